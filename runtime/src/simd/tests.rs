@@ -1,0 +1,237 @@
+use super::*;
+
+/// Numbers in -1..1 from a small generator, the same on every run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn value(&mut self) -> f32 {
+        (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    }
+
+    fn values(&mut self, len: usize) -> Vec<f32> {
+        (0..len).map(|_| self.value()).collect()
+    }
+}
+
+/// Longest vector of any set, in f32 lanes.
+const LANES: usize = 16;
+
+fn reference() -> &'static Kernels {
+    Kernels::all()[0]
+}
+
+#[test]
+fn required_sets_are_present() {
+    let Ok(required) = std::env::var("EDGE_SEG_REQUIRE_KERNELS") else {
+        return;
+    };
+    let names: Vec<_> = Kernels::all().iter().map(|set| set.name()).collect();
+    println!("kernels present: {}", names.join(", "));
+    for name in required.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        assert!(names.contains(&name), "required {name}, present {names:?}");
+    }
+}
+
+#[test]
+fn an_unknown_set_is_an_error_that_names_the_known_ones() {
+    assert!(choose(Some("mmx")).unwrap_err().contains("scalar"));
+    assert_eq!(choose(Some("scalar")).unwrap().name(), "scalar");
+    assert_eq!(choose(None).unwrap().name(), Kernels::all().last().unwrap().name());
+}
+
+#[test]
+fn dot_products_stay_within_the_bound_of_summed_products() {
+    let mut random = Random(1);
+    for set in Kernels::all() {
+        for dim in (1..=2 * LANES + 1).chain([127, 384, 512]) {
+            for (count, tags) in [(1, 1), (2, 3), (4, 6), (5, 7), (9, 13), (3, 20)] {
+                for offset in [0, 1, 3] {
+                    let patches = random.values(offset + count * dim);
+                    let bank = random.values(offset + tags * dim);
+                    let mut out = vec![f32::NAN; count * tags];
+                    set.dot_products(&patches[offset..], &bank[offset..], dim, &mut out);
+                    for (index, found) in out.iter().enumerate() {
+                        let a = &patches[offset + index / tags * dim..][..dim];
+                        let b = &bank[offset + index % tags * dim..][..dim];
+                        let pairs = || a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
+                        let exact: f64 = pairs().sum();
+                        let bound = pairs().map(f64::abs).sum::<f64>() * dim as f64 * f64::from(f32::EPSILON);
+                        let error = (f64::from(*found) - exact).abs();
+                        assert!(error <= bound, "{}: dim {dim}, {count} x {tags}, at {index}: {found} for {exact}", set.name());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn dot_products_carry_nan_to_their_own_row_and_column_only() {
+    for set in Kernels::all() {
+        for dim in 1..=2 * LANES + 1 {
+            let (count, tags) = (6, 9);
+            let mut patches = vec![1.0; count * dim];
+            let mut bank = vec![1.0; tags * dim];
+            patches[2 * dim + dim / 2] = f32::NAN;
+            bank[4 * dim + dim - 1] = f32::NAN;
+            let mut out = vec![0.0; count * tags];
+            set.dot_products(&patches, &bank, dim, &mut out);
+            for (index, found) in out.iter().enumerate() {
+                let nan = index / tags == 2 || index % tags == 4;
+                assert_eq!(found.is_nan(), nan, "{}: dim {dim}, at {index}", set.name());
+                assert!(nan || *found == dim as f32, "{}: dim {dim}, at {index}", set.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn dot_products_of_nothing_are_nothing() {
+    for set in Kernels::all() {
+        set.dot_products(&[], &[], 0, &mut []);
+        set.dot_products(&[], &[1.0; 8], 4, &mut []);
+        set.dot_products(&[1.0; 8], &[], 4, &mut []);
+        let mut out = [1.0; 6];
+        set.dot_products(&[], &[], 0, &mut out);
+        assert_eq!(out, [0.0; 6]);
+    }
+}
+
+#[test]
+fn normalised_rows_have_unit_norm_and_bad_rows_are_reported_and_kept() {
+    let mut random = Random(2);
+    for set in Kernels::all() {
+        for dim in (1..=2 * LANES + 1).chain([384, 512]) {
+            for scale in [1.0, 1e-30, 1e30, 1e-41] {
+                let rows: Vec<f32> = random.values(5 * dim).iter().map(|v| (v + 1.5) * scale).collect();
+                let (mut found, mut expected) = (rows.clone(), rows.clone());
+                assert_eq!(set.normalise_rows(&mut found, dim), None, "{}: dim {dim}", set.name());
+                reference().normalise_rows(&mut expected, dim);
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert!(
+                        (found - expected).abs() <= 4.0 * f32::EPSILON,
+                        "{}: dim {dim}, scale {scale}: {found} for {expected}",
+                        set.name()
+                    );
+                }
+            }
+            for bad in [0.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut rows = random.values(5 * dim);
+                rows[2 * dim..3 * dim].fill(0.0);
+                rows[3 * dim - 1] = bad;
+                let before = rows.clone();
+                assert_eq!(set.normalise_rows(&mut rows, dim), Some(2), "{}: dim {dim}, {bad}", set.name());
+                assert!(rows[2 * dim..3 * dim - 1].iter().all(|v| *v == 0.0));
+                assert_eq!(rows[3 * dim - 1].to_bits(), before[3 * dim - 1].to_bits());
+                let norm: f32 = rows[4 * dim..].iter().map(|v| v * v).sum();
+                assert!((norm - 1.0).abs() < 1e-5, "{}: the row after is normalised too", set.name());
+            }
+        }
+        assert_eq!(set.normalise_rows(&mut [], 0), None);
+    }
+}
+
+/// The interpolated value of every class at one output pixel, in f64.
+fn interpolated(planes: &Planes<'_>, row: Tap, column: Tap) -> Vec<f64> {
+    let mix = |lo: f64, hi: f64, tap: Tap| lo * (1.0 - f64::from(tap.weight)) + hi * f64::from(tap.weight);
+    (0..planes.classes())
+        .map(|class| {
+            let at = |r: u32, c: u32| f64::from(planes.at(class, r as usize, c as usize));
+            mix(mix(at(row.lo, column.lo), at(row.hi, column.lo), row), mix(at(row.lo, column.hi), at(row.hi, column.hi), row), column)
+        })
+        .collect()
+}
+
+/// Asserts that each label's class has the largest value up to rounding, and that no earlier class is clearly as large.
+fn assert_labels(set: &Kernels, planes: &Planes<'_>, rows: &[Tap], columns: &[Tap]) {
+    let taps = Columns::new(columns.to_vec());
+    let mut labels = vec![u16::MAX; rows.len() * columns.len()];
+    set.upsample_argmax(planes, rows, &taps, &mut Scratch::default(), &mut labels);
+    let mut narrow = vec![u8::MAX; labels.len()];
+    set.upsample_argmax(planes, rows, &taps, &mut Scratch::default(), &mut narrow);
+    for (index, label) in labels.iter().enumerate() {
+        let values = interpolated(planes, rows[index / columns.len()], columns[index % columns.len()]);
+        let finite = values.iter().copied().filter(|v| v.is_finite());
+        let largest = finite.clone().fold(f64::NEG_INFINITY, f64::max);
+        let tolerance = 1e-6 * finite.fold(0.0, |a: f64, v| a.max(v.abs()));
+        let won = values[usize::from(*label)];
+        assert!(
+            won >= largest - tolerance || largest == f64::NEG_INFINITY && *label == 0,
+            "{}: at {index} label {label} of {values:?}",
+            set.name()
+        );
+        assert_eq!(u16::from(narrow[index]), *label, "{}: labels of both widths agree", set.name());
+    }
+}
+
+#[test]
+fn upsampled_labels_are_the_largest_interpolated_class() {
+    let mut random = Random(3);
+    for set in Kernels::all() {
+        for classes in (1..=2 * LANES + 1).chain([100]) {
+            for (rows, cols) in [(1, 1), (1, 5), (3, 2), (7, 9)] {
+                let values = random.values(classes * rows * cols);
+                let planes = Planes::new(&values, classes, rows, cols).unwrap();
+                for (height, width) in [(1, 1), (2, 3), (13, 40), (5, 4)] {
+                    assert_labels(set, &planes, &Tap::line(rows, height), &Tap::line(cols, width));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn upsampling_takes_any_taps_not_just_rising_ones() {
+    let mut random = Random(4);
+    let values = random.values(6 * 5 * 7);
+    let planes = Planes::new(&values, 6, 5, 7).unwrap();
+    let mut taps = |len: u64, count: usize| -> Vec<Tap> {
+        (0..count)
+            .map(|_| Tap { lo: (random.next() % len) as u32, hi: (random.next() % len) as u32, weight: random.value().abs() })
+            .collect()
+    };
+    let (rows, columns) = (taps(5, 20), taps(7, 50));
+    for set in Kernels::all() {
+        assert_labels(set, &planes, &rows, &columns);
+    }
+}
+
+#[test]
+fn ties_go_to_the_first_class_and_values_that_are_not_finite_never_win() {
+    for set in Kernels::all() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            // Class 0 is bad everywhere, classes 1 and 2 tie, class 3 is bad in one cell and larger elsewhere.
+            let mut values = vec![bad; 4 * 9];
+            values[9..27].fill(0.5);
+            values[27..].fill(0.75);
+            values[27 + 4] = bad;
+            let planes = Planes::new(&values, 4, 3, 3).unwrap();
+            let (rows, columns) = (Tap::line(3, 9), Tap::line(3, 9));
+            let mut labels = vec![u8::MAX; 81];
+            set.upsample_argmax(&planes, &rows, &Columns::new(columns.clone()), &mut Scratch::default(), &mut labels);
+            assert_eq!(labels[80], 3, "{}: {bad}", set.name());
+            assert_eq!(labels[4 * 9 + 4], 1, "{}: {bad}", set.name());
+            let mut expected = vec![u8::MAX; 81];
+            reference().upsample_argmax(&planes, &rows, &Columns::new(columns), &mut Scratch::default(), &mut expected);
+            assert_eq!(labels, expected, "{}: {bad}", set.name());
+            let all_bad = vec![bad; 4 * 9];
+            let planes = Planes::new(&all_bad, 4, 3, 3).unwrap();
+            set.upsample_argmax(&planes, &rows, &Columns::new(Tap::line(3, 9)), &mut Scratch::default(), &mut labels);
+            assert_eq!(labels, [0; 81], "{}: {bad}", set.name());
+        }
+    }
+}
+
+#[test]
+fn taps_of_a_line_are_half_pixel_centred_and_clamped() {
+    assert_eq!(Tap::line(2, 4), [(0, 1, 0.0), (0, 1, 0.25), (0, 1, 0.75), (1, 1, 0.0)].map(|(lo, hi, weight)| Tap { lo, hi, weight }));
+    assert_eq!(Tap::line(1, 2), [Tap { lo: 0, hi: 0, weight: 0.0 }; 2]);
+    assert_eq!(Tap::at(f64::NAN, 3).lo, 0);
+}
