@@ -7,6 +7,13 @@
 //! `rustc --test --edition 2024 runtime/src/simd/mod.rs`.
 #![allow(unsafe_code)]
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod lanes;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 mod upsample;
 
@@ -27,6 +34,12 @@ pub struct Kernels {
 #[derive(Debug, Clone, Copy)]
 enum Isa {
     Scalar,
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
+    #[cfg(target_arch = "aarch64")]
+    Neon(neon::Neon),
 }
 
 /// The environment variable that restricts the choice of kernels.
@@ -35,7 +48,16 @@ pub const KERNELS_VARIABLE: &str = "EDGE_SEG_KERNELS";
 /// Every set that this machine has, the scalar reference first and the fastest last.
 fn present() -> &'static [Kernels] {
     static PRESENT: OnceLock<Vec<Kernels>> = OnceLock::new();
-    PRESENT.get_or_init(|| vec![Kernels { isa: Isa::Scalar }])
+    PRESENT.get_or_init(|| {
+        let mut sets = vec![Isa::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        sets.extend(avx2::Avx2::detect().map(Isa::Avx2));
+        #[cfg(target_arch = "x86_64")]
+        sets.extend(avx512::Avx512::detect().map(Isa::Avx512));
+        #[cfg(target_arch = "aarch64")]
+        sets.extend(neon::Neon::detect().map(Isa::Neon));
+        sets.into_iter().map(|isa| Kernels { isa }).collect()
+    })
 }
 
 /// The set called `name`, or the best one for `None`.
@@ -80,6 +102,12 @@ impl Kernels {
     pub fn name(&self) -> &'static str {
         match self.isa {
             Isa::Scalar => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(_) => "neon",
         }
     }
 
@@ -109,6 +137,12 @@ impl Kernels {
         assert_eq!(out.len(), count * tags, "dot_products: expected room for {count} x {tags} results");
         match self.isa {
             Isa::Scalar => scalar::dot_products(patches, bank, dim, out),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(set) => set.dot_products(patches, bank, dim, out),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(set) => set.dot_products(patches, bank, dim, out),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(set) => set.dot_products(patches, bank, dim, out),
         }
     }
 
@@ -131,6 +165,12 @@ impl Kernels {
         );
         match self.isa {
             Isa::Scalar => scalar::normalise_rows(rows, dim),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(set) => set.normalise_rows(rows, dim),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(set) => set.normalise_rows(rows, dim),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(set) => set.normalise_rows(rows, dim),
         }
     }
 
@@ -149,6 +189,7 @@ impl Kernels {
         upsample::check(planes, rows, columns, labels);
         match self.isa {
             Isa::Scalar => scalar::upsample_argmax(planes, rows, columns, scratch, labels),
+            _ => upsample::upsample_argmax(planes, rows, columns, scratch, labels),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What upsampling works on: planes of values on a coarse grid, and where each output pixel lies between the grid's cells.
 
+use std::ops::Range;
+
 /// Where an output row or column lies on the source grid: `value = v[lo] · (1 - weight) + v[hi] · weight`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tap {
@@ -75,12 +77,19 @@ impl<'a> Planes<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct Columns {
     taps: Vec<Tap>,
+    spans: Vec<Range<usize>>,
 }
 
 impl Columns {
     /// Takes the output columns' taps, from left to right.
     pub fn new(taps: Vec<Tap>) -> Self {
-        Columns { taps }
+        let mut spans = Vec::new();
+        let mut start = 0;
+        for span in taps.chunk_by(|a, b| (a.lo, a.hi) == (b.lo, b.hi) && a.weight <= b.weight) {
+            spans.push(start..start + span.len());
+            start += span.len();
+        }
+        Columns { taps, spans }
     }
 
     /// Number of output columns.
@@ -103,12 +112,111 @@ impl Columns {
 #[derive(Debug, Default)]
 pub struct Scratch {
     blended: Vec<f32>, // [classes, cols]
+    rivals: Vec<u32>,  // classes that can win in a span, span after span
+    ends: Vec<usize>,  // where each span's rivals end in `rivals`
+    heights: Vec<f32>, // largest corner of each class, for one span
+    lines: Vec<Line>,  // the rivals' values along one row of a span
 }
 
 impl Scratch {
     pub(super) fn blended(&mut self, len: usize) -> &mut [f32] {
         self.blended.resize(len, 0.0);
         &mut self.blended[..len]
+    }
+}
+
+/// A class's values along one row of a span: from `lo` to `hi`, linear in the taps' weight.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    class: u32,
+    lo: f32,
+    hi: f32,
+}
+
+/// As `Kernels::upsample_argmax`, by geometry instead of pixel by pixel.
+///
+/// Between four cells every class is bilinear, so it never leaves the range of its four corners: a class whose largest corner lies
+/// under another's smallest can win nowhere there. What is left, mostly one or two classes, is linear along a row, and the largest of
+/// linear functions is convex: a class that wins at both ends of a stretch wins all of it.
+pub(super) fn upsample_argmax<L: Label>(planes: &Planes<'_>, rows: &[Tap], columns: &Columns, scratch: &mut Scratch, labels: &mut [L]) {
+    let width = columns.len();
+    if width == 0 {
+        return;
+    }
+    let Scratch { rivals, ends, heights, lines, .. } = scratch;
+    let mut lines_of_labels = labels.chunks_exact_mut(width);
+    for band in rows.chunk_by(|a, b| (a.lo, a.hi) == (b.lo, b.hi)) {
+        rivals.clear();
+        ends.clear();
+        for span in &columns.spans {
+            find_rivals(planes, band[0], columns.taps[span.start], heights, rivals);
+            ends.push(rivals.len());
+        }
+        for (row, labels) in band.iter().zip(&mut lines_of_labels) {
+            let mut start = 0;
+            for (span, end) in columns.spans.iter().zip(ends.iter()) {
+                let taps = &columns.taps[span.clone()];
+                let labels = &mut labels[span.clone()];
+                match &rivals[start..*end] {
+                    [] => labels.fill(L::from_index(0)),
+                    [class] => labels.fill(L::from_index(*class as usize)),
+                    classes => {
+                        let (lo, hi) = (taps[0].lo as usize, taps[0].hi as usize);
+                        let at = |class: u32, col| {
+                            let class = class as usize;
+                            row.blend(planes.at(class, row.lo as usize, col), planes.at(class, row.hi as usize, col))
+                        };
+                        lines.clear();
+                        lines.extend(classes.iter().map(|&class| Line { class, lo: at(class, lo), hi: at(class, hi) }));
+                        let (first, last) = (winner(lines, taps[0]), winner(lines, taps[taps.len() - 1]));
+                        fill(lines, taps, labels, first, last);
+                    }
+                }
+                start = *end;
+            }
+        }
+    }
+}
+
+/// Appends the classes that can win somewhere between the four cells of `row` and `column`.
+fn find_rivals(planes: &Planes<'_>, row: Tap, column: Tap, heights: &mut Vec<f32>, rivals: &mut Vec<u32>) {
+    let mut highest_floor = f32::NEG_INFINITY;
+    heights.clear();
+    for class in 0..planes.classes() {
+        let [a, b] = [row.lo, row.hi].map(|row| planes.at(class, row as usize, column.lo as usize));
+        let [c, d] = [row.lo, row.hi].map(|row| planes.at(class, row as usize, column.hi as usize));
+        let finite = a.is_finite() && b.is_finite() && c.is_finite() && d.is_finite();
+        heights.push(if finite { a.max(b).max(c.max(d)) } else { f32::NEG_INFINITY });
+        if finite {
+            highest_floor = highest_floor.max(a.min(b).min(c.min(d)));
+        }
+    }
+    let classes = heights.iter().enumerate();
+    rivals.extend(classes.filter(|(_, height)| **height >= highest_floor && **height > f32::NEG_INFINITY).map(|(class, _)| class as u32));
+}
+
+/// The class with the largest value at `tap`, the first one on a tie.
+fn winner(lines: &[Line], tap: Tap) -> u32 {
+    let mut best = (f32::NEG_INFINITY, 0);
+    for line in lines {
+        let value = tap.blend(line.lo, line.hi);
+        if value > best.0 {
+            best = (value, line.class);
+        }
+    }
+    best.1
+}
+
+/// Labels a stretch whose first pixel `first` wins, and the last one `last`.
+fn fill<L: Label>(lines: &[Line], taps: &[Tap], labels: &mut [L], first: u32, last: u32) {
+    if first == last || taps.len() < 2 {
+        labels.fill(L::from_index(first as usize));
+    } else {
+        let middle = taps.len() / 2;
+        let (before, after) = (winner(lines, taps[middle - 1]), winner(lines, taps[middle]));
+        let (left, right) = labels.split_at_mut(middle);
+        fill(lines, &taps[..middle], left, first, before);
+        fill(lines, &taps[middle..], right, after, last);
     }
 }
 
