@@ -21,7 +21,7 @@ trap 'rm -rf "$out"' EXIT
 # Linked statically: the emulator then needs no AArch64 system beside it.
 "$found" --test --edition 2024 -O --target "$target" -C linker=aarch64-linux-gnu-gcc -C target-feature=+crt-static \
     -o "$out/kernels" runtime/src/simd/mod.rs
-for processor in cortex-a72:neon cortex-a76:neon; do
+for processor in cortex-a72:neon cortex-a76:neon,neondot; do
     echo "neon: ${processor%:*}, required: ${processor#*:}"
     EDGE_SEG_REQUIRE_KERNELS=${processor#*:} timeout 300 qemu-aarch64-static -cpu "${processor%:*}" "$out/kernels" "$@"
 done

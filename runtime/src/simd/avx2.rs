@@ -2,7 +2,10 @@
 
 use std::arch::x86_64::*;
 
+use super::TagBest;
 use super::lanes::{self, Lanes};
+use super::packed::PANEL;
+use super::scan::{Int8Rows, Pass, Products};
 
 /// The proof that the processor has AVX2, FMA and F16C.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +34,78 @@ impl Avx2 {
         }
         // SAFETY: `self` proves the features.
         unsafe { run(rows, dim) }
+    }
+
+    /// Patches that lie side by side for products of floats.
+    pub(super) const BLOCK_F32: usize = 6;
+
+    /// As `scalar::panel_f32`, in blocks of [`BLOCK_F32`](Self::BLOCK_F32); the caller has checked the lengths.
+    pub(super) fn panel_f32(self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn run(rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
+            // SAFETY: as the caller's.
+            unsafe { lanes::panel_f32::<__m256, { Avx2::BLOCK_F32 }, 2>(rows, dim, panel, out) }
+        }
+        // SAFETY: `self` proves the features; `Kernels::panel_f32` has checked the lengths.
+        unsafe { run(rows, dim, panel, out) }
+    }
+
+    /// As `scalar::fold`.
+    pub(super) fn fold(self, products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest; PANEL]) {
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn run(products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest; PANEL]) {
+            // SAFETY: as the caller's.
+            unsafe { lanes::fold::<__m256, 2>(products, pass, tags) }
+        }
+        // SAFETY: `self` proves the features.
+        unsafe { run(products, pass, tags) }
+    }
+
+    /// Patches that lie side by side for products of integers.
+    pub(super) const BLOCK_INT8: usize = 4;
+
+    /// As `scalar::panel_int8`, in blocks of [`BLOCK_INT8`](Self::BLOCK_INT8); the caller has checked the lengths.
+    pub(super) fn panel_int8(self, patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
+        // SAFETY: `self` proves the features; `Kernels::panel_int8` has checked the lengths.
+        unsafe { panel_int8(patches, panel, out) }
+    }
+}
+
+/// Unsigned times signed bytes is the only byte product there is: `|b| · (a with the sign of b)`. Two of them fit 16 bits because both
+/// sides stay within ±127.
+///
+/// # Safety
+/// The processor has AVX2; lengths are as `Kernels::panel_int8` asserts.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn panel_int8(patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
+    const M: usize = Avx2::BLOCK_INT8;
+    let blocks = patches.values.chunks_exact(patches.wide * M).zip(patches.scales.chunks_exact(M));
+    for ((block, scales), out) in blocks.zip(out.chunks_exact_mut(PANEL * M)) {
+        // SAFETY: per step `block` has `4 · M` bytes and `panel` `4 · PANEL`; `out` has `M · PANEL` values, `panel.scales` `PANEL`.
+        unsafe {
+            let ones = _mm256_set1_epi16(1);
+            let mut sums = [[_mm256_setzero_si256(); 2]; M];
+            let (mut row, mut tags) = (block.as_ptr(), panel.values.as_ptr());
+            for _ in 0..patches.wide / 4 {
+                let columns = [_mm256_loadu_si256(tags.cast()), _mm256_loadu_si256(tags.add(32).cast())];
+                let sizes = columns.map(|column| _mm256_abs_epi8(column));
+                for (m, sums) in sums.iter_mut().enumerate() {
+                    let quad = _mm256_set1_epi32(row.add(4 * m).cast::<i32>().read_unaligned());
+                    for ((sum, column), size) in sums.iter_mut().zip(columns).zip(sizes) {
+                        let pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(quad, column));
+                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
+                    }
+                }
+                row = row.add(4 * M);
+                tags = tags.add(4 * PANEL);
+            }
+            for (m, sums) in sums.iter().enumerate() {
+                for (r, sum) in sums.iter().enumerate() {
+                    let scale = _mm256_mul_ps(_mm256_set1_ps(scales[m]), _mm256_loadu_ps(panel.scales.as_ptr().add(8 * r)));
+                    _mm256_storeu_ps(out.as_mut_ptr().add(m * PANEL + 8 * r), _mm256_mul_ps(_mm256_cvtepi32_ps(*sum), scale));
+                }
+            }
+        }
     }
 }
 
@@ -79,5 +154,47 @@ impl Lanes for __m256 {
             let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
         }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, at: *mut f32) {
+        // SAFETY: see the implementation's head.
+        unsafe { _mm256_storeu_ps(at, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { _mm256_sub_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { _mm256_mul_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { _mm256_max_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn if_greater(self, other: Self, yes: Self, no: Self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(self, other)) }
+    }
+
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn power_of_two(self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_cvtps_epi32(self), _mm256_set1_epi32(127)))) }
     }
 }

@@ -2,19 +2,21 @@
 
 use std::arch::x86_64::*;
 
+use super::TagBest;
+use super::avx2::Avx2;
 use super::lanes::{self, Lanes};
+use super::packed::PANEL;
+use super::scan::{Int8Rows, Pass, Products};
 
 /// The proof that the processor has AVX-512 F, BW, DQ and VL, and the system saves its registers.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Avx512(());
+pub(super) struct Avx512(Avx2);
 
 impl Avx512 {
     pub(super) fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512vl"))
-        .then_some(Avx512(()))
+        let wide = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
+        let whole = is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512vl");
+        (wide && whole).then(Avx2::detect).flatten().map(Avx512)
     }
 
     pub(super) fn dot_products(self, patches: &[f32], bank: &[f32], dim: usize, out: &mut [f32]) {
@@ -35,6 +37,93 @@ impl Avx512 {
         }
         // SAFETY: `self` proves the features.
         unsafe { run(rows, dim) }
+    }
+
+    /// Without a dot product of bytes the narrower set's products are the best ones.
+    pub(super) fn narrow(self) -> Avx2 {
+        self.0
+    }
+
+    /// Patches that lie side by side for products of floats.
+    pub(super) const BLOCK_F32: usize = 24;
+
+    /// As `scalar::panel_f32`, in blocks of [`BLOCK_F32`](Self::BLOCK_F32); the caller has checked the lengths.
+    pub(super) fn panel_f32(self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        unsafe fn run(rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
+            // SAFETY: as the caller's.
+            unsafe { lanes::panel_f32::<__m512, { Avx512::BLOCK_F32 }, 1>(rows, dim, panel, out) }
+        }
+        // SAFETY: `self` proves the features; `Kernels::panel_f32` has checked the lengths.
+        unsafe { run(rows, dim, panel, out) }
+    }
+
+    /// As `scalar::fold`.
+    pub(super) fn fold(self, products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest; PANEL]) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        unsafe fn run(products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest; PANEL]) {
+            // SAFETY: as the caller's.
+            unsafe { lanes::fold::<__m512, 1>(products, pass, tags) }
+        }
+        // SAFETY: `self` proves the features.
+        unsafe { run(products, pass, tags) }
+    }
+}
+
+/// The proof that the processor has AVX-512 with VNNI, dot products of four bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Avx512Vnni(Avx512);
+
+impl Avx512Vnni {
+    pub(super) fn detect() -> Option<Self> {
+        is_x86_feature_detected!("avx512vnni").then(Avx512::detect).flatten().map(Avx512Vnni)
+    }
+
+    /// The kernels on floats.
+    pub(super) fn floats(self) -> Avx512 {
+        self.0
+    }
+
+    /// Patches that lie side by side for products of integers.
+    pub(super) const BLOCK_INT8: usize = 24;
+
+    /// As `scalar::panel_int8`, in blocks of [`BLOCK_INT8`](Self::BLOCK_INT8); the caller has checked the lengths.
+    pub(super) fn panel_int8(self, patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
+        // SAFETY: `self` proves the features; `Kernels::panel_int8` has checked the lengths.
+        unsafe { panel_int8(patches, panel, out) }
+    }
+}
+
+/// VNNI multiplies unsigned by signed bytes: 128 is added to the tags, and 128 times each patch's sum taken away again.
+///
+/// # Safety
+/// The processor has AVX-512 with VNNI; lengths are as `Kernels::panel_int8` asserts.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn panel_int8(patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
+    const M: usize = Avx512Vnni::BLOCK_INT8;
+    let blocks = patches.values.chunks_exact(patches.wide * M).zip(patches.scales.chunks_exact(M)).zip(patches.sums.chunks_exact(M));
+    for (((block, scales), row_sums), out) in blocks.zip(out.chunks_exact_mut(PANEL * M)) {
+        // SAFETY: per step `block` has `4 · M` bytes and `panel` `4 · PANEL`; `out` has `M · PANEL` values, `panel.scales` `PANEL`.
+        unsafe {
+            let shift = _mm512_set1_epi8(i8::MIN);
+            let mut sums = [_mm512_setzero_si512(); M];
+            let (mut row, mut tags) = (block.as_ptr(), panel.values.as_ptr());
+            for _ in 0..patches.wide / 4 {
+                let column = _mm512_xor_si512(_mm512_loadu_si512(tags.cast()), shift);
+                for (m, sum) in sums.iter_mut().enumerate() {
+                    let quad = _mm512_set1_epi32(row.add(4 * m).cast::<i32>().read_unaligned());
+                    *sum = _mm512_dpbusd_epi32(*sum, column, quad);
+                }
+                row = row.add(4 * M);
+                tags = tags.add(4 * PANEL);
+            }
+            let tag_scales = _mm512_loadu_ps(panel.scales.as_ptr());
+            for (m, sum) in sums.iter().enumerate() {
+                let exact = _mm512_cvtepi32_ps(_mm512_sub_epi32(*sum, _mm512_set1_epi32(128 * row_sums[m])));
+                let scale = _mm512_mul_ps(_mm512_set1_ps(scales[m]), tag_scales);
+                _mm512_storeu_ps(out.as_mut_ptr().add(m * PANEL), _mm512_mul_ps(exact, scale));
+            }
+        }
     }
 }
 
@@ -76,5 +165,47 @@ impl Lanes for __m512 {
     unsafe fn sum(self) -> f32 {
         // SAFETY: see the implementation's head.
         unsafe { _mm512_reduce_add_ps(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, at: *mut f32) {
+        // SAFETY: see the implementation's head.
+        unsafe { _mm512_storeu_ps(at, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { _mm512_sub_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { _mm512_mul_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { _mm512_max_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn if_greater(self, other: Self, yes: Self, no: Self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(self, other), no, yes) }
+    }
+
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn power_of_two(self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(_mm512_cvtps_epi32(self), _mm512_set1_epi32(127)))) }
     }
 }

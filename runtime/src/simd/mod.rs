@@ -14,7 +14,9 @@ mod avx512;
 mod lanes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod packed;
 mod scalar;
+mod scan;
 mod upsample;
 
 #[cfg(test)]
@@ -22,6 +24,8 @@ mod tests;
 
 use std::sync::OnceLock;
 
+pub use packed::{PANEL, PackedBank, PackedPatches, Precision};
+pub use scan::{Pairs, PatchBest, Scan, TagBest};
 pub use upsample::{Columns, Label, Planes, Scratch, Tap};
 
 /// A set of kernels for one instruction set. It can only be had where the processor has that set.
@@ -38,8 +42,12 @@ enum Isa {
     Avx2(avx2::Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Avx512),
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni(avx512::Avx512Vnni),
     #[cfg(target_arch = "aarch64")]
     Neon(neon::Neon),
+    #[cfg(target_arch = "aarch64")]
+    NeonDot(neon::NeonDot),
 }
 
 /// The environment variable that restricts the choice of kernels.
@@ -54,8 +62,12 @@ fn present() -> &'static [Kernels] {
         sets.extend(avx2::Avx2::detect().map(Isa::Avx2));
         #[cfg(target_arch = "x86_64")]
         sets.extend(avx512::Avx512::detect().map(Isa::Avx512));
+        #[cfg(target_arch = "x86_64")]
+        sets.extend(avx512::Avx512Vnni::detect().map(Isa::Avx512Vnni));
         #[cfg(target_arch = "aarch64")]
         sets.extend(neon::Neon::detect().map(Isa::Neon));
+        #[cfg(target_arch = "aarch64")]
+        sets.extend(neon::NeonDot::detect().map(Isa::NeonDot));
         sets.into_iter().map(|isa| Kernels { isa }).collect()
     })
 }
@@ -106,8 +118,12 @@ impl Kernels {
             Isa::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni(_) => "avx512vnni",
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(_) => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDot(_) => "neondot",
         }
     }
 
@@ -141,8 +157,12 @@ impl Kernels {
             Isa::Avx2(set) => set.dot_products(patches, bank, dim, out),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(set) => set.dot_products(patches, bank, dim, out),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni(set) => set.floats().dot_products(patches, bank, dim, out),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(set) => set.dot_products(patches, bank, dim, out),
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDot(set) => set.floats().dot_products(patches, bank, dim, out),
         }
     }
 
@@ -169,8 +189,12 @@ impl Kernels {
             Isa::Avx2(set) => set.normalise_rows(rows, dim),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(set) => set.normalise_rows(rows, dim),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni(set) => set.floats().normalise_rows(rows, dim),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(set) => set.normalise_rows(rows, dim),
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDot(set) => set.floats().normalise_rows(rows, dim),
         }
     }
 

@@ -1,8 +1,12 @@
 //! NEON: 4 lanes, 32 registers. Part of every AArch64 processor.
 
 use std::arch::aarch64::*;
+use std::arch::asm;
 
+use super::TagBest;
 use super::lanes::{self, Lanes};
+use super::packed::PANEL;
+use super::scan::{Int8Rows, Pass, Products};
 
 /// The proof that the processor has NEON.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +25,158 @@ impl Neon {
     pub(super) fn normalise_rows(self, rows: &mut [f32], dim: usize) -> Option<usize> {
         // SAFETY: `self` proves NEON.
         unsafe { lanes::normalise_rows::<float32x4_t>(rows, dim) }
+    }
+
+    /// Patches that lie side by side for products of floats.
+    pub(super) const BLOCK_F32: usize = 4;
+
+    /// As `scalar::panel_f32`, in blocks of [`BLOCK_F32`](Self::BLOCK_F32); the caller has checked the lengths.
+    pub(super) fn panel_f32(self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
+        // SAFETY: `self` proves NEON; `Kernels::panel_f32` has checked the lengths.
+        unsafe { lanes::panel_f32::<float32x4_t, { Neon::BLOCK_F32 }, 4>(rows, dim, panel, out) }
+    }
+
+    /// As `scalar::fold`.
+    pub(super) fn fold(self, products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest; PANEL]) {
+        // SAFETY: `self` proves NEON.
+        unsafe { lanes::fold::<float32x4_t, 4>(products, pass, tags) }
+    }
+
+    /// Patches that lie side by side for products of integers.
+    pub(super) const BLOCK_INT8: usize = 2;
+
+    /// As `scalar::panel_int8`, in blocks of [`BLOCK_INT8`](Self::BLOCK_INT8); the caller has checked the lengths.
+    pub(super) fn panel_int8(self, patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
+        // SAFETY: `self` proves NEON; `Kernels::panel_int8` has checked the lengths.
+        unsafe { panel_int8(patches, panel, out) }
+    }
+}
+
+/// Products of bytes are added in pairs in 16 bits, which ±127 on both sides never overflow, and then pairwise into 32 bits.
+///
+/// # Safety
+/// The processor has NEON; lengths are as `Kernels::panel_int8` asserts.
+#[inline]
+unsafe fn panel_int8(patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
+    const M: usize = Neon::BLOCK_INT8;
+    let blocks = patches.values.chunks_exact(patches.wide * M).zip(patches.scales.chunks_exact(M));
+    for ((block, scales), out) in blocks.zip(out.chunks_exact_mut(PANEL * M)) {
+        // SAFETY: per step `block` has `4 · M` bytes and `panel` `4 · PANEL`; `out` has `M · PANEL` values, `panel.scales` `PANEL`.
+        unsafe {
+            // Two partial sums for each tag lie side by side.
+            let mut sums = [[[vdupq_n_s32(0); 2]; PANEL / 4]; M];
+            let (mut row, mut tags) = (block.as_ptr(), panel.values.as_ptr());
+            let quad = |at: *const i8| vreinterpretq_s8_s32(vdupq_n_s32(at.cast::<i32>().read_unaligned()));
+            let steps = patches.wide / 4;
+            for _ in 0..steps / 2 {
+                let quads: [[int8x16_t; 2]; M] = std::array::from_fn(|m| [quad(row.add(4 * m)), quad(row.add(4 * (M + m)))]);
+                for v in 0..PANEL / 4 {
+                    let (first, second) = (vld1q_s8(tags.add(16 * v)), vld1q_s8(tags.add(4 * PANEL + 16 * v)));
+                    for (sums, [a, b]) in sums.iter_mut().zip(quads) {
+                        let low = vmlal_s8(vmull_s8(vget_low_s8(first), vget_low_s8(a)), vget_low_s8(second), vget_low_s8(b));
+                        let high = vmlal_high_s8(vmull_high_s8(first, a), second, b);
+                        sums[v] = [vpadalq_s16(sums[v][0], low), vpadalq_s16(sums[v][1], high)];
+                    }
+                }
+                row = row.add(8 * M);
+                tags = tags.add(8 * PANEL);
+            }
+            if steps % 2 == 1 {
+                for v in 0..PANEL / 4 {
+                    let column = vld1q_s8(tags.add(16 * v));
+                    for (m, sums) in sums.iter_mut().enumerate() {
+                        let a = quad(row.add(4 * m));
+                        let (low, high) = (vmull_s8(vget_low_s8(column), vget_low_s8(a)), vmull_high_s8(column, a));
+                        sums[v] = [vpadalq_s16(sums[v][0], low), vpadalq_s16(sums[v][1], high)];
+                    }
+                }
+            }
+            for (m, sums) in sums.iter().enumerate() {
+                for (v, [low, high]) in sums.iter().enumerate() {
+                    let scale = vmulq_f32(vdupq_n_f32(scales[m]), vld1q_f32(panel.scales.as_ptr().add(4 * v)));
+                    let sum = vcvtq_f32_s32(vpaddq_s32(*low, *high));
+                    vst1q_f32(out.as_mut_ptr().add(m * PANEL + 4 * v), vmulq_f32(sum, scale));
+                }
+            }
+        }
+    }
+}
+
+/// The proof that the processor has NEON with dot products of four bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NeonDot(Neon);
+
+impl NeonDot {
+    pub(super) fn detect() -> Option<Self> {
+        std::arch::is_aarch64_feature_detected!("dotprod").then(Neon::detect).flatten().map(NeonDot)
+    }
+
+    /// The kernels on floats.
+    pub(super) fn floats(self) -> Neon {
+        self.0
+    }
+
+    /// Patches that lie side by side for products of integers.
+    pub(super) const BLOCK_INT8: usize = 4;
+
+    /// As `scalar::panel_int8`, in blocks of [`BLOCK_INT8`](Self::BLOCK_INT8); the caller has checked the lengths.
+    pub(super) fn panel_int8(self, patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
+        // SAFETY: `self` proves the features; `Kernels::panel_int8` has checked the lengths.
+        unsafe { panel_int8_dot(patches, panel, out) }
+    }
+}
+
+/// `sum + b · a[LANE]`, four bytes into each lane of 32 bits. The standard library's own is not stable yet.
+///
+/// # Safety
+/// The processor has NEON with dot products.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn dot<const LANE: i32>(mut sum: int32x4_t, b: int8x16_t, a: int8x16_t) -> int32x4_t {
+    // SAFETY: one instruction of the enabled set, on registers alone.
+    unsafe {
+        asm!(
+            "sdot {sum:v}.4s, {b:v}.16b, {a:v}.4b[{lane}]",
+            sum = inout(vreg) sum,
+            b = in(vreg) b,
+            a = in(vreg) a,
+            lane = const LANE,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
+}
+
+/// # Safety
+/// The processor has NEON with dot products; lengths are as `Kernels::panel_int8` asserts.
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn panel_int8_dot(patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
+    const M: usize = NeonDot::BLOCK_INT8;
+    let blocks = patches.values.chunks_exact(patches.wide * M).zip(patches.scales.chunks_exact(M));
+    for ((block, scales), out) in blocks.zip(out.chunks_exact_mut(PANEL * M)) {
+        // SAFETY: per step `block` has `4 · M` bytes and `panel` `4 · PANEL`; `out` has `M · PANEL` values, `panel.scales` `PANEL`.
+        unsafe {
+            let mut sums = [[vdupq_n_s32(0); PANEL / 4]; M];
+            let (mut row, mut tags) = (block.as_ptr(), panel.values.as_ptr());
+            for _ in 0..patches.wide / 4 {
+                let quads = vld1q_s8(row);
+                for v in 0..PANEL / 4 {
+                    let column = vld1q_s8(tags.add(16 * v));
+                    sums[0][v] = dot::<0>(sums[0][v], column, quads);
+                    sums[1][v] = dot::<1>(sums[1][v], column, quads);
+                    sums[2][v] = dot::<2>(sums[2][v], column, quads);
+                    sums[3][v] = dot::<3>(sums[3][v], column, quads);
+                }
+                row = row.add(4 * M);
+                tags = tags.add(4 * PANEL);
+            }
+            for (m, sums) in sums.iter().enumerate() {
+                for (v, sum) in sums.iter().enumerate() {
+                    let scale = vmulq_f32(vdupq_n_f32(scales[m]), vld1q_f32(panel.scales.as_ptr().add(4 * v)));
+                    vst1q_f32(out.as_mut_ptr().add(m * PANEL + 4 * v), vmulq_f32(vcvtq_f32_s32(*sum), scale));
+                }
+            }
+        }
     }
 }
 
@@ -66,5 +222,47 @@ impl Lanes for float32x4_t {
     unsafe fn sum(self) -> f32 {
         // SAFETY: see the implementation's head.
         unsafe { vaddvq_f32(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, at: *mut f32) {
+        // SAFETY: see the implementation's head.
+        unsafe { vst1q_f32(at, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { vsubq_f32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { vmulq_f32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { vmaxq_f32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn if_greater(self, other: Self, yes: Self, no: Self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { vbslq_f32(vcgtq_f32(self, other), yes, no) }
+    }
+
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { vrndnq_f32(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn power_of_two(self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(vcvtq_s32_f32(self), vdupq_n_s32(127)))) }
     }
 }

@@ -1,0 +1,253 @@
+//! How long tag banks and the patches scored against them are laid out in memory.
+
+use super::Kernels;
+
+/// Tags that lie side by side in a bank: the tags of one panel.
+pub const PANEL: usize = 16;
+
+/// How a bank's numbers are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats, computed with in 32 bits: half the memory, cosines within 2⁻¹¹.
+    F16,
+    /// 8-bit integers with a scale for each tag and each patch: a quarter of the memory, and the fastest.
+    Int8,
+}
+
+/// Embeddings of many tags, packed for scoring: panels of [`PANEL`] tags, the last one filled up with zeros.
+#[derive(Debug, Clone)]
+pub struct PackedBank {
+    tags: usize,
+    dim: usize,
+    pub(super) store: Store,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Store {
+    F32(Vec<f32>), // [panels, dim, PANEL]
+    F16(Vec<u16>), // [panels, dim, PANEL]
+    Int8 {
+        values: Vec<i8>,  // [panels, dim / 4, PANEL, 4], dim filled up with zeros
+        scales: Vec<f32>, // [panels, PANEL]
+    },
+}
+
+impl PackedBank {
+    /// Packs `bank`, `[tags, dim]` of finite numbers; unit-norm rows make the products cosines.
+    ///
+    /// # Panics
+    /// `bank` does not hold whole rows of `dim` values.
+    pub fn new(bank: &[f32], dim: usize, precision: Precision) -> Self {
+        assert!(dim > 0 && bank.len().is_multiple_of(dim), "PackedBank: expected whole rows of {dim} values, found {}", bank.len());
+        let tags = bank.len() / dim;
+        let panels = tags.div_ceil(PANEL);
+        let store = match precision {
+            Precision::F32 => Store::F32(interleave(bank, dim, PANEL, |v| v)),
+            Precision::F16 => Store::F16(interleave(bank, dim, PANEL, to_f16)),
+            Precision::Int8 => {
+                let (values, mut scales) = quantise_rows(bank, dim);
+                scales.resize(panels * PANEL, 0.0);
+                Store::Int8 { values: interleave_quads(&values, dim.next_multiple_of(4), PANEL), scales }
+            }
+        };
+        PackedBank { tags, dim, store }
+    }
+
+    /// How many tags it holds.
+    pub fn tags(&self) -> usize {
+        self.tags
+    }
+
+    /// Numbers in a row.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// How many panels; the last one may be filled up.
+    pub fn panels(&self) -> usize {
+        self.tags.div_ceil(PANEL)
+    }
+
+    /// How its numbers are stored.
+    pub fn precision(&self) -> Precision {
+        match self.store {
+            Store::F32(_) => Precision::F32,
+            Store::F16(_) => Precision::F16,
+            Store::Int8 { .. } => Precision::Int8,
+        }
+    }
+
+    /// Memory that the numbers take.
+    pub fn size_bytes(&self) -> usize {
+        match &self.store {
+            Store::F32(values) => 4 * values.len(),
+            Store::F16(values) => 2 * values.len(),
+            Store::Int8 { values, scales } => values.len() + 4 * scales.len(),
+        }
+    }
+}
+
+/// Patches packed for scoring against banks of one precision by one set of kernels.
+#[derive(Debug, Clone)]
+pub struct PackedPatches {
+    count: usize,
+    dim: usize,
+    block: usize,
+    pub(super) rows: Rows,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Rows {
+    F32(Vec<f32>), // [blocks, dim, block]
+    Int8 {
+        values: Vec<i8>,  // [blocks, dim / 4, block, 4], dim filled up with zeros
+        scales: Vec<f32>, // [blocks, block]
+        sums: Vec<i32>,   // [blocks, block], each row's sum
+    },
+}
+
+impl PackedPatches {
+    /// How many patches it holds.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Numbers in a row.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Patches that lie side by side.
+    pub(super) fn block(&self) -> usize {
+        self.block
+    }
+
+    /// Patches with those that fill up the last block.
+    pub(super) fn padded(&self) -> usize {
+        self.count.next_multiple_of(self.block)
+    }
+}
+
+impl Kernels {
+    /// Packs `patches`, `[P, dim]` of finite numbers, for a bank of this precision.
+    ///
+    /// # Panics
+    /// `patches` does not hold whole rows of `dim` values.
+    pub fn pack_patches(&self, patches: &[f32], dim: usize, precision: Precision) -> PackedPatches {
+        assert!(dim > 0 && patches.len().is_multiple_of(dim), "pack_patches: expected whole rows of {dim} values, found {}", patches.len());
+        let count = patches.len() / dim;
+        let block = self.patch_block(precision);
+        let rows = match precision {
+            Precision::F32 | Precision::F16 => Rows::F32(interleave(patches, dim, block, |v| v)),
+            Precision::Int8 => {
+                let (values, mut scales) = quantise_rows(patches, dim);
+                let wide = dim.next_multiple_of(4);
+                let mut sums: Vec<i32> = values.chunks_exact(wide).map(|row| row.iter().map(|&v| i32::from(v)).sum()).collect();
+                let padded = count.next_multiple_of(block);
+                scales.resize(padded, 0.0);
+                sums.resize(padded, 0);
+                Rows::Int8 { values: interleave_quads(&values, wide, block), scales, sums }
+            }
+        };
+        PackedPatches { count, dim, block, rows }
+    }
+}
+
+/// `[rows, dim]` to `[rows / group, dim, group]`, the last group filled up with zeros.
+fn interleave<T: Copy + Default>(rows: &[f32], dim: usize, group: usize, convert: impl Fn(f32) -> T) -> Vec<T> {
+    let mut packed = vec![T::default(); (rows.len() / dim).next_multiple_of(group) * dim];
+    for (rows, packed) in rows.chunks(group * dim).zip(packed.chunks_exact_mut(group * dim)) {
+        for (index, row) in rows.chunks_exact(dim).enumerate() {
+            for (value, slot) in row.iter().zip(packed.iter_mut().skip(index).step_by(group)) {
+                *slot = convert(*value);
+            }
+        }
+    }
+    packed
+}
+
+/// `[rows, dim]` to `[rows / group, dim / 4, group, 4]`, the last group filled up with zeros; `dim` is a multiple of four.
+fn interleave_quads(rows: &[i8], dim: usize, group: usize) -> Vec<i8> {
+    let mut packed = vec![0; (rows.len() / dim).next_multiple_of(group) * dim];
+    for (rows, packed) in rows.chunks(group * dim).zip(packed.chunks_exact_mut(group * dim)) {
+        for (index, row) in rows.chunks_exact(dim).enumerate() {
+            for (quad, slots) in row.chunks_exact(4).zip(packed.chunks_exact_mut(4).skip(index).step_by(group)) {
+                slots.copy_from_slice(quad);
+            }
+        }
+    }
+    packed
+}
+
+/// Each row as integers in -127..=127 and the factor that brings them back; rows filled up with zeros to a multiple of four.
+///
+/// -128 is not used: products of two pairs then fit 16 bits, which sets without a dot product of their own rely on.
+fn quantise_rows(rows: &[f32], dim: usize) -> (Vec<i8>, Vec<f32>) {
+    let wide = dim.next_multiple_of(4);
+    let mut values = vec![0; rows.len() / dim * wide];
+    let mut scales = Vec::with_capacity(rows.len() / dim);
+    for (row, values) in rows.chunks_exact(dim).zip(values.chunks_exact_mut(wide)) {
+        let largest = row.iter().fold(0.0f32, |a, v| a.max(v.abs()));
+        let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+        for (value, slot) in row.iter().zip(values) {
+            *slot = (value * inverse).round_ties_even() as i8;
+        }
+        scales.push(largest / 127.0);
+    }
+    (values, scales)
+}
+
+/// The nearest 16-bit float, ties to even; what is too large becomes infinite.
+fn to_f16(value: f32) -> u16 {
+    let bits = value.to_bits();
+    let sign = (bits >> 16 & 0x8000) as u16;
+    let magnitude = f32::from_bits(bits & 0x7fff_ffff);
+    if magnitude >= 65520.0 {
+        return sign | 0x7c00;
+    }
+    // Adding a power of two 2^13 times the last place of the result makes the addition itself round to that place.
+    let exponent = ((magnitude.to_bits() >> 23).max(113) + 13) << 23;
+    let rounded = (magnitude + f32::from_bits(exponent)).to_bits() - exponent;
+    let half = if magnitude.to_bits() >> 23 < 113 {
+        rounded
+    } else {
+        // The mantissa's carry runs on into the exponent, as it should.
+        rounded + (((magnitude.to_bits() >> 23) - 113) << 10)
+    };
+    sign | half as u16
+}
+
+/// The value of a finite 16-bit float.
+pub(super) fn from_f16(half: u16) -> f32 {
+    let magnitude = f32::from_bits(u32::from(half & 0x7fff) << 13) * f32::from_bits((127 + 112) << 23);
+    f32::from_bits(magnitude.to_bits() | u32::from(half & 0x8000) << 16)
+}
+
+/// The panel as 32-bit floats.
+pub(super) fn expand(panel: &[u16], into: &mut Vec<f32>) {
+    into.clear();
+    into.extend(panel.iter().map(|&half| from_f16(half)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_floats_round_to_the_nearest_and_back_exactly() {
+        for half in (0..0x7c00).chain(0x8000..0xfc00) {
+            assert_eq!(to_f16(from_f16(half)), half);
+        }
+        let step = |half: u16| (from_f16(half), from_f16(half + 1));
+        for half in [0, 1, 5, 0x3ff, 0x400, 0x3bff, 0x3c00, 0x7bfe] {
+            let (low, high) = step(half);
+            let middle = (low + high) / 2.0;
+            assert_eq!(to_f16(middle), half + (half & 1), "ties go to the even one");
+            assert_eq!(to_f16(middle * 0.999_999), half);
+            assert_eq!(to_f16(middle * 1.000_001), half + 1);
+        }
+        assert_eq!((to_f16(65519.0), to_f16(65520.0), to_f16(-1e9)), (0x7bff, 0x7c00, 0xfc00));
+    }
+}
