@@ -1,1 +1,94 @@
 //! Shared helpers of the tests.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Mutex;
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests crate lies in the workspace").into()
+}
+
+/// A picture of `examples/pictures`.
+pub fn picture(name: &str) -> PathBuf {
+    root().join("examples/pictures").join(name)
+}
+
+/// The reference data, if this machine has it: `EDGE_SEG_DATA`, or `shared/data` beside the checkout.
+/// Tests that need it say so and pass without it.
+pub fn data(test: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("EDGE_SEG_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from);
+    let found = folder.is_dir().then_some(folder);
+    if found.is_none() {
+        eprintln!("{test}: skipped, no reference data (set EDGE_SEG_DATA)");
+    }
+    found
+}
+
+/// A binary of the workspace, built if need be, with the profile that the tests run in.
+///
+/// # Panics
+/// If it does not build.
+pub fn binary(name: &str) -> PathBuf {
+    static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
+    let mut built = BUILT.lock().unwrap_or_else(|e| e.into_inner());
+    let built = built.get_or_insert_default();
+    if let Some(path) = built.get(name) {
+        return path.clone();
+    }
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(root()).args(["build", "--quiet", "--message-format=json", "--bin", name]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let output = cargo.output().expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let path = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .expect("cargo names the executable");
+    built.insert(name.into(), path.clone());
+    path
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Exit status; -1 if a signal ended it.
+    pub code: i32,
+    /// What it wrote to stdout.
+    pub stdout: String,
+    /// What it wrote to stderr.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// The JSON lines of stdout.
+    ///
+    /// # Panics
+    /// If a line is not JSON.
+    pub fn json_lines(&self) -> Vec<serde_json::Value> {
+        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line:?}"))).collect()
+    }
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into(),
+            stderr: String::from_utf8_lossy(&output.stderr).into(),
+        }
+    }
+}
+
+/// Runs `edge-seg` with these arguments in a folder.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn edge_seg(folder: &Path, arguments: &[&str]) -> Ended {
+    Command::new(binary("edge-seg")).current_dir(folder).args(arguments).output().expect("edge-seg starts").into()
+}

@@ -6,12 +6,13 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::files::replace_file;
 use crate::{Error, Result};
 
 /// First bytes of every bundle: a text-mode transfer, a truncation to 7 bits or a NUL stop all break them.
@@ -377,25 +378,6 @@ pub fn write(path: &Path, mut manifest: Manifest, blobs: &[(&str, &[u8])]) -> Re
     }
     let checked = Bundle::from_bytes(place, bytes)?;
     replace_file(path, &checked.bytes)
-}
-
-/// Writes beside, syncs, renames.
-pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.part", std::process::id()));
-    let beside = Path::new(&beside);
-    let written = File::create(beside)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| std::fs::rename(beside, path));
-    if let Err(source) = written {
-        let _ = std::fs::remove_file(beside);
-        return Err(Error::Io { path: path.into(), source });
-    }
-    // The rename itself lasts only once the folder is on disk; file systems that cannot sync a folder need no such call.
-    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()).or(Some(Path::new("."))) {
-        let _ = File::open(folder).and_then(|folder| folder.sync_all());
-    }
-    Ok(())
 }
 
 fn check_blobs(place: &str, bytes: &[u8], header_end: usize, blobs: &[Blob]) -> Result<()> {

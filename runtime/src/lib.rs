@@ -1,1 +1,40 @@
-//! edge-seg
+//! Open-vocabulary segmentation at the edge: type words, get masks.
+//!
+//! ```no_run
+//! use edge_seg::{Background, Bundle, Options, Session, parse_tags, read_picture};
+//! # fn main() -> edge_seg::Result<()> {
+//! let session = Session::new(Bundle::built_in()?, &Options::default())?;
+//! let bank = session.tag_bank(&parse_tags("words", "dog, grass, sky")?, &[])?;
+//! let frame = read_picture("photo.jpg".as_ref())?;
+//! let found = session.segment(&frame, &bank, Background::Threshold(0.5))?;
+//! println!("{:?}", found.scores.scores());
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod bundle;
+mod encoder;
+mod error;
+pub mod files;
+mod frame;
+mod grid;
+mod mask;
+mod pipeline;
+mod positions;
+mod prepare;
+mod score;
+pub mod simd;
+pub mod sink;
+mod source;
+mod tags;
+
+pub use bundle::{Bundle, Manifest};
+pub use error::{Error, Result};
+pub use frame::Frame;
+pub use grid::{PatchGrid, UnitRows};
+pub use mask::{Extent, LabelMap};
+pub use pipeline::{Encoded, Options, Segmentation, Session, Timings};
+pub use prepare::{Input, MAX_PATCHES, Placement, prepare};
+pub use score::{Background, ScoreGrid, Scoring, TagScore, score, score_tags};
+pub use source::{expand_inputs, is_picture, read_picture};
+pub use tags::{Class, MAX_CLASSES, TagBank, parse_tags, read_tags_file, split_caption};

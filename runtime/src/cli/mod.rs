@@ -1,0 +1,124 @@
+mod inspect;
+mod segment;
+mod tags;
+
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use edge_seg::{Background, Bundle, Options, Session};
+
+/// Type words, get masks: open-vocabulary segmentation of pictures and video, offline.
+#[derive(Debug, Parser)]
+#[command(name = "edge-seg", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Segment pictures by words: writes a mask and an overlay for each, one JSON line a picture on stdout.
+    Segment(segment::SegmentArgs),
+    /// Say which words a picture shows, as JSON.
+    Tags(tags::TagsArgs),
+    /// Show what a model bundle holds.
+    Inspect(inspect::InspectArgs),
+}
+
+/// Which model runs, and how.
+#[derive(Debug, Args)]
+struct ModelArgs {
+    /// Bundle to run (.esb); the built-in one if not given.
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// Side of the encoder's input in pixels: larger is finer and slower [default: the model's].
+    #[arg(long, value_name = "N")]
+    size: Option<usize>,
+    /// Threads [default: one for each core].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+impl ModelArgs {
+    fn bundle(&self) -> edge_seg::Result<Bundle> {
+        match &self.model {
+            Some(path) => Bundle::open(path),
+            None => Bundle::built_in(),
+        }
+    }
+
+    fn session(&self) -> Result<Session> {
+        if let Some(threads) = self.threads.filter(|&t| t > 0) {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("thread pool")?;
+        }
+        Ok(Session::new(self.bundle()?, &Options { size_px: self.size, threads: self.threads })?)
+    }
+}
+
+/// `none`, or a score from 0 to 1.
+fn parse_background(text: &str) -> Result<Background, String> {
+    if text.eq_ignore_ascii_case("none") {
+        return Ok(Background::None);
+    }
+    match text.parse::<f32>() {
+        Ok(t) if (0.0..=1.0).contains(&t) => Ok(Background::Threshold(t)),
+        _ => Err("expected `none` or a score from 0 to 1".into()),
+    }
+}
+
+/// Beyond this many words people usually notice: each is encoded once and every pixel weighs them all.
+const MANY_WORDS: usize = 100;
+
+fn warn_of_many(words: usize) {
+    if words > MANY_WORDS {
+        eprintln!("edge-seg: {words} words: encoding them takes a while once, and the more words compete, the less likely each is right");
+    }
+}
+
+/// How a command ended when it did not fail as a whole.
+enum Outcome {
+    Done,
+    /// Some inputs failed; what was wrong has been said.
+    SomeFailed,
+}
+
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let outcome = match cli.command {
+        Command::Segment(args) => segment::run(&args),
+        Command::Tags(args) => tags::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+    };
+    match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::SomeFailed) => ExitCode::from(2),
+        Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("edge-seg: {e:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whoever reads stdout has seen enough, as `head` has.
+fn is_broken_pipe(e: &anyhow::Error) -> bool {
+    e.chain().filter_map(|e| e.downcast_ref::<std::io::Error>()).any(|e| e.kind() == ErrorKind::BrokenPipe)
+}
+
+/// Writes one line of JSON to stdout.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(&line)?;
+    Ok(stdout.flush()?)
+}

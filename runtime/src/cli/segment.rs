@@ -1,0 +1,235 @@
+use std::collections::HashSet;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use clap::{ArgGroup, Args};
+use edge_seg::files::replace_file;
+use edge_seg::sink::{ClassReport, LegendEntry, Milliseconds, OverlayOptions, SegmentReport, draw_overlay, encode_mask};
+use edge_seg::{
+    Background, Class, Frame, LabelMap, Segmentation, Session, TagBank, TagScore, expand_inputs, parse_tags, read_picture, read_tags_file,
+    score_tags, split_caption,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::{ModelArgs, Outcome, parse_background, print_json, warn_of_many};
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("words").required(true))]
+pub struct SegmentArgs {
+    /// Pictures (JPEG, PNG, WebP, BMP, TIFF, GIF), folders of pictures, or globs.
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<String>,
+    /// Words to look for, separated by commas: "dog, grass, sky".
+    #[arg(long, group = "words", value_name = "WORDS")]
+    tags: Option<String>,
+    /// File with one class a line: `name`, or `name: synonym, synonym`.
+    #[arg(long, group = "words", value_name = "FILE")]
+    tags_file: Option<PathBuf>,
+    /// A sentence: its words are scored, the ones that the picture shows are selected, and their masks and union written.
+    #[arg(long, group = "words", value_name = "SENTENCE")]
+    caption: Option<String>,
+    /// With --caption: score words like "the" and "on" as well.
+    #[arg(long, requires = "caption")]
+    keep_stop_words: bool,
+    /// Folder to write to; it is made if missing.
+    #[arg(long, value_name = "DIR", default_value = "edge-seg-out")]
+    out: PathBuf,
+    /// Pixels whose best score is below this belong to no word: 0 to 1, or `none` [default: the model's].
+    #[arg(long, value_name = "T", value_parser = parse_background)]
+    background: Option<Background>,
+    /// Words for what is to be left out, separated by commas: where one of them fits best, there is background.
+    #[arg(long, value_name = "WORDS")]
+    background_words: Option<String>,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+pub fn run(args: &SegmentArgs) -> Result<Outcome> {
+    let classes = match (&args.tags, &args.tags_file, &args.caption) {
+        (Some(list), _, _) => parse_tags("--tags", list)?,
+        (_, Some(file), _) => read_tags_file(file)?,
+        (_, _, Some(caption)) => split_caption(caption, args.keep_stop_words)?,
+        _ => unreachable!("clap asks for one of them"),
+    };
+    let background_words: Vec<String> = match &args.background_words {
+        Some(list) => parse_tags("--background-words", list)?.into_iter().map(|c| c.name).collect(),
+        None => Vec::new(),
+    };
+    warn_of_many(classes.iter().map(|c| c.words.len()).sum());
+    let session = args.model.session()?;
+    let job = Job {
+        background: args.background.unwrap_or(Background::Threshold(session.bundle().manifest().background)),
+        bank: session.tag_bank(&classes, &background_words)?,
+        classes,
+        background_words,
+        session,
+        caption: args.caption.as_deref(),
+        out: &args.out,
+    };
+    std::fs::create_dir_all(&args.out).with_context(|| format!("--out {}", args.out.display()))?;
+    job.run_all(expand_inputs(&args.inputs))
+}
+
+struct Job<'a> {
+    session: Session,
+    classes: Vec<Class>,
+    background_words: Vec<String>,
+    bank: TagBank,
+    background: Background,
+    caption: Option<&'a str>,
+    out: &'a Path,
+}
+
+#[derive(Serialize)]
+struct Line {
+    #[serde(flatten)]
+    report: SegmentReport,
+    mask: String,
+    overlay: String,
+    #[serde(flatten)]
+    caption: Option<CaptionLine>,
+}
+
+#[derive(Serialize)]
+struct CaptionLine {
+    caption: String,
+    words: Vec<WordLine>,
+    union: String,
+    union_share: f64,
+}
+
+#[derive(Serialize)]
+struct WordLine {
+    word: String,
+    score: f32,
+    selected: bool,
+}
+
+impl Job<'_> {
+    fn run_all(&self, inputs: Vec<edge_seg::Result<PathBuf>>) -> Result<Outcome> {
+        let bar = if inputs.len() > 1 && std::io::stderr().is_terminal() {
+            ProgressBar::new(inputs.len() as u64).with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} {wide_msg}")?)
+        } else {
+            ProgressBar::hidden()
+        };
+        let mut stems = HashSet::new();
+        let mut failed = 0;
+        let total = inputs.len();
+        for input in inputs {
+            let done = input.map_err(anyhow::Error::from).and_then(|path| {
+                bar.set_message(path.display().to_string());
+                let line = self.run_one(&path, &mut stems)?;
+                bar.suspend(|| print_json(&line))
+            });
+            match done {
+                Err(e) if super::is_broken_pipe(&e) => return Err(e),
+                Err(e) => {
+                    failed += 1;
+                    bar.suspend(|| eprintln!("edge-seg: {e:#}"));
+                }
+                Ok(()) => {}
+            }
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        if failed > 0 && total > 1 {
+            eprintln!("edge-seg: {failed} of {total} inputs failed");
+        }
+        Ok(if failed > 0 { Outcome::SomeFailed } else { Outcome::Done })
+    }
+
+    fn run_one(&self, path: &Path, stems: &mut HashSet<String>) -> Result<Line> {
+        let start = Instant::now();
+        let frame = read_picture(path)?;
+        let read = start.elapsed();
+        let stem = free_stem(path, stems);
+        match self.caption {
+            None => {
+                let found = self.session.segment(&frame, &self.bank, self.background)?;
+                self.write(path, &stem, &frame, &found, self.bank.names(), read)
+            }
+            Some(caption) => self.run_caption(caption, path, &stem, &frame, read),
+        }
+    }
+
+    /// Selects the caption's words by pixel-tag score, then draws the selected ones alone.
+    fn run_caption(&self, caption: &str, path: &Path, stem: &str, frame: &Frame, read: Duration) -> Result<Line> {
+        let manifest = self.session.bundle().manifest();
+        let encoded = self.session.encode(frame)?;
+        let scores = score_tags(TagScore::Pixel, &encoded.grid, &self.bank, None, manifest.logit_scale)?;
+        let words: Vec<_> = self
+            .classes
+            .iter()
+            .zip(&scores)
+            .map(|(class, &score)| WordLine { word: class.name.clone(), score, selected: score >= manifest.tag_threshold })
+            .collect();
+        let selected: Vec<_> = self.classes.iter().zip(&words).filter(|(_, w)| w.selected).map(|(c, _)| c.clone()).collect();
+        let found = match selected.as_slice() {
+            // No word is shown: the masks are empty, which a threshold that nothing reaches says.
+            [] => {
+                let mut found = self.session.masks(frame, &encoded, &self.bank, Background::None)?;
+                found.labels.labels.fill(0);
+                found
+            }
+            selected => {
+                let bank = self.session.tag_bank(selected, &self.background_words)?;
+                self.session.masks(frame, &encoded, &bank, self.background)?
+            }
+        };
+        let names: Vec<_> = selected.into_iter().map(|c| c.name).collect();
+        let union = LabelMap { labels: found.labels.labels.iter().map(|&l| if l > 0 { 255 } else { 0 }).collect(), ..found.labels };
+        let covered = union.labels.iter().filter(|&&l| l > 0).count();
+        let union_path = self.out.join(format!("{stem}.union.png"));
+        replace_file(&union_path, &encode_mask(&union, 255)?)?;
+        let mut line = self.write(path, stem, frame, &found, &names, read)?;
+        line.caption = Some(CaptionLine {
+            caption: caption.into(),
+            words,
+            union: union_path.display().to_string(),
+            union_share: covered as f64 / union.pixels() as f64,
+        });
+        Ok(line)
+    }
+
+    fn write(&self, path: &Path, stem: &str, frame: &Frame, found: &Segmentation, names: &[String], read: Duration) -> Result<Line> {
+        let (classes, background_share) = ClassReport::list(names, found);
+        let legend: Vec<_> = classes.iter().map(|c| LegendEntry { label: c.label, name: c.name.clone(), score: c.score }).collect();
+        let overlay = draw_overlay(&frame.pixels, &found.labels, &legend, OverlayOptions::default());
+        let mut overlay_png = std::io::Cursor::new(Vec::new());
+        overlay.write_to(&mut overlay_png, image::ImageFormat::Png).context("overlay")?;
+        let mask_path = self.out.join(format!("{stem}.mask.png"));
+        let overlay_path = self.out.join(format!("{stem}.overlay.png"));
+        replace_file(&mask_path, &encode_mask(&found.labels, names.len())?)?;
+        replace_file(&overlay_path, overlay_png.get_ref())?;
+        Ok(Line {
+            report: SegmentReport {
+                input: path.display().to_string(),
+                width: frame.pixels.width(),
+                height: frame.pixels.height(),
+                classes,
+                background_share,
+                milliseconds: Milliseconds::new(read, &found.timings),
+                backend: self.session.backend(),
+                kernels: self.session.kernels(),
+            },
+            mask: mask_path.display().to_string(),
+            overlay: overlay_path.display().to_string(),
+            caption: None,
+        })
+    }
+}
+
+/// The picture's name without its ending, numbered where an earlier picture of the same call has taken it.
+fn free_stem(path: &Path, taken: &mut HashSet<String>) -> String {
+    let stem = path.file_stem().map_or_else(|| "picture".into(), |s| s.to_string_lossy().into_owned());
+    let mut free = stem.clone();
+    let mut number = 1;
+    while !taken.insert(free.clone()) {
+        number += 1;
+        free = format!("{stem}-{number}");
+    }
+    free
+}

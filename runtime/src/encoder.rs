@@ -1,0 +1,179 @@
+//! The two encoders, run by tract. No other module names it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use tract_onnx::prelude::*;
+
+use crate::bundle::{Bundle, Positions};
+use crate::positions::resample;
+use crate::prepare::Input;
+use crate::{Error, PatchGrid, Result};
+
+type Plan = Arc<TypedRunnableModel>;
+
+/// Threads for the matrix products inside the encoders.
+#[derive(Debug, Clone)]
+pub struct Threads(multithread::Executor);
+
+impl Threads {
+    /// A pool of `count` threads; one means that the calling thread does the work.
+    pub fn new(count: usize) -> Self {
+        Self(if count > 1 { multithread::Executor::multithread(count) } else { multithread::Executor::SingleThread })
+    }
+
+    fn run<R>(&self, work: impl FnOnce() -> R) -> R {
+        multithread::multithread_tract_scope(self.0.clone(), work)
+    }
+}
+
+/// Turns prepared pictures into patch embeddings.
+#[derive(Debug)]
+pub struct ImageEncoder {
+    model: InferenceModel,
+    layout: Positions,
+    positions: Vec<f32>, // [1 + rows · cols, width]
+    dim: usize,
+    plans: Mutex<HashMap<(usize, usize), SizedPlan>>,
+    threads: Threads,
+}
+
+/// A plan is made for one grid; pictures of a camera or an album share a few.
+#[derive(Debug, Clone)]
+struct SizedPlan {
+    plan: Plan,
+    positions: Arc<Tensor>,
+}
+
+/// An album of panoramas must not fill the memory with plans.
+const MAX_PLANS: usize = 8;
+
+impl ImageEncoder {
+    /// Loads the encoder of a bundle.
+    ///
+    /// # Errors
+    /// [`Error::Encoder`] if the engine refuses the ONNX file, [`Error::Bundle`] if the position embeddings do not fit.
+    pub fn load(bundle: &Bundle, threads: Threads) -> Result<Self> {
+        let manifest = bundle.manifest();
+        let layout = manifest.image.positions.clone();
+        let positions = bundle.floats(&layout.blob, (1 + layout.rows * layout.cols) * layout.width)?;
+        let model = parse("image", bundle.blob(&manifest.image.blob)?)?;
+        Ok(Self { model, layout, positions, dim: manifest.embedding_dim, plans: Mutex::default(), threads })
+    }
+
+    /// Embeds a picture: a unit-norm row for every patch that shows any of it, and one for the whole.
+    ///
+    /// # Errors
+    /// [`Error::Encoder`] if the engine fails, [`Error::Tensor`] if it answers with another shape or with NaN.
+    pub fn encode(&self, input: &Input) -> Result<PatchGrid> {
+        let (rows, cols) = input.placement.grid();
+        let plan = self.plan(rows, cols, input.placement.patch_px as usize)?;
+        let shape = [1, 3, input.placement.input_px.1 as usize, input.placement.input_px.0 as usize];
+        let pixels = Tensor::from_shape(&shape, &input.pixels).map_err(fail("image"))?;
+        let inputs = tvec!(pixels.into_tvalue(), TValue::from_const(plan.positions.clone()));
+        let outputs = self.threads.run(|| plan.plan.run(inputs)).map_err(fail("image"))?;
+        let patches = floats(&outputs, 0, &[1, rows * cols, self.dim])?;
+        let global = floats(&outputs, 1, &[1, self.dim])?;
+        let (covered_rows, covered_cols) = input.placement.covered();
+        let patches = crop(patches, cols, covered_rows, covered_cols, self.dim);
+        PatchGrid::new(covered_rows, covered_cols, self.dim, patches, global)
+    }
+
+    /// Makes the plan for a grid ahead of its first picture.
+    ///
+    /// # Errors
+    /// [`Error::Encoder`] if the engine refuses the size.
+    pub fn warm_up(&self, rows: usize, cols: usize, patch_px: usize) -> Result<()> {
+        self.plan(rows, cols, patch_px).map(drop)
+    }
+
+    fn plan(&self, rows: usize, cols: usize, patch_px: usize) -> Result<SizedPlan> {
+        let mut plans = self.plans.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(plan) = plans.get(&(rows, cols)) {
+            return Ok(plan.clone());
+        }
+        let pixels = f32::fact([1, 3, rows * patch_px, cols * patch_px]);
+        let positions = f32::fact([1, 1 + rows * cols, self.layout.width]);
+        let plan = self
+            .model
+            .clone()
+            .with_input_fact(0, pixels.into())
+            .and_then(|model| model.with_input_fact(1, positions.into()))
+            .and_then(|model| model.into_optimized()?.into_runnable())
+            .map_err(fail("image"))?;
+        let resampled = resample(&self.positions, &self.layout, rows, cols);
+        let positions = Tensor::from_shape(&[1, 1 + rows * cols, self.layout.width], &resampled).map_err(fail("image"))?;
+        if plans.len() >= MAX_PLANS {
+            plans.clear();
+        }
+        let plan = SizedPlan { plan, positions: Arc::new(positions) };
+        plans.insert((rows, cols), plan.clone());
+        Ok(plan)
+    }
+}
+
+/// Turns token ids into text embeddings, on the calling thread: words are short and many, so callers run several at once.
+#[derive(Debug)]
+pub struct TextEncoder {
+    plan: Plan,
+    dim: usize,
+}
+
+impl TextEncoder {
+    /// Loads the encoder of a bundle.
+    ///
+    /// # Errors
+    /// [`Error::Encoder`] if the engine refuses the ONNX file.
+    pub fn load(bundle: &Bundle) -> Result<Self> {
+        let manifest = bundle.manifest();
+        let model = parse("text", bundle.blob(&manifest.text.blob)?)?;
+        let tokens = model.symbols.sym("tokens");
+        let fact = i64::fact(&[1.to_dim(), tokens.into()]);
+        let plan = model
+            .with_input_fact(0, fact.clone().into())
+            .and_then(|model| model.with_input_fact(1, fact.into()))
+            .and_then(|model| model.into_optimized()?.into_runnable())
+            .map_err(fail("text"))?;
+        Ok(Self { plan, dim: manifest.embedding_dim })
+    }
+
+    /// Embeds one sequence of tokens, special tokens included. // [dim], not normalised
+    ///
+    /// # Errors
+    /// [`Error::Encoder`] if the engine fails, [`Error::Tensor`] if it answers with another shape.
+    pub fn encode(&self, tokens: &[i64]) -> Result<Vec<f32>> {
+        let ids = Tensor::from_shape(&[1, tokens.len()], tokens).map_err(fail("text"))?;
+        let mask = Tensor::from_shape(&[1, tokens.len()], &vec![1i64; tokens.len()]).map_err(fail("text"))?;
+        let outputs = self.plan.run(tvec!(ids.into_tvalue(), mask.into_tvalue())).map_err(fail("text"))?;
+        floats(&outputs, 0, &[1, self.dim])
+    }
+}
+
+fn parse(encoder: &'static str, mut onnx: &[u8]) -> Result<InferenceModel> {
+    tract_onnx::onnx().model_for_read(&mut onnx).map_err(fail(encoder))
+}
+
+fn fail(encoder: &'static str) -> impl FnOnce(TractError) -> Error {
+    move |e| Error::Encoder { encoder, source: format!("{e:#}").into() }
+}
+
+fn floats(outputs: &[TValue], index: usize, shape: &[usize]) -> Result<Vec<f32>> {
+    let wrong = |found: String| Error::Tensor { what: format!("encoder output {index}"), expected: format!("f32 {shape:?}"), found };
+    let tensor = outputs.get(index).ok_or_else(|| wrong(format!("{} outputs", outputs.len())))?;
+    if tensor.shape() != shape {
+        return Err(wrong(format!("{:?} {:?}", tensor.datum_type(), tensor.shape())));
+    }
+    let view = tensor.to_plain_array_view::<f32>().map_err(|e| wrong(format!("{e:#}")))?;
+    Ok(view.iter().copied().collect())
+}
+
+/// Keeps the top left part of a grid of rows of `dim` numbers.
+fn crop(mut patches: Vec<f32>, cols: usize, keep_rows: usize, keep_cols: usize, dim: usize) -> Vec<f32> {
+    if keep_cols < cols {
+        for row in 0..keep_rows {
+            patches.copy_within(row * cols * dim..(row * cols + keep_cols) * dim, row * keep_cols * dim);
+        }
+    }
+    patches.truncate(keep_rows * keep_cols * dim);
+    patches
+}

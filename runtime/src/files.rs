@@ -1,0 +1,29 @@
+//! Files that are whole or not there.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// Writes a file beside its final name, syncs it, renames it: no reader ever sees half of one, and a failure leaves the old one.
+///
+/// # Errors
+/// [`Error::Io`] if the file system refuses.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.part", std::process::id()));
+    let beside = Path::new(&beside);
+    let written = File::create(beside)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(beside, path));
+    if let Err(source) = written {
+        let _ = std::fs::remove_file(beside);
+        return Err(Error::Io { path: path.into(), source });
+    }
+    // The rename itself lasts only once the folder is on disk; file systems that cannot sync a folder need no such call.
+    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()).or(Some(Path::new("."))) {
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    }
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! A session: a bundle loaded, words encoded once, frames in, masks out.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+
+use crate::bundle::Bundle;
+use crate::encoder::{ImageEncoder, TextEncoder, Threads};
+use crate::prepare::{Placement, prepare};
+use crate::score::{Background, Scoring, score};
+use crate::tags::{Class, TagBank, WordTokenizer};
+use crate::{Error, Frame, LabelMap, PatchGrid, Result, ScoreGrid, UnitRows};
+
+/// How a session is run.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Side of the prepared input in pixels; the manifest's if none.
+    pub size_px: Option<usize>,
+    /// Threads of the encoders and of everything else; as many as the processor has if none.
+    pub threads: Option<usize>,
+}
+
+/// A loaded model. Methods take `&self`, so that several threads can share one.
+#[derive(Debug)]
+pub struct Session {
+    bundle: Bundle,
+    image: ImageEncoder,
+    tokenizer: WordTokenizer,
+    // The text tower is the larger one and many runs never use it again after their first words.
+    text: OnceLock<TextEncoder>,
+    words: Mutex<HashMap<String, Vec<f32>>>,
+    size_px: usize,
+}
+
+/// A picture's embeddings and where they lie.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    /// Embeddings of the patches that show the frame.
+    pub grid: PatchGrid,
+    /// Where the frame lies in the encoder's input.
+    pub placement: Placement,
+    /// How long it took.
+    pub timings: Timings,
+}
+
+/// Time spent in each stage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Resize and normalise.
+    pub prepare: Duration,
+    /// Image encoder.
+    pub encode: Duration,
+    /// Pixel-tag scores.
+    pub score: Duration,
+    /// Upsampling to labels.
+    pub mask: Duration,
+}
+
+/// A frame's masks.
+#[derive(Debug, Clone)]
+pub struct Segmentation {
+    /// The frame's number in its source.
+    pub sequence: u64,
+    /// The frame's time since its source started.
+    pub timestamp: Duration,
+    /// Label of every pixel of the frame.
+    pub labels: LabelMap,
+    /// Logits on the patch grid, and each class's score.
+    pub scores: ScoreGrid,
+    /// How long each stage took.
+    pub timings: Timings,
+}
+
+impl Session {
+    /// Loads a bundle's encoders.
+    ///
+    /// # Errors
+    /// [`Error::Encoder`] or [`Error::Bundle`] if the bundle's contents do not work, [`Error::Option`] if `EDGE_SEG_KERNELS` or an option is wrong.
+    pub fn new(bundle: Bundle, options: &Options) -> Result<Self> {
+        crate::simd::try_kernels().map_err(|found| Error::Option {
+            option: crate::simd::KERNELS_VARIABLE.into(),
+            expected: "kernels that this processor has".into(),
+            found,
+        })?;
+        let threads = match options.threads {
+            Some(0) => return Err(Error::Option { option: "--threads".into(), expected: "1 or more".into(), found: "0".into() }),
+            Some(count) => count,
+            None => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        let image = ImageEncoder::load(&bundle, Threads::new(threads))?;
+        let tokenizer = WordTokenizer::load(&bundle)?;
+        let size_px = options.size_px.unwrap_or(bundle.manifest().image.input_px);
+        Placement::new((1, 1), &bundle.manifest().image, size_px)?;
+        Ok(Self { bundle, image, tokenizer, text: OnceLock::new(), words: Mutex::default(), size_px })
+    }
+
+    /// The bundle that is loaded.
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// Side of the prepared input in pixels.
+    pub fn size_px(&self) -> usize {
+        self.size_px
+    }
+
+    /// What runs the encoders.
+    pub fn backend(&self) -> &'static str {
+        "tract-cpu"
+    }
+
+    /// Name of the kernels that score and draw.
+    pub fn kernels(&self) -> &'static str {
+        crate::simd::kernels().name()
+    }
+
+    /// Embeds the words of some classes, and words for what is to be left out. Each word is put into the manifest's templates,
+    /// the embeddings are averaged and kept for the next bank.
+    ///
+    /// # Errors
+    /// [`Error::Words`] if the model knows nothing of a word, [`Error::Encoder`] if the text encoder fails.
+    pub fn tag_bank(&self, classes: &[Class], background_words: &[String]) -> Result<TagBank> {
+        let words: Vec<_> = classes.iter().flat_map(|c| &c.words).chain(background_words).collect();
+        let embedded = words.par_iter().map(|word| self.word(word)).collect::<Result<Vec<_>>>()?;
+        let rows = UnitRows::normalise("tag bank", self.bundle.manifest().embedding_dim, embedded.concat())?;
+        TagBank::new(classes, background_words.len(), rows)
+    }
+
+    /// Embeds a text as it is, without templates. // [1, dim], unit-norm
+    ///
+    /// # Errors
+    /// As [`Self::tag_bank`].
+    pub fn embed_text(&self, text: &str) -> Result<UnitRows> {
+        let tokens = self.tokenizer.encode(text)?;
+        UnitRows::normalise("text embedding", self.bundle.manifest().embedding_dim, self.text()?.encode(&tokens)?)
+    }
+
+    fn word(&self, word: &str) -> Result<Vec<f32>> {
+        if let Some(known) = self.lock_words().get(word) {
+            return Ok(known.clone());
+        }
+        // The word alone is what must be known: a template's own words would hide one that is not.
+        self.tokenizer.encode(word)?;
+        let templates = &self.bundle.manifest().templates;
+        let sentences = templates.iter().map(|t| Ok(self.embed_text(&t.replace("{}", word))?.data().to_vec())).collect::<Result<Vec<_>>>()?;
+        let rows = UnitRows::normalise("word embedding", self.bundle.manifest().embedding_dim, sentences.concat())?;
+        let mean = rows.mean_row("word embedding")?;
+        self.lock_words().insert(word.into(), mean.clone());
+        Ok(mean)
+    }
+
+    fn lock_words(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<f32>>> {
+        self.words.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn text(&self) -> Result<&TextEncoder> {
+        if let Some(text) = self.text.get() {
+            return Ok(text);
+        }
+        let loaded = TextEncoder::load(&self.bundle)?;
+        Ok(self.text.get_or_init(|| loaded))
+    }
+
+    /// Embeds a frame's patches.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if the frame has no pixels, [`Error::Encoder`] if the encoder fails.
+    pub fn encode(&self, frame: &Frame) -> Result<Encoded> {
+        let start = Instant::now();
+        let input = prepare(&frame.pixels, &self.bundle.manifest().image, self.size_px)?;
+        let prepared = Instant::now();
+        let grid = self.image.encode(&input)?;
+        let timings = Timings { prepare: prepared - start, encode: prepared.elapsed(), ..Timings::default() };
+        Ok(Encoded { grid, placement: input.placement, timings })
+    }
+
+    /// Scores an embedded frame against a bank and draws the masks.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if the bank is another model's, [`Error::Option`] if the background is out of range.
+    pub fn masks(&self, frame: &Frame, encoded: &Encoded, bank: &TagBank, background: Background) -> Result<Segmentation> {
+        let start = Instant::now();
+        let scores = score(&encoded.grid, bank, Scoring::from(self.bundle.manifest()), background)?;
+        let scored = Instant::now();
+        let labels = LabelMap::from_scores(&scores, &encoded.placement)?;
+        let timings = Timings { score: scored - start, mask: scored.elapsed(), ..encoded.timings };
+        Ok(Segmentation { sequence: frame.sequence, timestamp: frame.timestamp, labels, scores, timings })
+    }
+
+    /// The whole way for one frame.
+    ///
+    /// # Errors
+    /// As [`Self::encode`] and [`Self::masks`].
+    pub fn segment(&self, frame: &Frame, bank: &TagBank, background: Background) -> Result<Segmentation> {
+        self.masks(frame, &self.encode(frame)?, bank, background)
+    }
+}

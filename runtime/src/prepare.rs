@@ -1,0 +1,143 @@
+//! Brings a frame to the encoder's input, and remembers where its pixels went.
+
+use fast_image_resize as fir;
+use image::RgbImage;
+
+use crate::bundle::{Fit, ImageManifest, Interpolation};
+use crate::simd::Tap;
+use crate::{Error, Result};
+
+/// Attention is quadratic in the patches; an extreme panorama is scaled down to stay below this many.
+pub const MAX_PATCHES: usize = 4096;
+
+/// The encoder's input and where the frame lies in it.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// Normalised channels. // [3, height, width]
+    pub pixels: Vec<f32>,
+    /// Where the frame lies.
+    pub placement: Placement,
+}
+
+/// Where a frame lies in the encoder's input: the inverse of resize and letterbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// The frame's own width and height.
+    pub frame_px: (u32, u32),
+    /// Width and height of the frame inside the input, from its top left corner.
+    pub scaled_px: (u32, u32),
+    /// Width and height of the input: whole patches.
+    pub input_px: (u32, u32),
+    /// Side of a patch.
+    pub patch_px: u32,
+}
+
+impl Placement {
+    /// Finds the input size for a frame of `frame_px` (width, height).
+    ///
+    /// # Errors
+    /// [`Error::Option`] if `side_px` is not between one patch and 8192.
+    pub fn new(frame_px: (u32, u32), image: &ImageManifest, side_px: usize) -> Result<Self> {
+        let patch = image.patch_px as u32;
+        if !(image.patch_px..=8192).contains(&side_px) {
+            return Err(Error::Option {
+                option: "--size".into(),
+                expected: format!("{} to 8192 pixels", image.patch_px),
+                found: side_px.to_string(),
+            });
+        }
+        let (width, height) = (f64::from(frame_px.0), f64::from(frame_px.1));
+        let patches = |side: f64| ((side / f64::from(patch)).round() as u32).clamp(1, MAX_PATCHES as u32);
+        Ok(match image.fit {
+            Fit::Grid => {
+                let scale = side_px as f64 / width.min(height);
+                let (mut cols, mut rows) = (patches(width * scale), patches(height * scale));
+                let excess = f64::from(cols) * f64::from(rows) / MAX_PATCHES as f64;
+                if excess > 1.0 {
+                    let shrink = excess.sqrt();
+                    cols = ((f64::from(cols) / shrink) as u32).max(1);
+                    rows = ((f64::from(rows) / shrink) as u32).clamp(1, MAX_PATCHES as u32 / cols);
+                    cols = cols.min(MAX_PATCHES as u32 / rows);
+                }
+                let input_px = (cols * patch, rows * patch);
+                Self { frame_px, scaled_px: input_px, input_px, patch_px: patch }
+            }
+            Fit::Letterbox => {
+                let side = patches(side_px as f64).min((MAX_PATCHES as f64).sqrt() as u32) * patch;
+                let scale = f64::from(side) / width.max(height);
+                let scaled = |length: f64| ((length * scale).round() as u32).clamp(1, side);
+                Self { frame_px, scaled_px: (scaled(width), scaled(height)), input_px: (side, side), patch_px: patch }
+            }
+        })
+    }
+
+    /// Rows and columns of the whole patch grid.
+    pub fn grid(&self) -> (usize, usize) {
+        ((self.input_px.1 / self.patch_px) as usize, (self.input_px.0 / self.patch_px) as usize)
+    }
+
+    /// Rows and columns of patches that show any of the frame; the rest is padding.
+    pub fn covered(&self) -> (usize, usize) {
+        (self.scaled_px.1.div_ceil(self.patch_px) as usize, self.scaled_px.0.div_ceil(self.patch_px) as usize)
+    }
+
+    /// For each of `out` pixels across the frame, the two covered patch columns around it and their weight. // [out]
+    pub fn column_taps(&self, out: usize) -> Vec<Tap> {
+        taps(out, self.scaled_px.0, self.patch_px, self.covered().1)
+    }
+
+    /// As [`Self::column_taps`], down the frame. // [out]
+    pub fn row_taps(&self, out: usize) -> Vec<Tap> {
+        taps(out, self.scaled_px.1, self.patch_px, self.covered().0)
+    }
+}
+
+/// Bilinear with half-pixel centres and clamped borders, as `align_corners=False` has it.
+fn taps(out: usize, scaled_px: u32, patch_px: u32, patches: usize) -> Vec<Tap> {
+    let step = f64::from(scaled_px) / (out as f64 * f64::from(patch_px));
+    (0..out).map(|i| Tap::at((i as f64 + 0.5) * step - 0.5, patches)).collect()
+}
+
+/// Resizes and normalises a frame: `(value / 255 - mean) / std` for each channel.
+///
+/// # Errors
+/// [`Error::Option`] if `side_px` is out of range, [`Error::Tensor`] if the frame has no pixels.
+pub fn prepare(frame: &RgbImage, image: &ImageManifest, side_px: usize) -> Result<Input> {
+    if frame.width() == 0 || frame.height() == 0 {
+        return Err(Error::Tensor {
+            what: "frame".into(),
+            expected: "at least 1×1 pixels".into(),
+            found: format!("{}×{}", frame.width(), frame.height()),
+        });
+    }
+    let placement = Placement::new(frame.dimensions(), image, side_px)?;
+    let (width, height) = placement.scaled_px;
+    let resized = resize(frame, width, height, image.interpolation)?;
+    let (input_width, input_height) = (placement.input_px.0 as usize, placement.input_px.1 as usize);
+    let plane = input_width * input_height;
+    let mut pixels = vec![0.0; 3 * plane]; // the mean colour is 0 once normalised: letterbox padding needs no fill
+    for (channel, out) in pixels.chunks_exact_mut(plane).enumerate() {
+        let scale = 1.0 / (255.0 * image.std[channel]);
+        let offset = -image.mean[channel] / image.std[channel];
+        for (row, out) in resized.chunks_exact(width as usize * 3).zip(out.chunks_exact_mut(input_width)) {
+            for (pixel, out) in row.chunks_exact(3).zip(out) {
+                *out = f32::from(pixel[channel]) * scale + offset;
+            }
+        }
+    }
+    Ok(Input { pixels, placement })
+}
+
+fn resize(frame: &RgbImage, width: u32, height: u32, interpolation: Interpolation) -> Result<Vec<u8>> {
+    let filter = match interpolation {
+        Interpolation::Bilinear => fir::FilterType::Bilinear,
+        Interpolation::Bicubic => fir::FilterType::CatmullRom,
+    };
+    let fail = |found: String| Error::Tensor { what: "resize".into(), expected: format!("{width}×{height} pixels"), found };
+    let source = fir::images::ImageRef::new(frame.width(), frame.height(), frame.as_raw(), fir::PixelType::U8x3).map_err(|e| fail(e.to_string()))?;
+    let mut target = fir::images::Image::new(width, height, fir::PixelType::U8x3);
+    fir::Resizer::new()
+        .resize(&source, &mut target, &fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(filter)))
+        .map_err(|e| fail(e.to_string()))?;
+    Ok(target.into_vec())
+}

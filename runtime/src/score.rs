@@ -1,0 +1,196 @@
+//! Pixel-tag scoring: how well every patch fits every word.
+
+use crate::bundle::Manifest;
+use crate::simd::kernels;
+use crate::{Error, PatchGrid, Result, TagBank};
+
+/// Stands for "never": finite, so that interpolation between it and itself stays itself.
+const NEVER: f32 = -1e30;
+
+/// How cosines become scores. From the manifest: TCL's learned scale and bias (Cha et al. 2023) or CLIP's softmax.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scoring {
+    /// Factor on the cosine.
+    pub scale: f32,
+    /// With a bias a score is `sigmoid(scale · cosine + bias)`, each word for itself; without, a softmax over the words.
+    pub bias: Option<f32>,
+}
+
+impl From<&Manifest> for Scoring {
+    fn from(manifest: &Manifest) -> Self {
+        Self { scale: manifest.logit_scale, bias: manifest.logit_bias }
+    }
+}
+
+/// What stands in front of the words as label 0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Background {
+    /// Nothing: every pixel gets a word.
+    None,
+    /// Pixels whose best score is below this, in 0..1.
+    Threshold(f32),
+}
+
+/// Logits of every class on the patch grid, with the background's in front.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoreGrid {
+    rows: usize,
+    cols: usize,
+    planes: Vec<f32>, // [1 + classes, rows · cols]
+    scores: Vec<f32>, // [classes]
+}
+
+impl ScoreGrid {
+    /// Rows of patches.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns of patches.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Logits, the background's first. Where the largest logit of a pixel stands, there is its label. // [1 + classes, rows · cols]
+    pub fn planes(&self) -> &[f32] {
+        &self.planes
+    }
+
+    /// Each class's score in 0..1: that of its best patch. // [classes]
+    pub fn scores(&self) -> &[f32] {
+        &self.scores
+    }
+}
+
+/// Scores every patch against every class: the best of a class's words counts.
+///
+/// # Errors
+/// [`Error::Tensor`] if patches and words differ in width, [`Error::Option`] if the threshold is not in 0..1.
+pub fn score(grid: &PatchGrid, bank: &TagBank, scoring: Scoring, background: Background) -> Result<ScoreGrid> {
+    if let Background::Threshold(t) = background
+        && !(0.0..=1.0).contains(&t)
+    {
+        return Err(Error::Option { option: "--background".into(), expected: "0 to 1, or none".into(), found: t.to_string() });
+    }
+    let patches = grid.patches().rows();
+    let words = bank.words().rows();
+    let cosines = cosines(grid, bank)?;
+    let bias = scoring.bias.unwrap_or(0.0);
+    let mut planes = vec![NEVER; (1 + bank.names().len()) * patches];
+    let (front, classes) = planes.split_at_mut(patches);
+    let best = |patch: usize, span: &std::ops::Range<usize>| {
+        let row = &cosines[patch * words..][..words];
+        row[span.clone()].iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b)) * scoring.scale + bias
+    };
+    for (plane, span) in classes.chunks_exact_mut(patches).zip(bank.spans()) {
+        plane.iter_mut().enumerate().for_each(|(patch, logit)| *logit = best(patch, span));
+    }
+    let left_out = bank.background_rows();
+    let mut scores = vec![0.0f32; bank.names().len()];
+    for (patch, front) in front.iter_mut().enumerate() {
+        let outside = left_out.clone().map(|row| cosines[patch * words + row] * scoring.scale + bias);
+        let inside = classes.iter().skip(patch).step_by(patches).copied();
+        let total = if scoring.bias.is_none() { log_sum_exp(inside.clone().chain(outside.clone())) } else { 0.0 };
+        *front = match background {
+            Background::None => NEVER,
+            Background::Threshold(t) if scoring.bias.is_some() => logit(t),
+            Background::Threshold(t) => (t.ln() + total).max(NEVER),
+        };
+        *front = outside.fold(*front, f32::max);
+        for (score, class) in scores.iter_mut().zip(inside) {
+            let probability = if scoring.bias.is_some() { sigmoid(class) } else { (class - total).exp() };
+            *score = score.max(probability);
+        }
+    }
+    Ok(ScoreGrid { rows: grid.rows(), cols: grid.cols(), planes, scores })
+}
+
+/// `[patches, words]`, each in -1..1.
+fn cosines(grid: &PatchGrid, bank: &TagBank) -> Result<Vec<f32>> {
+    let (patches, words) = (grid.patches(), bank.words());
+    if patches.dim() != words.dim() {
+        return Err(Error::Tensor {
+            what: "tag bank".into(),
+            expected: format!("rows of {} numbers, as the patches have", patches.dim()),
+            found: words.dim().to_string(),
+        });
+    }
+    let mut out = vec![0.0; patches.rows() * words.rows()];
+    kernels().dot_products(patches.data(), words.data(), words.dim(), &mut out);
+    Ok(out)
+}
+
+/// How tags of a picture are scored (Jo et al. 2024, Eq. 1, 2 and 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagScore {
+    /// For each tag the best patch, of the softmax over the tags at every patch (Eq. 2).
+    Pixel,
+    /// Softmax over the tags of the picture's own embedding (Eq. 1).
+    Image,
+    /// Softmax over the tags of the caption's embedding (Eq. 7).
+    Text,
+    /// The mean of `Image` and `Text`.
+    ImageText,
+}
+
+/// Scores each class of the bank for the whole picture, in 0..1. // [classes]
+///
+/// `caption` is the caption's unit-norm embedding `[dim]`; `Text` and `ImageText` need it.
+///
+/// # Errors
+/// [`Error::Option`] if a caption is needed and missing, [`Error::Tensor`] if widths differ.
+pub fn score_tags(kind: TagScore, grid: &PatchGrid, bank: &TagBank, caption: Option<&[f32]>, scale: f32) -> Result<Vec<f32>> {
+    let from = |embedding: &[f32]| -> Result<Vec<f32>> {
+        let mut cosines = vec![0.0; bank.words().rows()];
+        kernels().dot_products(embedding, bank.words().data(), bank.words().dim(), &mut cosines);
+        Ok(softmax(&best_of_spans(&cosines, bank), scale))
+    };
+    let text = || {
+        let caption = caption.filter(|c| c.len() == bank.words().dim()).ok_or_else(|| Error::Option {
+            option: "--score".into(),
+            expected: "a --caption, which text and image-text compare the words with".into(),
+            found: "none".into(),
+        })?;
+        from(caption)
+    };
+    match kind {
+        TagScore::Image => from(grid.global().data()),
+        TagScore::Text => text(),
+        TagScore::ImageText => {
+            let (image, text) = (from(grid.global().data())?, text()?);
+            Ok(image.iter().zip(text).map(|(a, b)| (a + b) / 2.0).collect())
+        }
+        TagScore::Pixel => {
+            let mut scores = vec![0.0f32; bank.names().len()];
+            for row in cosines(grid, bank)?.chunks_exact(bank.words().rows()) {
+                for (score, p) in scores.iter_mut().zip(softmax(&best_of_spans(row, bank), scale)) {
+                    *score = score.max(p);
+                }
+            }
+            Ok(scores)
+        }
+    }
+}
+
+fn best_of_spans(cosines: &[f32], bank: &TagBank) -> Vec<f32> {
+    bank.spans().iter().map(|span| cosines[span.clone()].iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b))).collect()
+}
+
+fn softmax(values: &[f32], scale: f32) -> Vec<f32> {
+    let total = log_sum_exp(values.iter().map(|v| v * scale));
+    values.iter().map(|v| (v * scale - total).exp()).collect()
+}
+
+fn log_sum_exp(values: impl Iterator<Item = f32> + Clone) -> f32 {
+    let max = values.clone().fold(f32::NEG_INFINITY, f32::max);
+    max + values.map(|v| (v - max).exp()).sum::<f32>().ln()
+}
+
+fn sigmoid(logit: f32) -> f32 {
+    1.0 / (1.0 + (-logit).exp())
+}
+
+/// The inverse of the sigmoid, finite at 0 and 1.
+fn logit(probability: f32) -> f32 {
+    (probability / (1.0 - probability)).ln().clamp(NEVER, -NEVER)
+}

@@ -1,0 +1,11 @@
+//! Where masks go.
+
+mod mask_png;
+mod overlay;
+mod palette;
+mod report;
+
+pub use mask_png::encode_mask;
+pub use overlay::{LegendEntry, OverlayOptions, draw_overlay};
+pub use palette::class_colour;
+pub use report::{ClassReport, Milliseconds, SegmentReport};

@@ -1,0 +1,221 @@
+//! The commands as a person uses them, bad input included.
+
+use std::fs;
+
+use edge_seg_tests::{edge_seg, picture};
+use image::{GenericImageView, RgbImage};
+
+fn text(path: &std::path::Path) -> &str {
+    path.to_str().expect("test paths are UTF-8")
+}
+
+#[test]
+fn segment_writes_masks_at_the_pictures_own_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let cat = picture("cat.jpg");
+    let ended = edge_seg(folder.path(), &["segment", text(&cat), "--tags", "cat, car", "--out", "masks"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let lines = ended.json_lines();
+    assert_eq!(lines.len(), 1);
+    let line = &lines[0];
+    let (width, height) = image::open(&cat).unwrap().dimensions();
+    assert_eq!((line["width"].as_u64(), line["height"].as_u64()), (Some(width.into()), Some(height.into())));
+    let mask = image::open(folder.path().join("masks/cat.mask.png")).unwrap();
+    assert_eq!(mask.dimensions(), (width, height));
+    assert_eq!(image::open(folder.path().join("masks/cat.overlay.png")).unwrap().dimensions(), (width, height));
+    let mask = mask.as_luma8().expect("8-bit grey");
+    for (label, class) in [(1u8, 0usize), (2, 1)] {
+        let pixels = mask.pixels().filter(|p| p.0[0] == label).count() as u64;
+        assert_eq!(line["classes"][class]["pixels"].as_u64(), Some(pixels));
+        assert!((line["classes"][class]["share"].as_f64().unwrap() - pixels as f64 / f64::from(width * height)).abs() < 1e-9);
+    }
+    assert!(line["classes"][0]["share"].as_f64().unwrap() > 0.5, "the cat fills most of its picture: {line}");
+    assert!(line["classes"][1]["share"].as_f64().unwrap() < 0.1, "there is no car: {line}");
+    assert!(line["classes"][0]["score"].as_f64() > line["classes"][1]["score"].as_f64());
+    for stage in ["read", "prepare", "encode", "score", "mask"] {
+        assert!(line["milliseconds"][stage].as_f64().unwrap() >= 0.0);
+    }
+}
+
+#[test]
+fn without_background_every_pixel_has_a_class() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = edge_seg(folder.path(), &["segment", text(&picture("coffee.jpg")), "--tags", "cup, table", "--background", "none"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let mask = image::open(folder.path().join("edge-seg-out/coffee.mask.png")).unwrap();
+    assert!(mask.as_luma8().unwrap().pixels().all(|p| p.0[0] > 0));
+    assert_eq!(ended.json_lines()[0]["background_share"].as_f64(), Some(0.0));
+}
+
+#[test]
+fn bad_inputs_are_named_and_the_others_are_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let whole = fs::read(picture("cat.jpg")).unwrap();
+    fs::write(path("cut.jpg"), &whole[..whole.len() / 2]).unwrap();
+    fs::write(path("empty.png"), b"").unwrap();
+    fs::write(path("text.jpg"), b"this is no picture\n").unwrap();
+    fs::write(path("good.jpg"), &whole).unwrap();
+    let ended = edge_seg(folder.path(), &["segment", "cut.jpg", "empty.png", "text.jpg", "missing.jpg", "good.jpg", "--tags", "cat"]);
+    assert_eq!(ended.code, 2);
+    assert_eq!(ended.json_lines().len(), 1, "{}", ended.stdout);
+    assert_eq!(ended.json_lines()[0]["input"], "good.jpg");
+    for (name, complaint) in [("cut.jpg", "cut off"), ("empty.png", "empty file"), ("text.jpg", "no known picture"), ("missing.jpg", "nothing of that name")]
+    {
+        let line = ended.stderr.lines().find(|l| l.contains(name)).unwrap_or_else(|| panic!("{name} is named in {}", ended.stderr));
+        assert!(line.contains(complaint), "{line}");
+    }
+    let left: Vec<_> = fs::read_dir(path("edge-seg-out")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "nothing half written: {left:?}");
+}
+
+#[test]
+fn one_pixel_and_extreme_panoramas_have_masks() {
+    let folder = tempfile::tempdir().unwrap();
+    RgbImage::from_pixel(1, 1, image::Rgb([90, 140, 220])).save(folder.path().join("dot.png")).unwrap();
+    RgbImage::from_pixel(3000, 2, image::Rgb([90, 140, 220])).save(folder.path().join("strip.png")).unwrap();
+    let ended = edge_seg(folder.path(), &["segment", "dot.png", "strip.png", "--tags", "sky"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert_eq!(image::open(folder.path().join("edge-seg-out/dot.mask.png")).unwrap().dimensions(), (1, 1));
+    assert_eq!(image::open(folder.path().join("edge-seg-out/strip.mask.png")).unwrap().dimensions(), (3000, 2));
+}
+
+#[test]
+fn words_may_be_none_many_foreign_or_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let cat = picture("cat.jpg");
+    let run = |tags: &str| edge_seg(folder.path(), &["segment", text(&cat), "--tags", tags]);
+    let none = run(" , ");
+    assert_eq!(none.code, 2);
+    assert!(none.stderr.contains("one word or more"), "{}", none.stderr);
+    let twice = run("cat, dog, cat");
+    assert_eq!(twice.code, 2);
+    assert!(twice.stderr.contains("\"cat\" twice"), "{}", twice.stderr);
+    let accents = run("Café, straße, кот, 猫");
+    assert_eq!(accents.code, 0, "{}", accents.stderr);
+    assert_eq!(accents.json_lines()[0]["classes"][3]["name"], "猫");
+
+    let many: Vec<_> = (0..300).map(|i| format!("thing {i}")).collect();
+    let many = run(&many.join(","));
+    assert_eq!(many.code, 0, "{}", many.stderr);
+    assert!(many.stderr.contains("300 words"), "{}", many.stderr);
+    let mask = image::open(folder.path().join("edge-seg-out/cat.mask.png")).unwrap();
+    assert!(mask.as_luma16().is_some(), "more than 255 classes need 16 bits");
+}
+
+#[test]
+fn tags_files_name_classes_with_synonyms() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("words.txt"), "# pets\ncat: kitten, tabby\n\ncar\n").unwrap();
+    let cat = picture("cat.jpg");
+    let ended = edge_seg(folder.path(), &["segment", text(&cat), "--tags-file", "words.txt"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let names: Vec<_> = ended.json_lines()[0]["classes"].as_array().unwrap().iter().map(|c| c["name"].clone()).collect();
+    assert_eq!(names, ["cat", "car"]);
+    let missing = edge_seg(folder.path(), &["segment", text(&cat), "--tags-file", "nowhere.txt"]);
+    assert_eq!(missing.code, 2);
+    assert!(missing.stderr.contains("nowhere.txt"));
+    fs::write(folder.path().join("words.bin"), [0xff, 0xfe, 0x00]).unwrap();
+    let binary = edge_seg(folder.path(), &["segment", text(&cat), "--tags-file", "words.bin"]);
+    assert_eq!(binary.code, 2);
+    assert!(binary.stderr.contains("UTF-8"), "{}", binary.stderr);
+}
+
+#[test]
+fn captions_select_their_words_and_write_the_union() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = edge_seg(folder.path(), &["segment", text(&picture("cat.jpg")), "--caption", "the cat looks at a car"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let line = &ended.json_lines()[0];
+    let words: Vec<_> = line["words"].as_array().unwrap().iter().map(|w| w["word"].as_str().unwrap()).collect();
+    assert_eq!(words, ["cat", "looks", "car"]);
+    let selected = line["words"].as_array().unwrap().iter().filter(|w| w["selected"] == true).count();
+    assert_eq!(line["classes"].as_array().unwrap().len(), selected);
+    let union = image::open(folder.path().join("edge-seg-out/cat.union.png")).unwrap();
+    let mask = image::open(folder.path().join("edge-seg-out/cat.mask.png")).unwrap();
+    let pairs = union.as_luma8().unwrap().pixels().zip(mask.as_luma8().unwrap().pixels());
+    assert!(pairs.into_iter().all(|(u, m)| u.0[0] == if m.0[0] > 0 { 255 } else { 0 }));
+}
+
+#[test]
+fn tags_are_scored_in_each_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let cat = picture("cat.jpg");
+    for score in ["pixel", "image", "text", "image-text"] {
+        let ended = edge_seg(folder.path(), &["tags", text(&cat), "--caption", "a cat beside a car", "--score", score]);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let line = &ended.json_lines()[0];
+        assert_eq!(line["score"], score);
+        let scores: Vec<_> = line["tags"].as_array().unwrap().iter().map(|t| t["score"].as_f64().unwrap()).collect();
+        assert!(scores.windows(2).all(|w| w[0] >= w[1]) && scores.iter().all(|s| (0.0..=1.0).contains(s)), "{scores:?}");
+        if score != "pixel" {
+            assert!((scores.iter().sum::<f64>() - 1.0).abs() < 1e-4, "a softmax adds up to one: {scores:?}");
+        }
+    }
+    fs::write(folder.path().join("v.txt"), "cat\ncar\nboat\n").unwrap();
+    let top = edge_seg(folder.path(), &["tags", text(&cat), "--vocabulary", "v.txt", "--top", "1"]);
+    assert_eq!(top.json_lines()[0]["tags"].as_array().unwrap().len(), 1);
+    assert_eq!(top.json_lines()[0]["tags"][0]["name"], "cat");
+    let text = edge_seg(folder.path(), &["tags", text(&cat), "--vocabulary", "v.txt", "--score", "text"]);
+    assert_eq!(text.code, 2);
+    assert!(text.stderr.contains("--caption"), "{}", text.stderr);
+}
+
+#[test]
+fn wrong_options_are_refused_with_what_is_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let cat = picture("cat.jpg");
+    for (arguments, complaint) in [
+        (vec!["--tags", "cat", "--background", "2"], "score from 0 to 1"),
+        (vec!["--tags", "cat", "--size", "3"], "16 to 8192"),
+        (vec!["--tags", "cat", "--threads", "0"], "1 or more"),
+        (vec!["--tags", "cat", "--model", "nowhere.esb"], "nowhere.esb"),
+        (vec![], "--tags"),
+    ] {
+        let ended = edge_seg(folder.path(), &[vec!["segment", text(&cat)], arguments].concat());
+        assert_eq!(ended.code, 2, "{}", ended.stderr);
+        assert!(ended.stderr.contains(complaint), "{}", ended.stderr);
+        assert!(ended.stdout.is_empty());
+    }
+    let kernels = std::process::Command::new(edge_seg_tests::binary("edge-seg"))
+        .args(["segment", text(&cat), "--tags", "cat"])
+        .env("EDGE_SEG_KERNELS", "abacus")
+        .output()
+        .unwrap();
+    assert_eq!(kernels.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&kernels.stderr).contains("abacus"));
+}
+
+#[test]
+fn exif_orientation_is_honoured() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = fs::read(picture("coffee.jpg")).unwrap();
+    // APP1 with one EXIF entry, orientation 6: to be turned a quarter clockwise.
+    let exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let mut turned = plain[..2].to_vec();
+    turned.extend_from_slice(&[0xff, 0xe1]);
+    turned.extend_from_slice(&(exif.len() as u16 + 2).to_be_bytes());
+    turned.extend_from_slice(exif);
+    turned.extend_from_slice(&plain[2..]);
+    fs::write(folder.path().join("turned.jpg"), turned).unwrap();
+    let ended = edge_seg(folder.path(), &["segment", "turned.jpg", "--tags", "cup"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let line = &ended.json_lines()[0];
+    let (width, height) = image::open(picture("coffee.jpg")).unwrap().dimensions();
+    assert_eq!((line["width"].as_u64(), line["height"].as_u64()), (Some(height.into()), Some(width.into())));
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = std::process::Command::new(edge_seg_tests::binary("edge-seg"))
+        .current_dir(folder.path())
+        .args(["segment", text(&picture("cat.jpg")), text(&picture("coffee.jpg")), "--tags", "cat"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,168 @@
+//! Bundles with every rule broken once: each is refused, by name, and nothing panics.
+
+use std::borrow::Cow;
+
+use edge_seg::bundle::{self, Bundle, Card, Fit, ImageManifest, Interpolation, MANIFEST_OFFSET, Manifest, Positions, TextManifest};
+use edge_seg_tests::{edge_seg, picture};
+
+fn manifest() -> Manifest {
+    Manifest {
+        format: 0,
+        name: "tiny".into(),
+        variant: "f32".into(),
+        serial: 1,
+        boards: vec![],
+        image: ImageManifest {
+            blob: "image.onnx".into(),
+            patch_px: 16,
+            input_px: 32,
+            fit: Fit::Grid,
+            interpolation: Interpolation::Bicubic,
+            mean: [0.5; 3],
+            std: [0.5; 3],
+            positions: Positions { blob: "positions".into(), rows: 1, cols: 1, width: 2 },
+        },
+        text: TextManifest { blob: "text.onnx".into(), tokenizer: "tokenizer.json".into(), context: 8, pad_token: 0 },
+        embedding_dim: 4,
+        logit_scale: 10.0,
+        logit_bias: Some(-5.0),
+        templates: vec!["{}".into()],
+        background: 0.5,
+        tag_threshold: 0.5,
+        card: Card { title: "t".into(), licence: "l".into(), training_data: "d".into(), measured: "m".into(), limits: "x".into() },
+        blobs: vec![],
+    }
+}
+
+const BLOBS: [(&str, &[u8]); 4] = [("image.onnx", b"image"), ("positions", &[0; 16]), ("text.onnx", b"text"), ("tokenizer.json", b"{}")];
+
+fn valid() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.esb");
+    bundle::write(&path, manifest(), &BLOBS).unwrap();
+    std::fs::read(path).unwrap()
+}
+
+fn refusal(bytes: Vec<u8>) -> String {
+    Bundle::from_bytes("test".into(), Cow::Owned(bytes)).expect_err("the bundle is broken").to_string()
+}
+
+/// The same bundle with its manifest's text changed, lengths kept.
+fn edited(from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = valid();
+    let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).unwrap_or_else(|| panic!("{from:?} is in the manifest"));
+    bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    bytes
+}
+
+#[test]
+fn what_was_written_is_read() {
+    let bytes = valid();
+    let read = Bundle::from_bytes("test".into(), bytes.clone()).unwrap();
+    for (name, content) in BLOBS {
+        assert_eq!(read.blob(name).unwrap(), content);
+    }
+    assert_eq!(Manifest { blobs: vec![], format: 0, ..read.manifest().clone() }, manifest());
+    assert_eq!(read.signature(), None);
+    assert!(read.blob("other").unwrap_err().to_string().contains("image.onnx, positions"));
+    assert!(read.manifest().blobs.iter().all(|b| b.offset.is_multiple_of(64)));
+    let last = read.manifest().blobs.last().unwrap();
+    assert_eq!(last.offset + last.bytes, bytes.len() as u64);
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let bytes = valid();
+    for len in 0..bytes.len() {
+        refusal(bytes[..len].to_vec());
+    }
+}
+
+#[test]
+fn every_changed_byte_but_the_signatures_is_refused_or_harmless() {
+    let bytes = valid();
+    let blobs = Bundle::from_bytes("test".into(), bytes.clone()).unwrap().manifest().blobs[0].offset as usize;
+    for at in (0..16).chain(blobs..bytes.len()) {
+        let mut broken = bytes.clone();
+        broken[at] ^= 0x10;
+        refusal(broken);
+    }
+    for at in MANIFEST_OFFSET..blobs {
+        for flip in [1u8, 0x10, 0x80] {
+            let mut broken = bytes.clone();
+            broken[at] ^= flip;
+            // A digit or a letter of free text may change its meaning; what counts is that nothing panics.
+            let _ = Bundle::from_bytes("test".into(), Cow::Owned(broken));
+        }
+    }
+}
+
+#[test]
+fn rules_are_named_when_broken() {
+    let mut longer = valid();
+    longer.push(0);
+    assert!(refusal(longer).contains("its end after the last blob"));
+    assert!(refusal(b"PK\x03\x04".repeat(400)).contains("magic"));
+    let mut version = valid();
+    version[8] = 2;
+    assert!(refusal(version).contains("format version: expected 1, found 2"));
+    let mut huge = valid();
+    huge[12..16].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert!(refusal(huge).contains("at most 1048576 bytes"));
+    assert!(refusal(edited("\"serial\"", "\"serious")).contains("manifest"));
+    assert!(refusal(edited("\"serial\"", "\"serram\"")).contains("serram"), "unknown keys are refused by name");
+    assert!(refusal(edited("\"patch_px\":16", "\"patch_px\":00")).contains("manifest"));
+    assert!(refusal(edited("\"patch_px\":16", "\"patch_px\":31")).contains("image.input_px"));
+    assert!(refusal(edited("\"background\":0.5", "\"background\":9.5")).contains("background"));
+    assert!(refusal(edited("\"blob\":\"text.onnx\"", "\"blob\":\"t3xt.onnx\"")).contains("text.blob"));
+    let mut padding = valid();
+    let first = Bundle::from_bytes("test".into(), padding.clone()).unwrap().manifest().blobs[1].offset as usize;
+    padding[first - 1] = 1;
+    assert!(refusal(padding).contains("zeros before it"));
+}
+
+#[test]
+fn offsets_that_lie_are_refused() {
+    let bytes = valid();
+    let end = Bundle::from_bytes("test".into(), bytes.clone()).unwrap().manifest().blobs[0].offset as usize;
+    let text = String::from_utf8(bytes[MANIFEST_OFFSET..end].to_vec()).unwrap();
+    for (from, to) in [("\"bytes\":16", "\"bytes\":18446744073709551615"), ("\"bytes\":16", "\"bytes\":-1"), ("\"positions\",\"offset\"", "\"image.onnx\",\"offset\"")] {
+        let mut manifest = text.replacen(from, to, 1).trim_end().to_owned().into_bytes();
+        assert_ne!(manifest, text.trim_end().as_bytes());
+        assert!(manifest.len() <= end - MANIFEST_OFFSET, "the padding is large enough for the change");
+        manifest.resize(end - MANIFEST_OFFSET, b' ');
+        let mut broken = bytes.clone();
+        broken[MANIFEST_OFFSET..end].copy_from_slice(&manifest);
+        refusal(broken);
+    }
+}
+
+#[test]
+fn a_bundle_that_does_not_fit_together_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.esb");
+    bundle::write(&path, manifest(), &BLOBS).unwrap();
+    let before = std::fs::read(&path).unwrap();
+    assert!(bundle::write(&path, manifest(), &BLOBS[..3]).unwrap_err().to_string().contains("tokenizer"));
+    assert_eq!(std::fs::read(&path).unwrap(), before, "the old file is whole");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+}
+
+#[test]
+fn the_commands_say_what_is_wrong_with_a_bundle() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broken = valid();
+    *broken.last_mut().unwrap() ^= 1;
+    std::fs::write(folder.path().join("broken.esb"), broken).unwrap();
+    // Sound by the format's rules, but its encoders are no ONNX files.
+    std::fs::write(folder.path().join("hollow.esb"), valid()).unwrap();
+    let inspected = edge_seg(folder.path(), &["inspect", "broken.esb"]);
+    assert_eq!(inspected.code, 2);
+    assert!(inspected.stderr.contains("SHA-256") && inspected.stderr.contains("tokenizer.json"), "{}", inspected.stderr);
+    assert_eq!(edge_seg(folder.path(), &["inspect", "hollow.esb", "--json"]).json_lines()[0]["manifest"]["name"], "tiny");
+    let cat = picture("cat.jpg");
+    let run = edge_seg(folder.path(), &["segment", cat.to_str().unwrap(), "--tags", "cat", "--model", "hollow.esb"]);
+    assert_eq!(run.code, 2);
+    assert!(run.stderr.contains("image encoder"), "{}", run.stderr);
+}
