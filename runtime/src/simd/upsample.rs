@@ -168,6 +168,8 @@ pub(super) fn upsample_argmax<L: Label>(planes: &Planes<'_>, rows: &[Tap], colum
                         };
                         lines.clear();
                         lines.extend(classes.iter().map(|&class| Line { class, lo: at(class, lo), hi: at(class, hi) }));
+                        let floor = lines.iter().map(|line| line.lo.min(line.hi)).fold(f32::NEG_INFINITY, f32::max);
+                        lines.retain(|line| line.lo.max(line.hi) >= floor);
                         let (first, last) = (winner(lines, taps[0]), winner(lines, taps[taps.len() - 1]));
                         fill(lines, taps, labels, first, last);
                     }
@@ -195,29 +197,34 @@ fn find_rivals(planes: &Planes<'_>, row: Tap, column: Tap, heights: &mut Vec<f32
     rivals.extend(classes.filter(|(_, height)| **height >= highest_floor && **height > f32::NEG_INFINITY).map(|(class, _)| class as u32));
 }
 
-/// The class with the largest value at `tap`, the first one on a tie.
-fn winner(lines: &[Line], tap: Tap) -> u32 {
-    let mut best = (f32::NEG_INFINITY, 0);
-    for line in lines {
+/// The line with the largest value at `tap`, the first one on a tie.
+fn winner(lines: &[Line], tap: Tap) -> Line {
+    let (mut best, mut largest) = (0, f32::NEG_INFINITY);
+    for (index, line) in lines.iter().enumerate() {
         let value = tap.blend(line.lo, line.hi);
-        if value > best.0 {
-            best = (value, line.class);
-        }
+        best = if value > largest { index } else { best };
+        largest = largest.max(value);
     }
-    best.1
+    lines[best]
 }
 
 /// Labels a stretch whose first pixel `first` wins, and the last one `last`.
-fn fill<L: Label>(lines: &[Line], taps: &[Tap], labels: &mut [L], first: u32, last: u32) {
-    if first == last || taps.len() < 2 {
-        labels.fill(L::from_index(first as usize));
-    } else {
-        let middle = taps.len() / 2;
-        let (before, after) = (winner(lines, taps[middle - 1]), winner(lines, taps[middle]));
-        let (left, right) = labels.split_at_mut(middle);
-        fill(lines, &taps[..middle], left, first, before);
-        fill(lines, &taps[middle..], right, after, last);
+fn fill<L: Label>(lines: &[Line], taps: &[Tap], labels: &mut [L], first: Line, last: Line) {
+    let label = |line: Line| L::from_index(line.class as usize);
+    if first.class == last.class || taps.len() < 2 {
+        labels.fill(label(first));
+        return;
     }
+    let last_wins = |tap: &Tap| {
+        let (old, new) = (tap.blend(first.lo, first.hi), tap.blend(last.lo, last.hi));
+        new > old || new == old && last.class < first.class
+    };
+    // Both ends are decided; the border lies between them.
+    let border = 1 + taps[1..taps.len() - 1].partition_point(|tap| !last_wins(tap));
+    let (left, right) = labels.split_at_mut(border);
+    let (before, after) = if lines.len() == 2 { (first, last) } else { (winner(lines, taps[border - 1]), winner(lines, taps[border])) };
+    fill(lines, &taps[..border], left, first, before);
+    fill(lines, &taps[border..], right, after, last);
 }
 
 /// An integer that numbers classes.
