@@ -1,0 +1,34 @@
+//! The commands: options in, library calls, tables or JSON out.
+
+mod pack;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Takes trained models to bundles and measures them.
+///
+/// stdout is data, stderr is talk. Exit codes: 0 done, 1 a negative answer, 2 an error.
+#[derive(Parser)]
+#[command(name = "edge-seg-export", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Bundle(pack::Bundle),
+    Quantize(pack::Quantize),
+    Extract(pack::Extract),
+}
+
+impl Cli {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Bundle(command) => command.run(),
+            Command::Quantize(command) => command.run(),
+            Command::Extract(command) => command.run(),
+        }
+    }
+}

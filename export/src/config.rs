@@ -1,0 +1,307 @@
+//! `config.json` of a model folder: architecture, preprocessing, prompts, thresholds, model card.
+//!
+//! The contract is `docs/model-folder.md`. Unknown keys are refused, and what the keys say together is checked before a
+//! single weight is read.
+
+use std::path::Path;
+
+use edge_seg::bundle::{Card, Fit, Interpolation};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// Version of the model folder that this crate reads.
+pub const FORMAT: u32 = 1;
+
+/// A model folder's `config.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Version of the folder's layout, [`FORMAT`].
+    pub format: u32,
+    /// The model's name.
+    pub name: String,
+    /// The image tower.
+    pub image: ImageTower,
+    /// The text tower.
+    pub text: TextTower,
+    /// Width of the space that patches and words share.
+    pub embedding_dim: usize,
+    /// Longest token sequence, special tokens included.
+    pub context: usize,
+    /// Token that fills the shorter rows of a batch.
+    pub pad_token: i64,
+    /// What the image tower's input looks like.
+    pub preprocess: Preprocess,
+    /// Factor on the cosine of a patch and a word.
+    pub logit_scale: f32,
+    /// Added to the scaled cosine before the sigmoid; null where scores are a softmax over the words.
+    pub logit_bias: Option<f32>,
+    /// Sentences that a word is put into, at `{}`.
+    pub templates: Vec<String>,
+    /// Score below which a pixel belongs to no word.
+    pub background: f32,
+    /// Pixel-tag score from which a word counts as present.
+    pub tag_threshold: f32,
+    /// Where the model comes from and what it may be used for.
+    pub card: Card,
+}
+
+/// The image tower: a vision transformer and the head that makes its patch tokens embeddings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageTower {
+    /// The architecture; `vit` is a pre-norm vision transformer with a class token.
+    pub arch: ImageArch,
+    /// Width of the residual stream.
+    pub width: usize,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Attention heads of a block.
+    pub heads: usize,
+    /// Hidden width of a block's MLP.
+    pub mlp_width: usize,
+    /// Side of a patch.
+    pub patch_px: usize,
+    /// Rows and columns of the grid that the stored position embeddings belong to.
+    pub grid: [usize; 2],
+    /// Whether the patch embedding has a bias.
+    pub patch_bias: bool,
+    /// Whether a LayerNorm follows the position embeddings (CLIP's `ln_pre`).
+    pub pre_norm: bool,
+    /// The blocks' activation.
+    pub activation: Activation,
+    /// Epsilon of every LayerNorm of the tower.
+    pub norm_eps: f32,
+    /// How patch tokens become embeddings.
+    pub head: Head,
+    /// How the picture's own embedding is made.
+    pub global: Global,
+}
+
+/// Image architectures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageArch {
+    /// Pre-norm vision transformer with a class token.
+    Vit,
+}
+
+/// Activations of an MLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// x·Φ(x), by the error function.
+    Gelu,
+    /// The tanh approximation of [`Activation::Gelu`].
+    GeluTanh,
+    /// x·sigmoid(1.702·x), as OpenAI's CLIP has it.
+    QuickGelu,
+}
+
+/// How patch tokens become embeddings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Head {
+    /// Several maps of patch tokens, each normalised, side by side through an MLP.
+    Fusion {
+        /// The maps, in the order in which they stand side by side.
+        taps: Vec<Tap>,
+        /// Hidden width of the MLP.
+        hidden: usize,
+    },
+    /// The last block's value path, final norm, projection (Zhou et al., ECCV 2022).
+    Maskclip {},
+}
+
+/// A map of patch tokens that the fusion head reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tap {
+    /// `blockN`: the residual stream after block N, counted from 1.
+    Block(usize),
+    /// `value`: the last block's value path, `proj(v(norm1(x)))`.
+    Value,
+    /// `final`: the stream after the last block and the final norm.
+    Final,
+}
+
+impl Serialize for Tap {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Tap::Block(n) => serializer.collect_str(&format_args!("block{n}")),
+            Tap::Value => serializer.serialize_str("value"),
+            Tap::Final => serializer.serialize_str("final"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Tap {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        match name.as_str() {
+            "value" => Some(Tap::Value),
+            "final" => Some(Tap::Final),
+            _ => name.strip_prefix("block").and_then(|n| n.parse().ok()).map(Tap::Block),
+        }
+        .ok_or_else(|| serde::de::Error::custom(format!("tap {name:?}: expected `blockN`, `value` or `final`")))
+    }
+}
+
+/// How the picture's own embedding is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Global {
+    /// Mean of the unit-norm patch embeddings.
+    Mean,
+    /// The class token through the same projection.
+    Class,
+}
+
+/// The text tower.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextTower {
+    /// The architecture.
+    pub arch: TextArch,
+    /// Width of the residual stream.
+    pub width: usize,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Attention heads of a block.
+    pub heads: usize,
+    /// Hidden width of a block's MLP.
+    pub mlp_width: usize,
+    /// Size of the vocabulary.
+    pub vocab: usize,
+    /// Number of position embeddings.
+    pub positions: usize,
+    /// The blocks' activation.
+    pub activation: Activation,
+    /// Epsilon of every LayerNorm of the tower.
+    pub norm_eps: f32,
+    /// Whether a projection follows.
+    pub projection: bool,
+}
+
+/// Text architectures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TextArch {
+    /// Post-norm BERT, mean pooling over the real tokens.
+    Bert,
+    /// Pre-norm causal transformer, the last real token.
+    Clip,
+}
+
+/// What the image tower's input looks like.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preprocess {
+    /// Subtracted from each channel, in 0..1.
+    pub mean: [f32; 3],
+    /// Divides each channel, in 0..1.
+    pub std: [f32; 3],
+    /// Filter of the resize.
+    pub interpolation: Interpolation,
+    /// Default side of the prepared input.
+    pub input_px: usize,
+    /// Which side that is.
+    pub fit: Fit,
+}
+
+impl ModelConfig {
+    /// Reads and checks a `config.json`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::File`] if it is not a configuration or says things that do not fit together.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        let place = path.display().to_string();
+        let config: Self = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::file(&place, format!("line {}", e.line()), "the keys of docs/model-folder.md", e.to_string()))?;
+        config.check(&place)?;
+        Ok(config)
+    }
+
+    /// Checks what no type can: ranges, and keys against one another. `place` names the file in errors.
+    ///
+    /// # Errors
+    /// [`Error::File`] for the first key that is out of range.
+    pub fn check(&self, place: &str) -> Result<()> {
+        let need =
+            |ok: bool, key: &str, expected: &str, found: String| if ok { Ok(()) } else { Err(Error::file(place, key, expected, found)) };
+        need(self.format == FORMAT, "format", "1", self.format.to_string())?;
+        let sizes = [
+            ("image.width", self.image.width, 1 << 14),
+            ("image.layers", self.image.layers, 256),
+            ("image.heads", self.image.heads, 256),
+            ("image.mlp_width", self.image.mlp_width, 1 << 16),
+            ("image.patch_px", self.image.patch_px, 128),
+            ("image.grid[0]", self.image.grid[0], 256),
+            ("image.grid[1]", self.image.grid[1], 256),
+            ("text.width", self.text.width, 1 << 14),
+            ("text.layers", self.text.layers, 256),
+            ("text.heads", self.text.heads, 256),
+            ("text.mlp_width", self.text.mlp_width, 1 << 16),
+            ("text.vocab", self.text.vocab, 1 << 20),
+            ("text.positions", self.text.positions, 1 << 13),
+            ("embedding_dim", self.embedding_dim, 1 << 14),
+            ("context", self.context, self.text.positions),
+        ];
+        for (key, value, most) in sizes {
+            need((1..=most).contains(&value), key, &format!("1 to {most}"), value.to_string())?;
+        }
+        for (key, width, heads) in [("image.heads", self.image.width, self.image.heads), ("text.heads", self.text.width, self.text.heads)] {
+            need(width % heads == 0, key, &format!("a divisor of the width, {width}"), heads.to_string())?;
+        }
+        for (key, eps) in [("image.norm_eps", self.image.norm_eps), ("text.norm_eps", self.text.norm_eps)] {
+            need(eps > 0.0 && eps < 1.0, key, "a small positive number", eps.to_string())?;
+        }
+        need(
+            self.text.projection || self.text.width == self.embedding_dim,
+            "text.projection",
+            &format!("true, since text.width {} is not embedding_dim {}", self.text.width, self.embedding_dim),
+            "false".into(),
+        )?;
+        need(
+            self.pad_token >= 0 && (self.pad_token as usize) < self.text.vocab,
+            "pad_token",
+            "a token of the vocabulary",
+            self.pad_token.to_string(),
+        )?;
+        if let Head::Fusion { taps, hidden } = &self.image.head {
+            need((1..=16).contains(&taps.len()), "image.head.taps", "1 to 16 taps", taps.len().to_string())?;
+            need((1..=1 << 16).contains(hidden), "image.head.hidden", "1 to 65536", hidden.to_string())?;
+            for tap in taps {
+                if let Tap::Block(n) = tap {
+                    need(
+                        (1..=self.image.layers).contains(n),
+                        "image.head.taps",
+                        &format!("block1 to block{}", self.image.layers),
+                        format!("block{n}"),
+                    )?;
+                }
+            }
+        }
+        let pre = &self.preprocess;
+        need(pre.std.iter().all(|s| s.is_finite() && *s > 0.0), "preprocess.std", "three positive numbers", format!("{:?}", pre.std))?;
+        need(pre.mean.iter().all(|m| m.is_finite()), "preprocess.mean", "three finite numbers", format!("{:?}", pre.mean))?;
+        need(
+            pre.input_px >= self.image.patch_px && pre.input_px <= 8192 && pre.input_px.is_multiple_of(self.image.patch_px),
+            "preprocess.input_px",
+            &format!("a multiple of patch_px {}, at most 8192", self.image.patch_px),
+            pre.input_px.to_string(),
+        )?;
+        need(self.logit_scale.is_finite() && self.logit_scale > 0.0, "logit_scale", "a positive number", self.logit_scale.to_string())?;
+        need(
+            !self.templates.is_empty() && self.templates.iter().all(|t| t.matches("{}").count() == 1),
+            "templates",
+            "one or more sentences, each with one {}",
+            format!("{:?}", self.templates),
+        )?;
+        for (key, value) in [("background", self.background), ("tag_threshold", self.tag_threshold)] {
+            need((0.0..=1.0).contains(&value), key, "0 to 1", value.to_string())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+use std::path::PathBuf;
+
+use crate::checkpoint::LoadReport;
+
+/// Everything that can go wrong in this crate. The message says what was expected, what was found, and where.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file system refused.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is not what its name or its place says.
+    #[error("{place}: {part}: expected {expected}, found {found}")]
+    File {
+        /// The file.
+        place: String,
+        /// Which part of it.
+        part: String,
+        /// What is needed.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// Weights and architecture do not fit together.
+    #[error("{place}: the weights do not fit the architecture\n{report}")]
+    Weights {
+        /// The model folder or file.
+        place: String,
+        /// What was applied, missing, unused, and of another shape.
+        report: Box<LoadReport>,
+    },
+    /// An option is out of its range.
+    #[error("{option}: expected {expected}, found {found}")]
+    Option {
+        /// The option.
+        option: String,
+        /// What is accepted.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// The library that runs bundles refused.
+    #[error(transparent)]
+    Runtime(#[from] edge_seg::Error),
+}
+
+/// This crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { path, source }
+    }
+
+    pub(crate) fn file(place: impl Into<String>, part: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Error {
+        Error::File { place: place.into(), part: part.into(), expected: expected.into(), found: found.into() }
+    }
+}

@@ -1,0 +1,13 @@
+//! Everything between a trained model folder and a bundle: strict readers, ONNX writers, quantization, measuring.
+//!
+//! The model folder is described in `docs/model-folder.md`, the bundle in `docs/bundle-format.md`.
+
+pub mod bundle;
+pub mod checkpoint;
+pub mod config;
+mod error;
+pub mod onnx;
+pub mod parameters;
+pub mod quantize;
+
+pub use error::{Error, Result};
