@@ -3,3 +3,4 @@
 //! The command line `edge-seg-fw` is a thin layer over these modules.
 
 pub mod board;
+pub mod slots;

@@ -1,0 +1,337 @@
+//! Carries the machine's actions out over a [`Disk`].
+//!
+//! ```text
+//! ROOT/current          symbolic link to slots/a or slots/b: the pointer
+//! ROOT/state.json       both slots' status, the floor, the trial
+//! ROOT/slots/a, b       bundle.esb, edge-seg, config.toml, release.json
+//! ```
+
+use super::machine::{Action, Event, FileMark, Release, Slot, SlotState, State, Status, Trial, step};
+use super::{Disk, machine};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Room that is left free on the disk beside a new release.
+const RESERVE_BYTES: u64 = 1 << 20;
+const RELEASE: &str = "release.json";
+
+/// The files that are installed together.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// The bundle.
+    pub bundle: Vec<u8>,
+    /// The runtime.
+    pub binary: Vec<u8>,
+    /// Its configuration.
+    pub config: Vec<u8>,
+}
+
+impl Parts {
+    fn files(&self) -> [(&'static str, &[u8], bool); 3] {
+        [("bundle.esb", &self.bundle, false), ("edge-seg", &self.binary, true), ("config.toml", &self.config, false)]
+    }
+}
+
+/// Name, serial and file marks of what is about to be installed.
+pub fn release_of(name: &str, serial: u64, parts: &Parts) -> Release {
+    let files = parts.files().iter().map(|(name, bytes, _)| mark(name, bytes)).collect();
+    Release { name: name.into(), serial, files }
+}
+
+fn mark(name: &str, bytes: &[u8]) -> FileMark {
+    FileMark { name: name.into(), bytes: bytes.len() as u64, sha256: Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect() }
+}
+
+/// Where a release comes from.
+pub trait Source {
+    /// Checks the bundle's signature and contents and says what it is.
+    ///
+    /// # Errors
+    /// Why it must not be installed.
+    fn verify(&mut self) -> Result<Release, String>;
+    /// Checks that it is for this board.
+    ///
+    /// # Errors
+    /// Why it is not.
+    fn check_board(&mut self) -> Result<(), String>;
+    /// The files.
+    fn parts(&self) -> &Parts;
+}
+
+/// The state file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The state or the pointer cannot be read.
+    #[error("{path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What came of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The state afterwards.
+    pub state: State,
+    /// What was done, in words.
+    pub reports: Vec<String>,
+    /// Why the event was refused or undone.
+    pub refused: Option<String>,
+    /// What is to be run, after [`Event::Boot`].
+    pub run: Option<Option<Slot>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saved {
+    format: u32,
+    floor: u64,
+    trial: Trial,
+    a: SlotState,
+    b: SlotState,
+}
+
+/// The slots under one folder.
+#[derive(Debug)]
+pub struct Slots<D: Disk> {
+    disk: D,
+    root: PathBuf,
+}
+
+impl<D: Disk> Slots<D> {
+    /// The slots under `root`, which need not exist.
+    pub fn new(disk: D, root: impl Into<PathBuf>) -> Slots<D> {
+        Slots { disk, root: root.into() }
+    }
+
+    /// Folder of a slot.
+    pub fn folder(&self, slot: Slot) -> PathBuf {
+        self.root.join("slots").join(slot.name())
+    }
+
+    /// The file system.
+    pub fn disk(&mut self) -> &mut D {
+        &mut self.disk
+    }
+
+    /// Gives the file system back.
+    pub fn into_disk(self) -> D {
+        self.disk
+    }
+
+    /// Reads state and pointer. A lost or unreadable state is rebuilt from what the slots hold: the slot that the pointer
+    /// names is good if its files match its own list.
+    ///
+    /// # Errors
+    /// [`StateError::Read`] when the disk refuses to read.
+    pub fn load(&mut self) -> Result<State, StateError> {
+        let current = self.pointer()?;
+        let path = self.root.join("state.json");
+        let saved = match self.disk.read(&path) {
+            Ok(bytes) => serde_json::from_slice::<Saved>(&bytes).ok().filter(|saved| saved.format == 1),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => return Err(StateError::Read { path, source }),
+        };
+        let mut state = State::new(Trial::default());
+        state.current = current;
+        match saved {
+            Some(saved) => (state.a, state.b, state.floor, state.trial) = (saved.a, saved.b, saved.floor, saved.trial),
+            None => {
+                state.a = self.rebuild(Slot::A, current);
+                state.b = self.rebuild(Slot::B, current);
+                state.floor = [&state.a, &state.b].iter().filter_map(|slot| Some(slot.release.as_ref()?.serial)).max().unwrap_or(0);
+            }
+        }
+        Ok(state)
+    }
+
+    fn pointer(&mut self) -> Result<Option<Slot>, StateError> {
+        let path = self.root.join("current");
+        match self.disk.read_link(&path) {
+            Ok(target) => Ok([Slot::A, Slot::B].into_iter().find(|slot| target == Path::new("slots").join(slot.name()))),
+            // Not there, or something that is no link.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => Ok(None),
+            Err(source) => Err(StateError::Read { path, source }),
+        }
+    }
+
+    fn rebuild(&mut self, slot: Slot, current: Option<Slot>) -> SlotState {
+        let path = self.folder(slot).join(RELEASE);
+        let release: Option<Release> = self.disk.read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let Some(release) = release else { return SlotState::empty() };
+        let status = match self.read_back(slot, &release) {
+            Ok(()) if current == Some(slot) => Status::Good,
+            Ok(()) => Status::Bad { why: "the state file was lost, and this slot did not run".into() },
+            Err(why) => Status::Bad { why },
+        };
+        SlotState { status, release: Some(release) }
+    }
+
+    /// Feeds one event to the machine and carries out all that follows from it.
+    ///
+    /// # Errors
+    /// [`StateError::Read`] when the state cannot be read. What an action says is in the [`Outcome`].
+    pub fn drive(&mut self, event: Event, source: Option<&mut dyn Source>) -> Result<Outcome, StateError> {
+        let state = self.load()?;
+        Ok(self.drive_from(state, event, source))
+    }
+
+    /// Like [`Slots::drive`], from a state that was loaded, with its trial changed or not.
+    pub fn drive_from(&mut self, state: State, event: Event, mut source: Option<&mut dyn Source>) -> Outcome {
+        let (state, mut actions) = step(state, event);
+        let mut outcome = Outcome { state, reports: Vec::new(), refused: None, run: None };
+        loop {
+            let mut answer = Event::Done;
+            for action in &actions {
+                match self.act(action, &mut outcome, &mut source) {
+                    Ok(None) => {}
+                    Ok(Some(event)) => answer = event,
+                    Err(why) => {
+                        answer = Event::Failed { why };
+                        break;
+                    }
+                }
+            }
+            if outcome.state.work == machine::Work::Idle && answer == Event::Done {
+                return outcome;
+            }
+            let state = outcome.state.clone();
+            (outcome.state, actions) = step(state, answer);
+        }
+    }
+
+    fn act(&mut self, action: &Action, outcome: &mut Outcome, source: &mut Option<&mut dyn Source>) -> Result<Option<Event>, String> {
+        let says = |what: String| move |error: io::Error| format!("{what}: {error}");
+        match action {
+            Action::Verify => match source {
+                Some(source) => return source.verify().map(|release| Some(Event::Verified(release))),
+                None => return Err("no release was given".into()),
+            },
+            Action::CheckBoard => {
+                let source = source.as_mut().ok_or("no release was given")?;
+                source.check_board()?;
+                self.check_room(source.parts(), &outcome.state)?;
+            }
+            Action::Save => self.save(&outcome.state).map_err(says(format!("{}", self.root.join("state.json").display())))?,
+            Action::Erase(slot) => self.erase(*slot).map_err(says(format!("slot {}", slot.name())))?,
+            Action::Write(slot) => {
+                let source = source.as_ref().ok_or("no release was given")?;
+                let release = outcome.state.slot(*slot).release.clone().ok_or("no release was given")?;
+                self.write(*slot, source.parts(), &release).map_err(says(format!("writing slot {}", slot.name())))?;
+            }
+            Action::Sync(slot) => self.sync(*slot).map_err(says(format!("syncing slot {}", slot.name())))?,
+            Action::ReadBack(slot) => {
+                let release = outcome.state.slot(*slot).release.clone().ok_or("nothing is known of its contents")?;
+                self.read_back(*slot, &release)?;
+            }
+            Action::Point(slot) => self.point(*slot).map_err(says(format!("{}", self.root.join("current").display())))?,
+            Action::Run(slot) => outcome.run = Some(*slot),
+            Action::Refuse(why) => outcome.refused = Some(why.clone()),
+            Action::Report(what) => outcome.reports.push(what.clone()),
+        }
+        Ok(None)
+    }
+
+    fn check_room(&mut self, parts: &Parts, state: &State) -> Result<(), String> {
+        let needed: u64 = parts.files().iter().map(|(_, bytes, _)| bytes.len() as u64).sum::<u64>() + RESERVE_BYTES;
+        self.make_root().map_err(|error| format!("{}: {error}", self.root.display()))?;
+        let free = self.disk.free_bytes(&self.root).map_err(|error| format!("{}: {error}", self.root.display()))?;
+        let target = state.current.map_or(Slot::A, Slot::other);
+        let freed: u64 = state.slot(target).release.as_ref().map_or(0, |release| release.files.iter().map(|file| file.bytes).sum());
+        match free.saturating_add(freed) >= needed {
+            true => Ok(()),
+            false => Err(format!("{}: the disk is too full: the release needs {needed} bytes, {} can be had", self.root.display(), free + freed)),
+        }
+    }
+
+    fn save(&mut self, state: &State) -> io::Result<()> {
+        let saved = Saved { format: 1, floor: state.floor, trial: state.trial, a: state.a.clone(), b: state.b.clone() };
+        let mut bytes = serde_json::to_vec_pretty(&saved)?;
+        bytes.push(b'\n');
+        self.make_root()?;
+        let (beside, path) = (self.root.join("state.json.new"), self.root.join("state.json"));
+        self.disk.write(&beside, &bytes, false)?;
+        self.disk.sync_file(&beside)?;
+        self.disk.rename(&beside, &path)?;
+        self.disk.sync_folder(&self.root)
+    }
+
+    /// Makes the root; its own name must last as well, or all that is synced below it could be lost with it.
+    fn make_root(&mut self) -> io::Result<()> {
+        let (Some(parent), Some(name)) = (self.root.parent(), self.root.file_name()) else { return Ok(()) };
+        let parent = if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_path_buf() };
+        let is_new = !self.disk.list(&parent)?.iter().any(|found| Some(found.as_str()) == name.to_str());
+        self.disk.make_folder(&self.root.join("slots"))?;
+        if is_new {
+            self.disk.sync_folder(&parent)?;
+        }
+        Ok(())
+    }
+
+    fn erase(&mut self, slot: Slot) -> io::Result<()> {
+        let folder = self.folder(slot);
+        for name in self.disk.list(&folder)? {
+            self.disk.remove(&folder.join(name))?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, slot: Slot, parts: &Parts, release: &Release) -> io::Result<()> {
+        let folder = self.folder(slot);
+        self.disk.make_folder(&folder)?;
+        for (name, bytes, executable) in parts.files() {
+            self.disk.write(&folder.join(name), bytes, executable)?;
+        }
+        self.disk.write(&folder.join(RELEASE), &serde_json::to_vec(release)?, false)
+    }
+
+    fn sync(&mut self, slot: Slot) -> io::Result<()> {
+        let folder = self.folder(slot);
+        for name in self.disk.list(&folder)? {
+            self.disk.sync_file(&folder.join(name))?;
+        }
+        self.disk.sync_folder(&folder)?;
+        self.disk.sync_folder(&self.root.join("slots"))?;
+        self.disk.sync_folder(&self.root)
+    }
+
+    fn read_back(&mut self, slot: Slot, release: &Release) -> Result<(), String> {
+        let folder = self.folder(slot);
+        for file in &release.files {
+            let path = folder.join(&file.name);
+            let bytes = self.disk.read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let found = mark(&file.name, &bytes);
+            if found != *file {
+                return Err(format!(
+                    "{}: expected {} bytes with SHA-256 {}, found {} bytes with {}",
+                    path.display(),
+                    file.bytes,
+                    file.sha256,
+                    found.bytes,
+                    found.sha256
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn point(&mut self, slot: Option<Slot>) -> io::Result<()> {
+        let path = self.root.join("current");
+        match slot {
+            None => self.disk.remove(&path)?,
+            Some(slot) => {
+                let beside = self.root.join("current.new");
+                self.disk.remove(&beside)?;
+                self.disk.link(&Path::new("slots").join(slot.name()), &beside)?;
+                self.disk.rename(&beside, &path)?;
+            }
+        }
+        self.disk.sync_folder(&self.root)
+    }
+}

@@ -1,0 +1,477 @@
+//! The rules of the slots as a pure function: `step(State, Event) -> (State, Vec<Action>)`.
+//!
+//! The executor carries the actions out in order. When all are done it feeds [`Event::Done`], at the first that fails
+//! [`Event::Failed`]. A state is kept on disk only by [`Action::Save`]; which slot runs is kept by the pointer, which
+//! [`Action::Point`] switches by one rename. Whatever step a power cut interrupts, the next start begins with
+//! [`Event::Boot`] on the state and the pointer that are on disk.
+
+use serde::{Deserialize, Serialize};
+
+/// One of the two places for a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Slot {
+    /// The first.
+    A,
+    /// The second.
+    B,
+}
+
+impl Slot {
+    /// The one that is not this one.
+    pub fn other(self) -> Slot {
+        match self {
+            Slot::A => Slot::B,
+            Slot::B => Slot::A,
+        }
+    }
+
+    /// Name of its folder.
+    pub fn name(self) -> &'static str {
+        match self {
+            Slot::A => "a",
+            Slot::B => "b",
+        }
+    }
+}
+
+/// A file of a release: its length and SHA-256.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileMark {
+    /// Name in the slot's folder.
+    pub name: String,
+    /// Length.
+    pub bytes: u64,
+    /// SHA-256, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+}
+
+/// What a slot holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// The model's name.
+    pub name: String,
+    /// Its release number.
+    pub serial: u64,
+    /// The files, all of them.
+    pub files: Vec<FileMark>,
+}
+
+/// How far a slot is to be trusted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Status {
+    /// Nothing was ever written there.
+    Empty,
+    /// Not to be run.
+    Bad {
+        /// Why.
+        why: String,
+    },
+    /// Written and read back, not yet proven.
+    Pending {
+        /// Starts that are left before it counts as bad.
+        tries_left: u32,
+    },
+    /// Proven by healthy frames, or by the operator.
+    Good,
+}
+
+/// A slot's status and contents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlotState {
+    /// Status.
+    pub status: Status,
+    /// Contents, once something was written.
+    pub release: Option<Release>,
+}
+
+impl SlotState {
+    /// A slot that was never written.
+    pub fn empty() -> SlotState {
+        SlotState { status: Status::Empty, release: None }
+    }
+}
+
+/// How many starts and frames a release is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trial {
+    /// Starts in which it must become healthy.
+    pub starts: u32,
+    /// Healthy frames of one start that make it good.
+    pub frames: u64,
+}
+
+impl Default for Trial {
+    fn default() -> Trial {
+        Trial { starts: 3, frames: 50 }
+    }
+}
+
+/// What the machine waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Work {
+    /// Nothing.
+    #[default]
+    Idle,
+    /// The new bundle's signature and contents.
+    Verifying {
+        /// Whether a lower serial than the floor is accepted.
+        downgrade: bool,
+    },
+    /// Whether the new bundle is for this board.
+    Checking,
+    /// The files in the target slot.
+    Writing(Slot),
+    /// The pending mark and the pointer.
+    Switching(Slot),
+    /// A start: the slot's contents are read.
+    Probing(Slot),
+    /// A start: try and pointer are being recorded.
+    Starting(Slot),
+    /// The mark of a slot that proved itself.
+    Confirming,
+    /// The pointer, back to the other slot.
+    Returning(Slot),
+    /// What is left behind by something that failed, or is not needed.
+    Tidying,
+}
+
+/// Everything the rules know. `current` comes from the pointer, the rest but `work` and `incoming` from the state file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Slot A.
+    pub a: SlotState,
+    /// Slot B.
+    pub b: SlotState,
+    /// Where the pointer points; `None` is the packaged release.
+    pub current: Option<Slot>,
+    /// Highest serial that was ever good; lower ones are refused.
+    pub floor: u64,
+    /// Trial of a new release.
+    pub trial: Trial,
+    /// What is going on.
+    pub work: Work,
+    /// The release being installed.
+    pub incoming: Option<Release>,
+}
+
+impl State {
+    /// A board on which nothing was ever installed.
+    pub fn new(trial: Trial) -> State {
+        State { a: SlotState::empty(), b: SlotState::empty(), current: None, floor: 0, trial, work: Work::Idle, incoming: None }
+    }
+
+    /// A slot.
+    pub fn slot(&self, slot: Slot) -> &SlotState {
+        match slot {
+            Slot::A => &self.a,
+            Slot::B => &self.b,
+        }
+    }
+
+    fn set(&mut self, slot: Slot, status: Status) {
+        match slot {
+            Slot::A => self.a.status = status,
+            Slot::B => self.b.status = status,
+        }
+    }
+
+    fn fill(&mut self, slot: Slot, release: Option<Release>) {
+        match slot {
+            Slot::A => self.a.release = release,
+            Slot::B => self.b.release = release,
+        }
+    }
+
+    fn bad(&mut self, slot: Slot, why: impl Into<String>) {
+        self.set(slot, Status::Bad { why: why.into() });
+    }
+
+    fn good(&self, slot: Slot) -> bool {
+        self.slot(slot).status == Status::Good
+    }
+
+    fn pending(&self, slot: Slot) -> bool {
+        matches!(self.slot(slot).status, Status::Pending { .. })
+    }
+
+    /// Where a new release goes: never the slot that runs.
+    fn target(&self) -> Slot {
+        match self.current {
+            Some(slot) => slot.other(),
+            None if self.good(Slot::A) => Slot::B,
+            None => Slot::A,
+        }
+    }
+}
+
+/// What happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The operator brings a release.
+    Install {
+        /// Accept a lower serial than the floor.
+        downgrade: bool,
+    },
+    /// The bundle is whole and its signature holds.
+    Verified(Release),
+    /// All actions asked for are done.
+    Done,
+    /// An action failed, and those after it were not tried.
+    Failed {
+        /// What the action said.
+        why: String,
+    },
+    /// The service starts.
+    Boot,
+    /// The running release has shown this many healthy frames since it started.
+    Healthy {
+        /// The count.
+        frames: u64,
+    },
+    /// The operator vouches for the running release.
+    MarkGood,
+    /// The operator wants the other slot back.
+    Rollback,
+    /// The operator wants the space of a slot that is not needed.
+    Prune,
+}
+
+/// What the executor does, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Check the bundle's signature and contents; answered by [`Event::Verified`].
+    Verify,
+    /// Check that the bundle is for this board, and that there is room.
+    CheckBoard,
+    /// Write the state file beside, sync, rename, sync the folder.
+    Save,
+    /// Remove a slot's files.
+    Erase(Slot),
+    /// Write the release's files into a slot.
+    Write(Slot),
+    /// Sync a slot's files and folders.
+    Sync(Slot),
+    /// Read a slot's files from the disk and compare their hashes.
+    ReadBack(Slot),
+    /// Switch the pointer by rename; `None` removes it.
+    Point(Option<Slot>),
+    /// Run a slot; `None` runs the packaged release.
+    Run(Option<Slot>),
+    /// Tell the operator why nothing was done, or why it was undone.
+    Refuse(String),
+    /// Tell the operator what was done.
+    Report(String),
+}
+
+/// One step of the rules.
+pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
+    let work = std::mem::take(&mut state.work);
+    match (work, event) {
+        (Work::Idle, Event::Install { downgrade }) => {
+            state.work = Work::Verifying { downgrade };
+            (state, vec![Action::Verify])
+        }
+        (Work::Verifying { downgrade }, Event::Verified(release)) => {
+            if release.serial < state.floor && !downgrade {
+                let why = format!(
+                    "downgrade: the bundle's serial is {}, this board has run {}; --allow-downgrade installs it all the same",
+                    release.serial, state.floor
+                );
+                return (state, vec![Action::Refuse(why)]);
+            }
+            if let Some(slot) = state.current.filter(|slot| state.pending(*slot) && state.good(slot.other())) {
+                let why = format!(
+                    "slot {} is on trial, and slot {} is what it would fall back to: mark-good or rollback comes first",
+                    slot.name(),
+                    slot.other().name()
+                );
+                return (state, vec![Action::Refuse(why)]);
+            }
+            state.incoming = Some(release);
+            state.work = Work::Checking;
+            (state, vec![Action::CheckBoard])
+        }
+        (Work::Checking, Event::Done) => {
+            let target = state.target();
+            state.bad(target, "its installation was interrupted");
+            state.fill(target, state.incoming.clone());
+            state.work = Work::Writing(target);
+            (state, vec![Action::Save, Action::Erase(target), Action::Write(target), Action::Sync(target), Action::ReadBack(target)])
+        }
+        (Work::Writing(target), Event::Done) => {
+            state.set(target, Status::Pending { tries_left: state.trial.starts });
+            state.work = Work::Switching(target);
+            (state, vec![Action::Save, Action::Point(Some(target))])
+        }
+        (Work::Switching(target), Event::Done) => {
+            state.current = Some(target);
+            let release = state.incoming.take();
+            let what = release.map_or_else(String::new, |release| format!("{} serial {} ", release.name, release.serial));
+            let report = format!(
+                "{what}is in slot {} and runs at the next start; it is good after {} healthy frames",
+                target.name(),
+                state.trial.frames
+            );
+            (state, vec![Action::Report(report)])
+        }
+        (Work::Verifying { .. } | Work::Checking, Event::Failed { why }) => {
+            state.incoming = None;
+            (state, vec![Action::Refuse(why)])
+        }
+        (Work::Writing(target) | Work::Switching(target), Event::Failed { why }) => {
+            // On disk the slot is bad already, or pending with contents that were read back: either is safe to start from.
+            state.bad(target, why.clone());
+            state.incoming = None;
+            state.work = Work::Tidying;
+            (state, vec![Action::Refuse(why), Action::Erase(target), Action::Save])
+        }
+        (_, Event::Boot) => choose(state, Vec::new()),
+        (Work::Probing(slot), Event::Done) => start(state, slot),
+        (Work::Probing(slot), Event::Failed { why }) => {
+            let report = Action::Report(format!("slot {}: {why}", slot.name()));
+            state.bad(slot, why);
+            choose(state, vec![report])
+        }
+        (Work::Starting(slot), Event::Done) => {
+            state.current = Some(slot);
+            (state, vec![Action::Run(Some(slot))])
+        }
+        (Work::Starting(slot), Event::Failed { why }) => {
+            // A try that cannot be counted could be repeated for ever: what is proven comes first then.
+            let run = match state.pending(slot) && state.good(slot.other()) {
+                true => slot.other(),
+                false => slot,
+            };
+            let report = format!("the start of slot {} cannot be recorded ({why}); slot {} runs", slot.name(), run.name());
+            (state, vec![Action::Report(report), Action::Run(Some(run))])
+        }
+        (Work::Idle, Event::Healthy { frames }) => match state.current {
+            Some(slot) if state.pending(slot) && frames >= state.trial.frames => confirm(state, slot),
+            _ => (state, Vec::new()),
+        },
+        (Work::Idle, Event::MarkGood) => match state.current {
+            Some(slot) if state.pending(slot) => confirm(state, slot),
+            Some(slot) if state.good(slot) => (state, vec![Action::Report(format!("slot {} is good already", slot.name()))]),
+            _ => (state, vec![Action::Refuse("no slot runs that could be marked good".into())]),
+        },
+        (Work::Idle, Event::Rollback) => match state.current {
+            Some(slot) if state.good(slot.other()) => {
+                state.bad(slot, "rolled back by the operator");
+                state.work = Work::Returning(slot.other());
+                (state, vec![Action::ReadBack(slot.other()), Action::Save, Action::Point(Some(slot.other()))])
+            }
+            Some(slot) => {
+                let why = format!("slot {} holds nothing good to go back to: {}", slot.other().name(), describe(state.slot(slot.other())));
+                (state, vec![Action::Refuse(why)])
+            }
+            None => (state, vec![Action::Refuse("nothing is installed: the packaged release runs".into())]),
+        },
+        (Work::Returning(slot), Event::Done) => {
+            state.current = Some(slot);
+            (state, vec![Action::Report(format!("slot {} runs at the next start", slot.name()))])
+        }
+        (Work::Returning(_), Event::Failed { why }) => (state, vec![Action::Refuse(why)]),
+        (Work::Idle, Event::Prune) => match state.current {
+            Some(slot) if state.pending(slot) => {
+                (state, vec![Action::Refuse(format!("slot {} is on trial and may need the other slot", slot.name()))])
+            }
+            current => {
+                // With the pointer lost, the next start goes back to a good slot: it is needed.
+                let needed = |slot: Slot| current == Some(slot) || state.pending(slot) || (current.is_none() && state.good(slot));
+                let unused: Vec<Slot> = [Slot::A, Slot::B].into_iter().filter(|slot| !needed(*slot)).collect();
+                // The mark comes first: files that are half gone must not stand under a good one.
+                for slot in &unused {
+                    state.set(*slot, Status::Empty);
+                    state.fill(*slot, None);
+                }
+                state.work = Work::Tidying;
+                let names: Vec<_> = unused.iter().map(|slot| slot.name()).collect();
+                let mut actions = vec![Action::Save];
+                actions.extend(unused.iter().map(|slot| Action::Erase(*slot)));
+                actions.push(Action::Report(format!("freed: {}", if names.is_empty() { "nothing".into() } else { names.join(", ") })));
+                (state, actions)
+            }
+        },
+        (Work::Confirming, Event::Failed { why }) => (state, vec![Action::Refuse(why)]),
+        (Work::Tidying, Event::Failed { why }) => (state, vec![Action::Report(format!("not tidied up: {why}"))]),
+        (Work::Confirming | Work::Tidying, _) | (Work::Idle, Event::Done) => (state, Vec::new()),
+        (Work::Idle, Event::Failed { why }) => (state, vec![Action::Report(why)]),
+        (work, event) => {
+            // Not reachable through the executor, which holds a lock; saying so beats acting on it.
+            state.work = work;
+            (state, vec![Action::Refuse(format!("{event:?} does not fit while {work:?}"))])
+        }
+    }
+}
+
+fn confirm(mut state: State, slot: Slot) -> (State, Vec<Action>) {
+    state.set(slot, Status::Good);
+    let serial = state.slot(slot).release.as_ref().map_or(0, |release| release.serial);
+    state.floor = state.floor.max(serial);
+    state.work = Work::Confirming;
+    (state, vec![Action::Save, Action::Report(format!("slot {} is good", slot.name()))])
+}
+
+/// Picks what to start: a release on trial, then what ran, then the other, then the packaged one.
+fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
+    let order = match state.current {
+        Some(slot) => [slot, slot.other()],
+        None => [Slot::A, Slot::B],
+    };
+    for slot in order {
+        if state.slot(slot).status == (Status::Pending { tries_left: 0 }) {
+            let why = format!("it showed fewer than {} healthy frames in {} starts", state.trial.frames, state.trial.starts);
+            actions.push(Action::Report(format!("slot {} is bad: {why}", slot.name())));
+            state.bad(slot, why);
+        }
+    }
+    let pick = order.into_iter().find(|slot| state.pending(*slot)).or_else(|| order.into_iter().find(|slot| state.good(*slot)));
+    match pick {
+        Some(slot) => {
+            state.work = Work::Probing(slot);
+            actions.push(Action::ReadBack(slot));
+        }
+        None => {
+            state.work = Work::Idle;
+            // Run comes first among what can fail: a disk that cannot be written must not keep the packaged release from running.
+            actions.push(Action::Run(None));
+            if state.current.take().is_some() {
+                actions.extend([Action::Save, Action::Point(None)]);
+            }
+        }
+    }
+    (state, actions)
+}
+
+fn start(mut state: State, slot: Slot) -> (State, Vec<Action>) {
+    let mut actions = Vec::new();
+    if let Status::Pending { tries_left } = state.slot(slot).status {
+        state.set(slot, Status::Pending { tries_left: tries_left.saturating_sub(1) });
+        actions.push(Action::Save);
+    }
+    if state.current != Some(slot) {
+        if actions.is_empty() {
+            actions.push(Action::Save);
+        }
+        actions.push(Action::Point(Some(slot)));
+    }
+    state.work = Work::Starting(slot);
+    (state, actions)
+}
+
+/// A slot in a few words.
+pub fn describe(slot: &SlotState) -> String {
+    let what = slot.release.as_ref().map_or_else(String::new, |release| format!("{} serial {}, ", release.name, release.serial));
+    match &slot.status {
+        Status::Empty => "empty".into(),
+        Status::Bad { why } => format!("{what}bad: {why}"),
+        Status::Pending { tries_left } => format!("{what}on trial, {tries_left} starts left"),
+        Status::Good => format!("{what}good"),
+    }
+}

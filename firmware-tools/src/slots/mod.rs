@@ -1,0 +1,12 @@
+//! Two slots, each holding a bundle, a binary and a configuration together; one runs, the other takes the next release.
+//!
+//! [`machine`] decides and touches nothing; [`Slots`] carries its actions out over a [`Disk`] and feeds back what came of them.
+//! Every release is written to the slot that does not run, read back, and tried for a few starts before it counts as good.
+
+mod disk;
+mod execute;
+pub mod machine;
+
+pub use disk::{Disk, RealDisk};
+pub use execute::{Outcome, Parts, Slots, Source, StateError, release_of};
+pub use machine::{Action, Event, Release, Slot, SlotState, State, Status, step};

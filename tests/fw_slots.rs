@@ -1,0 +1,385 @@
+//! Slots survive power cuts, full and read-only disks, rot, and releases that never become healthy.
+
+#[path = "fw/disk.rs"]
+mod disk;
+
+use disk::{FakeDisk, Fault, Rng};
+use edge_seg_fw::slots::machine::{Trial, Work};
+use edge_seg_fw::slots::{Action, Disk, Event, Outcome, Parts, Release, Slot, Slots, Source, State, Status, release_of, step};
+use std::path::PathBuf;
+
+const ROOT: &str = "/state";
+
+/// A release whose three files name its serial.
+struct Fake {
+    serial: u64,
+    parts: Parts,
+    refuse_board: bool,
+}
+
+fn fake(serial: u64) -> Fake {
+    let bytes = |what: &str| format!("{what} of release {serial} ").repeat(40).into_bytes();
+    Fake { serial, parts: Parts { bundle: bytes("bundle"), binary: bytes("binary"), config: bytes("config") }, refuse_board: false }
+}
+
+impl Source for Fake {
+    fn verify(&mut self) -> Result<Release, String> {
+        Ok(release_of("mini", self.serial, &self.parts))
+    }
+
+    fn check_board(&mut self) -> Result<(), String> {
+        if self.refuse_board { Err("the bundle is for pi5, this board is pi4".into()) } else { Ok(()) }
+    }
+
+    fn parts(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+fn drive(disk: FakeDisk, event: Event, source: Option<&mut dyn Source>) -> (FakeDisk, Option<Outcome>) {
+    let mut slots = Slots::new(disk, ROOT);
+    let outcome = slots.drive(event, source).ok();
+    (slots.into_disk(), outcome)
+}
+
+fn install(disk: FakeDisk, serial: u64) -> (FakeDisk, Option<Outcome>) {
+    drive(disk, Event::Install { downgrade: false }, Some(&mut fake(serial)))
+}
+
+/// What runs after a start, proven by reading all of its files.
+fn boot(disk: FakeDisk) -> (FakeDisk, Option<u64>) {
+    let (mut disk, outcome) = drive(disk, Event::Boot, None);
+    let Some(outcome) = outcome else { return (disk, None) };
+    let serial = match outcome.run {
+        Some(Some(slot)) => serial_in(&mut disk, slot),
+        Some(None) => Some(0),
+        None => None,
+    };
+    (disk, serial)
+}
+
+fn serial_in(disk: &mut FakeDisk, slot: Slot) -> Option<u64> {
+    let folder = PathBuf::from(ROOT).join("slots").join(slot.name());
+    let files = ["bundle.esb", "edge-seg", "config.toml"].map(|name| disk.read(&folder.join(name)).unwrap_or_default());
+    (1..500).find(|serial| {
+        let parts = fake(*serial).parts;
+        files == [parts.bundle, parts.binary, parts.config]
+    })
+}
+
+fn good(disk: FakeDisk) -> FakeDisk {
+    let (disk, outcome) = drive(disk, Event::Healthy { frames: 50 }, None);
+    assert_eq!(outcome.unwrap().refused, None);
+    disk
+}
+
+/// A board that runs release 1, proven.
+fn board() -> FakeDisk {
+    let (disk, outcome) = install(FakeDisk::new(), 1);
+    assert_eq!(outcome.unwrap().refused, None);
+    let (disk, serial) = boot(disk);
+    assert_eq!(serial, Some(1));
+    good(disk)
+}
+
+fn changes_of(disk: &FakeDisk, event: &Event, source: Option<u64>) -> usize {
+    let before = disk.changes;
+    let mut release = source.map(fake);
+    let (after, _) = drive(disk.clone(), event.clone(), release.as_mut().map(|r| r as &mut dyn Source));
+    after.changes - before
+}
+
+/// Cuts power before every change that `event` makes, and after the last, and hands over what is found then.
+fn cut_everywhere(disk: &FakeDisk, event: Event, source: Option<u64>, seeds: u64, mut check: impl FnMut(FakeDisk, &str)) {
+    let changes = changes_of(disk, &event, source);
+    assert!(changes > 0, "{event:?} changes nothing: nothing is tested");
+    for at in 0..=changes {
+        for seed in 1..=seeds {
+            let mut cut = disk.clone();
+            cut.cut_at = Some(disk.changes + at);
+            let mut release = source.map(fake);
+            let (cut, _) = drive(cut, event.clone(), release.as_mut().map(|r| r as &mut dyn Source));
+            assert_eq!(cut.is_dead(), at < changes);
+            let found = cut.after_power_cut(&mut Rng(seed * 7919 + at as u64));
+            check(found, &format!("{event:?} cut before change {at} of {changes}, seed {seed}"));
+        }
+    }
+}
+
+#[test]
+fn the_old_or_the_new_runs_after_a_cut_anywhere_in_an_installation() {
+    let (mut old, mut new) = (0, 0);
+    cut_everywhere(&board(), Event::Install { downgrade: false }, Some(2), 40, |found, place| {
+        let (found, serial) = boot(found);
+        match serial {
+            Some(1) => old += 1,
+            Some(2) => new += 1,
+            other => panic!("{place}: {other:?} runs"),
+        }
+        // And the board takes the next release as if nothing had been.
+        let found = if serial == Some(2) { good(found) } else { found };
+        let (found, outcome) = install(found, 3);
+        assert_eq!(outcome.unwrap().refused, None, "{place}");
+        assert_eq!(boot(found).1, Some(3), "{place}");
+    });
+    assert!(old > 0 && new > 0, "both ends must have been seen: {old} old, {new} new");
+}
+
+#[test]
+fn a_first_installation_ends_in_the_packaged_release_or_the_new_one() {
+    cut_everywhere(&FakeDisk::new(), Event::Install { downgrade: false }, Some(1), 40, |found, place| {
+        let serial = boot(found).1;
+        assert!(matches!(serial, Some(0 | 1)), "{place}: {serial:?} runs");
+    });
+}
+
+#[test]
+fn a_cut_while_recovering_from_a_cut_changes_nothing() {
+    cut_everywhere(&board(), Event::Install { downgrade: false }, Some(2), 6, |found, place| {
+        if changes_of(&found, &Event::Boot, None) == 0 {
+            return;
+        }
+        cut_everywhere(&found, Event::Boot, None, 6, |found, again| {
+            let serial = boot(found).1;
+            assert!(matches!(serial, Some(1 | 2)), "{place}, then {again}: {serial:?} runs");
+        });
+    });
+}
+
+#[test]
+fn cuts_in_every_other_event_leave_a_release_that_runs() {
+    let (trial, _) = install(board(), 2);
+    let (trial, serial) = boot(trial);
+    assert_eq!(serial, Some(2));
+    let proven = good(trial.clone());
+    for (disk, event) in [
+        (&trial, Event::Boot),
+        (&trial, Event::Healthy { frames: 50 }),
+        (&trial, Event::MarkGood),
+        (&trial, Event::Rollback),
+        (&proven, Event::Rollback),
+        (&proven, Event::Prune),
+    ] {
+        cut_everywhere(disk, event, None, 40, |found, place| {
+            let serial = boot(found).1;
+            assert!(matches!(serial, Some(1 | 2)), "{place}: {serial:?} runs");
+        });
+    }
+}
+
+#[test]
+fn a_hundred_installations_with_random_cuts() {
+    for seed in [1, 2, 3] {
+        let mut rng = Rng(seed);
+        let (mut disk, mut running, mut cuts) = (board(), 1, 0);
+        for serial in 2..102 {
+            let changes = changes_of(&disk, &Event::Install { downgrade: false }, Some(serial));
+            if rng.below(4) > 0 {
+                disk.cut_at = Some(disk.changes + rng.below(changes + 1));
+            }
+            (disk, _) = install(disk, serial);
+            if disk.is_dead() {
+                cuts += 1;
+                disk = disk.after_power_cut(&mut rng);
+            }
+            disk.cut_at = None;
+            // Sometimes power fails again in the next start.
+            if rng.below(3) == 0 {
+                disk.cut_at = Some(disk.changes + rng.below(6));
+                (disk, _) = boot(disk);
+                if disk.is_dead() {
+                    disk = disk.after_power_cut(&mut rng);
+                }
+                disk.cut_at = None;
+            }
+            let (next, runs) = boot(disk);
+            assert!(runs == Some(running) || runs == Some(serial), "seed {seed}, release {serial}: {runs:?} runs, expected {running} or {serial}");
+            disk = next;
+            if runs == Some(serial) {
+                disk = good(disk);
+                running = serial;
+            }
+        }
+        assert!(cuts > 40, "only {cuts} cuts");
+    }
+}
+
+#[test]
+fn a_release_that_never_becomes_healthy_is_given_up_after_three_starts() {
+    let (mut disk, _) = install(board(), 2);
+    for start in 1..=3 {
+        let serial;
+        (disk, serial) = boot(disk);
+        assert_eq!(serial, Some(2), "start {start}");
+        let (next, outcome) = drive(disk, Event::Healthy { frames: 49 }, None);
+        assert!(matches!(outcome.unwrap().state.slot(Slot::B).status, Status::Pending { .. }), "49 frames are too few");
+        disk = next;
+    }
+    for _ in 0..3 {
+        let serial;
+        (disk, serial) = boot(disk);
+        assert_eq!(serial, Some(1));
+    }
+    let state = Slots::new(disk, ROOT).load().unwrap();
+    assert_eq!(state.current, Some(Slot::A));
+    assert!(matches!(&state.slot(Slot::B).status, Status::Bad { why } if why.contains("in 3 starts")), "{:?}", state.slot(Slot::B).status);
+}
+
+#[test]
+fn an_error_at_any_change_leaves_the_old_release_running_and_is_told() {
+    let disk = board();
+    let changes = changes_of(&disk, &Event::Install { downgrade: false }, Some(2));
+    for fault in (0..changes).flat_map(|at| [Fault::OnceAt(disk.changes + at), Fault::FullFrom(disk.changes + at)]) {
+        let mut broken = disk.clone();
+        broken.fault = Some(fault);
+        let (mut broken, outcome) = install(broken, 2);
+        let refused = outcome.unwrap().refused;
+        broken.fault = None;
+        let (broken, serial) = boot(broken);
+        if refused.is_some() {
+            assert!(matches!(serial, Some(1 | 2)), "{fault:?}: {serial:?} runs");
+        } else {
+            assert_eq!(serial, Some(2), "{fault:?}: reported as done");
+        }
+        let broken = if serial == Some(2) { good(broken) } else { broken };
+        let (broken, outcome) = install(broken, 3);
+        assert_eq!(outcome.unwrap().refused, None, "{fault:?}");
+        assert_eq!(boot(broken).1, Some(3), "{fault:?}");
+    }
+}
+
+#[test]
+fn a_disk_that_is_too_full_is_noticed_before_anything_changes() {
+    let mut disk = board();
+    disk.free = 1000;
+    let before = disk.changes;
+    let (disk, outcome) = install(disk, 2);
+    let why = outcome.unwrap().refused.unwrap();
+    assert!(why.contains("too full"), "{why}");
+    assert_eq!(disk.changes, before);
+}
+
+#[test]
+fn a_read_only_disk_refuses_the_new_and_runs_the_old() {
+    let mut disk = board();
+    disk.fault = Some(Fault::ReadOnly);
+    let (disk, outcome) = install(disk, 2);
+    assert!(outcome.unwrap().refused.unwrap().contains("read-only"));
+    assert_eq!(boot(disk).1, Some(1));
+}
+
+#[test]
+fn a_trial_that_cannot_be_counted_gives_way_to_what_is_proven() {
+    let (mut disk, _) = install(board(), 2);
+    disk.fault = Some(Fault::ReadOnly);
+    assert_eq!(boot(disk).1, Some(1), "else a release that fails could be tried for ever");
+}
+
+#[test]
+fn rot_in_the_running_slot_brings_the_other_back() {
+    let (disk, _) = install(board(), 2);
+    let mut disk = good(boot(disk).0);
+    disk.rot(&PathBuf::from(ROOT).join("slots/b/edge-seg"));
+    let (mut disk, serial) = boot(disk);
+    assert_eq!(serial, Some(1));
+    disk.rot(&PathBuf::from(ROOT).join("slots/a/bundle.esb"));
+    assert_eq!(boot(disk).1, Some(0), "with both gone the packaged release runs");
+}
+
+#[test]
+fn a_lost_or_mangled_state_file_keeps_the_running_release() {
+    let path = PathBuf::from(ROOT).join("state.json");
+    for bytes in [None, Some(&b""[..]), Some(b"{\"format\":2}"), Some(b"\0\0\0\0")] {
+        let mut disk = board();
+        match bytes {
+            None => disk.remove(&path).unwrap(),
+            Some(bytes) => disk.write(&path, bytes, false).unwrap(),
+        }
+        let (disk, serial) = boot(disk);
+        assert_eq!(serial, Some(1), "{bytes:?}");
+        let (_, outcome) = install(disk, 1);
+        assert_eq!(outcome.unwrap().refused, None);
+    }
+}
+
+#[test]
+fn lower_serials_are_refused_unless_asked_for() {
+    let (disk, _) = install(board(), 5);
+    let disk = good(boot(disk).0);
+    let (disk, outcome) = install(disk, 4);
+    assert!(outcome.unwrap().refused.unwrap().starts_with("downgrade: the bundle's serial is 4, this board has run 5"));
+    let (disk, outcome) = drive(disk, Event::Install { downgrade: true }, Some(&mut fake(4)));
+    assert_eq!(outcome.unwrap().refused, None);
+    assert_eq!(boot(disk).1, Some(4));
+}
+
+#[test]
+fn a_bundle_for_another_board_changes_nothing() {
+    let disk = board();
+    let before = disk.changes;
+    let mut release = fake(2);
+    release.refuse_board = true;
+    let (disk, outcome) = drive(disk, Event::Install { downgrade: false }, Some(&mut release));
+    assert_eq!(outcome.unwrap().refused.as_deref(), Some("the bundle is for pi5, this board is pi4"));
+    assert_eq!(disk.changes, before);
+}
+
+#[test]
+fn operators_can_go_back_confirm_and_free_space() {
+    let (disk, _) = install(board(), 2);
+    let (disk, _) = boot(disk);
+    let (disk, outcome) = install(disk, 3);
+    assert!(outcome.unwrap().refused.unwrap().contains("on trial"), "the way back must not be overwritten");
+    let (disk, outcome) = drive(disk, Event::Prune, None);
+    assert!(outcome.unwrap().refused.unwrap().contains("on trial"));
+    let (back, outcome) = drive(disk.clone(), Event::Rollback, None);
+    assert_eq!(outcome.unwrap().refused, None);
+    let (back, serial) = boot(back);
+    assert_eq!(serial, Some(1));
+    let (_, outcome) = drive(back, Event::Rollback, None);
+    assert!(outcome.unwrap().refused.unwrap().contains("nothing good"));
+    let (disk, outcome) = drive(disk, Event::MarkGood, None);
+    assert_eq!(outcome.unwrap().reports, ["slot b is good"]);
+    let (mut disk, outcome) = drive(disk, Event::Prune, None);
+    assert_eq!(outcome.unwrap().reports, ["freed: a"]);
+    assert!(disk.list(&PathBuf::from(ROOT).join("slots/a")).unwrap().is_empty());
+    assert_eq!(boot(disk).1, Some(2));
+}
+
+/// Random events, answers and errors: the rules alone, without a disk.
+#[test]
+fn the_rules_never_touch_what_runs_and_never_trust_without_proof() {
+    let mut rng = Rng(42);
+    for _ in 0..2000 {
+        let mut state = State::new(Trial { starts: 2, frames: 10 });
+        for _ in 0..60 {
+            let event = match (state.work, rng.below(10)) {
+                (Work::Idle, 0..=2) => Event::Install { downgrade: rng.below(2) == 0 },
+                (Work::Idle, 3..=5) => Event::Boot,
+                (Work::Idle, 6) => Event::Healthy { frames: rng.below(20) as u64 },
+                (Work::Idle, 7) => Event::MarkGood,
+                (Work::Idle, 8) => Event::Rollback,
+                (Work::Idle, _) => Event::Prune,
+                (_, 0) => Event::Failed { why: "error".into() },
+                (Work::Verifying { .. }, _) => Event::Verified(release_of("m", rng.below(9) as u64, &fake(1).parts)),
+                _ => Event::Done,
+            };
+            let (before, proof) = (state.clone(), matches!(event, Event::MarkGood) || matches!(event, Event::Healthy { frames } if frames >= 10));
+            let (next, actions) = step(state, event);
+            for action in &actions {
+                if let Action::Write(slot) | Action::Erase(slot) = action {
+                    assert_ne!(next.current, Some(*slot), "{before:?} -> {actions:?}");
+                }
+            }
+            for slot in [Slot::A, Slot::B] {
+                let newly = next.slot(slot).status == Status::Good && before.slot(slot).status != Status::Good;
+                assert!(!newly || (proof && before.current == Some(slot)), "{before:?} -> {next:?}");
+            }
+            assert!(next.floor >= before.floor);
+            let written = actions.iter().position(|a| matches!(a, Action::Write(_)));
+            let saved = actions.iter().position(|a| *a == Action::Save);
+            assert!(written.is_none() || saved < written, "the target is marked bad before it is written");
+            state = next;
+        }
+    }
+}
