@@ -7,6 +7,7 @@ use super::avx2::Avx2;
 use super::lanes::{self, Lanes};
 use super::packed::PANEL;
 use super::scan::{Int8Rows, Pass, Products};
+use super::transformer::Epilogue;
 
 /// The proof that the processor has AVX-512 F, BW, DQ and VL, and the system saves its registers.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +43,53 @@ impl Avx512 {
     /// Without a dot product of bytes the narrower set's products are the best ones.
     pub(super) fn narrow(self) -> Avx2 {
         self.0
+    }
+
+    /// As `scalar::epilogue`, for a whole panel.
+    pub(super) fn epilogue(self, products: &[f32], epilogue: &Epilogue<'_>, out: &mut [f32]) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        unsafe fn run(products: &[f32], epilogue: &Epilogue<'_>, out: &mut [f32]) {
+            // SAFETY: as the caller's.
+            unsafe { lanes::epilogue::<__m512, 1>(products, epilogue, out) }
+        }
+        // SAFETY: `self` proves the features.
+        unsafe { run(products, epilogue, out) }
+    }
+
+    /// As `scalar::layer_norm`.
+    pub(super) fn layer_norm(self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        unsafe fn run(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+            // SAFETY: as the caller's.
+            unsafe { lanes::layer_norm::<__m512>(x, weight, bias, eps, out) }
+        }
+        // SAFETY: `self` proves the features.
+        unsafe { run(x, weight, bias, eps, out) }
+    }
+
+    /// As `scalar::exp_columns`.
+    pub(super) fn exp_columns(self, weights: &mut [f32], sums: &mut [f32; PANEL]) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        unsafe fn run(weights: &mut [f32], sums: &mut [f32; PANEL]) {
+            // SAFETY: as the caller's.
+            unsafe { lanes::exp_columns::<__m512, 1>(weights, sums) }
+        }
+        // SAFETY: `self` proves the features.
+        unsafe { run(weights, sums) }
+    }
+
+    /// Numbers of a value that lie side by side in packed keys.
+    pub(super) const BLOCK_VALUES: usize = 16;
+
+    /// As `scalar::panel_f32`, in blocks of [`BLOCK_VALUES`](Self::BLOCK_VALUES).
+    pub(super) fn panel_values(self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        unsafe fn run(rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
+            // SAFETY: as the caller's.
+            unsafe { lanes::panel_f32::<__m512, { Avx512::BLOCK_VALUES }, 1>(rows, dim, panel, out) }
+        }
+        // SAFETY: `self` proves the features; `Kernels::panel_values` has checked the lengths.
+        unsafe { run(rows, dim, panel, out) }
     }
 
     /// Patches that lie side by side for products of floats.
@@ -207,5 +255,11 @@ impl Lanes for __m512 {
     unsafe fn power_of_two(self) -> Self {
         // SAFETY: see the implementation's head.
         unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_add_epi32(_mm512_cvtps_epi32(self), _mm512_set1_epi32(127)))) }
+    }
+
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { _mm512_div_ps(self, other) }
     }
 }

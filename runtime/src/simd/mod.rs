@@ -17,6 +17,7 @@ mod neon;
 mod packed;
 mod scalar;
 mod scan;
+mod transformer;
 mod upsample;
 
 #[cfg(test)]
@@ -26,6 +27,7 @@ use std::sync::OnceLock;
 
 pub use packed::{PANEL, PackedBank, PackedPatches, Precision};
 pub use scan::{Pairs, PatchBest, Scan, TagBest};
+pub use transformer::{Activation, LayerMemory, Linear, PackedKeys};
 pub use upsample::{Columns, Label, Planes, Scratch, Tap};
 
 /// A set of kernels for one instruction set. It can only be had where the processor has that set.

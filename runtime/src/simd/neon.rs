@@ -7,6 +7,7 @@ use super::TagBest;
 use super::lanes::{self, Lanes};
 use super::packed::PANEL;
 use super::scan::{Int8Rows, Pass, Products};
+use super::transformer::Epilogue;
 
 /// The proof that the processor has NEON.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +26,33 @@ impl Neon {
     pub(super) fn normalise_rows(self, rows: &mut [f32], dim: usize) -> Option<usize> {
         // SAFETY: `self` proves NEON.
         unsafe { lanes::normalise_rows::<float32x4_t>(rows, dim) }
+    }
+
+    /// As `scalar::epilogue`, for a whole panel.
+    pub(super) fn epilogue(self, products: &[f32], epilogue: &Epilogue<'_>, out: &mut [f32]) {
+        // SAFETY: `self` proves NEON.
+        unsafe { lanes::epilogue::<float32x4_t, 4>(products, epilogue, out) }
+    }
+
+    /// As `scalar::layer_norm`.
+    pub(super) fn layer_norm(self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+        // SAFETY: `self` proves NEON.
+        unsafe { lanes::layer_norm::<float32x4_t>(x, weight, bias, eps, out) }
+    }
+
+    /// As `scalar::exp_columns`.
+    pub(super) fn exp_columns(self, weights: &mut [f32], sums: &mut [f32; PANEL]) {
+        // SAFETY: `self` proves NEON.
+        unsafe { lanes::exp_columns::<float32x4_t, 4>(weights, sums) }
+    }
+
+    /// Numbers of a value that lie side by side in packed keys.
+    pub(super) const BLOCK_VALUES: usize = 4;
+
+    /// As `scalar::panel_f32`, in blocks of [`BLOCK_VALUES`](Self::BLOCK_VALUES).
+    pub(super) fn panel_values(self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
+        // SAFETY: `self` proves NEON; `Kernels::panel_values` has checked the lengths.
+        unsafe { lanes::panel_f32::<float32x4_t, { Neon::BLOCK_VALUES }, 4>(rows, dim, panel, out) }
     }
 
     /// Patches that lie side by side for products of floats.
@@ -264,5 +292,11 @@ impl Lanes for float32x4_t {
     unsafe fn power_of_two(self) -> Self {
         // SAFETY: see the implementation's head.
         unsafe { vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(vcvtq_s32_f32(self), vdupq_n_s32(127)))) }
+    }
+
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { vdivq_f32(self, other) }
     }
 }

@@ -156,7 +156,7 @@ impl Kernels {
 }
 
 /// `[rows, dim]` to `[rows / group, dim, group]`, the last group filled up with zeros.
-fn interleave<T: Copy + Default>(rows: &[f32], dim: usize, group: usize, convert: impl Fn(f32) -> T) -> Vec<T> {
+pub(super) fn interleave<T: Copy + Default>(rows: &[f32], dim: usize, group: usize, convert: impl Fn(f32) -> T) -> Vec<T> {
     let mut packed = vec![T::default(); (rows.len() / dim).next_multiple_of(group) * dim];
     for (rows, packed) in rows.chunks(group * dim).zip(packed.chunks_exact_mut(group * dim)) {
         for (index, row) in rows.chunks_exact(dim).enumerate() {

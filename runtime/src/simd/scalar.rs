@@ -2,6 +2,7 @@
 
 use super::packed::PANEL;
 use super::scan::{Int8Rows, Pass, Products};
+use super::transformer::{Activation, Epilogue};
 use super::{Columns, Label, Planes, Scratch, TagBest, Tap};
 
 pub(super) fn dot_products(patches: &[f32], bank: &[f32], dim: usize, out: &mut [f32]) {
@@ -119,6 +120,65 @@ pub(super) fn fold(products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [Tag
                 tag.logit = logit;
                 tag.patch = patch as u32;
             }
+        }
+    }
+}
+
+/// Bias, activation and residual for one panel of products `[rows, PANEL]`; columns beyond the last output are left out.
+pub(super) fn epilogue(products: &[f32], epilogue: &Epilogue<'_>, out: &mut [f32]) {
+    let Epilogue { bias, outputs, column, .. } = *epilogue;
+    let columns = PANEL.min(outputs - column);
+    for (row, (products, out)) in products.chunks_exact(PANEL).zip(out.chunks_exact_mut(outputs)).enumerate() {
+        for lane in 0..columns {
+            let value = activate(products[lane] + bias[lane], epilogue.activation);
+            out[column + lane] = value + epilogue.residual.map_or(0.0, |residual| residual[row * outputs + column + lane]);
+        }
+    }
+}
+
+fn activate(x: f32, activation: Activation) -> f32 {
+    let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
+    match activation {
+        Activation::None => x,
+        Activation::Gelu => 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)),
+        // ½ (1 + tanh(u)) = sigmoid(2u)
+        Activation::GeluTanh => x * sigmoid(2.0 * 0.797_884_6 * (x + 0.044_715 * x * x * x)),
+        Activation::QuickGelu => x * sigmoid(1.702 * x),
+    }
+}
+
+/// The error function, Abramowitz and Stegun 7.1.26: within 1.5e-7 of it.
+pub(super) const ERF: [f32; 5] = [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6];
+/// Its factor on the argument.
+pub(super) const ERF_P: f32 = 0.327_591_1;
+
+fn erf(x: f32) -> f32 {
+    let t = 1.0 / (1.0 + ERF_P * x.abs());
+    let polynomial = ERF.iter().fold(0.0, |sum, factor| (sum + factor) * t);
+    (1.0 - polynomial * (-x * x).exp()).copysign(x)
+}
+
+pub(super) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+    let dim = weight.len();
+    for (row, out) in x.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
+        let mean = row.iter().sum::<f32>() / dim as f32;
+        let variance = row.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / dim as f32;
+        let scale = 1.0 / (variance + eps).sqrt();
+        for ((out, v), (weight, bias)) in out.iter_mut().zip(row).zip(weight.iter().zip(bias)) {
+            *out = (v - mean) * scale * weight + bias;
+        }
+    }
+}
+
+/// Each column's values become `exp(value - largest)`, and `sums` their sums. `weights` is `[n, PANEL]`.
+pub(super) fn exp_columns(weights: &mut [f32], sums: &mut [f32; PANEL]) {
+    for (lane, sum) in sums.iter_mut().enumerate() {
+        let column = || (lane..weights.len()).step_by(PANEL);
+        let largest = column().map(|at| weights[at]).fold(f32::NEG_INFINITY, f32::max);
+        *sum = 0.0;
+        for at in column() {
+            weights[at] = (weights[at] - largest).exp();
+            *sum += weights[at];
         }
     }
 }

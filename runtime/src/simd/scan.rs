@@ -255,7 +255,7 @@ impl Kernels {
         }
     }
 
-    fn panel_f32(&self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
+    pub(super) fn panel_f32(&self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
         assert!(panel.len() == dim * PANEL && rows.len() * PANEL == out.len() * dim, "panel_f32: lengths differ");
         match self.isa {
             Isa::Scalar => scalar::panel_f32(rows, dim, panel, out),
