@@ -10,6 +10,9 @@ use crate::positions::resample;
 use crate::prepare::Input;
 use crate::{Error, PatchGrid, Result};
 
+/// What runs the encoders, as reports name it.
+pub(crate) const BACKEND: &str = "tract-cpu";
+
 type Plan = Arc<TypedRunnableModel>;
 
 /// Threads for the matrix products inside the encoders.

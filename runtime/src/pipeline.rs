@@ -108,7 +108,7 @@ impl Session {
 
     /// What runs the encoders.
     pub fn backend(&self) -> &'static str {
-        "tract-cpu"
+        crate::encoder::BACKEND
     }
 
     /// Name of the kernels that score and draw.

@@ -1,0 +1,107 @@
+//! The house's laws on the sources themselves.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use edge_seg_tests::root;
+
+/// Files that belong to the project, relative to its root.
+fn files() -> Vec<PathBuf> {
+    let listed = Command::new("git").current_dir(root()).args(["ls-files", "-co", "--exclude-standard"]).output();
+    let listed = listed.expect("git lists the project's files");
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    String::from_utf8_lossy(&listed.stdout).lines().map(PathBuf::from).filter(|p| root().join(p).is_file()).collect()
+}
+
+/// The lines of files that a rule is about and the rule forbids.
+fn offenders(concerns: impl Fn(&str) -> bool, forbids: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut seen = 0;
+    for path in files() {
+        let name = path.to_string_lossy().into_owned();
+        if !concerns(&name) {
+            continue;
+        }
+        let Ok(text) = fs::read_to_string(root().join(&path)) else { continue };
+        seen += 1;
+        found.extend(text.lines().enumerate().filter(|(_, line)| forbids(line)).map(|(i, line)| format!("{name}:{}: {}", i + 1, line.trim())));
+    }
+    assert!(seen > 0, "the rule concerns some file");
+    found
+}
+
+fn assert_none(found: &[String], law: &str) {
+    assert!(found.is_empty(), "{law}:\n{}", found.join("\n"));
+}
+
+fn rust(name: &str) -> bool {
+    name.ends_with(".rs") && name != "tests/laws.rs"
+}
+
+#[test]
+fn tract_is_named_in_the_encoder_alone() {
+    let found = offenders(|f| rust(f) && !f.starts_with("runtime/src/encoder"), |line| line.contains("tract_"));
+    assert_none(&found, "only runtime/src/encoder names tract");
+}
+
+#[test]
+fn unsafe_code_stands_in_the_kernels_alone() {
+    let concerns = |f: &str| rust(f) && !f.starts_with("runtime/src/simd/");
+    let found = offenders(concerns, |line| line.contains("unsafe ") && !line.trim_start().starts_with("//") || line.contains("allow(unsafe_code"));
+    assert_none(&found, "only runtime/src/simd holds unsafe code");
+}
+
+#[test]
+fn no_training_framework_is_a_dependency_and_python_only_trains() {
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    for framework in ["candle-core", "burn-core", "tch", "dfdx", "ort", "torch-sys"] {
+        assert!(!lock.contains(&format!("name = \"{framework}\"\n")), "{framework} is in Cargo.lock");
+    }
+    let stray: Vec<_> = files()
+        .iter()
+        .map(|p| p.to_string_lossy().into_owned())
+        .filter(|p| p.ends_with(".py") && !p.starts_with("export/trainer/") && !p.starts_with("tests/"))
+        .collect();
+    assert_none(&stray, "Python stands in export/trainer and tests alone");
+}
+
+#[test]
+fn private_keys_exist_in_firmware_tools_alone() {
+    let manifest = |f: &str| f.ends_with("Cargo.toml") && !f.starts_with("firmware-tools/") && f != "Cargo.toml";
+    let found = offenders(manifest, |line| line.trim_start().starts_with("minisign.") || line.trim_start().starts_with("minisign ="));
+    assert_none(&found, "only firmware-tools depends on the signing crate");
+    let found = offenders(|f| rust(f) && !f.starts_with("firmware-tools/") && !f.starts_with("tests/"), |line| line.contains("SecretKey"));
+    assert_none(&found, "only firmware-tools names private keys");
+}
+
+#[test]
+fn libraries_do_not_print() {
+    let library = |f: &str| rust(f) && f.starts_with("runtime/src/") && !f.starts_with("runtime/src/cli/");
+    let found = offenders(library, |line| !line.trim_start().starts_with("//") && ["println!", "print!(", "dbg!"].iter().any(|m| line.contains(m)));
+    assert_none(&found, "stdout and stderr belong to the commands");
+}
+
+#[test]
+fn nothing_is_unfinished_or_left_out_silently() {
+    let marks = ["todo!(", "unimplemented!(", "#[ignore]", "FIXME", "XXX"];
+    let found = offenders(rust, |line| marks.iter().any(|m| line.contains(m)));
+    assert_none(&found, "unfinished code");
+}
+
+#[test]
+fn no_machine_is_named() {
+    let text = |f: &str| f != "tests/laws.rs" && !f.ends_with(".jpg") && !f.ends_with(".esb") && !f.starts_with("tests/boards/");
+    let marks = ["/root/", "/home/runner", "index.crates.io", "files.pythonhosted", "artifactory", "/work/"];
+    let found = offenders(text, |line| marks.iter().any(|m| line.contains(m)));
+    assert_none(&found, "paths of one machine, or a registry's host");
+}
+
+#[test]
+fn manifests_of_python_and_rust_name_a_licence() {
+    let folders: Vec<_> = files().into_iter().filter(|p| p.ends_with("Cargo.toml") || p.ends_with("pyproject.toml")).collect();
+    for manifest in folders {
+        let text = fs::read_to_string(root().join(&manifest)).unwrap();
+        assert!(text.contains("license"), "{} names no licence", manifest.display());
+    }
+}
