@@ -91,9 +91,12 @@ fn words_may_be_none_many_foreign_or_twice() {
     let twice = run("cat, dog, cat");
     assert_eq!(twice.code, 2);
     assert!(twice.stderr.contains("\"cat\" twice"), "{}", twice.stderr);
-    let accents = run("Café, straße, кот, 猫");
+    let accents = run("Café, straße, кот, 山");
     assert_eq!(accents.code, 0, "{}", accents.stderr);
-    assert_eq!(accents.json_lines()[0]["classes"][3]["name"], "猫");
+    assert_eq!(accents.json_lines()[0]["classes"][3]["name"], "山");
+    let unknown = run("cat, 猫");
+    assert_eq!(unknown.code, 2);
+    assert!(unknown.stderr.contains("\"猫\"") && unknown.stderr.contains("the model knows"), "{}", unknown.stderr);
 
     let many: Vec<_> = (0..300).map(|i| format!("thing {i}")).collect();
     let many = run(&many.join(","));

@@ -82,14 +82,6 @@ impl ImageEncoder {
         PatchGrid::new(covered_rows, covered_cols, self.dim, patches, global)
     }
 
-    /// Makes the plan for a grid ahead of its first picture.
-    ///
-    /// # Errors
-    /// [`Error::Encoder`] if the engine refuses the size.
-    pub fn warm_up(&self, rows: usize, cols: usize, patch_px: usize) -> Result<()> {
-        self.plan(rows, cols, patch_px).map(drop)
-    }
-
     fn plan(&self, rows: usize, cols: usize, patch_px: usize) -> Result<SizedPlan> {
         let mut plans = self.plans.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(plan) = plans.get(&(rows, cols)) {
