@@ -32,7 +32,7 @@ fn segment_writes_masks_at_the_pictures_own_size() {
     assert!(line["classes"][0]["share"].as_f64().unwrap() > 0.5, "the cat fills most of its picture: {line}");
     assert!(line["classes"][1]["share"].as_f64().unwrap() < 0.1, "there is no car: {line}");
     assert!(line["classes"][0]["score"].as_f64() > line["classes"][1]["score"].as_f64());
-    for stage in ["read", "prepare", "encode", "score", "mask"] {
+    for stage in ["read", "prepare", "plan", "encode", "score", "mask"] {
         assert!(line["milliseconds"][stage].as_f64().unwrap() >= 0.0);
     }
 }

@@ -64,6 +64,15 @@ impl ImageEncoder {
         Ok(Self { model, layout, positions, dim: manifest.embedding_dim, plans: Mutex::default(), threads })
     }
 
+    /// Makes the plan for an input's size ahead of encoding it; later inputs of that size need none.
+    ///
+    /// # Errors
+    /// [`Error::Encoder`] if the engine refuses the size.
+    pub fn plan_for(&self, input: &Input) -> Result<()> {
+        let (rows, cols) = input.placement.grid();
+        self.plan(rows, cols, input.placement.patch_px as usize).map(drop)
+    }
+
     /// Embeds a picture: a unit-norm row for every patch that shows any of it, and one for the whole.
     ///
     /// # Errors

@@ -1,3 +1,5 @@
+use ndarray::ArrayView2;
+
 use crate::simd::kernels;
 use crate::{Error, Result};
 
@@ -42,6 +44,11 @@ impl UnitRows {
     /// All rows. // [rows, dim]
     pub fn data(&self) -> &[f32] {
         &self.data
+    }
+
+    /// All rows as a matrix. // [rows, dim]
+    pub fn view(&self) -> ArrayView2<'_, f32> {
+        ArrayView2::from_shape((self.rows(), self.dim), &self.data).expect("whole rows, by construction")
     }
 
     /// The mean of some rows, normalised again. // [dim]

@@ -50,6 +50,8 @@ pub struct Encoded {
 pub struct Timings {
     /// Resize and normalise.
     pub prepare: Duration,
+    /// Making the encoder's plan for a new input size.
+    pub plan: Duration,
     /// Image encoder.
     pub encode: Duration,
     /// Pixel-tag scores.
@@ -171,8 +173,11 @@ impl Session {
         let start = Instant::now();
         let input = prepare(&frame.pixels, &self.bundle.manifest().image, self.size_px)?;
         let prepared = Instant::now();
+        self.image.plan_for(&input)?;
+        let planned = Instant::now();
         let grid = self.image.encode(&input)?;
-        let timings = Timings { prepare: prepared - start, encode: prepared.elapsed(), ..Timings::default() };
+        let timings =
+            Timings { prepare: prepared - start, plan: planned - prepared, encode: planned.elapsed(), ..Timings::default() };
         Ok(Encoded { grid, placement: input.placement, timings })
     }
 

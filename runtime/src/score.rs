@@ -1,5 +1,7 @@
 //! Pixel-tag scoring: how well every patch fits every word.
 
+use ndarray::ArrayView3;
+
 use crate::bundle::Manifest;
 use crate::simd::kernels;
 use crate::{Error, PatchGrid, Result, TagBank};
@@ -54,6 +56,12 @@ impl ScoreGrid {
     /// Logits, the background's first. Where the largest logit of a pixel stands, there is its label. // [1 + classes, rows · cols]
     pub fn planes(&self) -> &[f32] {
         &self.planes
+    }
+
+    /// The logits as planes. // [1 + classes, rows, cols]
+    pub fn view(&self) -> ArrayView3<'_, f32> {
+        let shape = (1 + self.scores.len(), self.rows, self.cols);
+        ArrayView3::from_shape(shape, &self.planes).expect("whole planes, by construction")
     }
 
     /// Each class's score in 0..1: that of its best patch. // [classes]

@@ -48,6 +48,8 @@ pub struct Milliseconds {
     pub read: f64,
     /// Resize and normalise.
     pub prepare: f64,
+    /// Making the encoder's plan for a new input size.
+    pub plan: f64,
     /// Image encoder.
     pub encode: f64,
     /// Pixel-tag scores.
@@ -60,7 +62,7 @@ impl Milliseconds {
     /// Rounds to microseconds.
     pub fn new(read: std::time::Duration, timings: &Timings) -> Self {
         let ms = |d: std::time::Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
-        Self { read: ms(read), prepare: ms(timings.prepare), encode: ms(timings.encode), score: ms(timings.score), mask: ms(timings.mask) }
+        Self { read: ms(read), prepare: ms(timings.prepare), plan: ms(timings.plan), encode: ms(timings.encode), score: ms(timings.score), mask: ms(timings.mask) }
     }
 }
 
