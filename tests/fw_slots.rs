@@ -193,7 +193,10 @@ fn a_hundred_installations_with_random_cuts() {
                 disk.cut_at = None;
             }
             let (next, runs) = boot(disk);
-            assert!(runs == Some(running) || runs == Some(serial), "seed {seed}, release {serial}: {runs:?} runs, expected {running} or {serial}");
+            assert!(
+                runs == Some(running) || runs == Some(serial),
+                "seed {seed}, release {serial}: {runs:?} runs, expected {running} or {serial}"
+            );
             disk = next;
             if runs == Some(serial) {
                 disk = good(disk);
@@ -364,7 +367,8 @@ fn the_rules_never_touch_what_runs_and_never_trust_without_proof() {
                 (Work::Verifying { .. }, _) => Event::Verified(release_of("m", rng.below(9) as u64, &fake(1).parts)),
                 _ => Event::Done,
             };
-            let (before, proof) = (state.clone(), matches!(event, Event::MarkGood) || matches!(event, Event::Healthy { frames } if frames >= 10));
+            let (before, proof) =
+                (state.clone(), matches!(event, Event::MarkGood) || matches!(event, Event::Healthy { frames } if frames >= 10));
             let (next, actions) = step(state, event);
             for action in &actions {
                 if let Action::Write(slot) | Action::Erase(slot) = action {

@@ -3,4 +3,9 @@
 //! The command line `edge-seg-fw` is a thin layer over these modules.
 
 pub mod board;
+pub mod config;
+pub mod doctor;
+pub mod guard;
+pub mod install;
+pub mod keys;
 pub mod slots;

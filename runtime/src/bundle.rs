@@ -183,18 +183,7 @@ impl Bundle {
     /// # Errors
     /// [`Error::Io`] if it cannot be read, [`Error::Bundle`] if any rule of the format is broken.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut file = File::open(path).map_err(Error::io(path))?;
-        let meta = file.metadata().map_err(Error::io(path))?;
-        let place = path.display().to_string();
-        if !meta.is_file() {
-            return Err(bundle_error(&place, "file", "a regular file", "a folder or a device"));
-        }
-        if meta.len() > BUNDLE_MAX_BYTES {
-            return Err(bundle_error(&place, "file", format!("at most {BUNDLE_MAX_BYTES} bytes"), format!("{} bytes", meta.len())));
-        }
-        let mut bytes = Vec::with_capacity(meta.len() as usize);
-        file.by_ref().take(BUNDLE_MAX_BYTES).read_to_end(&mut bytes).map_err(Error::io(path))?;
-        Self::from_bytes(place, bytes)
+        Self::from_bytes(path.display().to_string(), read_file(path)?)
     }
 
     /// The model that this build carries.
@@ -283,6 +272,25 @@ impl Bundle {
         let names: Vec<_> = self.manifest.blobs.iter().map(|blob| blob.name.as_str()).collect();
         names.join(", ")
     }
+}
+
+/// Reads a file that may be a bundle, without looking at what is in it.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read, [`Error::Bundle`] if it is no regular file or too large.
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let mut file = File::open(path).map_err(Error::io(path))?;
+    let meta = file.metadata().map_err(Error::io(path))?;
+    let place = path.display().to_string();
+    if !meta.is_file() {
+        return Err(bundle_error(&place, "file", "a regular file", "a folder or a device"));
+    }
+    if meta.len() > BUNDLE_MAX_BYTES {
+        return Err(bundle_error(&place, "file", format!("at most {BUNDLE_MAX_BYTES} bytes"), format!("{} bytes", meta.len())));
+    }
+    let mut bytes = Vec::with_capacity(meta.len() as usize);
+    file.by_ref().take(BUNDLE_MAX_BYTES).read_to_end(&mut bytes).map_err(Error::io(path))?;
+    Ok(bytes)
 }
 
 /// The part of a bundle that a signature covers, found without parsing anything that the signature protects.

@@ -24,6 +24,24 @@ pub enum Error {
         /// What is there.
         found: String,
     },
+    /// A bundle is not trusted here.
+    #[error("bundle {place}: {why}")]
+    Refused {
+        /// The bundle's path.
+        place: String,
+        /// Why it is not.
+        why: crate::trust::Refusal,
+    },
+    /// A file of trusted keys cannot be used.
+    #[error("{path}: expected {expected}, found {found}", path = path.display())]
+    Key {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is accepted.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
     /// A picture cannot be decoded.
     #[error("{place}: not a picture that can be read: {found}; expected a whole JPEG, PNG, WebP, BMP, TIFF or GIF")]
     Picture {

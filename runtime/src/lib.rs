@@ -27,6 +27,7 @@ pub mod simd;
 pub mod sink;
 mod source;
 mod tags;
+pub mod trust;
 
 pub use bundle::{Bundle, Manifest};
 pub use error::{Error, Result};

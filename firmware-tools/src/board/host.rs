@@ -18,7 +18,8 @@ impl Host {
         Host { root: PathBuf::from("/") }
     }
 
-    /// A tree at `root`. Commands are not run there: `commands/PROGRAM_ARGUMENT...` holds what they print.
+    /// A tree at `root`. Commands are not run there: `commands/PROGRAM_ARGUMENT...`, with `-` for each `/`, holds what
+    /// they print.
     ///
     /// # Errors
     /// When `root` is not a folder.
@@ -68,7 +69,7 @@ impl Host {
             let mut name = program.to_string();
             for argument in arguments {
                 name.push('_');
-                name.push_str(argument);
+                name.push_str(&argument.replace('/', "-"));
             }
             return self.text(&format!("commands/{name}"));
         }

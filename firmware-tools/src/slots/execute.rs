@@ -246,7 +246,9 @@ impl<D: Disk> Slots<D> {
         let freed: u64 = state.slot(target).release.as_ref().map_or(0, |release| release.files.iter().map(|file| file.bytes).sum());
         match free.saturating_add(freed) >= needed {
             true => Ok(()),
-            false => Err(format!("{}: the disk is too full: the release needs {needed} bytes, {} can be had", self.root.display(), free + freed)),
+            false => {
+                Err(format!("{}: the disk is too full: the release needs {needed} bytes, {} can be had", self.root.display(), free + freed))
+            }
         }
     }
 

@@ -98,7 +98,7 @@ impl SlotState {
 
 /// How many starts and frames a release is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Trial {
     /// Starts in which it must become healthy.
     pub starts: u32,

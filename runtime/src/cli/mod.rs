@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use edge_seg::trust::Trust;
 use edge_seg::{Background, Bundle, Options, Session};
 
 /// Type words, get masks: open-vocabulary segmentation of pictures and video, offline.
@@ -40,13 +41,26 @@ struct ModelArgs {
     /// Threads [default: one for each core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Refuse a bundle that none of these keys has signed: a minisign .pub file, or a folder of them.
+    #[arg(long, value_name = "PATH", requires = "model")]
+    trusted_keys: Option<PathBuf>,
+    /// With --trusted-keys, refuse a bundle that is for other boards.
+    #[arg(long, value_name = "NAME", requires = "trusted_keys")]
+    board: Vec<String>,
+    /// With --trusted-keys, refuse a bundle with a lower release number.
+    #[arg(long, value_name = "N", requires = "trusted_keys")]
+    min_serial: Option<u64>,
 }
 
 impl ModelArgs {
     fn bundle(&self) -> edge_seg::Result<Bundle> {
-        match &self.model {
-            Some(path) => Bundle::open(path),
-            None => Bundle::built_in(),
+        match (&self.model, &self.trusted_keys) {
+            (Some(path), Some(keys)) => {
+                let board: Vec<&str> = self.board.iter().map(String::as_str).collect();
+                Trust::read(keys)?.on_board(&board).at_least(self.min_serial.unwrap_or(0)).open(path)
+            }
+            (Some(path), None) => Bundle::open(path),
+            (None, _) => Bundle::built_in(),
         }
     }
 

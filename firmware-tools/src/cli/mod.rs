@@ -1,0 +1,177 @@
+//! Commands: thin layers over the library.
+
+mod keys;
+mod slots;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use edge_seg_fw::board::{Board, Host, render};
+use edge_seg_fw::config::Places;
+
+/// Takes edge-seg to Raspberry Pi and Jetson boards, keeps it running there, and tells what is wrong.
+#[derive(Parser)]
+#[command(
+    name = "edge-seg-fw",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 110,
+    after_help = "From the workshop to a board:
+  edge-seg-fw keygen ~/keys/workshop                              a key pair, once
+  edge-seg-fw pack mini.esb --serial 7 --boards pi4,pi5 -o r7.esb a release
+  edge-seg-fw sign r7.esb --key ~/keys/workshop
+  edge-seg-fw deploy pi@camera1 --bundle r7.esb                   over ssh, with a way back
+
+On the board:
+  edge-seg-fw board                                               what it is, what suits it
+  edge-seg-fw doctor                                              what is wrong, and what mends it
+  edge-seg-fw status                                              what runs, what can be gone back to
+
+Data goes to stdout, talk to stderr. Exit status: 0 done, 1 a negative answer, 2 an error."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Tell what board this is, how it is doing, and which bundle and thread count suit it
+    Board {
+        /// Read this tree in place of the running system
+        #[arg(long, value_name = "DIR")]
+        root: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell what is wrong and the command that mends it; exit status 1 when something needs mending
+    Doctor {
+        #[command(flatten)]
+        root: RootArg,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Keep the time of this board's inference as what it should do
+        #[arg(long)]
+        baseline: bool,
+    },
+    /// Make a key pair to sign releases with
+    Keygen(keys::Keygen),
+    /// Give a bundle a release number and boards
+    Pack(keys::Pack),
+    /// Sign a bundle, or any file beside it
+    Sign(keys::Sign),
+    /// Check a bundle: signature, board, contents
+    Verify(keys::Verify),
+    /// Install a bundle, with its binary and configuration, into the slot that does not run
+    Install(slots::Install),
+    /// Tell what runs and what the slots hold
+    Status(slots::Status),
+    /// Vouch for the release on trial
+    MarkGood(slots::Change),
+    /// Go back to the release before
+    Rollback(slots::Change),
+    /// Free the slot that does not run
+    Prune(slots::Change),
+    /// Run the chosen release, count its healthy frames, fall back when there are none (the service does this)
+    Guard(slots::Guard),
+}
+
+/// Where a board's files are.
+#[derive(clap::Args)]
+struct RootArg {
+    /// Root of the board's file system
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+}
+
+impl RootArg {
+    fn places(&self) -> Places {
+        Places::under(&self.root)
+    }
+
+    fn host(&self) -> Result<Host> {
+        host(Some(self.root.clone()).filter(|root| root.as_os_str() != "/"))
+    }
+}
+
+/// Runs the command line.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    match dispatch(cli.command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("edge-seg-fw: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs a command; `false` is a negative answer.
+fn dispatch(command: Command) -> Result<bool> {
+    match command {
+        Command::Board { root, json } => {
+            let board = Board::read(&host(root)?);
+            match json {
+                true => print(&format!("{}\n", serde_json::to_string_pretty(&board)?))?,
+                false => print(&render(&board))?,
+            }
+            Ok(true)
+        }
+        Command::Doctor { root, json, baseline } => doctor(&root, json, baseline),
+        Command::Keygen(args) => args.run(),
+        Command::Pack(args) => args.run(),
+        Command::Sign(args) => args.run(),
+        Command::Verify(args) => args.run(),
+        Command::Install(args) => args.run(),
+        Command::Status(args) => args.run(),
+        Command::MarkGood(args) => args.run(edge_seg_fw::slots::Event::MarkGood),
+        Command::Rollback(args) => args.run(edge_seg_fw::slots::Event::Rollback),
+        Command::Prune(args) => args.run(edge_seg_fw::slots::Event::Prune),
+        Command::Guard(args) => args.run(),
+    }
+}
+
+fn doctor(root: &RootArg, json: bool, baseline: bool) -> Result<bool> {
+    let places = root.places();
+    if baseline {
+        eprintln!("edge-seg-fw: the baseline is {:.0} ms", edge_seg_fw::doctor::record_baseline(&places)?);
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    let findings = edge_seg_fw::doctor::examine(&root.host()?, &places, now);
+    match json {
+        true => print(&format!("{}\n", serde_json::to_string_pretty(&findings)?))?,
+        false => print(&edge_seg_fw::doctor::render(&findings))?,
+    }
+    Ok(edge_seg_fw::doctor::is_healthy(&findings))
+}
+
+fn host(root: Option<PathBuf>) -> Result<Host> {
+    match root {
+        None => Ok(Host::live()),
+        Some(root) => Host::at(&root).with_context(|| format!("--root {}: expected a folder", root.display())),
+    }
+}
+
+fn print(text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Whoever reads stdout has seen enough, as `head` has.
+fn broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,140 @@
+//! install, status, mark-good, rollback, prune, guard.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use edge_seg_fw::board::Board;
+use edge_seg_fw::config::Places;
+use edge_seg_fw::guard::{self, End};
+use edge_seg_fw::install::{self, Request};
+use edge_seg_fw::slots::machine::describe;
+use edge_seg_fw::slots::{Event, Outcome, RealDisk, Slot, Slots};
+use serde_json::json;
+
+use super::{RootArg, print};
+
+#[derive(clap::Args)]
+pub struct Install {
+    /// The bundle
+    #[arg(value_name = "BUNDLE")]
+    bundle: PathBuf,
+    /// Runtime to install with it, signed in FILE.minisig where keys are trusted [default: the one that runs]
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// Configuration to install with it [default: the one that runs]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Accept a lower release number than this board has run
+    #[arg(long)]
+    allow_downgrade: bool,
+    /// Restart the service afterwards
+    #[arg(long)]
+    restart: bool,
+    #[command(flatten)]
+    root: RootArg,
+}
+
+impl Install {
+    pub fn run(self) -> Result<bool> {
+        let places = self.root.places();
+        let board = Board::read(&self.root.host()?);
+        let request = Request { bundle: self.bundle, binary: self.binary, config: self.config, downgrade: self.allow_downgrade };
+        let done = tell(install::install(&places, &board, &request)?)?;
+        if done && self.restart {
+            restart()?;
+        }
+        Ok(done)
+    }
+}
+
+fn restart() -> Result<()> {
+    let status = std::process::Command::new("systemctl")
+        .args(["restart", "edge-seg.service"])
+        .status()
+        .context("systemctl restart edge-seg.service")?;
+    ensure!(status.success(), "systemctl restart edge-seg.service: {status}; see: journalctl -u edge-seg.service -n 50");
+    Ok(())
+}
+
+fn tell(outcome: Outcome) -> Result<bool> {
+    for report in &outcome.reports {
+        print(&format!("{report}\n"))?;
+    }
+    if let Some(why) = &outcome.refused {
+        eprintln!("edge-seg-fw: refused: {why}");
+    }
+    Ok(outcome.refused.is_none())
+}
+
+#[derive(clap::Args)]
+pub struct Change {
+    /// Restart the service afterwards
+    #[arg(long)]
+    restart: bool,
+    #[command(flatten)]
+    root: RootArg,
+}
+
+impl Change {
+    pub fn run(self, event: Event) -> Result<bool> {
+        let done = tell(install::feed(&self.root.places(), event)?)?;
+        if done && self.restart {
+            restart()?;
+        }
+        Ok(done)
+    }
+}
+
+#[derive(clap::Args)]
+pub struct Status {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    root: RootArg,
+}
+
+impl Status {
+    pub fn run(self) -> Result<bool> {
+        let places: Places = self.root.places();
+        let state = Slots::new(RealDisk, &places.state).load()?;
+        if self.json {
+            let json = json!({
+                "current": state.current.map(Slot::name),
+                "floor": state.floor,
+                "trial": state.trial,
+                "a": state.a,
+                "b": state.b,
+                "signatures": places.demands_signatures(),
+            });
+            print(&format!("{}\n", serde_json::to_string_pretty(&json)?))?;
+            return Ok(true);
+        }
+        let runs = state.current.map_or("the packaged release".into(), |slot| format!("slot {}", slot.name()));
+        print(&format!("runs    {runs}\nslot a  {}\nslot b  {}\n", describe(&state.a), describe(&state.b)))?;
+        let signed = if places.demands_signatures() { "asked for" } else { "not asked for: no key is trusted" };
+        print(&format!("serials from {} on; signatures {signed}\n", state.floor))?;
+        Ok(true)
+    }
+}
+
+#[derive(clap::Args)]
+pub struct Guard {
+    #[command(flatten)]
+    root: RootArg,
+}
+
+impl Guard {
+    pub fn run(self) -> Result<bool> {
+        match guard::run(&self.root.places())? {
+            End::Exited { success, how } => {
+                eprintln!("edge-seg-fw: {how}");
+                Ok(success)
+            }
+            End::Stalled { seconds } => {
+                eprintln!("edge-seg-fw: no frame for {seconds} s: the runtime was stopped");
+                Ok(false)
+            }
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Keys, signatures and release numbers of bundles. The only place that holds private keys.
+//!
+//! Keys and signatures are minisign's, file for file: its own tool verifies what is signed here and the other way round. A
+//! bundle carries the text of its `.minisig` in its signature area, over the bytes that [`signed_part`] gives.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use edge_seg::bundle::{self, Header, MANIFEST_OFFSET, SIGNATURE_BYTES, SIGNATURE_OFFSET};
+use edge_seg::files::replace_file;
+use edge_seg::trust::Date;
+use edge_seg::{Bundle, Manifest};
+use minisign::{KeyPair, SecretKey, SecretKeyBox};
+
+const PASSWORD_MAX_BYTES: u64 = 1024;
+
+/// Where a key's password comes from. Never from an argument, which every user of the machine can read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Password {
+    /// Asked for at the terminal.
+    Prompt,
+    /// The first line of a file that only its owner can read, or of `/dev/fd/N`.
+    File(PathBuf),
+    /// The key has none: its file alone signs.
+    None,
+}
+
+impl Password {
+    fn read(&self, prompt: &str) -> Result<Option<String>> {
+        match self {
+            Password::None => Ok(None),
+            // The library asks, without echo, when it is given no password.
+            Password::Prompt => {
+                ensure!(
+                    fs::File::open("/dev/tty").is_ok(),
+                    "{prompt}: there is no terminal to ask at; give --password-file FILE, where /dev/fd/N is a file too, or --no-password"
+                );
+                Ok(None)
+            }
+            Password::File(path) => {
+                let mut file = fs::File::open(path).with_context(|| format!("password file {}", path.display()))?;
+                let meta = file.metadata()?;
+                ensure!(
+                    !meta.is_file() || meta.permissions().mode() & 0o077 == 0,
+                    "password file {}: expected mode 0600, found {:04o}; mend it with: chmod 600 {}",
+                    path.display(),
+                    meta.permissions().mode() & 0o7777,
+                    path.display()
+                );
+                let mut text = String::new();
+                Read::by_ref(&mut file).take(PASSWORD_MAX_BYTES).read_to_string(&mut text)?;
+                let line = text.lines().next().unwrap_or_default().to_string();
+                ensure!(!line.is_empty(), "password file {}: expected a password on the first line, found none", path.display());
+                Ok(Some(line))
+            }
+        }
+    }
+}
+
+/// Makes a key pair: `path` (mode 0600) and `path` with `.pub` for the boards.
+///
+/// # Errors
+/// When a file of these names exists, or cannot be written.
+pub fn generate(path: &Path, password: &Password, expires: Option<Date>) -> Result<PathBuf> {
+    let public = public_path(path);
+    for file in [path, &public] {
+        ensure!(!file.exists(), "{}: exists already, and a key is never overwritten: choose another name", file.display());
+    }
+    let given = password.read("password of the new key")?;
+    let pair = match password {
+        Password::None => KeyPair::generate_unencrypted_keypair(),
+        _ => KeyPair::generate_encrypted_keypair(given),
+    }
+    .context("making a key")?;
+    let secret = pair.sk.to_box(Some("edge-seg secret key")).context("writing the key")?.into_string();
+    let boxed = pair.pk.to_box().context("writing the key")?.into_string();
+    // The first line is minisign's comment; its last word is the key's id.
+    let (comment, key) = boxed.split_once('\n').context("writing the key")?;
+    let expires = expires.map_or_else(String::new, |date| format!(" expires:{date}"));
+    let mut file =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(|| format!("{}", path.display()))?;
+    file.write_all(secret.as_bytes())?;
+    file.sync_all()?;
+    replace_file(&public, format!("{comment}{expires}\n{key}").as_bytes())?;
+    Ok(public)
+}
+
+fn public_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".pub");
+    name.into()
+}
+
+/// Reads a private key that minisign or [`generate`] wrote.
+///
+/// # Errors
+/// When others can read the file, it is no key, or the password is wrong.
+pub fn read_secret(path: &Path, password: &Password) -> Result<SecretKey> {
+    let meta = fs::metadata(path).with_context(|| format!("{}", path.display()))?;
+    ensure!(
+        meta.permissions().mode() & 0o077 == 0,
+        "{}: expected mode 0600, found {:04o}: others can read the private key; mend it with: chmod 600 {}",
+        path.display(),
+        meta.permissions().mode() & 0o7777,
+        path.display()
+    );
+    let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+    let boxed = SecretKeyBox::from_string(&text).with_context(|| format!("{}: expected a minisign secret key", path.display()))?;
+    let key = match password {
+        Password::None => boxed.into_unencrypted_secret_key(),
+        _ => {
+            let given = password.read("password")?;
+            boxed.into_secret_key(given)
+        }
+    };
+    key.with_context(|| format!("{}: wrong password, or the key has none (--no-password)", path.display()))
+}
+
+/// Text of a `.minisig` over `message`, with the time and `name` in its trusted comment.
+///
+/// # Errors
+/// When the library refuses.
+pub fn sign(key: &SecretKey, message: &[u8], name: &str, unix_seconds: u64) -> Result<String> {
+    let trusted = format!("timestamp:{unix_seconds}\tfile:{name}\thashed");
+    let signature = minisign::sign(None, key, message, Some(&trusted), Some("signature of an edge-seg bundle")).context("signing")?;
+    Ok(signature.into_string())
+}
+
+/// The bytes of a bundle that its signature covers.
+///
+/// # Errors
+/// When it is no bundle.
+pub fn signed_part(path: &Path) -> Result<Vec<u8>> {
+    let bytes = read(path)?;
+    Ok(Header::parse(&path.display().to_string(), &bytes)?.signed_message())
+}
+
+/// The text of a bundle's signature, if it has one.
+///
+/// # Errors
+/// When it is no bundle.
+pub fn embedded(path: &Path) -> Result<Option<Vec<u8>>> {
+    let bytes = read(path)?;
+    Ok(Header::parse(&path.display().to_string(), &bytes)?.signature().map(<[u8]>::to_vec))
+}
+
+/// Puts the text of a `.minisig` into a bundle's signature area.
+///
+/// # Errors
+/// When it is no bundle, or the text is too long for the area.
+pub fn embed(path: &Path, minisig: &str) -> Result<()> {
+    let mut bytes = read(path)?;
+    // A whole bundle or none: a signature over a header whose blobs are broken helps nobody.
+    Bundle::from_bytes(path.display().to_string(), bytes.clone())?;
+    ensure!(
+        minisig.len() <= SIGNATURE_BYTES,
+        "the signature takes {} bytes, its area in a bundle has {SIGNATURE_BYTES}: shorten its comments",
+        minisig.len()
+    );
+    bytes[SIGNATURE_OFFSET..MANIFEST_OFFSET].fill(0);
+    bytes[SIGNATURE_OFFSET..SIGNATURE_OFFSET + minisig.len()].copy_from_slice(minisig.as_bytes());
+    Ok(replace_file(path, &bytes)?)
+}
+
+/// Changes what [`pack`] sets.
+#[derive(Debug, Clone, Default)]
+pub struct Packing {
+    /// New release number.
+    pub serial: Option<u64>,
+    /// New list of boards.
+    pub boards: Option<Vec<String>>,
+    /// New variant.
+    pub variant: Option<String>,
+}
+
+/// Writes a bundle for release: the same model under a release number and for named boards, unsigned.
+///
+/// # Errors
+/// When `input` is no bundle, a board is not in the table, or `output` cannot be written.
+pub fn pack(input: &Path, output: &Path, packing: &Packing) -> Result<Manifest> {
+    let bundle = Bundle::open(input)?;
+    let mut manifest = bundle.manifest().clone();
+    if let Some(serial) = packing.serial {
+        manifest.serial = serial;
+    }
+    if let Some(boards) = &packing.boards {
+        let known: Vec<&str> = crate::board::table::BOARDS.iter().map(|row| row.key).chain(["x86"]).collect();
+        if let Some(unknown) = boards.iter().find(|board| !known.contains(&board.as_str())) {
+            bail!("--boards: expected names out of {}, found {unknown:?}", known.join(", "));
+        }
+        manifest.boards = boards.clone();
+    }
+    if let Some(variant) = &packing.variant {
+        manifest.variant = variant.clone();
+    }
+    let blobs = manifest.blobs.iter().map(|blob| Ok((blob.name.clone(), bundle.blob(&blob.name)?))).collect::<Result<Vec<_>>>()?;
+    let blobs: Vec<(&str, &[u8])> = blobs.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
+    bundle::write(output, manifest.clone(), &blobs)?;
+    Ok(manifest)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("{}", path.display()))
+}

@@ -1,0 +1,295 @@
+//! Whether a bundle may run here: signature, key, board and serial, before anything else of it is parsed.
+//!
+//! Signatures and keys are minisign's (Ed25519 over BLAKE2b-512). The signature stands in the bundle's signature area as the
+//! text of a `.minisig` file; it covers [`Header::signed_message`]. Only public keys are known here.
+//!
+//! A key file is minisign's `.pub`. A date in its comment, `expires:2027-12-31`, is the last day on which the key may sign:
+//! a signature whose own signed timestamp is later is refused, and an installer refuses the key altogether after that day.
+//! A bundle that was installed in time keeps running: a camera in the field must not go dark on a date.
+
+use std::path::{Path, PathBuf};
+
+use minisign_verify::{PublicKey, Signature};
+
+use crate::bundle::{Header, read_file};
+use crate::{Bundle, Error, Result};
+
+const KEY_MAX_BYTES: u64 = 4096;
+const DAY_SECONDS: u64 = 86_400;
+
+/// Why a bundle may not run here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The signature area is empty.
+    #[error("unsigned: expected a signature by one of the trusted keys, found none")]
+    Unsigned,
+    /// The signature area holds something that is no signature.
+    #[error("the signature cannot be read: expected the text of a .minisig file, found {found}")]
+    Malformed {
+        /// What is wrong with it.
+        found: String,
+    },
+    /// Signed, but by nobody who is trusted here.
+    #[error("unknown key: expected a signature by one of {trusted}, found one by another key")]
+    UnknownKey {
+        /// The trusted keys' files.
+        trusted: String,
+    },
+    /// The signature does not fit the bundle.
+    #[error("tampered: the signature by {key} does not fit the bundle's header and manifest")]
+    Tampered {
+        /// The key's file.
+        key: String,
+    },
+    /// The key was no longer valid.
+    #[error("expired key: {key} was valid until {until}, found {found}")]
+    ExpiredKey {
+        /// The key's file.
+        key: String,
+        /// The last valid day.
+        until: String,
+        /// A signature's or an installation's day.
+        found: String,
+    },
+    /// The bundle is for other boards.
+    #[error("wrong board: the bundle is for {boards}, this board is {board}")]
+    WrongBoard {
+        /// What the manifest lists.
+        boards: String,
+        /// This board's names.
+        board: String,
+    },
+    /// The bundle is older than what ran here.
+    #[error("downgrade: expected serial {floor} or higher, found {serial}")]
+    Downgrade {
+        /// The lowest serial that is accepted.
+        floor: u64,
+        /// The manifest's.
+        serial: u64,
+    },
+}
+
+#[derive(Debug, Clone)]
+struct TrustedKey {
+    place: String,
+    key: PublicKey,
+    until: Option<Date>,
+}
+
+/// Trusted keys and what else is asked of a bundle.
+#[derive(Debug, Clone, Default)]
+pub struct Trust {
+    keys: Vec<TrustedKey>,
+    board: Vec<String>,
+    floor: u64,
+    day: Option<u64>,
+}
+
+impl Trust {
+    /// Trust in the key file at `path`, or in all `*.pub` files of the folder there.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::Key`] if a file is no key, or the folder holds none.
+    pub fn read(path: &Path) -> Result<Trust> {
+        let mut files: Vec<PathBuf> = Vec::new();
+        if std::fs::metadata(path).map_err(Error::io(path))?.is_dir() {
+            for entry in std::fs::read_dir(path).map_err(Error::io(path))? {
+                let file = entry.map_err(Error::io(path))?.path();
+                if file.extension().is_some_and(|ext| ext == "pub") {
+                    files.push(file);
+                }
+            }
+            files.sort();
+        } else {
+            files.push(path.into());
+        }
+        if files.is_empty() {
+            return Err(key_error(path, "one or more *.pub files", "none"));
+        }
+        let keys = files.iter().map(|file| read_key(file)).collect::<Result<Vec<_>>>()?;
+        Ok(Trust { keys, ..Trust::default() })
+    }
+
+    /// Also refuses bundles whose `boards` name none of `names`; bundles that name no board fit every one.
+    #[must_use]
+    pub fn on_board(mut self, names: &[&str]) -> Trust {
+        self.board = names.iter().map(|name| name.to_string()).collect();
+        self
+    }
+
+    /// Also refuses bundles with a lower serial.
+    #[must_use]
+    pub fn at_least(mut self, serial: u64) -> Trust {
+        self.floor = serial;
+        self
+    }
+
+    /// Also refuses keys that have expired by `unix_seconds`, as an installer does. A clock that is behind the signature's own
+    /// time, such as one that starts at 1970, does not count.
+    #[must_use]
+    pub fn installing_at(mut self, unix_seconds: u64) -> Trust {
+        self.day = Some(unix_seconds / DAY_SECONDS);
+        self
+    }
+
+    /// Reads a bundle, checks that it may run here, and only then parses it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it may not; else as [`Bundle::open`].
+    pub fn open(&self, path: &Path) -> Result<Bundle> {
+        let bytes = read_file(path)?;
+        let place = path.display().to_string();
+        self.check(&place, &bytes)?;
+        Bundle::from_bytes(place, bytes)
+    }
+
+    /// Checks signature, key, board and serial of a bundle in memory. The blobs are not looked at: [`Bundle::from_bytes`] holds
+    /// them against the digests that are signed.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it may not run here, [`Error::Bundle`] if the header is not one of a bundle.
+    pub fn check(&self, place: &str, bytes: &[u8]) -> Result<()> {
+        let refused = |why| Error::Refused { place: place.into(), why };
+        let header = Header::parse(place, bytes)?;
+        let area = header.signature().ok_or_else(|| refused(Refusal::Unsigned))?;
+        self.check_signature(area, &header.signed_message()).map_err(refused)?;
+        let manifest = header.manifest(place)?;
+        if !self.board.is_empty() && !manifest.boards.is_empty() && !manifest.boards.iter().any(|board| self.board.contains(board)) {
+            return Err(refused(Refusal::WrongBoard { boards: manifest.boards.join(", "), board: self.board.join(" or ") }));
+        }
+        if manifest.serial < self.floor {
+            return Err(refused(Refusal::Downgrade { floor: self.floor, serial: manifest.serial }));
+        }
+        Ok(())
+    }
+
+    /// Checks the text of a `.minisig` file over `message`.
+    ///
+    /// # Errors
+    /// All of [`Refusal`] but those that look into a manifest.
+    pub fn check_signature(&self, minisig: &[u8], message: &[u8]) -> Result<(), Refusal> {
+        let malformed = |found: &str| Refusal::Malformed { found: found.into() };
+        let text = std::str::from_utf8(minisig).map_err(|_| malformed("bytes that are not UTF-8"))?;
+        let signature = Signature::decode(text).map_err(|error| malformed(&error.to_string()))?;
+        let mut unknown = true;
+        for trusted in &self.keys {
+            match trusted.key.verify(message, &signature, false) {
+                Ok(()) => return self.check_day(trusted, &signature),
+                Err(minisign_verify::Error::UnexpectedKeyId) => {}
+                Err(minisign_verify::Error::UnexpectedAlgorithm) => return Err(malformed("one of the legacy kind, without a prehash")),
+                // Two keys could share an id: the others are still tried.
+                Err(_) => unknown = false,
+            }
+        }
+        let places = |keys: &[TrustedKey]| keys.iter().map(|key| key.place.clone()).collect::<Vec<_>>().join(", ");
+        Err(match unknown {
+            true => Refusal::UnknownKey { trusted: places(&self.keys) },
+            false => Refusal::Tampered { key: places(&self.keys) },
+        })
+    }
+
+    fn check_day(&self, trusted: &TrustedKey, signature: &Signature) -> Result<(), Refusal> {
+        let Some(until) = trusted.until else { return Ok(()) };
+        let expired = |found: String| Refusal::ExpiredKey { key: trusted.place.clone(), until: until.to_string(), found };
+        let comment = signature.trusted_comment();
+        let signed = comment.split(['\t', ' ']).find_map(|part| part.strip_prefix("timestamp:")?.parse::<u64>().ok());
+        let signed = signed.ok_or_else(|| expired("a signature without a timestamp".into()))? / DAY_SECONDS;
+        if signed > until.days() {
+            return Err(expired(format!("a signature of {}", Date::from_days(signed))));
+        }
+        match self.day.filter(|day| *day > until.days()) {
+            Some(day) => Err(expired(format!("an installation on {}", Date::from_days(day)))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn read_key(path: &Path) -> Result<TrustedKey> {
+    use std::io::Read;
+    let file = std::fs::File::open(path).map_err(Error::io(path))?;
+    let mut text = String::new();
+    file.take(KEY_MAX_BYTES).read_to_string(&mut text).map_err(Error::io(path))?;
+    if text.contains("secret key") {
+        return Err(key_error(path, "a public key", "a secret key, which belongs on no board"));
+    }
+    let key = PublicKey::decode(text.trim_end())
+        .map_err(|error| key_error(path, "a minisign public key: a comment line and a line of base64", &error.to_string()))?;
+    let comment = key.untrusted_comment().unwrap_or_default();
+    let until = match comment.split_whitespace().find_map(|word| word.strip_prefix("expires:")) {
+        None => None,
+        Some(date) => Some(Date::parse(date).ok_or_else(|| key_error(path, "expires:YYYY-MM-DD", &format!("expires:{date}")))?),
+    };
+    Ok(TrustedKey { place: path.display().to_string(), key, until })
+}
+
+fn key_error(path: &Path, expected: &str, found: &str) -> Error {
+    Error::Key { path: path.into(), expected: expected.into(), found: found.into() }
+}
+
+/// A day of the Gregorian calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Date {
+    year: u64,
+    month: u64,
+    day: u64,
+}
+
+impl Date {
+    /// Reads `YYYY-MM-DD`, from 1970 on.
+    pub fn parse(text: &str) -> Option<Date> {
+        let mut parts = text.split('-');
+        let mut next = |len: usize| parts.next().filter(|part| part.len() == len && part.bytes().all(|b| b.is_ascii_digit()))?.parse().ok();
+        let (year, month, day): (u64, u64, u64) = (next(4)?, next(2)?, next(2)?);
+        let date = Date { year, month, day };
+        let real = year >= 1970 && (1..=12).contains(&month) && day >= 1 && Date::from_days(date.days()) == date;
+        (real && parts.next().is_none()).then_some(date)
+    }
+
+    /// Days since 1970-01-01, by Hinnant's `days_from_civil`.
+    pub fn days(self) -> u64 {
+        let year = self.year - u64::from(self.month <= 2);
+        let of_era = year % 400;
+        let of_year = (153 * ((self.month + 9) % 12) + 2) / 5 + self.day - 1;
+        (year / 400) * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+    }
+
+    /// The day that is `days` after 1970-01-01, by Hinnant's `civil_from_days`.
+    pub fn from_days(days: u64) -> Date {
+        let shifted = days + 719_468;
+        let of_era = shifted % 146_097;
+        let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted_month = (5 * of_year + 2) / 153;
+        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+        let year = shifted / 146_097 * 400 + year_of_era + u64::from(month <= 2);
+        Date { year, month, day: of_year - (153 * shifted_month + 2) / 5 + 1 }
+    }
+}
+
+impl std::fmt::Display for Date {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_go_both_ways() {
+        for (text, days) in
+            [("1970-01-01", 0), ("2000-02-29", 11_016), ("2000-03-01", 11_017), ("2026-11-21", 20_778), ("2100-12-31", 47_846)]
+        {
+            assert_eq!(Date::parse(text).map(Date::days), Some(days), "{text}");
+            assert_eq!(Date::from_days(days).to_string(), text);
+        }
+        for days in 0..80_000 {
+            assert_eq!(Date::from_days(days).days(), days);
+        }
+        for text in ["2026-02-30", "2026-13-01", "2026-1-01", "1969-12-31", "2026-01-01-", "", "soon", "+026-01-01"] {
+            assert_eq!(Date::parse(text), None, "{text}");
+        }
+    }
+}

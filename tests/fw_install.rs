@@ -1,0 +1,252 @@
+//! Installation by real processes on a real file system, some of them killed, and the guard that runs what is installed.
+
+#[path = "fw/bundle.rs"]
+mod small;
+
+use edge_seg_tests::binary;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+/// A board's root with a packaged runtime and configuration. Runtimes are scripts that print frames as the real one does.
+struct Root(tempfile::TempDir);
+
+impl Root {
+    fn new() -> Root {
+        let root = Root(tempfile::tempdir().unwrap());
+        fs::create_dir_all(root.at("etc/edge-seg/keys")).unwrap();
+        fs::create_dir_all(root.at("usr/bin")).unwrap();
+        root.script("usr/bin/edge-seg", &frames(0, 5));
+        root.config("etc/edge-seg/edge-seg.toml", 3);
+        root
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.0.path().join(path)
+    }
+
+    fn script(&self, path: &str, body: &str) {
+        fs::write(self.at(path), format!("#!/bin/sh\n{body}")).unwrap();
+        fs::set_permissions(self.at(path), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn config(&self, path: &str, frames: u64) {
+        let text = format!("arguments = [\"run\", \"--model\", \"{{bundle}}\", \"--json\"]\nstall_s = 2\n[trial]\nframes = {frames}\n");
+        fs::write(self.at(path), text).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary("edge-seg-fw"));
+        command.current_dir(self.0.path()).args(arguments).args(["--root", self.0.path().to_str().unwrap()]);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Status and stderr of a command that is refused.
+    fn refused(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.run(arguments);
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    /// A bundle and runtime of this release, installed with `install`.
+    fn release(&self, serial: u64, body: &str) -> [String; 3] {
+        small::write(&self.at("r.esb"), serial, &[], 200_000);
+        self.script("runtime", body);
+        ["r.esb".into(), "--binary".into(), "runtime".into()]
+    }
+
+    /// What the guard runs: the release that its frames name.
+    fn guard(&self) -> (u64, Output) {
+        let output = self.run(&["guard"]);
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = stdout.lines().next().unwrap_or_else(|| panic!("no frame: {}", String::from_utf8_lossy(&output.stderr)));
+        (serde_json::from_str::<serde_json::Value>(line).unwrap()["release"].as_u64().unwrap(), output)
+    }
+
+    fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.ok(&["status", "--json"])).unwrap()
+    }
+}
+
+fn frames(serial: u64, count: u64) -> String {
+    format!("i=0; while [ $i -lt {count} ]; do i=$((i+1)); echo '{{\"release\":{serial}}}'; done\n")
+}
+
+fn install<'a>(release: &'a [String; 3], more: &[&'a str]) -> Vec<&'a str> {
+    ["install"].into_iter().chain(release.iter().map(String::as_str)).chain(more.iter().copied()).collect()
+}
+
+#[test]
+fn releases_prove_themselves_and_the_way_back_stays_open() {
+    let root = Root::new();
+    assert_eq!(root.guard().0, 0, "the packaged release, before anything is installed");
+    root.ok(&install(&root.release(1, &frames(1, 5)), &[]));
+    assert_eq!(root.status()["a"]["status"]["pending"]["tries_left"], 3);
+    let (serial, output) = root.guard();
+    assert_eq!(serial, 1);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("slot a is good"), "{output:?}");
+    root.ok(&install(&root.release(2, &frames(2, 5)), &[]));
+    assert_eq!(root.guard().0, 2);
+    let status = root.status();
+    assert_eq!((status["current"].as_str(), status["b"]["status"].as_str(), status["floor"].as_u64()), (Some("b"), Some("good"), Some(2)));
+    root.ok(&["rollback"]);
+    assert_eq!(root.guard().0, 1);
+    let (code, stderr) = root.refused(&["rollback"]);
+    assert!(code == 1 && stderr.contains("nothing good"), "{stderr}");
+    assert!(root.ok(&["prune"]).contains("freed: b"));
+    assert!(!root.at("var/lib/edge-seg/slots/b/bundle.esb").exists());
+    let (code, stderr) = root.refused(&install(&root.release(1, "exit 1\n"), &[]));
+    assert!(code == 1 && stderr.contains("downgrade"), "{stderr}");
+}
+
+#[test]
+fn a_release_that_dies_hangs_or_complains_is_given_up() {
+    for (kind, body) in [
+        ("dies", "exit 3\n".to_string()),
+        ("hangs", "exec sleep 60\n".into()),
+        ("complains", "echo '{\"error\":\"no camera\"}'; exit 1\n".into()),
+    ] {
+        let root = Root::new();
+        root.ok(&install(&root.release(1, &frames(1, 5)), &[]));
+        assert_eq!(root.guard().0, 1);
+        root.ok(&install(&root.release(2, &body), &[]));
+        let starts = if kind == "hangs" { 1 } else { 3 };
+        for start in 0..starts {
+            let output = root.run(&["guard"]);
+            assert_eq!(output.status.code(), Some(1), "{kind}, start {start}: {output:?}");
+        }
+        if kind == "hangs" {
+            continue;
+        }
+        assert_eq!(root.guard().0, 1, "{kind}: after three starts the release before runs");
+        assert!(root.status()["b"]["status"]["bad"]["why"].as_str().unwrap().contains("in 3 starts"));
+    }
+}
+
+#[test]
+fn the_service_manager_hears_of_readiness_and_of_every_frame() {
+    let root = Root::new();
+    let socket = UnixDatagram::bind(root.at("notify")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let output = root.command(&["guard"]).env("NOTIFY_SOCKET", root.at("notify")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let heard = || {
+        let mut text = [0; 200];
+        let len = socket.recv(&mut text).unwrap();
+        String::from_utf8_lossy(&text[..len]).into_owned()
+    };
+    assert_eq!(heard(), "READY=1");
+    assert_eq!(heard(), "WATCHDOG=1\nSTATUS=the packaged release, 1 frames");
+}
+
+#[test]
+fn the_slots_bundle_and_configuration_reach_the_runtime() {
+    let root = Root::new();
+    root.config("mine.toml", 1);
+    let text = fs::read_to_string(root.at("mine.toml")).unwrap();
+    fs::write(root.at("mine.toml"), format!("environment = {{ COLOUR = \"blue\" }}\n{text}")).unwrap();
+    let body = "printf '{\"release\":1,\"arguments\":\"%s\",\"colour\":\"%s\"}\\n' \"$*\" \"$COLOUR\"\n";
+    root.ok(&install(&root.release(1, body), &["--config", "mine.toml"]));
+    let (_, output) = root.guard();
+    let line: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let bundle = root.at("var/lib/edge-seg/slots/a/bundle.esb");
+    assert_eq!(line["arguments"], format!("run --model {} --json", bundle.display()));
+    assert_eq!(line["colour"], "blue");
+    assert_eq!(fs::read(bundle).unwrap(), fs::read(root.at("r.esb")).unwrap());
+    // The packaged runtime carries its own model, so the option that names one goes.
+    let packaged = Root::new();
+    packaged.script("usr/bin/edge-seg", body);
+    let line: serde_json::Value = serde_json::from_slice(&packaged.run(&["guard"]).stdout).unwrap();
+    assert_eq!(line["arguments"], "run --json");
+}
+
+#[test]
+fn trusted_keys_make_signatures_a_must_for_bundle_and_binary() {
+    let root = Root::new();
+    let plain = |arguments: &[&str]| {
+        let output = Command::new(binary("edge-seg-fw")).current_dir(root.0.path()).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    plain(&["keygen", "k", "--no-password"]);
+    fs::copy(root.at("k.pub"), root.at("etc/edge-seg/keys/k.pub")).unwrap();
+    let release = root.release(1, &frames(1, 5));
+    let (code, stderr) = root.refused(&install(&release, &[]));
+    assert!(code == 1 && stderr.contains("unsigned"), "{stderr}");
+    plain(&["sign", "r.esb", "--key", "k", "--no-password"]);
+    let (code, stderr) = root.refused(&install(&release, &[]));
+    assert!(code == 1 && stderr.contains("--binary: expected its signature beside it"), "{stderr}");
+    plain(&["sign", "runtime", "--key", "k", "--no-password", "--detached"]);
+    root.ok(&install(&release, &[]));
+    assert_eq!(root.guard().0, 1);
+    root.script("runtime", "echo other\n");
+    let (code, stderr) = root.refused(&install(&release, &[]));
+    assert!(code == 1 && stderr.contains("--binary: tampered"), "{stderr}");
+    assert!(!root.at("var/lib/edge-seg/slots/b/edge-seg").exists(), "what is refused is not written");
+}
+
+#[test]
+fn bundles_for_other_boards_and_broken_ones_are_refused() {
+    let root = Root::new();
+    let release = root.release(1, &frames(1, 5));
+    small::write(&root.at("r.esb"), 1, &["pi5"], 10);
+    let (code, stderr) = root.refused(&install(&release, &[]));
+    assert!(code == 1 && stderr.contains("wrong board: the bundle is for pi5, this board is unknown"), "{stderr}");
+    let bytes = fs::read(root.at("r.esb")).unwrap();
+    fs::write(root.at("r.esb"), &bytes[..bytes.len() - 1]).unwrap();
+    let (code, stderr) = root.refused(&install(&release, &[]));
+    assert!(code == 1 && stderr.contains("expected"), "{stderr}");
+    fs::write(root.at("etc/edge-seg/edge-seg.toml"), "argumnets = []\n").unwrap();
+    let (code, stderr) = root.refused(&install(&release, &[]));
+    assert!(code == 2 && stderr.contains("argumnets"), "an unknown key is named: {stderr}");
+}
+
+#[test]
+fn a_hundred_installations_with_processes_killed_at_random() {
+    let root = Root::new();
+    root.ok(&install(&root.release(1, &frames(1, 5)), &[]));
+    assert_eq!(root.guard().0, 1);
+    let (mut running, mut killed, mut seed) = (1, 0, 20_260_101u64);
+    for serial in 2..102 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let release = root.release(serial, &frames(serial, 5));
+        let mut child = root.command(&install(&release, &[])).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros((seed >> 33) % 12_000));
+        let _ = child.kill();
+        killed += u64::from(!child.wait().unwrap().success());
+        let serial_now = root.guard().0;
+        assert!(serial_now == running || serial_now == serial, "installing {serial} over {running}: {serial_now} runs");
+        running = serial_now;
+    }
+    eprintln!("{killed} of 100 installations were killed, release {running} runs");
+    assert!(killed >= 10, "only {killed} were killed in time");
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_keeps_what_runs() {
+    let root = Root::new();
+    root.ok(&install(&root.release(1, &frames(1, 5)), &[]));
+    assert_eq!(root.guard().0, 1);
+    // A folder in the way of the state file stands for a disk that refuses, for root too.
+    let beside = root.at("var/lib/edge-seg/state.json.new");
+    fs::create_dir(&beside).unwrap();
+    let (code, stderr) = root.refused(&install(&root.release(2, &frames(2, 5)), &[]));
+    assert!(code == 1 && stderr.contains("state.json"), "{stderr}");
+    assert_eq!(root.guard().0, 1);
+    fs::remove_dir(&beside).unwrap();
+    root.ok(&install(&root.release(2, &frames(2, 5)), &[]));
+    assert_eq!(root.guard().0, 2);
+    assert!(Path::new(&root.at("var/lib/edge-seg/current")).is_symlink());
+}
