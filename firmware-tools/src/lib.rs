@@ -4,6 +4,7 @@
 
 pub mod board;
 pub mod config;
+pub mod deploy;
 pub mod doctor;
 pub mod guard;
 pub mod install;

@@ -1,5 +1,6 @@
 //! Commands: thin layers over the library.
 
+mod deploy;
 mod keys;
 mod slots;
 
@@ -76,6 +77,8 @@ enum Command {
     Rollback(slots::Change),
     /// Free the slot that does not run
     Prune(slots::Change),
+    /// Bring a release to boards over ssh, or bring them back
+    Deploy(deploy::Deploy),
     /// Run the chosen release, count its healthy frames, fall back when there are none (the service does this)
     Guard(slots::Guard),
 }
@@ -139,6 +142,7 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::MarkGood(args) => args.run(edge_seg_fw::slots::Event::MarkGood),
         Command::Rollback(args) => args.run(edge_seg_fw::slots::Event::Rollback),
         Command::Prune(args) => args.run(edge_seg_fw::slots::Event::Prune),
+        Command::Deploy(args) => args.run(),
         Command::Guard(args) => args.run(),
     }
 }

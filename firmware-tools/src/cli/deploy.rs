@@ -1,0 +1,93 @@
+//! deploy.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use edge_seg_fw::deploy::{self, Cargo, Plan, Reach, Verdict};
+
+use super::print;
+
+#[derive(clap::Args)]
+pub struct Deploy {
+    /// Boards, as ssh takes them: user@host
+    #[arg(value_name = "HOST", required = true)]
+    hosts: Vec<String>,
+    /// The bundle to bring
+    #[arg(long, value_name = "FILE", required_unless_present = "rollback")]
+    bundle: Option<PathBuf>,
+    /// Runtime to bring with it, with its FILE.minisig
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// Configuration to bring with it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Bring the boards back to the release before
+    #[arg(long, conflicts_with_all = ["bundle", "binary", "config", "allow_downgrade"])]
+    rollback: bool,
+    /// Only look, and say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// How many boards go first, one after the other
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    canary: usize,
+    /// How many of the rest go at a time
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    jobs: usize,
+    /// Go on with the others when a board fails
+    #[arg(long)]
+    keep_going: bool,
+    /// Accept a lower release number than a board has run
+    #[arg(long)]
+    allow_downgrade: bool,
+    /// Seconds to wait until a board calls the release good; then it is rolled back
+    #[arg(long, value_name = "S", default_value_t = 180)]
+    wait: u64,
+    /// Leave the service alone: the release runs at its next start
+    #[arg(long)]
+    no_restart: bool,
+    /// ssh's configuration file
+    #[arg(long, value_name = "FILE")]
+    ssh_config: Option<PathBuf>,
+    /// An option for ssh, as behind its -o
+    #[arg(long, value_name = "KEY=VALUE")]
+    ssh_option: Vec<String>,
+    /// What gives the rights to change a board; empty when the user is root
+    #[arg(long, value_name = "COMMAND", default_value = "sudo -n")]
+    sudo: String,
+    /// The tool on the boards
+    #[arg(long, value_name = "PATH", default_value = "edge-seg-fw")]
+    remote_tool: String,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Deploy {
+    pub fn run(self) -> Result<bool> {
+        let mut sorted = self.hosts.clone();
+        sorted.sort();
+        sorted.dedup();
+        ensure!(sorted.len() == self.hosts.len(), "HOST: expected each board once, found one twice");
+        ensure!(self.jobs > 0, "--jobs: expected 1 or more, found 0");
+        let reach = Reach { ssh_config: self.ssh_config, options: self.ssh_option, tool: self.remote_tool, sudo: self.sudo };
+        let plan = Plan {
+            hosts: self.hosts,
+            canaries: self.canary,
+            jobs: self.jobs,
+            dry_run: self.dry_run,
+            keep_going: self.keep_going,
+            downgrade: self.allow_downgrade,
+            wait: (!self.no_restart).then(|| Duration::from_secs(self.wait)),
+        };
+        let rows = match self.bundle {
+            Some(bundle) => deploy::deploy(&reach, &plan, &Cargo { bundle, binary: self.binary, config: self.config })?,
+            None => deploy::rollback(&reach, &plan),
+        };
+        match self.json {
+            true => print(&format!("{}\n", serde_json::to_string_pretty(&rows)?))?,
+            false => print(&deploy::render(&rows))?,
+        }
+        Ok(rows.iter().all(|row| row.verdict == Verdict::Done))
+    }
+}

@@ -1,0 +1,173 @@
+//! The doctor on setups that are broken one at a time: each finding names the command that mends it.
+
+#[path = "fw/bundle.rs"]
+mod small;
+
+use edge_seg_fw::board::Host;
+use edge_seg_fw::config::Places;
+use edge_seg_fw::doctor::{Finding, Level, examine, is_healthy, render};
+use edge_seg_tests::binary;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const NOW: u64 = 1_800_000_000;
+
+struct Setup(tempfile::TempDir);
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name())),
+            false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}
+
+impl Setup {
+    /// A Pi 5 on which all is well.
+    fn healthy() -> Setup {
+        let setup = Setup(tempfile::tempdir().unwrap());
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("boards/pi5"), setup.0.path());
+        for (path, text) in [
+            ("dev/video0", ""),
+            ("etc/passwd", "root:x:0:0:root:/root:/bin/bash\nedge-seg:x:990:990::/var/lib/edge-seg:/usr/sbin/nologin\n"),
+            ("etc/group", "root:x:0:\nvideo:x:44:pi,edge-seg\n"),
+            ("etc/edge-seg/edge-seg.toml", "arguments = [\"run\"]\n"),
+            ("proc/sys/kernel/hostname", "garden\n"),
+            ("commands/df_-B1_--output=avail_-var-lib", "      Avail\n9876543210\n"),
+            ("commands/timedatectl_show_-p_NTPSynchronized_--value", "yes\n"),
+            ("commands/systemctl_show_edge-seg.service_-p_LoadState_--value", "loaded\n"),
+            ("commands/systemctl_show_edge-seg.service_-p_ActiveState_--value", "active\n"),
+        ] {
+            setup.put(path, text);
+        }
+        setup.runtime(40);
+        setup
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.0.path().join(path)
+    }
+
+    fn put(&self, path: &str, text: &str) {
+        fs::create_dir_all(self.at(path).parent().unwrap()).unwrap();
+        fs::write(self.at(path), text).unwrap();
+    }
+
+    /// A runtime that takes this long for a picture, which it must be able to read.
+    fn runtime(&self, milliseconds: u64) {
+        let script = format!("#!/bin/sh\ntest -s \"$2\" || exit 2\necho '{{\"milliseconds\":{{\"encode\":{milliseconds},\"mask\":1}}}}'\n");
+        self.put("usr/bin/edge-seg", &script);
+        fs::set_permissions(self.at("usr/bin/edge-seg"), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn examine(&self, now: u64) -> Vec<Finding> {
+        examine(&Host::at(self.0.path()).unwrap(), &Places::under(self.0.path()), now)
+    }
+
+    /// What is found to be bad, with what mends it.
+    fn bad(&self) -> Vec<(&'static str, String, String)> {
+        let found = self.examine(NOW).into_iter().filter(|finding| finding.level == Level::Bad);
+        found.map(|finding| (finding.check, finding.found, finding.mend.expect("what is bad can be mended"))).collect()
+    }
+}
+
+#[test]
+fn a_healthy_board_needs_nothing() {
+    let findings = Setup::healthy().examine(NOW);
+    assert!(findings.iter().all(|finding| finding.level == Level::Ok), "{}", render(&findings));
+    assert!(is_healthy(&findings));
+    let checks: Vec<_> = findings.iter().map(|finding| finding.check).collect();
+    for check in
+        ["board", "camera", "user", "model", "disk", "memory", "temperature", "throttling", "clock", "network name", "service", "errors", "inference"]
+    {
+        assert!(checks.contains(&check), "{check} was not looked at");
+    }
+}
+
+#[test]
+fn every_fault_is_found_alone_and_with_its_cure() {
+    type Break = fn(&Setup);
+    let faults: [(&str, Break, &str, &str); 17] = [
+        ("camera", |s| fs::remove_dir_all(s.at("sys/class/video4linux")).unwrap(), "the kernel offers none", "camera_auto_detect"),
+        ("camera", |s| fs::remove_file(s.at("dev/video0")).unwrap(), "/dev/video0 cannot be read", "udevadm"),
+        ("user", |s| s.put("etc/passwd", "root:x:0:0:root:/root:/bin/bash\n"), "no user edge-seg", "apt install"),
+        ("user", |s| s.put("etc/group", "video:x:44:pi\nedge-seg:x:990:\n"), "not in group video", "usermod -aG video edge-seg"),
+        ("disk", |s| s.put("commands/df_-B1_--output=avail_-var-lib", "Avail\n1048576\n"), "1 MiB free", "prune"),
+        ("memory", |s| s.put("proc/meminfo", "MemTotal: 436184 kB\nMemAvailable: 20000 kB\n"), "19 MiB available", "ps aux"),
+        ("temperature", |s| s.put("sys/class/thermal/thermal_zone0/temp", "84500\n"), "84.5 °C", "heat sink"),
+        ("throttling", |s| s.put("commands/vcgencmd_get_throttled", "throttled=0x50005\n"), "now: under-voltage, throttled", "power supply"),
+        ("throttling", |s| s.put("commands/vcgencmd_get_throttled", "throttled=0x10000\n"), "since boot: under-voltage", "power supply"),
+        ("service", |s| s.put("commands/systemctl_show_edge-seg.service_-p_ActiveState_--value", "failed\n"), "failed", "reset-failed"),
+        ("service", |s| s.put("commands/systemctl_show_edge-seg.service_-p_ActiveState_--value", "inactive\n"), "inactive", "enable --now"),
+        ("service", |s| s.put("commands/systemctl_show_edge-seg.service_-p_LoadState_--value", "not-found\n"), "not installed", "apt install"),
+        ("network name", |s| s.put("proc/sys/kernel/hostname", "localhost\n"), "none is set", "hostnamectl"),
+        ("configuration", |s| s.put("etc/edge-seg/edge-seg.toml", "arguments = []\n"), "at least a command", "sudoedit"),
+        ("configuration", |s| s.put("etc/edge-seg/edge-seg.toml", "nonsense"), "edge-seg.toml", "sudoedit"),
+        ("inference", |s| s.put("usr/bin/edge-seg", "#!/bin/sh\necho broken >&2; exit 2\n"), "broken", "journalctl"),
+        ("inference", |s| s.put("var/lib/edge-seg/inference.json", "{\"milliseconds\":20}"), "41 ms, this board has done it in 20 ms", "throttling"),
+    ];
+    for (check, broken, found, mend) in faults {
+        let setup = Setup::healthy();
+        broken(&setup);
+        let bad = setup.bad();
+        assert_eq!(bad.len(), 1, "{check}, {found}: {bad:?}");
+        assert_eq!(bad[0].0, check);
+        assert!(bad[0].1.contains(found), "{check}: {:?} in {:?}", found, bad[0].1);
+        assert!(bad[0].2.contains(mend), "{check}: {:?} in {:?}", mend, bad[0].2);
+    }
+}
+
+#[test]
+fn a_clock_at_1970_and_a_32_bit_system_are_found() {
+    let findings = Setup::healthy().examine(60);
+    let bad: Vec<_> = findings.iter().filter(|finding| finding.level == Level::Bad).collect();
+    assert_eq!((bad.len(), bad[0].check), (1, "clock"));
+    let setup = Setup::healthy();
+    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("boards/pi4-32bit/proc/cpuinfo"), setup.at("proc/cpuinfo")).unwrap();
+    assert!(setup.bad().iter().any(|(check, found, _)| *check == "board" && found.contains("64-bit")));
+}
+
+#[test]
+fn the_running_slots_contents_are_checked() {
+    let setup = Setup::healthy();
+    small::write(&setup.at("r.esb"), 7, &["pi5"], 5000);
+    let root = setup.0.path().to_str().unwrap();
+    let install = Command::new(binary("edge-seg-fw")).args(["install", &format!("{root}/r.esb"), "--root", root]).output().unwrap();
+    assert!(install.status.success(), "{}", String::from_utf8_lossy(&install.stderr));
+    let findings = setup.examine(NOW);
+    assert!(is_healthy(&findings), "{}", render(&findings));
+    assert!(findings.iter().any(|finding| finding.check == "model" && finding.found.contains("tiny serial 7")));
+    assert!(findings.iter().any(|finding| finding.check == "trial" && finding.mend.as_deref().unwrap().contains("mark-good")));
+    let path = setup.at("var/lib/edge-seg/slots/a/bundle.esb");
+    let mut bytes = fs::read(&path).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let bad = setup.bad();
+    assert!(bad.iter().any(|(check, found, mend)| *check == "model" && found.contains("SHA-256") && mend.contains("rollback")), "{bad:?}");
+}
+
+#[test]
+fn the_command_line_says_it_by_exit_status_and_json() {
+    let run = |setup: &Setup, more: &[&str]| {
+        let output = Command::new(binary("edge-seg-fw")).arg("doctor").args(more).arg("--root").arg(setup.0.path()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let setup = Setup::healthy();
+    assert_eq!(run(&setup, &[]).0, Some(0));
+    assert_eq!(run(&setup, &["--baseline"]).0, Some(0));
+    setup.runtime(500);
+    let (code, text) = run(&setup, &["--json"]);
+    assert_eq!(code, Some(1));
+    let findings: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let inference = findings.iter().find(|finding| finding["check"] == "inference").unwrap();
+    assert_eq!(inference["level"], "bad");
+    assert!(inference["found"].as_str().unwrap().contains("this board has done it in 41 ms"));
+    let (_, text) = run(&setup, &[]);
+    assert!(text.starts_with("BAD  inference"), "what is bad comes first: {text}");
+}
