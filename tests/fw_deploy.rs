@@ -53,10 +53,8 @@ impl Fleet {
         fs::copy(fleet.at("user.pub"), fleet.at("authorized")).unwrap();
         // Restarting the service runs the guard until the release is good or given up.
         let tool = binary("edge-seg-fw");
-        let guard = format!(
-            "#!/bin/sh\nfor i in 1 2 3 4; do {} guard --root \"$BOARD\" >/dev/null 2>&1 && exit 0; done\nexit 0\n",
-            tool.display()
-        );
+        let guard =
+            format!("#!/bin/sh\nfor i in 1 2 3 4; do {} guard --root \"$BOARD\" >/dev/null 2>&1 && exit 0; done\nexit 0\n", tool.display());
         write(fleet.at("bin/systemctl"), &guard, 0o755);
         write(fleet.at("bin/edge-seg-fw"), &format!("#!/bin/sh\nexec {} \"$@\" --root \"$BOARD\"\n", tool.display()), 0o755);
         let mut config = String::new();
@@ -207,7 +205,8 @@ fn a_copy_that_broke_off_is_gone_on_with_and_a_wrong_one_is_not() {
     let digest = edge_seg::Bundle::open(&fleet.at("r.esb")).unwrap().digest()[..16].to_string();
     let part = fleet.board(0).join(format!("home/.cache/edge-seg/{digest}.esb.part"));
     fs::create_dir_all(part.parent().unwrap()).unwrap();
-    for (half, resumed) in [(bytes[..bytes.len() / 2].to_vec(), true), (vec![0; bytes.len() / 2], false), (vec![1; bytes.len() * 2], false)] {
+    for (half, resumed) in [(bytes[..bytes.len() / 2].to_vec(), true), (vec![0; bytes.len() / 2], false), (vec![1; bytes.len() * 2], false)]
+    {
         fs::write(&part, half).unwrap();
         let output = fleet.deploy(&[&["cam0"][..], &BRING[..]].concat());
         let told = String::from_utf8(output.stderr).unwrap();

@@ -82,9 +82,21 @@ fn a_healthy_board_needs_nothing() {
     assert!(findings.iter().all(|finding| finding.level == Level::Ok), "{}", render(&findings));
     assert!(is_healthy(&findings));
     let checks: Vec<_> = findings.iter().map(|finding| finding.check).collect();
-    for check in
-        ["board", "camera", "user", "model", "disk", "memory", "temperature", "throttling", "clock", "network name", "service", "errors", "inference"]
-    {
+    for check in [
+        "board",
+        "camera",
+        "user",
+        "model",
+        "disk",
+        "memory",
+        "temperature",
+        "throttling",
+        "clock",
+        "network name",
+        "service",
+        "errors",
+        "inference",
+    ] {
         assert!(checks.contains(&check), "{check} was not looked at");
     }
 }
@@ -100,16 +112,31 @@ fn every_fault_is_found_alone_and_with_its_cure() {
         ("disk", |s| s.put("commands/df_-B1_--output=avail_-var-lib", "Avail\n1048576\n"), "1 MiB free", "prune"),
         ("memory", |s| s.put("proc/meminfo", "MemTotal: 436184 kB\nMemAvailable: 20000 kB\n"), "19 MiB available", "ps aux"),
         ("temperature", |s| s.put("sys/class/thermal/thermal_zone0/temp", "84500\n"), "84.5 °C", "heat sink"),
-        ("throttling", |s| s.put("commands/vcgencmd_get_throttled", "throttled=0x50005\n"), "now: under-voltage, throttled", "power supply"),
+        (
+            "throttling",
+            |s| s.put("commands/vcgencmd_get_throttled", "throttled=0x50005\n"),
+            "now: under-voltage, throttled",
+            "power supply",
+        ),
         ("throttling", |s| s.put("commands/vcgencmd_get_throttled", "throttled=0x10000\n"), "since boot: under-voltage", "power supply"),
         ("service", |s| s.put("commands/systemctl_show_edge-seg.service_-p_ActiveState_--value", "failed\n"), "failed", "reset-failed"),
         ("service", |s| s.put("commands/systemctl_show_edge-seg.service_-p_ActiveState_--value", "inactive\n"), "inactive", "enable --now"),
-        ("service", |s| s.put("commands/systemctl_show_edge-seg.service_-p_LoadState_--value", "not-found\n"), "not installed", "apt install"),
+        (
+            "service",
+            |s| s.put("commands/systemctl_show_edge-seg.service_-p_LoadState_--value", "not-found\n"),
+            "not installed",
+            "apt install",
+        ),
         ("network name", |s| s.put("proc/sys/kernel/hostname", "localhost\n"), "none is set", "hostnamectl"),
         ("configuration", |s| s.put("etc/edge-seg/edge-seg.toml", "arguments = []\n"), "at least a command", "sudoedit"),
         ("configuration", |s| s.put("etc/edge-seg/edge-seg.toml", "nonsense"), "edge-seg.toml", "sudoedit"),
         ("inference", |s| s.put("usr/bin/edge-seg", "#!/bin/sh\necho broken >&2; exit 2\n"), "broken", "journalctl"),
-        ("inference", |s| s.put("var/lib/edge-seg/inference.json", "{\"milliseconds\":20}"), "41 ms, this board has done it in 20 ms", "throttling"),
+        (
+            "inference",
+            |s| s.put("var/lib/edge-seg/inference.json", "{\"milliseconds\":20}"),
+            "41 ms, this board has done it in 20 ms",
+            "throttling",
+        ),
     ];
     for (check, broken, found, mend) in faults {
         let setup = Setup::healthy();

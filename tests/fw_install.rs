@@ -245,7 +245,7 @@ fn a_disk_that_cannot_be_written_keeps_what_runs() {
     let (code, stderr) = root.refused(&install(&root.release(2, &frames(2, 5)), &[]));
     assert!(code == 1 && stderr.contains("state.json"), "{stderr}");
     assert_eq!(root.guard().0, 1);
-    fs::remove_dir(&beside).unwrap();
+    fs::remove_dir_all(&beside).unwrap();
     root.ok(&install(&root.release(2, &frames(2, 5)), &[]));
     assert_eq!(root.guard().0, 2);
     assert!(Path::new(&root.at("var/lib/edge-seg/current")).is_symlink());

@@ -33,7 +33,9 @@ pub struct Request {
 pub fn lock(places: &Places) -> Result<File> {
     let path = places.state.join("lock");
     fs::create_dir_all(&places.state).with_context(|| format!("{}", places.state.display()))?;
-    let file = File::options().create(true).append(true).open(&path).with_context(|| format!("{}", path.display()))?;
+    // Root and the service's user share it: whoever did not make it can only read it, which is enough to lock it.
+    let file = File::open(&path).or_else(|_| File::options().create(true).append(true).open(&path));
+    let file = file.with_context(|| format!("{}", path.display()))?;
     if file.try_lock().is_err() {
         eprintln!("edge-seg-fw: waiting for another change of {} to end", places.state.display());
         file.lock().with_context(|| format!("{}", path.display()))?;

@@ -138,13 +138,13 @@ pub fn signed_part(path: &Path) -> Result<Vec<u8>> {
     Ok(Header::parse(&path.display().to_string(), &bytes)?.signed_message())
 }
 
-/// The text of a bundle's signature, if it has one.
+/// A bundle's signature as a `.minisig` file has it, if it has one.
 ///
 /// # Errors
 /// When it is no bundle.
 pub fn embedded(path: &Path) -> Result<Option<Vec<u8>>> {
     let bytes = read(path)?;
-    Ok(Header::parse(&path.display().to_string(), &bytes)?.signature().map(<[u8]>::to_vec))
+    Ok(Header::parse(&path.display().to_string(), &bytes)?.signature().map(|text| [text, b"\n"].concat()))
 }
 
 /// Puts the text of a `.minisig` into a bundle's signature area.
@@ -155,6 +155,8 @@ pub fn embed(path: &Path, minisig: &str) -> Result<()> {
     let mut bytes = read(path)?;
     // A whole bundle or none: a signature over a header whose blobs are broken helps nobody.
     Bundle::from_bytes(path.display().to_string(), bytes.clone())?;
+    // White space behind it would be bytes that nothing protects.
+    let minisig = minisig.trim_end();
     ensure!(
         minisig.len() <= SIGNATURE_BYTES,
         "the signature takes {} bytes, its area in a bundle has {SIGNATURE_BYTES}: shorten its comments",

@@ -1,7 +1,10 @@
 //! One picture through the runtime, and its time against the time that this board took when all was well.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -41,8 +44,11 @@ pub fn record(places: &Places) -> Result<f64> {
 
 /// Milliseconds of one inference, without loading: the stages of `edge-seg segment` on a picture made here.
 fn run(places: &Places) -> Result<f64> {
-    let folder = std::env::temp_dir().join(format!("edge-seg-doctor-{}", std::process::id()));
-    fs::create_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("edge-seg-doctor-{}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
+    let folder = std::env::temp_dir().join(name);
+    // Not create_dir_all: a folder that somebody else put there is not written into.
+    fs::create_dir(&folder).with_context(|| format!("{}", folder.display()))?;
     let done = run_in(places, &folder);
     let _ = fs::remove_dir_all(&folder);
     done
@@ -60,6 +66,16 @@ fn run_in(places: &Places, folder: &std::path::Path) -> Result<f64> {
     command.arg("segment").arg(&picture).args(["--tags", "sky, wall", "--out"]).arg(folder.join("out"));
     if let Some(bundle) = bundle {
         command.arg("--model").arg(bundle);
+    }
+    // What the service's user could have put into a slot must not run with root's rights.
+    if let Ok(owner) = fs::metadata(&places.state) {
+        let own = fs::metadata(folder)?.uid();
+        if own == 0 && owner.uid() != 0 {
+            for path in [folder, &picture] {
+                chown(path, Some(owner.uid()), Some(owner.gid()))?;
+            }
+            command.uid(owner.uid()).gid(owner.gid());
+        }
     }
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("{}", binary.display()))?;
     ensure!(

@@ -258,6 +258,8 @@ impl<D: Disk> Slots<D> {
         bytes.push(b'\n');
         self.make_root()?;
         let (beside, path) = (self.root.join("state.json.new"), self.root.join("state.json"));
+        // Another user's leftover could not be overwritten, only removed.
+        self.disk.remove(&beside)?;
         self.disk.write(&beside, &bytes, false)?;
         self.disk.sync_file(&beside)?;
         self.disk.rename(&beside, &path)?;
