@@ -141,3 +141,62 @@ fn resize(frame: &RgbImage, width: u32, height: u32, interpolation: Interpolatio
         .map_err(|e| fail(e.to_string()))?;
     Ok(target.into_vec())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::Positions;
+
+    fn manifest(fit: Fit) -> ImageManifest {
+        ImageManifest {
+            blob: String::new(),
+            patch_px: 16,
+            input_px: 224,
+            fit,
+            interpolation: Interpolation::Bicubic,
+            mean: [0.5; 3],
+            std: [0.5; 3],
+            positions: Positions { blob: String::new(), rows: 14, cols: 14, width: 4 },
+        }
+    }
+
+    #[test]
+    fn a_grid_keeps_the_aspect_in_whole_patches() {
+        let placed = |w, h| Placement::new((w, h), &manifest(Fit::Grid), 224).unwrap();
+        assert_eq!(placed(640, 480).input_px, (304, 224));
+        assert_eq!(placed(480, 640).input_px, (224, 304));
+        assert_eq!(placed(1, 1).input_px, (224, 224));
+        let strip = placed(60_000, 3);
+        let (rows, cols) = strip.grid();
+        assert!(rows * cols <= MAX_PATCHES && rows >= 1, "{strip:?}");
+    }
+
+    #[test]
+    fn a_letterbox_covers_part_of_a_square() {
+        let placed = Placement::new((640, 320), &manifest(Fit::Letterbox), 224).unwrap();
+        assert_eq!((placed.input_px, placed.scaled_px), ((224, 224), (224, 112)));
+        assert_eq!((placed.grid(), placed.covered()), ((14, 14), (7, 14)));
+    }
+
+    #[test]
+    fn pixels_come_from_the_patches_that_show_them() {
+        let placed = Placement::new((640, 320), &manifest(Fit::Letterbox), 224).unwrap();
+        // Frame rows are 112/320 input pixels apart; patch centres lie 16 input pixels apart from 8.
+        for (y, tap) in placed.row_taps(320).iter().enumerate() {
+            let exact = ((y as f32 + 0.5) * 112.0 / 320.0 / 16.0 - 0.5).clamp(0.0, 6.0);
+            assert!((tap.lo as f32 + tap.weight - exact).abs() < 1e-4 && tap.hi <= 6, "{y}: {tap:?}");
+        }
+    }
+
+    #[test]
+    fn channels_are_normalised_and_padding_is_the_mean() {
+        let frame = RgbImage::from_pixel(64, 32, image::Rgb([255, 0, 128]));
+        let input = prepare(&frame, &manifest(Fit::Letterbox), 32).unwrap();
+        let plane = 32 * 32;
+        for (channel, expected) in [1.0, -1.0, 128.0 / 127.5 - 1.0].into_iter().enumerate() {
+            assert!((input.pixels[channel * plane] - expected).abs() < 1e-5);
+            assert_eq!(input.pixels[(channel + 1) * plane - 1], 0.0, "the lower half is padding");
+        }
+        assert!(prepare(&RgbImage::new(0, 5), &manifest(Fit::Grid), 32).is_err());
+    }
+}

@@ -202,3 +202,84 @@ fn sigmoid(logit: f32) -> f32 {
 fn logit(probability: f32) -> f32 {
     (probability / (1.0 - probability)).ln().clamp(NEVER, -NEVER)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Class, UnitRows};
+
+    /// Two patches, of which the first is the first word's and the second half way between the first and the second.
+    fn fixture(background_words: usize) -> (PatchGrid, TagBank) {
+        let grid = PatchGrid::new(1, 2, 2, vec![3.0, 0.0, 1.0, 1.0], vec![2.0, 1.0]).unwrap();
+        let words = UnitRows::normalise("words", 2, vec![1.0, 0.0, 0.0, 1.0]).unwrap();
+        let classes = [Class::word("a"), Class::word("b")];
+        (grid, TagBank::new(&classes[..2 - background_words], background_words, words).unwrap())
+    }
+
+    const HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
+
+    fn assert_near(found: &[f32], expected: &[f32]) {
+        assert_eq!(found.len(), expected.len());
+        for (f, e) in found.iter().zip(expected) {
+            assert!((f - e).abs() < 1e-5, "{found:?} {expected:?}");
+        }
+    }
+
+    #[test]
+    fn with_a_bias_each_word_stands_for_itself() {
+        let (grid, bank) = fixture(0);
+        let scoring = Scoring { scale: 10.0, bias: Some(-4.0) };
+        let found = score(&grid, &bank, scoring, Background::Threshold(0.5)).unwrap();
+        assert_near(found.planes(), &[0.0, 0.0, 6.0, 10.0 * HALF - 4.0, -4.0, 10.0 * HALF - 4.0]);
+        assert_near(found.scores(), &[sigmoid(6.0), sigmoid(10.0 * HALF - 4.0)]);
+    }
+
+    #[test]
+    fn without_a_bias_the_background_wins_exactly_below_the_threshold() {
+        let (grid, bank) = fixture(0);
+        let scoring = Scoring { scale: 2.0, bias: None };
+        // The second patch's best softmax is 1/2, the first's e² / (e² + 1) = 0.881.
+        for (threshold, first, second) in [(0.49, false, false), (0.51, false, true), (0.88, false, true), (0.89, true, true)] {
+            let found = score(&grid, &bank, scoring, Background::Threshold(threshold)).unwrap();
+            let wins = |patch: usize| found.planes()[patch] > found.planes()[2 + patch].max(found.planes()[4 + patch]);
+            assert_eq!((wins(0), wins(1)), (first, second), "{threshold}");
+        }
+        let found = score(&grid, &bank, scoring, Background::None).unwrap();
+        assert!(found.planes()[..2].iter().all(|&p| p == NEVER));
+    }
+
+    #[test]
+    fn background_words_stand_in_front() {
+        let (grid, bank) = fixture(1);
+        let found = score(&grid, &bank, Scoring { scale: 10.0, bias: Some(-4.0) }, Background::None).unwrap();
+        assert_near(found.planes(), &[-4.0, 10.0 * HALF - 4.0, 6.0, 10.0 * HALF - 4.0]);
+    }
+
+    #[test]
+    fn thresholds_outside_of_0_and_1_are_refused() {
+        let (grid, bank) = fixture(0);
+        for t in [-0.1, 1.1, f32::NAN] {
+            assert!(score(&grid, &bank, Scoring { scale: 1.0, bias: None }, Background::Threshold(t)).is_err());
+        }
+        for t in [0.0, 1.0] {
+            let found = score(&grid, &bank, Scoring { scale: 1.0, bias: Some(0.0) }, Background::Threshold(t)).unwrap();
+            assert!(found.planes().iter().all(|p| p.is_finite()));
+        }
+    }
+
+    #[test]
+    fn tags_are_scored_as_the_equations_say() {
+        let (grid, bank) = fixture(0);
+        let softmax = |a: f32, b: f32| 1.0 / (1.0 + (b - a).exp());
+        let pixel = score_tags(TagScore::Pixel, &grid, &bank, None, 4.0).unwrap();
+        assert_near(&pixel, &[softmax(4.0, 0.0), 0.5]);
+        let five = 5f32.sqrt();
+        let image = score_tags(TagScore::Image, &grid, &bank, None, 4.0).unwrap();
+        assert_near(&image, &[softmax(8.0 / five, 4.0 / five), softmax(4.0 / five, 8.0 / five)]);
+        let text = score_tags(TagScore::Text, &grid, &bank, Some(&[0.0, 1.0]), 4.0).unwrap();
+        assert_near(&text, &[softmax(0.0, 4.0), softmax(4.0, 0.0)]);
+        let both = score_tags(TagScore::ImageText, &grid, &bank, Some(&[0.0, 1.0]), 4.0).unwrap();
+        assert_near(&both, &[(image[0] + text[0]) / 2.0, (image[1] + text[1]) / 2.0]);
+        assert!(score_tags(TagScore::Text, &grid, &bank, None, 4.0).is_err());
+    }
+}
