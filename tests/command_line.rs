@@ -60,7 +60,8 @@ fn bad_inputs_are_named_and_the_others_are_done() {
     assert_eq!(ended.code, 2);
     assert_eq!(ended.json_lines().len(), 1, "{}", ended.stdout);
     assert_eq!(ended.json_lines()[0]["input"], "good.jpg");
-    for (name, complaint) in [("cut.jpg", "cut off"), ("empty.png", "empty file"), ("text.jpg", "no known picture"), ("missing.jpg", "nothing of that name")]
+    for (name, complaint) in
+        [("cut.jpg", "cut off"), ("empty.png", "empty file"), ("text.jpg", "no known picture"), ("missing.jpg", "nothing of that name")]
     {
         let line = ended.stderr.lines().find(|l| l.contains(name)).unwrap_or_else(|| panic!("{name} is named in {}", ended.stderr));
         assert!(line.contains(complaint), "{line}");

@@ -127,7 +127,11 @@ fn offsets_that_lie_are_refused() {
     let bytes = valid();
     let end = Bundle::from_bytes("test".into(), bytes.clone()).unwrap().manifest().blobs[0].offset as usize;
     let text = String::from_utf8(bytes[MANIFEST_OFFSET..end].to_vec()).unwrap();
-    for (from, to) in [("\"bytes\":16", "\"bytes\":18446744073709551615"), ("\"bytes\":16", "\"bytes\":-1"), ("\"positions\",\"offset\"", "\"image.onnx\",\"offset\"")] {
+    for (from, to) in [
+        ("\"bytes\":16", "\"bytes\":18446744073709551615"),
+        ("\"bytes\":16", "\"bytes\":-1"),
+        ("\"positions\",\"offset\"", "\"image.onnx\",\"offset\""),
+    ] {
         let mut manifest = text.replacen(from, to, 1).trim_end().to_owned().into_bytes();
         assert_ne!(manifest, text.trim_end().as_bytes());
         assert!(manifest.len() <= end - MANIFEST_OFFSET, "the padding is large enough for the change");

@@ -25,7 +25,9 @@ fn offenders(concerns: impl Fn(&str) -> bool, forbids: impl Fn(&str) -> bool) ->
         }
         let Ok(text) = fs::read_to_string(root().join(&path)) else { continue };
         seen += 1;
-        found.extend(text.lines().enumerate().filter(|(_, line)| forbids(line)).map(|(i, line)| format!("{name}:{}: {}", i + 1, line.trim())));
+        found.extend(
+            text.lines().enumerate().filter(|(_, line)| forbids(line)).map(|(i, line)| format!("{name}:{}: {}", i + 1, line.trim())),
+        );
     }
     assert!(seen > 0, "the rule concerns some file");
     found
@@ -48,7 +50,8 @@ fn tract_is_named_in_the_encoder_alone() {
 #[test]
 fn unsafe_code_stands_in_the_kernels_alone() {
     let concerns = |f: &str| rust(f) && !f.starts_with("runtime/src/simd/");
-    let found = offenders(concerns, |line| line.contains("unsafe ") && !line.trim_start().starts_with("//") || line.contains("allow(unsafe_code"));
+    let found =
+        offenders(concerns, |line| line.contains("unsafe ") && !line.trim_start().starts_with("//") || line.contains("allow(unsafe_code"));
     assert_none(&found, "only runtime/src/simd holds unsafe code");
 }
 
@@ -78,7 +81,8 @@ fn private_keys_exist_in_firmware_tools_alone() {
 #[test]
 fn libraries_do_not_print() {
     let library = |f: &str| rust(f) && f.starts_with("runtime/src/") && !f.starts_with("runtime/src/cli/") && !f.ends_with("/tests.rs");
-    let found = offenders(library, |line| !line.trim_start().starts_with("//") && ["println!", "print!(", "dbg!"].iter().any(|m| line.contains(m)));
+    let found =
+        offenders(library, |line| !line.trim_start().starts_with("//") && ["println!", "print!(", "dbg!"].iter().any(|m| line.contains(m)));
     assert_none(&found, "stdout and stderr belong to the commands");
 }
 

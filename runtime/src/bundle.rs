@@ -322,7 +322,12 @@ impl<'a> Header<'a> {
             return Err(bundle_error(place, "manifest", format!("at most {MANIFEST_MAX_BYTES} bytes"), format!("{len} bytes")));
         }
         let manifest = bytes.get(MANIFEST_OFFSET..MANIFEST_OFFSET + len).ok_or_else(|| {
-            bundle_error(place, "manifest", format!("{len} bytes"), format!("{} bytes before the end of the file", bytes.len() - MANIFEST_OFFSET))
+            bundle_error(
+                place,
+                "manifest",
+                format!("{len} bytes"),
+                format!("{} bytes before the end of the file", bytes.len() - MANIFEST_OFFSET),
+            )
         })?;
         Ok(Self { prefix: &bytes[..SIGNATURE_OFFSET], signature: &bytes[SIGNATURE_OFFSET..MANIFEST_OFFSET], manifest })
     }
@@ -342,7 +347,8 @@ impl<'a> Header<'a> {
     /// # Errors
     /// [`Error::Bundle`] if it is not the JSON of a [`Manifest`].
     pub fn manifest(&self, place: &str) -> Result<Manifest> {
-        serde_json::from_slice(self.manifest).map_err(|e| bundle_error(place, "manifest", "a manifest as docs/bundle-format.md has it", e.to_string()))
+        serde_json::from_slice(self.manifest)
+            .map_err(|e| bundle_error(place, "manifest", "a manifest as docs/bundle-format.md has it", e.to_string()))
     }
 
     fn end(&self) -> usize {
@@ -360,7 +366,12 @@ pub fn write(path: &Path, mut manifest: Manifest, blobs: &[(&str, &[u8])]) -> Re
     manifest.format = FORMAT;
     manifest.blobs = blobs
         .iter()
-        .map(|(name, bytes)| Blob { name: (*name).into(), offset: u64::MAX, bytes: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) })
+        .map(|(name, bytes)| Blob {
+            name: (*name).into(),
+            offset: u64::MAX,
+            bytes: bytes.len() as u64,
+            sha256: hex(&Sha256::digest(bytes)),
+        })
         .collect();
     let place = path.display().to_string();
     // Offsets depend on the manifest's length and it on theirs; written at their widest first, they can only shrink.
@@ -420,7 +431,8 @@ fn check_blobs(place: &str, bytes: &[u8], header_end: usize, blobs: &[Blob]) -> 
 
 fn check_manifest(place: &str, manifest: &Manifest) -> Result<()> {
     let image = &manifest.image;
-    let check = |ok: bool, part: &str, expected: &str, found: String| if ok { Ok(()) } else { Err(bundle_error(place, part, expected, found)) };
+    let check =
+        |ok: bool, part: &str, expected: &str, found: String| if ok { Ok(()) } else { Err(bundle_error(place, part, expected, found)) };
     check(manifest.format == FORMAT, "format", "the header's format version", manifest.format.to_string())?;
     check((1..=128).contains(&image.patch_px), "image.patch_px", "1 to 128", image.patch_px.to_string())?;
     check(
@@ -437,7 +449,12 @@ fn check_manifest(place: &str, manifest: &Manifest) -> Result<()> {
     }
     check((1..=65536).contains(&manifest.embedding_dim), "embedding_dim", "1 to 65536", manifest.embedding_dim.to_string())?;
     check((2..=4096).contains(&manifest.text.context), "text.context", "2 to 4096", manifest.text.context.to_string())?;
-    check(manifest.logit_scale.is_finite() && manifest.logit_scale > 0.0, "logit_scale", "a positive number", manifest.logit_scale.to_string())?;
+    check(
+        manifest.logit_scale.is_finite() && manifest.logit_scale > 0.0,
+        "logit_scale",
+        "a positive number",
+        manifest.logit_scale.to_string(),
+    )?;
     check(manifest.logit_bias.is_none_or(f32::is_finite), "logit_bias", "a finite number or null", format!("{:?}", manifest.logit_bias))?;
     check(
         !manifest.templates.is_empty() && manifest.templates.iter().all(|t| t.matches("{}").count() == 1),
@@ -448,7 +465,12 @@ fn check_manifest(place: &str, manifest: &Manifest) -> Result<()> {
     for (name, value) in [("background", manifest.background), ("tag_threshold", manifest.tag_threshold)] {
         check((0.0..=1.0).contains(&value), name, "0 to 1", value.to_string())?;
     }
-    for (part, name) in [("image.blob", &image.blob), ("image.positions.blob", &positions.blob), ("text.blob", &manifest.text.blob), ("text.tokenizer", &manifest.text.tokenizer)] {
+    for (part, name) in [
+        ("image.blob", &image.blob),
+        ("image.positions.blob", &positions.blob),
+        ("text.blob", &manifest.text.blob),
+        ("text.tokenizer", &manifest.text.tokenizer),
+    ] {
         check(manifest.blobs.iter().any(|blob| blob.name == *name), part, "the name of a blob", format!("{name:?}"))?;
     }
     Ok(())

@@ -49,10 +49,10 @@ impl LabelMap {
         let columns = Columns::new(placement.column_taps(width as usize));
         let row_taps = placement.row_taps(height as usize);
         let mut labels = vec![0u16; width as usize * height as usize];
-        labels.par_chunks_mut(width as usize * ROWS_PER_TASK).zip(row_taps.par_chunks(ROWS_PER_TASK)).for_each_init(
-            Scratch::default,
-            |scratch, (labels, rows)| kernels().upsample_argmax(&planes, rows, &columns, scratch, labels),
-        );
+        labels
+            .par_chunks_mut(width as usize * ROWS_PER_TASK)
+            .zip(row_taps.par_chunks(ROWS_PER_TASK))
+            .for_each_init(Scratch::default, |scratch, (labels, rows)| kernels().upsample_argmax(&planes, rows, &columns, scratch, labels));
         Ok(Self { width, height, labels })
     }
 

@@ -146,7 +146,8 @@ impl Session {
         // The word alone is what must be known: a template's own words would hide one that is not.
         self.tokenizer.encode(word)?;
         let templates = &self.bundle.manifest().templates;
-        let sentences = templates.iter().map(|t| Ok(self.embed_text(&t.replace("{}", word))?.data().to_vec())).collect::<Result<Vec<_>>>()?;
+        let sentences =
+            templates.iter().map(|t| Ok(self.embed_text(&t.replace("{}", word))?.data().to_vec())).collect::<Result<Vec<_>>>()?;
         let rows = UnitRows::normalise("word embedding", self.bundle.manifest().embedding_dim, sentences.concat())?;
         let mean = rows.mean_row("word embedding")?;
         self.lock_words().insert(word.into(), mean.clone());
@@ -176,8 +177,7 @@ impl Session {
         self.image.plan_for(&input)?;
         let planned = Instant::now();
         let grid = self.image.encode(&input)?;
-        let timings =
-            Timings { prepare: prepared - start, plan: planned - prepared, encode: planned.elapsed(), ..Timings::default() };
+        let timings = Timings { prepare: prepared - start, plan: planned - prepared, encode: planned.elapsed(), ..Timings::default() };
         Ok(Encoded { grid, placement: input.placement, timings })
     }
 

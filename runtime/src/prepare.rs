@@ -134,7 +134,8 @@ fn resize(frame: &RgbImage, width: u32, height: u32, interpolation: Interpolatio
         Interpolation::Bicubic => fir::FilterType::CatmullRom,
     };
     let fail = |found: String| Error::Tensor { what: "resize".into(), expected: format!("{width}×{height} pixels"), found };
-    let source = fir::images::ImageRef::new(frame.width(), frame.height(), frame.as_raw(), fir::PixelType::U8x3).map_err(|e| fail(e.to_string()))?;
+    let source =
+        fir::images::ImageRef::new(frame.width(), frame.height(), frame.as_raw(), fir::PixelType::U8x3).map_err(|e| fail(e.to_string()))?;
     let mut target = fir::images::Image::new(width, height, fir::PixelType::U8x3);
     fir::Resizer::new()
         .resize(&source, &mut target, &fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(filter)))

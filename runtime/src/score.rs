@@ -131,7 +131,8 @@ fn cosines(grid: &PatchGrid, bank: &TagBank) -> Result<Vec<f32>> {
 /// How tags of a picture are scored (Jo et al. 2024, Eq. 1, 2 and 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TagScore {
-    /// For each tag the best patch, of the softmax over the tags at every patch (Eq. 2).
+    /// For each tag the best patch, of the softmax over the tags at every patch (Eq. 2); in a model that is calibrated word by word,
+    /// of the sigmoid.
     Pixel,
     /// Softmax over the tags of the picture's own embedding (Eq. 1).
     Image,
@@ -147,11 +148,11 @@ pub enum TagScore {
 ///
 /// # Errors
 /// [`Error::Option`] if a caption is needed and missing, [`Error::Tensor`] if widths differ.
-pub fn score_tags(kind: TagScore, grid: &PatchGrid, bank: &TagBank, caption: Option<&[f32]>, scale: f32) -> Result<Vec<f32>> {
+pub fn score_tags(kind: TagScore, grid: &PatchGrid, bank: &TagBank, caption: Option<&[f32]>, scoring: Scoring) -> Result<Vec<f32>> {
     let from = |embedding: &[f32]| -> Result<Vec<f32>> {
         let mut cosines = vec![0.0; bank.words().rows()];
         kernels().dot_products(embedding, bank.words().data(), bank.words().dim(), &mut cosines);
-        Ok(softmax(&best_of_spans(&cosines, bank), scale))
+        Ok(softmax(&best_of_spans(&cosines, bank), scoring.scale))
     };
     let text = || {
         let caption = caption.filter(|c| c.len() == bank.words().dim()).ok_or_else(|| Error::Option {
@@ -168,15 +169,7 @@ pub fn score_tags(kind: TagScore, grid: &PatchGrid, bank: &TagBank, caption: Opt
             let (image, text) = (from(grid.global().data())?, text()?);
             Ok(image.iter().zip(text).map(|(a, b)| (a + b) / 2.0).collect())
         }
-        TagScore::Pixel => {
-            let mut scores = vec![0.0f32; bank.names().len()];
-            for row in cosines(grid, bank)?.chunks_exact(bank.words().rows()) {
-                for (score, p) in scores.iter_mut().zip(softmax(&best_of_spans(row, bank), scale)) {
-                    *score = score.max(p);
-                }
-            }
-            Ok(scores)
-        }
+        TagScore::Pixel => Ok(score(grid, bank, scoring, Background::None)?.scores),
     }
 }
 
@@ -271,15 +264,18 @@ mod tests {
     fn tags_are_scored_as_the_equations_say() {
         let (grid, bank) = fixture(0);
         let softmax = |a: f32, b: f32| 1.0 / (1.0 + (b - a).exp());
-        let pixel = score_tags(TagScore::Pixel, &grid, &bank, None, 4.0).unwrap();
+        let scoring = Scoring { scale: 4.0, bias: None };
+        let pixel = score_tags(TagScore::Pixel, &grid, &bank, None, scoring).unwrap();
         assert_near(&pixel, &[softmax(4.0, 0.0), 0.5]);
+        let alone = score_tags(TagScore::Pixel, &grid, &bank, None, Scoring { scale: 4.0, bias: Some(-2.0) }).unwrap();
+        assert_near(&alone, &[sigmoid(2.0), sigmoid(4.0 * HALF - 2.0)]);
         let five = 5f32.sqrt();
-        let image = score_tags(TagScore::Image, &grid, &bank, None, 4.0).unwrap();
+        let image = score_tags(TagScore::Image, &grid, &bank, None, scoring).unwrap();
         assert_near(&image, &[softmax(8.0 / five, 4.0 / five), softmax(4.0 / five, 8.0 / five)]);
-        let text = score_tags(TagScore::Text, &grid, &bank, Some(&[0.0, 1.0]), 4.0).unwrap();
+        let text = score_tags(TagScore::Text, &grid, &bank, Some(&[0.0, 1.0]), scoring).unwrap();
         assert_near(&text, &[softmax(0.0, 4.0), softmax(4.0, 0.0)]);
-        let both = score_tags(TagScore::ImageText, &grid, &bank, Some(&[0.0, 1.0]), 4.0).unwrap();
+        let both = score_tags(TagScore::ImageText, &grid, &bank, Some(&[0.0, 1.0]), scoring).unwrap();
         assert_near(&both, &[(image[0] + text[0]) / 2.0, (image[1] + text[1]) / 2.0]);
-        assert!(score_tags(TagScore::Text, &grid, &bank, None, 4.0).is_err());
+        assert!(score_tags(TagScore::Text, &grid, &bank, None, scoring).is_err());
     }
 }

@@ -51,7 +51,8 @@ pub fn read_tags_file(path: &Path) -> Result<Vec<Class>> {
         return Err(words("at most 16 MiB", format!("{bytes} bytes")));
     }
     let content = std::fs::read(path).map_err(Error::io(path))?;
-    let content = String::from_utf8(content).map_err(|e| words("UTF-8 text, one class a line", format!("byte {} that is not", e.utf8_error().valid_up_to())))?;
+    let content = String::from_utf8(content)
+        .map_err(|e| words("UTF-8 text, one class a line", format!("byte {} that is not", e.utf8_error().valid_up_to())))?;
     let mut classes = Vec::new();
     for (number, line) in content.trim_start_matches('\u{feff}').lines().enumerate() {
         let line = line.trim();
@@ -61,7 +62,11 @@ pub fn read_tags_file(path: &Path) -> Result<Vec<Class>> {
         let (name, synonyms) = line.split_once(':').unwrap_or((line, ""));
         let name = name.trim();
         if name.is_empty() {
-            return Err(Error::Words { place: format!("{place}:{}", number + 1), expected: "a name before the colon".into(), found: line.into() });
+            return Err(Error::Words {
+                place: format!("{place}:{}", number + 1),
+                expected: "a name before the colon".into(),
+                found: line.into(),
+            });
         }
         let mut class = Class::word(name);
         for synonym in synonyms.split(',').map(str::trim).filter(|w| !w.is_empty()) {

@@ -159,7 +159,7 @@ impl Job<'_> {
     fn run_caption(&self, caption: &str, path: &Path, stem: &str, frame: &Frame, read: Duration) -> Result<Line> {
         let manifest = self.session.bundle().manifest();
         let encoded = self.session.encode(frame)?;
-        let scores = score_tags(TagScore::Pixel, &encoded.grid, &self.bank, None, manifest.logit_scale)?;
+        let scores = score_tags(TagScore::Pixel, &encoded.grid, &self.bank, None, manifest.into())?;
         let words: Vec<_> = self
             .classes
             .iter()

@@ -34,7 +34,7 @@ pub struct TagsArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ScoreArg {
-    /// Each word's best patch, of the softmax over the words at every patch.
+    /// Each word's best patch.
     Pixel,
     /// Softmax over the words of the whole picture's embedding.
     Image,
@@ -83,7 +83,7 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
     for input in expand_inputs(&args.inputs) {
         let scored = input.and_then(|path| {
             let encoded = session.encode(&read_picture(&path)?)?;
-            Ok((path, score_tags(kind, &encoded.grid, &bank, caption.as_ref().map(|c| c.data()), manifest.logit_scale)?))
+            Ok((path, score_tags(kind, &encoded.grid, &bank, caption.as_ref().map(|c| c.data()), manifest.into())?))
         });
         match scored {
             Ok((path, scores)) => {

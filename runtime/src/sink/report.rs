@@ -62,7 +62,14 @@ impl Milliseconds {
     /// Rounds to microseconds.
     pub fn new(read: std::time::Duration, timings: &Timings) -> Self {
         let ms = |d: std::time::Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
-        Self { read: ms(read), prepare: ms(timings.prepare), plan: ms(timings.plan), encode: ms(timings.encode), score: ms(timings.score), mask: ms(timings.mask) }
+        Self {
+            read: ms(read),
+            prepare: ms(timings.prepare),
+            plan: ms(timings.plan),
+            encode: ms(timings.encode),
+            score: ms(timings.score),
+            mask: ms(timings.mask),
+        }
     }
 }
 

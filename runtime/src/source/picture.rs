@@ -81,12 +81,15 @@ pub fn expand_inputs(inputs: &[String]) -> Vec<Result<PathBuf>> {
 
 fn expand(input: &str) -> Vec<Result<PathBuf>> {
     let path = Path::new(input);
-    let nothing = |found: &str| vec![Err(Error::Option { option: input.into(), expected: "a picture, a folder or a glob".into(), found: found.into() })];
+    let nothing = |found: &str| {
+        vec![Err(Error::Option { option: input.into(), expected: "a picture, a folder or a glob".into(), found: found.into() })]
+    };
     if path.is_dir() {
-        let mut found = match std::fs::read_dir(path).and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>()) {
-            Ok(paths) => paths,
-            Err(e) => return vec![Err(Error::io(path)(e))],
-        };
+        let mut found =
+            match std::fs::read_dir(path).and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>()) {
+                Ok(paths) => paths,
+                Err(e) => return vec![Err(Error::io(path)(e))],
+            };
         found.retain(|p| is_picture(p) && p.is_file());
         found.sort();
         if found.is_empty() { nothing("a folder without pictures") } else { found.into_iter().map(Ok).collect() }
