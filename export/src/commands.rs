@@ -1,6 +1,9 @@
 //! The commands: options in, library calls, tables or JSON out.
 
+mod eval;
+mod label;
 mod pack;
+mod train;
 
 use std::process::ExitCode;
 
@@ -21,6 +24,10 @@ enum Command {
     Bundle(pack::Bundle),
     Quantize(pack::Quantize),
     Extract(pack::Extract),
+    Eval(eval::Eval),
+    Label(label::Label),
+    Train(train::Train),
+    TrainerSetup(train::TrainerSetup),
 }
 
 impl Cli {
@@ -29,6 +36,10 @@ impl Cli {
             Command::Bundle(command) => command.run(),
             Command::Quantize(command) => command.run(),
             Command::Extract(command) => command.run(),
+            Command::Eval(command) => command.run(),
+            Command::Label(command) => command.run(),
+            Command::Train(command) => command.run(),
+            Command::TrainerSetup(command) => command.run(),
         }
     }
 }

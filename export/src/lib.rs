@@ -6,6 +6,8 @@ pub mod bundle;
 pub mod checkpoint;
 pub mod config;
 mod error;
+pub mod eval;
+pub mod label;
 pub mod onnx;
 pub mod parameters;
 pub mod quantize;

@@ -30,6 +30,7 @@ mod tags;
 pub mod trust;
 
 pub use bundle::{Bundle, Manifest};
+pub use encoder::{ImageEncoder, TextEncoder, Threads};
 pub use error::{Error, Result};
 pub use frame::Frame;
 pub use grid::{PatchGrid, UnitRows};

@@ -1,0 +1,36 @@
+mod compare;
+mod segmentation;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+/// Measure a bundle on labelled pictures.
+///
+/// Without a task: `segmentation`, whose options these are.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Eval {
+    #[command(subcommand)]
+    task: Option<Task>,
+    #[command(flatten)]
+    segmentation: Option<segmentation::Segmentation>,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Segmentation(segmentation::Segmentation),
+    Compare(compare::Compare),
+}
+
+impl Eval {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match (self.task, self.segmentation) {
+            (Some(Task::Segmentation(task)), _) | (None, Some(task)) => task.run(),
+            (Some(Task::Compare(task)), _) => task.run(),
+            (None, None) => {
+                anyhow::bail!("a task, or --model, --images, --labels, --classes and --view: see `edge-seg-export eval --help`")
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use edge_seg_export::eval::compare::compare;
+use edge_seg_export::eval::log;
+
+/// Compare two records of `eval --record`: mIoU of B minus A, with a 95 % interval by a paired bootstrap over the pictures they share.
+///
+/// With --tolerance the exit code is 1 if B's mIoU is lower by more than that.
+#[derive(Args)]
+pub struct Compare {
+    /// Record of the first run.
+    a: PathBuf,
+    /// Record of the second run, of the same settings on another model.
+    b: PathBuf,
+    /// How many of the pictures that changed most are listed.
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    changed: usize,
+    /// Loss of mIoU that is accepted, in percent points.
+    #[arg(long, value_name = "POINTS")]
+    tolerance: Option<f64>,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Compare {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let (a, b) = (log::read(&self.a)?, log::read(&self.b)?);
+        let mut found = compare(&a, &b)?;
+        found.changed.truncate(self.changed);
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            writeln!(out, "{}", serde_json::to_string(&found)?)?;
+        } else {
+            writeln!(out, "{:<12} {:>8} {:>8}", "", "mIoU %", "pixels %")?;
+            for (i, name) in [&a.0.model, &b.0.model].into_iter().enumerate() {
+                writeln!(out, "{:<12} {:>8.2} {:>8.2}  {name}", ["A", "B"][i], 100.0 * found.miou[i], 100.0 * found.pixel_accuracy[i])?;
+            }
+            let [low, high] = found.interval.map(|x| 100.0 * x);
+            writeln!(
+                out,
+                "B - A        {:+.2} points of mIoU, 95 % between {low:+.2} and {high:+.2}, {} pictures\n",
+                100.0 * found.difference,
+                found.pictures
+            )?;
+            writeln!(out, "{:<32} {:>8} {:>8}", "pictures that changed most", "A", "B")?;
+            for change in &found.changed {
+                let [a, b] = change.pixel_accuracy.map(|x| 100.0 * x);
+                writeln!(out, "{:<32} {a:>8.1} {b:>8.1}", change.picture)?;
+            }
+        }
+        let lost = self.tolerance.is_some_and(|points| found.difference * 100.0 < -points);
+        Ok(if lost { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    }
+}

@@ -1,0 +1,222 @@
+use std::collections::{BTreeMap, HashMap};
+use std::fs::OpenOptions;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use anyhow::{Context, ensure};
+use clap::{ArgGroup, Args, ValueEnum};
+use edge_seg::{Bundle, Class, Session, expand_inputs, read_tags_file};
+use edge_seg_export::label::formats::{self, CocoMasks};
+use edge_seg_export::label::{self, Options, PictureLabels, read_captions, sheet, words_of};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Label pictures with a model, for other tools to read or to train on.
+///
+/// For each picture the words whose pixel-tag score reaches the threshold are kept, their masks are drawn, and each is cut into connected
+/// regions (touching things of one class are one region). Written to --out:
+///
+///   coco.json, coco masks by --coco-masks; voc/ (also for CVAT's "PASCAL VOC" import); yolo/; label-studio.json; contact-N.jpg
+///
+/// The same pictures, model and options give the same files. labels.jsonl keeps what is done: a run that was stopped goes on there.
+/// Exit code 2 if a picture could not be labelled; the others are written.
+#[derive(Args)]
+#[command(verbatim_doc_comment, group = ArgGroup::new("words").required(true))]
+pub struct Label {
+    /// Pictures, folders of pictures, or globs; file names must differ.
+    #[arg(required = true, value_name = "PICTURES")]
+    inputs: Vec<String>,
+    /// The folder to write.
+    #[arg(short, long, value_name = "DIR")]
+    out: PathBuf,
+    /// Words for every picture: a file with one class a line, `name` or `name: synonym, synonym`.
+    #[arg(long, group = "words", value_name = "FILE")]
+    vocabulary: Option<PathBuf>,
+    /// Words picture by picture: a table of captions with the columns `file` and `caption`.
+    #[arg(long, group = "words", value_name = "FILE.tsv")]
+    captions: Option<PathBuf>,
+    /// The bundle; the built-in model if none.
+    #[arg(long, value_name = "FILE.esb")]
+    model: Option<PathBuf>,
+    /// What to write.
+    #[arg(long = "format", value_enum, value_delimiter = ',', default_values = ["coco", "voc", "yolo", "label-studio", "sheet"])]
+    formats: Vec<Format>,
+    /// How coco.json holds masks.
+    #[arg(long, value_enum, default_value = "rle")]
+    coco_masks: CocoMasks,
+    /// Pixel-tag score from which a word counts as present, 0 to 1; the model's if none.
+    #[arg(long, value_name = "T")]
+    tag_threshold: Option<f32>,
+    /// Score below which a pixel belongs to no word, 0 to 1; the model's if none.
+    #[arg(long, value_name = "T")]
+    background: Option<f32>,
+    /// Regions smaller than this share of the picture are dropped.
+    #[arg(long, default_value_t = 0.001, value_name = "SHARE")]
+    least_share: f64,
+    /// Side of the prepared input in pixels; the model's if none.
+    #[arg(long, value_name = "PX")]
+    size: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Coco,
+    Voc,
+    Yolo,
+    LabelStudio,
+    /// Contact sheets, as JPEG.
+    Sheet,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Settings {
+    record: u32,
+    digest: String,
+    size_px: usize,
+    options: Options,
+    words: String,
+}
+
+impl Label {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let bundle = match &self.model {
+            Some(path) => Bundle::open(path)?,
+            None => Bundle::built_in()?,
+        };
+        let share = |name: &str, value: f32| {
+            if (0.0..=1.0).contains(&value) { Ok(value) } else { anyhow::bail!("{name}: expected 0 to 1, found {value}") }
+        };
+        let options = Options {
+            tag_threshold: share("--tag-threshold", self.tag_threshold.unwrap_or(bundle.manifest().tag_threshold))?,
+            background: share("--background", self.background.unwrap_or(bundle.manifest().background))?,
+            least_share: f64::from(share("--least-share", self.least_share as f32)?),
+        };
+        let vocabulary = self.vocabulary.as_deref().map(read_tags_file).transpose()?;
+        let captions = self.captions.as_deref().map(read_captions).transpose()?;
+        let session = Session::new(bundle, &edge_seg::Options { size_px: self.size, threads: Some(1) })?;
+        let settings = Settings {
+            record: 1,
+            digest: session.bundle().digest().into(),
+            size_px: session.size_px(),
+            options,
+            words: match (&vocabulary, &captions) {
+                (Some(classes), _) => classes.iter().map(|c| c.words.join(", ")).collect::<Vec<_>>().join("; "),
+                _ => format!("{captions:?}"),
+            },
+        };
+
+        let (mut paths, mut failed) = (Vec::new(), false);
+        for input in expand_inputs(&self.inputs) {
+            match input {
+                Ok(path) => paths.push(path),
+                Err(e) => {
+                    eprintln!("error: {e}");
+                    failed = true;
+                }
+            }
+        }
+        let mut stems: HashMap<_, &Path> = HashMap::new();
+        for path in &paths {
+            if let Some(before) = stems.insert(path.file_stem(), path) {
+                anyhow::bail!(
+                    "{} and {}: expected file names that differ, since outputs are named by them",
+                    before.display(),
+                    path.display()
+                );
+            }
+        }
+        std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
+        let done = self.label_all(&session, &settings, &paths, |path| match (&vocabulary, &captions) {
+            (Some(classes), _) => classes.clone(),
+            (_, Some(captions)) => {
+                let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+                captions.get(&name).map(|c| words_of(c)).unwrap_or_default()
+            }
+            _ => unreachable!("clap asks for one of them"),
+        })?;
+        failed |= done.len() < paths.len();
+        ensure!(!done.is_empty(), "no picture could be labelled");
+        let classes = formats::class_list(&done, vocabulary.map(|v| v.into_iter().map(|c| c.name).collect()));
+        self.write(&session, &done, &classes)?;
+        let regions: usize = done.iter().map(|p| p.regions.len()).sum();
+        eprintln!("{} pictures, {regions} regions, {} classes in {}", done.len(), classes.len(), self.out.display());
+        Ok(if failed { ExitCode::from(2) } else { ExitCode::SUCCESS })
+    }
+
+    /// Labels what the record does not hold yet; results stand in the order of `paths`.
+    fn label_all(
+        &self,
+        session: &Session,
+        settings: &Settings,
+        paths: &[PathBuf],
+        words: impl Fn(&Path) -> Vec<Class> + Sync,
+    ) -> anyhow::Result<Vec<PictureLabels>> {
+        let record = self.out.join("labels.jsonl");
+        let mut known: BTreeMap<String, PictureLabels> = BTreeMap::new();
+        if let Ok(text) = std::fs::read_to_string(&record) {
+            // The last line may have been cut off.
+            let mut lines = text[..text.rfind('\n').unwrap_or(0)].lines();
+            let before: Settings =
+                serde_json::from_str(lines.next().unwrap_or("")).with_context(|| format!("{}: no record of labels", record.display()))?;
+            ensure!(
+                before == *settings,
+                "{}: a record of another model, other words or options; remove it or name another folder",
+                record.display()
+            );
+            for line in lines {
+                let picture: PictureLabels = serde_json::from_str(line).with_context(|| record.display().to_string())?;
+                known.insert(picture.file.clone(), picture);
+            }
+        }
+        let mut text = serde_json::to_string(settings)? + "\n";
+        for picture in known.values() {
+            text += &(serde_json::to_string(picture)? + "\n");
+        }
+        edge_seg::files::replace_file(&record, text.as_bytes())?;
+        let file = Mutex::new(OpenOptions::new().append(true).open(&record).with_context(|| record.display().to_string())?);
+
+        let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let style = ProgressStyle::with_template("{bar:40} {pos}/{len} pictures, {eta} left").expect("a valid template");
+        let bar = ProgressBar::with_draw_target(Some(paths.len() as u64), target).with_style(style);
+        let one = |path: &PathBuf| -> anyhow::Result<PictureLabels> {
+            if let Some(picture) = known.get(&path.display().to_string()) {
+                return Ok(picture.clone());
+            }
+            let classes = words(path);
+            ensure!(!classes.is_empty(), "{}: no caption with words in it", path.display());
+            let picture = label::label(session, path, &classes, &settings.options)?;
+            let line = serde_json::to_string(&picture)? + "\n";
+            file.lock().unwrap_or_else(|e| e.into_inner()).write_all(line.as_bytes()).with_context(|| record.display().to_string())?;
+            Ok(picture)
+        };
+        let found: Vec<Option<PictureLabels>> = paths
+            .par_iter()
+            .map(|path| {
+                let result = one(path);
+                bar.inc(1);
+                result.map_err(|e| eprintln!("error: {e:#}")).ok()
+            })
+            .collect();
+        bar.finish_and_clear();
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    fn write(&self, session: &Session, pictures: &[PictureLabels], classes: &[String]) -> anyhow::Result<()> {
+        let json = |name: &str, value: serde_json::Value| -> anyhow::Result<()> {
+            Ok(edge_seg::files::replace_file(&self.out.join(name), (serde_json::to_string(&value)? + "\n").as_bytes())?)
+        };
+        for format in &self.formats {
+            match format {
+                Format::Coco => json("coco.json", formats::coco(pictures, classes, self.coco_masks)?)?,
+                Format::Voc => formats::voc(&self.out.join("voc"), pictures, classes)?,
+                Format::Yolo => formats::yolo(&self.out.join("yolo"), pictures, classes)?,
+                Format::LabelStudio => json("label-studio.json", formats::label_studio(pictures, &session.bundle().manifest().name)?)?,
+                Format::Sheet => drop(sheet::write(&self.out, pictures, classes)?),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,12 @@
+//! Measures a bundle against labelled pictures, on the code path that boards run.
+
+pub mod classes;
+pub mod compare;
+pub mod ensemble;
+pub mod log;
+pub mod metric;
+pub mod pictures;
+pub mod segmentation;
+
+pub use classes::{ClassTable, Names, View};
+pub use metric::{Confusion, Measures};

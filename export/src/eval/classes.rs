@@ -1,0 +1,238 @@
+//! What the numbers in a label picture mean: tables of classes, and the view of them that is measured.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use edge_seg::Class;
+
+use crate::{Error, Result};
+
+/// Value of a label picture that counts for nothing, in every layout.
+const VOID: u16 = 255;
+
+/// A table of classes: tab-separated, a header line, one category a line. A file without a header is read as `id<TAB>name`.
+#[derive(Debug, Clone)]
+pub struct ClassTable {
+    place: String,
+    columns: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+/// Which words stand for a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Names {
+    /// Its name alone, without the data set's suffixes `-merged`, `-other`, `-stuff`; other hyphens become spaces.
+    Plain,
+    /// Every word of the table's synonyms column; its plain name where there is none.
+    Synonyms,
+}
+
+/// Classes to tell apart, and the label that each value of a label picture stands for.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The classes; label k is `classes[k - 1]`.
+    pub classes: Vec<Class>,
+    /// Whether label 0 is a background that the labels hold, rather than "no class".
+    pub background: bool,
+    labels: BTreeMap<u16, Option<u16>>,
+}
+
+impl ClassTable {
+    /// Reads a table.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::File`] if a line has another number of columns than the first.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        Self::parse(&path.display().to_string(), &text)
+    }
+
+    /// Reads a table that is in memory. `place` names it in errors.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn parse(place: &str, text: &str) -> Result<Self> {
+        let mut rows: Vec<Vec<String>> =
+            text.lines().filter(|l| !l.trim().is_empty()).map(|l| l.split('\t').map(|f| f.trim().to_string()).collect()).collect();
+        let first = rows.first().ok_or_else(|| Error::file(place, "file", "a table of classes", "nothing"))?;
+        let has_header = first[0].parse::<u16>().is_err();
+        let columns = if has_header { rows.remove(0) } else { vec!["id".into(), "name".into()] };
+        for (number, row) in (1 + usize::from(has_header)..).zip(&rows) {
+            if row.len() != columns.len() {
+                return Err(Error::file(place, format!("row {number}"), format!("{} columns", columns.len()), format!("{}", row.len())));
+            }
+        }
+        Ok(Self { place: place.into(), columns, rows })
+    }
+
+    fn column(&self, name: &str) -> Result<usize> {
+        let found = self.columns.iter().position(|c| c == name);
+        found.ok_or_else(|| Error::file(&self.place, "columns", format!("one named {name:?}"), self.columns.join(", ")))
+    }
+
+    fn number(&self, row: usize, column: usize) -> Result<u16> {
+        let field = &self.rows[row][column];
+        field.parse().map_err(|_| {
+            Error::file(&self.place, format!("{} of row {}", self.columns[column], row + 1), "a number, 0 to 65535", format!("{field:?}"))
+        })
+    }
+
+    /// The classes that column `view` tells apart, in label pictures whose values are those of column `values` (the first column if none).
+    ///
+    /// A view that gives several rows the number 0 has a background there; every other number is a class, named by the `name` column
+    /// (by `voc_name` in a view whose name starts with `voc`). A row whose name holds `ignore` or `void` is ignored, and so are value 255,
+    /// value 0 where no row has it, and `ignored`. Any other value without a row is an error when it is met.
+    ///
+    /// # Errors
+    /// [`Error::File`] if a column is missing or holds something else than numbers.
+    pub fn view(&self, view: &str, values: Option<&str>, names: Names, ignored: &[u16]) -> Result<View> {
+        let (view_column, value_column) = (self.column(view)?, values.map_or(Ok(0), |v| self.column(v))?);
+        let name_column = match self.columns.iter().position(|c| c == "voc_name") {
+            Some(column) if view.starts_with("voc") => column,
+            _ => self.column("name")?,
+        };
+        let synonyms_column = self.columns.iter().position(|c| c.starts_with("synonyms"));
+        let numbers = (0..self.rows.len())
+            .map(|row| Ok((self.number(row, view_column)?, self.number(row, value_column)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let void = |row: usize| {
+            let name = self.rows[row][name_column].to_lowercase();
+            name.contains("ignore") || name.contains("void")
+        };
+        // One row of number 0 is a class that happens to be counted from 0; several are what the view leaves over.
+        let background = numbers.iter().filter(|(number, _)| *number == 0).count() > 1;
+
+        let mut order: Vec<u16> = Vec::new();
+        let mut classes: BTreeMap<u16, Class> = BTreeMap::new();
+        for (row, &(number, _)) in numbers.iter().enumerate() {
+            if void(row) || (background && number == 0) {
+                continue;
+            }
+            let name = plain(&self.rows[row][name_column]);
+            if name.is_empty() {
+                return Err(Error::file(&self.place, format!("row {}", row + 1), "a name", "none"));
+            }
+            let class = classes.entry(number).or_insert_with(|| {
+                order.push(number);
+                Class { name: name.clone(), words: Vec::new() }
+            });
+            let mut words: Vec<String> = match (names, synonyms_column) {
+                (Names::Synonyms, Some(column)) => {
+                    self.rows[row][column].split(',').map(str::trim).filter(|w| !w.is_empty()).map(str::to_owned).collect()
+                }
+                _ => vec![name.clone()],
+            };
+            if words.is_empty() {
+                words.push(name);
+            }
+            words.retain(|w| !class.words.contains(w));
+            class.words.append(&mut words);
+        }
+        order.sort_unstable();
+        if order.is_empty() {
+            return Err(Error::file(&self.place, view, "classes", "none"));
+        }
+        let label = |number: u16| order.binary_search(&number).ok().map(|at| at as u16 + 1);
+
+        let mut labels = BTreeMap::from([(VOID, None)]);
+        for (row, &(number, value)) in numbers.iter().enumerate() {
+            let meant = if void(row) {
+                None
+            } else if background && number == 0 {
+                Some(0)
+            } else {
+                label(number)
+            };
+            // Rows that share a value share its meaning, or the values are not fine enough for this view.
+            if let Some(before) = labels.insert(value, meant)
+                && before != meant
+                && value != VOID
+            {
+                return Err(Error::file(
+                    &self.place,
+                    view,
+                    format!("one meaning of value {value}"),
+                    "two; choose other --values".to_string(),
+                ));
+            }
+        }
+        labels.entry(0).or_insert(None);
+        for value in ignored {
+            labels.insert(*value, None);
+        }
+        Ok(View { classes: order.iter().map(|number| classes.remove(number).expect("made above")).collect(), background, labels })
+    }
+}
+
+impl View {
+    /// The label that a value of a label picture stands for, `Some(None)` where it counts for nothing. An unknown value is `None`.
+    pub fn label(&self, value: u16) -> Option<Option<u16>> {
+        self.labels.get(&value).copied()
+    }
+}
+
+fn plain(name: &str) -> String {
+    let mut name = name;
+    for suffix in ["-merged", "-other", "-stuff"] {
+        name = name.strip_suffix(suffix).unwrap_or(name);
+    }
+    name.replace('-', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COCO: &str = "coco_id\tname\tidx\tobject\tvoc\tvoc_name\tsynonyms\n\
+        1\tperson\t0\t1\t15\tperson\tperson,man\n\
+        3\tcar\t1\t2\t7\tcar\tcar,cars\n\
+        187\tsky-other-merged\t2\t0\t0\t\tsky,clouds\n\
+        193\tgrass-merged\t3\t0\t0\t\t\n";
+
+    fn table() -> ClassTable {
+        ClassTable::parse("t", COCO).unwrap()
+    }
+
+    #[test]
+    fn a_view_without_background_numbers_every_row() {
+        let view = table().view("idx", None, Names::Plain, &[]).unwrap();
+        assert!(!view.background);
+        assert_eq!(view.classes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["person", "car", "sky", "grass"]);
+        assert_eq!(view.label(187), Some(Some(3)));
+        assert_eq!((view.label(0), view.label(255)), (Some(None), Some(None)));
+        assert_eq!(view.label(200), None);
+    }
+
+    #[test]
+    fn several_rows_of_number_zero_are_background() {
+        let view = table().view("voc", None, Names::Synonyms, &[3]).unwrap();
+        assert!(view.background);
+        assert_eq!(view.classes[0], Class { name: "car".into(), words: vec!["car".into(), "cars".into()] });
+        assert_eq!((view.label(1), view.label(3), view.label(193), view.label(0)), (Some(Some(2)), Some(None), Some(Some(0)), Some(None)));
+    }
+
+    #[test]
+    fn labels_may_hold_a_views_own_numbers() {
+        let view = table().view("voc", Some("object"), Names::Plain, &[]).unwrap();
+        assert_eq!((view.label(0), view.label(1), view.label(2)), (Some(Some(0)), Some(Some(2)), Some(Some(1))));
+        assert!(table().view("idx", Some("object"), Names::Plain, &[]).is_err(), "sky and grass cannot be told apart");
+    }
+
+    #[test]
+    fn a_table_without_header_is_ids_and_names() {
+        let table = ClassTable::parse("t", "0\tsky\n1\tbuilding\n11\tVOID (unlabelled)\n").unwrap();
+        let view = table.view("id", None, Names::Synonyms, &[]).unwrap();
+        assert_eq!(view.classes.len(), 2);
+        assert!(!view.background);
+        assert_eq!((view.label(0), view.label(1), view.label(11)), (Some(Some(1)), Some(Some(2)), Some(None)));
+    }
+
+    #[test]
+    fn broken_tables_are_refused() {
+        for (text, view) in
+            [("", "id"), ("a\tb\n1\n", "a"), ("1\tx\n", "nothing"), ("id\tname\nx\ty\n", "id"), ("id\tname\n1\tignore\n", "id")]
+        {
+            assert!(ClassTable::parse("t", text).and_then(|t| t.view(view, None, Names::Plain, &[])).is_err(), "{text:?}");
+        }
+    }
+}

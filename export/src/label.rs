@@ -1,0 +1,131 @@
+//! Labels pictures with a model: tags chosen by pixel-tag score, their masks cut into connected regions, written for other tools.
+
+pub mod formats;
+pub mod region;
+pub mod sheet;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use edge_seg::{Background, Class, Scoring, Session, read_picture, score, split_caption};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+use region::{Mask, regions};
+
+/// How pictures are labelled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Options {
+    /// Pixel-tag score from which a word counts as present, in 0..1.
+    pub tag_threshold: f32,
+    /// Score below which a pixel belongs to no word, in 0..1.
+    pub background: f32,
+    /// Regions smaller than this share of the picture are dropped.
+    pub least_share: f64,
+}
+
+/// A picture's labels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PictureLabels {
+    /// The picture, as it was named.
+    pub file: String,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Connected regions, class by class, each in reading order.
+    pub regions: Vec<Region>,
+}
+
+/// A connected region of one class.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    /// The class's name.
+    pub class: String,
+    /// The class's pixel-tag score in the picture, in 0..1.
+    pub score: f32,
+    /// The mask as COCO's compressed run lengths.
+    pub counts: String,
+    /// The smallest box around it in pixels: left, top, width, height.
+    pub bounds_px: [u32; 4],
+    /// Its pixels.
+    pub area_px: u64,
+}
+
+/// Labels one picture with those of `classes` that it shows.
+///
+/// # Errors
+/// [`Error::Runtime`] if the picture cannot be read or the model fails.
+pub fn label(session: &Session, path: &Path, classes: &[Class], options: &Options) -> Result<PictureLabels> {
+    let frame = read_picture(path)?;
+    let encoded = session.encode(&frame)?;
+    let bank = session.tag_bank(classes, &[])?;
+    let scores = score(&encoded.grid, &bank, Scoring::from(session.bundle().manifest()), Background::None)?;
+    let kept: Vec<(&Class, f32)> =
+        classes.iter().zip(scores.scores().iter().copied()).filter(|(_, s)| *s >= options.tag_threshold).collect();
+    let (width, height) = frame.pixels.dimensions();
+    let mut found = Vec::new();
+    if !kept.is_empty() {
+        let chosen: Vec<Class> = kept.iter().map(|(class, _)| (*class).clone()).collect();
+        let bank = session.tag_bank(&chosen, &[])?;
+        let drawn = session.masks(&frame, &encoded, &bank, Background::Threshold(options.background))?;
+        let least = ((f64::from(width) * f64::from(height) * options.least_share).ceil() as u64).max(1);
+        for (at, mask) in regions(&drawn.labels.labels, width as usize, least) {
+            let (class, score) = kept[usize::from(at) - 1];
+            found.push(Region {
+                class: class.name.clone(),
+                score,
+                counts: mask.counts(width as usize, height as usize),
+                bounds_px: mask.bounds_px(),
+                area_px: mask.area(),
+            });
+        }
+    }
+    Ok(PictureLabels { file: path.display().to_string(), width, height, regions: found })
+}
+
+impl Region {
+    /// The mask, unpacked.
+    ///
+    /// # Errors
+    /// [`Error::File`] if the run lengths are not those of a picture of this size.
+    pub fn mask(&self, picture: &PictureLabels) -> Result<Mask> {
+        let wrong =
+            |found: String| Error::file(&picture.file, "counts", format!("runs of {}×{} pixels", picture.width, picture.height), found);
+        Mask::from_counts(&self.counts, picture.width as usize, picture.height as usize).ok_or_else(|| wrong(self.counts.clone()))
+    }
+}
+
+/// Reads captions: tab-separated lines `file, caption` or `split, file, caption`, the first of them a header with those words.
+/// A file may stand in several lines; its words are put together. Keys are file names without folders.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read, [`Error::File`] if the header lacks a column or a line has another number of them.
+pub fn read_captions(path: &Path) -> Result<BTreeMap<String, Vec<String>>> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let place = path.display().to_string();
+    let mut lines = text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty());
+    let header: Vec<&str> = lines.next().map(|(_, l)| l.split('\t').map(str::trim).collect()).unwrap_or_default();
+    let column = |name: &str| {
+        header.iter().position(|c| *c == name).ok_or_else(|| Error::file(&place, "header", format!("a column {name:?}"), header.join(", ")))
+    };
+    let (file, caption) = (column("file")?, column("caption")?);
+    let mut captions: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (number, line) in lines {
+        let fields: Vec<&str> = line.split('\t').collect();
+        if fields.len() != header.len() {
+            return Err(Error::file(&place, format!("line {}", number + 1), format!("{} columns", header.len()), fields.len().to_string()));
+        }
+        let name = Path::new(fields[file].trim()).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        captions.entry(name).or_default().push(fields[caption].trim().into());
+    }
+    Ok(captions)
+}
+
+/// The words of some captions, each once, in order; none if they hold stop words alone.
+pub fn words_of(captions: &[String]) -> Vec<Class> {
+    let mut seen = BTreeSet::new();
+    captions.iter().filter_map(|c| split_caption(c, false).ok()).flatten().filter(|c| seen.insert(c.name.clone())).collect()
+}
