@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Checks packages that firmware-tools/packaging/build wrote: `tests/packages.sh OUT [ROOT]`.
 #
-# glibc floor, lintian; amd64: installed, run and purged in a Debian root (ROOT, or one that debootstrap makes); arm64: the real
+# glibc floor, lintian; amd64: installed, run and purged in a Debian root (one that debootstrap makes, or a copy of ROOT; with `/`
+# an overlay over this system's own, which is quicker but hides a dependency that is missing from the package); arm64: the real
 # model on a real picture under emulation as Cortex-A53, A72 and A76, with the labels that x86 gives. Needs root, binutils,
 # lintian, debootstrap, and for arm64 binutils-aarch64-linux-gnu, qemu-user-static and libc6:arm64.
 set -euo pipefail
@@ -19,7 +20,7 @@ fail() { printf 'FAIL  %s\n' "$1"; exit 1; }
 
 work=$(mktemp -d)
 cleanup() {
-    for at in proc dev; do mountpoint -q "$work/debian/$at" && umount "$work/debian/$at"; done
+    for at in debian/proc debian/dev debian layers; do mountpoint -q "$work/$at" && umount "$work/$at"; done
     rm -rf "$work"
 }
 trap cleanup EXIT
@@ -44,7 +45,17 @@ run_x86() {
 
 if [ -d "$work/amd64" ]; then
     run_x86
-    if [ -n "$base" ]; then cp -a "$base" "$work/debian"; else debootstrap --variant=minbase --include=adduser bookworm "$work/debian" >/dev/null; fi
+    case $base in
+        "") debootstrap --variant=minbase --include=adduser bookworm "$work/debian" >/dev/null ;;
+        /)
+            # An overlay cannot lie on another one, which a container's root often is: its own layers are kept in memory.
+            mkdir "$work/layers" "$work/debian"
+            mount -t tmpfs tmpfs "$work/layers"
+            mkdir "$work/layers/upper" "$work/layers/work"
+            mount -t overlay overlay -o "lowerdir=/,upperdir=$work/layers/upper,workdir=$work/layers/work" "$work/debian"
+            ;;
+        *) cp -a "$base" "$work/debian" ;;
+    esac
     mount --bind /proc "$work/debian/proc"
     mount --bind /dev "$work/debian/dev"
     cp "$out"/*_amd64.deb "$work/debian/edge-seg.deb"
