@@ -1,0 +1,1 @@
+"""Trains the models of edge-seg and writes them as model folders."""

@@ -1,0 +1,157 @@
+"""Measures a model on labelled photos: mIoU and pixel accuracy."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from .data import IGNORE, OTHER, Labelled, coco_classes, grid_size, read_coco, to_pixels
+from .data import _labelled as labelled_folder
+from .towers import Model
+from .words import WordBank, class_bank
+
+
+THRESHOLDS = tuple(n / 20 for n in range(1, 20)) + (0.97, 0.98, 0.99)
+UNSEEN_SETS = ("camvid", "ade150")
+
+
+class Encoder:
+    """Patch embeddings of photos, each encoded once whatever the number of word lists it is compared with."""
+
+    def __init__(self, model: Model, short_px: int):
+        self.tower = copy.deepcopy(model.image).bfloat16().eval()
+        self.short_px = short_px
+        self._known: dict[Path, tuple[Tensor, int, int]] = {}
+
+    @torch.no_grad()
+    def similarity(self, photo: Labelled, bank: Tensor) -> Tensor:
+        """cos(patch, class): [classes, rows, cols], on the grid that fits the picture."""
+        if photo.path not in self._known:
+            image, patch_px = photo.image(), self.tower.config.patch_px
+            width, height = grid_size(*image.size, self.short_px, patch_px)
+            pixels = to_pixels([image.resize((width, height), Image.Resampling.BICUBIC)])
+            patches = F.normalize(self.tower(pixels.bfloat16()).float()[0], dim=-1)
+            self._known[photo.path] = patches.half(), height // patch_px, width // patch_px
+        patches, rows, cols = self._known[photo.path]
+        return (patches.float() @ bank.T).T.reshape(len(bank), rows, cols)
+
+
+@dataclass
+class Tally:
+    """Counts of (true, found) class pairs."""
+
+    counts: np.ndarray  # [classes, classes]
+
+    @classmethod
+    def empty(cls, classes: int) -> Tally:
+        return cls(np.zeros((classes, classes), np.int64))
+
+    def add(self, truth: np.ndarray, found: np.ndarray) -> None:
+        known = truth < len(self.counts)
+        joined = truth[known].astype(np.int64) * len(self.counts) + found[known]
+        self.counts += np.bincount(joined, minlength=self.counts.size).reshape(self.counts.shape)
+
+    def summary(self) -> dict[str, float]:
+        """Percent. mIoU is over the classes that the labels hold; `miou_union` counts a class that is only found too."""
+        right = np.diag(self.counts).astype(float)
+        truth, found = self.counts.sum(1), self.counts.sum(0)
+        iou = right / np.maximum(truth + found - right, 1)
+        return {
+            "miou": 100 * float(iou[truth > 0].mean()),
+            "miou_union": 100 * float(iou[(truth + found) > 0].mean()),
+            "accuracy": 100 * float(right.sum() / max(truth.sum(), 1)),
+        }
+
+
+@dataclass
+class Task:
+    """A measure: photos, words a class, label table, and whether scores under a threshold are class 0."""
+
+    name: str
+    photos: list[Labelled]
+    words: list[list[str]]
+    present_only: bool = False
+    background: bool = False
+
+
+def _remap(photo: Labelled, table: np.ndarray) -> Labelled:
+    return Labelled(photo.path, photo.label, table[photo.table])
+
+
+def tasks(root: Path, held_out: frozenset[str], only: tuple[str, ...] = ()) -> list[Task]:
+    """The measures of a report. COCO ones are on the held-out photos alone."""
+    classes = coco_classes(root)
+    to_voc = np.full(256, IGNORE, np.uint8)
+    to_voc[: len(classes.names)] = classes.index_to_voc
+    to_voc[OTHER] = 0
+    voc_words: list[list[str]] = [[] for _ in range(max(classes.index_to_voc))]
+    for index, voc in enumerate(classes.index_to_voc):
+        if voc:
+            voc_words[voc - 1] += classes.words[index]
+    panoptic = read_coco(root, held_out.__contains__, objects=False)
+    every = read_coco(root, held_out.__contains__)
+    made = [
+        Task("idx133", panoptic, classes.words),
+        Task("present", panoptic, classes.words, present_only=True),
+        Task("voc21", [_remap(photo, to_voc) for photo in every], voc_words, background=True),
+    ]
+    for name, folder, shift in (("camvid", "camvid_clip101", 0), ("ade150", "ade20k_dev400", 1)):
+        if only and name not in only:
+            continue
+        place = root / "seg" / folder
+        rows = [line.split("\t") for line in (place / "classes.txt").read_text().splitlines() if line.strip()]
+        names = [[row[1]] for row in rows if "ignore" not in row[1] and "VOID" not in row[1]]
+        table = np.full(256, IGNORE, np.uint8)
+        table[shift : shift + len(names)] = np.arange(len(names))
+        made.append(Task(name, labelled_folder(place, "labels", table, lambda _: True), names))
+    return [task for task in made if not only or task.name in only]
+
+
+@torch.no_grad()
+def measure(bank: WordBank, task: Task, encoder: Encoder, logit: tuple[float, float], stride: int = 1) -> dict:
+    """One task's figures; with a background, those of the best threshold and which it was.
+
+    `logit` is the scale and bias that make a cosine a logit. `stride` compares every n-th pixel of every n-th line:
+    near enough for a check between steps.
+    """
+    words = class_bank(bank, task.words)
+    thresholds = THRESHOLDS if task.background else (0.0,)
+    tallies = [Tally.empty(len(words) + task.background) for _ in thresholds]
+    scale, bias = logit
+    for photo in task.photos:
+        truth = photo.labels()[stride // 2 :: stride, stride // 2 :: stride]
+        found = encoder.similarity(photo, words)
+        if task.present_only:
+            held = np.unique(truth)
+            absent = torch.ones(len(words), dtype=torch.bool)
+            absent[torch.from_numpy(held[held < len(words)].astype(np.int64))] = False
+            found = found.masked_fill(absent[:, None, None], -1.0)
+        best, label = F.interpolate(found[None], size=truth.shape, mode="bilinear", align_corners=False)[0].max(0)
+        score = torch.sigmoid(scale * best + bias)
+        for tally, threshold in zip(tallies, thresholds):
+            tally.add(truth, (torch.where(score >= threshold, label + 1, 0) if task.background else label).numpy())
+    summaries = [tally.summary() for tally in tallies]
+    best_one = max(range(len(summaries)), key=lambda n: summaries[n]["miou"])
+    return summaries[best_one] | ({"threshold": thresholds[best_one]} if task.background else {})
+
+
+def report(
+    model: Model, bank: WordBank, wanted: list[Task], short_px: int, stride: int = 1, thin: int = 1
+) -> dict[str, dict]:
+    """All figures by task name; `thin` takes every n-th photo of the sets outside COCO."""
+    wanted = [replace(task, photos=task.photos[::thin]) if task.name in UNSEEN_SETS else task for task in wanted]
+    encoder = Encoder(model, short_px)
+    logit = model.logit_scale.item(), model.logit_bias.item()
+    return {task.name: measure(bank, task, encoder, logit, stride) for task in wanted}
+
+
+def one_line(figures: dict[str, dict]) -> str:
+    """`idx133 12.7/51 ...`: mIoU / pixel accuracy in percent."""
+    return "  ".join(f"{name} {row['miou']:.1f}/{row['accuracy']:.0f}" for name, row in figures.items())

@@ -1,0 +1,113 @@
+"""Writes and reads model folders (docs/model-folder.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from .towers import ImageConfig, Model, TextConfig
+
+
+class FolderError(ValueError):
+    """A model folder that breaks the contract."""
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def config_of(model: Model, settings: dict) -> dict:
+    """The config.json of a model; `settings` holds what the weights do not know (name, templates, card, ...)."""
+    return {
+        "format": 1,
+        "name": settings["name"],
+        "image": model.image.config.as_folder(),
+        "text": model.text.config.as_folder(),
+        "embedding_dim": model.image.config.embedding_dim,
+        "context": settings.get("context", 64),
+        "pad_token": settings.get("pad_token", 0),
+        "preprocess": {
+            "mean": [0.5, 0.5, 0.5],
+            "std": [0.5, 0.5, 0.5],
+            "interpolation": "bicubic",
+            "input_px": settings["input_px"],
+            "fit": "grid",
+        },
+        "logit_scale": round(settings["logit_scale"], 6),
+        "logit_bias": round(settings["logit_bias"], 6),
+        "templates": settings.get("templates", ["{}"]),
+        "background": settings["background"],
+        "tag_threshold": settings["tag_threshold"],
+        "card": settings["card"],
+    }
+
+
+def weights_of(model: Model) -> dict[str, torch.Tensor]:
+    """Every weight of both towers, float32, contiguous, under the contract's names."""
+    return {
+        name: value.detach().float().cpu().contiguous().clone()
+        for name, value in model.state_dict().items()
+        if name.startswith(("image.", "text."))
+    }
+
+
+def write_folder(target: Path, model: Model, tokenizer: Path, settings: dict, extra: dict[str, bytes] | None = None) -> None:
+    """Writes the folder whole or not at all: beside the target first, synced, then renamed over it."""
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f".{target.name}.{os.getpid()}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    save_file(weights_of(model), fresh / "model.safetensors", metadata={"format": "pt"})
+    os.chmod(fresh / "model.safetensors", 0o644)
+    (fresh / "config.json").write_text(json.dumps(config_of(model, settings), indent=2, ensure_ascii=False) + "\n")
+    shutil.copyfile(tokenizer, fresh / "tokenizer.json")
+    for name, content in (extra or {}).items():
+        (fresh / name).write_bytes(content)
+    for path in (*fresh.iterdir(), fresh):
+        _sync(path)
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    if target.exists():
+        os.rename(target, old)
+    os.rename(fresh, target)
+    _sync(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def read_folder(folder: Path) -> tuple[Model, dict]:
+    """Loads a folder that this package wrote (ViT with a fusion head, BERT text); returns model and config."""
+    folder = Path(folder)
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except FileNotFoundError as error:
+        raise FolderError(f"{folder}: expected a model folder with config.json") from error
+    if config["image"]["arch"] != "vit" or config["image"]["head"]["kind"] != "fusion" or config["text"]["arch"] != "bert":
+        raise FolderError(f"{folder}: expected a vit with a fusion head and a bert, the architectures trained here")
+    image, text = config["image"], config["text"]
+    model = Model(
+        ImageConfig(
+            **{key: image[key] for key in ("width", "layers", "heads", "mlp_width", "patch_px", "norm_eps")},
+            grid=tuple(image["grid"]),
+            taps=tuple(image["head"]["taps"]),
+            hidden=image["head"]["hidden"],
+            embedding_dim=config["embedding_dim"],
+        ),
+        TextConfig(**{key: text[key] for key in ("width", "layers", "heads", "mlp_width", "vocab", "positions", "norm_eps")}),
+        logit_scale=config["logit_scale"],
+        logit_bias=config["logit_bias"],
+    )
+    weights = load_file(folder / "model.safetensors")
+    own = weights_of(model)
+    if set(own) != set(weights):
+        raise FolderError(f"{folder}: missing {sorted(set(own) - set(weights))[:5]}, unused {sorted(set(weights) - set(own))[:5]}")
+    model.load_state_dict(weights, strict=False)
+    return model, config

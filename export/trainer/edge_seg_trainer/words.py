@@ -1,0 +1,55 @@
+"""Text embeddings for training: tokenises, encodes, remembers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from .towers import TextTower
+
+
+class WordBank:
+    """Unit-norm text embeddings of a tower; cached while the tower is frozen."""
+
+    def __init__(self, tower: TextTower, tokenizer: Path, context: int = 64, pad_token: int = 0):
+        self.tower = tower
+        self.context, self.pad_token = context, pad_token
+        self.tokenizer = Tokenizer.from_file(str(tokenizer))
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(context)
+        self._known: dict[str, Tensor] = {}
+
+    def tokens(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        """ids and mask, [texts, longest]."""
+        rows = [encoding.ids for encoding in self.tokenizer.encode_batch(texts)]
+        longest = max(map(len, rows))
+        ids = torch.tensor([row + [self.pad_token] * (longest - len(row)) for row in rows])
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+        return ids, mask
+
+    def encode(self, texts: list[str]) -> Tensor:
+        """[texts, dim], unit norm, with gradient."""
+        return F.normalize(self.tower(*self.tokens(texts)).float(), dim=-1)
+
+    @torch.no_grad()
+    def fixed(self, texts: list[str]) -> Tensor:
+        """The same from the cache, without gradient."""
+        fresh = sorted({text for text in texts if text not in self._known}, key=len)
+        for start in range(0, len(fresh), 256):
+            part = fresh[start : start + 256]
+            for text, row in zip(part, self.encode(part)):
+                self._known[text] = row.clone()
+        return torch.stack([self._known[text] for text in texts])
+
+    def forget(self) -> None:
+        """After the tower has learnt."""
+        self._known.clear()
+
+
+def class_bank(bank: WordBank, words: list[list[str]]) -> Tensor:
+    """One unit-norm embedding a class: the mean of its words' embeddings, [classes, dim]."""
+    return torch.stack([F.normalize(bank.fixed(names).mean(0), dim=0) for names in words])

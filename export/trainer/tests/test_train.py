@@ -1,0 +1,147 @@
+"""Whole runs in the tiny world."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from edge_seg_trainer.adapters import inject, merge
+from edge_seg_trainer.data import DataError
+from edge_seg_trainer.folder import read_folder
+from edge_seg_trainer.stages import make_stage
+from edge_seg_trainer.tiny import tiny_folder
+from edge_seg_trainer.train import Run, learning
+
+PAIRS = {"name": "pairs", "kind": "pairs", "steps": 8, "pairs": ["shades"], "rate": 3e-3, "word_min_count": 1}
+TTD = {"name": "ttd", "kind": "ttd", "learns": "lora", "steps": 6, "pairs": ["shades"], "rate": 3e-3, "selection_scale": 20.0}
+DENSE = {"name": "dense", "kind": "dense", "learns": "all", "steps": 8, "rate": 3e-3}
+PIXELS = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(5))
+
+
+def quiet(_):
+    pass
+
+
+def start(recipe) -> Run:
+    return Run(recipe, Path("."), quiet)
+
+
+def losses(run: Run) -> dict[tuple[str, int], float]:
+    """By stage and step; of a step done again after a resume, the last."""
+    entries = map(json.loads, run.metrics.read_text().splitlines())
+    return {(entry["stage"], entry["step"]): entry["loss"] for entry in entries if "loss" in entry}
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [
+        (PAIRS, ("image.head.", "logit_")),
+        (DENSE, ("image.", "logit_")),
+        (DENSE | {"frozen_blocks": 1}, ("image.head.", "image.norm.", "image.blocks.1.", "logit_")),
+        (TTD, ("lora_",)),
+        (TTD | {"lora_towers": ["image"], "lora_targets": ["qkv"]}, ("lora_",)),
+    ],
+)
+def test_gradients_reach_only_what_should_learn(recipe, stage, expected):
+    made = recipe(stage)
+    run, stage = start(made), made.stages[0]
+    source = make_stage(stage, run.model, run.bank, run.root, run.work, 0, quiet, run.held_out)
+    if stage.learns == "lora":
+        inject(run.model, stage)
+    learning(run.model, stage)
+    source.loss(0)[0].backward()
+    for name, parameter in run.model.named_parameters():
+        should = any(part in name if part == "lora_" else name.startswith(part) for part in expected)
+        assert (parameter.grad is not None) == should, name
+        if "lora_" in name and stage.lora_towers == ("image",):
+            assert name.startswith("image.") and ".qkv." in name
+
+
+def test_adapters_start_as_the_identity_and_merge_exactly(recipe):
+    made = recipe(TTD)
+    run = start(made)
+    names = set(run.model.state_dict())
+    with torch.no_grad():
+        before = run.model.image(PIXELS)
+        inject(run.model, made.stages[0])
+        assert torch.equal(run.model.image(PIXELS), before)
+        for name, parameter in run.model.named_parameters():
+            if "lora_" in name:
+                parameter.add_(torch.randn_like(parameter) * 0.05)
+        changed = run.model.image(PIXELS)
+        assert not torch.allclose(changed, before, atol=1e-3)
+        merge(run.model)
+        assert torch.allclose(run.model.image(PIXELS), changed, atol=1e-5)
+    assert set(run.model.state_dict()) == names
+
+
+@pytest.mark.parametrize("stage", [PAIRS | {"steps": 30}, DENSE | {"steps": 30}, DENSE | {"learns": "head", "steps": 30}, TTD | {"steps": 30}])
+def test_the_loss_falls(recipe, stage):
+    run = start(recipe(stage))
+    run.follow()
+    found = list(losses(run).values())
+    assert sum(found[-5:]) < 0.9 * sum(found[:5])
+    assert (run.work / "metrics.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("stages", [[PAIRS | {"ema": 0.9}], [DENSE], [PAIRS, TTD]])
+def test_a_resumed_run_is_the_same_run(recipe, stages):
+    whole = recipe(*stages, name="whole")
+    broken = recipe(*stages, name="broken")
+    run = start(whole)
+    run.follow()
+    start(broken).follow(until=5)
+    again = start(broken)
+    again.follow()
+    assert losses(again) == losses(run)
+    for name, value in run.model.state_dict().items():
+        assert torch.equal(value, again.model.state_dict()[name]), name
+
+
+def test_what_is_held_out_is_never_drawn(recipe):
+    made = recipe(DENSE)
+    run = start(made)
+    source = make_stage(made.stages[0], run.model, run.bank, run.root, run.work, 0, quiet, run.held_out)
+    assert len(source.photos) == 12 - len(run.held_out)
+
+
+def test_a_written_folder_satisfies_the_contract(recipe, world):
+    run = start(recipe(DENSE | {"folder": "out"}))
+    run.follow()
+    folder = Path(run.recipe.output) / "out"
+    config = json.loads((folder / "config.json").read_text())
+    assert set(config) == {
+        "format", "name", "image", "text", "embedding_dim", "context", "pad_token", "preprocess", "logit_scale",
+        "logit_bias", "templates", "background", "tag_threshold", "card",
+    }  # fmt: skip
+    assert 0 < config["background"] < 1 and config["logit_scale"] > 0
+    weights = load_file(folder / "model.safetensors")
+    assert all(value.dtype == torch.float32 for value in weights.values())
+    assert weights["image.head.fc1.weight"].shape == (32, 3 * config["image"]["width"])
+    read, _ = read_folder(folder)
+    with torch.no_grad():
+        assert torch.equal(read.image(PIXELS), run.model.image(PIXELS))
+    assert not list(folder.parent.glob(".*"))  # nothing half-written left beside it
+
+
+def test_the_committed_tiny_model_is_what_its_script_writes(tmp_path):
+    committed = Path(__file__).parents[3] / "tests" / "data" / "tiny-model"
+    tiny_folder(tmp_path / "tiny")
+    for name in ("model.safetensors", "golden.safetensors"):
+        fresh, stored = load_file(tmp_path / "tiny" / name), load_file(committed / name)
+        assert fresh.keys() == stored.keys()
+        for key in fresh:
+            assert torch.allclose(fresh[key].float(), stored[key].float(), atol=1e-5), key
+    assert (tmp_path / "tiny" / "config.json").read_text() == (committed / "config.json").read_text()
+
+
+def test_missing_data_is_named(recipe, tmp_path):
+    with pytest.raises(DataError, match="EDGE_SEG_DATA"):
+        start(recipe(DENSE, data=str(tmp_path / "nowhere")))
+    with pytest.raises(DataError, match="backbone's weights"):
+        start(recipe(DENSE, backbone="weights/other.npz"))
+    run = start(recipe(PAIRS | {"pairs": ["no_such_set"]}))
+    with pytest.raises(DataError, match="captions.tsv is missing"):
+        run.follow()
