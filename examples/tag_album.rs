@@ -14,11 +14,11 @@ fn main() -> Result<()> {
 
     let session = Session::new(Bundle::built_in()?, &Options::default())?;
     let bank = session.tag_bank(&parse_tags("the words", &words)?, &[])?;
-    let (scale, threshold) = (session.bundle().manifest().logit_scale, session.bundle().manifest().tag_threshold);
+    let threshold = session.bundle().manifest().tag_threshold;
     for path in expand_inputs(&[album]) {
         let path = path?;
         let encoded = session.encode(&read_picture(&path)?)?;
-        let scores = score_tags(TagScore::Pixel, &encoded.grid, &bank, None, scale)?;
+        let scores = score_tags(TagScore::Pixel, &encoded.grid, &bank, None, session.bundle().manifest().into())?;
         let mut tags: Vec<_> = bank.names().iter().zip(scores).filter(|(_, score)| *score >= threshold).collect();
         tags.sort_by(|a, b| b.1.total_cmp(&a.1));
         let tags: Vec<_> = tags.iter().map(|(name, score)| format!("{name} {score:.2}")).collect();
