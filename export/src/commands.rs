@@ -19,6 +19,7 @@ pub struct Cli {
     command: Command,
 }
 
+#[expect(clippy::large_enum_variant, reason = "made once a run")]
 #[derive(Subcommand)]
 enum Command {
     Bundle(pack::Bundle),

@@ -19,7 +19,7 @@ pub struct QuantizedRows {
 /// # Panics
 /// If `data` cannot be cut into `rows` equal rows.
 pub fn quantize_rows(data: &[f32], rows: usize) -> QuantizedRows {
-    assert!(rows > 0 && data.len() % rows == 0, "{} numbers in {rows} rows", data.len());
+    assert!(rows > 0 && data.len().is_multiple_of(rows), "{} numbers in {rows} rows", data.len());
     let (mut values, mut scales) = (Vec::with_capacity(data.len()), Vec::with_capacity(rows));
     for row in data.chunks_exact((data.len() / rows).max(1)) {
         let largest = row.iter().fold(0f32, |m, x| m.max(x.abs()));

@@ -17,6 +17,7 @@ pub struct Eval {
     segmentation: Option<segmentation::Segmentation>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "made once a run")]
 #[derive(Subcommand)]
 enum Task {
     Segmentation(segmentation::Segmentation),
