@@ -55,7 +55,8 @@ def calibrate(model: Model, bank: WordBank, root: Path, held_out: frozenset[str]
     """`logit_scale`, `logit_bias`, `background` and `tag_threshold`; the model itself stays as it is.
 
     The scale comes from a logistic fit. The bias then puts the best background threshold of the VOC names at 0.5,
-    so that a score above a half means "rather this word than nothing".
+    so that a score above a half means "rather this word than nothing". The default threshold lies lower: the VOC figure
+    is flat down to there, and words for scenery, which score less than words for things, need it.
     """
     encoder = evaluate.Encoder(model, short_px)
     cosines, present, best, held = [], [], [], []
@@ -74,4 +75,4 @@ def calibrate(model: Model, bank: WordBank, root: Path, held_out: frozenset[str]
     for threshold in evaluate.THRESHOLDS:
         chosen = scores >= threshold
         f1[threshold] = (2 * (chosen & truth).sum() / (chosen.sum() + truth.sum()).clamp(min=1)).item()
-    return {"logit_scale": scale, "logit_bias": bias, "background": 0.5, "tag_threshold": max(f1, key=f1.get)}
+    return {"logit_scale": scale, "logit_bias": bias, "background": 0.3, "tag_threshold": max(f1, key=f1.get)}
