@@ -1,5 +1,8 @@
 //! The two encoders, run by tract. No other module names it.
 
+mod fuse;
+mod layers;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -154,7 +157,10 @@ impl TextEncoder {
 }
 
 fn parse(encoder: &'static str, mut onnx: &[u8]) -> Result<InferenceModel> {
-    tract_onnx::onnx().model_for_read(&mut onnx).map_err(fail(encoder))
+    let engine = layers::engine();
+    let mut graph = engine.proto_model_for_read(&mut onnx).map_err(fail(encoder))?;
+    fuse::fuse(&mut graph);
+    engine.model_for_proto_model(&graph).map_err(fail(encoder))
 }
 
 fn fail(encoder: &'static str) -> impl FnOnce(TractError) -> Error {

@@ -156,16 +156,24 @@ impl Kernels {
 }
 
 /// `[rows, dim]` to `[rows / group, dim, group]`, the last group filled up with zeros.
-pub(super) fn interleave<T: Copy + Default>(rows: &[f32], dim: usize, group: usize, convert: impl Fn(f32) -> T) -> Vec<T> {
-    let mut packed = vec![T::default(); (rows.len() / dim).next_multiple_of(group) * dim];
+fn interleave<T: Copy + Default>(rows: &[f32], dim: usize, group: usize, convert: impl Fn(f32) -> T) -> Vec<T> {
+    let mut packed = Vec::new();
+    interleave_into(rows, dim, group, convert, &mut packed);
+    packed
+}
+
+/// As [`interleave`], into memory that is used again.
+pub(super) fn interleave_into<T: Copy + Default>(rows: &[f32], dim: usize, group: usize, convert: impl Fn(f32) -> T, packed: &mut Vec<T>) {
+    packed.clear();
+    packed.resize((rows.len() / dim).next_multiple_of(group) * dim, T::default());
     for (rows, packed) in rows.chunks(group * dim).zip(packed.chunks_exact_mut(group * dim)) {
-        for (index, row) in rows.chunks_exact(dim).enumerate() {
-            for (value, slot) in row.iter().zip(packed.iter_mut().skip(index).step_by(group)) {
+        // Written in order: reading with a stride stays in the cache, writing with one would not be gathered.
+        for (column, slots) in packed.chunks_exact_mut(group).enumerate() {
+            for (value, slot) in rows[column..].iter().step_by(dim).zip(slots) {
                 *slot = convert(*value);
             }
         }
     }
-    packed
 }
 
 /// `[rows, dim]` to `[rows / group, dim / 4, group, 4]`, the last group filled up with zeros; `dim` is a multiple of four.

@@ -6,7 +6,7 @@ use super::avx2::Avx2;
 use super::avx512::Avx512;
 #[cfg(target_arch = "aarch64")]
 use super::neon::Neon;
-use super::packed::{PANEL, Precision, interleave};
+use super::packed::{PANEL, Precision, interleave_into};
 use super::{Isa, Kernels, scalar};
 
 /// What follows a product.
@@ -95,10 +95,10 @@ pub struct LayerMemory {
     panel: Vec<f32>,
 }
 
-/// Rows that a layer takes at a time: a few blocks, so that each panel of weights is read once for all of them.
-const ROWS: usize = 48;
-
 impl Kernels {
+    /// Rows that [`linear`](Self::linear) takes at a time: a few blocks, so that each panel of weights is read once for all of them.
+    pub const LAYER_ROWS: usize = 48;
+
     /// `out = activation(x · weight + bias) + residual`.
     ///
     /// # Shapes
@@ -124,9 +124,9 @@ impl Kernels {
             return;
         }
         let block = self.patch_block(Precision::F32);
-        for (index, (x, out)) in x.chunks(ROWS * inputs).zip(out.chunks_mut(ROWS * outputs)).enumerate() {
-            memory.rows = interleave(x, inputs, block, |v| v);
-            let residual = residual.map(|r| &r[index * ROWS * outputs..][..out.len()]);
+        for (index, (x, out)) in x.chunks(Self::LAYER_ROWS * inputs).zip(out.chunks_mut(Self::LAYER_ROWS * outputs)).enumerate() {
+            interleave_into(x, inputs, block, |v| v, &mut memory.rows);
+            let residual = residual.map(|r| &r[index * Self::LAYER_ROWS * outputs..][..out.len()]);
             memory.products.resize(memory.rows.len() / inputs * PANEL, 0.0);
             let panels = layer.panels.chunks_exact(inputs * PANEL).zip(layer.bias.chunks_exact(PANEL));
             for (panel, (weights, bias)) in panels.enumerate() {

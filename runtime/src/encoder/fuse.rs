@@ -1,0 +1,320 @@
+//! Rewrites an encoder's ONNX graph before the engine reads it: chains of small operators become the layers of `super::layers`.
+//!
+//! What matches no pattern stays as it is, so every other graph still runs.
+
+use std::collections::HashMap;
+
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
+
+use super::layers::{ATTENTION, LAYER_NORM, LINEAR};
+use crate::simd::Activation;
+
+/// Replaces every chain that a layer stands for.
+pub(super) fn fuse(model: &mut ModelProto) {
+    if let Some(graph) = &mut model.graph {
+        for pattern in [attention, linear, layer_norm] {
+            let mut at = 0;
+            while at < graph.node.len() {
+                let found = pattern(&Graph::new(graph), at);
+                if let Some(Fusion { node, parts }) = found {
+                    // The last part's place is behind all that the layer reads.
+                    let last = parts.iter().copied().max().unwrap_or(at);
+                    graph.node[last] = node;
+                    let mut index = 0;
+                    graph.node.retain(|_| {
+                        index += 1;
+                        index - 1 == last || !parts.contains(&(index - 1))
+                    });
+                } else {
+                    at += 1;
+                }
+            }
+        }
+        drop_unused(graph);
+    }
+}
+
+/// A layer and the nodes whose work it does.
+struct Fusion {
+    node: NodeProto,
+    parts: Vec<usize>,
+}
+
+/// Looks up who makes and who reads a value.
+struct Graph<'a> {
+    proto: &'a GraphProto,
+    made: HashMap<&'a str, usize>,
+    read: HashMap<&'a str, Vec<usize>>,
+}
+
+/// A constant matrix or vector, perhaps stored in fewer bits.
+struct Constant<'a> {
+    values: &'a TensorProto,
+    scales: Option<&'a TensorProto>,
+}
+
+impl<'a> Graph<'a> {
+    fn new(proto: &'a GraphProto) -> Self {
+        let (mut made, mut read) = (HashMap::new(), HashMap::<_, Vec<_>>::new());
+        for (index, node) in proto.node.iter().enumerate() {
+            made.extend(node.output.iter().map(|output| (output.as_str(), index)));
+            node.input.iter().for_each(|input| read.entry(input.as_str()).or_default().push(index));
+        }
+        // What the graph gives out must stay: it has a reader that no pattern knows.
+        proto.output.iter().for_each(|output| read.entry(output.name.as_str()).or_default().push(usize::MAX));
+        Self { proto, made, read }
+    }
+
+    fn node(&self, index: usize) -> Option<&'a NodeProto> {
+        self.proto.node.get(index)
+    }
+
+    fn readers(&self, value: &str) -> &[usize] {
+        self.read.get(value).map_or(&[], Vec::as_slice)
+    }
+
+    /// The only reader of a value, if it is an `op`.
+    fn next(&self, value: &str, op: &str) -> Option<usize> {
+        match self.readers(value) {
+            [only] => self.node(*only).filter(|node| node.op_type == op).map(|_| *only),
+            _ => None,
+        }
+    }
+
+    /// The maker of a value that has no other reader, if it is an `op`.
+    fn previous(&self, value: &str, op: &str) -> Option<usize> {
+        let index = *self.made.get(value)?;
+        (self.node(index)?.op_type == op && self.readers(value).len() == 1).then_some(index)
+    }
+
+    fn initializer(&self, name: &str) -> Option<&'a TensorProto> {
+        self.proto.initializer.iter().find(|tensor| tensor.name == name)
+    }
+
+    /// A constant: stored as floats, as half floats with a cast, or as integers with a scale for each column.
+    fn constant(&self, name: &str) -> Option<Constant<'a>> {
+        if let Some(values) = self.initializer(name) {
+            return is_float(values).then_some(Constant { values, scales: None });
+        }
+        let node = self.node(*self.made.get(name)?)?;
+        let values = self.initializer(node.input.first()?)?;
+        match (node.op_type.as_str(), node.input.len()) {
+            ("Cast", 1) if is_float(values) => Some(Constant { values, scales: None }),
+            ("DequantizeLinear", 2) => {
+                let scales = self.initializer(&node.input[1])?;
+                let axis = attribute(node, "axis").map_or(1, |a| a.i);
+                (values.dims.len() == 2 && (axis == 1 || axis == -1) && scales.dims == [values.dims[1]])
+                    .then_some(Constant { values, scales: Some(scales) })
+            }
+            _ => None,
+        }
+    }
+
+    /// The one number of a constant.
+    fn scalar(&self, name: &str) -> Option<f32> {
+        let tensor = self.initializer(name)?;
+        match (tensor.data_type, tensor.raw_data.as_slice(), tensor.float_data.as_slice()) {
+            (FLOAT, raw, []) => Some(f32::from_le_bytes(raw.try_into().ok()?)),
+            (FLOAT, [], [number]) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// Whether a node is `op` of `value` and a constant near `number`.
+    fn is(&self, index: usize, op: &str, value: &str, number: f32) -> bool {
+        self.node(index).is_some_and(|node| {
+            let [a, b] = node.input.as_slice() else { return false };
+            let other = if a == value { b } else { a };
+            let near = |found: f32| (found - number).abs() <= 1e-5 * number.abs();
+            node.op_type == op && (a == value || b == value) && self.scalar(other).is_some_and(near)
+        })
+    }
+
+    /// Follows `op` of `value` and a constant, where that is its only reader.
+    fn step(&self, value: &str, op: &str, number: f32) -> Option<usize> {
+        self.next(value, op).filter(|index| self.is(*index, op, value, number))
+    }
+
+    fn output(&self, index: usize) -> &'a str {
+        self.node(index).and_then(|node| node.output.first()).map_or("", String::as_str)
+    }
+}
+
+/// ONNX's numbers for element types.
+const FLOAT: i32 = 1;
+const FLOAT16: i32 = 10;
+
+fn is_float(tensor: &TensorProto) -> bool {
+    tensor.data_type == FLOAT || tensor.data_type == FLOAT16
+}
+
+/// `MatMul` with a constant matrix, and what follows it of: bias, activation, sum with another value.
+fn linear(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
+    let product = graph.node(at).filter(|node| node.op_type == "MatMul" && node.input.len() == 2)?;
+    let weight = graph.constant(&product.input[1]).filter(|weight| weight.values.dims.len() == 2)?;
+    if graph.constant(&product.input[0]).is_some() {
+        return None;
+    }
+    let mut parts = vec![at];
+    let mut value = graph.output(at);
+    let mut attributes = vec![tensor("weight", weight.values)];
+    attributes.extend(weight.scales.map(|scales| tensor("scales", scales)));
+    let mut inputs = vec![product.input[0].clone()];
+    if let Some((sum, other)) = other_of_sum(graph, value)
+        && let Some(bias) = graph.constant(other).filter(|bias| bias.values.dims == weight.values.dims[1..] && bias.scales.is_none())
+    {
+        attributes.push(tensor("bias", bias.values));
+        parts.push(sum);
+        value = graph.output(sum);
+    }
+    if let Some((activation, more)) = activation(graph, value) {
+        attributes.push(integer("activation", activation as i64));
+        value = graph.output(*more.last()?);
+        parts.extend(more);
+    }
+    if let Some((sum, other)) = other_of_sum(graph, value)
+        && graph.constant(other).is_none()
+        && other != value
+    {
+        inputs.push(other.into());
+        parts.push(sum);
+        value = graph.output(sum);
+    }
+    Some(Fusion { node: layer(LINEAR, inputs, value, attributes), parts })
+}
+
+/// The sum that is the only reader of a value, and what is added there.
+fn other_of_sum<'a>(graph: &Graph<'a>, value: &str) -> Option<(usize, &'a str)> {
+    let sum = graph.next(value, "Add")?;
+    let [a, b] = graph.node(sum)?.input.as_slice() else { return None };
+    Some((sum, if a == value { b } else { a }))
+}
+
+/// An activation of `x` and its nodes, the last one's output being its value.
+fn activation(graph: &Graph<'_>, x: &str) -> Option<(Activation, Vec<usize>)> {
+    if let Some(index) = graph.next(x, "Gelu") {
+        let tanh = graph.node(index).and_then(|node| attribute(node, "approximate")).is_some_and(|a| a.s == b"tanh");
+        return Some((if tanh { Activation::GeluTanh } else { Activation::Gelu }, vec![index]));
+    }
+    let readers = graph.readers(x);
+    let first = |op: &str, number: f32| readers.iter().copied().find(|index| graph.is(*index, op, x, number));
+    if let Some(scaled) = first("Mul", 1.702) {
+        let gate = graph.next(graph.output(scaled), "Sigmoid")?;
+        let last = graph.next(graph.output(gate), "Mul")?;
+        let all = readers.len() == 2 && readers.contains(&last);
+        return all.then(|| (Activation::QuickGelu, vec![scaled, gate, last]));
+    }
+    let root = first("Mul", std::f32::consts::FRAC_1_SQRT_2).or_else(|| first("Div", std::f32::consts::SQRT_2))?;
+    let erf = graph.next(graph.output(root), "Erf")?;
+    let sum = graph.step(graph.output(erf), "Add", 1.0)?;
+    let product = graph.next(graph.output(sum), "Mul")?;
+    if let [_, _] = readers {
+        if readers.contains(&product) {
+            // x · (1 + erf) · ½
+            let last = graph.step(graph.output(product), "Mul", 0.5)?;
+            return Some((Activation::Gelu, vec![root, erf, sum, product, last]));
+        }
+        // (½ · x) · (1 + erf)
+        let half = first("Mul", 0.5)?;
+        let joined = graph.next(graph.output(half), "Mul") == Some(product);
+        return joined.then(|| (Activation::Gelu, vec![root, erf, sum, half, product]));
+    }
+    None
+}
+
+/// `LayerNormalization` over the last axis.
+fn layer_norm(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
+    let node = graph.node(at).filter(|node| node.op_type == "LayerNormalization" && node.input.len() == 3 && node.output.len() == 1)?;
+    let vector = |name: &str| graph.constant(name).filter(|c| c.values.dims.len() == 1).map(|c| c.values);
+    let (weight, bias) = (vector(&node.input[1])?, vector(&node.input[2])?);
+    if attribute(node, "axis").is_some_and(|axis| axis.i != -1) || weight.dims != bias.dims {
+        return None;
+    }
+    let eps =
+        AttributeProto { name: "epsilon".into(), f: attribute(node, "epsilon").map_or(1e-5, |a| a.f), r#type: 1, ..Default::default() };
+    let attributes = vec![tensor("weight", weight), tensor("bias", bias), eps];
+    Some(Fusion { node: layer(LAYER_NORM, vec![node.input[0].clone()], graph.output(at), attributes), parts: vec![at] })
+}
+
+/// Attention without a mask, from the split of query, key and value by heads to the join of the heads.
+fn attention(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
+    let softmax = graph.node(at).filter(|node| node.op_type == "Softmax")?;
+    // Before opset 13 the axis was 1 by default; without the attribute the last axis is not certain.
+    attribute(softmax, "axis").filter(|axis| axis.i == -1 || axis.i == 3)?;
+    let logits = graph.previous(softmax.input.first()?, "MatMul")?;
+    let mixed = graph.next(graph.output(at), "MatMul")?;
+    if graph.node(mixed)?.input.first()? != graph.output(at) {
+        return None;
+    }
+    let tokens = graph.next(graph.output(mixed), "Transpose").filter(|index| permutes(graph, *index, [0, 2, 1, 3]))?;
+    let join = graph.next(graph.output(tokens), "Reshape")?;
+    let mut parts = vec![at, logits, mixed, tokens, join];
+    let mut inputs = Vec::new();
+    let mut split = None;
+    let values = [(logits, 0, [0, 2, 1, 3]), (logits, 1, [0, 2, 3, 1]), (mixed, 1, [0, 2, 1, 3])];
+    for (product, input, order) in values {
+        let heads = graph.previous(graph.node(product)?.input.get(input)?, "Transpose").filter(|index| permutes(graph, *index, order))?;
+        let reshape = graph.previous(graph.node(heads)?.input.first()?, "Reshape")?;
+        let node = graph.node(reshape)?;
+        let shape = graph.shape(node.input.get(1)?).filter(|shape| shape.len() == 4 && shape[2] > 0 && shape[3] > 0)?;
+        if *split.get_or_insert([shape[2], shape[3]]) != [shape[2], shape[3]] {
+            return None;
+        }
+        parts.extend([heads, reshape]);
+        inputs.push(node.input[0].clone());
+    }
+    let [heads, head_dim] = split?;
+    let joined = graph.shape(graph.node(join)?.input.get(1)?)?;
+    if joined.len() != 3 || joined[2] != -1 && joined[2] != heads * head_dim {
+        return None;
+    }
+    let attributes = vec![integer("heads", heads), integer("head_dim", head_dim)];
+    Some(Fusion { node: layer(ATTENTION, inputs, graph.output(join), attributes), parts })
+}
+
+fn permutes(graph: &Graph<'_>, index: usize, order: [i64; 4]) -> bool {
+    graph.node(index).and_then(|node| attribute(node, "perm")).is_some_and(|perm| perm.ints == order)
+}
+
+impl Graph<'_> {
+    /// A constant shape.
+    fn shape(&self, name: &str) -> Option<Vec<i64>> {
+        let tensor = self.initializer(name).filter(|tensor| tensor.data_type == 7)?;
+        let raw = tensor.raw_data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap_or_default()));
+        Some(tensor.int64_data.iter().copied().chain(raw).collect())
+    }
+}
+
+fn attribute<'a>(node: &'a NodeProto, name: &str) -> Option<&'a AttributeProto> {
+    node.attribute.iter().find(|attribute| attribute.name == name)
+}
+
+fn layer(op: &str, input: Vec<String>, output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
+    NodeProto { op_type: op.into(), input, output: vec![output.into()], name: output.into(), attribute, ..Default::default() }
+}
+
+fn tensor(name: &str, tensor: &TensorProto) -> AttributeProto {
+    AttributeProto { name: name.into(), r#type: 4, t: Some(tensor.clone()), ..Default::default() }
+}
+
+fn integer(name: &str, i: i64) -> AttributeProto {
+    AttributeProto { name: name.into(), r#type: 2, i, ..Default::default() }
+}
+
+/// Drops nodes and constants that nothing reads any more.
+fn drop_unused(graph: &mut GraphProto) {
+    loop {
+        let read: std::collections::HashSet<String> =
+            graph.node.iter().flat_map(|node| node.input.clone()).chain(graph.output.iter().map(|output| output.name.clone())).collect();
+        let before = graph.node.len();
+        graph.node.retain(|node| node.output.iter().any(|output| read.contains(output)));
+        if graph.node.len() == before {
+            graph.initializer.retain(|tensor| read.contains(&tensor.name));
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "fuse_tests.rs"]
+mod tests;

@@ -1,0 +1,175 @@
+use tract_onnx::pb::type_proto::Value;
+use tract_onnx::pb::{TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto};
+use tract_onnx::prelude::*;
+
+use super::super::layers;
+use super::*;
+
+/// Numbers in -1..1, the same for the same name.
+fn numbers(name: &str, len: usize) -> Vec<f32> {
+    let mut state = name.bytes().fold(7u64, |state, byte| state * 31 + u64::from(byte)) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn stored(name: &str, dims: &[i64], data_type: i32, raw_data: Vec<u8>) -> TensorProto {
+    TensorProto { name: name.into(), dims: dims.into(), data_type, raw_data, ..Default::default() }
+}
+
+fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
+    stored(name, dims, FLOAT, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+}
+
+fn random(name: &str, dims: &[i64]) -> TensorProto {
+    floats(name, dims, &numbers(name, dims.iter().product::<i64>() as usize))
+}
+
+fn node(op: &str, input: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
+    let input = input.iter().map(|name| name.to_string()).collect();
+    NodeProto { op_type: op.into(), input, output: vec![output.into()], name: output.into(), attribute, ..Default::default() }
+}
+
+fn integers(name: &str, ints: &[i64]) -> AttributeProto {
+    AttributeProto { name: name.into(), r#type: 7, ints: ints.into(), ..Default::default() }
+}
+
+fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
+    let dim =
+        |&d: &i64| tensor_shape_proto::Dimension { value: Some(tensor_shape_proto::dimension::Value::DimValue(d)), ..Default::default() };
+    let shape = TensorShapeProto { dim: dims.iter().map(dim).collect() };
+    let tensor = type_proto::Tensor { elem_type: FLOAT, shape: Some(shape) };
+    ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto { value: Some(Value::TensorType(tensor)), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+const TOKENS: i64 = 19;
+const WIDTH: i64 = 24;
+
+/// A graph from `x` `[1, TOKENS, WIDTH]` to the last node's value.
+fn graph(node: Vec<NodeProto>, initializer: Vec<TensorProto>) -> ModelProto {
+    let last = node.last().map(|node| node.output[0].clone()).unwrap_or_default();
+    let output = ValueInfoProto { name: last, ..value("", &[]) };
+    let output = ValueInfoProto { r#type: None, ..output };
+    let graph = GraphProto { node, initializer, input: vec![value("x", &[1, TOKENS, WIDTH])], output: vec![output], ..Default::default() };
+    let opset = tract_onnx::pb::OperatorSetIdProto { version: 17, ..Default::default() };
+    ModelProto { ir_version: 8, opset_import: vec![opset], graph: Some(graph), ..Default::default() }
+}
+
+fn run(model: &ModelProto) -> Vec<f32> {
+    let x = Tensor::from_shape(&[1, TOKENS as usize, WIDTH as usize], &numbers("x", (TOKENS * WIDTH) as usize)).unwrap();
+    let plan = layers::engine().model_for_proto_model(model).unwrap().into_optimized().unwrap().into_runnable().unwrap();
+    let outputs = plan.run(tvec!(x.into_tvalue())).unwrap();
+    outputs[0].to_plain_array_view::<f32>().unwrap().iter().copied().collect()
+}
+
+/// Asserts that the rewritten graph has exactly these operators and gives the same numbers.
+fn assert_fused(model: ModelProto, operators: &[&str]) {
+    let mut fused = model.clone();
+    fuse(&mut fused);
+    let found: Vec<_> = fused.graph.iter().flat_map(|graph| &graph.node).map(|node| node.op_type.as_str()).collect();
+    assert_eq!(found, operators);
+    let (expected, found) = (run(&model), run(&fused));
+    assert_eq!(found.len(), expected.len());
+    for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        assert!((found - expected).abs() <= 1e-5 * expected.abs().max(1.0), "at {index}: {found} for {expected}");
+    }
+}
+
+#[test]
+fn a_product_takes_bias_activation_and_residual_along() {
+    let nodes = vec![
+        node("MatMul", &["x", "w"], "p", vec![]),
+        node("Add", &["p", "b"], "h", vec![]),
+        node("Mul", &["h", "root"], "s", vec![]),
+        node("Erf", &["s"], "e", vec![]),
+        node("Add", &["e", "one"], "o", vec![]),
+        node("Mul", &["h", "half"], "hh", vec![]),
+        node("Mul", &["hh", "o"], "g", vec![]),
+        node("Add", &["x", "g"], "y", vec![]),
+    ];
+    let scalar = |name, value| floats(name, &[], &[value]);
+    let constants = vec![
+        random("w", &[WIDTH, WIDTH]),
+        random("b", &[WIDTH]),
+        scalar("root", std::f32::consts::FRAC_1_SQRT_2),
+        scalar("one", 1.0),
+        scalar("half", 0.5),
+    ];
+    assert_fused(graph(nodes, constants), &[LINEAR]);
+}
+
+#[test]
+fn a_sum_of_another_shape_is_still_that_sum() {
+    let nodes = vec![
+        node("MatMul", &["x", "w"], "p", vec![]),
+        node("ReduceMax", &["x"], "m", vec![integers("axes", &[1, 2])]),
+        node("Add", &["p", "m"], "y", vec![]),
+    ];
+    assert_fused(graph(nodes, vec![random("w", &[WIDTH, 10])]), &["ReduceMax", LINEAR]);
+}
+
+#[test]
+fn a_value_that_is_read_twice_is_not_swallowed() {
+    let nodes = vec![
+        node("MatMul", &["x", "w"], "p", vec![]),
+        node("Add", &["p", "b"], "h", vec![]),
+        node("Sigmoid", &["p"], "g", vec![]),
+        node("Mul", &["h", "g"], "y", vec![]),
+    ];
+    assert_fused(graph(nodes, vec![random("w", &[WIDTH, 40]), random("b", &[40])]), &[LINEAR, "Add", "Sigmoid", "Mul"]);
+}
+
+#[test]
+fn weights_in_eight_bits_are_expanded() {
+    let bytes = numbers("w", (WIDTH * 7) as usize).iter().map(|v| (v * 127.0) as i8 as u8).collect();
+    let nodes = vec![node("DequantizeLinear", &["w8", "scales"], "w", vec![integer("axis", 1)]), node("MatMul", &["x", "w"], "y", vec![])];
+    assert_fused(graph(nodes, vec![stored("w8", &[WIDTH, 7], 3, bytes), random("scales", &[7])]), &[LINEAR]);
+}
+
+#[test]
+fn layer_norm_is_one_layer() {
+    let eps = AttributeProto { name: "epsilon".into(), r#type: 1, f: 1e-3, ..Default::default() };
+    let nodes = vec![node("LayerNormalization", &["x", "w", "b"], "y", vec![integer("axis", -1), eps])];
+    assert_fused(graph(nodes, vec![random("w", &[WIDTH]), random("b", &[WIDTH])]), &[LAYER_NORM]);
+}
+
+#[test]
+fn attention_is_one_layer_unless_it_is_masked() {
+    for masked in [false, true] {
+        let order = |order: &[i64]| vec![integers("perm", order)];
+        let mut nodes = vec![];
+        for (part, perm) in [("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])] {
+            nodes.push(node("MatMul", &["x", &format!("w{part}")], part, vec![]));
+            nodes.push(node("Reshape", &[part, "split"], &format!("{part}.split"), vec![]));
+            nodes.push(node("Transpose", &[&format!("{part}.split")], &format!("{part}.heads"), order(&perm)));
+        }
+        nodes.push(node("MatMul", &["q.heads", "k.heads"], "logits", vec![]));
+        if masked {
+            nodes.push(node("Mul", &["logits", "mask"], "masked", vec![]));
+        }
+        nodes.push(node("Softmax", &[if masked { "masked" } else { "logits" }], "weights", vec![integer("axis", -1)]));
+        nodes.push(node("MatMul", &["weights", "v.heads"], "mixed", vec![]));
+        nodes.push(node("Transpose", &["mixed"], "tokens", order(&[0, 2, 1, 3])));
+        nodes.push(node("Reshape", &["tokens", "join"], "y", vec![]));
+        let shape = |name: &str, dims: &[i64]| stored(name, &[dims.len() as i64], 7, dims.iter().flat_map(|d| d.to_le_bytes()).collect());
+        let mut constants = vec![shape("split", &[0, 0, 3, WIDTH / 3]), shape("join", &[0, 0, WIDTH]), random("mask", &[TOKENS, TOKENS])];
+        constants.extend(["wq", "wk", "wv"].map(|name| random(name, &[WIDTH, WIDTH])));
+        let model = graph(nodes, constants);
+        if masked {
+            let mut fused = model.clone();
+            fuse(&mut fused);
+            assert!(fused.graph.iter().flat_map(|graph| &graph.node).all(|node| node.op_type != ATTENTION));
+            assert_eq!(run(&fused).len(), run(&model).len());
+        } else {
+            assert_fused(model, &[LINEAR, LINEAR, LINEAR, ATTENTION]);
+        }
+    }
+}

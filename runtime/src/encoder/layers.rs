@@ -1,0 +1,261 @@
+//! Layers as operators of the engine, computed by `crate::simd`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use tract_onnx::model::ParsingContext;
+use tract_onnx::pb::NodeProto;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::internal::*;
+
+use crate::simd::{Activation, Kernels, LayerMemory, Linear, kernels};
+
+/// Names of the layers' operators in a rewritten graph.
+pub(super) const LINEAR: &str = "EdgeSegLinear";
+pub(super) const LAYER_NORM: &str = "EdgeSegLayerNorm";
+pub(super) const ATTENTION: &str = "EdgeSegAttention";
+
+/// An engine that knows the layers.
+pub(super) fn engine() -> tract_onnx::Onnx {
+    let mut onnx = tract_onnx::onnx();
+    onnx.op_register.insert(LINEAR, linear);
+    onnx.op_register.insert(LAYER_NORM, layer_norm);
+    onnx.op_register.insert(ATTENTION, attention);
+    onnx
+}
+
+/// A layer; clones share the weights.
+#[derive(Clone)]
+struct Layer(Arc<Kind>);
+
+enum Kind {
+    /// Inputs: `x` `[.., inputs]`, perhaps a value to add `[.., outputs]`. Output: `[.., outputs]`.
+    Linear { layer: Linear, activation: Activation },
+    /// Input and output: `[.., dim]`.
+    LayerNorm { weight: Vec<f32>, bias: Vec<f32>, eps: f32 },
+    /// Inputs: query, key, value `[batch, tokens, heads · head_dim]`. Output: as the query.
+    Attention { heads: usize, head_dim: usize },
+}
+
+type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
+
+fn build(kind: Kind) -> Built {
+    Ok((expand(Layer(Arc::new(kind))), vec![]))
+}
+
+fn linear(ctx: &ParsingContext, node: &NodeProto) -> Built {
+    let weight = tensor(ctx, node, "weight")?.context("expected a weight")?;
+    let &[inputs, outputs] = weight.shape() else { bail!("expected a matrix, found {:?}", weight.shape()) };
+    let mut values = floats(&weight)?;
+    if let Some(scales) = tensor(ctx, node, "scales")? {
+        let scales = floats(&scales)?;
+        ensure!(scales.len() == outputs, "expected {outputs} scales, found {}", scales.len());
+        values.chunks_exact_mut(outputs).for_each(|row| row.iter_mut().zip(&scales).for_each(|(v, s)| *v *= s));
+    }
+    let bias = tensor(ctx, node, "bias")?.map(|bias| floats(&bias)).transpose()?;
+    ensure!(inputs > 0 && outputs > 0 && bias.as_ref().is_none_or(|b| b.len() == outputs), "expected {outputs} numbers in the bias");
+    let activation = match node.get_attr_opt::<i64>("activation")? {
+        Some(n) if n == Activation::Gelu as i64 => Activation::Gelu,
+        Some(n) if n == Activation::GeluTanh as i64 => Activation::GeluTanh,
+        Some(n) if n == Activation::QuickGelu as i64 => Activation::QuickGelu,
+        _ => Activation::None,
+    };
+    build(Kind::Linear { layer: Linear::new(&values, inputs, outputs, bias.as_deref()), activation })
+}
+
+fn layer_norm(ctx: &ParsingContext, node: &NodeProto) -> Built {
+    let vector = |name| floats(&tensor(ctx, node, name)?.context("expected a vector")?);
+    let (weight, bias) = (vector("weight")?, vector("bias")?);
+    ensure!(!weight.is_empty() && weight.len() == bias.len(), "expected a weight and a bias of equal lengths");
+    build(Kind::LayerNorm { weight, bias, eps: node.get_attr("epsilon")? })
+}
+
+fn attention(_: &ParsingContext, node: &NodeProto) -> Built {
+    let number = |name: &str| Ok::<_, TractError>(usize::try_from(node.get_attr::<i64>(name)?)?);
+    build(Kind::Attention { heads: number("heads")?, head_dim: number("head_dim")? })
+}
+
+fn tensor(ctx: &ParsingContext, node: &NodeProto, name: &str) -> TractResult<Option<Tensor>> {
+    node.attribute.iter().find(|a| a.name == name).and_then(|a| a.t.as_ref()).map(|t| ctx.load_tensor(t)).transpose()
+}
+
+fn floats(tensor: &Tensor) -> TractResult<Vec<f32>> {
+    Ok(tensor.cast_to::<f32>()?.to_plain_array_view::<f32>()?.iter().copied().collect())
+}
+
+impl Layer {
+    fn label(&self) -> &'static str {
+        match &*self.0 {
+            Kind::Linear { .. } => LINEAR,
+            Kind::LayerNorm { .. } => LAYER_NORM,
+            Kind::Attention { .. } => ATTENTION,
+        }
+    }
+
+    /// Numbers in the output's rows, where they are not the input's.
+    fn outputs(&self) -> Option<usize> {
+        match &*self.0 {
+            Kind::Linear { layer, .. } => Some(layer.outputs()),
+            _ => None,
+        }
+    }
+
+    fn output_shape(&self, input: &[TDim]) -> TVec<TDim> {
+        let mut shape: TVec<TDim> = input.into();
+        if let (Some(last), Some(outputs)) = (shape.last_mut(), self.outputs()) {
+            *last = outputs.to_dim();
+        }
+        shape
+    }
+
+    /// Numbers in the input's rows.
+    fn inputs(&self) -> usize {
+        match &*self.0 {
+            Kind::Linear { layer, .. } => layer.inputs(),
+            Kind::LayerNorm { weight, .. } => weight.len(),
+            Kind::Attention { heads, head_dim } => heads * head_dim,
+        }
+    }
+}
+
+impl fmt::Debug for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.label(), self.inputs())
+    }
+}
+
+impl PartialEq for Layer {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Layer {}
+
+impl Expansion for Layer {
+    fn name(&self) -> StaticName {
+        self.label().into()
+    }
+
+    fn rules<'r, 'p: 'r, 's: 'r>(&'s self, s: &mut Solver<'r>, inputs: &'p [TensorProxy], outputs: &'p [TensorProxy]) -> InferenceResult {
+        check_output_arity(outputs, 1)?;
+        inputs.iter().try_for_each(|input| s.equals(&input.datum_type, f32::datum_type()))?;
+        s.equals(&outputs[0].datum_type, f32::datum_type())?;
+        let added = matches!(&*self.0, Kind::Linear { .. }).then(|| inputs.get(1)).flatten();
+        s.given(&inputs[0].shape, move |s, shape| {
+            let shape = self.output_shape(&shape);
+            match added {
+                None => s.equals(&outputs[0].shape, shape),
+                Some(added) => s.given(&added.shape, move |s, added| {
+                    let both = tract_onnx::tract_core::broadcast::multi_broadcast(&[&shape, &added])?;
+                    s.equals(&outputs[0].shape, both)
+                }),
+            }
+        })
+    }
+
+    fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
+        let fact = model.outlet_fact(inputs[0])?;
+        let last = fact.shape.last().context("expected rows, found one number")?;
+        ensure!(*last == self.inputs().to_dim(), "{prefix}: expected rows of {} numbers, found {last}", self.inputs());
+        if let (Kind::Linear { .. }, [x, added]) = (&*self.0, inputs)
+            && self.output_shape(&fact.shape.to_tvec()) != model.outlet_fact(*added)?.shape.to_tvec()
+        {
+            let product = model.wire_node(format!("{prefix}.product"), self.clone(), &[*x])?;
+            let sum = tract_onnx::tract_core::ops::math::add();
+            return tract_onnx::tract_hir::ops::logic::wire_with_rank_broadcast(prefix, model, sum, &[product[0], *added]);
+        }
+        model.wire_node(prefix, self.clone(), inputs)
+    }
+}
+
+impl Op for Layer {
+    fn name(&self) -> StaticName {
+        self.label().into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Layer {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let x = inputs.first().context("expected an input")?;
+        let mut shape: TVec<usize> = x.shape().into();
+        let width = shape.last().copied().unwrap_or_default();
+        ensure!(width == self.inputs(), "expected rows of {} numbers, found {width}", self.inputs());
+        if let (Some(last), Some(outputs)) = (shape.last_mut(), self.outputs()) {
+            *last = outputs;
+        }
+        let slices = inputs
+            .iter()
+            .map(|input| input.to_plain_array_view::<f32>()?.to_slice().context("expected numbers in order"))
+            .collect::<TractResult<TVec<&[f32]>>>()?;
+        let mut out = Tensor::zero::<f32>(&shape)?;
+        let mut view = out.to_plain_array_view_mut::<f32>()?;
+        self.compute(&slices, x.shape(), view.as_slice_mut().context("expected room for numbers in order")?)?;
+        Ok(tvec!(out.into_tvalue()))
+    }
+}
+
+impl Layer {
+    fn compute(&self, inputs: &[&[f32]], shape: &[usize], out: &mut [f32]) -> TractResult<()> {
+        let set = kernels();
+        let width = self.inputs();
+        match (&*self.0, inputs) {
+            (Kind::Linear { layer, activation }, [x, added @ ..]) => {
+                let added = added.first().copied();
+                ensure!(added.is_none_or(|added| added.len() == out.len()), "expected a sum of equal shapes");
+                let rows = Kernels::LAYER_ROWS;
+                for_parts(out, rows * layer.outputs(), |index, out, memory| {
+                    let x = &x[index * rows * width..][..out.len() / layer.outputs() * width];
+                    let added = added.map(|added| &added[index * rows * layer.outputs()..][..out.len()]);
+                    set.linear(layer, x, *activation, added, out, memory);
+                });
+            }
+            (Kind::LayerNorm { weight, bias, eps }, [x]) => {
+                let part = Kernels::LAYER_ROWS * width;
+                for_parts(out, part, |index, out, _| set.layer_norm(&x[index * part..][..out.len()], weight, bias, *eps, out));
+            }
+            (Kind::Attention { heads, head_dim }, [query, key, value]) => {
+                ensure!(shape.len() == 3 && key.len() == value.len(), "expected query, key and value as [batch, tokens, width]");
+                let (batch, part) = (shape[0].max(1), Kernels::QUERIES * width);
+                ensure!(key.len().is_multiple_of(batch * width), "expected as many keys for each picture");
+                let (queries, keys) = (query.len() / batch, key.len() / batch);
+                for n in 0..batch {
+                    let packed = set.pack_keys(&key[n * keys..][..keys], &value[n * keys..][..keys], *heads, *head_dim);
+                    for_parts(&mut out[n * queries..][..queries], part, |index, out, memory| {
+                        set.attend(&packed, &query[n * queries + index * part..][..out.len()], out, memory);
+                    });
+                }
+            }
+            _ => bail!("{}: expected other inputs, found {}", self.label(), inputs.len()),
+        }
+        Ok(())
+    }
+}
+
+/// Works on parts of `out`, on the threads that the engine was given.
+fn for_parts(out: &mut [f32], len: usize, work: impl Fn(usize, &mut [f32], &mut LayerMemory) + Sync + Send) {
+    let parallel = |out: &mut [f32]| {
+        out.par_chunks_mut(len).enumerate().for_each_init(LayerMemory::default, |memory, (index, out)| work(index, out, memory));
+    };
+    match multithread::current_tract_executor() {
+        multithread::Executor::SingleThread => {
+            let mut memory = LayerMemory::default();
+            out.chunks_mut(len).enumerate().for_each(|(index, out)| work(index, out, &mut memory));
+        }
+        multithread::Executor::MultiThread(pool) => pool.install(|| parallel(out)),
+        multithread::Executor::RayonGlobal => parallel(out),
+    }
+}
+
+impl TypedOp for Layer {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(tvec!(f32::fact(self.output_shape(&inputs[0].shape.to_tvec()))))
+    }
+
+    as_op!();
+}
