@@ -114,12 +114,12 @@ impl Ffmpeg {
         }
         let status = self.shared.child().wait()?;
         let said = self.messages.take().and_then(|m| m.join().ok()).unwrap_or_default();
+        let ended = |said: String| Err(Fault::Ended { program: PROGRAM, status: status.to_string(), said });
         match read {
             Ok(_) if status.success() => Ok(false),
-            Err(Fault::Stream { .. }) | Ok(_) if !said.is_empty() || !status.success() => {
-                let said = if said.is_empty() { "it said nothing".into() } else { said };
-                Err(Fault::Ended { program: PROGRAM, status: status.to_string(), said })
-            }
+            Ok(_) if said.is_empty() => ended("it said nothing".into()),
+            Ok(_) => ended(said),
+            Err(Fault::Stream { .. }) if !said.is_empty() => ended(said),
             other => other,
         }
     }
