@@ -50,6 +50,14 @@ pub enum Error {
         /// What the decoder said.
         found: String,
     },
+    /// A source of frames, or the program that reads or writes video, does not work.
+    #[error("{uri}: {fault}")]
+    Source {
+        /// The source's name, without passwords.
+        uri: String,
+        /// What is wrong with it.
+        fault: crate::source::Fault,
+    },
     /// Words, or a file of words, cannot be used.
     #[error("{place}: expected {expected}, found {found}")]
     Words {

@@ -18,6 +18,7 @@ mod error;
 pub mod files;
 mod frame;
 mod grid;
+pub mod live;
 mod mask;
 mod pipeline;
 mod positions;
@@ -25,7 +26,7 @@ mod prepare;
 mod score;
 pub mod simd;
 pub mod sink;
-mod source;
+pub mod source;
 mod tags;
 pub mod trust;
 

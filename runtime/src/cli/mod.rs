@@ -1,5 +1,7 @@
 mod inspect;
+mod run;
 mod segment;
+mod steer;
 mod tags;
 
 use std::io::{ErrorKind, Write};
@@ -23,6 +25,8 @@ struct Cli {
 enum Command {
     /// Segment pictures by words: writes a mask and an overlay for each, one JSON line a picture on stdout.
     Segment(segment::SegmentArgs),
+    /// Segment video by words that may change while it runs: one JSON line a frame on stdout.
+    Run(run::RunArgs),
     /// Say which words a picture shows, as JSON.
     Tags(tags::TagsArgs),
     /// Show what a model bundle holds.
@@ -109,6 +113,7 @@ pub fn run() -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Segment(args) => segment::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Tags(args) => tags::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
@@ -125,7 +130,11 @@ pub fn run() -> ExitCode {
 
 /// Whoever reads stdout has seen enough, as `head` has.
 fn is_broken_pipe(e: &anyhow::Error) -> bool {
-    e.chain().filter_map(|e| e.downcast_ref::<std::io::Error>()).any(|e| e.kind() == ErrorKind::BrokenPipe)
+    let io = |e: &(dyn std::error::Error + 'static)| match e.downcast_ref::<edge_seg::Error>() {
+        Some(edge_seg::Error::Io { source, .. }) => Some(source.kind()),
+        _ => e.downcast_ref::<std::io::Error>().map(std::io::Error::kind),
+    };
+    e.chain().filter_map(io).any(|kind| kind == ErrorKind::BrokenPipe)
 }
 
 /// Writes one line of JSON to stdout.

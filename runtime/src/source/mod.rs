@@ -1,5 +1,40 @@
 //! Where frames come from.
 
+mod child;
+mod fault;
+mod mjpeg;
+mod open;
 mod picture;
+mod pixels;
+mod raw;
+mod reconnect;
+mod stills;
+mod synthetic;
+mod y4m;
 
+pub use fault::Fault;
+pub use open::{Notice, Pace, SourceOptions, open_source};
 pub use picture::{expand_inputs, is_picture, read_picture};
+pub use pixels::{Layout, Matrix, PixelFormat, Range, YuvDecoder};
+
+use crate::{Frame, Result};
+
+/// Frames a second as a fraction: numerator, denominator.
+pub type Rate = (u32, u32);
+
+/// A stream of frames.
+pub trait Source: Send {
+    /// Fills `frame` with the next picture, reusing its memory, and sets its sequence number and timestamp. False at the end.
+    ///
+    /// # Errors
+    /// [`crate::Error::Source`] if the stream breaks; what reconnects by itself does so first.
+    fn read(&mut self, frame: &mut Frame) -> Result<bool>;
+
+    /// The stream's nominal rate, once it is known.
+    fn rate(&self) -> Option<Rate>;
+
+    /// Whether frames come in their own time, so that the ones that nobody is ready for are lost anyway.
+    fn is_live(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,60 @@
+/// What is wrong with a source.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A program that reads this kind of source is not there.
+    #[error("this source is read by the program {program}, which is not installed; install the package {package}")]
+    MissingProgram {
+        /// The program.
+        program: &'static str,
+        /// The Debian package that holds it.
+        package: &'static str,
+    },
+    /// The program that reads the source ended.
+    #[error("{program} ended ({status}): {said}")]
+    Ended {
+        /// The program.
+        program: &'static str,
+        /// Its exit status.
+        status: String,
+        /// The last line that it wrote to stderr.
+        said: String,
+    },
+    /// The source still stands and sends nothing.
+    #[error("no frame for {after_ms} ms")]
+    Stalled {
+        /// How long was waited.
+        after_ms: u64,
+    },
+    /// The bytes are no such stream.
+    #[error("{place}: expected {expected}, found {found}")]
+    Stream {
+        /// The header, or the frame's number.
+        place: String,
+        /// What the format asks for.
+        expected: String,
+        /// What came.
+        found: String,
+    },
+    /// The name of the source cannot be used.
+    #[error("expected {expected}, found {found}")]
+    Name {
+        /// What is accepted.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// The system refused.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl Fault {
+    pub(super) fn stream(place: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::Stream { place: place.into(), expected: expected.into(), found: found.into() }
+    }
+
+    pub(super) fn name(expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Self::Name { expected: expected.into(), found: found.into() }
+    }
+}

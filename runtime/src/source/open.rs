@@ -1,0 +1,279 @@
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::child::{Ffmpeg, Input};
+use super::mjpeg::Mjpeg;
+use super::raw::RawFrames;
+use super::reconnect::Reconnecting;
+use super::stills::Stills;
+use super::synthetic::Synthetic;
+use super::y4m::Y4m;
+use super::{Fault, Layout, Matrix, PixelFormat, Range, Rate, Source, YuvDecoder, is_picture};
+use crate::{Error, Frame, Result};
+
+/// What happens when frames come faster than they can be segmented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pace {
+    /// `Live` for cameras and network streams, `Every` for everything else.
+    #[default]
+    Auto,
+    /// Frames come in their own time; the newest is taken and the others are dropped and counted.
+    Live,
+    /// The source waits: every frame is segmented.
+    Every,
+}
+
+/// Something that a source has to say while it runs.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Notice {
+    /// The source ended or broke and will be opened again.
+    Lost {
+        /// What was wrong; none if it simply ended.
+        why: Option<Error>,
+        /// After which pause.
+        retry_in: Duration,
+    },
+    /// It sends frames again.
+    Back,
+}
+
+/// How a source is read.
+#[derive(Clone)]
+pub struct SourceOptions {
+    /// Whether frames may be lost.
+    pub pace: Pace,
+    /// After how long without a frame a stream counts as dead.
+    pub stall: Duration,
+    /// The matrix, where the source does not say or says it wrongly.
+    pub matrix: Option<Matrix>,
+    /// The range, where the source does not say or says it wrongly.
+    pub range: Option<Range>,
+    /// Files, pictures and folders start again at their end.
+    pub again: bool,
+    /// Set to end the source from another thread.
+    pub stop: Arc<AtomicBool>,
+    /// Is told what happens meanwhile.
+    pub notify: Arc<dyn Fn(Notice) + Send + Sync>,
+}
+
+impl Default for SourceOptions {
+    fn default() -> Self {
+        Self {
+            pace: Pace::Auto,
+            stall: Duration::from_secs(10),
+            matrix: None,
+            range: None,
+            again: false,
+            stop: Arc::default(),
+            notify: Arc::new(|_| {}),
+        }
+    }
+}
+
+const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:PATH?size=WxH&format=F (PATH may be - for stdin), rtsp://HOST/..., or test:?size=WxH&fps=N";
+
+/// Opens a source by its name:
+///
+/// | name | is |
+/// |---|---|
+/// | `PATH`, `file:PATH` | a picture, a folder of pictures, or a video, which an `ffmpeg` child decodes |
+/// | `y4m:PATH`, `mjpeg:PATH` | such a stream; `-` is stdin |
+/// | `raw:PATH?size=640x480&format=yuyv&fps=30` | frames without headers: `rgb24`, `yuyv`, `nv12`, `i420` or `grey` |
+/// | `rtsp://...`, `rtsps://...` | a network camera through an `ffmpeg` child, opened again when it ends, breaks or stalls |
+/// | `test:?size=640x360&fps=30&frames=N` | walking colour bars |
+///
+/// # Errors
+/// [`Error::Source`] if the name is wrong or a program is missing, [`Error::Io`] if a file cannot be opened.
+pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>> {
+    let fail = |fault: Fault| Error::Source { uri: shown(uri), fault };
+    let live = options.pace == Pace::Live;
+    let (scheme, rest) = match uri.split_once(':') {
+        // A Windows drive or a file name with a colon is no scheme that is known here, and exists.
+        Some((scheme, rest)) if !Path::new(uri).exists() => (scheme, rest),
+        _ => ("file", uri),
+    };
+    match scheme {
+        "file" => open_path(uri, Path::new(rest.strip_prefix("//").unwrap_or(rest)), options),
+        "y4m" => {
+            let mut y4m = Y4m::new(bytes(rest)?, options.matrix, options.range);
+            stream(uri, live, options, move |frame| Ok((y4m.read(frame)?, y4m.rate())))
+        }
+        "mjpeg" => {
+            let mut mjpeg = Mjpeg::new(bytes(rest)?);
+            stream(uri, live, options, move |frame| Ok((mjpeg.read(frame)?, None)))
+        }
+        "raw" => {
+            let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+            let query = Query::parse(query, &["size", "format", "fps"]).map_err(fail)?;
+            let (width, height) = query.size()?.ok_or_else(|| fail(Fault::name("raw:PATH?size=WxH&format=F", "no size")))?;
+            let format = query.format()?.ok_or_else(|| fail(Fault::name("raw:PATH?size=WxH&format=F", "no format")))?;
+            let layout = Layout::new(format, width, height).map_err(fail)?;
+            let matrix = options.matrix.unwrap_or(Matrix::of_height(height));
+            let decoder = YuvDecoder::new(matrix, options.range.unwrap_or(Range::Limited));
+            let mut frames = RawFrames::new(layout, decoder, query.fps()?.unwrap_or((30, 1)));
+            let mut input = bytes(path)?;
+            stream(uri, live, options, move |frame| Ok((frames.read(&mut input, frame)?, Some(frames.rate))))
+        }
+        "test" => {
+            let query = Query::parse(rest.trim_start_matches('?'), &["size", "fps", "frames"]).map_err(fail)?;
+            let size = query.size()?.unwrap_or((640, 360));
+            Layout::new(PixelFormat::Rgb24, size.0, size.1).map_err(fail)?;
+            Ok(Box::new(Synthetic {
+                size,
+                rate: query.fps()?.unwrap_or((30, 1)),
+                frames: query.number("frames")?,
+                live: options.pace != Pace::Every,
+                stop: options.stop.clone(),
+                sequence: 0,
+                start: Instant::now(),
+            }))
+        }
+        "rtsp" | "rtsps" => {
+            let (uri, inner) = (uri.to_owned(), options.clone());
+            Ok(Box::new(Reconnecting::new(options.clone(), move || {
+                let named = |fault| Error::Source { uri: shown(&uri), fault };
+                let mut child = Ffmpeg::start(&Input::Stream(&uri), &inner, true).map_err(named)?;
+                stream(&uri, true, &inner, move |frame| Ok((child.read(frame)?, child.rate())))
+            })))
+        }
+        _ => Err(fail(Fault::name(EXPECTED, format!("{:?}", shown(uri))))),
+    }
+}
+
+fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn Source>> {
+    let live = options.pace == Pace::Live;
+    if path.is_dir() || is_picture(path) {
+        return Ok(Box::new(Stills::open(path, options.again)?));
+    }
+    File::open(path).map_err(Error::io(path))?;
+    let mut child = Ffmpeg::start(&Input::File(path), options, live).map_err(|fault| Error::Source { uri: shown(uri), fault })?;
+    stream(uri, live, options, move |frame| Ok((child.read(frame)?, child.rate())))
+}
+
+/// Names are shown in messages, and a camera's name may carry its password.
+fn shown(uri: &str) -> String {
+    match uri.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest, rest.split('/').next()?.rfind('@')?))) {
+        Some((scheme, rest, at)) => format!("{scheme}://***{}", &rest[at..]),
+        None => uri.into(),
+    }
+}
+
+fn bytes(path: &str) -> Result<Box<dyn std::io::BufRead + Send>> {
+    if path == "-" {
+        return Ok(Box::new(BufReader::with_capacity(1 << 16, std::io::stdin())));
+    }
+    Ok(Box::new(BufReader::with_capacity(1 << 16, File::open(path).map_err(Error::io(path))?)))
+}
+
+type ReadFrame = dyn FnMut(&mut Frame) -> Result<(bool, Option<Rate>), Fault> + Send;
+
+struct Stream {
+    uri: String,
+    live: bool,
+    stop: Arc<AtomicBool>,
+    rate: Option<Rate>,
+    read: Box<ReadFrame>,
+}
+
+fn stream(
+    uri: &str,
+    live: bool,
+    options: &SourceOptions,
+    read: impl FnMut(&mut Frame) -> Result<(bool, Option<Rate>), Fault> + Send + 'static,
+) -> Result<Box<dyn Source>> {
+    Ok(Box::new(Stream { uri: shown(uri), live, stop: options.stop.clone(), rate: None, read: Box::new(read) }))
+}
+
+impl Source for Stream {
+    fn read(&mut self, frame: &mut Frame) -> Result<bool> {
+        match (self.read)(frame) {
+            _ if self.stop.load(Ordering::Relaxed) => Ok(false),
+            Ok((more, rate)) => {
+                self.rate = rate;
+                Ok(more)
+            }
+            Err(fault) => Err(Error::Source { uri: self.uri.clone(), fault }),
+        }
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        self.rate
+    }
+
+    fn is_live(&self) -> bool {
+        self.live
+    }
+}
+
+/// The part of a name behind the question mark.
+struct Query<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'a> Query<'a> {
+    fn parse(query: &'a str, known: &[&str]) -> Result<Self, Fault> {
+        let pair = |part: &'a str| {
+            let (key, value) = part.split_once('=').ok_or_else(|| Fault::name("key=value", format!("{part:?}")))?;
+            if !known.contains(&key) {
+                return Err(Fault::name(format!("one of {}", known.join(", ")), format!("{key:?}")));
+            }
+            Ok((key, value))
+        };
+        query.split('&').filter(|part| !part.is_empty()).map(pair).collect::<Result<_, _>>().map(Self)
+    }
+
+    fn value<T>(&self, key: &str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
+        let Some((_, value)) = self.0.iter().find(|(k, _)| *k == key) else { return Ok(None) };
+        let wrong = || Error::Option { option: format!("--source ...{key}="), expected: expected.into(), found: format!("{value:?}") };
+        parse(value).map(Some).ok_or_else(wrong)
+    }
+
+    fn number(&self, key: &str) -> Result<Option<u64>> {
+        self.value(key, "a whole number", |v| v.parse().ok())
+    }
+
+    fn size(&self) -> Result<Option<(u32, u32)>> {
+        self.value("size", "WIDTHxHEIGHT", |v| v.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?))))
+    }
+
+    fn fps(&self) -> Result<Option<Rate>> {
+        self.value("fps", "frames a second, 1 to 1000", |v| Some((v.parse().ok().filter(|n| (1..=1000).contains(n))?, 1)))
+    }
+
+    fn format(&self) -> Result<Option<PixelFormat>> {
+        self.value("format", "rgb24, yuyv, nv12, i420 or grey", |v| match v {
+            "rgb24" => Some(PixelFormat::Rgb24),
+            "yuyv" => Some(PixelFormat::Yuyv),
+            "nv12" => Some(PixelFormat::Nv12),
+            "i420" => Some(PixelFormat::I420),
+            "grey" => Some(PixelFormat::Grey),
+            _ => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        let said = |uri: &str| open_source(uri, &SourceOptions::default()).err().map_or_else(String::new, |e| e.to_string());
+        assert!(said("ftp://host/x").contains("expected a file"));
+        assert!(said("raw:-?format=yuyv").contains("no size"));
+        assert!(said("raw:-?size=3x2&format=yuyv").contains("even width"));
+        assert!(said("raw:-?size=3x2&colour=yuyv").contains("one of size, format, fps"));
+        assert!(said("test:?size=9").contains("WIDTHxHEIGHT"));
+        assert!(said("test:?fps=0").contains("1 to 1000"));
+        assert!(said("/no/such/clip.mp4").contains("/no/such/clip.mp4"));
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(shown("rtsp://me:secret@camera/1"), "rtsp://***@camera/1");
+        assert_eq!(shown("rtsp://camera/a@b"), "rtsp://camera/a@b");
+    }
+}
