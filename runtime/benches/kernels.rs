@@ -38,7 +38,12 @@ fn main() {
     for line in std::io::stdin().lock().lines() {
         let line = line.unwrap();
         let words: Vec<_> = line.split_whitespace().collect();
+        // The kernel counts processor time in ticks of some milliseconds: what is shorter is repeated.
+        let repeats = if words[0] == "mask" && words[1] != "ndarray" { 50 } else { 1 };
         let before = cpu_ms();
+        (1..repeats).for_each(|_| {
+            std::hint::black_box(mask(find(words[1]), &planes));
+        });
         let sum: u64 = match words[..] {
             ["product", "ndarray"] => u64::from(patch_matrix.dot(&bank_matrix.t())[(0, 0)].to_bits()),
             ["scan", "ndarray"] => {
@@ -55,7 +60,7 @@ fn main() {
             ["mask", set] => mask(find(set), &planes),
             _ => panic!("expected a task, found {line:?}"),
         };
-        println!("{}\t{sum}", cpu_ms() - before);
+        println!("{}\t{sum}", (cpu_ms() - before) / f64::from(repeats));
         std::io::stdout().flush().unwrap();
     }
 }
