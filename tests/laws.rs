@@ -65,7 +65,9 @@ fn no_training_framework_is_a_dependency_and_python_only_trains() {
     let stray: Vec<_> = files()
         .iter()
         .map(|p| p.to_string_lossy().into_owned())
-        .filter(|p| p.ends_with(".py") && !p.starts_with("export/trainer/") && !p.starts_with("tests/") && !p.starts_with("runtime/benches/"))
+        .filter(|p| {
+            p.ends_with(".py") && !p.starts_with("export/trainer/") && !p.starts_with("tests/") && !p.starts_with("runtime/benches/")
+        })
         .collect();
     assert_none(&stray, "Python trains, tests and measures, no more");
 }

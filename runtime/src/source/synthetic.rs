@@ -26,15 +26,13 @@ impl Source for Synthetic {
             return Ok(false);
         }
         let due = time_of(self.sequence, self.rate);
-        while self.live {
-            let wait = due.saturating_sub(self.start.elapsed());
-            if wait.is_zero() {
-                break;
+        if self.live {
+            while self.start.elapsed() < due {
+                if self.stop.load(Ordering::Relaxed) {
+                    return Ok(false);
+                }
+                std::thread::sleep(due.saturating_sub(self.start.elapsed()).min(Duration::from_millis(50)));
             }
-            if self.stop.load(Ordering::Relaxed) {
-                return Ok(false);
-            }
-            std::thread::sleep(wait.min(Duration::from_millis(50)));
         }
         let (width, height) = self.size;
         resize(&mut frame.pixels, width, height);
