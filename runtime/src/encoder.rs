@@ -144,7 +144,7 @@ impl TextEncoder {
         Ok(Self { plan, dim: manifest.embedding_dim })
     }
 
-    /// Embeds one sequence of tokens, special tokens included. // [dim], not normalised
+    /// Embeds one sequence of tokens, special tokens included. `[dim]`, not normalised
     ///
     /// # Errors
     /// [`Error::Encoder`] if the engine fails, [`Error::Tensor`] if it answers with another shape.

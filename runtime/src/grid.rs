@@ -36,22 +36,22 @@ impl UnitRows {
         self.data.len() / self.dim
     }
 
-    /// One row. // [dim]
+    /// One row. `[dim]`
     pub fn row(&self, row: usize) -> &[f32] {
         &self.data[row * self.dim..][..self.dim]
     }
 
-    /// All rows. // [rows, dim]
+    /// All rows. `[rows, dim]`
     pub fn data(&self) -> &[f32] {
         &self.data
     }
 
-    /// All rows as a matrix. // [rows, dim]
+    /// All rows as a matrix. `[rows, dim]`
     pub fn view(&self) -> ArrayView2<'_, f32> {
         ArrayView2::from_shape((self.rows(), self.dim), &self.data).expect("whole rows, by construction")
     }
 
-    /// The mean of some rows, normalised again. // [dim]
+    /// The mean of some rows, normalised again. `[dim]`
     pub(crate) fn mean_row(&self, what: &str) -> Result<Vec<f32>> {
         let mut sum = vec![0.0; self.dim];
         for row in self.data.chunks_exact(self.dim) {
@@ -101,12 +101,12 @@ impl PatchGrid {
         self.cols
     }
 
-    /// The patches' embeddings. // [rows · cols, dim], unit-norm rows
+    /// The patches' embeddings. `[rows · cols, dim]`, unit-norm rows
     pub fn patches(&self) -> &UnitRows {
         &self.patches
     }
 
-    /// The picture's embedding. // [1, dim], unit-norm
+    /// The picture's embedding. `[1, dim]`, unit-norm
     pub fn global(&self) -> &UnitRows {
         &self.global
     }

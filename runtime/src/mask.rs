@@ -13,7 +13,7 @@ pub struct LabelMap {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// Row by row. // [height, width]
+    /// Row by row. `[height, width]`
     pub labels: Vec<u16>,
 }
 
@@ -56,7 +56,7 @@ impl LabelMap {
         Ok(Self { width, height, labels })
     }
 
-    /// Where each label lies, the background first. // [1 + classes]
+    /// Where each label lies, the background first. `[1 + classes]`
     pub fn extents(&self, classes: usize) -> Vec<Extent> {
         struct Seen {
             pixels: u64,

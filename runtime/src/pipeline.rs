@@ -130,7 +130,7 @@ impl Session {
         TagBank::new(classes, background_words.len(), rows)
     }
 
-    /// Embeds a text as it is, without templates. // [1, dim], unit-norm
+    /// Embeds a text as it is, without templates. `[1, dim]`, unit-norm
     ///
     /// # Errors
     /// As [`Self::tag_bank`].

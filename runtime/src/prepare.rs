@@ -13,7 +13,7 @@ pub const MAX_PATCHES: usize = 4096;
 /// The encoder's input and where the frame lies in it.
 #[derive(Debug, Clone)]
 pub struct Input {
-    /// Normalised channels. // [3, height, width]
+    /// Normalised channels. `[3, height, width]`
     pub pixels: Vec<f32>,
     /// Where the frame lies.
     pub placement: Placement,
@@ -81,12 +81,12 @@ impl Placement {
         (self.scaled_px.1.div_ceil(self.patch_px) as usize, self.scaled_px.0.div_ceil(self.patch_px) as usize)
     }
 
-    /// For each of `out` pixels across the frame, the two covered patch columns around it and their weight. // [out]
+    /// For each of `out` pixels across the frame, the two covered patch columns around it and their weight. `[out]`
     pub fn column_taps(&self, out: usize) -> Vec<Tap> {
         taps(out, self.scaled_px.0, self.patch_px, self.covered().1)
     }
 
-    /// As [`Self::column_taps`], down the frame. // [out]
+    /// As [`Self::column_taps`], down the frame. `[out]`
     pub fn row_taps(&self, out: usize) -> Vec<Tap> {
         taps(out, self.scaled_px.1, self.patch_px, self.covered().0)
     }

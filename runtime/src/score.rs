@@ -53,18 +53,18 @@ impl ScoreGrid {
         self.cols
     }
 
-    /// Logits, the background's first. Where the largest logit of a pixel stands, there is its label. // [1 + classes, rows · cols]
+    /// Logits, the background's first. Where the largest logit of a pixel stands, there is its label. `[1 + classes, rows · cols]`
     pub fn planes(&self) -> &[f32] {
         &self.planes
     }
 
-    /// The logits as planes. // [1 + classes, rows, cols]
+    /// The logits as planes. `[1 + classes, rows, cols]`
     pub fn view(&self) -> ArrayView3<'_, f32> {
         let shape = (1 + self.scores.len(), self.rows, self.cols);
         ArrayView3::from_shape(shape, &self.planes).expect("whole planes, by construction")
     }
 
-    /// Each class's score in 0..1: that of its best patch. // [classes]
+    /// Each class's score in 0..1: that of its best patch. `[classes]`
     pub fn scores(&self) -> &[f32] {
         &self.scores
     }
@@ -142,7 +142,7 @@ pub enum TagScore {
     ImageText,
 }
 
-/// Scores each class of the bank for the whole picture, in 0..1. // [classes]
+/// Scores each class of the bank for the whole picture, in 0..1. `[classes]`
 ///
 /// `caption` is the caption's unit-norm embedding `[dim]`; `Text` and `ImageText` need it.
 ///

@@ -167,7 +167,7 @@ impl TagBank {
         self.words.rows() - self.backgrounds..self.words.rows()
     }
 
-    /// Every word's embedding. // [words, dim], unit-norm rows
+    /// Every word's embedding. `[words, dim]`, unit-norm rows
     pub fn words(&self) -> &UnitRows {
         &self.words
     }

@@ -63,7 +63,7 @@ pub struct LabelPicture {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// Row by row. // [height, width]
+    /// Row by row. `[height, width]`
     pub values: Vec<u16>,
 }
 

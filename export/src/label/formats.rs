@@ -143,7 +143,7 @@ pub fn label_studio(pictures: &[PictureLabels], model: &str) -> Result<Value> {
     Ok(Value::Array(pictures.iter().map(task).collect::<Result<_>>()?))
 }
 
-/// Every pixel's class number, 0 for none. // [height, width]
+/// Every pixel's class number, 0 for none. `[height, width]`
 ///
 /// # Errors
 /// As [`coco`].

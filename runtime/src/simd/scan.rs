@@ -87,7 +87,7 @@ impl Scan {
         }
     }
 
-    /// Each patch's best tag. // [patches]
+    /// Each patch's best tag. `[patches]`
     pub fn patches(&self) -> Vec<PatchBest> {
         let lanes = self.best.chunks_exact(PANEL).zip(self.panel.chunks_exact(PANEL)).zip(self.sum.chunks_exact(PANEL));
         lanes
