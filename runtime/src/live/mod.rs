@@ -114,15 +114,14 @@ pub fn run<E: From<crate::Error>>(
         }
     };
     std::thread::spawn(capture);
-    let segmenting = {
+    {
         let (session, words, slot, counters) = (session.clone(), words.clone(), slot.clone(), counters.clone());
-        std::thread::spawn(move || segment(&session, &words, options, &slot, &counters, &sender))
-    };
+        // A frame that is being encoded when it stops may take seconds on a small board, and is not waited for either.
+        std::thread::spawn(move || segment(&session, &words, options, &slot, &counters, &sender));
+    }
     let outcome = deliver(&receiver, &pool, stop, &mut each);
     stop.store(true, Ordering::Relaxed);
     slot.close();
-    drop(receiver);
-    let _ = segmenting.join();
     outcome
 }
 
@@ -175,9 +174,14 @@ fn capture(
         }
         counters.captured.fetch_add(1, Ordering::Relaxed);
         let captured = Captured { frame, at: Instant::now(), rate: source.rate() };
-        let Some(lost) = (if live { slot.put_newest(captured) } else { slot.put_waiting(captured) }) else { continue };
-        counters.dropped.fetch_add(1, Ordering::Relaxed);
-        pool.give(lost.frame);
+        if !live {
+            if slot.put_waiting(captured).is_some() {
+                return Ok(());
+            }
+        } else if let Some(lost) = slot.put_newest(captured) {
+            counters.dropped.fetch_add(1, Ordering::Relaxed);
+            pool.give(lost.frame);
+        }
     }
     Ok(())
 }

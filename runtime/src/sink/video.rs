@@ -115,11 +115,14 @@ impl VideoWriter {
         put(out.as_mut(), &self.planes).map_err(Error::io(&self.place))
     }
 
-    /// Ends the video and gives it its name.
+    /// Ends the video and gives it its name. Without any frame there is no file.
     ///
     /// # Errors
     /// [`Error::Io`] if the file system refuses, [`Error::Source`] if ffmpeg does not end well.
     pub fn finish(mut self) -> Result<()> {
+        if self.picture.is_none() {
+            return Ok(());
+        }
         if let Some(out) = &mut self.out {
             out.flush().map_err(Error::io(&self.place))?;
         }
@@ -138,8 +141,7 @@ impl VideoWriter {
                 }
             };
             if status != "exit status: 0" {
-                let said = if self.picture.is_none() { "it got no frame" } else { "its message stands above" };
-                return Err(fault(&self.place, Fault::Ended { program: "ffmpeg", status, said: said.into() }));
+                return Err(fault(&self.place, Fault::Ended { program: "ffmpeg", status, said: "its message stands above".into() }));
             }
         }
         let Some(beside) = self.beside.take() else { return Ok(()) };
@@ -149,7 +151,7 @@ impl VideoWriter {
 
 impl Drop for VideoWriter {
     fn drop(&mut self) {
-        self.out = None;
+        // Killed before its pipe is closed, for it would complain of a video without frames.
         if let Some(mut child) = self.encoder.take() {
             let _ = child.kill();
             let _ = child.wait();
