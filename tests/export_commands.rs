@@ -179,6 +179,54 @@ fn several_looks_are_looks_at_the_same_picture() {
 }
 
 #[test]
+fn captions_are_measured_against_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    labelled(folder.path());
+    assert_eq!(export(folder.path(), &["bundle", &tiny(), "-o", "tiny.esb"]).code, 0);
+    fs::write(
+        folder.path().join("captions.tsv"),
+        "file\tcaption\na.png\ta dog and the wet grass\nb.png\tDogs beside the sea\nb.png\tthe snow\n",
+    )
+    .unwrap();
+    let base = [
+        "--model",
+        "tiny.esb",
+        "--captions",
+        "captions.tsv",
+        "--images",
+        "images",
+        "--labels",
+        "labels",
+        "--classes",
+        "classes.tsv",
+        "--view",
+        "all",
+        "--json",
+    ];
+    let tags = export(folder.path(), &[&["eval", "tags"], &base[..]].concat());
+    assert_eq!(tags.code, 0, "{}", tags.stderr);
+    let rows = tags.json_lines();
+    let all = rows.iter().find(|row| row["score"] == "all words").unwrap();
+    // Shown: dog and grass in a, dogs in b; not shown: wet, sea, snow.
+    assert_eq!(
+        (all["captions"].as_u64(), all["measures"]["precision"].as_f64(), all["measures"]["recall"].as_f64()),
+        (Some(3), Some(0.5), Some(1.0))
+    );
+    assert_eq!(rows.len(), 5);
+    let captions = export(folder.path(), &[&["eval", "caption", "--background", "0"], &base[..]].concat());
+    assert_eq!(captions.code, 0, "{}", captions.stderr);
+    for row in captions.json_lines() {
+        let m = &row["measures"];
+        assert_eq!(m["captions"].as_u64(), Some(2), "the snow is in no picture");
+        let sum = m["caption_iou"].as_f64().unwrap() + m["mfpr"].as_f64().unwrap() + m["mfnr"].as_f64().unwrap();
+        assert!((sum - 1.0).abs() < 1e-9, "{row}");
+        if row["score"] == "all words" {
+            assert_eq!(m["caption_iou"].as_f64(), Some(1.0), "without background every pixel of these pictures is told of");
+        }
+    }
+}
+
+#[test]
 fn label_writes_the_same_files_again_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     labelled(folder.path());

@@ -84,7 +84,7 @@ impl Model {
     }
 }
 
-fn read_tokenizer(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read_tokenizer(path: &Path) -> Result<Vec<u8>> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     let json: serde_json::Value = serde_json::from_slice(&bytes)
         .map_err(|e| Error::file(path.display().to_string(), "file", "a tokenizer.json of the tokenizers library", e.to_string()))?;

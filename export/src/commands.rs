@@ -1,6 +1,7 @@
 //! The commands: options in, library calls, tables or JSON out.
 
 mod eval;
+mod import;
 mod label;
 mod pack;
 mod train;
@@ -26,6 +27,7 @@ enum Command {
     Quantize(pack::Quantize),
     Extract(pack::Extract),
     Eval(eval::Eval),
+    Import(import::Import),
     Label(label::Label),
     Train(train::Train),
     TrainerSetup(train::TrainerSetup),
@@ -38,6 +40,7 @@ impl Cli {
             Command::Quantize(command) => command.run(),
             Command::Extract(command) => command.run(),
             Command::Eval(command) => command.run(),
+            Command::Import(command) => command.run(),
             Command::Label(command) => command.run(),
             Command::Train(command) => command.run(),
             Command::TrainerSetup(command) => command.run(),

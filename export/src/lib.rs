@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod config;
 mod error;
 pub mod eval;
+pub mod import;
 pub mod label;
 pub mod onnx;
 pub mod parameters;

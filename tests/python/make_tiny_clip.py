@@ -1,11 +1,13 @@
-"""Writes a small CLIP with random weights, as a model folder with a MaskCLIP head, and its golden outputs by Hugging Face transformers.
+"""Writes a small CLIP with random weights, as a model folder with a MaskCLIP head, and its golden outputs by Hugging Face transformers;
+and the same weights as they are published: a Hugging Face folder, OpenAI's plain and TorchScript .pt, a LoRA of peft, and a hostile .pt.
 
-usage: make_tiny_clip.py FOLDER
+usage: make_tiny_clip.py FOLDER SOURCES
 
 The committed files were made with transformers 5.23.0 and torch 2.15.0. The tokenizer is a word-level stand-in: towers are what is compared.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -57,7 +59,70 @@ def dense(model, pixels):
     return model.visual_projection(vision.post_layernorm(values[:, 1:]))
 
 
-def main(folder):
+def openai(weights):
+    """The names of docs/model-folder.md to OpenAI's state dict."""
+    state = {}
+    for name, tensor in weights.items():
+        for new, old in (
+            ("image.patch.", "visual.conv1."), ("image.class_token", "visual.class_embedding"), ("image.positions", "visual.positional_embedding"),
+            ("image.ln_pre.", "visual.ln_pre."), ("image.norm.", "visual.ln_post."), ("image.blocks.", "visual.transformer.resblocks."),
+            ("text.blocks.", "transformer.resblocks."), ("text.norm.", "ln_final."), ("text.word_embeddings", "token_embedding.weight"),
+            ("text.position_embeddings", "positional_embedding"), (".norm1.", ".ln_1."), (".norm2.", ".ln_2."), (".attn.qkv.", ".attn.in_proj_"),
+            (".attn.proj.", ".attn.out_proj."), (".mlp.fc1.", ".mlp.c_fc."), (".mlp.fc2.", ".mlp.c_proj."),
+        ):
+            name = name.replace(new, old)
+        if name == "image.head.projection.weight":
+            name, tensor = "visual.proj", tensor.T
+        if name == "text.projection.weight":
+            name, tensor = "text_projection", tensor.T
+        state[name] = tensor.clone()  # a transposed tensor keeps its strides
+    state["logit_scale"] = torch.tensor(4.6052)
+    return state
+
+
+class Holder(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def as_module(state):
+    """A module whose parameters have these names."""
+    root = Holder()
+    for name, tensor in state.items():
+        *path, last = name.split(".")
+        module = root
+        for part in path:
+            if not hasattr(module, part):
+                module.add_module(part, Holder())
+            module = getattr(module, part)
+        module.register_parameter(last, torch.nn.Parameter(tensor, requires_grad=False))
+    return root
+
+
+class Hostile:
+    def __reduce__(self):
+        return os.system, ("touch hacked",)
+
+
+def write_sources(folder, model, weights, tokenizer):
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder / "hf")
+    (folder / "hf/tokenizer.json").write_text(json.dumps(tokenizer, indent=2) + "\n")
+    state = openai(weights)
+    torch.save(state, folder / "openai.pt")
+    torch.jit.script(as_module({**state, "context_length": torch.tensor(CONTEXT)})).save(str(folder / "script.pt"))
+    torch.save({"state_dict": Hostile()}, folder / "hostile.pt")
+    lora = folder / "lora"
+    lora.mkdir(exist_ok=True)
+    (lora / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 6}) + "\n")
+    stem = "base_model.model.vision_model.encoder.layers.1.self_attn.v_proj"
+    a, b = torch.randn(2, 32), torch.randn(32, 2)
+    save_file({f"{stem}.lora_A.weight": a, f"{stem}.lora_B.weight": b}, lora / "adapter_model.safetensors")
+    merged = model.vision_model.encoder.layers[1].self_attn.v_proj.weight + 3 * b @ a
+    save_file({"merged": merged.detach().contiguous()}, lora / "merged.safetensors")
+
+
+def main(folder, sources):
     torch.manual_seed(7)
     text = dict(
         vocab_size=len(WORDS), hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=3,
@@ -135,10 +200,11 @@ def main(folder):
     save_file({k: v.contiguous() for k, v in golden.items()}, folder / "golden.safetensors")
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer, indent=2) + "\n")
+    write_sources(Path(sources), model, weights, tokenizer)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 3:
         print(__doc__, file=sys.stderr)
         sys.exit(2)
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -1,3 +1,4 @@
+mod captions;
 mod compare;
 mod segmentation;
 
@@ -17,10 +18,11 @@ pub struct Eval {
     segmentation: Option<segmentation::Segmentation>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "made once a run")]
 #[derive(Subcommand)]
 enum Task {
     Segmentation(segmentation::Segmentation),
+    Tags(captions::Tags),
+    Caption(captions::Caption),
     Compare(compare::Compare),
 }
 
@@ -28,6 +30,8 @@ impl Eval {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match (self.task, self.segmentation) {
             (Some(Task::Segmentation(task)), _) | (None, Some(task)) => task.run(),
+            (Some(Task::Tags(task)), _) => task.run(),
+            (Some(Task::Caption(task)), _) => task.run(),
             (Some(Task::Compare(task)), _) => task.run(),
             (None, None) => {
                 anyhow::bail!("a task, or --model, --images, --labels, --classes and --view: see `edge-seg-export eval --help`")

@@ -264,7 +264,7 @@ fn read_stems(path: &Path) -> anyhow::Result<HashSet<String>> {
     Ok(text.lines().filter(|l| !l.trim().is_empty()).filter_map(stem).collect())
 }
 
-fn progress(len: usize) -> ProgressBar {
+pub fn progress(len: usize) -> ProgressBar {
     let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} pictures, {eta} left").expect("a valid template");
     ProgressBar::with_draw_target(Some(len as u64), target).with_style(style)
