@@ -198,7 +198,11 @@ fn a_camera_that_dies_stalls_or_sends_garbage_is_opened_again() {
         ("exit 0", "the source ended"),
     ] {
         fake_ffmpeg(folder.path(), &format!("{head}; {end}"));
-        let ended = run_with_path(folder.path(), &path, &["--source", "rtsp://u:secret@camera/1", "--stall", "0.5", "--frames", "2"]);
+        let ended = run_with_path(
+            folder.path(),
+            &path,
+            &["--source", "rtsp://u:secret@camera/1", "--stall", "0.5", "--frames", "2", "--pace", "every"],
+        );
         assert_eq!(ended.code, 0, "{}", ended.stderr);
         assert_eq!(sequences(&ended), [0, 1], "numbers go on over the break");
         assert!(ended.stderr.contains(complaint), "{complaint}: {}", ended.stderr);
