@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn tag_measures_are_those_of_scikit_learn() {
-        // scikit-learn 1.8: precision_score, recall_score, f1_score, accuracy_score at 0.5, average_precision_score.
+        // scikit-learn 1.9.1: precision_score, recall_score, f1_score, accuracy_score at 0.5, average_precision_score.
         let pairs = [(true, 0.9), (false, 0.8), (true, 0.7), (false, 0.4), (true, 0.3), (false, 0.3), (false, 0.1)];
         let m = tag_measures(&pairs, 0.5);
         assert_eq!((m.precision, m.recall), (Some(2.0 / 3.0), Some(2.0 / 3.0)));
