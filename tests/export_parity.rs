@@ -80,17 +80,33 @@ fn worst_cosine(a: &[f32], b: &[f32], dim: usize) -> f32 {
     a.chunks_exact(dim).zip(b.chunks_exact(dim)).map(dot).fold(1.0, f32::min)
 }
 
+fn assert_same_picture(bundle: &Bundle, golden: &Golden, size: &str) {
+    let grid = encode(bundle, &golden.floats[&format!("{size}.pixels")]);
+    let dim = grid.patches().dim();
+    let patches = units(&golden.floats[&format!("{size}.patches")].data, dim);
+    let global = units(&golden.floats[&format!("{size}.global")].data, dim);
+    let (of_patches, of_global) = (largest_difference(grid.patches().data(), &patches), largest_difference(grid.global().data(), &global));
+    assert!(of_patches <= 1e-4 && of_global <= 1e-4, "{}, {size}: patches {of_patches}, global {of_global}", bundle.manifest().name);
+}
+
 #[test]
 fn the_image_encoder_gives_pytorchs_embeddings() {
     for (model, size) in [("tiny-model", "32x32"), ("tiny-model", "24x40"), ("tiny-clip", "32x32")] {
-        let (bundle, golden) = (bundle_of(model, Storage::F32), golden(model));
-        let grid = encode(&bundle, &golden.floats[&format!("{size}.pixels")]);
-        let dim = grid.patches().dim();
-        let patches = units(&golden.floats[&format!("{size}.patches")].data, dim);
-        let global = units(&golden.floats[&format!("{size}.global")].data, dim);
-        let (of_patches, of_global) =
-            (largest_difference(grid.patches().data(), &patches), largest_difference(grid.global().data(), &global));
-        assert!(of_patches <= 1e-4 && of_global <= 1e-4, "{model}, {size}: patches {of_patches}, global {of_global}");
+        assert_same_picture(&bundle_of(model, Storage::F32), &golden(model), size);
+    }
+}
+
+#[test]
+fn the_shipped_bundle_gives_onnxruntimes_embeddings() {
+    let (bundle, golden) = (Bundle::built_in().unwrap(), golden("mini"));
+    for size in ["48x80", "64x64"] {
+        assert_same_picture(&bundle, &golden, size);
+    }
+    let encoder = TextEncoder::load(&bundle).unwrap();
+    let expected = &golden.floats["text.text"];
+    for (tokens, row) in golden.ids.iter().zip(expected.data.chunks_exact(expected.shape[1])) {
+        let difference = largest_difference(&units(&encoder.encode(tokens).unwrap(), row.len()), &units(row, row.len()));
+        assert!(difference <= 1e-4, "{tokens:?}: {difference}");
     }
 }
 
