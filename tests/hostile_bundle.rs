@@ -2,44 +2,15 @@
 
 use std::borrow::Cow;
 
-use edge_seg::bundle::{self, Bundle, Card, Fit, ImageManifest, Interpolation, MANIFEST_OFFSET, Manifest, Positions, TextManifest};
-use edge_seg_tests::{edge_seg, picture};
-
-fn manifest() -> Manifest {
-    Manifest {
-        format: 0,
-        name: "tiny".into(),
-        variant: "f32".into(),
-        serial: 1,
-        boards: vec![],
-        image: ImageManifest {
-            blob: "image.onnx".into(),
-            patch_px: 16,
-            input_px: 32,
-            fit: Fit::Grid,
-            interpolation: Interpolation::Bicubic,
-            mean: [0.5; 3],
-            std: [0.5; 3],
-            positions: Positions { blob: "positions".into(), rows: 1, cols: 1, width: 2 },
-        },
-        text: TextManifest { blob: "text.onnx".into(), tokenizer: "tokenizer.json".into(), context: 8, pad_token: 0 },
-        embedding_dim: 4,
-        logit_scale: 10.0,
-        logit_bias: Some(-5.0),
-        templates: vec!["{}".into()],
-        background: 0.5,
-        tag_threshold: 0.5,
-        card: Card { title: "t".into(), licence: "l".into(), training_data: "d".into(), measured: "m".into(), limits: "x".into() },
-        blobs: vec![],
-    }
-}
+use edge_seg::bundle::{self, Bundle, MANIFEST_OFFSET, Manifest};
+use edge_seg_tests::{edge_seg, picture, tiny_manifest};
 
 const BLOBS: [(&str, &[u8]); 4] = [("image.onnx", b"image"), ("positions", &[0; 16]), ("text.onnx", b"text"), ("tokenizer.json", b"{}")];
 
 fn valid() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.esb");
-    bundle::write(&path, manifest(), &BLOBS).unwrap();
+    bundle::write(&path, tiny_manifest(), &BLOBS).unwrap();
     std::fs::read(path).unwrap()
 }
 
@@ -63,7 +34,7 @@ fn what_was_written_is_read() {
     for (name, content) in BLOBS {
         assert_eq!(read.blob(name).unwrap(), content);
     }
-    assert_eq!(Manifest { blobs: vec![], format: 0, ..read.manifest().clone() }, manifest());
+    assert_eq!(Manifest { blobs: vec![], format: 0, ..read.manifest().clone() }, tiny_manifest());
     assert_eq!(read.signature(), None);
     assert!(read.blob("other").unwrap_err().to_string().contains("image.onnx, positions"));
     assert!(read.manifest().blobs.iter().all(|b| b.offset.is_multiple_of(64)));
@@ -146,9 +117,9 @@ fn offsets_that_lie_are_refused() {
 fn a_bundle_that_does_not_fit_together_is_not_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.esb");
-    bundle::write(&path, manifest(), &BLOBS).unwrap();
+    bundle::write(&path, tiny_manifest(), &BLOBS).unwrap();
     let before = std::fs::read(&path).unwrap();
-    assert!(bundle::write(&path, manifest(), &BLOBS[..3]).unwrap_err().to_string().contains("tokenizer"));
+    assert!(bundle::write(&path, tiny_manifest(), &BLOBS[..3]).unwrap_err().to_string().contains("tokenizer"));
     assert_eq!(std::fs::read(&path).unwrap(), before, "the old file is whole");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
 }
