@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use edge_seg::trust::Trust;
-use edge_seg::{Background, Bundle, Options, Session};
+use edge_seg::{Background, Bundle, Manifest, Options, Session, parse_tags};
 
 /// Type words, get masks: open-vocabulary segmentation of pictures and video, offline.
 #[derive(Debug, Parser)]
@@ -73,6 +73,30 @@ impl ModelArgs {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("thread pool")?;
         }
         Ok(Session::new(self.bundle()?, &Options { size_px: self.size, threads: self.threads })?)
+    }
+}
+
+/// What belongs to no word.
+#[derive(Debug, Args)]
+struct BackgroundArgs {
+    /// Pixels whose best score is below this belong to no word: 0 to 1, or `none` [default: the model's].
+    #[arg(long, value_name = "T", value_parser = parse_background)]
+    background: Option<Background>,
+    /// Words for what is to be left out, separated by commas: where one of them fits best, there is background.
+    #[arg(long, value_name = "WORDS")]
+    background_words: Option<String>,
+}
+
+impl BackgroundArgs {
+    fn threshold(&self, manifest: &Manifest) -> Background {
+        self.background.unwrap_or(Background::Threshold(manifest.background))
+    }
+
+    fn words(&self) -> edge_seg::Result<Vec<String>> {
+        match &self.background_words {
+            Some(list) => Ok(parse_tags("--background-words", list)?.into_iter().map(|c| c.name).collect()),
+            None => Ok(Vec::new()),
+        }
     }
 }
 

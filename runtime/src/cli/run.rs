@@ -9,9 +9,9 @@ use edge_seg::files::replace_file;
 use edge_seg::live::{Counters, FrameReport, LiveOptions, Shown, Words};
 use edge_seg::sink::{LegendEntry, OverlayOptions, VideoWriter, draw_overlay, encode_mask};
 use edge_seg::source::{Matrix, Notice, Pace, Range, SourceOptions, open_source};
-use edge_seg::{Background, parse_tags, read_tags_file};
+use edge_seg::{parse_tags, read_tags_file};
 
-use super::{ModelArgs, Outcome, parse_background, print_json, steer, warn_of_many};
+use super::{BackgroundArgs, ModelArgs, Outcome, print_json, steer, warn_of_many};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("words").required(true))]
@@ -56,12 +56,8 @@ pub struct RunArgs {
     /// The source's colour range [default: what it says, else limited].
     #[arg(long, value_enum)]
     range: Option<RangeArg>,
-    /// Pixels whose best score is below this belong to no word: 0 to 1, or `none` [default: the model's].
-    #[arg(long, value_name = "T", value_parser = parse_background)]
-    background: Option<Background>,
-    /// Words for what is to be left out, separated by commas: where one of them fits best, there is background.
-    #[arg(long, value_name = "WORDS")]
-    background_words: Option<String>,
+    #[command(flatten)]
+    background: BackgroundArgs,
     #[command(flatten)]
     model: ModelArgs,
 }
@@ -130,10 +126,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
         (_, Some(file)) => read_tags_file(file)?,
         _ => unreachable!("clap asks for one of them"),
     };
-    let background_words: Vec<String> = match &args.background_words {
-        Some(list) => parse_tags("--background-words", list)?.into_iter().map(|c| c.name).collect(),
-        None => Vec::new(),
-    };
+    let background_words = args.background.words()?;
     if args.commands && args.source.split('?').next().is_some_and(|s| s.ends_with(":-")) {
         bail!("--commands and --source {} both read stdin", args.source);
     }
@@ -156,7 +149,7 @@ pub fn run(args: &RunArgs) -> Result<Outcome> {
     let mut sinks = Sinks::open(args)?;
     let options = LiveOptions {
         pace: args.pace(),
-        background: args.background.unwrap_or(Background::Threshold(session.bundle().manifest().background)),
+        background: args.background.threshold(session.bundle().manifest()),
         key_interval: args.key_interval,
     };
     let counters = Arc::new(Counters::default());

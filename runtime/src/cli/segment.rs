@@ -14,7 +14,7 @@ use edge_seg::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{ModelArgs, Outcome, parse_background, print_json, warn_of_many};
+use super::{BackgroundArgs, ModelArgs, Outcome, print_json, warn_of_many};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("words").required(true))]
@@ -37,12 +37,8 @@ pub struct SegmentArgs {
     /// Folder to write to; it is made if missing.
     #[arg(long, value_name = "DIR", default_value = "edge-seg-out")]
     out: PathBuf,
-    /// Pixels whose best score is below this belong to no word: 0 to 1, or `none` [default: the model's].
-    #[arg(long, value_name = "T", value_parser = parse_background)]
-    background: Option<Background>,
-    /// Words for what is to be left out, separated by commas: where one of them fits best, there is background.
-    #[arg(long, value_name = "WORDS")]
-    background_words: Option<String>,
+    #[command(flatten)]
+    background: BackgroundArgs,
     #[command(flatten)]
     model: ModelArgs,
 }
@@ -54,14 +50,11 @@ pub fn run(args: &SegmentArgs) -> Result<Outcome> {
         (_, _, Some(caption)) => split_caption(caption, args.keep_stop_words)?,
         _ => unreachable!("clap asks for one of them"),
     };
-    let background_words: Vec<String> = match &args.background_words {
-        Some(list) => parse_tags("--background-words", list)?.into_iter().map(|c| c.name).collect(),
-        None => Vec::new(),
-    };
+    let background_words = args.background.words()?;
     warn_of_many(classes.iter().map(|c| c.words.len()).sum());
     let session = args.model.session()?;
     let job = Job {
-        background: args.background.unwrap_or(Background::Threshold(session.bundle().manifest().background)),
+        background: args.background.threshold(session.bundle().manifest()),
         bank: session.tag_bank(&classes, &background_words)?,
         classes,
         background_words,
