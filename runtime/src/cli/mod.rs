@@ -8,10 +8,11 @@ use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use edge_seg::trust::Trust;
 use edge_seg::{Background, Bundle, Manifest, Options, Session, parse_tags};
+use serde::{Deserialize, Serialize};
 
 /// Type words, get masks: open-vocabulary segmentation of pictures and video, offline.
 #[derive(Debug, Parser)]
@@ -26,7 +27,7 @@ enum Command {
     /// Segment pictures by words: writes a mask and an overlay for each, one JSON line a picture on stdout.
     Segment(segment::SegmentArgs),
     /// Segment video by words that may change while it runs: one JSON line a frame on stdout.
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// Say which words a picture shows, as JSON.
     Tags(tags::TagsArgs),
     /// Show what a model bundle holds.
@@ -34,10 +35,12 @@ enum Command {
 }
 
 /// Which model runs, and how.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct ModelArgs {
     /// Bundle to run (.esb); the built-in one if not given.
     #[arg(long, value_name = "FILE")]
+    #[serde(rename = "file")]
     model: Option<PathBuf>,
     /// Side of the encoder's input in pixels: larger is finer and slower [default: the model's].
     #[arg(long, value_name = "N")]
@@ -46,26 +49,36 @@ struct ModelArgs {
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
     /// Refuse a bundle that none of these keys has signed: a minisign .pub file, or a folder of them.
-    #[arg(long, value_name = "PATH", requires = "model")]
+    #[arg(long, value_name = "PATH")]
     trusted_keys: Option<PathBuf>,
     /// With --trusted-keys, refuse a bundle that is for other boards.
-    #[arg(long, value_name = "NAME", requires = "trusted_keys")]
-    board: Vec<String>,
+    #[arg(long, value_name = "NAME")]
+    board: Option<Vec<String>>,
     /// With --trusted-keys, refuse a bundle with a lower release number.
-    #[arg(long, value_name = "N", requires = "trusted_keys")]
+    #[arg(long, value_name = "N")]
     min_serial: Option<u64>,
 }
 
 impl ModelArgs {
-    fn bundle(&self) -> edge_seg::Result<Bundle> {
-        match (&self.model, &self.trusted_keys) {
-            (Some(path), Some(keys)) => {
-                let board: Vec<&str> = self.board.iter().map(String::as_str).collect();
-                Trust::read(keys)?.on_board(&board).at_least(self.min_serial.unwrap_or(0)).open(path)
-            }
-            (Some(path), None) => Bundle::open(path),
-            (None, _) => Bundle::built_in(),
+    /// Options that mean nothing without others. Here and not at the flags, for the others may stand in a configuration file.
+    fn check(&self) -> Result<()> {
+        ensure!(self.model.is_some() || self.trusted_keys.is_none(), "--trusted-keys: expected --model beside it, found none");
+        for (option, given) in [("--board", self.board.is_some()), ("--min-serial", self.min_serial.is_some())] {
+            ensure!(!given || self.trusted_keys.is_some(), "{option}: expected --trusted-keys beside it, found none");
         }
+        Ok(())
+    }
+
+    fn bundle(&self) -> Result<Bundle> {
+        self.check()?;
+        Ok(match (&self.model, &self.trusted_keys) {
+            (Some(path), Some(keys)) => {
+                let board: Vec<&str> = self.board.iter().flatten().map(String::as_str).collect();
+                Trust::read(keys)?.on_board(&board).at_least(self.min_serial.unwrap_or(0)).open(path)?
+            }
+            (Some(path), None) => Bundle::open(path)?,
+            (None, _) => Bundle::built_in()?,
+        })
     }
 
     fn session(&self) -> Result<Session> {
@@ -77,13 +90,16 @@ impl ModelArgs {
 }
 
 /// What belongs to no word.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct BackgroundArgs {
     /// Pixels whose best score is below this belong to no word: 0 to 1, or `none` [default: the model's].
     #[arg(long, value_name = "T", value_parser = parse_background)]
+    #[serde(rename = "threshold", with = "background_value")]
     background: Option<Background>,
     /// Words for what is to be left out, separated by commas: where one of them fits best, there is background.
     #[arg(long, value_name = "WORDS")]
+    #[serde(rename = "words")]
     background_words: Option<String>,
 }
 
@@ -108,6 +124,35 @@ fn parse_background(text: &str) -> Result<Background, String> {
     match text.parse::<f32>() {
         Ok(t) if (0.0..=1.0).contains(&t) => Ok(Background::Threshold(t)),
         _ => Err("expected `none` or a score from 0 to 1".into()),
+    }
+}
+
+/// A background in a configuration file: a number, or "none".
+mod background_value {
+    use edge_seg::Background;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged, expecting = "expected \"none\" or a score from 0 to 1")]
+    enum Value {
+        Number(f64),
+        Text(String),
+    }
+
+    pub fn serialize<S: Serializer>(background: &Option<Background>, serializer: S) -> Result<S::Ok, S::Error> {
+        let value = background.map(|b| match b {
+            Background::None => Value::Text("none".into()),
+            Background::Threshold(t) => Value::Number(t.into()),
+        });
+        value.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Background>, D::Error> {
+        let text = match Value::deserialize(deserializer)? {
+            Value::Number(number) => number.to_string(),
+            Value::Text(text) => text,
+        };
+        super::parse_background(&text).map(Some).map_err(serde::de::Error::custom)
     }
 }
 
@@ -137,7 +182,7 @@ pub fn run() -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Segment(args) => segment::run(&args),
-        Command::Run(args) => run::run(&args),
+        Command::Run(args) => run::run(*args),
         Command::Tags(args) => tags::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };

@@ -1,0 +1,110 @@
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+use edge_seg::source::{Matrix, Notice, Pace, Range, Source, SourceOptions, open_source};
+use serde::{Deserialize, Serialize};
+
+/// Where frames come from.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct InputArgs {
+    /// Where frames come from: a video, picture or folder, y4m:-, mjpeg:-, raw:-?size=640x480&format=yuyv&fps=30,
+    /// rtsp://..., or test:?size=640x360&fps=30. PATH in place of `-` reads a file.
+    #[arg(long, value_name = "URI")]
+    pub source: Option<String>,
+    /// Whether frames that come too fast are dropped [default: auto].
+    #[arg(long, value_enum)]
+    pace: Option<PaceArg>,
+    /// Start files, pictures and folders again at their end.
+    #[arg(long = "loop", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(rename = "loop")]
+    again: Option<bool>,
+    /// Seconds without a frame after which a network stream counts as dead and is opened again [default: 10].
+    #[arg(long, value_name = "S")]
+    stall: Option<f64>,
+    /// The source's colour matrix [default: what it says, else BT.709 from 720 lines, BT.601 below].
+    #[arg(long, value_enum)]
+    matrix: Option<MatrixArg>,
+    /// The source's colour range [default: what it says, else limited].
+    #[arg(long, value_enum)]
+    range: Option<RangeArg>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum PaceArg {
+    /// Live for cameras, network streams and the test source, every for everything else.
+    #[default]
+    Auto,
+    /// The newest frame is taken, the others are dropped and counted; files play at their own speed.
+    Live,
+    /// Every frame is segmented; the source waits.
+    Every,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum MatrixArg {
+    Bt601,
+    Bt709,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum RangeArg {
+    /// Black is 16, white 235.
+    Limited,
+    /// Black is 0, white 255.
+    Full,
+}
+
+impl InputArgs {
+    pub fn check(&self) -> Result<()> {
+        self.uri()?;
+        let stall = self.stall.unwrap_or(DEFAULT_STALL_S);
+        ensure!((0.1..=86400.0).contains(&stall), "--stall: expected seconds, 0.1 to 86400, found {stall}");
+        Ok(())
+    }
+
+    fn uri(&self) -> Result<&str> {
+        self.source.as_deref().context("--source: expected where frames come from, found none")
+    }
+
+    pub fn reads_stdin(&self) -> bool {
+        self.source.as_deref().and_then(|s| s.split('?').next()).is_some_and(|s| s.ends_with(":-"))
+    }
+
+    pub fn open(&self, stop: &Arc<AtomicBool>) -> Result<Box<dyn Source>> {
+        let notify = |notice: Notice| match notice {
+            Notice::Lost { why, retry_in } => {
+                let why = why.map_or_else(|| "the source ended".into(), |e| e.to_string());
+                eprintln!("edge-seg: {why}; opening it again in {:.1} s", retry_in.as_secs_f64());
+            }
+            Notice::Back => eprintln!("edge-seg: the source is back"),
+            _ => {}
+        };
+        let options = SourceOptions {
+            pace: self.pace(),
+            stall: Duration::from_secs_f64(self.stall.unwrap_or(DEFAULT_STALL_S)),
+            matrix: self.matrix.map(|m| if m == MatrixArg::Bt601 { Matrix::Bt601 } else { Matrix::Bt709 }),
+            range: self.range.map(|r| if r == RangeArg::Full { Range::Full } else { Range::Limited }),
+            again: self.again.unwrap_or(false),
+            stop: stop.clone(),
+            notify: Arc::new(notify),
+        };
+        Ok(open_source(self.uri()?, &options)?)
+    }
+
+    pub fn pace(&self) -> Pace {
+        match self.pace.unwrap_or_default() {
+            PaceArg::Auto => Pace::Auto,
+            PaceArg::Live => Pace::Live,
+            PaceArg::Every => Pace::Every,
+        }
+    }
+}
+
+const DEFAULT_STALL_S: f64 = 10.0;
