@@ -40,4 +40,4 @@ pub use pipeline::{Encoded, Options, Segmentation, Session, Timings};
 pub use prepare::{Input, MAX_PATCHES, Placement, prepare};
 pub use score::{Background, ScoreGrid, Scoring, TagScore, score, score_tags};
 pub use source::{expand_inputs, is_picture, read_picture};
-pub use tags::{Class, MAX_CLASSES, TagBank, parse_tags, read_tags_file, split_caption};
+pub use tags::{Class, Gate, MAX_CLASSES, TagBank, parse_tags, read_tags_file, split_caption};

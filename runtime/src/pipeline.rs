@@ -30,8 +30,37 @@ pub struct Session {
     tokenizer: WordTokenizer,
     // The text tower is the larger one and many runs never use it again after their first words.
     text: OnceLock<TextEncoder>,
-    words: Mutex<HashMap<String, Vec<f32>>>,
+    words: Mutex<WordCache>,
     size_px: usize,
+}
+
+/// Embeddings of the words that were asked for last, so that a session that runs for months while words come and go stays small.
+#[derive(Debug, Default)]
+struct WordCache {
+    known: HashMap<String, (u64, Vec<f32>)>,
+    uses: u64,
+}
+
+impl WordCache {
+    /// 6 MiB of 384 numbers each.
+    const MOST: usize = 4096;
+
+    fn get(&mut self, word: &str) -> Option<Vec<f32>> {
+        self.uses += 1;
+        let (used, embedding) = self.known.get_mut(word)?;
+        *used = self.uses;
+        Some(embedding.clone())
+    }
+
+    fn insert(&mut self, word: &str, embedding: Vec<f32>) {
+        if self.known.len() >= Self::MOST {
+            let mut uses: Vec<u64> = self.known.values().map(|(used, _)| *used).collect();
+            let (_, &mut middle, _) = uses.select_nth_unstable(Self::MOST / 2);
+            self.known.retain(|_, (used, _)| *used > middle);
+        }
+        self.uses += 1;
+        self.known.insert(word.into(), (self.uses, embedding));
+    }
 }
 
 /// A picture's embeddings and where they lie.
@@ -141,7 +170,7 @@ impl Session {
 
     fn word(&self, word: &str) -> Result<Vec<f32>> {
         if let Some(known) = self.lock_words().get(word) {
-            return Ok(known.clone());
+            return Ok(known);
         }
         // The word alone is what must be known: a template's own words would hide one that is not.
         self.tokenizer.encode(word)?;
@@ -150,11 +179,11 @@ impl Session {
             templates.iter().map(|t| Ok(self.embed_text(&t.replace("{}", word))?.data().to_vec())).collect::<Result<Vec<_>>>()?;
         let rows = UnitRows::normalise("word embedding", self.bundle.manifest().embedding_dim, sentences.concat())?;
         let mean = rows.mean_row("word embedding")?;
-        self.lock_words().insert(word.into(), mean.clone());
+        self.lock_words().insert(word, mean.clone());
         Ok(mean)
     }
 
-    fn lock_words(&self) -> std::sync::MutexGuard<'_, HashMap<String, Vec<f32>>> {
+    fn lock_words(&self) -> std::sync::MutexGuard<'_, WordCache> {
         self.words.lock().unwrap_or_else(|e| e.into_inner())
     }
 
@@ -200,5 +229,28 @@ impl Session {
     /// As [`Self::encode`] and [`Self::masks`].
     pub fn segment(&self, frame: &Frame, bank: &TagBank, background: Background) -> Result<Segmentation> {
         self.masks(frame, &self.encode(frame)?, bank, background)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_forgets_what_was_used_least_lately() {
+        let mut cache = WordCache::default();
+        for i in 0..WordCache::MOST {
+            cache.insert(&i.to_string(), vec![i as f32]);
+        }
+        assert_eq!(cache.get("0"), Some(vec![0.0]));
+        cache.insert("new", vec![1.0]);
+        assert!(cache.known.len() <= WordCache::MOST);
+        assert_eq!(cache.get("0"), Some(vec![0.0]), "used lately");
+        assert_eq!(cache.get("1"), None);
+        assert_eq!(cache.get("new"), Some(vec![1.0]));
+        for i in 0..3 * WordCache::MOST {
+            cache.insert(&format!("more {i}"), vec![0.0]);
+            assert!(cache.known.len() <= WordCache::MOST);
+        }
     }
 }

@@ -4,6 +4,7 @@ use ndarray::ArrayView3;
 
 use crate::bundle::Manifest;
 use crate::simd::kernels;
+use crate::tags::Gate;
 use crate::{Error, PatchGrid, Result, TagBank};
 
 /// Stands for "never": finite, so that interpolation between it and itself stays itself.
@@ -40,6 +41,8 @@ pub struct ScoreGrid {
     cols: usize,
     planes: Vec<f32>, // [1 + classes, rows · cols]
     scores: Vec<f32>, // [classes]
+    shifts: Vec<f32>, // [classes]
+    totals: Vec<f32>, // [rows · cols] where scores are a softmax, else empty
 }
 
 impl ScoreGrid {
@@ -53,7 +56,8 @@ impl ScoreGrid {
         self.cols
     }
 
-    /// Logits, the background's first. Where the largest logit of a pixel stands, there is its label. `[1 + classes, rows · cols]`
+    /// Logits, the background's first, each shifted by its class's threshold. Where the largest of a pixel stands, there is its label.
+    /// `[1 + classes, rows · cols]`
     pub fn planes(&self) -> &[f32] {
         &self.planes
     }
@@ -68,9 +72,26 @@ impl ScoreGrid {
     pub fn scores(&self) -> &[f32] {
         &self.scores
     }
+
+    /// Every class's score at one patch, in 0..1; none outside of the grid. `[classes]`
+    pub fn patch(&self, row: usize, col: usize) -> Option<Vec<f32>> {
+        let area = self.rows * self.cols;
+        let patch = (row < self.rows && col < self.cols).then_some(row * self.cols + col)?;
+        let logits = self.planes[area..].chunks_exact(area).zip(&self.shifts).map(|(plane, shift)| plane[patch] + shift);
+        Some(match self.totals.get(patch) {
+            Some(total) => logits.map(|logit| if logit > NEVER / 2.0 { (logit - total).exp() } else { 0.0 }).collect(),
+            None => logits.map(sigmoid).collect(),
+        })
+    }
 }
 
 /// Scores every patch against every class: the best of a class's words counts.
+///
+/// A class with a threshold `t_k` of its own, beside the background's `t`, has its logit shifted to
+/// `z_k − (logit(t_k) − logit(t))`, or `z_k − (ln t_k − ln t)` where scores are a softmax: it stands above the background exactly
+/// where its score passes `t_k`, and among the classes that pass, the one that passes by most wins. Thresholds within 1e-6 of 0 and 1
+/// count as that far away. Without a background nothing has to be passed and classes' own thresholds count for nothing.
+/// Words for what is to be left out compete as if their threshold were `t`. A class that is off takes no part.
 ///
 /// # Errors
 /// [`Error::Tensor`] if patches and words differ in width, [`Error::Option`] if the threshold is not in 0..1.
@@ -90,15 +111,22 @@ pub fn score(grid: &PatchGrid, bank: &TagBank, scoring: Scoring, background: Bac
         let row = &cosines[patch * words..][..words];
         row[span.clone()].iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b)) * scoring.scale + bias
     };
-    for (plane, span) in classes.chunks_exact_mut(patches).zip(bank.spans()) {
-        plane.iter_mut().enumerate().for_each(|(patch, logit)| *logit = best(patch, span));
+    for ((plane, span), gate) in classes.chunks_exact_mut(patches).zip(bank.spans()).zip(bank.gates()) {
+        if *gate != Gate::Off {
+            plane.iter_mut().enumerate().for_each(|(patch, logit)| *logit = best(patch, span));
+        }
     }
+    let (background, shifts) = shifts(bank.gates(), scoring, background);
     let left_out = bank.background_rows();
     let mut scores = vec![0.0f32; bank.names().len()];
+    let mut totals = Vec::with_capacity(if scoring.bias.is_none() { patches } else { 0 });
     for (patch, front) in front.iter_mut().enumerate() {
         let outside = left_out.clone().map(|row| cosines[patch * words + row] * scoring.scale + bias);
         let inside = classes.iter().skip(patch).step_by(patches).copied();
         let total = if scoring.bias.is_none() { log_sum_exp(inside.clone().chain(outside.clone())) } else { 0.0 };
+        if scoring.bias.is_none() {
+            totals.push(total);
+        }
         *front = match background {
             Background::None => NEVER,
             Background::Threshold(t) if scoring.bias.is_some() => logit(t),
@@ -110,7 +138,27 @@ pub fn score(grid: &PatchGrid, bank: &TagBank, scoring: Scoring, background: Bac
             *score = score.max(probability);
         }
     }
-    Ok(ScoreGrid { rows: grid.rows(), cols: grid.cols(), planes, scores })
+    // A class that is off has no score, even where all are and the softmax knows no better.
+    scores.iter_mut().zip(bank.gates()).filter(|(_, gate)| **gate == Gate::Off).for_each(|(score, _)| *score = 0.0);
+    for (plane, shift) in classes.chunks_exact_mut(patches).zip(&shifts).filter(|(_, shift)| **shift != 0.0) {
+        plane.iter_mut().for_each(|logit| *logit -= shift);
+    }
+    Ok(ScoreGrid { rows: grid.rows(), cols: grid.cols(), planes, scores, shifts, totals })
+}
+
+/// How far each class's logits are shifted by its own threshold, and the background that they are compared with. `[classes]`
+fn shifts(gates: &[Gate], scoring: Scoring, background: Background) -> (Background, Vec<f32>) {
+    const EDGE: f32 = 1e-6;
+    let clamped = |t: f32| t.clamp(EDGE, 1.0 - EDGE);
+    let level = |t: f32| if scoring.bias.is_some() { logit(clamped(t)) } else { clamped(t).ln() };
+    let own = gates.iter().any(|g| matches!(g, Gate::Own(_)));
+    match background {
+        Background::Threshold(t) if own => {
+            let shift = |gate: &Gate| if let Gate::Own(own) = gate { level(*own) - level(t) } else { 0.0 };
+            (Background::Threshold(clamped(t)), gates.iter().map(shift).collect())
+        }
+        _ => (background, vec![0.0; gates.len()]),
+    }
 }
 
 /// `[patches, words]`, each in -1..1.
@@ -239,6 +287,49 @@ mod tests {
         }
         let found = score(&grid, &bank, scoring, Background::None).unwrap();
         assert!(found.planes()[..2].iter().all(|&p| p == NEVER));
+    }
+
+    #[test]
+    fn a_class_stands_above_the_background_exactly_where_it_passes_its_own_threshold() {
+        for (scoring, first, second) in [
+            (Scoring { scale: 10.0, bias: Some(-4.0) }, sigmoid(6.0), sigmoid(10.0 * HALF - 4.0)),
+            (Scoring { scale: 2.0, bias: None }, sigmoid(2.0), 0.5),
+        ] {
+            for common in [0.0, 0.3, 0.9, 1.0] {
+                for own in [0.0, 0.2, 0.499, 0.501, 0.7, first - 1e-4, first + 1e-4, second - 1e-4, second + 1e-4, 1.0] {
+                    let (grid, bank) = fixture(0);
+                    let bank = bank.with_gates(vec![Gate::Own(own), Gate::Off]).unwrap();
+                    let found = score(&grid, &bank, scoring, Background::Threshold(common)).unwrap();
+                    let (front, class) = (&found.planes()[..2], &found.planes()[2..4]);
+                    // With the second class off a softmax is left with one class, whose score is 1.
+                    let scores = if scoring.bias.is_some() { [first, second] } else { [1.0, 1.0] };
+                    for patch in 0..2 {
+                        let passes = scores[patch] >= own.clamp(1e-6, 1.0 - 1e-6);
+                        assert_eq!(class[patch] >= front[patch], passes, "{scoring:?} {common} {own} {patch}");
+                    }
+                    assert!(found.planes()[4..].iter().all(|&p| p == NEVER), "off is never");
+                    assert_eq!(found.scores()[1], 0.0);
+                    assert_near(&[found.scores()[0]], &[scores[0]]);
+                    assert_near(&found.patch(0, 1).unwrap(), &[scores[1], 0.0]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_the_classes_that_pass_the_one_that_passes_by_most_wins() {
+        let (grid, bank) = fixture(0);
+        let wins = |own: [f32; 2]| {
+            let bank = bank.clone().with_gates(own.map(Gate::Own).to_vec()).unwrap();
+            let found = score(&grid, &bank, Scoring { scale: 10.0, bias: Some(-4.0) }, Background::Threshold(0.5)).unwrap();
+            // In the second patch both classes have the same logit.
+            assert_near(&found.patch(0, 1).unwrap(), &[sigmoid(10.0 * HALF - 4.0); 2]);
+            found.planes()[3] > found.planes()[5]
+        };
+        assert!(wins([0.3, 0.6]));
+        assert!(!wins([0.6, 0.3]));
+        assert!(bank.clone().with_gates(vec![Gate::Own(1.5), Gate::Off]).is_err());
+        assert!(bank.clone().with_gates(vec![Gate::Off]).is_err());
     }
 
     #[test]

@@ -44,6 +44,15 @@ pub fn parse_tags(place: &str, list: &str) -> Result<Vec<Class>> {
 /// # Errors
 /// [`Error::Io`] if it cannot be read, [`Error::Words`] if it is no UTF-8 text, too long, empty, or names a class twice.
 pub fn read_tags_file(path: &Path) -> Result<Vec<Class>> {
+    let lines = read_tag_lines(path)?.into_iter().map(|(place, class, settings)| match settings {
+        None => Ok(class),
+        Some(found) => Err(Error::Words { place, expected: "no settings, which only running video takes".into(), found }),
+    });
+    check_classes(&path.display().to_string(), lines.collect::<Result<_>>()?)
+}
+
+/// The classes of a file with their places, and what stands behind a `|` of their lines.
+pub(crate) fn read_tag_lines(path: &Path) -> Result<Vec<(String, Class, Option<String>)>> {
     let place = path.display().to_string();
     let words = |expected: &str, found: String| Error::Words { place: place.clone(), expected: expected.into(), found };
     let bytes = std::fs::metadata(path).map_err(Error::io(path))?.len();
@@ -59,14 +68,12 @@ pub fn read_tags_file(path: &Path) -> Result<Vec<Class>> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
+        let place = format!("{place}:{}", number + 1);
+        let (line, settings) = line.split_once('|').map_or((line, None), |(line, settings)| (line.trim(), Some(settings.trim().into())));
         let (name, synonyms) = line.split_once(':').unwrap_or((line, ""));
         let name = name.trim();
         if name.is_empty() {
-            return Err(Error::Words {
-                place: format!("{place}:{}", number + 1),
-                expected: "a name before the colon".into(),
-                found: line.into(),
-            });
+            return Err(Error::Words { place, expected: "a name before the colon".into(), found: line.into() });
         }
         let mut class = Class::word(name);
         for synonym in synonyms.split(',').map(str::trim).filter(|w| !w.is_empty()) {
@@ -74,12 +81,12 @@ pub fn read_tags_file(path: &Path) -> Result<Vec<Class>> {
                 class.words.push(synonym.into());
             }
         }
-        classes.push(class);
+        classes.push((place, class, settings));
     }
-    check_classes(&place, classes)
+    Ok(classes)
 }
 
-fn check_classes(place: &str, classes: Vec<Class>) -> Result<Vec<Class>> {
+pub(crate) fn check_classes(place: &str, classes: Vec<Class>) -> Result<Vec<Class>> {
     let words = |expected: &str, found: String| Err(Error::Words { place: place.into(), expected: expected.into(), found });
     if classes.is_empty() {
         return words("one word or more", "none".into());
@@ -120,12 +127,25 @@ pub fn split_caption(caption: &str, keep_stop_words: bool) -> Result<Vec<Class>>
     check_classes("--caption", found.into_iter().map(Class::word).collect())
 }
 
+/// What a pixel must reach to be a class's.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Gate {
+    /// The background's threshold.
+    #[default]
+    Common,
+    /// A score of the class's own, in 0..1.
+    Own(f32),
+    /// Nothing is enough: the class is not looked for.
+    Off,
+}
+
 /// Embeddings of the words of some classes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TagBank {
     names: Vec<String>,
     spans: Vec<Range<usize>>,
     backgrounds: usize,
+    gates: Vec<Gate>,
     words: UnitRows, // [words, dim], unit-norm rows, class by class, background words last
 }
 
@@ -149,7 +169,30 @@ impl TagBank {
                 found: words.rows().to_string(),
             });
         }
-        Ok(Self { names: classes.iter().map(|c| c.name.clone()).collect(), spans, backgrounds: background_words, words })
+        let gates = vec![Gate::Common; classes.len()];
+        Ok(Self { names: classes.iter().map(|c| c.name.clone()).collect(), spans, backgrounds: background_words, gates, words })
+    }
+
+    /// The same bank with a gate for each class.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if they are not as many as the classes, or a threshold is not in 0..1.
+    pub fn with_gates(mut self, gates: Vec<Gate>) -> Result<Self> {
+        let wrong =
+            |found: String| Error::Tensor { what: "gates".into(), expected: format!("{} thresholds of 0 to 1", self.names.len()), found };
+        if gates.len() != self.names.len() {
+            return Err(wrong(gates.len().to_string()));
+        }
+        if let Some(bad) = gates.iter().find(|g| matches!(g, Gate::Own(t) if !(0.0..=1.0).contains(t))) {
+            return Err(wrong(format!("{bad:?}")));
+        }
+        self.gates = gates;
+        Ok(self)
+    }
+
+    /// What a pixel must reach to be each class's. `[classes]`
+    pub fn gates(&self) -> &[Gate] {
+        &self.gates
     }
 
     /// The classes' names; label k is `names()[k - 1]`.

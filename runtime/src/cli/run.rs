@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use edge_seg::Session;
-use edge_seg::live::{Counters, FrameReport, LiveOptions, Words};
+use edge_seg::live::{Control, Counters, Exchange, FrameReport, LiveOptions, WordSets, Words};
 use edge_seg::sink::LiveSink;
 
 use super::{Outcome, steer, warn_of_many};
@@ -32,10 +32,11 @@ pub struct RunArgs {
 #[derive(Clone)]
 pub struct Running {
     pub session: Arc<Session>,
-    pub words: Arc<Words>,
+    /// The words, their saved sets, and the flag that ends the run.
+    pub control: Control,
     pub counters: Arc<Counters>,
-    /// Set to end the run.
-    pub stop: Arc<AtomicBool>,
+    /// Where sinks leave metrics and events for the web server, and the other way round.
+    pub exchange: Arc<Exchange>,
 }
 
 pub fn run(args: RunArgs) -> Result<Outcome> {
@@ -57,20 +58,16 @@ pub fn run(args: RunArgs) -> Result<Outcome> {
     let source = settings.input.open(&stop)?;
     let Some(running) = load(&settings, &stop)? else { return Ok(Outcome::Done) };
     if commands {
-        steer::obey_stdin(running.words.clone(), stop.clone());
+        steer::obey_stdin(running.control.clone());
     }
     if let Some(file) = &settings.words.tags_file {
-        steer::watch_file(file.clone(), running.words.clone(), stop.clone());
+        steer::watch_words(file.clone(), running.control.clone());
     }
     let mut sinks = open_sinks(&settings, &running)?;
-    let options = LiveOptions {
-        pace: settings.input.pace(),
-        background: settings.background.threshold(running.session.bundle().manifest()),
-        key_interval: settings.pipeline.key_interval(),
-    };
+    let options = LiveOptions { pace: settings.input.pace(), key_interval: settings.pipeline.key_interval() };
     let start = Instant::now();
     let mut shown = 0;
-    let outcome = edge_seg::live::run(&running.session, source, &running.words, options, &running.counters, &stop, |frame| {
+    let outcome = edge_seg::live::run(&running.session, source, &running.control.words, options, &running.counters, &stop, |frame| {
         let report = Arc::new(FrameReport::new(&frame));
         for sink in &mut sinks {
             sink.take(&frame, &report)?;
@@ -95,16 +92,19 @@ fn open_sinks(settings: &Settings, _running: &Running) -> Result<Vec<Box<dyn Liv
 
 /// Loads the model and encodes the words, which a small board takes many seconds for; none if it is to stop meanwhile.
 fn load(settings: &Settings, stop: &Arc<AtomicBool>) -> Result<Option<Running>> {
-    let classes = settings.words.classes()?;
+    let specs = settings.words.specs()?;
     let background_words = settings.background.words()?;
-    warn_of_many(classes.iter().map(|c| c.words.len()).sum());
+    warn_of_many(specs.iter().map(|s| 1 + s.synonyms.len()).sum());
+    let sets = settings.words.state.as_ref().map(|folder| WordSets::open(&folder.join("words"))).transpose().context("--state")?;
     let (sender, loaded) = channel();
-    let (model, stopped) = (settings.model.clone(), stop.clone());
+    let (model, background, stop_too) = (settings.model.clone(), settings.background.clone(), stop.clone());
     std::thread::spawn(move || {
         let running = || {
             let session = Arc::new(model.session()?);
-            let words = Arc::new(Words::new(session.clone(), classes, background_words)?);
-            anyhow::Ok(Running { session, words, counters: Arc::default(), stop: stopped })
+            let background = background.threshold(session.bundle().manifest());
+            let words = Arc::new(Words::new(session.clone(), specs, background_words, background)?);
+            let control = Control { words, sets: sets.map(Arc::new), stop: stop_too };
+            anyhow::Ok(Running { session, control, counters: Arc::default(), exchange: Arc::default() })
         };
         let _ = sender.send(running());
     });

@@ -4,53 +4,42 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use edge_seg::live::Words;
-use edge_seg::{Error, parse_tags, read_tags_file};
+use edge_seg::live::{Answer, Control, WordSet, read_words_file};
 
-fn tell(changed: edge_seg::Result<Arc<edge_seg::live::WordSet>>) {
-    match changed {
-        Ok(set) => eprintln!("edge-seg: words, set {}: {}", set.version, set.bank.names().join(", ")),
+/// Says what a change of words did.
+pub fn tell(answer: edge_seg::Result<Answer>) {
+    match answer {
+        Ok(Answer::Words(set)) => tell_words(&set),
+        Ok(Answer::Saved(name)) => eprintln!("edge-seg: words saved as {name}"),
+        Ok(Answer::Deleted(name)) => eprintln!("edge-seg: saved words {name} deleted"),
+        Ok(Answer::Stopping | Answer::Nothing) => {}
         Err(e) => eprintln!("edge-seg: the words stay as they are: {e}"),
     }
 }
 
-const COMMANDS: &str = "`tags WORDS`, `add WORDS`, `remove WORDS` or `quit`";
+fn tell_words(set: &WordSet) {
+    eprintln!("edge-seg: words, set {}: {}", set.version, set.bank.names().join(", "));
+}
 
 /// Obeys lines of stdin until it ends.
-pub fn obey_stdin(words: Arc<Words>, stop: Arc<AtomicBool>) {
+pub fn obey_stdin(control: Control) {
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            let (command, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
-            let place = "standard input";
-            match command {
-                "" => {}
-                "tags" => tell(parse_tags(place, rest).and_then(|classes| words.set(classes))),
-                "add" => tell(words.change(|old| {
-                    let mut classes = old.to_vec();
-                    classes.extend(parse_tags(place, rest)?.into_iter().filter(|new| old.iter().all(|c| c.name != new.name)));
-                    Ok(classes)
-                })),
-                "remove" => tell(words.change(|old| {
-                    let gone = parse_tags(place, rest)?;
-                    if let Some(unknown) = gone.iter().find(|g| old.iter().all(|c| c.name != g.name)) {
-                        let expected = "a word that is looked for".into();
-                        return Err(Error::Words { place: place.into(), expected, found: format!("{:?}", unknown.name) });
-                    }
-                    let left: Vec<_> = old.iter().filter(|c| gone.iter().all(|g| g.name != c.name)).cloned().collect();
-                    if left.is_empty() {
-                        return Err(Error::Words { place: place.into(), expected: "a word that stays".into(), found: "none".into() });
-                    }
-                    Ok(left)
-                })),
-                "quit" => return stop.store(true, Ordering::Relaxed),
-                other => eprintln!("edge-seg: expected {COMMANDS}, found {other:?}"),
-            }
+            tell(control.obey(&line));
         }
     });
 }
 
 /// Reads a file of words again whenever it changes.
-pub fn watch_file(path: PathBuf, words: Arc<Words>, stop: Arc<AtomicBool>) {
+pub fn watch_words(path: PathBuf, control: Control) {
+    let stop = control.stop.clone();
+    watch(path.clone(), stop, move || {
+        tell(read_words_file(&path).and_then(|specs| control.words.change(|_| Ok(specs))).map(Answer::Words));
+    });
+}
+
+/// Calls whenever a file is another than before.
+pub fn watch(path: PathBuf, stop: Arc<AtomicBool>, mut changed: impl FnMut() + Send + 'static) {
     let stamp = |path: &PathBuf| -> Option<(SystemTime, u64)> {
         let found = std::fs::metadata(path).ok()?;
         Some((found.modified().ok()?, found.len()))
@@ -63,7 +52,7 @@ pub fn watch_file(path: PathBuf, words: Arc<Words>, stop: Arc<AtomicBool>) {
             // An editor may take the file away for a moment while it writes a new one.
             if now.is_some() && now != last {
                 last = now;
-                tell(read_tags_file(&path).and_then(|classes| words.set(classes)));
+                changed();
             }
         }
     });

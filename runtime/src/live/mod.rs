@@ -1,10 +1,18 @@
 //! A session on video: one thread reads frames, one segments them, the caller's takes them away. Words change meanwhile.
 
+mod control;
+mod exchange;
 mod report;
+mod sets;
 mod slot;
+mod word;
 mod words;
 
+pub use control::{Answer, Control};
+pub use exchange::Exchange;
 pub use report::FrameReport;
+pub use sets::WordSets;
+pub use word::{Colour, MAX_LIVE_WORDS, Word, WordSpec, parse_words_json, read_words_file};
 pub use words::{WordSet, Words};
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +23,7 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 
 use crate::source::{Pace, Rate, Source};
-use crate::{Background, Encoded, Frame, Result, Segmentation, Session};
+use crate::{Encoded, Frame, Result, Segmentation, Session};
 use slot::Slot;
 
 /// How video is segmented.
@@ -23,8 +31,6 @@ use slot::Slot;
 pub struct LiveOptions {
     /// What happens when frames come faster than they can be segmented.
     pub pace: Pace,
-    /// What stands in front of the words.
-    pub background: Background,
     /// Every how many frames the encoder runs, 1 or more; the frames between keep the last one's embeddings.
     pub key_interval: u64,
 }
@@ -206,7 +212,7 @@ fn segment(
         };
         let words = words.current();
         let shown = encoded.and_then(|(sequence, encoded)| {
-            let found = session.masks(&frame, &encoded, &words.bank, options.background)?;
+            let found = session.masks(&frame, &encoded, &words.bank, words.background)?;
             last = Some((sequence, encoded));
             let dropped = counters.dropped.load(Ordering::Relaxed);
             Ok(Shown { frame, found, words, key, latency: at.elapsed(), dropped, rate })

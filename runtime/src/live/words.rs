@@ -1,36 +1,46 @@
 use std::sync::{Arc, Mutex, RwLock};
 
-use crate::{Class, Result, Session, TagBank};
+use super::word::{Word, WordSpec, same_name, settle};
+use crate::{Background, Class, Error, Result, Session, TagBank};
 
-/// Words with their embeddings.
+/// Words with their embeddings, and what stands in front of them.
 #[derive(Debug)]
 pub struct WordSet {
-    /// The classes as they were asked for.
-    pub classes: Vec<Class>,
+    /// The words as they were asked for; label k is the k-th.
+    pub words: Vec<Word>,
     /// Their embeddings.
     pub bank: TagBank,
+    /// What stands in front of the words.
+    pub background: Background,
     /// Counts the sets from 1.
     pub version: u64,
+}
+
+impl WordSet {
+    /// The colours of the labels from 1. `[words]`
+    pub fn colours(&self) -> Vec<[u8; 3]> {
+        self.words.iter().map(|w| w.colour.0).collect()
+    }
 }
 
 /// The words that are looked for, exchanged while frames run.
 #[derive(Debug)]
 pub struct Words {
     session: Arc<Session>,
-    background_words: Vec<String>,
     current: RwLock<Arc<WordSet>>,
-    changing: Mutex<()>,
+    changing: Mutex<Vec<String>>, // the words for what is to be left out
 }
 
 impl Words {
     /// Encodes the first words.
     ///
     /// # Errors
-    /// As [`Session::tag_bank`].
-    pub fn new(session: Arc<Session>, classes: Vec<Class>, background_words: Vec<String>) -> Result<Self> {
-        let bank = session.tag_bank(&classes, &background_words)?;
-        let current = RwLock::new(Arc::new(WordSet { classes, bank, version: 1 }));
-        Ok(Self { session, background_words, current, changing: Mutex::new(()) })
+    /// [`Error::Words`] if they cannot be used, and as [`Session::tag_bank`].
+    pub fn new(session: Arc<Session>, specs: Vec<WordSpec>, background_words: Vec<String>, background: Background) -> Result<Self> {
+        let words = settle("words", specs, &[])?;
+        let bank = bank(&session, &words, &background_words)?;
+        let current = RwLock::new(Arc::new(WordSet { words, bank, background, version: 1 }));
+        Ok(Self { session, current, changing: Mutex::new(background_words) })
     }
 
     /// The words of the next frame.
@@ -38,25 +48,87 @@ impl Words {
         self.current.read().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
-    /// Exchanges the words. They are encoded on the calling thread while frames go on with the old ones, which also stay if it fails.
+    /// Exchanges the words; those that stay keep their settings.
     ///
     /// # Errors
-    /// As [`Session::tag_bank`].
+    /// As [`Self::change`].
     pub fn set(&self, classes: Vec<Class>) -> Result<Arc<WordSet>> {
-        self.change(|_| Ok(classes))
+        self.change(|old| Ok(classes.into_iter().map(|class| kept(old, class)).collect()))
     }
 
-    /// Exchanges the words by changing the present ones; nobody else changes them meanwhile.
+    /// Exchanges the words by changing the present ones; nobody else changes them meanwhile. They are encoded on the calling thread
+    /// while frames go on with the old ones, which also stay if it fails.
     ///
     /// # Errors
-    /// As [`Session::tag_bank`], or what `change` says.
-    pub fn change(&self, change: impl FnOnce(&[Class]) -> Result<Vec<Class>>) -> Result<Arc<WordSet>> {
-        let _alone = self.changing.lock().unwrap_or_else(|e| e.into_inner());
+    /// [`Error::Words`] if the new ones cannot be used, as [`Session::tag_bank`], or what `change` says.
+    pub fn change(&self, change: impl FnOnce(&[Word]) -> Result<Vec<WordSpec>>) -> Result<Arc<WordSet>> {
+        let left_out = self.changing.lock().unwrap_or_else(|e| e.into_inner());
         let old = self.current();
-        let classes = change(&old.classes)?;
-        let bank = self.session.tag_bank(&classes, &self.background_words)?;
-        let set = Arc::new(WordSet { classes, bank, version: old.version + 1 });
-        *self.current.write().unwrap_or_else(|e| e.into_inner()) = set.clone();
-        Ok(set)
+        let words = settle("words", change(&old.words)?, &old.words)?;
+        let bank = bank(&self.session, &words, &left_out)?;
+        Ok(self.exchange(words, bank, old.background, old.version))
     }
+
+    /// Changes one word that is looked for.
+    ///
+    /// # Errors
+    /// [`Error::Words`] if it is not looked for, and as [`Self::change`].
+    pub fn adjust(&self, name: &str, adjust: impl FnOnce(&mut WordSpec)) -> Result<Arc<WordSet>> {
+        self.change(|old| {
+            let mut specs: Vec<WordSpec> = old.iter().cloned().map(WordSpec::from).collect();
+            let spec = specs.iter_mut().find(|s| same_name(&s.name, name)).ok_or_else(|| unknown(name))?;
+            adjust(spec);
+            Ok(specs)
+        })
+    }
+
+    /// Changes what stands in front of the words: the threshold, the words for what is to be left out, or both.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if the threshold is out of range, and as [`Session::tag_bank`].
+    pub fn set_background(&self, background: Option<Background>, background_words: Option<Vec<String>>) -> Result<Arc<WordSet>> {
+        if let Some(Background::Threshold(t)) = background
+            && !(0.0..=1.0).contains(&t)
+        {
+            return Err(Error::Option { option: "background".into(), expected: "0 to 1, or none".into(), found: t.to_string() });
+        }
+        let mut left_out = self.changing.lock().unwrap_or_else(|e| e.into_inner());
+        let old = self.current();
+        let wanted = background_words.unwrap_or_else(|| left_out.clone());
+        let bank = bank(&self.session, &old.words, &wanted)?;
+        *left_out = wanted;
+        Ok(self.exchange(old.words.clone(), bank, background.unwrap_or(old.background), old.version))
+    }
+
+    /// Words for what is to be left out.
+    pub fn background_words(&self) -> Vec<String> {
+        self.changing.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    fn exchange(&self, words: Vec<Word>, bank: TagBank, background: Background, version: u64) -> Arc<WordSet> {
+        let set = Arc::new(WordSet { words, bank, background, version: version + 1 });
+        *self.current.write().unwrap_or_else(|e| e.into_inner()) = set.clone();
+        set
+    }
+}
+
+fn bank(session: &Session, words: &[Word], background_words: &[String]) -> Result<TagBank> {
+    let classes: Vec<_> = words.iter().map(Word::class).collect();
+    session.tag_bank(&classes, background_words)?.with_gates(words.iter().map(Word::gate).collect())
+}
+
+/// A class with the settings that the word of its name has already.
+pub(super) fn kept(old: &[Word], class: Class) -> WordSpec {
+    let mut spec = WordSpec::from(class);
+    if let Some(word) = old.iter().find(|w| same_name(&w.name, &spec.name)) {
+        (spec.threshold, spec.colour, spec.on) = (word.threshold, Some(word.colour), word.on);
+        if spec.synonyms.is_empty() {
+            spec.synonyms = word.synonyms.clone();
+        }
+    }
+    spec
+}
+
+pub(super) fn unknown(name: &str) -> Error {
+    Error::Words { place: "words".into(), expected: "a word that is looked for".into(), found: format!("{name:?}") }
 }

@@ -2,7 +2,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{LegendEntry, OverlayOptions, VideoWriter, draw_overlay, encode_mask};
+use super::{LegendEntry, OverlayOptions, VideoWriter, draw_overlay_in, encode_mask};
 use crate::files::replace_file;
 use crate::live::{FrameReport, Shown};
 use crate::{Error, Result};
@@ -73,7 +73,8 @@ impl OverlayVideo {
 impl LiveSink for OverlayVideo {
     fn take(&mut self, shown: &Arc<Shown>, report: &Arc<FrameReport>) -> Result<()> {
         let legend: Vec<_> = report.classes.iter().map(|c| LegendEntry { label: c.label, name: c.name.clone(), score: c.score }).collect();
-        let picture = draw_overlay(&shown.frame.pixels, &shown.found.labels, &legend, self.options);
+        let colours = shown.words.colours();
+        let picture = draw_overlay_in(&shown.frame.pixels, &shown.found.labels, &legend, &colours, self.options);
         self.video.write(&picture, shown.frame.timestamp, shown.rate)
     }
 

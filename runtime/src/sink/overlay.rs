@@ -43,6 +43,18 @@ pub struct LegendEntry {
 ///
 /// The picture must be the one that the labels belong to; where sizes differ, only the common part is drawn.
 pub fn draw_overlay(picture: &RgbImage, map: &LabelMap, legend: &[LegendEntry], options: OverlayOptions) -> RgbImage {
+    draw_overlay_in(picture, map, legend, &[], options)
+}
+
+/// As [`draw_overlay`], in these colours for the labels from 1; labels beyond have [`class_colour`]'s. `[labels]`
+pub fn draw_overlay_in(
+    picture: &RgbImage,
+    map: &LabelMap,
+    legend: &[LegendEntry],
+    colours: &[[u8; 3]],
+    options: OverlayOptions,
+) -> RgbImage {
+    let colour_of = |label: usize| label.checked_sub(1).and_then(|k| colours.get(k)).copied().unwrap_or_else(|| class_colour(label));
     let mut canvas = picture.clone();
     let width = map.width as usize;
     let side = canvas.width().max(canvas.height()) as usize;
@@ -59,14 +71,14 @@ pub fn draw_overlay(picture: &RgbImage, map: &LabelMap, legend: &[LegendEntry], 
             if edge {
                 pixel.0 = [255, 255, 255];
             } else if label > 0 {
-                for (channel, colour) in pixel.0.iter_mut().zip(class_colour(usize::from(label))) {
+                for (channel, colour) in pixel.0.iter_mut().zip(colour_of(usize::from(label))) {
                     *channel = ((u32::from(*channel) * (256 - opacity) + u32::from(colour) * opacity) >> 8) as u8;
                 }
             }
         }
     }
     if options.legend {
-        draw_legend(&mut canvas, legend);
+        draw_legend(&mut canvas, legend, colour_of);
     }
     canvas
 }
@@ -80,7 +92,7 @@ const NAME_CHARS: usize = 24;
 
 /// Draws at the font's own size onto a small canvas first, then enlarges by a whole factor, so that the legend is legible on a
 /// 12-megapixel photo and does not fill a thumbnail.
-fn draw_legend(canvas: &mut RgbImage, legend: &[LegendEntry]) {
+fn draw_legend(canvas: &mut RgbImage, legend: &[LegendEntry], colour_of: impl Fn(usize) -> [u8; 3]) {
     let scale = (canvas.width().min(canvas.height()) / 480).max(1);
     let lines = (canvas.height() / scale).saturating_sub(2 * MARGIN) / LINE;
     let shown = legend.len().min(lines as usize);
@@ -90,7 +102,7 @@ fn draw_legend(canvas: &mut RgbImage, legend: &[LegendEntry]) {
     let mut panel = Panel(RgbImage::new(size.width, size.height));
     for (i, (entry, text)) in legend.iter().zip(&texts).enumerate() {
         let top = (MARGIN + i as u32 * LINE) as i32;
-        let [r, g, b] = class_colour(entry.label);
+        let [r, g, b] = colour_of(entry.label);
         let swatch = Rectangle::new(Point::new(MARGIN as i32, top + 3), Size::new(SWATCH, SWATCH));
         let _ = swatch.into_styled(PrimitiveStyle::with_fill(Rgb888::new(r, g, b))).draw(&mut panel);
         let at = Point::new((2 * MARGIN + SWATCH) as i32, top + 1);

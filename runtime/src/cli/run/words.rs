@@ -2,7 +2,8 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use edge_seg::{Class, parse_tags, read_tags_file};
+use edge_seg::live::{WordSpec, read_words_file};
+use edge_seg::parse_tags;
 use serde::{Deserialize, Serialize};
 
 /// What is looked for.
@@ -12,10 +13,15 @@ pub struct WordsArgs {
     /// Words to look for, separated by commas: "dog, grass, sky".
     #[arg(long, value_name = "WORDS")]
     pub tags: Option<String>,
-    /// File with one class a line: `name`, or `name: synonym, synonym`. It is read again whenever it changes.
+    /// File with one class a line: `name`, or `name: synonym, synonym`, either with ` | threshold 0.4, colour #ff8800, off` behind it;
+    /// or a .json list of words. It is read again whenever it changes.
     #[arg(long, value_name = "FILE")]
     pub tags_file: Option<PathBuf>,
-    /// Obey lines on stdin: `tags WORDS`, `add WORDS`, `remove WORDS`, `quit`.
+    /// Folder for what outlasts a run: saved word sets.
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Obey lines on stdin: `tags WORDS`, `add WORDS`, `remove WORDS`, `on WORDS`, `off WORDS`, `threshold T WORDS`,
+    /// `colour #RRGGBB WORDS`, `background T`, `save NAME`, `load NAME`, `delete NAME`, `quit`.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub commands: Option<bool>,
 }
@@ -31,10 +37,10 @@ impl WordsArgs {
         Ok(())
     }
 
-    pub fn classes(&self) -> edge_seg::Result<Vec<Class>> {
+    pub fn specs(&self) -> edge_seg::Result<Vec<WordSpec>> {
         match &self.tags_file {
-            Some(file) => read_tags_file(file),
-            None => parse_tags("--tags", self.tags.as_deref().unwrap_or_default()),
+            Some(file) => read_words_file(file),
+            None => Ok(parse_tags("--tags", self.tags.as_deref().unwrap_or_default())?.into_iter().map(WordSpec::from).collect()),
         }
     }
 }

@@ -1,0 +1,223 @@
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::{LiveSink, OverlayOptions, OverlayVideo, VideoWriter};
+use crate::live::{FrameReport, Shown};
+use crate::{Error, Result};
+
+/// Frames that may wait for the disk or the video encoder; what comes beyond is lost and counted.
+const WAITING: usize = 8;
+
+/// Records video while it runs, started and stopped from anywhere. It writes on a thread of its own and never holds frames up.
+#[derive(Debug, Clone)]
+pub struct Recorder(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    folder: PathBuf,
+    limit: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    running: Option<Recording>,
+    /// Recordings whose files are being finished.
+    finishing: Vec<JoinHandle<()>>,
+    last: Option<Arc<Mutex<Finished>>>,
+}
+
+#[derive(Debug)]
+struct Recording {
+    name: String,
+    since: Instant,
+    frames: Arc<AtomicU64>,
+    lost: u64,
+    sender: SyncSender<(Arc<Shown>, Arc<FrameReport>)>,
+    thread: JoinHandle<()>,
+    finished: Arc<Mutex<Finished>>,
+}
+
+/// What became of a recording.
+#[derive(Debug, Clone, Default, Serialize)]
+struct Finished {
+    name: String,
+    /// None while the file is being finished.
+    whole: Option<bool>,
+    error: Option<String>,
+}
+
+/// What a recorder does.
+#[derive(Debug, Clone, Serialize)]
+pub struct RecorderStatus {
+    /// Whether frames are being written.
+    pub recording: bool,
+    /// The file's name in the recorder's folder: the running one, or the last one.
+    pub name: Option<String>,
+    /// How long it has been running.
+    pub seconds: f64,
+    /// Frames written.
+    pub frames: u64,
+    /// Frames lost because the disk or the encoder was too slow.
+    pub lost: u64,
+    /// Whether the last file is whole; none while it is being written.
+    pub whole: Option<bool>,
+    /// What was wrong with the last file.
+    pub error: Option<String>,
+}
+
+impl Recorder {
+    /// Records into a folder, each file for `limit` at most.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the folder is missing and cannot be made.
+    pub fn new(folder: &Path, limit: Duration) -> Result<Self> {
+        std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        Ok(Self(Arc::new(Inner { folder: folder.into(), limit, state: Mutex::default() })))
+    }
+
+    /// Starts a file whose ending, `y4m` or what ffmpeg writes, is its format. Without `masks` the frames are written as they came.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if one is being written already, and as [`VideoWriter::create`].
+    pub fn start(&self, ending: &str, masks: bool) -> Result<String> {
+        let mut state = self.lock();
+        state.finishing.retain(|thread| !thread.is_finished());
+        if let Some(running) = &state.running {
+            let expected = "no recording under way".into();
+            return Err(Error::Option { option: "recording".into(), expected, found: running.name.clone() });
+        }
+        let stem = utc(SystemTime::now());
+        let names = (1..).map(|n| if n == 1 { format!("{stem}.{ending}") } else { format!("{stem}-{n}.{ending}") });
+        let name = names.into_iter().find(|name| !self.0.folder.join(name).exists()).unwrap_or_default();
+        let video = VideoWriter::create(&self.0.folder.join(&name))?;
+        let (sender, receiver) = sync_channel(WAITING);
+        let frames = Arc::new(AtomicU64::new(0));
+        let finished = Arc::new(Mutex::new(Finished { name: name.clone(), ..Finished::default() }));
+        let (counted, outcome) = (frames.clone(), finished.clone());
+        let thread = std::thread::spawn(move || {
+            let written = write(video, masks, &receiver, &counted);
+            // Frames that come after a fault have nobody to go to.
+            drop(receiver);
+            let mut outcome = outcome.lock().unwrap_or_else(|e| e.into_inner());
+            (outcome.whole, outcome.error) = (Some(written.is_ok()), written.err().map(|e| e.to_string()));
+        });
+        state.running = Some(Recording { name: name.clone(), since: Instant::now(), frames, lost: 0, sender, thread, finished });
+        Ok(name)
+    }
+
+    /// Ends the file; it is finished while other things go on.
+    pub fn stop(&self) {
+        self.lock().stop();
+    }
+
+    /// What it does now.
+    pub fn status(&self) -> RecorderStatus {
+        let state = self.lock();
+        if let Some(running) = &state.running {
+            return RecorderStatus {
+                recording: true,
+                name: Some(running.name.clone()),
+                seconds: running.since.elapsed().as_secs_f64(),
+                frames: running.frames.load(Ordering::Relaxed),
+                lost: running.lost,
+                whole: None,
+                error: None,
+            };
+        }
+        let last = state.last.as_ref().map(|last| last.lock().unwrap_or_else(|e| e.into_inner()).clone()).unwrap_or_default();
+        let name = Some(last.name).filter(|n| !n.is_empty());
+        RecorderStatus { recording: false, name, seconds: 0.0, frames: 0, lost: 0, whole: last.whole, error: last.error }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl State {
+    fn stop(&mut self) {
+        if let Some(Recording { thread, finished, .. }) = self.running.take() {
+            self.finishing.push(thread);
+            self.last = Some(finished);
+        }
+    }
+}
+
+impl LiveSink for Recorder {
+    fn take(&mut self, shown: &Arc<Shown>, report: &Arc<FrameReport>) -> Result<()> {
+        let mut state = self.lock();
+        let Some(running) = &mut state.running else { return Ok(()) };
+        if running.since.elapsed() > self.0.limit {
+            state.stop();
+            return Ok(());
+        }
+        match running.sender.try_send((shown.clone(), report.clone())) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => running.lost += 1,
+            Err(TrySendError::Disconnected(_)) => state.stop(),
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        let threads = {
+            let mut state = self.lock();
+            state.stop();
+            std::mem::take(&mut state.finishing)
+        };
+        for thread in threads {
+            let _ = thread.join();
+        }
+        let last = self.lock().last.clone();
+        let error = last.and_then(|last| last.lock().unwrap_or_else(|e| e.into_inner()).error.clone());
+        match error {
+            Some(error) => Err(Error::Io { path: self.0.folder.clone(), source: std::io::Error::other(error) }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn write(video: VideoWriter, masks: bool, frames: &Receiver<(Arc<Shown>, Arc<FrameReport>)>, count: &AtomicU64) -> Result<()> {
+    let opacity = if masks { OverlayOptions::default().opacity } else { 0.0 };
+    let options = OverlayOptions { opacity, outline: masks, legend: masks };
+    let mut sink = Box::new(OverlayVideo::new(video, options));
+    for (shown, report) in frames {
+        sink.take(&shown, &report)?;
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+    sink.finish()
+}
+
+/// A moment as `YYYYMMDDTHHMMSSZ`, by Hinnant's `civil_from_days`.
+fn utc(at: SystemTime) -> String {
+    let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let (days, second) = ((seconds / 86400) as i64 + 719_468, seconds % 86400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let (day, month) = (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z", second / 3600, second / 60 % 60, second % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_as_dates() {
+        let written = |seconds| utc(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(written(0), "19700101T000000Z");
+        assert_eq!(written(951_782_399), "20000228T235959Z");
+        assert_eq!(written(951_782_400), "20000229T000000Z");
+        assert_eq!(written(1_735_689_599), "20241231T235959Z");
+    }
+}
