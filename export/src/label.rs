@@ -1,17 +1,16 @@
 //! Labels pictures with a model: tags chosen by pixel-tag score, their masks cut into connected regions, written for other tools.
 
 pub mod formats;
-pub mod region;
 pub mod sheet;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use edge_seg::region::{Mask, regions};
 use edge_seg::{Background, Class, Scoring, Session, read_picture, score, split_caption};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
-use region::{Mask, regions};
 
 /// How pictures are labelled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

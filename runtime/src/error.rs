@@ -68,6 +68,24 @@ pub enum Error {
         /// What is there.
         found: String,
     },
+    /// A file of rules cannot be used.
+    #[error("{place}: expected {expected}, found {found}")]
+    Rules {
+        /// The file and the line, zone or rule.
+        place: String,
+        /// What is accepted.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A broker, a web hook or a display does not work.
+    #[error("{place}: {found}")]
+    Sink {
+        /// The sink's name, without passwords.
+        place: String,
+        /// What is wrong with it.
+        found: String,
+    },
     /// A tensor has the wrong shape or holds numbers that cannot be used.
     #[error("{what}: expected {expected}, found {found}")]
     Tensor {

@@ -1,10 +1,12 @@
 use serde::Serialize;
 
 use super::Shown;
-use crate::sink::{ClassReport, Milliseconds};
+use crate::LabelMap;
+use crate::rules::Event;
+use crate::sink::{ClassReport, MaskReport, MaskStyle, Milliseconds};
 
 /// What is told of a frame, as one JSON line.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct FrameReport {
     /// The frame's number in its source.
     pub sequence: u64,
@@ -28,6 +30,9 @@ pub struct FrameReport {
     pub latency_ms: f64,
     /// Time of each stage.
     pub milliseconds: Milliseconds,
+    /// What rules found, where there are some.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Event>,
 }
 
 impl FrameReport {
@@ -47,6 +52,16 @@ impl FrameReport {
             dropped: shown.dropped,
             latency_ms: ms(shown.latency),
             milliseconds: Milliseconds::new(std::time::Duration::ZERO, &shown.found.timings),
+            events: Vec::new(),
         }
+    }
+
+    /// The report with every class's mask.
+    pub fn with_masks(mut self, labels: &LabelMap, style: MaskStyle) -> Self {
+        let masks = MaskReport::list(labels, self.classes.len(), style);
+        for (class, mask) in self.classes.iter_mut().zip(masks) {
+            class.segmentation = Some(mask);
+        }
+        self
     }
 }

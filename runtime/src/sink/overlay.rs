@@ -119,13 +119,13 @@ fn draw_legend(canvas: &mut RgbImage, legend: &[LegendEntry], colour_of: impl Fn
 }
 
 /// The font has Latin letters only.
-fn printable(name: &str) -> String {
+pub(super) fn printable(name: &str) -> String {
     let cut: String = name.chars().take(NAME_CHARS).map(|c| if (' '..='\u{ff}').contains(&c) { c } else { '?' }).collect();
     if name.chars().count() > NAME_CHARS { cut + "..." } else { cut }
 }
 
 /// An RGB picture as an embedded-graphics target.
-struct Panel(RgbImage);
+pub(super) struct Panel(pub RgbImage);
 
 impl OriginDimensions for Panel {
     fn size(&self) -> Size {

@@ -1,6 +1,7 @@
 use serde::Serialize;
 
-use crate::{Extent, Segmentation, Timings};
+use crate::region::{class_counts, class_outlines};
+use crate::{Extent, LabelMap, Segmentation, Timings};
 
 /// What is told of a picture, as one JSON line.
 #[derive(Debug, Serialize)]
@@ -24,7 +25,7 @@ pub struct SegmentReport {
 }
 
 /// What is told of a class.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct ClassReport {
     /// Its label in the mask.
     pub label: usize,
@@ -39,10 +40,59 @@ pub struct ClassReport {
     /// Left, top, width, height of the box around them, in pixels; null without any.
     #[serde(rename = "box")]
     pub bounds_px: Option<[u32; 4]>,
+    /// The mask itself, where it is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segmentation: Option<MaskReport>,
+}
+
+/// A class's mask, as `segmentation` stands in COCO's files.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum MaskReport {
+    /// Compressed run lengths: exact.
+    Rle {
+        /// Height and width of the picture.
+        size: [u32; 2],
+        /// As COCO's `maskApi.c` writes them.
+        counts: String,
+    },
+    /// Outlines of its connected regions, x and y in turn, in pixels; holes are not in them.
+    Polygons(Vec<Vec<u32>>),
+}
+
+/// How masks are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaskStyle {
+    /// As run lengths.
+    Rle,
+    /// As outlines.
+    Polygons,
+}
+
+/// Regions with fewer pixels get no outline.
+const LEAST_OUTLINED: u64 = 16;
+/// Corners this near to the line between their neighbours are left out.
+const OUTLINE_TOLERANCE_PX: f64 = 1.0;
+
+impl MaskReport {
+    /// The mask of every class but the background. `[classes]`
+    pub fn list(map: &LabelMap, classes: usize, style: MaskStyle) -> Vec<Self> {
+        match style {
+            MaskStyle::Rle => {
+                let size = [map.height, map.width];
+                class_counts(map, classes).into_iter().map(|counts| Self::Rle { size, counts }).collect()
+            }
+            MaskStyle::Polygons => {
+                let outlines = class_outlines(map, classes, LEAST_OUTLINED, OUTLINE_TOLERANCE_PX);
+                let flat = |regions: Vec<Vec<[u32; 2]>>| regions.into_iter().map(|r| r.into_iter().flatten().collect()).collect();
+                outlines.into_iter().map(|regions| Self::Polygons(flat(regions))).collect()
+            }
+        }
+    }
 }
 
 /// Milliseconds spent in each stage.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Milliseconds {
     /// Reading and decoding.
     pub read: f64,
@@ -91,6 +141,7 @@ impl ClassReport {
                 pixels: extent.pixels,
                 share: share(extent),
                 bounds_px: extent.bounds_px,
+                segmentation: None,
             })
             .collect();
         (list, share(&extents[0]))

@@ -1,4 +1,6 @@
-//! Masks of connected regions: cutting them out of a label map, run lengths as COCO has them, outlines.
+//! Masks as other tools read them: cutting regions out of a label map, run lengths as COCO has them, outlines.
+
+use crate::LabelMap;
 
 /// A mask inside its bounding box.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +45,74 @@ pub fn regions(labels: &[u16], width: usize, least: u64) -> Vec<(u16, Mask)> {
     found
 }
 
+/// Compressed run lengths as in COCO's `maskApi.c` (`rleToString`): columns from left to right, zeros first, each count less the one
+/// two before it, five bits a character.
+pub fn compress_runs(runs: &[u64]) -> String {
+    let mut text = String::new();
+    for (i, &run) in runs.iter().enumerate() {
+        let mut rest = if i > 2 { run as i64 - runs[i - 2] as i64 } else { run as i64 };
+        loop {
+            let mut bits = (rest & 0x1f) as u8;
+            rest >>= 5;
+            let more = if bits & 0x10 != 0 { rest != -1 } else { rest != 0 };
+            bits |= u8::from(more) << 5;
+            text.push(char::from(bits + 48));
+            if !more {
+                break;
+            }
+        }
+    }
+    text
+}
+
+/// The whole mask of every class but the background as compressed run lengths ([`compress_runs`]), in one pass over the map. `[classes]`
+pub fn class_counts(map: &LabelMap, classes: usize) -> Vec<String> {
+    #[derive(Default, Clone)]
+    struct Open {
+        runs: Vec<u64>,
+        end: u64,
+    }
+    let mut open = vec![Open::default(); classes];
+    let (width, height) = (map.width as usize, map.height as usize);
+    let mut at = 0;
+    for x in 0..width {
+        let mut y = 0;
+        while y < height {
+            let (label, first) = (map.labels[y * width + x], y);
+            while y < height && map.labels[y * width + x] == label {
+                y += 1;
+            }
+            let length = (y - first) as u64;
+            if let Some(class) = usize::from(label).checked_sub(1).and_then(|i| open.get_mut(i)) {
+                match class.runs.last_mut() {
+                    // A run that reaches a column's foot may go on at the head of the next.
+                    Some(last) if class.end == at => *last += length,
+                    _ => class.runs.extend([at - class.end, length]),
+                }
+                class.end = at + length;
+            }
+            at += length;
+        }
+    }
+    for class in &mut open {
+        if class.end < at {
+            class.runs.push(at - class.end);
+        }
+    }
+    open.iter().map(|class| compress_runs(&class.runs)).collect()
+}
+
+/// The outlines of every class but the background, one for each connected region of `least` pixels or more. `[classes][regions]`
+pub fn class_outlines(map: &LabelMap, classes: usize, least: u64, tolerance_px: f64) -> Vec<Vec<Vec<[u32; 2]>>> {
+    let mut outlines = vec![Vec::new(); classes];
+    for (label, mask) in regions(&map.labels, map.width as usize, least) {
+        if let Some(class) = outlines.get_mut(usize::from(label) - 1) {
+            class.push(mask.outline(tolerance_px));
+        }
+    }
+    outlines
+}
+
 impl Mask {
     fn of_pixels(pixels: &[usize], width: usize) -> Self {
         let bound = |of: fn(usize, usize) -> usize| {
@@ -72,10 +142,9 @@ impl Mask {
         self.bits.iter().filter(|b| **b).count() as u64
     }
 
-    /// Compressed run lengths as in COCO's `maskApi.c` (`rleToString`): columns from left to right, zeros first, each count less the
-    /// one two before it, five bits a character.
+    /// Compressed run lengths of the mask in a picture of this size, as [`compress_runs`] writes them.
     pub fn counts(&self, width: usize, height: usize) -> String {
-        let mut runs = vec![0i64];
+        let mut runs = vec![0];
         let mut inside = false;
         for x in 0..width {
             for y in 0..height {
@@ -86,21 +155,7 @@ impl Mask {
                 *runs.last_mut().expect("one run at least") += 1;
             }
         }
-        let mut text = String::new();
-        for (i, run) in runs.iter().enumerate() {
-            let mut rest = if i > 2 { run - runs[i - 2] } else { *run };
-            loop {
-                let mut bits = (rest & 0x1f) as u8;
-                rest >>= 5;
-                let more = if bits & 0x10 != 0 { rest != -1 } else { rest != 0 };
-                bits |= u8::from(more) << 5;
-                text.push(char::from(bits + 48));
-                if !more {
-                    break;
-                }
-            }
-        }
-        text
+        compress_runs(&runs)
     }
 
     /// The inverse of [`Self::counts`]; `None` if the text is not that of a mask of this size with pixels in it.
@@ -242,6 +297,30 @@ mod tests {
         assert_eq!(regions(&labels, width, 1)[0].1.counts(3, 2), "141");
         let block: Vec<u16> = (0..40 * 30).map(|i| u16::from((5..25).contains(&(i / 40)) && (3..33).contains(&(i % 40)))).collect();
         assert_eq!(regions(&block, 40, 1)[0].1.counts(40, 30), format!("o2d0:{}]6", "0".repeat(57)));
+    }
+
+    #[test]
+    fn whole_classes_count_as_their_pixels() {
+        let mut state = 7u32;
+        let mut next = |n: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) % n
+        };
+        for (width, height) in [(1, 1), (5, 1), (1, 7), (13, 9), (40, 30)] {
+            for labels in [2, 4] {
+                let map = LabelMap { width, height, labels: (0..width * height).map(|_| next(labels) as u16).collect() };
+                let counts = class_counts(&map, labels as usize);
+                for (class, counts) in (1u16..).zip(&counts) {
+                    let read = Mask::from_counts(counts, width as usize, height as usize);
+                    let inside = |i: usize| read.as_ref().is_some_and(|m| m.contains(i % width as usize, i / width as usize));
+                    assert!((0..map.labels.len()).all(|i| inside(i) == (map.labels[i] == class)), "{map:?} {class} {counts}");
+                }
+            }
+        }
+        let none = LabelMap { width: 3, height: 2, labels: vec![0; 6] };
+        assert_eq!(class_counts(&none, 1), ["6"]);
+        let all = LabelMap { width: 3, height: 2, labels: vec![1; 6] };
+        assert_eq!(class_counts(&all, 1), ["06"]);
     }
 
     #[test]

@@ -1,0 +1,227 @@
+use serde::{Deserialize, Serialize};
+
+/// From this share of the picture or zone on a word counts as present: fewer pixels than one in a thousand are most often noise.
+pub const PRESENT_SHARE: f64 = 0.001;
+
+/// What a rule waits for.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Raw")]
+pub enum Condition {
+    /// A word measured in a frame.
+    Word {
+        /// The word.
+        word: String,
+        /// The zone that its share is measured in; the whole picture if none.
+        zone: Option<String>,
+        /// What must hold.
+        test: Test,
+    },
+    /// All of these hold.
+    All(Vec<Condition>),
+    /// One of these holds.
+    Any(Vec<Condition>),
+    /// This does not hold.
+    Not(Box<Condition>),
+}
+
+/// What must hold of a word.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Test {
+    /// Its share of the picture or zone is this or more, in 0..1.
+    ShareAbove(f64),
+    /// Its share is less than this, in 0..1.
+    ShareBelow(f64),
+    /// Its score is this or more, in 0..1.
+    ScoreAbove(f64),
+    /// Its score is less than this, in 0..1.
+    ScoreBelow(f64),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    word: Option<String>,
+    zone: Option<String>,
+    share_above: Option<f64>,
+    share_below: Option<f64>,
+    score_above: Option<f64>,
+    score_below: Option<f64>,
+    absent: Option<bool>,
+    all: Option<Vec<Condition>>,
+    any: Option<Vec<Condition>>,
+    not: Option<Box<Condition>>,
+}
+
+impl TryFrom<Raw> for Condition {
+    type Error = String;
+
+    fn try_from(raw: Raw) -> Result<Self, String> {
+        let tests = [
+            raw.share_above.map(Test::ShareAbove),
+            raw.share_below.map(Test::ShareBelow),
+            raw.score_above.map(Test::ScoreAbove),
+            raw.score_below.map(Test::ScoreBelow),
+            raw.absent.map(|absent| if absent { Test::ShareBelow(PRESENT_SHARE) } else { Test::ShareAbove(PRESENT_SHARE) }),
+        ];
+        let tests: Vec<Test> = tests.into_iter().flatten().collect();
+        let word = raw.word.map(|word| word.trim().to_owned()).filter(|word| !word.is_empty());
+        let groups = usize::from(raw.all.is_some()) + usize::from(raw.any.is_some()) + usize::from(raw.not.is_some());
+        match (word, groups) {
+            (Some(word), 0) => {
+                let test = match tests[..] {
+                    [] => Test::ShareAbove(PRESENT_SHARE),
+                    [test] => test,
+                    _ => return Err("expected one of share_above, share_below, score_above, score_below, absent, found more".into()),
+                };
+                let (Test::ShareAbove(value) | Test::ShareBelow(value) | Test::ScoreAbove(value) | Test::ScoreBelow(value)) = test;
+                if !(0.0..=1.0).contains(&value) {
+                    return Err(format!("expected shares and scores of 0 to 1, found {value}"));
+                }
+                if matches!(test, Test::ScoreAbove(_) | Test::ScoreBelow(_)) && raw.zone.is_some() {
+                    return Err("expected a share with a zone, found a score: scores are of the whole picture".into());
+                }
+                Ok(Self::Word { word, zone: raw.zone, test })
+            }
+            (None, 1) if tests.is_empty() && raw.zone.is_none() => match (raw.all, raw.any, raw.not) {
+                (Some(all), _, _) if !all.is_empty() => Ok(Self::All(all)),
+                (_, Some(any), _) if !any.is_empty() => Ok(Self::Any(any)),
+                (_, _, Some(not)) => Ok(Self::Not(not)),
+                _ => Err("expected one condition or more in all or any, found none".into()),
+            },
+            _ => Err("expected a word with what must hold of it, or one of all, any and not".into()),
+        }
+    }
+}
+
+/// What was measured of a word in a frame.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Measured {
+    /// The word.
+    pub word: String,
+    /// The zone that its share is of; the whole picture if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Share of the picture's or zone's pixels, in 0..1.
+    pub share: f64,
+    /// Score of its best patch in the whole picture, in 0..1.
+    pub score: f32,
+}
+
+impl Condition {
+    /// The words and zones that it measures, each pair once, in order.
+    pub fn measures(&self) -> Vec<(&str, Option<&str>)> {
+        let mut found = Vec::new();
+        self.collect(&mut found);
+        found
+    }
+
+    fn collect<'a>(&'a self, found: &mut Vec<(&'a str, Option<&'a str>)>) {
+        match self {
+            Self::Word { word, zone, .. } => {
+                let pair = (word.as_str(), zone.as_deref());
+                if !found.contains(&pair) {
+                    found.push(pair);
+                }
+            }
+            Self::All(list) | Self::Any(list) => list.iter().for_each(|c| c.collect(found)),
+            Self::Not(inner) => inner.collect(found),
+        }
+    }
+
+    /// Whether it holds; none if that depends on a word that nobody measured (Kleene's three-valued logic).
+    pub fn holds(&self, measured: &dyn Fn(&str, Option<&str>) -> Option<(f64, f32)>) -> Option<bool> {
+        match self {
+            Self::Word { word, zone, test } => {
+                let (share, score) = measured(word, zone.as_deref())?;
+                Some(match *test {
+                    Test::ShareAbove(least) => share >= least,
+                    Test::ShareBelow(least) => share < least,
+                    Test::ScoreAbove(least) => f64::from(score) >= least,
+                    Test::ScoreBelow(least) => f64::from(score) < least,
+                })
+            }
+            Self::All(list) => fold(list.iter().map(|c| c.holds(measured)), false),
+            Self::Any(list) => fold(list.iter().map(|c| c.holds(measured)), true),
+            Self::Not(inner) => inner.holds(measured).map(|held| !held),
+        }
+    }
+}
+
+/// `decides` as soon as one says so, unknown if one is unknown, else the other.
+fn fold(mut each: impl Iterator<Item = Option<bool>>, decides: bool) -> Option<bool> {
+    let start = Some(!decides);
+    let decided = each.try_fold(start, |sofar, held| match held {
+        Some(held) if held == decides => Err(()),
+        Some(_) => Ok(sofar),
+        None => Ok(None),
+    });
+    decided.unwrap_or(Some(decides))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Held {
+        when: Condition,
+    }
+
+    fn parse(text: &str) -> Result<Condition, String> {
+        toml::from_str::<Held>(&format!("when = {text}")).map(|h| h.when).map_err(|e| e.message().to_owned())
+    }
+
+    #[test]
+    fn every_form_is_read() {
+        let word = |zone: Option<&str>, test| Ok(Condition::Word { word: "dog".into(), zone: zone.map(Into::into), test });
+        assert_eq!(parse(r#"{ word = "dog" }"#), word(None, Test::ShareAbove(PRESENT_SHARE)));
+        assert_eq!(parse(r#"{ word = " dog ", zone = "a", share_above = 0.5 }"#), word(Some("a"), Test::ShareAbove(0.5)));
+        assert_eq!(parse(r#"{ word = "dog", score_below = 1 }"#), word(None, Test::ScoreBelow(1.0)));
+        assert_eq!(parse(r#"{ word = "dog", absent = true }"#), word(None, Test::ShareBelow(PRESENT_SHARE)));
+        assert!(
+            matches!(parse(r#"{ all = [{ word = "a" }, { not = { any = [{ word = "b" }] } }] }"#), Ok(Condition::All(list)) if list.len() == 2)
+        );
+    }
+
+    #[test]
+    fn wrong_forms_are_told() {
+        for (text, complaint) in [
+            ("{}", "a word with what must hold"),
+            ("{ share_above = 0.1 }", "a word with what must hold"),
+            (r#"{ word = "  " }"#, "a word with what must hold"),
+            (r#"{ word = "a", not = { word = "b" } }"#, "one of all, any and not"),
+            (r#"{ all = [], }"#, "one condition or more"),
+            (r#"{ word = "a", share_above = 0.1, score_above = 0.2 }"#, "found more"),
+            (r#"{ word = "a", share_above = 1.1 }"#, "0 to 1, found 1.1"),
+            (r#"{ word = "a", share_above = nan }"#, "0 to 1, found NaN"),
+            (r#"{ word = "a", zone = "z", score_above = 0.5 }"#, "scores are of the whole picture"),
+            (r#"{ word = "a", shareabove = 0.1 }"#, "unknown field `shareabove`"),
+        ] {
+            let found = parse(text).expect_err(text);
+            assert!(found.contains(complaint), "{text}: {found}");
+        }
+    }
+
+    #[test]
+    fn unknown_words_leave_unknown_what_depends_on_them() {
+        let measured = |word: &str, _: Option<&str>| match word {
+            "yes" => Some((0.5, 0.9)),
+            "no" => Some((0.0, 0.1)),
+            _ => None,
+        };
+        for (text, expected) in [
+            (r#"{ word = "yes" }"#, Some(true)),
+            (r#"{ word = "no" }"#, Some(false)),
+            (r#"{ word = "what" }"#, None),
+            (r#"{ not = { word = "what" } }"#, None),
+            (r#"{ word = "what", absent = true }"#, None),
+            (r#"{ all = [{ word = "what" }, { word = "no" }] }"#, Some(false)),
+            (r#"{ all = [{ word = "what" }, { word = "yes" }] }"#, None),
+            (r#"{ any = [{ word = "what" }, { word = "yes" }] }"#, Some(true)),
+            (r#"{ any = [{ word = "no" }, { word = "what" }] }"#, None),
+            (r#"{ any = [{ word = "no" }, { word = "yes", score_above = 0.95 }] }"#, Some(false)),
+        ] {
+            assert_eq!(parse(text).unwrap().holds(&measured), expected, "{text}");
+        }
+    }
+}

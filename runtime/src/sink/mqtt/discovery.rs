@@ -1,0 +1,217 @@
+//! Home Assistant's discovery documents (its MQTT integration: sensor, binary_sensor, event, text).
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// What the documents are about.
+pub struct Device<'a> {
+    /// First part of every discovery topic.
+    pub prefix: &'a str,
+    /// Identifies the board; letters, digits, `-` and `_`.
+    pub node: &'a str,
+    /// First part of every topic of ours.
+    pub base: &'a str,
+    /// The bundle's name.
+    pub model: &'a str,
+}
+
+/// Words that get entities of their own.
+pub const MAX_WORDS: usize = 64;
+/// What Home Assistant takes as the text of an entity.
+const MAX_TEXT: usize = 255;
+
+/// A name that topics, identifiers and templates take: lower-case letters, digits and `_`. Names that lose something keep apart by the
+/// head of their SHA-256.
+pub fn slug(name: &str) -> String {
+    let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
+    if name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == ' ') && !name.is_empty() {
+        return plain;
+    }
+    let digest: String = Sha256::digest(name.as_bytes()).iter().take(3).map(|b| format!("{b:02x}")).collect();
+    format!("{plain}_{digest}")
+}
+
+impl Device<'_> {
+    /// Every document by its topic.
+    pub fn documents(&self, words: &[String], rules: &[String]) -> BTreeMap<String, Value> {
+        let mut all = BTreeMap::new();
+        let mut add = |component: &str, object: &str, name: &str, own: Value| {
+            let topic = format!("{}/{component}/{}/{object}/config", self.prefix, self.node);
+            all.insert(topic, self.document(object, name, own));
+        };
+        let state = format!("{}/state", self.base);
+        let diagnostic = |template: &str, unit: &str| {
+            json!({
+                "state_topic": state,
+                "value_template": format!("{{{{ value_json.{template} }}}}"),
+                "unit_of_measurement": unit,
+                "state_class": "measurement",
+                "entity_category": "diagnostic",
+            })
+        };
+        add("sensor", "frame_rate", "Frame rate", diagnostic("frame_rate", "fps"));
+        add("sensor", "latency", "Latency", diagnostic("latency_ms", "ms"));
+        for word in words.iter().take(MAX_WORDS) {
+            let slug = slug(word);
+            let value = format!("value_json.words['{slug}']");
+            // A word that is looked for no more is missing from the state until its documents are gone.
+            let known = |then: String| format!("{{% if '{slug}' in value_json.words %}}{then}{{% endif %}}");
+            add(
+                "sensor",
+                &format!("{slug}_share"),
+                &format!("{word} share"),
+                json!({
+                    "state_topic": state,
+                    "value_template": known(format!("{{{{ ({value}.share * 100) | round(2) }}}}")),
+                    "unit_of_measurement": "%",
+                    "state_class": "measurement",
+                    "icon": "mdi:texture-box",
+                }),
+            );
+            add(
+                "sensor",
+                &format!("{slug}_score"),
+                &format!("{word} score"),
+                json!({
+                    "state_topic": state,
+                    "value_template": known(format!("{{{{ ({value}.score * 100) | round(1) }}}}")),
+                    "unit_of_measurement": "%",
+                    "state_class": "measurement",
+                    "icon": "mdi:target",
+                }),
+            );
+            add(
+                "binary_sensor",
+                &format!("{slug}_present"),
+                word,
+                json!({
+                    "state_topic": state,
+                    "value_template": known(format!("{{{{ {value}.present }}}}")),
+                    "payload_on": "ON",
+                    "payload_off": "OFF",
+                }),
+            );
+        }
+        for rule in rules {
+            let slug = slug(rule);
+            add(
+                "binary_sensor",
+                &format!("rule_{slug}"),
+                rule,
+                json!({
+                    "state_topic": format!("{}/rule/{slug}", self.base),
+                    "payload_on": "ON",
+                    "payload_off": "OFF",
+                    "icon": "mdi:ruler-square",
+                }),
+            );
+        }
+        if !rules.is_empty() {
+            add(
+                "event",
+                "rules",
+                "Rules",
+                json!({
+                    "state_topic": format!("{}/event", self.base),
+                    "event_types": ["started", "ended"],
+                    "value_template": "{\"event_type\": {{ value_json.event | tojson }}, \"rule\": {{ value_json.rule | tojson }}, \
+                        \"duration_ms\": {{ value_json.duration_ms }}, \"measured\": {{ value_json.measured | tojson }}}",
+                }),
+            );
+        }
+        if words.join(", ").chars().count() <= MAX_TEXT {
+            add(
+                "text",
+                "words",
+                "Words",
+                json!({
+                    "state_topic": format!("{}/words", self.base),
+                    "command_topic": format!("{}/words/set", self.base),
+                    "max": MAX_TEXT,
+                    "icon": "mdi:form-textbox",
+                }),
+            );
+        }
+        all
+    }
+
+    fn document(&self, object: &str, name: &str, own: Value) -> Value {
+        let mut document = json!({
+            "name": name,
+            "unique_id": format!("edge_seg_{}_{object}", self.node),
+            "availability_topic": format!("{}/availability", self.base),
+            "device": {
+                "identifiers": [format!("edge_seg_{}", self.node)],
+                "name": self.node,
+                "manufacturer": "edge-seg",
+                "model": self.model,
+                "sw_version": env!("CARGO_PKG_VERSION"),
+            },
+            "origin": { "name": "edge-seg", "sw_version": env!("CARGO_PKG_VERSION") },
+        });
+        if let (Some(document), Value::Object(own)) = (document.as_object_mut(), own) {
+            document.extend(own);
+        }
+        document
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slugs_are_plain_and_keep_names_apart() {
+        assert_eq!(slug("dog"), "dog");
+        assert_eq!(slug("traffic light 2"), "traffic_light_2");
+        let odd = ["café", "caf_", "Dog", "a'b\"c", "", "犬", "猫"].map(slug);
+        for (i, a) in odd.iter().enumerate() {
+            assert!(a.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'), "{a}");
+            assert!(!["dog", "caf_"].contains(&a.as_str()) && odd[..i].iter().all(|b| a != b), "{a}");
+        }
+    }
+
+    #[test]
+    fn every_word_and_rule_has_its_entities() {
+        let device = Device { prefix: "homeassistant", node: "cam-1", base: "edge-seg/cam-1", model: "mini" };
+        let documents = device.documents(&["dog".into(), "traffic light".into()], &["door".into()]);
+        let topics: Vec<_> = documents.keys().map(|t| t.strip_prefix("homeassistant/").unwrap()).collect();
+        assert_eq!(
+            topics,
+            [
+                "binary_sensor/cam-1/dog_present/config",
+                "binary_sensor/cam-1/rule_door/config",
+                "binary_sensor/cam-1/traffic_light_present/config",
+                "event/cam-1/rules/config",
+                "sensor/cam-1/dog_score/config",
+                "sensor/cam-1/dog_share/config",
+                "sensor/cam-1/frame_rate/config",
+                "sensor/cam-1/latency/config",
+                "sensor/cam-1/traffic_light_score/config",
+                "sensor/cam-1/traffic_light_share/config",
+                "text/cam-1/words/config",
+            ]
+        );
+        let mut identifiers: Vec<_> = documents.values().map(|d| d["unique_id"].to_string()).collect();
+        identifiers.sort();
+        identifiers.dedup();
+        assert_eq!(identifiers.len(), documents.len());
+        let share = &documents["homeassistant/sensor/cam-1/traffic_light_share/config"];
+        assert_eq!(share["state_topic"], "edge-seg/cam-1/state");
+        assert_eq!(
+            share["value_template"],
+            "{% if 'traffic_light' in value_json.words %}{{ (value_json.words['traffic_light'].share * 100) | round(2) }}{% endif %}"
+        );
+        assert_eq!(share["device"], documents["homeassistant/text/cam-1/words/config"]["device"]);
+    }
+
+    #[test]
+    fn too_many_words_get_no_text_and_no_flood() {
+        let device = Device { prefix: "ha", node: "n", base: "b", model: "m" };
+        let words: Vec<String> = (0..500).map(|i| format!("word {i}")).collect();
+        let documents = device.documents(&words, &[]);
+        assert_eq!(documents.len(), 2 + 3 * MAX_WORDS);
+    }
+}
