@@ -1,12 +1,16 @@
+mod display;
 mod input;
+#[cfg(feature = "service")]
+mod notify;
 mod output;
 mod pipeline;
+mod rules;
 mod settings;
 mod words;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -14,9 +18,11 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use edge_seg::Session;
 use edge_seg::live::{Control, Counters, Exchange, FrameReport, LiveOptions, WordSets, Words};
+use edge_seg::metrics::Metrics;
 use edge_seg::sink::LiveSink;
 
 use super::{Outcome, steer, warn_of_many};
+use rules::Rules;
 use settings::Settings;
 
 #[derive(Debug, Args)]
@@ -35,6 +41,8 @@ pub struct Running {
     /// The words, their saved sets, and the flag that ends the run.
     pub control: Control,
     pub counters: Arc<Counters>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// Where sinks leave metrics and events for the web server, and the other way round.
     pub exchange: Arc<Exchange>,
 }
@@ -49,26 +57,37 @@ pub fn run(args: RunArgs) -> Result<Outcome> {
     if commands && settings.input.reads_stdin() {
         bail!("--commands and --source {} both read stdin", settings.input.source.unwrap_or_default());
     }
+    let mut rules = settings.rules.open()?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         // The first signal asks, the second one ends at once.
         signal_hook::flag::register_conditional_shutdown(signal, 2, stop.clone()).context("signals")?;
         signal_hook::flag::register(signal, stop.clone()).context("signals")?;
     }
-    let source = settings.input.open(&stop)?;
-    let Some(running) = load(&settings, &stop)? else { return Ok(Outcome::Done) };
+    let reconnects = Arc::default();
+    let source = settings.input.open(&stop, &reconnects)?;
+    let Some(running) = load(&settings, &stop, reconnects)? else { return Ok(Outcome::Done) };
     if commands {
         steer::obey_stdin(running.control.clone());
     }
     if let Some(file) = &settings.words.tags_file {
         steer::watch_words(file.clone(), running.control.clone());
     }
-    let mut sinks = open_sinks(&settings, &running)?;
+    let mut sinks = open_sinks(&settings, &running, rules.as_ref().map(Rules::names).unwrap_or_default())?;
     let options = LiveOptions { pace: settings.input.pace(), key_interval: settings.pipeline.key_interval() };
+    let mask_style = settings.output.mask_style();
     let start = Instant::now();
     let mut shown = 0;
     let outcome = edge_seg::live::run(&running.session, source, &running.control.words, options, &running.counters, &stop, |frame| {
-        let report = Arc::new(FrameReport::new(&frame));
+        let mut report = FrameReport::new(&frame);
+        if let Some(style) = mask_style {
+            report = report.with_masks(&frame.found.labels, style);
+        }
+        if let Some(rules) = &mut rules {
+            rules.observe(&frame, &mut report, &running.exchange);
+        }
+        running.metrics.observe(&report);
+        let report = Arc::new(report);
         for sink in &mut sinks {
             sink.take(&frame, &report)?;
         }
@@ -86,12 +105,22 @@ pub fn run(args: RunArgs) -> Result<Outcome> {
 }
 
 /// Every group of options that takes frames adds its sinks here.
-fn open_sinks(settings: &Settings, _running: &Running) -> Result<Vec<Box<dyn LiveSink>>> {
-    settings.output.open()
+#[cfg_attr(not(feature = "service"), expect(unused_variables, reason = "brokers alone are told the rules' names"))]
+fn open_sinks(settings: &Settings, running: &Running, rules: Vec<String>) -> Result<Vec<Box<dyn LiveSink>>> {
+    let mut sinks = settings.output.open()?;
+    sinks.extend(settings.rules.sinks(&running.metrics)?);
+    #[cfg(feature = "service")]
+    {
+        let model = &running.session.bundle().manifest().name;
+        sinks.extend(settings.mqtt.open(model, rules, &running.control, &running.metrics)?);
+        sinks.extend(settings.webhook.open(&running.metrics)?);
+    }
+    sinks.extend(settings.display.open()?);
+    Ok(sinks)
 }
 
 /// Loads the model and encodes the words, which a small board takes many seconds for; none if it is to stop meanwhile.
-fn load(settings: &Settings, stop: &Arc<AtomicBool>) -> Result<Option<Running>> {
+fn load(settings: &Settings, stop: &Arc<AtomicBool>, reconnects: Arc<AtomicU64>) -> Result<Option<Running>> {
     let specs = settings.words.specs()?;
     let background_words = settings.background.words()?;
     warn_of_many(specs.iter().map(|s| 1 + s.synonyms.len()).sum());
@@ -104,7 +133,11 @@ fn load(settings: &Settings, stop: &Arc<AtomicBool>) -> Result<Option<Running>> 
             let background = background.threshold(session.bundle().manifest());
             let words = Arc::new(Words::new(session.clone(), specs, background_words, background)?);
             let control = Control { words, sets: sets.map(Arc::new), stop: stop_too };
-            anyhow::Ok(Running { session, control, counters: Arc::default(), exchange: Arc::default() })
+            let (counters, exchange) = (Arc::<Counters>::default(), Arc::<Exchange>::default());
+            let metrics = Arc::new(Metrics::new(&session, counters.clone(), reconnects));
+            let counted = metrics.clone();
+            exchange.add_metrics(move |text| text.push_str(&counted.render()));
+            anyhow::Ok(Running { session, control, counters, metrics, exchange })
         };
         let _ = sender.send(running());
     });

@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -77,9 +77,11 @@ impl InputArgs {
         self.source.as_deref().and_then(|s| s.split('?').next()).is_some_and(|s| s.ends_with(":-"))
     }
 
-    pub fn open(&self, stop: &Arc<AtomicBool>) -> Result<Box<dyn Source>> {
-        let notify = |notice: Notice| match notice {
+    pub fn open(&self, stop: &Arc<AtomicBool>, reconnects: &Arc<AtomicU64>) -> Result<Box<dyn Source>> {
+        let reconnects = reconnects.clone();
+        let notify = move |notice: Notice| match notice {
             Notice::Lost { why, retry_in } => {
+                reconnects.fetch_add(1, Ordering::Relaxed);
                 let why = why.map_or_else(|| "the source ended".into(), |e| e.to_string());
                 eprintln!("edge-seg: {why}; opening it again in {:.1} s", retry_in.as_secs_f64());
             }

@@ -1,8 +1,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::Args;
-use edge_seg::sink::{JsonLines, LiveSink, MaskFolder, OverlayOptions, OverlayVideo, VideoWriter};
+use clap::{Args, ValueEnum};
+use edge_seg::sink::{JsonLines, LiveSink, MaskFolder, MaskStyle, OverlayOptions, OverlayVideo, VideoWriter};
 use serde::{Deserialize, Serialize};
 
 /// What is written of each frame.
@@ -15,9 +15,23 @@ pub struct OutputArgs {
     /// Write each frame's labels into this folder, as SEQUENCE.mask.png.
     #[arg(long, value_name = "DIR")]
     masks: Option<PathBuf>,
+    /// Put each word's mask into the JSON lines too: COCO's compressed run lengths, or polygons without holes.
+    #[arg(long, value_enum, value_name = "FORM")]
+    json_masks: Option<JsonMasks>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum JsonMasks {
+    Rle,
+    Polygons,
 }
 
 impl OutputArgs {
+    pub fn mask_style(&self) -> Option<MaskStyle> {
+        self.json_masks.map(|form| if form == JsonMasks::Rle { MaskStyle::Rle } else { MaskStyle::Polygons })
+    }
+
     pub fn open(&self) -> Result<Vec<Box<dyn LiveSink>>> {
         let mut sinks: Vec<Box<dyn LiveSink>> = Vec::new();
         if let Some(folder) = &self.masks {

@@ -5,9 +5,13 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use super::display::DisplayArgs;
 use super::input::InputArgs;
+#[cfg(feature = "service")]
+use super::notify::{MqttArgs, WebhookArgs};
 use super::output::OutputArgs;
 use super::pipeline::PipelineArgs;
+use super::rules::RulesArgs;
 use super::words::WordsArgs;
 use crate::cli::{BackgroundArgs, ModelArgs};
 
@@ -28,6 +32,16 @@ pub struct Settings {
     pub pipeline: PipelineArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub rules: RulesArgs,
+    #[cfg(feature = "service")]
+    #[command(flatten)]
+    pub mqtt: MqttArgs,
+    #[cfg(feature = "service")]
+    #[command(flatten)]
+    pub webhook: WebhookArgs,
+    #[command(flatten)]
+    pub display: DisplayArgs,
 }
 
 impl Settings {
@@ -53,7 +67,14 @@ impl Settings {
         self.words.check()?;
         self.background.words()?;
         self.model.check()?;
-        self.pipeline.check()
+        self.pipeline.check()?;
+        self.rules.check()?;
+        #[cfg(feature = "service")]
+        {
+            self.mqtt.check()?;
+            self.webhook.check()?;
+        }
+        self.display.check()
     }
 }
 

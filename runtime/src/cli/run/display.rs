@@ -1,0 +1,38 @@
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use edge_seg::sink::LiveSink;
+use edge_seg::sink::display::{Display, open_screen};
+use serde::{Deserialize, Serialize};
+
+/// A display on the board.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DisplayArgs {
+    /// Show masks and words: fb:/dev/fb0, st7789:/dev/spidev0.0?dc=25&rst=27&size=240x240&rotate=90, ili9341:..., ssd1306:/dev/i2c-1.
+    #[arg(long, value_name = "URI")]
+    #[serde(rename = "uri")]
+    display: Option<String>,
+    /// Least seconds between two pictures on the display [default: 0.1].
+    #[arg(long, value_name = "S")]
+    #[serde(rename = "interval")]
+    display_interval: Option<f64>,
+}
+
+const INTERVAL_S: f64 = 0.1;
+
+impl DisplayArgs {
+    pub fn check(&self) -> Result<()> {
+        ensure!(self.display_interval.is_none() || self.display.is_some(), "--display-interval: expected --display beside it, found none");
+        let interval = self.display_interval.unwrap_or(INTERVAL_S);
+        ensure!((0.0..=3600.0).contains(&interval), "--display-interval: expected seconds, 0 to 3600, found {interval}");
+        Ok(())
+    }
+
+    pub fn open(&self) -> Result<Option<Box<dyn LiveSink>>> {
+        let Some(uri) = &self.display else { return Ok(None) };
+        let interval = Duration::from_secs_f64(self.display_interval.unwrap_or(INTERVAL_S));
+        Ok(Some(Box::new(Display::start(uri, open_screen(uri)?, interval)?)))
+    }
+}
