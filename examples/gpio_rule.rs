@@ -1,34 +1,55 @@
-//! A rule that switches a GPIO line of a Raspberry Pi: on while a word covers at least a share of the picture.
+//! A rule that switches a GPIO line, a lamp or a relay: on while a word has covered at least a share of the picture for a while.
 //!
 //! ```text
-//! cargo run --release -p edge-seg-examples --example gpio_rule -- photo.jpg person 5 17      # 5 %, GPIO 17 (pin 11)
+//! cargo run --release -p edge-seg-examples --example gpio_rule -- rtsp://camera/stream person 5 2 /dev/gpiochip0 17
 //! ```
 //!
-//! The line is set with `pinctrl`, which Raspberry Pi OS has; `GPIO_COMMAND` names another program that takes the same words.
+//! That is: 5 % of the picture for 2 seconds switch line 17 of the first chip (pin 11 of a Raspberry Pi; on a Pi 5 with an older kernel
+//! the chip is /dev/gpiochip4, `gpiodetect` tells). `print` in place of the chip prints the line's level instead.
 
-use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use edge_seg::{Background, Bundle, Options, Session, parse_tags, read_picture};
+use anyhow::{Context, Result};
+use edge_seg::rules::{Machine, Timing};
+use edge_seg::source::{Pace, SourceOptions, open_source};
+use edge_seg::{Background, Bundle, Frame, Options, Session, parse_tags};
+use embedded_hal::digital::{OutputPin, PinState};
+use linux_embedded_hal::CdevPin;
+use linux_embedded_hal::gpio_cdev::{Chip, LineRequestFlags};
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let mut next = |what: &str| arguments.next().with_context(|| format!("expected {what}"));
-    let (picture, word) = (next("a picture")?, next("a word")?);
+    let (uri, word) = (next("a source, as `edge-seg run --source` takes it")?, next("a word")?);
     let share: f64 = next("a share in percent")?.parse().context("the share: expected a number of percent")?;
-    let line: u32 = next("a GPIO number")?.parse().context("the line: expected a GPIO number")?;
+    let hold: f64 = next("seconds")?.parse().context("the time: expected a number of seconds")?;
+    let (chip, line) = (next("a GPIO chip")?, next("a line")?.parse::<u32>().context("the line: expected a GPIO number")?);
+    let mut pin = match chip.as_str() {
+        "print" => None,
+        path => Some(CdevPin::new(Chip::new(path)?.get_line(line)?.request(LineRequestFlags::OUTPUT, 0, "edge-seg")?)?),
+    };
 
     let session = Session::new(Bundle::built_in()?, &Options::default())?;
     let bank = session.tag_bank(&parse_tags("the word", &word)?, &[])?;
     let background = Background::Threshold(session.bundle().manifest().background);
-    let found = session.segment(&read_picture(picture.as_ref())?, &bank, background)?;
-
-    let pixels = f64::from(found.labels.width) * f64::from(found.labels.height);
-    let covered = 100.0 * found.labels.extents(1)[1].pixels as f64 / pixels;
-    let level = if covered >= share { "dh" } else { "dl" };
-    println!("{word} covers {covered:.1} %: GPIO {line} {level}");
-    let program = std::env::var("GPIO_COMMAND").unwrap_or_else(|_| "pinctrl".into());
-    let status = Command::new(&program).args(["set", &line.to_string(), "op", level]).status().with_context(|| program.clone())?;
-    ensure!(status.success(), "{program}: {status}");
+    let mut source = open_source(&uri, &SourceOptions { pace: Pace::Live, ..Default::default() })?;
+    let second = Duration::from_secs(1);
+    let timing = Timing { hold: Duration::try_from_secs_f64(hold)?, release: second, cool_down: Duration::ZERO, gap: 10 * second };
+    let (mut rule, mut frame) = (Machine::default(), Frame::still(Default::default()));
+    while source.read(&mut frame)? {
+        let labels = session.segment(&frame, &bank, background)?.labels;
+        let covered = 100.0 * labels.extents(1)[1].pixels as f64 / labels.pixels() as f64;
+        // Nothing is switched unless the rule changes.
+        if rule.step(frame.timestamp, covered >= share, &timing).iter().any(Option::is_some) {
+            println!(
+                "{:.1} s: {word} covers {covered:.1} %, line {line} {}",
+                frame.timestamp.as_secs_f64(),
+                if rule.is_on() { "on" } else { "off" }
+            );
+            if let Some(pin) = &mut pin {
+                pin.set_state(PinState::from(rule.is_on()))?;
+            }
+        }
+    }
     Ok(())
 }

@@ -1,65 +1,104 @@
-//! A status screen on a small SPI display: the words, each with a bar of its score in its mask's colour.
+//! A status screen on a small SPI display, an ST7789 of 240 × 240: the words, each with a bar of its score in its mask's colour.
 //!
 //! ```text
-//! cargo run --release -p edge-seg-examples --example status_screen -- photo.jpg "dog, grass, sky" /dev/fb1
+//! cargo run --release -p edge-seg-examples --example status_screen -- rtsp://camera/stream "dog, grass, sky" /dev/spidev0.0 /dev/gpiochip0 24 25
 //! ```
 //!
-//! The kernel drives the display: `dtoverlay=fbtft,spi0-0,st7789v,width=240,height=240,reset_pin=25,dc_pin=24,led_pin=18` in
-//! /boot/firmware/config.txt makes it /dev/fb1 (wiring: docs/pi.md). What is written there is 240 × 240 pixels of RGB 5-6-5.
+//! The last two are the GPIO lines of DC and RES (wiring: docs/pi.md). A file that ends with .png in place of the SPI device takes the
+//! first frame's screen as a picture. `edge-seg run --display` shows the masks as well, without a program of one's own.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use edge_seg::sink::class_colour;
-use edge_seg::{Background, Bundle, Options, Session, parse_tags, read_picture};
+use edge_seg::source::{Pace, SourceOptions, open_source};
+use edge_seg::{Background, Bundle, Frame, Options, Session, parse_tags};
 use embedded_graphics::mono_font::{MonoTextStyle, ascii::FONT_9X15};
 use embedded_graphics::pixelcolor::Rgb565;
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::{PrimitiveStyle, Rectangle};
 use embedded_graphics::text::Text;
+use linux_embedded_hal::gpio_cdev::{Chip, LineRequestFlags};
+use linux_embedded_hal::spidev::SpidevOptions;
+use linux_embedded_hal::{CdevPin, Delay, SpidevDevice};
+use mipidsi::interface::SpiInterface;
+use mipidsi::models::ST7789;
+use mipidsi::options::ColorInversion;
 
-const SIDE: usize = 240;
+const SIDE: u32 = 240;
 
-/// The display's memory, little-endian as the kernel wants it.
-struct Screen(Vec<u8>);
-
-impl OriginDimensions for Screen {
-    fn size(&self) -> Size {
-        Size::new(SIDE as u32, SIDE as u32)
+/// One line a word: its name, below it a bar.
+fn draw<D: DrawTarget<Color = Rgb565>>(screen: &mut D, names: &[String], scores: &[f32]) -> Result<(), D::Error> {
+    screen.clear(Rgb565::BLACK)?;
+    for (i, (name, score)) in names.iter().zip(scores).enumerate() {
+        let [red, green, blue] = class_colour(i + 1);
+        let top = 6 + 36 * i as i32;
+        Text::new(name, Point::new(6, top + 12), MonoTextStyle::new(&FONT_9X15, Rgb565::WHITE)).draw(screen)?;
+        let bar = Rectangle::new(Point::new(6, top + 18), Size::new((score * (SIDE - 12) as f32) as u32, 10));
+        bar.into_styled(PrimitiveStyle::with_fill(Rgb565::new(red >> 3, green >> 2, blue >> 3))).draw(screen)?;
     }
-}
-
-impl DrawTarget for Screen {
-    type Color = Rgb565;
-    type Error = std::convert::Infallible;
-
-    fn draw_iter<I: IntoIterator<Item = Pixel<Rgb565>>>(&mut self, pixels: I) -> Result<(), Self::Error> {
-        for Pixel(at, colour) in pixels {
-            if let (Ok(x @ 0..SIDE), Ok(y @ 0..SIDE)) = (usize::try_from(at.x), usize::try_from(at.y)) {
-                self.0[(y * SIDE + x) * 2..][..2].copy_from_slice(&colour.into_storage().to_le_bytes());
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let mut next = |what: &str| arguments.next().with_context(|| format!("expected {what}"));
-    let (picture, words, device) = (next("a picture")?, next("words, separated by commas")?, next("a framebuffer, such as /dev/fb1")?);
+    let (uri, words) = (next("a source, as `edge-seg run --source` takes it")?, next("words, separated by commas")?);
+    let device = next("an SPI device, such as /dev/spidev0.0, or a .png")?;
 
     let session = Session::new(Bundle::built_in()?, &Options::default())?;
     let bank = session.tag_bank(&parse_tags("the words", &words)?, &[])?;
     let background = Background::Threshold(session.bundle().manifest().background);
-    let found = session.segment(&read_picture(picture.as_ref())?, &bank, background)?;
-
-    let mut screen = Screen(vec![0; SIDE * SIDE * 2]);
-    for (i, (name, score)) in bank.names().iter().zip(found.scores.scores()).enumerate() {
-        let [red, green, blue] = class_colour(i + 1);
-        let colour = Rgb565::new(red >> 3, green >> 2, blue >> 3);
-        let top = 6 + 36 * i as i32;
-        Text::new(name, Point::new(6, top + 12), MonoTextStyle::new(&FONT_9X15, Rgb565::WHITE)).draw(&mut screen)?;
-        let bar = Size::new((score * (SIDE - 12) as f32) as u32, 10);
-        Rectangle::new(Point::new(6, top + 18), bar).into_styled(PrimitiveStyle::with_fill(colour)).draw(&mut screen)?;
+    let mut source = open_source(&uri, &SourceOptions { pace: Pace::Live, ..Default::default() })?;
+    let mut frame = Frame::still(Default::default());
+    let mut scores = || -> Result<Option<Vec<f32>>> {
+        let read = source.read(&mut frame)?;
+        Ok(if read { Some(session.segment(&frame, &bank, background)?.scores.scores().to_vec()) } else { None })
+    };
+    if device.ends_with(".png") {
+        let mut screen = Picture(image::RgbImage::new(SIDE, SIDE));
+        draw(&mut screen, bank.names(), &scores()?.context("expected a frame, found none")?)?;
+        return Ok(screen.0.save(&device)?);
     }
-    std::fs::write(&device, &screen.0).context(device)?;
+
+    let mut chip = Chip::new(next("a GPIO chip, such as /dev/gpiochip0")?)?;
+    let mut line = |what: &str| -> Result<CdevPin> {
+        let number = next(what)?.parse().with_context(|| format!("expected {what}"))?;
+        Ok(CdevPin::new(chip.get_line(number)?.request(LineRequestFlags::OUTPUT, 1, "edge-seg")?)?)
+    };
+    let (data, reset) = (line("the GPIO number of DC")?, line("the GPIO number of RES")?);
+    let mut bus = SpidevDevice::open(&device)?;
+    bus.configure(&SpidevOptions::new().max_speed_hz(40_000_000).build())?;
+    let mut chunk = [0; 4096];
+    let mut screen = mipidsi::Builder::new(ST7789, SpiInterface::new(bus, data, &mut chunk))
+        .display_size(SIDE as u16, SIDE as u16)
+        .invert_colors(ColorInversion::Inverted)
+        .reset_pin(reset)
+        .init(&mut Delay)
+        .map_err(|e| anyhow!("{device}: {e:?}"))?;
+    while let Some(scores) = scores()? {
+        draw(&mut screen, bank.names(), &scores).map_err(|e| anyhow!("{device}: {e:?}"))?;
+    }
     Ok(())
+}
+
+/// A picture in place of a display.
+struct Picture(image::RgbImage);
+
+impl OriginDimensions for Picture {
+    fn size(&self) -> Size {
+        Size::new(SIDE, SIDE)
+    }
+}
+
+impl DrawTarget for Picture {
+    type Color = Rgb565;
+    type Error = std::convert::Infallible;
+
+    fn draw_iter<I: IntoIterator<Item = Pixel<Rgb565>>>(&mut self, pixels: I) -> Result<(), Self::Error> {
+        for Pixel(at, colour) in pixels {
+            if let Some(pixel) = self.0.get_pixel_mut_checked(at.x as u32, at.y as u32) {
+                pixel.0 = [colour.r() << 3, colour.g() << 2, colour.b() << 3];
+            }
+        }
+        Ok(())
+    }
 }
