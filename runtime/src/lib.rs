@@ -27,6 +27,8 @@ mod prepare;
 pub mod region;
 pub mod rules;
 mod score;
+#[cfg(feature = "service")]
+pub mod serve;
 pub mod simd;
 pub mod sink;
 pub mod source;

@@ -1,3 +1,4 @@
+mod config;
 mod inspect;
 mod run;
 mod segment;
@@ -28,6 +29,8 @@ enum Command {
     Segment(segment::SegmentArgs),
     /// Segment video by words that may change while it runs: one JSON line a frame on stdout.
     Run(Box<run::RunArgs>),
+    /// Check a configuration of `run`, or print one with every option.
+    Config(config::ConfigArgs),
     /// Say which words a picture shows, as JSON.
     Tags(tags::TagsArgs),
     /// Show what a model bundle holds.
@@ -36,6 +39,7 @@ enum Command {
 
 /// Which model runs, and how.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[command(next_help_heading = "Model")]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct ModelArgs {
     /// Bundle to run (.esb); the built-in one if not given.
@@ -91,6 +95,7 @@ impl ModelArgs {
 
 /// What belongs to no word.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[command(next_help_heading = "Background")]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct BackgroundArgs {
     /// Pixels whose best score is below this belong to no word: 0 to 1, or `none` [default: the model's].
@@ -170,6 +175,8 @@ enum Outcome {
     Done,
     /// Some inputs failed; what was wrong has been said.
     SomeFailed,
+    /// A check's answer is no, and said.
+    No,
 }
 
 pub fn run() -> ExitCode {
@@ -183,12 +190,14 @@ pub fn run() -> ExitCode {
     let outcome = match cli.command {
         Command::Segment(args) => segment::run(&args),
         Command::Run(args) => run::run(*args),
+        Command::Config(args) => config::run(&args),
         Command::Tags(args) => tags::run(&args),
         Command::Inspect(args) => inspect::run(&args),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::SomeFailed) => ExitCode::from(2),
+        Ok(Outcome::No) => ExitCode::from(1),
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("edge-seg: {e:#}");

@@ -1,11 +1,18 @@
+mod describe;
 mod display;
+#[cfg(feature = "service")]
+mod http;
 mod input;
+mod log;
 #[cfg(feature = "service")]
 mod notify;
 mod output;
 mod pipeline;
+mod reload;
 mod rules;
 mod settings;
+#[cfg(feature = "service")]
+mod systemd;
 mod words;
 
 use std::path::PathBuf;
@@ -21,9 +28,11 @@ use edge_seg::live::{Control, Counters, Exchange, FrameReport, LiveOptions, Word
 use edge_seg::metrics::Metrics;
 use edge_seg::sink::LiveSink;
 
-use super::{Outcome, steer, warn_of_many};
+use super::{MANY_WORDS, Outcome, is_broken_pipe, steer};
+pub use describe::commented;
+use log::LogHandle;
 use rules::Rules;
-use settings::Settings;
+pub use settings::Settings;
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -50,12 +59,24 @@ pub struct Running {
 pub fn run(args: RunArgs) -> Result<Outcome> {
     let settings = match &args.config {
         Some(file) => args.flags.over(Settings::read(file)?)?,
-        None => args.flags,
+        None => args.flags.clone(),
     };
     settings.check()?;
+    let log = settings.log.start()?;
+    match session(&args, &settings, log) {
+        // From here on everything is said in the log, in its format.
+        Err(e) if !is_broken_pipe(&e) => {
+            tracing::error!("{e:#}");
+            Ok(Outcome::SomeFailed)
+        }
+        ended => ended,
+    }
+}
+
+fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcome> {
     let commands = settings.words.commands.unwrap_or(false);
     if commands && settings.input.reads_stdin() {
-        bail!("--commands and --source {} both read stdin", settings.input.source.unwrap_or_default());
+        bail!("--commands and --source {} both read stdin", settings.input.name());
     }
     let mut rules = settings.rules.open()?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -66,14 +87,19 @@ pub fn run(args: RunArgs) -> Result<Outcome> {
     }
     let reconnects = Arc::default();
     let source = settings.input.open(&stop, &reconnects)?;
-    let Some(running) = load(&settings, &stop, reconnects)? else { return Ok(Outcome::Done) };
+    let Some(running) = load(settings, &stop, reconnects)? else { return Ok(Outcome::Done) };
     if commands {
         steer::obey_stdin(running.control.clone());
     }
     if let Some(file) = &settings.words.tags_file {
         steer::watch_words(file.clone(), running.control.clone());
     }
-    let mut sinks = open_sinks(&settings, &running, rules.as_ref().map(Rules::names).unwrap_or_default())?;
+    if let Some(file) = &args.config {
+        reload::follow(file.clone(), args.flags.clone(), running.clone(), log)?;
+    }
+    let mut sinks = open_sinks(settings, &running, rules.as_ref().map(Rules::names).unwrap_or_default())?;
+    #[cfg(feature = "service")]
+    let _server = settings.http.open(&running, settings.input.name(), &mut sinks)?;
     let options = LiveOptions { pace: settings.input.pace(), key_interval: settings.pipeline.key_interval() };
     let mask_style = settings.output.mask_style();
     let start = Instant::now();
@@ -98,7 +124,7 @@ pub fn run(args: RunArgs) -> Result<Outcome> {
     let finished = sinks.into_iter().map(LiveSink::finish).fold(Ok(()), Result::and);
     let seconds = start.elapsed().as_secs_f64();
     let dropped = running.counters.dropped.load(Ordering::Relaxed);
-    eprintln!("edge-seg: {shown} frames in {seconds:.1} s ({:.1} a second), {dropped} dropped", shown as f64 / seconds);
+    tracing::info!("{shown} frames in {seconds:.1} s ({:.1} a second), {dropped} dropped", shown as f64 / seconds);
     outcome?;
     finished?;
     Ok(Outcome::Done)
@@ -114,6 +140,7 @@ fn open_sinks(settings: &Settings, running: &Running, rules: Vec<String>) -> Res
         let model = &running.session.bundle().manifest().name;
         sinks.extend(settings.mqtt.open(model, rules, &running.control, &running.metrics)?);
         sinks.extend(settings.webhook.open(&running.metrics)?);
+        sinks.extend(systemd::Watchdog::new().map(|watchdog| Box::new(watchdog) as Box<dyn LiveSink>));
     }
     sinks.extend(settings.display.open()?);
     Ok(sinks)
@@ -123,8 +150,12 @@ fn open_sinks(settings: &Settings, running: &Running, rules: Vec<String>) -> Res
 fn load(settings: &Settings, stop: &Arc<AtomicBool>, reconnects: Arc<AtomicU64>) -> Result<Option<Running>> {
     let specs = settings.words.specs()?;
     let background_words = settings.background.words()?;
-    warn_of_many(specs.iter().map(|s| 1 + s.synonyms.len()).sum());
+    let count: usize = specs.iter().map(|s| 1 + s.synonyms.len()).sum();
+    if count > MANY_WORDS {
+        tracing::warn!("{count} words: encoding them takes a while once, and the more words compete, the less likely each is right");
+    }
     let sets = settings.words.state.as_ref().map(|folder| WordSets::open(&folder.join("words"))).transpose().context("--state")?;
+    tracing::debug!("loading the model");
     let (sender, loaded) = channel();
     let (model, background, stop_too) = (settings.model.clone(), settings.background.clone(), stop.clone());
     std::thread::spawn(move || {

@@ -10,15 +10,15 @@ use edge_seg::live::{Answer, Control, WordSet, read_words_file};
 pub fn tell(answer: edge_seg::Result<Answer>) {
     match answer {
         Ok(Answer::Words(set)) => tell_words(&set),
-        Ok(Answer::Saved(name)) => eprintln!("edge-seg: words saved as {name}"),
-        Ok(Answer::Deleted(name)) => eprintln!("edge-seg: saved words {name} deleted"),
+        Ok(Answer::Saved(name)) => tracing::info!("words saved as {name}"),
+        Ok(Answer::Deleted(name)) => tracing::info!("saved words {name} deleted"),
         Ok(Answer::Stopping | Answer::Nothing) => {}
-        Err(e) => eprintln!("edge-seg: the words stay as they are: {e}"),
+        Err(e) => tracing::warn!("the words stay as they are: {e}"),
     }
 }
 
 fn tell_words(set: &WordSet) {
-    eprintln!("edge-seg: words, set {}: {}", set.version, set.bank.names().join(", "));
+    tracing::info!("words, set {}: {}", set.version, set.bank.names().join(", "));
 }
 
 /// Obeys lines of stdin until it ends.
@@ -33,13 +33,13 @@ pub fn obey_stdin(control: Control) {
 /// Reads a file of words again whenever it changes.
 pub fn watch_words(path: PathBuf, control: Control) {
     let stop = control.stop.clone();
-    watch(path.clone(), stop, move || {
+    watch(path.clone(), None, stop, move || {
         tell(read_words_file(&path).and_then(|specs| control.words.change(|_| Ok(specs))).map(Answer::Words));
     });
 }
 
-/// Calls whenever a file is another than before.
-pub fn watch(path: PathBuf, stop: Arc<AtomicBool>, mut changed: impl FnMut() + Send + 'static) {
+/// Calls whenever a file is another than before, or `asked` is set, which it resets.
+pub fn watch(path: PathBuf, asked: Option<Arc<AtomicBool>>, stop: Arc<AtomicBool>, mut changed: impl FnMut() + Send + 'static) {
     let stamp = |path: &PathBuf| -> Option<(SystemTime, u64)> {
         let found = std::fs::metadata(path).ok()?;
         Some((found.modified().ok()?, found.len()))
@@ -50,8 +50,9 @@ pub fn watch(path: PathBuf, stop: Arc<AtomicBool>, mut changed: impl FnMut() + S
             std::thread::sleep(Duration::from_millis(300));
             let now = stamp(&path);
             // An editor may take the file away for a moment while it writes a new one.
-            if now.is_some() && now != last {
-                last = now;
+            let asked = asked.as_ref().is_some_and(|asked| asked.swap(false, Ordering::Relaxed));
+            if asked || (now.is_some() && now != last) {
+                last = now.or(last);
                 changed();
             }
         }

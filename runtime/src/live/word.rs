@@ -79,7 +79,7 @@ impl Word {
 }
 
 /// A word as somebody asks for it: its name alone, or an object. What is not given gets a default.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written")]
 pub struct WordSpec {
     /// What is reported, and scored.

@@ -12,6 +12,8 @@ pub struct WordSet {
     pub bank: TagBank,
     /// What stands in front of the words.
     pub background: Background,
+    /// Words for what is to be left out.
+    pub background_words: Vec<String>,
     /// Counts the sets from 1.
     pub version: u64,
 }
@@ -28,7 +30,7 @@ impl WordSet {
 pub struct Words {
     session: Arc<Session>,
     current: RwLock<Arc<WordSet>>,
-    changing: Mutex<Vec<String>>, // the words for what is to be left out
+    changing: Mutex<()>,
 }
 
 impl Words {
@@ -39,8 +41,8 @@ impl Words {
     pub fn new(session: Arc<Session>, specs: Vec<WordSpec>, background_words: Vec<String>, background: Background) -> Result<Self> {
         let words = settle("words", specs, &[])?;
         let bank = bank(&session, &words, &background_words)?;
-        let current = RwLock::new(Arc::new(WordSet { words, bank, background, version: 1 }));
-        Ok(Self { session, current, changing: Mutex::new(background_words) })
+        let current = RwLock::new(Arc::new(WordSet { words, bank, background, background_words, version: 1 }));
+        Ok(Self { session, current, changing: Mutex::default() })
     }
 
     /// The words of the next frame.
@@ -62,11 +64,12 @@ impl Words {
     /// # Errors
     /// [`Error::Words`] if the new ones cannot be used, as [`Session::tag_bank`], or what `change` says.
     pub fn change(&self, change: impl FnOnce(&[Word]) -> Result<Vec<WordSpec>>) -> Result<Arc<WordSet>> {
-        let left_out = self.changing.lock().unwrap_or_else(|e| e.into_inner());
+        let _alone = self.changing.lock().unwrap_or_else(|e| e.into_inner());
         let old = self.current();
         let words = settle("words", change(&old.words)?, &old.words)?;
-        let bank = bank(&self.session, &words, &left_out)?;
-        Ok(self.exchange(words, bank, old.background, old.version))
+        let background_words = old.background_words.clone();
+        let bank = bank(&self.session, &words, &background_words)?;
+        Ok(self.exchange(WordSet { words, bank, background: old.background, background_words, version: old.version + 1 }))
     }
 
     /// Changes one word that is looked for.
@@ -85,28 +88,41 @@ impl Words {
     /// Changes what stands in front of the words: the threshold, the words for what is to be left out, or both.
     ///
     /// # Errors
-    /// [`Error::Option`] if the threshold is out of range, and as [`Session::tag_bank`].
+    /// As [`Self::configure`].
     pub fn set_background(&self, background: Option<Background>, background_words: Option<Vec<String>>) -> Result<Arc<WordSet>> {
+        self.configure(None, background, background_words)
+    }
+
+    /// Changes several things at once, or nothing if one of them cannot be used; what is none stays as it is. Words that stay keep
+    /// their settings.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if the background's threshold is out of range, and as [`Self::change`].
+    pub fn configure(
+        &self,
+        classes: Option<Vec<Class>>,
+        background: Option<Background>,
+        background_words: Option<Vec<String>>,
+    ) -> Result<Arc<WordSet>> {
         if let Some(Background::Threshold(t)) = background
             && !(0.0..=1.0).contains(&t)
         {
             return Err(Error::Option { option: "background".into(), expected: "0 to 1, or none".into(), found: t.to_string() });
         }
-        let mut left_out = self.changing.lock().unwrap_or_else(|e| e.into_inner());
+        let _alone = self.changing.lock().unwrap_or_else(|e| e.into_inner());
         let old = self.current();
-        let wanted = background_words.unwrap_or_else(|| left_out.clone());
-        let bank = bank(&self.session, &old.words, &wanted)?;
-        *left_out = wanted;
-        Ok(self.exchange(old.words.clone(), bank, background.unwrap_or(old.background), old.version))
+        let words = match classes {
+            Some(classes) => settle("words", classes.into_iter().map(|class| kept(&old.words, class)).collect(), &old.words)?,
+            None => old.words.clone(),
+        };
+        let background_words = background_words.unwrap_or_else(|| old.background_words.clone());
+        let bank = bank(&self.session, &words, &background_words)?;
+        let background = background.unwrap_or(old.background);
+        Ok(self.exchange(WordSet { words, bank, background, background_words, version: old.version + 1 }))
     }
 
-    /// Words for what is to be left out.
-    pub fn background_words(&self) -> Vec<String> {
-        self.changing.lock().unwrap_or_else(|e| e.into_inner()).clone()
-    }
-
-    fn exchange(&self, words: Vec<Word>, bank: TagBank, background: Background, version: u64) -> Arc<WordSet> {
-        let set = Arc::new(WordSet { words, bank, background, version: version + 1 });
+    fn exchange(&self, set: WordSet) -> Arc<WordSet> {
+        let set = Arc::new(set);
         *self.current.write().unwrap_or_else(|e| e.into_inner()) = set.clone();
         set
     }

@@ -13,7 +13,7 @@ mod synthetic;
 mod y4m;
 
 pub use fault::Fault;
-pub use open::{Notice, Pace, SourceOptions, open_source};
+pub use open::{Notice, Pace, SourceOptions, open_source, shown};
 pub use picture::{expand_inputs, is_picture, read_picture};
 pub use pixels::{Layout, Matrix, PixelFormat, Range, YuvDecoder};
 

@@ -155,8 +155,8 @@ fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn 
     stream(uri, live, options, move |frame| Ok((child.read(frame)?, child.rate())))
 }
 
-/// Names are shown in messages, and a camera's name may carry its password.
-fn shown(uri: &str) -> String {
+/// A source's name without its password, for messages.
+pub fn shown(uri: &str) -> String {
     match uri.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest, rest.split('/').next()?.rfind('@')?))) {
         Some((scheme, rest, at)) => format!("{scheme}://***{}", &rest[at..]),
         None => uri.into(),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// A display on the board.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[command(next_help_heading = "Display")]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DisplayArgs {
     /// Show masks and words: fb:/dev/fb0, st7789:/dev/spidev0.0?dc=25&rst=27&size=240x240&rotate=90, ili9341:..., ssd1306:/dev/i2c-1.

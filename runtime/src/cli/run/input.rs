@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use edge_seg::source::{Matrix, Notice, Pace, Range, Source, SourceOptions, open_source};
+use edge_seg::source::{Matrix, Notice, Pace, Range, Source, SourceOptions, open_source, shown};
 use serde::{Deserialize, Serialize};
 
 /// Where frames come from.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[command(next_help_heading = "Input")]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct InputArgs {
     /// Where frames come from: a video, picture or folder, y4m:-, mjpeg:-, raw:-?size=640x480&format=yuyv&fps=30,
@@ -73,6 +74,11 @@ impl InputArgs {
         self.source.as_deref().context("--source: expected where frames come from, found none")
     }
 
+    /// The source's name without passwords.
+    pub fn name(&self) -> String {
+        self.source.as_deref().map(shown).unwrap_or_default()
+    }
+
     pub fn reads_stdin(&self) -> bool {
         self.source.as_deref().and_then(|s| s.split('?').next()).is_some_and(|s| s.ends_with(":-"))
     }
@@ -83,9 +89,9 @@ impl InputArgs {
             Notice::Lost { why, retry_in } => {
                 reconnects.fetch_add(1, Ordering::Relaxed);
                 let why = why.map_or_else(|| "the source ended".into(), |e| e.to_string());
-                eprintln!("edge-seg: {why}; opening it again in {:.1} s", retry_in.as_secs_f64());
+                tracing::warn!("{why}; opening it again in {:.1} s", retry_in.as_secs_f64());
             }
-            Notice::Back => eprintln!("edge-seg: the source is back"),
+            Notice::Back => tracing::info!("the source is back"),
             _ => {}
         };
         let options = SourceOptions {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// A message broker.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[command(next_help_heading = "MQTT")]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct MqttArgs {
     /// Publish states and events at this broker, and obey it about words: mqtt://HOST[:PORT], or mqtts:// for TLS (docs/events.md).
@@ -104,6 +105,7 @@ fn host_name() -> String {
 
 /// Web hooks.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[command(next_help_heading = "Webhook")]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct WebhookArgs {
     /// Post each rule event to this address, as JSON; may be given several times.

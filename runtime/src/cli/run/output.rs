@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// What is written of each frame.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[command(next_help_heading = "Output")]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct OutputArgs {
     /// Write the video with its masks: .y4m, or .mp4 through ffmpeg; `-` is y4m on stdout, in place of the JSON lines.

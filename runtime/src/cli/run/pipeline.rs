@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// How frames are worked on.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[command(next_help_heading = "Pipeline")]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PipelineArgs {
     /// Run the encoder on every Nth frame only; masks stand still between [default: 1].

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 /// What becomes of what is seen.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[command(next_help_heading = "Rules")]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RulesArgs {
     /// Zones and rules (docs/events.md); their events stand in the JSON lines.
@@ -79,7 +80,7 @@ impl Rules {
             let names: Vec<_> = report.classes.iter().map(|c| c.name.clone()).collect();
             let missing = self.watcher.missing_words(&names);
             if !missing.is_empty() {
-                eprintln!("edge-seg: rules wait for words that nobody looks for: {}", missing.join(", "));
+                tracing::warn!("rules wait for words that nobody looks for: {}", missing.join(", "));
             }
         }
         report.events = self.watcher.observe(&shown.found.labels, report, SystemTime::now());

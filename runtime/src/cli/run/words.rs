@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use clap::Args;
 use edge_seg::live::{WordSpec, read_words_file};
 use edge_seg::parse_tags;
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// What is looked for.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[command(next_help_heading = "Words")]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct WordsArgs {
     /// Words to look for, separated by commas: "dog, grass, sky".
@@ -33,8 +34,7 @@ impl WordsArgs {
             (Some(_), Some(_)) => "both",
             _ => return Ok(()),
         };
-        ensure!(false, "--tags, --tags-file: expected one of them, found {found}");
-        Ok(())
+        bail!("--tags, --tags-file: expected one of them, found {found}");
     }
 
     pub fn specs(&self) -> edge_seg::Result<Vec<WordSpec>> {

@@ -1,0 +1,48 @@
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use super::Outcome;
+use super::run::{Settings, commented};
+
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Say whether a configuration of `run` is right; exit 1 if not.
+    Check {
+        /// The TOML file.
+        file: PathBuf,
+    },
+    /// Print a configuration with every option, each commented out.
+    Default,
+}
+
+pub fn run(args: &ConfigArgs) -> Result<Outcome> {
+    match &args.command {
+        ConfigCommand::Default => {
+            use std::io::Write;
+            std::io::stdout().lock().write_all(commented().as_bytes())?;
+            Ok(Outcome::Done)
+        }
+        ConfigCommand::Check { file } => {
+            // That there is no such file is no answer about it.
+            std::fs::File::open(file).map_err(|source| edge_seg::Error::Io { path: file.clone(), source })?;
+            match Settings::read(file).and_then(|settings| settings.check_files()) {
+                Ok(()) => {
+                    eprintln!("edge-seg: {}: the configuration is right", file.display());
+                    Ok(Outcome::Done)
+                }
+                Err(e) => {
+                    eprintln!("edge-seg: {e:#}");
+                    Ok(Outcome::No)
+                }
+            }
+        }
+    }
+}

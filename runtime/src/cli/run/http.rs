@@ -1,0 +1,109 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use edge_seg::serve::{About, Hub, HubSink, ServeOptions, Server, Token};
+use edge_seg::sink::{LiveSink, Recorder};
+use serde::{Deserialize, Serialize};
+
+use super::Running;
+
+/// The web page and the interface beneath it.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[command(next_help_heading = "HTTP")]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct HttpArgs {
+    /// Serve the web page and its HTTP interface here, such as 127.0.0.1:8080; off the loopback addresses only with a token.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[serde(rename = "address")]
+    http: Option<SocketAddr>,
+    /// File whose one line clients must show as `Authorization: Bearer TOKEN`.
+    #[arg(long, value_name = "FILE")]
+    #[serde(rename = "token-file")]
+    http_token_file: Option<PathBuf>,
+    /// A name by which browsers may call this machine, beside its addresses and `localhost`.
+    #[arg(long, value_name = "NAME")]
+    #[serde(rename = "hosts")]
+    http_host: Option<Vec<String>>,
+    /// Connections at a time; more are turned away [default: 32].
+    #[arg(long, value_name = "N")]
+    #[serde(rename = "clients")]
+    http_clients: Option<usize>,
+    /// Pictures a second at most, for all clients together [default: 15].
+    #[arg(long, value_name = "N")]
+    #[serde(rename = "fps")]
+    http_fps: Option<f64>,
+    /// Folder for recordings that are started from the page.
+    #[arg(long, value_name = "DIR")]
+    recordings: Option<PathBuf>,
+    /// Seconds after which a recording ends by itself [default: 600].
+    #[arg(long, value_name = "S")]
+    recording_limit: Option<u64>,
+}
+
+impl HttpArgs {
+    pub fn check(&self) -> Result<()> {
+        let needs = [
+            ("--http-token-file", self.http_token_file.is_some()),
+            ("--http-host", self.http_host.is_some()),
+            ("--http-clients", self.http_clients.is_some()),
+            ("--http-fps", self.http_fps.is_some()),
+            ("--recordings", self.recordings.is_some()),
+        ];
+        for (option, given) in needs {
+            ensure!(!given || self.http.is_some(), "{option}: expected --http beside it, found none");
+        }
+        ensure!(
+            self.recordings.is_some() || self.recording_limit.is_none(),
+            "--recording-limit: expected --recordings beside it, found none"
+        );
+        let (clients, fps, limit) = (self.clients(), self.fps(), self.limit());
+        ensure!((4..=1000).contains(&clients), "--http-clients: expected 4 to 1000, found {clients}");
+        ensure!((0.1..=100.0).contains(&fps), "--http-fps: expected 0.1 to 100, found {fps}");
+        ensure!((1..=86400).contains(&limit), "--recording-limit: expected 1 to 86400 seconds, found {limit}");
+        Ok(())
+    }
+
+    fn clients(&self) -> usize {
+        self.http_clients.unwrap_or(32)
+    }
+
+    fn fps(&self) -> f64 {
+        self.http_fps.unwrap_or(15.0)
+    }
+
+    fn limit(&self) -> u64 {
+        self.recording_limit.unwrap_or(600)
+    }
+
+    pub fn token(&self) -> Result<Option<Token>> {
+        Ok(self.http_token_file.as_deref().map(Token::read).transpose()?)
+    }
+
+    /// Starts the server; it ends when the one that is returned is dropped.
+    pub fn open(&self, running: &Running, source: String, sinks: &mut Vec<Box<dyn LiveSink>>) -> Result<Option<Server>> {
+        let Some(address) = self.http else { return Ok(None) };
+        let limit = Duration::from_secs(self.limit());
+        let recorder = self.recordings.as_ref().map(|folder| Recorder::new(folder, limit)).transpose().context("--recordings")?;
+        let about = About { source, program: format!("edge-seg {}", env!("CARGO_PKG_VERSION")), stall: HEALTHY };
+        let Running { session, control, counters, exchange } = running.clone();
+        let hub = Hub::new(about, session, control, counters, exchange, recorder.clone());
+        let options = ServeOptions {
+            address,
+            token: self.token()?,
+            hosts: self.http_host.clone().unwrap_or_default(),
+            clients: self.clients(),
+            fps: self.fps(),
+        };
+        let server = Server::start(&options, hub.clone())?;
+        tracing::info!("the web page is at http://{}/", server.address());
+        sinks.push(Box::new(HubSink(hub)));
+        sinks.extend(recorder.map(|recorder| Box::new(recorder) as Box<dyn LiveSink>));
+        Ok(Some(server))
+    }
+}
+
+/// Without a frame for so long /healthz says no.
+const HEALTHY: Duration = Duration::from_secs(15);

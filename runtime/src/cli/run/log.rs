@@ -1,0 +1,103 @@
+use std::fmt;
+use std::io::IsTerminal;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, layer};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, reload};
+
+/// What is said while it runs, on stderr.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[command(next_help_heading = "Log")]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LogArgs {
+    /// How much is said on stderr [default: info].
+    #[arg(long, value_enum)]
+    #[serde(rename = "level")]
+    log: Option<LogLevel>,
+    /// How it is written: text, or one line of JSON for each message [default: text].
+    #[arg(long, value_enum)]
+    #[serde(rename = "format")]
+    log_format: Option<LogFormat>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Changes the level while it runs.
+#[derive(Clone)]
+pub struct LogHandle(reload::Handle<Targets, Registry>);
+
+impl LogHandle {
+    pub fn change(&self, args: &LogArgs) -> Result<()> {
+        self.0.reload(args.targets()).context("the log's level")
+    }
+}
+
+impl LogArgs {
+    /// Takes over what this program says from here on.
+    pub fn start(&self) -> Result<LogHandle> {
+        let (filter, handle) = reload::Layer::new(self.targets());
+        let written = match self.log_format.unwrap_or_default() {
+            LogFormat::Text => layer().event_format(Text).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).boxed(),
+            LogFormat::Json => layer().json().flatten_event(true).with_writer(std::io::stderr).boxed(),
+        };
+        tracing_subscriber::registry().with(filter).with(written).try_init().context("the log")?;
+        Ok(LogHandle(handle))
+    }
+
+    /// This program at the level that is asked for; the libraries that it uses say little below a warning that concerns anybody here.
+    fn targets(&self) -> Targets {
+        let level = match self.log.unwrap_or_default() {
+            LogLevel::Off => LevelFilter::OFF,
+            LogLevel::Error => LevelFilter::ERROR,
+            LogLevel::Warn => LevelFilter::WARN,
+            LogLevel::Info => LevelFilter::INFO,
+            LogLevel::Debug => LevelFilter::DEBUG,
+            LogLevel::Trace => LevelFilter::TRACE,
+        };
+        let others = if level >= LevelFilter::TRACE { LevelFilter::DEBUG } else { level.min(LevelFilter::WARN) };
+        Targets::new().with_target("edge_seg", level).with_default(others)
+    }
+}
+
+/// As this program's other commands speak: its name, then the message. The service manager's journal adds the time.
+struct Text;
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'static> FormatEvent<S, N> for Text {
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let level = match *event.metadata().level() {
+            Level::INFO => "",
+            Level::ERROR => "error: ",
+            Level::WARN => "warning: ",
+            _ => "debug: ",
+        };
+        write!(writer, "edge-seg: {level}")?;
+        context.field_format().format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}

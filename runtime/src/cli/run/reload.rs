@@ -1,0 +1,63 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result};
+use edge_seg::{Background, parse_tags};
+use serde_json::json;
+
+use super::Running;
+use super::log::LogHandle;
+use super::settings::Settings;
+use crate::cli::steer;
+
+/// Keys that take effect while it runs.
+const LIVE: [&str; 4] = ["words.tags", "background.threshold", "background.words", "log.level"];
+
+/// Follows the configuration file: when it changes, and on SIGHUP.
+pub fn follow(file: PathBuf, flags: Settings, running: Running, log: LogHandle) -> Result<()> {
+    let asked = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGHUP, asked.clone()).context("signals")?;
+    let stop = running.control.stop.clone();
+    let mut current = flags.over(Settings::read(&file)?)?;
+    steer::watch(file.clone(), Some(asked), stop, move || match reload(&file, &flags, &current, &running, &log) {
+        Ok((settings, restart)) => {
+            current = settings;
+            if restart.is_empty() {
+                tracing::info!("the configuration is read again");
+            } else {
+                tracing::warn!("the configuration is read again; these take effect after a restart: {}", restart.join(", "));
+            }
+            running.exchange.tell("config", &json!({ "read": true, "restart": restart }));
+        }
+        Err(e) => {
+            tracing::error!("the configuration stays as it was: {e:#}");
+            running.exchange.tell("config", &json!({ "read": false, "error": format!("{e:#}") }));
+        }
+    });
+    Ok(())
+}
+
+/// Applies what can be applied, all or nothing, and names what cannot.
+fn reload(file: &Path, flags: &Settings, current: &Settings, running: &Running, log: &LogHandle) -> Result<(Settings, Vec<String>)> {
+    let new = flags.over(Settings::read(file)?)?;
+    new.check()?;
+    let changed = current.differences(&new)?;
+    let has = |key: &str| changed.iter().any(|c| c == key);
+    let words = match &new.words.tags {
+        Some(tags) if has("words.tags") && current.words.tags.is_some() => Some(parse_tags("words.tags", tags)?),
+        _ => None,
+    };
+    let background: Option<Background> = has("background.threshold").then(|| new.background.threshold(running.session.bundle().manifest()));
+    let background_words = if has("background.words") { Some(new.background.words()?) } else { None };
+    if words.is_some() || background.is_some() || background_words.is_some() {
+        let set = running.control.words.configure(words, background, background_words)?;
+        tracing::info!("words, set {}: {}", set.version, set.bank.names().join(", "));
+    }
+    if has("log.level") {
+        log.change(&new.log)?;
+    }
+    let from_file_to_list = has("words.tags") && current.words.tags.is_none();
+    let restart = changed.into_iter().filter(|key| !LIVE.contains(&key.as_str()) || (key == "words.tags" && from_file_to_list)).collect();
+    Ok((new, restart))
+}

@@ -1,0 +1,472 @@
+// The page of a running session: everything it shows and does goes through the interface that /openapi.json describes.
+
+const $ = (id) => document.getElementById(id);
+const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+
+// ---- asking the server
+
+let token = sessionStorage.getItem("token") ?? "";
+let asking = null;
+
+class Refused extends Error {
+  constructor(status, said) {
+    super(said);
+    this.status = status;
+  }
+}
+
+/** Asks for a path; a wrong token is asked for, once for all who wait. */
+async function ask(path, { method = "GET", body, signal } = {}) {
+  for (;;) {
+    const headers = {};
+    if (token) headers.Authorization = `Bearer ${token}`;
+    if (body !== undefined) headers["Content-Type"] = "application/json";
+    const used = token;
+    const response = await fetch(path, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+    if (response.ok) return response;
+    if (response.status === 401) {
+      if (used === token) await askToken(used !== "");
+      continue;
+    }
+    const said = await response.json().then((fault) => fault.error, () => response.statusText);
+    throw new Refused(response.status, said);
+  }
+}
+
+function askToken(wrong) {
+  asking ??= new Promise((done) => {
+    $("ask-why").textContent = wrong ? "That token was refused." : "This camera wants a token before it shows anything.";
+    $("token").value = "";
+    $("ask").showModal();
+    $("ask").addEventListener("close", () => {
+      token = $("token").value.trim();
+      sessionStorage.setItem("token", token);
+      asking = null;
+      done();
+    }, { once: true });
+  });
+  return asking;
+}
+// Without a token there is nothing to go back to.
+$("ask").addEventListener("cancel", (event) => event.preventDefault());
+
+function say(text, bad = false) {
+  $("said").textContent = text;
+  $("said").toggleAttribute("data-bad", bad);
+}
+
+/** Runs what a person asked for, and says what went wrong with it. */
+async function attempt(work) {
+  try {
+    await work();
+    return true;
+  } catch (fault) {
+    say(fault instanceof Refused ? fault.message : "The camera does not answer.", true);
+    return false;
+  }
+}
+
+// ---- the picture
+
+let after = null;
+let latest = null;
+let paused = false;
+
+function link(state, text) {
+  const place = $("link");
+  if (place.dataset.state !== state) place.dataset.state = state;
+  if (place.textContent !== text) place.textContent = text;
+}
+
+function draw(canvas, bitmap) {
+  if (canvas.width !== bitmap.width || canvas.height !== bitmap.height) {
+    canvas.width = bitmap.width;
+    canvas.height = bitmap.height;
+  }
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+}
+
+async function frames() {
+  let pause = 500;
+  for (;;) {
+    if (paused || document.hidden) {
+      await wait(150);
+      continue;
+    }
+    try {
+      const form = await (await ask(after === null ? "/api/frame" : `/api/frame?after=${after}`)).formData();
+      const told = JSON.parse(form.get("report"));
+      const [picture, masks] = await Promise.all([createImageBitmap(form.get("picture")), createImageBitmap(form.get("masks"))]);
+      draw($("picture"), picture);
+      draw($("masks"), masks);
+      $("stage").style.setProperty("--ratio", told.report.width / told.report.height);
+      $("empty").hidden = true;
+      const rejoined = pause > 500 || latest === null;
+      pause = 500;
+      [after, latest] = [told.count, told];
+      show(told);
+      if (rejoined) attempt(refresh);
+    } catch (fault) {
+      if (fault instanceof Refused && fault.status === 503) {
+        link("waiting", "No pictures come");
+      } else {
+        link("lost", "Connection lost, trying again");
+      }
+      await wait(pause);
+      pause = Math.min(pause * 1.6, 5000);
+    }
+  }
+}
+
+function fillMeter(meter, value) {
+  meter.value = value;
+  meter.style.setProperty("--value", value);
+}
+
+let shown = 0;
+const STAGES = [["prepare", "Resize"], ["plan", "Plan"], ["encode", "Encoder"], ["score", "Scores"], ["mask", "Masks"]];
+
+function show({ frames_per_second, report }) {
+  const now = performance.now();
+  // Numbers that change thirty times a second cannot be read.
+  if (now - shown < 250) return;
+  shown = now;
+  link("live", `${frames_per_second.toFixed(1)} frames/s`);
+  for (const { name, score } of report.classes) {
+    const chip = chips.get(name);
+    if (!chip) continue;
+    fillMeter(chip.querySelector(".score"), score);
+    chip.querySelector(".value").textContent = score.toFixed(2);
+  }
+  const lines = [
+    ["Frames a second", frames_per_second.toFixed(1)],
+    ["Latency", `${report.latency_ms.toFixed(0)} ms`],
+    ...STAGES.map(([key, text]) => [text, `${(report.milliseconds[key] ?? 0).toFixed(1)} ms`]),
+    ["Frame", `${report.width}×${report.height}, number ${report.sequence}`],
+    ["Dropped", String(report.dropped)],
+  ];
+  const list = $("speed");
+  if (list.children.length !== lines.length * 2) {
+    list.replaceChildren(...lines.flatMap(([key]) => {
+      const dt = document.createElement("dt");
+      dt.textContent = key;
+      return [dt, document.createElement("dd")];
+    }));
+  }
+  lines.forEach(([, value], i) => { list.children[2 * i + 1].textContent = value; });
+  if (report.words_version !== version && !changing) attempt(loadWords);
+}
+
+$("opacity").addEventListener("input", () => { $("masks").style.opacity = $("opacity").value / 100; });
+$("pause").addEventListener("click", () => {
+  paused = !paused;
+  $("pause").setAttribute("aria-pressed", String(paused));
+  if (paused) link("waiting", "Paused");
+});
+
+// ---- one point of the picture
+
+let cross = [0.5, 0.5];
+
+function place(x, y) {
+  cross = [Math.min(Math.max(x, 0), 1), Math.min(Math.max(y, 0), 1)];
+  $("cross").hidden = false;
+  $("cross").style.left = `${cross[0] * 100}%`;
+  $("cross").style.top = `${cross[1] * 100}%`;
+}
+
+async function probe() {
+  if (!latest) return;
+  const { width, height } = latest.report;
+  const [x, y] = [Math.min(Math.floor(cross[0] * width), width - 1), Math.min(Math.floor(cross[1] * height), height - 1)];
+  const found = await (await ask(`/api/scores?x=${x}&y=${y}`)).json();
+  const head = document.createElement("p");
+  head.textContent = `${x}, ${y} (patch row ${found.row + 1}, column ${found.col + 1}): ${found.name ?? "no word"}`;
+  const list = document.createElement("ul");
+  for (const { name, score } of found.words.filter((w) => w.on).sort((a, b) => b.score - a.score).slice(0, 12)) {
+    const item = document.createElement("li");
+    const [word, meter, value] = ["span", "meter", "span"].map((tag) => document.createElement(tag));
+    word.textContent = name;
+    word.classList.toggle("here", name === found.name);
+    Object.assign(meter, { min: 0, max: 1 });
+    fillMeter(meter, score);
+    meter.setAttribute("aria-hidden", "true");
+    value.textContent = score.toFixed(3);
+    item.append(word, meter, value);
+    list.append(item);
+  }
+  $("point").replaceChildren(head, list);
+}
+
+$("stage").addEventListener("click", (event) => {
+  const box = $("picture").getBoundingClientRect();
+  place((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
+  attempt(probe);
+});
+$("stage").addEventListener("keydown", (event) => {
+  const step = event.shiftKey ? 0.1 : 0.02;
+  const moves = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] };
+  if (moves[event.key]) {
+    event.preventDefault();
+    place(cross[0] + moves[event.key][0], cross[1] + moves[event.key][1]);
+  } else if (event.key === "Enter" || event.key === " ") {
+    event.preventDefault();
+    place(...cross);
+    attempt(probe);
+  }
+});
+
+// ---- words
+
+const chips = new Map();
+let version = 0;
+let changing = 0;
+
+async function loadWords() {
+  showWords(await (await ask("/api/words")).json());
+}
+
+/** Sends a change of the words and shows what came of it. */
+async function change(path, method, body, said) {
+  changing += 1;
+  try {
+    return await attempt(async () => {
+      say("…");
+      showWords(await (await ask(path, { method, body })).json());
+      say(said);
+    });
+  } finally {
+    changing -= 1;
+  }
+}
+
+const wordPath = (name) => `/api/words/${encodeURIComponent(name)}`;
+
+function showWords({ version: told, words, background }) {
+  version = told;
+  const names = new Set(words.map((w) => w.name));
+  for (const [name, chip] of chips) {
+    if (names.has(name)) continue;
+    chip.remove();
+    chips.delete(name);
+  }
+  words.forEach((word, i) => {
+    let chip = chips.get(word.name);
+    if (!chip) {
+      chip = newChip(word.name);
+      chips.set(word.name, chip);
+    }
+    chip.word = word;
+    fill(chip);
+    // Only what stands elsewhere is moved: moving takes the focus away.
+    if ($("chips").children[i] !== chip) $("chips").insertBefore(chip, $("chips").children[i] ?? null);
+  });
+  if (document.activeElement !== $("background")) {
+    $("background").value = background.threshold ?? 0;
+    $("background-value").textContent = background.threshold === null ? "none" : background.threshold.toFixed(2);
+  }
+}
+
+function fill(chip) {
+  const { name, colour, on, threshold, synonyms } = chip.word;
+  chip.classList.toggle("off", !on);
+  const colours = chip.querySelector(".colour");
+  if (document.activeElement !== colours) colours.value = colour;
+  chip.querySelector(".name").title = [name, ...synonyms].join(", ") + (threshold === null ? "" : ` (from ${threshold.toFixed(2)})`);
+  const toggle = chip.querySelector(".toggle");
+  toggle.textContent = on ? "on" : "off";
+  toggle.setAttribute("aria-pressed", String(on));
+}
+
+function newChip(name) {
+  const chip = $("chip").content.firstElementChild.cloneNode(true);
+  const find = (selector) => chip.querySelector(selector);
+  const form = find(".edit");
+  find(".name").textContent = name;
+  find(".name").setAttribute("aria-label", `Edit ${name}`);
+  find(".colour").setAttribute("aria-label", `Colour of ${name}`);
+  find(".score").setAttribute("aria-label", `Score of ${name}`);
+  find(".toggle").setAttribute("aria-label", `Look for ${name}`);
+  find(".remove").setAttribute("aria-label", `Remove ${name}`);
+
+  const open = (yes) => {
+    form.hidden = !yes;
+    find(".name").setAttribute("aria-expanded", String(yes));
+    if (!yes) return;
+    const { synonyms, threshold } = chip.word;
+    form.elements.name.value = name;
+    form.elements.synonyms.value = synonyms.join(", ");
+    form.elements.threshold.value = threshold === null ? "" : String(Math.round(threshold * 1000) / 1000);
+    form.elements.name.focus();
+  };
+  find(".name").addEventListener("click", () => open(form.hidden));
+  find(".cancel").addEventListener("click", () => {
+    open(false);
+    find(".name").focus();
+  });
+  form.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    open(false);
+    find(".name").focus();
+  });
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const written = form.elements.threshold.value;
+    const body = {
+      name: form.elements.name.value.trim(),
+      synonyms: form.elements.synonyms.value.split(",").map((s) => s.trim()).filter(Boolean),
+      threshold: written === "" ? null : Number(written),
+    };
+    if (!(await change(wordPath(name), "PATCH", body, `${body.name} changed.`))) return;
+    open(false);
+    chips.get(body.name)?.querySelector(".name").focus();
+  });
+  find(".colour").addEventListener("change", (event) => change(wordPath(name), "PATCH", { colour: event.target.value }, `${name} has another colour.`));
+  find(".toggle").addEventListener("click", () => {
+    const on = !chip.word.on;
+    change(wordPath(name), "PATCH", { on }, on ? `${name} is looked for.` : `${name} is not looked for.`);
+  });
+  find(".remove").addEventListener("click", async () => {
+    if (await change(wordPath(name), "DELETE", undefined, `${name} removed.`)) $("add-name").focus();
+  });
+  return chip;
+}
+
+$("add").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const names = $("add-name").value.split(",").map((s) => s.trim()).filter(Boolean);
+  for (const name of names) {
+    if (!(await change("/api/words", "POST", name, `${name} added.`))) return;
+  }
+  $("add-name").value = "";
+  $("add-name").focus();
+});
+$("background").addEventListener("input", () => { $("background-value").textContent = Number($("background").value).toFixed(2); });
+$("background").addEventListener("change", () => {
+  const threshold = Number($("background").value);
+  change("/api/background", "PATCH", { threshold }, `Background below ${threshold.toFixed(2)}.`);
+});
+
+// ---- saved sets
+
+async function loadSets(chosen) {
+  const { sets } = await (await ask("/api/sets")).json();
+  $("set").replaceChildren(...sets.map((name) => new Option(name, name, false, name === chosen)));
+  $("set").disabled = $("set-load").disabled = $("set-delete").disabled = sets.length === 0;
+}
+const setPath = () => `/api/sets/${encodeURIComponent($("set").value)}`;
+$("set-load").addEventListener("click", () => change(`${setPath()}/load`, "POST", {}, `Words of ${$("set").value} loaded.`));
+$("set-delete").addEventListener("click", () => attempt(async () => {
+  const name = $("set").value;
+  await ask(setPath(), { method: "DELETE" });
+  await loadSets();
+  say(`Set ${name} deleted.`);
+}));
+$("set-save").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const name = $("set-name").value.trim();
+  attempt(async () => {
+    await ask(`/api/sets/${encodeURIComponent(name)}`, { method: "PUT", body: {} });
+    await loadSets(name);
+    $("set-name").value = "";
+    say(`Words saved as ${name}.`);
+  });
+});
+
+// ---- labels and recording
+
+$("labels").addEventListener("click", () => attempt(async () => {
+  const response = await ask("/api/labels.png");
+  const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? "labels.png";
+  const anchor = document.createElement("a");
+  anchor.href = URL.createObjectURL(await response.blob());
+  anchor.download = name;
+  anchor.click();
+  setTimeout(() => URL.revokeObjectURL(anchor.href), 10000);
+}));
+
+function showRecording({ recording, name, seconds, frames: count, lost, whole, error }) {
+  $("record").setAttribute("aria-pressed", String(recording));
+  $("record").textContent = recording ? "Stop recording" : "Record";
+  $("format").disabled = recording;
+  const outcome = error ? `${name}: ${error}` : whole ? `${name} is finished.` : name ? `${name} is being finished.` : "";
+  $("record-state").textContent = recording ? `${name}: ${seconds.toFixed(0)} s, ${count} frames${lost ? `, ${lost} lost` : ""}` : outcome;
+  return recording || (name !== null && whole === null);
+}
+
+let watching = false;
+async function watchRecording() {
+  if (watching) return;
+  watching = true;
+  try {
+    while (showRecording(await (await ask("/api/recording")).json())) await wait(1000);
+  } finally {
+    watching = false;
+  }
+}
+$("record").addEventListener("click", () => attempt(async () => {
+  const on = $("record").getAttribute("aria-pressed") !== "true";
+  showRecording(await (await ask("/api/recording", { method: "POST", body: on ? { on, format: $("format").value } : { on } })).json());
+  attempt(watchRecording);
+}));
+
+// ---- events
+
+const MOST_EVENTS = 50;
+
+function note(kind, data) {
+  if (kind === "lost") return;
+  if (kind === "words") return void (changing || attempt(loadWords));
+  if (kind === "recording") return void attempt(watchRecording);
+  const item = document.createElement("li");
+  const text = data && typeof data === "object" ? Object.entries(data).map(([key, value]) => `${key} ${typeof value === "object" ? JSON.stringify(value) : value}`).join(", ") : String(data);
+  item.textContent = `${new Date().toLocaleTimeString()} ${kind}: ${text}`;
+  $("events").prepend(item);
+  while ($("events").children.length > MOST_EVENTS) $("events").lastElementChild.remove();
+  $("events-card").hidden = false;
+}
+
+/** Server-sent events, read by hand since EventSource cannot show a token. */
+async function events() {
+  for (;;) {
+    try {
+      const reader = (await ask("/api/events?frames=false")).body.pipeThrough(new TextDecoderStream()).getReader();
+      let text = "";
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) break;
+        text += value;
+        const whole = text.split("\n\n");
+        text = whole.pop();
+        for (const block of whole) {
+          const lines = block.split("\n");
+          const field = (name) => lines.filter((l) => l.startsWith(`${name}:`)).map((l) => l.slice(name.length + 1).trim()).join("\n");
+          if (field("data")) note(field("event"), JSON.parse(field("data")));
+        }
+      }
+    } catch {
+      // The frames say when the connection is lost.
+    }
+    await wait(3000);
+  }
+}
+
+// ---- start
+
+async function refresh() {
+  const status = await (await ask("/api/status")).json();
+  $("source").textContent = `${status.source} · ${status.model.name}`;
+  document.title = `${status.source} · edge-seg`;
+  $("sets").hidden = !status.saves_sets;
+  $("recorder").hidden = !status.records;
+  await loadWords();
+  if (status.saves_sets) await loadSets($("set").value);
+  if (status.records) await watchRecording();
+}
+
+attempt(refresh);
+frames();
+events();

@@ -1,0 +1,317 @@
+"""The web page in headless Chromium, as a person uses it: `web_page.py EDGE_SEG [FOLDER FOR SCREENSHOTS]`.
+
+Needs Debian's chromium and python3-websocket. Ends with 0 if all holds, and says what does not otherwise.
+"""
+
+import base64
+import itertools
+import json
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+import websocket
+
+PATIENCE_S = 120
+PICTURE = pathlib.Path(__file__).resolve().parent.parent / "examples/pictures/cat.jpg"
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Camera:
+    """A running `edge-seg` with its page."""
+
+    def __init__(self, binary, folder, port, *more):
+        arguments = ["run", "--source", PICTURE, "--loop", "--key-interval", "1000", "--tags", "cat, car", "--size", "224"]
+        arguments += ["--http", f"127.0.0.1:{port}", "--state", folder / "state", "--recordings", folder / "recordings", *more]
+        self.process = subprocess.Popen([binary, *map(str, arguments)], stdout=subprocess.DEVNULL)
+        self.url = f"http://127.0.0.1:{port}"
+
+    def words(self):
+        with urllib.request.urlopen(self.url + "/api/words") as answer:
+            return [word["name"] for word in json.load(answer)["words"]]
+
+    def stop(self):
+        self.process.terminate()
+        assert self.process.wait(PATIENCE_S) == 0
+
+
+class Browser:
+    """A page of headless Chromium, driven over its DevTools protocol."""
+
+    def __init__(self, folder):
+        program = shutil.which("chromium") or shutil.which("chromium-browser") or sys.exit("web_page.py: install the package chromium")
+        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-port=0", "--no-first-run",
+                 f"--user-data-dir={folder / 'profile'}"]
+        self.process = subprocess.Popen([program, *flags, "about:blank"], stderr=subprocess.PIPE, text=True)
+        for line in self.process.stderr:
+            if found := re.search(r"ws://([^/]+)/", line):
+                break
+        with urllib.request.urlopen(f"http://{found[1]}/json") as answer:
+            page = next(target for target in json.load(answer) if target["type"] == "page")
+        self.socket = websocket.create_connection(page["webSocketDebuggerUrl"], timeout=PATIENCE_S, suppress_origin=True)
+        self.numbers = itertools.count(1)
+        self.complaints = []
+        for domain in ["Page", "Runtime", "Log", "Accessibility"]:
+            self.call(f"{domain}.enable")
+
+    def call(self, method, **parameters):
+        number = next(self.numbers)
+        self.socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        while True:
+            message = json.loads(self.socket.recv())
+            if message.get("method") == "Runtime.exceptionThrown":
+                self.complaints.append(message["params"]["exceptionDetails"].get("exception", {}).get("description", "exception"))
+            elif message.get("method") == "Log.entryAdded" and message["params"]["entry"]["level"] == "error":
+                self.complaints.append(message["params"]["entry"]["text"] + " " + message["params"]["entry"].get("url", ""))
+            elif message.get("method") == "Runtime.consoleAPICalled" and message["params"]["type"] in ("error", "warning"):
+                self.complaints.append(json.dumps(message["params"]["args"]))
+            elif message.get("id") == number:
+                assert "error" not in message, (method, message["error"])
+                return message["result"]
+
+    def run(self, script):
+        result = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in result, (script, result["exceptionDetails"])
+        return result["result"].get("value")
+
+    def until(self, script, what):
+        limit = time.monotonic() + PATIENCE_S
+        # The page may not be there yet.
+        tried = f"(() => {{ try {{ return {script} }} catch {{ return false }} }})()"
+        while not (value := self.run(tried)):
+            assert time.monotonic() < limit, f"{what} never came; the page says: {self.run('document.body.innerText')}"
+            time.sleep(0.1)
+        return value
+
+    def click(self, selector):
+        x, y = self.run(f"""(() => {{
+            const e = document.querySelector({json.dumps(selector)});
+            e.scrollIntoView({{block: "center"}});
+            const b = e.getBoundingClientRect();
+            return [b.x + b.width / 2, b.y + b.height / 2];
+        }})()""")
+        for kind in ["mousePressed", "mouseReleased"]:
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def key(self, key, code=0):
+        text = {"text": "\r"} if key == "Enter" else {}
+        for kind in ["keyDown", "keyUp"]:
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **(text if kind == "keyDown" else {}))
+
+    def type(self, selector, text):
+        self.run(f"document.querySelector({json.dumps(selector)}).focus()")
+        self.call("Input.insertText", text=text)
+
+    def look(self, width, height, scheme, phone=False):
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def picture(self, path):
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]))
+
+    def stop(self):
+        self.socket.close()
+        self.process.terminate()
+        self.process.wait(PATIENCE_S)
+
+
+# Pixels of the masks that are some word's.
+MASKED = """(() => {
+    const c = document.querySelector("#masks");
+    const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
+    let n = 0;
+    for (let i = 3; i < d.length; i += 4) n += d[i] > 0;
+    return n / (c.width * c.height);
+})()"""
+LIVE = 'document.querySelector("#link").dataset.state === "live"'
+NAMED = {"button", "textbox", "slider", "combobox", "ColorWell", "meter", "link", "heading", "listbox", "spinbutton", "application", "image"}
+
+
+def chips(browser):
+    return browser.run('[...document.querySelectorAll("#chips .name")].map((e) => e.textContent)')
+
+
+def chip(name):
+    return f'[...document.querySelectorAll("#chips .chip")].find((c) => c.querySelector(".name").textContent === {json.dumps(name)})'
+
+
+def press(browser, name, part):
+    browser.run(f'{chip(name)}.querySelector({json.dumps(part)}).id = "pressed"')
+    browser.click("#pressed")
+    browser.run('document.querySelector("#pressed")?.removeAttribute("id")')
+
+
+def words_come_and_go(browser, camera):
+    assert chips(browser) == ["cat", "car"]
+    assert browser.until(f"{MASKED} > 0.2", "masks")
+    browser.type("#add-name", "wall")
+    browser.key("Enter", 13)
+    browser.until('document.querySelectorAll("#chips .chip").length === 3', "a third word")
+    assert camera.words() == ["cat", "car", "wall"]
+    assert browser.run("document.activeElement.id") == "add-name", "the next word can be typed at once"
+    press(browser, "wall", ".remove")
+    browser.until('document.querySelectorAll("#chips .chip").length === 2', "a word less")
+    assert camera.words() == ["cat", "car"]
+
+    press(browser, "cat", ".toggle")
+    browser.until(f"{MASKED} < 0.2", "masks without the cat")
+    press(browser, "cat", ".toggle")
+    browser.until(f"{MASKED} > 0.2", "masks with the cat")
+
+    press(browser, "cat", ".name")
+    browser.until("document.activeElement.name === 'name'", "the word's form")
+    browser.run(f'{chip("cat")}.querySelector("[name=threshold]").value = "0.99"')
+    browser.key("Enter", 13)
+    browser.until(f"{MASKED} < 0.2", "masks above a threshold that nothing passes")
+    press(browser, "cat", ".name")
+    browser.run(f'{chip("cat")}.querySelector("[name=threshold]").value = ""')
+    press(browser, "cat", ".edit .main")
+    browser.until(f"{MASKED} > 0.2", "masks above the usual threshold")
+
+    browser.type("#add-name", "cat")
+    browser.key("Enter", 13)
+    browser.until('document.querySelector("#said").hasAttribute("data-bad")', "that the word is there already")
+    assert "twice" in browser.run('document.querySelector("#said").textContent')
+    browser.run('document.querySelector("#add-name").value = ""')
+
+
+def sets_are_saved(browser, camera):
+    browser.type("#set-name", "page-test")
+    browser.key("Enter", 13)
+    browser.until('document.querySelector("#set").value === "page-test"', "the saved set")
+    press(browser, "car", ".remove")
+    browser.until('document.querySelectorAll("#chips .chip").length === 1', "a word less")
+    browser.click("#set-load")
+    browser.until('document.querySelectorAll("#chips .chip").length === 2', "the set's words")
+    assert camera.words() == ["cat", "car"]
+
+
+def points_tell_scores(browser):
+    browser.click("#stage")
+    browser.until('document.querySelectorAll("#point li").length === 2', "scores at the point")
+    assert browser.run('document.querySelector("#point li span").textContent') == "cat"
+    first = browser.run('document.querySelector("#point p").textContent')
+    browser.run('document.querySelector("#stage").focus()')
+    for _ in range(5):
+        browser.key("ArrowUp", 38)
+    browser.key("Enter", 13)
+    browser.until(f'document.querySelector("#point p").textContent !== {json.dumps(first)}', "scores at another point by keyboard")
+
+
+def controls_have_names(browser):
+    nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+    shown = [n for n in nodes if not n.get("ignored") and n.get("role", {}).get("value") in NAMED]
+    assert len(shown) > 15, len(shown)
+    nameless = [n for n in shown if not n.get("name", {}).get("value")]
+    assert not nameless, nameless
+    # Whatever can be clicked can be reached by Tab, in an order without jumps back.
+    assert browser.run('[...document.querySelectorAll("[tabindex]")].every((e) => e.tabIndex <= 0)')
+
+
+def recording_runs(browser):
+    browser.run('document.querySelector("#format").value = "y4m"')
+    browser.click("#record")
+    browser.until('/[1-9]\\d* frames/.test(document.querySelector("#record-state").textContent)', "recorded frames")
+    browser.click("#record")
+    browser.until('/is finished/.test(document.querySelector("#record-state").textContent)', "a finished recording")
+
+
+def looks(browser, pictures):
+    for name, width, height, scheme, phone in [
+        ("light", 1280, 800, "light", False), ("dark", 1280, 800, "dark", False),
+        ("phone-light", 390, 844, "light", True), ("phone-dark", 390, 844, "dark", True), ("narrow", 320, 640, "light", True),
+    ]:
+        browser.look(width, height, scheme, phone)
+        browser.run("scrollTo(0, 0)")
+        time.sleep(0.5)
+        wide = browser.run("document.documentElement.scrollWidth")
+        assert wide <= width, f"{name}: {wide} pixels wide"
+        ground = browser.run("getComputedStyle(document.body).backgroundColor")
+        bright = sum(map(int, re.findall(r"\d+", ground)[:3])) > 380
+        assert bright == (scheme == "light"), (name, ground)
+        if pictures:
+            browser.picture(pictures / f"{name}.png")
+    browser.look(1280, 800, "light")
+
+
+def tokens_are_asked_for(browser, binary, folder):
+    (folder / "token").write_text("token-of-the-page-test\n")
+    port = free_port()
+    camera = Camera(binary, folder, port, "--http-token-file", folder / "token")
+    open_page(browser, camera)
+    browser.until('document.querySelector("#ask").open', "the question for the token")
+    browser.type("#token", "not-the-right-token")
+    browser.key("Enter", 13)
+    browser.until('/refused/.test(document.querySelector("#ask-why").textContent)', "that the token is wrong")
+    browser.type("#token", "token-of-the-page-test")
+    browser.key("Enter", 13)
+    browser.until(LIVE, "pictures")
+    browser.until('document.querySelectorAll("#chips .chip").length === 2', "words")
+    camera.stop()
+
+
+def open_page(browser, camera):
+    limit = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            urllib.request.urlopen(camera.url + "/openapi.json").read()
+            break
+        except OSError:
+            assert camera.process.poll() is None and time.monotonic() < limit, "the server never came"
+            time.sleep(0.2)
+    browser.call("Page.navigate", url=camera.url)
+
+
+def main():
+    binary = pathlib.Path(sys.argv[1]).resolve()
+    pictures = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else None
+    if pictures:
+        pictures.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        folder = pathlib.Path(folder)
+        port = free_port()
+        camera, browser = Camera(binary, folder, port), Browser(folder)
+        try:
+            browser.look(1280, 800, "light")
+            open_page(browser, camera)
+            browser.until(LIVE, "pictures")
+            browser.until('document.querySelectorAll("#chips .chip").length === 2', "words")
+            words_come_and_go(browser, camera)
+            sets_are_saved(browser, camera)
+            points_tell_scores(browser)
+            controls_have_names(browser)
+            recording_runs(browser)
+            looks(browser, pictures)
+            # Refusals that the steps above provoke are in Chromium's log; nothing else may be.
+            assert all("422" in c for c in browser.complaints), browser.complaints
+
+            camera.stop()
+            browser.until('document.querySelector("#link").dataset.state === "lost"', "that the connection is lost")
+            camera = Camera(binary, folder, port)
+            browser.until(LIVE, "pictures after a restart")
+            browser.until('document.querySelectorAll("#chips .chip").length === 2', "words after a restart")
+            lost = [c for c in browser.complaints if "422" not in c and "net::ERR_" not in c]
+            assert not lost, lost
+            camera.stop()
+
+            browser.complaints.clear()
+            tokens_are_asked_for(browser, binary, folder)
+            assert all("401" in c or "net::ERR_" in c for c in browser.complaints), browser.complaints
+        finally:
+            camera.process.kill()
+            browser.stop()
+    print("web page: 8 passed, 0 failed")
+
+
+main()
