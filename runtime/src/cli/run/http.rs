@@ -88,7 +88,7 @@ impl HttpArgs {
         let limit = Duration::from_secs(self.limit());
         let recorder = self.recordings.as_ref().map(|folder| Recorder::new(folder, limit)).transpose().context("--recordings")?;
         let about = About { source, program: format!("edge-seg {}", env!("CARGO_PKG_VERSION")), stall: HEALTHY };
-        let Running { session, control, counters, exchange } = running.clone();
+        let Running { session, control, counters, exchange, .. } = running.clone();
         let hub = Hub::new(about, session, control, counters, exchange, recorder.clone());
         let options = ServeOptions {
             address,
