@@ -10,7 +10,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::floats::FloatPrecisionTranslator;
 use tract_onnx::tract_core::transform::ModelTransform;
 
-#[cfg(any(feature = "cuda-12060", feature = "cuda-13000"))]
+#[cfg(feature = "_cuda")]
 use tract_cuda as _;
 
 use super::{Encoder, MAX_PLANS, crop, fail, floats};
@@ -31,7 +31,7 @@ pub(crate) fn probe() -> Result<()> {
         Ok(Ok(Some(_))) => Ok(()),
         Ok(Ok(None)) => Err(unusable(
             "this program was built without support for it",
-            "build with `--features cuda` (CUDA 13) or `--features cuda-12060` (CUDA 12.6)",
+            "build it with `--features cuda` (CUDA 13.0), cuda-12060 or cuda-12020",
         )),
         Ok(Err(error)) => {
             let found = format!("{error:#}");
@@ -271,7 +271,7 @@ fn one_line(text: &str) -> String {
 /// with their operators, in the graph's order.
 ///
 /// This asks the engine's own translation node by node, so it needs no GPU.
-#[cfg(any(feature = "cuda-12060", feature = "cuda-13000"))]
+#[cfg(feature = "_cuda")]
 fn left_on_processor(mut model: TypedModel) -> TractResult<Vec<String>> {
     use tract_onnx::tract_core::model::translator::Translate;
     use tract_onnx::tract_core::ops::einsum::prefix_matmul::rewrite_einsum_to_prefix_matmul;
