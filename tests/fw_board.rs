@@ -1,6 +1,6 @@
 //! Boards are recognised from trees of their files.
 
-use edge_seg_fw::board::{Board, Host, Variant, render};
+use edge_seg_fw::board::{Board, Host, Variant, render, table};
 use std::path::{Path, PathBuf};
 
 fn tree(name: &str) -> PathBuf {
@@ -91,6 +91,8 @@ fn jetsons_name_their_releases() {
     let orin = releases("jetson-orin");
     assert_eq!((orin.0.as_str(), orin.1, orin.2.as_str()), ("36.4.7", None, "12.6.11"), "a release outside the table is not guessed");
     assert!(board("pi5").jetson.is_none());
+    assert_eq!(table::jetpack("38.2.1"), Some("7.0"));
+    assert_eq!(table::find(&["nvidia,p3971-0089+p3834-0008".into(), "nvidia,tegra264".into()]).map(|row| row.key), Some("jetson-thor"));
 }
 
 #[test]

@@ -198,3 +198,37 @@ fn the_command_line_says_it_by_exit_status_and_json() {
     let (_, text) = run(&setup, &[]);
     assert!(text.starts_with("BAD  inference"), "what is bad comes first: {text}");
 }
+
+#[test]
+fn a_jetsons_runtime_is_asked_for_the_gpu() {
+    let found = |answer: &str| {
+        let setup = Setup::healthy();
+        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("boards/jetson-orin"), setup.0.path());
+        let script = format!("#!/bin/sh\n[ $1 = inspect ] && echo '{answer}' && exit\necho '{{\"milliseconds\":{{\"encode\":40}}}}'\n");
+        setup.put("usr/bin/edge-seg", &script);
+        let gpu: Vec<Finding> = setup.examine(NOW).into_iter().filter(|finding| finding.check == "gpu").collect();
+        assert_eq!(gpu.len(), 1, "{gpu:?}");
+        gpu[0].clone()
+    };
+    let usable = found("{\"devices\":{\"cuda\":{\"usable\":true}}}");
+    assert!(usable.level == Level::Ok && usable.found.contains("--device cuda"), "{usable:?}");
+    let missing = found("{\"devices\":{\"cuda\":{\"usable\":false,\"why\":\"no header cuda_fp16.h\"}}}");
+    assert!(missing.level == Level::Note && missing.found.contains("no header cuda_fp16.h") && missing.mend.is_some(), "{missing:?}");
+    assert_eq!(found("an older runtime").level, Level::Note);
+    assert!(Setup::healthy().examine(NOW).iter().all(|finding| finding.check != "gpu"), "a Pi has no such GPU");
+}
+
+#[test]
+fn without_a_baseline_the_time_is_held_against_what_is_predicted_for_the_board() {
+    let inference = |setup: &Setup| setup.examine(NOW).into_iter().find(|finding| finding.check == "inference").unwrap();
+    let setup = Setup::healthy();
+    setup.runtime(200);
+    let found = inference(&setup);
+    assert!(found.level == Level::Ok && found.found.contains("201 ms, at least 108 ms are predicted"), "{found:?}");
+    setup.runtime(900);
+    let found = inference(&setup);
+    assert!(found.level == Level::Note && found.found.contains("901 ms, where 108 ms") && found.mend.is_some(), "{found:?}");
+    // This board's own time counts more than any prediction.
+    setup.put("var/lib/edge-seg/inference.json", "{\"milliseconds\":880}");
+    assert_eq!(inference(&setup).level, Level::Ok);
+}

@@ -1,97 +1,110 @@
 #!/usr/bin/env bash
-# Checks packages that firmware-tools/packaging/build wrote: `tests/packages.sh OUT [ROOT]`.
+# Checks the packages that firmware-tools/packaging/build wrote: `tests/packages.sh OUT [X86_PROGRAM]`.
 #
-# glibc floor, lintian; amd64: installed, run and purged in a Debian root (one that debootstrap makes, or a copy of ROOT; with `/`
-# an overlay over this system's own, which is quicker but hides a dependency that is missing from the package); arm64: the real
-# model on a real picture under emulation as Cortex-A53, A72 and A76, with the labels that x86 gives. Needs root, binutils,
-# lintian, debootstrap, and for arm64 binutils-aarch64-linux-gnu, qemu-user-static and libc6:arm64.
+# The glibc floor, lintian; the package installed, run and purged in a Debian 11 root, whose glibc is the floor itself; the arm64
+# programs on a real picture under emulation as Cortex-A53, A72 and A76, with the labels that x86 gives. An arm64 package goes into
+# an amd64 root with arm64's libraries, its programs under emulation: Debian's own tools need no emulation there.
+# X86_PROGRAM is an edge-seg for this machine, where no amd64 package is there to take it from.
+# Needs root, binutils, lintian, debootstrap, python3, and for arm64 qemu-user-static and the kernel's binfmt_misc.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(realpath "${1:?a folder of packages}")
-base=${2:-}
-# Of the picture's pixels, how many must carry the same label on both processors.
-same_labels=99.0
+x86=${2:+$(realpath "$2")}
+mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# Of the picture's pixels, how many must carry the same label on both processors, in percent.
+same_labels=99.5
 picture=$PWD/examples/pictures/cat.jpg
-words="cat, grass, sky, car"
+words="cat, wall, sofa, car"
+binfmt=/proc/sys/fs/binfmt_misc
 
 passed=0
 ok() { printf 'ok    %s\n' "$1"; passed=$((passed + 1)); }
 fail() { printf 'FAIL  %s\n' "$1"; exit 1; }
 
 work=$(mktemp -d)
+root=$work/root
 cleanup() {
-    for at in debian/proc debian/dev debian layers; do mountpoint -q "$work/$at" && umount "$work/$at"; done
-    rm -rf "$work"
+    for at in proc dev; do if mountpoint -q "$root/$at"; then umount "$root/$at"; fi; done
+    if [ -e "$binfmt/edge-seg-arm64" ]; then echo -1 > "$binfmt/edge-seg-arm64"; fi
+    rm -rf --one-file-system "$work"
 }
 trap cleanup EXIT
+
+# Lets the kernel run arm64 programs by the emulator, which it opens now: no root needs one inside.
+emulate() {
+    [ -e "$binfmt/register" ] || mount -t binfmt_misc binfmt_misc "$binfmt"
+    if compgen -G "$binfmt/qemu-aarch64" >/dev/null || [ -e "$binfmt/edge-seg-arm64" ]; then return; fi
+    local magic='\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00'
+    local mask='\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff'
+    printf '%s' ":edge-seg-arm64:M::$magic:$mask:$(command -v qemu-aarch64-static):F" > "$binfmt/register"
+}
+
+inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"; }
 
 for deb in "$out"/*.deb; do
     arch=$(dpkg-deb -f "$deb" Architecture)
     mkdir "$work/$arch"
     dpkg-deb -x "$deb" "$work/$arch"
     for program in edge-seg edge-seg-fw; do
-        newest=$(objdump -T "$work/$arch/usr/bin/$program" 2>/dev/null | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -n 1 || true)
-        [ -n "$newest" ] || newest=$(aarch64-linux-gnu-objdump -T "$work/$arch/usr/bin/$program" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -n 1)
+        newest=$(readelf --dyn-syms -W "$work/$arch/usr/bin/$program" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -n 1)
         [ "$(printf '%s\nGLIBC_2.31\n' "$newest" | sort -V | tail -n 1)" = GLIBC_2.31 ] || fail "$arch $program needs $newest"
         ok "$arch $program needs no more than $newest"
     done
-    lintian --fail-on error --suppress-tags no-manual-page "$deb" || fail "lintian on $arch"
+    lintian --allow-root --fail-on error,warning "$deb" || fail "lintian on $arch"
     ok "$arch passes lintian"
 done
 
-run_x86() {
-    "$work/amd64/usr/bin/edge-seg" segment "$picture" --tags "$words" --out "$work/x86" > "$work/x86.json"
-}
-
-if [ -d "$work/amd64" ]; then
-    run_x86
-    case $base in
-        "") debootstrap --variant=minbase --include=adduser bookworm "$work/debian" >/dev/null ;;
-        /)
-            # An overlay cannot lie on another one, which a container's root often is: its own layers are kept in memory.
-            mkdir "$work/layers" "$work/debian"
-            mount -t tmpfs tmpfs "$work/layers"
-            mkdir "$work/layers/upper" "$work/layers/work"
-            mount -t overlay overlay -o "lowerdir=/,upperdir=$work/layers/upper,workdir=$work/layers/work" "$work/debian"
-            ;;
-        *) cp -a "$base" "$work/debian" ;;
-    esac
-    mount --bind /proc "$work/debian/proc"
-    mount --bind /dev "$work/debian/dev"
-    cp "$out"/*_amd64.deb "$work/debian/edge-seg.deb"
-    cp "$picture" "$work/debian/photo.jpg"
-    inside() { chroot "$work/debian" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"; }
-    inside dpkg -i /edge-seg.deb >/dev/null
+debootstrap --variant=minbase --include=adduser bullseye "$root" "$mirror" > "$work/debootstrap.log" 2>&1 || { tail -n 5 "$work/debootstrap.log"; fail "debootstrap"; }
+mount --bind /proc "$root/proc"
+mount --bind /dev "$root/dev"
+cp "$picture" "$root/photo.jpg"
+for arch in amd64 arm64; do
+    [ -d "$work/$arch" ] || continue
+    cp "$out"/*_"$arch".deb "$root/edge-seg.deb"
+    if [ "$arch" = arm64 ]; then
+        emulate
+        inside dpkg --add-architecture arm64
+        inside apt-get -qq update
+    fi
+    inside apt-get -qq install -y --no-install-recommends /edge-seg.deb > "$work/install.log" 2>&1 || { tail -n 20 "$work/install.log"; fail "$arch: the installation"; }
     inside id -nG edge-seg | grep -qw video || fail "edge-seg is not in group video"
     [ "$(inside stat -c %U:%a /var/lib/edge-seg)" = edge-seg:755 ] || fail "/var/lib/edge-seg has another owner or mode"
-    [ -f "$work/debian/usr/lib/systemd/system/edge-seg.service" ] || [ -f "$work/debian/lib/systemd/system/edge-seg.service" ] || fail "no unit"
-    ok "the package installs, with its user, its folders and its unit"
-    inside edge-seg segment /photo.jpg --tags "$words" --out /masks | grep -q '"width"' || fail "segment in the root"
-    inside edge-seg-fw board --json | grep -q '"key": "x86"' || fail "board in the root"
-    # The service's own command, as its own user, on the configuration as it comes.
+    [ -f "$root/usr/lib/systemd/system/edge-seg.service" ] || [ -f "$root/lib/systemd/system/edge-seg.service" ] || fail "no unit"
+    ok "$arch installs on glibc $(inside ldd --version | head -n 1 | grep -o '[0-9.]*$'), with its user, its folders and its unit"
+    inside edge-seg segment /photo.jpg --tags "$words" --out /masks --size 224 | grep -q '"width"' || fail "$arch: segment in the root"
+    inside edge-seg-fw board --json | grep -q '"key"' || fail "$arch: board in the root"
+    # The service's own command, as its own user, on the configuration as it comes, until its first frame.
     inside install -d -o edge-seg -g edge-seg /var/lib/edge-seg/pictures
     inside cp /photo.jpg /var/lib/edge-seg/pictures/
-    inside runuser -u edge-seg -- edge-seg-fw guard | grep -q '"width"' || fail "the guard with the configuration as it comes"
-    ok "the programs and the service's command run in the root"
-    inside dpkg --purge edge-seg >/dev/null 2>&1
-    for left in /etc/edge-seg /var/lib/edge-seg /usr/bin/edge-seg /usr/bin/edge-seg-fw /usr/share/doc/edge-seg; do
-        [ ! -e "$work/debian$left" ] || fail "the purge leaves $left"
+    inside runuser -u edge-seg -- edge-seg-fw guard > "$work/guard.json" 2> "$work/guard.log" &
+    guard=$!
+    for _ in $(seq 240); do
+        if grep -q '"width"' "$work/guard.json" || ! kill -0 "$guard" 2>/dev/null; then break; fi
+        sleep 0.5
     done
-    ! inside getent passwd edge-seg >/dev/null || fail "the purge leaves the user"
-    ok "the purge leaves nothing"
-fi
+    pkill -TERM -P "$guard" 2>/dev/null || true
+    wait "$guard" 2>/dev/null || true
+    grep -q '"width"' "$work/guard.json" || { tail -n 5 "$work/guard.log"; fail "$arch: the guard with the configuration as it comes"; }
+    ok "$arch: the programs and the service's command run in the root"
+    inside dpkg --purge "edge-seg:$arch" >/dev/null 2>&1
+    for left in /etc/edge-seg /var/lib/edge-seg /usr/bin/edge-seg /usr/bin/edge-seg-fw /usr/share/doc/edge-seg; do
+        [ ! -e "$root$left" ] || fail "$arch: the purge leaves $left"
+    done
+    ! inside getent passwd edge-seg >/dev/null || fail "$arch: the purge leaves the user"
+    ok "$arch: the purge leaves nothing"
+done
 
 if [ -d "$work/arm64" ]; then
-    [ -d "$work/amd64" ] || fail "the arm64 labels need the amd64 package to be held against"
+    x86=${x86:-$work/amd64/usr/bin/edge-seg}
+    [ -x "$x86" ] || fail "arm64's labels need a program of x86 to be held against"
+    "$x86" segment "$picture" --tags "$words" --out "$work/x86" > "$work/x86.json"
     for cpu in cortex-a53 cortex-a72 cortex-a76; do
         start=$SECONDS
-        qemu-aarch64-static -cpu "$cpu" "$work/arm64/usr/bin/edge-seg" segment "$picture" --tags "$words" --out "$work/$cpu" > "$work/$cpu.json" ||
-            fail "$cpu: the program ended with $?"
-        share=$(python3 tests/python/same_pixels.py "$work/x86/cat.mask.png" "$work/$cpu/cat.mask.png")
+        cp "$work/arm64/usr/bin/edge-seg" "$root/edge-seg-arm64"
+        QEMU_CPU=$cpu chroot "$root" /edge-seg-arm64 segment /photo.jpg --tags "$words" --out "/$cpu" > "$work/$cpu.json" || fail "$cpu: the program ended with $?"
+        share=$(python3 tests/python/same_pixels.py "$work/x86/cat.mask.png" "$root/$cpu/photo.mask.png")
         awk "BEGIN { exit !($share >= $same_labels) }" || fail "$cpu: $share % of the labels are those of x86, expected $same_labels"
         ok "$cpu: $share % of the labels are those of x86 ($((SECONDS - start)) s under emulation)"
     done
-    qemu-aarch64-static -cpu cortex-a53 "$work/arm64/usr/bin/edge-seg-fw" board --root tests/boards/pi3 | grep -q pi3 || fail "edge-seg-fw on arm64"
-    ok "edge-seg-fw runs on arm64"
 fi
 echo "$passed passed, 0 failed"

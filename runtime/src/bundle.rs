@@ -12,7 +12,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::files::replace_file;
+use crate::files::{hex, replace_file};
 use crate::{Error, Result};
 
 /// First bytes of every bundle: a text-mode transfer, a truncation to 7 bits or a NUL stop all break them.
@@ -478,10 +478,6 @@ fn check_manifest(place: &str, manifest: &Manifest) -> Result<()> {
 
 fn trim_zeros(area: &[u8]) -> Option<&[u8]> {
     area.iter().rposition(|&b| b != 0).map(|last| &area[..=last])
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn bundle_error(place: &str, part: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Error {

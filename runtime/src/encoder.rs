@@ -1,5 +1,7 @@
 //! The two encoders, run by tract. No other module names it.
 
+mod cuda;
+mod fallback;
 mod fuse;
 mod layers;
 
@@ -9,12 +11,64 @@ use std::sync::{Arc, Mutex};
 use tract_onnx::prelude::*;
 
 use crate::bundle::{Bundle, Positions};
+use crate::device::{Choice, Device};
+use crate::pipeline::Options;
 use crate::positions::resample;
 use crate::prepare::Input;
 use crate::{Error, PatchGrid, Result};
 
-/// What runs the encoders, as reports name it.
-pub(crate) const BACKEND: &str = "tract-cpu";
+pub(crate) use cuda::probe as probe_cuda;
+
+/// Turns prepared pictures into patch embeddings, somewhere.
+pub(crate) trait Encoder: std::fmt::Debug + Send + Sync {
+    /// What runs it, as reports name it.
+    fn backend(&self) -> &'static str;
+    /// Makes the plan for an input's size ahead of encoding it.
+    fn plan_for(&self, input: &Input) -> Result<()>;
+    /// Embeds a picture.
+    fn encode(&self, input: &Input) -> Result<PatchGrid>;
+    /// Embeds several pictures, neighbours of one size together where that is faster.
+    fn encode_all(&self, inputs: &[&Input]) -> Result<Vec<PatchGrid>> {
+        inputs.iter().map(|input| self.encode(input)).collect()
+    }
+    /// Gives back the memory of what is kept for speed.
+    fn release(&self) {}
+}
+
+/// Loads a bundle's image encoder for the chosen device.
+///
+/// # Errors
+/// As [`ImageEncoder::load`], and [`Error::Device`] if the GPU cannot be used.
+pub(crate) fn load(bundle: &Bundle, choice: &Choice, options: &Options, threads: Threads) -> Result<Box<dyn Encoder>> {
+    if options.half && options.device == Device::Cpu {
+        let found = "--device cpu, which computes in 32-bit floats".into();
+        return Err(Error::Option { option: "--half".into(), expected: "--device cuda or auto".into(), found });
+    }
+    if choice.device != Device::Cuda {
+        return Ok(Box::new(ImageEncoder::load(bundle, threads)?));
+    }
+    let gpu = Box::new(cuda::GraphEncoder::on_gpu(bundle, options.half)?);
+    let spare = options.take_over.clone().map(|take_over| {
+        let bundle = bundle.clone();
+        let spare: fallback::Spare = Box::new(move || Ok(Box::new(ImageEncoder::load(&bundle, threads.clone())?)));
+        (spare, take_over)
+    });
+    Ok(Box::new(fallback::Guarded::new(gpu, spare)))
+}
+
+impl Encoder for ImageEncoder {
+    fn backend(&self) -> &'static str {
+        "tract-cpu"
+    }
+
+    fn plan_for(&self, input: &Input) -> Result<()> {
+        ImageEncoder::plan_for(self, input)
+    }
+
+    fn encode(&self, input: &Input) -> Result<PatchGrid> {
+        ImageEncoder::encode(self, input)
+    }
+}
 
 type Plan = Arc<TypedRunnableModel>;
 

@@ -104,6 +104,18 @@ pub enum Error {
         /// What the engine said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A GPU that was asked for cannot be used, or failed.
+    #[error("{device} {fault}: {found}; to mend it: {fix}")]
+    Device {
+        /// The device, as `--device` names it.
+        device: &'static str,
+        /// What is wrong with it.
+        fault: crate::device::DeviceFault,
+        /// What is missing, or what the device said.
+        found: String,
+        /// What mends it.
+        fix: String,
+    },
     /// An option is out of its range, or names something that this machine or build lacks.
     #[error("{option}: expected {expected}, found {found}")]
     Option {

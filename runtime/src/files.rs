@@ -6,6 +6,11 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
+/// A digest as manifests write it: two lower-case hexadecimal digits a byte.
+pub fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Writes a file beside its final name, syncs it, renames it: no reader ever sees half of one, and a failure leaves the old one.
 ///
 /// # Errors

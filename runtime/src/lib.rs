@@ -13,6 +13,7 @@
 //! ```
 
 pub mod bundle;
+pub mod device;
 mod encoder;
 mod error;
 pub mod files;
@@ -36,6 +37,7 @@ mod tags;
 pub mod trust;
 
 pub use bundle::{Bundle, Manifest};
+pub use device::{Device, DeviceFault};
 pub use encoder::{ImageEncoder, TextEncoder, Threads};
 pub use error::{Error, Result};
 pub use frame::Frame;

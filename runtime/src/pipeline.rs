@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use crate::bundle::Bundle;
-use crate::encoder::{ImageEncoder, TextEncoder, Threads};
+use crate::device::{self, Choice, Device, TakeOver};
+use crate::encoder::{self, Encoder, TextEncoder, Threads};
 use crate::prepare::{Placement, prepare};
 use crate::score::{Background, Scoring, score};
 use crate::tags::{Class, TagBank, WordTokenizer};
@@ -20,13 +21,20 @@ pub struct Options {
     pub size_px: Option<usize>,
     /// Threads of the encoders and of everything else; as many as the processor has if none.
     pub threads: Option<usize>,
+    /// Where the image encoder runs.
+    pub device: Device,
+    /// On a GPU, compute in 16-bit floats.
+    pub half: bool,
+    /// Lets the processor take over when the GPU fails, and hears of it; without it the GPU's failure is an error.
+    pub take_over: Option<TakeOver>,
 }
 
 /// A loaded model. Methods take `&self`, so that several threads can share one.
 #[derive(Debug)]
 pub struct Session {
     bundle: Bundle,
-    image: ImageEncoder,
+    image: Box<dyn Encoder>,
+    device: Choice,
     tokenizer: WordTokenizer,
     // The text tower is the larger one and many runs never use it again after their first words.
     text: OnceLock<TextEncoder>,
@@ -72,6 +80,8 @@ pub struct Encoded {
     pub placement: Placement,
     /// How long it took.
     pub timings: Timings,
+    /// What ran the encoder.
+    pub backend: &'static str,
 }
 
 /// Time spent in each stage.
@@ -102,6 +112,8 @@ pub struct Segmentation {
     pub scores: ScoreGrid,
     /// How long each stage took.
     pub timings: Timings,
+    /// What ran the encoder.
+    pub backend: &'static str,
 }
 
 impl Session {
@@ -120,11 +132,12 @@ impl Session {
             Some(count) => count,
             None => std::thread::available_parallelism().map_or(1, usize::from),
         };
-        let image = ImageEncoder::load(&bundle, Threads::new(threads))?;
+        let device = device::choose(options.device)?;
+        let image = encoder::load(&bundle, &device, options, Threads::new(threads))?;
         let tokenizer = WordTokenizer::load(&bundle)?;
         let size_px = options.size_px.unwrap_or(bundle.manifest().image.input_px);
         Placement::new((1, 1), &bundle.manifest().image, size_px)?;
-        Ok(Self { bundle, image, tokenizer, text: OnceLock::new(), words: Mutex::default(), size_px })
+        Ok(Self { bundle, image, device, tokenizer, text: OnceLock::new(), words: Mutex::default(), size_px })
     }
 
     /// The bundle that is loaded.
@@ -139,7 +152,12 @@ impl Session {
 
     /// What runs the encoders.
     pub fn backend(&self) -> &'static str {
-        crate::encoder::BACKEND
+        self.image.backend()
+    }
+
+    /// Where the image encoder was put at the start, and why.
+    pub fn device(&self) -> &Choice {
+        &self.device
     }
 
     /// Name of the kernels that score and draw.
@@ -207,7 +225,26 @@ impl Session {
         let planned = Instant::now();
         let grid = self.image.encode(&input)?;
         let timings = Timings { prepare: prepared - start, plan: planned - prepared, encode: planned.elapsed(), ..Timings::default() };
-        Ok(Encoded { grid, placement: input.placement, timings })
+        Ok(Encoded { grid, placement: input.placement, timings, backend: self.backend() })
+    }
+
+    /// Embeds several frames; on a GPU, neighbours of one size go together. Their stages' times are the frames' shares.
+    ///
+    /// # Errors
+    /// As [`Self::encode`]; one frame that fails fails all.
+    pub fn encode_all(&self, frames: &[Frame]) -> Result<Vec<Encoded>> {
+        let start = Instant::now();
+        let image = &self.bundle.manifest().image;
+        let inputs = frames.par_iter().map(|frame| prepare(&frame.pixels, image, self.size_px)).collect::<Result<Vec<_>>>()?;
+        let prepared = Instant::now();
+        let grids = self.image.encode_all(&inputs.iter().collect::<Vec<_>>())?;
+        let share = |whole: Duration| whole / frames.len().max(1) as u32;
+        let timings = Timings { prepare: share(prepared - start), encode: share(prepared.elapsed()), ..Timings::default() };
+        Ok(grids
+            .into_iter()
+            .zip(inputs)
+            .map(|(grid, input)| Encoded { grid, placement: input.placement, timings, backend: self.backend() })
+            .collect())
     }
 
     /// Scores an embedded frame against a bank and draws the masks.
@@ -220,7 +257,7 @@ impl Session {
         let scored = Instant::now();
         let labels = LabelMap::from_scores(&scores, &encoded.placement)?;
         let timings = Timings { score: scored - start, mask: scored.elapsed(), ..encoded.timings };
-        Ok(Segmentation { sequence: frame.sequence, timestamp: frame.timestamp, labels, scores, timings })
+        Ok(Segmentation { sequence: frame.sequence, timestamp: frame.timestamp, labels, scores, timings, backend: encoded.backend })
     }
 
     /// The whole way for one frame.

@@ -96,7 +96,7 @@ impl Label {
         };
         let vocabulary = self.vocabulary.as_deref().map(read_tags_file).transpose()?;
         let captions = self.captions.as_deref().map(read_captions).transpose()?;
-        let session = Session::new(bundle, &edge_seg::Options { size_px: self.size, threads: Some(1) })?;
+        let session = Session::new(bundle, &edge_seg::Options { size_px: self.size, threads: Some(1), ..Default::default() })?;
         let settings = Settings {
             record: 1,
             digest: session.bundle().digest().into(),

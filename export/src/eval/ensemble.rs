@@ -63,7 +63,7 @@ impl Ensemble {
             Some(at) => drop(sizes.remove(1 + at)),
             None => return Err(Error::Option { option: "--scales".into(), expected: "1 among them".into(), found: format!("{scales:?}") }),
         }
-        let session = |size| Session::new(bundle.clone(), &Options { size_px: Some(size), threads: Some(1) });
+        let session = |size| Session::new(bundle.clone(), &Options { size_px: Some(size), threads: Some(1), ..Default::default() });
         let sessions = sizes.into_iter().map(session).collect::<edge_seg::Result<_>>()?;
         Ok(Self { sessions, flip: looks.flip, windows: looks.windows })
     }
@@ -109,7 +109,7 @@ impl Ensemble {
                 }
             }
         }
-        Ok(Encoded { grid: PatchGrid::new(rows, cols, dim, sum, global)?, placement, timings })
+        Ok(Encoded { grid: PatchGrid::new(rows, cols, dim, sum, global)?, placement, timings, backend: self.session().backend() })
     }
 }
 

@@ -45,6 +45,10 @@ pub struct Row {
     pub threads: Option<usize>,
     /// Cores that the chip has, to notice a board that lost some.
     pub cores: &'static [usize],
+    /// Predicted: billions of multiplications with additions a second in 32-bit floats, by all cores together, were there nothing
+    /// but the kernels' inner loop. Cores × clock × the loop's rate by llvm-mca (docs/kernels.md; 1.42 a cycle on Cortex-A53).
+    /// Absent where LLVM has no model of the core. Of boards with several builds, the smallest.
+    pub f32_per_s: Option<f64>,
 }
 
 /// Rows are tried from the top; within a row any string matches.
@@ -58,6 +62,7 @@ pub const BOARDS: &[Row] = &[
         // One of four cores stays with the camera and the network: the chip has no cooling to spare.
         threads: Some(3),
         cores: &[4],
+        f32_per_s: Some(4.0 * 1.0 * 1.42),
     },
     Row {
         key: "pi3",
@@ -67,6 +72,7 @@ pub const BOARDS: &[Row] = &[
         variant: Variant::Pi4,
         threads: Some(3),
         cores: &[4],
+        f32_per_s: Some(4.0 * 1.2 * 1.42),
     },
     Row {
         key: "pi4",
@@ -76,6 +82,7 @@ pub const BOARDS: &[Row] = &[
         variant: Variant::Pi4,
         threads: None,
         cores: &[4],
+        f32_per_s: Some(4.0 * 1.5 * 3.87),
     },
     Row {
         key: "pi5",
@@ -85,6 +92,7 @@ pub const BOARDS: &[Row] = &[
         variant: Variant::Pi5,
         threads: None,
         cores: &[4],
+        f32_per_s: Some(4.0 * 2.4 * 7.52),
     },
     Row {
         key: "jetson-nano",
@@ -94,6 +102,7 @@ pub const BOARDS: &[Row] = &[
         variant: Variant::Jetson,
         threads: None,
         cores: &[4],
+        f32_per_s: Some(4.0 * 1.43 * 3.87),
     },
     Row {
         key: "jetson-xavier",
@@ -103,6 +112,7 @@ pub const BOARDS: &[Row] = &[
         variant: Variant::Jetson,
         threads: None,
         cores: &[6, 8],
+        f32_per_s: None,
     },
     Row {
         key: "jetson-orin",
@@ -112,8 +122,36 @@ pub const BOARDS: &[Row] = &[
         variant: Variant::Jetson,
         threads: None,
         cores: &[6, 8, 12],
+        f32_per_s: Some(6.0 * 1.5 * 7.52),
+    },
+    Row {
+        key: "jetson-thor",
+        name: "Jetson Thor",
+        soc: "Thor (T264)",
+        compatible: &["nvidia,tegra264"],
+        variant: Variant::Jetson,
+        threads: None,
+        cores: &[12, 14],
+        f32_per_s: None,
     },
 ];
+
+/// Multiplications of the built-in model, in billions, for a square picture at its own size: 28 × 28 patches and a class token
+/// through twelve blocks of width 192, the patches' product and the head's.
+const MINI_PRODUCTS: f64 = {
+    let (tokens, width) = (785.0, 192.0);
+    let block = 12.0 * width * width * tokens + 2.0 * tokens * tokens * width;
+    let patches = 784.0 * 768.0 * width;
+    let head = 784.0 * (768.0 * 768.0 + 768.0 * 384.0);
+    (12.0 * block + patches + head) / 1e9
+};
+
+/// Milliseconds that the built-in model takes at least for a square picture on a board, as predicted from its cores' inner loop;
+/// none where nothing is predicted.
+pub fn least_ms(key: &str) -> Option<f64> {
+    let rate = BOARDS.iter().find(|row| row.key == key)?.f32_per_s?;
+    Some(1e3 * MINI_PRODUCTS / rate)
+}
 
 /// The row of a device tree's `compatible` list, most specific string first.
 pub fn find(compatible: &[String]) -> Option<&'static Row> {
@@ -173,6 +211,8 @@ pub fn jetpack(l4t: &str) -> Option<&'static str> {
         ("36.4.0", "6.1"),
         ("36.4.3", "6.2"),
         ("36.4.4", "6.2.1"),
+        ("38.2", "7.0"),
+        ("38.4", "7.1"),
     ];
     RELEASES
         .iter()

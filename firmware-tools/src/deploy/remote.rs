@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use edge_seg::files::hex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -186,7 +187,7 @@ fn prefix_hash(file: &mut File, len: u64) -> Result<String> {
             len => hash.update(&chunk[..len]),
         }
     }
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    Ok(hex(&hash.finalize()))
 }
 
 fn last_line(bytes: &[u8]) -> String {

@@ -71,7 +71,10 @@ pub fn examine(host: &Host, places: &Places, now: u64) -> Vec<Finding> {
     found.push(clock(host, now));
     found.push(name(host));
     found.extend(service(host));
-    found.push(inference::try_once(places));
+    if board.jetson.is_some() {
+        found.push(inference::gpu(places));
+    }
+    found.push(inference::try_once(places, &board));
     found
 }
 

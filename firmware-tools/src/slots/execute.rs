@@ -8,6 +8,7 @@
 
 use super::machine::{Action, Event, FileMark, Release, Slot, SlotState, State, Status, Trial, step};
 use super::{Disk, machine};
+use edge_seg::files::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io;
@@ -41,7 +42,7 @@ pub fn release_of(name: &str, serial: u64, parts: &Parts) -> Release {
 }
 
 fn mark(name: &str, bytes: &[u8]) -> FileMark {
-    FileMark { name: name.into(), bytes: bytes.len() as u64, sha256: Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect() }
+    FileMark { name: name.into(), bytes: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) }
 }
 
 /// Where a release comes from.

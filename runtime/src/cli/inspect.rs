@@ -27,12 +27,22 @@ pub fn run(args: &InspectArgs) -> Result<Outcome> {
     if args.json {
         let signed = bundle.signature().is_some();
         print_json(&json!({
+            "devices": devices(),
             "place": bundle.place(), "bytes": bundle.size_bytes(), "digest": bundle.digest(), "signed": signed, "manifest": bundle.manifest(),
         }))?;
     } else {
         std::io::stdout().lock().write_all(describe(&bundle)?.as_bytes())?;
     }
     Ok(Outcome::Done)
+}
+
+/// Where the image encoder can run here.
+fn devices() -> serde_json::Value {
+    let cuda = match edge_seg::device::cuda() {
+        Ok(()) => json!({"usable": true}),
+        Err(error) => json!({"usable": false, "why": error.to_string()}),
+    };
+    json!({"cpu": {"usable": true}, "cuda": cuda})
 }
 
 fn describe(bundle: &Bundle) -> Result<String, std::fmt::Error> {
@@ -53,6 +63,10 @@ fn describe(bundle: &Bundle) -> Result<String, std::fmt::Error> {
     writeln!(s, "thresholds   background {}, tags {}", m.background, m.tag_threshold)?;
     writeln!(s, "templates    {}", m.templates.join(" | "))?;
     writeln!(s, "context      {} tokens", m.text.context)?;
+    match edge_seg::device::cuda() {
+        Ok(()) => writeln!(s, "devices      cpu, cuda")?,
+        Err(error) => writeln!(s, "devices      cpu; {error}")?,
+    }
     writeln!(s, "blobs")?;
     for blob in &m.blobs {
         writeln!(s, "  {:<16} {:>12} bytes  sha256 {}", blob.name, blob.bytes, blob.sha256)?;

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use edge_seg::device::{Device, TakeOver};
 use edge_seg::trust::Trust;
 use edge_seg::{Background, Bundle, Manifest, Options, Session, parse_tags};
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,15 @@ struct ModelArgs {
     /// Threads [default: one for each core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Where the image encoder runs; `auto` says what it chose, and why [default: cpu].
+    #[arg(long, value_enum)]
+    device: Option<DeviceArg>,
+    /// On a GPU, compute in 16-bit floats: faster, and a little less exact.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    half: Option<bool>,
+    /// When the GPU fails in the middle of its work, go on with the processor in place of stopping.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    device_fallback: Option<bool>,
     /// Refuse a bundle that none of these keys has signed: a minisign .pub file, or a folder of them.
     #[arg(long, value_name = "PATH")]
     trusted_keys: Option<PathBuf>,
@@ -61,6 +71,17 @@ struct ModelArgs {
     /// With --trusted-keys, refuse a bundle with a lower release number.
     #[arg(long, value_name = "N")]
     min_serial: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum DeviceArg {
+    /// The processor.
+    Cpu,
+    /// An NVIDIA GPU, or an error that says what is missing.
+    Cuda,
+    /// An NVIDIA GPU where one can be used, otherwise the processor.
+    Auto,
 }
 
 impl ModelArgs {
@@ -89,7 +110,19 @@ impl ModelArgs {
         if let Some(threads) = self.threads.filter(|&t| t > 0) {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("thread pool")?;
         }
-        Ok(Session::new(self.bundle()?, &Options { size_px: self.size, threads: self.threads })?)
+        let device = match self.device {
+            None | Some(DeviceArg::Cpu) => Device::Cpu,
+            Some(DeviceArg::Cuda) => Device::Cuda,
+            Some(DeviceArg::Auto) => Device::Auto,
+        };
+        let tell = |error: &edge_seg::Error| eprintln!("edge-seg: {error}; from here on the processor does its work");
+        let take_over = self.device_fallback.unwrap_or(false).then(|| TakeOver::new(tell));
+        let options = Options { size_px: self.size, threads: self.threads, device, half: self.half.unwrap_or(false), take_over };
+        let session = Session::new(self.bundle()?, &options)?;
+        if device == Device::Auto {
+            eprintln!("edge-seg: --device auto chose {}: {}", session.device().device, session.device().why);
+        }
+        Ok(session)
     }
 }
 

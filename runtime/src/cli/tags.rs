@@ -49,6 +49,7 @@ struct Line<'a> {
     input: String,
     score: String,
     threshold: f32,
+    backend: &'static str,
     tags: Vec<Tag<'a>>,
 }
 
@@ -96,7 +97,13 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
                 tags.sort_by(|a, b| b.score.total_cmp(&a.score));
                 tags.truncate(args.top.unwrap_or(usize::MAX));
                 let score = args.score.to_possible_value().map_or_else(String::new, |v| v.get_name().into());
-                print_json(&Line { input: path.display().to_string(), score, threshold: manifest.tag_threshold, tags })?;
+                print_json(&Line {
+                    input: path.display().to_string(),
+                    score,
+                    threshold: manifest.tag_threshold,
+                    backend: session.backend(),
+                    tags,
+                })?;
             }
             Err(e) => {
                 eprintln!("edge-seg: {e}");

@@ -30,6 +30,8 @@ pub struct FrameReport {
     pub latency_ms: f64,
     /// Time of each stage.
     pub milliseconds: Milliseconds,
+    /// What ran the encoder.
+    pub backend: &'static str,
     /// What rules found, where there are some.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Event>,
@@ -52,6 +54,7 @@ impl FrameReport {
             dropped: shown.dropped,
             latency_ms: ms(shown.latency),
             milliseconds: Milliseconds::new(std::time::Duration::ZERO, &shown.found.timings),
+            backend: shown.found.backend,
             events: Vec::new(),
         }
     }

@@ -96,7 +96,7 @@ impl Captions {
         let view = ClassTable::read(&self.classes)?.view(&self.view, self.values.as_deref(), Names::Synonyms, &[])?;
         let captions = read_captions(&self.captions)?;
         let pairs = pictures::pairs(&self.images, &self.labels, None)?;
-        let session = Session::new(bundle, &Options { size_px: self.size, threads: Some(1) })?;
+        let session = Session::new(bundle, &Options { size_px: self.size, threads: Some(1), ..Default::default() })?;
         let bar = progress(pairs.len());
         let background = masks.then_some(Background::Threshold(background));
         let results = evaluate(&session, &view, &pairs, &captions, threshold, background, || bar.inc(1))?;

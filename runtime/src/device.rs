@@ -1,0 +1,180 @@
+//! Where the encoders run: on the processor, or on an NVIDIA GPU when that is asked for.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::{Error, Result};
+
+/// Where the image encoder is asked to run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// An NVIDIA GPU; an error where none can be used.
+    Cuda,
+    /// An NVIDIA GPU where one can be used, otherwise the processor.
+    Auto,
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Device::Cpu => "cpu",
+            Device::Cuda => "cuda",
+            Device::Auto => "auto",
+        })
+    }
+}
+
+/// What is wrong with a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum DeviceFault {
+    /// A library, a driver, a header or the GPU itself is missing or too old.
+    Unusable,
+    /// Its memory does not hold what was asked for.
+    Memory,
+    /// It stopped answering, or gave up a computation; this process cannot use it any more.
+    Lost,
+}
+
+impl fmt::Display for DeviceFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DeviceFault::Unusable => "cannot be used",
+            DeviceFault::Memory => "has too little free memory",
+            DeviceFault::Lost => "was lost",
+        })
+    }
+}
+
+/// Hears the GPU's error when the processor takes over from it.
+#[derive(Clone)]
+pub struct TakeOver(Arc<dyn Fn(&Error) + Send + Sync>);
+
+impl TakeOver {
+    /// Wraps a function that tells somebody.
+    pub fn new(tell: impl Fn(&Error) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    pub(crate) fn tell(&self, error: &Error) {
+        (self.0)(error)
+    }
+}
+
+impl fmt::Debug for TakeOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TakeOver")
+    }
+}
+
+/// A device, and why it and not another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// [`Device::Cpu`] or [`Device::Cuda`].
+    pub device: Device,
+    /// The reason.
+    pub why: String,
+}
+
+/// Decides where the image encoder runs.
+///
+/// # Errors
+/// [`Error::Device`] if `asked` is [`Device::Cuda`] and no GPU can be used; it names what is missing and what mends that.
+pub fn choose(asked: Device) -> Result<Choice> {
+    match asked {
+        Device::Cpu => Ok(Choice { device: Device::Cpu, why: "the processor was asked for".into() }),
+        Device::Cuda => cuda().map(|()| Choice { device: Device::Cuda, why: "it was asked for".into() }),
+        Device::Auto => Ok(match cuda() {
+            Ok(()) => Choice { device: Device::Cuda, why: "an NVIDIA GPU can be used".into() },
+            Err(error) => Choice { device: Device::Cpu, why: error.to_string() },
+        }),
+    }
+}
+
+/// Whether an NVIDIA GPU can be used: support in this program, driver, GPU, libraries and headers, in this order. Nothing is kept
+/// open, and nothing is compiled.
+///
+/// # Errors
+/// [`Error::Device`] names the first thing that is missing and what mends that.
+pub fn cuda() -> Result<()> {
+    crate::encoder::probe_cuda()?;
+    headers(Toolkit::find().as_ref())
+}
+
+pub(crate) fn unusable(found: impl Into<String>, fix: impl Into<String>) -> Error {
+    Error::Device { device: "cuda", fault: DeviceFault::Unusable, found: found.into(), fix: fix.into() }
+}
+
+/// Where the engine looks for the headers that the GPU's kernels are compiled from at their first use.
+struct Toolkit {
+    named_by: &'static str,
+    home: PathBuf,
+}
+
+impl Toolkit {
+    fn find() -> Option<Self> {
+        let named = |name| Some(Self { named_by: name, home: std::env::var_os(name)?.into() });
+        let usual = || Some(Self { named_by: "the usual place", home: "/usr/local/cuda".into() }).filter(|toolkit| toolkit.home.exists());
+        named("CUDA_HOME").or_else(|| named("CUDA_PATH")).or_else(usual)
+    }
+}
+
+/// A header that the kernels include, where it lies below the folder of headers, and the package that brings it, by NVIDIA's names.
+const HEADERS: [(&str, &[&str], &str); 3] = [
+    ("cuda_fp16.h", &[""], "cuda-cudart-dev-N-M"),
+    ("math_constants.h", &[""], "cuda-cudart-dev-N-M"),
+    ("cuda/std/cstdint", &["cccl", "libcudacxx/include", ""], "cuda-cccl-N-M"),
+];
+
+fn headers(toolkit: Option<&Toolkit>) -> Result<()> {
+    let install = |package: &str| format!("install {package} (N-M is CUDA's release, as in 12-6), or let CUDA_HOME name a toolkit");
+    let Some(toolkit) = toolkit else {
+        return Err(unusable(
+            "no headers to compile kernels with: neither CUDA_HOME is set nor /usr/local/cuda there",
+            install("cuda-cudart-dev-N-M and cuda-cccl-N-M"),
+        ));
+    };
+    let mut roots = vec![toolkit.home.join("include")];
+    if let Ok(targets) = std::fs::read_dir(toolkit.home.join("targets")) {
+        roots.extend(targets.filter_map(|entry| Some(entry.ok()?.path().join("include"))));
+    }
+    // The engine takes the first folder that holds the first header, and looks for the others there alone.
+    let root = roots.iter().find(|root| root.join(HEADERS[0].0).exists()).unwrap_or(&roots[0]);
+    for (header, below, package) in HEADERS {
+        if !below.iter().any(|below| root.join(below).join(header).exists()) {
+            let found = format!("no header {header} in {} ({})", root.display(), toolkit.named_by);
+            return Err(unusable(found, install(package)));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_missing_header_is_named_with_its_package() {
+        let said = |toolkit: Option<&Toolkit>| headers(toolkit).unwrap_err().to_string();
+        assert!(said(None).contains("/usr/local/cuda"));
+        let home = std::env::temp_dir().join(format!("edge-seg-headers-{}", std::process::id()));
+        let toolkit = Toolkit { named_by: "CUDA_HOME", home: home.clone() };
+        for (header, below, package) in HEADERS {
+            let text = said(Some(&toolkit));
+            assert!(text.contains(header) && text.contains(package) && text.contains("(CUDA_HOME)"), "{text}");
+            let path = home.join("targets/sbsa-linux/include").join(below[0]).join(header);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        assert!(headers(Some(&toolkit)).is_ok());
+        std::fs::remove_dir_all(&home).unwrap();
+    }
+}

@@ -1,0 +1,108 @@
+//! The plain graph on the processor's runtime against the encoder of every day: what can be known of the GPU's way without one.
+
+use image::RgbImage;
+
+use super::*;
+use crate::encoder::{ImageEncoder, Threads};
+use crate::prepare::prepare;
+
+const SIDE_PX: usize = 96;
+
+fn bundle() -> Bundle {
+    Bundle::built_in().unwrap()
+}
+
+fn input(bundle: &Bundle, seed: u32, width: u32) -> Input {
+    let picture = RgbImage::from_fn(width, 96, |x, y| {
+        let wave = |speed: f32, turn: f32| (127.0 + 120.0 * (speed * (x as f32 + 0.7 * y as f32) + turn * seed as f32).sin()) as u8;
+        image::Rgb([wave(0.11, 1.0), wave(0.23, 2.0), if (x / 24 + y / 24 + seed).is_multiple_of(2) { 220 } else { 30 }])
+    });
+    prepare(&picture, &bundle.manifest().image, SIDE_PX).unwrap()
+}
+
+fn on_processor(bundle: &Bundle, half: bool) -> GraphEncoder {
+    GraphEncoder::load(bundle, half, "cpu", "plain graph").unwrap()
+}
+
+/// The smallest cosine between rows of the same place; rows have unit norm.
+fn smallest_cosine(a: &PatchGrid, b: &PatchGrid) -> f32 {
+    assert_eq!((a.rows(), a.cols()), (b.rows(), b.cols()));
+    let dim = a.patches().dim();
+    let rows = a.patches().data().chunks(dim).zip(b.patches().data().chunks(dim));
+    rows.chain([(a.global().data(), b.global().data())]).map(|(a, b)| a.iter().zip(b).map(|(x, y)| x * y).sum()).fold(1.0, f32::min)
+}
+
+#[test]
+fn the_plain_graph_gives_what_the_processors_layers_give() {
+    let bundle = bundle();
+    let input = input(&bundle, 1, 128);
+    let expected = ImageEncoder::load(&bundle, Threads::new(1)).unwrap().encode(&input).unwrap();
+    for (half, bound) in [(false, 0.9999), (true, 0.999)] {
+        let cosine = smallest_cosine(&on_processor(&bundle, half).encode(&input).unwrap(), &expected);
+        assert!(cosine >= bound, "half {half}: {cosine}");
+    }
+}
+
+#[test]
+fn a_batch_gives_what_its_pictures_give_alone() {
+    let bundle = bundle();
+    // The last one has another size, and goes by itself.
+    let inputs = [input(&bundle, 1, 128), input(&bundle, 2, 128), input(&bundle, 3, 96)];
+    let encoder = on_processor(&bundle, false);
+    let together = encoder.encode_all(&inputs.iter().collect::<Vec<_>>()).unwrap();
+    assert_eq!(together.len(), inputs.len());
+    for (i, (input, grid)) in inputs.iter().zip(&together).enumerate() {
+        let cosine = smallest_cosine(&encoder.encode(input).unwrap(), grid);
+        assert!(cosine >= 0.9999, "picture {i}: {cosine}");
+    }
+    let others = smallest_cosine(&together[0], &together[1]);
+    assert!(others < 0.99, "the pictures differ: {others}");
+    encoder.release();
+    assert!(encoder.plans.lock().unwrap().is_empty());
+}
+
+#[cfg(feature = "_cuda")]
+#[test]
+fn the_gpu_keeps_the_whole_graph() {
+    let bundle = bundle();
+    for half in [false, true] {
+        for pictures in [1, 4] {
+            let graph = on_processor(&bundle, half).graph(Shape { pictures, rows: 28, cols: 37, patch_px: 16 }).unwrap();
+            let left = left_on_processor(graph).unwrap();
+            assert!(left.is_empty(), "half {half}, {pictures} pictures: {left:?}");
+        }
+    }
+}
+
+#[cfg(feature = "_cuda")]
+#[test]
+fn what_the_gpu_has_no_kernel_for_is_named() {
+    use tract_onnx::tract_core::ops::array::TopK;
+    let mut model = TypedModel::default();
+    let source = model.add_source("x", f32::fact([2, 8])).unwrap();
+    let k = model.add_const("k", tensor0(3i64)).unwrap();
+    let top = TopK { axis: 1, largest: true, fallback_k: 3.to_dim() };
+    let found = model.wire_node("best", top, &[source, k]).unwrap();
+    model.select_output_outlets(&found[..1]).unwrap();
+    let left = left_on_processor(model).unwrap();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert!(left[0].starts_with("best"), "{left:?}");
+}
+
+#[test]
+fn a_devices_words_are_understood() {
+    let fault = |text: &str| match judge(text) {
+        Some(Error::Device { fault, found, .. }) => {
+            assert!(!found.contains('\n'));
+            Some(fault)
+        }
+        _ => None,
+    };
+    assert_eq!(fault("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")"), Some(DeviceFault::Memory));
+    assert_eq!(fault("CUBLAS_STATUS_ALLOC_FAILED"), Some(DeviceFault::Memory));
+    assert_eq!(fault("running node 3\nDriverError(CUDA_ERROR_ILLEGAL_ADDRESS)"), Some(DeviceFault::Lost));
+    assert_eq!(fault("CUDA_ERROR_DEVICE_UNAVAILABLE"), Some(DeviceFault::Lost));
+    assert_eq!(fault("Could not create CUDA context: no header"), Some(DeviceFault::Lost));
+    assert_eq!(fault("Clashing resolution for expression"), None);
+    assert_eq!(quietly(|| panic!("Unable to load\n \"nvrtc\"")).map(|()| 0), Err("Unable to load \"nvrtc\"".into()));
+}
