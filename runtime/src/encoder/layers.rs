@@ -9,10 +9,11 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
-use crate::simd::{Activation, Kernels, LayerMemory, Linear, kernels};
+use crate::simd::{Activation, LayerMemory, Linear, QuantisedLinear, QuantisedRows, kernels};
 
 /// Names of the layers' operators in a rewritten graph.
 pub(super) const LINEAR: &str = "EdgeSegLinear";
+pub(super) const LINEAR_INT8: &str = "EdgeSegLinearInt8";
 pub(super) const LAYER_NORM: &str = "EdgeSegLayerNorm";
 pub(super) const ATTENTION: &str = "EdgeSegAttention";
 
@@ -20,6 +21,7 @@ pub(super) const ATTENTION: &str = "EdgeSegAttention";
 pub(super) fn engine() -> tract_onnx::Onnx {
     let mut onnx = tract_onnx::onnx();
     onnx.op_register.insert(LINEAR, linear);
+    onnx.op_register.insert(LINEAR_INT8, linear_int8);
     onnx.op_register.insert(LAYER_NORM, layer_norm);
     onnx.op_register.insert(ATTENTION, attention);
     onnx
@@ -32,6 +34,8 @@ struct Layer(Arc<Kind>);
 enum Kind {
     /// Inputs: `x` `[.., inputs]`, perhaps a value to add `[.., outputs]`. Output: `[.., outputs]`.
     Linear { layer: Linear, activation: Activation },
+    /// As `Linear`.
+    LinearInt8 { layer: QuantisedLinear, activation: Activation },
     /// Input and output: `[.., dim]`.
     LayerNorm { weight: Vec<f32>, bias: Vec<f32>, eps: f32 },
     /// Inputs: query, key, value `[batch, tokens, heads · head_dim]`. Output: as the query.
@@ -55,13 +59,37 @@ fn linear(ctx: &ParsingContext, node: &NodeProto) -> Built {
     }
     let bias = tensor(ctx, node, "bias")?.map(|bias| floats(&bias)).transpose()?;
     ensure!(inputs > 0 && outputs > 0 && bias.as_ref().is_none_or(|b| b.len() == outputs), "expected {outputs} numbers in the bias");
-    let activation = match node.get_attr_opt::<i64>("activation")? {
+    build(Kind::Linear { layer: kernels().pack_linear(&values, inputs, outputs, bias.as_deref()), activation: activation(node)? })
+}
+
+fn linear_int8(ctx: &ParsingContext, node: &NodeProto) -> Built {
+    let weight = tensor(ctx, node, "weight")?.context("expected a weight")?;
+    let &[inputs, outputs] = weight.shape() else { bail!("expected a matrix, found {:?}", weight.shape()) };
+    let mut scales = floats(&tensor(ctx, node, "scales")?.context("expected scales")?)?;
+    if let [scale] = scales[..] {
+        scales.resize(outputs, scale);
+    }
+    let bias = tensor(ctx, node, "bias")?.map(|bias| floats(&bias)).transpose()?;
+    ensure!(
+        (1..=QuantisedLinear::MAX_INPUTS).contains(&inputs) && scales.len() == outputs && bias.as_ref().is_none_or(|b| b.len() == outputs),
+        "expected at most {} inputs and {outputs} scales and numbers in the bias",
+        QuantisedLinear::MAX_INPUTS
+    );
+    let integers: Vec<i8> = match weight.datum_type() {
+        DatumType::U8 => weight.to_plain_array_view::<u8>()?.iter().map(|byte| byte.wrapping_sub(128) as i8).collect(),
+        _ => weight.to_plain_array_view::<i8>()?.iter().copied().collect(),
+    };
+    let layer = kernels().pack_linear_int8(&integers, inputs, outputs, &scales, bias.as_deref());
+    build(Kind::LinearInt8 { layer, activation: activation(node)? })
+}
+
+fn activation(node: &NodeProto) -> TractResult<Activation> {
+    Ok(match node.get_attr_opt::<i64>("activation")? {
         Some(n) if n == Activation::Gelu as i64 => Activation::Gelu,
         Some(n) if n == Activation::GeluTanh as i64 => Activation::GeluTanh,
         Some(n) if n == Activation::QuickGelu as i64 => Activation::QuickGelu,
         _ => Activation::None,
-    };
-    build(Kind::Linear { layer: Linear::new(&values, inputs, outputs, bias.as_deref()), activation })
+    })
 }
 
 fn layer_norm(ctx: &ParsingContext, node: &NodeProto) -> Built {
@@ -88,6 +116,7 @@ impl Layer {
     fn label(&self) -> &'static str {
         match &*self.0 {
             Kind::Linear { .. } => LINEAR,
+            Kind::LinearInt8 { .. } => LINEAR_INT8,
             Kind::LayerNorm { .. } => LAYER_NORM,
             Kind::Attention { .. } => ATTENTION,
         }
@@ -97,6 +126,7 @@ impl Layer {
     fn outputs(&self) -> Option<usize> {
         match &*self.0 {
             Kind::Linear { layer, .. } => Some(layer.outputs()),
+            Kind::LinearInt8 { layer, .. } => Some(layer.outputs()),
             _ => None,
         }
     }
@@ -113,6 +143,7 @@ impl Layer {
     fn inputs(&self) -> usize {
         match &*self.0 {
             Kind::Linear { layer, .. } => layer.inputs(),
+            Kind::LinearInt8 { layer, .. } => layer.inputs(),
             Kind::LayerNorm { weight, .. } => weight.len(),
             Kind::Attention { heads, head_dim } => heads * head_dim,
         }
@@ -142,7 +173,7 @@ impl Expansion for Layer {
         check_output_arity(outputs, 1)?;
         inputs.iter().try_for_each(|input| s.equals(&input.datum_type, f32::datum_type()))?;
         s.equals(&outputs[0].datum_type, f32::datum_type())?;
-        let added = matches!(&*self.0, Kind::Linear { .. }).then(|| inputs.get(1)).flatten();
+        let added = self.outputs().is_some().then(|| inputs.get(1)).flatten();
         s.given(&inputs[0].shape, move |s, shape| {
             let shape = self.output_shape(&shape);
             match added {
@@ -159,7 +190,7 @@ impl Expansion for Layer {
         let fact = model.outlet_fact(inputs[0])?;
         let last = fact.shape.last().context("expected rows, found one number")?;
         ensure!(*last == self.inputs().to_dim(), "{prefix}: expected rows of {} numbers, found {last}", self.inputs());
-        if let (Kind::Linear { .. }, [x, added]) = (&*self.0, inputs)
+        if let (Some(_), [x, added]) = (self.outputs(), inputs)
             && self.output_shape(&fact.shape.to_tvec()) != model.outlet_fact(*added)?.shape.to_tvec()
         {
             let product = model.wire_node(format!("{prefix}.product"), self.clone(), &[*x])?;
@@ -208,25 +239,36 @@ impl Layer {
             (Kind::Linear { layer, activation }, [x, added @ ..]) => {
                 let added = added.first().copied();
                 ensure!(added.is_none_or(|added| added.len() == out.len()), "expected a sum of equal shapes");
-                let rows = Kernels::LAYER_ROWS;
-                for_parts(out, rows * layer.outputs(), |index, out, memory| {
+                let rows = part_rows(out.len() / layer.outputs(), set.block_rows(), 4 * width);
+                for_parts(out, rows * layer.outputs(), |index, out, memory: &mut LayerMemory| {
                     let x = &x[index * rows * width..][..out.len() / layer.outputs() * width];
                     let added = added.map(|added| &added[index * rows * layer.outputs()..][..out.len()]);
                     set.linear(layer, x, *activation, added, out, memory);
                 });
             }
+            (Kind::LinearInt8 { layer, activation }, [x, added @ ..]) => {
+                let added = added.first().copied();
+                ensure!(added.is_none_or(|added| added.len() == out.len()), "expected a sum of equal shapes");
+                let rows = part_rows(out.len() / layer.outputs(), set.block_rows_int8(), width);
+                for_parts(out, rows * layer.outputs(), |index, out, memory: &mut QuantisedRows| {
+                    let x = &x[index * rows * width..][..out.len() / layer.outputs() * width];
+                    let added = added.map(|added| &added[index * rows * layer.outputs()..][..out.len()]);
+                    set.quantise(x, width, memory);
+                    set.linear_int8(layer, memory, *activation, added, out);
+                });
+            }
             (Kind::LayerNorm { weight, bias, eps }, [x]) => {
-                let part = Kernels::LAYER_ROWS * width;
-                for_parts(out, part, |index, out, _| set.layer_norm(&x[index * part..][..out.len()], weight, bias, *eps, out));
+                let part = part_rows(out.len() / width, 1, 4 * width) * width;
+                for_parts(out, part, |index, out, _: &mut ()| set.layer_norm(&x[index * part..][..out.len()], weight, bias, *eps, out));
             }
             (Kind::Attention { heads, head_dim }, [query, key, value]) => {
                 ensure!(shape.len() == 3 && key.len() == value.len(), "expected query, key and value as [batch, tokens, width]");
-                let (batch, part) = (shape[0].max(1), Kernels::QUERIES * width);
+                let (batch, part) = (shape[0].max(1), set.queries() * width);
                 ensure!(key.len().is_multiple_of(batch * width), "expected as many keys for each picture");
                 let (queries, keys) = (query.len() / batch, key.len() / batch);
                 for n in 0..batch {
                     let packed = set.pack_keys(&key[n * keys..][..keys], &value[n * keys..][..keys], *heads, *head_dim);
-                    for_parts(&mut out[n * queries..][..queries], part, |index, out, memory| {
+                    for_parts(&mut out[n * queries..][..queries], part, |index, out, memory: &mut LayerMemory| {
                         set.attend(&packed, &query[n * queries + index * part..][..out.len()], out, memory);
                     });
                 }
@@ -237,14 +279,28 @@ impl Layer {
     }
 }
 
-/// Works on parts of `out`, on the threads that the engine was given.
-fn for_parts(out: &mut [f32], len: usize, work: impl Fn(usize, &mut [f32], &mut LayerMemory) + Sync + Send) {
+/// Rows of a part, a multiple of `block`: parts of about the same size, as many for each thread, and small enough for the caches.
+fn part_rows(rows: usize, block: usize, row_bytes: usize) -> usize {
+    const MOST_BYTES: usize = 1 << 19;
+    const LEAST: usize = 48;
+    let most = (MOST_BYTES / row_bytes.max(1)).max(LEAST);
+    let threads = match multithread::current_tract_executor() {
+        multithread::Executor::SingleThread => 1,
+        multithread::Executor::MultiThread(pool) => pool.current_num_threads(),
+        multithread::Executor::RayonGlobal => rayon::current_num_threads(),
+    };
+    let parts = rows.div_ceil(most).next_multiple_of(threads.max(1));
+    rows.div_ceil(parts.max(1)).next_multiple_of(block).max(block)
+}
+
+/// Works on parts of `out`, on the threads that the engine was given, with memory that a thread uses again.
+fn for_parts<M: Default>(out: &mut [f32], len: usize, work: impl Fn(usize, &mut [f32], &mut M) + Sync + Send) {
     let parallel = |out: &mut [f32]| {
-        out.par_chunks_mut(len).enumerate().for_each_init(LayerMemory::default, |memory, (index, out)| work(index, out, memory));
+        out.par_chunks_mut(len).enumerate().for_each_init(M::default, |memory, (index, out)| work(index, out, memory));
     };
     match multithread::current_tract_executor() {
         multithread::Executor::SingleThread => {
-            let mut memory = LayerMemory::default();
+            let mut memory = M::default();
             out.chunks_mut(len).enumerate().for_each(|(index, out)| work(index, out, &mut memory));
         }
         multithread::Executor::MultiThread(pool) => pool.install(|| parallel(out)),

@@ -1,10 +1,10 @@
 use super::*;
 
 /// Numbers in -1..1 from a small generator, the same on every run.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -15,13 +15,13 @@ impl Random {
         (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
-    fn values(&mut self, len: usize) -> Vec<f32> {
+    pub(super) fn values(&mut self, len: usize) -> Vec<f32> {
         (0..len).map(|_| self.value()).collect()
     }
 }
 
 /// Longest vector of any set, in f32 lanes.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 fn reference() -> &'static Kernels {
     Kernels::all()[0]
@@ -343,7 +343,7 @@ fn equal_scores_go_to_the_first_tag_and_the_first_patch() {
 }
 
 /// Asserts that two tensors differ by no more than `bound` anywhere.
-fn assert_close(found: &[f32], expected: &[f64], bound: f64, what: &str) {
+pub(super) fn assert_close(found: &[f32], expected: &[f64], bound: f64, what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
         assert!((f64::from(*found) - expected).abs() <= bound, "{what}: at {index} {found} for {expected}");
@@ -374,7 +374,6 @@ fn layers_are_their_formulas() {
         for (rows, outputs) in [(1, 1), (3, 15), (5, 16), (25, 33), (50, 64)] {
             let x: Vec<f32> = random.values(rows * inputs).iter().map(|v| v * 3.0).collect();
             let (weight, bias, residual) = (random.values(inputs * outputs), random.values(outputs), random.values(rows * outputs));
-            let layer = Linear::new(&weight, inputs, outputs, Some(&bias));
             for (activation, formula) in &formulas {
                 let expected: Vec<f64> = (0..rows * outputs)
                     .map(|at| {
@@ -385,6 +384,7 @@ fn layers_are_their_formulas() {
                     .collect();
                 for set in Kernels::all() {
                     let mut out = vec![f32::NAN; rows * outputs];
+                    let layer = set.pack_linear(&weight, inputs, outputs, Some(&bias));
                     set.linear(&layer, &x, *activation, Some(&residual), &mut out, &mut LayerMemory::default());
                     assert_close(&out, &expected, 3e-7 * (inputs + 20) as f64, &format!("{} {activation:?}: {inputs} inputs", set.name()));
                 }
