@@ -34,7 +34,19 @@ pub(super) fn fuse(model: &mut ModelProto) {
                 at = at.saturating_sub(parts.len());
             }
         }
+        in_integers(graph);
         drop_unused(graph);
+    }
+}
+
+/// Where query, key and value come from products in integers, attention is computed in integers too.
+fn in_integers(graph: &mut GraphProto) {
+    let made: std::collections::HashSet<String> =
+        graph.node.iter().filter(|node| node.op_type == LINEAR_INT8).flat_map(|node| node.output.clone()).collect();
+    for node in graph.node.iter_mut().filter(|node| node.op_type == ATTENTION) {
+        if node.input.iter().all(|input| made.contains(input)) {
+            node.attribute.push(integer("int8", 1));
+        }
     }
 }
 

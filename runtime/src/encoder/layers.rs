@@ -9,7 +9,7 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
-use crate::simd::{Activation, LayerMemory, Linear, QuantisedLinear, QuantisedRows, kernels};
+use crate::simd::{Activation, ByteMemory, LayerMemory, Linear, QuantisedLinear, QuantisedRows, kernels};
 
 /// Names of the layers' operators in a rewritten graph.
 pub(super) const LINEAR: &str = "EdgeSegLinear";
@@ -39,7 +39,7 @@ enum Kind {
     /// Input and output: `[.., dim]`.
     LayerNorm { weight: Vec<f32>, bias: Vec<f32>, eps: f32 },
     /// Inputs: query, key, value `[batch, tokens, heads · head_dim]`. Output: as the query.
-    Attention { heads: usize, head_dim: usize },
+    Attention { heads: usize, head_dim: usize, int8: bool },
 }
 
 type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
@@ -101,7 +101,8 @@ fn layer_norm(ctx: &ParsingContext, node: &NodeProto) -> Built {
 
 fn attention(_: &ParsingContext, node: &NodeProto) -> Built {
     let number = |name: &str| Ok::<_, TractError>(usize::try_from(node.get_attr::<i64>(name)?)?);
-    build(Kind::Attention { heads: number("heads")?, head_dim: number("head_dim")? })
+    let int8 = node.get_attr_opt::<i64>("int8")?.is_some();
+    build(Kind::Attention { heads: number("heads")?, head_dim: number("head_dim")?, int8 })
 }
 
 fn tensor(ctx: &ParsingContext, node: &NodeProto, name: &str) -> TractResult<Option<Tensor>> {
@@ -145,7 +146,7 @@ impl Layer {
             Kind::Linear { layer, .. } => layer.inputs(),
             Kind::LinearInt8 { layer, .. } => layer.inputs(),
             Kind::LayerNorm { weight, .. } => weight.len(),
-            Kind::Attention { heads, head_dim } => heads * head_dim,
+            Kind::Attention { heads, head_dim, .. } => heads * head_dim,
         }
     }
 }
@@ -261,16 +262,25 @@ impl Layer {
                 let part = part_rows(out.len() / width, 1, 4 * width) * width;
                 for_parts(out, part, |index, out, _: &mut ()| set.layer_norm(&x[index * part..][..out.len()], weight, bias, *eps, out));
             }
-            (Kind::Attention { heads, head_dim }, [query, key, value]) => {
+            (Kind::Attention { heads, head_dim, int8 }, [query, key, value]) => {
                 ensure!(shape.len() == 3 && key.len() == value.len(), "expected query, key and value as [batch, tokens, width]");
-                let (batch, part) = (shape[0].max(1), set.queries() * width);
+                let batch = shape[0].max(1);
                 ensure!(key.len().is_multiple_of(batch * width), "expected as many keys for each picture");
                 let (queries, keys) = (query.len() / batch, key.len() / batch);
                 for n in 0..batch {
-                    let packed = set.pack_keys(&key[n * keys..][..keys], &value[n * keys..][..keys], *heads, *head_dim);
-                    for_parts(&mut out[n * queries..][..queries], part, |index, out, memory: &mut LayerMemory| {
-                        set.attend(&packed, &query[n * queries + index * part..][..out.len()], out, memory);
-                    });
+                    let (query, out) = (&query[n * queries..][..queries], &mut out[n * queries..][..queries]);
+                    let (key, value) = (&key[n * keys..][..keys], &value[n * keys..][..keys]);
+                    if *int8 {
+                        let (packed, part) = (set.pack_keys_int8(key, value, *heads, *head_dim), set.queries_int8() * width);
+                        for_parts(out, part, |index, out, memory: &mut ByteMemory| {
+                            set.attend_int8(&packed, &query[index * part..][..out.len()], out, memory);
+                        });
+                    } else {
+                        let (packed, part) = (set.pack_keys(key, value, *heads, *head_dim), set.queries() * width);
+                        for_parts(out, part, |index, out, memory: &mut LayerMemory| {
+                            set.attend(&packed, &query[index * part..][..out.len()], out, memory);
+                        });
+                    }
                 }
             }
             _ => bail!("{}: expected other inputs, found {}", self.label(), inputs.len()),

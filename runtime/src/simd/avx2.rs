@@ -1,5 +1,7 @@
 //! AVX2 with FMA: 8 lanes, 16 registers.
 
+#![allow(clippy::needless_range_loop)] // as in block.rs
+
 use std::arch::x86_64::*;
 
 use super::TagBest;
@@ -73,14 +75,14 @@ impl Avx2 {
     }
 
     /// As `scalar::dequantise`.
-    pub(super) fn dequantise(self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32]) {
+    pub(super) fn dequantise(self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
         #[target_feature(enable = "avx2,fma")]
-        unsafe fn run(sums: &[i32], scales: &Scales<'_>, out: &mut [f32]) {
+        unsafe fn run(sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
             // SAFETY: as the caller's.
-            unsafe { block::dequantise::<__m256>(sums, scales, out) }
+            unsafe { block::dequantise::<__m256>(sums, scales, out, pitch) }
         }
         // SAFETY: `self` proves the features; `Kernels::dequantise` has checked the lengths.
-        unsafe { run(sums, scales, out) }
+        unsafe { run(sums, scales, out, pitch) }
     }
 
     /// As `scalar::quantise_row`.
@@ -91,6 +93,39 @@ impl Avx2 {
             unsafe { block::quantise_row::<__m256>(row, levels, out) }
         }
         // SAFETY: `self` proves the features; `Kernels::quantise_row` has checked the lengths.
+        unsafe { run(row, levels, out) }
+    }
+
+    /// As `scalar::size_of_row`.
+    pub(super) fn size_of_row(self, row: &[f32]) -> f32 {
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn run(row: &[f32]) -> f32 {
+            // SAFETY: as the caller's.
+            unsafe { block::size_of_row::<__m256>(row) }
+        }
+        // SAFETY: `self` proves the features.
+        unsafe { run(row) }
+    }
+
+    /// As `scalar::signed_row`.
+    pub(super) fn signed_row(self, row: &[f32], factors: &[f32], out: &mut [i8]) {
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn run(row: &[f32], factors: &[f32], out: &mut [i8]) {
+            // SAFETY: as the caller's.
+            unsafe { block::signed_row::<__m256>(row, factors, out) }
+        }
+        // SAFETY: `self` proves the features; `Kernels::signed_row` has checked the lengths.
+        unsafe { run(row, factors, out) }
+    }
+
+    /// As `scalar::exp_row_int8`.
+    pub(super) fn exp_row_int8(self, row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn run(row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
+            // SAFETY: as the caller's.
+            unsafe { block::exp_row_int8::<__m256>(row, levels, out) }
+        }
+        // SAFETY: `self` proves the features; `Kernels::exp_row_int8` has checked the lengths.
         unsafe { run(row, levels, out) }
     }
 
@@ -197,29 +232,36 @@ unsafe fn block_int8<const STRIPS: usize>(block: &ByteBlock<'_>, out: &mut [i32]
     let strip = 16 * STRIPS;
     // SAFETY: rows beyond the last are read as the last and not written; `out` has a strip for each row, the weights one for each quad.
     unsafe {
-        let rows: [*const u8; M] = std::array::from_fn(|m| block.rows.as_ptr().add(m.min(block.count - 1) * block.stride));
+        let mut rows = [block.rows.as_ptr(); M];
+        for m in 0..M {
+            rows[m] = rows[m].add(m.min(block.count - 1) * block.stride);
+        }
         let ones = _mm256_set1_epi16(1);
         for part in (0..strip).step_by(16) {
+            let out = out.as_mut_ptr().add(part);
             let mut sums = [[_mm256_setzero_si256(); 2]; M];
             if block.add {
-                for (m, sums) in sums.iter_mut().enumerate().take(block.count) {
-                    *sums = [0, 8].map(|r| _mm256_loadu_si256(out.as_ptr().add(m * strip + part + r).cast()));
+                for m in 0..M.min(block.count) {
+                    for r in 0..2 {
+                        sums[m][r] = _mm256_loadu_si256(out.add(m * strip + 8 * r).cast());
+                    }
                 }
             }
             let mut weights = block.weights.as_ptr().add(4 * part);
             for k in (0..block.depth).step_by(4) {
                 let columns = [_mm256_loadu_si256(weights.cast()), _mm256_loadu_si256(weights.add(32).cast())];
-                for (row, sums) in rows.iter().zip(&mut sums) {
-                    let quad = _mm256_set1_epi32(row.add(k).cast::<i32>().read_unaligned());
-                    for (sum, column) in sums.iter_mut().zip(columns) {
-                        *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_maddubs_epi16(quad, column), ones));
+                for m in 0..M {
+                    let quad = _mm256_set1_epi32(rows[m].add(k).cast::<i32>().read_unaligned());
+                    for r in 0..2 {
+                        let pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(quad, columns[r]), ones);
+                        sums[m][r] = _mm256_add_epi32(sums[m][r], pairs);
                     }
                 }
                 weights = weights.wrapping_add(4 * strip);
             }
-            for (m, sums) in sums.iter().enumerate().take(block.count) {
-                for (sum, r) in sums.iter().zip([0, 8]) {
-                    _mm256_storeu_si256(out.as_mut_ptr().add(m * strip + part + r).cast(), *sum);
+            for m in 0..M.min(block.count) {
+                for r in 0..2 {
+                    _mm256_storeu_si256(out.add(m * strip + 8 * r).cast(), sums[m][r]);
                 }
             }
         }
@@ -301,6 +343,16 @@ impl Lanes for __m256 {
     unsafe fn min(self, other: Self) -> Self {
         // SAFETY: see the implementation's head.
         unsafe { _mm256_min_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn largest(self) -> f32 {
+        // SAFETY: see the implementation's head.
+        unsafe {
+            let four = _mm_max_ps(_mm256_castps256_ps128(self), _mm256_extractf128_ps::<1>(self));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
+        }
     }
 
     #[inline(always)]

@@ -1,5 +1,7 @@
 //! AVX-512: 16 lanes, 32 registers.
 
+#![allow(clippy::needless_range_loop)] // as in block.rs
+
 use std::arch::x86_64::*;
 
 use super::TagBest;
@@ -77,14 +79,14 @@ impl Avx512 {
     }
 
     /// As `scalar::dequantise`.
-    pub(super) fn dequantise(self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32]) {
+    pub(super) fn dequantise(self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-        unsafe fn run(sums: &[i32], scales: &Scales<'_>, out: &mut [f32]) {
+        unsafe fn run(sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
             // SAFETY: as the caller's.
-            unsafe { block::dequantise::<__m512>(sums, scales, out) }
+            unsafe { block::dequantise::<__m512>(sums, scales, out, pitch) }
         }
         // SAFETY: `self` proves the features; `Kernels::dequantise` has checked the lengths.
-        unsafe { run(sums, scales, out) }
+        unsafe { run(sums, scales, out, pitch) }
     }
 
     /// As `scalar::quantise_row`.
@@ -95,6 +97,39 @@ impl Avx512 {
             unsafe { block::quantise_row::<__m512>(row, levels, out) }
         }
         // SAFETY: `self` proves the features; `Kernels::quantise_row` has checked the lengths.
+        unsafe { run(row, levels, out) }
+    }
+
+    /// As `scalar::size_of_row`.
+    pub(super) fn size_of_row(self, row: &[f32]) -> f32 {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        unsafe fn run(row: &[f32]) -> f32 {
+            // SAFETY: as the caller's.
+            unsafe { block::size_of_row::<__m512>(row) }
+        }
+        // SAFETY: `self` proves the features.
+        unsafe { run(row) }
+    }
+
+    /// As `scalar::signed_row`.
+    pub(super) fn signed_row(self, row: &[f32], factors: &[f32], out: &mut [i8]) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        unsafe fn run(row: &[f32], factors: &[f32], out: &mut [i8]) {
+            // SAFETY: as the caller's.
+            unsafe { block::signed_row::<__m512>(row, factors, out) }
+        }
+        // SAFETY: `self` proves the features; `Kernels::signed_row` has checked the lengths.
+        unsafe { run(row, factors, out) }
+    }
+
+    /// As `scalar::exp_row_int8`.
+    pub(super) fn exp_row_int8(self, row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        unsafe fn run(row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
+            // SAFETY: as the caller's.
+            unsafe { block::exp_row_int8::<__m512>(row, levels, out) }
+        }
+        // SAFETY: `self` proves the features; `Kernels::exp_row_int8` has checked the lengths.
         unsafe { run(row, levels, out) }
     }
 
@@ -217,33 +252,36 @@ unsafe fn block_int8(block: &ByteBlock<'_>, out: &mut [i32]) {
     const R: usize = 4;
     // SAFETY: rows beyond the last are read as the last and not written; `out` has `R` registers for each row, the weights for each quad.
     unsafe {
-        let rows: [*const u8; M] = std::array::from_fn(|m| block.rows.as_ptr().add(m.min(block.count - 1) * block.stride));
-        let at = |m: usize, r: usize| (m * R + r) * 16;
+        let mut rows = [block.rows.as_ptr(); M];
+        for m in 0..M {
+            rows[m] = rows[m].add(m.min(block.count - 1) * block.stride);
+        }
+        let out = out.as_mut_ptr();
         let mut sums = [[_mm512_setzero_si512(); R]; M];
         if block.add {
-            for (m, sums) in sums.iter_mut().enumerate().take(block.count) {
-                for (r, sum) in sums.iter_mut().enumerate() {
-                    *sum = _mm512_loadu_si512(out.as_ptr().add(at(m, r)).cast());
+            for m in 0..M.min(block.count) {
+                for r in 0..R {
+                    sums[m][r] = _mm512_loadu_si512(out.add((m * R + r) * 16).cast());
                 }
             }
         }
         let mut weights = block.weights.as_ptr();
         for k in (0..block.depth).step_by(4) {
             let mut columns = [_mm512_setzero_si512(); R];
-            for (r, column) in columns.iter_mut().enumerate() {
-                *column = _mm512_loadu_si512(weights.add(64 * r).cast());
+            for r in 0..R {
+                columns[r] = _mm512_loadu_si512(weights.add(64 * r).cast());
             }
-            for (row, sums) in rows.iter().zip(&mut sums) {
-                let quad = _mm512_set1_epi32(row.add(k).cast::<i32>().read_unaligned());
-                for (sum, column) in sums.iter_mut().zip(columns) {
-                    *sum = _mm512_dpbusd_epi32(*sum, quad, column);
+            for m in 0..M {
+                let quad = _mm512_set1_epi32(rows[m].add(k).cast::<i32>().read_unaligned());
+                for r in 0..R {
+                    sums[m][r] = _mm512_dpbusd_epi32(sums[m][r], quad, columns[r]);
                 }
             }
             weights = weights.add(64 * R);
         }
-        for (m, sums) in sums.iter().enumerate().take(block.count) {
-            for (r, sum) in sums.iter().enumerate() {
-                _mm512_storeu_si512(out.as_mut_ptr().add(at(m, r)).cast(), *sum);
+        for m in 0..M.min(block.count) {
+            for r in 0..R {
+                _mm512_storeu_si512(out.add((m * R + r) * 16).cast(), sums[m][r]);
             }
         }
     }
@@ -317,6 +355,12 @@ impl Lanes for __m512 {
     unsafe fn min(self, other: Self) -> Self {
         // SAFETY: see the implementation's head.
         unsafe { _mm512_min_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn largest(self) -> f32 {
+        // SAFETY: see the implementation's head.
+        unsafe { _mm512_reduce_max_ps(self) }
     }
 
     #[inline(always)]

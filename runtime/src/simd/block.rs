@@ -3,6 +3,9 @@
 //! Rows are read where they lie. Columns lie side by side in strips as wide as the set's registers allow ([`Kernels::strip`]), so that
 //! weights are read in order; [`Kernels::depth`] keeps the part of a strip that is in use in the first cache while all rows pass it.
 
+// Plain loops over registers: adaptors that a build does not inline would pass registers through memory.
+#![allow(clippy::needless_range_loop)]
+
 use super::lanes::{Lanes, exp};
 use super::quantised::Range;
 use super::transformer::{Activation, activate};
@@ -202,18 +205,35 @@ impl Kernels {
         dispatch!(self, finish(products, strip, finish, out));
     }
 
-    /// Brings sums, `[rows, strip]`, back to numbers.
-    pub(super) fn dequantise(&self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32]) {
+    /// Brings sums, `[rows, strip]`, back to numbers in rows that lie `pitch` apart.
+    pub(super) fn dequantise(&self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
         let (strip, rows) = (self.strip(), scales.rows.len());
-        let fits = sums.len() == rows * strip && out.len() == sums.len() && scales.zeros.len() == rows;
-        assert!(fits && scales.columns.len() == strip && scales.sums.len() == strip, "dequantise: lengths differ");
-        dispatch!(self, dequantise(sums, scales, out));
+        let fits = sums.len() == rows * strip && (rows == 0 || out.len() >= (rows - 1) * pitch + strip) && scales.zeros.len() == rows;
+        assert!(fits && pitch >= strip && scales.columns.len() == strip && scales.sums.len() == strip, "dequantise: lengths differ");
+        dispatch!(self, dequantise(sums, scales, out, pitch));
     }
 
     /// Brings a row to bytes of at most `levels`.
     pub(super) fn quantise_row(&self, row: &[f32], levels: u8, out: &mut [u8]) -> Range {
         assert_eq!(row.len(), out.len(), "quantise_row: lengths differ");
         dispatch!(self, quantise_row(row, levels, out))
+    }
+
+    /// The largest size of a row's numbers; NaN if any is NaN or infinite.
+    pub(super) fn size_of_row(&self, row: &[f32]) -> f32 {
+        dispatch!(self, size_of_row(row))
+    }
+
+    /// Each number times its factor, rounded; the products are within ±127.
+    pub(super) fn signed_row(&self, row: &[f32], factors: &[f32], out: &mut [i8]) {
+        assert!(row.len() == factors.len() && row.len() == out.len(), "signed_row: lengths differ");
+        dispatch!(self, signed_row(row, factors, out));
+    }
+
+    /// `exp(value - largest)` of each value as a byte of at most `levels`; returns the sum of the bytes. `row` is used up.
+    pub(super) fn exp_row_int8(&self, row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
+        assert_eq!(row.len(), out.len(), "exp_row_int8: lengths differ");
+        dispatch!(self, exp_row_int8(row, levels, out))
     }
 
     /// Each value becomes `exp(value - largest)`; returns their sum.
@@ -230,32 +250,35 @@ impl Kernels {
 pub(super) unsafe fn block_f32<V: Lanes, const M: usize, const R: usize>(block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
     // SAFETY: rows beyond the last are read as the last and not written; all other offsets are those that `Block::check` knows.
     unsafe {
-        let rows: [*const f32; M] = std::array::from_fn(|m| block.rows.as_ptr().add(m.min(block.count - 1) * block.stride));
+        let mut rows = [block.rows.as_ptr(); M];
+        for m in 0..M {
+            rows[m] = rows[m].add(m.min(block.count - 1) * block.stride);
+        }
         let mut sums = [[V::splat(0.0); R]; M];
         if block.add {
-            for (m, sums) in sums.iter_mut().enumerate().take(block.count) {
-                for (r, sum) in sums.iter_mut().enumerate() {
-                    *sum = V::load(out.as_ptr().add(m * out_pitch + r * V::LANES));
+            for m in 0..M.min(block.count) {
+                for r in 0..R {
+                    sums[m][r] = V::load(out.as_ptr().add(m * out_pitch + r * V::LANES));
                 }
             }
         }
         let mut weights = block.weights.as_ptr();
         for k in 0..block.depth {
             let mut columns = [V::splat(0.0); R];
-            for (r, column) in columns.iter_mut().enumerate() {
-                *column = V::load(weights.add(r * V::LANES));
+            for r in 0..R {
+                columns[r] = V::load(weights.add(r * V::LANES));
             }
-            for (row, sums) in rows.iter().zip(&mut sums) {
-                let value = V::splat(*row.add(k));
-                for (sum, column) in sums.iter_mut().zip(columns) {
-                    *sum = sum.fma(value, column);
+            for m in 0..M {
+                let value = V::splat(*rows[m].add(k));
+                for r in 0..R {
+                    sums[m][r] = sums[m][r].fma(value, columns[r]);
                 }
             }
             weights = weights.wrapping_add(block.pitch);
         }
-        for (m, sums) in sums.iter().enumerate().take(block.count) {
-            for (r, sum) in sums.iter().enumerate() {
-                sum.store(out.as_mut_ptr().add(m * out_pitch + r * V::LANES));
+        for m in 0..M.min(block.count) {
+            for r in 0..R {
+                sums[m][r].store(out.as_mut_ptr().add(m * out_pitch + r * V::LANES));
             }
         }
     }
@@ -312,9 +335,9 @@ unsafe fn finish_with<V: Lanes, const ACTIVATION: usize>(products: &mut [f32], s
 /// # Safety
 /// The processor has the instruction set of `V`; `Kernels::dequantise` has checked the lengths, and a strip is a multiple of the lanes.
 #[inline(always)]
-pub(super) unsafe fn dequantise<V: Lanes>(sums: &[i32], scales: &Scales<'_>, out: &mut [f32]) {
+pub(super) unsafe fn dequantise<V: Lanes>(sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
     let strip = scales.columns.len();
-    for (row, (sums, out)) in sums.chunks_exact(strip).zip(out.chunks_exact_mut(strip)).enumerate() {
+    for (row, (sums, out)) in sums.chunks_exact(strip).zip(out.chunks_mut(pitch)).enumerate() {
         let (scale, zero) = (scales.rows[row], scales.zeros[row]);
         for at in (0..strip).step_by(V::LANES) {
             // SAFETY: `at + LANES` is at most `strip`, the length of all four.
@@ -343,16 +366,13 @@ pub(super) unsafe fn quantise_row<V: Lanes>(row: &[f32], levels: u8, out: &mut [
             // NaN times nothing is NaN, infinity too; what is finite leaves zero.
             odd = odd.fma(x, zero);
         }
-        let mut ends = [[0.0f32; 16]; 2];
-        low.store(ends[0].as_mut_ptr());
-        high.store(ends[1].as_mut_ptr());
         let rest = &row[whole..];
         if odd.sum() != 0.0 || rest.iter().any(|v| !v.is_finite()) {
             out.fill(0);
             return Range::NAN;
         }
-        let lowest = ends[0].iter().chain(rest).fold(0.0, |a: f32, v| a.min(*v));
-        let highest = ends[1].iter().chain(rest).fold(0.0, |a: f32, v| a.max(*v));
+        let lowest = rest.iter().fold(-zero.sub(low).largest(), |a: f32, v| a.min(*v));
+        let highest = rest.iter().fold(high.largest(), |a: f32, v| a.max(*v));
         let Some((range, inverse)) = Range::new(lowest, highest, levels) else {
             out.fill(0);
             return Range::ZERO;
@@ -367,34 +387,109 @@ pub(super) unsafe fn quantise_row<V: Lanes>(row: &[f32], levels: u8, out: &mut [
     }
 }
 
+/// As `scalar::size_of_row`.
+///
+/// # Safety
+/// The processor has the instruction set of `V`.
+#[inline(always)]
+pub(super) unsafe fn size_of_row<V: Lanes>(row: &[f32]) -> f32 {
+    let whole = row.len() - row.len() % V::LANES;
+    // SAFETY: every offset is below `whole`, a multiple of the lanes that is at most the row's length.
+    unsafe {
+        let zero = V::splat(0.0);
+        let (mut largest, mut odd) = (zero, zero);
+        for at in (0..whole).step_by(V::LANES) {
+            let x = V::load(row.as_ptr().add(at));
+            largest = x.max(zero.sub(x)).max(largest);
+            odd = odd.fma(x, zero);
+        }
+        let rest = scalar::size_of_row(&row[whole..]);
+        if odd.sum() != 0.0 || rest.is_nan() { f32::NAN } else { rest.max(largest.largest()) }
+    }
+}
+
+/// As `scalar::signed_row`.
+///
+/// # Safety
+/// The processor has the instruction set of `V`; all three are of one length.
+#[inline(always)]
+pub(super) unsafe fn signed_row<V: Lanes>(row: &[f32], factors: &[f32], out: &mut [i8]) {
+    let whole = row.len() - row.len() % V::LANES;
+    // SAFETY: every offset is below `whole`, a multiple of the lanes that is at most the row's length.
+    unsafe {
+        let (low, high) = (V::splat(1.0), V::splat(255.0));
+        for at in (0..whole).step_by(V::LANES) {
+            let steps = V::load(row.as_ptr().add(at)).mul(V::load(factors.as_ptr().add(at))).round();
+            steps.add(V::splat(128.0)).max(low).min(high).store_bytes(out.as_mut_ptr().add(at).cast());
+        }
+        out[..whole].iter_mut().for_each(|byte| *byte ^= i8::MIN);
+        scalar::signed_row(&row[whole..], &factors[whole..], &mut out[whole..]);
+    }
+}
+
 /// As `scalar::exp_row`.
 ///
 /// # Safety
 /// The processor has the instruction set of `V`.
 #[inline(always)]
 pub(super) unsafe fn exp_row<V: Lanes>(row: &mut [f32]) -> f32 {
+    // SAFETY: `each_exp` gives places where `LANES` values stand.
+    unsafe {
+        let mut totals = V::splat(0.0);
+        let from = row.as_mut_ptr();
+        each_exp::<V>(row, |at, e| {
+            totals = totals.add(e);
+            e.store(from.add(at));
+        });
+        totals.sum() + row[row.len() - row.len() % V::LANES..].iter().sum::<f32>()
+    }
+}
+
+/// As `scalar::exp_row_int8`.
+///
+/// # Safety
+/// The processor has the instruction set of `V`; `out` is as long as `row`.
+#[inline(always)]
+pub(super) unsafe fn exp_row_int8<V: Lanes>(row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
     let whole = row.len() - row.len() % V::LANES;
-    // SAFETY: every offset is below `whole`, a multiple of the lanes that is at most the row's length.
+    // SAFETY: `each_exp` gives places where `LANES` values stand.
+    unsafe {
+        let (mut totals, top, to) = (V::splat(0.0), V::splat(f32::from(levels)), out.as_mut_ptr());
+        each_exp::<V>(row, |at, e| {
+            let steps = e.mul(top).round();
+            totals = totals.add(steps);
+            steps.store_bytes(to.add(at));
+        });
+        let mut total = totals.sum();
+        for (byte, e) in out[whole..].iter_mut().zip(&row[whole..]) {
+            let steps = (e * f32::from(levels)).round_ties_even();
+            total += steps;
+            *byte = steps as u8;
+        }
+        total
+    }
+}
+
+/// Gives `exp(value - largest)` of whole registers to `take`, with their place; what is left at the end is replaced where it stands.
+///
+/// # Safety
+/// The processor has the instruction set of `V`.
+#[inline(always)]
+unsafe fn each_exp<V: Lanes>(row: &mut [f32], mut take: impl FnMut(usize, V)) {
+    let whole = row.len() - row.len() % V::LANES;
+    // SAFETY: every offset is below `whole`, a multiple of the lanes that is at most the row's length; `rest` has as many as a register.
     unsafe {
         let mut largest = V::splat(f32::NEG_INFINITY);
         for at in (0..whole).step_by(V::LANES) {
             largest = V::load(row.as_ptr().add(at)).max(largest);
         }
-        let mut lanes = [f32::NEG_INFINITY; 16];
-        largest.store(lanes.as_mut_ptr());
-        let top = lanes.iter().chain(&row[whole..]).fold(f32::NEG_INFINITY, |a, v| a.max(*v));
-        let mut totals = [V::splat(0.0); 2];
+        let top = row[whole..].iter().fold(largest.largest(), |a, v| a.max(*v));
         for at in (0..whole).step_by(V::LANES) {
-            let e = exp(V::load(row.as_ptr().add(at)).sub(V::splat(top)));
-            e.store(row.as_mut_ptr().add(at));
-            totals[at / V::LANES % 2] = totals[at / V::LANES % 2].add(e);
+            take(at, exp(V::load(row.as_ptr().add(at)).sub(V::splat(top))));
         }
-        let mut rest = [f32::NEG_INFINITY; 16];
-        let tail = &mut row[whole..];
+        let (mut rest, tail) = ([f32::NEG_INFINITY; 16], &mut row[whole..]);
         rest[..tail.len()].copy_from_slice(tail);
-        let e = exp(V::load(rest.as_ptr()).sub(V::splat(top)));
-        e.store(rest.as_mut_ptr());
+        exp(V::load(rest.as_ptr()).sub(V::splat(top))).store(rest.as_mut_ptr());
         tail.copy_from_slice(&rest[..tail.len()]);
-        totals[0].add(totals[1]).sum() + tail.iter().sum::<f32>()
     }
 }

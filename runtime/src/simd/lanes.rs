@@ -63,6 +63,9 @@ pub(super) trait Lanes: Copy {
     /// Lane by lane.
     unsafe fn div(self, other: Self) -> Self;
 
+    /// The largest over the lanes; of numbers, not NaN.
+    unsafe fn largest(self) -> f32;
+
     /// The sum over the lanes.
     unsafe fn sum(self) -> f32;
 }

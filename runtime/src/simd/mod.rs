@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 mod attention;
+mod attention_int8;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -30,6 +31,7 @@ mod tests;
 use std::sync::OnceLock;
 
 pub use attention::PackedKeys;
+pub use attention_int8::{ByteMemory, QuantisedKeys};
 pub use linear::Linear;
 pub use packed::{PANEL, PackedBank, PackedPatches, Precision};
 pub use quantised::{QuantisedLinear, QuantisedRows};

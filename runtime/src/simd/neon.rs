@@ -1,5 +1,7 @@
 //! NEON: 4 lanes, 32 registers. Part of every AArch64 processor.
 
+#![allow(clippy::needless_range_loop)] // as in block.rs
+
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -56,15 +58,33 @@ impl Neon {
     }
 
     /// As `scalar::dequantise`.
-    pub(super) fn dequantise(self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32]) {
+    pub(super) fn dequantise(self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
         // SAFETY: `self` proves NEON; `Kernels::dequantise` has checked the lengths.
-        unsafe { block::dequantise::<float32x4_t>(sums, scales, out) }
+        unsafe { block::dequantise::<float32x4_t>(sums, scales, out, pitch) }
     }
 
     /// As `scalar::quantise_row`.
     pub(super) fn quantise_row(self, row: &[f32], levels: u8, out: &mut [u8]) -> Range {
         // SAFETY: `self` proves NEON; `Kernels::quantise_row` has checked the lengths.
         unsafe { block::quantise_row::<float32x4_t>(row, levels, out) }
+    }
+
+    /// As `scalar::size_of_row`.
+    pub(super) fn size_of_row(self, row: &[f32]) -> f32 {
+        // SAFETY: `self` proves NEON.
+        unsafe { block::size_of_row::<float32x4_t>(row) }
+    }
+
+    /// As `scalar::signed_row`.
+    pub(super) fn signed_row(self, row: &[f32], factors: &[f32], out: &mut [i8]) {
+        // SAFETY: `self` proves NEON; `Kernels::signed_row` has checked the lengths.
+        unsafe { block::signed_row::<float32x4_t>(row, factors, out) }
+    }
+
+    /// As `scalar::exp_row_int8`.
+    pub(super) fn exp_row_int8(self, row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
+        // SAFETY: `self` proves NEON; `Kernels::exp_row_int8` has checked the lengths.
+        unsafe { block::exp_row_int8::<float32x4_t>(row, levels, out) }
     }
 
     /// As `scalar::exp_row`.
@@ -163,27 +183,36 @@ unsafe fn block_int8(block: &ByteBlock<'_>, out: &mut [i32]) {
     const M: usize = 2;
     // SAFETY: rows beyond the last are read as the last and not written; `out` has 16 sums for each row, the weights 64 for each quad.
     unsafe {
-        let rows: [*const u8; M] = std::array::from_fn(|m| block.rows.as_ptr().add(m.min(block.count - 1) * block.stride));
+        let mut rows = [block.rows.as_ptr(); M];
+        for m in 0..M {
+            rows[m] = rows[m].add(m.min(block.count - 1) * block.stride);
+        }
         // Two partial sums for each output lie side by side.
         let mut sums = [[[vdupq_n_s32(0); 2]; 4]; M];
         let mut weights = block.weights.as_ptr();
-        let quad = |at: *const u8| vreinterpretq_s8_s32(vdupq_n_s32(at.cast::<i32>().read_unaligned()));
         for k in (0..block.depth).step_by(8) {
-            let quads: [[int8x16_t; 2]; M] = std::array::from_fn(|m| [quad(rows[m].add(k)), quad(rows[m].add(k + 4))]);
+            let mut quads = [[vdupq_n_s8(0); 2]; M];
+            for m in 0..M {
+                for i in 0..2 {
+                    let quad = rows[m].add(k + 4 * i).cast::<i32>().read_unaligned();
+                    quads[m][i] = vreinterpretq_s8_s32(vdupq_n_s32(quad));
+                }
+            }
             for v in 0..4 {
                 let (first, second) = (vld1q_s8(weights.add(16 * v)), vld1q_s8(weights.add(64 + 16 * v)));
-                for (sums, [a, b]) in sums.iter_mut().zip(quads) {
+                for m in 0..M {
+                    let [a, b] = quads[m];
                     let low = vmlal_s8(vmull_s8(vget_low_s8(first), vget_low_s8(a)), vget_low_s8(second), vget_low_s8(b));
                     let high = vmlal_high_s8(vmull_high_s8(first, a), second, b);
-                    sums[v] = [vpadalq_s16(sums[v][0], low), vpadalq_s16(sums[v][1], high)];
+                    sums[m][v] = [vpadalq_s16(sums[m][v][0], low), vpadalq_s16(sums[m][v][1], high)];
                 }
             }
             weights = weights.add(128);
         }
-        for (m, sums) in sums.iter().enumerate().take(block.count) {
-            for (v, [low, high]) in sums.iter().enumerate() {
+        for m in 0..M.min(block.count) {
+            for v in 0..4 {
                 let at = out.as_mut_ptr().add(16 * m + 4 * v);
-                let sum = vpaddq_s32(*low, *high);
+                let sum = vpaddq_s32(sums[m][v][0], sums[m][v][1]);
                 vst1q_s32(at, if block.add { vaddq_s32(vld1q_s32(at), sum) } else { sum });
             }
         }
@@ -281,26 +310,33 @@ unsafe fn block_int8_dot(block: &ByteBlock<'_>, out: &mut [i32]) {
     const M: usize = 4;
     // SAFETY: rows beyond the last are read as the last and not written; `out` has 16 sums for each row, the weights 64 for each quad.
     unsafe {
-        let rows: [*const i8; M] = std::array::from_fn(|m| block.rows.as_ptr().add(m.min(block.count - 1) * block.stride).cast());
+        let mut rows = [block.rows.as_ptr().cast::<i8>(); M];
+        for m in 0..M {
+            rows[m] = rows[m].add(m.min(block.count - 1) * block.stride);
+        }
         let mut sums = [[vdupq_n_s32(0); 4]; M];
         let mut weights = block.weights.as_ptr();
         for k in (0..block.depth).step_by(16) {
-            let quads: [int8x16_t; M] = std::array::from_fn(|m| vld1q_s8(rows[m].add(k)));
+            let mut quads = [vdupq_n_s8(0); M];
+            for m in 0..M {
+                quads[m] = vld1q_s8(rows[m].add(k));
+            }
             for v in 0..4 {
-                let columns: [int8x16_t; 4] = std::array::from_fn(|q| vld1q_s8(weights.add(64 * q + 16 * v)));
-                for (sums, quads) in sums.iter_mut().zip(quads) {
-                    sums[v] = dot::<0>(sums[v], columns[0], quads);
-                    sums[v] = dot::<1>(sums[v], columns[1], quads);
-                    sums[v] = dot::<2>(sums[v], columns[2], quads);
-                    sums[v] = dot::<3>(sums[v], columns[3], quads);
+                let at = weights.add(16 * v);
+                let columns = [vld1q_s8(at), vld1q_s8(at.add(64)), vld1q_s8(at.add(128)), vld1q_s8(at.add(192))];
+                for m in 0..M {
+                    sums[m][v] = dot::<0>(sums[m][v], columns[0], quads[m]);
+                    sums[m][v] = dot::<1>(sums[m][v], columns[1], quads[m]);
+                    sums[m][v] = dot::<2>(sums[m][v], columns[2], quads[m]);
+                    sums[m][v] = dot::<3>(sums[m][v], columns[3], quads[m]);
                 }
             }
             weights = weights.add(256);
         }
-        for (m, sums) in sums.iter().enumerate().take(block.count) {
-            for (v, sum) in sums.iter().enumerate() {
+        for m in 0..M.min(block.count) {
+            for v in 0..4 {
                 let at = out.as_mut_ptr().add(16 * m + 4 * v);
-                vst1q_s32(at, if block.add { vaddq_s32(vld1q_s32(at), *sum) } else { *sum });
+                vst1q_s32(at, if block.add { vaddq_s32(vld1q_s32(at), sums[m][v]) } else { sums[m][v] });
             }
         }
     }
@@ -378,6 +414,12 @@ impl Lanes for float32x4_t {
     unsafe fn min(self, other: Self) -> Self {
         // SAFETY: see the implementation's head.
         unsafe { vminq_f32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn largest(self) -> f32 {
+        // SAFETY: see the implementation's head.
+        unsafe { vmaxvq_f32(self) }
     }
 
     #[inline(always)]

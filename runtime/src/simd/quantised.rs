@@ -49,6 +49,13 @@ pub struct QuantisedRows {
     products: Vec<f32>,
 }
 
+impl QuantisedRows {
+    /// Bytes `[count, wide]`, and each row's scale and zero.
+    pub(super) fn parts(&self) -> (&[u8], &[f32], &[i32]) {
+        (&self.values, &self.scales, &self.zeros)
+    }
+}
+
 /// How a row's bytes come back to numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Range {
@@ -85,7 +92,7 @@ impl Kernels {
     }
 
     /// What is taken from each byte before the product reads it: sets that multiply signed bytes alone need it.
-    fn shift(&self) -> u8 {
+    pub(super) fn shift(&self) -> u8 {
         match self.isa {
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(_) => 127,
@@ -193,7 +200,7 @@ impl Kernels {
                         let products = &mut products[..count * strip];
                         let (rows, zeros) = (&scales[row..][..count], &zeros[row..][..count]);
                         let columns = &layer.scales[lanes.clone()];
-                        self.dequantise(sums, &Scales { columns, sums: &layer.sums[lanes.clone()], rows, zeros }, products);
+                        self.dequantise(sums, &Scales { columns, sums: &layer.sums[lanes.clone()], rows, zeros }, products, strip);
                         let residual = residual.map(|residual| &residual[row * outputs..][..count * outputs]);
                         let columns = strip.min(outputs - column);
                         let finish = Finish { bias: &layer.bias[lanes.clone()], activation, residual, outputs, column, columns };

@@ -30,6 +30,38 @@ fn bytes_and_ranges_are_the_references_own() {
 }
 
 #[test]
+fn sizes_signed_bytes_and_exponentials_are_the_references_own() {
+    let mut random = Random(15);
+    for set in Kernels::all() {
+        for dim in (1..=2 * LANES + 1).chain([192]) {
+            for offset in [0, 1, 3] {
+                for strange in STRANGE {
+                    let mut x = random.values(offset + dim);
+                    let factors: Vec<f32> = random.values(dim).iter().map(|v| v * 127.0).collect();
+                    let (mut found, mut expected) = (vec![7; dim], vec![9; dim]);
+                    set.signed_row(&x[offset..], &factors, &mut found);
+                    scalar::signed_row(&x[offset..], &factors, &mut expected);
+                    assert_eq!(found, expected, "{}: dim {dim}", set.name());
+                    let (mut found, mut expected) = (vec![7; dim], vec![9; dim]);
+                    let (mut a, mut b) = (x[offset..].to_vec(), x[offset..].to_vec());
+                    let (sum, reference) = (set.exp_row_int8(&mut a, 255, &mut found), scalar::exp_row_int8(&mut b, 255, &mut expected));
+                    assert!(found.iter().zip(&expected).all(|(a, b)| a.abs_diff(*b) <= 1), "{}: dim {dim}", set.name());
+                    assert_eq!(sum, found.iter().map(|byte| f32::from(*byte)).sum::<f32>(), "{}: dim {dim}", set.name());
+                    assert!((sum - reference).abs() <= dim as f32 && found.contains(&255));
+                    let (mut a, mut b) = (x[offset..].to_vec(), x[offset..].to_vec());
+                    let (sum, reference) = (set.exp_row(&mut a), scalar::exp_row(&mut b));
+                    assert!((sum - reference).abs() <= 1e-6 * dim as f32, "{}: dim {dim}: {sum} for {reference}", set.name());
+                    assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-6), "{}: dim {dim}", set.name());
+                    x[offset + dim / 2] = strange;
+                    let (found, expected) = (set.size_of_row(&x[offset..]), scalar::size_of_row(&x[offset..]));
+                    assert!(found == expected || found.is_nan() && expected.is_nan(), "{}: dim {dim}, {strange}", set.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn bytes_come_back_within_half_a_step() {
     let mut random = Random(12);
     let x = random.values(400);

@@ -165,11 +165,11 @@ pub(super) fn finish(products: &mut [f32], strip: usize, finish: &Finish<'_>, ou
 }
 
 /// `(sum - zero · column sum) · row scale · column scale`.
-pub(super) fn dequantise(sums: &[i32], scales: &Scales<'_>, out: &mut [f32]) {
+pub(super) fn dequantise(sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
     let strip = scales.columns.len();
-    for (at, (sum, out)) in sums.iter().zip(out).enumerate() {
+    for (at, sum) in sums.iter().enumerate() {
         let (row, n) = (at / strip, at % strip);
-        *out = (sum - scales.zeros[row] * scales.sums[n]) as f32 * (scales.rows[row] * scales.columns[n]);
+        out[row * pitch + n] = (sum - scales.zeros[row] * scales.sums[n]) as f32 * (scales.rows[row] * scales.columns[n]);
     }
 }
 
@@ -231,4 +231,25 @@ pub(super) fn exp_row(row: &mut [f32]) -> f32 {
     let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     row.iter_mut().for_each(|value| *value = (*value - largest).exp());
     row.iter().sum()
+}
+
+/// `exp(value - largest)` of each value as a byte of at most `levels`; returns the sum of the bytes.
+pub(super) fn exp_row_int8(row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
+    exp_row(row);
+    row.iter().zip(out).fold(0.0, |total, (e, byte)| {
+        *byte = (e * f32::from(levels)).round_ties_even() as u8;
+        total + f32::from(*byte)
+    })
+}
+
+/// The largest size of a row's numbers; NaN if any is NaN or infinite.
+pub(super) fn size_of_row(row: &[f32]) -> f32 {
+    if row.iter().all(|v| v.is_finite()) { row.iter().fold(0.0, |a, v| v.abs().max(a)) } else { f32::NAN }
+}
+
+/// Each number times its factor, rounded, within ±127.
+pub(super) fn signed_row(row: &[f32], factors: &[f32], out: &mut [i8]) {
+    for ((value, factor), byte) in row.iter().zip(factors).zip(out) {
+        *byte = (value * factor).round_ties_even().clamp(-127.0, 127.0) as i8;
+    }
 }

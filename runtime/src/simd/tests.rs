@@ -438,6 +438,17 @@ fn attention_is_its_formula() {
             let mut out = vec![f32::NAN; tokens * width];
             set.attend(&packed, &query, &mut out, &mut LayerMemory::default());
             assert_close(&out, &expected, 2e-5, &format!("{}: {tokens} tokens, {heads} x {head_dim}", set.name()));
+            let packed = set.pack_keys_int8(&key, &value, heads, head_dim);
+            set.attend_int8(&packed, &query, &mut out, &mut ByteMemory::default());
+            // Logits err by half a step of query and key for each of their numbers, weights and values by half a step of theirs.
+            let step = 1.0 / f64::from(set.levels());
+            let logits = (0.5 * 8.0 * step + 4.0 * 0.5 / 127.0) * head_dim as f64;
+            let bound = 2.0 * logits.min(0.4) + tokens as f64 * step + 1.0 / 127.0;
+            for (found, expected) in out.iter().zip(&expected) {
+                assert!((f64::from(*found) - expected).abs() <= bound, "{}: {tokens} tokens, {heads} x {head_dim}", set.name());
+            }
+            let mean = out.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).sum::<f64>() / expected.len() as f64;
+            assert!(mean <= 0.03, "{}: {tokens} tokens, {heads} x {head_dim}: {mean}", set.name());
         }
     }
 }
