@@ -44,7 +44,7 @@ fn in_integers(graph: &mut GraphProto) {
     let made: std::collections::HashSet<String> =
         graph.node.iter().filter(|node| node.op_type == LINEAR_INT8).flat_map(|node| node.output.clone()).collect();
     for node in graph.node.iter_mut().filter(|node| node.op_type == ATTENTION) {
-        if node.input.iter().all(|input| made.contains(input)) {
+        if node.input.iter().take(3).all(|input| made.contains(input)) {
             node.attribute.push(integer("int8", 1));
         }
     }
@@ -325,12 +325,19 @@ fn layer_norm(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
     Some(Fusion { node: layer(LAYER_NORM, vec![node.input[0].clone()], graph.output(at), attributes), parts: vec![at] })
 }
 
-/// Attention without a mask, from the split of query, key and value by heads to the join of the heads.
+/// Attention, from the split of query, key and value by heads to the join of the heads, and what is added to its logits.
 fn attention(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
     let softmax = graph.node(at).filter(|node| node.op_type == "Softmax")?;
     // Before opset 13 the axis was 1 by default; without the attribute the last axis is not certain.
     attribute(softmax, "axis").filter(|axis| axis.i == -1 || axis.i == 3)?;
-    let logits = graph.previous(softmax.input.first()?, "MatMul")?;
+    let sum = graph.previous(softmax.input.first()?, "Add");
+    let (logits, added) = match sum.and_then(|sum| graph.node(sum)).map(|node| node.input.as_slice()) {
+        Some([a, b]) => match graph.previous(a, "MatMul") {
+            Some(logits) => (logits, Some(b)),
+            None => (graph.previous(b, "MatMul")?, Some(a)),
+        },
+        _ => (graph.previous(softmax.input.first()?, "MatMul")?, None),
+    };
     let mixed = graph.next(graph.output(at), "MatMul")?;
     if graph.node(mixed)?.input.first()? != graph.output(at) {
         return None;
@@ -338,6 +345,7 @@ fn attention(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
     let tokens = graph.next(graph.output(mixed), "Transpose").filter(|index| permutes(graph, *index, [0, 2, 1, 3]))?;
     let join = graph.next(graph.output(tokens), "Reshape")?;
     let mut parts = vec![at, logits, mixed, tokens, join];
+    parts.extend(sum);
     let mut inputs = Vec::new();
     let mut split = None;
     let values = [(logits, 0, [0, 2, 1, 3]), (logits, 1, [0, 2, 3, 1]), (mixed, 1, [0, 2, 1, 3])];
@@ -357,6 +365,7 @@ fn attention(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
     if joined.len() != 3 || joined[2] != -1 && joined[2] != heads * head_dim {
         return None;
     }
+    inputs.extend(added.cloned());
     let attributes = vec![integer("heads", heads), integer("head_dim", head_dim)];
     Some(Fusion { node: layer(ATTENTION, inputs, graph.output(join), attributes), parts })
 }

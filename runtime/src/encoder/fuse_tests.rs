@@ -141,37 +141,44 @@ fn layer_norm_is_one_layer() {
     assert_fused(graph(nodes, vec![random("w", &[WIDTH]), random("b", &[WIDTH])]), &[LAYER_NORM]);
 }
 
-#[test]
-fn attention_is_one_layer_unless_it_is_masked() {
-    for masked in [false, true] {
-        let order = |order: &[i64]| vec![integers("perm", order)];
-        let mut nodes = vec![];
-        for (part, perm) in [("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])] {
-            nodes.push(node("MatMul", &["x", &format!("w{part}")], part, vec![]));
-            nodes.push(node("Reshape", &[part, "split"], &format!("{part}.split"), vec![]));
-            nodes.push(node("Transpose", &[&format!("{part}.split")], &format!("{part}.heads"), order(&perm)));
-        }
-        nodes.push(node("MatMul", &["q.heads", "k.heads"], "logits", vec![]));
-        if masked {
-            nodes.push(node("Mul", &["logits", "mask"], "masked", vec![]));
-        }
-        nodes.push(node("Softmax", &[if masked { "masked" } else { "logits" }], "weights", vec![integer("axis", -1)]));
-        nodes.push(node("MatMul", &["weights", "v.heads"], "mixed", vec![]));
-        nodes.push(node("Transpose", &["mixed"], "tokens", order(&[0, 2, 1, 3])));
-        nodes.push(node("Reshape", &["tokens", "join"], "y", vec![]));
-        let shape = |name: &str, dims: &[i64]| stored(name, &[dims.len() as i64], 7, dims.iter().flat_map(|d| d.to_le_bytes()).collect());
-        let mut constants = vec![shape("split", &[0, 0, 3, WIDTH / 3]), shape("join", &[0, 0, WIDTH]), random("mask", &[TOKENS, TOKENS])];
-        constants.extend(["wq", "wk", "wv"].map(|name| random(name, &[WIDTH, WIDTH])));
-        let model = graph(nodes, constants);
-        if masked {
-            let mut fused = model.clone();
-            fuse(&mut fused);
-            assert!(fused.graph.iter().flat_map(|graph| &graph.node).all(|node| node.op_type != ATTENTION));
-            assert_eq!(run(&fused).len(), run(&model).len());
-        } else {
-            assert_fused(model, &[LINEAR, LINEAR, LINEAR, ATTENTION]);
-        }
+/// Attention of three heads, with `op` between logits and softmax taking a constant of this shape.
+fn attention_graph(op: Option<(&str, &[i64])>) -> ModelProto {
+    let order = |order: &[i64]| vec![integers("perm", order)];
+    let mut nodes = vec![];
+    for (part, perm) in [("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])] {
+        nodes.push(node("MatMul", &["x", &format!("w{part}")], part, vec![]));
+        nodes.push(node("Reshape", &[part, "split"], &format!("{part}.split"), vec![]));
+        nodes.push(node("Transpose", &[&format!("{part}.split")], &format!("{part}.heads"), order(&perm)));
     }
+    nodes.push(node("MatMul", &["q.heads", "k.heads"], "logits", vec![]));
+    nodes.extend(op.map(|(op, _)| node(op, &["logits", "mask"], "masked", vec![])));
+    nodes.push(node("Softmax", &[if op.is_some() { "masked" } else { "logits" }], "weights", vec![integer("axis", -1)]));
+    nodes.push(node("MatMul", &["weights", "v.heads"], "mixed", vec![]));
+    nodes.push(node("Transpose", &["mixed"], "tokens", order(&[0, 2, 1, 3])));
+    nodes.push(node("Reshape", &["tokens", "join"], "y", vec![]));
+    let shape = |name: &str, dims: &[i64]| stored(name, &[dims.len() as i64], 7, dims.iter().flat_map(|d| d.to_le_bytes()).collect());
+    let mut constants = vec![shape("split", &[0, 0, 3, WIDTH / 3]), shape("join", &[0, 0, WIDTH])];
+    constants.extend(op.map(|(_, dims)| random("mask", dims)));
+    constants.extend(["wq", "wk", "wv"].map(|name| random(name, &[WIDTH, WIDTH])));
+    graph(nodes, constants)
+}
+
+#[test]
+fn attention_is_one_layer_with_what_is_added_to_its_logits() {
+    let layers = [LINEAR, LINEAR, LINEAR, ATTENTION];
+    assert_fused(attention_graph(None), &layers);
+    for dims in [&[TOKENS, TOKENS][..], &[1, 1, 1, TOKENS], &[1, 3, TOKENS, TOKENS], &[TOKENS], &[1, 1, TOKENS, 1]] {
+        assert_fused(attention_graph(Some(("Add", dims))), &layers);
+    }
+}
+
+#[test]
+fn attention_with_another_mask_is_left_to_the_engine() {
+    let model = attention_graph(Some(("Mul", &[TOKENS, TOKENS])));
+    let mut fused = model.clone();
+    fuse(&mut fused);
+    assert!(fused.graph.iter().flat_map(|graph| &graph.node).all(|node| node.op_type != ATTENTION));
+    assert_eq!(run(&fused).len(), run(&model).len());
 }
 
 /// The chain that dynamic quantization writes, with a weight of `data_type` whose zero is `zero`.

@@ -9,7 +9,7 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
-use crate::simd::{Activation, ByteMemory, LayerMemory, Linear, QuantisedLinear, QuantisedRows, kernels};
+use crate::simd::{Activation, Bias, ByteMemory, LayerMemory, Linear, QuantisedLinear, QuantisedRows, kernels};
 
 /// Names of the layers' operators in a rewritten graph.
 pub(super) const LINEAR: &str = "EdgeSegLinear";
@@ -38,7 +38,8 @@ enum Kind {
     LinearInt8 { layer: QuantisedLinear, activation: Activation },
     /// Input and output: `[.., dim]`.
     LayerNorm { weight: Vec<f32>, bias: Vec<f32>, eps: f32 },
-    /// Inputs: query, key, value `[batch, tokens, heads · head_dim]`. Output: as the query.
+    /// Inputs: query, key, value `[batch, tokens, heads · head_dim]`, perhaps what is added to the logits
+    /// `[batch, heads, queries, keys]`. Output: as the query.
     Attention { heads: usize, head_dim: usize, int8: bool },
 }
 
@@ -227,13 +228,14 @@ impl EvalOp for Layer {
             .collect::<TractResult<TVec<&[f32]>>>()?;
         let mut out = Tensor::zero::<f32>(&shape)?;
         let mut view = out.to_plain_array_view_mut::<f32>()?;
-        self.compute(&slices, x.shape(), view.as_slice_mut().context("expected room for numbers in order")?)?;
+        let shapes: TVec<&[usize]> = inputs.iter().map(|input| input.shape()).collect();
+        self.compute(&slices, &shapes, view.as_slice_mut().context("expected room for numbers in order")?)?;
         Ok(tvec!(out.into_tvalue()))
     }
 }
 
 impl Layer {
-    fn compute(&self, inputs: &[&[f32]], shape: &[usize], out: &mut [f32]) -> TractResult<()> {
+    fn compute(&self, inputs: &[&[f32]], shapes: &[&[usize]], out: &mut [f32]) -> TractResult<()> {
         let set = kernels();
         let width = self.inputs();
         match (&*self.0, inputs) {
@@ -262,23 +264,29 @@ impl Layer {
                 let part = part_rows(out.len() / width, 1, 4 * width) * width;
                 for_parts(out, part, |index, out, _: &mut ()| set.layer_norm(&x[index * part..][..out.len()], weight, bias, *eps, out));
             }
-            (Kind::Attention { heads, head_dim, int8 }, [query, key, value]) => {
+            (Kind::Attention { heads, head_dim, int8 }, [query, key, value, added @ ..]) => {
+                let shape = shapes[0];
                 ensure!(shape.len() == 3 && key.len() == value.len(), "expected query, key and value as [batch, tokens, width]");
                 let batch = shape[0].max(1);
                 ensure!(key.len().is_multiple_of(batch * width), "expected as many keys for each picture");
                 let (queries, keys) = (query.len() / batch, key.len() / batch);
+                let tokens = keys / width;
                 for n in 0..batch {
+                    let counts = [batch, *heads, queries / width, tokens];
+                    let bias = added.first().map(|values| bias(values, shapes[3], counts, n)).transpose()?.flatten();
                     let (query, out) = (&query[n * queries..][..queries], &mut out[n * queries..][..queries]);
                     let (key, value) = (&key[n * keys..][..keys], &value[n * keys..][..keys]);
                     if *int8 {
                         let (packed, part) = (set.pack_keys_int8(key, value, *heads, *head_dim), set.queries_int8() * width);
                         for_parts(out, part, |index, out, memory: &mut ByteMemory| {
-                            set.attend_int8(&packed, &query[index * part..][..out.len()], out, memory);
+                            let bias = bias.map(|bias| from_row(bias, index * part / width));
+                            set.attend_int8(&packed, &query[index * part..][..out.len()], bias, out, memory);
                         });
                     } else {
                         let (packed, part) = (set.pack_keys(key, value, *heads, *head_dim), set.queries() * width);
                         for_parts(out, part, |index, out, memory: &mut LayerMemory| {
-                            set.attend(&packed, &query[index * part..][..out.len()], out, memory);
+                            let bias = bias.map(|bias| from_row(bias, index * part / width));
+                            set.attend(&packed, &query[index * part..][..out.len()], bias, out, memory);
                         });
                     }
                 }
@@ -287,6 +295,23 @@ impl Layer {
         }
         Ok(())
     }
+}
+
+/// What a picture or sentence of a batch adds to its logits; `shape` is broadcast to `[batch, heads, queries, keys]`.
+fn bias<'a>(values: &'a [f32], shape: &[usize], counts: [usize; 4], n: usize) -> TractResult<Option<Bias<'a>>> {
+    let padded: TVec<usize> = std::iter::repeat_n(1, 4usize.saturating_sub(shape.len())).chain(shape.iter().copied()).collect();
+    let fits = padded.len() == 4 && padded.iter().zip(counts).all(|(found, count)| *found == 1 || *found == count);
+    ensure!(fits, "expected what broadcasts to the logits {counts:?}, found {shape:?}");
+    if padded[3] < counts[3] {
+        return Ok(None); // The same for all keys changes no softmax.
+    }
+    let step = |axis: usize| if padded[axis] > 1 { padded[axis + 1..].iter().product() } else { 0 };
+    Ok(Some(Bias { values: &values[n * step(0)..], head_step: step(1), query_step: step(2) }))
+}
+
+/// The same for the queries from some row on.
+fn from_row(bias: Bias<'_>, row: usize) -> Bias<'_> {
+    Bias { values: &bias.values[row * bias.query_step..], ..bias }
 }
 
 /// Rows of a part, a multiple of `block`: parts of about the same size, as many for each thread, and small enough for the caches.

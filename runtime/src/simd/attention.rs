@@ -14,6 +14,17 @@ pub struct PackedKeys {
     values: Vec<f32>, // [heads, tokens, head_dim filled up with zeros to a multiple of the lanes]
 }
 
+/// What is added to the logits: a row `[tokens]` for each head and query.
+#[derive(Debug, Clone, Copy)]
+pub struct Bias<'a> {
+    /// The rows.
+    pub values: &'a [f32],
+    /// From one head's rows to the next's, 0 where all heads have the same.
+    pub head_step: usize,
+    /// From one query's row to the next's, 0 where all queries have the same.
+    pub query_step: usize,
+}
+
 /// Row blocks of queries that pass the keys together.
 const BLOCKS: usize = 4;
 
@@ -64,7 +75,7 @@ impl Kernels {
     ///
     /// # Panics
     /// The lengths do not fit those shapes, or another set of kernels packed the keys.
-    pub fn attend(&self, packed: &PackedKeys, query: &[f32], out: &mut [f32], memory: &mut LayerMemory) {
+    pub fn attend(&self, packed: &PackedKeys, query: &[f32], bias: Option<Bias<'_>>, out: &mut [f32], memory: &mut LayerMemory) {
         let PackedKeys { tokens, heads, head_dim, .. } = *packed;
         let width = heads * head_dim;
         assert!(
@@ -80,13 +91,16 @@ impl Kernels {
         let LayerMemory { logits, products } = memory;
         logits.resize(logits.len().max(self.queries() * wide), 0.0);
         products.resize(products.len().max(self.queries() * deep), 0.0);
-        for (query, out) in query.chunks(self.queries() * width).zip(out.chunks_mut(self.queries() * width)) {
+        bias.inspect(|bias| bias.check(heads, query.len() / width, tokens));
+        let parts = query.chunks(self.queries() * width).zip(out.chunks_mut(self.queries() * width));
+        for (part, (query, out)) in parts.enumerate() {
             let rows = query.len() / width;
             for head in 0..heads {
                 let keys = &packed.keys[head * head_dim * wide..][..head_dim * wide];
                 self.logits(&query[head * head_dim..], [rows, width, head_dim], keys, logits, wide);
                 let mut scales = [0.0; 64];
-                for (scale, row) in scales.iter_mut().zip(logits.chunks_exact_mut(wide).take(rows)) {
+                for (index, (scale, row)) in scales.iter_mut().zip(logits.chunks_exact_mut(wide).take(rows)).enumerate() {
+                    bias.inspect(|bias| bias.add(head, part * self.queries() + index, &mut row[..tokens]));
                     *scale = 1.0 / self.exp_row(&mut row[..tokens]);
                 }
                 self.mix(logits, [rows, wide, tokens], &packed.values[head * tokens * deep..][..tokens * deep], products, deep);
@@ -123,5 +137,18 @@ impl Kernels {
                 }
             }
         }
+    }
+}
+
+impl Bias<'_> {
+    pub(super) fn check(&self, heads: usize, queries: usize, tokens: usize) {
+        let last = (heads - 1) * self.head_step + queries.saturating_sub(1) * self.query_step;
+        assert!(self.values.len() >= last + tokens, "attend: expected a bias for {heads} x {queries} x {tokens}");
+    }
+
+    /// Adds a query's row to its logits.
+    pub(super) fn add(&self, head: usize, query: usize, logits: &mut [f32]) {
+        let row = &self.values[head * self.head_step + query * self.query_step..];
+        logits.iter_mut().zip(row).for_each(|(logit, bias)| *logit += bias);
     }
 }

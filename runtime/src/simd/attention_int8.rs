@@ -4,6 +4,7 @@
 //! weights `exp(logit - largest)` are bytes whose sum is taken from the bytes themselves, so that they stay a mean of the values.
 
 use super::Kernels;
+use super::attention::Bias;
 use super::block::{ByteBlock, QUADS, Scales};
 use super::quantised::QuantisedRows;
 
@@ -136,7 +137,7 @@ impl Kernels {
     ///
     /// # Panics
     /// The lengths do not fit those shapes, or another set of kernels packed the keys.
-    pub fn attend_int8(&self, packed: &QuantisedKeys, query: &[f32], out: &mut [f32], memory: &mut ByteMemory) {
+    pub fn attend_int8(&self, packed: &QuantisedKeys, query: &[f32], bias: Option<Bias<'_>>, out: &mut [f32], memory: &mut ByteMemory) {
         let QuantisedKeys { tokens, heads, head_dim, .. } = *packed;
         let width = heads * head_dim;
         assert!(
@@ -155,7 +156,8 @@ impl Kernels {
         memory.weights.resize(group * deep, 0);
         memory.sums.resize(group * strip, 0);
         memory.numbers.resize(group * strip, 0.0);
-        for (query, out) in query.chunks(group * width).zip(out.chunks_mut(group * width)) {
+        bias.inspect(|bias| bias.check(heads, query.len() / width, tokens));
+        for (part, (query, out)) in query.chunks(group * width).zip(out.chunks_mut(group * width)).enumerate() {
             let rows = query.len() / width;
             for head in 0..heads {
                 memory.head.clear();
@@ -171,7 +173,8 @@ impl Kernels {
                 );
                 let mut totals = [0.0f32; 32];
                 let weights = memory.weights.chunks_exact_mut(deep).zip(memory.logits.chunks_exact_mut(key_wide));
-                for ((weights, logits), total) in weights.zip(&mut totals).take(rows) {
+                for (index, ((weights, logits), total)) in weights.zip(&mut totals).take(rows).enumerate() {
+                    bias.inspect(|bias| bias.add(head, part * group + index, &mut logits[..tokens]));
                     *total = 1.0 / self.exp_row_int8(&mut logits[..tokens], self.levels(), &mut weights[..tokens]);
                     if shift > 0 {
                         weights.iter_mut().for_each(|byte| *byte = byte.wrapping_sub(shift));

@@ -30,7 +30,7 @@ mod tests;
 
 use std::sync::OnceLock;
 
-pub use attention::PackedKeys;
+pub use attention::{Bias, PackedKeys};
 pub use attention_int8::{ByteMemory, QuantisedKeys};
 pub use linear::Linear;
 pub use packed::{PANEL, PackedBank, PackedPatches, Precision};

@@ -424,31 +424,54 @@ fn attention_is_its_formula() {
         let query: Vec<f32> = random.values(tokens * width).iter().map(|v| v * 4.0).collect();
         let (key, value) = (random.values(tokens * width), random.values(tokens * width));
         let at = |x: &[f32], token: usize, column: usize| f64::from(x[token * width + column]);
-        let expected: Vec<f64> = (0..tokens * width)
-            .map(|index| {
-                let (token, column) = (index / width, index % width);
-                let head = column / head_dim * head_dim..(column / head_dim + 1) * head_dim;
-                let weight = |other: usize| head.clone().map(|c| at(&query, token, c) * at(&key, other, c)).sum::<f64>().exp();
-                let total: f64 = (0..tokens).map(weight).sum();
-                (0..tokens).map(|other| weight(other) * at(&value, other, column)).sum::<f64>() / total
-            })
-            .collect();
-        for set in Kernels::all() {
-            let packed = set.pack_keys(&key, &value, heads, head_dim);
-            let mut out = vec![f32::NAN; tokens * width];
-            set.attend(&packed, &query, &mut out, &mut LayerMemory::default());
-            assert_close(&out, &expected, 2e-5, &format!("{}: {tokens} tokens, {heads} x {head_dim}", set.name()));
-            let packed = set.pack_keys_int8(&key, &value, heads, head_dim);
-            set.attend_int8(&packed, &query, &mut out, &mut ByteMemory::default());
-            // Logits err by half a step of query and key for each of their numbers, weights and values by half a step of theirs.
-            let step = 1.0 / f64::from(set.levels());
-            let logits = (0.5 * 8.0 * step + 4.0 * 0.5 / 127.0) * head_dim as f64;
-            let bound = 2.0 * logits.min(0.4) + tokens as f64 * step + 1.0 / 127.0;
-            for (found, expected) in out.iter().zip(&expected) {
-                assert!((f64::from(*found) - expected).abs() <= bound, "{}: {tokens} tokens, {heads} x {head_dim}", set.name());
+        for (name, bias) in [
+            ("none", vec![]),
+            ("row", random.values(tokens)),
+            ("matrix", random.values(tokens * tokens)),
+            ("of heads", random.values(heads * tokens * tokens)),
+        ] {
+            let steps = match name {
+                "matrix" => (0, tokens),
+                "of heads" => (tokens * tokens, tokens),
+                _ => (0, 0),
+            };
+            let add =
+                |head: usize, query: usize, key: usize| bias.get(head * steps.0 + query * steps.1 + key).map_or(0.0, |b| f64::from(*b));
+            let expected: Vec<f64> = (0..tokens * width)
+                .map(|index| {
+                    let (token, column) = (index / width, index % width);
+                    let head = column / head_dim * head_dim..(column / head_dim + 1) * head_dim;
+                    let weight = |other: usize| {
+                        (head.clone().map(|c| at(&query, token, c) * at(&key, other, c)).sum::<f64>()
+                            + add(column / head_dim, token, other))
+                        .exp()
+                    };
+                    let total: f64 = (0..tokens).map(weight).sum();
+                    (0..tokens).map(|other| weight(other) * at(&value, other, column)).sum::<f64>() / total
+                })
+                .collect();
+            let bias = (name != "none").then_some(Bias { values: &bias, head_step: steps.0, query_step: steps.1 });
+            for set in Kernels::all() {
+                let packed = set.pack_keys(&key, &value, heads, head_dim);
+                let mut out = vec![f32::NAN; tokens * width];
+                set.attend(&packed, &query, bias, &mut out, &mut LayerMemory::default());
+                assert_close(&out, &expected, 2e-5, &format!("{}: {tokens} tokens, {heads} x {head_dim}, bias {name}", set.name()));
+                let packed = set.pack_keys_int8(&key, &value, heads, head_dim);
+                set.attend_int8(&packed, &query, bias, &mut out, &mut ByteMemory::default());
+                // Logits err by half a step of query and key for each of their numbers, weights and values by half a step of theirs.
+                let step = 1.0 / f64::from(set.levels());
+                let logits = (0.5 * 8.0 * step + 4.0 * 0.5 / 127.0) * head_dim as f64;
+                let bound = 2.0 * logits.min(0.4) + tokens as f64 * step + 1.0 / 127.0;
+                for (found, expected) in out.iter().zip(&expected) {
+                    assert!(
+                        (f64::from(*found) - expected).abs() <= bound,
+                        "{}: {tokens} tokens, {heads} x {head_dim}, bias {name}",
+                        set.name()
+                    );
+                }
+                let mean = out.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).sum::<f64>() / expected.len() as f64;
+                assert!(mean <= 0.03, "{}: {tokens} tokens, {heads} x {head_dim}, bias {name}: {mean}", set.name());
             }
-            let mean = out.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).sum::<f64>() / expected.len() as f64;
-            assert!(mean <= 0.03, "{}: {tokens} tokens, {heads} x {head_dim}: {mean}", set.name());
         }
     }
 }
