@@ -78,7 +78,7 @@ pub fn layer_errors(model: &Model, storage: Storage) -> Vec<LayerError> {
                     let halves = f16_bytes(&tensor.data);
                     (halves.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(), halves.len())
                 }
-                Storage::Int8 => {
+                Storage::Int8 | Storage::Int8Dynamic => {
                     let rows = quantize_rows(&tensor.data, tensor.shape[0]);
                     (rows.expand(), rows.values.len() + 4 * rows.scales.len())
                 }

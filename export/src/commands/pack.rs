@@ -17,7 +17,7 @@ pub struct Bundle {
     /// The bundle to write.
     #[arg(short, long, value_name = "FILE.esb")]
     out: PathBuf,
-    /// How matrices are stored; all is computed in f32.
+    /// How matrices are stored, and with int8-dynamic how products are computed; else all is computed in f32.
     #[arg(long, value_enum, default_value = "int8")]
     weights: Storage,
     /// Release number: a board may refuse a lower one than it runs.

@@ -9,12 +9,15 @@ use crate::checkpoint::{Model, Tensor};
 use crate::config::Activation;
 use crate::quantize::{f16_bytes, quantize_rows};
 
-/// How matrices are stored in an ONNX file. Everything is computed in f32: engines expand the matrices when they load them.
-/// Vectors (norms, biases, class token) always stay f32.
+/// How matrices are stored in an ONNX file. Except with `Int8Dynamic` everything is computed in f32: engines expand the matrices when
+/// they load them. Vectors (norms, biases, class token) always stay f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Storage {
     /// 8-bit integers with one symmetric scale per output channel (`DequantizeLinear`).
     Int8,
+    /// The same integers, and products of rows and matrices computed in integers too: rows are quantized when they come
+    /// (`DynamicQuantizeLinear`, `MatMulInteger`). Tables and the patch kernel as with `Int8`.
+    Int8Dynamic,
     /// IEEE half precision (`Cast`).
     F16,
     /// Single precision.
@@ -26,6 +29,7 @@ impl Storage {
     pub fn variant(self) -> &'static str {
         match self {
             Storage::Int8 => "int8-storage",
+            Storage::Int8Dynamic => "int8-dynamic",
             Storage::F16 => "f16-storage",
             Storage::F32 => "f32",
         }
@@ -83,6 +87,11 @@ impl<'a> Graph<'a> {
 
     /// Adds a node whose one output bears the node's name.
     pub(super) fn op(&mut self, name: &str, op_type: &str, inputs: &[&Value], attrs: Vec<(&str, Attr)>) -> Value {
+        self.node(name, op_type, inputs, vec![name.into()], attrs);
+        name.into()
+    }
+
+    fn node(&mut self, name: &str, op_type: &str, inputs: &[&Value], output: Vec<Value>, attrs: Vec<(&str, Attr)>) {
         let attribute = attrs
             .into_iter()
             .map(|(name, attr)| {
@@ -95,8 +104,7 @@ impl<'a> Graph<'a> {
             })
             .collect();
         let input = inputs.iter().map(|v| v.to_string()).collect();
-        self.push(NodeProto { op_type: op_type.into(), input, output: vec![name.into()], name: name.into(), attribute });
-        name.into()
+        self.push(NodeProto { op_type: op_type.into(), input, output, name: name.into(), attribute });
     }
 
     fn constant(&mut self, name: &str, data_type: i32, shape: &[usize], raw_data: Vec<u8>) -> Value {
@@ -143,15 +151,39 @@ impl<'a> Graph<'a> {
                 let stored = self.constant(&format!("{name}.f16"), proto::FLOAT16, &shape, f16_bytes(&data));
                 self.op(name, "Cast", &[&stored], vec![("to", Attr::Int(proto::FLOAT.into()))])
             }
-            Storage::Int8 => {
-                let quantized = quantize_rows(&tensor.data, rows);
-                let data = if transpose { transposed(&quantized.values, rows) } else { quantized.values };
-                let stored = self.constant(&format!("{name}.int8"), proto::INT8, &shape, data.iter().map(|&q| q as u8).collect());
-                let scales = self.floats(&format!("{name}.scale"), &[rows], &quantized.scales);
+            Storage::Int8 | Storage::Int8Dynamic => {
+                let (stored, scales) = self.integers(name, tensor, transpose);
                 let axis = if transpose { 1 } else { 0 };
                 self.op(name, "DequantizeLinear", &[&stored, &scales], vec![("axis", Attr::Int(axis))])
             }
         }
+    }
+
+    /// A matrix or kernel `[out, ...]` as integers, and its scales `[out]`; with `transpose` a matrix comes out as `[in, out]`.
+    fn integers(&mut self, name: &str, tensor: &Tensor, transpose: bool) -> (Value, Value) {
+        let (rows, row_len) = (tensor.shape[0], tensor.data.len() / tensor.shape[0]);
+        let shape = if transpose { vec![row_len, rows] } else { tensor.shape.clone() };
+        let quantized = quantize_rows(&tensor.data, rows);
+        let data = if transpose { transposed(&quantized.values, rows) } else { quantized.values };
+        let stored = self.constant(&format!("{name}.int8"), proto::INT8, &shape, data.iter().map(|&q| q as u8).collect());
+        (stored, self.floats(&format!("{name}.scale"), &[rows], &quantized.scales))
+    }
+
+    /// `x · weightᵀ`, with a weight `[out, in]` called `weights`.
+    fn product(&mut self, name: &str, x: &Value, weights: &str, weight: &Tensor) -> Value {
+        if self.storage != Storage::Int8Dynamic {
+            let weight = self.matrix(weights, weight, true);
+            return self.op(name, "MatMul", &[x, &weight], vec![]);
+        }
+        let (weight, scales) = self.integers(weights, weight, true);
+        let rows = ["", ".scale", ".zero"].map(|part| format!("{x}.quantized{part}"));
+        if !self.proto.node.iter().any(|node| node.name == rows[0]) {
+            self.node(&rows[0], "DynamicQuantizeLinear", &[x], rows.to_vec(), vec![]);
+        }
+        let sums = self.op(&format!("{name}.sums"), "MatMulInteger", &[&rows[0], &weight, &rows[2]], vec![]);
+        let sums = self.op(&format!("{name}.sums.f32"), "Cast", &[&sums], vec![("to", Attr::Int(proto::FLOAT.into()))]);
+        let scales = self.op(&format!("{name}.scales"), "Mul", &[&rows[1], &scales], vec![]);
+        self.op(name, "Mul", &[&sums, &scales], vec![])
     }
 
     /// Rows of a table, picked by `ids`. Only the rows that are picked are expanded to f32, so the table stays small in memory.
@@ -170,7 +202,7 @@ impl<'a> Graph<'a> {
                 let picked = self.op(&format!("{name}.picked"), "Gather", &[&table, ids], axis());
                 self.op(&format!("{name}.rows"), "Cast", &[&picked], to_float())
             }
-            Storage::Int8 => {
+            Storage::Int8 | Storage::Int8Dynamic => {
                 let quantized = quantize_rows(&tensor.data, rows);
                 let table =
                     self.constant(&format!("{name}.int8"), proto::INT8, &tensor.shape, quantized.values.iter().map(|&q| q as u8).collect());
@@ -218,9 +250,8 @@ impl<'a> Graph<'a> {
     }
 
     pub(super) fn project_as(&mut self, weights: &str, name: &str, x: &Value) -> Value {
-        let tensor = self.tensor(&format!("{weights}.weight"));
-        let weight = self.matrix(&format!("{weights}.weight"), tensor, true);
-        self.op(name, "MatMul", &[x, &weight], vec![])
+        let weights = format!("{weights}.weight");
+        self.product(name, x, &weights, self.tensor(&weights))
     }
 
     /// `x · weightᵀ + bias`.
@@ -234,9 +265,8 @@ impl<'a> Graph<'a> {
     }
 
     fn linear_of(&mut self, weights: &str, name: &str, weight: &Tensor, bias: &Tensor, x: &Value) -> Value {
-        let weight = self.matrix(&format!("{weights}.weight"), weight, true);
+        let product = self.product(&format!("{name}.product"), x, &format!("{weights}.weight"), weight);
         let bias = self.floats(&format!("{weights}.bias"), &bias.shape, &bias.data);
-        let product = self.op(&format!("{name}.product"), "MatMul", &[x, &weight], vec![]);
         self.add(name, &product, &bias)
     }
 

@@ -6,33 +6,52 @@ use std::collections::HashMap;
 
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 
-use super::layers::{ATTENTION, LAYER_NORM, LINEAR};
+use super::layers::{ATTENTION, LAYER_NORM, LINEAR, LINEAR_INT8};
 use crate::simd::Activation;
 
 /// Replaces every chain that a layer stands for.
 pub(super) fn fuse(model: &mut ModelProto) {
     if let Some(graph) = &mut model.graph {
-        for pattern in [attention, linear, layer_norm] {
+        let patterns =
+            [("Softmax", attention as Pattern), ("MatMul", linear), ("MatMulInteger", linear_int8), ("LayerNormalization", layer_norm)];
+        for (op, pattern) in patterns {
             let mut at = 0;
             while at < graph.node.len() {
-                let found = pattern(&Graph::new(graph), at);
-                if let Some(Fusion { node, parts }) = found {
-                    // The last part's place is behind all that the layer reads.
-                    let last = parts.iter().copied().max().unwrap_or(at);
-                    graph.node[last] = node;
-                    let mut index = 0;
-                    graph.node.retain(|_| {
-                        index += 1;
-                        index - 1 == last || !parts.contains(&(index - 1))
-                    });
-                } else {
+                let found = (graph.node[at].op_type == op).then(|| pattern(&Graph::new(graph), at)).flatten();
+                let Some(Fusion { node, parts }) = found else {
                     at += 1;
-                }
+                    continue;
+                };
+                // The last part's place is behind all that the layer reads.
+                let last = parts.iter().copied().max().unwrap_or(at);
+                graph.node[last] = node;
+                let mut index = 0;
+                graph.node.retain(|_| {
+                    index += 1;
+                    index - 1 == last || !parts.contains(&(index - 1))
+                });
+                // Those before this place have moved up into it.
+                at = at.saturating_sub(parts.len());
             }
         }
+        in_integers(graph);
         drop_unused(graph);
     }
 }
+
+/// Where query, key and value come from products in integers, attention is computed in integers too.
+fn in_integers(graph: &mut GraphProto) {
+    let made: std::collections::HashSet<String> =
+        graph.node.iter().filter(|node| node.op_type == LINEAR_INT8).flat_map(|node| node.output.clone()).collect();
+    for node in graph.node.iter_mut().filter(|node| node.op_type == ATTENTION) {
+        if node.input.iter().take(3).all(|input| made.contains(input)) {
+            node.attribute.push(integer("int8", 1));
+        }
+    }
+}
+
+/// Looks for a layer whose mark is the node at an index.
+type Pattern = fn(&Graph<'_>, usize) -> Option<Fusion>;
 
 /// A layer and the nodes whose work it does.
 struct Fusion {
@@ -110,6 +129,20 @@ impl<'a> Graph<'a> {
         }
     }
 
+    /// Whether a matrix of bytes has its zero in the middle of their range, for every column.
+    fn is_symmetric(&self, matrix: &TensorProto, zero: &str) -> bool {
+        let middle = |data_type: i32| match data_type {
+            INT8 => Some(0),
+            UINT8 => Some(128),
+            _ => None,
+        };
+        self.initializer(zero).is_some_and(|zero| {
+            let Some(middle) = middle(matrix.data_type) else { return false };
+            let all = zero.raw_data.iter().map(|b| i32::from(*b)).chain(zero.int32_data.iter().copied());
+            zero.data_type == matrix.data_type && all.clone().next().is_some() && all.into_iter().all(|byte| byte == middle)
+        })
+    }
+
     /// The one number of a constant.
     fn scalar(&self, name: &str) -> Option<f32> {
         let tensor = self.initializer(name)?;
@@ -142,6 +175,8 @@ impl<'a> Graph<'a> {
 
 /// ONNX's numbers for element types.
 const FLOAT: i32 = 1;
+const UINT8: i32 = 2;
+const INT8: i32 = 3;
 const FLOAT16: i32 = 10;
 
 fn is_float(tensor: &TensorProto) -> bool {
@@ -155,39 +190,93 @@ fn linear(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
     if graph.constant(&product.input[0]).is_some() {
         return None;
     }
-    let mut parts = vec![at];
-    let mut value = graph.output(at);
     let mut attributes = vec![tensor("weight", weight.values)];
     attributes.extend(weight.scales.map(|scales| tensor("scales", scales)));
-    let mut inputs = vec![product.input[0].clone()];
-    if let Some((sum, other)) = other_of_sum(graph, value)
-        && let Some(bias) = graph.constant(other).filter(|bias| bias.values.dims == weight.values.dims[1..] && bias.scales.is_none())
-    {
-        attributes.push(tensor("bias", bias.values));
-        parts.push(sum);
-        value = graph.output(sum);
+    let outputs = weight.values.dims[1];
+    Some(Product { op: LINEAR, x: &product.input[0], outputs, attributes, parts: vec![at], value: graph.output(at) }.with_rest(graph))
+}
+
+/// `MatMulInteger` with a constant matrix and rows from `DynamicQuantizeLinear`, brought back to floats with both scales, and what follows
+/// it as in [`linear`].
+fn linear_int8(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
+    let [rows, matrix, row_zero, zero @ ..] = graph.node(at)?.input.as_slice() else { return None };
+    let quantiser = graph.node(*graph.made.get(rows.as_str())?).filter(|node| node.op_type == "DynamicQuantizeLinear")?;
+    let [row_values, row_scale, zero_of_rows] = quantiser.output.as_slice() else { return None };
+    let weight = graph.initializer(matrix).filter(|weight| weight.dims.len() == 2)?;
+    if row_values != rows || zero_of_rows != row_zero || !zero.iter().all(|zero| zero.is_empty() || graph.is_symmetric(weight, zero)) {
+        return None;
     }
-    if let Some((activation, more)) = activation(graph, value) {
-        attributes.push(integer("activation", activation as i64));
-        value = graph.output(*more.last()?);
-        parts.extend(more);
+    let cast = graph.next(graph.output(at), "Cast").filter(|cast| to_float(graph, *cast))?;
+    let product = graph.next(graph.output(cast), "Mul")?;
+    let other = other_of(graph, product, graph.output(cast))?;
+    let both = *graph.made.get(other)?;
+    graph.node(both).filter(|node| node.op_type == "Mul" && node.input.contains(row_scale))?;
+    let scales = graph.initializer(other_of(graph, both, row_scale)?).filter(|scales| scales.data_type == FLOAT)?;
+    let count: i64 = scales.dims.iter().product();
+    if count != 1 && (count != weight.dims[1] || scales.dims.last() != Some(&count)) {
+        return None;
     }
-    if let Some((sum, other)) = other_of_sum(graph, value)
-        && graph.constant(other).is_none()
-        && other != value
-    {
-        inputs.push(other.into());
-        parts.push(sum);
-        value = graph.output(sum);
+    let attributes = vec![tensor("weight", weight), tensor("scales", scales)];
+    let (outputs, value) = (weight.dims[1], graph.output(product));
+    Some(
+        Product { op: LINEAR_INT8, x: quantiser.input.first()?, outputs, attributes, parts: vec![at, cast, product], value }
+            .with_rest(graph),
+    )
+}
+
+fn to_float(graph: &Graph<'_>, index: usize) -> bool {
+    graph.node(index).and_then(|node| attribute(node, "to")).is_some_and(|to| to.i == i64::from(FLOAT))
+}
+
+/// The other input of a node that has two.
+fn other_of<'a>(graph: &Graph<'a>, index: usize, value: &str) -> Option<&'a str> {
+    let [a, b] = graph.node(index)?.input.as_slice() else { return None };
+    Some(if a == value { b } else { a })
+}
+
+/// A product of rows and a constant matrix.
+struct Product<'a> {
+    op: &'static str,
+    x: &'a str,
+    outputs: i64,
+    attributes: Vec<AttributeProto>,
+    parts: Vec<usize>,
+    value: &'a str,
+}
+
+impl<'a> Product<'a> {
+    /// Takes bias, activation and sum along.
+    fn with_rest(self, graph: &Graph<'a>) -> Fusion {
+        let Product { op, x, outputs, mut attributes, mut parts, mut value } = self;
+        let mut inputs = vec![x.to_owned()];
+        if let Some((sum, other)) = other_of_sum(graph, value)
+            && let Some(bias) = graph.constant(other).filter(|bias| bias.values.dims == [outputs] && bias.scales.is_none())
+        {
+            attributes.push(tensor("bias", bias.values));
+            parts.push(sum);
+            value = graph.output(sum);
+        }
+        if let Some((activation, more)) = activation(graph, value) {
+            attributes.push(integer("activation", activation as i64));
+            value = more.last().map_or(value, |last| graph.output(*last));
+            parts.extend(more);
+        }
+        if let Some((sum, other)) = other_of_sum(graph, value)
+            && graph.constant(other).is_none()
+            && other != value
+        {
+            inputs.push(other.into());
+            parts.push(sum);
+            value = graph.output(sum);
+        }
+        Fusion { node: layer(op, inputs, value, attributes), parts }
     }
-    Some(Fusion { node: layer(LINEAR, inputs, value, attributes), parts })
 }
 
 /// The sum that is the only reader of a value, and what is added there.
 fn other_of_sum<'a>(graph: &Graph<'a>, value: &str) -> Option<(usize, &'a str)> {
     let sum = graph.next(value, "Add")?;
-    let [a, b] = graph.node(sum)?.input.as_slice() else { return None };
-    Some((sum, if a == value { b } else { a }))
+    Some((sum, other_of(graph, sum, value)?))
 }
 
 /// An activation of `x` and its nodes, the last one's output being its value.
@@ -236,12 +325,19 @@ fn layer_norm(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
     Some(Fusion { node: layer(LAYER_NORM, vec![node.input[0].clone()], graph.output(at), attributes), parts: vec![at] })
 }
 
-/// Attention without a mask, from the split of query, key and value by heads to the join of the heads.
+/// Attention, from the split of query, key and value by heads to the join of the heads, and what is added to its logits.
 fn attention(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
     let softmax = graph.node(at).filter(|node| node.op_type == "Softmax")?;
     // Before opset 13 the axis was 1 by default; without the attribute the last axis is not certain.
     attribute(softmax, "axis").filter(|axis| axis.i == -1 || axis.i == 3)?;
-    let logits = graph.previous(softmax.input.first()?, "MatMul")?;
+    let sum = graph.previous(softmax.input.first()?, "Add");
+    let (logits, added) = match sum.and_then(|sum| graph.node(sum)).map(|node| node.input.as_slice()) {
+        Some([a, b]) => match graph.previous(a, "MatMul") {
+            Some(logits) => (logits, Some(b)),
+            None => (graph.previous(b, "MatMul")?, Some(a)),
+        },
+        _ => (graph.previous(softmax.input.first()?, "MatMul")?, None),
+    };
     let mixed = graph.next(graph.output(at), "MatMul")?;
     if graph.node(mixed)?.input.first()? != graph.output(at) {
         return None;
@@ -249,6 +345,7 @@ fn attention(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
     let tokens = graph.next(graph.output(mixed), "Transpose").filter(|index| permutes(graph, *index, [0, 2, 1, 3]))?;
     let join = graph.next(graph.output(tokens), "Reshape")?;
     let mut parts = vec![at, logits, mixed, tokens, join];
+    parts.extend(sum);
     let mut inputs = Vec::new();
     let mut split = None;
     let values = [(logits, 0, [0, 2, 1, 3]), (logits, 1, [0, 2, 3, 1]), (mixed, 1, [0, 2, 1, 3])];
@@ -268,6 +365,7 @@ fn attention(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
     if joined.len() != 3 || joined[2] != -1 && joined[2] != heads * head_dim {
         return None;
     }
+    inputs.extend(added.cloned());
     let attributes = vec![integer("heads", heads), integer("head_dim", head_dim)];
     Some(Fusion { node: layer(ATTENTION, inputs, graph.output(join), attributes), parts })
 }

@@ -141,35 +141,96 @@ fn layer_norm_is_one_layer() {
     assert_fused(graph(nodes, vec![random("w", &[WIDTH]), random("b", &[WIDTH])]), &[LAYER_NORM]);
 }
 
-#[test]
-fn attention_is_one_layer_unless_it_is_masked() {
-    for masked in [false, true] {
-        let order = |order: &[i64]| vec![integers("perm", order)];
-        let mut nodes = vec![];
-        for (part, perm) in [("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])] {
-            nodes.push(node("MatMul", &["x", &format!("w{part}")], part, vec![]));
-            nodes.push(node("Reshape", &[part, "split"], &format!("{part}.split"), vec![]));
-            nodes.push(node("Transpose", &[&format!("{part}.split")], &format!("{part}.heads"), order(&perm)));
-        }
-        nodes.push(node("MatMul", &["q.heads", "k.heads"], "logits", vec![]));
-        if masked {
-            nodes.push(node("Mul", &["logits", "mask"], "masked", vec![]));
-        }
-        nodes.push(node("Softmax", &[if masked { "masked" } else { "logits" }], "weights", vec![integer("axis", -1)]));
-        nodes.push(node("MatMul", &["weights", "v.heads"], "mixed", vec![]));
-        nodes.push(node("Transpose", &["mixed"], "tokens", order(&[0, 2, 1, 3])));
-        nodes.push(node("Reshape", &["tokens", "join"], "y", vec![]));
-        let shape = |name: &str, dims: &[i64]| stored(name, &[dims.len() as i64], 7, dims.iter().flat_map(|d| d.to_le_bytes()).collect());
-        let mut constants = vec![shape("split", &[0, 0, 3, WIDTH / 3]), shape("join", &[0, 0, WIDTH]), random("mask", &[TOKENS, TOKENS])];
-        constants.extend(["wq", "wk", "wv"].map(|name| random(name, &[WIDTH, WIDTH])));
-        let model = graph(nodes, constants);
-        if masked {
-            let mut fused = model.clone();
-            fuse(&mut fused);
-            assert!(fused.graph.iter().flat_map(|graph| &graph.node).all(|node| node.op_type != ATTENTION));
-            assert_eq!(run(&fused).len(), run(&model).len());
-        } else {
-            assert_fused(model, &[LINEAR, LINEAR, LINEAR, ATTENTION]);
-        }
+/// Attention of three heads, with `op` between logits and softmax taking a constant of this shape.
+fn attention_graph(op: Option<(&str, &[i64])>) -> ModelProto {
+    let order = |order: &[i64]| vec![integers("perm", order)];
+    let mut nodes = vec![];
+    for (part, perm) in [("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])] {
+        nodes.push(node("MatMul", &["x", &format!("w{part}")], part, vec![]));
+        nodes.push(node("Reshape", &[part, "split"], &format!("{part}.split"), vec![]));
+        nodes.push(node("Transpose", &[&format!("{part}.split")], &format!("{part}.heads"), order(&perm)));
     }
+    nodes.push(node("MatMul", &["q.heads", "k.heads"], "logits", vec![]));
+    nodes.extend(op.map(|(op, _)| node(op, &["logits", "mask"], "masked", vec![])));
+    nodes.push(node("Softmax", &[if op.is_some() { "masked" } else { "logits" }], "weights", vec![integer("axis", -1)]));
+    nodes.push(node("MatMul", &["weights", "v.heads"], "mixed", vec![]));
+    nodes.push(node("Transpose", &["mixed"], "tokens", order(&[0, 2, 1, 3])));
+    nodes.push(node("Reshape", &["tokens", "join"], "y", vec![]));
+    let shape = |name: &str, dims: &[i64]| stored(name, &[dims.len() as i64], 7, dims.iter().flat_map(|d| d.to_le_bytes()).collect());
+    let mut constants = vec![shape("split", &[0, 0, 3, WIDTH / 3]), shape("join", &[0, 0, WIDTH])];
+    constants.extend(op.map(|(_, dims)| random("mask", dims)));
+    constants.extend(["wq", "wk", "wv"].map(|name| random(name, &[WIDTH, WIDTH])));
+    graph(nodes, constants)
+}
+
+#[test]
+fn attention_is_one_layer_with_what_is_added_to_its_logits() {
+    let layers = [LINEAR, LINEAR, LINEAR, ATTENTION];
+    assert_fused(attention_graph(None), &layers);
+    for dims in [&[TOKENS, TOKENS][..], &[1, 1, 1, TOKENS], &[1, 3, TOKENS, TOKENS], &[TOKENS], &[1, 1, TOKENS, 1]] {
+        assert_fused(attention_graph(Some(("Add", dims))), &layers);
+    }
+}
+
+#[test]
+fn attention_with_another_mask_is_left_to_the_engine() {
+    let model = attention_graph(Some(("Mul", &[TOKENS, TOKENS])));
+    let mut fused = model.clone();
+    fuse(&mut fused);
+    assert!(fused.graph.iter().flat_map(|graph| &graph.node).all(|node| node.op_type != ATTENTION));
+    assert_eq!(run(&fused).len(), run(&model).len());
+}
+
+/// The chain that dynamic quantization writes, with a weight of `data_type` whose zero is `zero`.
+fn dynamic(data_type: i32, zero: u8) -> ModelProto {
+    let columns = 10;
+    let integers = numbers("w", (WIDTH * columns) as usize).iter().map(|v| ((v * 127.0) as i8 as u8).wrapping_add(zero)).collect();
+    let quantise =
+        NodeProto { output: ["q", "q.scale", "q.zero"].map(String::from).into(), ..node("DynamicQuantizeLinear", &["x"], "q", vec![]) };
+    let nodes = vec![
+        quantise,
+        node("MatMulInteger", &["q", "w", "q.zero", "w.zero"], "sums", vec![]),
+        node("Cast", &["sums"], "sums.float", vec![integer("to", FLOAT.into())]),
+        node("Mul", &["q.scale", "w.scale"], "scales", vec![]),
+        node("Mul", &["sums.float", "scales"], "product", vec![]),
+        node("Add", &["product", "b"], "h", vec![]),
+        node("Mul", &["h", "slope"], "s", vec![]),
+        node("Sigmoid", &["s"], "g", vec![]),
+        node("Mul", &["h", "g"], "y", vec![]),
+    ];
+    let scales: Vec<f32> = numbers("scales", columns as usize).iter().map(|v| v * 0.01).collect();
+    let constants = vec![
+        stored("w", &[WIDTH, columns], data_type, integers),
+        stored("w.zero", &[], data_type, vec![zero]),
+        floats("w.scale", &[columns], &scales),
+        random("b", &[columns]),
+        floats("slope", &[], &[1.702]),
+    ];
+    graph(nodes, constants)
+}
+
+#[test]
+fn dynamic_quantization_is_one_layer_near_the_standard_operators() {
+    for (data_type, zero) in [(INT8, 0), (UINT8, 128)] {
+        let model = dynamic(data_type, zero);
+        let mut fused = model.clone();
+        fuse(&mut fused);
+        let found: Vec<_> = fused.graph.iter().flat_map(|graph| &graph.node).map(|node| node.op_type.as_str()).collect();
+        assert_eq!(found, [LINEAR_INT8]);
+        let (expected, found) = (run(&model), run(&fused));
+        // Half a step of either quantisation, 2 / 255 for these inputs, times the sum of a column's weights; both twice that with 7 bits.
+        let bound = 2.0 * 2.0 / 255.0 * 0.01 * 127.0 * WIDTH as f32;
+        let largest = expected.iter().zip(&found).fold(0.0f32, |a, (x, y)| a.max((x - y).abs()));
+        assert!(expected.len() == found.len() && largest < bound, "{largest} apart, expected {bound}");
+        assert!(expected.iter().any(|v| v.abs() > 4.0 * bound), "the bound means something");
+    }
+}
+
+#[test]
+fn a_weight_whose_zero_is_not_in_the_middle_is_left_to_the_engine() {
+    let model = dynamic(UINT8, 100);
+    let mut fused = model.clone();
+    fuse(&mut fused);
+    assert_eq!(fused.graph.as_ref().map(|graph| graph.node.len()), model.graph.as_ref().map(|graph| graph.node.len()));
+    assert_eq!(run(&fused).len(), run(&model).len());
 }

@@ -9,10 +9,11 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
-use crate::simd::{Activation, Kernels, LayerMemory, Linear, kernels};
+use crate::simd::{Activation, Bias, ByteMemory, LayerMemory, Linear, QuantisedLinear, QuantisedRows, kernels};
 
 /// Names of the layers' operators in a rewritten graph.
 pub(super) const LINEAR: &str = "EdgeSegLinear";
+pub(super) const LINEAR_INT8: &str = "EdgeSegLinearInt8";
 pub(super) const LAYER_NORM: &str = "EdgeSegLayerNorm";
 pub(super) const ATTENTION: &str = "EdgeSegAttention";
 
@@ -20,6 +21,7 @@ pub(super) const ATTENTION: &str = "EdgeSegAttention";
 pub(super) fn engine() -> tract_onnx::Onnx {
     let mut onnx = tract_onnx::onnx();
     onnx.op_register.insert(LINEAR, linear);
+    onnx.op_register.insert(LINEAR_INT8, linear_int8);
     onnx.op_register.insert(LAYER_NORM, layer_norm);
     onnx.op_register.insert(ATTENTION, attention);
     onnx
@@ -32,10 +34,13 @@ struct Layer(Arc<Kind>);
 enum Kind {
     /// Inputs: `x` `[.., inputs]`, perhaps a value to add `[.., outputs]`. Output: `[.., outputs]`.
     Linear { layer: Linear, activation: Activation },
+    /// As `Linear`.
+    LinearInt8 { layer: QuantisedLinear, activation: Activation },
     /// Input and output: `[.., dim]`.
     LayerNorm { weight: Vec<f32>, bias: Vec<f32>, eps: f32 },
-    /// Inputs: query, key, value `[batch, tokens, heads · head_dim]`. Output: as the query.
-    Attention { heads: usize, head_dim: usize },
+    /// Inputs: query, key, value `[batch, tokens, heads · head_dim]`, perhaps what is added to the logits
+    /// `[batch, heads, queries, keys]`. Output: as the query.
+    Attention { heads: usize, head_dim: usize, int8: bool },
 }
 
 type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
@@ -55,13 +60,37 @@ fn linear(ctx: &ParsingContext, node: &NodeProto) -> Built {
     }
     let bias = tensor(ctx, node, "bias")?.map(|bias| floats(&bias)).transpose()?;
     ensure!(inputs > 0 && outputs > 0 && bias.as_ref().is_none_or(|b| b.len() == outputs), "expected {outputs} numbers in the bias");
-    let activation = match node.get_attr_opt::<i64>("activation")? {
+    build(Kind::Linear { layer: kernels().pack_linear(&values, inputs, outputs, bias.as_deref()), activation: activation(node)? })
+}
+
+fn linear_int8(ctx: &ParsingContext, node: &NodeProto) -> Built {
+    let weight = tensor(ctx, node, "weight")?.context("expected a weight")?;
+    let &[inputs, outputs] = weight.shape() else { bail!("expected a matrix, found {:?}", weight.shape()) };
+    let mut scales = floats(&tensor(ctx, node, "scales")?.context("expected scales")?)?;
+    if let [scale] = scales[..] {
+        scales.resize(outputs, scale);
+    }
+    let bias = tensor(ctx, node, "bias")?.map(|bias| floats(&bias)).transpose()?;
+    ensure!(
+        (1..=QuantisedLinear::MAX_INPUTS).contains(&inputs) && scales.len() == outputs && bias.as_ref().is_none_or(|b| b.len() == outputs),
+        "expected at most {} inputs and {outputs} scales and numbers in the bias",
+        QuantisedLinear::MAX_INPUTS
+    );
+    let integers: Vec<i8> = match weight.datum_type() {
+        DatumType::U8 => weight.to_plain_array_view::<u8>()?.iter().map(|byte| byte.wrapping_sub(128) as i8).collect(),
+        _ => weight.to_plain_array_view::<i8>()?.iter().copied().collect(),
+    };
+    let layer = kernels().pack_linear_int8(&integers, inputs, outputs, &scales, bias.as_deref());
+    build(Kind::LinearInt8 { layer, activation: activation(node)? })
+}
+
+fn activation(node: &NodeProto) -> TractResult<Activation> {
+    Ok(match node.get_attr_opt::<i64>("activation")? {
         Some(n) if n == Activation::Gelu as i64 => Activation::Gelu,
         Some(n) if n == Activation::GeluTanh as i64 => Activation::GeluTanh,
         Some(n) if n == Activation::QuickGelu as i64 => Activation::QuickGelu,
         _ => Activation::None,
-    };
-    build(Kind::Linear { layer: Linear::new(&values, inputs, outputs, bias.as_deref()), activation })
+    })
 }
 
 fn layer_norm(ctx: &ParsingContext, node: &NodeProto) -> Built {
@@ -73,7 +102,8 @@ fn layer_norm(ctx: &ParsingContext, node: &NodeProto) -> Built {
 
 fn attention(_: &ParsingContext, node: &NodeProto) -> Built {
     let number = |name: &str| Ok::<_, TractError>(usize::try_from(node.get_attr::<i64>(name)?)?);
-    build(Kind::Attention { heads: number("heads")?, head_dim: number("head_dim")? })
+    let int8 = node.get_attr_opt::<i64>("int8")?.is_some();
+    build(Kind::Attention { heads: number("heads")?, head_dim: number("head_dim")?, int8 })
 }
 
 fn tensor(ctx: &ParsingContext, node: &NodeProto, name: &str) -> TractResult<Option<Tensor>> {
@@ -88,6 +118,7 @@ impl Layer {
     fn label(&self) -> &'static str {
         match &*self.0 {
             Kind::Linear { .. } => LINEAR,
+            Kind::LinearInt8 { .. } => LINEAR_INT8,
             Kind::LayerNorm { .. } => LAYER_NORM,
             Kind::Attention { .. } => ATTENTION,
         }
@@ -97,6 +128,7 @@ impl Layer {
     fn outputs(&self) -> Option<usize> {
         match &*self.0 {
             Kind::Linear { layer, .. } => Some(layer.outputs()),
+            Kind::LinearInt8 { layer, .. } => Some(layer.outputs()),
             _ => None,
         }
     }
@@ -113,8 +145,9 @@ impl Layer {
     fn inputs(&self) -> usize {
         match &*self.0 {
             Kind::Linear { layer, .. } => layer.inputs(),
+            Kind::LinearInt8 { layer, .. } => layer.inputs(),
             Kind::LayerNorm { weight, .. } => weight.len(),
-            Kind::Attention { heads, head_dim } => heads * head_dim,
+            Kind::Attention { heads, head_dim, .. } => heads * head_dim,
         }
     }
 }
@@ -142,7 +175,7 @@ impl Expansion for Layer {
         check_output_arity(outputs, 1)?;
         inputs.iter().try_for_each(|input| s.equals(&input.datum_type, f32::datum_type()))?;
         s.equals(&outputs[0].datum_type, f32::datum_type())?;
-        let added = matches!(&*self.0, Kind::Linear { .. }).then(|| inputs.get(1)).flatten();
+        let added = self.outputs().is_some().then(|| inputs.get(1)).flatten();
         s.given(&inputs[0].shape, move |s, shape| {
             let shape = self.output_shape(&shape);
             match added {
@@ -159,7 +192,7 @@ impl Expansion for Layer {
         let fact = model.outlet_fact(inputs[0])?;
         let last = fact.shape.last().context("expected rows, found one number")?;
         ensure!(*last == self.inputs().to_dim(), "{prefix}: expected rows of {} numbers, found {last}", self.inputs());
-        if let (Kind::Linear { .. }, [x, added]) = (&*self.0, inputs)
+        if let (Some(_), [x, added]) = (self.outputs(), inputs)
             && self.output_shape(&fact.shape.to_tvec()) != model.outlet_fact(*added)?.shape.to_tvec()
         {
             let product = model.wire_node(format!("{prefix}.product"), self.clone(), &[*x])?;
@@ -195,40 +228,67 @@ impl EvalOp for Layer {
             .collect::<TractResult<TVec<&[f32]>>>()?;
         let mut out = Tensor::zero::<f32>(&shape)?;
         let mut view = out.to_plain_array_view_mut::<f32>()?;
-        self.compute(&slices, x.shape(), view.as_slice_mut().context("expected room for numbers in order")?)?;
+        let shapes: TVec<&[usize]> = inputs.iter().map(|input| input.shape()).collect();
+        self.compute(&slices, &shapes, view.as_slice_mut().context("expected room for numbers in order")?)?;
         Ok(tvec!(out.into_tvalue()))
     }
 }
 
 impl Layer {
-    fn compute(&self, inputs: &[&[f32]], shape: &[usize], out: &mut [f32]) -> TractResult<()> {
+    fn compute(&self, inputs: &[&[f32]], shapes: &[&[usize]], out: &mut [f32]) -> TractResult<()> {
         let set = kernels();
         let width = self.inputs();
         match (&*self.0, inputs) {
             (Kind::Linear { layer, activation }, [x, added @ ..]) => {
                 let added = added.first().copied();
                 ensure!(added.is_none_or(|added| added.len() == out.len()), "expected a sum of equal shapes");
-                let rows = Kernels::LAYER_ROWS;
-                for_parts(out, rows * layer.outputs(), |index, out, memory| {
+                let rows = part_rows(out.len() / layer.outputs(), set.block_rows(), 4 * width);
+                for_parts(out, rows * layer.outputs(), |index, out, memory: &mut LayerMemory| {
                     let x = &x[index * rows * width..][..out.len() / layer.outputs() * width];
                     let added = added.map(|added| &added[index * rows * layer.outputs()..][..out.len()]);
                     set.linear(layer, x, *activation, added, out, memory);
                 });
             }
-            (Kind::LayerNorm { weight, bias, eps }, [x]) => {
-                let part = Kernels::LAYER_ROWS * width;
-                for_parts(out, part, |index, out, _| set.layer_norm(&x[index * part..][..out.len()], weight, bias, *eps, out));
+            (Kind::LinearInt8 { layer, activation }, [x, added @ ..]) => {
+                let added = added.first().copied();
+                ensure!(added.is_none_or(|added| added.len() == out.len()), "expected a sum of equal shapes");
+                let rows = part_rows(out.len() / layer.outputs(), set.block_rows_int8(), width);
+                for_parts(out, rows * layer.outputs(), |index, out, memory: &mut QuantisedRows| {
+                    let x = &x[index * rows * width..][..out.len() / layer.outputs() * width];
+                    let added = added.map(|added| &added[index * rows * layer.outputs()..][..out.len()]);
+                    set.quantise(x, width, memory);
+                    set.linear_int8(layer, memory, *activation, added, out);
+                });
             }
-            (Kind::Attention { heads, head_dim }, [query, key, value]) => {
+            (Kind::LayerNorm { weight, bias, eps }, [x]) => {
+                let part = part_rows(out.len() / width, 1, 4 * width) * width;
+                for_parts(out, part, |index, out, _: &mut ()| set.layer_norm(&x[index * part..][..out.len()], weight, bias, *eps, out));
+            }
+            (Kind::Attention { heads, head_dim, int8 }, [query, key, value, added @ ..]) => {
+                let shape = shapes[0];
                 ensure!(shape.len() == 3 && key.len() == value.len(), "expected query, key and value as [batch, tokens, width]");
-                let (batch, part) = (shape[0].max(1), Kernels::QUERIES * width);
+                let batch = shape[0].max(1);
                 ensure!(key.len().is_multiple_of(batch * width), "expected as many keys for each picture");
                 let (queries, keys) = (query.len() / batch, key.len() / batch);
+                let tokens = keys / width;
                 for n in 0..batch {
-                    let packed = set.pack_keys(&key[n * keys..][..keys], &value[n * keys..][..keys], *heads, *head_dim);
-                    for_parts(&mut out[n * queries..][..queries], part, |index, out, memory| {
-                        set.attend(&packed, &query[n * queries + index * part..][..out.len()], out, memory);
-                    });
+                    let counts = [batch, *heads, queries / width, tokens];
+                    let bias = added.first().map(|values| bias(values, shapes[3], counts, n)).transpose()?.flatten();
+                    let (query, out) = (&query[n * queries..][..queries], &mut out[n * queries..][..queries]);
+                    let (key, value) = (&key[n * keys..][..keys], &value[n * keys..][..keys]);
+                    if *int8 {
+                        let (packed, part) = (set.pack_keys_int8(key, value, *heads, *head_dim), set.queries_int8() * width);
+                        for_parts(out, part, |index, out, memory: &mut ByteMemory| {
+                            let bias = bias.map(|bias| from_row(bias, index * part / width));
+                            set.attend_int8(&packed, &query[index * part..][..out.len()], bias, out, memory);
+                        });
+                    } else {
+                        let (packed, part) = (set.pack_keys(key, value, *heads, *head_dim), set.queries() * width);
+                        for_parts(out, part, |index, out, memory: &mut LayerMemory| {
+                            let bias = bias.map(|bias| from_row(bias, index * part / width));
+                            set.attend(&packed, &query[index * part..][..out.len()], bias, out, memory);
+                        });
+                    }
                 }
             }
             _ => bail!("{}: expected other inputs, found {}", self.label(), inputs.len()),
@@ -237,14 +297,45 @@ impl Layer {
     }
 }
 
-/// Works on parts of `out`, on the threads that the engine was given.
-fn for_parts(out: &mut [f32], len: usize, work: impl Fn(usize, &mut [f32], &mut LayerMemory) + Sync + Send) {
+/// What a picture or sentence of a batch adds to its logits; `shape` is broadcast to `[batch, heads, queries, keys]`.
+fn bias<'a>(values: &'a [f32], shape: &[usize], counts: [usize; 4], n: usize) -> TractResult<Option<Bias<'a>>> {
+    let padded: TVec<usize> = std::iter::repeat_n(1, 4usize.saturating_sub(shape.len())).chain(shape.iter().copied()).collect();
+    let fits = padded.len() == 4 && padded.iter().zip(counts).all(|(found, count)| *found == 1 || *found == count);
+    ensure!(fits, "expected what broadcasts to the logits {counts:?}, found {shape:?}");
+    if padded[3] < counts[3] {
+        return Ok(None); // The same for all keys changes no softmax.
+    }
+    let step = |axis: usize| if padded[axis] > 1 { padded[axis + 1..].iter().product() } else { 0 };
+    Ok(Some(Bias { values: &values[n * step(0)..], head_step: step(1), query_step: step(2) }))
+}
+
+/// The same for the queries from some row on.
+fn from_row(bias: Bias<'_>, row: usize) -> Bias<'_> {
+    Bias { values: &bias.values[row * bias.query_step..], ..bias }
+}
+
+/// Rows of a part, a multiple of `block`: parts of about the same size, as many for each thread, and small enough for the caches.
+fn part_rows(rows: usize, block: usize, row_bytes: usize) -> usize {
+    const MOST_BYTES: usize = 1 << 19;
+    const LEAST: usize = 48;
+    let most = (MOST_BYTES / row_bytes.max(1)).max(LEAST);
+    let threads = match multithread::current_tract_executor() {
+        multithread::Executor::SingleThread => 1,
+        multithread::Executor::MultiThread(pool) => pool.current_num_threads(),
+        multithread::Executor::RayonGlobal => rayon::current_num_threads(),
+    };
+    let parts = rows.div_ceil(most).next_multiple_of(threads.max(1));
+    rows.div_ceil(parts.max(1)).next_multiple_of(block).max(block)
+}
+
+/// Works on parts of `out`, on the threads that the engine was given, with memory that a thread uses again.
+fn for_parts<M: Default>(out: &mut [f32], len: usize, work: impl Fn(usize, &mut [f32], &mut M) + Sync + Send) {
     let parallel = |out: &mut [f32]| {
-        out.par_chunks_mut(len).enumerate().for_each_init(LayerMemory::default, |memory, (index, out)| work(index, out, memory));
+        out.par_chunks_mut(len).enumerate().for_each_init(M::default, |memory, (index, out)| work(index, out, memory));
     };
     match multithread::current_tract_executor() {
         multithread::Executor::SingleThread => {
-            let mut memory = LayerMemory::default();
+            let mut memory = M::default();
             out.chunks_mut(len).enumerate().for_each(|(index, out)| work(index, out, &mut memory));
         }
         multithread::Executor::MultiThread(pool) => pool.install(|| parallel(out)),

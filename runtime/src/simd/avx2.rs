@@ -1,12 +1,16 @@
 //! AVX2 with FMA: 8 lanes, 16 registers.
 
+#![allow(clippy::needless_range_loop)] // as in block.rs
+
 use std::arch::x86_64::*;
 
 use super::TagBest;
+use super::block::{self, Block, ByteBlock, Finish, Scales};
 use super::lanes::{self, Lanes};
 use super::packed::PANEL;
+use super::quantised::Range;
 use super::scan::{Int8Rows, Pass, Products};
-use super::transformer::Epilogue;
+use super::transformer;
 
 /// The proof that the processor has AVX2, FMA and F16C.
 #[derive(Debug, Clone, Copy)]
@@ -37,15 +41,103 @@ impl Avx2 {
         unsafe { run(rows, dim) }
     }
 
-    /// As `scalar::epilogue`, for a whole panel.
-    pub(super) fn epilogue(self, products: &[f32], epilogue: &Epilogue<'_>, out: &mut [f32]) {
+    /// As `scalar::block_f32`.
+    pub(super) fn block_f32(self, block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
         #[target_feature(enable = "avx2,fma")]
-        unsafe fn run(products: &[f32], epilogue: &Epilogue<'_>, out: &mut [f32]) {
+        unsafe fn run<const R: usize>(block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
             // SAFETY: as the caller's.
-            unsafe { lanes::epilogue::<__m256, 2>(products, epilogue, out) }
+            unsafe { block::block_f32::<__m256, 6, R>(block, out, out_pitch) }
+        }
+        // SAFETY: `self` proves the features; `Kernels::block_f32` has checked the lengths.
+        unsafe {
+            match block.columns / 8 {
+                1 => run::<1>(block, out, out_pitch),
+                _ => run::<2>(block, out, out_pitch),
+            }
+        }
+    }
+
+    /// As `scalar::block_int8`, of strips of `16 · STRIPS`; the rows' bytes are at most 127.
+    pub(super) fn block_int8<const STRIPS: usize>(self, block: &ByteBlock<'_>, out: &mut [i32]) {
+        // SAFETY: `self` proves the features; `Kernels::block_int8` has checked the lengths.
+        unsafe { block_int8::<STRIPS>(block, out) }
+    }
+
+    /// As `scalar::finish`.
+    pub(super) fn finish(self, products: &mut [f32], strip: usize, finish: &Finish<'_>, out: &mut [f32]) {
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn run(products: &mut [f32], strip: usize, finish: &Finish<'_>, out: &mut [f32]) {
+            // SAFETY: as the caller's.
+            unsafe { block::finish::<__m256>(products, strip, finish, out) }
+        }
+        // SAFETY: `self` proves the features; `Kernels::finish` has checked the lengths.
+        unsafe { run(products, strip, finish, out) }
+    }
+
+    /// As `scalar::dequantise`.
+    pub(super) fn dequantise(self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn run(sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
+            // SAFETY: as the caller's.
+            unsafe { block::dequantise::<__m256>(sums, scales, out, pitch) }
+        }
+        // SAFETY: `self` proves the features; `Kernels::dequantise` has checked the lengths.
+        unsafe { run(sums, scales, out, pitch) }
+    }
+
+    /// As `scalar::quantise_row`.
+    pub(super) fn quantise_row(self, row: &[f32], levels: u8, out: &mut [u8]) -> Range {
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn run(row: &[f32], levels: u8, out: &mut [u8]) -> Range {
+            // SAFETY: as the caller's.
+            unsafe { block::quantise_row::<__m256>(row, levels, out) }
+        }
+        // SAFETY: `self` proves the features; `Kernels::quantise_row` has checked the lengths.
+        unsafe { run(row, levels, out) }
+    }
+
+    /// As `scalar::size_of_row`.
+    pub(super) fn size_of_row(self, row: &[f32]) -> f32 {
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn run(row: &[f32]) -> f32 {
+            // SAFETY: as the caller's.
+            unsafe { block::size_of_row::<__m256>(row) }
         }
         // SAFETY: `self` proves the features.
-        unsafe { run(products, epilogue, out) }
+        unsafe { run(row) }
+    }
+
+    /// As `scalar::signed_row`.
+    pub(super) fn signed_row(self, row: &[f32], factors: &[f32], out: &mut [i8]) {
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn run(row: &[f32], factors: &[f32], out: &mut [i8]) {
+            // SAFETY: as the caller's.
+            unsafe { block::signed_row::<__m256>(row, factors, out) }
+        }
+        // SAFETY: `self` proves the features; `Kernels::signed_row` has checked the lengths.
+        unsafe { run(row, factors, out) }
+    }
+
+    /// As `scalar::exp_row_int8`.
+    pub(super) fn exp_row_int8(self, row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn run(row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
+            // SAFETY: as the caller's.
+            unsafe { block::exp_row_int8::<__m256>(row, levels, out) }
+        }
+        // SAFETY: `self` proves the features; `Kernels::exp_row_int8` has checked the lengths.
+        unsafe { run(row, levels, out) }
+    }
+
+    /// As `scalar::exp_row`.
+    pub(super) fn exp_row(self, row: &mut [f32]) -> f32 {
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn run(row: &mut [f32]) -> f32 {
+            // SAFETY: as the caller's.
+            unsafe { block::exp_row::<__m256>(row) }
+        }
+        // SAFETY: `self` proves the features.
+        unsafe { run(row) }
     }
 
     /// As `scalar::layer_norm`.
@@ -53,35 +145,10 @@ impl Avx2 {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
             // SAFETY: as the caller's.
-            unsafe { lanes::layer_norm::<__m256>(x, weight, bias, eps, out) }
+            unsafe { transformer::layer_norm::<__m256>(x, weight, bias, eps, out) }
         }
         // SAFETY: `self` proves the features.
         unsafe { run(x, weight, bias, eps, out) }
-    }
-
-    /// As `scalar::exp_columns`.
-    pub(super) fn exp_columns(self, weights: &mut [f32], sums: &mut [f32; PANEL]) {
-        #[target_feature(enable = "avx2,fma")]
-        unsafe fn run(weights: &mut [f32], sums: &mut [f32; PANEL]) {
-            // SAFETY: as the caller's.
-            unsafe { lanes::exp_columns::<__m256, 2>(weights, sums) }
-        }
-        // SAFETY: `self` proves the features.
-        unsafe { run(weights, sums) }
-    }
-
-    /// Numbers of a value that lie side by side in packed keys.
-    pub(super) const BLOCK_VALUES: usize = 4;
-
-    /// As `scalar::panel_f32`, in blocks of [`BLOCK_VALUES`](Self::BLOCK_VALUES).
-    pub(super) fn panel_values(self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
-        #[target_feature(enable = "avx2,fma")]
-        unsafe fn run(rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
-            // SAFETY: as the caller's.
-            unsafe { lanes::panel_f32::<__m256, { Avx2::BLOCK_VALUES }, 2>(rows, dim, panel, out) }
-        }
-        // SAFETY: `self` proves the features; `Kernels::panel_values` has checked the lengths.
-        unsafe { run(rows, dim, panel, out) }
     }
 
     /// Patches that lie side by side for products of floats.
@@ -157,6 +224,50 @@ unsafe fn panel_int8(patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f3
     }
 }
 
+/// # Safety
+/// The processor has AVX2; lengths are as `Kernels::block_int8` asserts, for strips of `16 · STRIPS`.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn block_int8<const STRIPS: usize>(block: &ByteBlock<'_>, out: &mut [i32]) {
+    const M: usize = 5;
+    let strip = 16 * STRIPS;
+    // SAFETY: rows beyond the last are read as the last and not written; `out` has a strip for each row, the weights one for each quad.
+    unsafe {
+        let mut rows = [block.rows.as_ptr(); M];
+        for m in 0..M {
+            rows[m] = rows[m].add(m.min(block.count - 1) * block.stride);
+        }
+        let ones = _mm256_set1_epi16(1);
+        for part in (0..strip).step_by(16) {
+            let out = out.as_mut_ptr().add(part);
+            let mut sums = [[_mm256_setzero_si256(); 2]; M];
+            if block.add {
+                for m in 0..M.min(block.count) {
+                    for r in 0..2 {
+                        sums[m][r] = _mm256_loadu_si256(out.add(m * strip + 8 * r).cast());
+                    }
+                }
+            }
+            let mut weights = block.weights.as_ptr().add(4 * part);
+            for k in (0..block.depth).step_by(4) {
+                let columns = [_mm256_loadu_si256(weights.cast()), _mm256_loadu_si256(weights.add(32).cast())];
+                for m in 0..M {
+                    let quad = _mm256_set1_epi32(rows[m].add(k).cast::<i32>().read_unaligned());
+                    for r in 0..2 {
+                        let pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(quad, columns[r]), ones);
+                        sums[m][r] = _mm256_add_epi32(sums[m][r], pairs);
+                    }
+                }
+                weights = weights.wrapping_add(4 * strip);
+            }
+            for m in 0..M.min(block.count) {
+                for r in 0..2 {
+                    _mm256_storeu_si256(out.add(m * strip + 8 * r).cast(), sums[m][r]);
+                }
+            }
+        }
+    }
+}
+
 /// `MASKS[8 - n..]` starts with `n` lanes set.
 static MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
 
@@ -226,6 +337,41 @@ impl Lanes for __m256 {
     unsafe fn max(self, other: Self) -> Self {
         // SAFETY: see the implementation's head.
         unsafe { _mm256_max_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { _mm256_min_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn largest(self) -> f32 {
+        // SAFETY: see the implementation's head.
+        unsafe {
+            let four = _mm_max_ps(_mm256_castps256_ps128(self), _mm256_extractf128_ps::<1>(self));
+            let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(self, at: *mut u8) {
+        // SAFETY: see the implementation's head; 8 bytes are written.
+        unsafe {
+            let whole = _mm256_cvtps_epi32(self);
+            let halves = _mm_packus_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256::<1>(whole));
+            _mm_storel_epi64(at.cast(), _mm_packus_epi16(halves, halves));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn from_integers(sums: *const i32, zero: i32, columns: *const i32) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe {
+            let shift = _mm256_mullo_epi32(_mm256_set1_epi32(zero), _mm256_loadu_si256(columns.cast()));
+            _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_loadu_si256(sums.cast()), shift))
+        }
     }
 
     #[inline(always)]

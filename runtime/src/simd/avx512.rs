@@ -1,13 +1,17 @@
 //! AVX-512: 16 lanes, 32 registers.
 
+#![allow(clippy::needless_range_loop)] // as in block.rs
+
 use std::arch::x86_64::*;
 
 use super::TagBest;
 use super::avx2::Avx2;
+use super::block::{self, Block, ByteBlock, Finish, Scales};
 use super::lanes::{self, Lanes};
 use super::packed::PANEL;
+use super::quantised::Range;
 use super::scan::{Int8Rows, Pass, Products};
-use super::transformer::Epilogue;
+use super::transformer;
 
 /// The proof that the processor has AVX-512 F, BW, DQ and VL, and the system saves its registers.
 #[derive(Debug, Clone, Copy)]
@@ -45,15 +49,99 @@ impl Avx512 {
         self.0
     }
 
-    /// As `scalar::epilogue`, for a whole panel.
-    pub(super) fn epilogue(self, products: &[f32], epilogue: &Epilogue<'_>, out: &mut [f32]) {
+    /// As `scalar::block_f32`.
+    pub(super) fn block_f32(self, block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-        unsafe fn run(products: &[f32], epilogue: &Epilogue<'_>, out: &mut [f32]) {
+        unsafe fn run<const R: usize>(block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
             // SAFETY: as the caller's.
-            unsafe { lanes::epilogue::<__m512, 1>(products, epilogue, out) }
+            unsafe { block::block_f32::<__m512, 6, R>(block, out, out_pitch) }
+        }
+        // SAFETY: `self` proves the features; `Kernels::block_f32` has checked the lengths.
+        unsafe {
+            match block.columns / 16 {
+                1 => run::<1>(block, out, out_pitch),
+                2 => run::<2>(block, out, out_pitch),
+                3 => run::<3>(block, out, out_pitch),
+                _ => run::<4>(block, out, out_pitch),
+            }
+        }
+    }
+
+    /// As `scalar::finish`.
+    pub(super) fn finish(self, products: &mut [f32], strip: usize, finish: &Finish<'_>, out: &mut [f32]) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        unsafe fn run(products: &mut [f32], strip: usize, finish: &Finish<'_>, out: &mut [f32]) {
+            // SAFETY: as the caller's.
+            unsafe { block::finish::<__m512>(products, strip, finish, out) }
+        }
+        // SAFETY: `self` proves the features; `Kernels::finish` has checked the lengths.
+        unsafe { run(products, strip, finish, out) }
+    }
+
+    /// As `scalar::dequantise`.
+    pub(super) fn dequantise(self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        unsafe fn run(sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
+            // SAFETY: as the caller's.
+            unsafe { block::dequantise::<__m512>(sums, scales, out, pitch) }
+        }
+        // SAFETY: `self` proves the features; `Kernels::dequantise` has checked the lengths.
+        unsafe { run(sums, scales, out, pitch) }
+    }
+
+    /// As `scalar::quantise_row`.
+    pub(super) fn quantise_row(self, row: &[f32], levels: u8, out: &mut [u8]) -> Range {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        unsafe fn run(row: &[f32], levels: u8, out: &mut [u8]) -> Range {
+            // SAFETY: as the caller's.
+            unsafe { block::quantise_row::<__m512>(row, levels, out) }
+        }
+        // SAFETY: `self` proves the features; `Kernels::quantise_row` has checked the lengths.
+        unsafe { run(row, levels, out) }
+    }
+
+    /// As `scalar::size_of_row`.
+    pub(super) fn size_of_row(self, row: &[f32]) -> f32 {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        unsafe fn run(row: &[f32]) -> f32 {
+            // SAFETY: as the caller's.
+            unsafe { block::size_of_row::<__m512>(row) }
         }
         // SAFETY: `self` proves the features.
-        unsafe { run(products, epilogue, out) }
+        unsafe { run(row) }
+    }
+
+    /// As `scalar::signed_row`.
+    pub(super) fn signed_row(self, row: &[f32], factors: &[f32], out: &mut [i8]) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        unsafe fn run(row: &[f32], factors: &[f32], out: &mut [i8]) {
+            // SAFETY: as the caller's.
+            unsafe { block::signed_row::<__m512>(row, factors, out) }
+        }
+        // SAFETY: `self` proves the features; `Kernels::signed_row` has checked the lengths.
+        unsafe { run(row, factors, out) }
+    }
+
+    /// As `scalar::exp_row_int8`.
+    pub(super) fn exp_row_int8(self, row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        unsafe fn run(row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
+            // SAFETY: as the caller's.
+            unsafe { block::exp_row_int8::<__m512>(row, levels, out) }
+        }
+        // SAFETY: `self` proves the features; `Kernels::exp_row_int8` has checked the lengths.
+        unsafe { run(row, levels, out) }
+    }
+
+    /// As `scalar::exp_row`.
+    pub(super) fn exp_row(self, row: &mut [f32]) -> f32 {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        unsafe fn run(row: &mut [f32]) -> f32 {
+            // SAFETY: as the caller's.
+            unsafe { block::exp_row::<__m512>(row) }
+        }
+        // SAFETY: `self` proves the features.
+        unsafe { run(row) }
     }
 
     /// As `scalar::layer_norm`.
@@ -61,35 +149,10 @@ impl Avx512 {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
             // SAFETY: as the caller's.
-            unsafe { lanes::layer_norm::<__m512>(x, weight, bias, eps, out) }
+            unsafe { transformer::layer_norm::<__m512>(x, weight, bias, eps, out) }
         }
         // SAFETY: `self` proves the features.
         unsafe { run(x, weight, bias, eps, out) }
-    }
-
-    /// As `scalar::exp_columns`.
-    pub(super) fn exp_columns(self, weights: &mut [f32], sums: &mut [f32; PANEL]) {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-        unsafe fn run(weights: &mut [f32], sums: &mut [f32; PANEL]) {
-            // SAFETY: as the caller's.
-            unsafe { lanes::exp_columns::<__m512, 1>(weights, sums) }
-        }
-        // SAFETY: `self` proves the features.
-        unsafe { run(weights, sums) }
-    }
-
-    /// Numbers of a value that lie side by side in packed keys.
-    pub(super) const BLOCK_VALUES: usize = 16;
-
-    /// As `scalar::panel_f32`, in blocks of [`BLOCK_VALUES`](Self::BLOCK_VALUES).
-    pub(super) fn panel_values(self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-        unsafe fn run(rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
-            // SAFETY: as the caller's.
-            unsafe { lanes::panel_f32::<__m512, { Avx512::BLOCK_VALUES }, 1>(rows, dim, panel, out) }
-        }
-        // SAFETY: `self` proves the features; `Kernels::panel_values` has checked the lengths.
-        unsafe { run(rows, dim, panel, out) }
     }
 
     /// Patches that lie side by side for products of floats.
@@ -132,6 +195,12 @@ impl Avx512Vnni {
         self.0
     }
 
+    /// As `scalar::block_int8`.
+    pub(super) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
+        // SAFETY: `self` proves the features; `Kernels::block_int8` has checked the lengths.
+        unsafe { block_int8(block, out) }
+    }
+
     /// Patches that lie side by side for products of integers.
     pub(super) const BLOCK_INT8: usize = 24;
 
@@ -170,6 +239,49 @@ unsafe fn panel_int8(patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f3
                 let exact = _mm512_cvtepi32_ps(_mm512_sub_epi32(*sum, _mm512_set1_epi32(128 * row_sums[m])));
                 let scale = _mm512_mul_ps(_mm512_set1_ps(scales[m]), tag_scales);
                 _mm512_storeu_ps(out.as_mut_ptr().add(m * PANEL), _mm512_mul_ps(exact, scale));
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The processor has AVX-512 with VNNI; lengths are as `Kernels::block_int8` asserts, for strips of 64.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn block_int8(block: &ByteBlock<'_>, out: &mut [i32]) {
+    const M: usize = 6;
+    const R: usize = 4;
+    // SAFETY: rows beyond the last are read as the last and not written; `out` has `R` registers for each row, the weights for each quad.
+    unsafe {
+        let mut rows = [block.rows.as_ptr(); M];
+        for m in 0..M {
+            rows[m] = rows[m].add(m.min(block.count - 1) * block.stride);
+        }
+        let out = out.as_mut_ptr();
+        let mut sums = [[_mm512_setzero_si512(); R]; M];
+        if block.add {
+            for m in 0..M.min(block.count) {
+                for r in 0..R {
+                    sums[m][r] = _mm512_loadu_si512(out.add((m * R + r) * 16).cast());
+                }
+            }
+        }
+        let mut weights = block.weights.as_ptr();
+        for k in (0..block.depth).step_by(4) {
+            let mut columns = [_mm512_setzero_si512(); R];
+            for r in 0..R {
+                columns[r] = _mm512_loadu_si512(weights.add(64 * r).cast());
+            }
+            for m in 0..M {
+                let quad = _mm512_set1_epi32(rows[m].add(k).cast::<i32>().read_unaligned());
+                for r in 0..R {
+                    sums[m][r] = _mm512_dpbusd_epi32(sums[m][r], quad, columns[r]);
+                }
+            }
+            weights = weights.add(64 * R);
+        }
+        for m in 0..M.min(block.count) {
+            for r in 0..R {
+                _mm512_storeu_si512(out.add((m * R + r) * 16).cast(), sums[m][r]);
             }
         }
     }
@@ -237,6 +349,33 @@ impl Lanes for __m512 {
     unsafe fn max(self, other: Self) -> Self {
         // SAFETY: see the implementation's head.
         unsafe { _mm512_max_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { _mm512_min_ps(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn largest(self) -> f32 {
+        // SAFETY: see the implementation's head.
+        unsafe { _mm512_reduce_max_ps(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(self, at: *mut u8) {
+        // SAFETY: see the implementation's head; 16 bytes are written.
+        unsafe { _mm_storeu_si128(at.cast(), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self))) }
+    }
+
+    #[inline(always)]
+    unsafe fn from_integers(sums: *const i32, zero: i32, columns: *const i32) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe {
+            let shift = _mm512_mullo_epi32(_mm512_set1_epi32(zero), _mm512_loadu_si512(columns.cast()));
+            _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_loadu_si512(sums.cast()), shift))
+        }
     }
 
     #[inline(always)]

@@ -6,7 +6,6 @@ use super::TagBest;
 use super::packed::PANEL;
 use super::scalar::{ERF, ERF_P};
 use super::scan::{Pass, Products};
-use super::transformer::{Activation, Epilogue};
 
 /// A register of f32 lanes.
 ///
@@ -40,6 +39,15 @@ pub(super) trait Lanes: Copy {
     /// Lane by lane; of numbers, not NaN.
     unsafe fn max(self, other: Self) -> Self;
 
+    /// Lane by lane; of numbers, not NaN.
+    unsafe fn min(self, other: Self) -> Self;
+
+    /// Writes whole numbers from 0 to 255 to `at`, a byte each.
+    unsafe fn store_bytes(self, at: *mut u8);
+
+    /// `sums - zero · columns`, computed in wrapping 32-bit integers, of `LANES` values from `sums` and `columns` each.
+    unsafe fn from_integers(sums: *const i32, zero: i32, columns: *const i32) -> Self;
+
     /// `yes` in the lanes where `self > other`, else `no`.
     unsafe fn if_greater(self, other: Self, yes: Self, no: Self) -> Self;
 
@@ -54,6 +62,9 @@ pub(super) trait Lanes: Copy {
 
     /// Lane by lane.
     unsafe fn div(self, other: Self) -> Self;
+
+    /// The largest over the lanes; of numbers, not NaN.
+    unsafe fn largest(self) -> f32;
 
     /// The sum over the lanes.
     unsafe fn sum(self) -> f32;
@@ -214,7 +225,7 @@ pub(super) unsafe fn panel_f32<V: Lanes, const M: usize, const R: usize>(rows: &
 /// # Safety
 /// The processor has the instruction set of `V`.
 #[inline(always)]
-unsafe fn exp<V: Lanes>(x: V) -> V {
+pub(super) unsafe fn exp<V: Lanes>(x: V) -> V {
     // SAFETY: as this function's own.
     unsafe {
         let x = x.max(V::splat(-87.0));
@@ -361,54 +372,12 @@ impl<V: Lanes> Column<V> {
     }
 }
 
-/// As `scalar::epilogue`, for a whole panel that is `R` registers wide.
-///
-/// # Safety
-/// The processor has the instruction set of `V`; `R · LANES = PANEL`.
-#[inline(always)]
-pub(super) unsafe fn epilogue<V: Lanes, const R: usize>(products: &[f32], epilogue: &Epilogue<'_>, out: &mut [f32]) {
-    let Epilogue { bias, activation, residual, outputs, column } = *epilogue;
-    assert!(bias.len() == PANEL && column + PANEL <= outputs && residual.is_none_or(|r| r.len() == out.len()));
-    for (row, (products, out)) in products.chunks_exact(PANEL).zip(out.chunks_exact_mut(outputs)).enumerate() {
-        for r in 0..R {
-            let lanes = r * V::LANES;
-            // SAFETY: `lanes + LANES` is at most `PANEL`, and the panel's columns lie inside of the rows by the assertion above.
-            unsafe {
-                let x = V::load(products.as_ptr().add(lanes)).add(V::load(bias.as_ptr().add(lanes)));
-                let mut x = activate(x, activation);
-                if let Some(residual) = residual {
-                    x = x.add(V::load(residual.as_ptr().add(row * outputs + column + lanes)));
-                }
-                x.store(out.as_mut_ptr().add(column + lanes));
-            }
-        }
-    }
-}
-
-/// # Safety
-/// The processor has the instruction set of `V`.
-#[inline(always)]
-unsafe fn activate<V: Lanes>(x: V, activation: Activation) -> V {
-    // SAFETY: as this function's own.
-    unsafe {
-        match activation {
-            Activation::None => x,
-            Activation::Gelu => x.mul(V::splat(0.5)).mul(V::splat(1.0).add(erf(x.mul(V::splat(std::f32::consts::FRAC_1_SQRT_2))))),
-            Activation::GeluTanh => {
-                let cubed = x.mul(x).mul(x).mul(V::splat(0.044_715));
-                x.mul(sigmoid(x.add(cubed).mul(V::splat(2.0 * 0.797_884_6))))
-            }
-            Activation::QuickGelu => x.mul(sigmoid(x.mul(V::splat(1.702)))),
-        }
-    }
-}
-
 /// As `scalar::erf`.
 ///
 /// # Safety
 /// The processor has the instruction set of `V`.
 #[inline(always)]
-unsafe fn erf<V: Lanes>(x: V) -> V {
+pub(super) unsafe fn erf<V: Lanes>(x: V) -> V {
     // SAFETY: as this function's own.
     unsafe {
         let (zero, one) = (V::splat(0.0), V::splat(1.0));
@@ -425,77 +394,11 @@ unsafe fn erf<V: Lanes>(x: V) -> V {
 /// # Safety
 /// The processor has the instruction set of `V`.
 #[inline(always)]
-unsafe fn sigmoid<V: Lanes>(x: V) -> V {
+pub(super) unsafe fn sigmoid<V: Lanes>(x: V) -> V {
     // SAFETY: as this function's own.
     unsafe {
         let (zero, one) = (V::splat(0.0), V::splat(1.0));
         let e = exp(zero.sub(x.max(zero.sub(x))));
         zero.if_greater(x, e, one).div(one.add(e))
-    }
-}
-
-/// As `scalar::layer_norm`.
-///
-/// # Safety
-/// The processor has the instruction set of `V`.
-#[inline(always)]
-pub(super) unsafe fn layer_norm<V: Lanes>(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
-    let dim = weight.len();
-    assert!(bias.len() == dim);
-    let whole = dim - dim % V::LANES;
-    for (row, out) in x.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
-        // SAFETY: every offset is below `whole`, a multiple of the lanes that is at most `dim`.
-        unsafe {
-            let mut sums = V::splat(0.0);
-            for at in (0..whole).step_by(V::LANES) {
-                sums = sums.add(V::load(row.as_ptr().add(at)));
-            }
-            let mean = (sums.sum() + row[whole..].iter().sum::<f32>()) / dim as f32;
-            let means = V::splat(mean);
-            let mut squares = V::splat(0.0);
-            for at in (0..whole).step_by(V::LANES) {
-                let v = V::load(row.as_ptr().add(at)).sub(means);
-                squares = squares.fma(v, v);
-            }
-            let rest: f32 = row[whole..].iter().map(|v| (v - mean) * (v - mean)).sum();
-            let scale = 1.0 / ((squares.sum() + rest) / dim as f32 + eps).sqrt();
-            let scales = V::splat(scale);
-            for at in (0..whole).step_by(V::LANES) {
-                let v = V::load(row.as_ptr().add(at)).sub(means).mul(scales);
-                V::load(bias.as_ptr().add(at)).fma(v, V::load(weight.as_ptr().add(at))).store(out.as_mut_ptr().add(at));
-            }
-            for at in whole..dim {
-                out[at] = (row[at] - mean) * scale * weight[at] + bias[at];
-            }
-        }
-    }
-}
-
-/// As `scalar::exp_columns`, for panels that are `R` registers wide.
-///
-/// # Safety
-/// The processor has the instruction set of `V`; `R · LANES = PANEL`.
-#[inline(always)]
-pub(super) unsafe fn exp_columns<V: Lanes, const R: usize>(weights: &mut [f32], sums: &mut [f32; PANEL]) {
-    // SAFETY: each row has `PANEL = R · LANES` values.
-    unsafe {
-        let mut largest = [V::splat(f32::NEG_INFINITY); R];
-        for row in weights.chunks_exact(PANEL) {
-            for (r, largest) in largest.iter_mut().enumerate() {
-                *largest = V::load(row.as_ptr().add(r * V::LANES)).max(*largest);
-            }
-        }
-        let mut totals = [V::splat(0.0); R];
-        for row in weights.chunks_exact_mut(PANEL) {
-            for (r, (total, largest)) in totals.iter_mut().zip(largest).enumerate() {
-                let at = row.as_mut_ptr().add(r * V::LANES);
-                let e = exp(V::load(at).sub(largest));
-                *total = total.add(e);
-                e.store(at);
-            }
-        }
-        for (r, total) in totals.into_iter().enumerate() {
-            total.store(sums.as_mut_ptr().add(r * V::LANES));
-        }
     }
 }

@@ -7,14 +7,19 @@
 //! `rustc --test --edition 2024 runtime/src/simd/mod.rs`.
 #![allow(unsafe_code)]
 
+mod attention;
+mod attention_int8;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod block;
 mod lanes;
+mod linear;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod packed;
+mod quantised;
 mod scalar;
 mod scan;
 mod transformer;
@@ -25,9 +30,13 @@ mod tests;
 
 use std::sync::OnceLock;
 
+pub use attention::{Bias, PackedKeys};
+pub use attention_int8::{ByteMemory, QuantisedKeys};
+pub use linear::Linear;
 pub use packed::{PANEL, PackedBank, PackedPatches, Precision};
+pub use quantised::{QuantisedLinear, QuantisedRows};
 pub use scan::{Pairs, PatchBest, Scan, TagBest};
-pub use transformer::{Activation, LayerMemory, Linear, PackedKeys};
+pub use transformer::{Activation, LayerMemory};
 pub use upsample::{Columns, Label, Planes, Scratch, Tap};
 
 /// A set of kernels for one instruction set. It can only be had where the processor has that set.

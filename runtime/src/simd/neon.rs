@@ -1,13 +1,17 @@
 //! NEON: 4 lanes, 32 registers. Part of every AArch64 processor.
 
+#![allow(clippy::needless_range_loop)] // as in block.rs
+
 use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::TagBest;
+use super::block::{self, Block, ByteBlock, Finish, Scales};
 use super::lanes::{self, Lanes};
 use super::packed::PANEL;
+use super::quantised::Range;
 use super::scan::{Int8Rows, Pass, Products};
-use super::transformer::Epilogue;
+use super::transformer;
 
 /// The proof that the processor has NEON.
 #[derive(Debug, Clone, Copy)]
@@ -28,31 +32,71 @@ impl Neon {
         unsafe { lanes::normalise_rows::<float32x4_t>(rows, dim) }
     }
 
-    /// As `scalar::epilogue`, for a whole panel.
-    pub(super) fn epilogue(self, products: &[f32], epilogue: &Epilogue<'_>, out: &mut [f32]) {
+    /// As `scalar::block_f32`.
+    pub(super) fn block_f32(self, block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
+        // SAFETY: `self` proves NEON; `Kernels::block_f32` has checked the lengths.
+        unsafe {
+            match block.columns / 4 {
+                1 => block::block_f32::<float32x4_t, 6, 1>(block, out, out_pitch),
+                2 => block::block_f32::<float32x4_t, 6, 2>(block, out, out_pitch),
+                3 => block::block_f32::<float32x4_t, 6, 3>(block, out, out_pitch),
+                _ => block::block_f32::<float32x4_t, 6, 4>(block, out, out_pitch),
+            }
+        }
+    }
+
+    /// As `scalar::block_int8`, of rows of signed bytes within ±127.
+    pub(super) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
+        // SAFETY: `self` proves NEON; `Kernels::block_int8` has checked the lengths.
+        unsafe { block_int8(block, out) }
+    }
+
+    /// As `scalar::finish`.
+    pub(super) fn finish(self, products: &mut [f32], strip: usize, finish: &Finish<'_>, out: &mut [f32]) {
+        // SAFETY: `self` proves NEON; `Kernels::finish` has checked the lengths.
+        unsafe { block::finish::<float32x4_t>(products, strip, finish, out) }
+    }
+
+    /// As `scalar::dequantise`.
+    pub(super) fn dequantise(self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
+        // SAFETY: `self` proves NEON; `Kernels::dequantise` has checked the lengths.
+        unsafe { block::dequantise::<float32x4_t>(sums, scales, out, pitch) }
+    }
+
+    /// As `scalar::quantise_row`.
+    pub(super) fn quantise_row(self, row: &[f32], levels: u8, out: &mut [u8]) -> Range {
+        // SAFETY: `self` proves NEON; `Kernels::quantise_row` has checked the lengths.
+        unsafe { block::quantise_row::<float32x4_t>(row, levels, out) }
+    }
+
+    /// As `scalar::size_of_row`.
+    pub(super) fn size_of_row(self, row: &[f32]) -> f32 {
         // SAFETY: `self` proves NEON.
-        unsafe { lanes::epilogue::<float32x4_t, 4>(products, epilogue, out) }
+        unsafe { block::size_of_row::<float32x4_t>(row) }
+    }
+
+    /// As `scalar::signed_row`.
+    pub(super) fn signed_row(self, row: &[f32], factors: &[f32], out: &mut [i8]) {
+        // SAFETY: `self` proves NEON; `Kernels::signed_row` has checked the lengths.
+        unsafe { block::signed_row::<float32x4_t>(row, factors, out) }
+    }
+
+    /// As `scalar::exp_row_int8`.
+    pub(super) fn exp_row_int8(self, row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
+        // SAFETY: `self` proves NEON; `Kernels::exp_row_int8` has checked the lengths.
+        unsafe { block::exp_row_int8::<float32x4_t>(row, levels, out) }
+    }
+
+    /// As `scalar::exp_row`.
+    pub(super) fn exp_row(self, row: &mut [f32]) -> f32 {
+        // SAFETY: `self` proves NEON.
+        unsafe { block::exp_row::<float32x4_t>(row) }
     }
 
     /// As `scalar::layer_norm`.
     pub(super) fn layer_norm(self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
         // SAFETY: `self` proves NEON.
-        unsafe { lanes::layer_norm::<float32x4_t>(x, weight, bias, eps, out) }
-    }
-
-    /// As `scalar::exp_columns`.
-    pub(super) fn exp_columns(self, weights: &mut [f32], sums: &mut [f32; PANEL]) {
-        // SAFETY: `self` proves NEON.
-        unsafe { lanes::exp_columns::<float32x4_t, 4>(weights, sums) }
-    }
-
-    /// Numbers of a value that lie side by side in packed keys.
-    pub(super) const BLOCK_VALUES: usize = 4;
-
-    /// As `scalar::panel_f32`, in blocks of [`BLOCK_VALUES`](Self::BLOCK_VALUES).
-    pub(super) fn panel_values(self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
-        // SAFETY: `self` proves NEON; `Kernels::panel_values` has checked the lengths.
-        unsafe { lanes::panel_f32::<float32x4_t, { Neon::BLOCK_VALUES }, 4>(rows, dim, panel, out) }
+        unsafe { transformer::layer_norm::<float32x4_t>(x, weight, bias, eps, out) }
     }
 
     /// Patches that lie side by side for products of floats.
@@ -130,6 +174,51 @@ unsafe fn panel_int8(patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f3
     }
 }
 
+/// Products of bytes are added in pairs in 16 bits and then pairwise into 32 bits.
+///
+/// # Safety
+/// The processor has NEON; lengths are as `Kernels::block_int8` asserts, for strips of 16.
+#[inline]
+unsafe fn block_int8(block: &ByteBlock<'_>, out: &mut [i32]) {
+    const M: usize = 2;
+    // SAFETY: rows beyond the last are read as the last and not written; `out` has 16 sums for each row, the weights 64 for each quad.
+    unsafe {
+        let mut rows = [block.rows.as_ptr(); M];
+        for m in 0..M {
+            rows[m] = rows[m].add(m.min(block.count - 1) * block.stride);
+        }
+        // Two partial sums for each output lie side by side.
+        let mut sums = [[[vdupq_n_s32(0); 2]; 4]; M];
+        let mut weights = block.weights.as_ptr();
+        for k in (0..block.depth).step_by(8) {
+            let mut quads = [[vdupq_n_s8(0); 2]; M];
+            for m in 0..M {
+                for i in 0..2 {
+                    let quad = rows[m].add(k + 4 * i).cast::<i32>().read_unaligned();
+                    quads[m][i] = vreinterpretq_s8_s32(vdupq_n_s32(quad));
+                }
+            }
+            for v in 0..4 {
+                let (first, second) = (vld1q_s8(weights.add(16 * v)), vld1q_s8(weights.add(64 + 16 * v)));
+                for m in 0..M {
+                    let [a, b] = quads[m];
+                    let low = vmlal_s8(vmull_s8(vget_low_s8(first), vget_low_s8(a)), vget_low_s8(second), vget_low_s8(b));
+                    let high = vmlal_high_s8(vmull_high_s8(first, a), second, b);
+                    sums[m][v] = [vpadalq_s16(sums[m][v][0], low), vpadalq_s16(sums[m][v][1], high)];
+                }
+            }
+            weights = weights.add(128);
+        }
+        for m in 0..M.min(block.count) {
+            for v in 0..4 {
+                let at = out.as_mut_ptr().add(16 * m + 4 * v);
+                let sum = vpaddq_s32(sums[m][v][0], sums[m][v][1]);
+                vst1q_s32(at, if block.add { vaddq_s32(vld1q_s32(at), sum) } else { sum });
+            }
+        }
+    }
+}
+
 /// The proof that the processor has NEON with dot products of four bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct NeonDot(Neon);
@@ -142,6 +231,12 @@ impl NeonDot {
     /// The kernels on floats.
     pub(super) fn floats(self) -> Neon {
         self.0
+    }
+
+    /// As `scalar::block_int8`, of rows of signed bytes.
+    pub(super) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
+        // SAFETY: `self` proves the features; `Kernels::block_int8` has checked the lengths.
+        unsafe { block_int8_dot(block, out) }
     }
 
     /// Patches that lie side by side for products of integers.
@@ -203,6 +298,45 @@ unsafe fn panel_int8_dot(patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut
                     let scale = vmulq_f32(vdupq_n_f32(scales[m]), vld1q_f32(panel.scales.as_ptr().add(4 * v)));
                     vst1q_f32(out.as_mut_ptr().add(m * PANEL + 4 * v), vmulq_f32(vcvtq_f32_s32(*sum), scale));
                 }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// The processor has NEON with dot products; lengths are as `Kernels::block_int8` asserts, for strips of 16.
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn block_int8_dot(block: &ByteBlock<'_>, out: &mut [i32]) {
+    const M: usize = 4;
+    // SAFETY: rows beyond the last are read as the last and not written; `out` has 16 sums for each row, the weights 64 for each quad.
+    unsafe {
+        let mut rows = [block.rows.as_ptr().cast::<i8>(); M];
+        for m in 0..M {
+            rows[m] = rows[m].add(m.min(block.count - 1) * block.stride);
+        }
+        let mut sums = [[vdupq_n_s32(0); 4]; M];
+        let mut weights = block.weights.as_ptr();
+        for k in (0..block.depth).step_by(16) {
+            let mut quads = [vdupq_n_s8(0); M];
+            for m in 0..M {
+                quads[m] = vld1q_s8(rows[m].add(k));
+            }
+            for v in 0..4 {
+                let at = weights.add(16 * v);
+                let columns = [vld1q_s8(at), vld1q_s8(at.add(64)), vld1q_s8(at.add(128)), vld1q_s8(at.add(192))];
+                for m in 0..M {
+                    sums[m][v] = dot::<0>(sums[m][v], columns[0], quads[m]);
+                    sums[m][v] = dot::<1>(sums[m][v], columns[1], quads[m]);
+                    sums[m][v] = dot::<2>(sums[m][v], columns[2], quads[m]);
+                    sums[m][v] = dot::<3>(sums[m][v], columns[3], quads[m]);
+                }
+            }
+            weights = weights.add(256);
+        }
+        for m in 0..M.min(block.count) {
+            for v in 0..4 {
+                let at = out.as_mut_ptr().add(16 * m + 4 * v);
+                vst1q_s32(at, if block.add { vaddq_s32(vld1q_s32(at), sums[m][v]) } else { sums[m][v] });
             }
         }
     }
@@ -274,6 +408,34 @@ impl Lanes for float32x4_t {
     unsafe fn max(self, other: Self) -> Self {
         // SAFETY: see the implementation's head.
         unsafe { vmaxq_f32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { vminq_f32(self, other) }
+    }
+
+    #[inline(always)]
+    unsafe fn largest(self) -> f32 {
+        // SAFETY: see the implementation's head.
+        unsafe { vmaxvq_f32(self) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bytes(self, at: *mut u8) {
+        // SAFETY: see the implementation's head; 4 bytes are written.
+        unsafe {
+            let halves = vmovn_u32(vcvtq_u32_f32(self));
+            let bytes = vreinterpret_u32_u8(vmovn_u16(vcombine_u16(halves, halves)));
+            at.cast::<u32>().write_unaligned(vget_lane_u32::<0>(bytes));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn from_integers(sums: *const i32, zero: i32, columns: *const i32) -> Self {
+        // SAFETY: see the implementation's head.
+        unsafe { vcvtq_f32_s32(vmlsq_s32(vld1q_s32(sums), vdupq_n_s32(zero), vld1q_s32(columns))) }
     }
 
     #[inline(always)]

@@ -1,8 +1,10 @@
 //! The reference: what every other set of kernels is tested against.
 
+use super::block::{Block, ByteBlock, Finish, Scales};
 use super::packed::PANEL;
+use super::quantised::Range;
 use super::scan::{Int8Rows, Pass, Products};
-use super::transformer::{Activation, Epilogue};
+use super::transformer::Activation;
 use super::{Columns, Label, Planes, Scratch, TagBest, Tap};
 
 pub(super) fn dot_products(patches: &[f32], bank: &[f32], dim: usize, out: &mut [f32]) {
@@ -124,15 +126,69 @@ pub(super) fn fold(products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [Tag
     }
 }
 
-/// Bias, activation and residual for one panel of products `[rows, PANEL]`; columns beyond the last output are left out.
-pub(super) fn epilogue(products: &[f32], epilogue: &Epilogue<'_>, out: &mut [f32]) {
-    let Epilogue { bias, outputs, column, .. } = *epilogue;
-    let columns = PANEL.min(outputs - column);
-    for (row, (products, out)) in products.chunks_exact(PANEL).zip(out.chunks_exact_mut(outputs)).enumerate() {
-        for lane in 0..columns {
-            let value = activate(products[lane] + bias[lane], epilogue.activation);
-            out[column + lane] = value + epilogue.residual.map_or(0.0, |residual| residual[row * outputs + column + lane]);
+/// `out[m, n] (+)= Σ_k rows[m, k] · weights[k, n]`.
+pub(super) fn block_f32(block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
+    for m in 0..block.count {
+        let out = &mut out[m * out_pitch..][..block.columns];
+        if !block.add {
+            out.fill(0.0);
         }
+        for (k, value) in block.rows[m * block.stride..][..block.depth].iter().enumerate() {
+            out.iter_mut().zip(&block.weights[k * block.pitch..]).for_each(|(sum, weight)| *sum += value * weight);
+        }
+    }
+}
+
+/// `out[m, n] (+)= Σ_k rows[m, k] · weights[k / 4, n, k % 4]`.
+pub(super) fn block_int8(block: &ByteBlock<'_>, out: &mut [i32]) {
+    let strip = out.len() / block.count;
+    for (m, out) in out.chunks_exact_mut(strip).enumerate() {
+        if !block.add {
+            out.fill(0);
+        }
+        for (k, byte) in block.rows[m * block.stride..][..block.depth].iter().enumerate() {
+            for (n, sum) in out.iter_mut().enumerate() {
+                *sum += i32::from(*byte) * i32::from(block.weights[(k / 4 * strip + n) * 4 + k % 4]);
+            }
+        }
+    }
+}
+
+/// `out = activation(products + bias) + residual`.
+pub(super) fn finish(products: &mut [f32], strip: usize, finish: &Finish<'_>, out: &mut [f32]) {
+    for (row, products) in products.chunks_exact(strip).enumerate() {
+        for n in 0..finish.columns {
+            let at = row * finish.outputs + finish.column + n;
+            out[at] = activate(products[n] + finish.bias[n], finish.activation) + finish.residual.map_or(0.0, |residual| residual[at]);
+        }
+    }
+}
+
+/// `(sum - zero · column sum) · row scale · column scale`.
+pub(super) fn dequantise(sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
+    let strip = scales.columns.len();
+    for (at, sum) in sums.iter().enumerate() {
+        let (row, n) = (at / strip, at % strip);
+        out[row * pitch + n] = (sum - scales.zeros[row] * scales.sums[n]) as f32 * (scales.rows[row] * scales.columns[n]);
+    }
+}
+
+/// Brings a row to bytes of at most `levels`; a row with NaN or infinity becomes zeros.
+pub(super) fn quantise_row(row: &[f32], levels: u8, out: &mut [u8]) -> Range {
+    out.fill(0);
+    if row.iter().any(|v| !v.is_finite()) {
+        return Range::NAN;
+    }
+    let (low, high) = row.iter().fold((0.0f32, 0.0f32), |(low, high), v| (low.min(*v), high.max(*v)));
+    let Some((range, inverse)) = Range::new(low, high, levels) else { return Range::ZERO };
+    quantise(row, inverse, range.zero, levels, out);
+    range
+}
+
+/// `x · inverse + zero`, rounded with ties to even.
+pub(super) fn quantise(row: &[f32], inverse: f32, zero: i32, levels: u8, out: &mut [u8]) {
+    for (byte, x) in out.iter_mut().zip(row) {
+        *byte = ((x * inverse).round_ties_even() + zero as f32).clamp(0.0, f32::from(levels)) as u8;
     }
 }
 
@@ -170,15 +226,30 @@ pub(super) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out:
     }
 }
 
-/// Each column's values become `exp(value - largest)`, and `sums` their sums. `weights` is `[n, PANEL]`.
-pub(super) fn exp_columns(weights: &mut [f32], sums: &mut [f32; PANEL]) {
-    for (lane, sum) in sums.iter_mut().enumerate() {
-        let column = || (lane..weights.len()).step_by(PANEL);
-        let largest = column().map(|at| weights[at]).fold(f32::NEG_INFINITY, f32::max);
-        *sum = 0.0;
-        for at in column() {
-            weights[at] = (weights[at] - largest).exp();
-            *sum += weights[at];
-        }
+/// Each value becomes `exp(value - largest)`; returns their sum.
+pub(super) fn exp_row(row: &mut [f32]) -> f32 {
+    let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    row.iter_mut().for_each(|value| *value = (*value - largest).exp());
+    row.iter().sum()
+}
+
+/// `exp(value - largest)` of each value as a byte of at most `levels`; returns the sum of the bytes.
+pub(super) fn exp_row_int8(row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
+    exp_row(row);
+    row.iter().zip(out).fold(0.0, |total, (e, byte)| {
+        *byte = (e * f32::from(levels)).round_ties_even() as u8;
+        total + f32::from(*byte)
+    })
+}
+
+/// The largest size of a row's numbers; NaN if any is NaN or infinite.
+pub(super) fn size_of_row(row: &[f32]) -> f32 {
+    if row.iter().all(|v| v.is_finite()) { row.iter().fold(0.0, |a, v| v.abs().max(a)) } else { f32::NAN }
+}
+
+/// Each number times its factor, rounded, within ±127.
+pub(super) fn signed_row(row: &[f32], factors: &[f32], out: &mut [i8]) {
+    for ((value, factor), byte) in row.iter().zip(factors).zip(out) {
+        *byte = (value * factor).round_ties_even().clamp(-127.0, 127.0) as i8;
     }
 }

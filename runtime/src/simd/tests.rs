@@ -1,10 +1,10 @@
 use super::*;
 
 /// Numbers in -1..1 from a small generator, the same on every run.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -15,13 +15,13 @@ impl Random {
         (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
-    fn values(&mut self, len: usize) -> Vec<f32> {
+    pub(super) fn values(&mut self, len: usize) -> Vec<f32> {
         (0..len).map(|_| self.value()).collect()
     }
 }
 
 /// Longest vector of any set, in f32 lanes.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 fn reference() -> &'static Kernels {
     Kernels::all()[0]
@@ -343,7 +343,7 @@ fn equal_scores_go_to_the_first_tag_and_the_first_patch() {
 }
 
 /// Asserts that two tensors differ by no more than `bound` anywhere.
-fn assert_close(found: &[f32], expected: &[f64], bound: f64, what: &str) {
+pub(super) fn assert_close(found: &[f32], expected: &[f64], bound: f64, what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
         assert!((f64::from(*found) - expected).abs() <= bound, "{what}: at {index} {found} for {expected}");
@@ -374,7 +374,6 @@ fn layers_are_their_formulas() {
         for (rows, outputs) in [(1, 1), (3, 15), (5, 16), (25, 33), (50, 64)] {
             let x: Vec<f32> = random.values(rows * inputs).iter().map(|v| v * 3.0).collect();
             let (weight, bias, residual) = (random.values(inputs * outputs), random.values(outputs), random.values(rows * outputs));
-            let layer = Linear::new(&weight, inputs, outputs, Some(&bias));
             for (activation, formula) in &formulas {
                 let expected: Vec<f64> = (0..rows * outputs)
                     .map(|at| {
@@ -385,6 +384,7 @@ fn layers_are_their_formulas() {
                     .collect();
                 for set in Kernels::all() {
                     let mut out = vec![f32::NAN; rows * outputs];
+                    let layer = set.pack_linear(&weight, inputs, outputs, Some(&bias));
                     set.linear(&layer, &x, *activation, Some(&residual), &mut out, &mut LayerMemory::default());
                     assert_close(&out, &expected, 3e-7 * (inputs + 20) as f64, &format!("{} {activation:?}: {inputs} inputs", set.name()));
                 }
@@ -424,20 +424,54 @@ fn attention_is_its_formula() {
         let query: Vec<f32> = random.values(tokens * width).iter().map(|v| v * 4.0).collect();
         let (key, value) = (random.values(tokens * width), random.values(tokens * width));
         let at = |x: &[f32], token: usize, column: usize| f64::from(x[token * width + column]);
-        let expected: Vec<f64> = (0..tokens * width)
-            .map(|index| {
-                let (token, column) = (index / width, index % width);
-                let head = column / head_dim * head_dim..(column / head_dim + 1) * head_dim;
-                let weight = |other: usize| head.clone().map(|c| at(&query, token, c) * at(&key, other, c)).sum::<f64>().exp();
-                let total: f64 = (0..tokens).map(weight).sum();
-                (0..tokens).map(|other| weight(other) * at(&value, other, column)).sum::<f64>() / total
-            })
-            .collect();
-        for set in Kernels::all() {
-            let packed = set.pack_keys(&key, &value, heads, head_dim);
-            let mut out = vec![f32::NAN; tokens * width];
-            set.attend(&packed, &query, &mut out, &mut LayerMemory::default());
-            assert_close(&out, &expected, 2e-5, &format!("{}: {tokens} tokens, {heads} x {head_dim}", set.name()));
+        for (name, bias) in [
+            ("none", vec![]),
+            ("row", random.values(tokens)),
+            ("matrix", random.values(tokens * tokens)),
+            ("of heads", random.values(heads * tokens * tokens)),
+        ] {
+            let steps = match name {
+                "matrix" => (0, tokens),
+                "of heads" => (tokens * tokens, tokens),
+                _ => (0, 0),
+            };
+            let add =
+                |head: usize, query: usize, key: usize| bias.get(head * steps.0 + query * steps.1 + key).map_or(0.0, |b| f64::from(*b));
+            let expected: Vec<f64> = (0..tokens * width)
+                .map(|index| {
+                    let (token, column) = (index / width, index % width);
+                    let head = column / head_dim * head_dim..(column / head_dim + 1) * head_dim;
+                    let weight = |other: usize| {
+                        (head.clone().map(|c| at(&query, token, c) * at(&key, other, c)).sum::<f64>()
+                            + add(column / head_dim, token, other))
+                        .exp()
+                    };
+                    let total: f64 = (0..tokens).map(weight).sum();
+                    (0..tokens).map(|other| weight(other) * at(&value, other, column)).sum::<f64>() / total
+                })
+                .collect();
+            let bias = (name != "none").then_some(Bias { values: &bias, head_step: steps.0, query_step: steps.1 });
+            for set in Kernels::all() {
+                let packed = set.pack_keys(&key, &value, heads, head_dim);
+                let mut out = vec![f32::NAN; tokens * width];
+                set.attend(&packed, &query, bias, &mut out, &mut LayerMemory::default());
+                assert_close(&out, &expected, 2e-5, &format!("{}: {tokens} tokens, {heads} x {head_dim}, bias {name}", set.name()));
+                let packed = set.pack_keys_int8(&key, &value, heads, head_dim);
+                set.attend_int8(&packed, &query, bias, &mut out, &mut ByteMemory::default());
+                // Logits err by half a step of query and key for each of their numbers, weights and values by half a step of theirs.
+                let step = 1.0 / f64::from(set.levels());
+                let logits = (0.5 * 8.0 * step + 4.0 * 0.5 / 127.0) * head_dim as f64;
+                let bound = 2.0 * logits.min(0.4) + tokens as f64 * step + 1.0 / 127.0;
+                for (found, expected) in out.iter().zip(&expected) {
+                    assert!(
+                        (f64::from(*found) - expected).abs() <= bound,
+                        "{}: {tokens} tokens, {heads} x {head_dim}, bias {name}",
+                        set.name()
+                    );
+                }
+                let mean = out.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).sum::<f64>() / expected.len() as f64;
+                assert!(mean <= 0.03, "{}: {tokens} tokens, {heads} x {head_dim}, bias {name}: {mean}", set.name());
+            }
         }
     }
 }

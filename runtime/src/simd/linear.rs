@@ -1,0 +1,110 @@
+//! Products with fixed weights, packed once.
+
+use super::Kernels;
+use super::block::{Block, Finish};
+use super::transformer::{Activation, LayerMemory};
+
+/// A layer `x · weight + bias`, packed for one set of kernels.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    inputs: usize,
+    outputs: usize,
+    strip: usize,
+    weights: Vec<f32>, // [strips, inputs, strip], filled up with zeros
+    bias: Vec<f32>,    // [strips, strip]
+}
+
+impl Linear {
+    /// Numbers in an input row.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Numbers in an output row.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+}
+
+/// `values` and zeros behind them, up to a multiple of `strip`.
+pub(super) fn padded(values: &[f32], strip: usize) -> Vec<f32> {
+    let mut padded = Vec::with_capacity(values.len().next_multiple_of(strip));
+    padded.extend_from_slice(values);
+    padded.resize(values.len().next_multiple_of(strip), 0.0);
+    padded
+}
+
+impl Kernels {
+    /// Packs a layer.
+    ///
+    /// # Shapes
+    /// - `weight`: `[inputs, outputs]`
+    /// - `bias`: `[outputs]`
+    ///
+    /// # Panics
+    /// The lengths do not fit those shapes.
+    pub fn pack_linear(&self, weight: &[f32], inputs: usize, outputs: usize, bias: Option<&[f32]>) -> Linear {
+        assert!(
+            inputs > 0 && weight.len() == inputs * outputs && bias.is_none_or(|bias| bias.len() == outputs),
+            "pack_linear: expected {inputs} x {outputs} weights, found {}",
+            weight.len()
+        );
+        let strip = self.strip();
+        let wide = outputs.next_multiple_of(strip);
+        let mut weights = vec![0.0; inputs * wide];
+        for (row, values) in weight.chunks_exact(outputs.max(1)).enumerate() {
+            for (part, strips) in values.chunks(strip).zip(weights.chunks_exact_mut(inputs * strip)) {
+                strips[row * strip..][..part.len()].copy_from_slice(part);
+            }
+        }
+        Linear { inputs, outputs, strip, weights, bias: bias.map_or_else(|| vec![0.0; wide], |bias| padded(bias, strip)) }
+    }
+
+    /// `out = activation(x · weight + bias) + residual`.
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, inputs]`
+    /// - `residual`, `out`: `[rows, outputs]`
+    ///
+    /// # Panics
+    /// The lengths do not fit those shapes, or another set of kernels packed the layer.
+    pub fn linear(
+        &self,
+        layer: &Linear,
+        x: &[f32],
+        activation: Activation,
+        residual: Option<&[f32]>,
+        out: &mut [f32],
+        memory: &mut LayerMemory,
+    ) {
+        let Linear { inputs, outputs, strip, .. } = *layer;
+        let rows = x.len() / inputs;
+        let fits = x.len() == rows * inputs && out.len() == rows * outputs && strip == self.strip();
+        assert!(fits && residual.is_none_or(|r| r.len() == out.len()), "linear: expected {rows} rows of {inputs} and {outputs} values");
+        if out.is_empty() {
+            return;
+        }
+        let block = self.block_rows();
+        let products = &mut memory.products;
+        products.resize(products.len().max(rows * strip), 0.0);
+        for (index, (weights, bias)) in layer.weights.chunks_exact(inputs * strip).zip(layer.bias.chunks_exact(strip)).enumerate() {
+            let column = index * strip;
+            for (part, weights) in weights.chunks(self.depth() * strip).enumerate() {
+                let (from, depth) = (part * self.depth(), weights.len() / strip);
+                for row in (0..rows).step_by(block) {
+                    let count = block.min(rows - row);
+                    let rows = &x[row * inputs + from..];
+                    let block = Block { rows, stride: inputs, count, depth, weights, pitch: strip, columns: strip, add: part > 0 };
+                    let products = &mut products[row * strip..][..count * strip];
+                    self.block_f32(&block, products, strip);
+                    if from + depth == inputs {
+                        let residual = residual.map(|residual| &residual[row * outputs..][..count * outputs]);
+                        let columns = strip.min(outputs - column);
+                        let finish = Finish { bias, activation, residual, outputs, column, columns };
+                        self.finish(products, &finish, &mut out[row * outputs..][..count * outputs]);
+                    }
+                }
+            }
+        }
+    }
+}

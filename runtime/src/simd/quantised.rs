@@ -1,0 +1,217 @@
+//! Layers with 8-bit weights, computed in integers.
+//!
+//! Weights are symmetric with a scale for each output. Each input row is brought to unsigned bytes with a scale and a zero point of its
+//! own, by the formula of ONNX's `DynamicQuantizeLinear`, which knows one range for all rows: a row's own range is never wider, so each
+//! number errs by no more. With `s` that operator's scale, the two results differ by at most `s · Σ|w|` (twice that, where
+//! [`Kernels::levels`] are 127), besides rounding.
+
+use super::block::{ByteBlock, Finish, QUADS, Scales};
+use super::linear::padded;
+use super::transformer::Activation;
+use super::{Isa, Kernels};
+
+/// A layer `x · weight + bias` with 8-bit weights, packed for one set of kernels.
+#[derive(Debug, Clone)]
+pub struct QuantisedLinear {
+    inputs: usize,
+    outputs: usize,
+    strip: usize,
+    weights: Vec<i8>, // [strips, wide / 4, strip, 4], filled up with zeros
+    scales: Vec<f32>, // [strips, strip]
+    sums: Vec<i32>,   // [strips, strip], of the weights of a column
+    bias: Vec<f32>,   // [strips, strip]
+}
+
+impl QuantisedLinear {
+    /// Longest row of which a sum of products of bytes surely fits 32 bits.
+    pub const MAX_INPUTS: usize = 1 << 16;
+
+    /// Numbers in an input row.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Numbers in an output row.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+}
+
+/// Rows of numbers as bytes: `scale · (byte - zero)`.
+#[derive(Debug, Clone, Default)]
+pub struct QuantisedRows {
+    count: usize,
+    dim: usize,
+    values: Vec<u8>,  // [count, wide]
+    scales: Vec<f32>, // [count]
+    zeros: Vec<i32>,  // [count], for the bytes as the kernels read them
+    sums: Vec<i32>,   // [count, strip]
+    products: Vec<f32>,
+}
+
+impl QuantisedRows {
+    /// Bytes `[count, wide]`, and each row's scale and zero.
+    pub(super) fn parts(&self) -> (&[u8], &[f32], &[i32]) {
+        (&self.values, &self.scales, &self.zeros)
+    }
+}
+
+/// How a row's bytes come back to numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Range {
+    pub(super) scale: f32,
+    pub(super) zero: i32,
+}
+
+impl Range {
+    /// The range of numbers from `low` to `high`, with the factor that brings them to `levels` steps; `None` if all are as good as zero.
+    pub(super) fn new(low: f32, high: f32, levels: u8) -> Option<(Range, f32)> {
+        let (low, high, levels) = (low.min(0.0), high.max(0.0), f32::from(levels));
+        let inverse = levels / (high - low);
+        let zero = (-low * inverse).round_ties_even().clamp(0.0, levels);
+        inverse.is_normal().then_some((Range { scale: (high - low) / levels, zero: zero as i32 }, inverse))
+    }
+
+    /// Of a row without a number other than zero.
+    pub(super) const ZERO: Range = Range { scale: 0.0, zero: 0 };
+    /// Of a row that holds NaN or infinity: all that is made from it is NaN.
+    pub(super) const NAN: Range = Range { scale: f32::NAN, zero: 0 };
+}
+
+impl Kernels {
+    /// The largest byte that rows are quantised to. Sets without a dot product of four bytes add products in pairs in 16 bits, which must
+    /// not overflow: 2 · 127 · 128 does not, whether bytes are unsigned up to 127 or signed within ±127.
+    pub fn levels(&self) -> u8 {
+        match self.isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) | Isa::Avx512(_) => 127,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(_) => 254,
+            _ => 255,
+        }
+    }
+
+    /// What is taken from each byte before the product reads it: sets that multiply signed bytes alone need it.
+    pub(super) fn shift(&self) -> u8 {
+        match self.isa {
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(_) => 127,
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDot(_) => 128,
+            _ => 0,
+        }
+    }
+
+    /// Packs a layer; `weight · scales` is what the integers stand for.
+    ///
+    /// # Shapes
+    /// - `weight`: `[inputs, outputs]`
+    /// - `scales`, `bias`: `[outputs]`
+    ///
+    /// # Panics
+    /// The lengths do not fit those shapes, or `inputs` is 0 or above [`QuantisedLinear::MAX_INPUTS`].
+    pub fn pack_linear_int8(&self, weight: &[i8], inputs: usize, outputs: usize, scales: &[f32], bias: Option<&[f32]>) -> QuantisedLinear {
+        let lengths = weight.len() == inputs * outputs && scales.len() == outputs && bias.is_none_or(|bias| bias.len() == outputs);
+        assert!(
+            (1..=QuantisedLinear::MAX_INPUTS).contains(&inputs) && lengths,
+            "pack_linear_int8: expected {inputs} x {outputs} weights, found {} and {} scales",
+            weight.len(),
+            scales.len()
+        );
+        let strip = self.strip();
+        let (wide, columns) = (inputs.next_multiple_of(QUADS), outputs.next_multiple_of(strip));
+        let (mut weights, mut sums) = (vec![0; wide * columns], vec![0i32; columns]);
+        for (row, values) in weight.chunks_exact(outputs.max(1)).enumerate() {
+            let first = row / 4 * 4 * strip + row % 4;
+            for (part, strips) in values.chunks(strip).zip(weights.chunks_exact_mut(wide * strip)) {
+                for (value, slot) in part.iter().zip(strips[first..].iter_mut().step_by(4)) {
+                    *slot = *value;
+                }
+            }
+            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += i32::from(*value));
+        }
+        let bias = bias.map_or_else(|| vec![0.0; columns], |bias| padded(bias, strip));
+        QuantisedLinear { inputs, outputs, strip, weights, scales: padded(scales, strip), sums, bias }
+    }
+
+    /// Brings each row of `x`, `[rows, dim]`, to bytes. Rows with NaN or infinity stay known as such.
+    ///
+    /// # Panics
+    /// `x` does not hold whole rows of `dim` values.
+    pub fn quantise(&self, x: &[f32], dim: usize, rows: &mut QuantisedRows) {
+        assert!(dim > 0 && x.len().is_multiple_of(dim), "quantise: expected whole rows of {dim} values, found {}", x.len());
+        let (wide, levels, shift) = (dim.next_multiple_of(QUADS), self.levels(), self.shift());
+        (rows.count, rows.dim) = (x.len() / dim, dim);
+        // Weights are zero behind a row's end, so whatever bytes stand there count for nothing.
+        rows.values.resize(rows.count * wide, 0);
+        (rows.scales.clear(), rows.zeros.clear());
+        for (row, bytes) in x.chunks_exact(dim).zip(rows.values.chunks_exact_mut(wide)) {
+            let range = self.quantise_row(row, levels, &mut bytes[..dim]);
+            if shift > 0 {
+                bytes.iter_mut().for_each(|byte| *byte = byte.wrapping_sub(shift));
+            }
+            rows.scales.push(range.scale);
+            rows.zeros.push(range.zero - i32::from(shift));
+        }
+    }
+
+    /// `out = activation(x · weight + bias) + residual`, where `x` was brought to bytes by [`quantise`](Self::quantise).
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, inputs]`
+    /// - `residual`, `out`: `[rows, outputs]`
+    ///
+    /// # Panics
+    /// The lengths do not fit those shapes, or another set of kernels packed the layer.
+    pub fn linear_int8(
+        &self,
+        layer: &QuantisedLinear,
+        x: &mut QuantisedRows,
+        activation: Activation,
+        residual: Option<&[f32]>,
+        out: &mut [f32],
+    ) {
+        let QuantisedLinear { inputs, outputs, strip, .. } = *layer;
+        let QuantisedRows { count: rows, dim, ref values, ref scales, ref zeros, ref mut sums, ref mut products } = *x;
+        let fits = dim == inputs && out.len() == rows * outputs && strip == self.strip();
+        assert!(
+            fits && residual.is_none_or(|r| r.len() == out.len()),
+            "linear_int8: expected {rows} rows of {inputs} and {outputs} values"
+        );
+        if out.is_empty() {
+            return;
+        }
+        let (wide, block) = (inputs.next_multiple_of(QUADS), self.block_rows_int8());
+        sums.resize(sums.len().max(rows * strip), 0);
+        products.resize(products.len().max(block * strip), 0.0);
+        // Bytes are a quarter of floats.
+        let depth = 4 * self.depth();
+        for (index, weights) in layer.weights.chunks_exact(wide * strip).enumerate() {
+            let column = index * strip;
+            let lanes = column..column + strip;
+            for (part, weights) in weights.chunks(depth * strip).enumerate() {
+                let (from, depth) = (part * depth, weights.len() / strip);
+                for row in (0..rows).step_by(block) {
+                    let count = block.min(rows - row);
+                    let sums = &mut sums[row * strip..][..count * strip];
+                    let block = ByteBlock { rows: &values[row * wide + from..], stride: wide, count, depth, weights, add: part > 0 };
+                    self.block_int8(&block, sums);
+                    if from + depth == wide {
+                        let products = &mut products[..count * strip];
+                        let (rows, zeros) = (&scales[row..][..count], &zeros[row..][..count]);
+                        let columns = &layer.scales[lanes.clone()];
+                        self.dequantise(sums, &Scales { columns, sums: &layer.sums[lanes.clone()], rows, zeros }, products, strip);
+                        let residual = residual.map(|residual| &residual[row * outputs..][..count * outputs]);
+                        let columns = strip.min(outputs - column);
+                        let finish = Finish { bias: &layer.bias[lanes.clone()], activation, residual, outputs, column, columns };
+                        self.finish(products, &finish, &mut out[row * outputs..][..count * outputs]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "quantised_tests.rs"]
+mod tests;
