@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 from edge_seg_trainer.adapters import inject, merge
 from edge_seg_trainer.data import DataError
 from edge_seg_trainer.folder import read_folder
-from edge_seg_trainer.stages import make_stage
+from edge_seg_trainer.stages import Part, make_stage
 from edge_seg_trainer.tiny import tiny_folder
-from edge_seg_trainer.train import Run, learning
+from edge_seg_trainer.loop import learning
+from edge_seg_trainer.train import Run
 
 PAIRS = {"name": "pairs", "kind": "pairs", "steps": 8, "pairs": ["shades"], "rate": 3e-3, "word_min_count": 1}
 TTD = {"name": "ttd", "kind": "ttd", "learns": "lora", "steps": 6, "pairs": ["shades"], "rate": 3e-3, "selection_scale": 20.0}
@@ -47,11 +48,11 @@ def losses(run: Run) -> dict[tuple[str, int], float]:
 def test_gradients_reach_only_what_should_learn(recipe, stage, expected):
     made = recipe(stage)
     run, stage = start(made), made.stages[0]
-    source = make_stage(stage, run.model, run.bank, run.root, run.work, 0, quiet, run.held_out)
+    source = make_stage(stage, run.around)
     if stage.learns == "lora":
         inject(run.model, stage)
     learning(run.model, stage)
-    source.loss(0)[0].backward()
+    source.loss(source.load(Part(0)))[0].backward()
     for name, parameter in run.model.named_parameters():
         should = any(part in name if part == "lora_" else name.startswith(part) for part in expected)
         assert (parameter.grad is not None) == should, name
@@ -103,7 +104,7 @@ def test_a_resumed_run_is_the_same_run(recipe, stages):
 def test_what_is_held_out_is_never_drawn(recipe):
     made = recipe(DENSE)
     run = start(made)
-    source = make_stage(made.stages[0], run.model, run.bank, run.root, run.work, 0, quiet, run.held_out)
+    source = make_stage(made.stages[0], run.around)
     assert len(source.photos) == 12 - len(run.held_out)
 
 
