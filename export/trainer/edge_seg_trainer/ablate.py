@@ -19,9 +19,9 @@ from .train import Run
 # Losses and selection, as the paper's ablations; then the choices that the paper leaves open.
 VARIANTS: dict[str, dict] = {
     "neither loss": {"steps": 0},
+    "both, tags by pixel": {},
     "L_distill alone": {"tag_weight": 0.0},
     "L_tag alone": {"distill_weight": 0.0},
-    "both, tags by pixel": {},
     "both, tags by image": {"selection": "image"},
     "both, tags by text": {"selection": "text"},
     "both, all plain words": {"selection": "words"},
