@@ -1,4 +1,4 @@
-"""python -m edge_seg_trainer RECIPE.toml, or ablate RECIPE.toml, or bias FOLDER... --pairs NAME..."""
+"""python -m edge_seg_trainer RECIPE.toml; ablate RECIPE.toml; bias FOLDER... --pairs NAME...; bench"""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ def arguments() -> argparse.Namespace:
     bias.add_argument("--scale", type=float, default=0.0, help="factor on the cosines in the softmax; the model's if none")
     bias.add_argument("--threads", type=int, default=1)
     bias.add_argument("--out", type=Path, default=None, help="folder for bias.md, bias.json and bias.png")
+    bench = commands.add_parser("bench", help="time a TTD step beside open_clip's training step")
+    bench.add_argument("--model", default="ViT-B-16", choices=("ViT-B-16", "ViT-L-14", "tiny"))
+    bench.add_argument("--batch", type=int, default=256)
+    bench.add_argument("--rounds", type=int, default=20)
+    bench.add_argument("--device", default="auto")
+    bench.add_argument("--compile", action="store_true")
+    bench.add_argument("--recompute", action="store_true")
     # A recipe alone is trained.
     given = sys.argv[1:]
     return parser.parse_args(["train", *given] if given and given[0].endswith(".toml") else given)
@@ -48,6 +55,10 @@ def main() -> int:
             from .bias import main as bias
 
             return bias(given, say)
+        if given.command == "bench":
+            from .bench import main as bench
+
+            return bench(given, say)
         recipe = read_recipe(given.recipe)
         if given.command == "ablate":
             from .ablate import main as ablate
