@@ -3,7 +3,7 @@
 usage: make_clip_families.py tests/data/clip-families
 
 Reference: open_clip's model, tokenizer (OpenAI's) and transform, and transformers' image processor; TCL's masker is written out below with
-PyTorch's own attention under a diagonal mask, as its authors describe it. The committed files were made with open_clip_torch 3.3.0,
+PyTorch's own attention under a diagonal mask, as its authors describe it. The committed files were made with open_clip_torch 3.3.0, omegaconf 2,
 transformers 5.23.0, torch 2.15.0, pillow 13.0.0.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
+from omegaconf import OmegaConf
 from open_clip.tokenizer import SimpleTokenizer, bytes_to_unicode
 from open_clip.transform import image_transform
 from PIL import Image
@@ -164,6 +165,8 @@ def main(folder):
     image_proj = image_proj.half().float()
     whole = tcl_state(model, block, layers, image_ln, image_proj)
     step = {"model": {name: value.half() for name, value in whole.items()}, "optimizer": {"state": {0: {"exp_avg": torch.zeros(3)}}}, "step": 80000}
+    # Its training script stores its settings as an object of omegaconf.
+    step["config"] = OmegaConf.create({"model": {"type": "TCL", "ie_freeze": 11}, "train": {"base_lr": 3e-4, "ust": True}, "data": ["gcc3m"]})
     torch.save(step, folder / "tcl.pth")
     lean = {name: value for name, value in step["model"].items() if not name.startswith("clip_")}
     torch.save({"model": lean}, folder / "tcl-without-clip.pth")

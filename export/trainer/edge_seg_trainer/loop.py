@@ -47,8 +47,10 @@ def learning(model: Model, stage: StageRecipe) -> list[dict]:
             for parameter in image.blocks[number].parameters():
                 learn(parameter, stage.layer_decay ** (depth - number), parameter.dim() > 1)
         if stage.frozen_blocks == 0:
-            for parameter in (image.patch.weight, image.patch.bias, image.class_token, image.positions):
-                learn(parameter, stage.layer_decay ** (depth + 1), False)
+            entry = [image.patch.weight, image.patch.bias, image.class_token, image.positions]
+            for parameter in entry + (list(image.ln_pre.parameters()) if image.config.pre_norm else []):
+                if parameter is not None:
+                    learn(parameter, stage.layer_decay ** (depth + 1), False)
     return [{"params": members, "share": share, "decays": decays} for (share, decays), members in groups.items()]
 
 

@@ -66,6 +66,8 @@ class Stage:
 
     def __init__(self, stage: StageRecipe, around: Surroundings):
         self.stage, self.around = stage, around
+        if stage.learns == "head" and stage.kind != "ttd" and around.model.image.config.head.kind != "fusion":
+            raise RecipeError(f"stage {stage.name}: learns = 'head' is for the fusion head, found {around.model.image.config.head.kind!r}; take 'lora' or 'all'")
         self.model, self.bank = around.model, around.bank
 
     def own_parameters(self) -> list[nn.Parameter]:

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from edge_seg_trainer.adapters import inject, merge
 from edge_seg_trainer.data import DataError
+from edge_seg_trainer.recipe import RecipeError
 from edge_seg_trainer.folder import read_folder
 from edge_seg_trainer.stages import Part, make_stage
 from edge_seg_trainer.tiny import tiny_folder
@@ -136,6 +137,27 @@ def test_the_committed_tiny_model_is_what_its_script_writes(tmp_path):
         for key in fresh:
             assert torch.allclose(fresh[key].float(), stored[key].float(), atol=1e-5), key
     assert (tmp_path / "tiny" / "config.json").read_text() == (committed / "config.json").read_text()
+
+
+@pytest.mark.parametrize("learns", ["head", "all", "lora"])
+def test_an_imported_clip_trains_from_its_folder(recipe, learns):
+    start_at = Path(__file__).parents[3] / "tests" / "data" / "tiny-clip"
+    stage = TTD if learns == "lora" else PAIRS | {"learns": learns, "side_px": 32}
+    given = {"start": str(start_at), "calibrate": False, "input_px": 32, "head": {"kind": "attention", "similarity": "key-key", "neighbour": 2.0}}
+    if learns == "head":
+        given["head"] = None
+    made = recipe(stage | {"side_px": 32, "steps": 3, "folder": "out"}, **given)
+    if learns == "head":
+        # Features are cached for the fusion head alone, whose inputs do not depend on what learns.
+        with pytest.raises(RecipeError, match="fusion"):
+            start(made).follow()
+        return
+    run = start(made)
+    run.follow()
+    model, config = read_folder(Path(run.recipe.output) / "out")
+    assert config["image"]["head"]["similarity"] == "key-key" and config["templates"] == ["{}"]
+    before, _ = read_folder(start_at)
+    assert not torch.equal(model.image.blocks[0].attn.qkv.weight, before.image.blocks[0].attn.qkv.weight)
 
 
 def test_missing_data_is_named(recipe, tmp_path):
