@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use edge_seg_export::checkpoint::{Model, Weights, read_safetensors};
 use edge_seg_export::config::Activation;
-use edge_seg_export::import::{Options, import, pickle, write};
+use edge_seg_export::import::{self, Options, pickle, write};
 use edge_seg_tests::root;
 
 fn data(name: &str) -> PathBuf {
@@ -16,12 +16,19 @@ fn options() -> Options {
         name: "tiny-clip".into(),
         tokenizer: Some(data("tiny-clip/tokenizer.json")),
         lora: None,
+        base: None,
+        head: None,
+        partial: false,
         activation: Some(Activation::QuickGelu),
         head_width: 16,
         templates: vec!["{}".into()],
         input_px: None,
         licence: "Apache-2.0".into(),
     }
+}
+
+fn import(source: &Path, options: &Options) -> edge_seg_export::Result<Model> {
+    import::import(source.to_str().unwrap(), options)
 }
 
 fn expected() -> Model {

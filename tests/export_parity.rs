@@ -165,6 +165,7 @@ fn a_bundle_says_what_its_folder_says() {
     assert_eq!(manifest.variant, "int8-storage");
     assert_eq!(manifest.card, model.config.card);
     assert_eq!(manifest.logit_bias, model.config.logit_bias);
+    assert_eq!(manifest.image.head.as_deref(), Some("fusion"));
     let layout = &manifest.image.positions;
     let positions = bundle.floats(&layout.blob, (1 + layout.rows * layout.cols) * layout.width).unwrap();
     assert_eq!(positions, read_safetensors(&folder("tiny-model").join("model.safetensors")).unwrap()["image.positions"].data);

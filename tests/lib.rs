@@ -112,6 +112,7 @@ pub fn tiny_manifest() -> Manifest {
             mean: [0.5; 3],
             std: [0.5; 3],
             positions: Positions { blob: "positions".into(), rows: 1, cols: 1, width: 2 },
+            head: None,
         },
         text: TextManifest { blob: "text.onnx".into(), tokenizer: "tokenizer.json".into(), context: 8, pad_token: 0 },
         embedding_dim: 4,

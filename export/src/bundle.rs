@@ -61,6 +61,7 @@ fn manifest(model: &Model, storage: Storage, release: &Release) -> Manifest {
                 cols: config.image.grid[1],
                 width: config.image.width,
             },
+            head: Some(config.image.head.describe()),
         },
         text: TextManifest {
             blob: TEXT_BLOB.into(),

@@ -30,6 +30,9 @@ enum Command {
     Import(import::Import),
     Label(label::Label),
     Train(train::Train),
+    Ablate(train::Ablate),
+    Bias(train::Bias),
+    TrainBench(train::TrainBench),
     TrainerSetup(train::TrainerSetup),
 }
 
@@ -43,6 +46,9 @@ impl Cli {
             Command::Import(command) => command.run(),
             Command::Label(command) => command.run(),
             Command::Train(command) => command.run(),
+            Command::Ablate(command) => command.run(),
+            Command::Bias(command) => command.run(),
+            Command::TrainBench(command) => command.run(),
             Command::TrainerSetup(command) => command.run(),
         }
     }

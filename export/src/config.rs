@@ -112,6 +112,61 @@ pub enum Head {
     },
     /// The last block's value path, final norm, projection (Zhou et al., ECCV 2022).
     Maskclip {},
+    /// The last block with another similarity, and without residual and MLP unless they are asked for; final norm, projection.
+    /// Needs the weights of [`Head::Maskclip`] alone.
+    Attention {
+        /// What the softmax compares.
+        similarity: Similarity,
+        /// Deviation, in patches, of the Gaussian that is added to the logits (Hajimiri et al., WACV 2025); 0 adds none.
+        neighbour: f32,
+        /// Whether the stream that enters the block is added.
+        residual: bool,
+        /// Whether the block's MLP follows, with its own residual.
+        mlp: bool,
+    },
+    /// TCL's masker (Cha et al., CVPR 2023): a last block of its own and a gated convolution decoder.
+    Tcl {
+        /// How often the decoder doubles the grid.
+        layers: usize,
+    },
+}
+
+/// What an attention compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Similarity {
+    /// Queries with keys, as the block was trained.
+    QueryKey,
+    /// Queries with queries.
+    QueryQuery,
+    /// Keys with keys.
+    KeyKey,
+}
+
+impl Head {
+    /// The head in a few words, as a bundle's manifest records it.
+    pub fn describe(&self) -> String {
+        match self {
+            Head::Fusion { .. } => "fusion".into(),
+            Head::Maskclip {} => "maskclip".into(),
+            Head::Attention { similarity, neighbour, residual, mlp } => {
+                let similarity = match similarity {
+                    Similarity::QueryKey => "query-key",
+                    Similarity::QueryQuery => "query-query",
+                    Similarity::KeyKey => "key-key",
+                };
+                let near = if *neighbour > 0.0 { format!(", neighbour {neighbour}") } else { String::new() };
+                let kept = match (residual, mlp) {
+                    (false, false) => "",
+                    (true, false) => ", residual",
+                    (false, true) => ", mlp",
+                    (true, true) => ", residual, mlp",
+                };
+                format!("attention {similarity}{near}{kept}")
+            }
+            Head::Tcl { layers } => format!("tcl, {layers} layers"),
+        }
+    }
 }
 
 /// A map of patch tokens that the fusion head reads.
@@ -282,6 +337,12 @@ impl ModelConfig {
                     )?;
                 }
             }
+        }
+        if let Head::Attention { neighbour, .. } = &self.image.head {
+            need((0.0..=256.0).contains(neighbour), "image.head.neighbour", "0 to 256 patches", neighbour.to_string())?;
+        }
+        if let Head::Tcl { layers } = &self.image.head {
+            need((1..=3).contains(layers), "image.head.layers", "1 to 3", layers.to_string())?;
         }
         let pre = &self.preprocess;
         need(pre.std.iter().all(|s| s.is_finite() && *s > 0.0), "preprocess.std", "three positive numbers", format!("{:?}", pre.std))?;

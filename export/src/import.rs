@@ -1,100 +1,178 @@
-//! Published CLIP weights to a model folder: Hugging Face folders, and state dicts under OpenAI's names (OpenAI, open_clip, TinyCLIP).
+//! Published CLIP weights to a model folder: Hugging Face folders, state dicts under OpenAI's names (OpenAI, open_clip, TinyCLIP), TCL.
 //!
 //! Sizes are read from the weights' shapes, never guessed from a name. What no tensor says (heads, activation, epsilon) comes from
-//! the source's configuration, or, where there is none, from the caller.
+//! the source's configuration, from marks that only one publisher leaves, or, where there is none, from the caller.
 
+mod hub;
 mod lora;
 mod names;
 pub mod pickle;
+mod source;
+mod tokenizer;
 
 use std::path::{Path, PathBuf};
 
 use edge_seg::bundle::{Card, Fit, Interpolation};
 use serde_json::Value;
 
-use crate::checkpoint::{Model, Tensor, Weights, read_safetensors};
+use crate::checkpoint::{Model, Tensor, Weights};
 use crate::config::{Activation, FORMAT, Global, Head, ImageArch, ImageTower, ModelConfig, Preprocess, TextArch, TextTower};
+use crate::parameters::parameters;
 use crate::{Error, Result};
+use source::{Source, read_weights};
 
 /// Channel means of CLIP's training pictures, in 0..1 (Radford et al. 2021).
 const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 /// Channel deviations of CLIP's training pictures.
 const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
+/// Sentences that CLIP's words are put into.
+const CLIP_TEMPLATES: [&str; 1] = ["a photo of a {}."];
+/// Those that TCL was measured with.
+const TCL_TEMPLATES: [&str; 9] = [
+    "itap of a {}.",
+    "a bad photo of a {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
+    "a photo of many {}.",
+    "a photo of {}s.",
+];
+
+/// Who published the weights; each has its own layout, preprocessing and sentences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Hugging Face's `CLIPModel`.
+    HuggingFace,
+    /// OpenAI's own files, which hold the sizes of their input beside the weights.
+    OpenAi,
+    /// OpenAI's names without those marks: open_clip, TinyCLIP.
+    OpenClip,
+    /// TCL: CLIP, and a masker with a gated convolution decoder.
+    Tcl,
+}
+
+impl Family {
+    fn of(weights: &Weights) -> Self {
+        if weights.contains_key("vision_model.embeddings.class_embedding") {
+            Self::HuggingFace
+        } else if names::is_tcl(weights) {
+            Self::Tcl
+        } else if weights.contains_key("input_resolution") && weights.contains_key("context_length") {
+            Self::OpenAi
+        } else {
+            Self::OpenClip
+        }
+    }
+
+    /// The activation that all weights of a family share, where they do.
+    fn activation(self) -> Option<Activation> {
+        matches!(self, Self::OpenAi | Self::Tcl).then_some(Activation::QuickGelu)
+    }
+
+    fn templates(self) -> Vec<String> {
+        let known: &[&str] = if self == Self::Tcl { &TCL_TEMPLATES } else { &CLIP_TEMPLATES };
+        known.iter().map(|t| (*t).to_owned()).collect()
+    }
+}
+
 /// What the source itself does not say.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The model's name.
     pub name: String,
-    /// `tokenizer.json`, where the source has none.
+    /// `tokenizer.json` or CLIP's vocabulary file, where the source has none.
     pub tokenizer: Option<PathBuf>,
     /// A folder of peft with a LoRA to merge.
     pub lora: Option<PathBuf>,
+    /// CLIP's own weights, for a TCL checkpoint that was stored without them.
+    pub base: Option<PathBuf>,
+    /// The dense head in place of MaskCLIP's; one that needs the same weights.
+    pub head: Option<Head>,
     /// The blocks' activation, where the source does not say.
     pub activation: Option<Activation>,
     /// Width of an attention head, where the source does not say; every published CLIP has 64.
     pub head_width: usize,
-    /// Sentences that a word is put into, at `{}`.
+    /// Sentences that a word is put into, at `{}`; the family's own if none.
     pub templates: Vec<String>,
     /// Default side of the prepared input; the source's if none.
     pub input_px: Option<usize>,
+    /// Leave out weights that the architecture does not have, and say which, in place of refusing them.
+    pub partial: bool,
     /// The licence of the weights.
     pub licence: String,
 }
 
-/// Reads a CLIP from a Hugging Face folder (config.json, model.safetensors, tokenizer.json), an open_clip folder
-/// (open_clip_config.json and weights), or a file of weights (`.safetensors`, `.pt`, `.pth`, `.bin`).
+/// Reads a CLIP: `source` is a file of weights (`.safetensors`, `.pt`, `.pth`, `.bin`), a folder of Hugging Face (config.json,
+/// model.safetensors, tokenizer.json) or of open_clip (open_clip_config.json and weights), or `hf:owner/name[@revision]`.
 ///
 /// # Errors
-/// [`Error::File`] if the source is none of these or hostile, [`Error::Weights`] with the whole report if it lacks weights or holds others.
-pub fn import(source: &Path, options: &Options) -> Result<Model> {
-    let place = source.display().to_string();
-    let (folder, file) = if source.is_dir() { (Some(source), weights_file(source)?) } else { (None, source.to_path_buf()) };
-    let json = |name: &str| -> Result<Option<Value>> {
-        let Some(path) = folder.map(|f| f.join(name)).filter(|p| p.exists()) else { return Ok(None) };
-        let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
-        serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::file(path.display().to_string(), "file", "JSON", e.to_string()))
-    };
-    let mut weights = read_any(&file)?;
+/// [`Error::File`] if the source is none of these, hostile, or out of reach; [`Error::Weights`] with the whole report if it lacks weights, or
+/// holds others and [`Options::partial`] does not allow it.
+pub fn import(source: &str, options: &Options) -> Result<Model> {
+    let source = Source::find(source)?;
+    let place = &source.place;
+    let mut weights = source.weights()?;
+    let family = Family::of(&weights);
+    if let Some(path) = &options.base {
+        if family != Family::Tcl {
+            return Err(Error::file(place, "--base", "a TCL checkpoint, which may lack CLIP's own weights", format!("{family:?}")));
+        }
+        add_base(&mut weights, read_weights(path)?);
+    }
     if let Some(folder) = &options.lora {
         lora::merge(folder, &mut weights)?;
     }
-    let is_hugging_face = weights.contains_key("vision_model.embeddings.class_embedding");
-    let hints = if is_hugging_face {
-        Hints::hugging_face(json("config.json")?.as_ref())
-    } else {
-        Hints::open_clip(json("open_clip_config.json")?.as_ref())
+    let hints = match family {
+        Family::HuggingFace => Hints::hugging_face(source.json("config.json")?.as_ref()),
+        _ => Hints::open_clip(source.json("open_clip_config.json")?.as_ref()),
     };
-    let (canonical, logit_scale) = if is_hugging_face { names::from_hugging_face(weights) } else { names::from_openai(weights) };
-    let preprocessor = json("preprocessor_config.json")?;
-    let tokenizer_path = match (&options.tokenizer, folder.map(|f| f.join("tokenizer.json")).filter(|p| p.exists())) {
-        (Some(path), _) => path.clone(),
-        (None, Some(path)) => path,
-        (None, None) => return Err(Error::file(place, "tokenizer.json", "one beside the weights, or named by --tokenizer", "none")),
+    let (mut canonical, logit) = match family {
+        Family::HuggingFace => named(names::from_hugging_face(weights)),
+        Family::Tcl => {
+            let (weights, logit) = names::from_tcl(weights);
+            (names::from_openai(weights).0, logit.map(|(scale, bias)| (scale, Some(bias))))
+        }
+        _ => named(names::from_openai(weights)),
     };
-    let tokenizer = crate::checkpoint::read_tokenizer(&tokenizer_path)?;
-    let config = configure(&place, &canonical, &hints, preprocessor.as_ref(), logit_scale, options)?;
-    config.check(&place)?;
-    Model::assemble(&place, config, canonical, tokenizer)
+    let preprocessor = match source.json("preprocessor_config.json")? {
+        Some(found) => Some(found),
+        None => source.json("open_clip_config.json")?.map(|config| config["preprocess_cfg"].clone()),
+    };
+    let tokenizer = source.tokenizer(options.tokenizer.as_deref())?;
+    let config = configure(place, family, &canonical, &hints, preprocessor.as_ref(), logit, options)?;
+    config.check(place)?;
+    let mut left = Vec::new();
+    if options.partial {
+        let known: std::collections::HashSet<String> = parameters(&config).into_iter().map(|(name, _)| name).collect();
+        left = canonical.keys().filter(|name| !known.contains(*name)).cloned().collect();
+        canonical.retain(|name, _| known.contains(name));
+    }
+    let mut model = Model::assemble(place, config, canonical, tokenizer)?;
+    model.report.left_out = left;
+    Ok(model)
 }
 
-fn weights_file(folder: &Path) -> Result<PathBuf> {
-    let names = [
-        "model.safetensors",
-        "open_clip_model.safetensors",
-        "open_clip_pytorch_model.safetensors",
-        "pytorch_model.bin",
-        "open_clip_pytorch_model.bin",
-    ];
-    let found = names.iter().map(|n| folder.join(n)).find(|p| p.exists());
-    found.ok_or_else(|| Error::file(folder.display().to_string(), "folder", names.join(", "), "none of them"))
+fn named((weights, logarithm): (Weights, Option<f32>)) -> (Weights, Option<(f32, Option<f32>)>) {
+    (weights, logarithm.map(|scale| (scale.exp(), None)))
 }
 
-fn read_any(path: &Path) -> Result<Weights> {
-    match path.extension().and_then(|e| e.to_str()) {
-        Some("safetensors") => read_safetensors(path),
-        Some("pt" | "pth" | "bin") => pickle::read(path),
-        other => Err(Error::file(path.display().to_string(), "ending", ".safetensors, .pt, .pth or .bin", format!("{other:?}"))),
+/// CLIP's weights under the names by which a whole TCL checkpoint has them; what the checkpoint holds itself stays.
+fn add_base(weights: &mut Weights, base: Weights) {
+    let nested = weights.keys().any(|name| name.starts_with("model.masker."));
+    for (name, tensor) in base {
+        let target = match name.strip_prefix("visual.") {
+            Some("proj") => "clip_image_encoder.clip_proj.proj".to_string(),
+            Some(rest) => match rest.strip_prefix("ln_post.") {
+                Some(rest) => format!("clip_image_encoder.clip_proj.ln.{rest}"),
+                None => format!("clip_image_encoder.clip_visual.{rest}"),
+            },
+            None if name == "logit_scale" => continue,
+            None => format!("clip_text_encoder.{name}"),
+        };
+        weights.entry(if nested { format!("model.{target}") } else { target }).or_insert(tensor);
     }
 }
 
@@ -135,10 +213,11 @@ impl Hints {
 
 fn configure(
     place: &str,
+    family: Family,
     weights: &Weights,
     hints: &Hints,
     preprocessor: Option<&Value>,
-    logit_scale: Option<f32>,
+    logit: Option<(f32, Option<f32>)>,
     options: &Options,
 ) -> Result<ModelConfig> {
     let shape = |name: &str, rank: usize| -> Result<&[usize]> {
@@ -161,7 +240,7 @@ fn configure(
         return Err(Error::file(place, "image.positions", "a square grid and the class token", format!("{positions} rows")));
     }
     let context = shape("text.position_embeddings", 2)?[0];
-    let activation = match (options.activation, hints.activation.as_deref()) {
+    let activation = match (options.activation.or(family.activation()), hints.activation.as_deref()) {
         (Some(activation), _) => activation,
         (None, Some("quick_gelu")) => Activation::QuickGelu,
         (None, Some("gelu")) => Activation::Gelu,
@@ -173,12 +252,29 @@ fn configure(
     };
     let heads = |tower: usize, width: usize| hints.heads[tower].unwrap_or(width / options.head_width.max(1)).max(1);
     let eps = hints.eps.unwrap_or(1e-5) as f32;
-    let three = |key: &str, default: [f32; 3]| -> [f32; 3] {
-        let given =
-            preprocessor.and_then(|p| p[key].as_array()).map(|v| v.iter().filter_map(Value::as_f64).map(|x| x as f32).collect::<Vec<_>>());
+    // Hugging Face's preprocessors and open_clip's name the same things differently.
+    let three = |keys: [&str; 2], default: [f32; 3]| -> [f32; 3] {
+        let given = keys
+            .iter()
+            .find_map(|key| preprocessor.and_then(|p| p[*key].as_array()))
+            .map(|v| v.iter().filter_map(Value::as_f64).map(|x| x as f32).collect::<Vec<_>>());
         given.and_then(|v| v.try_into().ok()).unwrap_or(default)
     };
-    let scale = logit_scale.ok_or_else(|| Error::file(place, "logit_scale", "one number", "none"))?.exp();
+    let (scale, bias) = logit.ok_or_else(|| Error::file(place, "logit_scale", "one number", "none"))?;
+    let layers_of_decoder = (0..).take_while(|n| weights.contains_key(&format!("image.head.convs.{n}.gate"))).count() / 2;
+    let head = match (family, &options.head) {
+        (Family::Tcl, None) => Head::Tcl { layers: layers_of_decoder },
+        (Family::Tcl, Some(_)) => return Err(Error::file(place, "--head", "none for TCL, which has its own", "one")),
+        (_, Some(head)) => head.clone(),
+        (_, None) => Head::Maskclip {},
+    };
+    let interpolation =
+        match preprocessor.and_then(|p| p["resample"].as_u64().map(|n| n.to_string()).or(p["interpolation"].as_str().map(str::to_owned))) {
+            None => Interpolation::Bicubic,
+            Some(name) if name == "3" || name == "bicubic" => Interpolation::Bicubic,
+            Some(name) if name == "2" || name == "bilinear" => Interpolation::Bilinear,
+            Some(name) => return Err(Error::file(place, "preprocessor", "bicubic (3) or bilinear (2) interpolation", name)),
+        };
     let (width, patch_px) = (patch[0], patch[2]);
     Ok(ModelConfig {
         format: FORMAT,
@@ -195,7 +291,7 @@ fn configure(
             pre_norm: weights.contains_key("image.ln_pre.weight"),
             activation,
             norm_eps: eps,
-            head: Head::Maskclip {},
+            head: head.clone(),
             global: Global::Class,
         },
         text: TextTower {
@@ -214,23 +310,24 @@ fn configure(
         context,
         pad_token: 0,
         preprocess: Preprocess {
-            mean: three("image_mean", CLIP_MEAN),
-            std: three("image_std", CLIP_STD),
-            interpolation: Interpolation::Bicubic,
+            mean: three(["image_mean", "mean"], CLIP_MEAN),
+            std: three(["image_std", "std"], CLIP_STD),
+            interpolation,
             input_px: options.input_px.unwrap_or(side * patch_px),
             fit: Fit::Grid,
         },
         logit_scale: scale,
-        logit_bias: None,
-        templates: options.templates.clone(),
-        background: 0.5,
+        logit_bias: bias,
+        templates: if options.templates.is_empty() { family.templates() } else { options.templates.clone() },
+        // The threshold that TCL is measured with on VOC.
+        background: if family == Family::Tcl { 0.4 } else { 0.5 },
         tag_threshold: 0.5,
         card: Card {
             title: format!("{}, imported", options.name),
             licence: options.licence.clone(),
             training_data: "see the source of the weights".into(),
             measured: "nothing yet".into(),
-            limits: "the dense head is MaskCLIP's, without training".into(),
+            limits: format!("dense head: {}, as it was published", head.describe()),
         },
     })
 }

@@ -4,6 +4,7 @@
 //! the error-function GELU is spelled out in the form that both engines recognise and fuse.
 
 mod graph;
+mod heads;
 mod image;
 mod proto;
 mod text;

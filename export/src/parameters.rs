@@ -1,6 +1,6 @@
 //! Which weights an architecture has, by their names in a model folder, with their shapes.
 
-use crate::config::{Head, ModelConfig, TextArch};
+use crate::config::{Global, Head, ModelConfig, TextArch};
 
 /// Name and shape of every weight that `config` needs, image tower first.
 pub fn parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
@@ -28,7 +28,21 @@ pub fn parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
             list.linear("image.head.fc1", *hidden, taps.len() * width);
             list.linear("image.head.fc2", config.embedding_dim, *hidden);
         }
-        Head::Maskclip {} => list.add("image.head.projection.weight", &[config.embedding_dim, width]),
+        Head::Maskclip {} | Head::Attention { .. } => list.add("image.head.projection.weight", &[config.embedding_dim, width]),
+        Head::Tcl { layers } => {
+            list.block("image.head.block", width, image.mlp_width);
+            for n in 0..2 * layers {
+                list.norm(&format!("image.head.convs.{n}.norm"), width);
+                list.add(&format!("image.head.convs.{n}.conv.weight"), &[width, width, 3, 3]);
+                list.add(&format!("image.head.convs.{n}.conv.bias"), &[width]);
+                list.add(&format!("image.head.convs.{n}.gate"), &[1]);
+            }
+            list.norm("image.head.norm", width);
+            list.add("image.head.projection.weight", &[config.embedding_dim, width]);
+            if image.global == Global::Class {
+                list.add("image.projection.weight", &[config.embedding_dim, width]);
+            }
+        }
     }
 
     let text = &config.text;

@@ -88,6 +88,9 @@ pub struct ImageManifest {
     pub std: [f32; 3],
     /// The stored position embeddings.
     pub positions: Positions,
+    /// How patch tokens become embeddings, in words; bundles of older writers do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<String>,
 }
 
 /// Position embeddings `[1 + rows·cols, width]`, the class token's first, little-endian f32.

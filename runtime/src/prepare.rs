@@ -161,6 +161,7 @@ mod tests {
             mean: [0.5; 3],
             std: [0.5; 3],
             positions: Positions { blob: String::new(), rows: 14, cols: 14, width: 4 },
+            head: None,
         }
     }
 

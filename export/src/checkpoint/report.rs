@@ -13,6 +13,8 @@ pub struct LoadReport {
     pub unused: Vec<Stray>,
     /// Names with another shape than the architecture's.
     pub misfits: Vec<Misfit>,
+    /// Names that a partial load left out because it was told to.
+    pub left_out: Vec<String>,
 }
 
 /// A name without a partner.
@@ -68,27 +70,12 @@ impl LoadReport {
 }
 
 fn nearest(stray: &Stray, others: &[Stray]) -> Option<String> {
-    let distance = |other: &&Stray| edit_distance(&stray.name, &other.name) + 4 * usize::from(stray.shape != other.shape);
+    let distance = |other: &&Stray| strsim::levenshtein(&stray.name, &other.name) + 4 * usize::from(stray.shape != other.shape);
     others
         .iter()
         .min_by_key(distance)
-        .filter(|other| edit_distance(&stray.name, &other.name) * 3 <= stray.name.len())
+        .filter(|other| strsim::levenshtein(&stray.name, &other.name) * 3 <= stray.name.len())
         .map(|o| o.name.clone())
-}
-
-/// Levenshtein's distance in bytes: fewest insertions, deletions and replacements.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 impl fmt::Display for LoadReport {
@@ -116,6 +103,16 @@ impl fmt::Display for LoadReport {
         if hidden > 0 {
             write!(f, "\n  and {hidden} more")?;
         }
+        if !self.left_out.is_empty() {
+            let shown: Vec<_> = self.left_out.iter().take(SHOWN).map(String::as_str).collect();
+            write!(
+                f,
+                "\n  left out, as asked: {} ({}{})",
+                self.left_out.len(),
+                shown.join(", "),
+                if shown.len() < self.left_out.len() { ", ..." } else { "" }
+            )?;
+        }
         Ok(())
     }
 }
@@ -124,14 +121,6 @@ impl fmt::Display for LoadReport {
 mod tests {
     use super::*;
     use crate::checkpoint::Tensor;
-
-    #[test]
-    fn edit_distance_counts_single_changes() {
-        assert_eq!(edit_distance("", "abc"), 3);
-        assert_eq!(edit_distance("norm1", "norm1"), 0);
-        assert_eq!(edit_distance("norm1", "norm2"), 1);
-        assert_eq!(edit_distance("kitten", "sitting"), 3);
-    }
 
     #[test]
     fn every_difference_is_named_with_its_near_name() {

@@ -1,39 +1,51 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use edge_seg_export::config::Activation;
+use edge_seg_export::config::{Activation, Head, Similarity};
 use edge_seg_export::import::{Options, import, write};
 
-/// Read published CLIP weights and write them as a model folder with a MaskCLIP head, ready for `bundle`.
+/// Read published CLIP weights and write them as a model folder, ready for `bundle`.
 ///
-/// SOURCE is a Hugging Face CLIP folder, an open_clip folder, or a file of weights (.safetensors, .pt, .pth, .bin) under OpenAI's or Hugging Face's
-/// names: OpenAI CLIP, open_clip, TinyCLIP. A .pt is read without running anything of it. Sizes are read from the weights; a weight that is
-/// missing or left over is an error that names it.
+/// SOURCE is a Hugging Face CLIP folder, an open_clip folder, a file of weights (.safetensors, .pt, .pth, .bin) of OpenAI, open_clip, TinyCLIP
+/// or TCL, or hf:OWNER/NAME[@REVISION], which is downloaded into the hub's cache (HF_HOME; HF_ENDPOINT names another hub). A .pt is read
+/// without running anything of it. Sizes are read from the weights; a weight that is missing or left over is an error that names it.
 #[derive(Args)]
 pub struct Import {
-    /// The folder or file.
-    source: PathBuf,
+    /// The folder, the file, or hf:OWNER/NAME[@REVISION].
+    source: String,
     /// The model folder to write.
     #[arg(short, long, value_name = "FOLDER")]
     out: PathBuf,
     /// The model's name; the source's file name if none.
     #[arg(long)]
     name: Option<String>,
-    /// CLIP's tokenizer.json, where the source has none.
+    /// CLIP's tokenizer.json or its vocabulary file bpe_simple_vocab_16e6.txt, where the source has neither.
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
     /// A LoRA of peft to merge: a folder with adapter_config.json and adapter_model.safetensors.
     #[arg(long, value_name = "FOLDER")]
     lora: Option<PathBuf>,
+    /// CLIP's own weights, for a TCL checkpoint that was stored without them.
+    #[arg(long, value_name = "FILE")]
+    base: Option<PathBuf>,
+    /// The dense head. All but maskclip change how the last block attends, and need no training.
+    #[arg(long, value_enum)]
+    head: Option<HeadArg>,
+    /// Deviation of the neighbour head's Gaussian, in patches.
+    #[arg(long, default_value_t = 5.0, value_name = "PATCHES")]
+    deviation: f32,
+    /// Leave out weights that the architecture does not have, and say which, in place of refusing them.
+    #[arg(long)]
+    partial: bool,
     /// The blocks' activation, where the source does not say: quick-gelu for OpenAI's weights.
     #[arg(long, value_enum)]
     activation: Option<ActivationArg>,
     /// Width of an attention head, where the source does not say.
     #[arg(long, default_value_t = 64, value_name = "N")]
     head_width: usize,
-    /// A sentence that a word is put into, at {}; may be given several times.
-    #[arg(long = "template", default_value = "a photo of a {}.", value_name = "TEXT")]
+    /// A sentence that a word is put into, at {}; may be given several times. The family's own if none.
+    #[arg(long = "template", value_name = "TEXT")]
     templates: Vec<String>,
     /// Default side of the prepared input in pixels; the source's if none.
     #[arg(long, value_name = "PX")]
@@ -50,13 +62,43 @@ enum ActivationArg {
     QuickGelu,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum HeadArg {
+    /// The last block's values, without attention, residual and MLP.
+    Maskclip,
+    /// The last block without residual and MLP.
+    Reduced,
+    /// Queries attend to queries.
+    QueryQuery,
+    /// Keys attend to keys.
+    KeyKey,
+    /// Keys attend to keys, near ones more.
+    Neighbour,
+}
+
+impl HeadArg {
+    fn head(self, deviation: f32) -> Head {
+        let attention = |similarity, neighbour| Head::Attention { similarity, neighbour, residual: false, mlp: false };
+        match self {
+            HeadArg::Maskclip => Head::Maskclip {},
+            HeadArg::Reduced => attention(Similarity::QueryKey, 0.0),
+            HeadArg::QueryQuery => attention(Similarity::QueryQuery, 0.0),
+            HeadArg::KeyKey => attention(Similarity::KeyKey, 0.0),
+            HeadArg::Neighbour => attention(Similarity::KeyKey, deviation),
+        }
+    }
+}
+
 impl Import {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let stem = self.source.file_stem().map(|s| s.to_string_lossy().into_owned());
+        let named = self.source.strip_prefix("hf:").map_or(self.source.as_str(), |id| id.split('@').next().unwrap_or(id));
+        let stem = Path::new(named).file_stem().map(|s| s.to_string_lossy().into_owned());
         let options = Options {
             name: self.name.or(stem).unwrap_or_else(|| "clip".into()),
             tokenizer: self.tokenizer,
             lora: self.lora,
+            base: self.base,
+            head: self.head.map(|head| head.head(self.deviation)),
             activation: self.activation.map(|a| match a {
                 ActivationArg::Gelu => Activation::Gelu,
                 ActivationArg::GeluTanh => Activation::GeluTanh,
@@ -65,11 +107,12 @@ impl Import {
             head_width: self.head_width,
             templates: self.templates,
             input_px: self.input_px,
+            partial: self.partial,
             licence: self.licence,
         };
         let model = import(&self.source, &options)?;
         write(&self.out, &model)?;
-        eprintln!("{}:\n{}", self.source.display(), model.report);
+        eprintln!("{}:\n{}", self.source, model.report);
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -41,6 +41,39 @@ impl Place {
     }
 }
 
+impl Place {
+    /// The environment's Python with the trainer in its path.
+    fn python(&self) -> anyhow::Result<Command> {
+        let (venv, source) = (self.venv()?, self.source()?);
+        let python = python_of(&venv);
+        ensure!(
+            python.exists(),
+            "{}: expected the trainer's Python, found none; run `edge-seg-export trainer-setup` once",
+            python.display()
+        );
+        let missing = missing_modules(&python)?;
+        ensure!(missing.is_empty(), "{}: lacks {}; run `edge-seg-export trainer-setup`", venv.display(), missing.join(", "));
+        let path = match std::env::var_os("PYTHONPATH").filter(|p| !p.is_empty()) {
+            Some(before) => std::env::join_paths(std::iter::once(source.clone()).chain(std::env::split_paths(&before)))?,
+            None => source.into_os_string(),
+        };
+        let mut command = Command::new(python);
+        command.env("PYTHONPATH", path);
+        Ok(command)
+    }
+
+    /// The trainer for a recipe that is there, in so many processes.
+    fn trainer(&self, recipe: &Path, processes: u16) -> anyhow::Result<Command> {
+        ensure!(recipe.is_file(), "{}: expected a recipe, found no file", recipe.display());
+        let mut command = self.python()?;
+        if processes > 1 {
+            command.args(["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", &processes.to_string()]);
+        }
+        command.args(["-m", "edge_seg_trainer"]);
+        Ok(command)
+    }
+}
+
 fn python_of(venv: &Path) -> PathBuf {
     venv.join("bin").join("python")
 }
@@ -89,38 +122,148 @@ impl TrainerSetup {
 
 /// Train a model by a recipe. The trainer's output and exit code are passed on.
 ///
-/// Training runs in Python with PyTorch, in the environment that `trainer-setup` makes; nothing else of this project needs Python.
+/// Training runs in Python with PyTorch, in the environment that `trainer-setup` makes; nothing else of this project needs Python. On several
+/// machines start the trainer by torchrun itself: `torchrun --nnodes ... -m edge_seg_trainer RECIPE.toml`.
 #[derive(Args)]
 pub struct Train {
     /// The recipe.
     recipe: PathBuf,
+    /// Processes on this machine, one for each GPU; they share every batch.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    processes: u16,
     #[command(flatten)]
     place: Place,
 }
 
 impl Train {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let (venv, source) = (self.place.venv()?, self.place.source()?);
-        ensure!(self.recipe.is_file(), "{}: expected a recipe, found no file", self.recipe.display());
-        let python = python_of(&venv);
-        ensure!(
-            python.exists(),
-            "{}: expected the trainer's Python, found none; run `edge-seg-export trainer-setup` once",
-            python.display()
-        );
-        let missing = missing_modules(&python)?;
-        ensure!(missing.is_empty(), "{}: lacks {}; run `edge-seg-export trainer-setup`", venv.display(), missing.join(", "));
-        let path = match std::env::var_os("PYTHONPATH").filter(|p| !p.is_empty()) {
-            Some(before) => std::env::join_paths(std::iter::once(source.clone()).chain(std::env::split_paths(&before)))?,
-            None => source.into_os_string(),
-        };
-        let mut trainer = Command::new(&python);
-        trainer.args(["-m", "edge_seg_trainer"]).arg(&self.recipe).env("PYTHONPATH", path);
-        let status = trainer.status().with_context(|| python.display().to_string())?;
-        match status.code() {
-            Some(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(2))),
-            None => bail!("the trainer was stopped: {status}; run the same command again to resume it"),
+        let mut trainer = self.place.trainer(&self.recipe, self.processes)?;
+        trainer.arg(&self.recipe);
+        ended(trainer)
+    }
+}
+
+/// Measure what each part of TTD gives: a table of losses and choices, each trained from the same start.
+///
+/// The recipe names the start (`start`) and has one stage of kind ttd. Rows that are done are kept, so that a run that was stopped goes on.
+/// The table goes to stdout, and with all figures to the recipe's work folder.
+#[derive(Args)]
+pub struct Ablate {
+    /// The recipe.
+    recipe: PathBuf,
+    /// One row by its name; may be given several times.
+    #[arg(long, value_name = "ROW")]
+    only: Vec<String>,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Ablate {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let mut trainer = self.place.trainer(&self.recipe, 1)?;
+        trainer.arg("ablate").arg(&self.recipe);
+        for row in &self.only {
+            trainer.arg("--only").arg(row);
         }
+        ended(trainer)
+    }
+}
+
+/// Show whether a model has a single tag bias: what share of the picture a caption's first word takes, and how well words are chosen.
+///
+/// Give the model folder before training, or those before and after it. Where labelled photos with captions are in the data, precision,
+/// recall and F1 of the choice by image, text, pixel and plain words are measured on them.
+#[derive(Args)]
+pub struct Bias {
+    /// Model folders.
+    #[arg(required = true, num_args = 1..=8)]
+    models: Vec<PathBuf>,
+    /// Captioned sets: NAME of the data's pairs/ folder, or coco:ANNOTATIONS.json:IMAGES.
+    #[arg(long, required = true, num_args = 1.., value_name = "NAME")]
+    pairs: Vec<String>,
+    /// Rows of captions.tsv that are taken.
+    #[arg(long, default_value = "val", value_name = "SPLIT")]
+    split: String,
+    /// Photos at most.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Short side of the pictures in pixels; the model's if none.
+    #[arg(long, value_name = "PX")]
+    size: Option<usize>,
+    /// Factor on the cosines in the softmax; the model's if none.
+    #[arg(long, value_name = "SCALE")]
+    scale: Option<f32>,
+    /// Folder for bias.md, bias.json and the plot bias.png.
+    #[arg(short, long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Bias {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let (mut trainer, first) = (self.place.python()?, &self.models[0]);
+        ensure!(first.is_dir(), "{}: expected a model folder, found none", first.display());
+        trainer.args(["-m", "edge_seg_trainer", "bias"]).args(&self.models).arg("--pairs").args(&self.pairs).args(["--split", &self.split]);
+        for (name, value) in [
+            ("--limit", self.limit.map(|n| n.to_string())),
+            ("--size", self.size.map(|n| n.to_string())),
+            ("--scale", self.scale.map(|x| x.to_string())),
+        ] {
+            if let Some(value) = value {
+                trainer.args([name, &value]);
+            }
+        }
+        if let Some(out) = &self.out {
+            trainer.arg("--out").arg(out);
+        }
+        ended(trainer)
+    }
+}
+
+/// Time a TTD training step beside open_clip's own on the same shapes, batch and machine, turn about in one run.
+///
+/// Needs the Python package open_clip_torch in the trainer's environment.
+#[derive(Args)]
+pub struct TrainBench {
+    /// ViT-B-16, ViT-L-14 or tiny, with random weights.
+    #[arg(long, default_value = "ViT-B-16", value_name = "MODEL")]
+    model: String,
+    /// Pictures of a batch.
+    #[arg(long, default_value_t = 256, value_name = "N")]
+    batch: u32,
+    /// Steps of each, after three for warming up.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    rounds: u32,
+    /// torch.compile of the blocks.
+    #[arg(long)]
+    compile: bool,
+    /// Gradient checkpointing.
+    #[arg(long)]
+    recompute: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl TrainBench {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let mut trainer = self.place.python()?;
+        trainer.args(["-m", "edge_seg_trainer", "bench", "--model", &self.model]);
+        trainer.args(["--batch", &self.batch.to_string(), "--rounds", &self.rounds.to_string()]);
+        for (name, on) in [("--compile", self.compile), ("--recompute", self.recompute)] {
+            if on {
+                trainer.arg(name);
+            }
+        }
+        ended(trainer)
+    }
+}
+
+fn ended(mut trainer: Command) -> anyhow::Result<ExitCode> {
+    let status = trainer.status().with_context(|| trainer.get_program().to_string_lossy().into_owned())?;
+    match status.code() {
+        Some(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(2))),
+        None => bail!("the trainer was stopped: {status}; run the same command again to resume it"),
     }
 }
 

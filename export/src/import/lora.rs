@@ -39,7 +39,10 @@ pub(super) fn merge(folder: &Path, weights: &mut Weights) -> Result<()> {
             return Err(Error::file(&place, name, "pairs of lora_A.weight and lora_B.weight", "another tensor"));
         };
         let b = adapter.get(&format!("{stem}.lora_B.weight")).ok_or_else(|| Error::file(&place, name, "its lora_B", "none"))?;
-        let target = format!("{}.weight", stem.trim_start_matches("base_model.model."));
+        // PyTorch's own attention holds query, key and value in one matrix; peft wraps it and, inside, its output projection.
+        let stem = stem.trim_start_matches("base_model.model.").replace(".base_layer.", ".");
+        let joined = format!("{stem}.in_proj_weight");
+        let target = if weights.contains_key(&joined) { joined } else { format!("{stem}.weight") };
         let weight =
             weights.get_mut(&target).ok_or_else(|| Error::file(&place, name, format!("a weight {target} in the model"), "none"))?;
         let ([r, inputs], [outputs, r_too]) = (a.shape[..].try_into().unwrap_or([0, 0]), b.shape[..].try_into().unwrap_or([0, 0]));

@@ -121,6 +121,67 @@ pub(super) fn from_openai(weights: Weights) -> (Weights, Option<f32>) {
     (renamed, logit_scale)
 }
 
+/// Whether these are TCL's names (Cha et al., CVPR 2023).
+pub(super) fn is_tcl(weights: &Weights) -> bool {
+    weights.keys().any(|name| name.ends_with("masker.sim2mask.w"))
+}
+
+/// TCL's state dict to OpenAI's names, its own parts to those of a model folder. Gives back the learned scale and bias of the similarity apart.
+///
+/// What a training run stores beside the model (optimizer, scaler) is left out.
+pub(super) fn from_tcl(weights: Weights) -> (Weights, Option<(f32, f32)>) {
+    let nested = weights.keys().any(|name| name.starts_with("model.masker."));
+    let (mut scale, mut bias) = (None, None);
+    let mut renamed = Weights::new();
+    for (full, tensor) in weights {
+        let name = match full.strip_prefix("model.") {
+            Some(rest) => rest,
+            None if nested => continue,
+            None => full.as_str(),
+        };
+        match name {
+            "masker.sim2mask.w" => scale = tensor.data.first().copied(),
+            "masker.sim2mask.b" => bias = tensor.data.first().copied(),
+            "clip_image_encoder.clip_proj.proj" => drop(renamed.insert("image.projection.weight".into(), transposed(tensor))),
+            "masker.image_encoder.decoder.image_proj.proj" => {
+                drop(renamed.insert("image.head.projection.weight".into(), transposed(tensor)))
+            }
+            _ => {
+                let (target, tensor) = tcl_name(name, tensor);
+                renamed.insert(target, tensor);
+            }
+        }
+    }
+    (renamed, scale.zip(bias))
+}
+
+fn tcl_name(name: &str, tensor: Tensor) -> (String, Tensor) {
+    for (old, new) in [
+        ("clip_text_encoder.", ""),
+        ("clip_image_encoder.clip_visual.", "visual."),
+        ("clip_image_encoder.clip_proj.ln.", "visual.ln_post."),
+        ("masker.image_encoder.backbone.transformer.resblocks.0.", "image.head.block."),
+        ("masker.image_encoder.decoder.image_proj.ln.", "image.head.norm."),
+    ] {
+        if let Some(rest) = name.strip_prefix(old) {
+            return (format!("{new}{rest}"), tensor);
+        }
+    }
+    // net.LAYER.conv.* and net.LAYER.conv2.*
+    let layer = name.strip_prefix("masker.image_encoder.decoder.decoder.net.").and_then(|rest| rest.split_once('.'));
+    if let Some((layer, rest)) = layer
+        && let Ok(layer) = layer.parse::<usize>()
+        && let Some((second, rest)) = rest.strip_prefix("conv.").map(|r| (0, r)).or_else(|| rest.strip_prefix("conv2.").map(|r| (1, r)))
+    {
+        let target = format!("image.head.convs.{}.", 2 * layer.min(1 << 16) + second);
+        return match rest {
+            "gate.gate" => (target + "gate", Tensor::new([tensor.data.len()], tensor.data)),
+            _ => (target + rest, tensor),
+        };
+    }
+    (name.into(), tensor)
+}
+
 fn transposed(tensor: Tensor) -> Tensor {
     let [rows, columns] = tensor.shape[..] else { return tensor };
     let data = (0..columns).flat_map(|c| (0..rows).map(move |r| (r, c))).map(|(r, c)| tensor.data[r * columns + c]).collect();

@@ -388,12 +388,24 @@ impl Machine<'_> {
     }
 }
 
+/// Types that settings name.
+const PLAIN_TYPES: [&str; 9] = ["dict", "list", "tuple", "int", "long", "float", "str", "bool", "object"];
+
+/// Whether this is a type of the library that published training scripts keep their settings in.
+fn is_settings(name: &str) -> bool {
+    name.starts_with("omegaconf.")
+}
+
 /// The names that may stand in a pickle of tensors.
 fn allowed(name: &str) -> Result<Rc<str>, Refusal> {
     let storage = name.strip_prefix("torch.").is_some_and(|n| STORAGES.iter().any(|(s, _)| *s == n));
-    let known = ["torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter", "collections.OrderedDict"].contains(&name);
-    // Types that a TorchScript archive defines itself; they are read as containers, their code never.
-    if storage || known || name.starts_with("__torch__.") {
+    let known =
+        ["torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter", "collections.OrderedDict", "collections.defaultdict"]
+            .contains(&name);
+    // Types that a TorchScript archive defines itself are read as containers, their code never. Settings that a training script stores beside
+    // the weights are passed over, whatever they hold; the plain types that they name are only names, and nothing here makes one.
+    let plain = name.strip_prefix("builtins.").or(name.strip_prefix("__builtin__.")).is_some_and(|n| PLAIN_TYPES.contains(&n));
+    if storage || known || name.starts_with("__torch__.") || is_settings(name) || plain || name == "typing.Any" {
         return Ok(name.into());
     }
     Err(("names of tensors, storages and containers alone; nothing of it was run", format!("{name:?}")))
@@ -426,7 +438,8 @@ fn make(function: &Item, arguments: &Item) -> Result<Item, Refusal> {
             Some(Item::Tensor(view)) => Ok(Item::Tensor(view.clone())),
             _ => Err(("a tensor in a parameter", "something else".into())),
         },
-        name if name == "collections.OrderedDict" || name.starts_with("__torch__.") => Ok(Item::Dict(Rc::default())),
+        name if name.starts_with("collections.") || name.starts_with("__torch__.") => Ok(Item::Dict(Rc::default())),
+        name if is_settings(name) => Ok(Item::Other),
         name => Err(("a tensor or container to make", name.to_string())),
     }
 }
@@ -503,6 +516,9 @@ mod tests {
         {
             assert!(run(hostile).unwrap_err().1.contains('.'), "{hostile:?}");
         }
+        // A plain type may be named, and is never called; settings are passed over.
+        assert!(run(b"c__builtin__\nlist\n(X\x01\x00\x00\x00xtR.").is_err());
+        assert_eq!(run(b"\x80\x02comegaconf.dictconfig\nDictConfig\n)\x81."), Ok(0));
     }
 
     #[test]

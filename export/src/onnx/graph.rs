@@ -138,7 +138,7 @@ impl<'a> Graph<'a> {
     fn matrix(&mut self, name: &str, tensor: &Tensor, transpose: bool) -> Value {
         let (rows, row_len) = (tensor.shape[0], tensor.data.len() / tensor.shape[0]);
         let shape = if transpose { vec![row_len, rows] } else { tensor.shape.clone() };
-        if self.proto.node.iter().any(|node| node.name == name) {
+        if self.has_node(name) {
             return name.into();
         }
         match self.storage {
@@ -234,12 +234,26 @@ impl<'a> Graph<'a> {
         self.op(name, "Slice", &[x, &from, &to, &axis], vec![])
     }
 
-    /// LayerNorm over the last axis with the weights `NAME.weight` and `NAME.bias`. Every `_as` names the node apart from its weights.
+    /// A reshape to sizes that are known when the encoder runs, each i64 `[1]`.
+    pub(super) fn reshape_to(&mut self, name: &str, x: &Value, sizes: &[&Value]) -> Value {
+        let shape = self.op(&format!("{name}.shape"), "Concat", sizes, vec![("axis", Attr::Int(0))]);
+        self.op(name, "Reshape", &[x, &shape], vec![])
+    }
+
+    fn has_node(&self, name: &str) -> bool {
+        self.proto.node.iter().any(|node| node.name == name)
+    }
+
+    /// LayerNorm over the last axis with the weights `NAME.weight` and `NAME.bias`. Every `_as` names the node apart from its weights. What
+    /// stands in the graph under its name already is not computed again: a name belongs to one input.
     pub(super) fn norm(&mut self, name: &str, x: &Value, eps: f32) -> Value {
         self.norm_as(name, name, x, eps)
     }
 
     pub(super) fn norm_as(&mut self, weights: &str, name: &str, x: &Value, eps: f32) -> Value {
+        if self.has_node(name) {
+            return name.into();
+        }
         let (weight, bias) = (self.vector(&format!("{weights}.weight")), self.vector(&format!("{weights}.bias")));
         self.op(name, "LayerNormalization", &[x, &weight, &bias], vec![("axis", Attr::Int(-1)), ("epsilon", Attr::Float(eps))])
     }
@@ -265,6 +279,9 @@ impl<'a> Graph<'a> {
     }
 
     fn linear_of(&mut self, weights: &str, name: &str, weight: &Tensor, bias: &Tensor, x: &Value) -> Value {
+        if self.has_node(name) {
+            return name.into();
+        }
         let product = self.product(&format!("{name}.product"), x, &format!("{weights}.weight"), weight);
         let bias = self.floats(&format!("{weights}.bias"), &bias.shape, &bias.data);
         self.add(name, &product, &bias)
@@ -272,6 +289,10 @@ impl<'a> Graph<'a> {
 
     /// One of query (0), key (1), value (2) out of the rows of `NAME.attn.qkv`. The query takes the softmax's 1/√d along.
     pub(super) fn qkv_part(&mut self, block: &str, part: usize, heads: usize, x: &Value) -> Value {
+        self.qkv_part_as(block, &format!("{block}.attn"), part, heads, x)
+    }
+
+    pub(super) fn qkv_part_as(&mut self, block: &str, name: &str, part: usize, heads: usize, x: &Value) -> Value {
         let take = |tensor: &Tensor| {
             let third = tensor.data.len() / 3;
             let mut shape = tensor.shape.clone();
@@ -284,8 +305,8 @@ impl<'a> Graph<'a> {
             let scale = ((weight.shape[0] / heads) as f32).sqrt().recip();
             weight.data.iter_mut().chain(&mut bias.data).for_each(|x| *x *= scale);
         }
-        let name = format!("{block}.attn.{}", ["query", "key", "value"][part]);
-        self.linear_of(&name, &name, &weight, &bias, x)
+        let part = ["query", "key", "value"][part];
+        self.linear_of(&format!("{block}.attn.{part}"), &format!("{name}.{part}"), &weight, &bias, x)
     }
 
     /// Multi-head attention from projected query, key and value `[batch, tokens, width]`, before the output projection.
@@ -353,9 +374,22 @@ impl<'a> Graph<'a> {
 
     /// `fc2(activation(fc1(x)))`.
     pub(super) fn mlp(&mut self, name: &str, kind: Activation, x: &Value) -> Value {
-        let hidden = self.linear(&format!("{name}.fc1"), x);
+        self.mlp_as(name, name, kind, x)
+    }
+
+    pub(super) fn mlp_as(&mut self, weights: &str, name: &str, kind: Activation, x: &Value) -> Value {
+        let hidden = self.linear_as(&format!("{weights}.fc1"), &format!("{name}.fc1"), x);
         let hidden = self.activation(&format!("{name}.act"), kind, &hidden);
-        self.linear(&format!("{name}.fc2"), &hidden)
+        self.linear_as(&format!("{weights}.fc2"), &format!("{name}.fc2"), &hidden)
+    }
+
+    /// A convolution of odd side that keeps the size.
+    pub(super) fn convolution(&mut self, name: &str, weight: &Tensor, bias: &Tensor, x: &Value) -> Value {
+        let side = weight.shape[2] as i64;
+        let kernel = self.matrix(&format!("{name}.weight"), weight, false);
+        let bias = self.floats(&format!("{name}.bias"), &bias.shape, &bias.data);
+        let pads = Attr::Ints(vec![side / 2; 4]);
+        self.op(name, "Conv", &[x, &kernel, &bias], vec![("kernel_shape", Attr::Ints(vec![side, side])), ("pads", pads)])
     }
 
     /// A convolution whose kernel steps by its own size.

@@ -1,4 +1,4 @@
-"""python -m edge_seg_trainer RECIPE.toml"""
+"""python -m edge_seg_trainer RECIPE.toml; ablate RECIPE.toml; bias FOLDER... --pairs NAME...; bench"""
 
 from __future__ import annotations
 
@@ -6,23 +6,72 @@ import argparse
 import sys
 from pathlib import Path
 
-from .data import DataError
-from .recipe import RecipeError, read_recipe
-from .towers import TowerError
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="edge_seg_trainer", description="Trains a model and writes its folder.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    train = commands.add_parser("train", help="follow a recipe")
+    train.add_argument("recipe", type=Path)
+    ablate = commands.add_parser("ablate", help="measure what each part of TTD gives")
+    ablate.add_argument("recipe", type=Path)
+    ablate.add_argument("--only", action="append", help="a row's name; may be given several times")
+    bias = commands.add_parser("bias", help="show how a caption's words share the picture")
+    bias.add_argument("models", type=Path, nargs="+", metavar="FOLDER", help="one model folder, or the one before and the one after training")
+    bias.add_argument("--pairs", required=True, nargs="+", metavar="NAME")
+    bias.add_argument("--split", default="val")
+    bias.add_argument("--data", default=None)
+    bias.add_argument("--limit", type=int, default=None, help="photos at most")
+    bias.add_argument("--size", type=int, default=0, help="short side in pixels; the model's if none")
+    bias.add_argument("--scale", type=float, default=0.0, help="factor on the cosines in the softmax; the model's if none")
+    bias.add_argument("--threads", type=int, default=1)
+    bias.add_argument("--out", type=Path, default=None, help="folder for bias.md, bias.json and bias.png")
+    bench = commands.add_parser("bench", help="time a TTD step beside open_clip's training step")
+    bench.add_argument("--model", default="ViT-B-16", choices=("ViT-B-16", "ViT-L-14", "tiny"))
+    bench.add_argument("--batch", type=int, default=256)
+    bench.add_argument("--rounds", type=int, default=20)
+    bench.add_argument("--device", default="auto")
+    bench.add_argument("--compile", action="store_true")
+    bench.add_argument("--recompute", action="store_true")
+    # A recipe alone is trained.
+    given = sys.argv[1:]
+    return parser.parse_args(["train", *given] if given and given[0].endswith(".toml") else given)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="edge_seg_trainer", description="Trains a model and writes its folder.")
-    parser.add_argument("recipe", type=Path)
-    arguments = parser.parse_args()
-    try:
-        recipe = read_recipe(arguments.recipe)
-        from .train import Run  # after the recipe is known to be sound: loading PyTorch takes seconds
+    given = arguments()
 
-        Run(recipe, arguments.recipe.parent, say=lambda text: print(text, file=sys.stderr, flush=True)).follow()
-    except (RecipeError, DataError, TowerError) as error:
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    # Loading PyTorch takes seconds, and a wrong option should be told before.
+    from . import parallel
+    from .data import DataError
+    from .folder import FolderError
+    from .recipe import RecipeError, read_recipe
+    from .towers import TowerError
+
+    try:
+        if given.command == "bias":
+            from .bias import main as bias
+
+            return bias(given, say)
+        if given.command == "bench":
+            from .bench import main as bench
+
+            return bench(given, say)
+        recipe = read_recipe(given.recipe)
+        if given.command == "ablate":
+            from .ablate import main as ablate
+
+            return ablate(recipe, given.recipe.parent, say, given.only)
+        from .train import Run
+
+        Run(recipe, given.recipe.parent, say).follow()
+    except (RecipeError, DataError, TowerError, FolderError, parallel.DeviceError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    finally:
+        parallel.finish()
     return 0
 
 

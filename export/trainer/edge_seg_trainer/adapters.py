@@ -17,7 +17,7 @@ def inject(model: Model, stage: StageRecipe) -> None:
         r=stage.lora_rank,
         lora_alpha=stage.lora_alpha,
         lora_dropout=stage.lora_dropout,
-        target_modules=rf".*blocks\.\d+\.(attn|mlp)\.({targets})",
+        target_modules=rf"(.*blocks\.\d+|head\.block)\.(attn|mlp)\.({targets})",
     )
     for tower in stage.lora_towers:
         inject_adapter_in_model(config, getattr(model, tower))

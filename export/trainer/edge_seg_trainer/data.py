@@ -45,7 +45,7 @@ def data_root(given: str | None) -> Path:
     return place
 
 
-def _table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+def table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     if not path.is_file():
         raise DataError(f"{path} is missing: expected a table with the columns {', '.join(columns)}")
     with path.open(encoding="utf-8", newline="") as handle:
@@ -54,33 +54,6 @@ def _table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
         if absent:
             raise DataError(f"{path}: expected the columns {', '.join(columns)}, found {reader.fieldnames}")
         return list(reader)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A photo and all its captions."""
-
-    path: Path
-    captions: tuple[str, ...]
-
-
-def read_pairs(root: Path, names: list[str], split: str = "train") -> list[Pair]:
-    """The photos of `pairs/NAME` for each name, in the order of their tables."""
-    pairs = []
-    for name in names:
-        folder = root / "pairs" / name
-        captions: dict[str, list[str]] = {}
-        for row in _table(folder / "captions.tsv", ("split", "file", "caption")):
-            if row["split"] == split:
-                captions.setdefault(row["file"], []).append(row["caption"].strip())
-        if not captions:
-            raise DataError(f"{folder / 'captions.tsv'}: no row of split {split!r}")
-        for file, texts in captions.items():
-            path = folder / "images" / file
-            if not path.is_file():
-                raise DataError(f"{path} is missing: named by {folder / 'captions.tsv'}")
-            pairs.append(Pair(path, tuple(texts)))
-    return pairs
 
 
 def split_words(caption: str, keep_stop_words: bool = False) -> list[str]:
@@ -110,7 +83,7 @@ def plain_name(name: str) -> str:
 
 def coco_classes(root: Path) -> Classes:
     """The 133 panoptic COCO classes, with the ways to VOC's 21 and the 80 objects."""
-    rows = _table(
+    rows = table(
         root / "seg" / "coco_panoptic200" / "classes.tsv",
         ("coco_id", "name", "isthing", "idx133", "object81", "voc21", "synonyms_fcclip"),
     )
@@ -195,12 +168,6 @@ def grid_size(width: int, height: int, short_px: int, patch_px: int) -> tuple[in
     """Width and height nearest to the picture's aspect whose short side is `short_px`, multiples of the patch."""
     scale = short_px / min(width, height)
     return tuple(max(1, round(side * scale / patch_px)) * patch_px for side in (width, height))
-
-
-def to_pixels(images: list[Image.Image]) -> Tensor:
-    """Pictures of one size to [batch, 3, height, width], normalised with mean = deviation = 0.5."""
-    stacked = np.stack([np.asarray(image, np.uint8) for image in images])
-    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
 def square(path: Path, side: int) -> Image.Image:

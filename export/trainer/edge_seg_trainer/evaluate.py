@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .data import IGNORE, OTHER, Labelled, coco_classes, grid_size, read_coco, to_pixels
+from .data import IGNORE, OTHER, Labelled, coco_classes, grid_size, read_coco
 from .data import _labelled as labelled_folder
 from .towers import Model
 from .words import WordBank, class_bank
@@ -27,20 +27,25 @@ class Encoder:
 
     def __init__(self, model: Model, short_px: int):
         self.tower = copy.deepcopy(model.image).bfloat16().eval()
-        self.short_px = short_px
+        self.pre, self.short_px, self.device = model.preprocess, short_px, model.device
         self._known: dict[Path, tuple[Tensor, int, int]] = {}
 
     @torch.no_grad()
-    def similarity(self, photo: Labelled, bank: Tensor) -> Tensor:
-        """cos(patch, class): [classes, rows, cols], on the grid that fits the picture."""
+    def patches(self, photo: Labelled) -> tuple[Tensor, int, int]:
+        """Unit-norm patch embeddings [patches, dim] on the grid that fits the picture, its rows and columns."""
         if photo.path not in self._known:
             image, patch_px = photo.image(), self.tower.config.patch_px
             width, height = grid_size(*image.size, self.short_px, patch_px)
-            pixels = to_pixels([image.resize((width, height), Image.Resampling.BICUBIC)])
-            patches = F.normalize(self.tower(pixels.bfloat16()).float()[0], dim=-1)
+            pixels = self.pre.pixels([image.resize((width, height), self.pre.resampling())]).to(self.device)
+            patches = F.normalize(self.tower(pixels.bfloat16()).float()[0], dim=-1).cpu()
             self._known[photo.path] = patches.half(), height // patch_px, width // patch_px
         patches, rows, cols = self._known[photo.path]
-        return (patches.float() @ bank.T).T.reshape(len(bank), rows, cols)
+        return patches.float(), rows, cols
+
+    def similarity(self, photo: Labelled, bank: Tensor) -> Tensor:
+        """cos(patch, class): [classes, rows, cols]."""
+        patches, rows, cols = self.patches(photo)
+        return (patches @ bank.cpu().T).T.reshape(len(bank), rows, cols)
 
 
 @dataclass

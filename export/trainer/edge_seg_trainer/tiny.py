@@ -18,7 +18,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from .folder import write_folder
 from .golden import golden
-from .towers import Model, bert_config, load_bert, load_timm_vit, vit_config
+from .pretrained import bert_config, load_bert, load_timm_vit, vit_config
+from .towers import HeadConfig, Model
 
 SHADES = {"fire": (220, 60, 30), "sea": (30, 90, 220), "grass": (40, 180, 50), "snow": (240, 240, 245)}
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *SHADES, "a", "and", "the", "beside", "##s", "dog", "wet", ","]
@@ -95,7 +96,7 @@ def tiny_folder(target: Path) -> None:
         tiny_text_folder(place / "text")
         text = bert_config(place / "text" / "config.json")
         torch.manual_seed(3)
-        image = vit_config(place / "backbone.npz", ("block1", "value", "final"), 24, text.width)
+        image = vit_config(place / "backbone.npz", HeadConfig(taps=("block1", "value", "final"), hidden=24), text.width)
         model = Model(replace(image, heads=2), text)
         load_timm_vit(model.image, place / "backbone.npz")
         load_bert(model.text, place / "text" / "model.safetensors")

@@ -15,9 +15,9 @@ from .towers import TextTower
 class WordBank:
     """Unit-norm text embeddings of a tower; cached while the tower is frozen."""
 
-    def __init__(self, tower: TextTower, tokenizer: Path, context: int = 64, pad_token: int = 0):
+    def __init__(self, tower: TextTower, tokenizer: Path, context: int = 64, pad_token: int = 0, templates: tuple[str, ...] = ("{}",)):
         self.tower = tower
-        self.context, self.pad_token = context, pad_token
+        self.context, self.pad_token, self.templates = context, pad_token, templates
         self.tokenizer = Tokenizer.from_file(str(tokenizer))
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(context)
@@ -33,7 +33,8 @@ class WordBank:
 
     def encode(self, texts: list[str]) -> Tensor:
         """[texts, dim], unit norm, with gradient."""
-        return F.normalize(self.tower(*self.tokens(texts)).float(), dim=-1)
+        device = self.tower.word_embeddings.device
+        return F.normalize(self.tower(*(part.to(device) for part in self.tokens(texts))).float(), dim=-1)
 
     @torch.no_grad()
     def fixed(self, texts: list[str]) -> Tensor:
@@ -50,6 +51,11 @@ class WordBank:
         self._known.clear()
 
 
-def class_bank(bank: WordBank, words: list[list[str]]) -> Tensor:
-    """One unit-norm embedding a class: the mean of its words' embeddings, [classes, dim]."""
-    return torch.stack([F.normalize(bank.fixed(names).mean(0), dim=0) for names in words])
+def class_bank(bank: WordBank, words: list[list[str]], fresh: bool = False) -> Tensor:
+    """One unit-norm embedding a class: the mean of its words' embeddings, each in every template, [classes, dim].
+
+    `fresh` passes by the cache, for a tower that is learning.
+    """
+    embed = bank.encode if fresh else bank.fixed
+    sentences = [[template.replace("{}", name) for name in names for template in bank.templates] for names in words]
+    return torch.stack([F.normalize(embed(some).mean(0), dim=0) for some in sentences])

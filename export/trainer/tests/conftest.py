@@ -67,7 +67,7 @@ def recipe(world, tmp_path):
             "name": "tiny", "held_out": str(world / "held-out.txt"), "data": str(world), "backbone": "backbone.npz",
             "text": str(world / "text"), "work": str(tmp_path / "work"), "output": str(tmp_path / "models"),
             "input_px": 64, "final_report": [], "save_every": 3, "log_every": 1, "threads": 1,
-            "head": {"taps": ["block1", "value", "final"], "hidden": 32},
+            "head": {"kind": "fusion", "taps": ["block1", "value", "final"], "hidden": 32},
             "card": {"title": "tiny", "licence": "none", "training_data": "colours", "limits": "all"},
             "stage": [{"side_px": 64, "batch": 8, "warmup": 0.0, **stage} for stage in stages],
         }  # fmt: skip

@@ -9,10 +9,12 @@ from safetensors.torch import load_file
 
 from edge_seg_trainer.adapters import inject, merge
 from edge_seg_trainer.data import DataError
+from edge_seg_trainer.recipe import RecipeError
 from edge_seg_trainer.folder import read_folder
-from edge_seg_trainer.stages import make_stage
+from edge_seg_trainer.stages import Part, make_stage
 from edge_seg_trainer.tiny import tiny_folder
-from edge_seg_trainer.train import Run, learning
+from edge_seg_trainer.loop import learning
+from edge_seg_trainer.train import Run
 
 PAIRS = {"name": "pairs", "kind": "pairs", "steps": 8, "pairs": ["shades"], "rate": 3e-3, "word_min_count": 1}
 TTD = {"name": "ttd", "kind": "ttd", "learns": "lora", "steps": 6, "pairs": ["shades"], "rate": 3e-3, "selection_scale": 20.0}
@@ -47,11 +49,11 @@ def losses(run: Run) -> dict[tuple[str, int], float]:
 def test_gradients_reach_only_what_should_learn(recipe, stage, expected):
     made = recipe(stage)
     run, stage = start(made), made.stages[0]
-    source = make_stage(stage, run.model, run.bank, run.root, run.work, 0, quiet, run.held_out)
+    source = make_stage(stage, run.around)
     if stage.learns == "lora":
         inject(run.model, stage)
     learning(run.model, stage)
-    source.loss(0)[0].backward()
+    source.loss(source.load(Part(0)))[0].backward()
     for name, parameter in run.model.named_parameters():
         should = any(part in name if part == "lora_" else name.startswith(part) for part in expected)
         assert (parameter.grad is not None) == should, name
@@ -103,7 +105,7 @@ def test_a_resumed_run_is_the_same_run(recipe, stages):
 def test_what_is_held_out_is_never_drawn(recipe):
     made = recipe(DENSE)
     run = start(made)
-    source = make_stage(made.stages[0], run.model, run.bank, run.root, run.work, 0, quiet, run.held_out)
+    source = make_stage(made.stages[0], run.around)
     assert len(source.photos) == 12 - len(run.held_out)
 
 
@@ -135,6 +137,27 @@ def test_the_committed_tiny_model_is_what_its_script_writes(tmp_path):
         for key in fresh:
             assert torch.allclose(fresh[key].float(), stored[key].float(), atol=1e-5), key
     assert (tmp_path / "tiny" / "config.json").read_text() == (committed / "config.json").read_text()
+
+
+@pytest.mark.parametrize("learns", ["head", "all", "lora"])
+def test_an_imported_clip_trains_from_its_folder(recipe, learns):
+    start_at = Path(__file__).parents[3] / "tests" / "data" / "tiny-clip"
+    stage = TTD if learns == "lora" else PAIRS | {"learns": learns, "side_px": 32}
+    given = {"start": str(start_at), "calibrate": False, "input_px": 32, "head": {"kind": "attention", "similarity": "key-key", "neighbour": 2.0}}
+    if learns == "head":
+        given["head"] = None
+    made = recipe(stage | {"side_px": 32, "steps": 3, "folder": "out"}, **given)
+    if learns == "head":
+        # Features are cached for the fusion head alone, whose inputs do not depend on what learns.
+        with pytest.raises(RecipeError, match="fusion"):
+            start(made).follow()
+        return
+    run = start(made)
+    run.follow()
+    model, config = read_folder(Path(run.recipe.output) / "out")
+    assert config["image"]["head"]["similarity"] == "key-key" and config["templates"] == ["{}"]
+    before, _ = read_folder(start_at)
+    assert not torch.equal(model.image.blocks[0].attn.qkv.weight, before.image.blocks[0].attn.qkv.weight)
 
 
 def test_missing_data_is_named(recipe, tmp_path):

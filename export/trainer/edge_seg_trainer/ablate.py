@@ -1,0 +1,122 @@
+"""What each part of TTD gives: one start, one change a row.
+
+python -m edge_seg_trainer ablate RECIPE.toml
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from . import evaluate, parallel
+from .recipe import Recipe, RecipeError, StageRecipe
+from .tags import KINDS, measure, truths
+from .train import Run
+
+# Losses and selection, as the paper's ablations; then the choices that the paper leaves open.
+VARIANTS: dict[str, dict] = {
+    "neither loss": {"steps": 0},
+    "both, tags by pixel": {},
+    "L_distill alone": {"tag_weight": 0.0},
+    "L_tag alone": {"distill_weight": 0.0},
+    "both, tags by image": {"selection": "image"},
+    "both, tags by text": {"selection": "text"},
+    "both, all plain words": {"selection": "words"},
+    "distance L1": {"distance": "l1"},
+    "distance BCE": {"distance": "bce"},
+    "student by sigmoid": {"student": "sigmoid"},
+    "scores by min-max": {"normalisation": "min-max"},
+}
+
+# Jo et al., ECCV 2024, TCL: mean mIoU of six sets, CaptionIoU, F1 of tags by pixel; then F1 of each way to choose tags before training.
+PAPER = {
+    "neither loss": "30.4, 60.4, 78.5",
+    "both, tags by pixel": "33.9, 65.5, 82.8",
+}
+PAPER_SELECTION = {"image": "43.7", "text": "44.1", "pixel": "78.5", "words": "69.8 (nouns)"}
+
+
+def variant(recipe: Recipe, name: str) -> Recipe | None:
+    """The recipe of one row; none for the start itself."""
+    change = VARIANTS[name]
+    if change.get("steps") == 0:
+        return None
+    stage = replace(recipe.stages[0], **change, keep="always", folder="", evaluate_every=0)
+    plain = "".join(c if c.isalnum() else "-" for c in name.lower())
+    return replace(recipe, name=f"{recipe.name}/{plain}", stages=(stage,), final_report=())
+
+
+def _base(recipe: Recipe) -> StageRecipe:
+    if len(recipe.stages) != 1 or recipe.stages[0].kind != "ttd" or not recipe.start or not recipe.held_out:
+        raise RecipeError("ablate: expected a recipe with `start`, `held_out` and one stage of kind ttd")
+    return recipe.stages[0]
+
+
+def figures(run: Run, photos: list) -> dict:
+    """What a row shows of the model as it stands."""
+    run.bank.forget()
+    tasks = evaluate.tasks(run.root, run.held_out, ("idx133", "present", "voc21"))
+    found = evaluate.report(run.model, run.bank, tasks, run.recipe.input_px, 4)
+    return {"miou": {name: row["miou"] for name, row in found.items()}, "tags": measure(run.model, run.bank, photos, run.recipe.input_px)}
+
+
+def table(rows: dict[str, dict], stage: StageRecipe) -> str:
+    """Markdown: the losses and choices, then the ways to choose tags at the start."""
+    lines = [
+        f"{stage.steps} steps of {stage.batch}, percent; CaptionIoU and F1 (words chosen by pixel at 0.5) on labelled photos with captions.",
+        "",
+        "| | all names | present | VOC | mean | CaptionIoU | tag F1 | tag AP | paper, TCL: mean mIoU, CaptionIoU, F1 |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in rows.items():
+        miou, tags = row["miou"], row["tags"]
+        by_pixel = tags["selection"]["pixel"]
+        cells = [*miou.values(), sum(miou.values()) / len(miou), tags["caption_iou"], by_pixel["f1"], by_pixel["ap"]]
+        lines.append(f"| {name} | " + " | ".join(f"{cell:.1f}" for cell in cells) + f" | {PAPER.get(name, 'not published')} |")
+    start = rows.get("neither loss")
+    if start:
+        lines += ["", "| tags at the start, by | precision | recall | F1 | accuracy | AP | paper, TCL: F1 |", "|---|---|---|---|---|---|---|"]
+        for kind in KINDS:
+            one = start["tags"]["selection"][kind]
+            cells = " | ".join(f"{one[key]:.1f}" for key in ("precision", "recall", "f1", "accuracy", "ap"))
+            lines.append(f"| {kind} | {cells} | {PAPER_SELECTION[kind]} |")
+    return "\n".join(lines)
+
+
+def main(recipe: Recipe, base: Path, say, only: list[str] | None = None) -> int:
+    stage = _base(recipe)
+    unknown = [name for name in only or [] if name not in VARIANTS]
+    if unknown:
+        raise RecipeError(f"--only {unknown[0]!r}: expected one of {', '.join(VARIANTS)}")
+    work = Path(recipe.work) / recipe.name
+    work.mkdir(parents=True, exist_ok=True)
+    place = work / "ablate.json"
+    # A row that is done is not done again, so that a run that was stopped goes on.
+    rows: dict[str, dict] = json.loads(place.read_text()) if place.is_file() else {}
+    photos = None
+    for name in VARIANTS if not only else only:
+        if name in rows:
+            continue
+        made = variant(recipe, name)
+        run = Run(made or replace(recipe, final_report=()), base, say)
+        say(f"== {name}")
+        if made:
+            run.follow()
+        if parallel.rank() == 0:
+            photos = photos or truths(run.root)
+            rows[name] = figures(run, photos)
+            fresh = place.with_name(".ablate.json.new")
+            fresh.write_text(json.dumps(rows, indent=2) + "\n")
+            fresh.replace(place)
+            say(f"{name}: {rows[name]['miou']}, CaptionIoU {rows[name]['tags']['caption_iou']:.1f}")
+        parallel.barrier()
+        del run
+        torch.manual_seed(0)
+    if parallel.rank() == 0:
+        text = table({name: rows[name] for name in VARIANTS if name in rows}, stage)
+        (work / "ablate.md").write_text(text + "\n")
+        print(text)
+    return 0

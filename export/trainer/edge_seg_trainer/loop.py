@@ -1,0 +1,251 @@
+"""Follows one stage: its optimizer, its steps, what is kept of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from . import checkpoint, parallel
+from .loader import Loader
+from .progress import Progress
+from .recipe import RecipeError, StageRecipe
+from .stages import Part, Stage, make_stage
+from .towers import Model
+
+def learning(model: Model, stage: StageRecipe) -> list[dict]:
+    """Parameter groups of a stage; everything else is frozen. Each holds its share of the stage's rate."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    scored = [model.logit_scale, model.logit_bias] if stage.kind != "ttd" else []
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+
+    def learn(parameter: nn.Parameter, share: float, decays: bool) -> None:
+        parameter.requires_grad_(True)
+        groups.setdefault((share, decays), []).append(parameter)
+
+    for parameter in scored:
+        learn(parameter, 1.0, False)
+    image = model.image
+    if stage.learns == "lora":
+        for name, parameter in model.named_parameters():
+            if "lora_" in name:
+                learn(parameter, 1.0, False)
+    else:
+        for parameter in image.head.parameters():
+            learn(parameter, 1.0, parameter.dim() > 1)
+    if stage.learns == "all":
+        depth = len(image.blocks)
+        for parameter in image.norm.parameters():
+            learn(parameter, stage.layer_decay, False)
+        for number in range(stage.frozen_blocks, depth):
+            for parameter in image.blocks[number].parameters():
+                learn(parameter, stage.layer_decay ** (depth - number), parameter.dim() > 1)
+        if stage.frozen_blocks == 0:
+            entry = [image.patch.weight, image.patch.bias, image.class_token, image.positions]
+            for parameter in entry + (list(image.ln_pre.parameters()) if image.config.pre_norm else []):
+                if parameter is not None:
+                    learn(parameter, stage.layer_decay ** (depth + 1), False)
+    return [{"params": members, "share": share, "decays": decays} for (share, decays), members in groups.items()]
+
+
+def rate_at(step: int, stage: StageRecipe) -> float:
+    """Linear warm-up, then cosine to a hundredth."""
+    ramp = max(1, round(stage.warmup * stage.steps))
+    if step < ramp:
+        return stage.rate * (step + 1) / ramp
+    done = (step - ramp) / max(1, stage.steps - ramp)
+    return stage.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+
+
+class Wrapped(nn.Module):
+    """A stage as a module whose forward gives the loss: what DistributedDataParallel can watch."""
+
+    def __init__(self, model: Model, stage: Stage):
+        super().__init__()
+        self.model = model
+        self.own = nn.ParameterList(stage.own_parameters())
+        self._loss = stage.loss
+
+    def forward(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
+        return self._loss(batch)
+
+
+class StageLoop:
+    """The steps of one stage, from the first or from a checkpoint's state on."""
+
+    def __init__(self, run, number: int, stage: StageRecipe, source: Stage):
+        self.run, self.number, self.stage, self.source = run, number, stage, source
+        self.model: Model = run.model
+        world = parallel.world()
+        if stage.batch % (stage.accumulate * world):
+            raise RecipeError(f"stage {stage.name}: batch {stage.batch} cannot be dealt to {world} ranks in {stage.accumulate} parts each")
+        groups = learning(self.model, stage)
+        self.own = source.own_parameters()
+        groups += [{"params": self.own, "share": 1.0, "decays": False}] if self.own else []
+        for group in groups:
+            group["weight_decay"] = stage.weight_decay if group["decays"] else 0.0
+        self.optimizer = torch.optim.AdamW(groups, lr=stage.rate, betas=(0.9, 0.98), foreach=True)
+        self.learned = [parameter for group in groups for parameter in group["params"]]
+        self.average = [parameter.detach().clone() for parameter in self.learned] if stage.ema else []
+        self.best: tuple[float, list[Tensor]] | None = None
+        self.stale = 0  # validations since the best
+        self.first = 0
+        self.validation = None
+        if stage.validate_every:
+            told = replace(stage, pairs=stage.validation, prune=0.0, word_min_count=1, name=f"{stage.name}.validation")
+            self.validation = make_stage(told, source.around, "val")
+            # In the loop's own process, and the same batches every time.
+            self.validation.open(parallel.rank(), world, 0)
+            part = Part(0, 0, 1, parallel.rank(), world)
+            self.batches = [self.validation.load(part._replace(step=step)) for step in range(stage.validation_steps)]
+        wrapped = Wrapped(self.model, source)
+        if world > 1:
+            ids = [self.model.device.index] if self.model.device.type == "cuda" else None
+            wrapped = DistributedDataParallel(wrapped, device_ids=ids, find_unused_parameters=True)
+        self.wrapped = wrapped
+
+    def restore(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        device = self.model.device
+        with torch.no_grad():
+            for parameter, value in zip(self.own, state["own"]):
+                parameter.copy_(value)
+        self.average = [value.to(device) for value in state["average"]]
+        self.best = (state["best"][0], [value.to(device) for value in state["best"][1]]) if state["best"] else None
+        self.first, self.stale = state["step"], state["stale"]
+
+    def state(self, step: int, before: dict) -> dict:
+        """All that going on exactly needs. Random numbers are drawn from the step's number, so none are kept."""
+        return {
+            "stage": self.number, "step": step, "start": before, "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "own": [parameter.detach() for parameter in self.own],
+            "average": self.average, "best": self.best, "stale": self.stale, "figures": self.run.figures,
+        }  # fmt: skip
+
+    def _step(self, step: int, loader: Loader) -> tuple[float, float, dict[str, float]]:
+        """One step of the optimizer: mean loss, norm of the gradient, mean parts."""
+        stage, micros = self.stage, self.stage.accumulate
+        # Dropout must differ between the ranks and be the same after a resume.
+        torch.manual_seed(((self.run.recipe.seed * 1000 + self.number) * 1_000_003 + step) * 4096 + parallel.rank())
+        self.optimizer.zero_grad()
+        sums: dict[str, float] = {}
+        for micro in range(micros):
+            last = micro + 1 == micros
+            if not last and isinstance(self.wrapped, DistributedDataParallel):
+                with self.wrapped.no_sync():
+                    loss, parts = self._part(loader, micros)
+            else:
+                loss, parts = self._part(loader, micros)
+            for name, value in (parts | {"loss": loss}).items():
+                sums[name] = sums.get(name, 0.0) + value / micros
+        sums = parallel.mean(sums)
+        loss = sums.pop("loss")
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"stage {stage.name}, step {step}: the loss is {loss}; lower `rate`")
+        norm = nn.utils.clip_grad_norm_(self.learned, stage.clip).item()
+        self.optimizer.step()
+        with torch.no_grad():
+            self.model.logit_scale.clamp_(1.0, 100.0)
+            if self.average:
+                keep = min(stage.ema, (1 + step) / (10 + step))
+                torch._foreach_mul_(self.average, keep)
+                torch._foreach_add_(self.average, [parameter.detach() for parameter in self.learned], alpha=1 - keep)
+        return loss, norm, sums
+
+    def _part(self, loader: Loader, micros: int) -> tuple[float, dict[str, float]]:
+        loss, parts = self.wrapped(loader.next())
+        (loss / micros).backward()
+        return loss.item(), parts
+
+    def follow(self, place: Path, before: dict, until: int | None) -> bool:
+        """False if `until` stopped it."""
+        stage, run = self.stage, self.run
+        loader = Loader(self.source, self.first, run.recipe.workers)
+        progress = Progress(run.diary, stage.name, stage.steps, self.first, run.recipe.log_every)
+        began = time.monotonic()
+        try:
+            for step in range(self.first, stage.steps):
+                if until is not None and step >= until:
+                    return False
+                self.model.train()
+                rate = rate_at(step, stage)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = rate * group["share"]
+                loss, norm, parts = self._step(step, loader)
+                last = step + 1 == stage.steps
+                due = step % run.recipe.log_every == 0 or last
+                passed = time.monotonic() - began
+                if due:
+                    entry = {"stage": stage.name, "step": step, "loss": loss, "norm": norm, "rate": rate, **parts}
+                    run.diary.log(entry | {"waited": loader.waited / max(passed, 1e-9)})
+                shown = " ".join(f"{name} {value:.3f}" for name, value in parts.items())
+                progress.step(step, f"loss {loss:.3f} {shown} {passed / (step + 1 - self.first):.2f} s/step", due)
+                if stage.evaluate_every and ((step + 1) % stage.evaluate_every == 0 or last):
+                    self._evaluated()
+                ended = stage.validate_every and ((step + 1) % stage.validate_every == 0 or last) and self._validated(step)
+                if run.recipe.overlay_every and ((step + 1) % run.recipe.overlay_every == 0 or last):
+                    run.draw(f"{stage.name}-{step + 1:06d}", step)
+                if ended:
+                    break
+                if (step + 1) % run.recipe.save_every == 0 and not last:
+                    if parallel.rank() == 0:
+                        checkpoint.save(place, self.state(step + 1, before))
+                    parallel.barrier()
+        finally:
+            progress.close()
+        final = self.best[1] if self.best else self.average
+        with torch.no_grad():
+            for parameter, value in zip(self.learned, final):
+                parameter.copy_(value)
+        return True
+
+    def _copies(self) -> list[Tensor]:
+        return [parameter.detach().clone() for parameter in self.learned]
+
+    def _evaluated(self) -> None:
+        """Measures the (averaged) weights on the held-out photos; the best so far stay."""
+        now = self._copies()
+        with torch.no_grad():
+            for parameter, value in zip(self.learned, self.average):
+                parameter.copy_(value)
+            kept = self._copies()
+        score = self.run.held_out_score(self.stage.name)
+        with torch.no_grad():
+            for parameter, value in zip(self.learned, now):
+                parameter.copy_(value)
+        if self.best is None or score > self.best[0]:
+            self.best = score, kept
+
+    def _validated(self, step: int) -> bool:
+        """The mean loss of the validation batches; the state of the least stays. True if patience has run out."""
+        self.model.eval()
+        self.bank_forgets()
+        losses = []
+        with torch.no_grad():
+            for batch in self.batches:
+                losses.append(self.validation.loss(batch)[0].item())
+        self.bank_forgets()
+        self.model.train()
+        loss = parallel.mean({"loss": sum(losses) / len(losses)})["loss"]
+        gained = self.best is None or -loss > self.best[0]
+        if gained:
+            self.best = -loss, self._copies()
+        self.stale = 0 if gained else self.stale + 1
+        self.run.diary.log({"stage": self.stage.name, "step": step, "validation": loss})
+        self.run.say(f"{self.stage.name} {step + 1}/{self.stage.steps} validation {loss:.4f}{' (best)' if gained else ''}")
+        if self.stage.patience and self.stale >= self.stage.patience:
+            self.run.say(f"{self.stage.name}: no gain in {self.stale} validations, ended")
+            return True
+        return False
+
+    def bank_forgets(self) -> None:
+        """Cached embeddings are of weights that have moved since, where the text tower learns."""
+        if self.stage.learns == "lora" and "text" in self.stage.lora_towers:
+            self.source.bank.forget()

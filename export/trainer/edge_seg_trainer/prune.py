@@ -1,0 +1,103 @@
+"""Leaves out the pairs whose caption fits its picture least: a pre-pass that scores every pair once and remembers it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from . import parallel
+from .data import DataError, square
+from .shards import ShardReader
+from .towers import bytes_of
+
+if TYPE_CHECKING:
+    from .stages import Surroundings, TtdStage
+
+BATCH = 64
+
+
+def _samples(stage: TtdStage, around: Surroundings) -> Iterator[tuple[list, list[Image.Image], list[list[str]]]]:
+    """This rank's keys, pictures and captions, batch by batch."""
+    side = stage.stage.side_px
+    if stage.patterns:
+        reader = ShardReader(stage.patterns, around.seed, parallel.rank(), parallel.world(), 0)
+        keys, images, texts = [], [], []
+        for raw in reader.epoch(0):
+            try:
+                image, caption = raw.decode()
+            except (OSError, ValueError, SyntaxError):
+                continue
+            keys.append([raw.key])
+            images.append(image.resize((side, side), Image.Resampling.BICUBIC))
+            texts.append([caption])
+            if len(keys) == BATCH:
+                yield keys, images, texts
+                keys, images, texts = [], [], []
+        if keys:
+            yield keys, images, texts
+        return
+    mine = stage.captioned.pairs[parallel.rank() :: parallel.world()]
+    for start in range(0, len(mine), BATCH):
+        pairs = mine[start : start + BATCH]
+        yield (
+            [[(str(pair.path), text) for text in pair.captions] for pair in pairs],
+            [square(pair.path, side) for pair in pairs],
+            [list(pair.captions) for pair in pairs],
+        )
+
+
+@torch.no_grad()
+def _score(stage: TtdStage, around: Surroundings) -> list:
+    """[key, cosine of the picture's own embedding with the caption] of this rank's pairs."""
+    found = []
+    for number, (keys, images, texts) in enumerate(_samples(stage, around)):
+        with around.autocast():
+            _, whole = around.model.image.encode(stage.pixels(bytes_of(images)))
+            flat = [text for some in texts for text in some]
+            embedded = around.bank.encode(flat)
+        owner = torch.tensor([n for n, some in enumerate(texts) for _ in some], device=embedded.device)
+        cosines = (F.normalize(whole.float(), dim=-1)[owner] * embedded).sum(-1)
+        found += zip([key for some in keys for key in some], cosines.tolist(), strict=True)
+        if number % 20 == 0:
+            around.say(f"pruning: {len(found)} pairs scored")
+    return found
+
+
+def kept(stage: TtdStage, around: Surroundings) -> set:
+    """The keys of the pairs that stay: `prune` is the share that goes.
+
+    Keys are (path, caption), or SHARD/KEY of a shard's sample. The scores are kept in the work folder, under the weights' digest.
+    """
+    recipe = stage.stage
+    digest = hashlib.sha256(repr((recipe.pairs, recipe.side_px)).encode())
+    for name, value in sorted(around.model.state_dict().items()):
+        digest.update(name.encode() + value.detach().float().cpu().contiguous().numpy().tobytes())
+    place = Path(around.work) / f"similarity-{digest.hexdigest()[:16]}-{parallel.world()}"
+    mine = place.with_name(f"{place.name}.{parallel.rank()}.json")
+    if not mine.is_file():
+        was = around.model.training
+        around.model.eval()
+        scores = _score(stage, around)
+        around.model.train(was)
+        mine.parent.mkdir(parents=True, exist_ok=True)
+        fresh = mine.with_name(f".{mine.name}.{os.getpid()}.new")
+        fresh.write_text(json.dumps(scores))
+        os.replace(fresh, mine)
+    parallel.barrier()
+    every = []
+    for rank in range(parallel.world()):
+        every += json.loads(place.with_name(f"{place.name}.{rank}.json").read_text())
+    if not every:
+        raise DataError(f"stage {recipe.name}: no pair to score")
+    every.sort(key=lambda row: row[1])
+    gone = int(len(every) * recipe.prune)
+    around.say(f"pruning: {gone} of {len(every)} pairs left out, those below a cosine of {every[min(gone, len(every) - 1)][1]:.4f}")
+    return {tuple(key) if isinstance(key, list) else key for key, _ in every[gone:]}

@@ -1,0 +1,144 @@
+"""Tar shards: read in order, dealt to readers, and what is broken in them."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_seg_trainer.data import DataError
+from edge_seg_trainer.pairs import read_pairs
+from edge_seg_trainer.shards import Count, ShardReader, expand, read_shard
+from edge_seg_trainer.train import Run
+from test_train import TTD, losses, quiet, start
+
+
+def picture(shade: int) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(np.full((24, 32, 3), shade, np.uint8)).save(out, "JPEG")
+    return out.getvalue()
+
+
+def shard(path, samples: dict[str, dict[str, bytes]]) -> None:
+    with tarfile.open(path, "w") as archive:
+        for key, parts in samples.items():
+            for end, content in parts.items():
+                entry = tarfile.TarInfo(f"{key}.{end}")
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Three shards of six samples, of which two are broken and one has its caption in the JSON alone."""
+    for number in range(3):
+        samples = {
+            f"{number:05d}{n:04d}": {
+                "jpg": picture(20 * n + number),
+                "txt": f"the fire beside the sea {number}{n}".encode(),
+                "json": json.dumps({"caption": "x", "key": n}).encode(),
+            }
+            for n in range(6)
+        }
+        if number == 1:
+            samples["000010002"]["jpg"] = b"\xff\xd8 no picture"
+            del samples["000010003"]["jpg"]
+            del samples["000010004"]["txt"]
+        shard(tmp_path / f"{number:05d}.tar", samples)
+    return str(tmp_path / "{00000..00002}.tar")
+
+
+def captions(reader: ShardReader, count: int, skip: int = 0) -> list[str]:
+    stream = reader.decoded(skip)
+    return [next(stream)[1] for _ in range(count)]
+
+
+def test_corrupt_samples_are_counted_and_skipped(shards):
+    reader = ShardReader([shards], 0, 0, 1, 4)
+    found = captions(reader, 16)
+    assert len(set(found)) == 16 and "x" in found
+    next(reader.decoded())
+    assert reader.count.corrupt >= 2
+    assert set(reader.count.reasons) == {"without picture", "UnidentifiedImageError"}
+
+
+def test_a_shard_that_is_cut_gives_what_it_holds(shards, tmp_path):
+    place = tmp_path / "00000.tar"
+    whole = place.read_bytes()
+    place.write_bytes(whole[: len(whole) // 2])
+    count = Count()
+    found = list(read_shard(place, count))
+    assert 0 < len(found) < 6 and count.corrupt == 1
+
+
+def test_readers_share_the_shards_and_leave_none_out(shards):
+    parts = [captions(ShardReader([shards], 7, reader, 3, 2), 4) for reader in range(3)]
+    every = [text for part in parts for text in part]
+    assert len(set(every)) == len(every) == 12
+    assert captions(ShardReader([shards], 7, 0, 1, 100), 16) != captions(ShardReader([shards], 8, 0, 1, 100), 16)
+
+
+def test_a_stream_goes_on_where_it_was(shards):
+    whole = captions(ShardReader([shards], 3, 0, 1, 5), 40)
+    assert captions(ShardReader([shards], 3, 0, 1, 5), 20, skip=20) == whole[20:]
+
+
+def test_missing_and_empty_shards_are_named(shards, tmp_path):
+    with pytest.raises(DataError, match="1 of 4 shards are missing"):
+        expand(str(tmp_path / "{00000..00003}.tar"))
+    with pytest.raises(DataError, match="found none"):
+        expand(str(tmp_path / "*.tgz"))
+    with pytest.raises(DataError, match="3 shards for 4 readers"):
+        ShardReader([shards], 0, 3, 4, 1)
+    shard(tmp_path / "bad.tar", {"a": {"jpg": b"no", "txt": b"t"}})
+    with pytest.raises(DataError, match="no sample that can be read"):
+        next(ShardReader([str(tmp_path / "bad.tar")], 0, 0, 1, 1).decoded())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_from_shards_resumes_exactly_and_counts_the_corrupt(recipe, shards, workers):
+    stage = TTD | {"pairs": [f"shards:{shards}"], "steps": 7, "batch": 4, "shuffle": 3}
+    made = recipe(stage, name="whole", workers=workers, save_every=1)
+    run = start(made)
+    run.follow()
+    assert '"corrupt"' in run.metrics.read_text()
+    broken = recipe(stage, name="broken", workers=workers, save_every=1)
+    start(broken).follow(until=3)
+    again = start(broken)
+    again.follow()
+    assert losses(again) == losses(run)
+
+
+def test_coco_captions_are_a_set(recipe, tmp_path):
+    (tmp_path / "images").mkdir()
+    for n in range(4):
+        Image.new("RGB", (32, 32), (n * 40, 0, 0)).save(tmp_path / "images" / f"{n}.png")
+    content = {
+        "images": [{"id": n, "file_name": f"{n}.png"} for n in range(4)],
+        "annotations": [{"image_id": n, "caption": f"the fire and the sea {n}"} for n in range(4)],
+    }
+    (tmp_path / "captions.json").write_text(json.dumps(content))
+    name = f"coco:{tmp_path / 'captions.json'}:{tmp_path / 'images'}"
+    assert len(read_pairs(tmp_path, [name])) == 4
+    run: Run = start(recipe(TTD | {"pairs": [name], "steps": 2, "batch": 4}))
+    run.follow()
+    assert len(losses(run)) == 2
+    content["annotations"].append({"image_id": 99, "caption": "x"})
+    (tmp_path / "captions.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match="captions.json"):
+        read_pairs(tmp_path, [name])
+
+
+def test_the_worst_pairs_are_pruned(recipe, shards):
+    said = []
+    run = Run(recipe(TTD | {"prune": 0.25, "steps": 1}), __import__("pathlib").Path("."), said.append)
+    run.follow()
+    assert any("pruning: 12 of 48 pairs left out" in text for text in said)
+    stage = TTD | {"pairs": [f"shards:{shards}"], "steps": 2, "batch": 4, "shuffle": 3, "prune": 0.5}
+    said.clear()
+    run = Run(recipe(stage, name="pruned"), __import__("pathlib").Path("."), said.append)
+    run.follow()
+    assert any("pruning: 8 of 16 pairs left out" in text for text in said)
+    quiet("")
