@@ -1,6 +1,8 @@
 mod captions;
 mod compare;
 mod segmentation;
+mod show;
+mod source;
 
 use std::process::ExitCode;
 
