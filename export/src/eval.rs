@@ -14,6 +14,7 @@ pub mod pictures;
 pub mod plot;
 pub mod preset;
 pub mod published;
+pub mod quantization;
 pub mod report;
 pub mod segmentation;
 pub mod stability;

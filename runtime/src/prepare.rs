@@ -1,6 +1,8 @@
 //! Brings a frame to the encoder's input, and remembers where its pixels went.
 
 use fast_image_resize as fir;
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
 use image::RgbImage;
 
 use crate::bundle::{Fit, ImageManifest, Interpolation};
@@ -134,13 +136,14 @@ fn resize(frame: &RgbImage, width: u32, height: u32, interpolation: Interpolatio
         Interpolation::Bicubic => fir::FilterType::CatmullRom,
     };
     let fail = |found: String| Error::Tensor { what: "resize".into(), expected: format!("{width}×{height} pixels"), found };
-    let source =
-        fir::images::ImageRef::new(frame.width(), frame.height(), frame.as_raw(), fir::PixelType::U8x3).map_err(|e| fail(e.to_string()))?;
-    let mut target = fir::images::Image::new(width, height, fir::PixelType::U8x3);
+    let source = TypedImageRef::<U8x3>::from_buffer(frame.width(), frame.height(), frame.as_raw()).map_err(|e| fail(e.to_string()))?;
+    let mut pixels = vec![0; width as usize * height as usize * 3];
+    let mut target = TypedImage::<U8x3>::from_buffer(width, height, &mut pixels).map_err(|e| fail(e.to_string()))?;
+    // Without the pixel type the crate's code is compiled for every one that it knows.
     fir::Resizer::new()
-        .resize(&source, &mut target, &fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(filter)))
+        .resize_typed(&source, &mut target, &fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(filter)))
         .map_err(|e| fail(e.to_string()))?;
-    Ok(target.into_vec())
+    Ok(pixels)
 }
 
 #[cfg(test)]

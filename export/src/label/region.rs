@@ -72,6 +72,19 @@ impl Mask {
         self.bits.iter().filter(|b| **b).count() as u64
     }
 
+    /// Run lengths inside the box, row by row, zeros first.
+    pub fn rows_rle(&self) -> Vec<u32> {
+        let (mut runs, mut inside) = (vec![0], false);
+        for bit in &self.bits {
+            if *bit != inside {
+                inside = !inside;
+                runs.push(0);
+            }
+            *runs.last_mut().expect("one run at least") += 1;
+        }
+        runs
+    }
+
     /// Compressed run lengths as in COCO's `maskApi.c` (`rleToString`): columns from left to right, zeros first, each count less the
     /// one two before it, five bits a character.
     pub fn counts(&self, width: usize, height: usize) -> String {
