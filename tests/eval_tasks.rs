@@ -61,6 +61,14 @@ fn cc3m_tagmask_tells_its_own_truth() {
     let all = caption.json_lines().into_iter().find(|r| r["score"] == "all words").unwrap();
     assert_eq!((all["measures"]["captions"].as_u64(), all["measures"]["caption_iou"].as_f64()), (Some(1), Some(0.5)));
 
+    for task in ["tags", "caption"] {
+        let page = format!("{task}.html");
+        let ended = export(folder.path(), &[&["eval", task, "--html", &page], &base[..]].concat());
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let page = fs::read_to_string(folder.path().join(page)).unwrap();
+        assert!(page.contains("<svg") && page.contains("TCL + TTD") && !page.contains("http"), "{task}");
+    }
+
     fs::write(folder.path().join("nouns.tsv"), "caption\tnouns\na dog runs over the wet grass\tdog\nSnow and the sea\tSnow sea\n").unwrap();
     let tagged = export(folder.path(), &[&["eval", "tags", "--nouns", "nouns.tsv"], &base[..]].concat());
     let given = tagged.json_lines().into_iter().find(|r| r["score"] == "nouns, as given").unwrap()["measures"].clone();

@@ -1,5 +1,6 @@
 //! Measures a bundle against labelled pictures, on the code path that boards run.
 
+pub mod caption_report;
 pub mod captions;
 pub mod classes;
 pub mod compare;

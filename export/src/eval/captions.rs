@@ -24,6 +24,8 @@ pub const KINDS: [(&str, TagScore); 4] =
 /// A caption's words with their scores, and how well the masks of the chosen ones cover the things that it tells of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CaptionResult {
+    /// The caption.
+    pub caption: String,
     /// Its words.
     pub words: Vec<Word>,
     /// Pixels of the union of the chosen words' masks against the union of the things that the caption tells of: true positive, false
@@ -34,6 +36,8 @@ pub struct CaptionResult {
 /// A word of a caption.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Word {
+    /// The word.
+    pub word: String,
     /// Whether the picture shows it.
     pub shown: bool,
     /// Its score by each of [`KINDS`].
@@ -170,6 +174,7 @@ fn picture(session: &Session, frame: &Frame, told: &[Told], options: &Options) -
             return Err(Error::file("--nouns", "captions", format!("{:?} among them", told.caption), "no such line"));
         }
         let word = |i: usize| Word {
+            word: classes[i].name.clone(),
             shown: (told.shown)(&classes[i].name),
             scores: std::array::from_fn(|k| by_kind[k][i]),
             noun: nouns.contains(&classes[i].name),
@@ -195,7 +200,7 @@ fn picture(session: &Session, frame: &Frame, told: &[Told], options: &Options) -
             }
             _ => None,
         };
-        results.push(CaptionResult { words, pixels });
+        results.push(CaptionResult { caption: told.caption.clone(), words, pixels });
     }
     Ok(results)
 }

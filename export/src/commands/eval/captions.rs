@@ -7,7 +7,7 @@ use edge_seg::{Background, Session};
 use edge_seg_export::eval::captions::{
     CaptionResult, Captioned, KINDS, Options, TagMeasures, Word, caption_measures, evaluate, read_tagged, tag_measures,
 };
-use edge_seg_export::eval::{Names, published, tagmask};
+use edge_seg_export::eval::{Names, caption_report, published, tagmask};
 use edge_seg_export::label::read_captions;
 use serde_json::json;
 
@@ -40,6 +40,9 @@ pub struct Captions {
     /// Side of the prepared input in pixels; the model's if none.
     #[arg(long, value_name = "PX")]
     size: Option<usize>,
+    /// Write a report with plots, in one file.
+    #[arg(long, value_name = "FILE.html")]
+    html: Option<PathBuf>,
     /// One JSON object per row instead of a table.
     #[arg(long)]
     json: bool,
@@ -110,6 +113,9 @@ impl Tags {
             // A choice without scores has no ranking to take the mean precision of.
             rows.push((name, TagMeasures { average_precision: None, ..tag_measures(&pairs, 0.5) }));
         }
+        if let Some(path) = &self.captions.html {
+            edge_seg::files::replace_file(path, caption_report::tags(&results, &rows, threshold).as_bytes())?;
+        }
         let mut out = std::io::stdout().lock();
         if self.captions.json {
             for (name, measures) in rows {
@@ -136,6 +142,9 @@ impl Caption {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (threshold, results) = self.captions.measure(true)?;
         let names = KINDS.iter().map(|(name, _)| *name).chain(["all words"]);
+        if let Some(path) = &self.captions.html {
+            edge_seg::files::replace_file(path, caption_report::captions(&results, threshold).as_bytes())?;
+        }
         let mut out = std::io::stdout().lock();
         if !self.captions.json {
             writeln!(out, "words chosen from {threshold}; percent\n")?;
