@@ -44,12 +44,13 @@ def yolo(folder, pictures, coco, wrong):
     return f"supervision {sv.__version__}: {regions} YOLO regions, the worst holds {worst:.3f} of its mask"
 
 
-def cvat(folder, _, coco, wrong):
+def cvat(folder, pictures, coco, wrong):
     import datumaro
     from datumaro.components.annotation import AnnotationType
 
     with tempfile.TemporaryDirectory() as place:
         (Path(place) / "annotations.xml").write_bytes((folder / "cvat.xml").read_bytes())
+        (Path(place) / "images").symlink_to(pictures.resolve())
         read = datumaro.Dataset.import_from(place, "cvat")
         labels = [label.name for label in read.categories()[AnnotationType.label]]
         images = {Path(i["file_name"]).stem: i["id"] for i in coco.dataset["images"]}
