@@ -1,13 +1,28 @@
 //! Measures a bundle against labelled pictures, on the code path that boards run.
 
+pub mod caption_report;
 pub mod captions;
 pub mod classes;
 pub mod compare;
 pub mod ensemble;
+pub mod fit;
+pub mod layout;
 pub mod log;
 pub mod metric;
+pub mod nouns;
+pub mod pamr;
 pub mod pictures;
+pub mod plot;
+pub mod preset;
+pub mod published;
+pub mod quantization;
+pub mod report;
 pub mod segmentation;
+pub mod stability;
+pub mod summary;
+pub mod tagmask;
+pub mod templates;
+pub mod variant;
 
 pub use classes::{ClassTable, Names, View};
 pub use metric::{Confusion, Measures};

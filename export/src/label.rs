@@ -1,5 +1,6 @@
 //! Labels pictures with a model: tags chosen by pixel-tag score, their masks cut into connected regions, written for other tools.
 
+pub mod cvat;
 pub mod formats;
 pub mod sheet;
 

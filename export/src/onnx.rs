@@ -7,10 +7,12 @@ mod graph;
 mod heads;
 mod image;
 mod proto;
+mod taps;
 mod text;
 
 pub use graph::Storage;
 pub use proto::{Initializer, initializers};
+pub use taps::{TapPoint, with_layers};
 
 use crate::Result;
 use crate::checkpoint::Model;

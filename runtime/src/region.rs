@@ -142,6 +142,19 @@ impl Mask {
         self.bits.iter().filter(|b| **b).count() as u64
     }
 
+    /// Run lengths inside the box, row by row, zeros first.
+    pub fn rows_rle(&self) -> Vec<u32> {
+        let (mut runs, mut inside) = (vec![0], false);
+        for bit in &self.bits {
+            if *bit != inside {
+                inside = !inside;
+                runs.push(0);
+            }
+            *runs.last_mut().expect("one run at least") += 1;
+        }
+        runs
+    }
+
     /// Compressed run lengths of the mask in a picture of this size, as [`compress_runs`] writes them.
     pub fn counts(&self, width: usize, height: usize) -> String {
         let mut runs = vec![0];

@@ -1,6 +1,9 @@
 mod captions;
 mod compare;
+mod quantization;
 mod segmentation;
+mod show;
+mod source;
 
 use std::process::ExitCode;
 
@@ -24,6 +27,7 @@ enum Task {
     Tags(captions::Tags),
     Caption(captions::Caption),
     Compare(compare::Compare),
+    Quantization(quantization::Quantization),
 }
 
 impl Eval {
@@ -33,6 +37,7 @@ impl Eval {
             (Some(Task::Tags(task)), _) => task.run(),
             (Some(Task::Caption(task)), _) => task.run(),
             (Some(Task::Compare(task)), _) => task.run(),
+            (Some(Task::Quantization(task)), _) => task.run(),
             (None, None) => {
                 anyhow::bail!("a task, or --model, --images, --labels, --classes and --view: see `edge-seg-export eval --help`")
             }

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use anyhow::{Context, ensure};
 use clap::{ArgGroup, Args, ValueEnum};
 use edge_seg::{Bundle, Class, Session, expand_inputs, read_tags_file};
+use edge_seg_export::label::cvat::cvat;
 use edge_seg_export::label::formats::{self, CocoMasks};
 use edge_seg_export::label::{self, Options, PictureLabels, read_captions, sheet, words_of};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 /// For each picture the words whose pixel-tag score reaches the threshold are kept, their masks are drawn, and each is cut into connected
 /// regions (touching things of one class are one region). Written to --out:
 ///
-///   coco.json, coco masks by --coco-masks; voc/ (also for CVAT's "PASCAL VOC" import); yolo/; label-studio.json; contact-N.jpg
+///   coco.json and cvat.xml ("CVAT for images 1.1"), masks by --coco-masks; voc/; yolo/; label-studio.json; contact-N.jpg
 ///
 /// The same pictures, model and options give the same files. labels.jsonl keeps what is done: a run that was stopped goes on there.
 /// Exit code 2 if a picture could not be labelled; the others are written.
@@ -42,9 +43,9 @@ pub struct Label {
     #[arg(long, value_name = "FILE.esb")]
     model: Option<PathBuf>,
     /// What to write.
-    #[arg(long = "format", value_enum, value_delimiter = ',', default_values = ["coco", "voc", "yolo", "label-studio", "sheet"])]
+    #[arg(long = "format", value_enum, value_delimiter = ',', default_values = ["coco", "cvat", "voc", "yolo", "label-studio", "sheet"])]
     formats: Vec<Format>,
-    /// How coco.json holds masks.
+    /// How coco.json and cvat.xml hold masks.
     #[arg(long, value_enum, default_value = "rle")]
     coco_masks: CocoMasks,
     /// Pixel-tag score from which a word counts as present, 0 to 1; the model's if none.
@@ -64,6 +65,7 @@ pub struct Label {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     Coco,
+    Cvat,
     Voc,
     Yolo,
     LabelStudio,
@@ -211,6 +213,10 @@ impl Label {
         for format in &self.formats {
             match format {
                 Format::Coco => json("coco.json", formats::coco(pictures, classes, self.coco_masks)?)?,
+                Format::Cvat => {
+                    let xml = cvat(pictures, classes, self.coco_masks)?;
+                    edge_seg::files::replace_file(&self.out.join("cvat.xml"), xml.as_bytes())?;
+                }
                 Format::Voc => formats::voc(&self.out.join("voc"), pictures, classes)?,
                 Format::Yolo => formats::yolo(&self.out.join("yolo"), pictures, classes)?,
                 Format::LabelStudio => json("label-studio.json", formats::label_studio(pictures, &session.bundle().manifest().name)?)?,

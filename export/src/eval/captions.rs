@@ -1,16 +1,20 @@
 //! Captions: which of a caption's words does the picture show, and where are the things that it tells of?
 //!
-//! Truth comes from labelled pictures: a caption's word is shown where it is one of the words of a class (its name or a synonym, in the
-//! singular or plural as the table has them) that the picture's labels hold. Every other word of the caption is not shown.
+//! Truth comes from one of two places. From labelled pictures: a caption's word is shown where it is one of the words of a class (its name
+//! or a synonym, in the singular or plural as the table has them) that the picture's labels hold. Or from files that tell it, as
+//! CC3M-TagMask does ([`super::tagmask`]). Every other word of the caption is not shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
 
-use edge_seg::{Background, Class, Scoring, Session, TagScore, read_picture, score_tags, split_caption};
+use edge_seg::{Background, Class, Frame, Scoring, Session, TagScore, read_picture, score_tags, split_caption};
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::classes::View;
-use super::pictures::{Pair, read_labels};
+use super::nouns::nouns;
+use super::pictures::{Pair, truth};
+use super::tagmask::TagMask;
 use crate::{Error, Result};
 
 /// How a caption's tags are scored.
@@ -20,36 +24,127 @@ pub const KINDS: [(&str, TagScore); 4] =
 /// A caption's words with their scores, and how well the masks of the chosen ones cover the things that it tells of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CaptionResult {
-    /// For each word whether the picture shows it, and its score by each of [`KINDS`].
-    pub words: Vec<(bool, [f32; KINDS.len()])>,
+    /// The caption.
+    pub caption: String,
+    /// Its words.
+    pub words: Vec<Word>,
     /// Pixels of the union of the chosen words' masks against the union of the things that the caption tells of: true positive, false
     /// positive, false negative, for each of [`KINDS`] and for all words. None where the caption tells of nothing that is labelled.
     pub pixels: Option<[[u64; 3]; KINDS.len() + 1]>,
 }
 
+/// A word of a caption.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Word {
+    /// The word.
+    pub word: String,
+    /// Whether the picture shows it.
+    pub shown: bool,
+    /// Its score by each of [`KINDS`].
+    pub scores: [f32; KINDS.len()],
+    /// Whether our rules take it for a noun.
+    pub noun: bool,
+    /// Whether another tagger does, where its answers were given.
+    pub tagged: Option<bool>,
+}
+
+/// Pictures with captions.
+#[derive(Debug)]
+pub enum Captioned {
+    /// Labelled pictures; captions by file name.
+    Labels {
+        /// What the labels mean.
+        view: View,
+        /// The pictures.
+        pairs: Vec<Pair>,
+        /// Their captions; pictures without one are left out.
+        captions: BTreeMap<String, Vec<String>>,
+    },
+    /// Pictures whose captions, shown words and masks stand in files of their own.
+    Files(Vec<TagMask>),
+}
+
+/// One caption and its truth.
+struct Told {
+    caption: String,
+    shown: Box<dyn Fn(&str) -> bool>,
+    /// Where the things are that it tells of; `None` for pixels that count for nothing. `[height, width]`
+    mask: Option<Vec<Option<bool>>>,
+}
+
+/// How captions are measured.
+#[derive(Debug)]
+pub struct Options {
+    /// Score from which a word is chosen, in 0..1.
+    pub threshold: f32,
+    /// Masks are drawn with this background, or not at all.
+    pub masks: Option<Background>,
+    /// Nouns by another tagger, by caption.
+    pub tagged: Option<HashMap<String, BTreeSet<String>>>,
+}
+
+impl Captioned {
+    /// Pictures, those without captions included.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Labels { pairs, .. } => pairs.len(),
+            Self::Files(files) => files.len(),
+        }
+    }
+
+    /// Whether there is no picture.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn picture(&self, index: usize, masks: bool) -> Result<Option<(Frame, Vec<Told>)>> {
+        match self {
+            Self::Files(files) => {
+                let frame = read_picture(&files[index].image)?;
+                let mask = if masks { files[index].mask(frame.pixels.dimensions())? } else { None };
+                let tags = files[index].tags.clone();
+                let shown = Box::new(move |word: &str| tags.contains(word));
+                Ok(Some((frame, vec![Told { caption: files[index].caption.clone(), shown, mask }])))
+            }
+            Self::Labels { view, pairs, captions } => {
+                let pair = &pairs[index];
+                let name = pair.image.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+                let Some(captions) = captions.get(&name) else { return Ok(None) };
+                let frame = read_picture(&pair.image)?;
+                let labels = truth(pair, view, frame.pixels.dimensions())?;
+                let mut held = vec![false; view.classes.len() + 1];
+                labels.iter().flatten().for_each(|label| held[usize::from(*label)] = true);
+                let held: Vec<(u16, Class)> =
+                    (1u16..).zip(&view.classes).filter(|(l, _)| held[usize::from(*l)]).map(|(l, c)| (l, c.clone())).collect();
+                let told = captions.iter().map(|caption| {
+                    let words: Vec<String> =
+                        split_caption(caption, false).map(|c| c.into_iter().map(|c| c.name).collect()).unwrap_or_default();
+                    let meant: BTreeSet<u16> = held.iter().filter(|(_, c)| words.iter().any(|w| names(c, w))).map(|(l, _)| *l).collect();
+                    let mask = (masks && !meant.is_empty()).then(|| labels.iter().map(|l| l.map(|l| meant.contains(&l))).collect());
+                    let held = held.clone();
+                    let shown = Box::new(move |word: &str| held.iter().any(|(_, class)| names(class, word)));
+                    Told { caption: caption.clone(), shown, mask }
+                });
+                Ok(Some((frame, told.collect())))
+            }
+        }
+    }
+}
+
 /// Scores every caption of every picture.
-///
-/// `captions` are by file name; pictures without one are left out. A word is chosen from `threshold` on. Masks are drawn with `background`,
-/// and only if `masks` is set.
 ///
 /// # Errors
 /// The first picture's that cannot be read or whose labels hold a value without a meaning; [`Error::File`] if no picture has a caption.
-pub fn evaluate(
-    session: &Session,
-    view: &View,
-    pairs: &[Pair],
-    captions: &BTreeMap<String, Vec<String>>,
-    threshold: f32,
-    masks: Option<Background>,
-    done: impl Fn() + Sync,
-) -> Result<Vec<CaptionResult>> {
-    let results: Vec<Vec<CaptionResult>> = pairs
-        .par_iter()
-        .map(|pair| {
-            let name = pair.image.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            let found = captions.get(&name).map_or(Ok(Vec::new()), |captions| picture(session, view, pair, captions, threshold, masks));
+pub fn evaluate(session: &Session, pictures: &Captioned, options: &Options, done: impl Fn() + Sync) -> Result<Vec<CaptionResult>> {
+    let results: Vec<Vec<CaptionResult>> = (0..pictures.len())
+        .into_par_iter()
+        .map(|index| {
+            let found = match pictures.picture(index, options.masks.is_some())? {
+                None => Vec::new(),
+                Some((frame, told)) => picture(session, &frame, &told, options)?,
+            };
             done();
-            found
+            Ok(found)
         })
         .collect::<Result<_>>()?;
     let all: Vec<_> = results.into_iter().flatten().collect();
@@ -59,77 +154,91 @@ pub fn evaluate(
     Ok(all)
 }
 
-fn picture(
-    session: &Session,
-    view: &View,
-    pair: &Pair,
-    captions: &[String],
-    threshold: f32,
-    masks: Option<Background>,
-) -> Result<Vec<CaptionResult>> {
-    let labels = read_labels(&pair.labels)?;
-    let wrong = |value: u16| Error::file(pair.labels.display().to_string(), "values", "values of the class table", value.to_string());
-    let truth: Vec<Option<u16>> = labels.values.iter().map(|v| view.label(*v).ok_or_else(|| wrong(*v))).collect::<Result<_>>()?;
-    let mut held = vec![false; view.classes.len() + 1];
-    truth.iter().flatten().for_each(|label| held[usize::from(*label)] = true);
-    let frame = read_picture(&pair.image)?;
-    if frame.pixels.dimensions() != (labels.width, labels.height) {
-        let (w, h) = frame.pixels.dimensions();
-        return Err(Error::file(
-            pair.labels.display().to_string(),
-            "size",
-            format!("{w}×{h}"),
-            format!("{}×{}", labels.width, labels.height),
-        ));
-    }
-    let encoded = session.encode(&frame)?;
+fn picture(session: &Session, frame: &Frame, told: &[Told], options: &Options) -> Result<Vec<CaptionResult>> {
+    let encoded = session.encode(frame)?;
     let scoring = Scoring::from(session.bundle().manifest());
     let mut results = Vec::new();
-    for caption in captions {
+    for told in told {
         // A caption of stop words alone tells of nothing.
-        let Ok(classes) = split_caption(caption, false) else { continue };
-        // Labels that the caption tells of, word by word.
-        let meant: Vec<Vec<usize>> =
-            classes.iter().map(|c| (1..held.len()).filter(|l| held[*l] && names(&view.classes[*l - 1], &c.name)).collect()).collect();
+        let Ok(classes) = split_caption(&told.caption, false) else { continue };
         let bank = session.tag_bank(&classes, &[])?;
-        let text = session.embed_text(caption)?;
+        let text = session.embed_text(&told.caption)?;
         let scores = KINDS.map(|(_, kind)| score_tags(kind, &encoded.grid, &bank, Some(text.data()), scoring));
         let mut by_kind: Vec<Vec<f32>> = Vec::with_capacity(KINDS.len());
         for scores in scores {
             by_kind.push(scores?);
         }
-        let words = (0..classes.len()).map(|i| (!meant[i].is_empty(), std::array::from_fn(|k| by_kind[k][i]))).collect();
-        let told: Vec<usize> = meant.iter().flatten().copied().collect();
-        let pixels = match masks {
-            Some(background) if !told.is_empty() => {
+        let nouns = nouns(&told.caption);
+        let tagged = options.tagged.as_ref().map(|tagged| tagged.get(&told.caption));
+        if tagged == Some(None) {
+            return Err(Error::file("--nouns", "captions", format!("{:?} among them", told.caption), "no such line"));
+        }
+        let word = |i: usize| Word {
+            word: classes[i].name.clone(),
+            shown: (told.shown)(&classes[i].name),
+            scores: std::array::from_fn(|k| by_kind[k][i]),
+            noun: nouns.contains(&classes[i].name),
+            tagged: tagged.flatten().map(|t| t.contains(&classes[i].name)),
+        };
+        let words = (0..classes.len()).map(word).collect();
+        let pixels = match (options.masks, &told.mask) {
+            (Some(background), Some(mask)) => {
                 let mut counts = [[0u64; 3]; KINDS.len() + 1];
                 for (k, counts) in counts.iter_mut().enumerate() {
                     let chosen: Vec<Class> = (0..classes.len())
-                        .filter(|i| by_kind.get(k).is_none_or(|s| s[*i] >= threshold))
+                        .filter(|i| by_kind.get(k).is_none_or(|s| s[*i] >= options.threshold))
                         .map(|i| classes[i].clone())
                         .collect();
                     let found = if chosen.is_empty() {
-                        vec![0; truth.len()]
+                        vec![0; mask.len()]
                     } else {
-                        session.masks(&frame, &encoded, &session.tag_bank(&chosen, &[])?, background)?.labels.labels
+                        session.masks(frame, &encoded, &session.tag_bank(&chosen, &[])?, background)?.labels.labels
                     };
-                    for (truth, found) in truth.iter().zip(found) {
-                        let Some(truth) = truth else { continue };
-                        match (told.contains(&usize::from(*truth)), found > 0) {
-                            (true, true) => counts[0] += 1,
-                            (false, true) => counts[1] += 1,
-                            (true, false) => counts[2] += 1,
-                            (false, false) => {}
-                        }
-                    }
+                    *counts = union_counts(mask, &found);
                 }
                 Some(counts)
             }
             _ => None,
         };
-        results.push(CaptionResult { words, pixels });
+        results.push(CaptionResult { caption: told.caption.clone(), words, pixels });
     }
     Ok(results)
+}
+
+/// Pixels of a mask and of what was found (any label but 0): both, found alone, mask alone; `None` in the mask counts for nothing.
+pub fn union_counts(mask: &[Option<bool>], found: &[u16]) -> [u64; 3] {
+    let mut counts = [0; 3];
+    for (truth, found) in mask.iter().zip(found) {
+        match (truth, *found > 0) {
+            (Some(true), true) => counts[0] += 1,
+            (Some(false), true) => counts[1] += 1,
+            (Some(true), false) => counts[2] += 1,
+            _ => {}
+        }
+    }
+    counts
+}
+
+/// Reads another tagger's answers: a table with the columns `caption` and `nouns`, the nouns separated by blanks.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read, [`Error::File`] if a column is missing.
+pub fn read_tagged(path: &Path) -> Result<HashMap<String, BTreeSet<String>>> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let wrong = |part: String, found: String| Error::file(path.display().to_string(), part, "columns caption and nouns", found);
+    let mut lines = text.lines();
+    let header: Vec<&str> = lines.next().unwrap_or("").split('\t').map(str::trim).collect();
+    let column = |name: &str| header.iter().position(|c| *c == name).ok_or_else(|| wrong("header".into(), header.join(", ")));
+    let (caption, nouns) = (column("caption")?, column("nouns")?);
+    let mut found = HashMap::new();
+    for (number, line) in lines.enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let field =
+            |at: usize| fields.get(at).copied().ok_or_else(|| wrong(format!("line {}", number + 2), format!("{} columns", fields.len())));
+        let words = field(nouns)?.to_lowercase().split_whitespace().map(str::to_owned).collect();
+        found.insert(field(caption)?.trim().to_string(), words);
+    }
+    Ok(found)
 }
 
 fn names(class: &Class, word: &str) -> bool {

@@ -8,7 +8,7 @@ use edge_seg::Class;
 use crate::{Error, Result};
 
 /// Value of a label picture that counts for nothing, in every layout.
-const VOID: u16 = 255;
+pub(super) const VOID: u32 = 255;
 
 /// A table of classes: tab-separated, a header line, one category a line. A file without a header is read as `id<TAB>name`.
 #[derive(Debug, Clone)]
@@ -19,11 +19,12 @@ pub struct ClassTable {
 }
 
 /// Which words stand for a class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Names {
     /// Its name alone, without the data set's suffixes `-merged`, `-other`, `-stuff`; other hyphens become spaces.
     Plain,
-    /// Every word of the table's synonyms column; its plain name where there is none.
+    /// Every word of the table's synonyms column (the engineered names of the literature); its plain name where there is none.
+    #[value(alias = "engineered")]
     Synonyms,
 }
 
@@ -34,7 +35,8 @@ pub struct View {
     pub classes: Vec<Class>,
     /// Whether label 0 is a background that the labels hold, rather than "no class".
     pub background: bool,
-    labels: BTreeMap<u16, Option<u16>>,
+    labels: BTreeMap<u32, Option<u16>>,
+    rest: Option<Option<u16>>,
 }
 
 impl ClassTable {
@@ -70,7 +72,7 @@ impl ClassTable {
         found.ok_or_else(|| Error::file(&self.place, "columns", format!("one named {name:?}"), self.columns.join(", ")))
     }
 
-    fn number(&self, row: usize, column: usize) -> Result<u16> {
+    fn number<T: std::str::FromStr>(&self, row: usize, column: usize) -> Result<T> {
         let field = &self.rows[row][column];
         field.parse().map_err(|_| {
             Error::file(&self.place, format!("{} of row {}", self.columns[column], row + 1), "a number, 0 to 65535", format!("{field:?}"))
@@ -85,7 +87,7 @@ impl ClassTable {
     ///
     /// # Errors
     /// [`Error::File`] if a column is missing or holds something else than numbers.
-    pub fn view(&self, view: &str, values: Option<&str>, names: Names, ignored: &[u16]) -> Result<View> {
+    pub fn view(&self, view: &str, values: Option<&str>, names: Names, ignored: &[u32]) -> Result<View> {
         let (view_column, value_column) = (self.column(view)?, values.map_or(Ok(0), |v| self.column(v))?);
         let name_column = match self.columns.iter().position(|c| c == "voc_name") {
             Some(column) if view.starts_with("voc") => column,
@@ -94,7 +96,7 @@ impl ClassTable {
         let synonyms_column = self.columns.iter().position(|c| c.starts_with("synonyms"));
         let numbers = (0..self.rows.len())
             .map(|row| Ok((self.number(row, view_column)?, self.number(row, value_column)?)))
-            .collect::<Result<Vec<_>>>()?;
+            .collect::<Result<Vec<(u16, u32)>>>()?;
         let void = |row: usize| {
             let name = self.rows[row][name_column].to_lowercase();
             name.contains("ignore") || name.contains("void")
@@ -160,18 +162,31 @@ impl ClassTable {
         for value in ignored {
             labels.insert(*value, None);
         }
-        Ok(View { classes: order.iter().map(|number| classes.remove(number).expect("made above")).collect(), background, labels })
+        let classes = order.iter().map(|number| classes.remove(number).expect("made above")).collect();
+        Ok(View { classes, background, labels, rest: None })
     }
 }
 
 impl View {
     /// The label that a value of a label picture stands for, `Some(None)` where it counts for nothing. An unknown value is `None`.
-    pub fn label(&self, value: u16) -> Option<Option<u16>> {
-        self.labels.get(&value).copied()
+    pub fn label(&self, value: u32) -> Option<Option<u16>> {
+        self.labels.get(&value).copied().or(self.rest)
+    }
+
+    /// The same view where these values count for nothing.
+    pub fn ignoring(mut self, values: &[u32]) -> Self {
+        self.labels.extend(values.iter().map(|v| (*v, None)));
+        self
+    }
+
+    /// A view from its parts: what each value stands for (`None` where it counts for nothing), and what every other value does.
+    pub(super) fn from_parts(classes: Vec<Class>, background: bool, labels: BTreeMap<u32, Option<u16>>, rest: Option<Option<u16>>) -> Self {
+        Self { classes, background, labels, rest }
     }
 }
 
-fn plain(name: &str) -> String {
+/// A class's name as people write it: without the data set's suffixes, hyphens as spaces.
+pub(super) fn plain(name: &str) -> String {
     let mut name = name;
     for suffix in ["-merged", "-other", "-stuff"] {
         name = name.strip_suffix(suffix).unwrap_or(name);

@@ -38,18 +38,23 @@ pub struct Change {
     pub pixel_accuracy: [f64; 2],
 }
 
-/// Compares the first run of two records.
+/// Compares variant `runs[0]` of record `a` with variant `runs[1]` of record `b`.
 ///
 /// # Errors
-/// [`Error::Option`] if they differ in more than the model, or share no picture.
-pub fn compare(a: &(Settings, Vec<PictureCounts>), b: &(Settings, Vec<PictureCounts>)) -> Result<Comparison> {
-    let same = |s: &Settings| Settings { model: String::new(), digest: String::new(), ..s.clone() };
+/// [`Error::Option`] if they differ in more than the model and the variant, have no such variant, or share no picture.
+pub fn compare(a: &(Settings, Vec<PictureCounts>), b: &(Settings, Vec<PictureCounts>), runs: [usize; 2]) -> Result<Comparison> {
+    let same = |s: &Settings| (s.view.clone(), s.background_class, s.classes.clone(), s.protocol.clone());
     let wrong = |expected: &str, found: String| Error::Option { option: "records".into(), expected: expected.into(), found };
     if same(&a.0) != same(&b.0) {
         return Err(wrong(
-            "two runs that differ in the model alone",
-            format!("{:?} and {:?}", (&a.0.view, &a.0.backgrounds, &a.0.protocol), (&b.0.view, &b.0.backgrounds, &b.0.protocol)),
+            "two runs that differ in the model or the variant alone",
+            format!("{:?} and {:?}", (&a.0.view, &a.0.protocol), (&b.0.view, &b.0.protocol)),
         ));
+    }
+    for (record, run) in [a, b].into_iter().zip(runs) {
+        if run >= record.0.variants.len() {
+            return Err(wrong(&format!("a variant of {}", record.0.variants.join("; ")), format!("number {}", run + 1)));
+        }
     }
     let of_b: HashMap<&str, &PictureCounts> = b.1.iter().map(|p| (p.picture.as_str(), p)).collect();
     let pairs: Vec<(&PictureCounts, &PictureCounts)> = a.1.iter().filter_map(|p| Some((p, *of_b.get(p.picture.as_str())?))).collect();
@@ -57,7 +62,7 @@ pub fn compare(a: &(Settings, Vec<PictureCounts>), b: &(Settings, Vec<PictureCou
         return Err(wrong("pictures in both", "none".into()));
     }
     let classes = a.0.classes.len();
-    let tables: Vec<[Confusion; 2]> = pairs.iter().map(|(p, q)| [p.confusion(0, classes), q.confusion(0, classes)]).collect();
+    let tables: Vec<[Confusion; 2]> = pairs.iter().map(|(p, q)| [p.confusion(runs[0], classes), q.confusion(runs[1], classes)]).collect();
     let measure = |picked: &mut dyn Iterator<Item = usize>| {
         let mut sums = [Confusion::new(classes), Confusion::new(classes)];
         for i in picked {
@@ -79,7 +84,7 @@ pub fn compare(a: &(Settings, Vec<PictureCounts>), b: &(Settings, Vec<PictureCou
     differences.sort_by(f64::total_cmp);
     let mut changed: Vec<Change> = pairs
         .iter()
-        .map(|(p, q)| Change { picture: p.picture.clone(), pixel_accuracy: [p.pixel_accuracy(0), q.pixel_accuracy(0)] })
+        .map(|(p, q)| Change { picture: p.picture.clone(), pixel_accuracy: [p.pixel_accuracy(runs[0]), q.pixel_accuracy(runs[1])] })
         .collect();
     let size = |c: &Change| (c.pixel_accuracy[1] - c.pixel_accuracy[0]).abs();
     changed.sort_by(|x, y| size(y).total_cmp(&size(x)).then_with(|| x.picture.cmp(&y.picture)));
@@ -111,18 +116,19 @@ mod tests {
 
     fn run(model: &str, right: impl Fn(u64) -> u64) -> (Settings, Vec<PictureCounts>) {
         let settings = Settings {
-            record: 1,
+            record: 2,
             model: model.into(),
             digest: model.into(),
             view: "v".into(),
             background_class: false,
             classes: vec!["a".into(), "b".into()],
-            backgrounds: vec![None],
+            variants: vec!["v".into()],
             protocol: String::new(),
         };
         let picture = |i: u64| PictureCounts {
             picture: format!("p{i}"),
             runs: vec![vec![(1, 1, right(i)), (1, 2, 100 - right(i)), (2, 2, 100)]],
+            flicker: Vec::new(),
             encode_ms: 0.0,
         };
         (settings, (0..20).map(picture).collect())
@@ -131,14 +137,14 @@ mod tests {
     #[test]
     fn a_run_does_not_differ_from_itself() {
         let a = run("a", |i| 50 + i);
-        let found = compare(&a, &a).unwrap();
+        let found = compare(&a, &a, [0, 0]).unwrap();
         assert_eq!((found.difference, found.interval), (0.0, [0.0, 0.0]));
     }
 
     #[test]
     fn a_better_run_is_surely_better_and_its_pictures_are_named() {
         let (a, b) = (run("a", |_| 50), run("b", |i| if i == 7 { 100 } else { 60 + i % 3 }));
-        let found = compare(&a, &b).unwrap();
+        let found = compare(&a, &b, [0, 0]).unwrap();
         assert!(
             found.difference > 0.0
                 && found.interval[0] > 0.0
@@ -146,16 +152,17 @@ mod tests {
                 && found.difference <= found.interval[1]
         );
         assert_eq!(found.changed[0].picture, "p7");
-        assert_eq!(compare(&b, &a).unwrap().difference, -found.difference);
+        assert_eq!(compare(&b, &a, [0, 0]).unwrap().difference, -found.difference);
     }
 
     #[test]
     fn runs_of_another_protocol_are_not_compared() {
         let (a, mut b) = (run("a", |_| 50), run("b", |_| 50));
         b.0.protocol = "flip".into();
-        assert!(compare(&a, &b).is_err());
+        assert!(compare(&a, &b, [0, 0]).is_err());
         let mut c = run("c", |_| 50);
         c.1.clear();
-        assert!(compare(&a, &c).is_err());
+        assert!(compare(&a, &c, [0, 0]).is_err());
+        assert!(compare(&a, &a, [0, 1]).is_err(), "there is one variant");
     }
 }

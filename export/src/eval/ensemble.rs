@@ -1,8 +1,9 @@
-//! Several looks at one picture, averaged: other sizes, mirrored, square windows along the long side.
+//! Several looks at one picture, averaged: other sizes, mirrored, square windows that overlap.
 //!
 //! Each look goes through the runtime's own encoder. Its unit-norm patch embeddings are sampled bilinearly where the patches of the
 //! plain look lie, and the mean, normalised again, is scored and drawn as one look's would be. Averaging embeddings is averaging cosines.
 
+use edge_seg::bundle::Fit;
 use edge_seg::{Bundle, Encoded, Frame, Options, PatchGrid, Placement, Session};
 use image::imageops;
 
@@ -17,16 +18,33 @@ pub struct Looks {
     pub scales: Vec<f32>,
     /// Look at the mirrored picture as well.
     pub flip: bool,
-    /// Instead of the whole picture look at squares of its short side, half a square apart.
-    pub windows: bool,
+    /// Instead of the whole scaled picture look at squares of it.
+    pub windows: Option<Windows>,
+}
+
+/// Squares of a scaled picture, as sliding-window inference takes them: they overlap, and the last of a line ends at the border.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Windows {
+    /// Side in pixels; where the scaled picture is smaller, the window is as small.
+    pub side_px: usize,
+    /// From one window to the next, in pixels.
+    pub stride_px: usize,
 }
 
 /// Sessions for the looks of one bundle, each on one thread.
 #[derive(Debug)]
 pub struct Ensemble {
-    sessions: Vec<Session>,
+    sessions: Vec<Session>, // the first has the plain look's size
+    looks: Vec<Look>,
     flip: bool,
-    windows: bool,
+    windows: Option<Windows>,
+}
+
+/// One scale: the picture's short side (of a letterbox the long one) in pixels, and the session that takes it or its windows.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    side_px: usize,
+    session: usize,
 }
 
 /// A part of a picture, in shares of its width and height.
@@ -49,23 +67,29 @@ impl Ensemble {
         let image = &bundle.manifest().image;
         let base = looks.size_px.unwrap_or(image.input_px);
         let scales = if looks.scales.is_empty() { &[1.0][..] } else { &looks.scales };
-        let mut sizes = vec![base];
+        if let Some(w) = looks.windows
+            && (w.side_px < image.patch_px || w.stride_px == 0 || w.stride_px > w.side_px)
+        {
+            let expected = format!("a side of {} or more and a stride of 1 up to the side", image.patch_px);
+            return Err(Error::Option { option: "--windows".into(), expected, found: format!("{}/{}", w.side_px, w.stride_px) });
+        }
+        let (mut sizes, mut taken) = (vec![base], Vec::new());
         for &scale in scales {
             if !(0.1..=8.0).contains(&scale) {
                 return Err(Error::Option { option: "--scales".into(), expected: "0.1 to 8".into(), found: scale.to_string() });
             }
             let patches = (base as f32 * scale / image.patch_px as f32).round().max(1.0) as usize;
-            sizes.push(patches * image.patch_px);
-        }
-        // The first session owns the placement; it takes part in the mean only where its size is among the scales.
-        let own = sizes[1..].iter().position(|s| *s == base);
-        match own {
-            Some(at) => drop(sizes.remove(1 + at)),
-            None => return Err(Error::Option { option: "--scales".into(), expected: "1 among them".into(), found: format!("{scales:?}") }),
+            let side_px = if scale == 1.0 { base } else { patches * image.patch_px };
+            let size = looks.windows.map_or(side_px, |w| w.side_px.min(side_px));
+            let session = sizes.iter().position(|s| *s == size).unwrap_or_else(|| {
+                sizes.push(size);
+                sizes.len() - 1
+            });
+            taken.push(Look { side_px, session });
         }
         let session = |size| Session::new(bundle.clone(), &Options { size_px: Some(size), threads: Some(1), ..Default::default() });
         let sessions = sizes.into_iter().map(session).collect::<edge_seg::Result<_>>()?;
-        Ok(Self { sessions, flip: looks.flip, windows: looks.windows })
+        Ok(Self { sessions, looks: taken, flip: looks.flip, windows: looks.windows })
     }
 
     /// The session of the plain look.
@@ -78,7 +102,7 @@ impl Ensemble {
     /// # Errors
     /// As [`Session::encode`].
     pub fn encode(&self, frame: &Frame) -> Result<Encoded> {
-        if self.sessions.len() == 1 && !self.flip && !self.windows {
+        if self.sessions.len() == 1 && self.looks.len() == 1 && !self.flip && self.windows.is_none() {
             return Ok(self.session().encode(frame)?);
         }
         let manifest = self.session().bundle().manifest();
@@ -88,10 +112,11 @@ impl Ensemble {
         let (rows, cols) = placement.covered();
         let (mut sum, mut global) = (vec![0.0f32; rows * cols * dim], vec![0.0f32; dim]);
         let mut timings = edge_seg::Timings::default();
-        for part in if self.windows { windows(width, height) } else { vec![WHOLE] } {
-            for session in &self.sessions {
+        for taken in &self.looks {
+            let parts = self.windows.map_or(vec![WHOLE], |w| windows(width, height, taken.side_px, w, manifest.image.fit));
+            for part in parts {
                 for flipped in if self.flip { &[false, true][..] } else { &[false] } {
-                    let seen = look(session, frame, part, *flipped)?;
+                    let seen = look(&self.sessions[taken.session], frame, part, *flipped)?;
                     timings.prepare += seen.timings.prepare;
                     timings.encode += seen.timings.encode;
                     global.iter_mut().zip(seen.grid.global().data()).for_each(|(g, x)| *g += x);
@@ -147,22 +172,23 @@ fn sample(seen: &Encoded, x: f32, y: f32, sum: &mut [f32]) {
     }
 }
 
-/// Squares of the short side along the long one, half a square apart, the last one at the end.
-fn windows(width: u32, height: u32) -> Vec<Part> {
-    let (short, long) = (width.min(height), width.max(height));
-    let step = (short / 2).max(1);
-    let mut starts: Vec<u32> = (0..=long - short).step_by(step as usize).collect();
-    if starts.last() != Some(&(long - short)) {
-        starts.push(long - short);
-    }
-    let share = |px: u32| px as f32 / long as f32;
-    starts
-        .into_iter()
-        .map(|start| match width > height {
-            true => Part { left: share(start), width: share(short), ..WHOLE },
-            false => Part { top: share(start), height: share(short), ..WHOLE },
-        })
-        .collect()
+/// The windows of a picture whose short side (of a letterbox the long one) is scaled to `side_px`.
+fn windows(width: u32, height: u32, side_px: usize, windows: Windows, fit: Fit) -> Vec<Part> {
+    let reference = if fit == Fit::Grid { width.min(height) } else { width.max(height) };
+    let scale = side_px as f64 / f64::from(reference);
+    // Spans of one axis, in shares of its length.
+    let line = |length: u32| -> Vec<(f32, f32)> {
+        let scaled = ((f64::from(length) * scale).round() as usize).max(1);
+        let side = windows.side_px.min(scaled);
+        let mut starts: Vec<usize> = (0..=scaled - side).step_by(windows.stride_px).collect();
+        if starts.last() != Some(&(scaled - side)) {
+            starts.push(scaled - side);
+        }
+        starts.into_iter().map(|start| (start as f32 / scaled as f32, side as f32 / scaled as f32)).collect()
+    };
+    let across = line(width);
+    let part = |(top, height): (f32, f32)| across.iter().map(move |&(left, width)| Part { left, top, width, height }).collect::<Vec<_>>();
+    line(height).into_iter().flat_map(part).collect()
 }
 
 #[cfg(test)]
@@ -170,13 +196,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_cover_the_long_side() {
-        assert_eq!(windows(64, 64), [WHOLE]);
-        let parts = windows(100, 40);
+    fn windows_cover_the_scaled_picture() {
+        let w = Windows { side_px: 40, stride_px: 20 };
+        assert_eq!(windows(64, 64, 40, w, Fit::Grid), [WHOLE]);
+        let parts = windows(100, 40, 40, w, Fit::Grid);
         assert_eq!(parts.len(), 4, "starts 0, 20, 40, 60");
         assert_eq!(parts[3].left + parts[3].width, 1.0);
-        let tall = windows(30, 70);
+        let tall = windows(30, 70, 30, Windows { side_px: 30, stride_px: 15 }, Fit::Grid);
         assert_eq!(tall.iter().map(|p| (p.top * 70.0).round() as u32).collect::<Vec<_>>(), [0, 15, 30, 40]);
         assert!(tall.iter().all(|p| p.left == 0.0 && p.width == 1.0));
+        // At twice the size the windows cover half of the short side; at half the size one is the whole.
+        assert_eq!(windows(100, 50, 80, w, Fit::Grid).len(), 7 * 3);
+        assert_eq!(windows(64, 64, 20, w, Fit::Grid), [WHOLE]);
+        assert_eq!(windows(100, 50, 80, w, Fit::Letterbox).len(), 3);
     }
 }

@@ -15,7 +15,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Version of the record, 1.
+    /// Version of the record, 2.
     pub record: u32,
     /// The model's name and variant.
     pub model: String,
@@ -27,9 +27,9 @@ pub struct Settings {
     pub background_class: bool,
     /// The classes' names.
     pub classes: Vec<String>,
-    /// Thresholds of the runs; null for none.
-    pub backgrounds: Vec<Option<f32>>,
-    /// Every other option that changes predictions, spelled out.
+    /// The variants' names; each stands for all of its options.
+    pub variants: Vec<String>,
+    /// Every option that changes the predictions of all variants, spelled out.
     pub protocol: String,
 }
 
@@ -58,7 +58,7 @@ pub fn read(path: &Path) -> Result<(Settings, Vec<PictureCounts>)> {
         .collect::<Result<Vec<PictureCounts>>>()?;
     for (i, picture) in pictures.iter().enumerate() {
         let labels = settings.classes.len() + 1;
-        let fits = picture.runs.len() == settings.backgrounds.len() && picture.runs.iter().flatten().all(|c| c.0 < labels && c.1 < labels);
+        let fits = picture.runs.len() == settings.variants.len() && picture.runs.iter().flatten().all(|c| c.0 < labels && c.1 < labels);
         if !fits {
             return Err(Error::file(path.display().to_string(), format!("line {}", i + 2), "runs and labels of the settings", "others"));
         }

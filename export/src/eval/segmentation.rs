@@ -1,26 +1,33 @@
 //! Segmentation of labelled pictures: every pixel's predicted label against the true one.
 
-use edge_seg::{Background, Encoded, Frame, Segmentation, read_picture};
+use edge_seg::{Encoded, Frame, read_picture};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::classes::View;
 use super::ensemble::Ensemble;
 use super::metric::Confusion;
-use super::pictures::{Pair, read_labels};
-use crate::{Error, Result};
+use super::pictures::{Pair, truth};
+use super::stability::flicker;
+use super::templates::Lexicon;
+use super::variant::Variant;
+use crate::Result;
 
-/// How predictions are made.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Protocol {
-    /// What stands in front of the words; with several, each picture is encoded once and drawn once for each.
-    pub backgrounds: Vec<Background>,
-    /// Words for what is to be left out.
-    pub background_words: Vec<String>,
+/// How predictions are made: each picture is encoded once and drawn once for each variant.
+#[derive(Debug)]
+pub struct Protocol<'a> {
+    /// Encodes.
+    pub looks: &'a Ensemble,
+    /// What the labels mean.
+    pub view: &'a View,
+    /// What is drawn.
+    pub variants: &'a [Variant],
     /// Offer only the classes that a picture's own labels hold.
     pub present_only: bool,
-    /// Offer only the classes whose pixel-tag score reaches this, in 0..1; at least the best one.
-    pub tag_threshold: Option<f32>,
+    /// Whether the pictures are frames of one clip, in their order: then flicker is counted.
+    pub clip: bool,
+    /// The variants' words, embedded.
+    pub lexicon: Lexicon,
 }
 
 /// What was found in one picture.
@@ -28,8 +35,11 @@ pub struct Protocol {
 pub struct PictureCounts {
     /// File name without its ending.
     pub picture: String,
-    /// True label, predicted label, pixels, for each background of the protocol; ignored pixels are left out.
+    /// True label, predicted label, pixels, for each variant; ignored pixels are left out.
     pub runs: Vec<Vec<(usize, usize, u64)>>,
+    /// In a clip, for each variant, pixels whose label changed since the frame before, and pixels whose true label did not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flicker: Vec<[u64; 2]>,
     /// Time of the image encoder.
     pub encode_ms: f64,
 }
@@ -53,39 +63,91 @@ impl PictureCounts {
     }
 }
 
-/// Segments every picture and counts, in parallel over pictures; `done` is called after each. Results stand in the order of `pairs`.
-///
-/// # Errors
-/// The first picture's that cannot be read or segmented, or whose labels hold a value without a meaning; and what `done` answers.
-pub fn evaluate(
-    looks: &Ensemble,
-    view: &View,
-    protocol: &Protocol,
-    pairs: &[Pair],
-    done: impl Fn(&PictureCounts) -> Result<()> + Sync,
-) -> Result<Vec<PictureCounts>> {
-    pairs
-        .par_iter()
-        .map(|pair| {
-            let counts = count(looks, view, protocol, pair)?;
-            done(&counts)?;
-            Ok(counts)
-        })
-        .collect()
-}
+/// Consecutive frames that one task draws: each task draws one frame more than it counts, to see the change into its first.
+const FRAMES_PER_TASK: usize = 8;
 
-fn count(looks: &Ensemble, view: &View, protocol: &Protocol, pair: &Pair) -> Result<PictureCounts> {
-    let drawn = draw(looks, view, protocol, pair)?;
-    let runs = drawn.predicted.iter().map(|predicted| {
-        let mut confusion = Confusion::new(view.classes.len());
-        for (truth, predicted) in drawn.truth.iter().zip(predicted) {
-            if let Some(truth) = truth {
-                confusion.add(usize::from(*truth), usize::from(*predicted), 1);
+impl Protocol<'_> {
+    /// Segments those of `pairs` that `wanted` picks and counts, in parallel over pictures; `done` is called after each. Results stand
+    /// in the order of `pairs`.
+    ///
+    /// # Errors
+    /// The first picture's that cannot be read or segmented, or whose labels hold a value without a meaning; and what `done` answers.
+    pub fn evaluate(
+        &self,
+        pairs: &[Pair],
+        wanted: impl Fn(&Pair) -> bool + Sync,
+        done: impl Fn(&PictureCounts) -> Result<()> + Sync,
+    ) -> Result<Vec<PictureCounts>> {
+        self.variants.iter().try_for_each(|v| v.prepare(self.looks.session(), &self.lexicon))?;
+        let task = if self.clip { FRAMES_PER_TASK } else { 1 };
+        let chunks: Vec<usize> = (0..pairs.len()).step_by(task).collect();
+        let found: Vec<Vec<PictureCounts>> = chunks
+            .into_par_iter()
+            .map(|start| {
+                let mut before: Option<(usize, Drawn)> = None;
+                let mut counted = Vec::new();
+                for i in (start..pairs.len().min(start + task)).filter(|i| wanted(&pairs[*i])) {
+                    let drawn = self.draw(&pairs[i])?;
+                    if self.clip && i > 0 && before.as_ref().is_none_or(|(at, _)| at + 1 != i) {
+                        before = Some((i - 1, self.draw(&pairs[i - 1])?));
+                    }
+                    let counts = self.count(&pairs[i], &drawn, before.as_ref().map(|(_, drawn)| drawn).filter(|_| self.clip && i > 0));
+                    done(&counts)?;
+                    counted.push(counts);
+                    before = Some((i, drawn));
+                }
+                Ok(counted)
+            })
+            .collect::<Result<_>>()?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    fn count(&self, pair: &Pair, drawn: &Drawn, before: Option<&Drawn>) -> PictureCounts {
+        let runs = drawn.predicted.iter().map(|predicted| {
+            let mut confusion = Confusion::new(self.view.classes.len());
+            for (truth, predicted) in drawn.truth.iter().zip(predicted) {
+                if let Some(truth) = truth {
+                    confusion.add(usize::from(*truth), usize::from(*predicted), 1);
+                }
             }
+            confusion.cells().collect()
+        });
+        let same_size = before.filter(|b| b.frame.pixels.dimensions() == drawn.frame.pixels.dimensions());
+        let changes = same_size.map_or(Vec::new(), |before| {
+            let pairs = before.predicted.iter().zip(&drawn.predicted);
+            pairs.map(|(a, b)| flicker((&before.truth, a), (&drawn.truth, b))).collect()
+        });
+        PictureCounts { picture: pair.stem.clone(), runs: runs.collect(), flicker: changes, encode_ms: drawn.encode_ms }
+    }
+
+    /// Reads and encodes one picture.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`].
+    pub fn look(&self, pair: &Pair) -> Result<(Frame, Vec<Option<u16>>, Encoded)> {
+        let frame = read_picture(&pair.image)?;
+        let truth = truth(pair, self.view, frame.pixels.dimensions())?;
+        let encoded = self.looks.encode(&frame)?;
+        Ok((frame, truth, encoded))
+    }
+
+    /// Segments one picture.
+    ///
+    /// # Errors
+    /// As [`Self::evaluate`].
+    pub fn draw(&self, pair: &Pair) -> Result<Drawn> {
+        let (frame, truth, encoded) = self.look(pair)?;
+        let offered: Vec<u16> =
+            (1..=self.view.classes.len() as u16).filter(|label| !self.present_only || truth.contains(&Some(*label))).collect();
+        let encode_ms = encoded.timings.encode.as_secs_f64() * 1e3;
+        if offered.is_empty() {
+            let predicted = vec![vec![0; truth.len()]; self.variants.len()];
+            return Ok(Drawn { frame, truth, predicted, encode_ms });
         }
-        confusion.cells().collect()
-    });
-    Ok(PictureCounts { picture: pair.stem.clone(), runs: runs.collect(), encode_ms: drawn.encode_ms })
+        let labels = |v: &Variant| v.labels(self.looks.session(), &self.lexicon, &frame, &encoded, &offered);
+        let predicted = self.variants.iter().map(labels).collect::<Result<_>>()?;
+        Ok(Drawn { frame, truth, predicted, encode_ms })
+    }
 }
 
 /// A picture with its true and predicted labels.
@@ -95,61 +157,8 @@ pub struct Drawn {
     pub frame: Frame,
     /// True labels, row by row; `None` where a pixel is ignored.
     pub truth: Vec<Option<u16>>,
-    /// Predicted labels for each background of the protocol.
+    /// Predicted labels for each variant.
     pub predicted: Vec<Vec<u16>>,
     /// Time of the image encoder.
     pub encode_ms: f64,
-}
-
-/// Segments one picture.
-///
-/// # Errors
-/// As [`evaluate`].
-pub fn draw(looks: &Ensemble, view: &View, protocol: &Protocol, pair: &Pair) -> Result<Drawn> {
-    let labels = read_labels(&pair.labels)?;
-    let place = || pair.labels.display().to_string();
-    let meaning =
-        |value: &u16| view.label(*value).ok_or_else(|| Error::file(place(), "values", "values of the class table", value.to_string()));
-    let truth: Vec<Option<u16>> = labels.values.iter().map(meaning).collect::<Result<_>>()?;
-    let frame = read_picture(&pair.image)?;
-    let size = frame.pixels.dimensions();
-    if size != (labels.width, labels.height) {
-        let (expected, found) = (format!("the picture's, {}×{}", size.0, size.1), format!("{}×{}", labels.width, labels.height));
-        return Err(Error::file(place(), "size", expected, found));
-    }
-    let offered: Vec<u16> =
-        (1..=view.classes.len() as u16).filter(|label| !protocol.present_only || truth.contains(&Some(*label))).collect();
-    if offered.is_empty() {
-        let predicted = vec![vec![0; truth.len()]; protocol.backgrounds.len()];
-        return Ok(Drawn { frame, truth, predicted, encode_ms: 0.0 });
-    }
-    let encoded = looks.encode(&frame)?;
-    let offered = choose(looks, view, protocol, &encoded, offered)?;
-    let bank = bank(looks, view, protocol, &offered)?;
-    let label = |k: &u16| if *k == 0 { 0 } else { offered[usize::from(*k) - 1] };
-    let predicted = protocol
-        .backgrounds
-        .iter()
-        .map(|background| {
-            let found: Segmentation = looks.session().masks(&frame, &encoded, &bank, *background)?;
-            Ok(found.labels.labels.iter().map(label).collect())
-        })
-        .collect::<Result<_>>()?;
-    Ok(Drawn { frame, truth, predicted, encode_ms: encoded.timings.encode.as_secs_f64() * 1e3 })
-}
-
-fn bank(looks: &Ensemble, view: &View, protocol: &Protocol, offered: &[u16]) -> Result<edge_seg::TagBank> {
-    let classes: Vec<_> = offered.iter().map(|&label| view.classes[usize::from(label) - 1].clone()).collect();
-    Ok(looks.session().tag_bank(&classes, &protocol.background_words)?)
-}
-
-/// Drops the classes whose best patch stays below the protocol's tag threshold.
-fn choose(looks: &Ensemble, view: &View, protocol: &Protocol, encoded: &Encoded, offered: Vec<u16>) -> Result<Vec<u16>> {
-    let Some(threshold) = protocol.tag_threshold else { return Ok(offered) };
-    let manifest = looks.session().bundle().manifest();
-    let bank = bank(looks, view, protocol, &offered)?;
-    let scores = edge_seg::score(&encoded.grid, &bank, edge_seg::Scoring::from(manifest), Background::None)?;
-    let best = (0..offered.len()).max_by(|a, b| scores.scores()[*a].total_cmp(&scores.scores()[*b]));
-    let kept = |i: &usize| scores.scores()[*i] >= threshold || Some(*i) == best;
-    Ok((0..offered.len()).filter(kept).map(|i| offered[i]).collect())
 }

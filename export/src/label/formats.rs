@@ -11,9 +11,9 @@ use super::{PictureLabels, Region};
 use crate::{Error, Result};
 
 /// Points of an outline that lie this near to the line between their neighbours are left out.
-const OUTLINE_TOLERANCE_PX: f64 = 1.0;
+pub(super) const OUTLINE_TOLERANCE_PX: f64 = 1.0;
 
-/// How a COCO file holds masks.
+/// How a COCO or CVAT file holds masks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum CocoMasks {
     /// Compressed run lengths: exact, holes included.
@@ -184,7 +184,7 @@ fn make(folder: &Path) -> Result<()> {
 }
 
 /// PASCAL VOC's colours: the bits of the label, spread from the top of each channel downwards.
-fn voc_colour(label: usize) -> [u8; 3] {
+pub(super) fn voc_colour(label: usize) -> [u8; 3] {
     let mut colour = [0u8; 3];
     for bit in 0..8 {
         for (channel, value) in colour.iter_mut().enumerate() {

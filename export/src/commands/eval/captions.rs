@@ -3,40 +3,34 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use edge_seg::{Background, Bundle, Options, Session};
-use edge_seg_export::eval::captions::{CaptionResult, KINDS, caption_measures, evaluate, tag_measures};
-use edge_seg_export::eval::{ClassTable, Names, pictures};
+use edge_seg::{Background, Session};
+use edge_seg_export::eval::captions::{
+    CaptionResult, Captioned, KINDS, Options, TagMeasures, Word, caption_measures, evaluate, read_tagged, tag_measures,
+};
+use edge_seg_export::eval::{Names, caption_report, published, tagmask};
 use edge_seg_export::label::read_captions;
 use serde_json::json;
 
 use super::segmentation::progress;
+use super::source::Source;
 
 /// What the two tasks on captions have in common.
 ///
-/// A caption's words are scored against the picture. A word counts as shown if it is one of the words of a class that the picture's labels hold.
+/// A caption's words are scored against the picture. Either labelled pictures tell which are shown: a word counts as shown if it is one of
+/// the words of a class that the picture's labels hold. Or files do: --tagmask names a folder in the layout of CC3M-TagMask.
 #[derive(Args)]
 pub struct Captions {
-    /// The bundle; the built-in model if none.
-    #[arg(long, value_name = "FILE.esb")]
-    model: Option<PathBuf>,
-    /// Table of captions with the columns `file` and `caption`.
+    #[command(flatten)]
+    source: Source,
+    /// Table of captions with the columns `file` and `caption`, for labelled pictures.
+    #[arg(long, value_name = "FILE.tsv", required_unless_present = "tagmask")]
+    captions: Option<PathBuf>,
+    /// Folder with image/, json_refined/ and mask_using_HQ-SAM/, instead of labelled pictures.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["captions", "images", "preset", "classes"])]
+    tagmask: Option<PathBuf>,
+    /// Nouns by another tagger as one more baseline: a table with the columns `caption` and `nouns` (separated by blanks).
     #[arg(long, value_name = "FILE.tsv")]
-    captions: PathBuf,
-    /// Folder of pictures.
-    #[arg(long, value_name = "DIR")]
-    images: PathBuf,
-    /// Folder of label pictures, STEM.png.
-    #[arg(long, value_name = "DIR")]
-    labels: PathBuf,
-    /// The class table; its synonyms say which words name a class.
-    #[arg(long, value_name = "FILE")]
-    classes: PathBuf,
-    /// Column that numbers the classes to tell apart.
-    #[arg(long, value_name = "COLUMN")]
-    view: String,
-    /// Column whose numbers stand in the label pictures; the first if none.
-    #[arg(long, value_name = "COLUMN")]
-    values: Option<String>,
+    nouns: Option<PathBuf>,
     /// Score from which a word is chosen, 0 to 1; the model's if none.
     #[arg(long, value_name = "T")]
     threshold: Option<f32>,
@@ -46,6 +40,9 @@ pub struct Captions {
     /// Side of the prepared input in pixels; the model's if none.
     #[arg(long, value_name = "PX")]
     size: Option<usize>,
+    /// Write a report with plots, in one file.
+    #[arg(long, value_name = "FILE.html")]
+    html: Option<PathBuf>,
     /// One JSON object per row instead of a table.
     #[arg(long)]
     json: bool,
@@ -65,41 +62,31 @@ pub struct Caption {
     captions: Captions,
 }
 
-/// Published in Jo et al. 2024 for TCL on CC3M-TagMask, percent: precision, recall, F1, accuracy, mAP. Another data set: for scale, not for rank.
-const PUBLISHED_TAGS: [(&str, [Option<f64>; 5]); 5] = [
-    ("TCL image", [Some(92.5), Some(28.6), Some(43.7), Some(79.5), Some(83.2)]),
-    ("TCL text", [Some(85.6), Some(29.7), Some(44.1), Some(79.0), Some(82.1)]),
-    ("TCL pixel", [Some(82.9), Some(74.5), Some(78.5), Some(88.6), Some(90.3)]),
-    ("TCL + TTD pixel", [Some(88.3), Some(78.0), Some(82.8), Some(91.0), Some(93.7)]),
-    ("nouns", [Some(59.8), Some(83.7), Some(69.8), Some(79.6), None]),
-];
-
-/// Published there, percent: CaptionIoU, mFPR, mFNR.
-const PUBLISHED_CAPTIONS: [(&str, [f64; 3]); 4] = [
-    ("MaskCLIP", [41.0, 17.9, 41.1]),
-    ("MaskCLIP + TTD", [50.2, 25.6, 24.2]),
-    ("TCL", [60.4, 19.9, 19.8]),
-    ("TCL + TTD", [65.5, 16.3, 18.2]),
-];
-
 impl Captions {
     fn measure(&self, masks: bool) -> anyhow::Result<(f32, Vec<CaptionResult>)> {
-        let bundle = match &self.model {
-            Some(path) => Bundle::open(path)?,
-            None => Bundle::built_in()?,
-        };
+        let bundle = self.source.bundle()?;
         let (threshold, background) =
             (self.threshold.unwrap_or(bundle.manifest().tag_threshold), self.background.unwrap_or(bundle.manifest().background));
         for (name, value) in [("--threshold", threshold), ("--background", background)] {
             anyhow::ensure!((0.0..=1.0).contains(&value), "{name}: expected 0 to 1, found {value}");
         }
-        let view = ClassTable::read(&self.classes)?.view(&self.view, self.values.as_deref(), Names::Synonyms, &[])?;
-        let captions = read_captions(&self.captions)?;
-        let pairs = pictures::pairs(&self.images, &self.labels, None)?;
-        let session = Session::new(bundle, &Options { size_px: self.size, threads: Some(1), ..Default::default() })?;
-        let bar = progress(pairs.len());
-        let background = masks.then_some(Background::Threshold(background));
-        let results = evaluate(&session, &view, &pairs, &captions, threshold, background, || bar.inc(1))?;
+        let pictures = match (&self.tagmask, &self.captions) {
+            (Some(folder), _) => Captioned::Files(tagmask::read(folder)?),
+            (None, Some(captions)) => {
+                let found = self.source.find()?;
+                let view = self.source.view(&found, Names::Synonyms)?;
+                Captioned::Labels { view, pairs: found.pairs, captions: read_captions(captions)? }
+            }
+            (None, None) => unreachable!("clap asks for one of them"),
+        };
+        let options = Options {
+            threshold,
+            masks: masks.then_some(Background::Threshold(background)),
+            tagged: self.nouns.as_deref().map(read_tagged).transpose()?,
+        };
+        let session = Session::new(bundle, &edge_seg::Options { size_px: self.size, threads: Some(1), ..Default::default() })?;
+        let bar = progress(pictures.len());
+        let results = evaluate(&session, &pictures, &options, || bar.inc(1))?;
         bar.finish_and_clear();
         Ok((threshold, results))
     }
@@ -112,11 +99,23 @@ fn cell(value: Option<f64>) -> String {
 impl Tags {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (threshold, results) = self.captions.measure(false)?;
-        let pairs = |of: &dyn Fn(&[f32; KINDS.len()]) -> f32| -> Vec<(bool, f32)> {
-            results.iter().flat_map(|r| r.words.iter().map(|(shown, scores)| (*shown, of(scores)))).collect()
+        let pairs = |of: &dyn Fn(&Word) -> f32| -> Vec<(bool, f32)> {
+            results.iter().flat_map(|r| r.words.iter().map(|word| (word.shown, of(word)))).collect()
         };
-        let mut rows: Vec<_> = KINDS.iter().enumerate().map(|(k, (name, _))| (*name, tag_measures(&pairs(&|s| s[k]), threshold))).collect();
-        rows.push(("all words", tag_measures(&pairs(&|_| 1.0), threshold)));
+        let mut rows: Vec<_> =
+            KINDS.iter().enumerate().map(|(k, (name, _))| (*name, tag_measures(&pairs(&|w| w.scores[k]), threshold))).collect();
+        let yes = |yes: bool| if yes { 1.0 } else { 0.0 };
+        let mut chosen = vec![("all words", pairs(&|_| 1.0)), ("nouns, by rules", pairs(&|w| yes(w.noun)))];
+        if self.captions.nouns.is_some() {
+            chosen.push(("nouns, as given", pairs(&|w| yes(w.tagged == Some(true)))));
+        }
+        for (name, pairs) in chosen {
+            // A choice without scores has no ranking to take the mean precision of.
+            rows.push((name, TagMeasures { average_precision: None, ..tag_measures(&pairs, 0.5) }));
+        }
+        if let Some(path) = &self.captions.html {
+            edge_seg::files::replace_file(path, caption_report::tags(&results, &rows, threshold).as_bytes())?;
+        }
         let mut out = std::io::stdout().lock();
         if self.captions.json {
             for (name, measures) in rows {
@@ -133,7 +132,7 @@ impl Tags {
             row(name, [m.precision, m.recall, m.f1, m.accuracy, m.average_precision].map(|v| v.map(|v| 100.0 * v)))?;
         }
         row("", [None; 5])?;
-        PUBLISHED_TAGS.iter().try_for_each(|(name, m)| row(name, *m))?;
+        published::TAGS.iter().try_for_each(|(name, m)| row(name, *m))?;
         writeln!(out, "\nThe last rows are published for CC3M-TagMask (Jo et al. 2024).")?;
         Ok(ExitCode::SUCCESS)
     }
@@ -143,6 +142,9 @@ impl Caption {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (threshold, results) = self.captions.measure(true)?;
         let names = KINDS.iter().map(|(name, _)| *name).chain(["all words"]);
+        if let Some(path) = &self.captions.html {
+            edge_seg::files::replace_file(path, caption_report::captions(&results, threshold).as_bytes())?;
+        }
         let mut out = std::io::stdout().lock();
         if !self.captions.json {
             writeln!(out, "words chosen from {threshold}; percent\n")?;
@@ -160,7 +162,7 @@ impl Caption {
         }
         if !self.captions.json {
             writeln!(out)?;
-            for (name, [iou, fpr, fnr]) in PUBLISHED_CAPTIONS {
+            for (name, [iou, fpr, fnr]) in published::CAPTIONS {
                 writeln!(out, "{name:<16} {iou:>10.1} {fpr:>7.1} {fnr:>7.1}")?;
             }
             writeln!(out, "\nThe last rows are published for CC3M-TagMask (Jo et al. 2024).")?;

@@ -13,8 +13,11 @@ use edge_seg_export::eval::log;
 pub struct Compare {
     /// Record of the first run.
     a: PathBuf,
-    /// Record of the second run, of the same settings on another model.
+    /// Record of the second run: of the same settings on another model, or the same record with other --runs.
     b: PathBuf,
+    /// Which variant of A and which of B, counted from 1.
+    #[arg(long, value_name = "N,M", value_delimiter = ',', num_args = 2, default_values_t = [1, 1])]
+    runs: Vec<usize>,
     /// How many of the pictures that changed most are listed.
     #[arg(long, default_value_t = 10, value_name = "N")]
     changed: usize,
@@ -29,14 +32,21 @@ pub struct Compare {
 impl Compare {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (a, b) = (log::read(&self.a)?, log::read(&self.b)?);
-        let mut found = compare(&a, &b)?;
+        let runs = [0, 1].map(|i| self.runs.get(i).copied().unwrap_or(1));
+        anyhow::ensure!(
+            runs.iter().all(|r| *r > 0) && self.runs.len() == 2,
+            "--runs: expected two numbers from 1 on, found {:?}",
+            self.runs
+        );
+        let mut found = compare(&a, &b, runs.map(|r| r - 1))?;
         found.changed.truncate(self.changed);
         let mut out = std::io::stdout().lock();
         if self.json {
             writeln!(out, "{}", serde_json::to_string(&found)?)?;
         } else {
             writeln!(out, "{:<12} {:>8} {:>8}", "", "mIoU %", "pixels %")?;
-            for (i, name) in [&a.0.model, &b.0.model].into_iter().enumerate() {
+            for (i, settings) in [&a.0, &b.0].into_iter().enumerate() {
+                let name = format!("{}; {}", settings.model, settings.variants[runs[i] - 1]);
                 writeln!(out, "{:<12} {:>8.2} {:>8.2}  {name}", ["A", "B"][i], 100.0 * found.miou[i], 100.0 * found.pixel_accuracy[i])?;
             }
             let [low, high] = found.interval.map(|x| 100.0 * x);

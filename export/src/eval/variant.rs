@@ -1,0 +1,245 @@
+//! One way to draw masks from a picture's embeddings. A run measures several on the same embeddings, since encoding is what takes time.
+
+use edge_seg::simd::{Columns, Planes, Scratch, Tap, kernels};
+use edge_seg::{Background, Class, Encoded, Frame, Scoring, Session, TagBank, score};
+use rayon::prelude::*;
+
+use super::classes::Names;
+use super::pamr::Pamr;
+use super::templates::{Lexicon, Templates};
+use crate::Result;
+
+/// What happens to masks between scores and labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refine {
+    /// Nothing.
+    None,
+    /// Pixel-adaptive mask refinement, at the size of the encoder's input.
+    Pamr(Pamr),
+}
+
+/// Words, thresholds and refinement.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Variant {
+    /// What reports call it.
+    pub name: String,
+    /// Which words stand for a class.
+    pub names: Names,
+    /// The classes' words; label k is `classes[k - 1]`.
+    pub classes: Vec<Class>,
+    /// What the words are put into.
+    pub templates: Templates,
+    /// What stands in front of the words.
+    pub background: Background,
+    /// Words for what is to be left out.
+    pub background_words: Vec<String>,
+    /// Offer only the classes whose pixel-tag score reaches this, in 0..1; at least the best one.
+    pub tag_threshold: Option<f32>,
+    /// Each class's own threshold, in 0..1: classes compete by how far they are above it. `[classes]`
+    pub word_thresholds: Option<Vec<f32>>,
+    /// What happens to the masks.
+    pub refine: Refine,
+}
+
+impl Variant {
+    /// Its options in words: two variants of one run never share them.
+    pub fn spelled(&self) -> String {
+        let mut words = vec![if self.names == Names::Plain { "plain names" } else { "engineered names" }.to_string()];
+        if self.templates.sentences.is_some() {
+            words.push(format!("templates {}", self.templates.name));
+        }
+        if let Background::Threshold(t) = self.background {
+            words.push(format!("background {t}"));
+        }
+        if !self.background_words.is_empty() {
+            words.push(format!("background words {}", self.background_words.join(" ")));
+        }
+        words.extend(self.tag_threshold.map(|t| format!("tags from {t}")));
+        words.extend(self.word_thresholds.is_some().then(|| "thresholds by word".to_string()));
+        if self.refine != Refine::None {
+            words.push("PAMR".into());
+        }
+        words.join("; ")
+    }
+
+    /// Embeds all of its words ahead of the pictures.
+    ///
+    /// # Errors
+    /// As [`Session::tag_bank`].
+    pub fn prepare(&self, session: &Session, lexicon: &Lexicon) -> Result<()> {
+        lexicon.bank(session, &self.templates, &self.classes, &self.background_words).map(drop)
+    }
+
+    /// The label of every pixel. `offered` are the labels that may be given, in rising order. `[height, width]`
+    ///
+    /// # Errors
+    /// As [`Session::masks`].
+    pub fn labels(&self, session: &Session, lexicon: &Lexicon, frame: &Frame, encoded: &Encoded, offered: &[u16]) -> Result<Vec<u16>> {
+        let scoring = Scoring::from(session.bundle().manifest());
+        let bank = |offered: &[u16]| -> Result<TagBank> {
+            let classes: Vec<_> = offered.iter().map(|&label| self.classes[usize::from(label) - 1].clone()).collect();
+            lexicon.bank(session, &self.templates, &classes, &self.background_words)
+        };
+        let mut offered = offered.to_vec();
+        let mut words = bank(&offered)?;
+        if let Some(threshold) = self.tag_threshold {
+            let found = score(&encoded.grid, &words, scoring, Background::None)?;
+            let best = (0..offered.len()).max_by(|a, b| found.scores()[*a].total_cmp(&found.scores()[*b]));
+            let kept = |i: &usize| found.scores()[*i] >= threshold || Some(*i) == best;
+            offered = (0..offered.len()).filter(kept).map(|i| offered[i]).collect();
+            words = bank(&offered)?;
+        }
+        let drawn = if self.word_thresholds.is_none() && self.refine == Refine::None {
+            session.masks(frame, encoded, &words, self.background)?.labels.labels
+        } else {
+            let (mut planes, front) = log_planes(encoded, &words, scoring, self.background)?;
+            if let Some(thresholds) = &self.word_thresholds {
+                shift(&mut planes, &offered, thresholds, scoring, self.background);
+            }
+            match &self.refine {
+                Refine::None => argmax(&planes, front, encoded),
+                Refine::Pamr(pamr) => refined(&planes, pamr, frame, encoded, scoring),
+            }
+        };
+        Ok(drawn.into_iter().map(|k| if k == 0 { 0 } else { offered[usize::from(k) - 1] }).collect())
+    }
+}
+
+/// Planes on the patch grid, the background's first: logits of a sigmoid, or logarithms of a softmax. `[1 + classes, rows · cols]`
+/// The second answer is the number of planes.
+fn log_planes(encoded: &Encoded, words: &TagBank, scoring: Scoring, background: Background) -> Result<(Vec<f32>, usize)> {
+    let mut planes = score(&encoded.grid, words, scoring, background)?.planes().to_vec();
+    let patches = encoded.grid.patches().rows();
+    if scoring.bias.is_none() {
+        // A threshold of 1 puts the softmax's denominator itself in front.
+        let total = score(&encoded.grid, words, scoring, Background::Threshold(1.0))?.planes()[..patches].to_vec();
+        planes.chunks_exact_mut(patches).for_each(|plane| plane.iter_mut().zip(&total).for_each(|(p, t)| *p -= t));
+    }
+    let count = planes.len() / patches;
+    Ok((planes, count))
+}
+
+/// Every class's score on every patch, in 0..1. `[classes, rows · cols]`
+pub(super) fn probabilities(encoded: &Encoded, words: &TagBank, scoring: Scoring) -> Result<Vec<f32>> {
+    let (planes, count) = log_planes(encoded, words, scoring, Background::None)?;
+    Ok(planes[planes.len() / count..].iter().map(|v| probability(*v, scoring)).collect())
+}
+
+/// What `log_planes` holds for a probability.
+fn level(probability: f32, scoring: Scoring) -> f32 {
+    let p = probability.clamp(1e-6, 1.0 - 1e-6);
+    if scoring.bias.is_some() { (p / (1.0 - p)).ln() } else { p.ln() }
+}
+
+fn probability(level: f32, scoring: Scoring) -> f32 {
+    if scoring.bias.is_some() { 1.0 / (1.0 + (-level).exp()) } else { level.exp() }
+}
+
+/// Moves each class's plane so that its own threshold lies where the common one is.
+fn shift(planes: &mut [f32], offered: &[u16], thresholds: &[f32], scoring: Scoring, background: Background) {
+    let common = match background {
+        Background::Threshold(t) => level(t, scoring),
+        Background::None => 0.0,
+    };
+    let patches = planes.len() / (offered.len() + 1);
+    for (plane, &label) in planes.chunks_exact_mut(patches).skip(1).zip(offered) {
+        let offset = common - level(thresholds[usize::from(label) - 1], scoring);
+        plane.iter_mut().for_each(|p| *p += offset);
+    }
+}
+
+/// The plane of the largest value at every pixel of the frame, upsampled as the runtime does.
+fn argmax(planes: &[f32], count: usize, encoded: &Encoded) -> Vec<u16> {
+    let (rows, cols) = encoded.placement.covered();
+    let (width, height) = (encoded.placement.frame_px.0 as usize, encoded.placement.frame_px.1 as usize);
+    let planes = Planes::new(planes, count, rows, cols).expect("planes of the grid");
+    let columns = Columns::new(encoded.placement.column_taps(width));
+    let mut labels = vec![0u16; width * height];
+    kernels().upsample_argmax(&planes, &encoded.placement.row_taps(height), &columns, &mut Scratch::default(), &mut labels);
+    labels
+}
+
+/// Most classes that are refined in one picture: memory and time grow with each.
+const MOST_REFINED: usize = 24;
+
+fn refined(planes: &[f32], pamr: &Pamr, frame: &Frame, encoded: &Encoded, scoring: Scoring) -> Vec<u16> {
+    let (rows, cols) = encoded.placement.covered();
+    let (width, height) = (encoded.placement.scaled_px.0 as usize, encoded.placement.scaled_px.1 as usize);
+    let kept = rivals(planes, rows * cols);
+    let (across, down) = (encoded.placement.column_taps(width), encoded.placement.row_taps(height));
+    let mut masks: Vec<f32> = Vec::with_capacity(kept.len() * width * height);
+    for &plane in &kept {
+        let plane = &planes[plane * rows * cols..][..rows * cols];
+        masks.extend(upsample(plane, cols, &across, &down).into_iter().map(|v| probability(v, scoring)));
+    }
+    let small = image::imageops::resize(&frame.pixels, width as u32, height as u32, image::imageops::FilterType::Triangle);
+    let picture: Vec<f32> = small.as_raw().iter().map(|v| f32::from(*v) / 255.0).collect();
+    // The background is a threshold, not a mask: it stands as it is.
+    pamr.refine(&picture, &mut masks[width * height..], height, width);
+    let (frame_width, frame_height) = (encoded.placement.frame_px.0 as usize, encoded.placement.frame_px.1 as usize);
+    let stacked = Planes::new(&masks, kept.len(), height, width).expect("whole masks");
+    let mut labels = vec![0u16; frame_width * frame_height];
+    let columns = Columns::new(Tap::line(width, frame_width));
+    kernels().upsample_argmax(&stacked, &Tap::line(height, frame_height), &columns, &mut Scratch::default(), &mut labels);
+    labels.iter_mut().for_each(|label| *label = kept[usize::from(*label)] as u16);
+    labels
+}
+
+/// The background and the planes that are the best or second best somewhere, those of most patches first if they are too many.
+fn rivals(planes: &[f32], patches: usize) -> Vec<usize> {
+    let count = planes.len() / patches;
+    let mut seen = vec![0usize; count];
+    for patch in 0..patches {
+        let (mut best, mut second) = (1, 1);
+        for plane in 1..count {
+            let value = |p: usize| planes[p * patches + patch];
+            if value(plane) > value(best) {
+                (best, second) = (plane, best);
+            } else if plane != best && (second == best || value(plane) > value(second)) {
+                second = plane;
+            }
+        }
+        seen[best] += 2;
+        seen[second] += 1;
+    }
+    let mut order: Vec<usize> = (1..count).filter(|p| seen[*p] > 0).collect();
+    order.sort_by_key(|p| std::cmp::Reverse(seen[*p]));
+    order.truncate(MOST_REFINED);
+    order.push(0);
+    order.sort_unstable();
+    order
+}
+
+fn upsample(plane: &[f32], cols: usize, across: &[Tap], down: &[Tap]) -> Vec<f32> {
+    let mut out = vec![0.0; across.len() * down.len()];
+    out.par_chunks_exact_mut(across.len()).zip(down).for_each(|(line, d)| {
+        let (top, bottom) = (&plane[d.lo as usize * cols..][..cols], &plane[d.hi as usize * cols..][..cols]);
+        for (out, a) in line.iter_mut().zip(across) {
+            let blend = |row: &[f32]| row[a.lo as usize] * (1.0 - a.weight) + row[a.hi as usize] * a.weight;
+            *out = blend(top) * (1.0 - d.weight) + blend(bottom) * d.weight;
+        }
+    });
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rivals_are_the_best_two_and_the_background() {
+        // Three classes on two patches.
+        let planes = [9.0, 9.0, 1.0, 5.0, 2.0, 4.0, 0.0, 0.0];
+        assert_eq!(rivals(&planes, 2), [0, 1, 2]);
+        assert_eq!(rivals(&[0.0, 1.0], 1), [0, 1], "one class is its own second");
+    }
+
+    #[test]
+    fn thresholds_of_their_own_move_planes_to_the_common_one() {
+        let scoring = Scoring { scale: 1.0, bias: Some(0.0) };
+        let mut planes = vec![level(0.5, scoring), level(0.3, scoring), level(0.6, scoring)];
+        shift(&mut planes, &[1, 2], &[0.3, 0.7], scoring, Background::Threshold(0.5));
+        assert!((planes[1] - planes[0]).abs() < 1e-5, "at its threshold");
+        assert!(planes[2] < planes[0], "below its threshold");
+    }
+}

@@ -1,0 +1,186 @@
+//! `edge-seg-export eval tags`, `caption`, `quantization`, `compare` and `label` on small made data.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use edge_seg_tests::{Ended, binary, root};
+use image::{GrayImage, Luma, Rgb, RgbImage};
+
+fn export(folder: &Path, arguments: &[&str]) -> Ended {
+    Command::new(binary("edge-seg-export")).current_dir(folder).args(arguments).output().expect("edge-seg-export starts").into()
+}
+
+fn tiny() -> String {
+    root().join("tests/data/tiny-model").to_str().unwrap().into()
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = export(folder.path(), &["bundle", &tiny(), "-o", "tiny.esb"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    folder
+}
+
+fn picture(path: &Path, shade: u8) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    RgbImage::from_fn(32, 32, |x, y| Rgb([8 * x as u8, 8 * y as u8, shade])).save(path).unwrap();
+}
+
+fn labels(path: &Path, left: u8, right: u8) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    GrayImage::from_fn(32, 32, |x, _| Luma([if x < 16 { left } else { right }])).save(path).unwrap();
+}
+
+#[test]
+fn cc3m_tagmask_tells_its_own_truth() {
+    let folder = folder();
+    let data = folder.path().join("cc3m_for_evaluation");
+    for (stem, text) in [
+        ("000001", r#"{"caption": "a dog runs over the wet grass", "tags": ["dog", "grass"]}"#),
+        ("000002", r#"{"text": "Snow and the sea", "nouns": ["Deep Sea"]}"#),
+    ] {
+        picture(&data.join(format!("image/{stem}.jpg")), 9);
+        fs::create_dir_all(data.join("json_refined")).unwrap();
+        fs::write(data.join(format!("json_refined/{stem}.json")), text).unwrap();
+    }
+    labels(&data.join("mask_using_HQ-SAM/000001.png"), 255, 0);
+    let base = ["--model", "tiny.esb", "--tagmask", "cc3m_for_evaluation", "--json"];
+    let tags = export(folder.path(), &[&["eval", "tags"], &base[..]].concat());
+    assert_eq!(tags.code, 0, "{}", tags.stderr);
+    let row = |name: &str| tags.json_lines().into_iter().find(|r| r["score"] == name).unwrap()["measures"].clone();
+    // Words: dog, runs, wet, grass; snow, sea. Shown: dog, grass, sea.
+    assert_eq!((row("all words")["precision"].as_f64(), row("all words")["recall"].as_f64()), (Some(0.5), Some(1.0)));
+    // The rules leave dog, grass, snow and sea.
+    assert_eq!((row("nouns, by rules")["precision"].as_f64(), row("nouns, by rules")["recall"].as_f64()), (Some(0.75), Some(1.0)));
+    assert!(row("pixel")["average_precision"].as_f64().is_some());
+    // A mask of 0 and 255 is inside and outside; the picture without a mask is not measured.
+    let caption = export(folder.path(), &[&["eval", "caption", "--background", "0"], &base[..]].concat());
+    assert_eq!(caption.code, 0, "{}", caption.stderr);
+    let all = caption.json_lines().into_iter().find(|r| r["score"] == "all words").unwrap();
+    assert_eq!((all["measures"]["captions"].as_u64(), all["measures"]["caption_iou"].as_f64()), (Some(1), Some(0.5)));
+
+    for task in ["tags", "caption"] {
+        let page = format!("{task}.html");
+        let ended = export(folder.path(), &[&["eval", task, "--html", &page], &base[..]].concat());
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let page = fs::read_to_string(folder.path().join(page)).unwrap();
+        assert!(page.contains("<svg") && page.contains("TCL + TTD") && !page.contains("http"), "{task}");
+    }
+
+    fs::write(folder.path().join("nouns.tsv"), "caption\tnouns\na dog runs over the wet grass\tdog\nSnow and the sea\tSnow sea\n").unwrap();
+    let tagged = export(folder.path(), &[&["eval", "tags", "--nouns", "nouns.tsv"], &base[..]].concat());
+    let given = tagged.json_lines().into_iter().find(|r| r["score"] == "nouns, as given").unwrap()["measures"].clone();
+    assert_eq!(given["precision"].as_f64(), Some(2.0 / 3.0), "{given}");
+    fs::write(folder.path().join("nouns.tsv"), "caption\tnouns\nanother\tdog\n").unwrap();
+    let wrong = export(folder.path(), &[&["eval", "tags", "--nouns", "nouns.tsv"], &base[..]].concat());
+    assert!(wrong.code == 2 && wrong.stderr.contains("--nouns"), "{}", wrong.stderr);
+
+    fs::write(data.join("json_refined/000002.json"), r#"{"sentence": "x"}"#).unwrap();
+    let wrong = export(folder.path(), &[&["eval", "tags"], &base[..]].concat());
+    assert!(wrong.code == 2 && wrong.stderr.contains("found sentence"), "{}", wrong.stderr);
+}
+
+#[test]
+fn quantization_costs_what_it_costs_and_f32_nothing() {
+    let folder = folder();
+    for stem in ["a", "b"] {
+        picture(&folder.path().join(format!("images/{stem}.png")), stem.as_bytes()[0]);
+        labels(&folder.path().join(format!("labels/{stem}.png")), 3, 2);
+    }
+    let base = ["eval", "quantization", &tiny(), "--preset", "ade20k", "--data", "."].map(str::to_string);
+    let base: Vec<&str> = base.iter().map(String::as_str).collect();
+    let run = |more: &[&str]| export(folder.path(), &[&base[..], more].concat());
+    let ended = run(&["--weights", "int8,f16,f32", "--variant", "tiny.esb", "--json"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let rows = ended.json_lines();
+    let names: Vec<_> = rows.iter().map(|r| r["variant"].as_str().unwrap().to_string()).collect();
+    assert_eq!(names, ["int8-storage", "int8-storage", "f16-storage", "f32"]);
+    assert_eq!(rows[0]["patches"], rows[1]["patches"], "the bundle is what --weights makes");
+    let cosine = |row: usize| rows[row]["patches"]["mean"].as_f64().unwrap();
+    assert!(cosine(0) < cosine(2) && cosine(2) < 1.0 && cosine(0) > 0.99, "{} {}", cosine(0), cosine(2));
+    let f32 = &rows[3];
+    assert!((cosine(3) - 1.0).abs() < 1e-12 && f32["changed_share"].as_f64() == Some(0.0) && f32["miou_difference"].as_f64() == Some(0.0));
+    let layers = rows[0]["layers"].as_array().unwrap();
+    assert!(layers.len() >= 2 && layers.last().unwrap()["layer"] == "patches", "{layers:?}");
+    assert!((layers.last().unwrap()["mean"].as_f64().unwrap() - cosine(0)).abs() < 1e-6, "the last layer is the answer");
+    assert!(layers.iter().all(|l| l["worst"].as_f64().unwrap() <= l["mean"].as_f64().unwrap()));
+
+    assert_eq!(run(&["--weights", "int8", "--least-cosine", "1"]).code, 1);
+    let table = run(&["--weights", "int8"]);
+    assert!(
+        table.code == 0 && table.stdout.contains("cosines by layer") && table.stdout.contains("image.blocks.0.mlp.sum"),
+        "{}",
+        table.stdout
+    );
+    assert_eq!(run(&[]).code, 2);
+    let other = export(folder.path(), &["bundle", root().join("tests/data/tiny-clip").to_str().unwrap(), "-o", "clip.esb"]);
+    assert_eq!(other.code, 0, "{}", other.stderr);
+    let other = run(&["--variant", "clip.esb"]);
+    assert!(other.code == 2 && other.stderr.contains("architecture"), "{}", other.stderr);
+}
+
+#[test]
+fn two_variants_of_one_record_can_be_compared() {
+    let folder = folder();
+    for stem in ["a", "b", "c"] {
+        picture(&folder.path().join(format!("images/{stem}.png")), stem.as_bytes()[0]);
+        labels(&folder.path().join(format!("labels/{stem}.png")), 3, 2);
+    }
+    let run = ["eval", "segmentation", "--preset", "ade20k", "--data", ".", "--model", "tiny.esb", "--record", "r.jsonl", "--json"];
+    let ended = export(folder.path(), &run);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let rows = ended.json_lines();
+    assert_eq!(rows.len(), 2, "plain and engineered names");
+    let compared = export(folder.path(), &["eval", "compare", "r.jsonl", "r.jsonl", "--runs", "1,2", "--json"]);
+    assert_eq!(compared.code, 0, "{}", compared.stderr);
+    let found = &compared.json_lines()[0];
+    assert_eq!((&found["miou"][0], &found["miou"][1]), (&rows[0]["miou"], &rows[1]["miou"]));
+    let wrong = export(folder.path(), &["eval", "compare", "r.jsonl", "r.jsonl", "--runs", "1,3"]);
+    assert!(wrong.code == 2 && wrong.stderr.contains("engineered names"), "{}", wrong.stderr);
+}
+
+#[test]
+fn labelling_that_is_killed_goes_on_to_the_same_files() {
+    let folder = folder();
+    for i in 0..400u32 {
+        picture(&folder.path().join(format!("pictures/{i:03}.png")), i as u8);
+    }
+    fs::write(folder.path().join("words.txt"), "dog\ngrass\nsnow: sea, snow\n").unwrap();
+    let arguments = |out: &'static str| {
+        let options = "--model tiny.esb --vocabulary words.txt --tag-threshold 0 --background 0.4 --least-share 0.01 --format coco,cvat,voc,yolo,label-studio";
+        ["label", "pictures", "-o", out].into_iter().chain(options.split(' ')).collect::<Vec<_>>()
+    };
+    let whole = export(folder.path(), &arguments("whole"));
+    assert_eq!(whole.code, 0, "{}", whole.stderr);
+
+    let record = folder.path().join("cut/labels.jsonl");
+    let lines = || fs::read_to_string(&record).map_or(0, |t| t.lines().count());
+    let mut child = Command::new(binary("edge-seg-export"));
+    child.current_dir(folder.path()).args(arguments("cut")).stderr(Stdio::null());
+    let mut child = child.spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(120);
+    while lines() < 20 && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let done = lines();
+    assert!(done >= 20 && !folder.path().join("cut/coco.json").exists(), "killed in the middle, after {done} lines");
+
+    let resumed = export(folder.path(), &arguments("cut"));
+    assert_eq!(resumed.code, 0, "{}", resumed.stderr);
+    for file in [
+        "coco.json",
+        "cvat.xml",
+        "label-studio.json",
+        "voc/SegmentationClass/007.png",
+        "voc/Annotations/399.xml",
+        "yolo/labels/123.txt",
+        "yolo/data.yaml",
+    ] {
+        let read = |out: &str| fs::read(folder.path().join(out).join(file)).unwrap_or_else(|e| panic!("{out}/{file}: {e}"));
+        assert!(read("whole") == read("cut"), "{file}");
+    }
+}
