@@ -8,6 +8,7 @@ pub mod log;
 pub mod metric;
 pub mod pictures;
 pub mod segmentation;
+pub mod video;
 
 pub use classes::{ClassTable, Names, View};
 pub use metric::{Confusion, Measures};

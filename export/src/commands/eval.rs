@@ -1,6 +1,7 @@
 mod captions;
 mod compare;
 mod segmentation;
+mod video;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ enum Task {
     Tags(captions::Tags),
     Caption(captions::Caption),
     Compare(compare::Compare),
+    Video(video::Video),
 }
 
 impl Eval {
@@ -33,6 +35,7 @@ impl Eval {
             (Some(Task::Tags(task)), _) => task.run(),
             (Some(Task::Caption(task)), _) => task.run(),
             (Some(Task::Compare(task)), _) => task.run(),
+            (Some(Task::Video(task)), _) => task.run(),
             (None, None) => {
                 anyhow::bail!("a task, or --model, --images, --labels, --classes and --view: see `edge-seg-export eval --help`")
             }

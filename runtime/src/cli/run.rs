@@ -100,7 +100,7 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     let mut sinks = open_sinks(settings, &running, rules.as_ref().map(Rules::names).unwrap_or_default())?;
     #[cfg(feature = "service")]
     let _server = settings.http.open(&running, settings.input.name(), &mut sinks)?;
-    let options = LiveOptions { pace: settings.input.pace(), key_interval: settings.pipeline.key_interval() };
+    let options = settings.pipeline.live_options(settings.input.pace(), source.is_live());
     let mask_style = settings.output.mask_style();
     let start = Instant::now();
     let mut shown = 0;

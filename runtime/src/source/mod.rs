@@ -1,11 +1,14 @@
 //! Where frames come from.
 
+mod camera;
 mod child;
 mod fault;
+mod ffmpeg;
 mod mjpeg;
 mod open;
 mod picture;
 mod pixels;
+mod query;
 mod raw;
 mod reconnect;
 mod stills;

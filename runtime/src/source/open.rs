@@ -5,8 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::child::{Ffmpeg, Input};
+use super::camera::{Csi, RpiCamera};
+use super::child::Producer;
+use super::ffmpeg::{self, Input};
 use super::mjpeg::Mjpeg;
+use super::query::Query;
 use super::raw::RawFrames;
 use super::reconnect::Reconnecting;
 use super::stills::Stills;
@@ -75,7 +78,7 @@ impl Default for SourceOptions {
     }
 }
 
-const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:PATH?size=WxH&format=F (PATH may be - for stdin), rtsp://HOST/..., or test:?size=WxH&fps=N";
+const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:PATH?size=WxH&format=F (PATH may be - for stdin), rtsp://HOST/..., v4l2:///dev/video0?size=WxH&fps=N&format=F, rpicam:?size=WxH&fps=N, csi:?size=WxH&fps=N, or test:?size=WxH&fps=N";
 
 /// Opens a source by its name:
 ///
@@ -84,8 +87,14 @@ const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:P
 /// | `PATH`, `file:PATH` | a picture, a folder of pictures, or a video, which an `ffmpeg` child decodes |
 /// | `y4m:PATH`, `mjpeg:PATH` | such a stream; `-` is stdin |
 /// | `raw:PATH?size=640x480&format=yuyv&fps=30` | frames without headers: `rgb24`, `yuyv`, `nv12`, `i420` or `grey` |
-/// | `rtsp://...`, `rtsps://...` | a network camera through an `ffmpeg` child, opened again when it ends, breaks or stalls |
+/// | `v4l2:///dev/video0?size=1280x720&fps=30&format=mjpeg` | a camera through Video4Linux: `mjpeg`, `yuyv`, `nv12`, `rgb24` or `grey`, without `format` the first of these that it has |
+/// | `rpicam:?size=1280x720&fps=30&camera=0&hflip=1&vflip=1&codec=mjpeg` | a Raspberry Pi camera through an `rpicam-vid` child, or `libcamera-vid` on older systems; `codec` is `mjpeg` or `yuv420` |
+/// | `csi:?size=1280x720&fps=30&camera=0&flip=0` | a Jetson's CSI camera through a `gst-launch-1.0` child; `flip` is 0 to 7 as in `nvvidconv` |
+/// | `rtsp://...`, `rtsps://...` | a network camera through an `ffmpeg` child |
 /// | `test:?size=640x360&fps=30&frames=N` | walking colour bars |
+///
+/// Cameras and network streams are opened again, after growing pauses, when they end, break, stall or are unplugged. Pipes cannot be
+/// opened again; one that stalls is waited for.
 ///
 /// # Errors
 /// [`Error::Source`] if the name is wrong or a program is missing, [`Error::Io`] if a file cannot be opened.
@@ -134,15 +143,34 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             }))
         }
         "rtsp" | "rtsps" => {
-            let (uri, inner) = (uri.to_owned(), options.clone());
-            Ok(Box::new(Reconnecting::new(options.clone(), move || {
-                let named = |fault| Error::Source { uri: shown(&uri), fault };
-                let mut child = Ffmpeg::start(&Input::Stream(&uri), &inner, true).map_err(named)?;
-                stream(&uri, true, &inner, move |frame| Ok((child.read(frame)?, child.rate())))
-            })))
+            let stream = uri.to_owned();
+            Ok(again_and_again(uri, options, move |options| ffmpeg::start(&Input::Stream(&stream), options, true)))
+        }
+        "rpicam" => {
+            let query = Query::parse(rest.trim_start_matches('?'), &RpiCamera::KEYS).map_err(fail)?;
+            let camera = RpiCamera::parse(&query).and_then(|camera| camera.check().map_err(fail))?;
+            Ok(again_and_again(uri, options, move |options| camera.start(options)))
+        }
+        "csi" => {
+            let query = Query::parse(rest.trim_start_matches('?'), &Csi::KEYS).map_err(fail)?;
+            let camera = Csi::parse(&query)?;
+            Ok(again_and_again(uri, options, move |options| camera.start(options)))
         }
         _ => Err(fail(Fault::name(EXPECTED, format!("{:?}", shown(uri))))),
     }
+}
+
+/// A child that is started again whenever it ends, breaks or stalls.
+fn again_and_again(
+    uri: &str,
+    options: &SourceOptions,
+    start: impl Fn(&SourceOptions) -> Result<Producer, Fault> + Send + 'static,
+) -> Box<dyn Source> {
+    let (uri, inner) = (uri.to_owned(), options.clone());
+    Box::new(Reconnecting::new(options.clone(), move || {
+        let mut child = start(&inner).map_err(|fault| Error::Source { uri: shown(&uri), fault })?;
+        stream(&uri, true, &inner, move |frame| Ok((child.read(frame)?, child.rate())))
+    }))
 }
 
 fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn Source>> {
@@ -151,7 +179,7 @@ fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn 
         return Ok(Box::new(Stills::open(path, options.again)?));
     }
     File::open(path).map_err(Error::io(path))?;
-    let mut child = Ffmpeg::start(&Input::File(path), options, live).map_err(|fault| Error::Source { uri: shown(uri), fault })?;
+    let mut child = ffmpeg::start(&Input::File(path), options, live).map_err(|fault| Error::Source { uri: shown(uri), fault })?;
     stream(uri, live, options, move |frame| Ok((child.read(frame)?, child.rate())))
 }
 
@@ -207,51 +235,6 @@ impl Source for Stream {
 
     fn is_live(&self) -> bool {
         self.live
-    }
-}
-
-/// The part of a name behind the question mark.
-struct Query<'a>(Vec<(&'a str, &'a str)>);
-
-impl<'a> Query<'a> {
-    fn parse(query: &'a str, known: &[&str]) -> Result<Self, Fault> {
-        let pair = |part: &'a str| {
-            let (key, value) = part.split_once('=').ok_or_else(|| Fault::name("key=value", format!("{part:?}")))?;
-            if !known.contains(&key) {
-                return Err(Fault::name(format!("one of {}", known.join(", ")), format!("{key:?}")));
-            }
-            Ok((key, value))
-        };
-        query.split('&').filter(|part| !part.is_empty()).map(pair).collect::<Result<_, _>>().map(Self)
-    }
-
-    fn value<T>(&self, key: &str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
-        let Some((_, value)) = self.0.iter().find(|(k, _)| *k == key) else { return Ok(None) };
-        let wrong = || Error::Option { option: format!("--source ...{key}="), expected: expected.into(), found: format!("{value:?}") };
-        parse(value).map(Some).ok_or_else(wrong)
-    }
-
-    fn number(&self, key: &str) -> Result<Option<u64>> {
-        self.value(key, "a whole number", |v| v.parse().ok())
-    }
-
-    fn size(&self) -> Result<Option<(u32, u32)>> {
-        self.value("size", "WIDTHxHEIGHT", |v| v.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?))))
-    }
-
-    fn fps(&self) -> Result<Option<Rate>> {
-        self.value("fps", "frames a second, 1 to 1000", |v| Some((v.parse().ok().filter(|n| (1..=1000).contains(n))?, 1)))
-    }
-
-    fn format(&self) -> Result<Option<PixelFormat>> {
-        self.value("format", "rgb24, yuyv, nv12, i420 or grey", |v| match v {
-            "rgb24" => Some(PixelFormat::Rgb24),
-            "yuyv" => Some(PixelFormat::Yuyv),
-            "nv12" => Some(PixelFormat::Nv12),
-            "i420" => Some(PixelFormat::I420),
-            "grey" => Some(PixelFormat::Grey),
-            _ => None,
-        })
     }
 }
 
