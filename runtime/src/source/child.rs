@@ -68,7 +68,7 @@ pub(super) struct Producer {
     frames: Frames<BufReader<ChildStdout>>,
     watchdog: Option<JoinHandle<()>>,
     stall: Duration,
-    messages: Option<JoinHandle<String>>,
+    messages: Messages,
 }
 
 struct Shared {
@@ -144,9 +144,9 @@ impl Producer {
         });
         let (watched, stop, stall) = (shared.clone(), options.stop.clone(), options.stall);
         let watchdog = std::thread::spawn(move || watch(&watched, &stop, stall));
-        let messages = std::thread::spawn(move || last_line(stderr));
+        let messages = Messages::read(stderr);
         let frames = reader(BufReader::with_capacity(1 << 16, stdout))?;
-        Ok(Self { program, shared, frames, watchdog: Some(watchdog), stall, messages: Some(messages) })
+        Ok(Self { program, shared, frames, watchdog: Some(watchdog), stall, messages })
     }
 
     pub fn rate(&self) -> Option<Rate> {
@@ -167,7 +167,7 @@ impl Producer {
             self.kill();
         }
         let status = self.ended()?;
-        let said = self.messages.take().and_then(|m| m.join().ok()).unwrap_or_default();
+        let said = self.messages.last();
         let ended = |said: String| Err(Fault::Ended { program: self.program.name, status: status.to_string(), said });
         match read {
             Ok(_) if status.success() => Ok(false),
@@ -224,19 +224,42 @@ fn watch(shared: &Shared, stop: &AtomicBool, stall: Duration) {
     }
 }
 
-/// Reads a child's messages to their end and keeps the last one, cut to a line's length.
-fn last_line(stderr: impl Read) -> String {
-    let mut last = String::new();
-    let mut reader = BufReader::new(stderr);
-    let mut line = Vec::new();
-    while let Ok(1..) = reader.by_ref().take(4096).read_until(b'\n', &mut line) {
-        let text = String::from_utf8_lossy(&line);
-        if !text.trim().is_empty() {
-            last = text.trim().chars().take(300).collect();
-        }
-        line.clear();
+/// What a child says on its stderr.
+struct Messages {
+    last: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
+}
+
+/// How long the last words of a child are waited for: a grandchild may keep its stderr open.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+impl Messages {
+    /// Reads messages to their end and keeps the last line, cut to a line's length.
+    fn read(stderr: impl Read + Send + 'static) -> Self {
+        let last = Arc::new(Mutex::new(String::new()));
+        let shared = last.clone();
+        let reader = std::thread::spawn(move || {
+            let mut reader = BufReader::new(stderr);
+            let mut line = Vec::new();
+            while let Ok(1..) = reader.by_ref().take(4096).read_until(b'\n', &mut line) {
+                let text = String::from_utf8_lossy(&line);
+                if !text.trim().is_empty() {
+                    *shared.lock().unwrap_or_else(|e| e.into_inner()) = text.trim().chars().take(300).collect();
+                }
+                line.clear();
+            }
+        });
+        Self { last, reader }
     }
-    last
+
+    /// The last line of a child that has ended.
+    fn last(&self) -> String {
+        let start = Instant::now();
+        while !self.reader.is_finished() && start.elapsed() < LAST_WORDS {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.last.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
 }
 
 /// A path as an argument that no program takes for an option or a protocol.

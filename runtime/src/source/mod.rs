@@ -13,6 +13,9 @@ mod raw;
 mod reconnect;
 mod stills;
 mod synthetic;
+#[cfg(feature = "v4l2")]
+mod v4l2;
+mod watched;
 mod y4m;
 
 pub use fault::Fault;

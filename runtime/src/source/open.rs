@@ -14,6 +14,9 @@ use super::raw::RawFrames;
 use super::reconnect::Reconnecting;
 use super::stills::Stills;
 use super::synthetic::Synthetic;
+#[cfg(feature = "v4l2")]
+use super::v4l2::V4l2Camera;
+use super::watched::Watched;
 use super::y4m::Y4m;
 use super::{Fault, Layout, Matrix, PixelFormat, Range, Rate, Source, YuvDecoder, is_picture};
 use crate::{Error, Frame, Result};
@@ -40,6 +43,11 @@ pub enum Notice {
         why: Option<Error>,
         /// After which pause.
         retry_in: Duration,
+    },
+    /// A pipe sends nothing; it is waited for.
+    Stalled {
+        /// For how long.
+        after: Duration,
     },
     /// It sends frames again.
     Back,
@@ -110,11 +118,11 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
         "file" => open_path(uri, Path::new(rest.strip_prefix("//").unwrap_or(rest)), options),
         "y4m" => {
             let mut y4m = Y4m::new(bytes(rest)?, options.matrix, options.range);
-            stream(uri, live, options, move |frame| Ok((y4m.read(frame)?, y4m.rate())))
+            pipe(uri, live, options, move |frame| Ok((y4m.read(frame)?, y4m.rate())))
         }
         "mjpeg" => {
             let mut mjpeg = Mjpeg::new(bytes(rest)?);
-            stream(uri, live, options, move |frame| Ok((mjpeg.read(frame)?, None)))
+            pipe(uri, live, options, move |frame| Ok((mjpeg.read(frame)?, None)))
         }
         "raw" => {
             let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -126,7 +134,7 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             let decoder = YuvDecoder::new(matrix, options.range.unwrap_or(Range::Limited));
             let mut frames = RawFrames::new(layout, decoder, query.fps()?.unwrap_or((30, 1)));
             let mut input = bytes(path)?;
-            stream(uri, live, options, move |frame| Ok((frames.read(&mut input, frame)?, Some(frames.rate))))
+            pipe(uri, live, options, move |frame| Ok((frames.read(&mut input, frame)?, Some(frames.rate))))
         }
         "test" => {
             let query = Query::parse(rest.trim_start_matches('?'), &["size", "fps", "frames"]).map_err(fail)?;
@@ -145,6 +153,21 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
         "rtsp" | "rtsps" => {
             let stream = uri.to_owned();
             Ok(again_and_again(uri, options, move |options| ffmpeg::start(&Input::Stream(&stream), options, true)))
+        }
+        "v4l2" => {
+            let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+            #[cfg(not(feature = "v4l2"))]
+            return Err(fail(Fault::name("a build with the feature v4l2", format!("{path}?{query}"))));
+            #[cfg(feature = "v4l2")]
+            {
+                let query = Query::parse(query, &V4l2Camera::KEYS).map_err(fail)?;
+                let camera = V4l2Camera::parse(path.strip_prefix("//").unwrap_or(path), &query)?;
+                let (uri, inner) = (uri.to_owned(), options.clone());
+                Ok(Box::new(Reconnecting::new(options.clone(), move || {
+                    let mut camera = camera.start(&inner).map_err(|fault| Error::Source { uri: shown(&uri), fault })?;
+                    stream(&uri, true, &inner, move |frame| Ok((camera.read(frame)?, camera.rate())))
+                })))
+            }
         }
         "rpicam" => {
             let query = Query::parse(rest.trim_start_matches('?'), &RpiCamera::KEYS).map_err(fail)?;
@@ -217,6 +240,16 @@ fn stream(
     Ok(Box::new(Stream { uri: shown(uri), live, stop: options.stop.clone(), rate: None, read: Box::new(read) }))
 }
 
+/// A stream that cannot be opened again, and is watched where it may stall.
+fn pipe(
+    uri: &str,
+    live: bool,
+    options: &SourceOptions,
+    read: impl FnMut(&mut Frame) -> Result<(bool, Option<Rate>), Fault> + Send + 'static,
+) -> Result<Box<dyn Source>> {
+    Ok(Box::new(Watched::new(stream(uri, live, options, read)?, options)))
+}
+
 impl Source for Stream {
     fn read(&mut self, frame: &mut Frame) -> Result<bool> {
         match (self.read)(frame) {
@@ -249,6 +282,12 @@ mod tests {
         assert!(said("raw:-?format=yuyv").contains("no size"));
         assert!(said("raw:-?size=3x2&format=yuyv").contains("even width"));
         assert!(said("raw:-?size=3x2&colour=yuyv").contains("one of size, format, fps"));
+        assert!(said("rpicam:?size=640x360&codec=h264").contains("one of mjpeg, yuv420"));
+        assert!(said("rpicam:?size=640x360&codec=yuv420").is_empty());
+        assert!(said("rpicam:?size=650x360&codec=yuv420").contains("multiple of 128"));
+        assert!(said("csi:?flip=8").contains("one of 0, 1"));
+        #[cfg(feature = "v4l2")]
+        assert!(said("v4l2:///dev/video0?format=h264").contains("one of mjpeg, nv12"));
         assert!(said("test:?size=9").contains("WIDTHxHEIGHT"));
         assert!(said("test:?fps=0").contains("1 to 1000"));
         assert!(said("/no/such/clip.mp4").contains("/no/such/clip.mp4"));
