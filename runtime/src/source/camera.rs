@@ -114,7 +114,17 @@ impl Csi {
         })
     }
 
-    /// `y4menc` writes a header, so that padding and sizes need not be guessed.
+    /// GStreamer pads lines of other widths, and `y4menc` writes the padding too.
+    pub fn check(self) -> Result<Self, Fault> {
+        let (width, height) = self.size;
+        Layout::new(PixelFormat::I420, width, height)?;
+        if !width.is_multiple_of(8) || height % 2 == 1 {
+            return Err(Fault::name("a width of a multiple of 8 and an even height", format!("{width}x{height}")));
+        }
+        Ok(self)
+    }
+
+    /// `y4menc` writes a header, so that sizes need not be guessed.
     fn pipeline(self) -> Vec<String> {
         let Self { size: (width, height), rate: (fps, _), camera, flip } = self;
         format!(

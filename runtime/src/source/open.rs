@@ -176,7 +176,7 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
         }
         "csi" => {
             let query = Query::parse(rest.trim_start_matches('?'), &Csi::KEYS).map_err(fail)?;
-            let camera = Csi::parse(&query)?;
+            let camera = Csi::parse(&query).and_then(|camera| camera.check().map_err(fail))?;
             Ok(again_and_again(uri, options, move |options| camera.start(options)))
         }
         _ => Err(fail(Fault::name(EXPECTED, format!("{:?}", shown(uri))))),
@@ -285,6 +285,7 @@ mod tests {
         assert!(said("rpicam:?size=640x360&codec=h264").contains("one of mjpeg, yuv420"));
         assert!(said("rpicam:?size=640x360&codec=yuv420").is_empty());
         assert!(said("rpicam:?size=650x360&codec=yuv420").contains("multiple of 128"));
+        assert!(said("csi:?size=650x360").contains("multiple of 8"));
         assert!(said("csi:?flip=8").contains("one of 0, 1"));
         #[cfg(feature = "v4l2")]
         assert!(said("v4l2:///dev/video0?format=h264").contains("one of mjpeg, nv12"));
