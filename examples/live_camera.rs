@@ -35,7 +35,7 @@ fn main() -> Result<()> {
     });
 
     let source = open_source(&uri, &SourceOptions { pace: Pace::Live, ..Default::default() })?;
-    let options = LiveOptions { pace: Pace::Live, key_interval: 1 };
+    let options = LiveOptions { pace: Pace::Live, ..LiveOptions::default() };
     edge_seg::live::run(&session, source, &words, options, &Arc::default(), &Arc::default(), |shown| {
         let names = shown.words.bank.names();
         let extents = shown.found.labels.extents(names.len());

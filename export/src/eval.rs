@@ -23,6 +23,7 @@ pub mod summary;
 pub mod tagmask;
 pub mod templates;
 pub mod variant;
+pub mod video;
 
 pub use classes::{ClassTable, Names, View};
 pub use metric::{Confusion, Measures};

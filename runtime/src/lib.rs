@@ -42,7 +42,7 @@ pub use encoder::{ImageEncoder, TextEncoder, Threads};
 pub use error::{Error, Result};
 pub use frame::Frame;
 pub use grid::{PatchGrid, UnitRows};
-pub use mask::{Extent, LabelMap};
+pub use mask::{Extent, LabelMap, Painter};
 pub use pipeline::{Encoded, Options, Segmentation, Session, Timings};
 pub use prepare::{Input, MAX_PATCHES, Placement, prepare};
 pub use score::{Background, ScoreGrid, Scoring, TagScore, score, score_tags};

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use crate::prepare::Placement;
-use crate::simd::{Columns, Planes, Scratch, kernels};
+use crate::simd::{Columns, Planes, Scratch, Tap, kernels};
 use crate::{Error, Result, ScoreGrid};
 
 /// A label for every pixel: 0 is the background, k the k-th class.
@@ -29,12 +29,21 @@ pub struct Extent {
 /// Rows that one task draws: enough to keep the vertical taps' rows in cache.
 const ROWS_PER_TASK: usize = 16;
 
-impl LabelMap {
-    /// Upsamples the logits bilinearly to the frame's own pixels and keeps the largest of each.
+/// Draws label maps, with taps and memory that are kept from frame to frame.
+#[derive(Debug, Default)]
+pub struct Painter {
+    placed: Option<Placement>,
+    columns: Columns,
+    rows: Vec<Tap>,
+    scratch: Vec<Scratch>,
+}
+
+impl Painter {
+    /// Upsamples the logits bilinearly to the frame's own pixels and keeps the largest of each, in the map's own memory.
     ///
     /// # Errors
     /// [`Error::Tensor`] if the scores are not those of this placement.
-    pub fn from_scores(scores: &ScoreGrid, placement: &Placement) -> Result<Self> {
+    pub fn draw(&mut self, scores: &ScoreGrid, placement: &Placement, out: &mut LabelMap) -> Result<()> {
         let (width, height) = placement.frame_px;
         let (rows, cols) = (scores.rows(), scores.cols());
         let wrong = || Error::Tensor {
@@ -46,14 +55,32 @@ impl LabelMap {
             return Err(wrong());
         }
         let planes = Planes::new(scores.planes(), 1 + scores.scores().len(), rows, cols).ok_or_else(wrong)?;
-        let columns = Columns::new(placement.column_taps(width as usize));
-        let row_taps = placement.row_taps(height as usize);
-        let mut labels = vec![0u16; width as usize * height as usize];
-        labels
+        if self.placed != Some(*placement) {
+            self.columns = Columns::new(placement.column_taps(width as usize));
+            self.rows = placement.row_taps(height as usize);
+            self.placed = Some(*placement);
+        }
+        (out.width, out.height) = (width, height);
+        out.labels.resize(width as usize * height as usize, 0);
+        self.scratch.resize_with(self.rows.len().div_ceil(ROWS_PER_TASK), Scratch::default);
+        out.labels
             .par_chunks_mut(width as usize * ROWS_PER_TASK)
-            .zip(row_taps.par_chunks(ROWS_PER_TASK))
-            .for_each_init(Scratch::default, |scratch, (labels, rows)| kernels().upsample_argmax(&planes, rows, &columns, scratch, labels));
-        Ok(Self { width, height, labels })
+            .zip(self.rows.par_chunks(ROWS_PER_TASK))
+            .zip(&mut self.scratch)
+            .for_each(|((labels, rows), scratch)| kernels().upsample_argmax(&planes, rows, &self.columns, scratch, labels));
+        Ok(())
+    }
+}
+
+impl LabelMap {
+    /// Upsamples the logits bilinearly to the frame's own pixels and keeps the largest of each.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if the scores are not those of this placement.
+    pub fn from_scores(scores: &ScoreGrid, placement: &Placement) -> Result<Self> {
+        let mut map = Self { width: 0, height: 0, labels: Vec::new() };
+        Painter::default().draw(scores, placement, &mut map)?;
+        Ok(map)
     }
 
     /// Where each label lies, the background first. `[1 + classes]`

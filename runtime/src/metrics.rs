@@ -117,6 +117,7 @@ impl Metrics {
         let _ = writeln!(out, "edge_seg_build_info{{{}}} 1", self.build);
         let counted = [
             ("edge_seg_frames_captured_total", "Frames read from the source.", &self.counters.captured),
+            ("edge_seg_frames_late_total", "Frames whose masks took longer than frames are apart.", &self.counters.late),
             ("edge_seg_frames_segmented_total", "Frames segmented and handed on.", &self.counters.segmented),
             ("edge_seg_frames_dropped_total", "Frames lost because a newer one came before they were taken.", &self.counters.dropped),
             ("edge_seg_source_reconnects_total", "Times that the source was lost and opened again.", &*self.reconnects),

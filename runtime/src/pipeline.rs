@@ -218,8 +218,16 @@ impl Session {
     /// # Errors
     /// [`Error::Tensor`] if the frame has no pixels, [`Error::Encoder`] if the encoder fails.
     pub fn encode(&self, frame: &Frame) -> Result<Encoded> {
+        self.encode_sized(frame, self.size_px)
+    }
+
+    /// As [`Self::encode`], with another side of the prepared input.
+    ///
+    /// # Errors
+    /// As [`Self::encode`], and [`Error::Option`] if the side is out of range.
+    pub fn encode_sized(&self, frame: &Frame, size_px: usize) -> Result<Encoded> {
         let start = Instant::now();
-        let input = prepare(&frame.pixels, &self.bundle.manifest().image, self.size_px)?;
+        let input = prepare(&frame.pixels, &self.bundle.manifest().image, size_px)?;
         let prepared = Instant::now();
         self.image.plan_for(&input)?;
         let planned = Instant::now();
@@ -247,13 +255,21 @@ impl Session {
             .collect())
     }
 
+    /// Scores an embedded frame against a bank.
+    ///
+    /// # Errors
+    /// As [`Self::masks`].
+    pub fn score(&self, encoded: &Encoded, bank: &TagBank, background: Background) -> Result<ScoreGrid> {
+        score(&encoded.grid, bank, Scoring::from(self.bundle.manifest()), background)
+    }
+
     /// Scores an embedded frame against a bank and draws the masks.
     ///
     /// # Errors
     /// [`Error::Tensor`] if the bank is another model's, [`Error::Option`] if the background is out of range.
     pub fn masks(&self, frame: &Frame, encoded: &Encoded, bank: &TagBank, background: Background) -> Result<Segmentation> {
         let start = Instant::now();
-        let scores = score(&encoded.grid, bank, Scoring::from(self.bundle.manifest()), background)?;
+        let scores = self.score(encoded, bank, background)?;
         let scored = Instant::now();
         let labels = LabelMap::from_scores(&scores, &encoded.placement)?;
         let timings = Timings { score: scored - start, mask: scored.elapsed(), ..encoded.timings };

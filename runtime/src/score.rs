@@ -83,6 +83,25 @@ impl ScoreGrid {
             None => logits.map(sigmoid).collect(),
         })
     }
+
+    /// The planes and scores, and the totals of the softmax as one more plane where there is one, to be changed in place.
+    pub(crate) fn parts_mut(&mut self) -> (&mut [f32], &mut [f32], &mut [f32]) {
+        (&mut self.planes, &mut self.scores, &mut self.totals)
+    }
+
+    /// The totals of the softmax. `[rows · cols]`, or nothing
+    pub(crate) fn totals(&self) -> &[f32] {
+        &self.totals
+    }
+
+    /// Takes on another grid's shape and values, in the memory that is there.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        (self.rows, self.cols) = (other.rows, other.cols);
+        self.planes.clone_from(&other.planes);
+        self.scores.clone_from(&other.scores);
+        self.shifts.clone_from(&other.shifts);
+        self.totals.clone_from(&other.totals);
+    }
 }
 
 /// Scores every patch against every class: the best of a class's words counts.

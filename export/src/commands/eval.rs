@@ -4,6 +4,7 @@ mod quantization;
 mod segmentation;
 mod show;
 mod source;
+mod video;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ enum Task {
     Caption(captions::Caption),
     Compare(compare::Compare),
     Quantization(quantization::Quantization),
+    Video(video::Video),
 }
 
 impl Eval {
@@ -38,6 +40,7 @@ impl Eval {
             (Some(Task::Caption(task)), _) => task.run(),
             (Some(Task::Compare(task)), _) => task.run(),
             (Some(Task::Quantization(task)), _) => task.run(),
+            (Some(Task::Video(task)), _) => task.run(),
             (None, None) => {
                 anyhow::bail!("a task, or --model, --images, --labels, --classes and --view: see `edge-seg-export eval --help`")
             }

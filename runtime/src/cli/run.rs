@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use edge_seg::Session;
-use edge_seg::live::{Control, Counters, Exchange, FrameReport, LiveOptions, WordSets, Words};
+use edge_seg::live::{Control, Counters, Exchange, FrameReport, WordSets, Words};
 use edge_seg::metrics::Metrics;
 use edge_seg::sink::LiveSink;
 
@@ -100,7 +100,7 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     let mut sinks = open_sinks(settings, &running, rules.as_ref().map(Rules::names).unwrap_or_default())?;
     #[cfg(feature = "service")]
     let _server = settings.http.open(&running, settings.input.name(), &mut sinks)?;
-    let options = LiveOptions { pace: settings.input.pace(), key_interval: settings.pipeline.key_interval() };
+    let options = settings.pipeline.live_options(settings.input.pace(), source.is_live());
     let mask_style = settings.output.mask_style();
     let start = Instant::now();
     let mut shown = 0;
@@ -124,7 +124,11 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     let finished = sinks.into_iter().map(LiveSink::finish).fold(Ok(()), Result::and);
     let seconds = start.elapsed().as_secs_f64();
     let dropped = running.counters.dropped.load(Ordering::Relaxed);
-    tracing::info!("{shown} frames in {seconds:.1} s ({:.1} a second), {dropped} dropped", shown as f64 / seconds);
+    let [captured, late] = [&running.counters.captured, &running.counters.late].map(|c| c.load(Ordering::Relaxed));
+    tracing::info!(
+        "{captured} captured, {shown} shown in {seconds:.1} s ({:.1} a second), {late} late, {dropped} dropped",
+        shown as f64 / seconds
+    );
     outcome?;
     finished?;
     Ok(Outcome::Done)

@@ -1,15 +1,24 @@
 //! A session on video: one thread reads frames, one segments them, the caller's takes them away. Words change meanwhile.
+//!
+//! The encoder runs on key frames alone; between them their scores are carried along by the motion of the picture.
 
+mod carry;
 mod control;
 mod exchange;
+mod governor;
+mod motion;
 mod report;
+mod segment;
 mod sets;
 mod slot;
 mod word;
 mod words;
 
+pub use carry::{Carrier, Carry, CarryOptions};
 pub use control::{Answer, Control};
 pub use exchange::Exchange;
+pub use governor::{Allowance, Governed, Governor, GovernorOptions, Readings, Zone};
+pub use motion::Movement;
 pub use report::FrameReport;
 pub use sets::WordSets;
 pub use word::{Colour, MAX_LIVE_WORDS, Word, WordSpec, parse_words_json, read_words_file};
@@ -23,16 +32,44 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 
 use crate::source::{Pace, Rate, Source};
-use crate::{Encoded, Frame, Result, Segmentation, Session};
+use crate::{Frame, Result, Segmentation, Session};
+use segment::Segmenter;
 use slot::Slot;
 
 /// How video is segmented.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct LiveOptions {
     /// What happens when frames come faster than they can be segmented.
     pub pace: Pace,
-    /// Every how many frames the encoder runs, 1 or more; the frames between keep the last one's embeddings.
-    pub key_interval: u64,
+    /// Which frames the encoder runs on.
+    pub keys: KeyFrames,
+    /// How masks get to the frames between, and how they are smoothed.
+    pub carry: CarryOptions,
+    /// Whether another scene makes a key frame of its own, and what was smoothed is forgotten there.
+    pub scene_cuts: bool,
+    /// Lowers rate and size while the board is hot; none lets it run as it is.
+    pub governor: Option<GovernorOptions>,
+}
+
+impl Default for LiveOptions {
+    /// Every frame is a key frame, nothing is smoothed, nobody governs.
+    fn default() -> Self {
+        let (keys, carry) = (KeyFrames::Every(1), CarryOptions::default());
+        Self { pace: Pace::Auto, keys, carry, scene_cuts: true, governor: None }
+    }
+}
+
+/// Which frames the encoder runs on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum KeyFrames {
+    /// Every so many frames of the source, 1 or more. Frames wait for their encoder.
+    Every(u64),
+    /// As often as this share of the time allows, above 0 and up to 1. The encoder works beside, and every frame has its masks at once,
+    /// carried from the last frame that it is through with.
+    Auto {
+        /// Share of the time in which the encoder works.
+        share: f32,
+    },
 }
 
 /// A frame with its masks.
@@ -44,12 +81,22 @@ pub struct Shown {
     pub found: Segmentation,
     /// The words that they are of.
     pub words: Arc<WordSet>,
-    /// Whether the encoder ran for it.
+    /// Whether its masks come from its own embeddings.
     pub key: bool,
+    /// The frame that its masks come from.
+    pub key_sequence: u64,
+    /// How old what the masks are made of was on average when the frame was captured: the lag of key frames and smoothing together.
+    pub evidence_age: Duration,
+    /// Time spent on finding motion and carrying masks along.
+    pub carrying: Duration,
     /// From the frame's arrival to its masks.
     pub latency: Duration,
     /// Frames lost so far because a newer one came before they were taken.
     pub dropped: u64,
+    /// Frames so far whose masks took longer than frames are apart.
+    pub late: u64,
+    /// Where the governor stands, if there is one.
+    pub governor: Option<Arc<Governed>>,
     /// The source's nominal rate, if it has one.
     pub rate: Option<Rate>,
 }
@@ -63,6 +110,8 @@ pub struct Counters {
     pub dropped: AtomicU64,
     /// Segmented and handed on.
     pub segmented: AtomicU64,
+    /// Of these, the ones whose masks took longer than frames are apart.
+    pub late: AtomicU64,
 }
 
 struct Captured {
@@ -71,23 +120,33 @@ struct Captured {
     rate: Option<Rate>,
 }
 
-/// Frames whose memory is free.
-#[derive(Default)]
-struct Pool(Mutex<Vec<Frame>>);
+/// Things whose memory is free.
+struct Pool<T>(Mutex<Vec<T>>);
 
 const POOLED: usize = 4;
 
-impl Pool {
-    fn take(&self) -> Frame {
-        self.0.lock().unwrap_or_else(|e| e.into_inner()).pop().unwrap_or_else(|| Frame::still(RgbImage::default()))
+impl<T> Pool<T> {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Vec::with_capacity(POOLED))))
     }
 
-    fn give(&self, frame: Frame) {
+    fn take(&self) -> Option<T> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).pop()
+    }
+
+    fn give(&self, item: T) {
         let mut free = self.0.lock().unwrap_or_else(|e| e.into_inner());
         if free.len() < POOLED {
-            free.push(frame);
+            free.push(item);
         }
     }
+}
+
+/// What a frame is made of when it comes back.
+#[derive(Clone)]
+struct Pools {
+    frames: Arc<Pool<Frame>>,
+    found: Arc<Pool<Segmentation>>,
 }
 
 const POLL: Duration = Duration::from_millis(40);
@@ -106,13 +165,15 @@ pub fn run<E: From<crate::Error>>(
     stop: &Arc<AtomicBool>,
     mut each: impl FnMut(Arc<Shown>) -> Result<bool, E>,
 ) -> Result<(), E> {
-    let (slot, pool) = (Arc::new(Slot::<Captured>::default()), Arc::new(Pool::default()));
+    let slot = Arc::new(Slot::<Captured>::default());
+    let pools = Pools { frames: Pool::new(), found: Pool::new() };
     let (sender, receiver) = sync_channel(1);
     let capture = {
-        let (slot, pool, counters, stop, sender) = (slot.clone(), pool.clone(), counters.clone(), stop.clone(), sender.clone());
+        let (slot, counters, stop, sender) = (slot.clone(), counters.clone(), stop.clone(), sender.clone());
+        let (pool, pace) = (pools.frames.clone(), options.pace);
         // Reading may block for ever on a pipe that nobody writes to, so this thread is never waited for.
         move || {
-            if let Err(e) = capture(source, options.pace, &slot, &pool, &counters, &stop) {
+            if let Err(e) = capture(source, pace, &slot, &pool, &counters, &stop) {
                 slot.close();
                 let _ = sender.send(Err(e));
             }
@@ -122,10 +183,11 @@ pub fn run<E: From<crate::Error>>(
     std::thread::spawn(capture);
     {
         let (session, words, slot, counters) = (session.clone(), words.clone(), slot.clone(), counters.clone());
+        let (pools, stop) = (pools.clone(), stop.clone());
         // A frame that is being encoded when it stops may take seconds on a small board, and is not waited for either.
-        std::thread::spawn(move || segment(&session, &words, options, &slot, &counters, &sender));
+        std::thread::spawn(move || segment(Segmenter::new(session, words, options), &pools, &slot, &counters, &stop, &sender));
     }
-    let outcome = deliver(&receiver, &pool, stop, &mut each);
+    let outcome = deliver(&receiver, &pools, stop, &mut each);
     stop.store(true, Ordering::Relaxed);
     slot.close();
     outcome
@@ -133,7 +195,7 @@ pub fn run<E: From<crate::Error>>(
 
 fn deliver<E: From<crate::Error>>(
     receiver: &Receiver<Result<Shown>>,
-    pool: &Pool,
+    pools: &Pools,
     stop: &AtomicBool,
     each: &mut impl FnMut(Arc<Shown>) -> Result<bool, E>,
 ) -> Result<(), E> {
@@ -147,7 +209,8 @@ fn deliver<E: From<crate::Error>>(
                     return Ok(());
                 }
                 if let Some(shown) = Arc::into_inner(shown) {
-                    pool.give(shown.frame);
+                    pools.frames.give(shown.frame);
+                    pools.found.give(shown.found);
                 }
             }
             Ok(Err(e)) => broken = Some(e),
@@ -164,7 +227,7 @@ fn capture(
     mut source: Box<dyn Source>,
     pace: Pace,
     slot: &Slot<Captured>,
-    pool: &Pool,
+    pool: &Pool<Frame>,
     counters: &Counters,
     stop: &AtomicBool,
 ) -> Result<()> {
@@ -174,7 +237,7 @@ fn capture(
         Pace::Every => false,
     };
     while !stop.load(Ordering::Relaxed) {
-        let mut frame = pool.take();
+        let mut frame = pool.take().unwrap_or_else(|| Frame::still(RgbImage::default()));
         if !source.read(&mut frame)? {
             return Ok(());
         }
@@ -193,35 +256,58 @@ fn capture(
 }
 
 fn segment(
-    session: &Session,
-    words: &Words,
-    options: LiveOptions,
+    mut segmenter: Segmenter,
+    pools: &Pools,
     slot: &Slot<Captured>,
     counters: &Counters,
+    stop: &AtomicBool,
     sender: &SyncSender<Result<Shown>>,
 ) {
-    let mut last: Option<(u64, Encoded)> = None;
+    let mut apart = Apart::default();
     while let Some(Captured { frame, at, rate }) = slot.take() {
-        let kept = last.take().filter(|(sequence, encoded)| {
-            frame.sequence - sequence < options.key_interval && encoded.placement.frame_px == frame.pixels.dimensions()
-        });
-        let key = kept.is_none();
-        let encoded = match kept {
-            Some((sequence, encoded)) => Ok((sequence, Encoded { timings: Default::default(), ..encoded })),
-            None => session.encode(&frame).map(|encoded| (frame.sequence, encoded)),
-        };
-        let words = words.current();
-        let shown = encoded.and_then(|(sequence, encoded)| {
-            let found = session.masks(&frame, &encoded, &words.bank, words.background)?;
-            last = Some((sequence, encoded));
-            let dropped = counters.dropped.load(Ordering::Relaxed);
-            Ok(Shown { frame, found, words, key, latency: at.elapsed(), dropped, rate })
+        let shown = segmenter.segment(&frame, pools.found.take()).map(|(found, made)| {
+            let latency = at.elapsed();
+            let is_late = u64::from(latency > apart.next(rate, at));
+            let late = counters.late.fetch_add(is_late, Ordering::Relaxed) + is_late;
+            Shown {
+                frame,
+                found,
+                words: made.words,
+                key: made.key,
+                key_sequence: made.key_sequence,
+                evidence_age: made.evidence_age,
+                carrying: made.carrying,
+                latency,
+                dropped: counters.dropped.load(Ordering::Relaxed),
+                late,
+                governor: segmenter.governed(),
+                rate,
+            }
         });
         let failed = shown.is_err();
         counters.segmented.fetch_add(u64::from(!failed), Ordering::Relaxed);
         if sender.send(shown).is_err() || failed {
             break;
         }
+        segmenter.rest(stop);
     }
     slot.close();
+}
+
+/// How far frames are apart: by the source's rate, or else by when they came.
+#[derive(Default)]
+struct Apart {
+    last: Option<Instant>,
+    seconds: f64,
+}
+
+impl Apart {
+    fn next(&mut self, rate: Option<Rate>, at: Instant) -> Duration {
+        if let Some((frames, seconds)) = rate.filter(|&(n, d)| n > 0 && d > 0) {
+            return Duration::from_secs_f64(f64::from(seconds) / f64::from(frames));
+        }
+        let passed = self.last.replace(at).map_or(1.0, |last| (at - last).as_secs_f64());
+        self.seconds = if self.seconds == 0.0 { passed } else { 0.9 * self.seconds + 0.1 * passed };
+        Duration::from_secs_f64(self.seconds)
+    }
 }

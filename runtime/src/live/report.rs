@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use super::Shown;
+use super::{Governed, Shown};
 use crate::LabelMap;
 use crate::rules::Event;
 use crate::sink::{ClassReport, MaskReport, MaskStyle, Milliseconds};
@@ -16,8 +16,12 @@ pub struct FrameReport {
     pub width: u32,
     /// Its height in pixels.
     pub height: u32,
-    /// Whether the encoder ran for it; otherwise its masks are scored from the embeddings of the last frame that was encoded.
+    /// Whether its masks come from its own embeddings; otherwise they are carried from the frame `key_sequence`.
     pub key: bool,
+    /// The frame whose embeddings its masks come from.
+    pub key_sequence: u64,
+    /// How old what the masks are made of was on average when the frame was captured: the lag of key frames and smoothing together.
+    pub evidence_age_ms: f64,
     /// Which set of words, counted from 1.
     pub words_version: u64,
     /// Every class that was asked for, in their order.
@@ -26,8 +30,12 @@ pub struct FrameReport {
     pub background_share: f64,
     /// Frames lost so far because a newer one came before they were taken.
     pub dropped: u64,
+    /// Frames so far whose masks took longer than frames are apart.
+    pub late: u64,
     /// From the frame's arrival to its masks.
     pub latency_ms: f64,
+    /// Time spent on finding motion and carrying masks along.
+    pub carry_ms: f64,
     /// Time of each stage.
     pub milliseconds: Milliseconds,
     /// What ran the encoder.
@@ -35,6 +43,9 @@ pub struct FrameReport {
     /// What rules found, where there are some.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Event>,
+    /// Where the governor stands, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub governor: Option<Governed>,
 }
 
 impl FrameReport {
@@ -48,14 +59,19 @@ impl FrameReport {
             width: shown.frame.pixels.width(),
             height: shown.frame.pixels.height(),
             key: shown.key,
+            key_sequence: shown.key_sequence,
+            evidence_age_ms: ms(shown.evidence_age),
             words_version: shown.words.version,
             classes,
             background_share,
             dropped: shown.dropped,
+            late: shown.late,
             latency_ms: ms(shown.latency),
+            carry_ms: ms(shown.carrying),
             milliseconds: Milliseconds::new(std::time::Duration::ZERO, &shown.found.timings),
             backend: shown.found.backend,
             events: Vec::new(),
+            governor: shown.governor.as_deref().cloned(),
         }
     }
 

@@ -1,9 +1,11 @@
 use std::io::BufRead;
 use std::time::Instant;
 
-use image::{ImageFormat, ImageReader, Limits};
+use image::codecs::jpeg::JpegDecoder;
+use image::{ColorType, DynamicImage, ImageDecoder, Limits, RgbImage};
 
 use super::Fault;
+use super::pixels::resize;
 use crate::Frame;
 
 /// Cuts a stream of JPEG pictures apart and decodes them. Bytes between pictures are skipped, a damaged picture is left out.
@@ -20,6 +22,25 @@ const MAX_DAMAGED: usize = 30;
 /// Bytes without the start of a picture after which the stream counts as garbage.
 const MAX_SKIPPED_BYTES: usize = 8 << 20;
 
+/// Decodes a picture into memory that is reused where it is RGB; says what is wrong otherwise.
+pub(super) fn decode_jpeg(bytes: &[u8], picture: &mut RgbImage) -> Result<(), String> {
+    let mut decoder = JpegDecoder::new(std::io::Cursor::new(bytes)).map_err(|e| e.to_string())?;
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(1 << 30);
+    (limits.max_image_width, limits.max_image_height) = (Some(16384), Some(16384));
+    decoder.set_limits(limits).map_err(|e| e.to_string())?;
+    let (width, height) = decoder.dimensions();
+    if width == 0 || height == 0 {
+        return Err("an empty picture".into());
+    }
+    if decoder.color_type() == ColorType::Rgb8 {
+        resize(picture, width, height);
+        return decoder.read_image(picture.as_flat_samples_mut().samples).map_err(|e| e.to_string());
+    }
+    *picture = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?.into_rgb8();
+    Ok(())
+}
+
 impl<R: BufRead> Mjpeg<R> {
     pub fn new(input: R) -> Self {
         Self { input, bytes: Vec::new(), sequence: 0, start: Instant::now() }
@@ -35,18 +56,9 @@ impl<R: BufRead> Mjpeg<R> {
             frame.sequence = self.sequence;
             frame.timestamp = self.start.elapsed();
             self.sequence += 1;
-            let mut reader = ImageReader::with_format(std::io::Cursor::new(&self.bytes), ImageFormat::Jpeg);
-            let mut limits = Limits::default();
-            limits.max_alloc = Some(1 << 30);
-            (limits.max_image_width, limits.max_image_height) = (Some(16384), Some(16384));
-            reader.limits(limits);
-            match reader.decode() {
-                Ok(picture) if picture.width() > 0 && picture.height() > 0 => {
-                    frame.pixels = picture.into_rgb8();
-                    return Ok(true);
-                }
-                Ok(_) => said = "an empty picture".into(),
-                Err(e) => said = e.to_string(),
+            match decode_jpeg(&self.bytes, &mut frame.pixels) {
+                Ok(()) => return Ok(true),
+                Err(e) => said = e,
             }
         }
         Err(Fault::stream(format!("frame {}", self.sequence), "a whole JPEG", format!("{MAX_DAMAGED} damaged ones in a row: {said}")))
@@ -121,7 +133,6 @@ impl<R: BufRead> Mjpeg<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use image::RgbImage;
     use image::codecs::jpeg::JpegEncoder;
 
     fn jpeg(colour: [u8; 3], width: u32) -> Vec<u8> {

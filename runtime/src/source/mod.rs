@@ -1,15 +1,21 @@
 //! Where frames come from.
 
+mod camera;
 mod child;
 mod fault;
+mod ffmpeg;
 mod mjpeg;
 mod open;
 mod picture;
 mod pixels;
+mod query;
 mod raw;
 mod reconnect;
 mod stills;
 mod synthetic;
+#[cfg(feature = "v4l2")]
+mod v4l2;
+mod watched;
 mod y4m;
 
 pub use fault::Fault;

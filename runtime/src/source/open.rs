@@ -5,12 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::child::{Ffmpeg, Input};
+use super::camera::{Csi, RpiCamera};
+use super::child::Producer;
+use super::ffmpeg::{self, Input};
 use super::mjpeg::Mjpeg;
+use super::query::Query;
 use super::raw::RawFrames;
 use super::reconnect::Reconnecting;
 use super::stills::Stills;
 use super::synthetic::Synthetic;
+#[cfg(feature = "v4l2")]
+use super::v4l2::V4l2Camera;
+use super::watched::Watched;
 use super::y4m::Y4m;
 use super::{Fault, Layout, Matrix, PixelFormat, Range, Rate, Source, YuvDecoder, is_picture};
 use crate::{Error, Frame, Result};
@@ -37,6 +43,11 @@ pub enum Notice {
         why: Option<Error>,
         /// After which pause.
         retry_in: Duration,
+    },
+    /// A pipe sends nothing; it is waited for.
+    Stalled {
+        /// For how long.
+        after: Duration,
     },
     /// It sends frames again.
     Back,
@@ -75,7 +86,7 @@ impl Default for SourceOptions {
     }
 }
 
-const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:PATH?size=WxH&format=F (PATH may be - for stdin), rtsp://HOST/..., or test:?size=WxH&fps=N";
+const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:PATH?size=WxH&format=F (PATH may be - for stdin), rtsp://HOST/..., v4l2:///dev/video0?size=WxH&fps=N&format=F, rpicam:?size=WxH&fps=N, csi:?size=WxH&fps=N, or test:?size=WxH&fps=N";
 
 /// Opens a source by its name:
 ///
@@ -84,8 +95,14 @@ const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:P
 /// | `PATH`, `file:PATH` | a picture, a folder of pictures, or a video, which an `ffmpeg` child decodes |
 /// | `y4m:PATH`, `mjpeg:PATH` | such a stream; `-` is stdin |
 /// | `raw:PATH?size=640x480&format=yuyv&fps=30` | frames without headers: `rgb24`, `yuyv`, `nv12`, `i420` or `grey` |
-/// | `rtsp://...`, `rtsps://...` | a network camera through an `ffmpeg` child, opened again when it ends, breaks or stalls |
+/// | `v4l2:///dev/video0?size=1280x720&fps=30&format=mjpeg` | a camera through Video4Linux: `mjpeg`, `yuyv`, `nv12`, `rgb24` or `grey`, without `format` the first of these that it has |
+/// | `rpicam:?size=1280x720&fps=30&camera=0&hflip=1&vflip=1&codec=mjpeg` | a Raspberry Pi camera through an `rpicam-vid` child, or `libcamera-vid` on older systems; `codec` is `mjpeg` or `yuv420` |
+/// | `csi:?size=1280x720&fps=30&camera=0&flip=0` | a Jetson's CSI camera through a `gst-launch-1.0` child; `flip` is 0 to 7 as in `nvvidconv` |
+/// | `rtsp://...`, `rtsps://...` | a network camera through an `ffmpeg` child |
 /// | `test:?size=640x360&fps=30&frames=N` | walking colour bars |
+///
+/// Cameras and network streams are opened again, after growing pauses, when they end, break, stall or are unplugged. Pipes cannot be
+/// opened again; one that stalls is waited for.
 ///
 /// # Errors
 /// [`Error::Source`] if the name is wrong or a program is missing, [`Error::Io`] if a file cannot be opened.
@@ -101,11 +118,11 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
         "file" => open_path(uri, Path::new(rest.strip_prefix("//").unwrap_or(rest)), options),
         "y4m" => {
             let mut y4m = Y4m::new(bytes(rest)?, options.matrix, options.range);
-            stream(uri, live, options, move |frame| Ok((y4m.read(frame)?, y4m.rate())))
+            pipe(uri, live, options, move |frame| Ok((y4m.read(frame)?, y4m.rate())))
         }
         "mjpeg" => {
             let mut mjpeg = Mjpeg::new(bytes(rest)?);
-            stream(uri, live, options, move |frame| Ok((mjpeg.read(frame)?, None)))
+            pipe(uri, live, options, move |frame| Ok((mjpeg.read(frame)?, None)))
         }
         "raw" => {
             let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -117,7 +134,7 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             let decoder = YuvDecoder::new(matrix, options.range.unwrap_or(Range::Limited));
             let mut frames = RawFrames::new(layout, decoder, query.fps()?.unwrap_or((30, 1)));
             let mut input = bytes(path)?;
-            stream(uri, live, options, move |frame| Ok((frames.read(&mut input, frame)?, Some(frames.rate))))
+            pipe(uri, live, options, move |frame| Ok((frames.read(&mut input, frame)?, Some(frames.rate))))
         }
         "test" => {
             let query = Query::parse(rest.trim_start_matches('?'), &["size", "fps", "frames"]).map_err(fail)?;
@@ -134,15 +151,49 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             }))
         }
         "rtsp" | "rtsps" => {
-            let (uri, inner) = (uri.to_owned(), options.clone());
-            Ok(Box::new(Reconnecting::new(options.clone(), move || {
-                let named = |fault| Error::Source { uri: shown(&uri), fault };
-                let mut child = Ffmpeg::start(&Input::Stream(&uri), &inner, true).map_err(named)?;
-                stream(&uri, true, &inner, move |frame| Ok((child.read(frame)?, child.rate())))
-            })))
+            let stream = uri.to_owned();
+            Ok(again_and_again(uri, options, move |options| ffmpeg::start(&Input::Stream(&stream), options, true)))
+        }
+        "v4l2" => {
+            let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+            #[cfg(not(feature = "v4l2"))]
+            return Err(fail(Fault::name("a build with the feature v4l2", format!("{path}?{query}"))));
+            #[cfg(feature = "v4l2")]
+            {
+                let query = Query::parse(query, &V4l2Camera::KEYS).map_err(fail)?;
+                let camera = V4l2Camera::parse(path.strip_prefix("//").unwrap_or(path), &query)?;
+                let (uri, inner) = (uri.to_owned(), options.clone());
+                Ok(Box::new(Reconnecting::new(options.clone(), move || {
+                    let mut camera = camera.start(&inner).map_err(|fault| Error::Source { uri: shown(&uri), fault })?;
+                    stream(&uri, true, &inner, move |frame| Ok((camera.read(frame)?, camera.rate())))
+                })))
+            }
+        }
+        "rpicam" => {
+            let query = Query::parse(rest.trim_start_matches('?'), &RpiCamera::KEYS).map_err(fail)?;
+            let camera = RpiCamera::parse(&query).and_then(|camera| camera.check().map_err(fail))?;
+            Ok(again_and_again(uri, options, move |options| camera.start(options)))
+        }
+        "csi" => {
+            let query = Query::parse(rest.trim_start_matches('?'), &Csi::KEYS).map_err(fail)?;
+            let camera = Csi::parse(&query).and_then(|camera| camera.check().map_err(fail))?;
+            Ok(again_and_again(uri, options, move |options| camera.start(options)))
         }
         _ => Err(fail(Fault::name(EXPECTED, format!("{:?}", shown(uri))))),
     }
+}
+
+/// A child that is started again whenever it ends, breaks or stalls.
+fn again_and_again(
+    uri: &str,
+    options: &SourceOptions,
+    start: impl Fn(&SourceOptions) -> Result<Producer, Fault> + Send + 'static,
+) -> Box<dyn Source> {
+    let (uri, inner) = (uri.to_owned(), options.clone());
+    Box::new(Reconnecting::new(options.clone(), move || {
+        let mut child = start(&inner).map_err(|fault| Error::Source { uri: shown(&uri), fault })?;
+        stream(&uri, true, &inner, move |frame| Ok((child.read(frame)?, child.rate())))
+    }))
 }
 
 fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn Source>> {
@@ -151,7 +202,7 @@ fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn 
         return Ok(Box::new(Stills::open(path, options.again)?));
     }
     File::open(path).map_err(Error::io(path))?;
-    let mut child = Ffmpeg::start(&Input::File(path), options, live).map_err(|fault| Error::Source { uri: shown(uri), fault })?;
+    let mut child = ffmpeg::start(&Input::File(path), options, live).map_err(|fault| Error::Source { uri: shown(uri), fault })?;
     stream(uri, live, options, move |frame| Ok((child.read(frame)?, child.rate())))
 }
 
@@ -189,6 +240,16 @@ fn stream(
     Ok(Box::new(Stream { uri: shown(uri), live, stop: options.stop.clone(), rate: None, read: Box::new(read) }))
 }
 
+/// A stream that cannot be opened again, and is watched where it may stall.
+fn pipe(
+    uri: &str,
+    live: bool,
+    options: &SourceOptions,
+    read: impl FnMut(&mut Frame) -> Result<(bool, Option<Rate>), Fault> + Send + 'static,
+) -> Result<Box<dyn Source>> {
+    Ok(Box::new(Watched::new(stream(uri, live, options, read)?, options)))
+}
+
 impl Source for Stream {
     fn read(&mut self, frame: &mut Frame) -> Result<bool> {
         match (self.read)(frame) {
@@ -210,51 +271,6 @@ impl Source for Stream {
     }
 }
 
-/// The part of a name behind the question mark.
-struct Query<'a>(Vec<(&'a str, &'a str)>);
-
-impl<'a> Query<'a> {
-    fn parse(query: &'a str, known: &[&str]) -> Result<Self, Fault> {
-        let pair = |part: &'a str| {
-            let (key, value) = part.split_once('=').ok_or_else(|| Fault::name("key=value", format!("{part:?}")))?;
-            if !known.contains(&key) {
-                return Err(Fault::name(format!("one of {}", known.join(", ")), format!("{key:?}")));
-            }
-            Ok((key, value))
-        };
-        query.split('&').filter(|part| !part.is_empty()).map(pair).collect::<Result<_, _>>().map(Self)
-    }
-
-    fn value<T>(&self, key: &str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
-        let Some((_, value)) = self.0.iter().find(|(k, _)| *k == key) else { return Ok(None) };
-        let wrong = || Error::Option { option: format!("--source ...{key}="), expected: expected.into(), found: format!("{value:?}") };
-        parse(value).map(Some).ok_or_else(wrong)
-    }
-
-    fn number(&self, key: &str) -> Result<Option<u64>> {
-        self.value(key, "a whole number", |v| v.parse().ok())
-    }
-
-    fn size(&self) -> Result<Option<(u32, u32)>> {
-        self.value("size", "WIDTHxHEIGHT", |v| v.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?))))
-    }
-
-    fn fps(&self) -> Result<Option<Rate>> {
-        self.value("fps", "frames a second, 1 to 1000", |v| Some((v.parse().ok().filter(|n| (1..=1000).contains(n))?, 1)))
-    }
-
-    fn format(&self) -> Result<Option<PixelFormat>> {
-        self.value("format", "rgb24, yuyv, nv12, i420 or grey", |v| match v {
-            "rgb24" => Some(PixelFormat::Rgb24),
-            "yuyv" => Some(PixelFormat::Yuyv),
-            "nv12" => Some(PixelFormat::Nv12),
-            "i420" => Some(PixelFormat::I420),
-            "grey" => Some(PixelFormat::Grey),
-            _ => None,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,6 +282,13 @@ mod tests {
         assert!(said("raw:-?format=yuyv").contains("no size"));
         assert!(said("raw:-?size=3x2&format=yuyv").contains("even width"));
         assert!(said("raw:-?size=3x2&colour=yuyv").contains("one of size, format, fps"));
+        assert!(said("rpicam:?size=640x360&codec=h264").contains("one of mjpeg, yuv420"));
+        assert!(said("rpicam:?size=640x360&codec=yuv420").is_empty());
+        assert!(said("rpicam:?size=650x360&codec=yuv420").contains("multiple of 128"));
+        assert!(said("csi:?size=650x360").contains("multiple of 8"));
+        assert!(said("csi:?flip=8").contains("one of 0, 1"));
+        #[cfg(feature = "v4l2")]
+        assert!(said("v4l2:///dev/video0?format=h264").contains("one of mjpeg, nv12"));
         assert!(said("test:?size=9").contains("WIDTHxHEIGHT"));
         assert!(said("test:?fps=0").contains("1 to 1000"));
         assert!(said("/no/such/clip.mp4").contains("/no/such/clip.mp4"));

@@ -100,6 +100,35 @@ impl Layout {
         Ok(Self { format, width, height, bytes, luma, chroma, shift })
     }
 
+    /// As [`Self::new`], with lines of `line_bytes` in the first plane, as drivers pad them; 0 stands for lines without padding.
+    /// Chroma planes are padded in proportion, as the kernel's `bytesperline` has it.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and if a line is shorter than its pixels.
+    pub fn padded(format: PixelFormat, width: u32, height: u32, line_bytes: usize) -> Result<Self, Fault> {
+        let tight = Self::new(format, width, height)?;
+        let stride = tight.luma[1];
+        if line_bytes == 0 || line_bytes == stride {
+            return Ok(tight);
+        }
+        if line_bytes < stride || line_bytes > 16 * MAX_SIDE_PX as usize {
+            return Err(Fault::stream("frame layout", format!("lines of {stride} bytes or more"), format!("{line_bytes}")));
+        }
+        let (h, area) = (height as usize, line_bytes * height as usize);
+        let [u_at, v_at, c_step, _] = tight.chroma;
+        let lines = |shift: usize| h.div_ceil(1 << shift);
+        let (bytes, chroma) = match format {
+            PixelFormat::Rgb24 | PixelFormat::Yuyv => (area, [u_at, v_at, c_step, line_bytes]),
+            PixelFormat::Grey => (area, tight.chroma),
+            PixelFormat::Nv12 => (area + line_bytes * lines(1), [area, area + 1, 2, line_bytes]),
+            PixelFormat::I420 | PixelFormat::I422 | PixelFormat::I444 => {
+                let (line, lines) = (line_bytes.div_ceil(1 << tight.shift[0]), lines(tight.shift[1]));
+                (area + 2 * line * lines, [area, area + line * lines, 1, line])
+            }
+        };
+        Ok(Self { bytes, luma: [tight.luma[0], line_bytes], chroma, ..tight })
+    }
+
     /// Bytes of a frame.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -144,14 +173,16 @@ impl YuvDecoder {
     /// Decodes a frame into a picture, which is given the frame's size. Chroma is taken from the nearest sample.
     ///
     /// # Errors
-    /// [`Fault::Stream`] if the bytes are not [`Layout::bytes`] many.
+    /// [`Fault::Stream`] if the bytes are fewer than [`Layout::bytes`]; drivers may append more.
     pub fn decode(&self, layout: &Layout, bytes: &[u8], picture: &mut RgbImage) -> Result<(), Fault> {
-        if bytes.len() != layout.bytes {
+        if bytes.len() < layout.bytes {
             return Err(Fault::stream("frame", format!("{} bytes", layout.bytes), format!("{} bytes", bytes.len())));
         }
         resize(picture, layout.width, layout.height);
         if layout.format == PixelFormat::Rgb24 {
-            picture.copy_from_slice(bytes);
+            let line = 3 * layout.width as usize;
+            let lines = bytes.chunks(layout.luma[1]);
+            picture.chunks_exact_mut(line).zip(lines).for_each(|(out, bytes)| out.copy_from_slice(&bytes[..line]));
             return Ok(());
         }
         let ([step, stride], [u_at, v_at, c_step, c_stride], [sx, sy]) = (layout.luma, layout.chroma, layout.shift);
@@ -249,6 +280,38 @@ mod tests {
             }
         }
         check(PixelFormat::Rgb24, Matrix::Bt601, Range::Full, |bar| CHART[bar].0);
+    }
+
+    #[test]
+    fn padded_lines_show_the_same_picture() {
+        use PixelFormat::{Grey, I420, I422, I444, Nv12, Rgb24, Yuyv};
+        let (width, height) = (6, 4);
+        for (format, pad) in [(Rgb24, 5), (Yuyv, 4), (Nv12, 10), (I420, 10), (I422, 10), (I444, 7), (Grey, 3)] {
+            let tight = Layout::new(format, width, height).unwrap();
+            let bytes: Vec<u8> = (0..tight.bytes()).map(|i| (i * 37 % 256) as u8).collect();
+            let padded = Layout::padded(format, width, height, tight.luma[1] + pad).unwrap();
+            let mut wide = vec![99; padded.bytes() + 8];
+            let (w, h) = (width as usize, height as usize);
+            for row in 0..h {
+                let line = tight.luma[1];
+                wide[row * padded.luma[1]..][..line].copy_from_slice(&bytes[row * line..][..line]);
+            }
+            let [sx, sy] = tight.shift;
+            if !matches!(format, Rgb24 | Yuyv | Grey) {
+                for (plane, row) in [0, 1].into_iter().flat_map(|p| (0..h.div_ceil(1 << sy)).map(move |r| (p, r))) {
+                    for x in 0..w.div_ceil(1 << sx) {
+                        let at = |layout: &Layout| layout.chroma[plane] + row * layout.chroma[3] + x * layout.chroma[2];
+                        wide[at(&padded)] = bytes[at(&tight)];
+                    }
+                }
+            }
+            let decoder = YuvDecoder::new(Matrix::Bt601, Range::Full);
+            let (mut a, mut b) = (RgbImage::default(), RgbImage::default());
+            decoder.decode(&tight, &bytes, &mut a).unwrap();
+            decoder.decode(&padded, &wide, &mut b).unwrap();
+            assert_eq!(a, b, "{format:?}");
+            assert!(Layout::padded(format, width, height, tight.luma[1] - 1).is_err());
+        }
     }
 
     #[test]

@@ -35,6 +35,11 @@ impl RawFrames {
         Ok(true)
     }
 
+    /// Counts on from another stream.
+    pub fn from(self, sequence: u64) -> Self {
+        Self { sequence, ..self }
+    }
+
     pub fn sequence(&self) -> u64 {
         self.sequence
     }

@@ -11,6 +11,8 @@ pub(super) struct Reconnecting {
     options: SourceOptions,
     pause: Duration,
     lost: bool,
+    /// Whether it has ever been open.
+    opened: bool,
     sequence: u64,
     start: Instant,
 }
@@ -20,7 +22,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl Reconnecting {
     pub fn new(options: SourceOptions, open: impl FnMut() -> Result<Box<dyn Source>> + Send + 'static) -> Self {
-        Self { open: Box::new(open), inner: None, options, pause: FIRST_PAUSE, lost: false, sequence: 0, start: Instant::now() }
+        Self {
+            open: Box::new(open),
+            inner: None,
+            options,
+            pause: FIRST_PAUSE,
+            lost: false,
+            opened: false,
+            sequence: 0,
+            start: Instant::now(),
+        }
     }
 
     fn stopped(&self) -> bool {
@@ -44,9 +55,11 @@ impl Source for Reconnecting {
         while !self.stopped() {
             if self.inner.is_none() {
                 match (self.open)() {
-                    Ok(source) => self.inner = Some(source),
-                    // No pause installs a program.
-                    Err(e @ Error::Source { fault: Fault::MissingProgram { .. }, .. }) => return Err(e),
+                    Ok(source) => (self.inner, self.opened) = (Some(source), true),
+                    // No pause installs a program, or teaches a camera a format.
+                    Err(e @ Error::Source { fault: Fault::MissingProgram { .. } | Fault::Name { .. }, .. }) if !self.opened => {
+                        return Err(e);
+                    }
                     Err(e) => {
                         self.rest(Some(e));
                         continue;

@@ -10,6 +10,7 @@ pub(super) struct Y4m<R> {
     matrix: Option<Matrix>,
     range: Option<Range>,
     frames: Option<RawFrames>,
+    line: String,
 }
 
 /// Longest header line; a stream without line ends is refused after this much.
@@ -18,7 +19,7 @@ const MAX_LINE_BYTES: usize = 1024;
 impl<R: BufRead> Y4m<R> {
     /// A reader. The stream says nothing of its matrix, so untagged video is taken by its height unless `matrix` is given.
     pub fn new(input: R, matrix: Option<Matrix>, range: Option<Range>) -> Self {
-        Self { input, matrix, range, frames: None }
+        Self { input, matrix, range, frames: None, line: String::new() }
     }
 
     pub fn rate(&self) -> Option<Rate> {
@@ -29,32 +30,47 @@ impl<R: BufRead> Y4m<R> {
         let frames = match &mut self.frames {
             Some(frames) => frames,
             None => {
-                let Some(line) = line(&mut self.input, "header")? else { return Ok(false) };
-                self.frames.insert(header(&line, self.matrix, self.range)?)
+                if !read_line(&mut self.input, &mut self.line, || "header".into())? {
+                    return Ok(false);
+                }
+                self.frames.insert(header(&self.line, self.matrix, self.range)?)
             }
         };
-        let place = format!("frame {}", frames.sequence());
-        let Some(line) = line(&mut self.input, &place)? else { return Ok(false) };
-        if line != "FRAME" && !line.starts_with("FRAME ") {
-            return Err(Fault::stream(place, "FRAME", format!("{line:?}")));
+        let place = |sequence: u64| format!("frame {sequence}");
+        let sequence = frames.sequence();
+        if !read_line(&mut self.input, &mut self.line, || place(sequence))? {
+            return Ok(false);
+        }
+        if self.line.starts_with("YUV4MPEG2 ") {
+            // Another stream follows in the same pipe, perhaps of another size.
+            *frames = header(&self.line, self.matrix, self.range)?.from(sequence);
+            if !read_line(&mut self.input, &mut self.line, || place(sequence))? {
+                return Ok(false);
+            }
+        }
+        if self.line != "FRAME" && !self.line.starts_with("FRAME ") {
+            return Err(Fault::stream(place(sequence), "FRAME", format!("{:?}", self.line)));
         }
         if !frames.read(&mut self.input, frame)? {
-            return Err(Fault::stream(place, format!("{} bytes", frames.layout.bytes()), "the end of the stream"));
+            return Err(Fault::stream(place(sequence), format!("{} bytes", frames.layout.bytes()), "the end of the stream"));
         }
         Ok(true)
     }
 }
 
-fn line(input: &mut impl BufRead, place: &str) -> Result<Option<String>, Fault> {
-    let mut bytes = Vec::new();
+/// Reads a line, without its end, into memory that is reused. False at the end of the stream.
+fn read_line(input: &mut impl BufRead, line: &mut String, place: impl Fn() -> String) -> Result<bool, Fault> {
+    let mut bytes = std::mem::take(line).into_bytes();
+    bytes.clear();
     std::io::Read::take(&mut *input, MAX_LINE_BYTES as u64).read_until(b'\n', &mut bytes)?;
     if bytes.is_empty() {
-        return Ok(None);
+        return Ok(false);
     }
     if bytes.pop() != Some(b'\n') {
-        return Err(Fault::stream(place, "a line of YUV4MPEG2 text", format!("{} bytes without its end", bytes.len() + 1)));
+        return Err(Fault::stream(place(), "a line of YUV4MPEG2 text", format!("{} bytes without its end", bytes.len() + 1)));
     }
-    String::from_utf8(bytes).map(Some).map_err(|_| Fault::stream(place, "a line of YUV4MPEG2 text", "other bytes"))
+    *line = String::from_utf8(bytes).map_err(|_| Fault::stream(place(), "a line of YUV4MPEG2 text", "other bytes"))?;
+    Ok(true)
 }
 
 fn header(line: &str, matrix: Option<Matrix>, range: Option<Range>) -> Result<RawFrames, Fault> {
@@ -118,6 +134,15 @@ mod tests {
         assert_eq!((frames[1].sequence, frames[1].timestamp.as_millis()), (1, 100));
         assert_eq!(frames[0].pixels.get_pixel(1, 1).0, [255; 3]);
         assert_eq!(frames[1].pixels.get_pixel(0, 0).0, [0; 3]);
+    }
+
+    #[test]
+    fn streams_of_several_sizes_may_follow_each_other() {
+        let first = b"YUV4MPEG2 W1 H1 F10:1 Cmono\nFRAME\n\xebFRAME\n\xeb";
+        let stream = [first.as_slice(), b"YUV4MPEG2 W2 H1 F10:1 Cmono\nFRAME\n\x10\x10"].concat();
+        let frames = read(&stream).unwrap();
+        let found: Vec<_> = frames.iter().map(|f| (f.sequence, f.pixels.dimensions(), f.timestamp.as_millis())).collect();
+        assert_eq!(found, [(0, (1, 1), 0), (1, (1, 1), 100), (2, (2, 1), 200)]);
     }
 
     #[test]

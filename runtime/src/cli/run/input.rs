@@ -91,6 +91,7 @@ impl InputArgs {
                 let why = why.map_or_else(|| "the source ended".into(), |e| e.to_string());
                 tracing::warn!("{why}; opening it again in {:.1} s", retry_in.as_secs_f64());
             }
+            Notice::Stalled { after } => tracing::warn!("no frame for {:.1} s; waiting for the pipe", after.as_secs_f64()),
             Notice::Back => tracing::info!("the source is back"),
             _ => {}
         };

@@ -1,0 +1,448 @@
+//! Cameras: child programs by stand-ins that check their arguments, Video4Linux by a double of its calls, RTSP by a real server.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use edge_seg::Frame;
+use edge_seg::source::{Notice, SourceOptions, open_source};
+use edge_seg_tests::{Ended, binary};
+use image::codecs::jpeg::JpegEncoder;
+use image::{Rgb, RgbImage};
+
+/// Colours that every path must show to within [`TOLERANCE`].
+const CHART: [[u8; 3]; 8] =
+    [[235, 235, 235], [200, 200, 30], [30, 200, 200], [30, 180, 30], [200, 30, 200], [200, 30, 60], [30, 60, 200], [16, 16, 16]];
+const TOLERANCE: u8 = 6;
+const PATCH: u32 = 16;
+const SIZE: (u32, u32) = (8 * PATCH, 48);
+
+fn chart() -> RgbImage {
+    RgbImage::from_fn(SIZE.0, SIZE.1, |x, _| Rgb(CHART[(x / PATCH) as usize]))
+}
+
+fn jpeg(picture: &RgbImage) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, 98).encode_image(picture).unwrap();
+    bytes
+}
+
+/// ITU-R BT.601 in limited range.
+fn yuv([r, g, b]: [u8; 3]) -> [u8; 3] {
+    let [r, g, b] = [r, g, b].map(f64::from);
+    let y = 0.299 * r + 0.587 * g + 0.114 * b;
+    [16.0 + y * 219.0 / 255.0, 128.0 + (b - y) / 1.772 * 224.0 / 255.0, 128.0 + (r - y) / 1.402 * 224.0 / 255.0].map(|c| c.round() as u8)
+}
+
+/// The chart in one of V4L2's formats, with lines of `pad` bytes more than they need.
+fn raw_chart(format: &str, pad: usize) -> Vec<u8> {
+    let (width, height) = (SIZE.0 as usize, SIZE.1 as usize);
+    let at = |x: usize| CHART[x / PATCH as usize];
+    let line = |bytes: Vec<u8>| [bytes, vec![7; pad]].concat();
+    let luma = || line((0..width).map(|x| yuv(at(x))[0]).collect());
+    match format {
+        "RGB3" => line((0..width).flat_map(at).collect()).repeat(height),
+        "GREY" => luma().repeat(height),
+        "YUYV" => {
+            let pair = |x: usize| [yuv(at(x))[0], yuv(at(x))[1], yuv(at(x + 1))[0], yuv(at(x))[2]];
+            line((0..width).step_by(2).flat_map(pair).collect()).repeat(height)
+        }
+        "NV12" => {
+            let chroma = line((0..width).step_by(2).flat_map(|x| [yuv(at(x))[1], yuv(at(x))[2]]).collect());
+            [luma().repeat(height), chroma.repeat(height / 2)].concat()
+        }
+        "YU12" => {
+            let plane = |i: usize| [(0..width).step_by(2).map(|x| yuv(at(x))[i]).collect(), vec![7; pad / 2]].concat();
+            [luma().repeat(height), plane(1).repeat(height / 2), plane(2).repeat(height / 2)].concat()
+        }
+        _ => panic!("{format}"),
+    }
+}
+
+/// A program of this name in a folder that is put first on the search path.
+fn stand_in(folder: &Path, name: &str, script: &str) {
+    let path = folder.join(name);
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn path_with(folder: &Path) -> String {
+    format!("{}:{}", folder.display(), std::env::var("PATH").unwrap())
+}
+
+/// What a source gave: sizes and colours of frames, and what was told meanwhile.
+struct Seen {
+    frames: Vec<((u32, u32), Vec<[u8; 3]>)>,
+    told: Vec<String>,
+    error: Option<String>,
+}
+
+impl Seen {
+    fn assert_chart(&self, what: &str, grey: bool) {
+        for (size, colours) in &self.frames {
+            assert_eq!(*size, SIZE, "{what}");
+            for (found, want) in colours.iter().zip(CHART) {
+                let want = if grey { [((f64::from(yuv(want)[0]) - 16.0) * 255.0 / 219.0).round() as u8; 3] } else { want };
+                let off = found.iter().zip(want).map(|(&a, b)| a.abs_diff(b)).max().unwrap();
+                assert!(off <= TOLERANCE, "{what}: {found:?} instead of {want:?}");
+            }
+        }
+    }
+}
+
+/// Reads a source in a process of its own, whose environment may say what it likes.
+fn read_source(uri: &str, frames: usize, stall_s: f64, environment: &[(&str, String)]) -> Seen {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "reads_a_source_for_another_test", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.env("CAMERAS_READ", format!("{frames} {stall_s} {uri}")).envs(environment.iter().map(|(k, v)| (k, v)));
+    let ended: Ended = command.output().unwrap().into();
+    let mut seen = Seen { frames: Vec::new(), told: Vec::new(), error: None };
+    for line in ended.stdout.lines() {
+        let numbers = |text: &str| text.split(' ').map(|n| n.parse().expect("a number")).collect::<Vec<u32>>();
+        if let Some(line) = line.strip_prefix("FRAME ") {
+            let numbers = numbers(line);
+            let colours = numbers[2..].chunks_exact(3).map(|c| [c[0] as u8, c[1] as u8, c[2] as u8]).collect();
+            seen.frames.push(((numbers[0], numbers[1]), colours));
+        } else if let Some(line) = line.strip_prefix("TOLD ") {
+            seen.told.push(line.into());
+        } else if let Some(line) = line.strip_prefix("ERROR ") {
+            seen.error = Some(line.into());
+        }
+    }
+    assert!(seen.error.is_some() || seen.frames.len() == frames, "{}\n{}", ended.stdout, ended.stderr);
+    seen
+}
+
+#[test]
+#[ignore = "started by the other tests"]
+fn reads_a_source_for_another_test() {
+    let Ok(wanted) = std::env::var("CAMERAS_READ") else { return };
+    let [frames, stall, uri] = wanted.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{wanted}") };
+    let options = SourceOptions {
+        stall: Duration::from_secs_f64(stall.parse().unwrap()),
+        notify: std::sync::Arc::new(|notice| match notice {
+            Notice::Lost { why, .. } => println!("TOLD lost: {}", why.map_or("ended".into(), |e| e.to_string())),
+            other => println!("TOLD {other:?}"),
+        }),
+        ..SourceOptions::default()
+    };
+    let mut source = match open_source(uri, &options) {
+        Ok(source) => source,
+        Err(e) => return println!("\nERROR {e}"),
+    };
+    let mut frame = Frame::still(RgbImage::default());
+    // The harness has begun a line of its own.
+    println!();
+    for sequence in 0..frames.parse().unwrap() {
+        match source.read(&mut frame) {
+            Ok(true) => {}
+            Ok(false) => return println!("ERROR the end"),
+            Err(e) => return println!("ERROR {e}"),
+        }
+        assert_eq!(frame.sequence, sequence, "numbers go on over every break");
+        let (width, height) = frame.pixels.dimensions();
+        print!("FRAME {width} {height}");
+        for patch in 0..8 {
+            let [r, g, b] = frame.pixels.get_pixel((2 * patch + 1) * width / 16, height / 2).0;
+            print!(" {r} {g} {b}");
+        }
+        println!();
+    }
+}
+
+fn arguments_of(folder: &Path) -> String {
+    fs::read_to_string(folder.join("arguments")).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_raspberry_pi_camera_through_its_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    fs::write(here.join("frame.jpg"), jpeg(&chart())).unwrap();
+    fs::write(here.join("frame.yuv"), raw_chart("YU12", 0)).unwrap();
+    let script = |file: &str| format!("echo \"$@\" > {0}/arguments; while cat {0}/{file}; do sleep 0.02; done", here.display());
+    // Only the older name is there.
+    stand_in(here, "libcamera-vid", &script("frame.jpg"));
+    let path = [("PATH", path_with(here))];
+    let uri = "rpicam:?size=128x48&fps=25&camera=1&hflip=1&vflip=1";
+    read_source(uri, 3, 10.0, &path).assert_chart("mjpeg", false);
+    let wanted =
+        "--timeout 0 --nopreview --flush --codec mjpeg --width 128 --height 48 --framerate 25 --camera 1 --hflip --vflip --output -";
+    assert_eq!(arguments_of(here), wanted);
+    stand_in(here, "rpicam-vid", &script("frame.yuv"));
+    read_source("rpicam:?size=128x48&codec=yuv420", 3, 10.0, &path).assert_chart("yuv420", false);
+    let wanted = "--timeout 0 --nopreview --flush --codec yuv420 --width 128 --height 48 --framerate 30 --camera 0 --output -";
+    assert_eq!(arguments_of(here), wanted);
+}
+
+#[test]
+fn a_camera_program_that_dies_stalls_sends_garbage_or_changes_size_is_survived() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    fs::write(here.join("frame.jpg"), jpeg(&chart())).unwrap();
+    fs::write(here.join("small.jpg"), jpeg(&RgbImage::from_pixel(32, 16, Rgb([9; 3])))).unwrap();
+    let show = format!("cat {}/frame.jpg", here.display());
+    for (end, complaint) in [
+        ("echo 'ERROR: *** no cameras available ***' >&2; exit 255", "no cameras available"),
+        ("exit 0", "ended"),
+        ("exec sleep 60", "no frame for 500 ms"),
+        ("exec >&-; sleep 60", "ended"),
+        ("head -c 9000000 /dev/zero; exec sleep 60", "without one"),
+    ] {
+        stand_in(here, "rpicam-vid", &format!("{show}; {end}"));
+        let seen = read_source("rpicam:", 2, 0.5, &[("PATH", path_with(here))]);
+        assert!(seen.told.iter().any(|t| t.contains(complaint)), "{end}: {:?}", seen.told);
+        assert!(seen.told.iter().any(|t| t.contains("Back")), "{end}: {:?}", seen.told);
+    }
+    stand_in(here, "rpicam-vid", &format!("{show}; cat {}/small.jpg; {show}; exec sleep 60", here.display()));
+    let seen = read_source("rpicam:", 3, 5.0, &[("PATH", path_with(here))]);
+    assert_eq!(seen.frames.iter().map(|f| f.0).collect::<Vec<_>>(), [SIZE, (32, 16), SIZE]);
+    assert!(seen.told.is_empty(), "{:?}", seen.told);
+}
+
+#[test]
+fn a_jetson_camera_through_gstreamer() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let header = format!("YUV4MPEG2 W{} H{} F30:1 C420jpeg\n", SIZE.0, SIZE.1);
+    let frame = [b"FRAME\n".to_vec(), raw_chart("YU12", 0)].concat();
+    fs::write(here.join("video.y4m"), [header.into_bytes(), frame.clone(), frame.clone(), frame].concat()).unwrap();
+    // NVIDIA's libraries talk on stdout, where no frame may lie.
+    let script = format!(
+        "echo \"$@\" > {0}/arguments; echo GST_ARGUS: Creating output stream; cat {0}/video.y4m >&3; exec sleep 60",
+        here.display()
+    );
+    stand_in(here, "gst-launch-1.0", &script);
+    let seen = read_source("csi:?size=128x48&fps=30&camera=1&flip=2", 3, 10.0, &[("PATH", path_with(here))]);
+    seen.assert_chart("y4m", false);
+    let wanted = "-q nvarguscamerasrc sensor-id=1 ! video/x-raw(memory:NVMM),width=128,height=48,framerate=30/1 ! \
+                  nvvidconv flip-method=2 ! video/x-raw,format=I420 ! y4menc ! fdsink fd=3";
+    assert_eq!(arguments_of(here), wanted);
+}
+
+#[test]
+fn the_rest_of_the_jetson_pipeline_runs_in_real_gstreamer() {
+    let test = "the_rest_of_the_jetson_pipeline_runs_in_real_gstreamer";
+    let path = std::env::var_os("PATH").unwrap();
+    let Some(real) = std::env::split_paths(&path).map(|p| p.join("gst-launch-1.0")).find(|p| p.is_file()) else {
+        return eprintln!("{test}: skipped, no gst-launch-1.0");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    // Only the two elements that are NVIDIA's own are replaced.
+    let script = format!(
+        "arguments=$(echo \"$*\" | sed -e 's/nvarguscamerasrc sensor-id=0/videotestsrc num-buffers=9 pattern=solid-color \
+         foreground-color=0xFFC81E3C/' -e 's/(memory:NVMM)//' -e 's/nvvidconv flip-method=0/videoconvert/')\nexec {} $arguments",
+        real.display()
+    );
+    stand_in(folder.path(), "gst-launch-1.0", &script);
+    let seen = read_source("csi:?size=72x38&fps=30", 5, 20.0, &[("PATH", path_with(folder.path()))]);
+    for (size, colours) in &seen.frames {
+        assert_eq!(*size, (72, 38));
+        let off = colours[3].iter().zip([200, 30, 60]).map(|(&a, b): (&u8, u8)| a.abs_diff(b)).max().unwrap();
+        assert!(off <= TOLERANCE, "{colours:?}");
+    }
+}
+
+#[test]
+fn missing_camera_programs_are_named_with_their_packages() {
+    let nowhere = [("PATH", "/nowhere".to_owned())];
+    for (uri, package) in [("rpicam:", "install the package rpicam-apps"), ("csi:", "install the package gstreamer1.0-tools")] {
+        let said = read_source(uri, 1, 1.0, &nowhere).error.unwrap();
+        assert!(said.contains(package), "{said}");
+    }
+}
+
+/// The double of V4L2's calls, compiled once for all tests.
+fn double(test: &str) -> Option<PathBuf> {
+    static LIBRARY: std::sync::OnceLock<Option<(tempfile::TempDir, PathBuf)>> = std::sync::OnceLock::new();
+    let built = LIBRARY.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let library = folder.path().join("v4l2_double.so");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("cameras/v4l2_double.c");
+        let compiled = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").output().ok()?;
+        assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        Some((folder, library))
+    });
+    if built.is_none() {
+        eprintln!("{test}: skipped, no C compiler");
+    }
+    built.as_ref().map(|(_, library)| library.clone())
+}
+
+/// Reads a V4L2 camera that the double plays.
+fn read_double(library: &Path, query: &str, frames: usize, stall_s: f64, script: &[(&str, String)]) -> Seen {
+    let mut environment =
+        vec![("LD_PRELOAD", library.display().to_string()), ("DOUBLE_DEVICE", "/dev/video-double".into()), ("DOUBLE_FPS", "60".into())];
+    environment.extend(script.iter().map(|(k, v)| (*k, v.clone())));
+    read_source(&format!("v4l2:///dev/video-double{query}"), frames, stall_s, &environment)
+}
+
+#[test]
+fn a_v4l2_camera_in_each_of_its_formats() {
+    let test = "a_v4l2_camera_in_each_of_its_formats";
+    let Some(library) = double(test) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let frames = folder.path().join("frames");
+    for (name, code) in [("yuyv", "YUYV"), ("nv12", "NV12"), ("i420", "YU12"), ("rgb24", "RGB3"), ("grey", "GREY")] {
+        for pad in [0, 32] {
+            let bytes = raw_chart(code, pad);
+            fs::write(&frames, &bytes).unwrap();
+            let tight = match code {
+                "YUYV" => 2 * SIZE.0,
+                "RGB3" => 3 * SIZE.0,
+                _ => SIZE.0,
+            };
+            let script = [
+                ("DOUBLE_OFFERS", format!("{code}:128x48")),
+                ("DOUBLE_FRAMES", frames.display().to_string()),
+                ("DOUBLE_BYTES", bytes.len().to_string()),
+                ("DOUBLE_LINE", (tight as usize + pad).to_string()),
+            ];
+            let seen = read_double(&library, &format!("?size=128x48&fps=60&format={name}"), 6, 10.0, &script);
+            seen.assert_chart(&format!("{code} padded by {pad}"), code == "GREY");
+        }
+    }
+    let bytes = jpeg(&chart());
+    fs::write(&frames, &bytes).unwrap();
+    let script = [
+        ("DOUBLE_OFFERS", "YUYV:128x48 MJPG:128x48".into()),
+        ("DOUBLE_FRAMES", frames.display().to_string()),
+        ("DOUBLE_BYTES", bytes.len().to_string()),
+    ];
+    // Without a format the compressed one is taken.
+    read_double(&library, "", 6, 10.0, &script).assert_chart("MJPG", false);
+}
+
+#[test]
+fn a_v4l2_camera_says_what_it_offers_where_a_format_is_refused() {
+    let test = "a_v4l2_camera_says_what_it_offers_where_a_format_is_refused";
+    let Some(library) = double(test) else { return };
+    let offers = [("DOUBLE_OFFERS", "YUYV:640x480,320x240 H264:1920x1080".to_owned())];
+    let said = |query: &str| read_double(&library, query, 1, 1.0, &offers).error.unwrap();
+    for query in ["?format=nv12", "?size=800x600"] {
+        let said = said(query);
+        assert!(said.contains("YUYV 640x480 320x240, H264 1920x1080"), "{said}");
+    }
+    assert!(said("?format=nv12").contains("found nv12"));
+    assert!(said("?size=800x600").contains("found yuyv 800x600"));
+    let none = read_double(&library, "", 1, 1.0, &[("DOUBLE_OFFERS", "H264:1920x1080".into())]).error.unwrap();
+    assert!(none.contains("H264 1920x1080"), "{none}");
+}
+
+#[test]
+fn a_v4l2_camera_that_is_unplugged_stalls_or_sends_garbage_is_opened_again() {
+    let test = "a_v4l2_camera_that_is_unplugged_stalls_or_sends_garbage_is_opened_again";
+    let Some(library) = double(test) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let frames = folder.path().join("frames");
+    let bytes = raw_chart("YUYV", 0);
+    // Every third frame is cut off.
+    fs::write(&frames, [bytes.as_slice(), &bytes, &bytes[..500]].concat()).unwrap();
+    let script = |event: (&'static str, &str)| {
+        [
+            ("DOUBLE_OFFERS", "YUYV:128x48".to_owned()),
+            ("DOUBLE_FRAMES", frames.display().to_string()),
+            ("DOUBLE_BYTES", bytes.len().to_string()),
+            (event.0, event.1.to_owned()),
+        ]
+    };
+    for (event, complaint) in [(("DOUBLE_UNPLUG", "3"), "No such device"), (("DOUBLE_STALL", "3"), "no frame for 500 ms")] {
+        let seen = read_double(&library, "?size=128x48", 4, 0.5, &script(event));
+        assert!(seen.told.iter().any(|t| t.contains(complaint)), "{event:?}: {:?}", seen.told);
+        assert!(seen.told.last().is_some_and(|t| t == "Back"), "{:?}", seen.told);
+        seen.assert_chart(complaint, false);
+    }
+    // 31 damaged frames in a row, then whole ones.
+    fs::write(&frames, [vec![0; 31 * bytes.len()], bytes.repeat(9)].concat()).unwrap();
+    let damage = [("DOUBLE_BROKEN", "31")].map(|(k, v)| (k, v.to_owned()));
+    let seen = read_double(&library, "?size=128x48", 2, 5.0, &[&script(("DOUBLE_UNPLUG", "60"))[..], &damage].concat());
+    assert!(seen.told.iter().any(|t| t.contains("damaged ones in a row")), "{:?}", seen.told);
+}
+
+fn until_ready(server: &mut Child) {
+    let mut line = String::new();
+    BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "ready\n");
+}
+
+#[test]
+fn an_rtsp_camera_from_a_real_server_that_is_killed_and_comes_back() {
+    let test = "an_rtsp_camera_from_a_real_server_that_is_killed_and_comes_back";
+    let has = |program: &str, arguments: &[&str]| Command::new(program).args(arguments).output().is_ok_and(|o| o.status.success());
+    let library = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer";
+    if !has("/usr/bin/python3", &["-c", library]) || !has("ffmpeg", &["-version"]) {
+        return eprintln!("{test}: skipped, no GStreamer RTSP server (python3-gi, gir1.2-gst-rtsp-server-1.0) or no ffmpeg");
+    }
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cameras/rtsp_server.py");
+    let serve = |colour: &str| {
+        let mut server = Command::new("/usr/bin/python3")
+            .arg(&script)
+            .args([&port, colour])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        until_ready(&mut server);
+        server
+    };
+    let mut server = serve("C81E3C");
+    let mut reader = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "reads_a_source_for_another_test", "--ignored", "--nocapture", "--test-threads=1"])
+        .env("CAMERAS_READ", format!("100000 20 rtsp://127.0.0.1:{port}/test"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(reader.stdout.take().unwrap()).lines();
+    let limit = Instant::now() + Duration::from_secs(240);
+    let mut until = |wanted: &dyn Fn(&str) -> bool| {
+        let line = lines.find(|line| Instant::now() > limit || wanted(line.as_ref().unwrap())).expect("lines go on").unwrap();
+        assert!(Instant::now() < limit, "never came; last was {line}");
+    };
+    let shows = |line: &str, colour: [u8; 3]| {
+        let numbers: Vec<u8> =
+            line.strip_prefix("FRAME 320 240 ").into_iter().flat_map(|l| l.split(' ')).filter_map(|n| n.parse().ok()).collect();
+        numbers.len() == 24 && numbers.chunks_exact(3).all(|c| c.iter().zip(colour).all(|(&a, b)| a.abs_diff(b) <= TOLERANCE))
+    };
+    until(&|line| shows(line, [200, 30, 60]));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    until(&|line| line.starts_with("TOLD lost"));
+    let mut server = serve("1E3CC8");
+    until(&|line| line == "TOLD Back");
+    until(&|line| shows(line, [30, 60, 200]));
+    reader.kill().unwrap();
+    reader.wait().unwrap();
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+#[test]
+fn a_pipe_that_stalls_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(binary("edge-seg"))
+        .current_dir(folder.path())
+        .args(["run", "--source", "mjpeg:-", "--stall", "0.5", "--tags", "sky", "--size", "96"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut frame = || {
+        pipe.write_all(&jpeg(&chart())).unwrap();
+        lines.next().expect("a line").unwrap();
+    };
+    frame();
+    std::thread::sleep(Duration::from_millis(1500));
+    frame();
+    drop(pipe);
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{said}");
+    assert!(said.contains("no frame for 0.5 s") && said.contains("is back"), "{said}");
+}
