@@ -98,7 +98,7 @@ impl Video {
         let background = if view.background { Background::Threshold(bundle.manifest().background) } else { Background::None };
         let mut pairs = pictures::pairs(&self.images, &self.labels, None)?;
         pairs.truncate(self.frames.unwrap_or(usize::MAX));
-        let session = Session::new(bundle, &Options { size_px: self.size, threads: None })?;
+        let session = Session::new(bundle, &Options { size_px: self.size, ..Default::default() })?;
         let mut plans = Vec::new();
         for &interval in &self.interval {
             for &carry in &self.carry {
