@@ -20,7 +20,7 @@ use serde_json::Value;
 
 /// Small enough for a test on two cores.
 const SIZE: [&str; 2] = ["--size", "96"];
-const PATIENCE: Duration = Duration::from_secs(40);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 fn run(folder: &Path, arguments: &[&str]) -> Ended {
     edge_seg(folder, &[&["run"], arguments, &SIZE].concat())

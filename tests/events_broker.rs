@@ -4,25 +4,29 @@ use super::*;
 
 struct Mosquitto {
     port: u16,
-    configuration: std::path::PathBuf,
+    folder: std::path::PathBuf,
     process: Option<Running>,
 }
 
 impl Mosquitto {
     fn start(folder: &Path, extra: &str) -> Self {
         let port = free_port();
-        let configuration = folder.join("mosquitto.conf");
-        fs::write(&configuration, format!("listener {port} 127.0.0.1\n{extra}\n")).unwrap();
-        let mut broker = Self { port, configuration, process: None };
+        fs::write(folder.join("mosquitto.conf"), format!("listener {port} 127.0.0.1\n{extra}\n")).unwrap();
+        let mut broker = Self { port, folder: folder.into(), process: None };
         broker.up();
         broker
     }
 
     fn up(&mut self) {
         let mut command = Command::new("mosquitto");
-        command.arg("-c").arg(&self.configuration).stdout(Stdio::null()).stderr(Stdio::null());
+        let log = fs::File::create(self.folder.join("mosquitto.log")).unwrap();
+        command.arg("-c").arg(self.folder.join("mosquitto.conf")).stdout(Stdio::null()).stderr(log);
         self.process = Some(Running::start(&mut command));
         wait("the broker", || TcpStream::connect(("127.0.0.1", self.port)).ok());
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("mosquitto.log")).unwrap()
     }
 
     fn down(&mut self) {
@@ -284,8 +288,11 @@ fn tls_and_passwords_keep_strangers_out() {
         &["--mqtt", &url, "--mqtt-password-file", "password", "--mqtt-ca", "stranger.pem"],
         &["--mqtt", &plain, "--mqtt-password-file", "password"],
     ] {
+        let before = broker.log().len();
         let mut camera = camera(folder.path(), &[&user, wrong].concat());
-        std::thread::sleep(Duration::from_secs(3));
+        wait("the refusal", || {
+            broker.log()[before..].lines().find(|l| l.contains("not authorised") || l.contains("SSL routines")).map(|_| ())
+        });
         assert_eq!(camera.0.try_wait().unwrap(), None, "a broker that refuses does not end it");
         assert_eq!(heard.last("edge-seg/cam/availability"), None, "{wrong:?}");
     }
