@@ -299,7 +299,7 @@ fn a_web_hook_that_hangs_or_sends_elsewhere_costs_events_and_no_frames() {
 #[test]
 fn metrics_are_what_prometheus_reads() {
     let test = "metrics_are_what_prometheus_reads";
-    let session = Arc::new(Session::new(Bundle::built_in().unwrap(), &Options { size_px: Some(96), threads: None }).unwrap());
+    let session = Arc::new(Session::new(Bundle::built_in().unwrap(), &Options { size_px: Some(96), ..Options::default() }).unwrap());
     let specs = parse_tags("words", "sky, \"odd\\\" word").unwrap().into_iter().map(Into::into).collect();
     let words = Arc::new(Words::new(session.clone(), specs, vec![], Background::Threshold(0.3)).unwrap());
     let counters = Arc::new(Counters::default());
