@@ -109,6 +109,16 @@ pub fn cuda() -> Result<()> {
     headers(Toolkit::find().as_ref())
 }
 
+/// Operators of a bundle's image encoder that a GPU has no kernel for, each of which would cost a copy to the processor and back. This
+/// needs no GPU.
+///
+/// # Errors
+/// [`Error::Encoder`] if the engine refuses the encoder.
+#[cfg(feature = "_cuda")]
+pub fn left_on_processor(bundle: &crate::Bundle) -> Result<Vec<String>> {
+    crate::encoder::left_on_processor(bundle)
+}
+
 pub(crate) fn unusable(found: impl Into<String>, fix: impl Into<String>) -> Error {
     Error::Device { device: "cuda", fault: DeviceFault::Unusable, found: found.into(), fix: fix.into() }
 }

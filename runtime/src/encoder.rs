@@ -17,6 +17,11 @@ use crate::positions::resample;
 use crate::prepare::Input;
 use crate::{Error, PatchGrid, Result};
 
+#[cfg(feature = "_cuda")]
+pub(crate) fn left_on_processor(bundle: &Bundle) -> Result<Vec<String>> {
+    cuda::GraphEncoder::left_on_processor(bundle)
+}
+
 pub(crate) use cuda::probe as probe_cuda;
 
 /// Turns prepared pictures into patch embeddings, somewhere.

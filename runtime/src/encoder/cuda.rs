@@ -113,6 +113,16 @@ impl GraphEncoder {
         Ok(model)
     }
 
+    /// What a GPU would leave to the processor of a bundle's encoder, at its own size.
+    #[cfg(feature = "_cuda")]
+    pub(crate) fn left_on_processor(bundle: &Bundle) -> Result<Vec<String>> {
+        let encoder = Self::load(bundle, false, "cpu", BACKEND)?;
+        let image = &bundle.manifest().image;
+        let side = image.input_px / image.patch_px;
+        let graph = encoder.graph(Shape { pictures: 1, rows: side, cols: side, patch_px: image.patch_px });
+        graph.and_then(left_on_processor).map_err(fail("image"))
+    }
+
     fn plan(&self, shape: Shape) -> Result<Prepared> {
         let mut plans = self.plans.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(plan) = plans.get(&shape) {
