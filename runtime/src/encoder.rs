@@ -1,5 +1,6 @@
 //! The two encoders, run by tract. No other module names it.
 
+mod cost;
 mod cuda;
 mod fallback;
 mod fuse;
@@ -17,6 +18,7 @@ use crate::positions::resample;
 use crate::prepare::Input;
 use crate::{Error, PatchGrid, Result};
 
+pub use cost::{Multiplications, multiplications};
 pub(crate) use cuda::probe as probe_cuda;
 
 /// Turns prepared pictures into patch embeddings, somewhere.
