@@ -220,12 +220,15 @@ mod tests {
             best * f64::from(scoring.scale) + f64::from(scoring.bias.unwrap_or(0.0))
         };
         let outside: Vec<_> = bank.background_rows().map(|row| row..row + 1).collect();
-        let probability = |patch: usize, span: &Range<usize>| match scoring.bias {
-            Some(_) => 1.0 / (1.0 + (-logit(patch, span)).exp()),
-            None => logit(patch, span).exp() / bank.spans().iter().chain(&outside).map(|span| logit(patch, span).exp()).sum::<f64>(),
-        };
-        let best = |span| (0..grid.patches().rows()).map(|patch| probability(patch, span)).fold(0.0, f64::max);
-        bank.spans().iter().map(best).collect()
+        let mut best = vec![0.0f64; bank.spans().len()];
+        for patch in 0..grid.patches().rows() {
+            let logits: Vec<f64> = bank.spans().iter().chain(&outside).map(|span| logit(patch, span)).collect();
+            let total: f64 = logits.iter().map(|logit| logit.exp()).sum();
+            for (best, logit) in best.iter_mut().zip(logits) {
+                *best = best.max(if scoring.bias.is_some() { 1.0 / (1.0 + (-logit).exp()) } else { logit.exp() / total });
+            }
+        }
+        best
     }
 
     #[test]
