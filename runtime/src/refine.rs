@@ -175,6 +175,7 @@ mod tests {
             mean: [0.5; 3],
             std: [0.5; 3],
             positions: Positions { blob: String::new(), rows: 1, cols: 1, width: 1 },
+            head: None,
         };
         Placement::new((width, height), &image, 64).unwrap()
     }

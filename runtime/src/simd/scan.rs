@@ -183,13 +183,13 @@ impl Kernels {
     /// # Panics
     /// As [`scan`](Self::scan).
     pub fn each_panel(&self, pairs: &Pairs<'_>, see: impl FnMut(usize, &[f32])) {
-        self.products(pairs, &mut Memory::default(), see);
+        self.scan_products(pairs, &mut Memory::default(), see);
     }
 
     fn pass(&self, pairs: &Pairs<'_>, mut pass: Pass<'_>, memory: &mut Memory, tags: &mut [TagBest]) {
         let taking_part = pairs.tags();
         assert_eq!(tags.len(), taking_part.len(), "scan: expected room for the tags of panels {:?}", pairs.panels);
-        self.products(pairs, memory, |panel, values| {
+        self.scan_products(pairs, memory, |panel, values| {
             let tags = &mut tags[panel * PANEL - taking_part.start..];
             let products = Products { values, panel, scale: pairs.scale };
             match tags.first_chunk_mut::<PANEL>() {
@@ -199,7 +199,7 @@ impl Kernels {
         });
     }
 
-    fn products(&self, pairs: &Pairs<'_>, memory: &mut Memory, mut see: impl FnMut(usize, &[f32])) {
+    fn scan_products(&self, pairs: &Pairs<'_>, memory: &mut Memory, mut see: impl FnMut(usize, &[f32])) {
         let Pairs { patches, bank, panels, .. } = pairs;
         assert!(
             panels.start <= panels.end && panels.end <= bank.panels(),
