@@ -223,3 +223,67 @@ fn a_closed_pipe_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn a_vocabulary_is_encoded_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = ["cat", "dog", "car", "cup", "tree", "sky: cloud", "wall", "road"];
+    fs::write(folder.path().join("words.txt"), words.join("\n")).unwrap();
+    let cat = picture("cat.jpg");
+    let tags = |cache: &str, precision: &str| {
+        let arguments = ["tags", text(&cat), "--vocabulary", "words.txt", "--word-cache", cache, "--precision", precision];
+        let ended = edge_seg(folder.path(), &arguments);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        ended.json_lines().remove(0)["tags"].clone()
+    };
+    let fresh = tags("none", "f32");
+    assert_eq!((fresh.as_array().unwrap().len(), &fresh[0]["name"]), (words.len(), &"cat".into()));
+    assert!(!folder.path().join("none").exists());
+    assert_eq!(tags("kept", "f32"), fresh);
+    let kept: Vec<_> = fs::read_dir(folder.path().join("kept")).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(kept.len(), 1, "one file, whole: {kept:?}");
+    assert_eq!(tags("kept", "f32"), fresh, "from the cache");
+    fs::write(&kept[0], &fs::read(&kept[0]).unwrap()[..1000]).unwrap();
+    assert_eq!(tags("kept", "f32"), fresh, "a torn file counts for nothing");
+    for precision in ["f16", "int8"] {
+        for (found, exact) in tags("kept", precision).as_array().unwrap().iter().zip(fresh.as_array().unwrap()) {
+            assert!((found["score"].as_f64().unwrap() - exact["score"].as_f64().unwrap()).abs() < 0.03, "{precision}: {found} for {exact}");
+        }
+    }
+    fs::write(folder.path().join("file"), "").unwrap();
+    let ended = edge_seg(folder.path(), &["tags", text(&cat), "--vocabulary", "words.txt", "--word-cache", "file"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains("not kept") && ended.stderr.contains("file"), "{}", ended.stderr);
+}
+
+#[test]
+fn bench_times_each_stage_and_asserts_the_kernels() {
+    let folder = tempfile::tempdir().unwrap();
+    let small =
+        ["bench", text(&picture("cat.jpg")), "--tags", "cat, wall", "--frames", "3", "--warmup", "0", "--size", "96"].map(String::from);
+    let run = |more: &[&str], kernels: Option<&str>| -> edge_seg_tests::Ended {
+        let mut command = std::process::Command::new(edge_seg_tests::binary("edge-seg"));
+        command.current_dir(folder.path()).args(&small).args(more).env_remove("EDGE_SEG_KERNELS");
+        command.envs(kernels.map(|name| ("EDGE_SEG_KERNELS", name)));
+        command.output().expect("edge-seg starts").into()
+    };
+    let ended = run(&["--json", "--threads", "1"], None);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let report = &ended.json_lines()[0];
+    assert_eq!((report["frames"].as_u64(), report["words"].as_u64(), report["threads"].as_u64()), (Some(3), Some(2), Some(1)));
+    let stage = |name: &str| report["stages"].as_array().unwrap().iter().find(|s| s["stage"] == name).unwrap().clone();
+    for name in ["read", "prepare", "encode", "score", "mask", "overlay", "frame"] {
+        let (median, p95) = (stage(name)["median_ms"].as_f64().unwrap(), stage(name)["p95_ms"].as_f64().unwrap());
+        assert!(0.0 <= median && median <= p95, "{name}: {median} {p95}");
+    }
+    assert!(stage("frame")["median_ms"].as_f64() > stage("encode")["median_ms"].as_f64());
+    assert!(report["multiplications"].as_u64().unwrap() > 100_000_000, "a ViT-Tiny at 96 pixels or more: {report}");
+    for board in report["boards"].as_array().unwrap() {
+        assert!(board["known_by"].as_str().unwrap().contains("predicted"), "{board}: no board was measured");
+    }
+    let table = run(&["--assert"], Some("scalar"));
+    assert_eq!(report["best_kernels"] != "scalar", table.code == 1, "{}", table.stderr);
+    assert!(table.stdout.contains("frames a second") && table.stdout.contains("predicted"), "{}", table.stdout);
+    let release = !cfg!(debug_assertions);
+    assert_eq!(run(&["--assert"], None).code == 0, release);
+}

@@ -365,7 +365,15 @@ impl<'a> Header<'a> {
 ///
 /// # Errors
 /// [`Error::Bundle`] if the manifest and blobs do not fit together, [`Error::Io`] if the file system refuses.
-pub fn write(path: &Path, mut manifest: Manifest, blobs: &[(&str, &[u8])]) -> Result<()> {
+pub fn write(path: &Path, manifest: Manifest, blobs: &[(&str, &[u8])]) -> Result<()> {
+    replace_file(path, &build(path.display().to_string(), manifest, blobs)?.bytes)
+}
+
+/// As [`write`], in memory; `place` names it in errors.
+///
+/// # Errors
+/// [`Error::Bundle`] if the manifest and blobs do not fit together.
+pub fn build(place: String, mut manifest: Manifest, blobs: &[(&str, &[u8])]) -> Result<Bundle> {
     manifest.format = FORMAT;
     manifest.blobs = blobs
         .iter()
@@ -376,7 +384,6 @@ pub fn write(path: &Path, mut manifest: Manifest, blobs: &[(&str, &[u8])]) -> Re
             sha256: hex(&Sha256::digest(bytes)),
         })
         .collect();
-    let place = path.display().to_string();
     // Offsets depend on the manifest's length and it on theirs; written at their widest first, they can only shrink.
     let widest = serde_json::to_vec(&manifest).expect("a manifest is plain data").len();
     let start = (MANIFEST_OFFSET + widest).next_multiple_of(ALIGNMENT);
@@ -398,8 +405,7 @@ pub fn write(path: &Path, mut manifest: Manifest, blobs: &[(&str, &[u8])]) -> Re
         bytes.resize(blob.offset as usize, 0);
         bytes.extend_from_slice(content);
     }
-    let checked = Bundle::from_bytes(place, bytes)?;
-    replace_file(path, &checked.bytes)
+    Bundle::from_bytes(place, bytes)
 }
 
 fn check_blobs(place: &str, bytes: &[u8], header_end: usize, blobs: &[Blob]) -> Result<()> {

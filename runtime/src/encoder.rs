@@ -1,5 +1,6 @@
 //! The two encoders, run by tract. No other module names it.
 
+mod cost;
 mod cuda;
 mod fallback;
 mod fuse;
@@ -17,12 +18,13 @@ use crate::positions::resample;
 use crate::prepare::Input;
 use crate::{Error, PatchGrid, Result};
 
+pub use cost::{Multiplications, multiplications};
+pub(crate) use cuda::probe as probe_cuda;
+
 #[cfg(feature = "_cuda")]
 pub(crate) fn left_on_processor(bundle: &Bundle) -> Result<Vec<String>> {
     cuda::GraphEncoder::left_on_processor(bundle)
 }
-
-pub(crate) use cuda::probe as probe_cuda;
 
 /// Turns prepared pictures into patch embeddings, somewhere.
 pub(crate) trait Encoder: std::fmt::Debug + Send + Sync {

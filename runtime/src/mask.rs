@@ -1,8 +1,10 @@
 //! Masks: the label of every pixel of the frame.
 
+use image::RgbImage;
 use rayon::prelude::*;
 
 use crate::prepare::Placement;
+use crate::refine::{CELLS, refine};
 use crate::simd::{Columns, Planes, Scratch, Tap, kernels};
 use crate::{Error, Result, ScoreGrid};
 
@@ -81,6 +83,34 @@ impl LabelMap {
         let mut map = Self { width: 0, height: 0, labels: Vec::new() };
         Painter::default().draw(scores, placement, &mut map)?;
         Ok(map)
+    }
+
+    /// As [`Self::from_scores`], with borders moved to the edges of the picture that the scores are of.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if the scores are not those of this placement, or the picture has no pixels.
+    pub fn refined(scores: &ScoreGrid, placement: &Placement, picture: &RgbImage) -> Result<Self> {
+        let (rows, cols) = placement.covered();
+        let wrong = || Error::Tensor {
+            what: "scores".into(),
+            expected: format!("a grid of {rows}×{cols}"),
+            found: format!("{}×{}", scores.rows(), scores.cols()),
+        };
+        if (scores.rows(), scores.cols()) != (rows, cols) {
+            return Err(wrong());
+        }
+        let refined = refine(scores, placement, picture)?;
+        let planes = Planes::new(&refined.planes, refined.labels.len(), rows * CELLS, cols * CELLS).ok_or_else(wrong)?;
+        let (width, height) = placement.frame_px;
+        let [row_taps, column_taps] = placement.cell_taps([height as usize, width as usize], CELLS);
+        let columns = Columns::new(column_taps);
+        let mut labels = vec![0u16; width as usize * height as usize];
+        let tasks = labels.par_chunks_mut(width as usize * ROWS_PER_TASK).zip(row_taps.par_chunks(ROWS_PER_TASK));
+        tasks.for_each_init(Scratch::default, |scratch, (labels, rows)| {
+            kernels().upsample_argmax(&planes, rows, &columns, scratch, labels);
+            labels.iter_mut().for_each(|label| *label = refined.labels[usize::from(*label)]);
+        });
+        Ok(Self { width, height, labels })
     }
 
     /// Where each label lies, the background first. `[1 + classes]`

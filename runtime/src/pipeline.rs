@@ -1,6 +1,7 @@
 //! A session: a bundle loaded, words encoded once, frames in, masks out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use crate::encoder::{self, Encoder, TextEncoder, Threads};
 use crate::prepare::{Placement, prepare};
 use crate::score::{Background, Scoring, score};
 use crate::tags::{Class, TagBank, WordTokenizer};
+use crate::word_files::WordFiles;
 use crate::{Error, Frame, LabelMap, PatchGrid, Result, ScoreGrid, UnitRows};
 
 /// How a session is run.
@@ -39,6 +41,9 @@ pub struct Session {
     // The text tower is the larger one and many runs never use it again after their first words.
     text: OnceLock<TextEncoder>,
     words: Mutex<WordCache>,
+    word_files: Option<WordFiles>,
+    cache_fault: Mutex<Option<Error>>,
+    refinement: Refinement,
     size_px: usize,
 }
 
@@ -70,6 +75,19 @@ impl WordCache {
         self.known.insert(word.into(), (self.uses, embedding));
     }
 }
+
+/// What is done to masks between scores and pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Refinement {
+    /// Nothing: scores are upsampled bilinearly.
+    #[default]
+    None,
+    /// Borders move to the picture's edges, by a guided filter at low resolution (He, Sun and Tang 2010).
+    Guided,
+}
+
+/// Words that are encoded before they are kept: an interrupted run goes on there.
+const WORDS_AT_ONCE: usize = 2048;
 
 /// A picture's embeddings and where they lie.
 #[derive(Debug, Clone)]
@@ -137,7 +155,18 @@ impl Session {
         let tokenizer = WordTokenizer::load(&bundle)?;
         let size_px = options.size_px.unwrap_or(bundle.manifest().image.input_px);
         Placement::new((1, 1), &bundle.manifest().image, size_px)?;
-        Ok(Self { bundle, image, device, tokenizer, text: OnceLock::new(), words: Mutex::default(), size_px })
+        Ok(Self {
+            bundle,
+            image,
+            device,
+            tokenizer,
+            text: OnceLock::new(),
+            words: Mutex::default(),
+            word_files: None,
+            refinement: Refinement::None,
+            cache_fault: Mutex::default(),
+            size_px,
+        })
     }
 
     /// The bundle that is loaded.
@@ -165,16 +194,72 @@ impl Session {
         crate::simd::kernels().name()
     }
 
+    /// Refines masks from here on.
+    pub fn with_refinement(self, refinement: Refinement) -> Self {
+        Self { refinement, ..self }
+    }
+
+    /// Keeps words' embeddings in a folder between runs, for long vocabularies; see [`Self::word_cache_fault`].
+    pub fn with_word_cache(mut self, folder: &Path) -> Self {
+        self.word_files = Some(WordFiles::new(folder, &self.bundle));
+        self
+    }
+
+    /// Why the words' embeddings could last not be kept, if so: no reason for [`Self::tag_bank`] to fail.
+    pub fn word_cache_fault(&self) -> Option<Error> {
+        self.cache_fault.lock().unwrap_or_else(|e| e.into_inner()).take()
+    }
+
     /// Embeds the words of some classes, and words for what is to be left out. Each word is put into the manifest's templates,
     /// the embeddings are averaged and kept for the next bank.
     ///
     /// # Errors
     /// [`Error::Words`] if the model knows nothing of a word, [`Error::Encoder`] if the text encoder fails.
     pub fn tag_bank(&self, classes: &[Class], background_words: &[String]) -> Result<TagBank> {
-        let words: Vec<_> = classes.iter().flat_map(|c| &c.words).chain(background_words).collect();
-        let embedded = words.par_iter().map(|word| self.word(word)).collect::<Result<Vec<_>>>()?;
-        let rows = UnitRows::normalise("tag bank", self.bundle.manifest().embedding_dim, embedded.concat())?;
+        let words: Vec<&str> = classes.iter().flat_map(|c| &c.words).chain(background_words).map(String::as_str).collect();
+        let known = self.embed_words(&words)?;
+        let mut rows = Vec::with_capacity(words.len() * self.bundle.manifest().embedding_dim);
+        words.iter().for_each(|word| rows.extend_from_slice(&known[word]));
+        let rows = UnitRows::normalise("tag bank", self.bundle.manifest().embedding_dim, rows)?;
         TagBank::new(classes, background_words.len(), rows)
+    }
+
+    /// Every word's embedding: known already, kept on disk, or made by the text encoder.
+    fn embed_words<'a>(&self, words: &[&'a str]) -> Result<HashMap<&'a str, Vec<f32>>> {
+        let mut found = HashMap::with_capacity(words.len());
+        let mut new = HashSet::new();
+        {
+            let mut known = self.lock_words();
+            for &word in words {
+                match known.get(word) {
+                    Some(row) => drop(found.insert(word, row)),
+                    None => drop(new.insert(word)),
+                }
+            }
+        }
+        if let Some(files) = self.word_files.as_ref().filter(|_| !new.is_empty()) {
+            for (word, row) in files.read(&new) {
+                if let Some(word) = new.take(word.as_str()) {
+                    found.insert(word, row);
+                }
+            }
+        }
+        let mut new: Vec<&str> = new.into_iter().collect();
+        new.sort_unstable();
+        for words in new.chunks(WORDS_AT_ONCE) {
+            // Before the threads start, so that not each of them loads it.
+            let encoder = self.text()?;
+            let made = words.par_iter().map(|word| Ok((*word, self.embed_word(encoder, word)?))).collect::<Result<Vec<_>>>()?;
+            if let Some(files) = &self.word_files
+                && let Err(fault) = files.add(made.iter().map(|(word, row)| (*word, row.as_slice())))
+            {
+                *self.cache_fault.lock().unwrap_or_else(|e| e.into_inner()) = Some(fault);
+            }
+            let mut known = self.lock_words();
+            made.iter().for_each(|(word, row)| known.insert(word, row.clone()));
+            found.extend(made);
+        }
+        Ok(found)
     }
 
     /// Embeds a text as it is, without templates. `[1, dim]`, unit-norm
@@ -186,19 +271,17 @@ impl Session {
         UnitRows::normalise("text embedding", self.bundle.manifest().embedding_dim, self.text()?.encode(&tokens)?)
     }
 
-    fn word(&self, word: &str) -> Result<Vec<f32>> {
-        if let Some(known) = self.lock_words().get(word) {
-            return Ok(known);
-        }
+    /// The mean over the templates. `[dim]`, unit-norm
+    fn embed_word(&self, encoder: &TextEncoder, word: &str) -> Result<Vec<f32>> {
+        let dim = self.bundle.manifest().embedding_dim;
         // The word alone is what must be known: a template's own words would hide one that is not.
-        self.tokenizer.encode(word)?;
-        let templates = &self.bundle.manifest().templates;
-        let sentences =
-            templates.iter().map(|t| Ok(self.embed_text(&t.replace("{}", word))?.data().to_vec())).collect::<Result<Vec<_>>>()?;
-        let rows = UnitRows::normalise("word embedding", self.bundle.manifest().embedding_dim, sentences.concat())?;
-        let mean = rows.mean_row("word embedding")?;
-        self.lock_words().insert(word, mean.clone());
-        Ok(mean)
+        let alone = self.tokenizer.encode(word)?;
+        let mut rows = Vec::new();
+        for template in &self.bundle.manifest().templates {
+            let tokens = if template == "{}" { alone.clone() } else { self.tokenizer.encode(&template.replace("{}", word))? };
+            rows.extend(encoder.encode(&tokens)?);
+        }
+        UnitRows::normalise("word embedding", dim, rows)?.mean_row("word embedding")
     }
 
     fn lock_words(&self) -> std::sync::MutexGuard<'_, WordCache> {
@@ -271,7 +354,10 @@ impl Session {
         let start = Instant::now();
         let scores = self.score(encoded, bank, background)?;
         let scored = Instant::now();
-        let labels = LabelMap::from_scores(&scores, &encoded.placement)?;
+        let labels = match self.refinement {
+            Refinement::None => LabelMap::from_scores(&scores, &encoded.placement)?,
+            Refinement::Guided => LabelMap::refined(&scores, &encoded.placement, &frame.pixels)?,
+        };
         let timings = Timings { score: scored - start, mask: scored.elapsed(), ..encoded.timings };
         Ok(Segmentation { sequence: frame.sequence, timestamp: frame.timestamp, labels, scores, timings, backend: encoded.backend })
     }

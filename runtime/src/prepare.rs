@@ -85,19 +85,28 @@ impl Placement {
 
     /// For each of `out` pixels across the frame, the two covered patch columns around it and their weight. `[out]`
     pub fn column_taps(&self, out: usize) -> Vec<Tap> {
-        taps(out, self.scaled_px.0, self.patch_px, self.covered().1)
+        let [_, columns] = self.cell_taps([0, out], 1);
+        columns
     }
 
     /// As [`Self::column_taps`], down the frame. `[out]`
     pub fn row_taps(&self, out: usize) -> Vec<Tap> {
-        taps(out, self.scaled_px.1, self.patch_px, self.covered().0)
+        let [rows, _] = self.cell_taps([out, 0], 1);
+        rows
+    }
+
+    /// The taps of so many rows and columns of pixels on a grid that has `cells` by `cells` cells in each covered patch.
+    pub(crate) fn cell_taps(&self, [rows, columns]: [usize; 2], cells: usize) -> [Vec<Tap>; 2] {
+        let cell_px = f64::from(self.patch_px) / cells as f64;
+        let covered = self.covered();
+        [taps(rows, self.scaled_px.1, cell_px, covered.0 * cells), taps(columns, self.scaled_px.0, cell_px, covered.1 * cells)]
     }
 }
 
 /// Bilinear with half-pixel centres and clamped borders, as `align_corners=False` has it.
-fn taps(out: usize, scaled_px: u32, patch_px: u32, patches: usize) -> Vec<Tap> {
-    let step = f64::from(scaled_px) / (out as f64 * f64::from(patch_px));
-    (0..out).map(|i| Tap::at((i as f64 + 0.5) * step - 0.5, patches)).collect()
+fn taps(out: usize, scaled_px: u32, cell_px: f64, cells: usize) -> Vec<Tap> {
+    let step = f64::from(scaled_px) / (out as f64 * cell_px);
+    (0..out).map(|i| Tap::at((i as f64 + 0.5) * step - 0.5, cells)).collect()
 }
 
 /// Resizes and normalises a frame: `(value / 255 - mean) / std` for each channel.
@@ -130,7 +139,7 @@ pub fn prepare(frame: &RgbImage, image: &ImageManifest, side_px: usize) -> Resul
     Ok(Input { pixels, placement })
 }
 
-fn resize(frame: &RgbImage, width: u32, height: u32, interpolation: Interpolation) -> Result<Vec<u8>> {
+pub(crate) fn resize(frame: &RgbImage, width: u32, height: u32, interpolation: Interpolation) -> Result<Vec<u8>> {
     let filter = match interpolation {
         Interpolation::Bilinear => fir::FilterType::Bilinear,
         Interpolation::Bicubic => fir::FilterType::CatmullRom,

@@ -1,11 +1,17 @@
 //! Pixel-tag scoring: how well every patch fits every word.
 
+mod vocabulary;
+
+use std::ops::Range;
+
 use ndarray::ArrayView3;
+use rayon::prelude::*;
 
 use crate::bundle::Manifest;
 use crate::simd::kernels;
 use crate::tags::Gate;
 use crate::{Error, PatchGrid, Result, TagBank};
+use vocabulary::{LogSums, Patches};
 
 /// Stands for "never": finite, so that interpolation between it and itself stays itself.
 const NEVER: f32 = -1e30;
@@ -120,49 +126,54 @@ pub fn score(grid: &PatchGrid, bank: &TagBank, scoring: Scoring, background: Bac
     {
         return Err(Error::Option { option: "--background".into(), expected: "0 to 1, or none".into(), found: t.to_string() });
     }
-    let patches = grid.patches().rows();
-    let words = bank.words().rows();
-    let cosines = cosines(grid, bank)?;
+    let count = grid.patches().rows();
+    let patches = Patches::new(grid, bank)?;
     let bias = scoring.bias.unwrap_or(0.0);
-    let mut planes = vec![NEVER; (1 + bank.names().len()) * patches];
-    let (front, classes) = planes.split_at_mut(patches);
-    let best = |patch: usize, span: &std::ops::Range<usize>| {
-        let row = &cosines[patch * words..][..words];
-        row[span.clone()].iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b)) * scoring.scale + bias
+    let logits = |planes: &mut [f32], spans: &[Range<usize>]| {
+        planes.par_chunks_mut(count * TASK_CLASSES).zip(spans.par_chunks(TASK_CLASSES)).for_each(|(planes, spans)| {
+            patches.each_span(spans, |class, cosines| {
+                let plane = &mut planes[class * count..][..count];
+                plane.iter_mut().zip(cosines).for_each(|(logit, cosine)| *logit = cosine * scoring.scale + bias);
+            });
+        });
     };
-    for ((plane, span), gate) in classes.chunks_exact_mut(patches).zip(bank.spans()).zip(bank.gates()) {
-        if *gate != Gate::Off {
-            plane.iter_mut().enumerate().for_each(|(patch, logit)| *logit = best(patch, span));
-        }
+    let mut planes = vec![NEVER; (1 + bank.names().len()) * count];
+    let (front, classes) = planes.split_at_mut(count);
+    logits(classes, bank.spans());
+    for (plane, _) in classes.chunks_exact_mut(count).zip(bank.gates()).filter(|(_, gate)| **gate == Gate::Off) {
+        plane.fill(NEVER);
     }
     let (background, shifts) = shifts(bank.gates(), scoring, background);
-    let left_out = bank.background_rows();
-    let mut scores = vec![0.0f32; bank.names().len()];
-    let mut totals = Vec::with_capacity(if scoring.bias.is_none() { patches } else { 0 });
-    for (patch, front) in front.iter_mut().enumerate() {
-        let outside = left_out.clone().map(|row| cosines[patch * words + row] * scoring.scale + bias);
-        let inside = classes.iter().skip(patch).step_by(patches).copied();
-        let total = if scoring.bias.is_none() { log_sum_exp(inside.clone().chain(outside.clone())) } else { 0.0 };
-        if scoring.bias.is_none() {
-            totals.push(total);
-        }
-        *front = match background {
-            Background::None => NEVER,
-            Background::Threshold(t) if scoring.bias.is_some() => logit(t),
-            Background::Threshold(t) => (t.ln() + total).max(NEVER),
-        };
-        *front = outside.fold(*front, f32::max);
-        for (score, class) in scores.iter_mut().zip(inside) {
-            let probability = if scoring.bias.is_some() { sigmoid(class) } else { (class - total).exp() };
-            *score = score.max(probability);
+    let left_out: Vec<_> = bank.background_rows().map(|row| row..row + 1).collect();
+    let mut outside = vec![NEVER; left_out.len() * count];
+    logits(&mut outside, &left_out);
+
+    let totals = scoring.bias.is_none().then(|| {
+        let mut sums = LogSums::new(count);
+        classes.chunks_exact(count).chain(outside.chunks_exact(count)).for_each(|plane| sums.add(plane.iter().copied()));
+        sums.totals()
+    });
+    match (background, &totals) {
+        (Background::None, _) => {}
+        (Background::Threshold(t), None) => front.fill(logit(t)),
+        (Background::Threshold(t), Some(totals)) => {
+            front.iter_mut().zip(totals).for_each(|(front, total)| *front = (t.ln() + total).max(NEVER));
         }
     }
+    for plane in outside.chunks_exact(count) {
+        front.iter_mut().zip(plane).for_each(|(front, outside)| *front = front.max(*outside));
+    }
+    let best = |plane: &[f32]| match &totals {
+        None => sigmoid(plane.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b))),
+        Some(totals) => plane.iter().zip(totals).fold(f32::NEG_INFINITY, |best, (logit, total)| best.max(logit - total)).exp(),
+    };
     // A class that is off has no score, even where all are and the softmax knows no better.
-    scores.iter_mut().zip(bank.gates()).filter(|(_, gate)| **gate == Gate::Off).for_each(|(score, _)| *score = 0.0);
-    for (plane, shift) in classes.chunks_exact_mut(patches).zip(&shifts).filter(|(_, shift)| **shift != 0.0) {
+    let planes_and_gates = classes.chunks_exact(count).zip(bank.gates());
+    let scores = planes_and_gates.map(|(plane, gate)| if *gate == Gate::Off { 0.0 } else { best(plane) }).collect();
+    for (plane, shift) in classes.chunks_exact_mut(count).zip(&shifts).filter(|(_, shift)| **shift != 0.0) {
         plane.iter_mut().for_each(|logit| *logit -= shift);
     }
-    Ok(ScoreGrid { rows: grid.rows(), cols: grid.cols(), planes, scores, shifts, totals })
+    Ok(ScoreGrid { rows: grid.rows(), cols: grid.cols(), planes, scores, shifts, totals: totals.unwrap_or_default() })
 }
 
 /// How far each class's logits are shifted by its own threshold, and the background that they are compared with. `[classes]`
@@ -180,20 +191,8 @@ fn shifts(gates: &[Gate], scoring: Scoring, background: Background) -> (Backgrou
     }
 }
 
-/// `[patches, words]`, each in -1..1.
-fn cosines(grid: &PatchGrid, bank: &TagBank) -> Result<Vec<f32>> {
-    let (patches, words) = (grid.patches(), bank.words());
-    if patches.dim() != words.dim() {
-        return Err(Error::Tensor {
-            what: "tag bank".into(),
-            expected: format!("rows of {} numbers, as the patches have", patches.dim()),
-            found: words.dim().to_string(),
-        });
-    }
-    let mut out = vec![0.0; patches.rows() * words.rows()];
-    kernels().dot_products(patches.data(), words.data(), words.dim(), &mut out);
-    Ok(out)
-}
+/// Classes that one task scores.
+const TASK_CLASSES: usize = 64;
 
 /// How tags of a picture are scored (Jo et al. 2024, Eq. 1, 2 and 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,7 +235,7 @@ pub fn score_tags(kind: TagScore, grid: &PatchGrid, bank: &TagBank, caption: Opt
             let (image, text) = (from(grid.global().data())?, text()?);
             Ok(image.iter().zip(text).map(|(a, b)| (a + b) / 2.0).collect())
         }
-        TagScore::Pixel => Ok(score(grid, bank, scoring, Background::None)?.scores),
+        TagScore::Pixel => vocabulary::pixel_scores(grid, bank, scoring),
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::bundle::Bundle;
+use crate::simd::{PackedBank, Precision};
 use crate::{Error, Result, UnitRows};
 
 /// Longest tags file that is read.
@@ -140,13 +142,23 @@ pub enum Gate {
 }
 
 /// Embeddings of the words of some classes.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct TagBank {
     names: Vec<String>,
     spans: Vec<Range<usize>>,
     backgrounds: usize,
     gates: Vec<Gate>,
     words: UnitRows, // [words, dim], unit-norm rows, class by class, background words last
+    precision: Precision,
+    packed: OnceLock<PackedBank>,
+}
+
+impl PartialEq for TagBank {
+    // Whether a bank has been packed already makes no difference.
+    fn eq(&self, other: &Self) -> bool {
+        (&self.names, &self.spans, self.backgrounds, &self.gates, &self.words, self.precision)
+            == (&other.names, &other.spans, other.backgrounds, &other.gates, &other.words, other.precision)
+    }
 }
 
 impl TagBank {
@@ -170,7 +182,15 @@ impl TagBank {
             });
         }
         let gates = vec![Gate::Common; classes.len()];
-        Ok(Self { names: classes.iter().map(|c| c.name.clone()).collect(), spans, backgrounds: background_words, gates, words })
+        Ok(Self {
+            names: classes.iter().map(|c| c.name.clone()).collect(),
+            spans,
+            backgrounds: background_words,
+            gates,
+            words,
+            precision: Precision::F32,
+            packed: OnceLock::new(),
+        })
     }
 
     /// The same bank with a gate for each class.
@@ -193,6 +213,16 @@ impl TagBank {
     /// What a pixel must reach to be each class's. `[classes]`
     pub fn gates(&self) -> &[Gate] {
         &self.gates
+    }
+
+    /// The same bank with its numbers stored in another precision for scoring patches; [`Precision::F32`] without this.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, packed: OnceLock::new(), ..self }
+    }
+
+    /// The words as patches are scored against them, made once.
+    pub fn packed(&self) -> &PackedBank {
+        self.packed.get_or_init(|| PackedBank::new(self.words.data(), self.words.dim(), self.precision))
     }
 
     /// The classes' names; label k is `names()[k - 1]`.

@@ -1,32 +1,6 @@
 //! The one table of boards: what each is, and what suits it.
 
-use serde::Serialize;
-
-/// Which build of a bundle's encoders suits a processor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Variant {
-    /// ARMv8.0 cores without the 8-bit dot product: Cortex-A53, A57, A72.
-    Pi4,
-    /// ARMv8.2 cores with the 8-bit dot product: Cortex-A76, A78.
-    Pi5,
-    /// A Jetson whose GPU runs the encoders when asked; its CPU falls back to the plain build.
-    Jetson,
-    /// A 64-bit PC.
-    X86,
-}
-
-impl Variant {
-    /// The name that bundles and manifests use.
-    pub fn name(self) -> &'static str {
-        match self {
-            Variant::Pi4 => "pi4",
-            Variant::Pi5 => "pi5",
-            Variant::Jetson => "jetson",
-            Variant::X86 => "x86",
-        }
-    }
-}
+pub use edge_seg::Variant;
 
 /// One row: how a board is recognised and what it should run.
 #[derive(Debug)]

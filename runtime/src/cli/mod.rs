@@ -1,3 +1,4 @@
+mod bench;
 mod config;
 mod inspect;
 mod run;
@@ -13,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use edge_seg::device::{Device, TakeOver};
 use edge_seg::trust::Trust;
-use edge_seg::{Background, Bundle, Manifest, Options, Session, parse_tags};
+use edge_seg::{Background, Bundle, Manifest, Options, Refinement, Session, parse_tags};
 use serde::{Deserialize, Serialize};
 
 /// Type words, get masks: open-vocabulary segmentation of pictures and video, offline.
@@ -36,6 +37,8 @@ enum Command {
     Tags(tags::TagsArgs),
     /// Show what a model bundle holds.
     Inspect(inspect::InspectArgs),
+    /// Time a frame's way stage by stage, on this machine.
+    Bench(bench::BenchArgs),
 }
 
 /// Which model runs, and how.
@@ -141,6 +144,31 @@ struct BackgroundArgs {
     background_words: Option<String>,
 }
 
+/// Where masks end.
+#[derive(Debug, Clone, Copy, Args)]
+struct RefineArgs {
+    /// What is done to the masks' borders.
+    #[arg(long, value_enum, default_value_t = RefineArg::None)]
+    refine: RefineArg,
+}
+
+impl From<RefineArgs> for Refinement {
+    fn from(args: RefineArgs) -> Self {
+        match args.refine {
+            RefineArg::None => Refinement::None,
+            RefineArg::Guided => Refinement::Guided,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum RefineArg {
+    /// Nothing: scores are upsampled as they are.
+    None,
+    /// They move to the picture's edges, by a guided filter at low resolution.
+    Guided,
+}
+
 impl BackgroundArgs {
     fn threshold(&self, manifest: &Manifest) -> Background {
         self.background.unwrap_or(Background::Threshold(manifest.background))
@@ -226,6 +254,7 @@ pub fn run() -> ExitCode {
         Command::Config(args) => config::run(&args),
         Command::Tags(args) => tags::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Bench(args) => bench::run(&args),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::{ArgGroup, Args};
 use edge_seg::files::replace_file;
-use edge_seg::sink::{ClassReport, LegendEntry, Milliseconds, OverlayOptions, SegmentReport, draw_overlay, encode_mask};
+use edge_seg::sink::{ClassReport, LegendEntry, Milliseconds, OverlayOptions, SegmentReport, draw_overlay_on, encode_mask};
 use edge_seg::{
     Background, Class, Frame, LabelMap, Segmentation, Session, TagBank, TagScore, expand_inputs, parse_tags, read_picture, read_tags_file,
     score_tags, split_caption,
@@ -14,7 +14,7 @@ use edge_seg::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{BackgroundArgs, ModelArgs, Outcome, print_json, warn_of_many};
+use super::{BackgroundArgs, ModelArgs, Outcome, RefineArgs, print_json, warn_of_many};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("words").required(true))]
@@ -38,6 +38,8 @@ pub struct SegmentArgs {
     #[arg(long, value_name = "DIR", default_value = "edge-seg-out")]
     out: PathBuf,
     #[command(flatten)]
+    refine: RefineArgs,
+    #[command(flatten)]
     background: BackgroundArgs,
     #[command(flatten)]
     model: ModelArgs,
@@ -52,7 +54,7 @@ pub fn run(args: &SegmentArgs) -> Result<Outcome> {
     };
     let background_words = args.background.words()?;
     warn_of_many(classes.iter().map(|c| c.words.len()).sum());
-    let session = args.model.session()?;
+    let session = args.model.session()?.with_refinement(args.refine.into());
     let job = Job {
         background: args.background.threshold(session.bundle().manifest()),
         bank: session.tag_bank(&classes, &background_words)?,
@@ -142,16 +144,16 @@ impl Job<'_> {
         match self.caption {
             None => {
                 let found = self.session.segment(&frame, &self.bank, self.background)?;
-                self.write(path, &stem, &frame, &found, self.bank.names(), read)
+                self.write(path, &stem, frame, &found, self.bank.names(), read)
             }
-            Some(caption) => self.run_caption(caption, path, &stem, &frame, read),
+            Some(caption) => self.run_caption(caption, path, &stem, frame, read),
         }
     }
 
     /// Selects the caption's words by pixel-tag score, then draws the selected ones alone.
-    fn run_caption(&self, caption: &str, path: &Path, stem: &str, frame: &Frame, read: Duration) -> Result<Line> {
+    fn run_caption(&self, caption: &str, path: &Path, stem: &str, frame: Frame, read: Duration) -> Result<Line> {
         let manifest = self.session.bundle().manifest();
-        let encoded = self.session.encode(frame)?;
+        let encoded = self.session.encode(&frame)?;
         let scores = score_tags(TagScore::Pixel, &encoded.grid, &self.bank, None, manifest.into())?;
         let words: Vec<_> = self
             .classes
@@ -163,13 +165,13 @@ impl Job<'_> {
         let found = match selected.as_slice() {
             // No word is shown: the masks are empty, which a threshold that nothing reaches says.
             [] => {
-                let mut found = self.session.masks(frame, &encoded, &self.bank, Background::None)?;
+                let mut found = self.session.masks(&frame, &encoded, &self.bank, Background::None)?;
                 found.labels.labels.fill(0);
                 found
             }
             selected => {
                 let bank = self.session.tag_bank(selected, &self.background_words)?;
-                self.session.masks(frame, &encoded, &bank, self.background)?
+                self.session.masks(&frame, &encoded, &bank, self.background)?
             }
         };
         let names: Vec<_> = selected.into_iter().map(|c| c.name).collect();
@@ -187,10 +189,12 @@ impl Job<'_> {
         Ok(line)
     }
 
-    fn write(&self, path: &Path, stem: &str, frame: &Frame, found: &Segmentation, names: &[String], read: Duration) -> Result<Line> {
+    fn write(&self, path: &Path, stem: &str, frame: Frame, found: &Segmentation, names: &[String], read: Duration) -> Result<Line> {
         let (classes, background_share) = ClassReport::list(names, found);
         let legend: Vec<_> = classes.iter().map(|c| LegendEntry { label: c.label, name: c.name.clone(), score: c.score }).collect();
-        let overlay = draw_overlay(&frame.pixels, &found.labels, &legend, OverlayOptions::default());
+        let (width, height) = frame.pixels.dimensions();
+        let mut overlay = frame.pixels;
+        draw_overlay_on(&mut overlay, &found.labels, &legend, &[], OverlayOptions::default());
         let mut overlay_png = std::io::Cursor::new(Vec::new());
         overlay.write_to(&mut overlay_png, image::ImageFormat::Png).context("overlay")?;
         let mask_path = self.out.join(format!("{stem}.mask.png"));
@@ -200,8 +204,8 @@ impl Job<'_> {
         Ok(Line {
             report: SegmentReport {
                 input: path.display().to_string(),
-                width: frame.pixels.width(),
-                height: frame.pixels.height(),
+                width,
+                height,
                 classes,
                 background_share,
                 milliseconds: Milliseconds::new(read, &found.timings),

@@ -1,7 +1,9 @@
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::{ArgGroup, Args, ValueEnum};
+use edge_seg::simd::Precision;
 use edge_seg::{TagScore, expand_inputs, read_picture, read_tags_file, score_tags, split_caption};
 use serde::Serialize;
 
@@ -28,8 +30,31 @@ pub struct TagsArgs {
     /// Print the best N words only.
     #[arg(long, value_name = "N")]
     top: Option<usize>,
+    /// How the words' embeddings are stored for pixel scores: fewer bits are faster and coarser.
+    #[arg(long, value_enum, default_value_t = PrecisionArg::F32)]
+    precision: PrecisionArg,
+    /// With --vocabulary: folder that keeps the words' embeddings for the next run, or `none` [default: edge-seg in the user's cache folder].
+    #[arg(long, value_name = "DIR", requires = "vocabulary")]
+    word_cache: Option<PathBuf>,
     #[command(flatten)]
     model: ModelArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PrecisionArg {
+    F32,
+    F16,
+    Int8,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(arg: PrecisionArg) -> Self {
+        match arg {
+            PrecisionArg::F32 => Precision::F32,
+            PrecisionArg::F16 => Precision::F16,
+            PrecisionArg::Int8 => Precision::Int8,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -51,6 +76,14 @@ struct Line<'a> {
     threshold: f32,
     backend: &'static str,
     tags: Vec<Tag<'a>>,
+    milliseconds: Milliseconds,
+}
+
+#[derive(Serialize)]
+struct Milliseconds {
+    read: f64,
+    encode: f64,
+    score: f64,
 }
 
 #[derive(Serialize)]
@@ -70,8 +103,14 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
         _ => unreachable!("clap asks for one of them"),
     };
     warn_of_many(classes.iter().map(|c| c.words.len()).sum());
-    let session = args.model.session()?;
-    let bank = session.tag_bank(&classes, &[])?;
+    let mut session = args.model.session()?;
+    if let Some(folder) = args.cache_folder() {
+        session = session.with_word_cache(&folder);
+    }
+    let bank = session.tag_bank(&classes, &[])?.with_precision(args.precision.into());
+    if let Some(fault) = session.word_cache_fault() {
+        eprintln!("edge-seg: the words' embeddings are not kept for the next run: {fault} (--word-cache none asks for that)");
+    }
     let caption = args.caption.as_deref().map(|c| session.embed_text(c)).transpose()?;
     let kind = match args.score {
         ScoreArg::Pixel => TagScore::Pixel,
@@ -83,11 +122,16 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
     let mut outcome = Outcome::Done;
     for input in expand_inputs(&args.inputs) {
         let scored = input.and_then(|path| {
-            let encoded = session.encode(&read_picture(&path)?)?;
-            Ok((path, score_tags(kind, &encoded.grid, &bank, caption.as_ref().map(|c| c.data()), manifest.into())?))
+            let mut clock = Clock(Instant::now());
+            let frame = read_picture(&path)?;
+            let read = clock.lap_ms();
+            let encoded = session.encode(&frame)?;
+            let encode = clock.lap_ms();
+            let scores = score_tags(kind, &encoded.grid, &bank, caption.as_ref().map(|c| c.data()), manifest.into())?;
+            Ok((path, scores, Milliseconds { read, encode, score: clock.lap_ms() }))
         });
         match scored {
-            Ok((path, scores)) => {
+            Ok((path, scores, milliseconds)) => {
                 let mut tags: Vec<_> = bank
                     .names()
                     .iter()
@@ -103,6 +147,7 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
                     threshold: manifest.tag_threshold,
                     backend: session.backend(),
                     tags,
+                    milliseconds,
                 })?;
             }
             Err(e) => {
@@ -112,4 +157,29 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
         }
     }
     Ok(outcome)
+}
+
+impl TagsArgs {
+    /// Where words' embeddings are kept, if anywhere.
+    fn cache_folder(&self) -> Option<PathBuf> {
+        self.vocabulary.as_ref()?;
+        match &self.word_cache {
+            Some(none) if none.as_os_str() == "none" => None,
+            Some(folder) => Some(folder.clone()),
+            None => {
+                let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+                let caches = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")))?;
+                Some(caches.join("edge-seg"))
+            }
+        }
+    }
+}
+
+struct Clock(Instant);
+
+impl Clock {
+    fn lap_ms(&mut self) -> f64 {
+        let before = std::mem::replace(&mut self.0, Instant::now());
+        1e3 * (self.0 - before).as_secs_f64()
+    }
 }

@@ -177,22 +177,39 @@ impl Kernels {
         self.pass(pairs, Pass::Mass { log_sums }, &mut Memory::default(), tags);
     }
 
+    /// Hands the products of each panel to `see` with the panel's index, without the factor `scale`: `[patches, PANEL]`, the tags side by
+    /// side. For what the two passes do not keep.
+    ///
+    /// # Panics
+    /// As [`scan`](Self::scan).
+    pub fn each_panel(&self, pairs: &Pairs<'_>, see: impl FnMut(usize, &[f32])) {
+        self.scan_products(pairs, &mut Memory::default(), see);
+    }
+
     fn pass(&self, pairs: &Pairs<'_>, mut pass: Pass<'_>, memory: &mut Memory, tags: &mut [TagBest]) {
-        let Pairs { patches, bank, panels, scale } = pairs;
+        let taking_part = pairs.tags();
+        assert_eq!(tags.len(), taking_part.len(), "scan: expected room for the tags of panels {:?}", pairs.panels);
+        self.scan_products(pairs, memory, |panel, values| {
+            let tags = &mut tags[panel * PANEL - taking_part.start..];
+            let products = Products { values, panel, scale: pairs.scale };
+            match tags.first_chunk_mut::<PANEL>() {
+                Some(tags) => self.fold(&products, &mut pass, tags),
+                None => scalar::fold(&products, &mut pass, tags),
+            }
+        });
+    }
+
+    fn scan_products(&self, pairs: &Pairs<'_>, memory: &mut Memory, mut see: impl FnMut(usize, &[f32])) {
+        let Pairs { patches, bank, panels, .. } = pairs;
         assert!(
             panels.start <= panels.end && panels.end <= bank.panels(),
             "scan: expected panels below {}, found {panels:?}",
             bank.panels()
         );
-        assert_eq!(tags.len(), pairs.tags().len(), "scan: expected room for the tags of panels {panels:?}");
         memory.products.resize(patches.padded() * PANEL, 0.0);
-        for (panel, tags) in panels.clone().zip(tags.chunks_mut(PANEL)) {
+        for panel in panels.clone() {
             self.panel_products(patches, bank, panel, &mut memory.expanded, &mut memory.products);
-            let products = Products { values: &memory.products[..patches.count() * PANEL], panel, scale: *scale };
-            match <&mut [TagBest; PANEL]>::try_from(&mut *tags) {
-                Ok(tags) => self.fold(&products, &mut pass, tags),
-                Err(_) => scalar::fold(&products, &mut pass, tags),
-            }
+            see(panel, &memory.products[..patches.count() * PANEL]);
         }
     }
 

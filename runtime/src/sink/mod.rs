@@ -17,7 +17,7 @@ pub mod webhook;
 pub use events::{EventLog, Snapshots};
 pub use live::{JsonLines, LiveSink, MaskFolder, OverlayVideo};
 pub use mask_png::encode_mask;
-pub use overlay::{LegendEntry, OverlayOptions, draw_overlay, draw_overlay_in};
+pub use overlay::{LegendEntry, OverlayOptions, draw_overlay, draw_overlay_in, draw_overlay_on};
 pub use palette::class_colour;
 pub use recorder::{Recorder, RecorderStatus};
 pub use report::{ClassReport, MaskReport, MaskStyle, Milliseconds, SegmentReport};

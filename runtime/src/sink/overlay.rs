@@ -54,8 +54,14 @@ pub fn draw_overlay_in(
     colours: &[[u8; 3]],
     options: OverlayOptions,
 ) -> RgbImage {
-    let colour_of = |label: usize| label.checked_sub(1).and_then(|k| colours.get(k)).copied().unwrap_or_else(|| class_colour(label));
     let mut canvas = picture.clone();
+    draw_overlay_on(&mut canvas, map, legend, colours, options);
+    canvas
+}
+
+/// As [`draw_overlay_in`], onto the picture itself.
+pub fn draw_overlay_on(canvas: &mut RgbImage, map: &LabelMap, legend: &[LegendEntry], colours: &[[u8; 3]], options: OverlayOptions) {
+    let colour_of = |label: usize| label.checked_sub(1).and_then(|k| colours.get(k)).copied().unwrap_or_else(|| class_colour(label));
     let width = map.width as usize;
     let side = canvas.width().max(canvas.height()) as usize;
     let (thick, opacity) = ((side / 700).max(1), (options.opacity.clamp(0.0, 1.0) * 256.0) as u32);
@@ -78,9 +84,8 @@ pub fn draw_overlay_in(
         }
     }
     if options.legend {
-        draw_legend(&mut canvas, legend, colour_of);
+        draw_legend(canvas, legend, colour_of);
     }
-    canvas
 }
 
 const FONT: MonoFont<'static> = FONT_9X15_BOLD;

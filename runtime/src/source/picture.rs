@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
@@ -26,34 +26,45 @@ pub fn read_picture(path: &Path) -> Result<Frame> {
     if bytes == 0 {
         return Err(fail("an empty file".into()));
     }
-    let mut reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(Error::io(path))?;
+    let reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(Error::io(path))?;
     let format = reader.format().ok_or_else(|| fail("bytes of no known picture format".into()))?;
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_DECODED_BYTES);
-    limits.max_image_width = Some(MAX_SIDE_PX);
-    limits.max_image_height = Some(MAX_SIDE_PX);
-    reader.limits(limits);
-    if format == ImageFormat::Jpeg && !jpeg_is_whole(path)? {
-        return Err(fail("a JPEG without its end marker; it is cut off".into()));
-    }
-    let mut decoder = reader.into_decoder().map_err(|e| fail(e.to_string()))?;
-    let orientation = decoder.orientation().map_err(|e| fail(e.to_string()))?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| fail(e.to_string()))?;
-    picture.apply_orientation(orientation);
+    let decoded = if format == ImageFormat::Jpeg {
+        let mut file = reader.into_inner();
+        let mut jpeg = Vec::with_capacity(bytes as usize);
+        file.rewind().and_then(|()| file.read_to_end(&mut jpeg)).map_err(Error::io(path))?;
+        if !jpeg_is_whole(&jpeg) {
+            return Err(fail("a JPEG without its end marker; it is cut off".into()));
+        }
+        decode(ImageReader::with_format(Cursor::new(jpeg), format))
+    } else {
+        decode(reader)
+    };
+    let picture = decoded.map_err(|e| fail(e.to_string()))?;
     if picture.width() == 0 || picture.height() == 0 {
         return Err(fail(format!("{}×{} pixels", picture.width(), picture.height())));
     }
     Ok(Frame::still(over_white(picture)))
 }
 
+fn decode<R: BufRead + Seek>(mut reader: ImageReader<R>) -> image::ImageResult<DynamicImage> {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_DECODED_BYTES);
+    limits.max_image_width = Some(MAX_SIDE_PX);
+    limits.max_image_height = Some(MAX_SIDE_PX);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder()?;
+    let orientation = decoder.orientation()?;
+    let mut picture = DynamicImage::from_decoder(decoder)?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
+}
+
 /// The decoder fills what a cut-off JPEG lacks with grey and says nothing, so its end is looked for here.
 /// Cameras append bytes behind the end marker (previews, depth maps), so it may stand anywhere after the scan starts.
-fn jpeg_is_whole(path: &Path) -> Result<bool> {
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|mut f| f.read_to_end(&mut bytes)).map_err(Error::io(path))?;
+fn jpeg_is_whole(bytes: &[u8]) -> bool {
     // EXIF may embed a thumbnail, a whole JPEG: only what follows the last start-of-scan marker counts.
     let scan = bytes.windows(2).rposition(|w| w == [0xff, 0xda]).unwrap_or(0);
-    Ok(bytes[scan..].windows(2).any(|w| w == [0xff, 0xd9]))
+    bytes[scan..].windows(2).any(|w| w == [0xff, 0xd9])
 }
 
 fn over_white(picture: DynamicImage) -> RgbImage {

@@ -1,0 +1,280 @@
+mod boards;
+mod machine;
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use edge_seg::simd::{Kernels, kernels};
+use edge_seg::sink::{LegendEntry, OverlayOptions, draw_overlay_on};
+use edge_seg::source::{Pace, SourceOptions, open_source};
+use edge_seg::{Frame, Session, TagBank, multiplications, parse_tags, read_tags_file};
+use serde::Serialize;
+
+use self::machine::Machine;
+use super::{BackgroundArgs, ModelArgs, Outcome, RefineArgs, print_json};
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What to segment: a picture, a folder, a video, or any other source of `run`; it starts again at its end.
+    #[arg(value_name = "SOURCE", default_value = "test:?size=1280x720&fps=30")]
+    source: String,
+    /// Words to look for, separated by commas.
+    #[arg(long, value_name = "WORDS", default_value = "person, car, road, tree, building, sky, dog, grass", conflicts_with = "tags_file")]
+    tags: String,
+    /// File with one class a line: `name`, or `name: synonym, synonym`.
+    #[arg(long, value_name = "FILE")]
+    tags_file: Option<std::path::PathBuf>,
+    /// Frames that count.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    frames: u32,
+    /// Frames before those, which do not count.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    warmup: u32,
+    /// One JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Fail with exit code 1 if this program runs slower kernels than the processor has, or is a debug build.
+    #[arg(long)]
+    assert: bool,
+    #[command(flatten)]
+    refine: RefineArgs,
+    #[command(flatten)]
+    background: BackgroundArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+#[derive(Serialize)]
+struct Report {
+    version: &'static str,
+    debug_build: bool,
+    model: String,
+    variant: String,
+    digest: String,
+    source: String,
+    frame_px: (u32, u32),
+    input_px: (u32, u32),
+    words: usize,
+    threads: usize,
+    backend: &'static str,
+    kernels: &'static str,
+    best_kernels: &'static str,
+    /// Reading and checking the bundle, loading the image encoder and the tokenizer.
+    load_ms: f64,
+    /// Loading the text encoder and embedding the words.
+    words_ms: f64,
+    /// The first frame, with the encoder's plan for its size.
+    first_frame_ms: f64,
+    frames: u32,
+    stages: Vec<Stage>,
+    frames_per_second: f64,
+    /// Processor time of all threads for one frame.
+    cpu_ms_median: Option<f64>,
+    peak_memory_bytes: Option<u64>,
+    multiplications: u64,
+    integer_multiplications: u64,
+    machine: Machine,
+    boards: Vec<boards::Line>,
+}
+
+/// One stage of a frame's way.
+#[derive(Serialize)]
+struct Stage {
+    stage: &'static str,
+    median_ms: f64,
+    p95_ms: f64,
+}
+
+/// What is timed, in the order of a frame's way; `frame` is all of it.
+const STAGES: [&str; 7] = ["read", "prepare", "encode", "score", "mask", "overlay", "frame"];
+
+pub fn run(args: &BenchArgs) -> Result<Outcome> {
+    let classes = match &args.tags_file {
+        Some(file) => read_tags_file(file)?,
+        None => parse_tags("--tags", &args.tags)?,
+    };
+    let start = Instant::now();
+    let session = args.model.session()?.with_refinement(args.refine.into());
+    let load = start.elapsed();
+    let bank = session.tag_bank(&classes, &args.background.words()?)?;
+    let words = start.elapsed() - load;
+    let mut timed = Timed::new(args, &session, &bank)?;
+    let first = timed.frame()?;
+    (0..args.warmup).try_for_each(|_| timed.frame().map(drop))?;
+    let before = Machine::read();
+    let mut laps = Vec::new();
+    for _ in 0..args.frames {
+        laps.push(timed.frame()?);
+    }
+    let placement = timed.placement.ok_or_else(|| anyhow::anyhow!("no frame"))?;
+    let work = multiplications(session.bundle(), placement.grid())?;
+    let sets = Kernels::all();
+    let stages: Vec<_> = STAGES
+        .iter()
+        .enumerate()
+        .map(|(i, stage)| {
+            let times: Vec<f64> = laps.iter().map(|lap| ms(lap.stages[i])).collect();
+            Stage { stage, median_ms: quantile(&times, 0.5), p95_ms: quantile(&times, 0.95) }
+        })
+        .collect();
+    let cpu: Option<Vec<f64>> = laps.iter().map(|lap| lap.cpu_ms).collect();
+    let manifest = session.bundle().manifest();
+    let report = Report {
+        version: env!("CARGO_PKG_VERSION"),
+        debug_build: cfg!(debug_assertions),
+        model: manifest.name.clone(),
+        variant: manifest.variant.clone(),
+        digest: session.bundle().digest().into(),
+        source: args.source.clone(),
+        frame_px: placement.frame_px,
+        input_px: placement.input_px,
+        words: bank.words().rows(),
+        threads: args.model.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+        backend: session.backend(),
+        kernels: kernels().name(),
+        best_kernels: sets.last().map_or("scalar", |set| set.name()),
+        load_ms: ms(load),
+        words_ms: ms(words),
+        first_frame_ms: ms(first.stages[STAGES.len() - 1]),
+        frames: args.frames,
+        frames_per_second: 1e3 / stages[STAGES.len() - 1].median_ms,
+        stages,
+        cpu_ms_median: cpu.map(|times| quantile(&times, 0.5)),
+        peak_memory_bytes: machine::peak_memory_bytes(),
+        multiplications: work.floats,
+        integer_multiplications: work.integers,
+        machine: Machine { before: Some(Box::new(before)), ..Machine::read() },
+        boards: boards::lines(work),
+    };
+    if args.json {
+        print_json(&report)?;
+    } else {
+        print_table(&report)?;
+    }
+    if args.assert {
+        return assert(&report);
+    }
+    Ok(Outcome::Done)
+}
+
+/// Whether the best that this processor can do is what runs.
+fn assert(report: &Report) -> Result<Outcome> {
+    let mut slower = Vec::new();
+    if report.kernels != report.best_kernels {
+        slower.push(format!("kernels: expected {} (the fastest that this processor has), found {}", report.best_kernels, report.kernels));
+    }
+    if report.debug_build {
+        slower.push("build: expected a release build, found a debug build".into());
+    }
+    slower.iter().for_each(|why| eprintln!("edge-seg: {why}"));
+    Ok(if slower.is_empty() { Outcome::Done } else { Outcome::No })
+}
+
+struct Timed<'a> {
+    source: Box<dyn edge_seg::source::Source>,
+    session: &'a Session,
+    bank: &'a TagBank,
+    background: edge_seg::Background,
+    frame: Frame,
+    placement: Option<edge_seg::Placement>,
+    uri: &'a str,
+}
+
+struct Lap {
+    stages: [Duration; STAGES.len()],
+    cpu_ms: Option<f64>,
+}
+
+impl<'a> Timed<'a> {
+    fn new(args: &'a BenchArgs, session: &'a Session, bank: &'a TagBank) -> Result<Self> {
+        let options = SourceOptions { pace: Pace::Every, again: true, ..SourceOptions::default() };
+        Ok(Self {
+            source: open_source(&args.source, &options)?,
+            session,
+            bank,
+            background: args.background.threshold(session.bundle().manifest()),
+            frame: Frame::still(image::RgbImage::new(0, 0)),
+            placement: None,
+            uri: &args.source,
+        })
+    }
+
+    fn frame(&mut self) -> Result<Lap> {
+        let cpu_before = machine::cpu_ms();
+        let start = Instant::now();
+        if !self.source.read(&mut self.frame)? {
+            bail!("{}: expected at least one frame, found the end", self.uri);
+        }
+        let read = start.elapsed();
+        let encoded = self.session.encode(&self.frame)?;
+        let found = self.session.masks(&self.frame, &encoded, self.bank, self.background)?;
+        let drawn = Instant::now();
+        let legend: Vec<_> = self
+            .bank
+            .names()
+            .iter()
+            .zip(found.scores.scores())
+            .enumerate()
+            .map(|(i, (name, score))| LegendEntry { label: i + 1, name: name.clone(), score: *score })
+            .collect();
+        draw_overlay_on(&mut self.frame.pixels, &found.labels, &legend, &[], OverlayOptions::default());
+        let overlay = drawn.elapsed();
+        self.placement = Some(encoded.placement);
+        let t = found.timings;
+        Ok(Lap {
+            stages: [read, t.prepare, t.encode, t.score, t.mask, overlay, start.elapsed()],
+            cpu_ms: cpu_before.zip(machine::cpu_ms()).map(|(before, after)| after - before),
+        })
+    }
+}
+
+fn ms(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// The smallest of `times` that at least the share `q` of them does not exceed.
+fn quantile(times: &[f64], q: f64) -> f64 {
+    let mut sorted = times.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[((q * sorted.len() as f64).ceil() as usize).clamp(1, sorted.len()) - 1]
+}
+
+fn print_table(report: &Report) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let (frame, input) = (report.frame_px, report.input_px);
+    writeln!(out, "model      {} ({}), input {}×{} of frames {}×{}", report.model, report.variant, input.0, input.1, frame.0, frame.1)?;
+    writeln!(out, "words      {}", report.words)?;
+    let slower =
+        if report.kernels == report.best_kernels { String::new() } else { format!(" (this processor has {})", report.best_kernels) };
+    writeln!(out, "runs on    {}, kernels {}{slower}, threads {}", report.backend, report.kernels, report.threads)?;
+    writeln!(out, "machine    {}", report.machine)?;
+    writeln!(out, "load       {:.0} ms; words {:.0} ms; first frame {:.0} ms", report.load_ms, report.words_ms, report.first_frame_ms)?;
+    if let Some(bytes) = report.peak_memory_bytes {
+        writeln!(out, "memory     {:.0} MB at most", bytes as f64 / 1e6)?;
+    }
+    writeln!(out, "\n{:<10} {:>10} {:>10}   of {} frames", "stage", "median ms", "p95 ms", report.frames)?;
+    for stage in &report.stages {
+        writeln!(out, "{:<10} {:>10.2} {:>10.2}", stage.stage, stage.median_ms, stage.p95_ms)?;
+    }
+    let cpu = report.cpu_ms_median.map_or(String::new(), |cpu| format!(", {cpu:.1} ms of processor time a frame"));
+    writeln!(out, "\n{:.1} frames a second{cpu}\n", report.frames_per_second)?;
+    writeln!(out, "{:<28} {:>14} {:>14}", "encoder elsewhere", "one thread", "all cores")?;
+    for line in &report.boards {
+        writeln!(out, "{:<28} {:>11.0} ms {:>11.0} ms   {}", line.board, line.one_thread_ms, line.all_cores_ms, line.known_by)?;
+    }
+    Ok(out.flush()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_values_that_occurred() {
+        let times: Vec<f64> = (1..=20).rev().map(f64::from).collect();
+        assert_eq!((quantile(&times, 0.5), quantile(&times, 0.95), quantile(&times, 1.0)), (10.0, 19.0, 20.0));
+        assert_eq!((quantile(&[7.0], 0.5), quantile(&[7.0], 0.95)), (7.0, 7.0));
+    }
+}
