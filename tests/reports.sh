@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=$1 python=$2
-made=$(mktemp -d)
+made=${KEEP:-$(mktemp -d)}
 trap 'rm -rf "$made"' EXIT
 
 # The model's own masks at one size are the truth that it is measured against at another: no data is needed, and there are faults to show.

@@ -1,7 +1,7 @@
 //! One way to draw masks from a picture's embeddings. A run measures several on the same embeddings, since encoding is what takes time.
 
 use edge_seg::simd::{Columns, Planes, Scratch, Tap, kernels};
-use edge_seg::{Background, Class, Encoded, Frame, Scoring, Session, TagBank, score};
+use edge_seg::{Background, Class, Encoded, Frame, Gate, Scoring, Session, TagBank, score};
 use rayon::prelude::*;
 
 use super::classes::Names;
@@ -35,7 +35,7 @@ pub struct Variant {
     pub background_words: Vec<String>,
     /// Offer only the classes whose pixel-tag score reaches this, in 0..1; at least the best one.
     pub tag_threshold: Option<f32>,
-    /// Each class's own threshold, in 0..1: classes compete by how far they are above it. `[classes]`
+    /// Each class's own threshold, in 0..1, in front of a background: classes compete by how far they are above it. `[classes]`
     pub word_thresholds: Option<Vec<f32>>,
     /// What happens to the masks.
     pub refine: Refine,
@@ -89,74 +89,43 @@ impl Variant {
             offered = (0..offered.len()).filter(kept).map(|i| offered[i]).collect();
             words = bank(&offered)?;
         }
-        let drawn = if self.word_thresholds.is_none() && self.refine == Refine::None {
-            session.masks(frame, encoded, &words, self.background)?.labels.labels
-        } else {
-            let (mut planes, front) = log_planes(encoded, &words, scoring, self.background)?;
-            if let Some(thresholds) = &self.word_thresholds {
-                shift(&mut planes, &offered, thresholds, scoring, self.background);
-            }
-            match &self.refine {
-                Refine::None => argmax(&planes, front, encoded),
-                Refine::Pamr(pamr) => refined(&planes, pamr, frame, encoded, scoring),
+        let plain = words.clone();
+        if let Some(thresholds) = &self.word_thresholds {
+            words = words.with_gates(offered.iter().map(|&label| Gate::Own(thresholds[usize::from(label) - 1])).collect())?;
+        }
+        let drawn = match &self.refine {
+            Refine::None => session.masks(frame, encoded, &words, self.background)?.labels.labels,
+            Refine::Pamr(pamr) => {
+                let mut planes = score(&encoded.grid, &words, scoring, self.background)?.planes().to_vec();
+                as_logarithms(&mut planes, encoded, &plain, scoring)?;
+                refined(&planes, pamr, frame, encoded, scoring)
             }
         };
         Ok(drawn.into_iter().map(|k| if k == 0 { 0 } else { offered[usize::from(k) - 1] }).collect())
     }
 }
 
-/// Planes on the patch grid, the background's first: logits of a sigmoid, or logarithms of a softmax. `[1 + classes, rows · cols]`
-/// The second answer is the number of planes.
-fn log_planes(encoded: &Encoded, words: &TagBank, scoring: Scoring, background: Background) -> Result<(Vec<f32>, usize)> {
-    let mut planes = score(&encoded.grid, words, scoring, background)?.planes().to_vec();
-    let patches = encoded.grid.patches().rows();
+/// Takes the logarithm of the softmax's denominator off planes of logits, where scores are a softmax over `words`.
+fn as_logarithms(planes: &mut [f32], encoded: &Encoded, words: &TagBank, scoring: Scoring) -> Result<()> {
     if scoring.bias.is_none() {
-        // A threshold of 1 puts the softmax's denominator itself in front.
-        let total = score(&encoded.grid, words, scoring, Background::Threshold(1.0))?.planes()[..patches].to_vec();
-        planes.chunks_exact_mut(patches).for_each(|plane| plane.iter_mut().zip(&total).for_each(|(p, t)| *p -= t));
+        // A threshold of 1 puts the denominator itself in front.
+        let front = score(&encoded.grid, words, scoring, Background::Threshold(1.0))?;
+        let total = &front.planes()[..encoded.grid.patches().rows()];
+        planes.chunks_exact_mut(total.len()).for_each(|plane| plane.iter_mut().zip(total).for_each(|(p, t)| *p -= t));
     }
-    let count = planes.len() / patches;
-    Ok((planes, count))
+    Ok(())
 }
 
 /// Every class's score on every patch, in 0..1. `[classes, rows · cols]`
 pub(super) fn probabilities(encoded: &Encoded, words: &TagBank, scoring: Scoring) -> Result<Vec<f32>> {
-    let (planes, count) = log_planes(encoded, words, scoring, Background::None)?;
-    Ok(planes[planes.len() / count..].iter().map(|v| probability(*v, scoring)).collect())
+    let mut planes = score(&encoded.grid, words, scoring, Background::None)?.planes()[encoded.grid.patches().rows()..].to_vec();
+    as_logarithms(&mut planes, encoded, words, scoring)?;
+    Ok(planes.iter().map(|v| probability(*v, scoring)).collect())
 }
 
-/// What `log_planes` holds for a probability.
-fn level(probability: f32, scoring: Scoring) -> f32 {
-    let p = probability.clamp(1e-6, 1.0 - 1e-6);
-    if scoring.bias.is_some() { (p / (1.0 - p)).ln() } else { p.ln() }
-}
-
+/// The score that a logit, or the logarithm of a softmax, stands for.
 fn probability(level: f32, scoring: Scoring) -> f32 {
     if scoring.bias.is_some() { 1.0 / (1.0 + (-level).exp()) } else { level.exp() }
-}
-
-/// Moves each class's plane so that its own threshold lies where the common one is.
-fn shift(planes: &mut [f32], offered: &[u16], thresholds: &[f32], scoring: Scoring, background: Background) {
-    let common = match background {
-        Background::Threshold(t) => level(t, scoring),
-        Background::None => 0.0,
-    };
-    let patches = planes.len() / (offered.len() + 1);
-    for (plane, &label) in planes.chunks_exact_mut(patches).skip(1).zip(offered) {
-        let offset = common - level(thresholds[usize::from(label) - 1], scoring);
-        plane.iter_mut().for_each(|p| *p += offset);
-    }
-}
-
-/// The plane of the largest value at every pixel of the frame, upsampled as the runtime does.
-fn argmax(planes: &[f32], count: usize, encoded: &Encoded) -> Vec<u16> {
-    let (rows, cols) = encoded.placement.covered();
-    let (width, height) = (encoded.placement.frame_px.0 as usize, encoded.placement.frame_px.1 as usize);
-    let planes = Planes::new(planes, count, rows, cols).expect("planes of the grid");
-    let columns = Columns::new(encoded.placement.column_taps(width));
-    let mut labels = vec![0u16; width * height];
-    kernels().upsample_argmax(&planes, &encoded.placement.row_taps(height), &columns, &mut Scratch::default(), &mut labels);
-    labels
 }
 
 /// Most classes that are refined in one picture: memory and time grow with each.
@@ -232,14 +201,5 @@ mod tests {
         let planes = [9.0, 9.0, 1.0, 5.0, 2.0, 4.0, 0.0, 0.0];
         assert_eq!(rivals(&planes, 2), [0, 1, 2]);
         assert_eq!(rivals(&[0.0, 1.0], 1), [0, 1], "one class is its own second");
-    }
-
-    #[test]
-    fn thresholds_of_their_own_move_planes_to_the_common_one() {
-        let scoring = Scoring { scale: 1.0, bias: Some(0.0) };
-        let mut planes = vec![level(0.5, scoring), level(0.3, scoring), level(0.6, scoring)];
-        shift(&mut planes, &[1, 2], &[0.3, 0.7], scoring, Background::Threshold(0.5));
-        assert!((planes[1] - planes[0]).abs() < 1e-5, "at its threshold");
-        assert!(planes[2] < planes[0], "below its threshold");
     }
 }

@@ -217,6 +217,10 @@ impl Segmentation {
             (words, _) => words.to_vec(),
         };
         let word_thresholds = self.word_thresholds.as_deref().map(|path| fit::read(path, view)).transpose()?;
+        ensure!(
+            word_thresholds.is_none() || backgrounds.iter().all(|b| *b != Background::None),
+            "--word-thresholds: each stands in front of a background: give --background"
+        );
         let mut variants = Vec::new();
         for &name in &names {
             let classes = self.source.view(found, name)?.classes;
