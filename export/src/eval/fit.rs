@@ -19,13 +19,13 @@ pub struct Halves {
     /// The variants' common name.
     pub name: String,
     /// Thresholds chosen on the first and on the second half.
-    pub chosen: [f32; 2],
+    pub chosen: [f64; 2],
     /// mIoU over both halves, each drawn with the other's threshold.
     pub miou: Option<f64>,
     /// Share of right pixels, in the same way.
     pub pixel_accuracy: Option<f64>,
     /// Thresholds and their mIoU over all pictures.
-    pub curve: Vec<(f32, Option<f64>)>,
+    pub curve: Vec<(f64, Option<f64>)>,
 }
 
 /// Every group of variants that differ in the background threshold alone. Pictures are halved by the parity of a hash of their names
@@ -63,13 +63,18 @@ pub fn halves(variants: &[Variant], counts: &[PictureCounts], view: &View) -> Ve
         let measures = pooled.measures(view.background);
         found.push(Halves {
             name,
-            chosen: [even.1, uneven.1],
+            chosen: [decimal(even.1), decimal(uneven.1)],
             miou: measures.miou,
             pixel_accuracy: measures.pixel_accuracy,
-            curve: runs.iter().map(|(t, run)| (*t, miou(&table(*run, None)))).collect(),
+            curve: runs.iter().map(|(t, run)| (decimal(*t), miou(&table(*run, None)))).collect(),
         });
     }
     found
+}
+
+/// A threshold as it was written, not as the nearest f32 reads in f64.
+pub(super) fn decimal(threshold: f32) -> f64 {
+    (f64::from(threshold) * 1e6).round() / 1e6
 }
 
 fn odd(name: &str) -> bool {

@@ -26,7 +26,7 @@ const QUALITY: u8 = 82;
 
 const STYLE: &str = include_str!("report.css");
 
-/// The report of a run. The pictures of both ends, by their share of right pixels in the first variant, are drawn again.
+/// The report of a run. Details are those of its best variant; the pictures of both ends, by their share of right pixels, are drawn again.
 ///
 /// # Errors
 /// As [`Protocol::draw`].
@@ -38,10 +38,11 @@ pub fn page(summary: &Summary, protocol: &Protocol, pairs: &[Pair], counts: &[Pi
     curves(&mut body, summary);
     by_class(&mut body, summary);
     confused(&mut body, summary);
+    let best_run = summary.best();
     let mut ranked: Vec<(f64, &Pair)> = counts
         .iter()
-        .filter(|c| !c.runs[0].is_empty())
-        .filter_map(|c| Some((c.pixel_accuracy(0), pairs.iter().find(|p| p.stem == c.picture)?)))
+        .filter(|c| !c.runs[best_run].is_empty())
+        .filter_map(|c| Some((c.pixel_accuracy(best_run), pairs.iter().find(|p| p.stem == c.picture)?)))
         .collect();
     ranked.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| a.1.stem.cmp(&b.1.stem)));
     let worst = SHOWN.min(ranked.len().div_ceil(2));
@@ -124,11 +125,8 @@ fn runs(body: &mut String, summary: &Summary) {
 }
 
 fn curves(body: &mut String, summary: &Summary) {
-    let series: Vec<(String, Vec<(f64, f64)>)> = summary
-        .halves
-        .iter()
-        .map(|h| (h.name.clone(), h.curve.iter().filter_map(|(t, miou)| Some((f64::from(*t), (*miou)?))).collect()))
-        .collect();
+    let series: Vec<(String, Vec<(f64, f64)>)> =
+        summary.halves.iter().map(|h| (h.name.clone(), h.curve.iter().filter_map(|(t, miou)| Some((*t, (*miou)?))).collect())).collect();
     if !series.is_empty() {
         let plot = lines("mIoU by background threshold", "background threshold", "mIoU, percent", &series);
         let _ = write!(body, "<h2>Background threshold</h2>{plot}");
@@ -136,7 +134,7 @@ fn curves(body: &mut String, summary: &Summary) {
 }
 
 fn by_class(body: &mut String, summary: &Summary) {
-    let run = &summary.runs[0];
+    let run = &summary.runs[summary.best()];
     let mut rows: Vec<(String, f64)> =
         run.measures.per_class.iter().filter(|c| c.truth_px > 0).filter_map(|c| Some((summary.labels[c.label].clone(), c.iou?))).collect();
     rows.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
@@ -145,7 +143,7 @@ fn by_class(body: &mut String, summary: &Summary) {
 
 /// The pairs of classes that take most pixels from each other.
 fn confused(body: &mut String, summary: &Summary) {
-    let run = &summary.runs[0];
+    let run = &summary.runs[summary.best()];
     let mut cells: Vec<(usize, usize, u64)> =
         run.table.cells().filter(|(t, p, _)| t != p && (summary.background_class || (*t > 0 && *p > 0))).collect();
     cells.sort_by_key(|(t, p, n)| (std::cmp::Reverse(*n), *t, *p));
@@ -165,14 +163,15 @@ fn confused(body: &mut String, summary: &Summary) {
 
 fn shown(body: &mut String, summary: &Summary, protocol: &Protocol, pair: &Pair, accuracy: f64) -> Result<()> {
     let drawn = protocol.draw(pair)?;
+    let predicted = &drawn.predicted[summary.best()];
     let picture = &drawn.frame.pixels;
     let truth: Vec<u16> = drawn.truth.iter().map(|t| t.unwrap_or(0)).collect();
     let mut areas: BTreeMap<u16, usize> = BTreeMap::new();
-    truth.iter().chain(&drawn.predicted[0]).filter(|l| **l > 0).for_each(|l| *areas.entry(*l).or_default() += 1);
+    truth.iter().chain(predicted).filter(|l| **l > 0).for_each(|l| *areas.entry(*l).or_default() += 1);
     let mut labels: Vec<(u16, usize)> = areas.into_iter().collect();
     labels.sort_by_key(|(label, area)| (std::cmp::Reverse(*area), *label));
     let _ = write!(body, "<figure><figcaption>{} · {:.1} % right</figcaption><div class=\"pair\">", escape(&pair.stem), 100.0 * accuracy);
-    for (what, map) in [("labels", &truth), ("found", &drawn.predicted[0])] {
+    for (what, map) in [("labels", &truth), ("found", predicted)] {
         let _ = write!(body, "<img alt=\"{what}\" src=\"{}\">", overlay(picture, map)?);
     }
     let _ = write!(body, "</div><p class=\"legend\">");

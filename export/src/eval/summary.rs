@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::classes::{Names, View};
-use super::fit::Halves;
+use super::fit::{Halves, decimal};
 use super::metric::{Confusion, Measures};
 use super::segmentation::PictureCounts;
 use super::variant::{Refine, Variant};
@@ -20,9 +20,9 @@ pub struct Run {
     /// What the words were put into.
     pub templates: String,
     /// Score below which a pixel belonged to no class.
-    pub background: Option<f32>,
+    pub background: Option<f64>,
     /// Score from which a class was offered.
-    pub tag_threshold: Option<f32>,
+    pub tag_threshold: Option<f64>,
     /// What was done to masks.
     pub refine: &'static str,
     /// In a clip, the share of pixels whose label changed from frame to frame while the true one did not.
@@ -47,10 +47,10 @@ impl Run {
             names: if variant.names == Names::Plain { "plain" } else { "synonyms" },
             templates: variant.templates.name.clone(),
             background: match variant.background {
-                Background::Threshold(t) => Some(t),
+                Background::Threshold(t) => Some(decimal(t)),
                 Background::None => None,
             },
-            tag_threshold: variant.tag_threshold,
+            tag_threshold: variant.tag_threshold.map(decimal),
             refine: if variant.refine == Refine::None { "none" } else { "pamr" },
             flicker: (changes[1] > 0).then(|| changes[0] as f64 / changes[1] as f64),
             measures: table.measures(view.background),
@@ -95,6 +95,12 @@ pub struct Summary<'a> {
 }
 
 impl Summary<'_> {
+    /// The run that details are told of: the one of the largest mIoU, the first of equals.
+    pub fn best(&self) -> usize {
+        let miou = |run: &Run| run.measures.miou.unwrap_or(0.0);
+        (0..self.runs.len()).fold(0, |best, i| if miou(&self.runs[i]) > miou(&self.runs[best]) { i } else { best })
+    }
+
     /// Run number `run` as a JSON object, on request with its table of true by predicted labels.
     pub fn json(&self, run: usize, confusion: bool) -> serde_json::Value {
         let found = &self.runs[run];

@@ -35,7 +35,7 @@ pub fn segmentation(out: &mut impl Write, summary: &Summary) -> Result<()> {
         }
         writeln!(out, "(Jo et al. 2024, on the whole validation set, by their protocol)")?;
     }
-    let run = &summary.runs[0];
+    let run = &summary.runs[summary.best()];
     writeln!(out, "\nby class, {}", run.run)?;
     writeln!(out, "{:<28} {:>7} {:>7} {:>7} {:>12} {:>12}", "class", "IoU", "FPR", "FNR", "true px", "found px")?;
     for class in run.measures.per_class.iter().filter(|c| c.iou.is_some()) {
