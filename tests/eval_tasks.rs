@@ -28,6 +28,12 @@ fn picture(path: &Path, shade: u8) {
     RgbImage::from_fn(32, 32, |x, y| Rgb([8 * x as u8, 8 * y as u8, shade])).save(path).unwrap();
 }
 
+/// Words that the tiny model knows; labels 2 and 3 are grass and dog.
+fn classes(folder: &Path) {
+    let table = "id\tname\tview\tsynonyms\n1\tsnow\t0\tsnow,sea\n2\tgrass\t1\tgrass\n3\tdog\t2\tdog,dogs\n";
+    fs::write(folder.join("classes.tsv"), table).unwrap();
+}
+
 fn labels(path: &Path, left: u8, right: u8) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     GrayImage::from_fn(32, 32, |x, _| Luma([if x < 16 { left } else { right }])).save(path).unwrap();
@@ -46,7 +52,7 @@ fn cc3m_tagmask_tells_its_own_truth() {
         fs::write(data.join(format!("json_refined/{stem}.json")), text).unwrap();
     }
     labels(&data.join("mask_using_HQ-SAM/000001.png"), 255, 0);
-    let base = ["--model", "tiny.esb", "--tagmask", "cc3m_for_evaluation", "--json"];
+    let base = ["--size", "32", "--tagmask", "cc3m_for_evaluation", "--json"];
     let tags = export(folder.path(), &[&["eval", "tags"], &base[..]].concat());
     assert_eq!(tags.code, 0, "{}", tags.stderr);
     let row = |name: &str| tags.json_lines().into_iter().find(|r| r["score"] == name).unwrap()["measures"].clone();
@@ -89,7 +95,9 @@ fn quantization_costs_what_it_costs_and_f32_nothing() {
         picture(&folder.path().join(format!("images/{stem}.png")), stem.as_bytes()[0]);
         labels(&folder.path().join(format!("labels/{stem}.png")), 3, 2);
     }
-    let base = ["eval", "quantization", &tiny(), "--preset", "ade20k", "--data", "."].map(str::to_string);
+    classes(folder.path());
+    let data = ["--images", "images", "--labels", "labels", "--classes", "classes.tsv", "--view", "view"];
+    let base = [&["eval", "quantization", &tiny()][..], &data].concat().iter().map(|s| s.to_string()).collect::<Vec<_>>();
     let base: Vec<&str> = base.iter().map(String::as_str).collect();
     let run = |more: &[&str]| export(folder.path(), &[&base[..], more].concat());
     let ended = run(&["--weights", "int8,f16,f32", "--variant", "tiny.esb", "--json"]);
@@ -128,8 +136,10 @@ fn two_variants_of_one_record_can_be_compared() {
         picture(&folder.path().join(format!("images/{stem}.png")), stem.as_bytes()[0]);
         labels(&folder.path().join(format!("labels/{stem}.png")), 3, 2);
     }
-    let run = ["eval", "segmentation", "--preset", "ade20k", "--data", ".", "--model", "tiny.esb", "--record", "r.jsonl", "--json"];
-    let ended = export(folder.path(), &run);
+    classes(folder.path());
+    let data = ["--images", "images", "--labels", "labels", "--classes", "classes.tsv", "--view", "view", "--names", "plain,synonyms"];
+    let run = ["eval", "segmentation", "--model", "tiny.esb", "--record", "r.jsonl", "--json"];
+    let ended = export(folder.path(), &[&run[..], &data].concat());
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     let rows = ended.json_lines();
     assert_eq!(rows.len(), 2, "plain and engineered names");
