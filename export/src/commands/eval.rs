@@ -14,12 +14,12 @@ use clap::{Args, Subcommand};
 ///
 /// Without a task: `segmentation`, whose options these are.
 #[derive(Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Eval {
     #[command(subcommand)]
     task: Option<Task>,
     #[command(flatten)]
-    segmentation: Option<segmentation::Segmentation>,
+    segmentation: segmentation::Segmentation,
 }
 
 #[derive(Subcommand)]
@@ -34,16 +34,14 @@ enum Task {
 
 impl Eval {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        match (self.task, self.segmentation) {
-            (Some(Task::Segmentation(task)), _) | (None, Some(task)) => task.run(),
-            (Some(Task::Tags(task)), _) => task.run(),
-            (Some(Task::Caption(task)), _) => task.run(),
-            (Some(Task::Compare(task)), _) => task.run(),
-            (Some(Task::Quantization(task)), _) => task.run(),
-            (Some(Task::Video(task)), _) => task.run(),
-            (None, None) => {
-                anyhow::bail!("a task, or --model, --images, --labels, --classes and --view: see `edge-seg-export eval --help`")
-            }
+        match self.task {
+            Some(Task::Segmentation(task)) => task.run(),
+            Some(Task::Tags(task)) => task.run(),
+            Some(Task::Caption(task)) => task.run(),
+            Some(Task::Compare(task)) => task.run(),
+            Some(Task::Quantization(task)) => task.run(),
+            Some(Task::Video(task)) => task.run(),
+            None => self.segmentation.run(),
         }
     }
 }
