@@ -16,7 +16,7 @@ pub struct Compare {
     /// Record of the second run: of the same settings on another model, or the same record with other --runs.
     b: PathBuf,
     /// Which variant of A and which of B, counted from 1.
-    #[arg(long, value_name = "N,M", value_delimiter = ',', num_args = 2, default_values_t = [1, 1])]
+    #[arg(long, value_name = "N,M", value_delimiter = ',', default_values_t = [1, 1])]
     runs: Vec<usize>,
     /// How many of the pictures that changed most are listed.
     #[arg(long, default_value_t = 10, value_name = "N")]
