@@ -62,6 +62,15 @@ impl Session {
     }
 
     fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Answer {
+        let answer = self.try_request(method, path, headers, body);
+        answer.unwrap_or_else(|e| panic!("{method} {path}: {e}\n{}", self.said.lock().unwrap()))
+    }
+
+    fn try_get(&self, path: &str) -> Option<Answer> {
+        self.try_request("GET", path, &[], None).ok()
+    }
+
+    fn try_request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Result<Answer, ureq::Error> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(PATIENCE))
@@ -79,12 +88,12 @@ impl Session {
             Some(body) => agent.run(request.body(body).unwrap()),
             None => agent.run(request.body(()).unwrap()),
         };
-        let mut response = response.unwrap_or_else(|e| panic!("{method} {path}: {e}\n{}", self.said.lock().unwrap()));
-        Answer {
+        let mut response = response?;
+        Ok(Answer {
             status: response.status().as_u16(),
             headers: response.headers().clone(),
-            body: response.body_mut().with_config().limit(64 << 20).read_to_vec().unwrap(),
-        }
+            body: response.body_mut().with_config().limit(64 << 20).read_to_vec()?,
+        })
     }
 
     fn get(&self, path: &str) -> Answer {
@@ -188,7 +197,7 @@ fn the_server_does_what_its_description_says() {
     assert_eq!(session.send("POST", "/api/status", &json!({})).status, 405);
     assert_eq!(session.get("/healthz").json()["state"], "ok");
     let status = session.get("/api/status").json();
-    assert_eq!((&status["source"], &status["words_version"]), (&json!("test:?size=160x120&fps=20"), &json!(1)));
+    assert_eq!((&status["source"], &status["model"]["name"]), (&json!("test:?size=160x120&fps=20"), &json!("mini")));
     for file in ["/", "/app.js", "/app.css", "/icon.svg"] {
         let text = String::from_utf8(session.get(file).body).unwrap();
         let outside: Vec<_> =
@@ -277,7 +286,7 @@ fn words_change_and_masks_follow() {
         ("/api/words", "{", 400),
         ("/api/words", "[]", 422),
         ("/api/words", r#"[{"name": "a", "colour": "red"}]"#, 422),
-        ("/api/words", r#"["\u65e5\u672c\u8a9e\u3002\ud83d\ude00"]"#, 422),
+        ("/api/words", r#"["\ud83d\ude00"]"#, 422),
         ("/api/words/sky", r#"{"treshold": 0.5}"#, 400),
         ("/api/words/sky", r#"{"threshold": 7}"#, 422),
         ("/api/background", r#"{"threshold": 7}"#, 422),
@@ -348,11 +357,17 @@ fn nobody_gets_in_who_may_not() {
     for kind in ["text/plain", "application/x-www-form-urlencoded", ""] {
         assert_eq!(session.request("PUT", "/api/words", &[("Content-Type", kind)], Some(br#"["dog"]"#)).status, 415, "{kind}");
     }
-    let long = json!([{ "name": "dog", "synonyms": vec!["x".repeat(190); 2000] }]);
-    assert_eq!(session.send("PUT", "/api/words", &long).status, 413);
+    // Said at once, before the body is sent.
+    let mut stream = TcpStream::connect(session.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!("PUT /api/words HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {token}\r\n", session.address);
+    write!(stream, "{head}Content-Type: application/json\r\nContent-Length: 999999\r\n\r\n").unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
     assert_eq!(names(&session.get("/api/words").json()), ["sky"]);
-    let flood: Vec<_> = (0..120).map(|_| session.send("PATCH", "/api/words/sky", &json!({ "on": true })).status).collect();
-    assert!(flood.contains(&429) && flood.contains(&200), "{flood:?}");
+    let flood: Vec<_> = (0..300).map(|_| session.send("PATCH", "/api/words/nobody", &json!({ "on": true })).status).collect();
+    assert!(flood.contains(&429) && flood.contains(&404), "{flood:?}");
 
     // Beyond this machine only with a token, and with a good one.
     fs::write(folder.path().join("short"), "short").unwrap();
@@ -373,10 +388,11 @@ fn nobody_gets_in_who_may_not() {
 #[test]
 fn clients_that_sleep_hold_nobody_up() {
     let folder = tempfile::tempdir().unwrap();
-    let session = Session::start(folder.path(), &[TEST.as_slice(), &["--http-clients", "8"]].concat());
+    let mut session = Session::start(folder.path(), &[TEST.as_slice(), &["--http-clients", "8"]].concat());
     session.report(1);
+    let address = session.address;
     let open = |request: &str| {
-        let mut stream = TcpStream::connect(session.address).unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         stream
     };
@@ -387,10 +403,10 @@ fn clients_that_sleep_hold_nobody_up() {
         (0..2).map(|_| open(&format!("PUT /api/words HTTP/1.1\r\n{host}Content-Type: application/json\r\nContent-Length: 999\r\n\r\n["))),
     );
     sleepers.push(open("GET /api/wo"));
-    let count = || session.get("/api/report").json()["count"].as_u64().unwrap();
-    let before = count();
+    let count = |s: &Session| s.get("/api/report").json()["count"].as_u64().unwrap();
+    let before = count(&session);
     std::thread::sleep(Duration::from_secs(3));
-    assert!(count() > before, "frames go on");
+    assert!(count(&session) > before, "frames go on");
     assert_eq!(session.get("/api/frame").status, 200);
     // The places are few: who comes when all are taken is told so.
     sleepers.extend((0..4).map(|_| open("GET /api/wo")));
@@ -401,8 +417,7 @@ fn clients_that_sleep_hold_nobody_up() {
     let _ = late.read_to_string(&mut answer);
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 503"), "{answer}");
     drop(sleepers);
-    std::thread::sleep(Duration::from_millis(500));
-    assert!(count() > before);
+    session.until("a place for a client", |s| s.try_get("/api/status").is_some_and(|answer| answer.status == 200));
 }
 
 #[test]
@@ -477,7 +492,7 @@ fn a_configuration_is_followed_and_a_wrong_one_is_not() {
         session.said.lock().unwrap().clear();
         write(wrong);
         session.until_said("the configuration stays as it was");
-        assert!(session.said.lock().unwrap().contains(said), "{said}: {}", session.said.lock().unwrap());
+        session.until_said(said);
         assert_eq!(names(&session.get("/api/words").json()), ["dog", "grass"]);
     }
     session.said.lock().unwrap().clear();
@@ -516,7 +531,7 @@ fn the_service_manager_hears_of_the_first_frame_and_of_progress() {
             .env("WATCHDOG_USEC", "2000000")
             .args(["run", "--source", source, "--tags", "sky", "--size", "96", "--log-format", "json"])
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap()

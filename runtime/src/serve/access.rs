@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN, REFERRER_POLICY,
-    RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN,
+    REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
 use super::Token;
-use super::routes::{Fault, OPEN_PATHS};
+use super::routes::{BODY_BYTES, Fault, OPEN_PATHS};
 
 /// Who may ask for what, and how often.
 pub(super) struct Access {
@@ -69,6 +69,9 @@ impl Access {
         let json = || header(headers, CONTENT_TYPE).is_some_and(|t| t.split(';').next().unwrap_or_default().trim() == "application/json");
         if writes && *request.method() != Method::DELETE && !json() {
             return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type: expected application/json"));
+        }
+        if header(headers, CONTENT_LENGTH).and_then(|l| l.parse::<usize>().ok()).is_some_and(|length| length > BODY_BYTES) {
+            return Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, format!("body: expected at most {BODY_BYTES} bytes")));
         }
         if !(if writes { &self.writes } else { &self.reads }).take() {
             return Err(Fault::new(StatusCode::TOO_MANY_REQUESTS, "too many requests; wait a second"));

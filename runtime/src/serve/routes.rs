@@ -30,7 +30,7 @@ use crate::sink::encode_mask;
 pub(super) const OPEN_PATHS: [&str; 6] = ["/", "/app.css", "/app.js", "/icon.svg", "/openapi.json", "/healthz"];
 
 /// Longest body of a request: many words with many synonyms.
-const BODY_BYTES: usize = 256 << 10;
+pub(super) const BODY_BYTES: usize = 256 << 10;
 /// How long a request for a frame may wait for one.
 const WAIT: Duration = Duration::from_secs(10);
 /// Changes that may wait for each other.

@@ -4,6 +4,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
@@ -43,6 +44,8 @@ pub(super) async fn get_words(State(context): State<Context>) -> Response {
 
 /// `PUT /api/words`
 pub(super) async fn put_words(State(context): State<Context>, body: Bytes) -> Result<Response, Fault> {
+    // What is no JSON at all is another fault than words that cannot be used.
+    let _: IgnoredAny = read(&body)?;
     let specs = parse_words_json("body", &body)?;
     changed(&context, move |control| Ok(control.words.change(|_| Ok(specs))?)).await
 }
