@@ -1,5 +1,5 @@
 //! A noun tagger of rules and short lists, as the baseline that the published tables call "nouns": which words of a caption a reader of
-//! grammar alone would look for. No model, no outside data; `docs/evaluation.md` tells how it compares with a trained tagger.
+//! grammar alone would look for. No model, no outside data; `docs/evaluation.md` tells how it compares with another tagger.
 //!
 //! What is left when grammar words, numbers, known modifiers, known verbs and verb endings are taken away is a noun: in descriptions of
 //! pictures most words are.

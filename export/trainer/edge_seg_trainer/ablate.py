@@ -75,7 +75,7 @@ def table(rows: dict[str, dict], stage: StageRecipe) -> str:
         miou, tags = row["miou"], row["tags"]
         by_pixel = tags["selection"]["pixel"]
         cells = [*miou.values(), sum(miou.values()) / len(miou), tags["caption_iou"], by_pixel["f1"], by_pixel["ap"]]
-        lines.append(f"| {name} | " + " | ".join(f"{cell:.1f}" for cell in cells) + f" | {PAPER.get(name, 'not published')} |")
+        lines.append(f"| {name} | " + " | ".join(f"{cell:.1f}" for cell in cells) + f" | {PAPER.get(name, 'not at hand')} |")
     start = rows.get("neither loss")
     if start:
         lines += ["", "| tags at the start, by | precision | recall | F1 | accuracy | AP | paper, TCL: F1 |", "|---|---|---|---|---|---|---|"]
