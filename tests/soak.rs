@@ -1,4 +1,4 @@
-//! A camera for a long time: at full rate, with words that change and a source that dies. Memory, descriptors and threads must stay flat
+//! A camera for a long time: at full rate, with words and a configuration that change and a source that dies. Memory, descriptors and threads must stay flat
 //! and every frame must be accounted for. `EDGE_SEG_SOAK_S` sets the seconds; one minute otherwise.
 
 use std::fs;
@@ -95,10 +95,15 @@ fn a_long_run_stays_flat_and_loses_no_frame_uncounted() {
     let seconds: u64 = std::env::var("EDGE_SEG_SOAK_S").ok().map_or(60, |s| s.parse().expect("EDGE_SEG_SOAK_S in seconds"));
     let folder = tempfile::tempdir().unwrap();
     camera(folder.path(), if seconds >= 300 { 20.0 } else { 4.0 });
+    let configure = |tags: &str| {
+        let text = format!("[words]\ntags = \"{tags}\"\n");
+        edge_seg::files::replace_file(&folder.path().join("run.toml"), text.as_bytes()).unwrap();
+    };
+    configure("sky");
     let mut child = Command::new(binary("edge-seg"))
         .current_dir(folder.path())
         .env("PATH", format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap()))
-        .args(["run", "--source", "rpicam:?size=320x240&fps=60", "--tags", "sky", "--size", "96", "--commands"])
+        .args(["run", "--source", "rpicam:?size=320x240&fps=60", "--config", "run.toml", "--size", "96", "--commands"])
         .args(["--key-interval", "auto", "--smoothing", "100", "--governor", "off"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -134,6 +139,9 @@ fn a_long_run_stays_flat_and_loses_no_frame_uncounted() {
         held.extend(Held::of(child.id()));
         writeln!(commands, "{}", words[changes % words.len()]).unwrap();
         changes += 1;
+        if changes % 10 == 0 {
+            configure(["sky, wall", "tree", "car, road"][changes / 10 % 3]);
+        }
     }
     writeln!(commands, "quit").unwrap();
     let status = child.wait().unwrap();
@@ -161,5 +169,6 @@ fn a_long_run_stays_flat_and_loses_no_frame_uncounted() {
     assert_eq!(shown, lines, "every frame is told");
     // One may wait in the queue, one be worked on and one be on its way out.
     assert!(captured >= shown + dropped && captured - shown - dropped <= 3, "{summary}");
-    assert!(versions > 3 && said.contains("camera: lost") && said.contains("is back"), "{said}");
+    assert!(versions > 3 && said.contains("the configuration is read again"), "{said}");
+    assert!(said.contains("camera: lost") && said.contains("is back"), "{said}");
 }

@@ -15,7 +15,9 @@ server.set_service(port)
 factory = GstRtspServer.RTSPMediaFactory()
 factory.set_launch(
     f"( videotestsrc is-live=true pattern=solid-color foreground-color={colour}"
-    " ! video/x-raw,format=I420,width=320,height=240,framerate=15/1 ! jpegenc quality=95 ! rtpjpegpay name=pay0 pt=26 )"
+    " ! video/x-raw,format=RGB,width=320,height=240,framerate=15/1 ! videoconvert"
+    # JPEG has full range, and GStreamer's encoder converts nothing by itself.
+    " ! video/x-raw,format=I420,colorimetry=(string)1:4:0:0 ! jpegenc quality=95 ! rtpjpegpay name=pay0 pt=26 )"
 )
 factory.set_shared(True)
 server.get_mount_points().add_factory("/test", factory)
