@@ -16,6 +16,8 @@ const REACH: i32 = 8;
 const DISTANCE_COST: u32 = 8;
 /// By how many grey levels a pixel a block must lie better than around it, to be trusted.
 const DISTINCT_LEVELS: u32 = 2;
+/// A block that differs by no more than this many grey levels a pixel from the same place before has not moved.
+const STILL_LEVELS: u32 = 1;
 /// A block that nothing in the picture before resembles to within this many grey levels a pixel is new.
 const NEW_LEVELS: u32 = 16;
 /// The share of new blocks that makes a scene new.
@@ -284,7 +286,10 @@ impl Matcher {
             }
             _ => 0.0,
         };
-        let vector = [best[0] as f32 + part(beside(-1, 0), beside(1, 0)), best[1] as f32 + part(beside(0, -1), beside(0, 1))];
+        // The parabola leans even where nothing moved; what stands still must not creep.
+        let still = best == [0, 0] && here <= STILL_LEVELS * (BLOCK * BLOCK) as u32;
+        let between = |low: Option<u32>, high: Option<u32>| if still { 0.0 } else { part(low, high) };
+        let vector = [best[0] as f32 + between(beside(-1, 0), beside(1, 0)), best[1] as f32 + between(beside(0, -1), beside(0, 1))];
         // An edge alone does not say where along it a block lies, so the flatter direction decides.
         let across = |a: Option<u32>, b: Option<u32>| match (a, b) {
             (Some(a), Some(b)) => (a + b) / 2,
