@@ -168,3 +168,10 @@ def test_missing_data_is_named(recipe, tmp_path):
     run = start(recipe(PAIRS | {"pairs": ["no_such_set"]}))
     with pytest.raises(DataError, match="captions.tsv is missing"):
         run.follow()
+
+
+def test_tensorboard_is_written_where_asked(recipe):
+    pytest.importorskip("tensorboard")
+    run = start(recipe(TTD | {"steps": 2}, tensorboard=True))
+    run.follow()
+    assert any(path.stat().st_size > 0 for path in (run.work / "tensorboard").iterdir())
