@@ -56,6 +56,7 @@ pub struct Word {
     /// Other words for the same thing; the best one counts.
     pub synonyms: Vec<String>,
     /// The score in 0..1 that a pixel must reach to be this word's; the background's threshold if none.
+    #[serde(serialize_with = "as_written")]
     pub threshold: Option<f32>,
     /// How its mask is drawn.
     pub colour: Colour,
@@ -87,11 +88,17 @@ pub struct WordSpec {
     /// Other words for the same thing.
     pub synonyms: Vec<String>,
     /// As [`Word::threshold`].
+    #[serde(serialize_with = "as_written")]
     pub threshold: Option<f32>,
     /// The mask's colour; if none, the one that the word has, or one that no other word has.
     pub colour: Option<Colour>,
     /// Whether it is looked for.
     pub on: bool,
+}
+
+/// A threshold as a person wrote it: 0.4, and not the number beside it that 32 bits can hold.
+fn as_written<S: Serializer>(threshold: &Option<f32>, serializer: S) -> Result<S::Ok, S::Error> {
+    threshold.map(|t| (f64::from(t) * 1e6).round() / 1e6).serialize(serializer)
 }
 
 /// The two ways to write a [`WordSpec`] in JSON.

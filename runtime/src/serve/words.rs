@@ -23,7 +23,7 @@ async fn work<T: Send + 'static>(context: &Context, work: impl FnOnce(&Control) 
 fn document(set: &WordSet) -> Value {
     let background = match set.background {
         Background::None => Value::Null,
-        Background::Threshold(t) => json!(t),
+        Background::Threshold(t) => json!((f64::from(t) * 1e6).round() / 1e6),
     };
     json!({ "version": set.version, "words": set.words, "background": { "threshold": background, "words": set.background_words } })
 }
