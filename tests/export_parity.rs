@@ -129,10 +129,8 @@ fn fewer_bits_keep_the_direction() {
     for (model, storage, least) in [
         ("tiny-model", Storage::F16, 0.99999),
         ("tiny-model", Storage::Int8, 0.999),
-        ("tiny-model", Storage::Int8Dynamic, 0.998),
         ("tiny-clip", Storage::F16, 0.99999),
         ("tiny-clip", Storage::Int8, 0.998),
-        ("tiny-clip", Storage::Int8Dynamic, 0.99),
     ] {
         let (bundle, golden) = (bundle_of(model, storage), golden(model));
         let grid = encode(&bundle, &golden.floats["32x32.pixels"]);
