@@ -106,7 +106,7 @@ fn a_framebuffer_gets_the_frames_of_a_run() {
     let folder = tempfile::tempdir().unwrap();
     for (bits, stride) in [(16, 160), (32, 256)] {
         let uri = format!("fb:screen{bits}?size=64x48&bits={bits}&stride={stride}");
-        let source = ["run", "--source", "test:?size=64x48&fps=20&frames=10", "--pace", "live", "--tags", "sky", "--size", "96"];
+        let source = ["run", "--source", "test:?size=64x48&fps=20&frames=3", "--pace", "every", "--tags", "sky", "--size", "96"];
         let ended = edge_seg(folder.path(), &[source.as_slice(), &["--display", &uri, "--display-interval", "0"]].concat());
         assert_eq!(ended.code, 0, "{}", ended.stderr);
         let bytes = std::fs::read(folder.path().join(format!("screen{bits}"))).unwrap();

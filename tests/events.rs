@@ -344,5 +344,5 @@ fn metrics_are_what_prometheus_reads() {
     assert!(checked.status.success() && said.trim().is_empty(), "{said}");
 }
 
-#[path = "events_broker.rs"]
+#[path = "events/broker.rs"]
 mod broker;

@@ -14,9 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PROCESSORS = {"Cortex-A72": "cortex-a72", "Cortex-A76": "neoverse-n1"}
 # Loop, the instruction that marks it and how often it stands there, multiplications of numbers for each, processors that have it.
 LOOPS = [
-    ("f32, fmla", "fmla", 16, 4, PROCESSORS),
-    ("int8, smull and sadalp", "smull|smull2|smlal|smlal2", 32, 8, PROCESSORS),
-    ("int8, sdot", "sdot", 16, 16, ["Cortex-A76"]),
+    ("scoring, f32, fmla", "fmla", 16, 4, PROCESSORS),
+    ("scoring, int8, sdot", "sdot", 16, 16, ["Cortex-A76"]),
+    ("layers, f32, fmla", "fmla", 24, 4, PROCESSORS),
+    ("layers and scoring, int8, smull and sadalp", "smull|smull2|smlal|smlal2", 32, 8, PROCESSORS),
+    ("layers, int8, sdot", "sdot", 64, 16, ["Cortex-A76"]),
 ]
 
 

@@ -1,5 +1,6 @@
 //! The two encoders, run by tract. No other module names it.
 
+mod constants;
 mod cost;
 mod cuda;
 mod fallback;
@@ -217,11 +218,19 @@ impl TextEncoder {
     }
 }
 
-fn parse(encoder: &'static str, mut onnx: &[u8]) -> Result<InferenceModel> {
+fn parse(encoder: &'static str, onnx: &[u8]) -> Result<InferenceModel> {
     let engine = layers::engine();
-    let mut graph = engine.proto_model_for_read(&mut onnx).map_err(fail(encoder))?;
-    fuse::fuse(&mut graph);
-    engine.model_for_proto_model(&graph).map_err(fail(encoder))
+    // What cannot be split the engine refuses with its own words.
+    let (graph, constants) = constants::split(onnx).unwrap_or_else(|| (onnx.to_vec(), HashMap::new()));
+    let mut model = engine.proto_model_for_read(&mut &graph[..]).map_err(fail(encoder))?;
+    fuse::fuse(&mut model);
+    if let Some(graph) = &mut model.graph {
+        layers::pack(graph, &constants).map_err(fail(encoder))?;
+        constants::restore(graph, &constants);
+    }
+    let model = engine.model_for_proto_model(&model).map_err(fail(encoder));
+    layers::forget();
+    model
 }
 
 fn fail(encoder: &'static str) -> impl FnOnce(TractError) -> Error {

@@ -174,10 +174,10 @@ impl<'a> Graph<'a> {
 }
 
 /// ONNX's numbers for element types.
-const FLOAT: i32 = 1;
-const UINT8: i32 = 2;
-const INT8: i32 = 3;
-const FLOAT16: i32 = 10;
+pub(super) const FLOAT: i32 = 1;
+pub(super) const UINT8: i32 = 2;
+pub(super) const INT8: i32 = 3;
+pub(super) const FLOAT16: i32 = 10;
 
 fn is_float(tensor: &TensorProto) -> bool {
     tensor.data_type == FLOAT || tensor.data_type == FLOAT16
@@ -391,6 +391,7 @@ fn layer(op: &str, input: Vec<String>, output: &str, attribute: Vec<AttributePro
     NodeProto { op_type: op.into(), input, output: vec![output.into()], name: output.into(), attribute, ..Default::default() }
 }
 
+/// The constant as an attribute; where its bytes were taken out of the graph, by its name alone.
 fn tensor(name: &str, tensor: &TensorProto) -> AttributeProto {
     AttributeProto { name: name.into(), r#type: 4, t: Some(tensor.clone()), ..Default::default() }
 }

@@ -1,14 +1,17 @@
 //! Layers as operators of the engine, computed by `crate::simd`.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 use tract_onnx::model::ParsingContext;
-use tract_onnx::pb::NodeProto;
+use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
+use super::constants::{Constants, raw};
+use super::fuse::{FLOAT, FLOAT16, INT8, UINT8};
 use crate::simd::{Activation, Bias, ByteMemory, LayerMemory, Linear, QuantisedLinear, QuantisedRows, kernels};
 
 /// Names of the layers' operators in a rewritten graph.
@@ -17,13 +20,12 @@ pub(super) const LINEAR_INT8: &str = "EdgeSegLinearInt8";
 pub(super) const LAYER_NORM: &str = "EdgeSegLayerNorm";
 pub(super) const ATTENTION: &str = "EdgeSegAttention";
 
-/// An engine that knows the layers.
+/// An engine that knows the layers that [`pack`] has packed.
 pub(super) fn engine() -> tract_onnx::Onnx {
     let mut onnx = tract_onnx::onnx();
-    onnx.op_register.insert(LINEAR, linear);
-    onnx.op_register.insert(LINEAR_INT8, linear_int8);
-    onnx.op_register.insert(LAYER_NORM, layer_norm);
-    onnx.op_register.insert(ATTENTION, attention);
+    for name in [LINEAR, LINEAR_INT8, LAYER_NORM, ATTENTION] {
+        onnx.op_register.insert(name, build);
+    }
     onnx
 }
 
@@ -43,45 +45,83 @@ enum Kind {
     Attention { heads: usize, head_dim: usize, int8: bool },
 }
 
-type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
-
-fn build(kind: Kind) -> Built {
-    Ok((expand(Layer(Arc::new(kind))), vec![]))
+/// Packs the layers of a rewritten graph. Their weights go out of it, into what [`engine`]'s operators take on this thread.
+pub(super) fn pack(graph: &mut GraphProto, constants: &Constants<'_>) -> TractResult<()> {
+    forget();
+    for node in &mut graph.node {
+        let kind = match node.op_type.as_str() {
+            LINEAR => linear(node, constants),
+            LINEAR_INT8 => linear_int8(node, constants),
+            LAYER_NORM => layer_norm(node, constants),
+            ATTENTION => attention(node),
+            _ => continue,
+        };
+        let kind = kind.with_context(|| format!("Packing node {}", node.name))?;
+        let index = PACKED.with_borrow_mut(|packed| {
+            packed.push(Some(kind));
+            packed.len() - 1
+        });
+        let attribute = AttributeProto { name: PLACE.into(), r#type: 2, i: index as i64, ..Default::default() };
+        node.attribute = vec![attribute];
+    }
+    Ok(())
 }
 
-fn linear(ctx: &ParsingContext, node: &NodeProto) -> Built {
-    let weight = tensor(ctx, node, "weight")?.context("expected a weight")?;
-    let &[inputs, outputs] = weight.shape() else { bail!("expected a matrix, found {:?}", weight.shape()) };
-    let mut values = floats(&weight)?;
-    if let Some(scales) = tensor(ctx, node, "scales")? {
-        let scales = floats(&scales)?;
+thread_local! {
+    /// Layers between [`pack`] and [`build`]: the engine's builders are given nothing but the graph.
+    static PACKED: RefCell<Vec<Option<Kind>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The attribute that says where in [`PACKED`] a layer is.
+const PLACE: &str = "packed";
+
+/// Forgets the layers that were packed and not built.
+pub(super) fn forget() {
+    PACKED.with_borrow_mut(Vec::clear);
+}
+
+fn build(_: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    let place = usize::try_from(node.get_attr::<i64>(PLACE)?)?;
+    let kind = PACKED.with_borrow_mut(|packed| packed.get_mut(place).and_then(Option::take));
+    Ok((expand(Layer(Arc::new(kind.context("expected a packed layer")?))), vec![]))
+}
+
+fn linear(node: &NodeProto, constants: &Constants<'_>) -> TractResult<Kind> {
+    let weight = tensor(node, "weight").context("expected a weight")?;
+    let [inputs, outputs] = matrix(weight)?;
+    let mut values = floats(weight, constants)?;
+    if let Some(scales) = tensor(node, "scales") {
+        let scales = floats(scales, constants)?;
         ensure!(scales.len() == outputs, "expected {outputs} scales, found {}", scales.len());
         values.chunks_exact_mut(outputs).for_each(|row| row.iter_mut().zip(&scales).for_each(|(v, s)| *v *= s));
     }
-    let bias = tensor(ctx, node, "bias")?.map(|bias| floats(&bias)).transpose()?;
-    ensure!(inputs > 0 && outputs > 0 && bias.as_ref().is_none_or(|b| b.len() == outputs), "expected {outputs} numbers in the bias");
-    build(Kind::Linear { layer: kernels().pack_linear(&values, inputs, outputs, bias.as_deref()), activation: activation(node)? })
+    let bias = tensor(node, "bias").map(|bias| floats(bias, constants)).transpose()?;
+    ensure!(bias.as_ref().is_none_or(|b| b.len() == outputs), "expected {outputs} numbers in the bias");
+    Ok(Kind::Linear { layer: kernels().pack_linear(&values, inputs, outputs, bias.as_deref()), activation: activation(node)? })
 }
 
-fn linear_int8(ctx: &ParsingContext, node: &NodeProto) -> Built {
-    let weight = tensor(ctx, node, "weight")?.context("expected a weight")?;
-    let &[inputs, outputs] = weight.shape() else { bail!("expected a matrix, found {:?}", weight.shape()) };
-    let mut scales = floats(&tensor(ctx, node, "scales")?.context("expected scales")?)?;
+fn linear_int8(node: &NodeProto, constants: &Constants<'_>) -> TractResult<Kind> {
+    let weight = tensor(node, "weight").context("expected a weight")?;
+    let [inputs, outputs] = matrix(weight)?;
+    let mut scales = floats(tensor(node, "scales").context("expected scales")?, constants)?;
     if let [scale] = scales[..] {
         scales.resize(outputs, scale);
     }
-    let bias = tensor(ctx, node, "bias")?.map(|bias| floats(&bias)).transpose()?;
+    let bias = tensor(node, "bias").map(|bias| floats(bias, constants)).transpose()?;
     ensure!(
-        (1..=QuantisedLinear::MAX_INPUTS).contains(&inputs) && scales.len() == outputs && bias.as_ref().is_none_or(|b| b.len() == outputs),
+        inputs <= QuantisedLinear::MAX_INPUTS && scales.len() == outputs && bias.as_ref().is_none_or(|b| b.len() == outputs),
         "expected at most {} inputs and {outputs} scales and numbers in the bias",
         QuantisedLinear::MAX_INPUTS
     );
-    let integers: Vec<i8> = match weight.datum_type() {
-        DatumType::U8 => weight.to_plain_array_view::<u8>()?.iter().map(|byte| byte.wrapping_sub(128) as i8).collect(),
-        _ => weight.to_plain_array_view::<i8>()?.iter().copied().collect(),
-    };
+    // Unsigned bytes have their zero at 128.
+    let zero = if weight.data_type == UINT8 { 128 } else { 0 };
+    let mut integers: Vec<i8> = raw(weight, constants).iter().map(|byte| byte.wrapping_sub(zero) as i8).collect();
+    if integers.is_empty() {
+        integers = weight.int32_data.iter().map(|byte| (*byte as u8).wrapping_sub(zero) as i8).collect();
+    }
+    ensure!(integers.len() == inputs * outputs, "expected {inputs} x {outputs} integers, found {}", integers.len());
     let layer = kernels().pack_linear_int8(&integers, inputs, outputs, &scales, bias.as_deref());
-    build(Kind::LinearInt8 { layer, activation: activation(node)? })
+    Ok(Kind::LinearInt8 { layer, activation: activation(node)? })
 }
 
 fn activation(node: &NodeProto) -> TractResult<Activation> {
@@ -93,25 +133,48 @@ fn activation(node: &NodeProto) -> TractResult<Activation> {
     })
 }
 
-fn layer_norm(ctx: &ParsingContext, node: &NodeProto) -> Built {
-    let vector = |name| floats(&tensor(ctx, node, name)?.context("expected a vector")?);
+fn layer_norm(node: &NodeProto, constants: &Constants<'_>) -> TractResult<Kind> {
+    let vector = |name| floats(tensor(node, name).context("expected a vector")?, constants);
     let (weight, bias) = (vector("weight")?, vector("bias")?);
     ensure!(!weight.is_empty() && weight.len() == bias.len(), "expected a weight and a bias of equal lengths");
-    build(Kind::LayerNorm { weight, bias, eps: node.get_attr("epsilon")? })
+    Ok(Kind::LayerNorm { weight, bias, eps: node.get_attr("epsilon")? })
 }
 
-fn attention(_: &ParsingContext, node: &NodeProto) -> Built {
+fn attention(node: &NodeProto) -> TractResult<Kind> {
     let number = |name: &str| Ok::<_, TractError>(usize::try_from(node.get_attr::<i64>(name)?)?);
     let int8 = node.get_attr_opt::<i64>("int8")?.is_some();
-    build(Kind::Attention { heads: number("heads")?, head_dim: number("head_dim")?, int8 })
+    Ok(Kind::Attention { heads: number("heads")?, head_dim: number("head_dim")?, int8 })
 }
 
-fn tensor(ctx: &ParsingContext, node: &NodeProto, name: &str) -> TractResult<Option<Tensor>> {
-    node.attribute.iter().find(|a| a.name == name).and_then(|a| a.t.as_ref()).map(|t| ctx.load_tensor(t)).transpose()
+fn tensor<'a>(node: &'a NodeProto, name: &str) -> Option<&'a TensorProto> {
+    node.attribute.iter().find(|a| a.name == name).and_then(|a| a.t.as_ref())
 }
 
-fn floats(tensor: &Tensor) -> TractResult<Vec<f32>> {
-    Ok(tensor.cast_to::<f32>()?.to_plain_array_view::<f32>()?.iter().copied().collect())
+fn matrix(tensor: &TensorProto) -> TractResult<[usize; 2]> {
+    let dims: TVec<usize> = tensor.dims.iter().map(|dim| usize::try_from(*dim)).collect::<Result<_, _>>()?;
+    match dims[..] {
+        [inputs, outputs] if inputs > 0 && outputs > 0 && inputs.checked_mul(outputs).is_some() => Ok([inputs, outputs]),
+        _ => bail!("expected a matrix, found {dims:?}"),
+    }
+}
+
+/// A constant's numbers as f32.
+fn floats(tensor: &TensorProto, constants: &Constants<'_>) -> TractResult<Vec<f32>> {
+    let raw = raw(tensor, constants);
+    let values: Vec<f32> = match tensor.data_type {
+        FLOAT if raw.is_empty() => tensor.float_data.clone(),
+        FLOAT => raw.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        FLOAT16 if raw.is_empty() => tensor.int32_data.iter().map(|bits| half::f16::from_bits(*bits as u16).to_f32()).collect(),
+        FLOAT16 => raw.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
+        INT8 if raw.is_empty() => tensor.int32_data.iter().map(|v| *v as f32).collect(),
+        INT8 => raw.iter().map(|b| f32::from(*b as i8)).collect(),
+        UINT8 if raw.is_empty() => tensor.int32_data.iter().map(|v| *v as f32).collect(),
+        UINT8 => raw.iter().map(|b| f32::from(*b)).collect(),
+        other => bail!("expected numbers of 8, 16 or 32 bits, found ONNX's type {other}"),
+    };
+    let count = tensor.dims.iter().try_fold(1i64, |count, dim| count.checked_mul(*dim));
+    ensure!(count == i64::try_from(values.len()).ok(), "expected numbers for {:?}, found {}", tensor.dims, values.len());
+    Ok(values)
 }
 
 impl Layer {

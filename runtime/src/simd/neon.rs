@@ -321,16 +321,23 @@ unsafe fn block_int8_dot(block: &ByteBlock<'_>, out: &mut [i32]) {
             for m in 0..M {
                 quads[m] = vld1q_s8(rows[m].add(k));
             }
-            for v in 0..4 {
-                let at = weights.add(16 * v);
-                let columns = [vld1q_s8(at), vld1q_s8(at.add(64)), vld1q_s8(at.add(128)), vld1q_s8(at.add(192))];
-                for m in 0..M {
-                    sums[m][v] = dot::<0>(sums[m][v], columns[0], quads[m]);
-                    sums[m][v] = dot::<1>(sums[m][v], columns[1], quads[m]);
-                    sums[m][v] = dot::<2>(sums[m][v], columns[2], quads[m]);
-                    sums[m][v] = dot::<3>(sums[m][v], columns[3], quads[m]);
-                }
+            // Written out, so that the sums stay in registers.
+            macro_rules! column {
+                ($v:literal) => {
+                    let at = weights.add(16 * $v);
+                    let columns = [vld1q_s8(at), vld1q_s8(at.add(64)), vld1q_s8(at.add(128)), vld1q_s8(at.add(192))];
+                    for m in 0..M {
+                        sums[m][$v] = dot::<0>(sums[m][$v], columns[0], quads[m]);
+                        sums[m][$v] = dot::<1>(sums[m][$v], columns[1], quads[m]);
+                        sums[m][$v] = dot::<2>(sums[m][$v], columns[2], quads[m]);
+                        sums[m][$v] = dot::<3>(sums[m][$v], columns[3], quads[m]);
+                    }
+                };
             }
+            column!(0);
+            column!(1);
+            column!(2);
+            column!(3);
             weights = weights.add(256);
         }
         for m in 0..M.min(block.count) {

@@ -15,6 +15,7 @@ pub use oled::Oled;
 #[cfg(feature = "displays")]
 pub use spi::{Controller, Panel, Wiring};
 
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -69,13 +70,13 @@ impl Latest {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// None once it is closed.
+    /// None once it is closed and the last frame is taken.
     fn take(&self) -> Option<Frame> {
         let mut state = self.lock();
         loop {
             match &mut *state {
-                (_, true) => return None,
                 (frame @ Some(_), _) => return frame.take(),
+                (None, true) => return None,
                 _ => state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner()),
             }
         }
@@ -87,8 +88,11 @@ pub struct Display {
     latest: Arc<Latest>,
     interval: Duration,
     next: Option<Instant>,
+    done: Receiver<()>,
 }
 
+/// How long the last picture may take.
+const FINISH: Duration = Duration::from_millis(700);
 /// How often a screen that fails is tried.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -100,6 +104,7 @@ impl Display {
     pub fn start(place: &str, mut screen: Box<dyn Screen>, interval: Duration) -> Result<Self> {
         let latest = Arc::new(Latest::default());
         let (source, place) = (latest.clone(), place.to_owned());
+        let (ended, done) = channel();
         let run = {
             let place = place.clone();
             move || {
@@ -122,11 +127,12 @@ impl Display {
                         }
                     };
                 }
+                drop::<Sender<()>>(ended);
             }
         };
         let spawned = std::thread::Builder::new().name("display".into()).spawn(run);
         spawned.map_err(|e| Error::Sink { place, found: e.to_string() })?;
-        Ok(Self { latest, interval, next: None })
+        Ok(Self { latest, interval, next: None, done })
     }
 }
 
@@ -144,6 +150,7 @@ impl LiveSink for Display {
     fn finish(self: Box<Self>) -> Result<()> {
         self.latest.lock().1 = true;
         self.latest.changed.notify_one();
+        let _ = self.done.recv_timeout(FINISH);
         Ok(())
     }
 }

@@ -155,7 +155,7 @@ fn a_broker_gets_documents_states_and_events_and_changes_words() {
     for (topic, payload, complaint) in [
         ("edge-seg/cam/words/remove", "horse", "horse"),
         ("edge-seg/cam/words/set", " , ", "one word or more"),
-        ("edge-seg/cam/words/set", "[{\"nome\": 1}]", "nome"),
+        ("edge-seg/cam/words/set", "[{\"nome\": 1}]", "a JSON list of words"),
         ("edge-seg/cam/command", "quit", "ends no session"),
     ] {
         publish(broker.port, topic, payload, &[]);
