@@ -73,9 +73,11 @@ fn path_with(folder: &Path) -> String {
     format!("{}:{}", folder.display(), std::env::var("PATH").unwrap())
 }
 
+type Picture = ((u32, u32), Vec<[u8; 3]>);
+
 /// What a source gave: sizes and colours of frames, and what was told meanwhile.
 struct Seen {
-    frames: Vec<((u32, u32), Vec<[u8; 3]>)>,
+    frames: Vec<Picture>,
     told: Vec<String>,
     error: Option<String>,
 }

@@ -205,8 +205,10 @@ fn masks_in_json_lines_are_those_of_the_pictures() {
     assert!(pixels > 1000.0 && (area / pixels - 1.0).abs() < 0.2, "{area} of {pixels} pixels: outlines fill holes and cut corners only");
 }
 
+type Requests = Arc<Mutex<Vec<(String, String)>>>;
+
 /// Answers each request with the next status of a list, then with its last, and keeps what came.
-fn http_server(statuses: &'static [u16], pause: Duration) -> (u16, Arc<Mutex<Vec<(String, String)>>>) {
+fn http_server(statuses: &'static [u16], pause: Duration) -> (u16, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let requests = Arc::new(Mutex::new(Vec::new()));

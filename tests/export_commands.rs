@@ -212,7 +212,7 @@ fn captions_are_measured_against_labels() {
         (all["captions"].as_u64(), all["measures"]["precision"].as_f64(), all["measures"]["recall"].as_f64()),
         (Some(3), Some(0.5), Some(1.0))
     );
-    assert_eq!(rows.len(), 5);
+    assert_eq!(rows.len(), 6);
     let captions = export(folder.path(), &[&["eval", "caption", "--background", "0"], &base[..]].concat());
     assert_eq!(captions.code, 0, "{}", captions.stderr);
     for row in captions.json_lines() {

@@ -144,8 +144,7 @@ impl WordFiles {
             if keep(word) {
                 let row: Vec<f32> = row.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
                 let norm: f32 = row.iter().map(|v| v * v).sum();
-                // Also false for NaN.
-                if !((norm - 1.0).abs() < 1e-3) {
+                if norm.is_nan() || (norm - 1.0).abs() >= 1e-3 {
                     return None;
                 }
                 found.push((word.to_owned(), row));

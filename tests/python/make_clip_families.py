@@ -130,7 +130,7 @@ def main(folder):
     torch.manual_seed(5)
     merges = learn_merges(CORPUS, 40)
     vocabulary = folder / "bpe.txt"
-    vocabulary.write_text('"bpe_simple_vocab_tiny.txt#version: 0.2\n' + "\n".join(" ".join(pair) for pair in merges) + "\n")
+    vocabulary.write_text('"bpe_simple_vocab_tiny.txt#version: 0.2\n' + "\n".join(" ".join(pair) for pair in merges))  # open_clip takes an end of line for one merge more
     import gzip
 
     packed = folder / ".bpe.txt.gz"

@@ -48,10 +48,12 @@ impl Templates {
     }
 }
 
+type Embedding = Arc<Vec<f32>>;
+
 /// Embeddings of words in templates, kept: each is made once however many pictures and variants use it.
 #[derive(Debug, Default)]
 pub struct Lexicon {
-    words: Mutex<HashMap<(String, String), Arc<Vec<f32>>>>,
+    words: Mutex<HashMap<(String, String), Embedding>>,
 }
 
 impl Lexicon {

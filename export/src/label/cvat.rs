@@ -72,7 +72,7 @@ mod tests {
         let region =
             Region { class: "a \"<b>\"".into(), score: 0.5, counts: mask.counts(5, 3), bounds_px: mask.bounds_px(), area_px: mask.area() };
         let picture = PictureLabels { file: "x/p & q.jpg".into(), width: 5, height: 3, regions: vec![region] };
-        let xml = cvat(&[picture.clone()], &["a \"<b>\"".into()], CocoMasks::Rle).unwrap();
+        let xml = cvat(std::slice::from_ref(&picture), &["a \"<b>\"".into()], CocoMasks::Rle).unwrap();
         for part in [
             "<image id=\"0\" name=\"p &amp; q.jpg\"",
             "label=\"a &quot;&lt;b&gt;&quot;\"",

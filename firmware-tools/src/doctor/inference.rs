@@ -86,13 +86,14 @@ fn runtime(places: &Places) -> (PathBuf, Option<PathBuf>) {
 /// What the service's user could have put into a slot must not run with root's rights: runs it as the owner of the slots, who is
 /// given `paths`.
 fn as_owner(command: &mut Command, places: &Places, paths: &[&Path]) -> Result<()> {
-    if let Ok(owner) = fs::metadata(&places.state) {
-        if fs::metadata("/proc/self")?.uid() == 0 && owner.uid() != 0 {
-            for path in paths {
-                chown(path, Some(owner.uid()), Some(owner.gid()))?;
-            }
-            command.uid(owner.uid()).gid(owner.gid());
+    if let Ok(owner) = fs::metadata(&places.state)
+        && fs::metadata("/proc/self")?.uid() == 0
+        && owner.uid() != 0
+    {
+        for path in paths {
+            chown(path, Some(owner.uid()), Some(owner.gid()))?;
         }
+        command.uid(owner.uid()).gid(owner.gid());
     }
     Ok(())
 }

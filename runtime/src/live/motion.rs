@@ -432,7 +432,8 @@ mod tests {
         for (width, height) in [(1, 1), (7, 200), (8, 8), (9, 17), (300, 3)] {
             let image = RgbImage::from_pixel(width, height, image::Rgb([9; 3]));
             let (mut a, mut b) = (Grey::default(), Grey::default());
-            (a.take(&image), b.take(&image));
+            a.take(&image);
+            b.take(&image);
             let (field, movement) = find(&a, &b);
             assert_eq!(movement, Movement { residual_levels: 0.0, cut: false });
             assert_eq!(field.at(3.0, 3.0), [0.0; 2]);

@@ -93,6 +93,9 @@ impl TryFrom<Raw> for Condition {
     }
 }
 
+/// Share and score of a word, in the picture or in a zone; none if nobody measured it.
+pub type Measure<'a> = dyn Fn(&str, Option<&str>) -> Option<(f64, f32)> + 'a;
+
 /// What was measured of a word in a frame.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Measured {
@@ -129,7 +132,7 @@ impl Condition {
     }
 
     /// Whether it holds; none if that depends on a word that nobody measured (Kleene's three-valued logic).
-    pub fn holds(&self, measured: &dyn Fn(&str, Option<&str>) -> Option<(f64, f32)>) -> Option<bool> {
+    pub fn holds(&self, measured: &Measure<'_>) -> Option<bool> {
         match self {
             Self::Word { word, zone, test } => {
                 let (share, score) = measured(word, zone.as_deref())?;

@@ -233,7 +233,8 @@ mod tests {
 
     #[test]
     fn scores_are_those_of_the_whole_matrix() {
-        let shapes: [(&dyn Fn(usize) -> usize, usize, usize); 5] =
+        type Words<'a> = &'a dyn Fn(usize) -> usize;
+        let shapes: [(Words<'_>, usize, usize); 5] =
             [(&|_| 1, 700, 0), (&|_| 1, 33, 2), (&|i| 1 + i % 3, 700, 0), (&|i| 1 + i % 20, 40, 3), (&|i| i % 3, 20, 0)];
         for (words, classes, backgrounds) in shapes {
             let (grid, bank) = fixture(words, classes, backgrounds);

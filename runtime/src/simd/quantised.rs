@@ -144,7 +144,8 @@ impl Kernels {
         (rows.count, rows.dim) = (x.len() / dim, dim);
         // Weights are zero behind a row's end, so whatever bytes stand there count for nothing.
         rows.values.resize(rows.count * wide, 0);
-        (rows.scales.clear(), rows.zeros.clear());
+        rows.scales.clear();
+        rows.zeros.clear();
         for (row, bytes) in x.chunks_exact(dim).zip(rows.values.chunks_exact_mut(wide)) {
             let range = self.quantise_row(row, levels, &mut bytes[..dim]);
             if shift > 0 {

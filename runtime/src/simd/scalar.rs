@@ -157,9 +157,9 @@ pub(super) fn block_int8(block: &ByteBlock<'_>, out: &mut [i32]) {
 /// `out = activation(products + bias) + residual`.
 pub(super) fn finish(products: &mut [f32], strip: usize, finish: &Finish<'_>, out: &mut [f32]) {
     for (row, products) in products.chunks_exact(strip).enumerate() {
-        for n in 0..finish.columns {
+        for (n, product) in products[..finish.columns].iter().enumerate() {
             let at = row * finish.outputs + finish.column + n;
-            out[at] = activate(products[n] + finish.bias[n], finish.activation) + finish.residual.map_or(0.0, |residual| residual[at]);
+            out[at] = activate(product + finish.bias[n], finish.activation) + finish.residual.map_or(0.0, |residual| residual[at]);
         }
     }
 }

@@ -131,7 +131,7 @@ impl Framebuffer {
 impl OriginDimensions for Framebuffer {
     fn size(&self) -> Size {
         let Geometry { width, height, .. } = self.geometry;
-        if self.quarter_turns % 2 == 0 { Size::new(width, height) } else { Size::new(height, width) }
+        if self.quarter_turns.is_multiple_of(2) { Size::new(width, height) } else { Size::new(height, width) }
     }
 }
 

@@ -186,9 +186,9 @@ fn pattern(label: u16, x: u32, y: u32) -> bool {
     match (label, label % 5) {
         (0, _) => false,
         (_, 1) => true,
-        (_, 2) => (x + y) % 2 == 0,
-        (_, 3) => y % 3 == 0,
-        (_, 4) => x % 3 == 0,
-        _ => (x + y) % 4 == 0,
+        (_, 2) => (x + y).is_multiple_of(2),
+        (_, 3) => y.is_multiple_of(3),
+        (_, 4) => x.is_multiple_of(3),
+        _ => (x + y).is_multiple_of(4),
     }
 }

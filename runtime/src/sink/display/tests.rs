@@ -197,8 +197,10 @@ fn glass_that_does_not_fit_its_controller_is_refused() {
     }
 }
 
+type Written = Vec<(u8, Vec<u8>)>;
+
 #[derive(Clone, Default)]
-struct TwoWires(Arc<Mutex<Vec<(u8, Vec<u8>)>>>, bool);
+struct TwoWires(Arc<Mutex<Written>>, bool);
 
 impl i2c::ErrorType for TwoWires {
     type Error = i2c::ErrorKind;
