@@ -97,11 +97,11 @@ done
 if [ -d "$work/arm64" ]; then
     x86=${x86:-$work/amd64/usr/bin/edge-seg}
     [ -x "$x86" ] || fail "arm64's labels need a program of x86 to be held against"
-    "$x86" segment "$picture" --tags "$words" --out "$work/x86" > "$work/x86.json"
+    "$x86" segment "$picture" --tags "$words" --size 224 --out "$work/x86" > "$work/x86.json"
     for cpu in cortex-a53 cortex-a72 cortex-a76; do
         start=$SECONDS
         cp "$work/arm64/usr/bin/edge-seg" "$root/edge-seg-arm64"
-        QEMU_CPU=$cpu chroot "$root" /edge-seg-arm64 segment /photo.jpg --tags "$words" --out "/$cpu" > "$work/$cpu.json" || fail "$cpu: the program ended with $?"
+        QEMU_CPU=$cpu chroot "$root" /edge-seg-arm64 segment /photo.jpg --tags "$words" --size 224 --out "/$cpu" > "$work/$cpu.json" || fail "$cpu: the program ended with $?"
         share=$(python3 tests/python/same_pixels.py "$work/x86/cat.mask.png" "$root/$cpu/photo.mask.png")
         awk "BEGIN { exit !($share >= $same_labels) }" || fail "$cpu: $share % of the labels are those of x86, expected $same_labels"
         ok "$cpu: $share % of the labels are those of x86 ($((SECONDS - start)) s under emulation)"
