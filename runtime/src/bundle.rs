@@ -369,7 +369,7 @@ pub fn write(path: &Path, manifest: Manifest, blobs: &[(&str, &[u8])]) -> Result
     replace_file(path, &build(path.display().to_string(), manifest, blobs)?.bytes)
 }
 
-/// As [`write`], in memory; `place` names it in errors.
+/// As [`write()`], in memory; `place` names it in errors.
 ///
 /// # Errors
 /// [`Error::Bundle`] if the manifest and blobs do not fit together.

@@ -90,7 +90,7 @@ impl CosineSum {
 /// A bundle made of a model folder, in memory alone.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn bundle_of(model: &Model, storage: Storage) -> Result<Bundle> {
     let scratch = Scratch::new();
     write(&scratch.0, model, storage, &Release::default())?;
