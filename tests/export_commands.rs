@@ -303,3 +303,38 @@ fn train_passes_output_and_exit_code_on() {
     let ended = export(folder.path(), &["train", "recipe.toml", "--venv", "venv", "--source", "."]);
     assert!(ended.code == 2 && ended.stderr.contains("lacks torch, peft"), "{}", ended.stderr);
 }
+
+#[test]
+fn quantize_makes_what_each_board_runs_best() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = root().join("examples/pictures/c*.jpg");
+    let quantize = |more: &[&str]| {
+        let fixed = ["quantize", &tiny(), "--boards", "pi4,pi5,jetson", "-o", "out", "--pictures", pictures.to_str().unwrap()];
+        export(folder.path(), &[&fixed[..], &["--count", "2", "--words", "dog, grass, snow", "--json"], more].concat())
+    };
+    let ended = quantize(&["--least-cosine", "0.9"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let (boards, layers): (Vec<_>, Vec<_>) = ended.json_lines().into_iter().partition(|line| line["board"].is_string());
+    let variants: Vec<_> = boards.iter().map(|b| (b["board"].as_str().unwrap(), b["variant"].as_str().unwrap())).collect();
+    assert_eq!(variants, [("pi4", "int8-storage"), ("pi5", "int8-dynamic"), ("jetson", "f16-storage")]);
+    for board in &boards {
+        let bundle = edge_seg::Bundle::open(&folder.path().join(board["bundle"].as_str().unwrap())).unwrap();
+        let manifest = bundle.manifest();
+        assert_eq!(
+            (manifest.variant.as_str(), manifest.boards[0].as_str()),
+            (board["variant"].as_str().unwrap(), board["board"].as_str().unwrap())
+        );
+        assert!(board["image"]["mean_cosine"].as_f64().unwrap() > 0.9, "{board}");
+    }
+    let of = |tower: &str| layers.iter().filter(|l| l["tower"] == tower).count();
+    assert!(of("image") > 5 && of("text") >= 4, "{layers:?}");
+    assert!(layers.iter().all(|l| l["float"] == false && l["mean_cosine"].as_f64().unwrap() <= 1.0 + 1e-6));
+    // More than integers can give: the layers that lose most stay in floats, one after the other, until it is reached.
+    let strict = quantize(&["--least-cosine", "0.999999"]);
+    let lines = strict.json_lines();
+    let pi5 = lines.iter().find(|line| line["board"] == "pi5").unwrap();
+    assert!(!pi5["floats"].as_array().unwrap().is_empty(), "{pi5}");
+    assert!(pi5["image"]["mean_cosine"].as_f64() > boards[1]["image"]["mean_cosine"].as_f64(), "{pi5}");
+    assert_eq!(strict.code, 1, "int8 storage alone loses more than that");
+    assert_eq!(export(folder.path(), &["quantize", &tiny(), "--boards", "pi9", "-o", "out", "--pictures", "x"]).code, 2);
+}

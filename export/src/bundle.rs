@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use edge_seg::bundle::{self, ImageManifest, Manifest, Positions, TextManifest};
+use edge_seg::bundle::{self, Bundle, ImageManifest, Manifest, Positions, TextManifest};
 
 use crate::Result;
 use crate::checkpoint::Model;
-use crate::onnx::{self, Storage};
+use crate::onnx::{self, Layers, Storage};
 
 /// What a bundle says besides what the model folder holds.
 #[derive(Debug, Clone, Default)]
@@ -30,13 +30,39 @@ pub const TOKENIZER_BLOB: &str = "tokenizer.json";
 ///
 /// # Errors
 /// [`crate::Error::Runtime`] if the manifest breaks the bundle's rules or the file system refuses.
-pub fn write(path: &Path, model: &Model, storage: Storage, release: &Release) -> Result<()> {
-    let image = onnx::image_encoder(model, storage)?;
-    let text = onnx::text_encoder(model, storage)?;
-    let positions: Vec<u8> = model.weights["image.positions"].data.iter().flat_map(|x| x.to_le_bytes()).collect();
-    let blobs: [(&str, &[u8]); 4] =
-        [(IMAGE_BLOB, &image), (TEXT_BLOB, &text), (POSITIONS_BLOB, &positions), (TOKENIZER_BLOB, &model.tokenizer)];
-    Ok(bundle::write(path, manifest(model, storage, release), &blobs)?)
+pub fn write(path: &Path, model: &Model, layers: impl Into<Layers>, release: &Release) -> Result<()> {
+    let layers = layers.into();
+    let blobs = Blobs::new(model, &layers, &layers)?;
+    Ok(bundle::write(path, manifest(model, layers.storage, release), &blobs.named(model))?)
+}
+
+/// As [`write`], in memory, with layers of its own for each tower; `place` names it in errors.
+///
+/// # Errors
+/// [`crate::Error::Runtime`] if the manifest breaks the bundle's rules.
+pub fn build(place: &str, model: &Model, image: &Layers, text: &Layers) -> Result<Bundle> {
+    let blobs = Blobs::new(model, image, text)?;
+    Ok(bundle::build(place.into(), manifest(model, image.storage, &Release::default()), &blobs.named(model))?)
+}
+
+struct Blobs {
+    image: Vec<u8>,
+    text: Vec<u8>,
+    positions: Vec<u8>,
+}
+
+impl Blobs {
+    fn new(model: &Model, image: &Layers, text: &Layers) -> Result<Self> {
+        Ok(Self {
+            image: onnx::image_encoder(model, image.clone())?,
+            text: onnx::text_encoder(model, text.clone())?,
+            positions: model.weights["image.positions"].data.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        })
+    }
+
+    fn named<'a>(&'a self, model: &'a Model) -> [(&'static str, &'a [u8]); 4] {
+        [(IMAGE_BLOB, &self.image), (TEXT_BLOB, &self.text), (POSITIONS_BLOB, &self.positions), (TOKENIZER_BLOB, &model.tokenizer)]
+    }
 }
 
 fn manifest(model: &Model, storage: Storage, release: &Release) -> Manifest {

@@ -3,6 +3,7 @@
 //! The model folder is described in `docs/model-folder.md`, the bundle in `docs/bundle-format.md`.
 
 pub mod bundle;
+pub mod calibrate;
 pub mod checkpoint;
 pub mod config;
 mod error;

@@ -10,7 +10,7 @@ mod proto;
 mod taps;
 mod text;
 
-pub use graph::Storage;
+pub use graph::{Layers, Storage};
 pub use proto::{Initializer, initializers};
 pub use taps::{TapPoint, with_layers};
 
@@ -22,14 +22,36 @@ use crate::checkpoint::Model;
 ///
 /// # Errors
 /// None for a [`Model`] that [`Model::assemble`] made.
-pub fn image_encoder(model: &Model, storage: Storage) -> Result<Vec<u8>> {
-    image::write(model, storage)
+pub fn image_encoder(model: &Model, layers: impl Into<Layers>) -> Result<Vec<u8>> {
+    Ok(image::write(model, &layers.into())?.0)
 }
 
 /// The text tower: `ids` and `mask` i64 `[batch, tokens]` to `text` f32 `[batch, E]`, not normalised.
 ///
 /// # Errors
 /// None for a [`Model`] that [`Model::assemble`] made.
-pub fn text_encoder(model: &Model, storage: Storage) -> Result<Vec<u8>> {
-    text::write(model, storage)
+pub fn text_encoder(model: &Model, layers: impl Into<Layers>) -> Result<Vec<u8>> {
+    Ok(text::write(model, &layers.into())?.0)
+}
+
+/// The weights that the products of one tower's encoder multiply with, as [`Layers::floats`] names them, in the order of the graph.
+///
+/// # Errors
+/// As [`image_encoder`].
+pub fn products(model: &Model, tower: Tower) -> Result<Vec<String>> {
+    let layers = Storage::F16.into();
+    Ok(match tower {
+        Tower::Image => image::write(model, &layers)?.1,
+        Tower::Text => text::write(model, &layers)?.1,
+    })
+}
+
+/// One of a model's two encoders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tower {
+    /// Of pictures.
+    Image,
+    /// Of words.
+    Text,
 }

@@ -1,13 +1,17 @@
+use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
+use edge_seg::Variant;
 use edge_seg_export::bundle::{self, Release};
+use edge_seg_export::calibrate::{Calibrated, Fidelity, LayerLoss, Sample, calibrate};
 use edge_seg_export::checkpoint::Model;
 use edge_seg_export::onnx::Storage;
 use edge_seg_export::quantize::layer_errors;
+use serde::Serialize;
 
 /// Write a model folder as one bundle: both encoders as ONNX, tokenizer, positions, manifest.
 #[derive(Args)]
@@ -42,22 +46,75 @@ impl Bundle {
     }
 }
 
-/// Report what a storage costs each matrix: bytes, relative error, largest error.
+/// Report what a storage costs each matrix: bytes, relative error, largest error. With --boards: make the bundles that boards run best.
+///
+/// With --boards each layer's loss is measured on the pictures and words: the mean and least cosine of the tower's own answer, patch by
+/// patch or word by word, with this layer alone in integers. Where all layers together lose more than --least-cosine allows, the worst
+/// stay in floats. A board's bundle is OUT/NAME-BOARD.esb; boards that run the same variant share the measurement.
 #[derive(Args)]
 pub struct Quantize {
     /// The model folder.
     folder: PathBuf,
     /// How matrices are stored.
-    #[arg(long, value_enum, default_value = "int8")]
+    #[arg(long, value_enum, default_value = "int8", conflicts_with = "boards")]
     weights: Storage,
+    /// Boards to make bundles for, with commas: pi4, pi5, jetson, x86.
+    #[arg(long, value_name = "BOARD,BOARD", value_delimiter = ',', value_parser = board, requires_all = ["out", "pictures"])]
+    boards: Vec<Variant>,
+    /// Folder for the bundles; made if it is not there.
+    #[arg(short, long, value_name = "DIR", requires = "boards")]
+    out: Option<PathBuf>,
+    /// Pictures to measure on: a picture, a folder or a glob; spread evenly over --count.
+    #[arg(long, value_name = "PICTURES", requires = "boards")]
+    pictures: Option<String>,
+    /// How many of the pictures are used.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    count: u32,
+    /// Words to measure on, separated by commas.
+    #[arg(long, value_name = "WORDS", default_value = WORDS, hide_default_value = true)]
+    words: String,
+    /// Mean cosine that each tower must keep.
+    #[arg(long, value_name = "C", default_value_t = 0.999)]
+    least_cosine: f64,
+    /// Side of the prepared input to measure at; the model's if none.
+    #[arg(long, value_name = "PX")]
+    size: Option<usize>,
+    /// Release number of the bundles.
+    #[arg(long, default_value_t = 1)]
+    serial: u64,
     /// One JSON object per line instead of a table.
     #[arg(long)]
     json: bool,
 }
 
+/// Things, places and stuff, short and long.
+const WORDS: &str = "person, man, woman, child, dog, cat, horse, bird, car, bus, truck, bicycle, motorcycle, train, boat, airplane, road, \
+    sidewalk, building, house, bridge, tree, grass, sky, cloud, water, sea, sand, snow, mountain, wall, floor, ceiling, window, door, table, \
+    chair, sofa, bed, cup, bottle, plate, book, laptop, traffic light, stop sign, fire hydrant, wine glass, wooden kitchen table, steering wheel";
+
+fn board(name: &str) -> Result<Variant, String> {
+    let known = Variant::ALL.map(Variant::name).join(", ");
+    Variant::named(name.trim()).ok_or_else(|| format!("expected one of {known}"))
+}
+
+/// A line of the report with --boards.
+#[derive(Serialize)]
+struct BoardLine<'a> {
+    board: &'static str,
+    variant: &'static str,
+    bundle: String,
+    bytes: u64,
+    image: Fidelity,
+    text: Fidelity,
+    floats: &'a BTreeSet<String>,
+}
+
 impl Quantize {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let model = read(&self.folder)?;
+        if let (Some(out), Some(pictures)) = (&self.out, &self.pictures) {
+            return self.make(&model, out, pictures);
+        }
         let mut out = std::io::stdout().lock();
         if !self.json {
             writeln!(out, "{:<44} {:>16} {:>12} {:>10} {:>10}", "weight", "shape", "bytes", "relative", "largest")?;
@@ -72,6 +129,86 @@ impl Quantize {
         }
         Ok(ExitCode::SUCCESS)
     }
+
+    fn make(&self, model: &Model, folder: &Path, pictures: &str) -> anyhow::Result<ExitCode> {
+        let paths = edge_seg::expand_inputs(&[pictures.to_owned()]).into_iter().collect::<edge_seg::Result<Vec<_>>>()?;
+        let count = (self.count as usize).min(paths.len());
+        let frames = (0..count).map(|i| edge_seg::read_picture(&paths[i * paths.len() / count])).collect::<edge_seg::Result<Vec<_>>>()?;
+        let sample = Sample {
+            frames,
+            words: edge_seg::parse_tags("--words", &self.words)?,
+            size_px: self.size,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        let mut out = std::io::stdout().lock();
+        let mut measured: Vec<Calibrated> = Vec::new();
+        let mut enough = true;
+        for board in &self.boards {
+            let storage = storage(*board)?;
+            if !measured.iter().any(|m| m.layers.storage == storage) {
+                let found = calibrate(model, storage, &sample, self.least_cosine, |loss| {
+                    eprintln!("{:<44} {:.6}", loss.layer, loss.fidelity.mean_cosine);
+                })?;
+                self.report_layers(&mut out, &found.losses)?;
+                measured.push(found);
+            }
+            let Some(found) = measured.iter().find(|m| m.layers.storage == storage) else { continue };
+            enough &= [found.image, found.text].iter().all(|tower| tower.mean_cosine >= self.least_cosine);
+            let path = folder.join(format!("{}-{}.esb", model.config.name, board.name()));
+            bundle::write(&path, model, found.layers.clone(), &Release { serial: self.serial, boards: vec![board.name().into()] })?;
+            let line = BoardLine {
+                board: board.name(),
+                variant: storage.variant(),
+                bytes: std::fs::metadata(&path).with_context(|| path.display().to_string())?.len(),
+                bundle: path.display().to_string(),
+                image: found.image,
+                text: found.text,
+                floats: &found.layers.floats,
+            };
+            if self.json {
+                writeln!(out, "{}", serde_json::to_string(&line)?)?;
+            } else {
+                let (image, text) = (line.image, line.text);
+                writeln!(
+                    out,
+                    "{}: {}, {:.1} MB, {} weights in floats",
+                    line.bundle,
+                    line.variant,
+                    line.bytes as f64 / 1e6,
+                    line.floats.len()
+                )?;
+                writeln!(out, "  patches: mean cosine {:.6}, least {:.6}", image.mean_cosine, image.least_cosine)?;
+                writeln!(out, "  words:   mean cosine {:.6}, least {:.6}", text.mean_cosine, text.least_cosine)?;
+            }
+        }
+        // The bundles are written either way: whoever asked for more than there is can look at them.
+        Ok(if enough { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    }
+
+    fn report_layers(&self, out: &mut impl Write, losses: &[LayerLoss]) -> anyhow::Result<()> {
+        if !self.json && !losses.is_empty() {
+            writeln!(out, "{:<44} {:>12} {:>12} {:>10}", "layer, alone in integers", "mean cosine", "least", "relative")?;
+        }
+        for loss in losses {
+            if self.json {
+                writeln!(out, "{}", serde_json::to_string(loss)?)?;
+            } else {
+                let (f, float) = (loss.fidelity, if loss.float { "  stays in floats" } else { "" });
+                writeln!(out, "{:<44} {:>12.6} {:>12.6} {:>10.6}{float}", loss.layer, f.mean_cosine, f.least_cosine, f.relative)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The storage that a board's build has.
+fn storage(board: Variant) -> anyhow::Result<Storage> {
+    let known = Storage::value_variants().iter().copied();
+    known
+        .into_iter()
+        .find(|s| s.variant() == board.encoders())
+        .with_context(|| format!("{}: no storage {:?}", board.name(), board.encoders()))
 }
 
 /// Write the blobs of a bundle as files: ONNX encoders, positions, tokenizer, and manifest.json.
@@ -115,4 +252,18 @@ fn read(folder: &std::path::Path) -> anyhow::Result<Model> {
     let model = Model::read(folder)?;
     eprintln!("{}:\n{}", folder.display(), model.report);
     Ok(model)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_boards_build_can_be_made() {
+        for variant in Variant::ALL {
+            assert_eq!(storage(variant).unwrap().variant(), variant.encoders());
+            assert_eq!(board(variant.name()), Ok(variant));
+        }
+        assert!(board("pi9").unwrap_err().contains("pi4, pi5, jetson, x86"));
+    }
 }

@@ -1,5 +1,7 @@
 //! Builds an ONNX graph node by node, from weights in a chosen storage.
 
+use std::collections::BTreeSet;
+
 use clap::ValueEnum;
 
 use super::proto::{
@@ -36,6 +38,21 @@ impl Storage {
     }
 }
 
+/// A storage for a model's matrices, and the ones that it is not for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layers {
+    /// How matrices are stored and computed.
+    pub storage: Storage,
+    /// Weights, by their names in the graph ([`super::products`]), that are stored in halves and computed in f32 instead.
+    pub floats: BTreeSet<String>,
+}
+
+impl From<Storage> for Layers {
+    fn from(storage: Storage) -> Self {
+        Self { storage, floats: BTreeSet::new() }
+    }
+}
+
 /// The name of a value in the graph.
 pub(super) type Value = String;
 
@@ -47,13 +64,14 @@ pub(super) enum Attr {
 
 pub(super) struct Graph<'a> {
     model: &'a Model,
-    storage: Storage,
+    layers: &'a Layers,
+    products: Vec<String>,
     proto: GraphProto,
 }
 
 impl<'a> Graph<'a> {
-    pub(super) fn new(name: &str, model: &'a Model, storage: Storage) -> Self {
-        Self { model, storage, proto: GraphProto { name: name.into(), ..Default::default() } }
+    pub(super) fn new(name: &str, model: &'a Model, layers: &'a Layers) -> Self {
+        Self { model, layers, products: Vec::new(), proto: GraphProto { name: name.into(), ..Default::default() } }
     }
 
     /// A weight of the model by its canonical name. [`Model::assemble`] has made sure that it is there.
@@ -77,8 +95,14 @@ impl<'a> Graph<'a> {
         });
     }
 
-    pub(super) fn finish(self) -> Vec<u8> {
-        proto::encode(self.proto)
+    /// The file, and the weights of its products in their order.
+    pub(super) fn finish(self) -> (Vec<u8>, Vec<String>) {
+        (proto::encode(self.proto), self.products)
+    }
+
+    /// How a matrix is stored.
+    fn storage(&self, name: &str) -> Storage {
+        if self.layers.floats.contains(name) { Storage::F16 } else { self.layers.storage }
     }
 
     fn push(&mut self, node: NodeProto) {
@@ -141,7 +165,7 @@ impl<'a> Graph<'a> {
         if self.has_node(name) {
             return name.into();
         }
-        match self.storage {
+        match self.storage(name) {
             Storage::F32 => {
                 let data = if transpose { transposed(&tensor.data, rows) } else { tensor.data.clone() };
                 self.floats(name, &shape, &data)
@@ -171,7 +195,8 @@ impl<'a> Graph<'a> {
 
     /// `x · weightᵀ`, with a weight `[out, in]` called `weights`.
     fn product(&mut self, name: &str, x: &Value, weights: &str, weight: &Tensor) -> Value {
-        if self.storage != Storage::Int8Dynamic {
+        self.products.push(weights.into());
+        if self.storage(weights) != Storage::Int8Dynamic {
             let weight = self.matrix(weights, weight, true);
             return self.op(name, "MatMul", &[x, &weight], vec![]);
         }
@@ -192,7 +217,7 @@ impl<'a> Graph<'a> {
         let rows = tensor.shape[0];
         let axis = || vec![("axis", Attr::Int(0))];
         let to_float = || vec![("to", Attr::Int(proto::FLOAT.into()))];
-        match self.storage {
+        match self.storage(name) {
             Storage::F32 => {
                 let table = self.vector(name);
                 self.op(&format!("{name}.rows"), "Gather", &[&table, ids], axis())

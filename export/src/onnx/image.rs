@@ -1,15 +1,15 @@
 //! The image tower: pre-norm vision transformer, then the head that makes patch tokens embeddings.
 
-use super::graph::{Attr, Graph, Storage, Value};
+use super::graph::{Attr, Graph, Layers, Value};
 use super::heads;
 use super::proto::{self, Dim};
 use crate::Result;
 use crate::checkpoint::Model;
 use crate::config::{Activation, Head, Tap};
 
-pub(super) fn write(model: &Model, storage: Storage) -> Result<Vec<u8>> {
+pub(super) fn write(model: &Model, layers: &Layers) -> Result<(Vec<u8>, Vec<String>)> {
     let tower = &model.config.image;
-    let mut graph = Graph::new("image", model, storage);
+    let mut graph = Graph::new("image", model, layers);
     let dim = |n: usize| Dim::Value(n as i64);
     let symbol = |s: &str| Dim::Param(s.into());
     let pixels = graph.input("pixels", proto::FLOAT, &[dim(1), dim(3), symbol("height"), symbol("width")]);

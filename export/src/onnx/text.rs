@@ -1,6 +1,6 @@
 //! The text towers: post-norm BERT with mean pooling, and CLIP's causal transformer.
 
-use super::graph::{Attr, Graph, Storage, Value};
+use super::graph::{Attr, Graph, Layers, Value};
 use super::proto::{self, Dim};
 use crate::Result;
 use crate::checkpoint::Model;
@@ -9,8 +9,8 @@ use crate::config::TextArch;
 /// Added to the logits of tokens that must not be seen: its exponential is zero in f32, and it fits in f16.
 const UNSEEN: f32 = -1e4;
 
-pub(super) fn write(model: &Model, storage: Storage) -> Result<Vec<u8>> {
-    let mut graph = Graph::new("text", model, storage);
+pub(super) fn write(model: &Model, layers: &Layers) -> Result<(Vec<u8>, Vec<String>)> {
+    let mut graph = Graph::new("text", model, layers);
     let symbol = |s: &str| Dim::Param(s.into());
     let ids = graph.input("ids", proto::INT64, &[symbol("batch"), symbol("tokens")]);
     let mask = graph.input("mask", proto::INT64, &[symbol("batch"), symbol("tokens")]);
