@@ -36,7 +36,7 @@ pub fn write(path: &Path, model: &Model, layers: impl Into<Layers>, release: &Re
     Ok(bundle::write(path, manifest(model, layers.storage, release), &blobs.named(model))?)
 }
 
-/// As [`write`], in memory, with layers of its own for each tower; `place` names it in errors.
+/// As [`write()`], in memory, with layers of its own for each tower; `place` names it in errors.
 ///
 /// # Errors
 /// [`crate::Error::Runtime`] if the manifest breaks the bundle's rules.
