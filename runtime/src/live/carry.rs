@@ -204,23 +204,27 @@ impl Carrier {
     /// # Errors
     /// [`Error::Tensor`] if there is no key frame, or its scores do not fit its placement.
     pub fn labels(&mut self, painter: &mut crate::mask::Painter, out: &mut LabelMap) -> Result<()> {
-        if self.options.carry == Carry::Labels {
-            let size = self.now.size();
-            if let Some(key) = &mut self.shown {
-                if key.labels.is_none() {
-                    let mut labels = LabelMap { width: 0, height: 0, labels: Vec::new() };
-                    painter.draw(&key.scores, &key.placement, &mut labels)?;
-                    key.labels = Some(labels);
-                }
-                if let Some(labels) = &key.labels {
-                    carry_labels(labels, &key.field, size, out);
-                    return Ok(());
-                }
-            }
+        if self.moved_labels(painter, out)? {
+            return Ok(());
         }
         let missing = || Error::Tensor { what: "scores".into(), expected: "a key frame's".into(), found: "none".into() };
         let (scores, placement) = self.scores().ok_or_else(missing)?;
         painter.draw(scores, placement, out)
+    }
+
+    /// Moves the key frame's labels to the present frame; false where it is the scores that labels are drawn from.
+    pub(super) fn moved_labels(&mut self, painter: &mut crate::mask::Painter, out: &mut LabelMap) -> Result<bool> {
+        let Self { shown: Some(key), now, options: CarryOptions { carry: Carry::Labels, .. }, .. } = self else { return Ok(false) };
+        let labels = match &mut key.labels {
+            Some(labels) => labels,
+            none => {
+                let mut labels = LabelMap { width: 0, height: 0, labels: Vec::new() };
+                painter.draw(&key.scores, &key.placement, &mut labels)?;
+                none.insert(labels)
+            }
+        };
+        carry_labels(labels, &key.field, now.size(), out);
+        Ok(true)
     }
 }
 

@@ -87,7 +87,7 @@ impl Segmenter {
             timings.score = start.elapsed();
         }
         let start = Instant::now();
-        let (scores, _) = carrier.scores().ok_or_else(no_key)?;
+        let (scores, &placement) = carrier.scores().ok_or_else(no_key)?;
         let mut found = memory.unwrap_or_else(|| Segmentation {
             sequence: frame.sequence,
             timestamp: frame.timestamp,
@@ -99,7 +99,9 @@ impl Segmenter {
         found.scores.copy_from(scores);
         let carried = start.elapsed();
         let start = Instant::now();
-        carrier.labels(painter, &mut found.labels)?;
+        if !carrier.moved_labels(painter, &mut found.labels)? {
+            painter.draw(&found.scores, &placement, &mut found.labels)?;
+        }
         timings.mask = start.elapsed();
         (found.sequence, found.timestamp, found.timings) = (frame.sequence, frame.timestamp, timings);
         found.backend = key.encoded.backend;
