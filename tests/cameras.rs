@@ -321,6 +321,32 @@ fn a_v4l2_camera_in_each_of_its_formats() {
 }
 
 #[test]
+fn a_multi_planar_camera_through_gstreamer() {
+    let test = "a_multi_planar_camera_through_gstreamer";
+    let Some(library) = double(test) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let header = format!("YUV4MPEG2 W{} H{} F30:1 C420jpeg\n", SIZE.0, SIZE.1);
+    let frame = [b"FRAME\n".to_vec(), raw_chart("YU12", 0)].concat();
+    fs::write(here.join("video.y4m"), [header.into_bytes(), frame.repeat(3)].concat()).unwrap();
+    stand_in(here, "gst-launch-1.0", &format!("echo \"$@\" > {0}/arguments; cat {0}/video.y4m >&3; exec sleep 60", here.display()));
+    let device = "-q v4l2src device=/dev/video-double !";
+    let rest = "videoconvert ! video/x-raw,format=I420 ! y4menc ! fdsink fd=3";
+    for (query, caps) in [
+        ("?size=128x48&fps=30&format=nv12", "video/x-raw,format=NV12,width=128,height=48,framerate=30/1 !"),
+        ("?size=128x48&format=mjpeg", "image/jpeg,width=128,height=48 ! jpegdec !"),
+        ("", "video/x-raw,width=1280,height=720 !"),
+    ] {
+        let script = [("DOUBLE_PLANES", "1".to_owned()), ("PATH", path_with(here))];
+        read_double(&library, query, 3, 10.0, &script).assert_chart("y4m", false);
+        assert_eq!(arguments_of(here), format!("{device} {caps} {rest}"));
+    }
+    let nowhere = [("DOUBLE_PLANES", "1".to_owned()), ("PATH", "/nowhere".to_owned())];
+    let said = read_double(&library, "", 1, 1.0, &nowhere).error.unwrap();
+    assert!(said.contains("install the package gstreamer1.0-tools"), "{said}");
+}
+
+#[test]
 fn a_v4l2_camera_says_what_it_offers_where_a_format_is_refused() {
     let test = "a_v4l2_camera_says_what_it_offers_where_a_format_is_refused";
     let Some(library) = double(test) else { return };

@@ -132,6 +132,50 @@ fn a_visit_gives_its_events_everywhere() {
 }
 
 #[test]
+fn rules_are_followed_while_it_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let rule = |name: &str| format!("[[rule]]\nname = \"{name}\"\nwhen = {{ word = \"sky\", score_above = 0 }}\n");
+    let configure = |rules: &str| {
+        let text = format!("[rules]\nfile = \"{rules}\"\nevents = \"events.jsonl\"\n");
+        edge_seg::files::replace_file(&at("run.toml"), text.as_bytes()).unwrap();
+    };
+    fs::write(at("one.toml"), rule("first")).unwrap();
+    fs::write(at("other.toml"), rule("third")).unwrap();
+    configure("one.toml");
+    let mut command = Command::new(binary("edge-seg"));
+    command.current_dir(folder.path()).args(["run", "--source", "test:?size=64x48&fps=10", "--tags", "sky", "--config", "run.toml"]);
+    command.args(SIZE).stdout(Stdio::null()).stderr(fs::File::create(at("log")).unwrap());
+    let mut running = Running::start(&mut command);
+    let wait_said = |what: &str| wait(what, || fs::read_to_string(at("log")).ok().filter(|log| log.contains(what)));
+    let events = || -> Vec<String> {
+        let text = fs::read_to_string(at("events.jsonl")).unwrap_or_default();
+        let events = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        events.map(|e| format!("{} {}", e["rule"].as_str().unwrap(), e["event"].as_str().unwrap())).collect()
+    };
+    let wait_events = |count: usize| wait("an event", || Some(events()).filter(|events| events.len() >= count));
+    wait_events(1);
+    fs::write(at("one.toml"), "[[rules]]\n").unwrap();
+    wait_said("the rules stay as they were: one.toml:1: expected zones and rules");
+    fs::write(at("one.toml"), rule("second")).unwrap();
+    wait_events(3);
+    // Another file by the configuration; the one before is followed no more.
+    configure("missing.toml");
+    wait_said("the configuration stays as it was: missing.toml");
+    configure("other.toml");
+    wait_events(5);
+    fs::write(at("one.toml"), rule("nobody reads this")).unwrap();
+    fs::write(at("other.toml"), rule("fourth")).unwrap();
+    let found = wait_events(7);
+    let expected = ["first started", "first ended", "second started", "second ended", "third started", "third ended", "fourth started"];
+    assert_eq!(found, expected);
+    running.signal("-TERM");
+    assert_eq!(running.0.wait().unwrap().code(), Some(0));
+    let log = fs::read_to_string(at("log")).unwrap();
+    assert!(!log.contains("after a restart"), "{log}");
+}
+
+#[test]
 fn snapshots_stay_few() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("shots")).unwrap();

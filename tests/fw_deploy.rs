@@ -60,8 +60,8 @@ impl Fleet {
         let mut config = String::new();
         for i in 0..count {
             let board = fleet.board(i);
-            write(board.join("usr/bin/edge-seg"), "#!/bin/sh\necho '{\"release\":0}'\n", 0o755);
-            write(board.join("etc/edge-seg/edge-seg.toml"), "arguments = [\"run\"]\nstall_s = 5\n[trial]\nframes = 3\n", 0o644);
+            write(board.join("usr/bin/edge-seg"), "#!/bin/sh\n[ \"$1\" = config ] || echo '{\"release\":0}'\n", 0o755);
+            write(board.join("etc/edge-seg/edge-seg.toml"), "[input]\nsource = \"test:\"\n", 0o644);
             write(board.join("proc/device-tree/compatible"), "raspberrypi,5-model-b\0brcm,bcm2712\0", 0o644);
             write(board.join("proc/cpuinfo"), "processor : 0\nFeatures : fp asimd asimddp\nCPU architecture: 8\n", 0o644);
             fs::create_dir_all(board.join("home")).unwrap();
@@ -103,7 +103,7 @@ impl Fleet {
     /// A signed or plain release: `r.esb` and the runtime `runtime`.
     fn release(&self, serial: u64, boards: &[&str], body: &str) {
         small::write(&self.at("r.esb"), serial, boards, 3_000_000);
-        write(self.at("runtime"), &format!("#!/bin/sh\n{body}"), 0o755);
+        write(self.at("runtime"), &format!("#!/bin/sh\n[ \"$1\" = config ] && exit\n{body}"), 0o755);
     }
 
     fn deploy(&self, arguments: &[&str]) -> Output {
@@ -133,7 +133,7 @@ fn frames(serial: u64) -> String {
     format!("for i in 1 2 3 4; do echo '{{\"release\":{serial}}}'; done\n")
 }
 
-const BRING: [&str; 4] = ["--bundle", "r.esb", "--binary", "runtime"];
+const BRING: [&str; 6] = ["--bundle", "r.esb", "--binary", "runtime", "--trial-frames", "3"];
 
 fn verdicts(rows: &[serde_json::Value]) -> Vec<&str> {
     rows.iter().map(|row| row["verdict"].as_str().unwrap()).collect()

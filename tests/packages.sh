@@ -73,6 +73,7 @@ for arch in amd64 arm64; do
     ok "$arch installs on glibc $(inside ldd --version | head -n 1 | grep -o '[0-9.]*$'), with its user, its folders and its unit"
     inside edge-seg segment /photo.jpg --tags "$words" --out /masks --size 224 | grep -q '"width"' || fail "$arch: segment in the root"
     inside edge-seg-fw board --json | grep -q '"key"' || fail "$arch: board in the root"
+    inside edge-seg config check /etc/edge-seg/edge-seg.toml 2> "$work/check.log" || { cat "$work/check.log"; fail "$arch: the configuration as it comes"; }
     # The service's own command, as its own user, on the configuration as it comes, until its first frame.
     inside install -d -o edge-seg -g edge-seg /var/lib/edge-seg/pictures
     inside cp /photo.jpg /var/lib/edge-seg/pictures/

@@ -454,8 +454,17 @@ fn recordings_start_stop_and_survive_a_signal() {
     let header = video.iter().position(|&b| b == b'\n').unwrap() + 1;
     assert_eq!((video.len() - header) % (6 + 3 * 160 * 120), 0, "whole frames");
 
+    let listed = |session: &Session| session.get("/api/recordings").json();
+    assert_eq!(listed(&session), json!({ "recordings": [{ "name": started["name"], "bytes": video.len() }] }));
+    let path = format!("/api/recordings/{}", started["name"].as_str().unwrap());
+    let downloaded = session.get(&path);
+    assert_eq!(downloaded.header("Content-Disposition"), format!("attachment; filename={}", started["name"]));
+    assert!(downloaded.body == video, "{} bytes of {}", downloaded.body.len(), video.len());
+    assert_eq!(session.get("/api/recordings/..%2F..%2Fetc%2Fpasswd").status, 404);
+
     session.send("POST", "/api/recording", &json!({ "on": true, "format": "y4m", "masks": false }));
     session.until("recorded frames", |s| s.get("/api/recording").json()["frames"].as_u64() >= Some(2));
+    assert_eq!(listed(&session)["recordings"].as_array().unwrap().len(), 1, "what is not finished is not offered");
     session.signal("-TERM");
     let start = Instant::now();
     assert_eq!(session.child.wait().unwrap().code(), Some(0));

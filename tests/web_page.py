@@ -219,12 +219,29 @@ def controls_have_names(browser):
     assert browser.run('[...document.querySelectorAll("[tabindex]")].every((e) => e.tabIndex <= 0)')
 
 
-def recording_runs(browser):
+def recordings_run_and_are_downloaded(browser, folder, downloads):
     browser.run('document.querySelector("#format").value = "y4m"')
     browser.click("#record")
     browser.until('/[1-9]\\d* frames/.test(document.querySelector("#record-state").textContent)', "recorded frames")
     browser.click("#record")
     browser.until('/is finished/.test(document.querySelector("#record-state").textContent)', "a finished recording")
+    browser.until('document.querySelectorAll("#recordings li").length > 0', "the list of recordings")
+    assert "1 recording" in browser.run('document.querySelector("#recordings summary").textContent')
+    download(browser, folder, downloads)
+
+
+def download(browser, folder, downloads):
+    """Clicks the newest recording and compares what the browser saves with what the camera wrote."""
+    downloads.mkdir(exist_ok=True)
+    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
+    browser.run('document.querySelector("#recordings").open = true')
+    name = browser.run('document.querySelector("#recordings a").download')
+    browser.click("#recordings a")
+    wanted, found = (folder / "recordings" / name).read_bytes(), downloads / name
+    limit = time.monotonic() + PATIENCE_S
+    while not (found.exists() and found.read_bytes() == wanted):
+        assert time.monotonic() < limit, f"{name} was not downloaded whole: {list(downloads.iterdir())}"
+        time.sleep(0.1)
 
 
 def looks(browser, pictures):
@@ -258,6 +275,8 @@ def tokens_are_asked_for(browser, binary, folder):
     browser.key("Enter", 13)
     browser.until(LIVE, "pictures")
     browser.until('document.querySelectorAll("#chips .chip").length === 2', "words")
+    browser.until('document.querySelectorAll("#recordings li").length > 0', "the list of recordings")
+    download(browser, folder, folder / "downloads-with-token")
     camera.stop()
 
 
@@ -291,7 +310,7 @@ def main():
             sets_are_saved(browser, camera)
             points_tell_scores(browser)
             controls_have_names(browser)
-            recording_runs(browser)
+            recordings_run_and_are_downloaded(browser, folder, folder / "downloads")
             looks(browser, pictures)
             # Refusals that the steps above provoke are in Chromium's log; nothing else may be.
             assert all("422" in c for c in browser.complaints), browser.complaints

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::config::{Config, Places};
 use crate::install;
+use crate::places::Places;
+use crate::slots::machine::Trial;
 use crate::slots::{Event, RealDisk, Slots};
 
 /// How a run ended.
@@ -36,19 +37,23 @@ pub enum End {
     },
 }
 
-/// Starts what the slots choose and stays with it until it ends.
+/// Starts what the slots choose and stays with it until it ends, or sends no frame for `stall`.
 ///
 /// # Errors
 /// When the runtime cannot be started. Slots that cannot be read or written are told, and what can run runs.
-pub fn run(places: &Places) -> Result<End> {
-    let (folder, name) = choose(places);
-    let (binary, config, bundle) = match &folder {
-        Some(folder) => (folder.join("edge-seg"), folder.join("config.toml"), Some(folder.join("bundle.esb"))),
-        None => (places.packaged.clone(), places.config.clone(), None),
+pub fn run(places: &Places, stall: Duration) -> Result<End> {
+    let Chosen { folder, name, trial } = choose(places);
+    let (binary, config) = match &folder {
+        Some(folder) => (folder.join("edge-seg"), folder.join("config.toml")),
+        None => (places.packaged.clone(), places.config.clone()),
     };
-    let config = Config::read(&config)?;
     let mut command = Command::new(&binary);
-    command.args(arguments(&config, bundle)).envs(&config.environment).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.args(["run", "--config"]).arg(config);
+    // The packaged runtime carries its own model.
+    if let Some(folder) = &folder {
+        command.arg("--model").arg(folder.join("bundle.esb"));
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("{}", binary.display()))?;
     eprintln!("edge-seg-fw: {name} runs as process {}", child.id());
 
@@ -61,7 +66,6 @@ pub fn run(places: &Places) -> Result<End> {
             }
         }
     });
-    let stall = Duration::from_secs(config.stall_s);
     let notifier = Notifier::new();
     let (mut frames, mut confirmed, mut told) = (0u64, false, Instant::now());
     loop {
@@ -81,14 +85,14 @@ pub fn run(places: &Places) -> Result<End> {
                     notifier.say(&format!("WATCHDOG=1\nSTATUS={name}, {frames} frames"));
                     told = Instant::now();
                 }
-                if !confirmed && folder.is_some() && frames >= config.trial.frames {
+                if !confirmed && folder.is_some() && frames >= trial.frames {
                     confirmed = confirm(places, frames);
                 }
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Ok(End::Stalled { seconds: config.stall_s });
+                return Ok(End::Stalled { seconds: stall.as_secs() });
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 let status = child.wait()?;
@@ -98,21 +102,30 @@ pub fn run(places: &Places) -> Result<End> {
     }
 }
 
+/// What is to run: a slot's folder, or the packaged release.
+struct Chosen {
+    folder: Option<PathBuf>,
+    name: String,
+    trial: Trial,
+}
+
 /// Asks the slots; whatever keeps them from answering must not keep the camera from running.
-fn choose(places: &Places) -> (Option<PathBuf>, String) {
+fn choose(places: &Places) -> Chosen {
     let _lock = install::lock(places).map_err(|error| eprintln!("edge-seg-fw: without a lock: {error:#}")).ok();
     let mut slots = Slots::new(RealDisk, &places.state);
+    let packaged = |trial| Chosen { folder: None, name: "the packaged release".into(), trial };
     match slots.drive(Event::Boot, None) {
         Ok(outcome) => {
             outcome.reports.iter().for_each(|report| eprintln!("edge-seg-fw: {report}"));
+            let trial = outcome.state.trial;
             match outcome.run.flatten() {
-                Some(slot) => (Some(slots.folder(slot)), format!("slot {}", slot.name())),
-                None => (None, "the packaged release".into()),
+                Some(slot) => Chosen { folder: Some(slots.folder(slot)), name: format!("slot {}", slot.name()), trial },
+                None => packaged(trial),
             }
         }
         Err(error) => {
             eprintln!("edge-seg-fw: {error}");
-            (None, "the packaged release".into())
+            packaged(Trial::default())
         }
     }
 }
@@ -128,19 +141,6 @@ fn confirm(places: &Places, frames: u64) -> bool {
             false
         }
     }
-}
-
-fn arguments(config: &Config, bundle: Option<PathBuf>) -> Vec<std::ffi::OsString> {
-    let mut arguments = Vec::new();
-    for argument in &config.arguments {
-        match (&bundle, argument.as_str()) {
-            (Some(bundle), "{bundle}") => arguments.push(bundle.into()),
-            // The packaged runtime carries its own model: the option that names one goes too.
-            (None, "{bundle}") => drop(arguments.pop()),
-            _ => arguments.push(argument.into()),
-        }
-    }
-    arguments
 }
 
 fn is_frame(line: &str) -> bool {

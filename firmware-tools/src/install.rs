@@ -1,6 +1,8 @@
 //! A release as it comes to a board: checked, put together, handed to the slots.
 
 use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,8 +11,8 @@ use edge_seg::Bundle;
 use edge_seg::trust::Trust;
 
 use crate::board::Board;
-use crate::config::{Config, Places};
-use crate::slots::machine::State;
+use crate::places::Places;
+use crate::slots::machine::{State, Trial};
 use crate::slots::{Event, Outcome, Parts, RealDisk, Release, Slots, Source, release_of};
 
 /// What the operator brings.
@@ -24,6 +26,8 @@ pub struct Request {
     pub config: Option<PathBuf>,
     /// Accept a lower serial.
     pub downgrade: bool,
+    /// How the release proves itself.
+    pub trial: Trial,
 }
 
 /// Takes the lock of a board's slots: one change at a time, by whichever process.
@@ -52,22 +56,23 @@ pub fn install(places: &Places, board: &Board, request: &Request) -> Result<Outc
     let mut slots = Slots::new(RealDisk, &places.state);
     let mut state = slots.load()?;
     let mut release = Incoming::read(places, board, request, &state)?;
-    state.trial = release.config.trial;
+    state.trial = request.trial;
     Ok(slots.drive_from(state, Event::Install { downgrade: request.downgrade }, Some(&mut release)))
 }
 
-struct Incoming {
+struct Incoming<'a> {
     place: String,
     parts: Parts,
-    config: Config,
+    places: &'a Places,
+    runtime: PathBuf,
     trust: Option<Trust>,
     binary_signature: Option<Vec<u8>>,
     own_binary: bool,
     board: Vec<String>,
 }
 
-impl Incoming {
-    fn read(places: &Places, board: &Board, request: &Request, state: &State) -> Result<Incoming> {
+impl<'a> Incoming<'a> {
+    fn read(places: &'a Places, board: &Board, request: &Request, state: &State) -> Result<Incoming<'a>> {
         let slot = state.current.map(|slot| places.state.join("slots").join(slot.name()));
         let pick = |given: &Option<PathBuf>, name: &str, packaged: &Path| {
             given.clone().unwrap_or_else(|| match &slot {
@@ -77,7 +82,6 @@ impl Incoming {
         };
         let binary = pick(&request.binary, "edge-seg", &places.packaged);
         let config_path = pick(&request.config, "config.toml", &places.config);
-        let config = Config::read(&config_path)?;
         let read = |path: &Path| fs::read(path).with_context(|| format!("{}", path.display()));
         let trust = match places.demands_signatures() {
             true => Some(Trust::read(&places.keys)?.on_board(&board_names(board)).installing_at(now())),
@@ -91,7 +95,9 @@ impl Incoming {
         Ok(Incoming {
             place: request.bundle.display().to_string(),
             parts: Parts { bundle: read(&request.bundle)?, binary: read(&binary)?, config: read(&config_path)? },
-            config,
+            places,
+            // A bare name would be looked for on the search path.
+            runtime: std::path::absolute(binary)?,
             trust,
             binary_signature: fs::read(minisig).ok(),
             own_binary: request.binary.is_some(),
@@ -100,7 +106,45 @@ impl Incoming {
     }
 }
 
-impl Source for Incoming {
+impl Incoming<'_> {
+    /// The release's own runtime must take the configuration, before anything is written.
+    fn check_config(&self) -> Result<(), String> {
+        let executable = fs::metadata(&self.runtime).is_ok_and(|found| found.permissions().mode() & 0o111 != 0);
+        if !executable {
+            eprintln!("edge-seg-fw: {} is no executable file yet: its trial proves the configuration", self.runtime.display());
+            return Ok(());
+        }
+        let copy = self.places.state.join("config.check.toml");
+        let written = || -> Result<()> {
+            // Readable by the service's user alone, for a configuration may hold passwords; and new, for that user owns the folder
+            // and could have put a link there.
+            let _ = fs::remove_file(&copy);
+            let mut file = File::options().write(true).create_new(true).mode(0o600).open(&copy)?;
+            file.write_all(&self.parts.config)?;
+            let owner = fs::metadata(&self.places.state)?;
+            Ok(fchown(&file, Some(owner.uid()), Some(owner.gid()))?)
+        };
+        let complaint = written().and_then(|()| self.places.complaint(&self.runtime, &copy));
+        let _ = fs::remove_file(&copy);
+        match complaint {
+            Ok(None) => Ok(()),
+            Ok(Some(complaint)) => Err(format!("the configuration: {complaint}")),
+            // A runtime for another machine, as in an image that is built elsewhere.
+            Err(error) if cannot_run_here(&error) => {
+                eprintln!("edge-seg-fw: {error:#}: its trial proves the configuration");
+                Ok(())
+            }
+            Err(error) => Err(format!("the configuration: {error:#}")),
+        }
+    }
+}
+
+/// Whether the kernel refused a program's format (ENOEXEC).
+fn cannot_run_here(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.raw_os_error() == Some(8))
+}
+
+impl Source for Incoming<'_> {
     fn verify(&mut self) -> Result<Release, String> {
         let says = |error: edge_seg::Error| error.to_string();
         if let Some(trust) = &self.trust {
@@ -123,7 +167,7 @@ impl Source for Incoming {
         let bundle = Bundle::from_bytes(self.place.clone(), self.parts.bundle.clone()).map_err(|error| error.to_string())?;
         let boards = &bundle.manifest().boards;
         match boards.is_empty() || boards.iter().any(|board| self.board.contains(board)) {
-            true => Ok(()),
+            true => self.check_config(),
             false => Err(format!("wrong board: the bundle is for {}, this board is {}", boards.join(", "), self.board.join(" or "))),
         }
     }

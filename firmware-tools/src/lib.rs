@@ -3,10 +3,10 @@
 //! The command line `edge-seg-fw` is a thin layer over these modules.
 
 pub mod board;
-pub mod config;
 pub mod deploy;
 pub mod doctor;
 pub mod guard;
 pub mod install;
 pub mod keys;
+pub mod places;
 pub mod slots;

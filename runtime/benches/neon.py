@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PROCESSORS = {"Cortex-A72": "cortex-a72", "Cortex-A76": "neoverse-n1"}
+PROCESSORS = {"Cortex-A53": "cortex-a53", "Cortex-A72": "cortex-a72", "Cortex-A76": "neoverse-n1"}
 # Loop, the instruction that marks it and how often it stands there, multiplications of numbers for each, processors that have it.
 LOOPS = [
     ("scoring, f32, fmla", "fmla", 16, 4, PROCESSORS),

@@ -12,6 +12,7 @@
 //! # }
 //! ```
 
+pub mod boards;
 pub mod bundle;
 pub mod device;
 mod encoder;

@@ -7,6 +7,7 @@
  * DOUBLE_FPS      frames a second
  * DOUBLE_UNPLUG   after this many frames the device answers ENODEV, and its path is gone for DOUBLE_GONE_MS
  * DOUBLE_BROKEN   this many frames at first carry the driver's error flag
+ * DOUBLE_PLANES   set if it speaks the multi-planar calls alone
  * DOUBLE_STALL    after this many frames nothing comes any more
  *
  * The structures are the kernel's own (linux/videodev2.h), the answers those that its documentation asks of drivers. Buffers lie in an
@@ -180,7 +181,8 @@ int ioctl(int descriptor, unsigned long request, ...) {
         struct v4l2_capability *capability = argument;
         memset(capability, 0, sizeof *capability);
         strcpy((char *)capability->driver, "double");
-        capability->device_caps = V4L2_CAP_VIDEO_CAPTURE | V4L2_CAP_STREAMING;
+        unsigned capture = getenv("DOUBLE_PLANES") ? V4L2_CAP_VIDEO_CAPTURE_MPLANE : V4L2_CAP_VIDEO_CAPTURE;
+        capability->device_caps = capture | V4L2_CAP_STREAMING;
         capability->capabilities = capability->device_caps | V4L2_CAP_DEVICE_CAPS;
         return 0;
     }

@@ -141,6 +141,14 @@ fn a_broker_gets_documents_states_and_events_and_changes_words() {
     heard.wait("homeassistant/sensor/cam/horse_share/config", |p| p.is_empty());
     assert_eq!(heard.last("homeassistant/sensor/other/horse_share/config").as_deref(), Some("{}"), "others' documents stay");
 
+    // Other rules while it runs: the one before leaves nothing behind, not its state either.
+    fs::write(folder.path().join("rules.toml"), RULES.replace("Sky!", "blue")).unwrap();
+    heard.wait("edge-seg/cam/rule/blue", |p| p == "ON");
+    heard.wait(rule.1["state_topic"].as_str().unwrap(), |p| p.is_empty());
+    heard.wait(&format!("homeassistant/{}/config", rule.0), |p| p.is_empty());
+    let ended = heard.json("edge-seg/cam/event", |e| e["rule"] == "Sky!" && e["event"] == "ended");
+    assert!(ended["duration_ms"].as_f64() >= Some(300.0), "{ended}");
+
     // Through the command topics, as Home Assistant's text field does it.
     publish(broker.port, "edge-seg/cam/words/set", "dog, grass", &[]);
     heard.wait("edge-seg/cam/words", |p| p == "dog, grass");

@@ -1,4 +1,4 @@
-//! The one table of boards: what each is, and what suits it.
+//! The table of boards: what each is, and what suits it. What their processors can do stands in [`edge_seg::boards`].
 
 pub use edge_seg::Variant;
 
@@ -19,10 +19,6 @@ pub struct Row {
     pub threads: Option<usize>,
     /// Cores that the chip has, to notice a board that lost some.
     pub cores: &'static [usize],
-    /// Predicted: billions of multiplications with additions a second in 32-bit floats, by all cores together, were there nothing
-    /// but the kernels' inner loop. Cores × clock × the loop's rate by llvm-mca (docs/kernels.md; 1.42 a cycle on Cortex-A53).
-    /// Absent where LLVM has no model of the core. Of boards with several builds, the smallest.
-    pub f32_per_s: Option<f64>,
 }
 
 /// Rows are tried from the top; within a row any string matches.
@@ -36,7 +32,6 @@ pub const BOARDS: &[Row] = &[
         // One of four cores stays with the camera and the network: the chip has no cooling to spare.
         threads: Some(3),
         cores: &[4],
-        f32_per_s: Some(4.0 * 1.0 * 1.42),
     },
     Row {
         key: "pi3",
@@ -46,7 +41,6 @@ pub const BOARDS: &[Row] = &[
         variant: Variant::Pi4,
         threads: Some(3),
         cores: &[4],
-        f32_per_s: Some(4.0 * 1.2 * 1.42),
     },
     Row {
         key: "pi4",
@@ -56,7 +50,6 @@ pub const BOARDS: &[Row] = &[
         variant: Variant::Pi4,
         threads: None,
         cores: &[4],
-        f32_per_s: Some(4.0 * 1.5 * 3.87),
     },
     Row {
         key: "pi5",
@@ -66,7 +59,6 @@ pub const BOARDS: &[Row] = &[
         variant: Variant::Pi5,
         threads: None,
         cores: &[4],
-        f32_per_s: Some(4.0 * 2.4 * 7.52),
     },
     Row {
         key: "jetson-nano",
@@ -76,7 +68,6 @@ pub const BOARDS: &[Row] = &[
         variant: Variant::Jetson,
         threads: None,
         cores: &[4],
-        f32_per_s: Some(4.0 * 1.43 * 3.87),
     },
     Row {
         key: "jetson-xavier",
@@ -86,7 +77,6 @@ pub const BOARDS: &[Row] = &[
         variant: Variant::Jetson,
         threads: None,
         cores: &[6, 8],
-        f32_per_s: None,
     },
     Row {
         key: "jetson-orin",
@@ -96,7 +86,6 @@ pub const BOARDS: &[Row] = &[
         variant: Variant::Jetson,
         threads: None,
         cores: &[6, 8, 12],
-        f32_per_s: Some(6.0 * 1.5 * 7.52),
     },
     Row {
         key: "jetson-thor",
@@ -106,26 +95,8 @@ pub const BOARDS: &[Row] = &[
         variant: Variant::Jetson,
         threads: None,
         cores: &[12, 14],
-        f32_per_s: None,
     },
 ];
-
-/// Multiplications of the built-in model, in billions, for a square picture at its own size: 28 × 28 patches and a class token
-/// through twelve blocks of width 192, the patches' product and the head's.
-const MINI_PRODUCTS: f64 = {
-    let (tokens, width) = (785.0, 192.0);
-    let block = 12.0 * width * width * tokens + 2.0 * tokens * tokens * width;
-    let patches = 784.0 * 768.0 * width;
-    let head = 784.0 * (768.0 * 768.0 + 768.0 * 384.0);
-    (12.0 * block + patches + head) / 1e9
-};
-
-/// Milliseconds that the built-in model takes at least for a square picture on a board, as predicted from its cores' inner loop;
-/// none where nothing is predicted.
-pub fn least_ms(key: &str) -> Option<f64> {
-    let rate = BOARDS.iter().find(|row| row.key == key)?.f32_per_s?;
-    Some(1e3 * MINI_PRODUCTS / rate)
-}
 
 /// The row of a device tree's `compatible` list, most specific string first.
 pub fn find(compatible: &[String]) -> Option<&'static Row> {

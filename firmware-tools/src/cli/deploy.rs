@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use edge_seg_fw::deploy::{self, Cargo, Plan, Reach, Verdict};
+use edge_seg_fw::slots::machine::Trial;
 
 use super::print;
+use super::slots::TrialArgs;
 
 #[derive(clap::Args)]
 pub struct Deploy {
@@ -40,6 +42,8 @@ pub struct Deploy {
     /// Accept a lower release number than a board has run
     #[arg(long)]
     allow_downgrade: bool,
+    #[command(flatten)]
+    trial: TrialArgs,
     /// Seconds to wait until a board calls the release good; then it is rolled back
     #[arg(long, value_name = "S", default_value_t = 180)]
     wait: u64,
@@ -78,6 +82,7 @@ impl Deploy {
             dry_run: self.dry_run,
             keep_going: self.keep_going,
             downgrade: self.allow_downgrade,
+            trial: Trial { starts: self.trial.trial_starts, frames: self.trial.trial_frames },
             wait: (!self.no_restart).then(|| Duration::from_secs(self.wait)),
         };
         let rows = match self.bundle {

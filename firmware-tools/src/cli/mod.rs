@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use edge_seg_fw::board::{Board, Host, render};
-use edge_seg_fw::config::Places;
+use edge_seg_fw::places::Places;
 
 /// Takes edge-seg to Raspberry Pi and Jetson boards, keeps it running there, and tells what is wrong.
 #[derive(Parser)]

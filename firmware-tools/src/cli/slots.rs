@@ -1,13 +1,14 @@
 //! install, status, mark-good, rollback, prune, guard.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use edge_seg_fw::board::Board;
-use edge_seg_fw::config::Places;
 use edge_seg_fw::guard::{self, End};
 use edge_seg_fw::install::{self, Request};
-use edge_seg_fw::slots::machine::describe;
+use edge_seg_fw::places::Places;
+use edge_seg_fw::slots::machine::{Trial, describe};
 use edge_seg_fw::slots::{Event, Outcome, RealDisk, Slot, Slots};
 use serde_json::json;
 
@@ -27,6 +28,8 @@ pub struct Install {
     /// Accept a lower release number than this board has run
     #[arg(long)]
     allow_downgrade: bool,
+    #[command(flatten)]
+    trial: TrialArgs,
     /// Restart the service afterwards
     #[arg(long)]
     restart: bool,
@@ -34,11 +37,23 @@ pub struct Install {
     root: RootArg,
 }
 
+/// How a release proves itself.
+#[derive(clap::Args)]
+pub struct TrialArgs {
+    /// Healthy frames of one start that make the release good
+    #[arg(long, value_name = "N", default_value_t = Trial::default().frames, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub trial_frames: u64,
+    /// Starts in which it must become good; then the board goes back
+    #[arg(long, value_name = "N", default_value_t = Trial::default().starts, value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub trial_starts: u32,
+}
+
 impl Install {
     pub fn run(self) -> Result<bool> {
         let places = self.root.places();
         let board = Board::read(&self.root.host()?);
-        let request = Request { bundle: self.bundle, binary: self.binary, config: self.config, downgrade: self.allow_downgrade };
+        let trial = Trial { starts: self.trial.trial_starts, frames: self.trial.trial_frames };
+        let request = Request { bundle: self.bundle, binary: self.binary, config: self.config, downgrade: self.allow_downgrade, trial };
         let done = tell(install::install(&places, &board, &request)?)?;
         if done && self.restart {
             restart()?;
@@ -120,13 +135,16 @@ impl Status {
 
 #[derive(clap::Args)]
 pub struct Guard {
+    /// Seconds without a frame after which the runtime counts as hung and is stopped
+    #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    stall: u64,
     #[command(flatten)]
     root: RootArg,
 }
 
 impl Guard {
     pub fn run(self) -> Result<bool> {
-        match guard::run(&self.root.places())? {
+        match guard::run(&self.root.places(), Duration::from_secs(self.stall))? {
             End::Exited { success, how } => {
                 eprintln!("edge-seg-fw: {how}");
                 Ok(success)

@@ -12,6 +12,7 @@ use edge_seg::Bundle;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::slots::machine::Trial;
 pub use remote::{Reach, Remote};
 
 /// What is brought.
@@ -40,6 +41,8 @@ pub struct Plan {
     pub keep_going: bool,
     /// Accept a lower serial.
     pub downgrade: bool,
+    /// How the release proves itself.
+    pub trial: Trial,
     /// Restart the service, and wait this long for the release to become good.
     pub wait: Option<Duration>,
 }
@@ -178,6 +181,8 @@ fn bring(reach: &Reach, plan: &Plan, cargo: &Cargo, release: &(u64, Vec<String>,
         }
         copied.push(to);
     }
+    words.push(format!("--trial-starts={}", plan.trial.starts));
+    words.push(format!("--trial-frames={}", plan.trial.frames));
     if plan.downgrade {
         words.push("--allow-downgrade".into());
     }
@@ -276,7 +281,7 @@ mod tests {
 
     fn plan(hosts: usize, canaries: usize, jobs: usize) -> Plan {
         let hosts = (0..hosts).map(|i| format!("h{i}")).collect();
-        Plan { hosts, canaries, jobs, dry_run: false, keep_going: false, downgrade: false, wait: None }
+        Plan { hosts, canaries, jobs, dry_run: false, keep_going: false, downgrade: false, trial: Trial::default(), wait: None }
     }
 
     #[test]

@@ -9,8 +9,8 @@ use edge_seg::trust::Trust;
 use serde::Serialize;
 
 use crate::board::{Board, Host};
-use crate::config::{Config, Places};
 use crate::install::board_names;
+use crate::places::Places;
 use crate::slots::{RealDisk, Slots, machine};
 
 /// How bad a finding is.
@@ -152,10 +152,12 @@ fn releases(places: &Places, board: &Board) -> Vec<Finding> {
         Some(slot) => slots.folder(slot).join("config.toml"),
         None => places.config.clone(),
     };
-    match Config::read(&config) {
-        Ok(_) => found.push(ok("configuration", config.display().to_string())),
-        Err(error) => found.push(bad("configuration", format!("{error:#}"), format!("sudoedit {}", config.display()))),
-    }
+    let (runtime, _) = inference::runtime(places);
+    found.push(match places.complaint(&runtime, &config) {
+        Ok(None) => ok("configuration", config.display().to_string()),
+        Ok(Some(complaint)) => bad("configuration", complaint, format!("sudoedit {}", config.display())),
+        Err(error) => bad("configuration", format!("{error:#}"), "sudo apt install --reinstall ./edge-seg_*.deb"),
+    });
     let Some(slot) = state.current else {
         found.push(ok("model", "the packaged release runs"));
         return found;

@@ -108,7 +108,7 @@ pub struct Trial {
 
 impl Default for Trial {
     fn default() -> Trial {
-        Trial { starts: 3, frames: 50 }
+        Trial { starts: 3, frames: 10 }
     }
 }
 

@@ -31,7 +31,6 @@ use edge_seg::sink::LiveSink;
 use super::{MANY_WORDS, Outcome, is_broken_pipe, steer};
 pub use describe::commented;
 use log::LogHandle;
-use rules::Rules;
 pub use settings::Settings;
 
 #[derive(Debug, Args)]
@@ -95,9 +94,9 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
         steer::watch_words(file.clone(), running.control.clone());
     }
     if let Some(file) = &args.config {
-        reload::follow(file.clone(), args.flags.clone(), running.clone(), log)?;
+        reload::follow(file.clone(), args.flags.clone(), running.clone(), rules.reader(), log)?;
     }
-    let mut sinks = open_sinks(settings, &running, rules.as_ref().map(Rules::names).unwrap_or_default())?;
+    let mut sinks = open_sinks(settings, &running)?;
     #[cfg(feature = "service")]
     let _server = settings.http.open(&running, settings.input.name(), &mut sinks)?;
     let options = settings.pipeline.live_options(settings.input.pace(), source.is_live());
@@ -109,9 +108,7 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
         if let Some(style) = mask_style {
             report = report.with_masks(&frame.found.labels, style);
         }
-        if let Some(rules) = &mut rules {
-            rules.observe(&frame, &mut report, &running.exchange);
-        }
+        rules.observe(&frame, &mut report, &running.exchange);
         running.metrics.observe(&report);
         let report = Arc::new(report);
         for sink in &mut sinks {
@@ -135,14 +132,13 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
 }
 
 /// Every group of options that takes frames adds its sinks here.
-#[cfg_attr(not(feature = "service"), expect(unused_variables, reason = "brokers alone are told the rules' names"))]
-fn open_sinks(settings: &Settings, running: &Running, rules: Vec<String>) -> Result<Vec<Box<dyn LiveSink>>> {
+fn open_sinks(settings: &Settings, running: &Running) -> Result<Vec<Box<dyn LiveSink>>> {
     let mut sinks = settings.output.open()?;
     sinks.extend(settings.rules.sinks(&running.metrics)?);
     #[cfg(feature = "service")]
     {
         let model = &running.session.bundle().manifest().name;
-        sinks.extend(settings.mqtt.open(model, rules, &running.control, &running.metrics)?);
+        sinks.extend(settings.mqtt.open(model, &running.control, &running.metrics)?);
         sinks.extend(settings.webhook.open(&running.metrics)?);
         sinks.extend(systemd::Watchdog::new().map(|watchdog| Box::new(watchdog) as Box<dyn LiveSink>));
     }

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::{Governed, Shown};
@@ -43,6 +45,9 @@ pub struct FrameReport {
     /// What rules found, where there are some.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Event>,
+    /// Names of the rules that looked at it.
+    #[serde(skip)]
+    pub rules: Arc<[String]>,
     /// Where the governor stands, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub governor: Option<Governed>,
@@ -71,6 +76,7 @@ impl FrameReport {
             milliseconds: Milliseconds::new(std::time::Duration::ZERO, &shown.found.timings),
             backend: shown.found.backend,
             events: Vec::new(),
+            rules: Arc::default(),
             governor: shown.governor.as_deref().cloned(),
         }
     }

@@ -86,7 +86,7 @@ impl Machine {
     }
 
     /// Ends what is on, where it was last seen to hold.
-    fn close(&mut self) -> Option<Change> {
+    pub(super) fn close(&mut self) -> Option<Change> {
         match std::mem::take(&mut self.phase) {
             Phase::On { since, held } => {
                 self.ended = self.seen;

@@ -162,13 +162,38 @@ pub struct Watcher {
     book: RuleBook,
     machines: Vec<Machine>,
     masks: Vec<Option<ZoneMask>>,
+    /// Rules that are gone while an event of them was on, and for how long it had held.
+    gone: Vec<(String, Duration)>,
 }
 
 impl Watcher {
     /// Begins with no event on.
     pub fn new(book: RuleBook) -> Self {
         let (machines, masks) = (vec![Machine::default(); book.rules.len()], vec![None; book.zones.len()]);
-        Self { book, machines, masks }
+        Self { book, machines, masks, gone: Vec::new() }
+    }
+
+    /// Goes on with other rules. A rule that is the same, with the same zones, goes on where it was; of one that is another or gone, the
+    /// event that is on ends with the next frame.
+    pub fn replace(&mut self, book: RuleBook) {
+        let mut old = std::mem::replace(self, Self::new(book));
+        self.gone = std::mem::take(&mut old.gone);
+        for (rule, mut machine) in old.book.rules.iter().zip(old.machines) {
+            let zones = |book: &RuleBook| -> Vec<Zone> {
+                let named: Vec<_> = rule.when.measures().into_iter().filter_map(|(_, zone)| zone).collect();
+                book.zones.iter().filter(|zone| named.contains(&zone.name.as_str())).cloned().collect()
+            };
+            let same = self.book.rules.iter().position(|new| new == rule && zones(&self.book) == zones(&old.book));
+            match (same, machine.is_on()) {
+                (Some(at), _) => self.machines[at] = machine,
+                (None, true) => {
+                    if let Some(Change::Ended { held }) = machine.close() {
+                        self.gone.push((rule.name.clone(), held));
+                    }
+                }
+                (None, false) => {}
+            }
+        }
     }
 
     /// The rules.
@@ -211,7 +236,17 @@ impl Watcher {
             Some((share, class.score))
         };
         let now = Duration::from_secs_f64((report.timestamp_ms / 1e3).max(0.0));
-        let mut events = Vec::new();
+        let told = |rule: String, event, held: Duration, measured| Event {
+            rule,
+            event,
+            time: utc(clock),
+            sequence: report.sequence,
+            timestamp_ms: report.timestamp_ms,
+            duration_ms: (held.as_secs_f64() * 1e6).round() / 1e3,
+            measured,
+            snapshot: None,
+        };
+        let mut events: Vec<_> = self.gone.drain(..).map(|(rule, held)| told(rule, EventKind::Ended, held, Vec::new())).collect();
         for (rule, machine) in self.book.rules.iter().zip(&mut self.machines) {
             let holds = rule.when.holds(&measured).unwrap_or(false);
             for change in machine.step(now, holds, &rule.timing()).into_iter().flatten() {
@@ -223,16 +258,8 @@ impl Watcher {
                     Change::Started { held } => (EventKind::Started, held),
                     Change::Ended { held } => (EventKind::Ended, held),
                 };
-                events.push(Event {
-                    rule: rule.name.clone(),
-                    event,
-                    time: utc(clock),
-                    sequence: report.sequence,
-                    timestamp_ms: report.timestamp_ms,
-                    duration_ms: (held.as_secs_f64() * 1e6).round() / 1e3,
-                    measured: rule.when.measures().into_iter().filter_map(of).collect(),
-                    snapshot: None,
-                });
+                let measured = rule.when.measures().into_iter().filter_map(of).collect();
+                events.push(told(rule.name.clone(), event, held, measured));
             }
         }
         events

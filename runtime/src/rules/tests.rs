@@ -82,6 +82,31 @@ fn words_that_nobody_looks_for_start_nothing_and_are_named() {
 }
 
 #[test]
+fn other_rules_take_over_between_frames() {
+    let mut watcher = Watcher::new(RuleBook::parse("book", BOOK).unwrap());
+    let clock = SystemTime::UNIX_EPOCH;
+    let labels = map("1100/1000");
+    let both = |second| report(&labels, &["person", "dog"], second);
+    assert_eq!(watcher.observe(&labels, &both(0.0), clock).len(), 1, "no dog");
+    // The rule that waits goes on waiting when others change around it.
+    watcher.replace(RuleBook::parse("book", &BOOK.replace("name = \"no dog\"", "name = \"dogless\"")).unwrap());
+    let told = watcher.observe(&labels, &both(1.0), clock);
+    let brief: Vec<_> = told.iter().map(|e| (e.rule.as_str(), e.event, e.duration_ms)).collect();
+    let expected =
+        [("no dog", EventKind::Ended, 0.0), ("someone on the left", EventKind::Started, 1000.0), ("dogless", EventKind::Started, 0.0)];
+    assert_eq!(brief, expected);
+    // Another zone of the same name makes another rule of it.
+    watcher.replace(RuleBook::parse("book", &BOOK.replace("0.5, 0]", "0.6, 0]")).unwrap());
+    let told = watcher.observe(&labels, &both(1.5), clock);
+    let brief: Vec<_> = told.iter().map(|e| (e.rule.as_str(), e.event)).collect();
+    assert_eq!(brief, [("someone on the left", EventKind::Ended), ("dogless", EventKind::Ended), ("no dog", EventKind::Started)]);
+    watcher.replace(RuleBook::default());
+    let told = watcher.observe(&labels, &both(2.0), clock);
+    assert_eq!(told.iter().map(|e| (e.rule.as_str(), e.event)).collect::<Vec<_>>(), [("no dog", EventKind::Ended)]);
+    assert_eq!(watcher.observe(&labels, &both(2.5), clock), []);
+}
+
+#[test]
 fn wrong_books_are_told_with_their_place() {
     for (text, complaint) in [
         ("[[rules]]", "book:1: expected zones and rules, found unknown field `rules`"),

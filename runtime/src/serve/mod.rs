@@ -4,6 +4,7 @@ mod access;
 mod connections;
 mod encode;
 mod hub;
+mod recordings;
 mod routes;
 mod words;
 

@@ -2,7 +2,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
@@ -17,13 +17,13 @@ use futures_util::stream::unfold;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access::{Access, guard};
 use super::encode::Encoded;
 use super::hub::{Hub, Snapshot};
-use super::words;
+use super::{recordings, words};
 use crate::sink::encode_mask;
 
 /// What anybody may see who reaches the address: the page without its data, and whether the session is well.
@@ -46,6 +46,14 @@ pub(super) struct Context {
     pub changes: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     fps: f64,
+}
+
+impl Context {
+    /// A place among the answers that take long.
+    pub fn stream(&self) -> Result<OwnedSemaphorePermit, Fault> {
+        let place = self.streams.clone().try_acquire_owned();
+        place.map_err(|_| Fault::new(StatusCode::SERVICE_UNAVAILABLE, "too many streams"))
+    }
 }
 
 /// An answer that says what is wrong: a status and `{"error": ...}`.
@@ -109,7 +117,9 @@ fn paths() -> Vec<(&'static str, MethodRouter<Context>)> {
         ("/api/sets", get(words::list_sets)),
         ("/api/sets/{name}", get(words::get_set).put(words::put_set).delete(words::delete_set)),
         ("/api/sets/{name}/load", post(words::load_set)),
-        ("/api/recording", get(recording).post(record)),
+        ("/api/recording", get(recordings::status).post(recordings::record)),
+        ("/api/recordings", get(recordings::list)),
+        ("/api/recordings/{name}", get(recordings::download)),
     ]
 }
 
@@ -182,8 +192,7 @@ async fn picture(State(context): State<Context>, which: Result<Query<Which>, Que
 /// Motion JPEG: a client that is slow gets fewer pictures, and holds nobody up.
 async fn stream(State(context): State<Context>, which: Result<Query<Which>, QueryRejection>) -> Result<Response, Fault> {
     let Query(which) = which?;
-    let place = context.streams.clone().try_acquire_owned();
-    let place = place.map_err(|_| Fault::new(StatusCode::SERVICE_UNAVAILABLE, "too many streams"))?;
+    let place = context.stream()?;
     let parts = unfold((context, which.after, place), move |(context, after, place)| async move {
         // While no frame comes the last one stays; a connection over which nothing is sent for long is closed by its listener.
         let found = loop {
@@ -246,6 +255,10 @@ async fn scores(State(context): State<Context>, at: Result<Query<At>, QueryRejec
     Ok(answer(&json!({ "count": snapshot.count, "x": x, "y": y, "row": row, "col": col, "label": label, "name": name, "words": words })))
 }
 
+pub(super) fn yes() -> bool {
+    true
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Listen {
@@ -259,8 +272,7 @@ async fn events(
     which: Result<Query<Listen>, QueryRejection>,
 ) -> Result<Sse<impl Stream<Item = Result<sse::Event, Infallible>>>, Fault> {
     let Query(Listen { frames }) = which?;
-    let place = context.streams.clone().try_acquire_owned();
-    let place = place.map_err(|_| Fault::new(StatusCode::SERVICE_UNAVAILABLE, "too many streams"))?;
+    let place = context.stream()?;
     let stream = unfold((context.hub.events(), place), move |(mut events, place)| async move {
         let event = loop {
             match events.recv().await {
@@ -274,55 +286,6 @@ async fn events(
         Some((Ok(event), (events, place)))
     });
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(10))))
-}
-
-fn recorder(context: &Context) -> Result<&crate::sink::Recorder, Fault> {
-    let none = || Fault::new(StatusCode::NOT_FOUND, "recording: expected a folder given by --recordings, found none");
-    context.hub.recorder.as_ref().ok_or_else(none)
-}
-
-async fn recording(State(context): State<Context>) -> Result<Response, Fault> {
-    Ok(Json(recorder(&context)?.status()).into_response())
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Record {
-    on: bool,
-    #[serde(default)]
-    format: Format,
-    /// Whether masks are drawn into the video.
-    #[serde(default = "yes")]
-    masks: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Format {
-    #[default]
-    Mp4,
-    Y4m,
-}
-
-async fn record(State(context): State<Context>, body: Bytes) -> Result<Response, Fault> {
-    let Record { on, format, masks } = read(&body)?;
-    let recorder = recorder(&context)?.clone();
-    let worked = tokio::task::spawn_blocking(move || {
-        if on {
-            recorder.start(if matches!(format, Format::Y4m) { "y4m" } else { "mp4" }, masks)?;
-        } else {
-            recorder.stop();
-        }
-        Ok::<_, Fault>(recorder.status())
-    });
-    let status = worked.await.map_err(|e| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))??;
-    tracing::info!("recording {}: {}", if status.recording { "begins" } else { "ends" }, status.name.as_deref().unwrap_or("none"));
-    context.hub.exchange.tell("recording", &json!(status));
-    Ok(Json(status).into_response())
 }
 
 #[cfg(test)]

@@ -19,6 +19,6 @@ pub use live::{JsonLines, LiveSink, MaskFolder, OverlayVideo};
 pub use mask_png::encode_mask;
 pub use overlay::{LegendEntry, OverlayOptions, draw_overlay, draw_overlay_in, draw_overlay_on};
 pub use palette::class_colour;
-pub use recorder::{Recorder, RecorderStatus};
+pub use recorder::{RecordedFile, Recorder, RecorderStatus};
 pub use report::{ClassReport, MaskReport, MaskStyle, Milliseconds, SegmentReport};
 pub use video::VideoWriter;

@@ -1,3 +1,4 @@
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -72,6 +73,15 @@ pub struct RecorderStatus {
     pub error: Option<String>,
 }
 
+/// A finished recording.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RecordedFile {
+    /// Its name: when it began, in UTC, and its format as the ending.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
 impl Recorder {
     /// Records into a folder, each file for `limit` at most.
     ///
@@ -115,6 +125,41 @@ impl Recorder {
     /// Ends the file; it is finished while other things go on.
     pub fn stop(&self) {
         self.lock().stop();
+    }
+
+    /// The finished recordings in its folder, the newest first.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the folder cannot be read.
+    pub fn list(&self) -> Result<Vec<RecordedFile>> {
+        let folder = &self.0.folder;
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
+            let entry = entry.map_err(Error::io(folder))?;
+            let Some(name) = entry.file_name().to_str().filter(|name| is_recording(name)).map(str::to_owned) else { continue };
+            // One that somebody takes away at this moment is none.
+            if let Ok(file) = entry.metadata()
+                && file.is_file()
+            {
+                found.push(RecordedFile { name, bytes: file.len() });
+            }
+        }
+        found.sort_by(|a, b| b.name.cmp(&a.name));
+        Ok(found)
+    }
+
+    /// Opens a finished recording, with its length in bytes; none if there is none of this name.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read.
+    pub fn open(&self, name: &str) -> Result<Option<(File, u64)>> {
+        let path = self.0.folder.join(name);
+        if !is_recording(name) || !std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
+            return Ok(None);
+        }
+        let file = File::open(&path).map_err(Error::io(&path))?;
+        let bytes = file.metadata().map_err(Error::io(&path))?.len();
+        Ok(Some((file, bytes)))
     }
 
     /// What it does now.
@@ -195,6 +240,14 @@ fn write(video: VideoWriter, masks: bool, frames: &Receiver<(Arc<Shown>, Arc<Fra
     sink.finish()
 }
 
+/// Whether a file's name is one that [`Recorder::start`] gives: what else lies in the folder is nobody's business.
+fn is_recording(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    name.rsplit_once('.').is_some_and(|(stem, ending)| {
+        stem.len() >= 16 && stem.len() <= 32 && stem.as_bytes()[8] == b'T' && stem.chars().all(plain) && matches!(ending, "mp4" | "y4m")
+    })
+}
+
 /// A moment as `YYYYMMDDTHHMMSSZ`, by Hinnant's `civil_from_days`.
 fn utc(at: SystemTime) -> String {
     let seconds = at.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -211,6 +264,27 @@ fn utc(at: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_but_recordings_is_listed_or_opened() {
+        let folder = std::env::temp_dir().join(format!("edge-seg-recorder-{}", std::process::id()));
+        let recorder = Recorder::new(&folder, Duration::from_secs(1)).unwrap();
+        let (old, new) = ("20260101T000000Z.y4m", "20260101T000001Z-2.mp4");
+        for name in [old, new, "token", "notes.mp4", ".20260101T000002Z.7.part.mp4"] {
+            std::fs::write(folder.join(name), name).unwrap();
+        }
+        std::os::unix::fs::symlink("/etc/passwd", folder.join("20260101T000003Z.mp4")).unwrap();
+        std::fs::create_dir(folder.join("20260101T000004Z.mp4")).unwrap();
+        let names: Vec<_> = recorder.list().unwrap().into_iter().map(|file| (file.name, file.bytes)).collect();
+        assert_eq!(names, [(new.to_owned(), 22), (old.to_owned(), 20)]);
+        assert_eq!(recorder.open(old).unwrap().unwrap().1, 20);
+        for name in
+            ["token", "notes.mp4", "20260101T000003Z.mp4", "20260101T000004Z.mp4", "20260101T000009Z.mp4", "../20260101T000000Z.y4m", ""]
+        {
+            assert!(recorder.open(name).unwrap().is_none(), "{name}");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn moments_are_written_as_dates() {

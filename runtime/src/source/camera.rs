@@ -137,12 +137,21 @@ impl Csi {
     }
 
     pub fn start(self, options: &SourceOptions) -> Result<Producer, Fault> {
-        if !GSTREAMER.is_there() {
-            return Err(GSTREAMER.missing());
-        }
-        // NVIDIA's camera stack prints messages on stdout, so frames go through another descriptor.
-        let mut command = Command::new("sh");
-        command.args(["-c", "exec \"$0\" -q \"$@\" 3>&1 1>&2", GSTREAMER.name]).args(self.pipeline());
-        Producer::start(GSTREAMER, command, options, |out| Ok(Frames::Y4m(Y4m::new(out, options.matrix, options.range))))
+        gstreamer(self.pipeline(), options, options.matrix, options.range)
     }
+}
+
+/// Lets GStreamer run a pipeline that writes y4m on descriptor 3: NVIDIA's camera stack, for one, prints messages on stdout.
+pub(super) fn gstreamer(
+    pipeline: Vec<String>,
+    options: &SourceOptions,
+    matrix: Option<Matrix>,
+    range: Option<Range>,
+) -> Result<Producer, Fault> {
+    if !GSTREAMER.is_there() {
+        return Err(GSTREAMER.missing());
+    }
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" -q \"$@\" 3>&1 1>&2", GSTREAMER.name]).args(pipeline);
+    Producer::start(GSTREAMER, command, options, |out| Ok(Frames::Y4m(Y4m::new(out, matrix, range))))
 }

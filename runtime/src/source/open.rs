@@ -95,7 +95,7 @@ const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:P
 /// | `PATH`, `file:PATH` | a picture, a folder of pictures, or a video, which an `ffmpeg` child decodes |
 /// | `y4m:PATH`, `mjpeg:PATH` | such a stream; `-` is stdin |
 /// | `raw:PATH?size=640x480&format=yuyv&fps=30` | frames without headers: `rgb24`, `yuyv`, `nv12`, `i420` or `grey` |
-/// | `v4l2:///dev/video0?size=1280x720&fps=30&format=mjpeg` | a camera through Video4Linux: `mjpeg`, `yuyv`, `nv12`, `rgb24` or `grey`, without `format` the first of these that it has |
+/// | `v4l2:///dev/video0?size=1280x720&fps=30&format=mjpeg` | a camera through Video4Linux: `mjpeg`, `yuyv`, `nv12`, `rgb24` or `grey`, without `format` the first of these that it has; a device with multi-planar calls alone is read by a `gst-launch-1.0` child |
 /// | `rpicam:?size=1280x720&fps=30&camera=0&hflip=1&vflip=1&codec=mjpeg` | a Raspberry Pi camera through an `rpicam-vid` child, or `libcamera-vid` on older systems; `codec` is `mjpeg` or `yuv420` |
 /// | `csi:?size=1280x720&fps=30&camera=0&flip=0` | a Jetson's CSI camera through a `gst-launch-1.0` child; `flip` is 0 to 7 as in `nvvidconv` |
 /// | `rtsp://...`, `rtsps://...` | a network camera through an `ffmpeg` child |

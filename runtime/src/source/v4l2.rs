@@ -1,4 +1,5 @@
-//! Cameras through Video4Linux 2, single-planar, with buffers that the driver shares.
+//! Cameras through Video4Linux 2, with buffers that the driver shares. Devices that speak its multi-planar calls alone, as image
+//! processors on boards do, are read through GStreamer: the crate here has no streams of that kind.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -6,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use linuxvideo::format::{FrameSizes, PixFormat, PixelFormat as FourCc};
 use linuxvideo::stream::ReadStream;
-use linuxvideo::{BufType, Device, Fract};
+use linuxvideo::{BufType, CapabilityFlags, Device, Fract};
 
+use super::camera::gstreamer;
+use super::child::Producer;
 use super::mjpeg::decode_jpeg;
 use super::query::Query;
 use super::{Fault, Layout, Matrix, PixelFormat, Range, Rate, SourceOptions, YuvDecoder};
@@ -53,10 +56,46 @@ impl V4l2Camera {
     }
 
     /// Opens the camera and lets it stream.
-    pub fn start(&self, options: &SourceOptions) -> Result<V4l2Stream, Fault> {
+    pub fn start(&self, options: &SourceOptions) -> Result<V4l2Reader, Fault> {
+        let place = |e: std::io::Error| Fault::Io(std::io::Error::new(e.kind(), format!("{}: {e}", self.path.display())));
+        let device = Device::open(&self.path).map_err(place)?;
+        let can = device.capabilities().map_err(place)?.device_capabilities();
+        if can.contains(CapabilityFlags::VIDEO_CAPTURE_MPLANE) && !can.contains(CapabilityFlags::VIDEO_CAPTURE) {
+            // GStreamer opens the device itself.
+            drop(device);
+            return self.start_gstreamer(options).map(V4l2Reader::Gstreamer);
+        }
+        self.start_stream(device, options).map(V4l2Reader::Direct)
+    }
+
+    fn start_gstreamer(&self, options: &SourceOptions) -> Result<Producer, Fault> {
+        let (width, height) = self.size.unwrap_or(USUAL_SIZE);
+        // GStreamer pads lines of other widths, and `y4menc` writes the padding too.
+        if !width.is_multiple_of(8) || height % 2 == 1 {
+            return Err(Fault::name(
+                "a width of a multiple of 8 and an even height, for a multi-planar device",
+                format!("{width}x{height}"),
+            ));
+        }
+        let wanted = match self.format {
+            None => "video/x-raw".to_owned(),
+            Some(Format::Mjpeg) => "image/jpeg".to_owned(),
+            Some(Format::Raw(format)) => format!("video/x-raw,format={}", gstreamer_name(format)),
+        };
+        let rate = self.rate.map(|(n, d)| format!(",framerate={n}/{d}")).unwrap_or_default();
+        let decoded = if self.format == Some(Format::Mjpeg) { " ! jpegdec" } else { "" };
+        let pipeline = format!(
+            "v4l2src device={} ! {wanted},width={width},height={height}{rate}{decoded} ! videoconvert ! video/x-raw,format=I420 ! y4menc ! \
+             fdsink fd=3",
+            self.path.display()
+        );
+        let pipeline = pipeline.split(' ').map(String::from).collect();
+        gstreamer(pipeline, options, Some(options.matrix.unwrap_or(Matrix::Bt601)), options.range)
+    }
+
+    fn start_stream(&self, device: Device, options: &SourceOptions) -> Result<V4l2Stream, Fault> {
         let path = self.path.display();
         let place = |e: std::io::Error| Fault::Io(std::io::Error::new(e.kind(), format!("{path}: {e}")));
-        let device = Device::open(&self.path).map_err(place)?;
         let offered: Vec<FourCc> = device.formats(BufType::VIDEO_CAPTURE).filter_map(|f| Some(f.ok()?.pixel_format())).collect();
         let has = |code: &[u8; 4]| offered.contains(&FourCc::from_fourcc(*code));
         let wanted = |format: Format| self.format.is_none_or(|wanted| wanted == format);
@@ -89,6 +128,19 @@ impl V4l2Camera {
     }
 }
 
+/// What GStreamer calls a format.
+fn gstreamer_name(format: PixelFormat) -> &'static str {
+    match format {
+        PixelFormat::Rgb24 => "RGB",
+        PixelFormat::Yuyv => "YUY2",
+        PixelFormat::Nv12 => "NV12",
+        PixelFormat::I420 => "I420",
+        PixelFormat::I422 => "Y42B",
+        PixelFormat::I444 => "Y444",
+        PixelFormat::Grey => "GRAY8",
+    }
+}
+
 /// What a camera has, in one line.
 fn offers(device: &Device, formats: &[FourCc]) -> String {
     let sizes = |code: FourCc| match device.frame_sizes(code) {
@@ -98,6 +150,29 @@ fn offers(device: &Device, formats: &[FourCc]) -> String {
     };
     let list: Vec<_> = formats.iter().map(|&code| format!("{code}{}", sizes(code))).collect();
     if list.is_empty() { "no format at all".into() } else { list.join(", ") }
+}
+
+/// A camera that is read here, or by a child.
+pub(super) enum V4l2Reader {
+    Direct(V4l2Stream),
+    Gstreamer(Producer),
+}
+
+impl V4l2Reader {
+    pub fn rate(&self) -> Option<Rate> {
+        match self {
+            Self::Direct(stream) => stream.rate,
+            Self::Gstreamer(child) => child.rate(),
+        }
+    }
+
+    /// Reads the next whole frame; false when the program stops.
+    pub fn read(&mut self, frame: &mut Frame) -> Result<bool, Fault> {
+        match self {
+            Self::Direct(stream) => stream.read(frame),
+            Self::Gstreamer(child) => child.read(frame),
+        }
+    }
 }
 
 /// A camera that sends frames.
@@ -113,12 +188,8 @@ pub(super) struct V4l2Stream {
 }
 
 impl V4l2Stream {
-    pub fn rate(&self) -> Option<Rate> {
-        self.rate
-    }
-
     /// Reads the next whole frame; false when the program stops.
-    pub fn read(&mut self, frame: &mut Frame) -> Result<bool, Fault> {
+    fn read(&mut self, frame: &mut Frame) -> Result<bool, Fault> {
         let mut said = String::new();
         for _ in 0..MAX_DAMAGED {
             let waiting = Instant::now();

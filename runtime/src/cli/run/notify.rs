@@ -66,7 +66,7 @@ impl MqttArgs {
         Ok(())
     }
 
-    pub fn open(&self, model: &str, rules: Vec<String>, control: &Control, metrics: &Metrics) -> Result<Option<Box<dyn LiveSink>>> {
+    pub fn open(&self, model: &str, control: &Control, metrics: &Metrics) -> Result<Option<Box<dyn LiveSink>>> {
         let Some(url) = &self.mqtt else { return Ok(None) };
         let discovery = self.mqtt_discovery.clone().unwrap_or_else(|| "homeassistant".into());
         let options = MqttOptions {
@@ -77,7 +77,6 @@ impl MqttArgs {
             discovery: (discovery != "none").then_some(discovery),
             interval: Duration::from_secs_f64(self.mqtt_interval.unwrap_or(1.0)),
             model: model.into(),
-            rules,
         };
         let control = control.clone();
         let obey = move |line: &str| control.obey(line).map(drop).map_err(|e| e.to_string());

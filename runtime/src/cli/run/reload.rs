@@ -8,19 +8,20 @@ use serde_json::json;
 
 use super::Running;
 use super::log::LogHandle;
+use super::rules::RulesReader;
 use super::settings::Settings;
 use crate::cli::steer;
 
 /// Keys that take effect while it runs.
-const LIVE: [&str; 4] = ["words.tags", "background.threshold", "background.words", "log.level"];
+const LIVE: [&str; 5] = ["words.tags", "background.threshold", "background.words", "rules.file", "log.level"];
 
 /// Follows the configuration file: when it changes, and on SIGHUP.
-pub fn follow(file: PathBuf, flags: Settings, running: Running, log: LogHandle) -> Result<()> {
+pub fn follow(file: PathBuf, flags: Settings, running: Running, rules: RulesReader, log: LogHandle) -> Result<()> {
     let asked = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGHUP, asked.clone()).context("signals")?;
     let stop = running.control.stop.clone();
     let mut current = flags.over(Settings::read(&file)?)?;
-    steer::watch(file.clone(), Some(asked), stop, move || match reload(&file, &flags, &current, &running, &log) {
+    steer::watch(file.clone(), Some(asked), stop, move || match reload(&file, &flags, &current, &running, &rules, &log) {
         Ok((settings, restart)) => {
             current = settings;
             if restart.is_empty() {
@@ -39,7 +40,14 @@ pub fn follow(file: PathBuf, flags: Settings, running: Running, log: LogHandle) 
 }
 
 /// Applies what can be applied, all or nothing, and names what cannot.
-fn reload(file: &Path, flags: &Settings, current: &Settings, running: &Running, log: &LogHandle) -> Result<(Settings, Vec<String>)> {
+fn reload(
+    file: &Path,
+    flags: &Settings,
+    current: &Settings,
+    running: &Running,
+    rules: &RulesReader,
+    log: &LogHandle,
+) -> Result<(Settings, Vec<String>)> {
     let new = flags.over(Settings::read(file)?)?;
     new.check()?;
     let changed = current.differences(&new)?;
@@ -50,9 +58,13 @@ fn reload(file: &Path, flags: &Settings, current: &Settings, running: &Running, 
     };
     let background: Option<Background> = has("background.threshold").then(|| new.background.threshold(running.session.bundle().manifest()));
     let background_words = if has("background.words") { Some(new.background.words()?) } else { None };
+    let book = if has("rules.file") { Some(new.rules.book()?) } else { None };
     if words.is_some() || background.is_some() || background_words.is_some() {
         let set = running.control.words.configure(words, background, background_words)?;
         tracing::info!("words, set {}: {}", set.version, set.bank.names().join(", "));
+    }
+    if let Some(book) = book {
+        rules.take(book, new.rules.file());
     }
     if has("log.level") {
         log.change(&new.log)?;

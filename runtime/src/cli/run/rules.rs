@@ -1,5 +1,6 @@
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
@@ -10,12 +11,14 @@ use edge_seg::rules::{EventKind, RuleBook, Watcher};
 use edge_seg::sink::{EventLog, LiveSink, Snapshots};
 use serde::{Deserialize, Serialize};
 
+use crate::cli::steer;
+
 /// What becomes of what is seen.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Rules")]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RulesArgs {
-    /// Zones and rules (docs/events.md); their events stand in the JSON lines.
+    /// Zones and rules (docs/events.md); their events stand in the JSON lines. The file is read again whenever it changes.
     #[arg(long, value_name = "FILE")]
     #[serde(rename = "file")]
     rules: Option<PathBuf>,
@@ -42,10 +45,26 @@ impl RulesArgs {
         Ok(())
     }
 
-    pub fn open(&self) -> Result<Option<Rules>> {
-        let Some(file) = &self.rules else { return Ok(None) };
-        let watcher = Watcher::new(RuleBook::read(file)?);
-        Ok(Some(Rules { watcher, snapshots: self.snapshots.clone(), words_version: None }))
+    pub fn file(&self) -> Option<PathBuf> {
+        self.rules.clone()
+    }
+
+    /// The rules of the file, none without one.
+    pub fn book(&self) -> edge_seg::Result<RuleBook> {
+        self.rules.as_deref().map_or_else(|| Ok(RuleBook::default()), RuleBook::read)
+    }
+
+    /// Reads the rules, and follows their file.
+    pub fn open(&self) -> Result<Rules> {
+        let rules = Rules {
+            watcher: Watcher::new(RuleBook::default()),
+            names: Arc::default(),
+            snapshots: self.snapshots.clone(),
+            words_version: None,
+            incoming: Arc::default(),
+        };
+        rules.reader().take(self.book()?, self.file());
+        Ok(rules)
     }
 
     pub fn sinks(&self, metrics: &Metrics) -> Result<Vec<Box<dyn LiveSink>>> {
@@ -64,17 +83,59 @@ impl RulesArgs {
 /// Rules over the frames of a run.
 pub struct Rules {
     watcher: Watcher,
+    names: Arc<[String]>,
     snapshots: Option<PathBuf>,
     words_version: Option<u64>,
+    incoming: Arc<Mutex<Incoming>>,
+}
+
+/// Rules that the next frame is the first for, and what ends the watch over the file that they come from.
+#[derive(Default)]
+struct Incoming {
+    book: Option<RuleBook>,
+    watched: Arc<AtomicBool>,
+}
+
+/// Brings other rules into a run.
+pub struct RulesReader(Arc<Mutex<Incoming>>);
+
+impl RulesReader {
+    /// Goes on with these rules, and follows their file from now on.
+    pub fn take(&self, book: RuleBook, file: Option<PathBuf>) {
+        let mut incoming = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        incoming.book = Some(book);
+        incoming.watched.store(true, Ordering::Relaxed);
+        incoming.watched = Arc::default();
+        let Some(file) = file else { return };
+        let (place, over) = (self.0.clone(), incoming.watched.clone());
+        steer::watch(file.clone(), None, over.clone(), move || match RuleBook::read(&file) {
+            Ok(book) => {
+                let mut incoming = place.lock().unwrap_or_else(PoisonError::into_inner);
+                // Another file may have been named meanwhile.
+                if !over.load(Ordering::Relaxed) {
+                    tracing::info!("{}: the rules are read again", file.display());
+                    incoming.book = Some(book);
+                }
+            }
+            Err(e) => tracing::error!("the rules stay as they were: {e}"),
+        });
+    }
 }
 
 impl Rules {
-    pub fn names(&self) -> Vec<String> {
-        self.watcher.states().map(|(name, _)| name.to_owned()).collect()
+    pub fn reader(&self) -> RulesReader {
+        RulesReader(self.incoming.clone())
     }
 
     /// Puts a frame's events into its report and tells them to whoever listens.
     pub fn observe(&mut self, shown: &Shown, report: &mut FrameReport, exchange: &Arc<Exchange>) {
+        let book = self.incoming.lock().unwrap_or_else(PoisonError::into_inner).book.take();
+        if let Some(book) = book {
+            self.watcher.replace(book);
+            self.names = self.watcher.states().map(|(name, _)| name.to_owned()).collect();
+            self.words_version = None;
+        }
+        report.rules = self.names.clone();
         if self.words_version != Some(report.words_version) {
             self.words_version = Some(report.words_version);
             let names: Vec<_> = report.classes.iter().map(|c| c.name.clone()).collect();

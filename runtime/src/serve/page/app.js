@@ -378,15 +378,35 @@ $("set-save").addEventListener("submit", (event) => {
 
 // ---- labels and recording
 
-$("labels").addEventListener("click", () => attempt(async () => {
-  const response = await ask("/api/labels.png");
-  const name = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? "labels.png";
+/** Saves what a path answers with as a file. */
+async function download(path) {
+  const response = await ask(path);
   const anchor = document.createElement("a");
   anchor.href = URL.createObjectURL(await response.blob());
-  anchor.download = name;
+  anchor.download = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") ?? "")?.[1] ?? "";
   anchor.click();
   setTimeout(() => URL.revokeObjectURL(anchor.href), 10000);
-}));
+}
+$("labels").addEventListener("click", () => attempt(() => download("/api/labels.png")));
+
+async function loadRecordings() {
+  const { recordings } = await (await ask("/api/recordings")).json();
+  $("recordings").hidden = recordings.length === 0;
+  $("recordings").querySelector("summary").textContent = `${recordings.length} ${recordings.length === 1 ? "recording" : "recordings"}`;
+  $("recordings").querySelector("ul").replaceChildren(...recordings.map(({ name, bytes }) => {
+    const [item, anchor] = ["li", "a"].map((tag) => document.createElement(tag));
+    const path = `/api/recordings/${encodeURIComponent(name)}`;
+    Object.assign(anchor, { href: path, download: name, textContent: `${name}, ${(bytes / 1e6).toFixed(1)} MB` });
+    // A link cannot show a token; without one the browser saves what it reads at once.
+    anchor.addEventListener("click", (event) => {
+      if (!token) return;
+      event.preventDefault();
+      attempt(() => download(path));
+    });
+    item.append(anchor);
+    return item;
+  }));
+}
 
 function showRecording({ recording, name, seconds, frames: count, lost, whole, error }) {
   $("record").setAttribute("aria-pressed", String(recording));
@@ -403,6 +423,7 @@ async function watchRecording() {
   watching = true;
   try {
     while (showRecording(await (await ask("/api/recording")).json())) await wait(1000);
+    await loadRecordings();
   } finally {
     watching = false;
   }

@@ -38,8 +38,6 @@ pub struct MqttOptions {
     pub interval: Duration,
     /// The bundle's name.
     pub model: String,
-    /// The rules' names.
-    pub rules: Vec<String>,
 }
 
 /// Obeys a command line, as `edge-seg run --commands` takes it; an error is told to whoever asked.
@@ -52,6 +50,7 @@ pub struct Mqtt {
     outbox: Arc<Outbox>,
     done: Receiver<()>,
     words_version: Option<u64>,
+    rules: Arc<[String]>,
     documents: BTreeSet<String>,
     last_state: Option<Instant>,
     frames_since: u32,
@@ -98,7 +97,7 @@ impl Mqtt {
         };
         spawn("mqtt", run)?;
         let documents = BTreeSet::new();
-        Ok(Self { options, base, outbox, done, words_version: None, documents, last_state: None, frames_since: 0 })
+        Ok(Self { options, base, outbox, done, words_version: None, rules: Arc::default(), documents, last_state: None, frames_since: 0 })
     }
 
     fn topic(&self, end: &str) -> String {
@@ -110,7 +109,7 @@ impl Mqtt {
         self.outbox.retain(&self.topic("words"), names.join(", "));
         let Some(prefix) = &self.options.discovery else { return };
         let device = Device { prefix, node: &self.options.node, base: &self.base, model: &self.options.model };
-        let documents = device.documents(names, &self.options.rules);
+        let documents = device.documents(names, &self.rules);
         for (topic, document) in &documents {
             self.outbox.retain(topic, document.to_string());
         }
@@ -150,16 +149,22 @@ fn round(value: f64) -> f64 {
 
 impl LiveSink for Mqtt {
     fn take(&mut self, _: &Arc<Shown>, report: &Arc<FrameReport>) -> Result<()> {
-        if self.words_version != Some(report.words_version) {
-            if self.words_version.is_none() {
-                self.options.rules.iter().for_each(|rule| self.outbox.retain(&self.topic(&format!("rule/{}", slug(rule))), "OFF"));
-            }
+        if self.words_version != Some(report.words_version) || self.rules != report.rules {
+            let topic = |rule: &str| self.topic(&format!("rule/{}", slug(rule)));
+            let others =
+                |of: &[String], but: &[String]| of.iter().filter(|rule| !but.contains(rule)).map(|rule| topic(rule)).collect::<Vec<_>>();
+            others(&report.rules, &self.rules).iter().for_each(|new| self.outbox.retain(new, "OFF"));
+            others(&self.rules, &report.rules).iter().for_each(|gone| self.outbox.retain(gone, ""));
+            self.rules = report.rules.clone();
             self.words_version = Some(report.words_version);
             self.announce(&report.classes.iter().map(|c| c.name.clone()).collect::<Vec<_>>());
         }
         for event in &report.events {
             let state = if event.event == EventKind::Started { "ON" } else { "OFF" };
-            self.outbox.retain(&self.topic(&format!("rule/{}", slug(&event.rule))), state);
+            // A rule that is gone has no state any more.
+            if self.rules.contains(&event.rule) {
+                self.outbox.retain(&self.topic(&format!("rule/{}", slug(&event.rule))), state);
+            }
             self.outbox.keep(self.topic("event"), serde_json::to_vec(event).unwrap_or_default());
         }
         self.frames_since += 1;
