@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use edge_seg_tests::{Ended, binary};
+use edge_seg_tests::{Ended, binary, root};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use serde_json::Value;
 
@@ -89,6 +89,29 @@ fn context_with_and_without_background() {
     fs::write(put(folder.path(), "VOC2010/ImageSets/SegmentationContext/val.txt"), "2008_000002\n").unwrap();
     expect(truth(folder.path(), "context60", &["--data", "."]), &[("background", 512), ("wood", 512)]);
     expect(truth(folder.path(), "context59", &["--data", "."]), &[("wood", 512)]);
+}
+
+#[test]
+fn context_as_matlab_files_of_its_release() {
+    let folder = folder();
+    for release in ["inside/VOC2010", "beside"] {
+        let voc = if release == "beside" { "beside/VOCdevkit/VOC2010" } else { release };
+        for stem in ["2008_000002", "2008_000003"] {
+            RgbImage::from_fn(32, 24, |x, y| Rgb([8 * x as u8, 8 * y as u8, 9]))
+                .save(put(folder.path(), &format!("{voc}/JPEGImages/{stem}.jpg")))
+                .unwrap();
+            let labels = root().join("tests/data/label-maps/2008_000002.mat");
+            fs::copy(labels, put(folder.path(), &format!("{release}/trainval/{stem}.mat"))).unwrap();
+        }
+        fs::write(put(folder.path(), &format!("{voc}/ImageSets/Main/val.txt")), "2008_000002\n").unwrap();
+    }
+    // 24 rows: 16 columns of aeroplane but for one pixel of another category; then four rows of none above wood.
+    let with = [("background", 1 + 4 * 16), ("aeroplane", 24 * 16 - 1), ("wood", 20 * 16)];
+    expect(truth(folder.path(), "context60", &["--data", "inside"]), &with);
+    expect(truth(folder.path(), "context59", &["--data", "beside"]), &with[1..]);
+    fs::write(folder.path().join("beside/trainval/2008_000002.mat"), "MATLAB 5.0 MAT-file").unwrap();
+    let wrong = export(folder.path(), &["eval", "segmentation", "--preset", "context59", "--data", "beside", "--size", "32"]);
+    assert!(wrong.code == 2 && wrong.stderr.contains("2008_000002.mat") && wrong.stderr.contains("found no header"), "{}", wrong.stderr);
 }
 
 #[test]

@@ -73,6 +73,9 @@ fn cc3m_tagmask_tells_its_own_truth() {
         assert_eq!(ended.code, 0, "{}", ended.stderr);
         let page = fs::read_to_string(folder.path().join(page)).unwrap();
         assert!(page.contains("<svg") && page.contains("TCL + TTD") && !page.contains("http"), "{task}");
+        // Both ends, each picture beside itself.
+        assert!(page.contains("Worst pictures") && page.contains("000001.jpg"), "{task}");
+        assert_eq!(page.matches("<img alt=\"labels\" src=\"data:image/jpeg").count(), if task == "tags" { 2 } else { 1 }, "{task}");
     }
 
     fs::write(folder.path().join("nouns.tsv"), "caption\tnouns\na dog runs over the wet grass\tdog\nSnow and the sea\tSnow sea\n").unwrap();
@@ -86,6 +89,79 @@ fn cc3m_tagmask_tells_its_own_truth() {
     fs::write(data.join("json_refined/000002.json"), r#"{"sentence": "x"}"#).unwrap();
     let wrong = export(folder.path(), &[&["eval", "tags"], &base[..]].concat());
     assert!(wrong.code == 2 && wrong.stderr.contains("found sentence"), "{}", wrong.stderr);
+}
+
+#[test]
+fn a_run_on_captions_goes_on_from_its_record() {
+    let folder = folder();
+    let mut captions = "file\tcaption\n".to_string();
+    for stem in ["a", "b", "c"] {
+        picture(&folder.path().join(format!("images/{stem}.png")), stem.as_bytes()[0]);
+        labels(&folder.path().join(format!("labels/{stem}.png")), 3, 2);
+        captions += &format!("{stem}.png\ta dog on grass in {stem} snow\n");
+    }
+    fs::write(folder.path().join("captions.tsv"), &captions).unwrap();
+    classes(folder.path());
+    let run = |task: &str, more: &[&str]| {
+        let record = format!("{task}.jsonl");
+        let data = "--model tiny.esb --images images --labels labels --classes classes.tsv --view view --captions captions.tsv --json";
+        let base: Vec<&str> = ["eval", task, "--record", &record].into_iter().chain(data.split(' ')).collect();
+        export(folder.path(), &[&base[..], more].concat())
+    };
+    for task in ["tags", "caption"] {
+        let whole = run(task, &[]);
+        assert_eq!(whole.code, 0, "{}", whole.stderr);
+        let path = folder.path().join(format!("{task}.jsonl"));
+        let record = fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = record.lines().collect();
+        assert_eq!(lines.len(), 4, "settings and three pictures");
+        // A run that was killed in the middle of a line.
+        fs::write(&path, format!("{}\n{}\n{}", lines[0], lines[1], &lines[2][..lines[2].len() / 2])).unwrap();
+        let resumed = run(task, &[]);
+        assert_eq!((resumed.code, &resumed.stdout), (0, &whole.stdout), "{}", resumed.stderr);
+        assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 4, "{task}");
+        // What the record holds is not measured again.
+        let mut first: serde_json::Value = serde_json::from_str(lines[1]).unwrap();
+        for word in first["captions"][0]["words"].as_array_mut().unwrap() {
+            word["scores"] = serde_json::json!([0.0, 0.0, 0.0, 0.0]);
+            word["shown"] = serde_json::json!(false);
+        }
+        first["captions"][0]["pixels"] = serde_json::json!([[0, 1, 1], [0, 1, 1], [0, 1, 1], [0, 1, 1], [0, 1, 1]]);
+        fs::write(&path, format!("{}\n{first}\n", lines[0])).unwrap();
+        let changed = run(task, &[]);
+        assert_eq!(changed.code, 0, "{}", changed.stderr);
+        assert_ne!(changed.stdout, whole.stdout, "{task}");
+        let other = run(task, &["--threshold", "0.123"]);
+        assert!(other.code == 2 && other.stderr.contains("other settings"), "{}", other.stderr);
+    }
+    fs::write(folder.path().join("captions.tsv"), "file\tcaption\nd.png\tdog\n").unwrap();
+    let none = run("tags", &[]);
+    assert!(none.code == 2 && none.stderr.contains("captions of the labelled pictures"), "{}", none.stderr);
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_told_of() {
+    let folder = folder();
+    picture(&folder.path().join("images/a.png"), 1);
+    labels(&folder.path().join("labels/a.png"), 3, 2);
+    classes(folder.path());
+    fs::write(folder.path().join("words.txt"), "dog\n").unwrap();
+    let data = "--images images --labels labels --classes classes.tsv --view view";
+    let tasks = [
+        format!("eval segmentation --model tiny.esb {data}"),
+        format!("eval quantization {} --weights int8 {data}", tiny()),
+        "label images --model tiny.esb -o out --vocabulary words.txt --tag-threshold 0".to_string(),
+    ];
+    for task in tasks {
+        let run = |more: &[&str]| export(folder.path(), &[&task.split(' ').collect::<Vec<_>>()[..], more].concat());
+        let auto = run(&["--device", "auto", "--half", "--device-fallback"]);
+        assert_eq!(auto.code, 0, "{}", auto.stderr);
+        assert!(auto.stderr.contains("--device auto chose"), "{}", auto.stderr);
+        if auto.stderr.contains("chose cpu") {
+            let cuda = run(&["--device", "cuda"]);
+            assert!(cuda.code == 2 && cuda.stderr.contains("cuda"), "{}", cuda.stderr);
+        }
+    }
 }
 
 #[test]
@@ -147,6 +223,13 @@ fn two_variants_of_one_record_can_be_compared() {
     assert_eq!(compared.code, 0, "{}", compared.stderr);
     let found = &compared.json_lines()[0];
     assert_eq!((&found["miou"][0], &found["miou"][1]), (&rows[0]["miou"], &rows[1]["miou"]));
+    let other =
+        export(folder.path(), &[&["eval", "segmentation", "--model", "tiny.esb", "--record", "s.jsonl", "--flip"], &data[..]].concat());
+    assert_eq!(other.code, 0, "{}", other.stderr);
+    let run = |more: &[&str]| export(folder.path(), &[&["eval", "compare", "r.jsonl", "s.jsonl"], more].concat());
+    let (refused, asked) = (run(&[]), run(&["--any-protocol"]));
+    assert!(refused.code == 2 && refused.stderr.contains("flip"), "{}", refused.stderr);
+    assert!(asked.code == 0 && asked.stdout.contains("flip"), "{}", asked.stdout);
     let wrong = export(folder.path(), &["eval", "compare", "r.jsonl", "r.jsonl", "--runs", "1,3"]);
     assert!(wrong.code == 2 && wrong.stderr.contains("engineered names"), "{}", wrong.stderr);
 }

@@ -1,8 +1,12 @@
-//! Measures against values of scikit-learn, torchmetrics and pycocotools (`tests/python/make_metric_goldens.py`).
+//! Measures against values of scikit-learn, torchmetrics and pycocotools (`tests/python/make_metric_goldens.py`), refinements against
+//! torch and numpy (`tests/python/make_refinement_goldens.py`).
 
+use edge_seg::{Background, Class, LabelMap, PatchGrid, Placement, Scoring, TagBank, UnitRows, score};
 use edge_seg_export::eval::captions::{caption_measures, tag_measures, union_counts};
 use edge_seg_export::eval::metric::Confusion;
+use edge_seg_export::eval::pamr::Pamr;
 use edge_seg_tests::root;
+use image::RgbImage;
 use serde_json::Value;
 
 fn golden(part: &str) -> Vec<Value> {
@@ -80,5 +84,55 @@ fn tag_measures_are_theirs() {
         ] {
             near(ours, &case[name], &format!("case {i}, {name}"));
         }
+    }
+}
+
+fn refinement(part: &str) -> Value {
+    let text = std::fs::read_to_string(root().join("tests/data/metrics/refinement.json")).unwrap();
+    serde_json::from_str::<Value>(&text).unwrap()[part].clone()
+}
+
+fn floats(value: &Value) -> Vec<f32> {
+    value.as_array().unwrap().iter().map(|n| n.as_f64().unwrap() as f32).collect()
+}
+
+#[test]
+fn masks_refined_by_pamr_are_those_of_torch() {
+    let case = refinement("pamr");
+    let size = |name: &str| case[name].as_u64().unwrap() as usize;
+    let picture: Vec<f32> = floats(&case["picture"]).iter().map(|v| v / 255.0).collect();
+    let mut masks = floats(&case["masks"]);
+    let pamr = Pamr { iterations: size("iterations"), dilations: numbers(&case["dilations"]) };
+    pamr.refine(&picture, &mut masks, size("height"), size("width"));
+    for (i, (ours, theirs)) in masks.iter().zip(floats(&case["refined"])).enumerate() {
+        assert!((ours - theirs).abs() < 1e-4, "value {i}: {ours} {theirs}");
+    }
+}
+
+#[test]
+fn borders_moved_by_the_guided_filter_are_those_of_numpy() {
+    let case = refinement("guided");
+    let size = |name: &str| case[name].as_u64().unwrap() as usize;
+    let (rows, cols, dim) = (size("rows"), size("cols"), size("dim"));
+    let grid = PatchGrid::new(rows, cols, dim, floats(&case["patches"]), vec![1.0; dim]).unwrap();
+    let words = UnitRows::normalise("words", dim, floats(&case["words"])).unwrap();
+    let classes: Vec<Class> = (0..words.rows()).map(|i| Class::word(i.to_string())).collect();
+    let bank = TagBank::new(&classes, 0, words).unwrap();
+    let scoring = Scoring { scale: case["scale"].as_f64().unwrap() as f32, bias: Some(0.0) };
+    let scores = score(&grid, &bank, scoring, Background::None).unwrap();
+    // A frame of as many pixels as the filter's grid has cells, four along a patch: nothing is resized.
+    let (width, height) = (4 * cols as u32, 4 * rows as u32);
+    let scaled_px = (4 * width, 4 * height);
+    let placement = Placement { frame_px: (width, height), scaled_px, input_px: scaled_px, patch_px: 16 };
+    let bytes = numbers(&case["picture"]).into_iter().map(|v| v as u8).collect();
+    let picture = RgbImage::from_raw(width, height, bytes).unwrap();
+    let (refined, plain) = (LabelMap::refined(&scores, &placement, &picture).unwrap(), LabelMap::from_scores(&scores, &placement).unwrap());
+    let as_numbers = |map: &LabelMap| map.labels.iter().map(|l| usize::from(*l)).collect::<Vec<_>>();
+    assert_eq!(as_numbers(&plain), numbers(&case["unrefined"]));
+    assert_ne!(refined, plain, "the filter moves something");
+    let (theirs, margins) = (numbers(&case["labels"]), floats(&case["margins"]));
+    assert!(margins.iter().filter(|m| **m > 1e-3).count() * 100 > margins.len() * 95, "few ties");
+    for (i, ours) in as_numbers(&refined).into_iter().enumerate() {
+        assert!(ours == theirs[i] || margins[i] < 1e-3, "pixel {i}: {ours} {} by {}", theirs[i], margins[i]);
     }
 }

@@ -16,9 +16,16 @@ for picture in astronaut cat coffee rocket; do
 done
 printf 'id\tname\tview\n0\tbackground\t0\n100\trest\t0\n1\tperson\t1\n2\tcat\t2\n3\tcup\t3\n4\tsky\t4\n5\twall\t5\n' >"$made/classes.tsv"
 "$bin/edge-seg-export" eval segmentation --images "$made/images" --labels "$made/labels" --classes "$made/classes.tsv" --view view \
-    --background 0.1..0.7/0.1 --refine none,pamr --html "$made/report.html" >"$made/table.txt"
+    --background 0.1..0.7/0.1 --refine none,guided,pamr --html "$made/report.html" >"$made/table.txt"
 grep -q "each from the other half" "$made/table.txt"
 python3 tests/python/check_report.py "$made/report.html"
+
+printf 'file\tcaption\nastronaut.jpg\ta person before a flag\ncat.jpg\ta cat at a wall\ncoffee.jpg\ta cup of coffee and a spoon\nrocket.jpg\ta rocket under the sky\n' >"$made/captions.tsv"
+for task in tags caption; do
+    "$bin/edge-seg-export" eval "$task" --images "$made/images" --labels "$made/labels" --classes "$made/classes.tsv" --view view \
+        --captions "$made/captions.tsv" --html "$made/$task.html" >/dev/null
+    python3 tests/python/check_report.py "$made/$task.html"
+done
 
 printf 'person\ncat\ncup\nsky\nwall\n' >"$made/words.txt"
 "$bin/edge-seg-export" label "$made/images" -o "$made/labelled" --vocabulary "$made/words.txt" --background 0.3

@@ -1,5 +1,6 @@
 //! The commands: options in, library calls, tables or JSON out.
 
+mod device;
 mod eval;
 mod import;
 mod label;

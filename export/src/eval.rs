@@ -8,6 +8,7 @@ pub mod ensemble;
 pub mod fit;
 pub mod layout;
 pub mod log;
+mod mat;
 pub mod metric;
 pub mod nouns;
 pub mod pamr;

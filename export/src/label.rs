@@ -11,6 +11,7 @@ use edge_seg::region::{Mask, regions};
 use edge_seg::{Background, Class, Scoring, Session, read_picture, score, split_caption};
 use serde::{Deserialize, Serialize};
 
+use crate::eval::log::Kept;
 use crate::{Error, Result};
 
 /// How pictures are labelled.
@@ -22,6 +23,33 @@ pub struct Options {
     pub background: f32,
     /// Regions smaller than this share of the picture are dropped.
     pub least_share: f64,
+}
+
+/// How pictures were labelled, for a record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Version of the record, 1.
+    pub record: u32,
+    /// The bundle's digest.
+    pub digest: String,
+    /// Side of the prepared input in pixels.
+    pub size_px: usize,
+    /// The options.
+    pub options: Options,
+    /// The words, or the captions that they come from.
+    pub words: String,
+    /// The device, where its numbers differ from the processor's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+}
+
+impl Kept for PictureLabels {
+    type Settings = Settings;
+
+    fn fits(&self, _: &Settings) -> bool {
+        true
+    }
 }
 
 /// A picture's labels.

@@ -1,19 +1,19 @@
-use std::collections::{BTreeMap, HashMap};
-use std::fs::OpenOptions;
-use std::io::{IsTerminal, Write};
+use std::collections::HashMap;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
 
 use anyhow::{Context, ensure};
 use clap::{ArgGroup, Args, ValueEnum};
 use edge_seg::{Bundle, Class, Session, expand_inputs, read_tags_file};
+use edge_seg_export::eval::log::Log;
 use edge_seg_export::label::cvat::cvat;
 use edge_seg_export::label::formats::{self, CocoMasks};
-use edge_seg_export::label::{self, Options, PictureLabels, read_captions, sheet, words_of};
+use edge_seg_export::label::{self, Options, PictureLabels, Settings, read_captions, sheet, words_of};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+
+use super::device::DeviceArgs;
 
 /// Label pictures with a model, for other tools to read or to train on.
 ///
@@ -60,6 +60,8 @@ pub struct Label {
     /// Side of the prepared input in pixels; the model's if none.
     #[arg(long, value_name = "PX")]
     size: Option<usize>,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -71,15 +73,6 @@ enum Format {
     LabelStudio,
     /// Contact sheets, as JPEG.
     Sheet,
-}
-
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Settings {
-    record: u32,
-    digest: String,
-    size_px: usize,
-    options: Options,
-    words: String,
 }
 
 impl Label {
@@ -98,12 +91,14 @@ impl Label {
         };
         let vocabulary = self.vocabulary.as_deref().map(read_tags_file).transpose()?;
         let captions = self.captions.as_deref().map(read_captions).transpose()?;
-        let session = Session::new(bundle, &edge_seg::Options { size_px: self.size, threads: Some(1), ..Default::default() })?;
+        let session = Session::new(bundle, &self.device.options(self.size))?;
+        let device = self.device.announce()?;
         let settings = Settings {
             record: 1,
             digest: session.bundle().digest().into(),
             size_px: session.size_px(),
             options,
+            device,
             words: match (&vocabulary, &captions) {
                 (Some(classes), _) => classes.iter().map(|c| c.words.join(", ")).collect::<Vec<_>>().join("; "),
                 _ => format!("{captions:?}"),
@@ -156,29 +151,8 @@ impl Label {
         paths: &[PathBuf],
         words: impl Fn(&Path) -> Vec<Class> + Sync,
     ) -> anyhow::Result<Vec<PictureLabels>> {
-        let record = self.out.join("labels.jsonl");
-        let mut known: BTreeMap<String, PictureLabels> = BTreeMap::new();
-        if let Ok(text) = std::fs::read_to_string(&record) {
-            // The last line may have been cut off.
-            let mut lines = text[..text.rfind('\n').unwrap_or(0)].lines();
-            let before: Settings =
-                serde_json::from_str(lines.next().unwrap_or("")).with_context(|| format!("{}: no record of labels", record.display()))?;
-            ensure!(
-                before == *settings,
-                "{}: a record of another model, other words or options; remove it or name another folder",
-                record.display()
-            );
-            for line in lines {
-                let picture: PictureLabels = serde_json::from_str(line).with_context(|| record.display().to_string())?;
-                known.insert(picture.file.clone(), picture);
-            }
-        }
-        let mut text = serde_json::to_string(settings)? + "\n";
-        for picture in known.values() {
-            text += &(serde_json::to_string(picture)? + "\n");
-        }
-        edge_seg::files::replace_file(&record, text.as_bytes())?;
-        let file = Mutex::new(OpenOptions::new().append(true).open(&record).with_context(|| record.display().to_string())?);
+        let (log, done) = Log::open::<PictureLabels>(&self.out.join("labels.jsonl"), settings)?;
+        let known: HashMap<String, PictureLabels> = done.into_iter().map(|picture| (picture.file.clone(), picture)).collect();
 
         let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style = ProgressStyle::with_template("{bar:40} {pos}/{len} pictures, {eta} left").expect("a valid template");
@@ -190,8 +164,7 @@ impl Label {
             let classes = words(path);
             ensure!(!classes.is_empty(), "{}: no caption with words in it", path.display());
             let picture = label::label(session, path, &classes, &settings.options)?;
-            let line = serde_json::to_string(&picture)? + "\n";
-            file.lock().unwrap_or_else(|e| e.into_inner()).write_all(line.as_bytes()).with_context(|| record.display().to_string())?;
+            log.add(&picture)?;
             Ok(picture)
         };
         let found: Vec<Option<PictureLabels>> = paths

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use edge_seg::{Background, Class, Frame, Scoring, Session, TagScore, read_picture, score_tags, split_caption};
+use edge_seg::{Background, Class, Encoded, Frame, Scoring, Session, TagScore, read_picture, score_tags, split_caption};
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::classes::View;
+use super::log::Kept;
 use super::nouns::nouns;
 use super::pictures::{Pair, truth};
 use super::tagmask::TagMask;
@@ -21,8 +22,46 @@ use crate::{Error, Result};
 pub const KINDS: [(&str, TagScore); 4] =
     [("image", TagScore::Image), ("text", TagScore::Text), ("image-text", TagScore::ImageText), ("pixel", TagScore::Pixel)];
 
+/// The way of [`KINDS`] that is measured beside the others: reports show what it chooses.
+pub const PIXEL: usize = KINDS.len() - 1;
+
+/// What was found for the captions of one picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PictureCaptions {
+    /// The picture's file name.
+    pub picture: String,
+    /// Caption by caption, without those of stop words alone.
+    pub captions: Vec<CaptionResult>,
+}
+
+/// How captions were measured, for a record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Version of the record, 1.
+    pub record: u32,
+    /// The bundle's digest.
+    pub digest: String,
+    /// Side of the prepared input in pixels, and what else changes the numbers.
+    pub protocol: String,
+    /// Where the truth comes from.
+    pub truth: String,
+    /// The options.
+    pub options: Options,
+    /// The captions by picture.
+    pub captions: BTreeMap<String, Vec<String>>,
+}
+
+impl Kept for PictureCaptions {
+    type Settings = Settings;
+
+    fn fits(&self, settings: &Settings) -> bool {
+        settings.captions.contains_key(&self.picture)
+    }
+}
+
 /// A caption's words with their scores, and how well the masks of the chosen ones cover the things that it tells of.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CaptionResult {
     /// The caption.
     pub caption: String,
@@ -34,7 +73,7 @@ pub struct CaptionResult {
 }
 
 /// A word of a caption.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Word {
     /// The word.
     pub word: String,
@@ -44,7 +83,8 @@ pub struct Word {
     pub scores: [f32; KINDS.len()],
     /// Whether our rules take it for a noun.
     pub noun: bool,
-    /// Whether another tagger does, where its answers were given.
+    /// Whether another tagger does, where its answers were given ([`mark_tagged`]).
+    #[serde(skip)]
     pub tagged: Option<bool>,
 }
 
@@ -57,7 +97,7 @@ pub enum Captioned {
         view: View,
         /// The pictures.
         pairs: Vec<Pair>,
-        /// Their captions; pictures without one are left out.
+        /// Their captions.
         captions: BTreeMap<String, Vec<String>>,
     },
     /// Pictures whose captions, shown words and masks stand in files of their own.
@@ -73,18 +113,42 @@ struct Told {
 }
 
 /// How captions are measured.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Options {
     /// Score from which a word is chosen, in 0..1.
     pub threshold: f32,
-    /// Masks are drawn with this background, or not at all.
-    pub masks: Option<Background>,
-    /// Nouns by another tagger, by caption.
-    pub tagged: Option<HashMap<String, BTreeSet<String>>>,
+    /// Score below which a pixel belongs to no word, in 0..1.
+    pub background: f32,
+    /// Whether masks are drawn.
+    pub masks: bool,
+}
+
+/// A caption's chosen words, drawn.
+#[derive(Debug, Clone)]
+pub struct Drawn {
+    /// The picture.
+    pub frame: Frame,
+    /// 1 where the things are that it tells of. `[height, width]`
+    pub told: Vec<u16>,
+    /// Label k is the k-th of the words that were chosen by pixel score. `[height, width]`
+    pub found: Vec<u16>,
 }
 
 impl Captioned {
-    /// Pictures, those without captions included.
+    /// Labelled pictures; those without captions are left out.
+    ///
+    /// # Errors
+    /// [`Error::File`] if none has a caption.
+    pub fn labelled(view: View, mut pairs: Vec<Pair>, captions: BTreeMap<String, Vec<String>>) -> Result<Self> {
+        pairs.retain(|pair| captions.contains_key(&file_name(&pair.image)));
+        if pairs.is_empty() {
+            return Err(Error::file("captions", "files", "captions of the labelled pictures", "none"));
+        }
+        Ok(Self::Labels { view, pairs, captions })
+    }
+
+    /// Pictures.
     pub fn len(&self) -> usize {
         match self {
             Self::Labels { pairs, .. } => pairs.len(),
@@ -97,26 +161,40 @@ impl Captioned {
         self.len() == 0
     }
 
-    fn picture(&self, index: usize, masks: bool) -> Result<Option<(Frame, Vec<Told>)>> {
+    /// The captions by the pictures' file names.
+    pub fn captions(&self) -> BTreeMap<String, Vec<String>> {
+        let of = |index| match self {
+            Self::Labels { captions, .. } => captions.get(&self.name(index)).cloned().unwrap_or_default(),
+            Self::Files(files) => vec![files[index].caption.clone()],
+        };
+        (0..self.len()).map(|index| (self.name(index), of(index))).collect()
+    }
+
+    fn name(&self, index: usize) -> String {
+        file_name(match self {
+            Self::Labels { pairs, .. } => &pairs[index].image,
+            Self::Files(files) => &files[index].image,
+        })
+    }
+
+    fn picture(&self, index: usize, masks: bool) -> Result<(Frame, Vec<Told>)> {
         match self {
             Self::Files(files) => {
                 let frame = read_picture(&files[index].image)?;
                 let mask = if masks { files[index].mask(frame.pixels.dimensions())? } else { None };
                 let tags = files[index].tags.clone();
                 let shown = Box::new(move |word: &str| tags.contains(word));
-                Ok(Some((frame, vec![Told { caption: files[index].caption.clone(), shown, mask }])))
+                Ok((frame, vec![Told { caption: files[index].caption.clone(), shown, mask }]))
             }
             Self::Labels { view, pairs, captions } => {
                 let pair = &pairs[index];
-                let name = pair.image.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-                let Some(captions) = captions.get(&name) else { return Ok(None) };
                 let frame = read_picture(&pair.image)?;
                 let labels = truth(pair, view, frame.pixels.dimensions())?;
                 let mut held = vec![false; view.classes.len() + 1];
                 labels.iter().flatten().for_each(|label| held[usize::from(*label)] = true);
                 let held: Vec<(u16, Class)> =
                     (1u16..).zip(&view.classes).filter(|(l, _)| held[usize::from(*l)]).map(|(l, c)| (l, c.clone())).collect();
-                let told = captions.iter().map(|caption| {
+                let told = captions.get(&self.name(index)).into_iter().flatten().map(|caption| {
                     let words: Vec<String> =
                         split_caption(caption, false).map(|c| c.into_iter().map(|c| c.name).collect()).unwrap_or_default();
                     let meant: BTreeSet<u16> = held.iter().filter(|(_, c)| words.iter().any(|w| names(c, w))).map(|(l, _)| *l).collect();
@@ -125,33 +203,62 @@ impl Captioned {
                     let shown = Box::new(move |word: &str| held.iter().any(|(_, class)| names(class, word)));
                     Told { caption: caption.clone(), shown, mask }
                 });
-                Ok(Some((frame, told.collect())))
+                Ok((frame, told.collect()))
             }
         }
     }
+
+    /// Draws what [`evaluate`] found for one caption of a picture.
+    ///
+    /// # Errors
+    /// As [`evaluate`]; [`Error::Option`] if there is no such picture or caption.
+    pub fn draw(&self, session: &Session, options: &Options, picture: &str, result: &CaptionResult) -> Result<Drawn> {
+        let unknown =
+            |found: &str| Error::Option { option: "caption".into(), expected: "one of the pictures'".into(), found: found.into() };
+        let index = (0..self.len()).find(|index| self.name(*index) == picture).ok_or_else(|| unknown(picture))?;
+        let (frame, told) = self.picture(index, true)?;
+        let told = told.into_iter().find(|told| told.caption == result.caption).ok_or_else(|| unknown(&result.caption))?;
+        let area = frame.pixels.width() as usize * frame.pixels.height() as usize;
+        let told = told.mask.map_or(vec![0; area], |mask| mask.into_iter().map(|m| u16::from(m == Some(true))).collect());
+        let chosen: Vec<Class> = result.chosen(options.threshold).map(|word| Class::word(&word.word)).collect();
+        let found = union_labels(session, &frame, &session.encode(&frame)?, &chosen, options)?;
+        Ok(Drawn { frame, told, found })
+    }
 }
 
-/// Scores every caption of every picture.
+impl CaptionResult {
+    /// The words that the pixel score chooses.
+    pub fn chosen(&self, threshold: f32) -> impl Iterator<Item = &Word> {
+        self.words.iter().filter(move |word| word.scores[PIXEL] >= threshold)
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Scores every caption of those pictures that `wanted` picks by their file names, in parallel over pictures; `done` is called after each.
+/// Results stand in the order of the pictures.
 ///
 /// # Errors
-/// The first picture's that cannot be read or whose labels hold a value without a meaning; [`Error::File`] if no picture has a caption.
-pub fn evaluate(session: &Session, pictures: &Captioned, options: &Options, done: impl Fn() + Sync) -> Result<Vec<CaptionResult>> {
-    let results: Vec<Vec<CaptionResult>> = (0..pictures.len())
+/// The first picture's that cannot be read or whose labels hold a value without a meaning; and what `done` answers.
+pub fn evaluate(
+    session: &Session,
+    pictures: &Captioned,
+    options: &Options,
+    wanted: impl Fn(&str) -> bool + Sync,
+    done: impl Fn(&PictureCaptions) -> Result<()> + Sync,
+) -> Result<Vec<PictureCaptions>> {
+    (0..pictures.len())
         .into_par_iter()
+        .filter(|index| wanted(&pictures.name(*index)))
         .map(|index| {
-            let found = match pictures.picture(index, options.masks.is_some())? {
-                None => Vec::new(),
-                Some((frame, told)) => picture(session, &frame, &told, options)?,
-            };
-            done();
+            let (frame, told) = pictures.picture(index, options.masks)?;
+            let found = PictureCaptions { picture: pictures.name(index), captions: picture(session, &frame, &told, options)? };
+            done(&found)?;
             Ok(found)
         })
-        .collect::<Result<_>>()?;
-    let all: Vec<_> = results.into_iter().flatten().collect();
-    if all.is_empty() {
-        return Err(Error::file("captions", "files", "captions of the labelled pictures", "none"));
-    }
-    Ok(all)
+        .collect()
 }
 
 fn picture(session: &Session, frame: &Frame, told: &[Told], options: &Options) -> Result<Vec<CaptionResult>> {
@@ -169,40 +276,37 @@ fn picture(session: &Session, frame: &Frame, told: &[Told], options: &Options) -
             by_kind.push(scores?);
         }
         let nouns = nouns(&told.caption);
-        let tagged = options.tagged.as_ref().map(|tagged| tagged.get(&told.caption));
-        if tagged == Some(None) {
-            return Err(Error::file("--nouns", "captions", format!("{:?} among them", told.caption), "no such line"));
-        }
         let word = |i: usize| Word {
             word: classes[i].name.clone(),
             shown: (told.shown)(&classes[i].name),
             scores: std::array::from_fn(|k| by_kind[k][i]),
             noun: nouns.contains(&classes[i].name),
-            tagged: tagged.flatten().map(|t| t.contains(&classes[i].name)),
+            tagged: None,
         };
         let words = (0..classes.len()).map(word).collect();
-        let pixels = match (options.masks, &told.mask) {
-            (Some(background), Some(mask)) => {
-                let mut counts = [[0u64; 3]; KINDS.len() + 1];
-                for (k, counts) in counts.iter_mut().enumerate() {
-                    let chosen: Vec<Class> = (0..classes.len())
-                        .filter(|i| by_kind.get(k).is_none_or(|s| s[*i] >= options.threshold))
-                        .map(|i| classes[i].clone())
-                        .collect();
-                    let found = if chosen.is_empty() {
-                        vec![0; mask.len()]
-                    } else {
-                        session.masks(frame, &encoded, &session.tag_bank(&chosen, &[])?, background)?.labels.labels
-                    };
-                    *counts = union_counts(mask, &found);
-                }
-                Some(counts)
+        let mut pixels = None;
+        if let Some(mask) = told.mask.as_ref().filter(|_| options.masks) {
+            let mut counts = [[0u64; 3]; KINDS.len() + 1];
+            for (k, counts) in counts.iter_mut().enumerate() {
+                let chosen: Vec<Class> = (0..classes.len())
+                    .filter(|i| by_kind.get(k).is_none_or(|s| s[*i] >= options.threshold))
+                    .map(|i| classes[i].clone())
+                    .collect();
+                *counts = union_counts(mask, &union_labels(session, frame, &encoded, &chosen, options)?);
             }
-            _ => None,
-        };
+            pixels = Some(counts);
+        }
         results.push(CaptionResult { caption: told.caption.clone(), words, pixels });
     }
     Ok(results)
+}
+
+fn union_labels(session: &Session, frame: &Frame, encoded: &Encoded, chosen: &[Class], options: &Options) -> Result<Vec<u16>> {
+    if chosen.is_empty() {
+        return Ok(vec![0; frame.pixels.width() as usize * frame.pixels.height() as usize]);
+    }
+    let background = Background::Threshold(options.background);
+    Ok(session.masks(frame, encoded, &session.tag_bank(chosen, &[])?, background)?.labels.labels)
 }
 
 /// Pixels of a mask and of what was found (any label but 0): both, found alone, mask alone; `None` in the mask counts for nothing.
@@ -217,6 +321,20 @@ pub fn union_counts(mask: &[Option<bool>], found: &[u16]) -> [u64; 3] {
         }
     }
     counts
+}
+
+/// Puts another tagger's answers, by caption, beside the words.
+///
+/// # Errors
+/// [`Error::File`] if a caption is not among them.
+pub fn mark_tagged(results: &mut [PictureCaptions], tagged: &HashMap<String, BTreeSet<String>>) -> Result<()> {
+    for result in results.iter_mut().flat_map(|picture| &mut picture.captions) {
+        let caption = &result.caption;
+        let missing = || Error::file("--nouns", "captions", format!("{caption:?} among them"), "no such line");
+        let nouns = tagged.get(caption).ok_or_else(missing)?;
+        result.words.iter_mut().for_each(|word| word.tagged = Some(nouns.contains(&word.word)));
+    }
+    Ok(())
 }
 
 /// Reads another tagger's answers: a table with the columns `caption` and `nouns`, the nouns separated by blanks.

@@ -38,12 +38,19 @@ pub struct Change {
     pub pixel_accuracy: [f64; 2],
 }
 
-/// Compares variant `runs[0]` of record `a` with variant `runs[1]` of record `b`.
+/// Compares variant `runs[0]` of record `a` with variant `runs[1]` of record `b`. Their protocols may differ (size, scales, windows) if
+/// `any_protocol` says so.
 ///
 /// # Errors
-/// [`Error::Option`] if they differ in more than the model and the variant, have no such variant, or share no picture.
-pub fn compare(a: &(Settings, Vec<PictureCounts>), b: &(Settings, Vec<PictureCounts>), runs: [usize; 2]) -> Result<Comparison> {
-    let same = |s: &Settings| (s.view.clone(), s.background_class, s.classes.clone(), s.protocol.clone());
+/// [`Error::Option`] if they differ in more than that, have no such variant, or share no picture.
+pub fn compare(
+    a: &(Settings, Vec<PictureCounts>),
+    b: &(Settings, Vec<PictureCounts>),
+    runs: [usize; 2],
+    any_protocol: bool,
+) -> Result<Comparison> {
+    let protocol = |s: &Settings| (!any_protocol).then(|| s.protocol.clone());
+    let same = |s: &Settings| (s.view.clone(), s.background_class, s.classes.clone(), protocol(s));
     let wrong = |expected: &str, found: String| Error::Option { option: "records".into(), expected: expected.into(), found };
     if same(&a.0) != same(&b.0) {
         return Err(wrong(
@@ -137,14 +144,14 @@ mod tests {
     #[test]
     fn a_run_does_not_differ_from_itself() {
         let a = run("a", |i| 50 + i);
-        let found = compare(&a, &a, [0, 0]).unwrap();
+        let found = compare(&a, &a, [0, 0], false).unwrap();
         assert_eq!((found.difference, found.interval), (0.0, [0.0, 0.0]));
     }
 
     #[test]
     fn a_better_run_is_surely_better_and_its_pictures_are_named() {
         let (a, b) = (run("a", |_| 50), run("b", |i| if i == 7 { 100 } else { 60 + i % 3 }));
-        let found = compare(&a, &b, [0, 0]).unwrap();
+        let found = compare(&a, &b, [0, 0], false).unwrap();
         assert!(
             found.difference > 0.0
                 && found.interval[0] > 0.0
@@ -152,17 +159,18 @@ mod tests {
                 && found.difference <= found.interval[1]
         );
         assert_eq!(found.changed[0].picture, "p7");
-        assert_eq!(compare(&b, &a, [0, 0]).unwrap().difference, -found.difference);
+        assert_eq!(compare(&b, &a, [0, 0], false).unwrap().difference, -found.difference);
     }
 
     #[test]
     fn runs_of_another_protocol_are_not_compared() {
         let (a, mut b) = (run("a", |_| 50), run("b", |_| 50));
         b.0.protocol = "flip".into();
-        assert!(compare(&a, &b, [0, 0]).is_err());
+        assert!(compare(&a, &b, [0, 0], false).is_err());
+        assert!(compare(&a, &b, [0, 0], true).is_ok(), "unless that is what is asked for");
         let mut c = run("c", |_| 50);
         c.1.clear();
-        assert!(compare(&a, &c, [0, 0]).is_err());
-        assert!(compare(&a, &a, [0, 1]).is_err(), "there is one variant");
+        assert!(compare(&a, &c, [0, 0], true).is_err());
+        assert!(compare(&a, &a, [0, 1], true).is_err(), "there is one variant");
     }
 }

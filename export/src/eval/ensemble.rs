@@ -59,11 +59,11 @@ struct Part {
 const WHOLE: Part = Part { left: 0.0, top: 0.0, width: 1.0, height: 1.0 };
 
 impl Ensemble {
-    /// Loads `bundle` once for each size.
+    /// Loads `bundle` once for each size, with the device of `options`.
     ///
     /// # Errors
     /// [`Error::Option`] for a scale that is not in 0.1..=8, [`Error::Runtime`] if the runtime refuses the bundle or a size.
-    pub fn new(bundle: &Bundle, looks: &Looks) -> Result<Self> {
+    pub fn new(bundle: &Bundle, looks: &Looks, options: &Options) -> Result<Self> {
         let image = &bundle.manifest().image;
         let base = looks.size_px.unwrap_or(image.input_px);
         let scales = if looks.scales.is_empty() { &[1.0][..] } else { &looks.scales };
@@ -87,7 +87,7 @@ impl Ensemble {
             });
             taken.push(Look { side_px, session });
         }
-        let session = |size| Session::new(bundle.clone(), &Options { size_px: Some(size), threads: Some(1), ..Default::default() });
+        let session = |size| Session::new(bundle.clone(), &Options { size_px: Some(size), ..options.clone() });
         let sessions = sizes.into_iter().map(session).collect::<edge_seg::Result<_>>()?;
         Ok(Self { sessions, looks: taken, flip: looks.flip, windows: looks.windows })
     }

@@ -29,6 +29,8 @@ pub struct Layout {
 enum Values {
     Column(&'static str),
     Colours,
+    /// The matrix of a MATLAB file.
+    LabelMap,
     /// Segments; their categories stand in this JSON file.
     Panoptic(&'static str),
 }
@@ -55,6 +57,12 @@ const fn panoptic(images: &'static str, labels: &'static str, json: &'static str
     Layout { values: Values::Panoptic(json), ..layout("panoptic", [images, ".jpg"], [labels, ".png"], "val2017") }
 }
 
+/// PASCAL Context's release: `trainval` is unpacked into VOC2010 or beside it.
+const fn label_maps(images: &'static str, list: &'static str) -> Layout {
+    let base = layout("trainval with LabelMap", [images, ".jpg"], ["trainval", ".mat"], "val");
+    Layout { list: Some(list), values: Values::LabelMap, ..base }
+}
+
 /// Every data set: as TTD's authors prepare them, and plain folders.
 pub const COMMON: &[Layout] = &[
     layout("TTD validation/image, validation/mask", ["{split}/image", ""], ["{split}/mask", ".png"], "validation"),
@@ -64,10 +72,15 @@ pub(super) const VOC: &[Layout] = &[Layout {
     list: Some("ImageSets/Segmentation/{split}.txt"),
     ..layout("VOCdevkit", ["JPEGImages", ".jpg"], ["SegmentationClass", ".png"], "val")
 }];
-pub(super) const CONTEXT: &[Layout] = &[Layout {
-    list: Some("ImageSets/SegmentationContext/{split}.txt"),
-    ..layout("VOCdevkit with SegmentationClassContext", ["JPEGImages", ".jpg"], ["SegmentationClassContext", ".png"], "val")
-}];
+pub(super) const CONTEXT: &[Layout] = &[
+    Layout {
+        list: Some("ImageSets/SegmentationContext/{split}.txt"),
+        ..layout("VOCdevkit with SegmentationClassContext", ["JPEGImages", ".jpg"], ["SegmentationClassContext", ".png"], "val")
+    },
+    label_maps("JPEGImages", "ImageSets/Main/{split}.txt"),
+    label_maps("VOC2010/JPEGImages", "VOC2010/ImageSets/Main/{split}.txt"),
+    label_maps("VOCdevkit/VOC2010/JPEGImages", "VOCdevkit/VOC2010/ImageSets/Main/{split}.txt"),
+];
 pub(super) const COCO_MAPS: &[Layout] = &[maps("{split}"), maps("images/{split}")];
 pub(super) const COCO_OBJECT: &[Layout] =
     &[layout("MMSegmentation", ["images/{split}", ".jpg"], ["annotations/{split}", "_instanceTrainIds.png"], "val2017")];
@@ -107,6 +120,7 @@ impl Layout {
         match self.values {
             Values::Column(column) => column,
             Values::Colours => "colour",
+            Values::LabelMap => "labelmap",
             Values::Panoptic(_) => "category",
         }
     }
@@ -139,6 +153,7 @@ pub fn find(preset: &Preset, data: &Path, split: Option<&str>) -> Result<(&'stat
             let found = match layout.values {
                 Values::Panoptic(json) => with_segments(found, &path(json))?,
                 Values::Colours => found.into_iter().map(|p| Pair { coding: Coding::Colours, ..p }).collect(),
+                Values::LabelMap => found.into_iter().map(|p| Pair { coding: Coding::LabelMap, ..p }).collect(),
                 Values::Column(_) => found,
             };
             return Ok((layout, found));

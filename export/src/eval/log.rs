@@ -1,17 +1,27 @@
 //! A run's record: one JSON line of settings, then one per picture. A run that was stopped goes on where its record ends,
-//! and two records can be compared.
+//! and two records of segmentation can be compared.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::segmentation::PictureCounts;
 use crate::{Error, Result};
 
-/// What a run measured, and how: two records are comparable where all but `model` and `digest` agree.
+/// What a record holds of one picture.
+pub trait Kept: Serialize + DeserializeOwned {
+    /// How the run went, spelled out: a record goes on where they are the same.
+    type Settings: Serialize + DeserializeOwned + PartialEq;
+
+    /// Whether it can come of a run of these settings.
+    fn fits(&self, settings: &Self::Settings) -> bool;
+}
+
+/// What a run of segmentation measured, and how: two records are comparable where all but `model` and `digest` agree.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -44,26 +54,29 @@ pub struct Log {
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be read, [`Error::File`] if it is no record.
-pub fn read(path: &Path) -> Result<(Settings, Vec<PictureCounts>)> {
+pub fn read<P: Kept>(path: &Path) -> Result<(P::Settings, Vec<P>)> {
     let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
     let wrong = |line: usize, e: serde_json::Error| {
-        Error::file(path.display().to_string(), format!("line {line}"), "a record of eval", e.to_string())
+        Error::file(path.display().to_string(), format!("line {line}"), "a record of such a run", e.to_string())
     };
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut lines = whole.lines();
-    let settings: Settings = serde_json::from_str(lines.next().unwrap_or("")).map_err(|e| wrong(1, e))?;
-    let pictures = lines
-        .enumerate()
-        .map(|(i, line)| serde_json::from_str(line).map_err(|e| wrong(i + 2, e)))
-        .collect::<Result<Vec<PictureCounts>>>()?;
-    for (i, picture) in pictures.iter().enumerate() {
-        let labels = settings.classes.len() + 1;
-        let fits = picture.runs.len() == settings.variants.len() && picture.runs.iter().flatten().all(|c| c.0 < labels && c.1 < labels);
-        if !fits {
-            return Err(Error::file(path.display().to_string(), format!("line {}", i + 2), "runs and labels of the settings", "others"));
-        }
+    let settings: P::Settings = serde_json::from_str(lines.next().unwrap_or("")).map_err(|e| wrong(1, e))?;
+    let pictures =
+        lines.enumerate().map(|(i, line)| serde_json::from_str(line).map_err(|e| wrong(i + 2, e))).collect::<Result<Vec<P>>>()?;
+    if let Some(i) = pictures.iter().position(|picture| !picture.fits(&settings)) {
+        return Err(Error::file(path.display().to_string(), format!("line {}", i + 2), "runs and labels of the settings", "others"));
     }
     Ok((settings, pictures))
+}
+
+impl Kept for PictureCounts {
+    type Settings = Settings;
+
+    fn fits(&self, settings: &Settings) -> bool {
+        let labels = settings.classes.len() + 1;
+        self.runs.len() == settings.variants.len() && self.runs.iter().flatten().all(|c| c.0 < labels && c.1 < labels)
+    }
 }
 
 impl Log {
@@ -71,10 +84,10 @@ impl Log {
     ///
     /// # Errors
     /// [`Error::Io`] if the file system refuses, [`Error::File`] if the file is a record of other settings, or none.
-    pub fn open(path: &Path, settings: &Settings) -> Result<(Self, Vec<PictureCounts>)> {
+    pub fn open<P: Kept>(path: &Path, settings: &P::Settings) -> Result<(Self, Vec<P>)> {
         let mut done = Vec::new();
         if path.exists() {
-            let (before, pictures) = read(path)?;
+            let (before, pictures) = read::<P>(path)?;
             if before != *settings {
                 let place = path.display().to_string();
                 return Err(Error::file(
@@ -98,7 +111,7 @@ impl Log {
     ///
     /// # Errors
     /// [`Error::Io`] if the file system refuses.
-    pub fn add(&self, picture: &PictureCounts) -> Result<()> {
+    pub fn add(&self, picture: &impl Kept) -> Result<()> {
         let line = serde_json::to_string(picture).expect("plain data") + "\n";
         let mut file = self.file.lock().unwrap_or_else(|e| e.into_inner());
         file.write_all(line.as_bytes()).map_err(Error::io(&self.path))

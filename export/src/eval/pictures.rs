@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::classes::View;
+use super::mat;
 use crate::{Error, Result};
 
 /// Most pixels of a label picture.
-const MAX_PIXELS: u64 = 1 << 28;
+pub(super) const MAX_PIXELS: u64 = 1 << 28;
 
 /// A picture and its labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub enum Coding {
     Colours,
     /// COCO panoptic: the segment `R + 256·G + 65536·B` of each pixel, and the category of each segment; 0 is no segment.
     Segments(Arc<HashMap<u32, u32>>),
+    /// A number for each pixel in the matrix `LabelMap` of a MATLAB file.
+    LabelMap,
 }
 
 /// Every label picture (`STEM.png`) of one folder with its picture in the other, in the order of their names. With `only`, those stems alone.
@@ -84,12 +87,15 @@ pub struct LabelPicture {
 }
 
 /// Reads the label picture of a pair: a PNG of one channel of up to 16 bits or of a palette, whose indices are the labels; or for
-/// [`Coding::Colours`] and [`Coding::Segments`] of 8-bit colours.
+/// [`Coding::Colours`] and [`Coding::Segments`] of 8-bit colours. For [`Coding::LabelMap`] it is no PNG but a MATLAB file.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be read, [`Error::File`] if it is no such PNG or holds a segment without a category.
+/// [`Error::Io`] if it cannot be read, [`Error::File`] if it is no such file or holds a segment without a category.
 pub fn read_labels(pair: &Pair) -> Result<LabelPicture> {
     let path = pair.labels.as_path();
+    if pair.coding == Coding::LabelMap {
+        return mat::read(path, "LabelMap");
+    }
     let file = std::fs::File::open(path).map_err(Error::io(path))?;
     let coloured = pair.coding != Coding::Numbers;
     let expected = if coloured { "a PNG of 8-bit colours" } else { "a PNG of one channel or a palette" };

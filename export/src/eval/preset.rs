@@ -2,7 +2,7 @@
 //!
 //! A preset's table (`export/presets/NAME.tsv`) has a column for each numbering of the labels, then `name` and `synonyms`. A row named
 //! `background` is label 0, one named `ignore` counts for nothing, rows that share a name are one class, and `*` stands for every other
-//! value. Value 255 counts for nothing everywhere.
+//! value. Value 255 counts for nothing, but in `labelmap`, where it is a category like others.
 
 use std::collections::BTreeMap;
 
@@ -130,7 +130,8 @@ impl Preset {
             found: column.into(),
         })?;
         let mut classes: Vec<Class> = Vec::new();
-        let (mut labels, mut rest, mut background) = (BTreeMap::from([(VOID, None)]), None, false);
+        let void = (column != "labelmap").then_some((VOID, None));
+        let (mut labels, mut rest, mut background) = (BTreeMap::from_iter(void), None, false);
         for row in rows {
             let name = plain(row[numberings]);
             let label = match name.as_str() {
@@ -208,9 +209,10 @@ mod tests {
                     let view = preset.view(column, names).unwrap();
                     assert_eq!((view.classes.len(), view.background), (classes, background), "{name} {column}");
                     assert!(view.classes.iter().all(|c| !c.words.is_empty()), "{name}");
-                    assert_eq!(view.label(255), Some(None), "{name}");
+                    let void = if *column == "labelmap" && background { Some(0) } else { None };
+                    assert_eq!(view.label(255), Some(void), "{name} {column}");
                     let met: std::collections::BTreeSet<_> =
-                        (0..=0xff_ffff).filter(|v| *column == "colour" || *v < 300).filter_map(|v| view.label(v).flatten()).collect();
+                        (0..=0xff_ffff).filter(|v| *column == "colour" || *v < 460).filter_map(|v| view.label(v).flatten()).collect();
                     assert_eq!(met.len(), classes + usize::from(background), "{name} {column}: every class has a value");
                 }
             }
@@ -240,6 +242,8 @@ mod tests {
         assert_eq!(label("coco-stuff", "stuffthingmaps", 11), None, "a number that COCO left out");
         assert_eq!(label("coco-panoptic133", "category", 187), is("sky"));
         assert_eq!(label("ade20k", "train", 150), is("flag"));
+        assert_eq!(label("context60", "labelmap", 427), is("tv monitor"));
+        assert_eq!((label("context60", "labelmap", 255), label("context59", "labelmap", 1)), (is("background"), Some(None)));
         assert_eq!(label("camvid", "colour", 0x408040), is("pedestrian"), "animals are with them");
         assert_eq!(label("camvid", "colour", 0), Some(None));
         assert!(find("voc21").unwrap().view("colour", Names::Plain).is_err());

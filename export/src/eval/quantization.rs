@@ -98,7 +98,8 @@ pub fn bundle_of(model: &Model, storage: Storage) -> Result<Bundle> {
 }
 
 /// Measures what each of `variants` loses against `float`, on the same pictures; the first `layer_pictures` of them are also compared layer
-/// by layer. Scores are the model's own, `background` is what belongs to no class. The first answer is the float's mIoU.
+/// by layer. Scores are the model's own, `background` is what belongs to no class, `options` are of every session. The first answer is
+/// the float's mIoU.
 ///
 /// # Errors
 /// As [`Session::segment`]; [`Error::Option`] if a variant is of another architecture.
@@ -109,9 +110,10 @@ pub fn measure(
     background: Background,
     pairs: &[Pair],
     layer_pictures: usize,
+    options: &Options,
     done: impl Fn() + Sync,
 ) -> Result<(Option<f64>, Vec<Loss>)> {
-    let session = |bundle: &Bundle| Ok(Session::new(bundle.clone(), &Options { threads: Some(1), ..Default::default() })?);
+    let session = |bundle: &Bundle| Ok(Session::new(bundle.clone(), options)?);
     let reference = session(float)?;
     let others = variants.iter().map(session).collect::<Result<Vec<_>>>()?;
     for other in variants {
@@ -176,7 +178,7 @@ pub fn measure(
         whole.measures(view.background).miou
     };
     let own = miou(0);
-    let layers = layers(float, variants, &pairs[..layer_pictures.min(pairs.len())])?;
+    let layers = layers(float, variants, &pairs[..layer_pictures.min(pairs.len())], options)?;
     let loss = |(i, layers): (usize, Vec<LayerLoss>)| {
         let miou = miou(i + 1);
         let (changed, all) = pictures.iter().fold((0, 0), |(c, n), p| (c + p.changed[i].0, n + p.changed[i].1));
@@ -195,12 +197,12 @@ pub fn measure(
 }
 
 /// For each variant, each layer's cosines with the float's.
-fn layers(float: &Bundle, variants: &[Bundle], pairs: &[Pair]) -> Result<Vec<Vec<LayerLoss>>> {
+fn layers(float: &Bundle, variants: &[Bundle], pairs: &[Pair], options: &Options) -> Result<Vec<Vec<LayerLoss>>> {
     if pairs.is_empty() {
         return Ok(vec![Vec::new(); variants.len()]);
     }
-    let (reference, points) = tapped(float)?;
-    let others = variants.iter().map(|bundle| Ok(tapped(bundle)?.0)).collect::<Result<Vec<_>>>()?;
+    let (reference, points) = tapped(float, options)?;
+    let others = variants.iter().map(|bundle| Ok(tapped(bundle, options)?.0)).collect::<Result<Vec<_>>>()?;
     let mut sums = vec![vec![CosineSum::NONE; points.len()]; variants.len()];
     for pair in pairs {
         let frame = edge_seg::read_picture(&pair.image)?;
@@ -222,7 +224,7 @@ fn layers(float: &Bundle, variants: &[Bundle], pairs: &[Pair]) -> Result<Vec<Vec
 }
 
 /// A session whose patch embeddings are those of every layer, side by side.
-fn tapped(bundle: &Bundle) -> Result<(Session, Vec<TapPoint>)> {
+fn tapped(bundle: &Bundle, options: &Options) -> Result<(Session, Vec<TapPoint>)> {
     let manifest = bundle.manifest();
     let place = format!("{}: {}", bundle.place(), manifest.image.blob);
     let (image, points) = with_layers(&place, bundle.blob(&manifest.image.blob)?, manifest.image.positions.width, manifest.embedding_dim)?;
@@ -234,7 +236,7 @@ fn tapped(bundle: &Bundle) -> Result<(Session, Vec<TapPoint>)> {
     let embedding_dim = points.iter().map(|p| p.width).sum();
     let scratch = Scratch::new();
     bundle::write(&scratch.0, Manifest { embedding_dim, blobs: Vec::new(), ..manifest.clone() }, &blobs)?;
-    Ok((Session::new(Bundle::open(&scratch.0)?, &Options { threads: Some(1), ..Default::default() })?, points))
+    Ok((Session::new(Bundle::open(&scratch.0)?, options)?, points))
 }
 
 /// A file of our own in the system's folder for such, gone when it is dropped.

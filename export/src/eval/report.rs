@@ -170,14 +170,22 @@ fn shown(body: &mut String, summary: &Summary, protocol: &Protocol, pair: &Pair,
     truth.iter().chain(predicted).filter(|l| **l > 0).for_each(|l| *areas.entry(*l).or_default() += 1);
     let mut labels: Vec<(u16, usize)> = areas.into_iter().collect();
     labels.sort_by_key(|(label, area)| (std::cmp::Reverse(*area), *label));
-    let _ = write!(body, "<figure><figcaption>{} · {:.1} % right</figcaption><div class=\"pair\">", escape(&pair.stem), 100.0 * accuracy);
-    for (what, map) in [("labels", &truth), ("found", predicted)] {
+    let legend: Vec<(u16, String)> =
+        labels.into_iter().take(14).map(|(label, _)| (label, summary.labels[usize::from(label)].clone())).collect();
+    figure(body, &format!("{} · {:.1} % right", pair.stem, 100.0 * accuracy), picture, [&truth, predicted], &legend)
+}
+
+/// A picture under its labels and under what was found, side by side. Maps are `[height, width]`; colours of labels without a name in the
+/// legend stay unexplained.
+pub(super) fn figure(body: &mut String, title: &str, picture: &RgbImage, maps: [&[u16]; 2], legend: &[(u16, String)]) -> Result<()> {
+    let _ = write!(body, "<figure><figcaption>{}</figcaption><div class=\"pair\">", escape(title));
+    for (what, map) in ["labels", "found"].into_iter().zip(maps) {
         let _ = write!(body, "<img alt=\"{what}\" src=\"{}\">", overlay(picture, map)?);
     }
     let _ = write!(body, "</div><p class=\"legend\">");
-    for (label, _) in labels.into_iter().take(14) {
-        let [r, g, b] = class_colour(usize::from(label));
-        let _ = write!(body, "<span><i style=\"background:rgb({r},{g},{b})\"></i>{}</span>", escape(&summary.labels[usize::from(label)]));
+    for (label, name) in legend {
+        let [r, g, b] = class_colour(usize::from(*label));
+        let _ = write!(body, "<span><i style=\"background:rgb({r},{g},{b})\"></i>{}</span>", escape(name));
     }
     let _ = write!(body, "</p></figure>");
     Ok(())

@@ -51,7 +51,11 @@ impl Run {
                 Background::None => None,
             },
             tag_threshold: variant.tag_threshold.map(decimal),
-            refine: if variant.refine == Refine::None { "none" } else { "pamr" },
+            refine: match variant.refine {
+                Refine::None => "none",
+                Refine::Pamr(_) => "pamr",
+                Refine::Guided => "guided",
+            },
             flicker: (changes[1] > 0).then(|| changes[0] as f64 / changes[1] as f64),
             measures: table.measures(view.background),
             table,

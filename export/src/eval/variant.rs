@@ -1,7 +1,7 @@
 //! One way to draw masks from a picture's embeddings. A run measures several on the same embeddings, since encoding is what takes time.
 
 use edge_seg::simd::{Columns, Planes, Scratch, Tap, kernels};
-use edge_seg::{Background, Class, Encoded, Frame, Gate, Scoring, Session, TagBank, score};
+use edge_seg::{Background, Class, Encoded, Frame, Gate, LabelMap, Scoring, Session, TagBank, score};
 use rayon::prelude::*;
 
 use super::classes::Names;
@@ -16,6 +16,8 @@ pub enum Refine {
     None,
     /// Pixel-adaptive mask refinement, at the size of the encoder's input.
     Pamr(Pamr),
+    /// The guided filter of the runtime (`--refine guided`): its own code path.
+    Guided,
 }
 
 /// Words, thresholds and refinement.
@@ -56,8 +58,10 @@ impl Variant {
         }
         words.extend(self.tag_threshold.map(|t| format!("tags from {t}")));
         words.extend(self.word_thresholds.is_some().then(|| "thresholds by word".to_string()));
-        if self.refine != Refine::None {
-            words.push("PAMR".into());
+        match self.refine {
+            Refine::None => {}
+            Refine::Pamr(_) => words.push("PAMR".into()),
+            Refine::Guided => words.push("guided filter".into()),
         }
         words.join("; ")
     }
@@ -95,6 +99,9 @@ impl Variant {
         }
         let drawn = match &self.refine {
             Refine::None => session.masks(frame, encoded, &words, self.background)?.labels.labels,
+            Refine::Guided => {
+                LabelMap::refined(&session.score(encoded, &words, self.background)?, &encoded.placement, &frame.pixels)?.labels
+            }
             Refine::Pamr(pamr) => {
                 let mut planes = score(&encoded.grid, &words, scoring, self.background)?.planes().to_vec();
                 as_logarithms(&mut planes, encoded, &plain, scoring)?;

@@ -1,12 +1,15 @@
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use edge_seg::{Background, Session};
+use edge_seg::Session;
 use edge_seg_export::eval::captions::{
-    CaptionResult, Captioned, KINDS, Options, TagMeasures, Word, caption_measures, evaluate, read_tagged, tag_measures,
+    CaptionResult, Captioned, Drawn, KINDS, Options, PictureCaptions, Settings, TagMeasures, Word, caption_measures, evaluate, mark_tagged,
+    read_tagged, tag_measures,
 };
+use edge_seg_export::eval::log::Log;
 use edge_seg_export::eval::{Names, caption_report, published, tagmask};
 use edge_seg_export::label::read_captions;
 use serde_json::json;
@@ -40,7 +43,10 @@ pub struct Captions {
     /// Side of the prepared input in pixels; the model's if none.
     #[arg(long, value_name = "PX")]
     size: Option<usize>,
-    /// Write a report with plots, in one file.
+    /// Keep what was found in each picture in this file: a run that was stopped goes on there.
+    #[arg(long, value_name = "FILE.jsonl")]
+    record: Option<PathBuf>,
+    /// Write a report with plots and pictures, in one file.
     #[arg(long, value_name = "FILE.html")]
     html: Option<PathBuf>,
     /// One JSON object per row instead of a table.
@@ -62,33 +68,80 @@ pub struct Caption {
     captions: Captions,
 }
 
+/// A run: what it measured, and what it needs to draw pictures again.
+struct Measured {
+    session: Session,
+    pictures: Captioned,
+    options: Options,
+    results: Vec<PictureCaptions>,
+}
+
+impl Measured {
+    fn captions(&self) -> impl Iterator<Item = &CaptionResult> {
+        self.results.iter().flat_map(|picture| &picture.captions)
+    }
+
+    fn draw(&self, picture: &str, caption: &CaptionResult) -> edge_seg_export::Result<Drawn> {
+        self.pictures.draw(&self.session, &self.options, picture, caption)
+    }
+}
+
 impl Captions {
-    fn measure(&self, masks: bool) -> anyhow::Result<(f32, Vec<CaptionResult>)> {
+    fn measure(&self, masks: bool) -> anyhow::Result<Measured> {
         let bundle = self.source.bundle()?;
         let (threshold, background) =
             (self.threshold.unwrap_or(bundle.manifest().tag_threshold), self.background.unwrap_or(bundle.manifest().background));
         for (name, value) in [("--threshold", threshold), ("--background", background)] {
             anyhow::ensure!((0.0..=1.0).contains(&value), "{name}: expected 0 to 1, found {value}");
         }
-        let pictures = match (&self.tagmask, &self.captions) {
-            (Some(folder), _) => Captioned::Files(tagmask::read(folder)?),
+        let (pictures, truth) = match (&self.tagmask, &self.captions) {
+            (Some(folder), _) => (Captioned::Files(tagmask::read(folder)?), "CC3M-TagMask".to_string()),
             (None, Some(captions)) => {
                 let found = self.source.find()?;
                 let view = self.source.view(&found, Names::Synonyms)?;
-                Captioned::Labels { view, pairs: found.pairs, captions: read_captions(captions)? }
+                (Captioned::labelled(view, found.pairs, read_captions(captions)?)?, found.view_name)
             }
             (None, None) => unreachable!("clap asks for one of them"),
         };
-        let options = Options {
-            threshold,
-            masks: masks.then_some(Background::Threshold(background)),
-            tagged: self.nouns.as_deref().map(read_tagged).transpose()?,
+        let tagged = self.nouns.as_deref().map(read_tagged).transpose()?;
+        let options = Options { threshold, background, masks };
+        let session = Session::new(bundle, &self.source.device.options(self.size))?;
+        let settings = Settings {
+            record: 1,
+            digest: session.bundle().digest().into(),
+            protocol: [Some(format!("{} px", session.size_px())), self.source.device.announce()?]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join("; "),
+            truth,
+            options: options.clone(),
+            captions: pictures.captions(),
         };
-        let session = Session::new(bundle, &edge_seg::Options { size_px: self.size, threads: Some(1), ..Default::default() })?;
+        let log = self.record.as_deref().map(|path| Log::open::<PictureCaptions>(path, &settings)).transpose()?;
+        let (log, mut results) = log.map_or((None, Vec::new()), |(log, done)| (Some(log), done));
+        let known: HashSet<String> = results.iter().map(|r| r.picture.clone()).collect();
         let bar = progress(pictures.len());
-        let results = evaluate(&session, &pictures, &options, || bar.inc(1))?;
+        bar.inc(known.len() as u64);
+        let measured = evaluate(
+            &session,
+            &pictures,
+            &options,
+            |picture| !known.contains(picture),
+            |found| {
+                bar.inc(1);
+                log.as_ref().map_or(Ok(()), |log| log.add(found))
+            },
+        )?;
         bar.finish_and_clear();
-        Ok((threshold, results))
+        results.extend(measured);
+        // A resumed run reports what an unbroken one does.
+        results.sort_by(|a, b| a.picture.cmp(&b.picture));
+        if let Some(tagged) = &tagged {
+            mark_tagged(&mut results, tagged)?;
+        }
+        anyhow::ensure!(results.iter().any(|r| !r.captions.is_empty()), "no caption holds more than stop words");
+        Ok(Measured { session, pictures, options, results })
     }
 }
 
@@ -98,9 +151,10 @@ fn cell(value: Option<f64>) -> String {
 
 impl Tags {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let (threshold, results) = self.captions.measure(false)?;
+        let measured = self.captions.measure(false)?;
+        let (threshold, count) = (measured.options.threshold, measured.captions().count());
         let pairs = |of: &dyn Fn(&Word) -> f32| -> Vec<(bool, f32)> {
-            results.iter().flat_map(|r| r.words.iter().map(|word| (word.shown, of(word)))).collect()
+            measured.captions().flat_map(|r| r.words.iter().map(|word| (word.shown, of(word)))).collect()
         };
         let mut rows: Vec<_> =
             KINDS.iter().enumerate().map(|(k, (name, _))| (*name, tag_measures(&pairs(&|w| w.scores[k]), threshold))).collect();
@@ -114,16 +168,17 @@ impl Tags {
             rows.push((name, TagMeasures { average_precision: None, ..tag_measures(&pairs, 0.5) }));
         }
         if let Some(path) = &self.captions.html {
-            edge_seg::files::replace_file(path, caption_report::tags(&results, &rows, threshold).as_bytes())?;
+            let page = caption_report::tags(&measured.results, &rows, threshold, &|picture, caption| measured.draw(picture, caption))?;
+            edge_seg::files::replace_file(path, page.as_bytes())?;
         }
         let mut out = std::io::stdout().lock();
         if self.captions.json {
             for (name, measures) in rows {
-                writeln!(out, "{}", json!({ "score": name, "threshold": threshold, "captions": results.len(), "measures": measures }))?;
+                writeln!(out, "{}", json!({ "score": name, "threshold": threshold, "captions": count, "measures": measures }))?;
             }
             return Ok(ExitCode::SUCCESS);
         }
-        writeln!(out, "{} captions, words chosen from {threshold}; percent\n", results.len())?;
+        writeln!(out, "{count} captions, words chosen from {threshold}; percent\n")?;
         writeln!(out, "{:<16} {:>9} {:>7} {:>7} {:>9} {:>7}", "score", "precision", "recall", "F1", "accuracy", "mAP")?;
         let mut row = |name: &str, m: [Option<f64>; 5]| {
             writeln!(out, "{name:<16} {:>9} {:>7} {:>7} {:>9} {:>7}", cell(m[0]), cell(m[1]), cell(m[2]), cell(m[3]), cell(m[4]))
@@ -140,10 +195,12 @@ impl Tags {
 
 impl Caption {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let (threshold, results) = self.captions.measure(true)?;
+        let measured = self.captions.measure(true)?;
+        let threshold = measured.options.threshold;
         let names = KINDS.iter().map(|(name, _)| *name).chain(["all words"]);
         if let Some(path) = &self.captions.html {
-            edge_seg::files::replace_file(path, caption_report::captions(&results, threshold).as_bytes())?;
+            let page = caption_report::captions(&measured.results, threshold, &|picture, caption| measured.draw(picture, caption))?;
+            edge_seg::files::replace_file(path, page.as_bytes())?;
         }
         let mut out = std::io::stdout().lock();
         if !self.captions.json {
@@ -151,7 +208,7 @@ impl Caption {
             writeln!(out, "{:<16} {:>10} {:>7} {:>7} {:>9}", "chosen by", "CaptionIoU", "mFPR", "mFNR", "captions")?;
         }
         for (k, name) in names.enumerate() {
-            let pixels: Vec<[u64; 3]> = results.iter().filter_map(|r| r.pixels.map(|p| p[k])).collect();
+            let pixels: Vec<[u64; 3]> = measured.captions().filter_map(|r| r.pixels.map(|p| p[k])).collect();
             let Some(m) = caption_measures(&pixels) else { anyhow::bail!("no caption tells of anything that is labelled") };
             if self.captions.json {
                 writeln!(out, "{}", json!({ "score": name, "threshold": threshold, "measures": m }))?;

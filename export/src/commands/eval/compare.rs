@@ -18,6 +18,9 @@ pub struct Compare {
     /// Which variant of A and which of B, counted from 1.
     #[arg(long, value_name = "N,M", value_delimiter = ',', default_values_t = [1, 1])]
     runs: Vec<usize>,
+    /// Let the protocols differ as well: what size, scales, flip or windows give.
+    #[arg(long)]
+    any_protocol: bool,
     /// How many of the pictures that changed most are listed.
     #[arg(long, default_value_t = 10, value_name = "N")]
     changed: usize,
@@ -38,7 +41,7 @@ impl Compare {
             "--runs: expected two numbers from 1 on, found {:?}",
             self.runs
         );
-        let mut found = compare(&a, &b, runs.map(|r| r - 1))?;
+        let mut found = compare(&a, &b, runs.map(|r| r - 1), self.any_protocol)?;
         found.changed.truncate(self.changed);
         let mut out = std::io::stdout().lock();
         if self.json {
@@ -46,7 +49,7 @@ impl Compare {
         } else {
             writeln!(out, "{:<12} {:>8} {:>8}", "", "mIoU %", "pixels %")?;
             for (i, settings) in [&a.0, &b.0].into_iter().enumerate() {
-                let name = format!("{}; {}", settings.model, settings.variants[runs[i] - 1]);
+                let name = format!("{}; {}; {}", settings.model, settings.protocol, settings.variants[runs[i] - 1]);
                 writeln!(out, "{:<12} {:>8.2} {:>8.2}  {name}", ["A", "B"][i], 100.0 * found.miou[i], 100.0 * found.pixel_accuracy[i])?;
             }
             let [low, high] = found.interval.map(|x| 100.0 * x);

@@ -63,8 +63,10 @@ impl Quantization {
             None if view.background => Background::Threshold(float.manifest().background),
             None => Background::None,
         };
+        self.source.device.announce()?;
+        let options = self.source.device.options(None);
         let bar = progress(found.pairs.len());
-        let (miou, losses) = measure(&float, &variants, &view, background, &found.pairs, self.layer_pictures, || bar.inc(1))?;
+        let (miou, losses) = measure(&float, &variants, &view, background, &found.pairs, self.layer_pictures, &options, || bar.inc(1))?;
         bar.finish_and_clear();
         let mut out = std::io::stdout().lock();
         if self.json {

@@ -79,7 +79,7 @@ pub struct Segmentation {
     /// Instead of measuring, find each class's own threshold on these pictures and write it here.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["word_thresholds", "record", "html"])]
     fit_word_thresholds: Option<PathBuf>,
-    /// What is done to masks: `none`, `pamr`.
+    /// What is done to masks: `none`, `pamr`, `guided` (as `edge-seg --refine guided`).
     #[arg(long, value_enum, value_delimiter = ',', value_name = "WAY,WAY")]
     refine: Vec<RefineName>,
     /// Side of the prepared input in pixels; the model's if none.
@@ -122,6 +122,7 @@ enum ProtocolName {
 enum RefineName {
     None,
     Pamr,
+    Guided,
 }
 
 impl Segmentation {
@@ -130,7 +131,7 @@ impl Segmentation {
         let found = self.source.find()?;
         let view = self.source.view(&found, Names::Plain)?;
         let looks = self.looks(&bundle)?;
-        let ensemble = Ensemble::new(&bundle, &looks)?;
+        let ensemble = Ensemble::new(&bundle, &looks, &self.source.device.options(None))?;
         let variants = self.variants(&bundle, &found, &view)?;
         let clip = found.preset.is_some_and(|p| p.clip);
         let protocol = Protocol {
@@ -144,7 +145,9 @@ impl Segmentation {
         if let Some(path) = &self.fit_word_thresholds {
             return self.fit(&protocol, &found, path);
         }
-        let settings = settings(&bundle, &found, &view, &variants, spelled(&looks, &ensemble, self.present_only));
+        let mut words = spelled(&looks, &ensemble, self.present_only);
+        words.extend(self.source.device.announce()?);
+        let settings = settings(&bundle, &found, &view, &variants, words.join("; "));
         let counts = self.measure(&protocol, &found, &settings)?;
         let manifest = bundle.manifest();
         let summary = Summary {
@@ -237,7 +240,11 @@ impl Segmentation {
                                 background_words: background_words.clone(),
                                 tag_threshold,
                                 word_thresholds: word_thresholds.clone(),
-                                refine: if refine == RefineName::Pamr { Refine::Pamr(Pamr::default()) } else { Refine::None },
+                                refine: match refine {
+                                    RefineName::None => Refine::None,
+                                    RefineName::Pamr => Refine::Pamr(Pamr::default()),
+                                    RefineName::Guided => Refine::Guided,
+                                },
                             };
                             variant.name = variant.spelled();
                             variants.push(variant);
@@ -275,7 +282,7 @@ impl Segmentation {
     }
 
     fn measure(&self, protocol: &Protocol, found: &Found, settings: &Settings) -> anyhow::Result<Vec<PictureCounts>> {
-        let log = self.record.as_deref().map(|path| Log::open(path, settings)).transpose()?;
+        let log = self.record.as_deref().map(|path| Log::open::<PictureCounts>(path, settings)).transpose()?;
         let (log, mut counts) = log.map_or((None, Vec::new()), |(log, done)| (Some(log), done));
         let wanted: HashSet<&str> = found.pairs.iter().map(|p| p.stem.as_str()).collect();
         counts.retain(|c| wanted.contains(c.picture.as_str()));
@@ -349,7 +356,7 @@ fn share(option: &str, text: &str) -> anyhow::Result<Option<f32>> {
     Ok(Some(value.with_context(|| format!("{option}: expected 0 to 1, or none, found {text:?}"))?))
 }
 
-fn spelled(looks: &Looks, ensemble: &Ensemble, present_only: bool) -> String {
+fn spelled(looks: &Looks, ensemble: &Ensemble, present_only: bool) -> Vec<String> {
     let mut words = vec![format!("{} px", ensemble.session().size_px())];
     if !looks.scales.is_empty() {
         words.push(format!("scales {:?}", looks.scales));
@@ -357,7 +364,7 @@ fn spelled(looks: &Looks, ensemble: &Ensemble, present_only: bool) -> String {
     words.extend(looks.flip.then(|| "flip".to_string()));
     words.extend(looks.windows.map(|w| format!("windows {}/{}", w.side_px, w.stride_px)));
     words.extend(present_only.then(|| "present only".to_string()));
-    words.join("; ")
+    words
 }
 
 fn settings(bundle: &Bundle, found: &Found, view: &View, variants: &[Variant], protocol: String) -> Settings {

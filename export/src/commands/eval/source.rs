@@ -8,6 +8,8 @@ use edge_seg_export::eval::pictures::{self, Pair};
 use edge_seg_export::eval::preset::{self, Preset};
 use edge_seg_export::eval::{ClassTable, Names, View, layout};
 
+use crate::commands::device::DeviceArgs;
+
 /// Which pictures are measured, by which model.
 #[derive(Args)]
 pub struct Source {
@@ -44,6 +46,8 @@ pub struct Source {
     /// Measure only the pictures whose stems (or file names) stand in this file, one a line.
     #[arg(long, value_name = "FILE")]
     pub only: Option<PathBuf>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 /// Pictures, and what their labels mean.

@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use edge_seg::live::{Carry, CarryOptions};
-use edge_seg::{Background, Bundle, Options, Session};
+use edge_seg::{Background, Bundle, Session};
 use edge_seg_export::eval::video::{Outcome, Plan, evaluate};
 use edge_seg_export::eval::{ClassTable, Names, pictures};
 use serde::Serialize;
 
 use super::segmentation::progress;
+use crate::commands::device::DeviceArgs;
 
 /// Measure masks between key frames on a clip that has labels for every frame.
 ///
@@ -59,6 +60,8 @@ pub struct Video {
     /// One JSON object for each row instead of a table.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -98,7 +101,8 @@ impl Video {
         let background = if view.background { Background::Threshold(bundle.manifest().background) } else { Background::None };
         let mut pairs = pictures::pairs(&self.images, &self.labels, None)?;
         pairs.truncate(self.frames.unwrap_or(usize::MAX));
-        let session = Session::new(bundle, &Options { size_px: self.size, ..Default::default() })?;
+        let session = Session::new(bundle, &edge_seg::Options { threads: None, ..self.device.options(self.size) })?;
+        self.device.announce()?;
         let mut plans = Vec::new();
         for &interval in &self.interval {
             for &carry in &self.carry {

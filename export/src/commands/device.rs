@@ -1,0 +1,61 @@
+use clap::{Args, ValueEnum};
+use edge_seg::Options;
+use edge_seg::device::{self, Device, TakeOver};
+
+/// Where the image encoder runs.
+#[derive(Args)]
+pub struct DeviceArgs {
+    /// Where the image encoder runs; `auto` says what it chose, and why.
+    #[arg(long, value_enum, default_value = "cpu")]
+    device: DeviceName,
+    /// On a GPU, compute in 16-bit floats: faster, and a little less exact.
+    #[arg(long)]
+    half: bool,
+    /// When the GPU fails in the middle of its work, go on with the processor in place of stopping.
+    #[arg(long)]
+    device_fallback: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DeviceName {
+    /// The processor.
+    Cpu,
+    /// An NVIDIA GPU, or an error that says what is missing.
+    Cuda,
+    /// An NVIDIA GPU where one can be used, otherwise the processor.
+    Auto,
+}
+
+impl DeviceArgs {
+    /// Options of a session with one thread: whole pictures side by side use the cores better.
+    pub fn options(&self, size_px: Option<usize>) -> Options {
+        let tell = |error: &edge_seg::Error| eprintln!("{error}; from here on the processor does its work");
+        Options {
+            size_px,
+            threads: Some(1),
+            device: self.device.into(),
+            half: self.half,
+            take_over: self.device_fallback.then(|| TakeOver::new(tell)),
+        }
+    }
+
+    /// Says what `auto` chooses. The answer names a device whose numbers differ, for records of them: none for the processor.
+    pub fn announce(&self) -> edge_seg::Result<Option<String>> {
+        let chosen = device::choose(self.device.into())?;
+        if self.device == DeviceName::Auto {
+            eprintln!("--device auto chose {}: {}", chosen.device, chosen.why);
+        }
+        let half = if self.half { " in 16-bit floats" } else { "" };
+        Ok((chosen.device != Device::Cpu).then(|| format!("{}{half}", chosen.device)))
+    }
+}
+
+impl From<DeviceName> for Device {
+    fn from(name: DeviceName) -> Self {
+        match name {
+            DeviceName::Cpu => Device::Cpu,
+            DeviceName::Cuda => Device::Cuda,
+            DeviceName::Auto => Device::Auto,
+        }
+    }
+}
