@@ -97,9 +97,19 @@ pub fn bundle_of(model: &Model, storage: Storage) -> Result<Bundle> {
     Ok(Bundle::open(&scratch.0)?)
 }
 
-/// Measures what each of `variants` loses against `float`, on the same pictures; the first `layer_pictures` of them are also compared layer
-/// by layer. Scores are the model's own, `background` is what belongs to no class, `options` are of every session. The first answer is
-/// the float's mIoU.
+/// How variants are compared.
+#[derive(Debug, Clone)]
+pub struct Way {
+    /// What belongs to no class.
+    pub background: Background,
+    /// How many pictures, from the first, are compared layer by layer as well.
+    pub layer_pictures: usize,
+    /// Of every session.
+    pub options: Options,
+}
+
+/// Measures what each of `variants` loses against `float`, on the same pictures, by the model's own scores. The first answer is the float's
+/// mIoU.
 ///
 /// # Errors
 /// As [`Session::segment`]; [`Error::Option`] if a variant is of another architecture.
@@ -107,12 +117,11 @@ pub fn measure(
     float: &Bundle,
     variants: &[Bundle],
     view: &View,
-    background: Background,
     pairs: &[Pair],
-    layer_pictures: usize,
-    options: &Options,
+    way: &Way,
     done: impl Fn() + Sync,
 ) -> Result<(Option<f64>, Vec<Loss>)> {
+    let Way { background, layer_pictures, ref options } = *way;
     let session = |bundle: &Bundle| Ok(Session::new(bundle.clone(), options)?);
     let reference = session(float)?;
     let others = variants.iter().map(session).collect::<Result<Vec<_>>>()?;

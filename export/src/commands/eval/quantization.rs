@@ -6,7 +6,7 @@ use clap::Args;
 use edge_seg::{Background, Bundle};
 use edge_seg_export::checkpoint::Model;
 use edge_seg_export::eval::Names;
-use edge_seg_export::eval::quantization::{bundle_of, float_of, measure};
+use edge_seg_export::eval::quantization::{Way, bundle_of, float_of, measure};
 use edge_seg_export::onnx::Storage;
 use serde_json::json;
 
@@ -64,9 +64,9 @@ impl Quantization {
             None => Background::None,
         };
         self.source.device.announce()?;
-        let options = self.source.device.options(None);
+        let way = Way { background, layer_pictures: self.layer_pictures, options: self.source.device.options(None) };
         let bar = progress(found.pairs.len());
-        let (miou, losses) = measure(&float, &variants, &view, background, &found.pairs, self.layer_pictures, &options, || bar.inc(1))?;
+        let (miou, losses) = measure(&float, &variants, &view, &found.pairs, &way, || bar.inc(1))?;
         bar.finish_and_clear();
         let mut out = std::io::stdout().lock();
         if self.json {
