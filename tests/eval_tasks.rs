@@ -223,9 +223,13 @@ fn two_variants_of_one_record_can_be_compared() {
     assert_eq!(compared.code, 0, "{}", compared.stderr);
     let found = &compared.json_lines()[0];
     assert_eq!((&found["miou"][0], &found["miou"][1]), (&rows[0]["miou"], &rows[1]["miou"]));
-    let other =
-        export(folder.path(), &[&["eval", "segmentation", "--model", "tiny.esb", "--record", "s.jsonl", "--flip"], &data[..]].concat());
+    let other = export(
+        folder.path(),
+        &[&["eval", "segmentation", "--model", "tiny.esb", "--record", "s.jsonl", "--flip", "--refine", "guided", "--json"], &data[..]]
+            .concat(),
+    );
     assert_eq!(other.code, 0, "{}", other.stderr);
+    assert!(other.json_lines().iter().all(|row| row["refine"] == "guided" && row["run"].as_str().unwrap().ends_with("guided filter")));
     let run = |more: &[&str]| export(folder.path(), &[&["eval", "compare", "r.jsonl", "s.jsonl"], more].concat());
     let (refused, asked) = (run(&[]), run(&["--any-protocol"]));
     assert!(refused.code == 2 && refused.stderr.contains("flip"), "{}", refused.stderr);
