@@ -95,10 +95,10 @@ fn cc3m_tagmask_tells_its_own_truth() {
 fn a_run_on_captions_goes_on_from_its_record() {
     let folder = folder();
     let mut captions = "file\tcaption\n".to_string();
-    for stem in ["a", "b", "c"] {
+    for (stem, caption) in [("a", "a dog on grass"), ("b", "grass and a wet dog"), ("c", "a dog runs over grass")] {
         picture(&folder.path().join(format!("images/{stem}.png")), stem.as_bytes()[0]);
         labels(&folder.path().join(format!("labels/{stem}.png")), 3, 2);
-        captions += &format!("{stem}.png\ta dog on grass in {stem} snow\n");
+        captions += &format!("{stem}.png\t{caption}\n");
     }
     fs::write(folder.path().join("captions.tsv"), &captions).unwrap();
     classes(folder.path());
