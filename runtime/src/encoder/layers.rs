@@ -305,7 +305,7 @@ impl Layer {
             (Kind::Linear { layer, activation }, [x, added @ ..]) => {
                 let added = added.first().copied();
                 ensure!(added.is_none_or(|added| added.len() == out.len()), "expected a sum of equal shapes");
-                let rows = part_rows(out.len() / layer.outputs(), set.block_rows(), 4 * width);
+                let rows = part_rows(out.len() / layer.outputs(), set.block_rows(), set.row_bytes());
                 for_parts(out, rows * layer.outputs(), |index, out, memory: &mut LayerMemory| {
                     let x = &x[index * rows * width..][..out.len() / layer.outputs() * width];
                     let added = added.map(|added| &added[index * rows * layer.outputs()..][..out.len()]);
@@ -315,7 +315,7 @@ impl Layer {
             (Kind::LinearInt8 { layer, activation }, [x, added @ ..]) => {
                 let added = added.first().copied();
                 ensure!(added.is_none_or(|added| added.len() == out.len()), "expected a sum of equal shapes");
-                let rows = part_rows(out.len() / layer.outputs(), set.block_rows_int8(), width);
+                let rows = part_rows(out.len() / layer.outputs(), set.block_rows_int8(), set.row_bytes());
                 for_parts(out, rows * layer.outputs(), |index, out, memory: &mut QuantisedRows| {
                     let x = &x[index * rows * width..][..out.len() / layer.outputs() * width];
                     let added = added.map(|added| &added[index * rows * layer.outputs()..][..out.len()]);

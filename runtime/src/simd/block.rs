@@ -86,6 +86,42 @@ pub(super) struct Scales<'a> {
     pub(super) zeros: &'a [i32],   // [rows]
 }
 
+/// Weights that are needed next, brought nearer while the present ones are worked on: a large layer's come from memory, once a pass.
+pub(super) struct Ahead<'a, T> {
+    left: &'a [T],
+    /// Numbers for each block of rows.
+    step: usize,
+}
+
+impl<'a, T> Ahead<'a, T> {
+    /// `weights` begin with the `used` numbers that `blocks` blocks of rows are about to be multiplied with; as many follow them.
+    pub(super) fn new(weights: &'a [T], used: usize, blocks: usize) -> Self {
+        let left = &weights[used..][..used.min(weights.len() - used)];
+        Self { left, step: left.len().div_ceil(blocks.max(1)) }
+    }
+
+    /// Fetches a block's share.
+    pub(super) fn fetch(&mut self) {
+        const LINE: usize = 64;
+        let (now, left) = self.left.split_at(self.step.min(self.left.len()));
+        self.left = left;
+        for line in now.chunks(LINE / size_of::<T>()) {
+            // SAFETY: a hint reads nothing, wherever it points.
+            #[cfg(target_arch = "x86_64")]
+            unsafe {
+                std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(line.as_ptr().cast());
+            }
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            unsafe {
+                std::arch::asm!("prfm pldl2keep, [{}]", in(reg) line.as_ptr(), options(nostack, readonly, preserves_flags));
+            }
+            #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+            let _ = line;
+        }
+    }
+}
+
 /// Calls the same function of the set that was chosen.
 macro_rules! dispatch {
     ($self:ident, $function:ident($($argument:expr),*)) => {
@@ -132,6 +168,11 @@ impl Kernels {
     /// Numbers of a row that a product sums at a time.
     pub(super) fn depth(&self) -> usize {
         8192 / self.strip().max(32)
+    }
+
+    /// Bytes of a row, of what goes in and of sums, that a product goes back to before it goes on to the next weights.
+    pub fn row_bytes(&self) -> usize {
+        4 * (self.depth() + self.strip())
     }
 
     /// Rows that a block of floats has; parts of a multiple of it waste nothing.

@@ -1,7 +1,7 @@
 //! Products with fixed weights, packed once.
 
 use super::Kernels;
-use super::block::{Block, Finish};
+use super::block::{Ahead, Block, Finish};
 use super::transformer::{Activation, LayerMemory};
 
 /// A layer `x · weight + bias`, packed for one set of kernels.
@@ -91,7 +91,9 @@ impl Kernels {
             let column = index * strip;
             for (part, weights) in weights.chunks(self.depth() * strip).enumerate() {
                 let (from, depth) = (part * self.depth(), weights.len() / strip);
+                let mut ahead = Ahead::new(&layer.weights[index * inputs * strip + from * strip..], weights.len(), rows.div_ceil(block));
                 for row in (0..rows).step_by(block) {
+                    ahead.fetch();
                     let count = block.min(rows - row);
                     let rows = &x[row * inputs + from..];
                     let block = Block { rows, stride: inputs, count, depth, weights, pitch: strip, columns: strip, add: part > 0 };

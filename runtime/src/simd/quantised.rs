@@ -5,7 +5,7 @@
 //! number errs by no more. With `s` that operator's scale, the two results differ by at most `s · Σ|w|` (twice that, where
 //! [`Kernels::levels`] are 127), besides rounding.
 
-use super::block::{ByteBlock, Finish, QUADS, Scales};
+use super::block::{Ahead, ByteBlock, Finish, QUADS, Scales};
 use super::linear::padded;
 use super::transformer::Activation;
 use super::{Isa, Kernels};
@@ -192,7 +192,9 @@ impl Kernels {
             let lanes = column..column + strip;
             for (part, weights) in weights.chunks(depth * strip).enumerate() {
                 let (from, depth) = (part * depth, weights.len() / strip);
+                let mut ahead = Ahead::new(&layer.weights[index * wide * strip + from * strip..], weights.len(), rows.div_ceil(block));
                 for row in (0..rows).step_by(block) {
+                    ahead.fetch();
                     let count = block.min(rows - row);
                     let sums = &mut sums[row * strip..][..count * strip];
                     let block = ByteBlock { rows: &values[row * wide + from..], stride: wide, count, depth, weights, add: part > 0 };
