@@ -1,6 +1,7 @@
 //! Attention, some queries at a time, so that the matrix of all weights never exists.
 
 use super::Kernels;
+use super::aligned::Aligned;
 use super::block::Block;
 use super::transformer::LayerMemory;
 
@@ -10,8 +11,8 @@ pub struct PackedKeys {
     tokens: usize,
     heads: usize,
     head_dim: usize,
-    keys: Vec<f32>,   // [heads, strips of tokens, head_dim, strip], filled up with zeros
-    values: Vec<f32>, // [heads, tokens, head_dim filled up with zeros to a multiple of the lanes]
+    keys: Aligned<f32>,   // [heads, strips of tokens, head_dim, strip], filled up with zeros
+    values: Aligned<f32>, // [heads, tokens, head_dim filled up with zeros to a multiple of the lanes]
 }
 
 /// What is added to the logits: a row `[tokens]` for each head and query.
@@ -49,7 +50,7 @@ impl Kernels {
         );
         let (tokens, strip) = (key.len() / width, self.strip());
         let (wide, deep) = (tokens.next_multiple_of(strip), head_dim.next_multiple_of(self.lanes()));
-        let (mut keys, mut values) = (vec![0.0; width * wide], vec![0.0; heads * tokens * deep]);
+        let (mut keys, mut values) = (Aligned::zeros(width * wide), Aligned::zeros(heads * tokens * deep));
         for head in 0..heads {
             let of_head = head * head_dim..(head + 1) * head_dim;
             let strips = keys[head * head_dim * wide..][..head_dim * wide].chunks_exact_mut(head_dim * strip);
@@ -89,8 +90,8 @@ impl Kernels {
         let sizes = (width * wide, heads * tokens * deep);
         assert_eq!((packed.keys.len(), packed.values.len()), sizes, "attend: expected keys packed by the same kernels");
         let LayerMemory { logits, products } = memory;
-        logits.resize(logits.len().max(self.queries() * wide), 0.0);
-        products.resize(products.len().max(self.queries() * deep), 0.0);
+        logits.grow(self.queries() * wide);
+        products.grow(self.queries() * deep);
         bias.inspect(|bias| bias.check(heads, query.len() / width, tokens));
         let parts = query.chunks(self.queries() * width).zip(out.chunks_mut(self.queries() * width));
         for (part, (query, out)) in parts.enumerate() {

@@ -4,6 +4,7 @@
 //! weights `exp(logit - largest)` are bytes whose sum is taken from the bytes themselves, so that they stay a mean of the values.
 
 use super::Kernels;
+use super::aligned::Aligned;
 use super::attention::Bias;
 use super::block::{ByteBlock, QUADS, Scales};
 use super::quantised::QuantisedRows;
@@ -21,14 +22,14 @@ pub struct QuantisedKeys {
 /// Matrices `[depth, columns]`, filled up with zeros.
 #[derive(Debug, Clone, Default)]
 struct Packed {
-    bytes: Vec<i8>,   // [matrices, strips, depth / 4, strip, 4]
-    scales: Vec<f32>, // [matrices, strips, strip]
-    sums: Vec<i32>,   // [matrices, strips, strip]
+    bytes: Aligned<i8>,   // [matrices, strips, depth / 4, strip, 4]
+    scales: Aligned<f32>, // [matrices, strips, strip]
+    sums: Aligned<i32>,   // [matrices, strips, strip]
 }
 
 impl Packed {
     fn new(matrices: usize, deep: usize, wide: usize) -> Self {
-        Packed { bytes: vec![0; matrices * deep * wide], scales: vec![0.0; matrices * wide], sums: vec![0; matrices * wide] }
+        Packed { bytes: Aligned::zeros(matrices * deep * wide), scales: Aligned::zeros(matrices * wide), sums: Aligned::zeros(matrices * wide) }
     }
 }
 
@@ -43,19 +44,22 @@ fn step(largest: f32) -> (f32, f32) {
 pub struct ByteMemory {
     query: QuantisedRows,
     head: Vec<f32>,    // [queries, head_dim]
-    logits: Vec<f32>,  // [queries, wide]
-    weights: Vec<u8>,  // [queries, deep]
-    sums: Vec<i32>,    // [queries, strip]
-    numbers: Vec<f32>, // [queries, strip]
+    logits: Aligned<f32>,  // [queries, wide]
+    weights: Aligned<u8>,  // [queries, deep]
+    sums: Aligned<i32>,    // [queries, strip]
+    numbers: Aligned<f32>, // [queries, strip]
 }
 
 /// Row blocks of queries that pass the keys together.
 const BLOCKS: usize = 4;
 
+/// Queries that pass the keys together at most.
+const MOST_QUERIES: usize = 32;
+
 impl Kernels {
     /// Queries that [`attend_int8`](Self::attend_int8) takes at a time; parts of a multiple of it waste nothing.
     pub fn queries_int8(&self) -> usize {
-        BLOCKS * self.block_rows_int8()
+        (BLOCKS * self.block_rows_int8()).min(MOST_QUERIES)
     }
 
     /// Packs keys and values for [`attend_int8`](Self::attend_int8).
@@ -152,10 +156,10 @@ impl Kernels {
         let value_wide = head_dim.next_multiple_of(strip);
         let sizes = (heads * head_dim.next_multiple_of(QUADS) * key_wide, heads * deep * value_wide);
         assert_eq!((packed.keys.bytes.len(), packed.values.bytes.len()), sizes, "attend_int8: expected keys packed by the same kernels");
-        memory.logits.resize(group * key_wide, 0.0);
-        memory.weights.resize(group * deep, 0);
-        memory.sums.resize(group * strip, 0);
-        memory.numbers.resize(group * strip, 0.0);
+        memory.logits.grow(group * key_wide);
+        memory.weights.grow(group * deep);
+        memory.sums.grow(group * strip);
+        memory.numbers.grow(group * strip);
         bias.inspect(|bias| bias.check(heads, query.len() / width, tokens));
         for (part, (query, out)) in query.chunks(group * width).zip(out.chunks_mut(group * width)).enumerate() {
             let rows = query.len() / width;
@@ -171,7 +175,7 @@ impl Kernels {
                     &mut memory.sums,
                     (&mut memory.logits, key_wide),
                 );
-                let mut totals = [0.0f32; 32];
+                let mut totals = [0.0f32; MOST_QUERIES];
                 let weights = memory.weights.chunks_exact_mut(deep).zip(memory.logits.chunks_exact_mut(key_wide));
                 for (index, ((weights, logits), total)) in weights.zip(&mut totals).take(rows).enumerate() {
                     bias.inspect(|bias| bias.add(head, part * group + index, &mut logits[..tokens]));
@@ -180,7 +184,7 @@ impl Kernels {
                         weights.iter_mut().for_each(|byte| *byte = byte.wrapping_sub(shift));
                     }
                 }
-                let zeros = [-i32::from(shift); 32];
+                let zeros = [-i32::from(shift); MOST_QUERIES];
                 let values = packed.values.matrix(head, heads);
                 for (index, from) in (0..head_dim).step_by(strip).enumerate() {
                     let rows = (&memory.weights[..rows * deep], &totals[..rows], &zeros[..rows]);

@@ -64,14 +64,25 @@ impl Avx2 {
     }
 
     /// As `scalar::finish`.
-    pub(super) fn finish(self, products: &mut [f32], strip: usize, finish: &Finish<'_>, out: &mut [f32]) {
+    pub(super) fn finish(self, products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
         #[target_feature(enable = "avx2,fma")]
-        unsafe fn run(products: &mut [f32], strip: usize, finish: &Finish<'_>, out: &mut [f32]) {
+        unsafe fn run(products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
             // SAFETY: as the caller's.
-            unsafe { block::finish::<__m256>(products, strip, finish, out) }
+            unsafe { block::finish::<__m256>(products, finish, out) }
         }
-        // SAFETY: `self` proves the features; `Kernels::finish` has checked the lengths.
-        unsafe { run(products, strip, finish, out) }
+        // SAFETY: `self` proves the features; `Finish::check` has checked the lengths.
+        unsafe { run(products, finish, out) }
+    }
+
+    /// As `scalar::finish_int8`.
+    pub(super) fn finish_int8(self, sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn run(sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
+            // SAFETY: as the caller's.
+            unsafe { block::finish_int8::<__m256>(sums, scales, finish, out) }
+        }
+        // SAFETY: `self` proves the features; `Finish::check` and `Scales::check` have checked the lengths.
+        unsafe { run(sums, scales, finish, out) }
     }
 
     /// As `scalar::dequantise`.
@@ -241,7 +252,10 @@ unsafe fn block_int8<const STRIPS: usize>(block: &ByteBlock<'_>, out: &mut [i32]
             let out = out.as_mut_ptr().add(part);
             let mut sums = [[_mm256_setzero_si256(); 2]; M];
             if block.add {
-                for m in 0..M.min(block.count) {
+                for m in 0..M {
+                    if m == block.count {
+                        break;
+                    }
                     for r in 0..2 {
                         sums[m][r] = _mm256_loadu_si256(out.add(m * strip + 8 * r).cast());
                     }
@@ -259,7 +273,10 @@ unsafe fn block_int8<const STRIPS: usize>(block: &ByteBlock<'_>, out: &mut [i32]
                 }
                 weights = weights.wrapping_add(4 * strip);
             }
-            for m in 0..M.min(block.count) {
+            for m in 0..M {
+                if m == block.count {
+                    break;
+                }
                 for r in 0..2 {
                     _mm256_storeu_si256(out.add(m * strip + 8 * r).cast(), sums[m][r]);
                 }

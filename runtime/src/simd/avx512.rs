@@ -68,14 +68,25 @@ impl Avx512 {
     }
 
     /// As `scalar::finish`.
-    pub(super) fn finish(self, products: &mut [f32], strip: usize, finish: &Finish<'_>, out: &mut [f32]) {
+    pub(super) fn finish(self, products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-        unsafe fn run(products: &mut [f32], strip: usize, finish: &Finish<'_>, out: &mut [f32]) {
+        unsafe fn run(products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
             // SAFETY: as the caller's.
-            unsafe { block::finish::<__m512>(products, strip, finish, out) }
+            unsafe { block::finish::<__m512>(products, finish, out) }
         }
-        // SAFETY: `self` proves the features; `Kernels::finish` has checked the lengths.
-        unsafe { run(products, strip, finish, out) }
+        // SAFETY: `self` proves the features; `Finish::check` has checked the lengths.
+        unsafe { run(products, finish, out) }
+    }
+
+    /// As `scalar::finish_int8`.
+    pub(super) fn finish_int8(self, sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        unsafe fn run(sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
+            // SAFETY: as the caller's.
+            unsafe { block::finish_int8::<__m512>(sums, scales, finish, out) }
+        }
+        // SAFETY: `self` proves the features; `Finish::check` and `Scales::check` have checked the lengths.
+        unsafe { run(sums, scales, finish, out) }
     }
 
     /// As `scalar::dequantise`.
@@ -186,6 +197,9 @@ impl Avx512 {
 pub(super) struct Avx512Vnni(Avx512);
 
 impl Avx512Vnni {
+    /// Rows of a block of bytes.
+    pub(super) const ROWS: usize = 6;
+
     pub(super) fn detect() -> Option<Self> {
         is_x86_feature_detected!("avx512vnni").then(Avx512::detect).flatten().map(Avx512Vnni)
     }
@@ -248,7 +262,7 @@ unsafe fn panel_int8(patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f3
 /// The processor has AVX-512 with VNNI; lengths are as `Kernels::block_int8` asserts, for strips of 64.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
 unsafe fn block_int8(block: &ByteBlock<'_>, out: &mut [i32]) {
-    const M: usize = 6;
+    const M: usize = Avx512Vnni::ROWS;
     const R: usize = 4;
     // SAFETY: rows beyond the last are read as the last and not written; `out` has `R` registers for each row, the weights for each quad.
     unsafe {
@@ -259,7 +273,10 @@ unsafe fn block_int8(block: &ByteBlock<'_>, out: &mut [i32]) {
         let out = out.as_mut_ptr();
         let mut sums = [[_mm512_setzero_si512(); R]; M];
         if block.add {
-            for m in 0..M.min(block.count) {
+            for m in 0..M {
+                if m == block.count {
+                    break;
+                }
                 for r in 0..R {
                     sums[m][r] = _mm512_loadu_si512(out.add((m * R + r) * 16).cast());
                 }
@@ -279,7 +296,10 @@ unsafe fn block_int8(block: &ByteBlock<'_>, out: &mut [i32]) {
             }
             weights = weights.add(64 * R);
         }
-        for m in 0..M.min(block.count) {
+        for m in 0..M {
+            if m == block.count {
+                break;
+            }
             for r in 0..R {
                 _mm512_storeu_si512(out.add((m * R + r) * 16).cast(), sums[m][r]);
             }

@@ -10,6 +10,8 @@ use super::lanes::{Lanes, exp};
 use super::quantised::Range;
 use super::transformer::{Activation, activate};
 use super::{Isa, Kernels, scalar};
+#[cfg(target_arch = "x86_64")]
+use super::{amx, avx512};
 
 /// Rows times a strip of columns: `out[m, n] (+)= Σ_k rows[m, k] · weights[k, n]`.
 pub(super) struct Block<'a> {
@@ -86,6 +88,27 @@ pub(super) struct Scales<'a> {
     pub(super) zeros: &'a [i32],   // [rows]
 }
 
+impl Finish<'_> {
+    /// What the kernels rely on, of `len` products in rows of a strip.
+    fn check(&self, len: usize, strip: usize, out: &[f32]) {
+        let Self { bias, residual, outputs, column, columns, .. } = *self;
+        let fits = len.is_multiple_of(strip) && out.len() == len / strip * outputs && bias.len() == strip;
+        assert!(
+            fits && columns <= strip && column + columns <= outputs && residual.is_none_or(|r| r.len() == out.len()),
+            "finish: lengths differ"
+        );
+    }
+}
+
+impl Scales<'_> {
+    /// What the kernels rely on, of `len` sums in rows of a strip.
+    fn check(&self, len: usize, strip: usize) {
+        let rows = self.rows.len();
+        let fits = len == rows * strip && self.zeros.len() == rows && self.columns.len() == strip && self.sums.len() == strip;
+        assert!(fits, "scales: lengths differ");
+    }
+}
+
 /// Weights that are needed next, brought nearer while the present ones are worked on: a large layer's come from memory, once a pass.
 pub(super) struct Ahead<'a, T> {
     left: &'a [T],
@@ -133,6 +156,8 @@ macro_rules! dispatch {
             Isa::Avx512(set) => set.$function($($argument),*),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni(set) => set.floats().$function($($argument),*),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx(set) => set.floats().$function($($argument),*),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(set) => set.$function($($argument),*),
             #[cfg(target_arch = "aarch64")]
@@ -147,7 +172,7 @@ impl Kernels {
     pub(super) fn strip(&self) -> usize {
         match self.isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(_) | Isa::Avx512Vnni(_) => 64,
+            Isa::Avx512(_) | Isa::Avx512Vnni(_) | Isa::Amx(_) => 64,
             _ => 16,
         }
     }
@@ -159,7 +184,7 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(_) => 8,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(_) | Isa::Avx512Vnni(_) => 16,
+            Isa::Avx512(_) | Isa::Avx512Vnni(_) | Isa::Amx(_) => 16,
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(_) | Isa::NeonDot(_) => 4,
         }
@@ -180,7 +205,7 @@ impl Kernels {
         match self.isa {
             Isa::Scalar => 1,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(_) | Isa::Avx512(_) | Isa::Avx512Vnni(_) => 6,
+            Isa::Avx2(_) | Isa::Avx512(_) | Isa::Avx512Vnni(_) | Isa::Amx(_) => 6,
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(_) | Isa::NeonDot(_) => 6,
         }
@@ -193,7 +218,9 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(_) | Isa::Avx512(_) => 5,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni(_) => 6,
+            Isa::Avx512Vnni(_) => avx512::Avx512Vnni::ROWS,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx(_) => amx::Amx::ROWS,
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(_) => 2,
             #[cfg(target_arch = "aarch64")]
@@ -227,6 +254,8 @@ impl Kernels {
             Isa::Avx512(set) => set.narrow().block_int8::<4>(block, out),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni(set) => set.block_int8(block, out),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx(set) => set.block_int8(block, out),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(set) => set.block_int8(block, out),
             #[cfg(target_arch = "aarch64")]
@@ -234,23 +263,25 @@ impl Kernels {
         }
     }
 
-    /// `out = activation(products + bias) + residual` for some rows; `products`, `[rows, strip]`, are used up.
-    pub(super) fn finish(&self, products: &mut [f32], finish: &Finish<'_>, out: &mut [f32]) {
-        let Finish { bias, residual, outputs, column, columns, .. } = *finish;
-        let (strip, rows) = (self.strip(), products.len() / self.strip());
-        let fits = products.len() == rows * strip && out.len() == rows * outputs && bias.len() == strip;
-        assert!(
-            fits && columns <= strip && column + columns <= outputs && residual.is_none_or(|r| r.len() == out.len()),
-            "finish: lengths differ"
-        );
-        dispatch!(self, finish(products, strip, finish, out));
+    /// `out = activation(products + bias) + residual` for some rows; `products` is `[rows, strip]`.
+    pub(super) fn finish(&self, products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
+        finish.check(products.len(), self.strip(), out);
+        dispatch!(self, finish(products, finish, out));
+    }
+
+    /// As [`finish`](Self::finish), of sums `[rows, strip]` that are brought back to numbers.
+    pub(super) fn finish_int8(&self, sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
+        let strip = self.strip();
+        finish.check(sums.len(), strip, out);
+        scales.check(sums.len(), strip);
+        dispatch!(self, finish_int8(sums, scales, finish, out));
     }
 
     /// Brings sums, `[rows, strip]`, back to numbers in rows that lie `pitch` apart.
     pub(super) fn dequantise(&self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
         let (strip, rows) = (self.strip(), scales.rows.len());
-        let fits = sums.len() == rows * strip && (rows == 0 || out.len() >= (rows - 1) * pitch + strip) && scales.zeros.len() == rows;
-        assert!(fits && pitch >= strip && scales.columns.len() == strip && scales.sums.len() == strip, "dequantise: lengths differ");
+        scales.check(sums.len(), strip);
+        assert!(pitch >= strip && (rows == 0 || out.len() >= (rows - 1) * pitch + strip), "dequantise: lengths differ");
         dispatch!(self, dequantise(sums, scales, out, pitch));
     }
 
@@ -297,7 +328,10 @@ pub(super) unsafe fn block_f32<V: Lanes, const M: usize, const R: usize>(block: 
         }
         let mut sums = [[V::splat(0.0); R]; M];
         if block.add {
-            for m in 0..M.min(block.count) {
+            for m in 0..M {
+                if m == block.count {
+                    break;
+                }
                 for r in 0..R {
                     sums[m][r] = V::load(out.as_ptr().add(m * out_pitch + r * V::LANES));
                 }
@@ -317,7 +351,10 @@ pub(super) unsafe fn block_f32<V: Lanes, const M: usize, const R: usize>(block: 
             }
             weights = weights.wrapping_add(block.pitch);
         }
-        for m in 0..M.min(block.count) {
+        for m in 0..M {
+            if m == block.count {
+                break;
+            }
             for r in 0..R {
                 sums[m][r].store(out.as_mut_ptr().add(m * out_pitch + r * V::LANES));
             }
@@ -325,48 +362,103 @@ pub(super) unsafe fn block_f32<V: Lanes, const M: usize, const R: usize>(block: 
     }
 }
 
+/// Where products come from: floats `[rows, strip]`, or sums with their scales.
+trait Products {
+    /// A row's products from column `at` on. No closure, which a build might leave a call of its own.
+    ///
+    /// # Safety
+    /// The processor has the instruction set of `V`; the row is there, and `LANES` columns from `at` on.
+    unsafe fn load<V: Lanes>(&self, row: usize, at: usize) -> V;
+}
+
+/// Rows of a strip.
+struct Rows<'a>(&'a [f32], usize);
+
+impl Products for Rows<'_> {
+    #[inline(always)]
+    unsafe fn load<V: Lanes>(&self, row: usize, at: usize) -> V {
+        // SAFETY: as the trait's.
+        unsafe { V::load(self.0.as_ptr().add(row * self.1 + at)) }
+    }
+}
+
+/// Rows of sums, `[rows, strip]`.
+struct Sums<'a>(&'a [i32], &'a Scales<'a>);
+
+impl Products for Sums<'_> {
+    #[inline(always)]
+    unsafe fn load<V: Lanes>(&self, row: usize, at: usize) -> V {
+        let Self(sums, scales) = self;
+        // SAFETY: as the trait's; the lengths are those that `Scales::check` knows.
+        unsafe {
+            let exact =
+                V::from_integers(sums.as_ptr().add(row * scales.sums.len() + at), *scales.zeros.as_ptr().add(row), scales.sums.as_ptr().add(at));
+            exact.mul(V::splat(*scales.rows.as_ptr().add(row)).mul(V::load(scales.columns.as_ptr().add(at))))
+        }
+    }
+}
+
 /// As `scalar::finish`.
 ///
 /// # Safety
-/// The processor has the instruction set of `V`; `Kernels::finish` has checked the lengths, and `strip` is a multiple of the lanes.
+/// The processor has the instruction set of `V`; `Finish::check` passed, for strips of a multiple of the lanes.
 #[inline(always)]
-pub(super) unsafe fn finish<V: Lanes>(products: &mut [f32], strip: usize, finish: &Finish<'_>, out: &mut [f32]) {
+pub(super) unsafe fn finish<V: Lanes>(products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
+    let strip = finish.bias.len();
+    // SAFETY: as this function's own.
+    unsafe { finish_rows::<V, _>(products.len() / strip, &Rows(products, strip), finish, out) }
+}
+
+/// As `scalar::finish_int8`.
+///
+/// # Safety
+/// As [`finish`]; `Scales::check` passed too.
+#[inline(always)]
+pub(super) unsafe fn finish_int8<V: Lanes>(sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
+    // SAFETY: as this function's own.
+    unsafe { finish_rows::<V, _>(scales.rows.len(), &Sums(sums, scales), finish, out) }
+}
+
+/// # Safety
+/// As [`finish`], for `rows` rows of products.
+#[inline(always)]
+unsafe fn finish_rows<V: Lanes, P: Products>(rows: usize, products: &P, finish: &Finish<'_>, out: &mut [f32]) {
     // SAFETY: as this function's own.
     unsafe {
         match finish.activation {
-            Activation::None => finish_with::<V, 0>(products, strip, finish, out),
-            Activation::Gelu => finish_with::<V, 1>(products, strip, finish, out),
-            Activation::GeluTanh => finish_with::<V, 2>(products, strip, finish, out),
-            Activation::QuickGelu => finish_with::<V, 3>(products, strip, finish, out),
+            Activation::None => finish_with::<V, P, 0>(rows, products, finish, out),
+            Activation::Gelu => finish_with::<V, P, 1>(rows, products, finish, out),
+            Activation::GeluTanh => finish_with::<V, P, 2>(rows, products, finish, out),
+            Activation::QuickGelu => finish_with::<V, P, 3>(rows, products, finish, out),
         }
     }
 }
 
 /// # Safety
-/// As [`finish`].
+/// As [`finish_rows`].
 #[inline(always)]
-unsafe fn finish_with<V: Lanes, const ACTIVATION: usize>(products: &mut [f32], strip: usize, finish: &Finish<'_>, out: &mut [f32]) {
+unsafe fn finish_with<V: Lanes, P: Products, const ACTIVATION: usize>(rows: usize, products: &P, finish: &Finish<'_>, out: &mut [f32]) {
     let Finish { bias, residual, outputs, column, columns, .. } = *finish;
     let activation = [Activation::None, Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu][ACTIVATION];
-    let whole = columns - columns % V::LANES;
-    for (row, products) in products.chunks_exact_mut(strip).enumerate() {
+    for row in 0..rows {
         let first = row * outputs + column;
-        // SAFETY: `at + LANES` is at most `strip`, and for outputs at most `columns`, which each row of `out` and `residual` has.
-        unsafe {
-            for at in (0..columns).step_by(V::LANES) {
-                let x = V::load(products.as_ptr().add(at)).add(V::load(bias.as_ptr().add(at)));
-                let x = activate(x, activation);
-                if at == whole {
-                    x.store(products.as_mut_ptr().add(at));
+        for at in (0..columns).step_by(V::LANES) {
+            // SAFETY: `at + LANES` is at most the strip, and at most `columns` where whole registers are stored and added, which each
+            // row of `out` and `residual` has; `last` has room for the longest register.
+            unsafe {
+                let x = activate(products.load::<V>(row, at).add(V::load(bias.as_ptr().add(at))), activation);
+                if at + V::LANES > columns {
+                    let mut last = [0.0; 16];
+                    x.store(last.as_mut_ptr());
+                    for (at, x) in (first + at..first + columns).zip(last) {
+                        out[at] = x + residual.map_or(0.0, |residual| residual[at]);
+                    }
                 } else if let Some(residual) = residual {
                     x.add(V::load(residual.as_ptr().add(first + at))).store(out.as_mut_ptr().add(first + at));
                 } else {
                     x.store(out.as_mut_ptr().add(first + at));
                 }
             }
-        }
-        for at in whole..columns {
-            out[first + at] = products[at] + residual.map_or(0.0, |residual| residual[first + at]);
         }
     }
 }
@@ -378,14 +470,11 @@ unsafe fn finish_with<V: Lanes, const ACTIVATION: usize>(products: &mut [f32], s
 #[inline(always)]
 pub(super) unsafe fn dequantise<V: Lanes>(sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
     let strip = scales.columns.len();
-    for (row, (sums, out)) in sums.chunks_exact(strip).zip(out.chunks_mut(pitch)).enumerate() {
-        let (scale, zero) = (scales.rows[row], scales.zeros[row]);
+    let products = Sums(sums, scales);
+    for (row, out) in out.chunks_mut(pitch).take(scales.rows.len()).enumerate() {
         for at in (0..strip).step_by(V::LANES) {
             // SAFETY: `at + LANES` is at most `strip`, the length of all four.
-            unsafe {
-                let exact = V::from_integers(sums.as_ptr().add(at), zero, scales.sums.as_ptr().add(at));
-                exact.mul(V::splat(scale).mul(V::load(scales.columns.as_ptr().add(at)))).store(out.as_mut_ptr().add(at));
-            }
+            unsafe { products.load::<V>(row, at).store(out.as_mut_ptr().add(at)) }
         }
     }
 }

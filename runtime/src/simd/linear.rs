@@ -1,6 +1,7 @@
 //! Products with fixed weights, packed once.
 
 use super::Kernels;
+use super::aligned::Aligned;
 use super::block::{Ahead, Block, Finish};
 use super::transformer::{Activation, LayerMemory};
 
@@ -10,8 +11,8 @@ pub struct Linear {
     inputs: usize,
     outputs: usize,
     strip: usize,
-    weights: Vec<f32>, // [strips, inputs, strip], filled up with zeros
-    bias: Vec<f32>,    // [strips, strip]
+    weights: Aligned<f32>, // [strips, inputs, strip], filled up with zeros
+    bias: Aligned<f32>,    // [strips, strip]
 }
 
 impl Linear {
@@ -27,10 +28,9 @@ impl Linear {
 }
 
 /// `values` and zeros behind them, up to a multiple of `strip`.
-pub(super) fn padded(values: &[f32], strip: usize) -> Vec<f32> {
-    let mut padded = Vec::with_capacity(values.len().next_multiple_of(strip));
-    padded.extend_from_slice(values);
-    padded.resize(values.len().next_multiple_of(strip), 0.0);
+pub(super) fn padded(values: &[f32], strip: usize) -> Aligned<f32> {
+    let mut padded = Aligned::zeros(values.len().next_multiple_of(strip));
+    padded[..values.len()].copy_from_slice(values);
     padded
 }
 
@@ -51,13 +51,13 @@ impl Kernels {
         );
         let strip = self.strip();
         let wide = outputs.next_multiple_of(strip);
-        let mut weights = vec![0.0; inputs * wide];
+        let mut weights = Aligned::zeros(inputs * wide);
         for (row, values) in weight.chunks_exact(outputs.max(1)).enumerate() {
             for (part, strips) in values.chunks(strip).zip(weights.chunks_exact_mut(inputs * strip)) {
                 strips[row * strip..][..part.len()].copy_from_slice(part);
             }
         }
-        Linear { inputs, outputs, strip, weights, bias: bias.map_or_else(|| vec![0.0; wide], |bias| padded(bias, strip)) }
+        Linear { inputs, outputs, strip, weights, bias: bias.map_or_else(|| Aligned::zeros(wide), |bias| padded(bias, strip)) }
     }
 
     /// `out = activation(x · weight + bias) + residual`.
@@ -86,7 +86,7 @@ impl Kernels {
         }
         let block = self.block_rows();
         let products = &mut memory.products;
-        products.resize(products.len().max(rows * strip), 0.0);
+        products.grow(rows * strip);
         for (index, (weights, bias)) in layer.weights.chunks_exact(inputs * strip).zip(layer.bias.chunks_exact(strip)).enumerate() {
             let column = index * strip;
             for (part, weights) in weights.chunks(self.depth() * strip).enumerate() {

@@ -9,6 +9,9 @@
 
 mod attention;
 mod attention_int8;
+mod aligned;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -55,6 +58,8 @@ enum Isa {
     Avx512(avx512::Avx512),
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni(avx512::Avx512Vnni),
+    #[cfg(target_arch = "x86_64")]
+    Amx(amx::Amx),
     #[cfg(target_arch = "aarch64")]
     Neon(neon::Neon),
     #[cfg(target_arch = "aarch64")]
@@ -75,6 +80,8 @@ fn present() -> &'static [Kernels] {
         sets.extend(avx512::Avx512::detect().map(Isa::Avx512));
         #[cfg(target_arch = "x86_64")]
         sets.extend(avx512::Avx512Vnni::detect().map(Isa::Avx512Vnni));
+        #[cfg(target_arch = "x86_64")]
+        sets.extend(amx::Amx::detect().map(Isa::Amx));
         #[cfg(target_arch = "aarch64")]
         sets.extend(neon::Neon::detect().map(Isa::Neon));
         #[cfg(target_arch = "aarch64")]
@@ -131,6 +138,8 @@ impl Kernels {
             Isa::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni(_) => "avx512vnni",
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx(_) => "amx",
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(_) => "neon",
             #[cfg(target_arch = "aarch64")]
@@ -170,6 +179,8 @@ impl Kernels {
             Isa::Avx512(set) => set.dot_products(patches, bank, dim, out),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni(set) => set.floats().dot_products(patches, bank, dim, out),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx(set) => set.floats().dot_products(patches, bank, dim, out),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(set) => set.dot_products(patches, bank, dim, out),
             #[cfg(target_arch = "aarch64")]
@@ -202,6 +213,8 @@ impl Kernels {
             Isa::Avx512(set) => set.normalise_rows(rows, dim),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni(set) => set.floats().normalise_rows(rows, dim),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx(set) => set.floats().normalise_rows(rows, dim),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(set) => set.normalise_rows(rows, dim),
             #[cfg(target_arch = "aarch64")]

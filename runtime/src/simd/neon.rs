@@ -52,9 +52,15 @@ impl Neon {
     }
 
     /// As `scalar::finish`.
-    pub(super) fn finish(self, products: &mut [f32], strip: usize, finish: &Finish<'_>, out: &mut [f32]) {
-        // SAFETY: `self` proves NEON; `Kernels::finish` has checked the lengths.
-        unsafe { block::finish::<float32x4_t>(products, strip, finish, out) }
+    pub(super) fn finish(self, products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
+        // SAFETY: `self` proves NEON; `Finish::check` has checked the lengths.
+        unsafe { block::finish::<float32x4_t>(products, finish, out) }
+    }
+
+    /// As `scalar::finish_int8`.
+    pub(super) fn finish_int8(self, sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
+        // SAFETY: `self` proves NEON; `Finish::check` and `Scales::check` have checked the lengths.
+        unsafe { block::finish_int8::<float32x4_t>(sums, scales, finish, out) }
     }
 
     /// As `scalar::dequantise`.
@@ -209,7 +215,10 @@ unsafe fn block_int8(block: &ByteBlock<'_>, out: &mut [i32]) {
             }
             weights = weights.add(128);
         }
-        for m in 0..M.min(block.count) {
+        for m in 0..M {
+            if m == block.count {
+                break;
+            }
             for v in 0..4 {
                 let at = out.as_mut_ptr().add(16 * m + 4 * v);
                 let sum = vpaddq_s32(sums[m][v][0], sums[m][v][1]);
@@ -340,7 +349,10 @@ unsafe fn block_int8_dot(block: &ByteBlock<'_>, out: &mut [i32]) {
             column!(3);
             weights = weights.add(256);
         }
-        for m in 0..M.min(block.count) {
+        for m in 0..M {
+            if m == block.count {
+                break;
+            }
             for v in 0..4 {
                 let at = out.as_mut_ptr().add(16 * m + 4 * v);
                 vst1q_s32(at, if block.add { vaddq_s32(vld1q_s32(at), sums[m][v]) } else { sums[m][v] });

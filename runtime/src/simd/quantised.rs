@@ -5,6 +5,7 @@
 //! number errs by no more. With `s` that operator's scale, the two results differ by at most `s · Σ|w|` (twice that, where
 //! [`Kernels::levels`] are 127), besides rounding.
 
+use super::aligned::Aligned;
 use super::block::{Ahead, ByteBlock, Finish, QUADS, Scales};
 use super::linear::padded;
 use super::transformer::Activation;
@@ -16,10 +17,10 @@ pub struct QuantisedLinear {
     inputs: usize,
     outputs: usize,
     strip: usize,
-    weights: Vec<i8>, // [strips, wide / 4, strip, 4], filled up with zeros
-    scales: Vec<f32>, // [strips, strip]
-    sums: Vec<i32>,   // [strips, strip], of the weights of a column
-    bias: Vec<f32>,   // [strips, strip]
+    weights: Aligned<i8>, // [strips, wide / 4, strip, 4], filled up with zeros
+    scales: Aligned<f32>, // [strips, strip]
+    sums: Aligned<i32>,   // [strips, strip], of the weights of a column
+    bias: Aligned<f32>,   // [strips, strip]
 }
 
 impl QuantisedLinear {
@@ -42,17 +43,16 @@ impl QuantisedLinear {
 pub struct QuantisedRows {
     count: usize,
     dim: usize,
-    values: Vec<u8>,  // [count, wide]
+    values: Aligned<u8>, // [count, wide]
     scales: Vec<f32>, // [count]
     zeros: Vec<i32>,  // [count], for the bytes as the kernels read them
-    sums: Vec<i32>,   // [count, strip]
-    products: Vec<f32>,
+    sums: Aligned<i32>,  // [count, strip]
 }
 
 impl QuantisedRows {
     /// Bytes `[count, wide]`, and each row's scale and zero.
     pub(super) fn parts(&self) -> (&[u8], &[f32], &[i32]) {
-        (&self.values, &self.scales, &self.zeros)
+        (&self.values[..self.count * self.dim.next_multiple_of(QUADS)], &self.scales, &self.zeros)
     }
 }
 
@@ -120,7 +120,7 @@ impl Kernels {
         );
         let strip = self.strip();
         let (wide, columns) = (inputs.next_multiple_of(QUADS), outputs.next_multiple_of(strip));
-        let (mut weights, mut sums) = (vec![0; wide * columns], vec![0i32; columns]);
+        let (mut weights, mut sums) = (Aligned::zeros(wide * columns), Aligned::zeros(columns));
         for (row, values) in weight.chunks_exact(outputs.max(1)).enumerate() {
             let first = row / 4 * 4 * strip + row % 4;
             for (part, strips) in values.chunks(strip).zip(weights.chunks_exact_mut(wide * strip)) {
@@ -130,7 +130,7 @@ impl Kernels {
             }
             sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += i32::from(*value));
         }
-        let bias = bias.map_or_else(|| vec![0.0; columns], |bias| padded(bias, strip));
+        let bias = bias.map_or_else(|| Aligned::zeros(columns), |bias| padded(bias, strip));
         QuantisedLinear { inputs, outputs, strip, weights, scales: padded(scales, strip), sums, bias }
     }
 
@@ -143,7 +143,7 @@ impl Kernels {
         let (wide, levels, shift) = (dim.next_multiple_of(QUADS), self.levels(), self.shift());
         (rows.count, rows.dim) = (x.len() / dim, dim);
         // Weights are zero behind a row's end, so whatever bytes stand there count for nothing.
-        rows.values.resize(rows.count * wide, 0);
+        rows.values.grow(rows.count * wide);
         rows.scales.clear();
         rows.zeros.clear();
         for (row, bytes) in x.chunks_exact(dim).zip(rows.values.chunks_exact_mut(wide)) {
@@ -173,7 +173,7 @@ impl Kernels {
         out: &mut [f32],
     ) {
         let QuantisedLinear { inputs, outputs, strip, .. } = *layer;
-        let QuantisedRows { count: rows, dim, ref values, ref scales, ref zeros, ref mut sums, ref mut products } = *x;
+        let QuantisedRows { count: rows, dim, ref values, ref scales, ref zeros, ref mut sums } = *x;
         let fits = dim == inputs && out.len() == rows * outputs && strip == self.strip();
         assert!(
             fits && residual.is_none_or(|r| r.len() == out.len()),
@@ -183,8 +183,7 @@ impl Kernels {
             return;
         }
         let (wide, block) = (inputs.next_multiple_of(QUADS), self.block_rows_int8());
-        sums.resize(sums.len().max(rows * strip), 0);
-        products.resize(products.len().max(block * strip), 0.0);
+        sums.grow(rows * strip);
         // Bytes are a quarter of floats.
         let depth = 4 * self.depth();
         for (index, weights) in layer.weights.chunks_exact(wide * strip).enumerate() {
@@ -200,14 +199,13 @@ impl Kernels {
                     let block = ByteBlock { rows: &values[row * wide + from..], stride: wide, count, depth, weights, add: part > 0 };
                     self.block_int8(&block, sums);
                     if from + depth == wide {
-                        let products = &mut products[..count * strip];
                         let (rows, zeros) = (&scales[row..][..count], &zeros[row..][..count]);
                         let columns = &layer.scales[lanes.clone()];
-                        self.dequantise(sums, &Scales { columns, sums: &layer.sums[lanes.clone()], rows, zeros }, products, strip);
+                        let scales = Scales { columns, sums: &layer.sums[lanes.clone()], rows, zeros };
                         let residual = residual.map(|residual| &residual[row * outputs..][..count * outputs]);
                         let columns = strip.min(outputs - column);
                         let finish = Finish { bias: &layer.bias[lanes.clone()], activation, residual, outputs, column, columns };
-                        self.finish(products, &finish, &mut out[row * outputs..][..count * outputs]);
+                        self.finish_int8(sums, &scales, &finish, &mut out[row * outputs..][..count * outputs]);
                     }
                 }
             }

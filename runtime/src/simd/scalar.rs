@@ -155,13 +155,20 @@ pub(super) fn block_int8(block: &ByteBlock<'_>, out: &mut [i32]) {
 }
 
 /// `out = activation(products + bias) + residual`.
-pub(super) fn finish(products: &mut [f32], strip: usize, finish: &Finish<'_>, out: &mut [f32]) {
-    for (row, products) in products.chunks_exact(strip).enumerate() {
+pub(super) fn finish(products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
+    for (row, products) in products.chunks_exact(finish.bias.len()).enumerate() {
         for (n, product) in products[..finish.columns].iter().enumerate() {
             let at = row * finish.outputs + finish.column + n;
             out[at] = activate(product + finish.bias[n], finish.activation) + finish.residual.map_or(0.0, |residual| residual[at]);
         }
     }
+}
+
+/// As [`finish`], of sums as [`dequantise`] brings them back.
+pub(super) fn finish_int8(sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
+    let mut products = vec![0.0; sums.len()];
+    dequantise(sums, scales, &mut products, finish.bias.len());
+    self::finish(&products, finish, out);
 }
 
 /// `(sum - zero · column sum) · row scale · column scale`.

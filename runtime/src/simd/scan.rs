@@ -222,6 +222,8 @@ impl Kernels {
             Isa::Avx512(set) => set.fold(products, pass, tags),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni(set) => set.floats().fold(products, pass, tags),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx(set) => set.floats().fold(products, pass, tags),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(set) => set.fold(products, pass, tags),
             #[cfg(target_arch = "aarch64")]
@@ -260,9 +262,9 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx2(_) | Isa::Avx512(_), Precision::Int8) => Avx2::BLOCK_INT8,
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512(_) | Isa::Avx512Vnni(_), Precision::F32 | Precision::F16) => Avx512::BLOCK_F32,
+            (Isa::Avx512(_) | Isa::Avx512Vnni(_) | Isa::Amx(_), Precision::F32 | Precision::F16) => Avx512::BLOCK_F32,
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512Vnni(_), Precision::Int8) => Avx512Vnni::BLOCK_INT8,
+            (Isa::Avx512Vnni(_) | Isa::Amx(_), Precision::Int8) => Avx512Vnni::BLOCK_INT8,
             #[cfg(target_arch = "aarch64")]
             (Isa::Neon(_) | Isa::NeonDot(_), Precision::F32 | Precision::F16) => Neon::BLOCK_F32,
             #[cfg(target_arch = "aarch64")]
@@ -282,6 +284,8 @@ impl Kernels {
             Isa::Avx512(set) => set.panel_f32(rows, dim, panel, out),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni(set) => set.floats().panel_f32(rows, dim, panel, out),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx(set) => set.floats().panel_f32(rows, dim, panel, out),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(set) => set.panel_f32(rows, dim, panel, out),
             #[cfg(target_arch = "aarch64")]
@@ -310,6 +314,8 @@ impl Kernels {
             Isa::Avx512(set) => set.narrow().panel_int8(patches, panel, out),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni(set) => set.panel_int8(patches, panel, out),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx(set) => set.bytes().panel_int8(patches, panel, out),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(set) => set.panel_int8(patches, panel, out),
             #[cfg(target_arch = "aarch64")]

@@ -1,5 +1,6 @@
 //! What the layers of a vision transformer share, and LayerNorm.
 
+use super::aligned::Aligned;
 use super::block::dispatch;
 use super::lanes::{Lanes, erf, sigmoid};
 use super::{Isa, Kernels, scalar};
@@ -20,8 +21,8 @@ pub enum Activation {
 /// Memory that layers use between calls.
 #[derive(Debug, Clone, Default)]
 pub struct LayerMemory {
-    pub(super) products: Vec<f32>,
-    pub(super) logits: Vec<f32>,
+    pub(super) products: Aligned<f32>,
+    pub(super) logits: Aligned<f32>,
 }
 
 impl Kernels {
