@@ -72,6 +72,15 @@ fn run(model: &ModelProto) -> Vec<f32> {
     outputs[0].to_plain_array_view::<f32>().unwrap().iter().copied().collect()
 }
 
+#[test]
+fn shapes_that_a_file_notes_of_inner_values_are_not_believed() {
+    let nodes = || vec![node("Mul", &["x", "half"], "h", vec![]), node("Add", &["x", "h"], "y", vec![])];
+    let plain = graph(nodes(), vec![floats("half", &[], &[0.5])]);
+    let mut noted = plain.clone();
+    noted.graph.as_mut().unwrap().value_info = vec![value("h", &[1, TOKENS + 1, WIDTH])];
+    assert_eq!(run(&noted), run(&plain));
+}
+
 /// Asserts that the rewritten graph has exactly these operators and gives the same numbers.
 fn assert_fused(model: ModelProto, operators: &[&str]) {
     let mut fused = model.clone();
