@@ -28,11 +28,34 @@ fn edited(from: &str, to: &str) -> Vec<u8> {
 }
 
 #[test]
+fn a_file_that_changes_after_it_was_opened_is_an_error_and_one_that_is_replaced_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.esb");
+    let bytes = valid();
+    std::fs::write(&path, &bytes).unwrap();
+    let open = Bundle::open(&path).unwrap();
+    let (name, content) = BLOBS[BLOBS.len() - 1];
+    let says = |bundle: &Bundle| bundle.blob(name).unwrap_err().to_string();
+    let other = folder.path().join("other.esb");
+    std::fs::write(&other, b"another model").unwrap();
+    std::fs::rename(&other, &path).unwrap();
+    assert_eq!(*open.blob(name).unwrap(), *content);
+    std::fs::write(&path, &bytes).unwrap();
+    let open = Bundle::open(&path).unwrap();
+    let mut changed = bytes.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, &changed).unwrap();
+    assert!(says(&open).contains(&format!("blob {name:?}")) && says(&open).contains("SHA-256"), "{}", says(&open));
+    std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    assert!(says(&open).contains("before the end of the file"), "{}", says(&open));
+}
+
+#[test]
 fn what_was_written_is_read() {
     let bytes = valid();
     let read = Bundle::from_bytes("test".into(), bytes.clone()).unwrap();
     for (name, content) in BLOBS {
-        assert_eq!(read.blob(name).unwrap(), content);
+        assert_eq!(*read.blob(name).unwrap(), *content);
     }
     assert_eq!(Manifest { blobs: vec![], format: 0, ..read.manifest().clone() }, tiny_manifest());
     assert_eq!(read.signature(), None);

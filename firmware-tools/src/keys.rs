@@ -199,7 +199,7 @@ pub fn pack(input: &Path, output: &Path, packing: &Packing) -> Result<Manifest> 
         manifest.variant = variant.clone();
     }
     let blobs = manifest.blobs.iter().map(|blob| Ok((blob.name.clone(), bundle.blob(&blob.name)?))).collect::<Result<Vec<_>>>()?;
-    let blobs: Vec<(&str, &[u8])> = blobs.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
+    let blobs: Vec<(&str, &[u8])> = blobs.iter().map(|(name, bytes)| (name.as_str(), &**bytes)).collect();
     bundle::write(output, manifest.clone(), &blobs)?;
     Ok(manifest)
 }

@@ -8,6 +8,7 @@
 //! The last two obey lines on stdin and answer each with `ok`: `open` reads the bundle, `load` loads the encoder and makes its plan,
 //! `run N` runs it N times, `save FILE` writes what the last run gave, little-endian f32.
 
+use std::borrow::Cow;
 use std::io::{BufRead, Write};
 use std::path::Path;
 
@@ -63,21 +64,21 @@ fn pack(base: &str, kind: &str, onnx: &str, out: &str) {
     let base = Bundle::open(base.as_ref()).unwrap();
     let manifest = base.manifest().clone();
     let onnx = read(onnx);
-    let blobs: Vec<(String, &[u8])> = manifest
+    let blobs: Vec<(String, Cow<[u8]>)> = manifest
         .blobs
         .iter()
         .map(|blob| {
             let encoder =
                 if blob.name == manifest.image.blob { Some("image") } else { (blob.name == manifest.text.blob).then_some("text") };
-            let bytes = match encoder {
-                Some(encoder) if encoder == kind => &onnx,
-                Some(_) => &b"-"[..],
+            let bytes: Cow<[u8]> = match encoder {
+                Some(encoder) if encoder == kind => onnx.as_slice().into(),
+                Some(_) => b"-".as_slice().into(),
                 None => base.blob(&blob.name).unwrap(),
             };
             (blob.name.clone(), bytes)
         })
         .collect();
-    let blobs: Vec<(&str, &[u8])> = blobs.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
+    let blobs: Vec<(&str, &[u8])> = blobs.iter().map(|(name, bytes)| (name.as_str(), &**bytes)).collect();
     bundle::write(Path::new(out), manifest.clone(), &blobs).unwrap();
 }
 

@@ -4,14 +4,15 @@
 //! anything is allocated, blobs are contiguous, the last one ends where the file ends, unknown keys are refused. Every blob
 //! stands under a SHA-256 in the header, so that a signature over the header covers the whole file.
 
+mod content;
+
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use self::content::Content;
 use crate::files::{hex, replace_file};
 use crate::{Error, Result};
 
@@ -171,11 +172,13 @@ pub struct Blob {
     pub sha256: String,
 }
 
-/// A bundle in memory, checked whole.
+/// A bundle, checked whole. One that was opened from a file stays there: its parts are read when they are asked for, and held against
+/// their digests again.
 #[derive(Debug, Clone)]
 pub struct Bundle {
     place: String,
-    bytes: Cow<'static, [u8]>,
+    content: Content,
+    signature: Option<Vec<u8>>,
     manifest: Manifest,
     digest: String,
 }
@@ -186,7 +189,19 @@ impl Bundle {
     /// # Errors
     /// [`Error::Io`] if it cannot be read, [`Error::Bundle`] if any rule of the format is broken.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::from_bytes(path.display().to_string(), read_file(path)?)
+        Self::open_if(path, |_, _| Ok(()))
+    }
+
+    /// As [`open`](Self::open), if `accept` says so: it is given the place and the file's first bytes, of which [`Header::parse`] takes
+    /// what it needs, before anything of them is looked at.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and those of `accept`.
+    pub(crate) fn open_if(path: &Path, accept: impl FnOnce(&str, &[u8]) -> Result<()>) -> Result<Self> {
+        let (place, content) = (path.display().to_string(), Content::open(path)?);
+        let head = content.read(0..content.len().min((MANIFEST_OFFSET + MANIFEST_MAX_BYTES) as u64))?.into_owned();
+        accept(&place, &head)?;
+        Self::check(place, &head, content)
     }
 
     /// The model that this build carries.
@@ -213,12 +228,18 @@ impl Bundle {
     /// [`Error::Bundle`] if any rule of the format is broken.
     pub fn from_bytes(place: String, bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self> {
         let bytes = bytes.into();
-        let header = Header::parse(&place, &bytes)?;
+        let head = bytes[..bytes.len().min(MANIFEST_OFFSET + MANIFEST_MAX_BYTES)].to_vec();
+        Self::check(place, &head, Content::Memory(bytes))
+    }
+
+    fn check(place: String, head: &[u8], content: Content) -> Result<Self> {
+        let header = Header::parse(&place, head)?;
         let manifest = header.manifest(&place)?;
-        check_blobs(&place, &bytes, header.end(), &manifest.blobs)?;
+        check_blobs(&place, &content, header.end(), &manifest.blobs)?;
         check_manifest(&place, &manifest)?;
         let digest = hex(&Sha256::digest(header.signed_message()));
-        Ok(Self { place, manifest, digest, bytes })
+        let signature = header.signature().map(<[u8]>::to_vec);
+        Ok(Self { place, content, signature, manifest, digest })
     }
 
     /// Where the bundle came from, for messages.
@@ -238,25 +259,26 @@ impl Bundle {
 
     /// Length of the whole file.
     pub fn size_bytes(&self) -> usize {
-        self.bytes.len()
+        self.content.len() as usize
     }
 
     /// The signature area up to its trailing zeros, or `None` in an unsigned bundle.
     pub fn signature(&self) -> Option<&[u8]> {
-        trim_zeros(&self.bytes[SIGNATURE_OFFSET..MANIFEST_OFFSET])
+        self.signature.as_deref()
     }
 
     /// The bytes of a blob.
     ///
     /// # Errors
-    /// [`Error::Bundle`] if there is none of that name.
-    pub fn blob(&self, name: &str) -> Result<&[u8]> {
-        self.manifest
-            .blobs
-            .iter()
-            .find(|blob| blob.name == name)
-            .map(|blob| &self.bytes[blob.offset as usize..(blob.offset + blob.bytes) as usize])
-            .ok_or_else(|| bundle_error(&self.place, "blobs", format!("one named {name:?}"), self.blob_names()))
+    /// [`Error::Bundle`] if there is none of that name, or the file was changed since it was opened; [`Error::Io`] if it cannot be read.
+    pub fn blob(&self, name: &str) -> Result<Cow<'_, [u8]>> {
+        let blob = self.manifest.blobs.iter().find(|blob| blob.name == name);
+        let blob = blob.ok_or_else(|| bundle_error(&self.place, "blobs", format!("one named {name:?}"), self.blob_names()))?;
+        let bytes = self.content.read(blob.offset..blob.offset + blob.bytes)?;
+        if let Cow::Owned(bytes) = &bytes {
+            check_digest(&self.place, blob, hex(&Sha256::digest(bytes)))?;
+        }
+        Ok(bytes)
     }
 
     /// A blob of little-endian f32.
@@ -275,25 +297,6 @@ impl Bundle {
         let names: Vec<_> = self.manifest.blobs.iter().map(|blob| blob.name.as_str()).collect();
         names.join(", ")
     }
-}
-
-/// Reads a file that may be a bundle, without looking at what is in it.
-///
-/// # Errors
-/// [`Error::Io`] if it cannot be read, [`Error::Bundle`] if it is no regular file or too large.
-pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let mut file = File::open(path).map_err(Error::io(path))?;
-    let meta = file.metadata().map_err(Error::io(path))?;
-    let place = path.display().to_string();
-    if !meta.is_file() {
-        return Err(bundle_error(&place, "file", "a regular file", "a folder or a device"));
-    }
-    if meta.len() > BUNDLE_MAX_BYTES {
-        return Err(bundle_error(&place, "file", format!("at most {BUNDLE_MAX_BYTES} bytes"), format!("{} bytes", meta.len())));
-    }
-    let mut bytes = Vec::with_capacity(meta.len() as usize);
-    file.by_ref().take(BUNDLE_MAX_BYTES).read_to_end(&mut bytes).map_err(Error::io(path))?;
-    Ok(bytes)
 }
 
 /// The part of a bundle that a signature covers, found without parsing anything that the signature protects.
@@ -366,14 +369,19 @@ impl<'a> Header<'a> {
 /// # Errors
 /// [`Error::Bundle`] if the manifest and blobs do not fit together, [`Error::Io`] if the file system refuses.
 pub fn write(path: &Path, manifest: Manifest, blobs: &[(&str, &[u8])]) -> Result<()> {
-    replace_file(path, &build(path.display().to_string(), manifest, blobs)?.bytes)
+    let content = build(path.display().to_string(), manifest, blobs)?.content;
+    replace_file(path, &content.read(0..content.len())?)
 }
 
 /// As [`write()`], in memory; `place` names it in errors.
 ///
 /// # Errors
 /// [`Error::Bundle`] if the manifest and blobs do not fit together.
-pub fn build(place: String, mut manifest: Manifest, blobs: &[(&str, &[u8])]) -> Result<Bundle> {
+pub fn build(place: String, manifest: Manifest, blobs: &[(&str, &[u8])]) -> Result<Bundle> {
+    Bundle::from_bytes(place, assemble(manifest, blobs))
+}
+
+fn assemble(mut manifest: Manifest, blobs: &[(&str, &[u8])]) -> Vec<u8> {
     manifest.format = FORMAT;
     manifest.blobs = blobs
         .iter()
@@ -405,10 +413,17 @@ pub fn build(place: String, mut manifest: Manifest, blobs: &[(&str, &[u8])]) -> 
         bytes.resize(blob.offset as usize, 0);
         bytes.extend_from_slice(content);
     }
-    Bundle::from_bytes(place, bytes)
+    bytes
 }
 
-fn check_blobs(place: &str, bytes: &[u8], header_end: usize, blobs: &[Blob]) -> Result<()> {
+fn check_digest(place: &str, blob: &Blob, found: String) -> Result<()> {
+    match found == blob.sha256 {
+        true => Ok(()),
+        false => Err(bundle_error(place, format!("blob {:?}", blob.name), format!("SHA-256 {}", blob.sha256), found)),
+    }
+}
+
+fn check_blobs(place: &str, content: &Content, header_end: usize, blobs: &[Blob]) -> Result<()> {
     let mut end = header_end as u64;
     for (i, blob) in blobs.iter().enumerate() {
         let part = format!("blob {:?}", blob.name);
@@ -419,21 +434,18 @@ fn check_blobs(place: &str, bytes: &[u8], header_end: usize, blobs: &[Blob]) -> 
         if blob.offset != start {
             return Err(bundle_error(place, part, format!("offset {start}"), blob.offset.to_string()));
         }
-        end = start.checked_add(blob.bytes).filter(|&end| end <= bytes.len() as u64).ok_or_else(|| {
-            let left = (bytes.len() as u64).saturating_sub(start);
+        end = start.checked_add(blob.bytes).filter(|&end| end <= content.len()).ok_or_else(|| {
+            let left = content.len().saturating_sub(start);
             bundle_error(place, part.clone(), format!("{} bytes", blob.bytes), format!("{left} bytes before the end of the file"))
         })?;
         let gap_start = if i == 0 { header_end as u64 } else { blobs[i - 1].offset + blobs[i - 1].bytes };
-        if bytes[gap_start as usize..start as usize].iter().any(|&b| b != 0) {
+        if content.read(gap_start..start)?.iter().any(|&b| b != 0) {
             return Err(bundle_error(place, part, "zeros before it", "other bytes"));
         }
-        let found = hex(&Sha256::digest(&bytes[start as usize..end as usize]));
-        if found != blob.sha256 {
-            return Err(bundle_error(place, part, format!("SHA-256 {}", blob.sha256), found));
-        }
+        check_digest(place, blob, content.digest(start..end)?)?;
     }
-    if end != bytes.len() as u64 {
-        return Err(bundle_error(place, "file", format!("its end after the last blob, at {end}"), format!("{} bytes", bytes.len())));
+    if end != content.len() {
+        return Err(bundle_error(place, "file", format!("its end after the last blob, at {end}"), format!("{} bytes", content.len())));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ mod fallback;
 mod fuse;
 mod layers;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -218,15 +219,14 @@ impl TextEncoder {
     }
 }
 
-fn parse(encoder: &'static str, onnx: &[u8]) -> Result<InferenceModel> {
+fn parse(encoder: &'static str, onnx: Cow<'_, [u8]>) -> Result<InferenceModel> {
     let engine = layers::engine();
     // What cannot be split the engine refuses with its own words.
-    let (graph, constants) = constants::split(onnx).unwrap_or_else(|| (onnx.to_vec(), HashMap::new()));
+    let (graph, constants) = constants::split(onnx);
     let mut model = engine.proto_model_for_read(&mut &graph[..]).map_err(fail(encoder))?;
     fuse::fuse(&mut model);
     if let Some(graph) = &mut model.graph {
-        layers::pack(graph, &constants).map_err(fail(encoder))?;
-        constants::restore(graph, &constants);
+        layers::pack(graph, constants).map_err(fail(encoder))?;
     }
     let model = engine.model_for_proto_model(&model).map_err(fail(encoder));
     layers::forget();

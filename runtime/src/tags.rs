@@ -267,7 +267,7 @@ impl WordTokenizer {
             expected: "a tokenizer.json".into(),
             found: e.to_string(),
         };
-        let mut tokenizer = Tokenizer::from_bytes(bundle.blob(&text.tokenizer)?).map_err(fail)?;
+        let mut tokenizer = Tokenizer::from_bytes(&bundle.blob(&text.tokenizer)?).map_err(fail)?;
         tokenizer.with_padding(None);
         let truncation = TruncationParams { max_length: text.context, ..Default::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(fail)?;

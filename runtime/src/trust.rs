@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use minisign_verify::{PublicKey, Signature};
 
-use crate::bundle::{Header, read_file};
+use crate::bundle::Header;
 use crate::{Bundle, Error, Result};
 
 const KEY_MAX_BYTES: u64 = 4096;
@@ -138,13 +138,10 @@ impl Trust {
     /// # Errors
     /// [`Error::Refused`] if it may not; else as [`Bundle::open`].
     pub fn open(&self, path: &Path) -> Result<Bundle> {
-        let bytes = read_file(path)?;
-        let place = path.display().to_string();
-        self.check(&place, &bytes)?;
-        Bundle::from_bytes(place, bytes)
+        Bundle::open_if(path, |place, head| self.check(place, head))
     }
 
-    /// Checks signature, key, board and serial of a bundle in memory. The blobs are not looked at: [`Bundle::from_bytes`] holds
+    /// Checks signature, key, board and serial of a bundle, of which the first bytes are enough. The blobs are not looked at: [`Bundle::from_bytes`] holds
     /// them against the digests that are signed.
     ///
     /// # Errors

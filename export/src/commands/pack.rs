@@ -241,7 +241,7 @@ impl Extract {
             files.push((&blob.name, bundle.blob(&blob.name)?));
         }
         for (name, bytes) in files {
-            edge_seg::files::replace_file(&self.out.join(name), bytes)?;
+            edge_seg::files::replace_file(&self.out.join(name), &bytes)?;
             println!("{}", self.out.join(name).display());
         }
         Ok(ExitCode::SUCCESS)

@@ -1,5 +1,6 @@
 //! What a variant of a model loses against its float weights: mIoU, the direction of its embeddings, and where in the network it happens.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use edge_seg::bundle::{self, Manifest};
@@ -236,12 +237,13 @@ fn layers(float: &Bundle, variants: &[Bundle], pairs: &[Pair], options: &Options
 fn tapped(bundle: &Bundle, options: &Options) -> Result<(Session, Vec<TapPoint>)> {
     let manifest = bundle.manifest();
     let place = format!("{}: {}", bundle.place(), manifest.image.blob);
-    let (image, points) = with_layers(&place, bundle.blob(&manifest.image.blob)?, manifest.image.positions.width, manifest.embedding_dim)?;
+    let (image, points) = with_layers(&place, &bundle.blob(&manifest.image.blob)?, manifest.image.positions.width, manifest.embedding_dim)?;
     let blobs = manifest
         .blobs
         .iter()
-        .map(|blob| Ok((blob.name.as_str(), if blob.name == manifest.image.blob { image.as_slice() } else { bundle.blob(&blob.name)? })))
-        .collect::<Result<Vec<_>>>()?;
+        .map(|blob| Ok((blob.name.as_str(), if blob.name == manifest.image.blob { image.as_slice().into() } else { bundle.blob(&blob.name)? })))
+        .collect::<Result<Vec<(_, Cow<[u8]>)>>>()?;
+    let blobs: Vec<_> = blobs.iter().map(|(name, bytes)| (*name, &**bytes)).collect();
     let embedding_dim = points.iter().map(|p| p.width).sum();
     let scratch = Scratch::new();
     bundle::write(&scratch.0, Manifest { embedding_dim, blobs: Vec::new(), ..manifest.clone() }, &blobs)?;

@@ -1,27 +1,44 @@
 //! Takes the large constants out of an ONNX file before it is parsed, so that weights are copied once: into the form that layers use.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 
-use tract_onnx::pb::{GraphProto, TensorProto};
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
-/// The bytes of large constants, by name, where they stand in the file.
-pub(super) type Constants<'a> = HashMap<String, &'a [u8]>;
+/// The large constants of a file, in its own bytes. What is used up is given back from the file's end on, so that a file and what is
+/// made of it are never in memory as wholes.
+pub(super) struct Constants<'a> {
+    file: Cow<'a, [u8]>,
+    places: HashMap<String, Range<usize>>,
+}
 
 /// Smaller constants stay in the graph, where patterns look at them.
 const LARGE_BYTES: usize = 1 << 14;
 
-/// The file without the bytes of its large constants, and those; `None` if it is not a protocol buffer.
+/// The file without the bytes of its large constants, and those; the whole file and none if it is not a protocol buffer.
 ///
 /// Field numbers are those of onnx.proto3: `ModelProto.graph` 7, `GraphProto.initializer` 5, `TensorProto.name` 8 and `raw_data` 9.
-pub(super) fn split(file: &[u8]) -> Option<(Vec<u8>, Constants<'_>)> {
-    let (mut model, mut constants) = (Vec::new(), HashMap::new());
+pub(super) fn split(file: Cow<'_, [u8]>) -> (Vec<u8>, Constants<'_>) {
+    let mut found = HashMap::new();
+    let Some(rest) = without_constants(&file, &mut found) else {
+        return (file.into_owned(), Constants { file: Cow::Borrowed(&[]), places: HashMap::new() });
+    };
+    let first = file.as_ptr() as usize;
+    let place = |bytes: &[u8]| bytes.as_ptr() as usize - first..bytes.as_ptr() as usize - first + bytes.len();
+    let places = found.into_iter().map(|(name, bytes)| (name, place(bytes))).collect();
+    (rest, Constants { file, places })
+}
+
+fn without_constants<'a>(file: &'a [u8], constants: &mut HashMap<String, &'a [u8]>) -> Option<Vec<u8>> {
+    let mut model = Vec::new();
     for_fields(file, |number, field, whole| {
         match (number, field) {
             (7, Some(graph)) => {
                 let mut rest = Vec::new();
                 for_fields(graph, |number, field, whole| {
                     match (number, field) {
-                        (5, Some(tensor)) => append(&mut rest, 5, &without_bytes(tensor, &mut constants)?),
+                        (5, Some(tensor)) => append(&mut rest, 5, &without_bytes(tensor, constants)?),
                         _ => rest.extend_from_slice(whole),
                     }
                     Some(())
@@ -32,24 +49,47 @@ pub(super) fn split(file: &[u8]) -> Option<(Vec<u8>, Constants<'_>)> {
         }
         Some(())
     })?;
-    Some((model, constants))
+    Some(model)
 }
 
-/// Gives back what [`split`] took to constants that are still in the graph.
-pub(super) fn restore(graph: &mut GraphProto, constants: &Constants<'_>) {
-    for tensor in &mut graph.initializer {
-        if let Some(bytes) = constants.get(&tensor.name) {
-            tensor.raw_data = bytes.to_vec();
+impl Constants<'_> {
+    /// No constants.
+    #[cfg(test)]
+    pub(super) fn none() -> Self {
+        Self { file: Cow::Borrowed(&[]), places: HashMap::new() }
+    }
+
+    /// The raw bytes of a constant, wherever they are.
+    pub(super) fn raw<'t>(&'t self, tensor: &'t TensorProto) -> &'t [u8] {
+        self.places.get(&tensor.name).map_or(&tensor.raw_data, |place| &self.file[place.clone()])
+    }
+
+    /// Where the last of a node's own constants ends.
+    pub(super) fn end_of(&self, node: &NodeProto) -> usize {
+        let of = |tensor: &TensorProto| self.places.get(&tensor.name).map_or(0, |place| place.end);
+        node.attribute.iter().filter_map(|attribute| attribute.t.as_ref()).map(of).max().unwrap_or(0)
+    }
+
+    /// Gives back the file's end behind `end`.
+    pub(super) fn forget_from(&mut self, end: usize) {
+        self.places.retain(|_, place| place.end <= end);
+        if let Cow::Owned(file) = &mut self.file {
+            file.truncate(end);
+            file.shrink_to_fit();
+        }
+    }
+
+    /// Gives back what [`split`] took to the constants of a graph.
+    pub(super) fn restore(&self, graph: &mut GraphProto) {
+        for tensor in &mut graph.initializer {
+            if let Some(place) = self.places.get(&tensor.name) {
+                tensor.raw_data = self.file[place.clone()].to_vec();
+            }
         }
     }
 }
 
-/// The raw bytes of a constant, wherever they are.
-pub(super) fn raw<'a>(tensor: &'a TensorProto, constants: &Constants<'a>) -> &'a [u8] {
-    constants.get(&tensor.name).copied().unwrap_or(&tensor.raw_data)
-}
-
-fn without_bytes<'a>(tensor: &'a [u8], constants: &mut Constants<'a>) -> Option<Vec<u8>> {
+fn without_bytes<'a>(tensor: &'a [u8], constants: &mut HashMap<String, &'a [u8]>) -> Option<Vec<u8>> {
     let (mut name, mut raw, mut rest) = (None, None, Vec::new());
     for_fields(tensor, |number, field, whole| {
         match (number, field) {
@@ -145,26 +185,39 @@ mod tests {
     #[test]
     fn large_constants_are_taken_out_and_all_else_stays() {
         let whole = file(LARGE_BYTES);
-        let (rest, constants) = split(&whole).unwrap();
-        assert_eq!(constants["large"], vec![7; LARGE_BYTES]);
-        assert_eq!(constants.len(), 1);
+        let (rest, constants) = split(Cow::Borrowed(&whole));
+        let large = TensorProto { name: "large".into(), ..Default::default() };
+        assert_eq!(constants.raw(&large), vec![7; LARGE_BYTES]);
+        assert_eq!(constants.places.len(), 1);
         let tail = |bytes: &[u8]| bytes[bytes.len() - 30..].to_vec();
         assert!(rest.len() < 100 && tail(&rest) == tail(&whole));
-        assert_eq!(split(&rest).unwrap().0, rest);
+        assert_eq!(split(Cow::Borrowed(&rest)).0, rest);
         let small = file(20);
-        assert_eq!(split(&small).unwrap().0, small);
+        assert_eq!(split(Cow::Borrowed(&small)).0, small);
+    }
+
+    #[test]
+    fn what_is_used_up_is_given_back() {
+        let whole = file(LARGE_BYTES);
+        let (_, mut constants) = split(Cow::Owned(whole.clone()));
+        let large = TensorProto { name: "large".into(), ..Default::default() };
+        let end = constants.places["large"].end;
+        constants.forget_from(end);
+        assert_eq!((constants.raw(&large).len(), constants.file.len()), (LARGE_BYTES, end));
+        constants.forget_from(end - 1);
+        assert_eq!((constants.raw(&large).len(), constants.file.len()), (0, end - 1));
     }
 
     #[test]
     fn no_prefix_of_a_file_and_no_wrong_length_is_read_beyond_its_end() {
         let whole = file(LARGE_BYTES);
         for len in (0..60).chain(whole.len() - 60..whole.len()) {
-            split(&whole[..len]);
+            split(Cow::Borrowed(&whole[..len]));
         }
         for (at, byte) in (0..40).flat_map(|at| [0, 0x7f, 0x80, 0xff].map(|byte| (at, byte))) {
             let mut hostile = whole.clone();
             hostile[at] = byte;
-            split(&hostile);
+            split(Cow::Owned(hostile));
         }
     }
 }

@@ -89,7 +89,7 @@ impl GraphEncoder {
         let manifest = bundle.manifest();
         let layout = manifest.image.positions.clone();
         let positions = bundle.floats(&layout.blob, (1 + layout.rows * layout.cols) * layout.width)?;
-        let onnx = tract_onnx::onnx().proto_model_for_read(&mut bundle.blob(&manifest.image.blob)?).map_err(fail("image"))?;
+        let onnx = tract_onnx::onnx().proto_model_for_read(&mut &*bundle.blob(&manifest.image.blob)?).map_err(fail("image"))?;
         Ok(Self { onnx, layout, positions, dim: manifest.embedding_dim, half, runtime, backend, plans: Mutex::default() })
     }
 

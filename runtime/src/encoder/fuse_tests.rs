@@ -2,6 +2,7 @@ use tract_onnx::pb::type_proto::Value;
 use tract_onnx::pb::{TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto};
 use tract_onnx::prelude::*;
 
+use super::super::constants::Constants;
 use super::super::layers;
 use super::*;
 
@@ -66,7 +67,7 @@ fn graph(node: Vec<NodeProto>, initializer: Vec<TensorProto>) -> ModelProto {
 fn run(model: &ModelProto) -> Vec<f32> {
     let x = Tensor::from_shape(&[1, TOKENS as usize, WIDTH as usize], &numbers("x", (TOKENS * WIDTH) as usize)).unwrap();
     let mut model = model.clone();
-    layers::pack(model.graph.as_mut().unwrap(), &HashMap::new()).unwrap();
+    layers::pack(model.graph.as_mut().unwrap(), Constants::none()).unwrap();
     let plan = layers::engine().model_for_proto_model(&model).unwrap().into_optimized().unwrap().into_runnable().unwrap();
     let outputs = plan.run(tvec!(x.into_tvalue())).unwrap();
     outputs[0].to_plain_array_view::<f32>().unwrap().iter().copied().collect()

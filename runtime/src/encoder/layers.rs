@@ -10,7 +10,7 @@ use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
-use super::constants::{Constants, raw};
+use super::constants::Constants;
 use super::fuse::{FLOAT, FLOAT16, INT8, UINT8};
 use crate::simd::{Activation, Bias, ByteMemory, LayerMemory, Linear, QuantisedLinear, QuantisedRows, kernels};
 
@@ -19,12 +19,13 @@ pub(super) const LINEAR: &str = "EdgeSegLinear";
 pub(super) const LINEAR_INT8: &str = "EdgeSegLinearInt8";
 pub(super) const LAYER_NORM: &str = "EdgeSegLayerNorm";
 pub(super) const ATTENTION: &str = "EdgeSegAttention";
+const LAYERS: [&str; 4] = [LINEAR, LINEAR_INT8, LAYER_NORM, ATTENTION];
 
 /// An engine that knows the layers that [`pack`] has packed.
 pub(super) fn engine() -> tract_onnx::Onnx {
     // Tools note the shapes of inner values for sizes of their own: onnxruntime's quantizer leaves symbols that fit none that we fix.
     let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
-    for name in [LINEAR, LINEAR_INT8, LAYER_NORM, ATTENTION] {
+    for name in LAYERS {
         onnx.op_register.insert(name, build);
     }
     onnx
@@ -46,16 +47,19 @@ enum Kind {
     Attention { heads: usize, head_dim: usize, int8: bool },
 }
 
-/// Packs the layers of a rewritten graph. Their weights go out of it, into what [`engine`]'s operators take on this thread.
-pub(super) fn pack(graph: &mut GraphProto, constants: &Constants<'_>) -> TractResult<()> {
+/// Packs the layers of a rewritten graph. Their weights go out of it and of the file, from its end on, into what [`engine`]'s operators
+/// take on this thread.
+pub(super) fn pack(graph: &mut GraphProto, mut constants: Constants<'_>) -> TractResult<()> {
     forget();
-    for node in &mut graph.node {
+    constants.restore(graph);
+    let mut nodes: Vec<_> = graph.node.iter_mut().filter(|node| LAYERS.contains(&node.op_type.as_str())).collect();
+    nodes.sort_by_key(|node| constants.end_of(node));
+    while let Some(node) = nodes.pop() {
         let kind = match node.op_type.as_str() {
-            LINEAR => linear(node, constants),
-            LINEAR_INT8 => linear_int8(node, constants),
-            LAYER_NORM => layer_norm(node, constants),
-            ATTENTION => attention(node),
-            _ => continue,
+            LINEAR => linear(node, &constants),
+            LINEAR_INT8 => linear_int8(node, &constants),
+            LAYER_NORM => layer_norm(node, &constants),
+            _ => attention(node),
         };
         let kind = kind.with_context(|| format!("Packing node {}", node.name))?;
         let index = PACKED.with_borrow_mut(|packed| {
@@ -64,6 +68,7 @@ pub(super) fn pack(graph: &mut GraphProto, constants: &Constants<'_>) -> TractRe
         });
         let attribute = AttributeProto { name: PLACE.into(), r#type: 2, i: index as i64, ..Default::default() };
         node.attribute = vec![attribute];
+        constants.forget_from(nodes.last().map_or(0, |node| constants.end_of(node)));
     }
     Ok(())
 }
@@ -116,7 +121,7 @@ fn linear_int8(node: &NodeProto, constants: &Constants<'_>) -> TractResult<Kind>
     );
     // Unsigned bytes have their zero at 128.
     let zero = if weight.data_type == UINT8 { 128 } else { 0 };
-    let mut integers: Vec<i8> = raw(weight, constants).iter().map(|byte| byte.wrapping_sub(zero) as i8).collect();
+    let mut integers: Vec<i8> = constants.raw(weight).iter().map(|byte| byte.wrapping_sub(zero) as i8).collect();
     if integers.is_empty() {
         integers = weight.int32_data.iter().map(|byte| (*byte as u8).wrapping_sub(zero) as i8).collect();
     }
@@ -161,7 +166,7 @@ fn matrix(tensor: &TensorProto) -> TractResult<[usize; 2]> {
 
 /// A constant's numbers as f32.
 fn floats(tensor: &TensorProto, constants: &Constants<'_>) -> TractResult<Vec<f32>> {
-    let raw = raw(tensor, constants);
+    let raw = constants.raw(tensor);
     let values: Vec<f32> = match tensor.data_type {
         FLOAT if raw.is_empty() => tensor.float_data.clone(),
         FLOAT => raw.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),

@@ -1,0 +1,79 @@
+//! Where a bundle's bytes are.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use sha2::{Digest, Sha256};
+
+use super::{BUNDLE_MAX_BYTES, bundle_error};
+use crate::files::hex;
+use crate::{Error, Result};
+
+/// A bundle's bytes: in memory, or in a file whose parts are read when they are asked for.
+#[derive(Debug, Clone)]
+pub(super) enum Content {
+    Memory(Cow<'static, [u8]>),
+    File { file: Arc<Mutex<File>>, path: PathBuf, len: u64 },
+}
+
+/// What is read at a time to be digested.
+const PIECE: u64 = 1 << 20;
+
+impl Content {
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be opened, [`Error::Bundle`] if it is no regular file or too large.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(Error::io(path))?;
+        let meta = file.metadata().map_err(Error::io(path))?;
+        let place = path.display().to_string();
+        if !meta.is_file() {
+            return Err(bundle_error(&place, "file", "a regular file", "a folder or a device"));
+        }
+        if meta.len() > BUNDLE_MAX_BYTES {
+            return Err(bundle_error(&place, "file", format!("at most {BUNDLE_MAX_BYTES} bytes"), format!("{} bytes", meta.len())));
+        }
+        Ok(Self::File { file: Arc::new(Mutex::new(file)), path: path.into(), len: meta.len() })
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File { len, .. } => *len,
+        }
+    }
+
+    /// The bytes of a range, which lies within the length.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read, [`Error::Bundle`] if it has become shorter.
+    pub(super) fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
+        match self {
+            Self::Memory(bytes) => Ok(Cow::Borrowed(&bytes[range.start as usize..range.end as usize])),
+            Self::File { file, path, .. } => {
+                let count = range.end - range.start;
+                let mut bytes = Vec::with_capacity(count as usize);
+                let mut file = file.lock().unwrap_or_else(|e| e.into_inner());
+                file.seek(SeekFrom::Start(range.start)).map_err(Error::io(path))?;
+                file.by_ref().take(count).read_to_end(&mut bytes).map_err(Error::io(path))?;
+                if bytes.len() as u64 != count {
+                    let found = format!("{} bytes before the end of the file", bytes.len());
+                    return Err(bundle_error(&path.display().to_string(), "file", format!("{count} bytes from {}", range.start), found));
+                }
+                Ok(Cow::Owned(bytes))
+            }
+        }
+    }
+
+    /// SHA-256 of a range, as [`read`](Self::read) has it.
+    pub(super) fn digest(&self, range: Range<u64>) -> Result<String> {
+        let mut digest = Sha256::new();
+        for start in range.clone().step_by(PIECE as usize) {
+            digest.update(self.read(start..range.end.min(start + PIECE))?);
+        }
+        Ok(hex(&digest.finalize()))
+    }
+}
