@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -226,7 +227,7 @@ impl Extract {
         let bundle = edge_seg::bundle::Bundle::open(&self.bundle)?;
         std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
         let manifest = serde_json::to_vec_pretty(bundle.manifest())?;
-        let mut files = vec![("manifest.json", manifest.as_slice())];
+        let mut files = vec![("manifest.json", Cow::Borrowed(manifest.as_slice()))];
         for blob in &bundle.manifest().blobs {
             // A bundle's names come from outside: none of them may point out of the folder.
             let plain = !blob.name.is_empty()

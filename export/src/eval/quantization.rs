@@ -241,7 +241,9 @@ fn tapped(bundle: &Bundle, options: &Options) -> Result<(Session, Vec<TapPoint>)
     let blobs = manifest
         .blobs
         .iter()
-        .map(|blob| Ok((blob.name.as_str(), if blob.name == manifest.image.blob { image.as_slice().into() } else { bundle.blob(&blob.name)? })))
+        .map(|blob| {
+            Ok((blob.name.as_str(), if blob.name == manifest.image.blob { image.as_slice().into() } else { bundle.blob(&blob.name)? }))
+        })
         .collect::<Result<Vec<(_, Cow<[u8]>)>>>()?;
     let blobs: Vec<_> = blobs.iter().map(|(name, bytes)| (*name, &**bytes)).collect();
     let embedding_dim = points.iter().map(|p| p.width).sum();

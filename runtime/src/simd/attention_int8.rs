@@ -29,7 +29,11 @@ struct Packed {
 
 impl Packed {
     fn new(matrices: usize, deep: usize, wide: usize) -> Self {
-        Packed { bytes: Aligned::zeros(matrices * deep * wide), scales: Aligned::zeros(matrices * wide), sums: Aligned::zeros(matrices * wide) }
+        Packed {
+            bytes: Aligned::zeros(matrices * deep * wide),
+            scales: Aligned::zeros(matrices * wide),
+            sums: Aligned::zeros(matrices * wide),
+        }
     }
 }
 
@@ -43,7 +47,7 @@ fn step(largest: f32) -> (f32, f32) {
 #[derive(Debug, Clone, Default)]
 pub struct ByteMemory {
     query: QuantisedRows,
-    head: Vec<f32>,    // [queries, head_dim]
+    head: Vec<f32>,        // [queries, head_dim]
     logits: Aligned<f32>,  // [queries, wide]
     weights: Aligned<u8>,  // [queries, deep]
     sums: Aligned<i32>,    // [queries, strip]

@@ -391,8 +391,11 @@ impl Products for Sums<'_> {
         let Self(sums, scales) = self;
         // SAFETY: as the trait's; the lengths are those that `Scales::check` knows.
         unsafe {
-            let exact =
-                V::from_integers(sums.as_ptr().add(row * scales.sums.len() + at), *scales.zeros.as_ptr().add(row), scales.sums.as_ptr().add(at));
+            let exact = V::from_integers(
+                sums.as_ptr().add(row * scales.sums.len() + at),
+                *scales.zeros.as_ptr().add(row),
+                scales.sums.as_ptr().add(at),
+            );
             exact.mul(V::splat(*scales.rows.as_ptr().add(row)).mul(V::load(scales.columns.as_ptr().add(at))))
         }
     }

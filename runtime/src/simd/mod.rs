@@ -7,11 +7,11 @@
 //! `rustc --test --edition 2024 runtime/src/simd/mod.rs`.
 #![allow(unsafe_code)]
 
-mod attention;
-mod attention_int8;
 mod aligned;
 #[cfg(target_arch = "x86_64")]
 mod amx;
+mod attention;
+mod attention_int8;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

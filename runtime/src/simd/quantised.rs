@@ -44,8 +44,8 @@ pub struct QuantisedRows {
     count: usize,
     dim: usize,
     values: Aligned<u8>, // [count, wide]
-    scales: Vec<f32>, // [count]
-    zeros: Vec<i32>,  // [count], for the bytes as the kernels read them
+    scales: Vec<f32>,    // [count]
+    zeros: Vec<i32>,     // [count], for the bytes as the kernels read them
     sums: Aligned<i32>,  // [count, strip]
 }
 
