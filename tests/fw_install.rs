@@ -69,7 +69,7 @@ impl Root {
 
     /// What the guard runs: the release that its frames name.
     fn guard(&self) -> (u64, Output) {
-        let output = self.run(&["guard", "--stall", "2"]);
+        let output = self.run(&["guard", "--first", "2", "--stall", "2"]);
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         let line = stdout.lines().next().unwrap_or_else(|| panic!("no frame: {}", String::from_utf8_lossy(&output.stderr)));
         (serde_json::from_str::<serde_json::Value>(line).unwrap()["release"].as_u64().unwrap(), output)
@@ -124,7 +124,7 @@ fn a_release_that_dies_hangs_or_complains_is_given_up() {
         root.ok(&install(&root.release(2, &body), &[]));
         let starts = if kind == "hangs" { 1 } else { 3 };
         for start in 0..starts {
-            let output = root.run(&["guard", "--stall", "2"]);
+            let output = root.run(&["guard", "--first", "2", "--stall", "2"]);
             assert_eq!(output.status.code(), Some(1), "{kind}, start {start}: {output:?}");
         }
         if kind == "hangs" {

@@ -37,11 +37,11 @@ pub enum End {
     },
 }
 
-/// Starts what the slots choose and stays with it until it ends, or sends no frame for `stall`.
+/// Starts what the slots choose and stays with it until it ends, sends no first frame within `first`, or no other for `stall`.
 ///
 /// # Errors
 /// When the runtime cannot be started. Slots that cannot be read or written are told, and what can run runs.
-pub fn run(places: &Places, stall: Duration) -> Result<End> {
+pub fn run(places: &Places, first: Duration, stall: Duration) -> Result<End> {
     let Chosen { folder, name, trial } = choose(places);
     let (binary, config) = match &folder {
         Some(folder) => (folder.join("edge-seg"), folder.join("config.toml")),
@@ -69,7 +69,8 @@ pub fn run(places: &Places, stall: Duration) -> Result<End> {
     let notifier = Notifier::new();
     let (mut frames, mut confirmed, mut told) = (0u64, false, Instant::now());
     loop {
-        match lines.recv_timeout(stall) {
+        let patience = if frames == 0 { first } else { stall };
+        match lines.recv_timeout(patience) {
             Ok(line) => {
                 let healthy = is_frame(&line);
                 // Nobody may be listening to the data; the camera works on.
@@ -92,7 +93,7 @@ pub fn run(places: &Places, stall: Duration) -> Result<End> {
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Ok(End::Stalled { seconds: stall.as_secs() });
+                return Ok(End::Stalled { seconds: patience.as_secs() });
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 let status = child.wait()?;

@@ -135,6 +135,9 @@ impl Status {
 
 #[derive(clap::Args)]
 pub struct Guard {
+    /// Seconds that the first frame may take: a model on a slow card, a camera that wakes up
+    #[arg(long, value_name = "S", default_value_t = 170, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    first: u64,
     /// Seconds without a frame after which the runtime counts as hung and is stopped
     #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     stall: u64,
@@ -144,7 +147,7 @@ pub struct Guard {
 
 impl Guard {
     pub fn run(self) -> Result<bool> {
-        match guard::run(&self.root.places(), Duration::from_secs(self.stall))? {
+        match guard::run(&self.root.places(), Duration::from_secs(self.first), Duration::from_secs(self.stall))? {
             End::Exited { success, how } => {
                 eprintln!("edge-seg-fw: {how}");
                 Ok(success)
