@@ -25,7 +25,7 @@ work=$(mktemp -d)
 root=$work/root
 cleanup() {
     for at in proc dev; do if mountpoint -q "$root/$at"; then umount "$root/$at"; fi; done
-    if [ -e "$binfmt/edge-seg-arm64" ]; then echo -1 > "$binfmt/edge-seg-arm64"; fi
+    if [ -n "${registered:-}" ]; then echo -1 > "$binfmt/edge-seg-arm64"; fi
     rm -rf --one-file-system "$work"
 }
 trap cleanup EXIT
@@ -37,6 +37,7 @@ emulate() {
     local magic='\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00'
     local mask='\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff'
     printf '%s' ":edge-seg-arm64:M::$magic:$mask:$(command -v qemu-aarch64-static):F" > "$binfmt/register"
+    registered=yes
 }
 
 inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"; }
