@@ -1,6 +1,7 @@
 //! Bundles with every rule broken once: each is refused, by name, and nothing panics.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use edge_seg::bundle::{self, Bundle, MANIFEST_OFFSET, Manifest};
 use edge_seg_tests::{edge_seg, picture, tiny_manifest};
@@ -40,14 +41,19 @@ fn a_file_that_changes_after_it_was_opened_is_an_error_and_one_that_is_replaced_
     std::fs::write(&other, b"another model").unwrap();
     std::fs::rename(&other, &path).unwrap();
     assert_eq!(*open.blob(name).unwrap(), *content);
-    std::fs::write(&path, &bytes).unwrap();
-    let open = Bundle::open(&path).unwrap();
-    let mut changed = bytes.clone();
-    *changed.last_mut().unwrap() ^= 1;
-    std::fs::write(&path, &changed).unwrap();
-    assert!(says(&open).contains(&format!("blob {name:?}")) && says(&open).contains("SHA-256"), "{}", says(&open));
-    std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-    assert!(says(&open).contains("before the end of the file"), "{}", says(&open));
+    // Shortly before it was opened and long before: what is known of a file differs.
+    for age in [Duration::ZERO, Duration::from_millis(2100)] {
+        std::fs::write(&path, &bytes).unwrap();
+        std::thread::sleep(age);
+        let open = Bundle::open(&path).unwrap();
+        assert_eq!(*open.blob(name).unwrap(), *content);
+        let mut changed = bytes.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, &changed).unwrap();
+        assert!(says(&open).contains(&format!("blob {name:?}")) && says(&open).contains("SHA-256"), "{}", says(&open));
+        std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        assert!(says(&open).contains("before the end of the file"), "{}", says(&open));
+    }
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Where a bundle's bytes are.
 
 use std::borrow::Cow;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
@@ -17,7 +18,22 @@ use crate::{Error, Result};
 #[derive(Debug, Clone)]
 pub(super) enum Content {
     Memory(Cow<'static, [u8]>),
-    File { file: Arc<Mutex<File>>, path: PathBuf, len: u64 },
+    File { file: Arc<Mutex<File>>, path: PathBuf, len: u64, changed: Option<SystemTime> },
+}
+
+/// A file that changed so shortly before it was opened may change again without its time of change telling.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// When a file's bytes or attributes last changed, which no program but the system's own can set.
+#[cfg(unix)]
+fn changed(meta: &Metadata) -> Option<SystemTime> {
+    use std::os::unix::fs::MetadataExt;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::new(meta.ctime().try_into().ok()?, meta.ctime_nsec().try_into().ok()?))
+}
+
+#[cfg(not(unix))]
+fn changed(_: &Metadata) -> Option<SystemTime> {
+    None
 }
 
 /// What is read at a time to be digested.
@@ -36,7 +52,9 @@ impl Content {
         if meta.len() > BUNDLE_MAX_BYTES {
             return Err(bundle_error(&place, "file", format!("at most {BUNDLE_MAX_BYTES} bytes"), format!("{} bytes", meta.len())));
         }
-        Ok(Self::File { file: Arc::new(Mutex::new(file)), path: path.into(), len: meta.len() })
+        let settled = |changed: &SystemTime| changed.elapsed().is_ok_and(|age| age > SETTLED);
+        let changed = changed(&meta).filter(settled);
+        Ok(Self::File { file: Arc::new(Mutex::new(file)), path: path.into(), len: meta.len(), changed })
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -64,6 +82,17 @@ impl Content {
                     return Err(bundle_error(&path.display().to_string(), "file", format!("{count} bytes from {}", range.start), found));
                 }
                 Ok(Cow::Owned(bytes))
+            }
+        }
+    }
+
+    /// Whether the bytes may be others than when they were opened.
+    pub(super) fn may_have_changed(&self) -> bool {
+        match self {
+            Self::Memory(_) => false,
+            Self::File { file, changed: then, .. } => {
+                let meta = file.lock().unwrap_or_else(|e| e.into_inner()).metadata();
+                then.is_none() || meta.ok().as_ref().and_then(changed) != *then
             }
         }
     }

@@ -13,7 +13,7 @@ use edge_seg::{Frame, Multiplications, Session, TagBank, multiplications, parse_
 use serde::Serialize;
 
 use self::machine::Machine;
-use super::{BackgroundArgs, ModelArgs, Outcome, RefineArgs, print_json};
+use super::{BackgroundArgs, ModelArgs, Outcome, RefineArg, print_json};
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -38,8 +38,9 @@ pub struct BenchArgs {
     /// Fail with exit code 1 if this program runs slower kernels than the processor has, or is a debug build.
     #[arg(long)]
     assert: bool,
-    #[command(flatten)]
-    refine: RefineArgs,
+    /// What is done to the masks' borders.
+    #[arg(long, value_enum, default_value_t = RefineArg::None)]
+    refine: RefineArg,
     #[command(flatten)]
     background: BackgroundArgs,
     #[command(flatten)]

@@ -144,17 +144,9 @@ struct BackgroundArgs {
     background_words: Option<String>,
 }
 
-/// Where masks end.
-#[derive(Debug, Clone, Copy, Args)]
-struct RefineArgs {
-    /// What is done to the masks' borders.
-    #[arg(long, value_enum, default_value_t = RefineArg::None)]
-    refine: RefineArg,
-}
-
-impl From<RefineArgs> for Refinement {
-    fn from(args: RefineArgs) -> Self {
-        match args.refine {
+impl From<RefineArg> for Refinement {
+    fn from(arg: RefineArg) -> Self {
+        match arg {
             RefineArg::None => Refinement::None,
             RefineArg::Guided => Refinement::Guided,
         }

@@ -14,7 +14,7 @@ use edge_seg::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{BackgroundArgs, ModelArgs, Outcome, RefineArgs, print_json, warn_of_many};
+use super::{BackgroundArgs, ModelArgs, Outcome, RefineArg, print_json, warn_of_many};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("words").required(true))]
@@ -37,8 +37,9 @@ pub struct SegmentArgs {
     /// Folder to write to; it is made if missing.
     #[arg(long, value_name = "DIR", default_value = "edge-seg-out")]
     out: PathBuf,
-    #[command(flatten)]
-    refine: RefineArgs,
+    /// What is done to the masks' borders.
+    #[arg(long, value_enum, default_value_t = RefineArg::Guided)]
+    refine: RefineArg,
     #[command(flatten)]
     background: BackgroundArgs,
     #[command(flatten)]
