@@ -214,8 +214,8 @@ fn a_release_that_never_becomes_healthy_is_given_up_after_three_starts() {
         let serial;
         (disk, serial) = boot(disk);
         assert_eq!(serial, Some(2), "start {start}");
-        let (next, outcome) = drive(disk, Event::Healthy { frames: 49 }, None);
-        assert!(matches!(outcome.unwrap().state.slot(Slot::B).status, Status::Pending { .. }), "49 frames are too few");
+        let (next, outcome) = drive(disk, Event::Healthy { frames: 9 }, None);
+        assert!(matches!(outcome.unwrap().state.slot(Slot::B).status, Status::Pending { .. }), "9 frames are too few");
         disk = next;
     }
     for _ in 0..3 {
