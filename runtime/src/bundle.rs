@@ -198,10 +198,7 @@ impl Bundle {
     /// # Errors
     /// As [`open`](Self::open), and those of `accept`.
     pub(crate) fn open_if(path: &Path, accept: impl FnOnce(&str, &[u8]) -> Result<()>) -> Result<Self> {
-        let (place, content) = (path.display().to_string(), Content::open(path)?);
-        let head = content.read(0..content.len().min((MANIFEST_OFFSET + MANIFEST_MAX_BYTES) as u64))?.into_owned();
-        accept(&place, &head)?;
-        Self::check(place, &head, content)
+        Self::check(path.display().to_string(), Content::open(path)?, accept)
     }
 
     /// The model that this build carries.
@@ -227,18 +224,19 @@ impl Bundle {
     /// # Errors
     /// [`Error::Bundle`] if any rule of the format is broken.
     pub fn from_bytes(place: String, bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self> {
-        let bytes = bytes.into();
-        let head = bytes[..bytes.len().min(MANIFEST_OFFSET + MANIFEST_MAX_BYTES)].to_vec();
-        Self::check(place, &head, Content::Memory(bytes))
+        Self::check(place, Content::Memory(bytes.into()), |_, _| Ok(()))
     }
 
-    fn check(place: String, head: &[u8], content: Content) -> Result<Self> {
-        let header = Header::parse(&place, head)?;
+    fn check(place: String, content: Content, accept: impl FnOnce(&str, &[u8]) -> Result<()>) -> Result<Self> {
+        let head = content.read(0..content.len().min((MANIFEST_OFFSET + MANIFEST_MAX_BYTES) as u64))?;
+        accept(&place, &head)?;
+        let header = Header::parse(&place, &head)?;
         let manifest = header.manifest(&place)?;
         check_blobs(&place, &content, header.end(), &manifest.blobs)?;
         check_manifest(&place, &manifest)?;
         let digest = hex(&Sha256::digest(header.signed_message()));
         let signature = header.signature().map(<[u8]>::to_vec);
+        drop(head);
         Ok(Self { place, content, signature, manifest, digest })
     }
 

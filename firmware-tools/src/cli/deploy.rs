@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use edge_seg_fw::deploy::{self, Cargo, Plan, Reach, Verdict};
-use edge_seg_fw::slots::machine::Trial;
 
 use super::print;
 use super::slots::TrialArgs;
@@ -82,7 +81,7 @@ impl Deploy {
             dry_run: self.dry_run,
             keep_going: self.keep_going,
             downgrade: self.allow_downgrade,
-            trial: Trial { starts: self.trial.trial_starts, frames: self.trial.trial_frames },
+            trial: self.trial.into(),
             wait: (!self.no_restart).then(|| Duration::from_secs(self.wait)),
         };
         let rows = match self.bundle {

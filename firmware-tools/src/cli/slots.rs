@@ -42,18 +42,29 @@ pub struct Install {
 pub struct TrialArgs {
     /// Healthy frames of one start that make the release good
     #[arg(long, value_name = "N", default_value_t = Trial::default().frames, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub trial_frames: u64,
+    trial_frames: u64,
     /// Starts in which it must become good; then the board goes back
     #[arg(long, value_name = "N", default_value_t = Trial::default().starts, value_parser = clap::value_parser!(u32).range(1..=100))]
-    pub trial_starts: u32,
+    trial_starts: u32,
+}
+
+impl From<TrialArgs> for Trial {
+    fn from(args: TrialArgs) -> Self {
+        Trial { starts: args.trial_starts, frames: args.trial_frames }
+    }
 }
 
 impl Install {
     pub fn run(self) -> Result<bool> {
         let places = self.root.places();
         let board = Board::read(&self.root.host()?);
-        let trial = Trial { starts: self.trial.trial_starts, frames: self.trial.trial_frames };
-        let request = Request { bundle: self.bundle, binary: self.binary, config: self.config, downgrade: self.allow_downgrade, trial };
+        let request = Request {
+            bundle: self.bundle,
+            binary: self.binary,
+            config: self.config,
+            downgrade: self.allow_downgrade,
+            trial: self.trial.into(),
+        };
         let done = tell(install::install(&places, &board, &request)?)?;
         if done && self.restart {
             restart()?;

@@ -22,7 +22,7 @@ const LARGE_BYTES: usize = 1 << 14;
 pub(super) fn split(file: Cow<'_, [u8]>) -> (Vec<u8>, Constants<'_>) {
     let mut found = HashMap::new();
     let Some(rest) = without_constants(&file, &mut found) else {
-        return (file.into_owned(), Constants { file: Cow::Borrowed(&[]), places: HashMap::new() });
+        return (file.into_owned(), Constants::none());
     };
     let first = file.as_ptr() as usize;
     let place = |bytes: &[u8]| bytes.as_ptr() as usize - first..bytes.as_ptr() as usize - first + bytes.len();
@@ -54,7 +54,6 @@ fn without_constants<'a>(file: &'a [u8], constants: &mut HashMap<String, &'a [u8
 
 impl Constants<'_> {
     /// No constants.
-    #[cfg(test)]
     pub(super) fn none() -> Self {
         Self { file: Cow::Borrowed(&[]), places: HashMap::new() }
     }

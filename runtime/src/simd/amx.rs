@@ -24,9 +24,22 @@ struct Shapes {
     palette: u8,
     start: u8,
     reserved: [u8; 14],
-    row_bytes: [u16; 16],
-    rows: [u8; 16],
+    row_bytes: [u16; 8],
+    no_row_bytes: [u16; 8],
+    rows: [u8; 8],
+    no_rows: [u8; 8],
 }
+
+/// All eight tiles whole.
+static SHAPES: Shapes = Shapes {
+    palette: 1,
+    start: 0,
+    reserved: [0; 14],
+    row_bytes: [DEEP as u16; 8],
+    no_row_bytes: [0; 8],
+    rows: [TILE as u8; 8],
+    no_rows: [0; 8],
+};
 
 impl Amx {
     /// Rows of a block.
@@ -116,11 +129,8 @@ fn permitted() -> bool {
 /// The processor has AMX and this process may use it; lengths are as `Kernels::block_int8` asserts, for strips of 64, a multiple of
 /// [`TILE`] rows and a depth above 0 that is a multiple of [`DEEP`].
 unsafe fn tiles(block: &ByteBlock<'_>, out: &mut [i32]) {
-    let mut shapes = Shapes { palette: 1, start: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
-    shapes.row_bytes[..8].fill(DEEP as u16);
-    shapes.rows[..8].fill(TILE as u8);
     // SAFETY: a palette that all processors with AMX have, and 16 rows of 64 bytes.
-    unsafe { asm!("ldtilecfg [{}]", in(reg) &shapes, options(nostack, readonly)) }
+    unsafe { asm!("ldtilecfg [{}]", in(reg) &SHAPES, options(nostack, readonly)) }
     for from in (0..block.count).step_by(TILE) {
         // SAFETY: tiles 0 to 3 are 16 rows of a strip's 64 sums; tile 4 is 16 rows of 64 bytes, `stride` apart; 5 to 7 are 16 quads of
         // 16 columns, 256 bytes apart, and a step passes 4 KiB of weights. Nothing else uses tiles.
