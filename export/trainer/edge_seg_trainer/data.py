@@ -176,10 +176,10 @@ def square(path: Path, side: int) -> Image.Image:
     return image if image.size == (side, side) else image.resize((side, side), Image.Resampling.BICUBIC)
 
 
-def random_crop(
+def random_view(
     image: Image.Image, labels: np.ndarray, side: int, zoom: tuple[float, float], rng: np.random.Generator
 ) -> tuple[Image.Image, np.ndarray]:
-    """A random square window at a random zoom, mirrored half the time, its colours shifted a little.
+    """A random square window at a random zoom, mirrored half the time.
 
     `zoom` scales the picture's short side relative to `side`. What lies outside the picture is IGNORE on black.
     """
@@ -189,6 +189,8 @@ def random_crop(
     left = rng.uniform(min(0.0, image.width - window_w), max(0.0, image.width - window_w))
     top = rng.uniform(min(0.0, image.height - window_h), max(0.0, image.height - window_h))
     box = (left, top, left + window_w, top + window_h)
+    if rng.random() < 0.5:
+        box = (box[2], box[1], box[0], box[3])
     # Transform, not resize: the window may reach over the edge. Shrinking first keeps it from aliasing.
     shrink = max(1, int(1 / scale))
     small = image.reduce(shrink) if shrink > 1 else image
@@ -196,17 +198,25 @@ def random_crop(
     view = small.transform((side, side), Image.Transform.EXTENT, corners, Image.Resampling.BICUBIC)
     marked = Image.fromarray(IGNORE - labels)  # EXTENT fills with 0
     found = np.asarray(marked.transform((side, side), Image.Transform.EXTENT, box, Image.Resampling.NEAREST))
-    pixels = np.asarray(view, np.float32)
+    return view, IGNORE - found
+
+
+def recoloured(view: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Brightness, white balance, saturation and contrast shifted a little: one affine map of a pixel's colour."""
     gain = rng.uniform(0.7, 1.3) * rng.uniform(0.9, 1.1, size=3)
-    grey = pixels.mean(axis=(0, 1), keepdims=True).mean()
-    luma = pixels.mean(axis=2, keepdims=True)
-    pixels = luma + (pixels - luma) * rng.uniform(0.6, 1.4)
-    pixels = (pixels - grey) * rng.uniform(0.7, 1.3) + grey
-    pixels = np.clip(pixels * gain.astype(np.float32), 0, 255).astype(np.uint8)
-    found = IGNORE - found
-    if rng.random() < 0.5:
-        pixels, found = pixels[:, ::-1], found[:, ::-1]
-    return Image.fromarray(np.ascontiguousarray(pixels)), np.ascontiguousarray(found)
+    saturation, contrast = rng.uniform(0.6, 1.4), rng.uniform(0.7, 1.3)
+    grey = float(np.asarray(view).mean())
+    mix = (1 - saturation) / 3 + saturation * np.eye(3)
+    matrix = np.column_stack([gain[:, None] * contrast * mix, gain * (1 - contrast) * grey])
+    return view.convert("RGB", tuple(matrix.ravel()))
+
+
+def random_crop(
+    image: Image.Image, labels: np.ndarray, side: int, zoom: tuple[float, float], rng: np.random.Generator
+) -> tuple[Image.Image, np.ndarray]:
+    """`random_view`, recoloured."""
+    view, found = random_view(image, labels, side, zoom, rng)
+    return recoloured(view, rng), found
 
 
 def patch_targets(labels: np.ndarray, classes: int, patch_px: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -95,6 +95,7 @@ class StageLoop:
         self.average = [parameter.detach().clone() for parameter in self.learned] if stage.ema else []
         self.best: tuple[float, list[Tensor]] | None = None
         self.stale = 0  # validations since the best
+        source.averaged(self.learned, self.average)
         self.first = 0
         self.validation = None
         if stage.validate_every:
@@ -118,6 +119,7 @@ class StageLoop:
             for parameter, value in zip(self.own, state["own"]):
                 parameter.copy_(value)
         self.average = [value.to(device) for value in state["average"]]
+        self.source.averaged(self.learned, self.average)
         self.best = (state["best"][0], [value.to(device) for value in state["best"][1]]) if state["best"] else None
         self.first, self.stale = state["step"], state["stale"]
 
@@ -157,6 +159,7 @@ class StageLoop:
                 keep = min(stage.ema, (1 + step) / (10 + step))
                 torch._foreach_mul_(self.average, keep)
                 torch._foreach_add_(self.average, [parameter.detach() for parameter in self.learned], alpha=1 - keep)
+                self.source.averaged(self.learned, self.average)
         return loss, norm, sums
 
     def _part(self, loader: Loader, micros: int) -> tuple[float, dict[str, float]]:

@@ -71,6 +71,13 @@ class StageRecipe:
     yes_no: float = 0.3
     balance: float = 0.3  # class weights are frequency to the minus this
     drop_every: int = 0  # leave every n-th class name out of the labels; 0: none
+    cut: float = 0.0  # share of the crops that get a rectangle of another one
+    # dense with `pairs`: a teacher labels captioned photos among what their captions name
+    taught: int = 0  # captioned photos a step, beside the batch
+    teacher: str = "average"  # average: the running average of `ema`; start: the model as the stage found it
+    prior: float = 2.0  # nats that stuff which no caption names needs to win by; a thing then never wins
+    confidence: float = 0.5  # least share of the teacher's best class
+    taught_weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -173,6 +180,18 @@ def parse(given: dict, where: str) -> Recipe:
             raise RecipeError(f"{place}: steps, batch and accumulate must be at least 1")
         if built.batch % built.accumulate:
             raise RecipeError(f"{place}: batch {built.batch} cannot be dealt to accumulate = {built.accumulate} parts")
+        if built.kind == "dense" and (built.taught > 0) != bool(built.pairs):
+            raise RecipeError(f"{place}: dense: expected both `pairs` and `taught`, or neither")
+        if built.taught and built.taught % built.accumulate:
+            raise RecipeError(f"{place}: taught {built.taught} cannot be dealt to accumulate = {built.accumulate} parts")
+        if (built.taught or built.cut) and built.learns == "head":
+            raise RecipeError(f"{place}: taught and cut need learns = 'all' or 'lora': the head alone learns from cached features")
+        _one_of(built.teacher, ("average", "start"), f"{place}: teacher")
+        if built.taught and built.teacher == "average" and not built.ema:
+            raise RecipeError(f"{place}: teacher 'average' needs ema; or take 'start'")
+        for key in ("prune", "cut", "confidence"):
+            if not 0 <= getattr(built, key) <= 1:
+                raise RecipeError(f"{place}: {key}: expected a share from 0 to 1, found {getattr(built, key)}")
         if not 0 <= built.prune < 1:
             raise RecipeError(f"{place}: prune: expected a share from 0 to below 1, found {built.prune}")
         if built.validate_every and not (built.validation and built.kind != "dense"):

@@ -19,12 +19,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from . import parallel, ttd
-from .data import IGNORE, DataError, Labelled, coco_classes, patch_targets, random_crop, read_coco, split_words, square
+from .data import IGNORE, DataError, Labelled, coco_classes, patch_targets, random_crop, read_coco, recoloured, split_words, square
 from .features import FeatureCache
 from .losses import caption_contrast, dense_loss, pooled, word_contrast
 from .pairs import SHARDS, Captioned, draws, read_pairs, shuffled_rows
 from .recipe import RecipeError, StageRecipe
 from .shards import ShardReader
+from .taught import Taught, cut_rectangles, pasted, seen, teacher_shares
 from .towers import Model, bytes_of
 from .words import WordBank
 
@@ -75,6 +76,9 @@ class Stage:
 
     def open(self, reader: int, readers: int, skip: int) -> None:
         """Told before the first part to a stage that reads streams: which reader it is, and how many samples to pass over."""
+
+    def averaged(self, learned: list[nn.Parameter], average: list[Tensor]) -> None:
+        """Told the running average of the weights before the first step and after each one."""
 
     def load(self, part: Part) -> dict:
         raise NotImplementedError
@@ -261,6 +265,7 @@ class DenseStage(Stage):
             counts += np.bincount(labels.ravel(), minlength=256)[: len(counts)]
         weight = (np.maximum(counts, counts.sum() * 1e-5) / counts.sum()) ** -stage.balance
         self.class_weight = torch.tensor(weight * counts.sum() / (weight * counts).sum(), dtype=torch.float32)
+        self.taught = Taught(root, list(stage.pairs), self.classes, self.model.image, stage.word_min_count) if stage.taught else None
         self.cache = None
         if stage.learns == "head":
             # The views are drawn once; what a step would draw afresh must stay still to be cached.
@@ -293,28 +298,86 @@ class DenseStage(Stage):
             rows = shuffled_rows(len(self.photos), stage.batch, self.around.seed, stage.name, part.step)
             crops = [random_crop(*self.photos[row], stage.side_px, stage.zoom, rng) for row in rows][own]
             batch = {"pictures": bytes_of([image for image, _ in crops]), "labels": np.stack([labels for _, labels in crops])}
-        return batch | {"words": [self._word(words, rng) for words in self.classes.words]}
+        batch["words"] = [self._word(words, rng) for words in self.classes.words]
+        if self.taught:
+            batch |= self._told(part)
+        if stage.cut:
+            side = stage.side_px // self.model.image.config.patch_px
+            every = cut_rectangles(rng, stage.batch + stage.taught, side, stage.cut)
+            batch["cut"] = torch.cat([every[: stage.batch][own], every[stage.batch :][part.of(stage.taught)]])
+        return batch
+
+    def _told(self, part: Part) -> dict:
+        """The captioned photos' share of a part."""
+        stage, taught = self.stage, self.taught
+        rng = draws(self.around.seed, stage.name + ".taught", part.step)
+        rows = taught.rows(stage.taught, self.around.seed, stage.name, part.step)
+        own = part.of(stage.taught)
+        views = [(taught.view(row, stage.side_px, stage.zoom, rng), rng.spawn(1)[0]) for row in rows]
+        pictures = bytes_of([view for (view, _), _ in views[own]])
+        changed = bytes_of([recoloured(view, colours) for (view, _), colours in views[own]])
+        words, present = taught.captioned.batch_words(rows[own], stage.words, rng)
+        return {
+            "seen": pictures, "changed": changed, "inside": seen(np.stack([outside for (_, outside), _ in views[own]]), self.model.image.config.patch_px),
+            "named": torch.from_numpy(taught.named[rows[own]]), "told": words, "present": present,
+        }  # fmt: skip
+
+    def averaged(self, learned: list[nn.Parameter], average: list[Tensor]) -> None:
+        if self.taught and self.stage.teacher == "average":
+            self.taught.follow(self.model.image, learned, average)
+
+    def _targets(self, batch: dict, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Shares, other and ignored of all crops, the labelled ones first."""
+        stage, device = self.stage, self.model.device
+        targets = [part.to(device) for part in patch_targets(batch["labels"], len(self.classes.names), self.model.image.config.patch_px)]
+        if self.taught:
+            similarity = self.taught.similarity(self.pixels(batch["seen"]), texts)
+            shares = teacher_shares(
+                similarity, batch["named"].to(device), self.searched.to(device), self.model.logit_scale.item(), stage.prior, stage.confidence
+            ) * batch["inside"].to(device)[..., None]  # fmt: skip
+            ignored = 1 - shares.sum(-1)
+            targets = [torch.cat(both) for both in zip(targets, (shares, torch.zeros_like(ignored), ignored))]
+        if stage.cut:
+            cut = batch["cut"].to(device).flatten(1)
+            targets = [pasted(part, cut[..., None] if part.dim() == 3 else cut) for part in targets]
+        return tuple(targets)
 
     def loss(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
         stage, device = self.stage, self.model.device
+        texts = self.bank.fixed(batch["words"])
+        shares, other, ignored = self._targets(batch, texts)
         with self.around.autocast():
             if self.cache:
                 patches = self.model.image.head([tap.to(device) for tap in self.cache.taps(batch["rows"])])
             else:
-                patches = self.model.image(self.pixels(batch["pictures"]))
-        shares, other, ignored = (
-            part.to(device) for part in patch_targets(batch["labels"], len(self.classes.names), self.model.image.config.patch_px)
-        )
-        texts = self.bank.fixed(batch["words"])
-        similarity = F.normalize(patches.float(), dim=-1) @ texts.T
-        loss = dense_loss(
-            similarity, shares, other, ignored, self.searched.to(device),
-            self.model.logit_scale, self.model.logit_bias, self.class_weight.to(device), stage.yes_no,
-        )  # fmt: skip
+                pictures = torch.cat([batch["pictures"], batch["changed"]]) if self.taught else batch["pictures"]
+                if stage.cut:
+                    px = self.model.image.config.patch_px
+                    pictures = pasted(pictures, batch["cut"].repeat_interleave(px, 1).repeat_interleave(px, 2)[:, None])
+                patches = self.model.image(self.pixels(pictures))
+        patches = F.normalize(patches.float(), dim=-1)
+        similarity = patches @ texts.T
+        labelled = len(batch["labels"])
+
+        def against(rows: slice) -> Tensor:
+            return dense_loss(
+                similarity[rows], shares[rows], other[rows], ignored[rows], self.searched.to(device),
+                self.model.logit_scale, self.model.logit_bias, self.class_weight.to(device), stage.yes_no,
+            )  # fmt: skip
+
+        loss = against(slice(labelled))
+        parts = {"dense": loss.item()}
+        if self.taught:
+            taught = against(slice(labelled, None))
+            scores = pooled(patches[labelled:], self.bank.fixed(batch["told"]), stage.sharpness)
+            word = word_contrast(scores, batch["present"].to(device), self.model.logit_scale, self.model.logit_bias)
+            loss = loss + stage.taught_weight * taught + stage.word_weight * word
+            kept = (1 - ignored[labelled:]).mean().item()
+            parts |= {"taught": taught.item(), "word": word.item(), "kept": kept}
         with torch.no_grad():
-            clear = shares.amax(-1) > 0.5
-            right = (similarity.argmax(-1) == shares.argmax(-1))[clear].float().mean().item()
-        return loss, {"dense": loss.item(), "right": right}
+            clear = shares[:labelled].amax(-1) > 0.5
+            right = (similarity[:labelled].argmax(-1) == shares[:labelled].argmax(-1))[clear].float().mean().item()
+        return loss, parts | {"right": right}
 
     @staticmethod
     def _word(words: list[str], rng: np.random.Generator) -> str:

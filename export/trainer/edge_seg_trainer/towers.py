@@ -152,6 +152,29 @@ def activate(x: Tensor, kind: str) -> Tensor:
     return F.gelu(x, approximate="tanh" if kind == "gelu_tanh" else "none")
 
 
+class WholeAttention(torch.autograd.Function):
+    """softmax(q·kᵀ/√d)·v of [batch, heads, tokens, d], with the whole score matrix kept for the gradient.
+
+    On a CPU, PyTorch's fused kernel works in f32 for the gradient; plain products of bf16 take the matrix units.
+    """
+
+    @staticmethod
+    def forward(ctx, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q = (q * q.shape[-1] ** -0.5).contiguous()
+        k, v = k.contiguous(), v.contiguous()
+        share = (q @ k.transpose(-1, -2)).softmax(-1).to(q.dtype)
+        ctx.save_for_backward(q, k, v, share)
+        return share @ v
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v, share = ctx.saved_tensors
+        gradient = gradient.to(q.dtype).contiguous()
+        of_score = torch._softmax_backward_data(gradient @ v.transpose(-1, -2), share, -1, share.dtype)
+        of_q = (of_score @ k) * q.shape[-1] ** -0.5
+        return of_q, of_score.transpose(-1, -2) @ q, share.transpose(-1, -2) @ gradient
+
+
 class Attention(nn.Module):
     """Multi-head self-attention; `qkv` rows are query, key, value."""
 
@@ -167,7 +190,11 @@ class Attention(nn.Module):
         return self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+        plain = mask is None and not causal and torch.is_grad_enabled()
+        if plain and q.device.type == "cpu" and q.dtype == torch.bfloat16:
+            out = WholeAttention.apply(q, k, v)
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
         return self.proj(out.transpose(1, 2).flatten(2))
 
     def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
