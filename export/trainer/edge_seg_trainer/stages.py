@@ -156,6 +156,23 @@ class PairsStage(Stage):
         return contrast + stage.word_weight * word, {"contrast": contrast.item(), "word": word.item()}
 
 
+def ttd_losses(stage: StageRecipe, model: Model, patches: Tensor, picture: Tensor, caption: Tensor, words: Tensor, tags: list[list[int]]) -> tuple[Tensor, Tensor, float]:
+    """L_distill, L_tag and the share of tags selected. All embeddings unit-norm; `tags` are each picture's rows of `words` [words, dim]."""
+    longest = max(map(len, tags))
+    index = torch.tensor([some + [0] * (longest - len(some)) for some in tags], device=patches.device)
+    real = torch.tensor([[True] * len(some) + [False] * (longest - len(some)) for some in tags], device=patches.device)
+    with torch.no_grad():
+        scores = ttd.tag_scores(
+            stage.selection, patches, picture, caption, words[index], real,
+            stage.selection_scale or model.logit_scale.item(), stage.normalisation,
+        )  # fmt: skip
+        selected = ttd.select(scores, real, stage.threshold)
+    distill, tag = ttd.losses(
+        patches, caption, words[index], real, selected, stage.distance, stage.student, model.logit_scale.detach(), model.logit_bias.detach()
+    )
+    return distill, tag, (selected.sum() / real.sum()).item()
+
+
 class TtdStage(Stage):
     """Text-Tag Self-Distillation on captioned photos; both towers learn through adapters."""
 
@@ -229,21 +246,8 @@ class TtdStage(Stage):
             # Apart: words are a few tokens, captions many, and padding costs what tokens cost.
             caption, words = self.bank.encode(captions), self.bank.encode(distinct)
         patches = F.normalize(patches.float(), dim=-1)
-        longest = max(map(len, tags))
-        index = torch.tensor([[place[tag] for tag in some] + [0] * (longest - len(some)) for some in tags], device=patches.device)
-        real = torch.tensor([[True] * len(some) + [False] * (longest - len(some)) for some in tags], device=patches.device)
-        with torch.no_grad():
-            picture = F.normalize(picture.float(), dim=-1) if picture is not None else patches[:, 0]
-            scores = ttd.tag_scores(
-                stage.selection, patches, picture, caption, words[index], real,
-                stage.selection_scale or self.model.logit_scale.item(), stage.normalisation,
-            )  # fmt: skip
-            selected = ttd.select(scores, real, stage.threshold)
-        distill, tag = ttd.losses(
-            patches, caption, words[index], real, selected, stage.distance, stage.student,
-            self.model.logit_scale.detach(), self.model.logit_bias.detach(),
-        )  # fmt: skip
-        share = (selected.sum() / real.sum()).item()
+        picture = F.normalize(picture.float(), dim=-1) if picture is not None else patches[:, 0].detach()
+        distill, tag, share = ttd_losses(stage, self.model, patches, picture, caption, words, [[place[tag] for tag in some] for some in tags])
         loss = stage.distill_weight * distill + stage.tag_weight * tag
         return loss, {"distill": distill.item(), "tag": tag.item(), "selected": share} | (
             {"corrupt": float(batch["corrupt"])} if "corrupt" in batch else {}
@@ -265,7 +269,9 @@ class DenseStage(Stage):
             counts += np.bincount(labels.ravel(), minlength=256)[: len(counts)]
         weight = (np.maximum(counts, counts.sum() * 1e-5) / counts.sum()) ** -stage.balance
         self.class_weight = torch.tensor(weight * counts.sum() / (weight * counts).sum(), dtype=torch.float32)
-        self.taught = Taught(root, list(stage.pairs), self.classes, self.model.image, stage.word_min_count) if stage.taught else None
+        self.taught = Taught(root, list(stage.pairs), self.classes, self.model.image, stage.word_min_count, stage.rare) if stage.taught else None
+        if self.taught and stage.taught > len(self.taught.shares):
+            raise RecipeError(f"stage {stage.name}: taught {stage.taught}: expected no more than the sets hold, {len(self.taught.shares)}")
         self.cache = None
         if stage.learns == "head":
             # The views are drawn once; what a step would draw afresh must stay still to be cached.
@@ -311,13 +317,15 @@ class DenseStage(Stage):
         """The captioned photos' share of a part."""
         stage, taught = self.stage, self.taught
         rng = draws(self.around.seed, stage.name + ".taught", part.step)
-        rows = taught.rows(stage.taught, self.around.seed, stage.name, part.step)
+        rows = taught.rows(stage.taught, rng)
         own = part.of(stage.taught)
         views = [(taught.view(row, stage.side_px, stage.zoom, rng), rng.spawn(1)[0]) for row in rows]
         pictures = bytes_of([view for (view, _), _ in views[own]])
         changed = bytes_of([recoloured(view, colours) for (view, _), colours in views[own]])
         words, present = taught.captioned.batch_words(rows[own], stage.words, rng)
+        captions = [taught.captioned.caption(row, rng) for row in rows][own]
         return {
+            "captions": captions, "tags": [split_words(text, stage.keep_stop_words) or [text] for text in captions],
             "seen": pictures, "changed": changed, "inside": seen(np.stack([outside for (_, outside), _ in views[own]]), self.model.image.config.patch_px),
             "named": torch.from_numpy(taught.named[rows[own]]), "told": words, "present": present,
         }  # fmt: skip
@@ -374,10 +382,24 @@ class DenseStage(Stage):
             loss = loss + stage.taught_weight * taught + stage.word_weight * word
             kept = (1 - ignored[labelled:]).mean().item()
             parts |= {"taught": taught.item(), "word": word.item(), "kept": kept}
+            if stage.ttd_weight:
+                loss = loss + stage.ttd_weight * self._ttd(patches[labelled:], batch, parts)
         with torch.no_grad():
             clear = shares[:labelled].amax(-1) > 0.5
             right = (similarity[:labelled].argmax(-1) == shares[:labelled].argmax(-1))[clear].float().mean().item()
         return loss, parts | {"right": right}
+
+    def _ttd(self, patches: Tensor, batch: dict, parts: dict[str, float]) -> Tensor:
+        """TTD's losses on the captioned photos; the words stay as they are."""
+        distinct = sorted({tag for some in batch["tags"] for tag in some})
+        place = {tag: n for n, tag in enumerate(distinct)}
+        picture = F.normalize(patches.mean(1), dim=-1).detach()
+        distill, tag, _ = ttd_losses(
+            self.stage, self.model, patches, picture, self.bank.fixed(batch["captions"]), self.bank.fixed(distinct),
+            [[place[tag] for tag in some] for some in batch["tags"]],
+        )  # fmt: skip
+        parts |= {"distill": distill.item(), "tag": tag.item()}
+        return self.stage.distill_weight * distill + self.stage.tag_weight * tag
 
     @staticmethod
     def _word(words: list[str], rng: np.random.Generator) -> str:

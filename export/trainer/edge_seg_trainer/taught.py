@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from .data import IGNORE, Classes, open_rgb, random_view
-from .pairs import Captioned, read_pairs, shuffled_rows
+from .pairs import Captioned, read_pairs
 from .towers import ImageTower
 
 
@@ -33,6 +33,14 @@ def named_classes(captions: tuple[str, ...], classes: Classes) -> np.ndarray:
     longest = max(len(word.split()) for words in classes.words for word in words)
     told = set().union(*(phrases(caption, longest) for caption in captions))
     return np.array([any(word.lower() in told for word in words) for words in classes.words])
+
+
+def rare_first(named: np.ndarray, power: float) -> np.ndarray:
+    """How often each photo is drawn, [photos], sum 1: as its rarest class is named, to the minus `power`. named [photos, classes] bool."""
+    often = np.maximum(named.sum(0), 1.0) ** -power
+    weight = np.where(named, often, 0.0).max(1)
+    weight[weight == 0] = float(len(named)) ** -power
+    return weight / weight.sum()
 
 
 def teacher_shares(similarity: Tensor, named: Tensor, things: Tensor, scale: float, prior: float, confidence: float) -> Tensor:
@@ -68,13 +76,15 @@ def pasted(values: Tensor, cut: Tensor) -> Tensor:
 class Taught:
     """The photos of captioned sets, and the tower that labels them."""
 
-    def __init__(self, root: Path, names: list[str], classes: Classes, tower: ImageTower, min_count: int):
+    def __init__(self, root: Path, names: list[str], classes: Classes, tower: ImageTower, min_count: int, rare: float):
         self.captioned = Captioned(read_pairs(root, names), min_count)
         self.named = np.stack([named_classes(pair.captions, classes) for pair in self.captioned.pairs])
+        self.shares = rare_first(self.named, rare)
         self.tower = copy.deepcopy(tower).bfloat16().eval().requires_grad_(False)
 
-    def rows(self, count: int, seed: int, stage: str, step: int) -> list[int]:
-        return shuffled_rows(len(self.captioned.pairs), count, seed, stage + ".taught", step)
+    def rows(self, count: int, rng: np.random.Generator) -> list[int]:
+        """The photos of a step."""
+        return rng.choice(len(self.shares), count, replace=False, p=self.shares).tolist()
 
     def view(self, row: int, side: int, zoom: tuple[float, float], rng: np.random.Generator) -> tuple[Image.Image, np.ndarray]:
         """A crop as `random_view` makes it, and where it is outside of the photo."""

@@ -10,7 +10,7 @@ from edge_seg_trainer.data import Classes, recoloured
 from edge_seg_trainer.loop import StageLoop
 from edge_seg_trainer.recipe import RecipeError
 from edge_seg_trainer.stages import Part, make_stage
-from edge_seg_trainer.taught import cut_rectangles, named_classes, pasted, teacher_shares
+from edge_seg_trainer.taught import cut_rectangles, named_classes, pasted, rare_first, teacher_shares
 from edge_seg_trainer.towers import WholeAttention
 
 from test_train import losses, start
@@ -23,6 +23,15 @@ def test_classes_are_named_by_phrases_and_plurals():
     found = named_classes(("Two cars wait at the traffic lights.", "A man and his oscar"), classes)
     assert found.tolist() == [True, True, False, False]
     assert named_classes(("lights of traffic, cart",), classes).tolist() == [False] * 4
+
+
+def test_photos_of_rare_classes_are_drawn_more():
+    named = np.zeros((20, 3), bool)
+    named[:16, 0] = True
+    named[15, 1] = True
+    shares = rare_first(named, 0.5)
+    assert np.isclose(shares.sum(), 1) and np.isclose(shares[15], 4 * shares[0]) and (shares[16:] > 0).all()
+    assert np.allclose(rare_first(named, 0.0), 1 / 20)
 
 
 def test_the_teacher_keeps_to_what_captions_name():
