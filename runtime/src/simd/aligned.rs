@@ -14,6 +14,8 @@ unsafe impl Number for u8 {}
 // SAFETY: see the trait.
 unsafe impl Number for i8 {}
 // SAFETY: see the trait.
+unsafe impl Number for u16 {}
+// SAFETY: see the trait.
 unsafe impl Number for i32 {}
 // SAFETY: see the trait.
 unsafe impl Number for f32 {}

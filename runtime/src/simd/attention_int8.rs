@@ -6,7 +6,8 @@
 use super::Kernels;
 use super::aligned::Aligned;
 use super::attention::Bias;
-use super::block::{ByteBlock, QUADS, Scales};
+use super::block::{ByteBlock, STEP};
+use super::finish::Scales;
 use super::quantised::QuantisedRows;
 
 /// Keys and values of every head as integers, packed for [`Kernels::attend_int8`].
@@ -22,7 +23,7 @@ pub struct QuantisedKeys {
 /// Matrices `[depth, columns]`, filled up with zeros.
 #[derive(Debug, Clone, Default)]
 struct Packed {
-    bytes: Aligned<i8>,   // [matrices, strips, depth / 4, strip, 4]
+    bytes: Aligned<i8>,   // [matrices, strips, depth / group, strip, group]
     scales: Aligned<f32>, // [matrices, strips, strip]
     sums: Aligned<i32>,   // [matrices, strips, strip]
 }
@@ -34,6 +35,14 @@ impl Packed {
             scales: Aligned::zeros(matrices * wide),
             sums: Aligned::zeros(matrices * wide),
         }
+    }
+}
+
+/// Lays `G` rows side by side: their first numbers, then their second ones.
+fn interleave<'a, const G: usize>(row: &dyn Fn(usize) -> &'a [i8], slots: &mut [i8]) {
+    let rows: [&[i8]; G] = std::array::from_fn(|index| &row(index)[..slots.len() / G]);
+    for (column, slot) in slots.as_chunks_mut::<G>().0.iter_mut().enumerate() {
+        *slot = std::array::from_fn(|index| rows[index][column]);
     }
 }
 
@@ -79,9 +88,9 @@ impl Kernels {
             width > 0 && key.len() == value.len() && key.len().is_multiple_of(width),
             "pack_keys_int8: expected whole rows of {width} values"
         );
-        let (tokens, strip) = (key.len() / width, self.strip());
-        let (key_deep, key_wide) = (head_dim.next_multiple_of(QUADS), tokens.next_multiple_of(strip));
-        let (value_deep, value_wide) = (tokens.next_multiple_of(QUADS), head_dim.next_multiple_of(strip));
+        let (tokens, strip, group) = (key.len() / width, self.strip(), self.group());
+        let (key_deep, key_wide) = (head_dim.next_multiple_of(STEP), tokens.next_multiple_of(strip));
+        let (value_deep, value_wide) = (tokens.next_multiple_of(STEP), head_dim.next_multiple_of(strip));
         let (mut keys, mut values) = (Packed::new(heads, key_deep, key_wide), Packed::new(heads, value_deep, value_wide));
         let mut bytes = vec![0i8; tokens * width];
         let mut inverses = vec![0.0; width];
@@ -95,9 +104,9 @@ impl Kernels {
             self.signed_row(row, &inverses, bytes);
             for (head, bytes) in bytes.chunks_exact(head_dim).enumerate() {
                 keys.sums[head * key_wide + token] = bytes.iter().map(|byte| i32::from(*byte)).sum();
-                let first = head * key_deep * key_wide + token / strip * strip * key_deep + token % strip * 4;
-                for (quad, slot) in bytes.chunks(4).zip((first..).step_by(4 * strip)) {
-                    keys.bytes[slot..slot + quad.len()].copy_from_slice(quad);
+                let first = head * key_deep * key_wide + token / strip * strip * key_deep + token % strip * group;
+                for (part, slot) in bytes.chunks(group).zip((first..).step_by(group * strip)) {
+                    keys.bytes[slot..slot + part.len()].copy_from_slice(part);
                 }
             }
         }
@@ -119,19 +128,15 @@ impl Kernels {
                 sums.iter_mut().zip(bytes).for_each(|(sum, byte)| *sum += i32::from(*byte));
             }
         }
+        let interleave = if group == 8 { interleave::<8> } else { interleave::<4> };
         let zeros = vec![0i8; width];
-        for (quad, rows) in bytes.chunks(4 * width).enumerate() {
-            let row = |index: usize| rows.get(index * width..(index + 1) * width).unwrap_or(&zeros);
-            let rows = [row(0), row(1), row(2), row(3)];
+        for (index, rows) in bytes.chunks(group * width).enumerate() {
             for head in 0..heads {
                 for from in (0..head_dim).step_by(strip) {
                     let columns = head * head_dim + from..head * head_dim + head_dim.min(from + strip);
-                    let first = head * value_deep * value_wide + from * value_deep + quad * 4 * strip;
-                    let slots = values.bytes[first..][..4 * columns.len()].chunks_exact_mut(4);
-                    let [a, b, c, d] = rows.map(|row| &row[columns.clone()]);
-                    for ((slot, (a, b)), (c, d)) in slots.zip(a.iter().zip(b)).zip(c.iter().zip(d)) {
-                        slot.copy_from_slice(&[*a, *b, *c, *d]);
-                    }
+                    let first = head * value_deep * value_wide + from * value_deep + index * group * strip;
+                    let row = |row: usize| &rows.get(row * width..(row + 1) * width).unwrap_or(&zeros)[columns.clone()];
+                    interleave(&row, &mut values.bytes[first..][..group * columns.len()]);
                 }
             }
         }
@@ -156,9 +161,9 @@ impl Kernels {
             return out.fill(0.0);
         }
         let (strip, group, shift) = (self.strip(), self.queries_int8(), self.shift());
-        let (key_wide, deep) = (tokens.next_multiple_of(strip), tokens.next_multiple_of(QUADS));
+        let (key_wide, deep) = (tokens.next_multiple_of(strip), tokens.next_multiple_of(STEP));
         let value_wide = head_dim.next_multiple_of(strip);
-        let sizes = (heads * head_dim.next_multiple_of(QUADS) * key_wide, heads * deep * value_wide);
+        let sizes = (heads * head_dim.next_multiple_of(STEP) * key_wide, heads * deep * value_wide);
         assert_eq!((packed.keys.bytes.len(), packed.values.bytes.len()), sizes, "attend_int8: expected keys packed by the same kernels");
         memory.logits.grow(group * key_wide);
         memory.weights.grow(group * deep);

@@ -5,12 +5,13 @@
 use std::arch::x86_64::*;
 
 use super::TagBest;
-use super::block::{self, Block, ByteBlock, Finish, Scales};
+use super::block::{self, Block, ByteBlock};
+use super::finish::{self, Finish, Scales};
 use super::lanes::{self, Lanes};
 use super::packed::PANEL;
 use super::quantised::Range;
 use super::scan::{Int8Rows, Pass, Products};
-use super::transformer;
+use super::{rows, transformer};
 
 /// The proof that the processor has AVX2, FMA and F16C.
 #[derive(Debug, Clone, Copy)]
@@ -57,10 +58,19 @@ impl Avx2 {
         }
     }
 
-    /// As `scalar::block_int8`, of strips of `16 · STRIPS`; the rows' bytes are at most 127.
-    pub(super) fn block_int8<const STRIPS: usize>(self, block: &ByteBlock<'_>, out: &mut [i32]) {
+    /// Rows of a block of bytes.
+    pub(super) const ROWS_INT8: usize = 4;
+
+    /// As `scalar::block_int8`, of rows of signed bytes within ±127.
+    pub(super) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
         // SAFETY: `self` proves the features; `Kernels::block_int8` has checked the lengths.
-        unsafe { block_int8::<STRIPS>(block, out) }
+        unsafe { block_int8::<1, true>(block, out) }
+    }
+
+    /// As `scalar::block_int8`, of strips of 64; the rows' bytes are at most 127.
+    pub(super) fn block_int8_wide(self, block: &ByteBlock<'_>, out: &mut [i32]) {
+        // SAFETY: `self` proves the features; `Kernels::block_int8` has checked the lengths.
+        unsafe { block_int8::<4, false>(block, out) }
     }
 
     /// As `scalar::finish`.
@@ -68,7 +78,7 @@ impl Avx2 {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
             // SAFETY: as the caller's.
-            unsafe { block::finish::<__m256>(products, finish, out) }
+            unsafe { finish::finish::<__m256>(products, finish, out) }
         }
         // SAFETY: `self` proves the features; `Finish::check` has checked the lengths.
         unsafe { run(products, finish, out) }
@@ -79,7 +89,7 @@ impl Avx2 {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
             // SAFETY: as the caller's.
-            unsafe { block::finish_int8::<__m256>(sums, scales, finish, out) }
+            unsafe { finish::finish_int8::<__m256>(sums, scales, finish, out) }
         }
         // SAFETY: `self` proves the features; `Finish::check` and `Scales::check` have checked the lengths.
         unsafe { run(sums, scales, finish, out) }
@@ -90,7 +100,7 @@ impl Avx2 {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
             // SAFETY: as the caller's.
-            unsafe { block::dequantise::<__m256>(sums, scales, out, pitch) }
+            unsafe { finish::dequantise::<__m256>(sums, scales, out, pitch) }
         }
         // SAFETY: `self` proves the features; `Kernels::dequantise` has checked the lengths.
         unsafe { run(sums, scales, out, pitch) }
@@ -101,7 +111,7 @@ impl Avx2 {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(row: &[f32], levels: u8, out: &mut [u8]) -> Range {
             // SAFETY: as the caller's.
-            unsafe { block::quantise_row::<__m256>(row, levels, out) }
+            unsafe { rows::quantise_row::<__m256>(row, levels, out) }
         }
         // SAFETY: `self` proves the features; `Kernels::quantise_row` has checked the lengths.
         unsafe { run(row, levels, out) }
@@ -112,7 +122,7 @@ impl Avx2 {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(row: &[f32]) -> f32 {
             // SAFETY: as the caller's.
-            unsafe { block::size_of_row::<__m256>(row) }
+            unsafe { rows::size_of_row::<__m256>(row) }
         }
         // SAFETY: `self` proves the features.
         unsafe { run(row) }
@@ -123,7 +133,7 @@ impl Avx2 {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(row: &[f32], factors: &[f32], out: &mut [i8]) {
             // SAFETY: as the caller's.
-            unsafe { block::signed_row::<__m256>(row, factors, out) }
+            unsafe { rows::signed_row::<__m256>(row, factors, out) }
         }
         // SAFETY: `self` proves the features; `Kernels::signed_row` has checked the lengths.
         unsafe { run(row, factors, out) }
@@ -134,7 +144,7 @@ impl Avx2 {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
             // SAFETY: as the caller's.
-            unsafe { block::exp_row_int8::<__m256>(row, levels, out) }
+            unsafe { rows::exp_row_int8::<__m256>(row, levels, out) }
         }
         // SAFETY: `self` proves the features; `Kernels::exp_row_int8` has checked the lengths.
         unsafe { run(row, levels, out) }
@@ -145,7 +155,7 @@ impl Avx2 {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(row: &mut [f32]) -> f32 {
             // SAFETY: as the caller's.
-            unsafe { block::exp_row::<__m256>(row) }
+            unsafe { rows::exp_row::<__m256>(row) }
         }
         // SAFETY: `self` proves the features.
         unsafe { run(row) }
@@ -235,11 +245,13 @@ unsafe fn panel_int8(patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f3
     }
 }
 
+/// Rows are `SIGNED` bytes within ±127, whose sign goes to the weights as in [`panel_int8`], or unsigned ones up to 127.
+///
 /// # Safety
 /// The processor has AVX2; lengths are as `Kernels::block_int8` asserts, for strips of `16 · STRIPS`.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn block_int8<const STRIPS: usize>(block: &ByteBlock<'_>, out: &mut [i32]) {
-    const M: usize = 5;
+unsafe fn block_int8<const STRIPS: usize, const SIGNED: bool>(block: &ByteBlock<'_>, out: &mut [i32]) {
+    const M: usize = Avx2::ROWS_INT8;
     let strip = 16 * STRIPS;
     // SAFETY: rows beyond the last are read as the last and not written; `out` has a strip for each row, the weights one for each quad.
     unsafe {
@@ -264,11 +276,15 @@ unsafe fn block_int8<const STRIPS: usize>(block: &ByteBlock<'_>, out: &mut [i32]
             let mut weights = block.weights.as_ptr().add(4 * part);
             for k in (0..block.depth).step_by(4) {
                 let columns = [_mm256_loadu_si256(weights.cast()), _mm256_loadu_si256(weights.add(32).cast())];
+                let sizes = columns.map(|column| _mm256_abs_epi8(column));
                 for m in 0..M {
                     let quad = _mm256_set1_epi32(rows[m].add(k).cast::<i32>().read_unaligned());
                     for r in 0..2 {
-                        let pairs = _mm256_madd_epi16(_mm256_maddubs_epi16(quad, columns[r]), ones);
-                        sums[m][r] = _mm256_add_epi32(sums[m][r], pairs);
+                        let pairs = match SIGNED {
+                            true => _mm256_maddubs_epi16(sizes[r], _mm256_sign_epi8(quad, columns[r])),
+                            false => _mm256_maddubs_epi16(quad, columns[r]),
+                        };
+                        sums[m][r] = _mm256_add_epi32(sums[m][r], _mm256_madd_epi16(pairs, ones));
                     }
                 }
                 weights = weights.wrapping_add(4 * strip);
@@ -280,6 +296,74 @@ unsafe fn block_int8<const STRIPS: usize>(block: &ByteBlock<'_>, out: &mut [i32]
                 for r in 0..2 {
                     _mm256_storeu_si256(out.add(m * strip + 8 * r).cast(), sums[m][r]);
                 }
+            }
+        }
+    }
+}
+
+/// The proof that the processor has AVX2 and dot products of four bytes in its registers (AVX-VNNI: laptops from 2021 on).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AvxVnni(Avx2);
+
+impl AvxVnni {
+    /// Rows of a block of bytes.
+    pub(super) const ROWS: usize = 6;
+
+    pub(super) fn detect() -> Option<Self> {
+        is_x86_feature_detected!("avxvnni").then(Avx2::detect).flatten().map(AvxVnni)
+    }
+
+    /// All other kernels.
+    pub(super) fn floats(self) -> Avx2 {
+        self.0
+    }
+
+    /// As `scalar::block_int8`.
+    pub(super) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
+        // SAFETY: `self` proves the features; `Kernels::block_int8` has checked the lengths.
+        unsafe { block_int8_dot(block, out) }
+    }
+}
+
+/// # Safety
+/// The processor has AVX-VNNI; lengths are as `Kernels::block_int8` asserts, for strips of 16.
+#[target_feature(enable = "avx2,avxvnni")]
+unsafe fn block_int8_dot(block: &ByteBlock<'_>, out: &mut [i32]) {
+    const M: usize = AvxVnni::ROWS;
+    // SAFETY: rows beyond the last are read as the last and not written; `out` has 16 sums for each row, the weights 64 for each quad.
+    unsafe {
+        let mut rows = [block.rows.as_ptr(); M];
+        for m in 0..M {
+            rows[m] = rows[m].add(m.min(block.count - 1) * block.stride);
+        }
+        let mut sums = [[_mm256_setzero_si256(); 2]; M];
+        if block.add {
+            for m in 0..M {
+                if m == block.count {
+                    break;
+                }
+                for r in 0..2 {
+                    sums[m][r] = _mm256_loadu_si256(out.as_ptr().add(16 * m + 8 * r).cast());
+                }
+            }
+        }
+        let mut weights = block.weights.as_ptr();
+        for k in (0..block.depth).step_by(4) {
+            let columns = [_mm256_loadu_si256(weights.cast()), _mm256_loadu_si256(weights.add(32).cast())];
+            for m in 0..M {
+                let quad = _mm256_set1_epi32(rows[m].add(k).cast::<i32>().read_unaligned());
+                for r in 0..2 {
+                    sums[m][r] = _mm256_dpbusd_avx_epi32(sums[m][r], quad, columns[r]);
+                }
+            }
+            weights = weights.wrapping_add(64);
+        }
+        for m in 0..M {
+            if m == block.count {
+                break;
+            }
+            for r in 0..2 {
+                _mm256_storeu_si256(out.as_mut_ptr().add(16 * m + 8 * r).cast(), sums[m][r]);
             }
         }
     }

@@ -6,12 +6,13 @@ use std::arch::x86_64::*;
 
 use super::TagBest;
 use super::avx2::Avx2;
-use super::block::{self, Block, ByteBlock, Finish, Scales};
+use super::block::{self, Block, ByteBlock};
+use super::finish::{self, Finish, Scales};
 use super::lanes::{self, Lanes};
 use super::packed::PANEL;
 use super::quantised::Range;
 use super::scan::{Int8Rows, Pass, Products};
-use super::transformer;
+use super::{rows, transformer};
 
 /// The proof that the processor has AVX-512 F, BW, DQ and VL, and the system saves its registers.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +73,7 @@ impl Avx512 {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
             // SAFETY: as the caller's.
-            unsafe { block::finish::<__m512>(products, finish, out) }
+            unsafe { finish::finish::<__m512>(products, finish, out) }
         }
         // SAFETY: `self` proves the features; `Finish::check` has checked the lengths.
         unsafe { run(products, finish, out) }
@@ -83,7 +84,7 @@ impl Avx512 {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
             // SAFETY: as the caller's.
-            unsafe { block::finish_int8::<__m512>(sums, scales, finish, out) }
+            unsafe { finish::finish_int8::<__m512>(sums, scales, finish, out) }
         }
         // SAFETY: `self` proves the features; `Finish::check` and `Scales::check` have checked the lengths.
         unsafe { run(sums, scales, finish, out) }
@@ -94,7 +95,7 @@ impl Avx512 {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
             // SAFETY: as the caller's.
-            unsafe { block::dequantise::<__m512>(sums, scales, out, pitch) }
+            unsafe { finish::dequantise::<__m512>(sums, scales, out, pitch) }
         }
         // SAFETY: `self` proves the features; `Kernels::dequantise` has checked the lengths.
         unsafe { run(sums, scales, out, pitch) }
@@ -105,7 +106,7 @@ impl Avx512 {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(row: &[f32], levels: u8, out: &mut [u8]) -> Range {
             // SAFETY: as the caller's.
-            unsafe { block::quantise_row::<__m512>(row, levels, out) }
+            unsafe { rows::quantise_row::<__m512>(row, levels, out) }
         }
         // SAFETY: `self` proves the features; `Kernels::quantise_row` has checked the lengths.
         unsafe { run(row, levels, out) }
@@ -116,7 +117,7 @@ impl Avx512 {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(row: &[f32]) -> f32 {
             // SAFETY: as the caller's.
-            unsafe { block::size_of_row::<__m512>(row) }
+            unsafe { rows::size_of_row::<__m512>(row) }
         }
         // SAFETY: `self` proves the features.
         unsafe { run(row) }
@@ -127,7 +128,7 @@ impl Avx512 {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(row: &[f32], factors: &[f32], out: &mut [i8]) {
             // SAFETY: as the caller's.
-            unsafe { block::signed_row::<__m512>(row, factors, out) }
+            unsafe { rows::signed_row::<__m512>(row, factors, out) }
         }
         // SAFETY: `self` proves the features; `Kernels::signed_row` has checked the lengths.
         unsafe { run(row, factors, out) }
@@ -138,7 +139,7 @@ impl Avx512 {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
             // SAFETY: as the caller's.
-            unsafe { block::exp_row_int8::<__m512>(row, levels, out) }
+            unsafe { rows::exp_row_int8::<__m512>(row, levels, out) }
         }
         // SAFETY: `self` proves the features; `Kernels::exp_row_int8` has checked the lengths.
         unsafe { run(row, levels, out) }
@@ -149,7 +150,7 @@ impl Avx512 {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(row: &mut [f32]) -> f32 {
             // SAFETY: as the caller's.
-            unsafe { block::exp_row::<__m512>(row) }
+            unsafe { rows::exp_row::<__m512>(row) }
         }
         // SAFETY: `self` proves the features.
         unsafe { run(row) }

@@ -2,7 +2,8 @@
 
 use super::Kernels;
 use super::aligned::Aligned;
-use super::block::{Ahead, Block, Finish};
+use super::block::{Ahead, Block};
+use super::finish::Finish;
 use super::transformer::{Activation, LayerMemory};
 
 /// A layer `x · weight + bias`, packed for one set of kernels.

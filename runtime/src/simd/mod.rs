@@ -17,12 +17,19 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod block;
+mod finish;
+mod half;
 mod lanes;
 mod linear;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_bytes;
+#[cfg(target_arch = "aarch64")]
+mod neon_half;
 mod packed;
 mod quantised;
+mod rows;
 mod scalar;
 mod scan;
 mod transformer;
@@ -35,6 +42,7 @@ use std::sync::OnceLock;
 
 pub use attention::{Bias, PackedKeys};
 pub use attention_int8::{ByteMemory, QuantisedKeys};
+pub use half::{HalfLinear, HalfRows};
 pub use linear::Linear;
 pub use packed::{PANEL, PackedBank, PackedPatches, Precision};
 pub use quantised::{QuantisedLinear, QuantisedRows};
@@ -55,6 +63,8 @@ enum Isa {
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Avx2),
     #[cfg(target_arch = "x86_64")]
+    AvxVnni(avx2::AvxVnni),
+    #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Avx512),
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni(avx512::Avx512Vnni),
@@ -63,8 +73,36 @@ enum Isa {
     #[cfg(target_arch = "aarch64")]
     Neon(neon::Neon),
     #[cfg(target_arch = "aarch64")]
-    NeonDot(neon::NeonDot),
+    NeonDot(neon_bytes::NeonDot),
+    #[cfg(target_arch = "aarch64")]
+    NeonI8mm(neon_bytes::NeonI8mm),
 }
+
+/// Calls the same function of the set that was chosen, one on floats or rows.
+macro_rules! dispatch {
+    ($self:ident, $function:ident($($argument:expr),*)) => {
+        match $self.isa {
+            Isa::Scalar => scalar::$function($($argument),*),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(set) => set.$function($($argument),*),
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni(set) => set.floats().$function($($argument),*),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(set) => set.$function($($argument),*),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni(set) => set.floats().$function($($argument),*),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx(set) => set.floats().$function($($argument),*),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon(set) => set.$function($($argument),*),
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDot(set) => set.floats().$function($($argument),*),
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonI8mm(set) => set.floats().$function($($argument),*),
+        }
+    };
+}
+use dispatch;
 
 /// The environment variable that restricts the choice of kernels.
 pub const KERNELS_VARIABLE: &str = "EDGE_SEG_KERNELS";
@@ -77,6 +115,8 @@ fn present() -> &'static [Kernels] {
         #[cfg(target_arch = "x86_64")]
         sets.extend(avx2::Avx2::detect().map(Isa::Avx2));
         #[cfg(target_arch = "x86_64")]
+        sets.extend(avx2::AvxVnni::detect().map(Isa::AvxVnni));
+        #[cfg(target_arch = "x86_64")]
         sets.extend(avx512::Avx512::detect().map(Isa::Avx512));
         #[cfg(target_arch = "x86_64")]
         sets.extend(avx512::Avx512Vnni::detect().map(Isa::Avx512Vnni));
@@ -85,7 +125,9 @@ fn present() -> &'static [Kernels] {
         #[cfg(target_arch = "aarch64")]
         sets.extend(neon::Neon::detect().map(Isa::Neon));
         #[cfg(target_arch = "aarch64")]
-        sets.extend(neon::NeonDot::detect().map(Isa::NeonDot));
+        sets.extend(neon_bytes::NeonDot::detect().map(Isa::NeonDot));
+        #[cfg(target_arch = "aarch64")]
+        sets.extend(neon_bytes::NeonI8mm::detect().map(Isa::NeonI8mm));
         sets.into_iter().map(|isa| Kernels { isa }).collect()
     })
 }
@@ -135,6 +177,8 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni(_) => "avxvnni",
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni(_) => "avx512vnni",
@@ -144,6 +188,8 @@ impl Kernels {
             Isa::Neon(_) => "neon",
             #[cfg(target_arch = "aarch64")]
             Isa::NeonDot(_) => "neondot",
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonI8mm(_) => "neoni8mm",
         }
     }
 
@@ -171,21 +217,7 @@ impl Kernels {
             return;
         };
         assert_eq!(out.len(), count * tags, "dot_products: expected room for {count} x {tags} results");
-        match self.isa {
-            Isa::Scalar => scalar::dot_products(patches, bank, dim, out),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(set) => set.dot_products(patches, bank, dim, out),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(set) => set.dot_products(patches, bank, dim, out),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni(set) => set.floats().dot_products(patches, bank, dim, out),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Amx(set) => set.floats().dot_products(patches, bank, dim, out),
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon(set) => set.dot_products(patches, bank, dim, out),
-            #[cfg(target_arch = "aarch64")]
-            Isa::NeonDot(set) => set.floats().dot_products(patches, bank, dim, out),
-        }
+        dispatch!(self, dot_products(patches, bank, dim, out));
     }
 
     /// Brings every row to unit L2 norm in place and returns the index of the first row that cannot be: zero or not finite. Such rows
@@ -205,21 +237,7 @@ impl Kernels {
             "normalise_rows: expected whole rows of {dim} values, found {} values",
             rows.len()
         );
-        match self.isa {
-            Isa::Scalar => scalar::normalise_rows(rows, dim),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(set) => set.normalise_rows(rows, dim),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(set) => set.normalise_rows(rows, dim),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni(set) => set.floats().normalise_rows(rows, dim),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Amx(set) => set.floats().normalise_rows(rows, dim),
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon(set) => set.normalise_rows(rows, dim),
-            #[cfg(target_arch = "aarch64")]
-            Isa::NeonDot(set) => set.floats().normalise_rows(rows, dim),
-        }
+        dispatch!(self, normalise_rows(rows, dim))
     }
 
     /// Bilinear upsampling and arg-maximum in one pass: for every output pixel the index of the plane with the largest interpolated

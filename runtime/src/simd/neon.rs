@@ -3,15 +3,15 @@
 #![allow(clippy::needless_range_loop)] // as in block.rs
 
 use std::arch::aarch64::*;
-use std::arch::asm;
 
 use super::TagBest;
-use super::block::{self, Block, ByteBlock, Finish, Scales};
+use super::block::{self, Block, ByteBlock};
+use super::finish::{self, Finish, Scales};
 use super::lanes::{self, Lanes};
 use super::packed::PANEL;
 use super::quantised::Range;
 use super::scan::{Int8Rows, Pass, Products};
-use super::transformer;
+use super::{rows, transformer};
 
 /// The proof that the processor has NEON.
 #[derive(Debug, Clone, Copy)]
@@ -54,49 +54,49 @@ impl Neon {
     /// As `scalar::finish`.
     pub(super) fn finish(self, products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
         // SAFETY: `self` proves NEON; `Finish::check` has checked the lengths.
-        unsafe { block::finish::<float32x4_t>(products, finish, out) }
+        unsafe { finish::finish::<float32x4_t>(products, finish, out) }
     }
 
     /// As `scalar::finish_int8`.
     pub(super) fn finish_int8(self, sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
         // SAFETY: `self` proves NEON; `Finish::check` and `Scales::check` have checked the lengths.
-        unsafe { block::finish_int8::<float32x4_t>(sums, scales, finish, out) }
+        unsafe { finish::finish_int8::<float32x4_t>(sums, scales, finish, out) }
     }
 
     /// As `scalar::dequantise`.
     pub(super) fn dequantise(self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
         // SAFETY: `self` proves NEON; `Kernels::dequantise` has checked the lengths.
-        unsafe { block::dequantise::<float32x4_t>(sums, scales, out, pitch) }
+        unsafe { finish::dequantise::<float32x4_t>(sums, scales, out, pitch) }
     }
 
     /// As `scalar::quantise_row`.
     pub(super) fn quantise_row(self, row: &[f32], levels: u8, out: &mut [u8]) -> Range {
         // SAFETY: `self` proves NEON; `Kernels::quantise_row` has checked the lengths.
-        unsafe { block::quantise_row::<float32x4_t>(row, levels, out) }
+        unsafe { rows::quantise_row::<float32x4_t>(row, levels, out) }
     }
 
     /// As `scalar::size_of_row`.
     pub(super) fn size_of_row(self, row: &[f32]) -> f32 {
         // SAFETY: `self` proves NEON.
-        unsafe { block::size_of_row::<float32x4_t>(row) }
+        unsafe { rows::size_of_row::<float32x4_t>(row) }
     }
 
     /// As `scalar::signed_row`.
     pub(super) fn signed_row(self, row: &[f32], factors: &[f32], out: &mut [i8]) {
         // SAFETY: `self` proves NEON; `Kernels::signed_row` has checked the lengths.
-        unsafe { block::signed_row::<float32x4_t>(row, factors, out) }
+        unsafe { rows::signed_row::<float32x4_t>(row, factors, out) }
     }
 
     /// As `scalar::exp_row_int8`.
     pub(super) fn exp_row_int8(self, row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
         // SAFETY: `self` proves NEON; `Kernels::exp_row_int8` has checked the lengths.
-        unsafe { block::exp_row_int8::<float32x4_t>(row, levels, out) }
+        unsafe { rows::exp_row_int8::<float32x4_t>(row, levels, out) }
     }
 
     /// As `scalar::exp_row`.
     pub(super) fn exp_row(self, row: &mut [f32]) -> f32 {
         // SAFETY: `self` proves NEON.
-        unsafe { block::exp_row::<float32x4_t>(row) }
+        unsafe { rows::exp_row::<float32x4_t>(row) }
     }
 
     /// As `scalar::layer_norm`.
@@ -223,139 +223,6 @@ unsafe fn block_int8(block: &ByteBlock<'_>, out: &mut [i32]) {
                 let at = out.as_mut_ptr().add(16 * m + 4 * v);
                 let sum = vpaddq_s32(sums[m][v][0], sums[m][v][1]);
                 vst1q_s32(at, if block.add { vaddq_s32(vld1q_s32(at), sum) } else { sum });
-            }
-        }
-    }
-}
-
-/// The proof that the processor has NEON with dot products of four bytes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct NeonDot(Neon);
-
-impl NeonDot {
-    pub(super) fn detect() -> Option<Self> {
-        std::arch::is_aarch64_feature_detected!("dotprod").then(Neon::detect).flatten().map(NeonDot)
-    }
-
-    /// The kernels on floats.
-    pub(super) fn floats(self) -> Neon {
-        self.0
-    }
-
-    /// As `scalar::block_int8`, of rows of signed bytes.
-    pub(super) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
-        // SAFETY: `self` proves the features; `Kernels::block_int8` has checked the lengths.
-        unsafe { block_int8_dot(block, out) }
-    }
-
-    /// Patches that lie side by side for products of integers.
-    pub(super) const BLOCK_INT8: usize = 4;
-
-    /// As `scalar::panel_int8`, in blocks of [`BLOCK_INT8`](Self::BLOCK_INT8); the caller has checked the lengths.
-    pub(super) fn panel_int8(self, patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
-        // SAFETY: `self` proves the features; `Kernels::panel_int8` has checked the lengths.
-        unsafe { panel_int8_dot(patches, panel, out) }
-    }
-}
-
-/// `sum + b · a[LANE]`, four bytes into each lane of 32 bits. The standard library's own is not stable yet.
-///
-/// # Safety
-/// The processor has NEON with dot products.
-#[inline]
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn dot<const LANE: i32>(mut sum: int32x4_t, b: int8x16_t, a: int8x16_t) -> int32x4_t {
-    // SAFETY: one instruction of the enabled set, on registers alone.
-    unsafe {
-        asm!(
-            "sdot {sum:v}.4s, {b:v}.16b, {a:v}.4b[{lane}]",
-            sum = inout(vreg) sum,
-            b = in(vreg) b,
-            a = in(vreg) a,
-            lane = const LANE,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    sum
-}
-
-/// # Safety
-/// The processor has NEON with dot products; lengths are as `Kernels::panel_int8` asserts.
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn panel_int8_dot(patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
-    const M: usize = NeonDot::BLOCK_INT8;
-    let blocks = patches.values.chunks_exact(patches.wide * M).zip(patches.scales.chunks_exact(M));
-    for ((block, scales), out) in blocks.zip(out.chunks_exact_mut(PANEL * M)) {
-        // SAFETY: per step `block` has `4 · M` bytes and `panel` `4 · PANEL`; `out` has `M · PANEL` values, `panel.scales` `PANEL`.
-        unsafe {
-            let mut sums = [[vdupq_n_s32(0); PANEL / 4]; M];
-            let (mut row, mut tags) = (block.as_ptr(), panel.values.as_ptr());
-            for _ in 0..patches.wide / 4 {
-                let quads = vld1q_s8(row);
-                for v in 0..PANEL / 4 {
-                    let column = vld1q_s8(tags.add(16 * v));
-                    sums[0][v] = dot::<0>(sums[0][v], column, quads);
-                    sums[1][v] = dot::<1>(sums[1][v], column, quads);
-                    sums[2][v] = dot::<2>(sums[2][v], column, quads);
-                    sums[3][v] = dot::<3>(sums[3][v], column, quads);
-                }
-                row = row.add(4 * M);
-                tags = tags.add(4 * PANEL);
-            }
-            for (m, sums) in sums.iter().enumerate() {
-                for (v, sum) in sums.iter().enumerate() {
-                    let scale = vmulq_f32(vdupq_n_f32(scales[m]), vld1q_f32(panel.scales.as_ptr().add(4 * v)));
-                    vst1q_f32(out.as_mut_ptr().add(m * PANEL + 4 * v), vmulq_f32(vcvtq_f32_s32(*sum), scale));
-                }
-            }
-        }
-    }
-}
-
-/// # Safety
-/// The processor has NEON with dot products; lengths are as `Kernels::block_int8` asserts, for strips of 16.
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn block_int8_dot(block: &ByteBlock<'_>, out: &mut [i32]) {
-    const M: usize = 4;
-    // SAFETY: rows beyond the last are read as the last and not written; `out` has 16 sums for each row, the weights 64 for each quad.
-    unsafe {
-        let mut rows = [block.rows.as_ptr().cast::<i8>(); M];
-        for m in 0..M {
-            rows[m] = rows[m].add(m.min(block.count - 1) * block.stride);
-        }
-        let mut sums = [[vdupq_n_s32(0); 4]; M];
-        let mut weights = block.weights.as_ptr();
-        for k in (0..block.depth).step_by(16) {
-            let mut quads = [vdupq_n_s8(0); M];
-            for m in 0..M {
-                quads[m] = vld1q_s8(rows[m].add(k));
-            }
-            // Written out, so that the sums stay in registers.
-            macro_rules! column {
-                ($v:literal) => {
-                    let at = weights.add(16 * $v);
-                    let columns = [vld1q_s8(at), vld1q_s8(at.add(64)), vld1q_s8(at.add(128)), vld1q_s8(at.add(192))];
-                    for m in 0..M {
-                        sums[m][$v] = dot::<0>(sums[m][$v], columns[0], quads[m]);
-                        sums[m][$v] = dot::<1>(sums[m][$v], columns[1], quads[m]);
-                        sums[m][$v] = dot::<2>(sums[m][$v], columns[2], quads[m]);
-                        sums[m][$v] = dot::<3>(sums[m][$v], columns[3], quads[m]);
-                    }
-                };
-            }
-            column!(0);
-            column!(1);
-            column!(2);
-            column!(3);
-            weights = weights.add(256);
-        }
-        for m in 0..M {
-            if m == block.count {
-                break;
-            }
-            for v in 0..4 {
-                let at = out.as_mut_ptr().add(16 * m + 4 * v);
-                vst1q_s32(at, if block.add { vaddq_s32(vld1q_s32(at), sums[m][v]) } else { sums[m][v] });
             }
         }
     }

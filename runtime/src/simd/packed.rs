@@ -208,7 +208,7 @@ fn quantise_rows(rows: &[f32], dim: usize) -> (Vec<i8>, Vec<f32>) {
 }
 
 /// The nearest 16-bit float, ties to even; what is too large becomes infinite.
-fn to_f16(value: f32) -> u16 {
+pub(super) fn to_f16(value: f32) -> u16 {
     let bits = value.to_bits();
     let sign = (bits >> 16 & 0x8000) as u16;
     let magnitude = f32::from_bits(bits & 0x7fff_ffff);

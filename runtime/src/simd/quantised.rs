@@ -6,7 +6,8 @@
 //! [`Kernels::levels`] are 127), besides rounding.
 
 use super::aligned::Aligned;
-use super::block::{Ahead, ByteBlock, Finish, QUADS, Scales};
+use super::block::{Ahead, ByteBlock, STEP};
+use super::finish::{Finish, Scales};
 use super::linear::padded;
 use super::transformer::Activation;
 use super::{Isa, Kernels};
@@ -17,7 +18,7 @@ pub struct QuantisedLinear {
     inputs: usize,
     outputs: usize,
     strip: usize,
-    weights: Aligned<i8>, // [strips, wide / 4, strip, 4], filled up with zeros
+    weights: Aligned<i8>, // [strips, wide / group, strip, group], filled up with zeros
     scales: Aligned<f32>, // [strips, strip]
     sums: Aligned<i32>,   // [strips, strip], of the weights of a column
     bias: Aligned<f32>,   // [strips, strip]
@@ -52,7 +53,7 @@ pub struct QuantisedRows {
 impl QuantisedRows {
     /// Bytes `[count, wide]`, and each row's scale and zero.
     pub(super) fn parts(&self) -> (&[u8], &[f32], &[i32]) {
-        (&self.values[..self.count * self.dim.next_multiple_of(QUADS)], &self.scales, &self.zeros)
+        (&self.values[..self.count * self.dim.next_multiple_of(STEP)], &self.scales, &self.zeros)
     }
 }
 
@@ -80,11 +81,13 @@ impl Range {
 
 impl Kernels {
     /// The largest byte that rows are quantised to. Sets without a dot product of four bytes add products in pairs in 16 bits, which must
-    /// not overflow: 2 · 127 · 128 does not, whether bytes are unsigned up to 127 or signed within ±127.
+    /// not overflow: 2 · 127 · 128 does not, whether bytes are signed within ±127 or unsigned up to 127.
     pub fn levels(&self) -> u8 {
         match self.isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(_) | Isa::Avx512(_) => 127,
+            Isa::Avx2(_) => 254,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512(_) => 127,
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(_) => 254,
             _ => 255,
@@ -94,6 +97,8 @@ impl Kernels {
     /// What is taken from each byte before the product reads it: sets that multiply signed bytes alone need it.
     pub(super) fn shift(&self) -> u8 {
         match self.isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(_) => 127,
             #[cfg(target_arch = "aarch64")]
             Isa::Neon(_) => 127,
             #[cfg(target_arch = "aarch64")]
@@ -118,13 +123,13 @@ impl Kernels {
             weight.len(),
             scales.len()
         );
-        let strip = self.strip();
-        let (wide, columns) = (inputs.next_multiple_of(QUADS), outputs.next_multiple_of(strip));
+        let (strip, group) = (self.strip(), self.group());
+        let (wide, columns) = (inputs.next_multiple_of(STEP), outputs.next_multiple_of(strip));
         let (mut weights, mut sums) = (Aligned::zeros(wide * columns), Aligned::zeros(columns));
         for (row, values) in weight.chunks_exact(outputs.max(1)).enumerate() {
-            let first = row / 4 * 4 * strip + row % 4;
+            let first = row / group * group * strip + row % group;
             for (part, strips) in values.chunks(strip).zip(weights.chunks_exact_mut(wide * strip)) {
-                for (value, slot) in part.iter().zip(strips[first..].iter_mut().step_by(4)) {
+                for (value, slot) in part.iter().zip(strips[first..].iter_mut().step_by(group)) {
                     *slot = *value;
                 }
             }
@@ -140,7 +145,7 @@ impl Kernels {
     /// `x` does not hold whole rows of `dim` values.
     pub fn quantise(&self, x: &[f32], dim: usize, rows: &mut QuantisedRows) {
         assert!(dim > 0 && x.len().is_multiple_of(dim), "quantise: expected whole rows of {dim} values, found {}", x.len());
-        let (wide, levels, shift) = (dim.next_multiple_of(QUADS), self.levels(), self.shift());
+        let (wide, levels, shift) = (dim.next_multiple_of(STEP), self.levels(), self.shift());
         (rows.count, rows.dim) = (x.len() / dim, dim);
         // Weights are zero behind a row's end, so whatever bytes stand there count for nothing.
         rows.values.grow(rows.count * wide);
@@ -182,7 +187,7 @@ impl Kernels {
         if out.is_empty() {
             return;
         }
-        let (wide, block) = (inputs.next_multiple_of(QUADS), self.block_rows_int8());
+        let (wide, block) = (inputs.next_multiple_of(STEP), self.block_rows_int8());
         sums.grow(rows * strip);
         // Bytes are a quarter of floats.
         let depth = 4 * self.depth();

@@ -77,8 +77,8 @@ fn bytes_come_back_within_half_a_step() {
 fn products_of_bytes_are_exact() {
     let mut random = Random(13);
     for set in Kernels::all() {
-        let (strip, shift) = (set.strip(), set.shift());
-        for depth in (QUADS..=80).step_by(QUADS).chain([768]) {
+        let (strip, group, shift) = (set.strip(), set.group(), set.shift());
+        for depth in (STEP..=80).step_by(STEP).chain([768]) {
             for count in 1..=set.block_rows_int8() {
                 for (extreme, add, stride) in
                     [(false, false, depth), (true, false, depth + 3), (false, true, depth + 1), (true, true, depth)]
@@ -94,7 +94,7 @@ fn products_of_bytes_are_exact() {
                     set.block_int8(&ByteBlock { rows: &rows, stride, count, depth, weights: &weights, add }, &mut sums);
                     for (at, sum) in sums.iter().enumerate() {
                         let (m, n) = (at / strip, at % strip);
-                        let weight = |k: usize| i64::from(weights[(k / 4 * strip + n) * 4 + k % 4]);
+                        let weight = |k: usize| i64::from(weights[(k / group * strip + n) * group + k % group]);
                         let exact: i64 = (0..depth).map(|k| signed(rows[m * stride + k]) * weight(k)).sum();
                         assert_eq!(
                             i64::from(*sum),

@@ -1,7 +1,9 @@
 //! The reference: what every other set of kernels is tested against.
 
-use super::block::{Block, ByteBlock, Finish, Scales};
-use super::packed::PANEL;
+use super::block::{Block, ByteBlock};
+use super::finish::{Finish, Scales};
+use super::half::{CHUNK, HalfBlock};
+use super::packed::{PANEL, from_f16, to_f16};
 use super::quantised::Range;
 use super::scan::{Int8Rows, Pass, Products};
 use super::transformer::Activation;
@@ -259,4 +261,36 @@ pub(super) fn signed_row(row: &[f32], factors: &[f32], out: &mut [i8]) {
     for ((value, factor), byte) in row.iter().zip(factors).zip(out) {
         *byte = (value * factor).round_ties_even().clamp(-127.0, 127.0) as i8;
     }
+}
+
+/// `out[m, n] (+)= scales[m] · Σ_k rows[m, k] · weights[k, n]`; a chunk's products are added one by one and rounded to 16 bits each time.
+pub(super) fn block_half(block: &HalfBlock<'_>, out: &mut [f32]) {
+    let strip = out.len() / block.count;
+    for (m, (out, scale)) in out.chunks_exact_mut(strip).zip(block.scales).enumerate() {
+        if !block.add {
+            out.fill(0.0);
+        }
+        let row = &block.rows[m * block.stride..][..block.depth];
+        for (row, weights) in row.chunks(CHUNK).zip(block.weights.chunks(CHUNK * strip)) {
+            for (n, out) in out.iter_mut().enumerate() {
+                let products = row.iter().zip(weights[n..].iter().step_by(strip));
+                let sum = products.fold(0.0, |sum, (a, b)| to_half(sum + f64::from(from_f16(*a)) * f64::from(from_f16(*b))));
+                *out += scale * sum as f32;
+            }
+        }
+    }
+}
+
+/// The nearest number that 16 bits hold, ties to even. A sum of such a number and a product of two was rounded to 53 bits, which is
+/// more than twice what decides here, so that this rounding is the only one.
+fn to_half(x: f64) -> f64 {
+    let exponent = ((x.to_bits() >> 52 & 0x7ff) as i32 - 1023).max(-14);
+    let step = 2f64.powi(exponent - 10);
+    let rounded = (x / step).round_ties_even() * step;
+    if rounded.abs() >= 65536.0 { f64::INFINITY.copysign(x) } else { rounded }
+}
+
+/// Each number times `factor`, rounded to 16 bits.
+pub(super) fn halve_row(row: &[f32], factor: f32, out: &mut [u16]) {
+    row.iter().zip(out).for_each(|(value, half)| *half = to_f16(value * factor));
 }

@@ -11,9 +11,11 @@ use super::avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 use super::avx512::{Avx512, Avx512Vnni};
 #[cfg(target_arch = "aarch64")]
-use super::neon::{Neon, NeonDot};
+use super::neon::Neon;
+#[cfg(target_arch = "aarch64")]
+use super::neon_bytes::NeonDot;
 use super::packed::{PANEL, PackedBank, PackedPatches, Precision, Rows, Store, expand};
-use super::{Isa, Kernels, scalar};
+use super::{Isa, Kernels, dispatch, scalar};
 
 /// The best patch of a tag.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -214,21 +216,7 @@ impl Kernels {
     }
 
     fn fold(&self, products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest; PANEL]) {
-        match self.isa {
-            Isa::Scalar => scalar::fold(products, pass, tags),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(set) => set.fold(products, pass, tags),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(set) => set.fold(products, pass, tags),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni(set) => set.floats().fold(products, pass, tags),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Amx(set) => set.floats().fold(products, pass, tags),
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon(set) => set.fold(products, pass, tags),
-            #[cfg(target_arch = "aarch64")]
-            Isa::NeonDot(set) => set.floats().fold(products, pass, tags),
-        }
+        dispatch!(self, fold(products, pass, tags));
     }
 
     /// The products of one panel: `out` is `[patches, PANEL]` with the patches that fill up the last block.
@@ -258,39 +246,25 @@ impl Kernels {
         match (self.isa, precision) {
             (Isa::Scalar, _) => 1,
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx2(_), Precision::F32 | Precision::F16) => Avx2::BLOCK_F32,
+            (Isa::Avx2(_) | Isa::AvxVnni(_), Precision::F32 | Precision::F16) => Avx2::BLOCK_F32,
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx2(_) | Isa::Avx512(_), Precision::Int8) => Avx2::BLOCK_INT8,
+            (Isa::Avx2(_) | Isa::AvxVnni(_) | Isa::Avx512(_), Precision::Int8) => Avx2::BLOCK_INT8,
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx512(_) | Isa::Avx512Vnni(_) | Isa::Amx(_), Precision::F32 | Precision::F16) => Avx512::BLOCK_F32,
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx512Vnni(_) | Isa::Amx(_), Precision::Int8) => Avx512Vnni::BLOCK_INT8,
             #[cfg(target_arch = "aarch64")]
-            (Isa::Neon(_) | Isa::NeonDot(_), Precision::F32 | Precision::F16) => Neon::BLOCK_F32,
+            (Isa::Neon(_) | Isa::NeonDot(_) | Isa::NeonI8mm(_), Precision::F32 | Precision::F16) => Neon::BLOCK_F32,
             #[cfg(target_arch = "aarch64")]
             (Isa::Neon(_), Precision::Int8) => Neon::BLOCK_INT8,
             #[cfg(target_arch = "aarch64")]
-            (Isa::NeonDot(_), Precision::Int8) => NeonDot::BLOCK_INT8,
+            (Isa::NeonDot(_) | Isa::NeonI8mm(_), Precision::Int8) => NeonDot::BLOCK_INT8,
         }
     }
 
     pub(super) fn panel_f32(&self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
         assert!(panel.len() == dim * PANEL && rows.len() * PANEL == out.len() * dim, "panel_f32: lengths differ");
-        match self.isa {
-            Isa::Scalar => scalar::panel_f32(rows, dim, panel, out),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2(set) => set.panel_f32(rows, dim, panel, out),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(set) => set.panel_f32(rows, dim, panel, out),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni(set) => set.floats().panel_f32(rows, dim, panel, out),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Amx(set) => set.floats().panel_f32(rows, dim, panel, out),
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon(set) => set.panel_f32(rows, dim, panel, out),
-            #[cfg(target_arch = "aarch64")]
-            Isa::NeonDot(set) => set.floats().panel_f32(rows, dim, panel, out),
-        }
+        dispatch!(self, panel_f32(rows, dim, panel, out));
     }
 
     fn panel_int8(&self, patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
@@ -311,6 +285,8 @@ impl Kernels {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(set) => set.panel_int8(patches, panel, out),
             #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni(set) => set.floats().panel_int8(patches, panel, out),
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx512(set) => set.narrow().panel_int8(patches, panel, out),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni(set) => set.panel_int8(patches, panel, out),
@@ -320,6 +296,8 @@ impl Kernels {
             Isa::Neon(set) => set.panel_int8(patches, panel, out),
             #[cfg(target_arch = "aarch64")]
             Isa::NeonDot(set) => set.panel_int8(patches, panel, out),
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonI8mm(set) => set.dot().panel_int8(patches, panel, out),
         }
     }
 }

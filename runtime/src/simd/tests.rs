@@ -32,7 +32,10 @@ fn required_sets_are_present() {
     let Ok(required) = std::env::var("EDGE_SEG_REQUIRE_KERNELS") else {
         return;
     };
-    let names: Vec<_> = Kernels::all().iter().map(|set| set.name()).collect();
+    let mut names: Vec<_> = Kernels::all().iter().map(|set| set.name()).collect();
+    if Kernels::all().iter().any(|set| set.name() != "scalar" && set.has_halves()) {
+        names.push("fp16");
+    }
     println!("kernels present: {}", names.join(", "));
     for name in required.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         assert!(names.contains(&name), "required {name}, present {names:?}");

@@ -1,9 +1,8 @@
 //! What the layers of a vision transformer share, and LayerNorm.
 
 use super::aligned::Aligned;
-use super::block::dispatch;
 use super::lanes::{Lanes, erf, sigmoid};
-use super::{Isa, Kernels, scalar};
+use super::{Isa, Kernels, dispatch, scalar};
 
 /// What follows a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
