@@ -62,6 +62,23 @@ fn sizes_signed_bytes_and_exponentials_are_the_references_own() {
 }
 
 #[test]
+fn weights_below_half_a_step_keep_their_sum() {
+    for set in Kernels::all() {
+        for levels in [127u8, 254, 255] {
+            for share in [0.1f32, 0.3, 0.49, 0.7] {
+                let mut row = vec![(share / f32::from(levels)).ln(); 785];
+                row[3] = 0.0;
+                let mut bytes = vec![0; 785];
+                let sum = set.exp_row_int8(&mut row, levels, &mut bytes);
+                let (found, expected) = ((sum - f32::from(levels)) / 784.0, share);
+                assert!((found - expected).abs() < 0.02, "{}: {levels} levels: {found} for {expected}", set.name());
+                assert!(bytes[3] == levels && bytes[700..].contains(&0));
+            }
+        }
+    }
+}
+
+#[test]
 fn bytes_come_back_within_half_a_step() {
     let mut random = Random(12);
     let x = random.values(400);

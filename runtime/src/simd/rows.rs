@@ -137,17 +137,18 @@ pub(super) unsafe fn exp_row<V: Lanes>(row: &mut [f32]) -> f32 {
 #[inline(always)]
 pub(super) unsafe fn exp_row_int8<V: Lanes>(row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
     let whole = row.len() - row.len() % V::LANES;
-    // SAFETY: `each_exp` gives places where `LANES` values stand.
+    // SAFETY: `each_exp` gives places where `LANES` values stand, multiples of `LANES`, which divides the length of `DITHER`.
     unsafe {
         let (mut totals, top, to) = (V::splat(0.0), V::splat(f32::from(levels)), out.as_mut_ptr());
         each_exp::<V>(row, |at, e| {
-            let steps = e.mul(top).round();
+            let steps = V::load(scalar::DITHER.as_ptr().add(at % scalar::DITHER.len())).fma(e, top).round();
             totals = totals.add(steps);
             steps.store_bytes(to.add(at));
         });
         let mut total = totals.sum();
-        for (byte, e) in out[whole..].iter_mut().zip(&row[whole..]) {
-            let steps = (e * f32::from(levels)).round_ties_even();
+        let dither = scalar::DITHER.iter().cycle().skip(whole % scalar::DITHER.len());
+        for ((byte, e), dither) in out[whole..].iter_mut().zip(&row[whole..]).zip(dither) {
+            let steps = (e * f32::from(levels) + dither).round_ties_even();
             total += steps;
             *byte = steps as u8;
         }

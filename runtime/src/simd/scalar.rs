@@ -242,11 +242,24 @@ pub(super) fn exp_row(row: &mut [f32]) -> f32 {
     row.iter().sum()
 }
 
-/// `exp(value - largest)` of each value as a byte of at most `levels`; returns the sum of the bytes.
+/// What is added before [`exp_row_int8`] rounds, place by place and over again: all of the 64 steps from -1/2 to 1/2, far ones side by side.
+///
+/// A softmax over many keys has a long tail of weights below half a step. Rounded to the nearest step all of it is lost, and with it the
+/// mean of the values that it stands for; rounded up as often as its size says, its sum stays.
+pub(super) const DITHER: [f32; 64] = {
+    let (mut dither, mut at) = ([0.0; 64], 0u8);
+    while at < 64 {
+        dither[at as usize] = ((at.reverse_bits() >> 2) as f32 + 0.5) / 64.0 - 0.5;
+        at += 1;
+    }
+    dither
+};
+
+/// `exp(value - largest)` of each value as a byte of at most `levels`, rounded with [`DITHER`]; returns the sum of the bytes.
 pub(super) fn exp_row_int8(row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
     exp_row(row);
-    row.iter().zip(out).fold(0.0, |total, (e, byte)| {
-        *byte = (e * f32::from(levels)).round_ties_even() as u8;
+    row.iter().zip(out).zip(DITHER.iter().cycle()).fold(0.0, |total, ((e, byte), dither)| {
+        *byte = (e * f32::from(levels) + dither).round_ties_even() as u8;
         total + f32::from(*byte)
     })
 }
