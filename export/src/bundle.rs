@@ -32,11 +32,19 @@ pub const TOKENIZER_BLOB: &str = "tokenizer.json";
 /// [`crate::Error::Runtime`] if the manifest breaks the bundle's rules or the file system refuses.
 pub fn write(path: &Path, model: &Model, layers: impl Into<Layers>, release: &Release) -> Result<()> {
     let layers = layers.into();
-    let blobs = Blobs::new(model, &layers, &layers)?;
-    Ok(bundle::write(path, manifest(model, layers.storage, release), &blobs.named(model))?)
+    write_towers(path, model, &layers, &layers, release)
 }
 
-/// As [`write()`], in memory, with layers of its own for each tower; `place` names it in errors.
+/// As [`write()`], with layers of its own for each tower. The manifest's `variant` is the image tower's, which every frame passes.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_towers(path: &Path, model: &Model, image: &Layers, text: &Layers, release: &Release) -> Result<()> {
+    let blobs = Blobs::new(model, image, text)?;
+    Ok(bundle::write(path, manifest(model, image.storage, release), &blobs.named(model))?)
+}
+
+/// As [`write_towers`], in memory; `place` names it in errors.
 ///
 /// # Errors
 /// [`crate::Error::Runtime`] if the manifest breaks the bundle's rules.

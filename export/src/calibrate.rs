@@ -55,9 +55,11 @@ pub struct LayerLoss {
 /// Layers for a storage, with what they cost.
 #[derive(Debug, Clone)]
 pub struct Calibrated {
-    /// The storage, and what it is not for.
+    /// The storage of the image tower, and what it is not for.
     pub layers: Layers,
-    /// Each layer of both towers; none where nothing is computed in integers.
+    /// The text tower's: [`Storage::of_words`].
+    pub words: Layers,
+    /// Each layer that could be computed in integers.
     pub losses: Vec<LayerLoss>,
     /// The image tower as a whole.
     pub image: Fidelity,
@@ -81,15 +83,14 @@ pub fn calibrate(
             return Err(Error::file("calibration", what, "at least one", "none"));
         }
     }
-    let mut floats = BTreeSet::new();
     let mut losses = Vec::new();
     let mut towers = Vec::new();
-    for tower in [Tower::Image, Tower::Text] {
+    for (tower, storage) in [(Tower::Image, storage), (Tower::Text, storage.of_words())] {
         let embed = |layers: &Layers| embed(model, tower, layers, sample);
         let exact = embed(&Storage::F32.into())?;
         let measure = |floats: BTreeSet<String>| Ok::<_, Error>(fidelity(&exact, &embed(&Layers { storage, floats })?));
         if storage != Storage::Int8Dynamic {
-            towers.push(measure(BTreeSet::new())?);
+            towers.push((Layers::from(storage), measure(BTreeSet::new())?));
             continue;
         }
         let groups = groups(&onnx::products(model, tower)?);
@@ -111,11 +112,11 @@ pub fn calibrate(
             kept.extend(groups[&loss.layer].iter().cloned());
             whole = measure(kept.clone())?;
         }
-        towers.push(whole);
-        floats.extend(kept);
+        towers.push((Layers { storage, floats: kept }, whole));
         losses.extend(own);
     }
-    Ok(Calibrated { layers: Layers { storage, floats }, losses, image: towers[0], text: towers[1] })
+    let [(layers, image), (words, text)] = [towers.swap_remove(0), towers.swap_remove(0)];
+    Ok(Calibrated { layers, words, losses, image, text })
 }
 
 /// Query, key and value read the same rows and are one layer.

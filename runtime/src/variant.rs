@@ -36,9 +36,8 @@ impl Variant {
     /// How the encoders of its build are stored and computed, as a manifest's `variant` says it.
     pub fn encoders(self) -> &'static str {
         match self {
-            // Without dot products integers are hardly faster than floats, and rows would have to be quantized as well.
-            Self::Pi4 => "int8-storage",
-            Self::Pi5 | Self::X86 => "int8-dynamic",
+            // Faster than floats without dot products too (docs/kernels.md).
+            Self::Pi4 | Self::Pi5 | Self::X86 => "int8-dynamic",
             // A GPU computes in halves.
             Self::Jetson => "f16-storage",
         }

@@ -25,6 +25,9 @@ pub struct Bundle {
     /// How matrices are stored, and with int8-dynamic how products are computed; else all is computed in f32.
     #[arg(long, value_enum, default_value = "int8")]
     weights: Storage,
+    /// The same of the text encoder, where it is to be another: words are encoded once, frames all the time.
+    #[arg(long, value_enum, value_name = "WEIGHTS")]
+    text_weights: Option<Storage>,
     /// Release number: a board may refuse a lower one than it runs.
     #[arg(long, default_value_t = 1)]
     serial: u64,
@@ -36,9 +39,13 @@ pub struct Bundle {
 impl Bundle {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let model = read(&self.folder)?;
-        bundle::write(&self.out, &model, self.weights, &Release { serial: self.serial, boards: self.boards })?;
+        let text = self.text_weights.unwrap_or(self.weights);
+        let release = Release { serial: self.serial, boards: self.boards };
+        bundle::write_towers(&self.out, &model, &self.weights.into(), &text.into(), &release)?;
         let bytes = std::fs::metadata(&self.out).map(|m| m.len()).with_context(|| self.out.display().to_string())?;
-        let worst = layer_errors(&model, self.weights).into_iter().max_by(|a, b| a.relative.total_cmp(&b.relative));
+        let of =
+            |storage: Storage, tower: &'static str| layer_errors(&model, storage).into_iter().filter(move |l| l.name.starts_with(tower));
+        let worst = of(self.weights, "image.").chain(of(text, "text.")).max_by(|a, b| a.relative.total_cmp(&b.relative));
         eprintln!("{}: {:.1} MB, {}", self.out.display(), bytes as f64 / 1e6, self.weights.variant());
         if let Some(worst) = worst {
             eprintln!("largest relative error of a weight: {:.5} ({})", worst.relative, worst.name);
@@ -51,7 +58,7 @@ impl Bundle {
 ///
 /// With --boards each layer's loss is measured on the pictures and words: the mean and least cosine of the tower's own answer, patch by
 /// patch or word by word, with this layer alone in integers. Where all layers together lose more than --least-cosine allows, the worst
-/// stay in floats. A board's bundle is OUT/NAME-BOARD.esb; boards that run the same variant share the measurement.
+/// stay in floats. Words are encoded once, so that their encoder stores integers and computes in floats. A board's bundle is OUT/NAME-BOARD.esb; boards that run the same variant share the measurement.
 #[derive(Args)]
 pub struct Quantize {
     /// The model folder.
@@ -157,7 +164,8 @@ impl Quantize {
             let Some(found) = measured.iter().find(|m| m.layers.storage == storage) else { continue };
             enough &= [found.image, found.text].iter().all(|tower| tower.mean_cosine >= self.least_cosine);
             let path = folder.join(format!("{}-{}.esb", model.config.name, board.name()));
-            bundle::write(&path, model, found.layers.clone(), &Release { serial: self.serial, boards: vec![board.name().into()] })?;
+            let release = Release { serial: self.serial, boards: vec![board.name().into()] };
+            bundle::write_towers(&path, model, &found.layers, &found.words, &release)?;
             let line = BoardLine {
                 board: board.name(),
                 variant: storage.variant(),

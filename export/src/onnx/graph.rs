@@ -36,6 +36,12 @@ impl Storage {
             Storage::F32 => "f32",
         }
     }
+
+    /// The one for the words beside pictures in this one: words are encoded once and kept, so that integers save little time there and
+    /// lose as much.
+    pub fn of_words(self) -> Self {
+        if self == Storage::Int8Dynamic { Storage::Int8 } else { self }
+    }
 }
 
 /// A storage for a model's matrices, and the ones that it is not for.
