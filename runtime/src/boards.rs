@@ -13,6 +13,8 @@ pub struct Core {
     pub name: &'static str,
     /// 32-bit floats.
     pub floats: f64,
+    /// 16-bit floats, where it has them.
+    pub halves: Option<f64>,
     /// 8-bit integers, summed in 32 bits.
     pub integers: f64,
 }
@@ -32,12 +34,12 @@ pub struct Board {
     pub clock_ghz: f64,
 }
 
-const A53: Core = Core { name: "Cortex-A53", floats: 1.37, integers: 2.51 };
+const A53: Core = Core { name: "Cortex-A53", floats: 1.37, halves: None, integers: 2.51 };
 // LLVM schedules Cortex-A72 by the Cortex-A57's model.
 const A57: Core = Core { name: "Cortex-A57", ..A72 };
-const A72: Core = Core { name: "Cortex-A72", floats: 3.92, integers: 6.73 };
+const A72: Core = Core { name: "Cortex-A72", floats: 3.92, halves: None, integers: 6.73 };
 // Scheduled as Neoverse N1, the server core made from Cortex-A76; Cortex-A78AE is its successor with as many vector units.
-const A76: Core = Core { name: "Cortex-A76", floats: 7.67, integers: 31.99 };
+const A76: Core = Core { name: "Cortex-A76", floats: 7.67, halves: Some(13.84), integers: 31.99 };
 const A78AE: Core = Core { name: "Cortex-A78AE", ..A76 };
 
 /// The boards whose cores LLVM has a model of.
@@ -56,6 +58,12 @@ pub fn find(key: &str) -> Option<&'static Board> {
 }
 
 impl Board {
+    /// The same board with products of floats in 16 bits, where it has them.
+    pub fn in_halves(self) -> Option<Board> {
+        let floats = self.core.halves?;
+        Some(Board { core: Core { floats, ..self.core }, ..self })
+    }
+
     /// Milliseconds that so many multiplications take at least on `cores` of its cores.
     pub fn least_ms(&self, work: Multiplications, cores: usize) -> f64 {
         let cycles = work.floats as f64 / self.core.floats + work.integers as f64 / self.core.integers;
@@ -74,5 +82,10 @@ mod tests {
         assert!((pi4.least_ms(work, 1) - 2.0 / 1.5).abs() < 1e-9, "two million cycles at 1.5 GHz");
         assert!((pi4.least_ms(work, pi4.cores) * 4.0 - pi4.least_ms(work, 1)).abs() < 1e-9);
         assert!(find("toaster").is_none());
+        assert!(pi4.in_halves().is_none(), "Cortex-A72 has no 16-bit floats");
+        let pi5 = find("pi5").unwrap();
+        let (floats, halves) = (pi5.least_ms(work, 1), pi5.in_halves().unwrap().least_ms(work, 1));
+        let saved = 3.92 * (1.0 / 7.67 - 1.0 / 13.84) / 2.4;
+        assert!((floats - halves - saved).abs() < 1e-9, "integers take as long as before");
     }
 }

@@ -18,6 +18,7 @@ use crate::device::{Choice, Device};
 use crate::pipeline::Options;
 use crate::positions::resample;
 use crate::prepare::Input;
+use crate::simd::kernels;
 use crate::{Error, PatchGrid, Result};
 
 pub use cost::{Multiplications, multiplications};
@@ -44,16 +45,19 @@ pub(crate) trait Encoder: std::fmt::Debug + Send + Sync {
     fn release(&self) {}
 }
 
-/// Loads a bundle's image encoder for the chosen device.
+/// Loads a bundle's image encoder for the chosen device. Where that was left open, 16-bit floats are taken if they are there.
 ///
 /// # Errors
-/// As [`ImageEncoder::load`], and [`Error::Device`] if the GPU cannot be used.
-pub(crate) fn load(bundle: &Bundle, choice: &Choice, options: &Options, threads: Threads) -> Result<Box<dyn Encoder>> {
-    if options.half && options.device == Device::Cpu {
-        let found = "--device cpu, which computes in 32-bit floats".into();
-        return Err(Error::Option { option: "--half".into(), expected: "--device cuda or auto".into(), found });
-    }
+/// As [`ImageEncoder::load_half`], and [`Error::Device`] if the GPU cannot be used.
+pub(crate) fn load(bundle: &Bundle, choice: &mut Choice, options: &Options, threads: Threads) -> Result<Box<dyn Encoder>> {
     if choice.device != Device::Cuda {
+        let auto = options.device == Device::Auto;
+        if options.half && (!auto || kernels().has_halves()) {
+            return Ok(Box::new(ImageEncoder::load_half(bundle, threads)?));
+        }
+        if options.half {
+            choice.why += "; it computes in 32-bit floats, having no others";
+        }
         return Ok(Box::new(ImageEncoder::load(bundle, threads)?));
     }
     let gpu = Box::new(cuda::GraphEncoder::on_gpu(bundle, options.half)?);
@@ -67,7 +71,7 @@ pub(crate) fn load(bundle: &Bundle, choice: &Choice, options: &Options, threads:
 
 impl Encoder for ImageEncoder {
     fn backend(&self) -> &'static str {
-        "tract-cpu"
+        if self.half { "tract-cpu-f16" } else { "tract-cpu" }
     }
 
     fn plan_for(&self, input: &Input) -> Result<()> {
@@ -103,6 +107,7 @@ pub struct ImageEncoder {
     layout: Positions,
     positions: Vec<f32>, // [1 + rows · cols, width]
     dim: usize,
+    half: bool,
     plans: Mutex<HashMap<(usize, usize), SizedPlan>>,
     threads: Threads,
 }
@@ -123,11 +128,29 @@ impl ImageEncoder {
     /// # Errors
     /// [`Error::Encoder`] if the engine refuses the ONNX file, [`Error::Bundle`] if the position embeddings do not fit.
     pub fn load(bundle: &Bundle, threads: Threads) -> Result<Self> {
+        Self::load_in(bundle, threads, false)
+    }
+
+    /// As [`load`](Self::load), to compute products of floats in 16 bits; products of integers, attention and norms stay what they are.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and [`Error::Option`] if the processor or the kernels in use have no 16-bit floats.
+    pub fn load_half(bundle: &Bundle, threads: Threads) -> Result<Self> {
+        let set = kernels();
+        if !set.has_halves() {
+            let expected = "a processor that computes in 16-bit floats (Arm's `fp16`: Raspberry Pi 5, Jetson Orin), or --device cuda";
+            let found = format!("one without them (kernels {})", set.name());
+            return Err(Error::Option { option: "--half".into(), expected: expected.into(), found });
+        }
+        Self::load_in(bundle, threads, true)
+    }
+
+    fn load_in(bundle: &Bundle, threads: Threads, half: bool) -> Result<Self> {
         let manifest = bundle.manifest();
         let layout = manifest.image.positions.clone();
         let positions = bundle.floats(&layout.blob, (1 + layout.rows * layout.cols) * layout.width)?;
-        let model = parse("image", bundle.blob(&manifest.image.blob)?)?;
-        Ok(Self { model, layout, positions, dim: manifest.embedding_dim, plans: Mutex::default(), threads })
+        let model = parse("image", bundle.blob(&manifest.image.blob)?, half)?;
+        Ok(Self { model, layout, positions, dim: manifest.embedding_dim, half, plans: Mutex::default(), threads })
     }
 
     /// Makes the plan for an input's size ahead of encoding it; later inputs of that size need none.
@@ -196,7 +219,7 @@ impl TextEncoder {
     /// [`Error::Encoder`] if the engine refuses the ONNX file.
     pub fn load(bundle: &Bundle) -> Result<Self> {
         let manifest = bundle.manifest();
-        let model = parse("text", bundle.blob(&manifest.text.blob)?)?;
+        let model = parse("text", bundle.blob(&manifest.text.blob)?, false)?;
         let tokens = model.symbols.sym("tokens");
         let fact = i64::fact(&[1.to_dim(), tokens.into()]);
         let plan = model
@@ -219,14 +242,14 @@ impl TextEncoder {
     }
 }
 
-fn parse(encoder: &'static str, onnx: Cow<'_, [u8]>) -> Result<InferenceModel> {
+fn parse(encoder: &'static str, onnx: Cow<'_, [u8]>, half: bool) -> Result<InferenceModel> {
     let engine = layers::engine();
     // What cannot be split the engine refuses with its own words.
     let (graph, constants) = constants::split(onnx);
     let mut model = engine.proto_model_for_read(&mut &graph[..]).map_err(fail(encoder))?;
     fuse::fuse(&mut model);
     if let Some(graph) = &mut model.graph {
-        layers::pack(graph, constants).map_err(fail(encoder))?;
+        layers::pack(graph, constants, half).map_err(fail(encoder))?;
     }
     let model = engine.model_for_proto_model(&model).map_err(fail(encoder));
     layers::forget();

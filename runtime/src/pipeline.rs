@@ -25,7 +25,7 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Where the image encoder runs.
     pub device: Device,
-    /// On a GPU, compute in 16-bit floats.
+    /// Compute in 16-bit floats, on a GPU or on an Arm processor that has them.
     pub half: bool,
     /// Lets the processor take over when the GPU fails, and hears of it; without it the GPU's failure is an error.
     pub take_over: Option<TakeOver>,
@@ -150,8 +150,8 @@ impl Session {
             Some(count) => count,
             None => std::thread::available_parallelism().map_or(1, usize::from),
         };
-        let device = device::choose(options.device)?;
-        let image = encoder::load(&bundle, &device, options, Threads::new(threads))?;
+        let mut device = device::choose(options.device)?;
+        let image = encoder::load(&bundle, &mut device, options, Threads::new(threads))?;
         let tokenizer = WordTokenizer::load(&bundle)?;
         let size_px = options.size_px.unwrap_or(bundle.manifest().image.input_px);
         Placement::new((1, 1), &bundle.manifest().image, size_px)?;

@@ -98,9 +98,15 @@ struct Elsewhere {
 }
 
 impl Elsewhere {
-    fn on(board: &Board, work: Multiplications) -> Self {
-        let [one_thread_ms, all_cores_ms] = [1, board.cores].map(|cores| board.least_ms(work, cores));
-        let known_by = "predicted: arithmetic alone, at least";
+    /// With `half`, in 16-bit floats where the board has them.
+    fn on(board: &Board, work: Multiplications, half: bool) -> Self {
+        let halved = board.in_halves().filter(|_| half);
+        let [one_thread_ms, all_cores_ms] = [1, board.cores].map(|cores| halved.as_ref().unwrap_or(board).least_ms(work, cores));
+        let known_by = match (half, halved) {
+            (true, Some(_)) => "predicted with --half: arithmetic alone, at least",
+            (true, None) => "predicted, has no --half: arithmetic alone, at least",
+            (false, _) => "predicted: arithmetic alone, at least",
+        };
         Self { board: format!("{} ({})", board.name, board.core.name), one_thread_ms, all_cores_ms, known_by }
     }
 }
@@ -128,6 +134,7 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
     }
     let placement = timed.placement.ok_or_else(|| anyhow::anyhow!("no frame"))?;
     let work = multiplications(session.bundle(), placement.grid())?;
+    let half = args.model.half.unwrap_or(false);
     let sets = Kernels::all();
     let stages: Vec<_> = STAGES
         .iter()
@@ -164,7 +171,7 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
         multiplications: work.floats,
         integer_multiplications: work.integers,
         machine: Machine { before: Some(Box::new(before)), ..Machine::read() },
-        boards: BOARDS.iter().map(|board| Elsewhere::on(board, work)).collect(),
+        boards: BOARDS.iter().map(|board| Elsewhere::on(board, work, half)).collect(),
     };
     if args.json {
         print_json(&report)?;

@@ -59,7 +59,7 @@ struct ModelArgs {
     /// Where the image encoder runs; `auto` says what it chose, and why [default: cpu].
     #[arg(long, value_enum)]
     device: Option<DeviceArg>,
-    /// On a GPU, compute in 16-bit floats: faster, and a little less exact.
+    /// Compute in 16-bit floats, on a GPU or an Arm processor with `fp16` (Raspberry Pi 5, Jetson Orin): faster, and a little less exact.
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     half: Option<bool>,
     /// When the GPU fails in the middle of its work, go on with the processor in place of stopping.

@@ -67,7 +67,7 @@ fn graph(node: Vec<NodeProto>, initializer: Vec<TensorProto>) -> ModelProto {
 fn run(model: &ModelProto) -> Vec<f32> {
     let x = Tensor::from_shape(&[1, TOKENS as usize, WIDTH as usize], &numbers("x", (TOKENS * WIDTH) as usize)).unwrap();
     let mut model = model.clone();
-    layers::pack(model.graph.as_mut().unwrap(), Constants::none()).unwrap();
+    layers::pack(model.graph.as_mut().unwrap(), Constants::none(), false).unwrap();
     let plan = layers::engine().model_for_proto_model(&model).unwrap().into_optimized().unwrap().into_runnable().unwrap();
     let outputs = plan.run(tvec!(x.into_tvalue())).unwrap();
     outputs[0].to_plain_array_view::<f32>().unwrap().iter().copied().collect()

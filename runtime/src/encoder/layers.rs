@@ -12,7 +12,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::constants::Constants;
 use super::fuse::{FLOAT, FLOAT16, INT8, UINT8};
-use crate::simd::{Activation, Bias, ByteMemory, LayerMemory, Linear, QuantisedLinear, QuantisedRows, kernels};
+use crate::simd::{Activation, Bias, ByteMemory, HalfLinear, HalfRows, LayerMemory, Linear, QuantisedLinear, QuantisedRows, kernels};
 
 /// Names of the layers' operators in a rewritten graph.
 pub(super) const LINEAR: &str = "EdgeSegLinear";
@@ -38,6 +38,8 @@ struct Layer(Arc<Kind>);
 enum Kind {
     /// Inputs: `x` `[.., inputs]`, perhaps a value to add `[.., outputs]`. Output: `[.., outputs]`.
     Linear { layer: Linear, activation: Activation },
+    /// As `Linear`, in 16-bit floats.
+    LinearHalf { layer: HalfLinear, activation: Activation },
     /// As `Linear`.
     LinearInt8 { layer: QuantisedLinear, activation: Activation },
     /// Input and output: `[.., dim]`.
@@ -48,15 +50,15 @@ enum Kind {
 }
 
 /// Packs the layers of a rewritten graph. Their weights go out of it and of the file, from its end on, into what [`engine`]'s operators
-/// take on this thread.
-pub(super) fn pack(graph: &mut GraphProto, mut constants: Constants<'_>) -> TractResult<()> {
+/// take on this thread. With `half`, products of floats are computed in 16 bits.
+pub(super) fn pack(graph: &mut GraphProto, mut constants: Constants<'_>, half: bool) -> TractResult<()> {
     forget();
     constants.restore(graph);
     let mut nodes: Vec<_> = graph.node.iter_mut().filter(|node| LAYERS.contains(&node.op_type.as_str())).collect();
     nodes.sort_by_key(|node| constants.end_of(node));
     while let Some(node) = nodes.pop() {
         let kind = match node.op_type.as_str() {
-            LINEAR => linear(node, &constants),
+            LINEAR => linear(node, &constants, half),
             LINEAR_INT8 => linear_int8(node, &constants),
             LAYER_NORM => layer_norm(node, &constants),
             _ => attention(node),
@@ -92,7 +94,7 @@ fn build(_: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn Inference
     Ok((expand(Layer(Arc::new(kind.context("expected a packed layer")?))), vec![]))
 }
 
-fn linear(node: &NodeProto, constants: &Constants<'_>) -> TractResult<Kind> {
+fn linear(node: &NodeProto, constants: &Constants<'_>, half: bool) -> TractResult<Kind> {
     let weight = tensor(node, "weight").context("expected a weight")?;
     let [inputs, outputs] = matrix(weight)?;
     let mut values = floats(weight, constants)?;
@@ -103,7 +105,11 @@ fn linear(node: &NodeProto, constants: &Constants<'_>) -> TractResult<Kind> {
     }
     let bias = tensor(node, "bias").map(|bias| floats(bias, constants)).transpose()?;
     ensure!(bias.as_ref().is_none_or(|b| b.len() == outputs), "expected {outputs} numbers in the bias");
-    Ok(Kind::Linear { layer: kernels().pack_linear(&values, inputs, outputs, bias.as_deref()), activation: activation(node)? })
+    let (bias, activation) = (bias.as_deref(), activation(node)?);
+    Ok(match half {
+        true => Kind::LinearHalf { layer: kernels().pack_linear_half(&values, inputs, outputs, bias), activation },
+        false => Kind::Linear { layer: kernels().pack_linear(&values, inputs, outputs, bias), activation },
+    })
 }
 
 fn linear_int8(node: &NodeProto, constants: &Constants<'_>) -> TractResult<Kind> {
@@ -186,7 +192,7 @@ fn floats(tensor: &TensorProto, constants: &Constants<'_>) -> TractResult<Vec<f3
 impl Layer {
     fn label(&self) -> &'static str {
         match &*self.0 {
-            Kind::Linear { .. } => LINEAR,
+            Kind::Linear { .. } | Kind::LinearHalf { .. } => LINEAR,
             Kind::LinearInt8 { .. } => LINEAR_INT8,
             Kind::LayerNorm { .. } => LAYER_NORM,
             Kind::Attention { .. } => ATTENTION,
@@ -197,6 +203,7 @@ impl Layer {
     fn outputs(&self) -> Option<usize> {
         match &*self.0 {
             Kind::Linear { layer, .. } => Some(layer.outputs()),
+            Kind::LinearHalf { layer, .. } => Some(layer.outputs()),
             Kind::LinearInt8 { layer, .. } => Some(layer.outputs()),
             _ => None,
         }
@@ -214,6 +221,7 @@ impl Layer {
     fn inputs(&self) -> usize {
         match &*self.0 {
             Kind::Linear { layer, .. } => layer.inputs(),
+            Kind::LinearHalf { layer, .. } => layer.inputs(),
             Kind::LinearInt8 { layer, .. } => layer.inputs(),
             Kind::LayerNorm { weight, .. } => weight.len(),
             Kind::Attention { heads, head_dim, .. } => heads * head_dim,
@@ -316,6 +324,17 @@ impl Layer {
                     let x = &x[index * rows * width..][..out.len() / layer.outputs() * width];
                     let added = added.map(|added| &added[index * rows * layer.outputs()..][..out.len()]);
                     set.linear(layer, x, *activation, added, out, memory);
+                });
+            }
+            (Kind::LinearHalf { layer, activation }, [x, added @ ..]) => {
+                let added = added.first().copied();
+                ensure!(added.is_none_or(|added| added.len() == out.len()), "expected a sum of equal shapes");
+                let rows = part_rows(out.len() / layer.outputs(), set.block_rows_half(), set.row_bytes());
+                for_parts(out, rows * layer.outputs(), |index, out, memory: &mut HalfRows| {
+                    let x = &x[index * rows * width..][..out.len() / layer.outputs() * width];
+                    let added = added.map(|added| &added[index * rows * layer.outputs()..][..out.len()]);
+                    set.halve(x, width, memory);
+                    set.linear_half(layer, memory, *activation, added, out);
                 });
             }
             (Kind::LinearInt8 { layer, activation }, [x, added @ ..]) => {
