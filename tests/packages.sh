@@ -109,5 +109,13 @@ if [ -d "$work/arm64" ]; then
         awk "BEGIN { exit !($share >= $same_labels) }" || fail "$cpu: $share % of the labels are those of x86, expected $same_labels"
         ok "$cpu: $share % of the labels are those of x86 ($((SECONDS - start)) s under emulation)"
     done
+    QEMU_CPU=cortex-a76 chroot "$root" /edge-seg-arm64 segment /photo.jpg --tags "$words" --size 224 --half --out /half > "$work/half.json" || fail "cortex-a76, --half: the program ended with $?"
+    share=$(python3 tests/python/same_pixels.py "$work/x86/cat.mask.png" "$root/half/photo.mask.png")
+    awk "BEGIN { exit !($share >= $same_labels) }" || fail "cortex-a76, --half: $share % of the labels are those of x86 in f32, expected $same_labels"
+    ok "cortex-a76, --half: $share % of the labels are those of x86 in 32 bits"
+    code=0
+    QEMU_CPU=cortex-a72 chroot "$root" /edge-seg-arm64 segment /photo.jpg --tags "$words" --size 224 --half --out /none 2> "$work/none.log" > /dev/null || code=$?
+    { [ "$code" = 2 ] && grep -q fp16 "$work/none.log"; } || { cat "$work/none.log"; fail "cortex-a72, --half: expected an error that names fp16, found $code"; }
+    ok "cortex-a72 has no 16-bit floats and says so"
 fi
 echo "$passed passed, 0 failed"

@@ -27,7 +27,7 @@ MATRIX = ["Neoverse N2", "Neoverse V1", "Neoverse V2", "Neoverse V3AE"]
 LOOPS = [
     ("scoring, f32, fmla", r"fmla\s+v\d+\.4s", 16, 4, BOARDS),
     ("scoring, int8, sdot", r"sdot\b", 16, 16, ["Cortex-A76"]),
-    ("layers, f32, fmla", r"fmla\s+v\d+\.4s", 24, 4, BOARDS),
+    ("layers, f32, fmla", r"fmla\s+v\d+\.4s", 24, 4, [*BOARDS, "Neoverse V3AE"]),
     ("layers, f16, fmla", r"fmla\s+v\d+\.8h", 128, 8, ["Cortex-A76", "Neoverse V2", "Neoverse V3AE"]),
     ("layers and scoring, int8, smull and sadalp", r"(?:smull|smull2|smlal|smlal2)\b", 32, 8, BOARDS),
     ("layers, int8, sdot", r"sdot\b", 64, 16, ["Cortex-A76", *MATRIX]),

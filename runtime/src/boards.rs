@@ -41,15 +41,17 @@ const A72: Core = Core { name: "Cortex-A72", floats: 3.92, halves: None, integer
 // Scheduled as Neoverse N1, the server core made from Cortex-A76; Cortex-A78AE is its successor with as many vector units.
 const A76: Core = Core { name: "Cortex-A76", floats: 7.67, halves: Some(13.84), integers: 31.99 };
 const A78AE: Core = Core { name: "Cortex-A78AE", ..A76 };
+const V3AE: Core = Core { name: "Neoverse V3AE", floats: 14.37, halves: Some(27.91), integers: 113.65 };
 
 /// The boards whose cores LLVM has a model of.
-pub const BOARDS: [Board; 6] = [
+pub const BOARDS: [Board; 7] = [
     Board { key: "pi-zero2", name: "Raspberry Pi Zero 2", core: A53, cores: 4, clock_ghz: 1.0 },
     Board { key: "pi3", name: "Raspberry Pi 3", core: A53, cores: 4, clock_ghz: 1.2 },
     Board { key: "pi4", name: "Raspberry Pi 4", core: A72, cores: 4, clock_ghz: 1.5 },
     Board { key: "pi5", name: "Raspberry Pi 5", core: A76, cores: 4, clock_ghz: 2.4 },
     Board { key: "jetson-nano", name: "Jetson Nano", core: A57, cores: 4, clock_ghz: 1.43 },
     Board { key: "jetson-orin", name: "Jetson Orin Nano", core: A78AE, cores: 6, clock_ghz: 1.5 },
+    Board { key: "jetson-thor", name: "Jetson Thor", core: V3AE, cores: 12, clock_ghz: 2.6 },
 ];
 
 /// The board of this key, where something is predicted for it.
