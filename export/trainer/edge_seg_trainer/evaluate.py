@@ -119,9 +119,22 @@ def tasks(root: Path, held_out: frozenset[str], only: tuple[str, ...] = ()) -> l
     return [task for task in made if not only or task.name in only]
 
 
-@torch.no_grad()
+def with_blank(task: Task) -> Task:
+    """The task with a threshold, where a pixel that no word's score reaches is wrong."""
+    shifted = np.where(np.arange(256) < len(task.words), np.arange(256) + 1, IGNORE).astype(np.uint8)
+    return replace(task, photos=[_remap(photo, shifted) for photo in task.photos], background=True)
+
+
 def measure(bank: WordBank, task: Task, encoder: Encoder, logit: tuple[float, float], stride: int = 1) -> dict:
-    """One task's figures; with a background, those of the best threshold and which it was.
+    """One task's figures; with a background, those of the best threshold and which it was."""
+    found = by_threshold(bank, task, encoder, logit, stride)
+    best = max(found, key=lambda threshold: found[threshold]["miou"])
+    return found[best] | ({"threshold": best} if task.background else {})
+
+
+@torch.no_grad()
+def by_threshold(bank: WordBank, task: Task, encoder: Encoder, logit: tuple[float, float], stride: int = 1) -> dict[float, dict]:
+    """One task's figures at each of `THRESHOLDS`; without a background there is none but 0.
 
     `logit` is the scale and bias that make a cosine a logit. `stride` compares every n-th pixel of every n-th line:
     near enough for a check between steps.
@@ -134,7 +147,7 @@ def measure(bank: WordBank, task: Task, encoder: Encoder, logit: tuple[float, fl
         truth = photo.labels()[stride // 2 :: stride, stride // 2 :: stride]
         found = encoder.similarity(photo, words)
         if task.present_only:
-            held = np.unique(truth)
+            held = np.unique(truth[truth >= task.background]) - task.background
             absent = torch.ones(len(words), dtype=torch.bool)
             absent[torch.from_numpy(held[held < len(words)].astype(np.int64))] = False
             found = found.masked_fill(absent[:, None, None], -1.0)
@@ -142,9 +155,7 @@ def measure(bank: WordBank, task: Task, encoder: Encoder, logit: tuple[float, fl
         score = torch.sigmoid(scale * best + bias)
         for tally, threshold in zip(tallies, thresholds):
             tally.add(truth, (torch.where(score >= threshold, label + 1, 0) if task.background else label).numpy())
-    summaries = [tally.summary() for tally in tallies]
-    best_one = max(range(len(summaries)), key=lambda n: summaries[n]["miou"])
-    return summaries[best_one] | ({"threshold": thresholds[best_one]} if task.background else {})
+    return {threshold: tally.summary() for threshold, tally in zip(thresholds, tallies)}
 
 
 def report(

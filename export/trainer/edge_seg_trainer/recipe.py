@@ -75,8 +75,8 @@ class StageRecipe:
     # dense with `pairs`: a teacher labels captioned photos among what their captions name
     taught: int = 0  # captioned photos a step, beside the batch
     rare: float = 0.5  # captioned photos are drawn as their rarest class is named, to the minus this; 0: all alike
-    teacher: str = "average"  # average: the running average of `ema`; start: the model as the stage found it
-    prior: float = 2.0  # nats that stuff which no caption names needs to win by; a thing then never wins
+    teacher: str = "start"  # start: the model as the stage found it; average: the running average of `ema`
+    prior: float = 0.0  # nats that stuff which no caption names needs to win by; a thing then never wins
     confidence: float = 0.5  # least share of the teacher's best class
     taught_weight: float = 1.0
     ttd_weight: float = 0.0  # of TTD's losses on the captioned photos

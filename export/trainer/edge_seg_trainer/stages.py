@@ -269,7 +269,7 @@ class DenseStage(Stage):
             counts += np.bincount(labels.ravel(), minlength=256)[: len(counts)]
         weight = (np.maximum(counts, counts.sum() * 1e-5) / counts.sum()) ** -stage.balance
         self.class_weight = torch.tensor(weight * counts.sum() / (weight * counts).sum(), dtype=torch.float32)
-        self.taught = Taught(root, list(stage.pairs), self.classes, self.model.image, stage.word_min_count, stage.rare) if stage.taught else None
+        self.taught = Taught(root, list(stage.pairs), self.classes, self.model.image, stage.rare) if stage.taught else None
         if self.taught and stage.taught > len(self.taught.shares):
             raise RecipeError(f"stage {stage.name}: taught {stage.taught}: expected no more than the sets hold, {len(self.taught.shares)}")
         self.cache = None
@@ -322,12 +322,11 @@ class DenseStage(Stage):
         views = [(taught.view(row, stage.side_px, stage.zoom, rng), rng.spawn(1)[0]) for row in rows]
         pictures = bytes_of([view for (view, _), _ in views[own]])
         changed = bytes_of([recoloured(view, colours) for (view, _), colours in views[own]])
-        words, present = taught.captioned.batch_words(rows[own], stage.words, rng)
-        captions = [taught.captioned.caption(row, rng) for row in rows][own]
+        captions = [taught.caption(row, rng) for row in rows][own]
         return {
             "captions": captions, "tags": [split_words(text, stage.keep_stop_words) or [text] for text in captions],
             "seen": pictures, "changed": changed, "inside": seen(np.stack([outside for (_, outside), _ in views[own]]), self.model.image.config.patch_px),
-            "named": torch.from_numpy(taught.named[rows[own]]), "told": words, "present": present,
+            "named": torch.from_numpy(taught.named[rows[own]]),
         }  # fmt: skip
 
     def averaged(self, learned: list[nn.Parameter], average: list[Tensor]) -> None:
@@ -377,11 +376,8 @@ class DenseStage(Stage):
         parts = {"dense": loss.item()}
         if self.taught:
             taught = against(slice(labelled, None))
-            scores = pooled(patches[labelled:], self.bank.fixed(batch["told"]), stage.sharpness)
-            word = word_contrast(scores, batch["present"].to(device), self.model.logit_scale, self.model.logit_bias)
-            loss = loss + stage.taught_weight * taught + stage.word_weight * word
-            kept = (1 - ignored[labelled:]).mean().item()
-            parts |= {"taught": taught.item(), "word": word.item(), "kept": kept}
+            loss = loss + stage.taught_weight * taught
+            parts |= {"taught": taught.item(), "kept": (1 - ignored[labelled:]).mean().item()}
             if stage.ttd_weight:
                 loss = loss + stage.ttd_weight * self._ttd(patches[labelled:], batch, parts)
         with torch.no_grad():

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from .data import IGNORE, Classes, open_rgb, random_view
-from .pairs import Captioned, read_pairs
+from .pairs import read_pairs
 from .towers import ImageTower
 
 
@@ -76,9 +76,9 @@ def pasted(values: Tensor, cut: Tensor) -> Tensor:
 class Taught:
     """The photos of captioned sets, and the tower that labels them."""
 
-    def __init__(self, root: Path, names: list[str], classes: Classes, tower: ImageTower, min_count: int, rare: float):
-        self.captioned = Captioned(read_pairs(root, names), min_count)
-        self.named = np.stack([named_classes(pair.captions, classes) for pair in self.captioned.pairs])
+    def __init__(self, root: Path, names: list[str], classes: Classes, tower: ImageTower, rare: float):
+        self.pairs = read_pairs(root, names)
+        self.named = np.stack([named_classes(pair.captions, classes) for pair in self.pairs])
         self.shares = rare_first(self.named, rare)
         self.tower = copy.deepcopy(tower).bfloat16().eval().requires_grad_(False)
 
@@ -86,9 +86,13 @@ class Taught:
         """The photos of a step."""
         return rng.choice(len(self.shares), count, replace=False, p=self.shares).tolist()
 
+    def caption(self, row: int, rng: np.random.Generator) -> str:
+        captions = self.pairs[row].captions
+        return captions[int(rng.integers(len(captions)))]
+
     def view(self, row: int, side: int, zoom: tuple[float, float], rng: np.random.Generator) -> tuple[Image.Image, np.ndarray]:
         """A crop as `random_view` makes it, and where it is outside of the photo."""
-        image = open_rgb(self.captioned.pairs[row].path)
+        image = open_rgb(self.pairs[row].path)
         return random_view(image, np.zeros((image.height, image.width), np.uint8), side, zoom, rng)
 
     @torch.no_grad()

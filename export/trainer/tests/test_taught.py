@@ -15,7 +15,7 @@ from edge_seg_trainer.towers import WholeAttention
 
 from test_train import losses, start
 
-TAUGHT = {"name": "self", "kind": "dense", "learns": "all", "steps": 6, "pairs": ["shades"], "taught": 4, "ema": 0.8, "rate": 3e-3, "word_min_count": 1, "cut": 0.5}
+TAUGHT = {"name": "self", "kind": "dense", "learns": "all", "steps": 6, "pairs": ["shades"], "taught": 4, "ema": 0.8, "rate": 3e-3, "cut": 0.5, "teacher": "average", "ttd_weight": 0.1}
 
 
 def test_classes_are_named_by_phrases_and_plurals():
