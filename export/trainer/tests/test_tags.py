@@ -72,7 +72,7 @@ def test_bias_reports_shares_f1_and_a_plot(recipe, told, tmp_path, monkeypatch, 
 
 def test_ablations_share_a_start_and_go_on(recipe, told, tmp_path, monkeypatch, capsys):
     folder = trained(recipe, tmp_path)
-    made = recipe(TTD | {"steps": 2}, name="abl", start=folder, calibrate=False)
+    made = recipe(TTD | {"steps": 2}, name="abl", start=folder, calibrate=False, seeds=2)
     toml = as_toml(made, tmp_path / "abl.toml")
     # A model folder's own head stands.
     toml.write_text(toml.read_text().replace("[head]", "[head]\n").split("[head]")[0] + "[[stage]]" + toml.read_text().split("[[stage]]")[1])
@@ -80,12 +80,13 @@ def test_ablations_share_a_start_and_go_on(recipe, told, tmp_path, monkeypatch, 
     assert call(monkeypatch, "ablate", str(toml), "--only", rows[0], "--only", rows[1]) == 0
     place = tmp_path / "work" / "abl" / "ablate.json"
     first = json.loads(place.read_text())
-    assert list(first) == rows[:2]
+    assert list(first) == rows[:2] and [len(first[name]) for name in rows[:2]] == [1, 2]
+    assert first[rows[1]][0]["miou"] != first[rows[1]][1]["miou"]
     assert call(monkeypatch, "ablate", str(toml), "--only", rows[1], "--only", rows[2]) == 0
     again = json.loads(place.read_text())
     assert again[rows[1]] == first[rows[1]] and list(again) == rows
     text = capsys.readouterr().out
-    assert "30.4, 60.4, 78.5" in text and (tmp_path / "work" / "abl" / "ablate.md").is_file()
+    assert "2 seeds" in text and "±" in text and "30.4, 60.4, 78.5" in text and (tmp_path / "work" / "abl" / "ablate.md").is_file()
     assert set(ablate.PAPER) <= set(ablate.VARIANTS)
     assert call(monkeypatch, "ablate", str(toml), "--only", "no such row") == 2
 

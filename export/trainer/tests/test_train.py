@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from edge_seg_trainer import evaluate
 from edge_seg_trainer.adapters import inject, merge
 from edge_seg_trainer.data import DataError
 from edge_seg_trainer.recipe import RecipeError
@@ -126,6 +127,20 @@ def test_a_written_folder_satisfies_the_contract(recipe, world):
     with torch.no_grad():
         assert torch.equal(read.image(PIXELS), run.model.image(PIXELS))
     assert not list(folder.parent.glob(".*"))  # nothing half-written left beside it
+
+
+def test_what_is_left_blank_counts_as_wrong_where_everything_has_a_name(recipe):
+    run = start(recipe(DENSE | {"steps": 20}))
+    run.follow()
+    task = evaluate.tasks(run.root, run.held_out, ("present",))[0]
+    encoder = evaluate.Encoder(run.model, 64)
+    plain = evaluate.measure(run.bank, task, encoder, (1.0, 0.0))
+    named = {bias: evaluate.by_threshold(run.bank, evaluate.with_blank(task), encoder, (1.0, bias)) for bias in (9.0, 0.0, -9.0)}
+    assert plain["accuracy"] > 50
+    assert all(found == plain for found in named[9.0].values())
+    assert all(found["miou"] == found["accuracy"] == 0 for found in named[-9.0].values())
+    right = [found["accuracy"] for found in named[0.0].values()]
+    assert right == sorted(right, reverse=True) and right[0] > right[-1]
 
 
 def test_the_committed_tiny_model_is_what_its_script_writes(tmp_path):
