@@ -129,6 +129,7 @@ class StageLoop:
             "stage": self.number, "step": step, "start": before, "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(), "own": [parameter.detach() for parameter in self.own],
             "average": self.average, "best": self.best, "stale": self.stale, "figures": self.run.figures,
+            "to_blend": self.run.to_blend,
         }  # fmt: skip
 
     def _step(self, step: int, loader: Loader) -> tuple[float, float, dict[str, float]]:

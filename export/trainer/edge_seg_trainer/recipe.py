@@ -39,6 +39,8 @@ class StageRecipe:
     validation_steps: int = 8  # batches of a validation
     patience: int = 0  # validations without gain after which the stage ends; 0: never
     keep: str = "always"  # better: only if the held-out photos gain; never: measured, then undone
+    blend_with: str = ""  # an earlier stage whose weights are averaged with this one's
+    blend: float = 0.5  # this stage's share of that average
     folder: str = ""  # also write the model folder after this stage under this name
     # pairs, ttd
     pairs: tuple[str, ...] = ()  # NAME, coco:ANNOTATIONS.json:IMAGES; ttd also shards:PATTERN
@@ -192,7 +194,7 @@ def parse(given: dict, where: str) -> Recipe:
         _one_of(built.teacher, ("average", "start"), f"{place}: teacher")
         if built.taught and built.teacher == "average" and not built.ema:
             raise RecipeError(f"{place}: teacher 'average' needs ema; or take 'start'")
-        for key in ("prune", "cut", "confidence"):
+        for key in ("prune", "cut", "confidence", "blend"):
             if not 0 <= getattr(built, key) <= 1:
                 raise RecipeError(f"{place}: {key}: expected a share from 0 to 1, found {getattr(built, key)}")
         if not 0 <= built.prune < 1:
@@ -203,6 +205,8 @@ def parse(given: dict, where: str) -> Recipe:
             raise RecipeError(f"{place}: patience needs validate_every")
         if built.validate_every and (built.evaluate_every or built.ema):
             raise RecipeError(f"{place}: expected one of validate_every, and evaluate_every or ema, found both")
+        if built.blend_with and built.blend_with not in (earlier := [stage.name for stage in stages]):
+            raise RecipeError(f"{place}: blend_with: expected an earlier stage, found {built.blend_with!r}{_near(built.blend_with, earlier)}")
         stages.append(built)
     if not stages:
         raise RecipeError(f"{where}: no [[stage]] given")

@@ -80,6 +80,7 @@ class Run:
             self.model, self.bank, self.root, self.work.parent, recipe.seed, self.held_out, recipe.precision, self.say
         )
         self.figures: dict[str, dict] = {}
+        self.to_blend: dict[str, dict[str, Tensor]] = {}  # weights of stages that a later one is averaged with
 
     def _fresh(self) -> None:
         """A pretrained ViT with a head that knows nothing yet, and a pretrained BERT."""
@@ -124,7 +125,7 @@ class Run:
         state = checkpoint.load(place)
         first = state["stage"] if state else 0
         if state:
-            self.figures = state["figures"]
+            self.figures, self.to_blend = state["figures"], state["to_blend"]
             self.model.load_state_dict(state["start"])
             self.say(f"going on at stage {self.recipe.stages[first].name if first < len(self.recipe.stages) else 'end'}")
         elif self.recipe.final_report:
@@ -136,12 +137,16 @@ class Run:
             if not self._stage(number, stage, place, inner, before, until):
                 return
             state = None
+            if stage.blend_with:
+                self._blend(stage)
             self._settle(stage, before)
+            if any(later.blend_with == stage.name for later in self.recipe.stages[number + 1 :]):
+                self.to_blend[stage.name] = {name: value.clone() for name, value in self.model.state_dict().items()}
             if stage.folder:
                 self.write(stage.folder)
             if parallel.rank() == 0:
                 plot(self.metrics, self.work / "metrics.png")
-                checkpoint.save(place, {"stage": number + 1, "start": self.model.state_dict(), "figures": self.figures})
+                checkpoint.save(place, {"stage": number + 1, "start": self.model.state_dict(), "figures": self.figures, "to_blend": self.to_blend})
             parallel.barrier()
 
     def _stage(self, number: int, stage: StageRecipe, place: Path, state: dict | None, before: dict, until: int | None) -> bool:
@@ -159,6 +164,12 @@ class Run:
             merge(self.model)
             self.bank.forget()
         return True
+
+    def _blend(self, stage: StageRecipe) -> None:
+        """Averages the weights with an earlier stage's: fine-tuned models of one start lie in one basin (Wortsman et al., CVPR 2022)."""
+        earlier = self.to_blend[stage.blend_with]
+        self.model.load_state_dict({name: torch.lerp(earlier[name], value, stage.blend) for name, value in self.model.state_dict().items()})
+        self.bank.forget()
 
     def _settle(self, stage: StageRecipe, before: dict[str, Tensor]) -> None:
         """Measures what a stage made, and undoes it where the recipe says so."""

@@ -103,6 +103,22 @@ def test_a_resumed_run_is_the_same_run(recipe, stages):
         assert torch.equal(value, again.model.state_dict()[name]), name
 
 
+def test_a_stage_is_blended_with_an_earlier_one_also_after_a_resume(recipe):
+    stages = [DENSE | {"name": "first", "steps": 2}, DENSE | {"name": "second", "steps": 5}]
+    blended = [stages[0], stages[1] | {"blend_with": "first", "blend": 0.25}]
+    states = []
+    for name, some in (("one", stages[:1]), ("two", stages), ("mixed", blended)):
+        run = start(recipe(*some, name=name))
+        run.follow()
+        states.append(run.model.state_dict())
+    start(recipe(*blended, name="resumed")).follow(until=3)
+    again = start(recipe(*blended, name="resumed"))
+    again.follow()
+    for name, value in states[2].items():
+        assert torch.equal(value, again.model.state_dict()[name]), name
+        assert torch.allclose(value, states[0][name] * 0.75 + states[1][name] * 0.25, atol=1e-6), name
+
+
 def test_what_is_held_out_is_never_drawn(recipe):
     made = recipe(DENSE)
     run = start(made)
