@@ -43,7 +43,7 @@ fn rust(name: &str) -> bool {
 
 #[test]
 fn tract_is_named_in_the_encoder_alone() {
-    const TRACT: [&str; 5] = ["tract_onnx", "tract_core", "tract_linalg", "tract_data", "tract_hir"];
+    const TRACT: [&str; 7] = ["tract_onnx", "tract_core", "tract_linalg", "tract_data", "tract_hir", "tract_cuda", "tract_gpu"];
     let found = offenders(|f| rust(f) && !f.starts_with("runtime/src/encoder"), |line| TRACT.iter().any(|krate| line.contains(krate)));
     assert_none(&found, "only runtime/src/encoder names tract");
 }

@@ -5,7 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
 
+use edge_seg::Bundle;
 use edge_seg::bundle::{Card, Fit, ImageManifest, Interpolation, Manifest, Positions, TextManifest};
+use edge_seg_export::bundle::{self as export_bundle, Release};
+use edge_seg_export::checkpoint::Model;
+use edge_seg_export::config::Head;
+use edge_seg_export::onnx::Storage;
+use safetensors::SafeTensors;
 
 /// The repository's root.
 pub fn root() -> PathBuf {
@@ -33,14 +39,24 @@ pub fn data(test: &str) -> Option<PathBuf> {
 /// # Panics
 /// If it does not build.
 pub fn binary(name: &str) -> PathBuf {
+    binary_with(name, &[])
+}
+
+/// As [`binary`], with features of the workspace's packages. It lies where the one without them does: copy it before it is built again.
+///
+/// # Panics
+/// If it does not build.
+pub fn binary_with(name: &str, features: &[&str]) -> PathBuf {
     static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
     let mut built = BUILT.lock().unwrap_or_else(|e| e.into_inner());
     let built = built.get_or_insert_default();
-    if let Some(path) = built.get(name) {
+    let key = format!("{name} {}", features.join(" "));
+    if let Some(path) = built.get(&key) {
         return path.clone();
     }
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(root()).args(["build", "--quiet", "--message-format=json", "--bin", name]);
+    cargo.args(features.iter().flat_map(|feature| ["--features", feature]));
     // Cargo tells a test of its package, and a build script that reads such a variable (ring's) would run again, with all that hangs on it.
     for (variable, _) in std::env::vars_os() {
         if variable.to_str().is_some_and(|v| v.starts_with("CARGO_PKG_") || v.starts_with("CARGO_MANIFEST_")) {
@@ -58,7 +74,7 @@ pub fn binary(name: &str) -> PathBuf {
         .filter(|message| message["target"]["name"] == name)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .expect("cargo names the executable");
-    built.insert(name.into(), path.clone());
+    built.insert(key, path.clone());
     path
 }
 
@@ -99,6 +115,29 @@ impl From<Output> for Ended {
 /// If it cannot be started.
 pub fn edge_seg(folder: &Path, arguments: &[&str]) -> Ended {
     Command::new(binary("edge-seg")).current_dir(folder).args(arguments).output().expect("edge-seg starts").into()
+}
+
+/// Encoders of every head that the exporter writes, by name, beside the built-in one.
+///
+/// # Panics
+/// If the tests' own data cannot be read.
+pub fn encoders() -> Vec<(String, Bundle)> {
+    let golden = std::fs::read(root().join("tests/data/heads.safetensors")).expect("the tests' own data");
+    let (_, metadata) = SafeTensors::read_metadata(&golden).expect("the tests' own data");
+    let heads = &metadata.metadata().as_ref().expect("the tests' own data")["heads"];
+    let heads: serde_json::Map<String, serde_json::Value> = serde_json::from_str(heads).expect("the tests' own data");
+    let mut model = Model::read(&root().join("tests/data/tiny-clip")).expect("the tests' own data");
+    let folder = tempfile::tempdir().expect("the tests' own data");
+    let written = heads.into_iter().map(|(name, head)| {
+        model.config.image.head = serde_json::from_value::<Head>(head).expect("the tests' own data");
+        let path = folder.path().join("head.esb");
+        export_bundle::write(&path, &model, Storage::F32, &Release::default()).expect("the tests' own data");
+        (name, Bundle::open(&path).expect("the tests' own data"))
+    });
+    let mut found: Vec<_> = written.collect();
+    assert_eq!(found.len(), 6);
+    found.push(("built-in".into(), Bundle::built_in().expect("the tests' own data")));
+    found
 }
 
 /// A manifest for bundles whose encoders nobody runs: blobs `image.onnx`, `positions` of 16 bytes, `text.onnx`, `tokenizer.json`.

@@ -4,8 +4,10 @@
 //! engines pack BASE.esb image|text ENCODER.onnx OUT.esb     a bundle with that encoder alone
 //! engines image BUNDLE.esb PIXELS.f32 SIDE THREADS          pixels [3, SIDE, SIDE], little-endian
 //! engines text BUNDLE.esb IDS.i64 THREADS
+//! engines graph BUNDLE.esb PIXELS.f32 SIDE PICTURES gpu|rehearsal f32|f16
+//!     the graph that a GPU gets, on one or on the processor; pixels [PICTURES, 3, SIDE, SIDE]
 //! ```
-//! The last two obey lines on stdin and answer each with `ok`: `open` reads the bundle, `load` loads the encoder and makes its plan,
+//! All but the first obey lines on stdin and answer each with `ok`: `open` reads the bundle, `load` loads the encoder and makes its plan,
 //! `run N` runs it N times, `save FILE` writes what the last run gave, little-endian f32.
 
 use std::borrow::Cow;
@@ -13,7 +15,7 @@ use std::io::{BufRead, Write};
 use std::path::Path;
 
 use edge_seg::bundle::{self, Bundle};
-use edge_seg::{ImageEncoder, Input, Placement, TextEncoder, Threads};
+use edge_seg::{GraphEncoder, ImageEncoder, Input, Placement, TextEncoder, Threads};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -22,7 +24,7 @@ fn main() {
         ["pack", base, kind, onnx, out] => pack(base, kind, onnx, out),
         ["image", bundle, pixels, side, threads] => {
             let side = side.parse().unwrap();
-            let pixels: Vec<f32> = read(pixels).chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+            let pixels = floats(pixels);
             serve(
                 bundle,
                 |bundle| {
@@ -33,6 +35,29 @@ fn main() {
                     (encoder, input)
                 },
                 |(encoder, input)| encoder.encode(input).unwrap().patches().data().to_vec(),
+            );
+        }
+        ["graph", bundle, pixels, side, pictures, device, width] => {
+            let (side, pictures): (u32, usize) = (side.parse().unwrap(), pictures.parse().unwrap());
+            let pixels = floats(pixels);
+            let half = width == "f16";
+            serve(
+                bundle,
+                |bundle| {
+                    let encoder = match device {
+                        "gpu" => GraphEncoder::on_gpu(bundle, half),
+                        _ => GraphEncoder::rehearsal(bundle, half),
+                    };
+                    let placement = Placement::new((side, side), &bundle.manifest().image, side as usize).unwrap();
+                    let inputs = pixels.chunks_exact(pixels.len() / pictures).map(|pixels| Input { pixels: pixels.into(), placement });
+                    (encoder.unwrap_or_else(|e| panic!("{e}")), inputs.collect::<Vec<_>>())
+                },
+                |(encoder, inputs)| {
+                    let grids = encoder.encode_all(&inputs.iter().collect::<Vec<_>>(), pictures).unwrap_or_else(|e| panic!("{e}"));
+                    let left = encoder.left_on_processor();
+                    assert!(left.is_empty(), "left to the processor: {left:?}");
+                    grids.iter().flat_map(|grid| grid.patches().data().iter().copied()).collect()
+                },
             );
         }
         ["text", bundle, ids, _threads] => {
@@ -80,6 +105,10 @@ fn pack(base: &str, kind: &str, onnx: &str, out: &str) {
         .collect();
     let blobs: Vec<(&str, &[u8])> = blobs.iter().map(|(name, bytes)| (name.as_str(), &**bytes)).collect();
     bundle::write(Path::new(out), manifest.clone(), &blobs).unwrap();
+}
+
+fn floats(path: &str) -> Vec<f32> {
+    read(path).chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
 }
 
 fn read(path: &str) -> Vec<u8> {

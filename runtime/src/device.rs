@@ -84,19 +84,25 @@ pub struct Choice {
     pub why: String,
 }
 
-/// Decides where the image encoder runs.
+/// Decides where the image encoder runs. A GPU that can be used is taken into use, for a GPU that is there may still be another program's;
+/// at the first time its kernels are compiled.
 ///
 /// # Errors
 /// [`Error::Device`] if `asked` is [`Device::Cuda`] and no GPU can be used; it names what is missing and what mends that.
 pub fn choose(asked: Device) -> Result<Choice> {
     match asked {
         Device::Cpu => Ok(Choice { device: Device::Cpu, why: "the processor was asked for".into() }),
-        Device::Cuda => cuda().map(|()| Choice { device: Device::Cuda, why: "it was asked for".into() }),
-        Device::Auto => Ok(match cuda() {
+        Device::Cuda => take().map(|()| Choice { device: Device::Cuda, why: "it was asked for".into() }),
+        Device::Auto => Ok(match take() {
             Ok(()) => Choice { device: Device::Cuda, why: "an NVIDIA GPU can be used".into() },
             Err(error) => Choice { device: Device::Cpu, why: error.to_string() },
         }),
     }
+}
+
+fn take() -> Result<()> {
+    cuda()?;
+    crate::encoder::open_cuda()
 }
 
 /// Whether an NVIDIA GPU can be used: support in this program, driver, GPU, libraries and headers, in this order. Nothing is kept
@@ -107,16 +113,6 @@ pub fn choose(asked: Device) -> Result<Choice> {
 pub fn cuda() -> Result<()> {
     crate::encoder::probe_cuda()?;
     headers(Toolkit::find().as_ref())
-}
-
-/// Operators of a bundle's image encoder that a GPU has no kernel for, each of which would cost a copy to the processor and back. This
-/// needs no GPU.
-///
-/// # Errors
-/// [`Error::Encoder`] if the engine refuses the encoder.
-#[cfg(feature = "_cuda")]
-pub fn left_on_processor(bundle: &crate::Bundle) -> Result<Vec<String>> {
-    crate::encoder::left_on_processor(bundle)
 }
 
 pub(crate) fn unusable(found: impl Into<String>, fix: impl Into<String>) -> Error {

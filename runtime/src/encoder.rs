@@ -5,6 +5,7 @@ mod cost;
 mod cuda;
 mod fallback;
 mod fuse;
+mod gather;
 mod layers;
 
 use std::borrow::Cow;
@@ -14,67 +15,111 @@ use std::sync::{Arc, Mutex};
 use tract_onnx::prelude::*;
 
 use crate::bundle::{Bundle, Positions};
-use crate::device::{Choice, Device};
-use crate::pipeline::Options;
+use crate::device::{self, Choice, Device};
+use crate::pipeline::{Options, Timings};
 use crate::positions::resample;
 use crate::prepare::Input;
+use crate::score::{Background, Scoring};
 use crate::simd::kernels;
-use crate::{Error, PatchGrid, Result};
+use crate::{Error, LabelMap, PatchGrid, Result, ScoreGrid, TagBank};
 
 pub use cost::{Multiplications, multiplications};
-pub(crate) use cuda::probe as probe_cuda;
+pub use cuda::GraphEncoder;
+pub(crate) use cuda::{open as open_cuda, probe as probe_cuda};
 
-#[cfg(feature = "_cuda")]
-pub(crate) fn left_on_processor(bundle: &Bundle) -> Result<Vec<String>> {
-    cuda::GraphEncoder::left_on_processor(bundle)
+/// What is wanted of a picture beside its embeddings.
+#[cfg_attr(not(feature = "_cuda"), allow(dead_code))]
+pub(crate) struct Wanted<'a> {
+    pub bank: &'a TagBank,
+    pub scoring: Scoring,
+    pub background: Background,
+    pub labels: bool,
+}
+
+/// A picture's scores, and its labels if they were wanted, with the time of each step.
+#[cfg_attr(not(feature = "_cuda"), allow(dead_code))]
+pub(crate) struct Masks {
+    pub scores: ScoreGrid,
+    pub labels: Option<LabelMap>,
+    pub timings: Timings,
 }
 
 /// Turns prepared pictures into patch embeddings, somewhere.
 pub(crate) trait Encoder: std::fmt::Debug + Send + Sync {
     /// What runs it, as reports name it.
     fn backend(&self) -> &'static str;
-    /// Makes the plan for an input's size ahead of encoding it.
-    fn plan_for(&self, input: &Input) -> Result<()>;
+    /// Makes the plan for an input's size ahead of encoding it, with room for so many pictures.
+    fn plan_for(&self, input: &Input, room: usize) -> Result<()>;
+    /// Whether that plan is there.
+    fn has_plan(&self, _input: &Input, _room: usize) -> bool {
+        false
+    }
     /// Embeds a picture.
     fn encode(&self, input: &Input) -> Result<PatchGrid>;
-    /// Embeds several pictures, neighbours of one size together where that is faster.
-    fn encode_all(&self, inputs: &[&Input]) -> Result<Vec<PatchGrid>> {
+    /// Embeds several pictures, neighbours of one size together where that is faster, by plans with room for so many.
+    fn encode_all(&self, inputs: &[&Input], _room: usize) -> Result<Vec<PatchGrid>> {
         inputs.iter().map(|input| self.encode(input)).collect()
+    }
+    /// Embeds a picture and scores it where it was embedded, and draws its labels there if they are wanted; none if that is not this
+    /// encoder's to do.
+    fn masks(&self, _input: &Input, _wanted: &Wanted<'_>) -> Result<Option<Masks>> {
+        Ok(None)
+    }
+    /// What of the plans made so far is computed elsewhere than they were made for, by name.
+    fn left_on_processor(&self) -> Vec<String> {
+        Vec::new()
     }
     /// Gives back the memory of what is kept for speed.
     fn release(&self) {}
 }
 
-/// Loads a bundle's image encoder for the chosen device. Where that was left open, 16-bit floats are taken if they are there.
+/// Loads a bundle's image encoder where the options want it, and says where that is and why. Where that was left open, 16-bit floats are
+/// taken if they are there.
 ///
 /// # Errors
-/// As [`ImageEncoder::load_half`], and [`Error::Device`] if the GPU cannot be used.
-pub(crate) fn load(bundle: &Bundle, choice: &mut Choice, options: &Options, threads: Threads) -> Result<Box<dyn Encoder>> {
-    if choice.device != Device::Cuda {
+/// As [`ImageEncoder::load_half`], and [`Error::Device`] if a GPU is asked for and cannot be used.
+pub(crate) fn load(bundle: &Bundle, options: &Options, threads: Threads) -> Result<(Box<dyn Encoder>, Choice)> {
+    let only_on_gpu = |option: &str, asked: bool| match asked && options.device == Device::Cpu {
+        true => Err(Error::Option { option: option.into(), expected: "--device cuda or auto".into(), found: "--device cpu".into() }),
+        false => Ok(()),
+    };
+    only_on_gpu("--gpu-masks", options.gpu_masks)?;
+    only_on_gpu("--batch", options.batch.is_some_and(|pictures| pictures > 1))?;
+    let pictures = options.batch.unwrap_or(1);
+    if !(1..=MAX_PICTURES).contains(&pictures) {
+        let expected = format!("1 to {MAX_PICTURES} pictures");
+        return Err(Error::Option { option: "--batch".into(), expected, found: pictures.to_string() });
+    }
+    let mut choice = device::choose(options.device)?;
+    if choice.device == Device::Cpu {
         let auto = options.device == Device::Auto;
         if options.half && (!auto || kernels().has_halves()) {
-            return Ok(Box::new(ImageEncoder::load_half(bundle, threads)?));
+            return Ok((Box::new(ImageEncoder::load_half(bundle, threads)?), choice));
         }
         if options.half {
             choice.why += "; it computes in 32-bit floats, having no others";
         }
-        return Ok(Box::new(ImageEncoder::load(bundle, threads)?));
+        return Ok((Box::new(ImageEncoder::load(bundle, threads)?), choice));
     }
-    let gpu = Box::new(cuda::GraphEncoder::on_gpu(bundle, options.half)?);
+    let gpu = GraphEncoder::with_masks(bundle, options)?;
+    let gpu = Box::new(gather::Gathered::new(Arc::new(gpu), pictures));
     let spare = options.take_over.clone().map(|take_over| {
-        let bundle = bundle.clone();
+        let (bundle, threads) = (bundle.clone(), threads.clone());
         let spare: fallback::Spare = Box::new(move || Ok(Box::new(ImageEncoder::load(&bundle, threads.clone())?)));
         (spare, take_over)
     });
-    Ok(Box::new(fallback::Guarded::new(gpu, spare)))
+    Ok((Box::new(fallback::Guarded::new(gpu, spare)), choice))
 }
+
+/// A batch beyond this gains little, and its memory is taken at once.
+const MAX_PICTURES: usize = 64;
 
 impl Encoder for ImageEncoder {
     fn backend(&self) -> &'static str {
         if self.half { "tract-cpu-f16" } else { "tract-cpu" }
     }
 
-    fn plan_for(&self, input: &Input) -> Result<()> {
+    fn plan_for(&self, input: &Input, _room: usize) -> Result<()> {
         ImageEncoder::plan_for(self, input)
     }
 

@@ -42,7 +42,7 @@ mod word_files;
 
 pub use bundle::{Bundle, Manifest};
 pub use device::{Device, DeviceFault};
-pub use encoder::{ImageEncoder, Multiplications, TextEncoder, Threads, multiplications};
+pub use encoder::{GraphEncoder, ImageEncoder, Multiplications, TextEncoder, Threads, multiplications};
 pub use error::{Error, Result};
 pub use frame::Frame;
 pub use grid::{PatchGrid, UnitRows};

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use crate::bundle::Bundle;
-use crate::device::{self, Choice, Device, TakeOver};
-use crate::encoder::{self, Encoder, TextEncoder, Threads};
+use crate::device::{Choice, Device, TakeOver};
+use crate::encoder::{self, Encoder, Masks, TextEncoder, Threads, Wanted};
 use crate::prepare::{Placement, prepare};
 use crate::score::{Background, Scoring, score};
 use crate::tags::{Class, TagBank, WordTokenizer};
@@ -27,6 +27,12 @@ pub struct Options {
     pub device: Device,
     /// Compute in 16-bit floats, on a GPU or on an Arm processor that has them.
     pub half: bool,
+    /// Pictures that a GPU encodes at once; one if none. What several threads ask for is gathered until there are as many, or for a few
+    /// milliseconds.
+    pub batch: Option<usize>,
+    /// On a GPU, [`Session::segment`] also scores and, without refinement, draws there, so that the embeddings stay on the device. No GPU
+    /// has run this yet.
+    pub gpu_masks: bool,
     /// Lets the processor take over when the GPU fails, and hears of it; without it the GPU's failure is an error.
     pub take_over: Option<TakeOver>,
 }
@@ -45,6 +51,8 @@ pub struct Session {
     cache_fault: Mutex<Option<Error>>,
     refinement: Refinement,
     size_px: usize,
+    batch: usize,
+    gpu_masks: bool,
 }
 
 /// Embeddings of the words that were asked for last, so that a session that runs for months while words come and go stays small.
@@ -150,11 +158,11 @@ impl Session {
             Some(count) => count,
             None => std::thread::available_parallelism().map_or(1, usize::from),
         };
-        let mut device = device::choose(options.device)?;
-        let image = encoder::load(&bundle, &mut device, options, Threads::new(threads))?;
+        let (image, device) = encoder::load(&bundle, options, Threads::new(threads))?;
         let tokenizer = WordTokenizer::load(&bundle)?;
         let size_px = options.size_px.unwrap_or(bundle.manifest().image.input_px);
         Placement::new((1, 1), &bundle.manifest().image, size_px)?;
+        let batch = if device.device == Device::Cuda { options.batch.unwrap_or(1) } else { 1 };
         Ok(Self {
             bundle,
             image,
@@ -166,6 +174,8 @@ impl Session {
             refinement: Refinement::None,
             cache_fault: Mutex::default(),
             size_px,
+            batch,
+            gpu_masks: options.gpu_masks,
         })
     }
 
@@ -187,6 +197,30 @@ impl Session {
     /// Where the image encoder was put at the start, and why.
     pub fn device(&self) -> &Choice {
         &self.device
+    }
+
+    /// Operators of the plans made so far that the chosen device has no kernel for, and the processor computes. None on the processor.
+    pub fn left_on_processor(&self) -> Vec<String> {
+        self.image.left_on_processor()
+    }
+
+    /// Runs `work` on as many threads as keep the encoder busy while pictures are also prepared and drawn; as it is on the processor.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the threads cannot be started.
+    pub fn with_busy_encoder<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R> {
+        if self.batch == 1 {
+            return Ok(work());
+        }
+        let threads = rayon::current_num_threads().max(2 * self.batch);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.map_err(|error| Error::Io { path: "threads".into(), source: std::io::Error::other(error) })?;
+        Ok(pool.install(work))
+    }
+
+    /// How many pictures the encoder takes at once, gathered from as many threads; one on the processor.
+    pub fn batch(&self) -> usize {
+        self.batch
     }
 
     /// Name of the kernels that score and draw.
@@ -312,30 +346,11 @@ impl Session {
         let start = Instant::now();
         let input = prepare(&frame.pixels, &self.bundle.manifest().image, size_px)?;
         let prepared = Instant::now();
-        self.image.plan_for(&input)?;
+        self.image.plan_for(&input, self.batch)?;
         let planned = Instant::now();
         let grid = self.image.encode(&input)?;
         let timings = Timings { prepare: prepared - start, plan: planned - prepared, encode: planned.elapsed(), ..Timings::default() };
         Ok(Encoded { grid, placement: input.placement, timings, backend: self.backend() })
-    }
-
-    /// Embeds several frames; on a GPU, neighbours of one size go together. Their stages' times are the frames' shares.
-    ///
-    /// # Errors
-    /// As [`Self::encode`]; one frame that fails fails all.
-    pub fn encode_all(&self, frames: &[Frame]) -> Result<Vec<Encoded>> {
-        let start = Instant::now();
-        let image = &self.bundle.manifest().image;
-        let inputs = frames.par_iter().map(|frame| prepare(&frame.pixels, image, self.size_px)).collect::<Result<Vec<_>>>()?;
-        let prepared = Instant::now();
-        let grids = self.image.encode_all(&inputs.iter().collect::<Vec<_>>())?;
-        let share = |whole: Duration| whole / frames.len().max(1) as u32;
-        let timings = Timings { prepare: share(prepared - start), encode: share(prepared.elapsed()), ..Timings::default() };
-        Ok(grids
-            .into_iter()
-            .zip(inputs)
-            .map(|(grid, input)| Encoded { grid, placement: input.placement, timings, backend: self.backend() })
-            .collect())
     }
 
     /// Scores an embedded frame against a bank.
@@ -367,7 +382,30 @@ impl Session {
     /// # Errors
     /// As [`Self::encode`] and [`Self::masks`].
     pub fn segment(&self, frame: &Frame, bank: &TagBank, background: Background) -> Result<Segmentation> {
+        if self.gpu_masks
+            && let Some(found) = self.segment_on_device(frame, bank, background)?
+        {
+            return Ok(found);
+        }
         self.masks(frame, &self.encode(frame)?, bank, background)
+    }
+
+    fn segment_on_device(&self, frame: &Frame, bank: &TagBank, background: Background) -> Result<Option<Segmentation>> {
+        let start = Instant::now();
+        let input = prepare(&frame.pixels, &self.bundle.manifest().image, self.size_px)?;
+        let prepare = start.elapsed();
+        let labels = self.refinement == Refinement::None;
+        let wanted = Wanted { bank, scoring: Scoring::from(self.bundle.manifest()), background, labels };
+        let Some(Masks { scores, labels, mut timings }) = self.image.masks(&input, &wanted)? else { return Ok(None) };
+        timings.prepare = prepare;
+        let start = Instant::now();
+        let labels = match labels {
+            Some(labels) => labels,
+            None => LabelMap::refined(&scores, &input.placement, &frame.pixels)?,
+        };
+        timings.mask += start.elapsed();
+        let backend = self.backend();
+        Ok(Some(Segmentation { sequence: frame.sequence, timestamp: frame.timestamp, labels, scores, timings, backend }))
     }
 }
 

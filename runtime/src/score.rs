@@ -121,32 +121,45 @@ impl ScoreGrid {
 /// # Errors
 /// [`Error::Tensor`] if patches and words differ in width, [`Error::Option`] if the threshold is not in 0..1.
 pub fn score(grid: &PatchGrid, bank: &TagBank, scoring: Scoring, background: Background) -> Result<ScoreGrid> {
-    if let Background::Threshold(t) = background
-        && !(0.0..=1.0).contains(&t)
-    {
-        return Err(Error::Option { option: "--background".into(), expected: "0 to 1, or none".into(), found: t.to_string() });
-    }
     let count = grid.patches().rows();
     let patches = Patches::new(grid, bank)?;
     let bias = scoring.bias.unwrap_or(0.0);
-    let logits = |planes: &mut [f32], spans: &[Range<usize>]| {
+    score_logits((grid.rows(), grid.cols()), bank, scoring, background, |planes, spans| {
         planes.par_chunks_mut(count * TASK_CLASSES).zip(spans.par_chunks(TASK_CLASSES)).for_each(|(planes, spans)| {
             patches.each_span(spans, |class, cosines| {
                 let plane = &mut planes[class * count..][..count];
                 plane.iter_mut().zip(cosines).for_each(|(logit, cosine)| *logit = cosine * scoring.scale + bias);
             });
         });
-    };
-    let mut planes = vec![NEVER; (1 + bank.names().len()) * count];
+        Ok(())
+    })
+}
+
+/// As [`score`], with logits `scale · cosine + bias` that `logits` writes for the spans of words that it is given. `[spans, rows · cols]`
+pub(crate) fn score_logits(
+    (rows, cols): (usize, usize),
+    bank: &TagBank,
+    scoring: Scoring,
+    background: Background,
+    mut logits: impl FnMut(&mut [f32], &[Range<usize>]) -> Result<()>,
+) -> Result<ScoreGrid> {
+    if let Background::Threshold(t) = background
+        && !(0.0..=1.0).contains(&t)
+    {
+        return Err(Error::Option { option: "--background".into(), expected: "0 to 1, or none".into(), found: t.to_string() });
+    }
+    let count = rows * cols;
+    // What is left out lies behind the classes, as its words do in the bank.
+    let left_out = bank.background_rows().map(|row| row..row + 1);
+    let spans: Vec<_> = bank.spans().iter().cloned().chain(left_out).collect();
+    let mut planes = vec![NEVER; (1 + spans.len()) * count];
+    logits(&mut planes[count..], &spans)?;
+    let outside = planes.split_off((1 + bank.names().len()) * count);
     let (front, classes) = planes.split_at_mut(count);
-    logits(classes, bank.spans());
     for (plane, _) in classes.chunks_exact_mut(count).zip(bank.gates()).filter(|(_, gate)| **gate == Gate::Off) {
         plane.fill(NEVER);
     }
     let (background, shifts) = shifts(bank.gates(), scoring, background);
-    let left_out: Vec<_> = bank.background_rows().map(|row| row..row + 1).collect();
-    let mut outside = vec![NEVER; left_out.len() * count];
-    logits(&mut outside, &left_out);
 
     let totals = scoring.bias.is_none().then(|| {
         let mut sums = LogSums::new(count);
@@ -173,7 +186,7 @@ pub fn score(grid: &PatchGrid, bank: &TagBank, scoring: Scoring, background: Bac
     for (plane, shift) in classes.chunks_exact_mut(count).zip(&shifts).filter(|(_, shift)| **shift != 0.0) {
         plane.iter_mut().for_each(|logit| *logit -= shift);
     }
-    Ok(ScoreGrid { rows: grid.rows(), cols: grid.cols(), planes, scores, shifts, totals: totals.unwrap_or_default() })
+    Ok(ScoreGrid { rows, cols, planes, scores, shifts, totals: totals.unwrap_or_default() })
 }
 
 /// How far each class's logits are shifted by its own threshold, and the background that they are compared with. `[classes]`

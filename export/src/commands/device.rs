@@ -14,7 +14,13 @@ pub struct DeviceArgs {
     /// When the GPU fails in the middle of its work, go on with the processor in place of stopping.
     #[arg(long)]
     device_fallback: bool,
+    /// On a GPU, pictures that are encoded at once [default: 8].
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
 }
+
+/// Pictures that a GPU encodes at once where nothing else is said.
+const BATCH: usize = 8;
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum DeviceName {
@@ -36,7 +42,15 @@ impl DeviceArgs {
             device: self.device.into(),
             half: self.half,
             take_over: self.device_fallback.then(|| TakeOver::new(tell)),
+            gpu_masks: false,
+            batch: self.batch.or((self.device != DeviceName::Cpu).then_some(BATCH)),
         }
+    }
+
+    /// As [`Self::options`], for frames that come one after the other.
+    pub fn options_for_frames(&self, size_px: Option<usize>) -> anyhow::Result<Options> {
+        anyhow::ensure!(self.batch.is_none(), "--batch: expected none, for frames are encoded one after the other");
+        Ok(Options { threads: None, batch: None, ..self.options(size_px) })
     }
 
     /// Says what `auto` chooses. The answer names a device whose numbers differ, for records of them: none for the processor.

@@ -167,14 +167,12 @@ impl Label {
             log.add(&picture)?;
             Ok(picture)
         };
-        let found: Vec<Option<PictureLabels>> = paths
-            .par_iter()
-            .map(|path| {
-                let result = one(path);
-                bar.inc(1);
-                result.map_err(|e| eprintln!("error: {e:#}")).ok()
-            })
-            .collect();
+        let labelled = |path| {
+            let result = one(path);
+            bar.inc(1);
+            result.map_err(|e| eprintln!("error: {e:#}")).ok()
+        };
+        let found: Vec<Option<PictureLabels>> = session.with_busy_encoder(|| paths.par_iter().map(labelled).collect())?;
         bar.finish_and_clear();
         Ok(found.into_iter().flatten().collect())
     }

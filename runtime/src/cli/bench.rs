@@ -45,6 +45,9 @@ pub struct BenchArgs {
     background: BackgroundArgs,
     #[command(flatten)]
     model: ModelArgs,
+    /// On a GPU, score there as well and, with --refine none, draw there. No GPU has run this yet.
+    #[arg(long, help_heading = "Model")]
+    gpu_masks: bool,
 }
 
 #[derive(Serialize)]
@@ -60,6 +63,8 @@ struct Report {
     words: usize,
     threads: usize,
     backend: &'static str,
+    /// Operators of the image encoder that its device leaves to the processor.
+    left_on_processor: Vec<String>,
     kernels: &'static str,
     best_kernels: &'static str,
     /// Reading and checking the bundle, loading the image encoder and the tokenizer.
@@ -120,7 +125,7 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
         None => parse_tags("--tags", &args.tags)?,
     };
     let start = Instant::now();
-    let session = args.model.session()?.with_refinement(args.refine.into());
+    let session = args.model.session_with(None, args.gpu_masks)?.with_refinement(args.refine.into());
     let load = start.elapsed();
     let bank = session.tag_bank(&classes, &args.background.words()?)?;
     let words = start.elapsed() - load;
@@ -158,6 +163,7 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
         words: bank.words().rows(),
         threads: args.model.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         backend: session.backend(),
+        left_on_processor: session.left_on_processor(),
         kernels: kernels().name(),
         best_kernels: sets.last().map_or("scalar", |set| set.name()),
         load_ms: ms(load),
@@ -233,8 +239,7 @@ impl<'a> Timed<'a> {
             bail!("{}: expected at least one frame, found the end", self.uri);
         }
         let read = start.elapsed();
-        let encoded = self.session.encode(&self.frame)?;
-        let found = self.session.masks(&self.frame, &encoded, self.bank, self.background)?;
+        let found = self.session.segment(&self.frame, self.bank, self.background)?;
         let drawn = Instant::now();
         let legend: Vec<_> = self
             .bank
@@ -246,7 +251,8 @@ impl<'a> Timed<'a> {
             .collect();
         draw_overlay_on(&mut self.frame.pixels, &found.labels, &legend, &[], OverlayOptions::default());
         let overlay = drawn.elapsed();
-        self.placement = Some(encoded.placement);
+        let image = &self.session.bundle().manifest().image;
+        self.placement = Some(edge_seg::Placement::new(self.frame.pixels.dimensions(), image, self.session.size_px())?);
         let t = found.timings;
         Ok(Lap {
             stages: [read, t.prepare, t.encode, t.score, t.mask, overlay, start.elapsed()],
@@ -274,6 +280,9 @@ fn print_table(report: &Report) -> Result<()> {
     let slower =
         if report.kernels == report.best_kernels { String::new() } else { format!(" (this processor has {})", report.best_kernels) };
     writeln!(out, "runs on    {}, kernels {}{slower}, threads {}", report.backend, report.kernels, report.threads)?;
+    if !report.left_on_processor.is_empty() {
+        writeln!(out, "left to the processor: {}", report.left_on_processor.join(", "))?;
+    }
     writeln!(out, "machine    {}", report.machine)?;
     writeln!(out, "load       {:.0} ms; words {:.0} ms; first frame {:.0} ms", report.load_ms, report.words_ms, report.first_frame_ms)?;
     if let Some(bytes) = report.peak_memory_bytes {

@@ -27,7 +27,7 @@ pub fn run(args: &InspectArgs) -> Result<Outcome> {
     if args.json {
         let signed = bundle.signature().is_some();
         print_json(&json!({
-            "devices": devices(&bundle)?,
+            "devices": devices(),
             "place": bundle.place(), "bytes": bundle.size_bytes(), "digest": bundle.digest(), "signed": signed, "manifest": bundle.manifest(),
         }))?;
     } else {
@@ -37,17 +37,12 @@ pub fn run(args: &InspectArgs) -> Result<Outcome> {
 }
 
 /// Where the image encoder can run here.
-#[cfg_attr(not(feature = "_cuda"), expect(unused_mut, unused_variables))]
-fn devices(bundle: &Bundle) -> Result<serde_json::Value> {
-    let mut cuda = match edge_seg::device::cuda() {
+fn devices() -> serde_json::Value {
+    let cuda = match edge_seg::device::cuda() {
         Ok(()) => json!({"usable": true}),
         Err(error) => json!({"usable": false, "why": error.to_string()}),
     };
-    #[cfg(feature = "_cuda")]
-    {
-        cuda["left_on_processor"] = json!(edge_seg::device::left_on_processor(bundle)?);
-    }
-    Ok(json!({"cpu": {"usable": true}, "cuda": cuda}))
+    json!({"cpu": {"usable": true}, "cuda": cuda})
 }
 
 fn describe(bundle: &Bundle) -> Result<String, std::fmt::Error> {

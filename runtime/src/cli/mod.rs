@@ -88,6 +88,11 @@ enum DeviceArg {
 }
 
 impl ModelArgs {
+    /// Whether the encoder may run on a GPU.
+    fn may_use_gpu(&self) -> bool {
+        matches!(self.device, Some(DeviceArg::Cuda | DeviceArg::Auto))
+    }
+
     /// Options that mean nothing without others. Here and not at the flags, for the others may stand in a configuration file.
     fn check(&self) -> Result<()> {
         ensure!(self.model.is_some() || self.trusted_keys.is_none(), "--trusted-keys: expected --model beside it, found none");
@@ -110,6 +115,11 @@ impl ModelArgs {
     }
 
     fn session(&self) -> Result<Session> {
+        self.session_with(None, false)
+    }
+
+    /// A session whose GPU, if any, encodes so many pictures at once, and makes masks.
+    fn session_with(&self, batch: Option<usize>, gpu_masks: bool) -> Result<Session> {
         if let Some(threads) = self.threads.filter(|&t| t > 0) {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("thread pool")?;
         }
@@ -120,7 +130,8 @@ impl ModelArgs {
         };
         let tell = |error: &edge_seg::Error| eprintln!("edge-seg: {error}; from here on the processor does its work");
         let take_over = self.device_fallback.unwrap_or(false).then(|| TakeOver::new(tell));
-        let options = Options { size_px: self.size, threads: self.threads, device, half: self.half.unwrap_or(false), take_over };
+        let options =
+            Options { size_px: self.size, threads: self.threads, device, half: self.half.unwrap_or(false), take_over, batch, gpu_masks };
         let session = Session::new(self.bundle()?, &options)?;
         if device == Device::Auto {
             eprintln!("edge-seg: --device auto chose {}: {}", session.device().device, session.device().why);

@@ -12,6 +12,7 @@ use edge_seg::{
     score_tags, split_caption,
 };
 use indicatif::{ProgressBar, ProgressStyle};
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::{BackgroundArgs, ModelArgs, Outcome, RefineArg, print_json, warn_of_many};
@@ -44,7 +45,16 @@ pub struct SegmentArgs {
     background: BackgroundArgs,
     #[command(flatten)]
     model: ModelArgs,
+    /// On a GPU, pictures that are encoded at once; twice as many are held in memory [default: 8].
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    batch: Option<usize>,
+    /// On a GPU, score there as well and, with --refine none, draw there; pictures go one by one. No GPU has run this yet.
+    #[arg(long, conflicts_with = "batch", help_heading = "Model")]
+    gpu_masks: bool,
 }
+
+/// Pictures that a GPU encodes at once where nothing else is said.
+const BATCH: usize = 8;
 
 pub fn run(args: &SegmentArgs) -> Result<Outcome> {
     let classes = match (&args.tags, &args.tags_file, &args.caption) {
@@ -55,7 +65,11 @@ pub fn run(args: &SegmentArgs) -> Result<Outcome> {
     };
     let background_words = args.background.words()?;
     warn_of_many(classes.iter().map(|c| c.words.len()).sum());
-    let session = args.model.session()?.with_refinement(args.refine.into());
+    let inputs = expand_inputs(&args.inputs);
+    // One picture would only wait for others.
+    let usual = args.model.may_use_gpu() && !args.gpu_masks;
+    let batch = args.batch.or(usual.then_some(BATCH.min(inputs.len().max(1))));
+    let session = args.model.session_with(batch, args.gpu_masks)?.with_refinement(args.refine.into());
     let job = Job {
         background: args.background.threshold(session.bundle().manifest()),
         bank: session.tag_bank(&classes, &background_words)?,
@@ -66,7 +80,7 @@ pub fn run(args: &SegmentArgs) -> Result<Outcome> {
         out: &args.out,
     };
     std::fs::create_dir_all(&args.out).with_context(|| format!("--out {}", args.out.display()))?;
-    job.run_all(expand_inputs(&args.inputs))
+    job.run_all(inputs)
 }
 
 struct Job<'a> {
@@ -114,22 +128,35 @@ impl Job<'_> {
         let mut stems = HashSet::new();
         let mut failed = 0;
         let total = inputs.len();
-        for input in inputs {
-            let done = input.map_err(anyhow::Error::from).and_then(|path| {
-                bar.set_message(path.display().to_string());
-                let line = self.run_one(&path, &mut stems)?;
-                bar.suspend(|| print_json(&line))
-            });
-            match done {
-                Err(e) if super::is_broken_pipe(&e) => return Err(e),
-                Err(e) => {
-                    failed += 1;
-                    bar.suspend(|| eprintln!("edge-seg: {e:#}"));
+        // Two batches in memory: one is read and prepared, or drawn, while the other is encoded.
+        let at_once = if self.session.batch() > 1 { 2 * self.session.batch() } else { 1 };
+        let mut inputs = inputs.into_iter().map(|input| input.map(|path| (free_stem(&path, &mut stems), path)));
+        self.session.with_busy_encoder(|| {
+            loop {
+                let some: Vec<_> = inputs.by_ref().take(at_once).collect();
+                let segment = |input: edge_seg::Result<(String, PathBuf)>| {
+                    let (stem, path) = input?;
+                    bar.set_message(path.display().to_string());
+                    self.run_one(&path, &stem)
+                };
+                let lines: Vec<Result<Line>> = match some.len() {
+                    0 => return Ok(()),
+                    1 => some.into_iter().map(segment).collect(),
+                    _ => some.into_par_iter().map(segment).collect(),
+                };
+                for line in lines {
+                    match line.and_then(|line| bar.suspend(|| print_json(&line))) {
+                        Err(e) if super::is_broken_pipe(&e) => return Err(e),
+                        Err(e) => {
+                            failed += 1;
+                            bar.suspend(|| eprintln!("edge-seg: {e:#}"));
+                        }
+                        Ok(()) => {}
+                    }
+                    bar.inc(1);
                 }
-                Ok(()) => {}
             }
-            bar.inc(1);
-        }
+        })??;
         bar.finish_and_clear();
         if failed > 0 && total > 1 {
             eprintln!("edge-seg: {failed} of {total} inputs failed");
@@ -137,17 +164,16 @@ impl Job<'_> {
         Ok(if failed > 0 { Outcome::SomeFailed } else { Outcome::Done })
     }
 
-    fn run_one(&self, path: &Path, stems: &mut HashSet<String>) -> Result<Line> {
+    fn run_one(&self, path: &Path, stem: &str) -> Result<Line> {
         let start = Instant::now();
         let frame = read_picture(path)?;
         let read = start.elapsed();
-        let stem = free_stem(path, stems);
         match self.caption {
             None => {
                 let found = self.session.segment(&frame, &self.bank, self.background)?;
-                self.write(path, &stem, frame, &found, self.bank.names(), read)
+                self.write(path, stem, frame, &found, self.bank.names(), read)
             }
-            Some(caption) => self.run_caption(caption, path, &stem, frame, read),
+            Some(caption) => self.run_caption(caption, path, stem, frame, read),
         }
     }
 

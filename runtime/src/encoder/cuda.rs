@@ -1,21 +1,27 @@
 //! The image encoder as one of the engine's other runtimes takes it: the plain ONNX graph, whole, without this crate's own layers,
 //! which run on the processor only.
 
-use std::collections::HashMap;
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
-use tract_onnx::pb::ModelProto;
+use anyhow::Context as _;
+use tract_onnx::pb::tensor_proto::DataType;
+use tract_onnx::pb::{ModelProto, TensorProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::floats::FloatPrecisionTranslator;
 use tract_onnx::tract_core::transform::ModelTransform;
 
 #[cfg(feature = "_cuda")]
-use tract_cuda as _;
+mod masks;
 
 use super::{Encoder, MAX_PLANS, crop, fail, floats};
+#[cfg(feature = "_cuda")]
+use super::{Masks, Wanted};
 use crate::bundle::{Bundle, Positions};
-use crate::device::{DeviceFault, unusable};
+use crate::device::{self, Device, DeviceFault, unusable};
+use crate::pipeline::Options;
 use crate::positions::resample;
 use crate::prepare::Input;
 use crate::{Error, PatchGrid, Result};
@@ -45,9 +51,26 @@ pub(crate) fn probe() -> Result<()> {
     }
 }
 
-/// The image encoder on a GPU. Plans are kept per grid, batch included.
+/// Makes the GPU ready: its context, and the kernels where none are kept. Only this tells whether a GPU that is there can be had.
+pub(crate) fn open() -> Result<()> {
+    let smallest = || {
+        let mut model = TypedModel::default();
+        let source = model.add_source("opening", f32::fact([1]))?;
+        model.select_output_outlets(&[source])?;
+        runtime_for_name(RUNTIME)?.context("no such runtime")?.prepare(model).map(drop)
+    };
+    let found = match quietly(smallest) {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(panic) => panic,
+    };
+    let fix = fix_for(&found);
+    Err(unusable(one_line(&found), fix))
+}
+
+/// The image encoder as a GPU takes it: the plain ONNX graph, whole, for several pictures at once. Plans are kept per grid and batch.
 #[derive(Debug)]
-pub(crate) struct GraphEncoder {
+pub struct GraphEncoder {
     onnx: ModelProto,
     layout: Positions,
     positions: Vec<f32>, // [1 + rows · cols, width]
@@ -56,6 +79,8 @@ pub(crate) struct GraphEncoder {
     runtime: &'static dyn Runtime,
     backend: &'static str,
     plans: Mutex<HashMap<Shape, Prepared>>,
+    #[cfg(feature = "_cuda")]
+    masks: Option<masks::Masker>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,18 +94,52 @@ struct Shape {
 #[derive(Debug, Clone)]
 struct Prepared {
     plan: Arc<dyn Runnable>,
-    positions: Arc<Tensor>,
+    left: Vec<String>, // operators that the GPU has no kernel for
 }
 
 impl GraphEncoder {
-    /// Loads the encoder of a bundle for the GPU. With `half` everything but norms and softmax is
-    /// done in 16-bit floats.
+    /// Loads the encoder of a bundle for the GPU. With `half` everything but norms and softmax is done in 16-bit floats.
     ///
     /// # Errors
-    /// [`Error::Device`] if no GPU can be used, otherwise as the processor's encoder.
-    pub(crate) fn on_gpu(bundle: &Bundle, half: bool) -> Result<Self> {
-        probe()?;
+    /// [`Error::Device`] if no GPU can be used, otherwise as [`ImageEncoder::load`](crate::ImageEncoder::load).
+    pub fn on_gpu(bundle: &Bundle, half: bool) -> Result<Self> {
+        device::choose(Device::Cuda)?;
         Self::load(bundle, half, RUNTIME, BACKEND)
+    }
+
+    /// The same graph, computed by the processor: what can be known of the GPU's way without one. Slow.
+    ///
+    /// # Errors
+    /// As [`ImageEncoder::load`](crate::ImageEncoder::load).
+    pub fn rehearsal(bundle: &Bundle, half: bool) -> Result<Self> {
+        Self::load(bundle, half, "cpu", "rehearsal")
+    }
+
+    /// As [`Self::on_gpu`], to make masks there as well if the options want that.
+    pub(crate) fn with_masks(bundle: &Bundle, options: &Options) -> Result<Self> {
+        Ok(Self {
+            #[cfg(feature = "_cuda")]
+            masks: options.gpu_masks.then(masks::Masker::load).transpose()?,
+            ..Self::on_gpu(bundle, options.half)?
+        })
+    }
+
+    /// Embeds pictures, neighbours of one size together, by plans with room for so many.
+    ///
+    /// # Errors
+    /// [`Error::Encoder`] if the engine fails, [`Error::Device`] if the GPU does, [`Error::Tensor`] if it answers with another shape or NaN.
+    pub fn encode_all(&self, inputs: &[&Input], room: usize) -> Result<Vec<PatchGrid>> {
+        let mut grids = Vec::with_capacity(inputs.len());
+        for pictures in inputs.chunk_by(|a, b| alike(a, b)).flat_map(|alike| alike.chunks(room.max(1))) {
+            grids.extend(self.run(pictures, room)?);
+        }
+        Ok(grids)
+    }
+
+    /// Operators of the plans made so far that the GPU has no kernel for, by name: the processor computes them.
+    pub fn left_on_processor(&self) -> Vec<String> {
+        let plans = self.plans.lock().unwrap_or_else(|e| e.into_inner());
+        plans.values().flat_map(|plan| plan.left.iter().cloned()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     fn load(bundle: &Bundle, half: bool, runtime: &str, backend: &'static str) -> Result<Self> {
@@ -90,21 +149,42 @@ impl GraphEncoder {
         let layout = manifest.image.positions.clone();
         let positions = bundle.floats(&layout.blob, (1 + layout.rows * layout.cols) * layout.width)?;
         let onnx = tract_onnx::onnx().proto_model_for_read(&mut &*bundle.blob(&manifest.image.blob)?).map_err(fail("image"))?;
-        Ok(Self { onnx, layout, positions, dim: manifest.embedding_dim, half, runtime, backend, plans: Mutex::default() })
+        Ok(Self {
+            onnx,
+            layout,
+            positions,
+            dim: manifest.embedding_dim,
+            half,
+            runtime,
+            backend,
+            plans: Mutex::default(),
+            #[cfg(feature = "_cuda")]
+            masks: None,
+        })
     }
 
-    /// The graph for one shape, before a runtime takes it. Inputs: pixels `[pictures, 3, height, width]`, positions
-    /// `[1, 1 + patches, width]`; outputs: `[pictures, patches, dim]`, `[pictures, dim]`.
+    /// The graph for one shape, before a runtime takes it. Input: pixels `[pictures, 3, height, width]`; outputs:
+    /// `[pictures, patches, dim]`, `[pictures, dim]`. The positions `[1, 1 + patches, width]` are a constant, which goes to the device once.
     fn graph(&self, shape: Shape) -> TractResult<TypedModel> {
         let Shape { pictures, rows, cols, patch_px } = shape;
         let pixels = f32::fact([pictures, 3, rows * patch_px, cols * patch_px]);
-        let positions = f32::fact([1, 1 + rows * cols, self.layout.width]);
         let mut onnx = self.onnx.clone();
+        let graph = onnx.graph.as_mut().context("no graph")?;
+        let input = graph.input.pop().filter(|_| graph.input.len() == 1).context("expected two inputs, pixels and positions")?;
+        let positions = resample(&self.positions, &self.layout, rows, cols);
+        graph.initializer.push(TensorProto {
+            name: input.name,
+            dims: [1, 1 + rows * cols, self.layout.width].map(|dim| dim as i64).into(),
+            data_type: DataType::Float as i32,
+            raw_data: positions.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            ..TensorProto::default()
+        });
+        unfuse_gelu(&mut onnx);
         if pictures > 1 {
             widen(&mut onnx, pictures);
         }
         let model = tract_onnx::onnx().with_ignore_output_shapes(true).model_for_proto_model(&onnx)?;
-        let mut model = model.with_input_fact(0, pixels.into())?.with_input_fact(1, positions.into())?.into_typed()?.into_decluttered()?;
+        let mut model = model.with_input_fact(0, pixels.into())?.into_typed()?.into_decluttered()?;
         if self.half {
             let narrow = |node: &TypedNode| !["norm", "softmax"].iter().any(|wide| node.name.contains(wide));
             FloatPrecisionTranslator::with_filter(f32::datum_type(), f16::datum_type(), narrow).transform(&mut model)?;
@@ -113,36 +193,31 @@ impl GraphEncoder {
         Ok(model)
     }
 
-    /// What a GPU would leave to the processor of a bundle's encoder, at its own size.
-    #[cfg(feature = "_cuda")]
-    pub(crate) fn left_on_processor(bundle: &Bundle) -> Result<Vec<String>> {
-        let encoder = Self::load(bundle, false, "cpu", BACKEND)?;
-        let image = &bundle.manifest().image;
-        let side = image.input_px / image.patch_px;
-        let graph = encoder.graph(Shape { pictures: 1, rows: side, cols: side, patch_px: image.patch_px });
-        graph.and_then(left_on_processor).map_err(fail("image"))
-    }
-
     fn plan(&self, shape: Shape) -> Result<Prepared> {
         let mut plans = self.plans.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(plan) = plans.get(&shape) {
             return Ok(plan.clone());
         }
         let plan = self.guarded(|| self.runtime.prepare(self.graph(shape)?))?;
-        let resampled = resample(&self.positions, &self.layout, shape.rows, shape.cols);
-        let positions = Tensor::from_shape(&[1, 1 + shape.rows * shape.cols, self.layout.width], &resampled).map_err(fail("image"))?;
+        let left = plan.typed_model().filter(|_| self.backend == BACKEND).map(|model| outside(model)).unwrap_or_default();
+        if !left.is_empty() {
+            tracing::warn!("the GPU has no kernel for some of the image encoder, which the processor computes: {}", left.join(", "));
+        }
         if plans.len() >= MAX_PLANS {
             plans.clear();
         }
-        let prepared = Prepared { plan: plan.into(), positions: self.narrowed(positions)?.into() };
+        let prepared = Prepared { plan: plan.into(), left };
         plans.insert(shape, prepared.clone());
         Ok(prepared)
     }
 
-    fn narrowed(&self, tensor: Tensor) -> Result<Tensor> {
+    /// Pixels of some pictures of one size, as the graph takes them. `[pictures, 3, height, width]`
+    fn pixels(&self, values: Vec<f32>, pictures: usize, of: &Input) -> Result<TValue> {
+        let (width, height) = of.placement.input_px;
+        let pixels = Tensor::from_shape(&[pictures, 3, height as usize, width as usize], &values).map_err(fail("image"))?;
         match self.half {
-            true => tensor.cast_to::<f16>().map(|narrow| narrow.into_owned()).map_err(fail("image")),
-            false => Ok(tensor),
+            true => pixels.cast_to::<f16>().map(|narrow| narrow.into_owned().into_tvalue()).map_err(fail("image")),
+            false => Ok(pixels.into_tvalue()),
         }
     }
 
@@ -155,21 +230,24 @@ impl GraphEncoder {
         }
     }
 
-    /// Embeds pictures whose inputs have one size, all at once.
-    fn run(&self, inputs: &[&Input]) -> Result<Vec<PatchGrid>> {
+    /// Embeds pictures whose inputs have one size, all at once, by a plan for `room` of them. What a smaller batch leaves empty is
+    /// computed in vain: with one plan for any number, a picture's numbers do not hang on how many stood beside it.
+    fn run(&self, inputs: &[&Input], room: usize) -> Result<Vec<PatchGrid>> {
         let Some(first) = inputs.first() else { return Ok(Vec::new()) };
-        let ((rows, cols), (width, height)) = (first.placement.grid(), first.placement.input_px);
-        let (count, tokens) = (inputs.len(), rows * cols);
-        let prepared = self.plan(Shape { pictures: count, rows, cols, patch_px: first.placement.patch_px as usize })?;
-        let pixels = inputs.iter().flat_map(|input| &input.pixels).copied().collect::<Vec<f32>>();
-        let pixels = Tensor::from_shape(&[count, 3, height as usize, width as usize], &pixels).map_err(fail("image"))?;
-        let inputs_of_plan = tvec!(self.narrowed(pixels)?.into_tvalue(), TValue::from_const(prepared.positions.clone()));
+        let room = room.max(inputs.len());
+        let shape = Shape::of(first, room);
+        let (tokens, cols) = (shape.rows * shape.cols, shape.cols);
+        let prepared = self.plan(shape)?;
+        let mut pixels = Vec::with_capacity(room * first.pixels.len());
+        inputs.iter().for_each(|input| pixels.extend_from_slice(&input.pixels));
+        pixels.resize(room * first.pixels.len(), 0.0);
+        let pixels = self.pixels(pixels, room, first)?;
         let outputs = self.guarded(|| {
-            let outputs = prepared.plan.run(inputs_of_plan)?;
+            let outputs = prepared.plan.run(tvec!(pixels))?;
             outputs.iter().map(|output| Ok(output.cast_to::<f32>()?.into_owned().into_tvalue())).collect::<TractResult<TVec<_>>>()
         })?;
-        let patches = floats(&outputs, 0, &[count, tokens, self.dim])?;
-        let global = floats(&outputs, 1, &[count, self.dim])?;
+        let patches = floats(&outputs, 0, &[room, tokens, self.dim])?;
+        let global = floats(&outputs, 1, &[room, self.dim])?;
         let each = patches.chunks(tokens * self.dim).zip(global.chunks(self.dim)).zip(inputs);
         each.map(|((patches, global), input)| {
             let (covered_rows, covered_cols) = input.placement.covered();
@@ -180,31 +258,79 @@ impl GraphEncoder {
     }
 }
 
+impl Shape {
+    fn of(input: &Input, pictures: usize) -> Self {
+        let (rows, cols) = input.placement.grid();
+        Self { pictures, rows, cols, patch_px: input.placement.patch_px as usize }
+    }
+}
+
 impl Encoder for GraphEncoder {
     fn backend(&self) -> &'static str {
         self.backend
     }
 
-    fn plan_for(&self, input: &Input) -> Result<()> {
-        let (rows, cols) = input.placement.grid();
-        self.plan(Shape { pictures: 1, rows, cols, patch_px: input.placement.patch_px as usize }).map(drop)
+    fn plan_for(&self, input: &Input, room: usize) -> Result<()> {
+        self.plan(Shape::of(input, room)).map(drop)
+    }
+
+    fn has_plan(&self, input: &Input, room: usize) -> bool {
+        self.plans.lock().unwrap_or_else(|e| e.into_inner()).contains_key(&Shape::of(input, room))
     }
 
     fn encode(&self, input: &Input) -> Result<PatchGrid> {
-        self.run(&[input])?.pop().ok_or_else(|| fail("image")(TractError::msg("no output")))
+        self.run(&[input], 1)?.pop().ok_or_else(|| fail("image")(TractError::msg("no output")))
     }
 
-    fn encode_all(&self, inputs: &[&Input]) -> Result<Vec<PatchGrid>> {
-        let same = |a: &Input, b: &Input| a.placement.input_px == b.placement.input_px && a.placement.grid() == b.placement.grid();
-        let mut grids = Vec::with_capacity(inputs.len());
-        for pictures in inputs.chunk_by(|a, b| same(a, b)).flat_map(|alike| alike.chunks(MAX_PICTURES)) {
-            grids.extend(self.run(pictures)?);
-        }
-        Ok(grids)
+    fn encode_all(&self, inputs: &[&Input], room: usize) -> Result<Vec<PatchGrid>> {
+        Self::encode_all(self, inputs, room)
+    }
+
+    #[cfg(feature = "_cuda")]
+    fn masks(&self, input: &Input, wanted: &Wanted<'_>) -> Result<Option<Masks>> {
+        self.masks.as_ref().map(|masker| self.masks_on_device(masker, input, wanted)).transpose()
+    }
+
+    fn left_on_processor(&self) -> Vec<String> {
+        Self::left_on_processor(self)
     }
 
     fn release(&self) {
         self.plans.lock().unwrap_or_else(|e| e.into_inner()).clear();
+        #[cfg(feature = "_cuda")]
+        self.masks.iter().for_each(masks::Masker::release);
+    }
+}
+
+/// Whether one batch can hold both.
+pub(crate) fn alike(a: &Input, b: &Input) -> bool {
+    a.placement.input_px == b.placement.input_px && a.placement.patch_px == b.placement.patch_px
+}
+
+/// Writes `1 + erf(x/√2)` as `1 − erf(−x/√2)`, which is the same: the engine makes one operator of the first that its GPU has no kernel for,
+/// and each block would be sent to the processor and back.
+fn unfuse_gelu(onnx: &mut ModelProto) {
+    const ROOT: &str = "minus the root of a half";
+    let Some(graph) = &mut onnx.graph else { return };
+    let taken: Vec<(String, String)> =
+        graph.node.iter().filter(|node| node.op_type == "Erf").map(|node| (node.input[0].clone(), node.output[0].clone())).collect();
+    let constants: HashSet<String> = graph.initializer.iter().map(|constant| constant.name.clone()).collect();
+    for node in &mut graph.node {
+        if node.op_type == "Mul" && taken.iter().any(|(scaled, _)| node.output[0] == *scaled) {
+            node.input.iter_mut().filter(|input| constants.contains(*input)).for_each(|input| *input = ROOT.into());
+        } else if node.op_type == "Add" && taken.iter().any(|(_, erf)| node.input.contains(erf)) {
+            node.op_type = "Sub".into();
+            // The constant first.
+            node.input.sort_by_key(|input| !constants.contains(input));
+        }
+    }
+    if !taken.is_empty() {
+        graph.initializer.push(TensorProto {
+            name: ROOT.into(),
+            data_type: DataType::Float as i32,
+            raw_data: (-std::f32::consts::FRAC_1_SQRT_2).to_le_bytes().into(),
+            ..TensorProto::default()
+        });
     }
 }
 
@@ -212,26 +338,62 @@ impl Encoder for GraphEncoder {
 /// constant that is joined to each picture's tokens is there as often.
 fn widen(onnx: &mut ModelProto, pictures: usize) {
     let Some(graph) = &mut onnx.graph else { return };
-    let inputs_of = |operator: &str| -> Vec<String> {
-        graph.node.iter().filter(|node| node.op_type == operator).flat_map(|node| node.input.iter().cloned()).collect()
-    };
-    let (reshapes, joined) = (inputs_of("Reshape"), inputs_of("Concat"));
+    let targets: Vec<String> =
+        graph.node.iter().filter(|node| node.op_type == "Reshape").filter_map(|node| node.input.get(1).cloned()).collect();
+    // A shape put together from parts begins with a 1 that others may use as well.
+    const KEPT: &str = "first dimension kept";
+    let one = |constant: &&TensorProto| constant.data_type == DataType::Int64 as i32 && constant.raw_data == 1i64.to_le_bytes();
+    let ones: HashSet<String> = graph.initializer.iter().filter(one).map(|constant| constant.name.clone()).collect();
+    let (mut joined, mut put_together) = (Vec::new(), false);
+    for node in graph.node.iter_mut().filter(|node| node.op_type == "Concat") {
+        if node.output.iter().any(|output| targets.contains(output)) {
+            if ones.contains(&node.input[0]) {
+                node.input[0] = KEPT.into();
+                put_together = true;
+            }
+        } else {
+            joined.extend(node.input.iter().cloned());
+        }
+    }
     for constant in &mut graph.initializer {
-        if reshapes.contains(&constant.name) && constant.raw_data.starts_with(&1i64.to_le_bytes()) {
+        if targets.contains(&constant.name) && constant.raw_data.starts_with(&1i64.to_le_bytes()) {
             constant.raw_data[0] = 0;
-        } else if joined.contains(&constant.name) && constant.dims.first() == Some(&1) {
+        } else if joined.contains(&constant.name) && constant.dims.first() == Some(&1) && constant.data_type == DataType::Float as i32 {
             constant.dims[0] = pictures as i64;
             constant.raw_data = constant.raw_data.repeat(pictures);
         }
     }
+    if put_together {
+        graph.initializer.push(TensorProto {
+            name: KEPT.into(),
+            dims: vec![1],
+            data_type: DataType::Int64 as i32,
+            raw_data: (pictures as i64).to_le_bytes().into(),
+            ..TensorProto::default()
+        });
+    }
 }
 
-/// A batch beyond this gains little, and its memory is taken at once.
-const MAX_PICTURES: usize = 32;
+thread_local! {
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Runs `work`; a panic in it becomes its message.
 fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+    // The binding panics where it could answer; what it says goes into the error, and not to stderr as well.
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                usual(panic);
+            }
+        }));
+    });
+    let before = QUIET.replace(true);
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    QUIET.set(before);
+    outcome.map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
         one_line(text.unwrap_or("the binding gave up without a reason"))
     })
@@ -246,6 +408,9 @@ fn judge(found: &str) -> Option<Error> {
             DeviceFault::Memory,
             "end other programs that use the GPU (nvidia-smi, or tegrastats on a Jetson), or take a smaller --size",
         );
+    }
+    if has(&["Missing symbol"]) {
+        return error(DeviceFault::Unusable, &fix_for(found));
     }
     if has(&["CUDA_ERROR_", "CUBLAS_STATUS_", "CUDNN_STATUS_", "cudaError", "CUDA context", "Cuda Stream"]) {
         return error(DeviceFault::Lost, "read dmesg for NVRM or Xid lines, then start the program again");
@@ -265,6 +430,11 @@ fn fix_for(found: &str) -> String {
             "cuInit returned",
             "check that nvidia-smi (on a Jetson: /dev/nvhost-gpu) shows a GPU to this user; on a Jetson, add the user to group video",
         ),
+        ("DEVICE_UNAVAILABLE", "another program holds the GPU for itself alone: end it, or let several use it (nvidia-smi -c DEFAULT)"),
+        ("OUT_OF_MEMORY", "end other programs that use the GPU (nvidia-smi, or tegrastats on a Jetson)"),
+        ("NVRTC compilation failed", "install the headers and libnvrtc of one release of CUDA"),
+        ("Failed to create /", "let XDG_CACHE_HOME name a folder that can be written, for compiled kernels"),
+        ("Failed to write", "let XDG_CACHE_HOME name a folder that can be written and has room, for compiled kernels"),
         ("cudart", "install libcudart (package cuda-cudart-N-M)"),
         ("nvrtc", "install libnvrtc (package cuda-nvrtc-N-M)"),
         ("cublas", "install libcublas (package libcublas-N-M)"),
@@ -273,45 +443,19 @@ fn fix_for(found: &str) -> String {
     cures.iter().find(|(mark, _)| found.contains(mark)).map_or("reinstall NVIDIA's driver and CUDA libraries", |(_, cure)| cure).into()
 }
 
+/// What was said, without the engine's own line breaks and backtraces.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let said = text.split_once("Stack backtrace:").map_or(text, |(said, _)| said);
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Operators of the graph that the GPU has no kernel for: each would be computed on the processor, with a copy there and back. Names
-/// with their operators, in the graph's order.
-///
-/// This asks the engine's own translation node by node, so it needs no GPU.
-#[cfg(feature = "_cuda")]
-fn left_on_processor(mut model: TypedModel) -> TractResult<Vec<String>> {
-    use tract_onnx::tract_core::model::translator::Translate;
-    use tract_onnx::tract_core::ops::einsum::prefix_matmul::rewrite_einsum_to_prefix_matmul;
-    use tract_onnx::tract_core::ops::konst::Const;
-    use tract_onnx::tract_core::ops::source::TypedSource;
-
-    rewrite_einsum_to_prefix_matmul(&mut model, false)?;
-    let mut left = Vec::new();
-    for id in model.eval_order()? {
-        let node = model.node(id);
-        if node.op_is::<TypedSource>() || node.op_is::<Const>() {
-            continue;
-        }
-        // The node alone between sources: constants behind it would have to be uploaded.
-        let (mut alone, mut target, mut mapping) = (TypedModel::default(), TypedModel::default(), HashMap::new());
-        let mut inputs = tvec!();
-        for (slot, outlet) in node.inputs.iter().enumerate() {
-            let fact = model.outlet_fact(*outlet)?;
-            let fact = TypedFact::dt_shape(fact.datum_type, fact.shape.clone());
-            let input = alone.add_source(format!("input-{slot}"), fact.clone())?;
-            mapping.insert(input, target.add_source(format!("input-{slot}"), fact)?);
-            inputs.push(input);
-        }
-        let wired = alone.wire_node(&node.name, node.op.clone(), &inputs)?[0].node;
-        tract_cuda::CudaTransform.translate_node(&alone, alone.node(wired), &mut target, &mapping)?;
-        if target.nodes().iter().any(|made| made.op.name() == node.op.name()) {
-            left.push(format!("{} ({})", node.name, node.op.name()));
-        }
-    }
-    Ok(left)
+/// Operators of a GPU's plan that it leaves to the processor, with their names: what they give does not lie on the device.
+fn outside(plan: &TypedModel) -> Vec<String> {
+    let stays = |node: &&TypedNode| {
+        !matches!(&*node.op.name(), "Source" | "Const" | "DeviceSyncToHost")
+            && node.outputs.iter().all(|output| output.fact.exotic_fact.is_none())
+    };
+    plan.nodes().iter().filter(stays).map(|node| format!("{} ({})", node.name, node.op.name())).collect()
 }
 
 #[cfg(test)]

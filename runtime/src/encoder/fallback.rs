@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::Encoder;
+use super::{Encoder, Masks, Wanted};
 use crate::device::{DeviceFault, TakeOver};
 use crate::prepare::Input;
 use crate::{Error, PatchGrid, Result};
@@ -56,16 +56,20 @@ impl Encoder for Guarded {
         self.taken_over.get().unwrap_or(&self.gpu).backend()
     }
 
-    fn plan_for(&self, input: &Input) -> Result<()> {
-        self.with(|encoder| encoder.plan_for(input))
+    fn plan_for(&self, input: &Input, room: usize) -> Result<()> {
+        self.with(|encoder| encoder.plan_for(input, room))
     }
 
     fn encode(&self, input: &Input) -> Result<PatchGrid> {
         self.with(|encoder| encoder.encode(input))
     }
 
-    fn encode_all(&self, inputs: &[&Input]) -> Result<Vec<PatchGrid>> {
-        self.with(|encoder| encoder.encode_all(inputs))
+    fn masks(&self, input: &Input, wanted: &Wanted<'_>) -> Result<Option<Masks>> {
+        self.with(|encoder| encoder.masks(input, wanted))
+    }
+
+    fn left_on_processor(&self) -> Vec<String> {
+        self.taken_over.get().unwrap_or(&self.gpu).left_on_processor()
     }
 }
 
@@ -90,7 +94,7 @@ mod tests {
             self.name
         }
 
-        fn plan_for(&self, _: &Input) -> Result<()> {
+        fn plan_for(&self, _: &Input, _: usize) -> Result<()> {
             Ok(())
         }
 

@@ -168,15 +168,15 @@ pub fn run<E: From<crate::Error>>(
     let slot = Arc::new(Slot::<Captured>::default());
     let pools = Pools { frames: Pool::new(), found: Pool::new() };
     let (sender, receiver) = sync_channel(1);
+    // A source that breaks may have left frames behind that are whole; they come first, then what was wrong.
+    let broken = Arc::new(Mutex::new(None));
     let capture = {
-        let (slot, counters, stop, sender) = (slot.clone(), counters.clone(), stop.clone(), sender.clone());
+        let (slot, counters, stop, broken) = (slot.clone(), counters.clone(), stop.clone(), broken.clone());
         let (pool, pace) = (pools.frames.clone(), options.pace);
         // Reading may block for ever on a pipe that nobody writes to, so this thread is never waited for.
         move || {
-            if let Err(e) = capture(source, pace, &slot, &pool, &counters, &stop) {
-                slot.close();
-                let _ = sender.send(Err(e));
-            }
+            let fault = capture(source, pace, &slot, &pool, &counters, &stop).err();
+            *broken.lock().unwrap_or_else(|e| e.into_inner()) = fault;
             slot.close();
         }
     };
@@ -189,8 +189,24 @@ pub fn run<E: From<crate::Error>>(
     }
     let outcome = deliver(&receiver, &pools, stop, &mut each);
     stop.store(true, Ordering::Relaxed);
+    let ended = slot.is_closed();
     slot.close();
-    outcome
+    match (outcome?, broken.lock().unwrap_or_else(|e| e.into_inner()).take()) {
+        (Delivered::All, Some(error)) => Err(error.into()),
+        (Delivered::All, None) if !ended => {
+            let source = "the thread that segments ended by itself".into();
+            Err(crate::Error::Encoder { encoder: "image", source }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Why no more frames are delivered.
+enum Delivered {
+    /// No more come.
+    All,
+    /// No more are wanted.
+    Enough,
 }
 
 fn deliver<E: From<crate::Error>>(
@@ -198,27 +214,25 @@ fn deliver<E: From<crate::Error>>(
     pools: &Pools,
     stop: &AtomicBool,
     each: &mut impl FnMut(Arc<Shown>) -> Result<bool, E>,
-) -> Result<(), E> {
-    // A source that breaks may have left frames behind that are whole; they come first, then what was wrong.
-    let mut broken = None;
+) -> Result<Delivered, E> {
     loop {
         match receiver.recv_timeout(POLL) {
             Ok(Ok(shown)) => {
                 let shown = Arc::new(shown);
                 if !each(shown.clone())? {
-                    return Ok(());
+                    return Ok(Delivered::Enough);
                 }
                 if let Some(shown) = Arc::into_inner(shown) {
                     pools.frames.give(shown.frame);
                     pools.found.give(shown.found);
                 }
             }
-            Ok(Err(e)) => broken = Some(e),
-            Err(RecvTimeoutError::Disconnected) => return broken.map_or(Ok(()), |e| Err(e.into())),
+            Ok(Err(e)) => return Err(e.into()),
+            Err(RecvTimeoutError::Disconnected) => return Ok(Delivered::All),
             Err(RecvTimeoutError::Timeout) => {}
         }
         if stop.load(Ordering::Relaxed) {
-            return Ok(());
+            return Ok(Delivered::Enough);
         }
     }
 }

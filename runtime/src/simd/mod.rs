@@ -18,6 +18,8 @@ mod avx2;
 mod avx512;
 mod block;
 mod finish;
+#[cfg(feature = "_cuda")]
+pub mod gpu;
 mod half;
 mod lanes;
 mod linear;

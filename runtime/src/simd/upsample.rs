@@ -66,6 +66,12 @@ impl<'a> Planes<'a> {
         self.cols
     }
 
+    /// All values. `[classes, rows, cols]`
+    #[cfg(feature = "_cuda")]
+    pub(super) fn values(&self) -> &'a [f32] {
+        self.values
+    }
+
     /// The value of one cell.
     #[inline]
     pub(super) fn at(&self, class: usize, row: usize, col: usize) -> f32 {

@@ -123,16 +123,12 @@ impl Captions {
         let known: HashSet<String> = results.iter().map(|r| r.picture.clone()).collect();
         let bar = progress(pictures.len());
         bar.inc(known.len() as u64);
-        let measured = evaluate(
-            &session,
-            &pictures,
-            &options,
-            |picture| !known.contains(picture),
-            |found| {
-                bar.inc(1);
-                log.as_ref().map_or(Ok(()), |log| log.add(found))
-            },
-        )?;
+        let done = |found: &PictureCaptions| {
+            bar.inc(1);
+            log.as_ref().map_or(Ok(()), |log| log.add(found))
+        };
+        let unknown = |picture: &str| !known.contains(picture);
+        let measured = session.with_busy_encoder(|| evaluate(&session, &pictures, &options, unknown, done))??;
         bar.finish_and_clear();
         results.extend(measured);
         // A resumed run reports what an unbroken one does.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
-use edge_seg::{Background, Bundle};
+use edge_seg::{Background, Bundle, Session};
 use edge_seg_export::eval::ensemble::{Ensemble, Looks, Windows};
 use edge_seg_export::eval::fit::{self, Histograms};
 use edge_seg_export::eval::log::{Log, Settings};
@@ -289,7 +289,7 @@ impl Segmentation {
         let known: HashSet<String> = counts.iter().map(|c| c.picture.clone()).collect();
         let bar = progress(found.pairs.len());
         bar.inc(known.len() as u64);
-        let measured = self.pool()?.install(|| {
+        let measured = self.in_parallel(protocol.looks.session(), || {
             protocol.evaluate(
                 &found.pairs,
                 |pair| !known.contains(&pair.stem),
@@ -298,7 +298,7 @@ impl Segmentation {
                     log.as_ref().map_or(Ok(()), |log| log.add(picture))
                 },
             )
-        })?;
+        })??;
         bar.finish_and_clear();
         counts.extend(measured);
         // A resumed run reports what an unbroken one does.
@@ -311,7 +311,7 @@ impl Segmentation {
         let variant = &protocol.variants[0];
         variant.prepare(protocol.looks.session(), &protocol.lexicon)?;
         let bar = progress(found.pairs.len());
-        let parts = self.pool()?.install(|| {
+        let parts = self.in_parallel(protocol.looks.session(), || {
             found
                 .pairs
                 .par_iter()
@@ -322,7 +322,7 @@ impl Segmentation {
                     Ok(part)
                 })
                 .collect::<anyhow::Result<Vec<_>>>()
-        })?;
+        })??;
         bar.finish_and_clear();
         let mut all = Histograms::new(variant.classes.len());
         parts.iter().for_each(|part| all.merge(part));
@@ -342,8 +342,9 @@ impl Segmentation {
     }
 
     /// Whole pictures side by side use the cores better than one picture's matrix products do.
-    fn pool(&self) -> anyhow::Result<rayon::ThreadPool> {
-        Ok(rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).build()?)
+    fn in_parallel<R: Send>(&self, session: &Session, work: impl FnOnce() -> R + Send) -> anyhow::Result<R> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).build()?;
+        Ok(pool.install(|| session.with_busy_encoder(work))?)
     }
 }
 

@@ -101,7 +101,7 @@ impl Video {
         let background = if view.background { Background::Threshold(bundle.manifest().background) } else { Background::None };
         let mut pairs = pictures::pairs(&self.images, &self.labels, None)?;
         pairs.truncate(self.frames.unwrap_or(usize::MAX));
-        let session = Session::new(bundle, &edge_seg::Options { threads: None, ..self.device.options(self.size) })?;
+        let session = Session::new(bundle, &self.device.options_for_frames(self.size)?)?;
         self.device.announce()?;
         let mut plans = Vec::new();
         for &interval in &self.interval {
