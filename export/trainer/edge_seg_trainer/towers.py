@@ -155,7 +155,7 @@ def activate(x: Tensor, kind: str) -> Tensor:
 class WholeAttention(torch.autograd.Function):
     """softmax(q·kᵀ/√d)·v of [batch, heads, tokens, d], with the whole score matrix kept for the gradient.
 
-    On a CPU, PyTorch's fused kernel works in f32 for the gradient; plain products of bf16 take the matrix units.
+    On a CPU with matrix units, plain products of bf16 take less time than PyTorch's fused kernel, most of all for the gradient.
     """
 
     @staticmethod
