@@ -96,11 +96,18 @@ fn the_image_encoder_gives_pytorchs_embeddings() {
     }
 }
 
+/// onnxruntime computes the same weights in floats, the shipped image encoder in integers: noise, which the golden pictures are, costs more
+/// than photos do.
 #[test]
 fn the_shipped_bundle_gives_onnxruntimes_embeddings() {
     let (bundle, golden) = (Bundle::built_in().unwrap(), golden("mini"));
     for size in ["48x80", "64x64"] {
-        assert_same_picture(&bundle, &golden, size);
+        let grid = encode(&bundle, &golden.floats[&format!("{size}.pixels")]);
+        let dim = grid.patches().dim();
+        let of_patches = worst_cosine(grid.patches().data(), &units(&golden.floats[&format!("{size}.patches")].data, dim), dim);
+        let of_global = worst_cosine(grid.global().data(), &units(&golden.floats[&format!("{size}.global")].data, dim), dim);
+        assert!(of_patches >= 0.99 && of_global >= 0.999, "{size}: patches {of_patches}, global {of_global}");
+        assert!(of_patches < 1.0 - 1e-6, "integers must differ, or they were not used: {of_patches}");
     }
     let encoder = TextEncoder::load(&bundle).unwrap();
     let expected = &golden.floats["text.text"];

@@ -4,6 +4,7 @@ mod constants;
 mod cost;
 mod cuda;
 mod fallback;
+mod floats;
 mod fuse;
 mod gather;
 mod layers;

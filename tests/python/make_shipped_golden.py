@@ -1,6 +1,7 @@
-"""Writes what onnxruntime makes of the shipped bundle's encoders, for `export_parity.rs`.
+"""Writes what onnxruntime makes of the shipped bundle's weights in floats, for `export_parity.rs`.
 
-usage: make_shipped_golden.py FOLDER GOLDEN.safetensors, with FOLDER from `edge-seg-export extract runtime/models/mini.esb`
+usage: make_shipped_golden.py FOLDER GOLDEN.safetensors, with FOLDER from `edge-seg-export bundle MODEL --weights int8 -o stored.esb` and
+`edge-seg-export extract stored.esb`: the integers that the shipped bundle (`--weights int8-dynamic --text-weights int8`) computes with
 
 The committed file was made with onnxruntime 1.31.1, torch for the position embeddings. Make it again when the bundle changes.
 """

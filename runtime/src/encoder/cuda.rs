@@ -16,6 +16,7 @@ use tract_onnx::tract_core::transform::ModelTransform;
 #[cfg(feature = "_cuda")]
 mod masks;
 
+use super::floats::in_floats;
 use super::{Encoder, MAX_PLANS, crop, fail, floats};
 #[cfg(feature = "_cuda")]
 use super::{Masks, Wanted};
@@ -148,7 +149,8 @@ impl GraphEncoder {
         let manifest = bundle.manifest();
         let layout = manifest.image.positions.clone();
         let positions = bundle.floats(&layout.blob, (1 + layout.rows * layout.cols) * layout.width)?;
-        let onnx = tract_onnx::onnx().proto_model_for_read(&mut &*bundle.blob(&manifest.image.blob)?).map_err(fail("image"))?;
+        let mut onnx = tract_onnx::onnx().proto_model_for_read(&mut &*bundle.blob(&manifest.image.blob)?).map_err(fail("image"))?;
+        in_floats(&mut onnx);
         Ok(Self {
             onnx,
             layout,

@@ -401,7 +401,7 @@ fn integer(name: &str, i: i64) -> AttributeProto {
 }
 
 /// Drops nodes and constants that nothing reads any more.
-fn drop_unused(graph: &mut GraphProto) {
+pub(super) fn drop_unused(graph: &mut GraphProto) {
     loop {
         let read: std::collections::HashSet<String> =
             graph.node.iter().flat_map(|node| node.input.clone()).chain(graph.output.iter().map(|output| output.name.clone())).collect();
