@@ -277,7 +277,8 @@ fn bench_times_each_stage_and_asserts_the_kernels() {
         assert!(0.0 <= median && median <= p95, "{name}: {median} {p95}");
     }
     assert!(stage("frame")["median_ms"].as_f64() > stage("encode")["median_ms"].as_f64());
-    assert!(report["multiplications"].as_u64().unwrap() > 100_000_000, "a ViT-Tiny at 96 pixels or more: {report}");
+    let [floats, integers] = ["multiplications", "integer_multiplications"].map(|kind| report[kind].as_u64().unwrap());
+    assert!(floats + integers > 100_000_000 && integers > floats, "a ViT-Tiny at 96 pixels or more, in integers: {report}");
     for board in report["boards"].as_array().unwrap() {
         assert!(board["known_by"].as_str().unwrap().contains("predicted"), "{board}: no board was measured");
     }
