@@ -11,8 +11,6 @@ cd "$(dirname "$0")/.."
 out=$(realpath "${1:?a folder of packages}")
 x86=${2:+$(realpath "$2")}
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
-# Of the picture's pixels, how many must carry the same label on both processors, in percent.
-same_labels=99.5
 picture=$PWD/examples/pictures/cat.jpg
 words="cat, wall, sofa, car"
 binfmt=/proc/sys/fs/binfmt_misc
@@ -100,22 +98,7 @@ done
 if [ -d "$work/arm64" ]; then
     x86=${x86:-$work/amd64/usr/bin/edge-seg}
     [ -x "$x86" ] || fail "arm64's labels need a program of x86 to be held against"
-    "$x86" segment "$picture" --tags "$words" --size 224 --out "$work/x86" > "$work/x86.json"
-    for cpu in cortex-a53 cortex-a72 cortex-a76; do
-        start=$SECONDS
-        cp "$work/arm64/usr/bin/edge-seg" "$root/edge-seg-arm64"
-        QEMU_CPU=$cpu chroot "$root" /edge-seg-arm64 segment /photo.jpg --tags "$words" --size 224 --out "/$cpu" > "$work/$cpu.json" || fail "$cpu: the program ended with $?"
-        share=$(python3 tests/python/same_pixels.py "$work/x86/cat.mask.png" "$root/$cpu/photo.mask.png")
-        awk "BEGIN { exit !($share >= $same_labels) }" || fail "$cpu: $share % of the labels are those of x86, expected $same_labels"
-        ok "$cpu: $share % of the labels are those of x86 ($((SECONDS - start)) s under emulation)"
-    done
-    QEMU_CPU=cortex-a76 chroot "$root" /edge-seg-arm64 segment /photo.jpg --tags "$words" --size 224 --half --out /half > "$work/half.json" || fail "cortex-a76, --half: the program ended with $?"
-    share=$(python3 tests/python/same_pixels.py "$work/x86/cat.mask.png" "$root/half/photo.mask.png")
-    awk "BEGIN { exit !($share >= $same_labels) }" || fail "cortex-a76, --half: $share % of the labels are those of x86 in f32, expected $same_labels"
-    ok "cortex-a76, --half: $share % of the labels are those of x86 in 32 bits"
-    code=0
-    QEMU_CPU=cortex-a72 chroot "$root" /edge-seg-arm64 segment /photo.jpg --tags "$words" --size 224 --half --out /none 2> "$work/none.log" > /dev/null || code=$?
-    { [ "$code" = 2 ] && grep -q fp16 "$work/none.log"; } || { cat "$work/none.log"; fail "cortex-a72, --half: expected an error that names fp16, found $code"; }
-    ok "cortex-a72 has no 16-bit floats and says so"
+    tests/arm64.sh "$work/arm64/usr/bin/edge-seg" "$x86" "$root" || fail "the arm64 program"
+    passed=$((passed + 6))
 fi
 echo "$passed passed, 0 failed"
