@@ -51,7 +51,7 @@ pub const BOARDS: [Board; 7] = [
     Board { key: "pi5", name: "Raspberry Pi 5", core: A76, cores: 4, clock_ghz: 2.4 },
     Board { key: "jetson-nano", name: "Jetson Nano", core: A57, cores: 4, clock_ghz: 1.43 },
     Board { key: "jetson-orin", name: "Jetson Orin Nano", core: A78AE, cores: 6, clock_ghz: 1.5 },
-    Board { key: "jetson-thor", name: "Jetson Thor", core: V3AE, cores: 12, clock_ghz: 2.6 },
+    Board { key: "jetson-thor", name: "Jetson Thor T5000", core: V3AE, cores: 14, clock_ghz: 2.6 },
 ];
 
 /// The board of this key, where something is predicted for it.
