@@ -355,6 +355,7 @@ fn a_lost_device_ends_the_run_or_the_processor_takes_over() {
     let source = "test:?size=320x240&fps=30";
     let run = |more: &[&str], script: &[(&str, &str)]| {
         let mut arguments = vec!["run", "--source", source, "--tags", "cat, wall", "--size", "224", "--device", "cuda", "--frames", "6"];
+        arguments.extend(["--key-interval", "1"]);
         arguments.extend(more);
         machine.run(&arguments, script)
     };
@@ -379,7 +380,8 @@ fn a_lost_device_ends_the_run_or_the_processor_takes_over() {
 
     // The same, by the configuration.
     fs::write(machine.path("run.toml"), "[model]\ndevice = \"cuda\"\ndevice-fallback = true\nsize = 224\n").unwrap();
-    let configured = machine.run(&["run", "--config", "run.toml", "--source", source, "--tags", "cat", "--frames", "6"], &lost);
+    let configured =
+        machine.run(&["run", "--config", "run.toml", "--source", source, "--tags", "cat", "--frames", "6", "--key-interval", "1"], &lost);
     assert_eq!(configured.code, 0, "{}", configured.stderr);
     assert_said(&configured, &["from here on the processor does its work"]);
 }

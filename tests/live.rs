@@ -143,13 +143,16 @@ fn a_signal_ends_it_and_finishes_its_files() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        // Read until it ends: whoever closes this pipe ends the program with an error instead.
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         if signal == "-INT" {
-            BufReader::new(child.stdout.take().unwrap()).lines().next().expect("a frame").unwrap();
+            lines.next().expect("a frame").unwrap();
         } else {
             std::thread::sleep(Duration::from_secs(2));
         }
         let told = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
         assert!(told.success());
+        lines.for_each(|line| drop(line.unwrap()));
         assert_eq!(child.wait().unwrap().code(), Some(0), "{signal}");
         let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         if signal == "-INT" {
