@@ -90,7 +90,10 @@ fn graphs_for_a_gpu_give_what_the_processors_layers_give() {
             (0..3).map(|_| Input { pixels: (0..3 * area).map(|_| 2.0 * random.float()).collect(), placement }).collect();
         let encoder = ImageEncoder::load(&bundle, Threads::new(1)).unwrap();
         let inputs: Vec<&Input> = inputs.iter().collect();
+        // On the processor the built-in model computes in integers, here on noise, which they are worst at.
+        let integers = bundle.manifest().variant == "int8-dynamic";
         for (half, bound) in [(false, 0.9999), (true, 0.999)] {
+            let bound = if integers { 0.99 } else { bound };
             for room in [1, 8] {
                 let found = GraphEncoder::rehearsal(&bundle, half).unwrap().encode_all(&inputs, room).unwrap();
                 for (input, found) in inputs.iter().zip(&found) {

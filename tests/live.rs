@@ -165,6 +165,30 @@ fn a_signal_ends_it_and_finishes_its_files() {
     }
 }
 
+#[test]
+fn a_signal_to_a_run_that_is_ending_already_lets_it_finish() {
+    for delay_ms in (0..40).step_by(4) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = Command::new(binary("edge-seg"))
+            .current_dir(folder.path())
+            .args(["run", "--source", "test:?size=64x48&fps=20", "--tags", "sky", "--overlay", "out.y4m"])
+            .args(SIZE)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Its reader goes away, which ends it, and the signal comes at about the same time.
+        BufReader::new(child.stdout.take().unwrap()).lines().next().expect("a frame").unwrap();
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        let told = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+        assert!(told.success());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "after {delay_ms} ms");
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["out.y4m"]);
+    }
+}
+
 /// A stand-in for ffmpeg that a script writes.
 fn fake_ffmpeg(folder: &Path, script: &str) {
     let path = folder.join("ffmpeg");

@@ -79,9 +79,12 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     }
     let mut rules = settings.rules.open()?;
     let stop = Arc::new(AtomicBool::new(false));
+    // Not `stop` itself, which other ends set as well: a first signal that comes then would cut short the finishing of files.
+    let signalled = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         // The first signal asks, the second one ends at once.
-        signal_hook::flag::register_conditional_shutdown(signal, 2, stop.clone()).context("signals")?;
+        signal_hook::flag::register_conditional_shutdown(signal, 2, signalled.clone()).context("signals")?;
+        signal_hook::flag::register(signal, signalled.clone()).context("signals")?;
         signal_hook::flag::register(signal, stop.clone()).context("signals")?;
     }
     let reconnects = Arc::default();
