@@ -2,15 +2,18 @@
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import torch
 
 from edge_seg_trainer.recipe import RecipeError
-from test_train import PAIRS, TTD, losses, start
+from test_train import DENSE, PAIRS, TTD, losses, start
 
 TRAINER = Path(__file__).parents[1]
 
@@ -30,13 +33,28 @@ def as_toml(made, path: Path) -> Path:
     return path
 
 
-def several(made, tmp_path: Path, count: int = 2) -> list[float]:
-    """The losses of that many processes."""
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        return taken.getsockname()[1]
+
+
+def several(made, tmp_path: Path, machines: int = 1) -> list[float]:
+    """The losses of two processes, of one torchrun or of one each that meet as machines do."""
     place = as_toml(made, tmp_path / f"{made.name}.toml")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count), "-m", "edge_seg_trainer", str(place)]
+    meeting = ["--rdzv_backend", "c10d", "--rdzv_endpoint", f"localhost:{free_port()}", "--rdzv_id", "test", "--nnodes", str(machines)]
+    command = [sys.executable, "-m", "torch.distributed.run", *(meeting if machines > 1 else ["--standalone"])]
+    command += ["--nproc_per_node", str(2 // machines), "-m", "edge_seg_trainer", str(place)]
     environment = os.environ | {"PYTHONPATH": str(TRAINER), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-3000:]
+    with ExitStack() as stack:
+        running = []
+        for _ in range(machines):
+            running.append(stack.enter_context(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)))
+        for process in running:
+            stack.callback(process.kill)
+        for process in running:
+            _, stderr = process.communicate(timeout=600)
+            assert process.returncode == 0, stderr[-3000:]
     entries = map(json.loads, (Path(made.work) / made.name / "metrics.jsonl").read_text().splitlines())
     return [entry["loss"] for entry in entries if "loss" in entry]
 
@@ -52,6 +70,14 @@ def test_two_processes_give_the_losses_of_one(recipe, stage, tmp_path):
     found = several(recipe(stage, name="two", precision="f32", device="cpu"), tmp_path)
     assert found == pytest.approx(list(losses(one).values()), rel=2e-4)
     assert len(set(found)) == len(found)
+
+
+def test_two_machines_meet_and_give_the_losses_of_one(recipe, tmp_path):
+    stage = TTD | {"steps": 3}
+    one = start(recipe(stage, name="one", precision="f32"))
+    one.follow()
+    found = several(recipe(stage, name="two", precision="f32", device="cpu"), tmp_path, machines=2)
+    assert found == pytest.approx(list(losses(one).values()), rel=2e-4)
 
 
 @pytest.mark.parametrize("change", [{"accumulate": 4}, {"accumulate": 2}], ids=str)
@@ -118,3 +144,12 @@ def test_batches_that_cannot_be_dealt_are_refused(recipe):
         recipe(TTD | {"patience": 3})
     with pytest.raises(RecipeError, match="held_out"):
         recipe({"name": "d", "kind": "dense", "steps": 1}, held_out="")
+
+
+@pytest.mark.skipif(not shutil.which("c++"), reason="torch.compile needs a C++ compiler on a CPU")
+def test_compiled_blocks_give_the_losses_of_plain_ones(recipe):
+    plain, compiled = (start(recipe(DENSE | {"steps": 3}, name=f"c{on}", precision="f32", compile=on)) for on in (False, True))
+    plain.follow()
+    compiled.follow()
+    assert all(block._compiled_call_impl for block in compiled.model.image.blocks)
+    assert list(losses(compiled).values()) == pytest.approx(list(losses(plain).values()), rel=1e-3)
