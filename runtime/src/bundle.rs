@@ -5,6 +5,7 @@
 //! stands under a SHA-256 in the header, so that a signature over the header covers the whole file.
 
 mod content;
+mod part;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use self::content::Content;
+pub(crate) use self::part::{Part, Piece};
 use crate::files::{hex, replace_file};
 use crate::{Error, Result};
 
@@ -270,8 +272,7 @@ impl Bundle {
     /// # Errors
     /// [`Error::Bundle`] if there is none of that name, or the file was changed since it was opened; [`Error::Io`] if it cannot be read.
     pub fn blob(&self, name: &str) -> Result<Cow<'_, [u8]>> {
-        let blob = self.manifest.blobs.iter().find(|blob| blob.name == name);
-        let blob = blob.ok_or_else(|| bundle_error(&self.place, "blobs", format!("one named {name:?}"), self.blob_names()))?;
+        let blob = self.find(name)?;
         let bytes = self.content.read(blob.offset..blob.offset + blob.bytes)?;
         if self.content.may_have_changed() {
             check_digest(&self.place, blob, hex(&Sha256::digest(&bytes)))?;
@@ -289,6 +290,11 @@ impl Bundle {
             return Err(bundle_error(&self.place, name, format!("{} bytes", len * 4), format!("{} bytes", blob.len())));
         }
         Ok(blob.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    }
+
+    fn find(&self, name: &str) -> Result<&Blob> {
+        let blob = self.manifest.blobs.iter().find(|blob| blob.name == name);
+        blob.ok_or_else(|| bundle_error(&self.place, "blobs", format!("one named {name:?}"), self.blob_names()))
     }
 
     fn blob_names(&self) -> String {

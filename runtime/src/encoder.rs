@@ -3,13 +3,13 @@
 mod constants;
 mod cost;
 mod cuda;
+mod embedding;
 mod fallback;
 mod floats;
 mod fuse;
 mod gather;
 mod layers;
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -141,8 +141,13 @@ impl Threads {
         Self(if count > 1 { multithread::Executor::multithread(count) } else { multithread::Executor::SingleThread })
     }
 
-    fn run<R>(&self, work: impl FnOnce() -> R) -> R {
-        multithread::multithread_tract_scope(self.0.clone(), work)
+    /// Does the work on one of the threads: each of its products would wake one otherwise.
+    fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        let scope = || multithread::multithread_tract_scope(self.0.clone(), work);
+        match &self.0 {
+            multithread::Executor::MultiThread(pool) => pool.install(scope),
+            _ => scope(),
+        }
     }
 }
 
@@ -195,7 +200,7 @@ impl ImageEncoder {
         let manifest = bundle.manifest();
         let layout = manifest.image.positions.clone();
         let positions = bundle.floats(&layout.blob, (1 + layout.rows * layout.cols) * layout.width)?;
-        let model = parse("image", bundle.blob(&manifest.image.blob)?, half)?;
+        let model = parse("image", bundle, &manifest.image.blob, half)?;
         Ok(Self { model, layout, positions, dim: manifest.embedding_dim, half, plans: Mutex::default(), threads })
     }
 
@@ -265,7 +270,7 @@ impl TextEncoder {
     /// [`Error::Encoder`] if the engine refuses the ONNX file.
     pub fn load(bundle: &Bundle) -> Result<Self> {
         let manifest = bundle.manifest();
-        let model = parse("text", bundle.blob(&manifest.text.blob)?, false)?;
+        let model = parse("text", bundle, &manifest.text.blob, false)?;
         let tokens = model.symbols.sym("tokens");
         let fact = i64::fact(&[1.to_dim(), tokens.into()]);
         let plan = model
@@ -288,18 +293,20 @@ impl TextEncoder {
     }
 }
 
-fn parse(encoder: &'static str, onnx: Cow<'_, [u8]>, half: bool) -> Result<InferenceModel> {
+fn parse(encoder: &'static str, bundle: &Bundle, blob: &str, half: bool) -> Result<InferenceModel> {
     let engine = layers::engine();
-    // What cannot be split the engine refuses with its own words.
-    let (graph, constants) = constants::split(onnx);
-    let mut model = engine.proto_model_for_read(&mut &graph[..]).map_err(fail(encoder))?;
-    fuse::fuse(&mut model);
-    if let Some(graph) = &mut model.graph {
-        layers::pack(graph, constants, half).map_err(fail(encoder))?;
-    }
-    let model = engine.model_for_proto_model(&model).map_err(fail(encoder));
-    layers::forget();
-    model
+    bundle.with_part(blob, |onnx| {
+        // What cannot be split the engine refuses with its own words.
+        let (graph, constants) = constants::split(onnx)?;
+        let mut model = engine.proto_model_for_read(&mut &graph[..]).map_err(fail(encoder))?;
+        fuse::fuse(&mut model);
+        if let Some(graph) = &mut model.graph {
+            layers::pack(graph, &constants, half).map_err(fail(encoder))?;
+        }
+        let model = engine.model_for_proto_model(&model).map_err(fail(encoder));
+        layers::forget();
+        model
+    })
 }
 
 fn fail(encoder: &'static str) -> impl FnOnce(TractError) -> Error {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs::{File, Metadata};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use crate::{Error, Result};
 
 /// A bundle's bytes: in memory, or in a file whose parts are read when they are asked for.
 #[derive(Debug, Clone)]
-pub(super) enum Content {
+pub(crate) enum Content {
     Memory(Cow<'static, [u8]>),
     File { file: Arc<Mutex<File>>, path: PathBuf, len: u64, changed: Option<SystemTime> },
 }
@@ -36,8 +36,8 @@ fn changed(_: &Metadata) -> Option<SystemTime> {
     None
 }
 
-/// What is read at a time to be digested.
-const PIECE: u64 = 1 << 20;
+/// What is read at a time to be digested, while it is in the cache.
+const PIECE: u64 = 1 << 18;
 
 impl Content {
     /// # Errors
@@ -71,19 +71,40 @@ impl Content {
     pub(super) fn read(&self, range: Range<u64>) -> Result<Cow<'_, [u8]>> {
         match self {
             Self::Memory(bytes) => Ok(Cow::Borrowed(&bytes[range.start as usize..range.end as usize])),
-            Self::File { file, path, .. } => {
-                let count = range.end - range.start;
-                let mut bytes = Vec::with_capacity(count as usize);
-                let mut file = file.lock().unwrap_or_else(|e| e.into_inner());
-                file.seek(SeekFrom::Start(range.start)).map_err(Error::io(path))?;
-                file.by_ref().take(count).read_to_end(&mut bytes).map_err(Error::io(path))?;
-                if bytes.len() as u64 != count {
-                    let found = format!("{} bytes before the end of the file", bytes.len());
-                    return Err(bundle_error(&path.display().to_string(), "file", format!("{count} bytes from {}", range.start), found));
-                }
+            Self::File { .. } => {
+                let mut bytes = Vec::new();
+                self.piece(range, &mut bytes)?;
                 Ok(Cow::Owned(bytes))
             }
         }
+    }
+
+    /// As [`read`](Self::read), into `buffer` where the bytes are not in memory.
+    pub(super) fn piece<'b>(&'b self, range: Range<u64>, buffer: &'b mut Vec<u8>) -> Result<&'b [u8]> {
+        let (file, path) = match self {
+            Self::Memory(bytes) => return Ok(&bytes[range.start as usize..range.end as usize]),
+            Self::File { file, path, .. } => (file, path),
+        };
+        let count = (range.end - range.start) as usize;
+        if buffer.len() < count {
+            *buffer = vec![0; count];
+        }
+        buffer.truncate(count);
+        let mut file = file.lock().unwrap_or_else(|e| e.into_inner());
+        file.seek(SeekFrom::Start(range.start)).map_err(Error::io(path))?;
+        let mut filled = 0;
+        while filled < count {
+            match file.read(&mut buffer[filled..]) {
+                Ok(0) => {
+                    let found = format!("{filled} bytes before the end of the file");
+                    return Err(bundle_error(&path.display().to_string(), "file", format!("{count} bytes from {}", range.start), found));
+                }
+                Ok(more) => filled += more,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io(path)(error)),
+            }
+        }
+        Ok(buffer)
     }
 
     /// Whether the bytes may be others than when they were opened.
@@ -100,8 +121,9 @@ impl Content {
     /// SHA-256 of a range, as [`read`](Self::read) has it.
     pub(super) fn digest(&self, range: Range<u64>) -> Result<String> {
         let mut digest = Sha256::new();
+        let mut buffer = Vec::new();
         for start in range.clone().step_by(PIECE as usize) {
-            digest.update(self.read(start..range.end.min(start + PIECE))?);
+            digest.update(self.piece(start..range.end.min(start + PIECE), &mut buffer)?);
         }
         Ok(hex(&digest.finalize()))
     }

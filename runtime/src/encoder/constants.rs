@@ -4,145 +4,198 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
+use tract_onnx::pb::{GraphProto, TensorProto};
 
-/// The large constants of a file, in its own bytes. What is used up is given back from the file's end on, so that a file and what is
-/// made of it are never in memory as wholes.
+use crate::Result;
+use crate::bundle::{Part, Piece};
+
+/// The large constants of a file, where they are in it.
 pub(super) struct Constants<'a> {
-    file: Cow<'a, [u8]>,
+    file: &'a Part<'a>,
     places: HashMap<String, Range<usize>>,
 }
 
 /// Smaller constants stay in the graph, where patterns look at them.
 const LARGE_BYTES: usize = 1 << 14;
 
+/// What is read at a time, while it is in the cache.
+const PIECE: usize = 1 << 17;
+
+/// Whole groups of rows, as they are packed.
+const ROWS: usize = 16;
+
 /// The file without the bytes of its large constants, and those; the whole file and none if it is not a protocol buffer.
 ///
 /// Field numbers are those of onnx.proto3: `ModelProto.graph` 7, `GraphProto.initializer` 5, `TensorProto.name` 8 and `raw_data` 9.
-pub(super) fn split(file: Cow<'_, [u8]>) -> (Vec<u8>, Constants<'_>) {
-    let mut found = HashMap::new();
-    let Some(rest) = without_constants(&file, &mut found) else {
-        return (file.into_owned(), Constants::none());
-    };
-    let first = file.as_ptr() as usize;
-    let place = |bytes: &[u8]| bytes.as_ptr() as usize - first..bytes.as_ptr() as usize - first + bytes.len();
-    let places = found.into_iter().map(|(name, bytes)| (name, place(bytes))).collect();
-    (rest, Constants { file, places })
+///
+/// # Errors
+/// Those of reading the file.
+pub(super) fn split<'a>(file: &'a Part<'a>) -> Result<(Vec<u8>, Constants<'a>)> {
+    let mut places = HashMap::new();
+    if let Some(rest) = without_constants(&mut Window { file, bytes: Vec::new(), start: 0 }, &mut places) {
+        return Ok((rest, Constants { file, places }));
+    }
+    let whole = file.read(0..file.len(), &mut Vec::new())?.to_vec();
+    Ok((whole, Constants::none()))
 }
 
-fn without_constants<'a>(file: &'a [u8], constants: &mut HashMap<String, &'a [u8]>) -> Option<Vec<u8>> {
+fn without_constants(file: &mut Window<'_>, constants: &mut HashMap<String, Range<usize>>) -> Option<Vec<u8>> {
     let mut model = Vec::new();
-    for_fields(file, |number, field, whole| {
+    for_fields(file, 0..file.file.len(), |file, number, field, whole| {
         match (number, field) {
             (7, Some(graph)) => {
                 let mut rest = Vec::new();
-                for_fields(graph, |number, field, whole| {
+                for_fields(file, graph, |file, number, field, whole| {
                     match (number, field) {
-                        (5, Some(tensor)) => append(&mut rest, 5, &without_bytes(tensor, constants)?),
-                        _ => rest.extend_from_slice(whole),
+                        (5, Some(tensor)) => append(&mut rest, 5, &without_bytes(file, tensor, constants)?),
+                        _ => rest.extend_from_slice(file.read(whole)?),
                     }
                     Some(())
                 })?;
                 append(&mut model, 7, &rest);
             }
-            _ => model.extend_from_slice(whole),
+            _ => model.extend_from_slice(file.read(whole)?),
         }
         Some(())
     })?;
     Some(model)
 }
 
-impl Constants<'_> {
+impl<'a> Constants<'a> {
     /// No constants.
     pub(super) fn none() -> Self {
-        Self { file: Cow::Borrowed(&[]), places: HashMap::new() }
+        static NOTHING: Part<'static> = Part::Static(&[]);
+        Self { file: &NOTHING, places: HashMap::new() }
     }
 
     /// The raw bytes of a constant, wherever they are.
-    pub(super) fn raw<'t>(&'t self, tensor: &'t TensorProto) -> &'t [u8] {
-        self.places.get(&tensor.name).map_or(&tensor.raw_data, |place| &self.file[place.clone()])
-    }
-
-    /// Where the last of a node's own constants ends.
-    pub(super) fn end_of(&self, node: &NodeProto) -> usize {
-        let of = |tensor: &TensorProto| self.places.get(&tensor.name).map_or(0, |place| place.end);
-        node.attribute.iter().filter_map(|attribute| attribute.t.as_ref()).map(of).max().unwrap_or(0)
-    }
-
-    /// Gives back the file's end behind `end`.
-    pub(super) fn forget_from(&mut self, end: usize) {
-        self.places.retain(|_, place| place.end <= end);
-        if let Cow::Owned(file) = &mut self.file {
-            file.truncate(end);
-            file.shrink_to_fit();
-        }
-    }
-
-    /// Gives back what [`split`] took to the constants of a graph.
-    pub(super) fn restore(&self, graph: &mut GraphProto) {
-        for tensor in &mut graph.initializer {
-            if let Some(place) = self.places.get(&tensor.name) {
-                tensor.raw_data = self.file[place.clone()].to_vec();
+    pub(super) fn raw<'t>(&'t self, tensor: &'t TensorProto) -> Result<Cow<'t, [u8]>> {
+        match (self.places.get(&tensor.name), self.file.memory()) {
+            (None, _) => Ok(Cow::Borrowed(&tensor.raw_data)),
+            (Some(place), Some(all)) => Ok(Cow::Borrowed(&all[place.clone()])),
+            (Some(place), None) => {
+                let mut bytes = Vec::new();
+                self.file.read(place.clone(), &mut bytes)?;
+                Ok(Cow::Owned(bytes))
             }
         }
     }
+
+    /// Gives `take` the raw bytes of a constant in order, some rows of so many bytes at a time, with the first row's number.
+    pub(super) fn rows(&self, tensor: &TensorProto, row: usize, mut take: impl FnMut(usize, &[u8])) -> Result<()> {
+        let rows = (PIECE / row.max(1)).max(1).next_multiple_of(ROWS);
+        let piece = rows * row.max(1);
+        let Some(place) = self.places.get(&tensor.name) else {
+            tensor.raw_data.chunks(piece).enumerate().for_each(|(index, bytes)| take(index * rows, bytes));
+            return Ok(());
+        };
+        let mut buffer = Vec::new();
+        for (index, start) in place.clone().step_by(piece).enumerate() {
+            take(index * rows, self.file.read(start..place.end.min(start + piece), &mut buffer)?);
+        }
+        Ok(())
+    }
+
+    /// Keeps a constant where it is, if it is large.
+    pub(super) fn keep(&self, tensor: &TensorProto) -> Option<Piece> {
+        self.places.get(&tensor.name).map(|place| self.file.keep(place.clone()))
+    }
+
+    /// Length of [`raw`](Self::raw).
+    pub(super) fn len(&self, tensor: &TensorProto) -> usize {
+        self.places.get(&tensor.name).map_or(tensor.raw_data.len(), Range::len)
+    }
+
+    /// Gives back what [`split`] took to the constants of a graph.
+    pub(super) fn restore(&self, graph: &mut GraphProto) -> Result<()> {
+        graph.initializer.iter_mut().filter(|tensor| self.places.contains_key(&tensor.name)).try_for_each(|tensor| {
+            tensor.raw_data = self.raw(tensor)?.into_owned();
+            Ok(())
+        })
+    }
 }
 
-fn without_bytes<'a>(tensor: &'a [u8], constants: &mut HashMap<String, &'a [u8]>) -> Option<Vec<u8>> {
+/// Reads a file here and there, more of it than is asked for.
+struct Window<'a> {
+    file: &'a Part<'a>,
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Window<'_> {
+    /// What cannot be read is found again by whoever reads the file whole.
+    fn read(&mut self, range: Range<usize>) -> Option<&[u8]> {
+        if let Some(all) = self.file.memory() {
+            return all.get(range);
+        }
+        if range.start < self.start || range.end > self.start + self.bytes.len() {
+            let end = range.end.max(range.start + LARGE_BYTES).min(self.file.len());
+            self.file.read(range.start..end, &mut self.bytes).ok()?;
+            self.start = range.start;
+        }
+        self.bytes.get(range.start - self.start..range.end - self.start)
+    }
+}
+
+fn without_bytes(file: &mut Window<'_>, tensor: Range<usize>, constants: &mut HashMap<String, Range<usize>>) -> Option<Vec<u8>> {
     let (mut name, mut raw, mut rest) = (None, None, Vec::new());
-    for_fields(tensor, |number, field, whole| {
+    for_fields(file, tensor.clone(), |file, number, field, whole| {
         match (number, field) {
-            (8, Some(bytes)) => name = std::str::from_utf8(bytes).ok(),
+            (8, Some(bytes)) => name = String::from_utf8(file.read(bytes)?.to_vec()).ok(),
             (9, Some(bytes)) if bytes.len() >= LARGE_BYTES => {
                 raw = Some(bytes);
                 return Some(());
             }
             _ => {}
         }
-        rest.extend_from_slice(whole);
+        rest.extend_from_slice(file.read(whole)?);
         Some(())
     })?;
     match (name, raw) {
-        (Some(name), Some(raw)) if !name.is_empty() => {
-            // Of two constants of one name the first is what graphs mean; neither is taken apart.
-            if constants.contains_key(name) {
-                return Some(tensor.to_vec());
-            }
-            constants.insert(name.into(), raw);
+        // Of two constants of one name the first is what graphs mean; neither is taken apart.
+        (Some(name), Some(raw)) if !name.is_empty() && !constants.contains_key(&name) => {
+            constants.insert(name, raw);
             Some(rest)
         }
-        _ => Some(tensor.to_vec()),
+        _ => Some(file.read(tensor)?.to_vec()),
     }
 }
 
-/// Calls `take` with each field's number, its bytes if it has a length, and the whole of it.
-fn for_fields<'a>(mut bytes: &'a [u8], mut take: impl FnMut(u64, Option<&'a [u8]>, &'a [u8]) -> Option<()>) -> Option<()> {
-    while !bytes.is_empty() {
-        let start = bytes;
-        let tag = varint(&mut bytes)?;
+/// Calls `take` with each field's number, where its bytes are if it has a length, and where the whole of it is.
+fn for_fields(
+    file: &mut Window<'_>,
+    range: Range<usize>,
+    mut take: impl FnMut(&mut Window<'_>, u64, Option<Range<usize>>, Range<usize>) -> Option<()>,
+) -> Option<()> {
+    let mut at = range.start;
+    while at < range.end {
+        let start = at;
+        let tag = varint(file, &mut at, range.end)?;
         let mut field = None;
-        match tag & 7 {
-            0 => drop(varint(&mut bytes)?),
-            1 => bytes = bytes.get(8..)?,
-            5 => bytes = bytes.get(4..)?,
+        let length = match tag & 7 {
+            0 => varint(file, &mut at, range.end).map(|_| 0)?,
+            1 => 8,
+            5 => 4,
             2 => {
-                let length = usize::try_from(varint(&mut bytes)?).ok()?;
-                field = Some(bytes.get(..length)?);
-                bytes = &bytes[length..];
+                let length = usize::try_from(varint(file, &mut at, range.end)?).ok()?;
+                field = Some(at..at.checked_add(length)?);
+                length
             }
             _ => return None,
-        }
-        take(tag >> 3, field, &start[..start.len() - bytes.len()])?;
+        };
+        at = at.checked_add(length).filter(|end| *end <= range.end)?;
+        take(file, tag >> 3, field, start..at)?;
     }
     Some(())
 }
 
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
+fn varint(file: &mut Window<'_>, at: &mut usize, end: usize) -> Option<u64> {
+    let bytes = file.read(*at..end.min(*at + 10))?;
     let mut value = 0;
-    for (index, byte) in bytes.iter().enumerate().take(10) {
+    for (index, byte) in bytes.iter().enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * index);
         if byte & 0x80 == 0 {
-            *bytes = &bytes[index + 1..];
+            *at += index + 1;
             return Some(value);
         }
     }
@@ -181,42 +234,55 @@ mod tests {
         model
     }
 
-    #[test]
-    fn large_constants_are_taken_out_and_all_else_stays() {
-        let whole = file(LARGE_BYTES);
-        let (rest, constants) = split(Cow::Borrowed(&whole));
+    fn split_in_memory(bytes: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
+        let part = Part::Memory(Cow::Borrowed(bytes));
+        let (rest, constants) = split(&part).unwrap();
         let large = TensorProto { name: "large".into(), ..Default::default() };
-        assert_eq!(constants.raw(&large), vec![7; LARGE_BYTES]);
-        assert_eq!(constants.places.len(), 1);
-        let tail = |bytes: &[u8]| bytes[bytes.len() - 30..].to_vec();
-        assert!(rest.len() < 100 && tail(&rest) == tail(&whole));
-        assert_eq!(split(Cow::Borrowed(&rest)).0, rest);
-        let small = file(20);
-        assert_eq!(split(Cow::Borrowed(&small)).0, small);
+        let raw = constants.places.contains_key("large").then(|| constants.raw(&large).unwrap().into_owned());
+        (rest, raw)
     }
 
     #[test]
-    fn what_is_used_up_is_given_back() {
+    fn large_constants_are_taken_out_and_all_else_stays() {
         let whole = file(LARGE_BYTES);
-        let (_, mut constants) = split(Cow::Owned(whole.clone()));
-        let large = TensorProto { name: "large".into(), ..Default::default() };
-        let end = constants.places["large"].end;
-        constants.forget_from(end);
-        assert_eq!((constants.raw(&large).len(), constants.file.len()), (LARGE_BYTES, end));
-        constants.forget_from(end - 1);
-        assert_eq!((constants.raw(&large).len(), constants.file.len()), (0, end - 1));
+        let (rest, large) = split_in_memory(&whole);
+        assert_eq!(large, Some(vec![7; LARGE_BYTES]));
+        let tail = |bytes: &[u8]| bytes[bytes.len() - 30..].to_vec();
+        assert!(rest.len() < 100 && tail(&rest) == tail(&whole));
+        assert_eq!(split_in_memory(&rest).0, rest);
+        let small = file(20);
+        assert_eq!(split_in_memory(&small), (small.clone(), None));
+    }
+
+    #[test]
+    fn rows_come_in_order_and_whole() {
+        let whole = file(3 * PIECE / 4 * 4);
+        let part = Part::Memory(Cow::Borrowed(&whole));
+        let (_, constants) = split(&part).unwrap();
+        for (name, row) in [("large", 12), ("large", 3 * PIECE), ("small", 1)] {
+            let raw_data = if name == "small" { vec![1, 2, 3] } else { vec![] };
+            let tensor = TensorProto { name: name.into(), raw_data, ..Default::default() };
+            let mut found = Vec::new();
+            constants
+                .rows(&tensor, row, |first, bytes| {
+                    assert_eq!((first * row, bytes.len() % row), (found.len(), 0));
+                    found.extend_from_slice(bytes);
+                })
+                .unwrap();
+            assert_eq!(found, *constants.raw(&tensor).unwrap());
+        }
     }
 
     #[test]
     fn no_prefix_of_a_file_and_no_wrong_length_is_read_beyond_its_end() {
         let whole = file(LARGE_BYTES);
         for len in (0..60).chain(whole.len() - 60..whole.len()) {
-            split(Cow::Borrowed(&whole[..len]));
+            split_in_memory(&whole[..len]);
         }
         for (at, byte) in (0..40).flat_map(|at| [0, 0x7f, 0x80, 0xff].map(|byte| (at, byte))) {
             let mut hostile = whole.clone();
             hostile[at] = byte;
-            split(Cow::Owned(hostile));
+            split_in_memory(&hostile);
         }
     }
 }

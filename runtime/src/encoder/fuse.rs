@@ -6,37 +6,53 @@ use std::collections::HashMap;
 
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 
+use super::embedding::{EMBEDDING, element};
 use super::layers::{ATTENTION, LAYER_NORM, LINEAR, LINEAR_INT8};
 use crate::simd::Activation;
 
 /// Replaces every chain that a layer stands for.
 pub(super) fn fuse(model: &mut ModelProto) {
     if let Some(graph) = &mut model.graph {
-        let patterns =
-            [("Softmax", attention as Pattern), ("MatMul", linear), ("MatMulInteger", linear_int8), ("LayerNormalization", layer_norm)];
+        let patterns = [
+            ("Softmax", attention as Pattern),
+            ("MatMul", linear),
+            ("MatMulInteger", linear_int8),
+            ("LayerNormalization", layer_norm),
+            ("Gather", embedding),
+        ];
         for (op, pattern) in patterns {
-            let mut at = 0;
-            while at < graph.node.len() {
-                let found = (graph.node[at].op_type == op).then(|| pattern(&Graph::new(graph), at)).flatten();
-                let Some(Fusion { node, parts }) = found else {
-                    at += 1;
-                    continue;
-                };
-                // The last part's place is behind all that the layer reads.
-                let last = parts.iter().copied().max().unwrap_or(at);
-                graph.node[last] = node;
-                let mut index = 0;
-                graph.node.retain(|_| {
-                    index += 1;
-                    index - 1 == last || !parts.contains(&(index - 1))
-                });
-                // Those before this place have moved up into it.
-                at = at.saturating_sub(parts.len());
-            }
+            while fuse_once(graph, op, pattern) {}
         }
         in_integers(graph);
         drop_unused(graph);
     }
+}
+
+/// Replaces chains of one kind that have no node in common; whether there were any. Of two that share a node the earlier one has it, and
+/// what is left of the other is looked at in the next round.
+fn fuse_once(graph: &mut GraphProto, op: &str, pattern: Pattern) -> bool {
+    let mut taken = vec![false; graph.node.len()];
+    let seen = Graph::new(graph);
+    let marks = (0..graph.node.len()).filter(|at| graph.node[*at].op_type == op);
+    let found: Vec<Fusion> = marks
+        .filter_map(|at| {
+            let fusion = pattern(&seen, at)?;
+            let free = fusion.parts.iter().all(|part| !taken[*part]);
+            fusion.parts.iter().for_each(|part| taken[*part] |= free);
+            free.then_some(fusion)
+        })
+        .collect();
+    let any = !found.is_empty();
+    for Fusion { node, parts } in found {
+        // The last part's place is behind all that the layer reads.
+        if let Some(last) = parts.into_iter().max() {
+            graph.node[last] = node;
+            taken[last] = false;
+        }
+    }
+    let mut taken = taken.into_iter();
+    graph.node.retain(|_| !taken.next().unwrap_or_default());
+    any
 }
 
 /// Where query, key and value come from products in integers, attention is computed in integers too.
@@ -64,6 +80,7 @@ struct Graph<'a> {
     proto: &'a GraphProto,
     made: HashMap<&'a str, usize>,
     read: HashMap<&'a str, Vec<usize>>,
+    constants: HashMap<&'a str, &'a TensorProto>,
 }
 
 /// A constant matrix or vector, perhaps stored in fewer bits.
@@ -81,7 +98,9 @@ impl<'a> Graph<'a> {
         }
         // What the graph gives out must stay: it has a reader that no pattern knows.
         proto.output.iter().for_each(|output| read.entry(output.name.as_str()).or_default().push(usize::MAX));
-        Self { proto, made, read }
+        // Of two constants of one name the first is what graphs mean.
+        let constants = proto.initializer.iter().rev().map(|tensor| (tensor.name.as_str(), tensor)).collect();
+        Self { proto, made, read, constants }
     }
 
     fn node(&self, index: usize) -> Option<&'a NodeProto> {
@@ -107,7 +126,7 @@ impl<'a> Graph<'a> {
     }
 
     fn initializer(&self, name: &str) -> Option<&'a TensorProto> {
-        self.proto.initializer.iter().find(|tensor| tensor.name == name)
+        self.constants.get(name).copied()
     }
 
     /// A constant: stored as floats, as half floats with a cast, or as integers with a scale for each column.
@@ -323,6 +342,23 @@ fn layer_norm(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
         AttributeProto { name: "epsilon".into(), f: attribute(node, "epsilon").map_or(1e-5, |a| a.f), r#type: 1, ..Default::default() };
     let attributes = vec![tensor("weight", weight), tensor("bias", bias), eps];
     Some(Fusion { node: layer(LAYER_NORM, vec![node.input[0].clone()], graph.output(at), attributes), parts: vec![at] })
+}
+
+/// Smaller tables are as well in memory.
+const TABLE_BYTES: i64 = 1 << 20;
+
+/// `Gather` of the rows of a large constant.
+fn embedding(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
+    let node = graph.node(at)?;
+    let [table, ids] = node.input.as_slice() else { return None };
+    let table = graph.initializer(table).filter(|table| table.float_data.is_empty() && table.int32_data.is_empty())?;
+    let (_, size) = element(table.data_type)?;
+    let large = matches!(table.dims[..], [rows, width] if rows > 0 && width > TABLE_BYTES / size as i64 / rows);
+    if !large || attribute(node, "axis").is_some_and(|axis| axis.i != 0) || graph.initializer(ids).is_some() {
+        return None;
+    }
+    let attributes = vec![tensor("table", table)];
+    Some(Fusion { node: layer(EMBEDDING, vec![ids.clone()], graph.output(at), attributes), parts: vec![at] })
 }
 
 /// Attention, from the split of query, key and value by heads to the join of the heads, and what is added to its logits.

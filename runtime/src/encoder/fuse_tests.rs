@@ -3,8 +3,10 @@ use tract_onnx::pb::{TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_p
 use tract_onnx::prelude::*;
 
 use super::super::constants::Constants;
+use super::super::embedding::Embedding;
 use super::super::layers;
 use super::*;
+use crate::bundle::Piece;
 
 /// Numbers in -1..1, the same for the same name.
 fn numbers(name: &str, len: usize) -> Vec<f32> {
@@ -67,7 +69,7 @@ fn graph(node: Vec<NodeProto>, initializer: Vec<TensorProto>) -> ModelProto {
 fn run(model: &ModelProto) -> Vec<f32> {
     let x = Tensor::from_shape(&[1, TOKENS as usize, WIDTH as usize], &numbers("x", (TOKENS * WIDTH) as usize)).unwrap();
     let mut model = model.clone();
-    layers::pack(model.graph.as_mut().unwrap(), Constants::none(), false).unwrap();
+    layers::pack(model.graph.as_mut().unwrap(), &Constants::none(), false).unwrap();
     let plan = layers::engine().model_for_proto_model(&model).unwrap().into_optimized().unwrap().into_runnable().unwrap();
     let outputs = plan.run(tvec!(x.into_tvalue())).unwrap();
     outputs[0].to_plain_array_view::<f32>().unwrap().iter().copied().collect()
@@ -245,4 +247,43 @@ fn a_weight_whose_zero_is_not_in_the_middle_is_left_to_the_engine() {
     fuse(&mut fused);
     assert_eq!(fused.graph.as_ref().map(|graph| graph.node.len()), model.graph.as_ref().map(|graph| graph.node.len()));
     assert_eq!(run(&fused).len(), run(&model).len());
+}
+
+#[test]
+fn rows_of_a_large_table_are_taken_where_it_is() {
+    const ROWS: i64 = 1100;
+    let cast = |to: i64| vec![AttributeProto { name: "to".into(), r#type: 2, i: to, ..Default::default() }];
+    let nodes = |axis: i64| {
+        vec![
+            node("Mul", &["x", "range"], "m", vec![]),
+            node("Cast", &["m"], "ids", cast(7)),
+            node("Gather", &["table", "ids"], "y", vec![AttributeProto { name: "axis".into(), r#type: 2, i: axis, ..Default::default() }]),
+        ]
+    };
+    let range = || floats("range", &[], &[1099.0]);
+    let width = 1 << 10;
+    let table = random("table", &[ROWS, width]);
+    assert_fused(graph(nodes(0), vec![table.clone(), range()]), &["Mul", "Cast", EMBEDDING]);
+    let bytes = stored("table", &[ROWS, width], INT8, table.raw_data[..(ROWS * width) as usize].to_vec());
+    let with_cast = |table: TensorProto| {
+        let mut nodes = nodes(0);
+        nodes[2] = NodeProto { name: "rows".into(), output: vec!["rows".into()], ..nodes[2].clone() };
+        nodes.push(node("Cast", &["rows"], "y", cast(1)));
+        graph(nodes, vec![table, range()])
+    };
+    assert_fused(with_cast(bytes), &["Mul", "Cast", EMBEDDING, "Cast"]);
+    let small = stored("table", &[ROWS, 8], INT8, table.raw_data[..(ROWS * 8) as usize].to_vec());
+    assert_fused(with_cast(small), &["Mul", "Cast", "Gather", "Cast"]);
+}
+
+#[test]
+fn a_row_beyond_a_table_is_an_error() {
+    let table = Embedding::new(Piece::Memory(vec![0; 24]), 24, [3, 2], FLOAT).unwrap();
+    let rows = |id: i64| table.rows(&[id], &[1, 2], f32::from_le_bytes);
+    assert_eq!(rows(-3).unwrap().shape(), [1, 2]);
+    for id in [3, -4, i64::MIN, i64::MAX] {
+        let error = rows(id).unwrap_err().to_string();
+        assert!(error.contains(&format!("expected a row of 3, found {id}")), "{error}");
+    }
+    assert!(Embedding::new(Piece::Memory(vec![0; 24]), 24, [3, 3], FLOAT).is_err());
 }

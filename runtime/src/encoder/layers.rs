@@ -11,7 +11,9 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::*;
 
 use super::constants::Constants;
+use super::embedding::{EMBEDDING, Embedding, element};
 use super::fuse::{FLOAT, FLOAT16, INT8, UINT8};
+use crate::bundle::Piece;
 use crate::simd::{Activation, Bias, ByteMemory, HalfLinear, HalfRows, LayerMemory, Linear, QuantisedLinear, QuantisedRows, kernels};
 
 /// Names of the layers' operators in a rewritten graph.
@@ -19,7 +21,7 @@ pub(super) const LINEAR: &str = "EdgeSegLinear";
 pub(super) const LINEAR_INT8: &str = "EdgeSegLinearInt8";
 pub(super) const LAYER_NORM: &str = "EdgeSegLayerNorm";
 pub(super) const ATTENTION: &str = "EdgeSegAttention";
-const LAYERS: [&str; 4] = [LINEAR, LINEAR_INT8, LAYER_NORM, ATTENTION];
+const LAYERS: [&str; 5] = [LINEAR, LINEAR_INT8, LAYER_NORM, ATTENTION, EMBEDDING];
 
 /// An engine that knows the layers that [`pack`] has packed.
 pub(super) fn engine() -> tract_onnx::Onnx {
@@ -49,35 +51,32 @@ enum Kind {
     Attention { heads: usize, head_dim: usize, int8: bool },
 }
 
-/// Packs the layers of a rewritten graph. Their weights go out of it and of the file, from its end on, into what [`engine`]'s operators
-/// take on this thread. With `half`, products of floats are computed in 16 bits.
-pub(super) fn pack(graph: &mut GraphProto, mut constants: Constants<'_>, half: bool) -> TractResult<()> {
+/// Packs the layers of a rewritten graph, straight from the file, into what [`engine`]'s operators take on this thread. What else the graph
+/// needs of the file goes back into it. With `half`, products of floats are computed in 16 bits.
+pub(super) fn pack(graph: &mut GraphProto, constants: &Constants<'_>, half: bool) -> TractResult<()> {
     forget();
-    constants.restore(graph);
-    let mut nodes: Vec<_> = graph.node.iter_mut().filter(|node| LAYERS.contains(&node.op_type.as_str())).collect();
-    nodes.sort_by_key(|node| constants.end_of(node));
-    while let Some(node) = nodes.pop() {
+    constants.restore(graph)?;
+    for node in graph.node.iter_mut().filter(|node| LAYERS.contains(&node.op_type.as_str())) {
         let kind = match node.op_type.as_str() {
-            LINEAR => linear(node, &constants, half),
-            LINEAR_INT8 => linear_int8(node, &constants),
-            LAYER_NORM => layer_norm(node, &constants),
+            LINEAR => linear(node, constants, half),
+            LINEAR_INT8 => linear_int8(node, constants),
+            LAYER_NORM => layer_norm(node, constants),
+            EMBEDDING => embedding(node, constants),
             _ => attention(node),
         };
-        let kind = kind.with_context(|| format!("Packing node {}", node.name))?;
+        let operator = kind.with_context(|| format!("Packing node {}", node.name))?;
         let index = PACKED.with_borrow_mut(|packed| {
-            packed.push(Some(kind));
+            packed.push(Some(operator));
             packed.len() - 1
         });
-        let attribute = AttributeProto { name: PLACE.into(), r#type: 2, i: index as i64, ..Default::default() };
-        node.attribute = vec![attribute];
-        constants.forget_from(nodes.last().map_or(0, |node| constants.end_of(node)));
+        node.attribute = vec![AttributeProto { name: PLACE.into(), r#type: 2, i: index as i64, ..Default::default() }];
     }
     Ok(())
 }
 
 thread_local! {
-    /// Layers between [`pack`] and [`build`]: the engine's builders are given nothing but the graph.
-    static PACKED: RefCell<Vec<Option<Kind>>> = const { RefCell::new(Vec::new()) };
+    /// Operators between [`pack`] and [`build`]: the engine's builders are given nothing but the graph.
+    static PACKED: RefCell<Vec<Option<Box<dyn InferenceOp>>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The attribute that says where in [`PACKED`] a layer is.
@@ -90,29 +89,41 @@ pub(super) fn forget() {
 
 fn build(_: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
     let place = usize::try_from(node.get_attr::<i64>(PLACE)?)?;
-    let kind = PACKED.with_borrow_mut(|packed| packed.get_mut(place).and_then(Option::take));
-    Ok((expand(Layer(Arc::new(kind.context("expected a packed layer")?))), vec![]))
+    let operator = PACKED.with_borrow_mut(|packed| packed.get_mut(place).and_then(Option::take));
+    Ok((operator.context("expected a packed layer")?, vec![]))
 }
 
-fn linear(node: &NodeProto, constants: &Constants<'_>, half: bool) -> TractResult<Kind> {
+fn operator(kind: Kind) -> TractResult<Box<dyn InferenceOp>> {
+    Ok(expand(Layer(Arc::new(kind))))
+}
+
+fn linear(node: &NodeProto, constants: &Constants<'_>, half: bool) -> TractResult<Box<dyn InferenceOp>> {
     let weight = tensor(node, "weight").context("expected a weight")?;
     let [inputs, outputs] = matrix(weight)?;
-    let mut values = floats(weight, constants)?;
-    if let Some(scales) = tensor(node, "scales") {
-        let scales = floats(scales, constants)?;
-        ensure!(scales.len() == outputs, "expected {outputs} scales, found {}", scales.len());
-        values.chunks_exact_mut(outputs).for_each(|row| row.iter_mut().zip(&scales).for_each(|(v, s)| *v *= s));
-    }
+    let scales = tensor(node, "scales").map(|scales| floats(scales, constants)).transpose()?;
+    ensure!(scales.as_ref().is_none_or(|scales| scales.len() == outputs), "expected {outputs} scales");
+    let scale = |rows: &mut [f32]| {
+        for scales in scales.iter() {
+            rows.chunks_exact_mut(outputs).for_each(|row| row.iter_mut().zip(scales).for_each(|(v, s)| *v *= s));
+        }
+    };
     let bias = tensor(node, "bias").map(|bias| floats(bias, constants)).transpose()?;
     ensure!(bias.as_ref().is_none_or(|b| b.len() == outputs), "expected {outputs} numbers in the bias");
     let (bias, activation) = (bias.as_deref(), activation(node)?);
-    Ok(match half {
-        true => Kind::LinearHalf { layer: kernels().pack_linear_half(&values, inputs, outputs, bias), activation },
-        false => Kind::Linear { layer: kernels().pack_linear(&values, inputs, outputs, bias), activation },
-    })
+    if half {
+        let mut values = floats(weight, constants)?;
+        scale(&mut values);
+        return operator(Kind::LinearHalf { layer: kernels().pack_linear_half(&values, inputs, outputs, bias), activation });
+    }
+    let mut layer = kernels().empty_linear(inputs, outputs, bias);
+    for_rows(weight, constants, |first, rows| {
+        scale(rows);
+        layer.set_rows(first, rows);
+    })?;
+    operator(Kind::Linear { layer, activation })
 }
 
-fn linear_int8(node: &NodeProto, constants: &Constants<'_>) -> TractResult<Kind> {
+fn linear_int8(node: &NodeProto, constants: &Constants<'_>) -> TractResult<Box<dyn InferenceOp>> {
     let weight = tensor(node, "weight").context("expected a weight")?;
     let [inputs, outputs] = matrix(weight)?;
     let mut scales = floats(tensor(node, "scales").context("expected scales")?, constants)?;
@@ -125,15 +136,32 @@ fn linear_int8(node: &NodeProto, constants: &Constants<'_>) -> TractResult<Kind>
         "expected at most {} inputs and {outputs} scales and numbers in the bias",
         QuantisedLinear::MAX_INPUTS
     );
+    let mut layer = kernels().empty_linear_int8(inputs, outputs, &scales, bias.as_deref());
     // Unsigned bytes have their zero at 128.
     let zero = if weight.data_type == UINT8 { 128 } else { 0 };
-    let mut integers: Vec<i8> = constants.raw(weight).iter().map(|byte| byte.wrapping_sub(zero) as i8).collect();
-    if integers.is_empty() {
-        integers = weight.int32_data.iter().map(|byte| (*byte as u8).wrapping_sub(zero) as i8).collect();
-    }
-    ensure!(integers.len() == inputs * outputs, "expected {inputs} x {outputs} integers, found {}", integers.len());
-    let layer = kernels().pack_linear_int8(&integers, inputs, outputs, &scales, bias.as_deref());
-    Ok(Kind::LinearInt8 { layer, activation: activation(node)? })
+    let count = match constants.len(weight) {
+        0 => {
+            let integers: Vec<i8> = weight.int32_data.iter().map(|byte| (*byte as u8).wrapping_sub(zero) as i8).collect();
+            ensure!(integers.len() == inputs * outputs, "expected {inputs} x {outputs} integers, found {}", integers.len());
+            layer.set_rows(0, &integers);
+            return operator(Kind::LinearInt8 { layer, activation: activation(node)? });
+        }
+        count => count,
+    };
+    ensure!(count == inputs * outputs, "expected {inputs} x {outputs} integers, found {count}");
+    let mut integers = Vec::new();
+    constants.rows(weight, outputs, |first, bytes| {
+        integers.clear();
+        integers.extend(bytes.iter().map(|byte| byte.wrapping_sub(zero) as i8));
+        layer.set_rows(first, &integers);
+    })?;
+    operator(Kind::LinearInt8 { layer, activation: activation(node)? })
+}
+
+fn embedding(node: &NodeProto, constants: &Constants<'_>) -> TractResult<Box<dyn InferenceOp>> {
+    let table = tensor(node, "table").context("expected a table")?;
+    let bytes = constants.keep(table).unwrap_or_else(|| Piece::Memory(table.raw_data.clone()));
+    Ok(expand(Embedding::new(bytes, constants.len(table), matrix(table)?, table.data_type)?))
 }
 
 fn activation(node: &NodeProto) -> TractResult<Activation> {
@@ -145,17 +173,17 @@ fn activation(node: &NodeProto) -> TractResult<Activation> {
     })
 }
 
-fn layer_norm(node: &NodeProto, constants: &Constants<'_>) -> TractResult<Kind> {
+fn layer_norm(node: &NodeProto, constants: &Constants<'_>) -> TractResult<Box<dyn InferenceOp>> {
     let vector = |name| floats(tensor(node, name).context("expected a vector")?, constants);
     let (weight, bias) = (vector("weight")?, vector("bias")?);
     ensure!(!weight.is_empty() && weight.len() == bias.len(), "expected a weight and a bias of equal lengths");
-    Ok(Kind::LayerNorm { weight, bias, eps: node.get_attr("epsilon")? })
+    operator(Kind::LayerNorm { weight, bias, eps: node.get_attr("epsilon")? })
 }
 
-fn attention(node: &NodeProto) -> TractResult<Kind> {
+fn attention(node: &NodeProto) -> TractResult<Box<dyn InferenceOp>> {
     let number = |name: &str| Ok::<_, TractError>(usize::try_from(node.get_attr::<i64>(name)?)?);
     let int8 = node.get_attr_opt::<i64>("int8")?.is_some();
-    Ok(Kind::Attention { heads: number("heads")?, head_dim: number("head_dim")?, int8 })
+    operator(Kind::Attention { heads: number("heads")?, head_dim: number("head_dim")?, int8 })
 }
 
 fn tensor<'a>(node: &'a NodeProto, name: &str) -> Option<&'a TensorProto> {
@@ -172,21 +200,45 @@ fn matrix(tensor: &TensorProto) -> TractResult<[usize; 2]> {
 
 /// A constant's numbers as f32.
 fn floats(tensor: &TensorProto, constants: &Constants<'_>) -> TractResult<Vec<f32>> {
-    let raw = constants.raw(tensor);
-    let values: Vec<f32> = match tensor.data_type {
-        FLOAT if raw.is_empty() => tensor.float_data.clone(),
-        FLOAT => raw.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-        FLOAT16 if raw.is_empty() => tensor.int32_data.iter().map(|bits| half::f16::from_bits(*bits as u16).to_f32()).collect(),
-        FLOAT16 => raw.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32()).collect(),
-        INT8 if raw.is_empty() => tensor.int32_data.iter().map(|v| *v as f32).collect(),
-        INT8 => raw.iter().map(|b| f32::from(*b as i8)).collect(),
-        UINT8 if raw.is_empty() => tensor.int32_data.iter().map(|v| *v as f32).collect(),
-        UINT8 => raw.iter().map(|b| f32::from(*b)).collect(),
-        other => bail!("expected numbers of 8, 16 or 32 bits, found ONNX's type {other}"),
-    };
+    let mut values = Vec::new();
+    match (tensor.data_type, constants.len(tensor)) {
+        (FLOAT, 0) => values = tensor.float_data.clone(),
+        (FLOAT16, 0) => values.extend(tensor.int32_data.iter().map(|bits| half::f16::from_bits(*bits as u16).to_f32())),
+        (INT8 | UINT8, 0) => values.extend(tensor.int32_data.iter().map(|v| *v as f32)),
+        (data_type, _) => as_floats(data_type, &constants.raw(tensor)?, &mut values)?,
+    }
     let count = tensor.dims.iter().try_fold(1i64, |count, dim| count.checked_mul(*dim));
     ensure!(count == i64::try_from(values.len()).ok(), "expected numbers for {:?}, found {}", tensor.dims, values.len());
     Ok(values)
+}
+
+fn as_floats(data_type: i32, raw: &[u8], values: &mut Vec<f32>) -> TractResult<()> {
+    match data_type {
+        FLOAT => values.extend(raw.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b))),
+        FLOAT16 => values.extend(raw.as_chunks::<2>().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f32())),
+        INT8 => values.extend(raw.iter().map(|b| f32::from(*b as i8))),
+        UINT8 => values.extend(raw.iter().map(|b| f32::from(*b))),
+        other => bail!("expected numbers of 8, 16 or 32 bits, found ONNX's type {other}"),
+    }
+    Ok(())
+}
+
+/// Gives `take` a matrix as f32, some rows at a time, with the first one's number.
+fn for_rows(tensor: &TensorProto, constants: &Constants<'_>, mut take: impl FnMut(usize, &mut [f32])) -> TractResult<()> {
+    let ([rows, width], len) = (matrix(tensor)?, constants.len(tensor));
+    let Some((_, size)) = element(tensor.data_type).filter(|_| len > 0) else {
+        take(0, &mut floats(tensor, constants)?);
+        return Ok(());
+    };
+    ensure!(rows.checked_mul(width * size) == Some(len), "expected numbers for {:?}, found {len} bytes", tensor.dims);
+    let mut values = Vec::new();
+    constants.rows(tensor, width * size, |first, bytes| {
+        values.clear();
+        // Of the types with a size none is unknown.
+        let _ = as_floats(tensor.data_type, bytes, &mut values);
+        take(first, &mut values);
+    })?;
+    Ok(())
 }
 
 impl Layer {
@@ -340,7 +392,7 @@ impl Layer {
             (Kind::LinearInt8 { layer, activation }, [x, added @ ..]) => {
                 let added = added.first().copied();
                 ensure!(added.is_none_or(|added| added.len() == out.len()), "expected a sum of equal shapes");
-                let rows = part_rows(out.len() / layer.outputs(), set.block_rows_int8(), set.row_bytes());
+                let rows = part_rows(out.len() / layer.outputs(), set.part_rows_int8(), set.row_bytes());
                 for_parts(out, rows * layer.outputs(), |index, out, memory: &mut QuantisedRows| {
                     let x = &x[index * rows * width..][..out.len() / layer.outputs() * width];
                     let added = added.map(|added| &added[index * rows * layer.outputs()..][..out.len()]);

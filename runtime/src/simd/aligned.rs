@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 /// Numbers.
 ///
 /// # Safety
-/// The type has no padding, every pattern of bits is a value, and its alignment is at most that of a [`Line`].
+/// The type has no padding, every pattern of bits is a value, and its alignment is at most [`LINE`].
 pub(super) unsafe trait Number: Copy {}
 
 // SAFETY: see the trait.
@@ -21,36 +21,46 @@ unsafe impl Number for i32 {}
 unsafe impl Number for f32 {}
 
 /// Numbers that begin on a cache line, so that registers as wide as a line are not read from two.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Aligned<T> {
-    lines: Vec<Line>,
+    bytes: Vec<u8>,
+    /// The first byte that begins a line; the numbers and no more fit behind it.
+    start: usize,
     len: usize,
     of: PhantomData<T>,
 }
 
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
+const LINE: usize = 64;
 
 impl<T: Number> Aligned<T> {
     pub(super) fn zeros(len: usize) -> Self {
-        let mut zeros = Self::default();
-        zeros.grow(len);
-        zeros
+        // Zeros of the system's: memory that is not written yet takes none.
+        let bytes = vec![0u8; len * size_of::<T>() + LINE - 1];
+        let first = bytes.as_ptr() as usize;
+        Self { start: first.next_multiple_of(LINE) - first, bytes, len, of: PhantomData }
     }
 
     /// At least `len` numbers; new ones are 0, those before keep what they hold.
     pub(super) fn grow(&mut self, len: usize) {
         if len > self.len {
-            self.lines.resize((len * size_of::<T>()).div_ceil(size_of::<Line>()), Line([0; 64]));
-            self.len = len;
+            let mut more = Self::zeros(len);
+            more[..self.len].copy_from_slice(self);
+            *self = more;
         }
+    }
+}
+
+impl<T: Number> Clone for Aligned<T> {
+    fn clone(&self) -> Self {
+        let mut clone = Self::zeros(self.len);
+        clone.copy_from_slice(self);
+        clone
     }
 }
 
 impl<T> Default for Aligned<T> {
     fn default() -> Self {
-        Self { lines: Vec::new(), len: 0, of: PhantomData }
+        Self { bytes: Vec::new(), start: 0, len: 0, of: PhantomData }
     }
 }
 
@@ -58,14 +68,20 @@ impl<T: Number> Deref for Aligned<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: the lines hold at least `len` numbers, of a type that any bytes are a value of.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        if self.len == 0 {
+            return &[];
+        }
+        // SAFETY: `len` numbers fit behind `start`, which begins a line and so is aligned for them, and any bytes are their value.
+        unsafe { std::slice::from_raw_parts(self.bytes.as_ptr().add(self.start).cast(), self.len) }
     }
 }
 
 impl<T: Number> DerefMut for Aligned<T> {
     fn deref_mut(&mut self) -> &mut [T] {
+        if self.len == 0 {
+            return &mut [];
+        }
         // SAFETY: as above, and the numbers are borrowed as `self` is.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.bytes.as_mut_ptr().add(self.start).cast(), self.len) }
     }
 }

@@ -15,8 +15,7 @@ pub(super) struct Amx(Avx512Vnni);
 /// Bytes of a row that a tile holds.
 const DEEP: usize = 64;
 
-/// Rows of a tile.
-const TILE: usize = 16;
+const TILE: usize = Amx::TILE;
 
 /// How the tiles are cut, as `ldtilecfg` reads it.
 #[repr(C, align(64))]
@@ -42,8 +41,10 @@ static SHAPES: Shapes = Shapes {
 };
 
 impl Amx {
+    /// Rows of a tile.
+    pub(super) const TILE: usize = 16;
     /// Rows of a block.
-    pub(super) const ROWS: usize = 4 * TILE;
+    pub(super) const ROWS: usize = 4 * Self::TILE;
 
     pub(super) fn detect() -> Option<Self> {
         let vnni = Avx512Vnni::detect()?;

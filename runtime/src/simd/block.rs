@@ -161,7 +161,7 @@ impl Kernels {
     }
 
     /// As [`block_rows`](Self::block_rows), of bytes.
-    pub fn block_rows_int8(&self) -> usize {
+    pub(super) fn block_rows_int8(&self) -> usize {
         match self.isa {
             Isa::Scalar => 1,
             #[cfg(target_arch = "x86_64")]
@@ -178,6 +178,15 @@ impl Kernels {
             Isa::NeonDot(_) => 4,
             #[cfg(target_arch = "aarch64")]
             Isa::NeonI8mm(_) => neon_bytes::NeonI8mm::ROWS,
+        }
+    }
+
+    /// Parts of a multiple of these rows waste nothing, of bytes: less than a block where that is cut into tiles.
+    pub fn part_rows_int8(&self) -> usize {
+        match self.isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx(_) => amx::Amx::TILE,
+            _ => self.block_rows_int8(),
         }
     }
 

@@ -26,6 +26,29 @@ impl Linear {
     pub fn outputs(&self) -> usize {
         self.outputs
     }
+
+    /// Sets the weights from some row on.
+    ///
+    /// # Shapes
+    /// - `rows`: `[some, outputs]`
+    ///
+    /// # Panics
+    /// The layer has not so many rows, or `rows` does not hold whole ones.
+    pub fn set_rows(&mut self, first: usize, rows: &[f32]) {
+        let (outputs, strip) = (self.outputs.max(1), self.strip);
+        assert!(
+            rows.len().is_multiple_of(outputs) && first + rows.len() / outputs <= self.inputs,
+            "set_rows: expected whole rows of {outputs} up to {}, found {} values from {first} on",
+            self.inputs,
+            rows.len()
+        );
+        for (index, strips) in self.weights.chunks_exact_mut(self.inputs * strip).enumerate() {
+            let (column, columns) = (index * strip, strip.min(outputs - index * strip));
+            for (row, slots) in rows.chunks_exact(outputs).zip(strips[first * strip..].chunks_exact_mut(strip)) {
+                slots[..columns].copy_from_slice(&row[column..][..columns]);
+            }
+        }
+    }
 }
 
 /// `values` and zeros behind them, up to a multiple of `strip`.
@@ -45,20 +68,25 @@ impl Kernels {
     /// # Panics
     /// The lengths do not fit those shapes.
     pub fn pack_linear(&self, weight: &[f32], inputs: usize, outputs: usize, bias: Option<&[f32]>) -> Linear {
+        assert!(weight.len() == inputs * outputs, "pack_linear: expected {inputs} x {outputs} weights, found {}", weight.len());
+        let mut layer = self.empty_linear(inputs, outputs, bias);
+        layer.set_rows(0, weight);
+        layer
+    }
+
+    /// A layer whose weights are zero until [`Linear::set_rows`] sets them.
+    ///
+    /// # Panics
+    /// There are no inputs, or `bias` has not a number for each output.
+    pub fn empty_linear(&self, inputs: usize, outputs: usize, bias: Option<&[f32]>) -> Linear {
         assert!(
-            inputs > 0 && weight.len() == inputs * outputs && bias.is_none_or(|bias| bias.len() == outputs),
-            "pack_linear: expected {inputs} x {outputs} weights, found {}",
-            weight.len()
+            inputs > 0 && bias.is_none_or(|bias| bias.len() == outputs),
+            "empty_linear: expected inputs, and {outputs} numbers in the bias"
         );
         let strip = self.strip();
         let wide = outputs.next_multiple_of(strip);
-        let mut weights = Aligned::zeros(inputs * wide);
-        for (row, values) in weight.chunks_exact(outputs.max(1)).enumerate() {
-            for (part, strips) in values.chunks(strip).zip(weights.chunks_exact_mut(inputs * strip)) {
-                strips[row * strip..][..part.len()].copy_from_slice(part);
-            }
-        }
-        Linear { inputs, outputs, strip, weights, bias: bias.map_or_else(|| Aligned::zeros(wide), |bias| padded(bias, strip)) }
+        let bias = bias.map_or_else(|| Aligned::zeros(wide), |bias| padded(bias, strip));
+        Linear { inputs, outputs, strip, weights: Aligned::zeros(inputs * wide), bias }
     }
 
     /// `out = activation(x · weight + bias) + residual`.

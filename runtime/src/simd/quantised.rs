@@ -18,6 +18,7 @@ pub struct QuantisedLinear {
     inputs: usize,
     outputs: usize,
     strip: usize,
+    group: usize,
     weights: Aligned<i8>, // [strips, wide / group, strip, group], filled up with zeros
     scales: Aligned<f32>, // [strips, strip]
     sums: Aligned<i32>,   // [strips, strip], of the weights of a column
@@ -36,6 +37,51 @@ impl QuantisedLinear {
     /// Numbers in an output row.
     pub fn outputs(&self) -> usize {
         self.outputs
+    }
+
+    /// Sets the weights from some row on, a multiple of 16. A row is set once.
+    ///
+    /// # Shapes
+    /// - `rows`: `[some, outputs]`
+    ///
+    /// # Panics
+    /// The layer has not so many rows, `rows` does not hold whole ones, or `first` is no multiple of 16.
+    pub fn set_rows(&mut self, first: usize, rows: &[i8]) {
+        let outputs = self.outputs.max(1);
+        assert!(
+            first.is_multiple_of(STEP) && rows.len().is_multiple_of(outputs) && first + rows.len() / outputs <= self.inputs,
+            "set_rows: expected whole rows of {outputs} up to {}, found {} values from {first} on",
+            self.inputs,
+            rows.len()
+        );
+        match self.group {
+            8 => self.interleave::<8>(first, rows),
+            _ => self.interleave::<4>(first, rows),
+        }
+        for row in rows.chunks_exact(outputs) {
+            self.sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += i32::from(*value));
+        }
+    }
+
+    fn interleave<const GROUP: usize>(&mut self, first: usize, rows: &[i8]) {
+        let (outputs, strip) = (self.outputs.max(1), self.strip);
+        let wide = self.inputs.next_multiple_of(STEP);
+        for (index, strips) in self.weights.chunks_exact_mut(wide * strip).enumerate() {
+            let (column, columns) = (index * strip, strip.min(outputs - index * strip));
+            for (rows, slots) in rows.chunks(GROUP * outputs).zip(strips[first * strip..].chunks_exact_mut(GROUP * strip)) {
+                let slots = slots[..columns * GROUP].as_chunks_mut::<GROUP>().0;
+                if rows.len() == GROUP * outputs {
+                    let rows: [&[i8]; GROUP] = std::array::from_fn(|row| &rows[row * outputs + column..][..columns]);
+                    for (at, slot) in slots.iter_mut().enumerate() {
+                        *slot = std::array::from_fn(|row| rows[row][at]);
+                    }
+                } else {
+                    for (row, values) in rows.chunks_exact(outputs).enumerate() {
+                        slots.iter_mut().zip(&values[column..][..columns]).for_each(|(slot, value)| slot[row] = *value);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -116,27 +162,29 @@ impl Kernels {
     /// # Panics
     /// The lengths do not fit those shapes, or `inputs` is 0 or above [`QuantisedLinear::MAX_INPUTS`].
     pub fn pack_linear_int8(&self, weight: &[i8], inputs: usize, outputs: usize, scales: &[f32], bias: Option<&[f32]>) -> QuantisedLinear {
-        let lengths = weight.len() == inputs * outputs && scales.len() == outputs && bias.is_none_or(|bias| bias.len() == outputs);
+        assert!(weight.len() == inputs * outputs, "pack_linear_int8: expected {inputs} x {outputs} weights, found {}", weight.len());
+        let mut layer = self.empty_linear_int8(inputs, outputs, scales, bias);
+        layer.set_rows(0, weight);
+        layer
+    }
+
+    /// A layer whose weights are zero until [`QuantisedLinear::set_rows`] sets them.
+    ///
+    /// # Panics
+    /// There are no inputs or more than [`QuantisedLinear::MAX_INPUTS`], or `scales` or `bias` have not a number for each output.
+    pub fn empty_linear_int8(&self, inputs: usize, outputs: usize, scales: &[f32], bias: Option<&[f32]>) -> QuantisedLinear {
+        let lengths = scales.len() == outputs && bias.is_none_or(|bias| bias.len() == outputs);
         assert!(
             (1..=QuantisedLinear::MAX_INPUTS).contains(&inputs) && lengths,
-            "pack_linear_int8: expected {inputs} x {outputs} weights, found {} and {} scales",
-            weight.len(),
+            "empty_linear_int8: expected 1 to {} inputs and {outputs} scales, found {inputs} and {}",
+            QuantisedLinear::MAX_INPUTS,
             scales.len()
         );
         let (strip, group) = (self.strip(), self.group());
         let (wide, columns) = (inputs.next_multiple_of(STEP), outputs.next_multiple_of(strip));
-        let (mut weights, mut sums) = (Aligned::zeros(wide * columns), Aligned::zeros(columns));
-        for (row, values) in weight.chunks_exact(outputs.max(1)).enumerate() {
-            let first = row / group * group * strip + row % group;
-            for (part, strips) in values.chunks(strip).zip(weights.chunks_exact_mut(wide * strip)) {
-                for (value, slot) in part.iter().zip(strips[first..].iter_mut().step_by(group)) {
-                    *slot = *value;
-                }
-            }
-            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += i32::from(*value));
-        }
         let bias = bias.map_or_else(|| Aligned::zeros(columns), |bias| padded(bias, strip));
-        QuantisedLinear { inputs, outputs, strip, weights, scales: padded(scales, strip), sums, bias }
+        let (weights, sums) = (Aligned::zeros(wide * columns), Aligned::zeros(columns));
+        QuantisedLinear { inputs, outputs, strip, group, weights, scales: padded(scales, strip), sums, bias }
     }
 
     /// Brings each row of `x`, `[rows, dim]`, to bytes. Rows with NaN or infinity stay known as such.

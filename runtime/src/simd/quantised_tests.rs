@@ -212,3 +212,32 @@ fn rows_that_are_not_finite_spoil_themselves_alone() {
         }
     }
 }
+
+#[test]
+fn a_layer_that_is_set_in_parts_is_the_one_that_is_set_at_once() {
+    let mut random = Random(9);
+    for (inputs, outputs) in [(16, 1), (50, 70), (67, 129)] {
+        let floats = random.values(inputs * outputs);
+        let integers: Vec<i8> = floats.iter().map(|v| (v * 127.0) as i8).collect();
+        let (x, scales) = (random.values(3 * inputs), random.values(outputs));
+        for set in Kernels::all() {
+            let mut parts = set.empty_linear_int8(inputs, outputs, &scales, None);
+            integers.chunks(16 * outputs).enumerate().rev().for_each(|(index, rows)| parts.set_rows(16 * index, rows));
+            let run = |layer: &QuantisedLinear| {
+                let (mut rows, mut out) = (QuantisedRows::default(), vec![f32::NAN; 3 * outputs]);
+                set.quantise(&x, inputs, &mut rows);
+                set.linear_int8(layer, &mut rows, Activation::None, None, &mut out);
+                out
+            };
+            assert_eq!(run(&parts), run(&set.pack_linear_int8(&integers, inputs, outputs, &scales, None)), "{}", set.name());
+            let mut parts = set.empty_linear(inputs, outputs, None);
+            floats.chunks(7 * outputs).enumerate().for_each(|(index, rows)| parts.set_rows(7 * index, rows));
+            let run = |layer: &super::super::Linear| {
+                let mut out = vec![f32::NAN; 3 * outputs];
+                set.linear(layer, &x, Activation::None, None, &mut out, &mut super::super::LayerMemory::default());
+                out
+            };
+            assert_eq!(run(&parts), run(&set.pack_linear(&floats, inputs, outputs, None)), "{}", set.name());
+        }
+    }
+}
