@@ -19,7 +19,7 @@ def inject(model: Model, stage: StageRecipe) -> None:
         lora_dropout=stage.lora_dropout,
         target_modules=rf"(.*blocks\.\d+|head\.block)\.(attn|mlp)\.({targets})",
     )
-    for tower in stage.lora_towers:
+    for tower in stage.adapted:
         inject_adapter_in_model(config, getattr(model, tower))
 
 

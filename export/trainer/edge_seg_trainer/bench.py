@@ -85,7 +85,7 @@ class Ttd:
 
     def __init__(self, image: ImageConfig, text: TextConfig, device: torch.device, batch: int, words: int, compiled: bool, recompute: bool):
         self.model = Model(image, text, 100.0, None)
-        inject(self.model, StageRecipe(name="ttd", kind="ttd", steps=1))
+        inject(self.model, StageRecipe(name="ttd", kind="ttd", learns="lora", steps=1))
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_("lora_" in name)
         self.model.to(device).train()

@@ -32,11 +32,10 @@ def learning(model: Model, stage: StageRecipe) -> list[dict]:
     for parameter in scored:
         learn(parameter, 1.0, False)
     image = model.image
-    if stage.learns == "lora":
-        for name, parameter in model.named_parameters():
-            if "lora_" in name:
-                learn(parameter, 1.0, False)
-    else:
+    for name, parameter in model.named_parameters():
+        if "lora_" in name:
+            learn(parameter, stage.text_rate or 1.0, False)
+    if stage.learns != "lora":
         for parameter in image.head.parameters():
             learn(parameter, 1.0, parameter.dim() > 1)
     if stage.learns == "all":
@@ -220,7 +219,9 @@ class StageLoop:
             for parameter, value in zip(self.learned, self.average):
                 parameter.copy_(value)
             kept = self._copies()
+        self.bank_forgets()
         score = self.run.held_out_score(self.stage.name)
+        self.bank_forgets()
         with torch.no_grad():
             for parameter, value in zip(self.learned, now):
                 parameter.copy_(value)
@@ -251,5 +252,5 @@ class StageLoop:
 
     def bank_forgets(self) -> None:
         """Cached embeddings are of weights that have moved since, where the text tower learns."""
-        if self.stage.learns == "lora" and "text" in self.stage.lora_towers:
+        if "text" in self.stage.adapted:
             self.source.bank.forget()

@@ -54,16 +54,24 @@ def dense_loss(
     bias: Tensor,
     class_weight: Tensor,
     yes_no: float,
+    none: Tensor | None = None,
 ) -> Tensor:
     """Patches against class names.
 
     similarity, shares [batch, patches, classes]; other, ignored [batch, patches] (see data.patch_targets);
     `searched` [classes] bool: the classes whose absence `other` proves; `class_weight` [classes].
-    Softmax over the classes where a patch has a label, plus `yes_no` times the sigmoid of every class.
+    Softmax over the classes where a patch has a label, plus `yes_no` times the sigmoid of every class. `none` is the logit
+    of one more class, the one of `other` patches, where only searched ones compete.
     """
     logits = scale * similarity
     weighted = shares * class_weight
-    choice = -(weighted * logits.log_softmax(-1)).sum() / weighted.sum().clamp(min=1)
+    if none is None:
+        choice = -(weighted * logits.log_softmax(-1)).sum() / weighted.sum().clamp(min=1)
+    else:
+        every = torch.cat([logits, none.expand_as(logits[..., :1])], -1)
+        blank = torch.logsumexp(every[..., F.pad(searched, (0, 1), value=True)], -1) - none
+        told = -(weighted * every.log_softmax(-1)[..., :-1]).sum() + (other * blank).sum()
+        choice = told / (weighted.sum() + other.sum()).clamp(min=1)
     known = (1 - ignored).unsqueeze(-1) - other.unsqueeze(-1) * (~searched).to(other.dtype)
     pairs = F.binary_cross_entropy_with_logits(logits + bias, shares / known.clamp(min=1e-4).clamp(min=shares), reduction="none")
     sigmoid = (pairs * known).sum() / (1 - ignored).sum().clamp(min=1)

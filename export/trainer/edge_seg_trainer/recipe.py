@@ -82,6 +82,13 @@ class StageRecipe:
     confidence: float = 0.5  # least share of the teacher's best class
     taught_weight: float = 1.0
     ttd_weight: float = 0.0  # of TTD's losses on the captioned photos
+    text_rate: float = 0.0  # adapters on the text tower learn too, at this share of the rate; 0: it stays as it is
+    none: bool = False  # a learned cosine competes with the words, and wins where the labels say that a patch is none of the things
+
+    @property
+    def adapted(self) -> tuple[str, ...]:
+        """The towers that learn through adapters."""
+        return self.lora_towers if self.learns == "lora" else ("text",) if self.text_rate else ()
 
 
 @dataclass(frozen=True)
@@ -194,6 +201,10 @@ def parse(given: dict, where: str) -> Recipe:
         _one_of(built.teacher, ("average", "start"), f"{place}: teacher")
         if built.taught and built.teacher == "average" and not built.ema:
             raise RecipeError(f"{place}: teacher 'average' needs ema; or take 'start'")
+        if built.text_rate and (built.kind != "dense" or built.learns == "lora"):
+            raise RecipeError(f"{place}: text_rate is for dense stages that learn the head or all; learns = 'lora' takes lora_towers")
+        if built.taught and built.teacher == "average" and "text" in built.adapted:
+            raise RecipeError(f"{place}: teacher 'average' does not follow the text tower; take 'start'")
         for key in ("prune", "cut", "confidence", "blend"):
             if not 0 <= getattr(built, key) <= 1:
                 raise RecipeError(f"{place}: {key}: expected a share from 0 to 1, found {getattr(built, key)}")

@@ -108,7 +108,7 @@ class PairsStage(Stage):
                 around.work, self.model.image, self.model.preprocess, len(pairs), named, lambda n: square(pairs[n].path, side), side, around.say
             )
         self.scale = nn.Parameter(torch.tensor(stage.contrast_scale, device=self.model.device))
-        self.learns_text = stage.learns == "lora" and "text" in stage.lora_towers
+        self.learns_text = "text" in stage.adapted
 
     def own_parameters(self) -> list[nn.Parameter]:
         return [self.scale]
@@ -272,6 +272,15 @@ class DenseStage(Stage):
         self.taught = Taught(root, list(stage.pairs), self.classes, self.model.image, stage.rare) if stage.taught else None
         if self.taught and stage.taught > len(self.taught.shares):
             raise RecipeError(f"stage {stage.name}: taught {stage.taught}: expected no more than the sets hold, {len(self.taught.shares)}")
+        self.learns_text = "text" in stage.adapted
+        self.teacher_words: dict[str, Tensor] = {}
+        if self.taught and self.learns_text:
+            # The teacher's words stay as the stage found them.
+            every = sorted({word for words in self.classes.words for word in words})
+            self.teacher_words = dict(zip(every, self.bank.fixed(every)))
+            self.bank.forget()
+        # The cosine that a word has to beat where nothing is shown.
+        self.none = nn.Parameter((-self.model.logit_bias / self.model.logit_scale).detach().clone()) if stage.none else None
         self.cache = None
         if stage.learns == "head":
             # The views are drawn once; what a step would draw afresh must stay still to be cached.
@@ -281,6 +290,9 @@ class DenseStage(Stage):
                 around.work, self.model.image, self.model.preprocess, count, named, lambda n: self._view(n)[0], stage.side_px, around.say
             )
             self.view_labels = np.stack([self._view(n)[1] for n in range(count)])
+
+    def own_parameters(self) -> list[nn.Parameter]:
+        return [] if self.none is None else [self.none]
 
     def _labels(self, photo: Labelled) -> np.ndarray:
         labels = photo.labels()
@@ -338,7 +350,8 @@ class DenseStage(Stage):
         stage, device = self.stage, self.model.device
         targets = [part.to(device) for part in patch_targets(batch["labels"], len(self.classes.names), self.model.image.config.patch_px)]
         if self.taught:
-            similarity = self.taught.similarity(self.pixels(batch["seen"]), texts)
+            words = torch.stack([self.teacher_words[word] for word in batch["words"]]) if self.teacher_words else texts
+            similarity = self.taught.similarity(self.pixels(batch["seen"]), words)
             shares = teacher_shares(
                 similarity, batch["named"].to(device), self.searched.to(device), self.model.logit_scale.item(), stage.prior, stage.confidence
             ) * batch["inside"].to(device)[..., None]  # fmt: skip
@@ -351,7 +364,7 @@ class DenseStage(Stage):
 
     def loss(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
         stage, device = self.stage, self.model.device
-        texts = self.bank.fixed(batch["words"])
+        texts = self._texts(batch["words"])
         shares, other, ignored = self._targets(batch, texts)
         with self.around.autocast():
             if self.cache:
@@ -370,6 +383,7 @@ class DenseStage(Stage):
             return dense_loss(
                 similarity[rows], shares[rows], other[rows], ignored[rows], self.searched.to(device),
                 self.model.logit_scale, self.model.logit_bias, self.class_weight.to(device), stage.yes_no,
+                None if self.none is None else self.model.logit_scale * self.none,
             )  # fmt: skip
 
         loss = against(slice(labelled))
@@ -385,13 +399,22 @@ class DenseStage(Stage):
             right = (similarity[:labelled].argmax(-1) == shares[:labelled].argmax(-1))[clear].float().mean().item()
         return loss, parts | {"right": right}
 
+    def _texts(self, texts: list[str]) -> Tensor:
+        """Their embeddings, from the cache unless the text tower learns."""
+        if not self.learns_text:
+            return self.bank.fixed(texts)
+        distinct = sorted(set(texts))
+        place = {text: n for n, text in enumerate(distinct)}
+        with self.around.autocast():
+            return self.bank.encode(distinct)[[place[text] for text in texts]]
+
     def _ttd(self, patches: Tensor, batch: dict, parts: dict[str, float]) -> Tensor:
         """TTD's losses on the captioned photos; the words stay as they are."""
         distinct = sorted({tag for some in batch["tags"] for tag in some})
         place = {tag: n for n, tag in enumerate(distinct)}
         picture = F.normalize(patches.mean(1), dim=-1).detach()
         distill, tag, _ = ttd_losses(
-            self.stage, self.model, patches, picture, self.bank.fixed(batch["captions"]), self.bank.fixed(distinct),
+            self.stage, self.model, patches, picture, self._texts(batch["captions"]), self._texts(distinct),
             [[place[tag] for tag in some] for some in batch["tags"]],
         )  # fmt: skip
         parts |= {"distill": distill.item(), "tag": tag.item()}

@@ -152,7 +152,7 @@ class Run:
     def _stage(self, number: int, stage: StageRecipe, place: Path, state: dict | None, before: dict, until: int | None) -> bool:
         torch.manual_seed(self.recipe.seed * 1000 + number)
         source = make_stage(stage, self.around)
-        adapted = stage.learns == "lora"
+        adapted = bool(stage.adapted)
         if adapted:
             inject(self.model, stage)
         loop = StageLoop(self, number, stage, source)

@@ -124,7 +124,7 @@ def test_adapters_reach_both_clip_towers_and_merge(kind):
     head = HeadConfig(kind=kind, similarity="query-query")
     model, _ = read_folder(DATA / "tiny-clip", head)
     pixels, ids = torch.randn(1, 3, 32, 32), torch.tensor([[2, 4, 3]])
-    inject(model, StageRecipe(name="x", kind="ttd", steps=1))
+    inject(model, StageRecipe(name="x", kind="ttd", learns="lora", steps=1))
     adapted = [name for name, _ in model.named_parameters() if "lora_B" in name]
     assert any(name.startswith("image.") for name in adapted) and any(name.startswith("text.") for name in adapted)
     with torch.no_grad():
