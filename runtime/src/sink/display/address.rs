@@ -34,6 +34,7 @@ impl<'a> Address<'a> {
         Error::Option { option: format!("--display {}", self.uri), expected: expected.into(), found: found.into() }
     }
 
+    #[cfg(feature = "displays")]
     pub fn broken(&self, found: impl std::fmt::Display) -> Error {
         Error::Sink { place: self.device.into(), found: found.to_string() }
     }
@@ -55,6 +56,7 @@ impl<'a> Address<'a> {
         self.text(key).map(read).transpose()
     }
 
+    #[cfg(any(feature = "displays", test))]
     pub fn flag(&self, key: &str) -> Result<Option<bool>> {
         match self.text(key) {
             None => Ok(None),
