@@ -1,10 +1,11 @@
 //! Video as a person runs it: sources, words that change, sinks, signals.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use edge_seg_tests::{Ended, binary, data, edge_seg, picture};
@@ -88,18 +89,25 @@ fn a_pipe_of_video_segments_like_its_pictures() {
     assert!(still[0]["classes"][0]["score"].as_f64() > still[0]["classes"][1]["score"].as_f64(), "{}", still[0]);
 }
 
+/// `edge-seg run` with pipes to it and from it.
+fn start(folder: &Path, arguments: &[&str]) -> Child {
+    let mut command = Command::new(binary("edge-seg"));
+    command.current_dir(folder).arg("run").args(arguments).args(SIZE);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn send(signal: &str, child: &Child) {
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+}
+
+fn files_in(folder: &Path) -> Vec<OsString> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+}
+
 #[test]
 fn words_change_while_it_runs_and_bad_ones_change_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let mut child = Command::new(binary("edge-seg"))
-        .current_dir(folder.path())
-        .args(["run", "--source", "test:?size=64x48&fps=20", "--tags", "sky", "--commands"])
-        .args(SIZE)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut child = start(folder.path(), &["--source", "test:?size=64x48&fps=20", "--tags", "sky", "--commands"]);
     let mut commands = child.stdin.take().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut until = |version: u64| -> serde_json::Value {
@@ -132,29 +140,20 @@ fn words_change_while_it_runs_and_bad_ones_change_nothing() {
 fn a_signal_ends_it_and_finishes_its_files() {
     let folder = tempfile::tempdir().unwrap();
     for signal in ["-INT", "-TERM"] {
-        let mut child = Command::new(binary("edge-seg"))
-            .current_dir(folder.path())
-            // Nobody ever writes to this stdin: a source that blocks must not keep the program.
-            .args(["run", "--source", if signal == "-INT" { "test:?size=64x48&fps=20" } else { "mjpeg:-" }, "--tags", "sky"])
-            .args(["--overlay", "out.y4m"])
-            .args(SIZE)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // Read until it ends: whoever closes this pipe ends the program with an error instead.
+        // Nobody ever writes to this stdin: a source that blocks must not keep the program.
+        let source = if signal == "-INT" { "test:?size=64x48&fps=20" } else { "mjpeg:-" };
+        let mut child = start(folder.path(), &["--source", source, "--tags", "sky", "--overlay", "out.y4m"]);
+        // Read until it ends: a reader that goes away would end it as well.
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         if signal == "-INT" {
             lines.next().expect("a frame").unwrap();
         } else {
             std::thread::sleep(Duration::from_secs(2));
         }
-        let told = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
-        assert!(told.success());
+        send(signal, &child);
         lines.for_each(|line| drop(line.unwrap()));
         assert_eq!(child.wait().unwrap().code(), Some(0), "{signal}");
-        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let left = files_in(folder.path());
         if signal == "-INT" {
             assert_eq!(left, ["out.y4m"]);
             assert!(fs::metadata(folder.path().join("out.y4m")).unwrap().len() > 0);
@@ -169,23 +168,13 @@ fn a_signal_ends_it_and_finishes_its_files() {
 fn a_signal_to_a_run_that_is_ending_already_lets_it_finish() {
     for delay_ms in (0..40).step_by(4) {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = Command::new(binary("edge-seg"))
-            .current_dir(folder.path())
-            .args(["run", "--source", "test:?size=64x48&fps=20", "--tags", "sky", "--overlay", "out.y4m"])
-            .args(SIZE)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = start(folder.path(), &["--source", "test:?size=64x48&fps=20", "--tags", "sky", "--overlay", "out.y4m"]);
         // Its reader goes away, which ends it, and the signal comes at about the same time.
         BufReader::new(child.stdout.take().unwrap()).lines().next().expect("a frame").unwrap();
         std::thread::sleep(Duration::from_millis(delay_ms));
-        let told = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-        assert!(told.success());
+        send("-INT", &child);
         assert_eq!(child.wait().unwrap().code(), Some(0), "after {delay_ms} ms");
-        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(left, ["out.y4m"]);
+        assert_eq!(files_in(folder.path()), ["out.y4m"]);
     }
 }
 
