@@ -1,9 +1,9 @@
 #!/bin/sh
 # Runs the arm64 program on a real picture under user-mode emulation, as Cortex-A53 (Pi 3, Zero 2), A72 (Pi 4), A76 (Pi 5) and a processor with
 # products of bytes as matrices, and holds its labels against this machine's own: `tests/arm64.sh ARM64_PROGRAM X86_PROGRAM [ARM64_ROOT]`.
-# ARM64_ROOT holds arm64's C library; without it, that of Debian's libc6-arm64-cross is taken. Needs qemu-aarch64-static and python3.
+# ARM64_ROOT holds arm64's C library; without it, that of Debian's libc6:arm64 is taken. Needs qemu-aarch64-static and python3.
 set -eu
-program=$(realpath "$1") x86=$(realpath "$2") root=${3:-/usr/aarch64-linux-gnu}
+program=$(realpath "$1") x86=$(realpath "$2") root=${3:-/}
 cd "$(dirname "$0")/.."
 # Of the picture's pixels, how many must carry the same label on both processors, in percent.
 same_labels=99.5
