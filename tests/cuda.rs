@@ -77,6 +77,16 @@ impl Machine {
         command.env("DOUBLE_LOG", self.path("log.json")).env_remove("CUDA_PATH");
     }
 
+    /// A folder of so many pictures.
+    fn pictures(&self, count: usize) -> PathBuf {
+        let folder = self.path("pictures");
+        fs::create_dir(&folder).unwrap();
+        for n in 0..count {
+            fs::copy(picture("cat.jpg"), folder.join(format!("{n:02}.jpg"))).unwrap();
+        }
+        folder
+    }
+
     fn run(&self, arguments: &[&str], script: &[(&str, &str)]) -> Ended {
         self.command(arguments, script).output().unwrap().into()
     }
@@ -244,11 +254,7 @@ fn compiled_kernels_are_kept_and_never_taken_for_others() {
 #[test]
 fn a_folder_goes_in_batches_and_comes_out_as_one_by_one() {
     let machine = Machine::new();
-    let folder = machine.path("pictures");
-    fs::create_dir(&folder).unwrap();
-    for n in 0..11 {
-        fs::copy(picture("cat.jpg"), folder.join(format!("{n:02}.jpg"))).unwrap();
-    }
+    let folder = machine.pictures(11);
     fs::write(folder.join("05.jpg"), "no picture").unwrap();
     let segment = |out: &str, more: &[&str]| {
         let mut arguments = vec!["segment", folder.to_str().unwrap(), "--tags", "cat, wall", "--size", "224", "--out", out];
@@ -284,11 +290,7 @@ fn a_folder_goes_in_batches_and_comes_out_as_one_by_one() {
 #[test]
 fn pictures_are_labelled_in_batches_and_stand_in_their_order() {
     let machine = Machine::new();
-    let folder = machine.path("pictures");
-    fs::create_dir(&folder).unwrap();
-    for n in 0..9 {
-        fs::copy(picture("cat.jpg"), folder.join(format!("{n}.jpg"))).unwrap();
-    }
+    machine.pictures(9);
     fs::write(machine.path("words.txt"), "cat\nwall\n").unwrap();
     let label = |out: &str, batch: &str| {
         let arguments =

@@ -1,14 +1,21 @@
-//! Files that are whole or not there.
+//! Files that are whole or not there, and where those lie that can be made again.
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
 /// A digest as manifests write it: two lower-case hexadecimal digits a byte.
 pub fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// This program's folder in the user's cache folder (XDG Base Directory Specification: relative paths do not count); none without a home.
+pub fn cache_folder() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let caches = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")))?;
+    Some(caches.join("edge-seg"))
 }
 
 /// Writes a file beside its final name, syncs it, renames it: no reader ever sees half of one, and a failure leaves the old one.

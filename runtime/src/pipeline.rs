@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::bundle::Bundle;
 use crate::device::{Choice, Device, TakeOver};
 use crate::encoder::{self, Encoder, Masks, TextEncoder, Threads, Wanted};
-use crate::prepare::{Placement, prepare};
+use crate::prepare::{Input, Placement, prepare};
 use crate::score::{Background, Scoring, score};
 use crate::tags::{Class, TagBank, WordTokenizer};
 use crate::word_files::WordFiles;
@@ -35,6 +35,11 @@ pub struct Options {
     pub gpu_masks: bool,
     /// Lets the processor take over when the GPU fails, and hears of it; without it the GPU's failure is an error.
     pub take_over: Option<TakeOver>,
+}
+
+impl Options {
+    /// Pictures that programs let a GPU encode at once where nothing else is said.
+    pub const BATCH: usize = 8;
 }
 
 /// A loaded model. Methods take `&self`, so that several threads can share one.
@@ -345,11 +350,15 @@ impl Session {
     pub fn encode_sized(&self, frame: &Frame, size_px: usize) -> Result<Encoded> {
         let start = Instant::now();
         let input = prepare(&frame.pixels, &self.bundle.manifest().image, size_px)?;
+        self.encode_prepared(&input, start.elapsed())
+    }
+
+    fn encode_prepared(&self, input: &Input, prepare: Duration) -> Result<Encoded> {
         let prepared = Instant::now();
-        self.image.plan_for(&input, self.batch)?;
+        self.image.plan_for(input, self.batch)?;
         let planned = Instant::now();
-        let grid = self.image.encode(&input)?;
-        let timings = Timings { prepare: prepared - start, plan: planned - prepared, encode: planned.elapsed(), ..Timings::default() };
+        let grid = self.image.encode(input)?;
+        let timings = Timings { prepare, plan: planned - prepared, encode: planned.elapsed(), ..Timings::default() };
         Ok(Encoded { grid, placement: input.placement, timings, backend: self.backend() })
     }
 
@@ -382,22 +391,22 @@ impl Session {
     /// # Errors
     /// As [`Self::encode`] and [`Self::masks`].
     pub fn segment(&self, frame: &Frame, bank: &TagBank, background: Background) -> Result<Segmentation> {
-        if self.gpu_masks
-            && let Some(found) = self.segment_on_device(frame, bank, background)?
-        {
-            return Ok(found);
-        }
-        self.masks(frame, &self.encode(frame)?, bank, background)
-    }
-
-    fn segment_on_device(&self, frame: &Frame, bank: &TagBank, background: Background) -> Result<Option<Segmentation>> {
         let start = Instant::now();
         let input = prepare(&frame.pixels, &self.bundle.manifest().image, self.size_px)?;
         let prepare = start.elapsed();
+        if self.gpu_masks
+            && let Some(mut found) = self.segment_on_device(frame, &input, bank, background)?
+        {
+            found.timings.prepare = prepare;
+            return Ok(found);
+        }
+        self.masks(frame, &self.encode_prepared(&input, prepare)?, bank, background)
+    }
+
+    fn segment_on_device(&self, frame: &Frame, input: &Input, bank: &TagBank, background: Background) -> Result<Option<Segmentation>> {
         let labels = self.refinement == Refinement::None;
         let wanted = Wanted { bank, scoring: Scoring::from(self.bundle.manifest()), background, labels };
-        let Some(Masks { scores, labels, mut timings }) = self.image.masks(&input, &wanted)? else { return Ok(None) };
-        timings.prepare = prepare;
+        let Some(Masks { scores, labels, mut timings }) = self.image.masks(input, &wanted)? else { return Ok(None) };
         let start = Instant::now();
         let labels = match labels {
             Some(labels) => labels,

@@ -19,9 +19,6 @@ pub struct DeviceArgs {
     batch: Option<usize>,
 }
 
-/// Pictures that a GPU encodes at once where nothing else is said.
-const BATCH: usize = 8;
-
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum DeviceName {
     /// The processor.
@@ -43,7 +40,7 @@ impl DeviceArgs {
             half: self.half,
             take_over: self.device_fallback.then(|| TakeOver::new(tell)),
             gpu_masks: false,
-            batch: self.batch.or((self.device != DeviceName::Cpu).then_some(BATCH)),
+            batch: self.batch.or((self.device != DeviceName::Cpu).then_some(Options::BATCH)),
         }
     }
 

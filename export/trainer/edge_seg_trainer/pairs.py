@@ -29,6 +29,10 @@ class Pair:
     path: Path
     captions: tuple[str, ...]
 
+    def caption(self, rng: np.random.Generator) -> str:
+        """One of them."""
+        return self.captions[int(rng.integers(len(self.captions)))]
+
 
 def read_pairs(root: Path, names: list[str], split: str = "train") -> list[Pair]:
     """The photos of every set, in the order of their tables. `split` chooses among the rows of a captions.tsv."""
@@ -116,7 +120,3 @@ class Captioned:
         for n, row in enumerate(rows):
             present[n, [place[word] for word in self.words[row] if word in place]] = True
         return every, present
-
-    def caption(self, row: int, rng: np.random.Generator) -> str:
-        captions = self.pairs[row].captions
-        return captions[int(rng.integers(len(captions)))]

@@ -124,7 +124,7 @@ class PairsStage(Stage):
         if self.cache is None:
             flips = rng.random(stage.batch) < 0.5
             batch["pictures"] = mirrored(bytes_of([square(self.captioned.pairs[row].path, stage.side_px) for row in rows[own]]), flips[own])
-        captions = [self.captioned.caption(row, rng) for row in rows]
+        captions = [self.captioned.pairs[row].caption(rng) for row in rows]
         # The other ranks' rows of the same part are contrasted too; other parts of the step are not.
         size = stage.batch // part.micros
         together = slice(part.micro * size, (part.micro + 1) * size)
@@ -334,7 +334,7 @@ class DenseStage(Stage):
         views = [(taught.view(row, stage.side_px, stage.zoom, rng), rng.spawn(1)[0]) for row in rows]
         pictures = bytes_of([view for (view, _), _ in views[own]])
         changed = bytes_of([recoloured(view, colours) for (view, _), colours in views[own]])
-        captions = [taught.caption(row, rng) for row in rows][own]
+        captions = [taught.pairs[row].caption(rng) for row in rows][own]
         return {
             "captions": captions, "tags": [split_words(text, stage.keep_stop_words) or [text] for text in captions],
             "seen": pictures, "changed": changed, "inside": seen(np.stack([outside for (_, outside), _ in views[own]]), self.model.image.config.patch_px),

@@ -86,10 +86,6 @@ class Taught:
         """The photos of a step."""
         return rng.choice(len(self.shares), count, replace=False, p=self.shares).tolist()
 
-    def caption(self, row: int, rng: np.random.Generator) -> str:
-        captions = self.pairs[row].captions
-        return captions[int(rng.integers(len(captions)))]
-
     def view(self, row: int, side: int, zoom: tuple[float, float], rng: np.random.Generator) -> tuple[Image.Image, np.ndarray]:
         """A crop as `random_view` makes it, and where it is outside of the photo."""
         image = open_rgb(self.pairs[row].path)

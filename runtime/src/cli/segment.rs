@@ -8,8 +8,8 @@ use clap::{ArgGroup, Args};
 use edge_seg::files::replace_file;
 use edge_seg::sink::{ClassReport, LegendEntry, Milliseconds, OverlayOptions, SegmentReport, draw_overlay_on, encode_mask};
 use edge_seg::{
-    Background, Class, Frame, LabelMap, Segmentation, Session, TagBank, TagScore, expand_inputs, parse_tags, read_picture, read_tags_file,
-    score_tags, split_caption,
+    Background, Class, Frame, LabelMap, Options, Segmentation, Session, TagBank, TagScore, expand_inputs, parse_tags, read_picture,
+    read_tags_file, score_tags, split_caption,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
@@ -53,9 +53,6 @@ pub struct SegmentArgs {
     gpu_masks: bool,
 }
 
-/// Pictures that a GPU encodes at once where nothing else is said.
-const BATCH: usize = 8;
-
 pub fn run(args: &SegmentArgs) -> Result<Outcome> {
     let classes = match (&args.tags, &args.tags_file, &args.caption) {
         (Some(list), _, _) => parse_tags("--tags", list)?,
@@ -68,7 +65,7 @@ pub fn run(args: &SegmentArgs) -> Result<Outcome> {
     let inputs = expand_inputs(&args.inputs);
     // One picture would only wait for others.
     let usual = args.model.may_use_gpu() && !args.gpu_masks;
-    let batch = args.batch.or(usual.then_some(BATCH.min(inputs.len().max(1))));
+    let batch = args.batch.or(usual.then_some(Options::BATCH.min(inputs.len().max(1))));
     let session = args.model.session_with(batch, args.gpu_masks)?.with_refinement(args.refine.into());
     let job = Job {
         background: args.background.threshold(session.bundle().manifest()),

@@ -166,11 +166,7 @@ impl TagsArgs {
         match &self.word_cache {
             Some(none) if none.as_os_str() == "none" => None,
             Some(folder) => Some(folder.clone()),
-            None => {
-                let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-                let caches = variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")))?;
-                Some(caches.join("edge-seg"))
-            }
+            None => edge_seg::files::cache_folder(),
         }
     }
 }

@@ -139,17 +139,13 @@ fn linear_int8(node: &NodeProto, constants: &Constants<'_>) -> TractResult<Box<d
     let mut layer = kernels().empty_linear_int8(inputs, outputs, &scales, bias.as_deref());
     // Unsigned bytes have their zero at 128.
     let zero = if weight.data_type == UINT8 { 128 } else { 0 };
-    let count = match constants.len(weight) {
-        0 => {
-            let integers: Vec<i8> = weight.int32_data.iter().map(|byte| (*byte as u8).wrapping_sub(zero) as i8).collect();
-            ensure!(integers.len() == inputs * outputs, "expected {inputs} x {outputs} integers, found {}", integers.len());
-            layer.set_rows(0, &integers);
-            return operator(Kind::LinearInt8 { layer, activation: activation(node)? });
-        }
-        count => count,
-    };
+    let raw = constants.len(weight);
+    let count = if raw > 0 { raw } else { weight.int32_data.len() };
     ensure!(count == inputs * outputs, "expected {inputs} x {outputs} integers, found {count}");
-    let mut integers = Vec::new();
+    let mut integers: Vec<i8> = weight.int32_data.iter().map(|byte| (*byte as u8).wrapping_sub(zero) as i8).collect();
+    if raw == 0 {
+        layer.set_rows(0, &integers);
+    }
     constants.rows(weight, outputs, |first, bytes| {
         integers.clear();
         integers.extend(bytes.iter().map(|byte| byte.wrapping_sub(zero) as i8));

@@ -12,14 +12,12 @@ use cudarc::nvrtc;
 use sha2::{Digest, Sha256};
 
 use super::{Planes, Tap};
+use crate::files::{hex, replace_file};
 
 const SOURCE: &str = include_str!("masks.cu");
 
-/// Banks that are kept on the device: those of a few cameras, or of words that come and go.
-const MAX_BANKS: usize = 4;
-
-/// Taps that are kept on the device, for the sizes of a few cameras.
-const MAX_TAPS: usize = 4;
+/// Banks that are kept on the device, and taps: those of a few cameras, or of words that come and go.
+const MAX_KEPT: usize = 4;
 
 /// Why a GPU did not do what it was asked to, in its own words.
 pub type Fault = String;
@@ -189,38 +187,27 @@ impl GpuMasks {
 
     fn bank(&self, stream: &Arc<CudaStream>, words: &[f32], spans: &[Range<usize>]) -> Result<Bank, Fault> {
         let ends: Vec<u32> = spans.iter().map(|span| span.end as u32).collect();
-        let mut banks = self.banks.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(bank) = banks.iter().find(|bank| bank.ends == ends && *bank.words == *words) {
-            return Ok(bank.clone());
-        }
-        let on_device = (stream.clone_htod(words).map_err(said)?, stream.clone_htod(&ends).map_err(said)?);
-        // Other threads' streams may use it next.
-        stream.synchronize().map_err(said)?;
-        let bank = Bank { words: words.into(), ends, on_device: Arc::new(on_device) };
-        if banks.len() == MAX_BANKS {
-            banks.remove(0);
-        }
-        banks.push(bank.clone());
-        Ok(bank)
+        let same = |bank: &Bank| bank.ends == ends && *bank.words == *words;
+        kept(&self.banks, stream, same, || {
+            let on_device = (stream.clone_htod(words).map_err(said)?, stream.clone_htod(&ends).map_err(said)?);
+            Ok(Bank { words: words.into(), ends: ends.clone(), on_device: Arc::new(on_device) })
+        })
     }
 
     fn taps(&self, stream: &Arc<CudaStream>, rows: &[Tap], columns: &[Tap]) -> Result<Taps, Fault> {
-        let mut kept = self.taps.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(taps) = kept.iter().find(|taps| taps.rows == rows && taps.columns == columns) {
-            return Ok(taps.clone());
-        }
         let upload = |taps: &[Tap]| {
             let values: Vec<u32> = taps.iter().flat_map(|tap| [tap.lo, tap.hi, tap.weight.to_bits()]).collect();
             stream.clone_htod(&values).map_err(said)
         };
-        let on_device = [upload(rows)?, upload(columns)?];
-        stream.synchronize().map_err(said)?;
-        let taps = Taps { rows: rows.into(), columns: columns.into(), on_device: Arc::new(on_device) };
-        if kept.len() == MAX_TAPS {
-            kept.remove(0);
-        }
-        kept.push(taps.clone());
-        Ok(taps)
+        kept(
+            &self.taps,
+            stream,
+            |taps| taps.rows == rows && taps.columns == columns,
+            || {
+                let on_device = [upload(rows)?, upload(columns)?];
+                Ok(Taps { rows: rows.into(), columns: columns.into(), on_device: Arc::new(on_device) })
+            },
+        )
     }
 
     /// Gives back the device memory of what is kept for speed.
@@ -228,6 +215,27 @@ impl GpuMasks {
         self.banks.lock().unwrap_or_else(|e| e.into_inner()).clear();
         self.taps.lock().unwrap_or_else(|e| e.into_inner()).clear();
     }
+}
+
+/// The one of all that is the same, or else a new one, for which the oldest makes room.
+fn kept<T: Clone>(
+    all: &Mutex<Vec<T>>,
+    stream: &CudaStream,
+    same: impl Fn(&T) -> bool,
+    make: impl FnOnce() -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    let mut all = all.lock().unwrap_or_else(|e| e.into_inner());
+    if let Some(found) = all.iter().find(|one| same(one)) {
+        return Ok(found.clone());
+    }
+    let made = make()?;
+    // Other threads' streams may use it next.
+    stream.synchronize().map_err(said)?;
+    if all.len() == MAX_KEPT {
+        all.remove(0);
+    }
+    all.push(made.clone());
+    Ok(made)
 }
 
 fn said(error: DriverError) -> Fault {
@@ -251,12 +259,12 @@ fn key(target: &str) -> String {
         let _ = sys::cuDriverGetVersion(&mut driver);
     }
     let digest = Sha256::digest(format!("{target}\0nvrtc {major}.{minor}\0driver {driver}\0{SOURCE}"));
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest[..16])
 }
 
 fn keep(path: &Path, cubin: &[u8]) -> std::io::Result<()> {
     std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
-    crate::files::replace_file(path, cubin).map_err(std::io::Error::other)
+    replace_file(path, cubin).map_err(std::io::Error::other)
 }
 
 /// Compiles CUDA C for one architecture.

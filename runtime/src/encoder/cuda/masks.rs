@@ -10,6 +10,7 @@ use tract_onnx::prelude::*;
 
 use super::{GraphEncoder, Shape, fix_for, one_line, quietly, unusable};
 use crate::encoder::{Masks, Wanted, fail};
+use crate::files::cache_folder;
 use crate::mask::LabelMap;
 use crate::pipeline::Timings;
 use crate::prepare::Input;
@@ -43,8 +44,7 @@ impl Masker {
 
 /// Where compiled kernels are kept, beside the engine's own.
 fn cache() -> Option<PathBuf> {
-    let folder = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    Some(folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?.join("edge-seg/kernels"))
+    Some(cache_folder()?.join("kernels"))
 }
 
 impl GraphEncoder {
