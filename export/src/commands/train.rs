@@ -241,6 +241,12 @@ pub struct TrainBench {
     /// Gradient checkpointing.
     #[arg(long)]
     recompute: bool,
+    /// Also time the loader on these sets of pairs, as a recipe names them: does it keep the step fed?
+    #[arg(long, num_args = 1.., value_name = "SET")]
+    pairs: Vec<String>,
+    /// Processes that load.
+    #[arg(long, default_value_t = 8, value_name = "N", requires = "pairs")]
+    workers: u32,
     #[command(flatten)]
     place: Place,
 }
@@ -254,6 +260,9 @@ impl TrainBench {
             if on {
                 trainer.arg(name);
             }
+        }
+        if !self.pairs.is_empty() {
+            trainer.args(["--workers", &self.workers.to_string(), "--pairs"]).args(&self.pairs);
         }
         ended(trainer)
     }

@@ -32,6 +32,8 @@ def arguments() -> argparse.Namespace:
     bench.add_argument("--device", default="auto")
     bench.add_argument("--compile", action="store_true")
     bench.add_argument("--recompute", action="store_true")
+    bench.add_argument("--pairs", nargs="+", default=[])
+    bench.add_argument("--workers", type=int, default=8)
     # A recipe alone is trained.
     given = sys.argv[1:]
     return parser.parse_args(["train", *given] if given and given[0].endswith(".toml") else given)

@@ -1,9 +1,10 @@
 """Images per second of a TTD step beside open_clip's own training step: the same shapes, batch and machine, turn about in one run.
 
-python -m edge_seg_trainer bench [--model ViT-B-16] [--batch 256] [--rounds 20]
+python -m edge_seg_trainer bench [--model ViT-B-16] [--batch 256] [--rounds 20] [--pairs SET...] [--workers 8]
 
 Random weights. open_clip's step is its ClipLoss over images and captions with every weight learning, as its training script has it; the TTD
-step encodes the captions' distinct words as well and learns through LoRA. Both run under bfloat16 autocast with AdamW.
+step encodes the captions' distinct words as well and learns through LoRA. Both run under bfloat16 autocast with AdamW. `--pairs` also times
+what the loader gives of real pairs, so that one sees how many workers keep the step fed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,8 +21,11 @@ import torch.nn.functional as F
 
 from . import parallel, ttd
 from .adapters import inject
-from .data import DataError
+from .data import DataError, data_root
+from .loader import Loader
+from .pairs import SHARDS
 from .recipe import StageRecipe
+from .stages import Surroundings, TtdStage
 from .towers import HeadConfig, ImageConfig, Model, TextConfig
 
 SHAPES = {
@@ -125,6 +130,20 @@ def timed(step, device: torch.device) -> float:
     return time.perf_counter() - began
 
 
+def loaded(pairs: list[str], workers: int, batch: int, side: int, steps: int) -> float:
+    """Images per second that a TTD stage's loader gives of these sets, where nothing is done with them."""
+    stage = StageRecipe(name="ttd", kind="ttd", pairs=tuple(pairs), learns="lora", steps=1 + workers + steps, batch=batch, side_px=side)
+    root = Path() if all(name.startswith(SHARDS) for name in pairs) else data_root(None)
+    around = Surroundings(Model(*SHAPES["tiny"], 100.0, None), None, root, Path(), 0)
+    loader = Loader(TtdStage(stage, around), 0, workers)
+    for _ in range(1 + workers):  # until every worker has begun
+        loader.next()
+    began = time.perf_counter()
+    for _ in range(steps):
+        loader.next()
+    return steps * batch / (time.perf_counter() - began)
+
+
 def run(name: str, batch: int, rounds: int, device: torch.device, compiled: bool = False, recompute: bool = False) -> dict:
     """Medians over the rounds; the first three of each are for warming up."""
     image, text = SHAPES[name]
@@ -164,6 +183,12 @@ def main(arguments: argparse.Namespace, say) -> int:
     device = parallel.start(arguments.device)
     say(f"{arguments.model}, batch {arguments.batch}, on {device}")
     found = run(arguments.model, arguments.batch, arguments.rounds, device, arguments.compile, arguments.recompute)
+    if arguments.pairs:
+        image, _ = SHAPES[arguments.model]
+        side = image.grid[0] * image.patch_px
+        steps = max(arguments.rounds, 4 * arguments.workers)
+        found["loader_workers"] = arguments.workers
+        found["loader_images_per_s"] = loaded(arguments.pairs, arguments.workers, arguments.batch, side, steps)
     if device.type == "cpu":
         say("no GPU: what a GPU does is not measured")
     print(json.dumps(found, indent=2))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edge_seg_trainer.bench import loaded
 from edge_seg_trainer.data import DataError
 from edge_seg_trainer.pairs import read_pairs
 from edge_seg_trainer.shards import Count, ShardReader, expand, read_shard
@@ -142,3 +143,10 @@ def test_the_worst_pairs_are_pruned(recipe, shards):
     run.follow()
     assert any("pruning: 8 of 16 pairs left out" in text for text in said)
     quiet("")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loading_is_timed_by_itself(shards, workers):
+    assert loaded([f"shards:{shards}"], workers, 4, 64, 6) > 0
+    with pytest.raises(DataError, match="expected tar shards"):
+        loaded(["shards:nowhere/*.tar"], workers, 4, 64, 6)
