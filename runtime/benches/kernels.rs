@@ -8,6 +8,8 @@
 
 use std::io::{BufRead, Write};
 
+#[cfg(feature = "_cuda")]
+use edge_seg::files;
 use ndarray::{Array2, Array3, Axis, Zip};
 
 #[path = "../src/simd/mod.rs"]
