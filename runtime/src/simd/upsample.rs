@@ -154,6 +154,11 @@ pub(super) fn upsample_argmax<L: Label>(planes: &Planes<'_>, rows: &[Tap], colum
     for band in rows.chunk_by(|a, b| (a.lo, a.hi) == (b.lo, b.hi)) {
         rivals.clear();
         ends.clear();
+        lines.clear();
+        // All that any picture can need, so that a later one takes no memory.
+        rivals.reserve(planes.classes() * columns.spans.len());
+        ends.reserve(columns.spans.len());
+        lines.reserve(planes.classes());
         for span in &columns.spans {
             find_rivals(planes, band[0], columns.taps[span.start], heights, rivals);
             ends.push(rivals.len());
