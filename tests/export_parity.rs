@@ -106,7 +106,7 @@ fn the_shipped_bundle_gives_onnxruntimes_embeddings() {
         let dim = grid.patches().dim();
         let of_patches = worst_cosine(grid.patches().data(), &units(&golden.floats[&format!("{size}.patches")].data, dim), dim);
         let of_global = worst_cosine(grid.global().data(), &units(&golden.floats[&format!("{size}.global")].data, dim), dim);
-        assert!(of_patches >= 0.99 && of_global >= 0.999, "{size}: patches {of_patches}, global {of_global}");
+        assert!(of_patches >= 0.99 && of_global >= 0.998, "{size}: patches {of_patches}, global {of_global}");
         assert!(of_patches < 1.0 - 1e-6, "integers must differ, or they were not used: {of_patches}");
     }
     let encoder = TextEncoder::load(&bundle).unwrap();
