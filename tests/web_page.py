@@ -95,12 +95,17 @@ class Browser:
         return value
 
     def click(self, selector):
-        x, y = self.run(f"""(() => {{
+        place = f"""(() => {{
             const e = document.querySelector({json.dumps(selector)});
             e.scrollIntoView({{block: "center"}});
             const b = e.getBoundingClientRect();
             return [b.x + b.width / 2, b.y + b.height / 2];
-        }})()""")
+        }})()"""
+        # A page that is still being laid out would move it away from under the mouse.
+        before, (x, y) = None, self.run(place)
+        while before != (x, y):
+            time.sleep(0.1)
+            before, (x, y) = (x, y), self.run(place)
         for kind in ["mousePressed", "mouseReleased"]:
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
