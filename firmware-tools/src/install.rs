@@ -177,12 +177,10 @@ impl Source for Incoming<'_> {
     }
 }
 
-/// Names under which a bundle may mean this board: its key, and its variant where the board is in no table.
+/// Names under which a bundle may mean this board: its own, where the table has one, and that of the build that it runs.
 pub fn board_names(board: &Board) -> Vec<&str> {
     let mut names = vec![board.key.as_str()];
-    if board.key == "unknown" {
-        names.extend(board.advice.variant.map(|variant| variant.name()));
-    }
+    names.extend(board.advice.variant.map(|variant| variant.name()).filter(|name| *name != board.key));
     names
 }
 

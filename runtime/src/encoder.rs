@@ -24,7 +24,7 @@ use crate::score::{Background, Scoring};
 use crate::simd::kernels;
 use crate::{Error, LabelMap, PatchGrid, Result, ScoreGrid, TagBank};
 
-pub use cost::{Multiplications, multiplications};
+pub use cost::multiplications;
 pub use cuda::GraphEncoder;
 pub(crate) use cuda::{open as open_cuda, probe as probe_cuda};
 

@@ -12,7 +12,6 @@
 //! # }
 //! ```
 
-pub mod boards;
 pub mod bundle;
 pub mod device;
 mod encoder;
@@ -37,12 +36,13 @@ pub mod sink;
 pub mod source;
 mod tags;
 pub mod trust;
-mod variant;
 mod word_files;
 
 pub use bundle::{Bundle, Manifest};
 pub use device::{Device, DeviceFault};
-pub use encoder::{GraphEncoder, ImageEncoder, Multiplications, TextEncoder, Threads, multiplications};
+pub use edge_seg_board::boards::Multiplications;
+pub use edge_seg_board::{Variant, boards};
+pub use encoder::{GraphEncoder, ImageEncoder, TextEncoder, Threads, multiplications};
 pub use error::{Error, Result};
 pub use frame::Frame;
 pub use grid::{PatchGrid, UnitRows};
@@ -52,4 +52,3 @@ pub use prepare::{Input, MAX_PATCHES, Placement, prepare};
 pub use score::{Background, ScoreGrid, Scoring, TagScore, score, score_tags};
 pub use source::{expand_inputs, is_picture, read_picture};
 pub use tags::{Class, Gate, MAX_CLASSES, TagBank, parse_tags, read_tags_file, split_caption};
-pub use variant::Variant;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use edge_seg_board::{Host, sensors};
 
 use crate::Session;
 use crate::live::{Counters, FrameReport};
@@ -132,7 +133,7 @@ impl Metrics {
             let _ = writeln!(out, "edge_seg_queue_dropped_total{{{}}} {}", label("queue", name), count.load(Ordering::Relaxed));
         }
         head(&mut out, "edge_seg_temperature_celsius", "gauge", "Temperature of a thermal zone.");
-        for (zone, temperature) in temperatures(Path::new("/sys/class/thermal")) {
+        for (zone, temperature) in temperatures(&Host::live()) {
             let _ = writeln!(out, "edge_seg_temperature_celsius{{{}}} {temperature}", label("zone", &zone));
         }
         write_process(&mut out);
@@ -182,21 +183,9 @@ fn label(name: &str, value: &str) -> String {
     format!("{name}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
 }
 
-/// Name and degrees Celsius of each thermal zone that can be read.
-fn temperatures(folder: &Path) -> Vec<(String, f64)> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut found: Vec<(String, f64)> = entries
-        .filter_map(|entry| {
-            let entry = entry.ok().filter(|e| e.file_name().to_string_lossy().starts_with("thermal_zone"))?;
-            let read = |file| std::fs::read_to_string(entry.path().join(file)).ok();
-            let degrees = read("temp")?.trim().parse::<f64>().ok()? / 1e3;
-            // Two zones may be of one type, and a label must be one zone's alone.
-            let name = format!("{} {}", entry.file_name().to_string_lossy(), read("type").unwrap_or_default().trim());
-            Some((name.trim().to_owned(), degrees))
-        })
-        .collect();
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    found
+/// Name and degrees Celsius of each thermal zone. Two zones may be of one type, and a label must be one zone's alone.
+fn temperatures(host: &Host) -> Vec<(String, f64)> {
+    sensors::zones(host).into_iter().map(|zone| (format!("{} {}", zone.id, zone.name), zone.celsius)).collect()
 }
 
 /// Memory, threads and open files of this process, where the system tells them.
@@ -286,17 +275,17 @@ mod tests {
 
     #[test]
     fn temperatures_are_read_where_there_are_some() {
-        let folder = std::env::temp_dir().join(format!("edge-seg-thermal-{}", std::process::id()));
-        for (zone, kind, temperature) in
-            [("thermal_zone1", "cpu\n", "51500\n"), ("thermal_zone0", "gpu\n", "-1000"), ("cooling0", "x", "1")]
-        {
-            std::fs::create_dir_all(folder.join(zone)).unwrap();
-            std::fs::write(folder.join(zone).join("type"), kind).unwrap();
-            std::fs::write(folder.join(zone).join("temp"), temperature).unwrap();
+        let root = tempfile::tempdir().unwrap();
+        let zones = [("thermal_zone1", "cpu\n", "51500\n"), ("thermal_zone0", "gpu\n", "-1000"), ("cooling0", "x", "1")];
+        // A constant of Tegra's is no temperature.
+        for (zone, kind, temperature) in zones.into_iter().chain([("thermal_zone2", "PMIC-Die\n", "100000\n")]) {
+            let folder = root.path().join("sys/class/thermal").join(zone);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("type"), kind).unwrap();
+            std::fs::write(folder.join("temp"), temperature).unwrap();
         }
-        let found = temperatures(&folder);
-        std::fs::remove_dir_all(&folder).unwrap();
+        let found = temperatures(&Host::under(root.path()));
         assert_eq!(found, [("thermal_zone0 gpu".into(), -1.0), ("thermal_zone1 cpu".into(), 51.5)]);
-        assert_eq!(temperatures(Path::new("/nowhere")), []);
+        assert_eq!(temperatures(&Host::under("/nowhere")), []);
     }
 }

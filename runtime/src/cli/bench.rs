@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use edge_seg::boards::{BOARDS, Board};
+use edge_seg::boards::{BOARDS, Board, Rates};
 use edge_seg::simd::{Kernels, kernels};
 use edge_seg::sink::{LegendEntry, OverlayOptions, draw_overlay_on};
 use edge_seg::source::{Pace, SourceOptions, open_source};
@@ -104,15 +104,16 @@ struct Elsewhere {
 
 impl Elsewhere {
     /// With `half`, in 16-bit floats where the board has them.
-    fn on(board: &Board, work: Multiplications, half: bool) -> Self {
-        let halved = board.in_halves().filter(|_| half);
-        let [one_thread_ms, all_cores_ms] = [1, board.cores].map(|cores| halved.as_ref().unwrap_or(board).least_ms(work, cores));
+    fn on(board: &Board, rates: Rates, work: Multiplications, half: bool) -> Self {
+        let halved = rates.in_halves().filter(|_| half);
+        let fewest = board.cores.first().copied().unwrap_or(1);
+        let [one_thread_ms, all_cores_ms] = [1, fewest].map(|cores| halved.unwrap_or(rates).least_ms(work, cores));
         let known_by = match (half, halved) {
             (true, Some(_)) => "predicted with --half: arithmetic alone, at least",
             (true, None) => "predicted, has no --half: arithmetic alone, at least",
             (false, _) => "predicted: arithmetic alone, at least",
         };
-        Self { board: format!("{} ({})", board.name, board.core.name), one_thread_ms, all_cores_ms, known_by }
+        Self { board: format!("{} ({})", board.name, rates.core.name), one_thread_ms, all_cores_ms, known_by }
     }
 }
 
@@ -138,6 +139,8 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
         laps.push(timed.frame()?);
     }
     let placement = timed.placement.ok_or_else(|| anyhow::anyhow!("no frame"))?;
+    // Counting loads the encoder again.
+    let peak_memory_bytes = machine::peak_memory_bytes();
     let work = multiplications(session.bundle(), placement.grid())?;
     let half = args.model.half.unwrap_or(false);
     let sets = Kernels::all();
@@ -173,11 +176,11 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
         frames_per_second: 1e3 / stages[STAGES.len() - 1].median_ms,
         stages,
         cpu_ms_median: cpu.map(|times| quantile(&times, 0.5)),
-        peak_memory_bytes: machine::peak_memory_bytes(),
+        peak_memory_bytes,
         multiplications: work.floats,
         integer_multiplications: work.integers,
         machine: Machine { before: Some(Box::new(before)), ..Machine::read() },
-        boards: BOARDS.iter().map(|board| Elsewhere::on(board, work, half)).collect(),
+        boards: BOARDS.iter().filter_map(|board| Some(Elsewhere::on(board, board.rates?, work, half))).collect(),
     };
     if args.json {
         print_json(&report)?;

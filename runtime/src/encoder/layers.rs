@@ -8,6 +8,7 @@ use rayon::prelude::*;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::ops::Cost;
 use tract_onnx::tract_hir::internal::*;
 
 use super::constants::Constants;
@@ -482,6 +483,22 @@ fn for_parts<M: Default>(out: &mut [f32], len: usize, work: impl Fn(usize, &mut 
 impl TypedOp for Layer {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         Ok(tvec!(f32::fact(self.output_shape(&inputs[0].shape.to_tvec()))))
+    }
+
+    fn cost(&self, inputs: &[&TypedFact]) -> TractResult<TVec<(Cost, TDim)>> {
+        let numbers = |fact: &TypedFact| fact.shape.iter().cloned().product::<TDim>();
+        // Every number of the input meets each output, or, in attention, each key twice: for the logits and for the sum.
+        let (kind, each) = match &*self.0 {
+            Kind::Linear { layer, .. } => (f32::datum_type(), layer.outputs().to_dim()),
+            Kind::LinearHalf { layer, .. } => (f16::datum_type(), layer.outputs().to_dim()),
+            Kind::LinearInt8 { layer, .. } => (i8::datum_type(), layer.outputs().to_dim()),
+            Kind::LayerNorm { .. } => return Ok(tvec!()),
+            Kind::Attention { int8, .. } => {
+                let keys = inputs.get(1).and_then(|keys| keys.shape.iter().rev().nth(1)).context("expected keys")?;
+                (if *int8 { i8::datum_type() } else { f32::datum_type() }, keys.clone() * 2)
+            }
+        };
+        Ok(tvec!((Cost::FMA(kind), numbers(inputs[0]) * each)))
     }
 
     as_op!();

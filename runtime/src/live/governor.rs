@@ -1,8 +1,9 @@
 //! Keeps a hot board running: lowers the rate of the encoder, then the size of its input, and takes both back once it has cooled.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use edge_seg_board::{Host, sensors};
 use serde::Serialize;
 
 /// How a governor watches.
@@ -41,49 +42,17 @@ pub struct Zone {
     pub hot_c: f32,
 }
 
-/// Zones of the kernel that are no temperature of the board: a constant of Tegra's power chip, a control value of its fan.
-const NO_ZONES: [&str; 2] = ["PMIC-Die", "thermal-fan-est"];
-const HOT_C: f32 = 75.0;
-const BELOW_TRIP_C: f32 = 5.0;
-/// Bits 0 to 3 of the Raspberry Pi firmware's `get_throttled` are what happens now; bits 16 to 19 are what happened since boot.
-const THROTTLED: [&str; 4] = ["under-voltage", "frequency capped", "throttled", "soft temperature limit"];
-/// Cooling devices that hold a clock down begin with one of these; fans do not.
-const SLOWING: [&str; 4] = ["cpu", "gpu", "thermal-cpufreq", "thermal-devfreq"];
-
 impl Readings {
     /// Reads what there is; what cannot be read is left out.
     pub fn take(options: &GovernorOptions) -> Self {
-        let thermal = options.root.join("sys/class/thermal");
-        let (mut hottest, mut throttled): (Option<Zone>, Option<String>) = (None, None);
-        for (name, folder) in entries(&thermal) {
-            if name.starts_with("thermal_zone") {
-                let margin = |zone: &Zone| zone.celsius - zone.hot_c;
-                if let Some(zone) = zone(&folder, options.hot_c)
-                    && hottest.as_ref().is_none_or(|old| margin(&zone) > margin(old))
-                {
-                    hottest = Some(zone);
-                }
-            } else if name.starts_with("cooling_device") {
-                let kind = text(&folder.join("type")).unwrap_or_default();
-                let state = text(&folder.join("cur_state")).and_then(|s| s.parse::<u64>().ok()).unwrap_or(0);
-                if state > 0 && SLOWING.iter().any(|start| kind.starts_with(start)) {
-                    throttled = Some(format!("{kind} at {state}"));
-                }
-            }
-        }
-        let platform = options.root.join("sys/devices/platform");
-        for (_, soc) in entries(&platform).into_iter().filter(|(name, _)| name.starts_with("soc")) {
-            for (_, firmware) in entries(&soc).into_iter().filter(|(name, _)| name.ends_with(":firmware")) {
-                let flags = text(&firmware.join("get_throttled"))
-                    .and_then(|t| u32::from_str_radix(t.trim_start_matches("throttled=").trim_start_matches("0x"), 16).ok())
-                    .unwrap_or(0);
-                let now: Vec<_> = THROTTLED.iter().enumerate().filter(|(bit, _)| flags & (1 << bit) != 0).map(|(_, name)| *name).collect();
-                if !now.is_empty() {
-                    throttled = Some(now.join(", "));
-                }
-            }
-        }
-        Self { hottest, throttled }
+        let host = Host::under(&options.root);
+        let zone = |zone: sensors::Zone| {
+            let hot_c = options.hot_c.unwrap_or(zone.hot_c() as f32);
+            Zone { name: zone.name, celsius: zone.celsius as f32, hot_c }
+        };
+        let margin = |zone: &Zone| zone.celsius - zone.hot_c;
+        let zones = sensors::zones(&host).into_iter().rev().map(zone);
+        Self { hottest: zones.max_by(|a, b| margin(a).total_cmp(&margin(b))), throttled: sensors::slowed(&host) }
     }
 
     fn heat(&self) -> Heat {
@@ -104,28 +73,6 @@ impl Readings {
             (None, None) => "no thermal zone".into(),
         }
     }
-}
-
-fn entries(folder: &Path) -> Vec<(String, PathBuf)> {
-    let read = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut found: Vec<_> = read.map(|e| (e.file_name().to_string_lossy().into_owned(), e.path())).collect();
-    found.sort();
-    found
-}
-
-fn text(path: &Path) -> Option<String> {
-    std::fs::read_to_string(path).ok().map(|t| t.trim().to_owned())
-}
-
-fn zone(folder: &Path, hot_c: Option<f32>) -> Option<Zone> {
-    let celsius = |path: &Path| text(path)?.parse::<f32>().ok().map(|milli| milli / 1e3).filter(|c| (-55.0..=150.0).contains(c));
-    let name = text(&folder.join("type")).filter(|name| !NO_ZONES.contains(&name.as_str()))?;
-    let now = celsius(&folder.join("temp"))?;
-    let trips = (0..16).map_while(|n| Some((text(&folder.join(format!("trip_point_{n}_type")))?, n)));
-    let passive = trips.filter(|(kind, _)| kind == "passive").filter_map(|(_, n)| celsius(&folder.join(format!("trip_point_{n}_temp"))));
-    let trip = passive.filter(|c| *c > 0.0).min_by(f32::total_cmp);
-    let hot_c = hot_c.or(trip.map(|trip| trip - BELOW_TRIP_C)).unwrap_or(HOT_C);
-    Some(Zone { name, celsius: now, hot_c })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -319,7 +266,7 @@ mod tests {
         assert_eq!(found, Readings { hottest: Some(Zone { name: "cpu-thermal".into(), celsius: 80.0, hot_c: 94.0 }), throttled: None });
         assert_eq!(read(&files, Some(70.0)).heat(), Heat::Hot);
         let slowed = [("sys/class/thermal/cooling_device1/type", "cpufreq-cpu0"), ("sys/class/thermal/cooling_device1/cur_state", "2")];
-        assert_eq!(read(&slowed, None).throttled.as_deref(), Some("cpufreq-cpu0 at 2"));
+        assert_eq!(read(&slowed, None).throttled.as_deref(), Some("cpufreq-cpu0 at step 2"));
         assert_eq!(read(&[], None), Readings::default());
     }
 }

@@ -18,6 +18,11 @@ impl Host {
         Host { root: PathBuf::from("/") }
     }
 
+    /// A tree at `root`, whether it is there or not; from one that is not nothing can be read.
+    pub fn under(root: impl Into<PathBuf>) -> Host {
+        Host { root: root.into() }
+    }
+
     /// A tree at `root`. Commands are not run there: `commands/PROGRAM_ARGUMENT...`, with `-` for each `/`, holds what
     /// they print.
     ///
