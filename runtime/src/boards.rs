@@ -1,8 +1,8 @@
 //! Boards to compare with: the one table of what their processors can multiply, and the times that follow from it.
 //!
 //! Nothing here was measured on a board. Each rate is what llvm-mca predicts for the inner loop of the encoders' layers
-//! (`runtime/benches/neon.py`, in `docs/kernels.md`): memory, the layers between the products and other programs come on top, so a time
-//! is the least that can be expected.
+//! (`runtime/kernels/benches/neon.py`, in `docs/kernels.md`): memory, the layers between the products and other programs come on top, so
+//! a time is the least that can be expected.
 
 use crate::Multiplications;
 
