@@ -17,7 +17,7 @@ const HEADERS: [&str; 3] = ["include/cuda_fp16.h", "include/math_constants.h", "
 /// The double and the programs, built once.
 static BUILT: LazyLock<TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
-    let masks = format!("-DMASKS=\"{}\"", root().join("runtime/src/simd/masks.cu").display());
+    let masks = format!("-DMASKS=\"{}\"", root().join("runtime/src/encoder/cuda/masks.cu").display());
     let mut compiler = Command::new("c++");
     compiler.args(["-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", &masks, "-o"]);
     compiler.arg(folder.path().join("double.so")).arg(root().join("tests/cuda/cuda_double.cpp"));

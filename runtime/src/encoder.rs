@@ -13,6 +13,7 @@ mod layers;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use edge_seg_kernels::kernels;
 use tract_onnx::prelude::*;
 
 use crate::bundle::{Bundle, Positions};
@@ -21,7 +22,6 @@ use crate::pipeline::{Options, Timings};
 use crate::positions::resample;
 use crate::prepare::Input;
 use crate::score::{Background, Scoring};
-use crate::simd::kernels;
 use crate::{Error, LabelMap, PatchGrid, Result, ScoreGrid, TagBank};
 
 pub use cost::multiplications;

@@ -1,6 +1,6 @@
+use edge_seg_kernels::kernels;
 use ndarray::ArrayView2;
 
-use crate::simd::kernels;
 use crate::{Error, Result};
 
 /// Rows of unit L2 norm: cosines are plain dot products. There is no other way to make one than to normalise.

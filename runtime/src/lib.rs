@@ -31,7 +31,6 @@ pub mod rules;
 mod score;
 #[cfg(feature = "service")]
 pub mod serve;
-pub mod simd;
 pub mod sink;
 pub mod source;
 mod tags;
@@ -42,6 +41,7 @@ pub use bundle::{Bundle, Manifest};
 pub use device::{Device, DeviceFault};
 pub use edge_seg_board::boards::Multiplications;
 pub use edge_seg_board::{Variant, boards};
+pub use edge_seg_kernels as simd;
 pub use encoder::{GraphEncoder, ImageEncoder, TextEncoder, Threads, multiplications};
 pub use error::{Error, Result};
 pub use frame::Frame;

@@ -1,11 +1,11 @@
 //! Masks: the label of every pixel of the frame.
 
+use edge_seg_kernels::{Columns, Planes, Scratch, Tap, kernels};
 use image::RgbImage;
 use rayon::prelude::*;
 
 use crate::prepare::Placement;
 use crate::refine::{CELLS, refine};
-use crate::simd::{Columns, Planes, Scratch, Tap, kernels};
 use crate::{Error, Result, ScoreGrid};
 
 /// A label for every pixel: 0 is the background, k the k-th class.

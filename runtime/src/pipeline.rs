@@ -153,8 +153,8 @@ impl Session {
     /// # Errors
     /// [`Error::Encoder`] or [`Error::Bundle`] if the bundle's contents do not work, [`Error::Option`] if `EDGE_SEG_KERNELS` or an option is wrong.
     pub fn new(bundle: Bundle, options: &Options) -> Result<Self> {
-        crate::simd::try_kernels().map_err(|found| Error::Option {
-            option: crate::simd::KERNELS_VARIABLE.into(),
+        edge_seg_kernels::try_kernels().map_err(|found| Error::Option {
+            option: edge_seg_kernels::KERNELS_VARIABLE.into(),
             expected: "kernels that this processor has".into(),
             found,
         })?;
@@ -230,7 +230,7 @@ impl Session {
 
     /// Name of the kernels that score and draw.
     pub fn kernels(&self) -> &'static str {
-        crate::simd::kernels().name()
+        edge_seg_kernels::kernels().name()
     }
 
     /// Refines masks from here on.

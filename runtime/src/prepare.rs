@@ -1,12 +1,12 @@
 //! Brings a frame to the encoder's input, and remembers where its pixels went.
 
+use edge_seg_kernels::Tap;
 use fast_image_resize as fir;
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use image::RgbImage;
 
 use crate::bundle::{Fit, ImageManifest, Interpolation};
-use crate::simd::Tap;
 use crate::{Error, Result};
 
 /// Attention is quadratic in the patches; an extreme panorama is scaled down to stay below this many.

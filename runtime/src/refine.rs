@@ -1,12 +1,12 @@
 //! Edge-aware refinement of masks at low resolution: the scores are brought to a finer grid and smoothed along the picture's own colours
 //! by the guided filter (He, Sun and Tang 2010, with a guide of three channels, Eq. 19 to 21), before the largest is upsampled to pixels.
 
+use edge_seg_kernels::{Columns, Planes, Scratch, Tap, kernels};
 use image::RgbImage;
 use rayon::prelude::*;
 
 use crate::bundle::Interpolation;
 use crate::prepare::{Placement, resize};
-use crate::simd::{Columns, Planes, Scratch, Tap, kernels};
 use crate::{Error, Result, ScoreGrid};
 
 /// Cells of the finer grid along the side of a patch.

@@ -4,11 +4,11 @@ mod vocabulary;
 
 use std::ops::Range;
 
+use edge_seg_kernels::kernels;
 use ndarray::ArrayView3;
 use rayon::prelude::*;
 
 use crate::bundle::Manifest;
-use crate::simd::kernels;
 use crate::tags::Gate;
 use crate::{Error, PatchGrid, Result, TagBank};
 use vocabulary::{LogSums, Patches};

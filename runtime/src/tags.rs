@@ -4,10 +4,10 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use edge_seg_kernels::{PackedBank, Precision};
 use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::bundle::Bundle;
-use crate::simd::{PackedBank, Precision};
 use crate::{Error, Result, UnitRows};
 
 /// Longest tags file that is read.

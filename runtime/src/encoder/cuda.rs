@@ -14,6 +14,8 @@ use tract_onnx::tract_core::floats::FloatPrecisionTranslator;
 use tract_onnx::tract_core::transform::ModelTransform;
 
 #[cfg(feature = "_cuda")]
+mod launch;
+#[cfg(feature = "_cuda")]
 mod masks;
 
 use super::floats::in_floats;

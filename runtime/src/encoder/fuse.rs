@@ -4,11 +4,11 @@
 
 use std::collections::HashMap;
 
+use edge_seg_kernels::Activation;
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 
 use super::embedding::{EMBEDDING, element};
 use super::layers::{ATTENTION, LAYER_NORM, LINEAR, LINEAR_INT8};
-use crate::simd::Activation;
 
 /// Replaces every chain that a layer stands for.
 pub(super) fn fuse(model: &mut ModelProto) {

@@ -1,9 +1,10 @@
-//! Layers as operators of the engine, computed by `crate::simd`.
+//! Layers as operators of the engine, computed by `edge_seg_kernels`.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
+use edge_seg_kernels::{Activation, Bias, ByteMemory, HalfLinear, HalfRows, LayerMemory, Linear, QuantisedLinear, QuantisedRows, kernels};
 use rayon::prelude::*;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
@@ -15,7 +16,6 @@ use super::constants::Constants;
 use super::embedding::{EMBEDDING, Embedding, element};
 use super::fuse::{FLOAT, FLOAT16, INT8, UINT8};
 use crate::bundle::Piece;
-use crate::simd::{Activation, Bias, ByteMemory, HalfLinear, HalfRows, LayerMemory, Linear, QuantisedLinear, QuantisedRows, kernels};
 
 /// Names of the layers' operators in a rewritten graph.
 pub(super) const LINEAR: &str = "EdgeSegLinear";

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
+use edge_seg_kernels::{PANEL, PackedPatches, Pairs, Scan, TagBest, kernels};
 use rayon::prelude::*;
 
 use super::{Background, Scoring, score, sigmoid};
-use crate::simd::{PANEL, PackedPatches, Pairs, Scan, TagBest, kernels};
 use crate::tags::Gate;
 use crate::{Error, PatchGrid, Result, TagBank};
 
@@ -185,8 +185,8 @@ impl LogSums {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::Precision;
     use crate::{Class, UnitRows};
+    use edge_seg_kernels::Precision;
 
     /// Numbers in -1..1, the same in each run.
     fn numbers(seed: u64, count: usize) -> Vec<f32> {

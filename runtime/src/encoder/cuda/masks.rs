@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use edge_seg_kernels::Planes;
 use tract_cuda::kernels::get_cuda_view;
 use tract_cuda::with_cuda_stream;
 use tract_gpu::tensor::LazyHostStorage;
 use tract_onnx::prelude::*;
 
+use super::launch::{DevicePatches, GpuMasks};
 use super::{GraphEncoder, Shape, fix_for, one_line, quietly, unusable};
 use crate::encoder::{Masks, Wanted, fail};
 use crate::files::cache_folder;
@@ -15,8 +17,6 @@ use crate::mask::LabelMap;
 use crate::pipeline::Timings;
 use crate::prepare::Input;
 use crate::score::score_logits;
-use crate::simd::Planes;
-use crate::simd::gpu::{DevicePatches, GpuMasks};
 use crate::{Error, Result};
 
 /// The kernels for masks, loaded for the engine's device.

@@ -21,11 +21,11 @@ pub enum Precision {
 pub struct PackedBank {
     tags: usize,
     dim: usize,
-    pub(super) store: Store,
+    pub(crate) store: Store,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Store {
+pub(crate) enum Store {
     F32(Vec<f32>), // [panels, dim, PANEL]
     F16(Vec<u16>), // [panels, dim, PANEL]
     Int8 {
@@ -56,21 +56,25 @@ impl PackedBank {
     }
 
     /// How many tags it holds.
+    #[inline]
     pub fn tags(&self) -> usize {
         self.tags
     }
 
     /// Numbers in a row.
+    #[inline]
     pub fn dim(&self) -> usize {
         self.dim
     }
 
     /// How many panels; the last one may be filled up.
+    #[inline]
     pub fn panels(&self) -> usize {
         self.tags.div_ceil(PANEL)
     }
 
     /// How its numbers are stored.
+    #[inline]
     pub fn precision(&self) -> Precision {
         match self.store {
             Store::F32(_) => Precision::F32,
@@ -95,11 +99,11 @@ pub struct PackedPatches {
     count: usize,
     dim: usize,
     block: usize,
-    pub(super) rows: Rows,
+    pub(crate) rows: Rows,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Rows {
+pub(crate) enum Rows {
     F32(Vec<f32>), // [blocks, dim, block]
     Int8 {
         values: Vec<i8>,  // [blocks, dim / 4, block, 4], dim filled up with zeros
@@ -110,22 +114,24 @@ pub(super) enum Rows {
 
 impl PackedPatches {
     /// How many patches it holds.
+    #[inline]
     pub fn count(&self) -> usize {
         self.count
     }
 
     /// Numbers in a row.
+    #[inline]
     pub fn dim(&self) -> usize {
         self.dim
     }
 
     /// Patches that lie side by side.
-    pub(super) fn block(&self) -> usize {
+    pub(crate) fn block(&self) -> usize {
         self.block
     }
 
     /// Patches with those that fill up the last block.
-    pub(super) fn padded(&self) -> usize {
+    pub(crate) fn padded(&self) -> usize {
         self.count.next_multiple_of(self.block)
     }
 }
@@ -163,7 +169,7 @@ fn interleave<T: Copy + Default>(rows: &[f32], dim: usize, group: usize, convert
 }
 
 /// As [`interleave`], into memory that is used again.
-pub(super) fn interleave_into<T: Copy + Default>(rows: &[f32], dim: usize, group: usize, convert: impl Fn(f32) -> T, packed: &mut Vec<T>) {
+pub(crate) fn interleave_into<T: Copy + Default>(rows: &[f32], dim: usize, group: usize, convert: impl Fn(f32) -> T, packed: &mut Vec<T>) {
     packed.clear();
     packed.resize((rows.len() / dim).next_multiple_of(group) * dim, T::default());
     for (rows, packed) in rows.chunks(group * dim).zip(packed.chunks_exact_mut(group * dim)) {
@@ -208,7 +214,7 @@ fn quantise_rows(rows: &[f32], dim: usize) -> (Vec<i8>, Vec<f32>) {
 }
 
 /// The nearest 16-bit float, ties to even; what is too large becomes infinite.
-pub(super) fn to_f16(value: f32) -> u16 {
+pub(crate) fn to_f16(value: f32) -> u16 {
     let bits = value.to_bits();
     let sign = (bits >> 16 & 0x8000) as u16;
     let magnitude = f32::from_bits(bits & 0x7fff_ffff);
@@ -228,13 +234,13 @@ pub(super) fn to_f16(value: f32) -> u16 {
 }
 
 /// The value of a finite 16-bit float.
-pub(super) fn from_f16(half: u16) -> f32 {
+pub(crate) fn from_f16(half: u16) -> f32 {
     let magnitude = f32::from_bits(u32::from(half & 0x7fff) << 13) * f32::from_bits((127 + 112) << 23);
     f32::from_bits(magnitude.to_bits() | u32::from(half & 0x8000) << 16)
 }
 
 /// The panel as 32-bit floats.
-pub(super) fn expand(panel: &[u16], into: &mut Vec<f32>) {
+pub(crate) fn expand(panel: &[u16], into: &mut Vec<f32>) {
     into.clear();
     into.extend(panel.iter().map(|&half| from_f16(half)));
 }

@@ -3,8 +3,8 @@
 //! [`kernels`] gives the best set of the machine, [`Kernels::all`] every one. The set named `scalar` is the reference: safe, obvious
 //! code that every other set is tested against. `EDGE_SEG_KERNELS=NAME` in the environment restricts the choice to one set.
 //!
-//! This module needs `std` alone, so that it also builds and tests by itself:
-//! `rustc --test --edition 2024 runtime/src/simd/mod.rs`.
+//! This crate needs `std` alone, so that it also builds and tests by itself:
+//! `rustc --test --edition 2024 runtime/kernels/src/lib.rs`.
 #![allow(unsafe_code)]
 
 mod aligned;
@@ -18,8 +18,6 @@ mod avx2;
 mod avx512;
 mod block;
 mod finish;
-#[cfg(feature = "_cuda")]
-pub mod gpu;
 mod half;
 mod lanes;
 mod linear;

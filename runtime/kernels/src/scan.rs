@@ -37,9 +37,9 @@ impl Default for TagBest {
 /// What a pass over some tags found for every patch. Lane `l` has seen every tag `t` with `t % PANEL = l`.
 #[derive(Debug, Clone)]
 pub struct Scan {
-    pub(super) best: Vec<f32>,  // [patches, PANEL]
-    pub(super) panel: Vec<f32>, // [patches, PANEL], whole numbers
-    pub(super) sum: Vec<f32>,   // [patches, PANEL], of exp(logit - best)
+    pub(crate) best: Vec<f32>,  // [patches, PANEL]
+    pub(crate) panel: Vec<f32>, // [patches, PANEL], whole numbers
+    pub(crate) sum: Vec<f32>,   // [patches, PANEL], of exp(logit - best)
     memory: Memory,
 }
 
@@ -110,7 +110,7 @@ impl Scan {
 }
 
 /// What a pass keeps.
-pub(super) enum Pass<'a> {
+pub(crate) enum Pass<'a> {
     /// The best tag of each patch and the best patch of each tag; with `sums` the softmax's denominators too.
     Best { best: &'a mut [f32], panel: &'a mut [f32], sum: &'a mut [f32], sums: bool },
     /// With the denominators taken away, the best patch of each tag and its summed probability.
@@ -119,18 +119,18 @@ pub(super) enum Pass<'a> {
 
 /// Quantised rows in groups that lie side by side.
 #[derive(Clone, Copy)]
-pub(super) struct Int8Rows<'a> {
-    pub(super) values: &'a [i8], // [groups, wide / 4, group, 4]
-    pub(super) wide: usize,
-    pub(super) scales: &'a [f32], // [groups, group]
-    pub(super) sums: &'a [i32],   // [groups, group] for patches, empty for tags
+pub(crate) struct Int8Rows<'a> {
+    pub(crate) values: &'a [i8], // [groups, wide / 4, group, 4]
+    pub(crate) wide: usize,
+    pub(crate) scales: &'a [f32], // [groups, group]
+    pub(crate) sums: &'a [i32],   // [groups, group] for patches, empty for tags
 }
 
 /// The products of one panel with all patches.
-pub(super) struct Products<'a> {
-    pub(super) values: &'a [f32], // [patches, PANEL]
-    pub(super) panel: usize,
-    pub(super) scale: f32,
+pub(crate) struct Products<'a> {
+    pub(crate) values: &'a [f32], // [patches, PANEL]
+    pub(crate) panel: usize,
+    pub(crate) scale: f32,
 }
 
 /// Which patches are scored against which tags.
@@ -148,6 +148,7 @@ pub struct Pairs<'a> {
 
 impl Pairs<'_> {
     /// The tags that take part.
+    #[inline]
     pub fn tags(&self) -> Range<usize> {
         let end = |panel: usize| (panel * PANEL).min(self.bank.tags());
         end(self.panels.start)..end(self.panels.end)
@@ -242,7 +243,7 @@ impl Kernels {
     }
 
     /// How many patches of a [`PackedPatches`] lie side by side.
-    pub(super) fn patch_block(&self, precision: Precision) -> usize {
+    pub(crate) fn patch_block(&self, precision: Precision) -> usize {
         match (self.isa, precision) {
             (Isa::Scalar, _) => 1,
             #[cfg(target_arch = "x86_64")]
@@ -262,7 +263,7 @@ impl Kernels {
         }
     }
 
-    pub(super) fn panel_f32(&self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
+    pub(crate) fn panel_f32(&self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
         assert!(panel.len() == dim * PANEL && rows.len() * PANEL == out.len() * dim, "panel_f32: lengths differ");
         dispatch!(self, panel_f32(rows, dim, panel, out));
     }

@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 ///
 /// # Safety
 /// The type has no padding, every pattern of bits is a value, and its alignment is at most [`LINE`].
-pub(super) unsafe trait Number: Copy {}
+pub(crate) unsafe trait Number: Copy {}
 
 // SAFETY: see the trait.
 unsafe impl Number for u8 {}
@@ -22,7 +22,7 @@ unsafe impl Number for f32 {}
 
 /// Numbers that begin on a cache line, so that registers as wide as a line are not read from two.
 #[derive(Debug)]
-pub(super) struct Aligned<T> {
+pub(crate) struct Aligned<T> {
     bytes: Vec<u8>,
     /// The first byte that begins a line; the numbers and no more fit behind it.
     start: usize,
@@ -33,7 +33,7 @@ pub(super) struct Aligned<T> {
 const LINE: usize = 64;
 
 impl<T: Number> Aligned<T> {
-    pub(super) fn zeros(len: usize) -> Self {
+    pub(crate) fn zeros(len: usize) -> Self {
         // Zeros of the system's: memory that is not written yet takes none.
         let bytes = vec![0u8; len * size_of::<T>() + LINE - 1];
         let first = bytes.as_ptr() as usize;
@@ -41,7 +41,7 @@ impl<T: Number> Aligned<T> {
     }
 
     /// At least `len` numbers; new ones are 0, those before keep what they hold.
-    pub(super) fn grow(&mut self, len: usize) {
+    pub(crate) fn grow(&mut self, len: usize) {
         if len > self.len {
             let mut more = Self::zeros(len);
             more[..self.len].copy_from_slice(self);

@@ -1,10 +1,10 @@
 use super::*;
 
 /// Numbers in -1..1 from a small generator, the same on every run.
-pub(super) struct Random(pub(super) u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -15,13 +15,13 @@ impl Random {
         (self.next() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
-    pub(super) fn values(&mut self, len: usize) -> Vec<f32> {
+    pub(crate) fn values(&mut self, len: usize) -> Vec<f32> {
         (0..len).map(|_| self.value()).collect()
     }
 }
 
 /// Longest vector of any set, in f32 lanes.
-pub(super) const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 fn reference() -> &'static Kernels {
     Kernels::all()[0]
@@ -346,7 +346,7 @@ fn equal_scores_go_to_the_first_tag_and_the_first_patch() {
 }
 
 /// Asserts that two tensors differ by no more than `bound` anywhere.
-pub(super) fn assert_close(found: &[f32], expected: &[f64], bound: f64, what: &str) {
+pub(crate) fn assert_close(found: &[f32], expected: &[f64], bound: f64, what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
         assert!((f64::from(*found) - expected).abs() <= bound, "{what}: at {index} {found} for {expected}");

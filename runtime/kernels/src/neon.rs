@@ -15,25 +15,25 @@ use super::{rows, transformer};
 
 /// The proof that the processor has NEON.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Neon(());
+pub(crate) struct Neon(());
 
 impl Neon {
-    pub(super) fn detect() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         std::arch::is_aarch64_feature_detected!("neon").then_some(Neon(()))
     }
 
-    pub(super) fn dot_products(self, patches: &[f32], bank: &[f32], dim: usize, out: &mut [f32]) {
+    pub(crate) fn dot_products(self, patches: &[f32], bank: &[f32], dim: usize, out: &mut [f32]) {
         // SAFETY: `self` proves NEON; `Kernels::dot_products` has checked the lengths.
         unsafe { lanes::dot_products::<float32x4_t, 4, 6>(patches, bank, dim, out) }
     }
 
-    pub(super) fn normalise_rows(self, rows: &mut [f32], dim: usize) -> Option<usize> {
+    pub(crate) fn normalise_rows(self, rows: &mut [f32], dim: usize) -> Option<usize> {
         // SAFETY: `self` proves NEON.
         unsafe { lanes::normalise_rows::<float32x4_t>(rows, dim) }
     }
 
     /// As `scalar::block_f32`.
-    pub(super) fn block_f32(self, block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
+    pub(crate) fn block_f32(self, block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
         // SAFETY: `self` proves NEON; `Kernels::block_f32` has checked the lengths.
         unsafe {
             match block.columns / 4 {
@@ -46,85 +46,85 @@ impl Neon {
     }
 
     /// As `scalar::block_int8`, of rows of signed bytes within ±127.
-    pub(super) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
+    pub(crate) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
         // SAFETY: `self` proves NEON; `Kernels::block_int8` has checked the lengths.
         unsafe { block_int8(block, out) }
     }
 
     /// As `scalar::finish`.
-    pub(super) fn finish(self, products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
+    pub(crate) fn finish(self, products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
         // SAFETY: `self` proves NEON; `Finish::check` has checked the lengths.
         unsafe { finish::finish::<float32x4_t>(products, finish, out) }
     }
 
     /// As `scalar::finish_int8`.
-    pub(super) fn finish_int8(self, sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
+    pub(crate) fn finish_int8(self, sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
         // SAFETY: `self` proves NEON; `Finish::check` and `Scales::check` have checked the lengths.
         unsafe { finish::finish_int8::<float32x4_t>(sums, scales, finish, out) }
     }
 
     /// As `scalar::dequantise`.
-    pub(super) fn dequantise(self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
+    pub(crate) fn dequantise(self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
         // SAFETY: `self` proves NEON; `Kernels::dequantise` has checked the lengths.
         unsafe { finish::dequantise::<float32x4_t>(sums, scales, out, pitch) }
     }
 
     /// As `scalar::quantise_row`.
-    pub(super) fn quantise_row(self, row: &[f32], levels: u8, out: &mut [u8]) -> Range {
+    pub(crate) fn quantise_row(self, row: &[f32], levels: u8, out: &mut [u8]) -> Range {
         // SAFETY: `self` proves NEON; `Kernels::quantise_row` has checked the lengths.
         unsafe { rows::quantise_row::<float32x4_t>(row, levels, out) }
     }
 
     /// As `scalar::size_of_row`.
-    pub(super) fn size_of_row(self, row: &[f32]) -> f32 {
+    pub(crate) fn size_of_row(self, row: &[f32]) -> f32 {
         // SAFETY: `self` proves NEON.
         unsafe { rows::size_of_row::<float32x4_t>(row) }
     }
 
     /// As `scalar::signed_row`.
-    pub(super) fn signed_row(self, row: &[f32], factors: &[f32], out: &mut [i8]) {
+    pub(crate) fn signed_row(self, row: &[f32], factors: &[f32], out: &mut [i8]) {
         // SAFETY: `self` proves NEON; `Kernels::signed_row` has checked the lengths.
         unsafe { rows::signed_row::<float32x4_t>(row, factors, out) }
     }
 
     /// As `scalar::exp_row_int8`.
-    pub(super) fn exp_row_int8(self, row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
+    pub(crate) fn exp_row_int8(self, row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
         // SAFETY: `self` proves NEON; `Kernels::exp_row_int8` has checked the lengths.
         unsafe { rows::exp_row_int8::<float32x4_t>(row, levels, out) }
     }
 
     /// As `scalar::exp_row`.
-    pub(super) fn exp_row(self, row: &mut [f32]) -> f32 {
+    pub(crate) fn exp_row(self, row: &mut [f32]) -> f32 {
         // SAFETY: `self` proves NEON.
         unsafe { rows::exp_row::<float32x4_t>(row) }
     }
 
     /// As `scalar::layer_norm`.
-    pub(super) fn layer_norm(self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+    pub(crate) fn layer_norm(self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
         // SAFETY: `self` proves NEON.
         unsafe { transformer::layer_norm::<float32x4_t>(x, weight, bias, eps, out) }
     }
 
     /// Patches that lie side by side for products of floats.
-    pub(super) const BLOCK_F32: usize = 4;
+    pub(crate) const BLOCK_F32: usize = 4;
 
     /// As `scalar::panel_f32`, in blocks of [`BLOCK_F32`](Self::BLOCK_F32); the caller has checked the lengths.
-    pub(super) fn panel_f32(self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
+    pub(crate) fn panel_f32(self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
         // SAFETY: `self` proves NEON; `Kernels::panel_f32` has checked the lengths.
         unsafe { lanes::panel_f32::<float32x4_t, { Neon::BLOCK_F32 }, 4>(rows, dim, panel, out) }
     }
 
     /// As `scalar::fold`.
-    pub(super) fn fold(self, products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest; PANEL]) {
+    pub(crate) fn fold(self, products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest; PANEL]) {
         // SAFETY: `self` proves NEON.
         unsafe { lanes::fold::<float32x4_t, 4>(products, pass, tags) }
     }
 
     /// Patches that lie side by side for products of integers.
-    pub(super) const BLOCK_INT8: usize = 2;
+    pub(crate) const BLOCK_INT8: usize = 2;
 
     /// As `scalar::panel_int8`, in blocks of [`BLOCK_INT8`](Self::BLOCK_INT8); the caller has checked the lengths.
-    pub(super) fn panel_int8(self, patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
+    pub(crate) fn panel_int8(self, patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
         // SAFETY: `self` proves NEON; `Kernels::panel_int8` has checked the lengths.
         unsafe { panel_int8(patches, panel, out) }
     }

@@ -30,11 +30,13 @@ impl QuantisedLinear {
     pub const MAX_INPUTS: usize = 1 << 16;
 
     /// Numbers in an input row.
+    #[inline]
     pub fn inputs(&self) -> usize {
         self.inputs
     }
 
     /// Numbers in an output row.
+    #[inline]
     pub fn outputs(&self) -> usize {
         self.outputs
     }
@@ -98,21 +100,21 @@ pub struct QuantisedRows {
 
 impl QuantisedRows {
     /// Bytes `[count, wide]`, and each row's scale and zero.
-    pub(super) fn parts(&self) -> (&[u8], &[f32], &[i32]) {
+    pub(crate) fn parts(&self) -> (&[u8], &[f32], &[i32]) {
         (&self.values[..self.count * self.dim.next_multiple_of(STEP)], &self.scales, &self.zeros)
     }
 }
 
 /// How a row's bytes come back to numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Range {
-    pub(super) scale: f32,
-    pub(super) zero: i32,
+pub(crate) struct Range {
+    pub(crate) scale: f32,
+    pub(crate) zero: i32,
 }
 
 impl Range {
     /// The range of numbers from `low` to `high`, with the factor that brings them to `levels` steps; `None` if all are as good as zero.
-    pub(super) fn new(low: f32, high: f32, levels: u8) -> Option<(Range, f32)> {
+    pub(crate) fn new(low: f32, high: f32, levels: u8) -> Option<(Range, f32)> {
         let (low, high, levels) = (low.min(0.0), high.max(0.0), f32::from(levels));
         let inverse = levels / (high - low);
         let zero = (-low * inverse).round_ties_even().clamp(0.0, levels);
@@ -120,9 +122,9 @@ impl Range {
     }
 
     /// Of a row without a number other than zero.
-    pub(super) const ZERO: Range = Range { scale: 0.0, zero: 0 };
+    pub(crate) const ZERO: Range = Range { scale: 0.0, zero: 0 };
     /// Of a row that holds NaN or infinity: all that is made from it is NaN.
-    pub(super) const NAN: Range = Range { scale: f32::NAN, zero: 0 };
+    pub(crate) const NAN: Range = Range { scale: f32::NAN, zero: 0 };
 }
 
 impl Kernels {
@@ -141,7 +143,7 @@ impl Kernels {
     }
 
     /// What is taken from each byte before the product reads it: sets that multiply signed bytes alone need it.
-    pub(super) fn shift(&self) -> u8 {
+    pub(crate) fn shift(&self) -> u8 {
         match self.isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(_) => 127,

@@ -15,6 +15,7 @@ pub struct Tap {
 
 impl Tap {
     /// The tap at `position` on a line of `len` cell centres 0, 1, .. `len - 1`; positions outside are clamped to the border.
+    #[inline]
     pub fn at(position: f64, len: usize) -> Tap {
         let last = len.saturating_sub(1);
         let position = position.clamp(0.0, last as f64);
@@ -30,7 +31,7 @@ impl Tap {
 
     /// The value between `lo` and `hi`.
     #[inline]
-    pub(super) fn blend(self, lo: f32, hi: f32) -> f32 {
+    pub(crate) fn blend(self, lo: f32, hi: f32) -> f32 {
         lo * (1.0 - self.weight) + hi * self.weight
     }
 }
@@ -52,29 +53,32 @@ impl<'a> Planes<'a> {
     }
 
     /// Number of planes.
+    #[inline]
     pub fn classes(&self) -> usize {
         self.classes
     }
 
     /// Rows of each plane.
+    #[inline]
     pub fn rows(&self) -> usize {
         self.rows
     }
 
     /// Columns of each plane.
+    #[inline]
     pub fn cols(&self) -> usize {
         self.cols
     }
 
     /// All values. `[classes, rows, cols]`
-    #[cfg(feature = "_cuda")]
-    pub(super) fn values(&self) -> &'a [f32] {
+    #[inline]
+    pub fn values(&self) -> &'a [f32] {
         self.values
     }
 
     /// The value of one cell.
     #[inline]
-    pub(super) fn at(&self, class: usize, row: usize, col: usize) -> f32 {
+    pub(crate) fn at(&self, class: usize, row: usize, col: usize) -> f32 {
         self.values[(class * self.rows + row) * self.cols + col]
     }
 }
@@ -99,16 +103,19 @@ impl Columns {
     }
 
     /// Number of output columns.
+    #[inline]
     pub fn len(&self) -> usize {
         self.taps.len()
     }
 
     /// Whether there is no column.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.taps.is_empty()
     }
 
     /// The taps, from left to right.
+    #[inline]
     pub fn taps(&self) -> &[Tap] {
         &self.taps
     }
@@ -125,7 +132,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    pub(super) fn blended(&mut self, len: usize) -> &mut [f32] {
+    pub(crate) fn blended(&mut self, len: usize) -> &mut [f32] {
         self.blended.resize(len, 0.0);
         &mut self.blended[..len]
     }
@@ -144,7 +151,7 @@ struct Line {
 /// Between four cells every class is bilinear, so it never leaves the range of its four corners: a class whose largest corner lies
 /// under another's smallest can win nowhere there. What is left, mostly one or two classes, is linear along a row, and the largest of
 /// linear functions is convex: a class that wins at both ends of a stretch wins all of it.
-pub(super) fn upsample_argmax<L: Label>(planes: &Planes<'_>, rows: &[Tap], columns: &Columns, scratch: &mut Scratch, labels: &mut [L]) {
+pub(crate) fn upsample_argmax<L: Label>(planes: &Planes<'_>, rows: &[Tap], columns: &Columns, scratch: &mut Scratch, labels: &mut [L]) {
     let width = columns.len();
     if width == 0 {
         return;
@@ -250,6 +257,7 @@ pub trait Label: Copy {
 impl Label for u8 {
     const CLASSES: usize = 1 << 8;
 
+    #[inline]
     fn from_index(index: usize) -> Self {
         index as u8
     }
@@ -258,13 +266,14 @@ impl Label for u8 {
 impl Label for u16 {
     const CLASSES: usize = 1 << 16;
 
+    #[inline]
     fn from_index(index: usize) -> Self {
         index as u16
     }
 }
 
 /// Asserts what `Kernels::upsample_argmax` asks of its arguments.
-pub(super) fn check<L: Label>(planes: &Planes<'_>, rows: &[Tap], columns: &Columns, labels: &[L]) {
+pub(crate) fn check<L: Label>(planes: &Planes<'_>, rows: &[Tap], columns: &Columns, labels: &[L]) {
     assert_eq!(labels.len(), rows.len() * columns.len(), "upsample_argmax: expected room for {} x {} labels", rows.len(), columns.len());
     assert!(
         planes.classes() <= L::CLASSES,

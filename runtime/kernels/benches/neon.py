@@ -1,6 +1,6 @@
 """Predicts the throughput of the NEON inner loops with llvm-mca, without a board.
 
-    python runtime/benches/neon.py      (needs llvm-mca-19 and a rustc with AArch64's standard library; RUSTC names another one)
+    python runtime/kernels/benches/neon.py      (needs llvm-mca-19 and a rustc with AArch64's standard library; RUSTC names another one)
 
 Cortex-A72 is scheduled as LLVM schedules it (the Cortex-A57's model), Cortex-A76 as Neoverse N1, the server core made from it.
 The share is of what the processor's model makes of the marked instruction alone.
@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PROCESSORS = {
     "Cortex-A53": "cortex-a53",
     "Cortex-A72": "cortex-a72",
@@ -71,7 +71,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "kernels.s"
         options = ["--edition", "2024", "-O", "--crate-type", "lib", "--crate-name", "kernels", "-C", "codegen-units=1", "--emit", "asm"]
-        target = ["--target", "aarch64-unknown-linux-gnu", str(ROOT / "runtime/src/simd/mod.rs")]
+        target = ["--target", "aarch64-unknown-linux-gnu", str(ROOT / "runtime/kernels/src/lib.rs")]
         subprocess.run([os.environ.get("RUSTC", "rustc"), *options, "-o", str(out), *target], check=True)
         loops = list(inner_loops(out.read_text()))
     print("| loop | processor | multiplications a step | cycles a step | multiplications a cycle | of the limit |\n|---|---|---|---|---|---|")

@@ -2,6 +2,8 @@
 //!
 //! The embeddings of the patches stay on the device; what comes back is a logit for each patch and class, and a label for each pixel.
 
+#![allow(unsafe_code)] // calls into NVIDIA's libraries
+
 use std::ffi::{CStr, CString};
 use std::ops::Range;
 use std::path::Path;
@@ -9,9 +11,9 @@ use std::sync::{Arc, Mutex};
 
 use cudarc::driver::{CudaFunction, CudaSlice, CudaStream, CudaView, DriverError, LaunchConfig, PushKernelArg, sys};
 use cudarc::nvrtc;
+use edge_seg_kernels::{Planes, Tap};
 use sha2::{Digest, Sha256};
 
-use super::{Planes, Tap};
 use crate::files::{hex, replace_file};
 
 const SOURCE: &str = include_str!("masks.cu");

@@ -142,13 +142,13 @@ impl Kernels {
 }
 
 impl Bias<'_> {
-    pub(super) fn check(&self, heads: usize, queries: usize, tokens: usize) {
+    pub(crate) fn check(&self, heads: usize, queries: usize, tokens: usize) {
         let last = (heads - 1) * self.head_step + queries.saturating_sub(1) * self.query_step;
         assert!(self.values.len() >= last + tokens, "attend: expected a bias for {heads} x {queries} x {tokens}");
     }
 
     /// Adds a query's row to its logits.
-    pub(super) fn add(&self, head: usize, query: usize, logits: &mut [f32]) {
+    pub(crate) fn add(&self, head: usize, query: usize, logits: &mut [f32]) {
         let row = &self.values[head * self.head_step + query * self.query_step..];
         logits.iter_mut().zip(row).for_each(|(logit, bias)| *logit += bias);
     }

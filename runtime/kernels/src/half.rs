@@ -14,7 +14,7 @@ use super::transformer::Activation;
 use super::{Isa, KERNELS_VARIABLE, Kernels, scalar};
 
 /// Numbers of a row that are summed in 16 bits.
-pub(super) const CHUNK: usize = 64;
+pub(crate) const CHUNK: usize = 64;
 
 /// Numbers that a step of the kernels takes from a row.
 const STEP: usize = 8;
@@ -37,11 +37,13 @@ pub struct HalfLinear {
 
 impl HalfLinear {
     /// Numbers in an input row.
+    #[inline]
     pub fn inputs(&self) -> usize {
         self.inputs
     }
 
     /// Numbers in an output row.
+    #[inline]
     pub fn outputs(&self) -> usize {
         self.outputs
     }
@@ -59,18 +61,18 @@ pub struct HalfRows {
 }
 
 /// Rows times a strip of columns: `out[m, n] (+)= scales[m] · Σ_k rows[m, k] · weights[k, n]`, summed in 16 bits for [`CHUNK`] numbers.
-pub(super) struct HalfBlock<'a> {
-    pub(super) rows: &'a [u16],
+pub(crate) struct HalfBlock<'a> {
+    pub(crate) rows: &'a [u16],
     /// From one row to the next, in `rows`.
-    pub(super) stride: usize,
+    pub(crate) stride: usize,
     /// How many rows, at most [`Kernels::block_rows_half`].
-    pub(super) count: usize,
+    pub(crate) count: usize,
     /// How many numbers of a row, a multiple of [`STEP`].
-    pub(super) depth: usize,
-    pub(super) weights: &'a [u16], // [depth, strip]
-    pub(super) scales: &'a [f32],  // [count], powers of two
+    pub(crate) depth: usize,
+    pub(crate) weights: &'a [u16], // [depth, strip]
+    pub(crate) scales: &'a [f32],  // [count], powers of two
     /// Whether the sums are added to what `out` holds.
-    pub(super) add: bool,
+    pub(crate) add: bool,
 }
 
 /// The power of two that brings numbers up to `largest` below `2^below`, and the one that brings them back.

@@ -11,7 +11,7 @@ use super::scan::{Pass, Products};
 ///
 /// # Safety
 /// All functions may only run where the processor has the implementation's instruction set.
-pub(super) trait Lanes: Copy {
+pub(crate) trait Lanes: Copy {
     /// How many values a register holds.
     const LANES: usize;
 
@@ -76,7 +76,7 @@ pub(super) trait Lanes: Copy {
 /// The processor has the instruction set of `V`; `patches` and `bank` hold whole rows of `dim > 0` values, and `out` has one value for
 /// each pair of them.
 #[inline(always)]
-pub(super) unsafe fn dot_products<V: Lanes, const M: usize, const N: usize>(patches: &[f32], bank: &[f32], dim: usize, out: &mut [f32]) {
+pub(crate) unsafe fn dot_products<V: Lanes, const M: usize, const N: usize>(patches: &[f32], bank: &[f32], dim: usize, out: &mut [f32]) {
     let (count, tags) = (patches.len() / dim, bank.len() / dim);
     let whole = count - count % M;
     let mut strip = |patch: usize| (patches[patch * dim..].as_ptr(), out[patch * tags..].as_mut_ptr());
@@ -144,7 +144,7 @@ unsafe fn dot_tile<V: Lanes, const M: usize, const N: usize>(a: *const f32, b: *
 /// # Safety
 /// The processor has the instruction set of `V`.
 #[inline(always)]
-pub(super) unsafe fn normalise_rows<V: Lanes>(rows: &mut [f32], dim: usize) -> Option<usize> {
+pub(crate) unsafe fn normalise_rows<V: Lanes>(rows: &mut [f32], dim: usize) -> Option<usize> {
     // Outside of these bounds single squares may have overflowed or vanished: f64 decides.
     const SAFE: std::ops::Range<f32> = 1e-20..1e30;
     let mut first_bad = None;
@@ -189,7 +189,7 @@ unsafe fn sum_of_squares<V: Lanes>(row: &[f32]) -> f32 {
 /// The processor has the instruction set of `V`; `R · LANES = PANEL`; `panel` is `[dim, PANEL]`, `rows` `[blocks, dim, M]` and `out`
 /// `[blocks · M, PANEL]`.
 #[inline(always)]
-pub(super) unsafe fn panel_f32<V: Lanes, const M: usize, const R: usize>(rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
+pub(crate) unsafe fn panel_f32<V: Lanes, const M: usize, const R: usize>(rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
     for (block, out) in rows.chunks_exact(dim * M).zip(out.chunks_exact_mut(PANEL * M)) {
         // SAFETY: `block` has `dim · M` values, `panel` `dim · PANEL`, `out` `M · PANEL`.
         unsafe {
@@ -225,7 +225,7 @@ pub(super) unsafe fn panel_f32<V: Lanes, const M: usize, const R: usize>(rows: &
 /// # Safety
 /// The processor has the instruction set of `V`.
 #[inline(always)]
-pub(super) unsafe fn exp<V: Lanes>(x: V) -> V {
+pub(crate) unsafe fn exp<V: Lanes>(x: V) -> V {
     // SAFETY: as this function's own.
     unsafe {
         let x = x.max(V::splat(-87.0));
@@ -244,7 +244,7 @@ pub(super) unsafe fn exp<V: Lanes>(x: V) -> V {
 /// # Safety
 /// The processor has the instruction set of `V`; `R · LANES = PANEL`; the pass has its values for every patch of `products`.
 #[inline(always)]
-pub(super) unsafe fn fold<V: Lanes, const R: usize>(products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest; PANEL]) {
+pub(crate) unsafe fn fold<V: Lanes, const R: usize>(products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest; PANEL]) {
     let count = products.values.len() / PANEL;
     match pass {
         Pass::Best { best, panel, sum, .. } => {
@@ -377,7 +377,7 @@ impl<V: Lanes> Column<V> {
 /// # Safety
 /// The processor has the instruction set of `V`.
 #[inline(always)]
-pub(super) unsafe fn erf<V: Lanes>(x: V) -> V {
+pub(crate) unsafe fn erf<V: Lanes>(x: V) -> V {
     // SAFETY: as this function's own.
     unsafe {
         let (zero, one) = (V::splat(0.0), V::splat(1.0));
@@ -394,7 +394,7 @@ pub(super) unsafe fn erf<V: Lanes>(x: V) -> V {
 /// # Safety
 /// The processor has the instruction set of `V`.
 #[inline(always)]
-pub(super) unsafe fn sigmoid<V: Lanes>(x: V) -> V {
+pub(crate) unsafe fn sigmoid<V: Lanes>(x: V) -> V {
     // SAFETY: as this function's own.
     unsafe {
         let (zero, one) = (V::splat(0.0), V::splat(1.0));

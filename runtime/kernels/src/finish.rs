@@ -5,24 +5,24 @@ use super::transformer::{Activation, activate};
 use super::{Isa, Kernels, dispatch, scalar};
 
 /// What follows a product on its way to the output.
-pub(super) struct Finish<'a> {
-    pub(super) bias: &'a [f32], // [strip]
-    pub(super) activation: Activation,
-    pub(super) residual: Option<&'a [f32]>, // as the output
+pub(crate) struct Finish<'a> {
+    pub(crate) bias: &'a [f32], // [strip]
+    pub(crate) activation: Activation,
+    pub(crate) residual: Option<&'a [f32]>, // as the output
     /// Numbers in a row of the output.
-    pub(super) outputs: usize,
+    pub(crate) outputs: usize,
     /// First output column of the strip.
-    pub(super) column: usize,
+    pub(crate) column: usize,
     /// Columns of the strip that the output has.
-    pub(super) columns: usize,
+    pub(crate) columns: usize,
 }
 
 /// What brings integer sums back to numbers: `(sum - zero · column sum) · row scale · column scale`.
-pub(super) struct Scales<'a> {
-    pub(super) columns: &'a [f32], // [strip]
-    pub(super) sums: &'a [i32],    // [strip]
-    pub(super) rows: &'a [f32],    // [rows]
-    pub(super) zeros: &'a [i32],   // [rows]
+pub(crate) struct Scales<'a> {
+    pub(crate) columns: &'a [f32], // [strip]
+    pub(crate) sums: &'a [i32],    // [strip]
+    pub(crate) rows: &'a [f32],    // [rows]
+    pub(crate) zeros: &'a [i32],   // [rows]
 }
 
 impl Finish<'_> {
@@ -48,13 +48,13 @@ impl Scales<'_> {
 
 impl Kernels {
     /// `out = activation(products + bias) + residual` for some rows; `products` is `[rows, strip]`.
-    pub(super) fn finish(&self, products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
+    pub(crate) fn finish(&self, products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
         finish.check(products.len(), self.strip(), out);
         dispatch!(self, finish(products, finish, out));
     }
 
     /// As [`finish`](Self::finish), of sums `[rows, strip]` that are brought back to numbers.
-    pub(super) fn finish_int8(&self, sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
+    pub(crate) fn finish_int8(&self, sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
         let strip = self.strip();
         finish.check(sums.len(), strip, out);
         scales.check(sums.len(), strip);
@@ -62,7 +62,7 @@ impl Kernels {
     }
 
     /// Brings sums, `[rows, strip]`, back to numbers in rows that lie `pitch` apart.
-    pub(super) fn dequantise(&self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
+    pub(crate) fn dequantise(&self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
         let (strip, rows) = (self.strip(), scales.rows.len());
         scales.check(sums.len(), strip);
         assert!(pitch >= strip && (rows == 0 || out.len() >= (rows - 1) * pitch + strip), "dequantise: lengths differ");
@@ -114,7 +114,7 @@ impl Products for Sums<'_> {
 /// # Safety
 /// The processor has the instruction set of `V`; `Finish::check` passed, for strips of a multiple of the lanes.
 #[inline(always)]
-pub(super) unsafe fn finish<V: Lanes>(products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
+pub(crate) unsafe fn finish<V: Lanes>(products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
     let strip = finish.bias.len();
     // SAFETY: as this function's own.
     unsafe { finish_rows::<V, _>(products.len() / strip, &Rows(products, strip), finish, out) }
@@ -125,7 +125,7 @@ pub(super) unsafe fn finish<V: Lanes>(products: &[f32], finish: &Finish<'_>, out
 /// # Safety
 /// As [`finish`]; `Scales::check` passed too.
 #[inline(always)]
-pub(super) unsafe fn finish_int8<V: Lanes>(sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
+pub(crate) unsafe fn finish_int8<V: Lanes>(sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
     // SAFETY: as this function's own.
     unsafe { finish_rows::<V, _>(scales.rows.len(), &Sums(sums, scales), finish, out) }
 }
@@ -179,7 +179,7 @@ unsafe fn finish_with<V: Lanes, P: Products, const ACTIVATION: usize>(rows: usiz
 /// # Safety
 /// The processor has the instruction set of `V`; `Kernels::dequantise` has checked the lengths, and a strip is a multiple of the lanes.
 #[inline(always)]
-pub(super) unsafe fn dequantise<V: Lanes>(sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
+pub(crate) unsafe fn dequantise<V: Lanes>(sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
     let strip = scales.columns.len();
     let products = Sums(sums, scales);
     for (row, out) in out.chunks_mut(pitch).take(scales.rows.len()).enumerate() {

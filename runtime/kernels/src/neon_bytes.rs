@@ -14,29 +14,29 @@ use super::scan::Int8Rows;
 
 /// The proof that the processor has NEON with dot products of four bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct NeonDot(Neon);
+pub(crate) struct NeonDot(Neon);
 
 impl NeonDot {
-    pub(super) fn detect() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         std::arch::is_aarch64_feature_detected!("dotprod").then(Neon::detect).flatten().map(NeonDot)
     }
 
     /// The kernels on floats.
-    pub(super) fn floats(self) -> Neon {
+    pub(crate) fn floats(self) -> Neon {
         self.0
     }
 
     /// As `scalar::block_int8`, of rows of signed bytes.
-    pub(super) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
+    pub(crate) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
         // SAFETY: `self` proves the features; `Kernels::block_int8` has checked the lengths.
         unsafe { block_int8_dot(block, out) }
     }
 
     /// Patches that lie side by side for products of integers.
-    pub(super) const BLOCK_INT8: usize = 4;
+    pub(crate) const BLOCK_INT8: usize = 4;
 
     /// As `scalar::panel_int8`, in blocks of [`BLOCK_INT8`](Self::BLOCK_INT8); the caller has checked the lengths.
-    pub(super) fn panel_int8(self, patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
+    pub(crate) fn panel_int8(self, patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
         // SAFETY: `self` proves the features; `Kernels::panel_int8` has checked the lengths.
         unsafe { panel_int8_dot(patches, panel, out) }
     }
@@ -147,28 +147,28 @@ unsafe fn block_int8_dot(block: &ByteBlock<'_>, out: &mut [i32]) {
 
 /// The proof that the processor has NEON with products of bytes as matrices (`i8mm`), and with dot products.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct NeonI8mm(NeonDot);
+pub(crate) struct NeonI8mm(NeonDot);
 
 impl NeonI8mm {
     /// Rows of a block.
-    pub(super) const ROWS: usize = 2 * PAIRS;
+    pub(crate) const ROWS: usize = 2 * PAIRS;
 
-    pub(super) fn detect() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         std::arch::is_aarch64_feature_detected!("i8mm").then(NeonDot::detect).flatten().map(NeonI8mm)
     }
 
     /// The kernels with dot products.
-    pub(super) fn dot(self) -> NeonDot {
+    pub(crate) fn dot(self) -> NeonDot {
         self.0
     }
 
     /// The kernels on floats.
-    pub(super) fn floats(self) -> Neon {
+    pub(crate) fn floats(self) -> Neon {
         self.0.floats()
     }
 
     /// As `scalar::block_int8`.
-    pub(super) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
+    pub(crate) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
         // SAFETY: `self` proves the features; `Kernels::block_int8` has checked the lengths.
         unsafe { block_int8_matrix(block, out) }
     }

@@ -18,11 +18,13 @@ pub struct Linear {
 
 impl Linear {
     /// Numbers in an input row.
+    #[inline]
     pub fn inputs(&self) -> usize {
         self.inputs
     }
 
     /// Numbers in an output row.
+    #[inline]
     pub fn outputs(&self) -> usize {
         self.outputs
     }
@@ -52,7 +54,7 @@ impl Linear {
 }
 
 /// `values` and zeros behind them, up to a multiple of `strip`.
-pub(super) fn padded(values: &[f32], strip: usize) -> Aligned<f32> {
+pub(crate) fn padded(values: &[f32], strip: usize) -> Aligned<f32> {
     let mut padded = Aligned::zeros(values.len().next_multiple_of(strip));
     padded[..values.len()].copy_from_slice(values);
     padded

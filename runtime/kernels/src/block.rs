@@ -18,21 +18,21 @@ use super::{
 };
 
 /// Rows times a strip of columns: `out[m, n] (+)= Σ_k rows[m, k] · weights[k, n]`.
-pub(super) struct Block<'a> {
-    pub(super) rows: &'a [f32],
+pub(crate) struct Block<'a> {
+    pub(crate) rows: &'a [f32],
     /// From one row to the next, in `rows`.
-    pub(super) stride: usize,
+    pub(crate) stride: usize,
     /// How many rows, at most [`Kernels::block_rows`].
-    pub(super) count: usize,
+    pub(crate) count: usize,
     /// How many numbers of a row.
-    pub(super) depth: usize,
-    pub(super) weights: &'a [f32],
+    pub(crate) depth: usize,
+    pub(crate) weights: &'a [f32],
     /// From one `k` to the next, in `weights`.
-    pub(super) pitch: usize,
+    pub(crate) pitch: usize,
     /// A multiple of the lanes, at most [`Kernels::strip`].
-    pub(super) columns: usize,
+    pub(crate) columns: usize,
     /// Whether the sums are added to what `out` holds.
-    pub(super) add: bool,
+    pub(crate) add: bool,
 }
 
 impl Block<'_> {
@@ -55,24 +55,24 @@ impl Block<'_> {
 }
 
 /// Rows of bytes times a strip: `out[m, n] (+)= Σ_k rows[m, k] · weights[k / g, n, k % g]`, exactly, with `g` of [`Kernels::group`].
-pub(super) struct ByteBlock<'a> {
-    pub(super) rows: &'a [u8],
+pub(crate) struct ByteBlock<'a> {
+    pub(crate) rows: &'a [u8],
     /// From one row to the next, in `rows`.
-    pub(super) stride: usize,
+    pub(crate) stride: usize,
     /// How many rows, at most [`Kernels::block_rows_int8`].
-    pub(super) count: usize,
+    pub(crate) count: usize,
     /// How many bytes of a row, a multiple of [`STEP`].
-    pub(super) depth: usize,
-    pub(super) weights: &'a [i8], // [depth / group, strip, group]
+    pub(crate) depth: usize,
+    pub(crate) weights: &'a [i8], // [depth / group, strip, group]
     /// Whether the sums are added to what `out` holds.
-    pub(super) add: bool,
+    pub(crate) add: bool,
 }
 
 /// Bytes that a step of the kernels on bytes takes from a row.
-pub(super) const STEP: usize = 16;
+pub(crate) const STEP: usize = 16;
 
 /// Weights that are needed next, brought nearer while the present ones are worked on: a large layer's come from memory, once a pass.
-pub(super) struct Ahead<'a, T> {
+pub(crate) struct Ahead<'a, T> {
     left: &'a [T],
     /// Numbers for each block of rows.
     step: usize,
@@ -80,13 +80,13 @@ pub(super) struct Ahead<'a, T> {
 
 impl<'a, T> Ahead<'a, T> {
     /// `weights` begin with the `used` numbers that `blocks` blocks of rows are about to be multiplied with; as many follow them.
-    pub(super) fn new(weights: &'a [T], used: usize, blocks: usize) -> Self {
+    pub(crate) fn new(weights: &'a [T], used: usize, blocks: usize) -> Self {
         let left = &weights[used..][..used.min(weights.len() - used)];
         Self { left, step: left.len().div_ceil(blocks.max(1)) }
     }
 
     /// Fetches a block's share.
-    pub(super) fn fetch(&mut self) {
+    pub(crate) fn fetch(&mut self) {
         const LINE: usize = 64;
         let (now, left) = self.left.split_at(self.step.min(self.left.len()));
         self.left = left;
@@ -109,7 +109,7 @@ impl<'a, T> Ahead<'a, T> {
 
 impl Kernels {
     /// Columns of a strip.
-    pub(super) fn strip(&self) -> usize {
+    pub(crate) fn strip(&self) -> usize {
         match self.isa {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(_) | Isa::Avx512Vnni(_) | Isa::Amx(_) => 64,
@@ -118,7 +118,7 @@ impl Kernels {
     }
 
     /// Bytes of a column that lie together in a strip: those that an instruction adds up in one lane.
-    pub(super) fn group(&self) -> usize {
+    pub(crate) fn group(&self) -> usize {
         match self.isa {
             #[cfg(target_arch = "aarch64")]
             Isa::NeonI8mm(_) => 8,
@@ -127,7 +127,7 @@ impl Kernels {
     }
 
     /// Columns that lie in one register; strips of floats may be any multiple of it.
-    pub(super) fn lanes(&self) -> usize {
+    pub(crate) fn lanes(&self) -> usize {
         match self.isa {
             Isa::Scalar => 1,
             #[cfg(target_arch = "x86_64")]
@@ -140,7 +140,7 @@ impl Kernels {
     }
 
     /// Numbers of a row that a product sums at a time.
-    pub(super) fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         8192 / self.strip().max(32)
     }
 
@@ -161,7 +161,7 @@ impl Kernels {
     }
 
     /// As [`block_rows`](Self::block_rows), of bytes.
-    pub(super) fn block_rows_int8(&self) -> usize {
+    pub(crate) fn block_rows_int8(&self) -> usize {
         match self.isa {
             Isa::Scalar => 1,
             #[cfg(target_arch = "x86_64")]
@@ -191,13 +191,13 @@ impl Kernels {
     }
 
     /// `out` has `columns` numbers in each of the block's rows, `out_pitch` apart.
-    pub(super) fn block_f32(&self, block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
+    pub(crate) fn block_f32(&self, block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
         block.check(self.lanes(), self.block_rows(), self.strip(), out, out_pitch);
         dispatch!(self, block_f32(block, out, out_pitch));
     }
 
     /// `out` has a strip for each of the block's rows.
-    pub(super) fn block_int8(&self, block: &ByteBlock<'_>, out: &mut [i32]) {
+    pub(crate) fn block_int8(&self, block: &ByteBlock<'_>, out: &mut [i32]) {
         let (rows, strip) = (self.block_rows_int8(), self.strip());
         assert!(
             (1..=rows).contains(&block.count)
@@ -235,7 +235,7 @@ impl Kernels {
 /// # Safety
 /// The processor has the instruction set of `V`; `Block::check` passed.
 #[inline(always)]
-pub(super) unsafe fn block_f32<V: Lanes, const M: usize, const R: usize>(block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
+pub(crate) unsafe fn block_f32<V: Lanes, const M: usize, const R: usize>(block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
     // SAFETY: rows beyond the last are read as the last and not written; all other offsets are those that `Block::check` knows.
     unsafe {
         let mut rows = [block.rows.as_ptr(); M];

@@ -1,4 +1,4 @@
-// Scores and masks on a GPU. `score::score` and `simd::scalar::upsample_argmax` are the reference.
+// Scores and masks on a GPU. `score::score` and the scalar kernels' `upsample_argmax` are the reference.
 //
 // No header is included and nothing here is C++ alone, so that any NVRTC takes it, and a C++ compiler with a few definitions in front.
 

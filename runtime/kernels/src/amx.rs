@@ -10,7 +10,7 @@ use super::block::ByteBlock;
 
 /// The proof that the processor has tiles of bytes, and that the system lets this process use them.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Amx(Avx512Vnni);
+pub(crate) struct Amx(Avx512Vnni);
 
 /// Bytes of a row that a tile holds.
 const DEEP: usize = 64;
@@ -42,11 +42,11 @@ static SHAPES: Shapes = Shapes {
 
 impl Amx {
     /// Rows of a tile.
-    pub(super) const TILE: usize = 16;
+    pub(crate) const TILE: usize = 16;
     /// Rows of a block.
-    pub(super) const ROWS: usize = 4 * Self::TILE;
+    pub(crate) const ROWS: usize = 4 * Self::TILE;
 
-    pub(super) fn detect() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         let vnni = Avx512Vnni::detect()?;
         let found = __cpuid_count(7, 0).edx;
         let (tiles, bytes) = (1 << 24, 1 << 25);
@@ -54,17 +54,17 @@ impl Amx {
     }
 
     /// The kernels on bytes without tiles.
-    pub(super) fn bytes(self) -> Avx512Vnni {
+    pub(crate) fn bytes(self) -> Avx512Vnni {
         self.0
     }
 
     /// The kernels on floats.
-    pub(super) fn floats(self) -> Avx512 {
+    pub(crate) fn floats(self) -> Avx512 {
         self.0.floats()
     }
 
     /// As `scalar::block_int8`.
-    pub(super) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
+    pub(crate) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
         let (strip, whole) = (out.len() / block.count, block.depth - block.depth % DEEP);
         let full = if whole > 0 { block.count - block.count % TILE } else { 0 };
         let (tiled, rest) = out.split_at_mut(full * strip);

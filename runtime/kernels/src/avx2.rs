@@ -15,14 +15,14 @@ use super::{rows, transformer};
 
 /// The proof that the processor has AVX2, FMA and F16C.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Avx2(());
+pub(crate) struct Avx2(());
 
 impl Avx2 {
-    pub(super) fn detect() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")).then_some(Avx2(()))
     }
 
-    pub(super) fn dot_products(self, patches: &[f32], bank: &[f32], dim: usize, out: &mut [f32]) {
+    pub(crate) fn dot_products(self, patches: &[f32], bank: &[f32], dim: usize, out: &mut [f32]) {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(patches: &[f32], bank: &[f32], dim: usize, out: &mut [f32]) {
             // SAFETY: as the caller's.
@@ -32,7 +32,7 @@ impl Avx2 {
         unsafe { run(patches, bank, dim, out) }
     }
 
-    pub(super) fn normalise_rows(self, rows: &mut [f32], dim: usize) -> Option<usize> {
+    pub(crate) fn normalise_rows(self, rows: &mut [f32], dim: usize) -> Option<usize> {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(rows: &mut [f32], dim: usize) -> Option<usize> {
             // SAFETY: as the caller's.
@@ -43,7 +43,7 @@ impl Avx2 {
     }
 
     /// As `scalar::block_f32`.
-    pub(super) fn block_f32(self, block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
+    pub(crate) fn block_f32(self, block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run<const R: usize>(block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
             // SAFETY: as the caller's.
@@ -59,22 +59,22 @@ impl Avx2 {
     }
 
     /// Rows of a block of bytes.
-    pub(super) const ROWS_INT8: usize = 4;
+    pub(crate) const ROWS_INT8: usize = 4;
 
     /// As `scalar::block_int8`, of rows of signed bytes within ±127.
-    pub(super) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
+    pub(crate) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
         // SAFETY: `self` proves the features; `Kernels::block_int8` has checked the lengths.
         unsafe { block_int8::<1, true>(block, out) }
     }
 
     /// As `scalar::block_int8`, of strips of 64; the rows' bytes are at most 127.
-    pub(super) fn block_int8_wide(self, block: &ByteBlock<'_>, out: &mut [i32]) {
+    pub(crate) fn block_int8_wide(self, block: &ByteBlock<'_>, out: &mut [i32]) {
         // SAFETY: `self` proves the features; `Kernels::block_int8` has checked the lengths.
         unsafe { block_int8::<4, false>(block, out) }
     }
 
     /// As `scalar::finish`.
-    pub(super) fn finish(self, products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
+    pub(crate) fn finish(self, products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
             // SAFETY: as the caller's.
@@ -85,7 +85,7 @@ impl Avx2 {
     }
 
     /// As `scalar::finish_int8`.
-    pub(super) fn finish_int8(self, sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
+    pub(crate) fn finish_int8(self, sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
             // SAFETY: as the caller's.
@@ -96,7 +96,7 @@ impl Avx2 {
     }
 
     /// As `scalar::dequantise`.
-    pub(super) fn dequantise(self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
+    pub(crate) fn dequantise(self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
             // SAFETY: as the caller's.
@@ -107,7 +107,7 @@ impl Avx2 {
     }
 
     /// As `scalar::quantise_row`.
-    pub(super) fn quantise_row(self, row: &[f32], levels: u8, out: &mut [u8]) -> Range {
+    pub(crate) fn quantise_row(self, row: &[f32], levels: u8, out: &mut [u8]) -> Range {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(row: &[f32], levels: u8, out: &mut [u8]) -> Range {
             // SAFETY: as the caller's.
@@ -118,7 +118,7 @@ impl Avx2 {
     }
 
     /// As `scalar::size_of_row`.
-    pub(super) fn size_of_row(self, row: &[f32]) -> f32 {
+    pub(crate) fn size_of_row(self, row: &[f32]) -> f32 {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(row: &[f32]) -> f32 {
             // SAFETY: as the caller's.
@@ -129,7 +129,7 @@ impl Avx2 {
     }
 
     /// As `scalar::signed_row`.
-    pub(super) fn signed_row(self, row: &[f32], factors: &[f32], out: &mut [i8]) {
+    pub(crate) fn signed_row(self, row: &[f32], factors: &[f32], out: &mut [i8]) {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(row: &[f32], factors: &[f32], out: &mut [i8]) {
             // SAFETY: as the caller's.
@@ -140,7 +140,7 @@ impl Avx2 {
     }
 
     /// As `scalar::exp_row_int8`.
-    pub(super) fn exp_row_int8(self, row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
+    pub(crate) fn exp_row_int8(self, row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
             // SAFETY: as the caller's.
@@ -151,7 +151,7 @@ impl Avx2 {
     }
 
     /// As `scalar::exp_row`.
-    pub(super) fn exp_row(self, row: &mut [f32]) -> f32 {
+    pub(crate) fn exp_row(self, row: &mut [f32]) -> f32 {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(row: &mut [f32]) -> f32 {
             // SAFETY: as the caller's.
@@ -162,7 +162,7 @@ impl Avx2 {
     }
 
     /// As `scalar::layer_norm`.
-    pub(super) fn layer_norm(self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+    pub(crate) fn layer_norm(self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
             // SAFETY: as the caller's.
@@ -173,10 +173,10 @@ impl Avx2 {
     }
 
     /// Patches that lie side by side for products of floats.
-    pub(super) const BLOCK_F32: usize = 6;
+    pub(crate) const BLOCK_F32: usize = 6;
 
     /// As `scalar::panel_f32`, in blocks of [`BLOCK_F32`](Self::BLOCK_F32); the caller has checked the lengths.
-    pub(super) fn panel_f32(self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
+    pub(crate) fn panel_f32(self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
             // SAFETY: as the caller's.
@@ -187,7 +187,7 @@ impl Avx2 {
     }
 
     /// As `scalar::fold`.
-    pub(super) fn fold(self, products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest; PANEL]) {
+    pub(crate) fn fold(self, products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest; PANEL]) {
         #[target_feature(enable = "avx2,fma")]
         unsafe fn run(products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest; PANEL]) {
             // SAFETY: as the caller's.
@@ -198,10 +198,10 @@ impl Avx2 {
     }
 
     /// Patches that lie side by side for products of integers.
-    pub(super) const BLOCK_INT8: usize = 4;
+    pub(crate) const BLOCK_INT8: usize = 4;
 
     /// As `scalar::panel_int8`, in blocks of [`BLOCK_INT8`](Self::BLOCK_INT8); the caller has checked the lengths.
-    pub(super) fn panel_int8(self, patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
+    pub(crate) fn panel_int8(self, patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
         // SAFETY: `self` proves the features; `Kernels::panel_int8` has checked the lengths.
         unsafe { panel_int8(patches, panel, out) }
     }
@@ -303,23 +303,23 @@ unsafe fn block_int8<const STRIPS: usize, const SIGNED: bool>(block: &ByteBlock<
 
 /// The proof that the processor has AVX2 and dot products of four bytes in its registers (AVX-VNNI: laptops from 2021 on).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct AvxVnni(Avx2);
+pub(crate) struct AvxVnni(Avx2);
 
 impl AvxVnni {
     /// Rows of a block of bytes.
-    pub(super) const ROWS: usize = 6;
+    pub(crate) const ROWS: usize = 6;
 
-    pub(super) fn detect() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         is_x86_feature_detected!("avxvnni").then(Avx2::detect).flatten().map(AvxVnni)
     }
 
     /// All other kernels.
-    pub(super) fn floats(self) -> Avx2 {
+    pub(crate) fn floats(self) -> Avx2 {
         self.0
     }
 
     /// As `scalar::block_int8`.
-    pub(super) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
+    pub(crate) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
         // SAFETY: `self` proves the features; `Kernels::block_int8` has checked the lengths.
         unsafe { block_int8_dot(block, out) }
     }

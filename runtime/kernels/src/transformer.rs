@@ -20,8 +20,8 @@ pub enum Activation {
 /// Memory that layers use between calls.
 #[derive(Debug, Clone, Default)]
 pub struct LayerMemory {
-    pub(super) products: Aligned<f32>,
-    pub(super) logits: Aligned<f32>,
+    pub(crate) products: Aligned<f32>,
+    pub(crate) logits: Aligned<f32>,
 }
 
 impl Kernels {
@@ -44,7 +44,7 @@ impl Kernels {
 /// # Safety
 /// The processor has the instruction set of `V`.
 #[inline(always)]
-pub(super) unsafe fn activate<V: Lanes>(x: V, activation: Activation) -> V {
+pub(crate) unsafe fn activate<V: Lanes>(x: V, activation: Activation) -> V {
     // SAFETY: as this function's own.
     unsafe {
         match activation {
@@ -64,7 +64,7 @@ pub(super) unsafe fn activate<V: Lanes>(x: V, activation: Activation) -> V {
 /// # Safety
 /// The processor has the instruction set of `V`.
 #[inline(always)]
-pub(super) unsafe fn layer_norm<V: Lanes>(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+pub(crate) unsafe fn layer_norm<V: Lanes>(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
     let dim = weight.len();
     assert!(bias.len() == dim);
     let whole = dim - dim % V::LANES;

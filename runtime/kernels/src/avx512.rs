@@ -16,16 +16,16 @@ use super::{rows, transformer};
 
 /// The proof that the processor has AVX-512 F, BW, DQ and VL, and the system saves its registers.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Avx512(Avx2);
+pub(crate) struct Avx512(Avx2);
 
 impl Avx512 {
-    pub(super) fn detect() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         let wide = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
         let whole = is_x86_feature_detected!("avx512dq") && is_x86_feature_detected!("avx512vl");
         (wide && whole).then(Avx2::detect).flatten().map(Avx512)
     }
 
-    pub(super) fn dot_products(self, patches: &[f32], bank: &[f32], dim: usize, out: &mut [f32]) {
+    pub(crate) fn dot_products(self, patches: &[f32], bank: &[f32], dim: usize, out: &mut [f32]) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(patches: &[f32], bank: &[f32], dim: usize, out: &mut [f32]) {
             // SAFETY: as the caller's.
@@ -35,7 +35,7 @@ impl Avx512 {
         unsafe { run(patches, bank, dim, out) }
     }
 
-    pub(super) fn normalise_rows(self, rows: &mut [f32], dim: usize) -> Option<usize> {
+    pub(crate) fn normalise_rows(self, rows: &mut [f32], dim: usize) -> Option<usize> {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(rows: &mut [f32], dim: usize) -> Option<usize> {
             // SAFETY: as the caller's.
@@ -46,12 +46,12 @@ impl Avx512 {
     }
 
     /// Without a dot product of bytes the narrower set's products are the best ones.
-    pub(super) fn narrow(self) -> Avx2 {
+    pub(crate) fn narrow(self) -> Avx2 {
         self.0
     }
 
     /// As `scalar::block_f32`.
-    pub(super) fn block_f32(self, block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
+    pub(crate) fn block_f32(self, block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run<const R: usize>(block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
             // SAFETY: as the caller's.
@@ -69,7 +69,7 @@ impl Avx512 {
     }
 
     /// As `scalar::finish`.
-    pub(super) fn finish(self, products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
+    pub(crate) fn finish(self, products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
             // SAFETY: as the caller's.
@@ -80,7 +80,7 @@ impl Avx512 {
     }
 
     /// As `scalar::finish_int8`.
-    pub(super) fn finish_int8(self, sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
+    pub(crate) fn finish_int8(self, sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
             // SAFETY: as the caller's.
@@ -91,7 +91,7 @@ impl Avx512 {
     }
 
     /// As `scalar::dequantise`.
-    pub(super) fn dequantise(self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
+    pub(crate) fn dequantise(self, sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
             // SAFETY: as the caller's.
@@ -102,7 +102,7 @@ impl Avx512 {
     }
 
     /// As `scalar::quantise_row`.
-    pub(super) fn quantise_row(self, row: &[f32], levels: u8, out: &mut [u8]) -> Range {
+    pub(crate) fn quantise_row(self, row: &[f32], levels: u8, out: &mut [u8]) -> Range {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(row: &[f32], levels: u8, out: &mut [u8]) -> Range {
             // SAFETY: as the caller's.
@@ -113,7 +113,7 @@ impl Avx512 {
     }
 
     /// As `scalar::size_of_row`.
-    pub(super) fn size_of_row(self, row: &[f32]) -> f32 {
+    pub(crate) fn size_of_row(self, row: &[f32]) -> f32 {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(row: &[f32]) -> f32 {
             // SAFETY: as the caller's.
@@ -124,7 +124,7 @@ impl Avx512 {
     }
 
     /// As `scalar::signed_row`.
-    pub(super) fn signed_row(self, row: &[f32], factors: &[f32], out: &mut [i8]) {
+    pub(crate) fn signed_row(self, row: &[f32], factors: &[f32], out: &mut [i8]) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(row: &[f32], factors: &[f32], out: &mut [i8]) {
             // SAFETY: as the caller's.
@@ -135,7 +135,7 @@ impl Avx512 {
     }
 
     /// As `scalar::exp_row_int8`.
-    pub(super) fn exp_row_int8(self, row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
+    pub(crate) fn exp_row_int8(self, row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
             // SAFETY: as the caller's.
@@ -146,7 +146,7 @@ impl Avx512 {
     }
 
     /// As `scalar::exp_row`.
-    pub(super) fn exp_row(self, row: &mut [f32]) -> f32 {
+    pub(crate) fn exp_row(self, row: &mut [f32]) -> f32 {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(row: &mut [f32]) -> f32 {
             // SAFETY: as the caller's.
@@ -157,7 +157,7 @@ impl Avx512 {
     }
 
     /// As `scalar::layer_norm`.
-    pub(super) fn layer_norm(self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+    pub(crate) fn layer_norm(self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
             // SAFETY: as the caller's.
@@ -168,10 +168,10 @@ impl Avx512 {
     }
 
     /// Patches that lie side by side for products of floats.
-    pub(super) const BLOCK_F32: usize = 24;
+    pub(crate) const BLOCK_F32: usize = 24;
 
     /// As `scalar::panel_f32`, in blocks of [`BLOCK_F32`](Self::BLOCK_F32); the caller has checked the lengths.
-    pub(super) fn panel_f32(self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
+    pub(crate) fn panel_f32(self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
             // SAFETY: as the caller's.
@@ -182,7 +182,7 @@ impl Avx512 {
     }
 
     /// As `scalar::fold`.
-    pub(super) fn fold(self, products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest; PANEL]) {
+    pub(crate) fn fold(self, products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest; PANEL]) {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
         unsafe fn run(products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest; PANEL]) {
             // SAFETY: as the caller's.
@@ -195,32 +195,32 @@ impl Avx512 {
 
 /// The proof that the processor has AVX-512 with VNNI, dot products of four bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Avx512Vnni(Avx512);
+pub(crate) struct Avx512Vnni(Avx512);
 
 impl Avx512Vnni {
     /// Rows of a block of bytes.
-    pub(super) const ROWS: usize = 6;
+    pub(crate) const ROWS: usize = 6;
 
-    pub(super) fn detect() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         is_x86_feature_detected!("avx512vnni").then(Avx512::detect).flatten().map(Avx512Vnni)
     }
 
     /// The kernels on floats.
-    pub(super) fn floats(self) -> Avx512 {
+    pub(crate) fn floats(self) -> Avx512 {
         self.0
     }
 
     /// As `scalar::block_int8`.
-    pub(super) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
+    pub(crate) fn block_int8(self, block: &ByteBlock<'_>, out: &mut [i32]) {
         // SAFETY: `self` proves the features; `Kernels::block_int8` has checked the lengths.
         unsafe { block_int8(block, out) }
     }
 
     /// Patches that lie side by side for products of integers.
-    pub(super) const BLOCK_INT8: usize = 24;
+    pub(crate) const BLOCK_INT8: usize = 24;
 
     /// As `scalar::panel_int8`, in blocks of [`BLOCK_INT8`](Self::BLOCK_INT8); the caller has checked the lengths.
-    pub(super) fn panel_int8(self, patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
+    pub(crate) fn panel_int8(self, patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
         // SAFETY: `self` proves the features; `Kernels::panel_int8` has checked the lengths.
         unsafe { panel_int8(patches, panel, out) }
     }

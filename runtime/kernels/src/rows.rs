@@ -6,30 +6,30 @@ use super::{Isa, Kernels, dispatch, scalar};
 
 impl Kernels {
     /// Brings a row to bytes of at most `levels`.
-    pub(super) fn quantise_row(&self, row: &[f32], levels: u8, out: &mut [u8]) -> Range {
+    pub(crate) fn quantise_row(&self, row: &[f32], levels: u8, out: &mut [u8]) -> Range {
         assert_eq!(row.len(), out.len(), "quantise_row: lengths differ");
         dispatch!(self, quantise_row(row, levels, out))
     }
 
     /// The largest size of a row's numbers; NaN if any is NaN or infinite.
-    pub(super) fn size_of_row(&self, row: &[f32]) -> f32 {
+    pub(crate) fn size_of_row(&self, row: &[f32]) -> f32 {
         dispatch!(self, size_of_row(row))
     }
 
     /// Each number times its factor, rounded; the products are within ±127.
-    pub(super) fn signed_row(&self, row: &[f32], factors: &[f32], out: &mut [i8]) {
+    pub(crate) fn signed_row(&self, row: &[f32], factors: &[f32], out: &mut [i8]) {
         assert!(row.len() == factors.len() && row.len() == out.len(), "signed_row: lengths differ");
         dispatch!(self, signed_row(row, factors, out));
     }
 
     /// `exp(value - largest)` of each value as a byte of at most `levels`; returns the sum of the bytes. `row` is used up.
-    pub(super) fn exp_row_int8(&self, row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
+    pub(crate) fn exp_row_int8(&self, row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
         assert_eq!(row.len(), out.len(), "exp_row_int8: lengths differ");
         dispatch!(self, exp_row_int8(row, levels, out))
     }
 
     /// Each value becomes `exp(value - largest)`; returns their sum.
-    pub(super) fn exp_row(&self, row: &mut [f32]) -> f32 {
+    pub(crate) fn exp_row(&self, row: &mut [f32]) -> f32 {
         dispatch!(self, exp_row(row))
     }
 }
@@ -39,7 +39,7 @@ impl Kernels {
 /// # Safety
 /// The processor has the instruction set of `V`; `out` is as long as `row`.
 #[inline(always)]
-pub(super) unsafe fn quantise_row<V: Lanes>(row: &[f32], levels: u8, out: &mut [u8]) -> Range {
+pub(crate) unsafe fn quantise_row<V: Lanes>(row: &[f32], levels: u8, out: &mut [u8]) -> Range {
     let whole = row.len() - row.len() % V::LANES;
     // SAFETY: every offset is below `whole`, a multiple of the lanes that is at most the length of both.
     unsafe {
@@ -77,7 +77,7 @@ pub(super) unsafe fn quantise_row<V: Lanes>(row: &[f32], levels: u8, out: &mut [
 /// # Safety
 /// The processor has the instruction set of `V`.
 #[inline(always)]
-pub(super) unsafe fn size_of_row<V: Lanes>(row: &[f32]) -> f32 {
+pub(crate) unsafe fn size_of_row<V: Lanes>(row: &[f32]) -> f32 {
     let whole = row.len() - row.len() % V::LANES;
     // SAFETY: every offset is below `whole`, a multiple of the lanes that is at most the row's length.
     unsafe {
@@ -98,7 +98,7 @@ pub(super) unsafe fn size_of_row<V: Lanes>(row: &[f32]) -> f32 {
 /// # Safety
 /// The processor has the instruction set of `V`; all three are of one length.
 #[inline(always)]
-pub(super) unsafe fn signed_row<V: Lanes>(row: &[f32], factors: &[f32], out: &mut [i8]) {
+pub(crate) unsafe fn signed_row<V: Lanes>(row: &[f32], factors: &[f32], out: &mut [i8]) {
     let whole = row.len() - row.len() % V::LANES;
     // SAFETY: every offset is below `whole`, a multiple of the lanes that is at most the row's length.
     unsafe {
@@ -117,7 +117,7 @@ pub(super) unsafe fn signed_row<V: Lanes>(row: &[f32], factors: &[f32], out: &mu
 /// # Safety
 /// The processor has the instruction set of `V`.
 #[inline(always)]
-pub(super) unsafe fn exp_row<V: Lanes>(row: &mut [f32]) -> f32 {
+pub(crate) unsafe fn exp_row<V: Lanes>(row: &mut [f32]) -> f32 {
     // SAFETY: `each_exp` gives places where `LANES` values stand.
     unsafe {
         let mut totals = V::splat(0.0);
@@ -135,7 +135,7 @@ pub(super) unsafe fn exp_row<V: Lanes>(row: &mut [f32]) -> f32 {
 /// # Safety
 /// The processor has the instruction set of `V`; `out` is as long as `row`.
 #[inline(always)]
-pub(super) unsafe fn exp_row_int8<V: Lanes>(row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
+pub(crate) unsafe fn exp_row_int8<V: Lanes>(row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
     let whole = row.len() - row.len() % V::LANES;
     // SAFETY: `each_exp` gives places where `LANES` values stand, multiples of `LANES`, which divides the length of `DITHER`.
     unsafe {

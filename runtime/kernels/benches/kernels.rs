@@ -8,15 +8,8 @@
 
 use std::io::{BufRead, Write};
 
-#[cfg(feature = "_cuda")]
-use edge_seg::files;
+use edge_seg_kernels::{Columns, Kernels, PackedBank, Pairs, Planes, Precision, Scan, Scratch, TagBest, Tap};
 use ndarray::{Array2, Array3, Axis, Zip};
-
-#[path = "../src/simd/mod.rs"]
-#[allow(dead_code, unused_imports)]
-mod simd;
-
-use simd::{Columns, Kernels, PackedBank, Pairs, Planes, Precision, Scan, Scratch, TagBest, Tap};
 
 const DIM: usize = 512;
 const SCALE: f32 = 20.0;
@@ -27,7 +20,7 @@ const FRAME: (usize, usize) = (1080, 1920);
 fn main() {
     let folder = std::env::args().nth(1).filter(|arg| !arg.starts_with('-'));
     let Some(folder) = folder else {
-        return eprintln!("kernels: run by runtime/benches/kernels.py");
+        return eprintln!("kernels: run by runtime/kernels/benches/kernels.py");
     };
     let patches = read(&folder, "patches.f32");
     let bank = read(&folder, "bank.f32");

@@ -10,30 +10,30 @@ use super::scalar;
 
 /// The proof that the processor computes with 16-bit floats.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Fp16(());
+pub(crate) struct Fp16(());
 
 impl Fp16 {
     /// Rows of a block: with two registers of columns, 16 of 32 hold sums.
-    pub(super) const ROWS: usize = 8;
+    pub(crate) const ROWS: usize = 8;
 
-    pub(super) fn detect() -> Option<Self> {
+    pub(crate) fn detect() -> Option<Self> {
         std::arch::is_aarch64_feature_detected!("fp16").then_some(Fp16(()))
     }
 
     /// # Panics
     /// The processor does not.
-    pub(super) fn expect() -> Self {
+    pub(crate) fn expect() -> Self {
         Self::detect().expect("`Kernels::has_halves` was asked")
     }
 
     /// As `scalar::block_half`.
-    pub(super) fn block_half(self, block: &HalfBlock<'_>, out: &mut [f32]) {
+    pub(crate) fn block_half(self, block: &HalfBlock<'_>, out: &mut [f32]) {
         // SAFETY: `self` proves the features; `Kernels::block_half` has checked the lengths.
         unsafe { block_half(block, out) }
     }
 
     /// As `scalar::halve_row`.
-    pub(super) fn halve_row(self, row: &[f32], factor: f32, out: &mut [u16]) {
+    pub(crate) fn halve_row(self, row: &[f32], factor: f32, out: &mut [u16]) {
         // SAFETY: `self` proves the features; `Kernels::halve_row` has checked the lengths.
         unsafe { halve_row(row, factor, out) }
     }

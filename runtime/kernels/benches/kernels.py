@@ -1,7 +1,7 @@
 """Compares the scoring and mask kernels with NumPy's BLAS and with ndarray, in turn, on one thread.
 
-    cargo build --release --bench kernels      (prints where the executable is)
-    OPENBLAS_NUM_THREADS=1 python runtime/benches/kernels.py EXECUTABLE [ROUNDS]
+    cargo build --release -p edge-seg-kernels --bench kernels      (prints where the executable is)
+    OPENBLAS_NUM_THREADS=1 python runtime/kernels/benches/kernels.py EXECUTABLE [ROUNDS]
 
 Prints the median of processor milliseconds of each task and its ratio to the baseline; smaller is faster. NumPy must be on one thread.
 """

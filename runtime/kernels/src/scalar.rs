@@ -9,7 +9,7 @@ use super::scan::{Int8Rows, Pass, Products};
 use super::transformer::Activation;
 use super::{Columns, Label, Planes, Scratch, TagBest, Tap};
 
-pub(super) fn dot_products(patches: &[f32], bank: &[f32], dim: usize, out: &mut [f32]) {
+pub(crate) fn dot_products(patches: &[f32], bank: &[f32], dim: usize, out: &mut [f32]) {
     let mut results = out.iter_mut();
     for patch in patches.chunks_exact(dim) {
         for tag in bank.chunks_exact(dim) {
@@ -21,7 +21,7 @@ pub(super) fn dot_products(patches: &[f32], bank: &[f32], dim: usize, out: &mut 
     }
 }
 
-pub(super) fn normalise_rows(rows: &mut [f32], dim: usize) -> Option<usize> {
+pub(crate) fn normalise_rows(rows: &mut [f32], dim: usize) -> Option<usize> {
     let mut first_bad = None;
     for (index, row) in rows.chunks_exact_mut(dim).enumerate() {
         if !normalise_row(row) {
@@ -32,7 +32,7 @@ pub(super) fn normalise_rows(rows: &mut [f32], dim: usize) -> Option<usize> {
 }
 
 /// The sum of squares is taken in f64, where neither the largest nor the smallest f32 overflows or vanishes.
-pub(super) fn normalise_row(row: &mut [f32]) -> bool {
+pub(crate) fn normalise_row(row: &mut [f32]) -> bool {
     let squares: f64 = row.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
     if !squares.is_finite() || squares == 0.0 {
         return false;
@@ -44,7 +44,7 @@ pub(super) fn normalise_row(row: &mut [f32]) -> bool {
     true
 }
 
-pub(super) fn upsample_argmax<L: Label>(planes: &Planes<'_>, rows: &[Tap], columns: &Columns, scratch: &mut Scratch, labels: &mut [L]) {
+pub(crate) fn upsample_argmax<L: Label>(planes: &Planes<'_>, rows: &[Tap], columns: &Columns, scratch: &mut Scratch, labels: &mut [L]) {
     let width = columns.len();
     if width == 0 {
         return;
@@ -73,7 +73,7 @@ pub(super) fn upsample_argmax<L: Label>(planes: &Planes<'_>, rows: &[Tap], colum
 }
 
 /// `out[p, t] = Σ_d rows[p, d] · panel[d, t]`, patches in blocks of one.
-pub(super) fn panel_f32(rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
+pub(crate) fn panel_f32(rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
     for (row, out) in rows.chunks_exact(dim).zip(out.chunks_exact_mut(PANEL)) {
         out.fill(0.0);
         for (value, tags) in row.iter().zip(panel.chunks_exact(PANEL)) {
@@ -83,7 +83,7 @@ pub(super) fn panel_f32(rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]
 }
 
 /// `out[p, t] = Σ_d patches[p, d] · panel[t, d]`, brought back from integers, patches in blocks of one.
-pub(super) fn panel_int8(patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
+pub(crate) fn panel_int8(patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut [f32]) {
     let rows = patches.values.chunks_exact(patches.wide).zip(patches.scales);
     for ((row, scale), out) in rows.zip(out.chunks_exact_mut(PANEL)) {
         let mut sums = [0i32; PANEL];
@@ -99,7 +99,7 @@ pub(super) fn panel_int8(patches: &Int8Rows<'_>, panel: &Int8Rows<'_>, out: &mut
 }
 
 /// Folds one panel's products into what a pass keeps; `tags` may be fewer than a panel's.
-pub(super) fn fold(products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest]) {
+pub(crate) fn fold(products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest]) {
     for (patch, row) in products.values.chunks_exact(PANEL).enumerate() {
         for (lane, (product, tag)) in row.iter().zip(&mut *tags).enumerate() {
             let mut logit = product * products.scale;
@@ -129,7 +129,7 @@ pub(super) fn fold(products: &Products<'_>, pass: &mut Pass<'_>, tags: &mut [Tag
 }
 
 /// `out[m, n] (+)= Σ_k rows[m, k] · weights[k, n]`.
-pub(super) fn block_f32(block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
+pub(crate) fn block_f32(block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
     for m in 0..block.count {
         let out = &mut out[m * out_pitch..][..block.columns];
         if !block.add {
@@ -142,7 +142,7 @@ pub(super) fn block_f32(block: &Block<'_>, out: &mut [f32], out_pitch: usize) {
 }
 
 /// `out[m, n] (+)= Σ_k rows[m, k] · weights[k / 4, n, k % 4]`.
-pub(super) fn block_int8(block: &ByteBlock<'_>, out: &mut [i32]) {
+pub(crate) fn block_int8(block: &ByteBlock<'_>, out: &mut [i32]) {
     let strip = out.len() / block.count;
     for (m, out) in out.chunks_exact_mut(strip).enumerate() {
         if !block.add {
@@ -157,7 +157,7 @@ pub(super) fn block_int8(block: &ByteBlock<'_>, out: &mut [i32]) {
 }
 
 /// `out = activation(products + bias) + residual`.
-pub(super) fn finish(products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
+pub(crate) fn finish(products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
     for (row, products) in products.chunks_exact(finish.bias.len()).enumerate() {
         for (n, product) in products[..finish.columns].iter().enumerate() {
             let at = row * finish.outputs + finish.column + n;
@@ -167,14 +167,14 @@ pub(super) fn finish(products: &[f32], finish: &Finish<'_>, out: &mut [f32]) {
 }
 
 /// As [`finish`], of sums as [`dequantise`] brings them back.
-pub(super) fn finish_int8(sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
+pub(crate) fn finish_int8(sums: &[i32], scales: &Scales<'_>, finish: &Finish<'_>, out: &mut [f32]) {
     let mut products = vec![0.0; sums.len()];
     dequantise(sums, scales, &mut products, finish.bias.len());
     self::finish(&products, finish, out);
 }
 
 /// `(sum - zero · column sum) · row scale · column scale`.
-pub(super) fn dequantise(sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
+pub(crate) fn dequantise(sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pitch: usize) {
     let strip = scales.columns.len();
     for (at, sum) in sums.iter().enumerate() {
         let (row, n) = (at / strip, at % strip);
@@ -183,7 +183,7 @@ pub(super) fn dequantise(sums: &[i32], scales: &Scales<'_>, out: &mut [f32], pit
 }
 
 /// Brings a row to bytes of at most `levels`; a row with NaN or infinity becomes zeros.
-pub(super) fn quantise_row(row: &[f32], levels: u8, out: &mut [u8]) -> Range {
+pub(crate) fn quantise_row(row: &[f32], levels: u8, out: &mut [u8]) -> Range {
     out.fill(0);
     if row.iter().any(|v| !v.is_finite()) {
         return Range::NAN;
@@ -195,7 +195,7 @@ pub(super) fn quantise_row(row: &[f32], levels: u8, out: &mut [u8]) -> Range {
 }
 
 /// `x · inverse + zero`, rounded with ties to even.
-pub(super) fn quantise(row: &[f32], inverse: f32, zero: i32, levels: u8, out: &mut [u8]) {
+pub(crate) fn quantise(row: &[f32], inverse: f32, zero: i32, levels: u8, out: &mut [u8]) {
     for (byte, x) in out.iter_mut().zip(row) {
         *byte = ((x * inverse).round_ties_even() + zero as f32).clamp(0.0, f32::from(levels)) as u8;
     }
@@ -213,9 +213,9 @@ fn activate(x: f32, activation: Activation) -> f32 {
 }
 
 /// The error function, Abramowitz and Stegun 7.1.26: within 1.5e-7 of it.
-pub(super) const ERF: [f32; 5] = [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6];
+pub(crate) const ERF: [f32; 5] = [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6];
 /// Its factor on the argument.
-pub(super) const ERF_P: f32 = 0.327_591_1;
+pub(crate) const ERF_P: f32 = 0.327_591_1;
 
 fn erf(x: f32) -> f32 {
     let t = 1.0 / (1.0 + ERF_P * x.abs());
@@ -223,7 +223,7 @@ fn erf(x: f32) -> f32 {
     (1.0 - polynomial * (-x * x).exp()).copysign(x)
 }
 
-pub(super) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+pub(crate) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
     let dim = weight.len();
     for (row, out) in x.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
         let mean = row.iter().sum::<f32>() / dim as f32;
@@ -236,7 +236,7 @@ pub(super) fn layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out:
 }
 
 /// Each value becomes `exp(value - largest)`; returns their sum.
-pub(super) fn exp_row(row: &mut [f32]) -> f32 {
+pub(crate) fn exp_row(row: &mut [f32]) -> f32 {
     let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     row.iter_mut().for_each(|value| *value = (*value - largest).exp());
     row.iter().sum()
@@ -246,7 +246,7 @@ pub(super) fn exp_row(row: &mut [f32]) -> f32 {
 ///
 /// A softmax over many keys has a long tail of weights below half a step. Rounded to the nearest step all of it is lost, and with it the
 /// mean of the values that it stands for; rounded up as often as its size says, its sum stays.
-pub(super) const DITHER: [f32; 64] = {
+pub(crate) const DITHER: [f32; 64] = {
     let (mut dither, mut at) = ([0.0; 64], 0u8);
     while at < 64 {
         dither[at as usize] = ((at.reverse_bits() >> 2) as f32 + 0.5) / 64.0 - 0.5;
@@ -256,7 +256,7 @@ pub(super) const DITHER: [f32; 64] = {
 };
 
 /// `exp(value - largest)` of each value as a byte of at most `levels`, rounded with [`DITHER`]; returns the sum of the bytes.
-pub(super) fn exp_row_int8(row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
+pub(crate) fn exp_row_int8(row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
     exp_row(row);
     row.iter().zip(out).zip(DITHER.iter().cycle()).fold(0.0, |total, ((e, byte), dither)| {
         *byte = (e * f32::from(levels) + dither).round_ties_even() as u8;
@@ -265,19 +265,19 @@ pub(super) fn exp_row_int8(row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
 }
 
 /// The largest size of a row's numbers; NaN if any is NaN or infinite.
-pub(super) fn size_of_row(row: &[f32]) -> f32 {
+pub(crate) fn size_of_row(row: &[f32]) -> f32 {
     if row.iter().all(|v| v.is_finite()) { row.iter().fold(0.0, |a, v| v.abs().max(a)) } else { f32::NAN }
 }
 
 /// Each number times its factor, rounded, within ±127.
-pub(super) fn signed_row(row: &[f32], factors: &[f32], out: &mut [i8]) {
+pub(crate) fn signed_row(row: &[f32], factors: &[f32], out: &mut [i8]) {
     for ((value, factor), byte) in row.iter().zip(factors).zip(out) {
         *byte = (value * factor).round_ties_even().clamp(-127.0, 127.0) as i8;
     }
 }
 
 /// `out[m, n] (+)= scales[m] · Σ_k rows[m, k] · weights[k, n]`; a chunk's products are added one by one and rounded to 16 bits each time.
-pub(super) fn block_half(block: &HalfBlock<'_>, out: &mut [f32]) {
+pub(crate) fn block_half(block: &HalfBlock<'_>, out: &mut [f32]) {
     let strip = out.len() / block.count;
     for (m, (out, scale)) in out.chunks_exact_mut(strip).zip(block.scales).enumerate() {
         if !block.add {
@@ -304,6 +304,6 @@ fn to_half(x: f64) -> f64 {
 }
 
 /// Each number times `factor`, rounded to 16 bits.
-pub(super) fn halve_row(row: &[f32], factor: f32, out: &mut [u16]) {
+pub(crate) fn halve_row(row: &[f32], factor: f32, out: &mut [u16]) {
     row.iter().zip(out).for_each(|(value, half)| *half = to_f16(value * factor));
 }
