@@ -1,8 +1,8 @@
 //! The one table of boards: how each is recognised, what it runs best, and the times that follow from what its processor can multiply.
 //!
-//! No rate was measured on a board. Each is what llvm-mca predicts for the inner loop of the encoders' layers (`runtime/kernels/benches/neon.py`, in
-//! `docs/kernels.md`): memory, the layers between the products and other programs come on top, so a time is the least that can be
-//! expected.
+//! No rate was measured on a board. Each is what llvm-mca predicts for the inner loop of the encoders' layers
+//! (`runtime/kernels/benches/neon.py`, in `docs/kernels.md`): memory, the layers between the products and other programs come on top, so
+//! a time is the least that can be expected.
 
 use std::fmt;
 
