@@ -52,7 +52,7 @@ const LOOK: &str = "edge-seg-fw board   # temperature, throttling; then: top -b 
 pub fn record(places: &Places) -> Result<f64> {
     let milliseconds = run(places)?.milliseconds;
     fs::create_dir_all(&places.state).with_context(|| format!("{}", places.state.display()))?;
-    edge_seg::files::replace_file(&baseline(&places.state), format!("{}\n", json!({ "milliseconds": milliseconds })).as_bytes())?;
+    edge_seg_bundle::files::replace_file(&baseline(&places.state), format!("{}\n", json!({ "milliseconds": milliseconds })).as_bytes())?;
     Ok(milliseconds)
 }
 
