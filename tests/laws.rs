@@ -37,6 +37,38 @@ fn assert_none(found: &[String], law: &str) {
     assert!(found.is_empty(), "{law}:\n{}", found.join("\n"));
 }
 
+/// The kernels' modules, each of which uses those before it alone. `lib` and `tests` use all.
+const KERNEL_LAYERS: [&str; 8] = ["operands", "reference", "isa", "generic", "arch", "dispatch", "ops", "tests"];
+
+#[test]
+fn arrows_between_the_kernels_modules_go_one_way() {
+    const FOLDER: &str = "runtime/kernels/src/";
+    let place = |module: &str| KERNEL_LAYERS.iter().position(|layer| *layer == module);
+    let mut found = Vec::new();
+    let mut seen = 0;
+    for path in files() {
+        let name = path.to_string_lossy().into_owned();
+        let Some(module) = name.strip_prefix(FOLDER).filter(|name| *name != "lib.rs") else { continue };
+        let module = module.split(['/', '.']).next().unwrap_or_default();
+        let own = place(module).unwrap_or_else(|| panic!("{name}: expected a module of {KERNEL_LAYERS:?}"));
+        let text = fs::read_to_string(root().join(&path)).unwrap();
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        for rest in code.split("crate::").skip(1) {
+            let group = rest.strip_prefix('{').and_then(|group| group.split_once('}')).map_or(rest, |(group, _)| group);
+            let listed = if group.len() < rest.len() { group.split(',').collect() } else { vec![rest] };
+            for named in listed.into_iter().filter_map(|item| item.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next()) {
+                seen += 1;
+                // By way of the crate's face a module would be used unseen.
+                if place(named).map_or(module != "tests", |other| other > own) {
+                    found.push(format!("{name} uses {named}"));
+                }
+            }
+        }
+    }
+    assert!(seen > 50, "the kernels' modules use each other, found {seen} places");
+    assert_none(&found, &format!("each of {KERNEL_LAYERS:?} uses those before it"));
+}
+
 #[test]
 fn python_only_trains_tests_and_measures() {
     let stray: Vec<_> = files()

@@ -20,7 +20,7 @@ impl UnitRows {
         if dim == 0 || !data.len().is_multiple_of(dim) {
             return fail(format!("rows of {dim} numbers"), format!("{} numbers", data.len()));
         }
-        match kernels().normalise_rows(&mut data, dim) {
+        match kernels().normalize_rows(&mut data, dim) {
             Some(row) => fail("rows with a direction".into(), format!("row {row}, zero or not finite")),
             None => Ok(Self { dim, data }),
         }

@@ -49,7 +49,7 @@ impl ImageEncoder {
     /// As [`load`](Self::load), and [`Error::Option`] if the processor or the kernels in use have no 16-bit floats.
     pub fn load_half(bundle: &Bundle, threads: Threads) -> Result<Self> {
         let set = kernels();
-        if !set.has_halves() {
+        if !set.has_f16() {
             let expected = "a processor that computes in 16-bit floats (Arm's `fp16`: Raspberry Pi 5, Jetson Orin), or --device cuda";
             let found = format!("one without them (kernels {})", set.name());
             return Err(Error::Option { option: "--half".into(), expected: expected.into(), found });

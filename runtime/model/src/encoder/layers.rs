@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-use edge_seg_kernels::{Activation, Bias, ByteMemory, HalfLinear, HalfRows, LayerMemory, Linear, QuantisedLinear, QuantisedRows, kernels};
+use edge_seg_kernels::{Activation, Bias, Linear, LinearF16, LinearInt8, RowsF16, RowsInt8, Workspace, WorkspaceInt8, kernels};
 use rayon::prelude::*;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
@@ -38,9 +38,9 @@ enum Kind {
     /// Inputs: `x` `[.., inputs]`, perhaps a value to add `[.., outputs]`. Output: `[.., outputs]`.
     Linear { layer: Linear, activation: Activation },
     /// As `Linear`, in 16-bit floats.
-    LinearHalf { layer: HalfLinear, activation: Activation },
+    LinearHalf { layer: LinearF16, activation: Activation },
     /// As `Linear`.
-    LinearInt8 { layer: QuantisedLinear, activation: Activation },
+    LinearInt8 { layer: LinearInt8, activation: Activation },
     /// Input and output: `[.., dim]`.
     LayerNorm { weight: Vec<f32>, bias: Vec<f32>, eps: f32 },
     /// Inputs: query, key, value `[batch, tokens, heads · head_dim]`, perhaps what is added to the logits
@@ -110,7 +110,7 @@ fn linear(node: &NodeProto, constants: &Constants<'_>, half: bool) -> TractResul
     if half {
         let mut values = floats(weight, constants)?;
         scale(&mut values);
-        return operator(Kind::LinearHalf { layer: kernels().pack_linear_half(&values, inputs, outputs, bias), activation });
+        return operator(Kind::LinearHalf { layer: kernels().pack_linear_f16(&values, inputs, outputs, bias), activation });
     }
     let mut layer = kernels().empty_linear(inputs, outputs, bias);
     for_rows(weight, constants, |first, rows| {
@@ -129,9 +129,9 @@ fn linear_int8(node: &NodeProto, constants: &Constants<'_>) -> TractResult<Box<d
     }
     let bias = tensor(node, "bias").map(|bias| floats(bias, constants)).transpose()?;
     ensure!(
-        inputs <= QuantisedLinear::MAX_INPUTS && scales.len() == outputs && bias.as_ref().is_none_or(|b| b.len() == outputs),
+        inputs <= LinearInt8::MAX_INPUTS && scales.len() == outputs && bias.as_ref().is_none_or(|b| b.len() == outputs),
         "expected at most {} inputs and {outputs} scales and numbers in the bias",
-        QuantisedLinear::MAX_INPUTS
+        LinearInt8::MAX_INPUTS
     );
     let mut layer = kernels().empty_linear_int8(inputs, outputs, &scales, bias.as_deref());
     // Unsigned bytes have their zero at 128.
@@ -364,8 +364,8 @@ impl Layer {
             (Kind::Linear { layer, activation }, [x, added @ ..]) => {
                 let added = added.first().copied();
                 ensure!(added.is_none_or(|added| added.len() == out.len()), "expected a sum of equal shapes");
-                let rows = part_rows(out.len() / layer.outputs(), set.block_rows(), set.row_bytes());
-                for_parts(out, rows * layer.outputs(), |index, out, memory: &mut LayerMemory| {
+                let rows = part_rows(out.len() / layer.outputs(), set.tile_rows(), set.row_bytes());
+                for_parts(out, rows * layer.outputs(), |index, out, memory: &mut Workspace| {
                     let x = &x[index * rows * width..][..out.len() / layer.outputs() * width];
                     let added = added.map(|added| &added[index * rows * layer.outputs()..][..out.len()]);
                     set.linear(layer, x, *activation, added, out, memory);
@@ -374,22 +374,22 @@ impl Layer {
             (Kind::LinearHalf { layer, activation }, [x, added @ ..]) => {
                 let added = added.first().copied();
                 ensure!(added.is_none_or(|added| added.len() == out.len()), "expected a sum of equal shapes");
-                let rows = part_rows(out.len() / layer.outputs(), set.block_rows_half(), set.row_bytes());
-                for_parts(out, rows * layer.outputs(), |index, out, memory: &mut HalfRows| {
+                let rows = part_rows(out.len() / layer.outputs(), set.tile_rows_f16(), set.row_bytes());
+                for_parts(out, rows * layer.outputs(), |index, out, memory: &mut RowsF16| {
                     let x = &x[index * rows * width..][..out.len() / layer.outputs() * width];
                     let added = added.map(|added| &added[index * rows * layer.outputs()..][..out.len()]);
-                    set.halve(x, width, memory);
-                    set.linear_half(layer, memory, *activation, added, out);
+                    set.round_rows_f16(x, width, memory);
+                    set.linear_f16(layer, memory, *activation, added, out);
                 });
             }
             (Kind::LinearInt8 { layer, activation }, [x, added @ ..]) => {
                 let added = added.first().copied();
                 ensure!(added.is_none_or(|added| added.len() == out.len()), "expected a sum of equal shapes");
                 let rows = part_rows(out.len() / layer.outputs(), set.part_rows_int8(), set.row_bytes());
-                for_parts(out, rows * layer.outputs(), |index, out, memory: &mut QuantisedRows| {
+                for_parts(out, rows * layer.outputs(), |index, out, memory: &mut RowsInt8| {
                     let x = &x[index * rows * width..][..out.len() / layer.outputs() * width];
                     let added = added.map(|added| &added[index * rows * layer.outputs()..][..out.len()]);
-                    set.quantise(x, width, memory);
+                    set.quantize_rows(x, width, memory);
                     set.linear_int8(layer, memory, *activation, added, out);
                 });
             }
@@ -411,13 +411,13 @@ impl Layer {
                     let (key, value) = (&key[n * keys..][..keys], &value[n * keys..][..keys]);
                     if *int8 {
                         let (packed, part) = (set.pack_keys_int8(key, value, *heads, *head_dim), set.queries_int8() * width);
-                        for_parts(out, part, |index, out, memory: &mut ByteMemory| {
+                        for_parts(out, part, |index, out, memory: &mut WorkspaceInt8| {
                             let bias = bias.map(|bias| from_row(bias, index * part / width));
                             set.attend_int8(&packed, &query[index * part..][..out.len()], bias, out, memory);
                         });
                     } else {
                         let (packed, part) = (set.pack_keys(key, value, *heads, *head_dim), set.queries() * width);
-                        for_parts(out, part, |index, out, memory: &mut LayerMemory| {
+                        for_parts(out, part, |index, out, memory: &mut Workspace| {
                             let bias = bias.map(|bias| from_row(bias, index * part / width));
                             set.attend(&packed, &query[index * part..][..out.len()], bias, out, memory);
                         });

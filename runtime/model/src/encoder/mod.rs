@@ -54,7 +54,7 @@ pub(crate) fn load(bundle: &Bundle, options: &Options, threads: Threads) -> Resu
     let mut choice = choose_device(options.device)?;
     if choice.device == Device::Cpu {
         let auto = options.device == Device::Auto;
-        if options.half && (!auto || kernels().has_halves()) {
+        if options.half && (!auto || kernels().has_f16()) {
             return Ok((Box::new(ImageEncoder::load_half(bundle, threads)?), choice));
         }
         if options.half {
