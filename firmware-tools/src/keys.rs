@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use edge_seg::bundle::{self, Header, MANIFEST_OFFSET, SIGNATURE_BYTES, SIGNATURE_OFFSET};
 use edge_seg::files::replace_file;
 use edge_seg::trust::Date;
