@@ -5,7 +5,7 @@ mod small;
 
 use edge_seg_fw::board::Host;
 use edge_seg_fw::doctor::{Finding, Level, examine, is_healthy, render};
-use edge_seg_fw::places::Places;
+use edge_seg_fw::paths::Paths;
 use edge_seg_tests::binary;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -84,7 +84,7 @@ impl Setup {
     }
 
     fn examine(&self, now: u64) -> Vec<Finding> {
-        examine(&Host::at(self.0.path()).unwrap(), &Places::under(self.0.path()), now)
+        examine(&Host::at(self.0.path()).unwrap(), &Paths::under(self.0.path()), now)
     }
 
     /// What is found to be bad, with what mends it.
