@@ -195,13 +195,13 @@ fn cannot_run_here(error: &anyhow::Error) -> bool {
 
 impl Source for Incoming<'_> {
     fn verify(&mut self) -> Result<Release, String> {
+        let bundle = self.open(&self.bundle.path())?;
         // The packaged binary came through the system's own signatures.
         if let Some(trust) = self.trust.as_ref().filter(|_| self.own_binary) {
             let signature = self.binary_signature.as_ref().ok_or("--binary: expected its signature beside it, FILE.minisig, found none")?;
             let program = self.parts.binary.reader().and_then(all).map_err(|error| format!("--binary: {error}"))?;
             trust.check_signature(signature, &program).map_err(|why| format!("--binary: {why}"))?;
         }
-        let bundle = self.open(&self.bundle.path())?;
         let mut head = [0; 4];
         let len = self.parts.binary.reader().and_then(|mut binary| binary.read(&mut head)).map_err(|error| format!("--binary: {error}"))?;
         if !head[..len].starts_with(b"\x7fELF") && !head[..len].starts_with(b"#!") {
