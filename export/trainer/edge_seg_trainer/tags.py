@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import ttd
-from .data import Labelled, coco_classes, grid_size, open_rgb, read_coco, split_words, table
+from .data import DataError, Labelled, coco_classes, grid_size, open_rgb, read_coco, split_words, table
 from .pairs import Pair
 from .towers import Model
 from .words import WordBank
@@ -171,6 +171,7 @@ class Competition:
     top: list[float] = field(default_factory=list)  # share of the first word
     words: list[int] = field(default_factory=list)
     effective: list[float] = field(default_factory=list)  # exp of the entropy: as many words as share alike
+    unreadable: int = 0  # photos that were passed over
 
     def summary(self) -> dict[str, float]:
         top, words, effective = np.array(self.top), np.array(self.words), np.array(self.effective)
@@ -194,7 +195,11 @@ def competition(model: Model, bank: WordBank, pairs: list[Pair], short_px: int, 
         text, words = next(((text, words) for text in pair.captions if len(words := split_words(text)) >= 2), ("", []))
         if not words:
             continue
-        patches, whole, _ = embed(model, pair.path, short_px)
+        try:
+            patches, whole, _ = embed(model, pair.path, short_px)
+        except DataError:
+            found.unreadable += 1
+            continue
         tags = bank.fixed(words)[None]
         real = torch.ones(1, len(words), dtype=torch.bool, device=tags.device)
         share = ttd.tag_scores(kind, patches, whole, bank.fixed([text]), tags, real, scale or model.logit_scale.item())[0]
