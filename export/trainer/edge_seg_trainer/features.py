@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .towers import ImageTower, Preprocess
+from .towers import ImageTower, Preprocess, frozen_dtype
 
 
 def backbone_digest(tower: ImageTower) -> str:
@@ -44,23 +44,23 @@ class FeatureCache:
 
     @torch.no_grad()
     def _fill(self, tower: ImageTower, pre: Preprocess, picture: Callable[[int], Image.Image], say) -> None:
-        # Weights and stream in bfloat16: what is stored is no finer, and a CPU does it in 60 % of autocast's time.
-        small = copy.deepcopy(tower).bfloat16().eval()
-        device = small.class_token.device
+        # Weights and stream in bfloat16 where that is fast: what is stored is no finer, and it takes 60 % of autocast's time.
+        device = tower.class_token.device
+        small = copy.deepcopy(tower).to(frozen_dtype(device)).eval()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_suffix(f".{os.getpid()}.new")
         stored = np.memmap(fresh, np.uint16, "w+", shape=self.shape)
         count, batch = self.shape[0], max(1, 8192 // self.shape[2])
         for number, start in enumerate(range(0, count, batch)):
             part = range(start, min(start + batch, count))
-            taps = small.taps(pre.pixels([picture(n) for n in part]).to(device).bfloat16())
-            stored[part.start : part.stop] = torch.stack(taps, 1).cpu().view(torch.uint16).numpy()
+            taps = small.taps(pre.pixels([picture(n) for n in part]).to(device, small.class_token.dtype))
+            stored[part.start : part.stop] = torch.stack(taps, 1).bfloat16().cpu().view(torch.uint16).numpy()
             if number % 20 == 0:
                 say(f"features {part.stop}/{count}")
         stored.flush()
         os.rename(fresh, self.path)
 
     def taps(self, rows: list[int], patches: np.ndarray | None = None) -> list[Tensor]:
-        """The taps of some pictures, at all patches or the given ones: one [rows, patches, width] a tap."""
+        """The taps of some pictures, at all patches or the given ones: one f32 [rows, patches, width] a tap."""
         chosen = np.stack([self.stored[row] if patches is None else self.stored[row][:, patches] for row in rows])
-        return list(torch.from_numpy(chosen).view(torch.bfloat16).unbind(1))
+        return list(torch.from_numpy(chosen).view(torch.bfloat16).float().unbind(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -20,7 +21,7 @@ class StageRecipe:
     """One stage. Every kind reads the keys of its own part and the common ones."""
 
     name: str
-    kind: str  # pairs | ttd | dense
+    kind: str  # pairs | ttd | dense | sets
     steps: int
     batch: int = 64  # of all ranks and parts together
     accumulate: int = 1  # parts that a step's batch is computed in
@@ -84,6 +85,9 @@ class StageRecipe:
     ttd_weight: float = 0.0  # of TTD's losses on the captioned photos
     text_rate: float = 0.0  # adapters on the text tower learn too, at this share of the rate; 0: it stays as it is
     none: bool = False  # a learned cosine competes with the words, and wins where the labels say that a patch is none of the things
+    # sets
+    sets: tuple[str, ...] = ()  # NAME=SHARE: a labelled set `seg/NAME`, or teachers:NAME, and its part of each step
+    umbrellas: str = "umbrella-words.tsv"
 
     @property
     def adapted(self) -> tuple[str, ...]:
@@ -179,7 +183,13 @@ def parse(given: dict, where: str) -> Recipe:
     for number, stage in enumerate(given.pop("stage", [])):
         place = f"{where}: stage {number + 1}"
         built = _build(StageRecipe, stage, place, {})
-        _one_of(built.kind, ("pairs", "ttd", "dense"), f"{place}: kind")
+        _one_of(built.kind, ("pairs", "ttd", "dense", "sets"), f"{place}: kind")
+        if (built.kind == "sets") != bool(built.sets):
+            raise RecipeError(f"{place}: expected `sets` with kind 'sets' and with no other")
+        for entry in built.sets:
+            share = entry.partition("=")[2]
+            if not re.fullmatch(r"[^=]+=(\d+(\.\d+)?)", entry) or float(share) <= 0:
+                raise RecipeError(f"{place}: sets: expected NAME=SHARE with a share above 0, found {entry!r}")
         _one_of(built.learns, ("head", "all", "lora"), f"{place}: learns")
         _one_of(built.keep, ("always", "better", "never"), f"{place}: keep")
         _one_of(built.selection, ttd.SELECTIONS, f"{place}: selection")
@@ -226,7 +236,7 @@ def parse(given: dict, where: str) -> Recipe:
     _one_of(built.device, ("auto", "cpu", "cuda"), f"{where}: device")
     _one_of(built.precision, ("bf16", "f32"), f"{where}: precision")
     labelled = built.final_report or built.calibrate or any(
-        stage.kind == "dense" or stage.keep != "always" or stage.evaluate_every for stage in stages
+        stage.kind in ("dense", "sets") or stage.keep != "always" or stage.evaluate_every for stage in stages
     )  # fmt: skip
     if labelled and not built.held_out:
         raise RecipeError(f"{where}: 'held_out' is missing: final_report, calibrate, dense stages, keep and evaluate_every need it")

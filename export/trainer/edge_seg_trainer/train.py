@@ -77,7 +77,7 @@ class Run:
         settings = self.settings
         self.bank = WordBank(self.model.text, self.tokenizer, settings["context"], settings["pad_token"], tuple(settings["templates"]))
         self.around = Surroundings(
-            self.model, self.bank, self.root, self.work.parent, recipe.seed, self.held_out, recipe.precision, self.say
+            self.model, self.bank, self.root, self.work.parent, recipe.seed, self.held_out, recipe.precision, base, self.say
         )
         self.figures: dict[str, dict] = {}
         self.to_blend: dict[str, dict[str, Tensor]] = {}  # weights of stages that a later one is averaged with
