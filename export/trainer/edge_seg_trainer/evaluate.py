@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .data import IGNORE, OTHER, Labelled, coco_classes, grid_size, read_coco
 from .data import _labelled as labelled_folder
-from .towers import Model
+from .towers import Model, frozen_dtype
 from .words import WordBank, class_bank
 
 
@@ -26,7 +26,7 @@ class Encoder:
     """Patch embeddings of photos, each encoded once whatever the number of word lists it is compared with."""
 
     def __init__(self, model: Model, short_px: int):
-        self.tower = copy.deepcopy(model.image).bfloat16().eval()
+        self.tower = copy.deepcopy(model.image).to(frozen_dtype(model.device)).eval()
         self.pre, self.short_px, self.device = model.preprocess, short_px, model.device
         self._known: dict[Path, tuple[Tensor, int, int]] = {}
 
@@ -37,7 +37,7 @@ class Encoder:
             image, patch_px = photo.image(), self.tower.config.patch_px
             width, height = grid_size(*image.size, self.short_px, patch_px)
             pixels = self.pre.pixels([image.resize((width, height), self.pre.resampling())]).to(self.device)
-            patches = F.normalize(self.tower(pixels.bfloat16()).float()[0], dim=-1).cpu()
+            patches = F.normalize(self.tower(pixels.to(self.tower.class_token.dtype)).float()[0], dim=-1).cpu()
             self._known[photo.path] = patches.half(), height // patch_px, width // patch_px
         patches, rows, cols = self._known[photo.path]
         return patches.float(), rows, cols

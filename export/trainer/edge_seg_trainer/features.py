@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from .data import DataError
-from .towers import ImageTower, Preprocess
+from .towers import ImageTower, Preprocess, frozen_dtype
 
 
 def backbone_digest(tower: ImageTower) -> str:
@@ -50,9 +50,9 @@ class FeatureCache:
 
     @torch.no_grad()
     def _fill(self, tower: ImageTower, pre: Preprocess, picture: Callable[[int], Image.Image], say) -> list[int]:
-        # Weights and stream in bfloat16: what is stored is no finer, and a CPU does it in 60 % of autocast's time.
-        small = copy.deepcopy(tower).bfloat16().eval()
-        device = small.class_token.device
+        # Weights and stream in bfloat16 where that is fast: what is stored is no finer, and it takes 60 % of autocast's time.
+        device = tower.class_token.device
+        small = copy.deepcopy(tower).to(frozen_dtype(device)).eval()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_suffix(f".{os.getpid()}.new")
         stored = np.memmap(fresh, np.uint16, "w+", shape=self.shape)
@@ -68,8 +68,8 @@ class FeatureCache:
                     say(f"left out: {error}")
                     broken.append(n)
             if images:
-                taps = small.taps(pre.pixels(list(images.values())).to(device).bfloat16())
-                stored[list(images)] = torch.stack(taps, 1).cpu().view(torch.uint16).numpy()
+                taps = small.taps(pre.pixels(list(images.values())).to(device, small.class_token.dtype))
+                stored[list(images)] = torch.stack(taps, 1).bfloat16().cpu().view(torch.uint16).numpy()
             if number % 20 == 0:
                 say(f"features {part.stop}/{count}")
         stored.flush()
@@ -77,6 +77,6 @@ class FeatureCache:
         return broken
 
     def taps(self, rows: list[int], patches: np.ndarray | None = None) -> list[Tensor]:
-        """The taps of some pictures, at all patches or the given ones: one [rows, patches, width] a tap."""
+        """The taps of some pictures, at all patches or the given ones: one f32 [rows, patches, width] a tap."""
         chosen = np.stack([self.stored[row] if patches is None else self.stored[row][:, patches] for row in rows])
-        return list(torch.from_numpy(chosen).view(torch.bfloat16).unbind(1))
+        return list(torch.from_numpy(chosen).view(torch.bfloat16).float().unbind(1))

@@ -5,6 +5,7 @@ Paths in a recipe are taken from the recipe's own folder, those of training data
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
@@ -13,11 +14,12 @@ from . import ttd
 from .schema import COUNT, PART, POSITIVE, SHARE, SOME, WEIGHT, Range, RecipeError, build, key, keys, near, one_of, plain_name
 from .towers import HEADS, SIMILARITIES, HeadConfig
 
-KINDS = ("pairs", "ttd", "dense")
+KINDS = ("pairs", "ttd", "dense", "sets")
 REPORTS = ("idx133", "present", "voc21", "camvid", "ade150")
 CAPTIONED = ("pairs", "ttd")
 TTD = ("ttd", "dense")
 DENSE = ("dense",)
+LABELLED = ("dense", "sets")
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,10 @@ class StageRecipe:
     lora_targets: tuple[str, ...] = key(("qkv", "proj", "fc1", "fc2"), "the blocks' layers that get one", ("qkv", "proj", "fc1", "fc2"))
     lora_towers: tuple[str, ...] = key(("image", "text"), "the towers that get some", ("image", "text"))
     # dense
-    zoom: tuple[float, float] = key((0.8, 2.0), "least and greatest zoom of a crop", POSITIVE, DENSE)
+    zoom: tuple[float, float] = key((0.8, 2.0), "least and greatest zoom of a crop", POSITIVE, LABELLED)
     views: int = key(4, "`head`: crops drawn once of each photo", SOME, DENSE)
-    yes_no: float = key(0.3, "weight of each class's own yes or no beside the choice among all", WEIGHT, DENSE)
-    balance: float = key(0.3, "class weights are frequency to the minus this", WEIGHT, DENSE)
+    yes_no: float = key(0.3, "weight of each class's own yes or no beside the choice among all", WEIGHT, LABELLED)
+    balance: float = key(0.3, "class weights are frequency to the minus this", WEIGHT, LABELLED)
     drop_every: int = key(0, "leave every n-th class name out of the labels; 0: none", COUNT, DENSE)
     cut: float = key(0.0, "share of the crops that get a rectangle of another one", SHARE, DENSE)
     # dense with `pairs`: a teacher labels captioned photos among what their captions name
@@ -95,6 +97,9 @@ class StageRecipe:
     ttd_weight: float = key(0.0, "of TTD's losses on the captioned photos", WEIGHT, DENSE)
     text_rate: float = key(0.0, "adapters on the text tower learn too, at this share of the rate; 0: it stays as it is", WEIGHT, DENSE)
     none: bool = key(False, "a learned cosine competes with the words, and wins where the labels say that a patch is none of the things", kinds=DENSE)
+    # sets
+    sets: tuple[str, ...] = key((), "NAME=SHARE: a labelled set `seg/NAME`, or teachers:NAME, and its part of each step", kinds=("sets",))
+    umbrellas: str = key("umbrella-words.tsv", "words that stand for several classes", kinds=("sets",), base="recipe")
 
     @property
     def adapted(self) -> tuple[str, ...]:
@@ -167,6 +172,12 @@ def _stage(given: dict, place: str, earlier: list[str]) -> StageRecipe:
         raise RecipeError(f"{place}: kind {built.kind!r} needs `pairs`, the names of captioned sets")
     if built.batch % built.accumulate:
         raise RecipeError(f"{place}: batch {built.batch} cannot be dealt to accumulate = {built.accumulate} parts")
+    if (built.kind == "sets") != bool(built.sets):
+        raise RecipeError(f"{place}: expected `sets` with kind 'sets' and with no other")
+    for entry in built.sets:
+        share = entry.partition("=")[2]
+        if not re.fullmatch(r"[^=]+=(\d+(\.\d+)?)", entry) or float(share) <= 0:
+            raise RecipeError(f"{place}: sets: expected NAME=SHARE with a share above 0, found {entry!r}")
     if built.adapted and not (built.lora_targets and built.lora_towers):
         raise RecipeError(f"{place}: adapters need lora_targets and lora_towers, found an empty list")
     if built.zoom[0] > built.zoom[1]:
@@ -209,7 +220,7 @@ def parse(given: dict, where: str) -> Recipe:
     if not built.templates or not all("{}" in one for one in built.templates):
         raise RecipeError(f"{where}: templates: expected sentences that hold {{}}, found {list(built.templates)}")
     labelled = built.final_report or built.calibrate or any(
-        stage.kind == "dense" or stage.keep != "always" or stage.evaluate_every for stage in stages
+        stage.kind in LABELLED or stage.keep != "always" or stage.evaluate_every for stage in stages
     )  # fmt: skip
     if labelled and not built.held_out:
         raise RecipeError(f"{where}: 'held_out' is missing: final_report, calibrate, dense stages, keep and evaluate_every need it")

@@ -43,6 +43,7 @@ class Surroundings:
     seed: int
     held_out: frozenset[str] = frozenset()
     precision: str = "bf16"
+    recipes: Path = Path()  # where the recipe's own files lie
     say: Callable[[str], None] = print
 
     def autocast(self):
@@ -491,4 +492,8 @@ def make_stage(stage: StageRecipe, around: Surroundings, split: str = "train") -
         return TtdStage(stage, around, split)
     if stage.kind == "dense":
         return DenseStage(stage, around)
+    if stage.kind == "sets":
+        from .sets_stage import SetsStage
+
+        return SetsStage(stage, around)
     raise RecipeError(f"stage kind {stage.kind!r}")

@@ -13,7 +13,7 @@ from torch import Tensor
 from . import checkpoint, evaluate, parallel, provenance
 from .adapters import inject, merge
 from .calibrate import calibrate
-from .data import DataError, data_root, read_coco, read_held_out
+from .data import DataError, data_root, read_held_out
 from .folder import read_folder, write_folder
 from .loop import StageLoop
 from .overlay import overlay
@@ -55,7 +55,7 @@ class Run:
 
     def __init__(self, recipe: Recipe, base: Path, say=print, fresh: bool = False, resume: Path | None = None):
         recipe = recipe.placed(base.absolute())
-        self.recipe, self.fresh, self.resume = recipe, fresh, resume
+        self.recipe, self.base, self.fresh, self.resume = recipe, base.absolute(), fresh, resume
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
         device = parallel.start(recipe.device)
@@ -83,7 +83,7 @@ class Run:
         settings = self.settings
         self.bank = WordBank(self.model.text, self.tokenizer, settings["context"], settings["pad_token"], tuple(settings["templates"]))
         self.around = Surroundings(
-            self.model, self.bank, self.root, self.work.parent, recipe.seed, self.held_out, recipe.precision, self.say
+            self.model, self.bank, self.root, self.work.parent, recipe.seed, self.held_out, recipe.precision, self.base, self.say
         )
         self.figures: dict[str, dict] = {}
         self.to_blend: dict[str, dict[str, Tensor]] = {}  # weights of stages that a later one is averaged with
@@ -103,11 +103,15 @@ class Run:
         self.began_with = [("backbone", weights), ("text", source / "model.safetensors"), ("tokenizer", source / "tokenizer.json")]
 
     def provenance(self) -> dict:
-        """What this run's figures depend on."""
+        """What this run's figures depend on. Labelled photos count by their names and sizes."""
         labelled: list[tuple[str, Path]] = []
-        if self.recipe.held_out and (self.root / "seg").is_dir():
-            for photo in read_coco(self.root, lambda name: True):
-                labelled += [(photo.path.name, photo.path), (photo.label.name, photo.label)]
+        names = [entry.partition("=")[0] for stage in self.recipe.stages for entry in stage.sets]
+        folders = [self.root / "seg" / name for name in ("coco_panoptic200", "coco_mini159", *names)] if self.recipe.held_out else []
+        for folder in dict.fromkeys(folders):
+            labelled += [(path.relative_to(self.root).as_posix(), path) for path in sorted(folder.rglob("*")) if path.is_file()]
+        for stage in self.recipe.stages:
+            if stage.sets:
+                labelled.append((stage.umbrellas, self.base / stage.umbrellas))
         return provenance.provenance(self.recipe, self.root, self.began_with, labelled, parallel.world())
 
     def _begin(self) -> dict | None:
