@@ -1,6 +1,6 @@
 """Is there a single tag bias? How a caption's words share the picture, and how well they are chosen, of one model or of two.
 
-python -m edge_seg_trainer bias FOLDER [FOLDER] --pairs NAME... [--data DIR] [--out DIR]
+python -m edge_seg_trainer bias FOLDER [FOLDER] --pairs SET [--data DIR] [--out DIR]
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ Layouts are those of the data's own README: `pairs/NAME/captions.tsv` (split, fi
 from __future__ import annotations
 
 import csv
+import math
 import os
 import re
 from dataclasses import dataclass, field
@@ -172,7 +173,7 @@ def read_held_out(path: Path) -> frozenset[str]:
 def grid_size(width: int, height: int, short_px: int, patch_px: int) -> tuple[int, int]:
     """Width and height nearest to the picture's aspect whose short side is `short_px`, multiples of the patch."""
     scale = short_px / min(width, height)
-    return tuple(max(1, round(side * scale / patch_px)) * patch_px for side in (width, height))
+    return tuple(max(1, math.floor(side * scale / patch_px + 0.5)) * patch_px for side in (width, height))
 
 
 def square(path: Path, side: int) -> Image.Image:

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,10 +41,13 @@ class FeatureCache:
         self.path = Path(folder) / f"features-{side}-{names}-{backbone_digest(tower)}.bin"
         patches = (side // tower.config.patch_px) ** 2
         self.shape = (count, len(tower.config.head.taps), patches, tower.config.width)
+        self.bytes_each, self.seconds_each = 2 * int(np.prod(self.shape[1:])), 0.0
+        began = time.monotonic()
         of_broken = self.path.with_suffix(".broken.json")
         if not self.path.is_file():
             broken = self._fill(tower, pre, picture, say)
             of_broken.write_text(json.dumps(broken))
+            self.seconds_each = (time.monotonic() - began) / max(1, count)
         # Pictures that could not be read; their features are zeros.
         self.broken = frozenset(json.loads(of_broken.read_text()) if of_broken.is_file() else ())
         self.stored = np.memmap(self.path, np.uint16, "r", shape=self.shape)

@@ -183,7 +183,7 @@ class StageLoop:
         stage, run = self.stage, self.run
         loader = Loader(self.source, self.first, run.recipe.workers)
         progress = Progress(run.diary, stage.name, stage.steps, self.first, run.recipe.log_every)
-        pace = Pace(stage.batch + stage.taught, stage.steps, self.model.device)
+        pace = self.pace = Pace(stage.batch + stage.taught, stage.steps, self.model.device)
         told = 0
         try:
             for step in range(self.first, stage.steps):
@@ -223,6 +223,12 @@ class StageLoop:
             for parameter, value in zip(self.learned, final):
                 parameter.copy_(value)
         return True
+
+    def told(self) -> dict[str, float]:
+        """The pace without its first step, and what the stage keeps of how many pictures."""
+        cache = getattr(self.source, "cache", None)
+        found = {"step_s": self.pace.steady(), "to_cache": self.source.to_cache}
+        return found | ({"cache_s": cache.seconds_each, "cache_bytes": cache.bytes_each} if cache else {})
 
     def _copies(self) -> list[Tensor]:
         return [parameter.detach().clone() for parameter in self.learned]

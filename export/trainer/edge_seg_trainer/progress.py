@@ -69,6 +69,11 @@ class Pace:
         self.seconds, self.done = self.seconds + passed, self.done + 1
         self._recent.append(passed)
 
+    def steady(self) -> float:
+        """Mean seconds of the recent steps; the very first, which prepares much, does not count where there are others."""
+        recent = list(self._recent)[1 if self.done > 1 and self.done == len(self._recent) else 0 :]
+        return sum(recent) / max(1, len(recent))
+
     def figures(self, steps_done: int) -> dict[str, float]:
         """For the metrics: the last 50 steps' pace, seconds left of the stage, the peak of memory."""
         each = sum(self._recent) / len(self._recent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +89,8 @@ class SetsStage(Stage):
                 photos = taught_set(around, name.removeprefix(TEACHERS))
             else:
                 photos = read_set(around.root, name, around.held_out)
-            asker = Asker(photos, umbrellas, vocabulary, lists, self.bank.fixed)
+            photos = replace(photos, train=self.few(photos.train))
+            asker = Asker(photos, umbrellas, vocabulary, lists, self.words)
             counts = np.zeros(len(photos.words))
             present = []
             for photo in photos.train:
@@ -137,7 +138,7 @@ class SetsStage(Stage):
         for own, labels, question, number in zip(patches, batch["labels"], batch["questions"], batch["sources"]):
             source = self.sources[number]
             shares, other, _ = (part[0].to(device) for part in patch_targets(labels[None], len(source.photos.words), model.image.config.patch_px))
-            similarity = own @ self.bank.fixed(question.words).T
+            similarity = own @ self.words(question.words).T
             loss, weight = pixel_loss(
                 similarity, shares, other, question, source.weight.to(device), model.logit_scale, model.logit_bias, self.none, stage.yes_no
             )

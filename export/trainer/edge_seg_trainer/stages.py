@@ -45,6 +45,7 @@ class Surroundings:
     precision: str = "bf16"
     recipes: Path = Path()  # where the recipe's own files lie
     say: Callable[[str], None] = print
+    photos_at_most: int = 0  # of each set; 0: all
 
     def autocast(self):
         number = torch.float16 if self.precision == "f16" else torch.bfloat16
@@ -77,9 +78,14 @@ class Stage:
         if side % patch:
             raise RecipeError(f"stage {stage.name}: side_px {side}: expected a multiple of the model's patch, {patch}")
         self.model, self.bank = around.model, around.bank
+        self.to_cache = 0  # pictures whose features a whole run keeps
         self.reader = 0
         self.skipped = Skipped()  # what this reader's process passed over
         self.met: dict[int, dict[str, int]] = {}  # what each reader did, as their batches tell
+
+    def few(self, photos: list) -> list:
+        """All of them, but in a smoke run."""
+        return photos[: self.around.photos_at_most or None]
 
     def passed_over(self) -> Skipped:
         """Samples that this rank's readers passed over."""
@@ -104,6 +110,10 @@ class Stage:
     def loss(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
         raise NotImplementedError
 
+    def words(self, texts: list[str], learning: bool = False) -> Tensor:
+        """Embeddings of words, put into the model's templates or not, as the recipe says."""
+        return self.bank.words(texts, self.stage.word_templates, learning)
+
     def tell(self, batch: dict) -> dict:
         """The batch with what its reader has passed over."""
         return batch | {"reader": self.reader, "skipped": dict(self.skipped)}
@@ -121,9 +131,11 @@ class PairsStage(Stage):
 
     def __init__(self, stage: StageRecipe, around: Surroundings, split: str = "train"):
         super().__init__(stage, around)
-        self.captioned = Captioned(read_pairs(around.root, list(stage.pairs), split, around.say), stage.word_min_count, stage.keep_stop_words)
+        every = read_pairs(around.root, list(stage.pairs), split, around.say)
+        self.captioned = Captioned(self.few(every), stage.word_min_count, stage.keep_stop_words)
         self.cache = None
         if stage.learns == "head":
+            self.to_cache = len(every)
             pairs, side = self.captioned.pairs, stage.side_px
             named = "\n".join(str(pair.path) for pair in pairs)
             self.cache = FeatureCache(
@@ -184,9 +196,9 @@ class PairsStage(Stage):
             if self.learns_text:
                 size = len(batch["rows"])
                 own = captions[parallel.rank() * size :][:size]
-                texts = torch.cat([parallel.gather(self.bank.encode(own)), self.bank.encode(words)])
+                texts = torch.cat([parallel.gather(self.bank.encode(own)), self.words(words, learning=True)])
             else:
-                texts = self.bank.fixed(captions + words)
+                texts = torch.cat([self.bank.fixed(captions), self.words(words)])
         patches = F.normalize(patches.float(), dim=-1)
         scores = parallel.gather(pooled(patches, texts, stage.sharpness))
         present = batch["present"].to(scores.device)
@@ -232,7 +244,7 @@ class TtdStage(Stage):
         self.keep: set | None = None
         self.stream = None
         if not self.patterns:
-            self.captioned = Captioned(read_pairs(around.root, list(stage.pairs), split, around.say), 1, stage.keep_stop_words)
+            self.captioned = Captioned(self.few(read_pairs(around.root, list(stage.pairs), split, around.say)), 1, stage.keep_stop_words)
         if stage.prune > 0 and split == "train":
             from .prune import kept
 
@@ -299,7 +311,7 @@ class TtdStage(Stage):
         with self.around.autocast():
             patches, picture = self.model.image.encode(self.pixels(batch["pictures"]), whole=stage.selection in ("image", "image-text"))
             # Apart: words are a few tokens, captions many, and padding costs what tokens cost.
-            caption, words = self.bank.encode(captions), self.bank.encode(distinct)
+            caption, words = self.bank.encode(captions), self.words(distinct, learning=True)
         patches = F.normalize(patches.float(), dim=-1)
         picture = F.normalize(picture.float(), dim=-1) if picture is not None else patches[:, 0].detach()
         distill, tag, share = ttd_losses(stage, self.model, patches, picture, caption, words, [[place[tag] for tag in some] for some in tags])
@@ -316,6 +328,7 @@ class DenseStage(Stage):
         root, held_out, seed = around.root, around.held_out, around.seed
         self.classes = coco_classes(root)
         photos = read_coco(root, lambda name: name not in held_out)
+        in_all, photos = len(photos), self.few(photos)
         self.photos = [(photo.image(), self._labels(photo)) for photo in photos]
         self.searched = torch.tensor(self.classes.things)
         counts = np.zeros(len(self.classes.names))
@@ -331,14 +344,14 @@ class DenseStage(Stage):
         if self.taught and self.learns_text:
             # The teacher's words stay as the stage found them.
             every = sorted({word for words in self.classes.words for word in words})
-            self.teacher_words = dict(zip(every, self.bank.fixed(every)))
+            self.teacher_words = dict(zip(every, self.words(every)))
             self.bank.forget()
         # The cosine that a word has to beat where nothing is shown.
         self.none = nn.Parameter((-self.model.logit_bias / self.model.logit_scale).detach().clone()) if stage.none else None
         self.cache = None
         if stage.learns == "head":
             # The views are drawn once; what a step would draw afresh must stay still to be cached.
-            count = len(self.photos) * stage.views
+            count, self.to_cache = len(self.photos) * stage.views, in_all
             named = f"{[photo.path.name for photo in photos]} {stage.views} {stage.zoom} {seed}"
             self.cache = FeatureCache(
                 around.work, self.model.image, self.model.preprocess, count, named, lambda n: self._view(n)[0], stage.side_px, around.say
@@ -457,14 +470,15 @@ class DenseStage(Stage):
             right = (similarity[:labelled].argmax(-1) == shares[:labelled].argmax(-1))[clear].float().mean().item()
         return loss, parts | {"right": right}
 
-    def _texts(self, texts: list[str]) -> Tensor:
-        """Their embeddings, from the cache unless the text tower learns."""
+    def _texts(self, texts: list[str], captions: bool = False) -> Tensor:
+        """Embeddings of words, or of captions, from the cache unless the text tower learns."""
         if not self.learns_text:
-            return self.bank.fixed(texts)
+            return self.bank.fixed(texts) if captions else self.words(texts)
         distinct = sorted(set(texts))
         place = {text: n for n, text in enumerate(distinct)}
         with self.around.autocast():
-            return self.bank.encode(distinct)[[place[text] for text in texts]]
+            embedded = self.bank.encode(distinct) if captions else self.words(distinct, learning=True)
+        return embedded[[place[text] for text in texts]]
 
     def _ttd(self, patches: Tensor, batch: dict, parts: dict[str, float]) -> Tensor:
         """TTD's losses on the captioned photos; the words stay as they are."""
@@ -472,7 +486,7 @@ class DenseStage(Stage):
         place = {tag: n for n, tag in enumerate(distinct)}
         picture = F.normalize(patches.mean(1), dim=-1).detach()
         distill, tag, _ = ttd_losses(
-            self.stage, self.model, patches, picture, self._texts(batch["captions"]), self._texts(distinct),
+            self.stage, self.model, patches, picture, self._texts(batch["captions"], captions=True), self._texts(distinct),
             [[place[tag] for tag in some] for some in batch["tags"]],
         )  # fmt: skip
         parts |= {"distill": distill.item(), "tag": tag.item()}

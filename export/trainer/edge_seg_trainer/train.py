@@ -53,7 +53,7 @@ def plain_tokenizer(source: Path, work: Path) -> Path:
 class Run:
     """One recipe being followed."""
 
-    def __init__(self, recipe: Recipe, base: Path, say=print, fresh: bool = False, resume: Path | None = None):
+    def __init__(self, recipe: Recipe, base: Path, say=print, fresh: bool = False, resume: Path | None = None, photos_at_most: int = 0):
         recipe = recipe.placed(base.absolute())
         self.recipe, self.base, self.fresh, self.resume = recipe, base.absolute(), fresh, resume
         if recipe.threads:
@@ -85,6 +85,8 @@ class Run:
         self.around = Surroundings(
             self.model, self.bank, self.root, self.work.parent, recipe.seed, self.held_out, recipe.precision, self.base, self.say
         )
+        self.around.photos_at_most = photos_at_most
+        self.walked: dict[str, dict[str, float]] = {}  # by stage: its pace, and what it keeps of pictures
         self.figures: dict[str, dict] = {}
         self.to_blend: dict[str, dict[str, Tensor]] = {}  # weights of stages that a later one is averaged with
 
@@ -155,7 +157,7 @@ class Run:
         found: list = [None]
         if parallel.rank() == 0:
             wanted = evaluate.tasks(self.root, self.held_out, only or self.recipe.final_report)
-            found[0] = evaluate.report(self.model, self.bank, wanted, self.recipe.input_px, 4 if only else 2, thin)
+            found[0] = evaluate.report(self.model, self.bank, wanted, self.recipe.input_px, 4 if only else 1, thin)
         if parallel.world() > 1:
             torch.distributed.broadcast_object_list(found)
         self.say(f"[{name}] {evaluate.one_line(found[0])}")
@@ -228,6 +230,7 @@ class Run:
             loop.restore(state)
         if not loop.follow(before, until):
             return False
+        self.walked[stage.name] = loop.told()
         if skipped := source.passed_over():
             self.say(f"{stage.name}: passed over {skipped.told()}")
             self.log({"stage": stage.name, "passed_over": dict(skipped)})

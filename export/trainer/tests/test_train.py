@@ -16,6 +16,7 @@ from edge_seg_trainer.data import DataError
 from edge_seg_trainer.provenance import ProvenanceError
 from edge_seg_trainer.schema import RecipeError
 from edge_seg_trainer.folder import read_folder
+from edge_seg_trainer.smoke import smoke
 from edge_seg_trainer.stages import Part, make_stage
 from edge_seg_trainer.loop import learning, rate_at
 from edge_seg_trainer.tiny import tiny_backbone, tiny_folder
@@ -294,6 +295,21 @@ def test_metrics_tell_pace_and_memory(recipe):
     entry = [json.loads(line) for line in run.metrics.read_text().splitlines() if '"loss"' in line][-1]
     assert entry["images_per_s"] > 0 and entry["left_s"] == 0 and entry["memory_mb"] > 10 and entry["step_s"] > 0
     assert any("images/s" in text and "left" in text and "MB" in text for text in said)
+
+
+def test_a_smoke_run_walks_every_stage_and_says_what_the_whole_needs(recipe, capsys):
+    stages = [PAIRS | {"folder": "one"}, TTD | {"evaluate_every": 2}, DENSE | {"learns": "head", "name": "head", "views": 3}, DENSE | {"folder": "out"}]
+    made = recipe(*stages, final_report=["idx133"])
+    said = []
+    assert smoke(made, Path("."), said.append) == 0
+    told = capsys.readouterr().out
+    for name in ("pairs", "ttd", "head", "dense"):
+        assert f"stage {name}: " in told
+    assert "features of 24 pictures" in told and "features of 27 pictures" in told and "5 reports (idx133)" in told
+    assert "the whole: about" in told and "GB of memory" in told and "of disk" in told
+    assert any("every stage was walked through" in text for text in said)
+    # Nothing is left that a true run would take for its own.
+    assert not list(Path(made.work).glob("*.smoke")) and not Path(made.output).exists()
 
 
 @pytest.mark.parametrize("schedule", ["constant", "constant-cooldown"])
