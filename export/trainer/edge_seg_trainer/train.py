@@ -25,6 +25,7 @@ from .recipe import Recipe, StageRecipe
 from .schema import RecipeError
 from .stages import Surroundings, make_stage
 from .towers import HeadConfig, Model
+from .unpack import load_unpacked, unpack
 from .words import WordBank
 
 
@@ -95,14 +96,28 @@ class Run:
         recipe = self.recipe
         source = text_source(recipe.text)
         self.tokenizer = plain_tokenizer(source, self.work)
+        text = bert_config(source / "config.json")
+        if recipe.backbone.endswith(".esb"):
+            # A bundle's image tower, head and score; the words are the published ones.
+            found = unpack(Path(recipe.backbone))
+            if recipe.head and recipe.head != found.config.head:
+                raise RecipeError(f"head: expected that of {recipe.backbone}, {found.config.head}, or none given")
+            self.model = Model(found.config, text, found.logit_scale, found.logit_bias)
+            load_unpacked(self.model.image, found, recipe.backbone)
+            load_bert(self.model.text, source / "model.safetensors")
+            self.began_with = self._files(Path(recipe.backbone), source)
+            return
         weights = self.root / recipe.backbone
         if not weights.is_file():
             raise DataError(f"{weights} is missing: expected the backbone's weights (`backbone` in the recipe)")
-        text = bert_config(source / "config.json")
         self.model = Model(vit_config(weights, recipe.head or HeadConfig(), text.width), text)
         load_timm_vit(self.model.image, weights)
         load_bert(self.model.text, source / "model.safetensors")
-        self.began_with = [("backbone", weights), ("text", source / "model.safetensors"), ("tokenizer", source / "tokenizer.json")]
+        self.began_with = self._files(weights, source)
+
+    @staticmethod
+    def _files(backbone: Path, text: Path) -> list[tuple[str, Path]]:
+        return [("backbone", backbone), ("text", text / "model.safetensors"), ("tokenizer", text / "tokenizer.json")]
 
     def provenance(self) -> dict:
         """What this run's figures depend on. Labelled photos count by their names and sizes."""

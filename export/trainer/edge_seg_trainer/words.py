@@ -75,8 +75,8 @@ class ClassBank:
 
     def best(self, similarity: Tensor) -> Tensor:
         """cos(word, ...) [words, ...] to cos(class, ...) [classes, ...]."""
-        owner = self.owner.to(similarity.device)
-        return similarity.new_full((len(self), *similarity.shape[1:]), -1.0).index_reduce_(0, owner, similarity, "amax")
+        owner = self.owner.to(similarity.device).view(-1, *[1] * (similarity.dim() - 1)).expand_as(similarity)
+        return similarity.new_full((len(self), *similarity.shape[1:]), -1.0).scatter_reduce(0, owner, similarity, "amax")
 
 
 def class_bank(bank: WordBank, words: list[list[str]], fresh: bool = False) -> ClassBank:
