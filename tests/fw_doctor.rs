@@ -172,6 +172,27 @@ fn every_fault_is_found_alone_and_with_its_cure() {
 }
 
 #[test]
+fn a_board_is_as_hot_as_the_runtimes_governor_finds_it() {
+    let temperature = |celsius: u32, trip: Option<u32>| {
+        let setup = Setup::healthy();
+        setup.put("sys/class/thermal/thermal_zone0/temp", &format!("{celsius}000\n"));
+        if let Some(trip) = trip {
+            setup.put("sys/class/thermal/thermal_zone0/trip_point_0_type", "passive\n");
+            setup.put("sys/class/thermal/thermal_zone0/trip_point_0_temp", &format!("{trip}000\n"));
+        }
+        let finding = setup.examine(NOW).into_iter().find(|finding| finding.check == "temperature").unwrap();
+        (finding.level, finding.found)
+    };
+    assert_eq!(temperature(85, Some(99)).0, Level::Ok, "the runtime works as before up to 94 °C");
+    assert_eq!(temperature(94, Some(99)).0, Level::Note);
+    assert_eq!(temperature(99, Some(99)).0, Level::Bad);
+    assert_eq!(temperature(61, Some(60)).0, Level::Bad);
+    assert_eq!((temperature(74, None).0, temperature(75, None).0), (Level::Ok, Level::Note));
+    let (level, found) = temperature(80, None);
+    assert!(level == Level::Bad && found.contains("from 80 °C on the board slows down"), "{found}");
+}
+
+#[test]
 fn a_clock_at_1970_and_a_32_bit_system_are_found() {
     let findings = Setup::healthy().examine(60);
     let bad: Vec<_> = findings.iter().filter(|finding| finding.level == Level::Bad).collect();

@@ -242,6 +242,41 @@ fn bundles_for_other_boards_and_broken_ones_are_refused() {
     assert!(code == 1 && stderr.contains("expected"), "{stderr}");
 }
 
+/// A board's tree of files laid under a root.
+fn lay(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        match entry.path().is_dir() {
+            true => lay(&entry.path(), &to.join(entry.file_name())),
+            false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn a_bundle_for_a_build_fits_every_board_that_runs_it() {
+    for (board, names, fits) in [
+        ("jetson-orin", &["jetson"][..], true),
+        ("jetson-orin", &["pi5", "jetson-orin"], true),
+        ("jetson-orin", &["jetson-nano"], false),
+        ("pi3", &["pi4"], true),
+        ("pi3", &["pi5"], false),
+        ("pi-zero2", &["pi-zero2"], true),
+        ("x86", &["x86"], true),
+        ("unknown", &["pi5"], true),
+    ] {
+        let root = Root::new();
+        let release = root.release(1, &frames(1, 5));
+        lay(&Path::new(env!("CARGO_MANIFEST_DIR")).join("boards").join(board), root.0.path());
+        small::write(&root.at("r.esb"), 1, names, 10);
+        let output = root.run(&install(&release, &[]));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(if fits { 0 } else { 1 }), "{names:?} on {board}: {stderr}");
+        assert!(fits || stderr.contains("wrong board"), "{stderr}");
+    }
+}
+
 #[test]
 fn a_hundred_installations_with_processes_killed_at_random() {
     let root = Root::new();

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use edge_seg::Bundle;
-use edge_seg::trust::Trust;
+use edge_seg_bundle::Bundle;
+use edge_seg_bundle::trust::Trust;
 
 use crate::board::Board;
 use crate::places::Places;
@@ -146,7 +146,7 @@ fn cannot_run_here(error: &anyhow::Error) -> bool {
 
 impl Source for Incoming<'_> {
     fn verify(&mut self) -> Result<Release, String> {
-        let says = |error: edge_seg::Error| error.to_string();
+        let says = |error: edge_seg_bundle::Error| error.to_string();
         if let Some(trust) = &self.trust {
             trust.check(&self.place, &self.parts.bundle).map_err(says)?;
             // The packaged binary came through the system's own signatures.
@@ -177,12 +177,10 @@ impl Source for Incoming<'_> {
     }
 }
 
-/// Names under which a bundle may mean this board: its key, and its variant where the board is in no table.
+/// Names under which a bundle may mean this board: its own, where the table has one, and that of the build that it runs.
 pub fn board_names(board: &Board) -> Vec<&str> {
     let mut names = vec![board.key.as_str()];
-    if board.key == "unknown" {
-        names.extend(board.advice.variant.map(|variant| variant.name()));
-    }
+    names.extend(board.advice.variant.map(|variant| variant.name()).filter(|name| *name != board.key));
     names
 }
 

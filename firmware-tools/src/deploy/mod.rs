@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use edge_seg::Bundle;
+use edge_seg_bundle::Bundle;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -150,7 +150,7 @@ fn bring(reach: &Reach, plan: &Plan, cargo: &Cargo, release: &(u64, Vec<String>,
     let report = remote.ask(&["board", "--json"])?;
     let board = report["key"].as_str().context("board: expected a key")?.to_string();
     let variant = report["advice"]["variant"].as_str().unwrap_or_default();
-    let fits = boards.is_empty() || boards.contains(&board) || (board == "unknown" && boards.iter().any(|name| name == variant));
+    let fits = boards.is_empty() || boards.iter().any(|name| *name == board || name == variant);
     ensure!(fits, "wrong board: the bundle is for {}, this board is {board}", boards.join(", "));
     let status = remote.ask(&["status", "--json"])?;
     let floor = status["floor"].as_u64().unwrap_or(0);

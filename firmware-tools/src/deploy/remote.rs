@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use edge_seg::files::hex;
+use edge_seg_bundle::files::hex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use edge_seg::{Multiplications, boards};
+use edge_seg_board::boards::{self, Multiplications};
 use serde_json::{Value, json};
 
 use super::{Finding, bad, baseline, note, ok};
@@ -35,7 +35,7 @@ pub fn try_once(places: &Places, board: &Board) -> Finding {
             false => ok("inference", format!("{milliseconds:.0} ms, the baseline is {expected:.0} ms")),
         };
     }
-    match boards::find(&board.key).map(|known| known.least_ms(work, board.cores)) {
+    match boards::find(&board.key).and_then(|known| known.rates).map(|known| known.least_ms(work, board.cores)) {
         Some(least) if milliseconds > least * ABOVE_PREDICTION => {
             note("inference", format!("{milliseconds:.0} ms, where {least:.0} ms or a little more are predicted for this board"), LOOK)
         }
@@ -52,7 +52,7 @@ const LOOK: &str = "edge-seg-fw board   # temperature, throttling; then: top -b 
 pub fn record(places: &Places) -> Result<f64> {
     let milliseconds = run(places)?.milliseconds;
     fs::create_dir_all(&places.state).with_context(|| format!("{}", places.state.display()))?;
-    edge_seg::files::replace_file(&baseline(&places.state), format!("{}\n", json!({ "milliseconds": milliseconds })).as_bytes())?;
+    edge_seg_bundle::files::replace_file(&baseline(&places.state), format!("{}\n", json!({ "milliseconds": milliseconds })).as_bytes())?;
     Ok(milliseconds)
 }
 

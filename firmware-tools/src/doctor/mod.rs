@@ -4,8 +4,9 @@ mod inference;
 
 use std::path::Path;
 
-use edge_seg::Bundle;
-use edge_seg::trust::Trust;
+use edge_seg_board::sensors;
+use edge_seg_bundle::Bundle;
+use edge_seg_bundle::trust::Trust;
 use serde::Serialize;
 
 use crate::board::{Board, Host};
@@ -66,7 +67,7 @@ pub fn examine(host: &Host, places: &Places, now: u64) -> Vec<Finding> {
     found.extend(releases(places, &board));
     found.push(disk(host));
     found.push(memory(&board));
-    found.push(temperature(&board));
+    found.push(temperature(host));
     found.push(throttling(&board));
     found.push(clock(host, now));
     found.push(name(host));
@@ -212,18 +213,19 @@ fn memory(board: &Board) -> Finding {
     }
 }
 
-fn temperature(board: &Board) -> Finding {
-    match board.temperatures.first() {
-        Some(hottest) if hottest.celsius >= 80.0 => bad(
-            "temperature",
-            format!("{:.1} °C at {}: the board slows down", hottest.celsius, hottest.zone),
-            "fit a heat sink or a fan, then: edge-seg-fw board",
-        ),
-        Some(hottest) if hottest.celsius >= 70.0 => {
-            note("temperature", format!("{:.1} °C at {}", hottest.celsius, hottest.zone), "give it air")
-        }
-        Some(hottest) => ok("temperature", format!("{:.1} °C at {}", hottest.celsius, hottest.zone)),
-        None => ok("temperature", "this board gives no reading"),
+/// By the zone that the runtime's governor goes by, and from the temperatures on that it goes by.
+fn temperature(host: &Host) -> Finding {
+    let Some(zone) = sensors::hottest(host) else {
+        return ok("temperature", "this board gives no reading");
+    };
+    let found = format!("{:.1} °C at {}", zone.celsius, zone.name);
+    if zone.celsius >= zone.slowed_c() {
+        let found = format!("{found}: from {:.0} °C on the board slows down", zone.slowed_c());
+        bad("temperature", found, "fit a heat sink or a fan, then: edge-seg-fw board")
+    } else if zone.celsius >= zone.hot_c() {
+        note("temperature", format!("{found}: from {:.0} °C on edge-seg works less", zone.hot_c()), "give it air")
+    } else {
+        ok("temperature", found)
     }
 }
 

@@ -8,7 +8,7 @@
 
 use super::machine::{Action, Event, FileMark, Release, Slot, SlotState, State, Status, Trial, step};
 use super::{Disk, machine};
-use edge_seg::files::hex;
+use edge_seg_bundle::files::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io;
