@@ -6,8 +6,9 @@
 pub mod board;
 pub mod deploy;
 pub mod doctor;
-pub mod guard;
 pub mod install;
 pub mod keys;
-pub mod places;
+pub mod paths;
+pub mod service;
 pub mod slots;
+pub mod supervisor;

@@ -51,7 +51,7 @@ fn date(text: &str) -> Result<Date, String> {
 impl Keygen {
     pub fn run(self) -> Result<bool> {
         let public = keys::generate(&self.path, &self.password.password(), self.expires)?;
-        eprintln!("edge-seg-fw: keep {} where no board can reach it; boards trust it once", self.path.display());
+        eprintln!("edge-seg-fw: keep {} where no board can target it; boards trust it once", self.path.display());
         eprintln!("  {} is in their /etc/edge-seg/keys", public.display());
         print(&format!("{}\n", public.display()))?;
         Ok(true)

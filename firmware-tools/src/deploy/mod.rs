@@ -13,11 +13,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::slots::machine::Trial;
-pub use remote::{Reach, Remote};
+pub use remote::{Remote, SshTarget};
 
 /// What is brought.
 #[derive(Debug, Clone)]
-pub struct Cargo {
+pub struct Payload {
     /// The bundle.
     pub bundle: PathBuf,
     /// The runtime, with its `.minisig` beside it.
@@ -74,22 +74,22 @@ pub struct Row {
     pub seconds: u64,
 }
 
-/// Brings `cargo` to all boards of `plan`.
+/// Brings `payload` to all boards of `plan`.
 ///
 /// # Errors
 /// When the bundle here is none. What goes wrong with a board stands in its row.
-pub fn deploy(reach: &Reach, plan: &Plan, cargo: &Cargo) -> Result<Vec<Row>> {
-    let bundle = Bundle::open(&cargo.bundle)?;
+pub fn deploy(target: &SshTarget, plan: &Plan, payload: &Payload) -> Result<Vec<Row>> {
+    let bundle = Bundle::open(&payload.bundle)?;
     let manifest = bundle.manifest();
     let release = (manifest.serial, manifest.boards.clone(), bundle.digest()[..16].to_string());
     drop(bundle);
-    Ok(over(plan, |host| bring(reach, plan, cargo, &release, host)))
+    Ok(over(plan, |host| bring(target, plan, payload, &release, host)))
 }
 
 /// Brings all boards of `plan` back to the release before.
-pub fn rollback(reach: &Reach, plan: &Plan) -> Vec<Row> {
+pub fn rollback(target: &SshTarget, plan: &Plan) -> Vec<Row> {
     over(plan, |host| {
-        let remote = Remote::new(reach, host)?;
+        let remote = Remote::new(target, host)?;
         let board = key(&remote)?;
         let words: &[&str] = if plan.wait.is_some() { &["rollback", "--restart"] } else { &["rollback"] };
         let what = match plan.dry_run {
@@ -144,9 +144,9 @@ fn key(remote: &Remote) -> Result<String> {
     Ok(board["key"].as_str().context("board: expected a key")?.to_string())
 }
 
-fn bring(reach: &Reach, plan: &Plan, cargo: &Cargo, release: &(u64, Vec<String>, String), host: &str) -> Result<(String, String)> {
+fn bring(target: &SshTarget, plan: &Plan, payload: &Payload, release: &(u64, Vec<String>, String), host: &str) -> Result<(String, String)> {
     let (serial, boards, digest) = release;
-    let remote = Remote::new(reach, host)?;
+    let remote = Remote::new(target, host)?;
     let report = remote.ask(&["board", "--json"])?;
     let board = report["key"].as_str().context("board: expected a key")?.to_string();
     let variant = report["advice"]["variant"].as_str().unwrap_or_default();
@@ -156,14 +156,14 @@ fn bring(reach: &Reach, plan: &Plan, cargo: &Cargo, release: &(u64, Vec<String>,
     let floor = status["floor"].as_u64().unwrap_or(0);
     ensure!(*serial >= floor || plan.downgrade, "downgrade: the bundle's serial is {serial}, this board has run {floor}");
     if plan.dry_run {
-        let bytes: u64 = files(cargo).iter().filter_map(|(path, _)| Some(std::fs::metadata(path).ok()?.len())).sum();
+        let bytes: u64 = files(payload).iter().filter_map(|(path, _)| Some(std::fs::metadata(path).ok()?.len())).sum();
         return Ok((board, format!("would copy {bytes} bytes and install serial {serial} beside {}", current(&status))));
     }
     // Named by content: what another release left half copied is not gone on with.
     let base = format!(".cache/edge-seg/{digest}");
     let mut words = vec!["install".to_string(), format!("{base}.esb")];
     let mut copied = Vec::new();
-    for (path, what) in files(cargo) {
+    for (path, what) in files(payload) {
         let to = format!("{base}.{what}");
         let mut told = 0;
         let total = std::fs::metadata(&path).with_context(|| format!("{}", path.display()))?.len().max(1);
@@ -244,9 +244,9 @@ fn current(status: &Value) -> String {
     }
 }
 
-fn files(cargo: &Cargo) -> Vec<(PathBuf, &'static str)> {
-    let mut files = vec![(cargo.bundle.clone(), "esb")];
-    if let Some(binary) = &cargo.binary {
+fn files(payload: &Payload) -> Vec<(PathBuf, &'static str)> {
+    let mut files = vec![(payload.bundle.clone(), "esb")];
+    if let Some(binary) = &payload.binary {
         files.push((binary.clone(), "binary"));
         let mut minisig = binary.clone().into_os_string();
         minisig.push(".minisig");
@@ -254,7 +254,7 @@ fn files(cargo: &Cargo) -> Vec<(PathBuf, &'static str)> {
             files.push((minisig.into(), "binary.minisig"));
         }
     }
-    files.extend(cargo.config.clone().map(|config| (config, "toml")));
+    files.extend(payload.config.clone().map(|config| (config, "toml")));
     files
 }
 

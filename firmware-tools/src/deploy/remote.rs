@@ -14,7 +14,7 @@ const CHUNK_BYTES: usize = 1 << 18;
 
 /// How to reach boards, and the tool there.
 #[derive(Debug, Clone)]
-pub struct Reach {
+pub struct SshTarget {
     /// ssh's configuration file; its own default otherwise.
     pub ssh_config: Option<PathBuf>,
     /// `-o` options of ssh.
@@ -28,7 +28,7 @@ pub struct Reach {
 /// A board.
 #[derive(Debug)]
 pub struct Remote<'a> {
-    reach: &'a Reach,
+    target: &'a SshTarget,
     host: &'a str,
 }
 
@@ -43,20 +43,20 @@ impl<'a> Remote<'a> {
     ///
     /// # Errors
     /// When the name could be taken for an option.
-    pub fn new(reach: &'a Reach, host: &'a str) -> Result<Remote<'a>> {
+    pub fn new(target: &'a SshTarget, host: &'a str) -> Result<Remote<'a>> {
         let odd = host.is_empty() || host.starts_with('-') || host.chars().any(|c| c.is_whitespace() || c.is_control());
         ensure!(!odd, "expected a host as ssh takes it, user@name, found {host:?}");
-        Ok(Remote { reach, host })
+        Ok(Remote { target, host })
     }
 
     fn ssh(&self) -> Command {
         let mut command = Command::new("ssh");
-        if let Some(config) = &self.reach.ssh_config {
+        if let Some(config) = &self.target.ssh_config {
             command.arg("-F").arg(config);
         }
         // Nobody can answer questions of twenty boards at once.
         command.args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=15"]);
-        for option in &self.reach.options {
+        for option in &self.target.options {
             command.args(["-o", option]);
         }
         command.arg("--").arg(self.host);
@@ -73,10 +73,10 @@ impl<'a> Remote<'a> {
 
     fn tool(&self, sudo: bool, words: &[&str]) -> String {
         let mut line = String::new();
-        if sudo && !self.reach.sudo.is_empty() {
-            line = format!("{} ", self.reach.sudo);
+        if sudo && !self.target.sudo.is_empty() {
+            line = format!("{} ", self.target.sudo);
         }
-        line.push_str(&quote(&self.reach.tool));
+        line.push_str(&quote(&self.target.tool));
         for word in words {
             line.push(' ');
             line.push_str(&quote(word));
@@ -91,7 +91,7 @@ impl<'a> Remote<'a> {
     pub fn ask(&self, words: &[&str]) -> Result<Value> {
         let output = self.run(&self.tool(false, words))?;
         match output.status.code() {
-            Some(127) => bail!("{} is not installed there: copy the .deb over and apt install it", self.reach.tool),
+            Some(127) => bail!("{} is not installed there: copy the .deb over and apt install it", self.target.tool),
             _ => ensure!(output.status.success(), "{}: {}", words.join(" "), last_line(&output.stderr)),
         }
         serde_json::from_slice(&output.stdout).with_context(|| format!("{}: expected JSON", words.join(" ")))
@@ -208,10 +208,10 @@ mod tests {
 
     #[test]
     fn hosts_are_no_options() {
-        let reach = Reach { ssh_config: None, options: vec![], tool: "t".into(), sudo: String::new() };
+        let target = SshTarget { ssh_config: None, options: vec![], tool: "t".into(), sudo: String::new() };
         for host in ["", "-oProxyCommand=reboot", "pi@a b", "pi@a\n"] {
-            assert!(Remote::new(&reach, host).is_err(), "{host:?}");
+            assert!(Remote::new(&target, host).is_err(), "{host:?}");
         }
-        assert!(Remote::new(&reach, "pi@camera1.local").is_ok());
+        assert!(Remote::new(&target, "pi@camera1.local").is_ok());
     }
 }

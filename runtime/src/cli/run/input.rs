@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub struct InputArgs {
     /// Where frames come from: a video, picture or folder, v4l2:///dev/video0, rpicam:, csi:, rtsp://..., y4m:-, mjpeg:-,
     /// raw:-?size=640x480&format=yuyv&fps=30 (PATH in place of `-` reads a file), or test:?size=640x360&fps=30. Cameras take
-    /// ?size=1280x720&fps=30 too (docs/run.md).
+    /// ?size=1280x720&fps=30 too (docs/cameras.md).
     #[arg(long, value_name = "URI")]
     pub source: Option<String>,
     /// Whether frames that come too fast are dropped [default: auto].
