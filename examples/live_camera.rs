@@ -28,7 +28,7 @@ fn main() -> Result<()> {
     std::thread::spawn(move || {
         for line in std::io::stdin().lines().map_while(Result::ok) {
             // The new words are encoded here while frames go on with the old ones.
-            if let Err(e) = parse_tags("stdin", &line).and_then(|classes| typed.set(classes)) {
+            if let Err(e) = parse_tags("stdin", &line).map_err(Into::into).and_then(|classes| typed.set(classes)) {
                 eprintln!("{e}");
             }
         }

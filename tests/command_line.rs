@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use edge_seg_tests::{edge_seg, picture};
+use edge_seg_tests::{edge_seg, picture, root};
 use image::{GenericImageView, RgbImage};
 
 fn text(path: &std::path::Path) -> &str {
@@ -287,4 +287,14 @@ fn bench_times_each_stage_and_asserts_the_kernels() {
     assert!(table.stdout.contains("frames a second") && table.stdout.contains("predicted"), "{}", table.stdout);
     let release = !cfg!(debug_assertions);
     assert_eq!(run(&["--assert"], None).code == 0, release);
+}
+
+#[test]
+fn the_configuration_reference_is_what_the_program_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let printed = edge_seg(folder.path(), &["config", "default"]);
+    assert_eq!(printed.code, 0, "{}", printed.stderr);
+    let reference = fs::read_to_string(root().join("docs/edge-seg.toml")).unwrap();
+    assert!(printed.stdout == reference, "docs/edge-seg.toml is of other options: `edge-seg config default > docs/edge-seg.toml`");
+    assert!(reference.lines().filter(|line| line.starts_with('[')).count() > 5 && reference.contains("\n#source = "), "{reference}");
 }

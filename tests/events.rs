@@ -357,7 +357,7 @@ fn metrics_are_what_prometheus_reads() {
     let options = LiveOptions { pace: Pace::Every, keys: KeyFrames::Every(2), scene_cuts: false, ..LiveOptions::default() };
     edge_seg::live::run(&session, source, &words, options, &counters, &Arc::default(), |shown| {
         let mut report = FrameReport::new(&shown);
-        report.events = watcher.observe(&shown.found.labels, &report, SystemTime::now());
+        report.observe(&mut watcher, &shown.found.labels, SystemTime::now());
         metrics.observe(&report);
         Ok::<bool, edge_seg::Error>(true)
     })

@@ -38,7 +38,7 @@ fn signed() -> tempfile::TempDir {
 
 fn refusal(trust: Trust, path: &Path) -> Refusal {
     match trust.open(path) {
-        Err(edge_seg::Error::Refused { why, .. }) => why,
+        Err(edge_seg::bundle::Error::Refused { why, .. }) => why,
         other => panic!("expected a refusal, found {other:?}"),
     }
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
-use edge_seg::Bundle;
-use edge_seg::trust::Trust;
+use edge_seg_bundle::Bundle;
+use edge_seg_bundle::trust::Trust;
 
 use crate::board::Board;
 use crate::paths::Paths;

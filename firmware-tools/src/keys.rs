@@ -9,11 +9,10 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use edge_seg::bundle::{self, Header, MANIFEST_OFFSET, SIGNATURE_BYTES, SIGNATURE_OFFSET};
-use edge_seg::files::replace_file;
-use edge_seg::trust::Date;
-use edge_seg::{Bundle, Manifest};
 use edge_seg_board::boards::Target;
+use edge_seg_bundle::date::Date;
+use edge_seg_bundle::files::replace_file;
+use edge_seg_bundle::{self as bundle, Bundle, Header, MANIFEST_OFFSET, Manifest, SIGNATURE_BYTES, SIGNATURE_OFFSET};
 use minisign::{KeyPair, SecretKey, SecretKeyBox};
 
 const PASSWORD_MAX_BYTES: u64 = 1024;

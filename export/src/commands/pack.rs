@@ -136,12 +136,14 @@ impl Quantize {
     }
 
     fn make(&self, model: &Model, folder: &Path, pictures: &str) -> anyhow::Result<ExitCode> {
-        let paths = edge_seg::expand_inputs(&[pictures.to_owned()]).into_iter().collect::<edge_seg::Result<Vec<_>>>()?;
+        let paths = edge_seg_model::expand_inputs(&[pictures.to_owned()]).into_iter().collect::<edge_seg_model::Result<Vec<_>>>()?;
         let count = (self.count as usize).min(paths.len());
-        let frames = (0..count).map(|i| edge_seg::read_picture(&paths[i * paths.len() / count])).collect::<edge_seg::Result<Vec<_>>>()?;
+        let frames = (0..count)
+            .map(|i| edge_seg_model::read_picture(&paths[i * paths.len() / count]))
+            .collect::<edge_seg_model::Result<Vec<_>>>()?;
         let sample = Sample {
             frames,
-            words: edge_seg::parse_tags("--words", &self.words)?,
+            words: edge_seg_model::parse_tags("--words", &self.words)?,
             size_px: self.size,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
         };
@@ -229,7 +231,7 @@ pub struct Extract {
 
 impl Extract {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let bundle = edge_seg::bundle::Bundle::open(&self.bundle)?;
+        let bundle = edge_seg_bundle::Bundle::open(&self.bundle)?;
         std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
         let manifest = serde_json::to_vec_pretty(bundle.manifest())?;
         let mut files = vec![("manifest.json", Cow::Borrowed(manifest.as_slice()))];
@@ -247,7 +249,7 @@ impl Extract {
             files.push((&blob.name, bundle.blob(&blob.name)?));
         }
         for (name, bytes) in files {
-            edge_seg::files::replace_file(&self.out.join(name), &bytes)?;
+            edge_seg_bundle::files::replace_file(&self.out.join(name), &bytes)?;
             println!("{}", self.out.join(name).display());
         }
         Ok(ExitCode::SUCCESS)

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use edge_seg::{Background, Class, Encoded, Frame, Scoring, Session, TagScore, read_picture, score_tags, split_caption};
+use edge_seg_model::{Background, Class, Encoded, Frame, Scoring, Session, TagScore, read_picture, score_tags, split_caption};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use edge_seg::Class;
+use edge_seg_model::Class;
 
 use crate::{Error, Result};
 

@@ -3,8 +3,9 @@
 //! Each look goes through the runtime's own encoder. Its unit-norm patch embeddings are sampled bilinearly where the patches of the
 //! plain look lie, and the mean, normalised again, is scored and drawn as one look's would be. Averaging embeddings is averaging cosines.
 
-use edge_seg::bundle::Fit;
-use edge_seg::{Bundle, Encoded, Frame, Options, PatchGrid, Placement, Session};
+use edge_seg_bundle::Bundle;
+use edge_seg_bundle::Fit;
+use edge_seg_model::{Encoded, Frame, Options, PatchGrid, Placement, Session};
 use image::imageops;
 
 use crate::{Error, Result};
@@ -88,7 +89,7 @@ impl Ensemble {
             taken.push(Look { side_px, session });
         }
         let session = |size| Session::new(bundle.clone(), &Options { size_px: Some(size), ..options.clone() });
-        let sessions = sizes.into_iter().map(session).collect::<edge_seg::Result<_>>()?;
+        let sessions = sizes.into_iter().map(session).collect::<edge_seg_model::Result<_>>()?;
         Ok(Self { sessions, looks: taken, flip: looks.flip, windows: looks.windows })
     }
 
@@ -111,7 +112,7 @@ impl Ensemble {
         let placement = Placement::new((width, height), &manifest.image, self.session().size_px())?;
         let (rows, cols) = placement.covered();
         let (mut sum, mut global) = (vec![0.0f32; rows * cols * dim], vec![0.0f32; dim]);
-        let mut timings = edge_seg::Timings::default();
+        let mut timings = edge_seg_model::Timings::default();
         for taken in &self.looks {
             let parts = self.windows.map_or(vec![WHOLE], |w| windows(width, height, taken.side_px, w, manifest.image.fit));
             for part in parts {

@@ -133,7 +133,7 @@ def timed(step, device: torch.device) -> float:
 def loaded(pairs: list[str], workers: int, batch: int, side: int, steps: int) -> float:
     """Images per second that a TTD stage's loader gives of these sets, where nothing is done with them."""
     stage = StageRecipe(name="ttd", kind="ttd", pairs=tuple(pairs), learns="lora", steps=1 + workers + steps, batch=batch, side_px=side)
-    root = Path() if all(name.startswith(SHARDS) for name in pairs) else data_root(None)
+    root = Path().absolute() if all(name.startswith(SHARDS) for name in pairs) else data_root(None)
     around = Surroundings(Model(*SHAPES["tiny"], 100.0, None), None, root, Path(), 0)
     loader = Loader(TtdStage(stage, around), 0, workers)
     for _ in range(1 + workers):  # until every worker has begun

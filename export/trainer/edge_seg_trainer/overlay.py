@@ -27,7 +27,7 @@ def overlay(model: Model, bank: WordBank, path: Path, words: tuple[str, ...], sh
     was = model.training
     model.eval()
     patches = F.normalize(model.image(model.preprocess.pixels([image]).to(model.device)).float()[0], dim=-1)
-    texts = class_bank(bank, [[word] for word in words], fresh=True)
+    texts = class_bank(bank, [[word] for word in words], fresh=True).rows
     model.train(was)
     maps = (patches @ texts.T).T.reshape(1, len(words), height // side, width // side)
     label = F.interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)[0].argmax(0).cpu().numpy()

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from .data import IGNORE, Classes, open_rgb, random_view
+from .data import IGNORE, Classes, DataError, open_rgb, random_view
 from .pairs import read_pairs
-from .towers import ImageTower
+from .samples import Skipped
+from .towers import ImageTower, frozen_dtype
 
 
 def phrases(caption: str, longest: int) -> set[str]:
@@ -76,20 +77,28 @@ def pasted(values: Tensor, cut: Tensor) -> Tensor:
 class Taught:
     """The photos of captioned sets, and the tower that labels them."""
 
-    def __init__(self, root: Path, names: list[str], classes: Classes, tower: ImageTower, rare: float):
-        self.pairs = read_pairs(root, names)
+    def __init__(self, root: Path, names: list[str], classes: Classes, tower: ImageTower, rare: float, say=None):
+        self.pairs = read_pairs(root, names, say=say)
+        self.skipped = Skipped()
         self.named = np.stack([named_classes(pair.captions, classes) for pair in self.pairs])
         self.shares = rare_first(self.named, rare)
-        self.tower = copy.deepcopy(tower).bfloat16().eval().requires_grad_(False)
+        self.tower = copy.deepcopy(tower).to(frozen_dtype(tower.class_token.device)).eval().requires_grad_(False)
 
     def rows(self, count: int, rng: np.random.Generator) -> list[int]:
         """The photos of a step."""
         return rng.choice(len(self.shares), count, replace=False, p=self.shares).tolist()
 
-    def view(self, row: int, side: int, zoom: tuple[float, float], rng: np.random.Generator) -> tuple[Image.Image, np.ndarray]:
-        """A crop as `random_view` makes it, and where it is outside of the photo."""
-        image = open_rgb(self.pairs[row].path)
-        return random_view(image, np.zeros((image.height, image.width), np.uint8), side, zoom, rng)
+    def view(self, row: int, side: int, zoom: tuple[float, float], rng: np.random.Generator) -> tuple[Image.Image, np.ndarray, int]:
+        """A crop as `random_view` makes it, where it is outside of the photo, and the row: the next one where this cannot be read."""
+        for further in range(len(self.pairs)):
+            place = (row + further) % len(self.pairs)
+            try:
+                image = open_rgb(self.pairs[place].path)
+            except DataError as error:
+                self.skipped[str(error.__cause__ or error)] += 1
+                continue
+            return *random_view(image, np.zeros((image.height, image.width), np.uint8), side, zoom, rng), place
+        raise DataError(f"none of the {len(self.pairs)} captioned photos can be read: {self.skipped.told()}")
 
     @torch.no_grad()
     def follow(self, tower: ImageTower, learned: list[nn.Parameter], average: list[Tensor]) -> None:
@@ -102,7 +111,7 @@ class Taught:
     @torch.no_grad()
     def similarity(self, pixels: Tensor, texts: Tensor) -> Tensor:
         """What the teacher sees: cos(patch, class), [batch, patches, classes]."""
-        return F.normalize(self.tower(pixels.bfloat16()).float(), dim=-1) @ texts.T
+        return F.normalize(self.tower(pixels.to(self.tower.class_token.dtype)).float(), dim=-1) @ texts.T
 
 
 def seen(outside: np.ndarray, patch_px: int) -> Tensor:

@@ -167,7 +167,7 @@ impl Status {
         let mut slots = paths.slots();
         let state = slots.load()?;
         let signed = paths.demands_signatures();
-        let mut version = |slot: Slot| {
+        let version = |slot: Slot| {
             let folder = slots.folder(slot);
             state.slot(slot).release.as_ref().and_then(|_| paths.version_of(&folder.join(PROGRAM)))
         };

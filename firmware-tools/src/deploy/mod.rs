@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use edge_seg::Bundle;
+use edge_seg_bundle::Bundle;
 use serde::Serialize;
 use serde_json::Value;
 

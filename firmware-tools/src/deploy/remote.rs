@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use edge_seg::files::hex;
+use edge_seg_bundle::files::hex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 

@@ -57,7 +57,7 @@ const LOOK: &str = "edge-seg-fw board   # temperature, throttling; then: top -b 
 pub fn record(paths: &Paths) -> Result<f64> {
     let milliseconds = run(paths)?.milliseconds;
     fs::create_dir_all(&paths.state).with_context(|| format!("{}", paths.state.display()))?;
-    edge_seg::files::replace_file(&baseline(&paths.state), format!("{}\n", json!({ "milliseconds": milliseconds })).as_bytes())?;
+    edge_seg_bundle::files::replace_file(&baseline(&paths.state), format!("{}\n", json!({ "milliseconds": milliseconds })).as_bytes())?;
     Ok(milliseconds)
 }
 

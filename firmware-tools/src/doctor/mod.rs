@@ -4,9 +4,9 @@ mod inference;
 
 use std::path::{Path, PathBuf};
 
-use edge_seg::Bundle;
-use edge_seg::trust::Trust;
 use edge_seg_board::sensors;
+use edge_seg_bundle::Bundle;
+use edge_seg_bundle::trust::Trust;
 use serde::Serialize;
 
 use crate::board::{Board, Host};

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
-use edge_seg::files::hex;
+use edge_seg_bundle::files::hex;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags};
 use sha2::{Digest, Sha256};
 

@@ -5,7 +5,7 @@
 //! [`Action::Point`] switches by one rename. Whatever step a power cut interrupts, the next start begins with
 //! [`Event::Boot`] on the state and the pointer that are on disk.
 
-use edge_seg::files::hex;
+use edge_seg_bundle::files::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 

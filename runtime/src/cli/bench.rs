@@ -64,7 +64,7 @@ struct Report {
     threads: usize,
     backend: &'static str,
     /// Operators of the image encoder that its device leaves to the processor.
-    left_on_processor: Vec<String>,
+    unsupported_ops: Vec<String>,
     kernels: &'static str,
     best_kernels: &'static str,
     /// Reading and checking the bundle, loading the image encoder and the tokenizer.
@@ -166,7 +166,7 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
         words: bank.words().rows(),
         threads: args.model.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         backend: session.backend(),
-        left_on_processor: session.left_on_processor(),
+        unsupported_ops: session.unsupported_ops(),
         kernels: kernels().name(),
         best_kernels: sets.last().map_or("scalar", |set| set.name()),
         load_ms: ms(load),
@@ -223,7 +223,7 @@ struct Lap {
 
 impl<'a> Timed<'a> {
     fn new(args: &'a BenchArgs, session: &'a Session, bank: &'a TagBank) -> Result<Self> {
-        let options = SourceOptions { pace: Pace::Every, again: true, ..SourceOptions::default() };
+        let options = SourceOptions { pace: Pace::Every, repeat: true, ..SourceOptions::default() };
         Ok(Self {
             source: open_source(&args.source, &options)?,
             session,
@@ -283,8 +283,8 @@ fn print_table(report: &Report) -> Result<()> {
     let slower =
         if report.kernels == report.best_kernels { String::new() } else { format!(" (this processor has {})", report.best_kernels) };
     writeln!(out, "runs on    {}, kernels {}{slower}, threads {}", report.backend, report.kernels, report.threads)?;
-    if !report.left_on_processor.is_empty() {
-        writeln!(out, "left to the processor: {}", report.left_on_processor.join(", "))?;
+    if !report.unsupported_ops.is_empty() {
+        writeln!(out, "left to the processor: {}", report.unsupported_ops.join(", "))?;
     }
     writeln!(out, "machine    {}", report.machine)?;
     writeln!(out, "load       {:.0} ms; words {:.0} ms; first frame {:.0} ms", report.load_ms, report.words_ms, report.first_frame_ms)?;

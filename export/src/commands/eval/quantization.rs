@@ -3,11 +3,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use edge_seg::{Background, Bundle};
+use edge_seg_bundle::Bundle;
 use edge_seg_export::checkpoint::Model;
 use edge_seg_export::eval::Names;
 use edge_seg_export::eval::quantization::{Way, bundle_of, float_of, measure};
 use edge_seg_export::onnx::Storage;
+use edge_seg_model::Background;
 use serde_json::json;
 
 use super::segmentation::progress;

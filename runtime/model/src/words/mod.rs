@@ -1,0 +1,13 @@
+//! Words: how people write them, and the bank of embeddings that scoring reads.
+
+mod bank;
+mod cache;
+mod caption;
+mod class;
+mod tokenizer;
+
+pub use bank::{Gate, TagBank};
+pub(crate) use cache::WordFiles;
+pub use caption::split_caption;
+pub use class::{Class, MAX_CLASSES, check_classes, parse_tags, read_tag_lines, read_tags_file};
+pub(crate) use tokenizer::WordTokenizer;

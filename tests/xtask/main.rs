@@ -1,0 +1,77 @@
+//! What developers run: `cargo xtask check|test|bench|book`. Needs cargo alone; `check` runs Python's part where there is a Python.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  check           format, lints, API documentation, links of README and book; before each commit
+  test [FILTER]   all tests but the soak, or those whose name contains FILTER
+  bench [ARGS]    each stage's time on this machine (edge-seg bench ARGS)
+  book            the book, to target/book (needs: cargo install mdbook --locked)
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = arguments.split_first().map_or(("help", &[][..]), |(command, rest)| (command.as_str(), rest));
+    let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+    let done = match command {
+        "check" => check(),
+        "test" => test(&rest),
+        "bench" => cargo(&[&["run", "--release", "--package", "edge-seg", "--", "bench"], &rest[..]].concat()),
+        "book" => run("mdbook", &["build", "docs"], &[], "cargo install mdbook --locked"),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => Err(format!("expected check, test, bench or book, found {other:?}")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check() -> Result<(), String> {
+    cargo(&["fmt", "--all", "--check"])?;
+    python(&["tests/python/check_links.py"])?;
+    cargo(&["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    let doc = ["doc", "--release", "--workspace", "--no-deps", "--document-private-items", "--quiet"];
+    run(&cargo_path(), &doc, &[("RUSTDOCFLAGS", "-D warnings")], "rustup")
+}
+
+fn test(rest: &[&str]) -> Result<(), String> {
+    cargo(&[&["test", "--release", "--workspace", "--"], rest, &["--skip", "a_long_run"]].concat())
+}
+
+fn cargo(arguments: &[&str]) -> Result<(), String> {
+    run(&cargo_path(), arguments, &[], "rustup")
+}
+
+fn python(arguments: &[&str]) -> Result<(), String> {
+    run("python3", arguments, &[], "your system's package manager")
+}
+
+/// The cargo that runs this.
+fn cargo_path() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".into())
+}
+
+/// Runs a program in the repository's root, its output where ours goes.
+fn run(program: &str, arguments: &[&str], variables: &[(&str, &str)], from: &str) -> Result<(), String> {
+    let name = Path::new(program).file_name().map_or(program.into(), |name| name.to_string_lossy());
+    let told = format!("{name} {}", arguments.join(" "));
+    eprintln!("+ {told}");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let status = Command::new(program)
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .current_dir(root)
+        .status()
+        .map_err(|e| format!("{program} cannot be started ({e}); get it from {from}"))?;
+    if status.success() { Ok(()) } else { Err(format!("`{told}` failed ({status})")) }
+}
