@@ -103,6 +103,8 @@ fn releases_prove_themselves_and_the_way_back_stays_open() {
     assert_eq!((status["current"].as_str(), status["b"]["status"].as_str(), status["floor"].as_u64()), (Some("b"), Some("good"), Some(2)));
     root.ok(&["rollback"]);
     assert_eq!(root.guard().0, 1);
+    let (code, stderr) = root.refused(&["rollback"]);
+    assert!(code == 1 && stderr.contains("nothing good"), "{stderr}");
     assert!(root.ok(&["prune"]).contains("freed: b"));
     assert!(!root.at("var/lib/edge-seg/slots/b/bundle.esb").exists());
     let (code, stderr) = root.refused(&install(&root.release(1, "exit 1\n"), &[]));

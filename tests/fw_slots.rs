@@ -350,6 +350,10 @@ fn operators_can_go_back_confirm_and_free_space() {
     assert_eq!(outcome.unwrap().refused, None);
     let (back, serial) = boot(back);
     assert_eq!(serial, Some(1));
+    let (back, outcome) = drive(back, Event::Rollback, None);
+    assert!(outcome.unwrap().refused.unwrap().contains("nothing good"));
+    // With the bad one pruned there is the packaged release.
+    let (back, _) = drive(back, Event::Prune, None);
     let (packaged, outcome) = drive(back, Event::Rollback, None);
     assert_eq!(outcome.unwrap().reports, ["the packaged release runs at the next start"]);
     let (packaged, serial) = boot(packaged);

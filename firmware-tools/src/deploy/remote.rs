@@ -2,15 +2,23 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use edge_seg_bundle::files::hex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::service;
+
 const CHUNK_BYTES: usize = 1 << 18;
+/// How long a board may take to answer, its login and a hash of a bundle included.
+const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+/// How long it may take to install a release on a slow card and to restart the service.
+const CHANGE_LIMIT: Duration = Duration::from_secs(900);
 
 /// How to reach boards, and the tool there.
 #[derive(Debug, Clone)]
@@ -64,7 +72,11 @@ impl<'a> Remote<'a> {
     }
 
     fn run(&self, line: &str) -> Result<Output> {
-        let output = self.ssh().arg(line).stdin(Stdio::null()).output().context("ssh")?;
+        self.run_within(line, ANSWER_LIMIT)
+    }
+
+    fn run_within(&self, line: &str, limit: Duration) -> Result<Output> {
+        let output = service::output(None, self.ssh().arg(line), limit)?;
         if output.status.code() == Some(255) {
             bail!("cannot be reached: {}", last_line(&output.stderr));
         }
@@ -102,7 +114,7 @@ impl<'a> Remote<'a> {
     /// # Errors
     /// What the tool says when it refuses.
     pub fn change(&self, words: &[&str]) -> Result<String> {
-        let output = self.run(&self.tool(true, words))?;
+        let output = self.run_within(&self.tool(true, words), CHANGE_LIMIT)?;
         ensure!(output.status.success(), "{}: {}", words[0], last_line(&output.stderr));
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_string())
     }
@@ -128,10 +140,12 @@ impl<'a> Remote<'a> {
             }
         }
         progress(start);
+        // What others may not read here, such as a configuration with a password, they may not there.
+        let umask = if source.metadata()?.permissions().mode() & 0o004 == 0 { "077" } else { "022" };
         let redirect = if start == 0 { ">" } else { ">>" };
         let mut child = self
             .ssh()
-            .arg(format!("cat {redirect} {}", quote(&part)))
+            .arg(format!("umask {umask}; cat {redirect} {}", quote(&part)))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -453,6 +453,14 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
             _ => (state, vec![Action::Refuse("no slot runs that could be marked good".into())]),
         },
         (Work::Idle, Event::Rollback) => match state.current {
+            Some(slot) if matches!(state.slot(slot.other()).status, Status::Bad { .. }) => {
+                let why = format!(
+                    "slot {} holds nothing good to go back to: {}; with it pruned, rollback goes back to the packaged release",
+                    slot.other().name(),
+                    describe(state.slot(slot.other()))
+                );
+                (state, vec![Action::Refuse(why)])
+            }
             Some(slot) => {
                 let to = Some(slot.other()).filter(|other| state.good(*other) || state.pending(*other));
                 state.bad(slot, "rolled back by the operator");
