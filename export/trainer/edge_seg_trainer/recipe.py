@@ -99,7 +99,7 @@ class StageRecipe:
     none: bool = key(False, "a learned cosine competes with the words, and wins where the labels say that a patch is none of the things", kinds=DENSE)
     # sets
     sets: tuple[str, ...] = key((), "NAME=SHARE: a labelled set `seg/NAME`, or teachers:NAME, and its part of each step", kinds=("sets",))
-    umbrellas: str = key("umbrella-words.tsv", "words that stand for several classes", kinds=("sets",), base="recipe")
+    umbrellas: str = key("umbrella-words.tsv", "words that stand for several classes; an empty text: none", kinds=("sets",), base="recipe")
 
     @property
     def adapted(self) -> tuple[str, ...]:
@@ -222,12 +222,12 @@ def parse(given: dict, where: str) -> Recipe:
     if not built.templates or not all("{}" in one for one in built.templates):
         raise RecipeError(f"{where}: templates: expected sentences that hold {{}}, found {list(built.templates)}")
     labelled = built.final_report or built.calibrate or any(
-        stage.kind in LABELLED or stage.keep != "always" or stage.evaluate_every for stage in stages
+        stage.kind == "dense" or stage.keep != "always" or stage.evaluate_every for stage in stages
     )  # fmt: skip
     if labelled and not built.held_out:
         raise RecipeError(f"{where}: 'held_out' is missing: final_report, calibrate, dense stages, keep and evaluate_every need it")
-    if not (built.calibrate or built.start):
-        raise RecipeError(f"{where}: calibrate = false needs `start`, whose thresholds then stay")
+    if not (built.calibrate or built.start or built.backbone.endswith(".esb")):
+        raise RecipeError(f"{where}: calibrate = false needs `start`, whose thresholds then stay, or a bundle as `backbone`")
     if head and head.kind != "fusion" and not built.start:
         raise RecipeError(f"{where}: head kind {head.kind!r} needs `start`, a model folder with the weights it uses")
     if built.overlay_every and not (built.overlay_pictures and built.overlay_words):

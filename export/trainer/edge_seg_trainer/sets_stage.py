@@ -25,8 +25,10 @@ VOCABULARIES = ("lvis_1203_with_prompt_eng", "ade20k_847_with_prompt_eng", "pasc
 
 
 def taxonomies(root: Path) -> tuple[list[list[str]], list[str]]:
-    """Lists of synonyms, and a large vocabulary of names."""
+    """Lists of synonyms, and a large vocabulary of names; nothing where the data has none."""
     folder = root / "taxonomies" / "fcclip_apache2"
+    if not folder.is_dir():
+        return [], []
     lists = [line for name in SYNONYMS for line in taxonomy(folder / f"{name}.txt")]
     names = dict.fromkeys(line[0] for name in VOCABULARIES for line in taxonomy(folder / f"{name}.txt"))
     return lists, list(names)
@@ -77,7 +79,7 @@ class SetsStage(Stage):
         if stage.learns == "head":
             raise RecipeError(f"stage {stage.name}: kind 'sets' draws its crops afresh: expected learns = 'all' or 'lora'")
         lists, vocabulary = taxonomies(around.root)
-        umbrellas = read_umbrellas(around.recipes / stage.umbrellas)
+        umbrellas = read_umbrellas(around.recipes / stage.umbrellas) if stage.umbrellas else []
         self.sources: list[Source] = []
         shares = []
         for entry in stage.sets:

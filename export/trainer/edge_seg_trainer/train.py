@@ -18,7 +18,7 @@ from .folder import read_folder, write_folder
 from .loop import StageLoop
 from .overlay import overlay
 from .plot import plot
-from .pretrained import bert_config, load_bert, load_timm_vit, vit_config
+from .pretrained import bert_config, load_bert, load_timm_vit, vit_config, weights_in
 from .progress import Diary
 from .provenance import ProvenanceError
 from .recipe import Recipe, StageRecipe
@@ -31,12 +31,12 @@ from .words import WordBank
 
 def text_source(package: str) -> Path:
     """A folder as transformers saves a BERT, or the model/ folder inside an installed Python package."""
-    if (Path(package) / "model.safetensors").is_file():
+    if weights_in(Path(package)):
         return Path(package)
     spec = find_spec(package) if package.isidentifier() else None
     places = [Path(place) / "model" for place in (spec.submodule_search_locations or [])] if spec else []
     for place in places:
-        if (place / "model.safetensors").is_file():
+        if weights_in(place):
             return place
     raise DataError(f"text model: expected a folder or an installed Python package {package!r} with model.safetensors")
 
@@ -104,31 +104,32 @@ class Run:
                 raise RecipeError(f"head: expected that of {recipe.backbone}, {found.config.head}, or none given")
             self.model = Model(found.config, text, found.logit_scale, found.logit_bias)
             load_unpacked(self.model.image, found, recipe.backbone)
-            load_bert(self.model.text, source / "model.safetensors")
+            load_bert(self.model.text, weights_in(source))
             self.began_with = self._files(Path(recipe.backbone), source)
+            self.settings |= {"background": found.background, "tag_threshold": found.tag_threshold}
             return
         weights = self.root / recipe.backbone
         if not weights.is_file():
             raise DataError(f"{weights} is missing: expected the backbone's weights (`backbone` in the recipe)")
         self.model = Model(vit_config(weights, recipe.head or HeadConfig(), text.width), text)
         load_timm_vit(self.model.image, weights)
-        load_bert(self.model.text, source / "model.safetensors")
+        load_bert(self.model.text, weights_in(source))
         self.began_with = self._files(weights, source)
 
     @staticmethod
     def _files(backbone: Path, text: Path) -> list[tuple[str, Path]]:
-        return [("backbone", backbone), ("text", text / "model.safetensors"), ("tokenizer", text / "tokenizer.json")]
+        return [("backbone", backbone), ("text", weights_in(text)), ("tokenizer", text / "tokenizer.json")]
 
     def provenance(self) -> dict:
         """What this run's figures depend on. Labelled photos count by their names and sizes."""
         labelled: list[tuple[str, Path]] = []
         names = [entry.partition("=")[0] for stage in self.recipe.stages for entry in stage.sets]
-        folders = [self.root / "seg" / name for name in ("coco_panoptic200", "coco_mini159", *names)] if self.recipe.held_out else []
+        folders = [self.root / "seg" / name for name in (*(("coco_panoptic200", "coco_mini159") if self.recipe.held_out else ()), *names)]
         for folder in dict.fromkeys(folders):
             labelled += [(path.relative_to(self.root).as_posix(), path) for path in sorted(folder.rglob("*")) if path.is_file()]
         for stage in self.recipe.stages:
             if stage.sets:
-                labelled.append((stage.umbrellas, self.base / stage.umbrellas))
+                labelled += [(stage.umbrellas, self.base / stage.umbrellas)] if stage.umbrellas else []
         return provenance.provenance(self.recipe, self.root, self.began_with, labelled, parallel.world())
 
     def _begin(self) -> dict | None:

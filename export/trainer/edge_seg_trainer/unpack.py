@@ -74,6 +74,7 @@ class Unpacked:
     logit_scale: float
     logit_bias: float
     background: float
+    tag_threshold: float
 
 
 def unpack(path: Path) -> Unpacked:
@@ -122,7 +123,7 @@ def unpack(path: Path) -> Unpacked:
         grid=(positions["rows"], positions["cols"]), embedding_dim=manifest["embedding_dim"],
         head=HeadConfig(hidden=len(weights["head.fc1.bias"])),
     )  # fmt: skip
-    return Unpacked(config, weights, manifest["logit_scale"], manifest["logit_bias"], manifest["background"])
+    return Unpacked(config, weights, manifest["logit_scale"], manifest["logit_bias"], manifest["background"], manifest["tag_threshold"])
 
 
 def load_unpacked(tower: ImageTower, found: Unpacked, source: str) -> None:
