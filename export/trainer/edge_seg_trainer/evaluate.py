@@ -26,8 +26,8 @@ UNSEEN_SETS = ("camvid", "ade150")
 class Encoder:
     """Patch embeddings of photos, each encoded once whatever the number of word lists it is compared with."""
 
-    def __init__(self, model: Model, short_px: int):
-        self.tower = copy.deepcopy(model.image).to(frozen_dtype(model.device)).eval()
+    def __init__(self, model: Model, short_px: int, number: torch.dtype | None = None):
+        self.tower = copy.deepcopy(model.image).to(number or frozen_dtype(model.device)).eval()
         self.pre, self.short_px, self.device = model.preprocess, short_px, model.device
         self._known: dict[Path, tuple[Tensor, int, int]] = {}
 
@@ -39,7 +39,7 @@ class Encoder:
             width, height = grid_size(*image.size, self.short_px, patch_px)
             pixels = self.pre.pixels([image.resize((width, height), self.pre.resampling())]).to(self.device)
             patches = F.normalize(self.tower(pixels.to(self.tower.class_token.dtype)).float()[0], dim=-1).cpu()
-            self._known[photo.path] = patches.half(), height // patch_px, width // patch_px
+            self._known[photo.path] = patches if self.tower.class_token.dtype == torch.float32 else patches.half(), height // patch_px, width // patch_px
         patches, rows, cols = self._known[photo.path]
         return patches.float(), rows, cols
 

@@ -46,6 +46,8 @@ def smoke(recipe: Recipe, base: Path, say) -> int:
     for size in (batch, 2 * batch):
         shutil.rmtree(place, ignore_errors=True)
         run = Run(small(recipe, size), base, say, fresh=True, photos_at_most=PHOTOS)
+        # Thresholds are fitted in the whole run alone.
+        run.settings = {"background": 0.5, "tag_threshold": 0.5} | run.settings
         run.follow()
         peaks.append(memory_mb(run.model.device))
     each_report = _measured(run, recipe)
