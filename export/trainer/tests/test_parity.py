@@ -88,10 +88,11 @@ def test_figures_are_those_of_the_runtime(name, template, photos, tmp_path):
     )  # fmt: skip
     rows = {round(row["background"], 6): row for row in map(json.loads, told.splitlines()) if row.get("background") is not None}
     assert set(thresholds) <= set(rows)
+    # A cosine agrees to some 1e-5, a logit is 100 times it: pixels between two classes may fall to either.
     for threshold in thresholds:
         theirs = rows[threshold]
-        assert found[threshold]["miou"] == pytest.approx(100 * theirs["miou"], abs=0.2), threshold
-        assert found[threshold]["accuracy"] == pytest.approx(100 * theirs["pixel_accuracy"], abs=0.2), threshold
+        assert found[threshold]["miou"] == pytest.approx(100 * theirs["miou"], abs=0.3), threshold
+        assert found[threshold]["accuracy"] == pytest.approx(100 * theirs["pixel_accuracy"], abs=0.3), threshold
 
 
 @needs_program
