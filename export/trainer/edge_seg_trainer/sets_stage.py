@@ -16,7 +16,7 @@ from .pairs import draws
 from .questions import Asker, Question, read_umbrellas, taxonomy
 from .recipe import StageRecipe
 from .schema import RecipeError
-from .stages import Part, Stage, Surroundings
+from .stages import Context, Part, Stage
 from .towers import bytes_of
 
 TEACHERS = "teachers:"
@@ -74,7 +74,7 @@ class Source:
 class SetsStage(Stage):
     """Crops of many sets in each step."""
 
-    def __init__(self, stage: StageRecipe, around: Surroundings):
+    def __init__(self, stage: StageRecipe, around: Context):
         super().__init__(stage, around)
         if stage.learns == "head":
             raise RecipeError(f"stage {stage.name}: kind 'sets' draws its crops afresh: expected learns = 'all' or 'lora'")

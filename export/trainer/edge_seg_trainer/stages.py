@@ -27,13 +27,13 @@ from .recipe import StageRecipe
 from .samples import Skipped
 from .schema import RecipeError
 from .shards import ShardReader
-from .taught import Taught, cut_rectangles, pasted, seen, teacher_shares
+from .self_training import Taught, cut_rectangles, pasted, seen, teacher_shares
 from .towers import Model, bytes_of
 from .words import WordBank
 
 
 @dataclass
-class Surroundings:
+class Context:
     """What a stage works with."""
 
     model: Model
@@ -70,7 +70,7 @@ class Part(NamedTuple):
 class Stage:
     """The faces that the loop sees."""
 
-    def __init__(self, stage: StageRecipe, around: Surroundings):
+    def __init__(self, stage: StageRecipe, around: Context):
         self.stage, self.around = stage, around
         if stage.learns == "head" and stage.kind != "ttd" and around.model.image.config.head.kind != "fusion":
             raise RecipeError(f"stage {stage.name}: learns = 'head' is for the fusion head, found {around.model.image.config.head.kind!r}; take 'lora' or 'all'")
@@ -129,7 +129,7 @@ def mirrored(pictures: Tensor, chosen: np.ndarray) -> Tensor:
 class PairsStage(Stage):
     """Contrast of photos with captions and with words."""
 
-    def __init__(self, stage: StageRecipe, around: Surroundings, split: str = "train"):
+    def __init__(self, stage: StageRecipe, around: Context, split: str = "train"):
         super().__init__(stage, around)
         every = read_pairs(around.root, list(stage.pairs), split, around.say)
         self.captioned = Captioned(self.few(every), stage.word_min_count, stage.keep_stop_words)
@@ -234,7 +234,7 @@ def ttd_losses(stage: StageRecipe, model: Model, patches: Tensor, picture: Tenso
 class TtdStage(Stage):
     """Text-Tag Self-Distillation on captioned photos; both towers learn through adapters."""
 
-    def __init__(self, stage: StageRecipe, around: Surroundings, split: str = "train"):
+    def __init__(self, stage: StageRecipe, around: Context, split: str = "train"):
         super().__init__(stage, around)
         if stage.student == "sigmoid" and not self.model.calibrated:
             raise RecipeError(f"stage {stage.name}: student 'sigmoid' needs a model with a logit_bias, found one without; take 'min-max'")
@@ -323,7 +323,7 @@ class TtdStage(Stage):
 class DenseStage(Stage):
     """Labelled photos against class names."""
 
-    def __init__(self, stage: StageRecipe, around: Surroundings):
+    def __init__(self, stage: StageRecipe, around: Context):
         super().__init__(stage, around)
         root, held_out, seed = around.root, around.held_out, around.seed
         self.classes = coco_classes(root)
@@ -498,7 +498,7 @@ class DenseStage(Stage):
         return words[0] if rng.random() < 0.5 else words[int(rng.integers(len(words)))]
 
 
-def make_stage(stage: StageRecipe, around: Surroundings, split: str = "train") -> Stage:
+def make_stage(stage: StageRecipe, around: Context, split: str = "train") -> Stage:
     """The stage of a recipe, ready to draw batches."""
     if stage.kind == "pairs":
         return PairsStage(stage, around, split)

@@ -19,11 +19,11 @@ from .loop import StageLoop
 from .overlay import overlay
 from .plot import plot
 from .pretrained import bert_config, load_bert, load_timm_vit, vit_config, weights_in
-from .progress import Diary
+from .progress import MetricsLog
 from .provenance import ProvenanceError
 from .recipe import Recipe, StageRecipe
 from .schema import RecipeError
-from .stages import Surroundings, make_stage
+from .stages import Context, make_stage
 from .towers import HeadConfig, Model
 from .unpack import load_unpacked, unpack
 from .words import WordBank
@@ -62,8 +62,8 @@ class Run:
         device = parallel.start(recipe.device)
         torch.manual_seed(recipe.seed)
         self.work = Path(recipe.work) / recipe.name
-        self.diary = Diary(self.work, recipe.tensorboard, say)
-        self.say, self.log, self.metrics = self.diary.say, self.diary.log, self.diary.metrics
+        self.metrics_log = MetricsLog(self.work, recipe.tensorboard, say)
+        self.say, self.log, self.metrics = self.metrics_log.say, self.metrics_log.log, self.metrics_log.metrics
         self.root = data_root(recipe.data or None)
         self.held_out = read_held_out(Path(recipe.held_out)) if recipe.held_out else frozenset()
         self.checkpoints = checkpoint.Checkpoints(self.work, recipe.keep_checkpoints)
@@ -83,7 +83,7 @@ class Run:
             self.model.compile_blocks()
         settings = self.settings
         self.bank = WordBank(self.model.text, self.tokenizer, settings["context"], settings["pad_token"], tuple(settings["templates"]))
-        self.around = Surroundings(
+        self.around = Context(
             self.model, self.bank, self.root, self.work.parent, recipe.seed, self.held_out, recipe.precision, self.base, self.say
         )
         self.around.photos_at_most = photos_at_most
@@ -190,7 +190,7 @@ class Run:
             for path in self.recipe.overlay_pictures:
                 drawn = overlay(self.model, self.bank, Path(path), self.recipe.overlay_words, self.recipe.input_px)
                 drawn.save(place / f"{name}-{Path(path).stem}.png")
-                self.diary.picture(f"overlay/{Path(path).stem}", step, np.asarray(drawn))
+                self.metrics_log.picture(f"overlay/{Path(path).stem}", step, np.asarray(drawn))
 
     def follow(self, until: int | None = None) -> None:
         """Runs all stages, from the last checkpoint where there is one; `until` stops after that many steps."""
