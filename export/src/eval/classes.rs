@@ -166,14 +166,12 @@ impl ClassTable {
             labels.insert(*value, None);
         }
         let classes = order.iter().map(|number| classes.remove(number).expect("made above")).collect();
+        let own_name = self.columns.iter().position(|c| c == "name").unwrap_or(name_column);
         let spoken = |row: usize| {
-            let synonyms = synonyms_column.map_or("", |column| self.rows[row][column].as_str());
-            synonyms
-                .split(',')
-                .map(str::trim)
-                .filter(|w| !w.is_empty())
-                .map(str::to_lowercase)
-                .chain([plain(&self.rows[row][name_column]).to_lowercase()])
+            let row = &self.rows[row];
+            let synonyms = synonyms_column.map_or("", |column| row[column].as_str()).split(',').map(|word| word.trim().to_owned());
+            let words = synonyms.chain([plain(&row[own_name]), plain(&row[name_column])]);
+            words.filter(|word| !word.is_empty()).map(|word| word.to_lowercase())
         };
         let (left, told): (Vec<usize>, Vec<usize>) = (0..numbers.len()).partition(|row| void(*row) || (background && numbers[*row].0 == 0));
         let told: BTreeSet<String> = told.into_iter().flat_map(spoken).collect();

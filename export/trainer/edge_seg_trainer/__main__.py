@@ -18,7 +18,9 @@ def arguments() -> argparse.Namespace:
     ablate.add_argument("recipe", type=Path)
     ablate.add_argument("--only", action="append", help="a row's name; may be given several times")
     for command in (train, ablate):
-        command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="in place of the recipe's; stage.NAME.KEY for a stage's")
+        command.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", help="in place of the recipe's; stage.NAME.KEY for a stage's"
+        )
         command.add_argument("--fresh", action="store_true", help="forget what was done before")
     label = commands.add_parser("teachers", help="let the teachers label the photos that a recipe asks for, before or beside training")
     label.add_argument("recipe", type=Path)
@@ -37,7 +39,9 @@ def arguments() -> argparse.Namespace:
     adopt.add_argument("--name", required=True, help="the set is written to seg/NAME of the data's folder")
     adopt.add_argument("--data", default=None)
     bias = commands.add_parser("bias", help="show how a caption's words share the picture")
-    bias.add_argument("models", type=Path, nargs="+", metavar="FOLDER", help="one model folder, or the one before and the one after training")
+    bias.add_argument(
+        "models", type=Path, nargs="+", metavar="FOLDER", help="one model folder, or the one before and the one after training"
+    )
     bias.add_argument("--pairs", required=True, action="append", metavar="SET", help="a captioned set; may be given several times")
     bias.add_argument("--split", default="val")
     bias.add_argument("--data", default=None)
@@ -109,7 +113,17 @@ def main() -> int:
         from .train import Run
 
         Run(recipe, given.recipe.parent, say, given.fresh, given.resume).follow()
-    except (RecipeError, DataError, TowerError, FolderError, CheckpointError, ProvenanceError, parallel.DeviceError, FloatingPointError, OSError) as error:
+    except (
+        RecipeError,
+        DataError,
+        TowerError,
+        FolderError,
+        CheckpointError,
+        ProvenanceError,
+        parallel.DeviceError,
+        FloatingPointError,
+        OSError,
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:

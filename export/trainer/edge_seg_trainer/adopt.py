@@ -67,7 +67,11 @@ def adopt(source: Path, images: Path, target: Path) -> int:
         raise DataError(f"{source / 'labelmap.txt'}: expected at most 254 names, found {len(words)}")
     values = {colour: 0 if name.lower() == BACKGROUND else words.index(name) + 1 for colour, name in names.items()}
     values = {(0, 0, 0): 0, VOID: IGNORED} | values
-    pictures = {path.stem: path for path in sorted(images.iterdir()) if path.suffix.lower() in PICTURES and not is_companion(path.name)} if images.is_dir() else {}
+    pictures = (
+        {path.stem: path for path in sorted(images.iterdir()) if path.suffix.lower() in PICTURES and not is_companion(path.name)}
+        if images.is_dir()
+        else {}
+    )
     found = [path for path in sorted((source / "SegmentationClass").glob("*.png")) if not is_companion(path.name)]
     if not found:
         raise DataError(f"{source / 'SegmentationClass'}: expected label pictures STEM.png, found none")
@@ -87,7 +91,12 @@ def adopt(source: Path, images: Path, target: Path) -> int:
                 raise DataError(f"{path}: expected the photo's size, {size[0]}×{size[1]}, found {labels.shape[1]}×{labels.shape[0]}")
             Image.fromarray(labels).save(fresh / "labels" / f"{path.stem}.png")
             shutil.copyfile(photo, fresh / "images" / photo.name)
-        rows = ["value\tname\tsynonyms\trole", "0\t\t\tnone", *(f"{n}\t{word}\t\tthing" for n, word in enumerate(words, 1)), f"{IGNORED}\t\t\tignore"]
+        rows = [
+            "value\tname\tsynonyms\trole",
+            "0\t\t\tnone",
+            *(f"{n}\t{word}\t\tthing" for n, word in enumerate(words, 1)),
+            f"{IGNORED}\t\t\tignore",
+        ]
         (fresh / "classes.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
         fresh.rename(target)
     finally:

@@ -118,7 +118,11 @@ def read_folder(folder: Path, head: HeadConfig | None = None) -> tuple[Model, di
     own = weights_of(model)
     if set(own) != set(weights):
         raise FolderError(f"{folder}: missing {sorted(set(own) - set(weights))[:5]}, unused {sorted(set(weights) - set(own))[:5]}")
-    wrong = [f"{name}: expected {tuple(own[name].shape)}, found {tuple(weights[name].shape)}" for name in own if own[name].shape != weights[name].shape]
+    wrong = [
+        f"{name}: expected {tuple(own[name].shape)}, found {tuple(weights[name].shape)}"
+        for name in own
+        if own[name].shape != weights[name].shape
+    ]
     if wrong:
         raise FolderError(f"{folder}: {wrong[:5]}")
     model.load_state_dict(weights, strict=False)

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from . import checkpoint, parallel
+from . import parallel
 from .loader import Loader
 from .progress import Pace, Progress
 from .recipe import StageRecipe
 from .schema import RecipeError
 from .stages import Part, Stage, make_stage
 from .towers import Model
+
 
 def learning(model: Model, stage: StageRecipe) -> list[dict]:
     """Parameter groups of a stage; everything else is frozen. Each holds its share of the stage's rate."""
@@ -198,7 +199,14 @@ class StageLoop:
                 last = step + 1 == stage.steps
                 due = step % run.recipe.log_every == 0 or last
                 if due:
-                    entry = {"stage": stage.name, "step": step, "loss": loss, "norm": norm if math.isfinite(norm) else None, "rate": rate, **parts}
+                    entry = {
+                        "stage": stage.name,
+                        "step": step,
+                        "loss": loss,
+                        "norm": norm if math.isfinite(norm) else None,
+                        "rate": rate,
+                        **parts,
+                    }
                     run.metrics_log.log(entry | pace.figures(step + 1) | {"waited": loader.waited / max(pace.seconds, 1e-9)})
                     if (skipped := self.source.passed_over()).total() > 2 * told:
                         told = skipped.total()

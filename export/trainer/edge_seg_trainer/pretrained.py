@@ -109,7 +109,9 @@ def bert_config(path: Path) -> TextConfig:
 
 def _bert_config(given: dict, path: Path) -> TextConfig:
     if given.get("model_type") != "bert" or given.get("hidden_act", "gelu") != "gelu":
-        raise TowerError(f"{path}: expected model_type bert with hidden_act gelu, found {given.get('model_type')}, {given.get('hidden_act')}")
+        raise TowerError(
+            f"{path}: expected model_type bert with hidden_act gelu, found {given.get('model_type')}, {given.get('hidden_act')}"
+        )
     return TextConfig(
         width=given["hidden_size"], layers=given["num_hidden_layers"], heads=given["num_attention_heads"],
         mlp_width=given["intermediate_size"], vocab=given["vocab_size"], positions=given["max_position_embeddings"],

@@ -77,7 +77,12 @@ class Pace:
     def figures(self, steps_done: int) -> dict[str, float]:
         """For the metrics: the last 50 steps' pace, seconds left of the stage, the peak of memory."""
         each = sum(self._recent) / len(self._recent)
-        return {"step_s": each, "images_per_s": self.pictures / max(each, 1e-9), "left_s": each * (self.steps - steps_done), "memory_mb": memory_mb(self.device)}
+        return {
+            "step_s": each,
+            "images_per_s": self.pictures / max(each, 1e-9),
+            "left_s": each * (self.steps - steps_done),
+            "memory_mb": memory_mb(self.device),
+        }
 
     def told(self, steps_done: int) -> str:
         found = self.figures(steps_done)

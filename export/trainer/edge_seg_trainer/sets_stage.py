@@ -35,7 +35,15 @@ def taxonomies(root: Path) -> tuple[list[list[str]], list[str]]:
 
 
 def pixel_loss(
-    similarity: Tensor, shares: Tensor, other: Tensor, question: Question, weight: Tensor, scale: Tensor, bias: Tensor, none: Tensor, yes_no: float
+    similarity: Tensor,
+    shares: Tensor,
+    other: Tensor,
+    question: Question,
+    weight: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    none: Tensor,
+    yes_no: float,
 ) -> tuple[Tensor, Tensor]:
     """One photo's patches against its question: the sum of the losses, and of the weights that they count with.
 
@@ -139,7 +147,9 @@ class SetsStage(Stage):
         total, weights, right = patches.new_zeros(()), 0.0, []
         for own, labels, question, number in zip(patches, batch["labels"], batch["questions"], batch["sources"]):
             source = self.sources[number]
-            shares, other, _ = (part[0].to(device) for part in patch_targets(labels[None], len(source.photos.words), model.image.config.patch_px))
+            shares, other, _ = (
+                part[0].to(device) for part in patch_targets(labels[None], len(source.photos.words), model.image.config.patch_px)
+            )
             similarity = own @ self.words(question.words).T
             loss, weight = pixel_loss(
                 similarity, shares, other, question, source.weight.to(device), model.logit_scale, model.logit_bias, self.none, stage.yes_no

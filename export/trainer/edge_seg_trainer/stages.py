@@ -73,7 +73,9 @@ class Stage:
     def __init__(self, stage: StageRecipe, around: Context):
         self.stage, self.around = stage, around
         if stage.learns == "head" and stage.kind != "ttd" and around.model.image.config.head.kind != "fusion":
-            raise RecipeError(f"stage {stage.name}: learns = 'head' is for the fusion head, found {around.model.image.config.head.kind!r}; take 'lora' or 'all'")
+            raise RecipeError(
+                f"stage {stage.name}: learns = 'head' is for the fusion head, found {around.model.image.config.head.kind!r}; take 'lora' or 'all'"
+            )
         side, patch = stage.side_px, around.model.image.config.patch_px
         if side % patch:
             raise RecipeError(f"stage {stage.name}: side_px {side}: expected a multiple of the model's patch, {patch}")
@@ -139,7 +141,14 @@ class PairsStage(Stage):
             pairs, side = self.captioned.pairs, stage.side_px
             named = "\n".join(str(pair.path) for pair in pairs)
             self.cache = FeatureCache(
-                around.work, self.model.image, self.model.preprocess, len(pairs), named, lambda n: square(pairs[n].path, side), side, around.say
+                around.work,
+                self.model.image,
+                self.model.preprocess,
+                len(pairs),
+                named,
+                lambda n: square(pairs[n].path, side),
+                side,
+                around.say,
             )
         self.scale = nn.Parameter(torch.tensor(stage.contrast_scale, device=self.model.device))
         self.learns_text = "text" in stage.adapted
@@ -214,7 +223,9 @@ class PairsStage(Stage):
         return contrast + stage.word_weight * word, {"contrast": contrast.item(), "word": word.item()}
 
 
-def ttd_losses(stage: StageRecipe, model: Model, patches: Tensor, picture: Tensor, caption: Tensor, words: Tensor, tags: list[list[int]]) -> tuple[Tensor, Tensor, float]:
+def ttd_losses(
+    stage: StageRecipe, model: Model, patches: Tensor, picture: Tensor, caption: Tensor, words: Tensor, tags: list[list[int]]
+) -> tuple[Tensor, Tensor, float]:
     """L_distill, L_tag and the share of tags selected. All embeddings unit-norm; `tags` are each picture's rows of `words` [words, dim]."""
     longest = max(map(len, tags))
     index = torch.tensor([some + [0] * (longest - len(some)) for some in tags], device=patches.device)
@@ -314,7 +325,9 @@ class TtdStage(Stage):
             caption, words = self.bank.encode(captions), self.words(distinct, learning=True)
         patches = F.normalize(patches.float(), dim=-1)
         picture = F.normalize(picture.float(), dim=-1) if picture is not None else patches[:, 0].detach()
-        distill, tag, share = ttd_losses(stage, self.model, patches, picture, caption, words, [[place[tag] for tag in some] for some in tags])
+        distill, tag, share = ttd_losses(
+            stage, self.model, patches, picture, caption, words, [[place[tag] for tag in some] for some in tags]
+        )
         loss = stage.distill_weight * distill + stage.tag_weight * tag
         self.met[batch["reader"]] = batch["skipped"]
         return loss, {"distill": distill.item(), "tag": tag.item(), "selected": share, "corrupt": float(self.passed_over().total())}

@@ -146,7 +146,9 @@ class Run:
         place = self.resume or self.checkpoints.last
         state = checkpoint.load(place)
         if self.resume and not state:
-            raise checkpoint.CheckpointError(f"--resume {place}: expected a checkpoint, found no file; those of this run lie in {self.checkpoints.folder}")
+            raise checkpoint.CheckpointError(
+                f"--resume {place}: expected a checkpoint, found no file; those of this run lie in {self.checkpoints.folder}"
+            )
         if state:
             # A checkpoint that was named is gone on from with newer code too, which is said.
             for line in provenance.check(str(place), state.get("made_by"), self.made_by, way, other_code=self.resume is not None):
@@ -223,7 +225,9 @@ class Run:
                 self.write(stage.folder)
             if parallel.rank() == 0:
                 plot(self.metrics, self.work / "metrics.png")
-                self.save({"stage": number + 1, "start": self.model.state_dict(), "figures": self.figures, "to_blend": self.to_blend}, stage.name)
+                self.save(
+                    {"stage": number + 1, "start": self.model.state_dict(), "figures": self.figures, "to_blend": self.to_blend}, stage.name
+                )
             parallel.barrier()
 
     def save(self, state: dict, stage: str, step: int | None = None) -> None:

@@ -94,7 +94,9 @@ def unpack(path: Path) -> Unpacked:
     blobs = {blob["name"]: content[blob["offset"] : blob["offset"] + blob["bytes"]] for blob in manifest["blobs"]}
     for blob in manifest["blobs"]:
         if hashlib.sha256(blobs[blob["name"]]).hexdigest() != blob["sha256"]:
-            raise TowerError(f"{path}: blob {blob['name']}: expected the SHA-256 {blob['sha256']}, found another: a part of a bundle, or a changed one")
+            raise TowerError(
+                f"{path}: blob {blob['name']}: expected the SHA-256 {blob['sha256']}, found another: a part of a bundle, or a changed one"
+            )
     stored = weights_of_onnx(blobs[image["blob"]])
     plain: dict[str, np.ndarray] = {}
     for name, value in stored.items():

@@ -71,7 +71,10 @@ def test_faults_of_corrected_labels_are_named(tmp_path):
     with pytest.raises(DataError, match="not a readable picture"):
         adopt(place / "voc", place / "photos", target)
     assert not target.exists() and not list(target.parent.glob(".*"))
-    for text, message in (("fire 1,2,3\n", "line 1: expected name:red,green,blue"), ("a:1,2,3::\nb:1,2,3::\n", "'b' has the colour of 'a'")):
+    for text, message in (
+        ("fire 1,2,3\n", "line 1: expected name:red,green,blue"),
+        ("a:1,2,3::\nb:1,2,3::\n", "'b' has the colour of 'a'"),
+    ):
         (place / "voc" / "labelmap.txt").write_text(text)
         with pytest.raises(DataError, match=message):
             read_labelmap(place / "voc" / "labelmap.txt")
@@ -85,7 +88,14 @@ def test_the_documented_recipe_learns_from_what_was_corrected(tmp_path):
     # A tiny model in place of the bundle.
     del given["backbone"]
     tiny = DOCS.parents[1] / "tests" / "data" / "tiny-model"
-    given |= {"start": str(tiny), "data": str(tmp_path / "data"), "output": str(tmp_path / "models"), "work": str(tmp_path / "run"), "threads": 1, "log_every": 1}
+    given |= {
+        "start": str(tiny),
+        "data": str(tmp_path / "data"),
+        "output": str(tmp_path / "models"),
+        "work": str(tmp_path / "run"),
+        "threads": 1,
+        "log_every": 1,
+    }
     given["stage"][0] |= {"steps": 60, "frozen_blocks": 0, "side_px": 32, "rate": 3e-3, "warmup": 0.0}
     run = Run(parse(given, "docs"), Path(), lambda text: None)
     run.follow()

@@ -61,7 +61,15 @@ def family(name: str, place: Path) -> Path:
 @needs_program
 @pytest.mark.parametrize(
     "name",
-    ["tiny-model", "tiny-clip", "open_clip", "open_clip --head reduced", "open_clip --head key-key", "open_clip --head neighbour", "tcl.pth"],
+    [
+        "tiny-model",
+        "tiny-clip",
+        "open_clip",
+        "open_clip --head reduced",
+        "open_clip --head key-key",
+        "open_clip --head neighbour",
+        "tcl.pth",
+    ],
 )
 @pytest.mark.parametrize("template", ["{}", "the {} beside"])
 def test_figures_are_those_of_the_runtime(name, template, photos, tmp_path):
@@ -105,7 +113,9 @@ def test_tags_are_measured_as_the_runtime_measures_them(world, tmp_path):
     (place / "captions.tsv").write_text("\n".join(rows) + "\n")
     try:
         model, config = read_folder(DATA / "tiny-model")
-        bank = WordBank(model.text, DATA / "tiny-model" / "tokenizer.json", config["context"], config["pad_token"], tuple(config["templates"]))
+        bank = WordBank(
+            model.text, DATA / "tiny-model" / "tokenizer.json", config["context"], config["pad_token"], tuple(config["templates"])
+        )
         ours = measure(model, bank, truths(world), 32)
         run("bundle", str(DATA / "tiny-model"), "-o", "tiny.esb", "--weights", "f32", folder=tmp_path)
         told = run(

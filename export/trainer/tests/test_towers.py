@@ -172,7 +172,10 @@ def test_a_bert_is_read_out_of_a_model_for_a_task_and_out_of_wrappers(tmp_path, 
     plain = bert_file(tmp_path)
     before = text_tower(tmp_path).state_dict()
     wrapped = {prefix + name: value for name, value in plain.items()}
-    wrapped |= {f"{prefix.removesuffix('bert.')}cls.predictions.bias": torch.zeros(3), f"{prefix}embeddings.position_ids": torch.arange(40)[None]}
+    wrapped |= {
+        f"{prefix.removesuffix('bert.')}cls.predictions.bias": torch.zeros(3),
+        f"{prefix}embeddings.position_ids": torch.arange(40)[None],
+    }
     save_file(wrapped, tmp_path / "model.safetensors")
     after = text_tower(tmp_path).state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
