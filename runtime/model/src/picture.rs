@@ -67,7 +67,7 @@ fn jpeg_is_whole(bytes: &[u8]) -> bool {
     bytes[scan..].windows(2).any(|w| w == [0xff, 0xd9])
 }
 
-fn over_white(picture: DynamicImage) -> RgbImage {
+pub(crate) fn over_white(picture: DynamicImage) -> RgbImage {
     if !picture.color().has_alpha() {
         return picture.into_rgb8();
     }

@@ -13,7 +13,7 @@ pub fn tell(answer: edge_seg::Result<Outcome>) {
         Ok(Outcome::Saved(name)) => tracing::info!("words saved as {name}"),
         Ok(Outcome::Deleted(name)) => tracing::info!("saved words {name} deleted"),
         Ok(Outcome::Stopping | Outcome::Nothing) => {}
-        Err(e) => tracing::warn!("the words stay as they are: {e}"),
+        Err(e) => tracing::warn!("the words stay as they are: {}", super::flags::told(&e.into())),
     }
 }
 

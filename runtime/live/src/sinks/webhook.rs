@@ -75,7 +75,7 @@ impl Webhook {
         let host = options.url.strip_prefix("http://").or_else(|| options.url.strip_prefix("https://"));
         if host.is_none_or(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#'])) {
             let expected = "http://HOST... or https://HOST...";
-            return Err(Error::option("--webhook", expected, options.url));
+            return Err(Error::option("webhook url", expected, options.url));
         }
         // What follows the host often holds a secret.
         let place: String = options.url.split_inclusive('/').take(3).collect();
@@ -217,7 +217,7 @@ mod tests {
     fn wrong_addresses_and_secrets_are_told() {
         for url in ["", "ftp://a", "http://", "https:///x", "example.org"] {
             let error = Webhook::start(WebhookOptions::to(url), Arc::default()).err().expect(url).to_string();
-            assert!(error.starts_with("--webhook: expected"), "{error}");
+            assert!(error.starts_with("webhook url: expected"), "{error}");
         }
         let path = std::env::temp_dir().join(format!("edge-seg-secret-{}", std::process::id()));
         std::fs::write(&path, "\n").unwrap();

@@ -29,7 +29,9 @@ pub type Rate = (u32, u32);
 
 /// A stream of frames.
 pub trait Source: Send {
-    /// Fills `frame` with the next picture, reusing its memory, and sets its sequence number and timestamp. False at the end.
+    /// Fills `frame` with the next picture, reusing its memory, and sets its sequence number and timestamp. False at the end. A source
+    /// that leaves the number as it is, or repeats one, has its frames counted by who reads it, and one that leaves the time has the
+    /// clock's.
     ///
     /// # Errors
     /// [`crate::Error::Source`] if the stream breaks; what reconnects by itself does so first.
@@ -41,5 +43,19 @@ pub trait Source: Send {
     /// Whether frames come in their own time, so that the ones that nobody is ready for are lost anyway.
     fn is_live(&self) -> bool {
         false
+    }
+}
+
+impl<S: Source + ?Sized> Source for Box<S> {
+    fn read(&mut self, frame: &mut Frame) -> Result<bool> {
+        (**self).read(frame)
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        (**self).rate()
+    }
+
+    fn is_live(&self) -> bool {
+        (**self).is_live()
     }
 }

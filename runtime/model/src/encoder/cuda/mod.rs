@@ -370,7 +370,7 @@ fn judge(found: &str) -> Option<Error> {
     if has(&["OUT_OF_MEMORY", "ALLOC_FAILED", "cudaErrorMemoryAllocation"]) {
         return error(
             DeviceFault::Memory,
-            "end other programs that use the GPU (nvidia-smi, or tegrastats on a Jetson), or take a smaller --size",
+            "end other programs that use the GPU (nvidia-smi, or tegrastats on a Jetson), or take a smaller size_px",
         );
     }
     if has(&["Missing symbol"]) {
