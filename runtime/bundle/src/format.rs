@@ -128,6 +128,8 @@ pub enum Fit {
     Grid,
     /// The long side becomes `input_px`; the rest of a square is filled with the mean colour and takes no part in scoring.
     Letterbox,
+    /// Both sides become `input_px`, whatever the aspect.
+    Squash,
 }
 
 /// Filter of the resize, antialiased as Pillow does.

@@ -51,6 +51,10 @@ impl Placement {
                 let input_px = (cols * patch, rows * patch);
                 Self { frame_px, scaled_px: input_px, input_px, patch_px: patch }
             }
+            Fit::Squash => {
+                let side = patches(side_px as f64).min((MAX_PATCHES as f64).sqrt() as u32) * patch;
+                Self { frame_px, scaled_px: (side, side), input_px: (side, side), patch_px: patch }
+            }
             Fit::Letterbox => {
                 let side = patches(side_px as f64).min((MAX_PATCHES as f64).sqrt() as u32) * patch;
                 let scale = f64::from(side) / width.max(height);
@@ -172,6 +176,13 @@ pub(crate) mod tests {
         }
         let placed = Placement::new((640, 320), &manifest(Fit::Letterbox), 224).unwrap();
         assert_eq!(placed.patch_px_box(0, 1), Some([45, 0, 47, 46]), "16 of 224 are 45.7 of 640");
+    }
+
+    #[test]
+    fn a_squashed_picture_fills_a_square() {
+        let placed = Placement::new((640, 320), &manifest(Fit::Squash), 224).unwrap();
+        assert_eq!((placed.input_px, placed.scaled_px), ((224, 224), (224, 224)));
+        assert_eq!((placed.grid(), placed.covered()), ((14, 14), (14, 14)));
     }
 
     #[test]
