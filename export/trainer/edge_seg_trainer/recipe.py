@@ -124,6 +124,7 @@ class Recipe:
     save_every: int = 50
     report_thin: int = 4  # between stages, every n-th photo of the sets that are never trained on
     final_report: tuple[str, ...] = ("idx133", "present", "voc21", "camvid", "ade150")
+    background: float = 0.0  # the default threshold; 0: fitted with the calibration
     calibrate: bool = True  # fit scale, bias and thresholds on the held-out photos; else those of `start` stay
     tensorboard: bool = False
     overlay_pictures: tuple[str, ...] = ()  # drawn with `overlay_words` every `overlay_every` steps
@@ -240,6 +241,8 @@ def parse(given: dict, where: str) -> Recipe:
     )  # fmt: skip
     if labelled and not built.held_out:
         raise RecipeError(f"{where}: 'held_out' is missing: final_report, calibrate, dense stages, keep and evaluate_every need it")
+    if not 0 <= built.background < 1:
+        raise RecipeError(f"{where}: background: expected a score from 0 to below 1, found {built.background}")
     if built.seeds < 1:
         raise RecipeError(f"{where}: seeds: expected 1 or more, found {built.seeds}")
     if not (built.calibrate or built.start):
