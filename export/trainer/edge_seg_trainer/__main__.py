@@ -18,7 +18,9 @@ def arguments() -> argparse.Namespace:
     ablate.add_argument("recipe", type=Path)
     ablate.add_argument("--only", action="append", help="a row's name; may be given several times")
     for command in (train, ablate):
-        command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="in place of the recipe's; stage.NAME.KEY for a stage's")
+        command.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", help="in place of the recipe's; stage.NAME.KEY for a stage's"
+        )
         command.add_argument("--fresh", action="store_true", help="forget what was done before")
     label = commands.add_parser("teachers", help="let the teachers label the photos that a recipe asks for, before or beside training")
     label.add_argument("recipe", type=Path)
@@ -31,8 +33,15 @@ def arguments() -> argparse.Namespace:
     views.add_argument("--thin", type=int, default=1, help="every n-th photo of the larger sets")
     views.add_argument("--threads", type=int, default=1)
     views.add_argument("--json", type=Path, default=None, help="figures at every threshold")
+    adopt = commands.add_parser("adopt", help="take corrected labels over into a set to train on")
+    adopt.add_argument("labels", type=Path, metavar="VOC_FOLDER")
+    adopt.add_argument("--images", type=Path, required=True, help="folder of the photos")
+    adopt.add_argument("--name", required=True, help="the set is written to seg/NAME of the data's folder")
+    adopt.add_argument("--data", default=None)
     bias = commands.add_parser("bias", help="show how a caption's words share the picture")
-    bias.add_argument("models", type=Path, nargs="+", metavar="FOLDER", help="one model folder, or the one before and the one after training")
+    bias.add_argument(
+        "models", type=Path, nargs="+", metavar="FOLDER", help="one model folder, or the one before and the one after training"
+    )
     bias.add_argument("--pairs", required=True, action="append", metavar="SET", help="a captioned set; may be given several times")
     bias.add_argument("--split", default="val")
     bias.add_argument("--data", default=None)
@@ -76,6 +85,10 @@ def main() -> int:
             from .bias import main as bias
 
             return bias(given, say)
+        if given.command == "adopt":
+            from .adopt import main as adopt
+
+            return adopt(given, say)
         if given.command == "views":
             from .views import main as views
 
@@ -100,7 +113,17 @@ def main() -> int:
         from .train import Run
 
         Run(recipe, given.recipe.parent, say, given.fresh, given.resume).follow()
-    except (RecipeError, DataError, TowerError, FolderError, CheckpointError, ProvenanceError, parallel.DeviceError, FloatingPointError, OSError) as error:
+    except (
+        RecipeError,
+        DataError,
+        TowerError,
+        FolderError,
+        CheckpointError,
+        ProvenanceError,
+        parallel.DeviceError,
+        FloatingPointError,
+        OSError,
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:

@@ -90,7 +90,11 @@ def table(rows: dict[str, list[dict]], stage: StageRecipe, reasons: dict[str, st
     lines += [f"| {name} | left out: {reason} |" + " |" * 7 for name, reason in reasons.items()]
     start = rows.get("neither loss")
     if start:
-        lines += ["", "| tags at the start, by | precision | recall | F1 | accuracy | AP | paper, TCL: F1 |", "|---|---|---|---|---|---|---|"]
+        lines += [
+            "",
+            "| tags at the start, by | precision | recall | F1 | accuracy | AP | paper, TCL: F1 |",
+            "|---|---|---|---|---|---|---|",
+        ]
         for kind in KINDS:
             one = start[0]["tags"]["selection"][kind]
             cells = " | ".join(f"{one[key]:.1f}" for key in ("precision", "recall", "f1", "accuracy", "ap"))

@@ -31,7 +31,9 @@ def load(path: Path) -> dict | None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path}: expected a checkpoint of this trainer, found a file that PyTorch cannot read; {_way(path)}") from error
+        raise CheckpointError(
+            f"{path}: expected a checkpoint of this trainer, found a file that PyTorch cannot read; {_way(path)}"
+        ) from error
     if not isinstance(state, dict) or "stage" not in state:
         raise CheckpointError(f"{path}: expected a checkpoint of this trainer, found other content; {_way(path)}")
     return state

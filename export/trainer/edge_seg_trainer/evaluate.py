@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from .data import IGNORE, OTHER, Labelled, coco_classes, grid_size, read_coco
@@ -26,8 +25,8 @@ UNSEEN_SETS = ("camvid", "ade150")
 class Encoder:
     """Patch embeddings of photos, each encoded once whatever the number of word lists it is compared with."""
 
-    def __init__(self, model: Model, short_px: int):
-        self.tower = copy.deepcopy(model.image).to(frozen_dtype(model.device)).eval()
+    def __init__(self, model: Model, short_px: int, number: torch.dtype | None = None):
+        self.tower = copy.deepcopy(model.image).to(number or frozen_dtype(model.device)).eval()
         self.pre, self.short_px, self.device = model.preprocess, short_px, model.device
         self._known: dict[Path, tuple[Tensor, int, int]] = {}
 
@@ -39,7 +38,11 @@ class Encoder:
             width, height = grid_size(*image.size, self.short_px, patch_px)
             pixels = self.pre.pixels([image.resize((width, height), self.pre.resampling())]).to(self.device)
             patches = F.normalize(self.tower(pixels.to(self.tower.class_token.dtype)).float()[0], dim=-1).cpu()
-            self._known[photo.path] = patches.half(), height // patch_px, width // patch_px
+            self._known[photo.path] = (
+                patches if self.tower.class_token.dtype == torch.float32 else patches.half(),
+                height // patch_px,
+                width // patch_px,
+            )
         patches, rows, cols = self._known[photo.path]
         return patches.float(), rows, cols
 
@@ -145,7 +148,12 @@ def levels(similarity: Tensor, logit: tuple[float, float | None]) -> tuple[Tenso
 
 @torch.no_grad()
 def by_threshold(
-    bank: WordBank, task: Task, encoder: Encoder, logit: tuple[float, float | None], stride: int = 1, thresholds: tuple[float, ...] = THRESHOLDS
+    bank: WordBank,
+    task: Task,
+    encoder: Encoder,
+    logit: tuple[float, float | None],
+    stride: int = 1,
+    thresholds: tuple[float, ...] = THRESHOLDS,
 ) -> dict[float, dict]:
     """One task's figures at each threshold; without a background there is none but 0.
 
@@ -168,7 +176,9 @@ def by_threshold(
             continue
         logits, total = levels(found, logit)
         planes = logits if total is None else torch.cat([logits, total[None]])
-        planes = F.interpolate(planes[None], size=every.shape, mode="bilinear", align_corners=False)[0, :, stride // 2 :: stride, stride // 2 :: stride]
+        planes = F.interpolate(planes[None], size=every.shape, mode="bilinear", align_corners=False)[
+            0, :, stride // 2 :: stride, stride // 2 :: stride
+        ]
         best, label = planes[: len(offered)].max(0)
         label = offered[label]
         if total is not None:
@@ -182,9 +192,7 @@ def by_threshold(
     return {threshold: tally.summary() for threshold, tally in zip(thresholds, tallies)}
 
 
-def report(
-    model: Model, bank: WordBank, wanted: list[Task], short_px: int, stride: int = 1, thin: int = 1
-) -> dict[str, dict]:
+def report(model: Model, bank: WordBank, wanted: list[Task], short_px: int, stride: int = 1, thin: int = 1) -> dict[str, dict]:
     """All figures by task name; `thin` takes every n-th photo of the sets outside COCO."""
     wanted = [replace(task, photos=task.photos[::thin]) if task.name in UNSEEN_SETS else task for task in wanted]
     encoder = Encoder(model, short_px)

@@ -36,7 +36,17 @@ class FeatureCache:
     `named` tells the pictures apart from others of the same count; `picture(n)` makes the n-th, all of one size.
     """
 
-    def __init__(self, folder: Path, tower: ImageTower, pre: Preprocess, count: int, named: str, picture: Callable[[int], Image.Image], side: int, say=print):
+    def __init__(
+        self,
+        folder: Path,
+        tower: ImageTower,
+        pre: Preprocess,
+        count: int,
+        named: str,
+        picture: Callable[[int], Image.Image],
+        side: int,
+        say=print,
+    ):
         names = hashlib.sha256(named.encode()).hexdigest()[:16]
         self.path = Path(folder) / f"features-{side}-{names}-{backbone_digest(tower)}.bin"
         patches = (side // tower.config.patch_px) ** 2

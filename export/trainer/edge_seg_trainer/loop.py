@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from . import checkpoint, parallel
+from . import parallel
 from .loader import Loader
 from .progress import Pace, Progress
 from .recipe import StageRecipe
 from .schema import RecipeError
 from .stages import Part, Stage, make_stage
 from .towers import Model
+
 
 def learning(model: Model, stage: StageRecipe) -> list[dict]:
     """Parameter groups of a stage; everything else is frozen. Each holds its share of the stage's rate."""
@@ -182,7 +183,7 @@ class StageLoop:
         """False if `until` stopped it."""
         stage, run = self.stage, self.run
         loader = Loader(self.source, self.first, run.recipe.workers)
-        progress = Progress(run.diary, stage.name, stage.steps, self.first, run.recipe.log_every)
+        progress = Progress(run.metrics_log, stage.name, stage.steps, self.first, run.recipe.log_every)
         pace = self.pace = Pace(stage.batch + stage.taught, stage.steps, self.model.device)
         told = 0
         try:
@@ -198,8 +199,15 @@ class StageLoop:
                 last = step + 1 == stage.steps
                 due = step % run.recipe.log_every == 0 or last
                 if due:
-                    entry = {"stage": stage.name, "step": step, "loss": loss, "norm": norm if math.isfinite(norm) else None, "rate": rate, **parts}
-                    run.diary.log(entry | pace.figures(step + 1) | {"waited": loader.waited / max(pace.seconds, 1e-9)})
+                    entry = {
+                        "stage": stage.name,
+                        "step": step,
+                        "loss": loss,
+                        "norm": norm if math.isfinite(norm) else None,
+                        "rate": rate,
+                        **parts,
+                    }
+                    run.metrics_log.log(entry | pace.figures(step + 1) | {"waited": loader.waited / max(pace.seconds, 1e-9)})
                     if (skipped := self.source.passed_over()).total() > 2 * told:
                         told = skipped.total()
                         run.say(f"{stage.name}: passed over {skipped.told()}")
@@ -270,7 +278,7 @@ class StageLoop:
             self.best = -loss, self._copies()
             self._keep_best(step, before)
         self.stale = 0 if gained else self.stale + 1
-        self.run.diary.log({"stage": self.stage.name, "step": step, "validation": loss})
+        self.run.metrics_log.log({"stage": self.stage.name, "step": step, "validation": loss})
         self.run.say(f"{self.stage.name} {step + 1}/{self.stage.steps} validation {loss:.4f}{' (best)' if gained else ''}")
         if self.stage.patience and self.stale >= self.stage.patience:
             self.run.say(f"{self.stage.name}: no gain in {self.stale} validations, ended")

@@ -14,7 +14,9 @@ from .towers import Model
 from .words import WordBank, class_bank
 
 # Colours that differ in hue and in lightness, repeated where the words are more.
-COLOURS = np.array([(230, 25, 75), (60, 180, 75), (255, 225, 25), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240), (128, 128, 0)])
+COLOURS = np.array(
+    [(230, 25, 75), (60, 180, 75), (255, 225, 25), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240), (128, 128, 0)]
+)
 
 
 @torch.no_grad()

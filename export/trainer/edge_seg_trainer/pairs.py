@@ -107,7 +107,9 @@ def read_set(root: Path, name: str, split: str) -> CaptionedSet:
             skipped["picture missing"] += 1
     if not pairs:
         place = tables[0] if tables else images
-        raise DataError(f"{place}: no picture with a caption of split {split!r} that can be used; pictures are looked for in {images}; passed over {skipped.told() or 'none'}")
+        raise DataError(
+            f"{place}: no picture with a caption of split {split!r} that can be used; pictures are looked for in {images}; passed over {skipped.told() or 'none'}"
+        )
     return CaptionedSet(tuple(pairs), tables, skipped)
 
 
@@ -171,7 +173,9 @@ def _parquet(path: Path) -> Iterator[dict]:
     try:
         from pyarrow import ArrowException, parquet
     except ImportError as error:
-        raise DataError(f"{path}: Parquet needs the Python package pyarrow in the trainer's environment, which is not there; or write it as .tsv") from error
+        raise DataError(
+            f"{path}: Parquet needs the Python package pyarrow in the trainer's environment, which is not there; or write it as .tsv"
+        ) from error
     try:
         with parquet.ParquetFile(path) as stored:
             yield dict.fromkeys(stored.schema_arrow.names)

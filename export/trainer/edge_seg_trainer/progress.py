@@ -16,7 +16,7 @@ from . import parallel
 from .data import DataError
 
 
-class Diary:
+class MetricsLog:
     """Rank 0 writes; the others are silent."""
 
     def __init__(self, work: Path, tensorboard: bool, say: Callable[[str], None]):
@@ -77,7 +77,12 @@ class Pace:
     def figures(self, steps_done: int) -> dict[str, float]:
         """For the metrics: the last 50 steps' pace, seconds left of the stage, the peak of memory."""
         each = sum(self._recent) / len(self._recent)
-        return {"step_s": each, "images_per_s": self.pictures / max(each, 1e-9), "left_s": each * (self.steps - steps_done), "memory_mb": memory_mb(self.device)}
+        return {
+            "step_s": each,
+            "images_per_s": self.pictures / max(each, 1e-9),
+            "left_s": each * (self.steps - steps_done),
+            "memory_mb": memory_mb(self.device),
+        }
 
     def told(self, steps_done: int) -> str:
         found = self.figures(steps_done)
@@ -105,8 +110,8 @@ def duration(seconds: float) -> str:
 class Progress:
     """One stage's steps: a bar that moves on a terminal, a line every `every` steps where there is none."""
 
-    def __init__(self, diary: Diary, name: str, steps: int, first: int, every: int):
-        self.diary, self.name, self.steps, self.every = diary, name, steps, every
+    def __init__(self, metrics_log: MetricsLog, name: str, steps: int, first: int, every: int):
+        self.metrics_log, self.name, self.steps, self.every = metrics_log, name, steps, every
         self._bar = None
         if parallel.rank() == 0 and sys.stderr.isatty():
             from tqdm import tqdm
@@ -118,7 +123,7 @@ class Progress:
             self._bar.update()
             self._bar.set_postfix_str(shown)
         elif due:
-            self.diary.say(f"{self.name} {step + 1}/{self.steps} {shown}")
+            self.metrics_log.say(f"{self.name} {step + 1}/{self.steps} {shown}")
 
     def close(self) -> None:
         if self._bar:

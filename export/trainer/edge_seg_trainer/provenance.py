@@ -117,10 +117,21 @@ def differences(there: dict, here: dict) -> list[str]:
                 continue
             if part == "data":
                 told = [one if one == absent else f"{one['files']} files" for one in (before, now)]
-                lines.append(f"data, {name}: {told[0]} there, {told[1]} here" + (", of other names, sizes or contents" if told[0] == told[1] else ""))
-            elif not (before == absent and name.startswith("stage.") and "stages" in here["recipe"] and there["recipe"]["stages"] != here["recipe"]["stages"]):
+                lines.append(
+                    f"data, {name}: {told[0]} there, {told[1]} here" + (", of other names, sizes or contents" if told[0] == told[1] else "")
+                )
+            elif not (
+                before == absent
+                and name.startswith("stage.")
+                and "stages" in here["recipe"]
+                and there["recipe"]["stages"] != here["recipe"]["stages"]
+            ):
                 lines.append(f"{name}: {before!r} there, {now!r} here")
-    for name, told in (("start", "the weights to start from"), ("code", "the trainer's code"), ("readers", "readers (processes times workers)")):
+    for name, told in (
+        ("start", "the weights to start from"),
+        ("code", "the trainer's code"),
+        ("readers", "readers (processes times workers)"),
+    ):
         if there.get(name) != here.get(name):
             lines.append(f"{told}: {there.get(name)} there, {here.get(name)} here")
     return lines

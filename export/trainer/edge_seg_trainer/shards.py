@@ -180,7 +180,9 @@ def shuffled(samples: Iterator, size: int, rng: random.Random) -> Iterator:
 class ShardReader:
     """An endless stream of one reader's share of the shards."""
 
-    def __init__(self, patterns: list[str], seed: int, reader: int, readers: int, shuffle: int, keep: set[str] | None = None, root: Path = Path()):
+    def __init__(
+        self, patterns: list[str], seed: int, reader: int, readers: int, shuffle: int, keep: set[str] | None = None, root: Path = Path()
+    ):
         self.paths = [path for pattern in patterns for path in expand(pattern, root)]
         if readers > len(self.paths):
             raise DataError(f"{len(self.paths)} shards for {readers} readers (ranks times workers): expected at least one for each")

@@ -21,7 +21,14 @@ def small(recipe: Recipe, batch: int) -> Recipe:
     """The recipe with few steps of a small batch, in a work folder of its own."""
     stages = []
     for stage in recipe.stages:
-        few = {"steps": STEPS, "batch": batch, "accumulate": 1, "taught": batch if stage.taught else 0, "evaluate_every": 0, "keep": "always"}
+        few = {
+            "steps": STEPS,
+            "batch": batch,
+            "accumulate": 1,
+            "taught": batch if stage.taught else 0,
+            "evaluate_every": 0,
+            "keep": "always",
+        }
         few |= {"validate_every": STEPS if stage.validate_every else 0, "validation_steps": 1, "prune": 0.0, "word_min_count": 1}
         few |= {"shuffle": min(stage.shuffle, 16), "views": 1, "ema": stage.ema and 0.5}
         stages.append(replace(stage, **few))
@@ -46,6 +53,8 @@ def smoke(recipe: Recipe, base: Path, say) -> int:
     for size in (batch, 2 * batch):
         shutil.rmtree(place, ignore_errors=True)
         run = Run(small(recipe, size), base, say, fresh=True, photos_at_most=PHOTOS)
+        # Thresholds are fitted in the whole run alone.
+        run.settings = {"background": 0.5, "tag_threshold": 0.5} | run.settings
         run.follow()
         peaks.append(memory_mb(run.model.device))
     each_report = _measured(run, recipe)

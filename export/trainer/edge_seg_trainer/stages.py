@@ -27,13 +27,13 @@ from .recipe import StageRecipe
 from .samples import Skipped
 from .schema import RecipeError
 from .shards import ShardReader
-from .taught import Taught, cut_rectangles, pasted, seen, teacher_shares
+from .self_training import Taught, cut_rectangles, pasted, seen, teacher_shares
 from .towers import Model, bytes_of
 from .words import WordBank
 
 
 @dataclass
-class Surroundings:
+class Context:
     """What a stage works with."""
 
     model: Model
@@ -70,10 +70,12 @@ class Part(NamedTuple):
 class Stage:
     """The faces that the loop sees."""
 
-    def __init__(self, stage: StageRecipe, around: Surroundings):
+    def __init__(self, stage: StageRecipe, around: Context):
         self.stage, self.around = stage, around
         if stage.learns == "head" and stage.kind != "ttd" and around.model.image.config.head.kind != "fusion":
-            raise RecipeError(f"stage {stage.name}: learns = 'head' is for the fusion head, found {around.model.image.config.head.kind!r}; take 'lora' or 'all'")
+            raise RecipeError(
+                f"stage {stage.name}: learns = 'head' is for the fusion head, found {around.model.image.config.head.kind!r}; take 'lora' or 'all'"
+            )
         side, patch = stage.side_px, around.model.image.config.patch_px
         if side % patch:
             raise RecipeError(f"stage {stage.name}: side_px {side}: expected a multiple of the model's patch, {patch}")
@@ -129,7 +131,7 @@ def mirrored(pictures: Tensor, chosen: np.ndarray) -> Tensor:
 class PairsStage(Stage):
     """Contrast of photos with captions and with words."""
 
-    def __init__(self, stage: StageRecipe, around: Surroundings, split: str = "train"):
+    def __init__(self, stage: StageRecipe, around: Context, split: str = "train"):
         super().__init__(stage, around)
         every = read_pairs(around.root, list(stage.pairs), split, around.say)
         self.captioned = Captioned(self.few(every), stage.word_min_count, stage.keep_stop_words)
@@ -139,7 +141,14 @@ class PairsStage(Stage):
             pairs, side = self.captioned.pairs, stage.side_px
             named = "\n".join(str(pair.path) for pair in pairs)
             self.cache = FeatureCache(
-                around.work, self.model.image, self.model.preprocess, len(pairs), named, lambda n: square(pairs[n].path, side), side, around.say
+                around.work,
+                self.model.image,
+                self.model.preprocess,
+                len(pairs),
+                named,
+                lambda n: square(pairs[n].path, side),
+                side,
+                around.say,
             )
         self.scale = nn.Parameter(torch.tensor(stage.contrast_scale, device=self.model.device))
         self.learns_text = "text" in stage.adapted
@@ -214,7 +223,9 @@ class PairsStage(Stage):
         return contrast + stage.word_weight * word, {"contrast": contrast.item(), "word": word.item()}
 
 
-def ttd_losses(stage: StageRecipe, model: Model, patches: Tensor, picture: Tensor, caption: Tensor, words: Tensor, tags: list[list[int]]) -> tuple[Tensor, Tensor, float]:
+def ttd_losses(
+    stage: StageRecipe, model: Model, patches: Tensor, picture: Tensor, caption: Tensor, words: Tensor, tags: list[list[int]]
+) -> tuple[Tensor, Tensor, float]:
     """L_distill, L_tag and the share of tags selected. All embeddings unit-norm; `tags` are each picture's rows of `words` [words, dim]."""
     longest = max(map(len, tags))
     index = torch.tensor([some + [0] * (longest - len(some)) for some in tags], device=patches.device)
@@ -234,7 +245,7 @@ def ttd_losses(stage: StageRecipe, model: Model, patches: Tensor, picture: Tenso
 class TtdStage(Stage):
     """Text-Tag Self-Distillation on captioned photos; both towers learn through adapters."""
 
-    def __init__(self, stage: StageRecipe, around: Surroundings, split: str = "train"):
+    def __init__(self, stage: StageRecipe, around: Context, split: str = "train"):
         super().__init__(stage, around)
         if stage.student == "sigmoid" and not self.model.calibrated:
             raise RecipeError(f"stage {stage.name}: student 'sigmoid' needs a model with a logit_bias, found one without; take 'min-max'")
@@ -314,7 +325,9 @@ class TtdStage(Stage):
             caption, words = self.bank.encode(captions), self.words(distinct, learning=True)
         patches = F.normalize(patches.float(), dim=-1)
         picture = F.normalize(picture.float(), dim=-1) if picture is not None else patches[:, 0].detach()
-        distill, tag, share = ttd_losses(stage, self.model, patches, picture, caption, words, [[place[tag] for tag in some] for some in tags])
+        distill, tag, share = ttd_losses(
+            stage, self.model, patches, picture, caption, words, [[place[tag] for tag in some] for some in tags]
+        )
         loss = stage.distill_weight * distill + stage.tag_weight * tag
         self.met[batch["reader"]] = batch["skipped"]
         return loss, {"distill": distill.item(), "tag": tag.item(), "selected": share, "corrupt": float(self.passed_over().total())}
@@ -323,7 +336,7 @@ class TtdStage(Stage):
 class DenseStage(Stage):
     """Labelled photos against class names."""
 
-    def __init__(self, stage: StageRecipe, around: Surroundings):
+    def __init__(self, stage: StageRecipe, around: Context):
         super().__init__(stage, around)
         root, held_out, seed = around.root, around.held_out, around.seed
         self.classes = coco_classes(root)
@@ -498,7 +511,7 @@ class DenseStage(Stage):
         return words[0] if rng.random() < 0.5 else words[int(rng.integers(len(words)))]
 
 
-def make_stage(stage: StageRecipe, around: Surroundings, split: str = "train") -> Stage:
+def make_stage(stage: StageRecipe, around: Context, split: str = "train") -> Stage:
     """The stage of a recipe, ready to draw batches."""
     if stage.kind == "pairs":
         return PairsStage(stage, around, split)

@@ -75,8 +75,7 @@ def embed(model: Model, path: Path, short_px: int) -> tuple[Tensor, Tensor, tupl
     image, side = open_rgb(path), model.image.config.patch_px
     width, height = grid_size(*image.size, short_px, side)
     pixels = model.preprocess.pixels([image.resize((width, height), model.preprocess.resampling())]).to(model.device)
-    with torch.autocast(model.device.type, torch.bfloat16):
-        patches, whole = model.image.encode(pixels)
+    patches, whole = model.image.encode(pixels)
     return F.normalize(patches.float(), dim=-1), F.normalize(whole.float(), dim=-1), (height // side, width // side)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from .data import IGNORE, Classes, DataError, Labelled, data_root, open_rgb
 from .labelled_sets import LabelledSet
 from .pairs import Pair, draws, read_pairs
-from .taught import named_classes, rare_first
+from .self_training import named_classes, rare_first
 
 THINGS = [
     ["aeroplane", "airplane", "plane", "jet"], ["bicycle", "bike", "cyclist", "bicyclist", "biker", "cycling"], ["bird", "duck", "seagull", "goose", "pigeon"],

@@ -18,12 +18,12 @@ from .folder import read_folder, write_folder
 from .loop import StageLoop
 from .overlay import overlay
 from .plot import plot
-from .pretrained import bert_config, load_bert, load_timm_vit, vit_config
-from .progress import Diary
+from .pretrained import bert_config, load_bert, load_timm_vit, vit_config, weights_in
+from .progress import MetricsLog
 from .provenance import ProvenanceError
 from .recipe import Recipe, StageRecipe
 from .schema import RecipeError
-from .stages import Surroundings, make_stage
+from .stages import Context, make_stage
 from .towers import HeadConfig, Model
 from .unpack import load_unpacked, unpack
 from .words import WordBank
@@ -31,12 +31,12 @@ from .words import WordBank
 
 def text_source(package: str) -> Path:
     """A folder as transformers saves a BERT, or the model/ folder inside an installed Python package."""
-    if (Path(package) / "model.safetensors").is_file():
+    if weights_in(Path(package)):
         return Path(package)
     spec = find_spec(package) if package.isidentifier() else None
     places = [Path(place) / "model" for place in (spec.submodule_search_locations or [])] if spec else []
     for place in places:
-        if (place / "model.safetensors").is_file():
+        if weights_in(place):
             return place
     raise DataError(f"text model: expected a folder or an installed Python package {package!r} with model.safetensors")
 
@@ -62,8 +62,8 @@ class Run:
         device = parallel.start(recipe.device)
         torch.manual_seed(recipe.seed)
         self.work = Path(recipe.work) / recipe.name
-        self.diary = Diary(self.work, recipe.tensorboard, say)
-        self.say, self.log, self.metrics = self.diary.say, self.diary.log, self.diary.metrics
+        self.metrics_log = MetricsLog(self.work, recipe.tensorboard, say)
+        self.say, self.log, self.metrics = self.metrics_log.say, self.metrics_log.log, self.metrics_log.metrics
         self.root = data_root(recipe.data or None)
         self.held_out = read_held_out(Path(recipe.held_out)) if recipe.held_out else frozenset()
         self.checkpoints = checkpoint.Checkpoints(self.work, recipe.keep_checkpoints)
@@ -83,7 +83,7 @@ class Run:
             self.model.compile_blocks()
         settings = self.settings
         self.bank = WordBank(self.model.text, self.tokenizer, settings["context"], settings["pad_token"], tuple(settings["templates"]))
-        self.around = Surroundings(
+        self.around = Context(
             self.model, self.bank, self.root, self.work.parent, recipe.seed, self.held_out, recipe.precision, self.base, self.say
         )
         self.around.photos_at_most = photos_at_most
@@ -104,31 +104,32 @@ class Run:
                 raise RecipeError(f"head: expected that of {recipe.backbone}, {found.config.head}, or none given")
             self.model = Model(found.config, text, found.logit_scale, found.logit_bias)
             load_unpacked(self.model.image, found, recipe.backbone)
-            load_bert(self.model.text, source / "model.safetensors")
+            load_bert(self.model.text, weights_in(source))
             self.began_with = self._files(Path(recipe.backbone), source)
+            self.settings |= {"background": found.background, "tag_threshold": found.tag_threshold}
             return
         weights = self.root / recipe.backbone
         if not weights.is_file():
             raise DataError(f"{weights} is missing: expected the backbone's weights (`backbone` in the recipe)")
         self.model = Model(vit_config(weights, recipe.head or HeadConfig(), text.width), text)
         load_timm_vit(self.model.image, weights)
-        load_bert(self.model.text, source / "model.safetensors")
+        load_bert(self.model.text, weights_in(source))
         self.began_with = self._files(weights, source)
 
     @staticmethod
     def _files(backbone: Path, text: Path) -> list[tuple[str, Path]]:
-        return [("backbone", backbone), ("text", text / "model.safetensors"), ("tokenizer", text / "tokenizer.json")]
+        return [("backbone", backbone), ("text", weights_in(text)), ("tokenizer", text / "tokenizer.json")]
 
     def provenance(self) -> dict:
         """What this run's figures depend on. Labelled photos count by their names and sizes."""
         labelled: list[tuple[str, Path]] = []
         names = [entry.partition("=")[0] for stage in self.recipe.stages for entry in stage.sets]
-        folders = [self.root / "seg" / name for name in ("coco_panoptic200", "coco_mini159", *names)] if self.recipe.held_out else []
+        folders = [self.root / "seg" / name for name in (*(("coco_panoptic200", "coco_mini159") if self.recipe.held_out else ()), *names)]
         for folder in dict.fromkeys(folders):
             labelled += [(path.relative_to(self.root).as_posix(), path) for path in sorted(folder.rglob("*")) if path.is_file()]
         for stage in self.recipe.stages:
             if stage.sets:
-                labelled.append((stage.umbrellas, self.base / stage.umbrellas))
+                labelled += [(stage.umbrellas, self.base / stage.umbrellas)] if stage.umbrellas else []
         return provenance.provenance(self.recipe, self.root, self.began_with, labelled, parallel.world())
 
     def _begin(self) -> dict | None:
@@ -145,7 +146,9 @@ class Run:
         place = self.resume or self.checkpoints.last
         state = checkpoint.load(place)
         if self.resume and not state:
-            raise checkpoint.CheckpointError(f"--resume {place}: expected a checkpoint, found no file; those of this run lie in {self.checkpoints.folder}")
+            raise checkpoint.CheckpointError(
+                f"--resume {place}: expected a checkpoint, found no file; those of this run lie in {self.checkpoints.folder}"
+            )
         if state:
             # A checkpoint that was named is gone on from with newer code too, which is said.
             for line in provenance.check(str(place), state.get("made_by"), self.made_by, way, other_code=self.resume is not None):
@@ -189,7 +192,7 @@ class Run:
             for path in self.recipe.overlay_pictures:
                 drawn = overlay(self.model, self.bank, Path(path), self.recipe.overlay_words, self.recipe.input_px)
                 drawn.save(place / f"{name}-{Path(path).stem}.png")
-                self.diary.picture(f"overlay/{Path(path).stem}", step, np.asarray(drawn))
+                self.metrics_log.picture(f"overlay/{Path(path).stem}", step, np.asarray(drawn))
 
     def follow(self, until: int | None = None) -> None:
         """Runs all stages, from the last checkpoint where there is one; `until` stops after that many steps."""
@@ -222,7 +225,9 @@ class Run:
                 self.write(stage.folder)
             if parallel.rank() == 0:
                 plot(self.metrics, self.work / "metrics.png")
-                self.save({"stage": number + 1, "start": self.model.state_dict(), "figures": self.figures, "to_blend": self.to_blend}, stage.name)
+                self.save(
+                    {"stage": number + 1, "start": self.model.state_dict(), "figures": self.figures, "to_blend": self.to_blend}, stage.name
+                )
             parallel.barrier()
 
     def save(self, state: dict, stage: str, step: int | None = None) -> None:

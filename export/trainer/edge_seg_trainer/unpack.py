@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,7 @@ class Unpacked:
     logit_scale: float
     logit_bias: float
     background: float
+    tag_threshold: float
 
 
 def unpack(path: Path) -> Unpacked:
@@ -90,6 +92,11 @@ def unpack(path: Path) -> Unpacked:
     if image.get("head") != "fusion" or manifest["logit_bias"] is None:
         raise TowerError(f"{path}: expected a fusion head and a logit_bias, found {image.get('head')!r} and {manifest['logit_bias']}")
     blobs = {blob["name"]: content[blob["offset"] : blob["offset"] + blob["bytes"]] for blob in manifest["blobs"]}
+    for blob in manifest["blobs"]:
+        if hashlib.sha256(blobs[blob["name"]]).hexdigest() != blob["sha256"]:
+            raise TowerError(
+                f"{path}: blob {blob['name']}: expected the SHA-256 {blob['sha256']}, found another: a part of a bundle, or a changed one"
+            )
     stored = weights_of_onnx(blobs[image["blob"]])
     plain: dict[str, np.ndarray] = {}
     for name, value in stored.items():
@@ -122,7 +129,7 @@ def unpack(path: Path) -> Unpacked:
         grid=(positions["rows"], positions["cols"]), embedding_dim=manifest["embedding_dim"],
         head=HeadConfig(hidden=len(weights["head.fc1.bias"])),
     )  # fmt: skip
-    return Unpacked(config, weights, manifest["logit_scale"], manifest["logit_bias"], manifest["background"])
+    return Unpacked(config, weights, manifest["logit_scale"], manifest["logit_bias"], manifest["background"], manifest["tag_threshold"])
 
 
 def load_unpacked(tower: ImageTower, found: Unpacked, source: str) -> None:

@@ -105,7 +105,9 @@ def test_defaults_lie_in_their_ranges():
 def test_values_are_set_from_the_command_line(tmp_path):
     place = tmp_path / "r.toml"
     place.write_text('name = "x"\nheld_out = "h.txt"\n[card]\n[[stage]]\nname = "a.b"\nkind = "dense"\nsteps = 3\n')
-    made = read_recipe(place, ["seed=7", "device=cpu", "stage.a.b.steps=5", "stage.a.b.zoom=[1.0, 1.5]", "head.hidden=32", "card.title=mine"])
+    made = read_recipe(
+        place, ["seed=7", "device=cpu", "stage.a.b.steps=5", "stage.a.b.zoom=[1.0, 1.5]", "head.hidden=32", "card.title=mine"]
+    )
     assert (made.seed, made.device, made.stages[0].steps, made.stages[0].zoom) == (7, "cpu", 5, (1.0, 1.5))
     assert made.head.hidden == 32 and made.card == {"title": "mine"}
     for text, message in [

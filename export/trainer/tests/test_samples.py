@@ -43,7 +43,11 @@ def test_the_key_ends_at_the_first_dot_of_the_base_name(tmp_path, ends, caption)
 
 
 def test_companions_of_macos_are_no_samples(tmp_path):
-    parts = {"._0001": {"jpg": b"\0\5\x16\7", "txt": b"\0\5\x16\7"}, "0001": {"jpg": picture(1), "txt": b"a cat"}, "__MACOSX/0001": {"jpg": b"x"}}
+    parts = {
+        "._0001": {"jpg": b"\0\5\x16\7", "txt": b"\0\5\x16\7"},
+        "0001": {"jpg": picture(1), "txt": b"a cat"},
+        "__MACOSX/0001": {"jpg": b"x"},
+    }
     shard(tmp_path / "s.tar", parts)
     found, reasons = read(tmp_path / "s.tar")
     assert len(found) == 1 and not reasons
@@ -80,7 +84,14 @@ def test_what_claims_too_much_is_not_unpacked(tmp_path, monkeypatch):
     with gzip.open(tmp_path / "s.tar.gz", "wb") as packed:
         held = io.BytesIO()
         with tarfile.open(fileobj=held, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            for name, content in [("a.jpg", picture(1)), ("a.txt", b"a cat"), ("b.jpg", bytes(6000)), ("b.txt", b"a dog"), ("c.jpg", picture(1)), ("c.txt", bytes(700))]:
+            for name, content in [
+                ("a.jpg", picture(1)),
+                ("a.txt", b"a cat"),
+                ("b.jpg", bytes(6000)),
+                ("b.txt", b"a dog"),
+                ("c.jpg", picture(1)),
+                ("c.txt", bytes(700)),
+            ]:
                 entry = tarfile.TarInfo(name)
                 entry.size = len(content)
                 archive.addfile(entry, io.BytesIO(content))
@@ -127,7 +138,13 @@ def folder_set(root: Path, name: str) -> None:
         Image.fromarray(np.full((64, 64, 3), 20 * n, np.uint8)).save(place / "images" / f"{n}.png")
         rows.append(f"train\t{n}.png\tthe fire beside the sea")
     (place / "images" / "bad.png").write_bytes(b"no picture")
-    rows += ["train\tbad.png\tthe grass beside the sea", "train\t0.png\t  ", "train\t1.png", "train", "train\tgone.png\tthe fire and the sea"]
+    rows += [
+        "train\tbad.png\tthe grass beside the sea",
+        "train\t0.png\t  ",
+        "train\t1.png",
+        "train",
+        "train\tgone.png\tthe fire and the sea",
+    ]
     (place / "captions.tsv").write_text("\n".join(rows) + "\n")
 
 
@@ -213,9 +230,18 @@ def test_pruning_tells_shards_of_one_name_apart(recipe, tmp_path):
     """img2dataset names shards and keys alike in every set."""
     for name in ("cc3m", "cc12m"):
         (tmp_path / name).mkdir()
-        shard(tmp_path / name / "00000.tar", {f"{n:05d}": {"jpg": picture(9 * n), "txt": f"the fire beside the sea {n}".encode()} for n in range(8)})
+        shard(
+            tmp_path / name / "00000.tar",
+            {f"{n:05d}": {"jpg": picture(9 * n), "txt": f"the fire beside the sea {n}".encode()} for n in range(8)},
+        )
     said = []
-    stage = TTD | {"pairs": [f"shards:{tmp_path / name / '00000.tar'}" for name in ("cc3m", "cc12m")], "steps": 1, "batch": 4, "shuffle": 3, "prune": 0.25}
+    stage = TTD | {
+        "pairs": [f"shards:{tmp_path / name / '00000.tar'}" for name in ("cc3m", "cc12m")],
+        "steps": 1,
+        "batch": 4,
+        "shuffle": 3,
+        "prune": 0.25,
+    }
     run = Run(recipe(stage), Path("."), said.append)
     run.follow()
     assert any("pruning: 4 of 16 pairs left out" in text for text in said)

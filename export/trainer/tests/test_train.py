@@ -85,7 +85,9 @@ def test_adapters_start_as_the_identity_and_merge_exactly(recipe):
     assert set(run.model.state_dict()) == names
 
 
-@pytest.mark.parametrize("stage", [PAIRS | {"steps": 30}, DENSE | {"steps": 30}, DENSE | {"learns": "head", "steps": 30}, TTD | {"steps": 30}])
+@pytest.mark.parametrize(
+    "stage", [PAIRS | {"steps": 30}, DENSE | {"steps": 30}, DENSE | {"learns": "head", "steps": 30}, TTD | {"steps": 30}]
+)
 def test_the_loss_falls(recipe, stage):
     run = start(recipe(stage))
     run.follow()
@@ -179,7 +181,12 @@ def test_the_committed_tiny_model_is_what_its_script_writes(tmp_path):
 def test_an_imported_clip_trains_from_its_folder(recipe, learns):
     start_at = Path(__file__).parents[3] / "tests" / "data" / "tiny-clip"
     stage = TTD if learns == "lora" else PAIRS | {"learns": learns, "side_px": 32}
-    given = {"start": str(start_at), "calibrate": False, "input_px": 32, "head": {"kind": "attention", "similarity": "key-key", "neighbour": 2.0}}
+    given = {
+        "start": str(start_at),
+        "calibrate": False,
+        "input_px": 32,
+        "head": {"kind": "attention", "similarity": "key-key", "neighbour": 2.0},
+    }
     if learns == "head":
         given["head"] = None
     made = recipe(stage | {"side_px": 32, "steps": 3, "folder": "out"}, **given)
@@ -204,7 +211,10 @@ def refused(made, message: str, **more) -> None:
 def test_what_another_recipe_began_is_refused(recipe, world):
     stages = [PAIRS | {"folder": "out"}]
     start(recipe(*stages)).follow(until=5)
-    refused(recipe(stages[0] | {"rate": 1e-3, "batch": 4}), r"checkpoint.pt: made by another run.*stage.pairs.batch: 8 there, 4 here; stage.pairs.rate")
+    refused(
+        recipe(stages[0] | {"rate": 1e-3, "batch": 4}),
+        r"checkpoint.pt: made by another run.*stage.pairs.batch: 8 there, 4 here; stage.pairs.rate",
+    )
     refused(recipe(*stages, seed=7), "seed: 0 there, 7 here")
     refused(recipe(*stages, precision="f32"), "precision: 'bf16' there, 'f32' here")
     # What changes no figure may change.
@@ -283,7 +293,11 @@ def test_what_is_frozen_stays(recipe, tmp_path):
     shutil.copytree(Path(__file__).parents[3] / "tests" / "data" / "tiny-clip", place)
     config = json.loads((place / "config.json").read_text())
     (place / "config.json").write_text(json.dumps(config | {"logit_scale": 150.0}))
-    run = start(recipe(TTD | {"side_px": 32, "steps": 2, "folder": "out"}, start=str(place), calibrate=False, input_px=32, head={"kind": "maskclip"}))
+    run = start(
+        recipe(
+            TTD | {"side_px": 32, "steps": 2, "folder": "out"}, start=str(place), calibrate=False, input_px=32, head={"kind": "maskclip"}
+        )
+    )
     run.follow()
     assert json.loads((Path(run.recipe.output) / "out" / "config.json").read_text())["logit_scale"] == 150.0
 
@@ -298,7 +312,12 @@ def test_metrics_tell_pace_and_memory(recipe):
 
 
 def test_a_smoke_run_walks_every_stage_and_says_what_the_whole_needs(recipe, capsys):
-    stages = [PAIRS | {"folder": "one"}, TTD | {"evaluate_every": 2}, DENSE | {"learns": "head", "name": "head", "views": 3}, DENSE | {"folder": "out"}]
+    stages = [
+        PAIRS | {"folder": "one"},
+        TTD | {"evaluate_every": 2},
+        DENSE | {"learns": "head", "name": "head", "views": 3},
+        DENSE | {"folder": "out"},
+    ]
     made = recipe(*stages, final_report=["idx133"])
     said = []
     assert smoke(made, Path("."), said.append) == 0

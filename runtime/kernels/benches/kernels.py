@@ -2,8 +2,10 @@
 
     cargo build --release -p edge-seg-kernels --bench kernels      (prints where the executable is)
     OPENBLAS_NUM_THREADS=1 python runtime/kernels/benches/kernels.py EXECUTABLE [ROUNDS]
+    OPENBLAS_NUM_THREADS=1 python runtime/kernels/benches/kernels.py EXECUTABLE ROUNDS BEFORE
 
 Prints the median of processor milliseconds of each task and its ratio to the baseline; smaller is faster. NumPy must be on one thread.
+With another build's executable, BEFORE, the kernels' tasks run by both in turn, and the ratio is the median of the rounds' own.
 """
 import json
 import statistics
@@ -25,7 +27,7 @@ def smooth_planes(random):
 
 
 def main():
-    executable, rounds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 7
+    executable, rounds, before = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 7, sys.argv[3:]
     random = np.random.default_rng(0)
     unit = lambda rows: rows / np.linalg.norm(rows, axis=1, keepdims=True)
     patches = unit(random.normal(size=(784, 512))).astype(np.float32)
@@ -47,32 +49,51 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for name, values in [("patches", patches), ("bank", bank), ("planes", smooth_planes(random))]:
             values.tofile(Path(folder) / f"{name}.f32")
-        kernels = subprocess.Popen([executable, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        programs = [subprocess.Popen([path, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for path in [executable, *before]]
 
-        def ask(task):
-            kernels.stdin.write(task + "\n")
-            kernels.stdin.flush()
-            milliseconds, checksum = kernels.stdout.readline().split("\t")
+        def ask(task, program=programs[0]):
+            program.stdin.write(task + "\n")
+            program.stdin.flush()
+            milliseconds, checksum = program.stdout.readline().split("\t")
             return float(milliseconds), int(checksum)
 
         def timed(task):
-            before = time.process_time()
+            start = time.process_time()
             checksum = task()
-            return 1e3 * (time.process_time() - before), checksum
+            return 1e3 * (time.process_time() - start), checksum
 
         sets = ["avx2", "avx512", "avx512vnni"] if "avx512_vnni" in Path("/proc/cpuinfo").read_text() else ["avx2"]
-        tasks = {"numpy product": lambda: timed(numpy_product), "numpy scan": lambda: timed(numpy_scan)}
-        names = ["product ndarray", "scan ndarray", "mask ndarray", "mask scalar", f"mask {sets[-1]}"]
-        for task in names + [f"scan {s} {p}" for s in sets for p in ["f32", "f16", "int8"]]:
-            tasks[task] = lambda task=task: ask(task)
-        found = {name: [] for name in tasks}
-        checksums = {}
-        for _ in range(rounds):
-            for name, task in tasks.items():
-                milliseconds, checksums[name] = task()
-                found[name].append(milliseconds)
-        kernels.stdin.close()
-        kernels.wait()
+        scans = [f"scan {s} {p}" for s in sets for p in ["f32", "f16", "int8"]]
+        if before:
+            compare([f"mask {sets[-1]}", *scans], rounds, lambda task: [ask(task, program) for program in programs])
+        else:
+            tasks = {"numpy product": lambda: timed(numpy_product), "numpy scan": lambda: timed(numpy_scan)}
+            for task in ["product ndarray", "scan ndarray", "mask ndarray", "mask scalar", f"mask {sets[-1]}", *scans]:
+                tasks[task] = lambda task=task: ask(task)
+            measure(tasks, rounds)
+        for program in programs:
+            program.stdin.close()
+            program.wait()
+
+
+def compare(tasks, rounds, ask):
+    """Both builds in turn."""
+    for task in tasks:
+        found = [ask(task) for _ in range(rounds)]
+        assert len({checksum for both in found for _, checksum in both}) == 1, f"{task}: the results differ"
+        now, before = zip(*[[milliseconds for milliseconds, _ in both] for both in found])
+        ratio = statistics.median(a / b for a, b in zip(now, before))
+        medians = {"milliseconds": round(statistics.median(now), 2), "before": round(statistics.median(before), 2)}
+        print(json.dumps({"task": task, **medians, "ratio": round(ratio, 3)}), flush=True)
+
+
+def measure(tasks, rounds):
+    found = {name: [] for name in tasks}
+    checksums = {}
+    for _ in range(rounds):
+        for name, task in tasks.items():
+            milliseconds, checksums[name] = task()
+            found[name].append(milliseconds)
     exact = {name for name in checksums if name.startswith("scan") and name.endswith("f32")}
     assert {checksums[name] for name in exact} == {checksums["numpy scan"]}, f"the best tags differ: {checksums}"
     medians = {name: statistics.median(times) for name, times in found.items()}

@@ -16,11 +16,13 @@ use crate::words::{Class, TagBank, WordFiles, WordTokenizer};
 use crate::{Error, Frame, LabelMap, PatchGrid, Result, ScoreGrid, UnitRows};
 use edge_seg_bundle::Bundle;
 
-/// A loaded model. Methods take `&self`, so that several threads can share one.
+/// A loaded model. Methods take `&self`, so that several threads can share one: plain ones, rayon's, or an async runtime's blocking
+/// ones. A caller alone has all of [`Options::threads`], several have a share each.
 #[derive(Debug)]
 pub struct Session {
     bundle: Bundle,
     image: Box<dyn Encoder>,
+    threads: Threads,
     device: Choice,
     tokenizer: WordTokenizer,
     // The text tower is the larger one and many runs never use it again after their first words.
@@ -108,11 +110,12 @@ impl Session {
             found,
         })?;
         let threads = match options.threads {
-            Some(0) => return Err(Error::Option { option: "--threads".into(), expected: "1 or more".into(), found: "0".into() }),
-            Some(count) => count,
-            None => std::thread::available_parallelism().map_or(1, usize::from),
+            Some(count) if (1..=Threads::MOST).contains(&count) => count,
+            Some(count) => return Err(Error::option("--threads", format!("1 to {}", Threads::MOST), count)),
+            None => std::thread::available_parallelism().map_or(1, usize::from).min(Threads::MOST),
         };
-        let (image, device) = encoder::load(&bundle, options, Threads::new(threads))?;
+        let threads = Threads::new(threads);
+        let (image, device) = encoder::load(&bundle, options, threads.clone())?;
         let tokenizer = WordTokenizer::load(&bundle)?;
         let size_px = options.size_px.unwrap_or(bundle.manifest().image.input_px);
         Placement::new((1, 1), &bundle.manifest().image, size_px)?;
@@ -120,6 +123,7 @@ impl Session {
         Ok(Self {
             bundle,
             image,
+            threads,
             device,
             tokenizer,
             text: OnceLock::new(),
@@ -237,7 +241,8 @@ impl Session {
         for words in new.chunks(WORDS_AT_ONCE) {
             // Before the threads start, so that not each of them loads it.
             let encoder = self.text()?;
-            let made = words.par_iter().map(|word| Ok((*word, self.embed_word(encoder, word)?))).collect::<Result<Vec<_>>>()?;
+            let embed = || words.par_iter().map(|word| Ok((*word, self.embed_word(encoder, word)?))).collect::<Result<Vec<_>>>();
+            let made = self.threads.install(embed)?;
             if let Some(files) = &self.word_files
                 && let Err(fault) = files.add(made.iter().map(|(word, row)| (*word, row.as_slice())))
             {
@@ -316,7 +321,7 @@ impl Session {
     /// # Errors
     /// As [`Self::masks`].
     pub fn score(&self, encoded: &Encoded, bank: &TagBank, background: Background) -> Result<ScoreGrid> {
-        score(&encoded.grid, bank, Scoring::from(self.bundle.manifest()), background)
+        self.threads.install(|| score(&encoded.grid, bank, Scoring::from(self.bundle.manifest()), background))
     }
 
     /// Scores an embedded frame against a bank and draws the masks.
@@ -327,10 +332,10 @@ impl Session {
         let start = Instant::now();
         let scores = self.score(encoded, bank, background)?;
         let scored = Instant::now();
-        let labels = match self.refinement {
-            Refinement::None => LabelMap::from_scores(&scores, &encoded.placement)?,
-            Refinement::Guided => LabelMap::refined(&scores, &encoded.placement, &frame.pixels)?,
-        };
+        let labels = self.threads.install(|| match self.refinement {
+            Refinement::None => LabelMap::from_scores(&scores, &encoded.placement),
+            Refinement::Guided => LabelMap::refined(&scores, &encoded.placement, &frame.pixels),
+        })?;
         let timings = Timings { score: scored - start, mask: scored.elapsed(), ..encoded.timings };
         Ok(Segmentation { sequence: frame.sequence, timestamp: frame.timestamp, labels, scores, timings, backend: encoded.backend })
     }

@@ -102,6 +102,13 @@ impl Quantization {
                 }
                 writeln!(out)?;
             }
+            if losses.iter().any(|loss| loss.variant.contains("dynamic")) {
+                writeln!(
+                    out,
+                    "\nint8-dynamic as edge-seg computes it, each row of activations in a range of its own. onnxruntime takes one range for"
+                )?;
+                writeln!(out, "a whole tensor: the same file's cosines are lower there.")?;
+            }
             if let Some(first) = losses.first().filter(|l| !l.layers.is_empty()) {
                 writeln!(out, "\ncosines by layer, mean and worst, over {} patches", first.layers[0].cosines.rows)?;
                 write!(out, "{:<26}", "after")?;

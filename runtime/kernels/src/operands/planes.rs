@@ -153,6 +153,17 @@ pub trait Label: Copy {
 
     /// The label of class `index`, which is below [`CLASSES`](Self::CLASSES).
     fn from_index(index: usize) -> Self;
+
+    #[doc(hidden)]
+    fn erase(labels: &mut [Self]) -> Labels<'_>;
+}
+
+/// Labels of any width, so that the loops over them are compiled in this crate, with its options, and not where they are called.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Labels<'a> {
+    U8(&'a mut [u8]),
+    U16(&'a mut [u16]),
 }
 
 impl Label for u8 {
@@ -162,6 +173,10 @@ impl Label for u8 {
     fn from_index(index: usize) -> Self {
         index as u8
     }
+
+    fn erase(labels: &mut [Self]) -> Labels<'_> {
+        Labels::U8(labels)
+    }
 }
 
 impl Label for u16 {
@@ -170,5 +185,9 @@ impl Label for u16 {
     #[inline]
     fn from_index(index: usize) -> Self {
         index as u16
+    }
+
+    fn erase(labels: &mut [Self]) -> Labels<'_> {
+        Labels::U16(labels)
     }
 }

@@ -80,15 +80,6 @@ impl PackedBank {
             BankStore::Int8 { .. } => Precision::Int8,
         }
     }
-
-    /// Memory that the numbers take.
-    pub fn size_bytes(&self) -> usize {
-        match &self.store {
-            BankStore::F32(values) => 4 * values.len(),
-            BankStore::F16(values) => 2 * values.len(),
-            BankStore::Int8 { values, scales } => values.len() + 4 * scales.len(),
-        }
-    }
 }
 
 /// Patches packed for scoring against banks of one precision by one set of kernels.

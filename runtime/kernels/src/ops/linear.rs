@@ -53,22 +53,10 @@ impl Linear {
 }
 
 impl Kernels {
-    /// Packs a layer.
+    /// A layer whose weights are zero until [`Linear::set_rows`] sets them.
     ///
     /// # Shapes
-    /// - `weight`: `[inputs, outputs]`
     /// - `bias`: `[outputs]`
-    ///
-    /// # Panics
-    /// The lengths do not fit those shapes.
-    pub fn pack_linear(&self, weight: &[f32], inputs: usize, outputs: usize, bias: Option<&[f32]>) -> Linear {
-        assert!(weight.len() == inputs * outputs, "pack_linear: expected {inputs} x {outputs} weights, found {}", weight.len());
-        let mut layer = self.empty_linear(inputs, outputs, bias);
-        layer.set_rows(0, weight);
-        layer
-    }
-
-    /// A layer whose weights are zero until [`Linear::set_rows`] sets them.
     ///
     /// # Panics
     /// There are no inputs, or `bias` has not a number for each output.

@@ -103,22 +103,10 @@ impl RowsInt8 {
 }
 
 impl Kernels {
-    /// Packs a layer; `weight · scales` is what the integers stand for.
+    /// A layer whose weights are zero until [`LinearInt8::set_rows`] sets them; the integers stand for `weight · scales`.
     ///
     /// # Shapes
-    /// - `weight`: `[inputs, outputs]`
     /// - `scales`, `bias`: `[outputs]`
-    ///
-    /// # Panics
-    /// The lengths do not fit those shapes, or `inputs` is 0 or above [`LinearInt8::MAX_INPUTS`].
-    pub fn pack_linear_int8(&self, weight: &[i8], inputs: usize, outputs: usize, scales: &[f32], bias: Option<&[f32]>) -> LinearInt8 {
-        assert!(weight.len() == inputs * outputs, "pack_linear_int8: expected {inputs} x {outputs} weights, found {}", weight.len());
-        let mut layer = self.empty_linear_int8(inputs, outputs, scales, bias);
-        layer.set_rows(0, weight);
-        layer
-    }
-
-    /// A layer whose weights are zero until [`LinearInt8::set_rows`] sets them.
     ///
     /// # Panics
     /// There are no inputs or more than [`LinearInt8::MAX_INPUTS`], or `scales` or `bias` have not a number for each output.

@@ -1,7 +1,7 @@
 //! Labels at the picture's size from planes of values on a coarse grid.
 
 use crate::dispatch::Kernels;
-use crate::operands::{Columns, Label, Planes, Scratch, Tap};
+use crate::operands::{Columns, Label, Labels, Planes, Scratch, Tap};
 use crate::{generic, reference};
 
 impl Kernels {
@@ -17,6 +17,17 @@ impl Kernels {
     /// # Panics
     /// `labels` has another length, a tap lies outside `planes`, or `planes` has more classes than the label type has values.
     pub fn upsample_argmax<L: Label>(&self, planes: &Planes<'_>, rows: &[Tap], columns: &Columns, scratch: &mut Scratch, labels: &mut [L]) {
+        self.upsample(planes, rows, columns, scratch, L::erase(labels));
+    }
+
+    fn upsample(&self, planes: &Planes<'_>, rows: &[Tap], columns: &Columns, scratch: &mut Scratch, labels: Labels<'_>) {
+        match labels {
+            Labels::U8(labels) => self.upsample_into(planes, rows, columns, scratch, labels),
+            Labels::U16(labels) => self.upsample_into(planes, rows, columns, scratch, labels),
+        }
+    }
+
+    fn upsample_into<L: Label>(&self, planes: &Planes<'_>, rows: &[Tap], columns: &Columns, scratch: &mut Scratch, labels: &mut [L]) {
         check(planes, rows, columns, labels);
         if self.is_reference() {
             reference::upsample_argmax(planes, rows, columns, scratch, labels);

@@ -7,8 +7,8 @@ mod linear_int8;
 mod scan;
 mod upsample;
 
-use crate::Kernels;
 use crate::dispatch::choose;
+use crate::{Kernels, Linear, LinearInt8};
 
 /// Numbers in -1..1 from a small generator, the same on every run.
 struct Random(u64);
@@ -32,6 +32,22 @@ impl Random {
 
 /// Longest vector of any set, in f32 lanes.
 const LANES: usize = 16;
+
+impl Kernels {
+    /// A layer with all its weights, `[inputs, outputs]`.
+    fn pack_linear(&self, weight: &[f32], inputs: usize, outputs: usize, bias: Option<&[f32]>) -> Linear {
+        let mut layer = self.empty_linear(inputs, outputs, bias);
+        layer.set_rows(0, weight);
+        layer
+    }
+
+    /// The same in integers.
+    fn pack_linear_int8(&self, weight: &[i8], inputs: usize, outputs: usize, scales: &[f32], bias: Option<&[f32]>) -> LinearInt8 {
+        let mut layer = self.empty_linear_int8(inputs, outputs, scales, bias);
+        layer.set_rows(0, weight);
+        layer
+    }
+}
 
 fn reference() -> &'static Kernels {
     Kernels::all()[0]
