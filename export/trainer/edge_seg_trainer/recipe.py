@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import MISSING, dataclass, fields, replace
+from os.path import normpath
 from pathlib import Path
 
 from . import ttd
@@ -164,9 +165,9 @@ class Recipe:
             given = getattr(self, name)
             if known.base != "recipe" or not given or (name == "text" and given.isidentifier() and not (base / given).exists()):
                 continue
-            moved[name] = tuple(str(base / one) for one in given) if isinstance(given, tuple) else str(base / given)
+            moved[name] = tuple(normpath(base / one) for one in given) if isinstance(given, tuple) else normpath(base / given)
         if self.backbone.endswith(".esb"):
-            moved["backbone"] = str(base / self.backbone)
+            moved["backbone"] = normpath(base / self.backbone)
         return replace(self, **moved)
 
 
