@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use edge_seg::live::{Carrier, Carry, CarryOptions};
+use edge_seg::live::{Propagation, PropagationOptions, Propagator};
 use edge_seg::source::{Pace, SourceOptions, open_source};
 use edge_seg::{Background, Bundle, Frame, LabelMap, Options, Painter, Session, parse_tags};
 use edge_seg_tests::{binary, edge_seg, picture};
@@ -33,27 +33,27 @@ fn carried_masks_follow_what_moves_and_standing_ones_do_not() {
         let bank = session.tag_bank(&parse_tags("words", words).unwrap(), &[]).unwrap();
         let picture = image::open(picture(name)).unwrap().thumbnail(480, 480).into_rgb8();
         let (step, last) = (6, 10);
-        let agreement = |carry: Carry| {
-            let mut carrier = Carrier::new(CarryOptions { carry, smoothing: Duration::ZERO });
+        let agreement = |carry: Propagation| {
+            let mut propagator = Propagator::new(PropagationOptions { carry, smoothing: Duration::ZERO });
             for index in 0..=last {
                 let frame = pan(&picture, step, index);
-                let movement = carrier.follow(&frame.pixels);
+                let movement = propagator.follow(&frame.pixels);
                 assert_eq!(movement.cut, index == 0, "{name} {index}: {movement:?}");
                 if index == 0 {
                     let encoded = session.encode(&frame).unwrap();
-                    carrier.mark(frame.timestamp);
-                    carrier.land(session.score(&encoded, &bank, Background::None).unwrap(), encoded.placement);
+                    propagator.mark(frame.timestamp);
+                    propagator.set_keyframe(session.score(&encoded, &bank, Background::None).unwrap(), encoded.placement);
                 }
-                assert_eq!(carrier.evidence_age(frame.timestamp), frame.timestamp);
+                assert_eq!(propagator.evidence_age(frame.timestamp), frame.timestamp);
             }
             let mut carried = LabelMap { width: 0, height: 0, labels: Vec::new() };
-            carrier.labels(&mut Painter::default(), &mut carried).unwrap();
+            propagator.labels(&mut Painter::default(), &mut carried).unwrap();
             let own = session.segment(&pan(&picture, step, last), &bank, Background::None).unwrap().labels;
             assert_eq!((carried.width, carried.height), (own.width, own.height));
             let same = own.labels.iter().zip(&carried.labels).filter(|(a, b)| a == b).count();
             same as f64 / own.labels.len() as f64
         };
-        let [still, scores, labels] = [Carry::Still, Carry::Scores, Carry::Labels].map(agreement);
+        let [still, scores, labels] = [Propagation::Still, Propagation::Scores, Propagation::Labels].map(agreement);
         eprintln!("{name}: still {still:.3}, scores {scores:.3}, labels {labels:.3}");
         assert!(scores > still + 0.01 && labels > still + 0.01, "{name}: still {still:.3}, scores {scores:.3}, labels {labels:.3}");
     }
@@ -67,19 +67,19 @@ fn smoothing_weighs_key_frames_by_their_age() {
     let frame = pan(&picture, 0, 0);
     let encoded = session.encode(&frame).unwrap();
     let scores = session.score(&encoded, &bank, Background::None).unwrap();
-    let mut carrier = Carrier::new(CarryOptions { carry: Carry::Scores, smoothing: Duration::from_millis(100) });
+    let mut propagator = Propagator::new(PropagationOptions { carry: Propagation::Scores, smoothing: Duration::from_millis(100) });
     let mut age = 0.0;
     for index in 0..20 {
         let at = Duration::from_millis(50 * index);
-        carrier.follow(&frame.pixels);
-        carrier.mark(at);
-        carrier.land(scores.clone(), encoded.placement);
+        propagator.follow(&frame.pixels);
+        propagator.mark(at);
+        propagator.set_keyframe(scores.clone(), encoded.placement);
         // The exponential's own recursion: what was there grows older by 50 ms and keeps exp(-50/100) of its weight.
         let kept = (-0.5f64).exp();
         age = if index == 0 { 0.0 } else { kept * (age + 50.0) };
-        let found = carrier.evidence_age(at).as_secs_f64() * 1e3;
+        let found = propagator.evidence_age(at).as_secs_f64() * 1e3;
         assert!((found - age).abs() < 0.01, "{index}: {found} instead of {age}");
-        let (shown, _) = carrier.scores().unwrap();
+        let (shown, _) = propagator.scores().unwrap();
         let off = shown.planes().iter().zip(scores.planes()).filter(|(_, b)| **b > -1e20).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(off < 1e-3, "a picture that stands still is not changed: {off}");
     }
@@ -112,20 +112,20 @@ fn capture_and_masks_take_no_memory_once_warm() {
             let mut source = open_source(&uri, &options).unwrap();
             let mut frame = Frame::still(RgbImage::default());
             let (mut painter, mut labels) = (Painter::default(), LabelMap { width: 0, height: 0, labels: Vec::new() });
-            let mut carrier = Carrier::new(CarryOptions::default());
+            let mut propagator = Propagator::new(PropagationOptions::default());
             for index in 0..50 {
                 let taken = allocation_counter::measure(|| {
                     assert!(source.read(&mut frame).unwrap());
-                    carrier.follow(&frame.pixels);
+                    propagator.follow(&frame.pixels);
                     if index > 0 {
-                        carrier.scores().unwrap();
-                        carrier.labels(&mut painter, &mut labels).unwrap();
+                        propagator.scores().unwrap();
+                        propagator.labels(&mut painter, &mut labels).unwrap();
                     }
                 });
                 if index == 0 {
                     let encoded = session.encode(&frame).unwrap();
-                    carrier.mark(frame.timestamp);
-                    carrier.land(session.score(&encoded, &bank, Background::None).unwrap(), encoded.placement);
+                    propagator.mark(frame.timestamp);
+                    propagator.set_keyframe(session.score(&encoded, &bank, Background::None).unwrap(), encoded.placement);
                 }
                 assert!(index < 10 || taken.count_total == 0, "{uri}, frame {index}: {taken:?}");
             }

@@ -17,7 +17,7 @@ const HEADERS: [&str; 3] = ["include/cuda_fp16.h", "include/math_constants.h", "
 /// The double and the programs, built once.
 static BUILT: LazyLock<TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
-    let masks = format!("-DMASKS=\"{}\"", root().join("runtime/src/simd/masks.cu").display());
+    let masks = format!("-DMASKS=\"{}\"", root().join("runtime/cuda/src/masks.cu").display());
     let mut compiler = Command::new("c++");
     compiler.args(["-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", &masks, "-o"]);
     compiler.arg(folder.path().join("double.so")).arg(root().join("tests/cuda/cuda_double.cpp"));
@@ -184,7 +184,7 @@ fn the_whole_way_runs_on_the_device_and_nothing_is_left_to_the_processor() {
     assert_eq!(inspected["devices"]["cuda"], serde_json::json!({"usable": true}));
     assert!(machine.run(&["inspect"], &[]).stdout.contains("cpu, cuda"));
     let bench = machine.run(&["bench", "--json", "--device", "cuda", "--size", "224", "--frames", "2"], &[]).json_lines().remove(0);
-    assert_eq!((&bench["backend"], &bench["left_on_processor"]), (&"tract-cuda".into(), &serde_json::json!([])));
+    assert_eq!((&bench["backend"], &bench["unsupported_ops"]), (&"tract-cuda".into(), &serde_json::json!([])));
 }
 
 /// Set for a child that is to say what a GPU leaves to the processor.
@@ -204,7 +204,7 @@ fn every_heads_graph_stays_whole_on_the_device() {
                 for room in [1, 8] {
                     encoder.encode_all(&[&input], room).unwrap();
                 }
-                let left = encoder.left_on_processor();
+                let left = encoder.unsupported_ops();
                 assert!(left.is_empty(), "{name}, half {half}: {left:?}");
             }
         }

@@ -327,3 +327,73 @@ fn each_family_goes_from_its_published_file_to_masks() {
         assert_eq!(ended.json_lines().len(), 1, "{source}");
     }
 }
+
+/// Starts a training and kills it once it has kept a checkpoint.
+fn killed_while_training(place: &Path, arguments: &[&str]) {
+    let mut running = Command::new(binary("edge-seg-export")).current_dir(place).args(arguments).spawn().unwrap();
+    let checkpoint = place.join("work/tiny/checkpoint.pt");
+    let began = std::time::Instant::now();
+    while !checkpoint.is_file() {
+        assert!(running.try_wait().unwrap().is_none(), "the training ended before it kept anything");
+        assert!(began.elapsed().as_secs() < 300, "no checkpoint after five minutes");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    // The trainer is a child of its own.
+    let trainer = Command::new("pgrep").args(["-P", &running.id().to_string()]).output().unwrap();
+    for id in String::from_utf8_lossy(&trainer.stdout).split_whitespace() {
+        Command::new("kill").args(["-9", id]).status().unwrap();
+    }
+    running.wait().unwrap();
+}
+
+#[test]
+fn an_engineers_day() {
+    let Some(venv) = std::env::var_os("EDGE_SEG_TRAINER_VENV") else {
+        eprintln!("EDGE_SEG_TRAINER_VENV is not set: a day with the trainer is not tried");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    let run = |arguments: &[&str]| export(place, arguments, "http://127.0.0.1:9");
+    let done = |arguments: &[&str]| {
+        let ended = run(arguments);
+        assert_eq!(ended.code, 0, "{arguments:?}: {}", ended.stderr);
+        ended
+    };
+    done(&["import", &path("open_clip"), "-o", "imported", "--head-width", "16", "--name", "tiny", "--tokenizer", &path("bpe.txt")]);
+    fs::write(place.join("recipe.toml"), recipe(place)).unwrap();
+
+    let smoke = done(&["train", "recipe.toml", "--smoke"]);
+    assert!(smoke.stdout.contains("stage ttd: 3 steps of 4") && smoke.stdout.contains("the whole: about"), "{}", smoke.stdout);
+    assert!(!place.join("models").exists());
+
+    let long = ["train", "recipe.toml", "--set", "stage.ttd.steps=60", "--set", "save_every=1", "--set", "log_every=1"];
+    killed_while_training(place, &long);
+    let refused = run(&["train", "recipe.toml", "--set", "stage.ttd.steps=60", "--set", "stage.ttd.rate=0.5"]);
+    assert!(refused.code == 2 && refused.stderr.contains("stage.ttd.rate: 0.001 there, 0.5 here"), "{}", refused.stderr);
+    let resumed = done(&long);
+    assert!(resumed.stderr.contains("going on at stage ttd, step "), "{}", resumed.stderr);
+    let again = done(&long);
+    assert!(again.stderr.contains("trained already"), "{}", again.stderr);
+
+    done(&["bundle", "models/trained", "-o", "tiny.esb"]);
+    fs::write(place.join("words.txt"), "dog\ngrass\nsnow\n").unwrap();
+    let label = ["label", "data/pairs/tiny/images", "-o", "labelled", "--vocabulary", "words.txt", "--model", "tiny.esb"];
+    done(&[&label[..], &["--tag-threshold", "0", "--background", "0", "--size", "64"]].concat());
+    let python = Path::new(&venv).join("bin/python");
+    let adopt =
+        ["-m", "edge_seg_trainer", "adopt", "labelled/voc", "--images", "data/pairs/tiny/images", "--name", "mine", "--data", "data"];
+    let adopted = Command::new(python).args(adopt).current_dir(place).env("PYTHONPATH", root().join("export/trainer")).output().unwrap();
+    assert!(adopted.status.success(), "{}", String::from_utf8_lossy(&adopted.stderr));
+
+    let stage = "[[stage]]\nname = \"mine\"\nkind = \"sets\"\nsets = [\"mine=1\"]\numbrellas = \"\"\nlearns = \"all\"\nsteps = 3\nbatch = 4\nside_px = 32\nfolder = \"mine\"\n";
+    let first = recipe(place);
+    let head = first.split("[[stage]]").next().unwrap().replace("\"imported\"", "\"models/trained\"").replace("\"tiny\"", "\"mine\"");
+    fs::write(place.join("mine.toml"), format!("{head}{stage}")).unwrap();
+    done(&["train", "mine.toml"]);
+    done(&["bundle", "models/mine", "-o", "mine.esb"]);
+    fs::write(place.join("classes.tsv"), "id\tname\n1\tdog\n2\tgrass\n3\tsnow\n").unwrap();
+    let sources = ["--images", "data/seg/mine/images", "--labels", "data/seg/mine/labels", "--classes", "classes.tsv", "--view", "id"];
+    let eval = done(&[&["eval", "segmentation", "--model", "mine.esb", "--json", "--size", "64"], &sources[..]].concat());
+    assert!(eval.json_lines()[0]["miou"].as_f64().is_some_and(|miou| (0.0..=1.0).contains(&miou)), "{}", eval.stdout);
+}

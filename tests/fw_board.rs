@@ -1,6 +1,6 @@
 //! Boards are recognised from trees of their files.
 
-use edge_seg_fw::board::{Board, Host, Variant, render, table};
+use edge_seg_fw::board::{Board, Host, Variant, parse, render, table};
 use std::path::{Path, PathBuf};
 
 fn tree(name: &str) -> PathBuf {
@@ -89,10 +89,14 @@ fn jetsons_name_their_releases() {
     assert_eq!(releases("jetson-nano"), ("32.7.1".into(), Some("4.6.1".into()), "10.2.300".into()));
     assert_eq!(releases("jetson-xavier"), ("35.4.1".into(), Some("5.1.2".into()), "11.4.19".into()));
     let orin = releases("jetson-orin");
-    assert_eq!((orin.0.as_str(), orin.1, orin.2.as_str()), ("36.4.7", None, "12.6.11"), "a release outside the table is not guessed");
+    assert_eq!((orin.0.as_str(), orin.1.as_deref(), orin.2.as_str()), ("36.4.7", Some("6.2.1"), "12.6.11"));
+    assert_eq!(parse::jetpack("36.4.99"), None, "a release outside the table is not guessed");
     assert!(board("pi5").jetson.is_none());
-    assert_eq!(table::jetpack("38.2.1"), Some("7.0"));
-    assert_eq!(table::find(&["nvidia,p3971-0089+p3834-0008".into(), "nvidia,tegra264".into()]).map(|row| row.key), Some("jetson-thor"));
+    assert_eq!(parse::jetpack("38.2.1"), Some("7.0"));
+    assert_eq!(
+        table::recognise(&["nvidia,p3971-0089+p3834-0008".into(), "nvidia,tegra264".into()]).map(|row| row.key),
+        Some("jetson-thor")
+    );
 }
 
 #[test]
@@ -103,6 +107,31 @@ fn a_jetsons_constant_is_no_temperature_and_its_cooling_is_throttling() {
     let orin = board("jetson-orin");
     assert_eq!(orin.temperatures.len(), 4, "two zones give no reading");
     assert!(orin.throttling.iter().any(|t| t.since_boot == ["over-current event oc3, 3 times"]), "{:?}", orin.throttling);
+}
+
+#[test]
+fn boards_are_told_by_their_device_trees_and_cores() {
+    let with = |compatible: &str, part: &str, cores: usize| {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: String| {
+            std::fs::create_dir_all(folder.path().join(path).parent().unwrap()).unwrap();
+            std::fs::write(folder.path().join(path), text).unwrap();
+        };
+        put("proc/device-tree/compatible", compatible.into());
+        let core =
+            |n| format!("processor : {n}\nFeatures : fp asimd asimddp\nCPU implementer : 0x41\nCPU architecture: 8\nCPU part : {part}\n");
+        put("proc/cpuinfo", (0..cores).map(core).collect());
+        put("sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled", "50001\n".into());
+        Board::read(&Host::at(folder.path()).unwrap())
+    };
+    for compatible in ["raspberrypi,0-compute-module\0brcm,bcm2837\0", "raspberrypi,2-model-b-rev2\0brcm,bcm2837\0"] {
+        let board = with(compatible, "0xd03", 4);
+        assert_eq!((board.key.as_str(), board.advice.variant, board.advice.threads), ("pi-zero2", Some(Variant::Pi4), 3));
+    }
+    let thor = with("nvidia,p3971-0089+p3834-0008\0nvidia,tegra264\0", "0xd83", 14);
+    assert_eq!((thor.key.as_str(), thor.core_types.as_slice()), ("jetson-thor", &["14x Neoverse-V3AE".to_string()][..]));
+    assert_eq!(thor.throttling[0].now, ["under-voltage"], "the firmware's node is not always soc:firmware");
+    assert_eq!(thor.throttling[0].since_boot, ["under-voltage", "throttled"]);
 }
 
 #[test]

@@ -56,7 +56,8 @@ impl Fleet {
         let guard =
             format!("#!/bin/sh\nfor i in 1 2 3 4; do {} guard --root \"$BOARD\" >/dev/null 2>&1 && exit 0; done\nexit 0\n", tool.display());
         write(fleet.at("bin/systemctl"), &guard, 0o755);
-        write(fleet.at("bin/edge-seg-fw"), &format!("#!/bin/sh\nexec {} \"$@\" --root \"$BOARD\"\n", tool.display()), 0o755);
+        let logged = format!("#!/bin/sh\necho \"$1\" >>\"$BOARD/calls\"\nexec {} \"$@\" --root \"$BOARD\"\n", tool.display());
+        write(fleet.at("bin/edge-seg-fw"), &logged, 0o755);
         let mut config = String::new();
         for i in 0..count {
             let board = fleet.board(i);
@@ -173,12 +174,76 @@ fn a_failing_canary_keeps_the_others_and_itself_as_they_were() {
     fleet.release(2, &[], "echo '{\"error\":\"no camera\"}'\nexit 1\n");
     let rows = fleet.rows(&[&hosts[..], &BRING[..]].concat());
     assert_eq!(verdicts(&rows), ["failed", "skipped", "skipped"], "{rows:?}");
-    assert!(rows[0]["what"].as_str().unwrap().contains("gave serial 2 up and runs slot a with serial 1"), "{rows:?}");
+    assert!(rows[0]["what"].as_str().unwrap().contains("rolled back serial 2; it runs slot a with serial 1"), "{rows:?}");
     for i in 0..3 {
         assert_eq!(fleet.status(i)["current"], "a");
         assert_eq!(fleet.status(i)["a"]["status"], "good");
     }
     assert_eq!(fleet.deploy(&[&hosts[..], &BRING[..]].concat()).status.code(), Some(1));
+}
+
+#[test]
+fn one_number_means_one_release_and_what_crashes_is_never_called_good() {
+    let Some(fleet) = Fleet::start("one_number_means_one_release_and_what_crashes_is_never_called_good", 1) else { return };
+    let bring = [&["cam0"][..], &BRING[..]].concat();
+    fleet.release(1, &[], &frames(1));
+    assert_eq!(verdicts(&fleet.rows(&bring)), ["done"]);
+    // Another bundle under the same number, as `pack` gives it where none is named.
+    small::write(&fleet.at("r.esb"), 1, &[], 2_900_000);
+    for more in [&["--dry-run"][..], &[]] {
+        let rows = fleet.rows(&[&bring[..], more].concat());
+        assert_eq!(verdicts(&rows), ["failed"], "{rows:?}");
+        assert!(rows[0]["what"].as_str().unwrap().contains("equal serial"), "{rows:?}");
+    }
+    // The same bundle with a runtime that crashes.
+    fleet.release(1, &[], "exit 1\n");
+    let rows = fleet.rows(&bring);
+    assert_eq!(verdicts(&rows), ["failed"], "{rows:?}");
+    assert!(rows[0]["what"].as_str().unwrap().contains("rolled back serial 1"), "{rows:?}");
+    assert_eq!(fleet.status(0)["current"], "a");
+}
+
+#[test]
+fn a_second_deployment_waits_for_the_trial_that_is_under_way() {
+    let Some(fleet) = Fleet::start("a_second_deployment_waits_for_the_trial_that_is_under_way", 1) else { return };
+    let bring = [&["cam0"][..], &BRING[..]].concat();
+    fleet.release(1, &[], &frames(1));
+    assert_eq!(verdicts(&fleet.rows(&bring)), ["done"]);
+    fleet.release(2, &[], &frames(2));
+    assert_eq!(verdicts(&fleet.rows(&[&bring[..], &["--no-restart"]].concat())), ["done"]);
+    assert!(fleet.status(0)["b"]["status"]["pending"].is_object());
+    // Its trial goes on beside the second deployment, which rolls nothing back.
+    let board = fleet.board(0);
+    fs::remove_file(board.join("calls")).unwrap();
+    let guard = std::thread::spawn(move || {
+        let asked = || fs::read_to_string(board.join("calls")).is_ok_and(|calls| calls.matches("status").count() >= 2);
+        while !asked() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Command::new(binary("edge-seg-fw")).args(["guard", "--root"]).arg(board).stdout(Stdio::null()).status().unwrap()
+    });
+    let rows = fleet.rows(&bring);
+    assert!(guard.join().unwrap().success());
+    assert_eq!(verdicts(&rows), ["done"], "{rows:?}");
+    assert_eq!((fleet.status(0)["current"].as_str(), fleet.status(0)["b"]["status"].as_str()), (Some("b"), Some("good")));
+    assert!(!fs::read_to_string(fleet.board(0).join("calls")).unwrap().contains("install"));
+}
+
+#[test]
+fn a_dry_run_refuses_what_a_board_would() {
+    let Some(fleet) = Fleet::start("a_dry_run_refuses_what_a_board_would", 1) else { return };
+    let dry = [&["cam0"][..], &BRING[..], &["--dry-run"]].concat();
+    fleet.release(2, &[], &frames(2));
+    assert_eq!(verdicts(&fleet.rows(&[&["cam0"][..], &BRING[..]].concat())), ["done"]);
+    let what = || fleet.rows(&dry)[0]["what"].as_str().unwrap().to_string();
+    fleet.release(1, &[], &frames(1));
+    assert!(what().contains("downgrade"), "{}", what());
+    fleet.release(3, &[], &frames(3));
+    assert!(what().contains("would copy"), "{}", what());
+    let keys = fleet.board(0).join("etc/edge-seg/keys");
+    fs::create_dir_all(&keys).unwrap();
+    fs::write(keys.join("k.pub"), "untrusted comment: a key\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n").unwrap();
+    assert!(what().contains("unsigned"), "{}", what());
 }
 
 #[test]
@@ -188,7 +253,9 @@ fn wrong_boards_and_boards_that_do_not_answer_are_told() {
     let rows = fleet.rows(&[&["cam0"][..], &BRING[..]].concat());
     assert!(rows[0]["what"].as_str().unwrap().contains("wrong board: the bundle is for jetson-nano, this board is pi5"), "{rows:?}");
     assert_eq!(fleet.left_over(0), 0, "nothing is copied to a board that it is not for");
-    fleet.release(1, &["pi5"], &frames(1));
+    // A Pi 3 runs the build that a Pi 4 does.
+    fs::write(fleet.board(1).join("proc/device-tree/compatible"), "raspberrypi,3-model-b\0brcm,bcm2837\0").unwrap();
+    fleet.release(1, &["pi4"], &frames(1));
     let mut gone = fleet.servers.remove(0);
     gone.kill().unwrap();
     gone.wait().unwrap();

@@ -5,7 +5,7 @@ mod small;
 
 use edge_seg_fw::board::Host;
 use edge_seg_fw::doctor::{Finding, Level, examine, is_healthy, render};
-use edge_seg_fw::places::Places;
+use edge_seg_fw::paths::Paths;
 use edge_seg_tests::binary;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -83,8 +83,12 @@ impl Setup {
         fs::set_permissions(self.at("usr/bin/edge-seg"), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
+    fn source(&self, source: &str) {
+        self.put("etc/edge-seg/edge-seg.toml", &format!("[input]\nsource = \"{source}\"\n"));
+    }
+
     fn examine(&self, now: u64) -> Vec<Finding> {
-        examine(&Host::at(self.0.path()).unwrap(), &Places::under(self.0.path()), now)
+        examine(&Host::at(self.0.path()).unwrap(), &Paths::under(self.0.path()), now)
     }
 
     /// What is found to be bad, with what mends it.
@@ -123,8 +127,24 @@ fn a_healthy_board_needs_nothing() {
 fn every_fault_is_found_alone_and_with_its_cure() {
     type Break = fn(&Setup);
     let faults: [(&str, Break, &str, &str); 16] = [
-        ("camera", |s| fs::remove_dir_all(s.at("sys/class/video4linux")).unwrap(), "the kernel offers none", "camera_auto_detect"),
-        ("camera", |s| fs::remove_file(s.at("dev/video0")).unwrap(), "/dev/video0 cannot be read", "udevadm"),
+        (
+            "camera",
+            |s| {
+                s.source("v4l2:///dev/video0");
+                fs::remove_dir_all(s.at("sys/class/video4linux")).unwrap();
+            },
+            "the kernel offers none",
+            "camera_auto_detect",
+        ),
+        (
+            "camera",
+            |s| {
+                s.source("v4l2:///dev/video0");
+                fs::remove_file(s.at("dev/video0")).unwrap();
+            },
+            "/dev/video0 cannot be read",
+            "udevadm",
+        ),
         ("user", |s| s.put("etc/passwd", "root:x:0:0:root:/root:/bin/bash\n"), "no user edge-seg", "apt install"),
         ("user", |s| s.put("etc/group", "video:x:44:pi\nedge-seg:x:990:\n"), "not in group video", "usermod -aG video edge-seg"),
         ("disk", |s| s.put("commands/df_-B1_--output=avail_-var-lib", "Avail\n1048576\n"), "1 MiB free", "prune"),
@@ -169,6 +189,70 @@ fn every_fault_is_found_alone_and_with_its_cure() {
         assert!(bad[0].1.contains(found), "{check}: {:?} in {:?}", found, bad[0].1);
         assert!(bad[0].2.contains(mend), "{check}: {:?} in {:?}", mend, bad[0].2);
     }
+}
+
+#[test]
+fn a_board_with_a_networks_camera_needs_none_of_its_own() {
+    for source in ["rtsp://me:secret@camera.lan/stream", "/var/lib/edge-seg/data/pictures", "test:?fps=5"] {
+        let setup = Setup::healthy();
+        setup.source(source);
+        fs::remove_dir_all(setup.at("sys/class/video4linux")).unwrap();
+        let findings = setup.examine(NOW);
+        assert!(is_healthy(&findings), "{source}: {}", render(&findings));
+        assert!(!render(&findings).contains("secret"), "{}", render(&findings));
+    }
+}
+
+#[test]
+fn what_the_next_start_refuses_is_bad_today() {
+    for (file, mend) in [("config.toml", "reconfigure"), ("edge-seg", "rollback")] {
+        let setup = Setup::healthy();
+        small::write(&setup.at("r.esb"), 7, &["pi5"], 5000);
+        let root = setup.0.path().to_str().unwrap();
+        let install = Command::new(binary("edge-seg-fw")).args(["install", &format!("{root}/r.esb"), "--root", root]).output().unwrap();
+        assert!(install.status.success(), "{}", String::from_utf8_lossy(&install.stderr));
+        let path = setup.at("var/lib/edge-seg/slots/a").join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{text}\n# edited\n")).unwrap();
+        let bad = setup.bad();
+        assert!(bad.iter().any(|(check, found, cure)| *check == "model" && found.contains(file) && cure.contains(mend)), "{bad:?}");
+    }
+}
+
+#[test]
+fn what_the_package_brings_and_no_release_reads_is_told() {
+    let setup = Setup::healthy();
+    small::write(&setup.at("r.esb"), 7, &["pi5"], 5000);
+    let root = setup.0.path().to_str().unwrap();
+    let install = Command::new(binary("edge-seg-fw")).args(["install", &format!("{root}/r.esb"), "--root", root]).output().unwrap();
+    assert!(install.status.success(), "{}", String::from_utf8_lossy(&install.stderr));
+    let told = || setup.examine(NOW).into_iter().find(|finding| finding.check == "packaged configuration");
+    assert_eq!(told(), None);
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    setup.source("test:?fps=7");
+    let finding = told().expect("the edit has no effect, and that is told");
+    assert!(finding.level == Level::Note && finding.mend.as_deref().unwrap().contains("reconfigure"), "{finding:?}");
+}
+
+#[test]
+fn a_board_is_as_hot_as_the_runtimes_governor_finds_it() {
+    let temperature = |celsius: u32, trip: Option<u32>| {
+        let setup = Setup::healthy();
+        setup.put("sys/class/thermal/thermal_zone0/temp", &format!("{celsius}000\n"));
+        if let Some(trip) = trip {
+            setup.put("sys/class/thermal/thermal_zone0/trip_point_0_type", "passive\n");
+            setup.put("sys/class/thermal/thermal_zone0/trip_point_0_temp", &format!("{trip}000\n"));
+        }
+        let finding = setup.examine(NOW).into_iter().find(|finding| finding.check == "temperature").unwrap();
+        (finding.level, finding.found)
+    };
+    assert_eq!(temperature(85, Some(99)).0, Level::Ok, "the runtime works as before up to 94 °C");
+    assert_eq!(temperature(94, Some(99)).0, Level::Note);
+    assert_eq!(temperature(99, Some(99)).0, Level::Bad);
+    assert_eq!(temperature(61, Some(60)).0, Level::Bad);
+    assert_eq!((temperature(74, None).0, temperature(75, None).0), (Level::Ok, Level::Note));
+    let (level, found) = temperature(80, None);
+    assert!(level == Level::Bad && found.contains("from 80 °C on the board slows down"), "{found}");
 }
 
 #[test]

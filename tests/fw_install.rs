@@ -145,7 +145,7 @@ fn the_service_manager_hears_of_readiness_and_of_every_frame() {
     let heard = || {
         let mut text = [0; 200];
         let len = socket.recv(&mut text).unwrap();
-        String::from_utf8_lossy(&text[..len]).into_owned()
+        String::from_utf8_lossy(&text[..len]).trim_end().to_owned()
     };
     assert_eq!(heard(), "READY=1");
     assert_eq!(heard(), "WATCHDOG=1\nSTATUS=the packaged release, 1 frames");
@@ -178,15 +178,261 @@ fn a_configuration_that_the_release_does_not_take_is_refused() {
     let (code, stderr) = root.refused(&install(&release, &["--config", "wrong.toml"]));
     assert!(code == 1 && stderr.contains("the configuration:") && stderr.contains("expected source"), "{stderr}");
     assert!(!root.at("var/lib/edge-seg/slots/a/config.toml").exists(), "what is refused is not written");
-    assert!(!root.at("var/lib/edge-seg/config.check.toml").exists());
-    // The service's user owns the folder; what it links there is not written through.
-    std::os::unix::fs::symlink(root.at("elsewhere"), root.at("var/lib/edge-seg/config.check.toml")).unwrap();
-    root.ok(&install(&release, &[]));
-    assert!(!root.at("elsewhere").exists());
-    // A file that is no program yet is not run; its trial tells.
+    for left in ["check.toml", "check.edge-seg"] {
+        assert!(!root.at("var/lib/edge-seg").join(left).exists(), "{left}");
+    }
+    // A copied program need not be executable yet to be asked.
     fs::set_permissions(root.at("runtime"), fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, stderr) = root.refused(&install(&release, &["--config", "wrong.toml"]));
+    assert!(code == 1 && stderr.contains("expected source"), "{stderr}");
+    root.ok(&install(&release, &[]));
     assert_eq!(root.guard().0, 1);
-    root.ok(&install(&release, &["--config", "wrong.toml"]));
+}
+
+/// Where somebody else than root could have put something, nothing is written, emptied or read.
+#[test]
+fn links_in_the_slots_lead_nowhere() {
+    let root = Root::new();
+    root.ok(&install(&root.release(1, &frames(1, 5)), &[]));
+    assert_eq!(root.guard().0, 1);
+    let release = root.release(2, &frames(2, 5));
+    let state = root.at("var/lib/edge-seg");
+    fs::create_dir(root.at("elsewhere")).unwrap();
+    fs::write(root.at("elsewhere/kept"), "kept").unwrap();
+    fs::write(root.at("secret"), "[input]\nsource = \"a secret\"\n").unwrap();
+    let link = |from: &str, to: &str| std::os::unix::fs::symlink(root.at(to), state.join(from)).unwrap();
+    let untouched = |what: &str| {
+        let (code, stderr) = root.refused(&install(&release, &[]));
+        assert!(code != 0 && stderr.contains("link"), "{what}: {code} {stderr}");
+        assert_eq!(fs::read_to_string(root.at("elsewhere/kept")).unwrap(), "kept", "{what}");
+        assert_eq!(fs::read_dir(root.at("elsewhere")).unwrap().count(), 1, "{what}");
+    };
+    // The target slot, then the folder of both.
+    fs::create_dir_all(state.join("slots/b")).unwrap();
+    fs::remove_dir_all(state.join("slots/b")).unwrap();
+    link("slots/b", "elsewhere");
+    untouched("slots/b");
+    fs::remove_file(state.join("slots/b")).unwrap();
+    fs::rename(state.join("slots"), state.join("kept")).unwrap();
+    link("slots", "elsewhere");
+    untouched("slots");
+    fs::remove_file(state.join("slots")).unwrap();
+    fs::rename(state.join("kept"), state.join("slots")).unwrap();
+    // The configuration that is taken over.
+    fs::rename(state.join("slots/a/config.toml"), root.at("own.toml")).unwrap();
+    link("slots/a/config.toml", "secret");
+    let output = root.run(&install(&release, &[]));
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(!state.join("slots/b/config.toml").exists());
+    fs::remove_file(state.join("slots/a/config.toml")).unwrap();
+    fs::rename(root.at("own.toml"), state.join("slots/a/config.toml")).unwrap();
+    // A lock that nobody would ever open the other end of.
+    fs::remove_file(state.join("lock")).unwrap();
+    assert!(Command::new("mkfifo").arg(state.join("lock")).status().unwrap().success());
+    let (code, stderr) = root.refused(&install(&release, &[]));
+    assert!(code == 2 && stderr.contains("expected a plain file"), "{stderr}");
+    fs::remove_file(state.join("lock")).unwrap();
+    root.ok(&install(&release, &[]));
+    assert_eq!(root.guard().0, 2);
+}
+
+#[test]
+fn a_folder_that_others_can_write_holds_no_releases() {
+    let root = Root::new();
+    root.ok(&install(&root.release(1, &frames(1, 5)), &[]));
+    let state = root.at("var/lib/edge-seg");
+    fs::set_permissions(state.join("slots"), fs::Permissions::from_mode(0o777)).unwrap();
+    let (code, stderr) = root.refused(&install(&root.release(2, &frames(2, 5)), &[]));
+    assert!(code != 0 && stderr.contains("mode 0777"), "{stderr}");
+    fs::set_permissions(state.join("slots"), fs::Permissions::from_mode(0o755)).unwrap();
+    if !is_root() {
+        return;
+    }
+    // The folder of an older package is the service's.
+    std::os::unix::fs::chown(&state, Some(65_534), Some(65_534)).unwrap();
+    let (code, stderr) = root.refused(&install(&root.release(2, &frames(2, 5)), &[]));
+    assert!(code == 2 && stderr.contains("user 65534's"), "{stderr}");
+    assert_eq!(root.guard().0, 0, "and what lies there is not started");
+    // Nor is a root that is somebody's own: a sudoers line for this tool is none for every program.
+    std::os::unix::fs::chown(root.0.path(), Some(65_534), Some(65_534)).unwrap();
+    for arguments in [&["guard"][..], &install(&root.release(2, &frames(2, 5)), &[])] {
+        let (code, stderr) = root.refused(arguments);
+        assert!(code == 2 && stderr.contains("--root"), "{stderr}");
+    }
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+#[test]
+fn the_runtime_runs_as_the_owner_of_the_services_folder() {
+    if !is_root() {
+        eprintln!("the_runtime_runs_as_the_owner_of_the_services_folder: skipped, only root can become another user");
+        return;
+    }
+    let root = Root::new();
+    fs::set_permissions(root.0.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir_all(root.at("var/lib/edge-seg/data")).unwrap();
+    fs::set_permissions(root.at("var/lib/edge-seg"), fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::chown(root.at("var/lib/edge-seg/data"), Some(65_534), Some(65_534)).unwrap();
+    fs::write(root.at("etc/passwd"), "root:x:0:0::/:/bin/sh\ncamera:x:65534:65534::/:/bin/false\n").unwrap();
+    fs::write(root.at("etc/group"), "video:x:44:camera\nother:x:45:root\n").unwrap();
+    let body = "echo \"{\\\"release\\\":1,\\\"who\\\":\\\"$(id -u) $(id -g) $(id -G)\\\"}\"\n";
+    // The configuration holds a password; its owner alone may read it.
+    fs::write(root.at("mine.toml"), CONFIG).unwrap();
+    fs::set_permissions(root.at("mine.toml"), fs::Permissions::from_mode(0o600)).unwrap();
+    root.ok(&install(&root.release(1, &body.repeat(3)), &["--config", "mine.toml"]));
+    let config = fs::metadata(root.at("var/lib/edge-seg/slots/a/config.toml")).unwrap();
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!((config.mode() & 0o777, config.uid(), config.gid()), (0o640, 0, 65_534), "the service's and root's alone");
+    let (_, output) = root.guard();
+    let line: serde_json::Value = serde_json::from_slice(output.stdout.split(|b| *b == b'\n').next().unwrap()).unwrap();
+    let who: Vec<&str> = line["who"].as_str().unwrap().split(' ').collect();
+    assert_eq!(who[..2], ["65534", "65534"], "{line}");
+    assert!(who.contains(&"44") && !who[2..].contains(&"0"), "{line}");
+    assert_eq!(root.status()["a"]["status"], "good");
+}
+
+#[test]
+fn modes_are_set_and_not_inherited() {
+    let root = Root::new();
+    let release = root.release(1, &frames(1, 5));
+    let tool = binary("edge-seg-fw").display().to_string();
+    let line = format!("umask 077; exec {tool} {} --root .", install(&release, &[]).join(" "));
+    assert!(Command::new("sh").current_dir(root.0.path()).args(["-c", &line]).status().unwrap().success());
+    let mode = |path: &str| fs::metadata(root.at("var/lib/edge-seg").join(path)).unwrap().permissions().mode() & 0o777;
+    for (path, expected) in [
+        ("", 0o755),
+        ("slots", 0o755),
+        ("slots/a", 0o755),
+        ("slots/a/edge-seg", 0o755),
+        ("slots/a/bundle.esb", 0o644),
+        ("slots/a/config.toml", 0o644),
+        ("slots/a/release.json", 0o644),
+        ("state.json", 0o644),
+    ] {
+        assert_eq!(mode(path), expected, "{path}");
+    }
+    assert_eq!(root.guard().0, 1);
+}
+
+#[test]
+fn an_old_runtimes_frames_prove_nothing_of_a_release_that_never_ran() {
+    let root = Root::new();
+    // The first release works on while the second is installed without a restart; then it shows the frames of a trial.
+    let body = "echo '{\"release\":1}'; while [ ! -e go ]; do sleep 0.05; done\n".to_owned() + &frames(1, 5);
+    root.ok(&install(&root.release(1, &body), &[]));
+    let mut old = root.command(&["guard"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(old.stdout.as_mut().unwrap()), &mut line).unwrap();
+    root.ok(&install(&root.release(2, "exit 1\n"), &[]));
+    fs::write(root.at("go"), "").unwrap();
+    assert!(old.wait_with_output().unwrap().status.success());
+    let status = root.status();
+    assert!(status["b"]["status"]["pending"].is_object(), "{status}");
+    assert!(status["floor"].as_u64().unwrap() < 2, "{status}");
+    let (code, stderr) = root.refused(&["mark-good"]);
+    assert!(code == 1 && stderr.contains("has not run yet"), "{stderr}");
+}
+
+#[test]
+fn a_good_release_that_fails_later_gives_way_and_starts_go_on() {
+    let root = Root::new();
+    root.ok(&install(&root.release(1, &frames(1, 5)), &[]));
+    assert_eq!(root.guard().0, 1);
+    // Good today; tomorrow a file is gone.
+    fs::write(root.at("words"), "").unwrap();
+    root.ok(&install(&root.release(2, &format!("[ -e words ] || exit 1\n{}", frames(2, 5))), &[]));
+    assert_eq!(root.guard().0, 2);
+    fs::remove_file(root.at("words")).unwrap();
+    for _ in 0..3 {
+        assert_eq!(root.run(&["guard"]).status.code(), Some(1));
+    }
+    let (serial, output) = root.guard();
+    assert_eq!(serial, 1);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("slot b failed in 3 starts in a row: slot a is tried"), "{output:?}");
+    assert_eq!(root.status()["b"]["status"], "good", "nothing says that the release is to blame");
+    // The service manager never gives up.
+    let unit = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware-tools/packaging/edge-seg.service")).unwrap();
+    assert!(unit.lines().any(|line| line == "StartLimitIntervalSec=0"), "{unit}");
+}
+
+#[test]
+fn the_first_release_can_be_gone_back_from() {
+    let root = Root::new();
+    root.ok(&install(&root.release(1, &frames(1, 5)), &[]));
+    assert_eq!(root.guard().0, 1);
+    assert!(root.ok(&["rollback"]).contains("the packaged release runs at the next start"));
+    assert_eq!(root.guard().0, 0);
+    assert_eq!(root.status()["current"], serde_json::Value::Null);
+    let (code, stderr) = root.refused(&["rollback"]);
+    assert!(code == 1 && stderr.contains("packaged release"), "{stderr}");
+}
+
+#[test]
+fn a_folder_of_few_pictures_passes_its_trial() {
+    let root = Root::new();
+    root.ok(&install(&root.release(1, &frames(1, 2)), &[]));
+    assert_eq!(root.guard().0, 1);
+    assert_eq!(root.status()["a"]["status"], "good");
+    let failing = Root::new();
+    failing.ok(&install(&failing.release(1, &(frames(1, 2) + "exit 1\n")), &[]));
+    assert_eq!(failing.guard().0, 1);
+    assert!(failing.status()["a"]["status"]["pending"].is_object());
+}
+
+#[test]
+fn what_runs_takes_another_configuration_or_the_packages_program() {
+    let root = Root::new();
+    fs::write(root.at("new.toml"), format!("{CONFIG}loop = true\n")).unwrap();
+    let (code, stderr) = root.refused(&["reconfigure", "new.toml"]);
+    assert!(code == 1 && stderr.contains("etc/edge-seg/edge-seg.toml"), "{stderr}");
+    root.ok(&install(&root.release(1, &frames(1, 5)), &[]));
+    assert_eq!(root.guard().0, 1);
+    root.ok(&["reconfigure", "new.toml", "--trial-frames", "3"]);
+    let slot = root.at("var/lib/edge-seg/slots/b");
+    assert_eq!(fs::read(slot.join("config.toml")).unwrap(), fs::read(root.at("new.toml")).unwrap());
+    use std::os::unix::fs::MetadataExt;
+    let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+    for shared in ["bundle.esb", "edge-seg"] {
+        assert_eq!(inode(&slot.join(shared)), inode(&root.at("var/lib/edge-seg/slots/a").join(shared)), "{shared} is stored once");
+    }
+    assert_eq!(root.guard().0, 1);
+    assert_eq!(root.status()["b"]["status"], "good");
+    // An upgraded package.
+    root.script("usr/bin/edge-seg", &format!("[ \"$1\" = --version ] && echo edge-seg 9.9.9 && exit\n{}", frames(9, 5)));
+    let text = root.ok(&["status"]);
+    assert!(text.contains("package program 9.9.9"), "{text}");
+    assert_eq!(root.status()["versions"]["packaged"], "9.9.9");
+    root.ok(&["reconfigure", "--packaged", "--trial-frames", "3"]);
+    assert_eq!(root.guard().0, 9);
+    assert_eq!(root.status()["versions"]["a"], "9.9.9");
+}
+
+#[test]
+fn keys_that_cannot_be_read_accept_nothing() {
+    let root = Root::new();
+    let release = root.release(1, &frames(1, 5));
+    let keys = root.at("etc/edge-seg/keys");
+    fs::remove_dir_all(&keys).unwrap();
+    std::os::unix::fs::symlink(root.at("gone"), &keys).unwrap();
+    let (code, stderr) = root.refused(&install(&release, &[]));
+    assert!(code == 2 && stderr.contains("cannot be told"), "{stderr}");
+    assert!(root.ok(&["status"]).contains("cannot tell"));
+    assert_eq!(root.status()["signatures"], serde_json::Value::Null);
+    // A folder above it that leads nowhere hides keys as well.
+    fs::remove_file(&keys).unwrap();
+    fs::rename(root.at("etc/edge-seg"), root.at("etc/real")).unwrap();
+    std::os::unix::fs::symlink(root.at("gone"), root.at("etc/edge-seg")).unwrap();
+    let (code, stderr) = root.refused(&install(&release, &["--config", "etc/real/edge-seg.toml"]));
+    assert!(code == 2 && stderr.contains("cannot be told"), "{stderr}");
+    fs::remove_file(root.at("etc/edge-seg")).unwrap();
+    fs::rename(root.at("etc/real"), root.at("etc/edge-seg")).unwrap();
+    // None at all is an answer.
+    assert_eq!(root.status()["signatures"], false);
+    root.ok(&install(&release, &[]));
 }
 
 #[test]
@@ -240,6 +486,41 @@ fn bundles_for_other_boards_and_broken_ones_are_refused() {
     fs::write(root.at("r.esb"), &bytes[..bytes.len() - 1]).unwrap();
     let (code, stderr) = root.refused(&install(&release, &[]));
     assert!(code == 1 && stderr.contains("expected"), "{stderr}");
+}
+
+/// A board's tree of files laid under a root.
+fn lay(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        match entry.path().is_dir() {
+            true => lay(&entry.path(), &to.join(entry.file_name())),
+            false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn a_bundle_for_a_build_fits_every_board_that_runs_it() {
+    for (board, names, fits) in [
+        ("jetson-orin", &["jetson"][..], true),
+        ("jetson-orin", &["pi5", "jetson-orin"], true),
+        ("jetson-orin", &["jetson-nano"], false),
+        ("pi3", &["pi4"], true),
+        ("pi3", &["pi5"], false),
+        ("pi-zero2", &["pi-zero2"], true),
+        ("x86", &["x86"], true),
+        ("unknown", &["pi5"], true),
+    ] {
+        let root = Root::new();
+        let release = root.release(1, &frames(1, 5));
+        lay(&Path::new(env!("CARGO_MANIFEST_DIR")).join("boards").join(board), root.0.path());
+        small::write(&root.at("r.esb"), 1, names, 10);
+        let output = root.run(&install(&release, &[]));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(if fits { 0 } else { 1 }), "{names:?} on {board}: {stderr}");
+        assert!(fits || stderr.contains("wrong board"), "{stderr}");
+    }
 }
 
 #[test]

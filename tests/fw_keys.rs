@@ -38,7 +38,7 @@ fn signed() -> tempfile::TempDir {
 
 fn refusal(trust: Trust, path: &Path) -> Refusal {
     match trust.open(path) {
-        Err(edge_seg::Error::Refused { why, .. }) => why,
+        Err(edge_seg::bundle::Error::Refused { why, .. }) => why,
         other => panic!("expected a refusal, found {other:?}"),
     }
 }
@@ -154,6 +154,8 @@ fn packing_changes_release_and_boards_and_drops_the_signature() {
     let bundle = edge_seg::Bundle::open(&folder.path().join("s.esb")).unwrap();
     assert_eq!((bundle.manifest().serial, bundle.manifest().boards.as_slice()), (6, &["jetson-nano".to_string()][..]));
     assert_eq!(bundle.signature(), None);
+    ok(folder.path(), &["pack", "r.esb", "--boards", "jetson,pi3", "-o", "u.esb"]);
+    assert_eq!(edge_seg::Bundle::open(&folder.path().join("u.esb")).unwrap().manifest().boards, ["jetson", "pi3"], "a build, and a board");
     let (code, stderr) = fails(folder.path(), &["pack", "r.esb", "--boards", "pi9", "-o", "t.esb"]);
     assert!(code == 2 && stderr.contains("pi-zero2, pi3, pi4, pi5"), "{stderr}");
 }

@@ -5,7 +5,7 @@ mod disk;
 
 use disk::{FakeDisk, Fault, Rng};
 use edge_seg_fw::slots::machine::{Trial, Work};
-use edge_seg_fw::slots::{Action, Disk, Event, Outcome, Parts, Release, Slot, Slots, Source, State, Status, release_of, step};
+use edge_seg_fw::slots::{Action, Disk, Event, Kind, Outcome, Parts, Release, Slot, Slots, Source, State, Status, release_of, step};
 use std::path::PathBuf;
 
 const ROOT: &str = "/state";
@@ -17,14 +17,19 @@ struct Fake {
     refuse_board: bool,
 }
 
+/// Bundle, binary and configuration of a release.
+fn bytes_of(serial: u64) -> [Vec<u8>; 3] {
+    ["bundle", "binary", "config"].map(|what| format!("{what} of release {serial} ").repeat(40).into_bytes())
+}
+
 fn fake(serial: u64) -> Fake {
-    let bytes = |what: &str| format!("{what} of release {serial} ").repeat(40).into_bytes();
-    Fake { serial, parts: Parts { bundle: bytes("bundle"), binary: bytes("binary"), config: bytes("config") }, refuse_board: false }
+    let [bundle, binary, config] = bytes_of(serial).map(Into::into);
+    Fake { serial, parts: Parts { bundle, binary, config, private: false }, refuse_board: false }
 }
 
 impl Source for Fake {
     fn verify(&mut self) -> Result<Release, String> {
-        Ok(release_of("mini", self.serial, &self.parts))
+        release_of("mini", self.serial, &self.parts).map_err(|error| error.to_string())
     }
 
     fn check_board(&mut self) -> Result<(), String> {
@@ -61,14 +66,19 @@ fn boot(disk: FakeDisk) -> (FakeDisk, Option<u64>) {
 fn serial_in(disk: &mut FakeDisk, slot: Slot) -> Option<u64> {
     let folder = PathBuf::from(ROOT).join("slots").join(slot.name());
     let files = ["bundle.esb", "edge-seg", "config.toml"].map(|name| disk.read(&folder.join(name)).unwrap_or_default());
-    (1..500).find(|serial| {
-        let parts = fake(*serial).parts;
-        files == [parts.bundle, parts.binary, parts.config]
-    })
+    (1..500).find(|serial| files == bytes_of(*serial))
+}
+
+/// Frames of what runs, as the supervisor that started it tells them.
+fn healthy(disk: &FakeDisk, frames: u64) -> Event {
+    let state = Slots::new(disk.clone(), ROOT).load().unwrap();
+    let slot = state.current.expect("a slot runs");
+    Event::Healthy { slot, digest: state.slot(slot).release.as_ref().unwrap().digest(), frames, ended: false }
 }
 
 fn good(disk: FakeDisk) -> FakeDisk {
-    let (disk, outcome) = drive(disk, Event::Healthy { frames: 50 }, None);
+    let event = healthy(&disk, 50);
+    let (disk, outcome) = drive(disk, event, None);
     assert_eq!(outcome.unwrap().refused, None);
     disk
 }
@@ -154,7 +164,7 @@ fn cuts_in_every_other_event_leave_a_release_that_runs() {
     let proven = good(trial.clone());
     for (disk, event) in [
         (&trial, Event::Boot),
-        (&trial, Event::Healthy { frames: 50 }),
+        (&trial, healthy(&trial, 50)),
         (&trial, Event::MarkGood),
         (&trial, Event::Rollback),
         (&proven, Event::Rollback),
@@ -214,7 +224,8 @@ fn a_release_that_never_becomes_healthy_is_given_up_after_three_starts() {
         let serial;
         (disk, serial) = boot(disk);
         assert_eq!(serial, Some(2), "start {start}");
-        let (next, outcome) = drive(disk, Event::Healthy { frames: 9 }, None);
+        let event = healthy(&disk, 9);
+        let (next, outcome) = drive(disk, event, None);
         assert!(matches!(outcome.unwrap().state.slot(Slot::B).status, Status::Pending { .. }), "9 frames are too few");
         disk = next;
     }
@@ -296,7 +307,7 @@ fn a_lost_or_mangled_state_file_keeps_the_running_release() {
         let mut disk = board();
         match bytes {
             None => disk.remove(&path).unwrap(),
-            Some(bytes) => disk.write(&path, bytes, false).unwrap(),
+            Some(mut bytes) => disk.write(&path, &mut bytes, Kind::Plain).unwrap(),
         }
         let (disk, serial) = boot(disk);
         assert_eq!(serial, Some(1), "{bytes:?}");
@@ -339,14 +350,168 @@ fn operators_can_go_back_confirm_and_free_space() {
     assert_eq!(outcome.unwrap().refused, None);
     let (back, serial) = boot(back);
     assert_eq!(serial, Some(1));
-    let (_, outcome) = drive(back, Event::Rollback, None);
+    let (back, outcome) = drive(back, Event::Rollback, None);
     assert!(outcome.unwrap().refused.unwrap().contains("nothing good"));
+    // With the bad one pruned there is the packaged release.
+    let (back, _) = drive(back, Event::Prune, None);
+    let (packaged, outcome) = drive(back, Event::Rollback, None);
+    assert_eq!(outcome.unwrap().reports, ["the packaged release runs at the next start"]);
+    let (packaged, serial) = boot(packaged);
+    assert_eq!(serial, Some(0));
+    let (_, outcome) = drive(packaged, Event::Rollback, None);
+    assert!(outcome.unwrap().refused.unwrap().contains("the packaged release runs"));
     let (disk, outcome) = drive(disk, Event::MarkGood, None);
     assert_eq!(outcome.unwrap().reports, ["slot b is good"]);
     let (mut disk, outcome) = drive(disk, Event::Prune, None);
     assert_eq!(outcome.unwrap().reports, ["freed: a"]);
     assert!(disk.list(&PathBuf::from(ROOT).join("slots/a")).unwrap().is_empty());
     assert_eq!(boot(disk).1, Some(2));
+}
+
+#[test]
+fn healthy_frames_prove_the_release_that_showed_them_and_no_other() {
+    // An old runtime works on while a release is installed without a restart.
+    let (disk, outcome) = install(board(), 2);
+    assert_eq!(outcome.unwrap().refused, None);
+    let state = Slots::new(disk.clone(), ROOT).load().unwrap();
+    let of = |slot: Slot| state.slot(slot).release.as_ref().unwrap().digest();
+    let event = Event::Healthy { slot: Slot::A, digest: of(Slot::A), frames: 50, ended: false };
+    let (disk, _) = drive(disk, event, None);
+    let state = Slots::new(disk.clone(), ROOT).load().unwrap();
+    assert!(matches!(state.slot(Slot::B).status, Status::Pending { .. }), "it never ran: {:?}", state.slot(Slot::B));
+    assert_eq!(state.floor, 1);
+    // Nor do frames of what the slot held before.
+    let event = Event::Healthy { slot: Slot::B, digest: of(Slot::A), frames: 50, ended: false };
+    let (disk, outcome) = drive(disk, event, None);
+    assert!(outcome.unwrap().refused.unwrap().contains("no longer holds"));
+    // Nor does an operator's word before it was started.
+    let (disk, outcome) = drive(disk, Event::MarkGood, None);
+    assert!(outcome.unwrap().refused.unwrap().contains("has not run yet"));
+    let (disk, serial) = boot(disk);
+    assert_eq!(serial, Some(2));
+    assert_eq!(Slots::new(good(disk), ROOT).load().unwrap().floor, 2);
+}
+
+#[test]
+fn a_source_that_ends_well_ends_the_trial() {
+    let ended = |frames: u64| {
+        let (disk, _) = install(FakeDisk::new(), 1);
+        let (disk, serial) = boot(disk);
+        assert_eq!(serial, Some(1));
+        let Event::Healthy { slot, digest, .. } = healthy(&disk, 0) else { unreachable!() };
+        let (disk, _) = drive(disk, Event::Healthy { slot, digest, frames, ended: true }, None);
+        Slots::new(disk, ROOT).load().unwrap().slot(slot).status.clone()
+    };
+    assert_eq!(ended(2), Status::Good, "a folder of two pictures has no more to show");
+    assert!(matches!(ended(0), Status::Pending { .. }));
+}
+
+#[test]
+fn a_good_release_that_fails_later_gives_way_to_the_other() {
+    let (disk, _) = install(board(), 2);
+    let mut disk = good(boot(disk).0);
+    let mut ran = Vec::new();
+    let mut waited = Vec::new();
+    for _ in 0..14 {
+        let (next, outcome) = drive(disk, Event::Boot, None);
+        let outcome = outcome.unwrap();
+        waited.push(outcome.state.patience().as_secs());
+        ran.push(outcome.run.unwrap().unwrap());
+        disk = next;
+    }
+    let (a, b) = (Slot::A, Slot::B);
+    assert_eq!(ran, [b, b, b, a, a, a, a, a, a, b, b, b, b, b], "each in turn, for ever");
+    assert!(waited.is_sorted() && waited[0] == 0 && waited[3] > 0 && waited[13] == 240, "slower and slower: {waited:?}");
+    // Both stay good, for nothing says that it was their fault; a healthy one starts anew.
+    let disk = good(disk);
+    let state = Slots::new(disk.clone(), ROOT).load().unwrap();
+    assert_eq!((&state.slot(a).status, &state.slot(b).status, state.slot(b).failed_starts), (&Status::Good, &Status::Good, 0));
+    let (disk, serial) = boot(disk);
+    assert_eq!(serial, Some(2));
+    // Alone, it is started all the same.
+    let (mut disk, _) = drive(good(disk), Event::Prune, None);
+    for _ in 0..8 {
+        let serial;
+        (disk, serial) = boot(disk);
+        assert_eq!(serial, Some(2));
+    }
+}
+
+#[test]
+fn one_number_means_one_release() {
+    let mut other = fake(1);
+    other.parts.bundle = b"another bundle".to_vec().into();
+    let (disk, outcome) = drive(board(), Event::Install { downgrade: false }, Some(&mut other));
+    assert!(outcome.unwrap().refused.unwrap().starts_with("equal serial: slot a holds another bundle of serial 1"));
+    // The same bundle with another configuration is no other release of the model.
+    let mut words = fake(1);
+    words.parts.config = b"other words".to_vec().into();
+    let (disk, outcome) = drive(disk, Event::Install { downgrade: false }, Some(&mut words));
+    assert_eq!(outcome.unwrap().refused, None);
+    let (disk, _) = boot(disk);
+    let (disk, outcome) = drive(disk, Event::Install { downgrade: false }, Some(&mut words));
+    let outcome = outcome.unwrap();
+    assert!(outcome.refused.is_none() && outcome.reports[0].contains("holds this release already"), "{outcome:?}");
+    assert!(matches!(Slots::new(disk, ROOT).load().unwrap().slot(Slot::B).status, Status::Pending { tries_left: 2 }), "its trial goes on");
+}
+
+#[test]
+fn a_state_file_lost_in_a_trial_leaves_the_trial_what_it_is() {
+    let (disk, _) = install(board(), 2);
+    let (disk, _) = boot(disk);
+    for lost in [&["state.json"][..], &["state.copy.json"], &["state.json", "state.copy.json"]] {
+        let mut disk = disk.clone();
+        for name in lost {
+            disk.remove(&PathBuf::from(ROOT).join(name)).unwrap();
+        }
+        let state = Slots::new(disk.clone(), ROOT).load().unwrap();
+        assert!(matches!(state.slot(Slot::B).status, Status::Pending { .. }), "{lost:?}: {:?}", state.slot(Slot::B));
+        assert!(matches!(state.slot(Slot::A).status, Status::Good | Status::Pending { .. }), "{lost:?}: {:?}", state.slot(Slot::A));
+        assert_eq!(state.slot(Slot::A).status == Status::Good, lost.len() == 1);
+        // It fails, and what ran before runs.
+        for _ in 0..3 {
+            disk = boot(disk).0;
+        }
+        assert_eq!(boot(disk).1, Some(1), "{lost:?}");
+    }
+}
+
+#[test]
+fn room_is_freed_on_a_disk_without_any() {
+    let (disk, _) = install(board(), 2);
+    let mut disk = good(boot(disk).0);
+    // Nothing can be written until files are gone.
+    disk.full_until_removed = 3;
+    let (mut disk, outcome) = drive(disk, Event::Prune, None);
+    assert_eq!(outcome.unwrap().reports, ["freed: a"]);
+    assert!(disk.list(&PathBuf::from(ROOT).join("slots/a")).unwrap().is_empty());
+    assert_eq!(boot(disk.clone()).1, Some(2));
+    disk.fault = Some(Fault::ReadOnly);
+    assert!(drive(disk, Event::Prune, None).1.unwrap().refused.is_some(), "what is not freed is not said to be");
+}
+
+#[test]
+fn what_both_releases_have_in_common_is_stored_once() {
+    let program = vec![7; 100_000];
+    let with = |serial: u64| {
+        let mut release = fake(serial);
+        release.parts.binary = program.clone().into();
+        release
+    };
+    let (disk, _) = drive(FakeDisk::new(), Event::Install { downgrade: false }, Some(&mut with(1)));
+    let (disk, _) = drive(disk, Event::Boot, None);
+    let disk = good(disk);
+    let written = disk.written;
+    let (again, outcome) = drive(disk.clone(), Event::Install { downgrade: false }, Some(&mut with(2)));
+    assert_eq!(outcome.unwrap().refused, None);
+    assert!(again.written - written < 50_000, "the program was written again: {}", again.written - written);
+    assert_eq!(drive(again, Event::Boot, None).1.unwrap().run, Some(Some(Slot::B)));
+    // One that has rotted is not shared.
+    let mut disk = disk;
+    disk.rot(&PathBuf::from(ROOT).join("slots/a/edge-seg"));
+    let (disk, outcome) = drive(disk, Event::Install { downgrade: false }, Some(&mut with(2)));
+    assert_eq!(outcome.unwrap().refused, None);
+    assert_eq!(drive(disk, Event::Boot, None).1.unwrap().run, Some(Some(Slot::B)));
 }
 
 /// Random events, answers and errors: the rules alone, without a disk.
@@ -359,16 +524,24 @@ fn the_rules_never_touch_what_runs_and_never_trust_without_proof() {
             let event = match (state.work, rng.below(10)) {
                 (Work::Idle, 0..=2) => Event::Install { downgrade: rng.below(2) == 0 },
                 (Work::Idle, 3..=5) => Event::Boot,
-                (Work::Idle, 6) => Event::Healthy { frames: rng.below(20) as u64 },
+                (Work::Idle, 6) => {
+                    let slot = [Slot::A, Slot::B][rng.below(2)];
+                    let digest = state.slot(slot).release.as_ref().map_or("none".into(), Release::digest);
+                    Event::Healthy { slot, digest, frames: rng.below(20) as u64, ended: rng.below(4) == 0 }
+                }
                 (Work::Idle, 7) => Event::MarkGood,
                 (Work::Idle, 8) => Event::Rollback,
                 (Work::Idle, _) => Event::Prune,
                 (_, 0) => Event::Failed { why: "error".into() },
-                (Work::Verifying { .. }, _) => Event::Verified(release_of("m", rng.below(9) as u64, &fake(1).parts)),
+                (Work::Verifying { .. }, _) => Event::Verified(release_of("m", rng.below(9) as u64, &fake(1).parts).unwrap()),
                 _ => Event::Done,
             };
-            let (before, proof) =
-                (state.clone(), matches!(event, Event::MarkGood) || matches!(event, Event::Healthy { frames } if frames >= 10));
+            let before = state.clone();
+            let proven = match &event {
+                Event::MarkGood => before.current,
+                Event::Healthy { slot, frames, ended, .. } if *frames >= 10 || (*ended && *frames > 0) => Some(*slot),
+                _ => None,
+            };
             let (next, actions) = step(state, event);
             for action in &actions {
                 if let Action::Write(slot) | Action::Erase(slot) = action {
@@ -377,7 +550,7 @@ fn the_rules_never_touch_what_runs_and_never_trust_without_proof() {
             }
             for slot in [Slot::A, Slot::B] {
                 let newly = next.slot(slot).status == Status::Good && before.slot(slot).status != Status::Good;
-                assert!(!newly || (proof && before.current == Some(slot)), "{before:?} -> {next:?}");
+                assert!(!newly || proven == Some(slot), "{before:?} -> {next:?}");
             }
             assert!(next.floor >= before.floor);
             let written = actions.iter().position(|a| matches!(a, Action::Write(_)));

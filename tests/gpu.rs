@@ -14,7 +14,7 @@ use edge_seg_tests::{encoders, root};
 static LOOPS: LazyLock<Option<(tempfile::TempDir, PathBuf)>> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("masks_as_loops");
-    let masks = format!("-DMASKS=\"{}\"", root().join("runtime/src/simd/masks.cu").display());
+    let masks = format!("-DMASKS=\"{}\"", root().join("runtime/cuda/src/masks.cu").display());
     let mut compiler = Command::new("c++");
     compiler.args(["-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", &masks, "-o"]);
     let compiled = compiler.arg(&program).arg(root().join("tests/cuda/masks_as_loops.cpp")).output().ok()?;
@@ -95,7 +95,7 @@ fn graphs_for_a_gpu_give_what_the_processors_layers_give() {
         for (half, bound) in [(false, 0.9999), (true, 0.999)] {
             let bound = if integers { 0.99 } else { bound };
             for room in [1, 8] {
-                let found = GraphEncoder::rehearsal(&bundle, half).unwrap().encode_all(&inputs, room).unwrap();
+                let found = GraphEncoder::on_cpu(&bundle, half).unwrap().encode_all(&inputs, room).unwrap();
                 for (input, found) in inputs.iter().zip(&found) {
                     let expected = encoder.encode(input).unwrap();
                     let dim = expected.patches().dim();
@@ -221,7 +221,7 @@ fn nvidias_compiler_takes_the_kernels() {
         return;
     };
     let mut compile = Command::new(venv.join("bin/python"));
-    compile.arg(root().join("tests/cuda/compile.py")).arg(root().join("runtime/src/simd/masks.cu"));
+    compile.arg(root().join("tests/cuda/compile.py")).arg(root().join("runtime/cuda/src/masks.cu"));
     let compiled = compile.args(["72", "75", "87", "90"]).output().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&compiled.stdout), String::from_utf8_lossy(&compiled.stderr));
     match compiled.status.code() {

@@ -13,7 +13,7 @@ use edge_seg_tests::{edge_seg, picture, root};
 /// option does to a model. Kernels are chosen once in a process: this test runs itself in another one.
 #[test]
 fn patches_in_sixteen_bits_are_those_in_thirty_two() {
-    if !kernels().has_halves() {
+    if !kernels().has_f16() {
         let mut itself = Command::new(std::env::current_exe().unwrap());
         itself.args(["--exact", "patches_in_sixteen_bits_are_those_in_thirty_two", "--nocapture"]);
         let ended = itself.env(KERNELS_VARIABLE, "scalar").output().unwrap();
@@ -48,7 +48,7 @@ fn a_processor_without_sixteen_bit_floats_is_told_so() {
     let folder = tempfile::tempdir().unwrap();
     let photo = picture("cat.jpg");
     let ended = edge_seg(folder.path(), &["segment", photo.to_str().unwrap(), "--tags", "cat", "--size", "64", "--half"]);
-    match kernels().has_halves() {
+    match kernels().has_f16() {
         true => assert_eq!(ended.code, 0, "{}", ended.stderr),
         false => assert!(ended.code == 2 && ended.stderr.contains("--half") && ended.stderr.contains("fp16"), "{}", ended.stderr),
     }

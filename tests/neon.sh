@@ -21,7 +21,7 @@ out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 # Linked statically: the emulator then needs no AArch64 system beside it.
 "$found" --test --edition 2024 -O --target "$target" -C linker=aarch64-linux-gnu-gcc -C target-feature=+crt-static \
-    -o "$out/kernels" runtime/src/simd/mod.rs
+    -o "$out/kernels" runtime/kernels/src/lib.rs
 for processor in cortex-a72:neon cortex-a76:neon,neondot,fp16 max,pauth-impdef=on:neon,neondot,neoni8mm,fp16; do
     echo "neon: ${processor%:*}, required: ${processor#*:}"
     EDGE_SEG_REQUIRE_KERNELS=${processor#*:} timeout 600 qemu-aarch64-static -cpu "${processor%:*}" "$out/kernels" "$@"

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use edge_seg::bundle::{self, Bundle, ImageManifest, Manifest, Positions, TextManifest};
+use edge_seg_bundle::{self as bundle, Bundle, ImageManifest, Manifest, Positions, TextManifest};
 
 use crate::Result;
 use crate::checkpoint::Model;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use edge_seg::{Class, Frame, Options, Session};
+use edge_seg_model::{Class, Frame, Options, Session};
 use serde::Serialize;
 
 use crate::bundle;
@@ -137,7 +137,7 @@ fn embed(model: &Model, tower: Tower, layers: &Layers, sample: &Sample) -> Resul
     let (image, text) = if tower == Tower::Image { (layers, &other) } else { (&other, layers) };
     let bundle = bundle::build("calibration", model, image, text)?;
     let session = Session::new(bundle, &Options { size_px: sample.size_px, threads: Some(sample.threads), ..Options::default() })?;
-    let rows = |rows: &edge_seg::UnitRows| (0..rows.rows()).map(|i| rows.row(i).to_vec()).collect::<Vec<_>>();
+    let rows = |rows: &edge_seg_model::UnitRows| (0..rows.rows()).map(|i| rows.row(i).to_vec()).collect::<Vec<_>>();
     if tower == Tower::Text {
         return Ok(rows(session.tag_bank(&sample.words, &[])?.words()));
     }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use edge_seg::bundle::{Card, Fit, Interpolation};
+use edge_seg_bundle::{Card, Fit, Interpolation};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};

@@ -46,7 +46,7 @@ pub enum Error {
     },
     /// The library that runs bundles refused.
     #[error(transparent)]
-    Runtime(#[from] edge_seg::Error),
+    Runtime(#[from] edge_seg_model::Error),
 }
 
 /// This crate's result.
@@ -60,5 +60,11 @@ impl Error {
 
     pub(crate) fn file(place: impl Into<String>, part: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Error {
         Error::File { place: place.into(), part: part.into(), expected: expected.into(), found: found.into() }
+    }
+}
+
+impl From<edge_seg_bundle::Error> for Error {
+    fn from(error: edge_seg_bundle::Error) -> Self {
+        Error::Runtime(error.into())
     }
 }

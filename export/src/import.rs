@@ -12,7 +12,7 @@ mod tokenizer;
 
 use std::path::{Path, PathBuf};
 
-use edge_seg::bundle::{Card, Fit, Interpolation};
+use edge_seg_bundle::{Card, Fit, Interpolation};
 use serde_json::Value;
 
 use crate::checkpoint::{Model, Tensor, Weights};
@@ -351,8 +351,8 @@ pub fn write(folder: &Path, model: &Model) -> Result<()> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(broken)?;
     let weights = safetensors::serialize(views, None).map_err(broken)?;
-    edge_seg::files::replace_file(&place, &weights)?;
+    edge_seg_bundle::files::replace_file(&place, &weights)?;
     let config = serde_json::to_string_pretty(&model.config).expect("a configuration is plain data") + "\n";
-    edge_seg::files::replace_file(&folder.join("config.json"), config.as_bytes())?;
-    Ok(edge_seg::files::replace_file(&folder.join("tokenizer.json"), &model.tokenizer)?)
+    edge_seg_bundle::files::replace_file(&folder.join("config.json"), config.as_bytes())?;
+    Ok(edge_seg_bundle::files::replace_file(&folder.join("tokenizer.json"), &model.tokenizer)?)
 }

@@ -7,8 +7,8 @@ pub mod sheet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use edge_seg::region::{Mask, regions};
-use edge_seg::{Background, Class, Scoring, Session, read_picture, score, split_caption};
+use edge_seg_model::region::{Mask, regions};
+use edge_seg_model::{Background, Class, Scoring, Session, read_picture, score, split_caption};
 use serde::{Deserialize, Serialize};
 
 use crate::eval::log::Kept;

@@ -1,6 +1,8 @@
 //! Everything between a trained model folder and a bundle: strict readers, ONNX writers, quantization, measuring.
 //!
 //! The model folder is described in `docs/model-folder.md`, the bundle in `docs/bundle-format.md`.
+#![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 
 pub mod bundle;
 pub mod calibrate;

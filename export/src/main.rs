@@ -1,4 +1,5 @@
 //! The `edge-seg-export` command: from model folders to bundles, and how good they are.
+#![forbid(unsafe_code)]
 
 mod commands;
 

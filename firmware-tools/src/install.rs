@@ -1,27 +1,31 @@
 //! A release as it comes to a board: checked, put together, handed to the slots.
 
 use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
-use edge_seg::Bundle;
-use edge_seg::trust::Trust;
+use anyhow::{Context, Result, anyhow, bail};
+use edge_seg_bundle::Bundle;
+use edge_seg_bundle::trust::Trust;
 
 use crate::board::Board;
-use crate::places::Places;
-use crate::slots::machine::{State, Trial};
-use crate::slots::{Event, Outcome, Parts, RealDisk, Release, Slots, Source, release_of};
+use crate::paths::Paths;
+use crate::service::open_plain;
+use crate::slots::machine::{BUNDLE, CONFIG, PROGRAM, State, Trial};
+use crate::slots::{Content, Disk, Event, Kind, Outcome, Parts, RealDisk, Release, Source, release_of};
 
 /// What the operator brings.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The bundle.
-    pub bundle: PathBuf,
+    /// The bundle; else the one that runs.
+    pub bundle: Option<PathBuf>,
     /// The runtime; else the slot's or the packaged one.
     pub binary: Option<PathBuf>,
+    /// Takes the packaged runtime even where a slot with another one runs.
+    pub packaged: bool,
     /// The configuration; else the slot's or the packaged one.
     pub config: Option<PathBuf>,
     /// Accept a lower serial.
@@ -33,102 +37,139 @@ pub struct Request {
 /// Takes the lock of a board's slots: one change at a time, by whichever process.
 ///
 /// # Errors
-/// When the folder or the lock cannot be made.
-pub fn lock(places: &Places) -> Result<File> {
-    let path = places.state.join("lock");
-    fs::create_dir_all(&places.state).with_context(|| format!("{}", places.state.display()))?;
-    // Root and the service's user share it: whoever did not make it can only read it, which is enough to lock it.
-    let file = File::open(&path).or_else(|_| File::options().create(true).append(true).open(&path));
-    let file = file.with_context(|| format!("{}", path.display()))?;
-    if file.try_lock().is_err() {
-        eprintln!("edge-seg-fw: waiting for another change of {} to end", places.state.display());
-        file.lock().with_context(|| format!("{}", path.display()))?;
+/// When the folder or the lock cannot be made, or another process holds the lock for minutes.
+pub fn lock(paths: &Paths) -> Result<File> {
+    let path = paths.state.join("lock");
+    let mut disk = paths.disk();
+    disk.make_folder(&paths.state).with_context(|| format!("{}", paths.state.display()))?;
+    let file = disk.open_lock(&path).with_context(|| format!("{}", path.display()))?;
+    let mut waited = 0;
+    while file.try_lock().is_err() {
+        if waited == 0 {
+            eprintln!("edge-seg-fw: waiting for another change of {} to end", paths.state.display());
+        }
+        if waited >= LOCK_TRIES {
+            bail!("{}: another change holds it; see who with: sudo fuser -v {0}", path.display());
+        }
+        waited += 1;
+        std::thread::sleep(std::time::Duration::from_millis(100));
     }
     Ok(file)
 }
+
+/// Ten minutes: a slow card takes its time for a release.
+const LOCK_TRIES: u32 = 6000;
+/// Larger files are no bundle, runtime or configuration of a board.
+const LARGEST_BUNDLE: u64 = 4 << 30;
+const LARGEST_PROGRAM: u64 = 1 << 30;
+const LARGEST_CONFIG: u64 = 16 << 20;
 
 /// Installs a release into the slot that does not run.
 ///
 /// # Errors
 /// When a file cannot be read or the state is unreadable. A release that is refused is in the outcome.
-pub fn install(places: &Places, board: &Board, request: &Request) -> Result<Outcome> {
-    let _lock = lock(places)?;
-    let mut slots = Slots::new(RealDisk, &places.state);
+pub fn install(paths: &Paths, board: &Board, request: &Request) -> Result<Outcome> {
+    paths.check_root()?;
+    let _lock = lock(paths)?;
+    let mut slots = paths.slots();
     let mut state = slots.load()?;
-    let mut release = Incoming::read(places, board, request, &state)?;
+    let mut release = Incoming::read(paths, board, request, &state)?;
     state.trial = request.trial;
     Ok(slots.drive_from(state, Event::Install { downgrade: request.downgrade }, Some(&mut release)))
 }
 
 struct Incoming<'a> {
     place: String,
+    bundle: Opened,
     parts: Parts,
-    places: &'a Places,
-    runtime: PathBuf,
+    paths: &'a Paths,
     trust: Option<Trust>,
     binary_signature: Option<Vec<u8>>,
     own_binary: bool,
     board: Vec<String>,
 }
 
+/// A file that was opened once; what its name leads to later does not matter.
+struct Opened(File);
+
+impl Opened {
+    /// A name under which it can be opened again.
+    fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
+}
+
 impl<'a> Incoming<'a> {
-    fn read(places: &'a Places, board: &Board, request: &Request, state: &State) -> Result<Incoming<'a>> {
-        let slot = state.current.map(|slot| places.state.join("slots").join(slot.name()));
-        let pick = |given: &Option<PathBuf>, name: &str, packaged: &Path| {
-            given.clone().unwrap_or_else(|| match &slot {
-                Some(slot) if slot.join(name).exists() => slot.join(name),
-                _ => packaged.into(),
-            })
+    fn read(paths: &'a Paths, board: &Board, request: &Request, state: &State) -> Result<Incoming<'a>> {
+        let slot = state.current.map(|slot| paths.slots().folder(slot));
+        let disk = paths.disk();
+        // What lies in a slot is root's; what the operator names may be anybody's.
+        let pick = |given: Option<&Path>, name: &str, packaged: Option<&Path>, most: u64| -> Result<(PathBuf, File)> {
+            if let Some(path) = given {
+                return Ok((path.into(), open_plain(path, most)?));
+            }
+            if let Some(path) = slot.as_ref().map(|slot| slot.join(name)) {
+                match disk.open(&path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    found => return Ok((path.clone(), found.with_context(|| format!("{}", path.display()))?)),
+                }
+            }
+            let path = packaged.context("no release is installed whose bundle could be taken: name one")?;
+            Ok((path.into(), open_plain(path, most)?))
         };
-        let binary = pick(&request.binary, "edge-seg", &places.packaged);
-        let config_path = pick(&request.config, "config.toml", &places.config);
-        let read = |path: &Path| fs::read(path).with_context(|| format!("{}", path.display()));
-        let trust = match places.demands_signatures() {
-            true => Some(Trust::read(&places.keys)?.on_board(&board_names(board)).installing_at(now())),
+        let packaged = request.packaged.then_some(paths.packaged.as_path());
+        let (bundle_path, bundle) = pick(request.bundle.as_deref(), BUNDLE, None, LARGEST_BUNDLE)?;
+        let (binary_path, binary) = pick(request.binary.as_deref().or(packaged), PROGRAM, Some(&paths.packaged), LARGEST_PROGRAM)?;
+        let (_, mut config) = pick(request.config.as_deref(), CONFIG, Some(&paths.config), LARGEST_CONFIG)?;
+        let private = config.metadata()?.mode() & 0o004 == 0;
+        let mut text = Vec::new();
+        config.read_to_end(&mut text)?;
+        let trust = match paths.demands_signatures()? {
+            true => Some(Trust::read(&paths.keys)?.on_board(&board_names(board)).installing_at(now())),
             false => {
-                eprintln!("edge-seg-fw: {} holds no key: signatures are not asked for", places.keys.display());
+                eprintln!("edge-seg-fw: {} holds no key: signatures are not asked for", paths.keys.display());
                 None
             }
         };
-        let mut minisig = binary.clone().into_os_string();
+        let mut minisig = binary_path.into_os_string();
         minisig.push(".minisig");
         Ok(Incoming {
-            place: request.bundle.display().to_string(),
-            parts: Parts { bundle: read(&request.bundle)?, binary: read(&binary)?, config: read(&config_path)? },
-            places,
-            // A bare name would be looked for on the search path.
-            runtime: std::path::absolute(binary)?,
+            place: bundle_path.display().to_string(),
+            parts: Parts { bundle: Content::File(bundle.try_clone()?), binary: Content::File(binary), config: text.into(), private },
+            bundle: Opened(bundle),
+            paths,
             trust,
             binary_signature: fs::read(minisig).ok(),
             own_binary: request.binary.is_some(),
             board: board_names(board).iter().map(|name| name.to_string()).collect(),
         })
     }
-}
 
-impl Incoming<'_> {
-    /// The release's own runtime must take the configuration, before anything is written.
-    fn check_config(&self) -> Result<(), String> {
-        let executable = fs::metadata(&self.runtime).is_ok_and(|found| found.permissions().mode() & 0o111 != 0);
-        if !executable {
-            eprintln!("edge-seg-fw: {} is no executable file yet: its trial proves the configuration", self.runtime.display());
-            return Ok(());
-        }
-        let copy = self.places.state.join("config.check.toml");
-        let written = || -> Result<()> {
-            // Readable by the service's user alone, for a configuration may hold passwords; and new, for that user owns the folder
-            // and could have put a link there.
-            let _ = fs::remove_file(&copy);
-            let mut file = File::options().write(true).create_new(true).mode(0o600).open(&copy)?;
-            file.write_all(&self.parts.config)?;
-            let owner = fs::metadata(&self.places.state)?;
-            Ok(fchown(&file, Some(owner.uid()), Some(owner.gid()))?)
+    fn open(&self, path: &Path) -> Result<Bundle, String> {
+        let opened = match &self.trust {
+            Some(trust) => trust.open(path),
+            None => Bundle::open(path),
         };
-        let complaint = written().and_then(|()| self.places.complaint(&self.runtime, &copy));
-        let _ = fs::remove_file(&copy);
+        opened.map_err(|error| error.to_string().replace(&path.display().to_string(), &self.place))
+    }
+
+    /// The release's own runtime must take the configuration, before anything is written: on copies that nobody else can change
+    /// meanwhile, with the program's executable, whatever mode it came with.
+    fn check_config(&self) -> Result<(), String> {
+        let (program, config) = (self.paths.state.join("check.edge-seg"), self.paths.state.join("check.toml"));
+        let mut disk = self.paths.disk();
+        let mut copied = || -> Result<()> {
+            disk.write(&program, &mut *self.parts.binary.reader()?, Kind::Program).with_context(|| format!("{}", program.display()))?;
+            disk.write(&config, &mut *self.parts.config.reader()?, Kind::Private).with_context(|| format!("{}", config.display()))?;
+            self.give(&disk, &config)
+        };
+        let complaint = copied().and_then(|()| self.paths.complaint(&program, &config));
+        for path in [&program, &config] {
+            let _ = disk.remove(path);
+        }
         match complaint {
             Ok(None) => Ok(()),
-            Ok(Some(complaint)) => Err(format!("the configuration: {complaint}")),
+            Ok(Some(complaint)) => Err(format!("the configuration: {}", complaint.replace(&config.display().to_string(), "config.toml"))),
             // A runtime for another machine, as in an image that is built elsewhere.
             Err(error) if cannot_run_here(&error) => {
                 eprintln!("edge-seg-fw: {error:#}: its trial proves the configuration");
@@ -137,34 +178,40 @@ impl Incoming<'_> {
             Err(error) => Err(format!("the configuration: {error:#}")),
         }
     }
+
+    /// Lets the service's user read the copy, where that is another.
+    fn give(&self, disk: &RealDisk, config: &Path) -> Result<()> {
+        if let Some(user) = self.paths.user().filter(|_| rustix::process::geteuid().is_root()) {
+            fchown(disk.open(config)?, Some(user.number()), Some(user.group()))?;
+        }
+        Ok(())
+    }
 }
 
 /// Whether the kernel refused a program's format (ENOEXEC).
 fn cannot_run_here(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.raw_os_error() == Some(8))
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error() == Some(8))
 }
 
 impl Source for Incoming<'_> {
     fn verify(&mut self) -> Result<Release, String> {
-        let says = |error: edge_seg::Error| error.to_string();
-        if let Some(trust) = &self.trust {
-            trust.check(&self.place, &self.parts.bundle).map_err(says)?;
-            // The packaged binary came through the system's own signatures.
-            if self.own_binary {
-                let signature =
-                    self.binary_signature.as_ref().ok_or("--binary: expected its signature beside it, FILE.minisig, found none")?;
-                trust.check_signature(signature, &self.parts.binary).map_err(|why| format!("--binary: {why}"))?;
-            }
+        let bundle = self.open(&self.bundle.path())?;
+        // The packaged binary came through the system's own signatures.
+        if let Some(trust) = self.trust.as_ref().filter(|_| self.own_binary) {
+            let signature = self.binary_signature.as_ref().ok_or("--binary: expected its signature beside it, FILE.minisig, found none")?;
+            let program = self.parts.binary.reader().and_then(all).map_err(|error| format!("--binary: {error}"))?;
+            trust.check_signature(signature, &program).map_err(|why| format!("--binary: {why}"))?;
         }
-        let bundle = Bundle::from_bytes(self.place.clone(), self.parts.bundle.clone()).map_err(says)?;
-        if !self.parts.binary.starts_with(b"\x7fELF") && !self.parts.binary.starts_with(b"#!") {
+        let mut head = [0; 4];
+        let len = self.parts.binary.reader().and_then(|mut binary| binary.read(&mut head)).map_err(|error| format!("--binary: {error}"))?;
+        if !head[..len].starts_with(b"\x7fELF") && !head[..len].starts_with(b"#!") {
             return Err("the runtime: expected a program, found a file of another kind".into());
         }
-        Ok(release_of(&bundle.manifest().name, bundle.manifest().serial, &self.parts))
+        release_of(&bundle.manifest().name, bundle.manifest().serial, &self.parts).map_err(|error| format!("{}: {error}", self.place))
     }
 
     fn check_board(&mut self) -> Result<(), String> {
-        let bundle = Bundle::from_bytes(self.place.clone(), self.parts.bundle.clone()).map_err(|error| error.to_string())?;
+        let bundle = self.open(&self.bundle.path())?;
         let boards = &bundle.manifest().boards;
         match boards.is_empty() || boards.iter().any(|board| self.board.contains(board)) {
             true => self.check_config(),
@@ -175,14 +222,22 @@ impl Source for Incoming<'_> {
     fn parts(&self) -> &Parts {
         &self.parts
     }
+
+    fn prove(&mut self, slot: &Path) -> Result<(), String> {
+        self.open(&slot.join(BUNDLE)).map(drop)
+    }
 }
 
-/// Names under which a bundle may mean this board: its key, and its variant where the board is in no table.
+fn all(mut source: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Names under which a bundle may mean this board: its own, where the table has one, and that of the build that it runs.
 pub fn board_names(board: &Board) -> Vec<&str> {
     let mut names = vec![board.key.as_str()];
-    if board.key == "unknown" {
-        names.extend(board.advice.variant.map(|variant| variant.name()));
-    }
+    names.extend(board.advice.variant.map(|variant| variant.name()).filter(|name| *name != board.key));
     names
 }
 
@@ -194,10 +249,7 @@ fn now() -> u64 {
 ///
 /// # Errors
 /// When the lock or the state cannot be had.
-pub fn feed(places: &Places, event: Event) -> Result<Outcome> {
-    let _lock = lock(places)?;
-    match Slots::new(RealDisk, &places.state).drive(event, None) {
-        Ok(outcome) => Ok(outcome),
-        Err(error) => bail!(error),
-    }
+pub fn feed(paths: &Paths, event: Event) -> Result<Outcome> {
+    let _lock = lock(paths)?;
+    paths.slots().drive(event, None).map_err(|error| anyhow!(error))
 }

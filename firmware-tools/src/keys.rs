@@ -8,11 +8,11 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
-use edge_seg::bundle::{self, Header, MANIFEST_OFFSET, SIGNATURE_BYTES, SIGNATURE_OFFSET};
-use edge_seg::files::replace_file;
-use edge_seg::trust::Date;
-use edge_seg::{Bundle, Manifest};
+use anyhow::{Context, Result, anyhow, ensure};
+use edge_seg_board::boards::Target;
+use edge_seg_bundle::date::Date;
+use edge_seg_bundle::files::replace_file;
+use edge_seg_bundle::{self as bundle, Bundle, Header, MANIFEST_OFFSET, Manifest, SIGNATURE_BYTES, SIGNATURE_OFFSET};
 use minisign::{KeyPair, SecretKey, SecretKeyBox};
 
 const PASSWORD_MAX_BYTES: u64 = 1024;
@@ -189,11 +189,8 @@ pub fn pack(input: &Path, output: &Path, packing: &Packing) -> Result<Manifest> 
         manifest.serial = serial;
     }
     if let Some(boards) = &packing.boards {
-        let known: Vec<&str> = crate::board::table::BOARDS.iter().map(|row| row.key).chain(["x86"]).collect();
-        if let Some(unknown) = boards.iter().find(|board| !known.contains(&board.as_str())) {
-            bail!("--boards: expected names out of {}, found {unknown:?}", known.join(", "));
-        }
-        manifest.boards = boards.clone();
+        let known = |name: &String| Ok(name.parse::<Target>().map_err(|unknown| anyhow!("--boards: {unknown}"))?.name.to_owned());
+        manifest.boards = boards.iter().map(known).collect::<Result<_>>()?;
     }
     if let Some(variant) = &packing.variant {
         manifest.variant = variant.clone();

@@ -1,4 +1,5 @@
 //! The `edge-seg-fw` command line.
+#![forbid(unsafe_code)]
 
 mod cli;
 

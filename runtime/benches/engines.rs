@@ -46,7 +46,7 @@ fn main() {
                 |bundle| {
                     let encoder = match device {
                         "gpu" => GraphEncoder::on_gpu(bundle, half),
-                        _ => GraphEncoder::rehearsal(bundle, half),
+                        _ => GraphEncoder::on_cpu(bundle, half),
                     };
                     let placement = Placement::new((side, side), &bundle.manifest().image, side as usize).unwrap();
                     let inputs = pixels.chunks_exact(pixels.len() / pictures).map(|pixels| Input { pixels: pixels.into(), placement });
@@ -54,7 +54,7 @@ fn main() {
                 },
                 |(encoder, inputs)| {
                     let grids = encoder.encode_all(&inputs.iter().collect::<Vec<_>>(), pictures).unwrap_or_else(|e| panic!("{e}"));
-                    let left = encoder.left_on_processor();
+                    let left = encoder.unsupported_ops();
                     assert!(left.is_empty(), "left to the processor: {left:?}");
                     grids.iter().flat_map(|grid| grid.patches().data().iter().copied()).collect()
                 },

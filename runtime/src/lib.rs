@@ -1,55 +1,47 @@
 //! Open-vocabulary segmentation at the edge: type words, get masks.
 //!
-//! ```no_run
-//! use edge_seg::{Background, Bundle, Options, Session, parse_tags, read_picture};
+//! ```
+//! use edge_seg::{Frame, Options, Session};
 //! # fn main() -> edge_seg::Result<()> {
-//! let session = Session::new(Bundle::built_in()?, &Options::default())?;
-//! let bank = session.tag_bank(&parse_tags("words", "dog, grass, sky")?, &[])?;
-//! let frame = read_picture("photo.jpg".as_ref())?;
-//! let found = session.segment(&frame, &bank, Background::Threshold(0.5))?;
-//! println!("{:?}", found.scores.scores());
+//! # if cfg!(not(feature = "mini")) { return Ok(()) }
+//! let session = Session::built_in_with(&Options { size_px: Some(64), ..Options::default() })?;
+//! let words = session.words("dog, red car: sports car, -sky")?;
+//! let frame = Frame::still(image::RgbImage::from_pixel(64, 48, image::Rgb([90, 160, 255])));
+//! let found = session.find(&frame, &words)?;
+//! for class in found.classes() {
+//!     println!("{} {:.2} {:?}", class.name(), class.score(), class.bounds_px());
+//! }
+//! # assert_eq!(found.classes().len(), 2);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! One name for what several crates hold: the model, its words, scores and masks are `edge-seg-model`'s, video with its sources and
+//! sinks `edge-seg-live`'s, bundles `edge-seg-bundle`'s, the kernels `edge-seg-kernels`'s.
+#![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 
-pub mod boards;
-pub mod bundle;
-pub mod device;
-mod encoder;
-mod error;
-pub mod files;
-mod frame;
-mod grid;
-pub mod live;
-mod mask;
-pub mod metrics;
-mod pipeline;
-mod positions;
-mod prepare;
-mod refine;
-pub mod region;
-pub mod rules;
-mod score;
+pub use edge_seg_board::boards::Multiplications;
+pub use edge_seg_board::{Variant, boards};
+pub use edge_seg_bundle::{self as bundle, Bundle, Manifest, files, trust};
+pub use edge_seg_kernels as simd;
 #[cfg(feature = "service")]
-pub mod serve;
-pub mod simd;
-pub mod sink;
-pub mod source;
-mod tags;
-pub mod trust;
-mod variant;
-mod word_files;
+pub use edge_seg_live::page as serve;
+pub use edge_seg_live::{Error, Result, metrics, rules, source};
+/// What goes wrong with a model, a picture or words: the part of [`Error`] that has nothing to do with video.
+pub use edge_seg_model::Error as ModelError;
+pub use edge_seg_model::*;
 
-pub use bundle::{Bundle, Manifest};
-pub use device::{Device, DeviceFault};
-pub use encoder::{GraphEncoder, ImageEncoder, Multiplications, TextEncoder, Threads, multiplications};
-pub use error::{Error, Result};
-pub use frame::Frame;
-pub use grid::{PatchGrid, UnitRows};
-pub use mask::{Extent, LabelMap, Painter};
-pub use pipeline::{Encoded, Options, Refinement, Segmentation, Session, Timings};
-pub use prepare::{Input, MAX_PATCHES, Placement, prepare};
-pub use score::{Background, ScoreGrid, Scoring, TagScore, score, score_tags};
-pub use source::{expand_inputs, is_picture, read_picture};
-pub use tags::{Class, Gate, MAX_CLASSES, TagBank, parse_tags, read_tags_file, split_caption};
-pub use variant::Variant;
+/// Video: sessions, and the words that change meanwhile.
+pub mod live {
+    pub use edge_seg_live::session::*;
+    pub use edge_seg_live::words::*;
+    pub use edge_seg_live::{Live, LiveWords, run};
+    pub use edge_seg_model::propagation::*;
+}
+
+/// Where masks go.
+pub mod sink {
+    pub use edge_seg_live::sinks::*;
+    pub use edge_seg_model::render::*;
+}

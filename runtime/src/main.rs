@@ -1,4 +1,5 @@
 //! The `edge-seg` commands. stdout is data, stderr is talk; exit 0 done, 1 a negative answer, 2 an error.
+#![forbid(unsafe_code)]
 
 mod cli;
 

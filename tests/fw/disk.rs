@@ -1,6 +1,6 @@
 //! A file system in memory that loses power: what was not synced is dropped, torn or kept, as a seed decides.
 
-use edge_seg_fw::slots::Disk;
+use edge_seg_fw::slots::{Disk, Kind};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -67,6 +67,10 @@ pub struct FakeDisk {
     pub cut_at: Option<usize>,
     pub fault: Option<Fault>,
     pub free: u64,
+    /// Files that must go before anything can be written.
+    pub full_until_removed: usize,
+    /// Bytes written so far.
+    pub written: u64,
     dead: bool,
 }
 
@@ -206,22 +210,31 @@ impl Disk for FakeDisk {
         }
     }
 
-    fn write(&mut self, path: &Path, bytes: &[u8], _executable: bool) -> io::Result<()> {
+    fn write(&mut self, path: &Path, source: &mut dyn io::Read, _kind: Kind) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        source.read_to_end(&mut bytes)?;
+        if self.full_until_removed > 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let half = self.change()?;
+        self.written += bytes.len() as u64;
         let (parent, name) = split(path);
         self.folder(&parent)?;
-        let id = match self.entry(path) {
-            Ok(Entry::File(id)) => id,
-            _ => {
-                self.contents.push(Content::default());
-                let id = self.contents.len() - 1;
-                self.log(&parent, Change::Put(name, Entry::File(id)))?;
-                id
-            }
-        };
+        self.contents.push(Content::default());
+        let id = self.contents.len() - 1;
+        self.log(&parent, Change::Put(name, Entry::File(id)))?;
         let end = if half { bytes.len() / 2 } else { bytes.len() };
         self.contents[id].live = bytes[..end].to_vec();
         if half { Err(self.half()) } else { Ok(()) }
+    }
+
+    fn share(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        if self.change()? {
+            return Err(self.half());
+        }
+        let entry @ Entry::File(_) = self.entry(from)? else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let (parent, name) = split(to);
+        self.log(&parent, Change::Put(name, entry))
     }
 
     fn sync_file(&mut self, path: &Path) -> io::Result<()> {
@@ -274,6 +287,7 @@ impl Disk for FakeDisk {
             return Err(self.half());
         }
         if self.entry(path).is_ok() {
+            self.full_until_removed = self.full_until_removed.saturating_sub(1);
             let (parent, name) = split(path);
             self.log(&parent, Change::Drop(name))?;
         }

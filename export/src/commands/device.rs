@@ -1,6 +1,6 @@
 use clap::{Args, ValueEnum};
-use edge_seg::Options;
-use edge_seg::device::{self, Device, TakeOver};
+use edge_seg_model::Options;
+use edge_seg_model::device::{Device, OnFallback};
 
 /// Where the image encoder runs.
 #[derive(Args)]
@@ -32,13 +32,13 @@ enum DeviceName {
 impl DeviceArgs {
     /// Options of a session with one thread: whole pictures side by side use the cores better.
     pub fn options(&self, size_px: Option<usize>) -> Options {
-        let tell = |error: &edge_seg::Error| eprintln!("{error}; from here on the processor does its work");
+        let tell = |error: &edge_seg_model::Error| eprintln!("{error}; from here on the processor does its work");
         Options {
             size_px,
             threads: Some(1),
             device: self.device.into(),
             half: self.half,
-            take_over: self.device_fallback.then(|| TakeOver::new(tell)),
+            on_fallback: self.device_fallback.then(|| OnFallback::new(tell)),
             gpu_masks: false,
             batch: self.batch.or((self.device != DeviceName::Cpu).then_some(Options::BATCH)),
         }
@@ -51,8 +51,8 @@ impl DeviceArgs {
     }
 
     /// Says what `auto` chooses. The answer names a device whose numbers differ, for records of them: none for the processor.
-    pub fn announce(&self) -> edge_seg::Result<Option<String>> {
-        let chosen = device::choose(self.device.into())?;
+    pub fn announce(&self) -> edge_seg_model::Result<Option<String>> {
+        let chosen = edge_seg_model::choose_device(self.device.into())?;
         if self.device == DeviceName::Auto {
             eprintln!("--device auto chose {}: {}", chosen.device, chosen.why);
         }

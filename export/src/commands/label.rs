@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::{ArgGroup, Args, ValueEnum};
-use edge_seg::{Bundle, Class, Session, expand_inputs, read_tags_file};
+use edge_seg_bundle::Bundle;
 use edge_seg_export::eval::log::Log;
 use edge_seg_export::label::cvat::cvat;
 use edge_seg_export::label::formats::{self, CocoMasks};
 use edge_seg_export::label::{self, Options, PictureLabels, Settings, read_captions, sheet, words_of};
+use edge_seg_model::{Class, Session, expand_inputs, read_tags_file};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rayon::prelude::*;
 
@@ -179,14 +180,14 @@ impl Label {
 
     fn write(&self, session: &Session, pictures: &[PictureLabels], classes: &[String]) -> anyhow::Result<()> {
         let json = |name: &str, value: serde_json::Value| -> anyhow::Result<()> {
-            Ok(edge_seg::files::replace_file(&self.out.join(name), (serde_json::to_string(&value)? + "\n").as_bytes())?)
+            Ok(edge_seg_bundle::files::replace_file(&self.out.join(name), (serde_json::to_string(&value)? + "\n").as_bytes())?)
         };
         for format in &self.formats {
             match format {
                 Format::Coco => json("coco.json", formats::coco(pictures, classes, self.coco_masks)?)?,
                 Format::Cvat => {
                     let xml = cvat(pictures, classes, self.coco_masks)?;
-                    edge_seg::files::replace_file(&self.out.join("cvat.xml"), xml.as_bytes())?;
+                    edge_seg_bundle::files::replace_file(&self.out.join("cvat.xml"), xml.as_bytes())?;
                 }
                 Format::Voc => formats::voc(&self.out.join("voc"), pictures, classes)?,
                 Format::Yolo => formats::yolo(&self.out.join("yolo"), pictures, classes)?,

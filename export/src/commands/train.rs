@@ -78,7 +78,7 @@ fn python_of(venv: &Path) -> PathBuf {
     venv.join("bin").join("python")
 }
 
-/// Make the trainer's virtual environment and install what its lock file names.
+/// Make the trainer's virtual environment and install what its lock file names, and the trainer itself from its source.
 ///
 /// Needs Python 3.11 or newer with the module venv, and the network or a pip cache. May be run again: pip then brings it up to the lock file.
 #[derive(Args)]
@@ -115,19 +115,53 @@ impl TrainerSetup {
         )?;
         let missing = missing_modules(&python)?;
         ensure!(missing.is_empty(), "{}: still lacks {}", venv.display(), missing.join(", "));
+        let place = install(&python, &source)?;
+        eprintln!("the package edge_seg_trainer is that of {}, by {}", source.display(), place.display());
         eprintln!("ready: edge-seg-export train RECIPE.toml");
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What changes a recipe or what was done by it before.
+#[derive(Args)]
+struct Changes {
+    /// In place of what the recipe says: KEY=VALUE, head.KEY=VALUE, card.KEY=VALUE, stage.NAME.KEY=VALUE; may be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Forget what was done before, and write over its folders.
+    #[arg(long)]
+    fresh: bool,
+}
+
+impl Changes {
+    fn add_to(&self, trainer: &mut Command) {
+        for setting in &self.set {
+            // One argument: a value may begin with a dash.
+            trainer.arg(format!("--set={setting}"));
+        }
+        if self.fresh {
+            trainer.arg("--fresh");
+        }
     }
 }
 
 /// Train a model by a recipe. The trainer's output and exit code are passed on.
 ///
 /// Training runs in Python with PyTorch, in the environment that `trainer-setup` makes; nothing else of this project needs Python. On several
-/// machines start the trainer by torchrun itself: `torchrun --nnodes ... -m edge_seg_trainer RECIPE.toml`.
+/// machines start the trainer by that environment's torchrun: `torchrun --nnodes ... -m edge_seg_trainer RECIPE.toml`. A run that was stopped
+/// goes on from its last checkpoint; one of another recipe, other data, another start or other code is refused, and what differs is said.
 #[derive(Args)]
 pub struct Train {
-    /// The recipe.
+    /// The recipe. Paths in it are taken from its own folder, those of training data from the data's folder.
     recipe: PathBuf,
+    /// Go on from this checkpoint in place of the last.
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with = "fresh")]
+    resume: Option<PathBuf>,
+    /// Walk through every stage with a few steps on a few photos, and say what the whole needs: time, memory, disk.
+    #[arg(long, conflicts_with = "resume")]
+    smoke: bool,
+    #[command(flatten)]
+    changes: Changes,
     /// Processes on this machine, one for each GPU; they share every batch.
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     processes: u16,
@@ -139,6 +173,13 @@ impl Train {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let mut trainer = self.place.trainer(&self.recipe, self.processes)?;
         trainer.arg(&self.recipe);
+        self.changes.add_to(&mut trainer);
+        if self.smoke {
+            trainer.arg("--smoke");
+        }
+        if let Some(checkpoint) = &self.resume {
+            trainer.arg("--resume").arg(checkpoint);
+        }
         ended(trainer)
     }
 }
@@ -155,6 +196,8 @@ pub struct Ablate {
     #[arg(long, value_name = "ROW")]
     only: Vec<String>,
     #[command(flatten)]
+    changes: Changes,
+    #[command(flatten)]
     place: Place,
 }
 
@@ -162,6 +205,7 @@ impl Ablate {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let mut trainer = self.place.trainer(&self.recipe, 1)?;
         trainer.arg("ablate").arg(&self.recipe);
+        self.changes.add_to(&mut trainer);
         for row in &self.only {
             trainer.arg("--only").arg(row);
         }
@@ -178,8 +222,8 @@ pub struct Bias {
     /// Model folders.
     #[arg(required = true, num_args = 1..=8)]
     models: Vec<PathBuf>,
-    /// Captioned sets: NAME of the data's pairs/ folder, or coco:ANNOTATIONS.json:IMAGES.
-    #[arg(long, required = true, num_args = 1.., value_name = "NAME")]
+    /// A captioned set, as a recipe names it; may be given several times.
+    #[arg(long, required = true, value_name = "SET")]
     pairs: Vec<String>,
     /// Rows of captions.tsv that are taken.
     #[arg(long, default_value = "val", value_name = "SPLIT")]
@@ -204,7 +248,10 @@ impl Bias {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (mut trainer, first) = (self.place.python()?, &self.models[0]);
         ensure!(first.is_dir(), "{}: expected a model folder, found none", first.display());
-        trainer.args(["-m", "edge_seg_trainer", "bias"]).args(&self.models).arg("--pairs").args(&self.pairs).args(["--split", &self.split]);
+        trainer.args(["-m", "edge_seg_trainer", "bias"]).args(&self.models).args(["--split", &self.split]);
+        for set in &self.pairs {
+            trainer.arg("--pairs").arg(set);
+        }
         for (name, value) in [
             ("--limit", self.limit.map(|n| n.to_string())),
             ("--size", self.size.map(|n| n.to_string())),
@@ -268,6 +315,20 @@ impl TrainBench {
     }
 }
 
+/// Lets the environment's Python, and so its torchrun, find the package where its source lies: a path file, which needs no build.
+fn install(python: &Path, source: &Path) -> anyhow::Result<PathBuf> {
+    let answer = Command::new(python).args(["-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]).output();
+    let answer = answer.with_context(|| python.display().to_string())?;
+    ensure!(answer.status.success(), "{}: does not run: {}", python.display(), String::from_utf8_lossy(&answer.stderr).trim());
+    let place = PathBuf::from(String::from_utf8_lossy(&answer.stdout).trim()).join("edge_seg_trainer.pth");
+    let line = source.to_str().filter(|line| !line.contains('\n'));
+    let line = line.with_context(|| format!("{}: expected a path in UTF-8 on one line", source.display()))?;
+    std::fs::write(&place, format!("{line}\n")).with_context(|| place.display().to_string())?;
+    let found = Command::new(python).args(["-c", "import edge_seg_trainer"]).env_remove("PYTHONPATH").current_dir("/").status()?;
+    ensure!(found.success(), "{}: the package is not found after {}", python.display(), place.display());
+    Ok(place)
+}
+
 fn ended(mut trainer: Command) -> anyhow::Result<ExitCode> {
     let status = trainer.status().with_context(|| trainer.get_program().to_string_lossy().into_owned())?;
     match status.code() {
@@ -291,4 +352,27 @@ fn missing_modules(python: &Path) -> anyhow::Result<Vec<String>> {
     let answer = Command::new(python).args(["-c", &script]).output().with_context(|| python.display().to_string())?;
     ensure!(answer.status.success(), "{}: does not run: {}", python.display(), String::from_utf8_lossy(&answer.stderr).trim());
     Ok(String::from_utf8_lossy(&answer.stdout).split_whitespace().map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_package_is_found_by_the_environments_python() {
+        let scratch = std::env::temp_dir().join(format!("edge-seg-trainer-setup-{}", std::process::id()));
+        let made = Command::new("python3").args(["-m", "venv", "--without-pip"]).arg(&scratch).status().expect("python3 starts");
+        assert!(made.success());
+        let python = python_of(&scratch);
+        let source = std::fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("trainer")).unwrap();
+        install(&python, &source).unwrap();
+        let found = Command::new(&python)
+            .args(["-c", "import edge_seg_trainer; print(edge_seg_trainer.__file__)"])
+            .env_remove("PYTHONPATH")
+            .current_dir("/")
+            .output();
+        let found = found.unwrap();
+        std::fs::remove_dir_all(&scratch).unwrap();
+        assert!(found.status.success() && String::from_utf8_lossy(&found.stdout).contains("trainer/edge_seg_trainer"), "{found:?}");
+    }
 }

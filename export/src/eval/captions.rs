@@ -2,16 +2,19 @@
 //!
 //! Truth comes from one of two places. From labelled pictures: a caption's word is shown where it is one of the words of a class (its name
 //! or a synonym, in the singular or plural as the table has them) that the picture's labels hold. Or from files that tell it, as
-//! CC3M-TagMask does ([`super::tagmask`]). Every other word of the caption is not shown.
+//! CC3M-TagMask does ([`super::tagmask`]). A word that names something the labels do not tell of (scenery, where only things are labelled) is
+//! left out; every other word of the caption is not shown. The trainer's `bias` counts by the same rule.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
-use edge_seg::{Background, Class, Encoded, Frame, Scoring, Session, TagScore, read_picture, score_tags, split_caption};
+use edge_seg_model::{Background, Class, Encoded, Frame, Scoring, Session, TagScore, read_picture, score_tags, split_caption};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::classes::View;
+use super::ensemble::whole;
 use super::log::Kept;
 use super::nouns::nouns;
 use super::pictures::{Pair, truth};
@@ -107,6 +110,8 @@ pub enum Captioned {
 /// One caption and its truth.
 struct Told {
     caption: String,
+    /// Words of which nothing is known: they are left out.
+    untold: Arc<BTreeSet<String>>,
     shown: Box<dyn Fn(&str) -> bool>,
     /// Where the things are that it tells of; `None` for pixels that count for nothing. `[height, width]`
     mask: Option<Vec<Option<bool>>>,
@@ -184,7 +189,7 @@ impl Captioned {
                 let mask = if masks { files[index].mask(frame.pixels.dimensions())? } else { None };
                 let tags = files[index].tags.clone();
                 let shown = Box::new(move |word: &str| tags.contains(word));
-                Ok((frame, vec![Told { caption: files[index].caption.clone(), shown, mask }]))
+                Ok((frame, vec![Told { caption: files[index].caption.clone(), untold: Arc::default(), shown, mask }]))
             }
             Self::Labels { view, pairs, captions } => {
                 let pair = &pairs[index];
@@ -201,7 +206,7 @@ impl Captioned {
                     let mask = (masks && !meant.is_empty()).then(|| labels.iter().map(|l| l.map(|l| meant.contains(&l))).collect());
                     let held = held.clone();
                     let shown = Box::new(move |word: &str| held.iter().any(|(_, class)| names(class, word)));
-                    Told { caption: caption.clone(), shown, mask }
+                    Told { caption: caption.clone(), untold: view.untold.clone(), shown, mask }
                 });
                 Ok((frame, told.collect()))
             }
@@ -262,12 +267,18 @@ pub fn evaluate(
 }
 
 fn picture(session: &Session, frame: &Frame, told: &[Told], options: &Options) -> Result<Vec<CaptionResult>> {
+    let image = &session.bundle().manifest().image;
+    whole(frame.pixels.dimensions(), (image.fit, image.patch_px), session.size_px())?;
     let encoded = session.encode(frame)?;
     let scoring = Scoring::from(session.bundle().manifest());
     let mut results = Vec::new();
     for told in told {
         // A caption of stop words alone tells of nothing.
-        let Ok(classes) = split_caption(&told.caption, false) else { continue };
+        let Ok(mut classes) = split_caption(&told.caption, false) else { continue };
+        classes.retain(|class| !told.untold.contains(&class.name.to_lowercase()));
+        if classes.is_empty() {
+            continue;
+        }
         let bank = session.tag_bank(&classes, &[])?;
         let text = session.embed_text(&told.caption)?;
         let scores = KINDS.map(|(_, kind)| score_tags(kind, &encoded.grid, &bank, Some(text.data()), scoring));

@@ -1,9 +1,10 @@
 //! What the numbers in a label picture mean: tables of classes, and the view of them that is measured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
-use edge_seg::Class;
+use edge_seg_model::Class;
 
 use crate::{Error, Result};
 
@@ -35,6 +36,8 @@ pub struct View {
     pub classes: Vec<Class>,
     /// Whether label 0 is a background that the labels hold, rather than "no class".
     pub background: bool,
+    /// Words of what the table knows and this view does not tell apart, in lower case: where they are is not known.
+    pub untold: Arc<BTreeSet<String>>,
     labels: BTreeMap<u32, Option<u16>>,
     rest: Option<Option<u16>>,
 }
@@ -163,7 +166,17 @@ impl ClassTable {
             labels.insert(*value, None);
         }
         let classes = order.iter().map(|number| classes.remove(number).expect("made above")).collect();
-        Ok(View { classes, background, labels, rest: None })
+        let own_name = self.columns.iter().position(|c| c == "name").unwrap_or(name_column);
+        let spoken = |row: usize| {
+            let row = &self.rows[row];
+            let synonyms = synonyms_column.map_or("", |column| row[column].as_str()).split(',').map(|word| word.trim().to_owned());
+            let words = synonyms.chain([plain(&row[own_name]), plain(&row[name_column])]);
+            words.filter(|word| !word.is_empty()).map(|word| word.to_lowercase())
+        };
+        let (left, told): (Vec<usize>, Vec<usize>) = (0..numbers.len()).partition(|row| void(*row) || (background && numbers[*row].0 == 0));
+        let told: BTreeSet<String> = told.into_iter().flat_map(spoken).collect();
+        let untold = left.into_iter().flat_map(spoken).filter(|word| !told.contains(word)).collect();
+        Ok(View { classes, background, untold: Arc::new(untold), labels, rest: None })
     }
 }
 
@@ -181,7 +194,7 @@ impl View {
 
     /// A view from its parts: what each value stands for (`None` where it counts for nothing), and what every other value does.
     pub(super) fn from_parts(classes: Vec<Class>, background: bool, labels: BTreeMap<u32, Option<u16>>, rest: Option<Option<u16>>) -> Self {
-        Self { classes, background, labels, rest }
+        Self { classes, background, untold: Arc::default(), labels, rest }
     }
 }
 
@@ -224,6 +237,8 @@ mod tests {
         assert!(view.background);
         assert_eq!(view.classes[0], Class { name: "car".into(), words: vec!["car".into(), "cars".into()] });
         assert_eq!((view.label(1), view.label(3), view.label(193), view.label(0)), (Some(Some(2)), Some(None), Some(Some(0)), Some(None)));
+        assert_eq!(view.untold.iter().map(String::as_str).collect::<Vec<_>>(), ["clouds", "grass", "sky"]);
+        assert!(table().view("idx", None, Names::Plain, &[]).unwrap().untold.is_empty());
     }
 
     #[test]

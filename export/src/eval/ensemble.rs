@@ -3,8 +3,8 @@
 //! Each look goes through the runtime's own encoder. Its unit-norm patch embeddings are sampled bilinearly where the patches of the
 //! plain look lie, and the mean, normalised again, is scored and drawn as one look's would be. Averaging embeddings is averaging cosines.
 
-use edge_seg::bundle::Fit;
-use edge_seg::{Bundle, Encoded, Frame, Options, PatchGrid, Placement, Session};
+use edge_seg_bundle::{Bundle, Fit};
+use edge_seg_model::{Encoded, Frame, MAX_PATCHES, Options, PatchGrid, Placement, Session};
 use image::imageops;
 
 use crate::{Error, Result};
@@ -88,7 +88,7 @@ impl Ensemble {
             taken.push(Look { side_px, session });
         }
         let session = |size| Session::new(bundle.clone(), &Options { size_px: Some(size), ..options.clone() });
-        let sessions = sizes.into_iter().map(session).collect::<edge_seg::Result<_>>()?;
+        let sessions = sizes.into_iter().map(session).collect::<edge_seg_model::Result<_>>()?;
         Ok(Self { sessions, looks: taken, flip: looks.flip, windows: looks.windows })
     }
 
@@ -100,8 +100,14 @@ impl Ensemble {
     /// Embeds a picture's patches: the mean over all looks, on the plain look's grid.
     ///
     /// # Errors
-    /// As [`Session::encode`].
+    /// As [`Session::encode`]; [`Error::Option`] if a look has more patches than the runtime takes, which it would shrink.
     pub fn encode(&self, frame: &Frame) -> Result<Encoded> {
+        let image = &self.session().bundle().manifest().image;
+        let kind = (image.fit, image.patch_px);
+        whole(frame.pixels.dimensions(), kind, self.session().size_px())?;
+        for taken in self.looks.iter().filter(|_| self.windows.is_none()) {
+            whole(frame.pixels.dimensions(), kind, taken.side_px)?;
+        }
         if self.sessions.len() == 1 && self.looks.len() == 1 && !self.flip && self.windows.is_none() {
             return Ok(self.session().encode(frame)?);
         }
@@ -111,7 +117,7 @@ impl Ensemble {
         let placement = Placement::new((width, height), &manifest.image, self.session().size_px())?;
         let (rows, cols) = placement.covered();
         let (mut sum, mut global) = (vec![0.0f32; rows * cols * dim], vec![0.0f32; dim]);
-        let mut timings = edge_seg::Timings::default();
+        let mut timings = edge_seg_model::Timings::default();
         for taken in &self.looks {
             let parts = self.windows.map_or(vec![WHOLE], |w| windows(width, height, taken.side_px, w, manifest.image.fit));
             for part in parts {
@@ -136,6 +142,27 @@ impl Ensemble {
         }
         Ok(Encoded { grid: PatchGrid::new(rows, cols, dim, sum, global)?, placement, timings, backend: self.session().backend() })
     }
+}
+
+/// Refuses a side at which a picture of `frame_px` (width, height) would be shrunk to [`MAX_PATCHES`].
+///
+/// # Errors
+/// [`Error::Option`].
+pub fn whole(frame_px: (u32, u32), (fit, patch_px): (Fit, usize), side_px: usize) -> Result<()> {
+    let patches = |side: f64| (side / patch_px as f64).round().max(1.0) as usize;
+    let (width, height) = (f64::from(frame_px.0), f64::from(frame_px.1));
+    let (cols, rows) = match fit {
+        Fit::Grid => (patches(side_px as f64 * width / width.min(height)), patches(side_px as f64 * height / width.min(height))),
+        Fit::Letterbox => (patches(side_px as f64), patches(side_px as f64)),
+    };
+    if cols * rows > MAX_PATCHES {
+        return Err(Error::Option {
+            option: "--size or --scales".into(),
+            expected: format!("at most {MAX_PATCHES} patches of {patch_px} px; look at windows of it (--windows), or smaller"),
+            found: format!("{cols}×{rows} at {side_px} px, of a picture of {}×{} px", frame_px.0, frame_px.1),
+        });
+    }
+    Ok(())
 }
 
 fn look(session: &Session, frame: &Frame, part: Part, flipped: bool) -> Result<Encoded> {
@@ -194,6 +221,15 @@ fn windows(width: u32, height: u32, side_px: usize, windows: Windows, fit: Fit) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_side_that_would_be_shrunk_is_refused() {
+        whole((640, 480), (Fit::Grid, 16), 880).unwrap();
+        let refused = whole((640, 480), (Fit::Grid, 16), 2048).unwrap_err().to_string();
+        assert!(refused.contains("171×128 at 2048 px, of a picture of 640×480 px") && refused.contains("--windows"), "{refused}");
+        whole((640, 480), (Fit::Letterbox, 16), 1024).unwrap();
+        whole((640, 480), (Fit::Letterbox, 16), 1040).unwrap_err();
+    }
 
     #[test]
     fn windows_cover_the_scaled_picture() {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use edge_seg::{Background, Scoring, score};
+use edge_seg_model::{Background, Scoring, score};
 use serde::Serialize;
 
 use super::classes::View;

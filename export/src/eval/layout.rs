@@ -167,7 +167,7 @@ fn pairs(layout: &Layout, images: &Path, labels: &Path, list: Option<&Path>) -> 
     let key = |path: &Path, ending: &str| -> Option<String> {
         let name = path.file_name()?.to_str()?;
         match ending {
-            "" if edge_seg::is_picture(path) => Some(path.file_stem()?.to_str()?.to_string()),
+            "" if edge_seg_model::is_picture(path) => Some(path.file_stem()?.to_str()?.to_string()),
             "" => None,
             ending => name.strip_suffix(ending).filter(|k| !k.is_empty()).map(str::to_owned),
         }

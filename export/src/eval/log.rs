@@ -102,7 +102,7 @@ impl Log {
         // Written anew, so that a line that was cut off does not stand between whole ones.
         let mut text = serde_json::to_string(settings).expect("plain data") + "\n";
         done.iter().for_each(|picture| text += &(serde_json::to_string(picture).expect("plain data") + "\n"));
-        edge_seg::files::replace_file(path, text.as_bytes())?;
+        edge_seg_bundle::files::replace_file(path, text.as_bytes())?;
         let file = OpenOptions::new().append(true).open(path).map_err(Error::io(path))?;
         Ok((Self { path: path.into(), file: Mutex::new(file) }, done))
     }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use edge_seg::split_caption;
+use edge_seg_model::split_caption;
 
 /// After these a word that could be a verb is a noun: "a ride", "his drink".
 const DETERMINERS: &str = "a an the this that these those his her its their my your our some any each every one two three four five another \

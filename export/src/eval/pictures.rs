@@ -54,7 +54,7 @@ pub fn pairs(images: &Path, labels: &Path, only: Option<&HashSet<String>>) -> Re
         found.sort();
         Ok(found)
     };
-    let pictures: HashMap<_, _> = stems(images, edge_seg::is_picture)?.into_iter().collect();
+    let pictures: HashMap<_, _> = stems(images, edge_seg_model::is_picture)?.into_iter().collect();
     let mut pairs = Vec::new();
     for (stem, path) in stems(labels, |p| p.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")))? {
         if only.is_some_and(|only| !only.contains(&stem)) {

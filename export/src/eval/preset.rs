@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use edge_seg::Class;
+use edge_seg_model::Class;
 
 use super::classes::{Names, VOID, View, plain};
 use super::layout::{self, Layout};

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use edge_seg::bundle::{self, Manifest};
-use edge_seg::{Background, Bundle, Options, Session};
+use edge_seg_bundle::Bundle;
+use edge_seg_bundle::{self as bundle, Manifest};
+use edge_seg_model::{Background, Options, Session};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -154,7 +155,7 @@ pub fn measure(
     let pictures: Vec<Picture> = pairs
         .par_iter()
         .map(|pair| {
-            let frame = edge_seg::read_picture(&pair.image)?;
+            let frame = edge_seg_model::read_picture(&pair.image)?;
             let truth = truth(pair, view, frame.pixels.dimensions())?;
             let encoded = reference.encode(&frame)?;
             let drawn = reference.masks(&frame, &encoded, &banks[0], background)?.labels.labels;
@@ -215,7 +216,7 @@ fn layers(float: &Bundle, variants: &[Bundle], pairs: &[Pair], options: &Options
     let others = variants.iter().map(|bundle| Ok(tapped(bundle, options)?.0)).collect::<Result<Vec<_>>>()?;
     let mut sums = vec![vec![CosineSum::NONE; points.len()]; variants.len()];
     for pair in pairs {
-        let frame = edge_seg::read_picture(&pair.image)?;
+        let frame = edge_seg_model::read_picture(&pair.image)?;
         let float = reference.encode(&frame)?;
         for (other, sums) in others.iter().zip(&mut sums) {
             let seen = other.encode(&frame)?;

@@ -5,8 +5,8 @@ use std::fmt::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use edge_seg::LabelMap;
-use edge_seg::sink::{OverlayOptions, class_colour, draw_overlay};
+use edge_seg_model::LabelMap;
+use edge_seg_model::render::{OverlayOptions, class_colour, draw_overlay};
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{FilterType, resize};

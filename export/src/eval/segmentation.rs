@@ -1,6 +1,6 @@
 //! Segmentation of labelled pictures: every pixel's predicted label against the true one.
 
-use edge_seg::{Encoded, Frame, read_picture};
+use edge_seg_model::{Encoded, Frame, read_picture};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 

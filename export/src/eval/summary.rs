@@ -1,6 +1,6 @@
 //! What a run found, ready for tables, JSON and reports.
 
-use edge_seg::Background;
+use edge_seg_model::Background;
 use serde::Serialize;
 use serde_json::json;
 

@@ -39,7 +39,7 @@ pub fn read(folder: &Path) -> Result<Vec<TagMask>> {
     let images = folder.join("image");
     for entry in std::fs::read_dir(&images).map_err(Error::io(&images))? {
         let path = entry.map_err(Error::io(&images))?.path();
-        if edge_seg::is_picture(&path)
+        if edge_seg_model::is_picture(&path)
             && let Some(stem) = path.file_stem()
         {
             pictures.insert(stem.to_os_string(), path);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use edge_seg::{Class, Session, TagBank, UnitRows};
+use edge_seg_model::{Class, Session, TagBank, UnitRows};
 use rayon::prelude::*;
 
 use crate::{Error, Result};

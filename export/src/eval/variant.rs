@@ -1,7 +1,7 @@
 //! One way to draw masks from a picture's embeddings. A run measures several on the same embeddings, since encoding is what takes time.
 
-use edge_seg::simd::{Columns, Planes, Scratch, Tap, kernels};
-use edge_seg::{Background, Class, Encoded, Frame, Gate, LabelMap, Scoring, Session, TagBank, score};
+use edge_seg_kernels::{Columns, Planes, Scratch, Tap, kernels};
+use edge_seg_model::{Background, Class, Encoded, Frame, Gate, LabelMap, Scoring, Session, TagBank, score};
 use rayon::prelude::*;
 
 use super::classes::Names;

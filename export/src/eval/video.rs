@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use edge_seg::live::{Carrier, CarryOptions};
-use edge_seg::{Background, LabelMap, Painter, Session, read_picture};
+use edge_seg_model::propagation::{PropagationOptions, Propagator};
+use edge_seg_model::{Background, LabelMap, Painter, Session, read_picture};
 
 use super::classes::View;
 use super::metric::Confusion;
@@ -17,7 +17,7 @@ pub struct Plan {
     /// Every how many frames the encoder runs.
     pub interval: usize,
     /// How masks get to the frames between.
-    pub carry: CarryOptions,
+    pub carry: PropagationOptions,
 }
 
 /// What came of a plan.
@@ -50,7 +50,7 @@ pub struct Report {
 
 struct Run {
     outcome: Outcome,
-    carrier: Carrier,
+    propagator: Propagator,
     painter: Painter,
     labels: LabelMap,
     last: Vec<u16>,
@@ -82,7 +82,7 @@ pub fn evaluate(
             between_ms: Vec::new(),
             evidence_age_ms: Vec::new(),
         },
-        carrier: Carrier::new(plan.carry),
+        propagator: Propagator::new(plan.carry),
         painter: Painter::default(),
         labels: empty(),
         last: Vec::new(),
@@ -108,17 +108,17 @@ pub fn evaluate(
         key_ms.push(ms(start.elapsed()));
         for run in &mut runs {
             let start = Instant::now();
-            run.carrier.follow(&frame.pixels);
+            run.propagator.follow(&frame.pixels);
             let key = index % run.outcome.plan.interval == 0;
             if key {
-                run.carrier.mark(frame.timestamp);
-                run.carrier.land(scores.clone(), encoded.placement);
+                run.propagator.mark(frame.timestamp);
+                run.propagator.set_keyframe(scores.clone(), encoded.placement);
             }
-            run.carrier.labels(&mut run.painter, &mut run.labels)?;
+            run.propagator.labels(&mut run.painter, &mut run.labels)?;
             if !key {
                 run.outcome.between_ms.push(ms(start.elapsed()));
             }
-            run.outcome.evidence_age_ms.push(ms(run.carrier.evidence_age(frame.timestamp)));
+            run.outcome.evidence_age_ms.push(ms(run.propagator.evidence_age(frame.timestamp)));
             run.count(&truth, &last_truth, key);
         }
         last_truth = truth;

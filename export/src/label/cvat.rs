@@ -61,7 +61,7 @@ fn escape(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::label::Region;
-    use edge_seg::region::regions;
+    use edge_seg_model::region::regions;
 
     #[test]
     fn masks_are_runs_of_their_boxes() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
-use edge_seg::files::replace_file;
+use edge_seg_bundle::files::replace_file;
 use serde_json::{Value, json};
 
 use super::{PictureLabels, Region};

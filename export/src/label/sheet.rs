@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use edge_seg::sink::{LegendEntry, OverlayOptions, draw_overlay};
-use edge_seg::{LabelMap, read_picture};
+use edge_seg_model::render::{LegendEntry, OverlayOptions, draw_overlay};
+use edge_seg_model::{LabelMap, read_picture};
 use image::imageops::{self, FilterType};
 use image::{ImageFormat, RgbImage};
 
@@ -35,7 +35,7 @@ pub fn write(folder: &Path, pictures: &[PictureLabels], classes: &[String]) -> R
         sheet
             .write_to(&mut bytes, ImageFormat::Jpeg)
             .map_err(|e| Error::file(path.display().to_string(), "JPEG", "a sheet", e.to_string()))?;
-        edge_seg::files::replace_file(&path, bytes.get_ref())?;
+        edge_seg_bundle::files::replace_file(&path, bytes.get_ref())?;
         written.push(path);
     }
     Ok(written)

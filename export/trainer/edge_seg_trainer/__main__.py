@@ -1,4 +1,4 @@
-"""python -m edge_seg_trainer RECIPE.toml; ablate RECIPE.toml; bias FOLDER... --pairs NAME...; bench"""
+"""python -m edge_seg_trainer RECIPE.toml; ablate RECIPE.toml; bias FOLDER... --pairs SET; bench"""
 
 from __future__ import annotations
 
@@ -12,12 +12,37 @@ def arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     train = commands.add_parser("train", help="follow a recipe")
     train.add_argument("recipe", type=Path)
+    train.add_argument("--smoke", action="store_true", help="walk through every stage with a few steps, and say what the whole needs")
+    train.add_argument("--resume", type=Path, default=None, metavar="CHECKPOINT", help="go on from this checkpoint in place of the last")
     ablate = commands.add_parser("ablate", help="measure what each part of TTD gives")
     ablate.add_argument("recipe", type=Path)
     ablate.add_argument("--only", action="append", help="a row's name; may be given several times")
+    for command in (train, ablate):
+        command.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", help="in place of the recipe's; stage.NAME.KEY for a stage's"
+        )
+        command.add_argument("--fresh", action="store_true", help="forget what was done before")
+    label = commands.add_parser("teachers", help="let the teachers label the photos that a recipe asks for, before or beside training")
+    label.add_argument("recipe", type=Path)
+    views = commands.add_parser("views", help="measure a model folder or a bundle on held-out photos of all kinds, by plain names")
+    views.add_argument("model", type=Path)
+    views.add_argument("--recipes", type=Path, default=Path("export/recipes"), help="folder with coco-held-out.txt and umbrella-words.tsv")
+    views.add_argument("--data", default=None)
+    views.add_argument("--size", type=int, default=448, help="short side in pixels")
+    views.add_argument("--threshold", type=float, default=0.0, help="the model's own if none")
+    views.add_argument("--thin", type=int, default=1, help="every n-th photo of the larger sets")
+    views.add_argument("--threads", type=int, default=1)
+    views.add_argument("--json", type=Path, default=None, help="figures at every threshold")
+    adopt = commands.add_parser("adopt", help="take corrected labels over into a set to train on")
+    adopt.add_argument("labels", type=Path, metavar="VOC_FOLDER")
+    adopt.add_argument("--images", type=Path, required=True, help="folder of the photos")
+    adopt.add_argument("--name", required=True, help="the set is written to seg/NAME of the data's folder")
+    adopt.add_argument("--data", default=None)
     bias = commands.add_parser("bias", help="show how a caption's words share the picture")
-    bias.add_argument("models", type=Path, nargs="+", metavar="FOLDER", help="one model folder, or the one before and the one after training")
-    bias.add_argument("--pairs", required=True, nargs="+", metavar="NAME")
+    bias.add_argument(
+        "models", type=Path, nargs="+", metavar="FOLDER", help="one model folder, or the one before and the one after training"
+    )
+    bias.add_argument("--pairs", required=True, action="append", metavar="SET", help="a captioned set; may be given several times")
     bias.add_argument("--split", default="val")
     bias.add_argument("--data", default=None)
     bias.add_argument("--limit", type=int, default=None, help="photos at most")
@@ -47,9 +72,12 @@ def main() -> int:
 
     # Loading PyTorch takes seconds, and a wrong option should be told before.
     from . import parallel
-    from .data import DataError
     from .folder import FolderError
-    from .recipe import RecipeError, read_recipe
+    from .checkpoint import CheckpointError
+    from .data import DataError
+    from .provenance import ProvenanceError
+    from .recipe import read_recipe
+    from .schema import RecipeError
     from .towers import TowerError
 
     try:
@@ -57,19 +85,45 @@ def main() -> int:
             from .bias import main as bias
 
             return bias(given, say)
+        if given.command == "adopt":
+            from .adopt import main as adopt
+
+            return adopt(given, say)
+        if given.command == "views":
+            from .views import main as views
+
+            return views(given, say)
         if given.command == "bench":
             from .bench import main as bench
 
             return bench(given, say)
-        recipe = read_recipe(given.recipe)
+        recipe = read_recipe(given.recipe, getattr(given, "set", []))
         if given.command == "ablate":
             from .ablate import main as ablate
 
-            return ablate(recipe, given.recipe.parent, say, given.only)
+            return ablate(recipe, given.recipe.parent, say, given.only, given.fresh)
+        if given.command == "teachers":
+            from .teachers import main as teachers
+
+            return teachers(recipe, say)
+        if given.smoke:
+            from .smoke import smoke
+
+            return smoke(recipe, given.recipe.parent, say)
         from .train import Run
 
-        Run(recipe, given.recipe.parent, say).follow()
-    except (RecipeError, DataError, TowerError, FolderError, parallel.DeviceError, FloatingPointError) as error:
+        Run(recipe, given.recipe.parent, say, given.fresh, given.resume).follow()
+    except (
+        RecipeError,
+        DataError,
+        TowerError,
+        FolderError,
+        CheckpointError,
+        ProvenanceError,
+        parallel.DeviceError,
+        FloatingPointError,
+        OSError,
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     finally:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 
-from . import evaluate, parallel
-from .recipe import Recipe, RecipeError, StageRecipe
+from . import evaluate, parallel, provenance
+from .recipe import Recipe, StageRecipe
+from .schema import RecipeError, near
 from .tags import KINDS, measure, truths
 from .train import Run
 
@@ -70,9 +71,9 @@ def cell(values: list[float]) -> str:
     return mean if len(values) == 1 else f"{mean} ±{(max(values) - min(values)) / 2:.1f}"
 
 
-def table(rows: dict[str, list[dict]], stage: StageRecipe) -> str:
-    """Markdown: the losses and choices, then the ways to choose tags at the start."""
-    seeds = max(map(len, rows.values()))
+def table(rows: dict[str, list[dict]], stage: StageRecipe, reasons: dict[str, str]) -> str:
+    """Markdown: the losses and choices, then the ways to choose tags at the start. `reasons` tell why rows are left out."""
+    seeds = max(map(len, rows.values()), default=0)
     lines = [
         f"{stage.steps} steps of {stage.batch}, {seeds} seed{'s' if seeds > 1 else ''} (± half of what lies between them), percent; "
         "CaptionIoU and F1 (words chosen by pixel at 0.5) on labelled photos with captions.",
@@ -86,9 +87,14 @@ def table(rows: dict[str, list[dict]], stage: StageRecipe) -> str:
             miou, by_pixel = run["miou"], run["tags"]["selection"]["pixel"]
             each.append([*miou.values(), sum(miou.values()) / len(miou), run["tags"]["caption_iou"], by_pixel["f1"], by_pixel["ap"]])
         lines.append(f"| {name} | " + " | ".join(cell(list(values)) for values in zip(*each)) + f" | {PAPER.get(name, 'not at hand')} |")
+    lines += [f"| {name} | left out: {reason} |" + " |" * 7 for name, reason in reasons.items()]
     start = rows.get("neither loss")
     if start:
-        lines += ["", "| tags at the start, by | precision | recall | F1 | accuracy | AP | paper, TCL: F1 |", "|---|---|---|---|---|---|---|"]
+        lines += [
+            "",
+            "| tags at the start, by | precision | recall | F1 | accuracy | AP | paper, TCL: F1 |",
+            "|---|---|---|---|---|---|---|",
+        ]
         for kind in KINDS:
             one = start[0]["tags"]["selection"][kind]
             cells = " | ".join(f"{one[key]:.1f}" for key in ("precision", "recall", "f1", "accuracy", "ap"))
@@ -96,39 +102,60 @@ def table(rows: dict[str, list[dict]], stage: StageRecipe) -> str:
     return "\n".join(lines)
 
 
-def main(recipe: Recipe, base: Path, say, only: list[str] | None = None) -> int:
+def left_out(name: str, calibrated: bool) -> str:
+    """Why a row cannot be had from this start, if so."""
+    if VARIANTS[name].get("student") == "sigmoid" and not calibrated:
+        return "the start scores by softmax and has no logit_bias"
+    return ""
+
+
+def main(recipe: Recipe, base: Path, say, only: list[str] | None = None, fresh: bool = False) -> int:
     stage = _base(recipe)
     unknown = [name for name in only or [] if name not in VARIANTS]
     if unknown:
-        raise RecipeError(f"--only {unknown[0]!r}: expected one of {', '.join(VARIANTS)}")
+        raise RecipeError(f"--only {unknown[0]!r}{near(unknown[0], list(VARIANTS))}")
+    recipe = replace(recipe.placed(base.absolute()), final_report=())
     work = Path(recipe.work) / recipe.name
     work.mkdir(parents=True, exist_ok=True)
-    place = work / "ablate.json"
+    place, of_place = work / "ablate.json", work / "ablate.made-by.json"
+    first = Run(recipe, base, say)
+    made_by = first.provenance()
+    if parallel.rank() == 0:
+        if fresh:
+            place.unlink(missing_ok=True)
+        if place.is_file():
+            there = json.loads(of_place.read_text()) if of_place.is_file() else None
+            provenance.check(str(place), there, made_by, "give back what differs, take another `name`, or measure anew by --fresh")
+        of_place.write_text(json.dumps(made_by, indent=2) + "\n")
     # A run that is done is not done again, so that an ablation that was stopped goes on.
     rows: dict[str, list[dict]] = json.loads(place.read_text()) if place.is_file() else {}
+    reasons = {name: reason for name in only or VARIANTS if (reason := left_out(name, first.model.calibrated))}
+    for name, reason in reasons.items():
+        say(f"{name}: left out, {reason}")
+    del first
     photos = None
     # One seed of every row, then the next: a table that is stopped early is whole but for its spread.
     for number in range(recipe.seeds):
-        for name in VARIANTS if not only else only:
+        for name in only or VARIANTS:
             made = variant(recipe, name, number)
-            if len(rows.get(name, [])) > number or (made is None and number):
+            if name in reasons or len(rows.get(name, [])) > number or (made is None and number):
                 continue
-            run = Run(made or replace(recipe, final_report=()), base, say)
+            run = Run(made or recipe, base, say, fresh)
             say(f"== {name}, seed {recipe.seed + number}")
             if made:
                 run.follow()
             if parallel.rank() == 0:
                 photos = photos or truths(run.root)
                 rows.setdefault(name, []).append(figures(run, photos))
-                fresh = place.with_name(".ablate.json.new")
-                fresh.write_text(json.dumps(rows, indent=2) + "\n")
-                fresh.replace(place)
+                fresh_table = place.with_name(".ablate.json.new")
+                fresh_table.write_text(json.dumps(rows, indent=2) + "\n")
+                fresh_table.replace(place)
                 say(f"{name}: {rows[name][-1]['miou']}, CaptionIoU {rows[name][-1]['tags']['caption_iou']:.1f}")
             parallel.barrier()
             del run
             torch.manual_seed(0)
     if parallel.rank() == 0:
-        text = table({name: rows[name] for name in VARIANTS if name in rows}, stage)
+        text = table({name: rows[name] for name in VARIANTS if name in rows}, stage, reasons)
         (work / "ablate.md").write_text(text + "\n")
         print(text)
     return 0

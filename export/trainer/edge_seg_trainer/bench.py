@@ -25,7 +25,7 @@ from .data import DataError, data_root
 from .loader import Loader
 from .pairs import SHARDS
 from .recipe import StageRecipe
-from .stages import Surroundings, TtdStage
+from .stages import Context, TtdStage
 from .towers import HeadConfig, ImageConfig, Model, TextConfig
 
 SHAPES = {
@@ -133,8 +133,8 @@ def timed(step, device: torch.device) -> float:
 def loaded(pairs: list[str], workers: int, batch: int, side: int, steps: int) -> float:
     """Images per second that a TTD stage's loader gives of these sets, where nothing is done with them."""
     stage = StageRecipe(name="ttd", kind="ttd", pairs=tuple(pairs), learns="lora", steps=1 + workers + steps, batch=batch, side_px=side)
-    root = Path() if all(name.startswith(SHARDS) for name in pairs) else data_root(None)
-    around = Surroundings(Model(*SHAPES["tiny"], 100.0, None), None, root, Path(), 0)
+    root = Path().absolute() if all(name.startswith(SHARDS) for name in pairs) else data_root(None)
+    around = Context(Model(*SHAPES["tiny"], 100.0, None), None, root, Path(), 0)
     loader = Loader(TtdStage(stage, around), 0, workers)
     for _ in range(1 + workers):  # until every worker has begun
         loader.next()

@@ -1,6 +1,6 @@
 """Is there a single tag bias? How a caption's words share the picture, and how well they are chosen, of one model or of two.
 
-python -m edge_seg_trainer bias FOLDER [FOLDER] --pairs NAME... [--data DIR] [--out DIR]
+python -m edge_seg_trainer bias FOLDER [FOLDER] --pairs SET [--data DIR] [--out DIR]
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def draw(rows: list[dict], shares: list[Competition], picture: Path) -> None:
 def main(arguments: argparse.Namespace, say) -> int:
     torch.set_num_threads(arguments.threads)
     root = data_root(arguments.data)
-    pairs = read_pairs(root, arguments.pairs, arguments.split)[: arguments.limit]
+    pairs = read_pairs(root, arguments.pairs, arguments.split, say)[: arguments.limit]
     found = [look(folder, pairs, root, arguments.size, arguments.scale, say) for folder in arguments.models]
     rows = [row for row, _ in found]
     print(table(rows))

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
 import torch
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be read."""
 
 
 def save(path: Path, state: dict) -> None:
@@ -21,4 +26,54 @@ def save(path: Path, state: dict) -> None:
 
 def load(path: Path) -> dict | None:
     """The state, or nothing where there is none; tensors and plain containers only."""
-    return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path}: expected a checkpoint of this trainer, found a file that PyTorch cannot read; {_way(path)}"
+        ) from error
+    if not isinstance(state, dict) or "stage" not in state:
+        raise CheckpointError(f"{path}: expected a checkpoint of this trainer, found other content; {_way(path)}")
+    return state
+
+
+def _way(path: Path) -> str:
+    return f"take an earlier one of {path.parent / 'checkpoints'} by --resume, or start anew by --fresh"
+
+
+class Checkpoints:
+    """A run's checkpoints: `checkpoint.pt` is the last, `checkpoints/` holds earlier ones by stage and step, and each stage's best."""
+
+    def __init__(self, work: Path, keep: int):
+        self.last, self.folder, self.keep = work / "checkpoint.pt", work / "checkpoints", keep
+
+    def save(self, state: dict, stage: str, step: int | None = None) -> None:
+        """The last; a second name for it stays when the next one takes its place."""
+        save(self.last, state)
+        if self.keep:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            kept = self.folder / (f"{stage}-{step:07d}.pt" if step is not None else f"{stage}-end.pt")
+            kept.unlink(missing_ok=True)
+            try:
+                os.link(self.last, kept)
+            except OSError:  # a file system without links
+                save(kept, state)
+            steps = sorted(path for path in self.folder.glob(f"{_plain(stage)}-*.pt") if path.stem.removeprefix(f"{stage}-").isdigit())
+            for path in steps[: -self.keep]:
+                path.unlink()
+
+    def save_best(self, state: dict, stage: str) -> None:
+        save(self.folder / f"{stage}-best.pt", state)
+
+    def clear(self) -> None:
+        """Forgets every checkpoint."""
+        self.last.unlink(missing_ok=True)
+        for path in self.folder.glob("*.pt") if self.folder.is_dir() else ():
+            path.unlink()
+
+
+def _plain(name: str) -> str:
+    """A name whose brackets and stars a glob takes as they are."""
+    return "".join(f"[{letter}]" if letter in "[]*?" else letter for letter in name)

@@ -7,6 +7,7 @@ Layouts are those of the data's own README: `pairs/NAME/captions.tsv` (split, fi
 from __future__ import annotations
 
 import csv
+import math
 import os
 import re
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from .samples import Unusable, picture
 
 IGNORE = 255
 OTHER = 254  # labelled as none of the classes that its annotators looked for
@@ -48,12 +51,15 @@ def data_root(given: str | None) -> Path:
 def table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     if not path.is_file():
         raise DataError(f"{path} is missing: expected a table with the columns {', '.join(columns)}")
-    with path.open(encoding="utf-8", newline="") as handle:
-        reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE)
-        absent = [name for name in columns if name not in (reader.fieldnames or [])]
-        if absent:
-            raise DataError(f"{path}: expected the columns {', '.join(columns)}, found {reader.fieldnames}")
-        return list(reader)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.DictReader(handle, delimiter="\t", quoting=csv.QUOTE_NONE, restval="")
+            absent = [name for name in columns if name not in (reader.fieldnames or [])]
+            if absent:
+                raise DataError(f"{path}: expected the columns {', '.join(columns)}, found {reader.fieldnames}")
+            return list(reader)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected a table in UTF-8, found another byte at {error.start}") from error
 
 
 def split_words(caption: str, keep_stop_words: bool = False) -> list[str]:
@@ -117,11 +123,11 @@ class Labelled:
 
 
 def open_rgb(path: Path) -> Image.Image:
+    """The picture upright as RGB."""
     try:
-        with Image.open(path) as stored:
-            return stored.convert("RGB")
-    except (OSError, SyntaxError) as error:
-        raise DataError(f"{path}: not a readable picture ({error})") from error
+        return picture(path)
+    except Unusable as reason:
+        raise DataError(f"{path}: {reason}") from reason
 
 
 def _labelled(folder: Path, labels: str, table: np.ndarray, keep) -> list[Labelled]:
@@ -167,7 +173,7 @@ def read_held_out(path: Path) -> frozenset[str]:
 def grid_size(width: int, height: int, short_px: int, patch_px: int) -> tuple[int, int]:
     """Width and height nearest to the picture's aspect whose short side is `short_px`, multiples of the patch."""
     scale = short_px / min(width, height)
-    return tuple(max(1, round(side * scale / patch_px)) * patch_px for side in (width, height))
+    return tuple(max(1, math.floor(side * scale / patch_px + 0.5)) * patch_px for side in (width, height))
 
 
 def square(path: Path, side: int) -> Image.Image:

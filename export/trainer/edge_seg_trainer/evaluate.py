@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from .data import IGNORE, OTHER, Labelled, coco_classes, grid_size, read_coco
 from .data import _labelled as labelled_folder
-from .towers import Model
-from .words import WordBank, class_bank
+from .towers import Model, frozen_dtype
+from .words import ClassBank, WordBank, class_bank
 
 
 THRESHOLDS = tuple(n / 20 for n in range(1, 20)) + (0.97, 0.98, 0.99)
@@ -25,8 +25,8 @@ UNSEEN_SETS = ("camvid", "ade150")
 class Encoder:
     """Patch embeddings of photos, each encoded once whatever the number of word lists it is compared with."""
 
-    def __init__(self, model: Model, short_px: int):
-        self.tower = copy.deepcopy(model.image).bfloat16().eval()
+    def __init__(self, model: Model, short_px: int, number: torch.dtype | None = None):
+        self.tower = copy.deepcopy(model.image).to(number or frozen_dtype(model.device)).eval()
         self.pre, self.short_px, self.device = model.preprocess, short_px, model.device
         self._known: dict[Path, tuple[Tensor, int, int]] = {}
 
@@ -37,15 +37,19 @@ class Encoder:
             image, patch_px = photo.image(), self.tower.config.patch_px
             width, height = grid_size(*image.size, self.short_px, patch_px)
             pixels = self.pre.pixels([image.resize((width, height), self.pre.resampling())]).to(self.device)
-            patches = F.normalize(self.tower(pixels.bfloat16()).float()[0], dim=-1).cpu()
-            self._known[photo.path] = patches.half(), height // patch_px, width // patch_px
+            patches = F.normalize(self.tower(pixels.to(self.tower.class_token.dtype)).float()[0], dim=-1).cpu()
+            self._known[photo.path] = (
+                patches if self.tower.class_token.dtype == torch.float32 else patches.half(),
+                height // patch_px,
+                width // patch_px,
+            )
         patches, rows, cols = self._known[photo.path]
         return patches.float(), rows, cols
 
-    def similarity(self, photo: Labelled, bank: Tensor) -> Tensor:
-        """cos(patch, class): [classes, rows, cols]."""
+    def similarity(self, photo: Labelled, bank: ClassBank) -> Tensor:
+        """cos(patch, class), that of the class's best word: [classes, rows, cols]."""
         patches, rows, cols = self.patches(photo)
-        return (patches @ bank.cpu().T).T.reshape(len(bank), rows, cols)
+        return bank.best((patches @ bank.rows.cpu().T).T).reshape(len(bank), rows, cols)
 
 
 @dataclass
@@ -125,47 +129,79 @@ def with_blank(task: Task) -> Task:
     return replace(task, photos=[_remap(photo, shifted) for photo in task.photos], background=True)
 
 
-def measure(bank: WordBank, task: Task, encoder: Encoder, logit: tuple[float, float], stride: int = 1) -> dict:
+def measure(bank: WordBank, task: Task, encoder: Encoder, logit: tuple[float, float | None], stride: int = 1) -> dict:
     """One task's figures; with a background, those of the best threshold and which it was."""
     found = by_threshold(bank, task, encoder, logit, stride)
     best = max(found, key=lambda threshold: found[threshold]["miou"])
     return found[best] | ({"threshold": best} if task.background else {})
 
 
-@torch.no_grad()
-def by_threshold(bank: WordBank, task: Task, encoder: Encoder, logit: tuple[float, float], stride: int = 1) -> dict[float, dict]:
-    """One task's figures at each of `THRESHOLDS`; without a background there is none but 0.
+def levels(similarity: Tensor, logit: tuple[float, float | None]) -> tuple[Tensor, Tensor | None]:
+    """The runtime's rule of scores: logits [classes, rows, cols], and the logarithm of the softmax's denominator [rows, cols].
 
-    `logit` is the scale and bias that make a cosine a logit. `stride` compares every n-th pixel of every n-th line:
+    With a bias each class stands for itself, and its score is the sigmoid of its logit; without one, scores are a softmax over the classes.
+    """
+    scale, bias = logit
+    logits = scale * similarity + (bias or 0.0)
+    return logits, logits.logsumexp(0) if bias is None else None
+
+
+@torch.no_grad()
+def by_threshold(
+    bank: WordBank,
+    task: Task,
+    encoder: Encoder,
+    logit: tuple[float, float | None],
+    stride: int = 1,
+    thresholds: tuple[float, ...] = THRESHOLDS,
+) -> dict[float, dict]:
+    """One task's figures at each threshold; without a background there is none but 0.
+
+    `logit` is the scale and bias that make a cosine a logit, or the scale alone. `stride` compares every n-th pixel of every n-th line:
     near enough for a check between steps.
     """
     words = class_bank(bank, task.words)
-    thresholds = THRESHOLDS if task.background else (0.0,)
+    thresholds = thresholds if task.background else (0.0,)
     tallies = [Tally.empty(len(words) + task.background) for _ in thresholds]
-    scale, bias = logit
     for photo in task.photos:
-        truth = photo.labels()[stride // 2 :: stride, stride // 2 :: stride]
+        every = photo.labels()
+        truth = every[stride // 2 :: stride, stride // 2 :: stride]
         found = encoder.similarity(photo, words)
+        offered = torch.arange(len(words))
         if task.present_only:
-            held = np.unique(truth[truth >= task.background]) - task.background
-            absent = torch.ones(len(words), dtype=torch.bool)
-            absent[torch.from_numpy(held[held < len(words)].astype(np.int64))] = False
-            found = found.masked_fill(absent[:, None, None], -1.0)
-        best, label = F.interpolate(found[None], size=truth.shape, mode="bilinear", align_corners=False)[0].max(0)
-        score = torch.sigmoid(scale * best + bias)
+            held = np.unique(every[(every >= task.background) & (every < len(words) + task.background)]).astype(np.int64) - task.background
+            offered = torch.from_numpy(held)
+            found = found[offered]
+        if not len(offered):
+            continue
+        logits, total = levels(found, logit)
+        planes = logits if total is None else torch.cat([logits, total[None]])
+        planes = F.interpolate(planes[None], size=every.shape, mode="bilinear", align_corners=False)[
+            0, :, stride // 2 :: stride, stride // 2 :: stride
+        ]
+        best, label = planes[: len(offered)].max(0)
+        label = offered[label]
+        if total is not None:
+            best = best - planes[-1]
         for tally, threshold in zip(tallies, thresholds):
-            tally.add(truth, (torch.where(score >= threshold, label + 1, 0) if task.background else label).numpy())
+            if task.background:
+                passes = best > (math.log(threshold) if total is not None else math.log(threshold / (1 - threshold)))
+                tally.add(truth, torch.where(passes, label + 1, 0).numpy())
+            else:
+                tally.add(truth, label.numpy())
     return {threshold: tally.summary() for threshold, tally in zip(thresholds, tallies)}
 
 
-def report(
-    model: Model, bank: WordBank, wanted: list[Task], short_px: int, stride: int = 1, thin: int = 1
-) -> dict[str, dict]:
+def report(model: Model, bank: WordBank, wanted: list[Task], short_px: int, stride: int = 1, thin: int = 1) -> dict[str, dict]:
     """All figures by task name; `thin` takes every n-th photo of the sets outside COCO."""
     wanted = [replace(task, photos=task.photos[::thin]) if task.name in UNSEEN_SETS else task for task in wanted]
     encoder = Encoder(model, short_px)
-    logit = model.logit_scale.item(), model.logit_bias.item()
-    return {task.name: measure(bank, task, encoder, logit, stride) for task in wanted}
+    return {task.name: measure(bank, task, encoder, logit_of(model), stride) for task in wanted}
+
+
+def logit_of(model: Model) -> tuple[float, float | None]:
+    """What makes a cosine of this model a logit."""
+    return model.logit_scale.item(), model.logit_bias.item() if model.calibrated else None
 
 
 def one_line(figures: dict[str, dict]) -> str:

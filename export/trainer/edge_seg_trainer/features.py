@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .towers import ImageTower, Preprocess
+from .data import DataError
+from .towers import ImageTower, Preprocess, frozen_dtype
 
 
 def backbone_digest(tower: ImageTower) -> str:
@@ -33,34 +36,61 @@ class FeatureCache:
     `named` tells the pictures apart from others of the same count; `picture(n)` makes the n-th, all of one size.
     """
 
-    def __init__(self, folder: Path, tower: ImageTower, pre: Preprocess, count: int, named: str, picture: Callable[[int], Image.Image], side: int, say=print):
+    def __init__(
+        self,
+        folder: Path,
+        tower: ImageTower,
+        pre: Preprocess,
+        count: int,
+        named: str,
+        picture: Callable[[int], Image.Image],
+        side: int,
+        say=print,
+    ):
         names = hashlib.sha256(named.encode()).hexdigest()[:16]
         self.path = Path(folder) / f"features-{side}-{names}-{backbone_digest(tower)}.bin"
         patches = (side // tower.config.patch_px) ** 2
         self.shape = (count, len(tower.config.head.taps), patches, tower.config.width)
+        self.bytes_each, self.seconds_each = 2 * int(np.prod(self.shape[1:])), 0.0
+        began = time.monotonic()
+        of_broken = self.path.with_suffix(".broken.json")
         if not self.path.is_file():
-            self._fill(tower, pre, picture, say)
+            broken = self._fill(tower, pre, picture, say)
+            of_broken.write_text(json.dumps(broken))
+            self.seconds_each = (time.monotonic() - began) / max(1, count)
+        # Pictures that could not be read; their features are zeros.
+        self.broken = frozenset(json.loads(of_broken.read_text()) if of_broken.is_file() else ())
         self.stored = np.memmap(self.path, np.uint16, "r", shape=self.shape)
 
     @torch.no_grad()
-    def _fill(self, tower: ImageTower, pre: Preprocess, picture: Callable[[int], Image.Image], say) -> None:
-        # Weights and stream in bfloat16: what is stored is no finer, and a CPU does it in 60 % of autocast's time.
-        small = copy.deepcopy(tower).bfloat16().eval()
-        device = small.class_token.device
+    def _fill(self, tower: ImageTower, pre: Preprocess, picture: Callable[[int], Image.Image], say) -> list[int]:
+        # Weights and stream in bfloat16 where that is fast: what is stored is no finer, and it takes 60 % of autocast's time.
+        device = tower.class_token.device
+        small = copy.deepcopy(tower).to(frozen_dtype(device)).eval()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_suffix(f".{os.getpid()}.new")
         stored = np.memmap(fresh, np.uint16, "w+", shape=self.shape)
         count, batch = self.shape[0], max(1, 8192 // self.shape[2])
+        broken: list[int] = []
         for number, start in enumerate(range(0, count, batch)):
             part = range(start, min(start + batch, count))
-            taps = small.taps(pre.pixels([picture(n) for n in part]).to(device).bfloat16())
-            stored[part.start : part.stop] = torch.stack(taps, 1).cpu().view(torch.uint16).numpy()
+            images = {}
+            for n in part:
+                try:
+                    images[n] = picture(n)
+                except DataError as error:
+                    say(f"left out: {error}")
+                    broken.append(n)
+            if images:
+                taps = small.taps(pre.pixels(list(images.values())).to(device, small.class_token.dtype))
+                stored[list(images)] = torch.stack(taps, 1).bfloat16().cpu().view(torch.uint16).numpy()
             if number % 20 == 0:
                 say(f"features {part.stop}/{count}")
         stored.flush()
         os.rename(fresh, self.path)
+        return broken
 
     def taps(self, rows: list[int], patches: np.ndarray | None = None) -> list[Tensor]:
-        """The taps of some pictures, at all patches or the given ones: one [rows, patches, width] a tap."""
+        """The taps of some pictures, at all patches or the given ones: one f32 [rows, patches, width] a tap."""
         chosen = np.stack([self.stored[row] if patches is None else self.stored[row][:, patches] for row in rows])
-        return list(torch.from_numpy(chosen).view(torch.bfloat16).unbind(1))
+        return list(torch.from_numpy(chosen).view(torch.bfloat16).float().unbind(1))

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from .towers import HeadConfig, ImageConfig, Model, Preprocess, TextConfig, TowerError, with_head
@@ -84,13 +85,24 @@ def write_folder(target: Path, model: Model, tokenizer: Path, settings: dict, ex
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _elsewhere(folder: Path) -> str:
+    """A word where the same path, taken from the current folder, would be there: recipes' paths are taken from their own folder."""
+    for start in range(1, len(folder.parts)):
+        other = Path(*folder.parts[start:])
+        if len(other.parts) > 1 and (other / "config.json").is_file():
+            return f"; a recipe's paths are taken from its own folder, and {other} lies in the current one: {other.absolute()}"
+    return ""
+
+
 def read_folder(folder: Path, head: HeadConfig | None = None) -> tuple[Model, dict]:
     """Loads a model folder; returns model and config. `head` takes the place of the folder's own where both use the same weights."""
     folder = Path(folder)
     try:
         config = json.loads((folder / "config.json").read_text())
     except FileNotFoundError as error:
-        raise FolderError(f"{folder}: expected a model folder with config.json") from error
+        raise FolderError(f"{folder}: expected a model folder with config.json{_elsewhere(folder)}") from error
+    except (OSError, ValueError) as error:
+        raise FolderError(f"{folder / 'config.json'}: expected JSON, found {error}") from error
     try:
         image = ImageConfig.from_folder(config["image"], config["embedding_dim"])
         text = TextConfig(**config["text"])
@@ -99,11 +111,18 @@ def read_folder(folder: Path, head: HeadConfig | None = None) -> tuple[Model, di
         model = Model(with_head(image, head) if head else image, text, config["logit_scale"], config["logit_bias"], pre)
     except (KeyError, TypeError, TowerError) as error:
         raise FolderError(f"{folder / 'config.json'}: {error}") from error
-    weights = {name: value.float() for name, value in load_file(folder / "model.safetensors").items()}
+    try:
+        weights = {name: value.float() for name, value in load_file(folder / "model.safetensors").items()}
+    except (OSError, SafetensorError) as error:
+        raise FolderError(f"{folder / 'model.safetensors'}: expected the model's weights, found {error}") from error
     own = weights_of(model)
     if set(own) != set(weights):
         raise FolderError(f"{folder}: missing {sorted(set(own) - set(weights))[:5]}, unused {sorted(set(weights) - set(own))[:5]}")
-    wrong = [f"{name}: expected {tuple(own[name].shape)}, found {tuple(weights[name].shape)}" for name in own if own[name].shape != weights[name].shape]
+    wrong = [
+        f"{name}: expected {tuple(own[name].shape)}, found {tuple(weights[name].shape)}"
+        for name in own
+        if own[name].shape != weights[name].shape
+    ]
     if wrong:
         raise FolderError(f"{folder}: {wrong[:5]}")
     model.load_state_dict(weights, strict=False)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from . import checkpoint, parallel
+from . import parallel
 from .loader import Loader
-from .progress import Progress
-from .recipe import RecipeError, StageRecipe
+from .progress import Pace, Progress
+from .recipe import StageRecipe
+from .schema import RecipeError
 from .stages import Part, Stage, make_stage
 from .towers import Model
+
 
 def learning(model: Model, stage: StageRecipe) -> list[dict]:
     """Parameter groups of a stage; everything else is frozen. Each holds its share of the stage's rate."""
@@ -54,10 +54,13 @@ def learning(model: Model, stage: StageRecipe) -> list[dict]:
 
 
 def rate_at(step: int, stage: StageRecipe) -> float:
-    """Linear warm-up, then cosine to a hundredth."""
+    """Linear warm-up, then cosine to a hundredth, or constant, or constant and at last linear to 0."""
     ramp = max(1, round(stage.warmup * stage.steps))
     if step < ramp:
         return stage.rate * (step + 1) / ramp
+    if stage.schedule != "cosine":
+        fall = round(stage.cooldown * stage.steps) if stage.schedule == "constant-cooldown" else 0
+        return stage.rate * min(1.0, (stage.steps - step) / (fall + 1))
     done = (step - ramp) / max(1, stage.steps - ramp)
     return stage.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
 
@@ -89,7 +92,9 @@ class StageLoop:
         groups += [{"params": self.own, "share": 1.0, "decays": False}] if self.own else []
         for group in groups:
             group["weight_decay"] = stage.weight_decay if group["decays"] else 0.0
-        self.optimizer = torch.optim.AdamW(groups, lr=stage.rate, betas=(0.9, 0.98), foreach=True)
+        self.optimizer = torch.optim.AdamW(groups, lr=stage.rate, betas=(stage.beta1, stage.beta2), eps=stage.epsilon, foreach=True)
+        # Without f16 it multiplies by one.
+        self.scaler = torch.amp.GradScaler(self.model.device.type, enabled=run.recipe.precision == "f16")
         self.learned = [parameter for group in groups for parameter in group["params"]]
         self.average = [parameter.detach().clone() for parameter in self.learned] if stage.ema else []
         self.best: tuple[float, list[Tensor]] | None = None
@@ -113,6 +118,8 @@ class StageLoop:
     def restore(self, state: dict) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
         device = self.model.device
         with torch.no_grad():
             for parameter, value in zip(self.own, state["own"]):
@@ -126,7 +133,7 @@ class StageLoop:
         """All that going on exactly needs. Random numbers are drawn from the step's number, so none are kept."""
         return {
             "stage": self.number, "step": step, "start": before, "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(), "own": [parameter.detach() for parameter in self.own],
+            "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(), "own": [parameter.detach() for parameter in self.own],
             "average": self.average, "best": self.best, "stale": self.stale, "figures": self.run.figures,
             "to_blend": self.run.to_blend,
         }  # fmt: skip
@@ -135,7 +142,7 @@ class StageLoop:
         """One step of the optimizer: mean loss, norm of the gradient, mean parts."""
         stage, micros = self.stage, self.stage.accumulate
         # Dropout must differ between the ranks and be the same after a resume.
-        torch.manual_seed(((self.run.recipe.seed * 1000 + self.number) * 1_000_003 + step) * 4096 + parallel.rank())
+        torch.manual_seed((((self.run.recipe.seed * 1000 + self.number) * 1_000_003 + step) * 4096 + parallel.rank()) % 2**63)
         self.optimizer.zero_grad()
         sums: dict[str, float] = {}
         for micro in range(micros):
@@ -151,10 +158,15 @@ class StageLoop:
         loss = sums.pop("loss")
         if not math.isfinite(loss):
             raise FloatingPointError(f"stage {stage.name}, step {step}: the loss is {loss}; lower `rate`")
+        self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.learned, stage.clip).item()
-        self.optimizer.step()
+        if not (math.isfinite(norm) or self.scaler.is_enabled()):
+            raise FloatingPointError(f"stage {stage.name}, step {step}: the gradient's norm is {norm}; lower `rate`")
+        self.scaler.step(self.optimizer)  # passes over a step whose gradient overflowed
+        self.scaler.update()
         with torch.no_grad():
-            self.model.logit_scale.clamp_(1.0, 100.0)
+            if self.model.logit_scale.requires_grad:
+                self.model.logit_scale.clamp_(1.0, 100.0)
             if self.average:
                 keep = min(stage.ema, (1 + step) / (10 + step))
                 torch._foreach_mul_(self.average, keep)
@@ -164,15 +176,16 @@ class StageLoop:
 
     def _part(self, loader: Loader, micros: int) -> tuple[float, dict[str, float]]:
         loss, parts = self.wrapped(loader.next())
-        (loss / micros).backward()
+        self.scaler.scale(loss / micros).backward()
         return loss.item(), parts
 
-    def follow(self, place: Path, before: dict, until: int | None) -> bool:
+    def follow(self, before: dict, until: int | None) -> bool:
         """False if `until` stopped it."""
         stage, run = self.stage, self.run
         loader = Loader(self.source, self.first, run.recipe.workers)
-        progress = Progress(run.diary, stage.name, stage.steps, self.first, run.recipe.log_every)
-        began = time.monotonic()
+        progress = Progress(run.metrics_log, stage.name, stage.steps, self.first, run.recipe.log_every)
+        pace = self.pace = Pace(stage.batch + stage.taught, stage.steps, self.model.device)
+        told = 0
         try:
             for step in range(self.first, stage.steps):
                 if until is not None and step >= until:
@@ -181,25 +194,35 @@ class StageLoop:
                 rate = rate_at(step, stage)
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate * group["share"]
-                loss, norm, parts = self._step(step, loader)
+                with pace:
+                    loss, norm, parts = self._step(step, loader)
                 last = step + 1 == stage.steps
                 due = step % run.recipe.log_every == 0 or last
-                passed = time.monotonic() - began
                 if due:
-                    entry = {"stage": stage.name, "step": step, "loss": loss, "norm": norm, "rate": rate, **parts}
-                    run.diary.log(entry | {"waited": loader.waited / max(passed, 1e-9)})
+                    entry = {
+                        "stage": stage.name,
+                        "step": step,
+                        "loss": loss,
+                        "norm": norm if math.isfinite(norm) else None,
+                        "rate": rate,
+                        **parts,
+                    }
+                    run.metrics_log.log(entry | pace.figures(step + 1) | {"waited": loader.waited / max(pace.seconds, 1e-9)})
+                    if (skipped := self.source.passed_over()).total() > 2 * told:
+                        told = skipped.total()
+                        run.say(f"{stage.name}: passed over {skipped.told()}")
                 shown = " ".join(f"{name} {value:.3f}" for name, value in parts.items())
-                progress.step(step, f"loss {loss:.3f} {shown} {passed / (step + 1 - self.first):.2f} s/step", due)
+                progress.step(step, f"loss {loss:.3f} {shown} {pace.told(step + 1)}", due)
                 if stage.evaluate_every and ((step + 1) % stage.evaluate_every == 0 or last):
-                    self._evaluated()
-                ended = stage.validate_every and ((step + 1) % stage.validate_every == 0 or last) and self._validated(step)
+                    self._evaluated(step, before)
+                ended = stage.validate_every and ((step + 1) % stage.validate_every == 0 or last) and self._validated(step, before)
                 if run.recipe.overlay_every and ((step + 1) % run.recipe.overlay_every == 0 or last):
                     run.draw(f"{stage.name}-{step + 1:06d}", step)
                 if ended:
                     break
                 if (step + 1) % run.recipe.save_every == 0 and not last:
                     if parallel.rank() == 0:
-                        checkpoint.save(place, self.state(step + 1, before))
+                        run.save(self.state(step + 1, before), stage.name, step + 1)
                     parallel.barrier()
         finally:
             progress.close()
@@ -209,10 +232,16 @@ class StageLoop:
                 parameter.copy_(value)
         return True
 
+    def told(self) -> dict[str, float]:
+        """The pace without its first step, and what the stage keeps of how many pictures."""
+        cache = getattr(self.source, "cache", None)
+        found = {"step_s": self.pace.steady(), "to_cache": self.source.to_cache}
+        return found | ({"cache_s": cache.seconds_each, "cache_bytes": cache.bytes_each} if cache else {})
+
     def _copies(self) -> list[Tensor]:
         return [parameter.detach().clone() for parameter in self.learned]
 
-    def _evaluated(self) -> None:
+    def _evaluated(self, step: int, before: dict) -> None:
         """Measures the (averaged) weights on the held-out photos; the best so far stay."""
         now = self._copies()
         with torch.no_grad():
@@ -227,8 +256,13 @@ class StageLoop:
                 parameter.copy_(value)
         if self.best is None or score > self.best[0]:
             self.best = score, kept
+            self._keep_best(step, before)
 
-    def _validated(self, step: int) -> bool:
+    def _keep_best(self, step: int, before: dict) -> None:
+        if parallel.rank() == 0:
+            self.run.checkpoints.save_best(self.state(step + 1, before) | {"made_by": self.run.made_by}, self.stage.name)
+
+    def _validated(self, step: int, before: dict) -> bool:
         """The mean loss of the validation batches; the state of the least stays. True if patience has run out."""
         self.model.eval()
         self.bank_forgets()
@@ -242,8 +276,9 @@ class StageLoop:
         gained = self.best is None or -loss > self.best[0]
         if gained:
             self.best = -loss, self._copies()
+            self._keep_best(step, before)
         self.stale = 0 if gained else self.stale + 1
-        self.run.diary.log({"stage": self.stage.name, "step": step, "validation": loss})
+        self.run.metrics_log.log({"stage": self.stage.name, "step": step, "validation": loss})
         self.run.say(f"{self.stage.name} {step + 1}/{self.stage.steps} validation {loss:.4f}{' (best)' if gained else ''}")
         if self.stage.patience and self.stale >= self.stage.patience:
             self.run.say(f"{self.stage.name}: no gain in {self.stale} validations, ended")

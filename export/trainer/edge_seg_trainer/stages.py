@@ -22,16 +22,18 @@ from . import parallel, ttd
 from .data import IGNORE, DataError, Labelled, coco_classes, patch_targets, random_crop, read_coco, recoloured, split_words, square
 from .features import FeatureCache
 from .losses import caption_contrast, dense_loss, pooled, word_contrast
-from .pairs import SHARDS, Captioned, draws, read_pairs, shuffled_rows
-from .recipe import RecipeError, StageRecipe
+from .pairs import SHARDS, Captioned, draws, is_stream, read_pairs, shuffled_rows
+from .recipe import StageRecipe
+from .samples import Skipped
+from .schema import RecipeError
 from .shards import ShardReader
-from .taught import Taught, cut_rectangles, pasted, seen, teacher_shares
+from .self_training import Taught, cut_rectangles, pasted, seen, teacher_shares
 from .towers import Model, bytes_of
 from .words import WordBank
 
 
 @dataclass
-class Surroundings:
+class Context:
     """What a stage works with."""
 
     model: Model
@@ -41,10 +43,13 @@ class Surroundings:
     seed: int
     held_out: frozenset[str] = frozenset()
     precision: str = "bf16"
+    recipes: Path = Path()  # where the recipe's own files lie
     say: Callable[[str], None] = print
+    photos_at_most: int = 0  # of each set; 0: all
 
     def autocast(self):
-        return torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        number = torch.float16 if self.precision == "f16" else torch.bfloat16
+        return torch.autocast(self.model.device.type, number, enabled=self.precision != "f32")
 
 
 class Part(NamedTuple):
@@ -65,17 +70,38 @@ class Part(NamedTuple):
 class Stage:
     """The faces that the loop sees."""
 
-    def __init__(self, stage: StageRecipe, around: Surroundings):
+    def __init__(self, stage: StageRecipe, around: Context):
         self.stage, self.around = stage, around
         if stage.learns == "head" and stage.kind != "ttd" and around.model.image.config.head.kind != "fusion":
-            raise RecipeError(f"stage {stage.name}: learns = 'head' is for the fusion head, found {around.model.image.config.head.kind!r}; take 'lora' or 'all'")
+            raise RecipeError(
+                f"stage {stage.name}: learns = 'head' is for the fusion head, found {around.model.image.config.head.kind!r}; take 'lora' or 'all'"
+            )
+        side, patch = stage.side_px, around.model.image.config.patch_px
+        if side % patch:
+            raise RecipeError(f"stage {stage.name}: side_px {side}: expected a multiple of the model's patch, {patch}")
         self.model, self.bank = around.model, around.bank
+        self.to_cache = 0  # pictures whose features a whole run keeps
+        self.reader = 0
+        self.skipped = Skipped()  # what this reader's process passed over
+        self.met: dict[int, dict[str, int]] = {}  # what each reader did, as their batches tell
+
+    def few(self, photos: list) -> list:
+        """All of them, but in a smoke run."""
+        return photos[: self.around.photos_at_most or None]
+
+    def passed_over(self) -> Skipped:
+        """Samples that this rank's readers passed over."""
+        found = Skipped()
+        for one in self.met.values():
+            found.update(one)
+        return found
 
     def own_parameters(self) -> list[nn.Parameter]:
         return []
 
     def open(self, reader: int, readers: int, skip: int) -> None:
-        """Told before the first part to a stage that reads streams: which reader it is, and how many samples to pass over."""
+        """Told before the first part: which reader it is and, to a stage that reads streams, how many samples to pass over."""
+        self.reader = reader
 
     def averaged(self, learned: list[nn.Parameter], average: list[Tensor]) -> None:
         """Told the running average of the weights before the first step and after each one."""
@@ -85,6 +111,14 @@ class Stage:
 
     def loss(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
         raise NotImplementedError
+
+    def words(self, texts: list[str], learning: bool = False) -> Tensor:
+        """Embeddings of words, put into the model's templates or not, as the recipe says."""
+        return self.bank.words(texts, self.stage.word_templates, learning)
+
+    def tell(self, batch: dict) -> dict:
+        """The batch with what its reader has passed over."""
+        return batch | {"reader": self.reader, "skipped": dict(self.skipped)}
 
     def pixels(self, pictures: Tensor) -> Tensor:
         return self.model.preprocess.normalised(pictures.to(self.model.device, non_blocking=True))
@@ -97,15 +131,24 @@ def mirrored(pictures: Tensor, chosen: np.ndarray) -> Tensor:
 class PairsStage(Stage):
     """Contrast of photos with captions and with words."""
 
-    def __init__(self, stage: StageRecipe, around: Surroundings, split: str = "train"):
+    def __init__(self, stage: StageRecipe, around: Context, split: str = "train"):
         super().__init__(stage, around)
-        self.captioned = Captioned(read_pairs(around.root, list(stage.pairs), split), stage.word_min_count, stage.keep_stop_words)
+        every = read_pairs(around.root, list(stage.pairs), split, around.say)
+        self.captioned = Captioned(self.few(every), stage.word_min_count, stage.keep_stop_words)
         self.cache = None
         if stage.learns == "head":
+            self.to_cache = len(every)
             pairs, side = self.captioned.pairs, stage.side_px
             named = "\n".join(str(pair.path) for pair in pairs)
             self.cache = FeatureCache(
-                around.work, self.model.image, self.model.preprocess, len(pairs), named, lambda n: square(pairs[n].path, side), side, around.say
+                around.work,
+                self.model.image,
+                self.model.preprocess,
+                len(pairs),
+                named,
+                lambda n: square(pairs[n].path, side),
+                side,
+                around.say,
             )
         self.scale = nn.Parameter(torch.tensor(stage.contrast_scale, device=self.model.device))
         self.learns_text = "text" in stage.adapted
@@ -123,14 +166,31 @@ class PairsStage(Stage):
         batch = {"rows": rows[own], "chosen": chosen}
         if self.cache is None:
             flips = rng.random(stage.batch) < 0.5
-            batch["pictures"] = mirrored(bytes_of([square(self.captioned.pairs[row].path, stage.side_px) for row in rows[own]]), flips[own])
+            images, usable = self._pictures(rows[own])
+            batch["pictures"] = mirrored(bytes_of(images), flips[own])
+        else:
+            usable = [row not in self.cache.broken for row in rows[own]]
+        batch["usable"] = torch.tensor(usable)
         captions = [self.captioned.pairs[row].caption(rng) for row in rows]
         # The other ranks' rows of the same part are contrasted too; other parts of the step are not.
         size = stage.batch // part.micros
         together = slice(part.micro * size, (part.micro + 1) * size)
         batch["captions"] = captions[together]
         batch["words"], batch["present"] = self.captioned.batch_words(rows[together], stage.words, rng)
-        return batch
+        return self.tell(batch)
+
+    def _pictures(self, rows: list[int]) -> tuple[list[Image.Image], list[bool]]:
+        """The photos; a black one for each that cannot be read, which then counts for nothing."""
+        side, images, usable = self.stage.side_px, [], []
+        for row in rows:
+            try:
+                images.append(square(self.captioned.pairs[row].path, side))
+                usable.append(True)
+            except DataError as error:
+                self.skipped[str(error.__cause__ or error)] += 1
+                images.append(Image.new("RGB", (side, side)))
+                usable.append(False)
+        return images, usable
 
     def loss(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
         stage, chosen = self.stage, batch["chosen"]
@@ -145,18 +205,27 @@ class PairsStage(Stage):
             if self.learns_text:
                 size = len(batch["rows"])
                 own = captions[parallel.rank() * size :][:size]
-                texts = torch.cat([parallel.gather(self.bank.encode(own)), self.bank.encode(words)])
+                texts = torch.cat([parallel.gather(self.bank.encode(own)), self.words(words, learning=True)])
             else:
-                texts = self.bank.fixed(captions + words)
+                texts = torch.cat([self.bank.fixed(captions), self.words(words)])
         patches = F.normalize(patches.float(), dim=-1)
         scores = parallel.gather(pooled(patches, texts, stage.sharpness))
-        contrast = caption_contrast(scores[:, : len(captions)], self.scale)
         present = batch["present"].to(scores.device)
-        word = word_contrast(scores[:, len(captions) :], present, self.model.logit_scale, self.model.logit_bias)
+        own_captions, of_words = scores[:, : len(captions)], scores[:, len(captions) :]
+        self.met[batch["reader"]] = batch["skipped"]
+        usable = parallel.gather(batch["usable"].to(scores.device, torch.float32)) > 0
+        if not usable.all():
+            if not usable.any():
+                raise DataError(f"stage {stage.name}: none of a step's {len(usable)} photos can be read: {self.passed_over().told()}")
+            own_captions, of_words, present = own_captions[usable][:, usable], of_words[usable], present[usable]
+        contrast = caption_contrast(own_captions, self.scale)
+        word = word_contrast(of_words, present, self.model.logit_scale, self.model.logit_bias)
         return contrast + stage.word_weight * word, {"contrast": contrast.item(), "word": word.item()}
 
 
-def ttd_losses(stage: StageRecipe, model: Model, patches: Tensor, picture: Tensor, caption: Tensor, words: Tensor, tags: list[list[int]]) -> tuple[Tensor, Tensor, float]:
+def ttd_losses(
+    stage: StageRecipe, model: Model, patches: Tensor, picture: Tensor, caption: Tensor, words: Tensor, tags: list[list[int]]
+) -> tuple[Tensor, Tensor, float]:
     """L_distill, L_tag and the share of tags selected. All embeddings unit-norm; `tags` are each picture's rows of `words` [words, dim]."""
     longest = max(map(len, tags))
     index = torch.tensor([some + [0] * (longest - len(some)) for some in tags], device=patches.device)
@@ -176,17 +245,17 @@ def ttd_losses(stage: StageRecipe, model: Model, patches: Tensor, picture: Tenso
 class TtdStage(Stage):
     """Text-Tag Self-Distillation on captioned photos; both towers learn through adapters."""
 
-    def __init__(self, stage: StageRecipe, around: Surroundings, split: str = "train"):
+    def __init__(self, stage: StageRecipe, around: Context, split: str = "train"):
         super().__init__(stage, around)
         if stage.student == "sigmoid" and not self.model.calibrated:
             raise RecipeError(f"stage {stage.name}: student 'sigmoid' needs a model with a logit_bias, found one without; take 'min-max'")
-        self.patterns = [name.removeprefix(SHARDS) for name in stage.pairs if name.startswith(SHARDS)]
+        self.patterns = [name.removeprefix(SHARDS) for name in stage.pairs if is_stream(name)]
         if self.patterns and len(self.patterns) < len(stage.pairs):
             raise RecipeError(f"stage {stage.name}: expected either shards or folders in `pairs`, found both")
         self.keep: set | None = None
         self.stream = None
         if not self.patterns:
-            self.captioned = Captioned(read_pairs(around.root, list(stage.pairs), split), 1, stage.keep_stop_words)
+            self.captioned = Captioned(self.few(read_pairs(around.root, list(stage.pairs), split, around.say)), 1, stage.keep_stop_words)
         if stage.prune > 0 and split == "train":
             from .prune import kept
 
@@ -204,9 +273,11 @@ class TtdStage(Stage):
         return [text for text in pair.captions if self.keep is None or (str(pair.path), text) in self.keep]
 
     def open(self, reader: int, readers: int, skip: int) -> None:
+        super().open(reader, readers, skip)
         if self.patterns:
-            self.reader = ShardReader(self.patterns, self.around.seed, reader, readers, self.stage.shuffle, self.keep)
-            self.stream = self.reader.decoded(skip)
+            shards = ShardReader(self.patterns, self.around.seed, reader, readers, self.stage.shuffle, self.keep, self.around.root)
+            self.skipped = shards.count.reasons
+            self.stream = shards.decoded(skip, self.stage.side_px)
 
     def tags(self, caption: str) -> list[str]:
         return split_words(caption, self.stage.keep_stop_words)
@@ -226,16 +297,23 @@ class TtdStage(Stage):
         else:
             order = shuffled_rows(len(self.rows), stage.batch, self.around.seed, stage.name, part.step)
             picks = rng.random(stage.batch)
-            rows = [self.rows[n] for n in order[own]]
+            read = [self._readable(n) for n in order[own]]
+            images, rows = [image for image, _ in read], [row for _, row in read]
             texts = [self.captions_of(row) for row in rows]
             captions = [some[int(pick * len(some))] for some, pick in zip(texts, picks[own])]
             tags = [self.tags(text) or self.captioned.words[row] for text, row in zip(captions, rows)]
-            images = [square(self.captioned.pairs[row].path, side) for row in rows]
         flips = rng.random(stage.batch) < 0.5
-        batch = {"pictures": mirrored(bytes_of(images), flips[own]), "captions": captions, "tags": tags}
-        if self.patterns:
-            batch["corrupt"] = self.reader.count.corrupt
-        return batch
+        return self.tell({"pictures": mirrored(bytes_of(images), flips[own]), "captions": captions, "tags": tags})
+
+    def _readable(self, place: int) -> tuple[Image.Image, int]:
+        """The photo at that place of the rows, or the next one that can be read, and its row."""
+        for further in range(len(self.rows)):
+            row = self.rows[(place + further) % len(self.rows)]
+            try:
+                return square(self.captioned.pairs[row].path, self.stage.side_px), row
+            except DataError as error:
+                self.skipped[str(error.__cause__ or error)] += 1
+        raise DataError(f"stage {self.stage.name}: none of the {len(self.rows)} photos can be read: {self.skipped.told()}")
 
     def loss(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
         stage, captions, tags = self.stage, batch["captions"], batch["tags"]
@@ -244,24 +322,26 @@ class TtdStage(Stage):
         with self.around.autocast():
             patches, picture = self.model.image.encode(self.pixels(batch["pictures"]), whole=stage.selection in ("image", "image-text"))
             # Apart: words are a few tokens, captions many, and padding costs what tokens cost.
-            caption, words = self.bank.encode(captions), self.bank.encode(distinct)
+            caption, words = self.bank.encode(captions), self.words(distinct, learning=True)
         patches = F.normalize(patches.float(), dim=-1)
         picture = F.normalize(picture.float(), dim=-1) if picture is not None else patches[:, 0].detach()
-        distill, tag, share = ttd_losses(stage, self.model, patches, picture, caption, words, [[place[tag] for tag in some] for some in tags])
-        loss = stage.distill_weight * distill + stage.tag_weight * tag
-        return loss, {"distill": distill.item(), "tag": tag.item(), "selected": share} | (
-            {"corrupt": float(batch["corrupt"])} if "corrupt" in batch else {}
+        distill, tag, share = ttd_losses(
+            stage, self.model, patches, picture, caption, words, [[place[tag] for tag in some] for some in tags]
         )
+        loss = stage.distill_weight * distill + stage.tag_weight * tag
+        self.met[batch["reader"]] = batch["skipped"]
+        return loss, {"distill": distill.item(), "tag": tag.item(), "selected": share, "corrupt": float(self.passed_over().total())}
 
 
 class DenseStage(Stage):
     """Labelled photos against class names."""
 
-    def __init__(self, stage: StageRecipe, around: Surroundings):
+    def __init__(self, stage: StageRecipe, around: Context):
         super().__init__(stage, around)
         root, held_out, seed = around.root, around.held_out, around.seed
         self.classes = coco_classes(root)
         photos = read_coco(root, lambda name: name not in held_out)
+        in_all, photos = len(photos), self.few(photos)
         self.photos = [(photo.image(), self._labels(photo)) for photo in photos]
         self.searched = torch.tensor(self.classes.things)
         counts = np.zeros(len(self.classes.names))
@@ -269,7 +349,7 @@ class DenseStage(Stage):
             counts += np.bincount(labels.ravel(), minlength=256)[: len(counts)]
         weight = (np.maximum(counts, counts.sum() * 1e-5) / counts.sum()) ** -stage.balance
         self.class_weight = torch.tensor(weight * counts.sum() / (weight * counts).sum(), dtype=torch.float32)
-        self.taught = Taught(root, list(stage.pairs), self.classes, self.model.image, stage.rare) if stage.taught else None
+        self.taught = Taught(root, list(stage.pairs), self.classes, self.model.image, stage.rare, around.say) if stage.taught else None
         if self.taught and stage.taught > len(self.taught.shares):
             raise RecipeError(f"stage {stage.name}: taught {stage.taught}: expected no more than the sets hold, {len(self.taught.shares)}")
         self.learns_text = "text" in stage.adapted
@@ -277,14 +357,14 @@ class DenseStage(Stage):
         if self.taught and self.learns_text:
             # The teacher's words stay as the stage found them.
             every = sorted({word for words in self.classes.words for word in words})
-            self.teacher_words = dict(zip(every, self.bank.fixed(every)))
+            self.teacher_words = dict(zip(every, self.words(every)))
             self.bank.forget()
         # The cosine that a word has to beat where nothing is shown.
         self.none = nn.Parameter((-self.model.logit_bias / self.model.logit_scale).detach().clone()) if stage.none else None
         self.cache = None
         if stage.learns == "head":
             # The views are drawn once; what a step would draw afresh must stay still to be cached.
-            count = len(self.photos) * stage.views
+            count, self.to_cache = len(self.photos) * stage.views, in_all
             named = f"{[photo.path.name for photo in photos]} {stage.views} {stage.zoom} {seed}"
             self.cache = FeatureCache(
                 around.work, self.model.image, self.model.preprocess, count, named, lambda n: self._view(n)[0], stage.side_px, around.say
@@ -319,11 +399,12 @@ class DenseStage(Stage):
         batch["words"] = [self._word(words, rng) for words in self.classes.words]
         if self.taught:
             batch |= self._told(part)
+            self.skipped = self.taught.skipped
         if stage.cut:
             side = stage.side_px // self.model.image.config.patch_px
             every = cut_rectangles(rng, stage.batch + stage.taught, side, stage.cut)
             batch["cut"] = torch.cat([every[: stage.batch][own], every[stage.batch :][part.of(stage.taught)]])
-        return batch
+        return self.tell(batch)
 
     def _told(self, part: Part) -> dict:
         """The captioned photos' share of a part."""
@@ -331,13 +412,15 @@ class DenseStage(Stage):
         rng = draws(self.around.seed, stage.name + ".taught", part.step)
         rows = taught.rows(stage.taught, rng)
         own = part.of(stage.taught)
+        # Every rank reads all of a step's photos, so that all pass over the same ones.
         views = [(taught.view(row, stage.side_px, stage.zoom, rng), rng.spawn(1)[0]) for row in rows]
-        pictures = bytes_of([view for (view, _), _ in views[own]])
-        changed = bytes_of([recoloured(view, colours) for (view, _), colours in views[own]])
+        rows = [row for (_, _, row), _ in views]
+        pictures = bytes_of([view for (view, _, _), _ in views[own]])
+        changed = bytes_of([recoloured(view, colours) for (view, _, _), colours in views[own]])
         captions = [taught.pairs[row].caption(rng) for row in rows][own]
         return {
             "captions": captions, "tags": [split_words(text, stage.keep_stop_words) or [text] for text in captions],
-            "seen": pictures, "changed": changed, "inside": seen(np.stack([outside for (_, outside), _ in views[own]]), self.model.image.config.patch_px),
+            "seen": pictures, "changed": changed, "inside": seen(np.stack([outside for (_, outside, _), _ in views[own]]), self.model.image.config.patch_px),
             "named": torch.from_numpy(taught.named[rows[own]]),
         }  # fmt: skip
 
@@ -364,6 +447,7 @@ class DenseStage(Stage):
 
     def loss(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
         stage, device = self.stage, self.model.device
+        self.met[batch["reader"]] = batch["skipped"]
         texts = self._texts(batch["words"])
         shares, other, ignored = self._targets(batch, texts)
         with self.around.autocast():
@@ -399,14 +483,15 @@ class DenseStage(Stage):
             right = (similarity[:labelled].argmax(-1) == shares[:labelled].argmax(-1))[clear].float().mean().item()
         return loss, parts | {"right": right}
 
-    def _texts(self, texts: list[str]) -> Tensor:
-        """Their embeddings, from the cache unless the text tower learns."""
+    def _texts(self, texts: list[str], captions: bool = False) -> Tensor:
+        """Embeddings of words, or of captions, from the cache unless the text tower learns."""
         if not self.learns_text:
-            return self.bank.fixed(texts)
+            return self.bank.fixed(texts) if captions else self.words(texts)
         distinct = sorted(set(texts))
         place = {text: n for n, text in enumerate(distinct)}
         with self.around.autocast():
-            return self.bank.encode(distinct)[[place[text] for text in texts]]
+            embedded = self.bank.encode(distinct) if captions else self.words(distinct, learning=True)
+        return embedded[[place[text] for text in texts]]
 
     def _ttd(self, patches: Tensor, batch: dict, parts: dict[str, float]) -> Tensor:
         """TTD's losses on the captioned photos; the words stay as they are."""
@@ -414,7 +499,7 @@ class DenseStage(Stage):
         place = {tag: n for n, tag in enumerate(distinct)}
         picture = F.normalize(patches.mean(1), dim=-1).detach()
         distill, tag, _ = ttd_losses(
-            self.stage, self.model, patches, picture, self._texts(batch["captions"]), self._texts(distinct),
+            self.stage, self.model, patches, picture, self._texts(batch["captions"], captions=True), self._texts(distinct),
             [[place[tag] for tag in some] for some in batch["tags"]],
         )  # fmt: skip
         parts |= {"distill": distill.item(), "tag": tag.item()}
@@ -426,7 +511,7 @@ class DenseStage(Stage):
         return words[0] if rng.random() < 0.5 else words[int(rng.integers(len(words)))]
 
 
-def make_stage(stage: StageRecipe, around: Surroundings, split: str = "train") -> Stage:
+def make_stage(stage: StageRecipe, around: Context, split: str = "train") -> Stage:
     """The stage of a recipe, ready to draw batches."""
     if stage.kind == "pairs":
         return PairsStage(stage, around, split)
@@ -434,4 +519,8 @@ def make_stage(stage: StageRecipe, around: Surroundings, split: str = "train") -
         return TtdStage(stage, around, split)
     if stage.kind == "dense":
         return DenseStage(stage, around)
+    if stage.kind == "sets":
+        from .sets_stage import SetsStage
+
+        return SetsStage(stage, around)
     raise RecipeError(f"stage kind {stage.kind!r}")

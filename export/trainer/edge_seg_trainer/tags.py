@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import ttd
-from .data import Labelled, coco_classes, grid_size, open_rgb, read_coco, split_words, table
+from .data import DataError, Labelled, coco_classes, grid_size, open_rgb, read_coco, split_words, table
 from .pairs import Pair
 from .towers import Model
 from .words import WordBank
@@ -44,8 +44,8 @@ def truths(root: Path) -> list[Photo]:
     """The photos of seg/coco_mini159 with their captions."""
     classes = coco_classes(root)
     of_word: dict[str, set[int]] = {}
-    for index, words in enumerate(classes.words):
-        for word in words:
+    for index, (name, words) in enumerate(zip(classes.names, classes.words)):
+        for word in (name, *words):
             of_word.setdefault(word.lower(), set()).add(index)
     captions: dict[str, list[str]] = {}
     for row in table(root / "seg" / "coco_mini159" / "captions.tsv", ("split", "file", "caption")):
@@ -75,19 +75,22 @@ def embed(model: Model, path: Path, short_px: int) -> tuple[Tensor, Tensor, tupl
     image, side = open_rgb(path), model.image.config.patch_px
     width, height = grid_size(*image.size, short_px, side)
     pixels = model.preprocess.pixels([image.resize((width, height), model.preprocess.resampling())]).to(model.device)
-    with torch.autocast(model.device.type, torch.bfloat16):
-        patches, whole = model.image.encode(pixels)
+    patches, whole = model.image.encode(pixels)
     return F.normalize(patches.float(), dim=-1), F.normalize(whole.float(), dim=-1), (height // side, width // side)
 
 
 @torch.no_grad()
 def scores(model: Model, bank: WordBank, patches: Tensor, whole: Tensor, caption: str, words: list[str]) -> dict[str, np.ndarray]:
     """Each kind's score of each word."""
-    tags = bank.fixed(words)[None]
+    tags = bank.words(words)[None]
     real = torch.ones(1, len(words), dtype=torch.bool, device=tags.device)
     text = bank.fixed([caption])
     scale = model.logit_scale.item()
-    return {kind: ttd.tag_scores(kind, patches, whole, text, tags, real, scale)[0].cpu().numpy() for kind in KINDS}
+    found = {kind: ttd.tag_scores(kind, patches, whole, text, tags, real, scale)[0].cpu().numpy() for kind in KINDS}
+    if model.calibrated:
+        # As the runtime: there each word stands for itself.
+        found["pixel"] = torch.sigmoid(scale * (patches @ tags.transpose(1, 2)).amax(1)[0] + model.logit_bias.item()).cpu().numpy()
+    return found
 
 
 def selection(shown: np.ndarray, score: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
@@ -152,7 +155,7 @@ def measure(model: Model, bank: WordBank, photos: list[Photo], short_px: int) ->
             for kind, values in found.items():
                 tally.by_kind[kind] += values.tolist()
             if told.classes:
-                maps = ttd.min_max(patches @ bank.fixed(told.words).T)  # [1, patches, words]
+                maps = ttd.min_max(patches @ bank.words(told.words).T)  # [1, patches, words]
                 pixel = torch.from_numpy(found["pixel"])[None]
                 chosen = ttd.select(pixel, torch.ones_like(pixel, dtype=torch.bool), 0.5).to(maps.device)
                 union = (maps * chosen[:, None]).amax(-1).view(1, 1, *grid)
@@ -171,6 +174,7 @@ class Competition:
     top: list[float] = field(default_factory=list)  # share of the first word
     words: list[int] = field(default_factory=list)
     effective: list[float] = field(default_factory=list)  # exp of the entropy: as many words as share alike
+    unreadable: int = 0  # photos that were passed over
 
     def summary(self) -> dict[str, float]:
         top, words, effective = np.array(self.top), np.array(self.words), np.array(self.effective)
@@ -194,8 +198,12 @@ def competition(model: Model, bank: WordBank, pairs: list[Pair], short_px: int, 
         text, words = next(((text, words) for text in pair.captions if len(words := split_words(text)) >= 2), ("", []))
         if not words:
             continue
-        patches, whole, _ = embed(model, pair.path, short_px)
-        tags = bank.fixed(words)[None]
+        try:
+            patches, whole, _ = embed(model, pair.path, short_px)
+        except DataError:
+            found.unreadable += 1
+            continue
+        tags = bank.words(words)[None]
         real = torch.ones(1, len(words), dtype=torch.bool, device=tags.device)
         share = ttd.tag_scores(kind, patches, whole, bank.fixed([text]), tags, real, scale or model.logit_scale.item())[0]
         found.top.append(share.max().item())

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checkpoint, evaluate, parallel
+from . import checkpoint, evaluate, parallel, provenance
 from .adapters import inject, merge
 from .calibrate import calibrate
 from .data import DataError, data_root, read_held_out
@@ -18,22 +18,25 @@ from .folder import read_folder, write_folder
 from .loop import StageLoop
 from .overlay import overlay
 from .plot import plot
-from .pretrained import bert_config, load_bert, load_timm_vit, vit_config
-from .progress import Diary
+from .pretrained import bert_config, load_bert, load_timm_vit, vit_config, weights_in
+from .progress import MetricsLog
+from .provenance import ProvenanceError
 from .recipe import Recipe, StageRecipe
-from .stages import Surroundings, make_stage
+from .schema import RecipeError
+from .stages import Context, make_stage
 from .towers import HeadConfig, Model
+from .unpack import load_unpacked, unpack
 from .words import WordBank
 
 
 def text_source(package: str) -> Path:
     """A folder as transformers saves a BERT, or the model/ folder inside an installed Python package."""
-    if (Path(package) / "model.safetensors").is_file():
+    if weights_in(Path(package)):
         return Path(package)
     spec = find_spec(package) if package.isidentifier() else None
     places = [Path(place) / "model" for place in (spec.submodule_search_locations or [])] if spec else []
     for place in places:
-        if (place / "model.safetensors").is_file():
+        if weights_in(place):
             return place
     raise DataError(f"text model: expected a folder or an installed Python package {package!r} with model.safetensors")
 
@@ -51,22 +54,26 @@ def plain_tokenizer(source: Path, work: Path) -> Path:
 class Run:
     """One recipe being followed."""
 
-    def __init__(self, recipe: Recipe, base: Path, say=print):
-        self.recipe = recipe
+    def __init__(self, recipe: Recipe, base: Path, say=print, fresh: bool = False, resume: Path | None = None, photos_at_most: int = 0):
+        recipe = recipe.placed(base.absolute())
+        self.recipe, self.base, self.fresh, self.resume = recipe, base.absolute(), fresh, resume
         if recipe.threads:
             torch.set_num_threads(recipe.threads)
         device = parallel.start(recipe.device)
         torch.manual_seed(recipe.seed)
         self.work = Path(recipe.work) / recipe.name
-        self.diary = Diary(self.work, recipe.tensorboard, say)
-        self.say, self.log, self.metrics = self.diary.say, self.diary.log, self.diary.metrics
+        self.metrics_log = MetricsLog(self.work, recipe.tensorboard, say)
+        self.say, self.log, self.metrics = self.metrics_log.say, self.metrics_log.log, self.metrics_log.metrics
         self.root = data_root(recipe.data or None)
-        self.held_out = read_held_out(base / recipe.held_out) if recipe.held_out else frozenset()
+        self.held_out = read_held_out(Path(recipe.held_out)) if recipe.held_out else frozenset()
+        self.checkpoints = checkpoint.Checkpoints(self.work, recipe.keep_checkpoints)
+        self.began_with: list[tuple[str, Path]] = []  # the files of the weights to start from
         self.settings = {"context": recipe.context, "templates": list(recipe.templates), "pad_token": 0}
         if recipe.start:
             start = Path(recipe.start)
             self.model, config = read_folder(start, recipe.head)
             self.tokenizer = start / "tokenizer.json"
+            self.began_with = [(name, start / name) for name in ("config.json", "model.safetensors", "tokenizer.json")]
             self.settings |= {name: config[name] for name in ("context", "templates", "pad_token", "background", "tag_threshold")}
         else:
             self._fresh()
@@ -76,9 +83,11 @@ class Run:
             self.model.compile_blocks()
         settings = self.settings
         self.bank = WordBank(self.model.text, self.tokenizer, settings["context"], settings["pad_token"], tuple(settings["templates"]))
-        self.around = Surroundings(
-            self.model, self.bank, self.root, self.work.parent, recipe.seed, self.held_out, recipe.precision, self.say
+        self.around = Context(
+            self.model, self.bank, self.root, self.work.parent, recipe.seed, self.held_out, recipe.precision, self.base, self.say
         )
+        self.around.photos_at_most = photos_at_most
+        self.walked: dict[str, dict[str, float]] = {}  # by stage: its pace, and what it keeps of pictures
         self.figures: dict[str, dict] = {}
         self.to_blend: dict[str, dict[str, Tensor]] = {}  # weights of stages that a later one is averaged with
 
@@ -87,20 +96,86 @@ class Run:
         recipe = self.recipe
         source = text_source(recipe.text)
         self.tokenizer = plain_tokenizer(source, self.work)
+        text = bert_config(source / "config.json")
+        if recipe.backbone.endswith(".esb"):
+            # A bundle's image tower, head and score; the words are the published ones.
+            found = unpack(Path(recipe.backbone))
+            if recipe.head and recipe.head != found.config.head:
+                raise RecipeError(f"head: expected that of {recipe.backbone}, {found.config.head}, or none given")
+            self.model = Model(found.config, text, found.logit_scale, found.logit_bias)
+            load_unpacked(self.model.image, found, recipe.backbone)
+            load_bert(self.model.text, weights_in(source))
+            self.began_with = self._files(Path(recipe.backbone), source)
+            self.settings |= {"background": found.background, "tag_threshold": found.tag_threshold}
+            return
         weights = self.root / recipe.backbone
         if not weights.is_file():
             raise DataError(f"{weights} is missing: expected the backbone's weights (`backbone` in the recipe)")
-        text = bert_config(source / "config.json")
         self.model = Model(vit_config(weights, recipe.head or HeadConfig(), text.width), text)
         load_timm_vit(self.model.image, weights)
-        load_bert(self.model.text, source / "model.safetensors")
+        load_bert(self.model.text, weights_in(source))
+        self.began_with = self._files(weights, source)
+
+    @staticmethod
+    def _files(backbone: Path, text: Path) -> list[tuple[str, Path]]:
+        return [("backbone", backbone), ("text", weights_in(text)), ("tokenizer", text / "tokenizer.json")]
+
+    def provenance(self) -> dict:
+        """What this run's figures depend on. Labelled photos count by their names and sizes."""
+        labelled: list[tuple[str, Path]] = []
+        names = [entry.partition("=")[0] for stage in self.recipe.stages for entry in stage.sets]
+        folders = [self.root / "seg" / name for name in (*(("coco_panoptic200", "coco_mini159") if self.recipe.held_out else ()), *names)]
+        for folder in dict.fromkeys(folders):
+            labelled += [(path.relative_to(self.root).as_posix(), path) for path in sorted(folder.rglob("*")) if path.is_file()]
+        for stage in self.recipe.stages:
+            if stage.sets:
+                labelled += [(stage.umbrellas, self.base / stage.umbrellas)] if stage.umbrellas else []
+        return provenance.provenance(self.recipe, self.root, self.began_with, labelled, parallel.world())
+
+    def _begin(self) -> dict | None:
+        """The checkpoint to go on from, if there is one. Refuses what another run has made."""
+        self.made_by = self.provenance()
+        way = "give back what differs, take another `name`, or start anew by --fresh, which forgets the checkpoints"
+        if self.fresh and parallel.rank() == 0:
+            self.checkpoints.clear()
+            self.metrics.unlink(missing_ok=True)
+        parallel.barrier()
+        for stage in self.recipe.stages:
+            if stage.folder:
+                self._check_folder(Path(self.recipe.output) / stage.folder)
+        place = self.resume or self.checkpoints.last
+        state = checkpoint.load(place)
+        if self.resume and not state:
+            raise checkpoint.CheckpointError(
+                f"--resume {place}: expected a checkpoint, found no file; those of this run lie in {self.checkpoints.folder}"
+            )
+        if state:
+            # A checkpoint that was named is gone on from with newer code too, which is said.
+            for line in provenance.check(str(place), state.get("made_by"), self.made_by, way, other_code=self.resume is not None):
+                self.say(f"going on although {line}")
+                self.log({"run": provenance.digest(self.made_by), "despite": line})
+        else:
+            self.log({"run": provenance.digest(self.made_by), "seed": self.recipe.seed, "versions": provenance.versions()})
+        return state
+
+    def _check_folder(self, target: Path) -> None:
+        if self.recipe.start and target.resolve() == Path(self.recipe.start).resolve():
+            raise RecipeError(f"folder {target.name!r}: it would be written over `start`, {target}; take another name")
+        if self.fresh or not target.exists():
+            return
+        way = f"take another `folder` or `output`, move {target} away, or give --fresh to write over it"
+        try:
+            there = json.loads((target / "training.json").read_text()).get("made_by")
+        except (OSError, ValueError, AttributeError):
+            raise ProvenanceError(f"{target}: a folder that is there already and no training of this recipe's; {way}") from None
+        provenance.check(str(target), there, self.made_by, way, other_code=True)
 
     def report(self, name: str, only: tuple[str, ...] | None = None, thin: int = 1) -> dict:
         """Measures the model as it stands; all figures asked for are kept under the stage's name. One rank does it for all."""
         found: list = [None]
         if parallel.rank() == 0:
             wanted = evaluate.tasks(self.root, self.held_out, only or self.recipe.final_report)
-            found[0] = evaluate.report(self.model, self.bank, wanted, self.recipe.input_px, 4 if only else 2, thin)
+            found[0] = evaluate.report(self.model, self.bank, wanted, self.recipe.input_px, 4 if only else 1, thin)
         if parallel.world() > 1:
             torch.distributed.broadcast_object_list(found)
         self.say(f"[{name}] {evaluate.one_line(found[0])}")
@@ -117,24 +192,28 @@ class Run:
             for path in self.recipe.overlay_pictures:
                 drawn = overlay(self.model, self.bank, Path(path), self.recipe.overlay_words, self.recipe.input_px)
                 drawn.save(place / f"{name}-{Path(path).stem}.png")
-                self.diary.picture(f"overlay/{Path(path).stem}", step, np.asarray(drawn))
+                self.metrics_log.picture(f"overlay/{Path(path).stem}", step, np.asarray(drawn))
 
     def follow(self, until: int | None = None) -> None:
         """Runs all stages, from the last checkpoint where there is one; `until` stops after that many steps."""
-        place = self.work / "checkpoint.pt"
-        state = checkpoint.load(place)
+        state = self._begin()
         first = state["stage"] if state else 0
         if state:
             self.figures, self.to_blend = state["figures"], state["to_blend"]
             self.model.load_state_dict(state["start"])
-            self.say(f"going on at stage {self.recipe.stages[first].name if first < len(self.recipe.stages) else 'end'}")
+            if first == len(self.recipe.stages):
+                self.say(f"{self.recipe.name} is trained already; --fresh trains it anew")
+                self._restore_folders()
+                return
+            at = f", step {state['step']}" if "step" in state else ""
+            self.say(f"going on at stage {self.recipe.stages[first].name}{at}")
         elif self.recipe.final_report:
             self.report("start", thin=self.recipe.report_thin)
         for number in range(first, len(self.recipe.stages)):
             stage = self.recipe.stages[number]
             inner = state if state and state["stage"] == number and "optimizer" in state else None
             before = inner["start"] if inner else {name: value.clone() for name, value in self.model.state_dict().items()}
-            if not self._stage(number, stage, place, inner, before, until):
+            if not self._stage(number, stage, inner, before, until):
                 return
             state = None
             if stage.blend_with:
@@ -146,11 +225,22 @@ class Run:
                 self.write(stage.folder)
             if parallel.rank() == 0:
                 plot(self.metrics, self.work / "metrics.png")
-                checkpoint.save(place, {"stage": number + 1, "start": self.model.state_dict(), "figures": self.figures, "to_blend": self.to_blend})
+                self.save(
+                    {"stage": number + 1, "start": self.model.state_dict(), "figures": self.figures, "to_blend": self.to_blend}, stage.name
+                )
             parallel.barrier()
 
-    def _stage(self, number: int, stage: StageRecipe, place: Path, state: dict | None, before: dict, until: int | None) -> bool:
-        torch.manual_seed(self.recipe.seed * 1000 + number)
+    def save(self, state: dict, stage: str, step: int | None = None) -> None:
+        self.checkpoints.save(state | {"made_by": self.made_by}, stage, step)
+
+    def _restore_folders(self) -> None:
+        """Writes the last stage's folder again where it is gone."""
+        last = self.recipe.stages[-1].folder
+        if last and not (Path(self.recipe.output) / last).exists():
+            self.write(last)
+
+    def _stage(self, number: int, stage: StageRecipe, state: dict | None, before: dict, until: int | None) -> bool:
+        torch.manual_seed((self.recipe.seed * 1000 + number) % 2**63)
         source = make_stage(stage, self.around)
         adapted = bool(stage.adapted)
         if adapted:
@@ -158,8 +248,12 @@ class Run:
         loop = StageLoop(self, number, stage, source)
         if state:
             loop.restore(state)
-        if not loop.follow(place, before, until):
+        if not loop.follow(before, until):
             return False
+        self.walked[stage.name] = loop.told()
+        if skipped := source.passed_over():
+            self.say(f"{stage.name}: passed over {skipped.told()}")
+            self.log({"stage": stage.name, "passed_over": dict(skipped)})
         if adapted:
             merge(self.model)
             self.bank.forget()
@@ -193,6 +287,17 @@ class Run:
         """Sum of the mIoU of the held-out photos' three measures."""
         return sum(row["miou"] for row in self.report(f"{name}.check", ("idx133", "present", "voc21")).values())
 
+    def _record(self) -> bytes:
+        """How the folder came about, for people and for the next run."""
+        card = {
+            "digest": provenance.digest(self.made_by),
+            "seed": self.recipe.seed,
+            "versions": provenance.versions(),
+            "figures": self.figures,
+            "made_by": self.made_by,
+        }
+        return (json.dumps(card, indent=2) + "\n").encode()
+
     def write(self, name: str) -> Path:
         """Calibrates on the held-out photos where the recipe says so, and writes the model folder."""
         target = Path(self.recipe.output) / name
@@ -208,7 +313,7 @@ class Run:
             card = dict(self.recipe.card)
             card["measured"] = measured_text(next(reversed(self.figures.values()), {}), self.recipe.input_px)
             settings = self.settings | found | {"name": name, "input_px": self.recipe.input_px, "card": card}
-            write_folder(target, model, self.tokenizer, settings)
+            write_folder(target, model, self.tokenizer, settings, {"training.json": self._record()})
             self.say(f"wrote {target}")
         parallel.barrier()
         return target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -46,16 +47,39 @@ class WordBank:
                 self._known[text] = row.clone()
         return torch.stack([self._known[text] for text in texts])
 
+    def words(self, texts: list[str], in_templates: bool = True, learning: bool = False) -> Tensor:
+        """[texts, dim], unit norm: each word in every template, averaged, as the runtime embeds it; captions are never put into templates.
+
+        `learning` embeds afresh, with gradient. Without `in_templates` words are embedded as they stand.
+        """
+        embed = self.encode if learning else self.fixed
+        if not in_templates or self.templates == ("{}",):
+            return embed(texts)
+        flat = [template.replace("{}", text) for text in texts for template in self.templates]
+        return F.normalize(embed(flat).unflatten(0, (len(texts), len(self.templates))).mean(1), dim=-1)
+
     def forget(self) -> None:
         """After the tower has learnt."""
         self._known.clear()
 
 
-def class_bank(bank: WordBank, words: list[list[str]], fresh: bool = False) -> Tensor:
-    """One unit-norm embedding a class: the mean of its words' embeddings, each in every template, [classes, dim].
+@dataclass
+class ClassBank:
+    """The words of classes, one row a word; a class scores as its best word does."""
 
-    `fresh` passes by the cache, for a tower that is learning.
-    """
-    embed = bank.encode if fresh else bank.fixed
-    sentences = [[template.replace("{}", name) for name in names for template in bank.templates] for names in words]
-    return torch.stack([F.normalize(embed(some).mean(0), dim=0) for some in sentences])
+    rows: Tensor  # [words, dim], unit norm
+    owner: Tensor  # [words], the class of each
+
+    def __len__(self) -> int:
+        return int(self.owner[-1]) + 1
+
+    def best(self, similarity: Tensor) -> Tensor:
+        """cos(word, ...) [words, ...] to cos(class, ...) [classes, ...]."""
+        owner = self.owner.to(similarity.device).view(-1, *[1] * (similarity.dim() - 1)).expand_as(similarity)
+        return similarity.new_full((len(self), *similarity.shape[1:]), -1.0).scatter_reduce(0, owner, similarity, "amax")
+
+
+def class_bank(bank: WordBank, words: list[list[str]], fresh: bool = False) -> ClassBank:
+    """The bank of classes that each have some words. `fresh` passes by the cache, for a tower that is learning."""
+    owner = torch.tensor([number for number, some in enumerate(words) for _ in some])
+    return ClassBank(bank.words([word for some in words for word in some], learning=fresh), owner)

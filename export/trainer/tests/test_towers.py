@@ -8,13 +8,15 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from edge_seg_trainer.adapters import inject, merge
 from edge_seg_trainer.folder import FolderError, read_folder, write_folder
 from edge_seg_trainer.heads import neighbour_logits
+from edge_seg_trainer.pretrained import bert_config, load_bert, vit_config, weights_in
 from edge_seg_trainer.recipe import StageRecipe
-from edge_seg_trainer.towers import HeadConfig, ImageConfig, ImageTower, TowerError
+from edge_seg_trainer.tiny import tiny_text_folder
+from edge_seg_trainer.towers import HeadConfig, ImageConfig, ImageTower, TextTower, TowerError
 
 DATA = Path(__file__).parents[3] / "tests" / "data"
 ATTENTION = {"kind": "attention", "similarity": "query-key", "neighbour": 0.0, "residual": True, "mlp": True}
@@ -151,3 +153,63 @@ def test_heads_and_folders_that_do_not_fit_are_named(tmp_path):
     (tmp_path / "model.safetensors").symlink_to(DATA / "tiny-clip" / "model.safetensors")
     with pytest.raises(FolderError, match="missing .*blocks.2"):
         read_folder(tmp_path)
+
+
+def bert_file(folder: Path) -> dict[str, torch.Tensor]:
+    tiny_text_folder(folder)
+    return load_file(folder / "model.safetensors")
+
+
+def text_tower(folder: Path) -> TextTower:
+    config = bert_config(folder / "config.json")
+    tower = TextTower(config, config.width)
+    load_bert(tower, weights_in(folder))
+    return tower
+
+
+@pytest.mark.parametrize("prefix", ["bert.", "_orig_mod.bert.", "module._orig_mod.", "model.bert."])
+def test_a_bert_is_read_out_of_a_model_for_a_task_and_out_of_wrappers(tmp_path, prefix):
+    plain = bert_file(tmp_path)
+    before = text_tower(tmp_path).state_dict()
+    wrapped = {prefix + name: value for name, value in plain.items()}
+    wrapped |= {
+        f"{prefix.removesuffix('bert.')}cls.predictions.bias": torch.zeros(3),
+        f"{prefix}embeddings.position_ids": torch.arange(40)[None],
+    }
+    save_file(wrapped, tmp_path / "model.safetensors")
+    after = text_tower(tmp_path).state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_a_bert_in_shards_is_read_and_a_missing_one_is_named(tmp_path):
+    plain = bert_file(tmp_path)
+    before = text_tower(tmp_path).state_dict()
+    names = sorted(plain)
+    for number, part in enumerate((names[::2], names[1::2])):
+        save_file({name: plain[name] for name in part}, tmp_path / f"model-{number}.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    listed = {name: f"model-{number % 2}.safetensors" for number, name in enumerate(names)}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": listed}))
+    assert all(torch.equal(value, before[name]) for name, value in text_tower(tmp_path).state_dict().items())
+    (tmp_path / "model-1.safetensors").unlink()
+    with pytest.raises(TowerError, match="names the shard model-1.safetensors, which is not there"):
+        text_tower(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", b"\xff" * 64])
+def test_broken_weights_are_named(tmp_path, content):
+    bert_file(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(TowerError, match="model.safetensors: expected weights"):
+        text_tower(tmp_path)
+    (tmp_path / "vit.npz").write_bytes(content)
+    with pytest.raises(TowerError, match="vit.npz"):
+        vit_config(tmp_path / "vit.npz", HeadConfig(), 32)
+
+
+def test_a_bert_that_lacks_a_tensor_is_named(tmp_path):
+    plain = bert_file(tmp_path)
+    del plain["encoder.layer.0.attention.self.key.weight"]
+    save_file(plain, tmp_path / "model.safetensors")
+    with pytest.raises(TowerError, match="lacks encoder.layer.0.attention.self.key.weight"):
+        text_tower(tmp_path)

@@ -1,20 +1,25 @@
 """Whole runs in the tiny world."""
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from edge_seg_trainer import evaluate
+from edge_seg_trainer import evaluate, provenance
 from edge_seg_trainer.adapters import inject, merge
+from edge_seg_trainer.checkpoint import CheckpointError
 from edge_seg_trainer.data import DataError
-from edge_seg_trainer.recipe import RecipeError
+from edge_seg_trainer.provenance import ProvenanceError
+from edge_seg_trainer.schema import RecipeError
 from edge_seg_trainer.folder import read_folder
+from edge_seg_trainer.smoke import smoke
 from edge_seg_trainer.stages import Part, make_stage
-from edge_seg_trainer.tiny import tiny_folder
-from edge_seg_trainer.loop import learning
+from edge_seg_trainer.loop import learning, rate_at
+from edge_seg_trainer.tiny import tiny_backbone, tiny_folder
 from edge_seg_trainer.train import Run
 
 PAIRS = {"name": "pairs", "kind": "pairs", "steps": 8, "pairs": ["shades"], "rate": 3e-3, "word_min_count": 1}
@@ -80,7 +85,9 @@ def test_adapters_start_as_the_identity_and_merge_exactly(recipe):
     assert set(run.model.state_dict()) == names
 
 
-@pytest.mark.parametrize("stage", [PAIRS | {"steps": 30}, DENSE | {"steps": 30}, DENSE | {"learns": "head", "steps": 30}, TTD | {"steps": 30}])
+@pytest.mark.parametrize(
+    "stage", [PAIRS | {"steps": 30}, DENSE | {"steps": 30}, DENSE | {"learns": "head", "steps": 30}, TTD | {"steps": 30}]
+)
 def test_the_loss_falls(recipe, stage):
     run = start(recipe(stage))
     run.follow()
@@ -174,7 +181,12 @@ def test_the_committed_tiny_model_is_what_its_script_writes(tmp_path):
 def test_an_imported_clip_trains_from_its_folder(recipe, learns):
     start_at = Path(__file__).parents[3] / "tests" / "data" / "tiny-clip"
     stage = TTD if learns == "lora" else PAIRS | {"learns": learns, "side_px": 32}
-    given = {"start": str(start_at), "calibrate": False, "input_px": 32, "head": {"kind": "attention", "similarity": "key-key", "neighbour": 2.0}}
+    given = {
+        "start": str(start_at),
+        "calibrate": False,
+        "input_px": 32,
+        "head": {"kind": "attention", "similarity": "key-key", "neighbour": 2.0},
+    }
     if learns == "head":
         given["head"] = None
     made = recipe(stage | {"side_px": 32, "steps": 3, "folder": "out"}, **given)
@@ -189,6 +201,149 @@ def test_an_imported_clip_trains_from_its_folder(recipe, learns):
     assert config["image"]["head"]["similarity"] == "key-key" and config["templates"] == ["{}"]
     before, _ = read_folder(start_at)
     assert not torch.equal(model.image.blocks[0].attn.qkv.weight, before.image.blocks[0].attn.qkv.weight)
+
+
+def refused(made, message: str, **more) -> None:
+    with pytest.raises((ProvenanceError, CheckpointError), match=message):
+        Run(made, Path("."), quiet, **more).follow()
+
+
+def test_what_another_recipe_began_is_refused(recipe, world):
+    stages = [PAIRS | {"folder": "out"}]
+    start(recipe(*stages)).follow(until=5)
+    refused(
+        recipe(stages[0] | {"rate": 1e-3, "batch": 4}),
+        r"checkpoint.pt: made by another run.*stage.pairs.batch: 8 there, 4 here; stage.pairs.rate",
+    )
+    refused(recipe(*stages, seed=7), "seed: 0 there, 7 here")
+    refused(recipe(*stages, precision="f32"), "precision: 'bf16' there, 'f32' here")
+    # What changes no figure may change.
+    again = start(recipe(*stages, log_every=2, threads=2))
+    again.follow()
+    done = json.loads((Path(again.recipe.output) / "out" / "training.json").read_text())
+    assert done["digest"] == provenance.digest(again.made_by) and done["made_by"]["recipe"]["stage.pairs.rate"] == 3e-3
+    assert done["seed"] == 0 and done["versions"]["torch"]
+    said = []
+    Run(recipe(*stages), Path("."), said.append).follow()
+    assert any("trained already" in text for text in said)
+    refused(recipe(stages[0] | {"rate": 1e-3}), "stage.pairs.rate: 0.003 there, 0.001 here")
+    # Another name does not help where the folder is another training's.
+    refused(recipe(stages[0] | {"rate": 1e-3}, name="other"), "out: made by another run.*stage.pairs.rate")
+    changed = Run(recipe(stages[0] | {"rate": 1e-3}), Path("."), quiet, fresh=True)
+    changed.follow()
+    assert len(losses(changed)) == PAIRS["steps"]
+    assert json.loads((Path(again.recipe.output) / "out" / "training.json").read_text())["made_by"]["recipe"]["stage.pairs.rate"] == 1e-3
+
+
+def test_what_other_data_or_another_start_began_is_refused(recipe, world, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(world, mine)
+    given = {"data": str(mine), "held_out": str(mine / "held-out.txt"), "text": str(mine / "text")}
+    start(recipe(PAIRS, **given)).follow(until=5)
+    table = mine / "pairs" / "shades" / "captions.tsv"
+    before = table.read_text()
+    table.write_text(before.replace("a fire", "a wet fire"))
+    refused(recipe(PAIRS, **given), r"data, shades \(train\): .* of other names, sizes or contents")
+    table.write_text("\n".join(before.splitlines()[:-2]) + "\n")
+    refused(recipe(PAIRS, **given), r"data, shades \(train\): 25 files there, 24 files here")
+    table.write_text(before)
+    start(recipe(PAIRS, **given)).follow(until=6)
+    tiny_backbone(mine / "backbone.npz", width=32, layers=2)
+    with np.load(mine / "backbone.npz") as stored:
+        np.savez(mine / "backbone.npz", **{name: value * 0.5 for name, value in stored.items()})
+    refused(recipe(PAIRS, **given), "the weights to start from")
+
+
+def test_another_version_of_the_code_is_refused_and_told_where_it_is_asked_for(recipe, monkeypatch):
+    start(recipe(PAIRS)).follow(until=5)
+    monkeypatch.setattr(provenance, "code", lambda: "other")
+    refused(recipe(PAIRS), "the trainer's code: .* there, other here")
+    said = []
+    run = Run(recipe(PAIRS), Path("."), said.append)
+    Run(recipe(PAIRS), Path("."), said.append, resume=run.checkpoints.last).follow()
+    assert any("going on although the trainer's code" in text for text in said)
+
+
+def test_checkpoints_are_kept_and_gone_on_from(recipe, tmp_path):
+    made = recipe(PAIRS | {"steps": 9}, save_every=2, keep_checkpoints=2)
+    run = start(made)
+    run.follow()
+    assert sorted(path.name for path in run.checkpoints.folder.iterdir()) == ["pairs-0000006.pt", "pairs-0000008.pt", "pairs-end.pt"]
+    whole = losses(run)
+    run.metrics.unlink()
+    again = Run(made, Path("."), quiet, resume=run.checkpoints.folder / "pairs-0000006.pt")
+    again.follow()
+    assert losses(again) == {at: loss for at, loss in whole.items() if at[1] >= 6}
+    refused(made, "expected a checkpoint, found no file", resume=tmp_path / "none.pt")
+    (tmp_path / "bad.pt").write_bytes(b"no checkpoint")
+    refused(made, "that PyTorch cannot read", resume=tmp_path / "bad.pt")
+
+
+def test_the_start_is_never_written_over(recipe, tmp_path):
+    shutil.copytree(Path(__file__).parents[3] / "tests" / "data" / "tiny-clip", tmp_path / "models" / "clip")
+    given = {"start": str(tmp_path / "models" / "clip"), "calibrate": False, "input_px": 32, "head": {"kind": "maskclip"}}
+    with pytest.raises(RecipeError, match="would be written over `start`"):
+        Run(recipe(TTD | {"side_px": 32, "folder": "clip"}, **given), Path("."), quiet, fresh=True).follow()
+    shutil.copytree(tmp_path / "models" / "clip", tmp_path / "models" / "mine")
+    refused(recipe(TTD | {"side_px": 32, "folder": "mine"}, **given), "mine: a folder that is there already")
+
+
+def test_what_is_frozen_stays(recipe, tmp_path):
+    place = tmp_path / "clip"
+    shutil.copytree(Path(__file__).parents[3] / "tests" / "data" / "tiny-clip", place)
+    config = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps(config | {"logit_scale": 150.0}))
+    run = start(
+        recipe(
+            TTD | {"side_px": 32, "steps": 2, "folder": "out"}, start=str(place), calibrate=False, input_px=32, head={"kind": "maskclip"}
+        )
+    )
+    run.follow()
+    assert json.loads((Path(run.recipe.output) / "out" / "config.json").read_text())["logit_scale"] == 150.0
+
+
+def test_metrics_tell_pace_and_memory(recipe):
+    said = []
+    run = Run(recipe(PAIRS), Path("."), said.append)
+    run.follow()
+    entry = [json.loads(line) for line in run.metrics.read_text().splitlines() if '"loss"' in line][-1]
+    assert entry["images_per_s"] > 0 and entry["left_s"] == 0 and entry["memory_mb"] > 10 and entry["step_s"] > 0
+    assert any("images/s" in text and "left" in text and "MB" in text for text in said)
+
+
+def test_a_smoke_run_walks_every_stage_and_says_what_the_whole_needs(recipe, capsys):
+    stages = [
+        PAIRS | {"folder": "one"},
+        TTD | {"evaluate_every": 2},
+        DENSE | {"learns": "head", "name": "head", "views": 3},
+        DENSE | {"folder": "out"},
+    ]
+    made = recipe(*stages, final_report=["idx133"])
+    said = []
+    assert smoke(made, Path("."), said.append) == 0
+    told = capsys.readouterr().out
+    for name in ("pairs", "ttd", "head", "dense"):
+        assert f"stage {name}: " in told
+    assert "features of 24 pictures" in told and "features of 27 pictures" in told and "5 reports (idx133)" in told
+    assert "the whole: about" in told and "GB of memory" in told and "of disk" in told
+    assert any("every stage was walked through" in text for text in said)
+    # Nothing is left that a true run would take for its own.
+    assert not list(Path(made.work).glob("*.smoke")) and not Path(made.output).exists()
+
+
+@pytest.mark.parametrize("schedule", ["constant", "constant-cooldown"])
+def test_the_rate_follows_its_schedule(recipe, schedule):
+    stage = recipe(PAIRS | {"steps": 100, "warmup": 0.1, "cooldown": 0.2, "schedule": schedule, "rate": 1.0}).stages[0]
+    rates = [rate_at(step, stage) for step in range(100)]
+    assert rates[:2] == pytest.approx([0.1, 0.2]) and rates[10:80] == [1.0] * 70
+    assert rates[80:] == [1.0] * 20 if schedule == "constant" else rates[80:] == pytest.approx([n / 21 for n in range(20, 0, -1)])
+
+
+def test_half_precision_scales_its_losses(recipe):
+    run = start(recipe(TTD, precision="f16"))
+    run.follow()
+    assert all(np.isfinite(value) for value in losses(run).values())
+    assert all(torch.isfinite(value).all() for value in run.model.state_dict().values())
 
 
 def test_missing_data_is_named(recipe, tmp_path):

@@ -1,17 +1,15 @@
-//! What board this is, how it is doing, and what suits it.
-//!
-//! Every reading comes through a [`Host`], so that a tree of files can stand for a board. A reading that is not there is
-//! absent from the report; nothing is guessed in its place.
+//! What board this is, how it is doing, and what suits it: a report of [`edge_seg_board`]'s readings and of the system's.
 
-mod host;
 pub mod parse;
 mod report;
-pub mod table;
 
-pub use host::Host;
+pub use edge_seg_board::boards as table;
+pub use edge_seg_board::sensors::Throttling;
+pub use edge_seg_board::{Host, Variant};
 pub use report::render;
-pub use table::Variant;
 
+use edge_seg_board::processor::{CpuInfo, core_name, cpuinfo, device_tree_strings};
+use edge_seg_board::sensors;
 use serde::Serialize;
 
 /// One thermal zone that gave a reading.
@@ -21,17 +19,6 @@ pub struct Thermal {
     pub zone: String,
     /// Degrees Celsius.
     pub celsius: f64,
-}
-
-/// Throttling as the board reports it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Throttling {
-    /// Where the reading came from.
-    pub source: String,
-    /// What holds now.
-    pub now: Vec<String>,
-    /// What has happened since the board started.
-    pub since_boot: Vec<String>,
 }
 
 /// Memory, in bytes.
@@ -134,13 +121,13 @@ const SHOWN_FEATURES: &[&str] = &[
 impl Board {
     /// Reads the board behind `host`.
     pub fn read(host: &Host) -> Board {
-        let cpu = parse::cpuinfo(&host.text("proc/cpuinfo").unwrap_or_default());
-        let compatible = parse::device_tree_strings(&host.bytes("proc/device-tree/compatible").unwrap_or_default());
-        let row = table::find(&compatible);
+        let cpu = cpuinfo(&host.text("proc/cpuinfo").unwrap_or_default());
+        let compatible = device_tree_strings(&host.bytes("proc/device-tree/compatible").unwrap_or_default());
+        let row = table::recognise(&compatible);
         let arch = arch(&cpu);
         let model = host
             .bytes("proc/device-tree/model")
-            .and_then(|bytes| parse::device_tree_strings(&bytes).into_iter().next())
+            .and_then(|bytes| device_tree_strings(&bytes).into_iter().next())
             .or_else(|| pc_model(host));
         let key = match (row, arch) {
             (Some(row), _) => row.key,
@@ -172,7 +159,7 @@ impl Board {
     }
 }
 
-fn arch(cpu: &parse::CpuInfo) -> Option<&'static str> {
+fn arch(cpu: &CpuInfo) -> Option<&'static str> {
     if cpu.features.contains("asimd") {
         Some("aarch64")
     } else if cpu.features.contains("lm") {
@@ -190,7 +177,7 @@ fn pc_model(host: &Host) -> Option<String> {
     Some(format!("{} {}", vendor.trim(), product.trim()))
 }
 
-fn core_types(cpu: &parse::CpuInfo) -> Vec<String> {
+fn core_types(cpu: &CpuInfo) -> Vec<String> {
     let mut counted: Vec<((u32, u32), usize)> = Vec::new();
     for part in &cpu.parts {
         match counted.iter_mut().find(|(known, _)| known == part) {
@@ -200,7 +187,7 @@ fn core_types(cpu: &parse::CpuInfo) -> Vec<String> {
     }
     counted
         .into_iter()
-        .map(|((implementer, part), count)| match table::core_name(implementer, part) {
+        .map(|((implementer, part), count)| match core_name(implementer, part) {
             Some((name, _)) => format!("{count}x {name}"),
             None => format!("{count}x implementer {implementer:#04x} part {part:#05x}"),
         })
@@ -208,12 +195,12 @@ fn core_types(cpu: &parse::CpuInfo) -> Vec<String> {
 }
 
 /// Cores worth a thread: all but the little ones, unless all are little.
-fn fast_cores(cpu: &parse::CpuInfo) -> usize {
-    let fast = cpu.parts.iter().filter(|(implementer, part)| !matches!(table::core_name(*implementer, *part), Some((_, true)))).count();
+fn fast_cores(cpu: &CpuInfo) -> usize {
+    let fast = cpu.parts.iter().filter(|(implementer, part)| !matches!(core_name(*implementer, *part), Some((_, true)))).count();
     if fast == 0 { cpu.physical.max(1) } else { fast }
 }
 
-fn advise(row: Option<&table::Row>, arch: Option<&str>, cpu: &parse::CpuInfo) -> Advice {
+fn advise(row: Option<&table::Board>, arch: Option<&str>, cpu: &CpuInfo) -> Advice {
     let fast = fast_cores(cpu);
     let threads = row.and_then(|row| row.threads).unwrap_or(fast).min(fast);
     match (row, arch) {
@@ -240,87 +227,19 @@ fn advise(row: Option<&table::Row>, arch: Option<&str>, cpu: &parse::CpuInfo) ->
 }
 
 fn temperatures(host: &Host) -> Vec<Thermal> {
-    let mut found: Vec<Thermal> = host
-        .list("sys/class/thermal")
-        .into_iter()
-        .filter(|name| name.starts_with("thermal_zone"))
-        .filter_map(|name| {
-            let zone = host.text(&format!("sys/class/thermal/{name}/type"))?;
-            let zone = zone.trim().to_string();
-            // Tegra's PMIC-Die is a constant, thermal-fan-est a control value.
-            if zone == "PMIC-Die" || zone == "thermal-fan-est" {
-                return None;
-            }
-            let milli: f64 = host.text(&format!("sys/class/thermal/{name}/temp"))?.trim().parse().ok()?;
-            let celsius = milli / 1000.0;
-            (-55.0..=150.0).contains(&celsius).then_some(Thermal { zone, celsius })
-        })
-        .collect();
+    let zones = sensors::zones(host).into_iter();
+    let mut found: Vec<Thermal> = zones.map(|zone| Thermal { zone: zone.name, celsius: zone.celsius }).collect();
     found.sort_by(|a, b| b.celsius.total_cmp(&a.celsius).then(a.zone.cmp(&b.zone)));
     found
 }
 
 fn throttling(host: &Host) -> Vec<Throttling> {
-    let mut found = Vec::new();
-    let bits = host
-        .command("vcgencmd", &["get_throttled"])
-        .and_then(|text| Some(("vcgencmd get_throttled", parse::throttled(&text)?)))
-        .or_else(|| {
-            let path = "sys/devices/platform/soc/soc:firmware/get_throttled";
-            Some((path, parse::throttled(&host.text(path)?)?))
-        });
-    if let Some((source, bits)) = bits {
-        let named = |shift: u32| {
-            parse::THROTTLE_BITS.iter().filter(|(bit, _)| bits & (1 << (bit + shift)) != 0).map(|(_, name)| name.to_string()).collect()
-        };
-        found.push(Throttling { source: source.to_string(), now: named(0), since_boot: named(16) });
-    }
-    for name in host.list("sys/class/hwmon") {
-        let at = format!("sys/class/hwmon/{name}");
-        let driver = host.text(&format!("{at}/name")).unwrap_or_default();
-        match driver.trim() {
-            "rpi_volt" => {
-                if let Some(alarm) = host.text(&format!("{at}/in0_lcrit_alarm")) {
-                    found.push(Throttling {
-                        source: "rpi_volt in0_lcrit_alarm".into(),
-                        now: if alarm.trim() == "1" { vec!["under-voltage".into()] } else { Vec::new() },
-                        since_boot: Vec::new(),
-                    });
-                }
-            }
-            "soctherm_oc" => {
-                let since_boot = (1..=3)
-                    .filter_map(|i| {
-                        let count: u64 = host.text(&format!("{at}/oc{i}_event_cnt"))?.trim().parse().ok()?;
-                        (count > 0).then(|| format!("over-current event oc{i}, {count} times"))
-                    })
-                    .collect();
-                found.push(Throttling { source: "soctherm over-current counters".into(), now: Vec::new(), since_boot });
-            }
-            _ => {}
-        }
-    }
-    // A cooling device that holds the processor's clock down is throttling by another name.
-    let mut cooled = Vec::new();
-    let mut seen = false;
-    for name in host.list("sys/class/thermal") {
-        if !name.starts_with("cooling_device") {
-            continue;
-        }
-        let kind = host.text(&format!("sys/class/thermal/{name}/type")).unwrap_or_default();
-        let kind = kind.trim();
-        let slows = ["cpu", "gpu", "thermal-cpufreq", "thermal-devfreq"].iter().any(|start| kind.starts_with(start));
-        if !slows {
-            continue;
-        }
-        seen = true;
-        let state = host.text(&format!("sys/class/thermal/{name}/cur_state")).and_then(|text| text.trim().parse::<u64>().ok());
-        if state.unwrap_or(0) > 0 {
-            cooled.push(format!("{kind} at step {}", state.unwrap_or(0)));
-        }
-    }
-    if seen {
-        found.push(Throttling { source: "thermal cooling devices".into(), now: cooled, since_boot: Vec::new() });
+    let mut found = sensors::throttling(host);
+    // The firmware's own tool, where the kernel offers no file of it.
+    if sensors::flags(host).is_none()
+        && let Some(flags) = host.command("vcgencmd", &["get_throttled"]).and_then(|text| sensors::parse_flags(&text))
+    {
+        found.insert(0, Throttling::of_flags("vcgencmd get_throttled", flags));
     }
     found
 }
@@ -329,7 +248,7 @@ fn jetson(host: &Host) -> Option<Jetson> {
     let release = host.text("etc/nv_tegra_release")?;
     let l4t = parse::l4t(&release);
     Some(Jetson {
-        jetpack: l4t.as_deref().and_then(table::jetpack).map(String::from),
+        jetpack: l4t.as_deref().and_then(parse::jetpack).map(String::from),
         cuda: host
             .text("usr/local/cuda/version.json")
             .and_then(|text| parse::cuda_json(&text))

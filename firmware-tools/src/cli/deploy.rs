@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use edge_seg_fw::deploy::{self, Cargo, Plan, Reach, Verdict};
+use edge_seg_fw::deploy::{self, Payload, Plan, SshTarget, Verdict};
 
 use super::print;
 use super::slots::TrialArgs;
@@ -73,7 +73,7 @@ impl Deploy {
         sorted.dedup();
         ensure!(sorted.len() == self.hosts.len(), "HOST: expected each board once, found one twice");
         ensure!(self.jobs > 0, "--jobs: expected 1 or more, found 0");
-        let reach = Reach { ssh_config: self.ssh_config, options: self.ssh_option, tool: self.remote_tool, sudo: self.sudo };
+        let target = SshTarget { ssh_config: self.ssh_config, options: self.ssh_option, tool: self.remote_tool, sudo: self.sudo };
         let plan = Plan {
             hosts: self.hosts,
             canaries: self.canary,
@@ -85,8 +85,8 @@ impl Deploy {
             wait: (!self.no_restart).then(|| Duration::from_secs(self.wait)),
         };
         let rows = match self.bundle {
-            Some(bundle) => deploy::deploy(&reach, &plan, &Cargo { bundle, binary: self.binary, config: self.config })?,
-            None => deploy::rollback(&reach, &plan),
+            Some(bundle) => deploy::deploy(&target, &plan, &Payload { bundle, binary: self.binary, config: self.config })?,
+            None => deploy::rollback(&target, &plan),
         };
         match self.json {
             true => print(&format!("{}\n", serde_json::to_string_pretty(&rows)?))?,

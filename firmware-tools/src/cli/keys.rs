@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use edge_seg::Bundle;
-use edge_seg::files::replace_file;
-use edge_seg::trust::{Date, Trust};
+use edge_seg_bundle::Bundle;
+use edge_seg_bundle::date::Date;
+use edge_seg_bundle::files::replace_file;
+use edge_seg_bundle::trust::Trust;
 use edge_seg_fw::keys::{self, Packing, Password};
 
 use super::print;
@@ -50,7 +51,7 @@ fn date(text: &str) -> Result<Date, String> {
 impl Keygen {
     pub fn run(self) -> Result<bool> {
         let public = keys::generate(&self.path, &self.password.password(), self.expires)?;
-        eprintln!("edge-seg-fw: keep {} where no board can reach it; boards trust it once", self.path.display());
+        eprintln!("edge-seg-fw: keep {} where no board can target it; boards trust it once", self.path.display());
         eprintln!("  {} is in their /etc/edge-seg/keys", public.display());
         print(&format!("{}\n", public.display()))?;
         Ok(true)
@@ -166,14 +167,14 @@ impl Verify {
         if let Some(board) = &self.board {
             trust = trust.on_board(&[board]);
         }
-        let found: edge_seg::Result<Bundle> = trust.open(&self.path);
+        let found: edge_seg_bundle::Result<Bundle> = trust.open(&self.path);
         match found {
             Ok(bundle) => {
                 let manifest = bundle.manifest();
                 print(&format!("{}: {} serial {}, signature and contents hold\n", self.path.display(), manifest.name, manifest.serial))?;
                 Ok(true)
             }
-            Err(error @ edge_seg::Error::Refused { .. }) => {
+            Err(error @ edge_seg_bundle::Error::Refused { .. }) => {
                 eprintln!("edge-seg-fw: {error}");
                 Ok(false)
             }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use edge_seg_fw::board::{Board, Host, render};
-use edge_seg_fw::places::Places;
+use edge_seg_fw::paths::Paths;
 
 /// Takes edge-seg to Raspberry Pi and Jetson boards, keeps it running there, and tells what is wrong.
 #[derive(Parser)]
@@ -69,6 +69,8 @@ enum Command {
     Verify(keys::Verify),
     /// Install a bundle, with its binary and configuration, into the slot that does not run
     Install(slots::Install),
+    /// Give the release that runs another configuration or the package's runtime, on trial, with a way back
+    Reconfigure(slots::Reconfigure),
     /// Tell what runs and what the slots hold
     Status(slots::Status),
     /// Vouch for the release on trial
@@ -92,8 +94,8 @@ struct RootArg {
 }
 
 impl RootArg {
-    fn places(&self) -> Places {
-        Places::under(&self.root)
+    fn paths(&self) -> Paths {
+        Paths::under(&self.root)
     }
 
     fn host(&self) -> Result<Host> {
@@ -138,6 +140,7 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Sign(args) => args.run(),
         Command::Verify(args) => args.run(),
         Command::Install(args) => args.run(),
+        Command::Reconfigure(args) => args.run(),
         Command::Status(args) => args.run(),
         Command::MarkGood(args) => args.run(edge_seg_fw::slots::Event::MarkGood),
         Command::Rollback(args) => args.run(edge_seg_fw::slots::Event::Rollback),
@@ -148,12 +151,12 @@ fn dispatch(command: Command) -> Result<bool> {
 }
 
 fn doctor(root: &RootArg, json: bool, baseline: bool) -> Result<bool> {
-    let places = root.places();
+    let paths = root.paths();
     if baseline {
-        eprintln!("edge-seg-fw: the baseline is {:.0} ms", edge_seg_fw::doctor::record_baseline(&places)?);
+        eprintln!("edge-seg-fw: the baseline is {:.0} ms", edge_seg_fw::doctor::record_baseline(&paths)?);
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    let findings = edge_seg_fw::doctor::examine(&root.host()?, &places, now);
+    let findings = edge_seg_fw::doctor::examine(&root.host()?, &paths, now);
     match json {
         true => print(&format!("{}\n", serde_json::to_string_pretty(&findings)?))?,
         false => print(&edge_seg_fw::doctor::render(&findings))?,

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use edge_seg_fw::board::Board;
-use edge_seg_fw::guard::{self, End};
 use edge_seg_fw::install::{self, Request};
-use edge_seg_fw::places::Places;
-use edge_seg_fw::slots::machine::{Trial, describe};
-use edge_seg_fw::slots::{Event, Outcome, RealDisk, Slot, Slots};
+use edge_seg_fw::paths::Paths;
+use edge_seg_fw::slots::machine::{PROGRAM, Trial, describe, name_of};
+use edge_seg_fw::slots::{Event, Outcome, Slot};
+use edge_seg_fw::supervisor::{self, End};
 use serde_json::json;
 
 use super::{RootArg, print};
@@ -22,10 +22,13 @@ pub struct Install {
     /// Runtime to install with it, signed in FILE.minisig where keys are trusted [default: the one that runs]
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
+    /// Install the package's runtime with it, even where a release runs another
+    #[arg(long, conflicts_with = "binary")]
+    packaged: bool,
     /// Configuration to install with it [default: the one that runs]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Accept a lower release number than this board has run
+    /// Accept a lower release number than this board has run, or another bundle under the number that it runs
     #[arg(long)]
     allow_downgrade: bool,
     #[command(flatten)]
@@ -56,16 +59,54 @@ impl From<TrialArgs> for Trial {
 
 impl Install {
     pub fn run(self) -> Result<bool> {
-        let places = self.root.places();
+        let paths = self.root.paths();
         let board = Board::read(&self.root.host()?);
         let request = Request {
-            bundle: self.bundle,
+            bundle: Some(self.bundle),
             binary: self.binary,
+            packaged: self.packaged,
             config: self.config,
             downgrade: self.allow_downgrade,
             trial: self.trial.into(),
         };
-        let done = tell(install::install(&places, &board, &request)?)?;
+        let done = tell(install::install(&paths, &board, &request)?)?;
+        if done && self.restart {
+            restart()?;
+        }
+        Ok(done)
+    }
+}
+
+/// Installs what runs once more, with another configuration or the package's runtime, on trial as every release.
+#[derive(clap::Args)]
+pub struct Reconfigure {
+    /// The new configuration
+    #[arg(value_name = "FILE", required_unless_present = "packaged")]
+    config: Option<PathBuf>,
+    /// Take the package's runtime in place of the one that runs
+    #[arg(long)]
+    packaged: bool,
+    #[command(flatten)]
+    trial: TrialArgs,
+    /// Restart the service afterwards
+    #[arg(long)]
+    restart: bool,
+    #[command(flatten)]
+    root: RootArg,
+}
+
+impl Reconfigure {
+    pub fn run(self) -> Result<bool> {
+        let paths = self.root.paths();
+        let state = paths.slots().load()?;
+        if state.current.is_none() {
+            eprintln!("edge-seg-fw: no release is installed: the packaged one reads {}; edit that", paths.config.display());
+            return Ok(false);
+        }
+        let board = Board::read(&self.root.host()?);
+        let (config, packaged, trial) = (self.config, self.packaged, self.trial.into());
+        let request = Request { bundle: None, binary: None, packaged, config, downgrade: true, trial };
+        let done = tell(install::install(&paths, &board, &request)?)?;
         if done && self.restart {
             restart()?;
         }
@@ -103,7 +144,7 @@ pub struct Change {
 
 impl Change {
     pub fn run(self, event: Event) -> Result<bool> {
-        let done = tell(install::feed(&self.root.places(), event)?)?;
+        let done = tell(install::feed(&self.root.paths(), event)?)?;
         if done && self.restart {
             restart()?;
         }
@@ -122,23 +163,38 @@ pub struct Status {
 
 impl Status {
     pub fn run(self) -> Result<bool> {
-        let places: Places = self.root.places();
-        let state = Slots::new(RealDisk, &places.state).load()?;
+        let paths: Paths = self.root.paths();
+        let mut slots = paths.slots();
+        let state = slots.load()?;
+        let signed = paths.demands_signatures();
+        let version = |slot: Slot| {
+            let folder = slots.folder(slot);
+            state.slot(slot).release.as_ref().and_then(|_| paths.version_of(&folder.join(PROGRAM)))
+        };
+        let versions = [paths.version_of(&paths.packaged), version(Slot::A), version(Slot::B)];
         if self.json {
+            let [packaged, a, b] = &versions;
             let json = json!({
                 "current": state.current.map(Slot::name),
                 "floor": state.floor,
                 "trial": state.trial,
                 "a": state.a,
                 "b": state.b,
-                "signatures": places.demands_signatures(),
+                "signatures": signed.as_ref().ok(),
+                "versions": { "packaged": packaged, "a": a, "b": b },
             });
             print(&format!("{}\n", serde_json::to_string_pretty(&json)?))?;
             return Ok(true);
         }
-        let runs = state.current.map_or("the packaged release".into(), |slot| format!("slot {}", slot.name()));
-        print(&format!("runs    {runs}\nslot a  {}\nslot b  {}\n", describe(&state.a), describe(&state.b)))?;
-        let signed = if places.demands_signatures() { "asked for" } else { "not asked for: no key is trusted" };
+        let [packaged, a, b] = versions.map(|version| version.map_or(String::new(), |version| format!(", program {version}")));
+        print(&format!("runs    {}\n", name_of(state.current)))?;
+        print(&format!("slot a  {}{a}\nslot b  {}{b}\n", describe(&state.a), describe(&state.b)))?;
+        print(&format!("package{packaged}\n").replace("package, ", "package "))?;
+        let signed = match signed {
+            Ok(true) => "asked for".into(),
+            Ok(false) => "not asked for: no key is trusted".into(),
+            Err(error) => format!("cannot tell: {error:#}"),
+        };
         print(&format!("serials from {} on; signatures {signed}\n", state.floor))?;
         Ok(true)
     }
@@ -158,7 +214,7 @@ pub struct Guard {
 
 impl Guard {
     pub fn run(self) -> Result<bool> {
-        match guard::run(&self.root.places(), Duration::from_secs(self.first), Duration::from_secs(self.stall))? {
+        match supervisor::run(&self.root.paths(), Duration::from_secs(self.first), Duration::from_secs(self.stall))? {
             End::Exited { success, how } => {
                 eprintln!("edge-seg-fw: {how}");
                 Ok(success)

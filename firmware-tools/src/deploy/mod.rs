@@ -3,21 +3,23 @@
 pub mod remote;
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use edge_seg::Bundle;
+use edge_seg_bundle::Bundle;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::slots::machine::Trial;
-pub use remote::{Reach, Remote};
+use crate::slots::digest_of;
+use crate::slots::machine::{BUNDLE, CONFIG, PROGRAM, Trial};
+pub use remote::{Remote, SshTarget};
 
 /// What is brought.
 #[derive(Debug, Clone)]
-pub struct Cargo {
+pub struct Payload {
     /// The bundle.
     pub bundle: PathBuf,
     /// The runtime, with its `.minisig` beside it.
@@ -74,22 +76,92 @@ pub struct Row {
     pub seconds: u64,
 }
 
-/// Brings `cargo` to all boards of `plan`.
+/// What is brought, as boards tell it of their slots.
+struct Identity {
+    /// The bundle's, for the names of copies.
+    digest: String,
+    serial: u64,
+    boards: Vec<String>,
+    signed: bool,
+    /// SHA-256 of the files that are brought, by their names in a slot.
+    files: Vec<(&'static str, String)>,
+}
+
+impl Identity {
+    fn of(payload: &Payload) -> Result<Identity> {
+        let bundle = Bundle::open(&payload.bundle)?;
+        let manifest = bundle.manifest();
+        let mut files = Vec::new();
+        for (path, name) in [(Some(&payload.bundle), BUNDLE), (payload.binary.as_ref(), PROGRAM), (payload.config.as_ref(), CONFIG)] {
+            if let Some(path) = path {
+                let digest = File::open(path).and_then(digest_of).with_context(|| format!("{}", path.display()))?;
+                files.push((name, digest.1));
+            }
+        }
+        Ok(Identity {
+            digest: bundle.digest()[..16].to_string(),
+            serial: manifest.serial,
+            boards: manifest.boards.clone(),
+            signed: bundle.signature().is_some(),
+            files,
+        })
+    }
+
+    /// Whether a slot of a board's status holds it.
+    fn is_in(&self, slot: &Value) -> bool {
+        let held = |name: &str| {
+            let files = slot["release"]["files"].as_array()?;
+            files.iter().find(|file| file["name"] == name)?["sha256"].as_str()
+        };
+        self.files.iter().all(|(name, sha256)| held(name) == Some(sha256))
+    }
+
+    /// The slot that runs and holds it.
+    fn current<'a>(&self, status: &'a Value) -> Option<(&'a str, &'a Value)> {
+        let slot = status["current"].as_str()?;
+        Some((slot, &status[slot])).filter(|(_, state)| self.is_in(state))
+    }
+
+    /// Why a board would refuse it, as far as its status tells.
+    fn refusal(&self, status: &Value, downgrade: bool) -> Option<String> {
+        let (serial, floor) = (self.serial, status["floor"].as_u64().unwrap_or(0));
+        if serial < floor && !downgrade {
+            return Some(format!("downgrade: the bundle's serial is {serial}, this board has run {floor}"));
+        }
+        if status["signatures"] == true && !self.signed {
+            return Some("unsigned: this board trusts a key, and the bundle has no signature".into());
+        }
+        let slots = ["a", "b"].map(|slot| (slot, &status[slot]));
+        let sound = |state: &Value| state["status"] == "good" || state["status"].get("pending").is_some();
+        let other = |state: &Value| {
+            let bundle = state["release"]["files"].as_array().and_then(|files| files.iter().find(|file| file["name"] == BUNDLE));
+            state["release"]["serial"] == serial
+                && bundle.is_some_and(|file| Some(&file["sha256"]) != self.files.first().map(|f| Value::from(f.1.as_str())).as_ref())
+        };
+        if let Some((slot, _)) = slots.iter().find(|(_, state)| sound(state) && other(state)).filter(|_| !downgrade) {
+            return Some(format!("equal serial: slot {slot} holds another bundle of serial {serial}; edge-seg-fw pack counts up"));
+        }
+        let current = status["current"].as_str()?;
+        let beside = if current == "a" { "b" } else { "a" };
+        (status[current]["status"].get("pending").is_some() && status[beside]["status"] == "good").then(|| {
+            format!("slot {current} is on trial with serial {}: mark-good or --rollback comes first", status[current]["release"]["serial"])
+        })
+    }
+}
+
+/// Brings `payload` to all boards of `plan`.
 ///
 /// # Errors
 /// When the bundle here is none. What goes wrong with a board stands in its row.
-pub fn deploy(reach: &Reach, plan: &Plan, cargo: &Cargo) -> Result<Vec<Row>> {
-    let bundle = Bundle::open(&cargo.bundle)?;
-    let manifest = bundle.manifest();
-    let release = (manifest.serial, manifest.boards.clone(), bundle.digest()[..16].to_string());
-    drop(bundle);
-    Ok(over(plan, |host| bring(reach, plan, cargo, &release, host)))
+pub fn deploy(target: &SshTarget, plan: &Plan, payload: &Payload) -> Result<Vec<Row>> {
+    let release = Identity::of(payload)?;
+    Ok(over(plan, |host| bring(target, plan, payload, &release, host)))
 }
 
 /// Brings all boards of `plan` back to the release before.
-pub fn rollback(reach: &Reach, plan: &Plan) -> Vec<Row> {
+pub fn rollback(target: &SshTarget, plan: &Plan) -> Vec<Row> {
     over(plan, |host| {
-        let remote = Remote::new(reach, host)?;
+        let remote = Remote::new(target, host)?;
         let board = key(&remote)?;
         let words: &[&str] = if plan.wait.is_some() { &["rollback", "--restart"] } else { &["rollback"] };
         let what = match plan.dry_run {
@@ -144,26 +216,36 @@ fn key(remote: &Remote) -> Result<String> {
     Ok(board["key"].as_str().context("board: expected a key")?.to_string())
 }
 
-fn bring(reach: &Reach, plan: &Plan, cargo: &Cargo, release: &(u64, Vec<String>, String), host: &str) -> Result<(String, String)> {
-    let (serial, boards, digest) = release;
-    let remote = Remote::new(reach, host)?;
+fn bring(target: &SshTarget, plan: &Plan, payload: &Payload, release: &Identity, host: &str) -> Result<(String, String)> {
+    let serial = release.serial;
+    let remote = Remote::new(target, host)?;
     let report = remote.ask(&["board", "--json"])?;
     let board = report["key"].as_str().context("board: expected a key")?.to_string();
     let variant = report["advice"]["variant"].as_str().unwrap_or_default();
-    let fits = boards.is_empty() || boards.contains(&board) || (board == "unknown" && boards.iter().any(|name| name == variant));
+    let boards = &release.boards;
+    let fits = boards.is_empty() || boards.iter().any(|name| *name == board || name == variant);
     ensure!(fits, "wrong board: the bundle is for {}, this board is {board}", boards.join(", "));
     let status = remote.ask(&["status", "--json"])?;
-    let floor = status["floor"].as_u64().unwrap_or(0);
-    ensure!(*serial >= floor || plan.downgrade, "downgrade: the bundle's serial is {serial}, this board has run {floor}");
+    // Another deployment of the same release: its trial goes on, and is no failure of this one.
+    if let Some((slot, _)) = release.current(&status).filter(|(_, state)| state["status"].get("pending").is_some()) {
+        let said = format!("slot {slot} is on trial with serial {serial} already");
+        return match plan.wait.filter(|_| !plan.dry_run) {
+            None => Ok((board, said)),
+            Some(wait) => Ok((board, await_good(&remote, release, wait)?)),
+        };
+    }
+    if let Some(why) = release.refusal(&status, plan.downgrade) {
+        bail!("{why}");
+    }
     if plan.dry_run {
-        let bytes: u64 = files(cargo).iter().filter_map(|(path, _)| Some(std::fs::metadata(path).ok()?.len())).sum();
+        let bytes: u64 = files(payload).iter().filter_map(|(path, _)| Some(std::fs::metadata(path).ok()?.len())).sum();
         return Ok((board, format!("would copy {bytes} bytes and install serial {serial} beside {}", current(&status))));
     }
     // Named by content: what another release left half copied is not gone on with.
-    let base = format!(".cache/edge-seg/{digest}");
+    let base = format!(".cache/edge-seg/{}", release.digest);
     let mut words = vec!["install".to_string(), format!("{base}.esb")];
     let mut copied = Vec::new();
-    for (path, what) in files(cargo) {
+    for (path, what) in files(payload) {
         let to = format!("{base}.{what}");
         let mut told = 0;
         let total = std::fs::metadata(&path).with_context(|| format!("{}", path.display()))?.len().max(1);
@@ -192,23 +274,20 @@ fn bring(reach: &Reach, plan: &Plan, cargo: &Cargo, release: &(u64, Vec<String>,
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let installed = remote.change(&words);
     remote.remove(&copied);
+    let mine = |status: &Value| release.current(status).is_some_and(|(_, state)| state["status"].get("pending").is_some());
     let said = match (installed, plan.wait) {
         (Ok(said), None) => said,
-        (Ok(_), Some(wait)) => match await_good(&remote, *serial, wait) {
+        (Ok(_), Some(wait)) => match await_good(&remote, release, wait) {
             Ok(said) => said,
+            // A board that gave it up by itself runs what it ran before.
+            Err(error) if remote.ask(&["status", "--json"]).is_ok_and(|now| !mine(&now)) => return Err(error),
             Err(error) => bail!("{error:#}; {}", back(&remote)),
         },
         // The installation may be done and only the restart have failed.
-        (Err(error), Some(_)) if runs(&remote, *serial) => bail!("{error:#}; {}", back(&remote)),
+        (Err(error), Some(_)) if remote.ask(&["status", "--json"]).is_ok_and(|now| mine(&now)) => bail!("{error:#}; {}", back(&remote)),
         (Err(error), _) => return Err(error),
     };
     Ok((board, said))
-}
-
-fn runs(remote: &Remote, serial: u64) -> bool {
-    let Ok(status) = remote.ask(&["status", "--json"]) else { return false };
-    let Some(slot) = status["current"].as_str() else { return false };
-    status[slot]["release"]["serial"] == serial && status[slot]["status"].get("pending").is_some()
 }
 
 fn back(remote: &Remote) -> String {
@@ -219,17 +298,15 @@ fn back(remote: &Remote) -> String {
 }
 
 /// Waits until the board calls the release good, or gives it up.
-fn await_good(remote: &Remote, serial: u64, wait: Duration) -> Result<String> {
-    let end = Instant::now() + wait;
+fn await_good(remote: &Remote, release: &Identity, wait: Duration) -> Result<String> {
+    let (end, serial) = (Instant::now() + wait, release.serial);
     loop {
         // A board that restarts its network in between is asked again.
         if let Ok(status) = remote.ask(&["status", "--json"]) {
-            match status["current"].as_str() {
-                Some(slot) if status[slot]["release"]["serial"] == serial && status[slot]["status"] == "good" => {
-                    return Ok(format!("slot {slot} is good with serial {serial}"));
-                }
-                Some(slot) if status[slot]["release"]["serial"] == serial => {}
-                _ => bail!("the board gave serial {serial} up and runs {}", current(&status)),
+            match release.current(&status) {
+                Some((slot, state)) if state["status"] == "good" => return Ok(format!("slot {slot} is good with serial {serial}")),
+                Some(_) => {}
+                None => bail!("the board rolled back serial {serial}; it runs {}", current(&status)),
             }
         }
         ensure!(Instant::now() < end, "not healthy within {} s", wait.as_secs());
@@ -244,9 +321,9 @@ fn current(status: &Value) -> String {
     }
 }
 
-fn files(cargo: &Cargo) -> Vec<(PathBuf, &'static str)> {
-    let mut files = vec![(cargo.bundle.clone(), "esb")];
-    if let Some(binary) = &cargo.binary {
+fn files(payload: &Payload) -> Vec<(PathBuf, &'static str)> {
+    let mut files = vec![(payload.bundle.clone(), "esb")];
+    if let Some(binary) = &payload.binary {
         files.push((binary.clone(), "binary"));
         let mut minisig = binary.clone().into_os_string();
         minisig.push(".minisig");
@@ -254,7 +331,7 @@ fn files(cargo: &Cargo) -> Vec<(PathBuf, &'static str)> {
             files.push((minisig.into(), "binary.minisig"));
         }
     }
-    files.extend(cargo.config.clone().map(|config| (config, "toml")));
+    files.extend(payload.config.clone().map(|config| (config, "toml")));
     files
 }
 

@@ -2,19 +2,27 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use edge_seg::files::hex;
+use edge_seg_bundle::files::hex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::service;
+
 const CHUNK_BYTES: usize = 1 << 18;
+/// How long a board may take to answer, its login and a hash of a bundle included.
+const ANSWER_LIMIT: Duration = Duration::from_secs(120);
+/// How long it may take to install a release on a slow card and to restart the service.
+const CHANGE_LIMIT: Duration = Duration::from_secs(900);
 
 /// How to reach boards, and the tool there.
 #[derive(Debug, Clone)]
-pub struct Reach {
+pub struct SshTarget {
     /// ssh's configuration file; its own default otherwise.
     pub ssh_config: Option<PathBuf>,
     /// `-o` options of ssh.
@@ -28,7 +36,7 @@ pub struct Reach {
 /// A board.
 #[derive(Debug)]
 pub struct Remote<'a> {
-    reach: &'a Reach,
+    target: &'a SshTarget,
     host: &'a str,
 }
 
@@ -43,20 +51,20 @@ impl<'a> Remote<'a> {
     ///
     /// # Errors
     /// When the name could be taken for an option.
-    pub fn new(reach: &'a Reach, host: &'a str) -> Result<Remote<'a>> {
+    pub fn new(target: &'a SshTarget, host: &'a str) -> Result<Remote<'a>> {
         let odd = host.is_empty() || host.starts_with('-') || host.chars().any(|c| c.is_whitespace() || c.is_control());
         ensure!(!odd, "expected a host as ssh takes it, user@name, found {host:?}");
-        Ok(Remote { reach, host })
+        Ok(Remote { target, host })
     }
 
     fn ssh(&self) -> Command {
         let mut command = Command::new("ssh");
-        if let Some(config) = &self.reach.ssh_config {
+        if let Some(config) = &self.target.ssh_config {
             command.arg("-F").arg(config);
         }
         // Nobody can answer questions of twenty boards at once.
         command.args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=15"]);
-        for option in &self.reach.options {
+        for option in &self.target.options {
             command.args(["-o", option]);
         }
         command.arg("--").arg(self.host);
@@ -64,7 +72,11 @@ impl<'a> Remote<'a> {
     }
 
     fn run(&self, line: &str) -> Result<Output> {
-        let output = self.ssh().arg(line).stdin(Stdio::null()).output().context("ssh")?;
+        self.run_within(line, ANSWER_LIMIT)
+    }
+
+    fn run_within(&self, line: &str, limit: Duration) -> Result<Output> {
+        let output = service::output(None, self.ssh().arg(line), limit)?;
         if output.status.code() == Some(255) {
             bail!("cannot be reached: {}", last_line(&output.stderr));
         }
@@ -73,10 +85,10 @@ impl<'a> Remote<'a> {
 
     fn tool(&self, sudo: bool, words: &[&str]) -> String {
         let mut line = String::new();
-        if sudo && !self.reach.sudo.is_empty() {
-            line = format!("{} ", self.reach.sudo);
+        if sudo && !self.target.sudo.is_empty() {
+            line = format!("{} ", self.target.sudo);
         }
-        line.push_str(&quote(&self.reach.tool));
+        line.push_str(&quote(&self.target.tool));
         for word in words {
             line.push(' ');
             line.push_str(&quote(word));
@@ -91,7 +103,7 @@ impl<'a> Remote<'a> {
     pub fn ask(&self, words: &[&str]) -> Result<Value> {
         let output = self.run(&self.tool(false, words))?;
         match output.status.code() {
-            Some(127) => bail!("{} is not installed there: copy the .deb over and apt install it", self.reach.tool),
+            Some(127) => bail!("{} is not installed there: copy the .deb over and apt install it", self.target.tool),
             _ => ensure!(output.status.success(), "{}: {}", words.join(" "), last_line(&output.stderr)),
         }
         serde_json::from_slice(&output.stdout).with_context(|| format!("{}: expected JSON", words.join(" ")))
@@ -102,7 +114,7 @@ impl<'a> Remote<'a> {
     /// # Errors
     /// What the tool says when it refuses.
     pub fn change(&self, words: &[&str]) -> Result<String> {
-        let output = self.run(&self.tool(true, words))?;
+        let output = self.run_within(&self.tool(true, words), CHANGE_LIMIT)?;
         ensure!(output.status.success(), "{}: {}", words[0], last_line(&output.stderr));
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_string())
     }
@@ -128,10 +140,12 @@ impl<'a> Remote<'a> {
             }
         }
         progress(start);
+        // What others may not read here, such as a configuration with a password, they may not there.
+        let umask = if source.metadata()?.permissions().mode() & 0o004 == 0 { "077" } else { "022" };
         let redirect = if start == 0 { ">" } else { ">>" };
         let mut child = self
             .ssh()
-            .arg(format!("cat {redirect} {}", quote(&part)))
+            .arg(format!("umask {umask}; cat {redirect} {}", quote(&part)))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -208,10 +222,10 @@ mod tests {
 
     #[test]
     fn hosts_are_no_options() {
-        let reach = Reach { ssh_config: None, options: vec![], tool: "t".into(), sudo: String::new() };
+        let target = SshTarget { ssh_config: None, options: vec![], tool: "t".into(), sudo: String::new() };
         for host in ["", "-oProxyCommand=reboot", "pi@a b", "pi@a\n"] {
-            assert!(Remote::new(&reach, host).is_err(), "{host:?}");
+            assert!(Remote::new(&target, host).is_err(), "{host:?}");
         }
-        assert!(Remote::new(&reach, "pi@camera1.local").is_ok());
+        assert!(Remote::new(&target, "pi@camera1.local").is_ok());
     }
 }

@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use edge_seg::{Multiplications, boards};
+use edge_seg_board::boards::{self, Multiplications};
 use serde_json::{Value, json};
 
 use super::{Finding, bad, baseline, note, ok};
 use crate::board::Board;
-use crate::places::Places;
+use crate::paths::Paths;
+use crate::service;
 
 /// How much slower than the baseline is too slow.
 const SLOWER: f64 = 1.5;
@@ -21,21 +23,24 @@ const SOURCE: &str = "test:?size=256x256";
 /// programs.
 const ABOVE_PREDICTION: f64 = 4.0;
 
+/// How long a runtime may take for a few pictures, with loading, on the slowest board.
+const LIMIT: Duration = Duration::from_secs(120);
+
 /// Runs the inference and judges its time: by the time that this board took when all was well, else by what is predicted for such
 /// boards.
-pub fn try_once(places: &Places, board: &Board) -> Finding {
-    let Measured { milliseconds, work } = match run(places) {
+pub fn try_once(paths: &Paths, board: &Board) -> Finding {
+    let Measured { milliseconds, work } = match run(paths) {
         Ok(measured) => measured,
         Err(error) => return bad("inference", format!("{error:#}"), "journalctl -u edge-seg.service -n 50; edge-seg inspect"),
     };
-    let expected = fs::read(baseline(&places.state)).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let expected = fs::read(baseline(&paths.state)).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     if let Some(expected) = expected.and_then(|value| value["milliseconds"].as_f64()) {
         return match milliseconds > expected * SLOWER {
             true => bad("inference", format!("{milliseconds:.0} ms, this board has done it in {expected:.0} ms"), LOOK),
             false => ok("inference", format!("{milliseconds:.0} ms, the baseline is {expected:.0} ms")),
         };
     }
-    match boards::find(&board.key).map(|known| known.least_ms(work, board.cores)) {
+    match boards::find(&board.key).and_then(|known| known.rates).map(|known| known.least_ms(work, board.cores)) {
         Some(least) if milliseconds > least * ABOVE_PREDICTION => {
             note("inference", format!("{milliseconds:.0} ms, where {least:.0} ms or a little more are predicted for this board"), LOOK)
         }
@@ -49,10 +54,10 @@ pub fn try_once(places: &Places, board: &Board) -> Finding {
 const LOOK: &str = "edge-seg-fw board   # temperature, throttling; then: top -b -n 1 | head -n 15";
 
 /// Records the baseline.
-pub fn record(places: &Places) -> Result<f64> {
-    let milliseconds = run(places)?.milliseconds;
-    fs::create_dir_all(&places.state).with_context(|| format!("{}", places.state.display()))?;
-    edge_seg::files::replace_file(&baseline(&places.state), format!("{}\n", json!({ "milliseconds": milliseconds })).as_bytes())?;
+pub fn record(paths: &Paths) -> Result<f64> {
+    let milliseconds = run(paths)?.milliseconds;
+    fs::create_dir_all(&paths.state).with_context(|| format!("{}", paths.state.display()))?;
+    edge_seg_bundle::files::replace_file(&baseline(&paths.state), format!("{}\n", json!({ "milliseconds": milliseconds })).as_bytes())?;
     Ok(milliseconds)
 }
 
@@ -63,14 +68,14 @@ struct Measured {
 }
 
 /// Lets the runtime time itself on a picture that it makes.
-fn run(places: &Places) -> Result<Measured> {
-    let (binary, bundle) = runtime(places);
+fn run(paths: &Paths) -> Result<Measured> {
+    let (binary, bundle) = runtime(paths);
     let mut command = Command::new(&binary);
     command.args(["bench", SOURCE, "--tags", "sky, wall", "--frames", "3", "--warmup", "1", "--json"]);
     if let Some(bundle) = bundle {
         command.arg("--model").arg(bundle);
     }
-    let output = places.as_owner(&mut command)?.stdin(Stdio::null()).output().with_context(|| format!("{}", binary.display()))?;
+    let output = service::output(paths.user_to_run_as()?.as_ref(), &mut command, LIMIT)?;
     ensure!(
         output.status.success(),
         "{} ended with {}: {}",
@@ -90,21 +95,21 @@ fn run(places: &Places) -> Result<Measured> {
 }
 
 /// The runtime that the service would start, and its bundle where that is not the runtime's own.
-pub fn runtime(places: &Places) -> (PathBuf, Option<PathBuf>) {
-    let slot = places.state.join("current");
+pub fn runtime(paths: &Paths) -> (PathBuf, Option<PathBuf>) {
+    let slot = paths.state.join("current");
     match slot.join("edge-seg").exists() {
         true => (slot.join("edge-seg"), Some(slot.join("bundle.esb"))),
-        false => (places.packaged.clone(), None),
+        false => (paths.packaged.clone(), None),
     }
 }
 
 /// Whether the runtime can use the board's GPU, by its own word. A board without one of NVIDIA's is not asked.
-pub fn gpu(places: &Places) -> Finding {
+pub fn gpu(paths: &Paths) -> Finding {
     let ask = || -> Result<Value> {
-        let (binary, bundle) = runtime(places);
+        let (binary, bundle) = runtime(paths);
         let mut command = Command::new(&binary);
         command.args(["inspect", "--json"]).args(bundle);
-        let output = places.as_owner(&mut command)?.stdin(Stdio::null()).output().with_context(|| format!("{}", binary.display()))?;
+        let output = service::output(paths.user_to_run_as()?.as_ref(), &mut command, LIMIT)?;
         Ok(serde_json::from_slice::<Value>(&output.stdout).context("expected JSON of edge-seg inspect")?["devices"]["cuda"].take())
     };
     match ask() {

@@ -2,16 +2,17 @@
 
 mod inference;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use edge_seg::Bundle;
-use edge_seg::trust::Trust;
+use edge_seg_board::sensors;
+use edge_seg_bundle::Bundle;
+use edge_seg_bundle::trust::Trust;
 use serde::Serialize;
 
 use crate::board::{Board, Host};
 use crate::install::board_names;
-use crate::places::Places;
-use crate::slots::{RealDisk, Slots, machine};
+use crate::paths::Paths;
+use crate::slots::{RealDisk, Slot, Slots, State, machine};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -58,23 +59,23 @@ const MEMORY_NEEDED_BYTES: u64 = 160 << 20;
 const CLOCK_FLOOR_SECONDS: u64 = 1_735_689_600;
 
 /// Looks at everything. `now` is the clock, in seconds since 1970.
-pub fn examine(host: &Host, places: &Places, now: u64) -> Vec<Finding> {
+pub fn examine(host: &Host, paths: &Paths, now: u64) -> Vec<Finding> {
     let board = Board::read(host);
     let mut found = vec![system(&board)];
-    found.extend(cameras(host, &board));
+    found.extend(cameras(host, &board, source(paths).as_deref()));
     found.push(permissions(host));
-    found.extend(releases(places, &board));
+    found.extend(releases(paths, &board));
     found.push(disk(host));
     found.push(memory(&board));
-    found.push(temperature(&board));
+    found.push(temperature(host));
     found.push(throttling(&board));
     found.push(clock(host, now));
     found.push(name(host));
     found.extend(service(host));
     if board.jetson.is_some() {
-        found.push(inference::gpu(places));
+        found.push(inference::gpu(paths));
     }
-    found.push(inference::try_once(places, &board));
+    found.push(inference::try_once(paths, &board));
     found
 }
 
@@ -88,7 +89,21 @@ fn system(board: &Board) -> Finding {
     }
 }
 
-fn cameras(host: &Host, board: &Board) -> Vec<Finding> {
+/// What the configuration that runs takes frames from, where it can be read.
+fn source(paths: &Paths) -> Option<String> {
+    let (_, config) = running(paths);
+    let text = std::fs::read_to_string(config).ok()?;
+    Some(text.parse::<toml::Table>().ok()?.get("input")?.get("source")?.as_str()?.to_owned())
+}
+
+fn cameras(host: &Host, board: &Board, source: Option<&str>) -> Vec<Finding> {
+    // Frames of a network's camera, of files or of a program need no camera here.
+    let local = |source: &str| ["v4l2:", "rpicam:", "csi:", "/dev/"].iter().any(|start| source.starts_with(start));
+    if let Some(source) = source.filter(|source| !local(source)) {
+        // An address may hold a password.
+        let kind = source.split_once(':').map_or("files", |(scheme, _)| scheme);
+        return vec![ok("camera", format!("{} here; the configuration takes frames from elsewhere ({kind})", board.cameras.len()))];
+    }
     if board.cameras.is_empty() {
         let mend = match board.key.starts_with("pi") {
             true => {
@@ -135,48 +150,45 @@ fn permissions(host: &Host) -> Finding {
     }
 }
 
-fn releases(places: &Places, board: &Board) -> Vec<Finding> {
+fn releases(paths: &Paths, board: &Board) -> Vec<Finding> {
     let mut found = Vec::new();
-    if !places.packaged.exists() {
-        found.push(bad("runtime", format!("{} is not there", places.packaged.display()), "sudo apt install --reinstall ./edge-seg_*.deb"));
+    if !paths.packaged.exists() {
+        found.push(bad("runtime", format!("{} is not there", paths.packaged.display()), "sudo apt install --reinstall ./edge-seg_*.deb"));
     }
-    let mut slots = Slots::new(RealDisk, &places.state);
+    let mut slots = paths.slots();
     let state = match slots.load() {
         Ok(state) => state,
         Err(error) => {
-            found.push(bad("model", error.to_string(), format!("sudo ls -ld {}", places.state.display())));
+            found.push(bad("model", error.to_string(), format!("sudo ls -ld {}", paths.state.display())));
             return found;
         }
     };
-    let config = match state.current {
-        Some(slot) => slots.folder(slot).join("config.toml"),
-        None => places.config.clone(),
+    let (runtime, config) = running(paths);
+    let change = match state.current {
+        Some(_) => format!("cp {} new.toml; editor new.toml; sudo edge-seg-fw reconfigure new.toml --restart", config.display()),
+        None => format!("sudoedit {}", config.display()),
     };
-    let (runtime, _) = inference::runtime(places);
-    found.push(match places.complaint(&runtime, &config) {
-        Ok(None) => ok("configuration", config.display().to_string()),
-        Ok(Some(complaint)) => bad("configuration", complaint, format!("sudoedit {}", config.display())),
-        Err(error) => bad("configuration", format!("{error:#}"), "sudo apt install --reinstall ./edge-seg_*.deb"),
+    found.push(match (std::fs::File::open(&config), paths.complaint(&runtime, &config)) {
+        (Err(error), _) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            note("configuration", format!("{}: this user may not read it", config.display()), "sudo edge-seg-fw doctor")
+        }
+        (_, Ok(None)) => ok("configuration", config.display().to_string()),
+        (_, Ok(Some(complaint))) => bad("configuration", complaint, change),
+        (_, Err(error)) => bad("configuration", format!("{error:#}"), "sudo apt install --reinstall ./edge-seg_*.deb"),
     });
     let Some(slot) = state.current else {
         found.push(ok("model", "the packaged release runs"));
         return found;
     };
-    let path = slots.folder(slot).join("bundle.esb");
-    let opened = match places.demands_signatures() {
-        true => Trust::read(&places.keys).and_then(|trust| trust.on_board(&board_names(board)).open(&path)),
-        false => Bundle::open(&path),
-    };
-    let signed = if places.demands_signatures() { "signature and contents hold" } else { "contents hold, no key is trusted" };
-    found.push(match opened {
-        Ok(bundle) => {
-            ok("model", format!("slot {}: {} serial {}, {signed}", slot.name(), bundle.manifest().name, bundle.manifest().serial))
-        }
-        Err(error) => bad("model", error.to_string(), "sudo edge-seg-fw rollback --restart"),
-    });
+    found.push(contents(paths, board, &mut slots, &state, slot));
+    found.extend(beside_the_package(paths, &config, &runtime));
     if matches!(state.slot(slot).status, machine::Status::Pending { .. }) {
         let what = format!("slot {}: {}", slot.name(), machine::describe(state.slot(slot)));
         found.push(note("trial", what, "sudo edge-seg-fw mark-good   # or wait for healthy frames"));
+    }
+    if state.slot(slot).failed_starts > 1 {
+        let what = format!("slot {}: {}", slot.name(), machine::describe(state.slot(slot)));
+        found.push(bad("starts", what, "journalctl -u edge-seg.service -n 50"));
     }
     if let machine::Status::Bad { why } = &state.slot(slot.other()).status {
         found.push(note("other slot", format!("slot {} is bad: {why}", slot.other().name()), "sudo edge-seg-fw prune"));
@@ -184,9 +196,68 @@ fn releases(places: &Places, board: &Board) -> Vec<Finding> {
     found
 }
 
+/// The runtime and the configuration that the service would start.
+fn running(paths: &Paths) -> (PathBuf, PathBuf) {
+    let slot = paths.state.join("current");
+    match slot.join(machine::PROGRAM).exists() {
+        true => (slot.join(machine::PROGRAM), slot.join(machine::CONFIG)),
+        false => (paths.packaged.clone(), paths.config.clone()),
+    }
+}
+
+/// What the next start looks at: every file of the slot; and the bundle's signature as an installation would.
+fn contents(paths: &Paths, board: &Board, slots: &mut Slots<RealDisk>, state: &State, slot: Slot) -> Finding {
+    let folder = slots.folder(slot);
+    if let Err(why) = slots.check(state, slot) {
+        let mend = match why.contains(machine::CONFIG) {
+            true => format!("sudo edge-seg-fw reconfigure {} --restart   # takes it as it is now", folder.join(machine::CONFIG).display()),
+            false => "sudo edge-seg-fw rollback --restart".into(),
+        };
+        return bad("model", format!("the next start will refuse slot {}: {why}", slot.name()), mend);
+    }
+    let path = folder.join(machine::BUNDLE);
+    let opened = paths.demands_signatures().and_then(|signed| {
+        let bundle = match signed {
+            true => Trust::read(&paths.keys)?.on_board(&board_names(board)).open(&path)?,
+            false => Bundle::open(&path)?,
+        };
+        Ok((bundle, if signed { "signature and contents hold" } else { "contents hold, no key is trusted" }))
+    });
+    match opened {
+        Ok((bundle, holds)) => {
+            ok("model", format!("slot {}: {} serial {}, {holds}", slot.name(), bundle.manifest().name, bundle.manifest().serial))
+        }
+        Err(error) => bad("model", format!("{error:#}"), "sudo edge-seg-fw rollback --restart"),
+    }
+}
+
+/// What of the package the slots have copies of, where they differ: a change there changes nothing of what runs.
+fn beside_the_package(paths: &Paths, config: &Path, runtime: &Path) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let time = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let newer = time(&paths.config).zip(time(config)).is_some_and(|(packaged, slot)| packaged > slot);
+    let differs = |a: &Path, b: &Path| std::fs::read(a).ok().zip(std::fs::read(b).ok()).is_some_and(|(a, b)| a != b);
+    if newer && differs(&paths.config, config) {
+        let what = format!("{} is newer than what runs, and is not read: the release has its own", paths.config.display());
+        found.push(note("packaged configuration", what, "sudo edge-seg-fw reconfigure /etc/edge-seg/edge-seg.toml --restart"));
+    }
+    let newer = time(&paths.packaged).zip(time(runtime)).is_some_and(|(packaged, slot)| packaged > slot);
+    if let Some((packaged, slot)) = paths.version_of(&paths.packaged).zip(paths.version_of(runtime)).filter(|(a, b)| a != b && newer) {
+        let what = format!("the slot runs {slot}, the package brings {packaged}");
+        found.push(note("packaged program", what, "sudo edge-seg-fw reconfigure --packaged --restart"));
+    }
+    found
+}
+
 fn disk(host: &Host) -> Finding {
-    let text = host.command("df", &["-B1", "--output=avail", "/var/lib"]).unwrap_or_default();
-    match text.lines().last().and_then(|line| line.trim().parse::<u64>().ok()) {
+    // A tree that stands for a board tells its own.
+    let free = match host.is_live() {
+        true => rustix::fs::statvfs("/var/lib").ok().map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize)),
+        false => host
+            .command("df", &["-B1", "--output=avail", "/var/lib"])
+            .and_then(|text| text.lines().last().and_then(|line| line.trim().parse::<u64>().ok())),
+    };
+    match free {
         Some(free) if free < DISK_NEEDED_BYTES => bad(
             "disk",
             format!("{} MiB free, {} are needed for a release", free >> 20, DISK_NEEDED_BYTES >> 20),
@@ -212,18 +283,19 @@ fn memory(board: &Board) -> Finding {
     }
 }
 
-fn temperature(board: &Board) -> Finding {
-    match board.temperatures.first() {
-        Some(hottest) if hottest.celsius >= 80.0 => bad(
-            "temperature",
-            format!("{:.1} °C at {}: the board slows down", hottest.celsius, hottest.zone),
-            "fit a heat sink or a fan, then: edge-seg-fw board",
-        ),
-        Some(hottest) if hottest.celsius >= 70.0 => {
-            note("temperature", format!("{:.1} °C at {}", hottest.celsius, hottest.zone), "give it air")
-        }
-        Some(hottest) => ok("temperature", format!("{:.1} °C at {}", hottest.celsius, hottest.zone)),
-        None => ok("temperature", "this board gives no reading"),
+/// By the zone that the runtime's governor goes by, and from the temperatures on that it goes by.
+fn temperature(host: &Host) -> Finding {
+    let Some(zone) = sensors::hottest(host) else {
+        return ok("temperature", "this board gives no reading");
+    };
+    let found = format!("{:.1} °C at {}", zone.celsius, zone.name);
+    if zone.celsius >= zone.slowed_c() {
+        let found = format!("{found}: from {:.0} °C on the board slows down", zone.slowed_c());
+        bad("temperature", found, "fit a heat sink or a fan, then: edge-seg-fw board")
+    } else if zone.celsius >= zone.hot_c() {
+        note("temperature", format!("{found}: from {:.0} °C on edge-seg works less", zone.hot_c()), "give it air")
+    } else {
+        ok("temperature", found)
     }
 }
 
@@ -320,8 +392,8 @@ pub fn is_healthy(findings: &[Finding]) -> bool {
 ///
 /// # Errors
 /// When the inference fails or the file cannot be written.
-pub fn record_baseline(places: &Places) -> anyhow::Result<f64> {
-    inference::record(places)
+pub fn record_baseline(paths: &Paths) -> anyhow::Result<f64> {
+    inference::record(paths)
 }
 
 /// Where the baseline is kept.

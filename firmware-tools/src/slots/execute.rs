@@ -3,46 +3,94 @@
 //! ```text
 //! ROOT/current          symbolic link to slots/a or slots/b: the pointer
 //! ROOT/state.json       both slots' status, the floor, the trial
+//! ROOT/state.copy.json  the same again, for a state file that is lost
 //! ROOT/slots/a, b       bundle.esb, edge-seg, config.toml, release.json
 //! ```
 
+use super::disk::digest_of;
 use super::machine::{Action, Event, FileMark, Release, Slot, SlotState, State, Status, Trial, step};
-use super::{Disk, machine};
-use edge_seg::files::hex;
+use super::{Disk, Kind, machine};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 /// Room that is left free on the disk beside a new release.
 const RESERVE_BYTES: u64 = 1 << 20;
 const RELEASE: &str = "release.json";
+/// The state and its copy, in the order in which they are written and looked for.
+const STATES: [&str; 2] = ["state.json", "state.copy.json"];
+/// Files that two slots may have in common: large, and never changed where they are.
+const SHARED: [&str; 2] = [machine::BUNDLE, machine::PROGRAM];
+
+/// Bytes that are installed.
+#[derive(Debug)]
+pub enum Content {
+    /// In memory.
+    Bytes(Vec<u8>),
+    /// In an open file, from its start on.
+    File(File),
+}
+
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Self {
+        Content::Bytes(bytes)
+    }
+}
+
+impl Content {
+    /// Reads it from its start on.
+    ///
+    /// # Errors
+    /// When its file refuses.
+    pub fn reader(&self) -> io::Result<Box<dyn Read + '_>> {
+        Ok(match self {
+            Content::Bytes(bytes) => Box::new(bytes.as_slice()),
+            Content::File(file) => {
+                let mut file: &File = file;
+                file.rewind()?;
+                Box::new(file)
+            }
+        })
+    }
+
+    fn mark(&self, name: &str) -> io::Result<FileMark> {
+        let (bytes, sha256) = digest_of(self.reader()?)?;
+        Ok(FileMark { name: name.into(), bytes, sha256 })
+    }
+}
 
 /// The files that are installed together.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Parts {
     /// The bundle.
-    pub bundle: Vec<u8>,
+    pub bundle: Content,
     /// The runtime.
-    pub binary: Vec<u8>,
+    pub binary: Content,
     /// Its configuration.
-    pub config: Vec<u8>,
+    pub config: Content,
+    /// Whether others than the service must not read the configuration.
+    pub private: bool,
 }
 
 impl Parts {
-    fn files(&self) -> [(&'static str, &[u8], bool); 3] {
-        [("bundle.esb", &self.bundle, false), ("edge-seg", &self.binary, true), ("config.toml", &self.config, false)]
+    fn files(&self) -> [(&'static str, &Content, Kind); 3] {
+        let config = if self.private { Kind::Private } else { Kind::Plain };
+        [
+            (machine::BUNDLE, &self.bundle, Kind::Plain),
+            (machine::PROGRAM, &self.binary, Kind::Program),
+            (machine::CONFIG, &self.config, config),
+        ]
     }
 }
 
 /// Name, serial and file marks of what is about to be installed.
-pub fn release_of(name: &str, serial: u64, parts: &Parts) -> Release {
-    let files = parts.files().iter().map(|(name, bytes, _)| mark(name, bytes)).collect();
-    Release { name: name.into(), serial, files }
-}
-
-fn mark(name: &str, bytes: &[u8]) -> FileMark {
-    FileMark { name: name.into(), bytes: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) }
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn release_of(name: &str, serial: u64, parts: &Parts) -> io::Result<Release> {
+    let files = parts.files().iter().map(|(name, content, _)| content.mark(name)).collect::<io::Result<_>>()?;
+    Ok(Release { name: name.into(), serial, files })
 }
 
 /// Where a release comes from.
@@ -59,6 +107,13 @@ pub trait Source {
     fn check_board(&mut self) -> Result<(), String>;
     /// The files.
     fn parts(&self) -> &Parts;
+    /// Checks once more what was written to a slot: the files that were brought may have changed since.
+    ///
+    /// # Errors
+    /// Why it must not run.
+    fn prove(&mut self, _slot: &Path) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// The state file cannot be used.
@@ -86,6 +141,10 @@ pub struct Outcome {
     pub refused: Option<String>,
     /// What is to be run, after [`Event::Boot`].
     pub run: Option<Option<Slot>>,
+}
+
+fn is_mark(release: &Release, name: &str, (bytes, sha256): &(u64, String)) -> bool {
+    release.files.iter().any(|file| file.name == name && file.bytes == *bytes && file.sha256 == *sha256)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -126,26 +185,32 @@ impl<D: Disk> Slots<D> {
         self.disk
     }
 
-    /// Reads state and pointer. A lost or unreadable state is rebuilt from what the slots hold: the slot that the pointer
-    /// names is good if its files match its own list.
+    /// Reads state and pointer. A lost or unreadable state is read from its copy, and with both lost rebuilt from what the slots hold:
+    /// what is whole there is on trial, for nothing tells how far it was trusted.
     ///
     /// # Errors
     /// [`StateError::Read`] when the disk refuses to read.
     pub fn load(&mut self) -> Result<State, StateError> {
         let current = self.pointer()?;
-        let path = self.root.join("state.json");
-        let saved = match self.disk.read(&path) {
-            Ok(bytes) => serde_json::from_slice::<Saved>(&bytes).ok().filter(|saved| saved.format == 1),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(source) => return Err(StateError::Read { path, source }),
-        };
+        let mut saved = None;
+        for name in STATES {
+            let path = self.root.join(name);
+            saved = match self.disk.read(&path) {
+                Ok(bytes) => serde_json::from_slice::<Saved>(&bytes).ok().filter(|saved| saved.format == 1),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(source) => return Err(StateError::Read { path, source }),
+            };
+            if saved.is_some() {
+                break;
+            }
+        }
         let mut state = State::new(Trial::default());
         state.current = current;
         match saved {
             Some(saved) => (state.a, state.b, state.floor, state.trial) = (saved.a, saved.b, saved.floor, saved.trial),
             None => {
-                state.a = self.rebuild(Slot::A, current);
-                state.b = self.rebuild(Slot::B, current);
+                state.a = self.rebuild(Slot::A, state.trial);
+                state.b = self.rebuild(Slot::B, state.trial);
                 state.floor = [&state.a, &state.b].iter().filter_map(|slot| Some(slot.release.as_ref()?.serial)).max().unwrap_or(0);
             }
         }
@@ -162,16 +227,24 @@ impl<D: Disk> Slots<D> {
         }
     }
 
-    fn rebuild(&mut self, slot: Slot, current: Option<Slot>) -> SlotState {
+    fn rebuild(&mut self, slot: Slot, trial: Trial) -> SlotState {
         let path = self.folder(slot).join(RELEASE);
         let release: Option<Release> = self.disk.read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let Some(release) = release else { return SlotState::empty() };
         let status = match self.read_back(slot, &release) {
-            Ok(()) if current == Some(slot) => Status::Good,
-            Ok(()) => Status::Bad { why: "the state file was lost, and this slot did not run".into() },
+            Ok(()) => Status::Pending { tries_left: trial.starts },
             Err(why) => Status::Bad { why },
         };
-        SlotState { status, release: Some(release) }
+        SlotState { status, release: Some(release), failed_starts: 0 }
+    }
+
+    /// Reads a slot's files back as a start does.
+    ///
+    /// # Errors
+    /// Which file is not what was installed.
+    pub fn check(&mut self, state: &State, slot: Slot) -> Result<(), String> {
+        let release = state.slot(slot).release.as_ref().ok_or("nothing is known of its contents")?;
+        self.read_back(slot, release)
     }
 
     /// Feeds one event to the machine and carries out all that follows from it.
@@ -217,19 +290,22 @@ impl<D: Disk> Slots<D> {
             Action::CheckBoard => {
                 let source = source.as_mut().ok_or("no release was given")?;
                 source.check_board()?;
-                self.check_room(source.parts(), &outcome.state)?;
+                self.check_room(&outcome.state)?;
             }
             Action::Save => self.save(&outcome.state).map_err(says(format!("{}", self.root.join("state.json").display())))?,
             Action::Erase(slot) => self.erase(*slot).map_err(says(format!("slot {}", slot.name())))?,
             Action::Write(slot) => {
                 let source = source.as_ref().ok_or("no release was given")?;
                 let release = outcome.state.slot(*slot).release.clone().ok_or("no release was given")?;
-                self.write(*slot, source.parts(), &release).map_err(says(format!("writing slot {}", slot.name())))?;
+                self.write(*slot, source.parts(), &release, &outcome.state).map_err(says(format!("writing slot {}", slot.name())))?;
             }
             Action::Sync(slot) => self.sync(*slot).map_err(says(format!("syncing slot {}", slot.name())))?,
             Action::ReadBack(slot) => {
                 let release = outcome.state.slot(*slot).release.clone().ok_or("nothing is known of its contents")?;
                 self.read_back(*slot, &release)?;
+                if let Some(source) = source {
+                    source.prove(&self.folder(*slot))?;
+                }
             }
             Action::Point(slot) => self.point(*slot).map_err(says(format!("{}", self.root.join("current").display())))?,
             Action::Run(slot) => outcome.run = Some(*slot),
@@ -239,12 +315,12 @@ impl<D: Disk> Slots<D> {
         Ok(None)
     }
 
-    fn check_room(&mut self, parts: &Parts, state: &State) -> Result<(), String> {
-        let needed: u64 = parts.files().iter().map(|(_, bytes, _)| bytes.len() as u64).sum::<u64>() + RESERVE_BYTES;
+    fn check_room(&mut self, state: &State) -> Result<(), String> {
+        let incoming = state.incoming.as_ref().map_or(&[][..], |release| &release.files);
+        let needed = incoming.iter().filter(|file| self.held(file, state).is_none()).map(|file| file.bytes).sum::<u64>() + RESERVE_BYTES;
         self.make_root().map_err(|error| format!("{}: {error}", self.root.display()))?;
         let free = self.disk.free_bytes(&self.root).map_err(|error| format!("{}: {error}", self.root.display()))?;
-        let target = state.current.map_or(Slot::A, Slot::other);
-        let freed: u64 = state.slot(target).release.as_ref().map_or(0, |release| release.files.iter().map(|file| file.bytes).sum());
+        let freed: u64 = state.slot(state.target()).release.as_ref().map_or(0, |release| release.files.iter().map(|file| file.bytes).sum());
         match free.saturating_add(freed) >= needed {
             true => Ok(()),
             false => {
@@ -253,18 +329,27 @@ impl<D: Disk> Slots<D> {
         }
     }
 
+    /// The same file in the slot that is not written: a second name of it takes no room.
+    fn held(&self, file: &FileMark, state: &State) -> Option<PathBuf> {
+        let other = state.target().other();
+        let holds = state.slot(other).release.as_ref().is_some_and(|release| release.files.contains(file));
+        (holds && SHARED.contains(&file.name.as_str())).then(|| self.folder(other).join(&file.name))
+    }
+
     fn save(&mut self, state: &State) -> io::Result<()> {
         let saved = Saved { format: 1, floor: state.floor, trial: state.trial, a: state.a.clone(), b: state.b.clone() };
         let mut bytes = serde_json::to_vec_pretty(&saved)?;
         bytes.push(b'\n');
         self.make_root()?;
-        let (beside, path) = (self.root.join("state.json.new"), self.root.join("state.json"));
-        // Another user's leftover could not be overwritten, only removed.
-        self.disk.remove(&beside)?;
-        self.disk.write(&beside, &bytes, false)?;
-        self.disk.sync_file(&beside)?;
-        self.disk.rename(&beside, &path)?;
-        self.disk.sync_folder(&self.root)
+        for name in STATES {
+            let (beside, path) = (self.root.join(format!("{name}.new")), self.root.join(name));
+            self.disk.remove(&beside)?;
+            self.disk.write(&beside, &mut bytes.as_slice(), Kind::Plain)?;
+            self.disk.sync_file(&beside)?;
+            self.disk.rename(&beside, &path)?;
+            self.disk.sync_folder(&self.root)?;
+        }
+        Ok(())
     }
 
     /// Makes the root; its own name must last as well, or all that is synced below it could be lost with it.
@@ -287,13 +372,18 @@ impl<D: Disk> Slots<D> {
         Ok(())
     }
 
-    fn write(&mut self, slot: Slot, parts: &Parts, release: &Release) -> io::Result<()> {
+    fn write(&mut self, slot: Slot, parts: &Parts, release: &Release, state: &State) -> io::Result<()> {
         let folder = self.folder(slot);
         self.disk.make_folder(&folder)?;
-        for (name, bytes, executable) in parts.files() {
-            self.disk.write(&folder.join(name), bytes, executable)?;
+        for (name, content, kind) in parts.files() {
+            let held = release.files.iter().find(|file| file.name == name).and_then(|file| self.held(file, state));
+            // One that has rotted there is no file to share.
+            let whole = held.filter(|held| self.disk.digest(held).is_ok_and(|found| is_mark(release, name, &found)));
+            if !whole.is_some_and(|held| self.disk.share(&held, &folder.join(name)).is_ok()) {
+                self.disk.write(&folder.join(name), &mut *content.reader()?, kind)?;
+            }
         }
-        self.disk.write(&folder.join(RELEASE), &serde_json::to_vec(release)?, false)
+        self.disk.write(&folder.join(RELEASE), &mut serde_json::to_vec(release)?.as_slice(), Kind::Plain)
     }
 
     fn sync(&mut self, slot: Slot) -> io::Result<()> {
@@ -310,8 +400,8 @@ impl<D: Disk> Slots<D> {
         let folder = self.folder(slot);
         for file in &release.files {
             let path = folder.join(&file.name);
-            let bytes = self.disk.read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-            let found = mark(&file.name, &bytes);
+            let (bytes, sha256) = self.disk.digest(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let found = FileMark { name: file.name.clone(), bytes, sha256 };
             if found != *file {
                 return Err(format!(
                     "{}: expected {} bytes with SHA-256 {}, found {} bytes with {}",

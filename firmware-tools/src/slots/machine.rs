@@ -5,7 +5,9 @@
 //! [`Action::Point`] switches by one rename. Whatever step a power cut interrupts, the next start begins with
 //! [`Event::Boot`] on the state and the pointer that are on disk.
 
+use edge_seg_bundle::files::hex;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// One of the two places for a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +49,13 @@ pub struct FileMark {
     pub sha256: String,
 }
 
+/// Name of the bundle in a slot.
+pub const BUNDLE: &str = "bundle.esb";
+/// Name of the runtime in a slot.
+pub const PROGRAM: &str = "edge-seg";
+/// Name of the configuration in a slot.
+pub const CONFIG: &str = "config.toml";
+
 /// What a slot holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +66,22 @@ pub struct Release {
     pub serial: u64,
     /// The files, all of them.
     pub files: Vec<FileMark>,
+}
+
+impl Release {
+    /// What tells it from every other release: the SHA-256 of its files' names and hashes.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        for file in &self.files {
+            hash.update(format!("{} {}\n", file.sha256, file.name));
+        }
+        hex(&hash.finalize())
+    }
+
+    /// The SHA-256 of its bundle.
+    fn bundle(&self) -> Option<&str> {
+        self.files.iter().find(|file| file.name == BUNDLE).map(|file| file.sha256.as_str())
+    }
 }
 
 /// How far a slot is to be trusted.
@@ -87,12 +112,19 @@ pub struct SlotState {
     pub status: Status,
     /// Contents, once something was written.
     pub release: Option<Release>,
+    /// Starts in a row in which a good release showed too few healthy frames, with the one that is under way.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failed_starts: u32,
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl SlotState {
     /// A slot that was never written.
     pub fn empty() -> SlotState {
-        SlotState { status: Status::Empty, release: None }
+        SlotState { status: Status::Empty, release: None, failed_starts: 0 }
     }
 }
 
@@ -135,11 +167,16 @@ pub enum Work {
     Starting(Slot),
     /// The mark of a slot that proved itself.
     Confirming,
-    /// The pointer, back to the other slot.
-    Returning(Slot),
-    /// What is left behind by something that failed, or is not needed.
+    /// The pointer, back to the other slot or to the packaged release.
+    Returning(Option<Slot>),
+    /// What is left behind by something that failed.
     Tidying,
+    /// What is not needed.
+    Freeing,
 }
+
+/// The longest wait between two starts that fail.
+const LONGEST_WAIT_S: u64 = 240;
 
 /// Everything the rules know. `current` comes from the pointer, the rest but `work` and `incoming` from the state file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,18 +211,34 @@ impl State {
         }
     }
 
-    fn set(&mut self, slot: Slot, status: Status) {
+    fn slot_mut(&mut self, slot: Slot) -> &mut SlotState {
         match slot {
-            Slot::A => self.a.status = status,
-            Slot::B => self.b.status = status,
+            Slot::A => &mut self.a,
+            Slot::B => &mut self.b,
         }
     }
 
+    fn set(&mut self, slot: Slot, status: Status) {
+        let state = self.slot_mut(slot);
+        (state.status, state.failed_starts) = (status, 0);
+    }
+
     fn fill(&mut self, slot: Slot, release: Option<Release>) {
-        match slot {
-            Slot::A => self.a.release = release,
-            Slot::B => self.b.release = release,
-        }
+        self.slot_mut(slot).release = release;
+    }
+
+    /// How often a good slot has used up the starts in which a release must become healthy.
+    fn rounds_failed(&self, slot: Slot) -> u32 {
+        self.slot(slot).failed_starts / self.trial.starts.max(1)
+    }
+
+    /// How long to wait before the start that was chosen: nothing at first, longer the more starts in a row have failed.
+    pub fn patience(&self) -> std::time::Duration {
+        let failed = [&self.a, &self.b].iter().map(|slot| slot.failed_starts).fold(0, u32::saturating_add).saturating_sub(1);
+        std::time::Duration::from_secs(match failed.checked_sub(self.trial.starts.max(1)) {
+            None => 0,
+            Some(beyond) => (2u64 << beyond.min(16)).min(LONGEST_WAIT_S),
+        })
     }
 
     fn bad(&mut self, slot: Slot, why: impl Into<String>) {
@@ -201,7 +254,7 @@ impl State {
     }
 
     /// Where a new release goes: never the slot that runs.
-    fn target(&self) -> Slot {
+    pub fn target(&self) -> Slot {
         match self.current {
             Some(slot) => slot.other(),
             None if self.good(Slot::A) => Slot::B,
@@ -229,10 +282,16 @@ pub enum Event {
     },
     /// The service starts.
     Boot,
-    /// The running release has shown this many healthy frames since it started.
+    /// A release that runs has shown healthy frames since it started.
     Healthy {
-        /// The count.
+        /// The slot that it was started from.
+        slot: Slot,
+        /// [`Release::digest`] of what was started: the slot may hold another release by now.
+        digest: String,
+        /// How many.
         frames: u64,
+        /// Whether its source came to its end and the runtime ended well: there will be no more.
+        ended: bool,
     },
     /// The operator vouches for the running release.
     MarkGood,
@@ -282,6 +341,23 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 let why = format!(
                     "downgrade: the bundle's serial is {}, this board has run {}; --allow-downgrade installs it all the same",
                     release.serial, state.floor
+                );
+                return (state, vec![Action::Refuse(why)]);
+            }
+            let same = |slot: &Slot| state.slot(*slot).release.as_ref() == Some(&release);
+            if let Some(slot) = state.current.filter(|slot| state.pending(*slot) && same(slot)) {
+                let report = format!("slot {} holds this release already: {}", slot.name(), describe(state.slot(slot)));
+                return (state, vec![Action::Report(report)]);
+            }
+            let other = |slot: &SlotState| {
+                slot.release.as_ref().is_some_and(|held| held.serial == release.serial && held.bundle() != release.bundle())
+            };
+            let held = [Slot::A, Slot::B].into_iter().find(|slot| (state.good(*slot) || state.pending(*slot)) && other(state.slot(*slot)));
+            if let Some(slot) = held.filter(|_| !downgrade) {
+                let why = format!(
+                    "equal serial: slot {} holds another bundle of serial {}, and one number must mean one release; edge-seg-fw pack counts up",
+                    slot.name(),
+                    release.serial
                 );
                 return (state, vec![Action::Refuse(why)]);
             }
@@ -351,30 +427,56 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
             let report = format!("the start of slot {} cannot be recorded ({why}); slot {} runs", slot.name(), run.name());
             (state, vec![Action::Report(report), Action::Run(Some(run))])
         }
-        (Work::Idle, Event::Healthy { frames }) => match state.current {
-            Some(slot) if state.pending(slot) && frames >= state.trial.frames => confirm(state, slot),
-            _ => (state, Vec::new()),
-        },
+        (Work::Idle, Event::Healthy { slot, digest, frames, ended }) => {
+            if state.slot(slot).release.as_ref().map(Release::digest) != Some(digest) {
+                let why = format!("healthy frames of what slot {} no longer holds prove nothing", slot.name());
+                return (state, vec![Action::Refuse(why)]);
+            }
+            let proven = frames >= state.trial.frames || (ended && frames > 0);
+            match state.slot(slot).status {
+                Status::Pending { .. } if proven => confirm(state, slot),
+                Status::Good if proven && state.slot(slot).failed_starts > 0 => {
+                    state.set(slot, Status::Good);
+                    state.work = Work::Confirming;
+                    (state, vec![Action::Save])
+                }
+                _ => (state, Vec::new()),
+            }
+        }
         (Work::Idle, Event::MarkGood) => match state.current {
+            Some(slot) if state.slot(slot).status == (Status::Pending { tries_left: state.trial.starts }) => {
+                let why = format!("slot {} has not run yet: sudo systemctl restart edge-seg.service", slot.name());
+                (state, vec![Action::Refuse(why)])
+            }
             Some(slot) if state.pending(slot) => confirm(state, slot),
             Some(slot) if state.good(slot) => (state, vec![Action::Report(format!("slot {} is good already", slot.name()))]),
             _ => (state, vec![Action::Refuse("no slot runs that could be marked good".into())]),
         },
         (Work::Idle, Event::Rollback) => match state.current {
-            Some(slot) if state.good(slot.other()) => {
-                state.bad(slot, "rolled back by the operator");
-                state.work = Work::Returning(slot.other());
-                (state, vec![Action::ReadBack(slot.other()), Action::Save, Action::Point(Some(slot.other()))])
+            Some(slot) if matches!(state.slot(slot.other()).status, Status::Bad { .. }) => {
+                let why = format!(
+                    "slot {} holds nothing good to go back to: {}; with it pruned, rollback goes back to the packaged release",
+                    slot.other().name(),
+                    describe(state.slot(slot.other()))
+                );
+                (state, vec![Action::Refuse(why)])
             }
             Some(slot) => {
-                let why = format!("slot {} holds nothing good to go back to: {}", slot.other().name(), describe(state.slot(slot.other())));
-                (state, vec![Action::Refuse(why)])
+                let to = Some(slot.other()).filter(|other| state.good(*other) || state.pending(*other));
+                state.bad(slot, "rolled back by the operator");
+                state.work = Work::Returning(to);
+                let mut actions = vec![Action::Save, Action::Point(to)];
+                if let Some(to) = to {
+                    state.slot_mut(to).failed_starts = 0;
+                    actions.insert(0, Action::ReadBack(to));
+                }
+                (state, actions)
             }
             None => (state, vec![Action::Refuse("nothing is installed: the packaged release runs".into())]),
         },
-        (Work::Returning(slot), Event::Done) => {
-            state.current = Some(slot);
-            (state, vec![Action::Report(format!("slot {} runs at the next start", slot.name()))])
+        (Work::Returning(to), Event::Done) => {
+            state.current = to;
+            (state, vec![Action::Report(format!("{} runs at the next start", name_of(to)))])
         }
         (Work::Returning(_), Event::Failed { why }) => (state, vec![Action::Refuse(why)]),
         (Work::Idle, Event::Prune) => match state.current {
@@ -385,22 +487,23 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 // With the pointer lost, the next start goes back to a good slot: it is needed.
                 let needed = |slot: Slot| current == Some(slot) || state.pending(slot) || (current.is_none() && state.good(slot));
                 let unused: Vec<Slot> = [Slot::A, Slot::B].into_iter().filter(|slot| !needed(*slot)).collect();
-                // The mark comes first: files that are half gone must not stand under a good one.
                 for slot in &unused {
                     state.set(*slot, Status::Empty);
                     state.fill(*slot, None);
                 }
-                state.work = Work::Tidying;
+                state.work = Work::Freeing;
                 let names: Vec<_> = unused.iter().map(|slot| slot.name()).collect();
-                let mut actions = vec![Action::Save];
-                actions.extend(unused.iter().map(|slot| Action::Erase(*slot)));
+                // On a full disk there is no room for the mark before the files are gone; a start reads back what is marked good.
+                let mut actions: Vec<_> = unused.iter().map(|slot| Action::Erase(*slot)).collect();
+                actions.push(Action::Save);
                 actions.push(Action::Report(format!("freed: {}", if names.is_empty() { "nothing".into() } else { names.join(", ") })));
                 (state, actions)
             }
         },
+        (Work::Freeing, Event::Failed { why }) => (state, vec![Action::Refuse(why)]),
         (Work::Confirming, Event::Failed { why }) => (state, vec![Action::Refuse(why)]),
         (Work::Tidying, Event::Failed { why }) => (state, vec![Action::Report(format!("not tidied up: {why}"))]),
-        (Work::Confirming | Work::Tidying, _) | (Work::Idle, Event::Done) => (state, Vec::new()),
+        (Work::Confirming | Work::Tidying | Work::Freeing, _) | (Work::Idle, Event::Done) => (state, Vec::new()),
         (Work::Idle, Event::Failed { why }) => (state, vec![Action::Report(why)]),
         (work, event) => {
             // Not reachable through the executor, which holds a lock; saying so beats acting on it.
@@ -418,7 +521,7 @@ fn confirm(mut state: State, slot: Slot) -> (State, Vec<Action>) {
     (state, vec![Action::Save, Action::Report(format!("slot {} is good", slot.name()))])
 }
 
-/// Picks what to start: a release on trial, then what ran, then the other, then the packaged one.
+/// Picks what to start: a release on trial, then of the good ones that which has failed less, then the packaged one.
 fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
     let order = match state.current {
         Some(slot) => [slot, slot.other()],
@@ -431,7 +534,12 @@ fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
             state.bad(slot, why);
         }
     }
-    let pick = order.into_iter().find(|slot| state.pending(*slot)).or_else(|| order.into_iter().find(|slot| state.good(*slot)));
+    let good = order.into_iter().filter(|slot| state.good(*slot)).min_by_key(|slot| state.rounds_failed(*slot));
+    if let Some(slot) = good.filter(|slot| state.current.is_some_and(|current| current != *slot && state.good(current))) {
+        let report = format!("slot {} failed in {} starts in a row", slot.other().name(), state.slot(slot.other()).failed_starts);
+        actions.push(Action::Report(format!("{report}: slot {} is tried", slot.name())));
+    }
+    let pick = order.into_iter().find(|slot| state.pending(*slot)).or(good);
     match pick {
         Some(slot) => {
             state.work = Work::Probing(slot);
@@ -451,18 +559,24 @@ fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
 
 fn start(mut state: State, slot: Slot) -> (State, Vec<Action>) {
     let mut actions = Vec::new();
-    if let Status::Pending { tries_left } = state.slot(slot).status {
-        state.set(slot, Status::Pending { tries_left: tries_left.saturating_sub(1) });
-        actions.push(Action::Save);
-    }
-    if state.current != Some(slot) {
-        if actions.is_empty() {
-            actions.push(Action::Save);
+    match &mut state.slot_mut(slot).status {
+        Status::Pending { tries_left } => *tries_left = tries_left.saturating_sub(1),
+        _ => {
+            let failed = &mut state.slot_mut(slot).failed_starts;
+            *failed = failed.saturating_add(1);
         }
+    }
+    actions.push(Action::Save);
+    if state.current != Some(slot) {
         actions.push(Action::Point(Some(slot)));
     }
     state.work = Work::Starting(slot);
     (state, actions)
+}
+
+/// What runs, in words.
+pub fn name_of(slot: Option<Slot>) -> String {
+    slot.map_or_else(|| "the packaged release".into(), |slot| format!("slot {}", slot.name()))
 }
 
 /// A slot in a few words.
@@ -472,6 +586,7 @@ pub fn describe(slot: &SlotState) -> String {
         Status::Empty => "empty".into(),
         Status::Bad { why } => format!("{what}bad: {why}"),
         Status::Pending { tries_left } => format!("{what}on trial, {tries_left} starts left"),
+        Status::Good if slot.failed_starts > 1 => format!("{what}good, {} starts in a row without enough frames", slot.failed_starts - 1),
         Status::Good => format!("{what}good"),
     }
 }

@@ -7,6 +7,7 @@ mod disk;
 mod execute;
 pub mod machine;
 
-pub use disk::{Disk, RealDisk};
-pub use execute::{Outcome, Parts, Slots, Source, StateError, release_of};
+pub(crate) use disk::digest_of;
+pub use disk::{Disk, Kind, RealDisk};
+pub use execute::{Content, Outcome, Parts, Slots, Source, StateError, release_of};
 pub use machine::{Action, Event, Release, Slot, SlotState, State, Status, step};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use edge_seg::boards::{BOARDS, Board};
+use edge_seg::boards::{BOARDS, Board, Rates};
 use edge_seg::simd::{Kernels, kernels};
 use edge_seg::sink::{LegendEntry, OverlayOptions, draw_overlay_on};
 use edge_seg::source::{Pace, SourceOptions, open_source};
@@ -64,7 +64,7 @@ struct Report {
     threads: usize,
     backend: &'static str,
     /// Operators of the image encoder that its device leaves to the processor.
-    left_on_processor: Vec<String>,
+    unsupported_ops: Vec<String>,
     kernels: &'static str,
     best_kernels: &'static str,
     /// Reading and checking the bundle, loading the image encoder and the tokenizer.
@@ -104,15 +104,16 @@ struct Elsewhere {
 
 impl Elsewhere {
     /// With `half`, in 16-bit floats where the board has them.
-    fn on(board: &Board, work: Multiplications, half: bool) -> Self {
-        let halved = board.in_halves().filter(|_| half);
-        let [one_thread_ms, all_cores_ms] = [1, board.cores].map(|cores| halved.as_ref().unwrap_or(board).least_ms(work, cores));
+    fn on(board: &Board, rates: Rates, work: Multiplications, half: bool) -> Self {
+        let halved = rates.in_halves().filter(|_| half);
+        let fewest = board.cores.first().copied().unwrap_or(1);
+        let [one_thread_ms, all_cores_ms] = [1, fewest].map(|cores| halved.unwrap_or(rates).least_ms(work, cores));
         let known_by = match (half, halved) {
             (true, Some(_)) => "predicted with --half: arithmetic alone, at least",
             (true, None) => "predicted, has no --half: arithmetic alone, at least",
             (false, _) => "predicted: arithmetic alone, at least",
         };
-        Self { board: format!("{} ({})", board.name, board.core.name), one_thread_ms, all_cores_ms, known_by }
+        Self { board: format!("{} ({})", board.name, rates.core.name), one_thread_ms, all_cores_ms, known_by }
     }
 }
 
@@ -138,6 +139,8 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
         laps.push(timed.frame()?);
     }
     let placement = timed.placement.ok_or_else(|| anyhow::anyhow!("no frame"))?;
+    // Counting loads the encoder again.
+    let peak_memory_bytes = machine::peak_memory_bytes();
     let work = multiplications(session.bundle(), placement.grid())?;
     let half = args.model.half.unwrap_or(false);
     let sets = Kernels::all();
@@ -163,7 +166,7 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
         words: bank.words().rows(),
         threads: args.model.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
         backend: session.backend(),
-        left_on_processor: session.left_on_processor(),
+        unsupported_ops: session.unsupported_ops(),
         kernels: kernels().name(),
         best_kernels: sets.last().map_or("scalar", |set| set.name()),
         load_ms: ms(load),
@@ -173,11 +176,11 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
         frames_per_second: 1e3 / stages[STAGES.len() - 1].median_ms,
         stages,
         cpu_ms_median: cpu.map(|times| quantile(&times, 0.5)),
-        peak_memory_bytes: machine::peak_memory_bytes(),
+        peak_memory_bytes,
         multiplications: work.floats,
         integer_multiplications: work.integers,
         machine: Machine { before: Some(Box::new(before)), ..Machine::read() },
-        boards: BOARDS.iter().map(|board| Elsewhere::on(board, work, half)).collect(),
+        boards: BOARDS.iter().filter_map(|board| Some(Elsewhere::on(board, board.rates?, work, half))).collect(),
     };
     if args.json {
         print_json(&report)?;
@@ -220,7 +223,7 @@ struct Lap {
 
 impl<'a> Timed<'a> {
     fn new(args: &'a BenchArgs, session: &'a Session, bank: &'a TagBank) -> Result<Self> {
-        let options = SourceOptions { pace: Pace::Every, again: true, ..SourceOptions::default() };
+        let options = SourceOptions { pace: Pace::Every, repeat: true, ..SourceOptions::default() };
         Ok(Self {
             source: open_source(&args.source, &options)?,
             session,
@@ -280,8 +283,8 @@ fn print_table(report: &Report) -> Result<()> {
     let slower =
         if report.kernels == report.best_kernels { String::new() } else { format!(" (this processor has {})", report.best_kernels) };
     writeln!(out, "runs on    {}, kernels {}{slower}, threads {}", report.backend, report.kernels, report.threads)?;
-    if !report.left_on_processor.is_empty() {
-        writeln!(out, "left to the processor: {}", report.left_on_processor.join(", "))?;
+    if !report.unsupported_ops.is_empty() {
+        writeln!(out, "left to the processor: {}", report.unsupported_ops.join(", "))?;
     }
     writeln!(out, "machine    {}", report.machine)?;
     writeln!(out, "load       {:.0} ms; words {:.0} ms; first frame {:.0} ms", report.load_ms, report.words_ms, report.first_frame_ms)?;

@@ -32,14 +32,14 @@ pub fn run(args: &ConfigArgs) -> Result<Outcome> {
         }
         ConfigCommand::Check { file } => {
             // That there is no such file is no answer about it.
-            std::fs::File::open(file).map_err(|source| edge_seg::Error::Io { path: file.clone(), source })?;
+            std::fs::File::open(file).map_err(edge_seg::Error::io(file))?;
             match Settings::read(file).and_then(|settings| settings.check_files()) {
                 Ok(()) => {
                     eprintln!("edge-seg: {}: the configuration is right", file.display());
                     Ok(Outcome::Done)
                 }
                 Err(e) => {
-                    eprintln!("edge-seg: {e:#}");
+                    eprintln!("edge-seg: {}", super::flags::told(&e));
                     Ok(Outcome::No)
                 }
             }

@@ -1,5 +1,6 @@
 mod bench;
 mod config;
+mod flags;
 mod inspect;
 mod run;
 mod segment;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use edge_seg::device::{Device, TakeOver};
+use edge_seg::device::{Device, OnFallback};
 use edge_seg::trust::Trust;
 use edge_seg::{Background, Bundle, Manifest, Options, Refinement, Session, parse_tags};
 use serde::{Deserialize, Serialize};
@@ -128,10 +129,11 @@ impl ModelArgs {
             Some(DeviceArg::Cuda) => Device::Cuda,
             Some(DeviceArg::Auto) => Device::Auto,
         };
-        let tell = |error: &edge_seg::Error| eprintln!("edge-seg: {error}; from here on the processor does its work");
-        let take_over = self.device_fallback.unwrap_or(false).then(|| TakeOver::new(tell));
+        let tell =
+            |error: &edge_seg::ModelError| eprintln!("edge-seg: {}; from here on the processor does its work", flags::with_flags(error));
+        let on_fallback = self.device_fallback.unwrap_or(false).then(|| OnFallback::new(tell));
         let options =
-            Options { size_px: self.size, threads: self.threads, device, half: self.half.unwrap_or(false), take_over, batch, gpu_masks };
+            Options { size_px: self.size, threads: self.threads, device, half: self.half.unwrap_or(false), on_fallback, batch, gpu_masks };
         let session = Session::new(self.bundle()?, &options)?;
         if device == Device::Auto {
             eprintln!("edge-seg: --device auto chose {}: {}", session.device().device, session.device().why);
@@ -265,7 +267,7 @@ pub fn run() -> ExitCode {
         Ok(Outcome::No) => ExitCode::from(1),
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("edge-seg: {e:#}");
+            eprintln!("edge-seg: {}", flags::told(&e));
             ExitCode::from(2)
         }
     }
@@ -273,11 +275,8 @@ pub fn run() -> ExitCode {
 
 /// Whoever reads stdout has seen enough, as `head` has.
 fn is_broken_pipe(e: &anyhow::Error) -> bool {
-    let io = |e: &(dyn std::error::Error + 'static)| match e.downcast_ref::<edge_seg::Error>() {
-        Some(edge_seg::Error::Io { source, .. }) => Some(source.kind()),
-        _ => e.downcast_ref::<std::io::Error>().map(std::io::Error::kind),
-    };
-    e.chain().filter_map(io).any(|kind| kind == ErrorKind::BrokenPipe)
+    // Errors of the library name the file system's as their source.
+    e.chain().filter_map(|e| e.downcast_ref::<std::io::Error>()).any(|e| e.kind() == ErrorKind::BrokenPipe)
 }
 
 /// Writes one line of JSON to stdout.

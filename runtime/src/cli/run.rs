@@ -24,11 +24,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use edge_seg::Session;
-use edge_seg::live::{Control, Counters, Exchange, FrameReport, WordSets, Words};
+use edge_seg::live::{Control, Counters, EventBus, FrameReport, WordSets, Words};
 use edge_seg::metrics::Metrics;
 use edge_seg::sink::LiveSink;
 
-use super::{MANY_WORDS, Outcome, is_broken_pipe, steer};
+use super::{MANY_WORDS, Outcome, flags, is_broken_pipe, steer};
 pub use describe::commented;
 use log::LogHandle;
 pub use settings::Settings;
@@ -52,7 +52,7 @@ pub struct Running {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where sinks leave metrics and events for the web server, and the other way round.
-    pub exchange: Arc<Exchange>,
+    pub event_bus: Arc<EventBus>,
 }
 
 pub fn run(args: RunArgs) -> Result<Outcome> {
@@ -65,7 +65,7 @@ pub fn run(args: RunArgs) -> Result<Outcome> {
     match session(&args, &settings, log) {
         // From here on everything is said in the log, in its format.
         Err(e) if !is_broken_pipe(&e) => {
-            tracing::error!("{e:#}");
+            tracing::error!("{}", flags::told(&e));
             Ok(Outcome::SomeFailed)
         }
         ended => ended,
@@ -111,7 +111,7 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
         if let Some(style) = mask_style {
             report = report.with_masks(&frame.found.labels, style);
         }
-        rules.observe(&frame, &mut report, &running.exchange);
+        rules.observe(&frame, &mut report, &running.event_bus);
         running.metrics.observe(&report);
         let report = Arc::new(report);
         for sink in &mut sinks {
@@ -167,11 +167,11 @@ fn load(settings: &Settings, stop: &Arc<AtomicBool>, reconnects: Arc<AtomicU64>)
             let background = background.threshold(session.bundle().manifest());
             let words = Arc::new(Words::new(session.clone(), specs, background_words, background)?);
             let control = Control { words, sets: sets.map(Arc::new), stop: stop_too };
-            let (counters, exchange) = (Arc::<Counters>::default(), Arc::<Exchange>::default());
+            let (counters, event_bus) = (Arc::<Counters>::default(), Arc::<EventBus>::default());
             let metrics = Arc::new(Metrics::new(&session, counters.clone(), reconnects));
             let counted = metrics.clone();
-            exchange.add_metrics(move |text| text.push_str(&counted.render()));
-            anyhow::Ok(Running { session, control, counters, metrics, exchange })
+            event_bus.add_metrics(move |text| text.push_str(&counted.render()));
+            anyhow::Ok(Running { session, control, counters, metrics, event_bus })
         };
         let _ = sender.send(running());
     });

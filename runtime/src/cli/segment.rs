@@ -8,8 +8,8 @@ use clap::{ArgGroup, Args};
 use edge_seg::files::replace_file;
 use edge_seg::sink::{ClassReport, LegendEntry, Milliseconds, OverlayOptions, SegmentReport, draw_overlay_on, encode_mask};
 use edge_seg::{
-    Background, Class, Frame, LabelMap, Options, Segmentation, Session, TagBank, TagScore, expand_inputs, parse_tags, read_picture,
-    read_tags_file, score_tags, split_caption,
+    Background, Class, Frame, LabelMap, ModelError, Options, Segmentation, Session, TagBank, TagScore, expand_inputs, parse_tags,
+    read_picture, read_tags_file, score_tags, split_caption,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
@@ -116,7 +116,7 @@ struct WordLine {
 }
 
 impl Job<'_> {
-    fn run_all(&self, inputs: Vec<edge_seg::Result<PathBuf>>) -> Result<Outcome> {
+    fn run_all(&self, inputs: Vec<Result<PathBuf, ModelError>>) -> Result<Outcome> {
         let bar = if inputs.len() > 1 && std::io::stderr().is_terminal() {
             ProgressBar::new(inputs.len() as u64).with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} {wide_msg}")?)
         } else {
@@ -131,7 +131,7 @@ impl Job<'_> {
         self.session.with_busy_encoder(|| {
             loop {
                 let some: Vec<_> = inputs.by_ref().take(at_once).collect();
-                let segment = |input: edge_seg::Result<(String, PathBuf)>| {
+                let segment = |input: Result<(String, PathBuf), ModelError>| {
                     let (stem, path) = input?;
                     bar.set_message(path.display().to_string());
                     self.run_one(&path, &stem)
@@ -146,7 +146,7 @@ impl Job<'_> {
                         Err(e) if super::is_broken_pipe(&e) => return Err(e),
                         Err(e) => {
                             failed += 1;
-                            bar.suspend(|| eprintln!("edge-seg: {e:#}"));
+                            bar.suspend(|| eprintln!("edge-seg: {}", super::flags::told(&e)));
                         }
                         Ok(()) => {}
                     }

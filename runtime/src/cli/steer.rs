@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use edge_seg::live::{Answer, Control, WordSet, read_words_file};
+use edge_seg::live::{Control, Outcome, WordSet, read_words_file};
 
 /// Says what a change of words did.
-pub fn tell(answer: edge_seg::Result<Answer>) {
+pub fn tell(answer: edge_seg::Result<Outcome>) {
     match answer {
-        Ok(Answer::Words(set)) => tell_words(&set),
-        Ok(Answer::Saved(name)) => tracing::info!("words saved as {name}"),
-        Ok(Answer::Deleted(name)) => tracing::info!("saved words {name} deleted"),
-        Ok(Answer::Stopping | Answer::Nothing) => {}
-        Err(e) => tracing::warn!("the words stay as they are: {e}"),
+        Ok(Outcome::Words(set)) => tell_words(&set),
+        Ok(Outcome::Saved(name)) => tracing::info!("words saved as {name}"),
+        Ok(Outcome::Deleted(name)) => tracing::info!("saved words {name} deleted"),
+        Ok(Outcome::Stopping | Outcome::Nothing) => {}
+        Err(e) => tracing::warn!("the words stay as they are: {}", super::flags::told(&e.into())),
     }
 }
 
@@ -25,7 +25,7 @@ fn tell_words(set: &WordSet) {
 pub fn obey_stdin(control: Control) {
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            tell(control.obey(&line));
+            tell(control.execute(&line));
         }
     });
 }
@@ -34,7 +34,7 @@ pub fn obey_stdin(control: Control) {
 pub fn watch_words(path: PathBuf, control: Control) {
     let stop = control.stop.clone();
     watch(path.clone(), None, stop, move || {
-        tell(read_words_file(&path).and_then(|specs| control.words.change(|_| Ok(specs))).map(Answer::Words));
+        tell(read_words_file(&path).and_then(|specs| control.words.change(|_| Ok(specs))).map(Outcome::Words));
     });
 }
 

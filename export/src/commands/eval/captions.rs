@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use edge_seg::Session;
 use edge_seg_export::eval::captions::{
     CaptionResult, Captioned, Drawn, KINDS, Options, PictureCaptions, Settings, TagMeasures, Word, caption_measures, evaluate, mark_tagged,
     read_tagged, tag_measures,
@@ -12,6 +11,7 @@ use edge_seg_export::eval::captions::{
 use edge_seg_export::eval::log::Log;
 use edge_seg_export::eval::{Names, caption_report, published, tagmask};
 use edge_seg_export::label::read_captions;
+use edge_seg_model::Session;
 use serde_json::json;
 
 use super::segmentation::progress;
@@ -165,7 +165,7 @@ impl Tags {
         }
         if let Some(path) = &self.captions.html {
             let page = caption_report::tags(&measured.results, &rows, threshold, &|picture, caption| measured.draw(picture, caption))?;
-            edge_seg::files::replace_file(path, page.as_bytes())?;
+            edge_seg_bundle::files::replace_file(path, page.as_bytes())?;
         }
         let mut out = std::io::stdout().lock();
         if self.captions.json {
@@ -196,7 +196,7 @@ impl Caption {
         let names = KINDS.iter().map(|(name, _)| *name).chain(["all words"]);
         if let Some(path) = &self.captions.html {
             let page = caption_report::captions(&measured.results, threshold, &|picture, caption| measured.draw(picture, caption))?;
-            edge_seg::files::replace_file(path, page.as_bytes())?;
+            edge_seg_bundle::files::replace_file(path, page.as_bytes())?;
         }
         let mut out = std::io::stdout().lock();
         if !self.captions.json {

@@ -3,11 +3,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use edge_seg::{Background, Bundle};
+use edge_seg_bundle::Bundle;
 use edge_seg_export::checkpoint::Model;
 use edge_seg_export::eval::Names;
 use edge_seg_export::eval::quantization::{Way, bundle_of, float_of, measure};
 use edge_seg_export::onnx::Storage;
+use edge_seg_model::Background;
 use serde_json::json;
 
 use super::segmentation::progress;
@@ -100,6 +101,13 @@ impl Quantization {
                     write!(out, " {cosine:>10.6}")?;
                 }
                 writeln!(out)?;
+            }
+            if losses.iter().any(|loss| loss.variant.contains("dynamic")) {
+                writeln!(
+                    out,
+                    "\nint8-dynamic as edge-seg computes it, each row of activations in a range of its own. onnxruntime takes one range for"
+                )?;
+                writeln!(out, "a whole tensor: the same file's cosines are lower there.")?;
             }
             if let Some(first) = losses.first().filter(|l| !l.layers.is_empty()) {
                 writeln!(out, "\ncosines by layer, mean and worst, over {} patches", first.layers[0].cosines.rows)?;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
-use edge_seg::{Background, Bundle, Session};
+use edge_seg_bundle::Bundle;
 use edge_seg_export::eval::ensemble::{Ensemble, Looks, Windows};
 use edge_seg_export::eval::fit::{self, Histograms};
 use edge_seg_export::eval::log::{Log, Settings};
@@ -15,6 +15,7 @@ use edge_seg_export::eval::summary::{Run, Summary};
 use edge_seg_export::eval::templates::{Lexicon, Templates};
 use edge_seg_export::eval::variant::{Refine, Variant};
 use edge_seg_export::eval::{Names, View, report};
+use edge_seg_model::{Background, Session};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rayon::prelude::*;
 
@@ -169,7 +170,7 @@ impl Segmentation {
         };
         if let Some(path) = &self.html {
             let page = report::page(&summary, &protocol, &found.pairs, &counts)?;
-            edge_seg::files::replace_file(path, page.as_bytes())?;
+            edge_seg_bundle::files::replace_file(path, page.as_bytes())?;
         }
         let mut out = std::io::stdout().lock();
         if self.json {
@@ -335,7 +336,7 @@ impl Segmentation {
         for (class, threshold) in variant.classes.iter().zip(&thresholds) {
             text += &format!("{}\t{:.3}\n", class.name, threshold.unwrap_or(default));
         }
-        edge_seg::files::replace_file(path, text.as_bytes())?;
+        edge_seg_bundle::files::replace_file(path, text.as_bytes())?;
         let met = thresholds.iter().flatten().count();
         eprintln!("{met} classes were met in {} pictures; the other {} keep {default}", found.pairs.len(), thresholds.len() - met);
         Ok(ExitCode::SUCCESS)

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use clap::Args;
-use edge_seg::Bundle;
+use edge_seg_bundle::Bundle;
 use edge_seg_export::eval::pictures::{self, Pair};
 use edge_seg_export::eval::preset::{self, Preset};
 use edge_seg_export::eval::{ClassTable, Names, View, layout};
@@ -107,7 +107,7 @@ pub fn read_stems(path: &Path) -> anyhow::Result<HashSet<String>> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let name = |line: &str| line.split('#').next().unwrap_or("").trim().to_string();
     let stem = |name: String| match Path::new(&name).extension() {
-        Some(_) if edge_seg::is_picture(Path::new(&name)) => Path::new(&name).file_stem().map(|s| s.to_string_lossy().into_owned()),
+        Some(_) if edge_seg_model::is_picture(Path::new(&name)) => Path::new(&name).file_stem().map(|s| s.to_string_lossy().into_owned()),
         _ => Some(name),
     };
     Ok(text.lines().map(name).filter(|l| !l.is_empty()).filter_map(stem).collect())

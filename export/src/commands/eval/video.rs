@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
-use edge_seg::live::{Carry, CarryOptions};
-use edge_seg::{Background, Bundle, Session};
+use edge_seg_bundle::Bundle;
 use edge_seg_export::eval::video::{Outcome, Plan, evaluate};
 use edge_seg_export::eval::{ClassTable, Names, pictures};
+use edge_seg_model::propagation::{Propagation, PropagationOptions};
+use edge_seg_model::{Background, Session};
 use serde::Serialize;
 
 use super::segmentation::progress;
@@ -116,7 +117,7 @@ impl Video {
         }
         let plan = |&(carry, smoothing, interval): &(CarryArg, u64, usize)| Plan {
             interval,
-            carry: CarryOptions { carry: carry.into(), smoothing: Duration::from_millis(smoothing) },
+            carry: PropagationOptions { carry: carry.into(), smoothing: Duration::from_millis(smoothing) },
         };
         let wanted: Vec<Plan> = plans.iter().map(plan).collect();
         let bar = progress(pairs.len());
@@ -175,7 +176,7 @@ impl Video {
     }
 }
 
-impl From<CarryArg> for Carry {
+impl From<CarryArg> for Propagation {
     fn from(carry: CarryArg) -> Self {
         match carry {
             CarryArg::Still => Self::Still,

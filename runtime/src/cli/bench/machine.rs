@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::fs;
-use std::path::Path;
 
+use edge_seg_board::processor::cpuinfo;
+use edge_seg_board::{Host, sensors};
 use serde::Serialize;
 
 /// The processor, and how warm and fast it is now.
@@ -14,7 +15,7 @@ pub struct Machine {
     pub sensors: Vec<Sensor>,
     /// Each core's clock now, where the system tells.
     pub clock_mhz: Vec<f64>,
-    /// A Raspberry Pi's flags: 0 where it never was too warm nor short of power.
+    /// A Raspberry Pi's flags: 0 where it never was too warm nor short of power. Of other boards what slows them down now, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub throttled: Option<String>,
     /// The same before the frames that count.
@@ -31,38 +32,26 @@ pub struct Sensor {
 
 impl Machine {
     pub fn read() -> Self {
-        Self::read_at("/".as_ref())
+        Self::read_at(&Host::live())
     }
 
     /// As [`Self::read`], from the files under another root.
-    fn read_at(root: &Path) -> Self {
-        let text = |path: &str| Some(fs::read_to_string(root.join(path)).ok()?.trim_matches(['\0', '\n', ' ']).to_owned());
-        let cpuinfo = text("proc/cpuinfo").unwrap_or_default();
-        let field = |key: &str| {
-            cpuinfo.lines().filter_map(|line| line.split_once(':')).find(|(k, _)| k.trim() == key).map(|(_, value)| value.trim().to_owned())
-        };
-        let family = || Some(format!(", family {} model {}", field("cpu family")?, field("model")?));
-        let processor = text("proc/device-tree/model")
-            .or_else(|| field("model name").map(|name| name + &family().unwrap_or_default()))
-            .or_else(|| field("Model"));
+    fn read_at(host: &Host) -> Self {
+        let text = |path: &str| Some(host.text(path)?.trim_matches(['\0', '\n', ' ']).to_owned());
+        let cpu = cpuinfo(&host.text("proc/cpuinfo").unwrap_or_default());
+        let family = cpu.family.map(|(family, model)| format!(", family {family} model {model}")).unwrap_or_default();
+        let processor = text("proc/device-tree/model").or_else(|| cpu.model_name.map(|name| name + &family)).or(cpu.board);
         let clocks = |i: usize| text(&format!("sys/devices/system/cpu/cpu{i}/cpufreq/scaling_cur_freq"))?.parse::<f64>().ok();
         let mut clock_mhz: Vec<f64> = (0..).map_while(clocks).map(|khz| khz / 1e3).collect();
         if clock_mhz.is_empty() {
-            let mhz = cpuinfo.lines().filter_map(|line| line.split_once(':')).filter(|(key, _)| key.trim() == "cpu MHz");
-            clock_mhz = mhz.filter_map(|(_, value)| value.trim().parse().ok()).collect();
+            clock_mhz = cpu.clock_mhz;
         }
-        let sensor = |i: usize| {
-            let milli = text(&format!("sys/class/thermal/thermal_zone{i}/temp"));
-            let name = text(&format!("sys/class/thermal/thermal_zone{i}/type"));
-            (name.is_some() || milli.is_some()).then(|| Some(Sensor { name: name?, celsius: milli?.parse::<f64>().ok()? / 1e3 }))
-        };
         Self {
             processor,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            // A zone that is there and cannot be read (a sensor that sleeps) hides none of the others.
-            sensors: (0..).map_while(sensor).flatten().collect(),
+            sensors: sensors::zones(host).into_iter().map(|zone| Sensor { name: zone.name, celsius: zone.celsius }).collect(),
             clock_mhz,
-            throttled: text("sys/devices/platform/soc/soc:firmware/get_throttled"),
+            throttled: sensors::flags(host).map(|(_, flags)| format!("{flags:x}")).or_else(|| sensors::slowed(host)),
             before: None,
         }
     }
@@ -110,7 +99,8 @@ mod tests {
 
     #[test]
     fn what_a_board_tells_is_read() {
-        let root = std::env::temp_dir().join(format!("edge-seg-machine-{}", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
         let put = |path: &str, text: &str| {
             let path = root.join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -120,17 +110,18 @@ mod tests {
         put("proc/device-tree/model", "Raspberry Pi 5 Model B Rev 1.0\0");
         put("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "2400000\n");
         put("sys/class/thermal/thermal_zone0/type", "asleep\n");
-        put("sys/class/thermal/thermal_zone1/type", "cpu-thermal\n");
-        put("sys/class/thermal/thermal_zone1/temp", "61500\n");
-        put("sys/devices/platform/soc/soc:firmware/get_throttled", "50005\n");
-        let machine = Machine::read_at(&root);
-        fs::remove_dir_all(&root).unwrap();
+        put("sys/class/thermal/thermal_zone7/type", "PMIC-Die\n");
+        put("sys/class/thermal/thermal_zone7/temp", "100000\n");
+        put("sys/class/thermal/thermal_zone4/type", "cpu-thermal\n");
+        put("sys/class/thermal/thermal_zone4/temp", "61500\n");
+        put("sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled", "50005\n");
+        let machine = Machine::read_at(&Host::under(root));
         assert_eq!(machine.processor.as_deref(), Some("Raspberry Pi 5 Model B Rev 1.0"));
         assert_eq!(machine.clock_mhz, [2400.0]);
         assert_eq!((machine.sensors.len(), machine.sensors[0].celsius), (1, 61.5));
         let shown = machine.to_string();
         assert!(shown.contains("2400 MHz") && shown.contains("62 °C") && shown.contains("throttled (50005)"), "{shown}");
-        assert_eq!(Machine::read_at("/nowhere".as_ref()).processor, None);
+        assert_eq!(Machine::read_at(&Host::under("/nowhere")).processor, None);
     }
 
     #[test]

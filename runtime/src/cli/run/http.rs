@@ -88,8 +88,8 @@ impl HttpArgs {
         let limit = Duration::from_secs(self.limit());
         let recorder = self.recordings.as_ref().map(|folder| Recorder::new(folder, limit)).transpose().context("--recordings")?;
         let about = About { source, program: format!("edge-seg {}", env!("CARGO_PKG_VERSION")), stall: HEALTHY };
-        let Running { session, control, counters, exchange, .. } = running.clone();
-        let hub = Hub::new(about, session, control, counters, exchange, recorder.clone());
+        let Running { session, control, counters, event_bus, .. } = running.clone();
+        let hub = Hub::new(about, session, control, counters, event_bus, recorder.clone());
         let options = ServeOptions {
             address,
             token: self.token()?,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use edge_seg::source::{Matrix, Notice, Pace, Range, Source, SourceOptions, open_source, shown};
+use edge_seg::source::{Matrix, Notice, Pace, Range, Source, SourceOptions, open_source, redacted};
 use serde::{Deserialize, Serialize};
 
 /// Where frames come from.
@@ -23,7 +23,7 @@ pub struct InputArgs {
     /// Start files, pictures and folders again at their end.
     #[arg(long = "loop", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(rename = "loop")]
-    again: Option<bool>,
+    repeat: Option<bool>,
     /// Seconds without a frame after which a network stream counts as dead and is opened again [default: 10].
     #[arg(long, value_name = "S")]
     stall: Option<f64>,
@@ -77,7 +77,7 @@ impl InputArgs {
 
     /// The source's name without passwords.
     pub fn name(&self) -> String {
-        self.source.as_deref().map(shown).unwrap_or_default()
+        self.source.as_deref().map(redacted).unwrap_or_default()
     }
 
     pub fn reads_stdin(&self) -> bool {
@@ -101,7 +101,7 @@ impl InputArgs {
             stall: Duration::from_secs_f64(self.stall.unwrap_or(DEFAULT_STALL_S)),
             matrix: self.matrix.map(|m| if m == MatrixArg::Bt601 { Matrix::Bt601 } else { Matrix::Bt709 }),
             range: self.range.map(|r| if r == RangeArg::Full { Range::Full } else { Range::Limited }),
-            again: self.again.unwrap_or(false),
+            repeat: self.repeat.unwrap_or(false),
             stop: stop.clone(),
             notify: Arc::new(notify),
         };

@@ -79,7 +79,7 @@ impl MqttArgs {
             model: model.into(),
         };
         let control = control.clone();
-        let obey = move |line: &str| control.obey(line).map(drop).map_err(|e| e.to_string());
+        let obey = move |line: &str| control.execute(line).map(drop).map_err(|e| e.to_string());
         Ok(Some(Box::new(Mqtt::start(options, metrics.queue("mqtt"), Box::new(obey))?)))
     }
 

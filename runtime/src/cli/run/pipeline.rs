@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use edge_seg::live::{Carry, CarryOptions, GovernorOptions, KeyFrames, LiveOptions};
+use edge_seg::live::{GovernorOptions, KeyFrames, LiveOptions, Propagation, PropagationOptions};
 use edge_seg::source::Pace;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -136,20 +136,21 @@ impl PipelineArgs {
             GovernorArg::Off => false,
         };
         let carry = match self.carry.unwrap_or_default() {
-            CarryArg::Still => Carry::Still,
-            CarryArg::Scores => Carry::Scores,
-            CarryArg::Labels => Carry::Labels,
+            CarryArg::Still => Propagation::Still,
+            CarryArg::Scores => Propagation::Scores,
+            CarryArg::Labels => Propagation::Labels,
         };
         let governor = GovernorOptions { root: self.system_root.clone().unwrap_or_else(|| "/".into()), hot_c: self.hot_c };
         LiveOptions {
             pace,
             keys: self.key_interval.map_or(if live { KeyFrames::Auto { share: 1.0 } } else { KeyFrames::Every(1) }, |interval| interval.0),
-            carry: CarryOptions {
+            carry: PropagationOptions {
                 carry,
                 smoothing: Duration::from_millis(self.smoothing.unwrap_or(if live { LIVE_SMOOTHING_MS } else { 0 })),
             },
             scene_cuts: self.scene_cuts.unwrap_or(true),
             governor: governed.then_some(governor),
+            ..LiveOptions::default()
         }
     }
 }

@@ -29,11 +29,11 @@ pub fn follow(file: PathBuf, flags: Settings, running: Running, rules: RulesRead
             } else {
                 tracing::warn!("the configuration is read again; these take effect after a restart: {}", restart.join(", "));
             }
-            running.exchange.tell("config", &json!({ "read": true, "restart": restart }));
+            running.event_bus.publish("config", &json!({ "read": true, "restart": restart }));
         }
         Err(e) => {
             tracing::error!("the configuration stays as it was: {e:#}");
-            running.exchange.tell("config", &json!({ "read": false, "error": format!("{e:#}") }));
+            running.event_bus.publish("config", &json!({ "read": false, "error": format!("{e:#}") }));
         }
     });
     Ok(())

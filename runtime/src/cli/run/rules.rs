@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use edge_seg::live::{Exchange, FrameReport, Shown};
+use edge_seg::live::{EventBus, FrameReport, SegmentedFrame};
 use edge_seg::metrics::Metrics;
 use edge_seg::rules::{EventKind, RuleBook, Watcher};
 use edge_seg::sink::{EventLog, LiveSink, Snapshots};
@@ -57,7 +57,7 @@ impl RulesArgs {
     /// Reads the rules, and follows their file.
     pub fn open(&self) -> Result<Rules> {
         let rules = Rules {
-            watcher: Watcher::new(RuleBook::default()),
+            watcher: Watcher::default(),
             names: Arc::default(),
             snapshots: self.snapshots.clone(),
             words_version: None,
@@ -128,10 +128,12 @@ impl Rules {
     }
 
     /// Puts a frame's events into its report and tells them to whoever listens.
-    pub fn observe(&mut self, shown: &Shown, report: &mut FrameReport, exchange: &Arc<Exchange>) {
+    pub fn observe(&mut self, shown: &SegmentedFrame, report: &mut FrameReport, event_bus: &Arc<EventBus>) {
         let book = self.incoming.lock().unwrap_or_else(PoisonError::into_inner).book.take();
         if let Some(book) = book {
-            self.watcher.replace(book);
+            if let Err(e) = self.watcher.replace(book) {
+                tracing::error!("the rules stay as they were: {e}");
+            }
             self.names = self.watcher.states().map(|(name, _)| name.to_owned()).collect();
             self.words_version = None;
         }
@@ -144,7 +146,7 @@ impl Rules {
                 tracing::warn!("rules wait for words that nobody looks for: {}", missing.join(", "));
             }
         }
-        report.events = self.watcher.observe(&shown.found.labels, report, SystemTime::now());
+        report.observe(&mut self.watcher, &shown.found.labels, SystemTime::now());
         for event in &mut report.events {
             if let Some(folder) = self.snapshots.as_ref().filter(|_| event.event == EventKind::Started)
                 && self.watcher.wants_snapshot(&event.rule)
@@ -152,7 +154,7 @@ impl Rules {
                 event.snapshot = Some(Snapshots::path(folder, event).display().to_string());
             }
             if let Ok(told) = serde_json::to_value(&*event) {
-                exchange.tell("rule", &told);
+                event_bus.publish("rule", &told);
             }
         }
     }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use edge_seg::Result;
-use edge_seg::live::{FrameReport, Shown};
+use edge_seg::live::{FrameReport, SegmentedFrame};
 use edge_seg::sink::LiveSink;
 use sd_notify::NotifyState;
 
@@ -35,7 +35,7 @@ impl Watchdog {
 }
 
 impl LiveSink for Watchdog {
-    fn take(&mut self, _: &Arc<Shown>, report: &Arc<FrameReport>) -> Result<()> {
+    fn take(&mut self, _: &Arc<SegmentedFrame>, report: &Arc<FrameReport>) -> Result<()> {
         self.frames += 1;
         if self.frames == 1 {
             self.say(&[NotifyState::Ready]);

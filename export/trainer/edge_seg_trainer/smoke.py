@@ -1,0 +1,106 @@
+"""Walks every stage of a recipe with a few steps on a few photos, and says what the whole would need: time, memory, disk."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from . import evaluate, parallel
+from .progress import duration, memory_mb
+from .recipe import Recipe
+from .train import Run
+
+PHOTOS = 48  # read of each set
+STEPS = 3
+MEASURED = 2  # photos of each measure
+
+
+def small(recipe: Recipe, batch: int) -> Recipe:
+    """The recipe with few steps of a small batch, in a work folder of its own."""
+    stages = []
+    for stage in recipe.stages:
+        few = {
+            "steps": STEPS,
+            "batch": batch,
+            "accumulate": 1,
+            "taught": batch if stage.taught else 0,
+            "evaluate_every": 0,
+            "keep": "always",
+        }
+        few |= {"validate_every": STEPS if stage.validate_every else 0, "validation_steps": 1, "prune": 0.0, "word_min_count": 1}
+        few |= {"shuffle": min(stage.shuffle, 16), "views": 1, "ema": stage.ema and 0.5}
+        stages.append(replace(stage, **few))
+    place = Path(recipe.work) / f"{recipe.name}.smoke"
+    # What is drawn while training is drawn once.
+    return replace(
+        recipe, name="run", stages=tuple(stages), work=str(place), output=str(place / "models"), final_report=(), calibrate=False, save_every=STEPS,
+        log_every=1, overlay_every=STEPS if recipe.overlay_every else 0, tensorboard=False, workers=min(recipe.workers, 1),
+    )  # fmt: skip
+
+
+def gb(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def smoke(recipe: Recipe, base: Path, say) -> int:
+    recipe = recipe.placed(base.absolute())
+    began = time.monotonic()
+    place = Path(recipe.work) / f"{recipe.name}.smoke"
+    batch = max(2, parallel.world())
+    peaks, run = [], None
+    for size in (batch, 2 * batch):
+        shutil.rmtree(place, ignore_errors=True)
+        run = Run(small(recipe, size), base, say, fresh=True, photos_at_most=PHOTOS)
+        # Thresholds are fitted in the whole run alone.
+        run.settings = {"background": 0.5, "tag_threshold": 0.5} | run.settings
+        run.follow()
+        peaks.append(memory_mb(run.model.device))
+    each_report = _measured(run, recipe)
+    walked = time.monotonic() - began
+    lines, seconds, cached = [], 0.0, 0.0
+    largest = max(stage.batch + stage.taught for stage in recipe.stages)
+    for stage in recipe.stages:
+        told = run.walked[stage.name]
+        step = told["step_s"] * stage.batch / (2 * batch)
+        lines.append(f"stage {stage.name}: {stage.steps} steps of {stage.batch}, about {step:.2f} s each: {duration(step * stage.steps)}")
+        seconds += step * stage.steps
+        if told["to_cache"]:
+            pictures = told["to_cache"] * (stage.views if stage.kind == "dense" else 1)
+            fill = pictures * told["cache_s"]
+            lines.append(f"  before it the features of {pictures} pictures: {duration(fill)}, {gb(pictures * told['cache_bytes'])}")
+            seconds, cached = seconds + fill, cached + pictures * told["cache_bytes"]
+    if recipe.final_report:
+        reports = 1 + len(recipe.stages)
+        lines.append(f"{reports} reports ({', '.join(recipe.final_report)}): about {duration(each_report)} each")
+        seconds += reports * each_report
+    slope = max(0.0, peaks[1] - peaks[0]) / batch
+    memory = peaks[1] + slope * max(0, largest / parallel.world() / max(stage.accumulate for stage in recipe.stages) - 2 * batch)
+    checkpoint = run.checkpoints.last.stat().st_size
+    many = sum(recipe.keep_checkpoints + 2 for _ in recipe.stages)
+    disk = checkpoint * many + cached + sum(bool(stage.folder) for stage in recipe.stages) * checkpoint
+    lines.append(
+        f"the whole: about {duration(seconds)}, {memory / 1000:.1f} GB of {'GPU ' if run.model.device.type == 'cuda' else ''}memory, {gb(disk)} of disk "
+        f"({many} checkpoints of up to {gb(checkpoint)} among it); figures from steps of {2 * batch} pictures, scaled"
+    )
+    shutil.rmtree(place, ignore_errors=True)
+    if parallel.rank() == 0:
+        say(f"every stage was walked through in {duration(walked)}")
+        for line in lines:
+            print(line)
+    return 0
+
+
+def _measured(run: Run, recipe: Recipe) -> float:
+    """Seconds that a report would take, from a few photos of each measure."""
+    if not recipe.final_report:
+        return 0.0
+    total = 0.0
+    for task in evaluate.tasks(run.root, run.held_out, recipe.final_report):
+        count = len(task.photos) // (recipe.report_thin if task.name in evaluate.UNSEEN_SETS else 1)
+        few = replace(task, photos=task.photos[:MEASURED])
+        began = time.monotonic()
+        evaluate.report(run.model, run.bank, [few], recipe.input_px)
+        total += (time.monotonic() - began) / max(1, len(few.photos)) * count
+    return total

@@ -1,0 +1,135 @@
+"""The same model on the same photos has the same figures in the trainer and in the runtime, for every family."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from edge_seg_trainer.data import IGNORE, Labelled
+from edge_seg_trainer.evaluate import Encoder, Task, by_threshold, logit_of
+from edge_seg_trainer.folder import read_folder
+from edge_seg_trainer.tags import measure, truths
+from edge_seg_trainer.words import WordBank
+
+ROOT = Path(__file__).parents[3]
+DATA = ROOT / "tests" / "data"
+PROGRAM = Path(os.environ.get("EDGE_SEG_EXPORT", ROOT / "target" / "release" / "edge-seg-export"))
+needs_program = pytest.mark.skipif(not PROGRAM.is_file(), reason="EDGE_SEG_EXPORT names no edge-seg-export to compare with")
+CLASSES = "id\tname\tvoc\tsynonyms\n1\tdog\t1\tdog,grass\n2\tsnow\t2\tsnow,dog on grass\n3\troad\t0\troad\n4\tsky\t0\tsky\n"
+WORDS = [["dog", "grass"], ["snow", "dog on grass"]]
+
+
+def run(*arguments: str, folder: Path) -> str:
+    found = subprocess.run([PROGRAM, *arguments], cwd=folder, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    return found.stdout
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """Blocks of noise and colour, of sizes that are no whole patches, with labels of four classes and pixels to ignore."""
+    place = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(3)
+    for part in ("images", "labels"):
+        (place / part).mkdir()
+    for n in range(8):
+        rows, cols = int(rng.integers(40, 90)), int(rng.integers(40, 90))
+        blocks = rng.integers(0, 256, (5, 5, 3)).repeat(20, 0).repeat(20, 1)[:rows, :cols]
+        pixels = np.clip(blocks + rng.integers(-40, 40, blocks.shape), 0, 255).astype(np.uint8)
+        labels = np.array([0, 1, 2, 3, 4])[rng.integers(0, 5, (5, 5))].repeat(20, 0).repeat(20, 1)[:rows, :cols].astype(np.uint8)
+        Image.fromarray(pixels).save(place / "images" / f"{n}.png")
+        Image.fromarray(np.where(labels == 0, IGNORE, labels).astype(np.uint8)).save(place / "labels" / f"{n}.png")
+    (place / "classes.tsv").write_text(CLASSES)
+    return place
+
+
+def family(name: str, place: Path) -> Path:
+    """A model folder of that family."""
+    if name in ("tiny-model", "tiny-clip"):
+        return DATA / name
+    source, *more = name.split()
+    common = ("--tokenizer", str(DATA / "clip-families" / "bpe.txt"), "--head-width", "16", "--name", "tiny")
+    run("import", str(DATA / "clip-families" / source), "-o", "imported", *common, *more, folder=place)
+    return place / "imported"
+
+
+@needs_program
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tiny-model",
+        "tiny-clip",
+        "open_clip",
+        "open_clip --head reduced",
+        "open_clip --head key-key",
+        "open_clip --head neighbour",
+        "tcl.pth",
+    ],
+)
+@pytest.mark.parametrize("template", ["{}", "the {} beside"])
+def test_figures_are_those_of_the_runtime(name, template, photos, tmp_path):
+    folder = family(name, tmp_path)
+    model, config = read_folder(folder)
+    templates = [template, "a {}"] if template != "{}" else ["{}"]
+    mine = tmp_path / "model"
+    mine.mkdir()
+    for file in ("model.safetensors", "tokenizer.json"):
+        (mine / file).write_bytes((folder / file).read_bytes())
+    (mine / "config.json").write_text(json.dumps(config | {"templates": templates}))
+    run("bundle", str(mine), "-o", "tiny.esb", "--weights", "f32", folder=tmp_path)
+    table = np.full(256, IGNORE, np.uint8)
+    table[1:5] = [1, 2, 0, 0]
+    labelled = [Labelled(path, photos / "labels" / path.name, table) for path in sorted((photos / "images").iterdir())]
+    bank = WordBank(model.text, mine / "tokenizer.json", config["context"], config["pad_token"], tuple(templates))
+    encoder = Encoder(model, 64, torch.float32)
+    thresholds = (0.3, 0.5, 0.7)
+    found = by_threshold(bank, Task("voc", labelled, WORDS, background=True), encoder, logit_of(model), thresholds=thresholds)
+    ways = ("--images", str(photos / "images"), "--labels", str(photos / "labels"), "--classes", str(photos / "classes.tsv"))
+    told = run(
+        "eval", "segmentation", "--model", "tiny.esb", *ways, "--view", "voc", "--names", "synonyms", "--size", "64", "--json",
+        "--background", ",".join(map(str, thresholds)), folder=tmp_path,
+    )  # fmt: skip
+    rows = {round(row["background"], 6): row for row in map(json.loads, told.splitlines()) if row.get("background") is not None}
+    assert set(thresholds) <= set(rows)
+    # A cosine agrees to some 1e-5, a logit is 100 times it: pixels between two classes may fall to either.
+    for threshold in thresholds:
+        theirs = rows[threshold]
+        assert found[threshold]["miou"] == pytest.approx(100 * theirs["miou"], abs=0.3), threshold
+        assert found[threshold]["accuracy"] == pytest.approx(100 * theirs["pixel_accuracy"], abs=0.3), threshold
+
+
+@needs_program
+def test_tags_are_measured_as_the_runtime_measures_them(world, tmp_path):
+    """Words that name scenery, of which labels of objects say nothing, are left out in both; words are put into templates in both."""
+    place = world / "seg" / "coco_mini159"
+    names = sorted(path.name for path in (place / "images").iterdir())
+    rows = ["split\tfile\tcaption", *(f"train\t{name}\tthe fire beside a wet sea with snow and grass" for name in names)]
+    before = (place / "captions.tsv").read_text() if (place / "captions.tsv").is_file() else None
+    (place / "captions.tsv").write_text("\n".join(rows) + "\n")
+    try:
+        model, config = read_folder(DATA / "tiny-model")
+        bank = WordBank(
+            model.text, DATA / "tiny-model" / "tokenizer.json", config["context"], config["pad_token"], tuple(config["templates"])
+        )
+        ours = measure(model, bank, truths(world), 32)
+        run("bundle", str(DATA / "tiny-model"), "-o", "tiny.esb", "--weights", "f32", folder=tmp_path)
+        told = run(
+            "eval", "tags", "--model", "tiny.esb", "--images", str(place / "images"), "--labels", str(place / "object81"), "--classes",
+            str(place / "classes.tsv"), "--values", "object81", "--view", "object81", "--captions", str(place / "captions.tsv"), "--size", "32",
+            "--json", folder=tmp_path,
+        )  # fmt: skip
+    finally:
+        if before is None:
+            (place / "captions.tsv").unlink()
+        else:
+            (place / "captions.tsv").write_text(before)
+    assert ours["words"] == 3 * len(names)
+    rows = {row["score"]: row["measures"] for row in map(json.loads, told.splitlines())}
+    for kind in ("image", "text", "pixel"):
+        for measured in ("precision", "recall", "f1", "accuracy"):
+            assert ours["selection"][kind][measured] == pytest.approx(100 * (rows[kind][measured] or 0.0), abs=1e-6), (kind, measured)

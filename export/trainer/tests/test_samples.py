@@ -1,0 +1,266 @@
+"""Captioned photos as people have them: what is used, what is passed over, and that it is counted and told."""
+
+import gzip
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_seg_trainer import samples
+from edge_seg_trainer.data import DataError
+from edge_seg_trainer.pairs import read_pairs
+from edge_seg_trainer.shards import Count, ShardReader, _braces, expand, read_shard
+from edge_seg_trainer.train import Run
+from test_shards import picture, shard
+from test_train import DENSE, PAIRS, TTD, losses, start
+
+
+def read(place: Path) -> tuple[list, dict]:
+    count = Count()
+    return list(read_shard(place, count)), dict(count.reasons)
+
+
+@pytest.mark.parametrize(
+    ("ends", "caption"),
+    [
+        ({"jpg": picture(9), "mask.png": b"no picture", "txt": b"a cat"}, "a cat"),
+        ({"thumb.jpg": b"no picture", "jpg": picture(9), "txt": b"a cat"}, "a cat"),
+        ({"left.jpg": picture(9), "right.jpg": b"no picture", "txt": b"a cat"}, "a cat"),
+        ({"caption.txt": b"a cat", "image.jpg": picture(9), "meta.json": b'{"caption": "a dog"}'}, "a cat"),
+        ({"JPG": picture(9), "TXT": b"\xef\xbb\xbfa cat\n"}, "a cat"),
+    ],
+)
+def test_the_key_ends_at_the_first_dot_of_the_base_name(tmp_path, ends, caption):
+    shard(tmp_path / "s.tar", {f"part.0/{n:04d}": ends for n in range(4)})
+    found, reasons = read(tmp_path / "s.tar")
+    assert [raw.captions for raw in found] == [(caption,)] * 4 and not reasons
+    assert len({raw.key for raw in found}) == 4
+    assert found[0].decode().size == (32, 24)
+
+
+def test_companions_of_macos_are_no_samples(tmp_path):
+    parts = {
+        "._0001": {"jpg": b"\0\5\x16\7", "txt": b"\0\5\x16\7"},
+        "0001": {"jpg": picture(1), "txt": b"a cat"},
+        "__MACOSX/0001": {"jpg": b"x"},
+    }
+    shard(tmp_path / "s.tar", parts)
+    found, reasons = read(tmp_path / "s.tar")
+    assert len(found) == 1 and not reasons
+
+
+def test_each_reason_is_counted(tmp_path):
+    deep = b"[" * 200_000
+    broken = {
+        "a": {"jpg": picture(1), "json": b'{"caption": null}'},
+        "b": {"jpg": picture(1), "json": json.dumps({"caption": ["", "  "]}).encode()},
+        "c": {"jpg": picture(1), "json": json.dumps({"caption": {"en": "a cat"}}).encode()},
+        "d": {"jpg": picture(1), "json": deep},
+        "e": {"jpg": picture(1), "json": b'["a cat"]'},
+        "f": {"jpg": picture(1), "txt": b"\xff\xfe\0c"},
+        "g": {"jpg": picture(1), "txt": b"  \n"},
+        "h": {"gif": picture(1), "txt": b"a cat"},
+        "i": {"jpg": picture(1)},
+        "j": {"jpg": picture(1), "json": json.dumps({"caption": ["a dog", "a wet dog"]}).encode()},
+    }
+    shard(tmp_path / "s.tar", broken)
+    found, reasons = read(tmp_path / "s.tar")
+    assert [raw.captions for raw in found] == [("a dog", "a wet dog")]
+    assert reasons == {
+        "without caption": 3, "empty caption": 2, "caption is no text": 1, "JSON unreadable (RecursionError)": 1, "caption is not UTF-8": 1,
+        "without picture": 1,
+    }  # fmt: skip
+    drawn = {caption for _, caption in [next(ShardReader([str(tmp_path / "s.tar")], seed, 0, 1, 1).decoded()) for seed in range(20)]}
+    assert drawn == {"a dog", "a wet dog"}
+
+
+def test_what_claims_too_much_is_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_seg_trainer.shards.MOST_PICTURE_BYTES", 5000)
+    monkeypatch.setattr("edge_seg_trainer.shards.MOST_TEXT_BYTES", 600)
+    with gzip.open(tmp_path / "s.tar.gz", "wb") as packed:
+        held = io.BytesIO()
+        with tarfile.open(fileobj=held, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            for name, content in [
+                ("a.jpg", picture(1)),
+                ("a.txt", b"a cat"),
+                ("b.jpg", bytes(6000)),
+                ("b.txt", b"a dog"),
+                ("c.jpg", picture(1)),
+                ("c.txt", bytes(700)),
+            ]:
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+            entry = tarfile.TarInfo("d.jpg")
+            entry.pax_headers = {"comment": "x" * 1000}
+            archive.addfile(entry)
+        packed.write(held.getvalue())
+    found, reasons = read(tmp_path / "s.tar.gz")
+    assert [raw.captions for raw in found] == [("a cat",)]
+    assert reasons == {"picture of too many bytes": 1, "caption of too many bytes": 1, "broken shard (ReadError)": 1}
+
+
+def test_a_large_picture_is_counted_as_unusable(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 600)
+    with pytest.raises(samples.Unusable, match="picture too large"):
+        samples.picture(picture(1))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
+    with pytest.raises(samples.Unusable, match="picture too large"):
+        samples.picture(picture(1))
+
+
+def test_pictures_stand_upright():
+    held, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 20)).save(held, "JPEG", exif=exif)
+    assert samples.picture(held.getvalue()).size == (20, 30)
+
+
+def test_names_of_shards_are_expanded(tmp_path):
+    assert _braces("{a,b}/{08..10}.tar") == ["a/08.tar", "a/09.tar", "a/10.tar", "b/08.tar", "b/09.tar", "b/10.tar"]
+    for name in ("a1.tar", "b1.tar", "b2.tar", "._b2.tar"):
+        shard(tmp_path / name, {"a": {"jpg": b""}})
+    assert [path.name for path in expand("{b,a}1.tar::b*.tar", tmp_path)] == ["b1.tar", "a1.tar", "b2.tar"]
+    with pytest.raises(DataError, match="1 of 2 shards are missing"):
+        expand("{a,c}1.tar", tmp_path)
+
+
+def folder_set(root: Path, name: str) -> None:
+    """A set of eight photos: some rows are short, empty, or name what is no picture."""
+    place = root / "pairs" / name
+    (place / "images").mkdir(parents=True)
+    rows = ["split\tfile\tcaption"]
+    for n in range(8):
+        Image.fromarray(np.full((64, 64, 3), 20 * n, np.uint8)).save(place / "images" / f"{n}.png")
+        rows.append(f"train\t{n}.png\tthe fire beside the sea")
+    (place / "images" / "bad.png").write_bytes(b"no picture")
+    rows += [
+        "train\tbad.png\tthe grass beside the sea",
+        "train\t0.png\t  ",
+        "train\t1.png",
+        "train",
+        "train\tgone.png\tthe fire and the sea",
+    ]
+    (place / "captions.tsv").write_text("\n".join(rows) + "\n")
+
+
+STREAMED = [TTD, PAIRS, PAIRS | {"learns": "all"}, DENSE | {"taught": 4}]
+
+
+@pytest.mark.parametrize("stage", STREAMED, ids=["ttd", "pairs of a cache", "pairs", "taught"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_sample_of_a_folder_never_ends_a_training(recipe, world, tmp_path, stage, workers):
+    root = tmp_path / "root"
+    root.mkdir()
+    for part in world.iterdir():
+        if part.name != "pairs":
+            (root / part.name).symlink_to(part)
+    folder_set(root, "mine")
+    said = []
+    made = recipe(stage | {"pairs": ["mine"], "steps": 4}, data=str(root), workers=workers)
+    run = Run(made, Path("."), said.append)
+    run.follow()
+    assert all(np.isfinite(loss) for loss in losses(run).values()) and len(losses(run)) == 4
+    told = "\n".join(said)
+    assert "mine: passed over 4: 1 empty caption" in told
+    assert "picture unreadable (UnidentifiedImageError)" in told, told
+
+
+def test_what_a_folder_lacks_is_counted(world, tmp_path):
+    folder_set(tmp_path, "mine")
+    said = []
+    pairs = read_pairs(tmp_path, ["mine"], "train", said.append)
+    assert len(pairs) == 9 and all(text for pair in pairs for text in pair.captions)
+    assert said == ["mine: passed over 4: 1 empty caption, 1 without caption, 1 row without a file, 1 picture missing"]
+    with pytest.raises(DataError, match="no picture with a caption of split 'val'"):
+        read_pairs(tmp_path, ["mine"], "val")
+
+
+def test_captions_beside_pictures_are_a_set(tmp_path):
+    # As img2dataset's files, as a folder of jpg and txt, and as the TTD authors lay out CC3M.
+    plain = tmp_path / "plain" / "00000"
+    plain.mkdir(parents=True)
+    for n in range(3):
+        (plain / f"{n}.jpg").write_bytes(picture(n))
+    (plain / "0.txt").write_text("the fire")
+    (plain / "1.json").write_text(json.dumps({"caption": "the sea"}))
+    (plain / "._0.jpg").write_bytes(b"x")
+    said = []
+    assert [pair.captions for pair in read_pairs(tmp_path, ["folder:plain"], say=said.append)] == [("the fire",), ("the sea",)]
+    assert said == ["folder:plain: passed over 1: 1 without caption"]
+    for split, count in (("train", 2), ("validation", 1)):
+        for kind in ("image", "json"):
+            (tmp_path / "cc3m" / split / kind).mkdir(parents=True)
+        for n in range(count):
+            (tmp_path / "cc3m" / split / "image" / f"{n}.jpg").write_bytes(picture(n))
+            (tmp_path / "cc3m" / split / "json" / f"{n}.json").write_text(json.dumps({"caption": f"{split} {n}"}))
+    assert [pair.captions[0] for pair in read_pairs(tmp_path, ["folder:cc3m"])] == ["train 0", "train 1"]
+    assert [pair.captions[0] for pair in read_pairs(tmp_path, ["folder:cc3m"], "val")] == ["validation 0"]
+
+
+def test_tables_are_sets(tmp_path):
+    (tmp_path / "images").mkdir()
+    for n in range(2):
+        (tmp_path / "images" / f"{n}.jpg").write_bytes(picture(n))
+    (tmp_path / "list.csv").write_text('\ufefffilepath,title\n0.jpg,"the fire, the sea"\n1.jpg,the grass\n')
+    (tmp_path / "list.tsv").write_text("filename\ttext\nimages/0.jpg\tthe fire\n")
+    assert [pair.captions for pair in read_pairs(tmp_path, ["table:list.csv:images"])] == [("the fire, the sea",), ("the grass",)]
+    assert [pair.captions for pair in read_pairs(tmp_path, ["table:list.tsv"])] == [("the fire",)]
+    (tmp_path / "cc3m.tsv").write_text("a very typical bus station\thttp://example.org/a.jpg\n")
+    with pytest.raises(DataError, match="fetched by img2dataset"):
+        read_pairs(tmp_path, ["table:cc3m.tsv"])
+    with pytest.raises(DataError, match="no form 'coc:', did you mean 'coco:'"):
+        read_pairs(tmp_path, ["coc:x:y"])
+    with pytest.raises(DataError, match="order; stages of kind ttd"):
+        read_pairs(tmp_path, ["shards:x.tar"])
+
+
+def test_parquet_lists_are_sets(tmp_path):
+    parquet, arrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
+    (tmp_path / "0.jpg").write_bytes(picture(0))
+    parquet.write_table(arrow.table({"path": ["0.jpg", "gone.jpg"], "caption": ["the fire", "the sea"]}), tmp_path / "list.parquet")
+    assert [pair.captions for pair in read_pairs(tmp_path, ["table:list.parquet"])] == [("the fire",)]
+
+
+def test_pruning_tells_shards_of_one_name_apart(recipe, tmp_path):
+    """img2dataset names shards and keys alike in every set."""
+    for name in ("cc3m", "cc12m"):
+        (tmp_path / name).mkdir()
+        shard(
+            tmp_path / name / "00000.tar",
+            {f"{n:05d}": {"jpg": picture(9 * n), "txt": f"the fire beside the sea {n}".encode()} for n in range(8)},
+        )
+    said = []
+    stage = TTD | {
+        "pairs": [f"shards:{tmp_path / name / '00000.tar'}" for name in ("cc3m", "cc12m")],
+        "steps": 1,
+        "batch": 4,
+        "shuffle": 3,
+        "prune": 0.25,
+    }
+    run = Run(recipe(stage), Path("."), said.append)
+    run.follow()
+    assert any("pruning: 4 of 16 pairs left out" in text for text in said)
+    from edge_seg_trainer.prune import kept
+    from edge_seg_trainer.stages import make_stage
+
+    source = make_stage(run.recipe.stages[0], run.around)
+    assert len(kept(source, run.around)) == 12
+    source.open(0, 1, 0)
+    reader = ShardReader(source.patterns, 0, 0, 1, 1, source.keep)
+    assert sum(1 for _ in reader.epoch(0)) == 12
+
+
+def test_shards_are_looked_for_in_the_datas_folder(recipe, world, tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    for part in world.iterdir():
+        (root / part.name).symlink_to(part)
+    shard(root / "0.tar", {f"{n}": {"jpg": picture(9 * n), "txt": b"the fire beside the sea"} for n in range(6)})
+    run = start(recipe(TTD | {"pairs": ["shards:{0..0}.tar"], "steps": 2, "batch": 4, "shuffle": 3}, data=str(root)))
+    run.follow()
+    assert len(losses(run)) == 2

@@ -1,0 +1,192 @@
+//! Runs the release that the slots choose, counts its frames, and speaks to systemd.
+//!
+//! The runtime prints one line of JSON for each frame. Lines without an `error` are healthy frames: the first says that the
+//! service is up, each feeds the watchdog, and enough of them make a release on trial good. A runtime that hangs is stopped, one
+//! that ends is reported; the service manager starts the supervisor again, and the slots count the start.
+//!
+//! The supervisor is root, for the slots are root's; the runtime runs as the owner of the service's folder.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use sd_notify::NotifyState;
+
+use crate::install;
+use crate::paths::Paths;
+use crate::service;
+use crate::slots::machine::{self, BUNDLE, CONFIG, PROGRAM, Release, Trial};
+use crate::slots::{Event, Slot};
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The runtime ended by itself, well or not.
+    Exited {
+        /// Whether it said that all was well.
+        success: bool,
+        /// In words.
+        how: String,
+    },
+    /// No frame came for too long, and it was stopped.
+    Stalled {
+        /// How long, in seconds.
+        seconds: u64,
+    },
+}
+
+/// No frame's report is longer.
+const LONGEST_LINE_BYTES: u64 = 16 << 20;
+
+/// Starts what the slots choose and stays with it until it ends, sends no first frame within `first`, or no other for `stall`.
+///
+/// # Errors
+/// When the runtime cannot be started. Slots that cannot be read or written are told, and what can run runs.
+pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
+    paths.check_root()?;
+    let chosen = choose(paths);
+    if !chosen.patience.is_zero() {
+        eprintln!("edge-seg-fw: starts keep failing: {} waits for {} s", chosen.name, chosen.patience.as_secs());
+        notify(&[NotifyState::Status(&format!("waiting {} s: starts keep failing", chosen.patience.as_secs()))]);
+        std::thread::sleep(chosen.patience);
+    }
+    let (binary, config) = match &chosen.slot {
+        Some(slot) => (slot.folder.join(PROGRAM), slot.folder.join(CONFIG)),
+        None => (paths.packaged.clone(), paths.config.clone()),
+    };
+    let mut command = Command::new(&binary);
+    command.args(["run", "--config"]).arg(config);
+    // The packaged runtime carries its own model.
+    if let Some(slot) = &chosen.slot {
+        command.arg("--model").arg(slot.folder.join(BUNDLE));
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = service::start(paths.user_to_run_as()?.as_ref(), &mut command)?;
+    let name = &chosen.name;
+    eprintln!("edge-seg-fw: {name} runs as process {}", child.id());
+
+    let stdout = child.stdout.take().context("the runtime's output")?;
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut stdout = BufReader::new(stdout);
+        loop {
+            let mut line = Vec::new();
+            match Read::by_ref(&mut stdout).take(LONGEST_LINE_BYTES).read_until(b'\n', &mut line) {
+                Ok(len) if len > 0 && sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_ok() => {}
+                _ => return,
+            }
+        }
+    });
+    let (mut frames, mut confirmed, mut told) = (0u64, false, Instant::now());
+    let mut next = chosen.trial.frames;
+    let confirm = |frames: u64, ended: bool| chosen.slot.as_ref().is_none_or(|slot| slot.confirm(paths, frames, ended));
+    loop {
+        let patience = if frames == 0 { first } else { stall };
+        match lines.recv_timeout(patience) {
+            Ok(line) => {
+                let healthy = is_frame(&line);
+                // Nobody may be listening to the data; the camera works on.
+                let _ = writeln!(std::io::stdout(), "{line}");
+                if !healthy {
+                    continue;
+                }
+                frames += 1;
+                if frames == 1 {
+                    notify(&[NotifyState::Ready]);
+                }
+                if frames == 1 || told.elapsed() >= Duration::from_secs(1) {
+                    notify(&[NotifyState::Watchdog, NotifyState::Status(&format!("{name}, {frames} frames"))]);
+                    told = Instant::now();
+                }
+                if !confirmed && frames >= next {
+                    confirmed = confirm(frames, false);
+                    next = frames.saturating_mul(2);
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Ok(End::Stalled { seconds: patience.as_secs() });
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                let status = child.wait()?;
+                // A folder of pictures may hold fewer than a trial asks for.
+                if !confirmed && frames > 0 && status.success() {
+                    confirm(frames, true);
+                }
+                return Ok(End::Exited { success: status.success(), how: format!("{name} ended with {status} after {frames} frames") });
+            }
+        }
+    }
+}
+
+/// What is to run.
+struct Chosen {
+    /// None for the packaged release.
+    slot: Option<ChosenSlot>,
+    name: String,
+    trial: Trial,
+    patience: Duration,
+}
+
+struct ChosenSlot {
+    slot: Slot,
+    folder: PathBuf,
+    digest: String,
+}
+
+/// Asks the slots; whatever keeps them from answering must not keep the camera from running.
+fn choose(paths: &Paths) -> Chosen {
+    let _lock = install::lock(paths).map_err(|error| eprintln!("edge-seg-fw: without a lock: {error:#}")).ok();
+    let mut slots = paths.slots();
+    let packaged = |trial| Chosen { slot: None, name: machine::name_of(None), trial, patience: Duration::ZERO };
+    match slots.drive(Event::Boot, None) {
+        Ok(outcome) => {
+            outcome.reports.iter().for_each(|report| eprintln!("edge-seg-fw: {report}"));
+            let trial = outcome.state.trial;
+            match outcome.run.flatten() {
+                Some(slot) => {
+                    let digest = outcome.state.slot(slot).release.as_ref().map(Release::digest).unwrap_or_default();
+                    let patience = outcome.state.patience();
+                    let chosen = ChosenSlot { slot, folder: slots.folder(slot), digest };
+                    Chosen { slot: Some(chosen), name: machine::name_of(Some(slot)), trial, patience }
+                }
+                None => packaged(trial),
+            }
+        }
+        Err(error) => {
+            eprintln!("edge-seg-fw: {error}");
+            packaged(Trial::default())
+        }
+    }
+}
+
+impl ChosenSlot {
+    /// Tells the slots of healthy frames; true once that need not be told again.
+    fn confirm(&self, paths: &Paths, frames: u64, ended: bool) -> bool {
+        match install::feed(paths, Event::Healthy { slot: self.slot, digest: self.digest.clone(), frames, ended }) {
+            Ok(outcome) => {
+                outcome.reports.iter().chain(&outcome.refused).for_each(|report| eprintln!("edge-seg-fw: {report}"));
+                outcome.refused.is_none()
+            }
+            Err(error) => {
+                eprintln!("edge-seg-fw: {error:#}");
+                false
+            }
+        }
+    }
+}
+
+fn is_frame(line: &str) -> bool {
+    matches!(serde_json::from_str::<serde_json::Value>(line), Ok(serde_json::Value::Object(frame)) if !frame.contains_key("error"))
+}
+
+/// Tells the service manager, where there is one.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        eprintln!("edge-seg-fw: the service manager cannot be told: {error}");
+    }
+}

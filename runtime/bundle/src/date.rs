@@ -1,0 +1,109 @@
+//! The calendar, as far as keys, events and names of recordings need it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A day of the Gregorian calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Date {
+    year: u64,
+    month: u64,
+    day: u64,
+}
+
+impl Date {
+    /// Reads `YYYY-MM-DD`, from 1970 on.
+    pub fn parse(text: &str) -> Option<Date> {
+        let mut parts = text.split('-');
+        let mut next = |len: usize| parts.next().filter(|part| part.len() == len && part.bytes().all(|b| b.is_ascii_digit()))?.parse().ok();
+        let (year, month, day): (u64, u64, u64) = (next(4)?, next(2)?, next(2)?);
+        let date = Date { year, month, day };
+        let real = year >= 1970 && (1..=12).contains(&month) && day >= 1 && Date::from_days(date.days()) == date;
+        (real && parts.next().is_none()).then_some(date)
+    }
+
+    /// Days since 1970-01-01, by Hinnant's `days_from_civil`.
+    pub fn days(self) -> u64 {
+        let year = self.year - u64::from(self.month <= 2);
+        let of_era = year % 400;
+        let of_year = (153 * ((self.month + 9) % 12) + 2) / 5 + self.day - 1;
+        (year / 400) * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+    }
+
+    /// The day that is `days` after 1970-01-01, by Hinnant's `civil_from_days`.
+    pub fn from_days(days: u64) -> Date {
+        let shifted = days + 719_468;
+        let of_era = shifted % 146_097;
+        let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted_month = (5 * of_year + 2) / 153;
+        let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+        let year = shifted / 146_097 * 400 + year_of_era + u64::from(month <= 2);
+        Date { year, month, day: of_year - (153 * shifted_month + 2) / 5 + 1 }
+    }
+}
+
+impl std::fmt::Display for Date {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+}
+
+/// A time as RFC 3339 in UTC, to the millisecond. Times before 1970 are told as its beginning.
+pub fn utc(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (date, [hour, minute, second]) = split(since.as_secs());
+    format!("{date}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
+}
+
+/// A time as `YYYYMMDDTHHMMSSZ`, which can be part of a file's name. Times before 1970 are told as its beginning.
+pub fn utc_compact(time: SystemTime) -> String {
+    let (Date { year, month, day }, [hour, minute, second]) = split(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs());
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+}
+
+/// Seconds since 1970 as a day, and its hour, minute and second.
+fn split(seconds: u64) -> (Date, [u64; 3]) {
+    let of_day = seconds % 86_400;
+    (Date::from_days(seconds / 86_400), [of_day / 3_600, of_day / 60 % 60, of_day % 60])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn dates_go_both_ways() {
+        for (text, days) in
+            [("1970-01-01", 0), ("2000-02-29", 11_016), ("2000-03-01", 11_017), ("2026-11-21", 20_778), ("2100-12-31", 47_846)]
+        {
+            assert_eq!(Date::parse(text).map(Date::days), Some(days), "{text}");
+            assert_eq!(Date::from_days(days).to_string(), text);
+        }
+        for days in 0..80_000 {
+            assert_eq!(Date::from_days(days).days(), days);
+        }
+        for text in ["2026-02-30", "2026-13-01", "2026-1-01", "1969-12-31", "2026-01-01-", "", "soon", "+026-01-01"] {
+            assert_eq!(Date::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_those_of_date() {
+        // date -u -d @N +%FT%T.%3NZ
+        for (seconds, text) in [
+            (0.0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399.25, "2000-02-28T23:59:59.250Z"),
+            (951_782_400.0, "2000-02-29T00:00:00.000Z"),
+            (1_709_251_200.5, "2024-03-01T00:00:00.500Z"),
+            (1_735_689_599.0, "2024-12-31T23:59:59.000Z"),
+            (4_107_542_400.0, "2100-03-01T00:00:00.000Z"),
+        ] {
+            let time = UNIX_EPOCH + Duration::from_secs_f64(seconds);
+            assert_eq!(utc(time), text);
+            let compact: String = text.chars().filter(|c| !"-:".contains(*c)).take(15).collect();
+            assert_eq!(utc_compact(time), compact + "Z");
+        }
+    }
+}

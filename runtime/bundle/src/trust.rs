@@ -1,0 +1,249 @@
+//! Whether a bundle may run here: signature, key, board and serial, before anything else of it is parsed.
+//!
+//! Signatures and keys are minisign's (Ed25519 over BLAKE2b-512). The signature stands in the bundle's signature area as the
+//! text of a `.minisig` file; it covers [`Header::signed_message`]. Only public keys are known here.
+//!
+//! A key file is minisign's `.pub`. A date in its comment, `expires:2027-12-31`, is the last day on which the key may sign:
+//! a signature whose own signed timestamp is later is refused, and an installer refuses the key altogether after that day.
+//! A bundle that was installed in time keeps running: a camera in the field must not go dark on a date.
+
+use std::path::{Path, PathBuf};
+
+use minisign_verify::{PublicKey, Signature};
+
+use crate::date::Date;
+use crate::{Bundle, Error, Header, Result};
+
+const KEY_MAX_BYTES: u64 = 4096;
+const DAY_SECONDS: u64 = 86_400;
+
+/// Why a bundle may not run here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The signature area is empty.
+    #[error("unsigned: expected a signature by one of the trusted keys, found none")]
+    Unsigned,
+    /// The signature area holds something that is no signature.
+    #[error("the signature cannot be read: expected the text of a .minisig file, found {found}")]
+    Malformed {
+        /// What is wrong with it.
+        found: String,
+    },
+    /// Signed, but by nobody who is trusted here.
+    #[error("unknown key: expected a signature by one of {trusted}, found one by another key")]
+    UnknownKey {
+        /// The trusted keys' files.
+        trusted: String,
+    },
+    /// The signature does not fit the bundle.
+    #[error("tampered: the signature by {key} does not fit the bundle's header and manifest")]
+    Tampered {
+        /// The key's file.
+        key: String,
+    },
+    /// The key was no longer valid.
+    #[error("expired key: {key} was valid until {until}, found {found}")]
+    ExpiredKey {
+        /// The key's file.
+        key: String,
+        /// The last valid day.
+        until: String,
+        /// A signature's or an installation's day.
+        found: String,
+    },
+    /// The bundle is for other boards.
+    #[error("wrong board: the bundle is for {boards}, this board is {board}")]
+    WrongBoard {
+        /// What the manifest lists.
+        boards: String,
+        /// This board's names.
+        board: String,
+    },
+    /// The bundle is older than what ran here.
+    #[error("downgrade: expected serial {floor} or higher, found {serial}")]
+    Downgrade {
+        /// The lowest serial that is accepted.
+        floor: u64,
+        /// The manifest's.
+        serial: u64,
+    },
+}
+
+#[derive(Debug, Clone)]
+struct TrustedKey {
+    place: String,
+    key: PublicKey,
+    until: Option<Date>,
+}
+
+/// Trusted keys and what else is asked of a bundle.
+#[derive(Debug, Clone, Default)]
+pub struct Trust {
+    keys: Vec<TrustedKey>,
+    board: Vec<String>,
+    floor: u64,
+    day: Option<u64>,
+}
+
+impl Trust {
+    /// Trust in the key file at `path`, or in all `*.pub` files of the folder there.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::Key`] if a file is no key, or the folder holds none.
+    pub fn read(path: &Path) -> Result<Trust> {
+        let mut files: Vec<PathBuf> = Vec::new();
+        if std::fs::metadata(path).map_err(Error::io(path))?.is_dir() {
+            for entry in std::fs::read_dir(path).map_err(Error::io(path))? {
+                let file = entry.map_err(Error::io(path))?.path();
+                if file.extension().is_some_and(|ext| ext == "pub") {
+                    files.push(file);
+                }
+            }
+            files.sort();
+        } else {
+            files.push(path.into());
+        }
+        if files.is_empty() {
+            return Err(key_error(path, "one or more *.pub files", "none"));
+        }
+        let keys = files.iter().map(|file| read_key(file)).collect::<Result<Vec<_>>>()?;
+        Ok(Trust { keys, ..Trust::default() })
+    }
+
+    /// Trust in keys that are in memory: for each a name for messages, and the text of its `.pub` file.
+    ///
+    /// # Errors
+    /// [`Error::Key`] if one is no key, or there is none.
+    pub fn in_keys<'a>(keys: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Trust> {
+        let keys = keys.into_iter().map(|(place, text)| parse_key(Path::new(place), text)).collect::<Result<Vec<_>>>()?;
+        if keys.is_empty() {
+            return Err(key_error(Path::new("trusted keys"), "one or more", "none"));
+        }
+        Ok(Trust { keys, ..Trust::default() })
+    }
+
+    /// Also refuses bundles whose `boards` name none of `names`; bundles that name no board fit every one.
+    #[must_use]
+    pub fn on_board(mut self, names: &[&str]) -> Trust {
+        self.board = names.iter().map(|name| name.to_string()).collect();
+        self
+    }
+
+    /// Also refuses bundles with a lower serial.
+    #[must_use]
+    pub fn at_least(mut self, serial: u64) -> Trust {
+        self.floor = serial;
+        self
+    }
+
+    /// Also refuses keys that have expired by `unix_seconds`, as an installer does. A clock that is behind the signature's own
+    /// time, such as one that starts at 1970, does not count.
+    #[must_use]
+    pub fn installing_at(mut self, unix_seconds: u64) -> Trust {
+        self.day = Some(unix_seconds / DAY_SECONDS);
+        self
+    }
+
+    /// Reads a bundle, checks that it may run here, and only then parses it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it may not; else as [`Bundle::open`].
+    pub fn open(&self, path: &Path) -> Result<Bundle> {
+        Bundle::open_if(path, |place, head| self.check(place, head))
+    }
+
+    /// As [`Self::open`], of a bundle that is in memory: from flash, a socket, an encrypted store. `place` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it may not run here; else as [`Bundle::from_bytes`].
+    pub fn open_bytes(&self, place: &str, bytes: impl Into<std::borrow::Cow<'static, [u8]>>) -> Result<Bundle> {
+        Bundle::from_bytes_if(place.into(), bytes, |place, head| self.check(place, head))
+    }
+
+    /// Checks signature, key, board and serial of a bundle, of which the first bytes are enough. The blobs are not looked at:
+    /// [`Bundle::from_bytes`] holds them against the digests that are signed.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it may not run here, [`Error::Bundle`] if the header is not one of a bundle.
+    pub fn check(&self, place: &str, bytes: &[u8]) -> Result<()> {
+        let refused = |why| Error::Refused { place: place.into(), why };
+        let header = Header::parse(place, bytes)?;
+        let area = header.signature().ok_or_else(|| refused(Refusal::Unsigned))?;
+        self.check_signature(area, &header.signed_message()).map_err(refused)?;
+        let manifest = header.manifest(place)?;
+        if !self.board.is_empty() && !manifest.boards.is_empty() && !manifest.boards.iter().any(|board| self.board.contains(board)) {
+            return Err(refused(Refusal::WrongBoard { boards: manifest.boards.join(", "), board: self.board.join(" or ") }));
+        }
+        if manifest.serial < self.floor {
+            return Err(refused(Refusal::Downgrade { floor: self.floor, serial: manifest.serial }));
+        }
+        Ok(())
+    }
+
+    /// Checks the text of a `.minisig` file over `message`.
+    ///
+    /// # Errors
+    /// All of [`Refusal`] but those that look into a manifest.
+    pub fn check_signature(&self, minisig: &[u8], message: &[u8]) -> Result<(), Refusal> {
+        let malformed = |found: &str| Refusal::Malformed { found: found.into() };
+        let text = std::str::from_utf8(minisig).map_err(|_| malformed("bytes that are not UTF-8"))?;
+        let signature = Signature::decode(text).map_err(|error| malformed(&error.to_string()))?;
+        let mut unknown = true;
+        for trusted in &self.keys {
+            match trusted.key.verify(message, &signature, false) {
+                Ok(()) => return self.check_day(trusted, &signature),
+                Err(minisign_verify::Error::UnexpectedKeyId) => {}
+                Err(minisign_verify::Error::UnexpectedAlgorithm) => return Err(malformed("one of the legacy kind, without a prehash")),
+                // Two keys could share an id: the others are still tried.
+                Err(_) => unknown = false,
+            }
+        }
+        let places = |keys: &[TrustedKey]| keys.iter().map(|key| key.place.clone()).collect::<Vec<_>>().join(", ");
+        Err(match unknown {
+            true => Refusal::UnknownKey { trusted: places(&self.keys) },
+            false => Refusal::Tampered { key: places(&self.keys) },
+        })
+    }
+
+    fn check_day(&self, trusted: &TrustedKey, signature: &Signature) -> Result<(), Refusal> {
+        let Some(until) = trusted.until else { return Ok(()) };
+        let expired = |found: String| Refusal::ExpiredKey { key: trusted.place.clone(), until: until.to_string(), found };
+        let comment = signature.trusted_comment();
+        let signed = comment.split(['\t', ' ']).find_map(|part| part.strip_prefix("timestamp:")?.parse::<u64>().ok());
+        let signed = signed.ok_or_else(|| expired("a signature without a timestamp".into()))? / DAY_SECONDS;
+        if signed > until.days() {
+            return Err(expired(format!("a signature of {}", Date::from_days(signed))));
+        }
+        match self.day.filter(|day| *day > until.days()) {
+            Some(day) => Err(expired(format!("an installation on {}", Date::from_days(day)))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn read_key(path: &Path) -> Result<TrustedKey> {
+    use std::io::Read;
+    let file = std::fs::File::open(path).map_err(Error::io(path))?;
+    let mut text = String::new();
+    file.take(KEY_MAX_BYTES).read_to_string(&mut text).map_err(Error::io(path))?;
+    parse_key(path, &text)
+}
+
+fn parse_key(path: &Path, text: &str) -> Result<TrustedKey> {
+    if text.contains("secret key") {
+        return Err(key_error(path, "a public key", "a secret key, which belongs on no board"));
+    }
+    let key = PublicKey::decode(text.trim_end())
+        .map_err(|error| key_error(path, "a minisign public key: a comment line and a line of base64", &error.to_string()))?;
+    let comment = key.untrusted_comment().unwrap_or_default();
+    let until = match comment.split_whitespace().find_map(|word| word.strip_prefix("expires:")) {
+        None => None,
+        Some(date) => Some(Date::parse(date).ok_or_else(|| key_error(path, "expires:YYYY-MM-DD", &format!("expires:{date}")))?),
+    };
+    Ok(TrustedKey { place: path.display().to_string(), key, until })
+}
+
+fn key_error(path: &Path, expected: &str, found: &str) -> Error {
+    Error::Key { path: path.into(), expected: expected.into(), found: found.into() }
+}

@@ -1,0 +1,78 @@
+use std::path::PathBuf;
+
+/// Why video cannot be read, segmented or handed on. The message says what was expected, what was found, and where.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The model, a picture, words or a file.
+    #[error(transparent)]
+    Model(#[from] edge_seg_model::Error),
+    /// A source of frames, or the program that reads or writes video, does not work.
+    #[error("{uri}: {fault}")]
+    Source {
+        /// The source's name, without passwords.
+        uri: String,
+        /// What is wrong with it.
+        fault: crate::source::Fault,
+    },
+    /// A file of rules cannot be used.
+    #[error("{place}: expected {expected}, found {found}")]
+    Rules {
+        /// The file and the line, zone or rule.
+        place: String,
+        /// What is accepted.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A part that runs on a thread of its own panicked; the session has ended.
+    #[error("{part}: panicked: {said}")]
+    Panicked {
+        /// The source, or the thread that segments.
+        part: &'static str,
+        /// What the panic said.
+        said: String,
+    },
+    /// A broker, a web hook or a display does not work.
+    #[error("{place}: {found}")]
+    Sink {
+        /// The sink's name, without passwords.
+        place: String,
+        /// What is wrong with it.
+        found: String,
+    },
+}
+
+/// This crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Turns what the file system said of `path` into an error that names it.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {
+        let named = edge_seg_model::Error::io(path);
+        move |source| named(source).into()
+    }
+
+    /// An option that cannot be taken: its name, what it accepts, and what it was given.
+    pub fn option(option: impl Into<String>, expected: impl Into<String>, found: impl ToString) -> Error {
+        edge_seg_model::Error::option(option, expected, found).into()
+    }
+
+    pub(crate) fn words(place: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Error {
+        edge_seg_model::Error::Words { place: place.into(), expected: expected.into(), found: found.into() }.into()
+    }
+
+    /// What the file system said, if that is what went wrong.
+    pub fn io_kind(&self) -> Option<std::io::ErrorKind> {
+        match self {
+            Error::Model(error) => error.io_kind(),
+            _ => None,
+        }
+    }
+}
+
+impl From<edge_seg_bundle::Error> for Error {
+    fn from(error: edge_seg_bundle::Error) -> Self {
+        Error::Model(error.into())
+    }
+}

@@ -1,0 +1,195 @@
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use axum::extract::{Request, State};
+use axum::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN,
+    REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest, Sha256};
+
+use super::Token;
+use super::routes::{BODY_BYTES, Fault, OPEN_PATHS};
+
+/// Who may ask for what, and how often.
+pub(super) struct Access {
+    token: Option<Token>,
+    hosts: Vec<String>,
+    reads: Bucket,
+    writes: Bucket,
+    refusals: Bucket,
+}
+
+/// The page may load nothing from elsewhere, be framed by nobody, and run no script but its own.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; \
+    manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+impl Access {
+    pub fn new(token: Option<Token>, hosts: Vec<String>) -> Self {
+        Self { token, hosts, reads: Bucket::new(200.0, 400.0), writes: Bucket::new(10.0, 40.0), refusals: Bucket::new(1.0, 20.0) }
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Fault> {
+        let headers = request.headers();
+        let host = header(headers, HOST).unwrap_or_default();
+        // A page from elsewhere can have its own name point here, but it cannot have its name be an address.
+        if !self.knows(host) {
+            let known = "an IP address, localhost, or a name that the server was given";
+            return Err(Fault::new(StatusCode::MISDIRECTED_REQUEST, format!("Host: expected {known}, found {host:?}")));
+        }
+        let writes = !matches!(*request.method(), Method::GET | Method::HEAD);
+        let foreign = match header(headers, ORIGIN) {
+            Some(origin) => origin.split_once("://").is_none_or(|(_, from)| !from.eq_ignore_ascii_case(host)),
+            // A link from elsewhere may lead to the page, and to nothing beneath it.
+            None => {
+                let site = header(headers, HeaderName::from_static("sec-fetch-site")).unwrap_or("none");
+                (writes || !OPEN_PATHS.contains(&request.uri().path())) && site != "same-origin" && site != "none"
+            }
+        };
+        if foreign {
+            return Err(Fault::new(StatusCode::FORBIDDEN, "Origin: requests from other sites' pages are refused"));
+        }
+        if let Some(token) = &self.token
+            && !OPEN_PATHS.contains(&request.uri().path())
+        {
+            let shown =
+                header(headers, AUTHORIZATION).and_then(|a| a.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
+            if !shown.is_some_and(|(_, shown)| token.matches(shown.trim())) {
+                // Guessing is slow; who has the token is not held up by those who guess.
+                let busy = !self.refusals.take();
+                let status = if busy { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::UNAUTHORIZED };
+                return Err(Fault::new(status, "expected `Authorization: Bearer TOKEN` with the server's token"));
+            }
+        }
+        // Browsers ask before a page from elsewhere may send this type, and are told no.
+        let json = || header(headers, CONTENT_TYPE).is_some_and(|t| t.split(';').next().unwrap_or_default().trim() == "application/json");
+        if writes && *request.method() != Method::DELETE && !json() {
+            return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type: expected application/json"));
+        }
+        if header(headers, CONTENT_LENGTH).and_then(|l| l.parse::<usize>().ok()).is_some_and(|length| length > BODY_BYTES) {
+            return Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, format!("body: expected at most {BODY_BYTES} bytes")));
+        }
+        if !(if writes { &self.writes } else { &self.reads }).take() {
+            return Err(Fault::new(StatusCode::TOO_MANY_REQUESTS, "too many requests; wait a second"));
+        }
+        Ok(())
+    }
+
+    fn knows(&self, host: &str) -> bool {
+        let name = match host.strip_prefix('[') {
+            Some(rest) => rest.split_once(']').map_or("", |(name, _)| name),
+            None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+        };
+        name.parse::<IpAddr>().is_ok()
+            || name.eq_ignore_ascii_case("localhost")
+            || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name))
+    }
+}
+
+fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    // A header that stands there twice, or is no text, is as good as a wrong one.
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    Some(if values.next().is_some() { "" } else { first.to_str().unwrap_or_default() })
+}
+
+/// Stands before every route: refuses who may not ask, and says with each answer what a browser may do with it.
+pub(super) async fn guard(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
+    let mut response = match access.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(fault) => fault.into_response(),
+    };
+    let status = response.status();
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
+        StatusCode::UNAUTHORIZED => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        _ => {}
+    }
+    response
+}
+
+/// Compares in a time that tells nothing about where two secrets differ, nor about the length of the right one.
+pub(super) fn same_secret(right: &str, shown: &str) -> bool {
+    let (right, shown) = (Sha256::digest(right), Sha256::digest(shown));
+    let difference = right.iter().zip(shown.iter()).fold(0u8, |seen, (a, b)| std::hint::black_box(seen | (a ^ b)));
+    difference == 0
+}
+
+/// So many requests a second in the long run, and so many at once.
+struct Bucket {
+    a_second: f64,
+    most: f64,
+    state: Mutex<(f64, Instant)>,
+}
+
+impl Bucket {
+    fn new(a_second: f64, most: f64) -> Self {
+        Self { a_second, most, state: Mutex::new((most, Instant::now())) }
+    }
+
+    fn take(&self) -> bool {
+        self.take_at(Instant::now())
+    }
+
+    fn take_at(&self, now: Instant) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        let left = (state.0 + now.saturating_duration_since(state.1).as_secs_f64() * self.a_second).min(self.most);
+        let enough = left >= 1.0;
+        *state = (if enough { left - 1.0 } else { left }, now);
+        enough
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn buckets_run_dry_and_fill_again() {
+        let bucket = Bucket::new(10.0, 3.0);
+        let start = Instant::now();
+        assert_eq!([0; 4].map(|_| bucket.take_at(start)), [true, true, true, false]);
+        assert!(!bucket.take_at(start + Duration::from_millis(50)));
+        assert!(bucket.take_at(start + Duration::from_millis(160)));
+        assert!(!bucket.take_at(start + Duration::from_millis(160)));
+        let later = start + Duration::from_secs(3600);
+        assert_eq!([0; 4].map(|_| bucket.take_at(later)), [true, true, true, false]);
+    }
+
+    #[test]
+    fn names_that_another_site_could_have_are_not_known() {
+        let access = Access::new(None, vec!["camera.lan".into()]);
+        for good in ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "[::1]:8080", "[::1]", "192.168.1.7", "camera.lan:80", "Camera.LAN"] {
+            assert!(access.knows(good), "{good}");
+        }
+        for bad in ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8080", "camera.lan.evil.example", "[::1", ":8080"]
+        {
+            assert!(!access.knows(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_compared_whole() {
+        assert!(same_secret("0123456789abcdef", "0123456789abcdef"));
+        for wrong in ["", "0123456789abcdeg", "0123456789abcde", "0123456789abcdef0"] {
+            assert!(!same_secret("0123456789abcdef", wrong));
+        }
+    }
+}

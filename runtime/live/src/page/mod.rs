@@ -1,0 +1,130 @@
+//! The web page and the HTTP interface of a running session, described in `openapi.json`.
+
+mod access;
+mod connections;
+mod encode;
+mod hub;
+mod recordings;
+mod routes;
+mod words;
+
+pub use hub::{About, Hub, HubSink};
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::{Error, Result};
+use access::Access;
+use connections::Connections;
+
+/// The description of the interface, as OpenAPI 3.1.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
+/// How the interface is served.
+#[derive(Debug, Clone)]
+pub struct ServeOptions {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What a client must show to be served anything but the page itself.
+    pub token: Option<Token>,
+    /// Names by which the machine may be called beside its addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// Connections at a time; more are turned away.
+    pub clients: usize,
+    /// Pictures a second at most, for all clients together.
+    pub fps: f64,
+}
+
+/// A secret that clients show. It is never printed.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+impl Token {
+    /// Reads a file whose only line is the token.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::Option`] if it holds no 16 to 512 printable characters without spaces.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let token = text.trim();
+        if !(16..=512).contains(&token.len()) || !token.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Error::option(
+                format!("token file {}", path.display()),
+                "one line of 16 to 512 printable characters without spaces",
+                // What is there may be a secret nevertheless.
+                format!("{} bytes", token.len()),
+            ));
+        }
+        Ok(Self(token.into()))
+    }
+
+    fn matches(&self, shown: &str) -> bool {
+        access::same_secret(&self.0, shown)
+    }
+}
+
+/// A server that runs on a thread of its own until it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Server {
+    /// Starts to listen.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if it would serve more than this machine without a token, [`Error::Io`] if the address cannot be listened on.
+    pub fn start(options: &ServeOptions, hub: Arc<Hub>) -> Result<Self> {
+        if !is_loopback(options.address.ip()) && options.token.is_none() {
+            return Err(Error::option(
+                "address",
+                "a loopback address such as 127.0.0.1:8080, or a token beside it",
+                options.address.to_string(),
+            ));
+        }
+        let name = || format!("http://{}", options.address);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(4).build();
+        let runtime = runtime.map_err(Error::io(name()))?;
+        let listener = std::net::TcpListener::bind(options.address).map_err(Error::io(name()))?;
+        listener.set_nonblocking(true).map_err(Error::io(name()))?;
+        let address = listener.local_addr().map_err(Error::io(name()))?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let access = Arc::new(Access::new(options.token.clone(), options.hosts.clone()));
+        let (clients, fps) = (options.clients, options.fps);
+        let served = move || {
+            let ended = runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                let router = routes::router(hub, access, fps);
+                tokio::spawn(async move { axum::serve(Connections::new(listener, clients), router).await });
+                let _ = stopped.await;
+                std::io::Result::Ok(())
+            });
+            if let Err(e) = ended {
+                tracing::error!("the web page cannot be served: {e}");
+            }
+            // Clients that still read are not waited for.
+            runtime.shutdown_background();
+        };
+        std::thread::Builder::new().name("http".into()).spawn(served).map_err(Error::io(name()))?;
+        Ok(Self { address, _stop: stop })
+    }
+
+    /// Where it listens; a port 0 that was asked for is the one that was found.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}

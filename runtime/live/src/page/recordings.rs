@@ -1,0 +1,105 @@
+//! Recordings: started and stopped, listed and downloaded.
+
+use std::fs::File;
+use std::io::Read;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::unfold;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::routes::{Context, Fault, answer, read, yes};
+use crate::sinks::Recorder;
+
+/// Bytes that are read from the disk at a time.
+const PIECE_BYTES: usize = 256 << 10;
+
+fn recorder(context: &Context) -> Result<&Recorder, Fault> {
+    let none = || Fault::new(StatusCode::NOT_FOUND, "recording: expected a folder of recordings, found none");
+    context.hub.recorder.as_ref().ok_or_else(none)
+}
+
+/// What the recorder does.
+pub(super) async fn status(State(context): State<Context>) -> Result<Response, Fault> {
+    Ok(Json(recorder(&context)?.status()).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    on: bool,
+    #[serde(default)]
+    format: Format,
+    /// Whether masks are drawn into the video.
+    #[serde(default = "yes")]
+    masks: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    #[default]
+    Mp4,
+    Y4m,
+}
+
+/// Starts or stops it.
+pub(super) async fn record(State(context): State<Context>, body: Bytes) -> Result<Response, Fault> {
+    let Record { on, format, masks } = read(&body)?;
+    let recorder = recorder(&context)?.clone();
+    let worked = tokio::task::spawn_blocking(move || {
+        if on {
+            recorder.start(if matches!(format, Format::Y4m) { "y4m" } else { "mp4" }, masks)?;
+        } else {
+            recorder.stop();
+        }
+        Ok::<_, Fault>(recorder.status())
+    });
+    let status = worked.await.map_err(|e| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))??;
+    tracing::info!("recording {}: {}", if status.recording { "begins" } else { "ends" }, status.name.as_deref().unwrap_or("none"));
+    context.hub.event_bus.publish("recording", &json!(status));
+    Ok(Json(status).into_response())
+}
+
+/// The recordings that are finished, the newest first.
+pub(super) async fn list(State(context): State<Context>) -> Result<Response, Fault> {
+    let recorder = recorder(&context)?.clone();
+    let found = tokio::task::spawn_blocking(move || recorder.list()).await;
+    let recordings = found.map_err(|e| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))??;
+    Ok(answer(&json!({ "recordings": recordings })))
+}
+
+/// A recording, piece by piece as the client takes it.
+pub(super) async fn download(State(context): State<Context>, Path(name): Path<String>) -> Result<Response, Fault> {
+    let recorder = recorder(&context)?.clone();
+    let place = context.stream()?;
+    let wanted = name.clone();
+    let opened = tokio::task::spawn_blocking(move || recorder.open(&wanted)).await;
+    let opened = opened.map_err(|e| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))??;
+    let (file, bytes) = opened.ok_or_else(|| Fault::new(StatusCode::NOT_FOUND, format!("no finished recording {name:?}")))?;
+    let pieces = unfold((Some(file), place), |(file, place)| async move {
+        let read = tokio::task::spawn_blocking(move || piece(file)).await.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+        match read {
+            Ok((_, piece)) if piece.is_empty() => None,
+            Ok((file, piece)) => Some((Ok(piece), (Some(file), place))),
+            Err(e) => Some((Err(e), (None, place))),
+        }
+    });
+    let kind = if name.ends_with(".mp4") { "video/mp4" } else { "application/octet-stream" };
+    let attached = format!("attachment; filename=\"{name}\"");
+    let headers = [(CONTENT_TYPE, kind.to_owned()), (CONTENT_DISPOSITION, attached), (CONTENT_LENGTH, bytes.to_string())];
+    Ok((headers, Body::from_stream(pieces)).into_response())
+}
+
+/// The next bytes of a file, none at its end or after a fault.
+fn piece(file: Option<File>) -> std::io::Result<(File, Bytes)> {
+    let mut file = file.ok_or_else(|| std::io::Error::other("a fault ended it"))?;
+    let mut piece = Vec::with_capacity(PIECE_BYTES);
+    file.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece)?;
+    Ok((file, piece.into()))
+}

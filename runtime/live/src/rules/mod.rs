@@ -1,0 +1,308 @@
+//! Rules on what is seen: zones of the picture, conditions on words, and the events that they give. `docs/events.md` describes the file.
+
+mod condition;
+mod event;
+mod machine;
+mod zone;
+
+pub use condition::{Condition, Measured, PRESENT_SHARE, Test};
+pub use edge_seg_bundle::date::utc;
+pub use event::{Event, EventKind};
+pub use machine::{Change, Machine, Timing};
+pub use zone::{Unit, Zone, ZoneMask};
+
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+
+use crate::{Error, Result};
+use edge_seg_model::render::ClassReport;
+use edge_seg_model::{LabelMap, Segmentation};
+
+/// A rule: a condition, and the times that make events of it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// What its events are called.
+    pub name: String,
+    /// What it waits for.
+    pub when: Condition,
+    /// Seconds for which the condition must hold before an event starts.
+    #[serde(default)]
+    pub for_s: f64,
+    /// Seconds for which it must not hold before the event ends.
+    #[serde(default = "default_release_s")]
+    pub end_after_s: f64,
+    /// Seconds after an event in which no other starts.
+    #[serde(default)]
+    pub cool_down_s: f64,
+    /// Seconds without a frame after which nobody knows what held meanwhile.
+    #[serde(default = "default_gap_s")]
+    pub gap_s: f64,
+    /// Whether a picture of its events is kept, where snapshots are asked for.
+    #[serde(default = "default_snapshot")]
+    pub snapshot: bool,
+}
+
+fn default_release_s() -> f64 {
+    1.0
+}
+
+fn default_gap_s() -> f64 {
+    10.0
+}
+
+fn default_snapshot() -> bool {
+    true
+}
+
+/// A file of zones and rules.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleBook {
+    /// The zones that rules name.
+    #[serde(default, rename = "zone")]
+    pub zones: Vec<Zone>,
+    /// The rules.
+    #[serde(default, rename = "rule")]
+    pub rules: Vec<Rule>,
+}
+
+/// Longest file of rules that is read.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+impl RuleBook {
+    /// Reads a file of rules.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::Rules`] if it is not as `docs/events.md` says.
+    pub fn read(path: &Path) -> Result<Self> {
+        let place = path.display().to_string();
+        let bytes = std::fs::metadata(path).map_err(Error::io(path))?.len();
+        if bytes > MAX_FILE_BYTES {
+            return Err(Error::Rules { place, expected: "at most 1 MiB".into(), found: format!("{bytes} bytes") });
+        }
+        Self::parse(&place, &std::fs::read_to_string(path).map_err(Error::io(path))?)
+    }
+
+    /// Reads rules from a text; `place` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Rules`] as [`Self::read`].
+    pub fn parse(place: &str, text: &str) -> Result<Self> {
+        let book: Self = toml::from_str(text).map_err(|e| {
+            let line = e.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+            Error::Rules { place: format!("{place}:{line}"), expected: "zones and rules".into(), found: e.message().into() }
+        })?;
+        book.check(place)?;
+        Ok(book)
+    }
+
+    /// Whether the rules can be followed: what [`Self::parse`] asks of a text, for rules that a program has made. `place` names them in
+    /// errors.
+    ///
+    /// # Errors
+    /// [`Error::Rules`] if a name is missing or stands there twice, a zone is none, or a time is not of 0 seconds to a year.
+    pub fn check(&self, place: &str) -> Result<()> {
+        let wrong =
+            |part: String, expected: String, found: String| Err(Error::Rules { place: format!("{place}: {part}"), expected, found });
+        for (i, zone) in self.zones.iter().enumerate() {
+            if let Err((expected, found)) = zone.check() {
+                return wrong(format!("zone {:?}", zone.name), expected, found);
+            }
+            if self.zones[..i].iter().any(|z| z.name == zone.name) {
+                return wrong(format!("zone {:?}", zone.name), "each zone once".into(), "it twice".into());
+            }
+        }
+
+        for (i, rule) in self.rules.iter().enumerate() {
+            let part = || format!("rule {:?}", rule.name);
+            if rule.name.trim().is_empty() {
+                return wrong(format!("rule {}", i + 1), "a name".into(), "none".into());
+            }
+            if self.rules[..i].iter().any(|r| r.name == rule.name) {
+                return wrong(part(), "each rule once".into(), "it twice".into());
+            }
+            for (key, seconds) in
+                [("for_s", rule.for_s), ("end_after_s", rule.end_after_s), ("cool_down_s", rule.cool_down_s), ("gap_s", rule.gap_s)]
+            {
+                if !(0.0..=86_400.0 * 366.0).contains(&seconds) {
+                    return wrong(part(), format!("{key} of seconds, up to a year"), seconds.to_string());
+                }
+            }
+            let unknown = rule.when.measures().into_iter().filter_map(|(_, zone)| zone).find(|z| self.zones.iter().all(|k| k.name != *z));
+            if let Some(unknown) = unknown {
+                return wrong(part(), "the name of a [[zone]]".into(), format!("{unknown:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Words that rules are about, each once, in order.
+    pub fn words(&self) -> Vec<&str> {
+        let mut words: Vec<&str> = Vec::new();
+        for (word, _) in self.rules.iter().flat_map(|r| r.when.measures()) {
+            if !words.iter().any(|w| same(w, word)) {
+                words.push(word);
+            }
+        }
+        words
+    }
+}
+
+/// Words are the same whatever their case, as they are when people write them.
+fn same(a: &str, b: &str) -> bool {
+    a.to_lowercase() == b.to_lowercase()
+}
+
+impl Rule {
+    fn timing(&self) -> Timing {
+        let [hold, release, cool_down, gap] = [self.for_s, self.end_after_s, self.cool_down_s, self.gap_s].map(Duration::from_secs_f64);
+        Timing { hold, release, cool_down, gap }
+    }
+}
+
+/// Rules over the frames of a session.
+#[derive(Debug, Default)]
+pub struct Watcher {
+    book: RuleBook,
+    machines: Vec<Machine>,
+    masks: Vec<Option<ZoneMask>>,
+    /// Rules that are gone while an event of them was on, and for how long it had held.
+    gone: Vec<(String, Duration)>,
+}
+
+impl Watcher {
+    /// Begins with no event on.
+    ///
+    /// # Errors
+    /// As [`RuleBook::check`].
+    pub fn new(book: RuleBook) -> Result<Self> {
+        book.check("rules")?;
+        Ok(Self::following(book))
+    }
+
+    fn following(book: RuleBook) -> Self {
+        let (machines, masks) = (vec![Machine::default(); book.rules.len()], vec![None; book.zones.len()]);
+        Self { book, machines, masks, gone: Vec::new() }
+    }
+
+    /// Goes on with other rules. A rule that is the same, with the same zones, goes on where it was; of one that is another or gone, the
+    /// event that is on ends with the next frame.
+    ///
+    /// # Errors
+    /// As [`RuleBook::check`]; the old rules stay then.
+    pub fn replace(&mut self, book: RuleBook) -> Result<()> {
+        book.check("rules")?;
+        let mut old = std::mem::replace(self, Self::following(book));
+        self.gone = std::mem::take(&mut old.gone);
+        for (rule, mut machine) in old.book.rules.iter().zip(old.machines) {
+            let zones = |book: &RuleBook| -> Vec<Zone> {
+                let named: Vec<_> = rule.when.measures().into_iter().filter_map(|(_, zone)| zone).collect();
+                book.zones.iter().filter(|zone| named.contains(&zone.name.as_str())).cloned().collect()
+            };
+            let same = self.book.rules.iter().position(|new| new == rule && zones(&self.book) == zones(&old.book));
+            match (same, machine.is_on()) {
+                (Some(at), _) => self.machines[at] = machine,
+                (None, true) => {
+                    if let Some(Change::Ended { held }) = machine.close() {
+                        self.gone.push((rule.name.clone(), held));
+                    }
+                }
+                (None, false) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The rules.
+    pub fn book(&self) -> &RuleBook {
+        &self.book
+    }
+
+    /// Each rule's name and whether an event of it is on.
+    pub fn states(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.book.rules.iter().zip(&self.machines).map(|(rule, machine)| (rule.name.as_str(), machine.is_on()))
+    }
+
+    /// Words that rules are about and nobody looks for.
+    pub fn missing_words<'a>(&'a self, names: &[String]) -> Vec<&'a str> {
+        self.book.words().into_iter().filter(|word| names.iter().all(|name| !same(name, word))).collect()
+    }
+
+    /// Takes one frame that a program has segmented itself: its masks, its number and its time.
+    pub fn look(&mut self, found: &Segmentation, clock: SystemTime) -> Vec<Event> {
+        let (classes, _) = ClassReport::list(&found.names, found);
+        self.observe(&found.labels, &classes, found.sequence, found.timestamp.as_secs_f64() * 1e3, clock)
+    }
+
+    /// Takes one frame: its labels, what is reported of all classes, its number and its own time, on which rules run. `clock` is the
+    /// wall's, for the events alone. A word that nobody looks for makes unknown what depends on it, and the unknown counts as not held.
+    /// A time that is no number or before the start counts as the start, one beyond all clocks as their end.
+    pub fn observe(
+        &mut self,
+        labels: &LabelMap,
+        classes: &[ClassReport],
+        sequence: u64,
+        timestamp_ms: f64,
+        clock: SystemTime,
+    ) -> Vec<Event> {
+        let mut shares: Vec<Option<Vec<f64>>> = vec![None; self.book.zones.len()];
+        for (_, zone) in self.book.rules.iter().flat_map(|r| r.when.measures()) {
+            let Some(at) = zone.and_then(|z| self.book.zones.iter().position(|k| k.name == z)) else { continue };
+            if shares[at].is_none() {
+                let mask = match &mut self.masks[at] {
+                    Some(mask) if mask.fits(labels) => mask,
+                    stale => stale.insert(self.book.zones[at].mask(labels.width, labels.height)),
+                };
+                let all = mask.pixels().max(1) as f64;
+                shares[at] = Some(mask.count(labels, classes.len()).into_iter().map(|n| n as f64 / all).collect());
+            }
+        }
+        let measured = |word: &str, zone: Option<&str>| {
+            let class = classes.iter().find(|c| same(&c.name, word))?;
+            let share = match zone {
+                None => class.share,
+                Some(zone) => shares[self.book.zones.iter().position(|k| k.name == zone)?].as_ref()?.get(class.label).copied()?,
+            };
+            Some((share, class.score))
+        };
+        let now = Duration::try_from_secs_f64((timestamp_ms / 1e3).max(0.0)).unwrap_or(Duration::MAX);
+        let told = |rule: String, event, held: Duration, measured| Event {
+            rule,
+            event,
+            time: utc(clock),
+            sequence,
+            timestamp_ms,
+            duration_ms: (held.as_secs_f64() * 1e6).round() / 1e3,
+            measured,
+            snapshot: None,
+        };
+        let mut events: Vec<_> = self.gone.drain(..).map(|(rule, held)| told(rule, EventKind::Ended, held, Vec::new())).collect();
+        for (rule, machine) in self.book.rules.iter().zip(&mut self.machines) {
+            let holds = rule.when.holds(&measured).unwrap_or(false);
+            for change in machine.step(now, holds, &rule.timing()).into_iter().flatten() {
+                let of = |(word, zone): (&str, Option<&str>)| {
+                    let (share, score) = measured(word, zone)?;
+                    Some(Measured { word: word.into(), zone: zone.map(Into::into), share, score })
+                };
+                let (event, held) = match change {
+                    Change::Started { held } => (EventKind::Started, held),
+                    Change::Ended { held } => (EventKind::Ended, held),
+                };
+                let measured = rule.when.measures().into_iter().filter_map(of).collect();
+                events.push(told(rule.name.clone(), event, held, measured));
+            }
+        }
+        events
+    }
+
+    /// Whether a rule's events are to have pictures.
+    pub fn wants_snapshot(&self, rule: &str) -> bool {
+        self.book.rules.iter().any(|r| r.name == rule && r.snapshot)
+    }
+}
+
+#[cfg(test)]
+mod tests;

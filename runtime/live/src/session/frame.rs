@@ -1,0 +1,37 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use edge_seg_model::{Frame, Segmentation};
+
+use super::governor::Governed;
+use crate::source::Rate;
+use crate::words::WordSet;
+
+/// A frame with its masks.
+#[derive(Debug)]
+pub struct SegmentedFrame {
+    /// The frame.
+    pub frame: Frame,
+    /// Its masks.
+    pub found: Segmentation,
+    /// The words that they are of.
+    pub words: Arc<WordSet>,
+    /// Whether its masks come from its own embeddings.
+    pub key: bool,
+    /// The frame that its masks come from.
+    pub key_sequence: u64,
+    /// How old what the masks are made of was on average when the frame was captured: the lag of key frames and smoothing together.
+    pub evidence_age: Duration,
+    /// Time spent on finding motion and carrying masks along.
+    pub carrying: Duration,
+    /// From the frame's arrival to its masks.
+    pub latency: Duration,
+    /// Frames lost so far because a newer one came before they were taken.
+    pub dropped: u64,
+    /// Frames so far whose masks took longer than frames are apart.
+    pub late: u64,
+    /// Where the governor stands, if there is one.
+    pub governor: Option<Arc<Governed>>,
+    /// The source's nominal rate, if it has one.
+    pub rate: Option<Rate>,
+}

@@ -1,0 +1,333 @@
+//! A session on video: one thread reads frames, one segments them, the caller's takes them away. Words change meanwhile.
+//!
+//! The encoder runs on key frames alone; between them their scores are carried along by the motion of the picture.
+
+mod event_bus;
+mod frame;
+mod governor;
+mod latest;
+mod options;
+mod report;
+mod segment;
+mod threads;
+
+pub use event_bus::EventBus;
+pub use frame::SegmentedFrame;
+pub use governor::{Allowance, Governed, Governor, GovernorOptions, Readings, Zone};
+pub use options::{KeyFrames, LiveOptions};
+pub use report::FrameReport;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use image::RgbImage;
+
+use crate::source::{Pace, Rate, Source};
+use crate::words::Words;
+use crate::{Error, Result};
+use edge_seg_model::{Frame, Segmentation, Session};
+use latest::LatestQueue;
+use segment::Segmenter;
+use threads::{catch, spawn};
+
+/// Frames counted since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Read from the source.
+    pub captured: AtomicU64,
+    /// Lost because a newer one came before they were taken.
+    pub dropped: AtomicU64,
+    /// Segmented and handed on.
+    pub segmented: AtomicU64,
+    /// Of these, the ones whose masks took longer than frames are apart.
+    pub late: AtomicU64,
+}
+
+struct Captured {
+    frame: Frame,
+    at: Instant,
+    rate: Option<Rate>,
+}
+
+/// Things whose memory is free.
+struct Pool<T>(Mutex<Vec<T>>);
+
+const POOLED: usize = 4;
+
+impl<T> Pool<T> {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Vec::with_capacity(POOLED))))
+    }
+
+    fn take(&self) -> Option<T> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner()).pop()
+    }
+
+    fn give(&self, item: T) {
+        let mut free = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        if free.len() < POOLED {
+            free.push(item);
+        }
+    }
+}
+
+/// What a frame is made of when it comes back.
+#[derive(Clone)]
+struct Pools {
+    frames: Arc<Pool<Frame>>,
+    found: Arc<Pool<Segmentation>>,
+}
+
+const POLL: Duration = Duration::from_millis(40);
+
+/// The threads of a session on video, and what they hand on. Dropping it stops them, and waits for as long as the options say.
+pub(crate) struct Pipeline {
+    receiver: Option<Receiver<Result<SegmentedFrame>>>,
+    /// Closed once no thread is left.
+    ended: Receiver<()>,
+    threads: Vec<JoinHandle<()>>,
+    queue: Arc<LatestQueue<Captured>>,
+    pools: Pools,
+    /// A source that breaks may have left frames behind that are whole; they come first, then what was wrong.
+    broken: Arc<Mutex<Option<Error>>>,
+    stop: Arc<AtomicBool>,
+    /// What was handed on last, to be filled again once nobody else holds it.
+    last: Option<Arc<SegmentedFrame>>,
+    patience: Duration,
+}
+
+impl Pipeline {
+    /// # Errors
+    /// [`Error::Option`](edge_seg_model::Error::Option) if an option cannot be followed, [`Error::Io`](edge_seg_model::Error::Io) if
+    /// threads cannot be started.
+    pub fn start(
+        session: &Arc<Session>,
+        source: Box<dyn Source>,
+        words: &Arc<Words>,
+        options: LiveOptions,
+        counters: &Arc<Counters>,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Self> {
+        options.check(session)?;
+        let queue = Arc::new(LatestQueue::<Captured>::default());
+        let pools = Pools { frames: Pool::new(), found: Pool::new() };
+        let (sender, receiver) = sync_channel(1);
+        let (running, ended) = channel::<()>();
+        let broken = Arc::new(Mutex::new(None));
+        let (pace, patience) = (options.pace, options.patience);
+        let mut pipeline = Self {
+            receiver: Some(receiver),
+            ended,
+            threads: Vec::with_capacity(2),
+            queue: queue.clone(),
+            pools: pools.clone(),
+            broken: broken.clone(),
+            stop: stop.clone(),
+            last: None,
+            patience,
+        };
+        let segment = {
+            let (session, words, queue, counters) = (session.clone(), words.clone(), queue.clone(), counters.clone());
+            let (pools, stop, running) = (pools.clone(), stop.clone(), running.clone());
+            move || {
+                let outcome = catch("segmentation", || {
+                    let segmenter = Segmenter::new(session, words, options)?;
+                    segment(segmenter, &pools, &queue, &counters, &stop, &sender);
+                    Ok(())
+                });
+                queue.close();
+                if let Err(error) = outcome {
+                    let _ = sender.send(Err(error));
+                }
+                drop(running);
+            }
+        };
+        pipeline.threads.push(spawn("segment", segment)?);
+        let (counters, stop) = (counters.clone(), stop.clone());
+        let capture = move || {
+            let fault = catch("source", || capture(source, pace, &queue, &pools.frames, &counters, &stop)).err();
+            *broken.lock().unwrap_or_else(|e| e.into_inner()) = fault;
+            queue.close();
+            drop(running);
+        };
+        pipeline.threads.push(spawn("capture", capture)?);
+        Ok(pipeline)
+    }
+
+    /// The next frame with its masks; none once no more come, or it was stopped.
+    pub fn next(&mut self) -> Option<Result<Arc<SegmentedFrame>>> {
+        if let Some(shown) = self.last.take().and_then(Arc::into_inner) {
+            self.pools.frames.give(shown.frame);
+            self.pools.found.give(shown.found);
+        }
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            match self.receiver.as_ref()?.recv_timeout(POLL) {
+                Ok(Ok(shown)) => {
+                    let shown = Arc::new(shown);
+                    self.last = Some(shown.clone());
+                    return Some(Ok(shown));
+                }
+                Ok(Err(error)) => {
+                    self.receiver = None;
+                    return Some(Err(error));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.receiver = None;
+                    return self.broken.lock().unwrap_or_else(|e| e.into_inner()).take().map(Err);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    /// Ends the threads and waits for them. False if the source stands in a read for longer than the options' patience.
+    pub fn stop(&mut self) -> bool {
+        self.stop.store(true, Ordering::Relaxed);
+        self.queue.close();
+        (self.receiver, self.last) = (None, None);
+        let ended = self.ended.recv_timeout(self.patience) == Err(RecvTimeoutError::Disconnected);
+        for thread in self.threads.drain(..).filter(|_| ended) {
+            let _ = thread.join();
+        }
+        ended
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() && !self.stop() {
+            tracing::warn!("the source still stands in a read, and is let go when that returns");
+        }
+    }
+}
+
+fn capture(
+    mut source: Box<dyn Source>,
+    pace: Pace,
+    queue: &LatestQueue<Captured>,
+    pool: &Pool<Frame>,
+    counters: &Counters,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let live = match pace {
+        Pace::Auto => source.is_live(),
+        Pace::Live => true,
+        Pace::Every => false,
+    };
+    let mut clock = FrameClock::new();
+    while !stop.load(Ordering::Relaxed) {
+        let mut frame = pool.take().unwrap_or_else(|| Frame::still(RgbImage::default()));
+        clock.before(&mut frame);
+        if !source.read(&mut frame)? {
+            return Ok(());
+        }
+        clock.after(&mut frame);
+        counters.captured.fetch_add(1, Ordering::Relaxed);
+        let captured = Captured { frame, at: Instant::now(), rate: source.rate() };
+        if !live {
+            if queue.put_waiting(captured).is_some() {
+                return Ok(());
+            }
+        } else if let Some(lost) = queue.put_newest(captured) {
+            counters.dropped.fetch_add(1, Ordering::Relaxed);
+            pool.give(lost.frame);
+        }
+    }
+    Ok(())
+}
+
+fn segment(
+    mut segmenter: Segmenter,
+    pools: &Pools,
+    queue: &LatestQueue<Captured>,
+    counters: &Counters,
+    stop: &AtomicBool,
+    sender: &SyncSender<Result<SegmentedFrame>>,
+) {
+    let mut interval = FrameInterval::default();
+    while let Some(Captured { frame, at, rate }) = queue.take() {
+        let shown = segmenter.segment(&frame, pools.found.take()).map(|(found, stats)| {
+            let latency = at.elapsed();
+            let is_late = u64::from(latency > interval.next(rate, at));
+            let late = counters.late.fetch_add(is_late, Ordering::Relaxed) + is_late;
+            SegmentedFrame {
+                frame,
+                found,
+                words: stats.words,
+                key: stats.key,
+                key_sequence: stats.key_sequence,
+                evidence_age: stats.evidence_age,
+                carrying: stats.carrying,
+                latency,
+                dropped: counters.dropped.load(Ordering::Relaxed),
+                late,
+                governor: segmenter.governed(),
+                rate,
+            }
+        });
+        let failed = shown.is_err();
+        counters.segmented.fetch_add(u64::from(!failed), Ordering::Relaxed);
+        if sender.send(shown).is_err() || failed {
+            break;
+        }
+        segmenter.rest(stop);
+    }
+    queue.close();
+}
+
+/// Numbers and times of frames whose source leaves them out.
+struct FrameClock {
+    start: Instant,
+    next: u64,
+    last: Option<(Duration, Instant)>,
+}
+
+impl FrameClock {
+    /// Beyond this no source has counted; JSON's numbers are whole up to here.
+    const MOST: u64 = 1 << 53;
+
+    fn new() -> Self {
+        Self { start: Instant::now(), next: 0, last: None }
+    }
+
+    fn before(&self, frame: &mut Frame) {
+        (frame.sequence, frame.timestamp) = (self.next, self.start.elapsed());
+    }
+
+    /// Takes the source's number if it goes on, and its time unless it stands still.
+    fn after(&mut self, frame: &mut Frame) {
+        if !(self.next..Self::MOST).contains(&frame.sequence) {
+            frame.sequence = self.next;
+        }
+        self.next = frame.sequence + 1;
+        let now = Instant::now();
+        if let Some((timestamp, at)) = self.last.filter(|(timestamp, _)| *timestamp == frame.timestamp) {
+            frame.timestamp = timestamp.saturating_add(now - at);
+        }
+        self.last = Some((frame.timestamp, now));
+    }
+}
+
+/// How far frames are apart: by the source's rate, or else by when they came.
+#[derive(Default)]
+struct FrameInterval {
+    last: Option<Instant>,
+    seconds: f64,
+}
+
+impl FrameInterval {
+    fn next(&mut self, rate: Option<Rate>, at: Instant) -> Duration {
+        if let Some((frames, seconds)) = rate.filter(|&(n, d)| n > 0 && d > 0) {
+            return Duration::from_secs_f64(f64::from(seconds) / f64::from(frames));
+        }
+        let passed = self.last.replace(at).map_or(1.0, |last| (at - last).as_secs_f64());
+        self.seconds = if self.seconds == 0.0 { passed } else { 0.9 * self.seconds + 0.1 * passed };
+        Duration::from_secs_f64(self.seconds)
+    }
+}

@@ -1,0 +1,99 @@
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::frame::SegmentedFrame;
+use super::governor::Governed;
+use crate::rules::{Event, Watcher};
+use edge_seg_model::LabelMap;
+use edge_seg_model::render::{ClassReport, MaskReport, MaskStyle, Milliseconds};
+
+/// What is told of a frame, as one JSON line.
+#[derive(Debug, Default, Serialize)]
+pub struct FrameReport {
+    /// The frame's number in its source.
+    pub sequence: u64,
+    /// Its time since the source started.
+    pub timestamp_ms: f64,
+    /// Its width in pixels.
+    pub width: u32,
+    /// Its height in pixels.
+    pub height: u32,
+    /// Whether its masks come from its own embeddings; otherwise they are carried from the frame `key_sequence`.
+    pub key: bool,
+    /// The frame whose embeddings its masks come from.
+    pub key_sequence: u64,
+    /// How old what the masks are made of was on average when the frame was captured: the lag of key frames and smoothing together.
+    pub evidence_age_ms: f64,
+    /// Which set of words, counted from 1.
+    pub words_version: u64,
+    /// Every class that was asked for, in their order.
+    pub classes: Vec<ClassReport>,
+    /// Share of the pixels that belong to no class.
+    pub background_share: f64,
+    /// Frames lost so far because a newer one came before they were taken.
+    pub dropped: u64,
+    /// Frames so far whose masks took longer than frames are apart.
+    pub late: u64,
+    /// From the frame's arrival to its masks.
+    pub latency_ms: f64,
+    /// Time spent on finding motion and carrying masks along.
+    pub carry_ms: f64,
+    /// Time of each stage.
+    pub milliseconds: Milliseconds,
+    /// What ran the encoder.
+    pub backend: &'static str,
+    /// What rules found, where there are some.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Event>,
+    /// Names of the rules that looked at it.
+    #[serde(skip)]
+    pub rules: Arc<[String]>,
+    /// Where the governor stands, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub governor: Option<Governed>,
+}
+
+impl FrameReport {
+    /// The report of a frame.
+    pub fn new(shown: &SegmentedFrame) -> Self {
+        let (classes, background_share) = ClassReport::list(shown.words.bank.names(), &shown.found);
+        let ms = |d: std::time::Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
+        Self {
+            sequence: shown.frame.sequence,
+            timestamp_ms: ms(shown.frame.timestamp),
+            width: shown.frame.pixels.width(),
+            height: shown.frame.pixels.height(),
+            key: shown.key,
+            key_sequence: shown.key_sequence,
+            evidence_age_ms: ms(shown.evidence_age),
+            words_version: shown.words.version,
+            classes,
+            background_share,
+            dropped: shown.dropped,
+            late: shown.late,
+            latency_ms: ms(shown.latency),
+            carry_ms: ms(shown.carrying),
+            milliseconds: Milliseconds::new(std::time::Duration::ZERO, &shown.found.timings),
+            backend: shown.found.backend,
+            events: Vec::new(),
+            rules: Arc::default(),
+            governor: shown.governor.as_deref().cloned(),
+        }
+    }
+
+    /// Lets rules look at the frame, whose labels these are; what they find is told with it. `clock` is the wall's.
+    pub fn observe(&mut self, watcher: &mut Watcher, labels: &LabelMap, clock: SystemTime) {
+        self.events = watcher.observe(labels, &self.classes, self.sequence, self.timestamp_ms, clock);
+    }
+
+    /// The report with every class's mask.
+    pub fn with_masks(mut self, labels: &LabelMap, style: MaskStyle) -> Self {
+        let masks = MaskReport::list(labels, self.classes.len(), style);
+        for (class, mask) in self.classes.iter_mut().zip(masks) {
+            class.segmentation = Some(mask);
+        }
+        self
+    }
+}

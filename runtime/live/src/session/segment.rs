@@ -1,0 +1,334 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use image::RgbImage;
+
+use super::governor::{Governed, Governor, GovernorOptions, Readings};
+use super::options::{KeyFrames, LiveOptions};
+use super::threads::{catch, spawn};
+use crate::words::{WordSet, Words};
+use crate::{Error, Result};
+use edge_seg_model::Painter;
+use edge_seg_model::propagation::{Propagation, Propagator};
+use edge_seg_model::{Encoded, Frame, LabelMap, Refinement, ScoreGrid, Segmentation, Session, Timings};
+
+/// What becomes of a frame beside its masks.
+pub(super) struct FrameStats {
+    pub words: Arc<WordSet>,
+    pub key: bool,
+    pub key_sequence: u64,
+    pub evidence_age: Duration,
+    pub carrying: Duration,
+}
+
+/// Frames in, masks out: decides which frames are encoded and carries masks to the others.
+pub(super) struct Segmenter {
+    session: Arc<Session>,
+    words: Arc<Words>,
+    options: LiveOptions,
+    propagator: Propagator,
+    painter: Painter,
+    key: Option<Key>,
+    worker: Option<EncoderWorker>,
+    watch: Option<Watch>,
+    /// How long the encoder is to rest.
+    owed: Duration,
+}
+
+/// The last frame that was encoded.
+struct Key {
+    sequence: u64,
+    encoded: Encoded,
+    words_version: u64,
+    size: (u32, u32),
+}
+
+impl Segmenter {
+    pub fn new(session: Arc<Session>, words: Arc<Words>, options: LiveOptions) -> Result<Self> {
+        let worker = match options.keys {
+            KeyFrames::Every(_) => None,
+            KeyFrames::Auto { share } => Some(EncoderWorker::start(session.clone(), share)?),
+        };
+        let watch = options.governor.clone().map(Watch::new);
+        let propagator = Propagator::new(options.carry);
+        Ok(Self { session, words, options, propagator, painter: Painter::default(), key: None, worker, watch, owed: Duration::ZERO })
+    }
+
+    /// Where the governor stands.
+    pub fn governed(&self) -> Option<Arc<Governed>> {
+        self.watch.as_ref().map(|watch| watch.told.clone())
+    }
+
+    /// Segments one frame into memory that is reused.
+    pub fn segment(&mut self, frame: &Frame, memory: Option<Segmentation>) -> Result<(Segmentation, FrameStats)> {
+        if let Some(watch) = &mut self.watch {
+            watch.look();
+        }
+        let words = self.words.current();
+        let start = Instant::now();
+        let another_scene = self.follows() && self.propagator.follow(&frame.pixels).cut && self.options.scene_cuts;
+        let followed = start.elapsed();
+        let another_size = self.key.as_ref().is_some_and(|key| key.size != frame.pixels.dimensions());
+        if another_scene || another_size {
+            self.propagator.forget();
+            if let Some(worker) = &mut self.worker {
+                worker.stale = worker.busy;
+            }
+        }
+        let mut timings = Timings::default();
+        let fresh = if self.worker.is_some() { self.keys_beside(frame, &words)? } else { self.key_here(frame, &words)? };
+        let Self { key: Some(key), propagator, painter, .. } = self else { return Err(no_key()) };
+        if let Some(scored) = fresh {
+            timings = Timings { score: scored, ..key.encoded.timings };
+        }
+        if key.words_version != words.version {
+            let start = Instant::now();
+            propagator.rescore(self.session.score(&key.encoded, &words.bank, words.background)?);
+            key.words_version = words.version;
+            timings.score = start.elapsed();
+        }
+        let start = Instant::now();
+        let (scores, &placement) = propagator.scores().ok_or_else(no_key)?;
+        let mut found = memory.unwrap_or_else(|| Segmentation {
+            sequence: frame.sequence,
+            timestamp: frame.timestamp,
+            labels: LabelMap { width: 0, height: 0, labels: Vec::new() },
+            scores: scores.clone(),
+            timings,
+            backend: key.encoded.backend,
+            names: words.bank.shared_names(),
+        });
+        found.scores.copy_from(scores);
+        let carried = start.elapsed();
+        let start = Instant::now();
+        match self.session.refinement() {
+            Refinement::Guided => found.labels = LabelMap::refined(&found.scores, &placement, &frame.pixels)?,
+            Refinement::None if propagator.moved_labels(painter, &mut found.labels)? => {}
+            Refinement::None => painter.draw(&found.scores, &placement, &mut found.labels)?,
+        }
+        timings.mask = start.elapsed();
+        (found.sequence, found.timestamp, found.timings) = (frame.sequence, frame.timestamp, timings);
+        (found.backend, found.names) = (key.encoded.backend, words.bank.shared_names());
+        let stats = FrameStats {
+            words,
+            key: key.sequence == frame.sequence,
+            key_sequence: key.sequence,
+            evidence_age: propagator.evidence_age(frame.timestamp),
+            carrying: followed + carried,
+        };
+        Ok((found, stats))
+    }
+
+    /// Whether the motion of the picture matters at all.
+    fn follows(&self) -> bool {
+        let moves = self.options.carry.carry != Propagation::Still;
+        match self.options.keys {
+            KeyFrames::Auto { .. } => moves || self.options.scene_cuts,
+            KeyFrames::Every(1) => !self.options.carry.smoothing.is_zero() && (moves || self.options.scene_cuts),
+            KeyFrames::Every(_) => moves || self.options.scene_cuts,
+        }
+    }
+
+    fn size_px(&self) -> usize {
+        let factor = self.watch.as_ref().map_or(1.0, |watch| watch.governor.allowance().size);
+        let patch = self.session.bundle().manifest().image.patch_px;
+        ((self.session.size_px() as f32 * factor) as usize).max(patch)
+    }
+
+    fn rate(&self) -> f32 {
+        self.watch.as_ref().map_or(1.0, |watch| watch.governor.allowance().rate)
+    }
+
+    /// Encodes the frame if it is due. Says how long scoring took if so.
+    fn key_here(&mut self, frame: &Frame, words: &WordSet) -> Result<Option<Duration>> {
+        let KeyFrames::Every(interval) = self.options.keys else { return Ok(None) };
+        let due = |key: &Key| frame.sequence.saturating_sub(key.sequence) >= interval || frame.sequence < key.sequence;
+        if self.propagator.has_key() && !self.key.as_ref().is_none_or(due) {
+            return Ok(None);
+        }
+        let start = Instant::now();
+        let encoded = self.session.encode_sized(frame, self.size_px())?;
+        self.owed = start.elapsed().mul_f32(1.0 / self.rate() - 1.0);
+        self.propagator.mark(frame.timestamp);
+        self.take_scores(frame.sequence, frame.pixels.dimensions(), encoded, words).map(Some)
+    }
+
+    /// Takes in what the encoder worker has done, and gives it this frame if it is free. Waits for it only where there are no masks
+    /// that could be carried.
+    fn keys_beside(&mut self, frame: &Frame, words: &WordSet) -> Result<Option<Duration>> {
+        let mut fresh = None;
+        loop {
+            let wait = !self.propagator.has_key();
+            let (size_px, rate) = (self.size_px(), self.rate());
+            let Some(worker) = &mut self.worker else { return Ok(fresh) };
+            if let Some(done) = worker.result(wait)? {
+                worker.rest(done.took, rate);
+                let (sequence, size, stale) = (done.frame.sequence, done.frame.pixels.dimensions(), done.stale);
+                worker.spare = Some(done.frame);
+                let encoded = done.encoded?;
+                if !stale {
+                    fresh = Some(self.take_scores(sequence, size, encoded, words)?);
+                }
+                continue;
+            }
+            if worker.is_free(wait) {
+                self.propagator.mark(frame.timestamp);
+                worker.give(frame, size_px)?;
+                if wait {
+                    continue;
+                }
+            }
+            return Ok(fresh);
+        }
+    }
+
+    fn take_scores(&mut self, sequence: u64, size: (u32, u32), encoded: Encoded, words: &WordSet) -> Result<Duration> {
+        let start = Instant::now();
+        let scores: ScoreGrid = self.session.score(&encoded, &words.bank, words.background)?;
+        let scored = start.elapsed();
+        // What was smoothed is of other words.
+        if self.key.as_ref().is_some_and(|key| key.words_version != words.version) {
+            self.propagator.drop_history();
+        }
+        self.propagator.set_keyframe(scores, encoded.placement);
+        self.key = Some(Key { sequence, encoded, words_version: words.version, size });
+        Ok(scored)
+    }
+
+    /// Lets the board cool after a frame that was encoded here, as the governor wants it.
+    pub fn rest(&mut self, stop: &AtomicBool) {
+        let until = Instant::now() + std::mem::take(&mut self.owed);
+        while Instant::now() < until && !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(until.saturating_duration_since(Instant::now()).min(Duration::from_millis(40)));
+        }
+    }
+}
+
+/// The thread that encodes has ended: only a panic in it does that.
+fn no_key() -> Error {
+    let source = "the thread that encodes key frames has ended; start the session again".into();
+    edge_seg_model::Error::Encoder { encoder: "image", source }.into()
+}
+
+/// The encoder in a thread of its own.
+struct EncoderWorker {
+    /// None once it is to end.
+    jobs: Option<SyncSender<(Frame, usize)>>,
+    done: Receiver<Done>,
+    thread: Option<JoinHandle<()>>,
+    share: f32,
+    busy: bool,
+    /// What it works on belongs to a scene that is over.
+    stale: bool,
+    free_at: Instant,
+    spare: Option<Frame>,
+}
+
+struct Done {
+    frame: Frame,
+    encoded: Result<Encoded>,
+    took: Duration,
+    stale: bool,
+}
+
+impl EncoderWorker {
+    fn start(session: Arc<Session>, share: f32) -> Result<Self> {
+        let (jobs, taken) = sync_channel::<(Frame, usize)>(1);
+        let (sender, done) = sync_channel(1);
+        let thread = spawn("encode", move || {
+            for (frame, size_px) in taken {
+                let start = Instant::now();
+                let encoded = catch("encoder", || Ok(session.encode_sized(&frame, size_px)?));
+                if sender.send(Done { frame, encoded, took: start.elapsed(), stale: false }).is_err() {
+                    break;
+                }
+            }
+        })?;
+        let (jobs, thread) = (Some(jobs), Some(thread));
+        Ok(Self { jobs, done, thread, share, busy: false, stale: false, free_at: Instant::now(), spare: None })
+    }
+
+    /// What it has done, if anything; with `wait`, what it is doing now.
+    fn result(&mut self, wait: bool) -> Result<Option<Done>> {
+        if !self.busy {
+            return Ok(None);
+        }
+        let mut done = match if wait { self.done.recv().map_err(|_| TryRecvError::Disconnected) } else { self.done.try_recv() } {
+            Ok(done) => done,
+            Err(TryRecvError::Empty) => return Ok(None),
+            Err(TryRecvError::Disconnected) => return Err(no_key()),
+        };
+        self.busy = false;
+        done.stale = std::mem::take(&mut self.stale);
+        Ok(Some(done))
+    }
+
+    fn rest(&mut self, took: Duration, rate: f32) {
+        self.free_at = Instant::now() + took.mul_f32(1.0 / (self.share * rate) - 1.0);
+    }
+
+    fn is_free(&self, wait: bool) -> bool {
+        !self.busy && (wait || Instant::now() >= self.free_at)
+    }
+
+    fn give(&mut self, frame: &Frame, size_px: usize) -> Result<()> {
+        let mut copy = self.spare.take().unwrap_or_else(|| Frame::still(RgbImage::default()));
+        copy.pixels.clone_from(&frame.pixels);
+        (copy.sequence, copy.timestamp) = (frame.sequence, frame.timestamp);
+        self.busy = true;
+        let jobs = self.jobs.as_ref().ok_or_else(no_key)?;
+        jobs.send((copy, size_px)).map_err(|_| no_key())
+    }
+}
+
+impl Drop for EncoderWorker {
+    /// Waits for the frame that is being encoded.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The governor with its clock.
+struct Watch {
+    options: GovernorOptions,
+    governor: Governor,
+    start: Instant,
+    last: Option<Instant>,
+    told: Arc<Governed>,
+}
+
+/// How often the board's sensors are read.
+const LOOK: Duration = Duration::from_secs(1);
+
+impl Watch {
+    fn new(options: GovernorOptions) -> Self {
+        let governor = Governor::default();
+        let told = Arc::new(governor.state());
+        Self { options, governor, start: Instant::now(), last: None, told }
+    }
+
+    fn look(&mut self) {
+        if self.last.is_some_and(|last| last.elapsed() < LOOK) {
+            return;
+        }
+        self.last = Some(Instant::now());
+        if self.governor.step(self.start.elapsed(), &Readings::take(&self.options)) {
+            let state = self.governor.state();
+            let percent = |x: f32| (100.0 * x).round();
+            tracing::warn!(
+                level = state.level,
+                "governor: encoder at {} % of its time, input at {} % of its side: {}",
+                percent(state.allowance.rate),
+                percent(state.allowance.size),
+                state.reason
+            );
+            self.told = Arc::new(state);
+        }
+    }
+}

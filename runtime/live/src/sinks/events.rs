@@ -1,0 +1,135 @@
+use std::collections::VecDeque;
+use std::fs::{File, OpenOptions};
+use std::io::{Cursor, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
+use std::time::Duration;
+
+use image::codecs::jpeg::JpegEncoder;
+
+use super::LiveSink;
+use crate::rules::Event;
+use crate::session::{FrameReport, SegmentedFrame};
+use crate::{Error, Result};
+use edge_seg_bundle::files::replace_file;
+use edge_seg_model::render::{LegendEntry, OverlayOptions, draw_overlay_in};
+
+/// Rule events as lines of JSON at the end of a file, each on disk before the next frame.
+pub struct EventLog {
+    path: PathBuf,
+    file: File,
+}
+
+impl EventLog {
+    /// Opens a file, or makes it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file system refuses.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = OpenOptions::new().append(true).create(true).open(path).map_err(Error::io(path))?;
+        Ok(Self { path: path.into(), file })
+    }
+}
+
+impl LiveSink for EventLog {
+    fn take(&mut self, _: &Arc<SegmentedFrame>, report: &Arc<FrameReport>) -> Result<()> {
+        for event in &report.events {
+            let mut line = serde_json::to_vec(event).map_err(|e| Error::io(self.path.clone())(e.into()))?;
+            line.push(b'\n');
+            // In one call, so that a reader never sees half a line.
+            self.file.write_all(&line).and_then(|()| self.file.sync_data()).map_err(Error::io(&self.path))?;
+        }
+        Ok(())
+    }
+}
+
+/// Pictures of rule events in a folder of bounded length. They are drawn and written on a thread of their own.
+pub struct Snapshots {
+    folder: PathBuf,
+    queue: SyncSender<(Arc<SegmentedFrame>, Arc<FrameReport>, PathBuf)>,
+    dropped: Arc<AtomicU64>,
+    done: Receiver<()>,
+}
+
+/// Pictures that wait. Each holds a whole frame.
+const QUEUE: usize = 4;
+const QUALITY: u8 = 88;
+const ENDING: &str = ".event.jpg";
+/// How long the end may take.
+const FINISH: Duration = Duration::from_millis(700);
+
+impl Snapshots {
+    /// Keeps the newest `keep` pictures in a folder, which is made if it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the folder cannot be made or read.
+    pub fn create(folder: PathBuf, keep: usize, dropped: Arc<AtomicU64>) -> Result<Self> {
+        std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        let listed = std::fs::read_dir(&folder).map_err(Error::io(&folder))?;
+        let mut kept: Vec<PathBuf> =
+            listed.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.to_string_lossy().ends_with(ENDING)).collect();
+        // Their names begin with their times.
+        kept.sort();
+        let mut kept = VecDeque::from(kept);
+        let (queue, pictures) = sync_channel::<(Arc<SegmentedFrame>, Arc<FrameReport>, PathBuf)>(QUEUE);
+        let (ended, done) = channel();
+        let run = move || {
+            for (shown, report, path) in pictures {
+                match draw(&shown, &report).and_then(|jpeg| Ok(replace_file(&path, &jpeg)?)) {
+                    Ok(()) => kept.push_back(path),
+                    Err(e) => tracing::warn!("snapshot: {e}"),
+                }
+                while kept.len() > keep.max(1) {
+                    if let Some(oldest) = kept.pop_front()
+                        && let Err(e) = std::fs::remove_file(&oldest)
+                    {
+                        tracing::warn!("{}: {e}", oldest.display());
+                    }
+                }
+            }
+            drop(ended);
+        };
+        let spawned = std::thread::Builder::new().name("snapshots".into()).spawn(run);
+        spawned.map_err(Error::io(&folder))?;
+        Ok(Self { folder, queue, dropped, done })
+    }
+
+    /// Where an event's picture goes in a folder.
+    pub fn path(folder: &Path, event: &Event) -> PathBuf {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        let rule: String = event.rule.chars().take(40).map(plain).collect();
+        folder.join(format!("{}-{rule}-{}{ENDING}", event.time.replace([':', '.'], "-"), event.sequence))
+    }
+}
+
+impl LiveSink for Snapshots {
+    fn take(&mut self, shown: &Arc<SegmentedFrame>, report: &Arc<FrameReport>) -> Result<()> {
+        for path in report.events.iter().filter_map(|e| e.snapshot.as_ref()).map(PathBuf::from) {
+            if self.queue.try_send((shown.clone(), report.clone(), path)).is_err() {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        let Self { folder, queue, done, .. } = *self;
+        drop(queue);
+        if let Err(RecvTimeoutError::Timeout) = done.recv_timeout(FINISH) {
+            tracing::warn!("{}: the last pictures were not written in time", folder.display());
+        }
+        Ok(())
+    }
+}
+
+fn draw(shown: &SegmentedFrame, report: &FrameReport) -> Result<Vec<u8>> {
+    let legend: Vec<_> = report.classes.iter().map(|c| LegendEntry { label: c.label, name: c.name.clone(), score: c.score }).collect();
+    let picture = draw_overlay_in(&shown.frame.pixels, &shown.found.labels, &legend, &shown.words.colours(), OverlayOptions::default());
+    let mut jpeg = Cursor::new(Vec::new());
+    JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
+        .encode_image(&picture)
+        .map_err(|e| Error::Sink { place: "snapshot".into(), found: e.to_string() })?;
+    Ok(jpeg.into_inner())
+}

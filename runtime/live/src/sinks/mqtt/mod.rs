@@ -1,0 +1,207 @@
+//! MQTT with Home Assistant's discovery. `docs/events.md` describes the topics.
+
+mod connection;
+mod discovery;
+mod outbox;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+
+use super::LiveSink;
+use crate::rules::{EventKind, PRESENT_SHARE};
+use crate::session::{FrameReport, SegmentedFrame};
+use crate::{Error, Result};
+use connection::Broker;
+use discovery::{Device, slug};
+use outbox::Outbox;
+
+/// How a session talks to a broker.
+#[derive(Debug, Clone)]
+pub struct MqttOptions {
+    /// `mqtt://HOST[:PORT]`, or `mqtts://` for TLS.
+    pub url: String,
+    /// Who we are to the broker.
+    pub login: Option<(String, String)>,
+    /// Certificates that the broker's must lead to, PEM; the system's if none.
+    pub ca: Option<PathBuf>,
+    /// Name of this board in topics: letters, digits, `-` and `_`.
+    pub node: String,
+    /// First part of Home Assistant's discovery topics; no discovery if none.
+    pub discovery: Option<String>,
+    /// Least time between two states.
+    pub interval: Duration,
+    /// The bundle's name.
+    pub model: String,
+}
+
+/// Obeys a command line, as `edge-seg run --commands` takes it; an error is told to whoever asked.
+pub type Obey = Box<dyn Fn(&str) -> std::result::Result<(), String> + Send>;
+
+/// A connection to a broker, on threads of its own. It never holds up frames: what it cannot send in time is dropped and counted.
+pub struct Mqtt {
+    options: MqttOptions,
+    base: String,
+    outbox: Arc<Outbox>,
+    done: Receiver<()>,
+    words_version: Option<u64>,
+    rules: Arc<[String]>,
+    documents: BTreeSet<String>,
+    last_state: Option<Instant>,
+    frames_since: u32,
+}
+
+/// Commands that wait while words are encoded.
+const COMMANDS: usize = 8;
+/// How long the end may take.
+const FINISH: Duration = Duration::from_millis(700);
+
+impl Mqtt {
+    /// Connects in the background, again and again if need be.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if an option is wrong, [`Error::Sink`] if the certificates cannot be read or no thread can be started.
+    pub fn start(options: MqttOptions, dropped: Arc<AtomicU64>, obey: Obey) -> Result<Self> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if options.node.is_empty() || options.node.len() > 64 || !options.node.chars().all(plain) {
+            let expected = "1 to 64 letters, digits, - and _";
+            return Err(Error::option("mqtt node", expected, format!("{:?}", options.node)));
+        }
+        if let Some(prefix) = &options.discovery
+            && (prefix.is_empty() || prefix.len() > 128 || prefix.contains(['+', '#', '\0']))
+        {
+            let expected = "a topic without + and #";
+            return Err(Error::option("mqtt discovery", expected, format!("{prefix:?}")));
+        }
+        let broker = Broker::new(&options)?;
+        let base = format!("edge-seg/{}", options.node);
+        let outbox = Arc::new(Outbox::new(dropped));
+        outbox.retain(&format!("{base}/availability"), "online");
+        let commands = start_commands(base.clone(), outbox.clone(), obey)?;
+        let (ended, done) = channel();
+        let place = options.url.clone();
+        let run = {
+            let (outbox, base, discovery) = (outbox.clone(), base.clone(), options.discovery.clone());
+            let node = options.node.clone();
+            move || {
+                if let Err(e) = connection::run(&broker, &outbox, &connection::Topics { base, discovery, node }, &commands) {
+                    tracing::error!("{place}: {e}");
+                }
+                drop(ended);
+            }
+        };
+        spawn("mqtt", run)?;
+        let documents = BTreeSet::new();
+        Ok(Self { options, base, outbox, done, words_version: None, rules: Arc::default(), documents, last_state: None, frames_since: 0 })
+    }
+
+    fn topic(&self, end: &str) -> String {
+        format!("{}/{end}", self.base)
+    }
+
+    /// The words, and what Home Assistant is told of them.
+    fn announce(&mut self, names: &[String]) {
+        self.outbox.retain(&self.topic("words"), names.join(", "));
+        let Some(prefix) = &self.options.discovery else { return };
+        let device = Device { prefix, node: &self.options.node, base: &self.base, model: &self.options.model };
+        let documents = device.documents(names, &self.rules);
+        for (topic, document) in &documents {
+            self.outbox.retain(topic, document.to_string());
+        }
+        let topics: BTreeSet<String> = documents.into_keys().collect();
+        self.documents.difference(&topics).for_each(|gone| self.outbox.retain(gone, ""));
+        self.documents = topics;
+        self.outbox.announced();
+    }
+
+    fn state(&self, report: &FrameReport, rate: f64) -> Value {
+        let word = |share: f64| if share >= PRESENT_SHARE { "ON" } else { "OFF" };
+        let words: Map<String, Value> = report
+            .classes
+            .iter()
+            .take(discovery::MAX_WORDS)
+            .map(|c| {
+                (
+                    slug(&c.name),
+                    json!({ "name": c.name, "share": round(c.share), "score": round(c.score.into()), "present": word(c.share) }),
+                )
+            })
+            .collect();
+        json!({
+            "sequence": report.sequence,
+            "timestamp_ms": report.timestamp_ms,
+            "frame_rate": (rate * 10.0).round() / 10.0,
+            "latency_ms": report.latency_ms,
+            "dropped": report.dropped,
+            "words": words,
+        })
+    }
+}
+
+fn round(value: f64) -> f64 {
+    (value * 1e4).round() / 1e4
+}
+
+impl LiveSink for Mqtt {
+    fn take(&mut self, _: &Arc<SegmentedFrame>, report: &Arc<FrameReport>) -> Result<()> {
+        if self.words_version != Some(report.words_version) || self.rules != report.rules {
+            let topic = |rule: &str| self.topic(&format!("rule/{}", slug(rule)));
+            let others =
+                |of: &[String], but: &[String]| of.iter().filter(|rule| !but.contains(rule)).map(|rule| topic(rule)).collect::<Vec<_>>();
+            others(&report.rules, &self.rules).iter().for_each(|new| self.outbox.retain(new, "OFF"));
+            others(&self.rules, &report.rules).iter().for_each(|gone| self.outbox.retain(gone, ""));
+            self.rules = report.rules.clone();
+            self.words_version = Some(report.words_version);
+            self.announce(&report.classes.iter().map(|c| c.name.clone()).collect::<Vec<_>>());
+        }
+        for event in &report.events {
+            let state = if event.event == EventKind::Started { "ON" } else { "OFF" };
+            // A rule that is gone has no state any more.
+            if self.rules.contains(&event.rule) {
+                self.outbox.retain(&self.topic(&format!("rule/{}", slug(&event.rule))), state);
+            }
+            self.outbox.keep(self.topic("event"), serde_json::to_vec(event).unwrap_or_default());
+        }
+        self.frames_since += 1;
+        let since = self.last_state.map(|last| last.elapsed());
+        if since.is_none_or(|since| since >= self.options.interval) {
+            let rate = since.map_or(0.0, |since| f64::from(self.frames_since) / since.as_secs_f64());
+            self.outbox.latest(self.topic("state"), self.state(report, rate).to_string().into_bytes());
+            (self.last_state, self.frames_since) = (Some(Instant::now()), 0);
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        self.outbox.retain(&self.topic("availability"), "offline");
+        self.outbox.close();
+        if let Err(RecvTimeoutError::Timeout) = self.done.recv_timeout(FINISH) {
+            tracing::warn!("{}: did not take the last messages in time", self.options.url);
+        }
+        Ok(())
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
+    let spawned = std::thread::Builder::new().name(name.into()).spawn(run);
+    spawned.map(drop).map_err(|e| Error::Sink { place: "mqtt".into(), found: e.to_string() })
+}
+
+/// Words are encoded away from the connection, which must answer the broker's pings meanwhile.
+fn start_commands(base: String, outbox: Arc<Outbox>, obey: Obey) -> Result<SyncSender<String>> {
+    let (sender, receiver) = sync_channel::<String>(COMMANDS);
+    spawn("mqtt-words", move || {
+        for line in receiver {
+            if let Err(why) = obey(&line) {
+                tracing::warn!("{base}: the words stay as they are: {why}");
+                outbox.keep(format!("{base}/error"), json!({ "command": line, "error": why }).to_string().into_bytes());
+            }
+        }
+    })?;
+    Ok(sender)
+}

@@ -1,0 +1,232 @@
+//! Rule events posted over HTTP, signed.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
+use std::time::{Duration, Instant};
+
+use ring::hmac;
+use sha2::{Digest, Sha256};
+
+use super::LiveSink;
+use crate::session::{FrameReport, SegmentedFrame};
+use crate::{Error, Result};
+
+/// Where events are posted to.
+#[derive(Clone)]
+pub struct WebhookOptions {
+    /// `http://` or `https://`.
+    pub url: String,
+    /// Key of the signature; no signature if none.
+    pub secret: Option<Vec<u8>>,
+    /// How long one try may take.
+    pub timeout: Duration,
+    /// How often one event is tried.
+    pub tries: u32,
+    /// Pause after the first try that failed; each next one is twice as long.
+    pub pause: Duration,
+}
+
+impl WebhookOptions {
+    /// To this address, unsigned, up to five tries of ten seconds, half a second and more apart.
+    pub fn to(url: impl Into<String>) -> Self {
+        Self { url: url.into(), secret: None, timeout: Duration::from_secs(10), tries: 5, pause: Duration::from_millis(500) }
+    }
+}
+
+/// Reads a secret: the file's bytes without the last line's end.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read, [`Error::Sink`] if it is empty.
+pub fn read_secret(path: &Path) -> Result<Vec<u8>> {
+    let mut secret = std::fs::read(path).map_err(Error::io(path))?;
+    while secret.last().is_some_and(|b| *b == b'\n' || *b == b'\r') {
+        secret.pop();
+    }
+    if secret.is_empty() {
+        return Err(Error::Sink { place: path.display().to_string(), found: "expected a secret, found nothing".into() });
+    }
+    Ok(secret)
+}
+
+/// Posts rule events as JSON, on a thread of its own. It never holds up frames: what does not fit its queue, and what no try could
+/// deliver, is dropped and counted.
+pub struct Webhook {
+    queue: SyncSender<String>,
+    dropped: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    done: Receiver<()>,
+    place: String,
+}
+
+/// Events that wait.
+const QUEUE: usize = 64;
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long the end may take.
+const FINISH: Duration = Duration::from_millis(700);
+
+impl Webhook {
+    /// Starts posting.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if the address is none, [`Error::Sink`] if no thread can be started.
+    pub fn start(options: WebhookOptions, dropped: Arc<AtomicU64>) -> Result<Self> {
+        let host = options.url.strip_prefix("http://").or_else(|| options.url.strip_prefix("https://"));
+        if host.is_none_or(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#'])) {
+            let expected = "http://HOST... or https://HOST...";
+            return Err(Error::option("webhook url", expected, options.url));
+        }
+        // What follows the host often holds a secret.
+        let place: String = options.url.split_inclusive('/').take(3).collect();
+        let (queue, events) = sync_channel::<String>(QUEUE);
+        let (ended, done) = channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let poster = Poster {
+            agent: ureq::Agent::config_builder()
+                .timeout_global(Some(options.timeout))
+                .http_status_as_error(false)
+                // A signed body goes where it was meant to go and nowhere else.
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .user_agent(concat!("edge-seg/", env!("CARGO_PKG_VERSION")))
+                .build()
+                .new_agent(),
+            key: options.secret.as_ref().map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret)),
+            options,
+            place: place.clone(),
+            stop: stop.clone(),
+        };
+        let run = {
+            let dropped = dropped.clone();
+            move || {
+                for body in events {
+                    if let Err(why) = poster.deliver(&body) {
+                        dropped.fetch_add(1, Ordering::Relaxed);
+                        tracing::warn!("{}: an event is lost: {why}", poster.place);
+                    }
+                }
+                drop(ended);
+            }
+        };
+        let spawned = std::thread::Builder::new().name("webhook".into()).spawn(run);
+        spawned.map_err(|e| Error::Sink { place: place.clone(), found: e.to_string() })?;
+        Ok(Self { queue, dropped, stop, done, place })
+    }
+}
+
+impl LiveSink for Webhook {
+    fn take(&mut self, _: &Arc<SegmentedFrame>, report: &Arc<FrameReport>) -> Result<()> {
+        for event in &report.events {
+            let body = serde_json::to_string(event).unwrap_or_default();
+            if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.queue.try_send(body) {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        let Self { queue, stop, done, place, .. } = *self;
+        // Each event that waits is tried once more, and none again.
+        stop.store(true, Ordering::Relaxed);
+        drop(queue);
+        if let Err(RecvTimeoutError::Timeout) = done.recv_timeout(FINISH) {
+            tracing::warn!("{place}: did not take the last events in time");
+        }
+        Ok(())
+    }
+}
+
+struct Poster {
+    agent: ureq::Agent,
+    key: Option<hmac::Key>,
+    options: WebhookOptions,
+    place: String,
+    stop: Arc<AtomicBool>,
+}
+
+enum Failure {
+    /// Trying again would end the same.
+    Final(String),
+    Passing(String),
+}
+
+impl Poster {
+    fn deliver(&self, body: &str) -> std::result::Result<(), String> {
+        let mut pause = self.options.pause;
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            match self.post(body) {
+                Ok(()) => return Ok(()),
+                Err(Failure::Final(why)) => return Err(why),
+                Err(Failure::Passing(why)) if tried >= self.options.tries || self.stop.load(Ordering::Relaxed) => return Err(why),
+                Err(Failure::Passing(_)) => self.wait(pause),
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn wait(&self, pause: Duration) {
+        let end = Instant::now() + pause;
+        while Instant::now() < end && !self.stop.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(20).min(pause));
+        }
+    }
+
+    fn post(&self, body: &str) -> std::result::Result<(), Failure> {
+        let mut request = self
+            .agent
+            .post(&self.options.url)
+            .header("content-type", "application/json")
+            // The same for every try, so that the receiver can tell a repetition.
+            .header("x-edge-seg-delivery", hex(&Sha256::digest(body.as_bytes())[..16]));
+        if let Some(key) = &self.key {
+            request = request.header("x-hub-signature-256", format!("sha256={}", hex(hmac::sign(key, body.as_bytes()).as_ref())));
+        }
+        match request.send(body) {
+            Ok(answer) if answer.status().is_success() => Ok(()),
+            Ok(answer) => {
+                let (status, why) = (answer.status().as_u16(), format!("expected status 2xx, found {}", answer.status()));
+                Err(if status >= 500 || [408, 425, 429].contains(&status) { Failure::Passing(why) } else { Failure::Final(why) })
+            }
+            Err(e @ (ureq::Error::BadUri(_) | ureq::Error::Http(_))) => Err(Failure::Final(e.to_string())),
+            Err(e) => Err(Failure::Passing(e.to_string())),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_are_those_of_rfc_4231() {
+        // Test case 2.
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"Jefe");
+        let signature = hex(hmac::sign(&key, b"what do ya want for nothing?").as_ref());
+        assert_eq!(signature, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    }
+
+    #[test]
+    fn wrong_addresses_and_secrets_are_told() {
+        for url in ["", "ftp://a", "http://", "https:///x", "example.org"] {
+            let error = Webhook::start(WebhookOptions::to(url), Arc::default()).err().expect(url).to_string();
+            assert!(error.starts_with("webhook url: expected"), "{error}");
+        }
+        let path = std::env::temp_dir().join(format!("edge-seg-secret-{}", std::process::id()));
+        std::fs::write(&path, "\n").unwrap();
+        let empty = read_secret(&path);
+        std::fs::write(&path, "key \r\n").unwrap();
+        let read = read_secret(&path);
+        std::fs::remove_file(&path).unwrap();
+        assert!(empty.unwrap_err().to_string().contains("expected a secret"));
+        assert_eq!(read.unwrap(), b"key ");
+        assert_eq!(read_secret(&path).unwrap_err().io_kind(), Some(std::io::ErrorKind::NotFound));
+    }
+}

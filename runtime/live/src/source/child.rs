@@ -1,0 +1,270 @@
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::mjpeg::Mjpeg;
+use super::raw::RawFrames;
+use super::y4m::Y4m;
+use super::{Fault, Rate, SourceOptions};
+use edge_seg_model::Frame;
+
+/// A program that is read from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Program {
+    /// What to start.
+    pub name: &'static str,
+    /// The Debian package that holds it.
+    pub package: &'static str,
+}
+
+impl Program {
+    /// What to say where it is missing.
+    pub fn missing(self) -> Fault {
+        Fault::MissingProgram { program: self.name, package: self.package }
+    }
+
+    /// Whether the search path holds it.
+    pub fn is_there(self) -> bool {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|folder| folder.join(self.name).is_file())
+    }
+}
+
+/// What a child writes on its stdout.
+pub(super) enum Frames<R> {
+    Y4m(Y4m<R>),
+    Mjpeg(Mjpeg<R>),
+    Raw(R, RawFrames),
+}
+
+impl<R: BufRead> Frames<R> {
+    pub fn read(&mut self, frame: &mut Frame) -> Result<bool, Fault> {
+        match self {
+            Self::Y4m(y4m) => y4m.read(frame),
+            Self::Mjpeg(mjpeg) => mjpeg.read(frame),
+            Self::Raw(input, frames) => frames.read(input, frame),
+        }
+    }
+
+    pub fn rate(&self) -> Option<Rate> {
+        match self {
+            Self::Y4m(y4m) => y4m.rate(),
+            Self::Mjpeg(_) => None,
+            Self::Raw(_, frames) => Some(frames.rate),
+        }
+    }
+}
+
+/// A child that writes frames on its stdout: watched, and ended with its source.
+pub(super) struct Producer {
+    program: Program,
+    shared: Arc<Shared>,
+    frames: Frames<BufReader<ChildStdout>>,
+    watchdog: Option<JoinHandle<()>>,
+    stall: Duration,
+    messages: Messages,
+}
+
+struct Shared {
+    child: Mutex<Child>,
+    waiting: Waiting,
+    stalled: AtomicBool,
+    gone: AtomicBool,
+}
+
+impl Shared {
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// For how long somebody has been waiting for a frame, as another thread can see it.
+pub(super) struct Waiting {
+    start: Instant,
+    /// Milliseconds after `start` plus one; 0 while nobody waits.
+    since_ms: AtomicU64,
+}
+
+impl Waiting {
+    pub fn new() -> Self {
+        Self { start: Instant::now(), since_ms: AtomicU64::new(0) }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64 + 1
+    }
+
+    /// Does what may take long.
+    pub fn during<T>(&self, read: impl FnOnce() -> T) -> T {
+        self.since_ms.store(self.now_ms(), Ordering::Relaxed);
+        let done = read();
+        self.since_ms.store(0, Ordering::Relaxed);
+        done
+    }
+
+    /// How long it takes by now; none while nobody waits.
+    pub fn lasted(&self) -> Option<Duration> {
+        let since = self.since_ms.load(Ordering::Relaxed);
+        (since > 0).then(|| Duration::from_millis(self.now_ms().saturating_sub(since)))
+    }
+}
+
+pub(super) const WATCH: Duration = Duration::from_millis(40);
+/// How long a child without stdout may still take to end.
+const LINGER: Duration = Duration::from_secs(2);
+
+impl Producer {
+    /// Starts a program whose stdout `reader` reads.
+    pub fn start(
+        program: Program,
+        mut command: Command,
+        options: &SourceOptions,
+        reader: impl FnOnce(BufReader<ChildStdout>) -> Result<Frames<BufReader<ChildStdout>>, Fault>,
+    ) -> Result<Self, Fault> {
+        // Ctrl-C in a terminal goes to the whole group; this child is ended by its parent instead.
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|e| match e.kind() {
+            ErrorKind::NotFound => program.missing(),
+            _ => Fault::Io(e),
+        })?;
+        let missing = || Fault::Io(std::io::Error::other("the child has no pipes"));
+        let stdout = child.stdout.take().ok_or_else(missing)?;
+        let stderr = child.stderr.take().ok_or_else(missing)?;
+        let shared = Arc::new(Shared {
+            child: Mutex::new(child),
+            waiting: Waiting::new(),
+            stalled: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+        });
+        let (watched, stop, stall) = (shared.clone(), options.stop.clone(), options.stall);
+        let watchdog = std::thread::spawn(move || watch(&watched, &stop, stall));
+        let messages = Messages::read(stderr);
+        let frames = reader(BufReader::with_capacity(1 << 16, stdout))?;
+        Ok(Self { program, shared, frames, watchdog: Some(watchdog), stall, messages })
+    }
+
+    pub fn rate(&self) -> Option<Rate> {
+        self.frames.rate()
+    }
+
+    /// Reads a frame; false where the child ended well.
+    pub fn read(&mut self, frame: &mut Frame) -> Result<bool, Fault> {
+        let read = self.shared.waiting.during(|| self.frames.read(frame));
+        if matches!(read, Ok(true)) {
+            return Ok(true);
+        }
+        if self.shared.stalled.load(Ordering::Relaxed) {
+            return Err(Fault::Stalled { after_ms: self.stall.as_millis() as u64 });
+        }
+        // What broke may be the stream; then the child still runs, and would for ever with nobody reading.
+        if read.is_err() {
+            self.kill();
+        }
+        let status = self.ended()?;
+        let said = self.messages.last();
+        let ended = |said: String| Err(Fault::Ended { program: self.program.name, status: status.to_string(), said });
+        match read {
+            Ok(_) if status.success() => Ok(false),
+            Ok(_) if said.is_empty() => ended("it said nothing".into()),
+            Ok(_) => ended(said),
+            Err(Fault::Stream { .. }) if !said.is_empty() => ended(said),
+            other => other,
+        }
+    }
+
+    /// A child may close its stdout and live on; it gets a moment to end by itself.
+    fn ended(&self) -> std::io::Result<ExitStatus> {
+        let start = Instant::now();
+        loop {
+            let mut child = self.shared.child();
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            if start.elapsed() > self.stall.min(LINGER) {
+                child.kill()?;
+                return child.wait();
+            }
+            drop(child);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn kill(&self) {
+        let _ = self.shared.child().kill();
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.shared.gone.store(true, Ordering::Relaxed);
+        self.kill();
+        let _ = self.shared.child().wait();
+        if let Some(watchdog) = self.watchdog.take() {
+            let _ = watchdog.join();
+        }
+    }
+}
+
+/// Ends the child when the program stops or the child has sent nothing for too long: the read that waits for it then returns.
+fn watch(shared: &Shared, stop: &AtomicBool, stall: Duration) {
+    while !shared.gone.load(Ordering::Relaxed) {
+        let stalled = shared.waiting.lasted().is_some_and(|lasted| lasted > stall);
+        if stalled || stop.load(Ordering::Relaxed) {
+            shared.stalled.store(stalled, Ordering::Relaxed);
+            let _ = shared.child().kill();
+            return;
+        }
+        std::thread::sleep(WATCH);
+    }
+}
+
+/// What a child says on its stderr.
+struct Messages {
+    last: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
+}
+
+/// How long the last words of a child are waited for: a grandchild may keep its stderr open.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+impl Messages {
+    /// Reads messages to their end and keeps the last line, cut to a line's length.
+    fn read(stderr: impl Read + Send + 'static) -> Self {
+        let last = Arc::new(Mutex::new(String::new()));
+        let shared = last.clone();
+        let reader = std::thread::spawn(move || {
+            let mut reader = BufReader::new(stderr);
+            let mut line = Vec::new();
+            while let Ok(1..) = reader.by_ref().take(4096).read_until(b'\n', &mut line) {
+                let text = String::from_utf8_lossy(&line);
+                if !text.trim().is_empty() {
+                    *shared.lock().unwrap_or_else(|e| e.into_inner()) = text.trim().chars().take(300).collect();
+                }
+                line.clear();
+            }
+        });
+        Self { last, reader }
+    }
+
+    /// The last line of a child that has ended.
+    fn last(&self) -> String {
+        let start = Instant::now();
+        while !self.reader.is_finished() && start.elapsed() < LAST_WORDS {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.last.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+}
+
+/// A path as an argument that no program takes for an option or a protocol.
+pub(super) fn file_argument(path: &Path) -> std::ffi::OsString {
+    let mut name = std::ffi::OsString::from("file:");
+    name.push::<&OsStr>(path.as_os_str());
+    name
+}

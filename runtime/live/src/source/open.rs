@@ -1,0 +1,303 @@
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::camera::{Csi, RpiCamera};
+use super::child::Producer;
+use super::ffmpeg::{self, Input};
+use super::mjpeg::Mjpeg;
+use super::query::Query;
+use super::raw::RawFrames;
+use super::reconnect::Reconnecting;
+use super::stills::Stills;
+use super::synthetic::Synthetic;
+#[cfg(feature = "v4l2")]
+use super::v4l2::V4l2Camera;
+use super::watched::Watched;
+use super::y4m::Y4m;
+use super::{Fault, Layout, Matrix, PixelFormat, Range, Rate, Source, YuvDecoder};
+use crate::{Error, Result};
+use edge_seg_model::{Frame, is_picture};
+
+/// What happens when frames come faster than they can be segmented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pace {
+    /// `Live` for cameras and network streams, `Every` for everything else.
+    #[default]
+    Auto,
+    /// Frames come in their own time; the newest is taken and the others are dropped and counted.
+    Live,
+    /// The source waits: every frame is segmented.
+    Every,
+}
+
+/// Something that a source has to say while it runs.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Notice {
+    /// The source ended or broke and will be opened again.
+    Lost {
+        /// What was wrong; none if it simply ended.
+        why: Option<Error>,
+        /// After which pause.
+        retry_in: Duration,
+    },
+    /// A pipe sends nothing; it is waited for.
+    Stalled {
+        /// For how long.
+        after: Duration,
+    },
+    /// It sends frames again.
+    Back,
+}
+
+/// How a source is read.
+#[derive(Clone)]
+pub struct SourceOptions {
+    /// Whether frames may be lost.
+    pub pace: Pace,
+    /// After how long without a frame a stream counts as dead.
+    pub stall: Duration,
+    /// The matrix, where the source does not say or says it wrongly.
+    pub matrix: Option<Matrix>,
+    /// The range, where the source does not say or says it wrongly.
+    pub range: Option<Range>,
+    /// Files, pictures and folders start again at their end.
+    pub repeat: bool,
+    /// Set to end the source from another thread.
+    pub stop: Arc<AtomicBool>,
+    /// Is told what happens meanwhile.
+    pub notify: Arc<dyn Fn(Notice) + Send + Sync>,
+}
+
+impl Default for SourceOptions {
+    fn default() -> Self {
+        Self {
+            pace: Pace::Auto,
+            stall: Duration::from_secs(10),
+            matrix: None,
+            range: None,
+            repeat: false,
+            stop: Arc::default(),
+            notify: Arc::new(|_| {}),
+        }
+    }
+}
+
+const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:PATH?size=WxH&format=F (PATH may be - for stdin), rtsp://HOST/..., v4l2:///dev/video0?size=WxH&fps=N&format=F, rpicam:?size=WxH&fps=N, csi:?size=WxH&fps=N, or test:?size=WxH&fps=N";
+
+/// Opens a source by its name:
+///
+/// | name | is |
+/// |---|---|
+/// | `PATH`, `file:PATH` | a picture, a folder of pictures, or a video, which an `ffmpeg` child decodes |
+/// | `y4m:PATH`, `mjpeg:PATH` | such a stream; `-` is stdin |
+/// | `raw:PATH?size=640x480&format=yuyv&fps=30` | frames without headers: `rgb24`, `yuyv`, `nv12`, `i420` or `grey` |
+/// | `v4l2:///dev/video0?size=1280x720&fps=30&format=mjpeg` | a camera through Video4Linux: `mjpeg`, `yuyv`, `nv12`, `rgb24` or `grey`, without `format` the first of these that it has; a device with multi-planar calls alone is read by a `gst-launch-1.0` child |
+/// | `rpicam:?size=1280x720&fps=30&camera=0&hflip=1&vflip=1&codec=mjpeg` | a Raspberry Pi camera through an `rpicam-vid` child, or `libcamera-vid` on older systems; `codec` is `mjpeg` or `yuv420` |
+/// | `csi:?size=1280x720&fps=30&camera=0&flip=0` | a Jetson's CSI camera through a `gst-launch-1.0` child; `flip` is 0 to 7 as in `nvvidconv` |
+/// | `rtsp://...`, `rtsps://...` | a network camera through an `ffmpeg` child |
+/// | `test:?size=640x360&fps=30&frames=N` | walking colour bars |
+///
+/// Cameras and network streams are opened again, after growing pauses, when they end, break, stall or are unplugged. Pipes cannot be
+/// opened again; one that stalls is waited for.
+///
+/// # Errors
+/// [`Error::Source`] if the name is wrong or a program is missing, [`Error::Io`] if a file cannot be opened.
+pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>> {
+    let fail = |fault: Fault| Error::Source { uri: redacted(uri), fault };
+    let live = options.pace == Pace::Live;
+    let (scheme, rest) = match uri.split_once(':') {
+        // A Windows drive or a file name with a colon is no scheme that is known here, and exists.
+        Some((scheme, rest)) if !Path::new(uri).exists() => (scheme, rest),
+        _ => ("file", uri),
+    };
+    match scheme {
+        "file" => open_path(uri, Path::new(rest.strip_prefix("//").unwrap_or(rest)), options),
+        "y4m" => {
+            let mut y4m = Y4m::new(bytes(rest)?, options.matrix, options.range);
+            pipe(uri, live, options, move |frame| Ok((y4m.read(frame)?, y4m.rate())))
+        }
+        "mjpeg" => {
+            let mut mjpeg = Mjpeg::new(bytes(rest)?);
+            pipe(uri, live, options, move |frame| Ok((mjpeg.read(frame)?, None)))
+        }
+        "raw" => {
+            let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+            let query = Query::parse(query, &["size", "format", "fps"]).map_err(fail)?;
+            let (width, height) = query.size()?.ok_or_else(|| fail(Fault::name("raw:PATH?size=WxH&format=F", "no size")))?;
+            let format = query.format()?.ok_or_else(|| fail(Fault::name("raw:PATH?size=WxH&format=F", "no format")))?;
+            let layout = Layout::new(format, width, height).map_err(fail)?;
+            let matrix = options.matrix.unwrap_or(Matrix::of_height(height));
+            let decoder = YuvDecoder::new(matrix, options.range.unwrap_or(Range::Limited));
+            let mut frames = RawFrames::new(layout, decoder, query.fps()?.unwrap_or((30, 1)));
+            let mut input = bytes(path)?;
+            pipe(uri, live, options, move |frame| Ok((frames.read(&mut input, frame)?, Some(frames.rate))))
+        }
+        "test" => {
+            let query = Query::parse(rest.trim_start_matches('?'), &["size", "fps", "frames"]).map_err(fail)?;
+            let size = query.size()?.unwrap_or((640, 360));
+            Layout::new(PixelFormat::Rgb24, size.0, size.1).map_err(fail)?;
+            Ok(Box::new(Synthetic {
+                size,
+                rate: query.fps()?.unwrap_or((30, 1)),
+                frames: query.number("frames")?,
+                live: options.pace != Pace::Every,
+                stop: options.stop.clone(),
+                sequence: 0,
+                start: Instant::now(),
+            }))
+        }
+        "rtsp" | "rtsps" => {
+            let stream = uri.to_owned();
+            Ok(again_and_again(uri, options, move |options| ffmpeg::start(&Input::Stream(&stream), options, true)))
+        }
+        "v4l2" => {
+            let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+            #[cfg(not(feature = "v4l2"))]
+            return Err(fail(Fault::name("a build with the feature v4l2", format!("{path}?{query}"))));
+            #[cfg(feature = "v4l2")]
+            {
+                let query = Query::parse(query, &V4l2Camera::KEYS).map_err(fail)?;
+                let camera = V4l2Camera::parse(path.strip_prefix("//").unwrap_or(path), &query)?;
+                let (uri, inner) = (uri.to_owned(), options.clone());
+                Ok(Box::new(Reconnecting::new(options.clone(), move || {
+                    let mut camera = camera.start(&inner).map_err(|fault| Error::Source { uri: redacted(&uri), fault })?;
+                    stream(&uri, true, &inner, move |frame| Ok((camera.read(frame)?, camera.rate())))
+                })))
+            }
+        }
+        "rpicam" => {
+            let query = Query::parse(rest.trim_start_matches('?'), &RpiCamera::KEYS).map_err(fail)?;
+            let camera = RpiCamera::parse(&query).and_then(|camera| camera.check().map_err(fail))?;
+            Ok(again_and_again(uri, options, move |options| camera.start(options)))
+        }
+        "csi" => {
+            let query = Query::parse(rest.trim_start_matches('?'), &Csi::KEYS).map_err(fail)?;
+            let camera = Csi::parse(&query).and_then(|camera| camera.check().map_err(fail))?;
+            Ok(again_and_again(uri, options, move |options| camera.start(options)))
+        }
+        _ => Err(fail(Fault::name(EXPECTED, format!("{:?}", redacted(uri))))),
+    }
+}
+
+/// A child that is started again whenever it ends, breaks or stalls.
+fn again_and_again(
+    uri: &str,
+    options: &SourceOptions,
+    start: impl Fn(&SourceOptions) -> Result<Producer, Fault> + Send + 'static,
+) -> Box<dyn Source> {
+    let (uri, inner) = (uri.to_owned(), options.clone());
+    Box::new(Reconnecting::new(options.clone(), move || {
+        let mut child = start(&inner).map_err(|fault| Error::Source { uri: redacted(&uri), fault })?;
+        stream(&uri, true, &inner, move |frame| Ok((child.read(frame)?, child.rate())))
+    }))
+}
+
+fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn Source>> {
+    let live = options.pace == Pace::Live;
+    if path.is_dir() || is_picture(path) {
+        return Ok(Box::new(Stills::open(path, options.repeat)?));
+    }
+    File::open(path).map_err(Error::io(path))?;
+    let mut child = ffmpeg::start(&Input::File(path), options, live).map_err(|fault| Error::Source { uri: redacted(uri), fault })?;
+    stream(uri, live, options, move |frame| Ok((child.read(frame)?, child.rate())))
+}
+
+/// A source's name without its password, for messages.
+pub fn redacted(uri: &str) -> String {
+    match uri.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest, rest.split('/').next()?.rfind('@')?))) {
+        Some((scheme, rest, at)) => format!("{scheme}://***{}", &rest[at..]),
+        None => uri.into(),
+    }
+}
+
+fn bytes(path: &str) -> Result<Box<dyn std::io::BufRead + Send>> {
+    if path == "-" {
+        return Ok(Box::new(BufReader::with_capacity(1 << 16, std::io::stdin())));
+    }
+    Ok(Box::new(BufReader::with_capacity(1 << 16, File::open(path).map_err(Error::io(path))?)))
+}
+
+type ReadFrame = dyn FnMut(&mut Frame) -> Result<(bool, Option<Rate>), Fault> + Send;
+
+struct Stream {
+    uri: String,
+    live: bool,
+    stop: Arc<AtomicBool>,
+    rate: Option<Rate>,
+    read: Box<ReadFrame>,
+}
+
+fn stream(
+    uri: &str,
+    live: bool,
+    options: &SourceOptions,
+    read: impl FnMut(&mut Frame) -> Result<(bool, Option<Rate>), Fault> + Send + 'static,
+) -> Result<Box<dyn Source>> {
+    Ok(Box::new(Stream { uri: redacted(uri), live, stop: options.stop.clone(), rate: None, read: Box::new(read) }))
+}
+
+/// A stream that cannot be opened again, and is watched where it may stall.
+fn pipe(
+    uri: &str,
+    live: bool,
+    options: &SourceOptions,
+    read: impl FnMut(&mut Frame) -> Result<(bool, Option<Rate>), Fault> + Send + 'static,
+) -> Result<Box<dyn Source>> {
+    Ok(Box::new(Watched::new(stream(uri, live, options, read)?, options)))
+}
+
+impl Source for Stream {
+    fn read(&mut self, frame: &mut Frame) -> Result<bool> {
+        match (self.read)(frame) {
+            _ if self.stop.load(Ordering::Relaxed) => Ok(false),
+            Ok((more, rate)) => {
+                self.rate = rate;
+                Ok(more)
+            }
+            Err(fault) => Err(Error::Source { uri: self.uri.clone(), fault }),
+        }
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        self.rate
+    }
+
+    fn is_live(&self) -> bool {
+        self.live
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        let said = |uri: &str| open_source(uri, &SourceOptions::default()).err().map_or_else(String::new, |e| e.to_string());
+        assert!(said("ftp://host/x").contains("expected a file"));
+        assert!(said("raw:-?format=yuyv").contains("no size"));
+        assert!(said("raw:-?size=3x2&format=yuyv").contains("even width"));
+        assert!(said("raw:-?size=3x2&colour=yuyv").contains("one of size, format, fps"));
+        assert!(said("rpicam:?size=640x360&codec=h264").contains("one of mjpeg, yuv420"));
+        assert!(said("rpicam:?size=640x360&codec=yuv420").is_empty());
+        assert!(said("rpicam:?size=650x360&codec=yuv420").contains("multiple of 128"));
+        assert!(said("csi:?size=650x360").contains("multiple of 8"));
+        assert!(said("csi:?flip=8").contains("one of 0, 1"));
+        #[cfg(feature = "v4l2")]
+        assert!(said("v4l2:///dev/video0?format=h264").contains("one of mjpeg, nv12"));
+        assert!(said("test:?size=9").contains("WIDTHxHEIGHT"));
+        assert!(said("test:?fps=0").contains("1 to 1000"));
+        assert!(said("/no/such/clip.mp4").contains("/no/such/clip.mp4"));
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(redacted("rtsp://me:secret@camera/1"), "rtsp://***@camera/1");
+        assert_eq!(redacted("rtsp://camera/a@b"), "rtsp://camera/a@b");
+    }
+}

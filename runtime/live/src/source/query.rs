@@ -1,0 +1,53 @@
+use super::{Fault, PixelFormat, Rate};
+use crate::{Error, Result};
+
+/// The part of a name behind the question mark.
+pub(super) struct Query<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'a> Query<'a> {
+    pub fn parse(query: &'a str, known: &[&str]) -> Result<Self, Fault> {
+        let pair = |part: &'a str| {
+            let (key, value) = part.split_once('=').ok_or_else(|| Fault::name("key=value", format!("{part:?}")))?;
+            if !known.contains(&key) {
+                return Err(Fault::name(format!("one of {}", known.join(", ")), format!("{key:?}")));
+            }
+            Ok((key, value))
+        };
+        query.split('&').filter(|part| !part.is_empty()).map(pair).collect::<Result<_, _>>().map(Self)
+    }
+
+    fn value<T>(&self, key: &str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
+        let Some((_, value)) = self.0.iter().find(|(k, _)| *k == key) else { return Ok(None) };
+        let wrong = || Error::option(format!("source ...{key}="), expected, format!("{value:?}"));
+        parse(value).map(Some).ok_or_else(wrong)
+    }
+
+    pub fn number(&self, key: &str) -> Result<Option<u64>> {
+        self.value(key, "a whole number", |v| v.parse().ok())
+    }
+
+    /// 1 or 0.
+    pub fn flag(&self, key: &str) -> Result<bool> {
+        let flag = self.value(key, "1 or 0", |v| ["0", "1"].iter().position(|&known| known == v))?;
+        Ok(flag == Some(1))
+    }
+
+    /// One of some words.
+    pub fn word<T: Copy>(&self, key: &str, known: &[(&str, T)]) -> Result<Option<T>> {
+        let names: Vec<_> = known.iter().map(|(name, _)| *name).collect();
+        self.value(key, &format!("one of {}", names.join(", ")), |v| known.iter().find(|(name, _)| *name == v).map(|(_, word)| *word))
+    }
+
+    pub fn size(&self) -> Result<Option<(u32, u32)>> {
+        self.value("size", "WIDTHxHEIGHT", |v| v.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?))))
+    }
+
+    pub fn fps(&self) -> Result<Option<Rate>> {
+        self.value("fps", "frames a second, 1 to 1000", |v| Some((v.parse().ok().filter(|n| (1..=1000).contains(n))?, 1)))
+    }
+
+    pub fn format(&self) -> Result<Option<PixelFormat>> {
+        use PixelFormat::{Grey, I420, Nv12, Rgb24, Yuyv};
+        self.word("format", &[("rgb24", Rgb24), ("yuyv", Yuyv), ("nv12", Nv12), ("i420", I420), ("grey", Grey)])
+    }
+}

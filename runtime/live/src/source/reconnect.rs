@@ -1,0 +1,96 @@
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{Fault, Notice, Rate, Source, SourceOptions};
+use crate::{Error, Result};
+use edge_seg_model::Frame;
+
+/// A source that is opened again whenever it ends or breaks, with pauses that double while nothing comes.
+pub(super) struct Reconnecting {
+    open: Box<dyn FnMut() -> Result<Box<dyn Source>> + Send>,
+    inner: Option<Box<dyn Source>>,
+    options: SourceOptions,
+    pause: Duration,
+    lost: bool,
+    /// Whether it has ever been open.
+    opened: bool,
+    sequence: u64,
+    start: Instant,
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+impl Reconnecting {
+    pub fn new(options: SourceOptions, open: impl FnMut() -> Result<Box<dyn Source>> + Send + 'static) -> Self {
+        Self {
+            open: Box::new(open),
+            inner: None,
+            options,
+            pause: FIRST_PAUSE,
+            lost: false,
+            opened: false,
+            sequence: 0,
+            start: Instant::now(),
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.options.stop.load(Ordering::Relaxed)
+    }
+
+    fn rest(&mut self, why: Option<Error>) {
+        self.inner = None;
+        self.lost = true;
+        (self.options.notify)(Notice::Lost { why, retry_in: self.pause });
+        let until = Instant::now() + self.pause;
+        while !self.stopped() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(40));
+        }
+        self.pause = (2 * self.pause).min(LONGEST_PAUSE);
+    }
+}
+
+impl Source for Reconnecting {
+    fn read(&mut self, frame: &mut Frame) -> Result<bool> {
+        while !self.stopped() {
+            if self.inner.is_none() {
+                match (self.open)() {
+                    Ok(source) => (self.inner, self.opened) = (Some(source), true),
+                    // No pause installs a program, or teaches a camera a format.
+                    Err(e @ Error::Source { fault: Fault::MissingProgram { .. } | Fault::Name { .. }, .. }) if !self.opened => {
+                        return Err(e);
+                    }
+                    Err(e) => {
+                        self.rest(Some(e));
+                        continue;
+                    }
+                }
+            }
+            let Some(inner) = &mut self.inner else { continue };
+            match inner.read(frame) {
+                Ok(true) => {
+                    (frame.sequence, frame.timestamp) = (self.sequence, self.start.elapsed());
+                    self.sequence += 1;
+                    self.pause = FIRST_PAUSE;
+                    if std::mem::take(&mut self.lost) {
+                        (self.options.notify)(Notice::Back);
+                    }
+                    return Ok(true);
+                }
+                _ if self.stopped() => {}
+                Ok(false) => self.rest(None),
+                Err(e) => self.rest(Some(e)),
+            }
+        }
+        Ok(false)
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        self.inner.as_ref().and_then(|s| s.rate())
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+}

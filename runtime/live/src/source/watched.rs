@@ -1,0 +1,67 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::child::{WATCH, Waiting};
+use super::{Notice, Rate, Source, SourceOptions};
+use crate::Result;
+use edge_seg_model::Frame;
+
+/// A pipe, which cannot be opened again: where nothing comes for too long, that is told, and the pipe is waited for.
+pub(super) struct Watched {
+    inner: Box<dyn Source>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    waiting: Waiting,
+    stalled: AtomicBool,
+    gone: AtomicBool,
+    options: SourceOptions,
+}
+
+impl Watched {
+    pub fn new(inner: Box<dyn Source>, options: &SourceOptions) -> Self {
+        let (stalled, gone) = (AtomicBool::new(false), AtomicBool::new(false));
+        let shared = Arc::new(Shared { waiting: Waiting::new(), stalled, gone, options: options.clone() });
+        let watched = shared.clone();
+        std::thread::spawn(move || watched.watch());
+        Self { inner, shared }
+    }
+}
+
+impl Shared {
+    fn watch(&self) {
+        let over = || self.gone.load(Ordering::Relaxed) || self.options.stop.load(Ordering::Relaxed);
+        while !over() {
+            let stalled = self.waiting.lasted().is_some_and(|lasted| lasted > self.options.stall);
+            if stalled && !self.stalled.swap(true, Ordering::Relaxed) {
+                (self.options.notify)(Notice::Stalled { after: self.options.stall });
+            }
+            std::thread::sleep(WATCH);
+        }
+    }
+}
+
+impl Source for Watched {
+    fn read(&mut self, frame: &mut Frame) -> Result<bool> {
+        let read = self.shared.waiting.during(|| self.inner.read(frame));
+        if self.shared.stalled.swap(false, Ordering::Relaxed) && matches!(read, Ok(true)) {
+            (self.shared.options.notify)(Notice::Back);
+        }
+        read
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        self.inner.rate()
+    }
+
+    fn is_live(&self) -> bool {
+        self.inner.is_live()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.shared.gone.store(true, Ordering::Relaxed);
+    }
+}

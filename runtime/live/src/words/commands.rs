@@ -1,0 +1,139 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::saved::WordSets;
+use super::set::{WordSet, Words, kept, unknown};
+use super::word::{WordSpec, parse_words_json};
+use crate::{Error, Result};
+use edge_seg_model::{Background, parse_tags};
+
+/// What commands from stdin, the network or a message broker act on.
+#[derive(Debug, Clone)]
+pub struct Control {
+    /// The words that are looked for.
+    pub words: Arc<Words>,
+    /// Words saved under names, where there is a folder for them.
+    pub sets: Option<Arc<WordSets>>,
+    /// Set to end the run.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// What a command did.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// The words are these now.
+    Words(Arc<WordSet>),
+    /// The words are saved under this name.
+    Saved(String),
+    /// The set of this name is gone.
+    Deleted(String),
+    /// The run ends.
+    Stopping,
+    /// The line was empty.
+    Nothing,
+}
+
+const COMMANDS: &str = "tags WORDS, add WORDS, remove WORDS, on WORDS, off WORDS, threshold T|default WORDS, colour #RRGGBB WORDS, \
+    background T|none, save NAME, load NAME, delete NAME, quit, or a JSON list of words";
+
+impl Control {
+    /// Obeys one line: a command as `edge-seg run --commands` takes it, or words as JSON.
+    ///
+    /// # Errors
+    /// [`Error::Words`] if it cannot be understood or obeyed; nothing is changed then.
+    pub fn execute(&self, line: &str) -> Result<Outcome> {
+        let line = line.trim();
+        if line.starts_with(['[', '{']) {
+            let specs = parse_words_json(PLACE, line.as_bytes())?;
+            return self.words.change(|_| Ok(specs)).map(Outcome::Words);
+        }
+        let (command, rest) = line.split_once(char::is_whitespace).map_or((line, ""), |(c, r)| (c, r.trim()));
+        let changed = match command {
+            "" => return Ok(Outcome::Nothing),
+            "tags" => self.words.set(parse_tags(PLACE, rest)?),
+            "add" => self.words.change(|old| {
+                let mut specs: Vec<WordSpec> = old.iter().cloned().map(WordSpec::from).collect();
+                let new = parse_tags(PLACE, rest)?.into_iter().map(|class| kept(old, class));
+                specs.extend(new.filter(|n| n.colour.is_none()).collect::<Vec<_>>());
+                Ok(specs)
+            }),
+            "remove" => self.words.change(|old| {
+                let gone = named(old, rest)?;
+                Ok(old.iter().filter(|w| !gone.contains(&w.name)).cloned().map(WordSpec::from).collect())
+            }),
+            "on" | "off" => self.each(rest, |spec| spec.on = command == "on"),
+            "threshold" => {
+                let (value, words) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+                let threshold = match value {
+                    "default" => None,
+                    number => Some(number.parse().map_err(|_| wrong("threshold T WORDS, T of 0 to 1 or `default`", line))?),
+                };
+                self.each(words, |spec| spec.threshold = threshold)
+            }
+            "colour" | "color" => {
+                let (value, words) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+                let colour = value.parse().map_err(|_| wrong("colour #RRGGBB WORDS", line))?;
+                self.each(words, |spec| spec.colour = Some(colour))
+            }
+            "background" if rest == "none" => self.words.set_background(Some(Background::None), None),
+            "background" => {
+                let threshold = rest.parse().map_err(|_| wrong("background T, 0 to 1, or `background none`", line))?;
+                self.words.set_background(Some(Background::Threshold(threshold)), None)
+            }
+            "save" => {
+                self.sets()?.save(rest, &self.words.current().words)?;
+                return Ok(Outcome::Saved(rest.into()));
+            }
+            "load" => {
+                let specs = self.sets()?.load(rest)?;
+                self.words.change(|_| Ok(specs))
+            }
+            "delete" => {
+                self.sets()?.delete(rest)?;
+                return Ok(Outcome::Deleted(rest.into()));
+            }
+            "quit" => {
+                self.stop.store(true, Ordering::Relaxed);
+                return Ok(Outcome::Stopping);
+            }
+            _ => return Err(wrong(COMMANDS, line)),
+        };
+        changed.map(Outcome::Words)
+    }
+
+    /// Words saved under names.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if there is no folder for them.
+    pub fn sets(&self) -> Result<&WordSets> {
+        self.sets.as_deref().ok_or_else(|| Error::option("sets", "a folder to save words in", "none"))
+    }
+
+    fn each(&self, list: &str, adjust: impl Fn(&mut WordSpec)) -> Result<Arc<WordSet>> {
+        self.words.change(|old| {
+            let meant = named(old, list)?;
+            let specs = old.iter().cloned().map(|word| {
+                let is_meant = meant.contains(&word.name);
+                let mut spec = WordSpec::from(word);
+                if is_meant {
+                    adjust(&mut spec);
+                }
+                spec
+            });
+            Ok(specs.collect())
+        })
+    }
+}
+
+const PLACE: &str = "command";
+
+fn wrong(expected: &str, found: &str) -> Error {
+    let cut: String = found.chars().take(200).collect();
+    Error::words(PLACE, expected, format!("{cut:?}"))
+}
+
+/// The names of those present words that a list names, each of which must be there.
+fn named(old: &[super::Word], list: &str) -> Result<Vec<String>> {
+    let find = |name: &str| old.iter().find(|w| super::word::same_name(&w.name, name)).map(|w| w.name.clone());
+    parse_tags(PLACE, list)?.into_iter().map(|class| find(&class.name).ok_or_else(|| unknown(&class.name))).collect()
+}

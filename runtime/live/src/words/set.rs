@@ -1,0 +1,166 @@
+use std::sync::{Arc, Mutex, RwLock};
+
+use super::word::{Word, WordSpec, same_name, settle};
+use crate::{Error, Result};
+use edge_seg_model::{Background, Class, Gate, Session, TagBank, WordList};
+
+/// Words with their embeddings, and what stands in front of them.
+#[derive(Debug)]
+pub struct WordSet {
+    /// The words as they were asked for; label k is the k-th.
+    pub words: Vec<Word>,
+    /// Their embeddings.
+    pub bank: TagBank,
+    /// What stands in front of the words.
+    pub background: Background,
+    /// Words for what is to be left out.
+    pub background_words: Vec<String>,
+    /// Counts the sets from 1.
+    pub version: u64,
+}
+
+impl WordSet {
+    /// The colours of the labels from 1. `[words]`
+    pub fn colours(&self) -> Vec<[u8; 3]> {
+        self.words.iter().map(|w| w.colour.0).collect()
+    }
+}
+
+/// The words that are looked for, exchanged while frames run.
+#[derive(Debug)]
+pub struct Words {
+    session: Arc<Session>,
+    current: RwLock<Arc<WordSet>>,
+    changing: Mutex<()>,
+}
+
+impl Words {
+    /// Encodes the first words.
+    ///
+    /// # Errors
+    /// [`Error::Words`] if they cannot be used, and as [`Session::tag_bank`].
+    pub fn new(session: Arc<Session>, specs: Vec<WordSpec>, background_words: Vec<String>, background: Background) -> Result<Self> {
+        let background = background.checked()?;
+        let words = settle("words", specs, &[])?;
+        let bank = bank(&session, &words, &background_words)?;
+        let current = RwLock::new(Arc::new(WordSet { words, bank, background, background_words, version: 1 }));
+        Ok(Self { session, current, changing: Mutex::default() })
+    }
+
+    /// The words of a list, with its thresholds, its background and what it leaves out.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of(session: Arc<Session>, list: &WordList) -> Result<Self> {
+        let spec = |(class, gate): (&Class, &Gate)| {
+            let mut spec = WordSpec::from(class.clone());
+            match gate {
+                Gate::Common => {}
+                Gate::Own(threshold) => spec.threshold = Some(*threshold),
+                Gate::Off => spec.on = false,
+            }
+            spec
+        };
+        let specs = list.classes().iter().zip(list.bank().gates()).map(spec).collect();
+        Self::new(session, specs, list.left_out().to_vec(), list.background())
+    }
+
+    /// The words of the next frame.
+    pub fn current(&self) -> Arc<WordSet> {
+        self.current.read().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Exchanges the words; those that stay keep their settings.
+    ///
+    /// # Errors
+    /// As [`Self::change`].
+    pub fn set(&self, classes: Vec<Class>) -> Result<Arc<WordSet>> {
+        self.change(|old| Ok(classes.into_iter().map(|class| kept(old, class)).collect()))
+    }
+
+    /// Exchanges the words by changing the present ones; nobody else changes them meanwhile. They are encoded on the calling thread
+    /// while frames go on with the old ones, which also stay if it fails.
+    ///
+    /// # Errors
+    /// [`Error::Words`] if the new ones cannot be used, as [`Session::tag_bank`], or what `change` says.
+    pub fn change(&self, change: impl FnOnce(&[Word]) -> Result<Vec<WordSpec>>) -> Result<Arc<WordSet>> {
+        let _alone = self.changing.lock().unwrap_or_else(|e| e.into_inner());
+        let old = self.current();
+        let words = settle("words", change(&old.words)?, &old.words)?;
+        let background_words = old.background_words.clone();
+        let bank = bank(&self.session, &words, &background_words)?;
+        Ok(self.event_bus(WordSet { words, bank, background: old.background, background_words, version: old.version + 1 }))
+    }
+
+    /// Changes one word that is looked for.
+    ///
+    /// # Errors
+    /// [`Error::Words`] if it is not looked for, and as [`Self::change`].
+    pub fn adjust(&self, name: &str, adjust: impl FnOnce(&mut WordSpec)) -> Result<Arc<WordSet>> {
+        self.change(|old| {
+            let mut specs: Vec<WordSpec> = old.iter().cloned().map(WordSpec::from).collect();
+            let spec = specs.iter_mut().find(|s| same_name(&s.name, name)).ok_or_else(|| unknown(name))?;
+            adjust(spec);
+            Ok(specs)
+        })
+    }
+
+    /// Changes what stands in front of the words: the threshold, the words for what is to be left out, or both.
+    ///
+    /// # Errors
+    /// As [`Self::configure`].
+    pub fn set_background(&self, background: Option<Background>, background_words: Option<Vec<String>>) -> Result<Arc<WordSet>> {
+        self.configure(None, background, background_words)
+    }
+
+    /// Changes several things at once, or nothing if one of them cannot be used; what is none stays as it is. Words that stay keep
+    /// their settings.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if the background's threshold is out of range, and as [`Self::change`].
+    pub fn configure(
+        &self,
+        classes: Option<Vec<Class>>,
+        background: Option<Background>,
+        background_words: Option<Vec<String>>,
+    ) -> Result<Arc<WordSet>> {
+        background.map(Background::checked).transpose()?;
+        let _alone = self.changing.lock().unwrap_or_else(|e| e.into_inner());
+        let old = self.current();
+        let words = match classes {
+            Some(classes) => settle("words", classes.into_iter().map(|class| kept(&old.words, class)).collect(), &old.words)?,
+            None => old.words.clone(),
+        };
+        let background_words = background_words.unwrap_or_else(|| old.background_words.clone());
+        let bank = bank(&self.session, &words, &background_words)?;
+        let background = background.unwrap_or(old.background);
+        Ok(self.event_bus(WordSet { words, bank, background, background_words, version: old.version + 1 }))
+    }
+
+    fn event_bus(&self, set: WordSet) -> Arc<WordSet> {
+        let set = Arc::new(set);
+        *self.current.write().unwrap_or_else(|e| e.into_inner()) = set.clone();
+        set
+    }
+}
+
+fn bank(session: &Session, words: &[Word], background_words: &[String]) -> Result<TagBank> {
+    let classes: Vec<_> = words.iter().map(Word::class).collect();
+    Ok(session.tag_bank(&classes, background_words)?.with_gates(words.iter().map(Word::gate).collect())?)
+}
+
+/// A class with the settings that the word of its name has already.
+pub(super) fn kept(old: &[Word], class: Class) -> WordSpec {
+    let mut spec = WordSpec::from(class);
+    if let Some(word) = old.iter().find(|w| same_name(&w.name, &spec.name)) {
+        (spec.threshold, spec.colour, spec.on) = (word.threshold, Some(word.colour), word.on);
+        if spec.synonyms.is_empty() {
+            spec.synonyms = word.synonyms.clone();
+        }
+    }
+    spec
+}
+
+pub(super) fn unknown(name: &str) -> Error {
+    Error::words("words", "a word that is looked for", format!("{name:?}"))
+}

@@ -1,0 +1,300 @@
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{Error, Result};
+use edge_seg_model::Class;
+use edge_seg_model::render::class_colour;
+use edge_seg_model::{Gate, check_classes, read_tag_lines};
+
+/// Most words that a running session takes, each with its synonyms.
+pub const MAX_LIVE_WORDS: usize = 1000;
+/// Longest word or synonym, in characters.
+const MAX_CHARS: usize = 200;
+const MAX_SYNONYMS: usize = 100;
+
+/// A colour, written as `#rrggbb`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Colour(pub [u8; 3]);
+
+impl fmt::Display for Colour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [r, g, b] = self.0;
+        write!(f, "#{r:02x}{g:02x}{b:02x}")
+    }
+}
+
+impl FromStr for Colour {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.strip_prefix('#').filter(|d| d.len() == 6 && d.bytes().all(|b| b.is_ascii_hexdigit()));
+        let value = digits.and_then(|d| u32::from_str_radix(d, 16).ok()).ok_or_else(|| format!("expected #rrggbb, found {text:?}"))?;
+        let [_, r, g, b] = value.to_be_bytes();
+        Ok(Self([r, g, b]))
+    }
+}
+
+impl Serialize for Colour {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Colour {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A word that is looked for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Word {
+    /// What is reported, and scored.
+    pub name: String,
+    /// Other words for the same thing; the best one counts.
+    pub synonyms: Vec<String>,
+    /// The score in 0..1 that a pixel must reach to be this word's; the background's threshold if none.
+    #[serde(serialize_with = "as_written")]
+    pub threshold: Option<f32>,
+    /// How its mask is drawn.
+    pub colour: Colour,
+    /// Whether it is looked for. A word that is off keeps its label and gets no pixels.
+    pub on: bool,
+}
+
+impl Word {
+    /// The word without its settings.
+    pub fn class(&self) -> Class {
+        Class { name: self.name.clone(), words: std::iter::once(&self.name).chain(&self.synonyms).cloned().collect() }
+    }
+
+    pub(super) fn gate(&self) -> Gate {
+        match (self.on, self.threshold) {
+            (false, _) => Gate::Off,
+            (true, None) => Gate::Common,
+            (true, Some(threshold)) => Gate::Own(threshold),
+        }
+    }
+}
+
+/// A word as somebody asks for it: its name alone, or an object. What is not given gets a default.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Written")]
+pub struct WordSpec {
+    /// What is reported, and scored.
+    pub name: String,
+    /// Other words for the same thing.
+    pub synonyms: Vec<String>,
+    /// As [`Word::threshold`].
+    #[serde(serialize_with = "as_written")]
+    pub threshold: Option<f32>,
+    /// The mask's colour; if none, the one that the word has, or one that no other word has.
+    pub colour: Option<Colour>,
+    /// Whether it is looked for.
+    pub on: bool,
+}
+
+/// A threshold as a person wrote it: 0.4, and not the number beside it that 32 bits can hold.
+fn as_written<S: Serializer>(threshold: &Option<f32>, serializer: S) -> Result<S::Ok, S::Error> {
+    threshold.map(|t| (f64::from(t) * 1e6).round() / 1e6).serialize(serializer)
+}
+
+/// The two ways to write a [`WordSpec`] in JSON.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a word, or an object of name, synonyms, threshold, colour (#rrggbb), on")]
+enum Written {
+    Name(String),
+    Whole(Whole),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whole {
+    name: String,
+    #[serde(default)]
+    synonyms: Vec<String>,
+    #[serde(default)]
+    threshold: Option<f32>,
+    #[serde(default)]
+    colour: Option<Colour>,
+    #[serde(default = "on")]
+    on: bool,
+}
+
+fn on() -> bool {
+    true
+}
+
+impl From<Written> for WordSpec {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Name(name) => Class::word(name).into(),
+            Written::Whole(Whole { name, synonyms, threshold, colour, on }) => Self { name, synonyms, threshold, colour, on },
+        }
+    }
+}
+
+impl From<Class> for WordSpec {
+    fn from(class: Class) -> Self {
+        let synonyms = class.words.into_iter().filter(|w| *w != class.name).collect();
+        Self { name: class.name, synonyms, threshold: None, colour: None, on: true }
+    }
+}
+
+impl From<Word> for WordSpec {
+    fn from(word: Word) -> Self {
+        let Word { name, synonyms, threshold, colour, on } = word;
+        Self { name, synonyms, threshold, colour: Some(colour), on }
+    }
+}
+
+/// Checks words from `place`, trims them, and gives each without a colour the one that it had among `old`, else the first of the
+/// palette that is free.
+///
+/// # Errors
+/// [`Error::Words`] if there is none or too many, one stands there twice, is empty or too long, or a threshold is not in 0..1.
+pub(super) fn settle(place: &str, specs: Vec<WordSpec>, old: &[Word]) -> Result<Vec<Word>> {
+    let wrong = |expected: String, found: String| Error::words(place, expected, found);
+    if specs.len() > MAX_LIVE_WORDS {
+        return Err(wrong(format!("at most {MAX_LIVE_WORDS} words"), specs.len().to_string()));
+    }
+    let mut specs = specs;
+    for spec in &mut specs {
+        spec.name = spec.name.trim().into();
+        spec.synonyms.iter_mut().for_each(|s| *s = s.trim().into());
+        let name = spec.name.clone();
+        spec.synonyms.retain(|s| *s != name);
+        if spec.synonyms.len() > MAX_SYNONYMS {
+            return Err(wrong(format!("at most {MAX_SYNONYMS} synonyms"), format!("{} of {name:?}", spec.synonyms.len())));
+        }
+        for word in std::iter::once(&spec.name).chain(&spec.synonyms) {
+            let chars = word.chars().count();
+            if !(1..=MAX_CHARS).contains(&chars) || word.contains(|c: char| c.is_control()) {
+                return Err(wrong(format!("words of 1 to {MAX_CHARS} characters, without control characters"), format!("{word:?}")));
+            }
+        }
+        if let Some(t) = spec.threshold.filter(|t| !(0.0..=1.0).contains(t)) {
+            return Err(wrong("a threshold of 0 to 1".into(), format!("{t} for {name:?}")));
+        }
+    }
+    check_classes(place, specs.iter().map(|s| Class::word(s.name.clone())).collect())?;
+    let had = |name: &str| old.iter().find(|w| same_name(&w.name, name)).map(|w| w.colour);
+    let mut taken: Vec<_> = specs.iter().filter_map(|s| s.colour.or_else(|| had(&s.name))).collect();
+    let mut words = Vec::with_capacity(specs.len());
+    for WordSpec { name, synonyms, threshold, colour, on } in specs {
+        let colour = colour.or_else(|| had(&name)).unwrap_or_else(|| {
+            let mut palette = (1..).map(|label| Colour(class_colour(label)));
+            // There are as many colours to try as could be taken, and one more.
+            let free = palette.by_ref().take(taken.len() + 1).find(|c| !taken.contains(c));
+            let colour = free.unwrap_or(Colour(class_colour(taken.len() + 1)));
+            taken.push(colour);
+            colour
+        });
+        words.push(Word { name, synonyms, threshold, colour, on });
+    }
+    Ok(words)
+}
+
+/// Whether two names are one word's.
+pub(super) fn same_name(a: &str, b: &str) -> bool {
+    a == b || a.to_lowercase() == b.to_lowercase()
+}
+
+/// Reads a file with one word a line: `name`, `name: synonym, synonym`, either with ` | ` and settings behind it: `threshold 0.4`,
+/// `colour #ff8800`, `off`, separated by commas. A file whose name ends in `.json` holds a list as [`WordSpec`] has it.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read, [`Error::Words`] with the line if it cannot be understood.
+pub fn read_words_file(path: &Path) -> Result<Vec<WordSpec>> {
+    if path.extension().is_some_and(|e| e == "json") {
+        let text = std::fs::read(path).map_err(Error::io(path))?;
+        return parse_words_json(&path.display().to_string(), &text);
+    }
+    let specs = read_tag_lines(path)?.into_iter().map(|(place, class, settings)| {
+        let mut spec = WordSpec::from(class);
+        for setting in settings.iter().flat_map(|s| s.split(',')).map(str::trim).filter(|s| !s.is_empty()) {
+            apply_setting(&place, &mut spec, setting)?;
+        }
+        Ok(spec)
+    });
+    specs.collect()
+}
+
+/// Reads a JSON list of words, or an object with such a list as `words`.
+///
+/// # Errors
+/// [`Error::Words`] if it is none.
+pub fn parse_words_json(place: &str, text: &[u8]) -> Result<Vec<WordSpec>> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a list of words, or an object with such a list as `words`")]
+    enum Document {
+        List(Vec<WordSpec>),
+        Object { words: Vec<WordSpec> },
+    }
+    let document = serde_json::from_slice(text).map_err(|e| {
+        Error::words(
+            place,
+            "a JSON list of words, each a string or an object of name, synonyms, threshold, colour (#rrggbb), on",
+            e.to_string(),
+        )
+    })?;
+    Ok(match document {
+        Document::List(words) | Document::Object { words } => words,
+    })
+}
+
+fn apply_setting(place: &str, spec: &mut WordSpec, setting: &str) -> Result<()> {
+    let wrong = |expected: &str| Error::words(place, expected, format!("{setting:?}"));
+    match setting.split_once([' ', '=']).map_or((setting, ""), |(key, value)| (key.trim(), value.trim())) {
+        ("threshold", value) => spec.threshold = Some(value.parse().map_err(|_| wrong("threshold and a number of 0 to 1"))?),
+        ("colour" | "color", value) => spec.colour = Some(value.parse().map_err(|_| wrong("colour #rrggbb"))?),
+        ("on", "") => spec.on = true,
+        ("off", "") => spec.on = false,
+        _ => return Err(wrong("threshold T, colour #rrggbb, on or off")),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_keep_their_colours_and_new_ones_get_free_ones() {
+        let first = settle("test", vec![Class::word("a").into(), Class::word("b").into()], &[]).unwrap();
+        let specs = vec![Class::word("c").into(), Class::word("B").into(), Class::word("d").into()];
+        let second = settle("test", specs, &first).unwrap();
+        assert_eq!(second[1].colour, first[1].colour);
+        assert_eq!(second[0].colour, first[0].colour, "a's is free again");
+        let colours: std::collections::HashSet<_> = second.iter().map(|w| w.colour).collect();
+        assert_eq!(colours.len(), 3);
+    }
+
+    #[test]
+    fn written_words_are_checked() {
+        let words = |json: &str| parse_words_json("test", json.as_bytes()).and_then(|specs| settle("test", specs, &[]));
+        let good = words(r##"["dog", {"name": " red car ", "synonyms": ["auto"], "threshold": 0.5, "colour": "#00fF10", "on": false}]"##);
+        let good = good.unwrap();
+        assert_eq!((good[1].name.as_str(), good[1].colour), ("red car", Colour([0, 255, 16])));
+        assert_eq!(good[1].class().words, ["red car", "auto"]);
+        for (bad, said) in [
+            ("[]", "one word or more"),
+            (r#"["dog", "Dog"]"#, "twice"),
+            (r#"[" "]"#, "1 to 200 characters"),
+            (r#"["a\u0000b"]"#, "control characters"),
+            (r#"[{"name": "dog", "threshold": 1.5}]"#, "0 to 1"),
+            (r#"[{"name": "dog", "colour": "red"}]"#, "name, synonyms"),
+            (r#"[{"name": "dog", "treshold": 0.5}]"#, "name, synonyms"),
+            (r#"{"wrods": []}"#, "words"),
+            ("nonsense", "JSON"),
+        ] {
+            let error = words(bad).unwrap_err().to_string();
+            assert!(error.contains(said), "{bad}: {error}");
+        }
+        let many: Vec<_> = (0..=MAX_LIVE_WORDS).map(|i| Class::word(i.to_string()).into()).collect();
+        assert!(settle("test", many, &[]).is_err());
+    }
+}

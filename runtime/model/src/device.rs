@@ -1,0 +1,84 @@
+//! Where the encoders run: on the processor, or on an NVIDIA GPU when that is asked for.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::Error;
+
+/// Where the image encoder is asked to run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// An NVIDIA GPU; an error where none can be used.
+    Cuda,
+    /// An NVIDIA GPU where one can be used, otherwise the processor.
+    Auto,
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Device::Cpu => "cpu",
+            Device::Cuda => "cuda",
+            Device::Auto => "auto",
+        })
+    }
+}
+
+/// What is wrong with a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum DeviceFault {
+    /// A library, a driver, a header or the GPU itself is missing or too old.
+    Unusable,
+    /// Its memory does not hold what was asked for.
+    Memory,
+    /// It stopped answering, or gave up a computation; this process cannot use it any more.
+    Lost,
+}
+
+impl fmt::Display for DeviceFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DeviceFault::Unusable => "cannot be used",
+            DeviceFault::Memory => "has too little free memory",
+            DeviceFault::Lost => "was lost",
+        })
+    }
+}
+
+/// Hears the GPU's error when the processor takes over from it.
+#[derive(Clone)]
+pub struct OnFallback(Arc<dyn Fn(&Error) + Send + Sync>);
+
+impl OnFallback {
+    /// Wraps a function that tells somebody.
+    pub fn new(tell: impl Fn(&Error) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    pub(crate) fn tell(&self, error: &Error) {
+        (self.0)(error)
+    }
+}
+
+impl fmt::Debug for OnFallback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnFallback")
+    }
+}
+
+/// A device, and why it and not another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice {
+    /// [`Device::Cpu`] or [`Device::Cuda`].
+    pub device: Device,
+    /// The reason.
+    pub why: String,
+}

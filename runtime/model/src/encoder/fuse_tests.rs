@@ -1,0 +1,289 @@
+use tract_onnx::pb::type_proto::Value;
+use tract_onnx::pb::{TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto};
+use tract_onnx::prelude::*;
+
+use super::super::constants::Constants;
+use super::super::embedding::Embedding;
+use super::super::layers;
+use super::*;
+use edge_seg_bundle::BlobSlice;
+
+/// Numbers in -1..1, the same for the same name.
+fn numbers(name: &str, len: usize) -> Vec<f32> {
+    let mut state = name.bytes().fold(7u64, |state, byte| state * 31 + u64::from(byte)) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn stored(name: &str, dims: &[i64], data_type: i32, raw_data: Vec<u8>) -> TensorProto {
+    TensorProto { name: name.into(), dims: dims.into(), data_type, raw_data, ..Default::default() }
+}
+
+fn floats(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
+    stored(name, dims, FLOAT, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+}
+
+fn random(name: &str, dims: &[i64]) -> TensorProto {
+    floats(name, dims, &numbers(name, dims.iter().product::<i64>() as usize))
+}
+
+fn node(op: &str, input: &[&str], output: &str, attribute: Vec<AttributeProto>) -> NodeProto {
+    let input = input.iter().map(|name| name.to_string()).collect();
+    NodeProto { op_type: op.into(), input, output: vec![output.into()], name: output.into(), attribute, ..Default::default() }
+}
+
+fn integers(name: &str, ints: &[i64]) -> AttributeProto {
+    AttributeProto { name: name.into(), r#type: 7, ints: ints.into(), ..Default::default() }
+}
+
+fn value(name: &str, dims: &[i64]) -> ValueInfoProto {
+    let dim =
+        |&d: &i64| tensor_shape_proto::Dimension { value: Some(tensor_shape_proto::dimension::Value::DimValue(d)), ..Default::default() };
+    let shape = TensorShapeProto { dim: dims.iter().map(dim).collect() };
+    let tensor = type_proto::Tensor { elem_type: FLOAT, shape: Some(shape) };
+    ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto { value: Some(Value::TensorType(tensor)), ..Default::default() }),
+        ..Default::default()
+    }
+}
+
+const TOKENS: i64 = 19;
+const WIDTH: i64 = 24;
+
+/// A graph from `x` `[1, TOKENS, WIDTH]` to the last node's value.
+fn graph(node: Vec<NodeProto>, initializer: Vec<TensorProto>) -> ModelProto {
+    let last = node.last().map(|node| node.output[0].clone()).unwrap_or_default();
+    let output = ValueInfoProto { name: last, ..value("", &[]) };
+    let output = ValueInfoProto { r#type: None, ..output };
+    let graph = GraphProto { node, initializer, input: vec![value("x", &[1, TOKENS, WIDTH])], output: vec![output], ..Default::default() };
+    let opset = tract_onnx::pb::OperatorSetIdProto { version: 17, ..Default::default() };
+    ModelProto { ir_version: 8, opset_import: vec![opset], graph: Some(graph), ..Default::default() }
+}
+
+fn run(model: &ModelProto) -> Vec<f32> {
+    let x = Tensor::from_shape(&[1, TOKENS as usize, WIDTH as usize], &numbers("x", (TOKENS * WIDTH) as usize)).unwrap();
+    let mut model = model.clone();
+    layers::pack(model.graph.as_mut().unwrap(), &Constants::none(), false).unwrap();
+    let plan = layers::engine().model_for_proto_model(&model).unwrap().into_optimized().unwrap().into_runnable().unwrap();
+    let outputs = plan.run(tvec!(x.into_tvalue())).unwrap();
+    outputs[0].to_plain_array_view::<f32>().unwrap().iter().copied().collect()
+}
+
+#[test]
+fn shapes_that_a_file_notes_of_inner_values_are_not_believed() {
+    let nodes = || vec![node("Mul", &["x", "half"], "h", vec![]), node("Add", &["x", "h"], "y", vec![])];
+    let plain = graph(nodes(), vec![floats("half", &[], &[0.5])]);
+    let mut noted = plain.clone();
+    noted.graph.as_mut().unwrap().value_info = vec![value("h", &[1, TOKENS + 1, WIDTH])];
+    assert_eq!(run(&noted), run(&plain));
+}
+
+/// Asserts that the rewritten graph has exactly these operators and gives the same numbers.
+fn assert_fused(model: ModelProto, operators: &[&str]) {
+    let mut fused = model.clone();
+    fuse(&mut fused);
+    let found: Vec<_> = fused.graph.iter().flat_map(|graph| &graph.node).map(|node| node.op_type.as_str()).collect();
+    assert_eq!(found, operators);
+    let (expected, found) = (run(&model), run(&fused));
+    assert_eq!(found.len(), expected.len());
+    for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        assert!((found - expected).abs() <= 1e-5 * expected.abs().max(1.0), "at {index}: {found} for {expected}");
+    }
+}
+
+#[test]
+fn a_product_takes_bias_activation_and_residual_along() {
+    let nodes = vec![
+        node("MatMul", &["x", "w"], "p", vec![]),
+        node("Add", &["p", "b"], "h", vec![]),
+        node("Mul", &["h", "root"], "s", vec![]),
+        node("Erf", &["s"], "e", vec![]),
+        node("Add", &["e", "one"], "o", vec![]),
+        node("Mul", &["h", "half"], "hh", vec![]),
+        node("Mul", &["hh", "o"], "g", vec![]),
+        node("Add", &["x", "g"], "y", vec![]),
+    ];
+    let scalar = |name, value| floats(name, &[], &[value]);
+    let constants = vec![
+        random("w", &[WIDTH, WIDTH]),
+        random("b", &[WIDTH]),
+        scalar("root", std::f32::consts::FRAC_1_SQRT_2),
+        scalar("one", 1.0),
+        scalar("half", 0.5),
+    ];
+    assert_fused(graph(nodes, constants), &[LINEAR]);
+}
+
+#[test]
+fn a_sum_of_another_shape_is_still_that_sum() {
+    let nodes = vec![
+        node("MatMul", &["x", "w"], "p", vec![]),
+        node("ReduceMax", &["x"], "m", vec![integers("axes", &[1, 2])]),
+        node("Add", &["p", "m"], "y", vec![]),
+    ];
+    assert_fused(graph(nodes, vec![random("w", &[WIDTH, 10])]), &["ReduceMax", LINEAR]);
+}
+
+#[test]
+fn a_value_that_is_read_twice_is_not_swallowed() {
+    let nodes = vec![
+        node("MatMul", &["x", "w"], "p", vec![]),
+        node("Add", &["p", "b"], "h", vec![]),
+        node("Sigmoid", &["p"], "g", vec![]),
+        node("Mul", &["h", "g"], "y", vec![]),
+    ];
+    assert_fused(graph(nodes, vec![random("w", &[WIDTH, 40]), random("b", &[40])]), &[LINEAR, "Add", "Sigmoid", "Mul"]);
+}
+
+#[test]
+fn weights_in_eight_bits_are_expanded() {
+    let bytes = numbers("w", (WIDTH * 7) as usize).iter().map(|v| (v * 127.0) as i8 as u8).collect();
+    let nodes = vec![node("DequantizeLinear", &["w8", "scales"], "w", vec![integer("axis", 1)]), node("MatMul", &["x", "w"], "y", vec![])];
+    assert_fused(graph(nodes, vec![stored("w8", &[WIDTH, 7], 3, bytes), random("scales", &[7])]), &[LINEAR]);
+}
+
+#[test]
+fn layer_norm_is_one_layer() {
+    let eps = AttributeProto { name: "epsilon".into(), r#type: 1, f: 1e-3, ..Default::default() };
+    let nodes = vec![node("LayerNormalization", &["x", "w", "b"], "y", vec![integer("axis", -1), eps])];
+    assert_fused(graph(nodes, vec![random("w", &[WIDTH]), random("b", &[WIDTH])]), &[LAYER_NORM]);
+}
+
+/// Attention of three heads, with `op` between logits and softmax taking a constant of this shape.
+fn attention_graph(op: Option<(&str, &[i64])>) -> ModelProto {
+    let order = |order: &[i64]| vec![integers("perm", order)];
+    let mut nodes = vec![];
+    for (part, perm) in [("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])] {
+        nodes.push(node("MatMul", &["x", &format!("w{part}")], part, vec![]));
+        nodes.push(node("Reshape", &[part, "split"], &format!("{part}.split"), vec![]));
+        nodes.push(node("Transpose", &[&format!("{part}.split")], &format!("{part}.heads"), order(&perm)));
+    }
+    nodes.push(node("MatMul", &["q.heads", "k.heads"], "logits", vec![]));
+    nodes.extend(op.map(|(op, _)| node(op, &["logits", "mask"], "masked", vec![])));
+    nodes.push(node("Softmax", &[if op.is_some() { "masked" } else { "logits" }], "weights", vec![integer("axis", -1)]));
+    nodes.push(node("MatMul", &["weights", "v.heads"], "mixed", vec![]));
+    nodes.push(node("Transpose", &["mixed"], "tokens", order(&[0, 2, 1, 3])));
+    nodes.push(node("Reshape", &["tokens", "join"], "y", vec![]));
+    let shape = |name: &str, dims: &[i64]| stored(name, &[dims.len() as i64], 7, dims.iter().flat_map(|d| d.to_le_bytes()).collect());
+    let mut constants = vec![shape("split", &[0, 0, 3, WIDTH / 3]), shape("join", &[0, 0, WIDTH])];
+    constants.extend(op.map(|(_, dims)| random("mask", dims)));
+    constants.extend(["wq", "wk", "wv"].map(|name| random(name, &[WIDTH, WIDTH])));
+    graph(nodes, constants)
+}
+
+#[test]
+fn attention_is_one_layer_with_what_is_added_to_its_logits() {
+    let layers = [LINEAR, LINEAR, LINEAR, ATTENTION];
+    assert_fused(attention_graph(None), &layers);
+    for dims in [&[TOKENS, TOKENS][..], &[1, 1, 1, TOKENS], &[1, 3, TOKENS, TOKENS], &[TOKENS], &[1, 1, TOKENS, 1]] {
+        assert_fused(attention_graph(Some(("Add", dims))), &layers);
+    }
+}
+
+#[test]
+fn attention_with_another_mask_is_left_to_the_engine() {
+    let model = attention_graph(Some(("Mul", &[TOKENS, TOKENS])));
+    let mut fused = model.clone();
+    fuse(&mut fused);
+    assert!(fused.graph.iter().flat_map(|graph| &graph.node).all(|node| node.op_type != ATTENTION));
+    assert_eq!(run(&fused).len(), run(&model).len());
+}
+
+/// The chain that dynamic quantization writes, with a weight of `data_type` whose zero is `zero`.
+fn dynamic(data_type: i32, zero: u8) -> ModelProto {
+    let columns = 10;
+    let integers = numbers("w", (WIDTH * columns) as usize).iter().map(|v| ((v * 127.0) as i8 as u8).wrapping_add(zero)).collect();
+    let quantise =
+        NodeProto { output: ["q", "q.scale", "q.zero"].map(String::from).into(), ..node("DynamicQuantizeLinear", &["x"], "q", vec![]) };
+    let nodes = vec![
+        quantise,
+        node("MatMulInteger", &["q", "w", "q.zero", "w.zero"], "sums", vec![]),
+        node("Cast", &["sums"], "sums.float", vec![integer("to", FLOAT.into())]),
+        node("Mul", &["q.scale", "w.scale"], "scales", vec![]),
+        node("Mul", &["sums.float", "scales"], "product", vec![]),
+        node("Add", &["product", "b"], "h", vec![]),
+        node("Mul", &["h", "slope"], "s", vec![]),
+        node("Sigmoid", &["s"], "g", vec![]),
+        node("Mul", &["h", "g"], "y", vec![]),
+    ];
+    let scales: Vec<f32> = numbers("scales", columns as usize).iter().map(|v| v * 0.01).collect();
+    let constants = vec![
+        stored("w", &[WIDTH, columns], data_type, integers),
+        stored("w.zero", &[], data_type, vec![zero]),
+        floats("w.scale", &[columns], &scales),
+        random("b", &[columns]),
+        floats("slope", &[], &[1.702]),
+    ];
+    graph(nodes, constants)
+}
+
+#[test]
+fn dynamic_quantization_is_one_layer_near_the_standard_operators() {
+    for (data_type, zero) in [(INT8, 0), (UINT8, 128)] {
+        let model = dynamic(data_type, zero);
+        let mut fused = model.clone();
+        fuse(&mut fused);
+        let found: Vec<_> = fused.graph.iter().flat_map(|graph| &graph.node).map(|node| node.op_type.as_str()).collect();
+        assert_eq!(found, [LINEAR_INT8]);
+        let (expected, found) = (run(&model), run(&fused));
+        // Half a step of either quantisation, 2 / 255 for these inputs, times the sum of a column's weights; both twice that with 7 bits.
+        let bound = 2.0 * 2.0 / 255.0 * 0.01 * 127.0 * WIDTH as f32;
+        let largest = expected.iter().zip(&found).fold(0.0f32, |a, (x, y)| a.max((x - y).abs()));
+        assert!(expected.len() == found.len() && largest < bound, "{largest} apart, expected {bound}");
+        assert!(expected.iter().any(|v| v.abs() > 4.0 * bound), "the bound means something");
+    }
+}
+
+#[test]
+fn a_weight_whose_zero_is_not_in_the_middle_is_left_to_the_engine() {
+    let model = dynamic(UINT8, 100);
+    let mut fused = model.clone();
+    fuse(&mut fused);
+    assert_eq!(fused.graph.as_ref().map(|graph| graph.node.len()), model.graph.as_ref().map(|graph| graph.node.len()));
+    assert_eq!(run(&fused).len(), run(&model).len());
+}
+
+#[test]
+fn rows_of_a_large_table_are_taken_where_it_is() {
+    const ROWS: i64 = 1100;
+    let cast = |to: i64| vec![AttributeProto { name: "to".into(), r#type: 2, i: to, ..Default::default() }];
+    let nodes = |axis: i64| {
+        vec![
+            node("Mul", &["x", "range"], "m", vec![]),
+            node("Cast", &["m"], "ids", cast(7)),
+            node("Gather", &["table", "ids"], "y", vec![AttributeProto { name: "axis".into(), r#type: 2, i: axis, ..Default::default() }]),
+        ]
+    };
+    let range = || floats("range", &[], &[1099.0]);
+    let width = 1 << 10;
+    let table = random("table", &[ROWS, width]);
+    assert_fused(graph(nodes(0), vec![table.clone(), range()]), &["Mul", "Cast", EMBEDDING]);
+    let bytes = stored("table", &[ROWS, width], INT8, table.raw_data[..(ROWS * width) as usize].to_vec());
+    let with_cast = |table: TensorProto| {
+        let mut nodes = nodes(0);
+        nodes[2] = NodeProto { name: "rows".into(), output: vec!["rows".into()], ..nodes[2].clone() };
+        nodes.push(node("Cast", &["rows"], "y", cast(1)));
+        graph(nodes, vec![table, range()])
+    };
+    assert_fused(with_cast(bytes), &["Mul", "Cast", EMBEDDING, "Cast"]);
+    let small = stored("table", &[ROWS, 8], INT8, table.raw_data[..(ROWS * 8) as usize].to_vec());
+    assert_fused(with_cast(small), &["Mul", "Cast", "Gather", "Cast"]);
+}
+
+#[test]
+fn a_row_beyond_a_table_is_an_error() {
+    let table = Embedding::new(BlobSlice::from(vec![0; 24]), 24, [3, 2], FLOAT).unwrap();
+    let rows = |id: i64| table.rows(&[id], &[1, 2], f32::from_le_bytes);
+    assert_eq!(rows(-3).unwrap().shape(), [1, 2]);
+    for id in [3, -4, i64::MIN, i64::MAX] {
+        let error = rows(id).unwrap_err().to_string();
+        assert!(error.contains(&format!("expected a row of 3, found {id}")), "{error}");
+    }
+    assert!(Embedding::new(BlobSlice::from(vec![0; 24]), 24, [3, 3], FLOAT).is_err());
+}

@@ -1,0 +1,132 @@
+//! The image encoder on the processor.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use edge_seg_bundle::{Bundle, Positions};
+use edge_seg_kernels::kernels;
+use tract_onnx::prelude::*;
+
+use super::backend::Encoder;
+use super::parse::{Plan, parse};
+use super::positions::resample;
+use super::tensors::{MAX_PLANS, crop, fail, floats};
+use super::threads::Threads;
+use crate::input::Input;
+use crate::{Error, PatchGrid, Result};
+
+/// Turns prepared pictures into patch embeddings.
+#[derive(Debug)]
+pub struct ImageEncoder {
+    model: InferenceModel,
+    layout: Positions,
+    positions: Vec<f32>, // [1 + rows · cols, width]
+    dim: usize,
+    half: bool,
+    plans: Mutex<HashMap<(usize, usize), SizedPlan>>,
+    threads: Threads,
+}
+
+/// A plan is made for one grid; pictures of a camera or an album share a few.
+#[derive(Debug, Clone)]
+struct SizedPlan {
+    plan: Plan,
+    positions: Arc<Tensor>,
+}
+
+impl ImageEncoder {
+    /// Loads the encoder of a bundle.
+    ///
+    /// # Errors
+    /// [`Error::Encoder`] if the engine refuses the ONNX file, [`Error::Bundle`] if the position embeddings do not fit.
+    pub fn load(bundle: &Bundle, threads: Threads) -> Result<Self> {
+        Self::load_in(bundle, threads, false)
+    }
+
+    /// As [`load`](Self::load), to compute products of floats in 16 bits; products of integers, attention and norms stay what they are.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and [`Error::Option`] if the processor or the kernels in use have no 16-bit floats.
+    pub fn load_half(bundle: &Bundle, threads: Threads) -> Result<Self> {
+        let set = kernels();
+        if !set.has_f16() {
+            let expected = "a processor that computes in 16-bit floats (Arm's `fp16`: Raspberry Pi 5, Jetson Orin), or device cuda";
+            let found = format!("one without them (kernels {})", set.name());
+            return Err(Error::Option { option: "half".into(), expected: expected.into(), found });
+        }
+        Self::load_in(bundle, threads, true)
+    }
+
+    fn load_in(bundle: &Bundle, threads: Threads, half: bool) -> Result<Self> {
+        let manifest = bundle.manifest();
+        let layout = manifest.image.positions.clone();
+        let positions = bundle.floats(&layout.blob, (1 + layout.rows * layout.cols) * layout.width)?;
+        let model = parse("image", bundle, &manifest.image.blob, half)?;
+        Ok(Self { model, layout, positions, dim: manifest.embedding_dim, half, plans: Mutex::default(), threads })
+    }
+
+    /// Makes the plan for an input's size ahead of encoding it; later inputs of that size need none.
+    ///
+    /// # Errors
+    /// [`Error::Encoder`] if the engine refuses the size.
+    pub fn plan_for(&self, input: &Input) -> Result<()> {
+        let (rows, cols) = input.placement.grid();
+        self.plan(rows, cols, input.placement.patch_px as usize).map(drop)
+    }
+
+    /// Embeds a picture: a unit-norm row for every patch that shows any of it, and one for the whole.
+    ///
+    /// # Errors
+    /// [`Error::Encoder`] if the engine fails, [`Error::Tensor`] if it answers with another shape or with NaN.
+    pub fn encode(&self, input: &Input) -> Result<PatchGrid> {
+        let (rows, cols) = input.placement.grid();
+        let plan = self.plan(rows, cols, input.placement.patch_px as usize)?;
+        let shape = [1, 3, input.placement.input_px.1 as usize, input.placement.input_px.0 as usize];
+        let pixels = Tensor::from_shape(&shape, &input.pixels).map_err(fail("image"))?;
+        let inputs = tvec!(pixels.into_tvalue(), TValue::from_const(plan.positions.clone()));
+        let outputs = self.threads.run_plan(|| plan.plan.run(inputs)).map_err(fail("image"))?;
+        let patches = floats(&outputs, 0, &[1, rows * cols, self.dim])?;
+        let global = floats(&outputs, 1, &[1, self.dim])?;
+        let (covered_rows, covered_cols) = input.placement.covered();
+        let patches = crop(patches, cols, covered_rows, covered_cols, self.dim);
+        PatchGrid::new(covered_rows, covered_cols, self.dim, patches, global)
+    }
+
+    fn plan(&self, rows: usize, cols: usize, patch_px: usize) -> Result<SizedPlan> {
+        let mut plans = self.plans.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(plan) = plans.get(&(rows, cols)) {
+            return Ok(plan.clone());
+        }
+        let pixels = f32::fact([1, 3, rows * patch_px, cols * patch_px]);
+        let positions = f32::fact([1, 1 + rows * cols, self.layout.width]);
+        let plan = self
+            .model
+            .clone()
+            .with_input_fact(0, pixels.into())
+            .and_then(|model| model.with_input_fact(1, positions.into()))
+            .and_then(|model| model.into_optimized()?.into_runnable())
+            .map_err(fail("image"))?;
+        let resampled = resample(&self.positions, &self.layout, rows, cols);
+        let positions = Tensor::from_shape(&[1, 1 + rows * cols, self.layout.width], &resampled).map_err(fail("image"))?;
+        if plans.len() >= MAX_PLANS {
+            plans.clear();
+        }
+        let plan = SizedPlan { plan, positions: Arc::new(positions) };
+        plans.insert((rows, cols), plan.clone());
+        Ok(plan)
+    }
+}
+
+impl Encoder for ImageEncoder {
+    fn backend(&self) -> &'static str {
+        if self.half { "tract-cpu-f16" } else { "tract-cpu" }
+    }
+
+    fn plan_for(&self, input: &Input, _room: usize) -> Result<()> {
+        ImageEncoder::plan_for(self, input)
+    }
+
+    fn encode(&self, input: &Input) -> Result<PatchGrid> {
+        ImageEncoder::encode(self, input)
+    }
+}

@@ -1,0 +1,100 @@
+use std::path::PathBuf;
+
+/// Why a model, a picture or words cannot be used. The message says what was expected, what was found, and where.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file system refused.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The bundle cannot be used, or may not run here.
+    #[error(transparent)]
+    Bundle(#[from] edge_seg_bundle::Error),
+    /// A picture cannot be decoded.
+    #[error("{place}: not a picture that can be read: {found}; expected a whole JPEG, PNG, WebP, BMP, TIFF or GIF")]
+    Picture {
+        /// The picture's path.
+        place: String,
+        /// What the decoder said.
+        found: String,
+    },
+    /// Words, or a file of words, cannot be used.
+    #[error("{place}: expected {expected}, found {found}")]
+    Words {
+        /// The option, or the file and line.
+        place: String,
+        /// What is accepted.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// A tensor has the wrong shape or holds numbers that cannot be used.
+    #[error("{what}: expected {expected}, found {found}")]
+    Tensor {
+        /// The tensor.
+        what: String,
+        /// The shape or range that is needed.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// An encoder cannot be loaded or run.
+    #[error("{encoder} encoder: {source}")]
+    Encoder {
+        /// `image` or `text`.
+        encoder: &'static str,
+        /// What the engine said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A GPU that was asked for cannot be used, or failed.
+    #[error("{device} {fault}: {found}; try: {fix}")]
+    Device {
+        /// The device, by its name.
+        device: &'static str,
+        /// What is wrong with it.
+        fault: crate::device::DeviceFault,
+        /// What is missing, or what the device said.
+        found: String,
+        /// What mends it.
+        fix: String,
+    },
+    /// An option is out of its range, or names something that this machine or build lacks.
+    #[error("{option}: expected {expected}, found {found}")]
+    Option {
+        /// The field of the options, or what the option is of.
+        option: String,
+        /// What is accepted.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+}
+
+/// This crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Turns what the file system said of `path` into an error that names it.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io { path, source }
+    }
+
+    /// An option that cannot be taken: its name, what it accepts, and what it was given.
+    pub fn option(option: impl Into<String>, expected: impl Into<String>, found: impl ToString) -> Error {
+        Error::Option { option: option.into(), expected: expected.into(), found: found.to_string() }
+    }
+
+    /// What the file system said, if that is what went wrong.
+    pub fn io_kind(&self) -> Option<std::io::ErrorKind> {
+        match self {
+            Error::Io { source, .. } | Error::Bundle(edge_seg_bundle::Error::Io { source, .. }) => Some(source.kind()),
+            _ => None,
+        }
+    }
+}

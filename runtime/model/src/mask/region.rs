@@ -1,0 +1,393 @@
+//! Masks as other tools read them: cutting regions out of a label map, run lengths as COCO has them, outlines.
+
+use super::LabelMap;
+
+/// A mask inside its bounding box.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mask {
+    left: usize,
+    top: usize,
+    width: usize,
+    height: usize,
+    bits: Vec<bool>, // [height, width]
+}
+
+/// Every connected region (by edges, not corners) of every label but 0 with `least` pixels or more: by label, then in reading order
+/// of their first pixels. `labels` is `[height, width]`; of no width there are none.
+pub fn regions(labels: &[u16], width: usize, least: u64) -> Vec<(u16, Mask)> {
+    if width == 0 {
+        return Vec::new();
+    }
+    let mut seen = vec![false; labels.len()];
+    let mut found = Vec::new();
+    let mut open = Vec::new();
+    for start in 0..labels.len() {
+        let label = labels[start];
+        if label == 0 || seen[start] {
+            continue;
+        }
+        let mut pixels = Vec::new();
+        seen[start] = true;
+        open.push(start);
+        while let Some(at) = open.pop() {
+            pixels.push(at);
+            let x = at % width;
+            let neighbours = [(x > 0).then(|| at - 1), (x + 1 < width).then(|| at + 1), at.checked_sub(width), Some(at + width)];
+            for next in neighbours.into_iter().flatten().filter(|n| *n < labels.len()) {
+                if labels[next] == label && !seen[next] {
+                    seen[next] = true;
+                    open.push(next);
+                }
+            }
+        }
+        if pixels.len() as u64 >= least {
+            found.push((label, Mask::of_pixels(&pixels, width)));
+        }
+    }
+    found.sort_by_key(|(label, _)| *label);
+    found
+}
+
+/// Compressed run lengths as in COCO's `maskApi.c` (`rleToString`): columns from left to right, zeros first, each count less the one
+/// two before it, five bits a character.
+pub fn compress_runs(runs: &[u64]) -> String {
+    let mut text = String::new();
+    for (i, &run) in runs.iter().enumerate() {
+        let mut rest = if i > 2 { run as i64 - runs[i - 2] as i64 } else { run as i64 };
+        loop {
+            let mut bits = (rest & 0x1f) as u8;
+            rest >>= 5;
+            let more = if bits & 0x10 != 0 { rest != -1 } else { rest != 0 };
+            bits |= u8::from(more) << 5;
+            text.push(char::from(bits + 48));
+            if !more {
+                break;
+            }
+        }
+    }
+    text
+}
+
+/// The whole mask of every class but the background as compressed run lengths ([`compress_runs`]), in one pass over the map; labels that
+/// the map lacks count as background. `[classes]`
+pub fn class_counts(map: &LabelMap, classes: usize) -> Vec<String> {
+    #[derive(Default, Clone)]
+    struct Open {
+        runs: Vec<u64>,
+        end: u64,
+    }
+    let mut open = vec![Open::default(); classes];
+    let (width, height) = (map.width as usize, map.height as usize);
+    let at_pixel = |x: usize, y: usize| map.labels.get(y * width + x).copied().unwrap_or(0);
+    let mut at = 0;
+    for x in 0..width {
+        let mut y = 0;
+        while y < height {
+            let (label, first) = (at_pixel(x, y), y);
+            while y < height && at_pixel(x, y) == label {
+                y += 1;
+            }
+            let length = (y - first) as u64;
+            if let Some(class) = usize::from(label).checked_sub(1).and_then(|i| open.get_mut(i)) {
+                match class.runs.last_mut() {
+                    // A run that reaches a column's foot may go on at the head of the next.
+                    Some(last) if class.end == at => *last += length,
+                    _ => class.runs.extend([at - class.end, length]),
+                }
+                class.end = at + length;
+            }
+            at += length;
+        }
+    }
+    for class in &mut open {
+        if class.end < at {
+            class.runs.push(at - class.end);
+        }
+    }
+    open.iter().map(|class| compress_runs(&class.runs)).collect()
+}
+
+/// The outlines of every class but the background, one for each connected region of `least` pixels or more. `[classes][regions]`
+pub fn class_outlines(map: &LabelMap, classes: usize, least: u64, tolerance_px: f64) -> Vec<Vec<Vec<[u32; 2]>>> {
+    let mut outlines = vec![Vec::new(); classes];
+    for (label, mask) in regions(&map.labels, map.width as usize, least) {
+        if let Some(class) = outlines.get_mut(usize::from(label) - 1) {
+            class.push(mask.outline(tolerance_px));
+        }
+    }
+    outlines
+}
+
+impl Mask {
+    fn of_pixels(pixels: &[usize], width: usize) -> Self {
+        let bound = |of: fn(usize, usize) -> usize| {
+            let values = pixels.iter().map(|p| of(*p, width));
+            values.fold((usize::MAX, 0), |(low, high), v| (low.min(v), high.max(v)))
+        };
+        let ((left, right), (top, bottom)) = (bound(|p, w| p % w), bound(|p, w| p / w));
+        let (wide, high) = (right - left + 1, bottom - top + 1);
+        let mut bits = vec![false; wide * high];
+        pixels.iter().for_each(|p| bits[(p / width - top) * wide + p % width - left] = true);
+        Self { left, top, width: wide, height: high, bits }
+    }
+
+    /// Whether a pixel of the picture lies in the mask.
+    pub fn contains(&self, x: usize, y: usize) -> bool {
+        let (dx, dy) = (x.wrapping_sub(self.left), y.wrapping_sub(self.top));
+        dx < self.width && dy < self.height && self.bits[dy * self.width + dx]
+    }
+
+    /// The box: left, top, width, height.
+    pub fn bounds_px(&self) -> [u32; 4] {
+        [self.left, self.top, self.width, self.height].map(|v| v as u32)
+    }
+
+    /// Number of pixels.
+    pub fn area(&self) -> u64 {
+        self.bits.iter().filter(|b| **b).count() as u64
+    }
+
+    /// Run lengths inside the box, row by row, zeros first.
+    pub fn rows_rle(&self) -> Vec<u32> {
+        let (mut runs, mut inside) = (vec![0], false);
+        for bit in &self.bits {
+            if *bit != inside {
+                inside = !inside;
+                runs.push(0);
+            }
+            *runs.last_mut().expect("one run at least") += 1;
+        }
+        runs
+    }
+
+    /// Compressed run lengths of the mask in a picture of this size, as [`compress_runs`] writes them.
+    pub fn counts(&self, width: usize, height: usize) -> String {
+        let mut runs = vec![0];
+        let mut inside = false;
+        for x in 0..width {
+            for y in 0..height {
+                if self.contains(x, y) != inside {
+                    inside = !inside;
+                    runs.push(0);
+                }
+                *runs.last_mut().expect("one run at least") += 1;
+            }
+        }
+        compress_runs(&runs)
+    }
+
+    /// The inverse of [`Self::counts`]; `None` if the text is not that of a mask of this size with pixels in it.
+    pub fn from_counts(text: &str, width: usize, height: usize) -> Option<Self> {
+        let mut runs: Vec<i64> = Vec::new();
+        let mut bytes = text.bytes();
+        while let Some(first) = bytes.next() {
+            let (mut byte, mut value, mut shift) = (first, 0i64, 0u32);
+            loop {
+                let bits = i64::from(byte.checked_sub(48).filter(|b| *b < 64)?);
+                value |= (bits & 0x1f) << shift;
+                shift += 5;
+                if bits & 0x20 == 0 {
+                    if bits & 0x10 != 0 {
+                        value |= -1i64 << shift;
+                    }
+                    break;
+                }
+                if shift > 40 {
+                    return None;
+                }
+                byte = bytes.next()?;
+            }
+            if runs.len() > 2 {
+                value += runs[runs.len() - 2];
+            }
+            runs.push(value);
+        }
+        let total = runs.iter().try_fold(0i64, |sum, run| (*run >= 0).then(|| sum + run))?;
+        if total != (width * height) as i64 {
+            return None;
+        }
+        let (mut at, mut pixels) = (0usize, Vec::new());
+        for (i, run) in runs.iter().enumerate() {
+            if i % 2 == 1 {
+                pixels.extend((at..at + *run as usize).map(|p| (p % height) * width + p / height));
+            }
+            at += *run as usize;
+        }
+        (!pixels.is_empty()).then(|| Self::of_pixels(&pixels, width))
+    }
+
+    /// The outer outline, clockwise, corner by corner along pixel edges; holes are not in it. Points that lie within
+    /// `tolerance_px` of the line between their neighbours are left out (Douglas and Peucker 1973).
+    pub fn outline(&self, tolerance_px: f64) -> Vec<[u32; 2]> {
+        let inside = |x: i64, y: i64| x >= 0 && y >= 0 && self.contains(x as usize, y as usize);
+        let first = self.bits.iter().position(|b| *b).expect("a mask has pixels");
+        let start = ((self.left + first % self.width) as i64, (self.top + first / self.width) as i64);
+        // Right, down, left, up; the mask lies on the right hand.
+        const STEPS: [(i64, i64); 4] = [(1, 0), (0, 1), (-1, 0), (0, -1)];
+        let right_of = |(x, y): (i64, i64), heading: usize| match heading {
+            0 => (x, y),
+            1 => (x - 1, y),
+            2 => (x - 1, y - 1),
+            _ => (x, y - 1),
+        };
+        let left_of = |(x, y): (i64, i64), heading: usize| match heading {
+            0 => (x, y - 1),
+            1 => (x, y),
+            2 => (x - 1, y),
+            _ => (x - 1, y - 1),
+        };
+        let (mut at, mut heading) = (start, 0);
+        let mut corners = Vec::new();
+        loop {
+            corners.push([at.0 as u32, at.1 as u32]);
+            // Straight on while the mask stays on the right and nothing of it comes up on the left.
+            loop {
+                at = (at.0 + STEPS[heading].0, at.1 + STEPS[heading].1);
+                let (right, left) = (right_of(at, heading), left_of(at, heading));
+                if !inside(right.0, right.1) {
+                    heading = (heading + 1) % 4;
+                    break;
+                }
+                if inside(left.0, left.1) {
+                    heading = (heading + 3) % 4;
+                    break;
+                }
+            }
+            if at == start && heading == 0 {
+                break;
+            }
+        }
+        simplify(corners, tolerance_px)
+    }
+}
+
+/// Douglas and Peucker on a closed line, cut at its first point and the one farthest from it.
+fn simplify(points: Vec<[u32; 2]>, tolerance: f64) -> Vec<[u32; 2]> {
+    if points.len() <= 4 || tolerance <= 0.0 {
+        return points;
+    }
+    let distance = |a: [u32; 2], b: [u32; 2]| (f64::from(a[0]) - f64::from(b[0])).hypot(f64::from(a[1]) - f64::from(b[1]));
+    let far = (0..points.len()).max_by(|a, b| distance(points[0], points[*a]).total_cmp(&distance(points[0], points[*b]))).unwrap_or(0);
+    let mut keep = vec![false; points.len() + 1];
+    (keep[0], keep[far]) = (true, true);
+    let at = |i: usize| points[i % points.len()];
+    let mut open = vec![(0, far), (far, points.len())];
+    while let Some((low, high)) = open.pop() {
+        let (a, b) = (at(low).map(f64::from), at(high).map(f64::from));
+        let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
+        let length = dx.hypot(dy);
+        let off = |i: usize| {
+            let p = at(i).map(f64::from);
+            if length > 0.0 { ((p[0] - a[0]) * dy - (p[1] - a[1]) * dx).abs() / length } else { (p[0] - a[0]).hypot(p[1] - a[1]) }
+        };
+        if let Some(worst) = (low + 1..high).max_by(|i, j| off(*i).total_cmp(&off(*j)))
+            && off(worst) > tolerance
+        {
+            keep[worst] = true;
+            open.extend([(low, worst), (worst, high)]);
+        }
+    }
+    let kept: Vec<_> = (0..points.len()).filter(|i| keep[*i]).map(|i| points[i]).collect();
+    if kept.len() >= 3 { kept } else { points }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(rows: &[&str]) -> (Vec<u16>, usize) {
+        (rows.iter().flat_map(|r| r.bytes().map(|b| u16::from(b - b'0'))).collect(), rows[0].len())
+    }
+
+    #[test]
+    fn regions_touch_by_edges() {
+        let (labels, width) = map(&["1102", "0110", "2001"]);
+        let found = regions(&labels, width, 1);
+        assert_eq!(found.iter().map(|(l, m)| (*l, m.area())).collect::<Vec<_>>(), [(1, 4), (1, 1), (2, 1), (2, 1)]);
+        assert_eq!(found[0].1.bounds_px(), [0, 0, 3, 2]);
+        assert_eq!(regions(&labels, width, 2).len(), 1);
+    }
+
+    #[test]
+    fn counts_are_those_of_cocos_tools() {
+        // pycocotools 2.0: encode(asfortranarray([[0,1,1],[1,1,0]])) and of a 40×30 mask with the block [5:25, 3:33].
+        let (labels, width) = map(&["011", "110"]);
+        assert_eq!(regions(&labels, width, 1)[0].1.counts(3, 2), "141");
+        let block: Vec<u16> = (0..40 * 30).map(|i| u16::from((5..25).contains(&(i / 40)) && (3..33).contains(&(i % 40)))).collect();
+        assert_eq!(regions(&block, 40, 1)[0].1.counts(40, 30), format!("o2d0:{}]6", "0".repeat(57)));
+    }
+
+    #[test]
+    fn whole_classes_count_as_their_pixels() {
+        let mut state = 7u32;
+        let mut next = |n: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) % n
+        };
+        for (width, height) in [(1, 1), (5, 1), (1, 7), (13, 9), (40, 30)] {
+            for labels in [2, 4] {
+                let map = LabelMap { width, height, labels: (0..width * height).map(|_| next(labels) as u16).collect() };
+                let counts = class_counts(&map, labels as usize);
+                for (class, counts) in (1u16..).zip(&counts) {
+                    let read = Mask::from_counts(counts, width as usize, height as usize);
+                    let inside = |i: usize| read.as_ref().is_some_and(|m| m.contains(i % width as usize, i / width as usize));
+                    assert!((0..map.labels.len()).all(|i| inside(i) == (map.labels[i] == class)), "{map:?} {class} {counts}");
+                }
+            }
+        }
+        let none = LabelMap { width: 3, height: 2, labels: vec![0; 6] };
+        assert_eq!(class_counts(&none, 1), ["6"]);
+        let all = LabelMap { width: 3, height: 2, labels: vec![1; 6] };
+        assert_eq!(class_counts(&all, 1), ["06"]);
+    }
+
+    #[test]
+    fn empty_and_broken_maps_have_no_regions() {
+        assert!(regions(&[1, 1], 0, 1).is_empty());
+        assert_eq!(class_counts(&LabelMap { width: 0, height: 0, labels: vec![] }, 1), [""]);
+        let short = LabelMap { width: 4, height: 4, labels: vec![1; 4] };
+        let counts = class_counts(&short, 1);
+        assert_eq!(Mask::from_counts(&counts[0], 4, 4).map(|mask| (mask.area(), mask.bounds_px())), Some((4, [0, 0, 4, 1])));
+        assert!(class_outlines(&LabelMap { width: 0, height: 0, labels: vec![1] }, 1, 1, 0.0)[0].is_empty());
+    }
+
+    #[test]
+    fn counts_can_be_read_back() {
+        let mut state = 1u32;
+        let labels: Vec<u16> = (0..37 * 23)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                u16::from(state >> 31 == 1)
+            })
+            .collect();
+        for (_, mask) in regions(&labels, 37, 1) {
+            assert_eq!(Mask::from_counts(&mask.counts(37, 23), 37, 23), Some(mask));
+        }
+        for hostile in ["", "0", "zzzzzzzzzzzzzzzzzzzz", "\u{7f}", "o", "100"] {
+            assert_eq!(Mask::from_counts(hostile, 37, 23), None, "{hostile}");
+        }
+    }
+
+    #[test]
+    fn outlines_enclose_the_area_of_masks_without_holes() {
+        let (labels, width) = map(&["01100", "11110", "01101", "00110"]);
+        for (_, mask) in regions(&labels, width, 1) {
+            let outline = mask.outline(0.0);
+            let twice: i64 = (0..outline.len())
+                .map(|i| {
+                    let ([x0, y0], [x1, y1]) = (outline[i].map(i64::from), outline[(i + 1) % outline.len()].map(i64::from));
+                    x0 * y1 - x1 * y0
+                })
+                .sum();
+            assert_eq!(twice, 2 * mask.area() as i64, "{outline:?}");
+        }
+    }
+
+    #[test]
+    fn straight_stairs_become_lines() {
+        let labels: Vec<u16> = (0..40 * 40).map(|i| u16::from(i % 40 <= i / 40)).collect();
+        let mask = &regions(&labels, 40, 1)[0].1;
+        assert!(mask.outline(0.0).len() > 70);
+        assert!(mask.outline(1.0).len() <= 5, "{:?}", mask.outline(1.0));
+    }
+}

@@ -1,0 +1,149 @@
+use serde::Serialize;
+
+use crate::mask::region::{class_counts, class_outlines};
+use crate::{Extent, LabelMap, Segmentation, Timings};
+
+/// What is told of a picture, as one JSON line.
+#[derive(Debug, Serialize)]
+pub struct SegmentReport {
+    /// The picture.
+    pub input: String,
+    /// Its width in pixels.
+    pub width: u32,
+    /// Its height in pixels.
+    pub height: u32,
+    /// Every class that was asked for, in their order.
+    pub classes: Vec<ClassReport>,
+    /// Share of the pixels that belong to no class.
+    pub background_share: f64,
+    /// Time of each stage.
+    pub milliseconds: Milliseconds,
+    /// What ran the encoders.
+    pub backend: &'static str,
+    /// Which kernels scored and drew.
+    pub kernels: &'static str,
+}
+
+/// What is told of a class.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClassReport {
+    /// Its label in the mask.
+    pub label: usize,
+    /// Its name.
+    pub name: String,
+    /// Score of its best patch, in 0..1.
+    pub score: f32,
+    /// Pixels of its mask.
+    pub pixels: u64,
+    /// Their share of the picture.
+    pub share: f64,
+    /// Left, top, width, height of the box around them, in pixels; null without any.
+    #[serde(rename = "box")]
+    pub bounds_px: Option<[u32; 4]>,
+    /// The mask itself, where it is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub segmentation: Option<MaskReport>,
+}
+
+/// A class's mask, as `segmentation` stands in COCO's files.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum MaskReport {
+    /// Compressed run lengths: exact.
+    Rle {
+        /// Height and width of the picture.
+        size: [u32; 2],
+        /// As COCO's `maskApi.c` writes them.
+        counts: String,
+    },
+    /// Outlines of its connected regions, x and y in turn, in pixels; holes are not in them.
+    Polygons(Vec<Vec<u32>>),
+}
+
+/// How masks are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MaskStyle {
+    /// As run lengths.
+    Rle,
+    /// As outlines.
+    Polygons,
+}
+
+/// Regions with fewer pixels get no outline.
+const LEAST_OUTLINED: u64 = 16;
+/// Corners this near to the line between their neighbours are left out.
+const OUTLINE_TOLERANCE_PX: f64 = 1.0;
+
+impl MaskReport {
+    /// The mask of every class but the background. `[classes]`
+    pub fn list(map: &LabelMap, classes: usize, style: MaskStyle) -> Vec<Self> {
+        match style {
+            MaskStyle::Rle => {
+                let size = [map.height, map.width];
+                class_counts(map, classes).into_iter().map(|counts| Self::Rle { size, counts }).collect()
+            }
+            MaskStyle::Polygons => {
+                let outlines = class_outlines(map, classes, LEAST_OUTLINED, OUTLINE_TOLERANCE_PX);
+                let flat = |regions: Vec<Vec<[u32; 2]>>| regions.into_iter().map(|r| r.into_iter().flatten().collect()).collect();
+                outlines.into_iter().map(|regions| Self::Polygons(flat(regions))).collect()
+            }
+        }
+    }
+}
+
+/// Milliseconds spent in each stage.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Milliseconds {
+    /// Reading and decoding.
+    pub read: f64,
+    /// Resize and normalise.
+    pub prepare: f64,
+    /// Making the encoder's plan for a new input size.
+    pub plan: f64,
+    /// Image encoder.
+    pub encode: f64,
+    /// Pixel-tag scores.
+    pub score: f64,
+    /// Upsampling to labels.
+    pub mask: f64,
+}
+
+impl Milliseconds {
+    /// Rounds to microseconds.
+    pub fn new(read: std::time::Duration, timings: &Timings) -> Self {
+        let ms = |d: std::time::Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
+        Self {
+            read: ms(read),
+            prepare: ms(timings.prepare),
+            plan: ms(timings.plan),
+            encode: ms(timings.encode),
+            score: ms(timings.score),
+            mask: ms(timings.mask),
+        }
+    }
+}
+
+impl ClassReport {
+    /// One report for each of `names`, from a segmentation by these classes.
+    pub fn list(names: &[String], found: &Segmentation) -> (Vec<Self>, f64) {
+        let pixels = found.labels.pixels().max(1) as f64;
+        let extents = found.labels.extents(names.len());
+        let share = |extent: &Extent| extent.pixels as f64 / pixels;
+        let list = names
+            .iter()
+            .zip(found.scores.scores())
+            .zip(&extents[1..])
+            .enumerate()
+            .map(|(i, ((name, &score), extent))| Self {
+                label: i + 1,
+                name: name.clone(),
+                score,
+                pixels: extent.pixels,
+                share: share(extent),
+                bounds_px: extent.bounds_px,
+                segmentation: None,
+            })
+            .collect();
+        (list, share(&extents[0]))
+    }
+}

@@ -1,0 +1,503 @@
+//! Pixel-tag scoring: how well every patch fits every word.
+
+mod vocabulary;
+
+use std::ops::Range;
+
+use edge_seg_kernels::kernels;
+use ndarray::ArrayView3;
+use rayon::prelude::*;
+
+use crate::words::Gate;
+use crate::{Error, PatchGrid, Result, TagBank};
+use edge_seg_bundle::Manifest;
+use vocabulary::{LogSums, Patches};
+
+/// Stands for "never": finite, so that interpolation between it and itself stays itself.
+const NEVER: f32 = -1e30;
+
+/// How cosines become scores. From the manifest: TCL's learned scale and bias (Cha et al. 2023) or CLIP's softmax.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Scoring {
+    /// Factor on the cosine.
+    pub scale: f32,
+    /// With a bias a score is `sigmoid(scale · cosine + bias)`, each word for itself; without, a softmax over the words.
+    pub bias: Option<f32>,
+}
+
+impl From<&Manifest> for Scoring {
+    fn from(manifest: &Manifest) -> Self {
+        Self { scale: manifest.logit_scale, bias: manifest.logit_bias }
+    }
+}
+
+/// What stands in front of the words as label 0, beside the words for what is to be left out, which always compete.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Background {
+    /// No threshold in common: a pixel is background only where a word to be left out fits best, or where every word has a threshold of
+    /// its own and none passes. Without either, every pixel gets a word.
+    None,
+    /// Pixels whose best score is below this, in 0..1.
+    Threshold(f32),
+}
+
+impl Background {
+    /// The background itself, if its threshold can be one.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if the threshold is not in 0..1.
+    pub fn checked(self) -> Result<Self> {
+        match self {
+            Self::Threshold(t) if !(0.0..=1.0).contains(&t) => Err(Error::option("background", "0 to 1, or none", t)),
+            fine => Ok(fine),
+        }
+    }
+}
+
+/// Logits of every class on the patch grid, with the background's in front.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoreGrid {
+    rows: usize,
+    cols: usize,
+    planes: Vec<f32>, // [1 + classes, rows · cols]
+    scores: Vec<f32>, // [classes]
+    shifts: Shifts,
+    totals: Vec<f32>,   // [rows · cols] where scores are a softmax, else empty
+    left_out: Vec<f32>, // [rows · cols], the best word to be left out, where there are some and classes with thresholds of their own
+}
+
+/// How far logits are shifted so that one background fits all classes.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Shifts {
+    /// The common threshold's level.
+    common: f32,
+    /// Each class's own level; none where it has no threshold of its own. `[classes]`, or nothing where no class has one
+    own: Vec<Option<f32>>,
+}
+
+impl Shifts {
+    /// What is taken from a class's logit at a patch: how much higher the bar of its own is than the common one. A bar is the threshold's
+    /// level, over the softmax's `total`, or the best word to be left out where that is higher.
+    fn at(&self, class: usize, total: f32, left_out: f32) -> f32 {
+        let own = self.own.get(class).copied().flatten();
+        own.map_or(0.0, |own| (own + total).max(left_out) - (self.common + total).max(left_out))
+    }
+}
+
+impl ScoreGrid {
+    /// Rows of patches.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns of patches.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Logits, the background's first, each shifted by its class's threshold. Where the largest of a pixel stands, there is its label.
+    /// `[1 + classes, rows · cols]`
+    pub fn planes(&self) -> &[f32] {
+        &self.planes
+    }
+
+    /// The logits as planes. `[1 + classes, rows, cols]`
+    pub fn view(&self) -> ArrayView3<'_, f32> {
+        let shape = (1 + self.scores.len(), self.rows, self.cols);
+        ArrayView3::from_shape(shape, &self.planes).expect("whole planes, by construction")
+    }
+
+    /// Each class's score in 0..1: that of its best patch. `[classes]`
+    pub fn scores(&self) -> &[f32] {
+        &self.scores
+    }
+
+    /// Every class's score at one patch, in 0..1; none outside of the grid. `[classes]`
+    pub fn patch(&self, row: usize, col: usize) -> Option<Vec<f32>> {
+        let area = self.rows * self.cols;
+        let patch = (row < self.rows && col < self.cols).then_some(row * self.cols + col)?;
+        let total = self.totals.get(patch).copied().unwrap_or(0.0);
+        let left_out = self.left_out.get(patch).copied().unwrap_or(NEVER);
+        let shifted = self.planes[area..].chunks_exact(area).enumerate();
+        let logits = shifted.map(|(class, plane)| plane[patch] + self.shifts.at(class, total, left_out));
+        Some(match self.totals.get(patch) {
+            Some(total) => logits.map(|logit| if logit > NEVER / 2.0 { (logit - total).exp() } else { 0.0 }).collect(),
+            None => logits.map(sigmoid).collect(),
+        })
+    }
+
+    /// The planes and scores, and the planes that tell a patch's scores from them where there are some, to be changed in place.
+    pub(crate) fn parts_mut(&mut self) -> (&mut [f32], &mut [f32], [&mut [f32]; 2]) {
+        (&mut self.planes, &mut self.scores, [&mut self.totals, &mut self.left_out])
+    }
+
+    /// The totals of the softmax and the best words to be left out. `[rows · cols]` each, or nothing
+    pub(crate) fn beside(&self) -> [&[f32]; 2] {
+        [&self.totals, &self.left_out]
+    }
+
+    /// Takes on another grid's shape and values, in the memory that is there.
+    pub fn copy_from(&mut self, other: &Self) {
+        (self.rows, self.cols) = (other.rows, other.cols);
+        self.planes.clone_from(&other.planes);
+        self.scores.clone_from(&other.scores);
+        self.shifts.clone_from(&other.shifts);
+        self.totals.clone_from(&other.totals);
+        self.left_out.clone_from(&other.left_out);
+    }
+}
+
+/// Scores every patch against every class: the best of a class's words counts.
+///
+/// A class with a threshold `t_k` of its own, beside the background's `t`, has its logit shifted to
+/// `z_k − (logit(t_k) − logit(t))`, or `z_k − (ln t_k − ln t)` where scores are a softmax: it stands above the background exactly
+/// where its score passes `t_k`, and among the classes that pass, the one that passes by most wins. Thresholds within 1e-6 of 0 and 1
+/// count as that far away. Without a background `t` is 1e-6, and what passes it by nothing is no background unless each class has a
+/// threshold of its own. Words for what is to be left out raise every threshold to their own logit `z_b`: a class stands above the
+/// background where it passes its threshold and fits better than they do, so the shift is `max(l_k, z_b) − max(l, z_b)` for the levels
+/// `l_k` and `l` of the thresholds. A class that is off takes no part.
+///
+/// # Errors
+/// [`Error::Tensor`] if patches and words differ in width, [`Error::Option`] if the threshold is not in 0..1.
+pub fn score(grid: &PatchGrid, bank: &TagBank, scoring: Scoring, background: Background) -> Result<ScoreGrid> {
+    let count = grid.patches().rows();
+    let patches = Patches::new(grid, bank)?;
+    let bias = scoring.bias.unwrap_or(0.0);
+    score_logits((grid.rows(), grid.cols()), bank, scoring, background, |planes, spans| {
+        planes.par_chunks_mut(count * TASK_CLASSES).zip(spans.par_chunks(TASK_CLASSES)).for_each(|(planes, spans)| {
+            patches.each_span(spans, |class, cosines| {
+                let plane = &mut planes[class * count..][..count];
+                plane.iter_mut().zip(cosines).for_each(|(logit, cosine)| *logit = cosine * scoring.scale + bias);
+            });
+        });
+        Ok(())
+    })
+}
+
+/// As [`score`], with logits `scale · cosine + bias` that `logits` writes for the spans of words that it is given. `[spans, rows · cols]`
+pub(crate) fn score_logits(
+    (rows, cols): (usize, usize),
+    bank: &TagBank,
+    scoring: Scoring,
+    background: Background,
+    mut logits: impl FnMut(&mut [f32], &[Range<usize>]) -> Result<()>,
+) -> Result<ScoreGrid> {
+    let background = background.checked()?;
+    let count = rows * cols;
+    // What is left out lies behind the classes, as its words do in the bank.
+    let left_out = bank.background_rows().map(|row| row..row + 1);
+    let spans: Vec<_> = bank.spans().iter().cloned().chain(left_out).collect();
+    let mut planes = vec![NEVER; (1 + spans.len()) * count];
+    logits(&mut planes[count..], &spans)?;
+    let outside = planes.split_off((1 + bank.names().len()) * count);
+    let (front, classes) = planes.split_at_mut(count);
+    for (plane, _) in classes.chunks_exact_mut(count).zip(bank.gates()).filter(|(_, gate)| **gate == Gate::Off) {
+        plane.fill(NEVER);
+    }
+    let (background, shifts) = shifts(bank.gates(), scoring, background);
+
+    let totals = scoring.bias.is_none().then(|| {
+        let mut sums = LogSums::new(count);
+        classes.chunks_exact(count).chain(outside.chunks_exact(count)).for_each(|plane| sums.add(plane.iter().copied()));
+        sums.totals()
+    });
+    match (background, &totals) {
+        (Background::None, _) => {}
+        (Background::Threshold(t), None) => front.fill(logit(t)),
+        (Background::Threshold(t), Some(totals)) => {
+            front.iter_mut().zip(totals).for_each(|(front, total)| *front = (t.ln() + total).max(NEVER));
+        }
+    }
+    let mut left_out = vec![NEVER; count];
+    for plane in outside.chunks_exact(count) {
+        left_out.iter_mut().zip(plane).for_each(|(best, outside)| *best = best.max(*outside));
+    }
+    front.iter_mut().zip(&left_out).for_each(|(front, outside)| *front = front.max(*outside));
+    let best = |plane: &[f32]| match &totals {
+        None => sigmoid(plane.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b))),
+        Some(totals) => plane.iter().zip(totals).fold(f32::NEG_INFINITY, |best, (logit, total)| best.max(logit - total)).exp(),
+    };
+    // A class that is off has no score, even where all are and the softmax knows no better.
+    let planes_and_gates = classes.chunks_exact(count).zip(bank.gates());
+    let scores = planes_and_gates.map(|(plane, gate)| if *gate == Gate::Off { 0.0 } else { best(plane) }).collect();
+    let totals = totals.unwrap_or_default();
+    for (class, plane) in
+        classes.chunks_exact_mut(count).enumerate().filter(|(class, _)| shifts.own.get(*class).is_some_and(Option::is_some))
+    {
+        for (patch, logit) in plane.iter_mut().enumerate() {
+            *logit -= shifts.at(class, totals.get(patch).copied().unwrap_or(0.0), left_out[patch]);
+        }
+    }
+    let left_out = if shifts.own.is_empty() || outside.is_empty() { Vec::new() } else { left_out };
+    Ok(ScoreGrid { rows, cols, planes, scores, shifts, totals, left_out })
+}
+
+/// The levels of the classes' thresholds, and the background that they are compared with.
+fn shifts(gates: &[Gate], scoring: Scoring, background: Background) -> (Background, Shifts) {
+    const EDGE: f32 = 1e-6;
+    let clamped = |t: f32| t.clamp(EDGE, 1.0 - EDGE);
+    let level = |t: f32| if scoring.bias.is_some() { logit(clamped(t)) } else { clamped(t).ln() };
+    if !gates.iter().any(|g| matches!(g, Gate::Own(_))) {
+        return (background, Shifts::default());
+    }
+    let all_own = !gates.contains(&Gate::Common);
+    let (front, common) = match background {
+        Background::Threshold(t) => (Background::Threshold(clamped(t)), t),
+        Background::None if all_own => (Background::Threshold(EDGE), EDGE),
+        Background::None => (Background::None, EDGE),
+    };
+    let own = |gate: &Gate| if let Gate::Own(own) = gate { Some(level(*own)) } else { None };
+    (front, Shifts { common: level(common), own: gates.iter().map(own).collect() })
+}
+
+/// Classes that one task scores.
+const TASK_CLASSES: usize = 64;
+
+/// How tags of a picture are scored (Jo et al. 2024, Eq. 1, 2 and 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagScore {
+    /// For each tag the best patch, of the softmax over the tags at every patch (Eq. 2); in a model that is calibrated word by word,
+    /// of the sigmoid.
+    Pixel,
+    /// Softmax over the tags of the picture's own embedding (Eq. 1).
+    Image,
+    /// Softmax over the tags of the caption's embedding (Eq. 7).
+    Text,
+    /// The mean of `Image` and `Text`.
+    ImageText,
+}
+
+/// Scores each class of the bank for the whole picture, in 0..1. `[classes]`
+///
+/// `caption` is the caption's unit-norm embedding `[dim]`; `Text` and `ImageText` need it.
+///
+/// # Errors
+/// [`Error::Option`] if a caption is needed and missing, [`Error::Tensor`] if widths differ.
+pub fn score_tags(kind: TagScore, grid: &PatchGrid, bank: &TagBank, caption: Option<&[f32]>, scoring: Scoring) -> Result<Vec<f32>> {
+    if grid.patches().dim() != bank.words().dim() {
+        return Err(Error::Tensor {
+            what: "tag bank".into(),
+            expected: format!("rows of {} numbers, as the patches have", grid.patches().dim()),
+            found: bank.words().dim().to_string(),
+        });
+    }
+    let from = |embedding: &[f32]| -> Result<Vec<f32>> {
+        let mut cosines = vec![0.0; bank.words().rows()];
+        kernels().dot_products(embedding, bank.words().data(), bank.words().dim(), &mut cosines);
+        Ok(softmax(&best_of_spans(&cosines, bank), scoring.scale))
+    };
+    let text = || {
+        let caption = caption.filter(|c| c.len() == bank.words().dim()).ok_or_else(|| Error::Option {
+            option: "score".into(),
+            expected: "a caption, which text and image-text compare the words with".into(),
+            found: "none".into(),
+        })?;
+        from(caption)
+    };
+    match kind {
+        TagScore::Image => from(grid.global().data()),
+        TagScore::Text => text(),
+        TagScore::ImageText => {
+            let (image, text) = (from(grid.global().data())?, text()?);
+            Ok(image.iter().zip(text).map(|(a, b)| (a + b) / 2.0).collect())
+        }
+        TagScore::Pixel => vocabulary::pixel_scores(grid, bank, scoring),
+    }
+}
+
+fn best_of_spans(cosines: &[f32], bank: &TagBank) -> Vec<f32> {
+    bank.spans().iter().map(|span| cosines[span.clone()].iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b))).collect()
+}
+
+fn softmax(values: &[f32], scale: f32) -> Vec<f32> {
+    let total = log_sum_exp(values.iter().map(|v| v * scale));
+    values.iter().map(|v| (v * scale - total).exp()).collect()
+}
+
+fn log_sum_exp(values: impl Iterator<Item = f32> + Clone) -> f32 {
+    let max = values.clone().fold(f32::NEG_INFINITY, f32::max);
+    max + values.map(|v| (v - max).exp()).sum::<f32>().ln()
+}
+
+fn sigmoid(logit: f32) -> f32 {
+    1.0 / (1.0 + (-logit).exp())
+}
+
+/// The inverse of the sigmoid, finite at 0 and 1.
+fn logit(probability: f32) -> f32 {
+    (probability / (1.0 - probability)).ln().clamp(NEVER, -NEVER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Class, UnitRows};
+
+    /// Two patches, of which the first is the first word's and the second half way between the first and the second.
+    fn fixture(background_words: usize) -> (PatchGrid, TagBank) {
+        let grid = PatchGrid::new(1, 2, 2, vec![3.0, 0.0, 1.0, 1.0], vec![2.0, 1.0]).unwrap();
+        let words = UnitRows::normalise("words", 2, vec![1.0, 0.0, 0.0, 1.0]).unwrap();
+        let classes = [Class::word("a"), Class::word("b")];
+        (grid, TagBank::new(&classes[..2 - background_words], background_words, words).unwrap())
+    }
+
+    const HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
+
+    fn assert_near(found: &[f32], expected: &[f32]) {
+        assert_eq!(found.len(), expected.len());
+        for (f, e) in found.iter().zip(expected) {
+            assert!((f - e).abs() < 1e-5, "{found:?} {expected:?}");
+        }
+    }
+
+    #[test]
+    fn with_a_bias_each_word_stands_for_itself() {
+        let (grid, bank) = fixture(0);
+        let scoring = Scoring { scale: 10.0, bias: Some(-4.0) };
+        let found = score(&grid, &bank, scoring, Background::Threshold(0.5)).unwrap();
+        assert_near(found.planes(), &[0.0, 0.0, 6.0, 10.0 * HALF - 4.0, -4.0, 10.0 * HALF - 4.0]);
+        assert_near(found.scores(), &[sigmoid(6.0), sigmoid(10.0 * HALF - 4.0)]);
+    }
+
+    #[test]
+    fn without_a_bias_the_background_wins_exactly_below_the_threshold() {
+        let (grid, bank) = fixture(0);
+        let scoring = Scoring { scale: 2.0, bias: None };
+        // The second patch's best softmax is 1/2, the first's e² / (e² + 1) = 0.881.
+        for (threshold, first, second) in [(0.49, false, false), (0.51, false, true), (0.88, false, true), (0.89, true, true)] {
+            let found = score(&grid, &bank, scoring, Background::Threshold(threshold)).unwrap();
+            let wins = |patch: usize| found.planes()[patch] > found.planes()[2 + patch].max(found.planes()[4 + patch]);
+            assert_eq!((wins(0), wins(1)), (first, second), "{threshold}");
+        }
+        let found = score(&grid, &bank, scoring, Background::None).unwrap();
+        assert!(found.planes()[..2].iter().all(|&p| p == NEVER));
+    }
+
+    #[test]
+    fn a_class_stands_above_the_background_exactly_where_it_passes_its_own_threshold() {
+        for (scoring, first, second) in [
+            (Scoring { scale: 10.0, bias: Some(-4.0) }, sigmoid(6.0), sigmoid(10.0 * HALF - 4.0)),
+            (Scoring { scale: 2.0, bias: None }, sigmoid(2.0), 0.5),
+        ] {
+            for common in [0.0, 0.3, 0.9, 1.0] {
+                for own in [0.0, 0.2, 0.499, 0.501, 0.7, first - 1e-4, first + 1e-4, second - 1e-4, second + 1e-4, 1.0] {
+                    let (grid, bank) = fixture(0);
+                    let bank = bank.with_gates(vec![Gate::Own(own), Gate::Off]).unwrap();
+                    let found = score(&grid, &bank, scoring, Background::Threshold(common)).unwrap();
+                    let (front, class) = (&found.planes()[..2], &found.planes()[2..4]);
+                    // With the second class off a softmax is left with one class, whose score is 1.
+                    let scores = if scoring.bias.is_some() { [first, second] } else { [1.0, 1.0] };
+                    for patch in 0..2 {
+                        let passes = scores[patch] >= own.clamp(1e-6, 1.0 - 1e-6);
+                        assert_eq!(class[patch] >= front[patch], passes, "{scoring:?} {common} {own} {patch}");
+                    }
+                    assert!(found.planes()[4..].iter().all(|&p| p == NEVER), "off is never");
+                    assert_eq!(found.scores()[1], 0.0);
+                    assert_near(&[found.scores()[0]], &[scores[0]]);
+                    assert_near(&found.patch(0, 1).unwrap(), &[scores[1], 0.0]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_the_classes_that_pass_the_one_that_passes_by_most_wins() {
+        let (grid, bank) = fixture(0);
+        let wins = |own: [f32; 2]| {
+            let bank = bank.clone().with_gates(own.map(Gate::Own).to_vec()).unwrap();
+            let found = score(&grid, &bank, Scoring { scale: 10.0, bias: Some(-4.0) }, Background::Threshold(0.5)).unwrap();
+            // In the second patch both classes have the same logit.
+            assert_near(&found.patch(0, 1).unwrap(), &[sigmoid(10.0 * HALF - 4.0); 2]);
+            found.planes()[3] > found.planes()[5]
+        };
+        assert!(wins([0.3, 0.6]));
+        assert!(!wins([0.6, 0.3]));
+        assert!(bank.clone().with_gates(vec![Gate::Own(1.5), Gate::Off]).is_err());
+        assert!(bank.clone().with_gates(vec![Gate::Off]).is_err());
+    }
+
+    #[test]
+    fn background_words_stand_in_front() {
+        let (grid, bank) = fixture(1);
+        let found = score(&grid, &bank, Scoring { scale: 10.0, bias: Some(-4.0) }, Background::None).unwrap();
+        assert_near(found.planes(), &[-4.0, 10.0 * HALF - 4.0, 6.0, 10.0 * HALF - 4.0]);
+    }
+
+    #[test]
+    fn a_class_with_a_threshold_of_its_own_loses_to_a_word_left_out_only_where_that_fits_better() {
+        for (scoring, fits) in [(Scoring { scale: 10.0, bias: Some(-4.0) }, sigmoid(6.0)), (Scoring { scale: 4.0, bias: None }, 0.98)] {
+            for own in [0.3, 0.95] {
+                for background in [Background::None, Background::Threshold(0.2), Background::Threshold(0.99)] {
+                    let (grid, bank) = fixture(1);
+                    let bank = bank.with_gates(vec![Gate::Own(own)]).unwrap();
+                    let found = score(&grid, &bank, scoring, background).unwrap();
+                    let margin = |patch: usize| found.planes()[2 + patch] - found.planes()[patch];
+                    assert!(fits > own && margin(0) > 0.0, "{scoring:?} {own} {background:?}: {:?}", found.planes());
+                    // In the second patch both fit as well.
+                    assert!(margin(1) <= 1e-5, "{scoring:?} {own} {background:?}: {:?}", found.planes());
+                    assert_near(&found.patch(0, 0).unwrap(), &[found.scores()[0]]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_common_threshold_own_thresholds_and_words_left_out_count() {
+        let scoring = Scoring { scale: 10.0, bias: Some(-4.0) };
+        let (grid, bank) = fixture(0);
+        let wins = |gates: [Gate; 2], patch: usize| {
+            let found = score(&grid, &bank.clone().with_gates(gates.to_vec()).unwrap(), scoring, Background::None).unwrap();
+            let at = |plane: usize| found.planes()[2 * plane + patch];
+            (0..3).fold(0, |best, plane| if at(plane) > at(best) { plane } else { best })
+        };
+        assert_eq!(wins([Gate::Own(0.9), Gate::Off], 0), 1);
+        assert_eq!(wins([Gate::Own(0.999), Gate::Off], 0), 0, "sigmoid(6) is 0.9975");
+        assert_eq!(wins([Gate::Own(0.999), Gate::Common], 0), 2, "a word without a threshold takes what the others leave");
+        assert_eq!(wins([Gate::Common, Gate::Off], 1), 1);
+    }
+
+    #[test]
+    fn banks_of_another_width_are_refused_by_every_score() {
+        let (grid, _) = fixture(0);
+        for dim in [1, 8, 4096] {
+            let rows = UnitRows::normalise("rows", dim, vec![1.0; dim]).unwrap();
+            let bank = TagBank::new(&[Class::word("a")], 0, rows).unwrap();
+            for kind in [TagScore::Pixel, TagScore::Image, TagScore::Text, TagScore::ImageText] {
+                let scoring = Scoring { scale: 1.0, bias: None };
+                let said = score_tags(kind, &grid, &bank, Some(&vec![1.0; dim]), scoring).unwrap_err().to_string();
+                assert!(said.contains("rows of 2 numbers") && said.ends_with(&format!("found {dim}")), "{kind:?}: {said}");
+            }
+        }
+    }
+
+    #[test]
+    fn thresholds_outside_of_0_and_1_are_refused() {
+        let (grid, bank) = fixture(0);
+        for t in [-0.1, 1.1, f32::NAN] {
+            assert!(score(&grid, &bank, Scoring { scale: 1.0, bias: None }, Background::Threshold(t)).is_err());
+        }
+        for t in [0.0, 1.0] {
+            let found = score(&grid, &bank, Scoring { scale: 1.0, bias: Some(0.0) }, Background::Threshold(t)).unwrap();
+            assert!(found.planes().iter().all(|p| p.is_finite()));
+        }
+    }
+
+    #[test]
+    fn tags_are_scored_as_the_equations_say() {
+        let (grid, bank) = fixture(0);
+        let softmax = |a: f32, b: f32| 1.0 / (1.0 + (b - a).exp());
+        let scoring = Scoring { scale: 4.0, bias: None };
+        let pixel = score_tags(TagScore::Pixel, &grid, &bank, None, scoring).unwrap();
+        assert_near(&pixel, &[softmax(4.0, 0.0), 0.5]);
+        let alone = score_tags(TagScore::Pixel, &grid, &bank, None, Scoring { scale: 4.0, bias: Some(-2.0) }).unwrap();
+        assert_near(&alone, &[sigmoid(2.0), sigmoid(4.0 * HALF - 2.0)]);
+        let five = 5f32.sqrt();
+        let image = score_tags(TagScore::Image, &grid, &bank, None, scoring).unwrap();
+        assert_near(&image, &[softmax(8.0 / five, 4.0 / five), softmax(4.0 / five, 8.0 / five)]);
+        let text = score_tags(TagScore::Text, &grid, &bank, Some(&[0.0, 1.0]), scoring).unwrap();
+        assert_near(&text, &[softmax(0.0, 4.0), softmax(4.0, 0.0)]);
+        let both = score_tags(TagScore::ImageText, &grid, &bank, Some(&[0.0, 1.0]), scoring).unwrap();
+        assert_near(&both, &[(image[0] + text[0]) / 2.0, (image[1] + text[1]) / 2.0]);
+        assert!(score_tags(TagScore::Text, &grid, &bank, None, scoring).is_err());
+    }
+}

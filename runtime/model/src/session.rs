@@ -1,0 +1,565 @@
+//! A session: a bundle loaded, words encoded once, frames in, masks out.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+
+use crate::device::{Choice, Device};
+use crate::encoder::{self, Encoder, MaskRequest, Masks, TextEncoder, Threads};
+use crate::input::{Input, Placement, prepare};
+use crate::options::{Options, Refinement, Timings};
+use crate::score::{Background, Scoring, score};
+use crate::words::{Class, TagBank, WordFiles, WordList, WordTokenizer, parse_words};
+use crate::{Error, Frame, LabelMap, PatchGrid, Result, ScoreGrid, UnitRows};
+use edge_seg_bundle::Bundle;
+
+/// A loaded model. Methods take `&self`, so that several threads can share one: plain ones, rayon's, or an async runtime's blocking
+/// ones. A caller alone has all of [`Options::threads`], several have a share each.
+pub struct Session {
+    bundle: Bundle,
+    image: Box<dyn Encoder>,
+    threads: Threads,
+    device: Choice,
+    tokenizer: WordTokenizer,
+    // The text tower is the larger one and many runs never use it again after their first words.
+    text: OnceLock<TextEncoder>,
+    words: Mutex<WordCache>,
+    word_files: Option<WordFiles>,
+    cache_fault: Mutex<Option<Error>>,
+    refinement: Refinement,
+    size_px: usize,
+    batch: usize,
+    gpu_masks: bool,
+}
+
+/// Embeddings of the words that were asked for last, so that a session that runs for months while words come and go stays small.
+#[derive(Debug, Default)]
+struct WordCache {
+    known: HashMap<String, (u64, Vec<f32>)>,
+    uses: u64,
+}
+
+impl WordCache {
+    /// 6 MiB of 384 numbers each.
+    const MOST: usize = 4096;
+
+    fn get(&mut self, word: &str) -> Option<Vec<f32>> {
+        self.uses += 1;
+        let (used, embedding) = self.known.get_mut(word)?;
+        *used = self.uses;
+        Some(embedding.clone())
+    }
+
+    fn insert(&mut self, word: &str, embedding: Vec<f32>) {
+        if self.known.len() >= Self::MOST {
+            let mut uses: Vec<u64> = self.known.values().map(|(used, _)| *used).collect();
+            let (_, &mut middle, _) = uses.select_nth_unstable(Self::MOST / 2);
+            self.known.retain(|_, (used, _)| *used > middle);
+        }
+        self.uses += 1;
+        self.known.insert(word.into(), (self.uses, embedding));
+    }
+}
+
+/// Words that are encoded before they are kept: an interrupted run goes on there.
+const WORDS_AT_ONCE: usize = 2048;
+
+/// A picture's embeddings and where they lie.
+#[derive(Debug, Clone)]
+pub struct Encoded {
+    /// Embeddings of the patches that show the frame.
+    pub grid: PatchGrid,
+    /// Where the frame lies in the encoder's input.
+    pub placement: Placement,
+    /// How long it took.
+    pub timings: Timings,
+    /// What ran the encoder.
+    pub backend: &'static str,
+}
+
+/// A frame's masks.
+#[derive(Clone)]
+pub struct Segmentation {
+    /// The frame's number in its source.
+    pub sequence: u64,
+    /// The frame's time since its source started.
+    pub timestamp: Duration,
+    /// Label of every pixel of the frame.
+    pub labels: LabelMap,
+    /// Logits on the patch grid, and each class's score.
+    pub scores: ScoreGrid,
+    /// How long each stage took.
+    pub timings: Timings,
+    /// What ran the encoder.
+    pub backend: &'static str,
+    /// Names of the classes; label k is `names[k - 1]`.
+    pub names: Arc<[String]>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let manifest = self.bundle.manifest();
+        write!(f, "Session {{ {} {}, {} px, {} }}", manifest.name, manifest.variant, self.size_px, self.backend())
+    }
+}
+
+impl fmt::Debug for Segmentation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (LabelMap { width, height, .. }, sequence) = (&self.labels, self.sequence);
+        write!(f, "Segmentation {{ {width}×{height}, sequence: {sequence}, {} classes }}", self.names.len())
+    }
+}
+
+impl Session {
+    /// The model that the library carries, with default options.
+    ///
+    /// # Errors
+    /// As [`Self::built_in_with`].
+    pub fn built_in() -> Result<Self> {
+        Self::built_in_with(&Options::default())
+    }
+
+    /// The model that the library carries.
+    ///
+    /// # Errors
+    /// [`Error::Bundle`] if this build carries none (feature `mini`), and as [`Self::new`].
+    pub fn built_in_with(options: &Options) -> Result<Self> {
+        Self::new(Bundle::built_in()?, options)
+    }
+
+    /// The model of a bundle's file, with default options. [`Trust::open`](edge_seg_bundle::trust::Trust::open) with [`Self::new`] asks
+    /// for a signature.
+    ///
+    /// # Errors
+    /// [`Error::Bundle`] if it cannot be read or is none, and as [`Self::new`].
+    pub fn open(bundle: impl AsRef<Path>) -> Result<Self> {
+        Self::new(Bundle::open(bundle.as_ref())?, &Options::default())
+    }
+
+    /// Loads a bundle's encoders.
+    ///
+    /// # Errors
+    /// [`Error::Encoder`] or [`Error::Bundle`] if the bundle's contents do not work, [`Error::Option`] if `EDGE_SEG_KERNELS` or an option is wrong.
+    pub fn new(bundle: Bundle, options: &Options) -> Result<Self> {
+        edge_seg_kernels::try_kernels().map_err(|found| Error::Option {
+            option: edge_seg_kernels::KERNELS_VARIABLE.into(),
+            expected: "kernels that this processor has".into(),
+            found,
+        })?;
+        let threads = match options.threads {
+            Some(count) if (1..=Threads::MOST).contains(&count) => count,
+            Some(count) => return Err(Error::option("threads", format!("1 to {}", Threads::MOST), count)),
+            None => std::thread::available_parallelism().map_or(1, usize::from).min(Threads::MOST),
+        };
+        let threads = Threads::new(threads);
+        let (image, device) = encoder::load(&bundle, options, threads.clone())?;
+        let tokenizer = WordTokenizer::load(&bundle)?;
+        let size_px = options.size_px.unwrap_or(bundle.manifest().image.input_px);
+        Placement::new((1, 1), &bundle.manifest().image, size_px)?;
+        let batch = if device.device == Device::Cuda { options.batch.unwrap_or(1) } else { 1 };
+        Ok(Self {
+            bundle,
+            image,
+            threads,
+            device,
+            tokenizer,
+            text: OnceLock::new(),
+            words: Mutex::default(),
+            word_files: None,
+            refinement: Refinement::None,
+            cache_fault: Mutex::default(),
+            size_px,
+            batch,
+            gpu_masks: options.gpu_masks,
+        })
+    }
+
+    /// The bundle that is loaded.
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// Side of the prepared input in pixels.
+    pub fn size_px(&self) -> usize {
+        self.size_px
+    }
+
+    /// What runs the encoders.
+    pub fn backend(&self) -> &'static str {
+        self.image.backend()
+    }
+
+    /// Where the image encoder was put at the start, and why.
+    pub fn device(&self) -> &Choice {
+        &self.device
+    }
+
+    /// Operators of the plans made so far that the chosen device has no kernel for, and the processor computes. None on the processor.
+    pub fn unsupported_ops(&self) -> Vec<String> {
+        self.image.unsupported_ops()
+    }
+
+    /// Runs `work` on as many threads as keep the encoder busy while pictures are also prepared and drawn; as it is on the processor.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the threads cannot be started.
+    pub fn with_busy_encoder<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R> {
+        if self.batch == 1 {
+            return Ok(work());
+        }
+        let threads = rayon::current_num_threads().max(2 * self.batch);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.map_err(|error| Error::Io { path: "threads".into(), source: std::io::Error::other(error) })?;
+        Ok(pool.install(work))
+    }
+
+    /// How many pictures the encoder takes at once, gathered from as many threads; one on the processor.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Name of the kernels that score and draw.
+    pub fn kernels(&self) -> &'static str {
+        edge_seg_kernels::kernels().name()
+    }
+
+    /// Refines masks from here on.
+    pub fn with_refinement(self, refinement: Refinement) -> Self {
+        Self { refinement, ..self }
+    }
+
+    /// What is done to masks between scores and pixels.
+    pub fn refinement(&self) -> Refinement {
+        self.refinement
+    }
+
+    /// Keeps words' embeddings in a folder between runs, for long vocabularies; see [`Self::word_cache_fault`].
+    pub fn with_word_cache(mut self, folder: &Path) -> Self {
+        self.word_files = Some(WordFiles::new(folder, &self.bundle));
+        self
+    }
+
+    /// Why the words' embeddings could last not be kept, if so: no reason for [`Self::tag_bank`] to fail.
+    pub fn word_cache_fault(&self) -> Option<Error> {
+        self.cache_fault.lock().unwrap_or_else(|e| e.into_inner()).take()
+    }
+
+    /// Words to look for, as [`parse_words`] reads them (`cat, red car: sports car, -wall`), with the model's own threshold.
+    ///
+    /// # Errors
+    /// [`Error::Words`] if they cannot be read, and as [`Self::tag_bank`].
+    pub fn words(&self, list: &str) -> Result<WordList> {
+        let (classes, left_out) = parse_words("words", list)?;
+        self.word_list(classes, left_out)
+    }
+
+    /// As [`Self::words`], of classes and words for what is to be left out.
+    ///
+    /// # Errors
+    /// As [`Self::tag_bank`].
+    pub fn word_list(&self, classes: Vec<Class>, left_out: Vec<String>) -> Result<WordList> {
+        let bank = self.tag_bank(&classes, &left_out)?;
+        Ok(WordList::new(classes, left_out, bank, Background::Threshold(self.bundle.manifest().background)))
+    }
+
+    /// Finds words in a frame: a mask and a score for each.
+    ///
+    /// # Errors
+    /// As [`Self::segment`].
+    pub fn find(&self, frame: &Frame, words: &WordList) -> Result<Segmentation> {
+        self.segment(frame, words.bank(), words.background())
+    }
+
+    /// As [`Self::find`], in a frame that is embedded already, which is the larger part of the work: several lists of words cost one
+    /// encoding.
+    ///
+    /// # Errors
+    /// As [`Self::masks`].
+    pub fn find_encoded(&self, frame: &Frame, encoded: &Encoded, words: &WordList) -> Result<Segmentation> {
+        self.masks(frame, encoded, words.bank(), words.background())
+    }
+
+    /// As [`Self::find`], unless `stop` says so meanwhile; then none. It is asked between preparing, planning, encoding, scoring and
+    /// drawing: an encoder that has begun ends its picture.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn segment_until(&self, frame: &Frame, words: &WordList, stop: impl Fn() -> bool) -> Result<Option<Segmentation>> {
+        if stop() {
+            return Ok(None);
+        }
+        let start = Instant::now();
+        let input = prepare(&frame.pixels, &self.bundle.manifest().image, self.size_px)?;
+        let prepare = start.elapsed();
+        if stop() {
+            return Ok(None);
+        }
+        self.image.plan_for(&input, self.batch)?;
+        if stop() {
+            return Ok(None);
+        }
+        let encoded = self.encode_prepared(&input, prepare)?;
+        if stop() { Ok(None) } else { self.find_encoded(frame, &encoded, words).map(Some) }
+    }
+
+    /// Embeds the words of some classes, and words for what is to be left out. Each word is put into the manifest's templates,
+    /// the embeddings are averaged and kept for the next bank.
+    ///
+    /// # Errors
+    /// [`Error::Words`] if the model knows nothing of a word, [`Error::Encoder`] if the text encoder fails.
+    pub fn tag_bank(&self, classes: &[Class], background_words: &[String]) -> Result<TagBank> {
+        let words: Vec<&str> = classes.iter().flat_map(|c| &c.words).chain(background_words).map(String::as_str).collect();
+        let known = self.embed_words(&words)?;
+        let mut rows = Vec::with_capacity(words.len() * self.bundle.manifest().embedding_dim);
+        words.iter().for_each(|word| rows.extend_from_slice(&known[word]));
+        let rows = UnitRows::normalise("tag bank", self.bundle.manifest().embedding_dim, rows)?;
+        TagBank::new(classes, background_words.len(), rows)
+    }
+
+    /// Every word's embedding: known already, kept on disk, or made by the text encoder.
+    fn embed_words<'a>(&self, words: &[&'a str]) -> Result<HashMap<&'a str, Vec<f32>>> {
+        let mut found = HashMap::with_capacity(words.len());
+        let mut new = HashSet::new();
+        {
+            let mut known = self.lock_words();
+            for &word in words {
+                match known.get(word) {
+                    Some(row) => drop(found.insert(word, row)),
+                    None => drop(new.insert(word)),
+                }
+            }
+        }
+        if let Some(files) = self.word_files.as_ref().filter(|_| !new.is_empty()) {
+            for (word, row) in files.read(&new) {
+                if let Some(word) = new.take(word.as_str()) {
+                    found.insert(word, row);
+                }
+            }
+        }
+        let mut new: Vec<&str> = new.into_iter().collect();
+        new.sort_unstable();
+        for words in new.chunks(WORDS_AT_ONCE) {
+            // Before the threads start, so that not each of them loads it.
+            let encoder = self.text()?;
+            let embed = || words.par_iter().map(|word| Ok((*word, self.embed_word(encoder, word)?))).collect::<Result<Vec<_>>>();
+            let made = self.threads.install(embed)?;
+            if let Some(files) = &self.word_files
+                && let Err(fault) = files.add(made.iter().map(|(word, row)| (*word, row.as_slice())))
+            {
+                *self.cache_fault.lock().unwrap_or_else(|e| e.into_inner()) = Some(fault);
+            }
+            let mut known = self.lock_words();
+            made.iter().for_each(|(word, row)| known.insert(word, row.clone()));
+            found.extend(made);
+        }
+        Ok(found)
+    }
+
+    /// Embeds a text as it is, without templates. `[1, dim]`, unit-norm
+    ///
+    /// # Errors
+    /// As [`Self::tag_bank`].
+    pub fn embed_text(&self, text: &str) -> Result<UnitRows> {
+        let tokens = self.tokenizer.encode(text)?;
+        UnitRows::normalise("text embedding", self.bundle.manifest().embedding_dim, self.text()?.encode(&tokens)?)
+    }
+
+    /// The mean over the templates. `[dim]`, unit-norm
+    fn embed_word(&self, encoder: &TextEncoder, word: &str) -> Result<Vec<f32>> {
+        let dim = self.bundle.manifest().embedding_dim;
+        // The word alone is what must be known: a template's own words would hide one that is not.
+        let alone = self.tokenizer.encode(word)?;
+        let mut rows = Vec::new();
+        for template in &self.bundle.manifest().templates {
+            let tokens = if template == "{}" { alone.clone() } else { self.tokenizer.encode(&template.replace("{}", word))? };
+            rows.extend(encoder.encode(&tokens)?);
+        }
+        UnitRows::normalise("word embedding", dim, rows)?.mean_row("word embedding")
+    }
+
+    fn lock_words(&self) -> std::sync::MutexGuard<'_, WordCache> {
+        self.words.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn text(&self) -> Result<&TextEncoder> {
+        if let Some(text) = self.text.get() {
+            return Ok(text);
+        }
+        let loaded = TextEncoder::load(&self.bundle)?;
+        Ok(self.text.get_or_init(|| loaded))
+    }
+
+    /// Embeds a frame's patches.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if the frame has no pixels, [`Error::Encoder`] if the encoder fails.
+    pub fn encode(&self, frame: &Frame) -> Result<Encoded> {
+        self.encode_sized(frame, self.size_px)
+    }
+
+    /// As [`Self::encode`], with another side of the prepared input.
+    ///
+    /// # Errors
+    /// As [`Self::encode`], and [`Error::Option`] if the side is out of range.
+    pub fn encode_sized(&self, frame: &Frame, size_px: usize) -> Result<Encoded> {
+        let start = Instant::now();
+        let input = prepare(&frame.pixels, &self.bundle.manifest().image, size_px)?;
+        self.encode_prepared(&input, start.elapsed())
+    }
+
+    fn encode_prepared(&self, input: &Input, prepare: Duration) -> Result<Encoded> {
+        let prepared = Instant::now();
+        self.image.plan_for(input, self.batch)?;
+        let planned = Instant::now();
+        let grid = self.image.encode(input)?;
+        let timings = Timings { prepare, plan: planned - prepared, encode: planned.elapsed(), ..Timings::default() };
+        Ok(Encoded { grid, placement: input.placement, timings, backend: self.backend() })
+    }
+
+    /// Scores an embedded frame against a bank.
+    ///
+    /// # Errors
+    /// As [`Self::masks`].
+    pub fn score(&self, encoded: &Encoded, bank: &TagBank, background: Background) -> Result<ScoreGrid> {
+        self.threads.install(|| score(&encoded.grid, bank, Scoring::from(self.bundle.manifest()), background))
+    }
+
+    /// Scores an embedded frame against a bank and draws the masks.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if the bank is another model's, [`Error::Option`] if the background is out of range.
+    pub fn masks(&self, frame: &Frame, encoded: &Encoded, bank: &TagBank, background: Background) -> Result<Segmentation> {
+        let start = Instant::now();
+        let scores = self.score(encoded, bank, background)?;
+        let scored = Instant::now();
+        let labels = self.threads.install(|| match self.refinement {
+            Refinement::None => LabelMap::from_scores(&scores, &encoded.placement),
+            Refinement::Guided => LabelMap::refined(&scores, &encoded.placement, &frame.pixels),
+        })?;
+        let timings = Timings { score: scored - start, mask: scored.elapsed(), ..encoded.timings };
+        let (sequence, timestamp, names) = (frame.sequence, frame.timestamp, bank.shared_names());
+        Ok(Segmentation { sequence, timestamp, labels, scores, timings, backend: encoded.backend, names })
+    }
+
+    /// Prepares, encodes, scores and draws one frame.
+    ///
+    /// # Errors
+    /// As [`Self::encode`] and [`Self::masks`].
+    pub fn segment(&self, frame: &Frame, bank: &TagBank, background: Background) -> Result<Segmentation> {
+        let start = Instant::now();
+        let input = prepare(&frame.pixels, &self.bundle.manifest().image, self.size_px)?;
+        let prepare = start.elapsed();
+        if self.gpu_masks
+            && let Some(mut found) = self.segment_on_device(frame, &input, bank, background)?
+        {
+            found.timings.prepare = prepare;
+            return Ok(found);
+        }
+        self.masks(frame, &self.encode_prepared(&input, prepare)?, bank, background)
+    }
+
+    fn segment_on_device(&self, frame: &Frame, input: &Input, bank: &TagBank, background: Background) -> Result<Option<Segmentation>> {
+        let labels = self.refinement == Refinement::None;
+        let request = MaskRequest { bank, scoring: Scoring::from(self.bundle.manifest()), background, labels };
+        let Some(Masks { scores, labels, mut timings }) = self.image.masks(input, &request)? else { return Ok(None) };
+        let start = Instant::now();
+        let labels = match labels {
+            Some(labels) => labels,
+            None => LabelMap::refined(&scores, &input.placement, &frame.pixels)?,
+        };
+        timings.mask += start.elapsed();
+        let (sequence, timestamp, names) = (frame.sequence, frame.timestamp, bank.shared_names());
+        Ok(Some(Segmentation { sequence, timestamp, labels, scores, timings, backend: self.backend(), names }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> Session {
+        Session::built_in_with(&Options { size_px: Some(64), ..Options::default() }).unwrap()
+    }
+
+    #[test]
+    fn what_is_shown_of_a_session_is_short() {
+        let session = session();
+        let frame = Frame::still(image::RgbImage::new(64, 48));
+        let found = session.find(&frame, &session.words("cat, wall").unwrap()).unwrap();
+        for shown in [format!("{session:?}"), format!("{frame:?}"), format!("{found:?}"), format!("{:?}", session.bundle())] {
+            assert!(shown.len() < 200, "{} bytes: {}", shown.len(), &shown[..200]);
+        }
+    }
+
+    #[test]
+    fn each_class_comes_in_every_form() {
+        let session = session();
+        let frame = Frame::from(image::open("../../examples/pictures/cat.jpg").unwrap());
+        let words = session.words("cat, wall: background wall, -floor").unwrap().with_background(Background::None).unwrap();
+        let found = session.find(&frame, &words).unwrap();
+        let encoded = session.encode(&frame).unwrap();
+        assert_eq!(session.find_encoded(&frame, &encoded, &words).unwrap().labels, found.labels);
+        assert_eq!(encoded.grid.view().dim(), (encoded.grid.rows(), encoded.grid.cols(), encoded.grid.patches().dim()));
+        let classes = found.classes();
+        assert_eq!(classes.iter().map(|c| c.name()).collect::<Vec<_>>(), ["cat", "wall"]);
+        let (width, height) = frame.pixels.dimensions();
+        let mut all = found.background_share();
+        for class in classes {
+            let bitmap = class.bitmap();
+            assert_eq!(bitmap.dimensions(), (width, height));
+            assert_eq!(bitmap.pixels().filter(|p| p.0[0] == 255).count() as u64, class.pixels());
+            assert!(class.pixels() > 0, "{} has no pixels: a test that could not fail", class.name());
+            let mask = crate::region::Mask::from_counts(&class.rle(), width as usize, height as usize).unwrap();
+            assert_eq!((mask.area(), Some(mask.bounds_px())), (class.pixels(), class.bounds_px()));
+            assert!(!class.polygons(1.0).is_empty() && class.score() > 0.0);
+            all += class.share();
+        }
+        assert!((all - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_call_ends_where_it_is_told_to() {
+        let session = session();
+        let (frame, words) = (Frame::still(image::RgbImage::new(64, 48)), session.words("cat").unwrap());
+        let found = session.segment_until(&frame, &words, || false).unwrap().unwrap();
+        assert_eq!(found.labels, session.find(&frame, &words).unwrap().labels);
+        for stages in 0..4 {
+            let asked = std::cell::Cell::new(0);
+            let stop = || asked.replace(asked.get() + 1) == stages;
+            assert!(session.segment_until(&frame, &words, stop).unwrap().is_none());
+            assert_eq!(asked.get(), stages + 1);
+        }
+    }
+
+    #[test]
+    fn thresholds_of_single_words_are_checked() {
+        let words = session().words("cat, wall").unwrap();
+        assert!(words.clone().with_threshold("dog", 0.5).unwrap_err().to_string().contains("one of cat, wall"));
+        assert!(words.clone().with_threshold("cat", f32::NAN).is_err());
+        assert!(words.clone().with_background(Background::Threshold(1.5)).is_err());
+        let gates = words.with_threshold("Cat", 0.5).unwrap().with_off("wall").unwrap();
+        assert_eq!(gates.bank().gates(), [crate::Gate::Own(0.5), crate::Gate::Off]);
+    }
+
+    #[test]
+    fn the_cache_forgets_what_was_used_least_lately() {
+        let mut cache = WordCache::default();
+        for i in 0..WordCache::MOST {
+            cache.insert(&i.to_string(), vec![i as f32]);
+        }
+        assert_eq!(cache.get("0"), Some(vec![0.0]));
+        cache.insert("new", vec![1.0]);
+        assert!(cache.known.len() <= WordCache::MOST);
+        assert_eq!(cache.get("0"), Some(vec![0.0]), "used lately");
+        assert_eq!(cache.get("1"), None);
+        assert_eq!(cache.get("new"), Some(vec![1.0]));
+        for i in 0..3 * WordCache::MOST {
+            cache.insert(&format!("more {i}"), vec![0.0]);
+            assert!(cache.known.len() <= WordCache::MOST);
+        }
+    }
+}

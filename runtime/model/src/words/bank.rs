@@ -1,0 +1,138 @@
+//! The bank of embeddings that scoring reads.
+
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use edge_seg_kernels::{PackedBank, Precision};
+
+use super::{Class, MAX_CLASSES};
+use crate::{Error, Result, UnitRows};
+
+/// What a pixel must reach to be a class's.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Gate {
+    /// The background's threshold.
+    #[default]
+    Common,
+    /// A score of the class's own, in 0..1.
+    Own(f32),
+    /// Nothing is enough: the class is not looked for.
+    Off,
+}
+
+/// Embeddings of the words of some classes.
+#[derive(Debug, Clone)]
+pub struct TagBank {
+    names: Arc<[String]>,
+    spans: Vec<Range<usize>>,
+    backgrounds: usize,
+    gates: Vec<Gate>,
+    words: UnitRows, // [words, dim], unit-norm rows, class by class, background words last
+    precision: Precision,
+    packed: OnceLock<PackedBank>,
+}
+
+impl PartialEq for TagBank {
+    // Whether a bank has been packed already makes no difference.
+    fn eq(&self, other: &Self) -> bool {
+        (&self.names, &self.spans, self.backgrounds, &self.gates, &self.words, self.precision)
+            == (&other.names, &other.spans, other.backgrounds, &other.gates, &other.words, other.precision)
+    }
+}
+
+impl TagBank {
+    /// Joins classes and their words' embeddings, row by row in the same order; the last `background_words` rows are words
+    /// for what is to be left out.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if the rows are not as many as the words, or there are more than [`MAX_CLASSES`] classes.
+    pub fn new(classes: &[Class], background_words: usize, words: UnitRows) -> Result<Self> {
+        if classes.len() > MAX_CLASSES {
+            return Err(Error::Tensor {
+                what: "tag bank".into(),
+                expected: format!("at most {MAX_CLASSES} classes, whose labels have 16 bits"),
+                found: classes.len().to_string(),
+            });
+        }
+        let mut spans = Vec::with_capacity(classes.len());
+        let mut next = 0;
+        for class in classes {
+            spans.push(next..next + class.words.len());
+            next += class.words.len();
+        }
+        if next + background_words != words.rows() {
+            return Err(Error::Tensor {
+                what: "tag bank".into(),
+                expected: format!("{} rows", next + background_words),
+                found: words.rows().to_string(),
+            });
+        }
+        let gates = vec![Gate::Common; classes.len()];
+        Ok(Self {
+            names: classes.iter().map(|c| c.name.clone()).collect(),
+            spans,
+            backgrounds: background_words,
+            gates,
+            words,
+            precision: Precision::F32,
+            packed: OnceLock::new(),
+        })
+    }
+
+    /// The same bank with a gate for each class.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if they are not as many as the classes, or a threshold is not in 0..1.
+    pub fn with_gates(mut self, gates: Vec<Gate>) -> Result<Self> {
+        let wrong =
+            |found: String| Error::Tensor { what: "gates".into(), expected: format!("{} thresholds of 0 to 1", self.names.len()), found };
+        if gates.len() != self.names.len() {
+            return Err(wrong(gates.len().to_string()));
+        }
+        if let Some(bad) = gates.iter().find(|g| matches!(g, Gate::Own(t) if !(0.0..=1.0).contains(t))) {
+            return Err(wrong(format!("{bad:?}")));
+        }
+        self.gates = gates;
+        Ok(self)
+    }
+
+    /// What a pixel must reach to be each class's. `[classes]`
+    pub fn gates(&self) -> &[Gate] {
+        &self.gates
+    }
+
+    /// The same bank with its numbers stored in another precision for scoring patches; [`Precision::F32`] without this.
+    pub fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, packed: OnceLock::new(), ..self }
+    }
+
+    /// The words as patches are scored against them, made once.
+    pub fn packed(&self) -> &PackedBank {
+        self.packed.get_or_init(|| PackedBank::new(self.words.data(), self.words.dim(), self.precision))
+    }
+
+    /// The classes' names; label k is `names()[k - 1]`.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// As [`Self::names`], to be kept beside a mask without a copy.
+    pub fn shared_names(&self) -> Arc<[String]> {
+        self.names.clone()
+    }
+
+    /// For each class, its words' rows.
+    pub fn spans(&self) -> &[Range<usize>] {
+        &self.spans
+    }
+
+    /// Rows of words for what is to be left out.
+    pub fn background_rows(&self) -> Range<usize> {
+        self.words.rows() - self.backgrounds..self.words.rows()
+    }
+
+    /// Every word's embedding. `[words, dim]`, unit-norm rows
+    pub fn words(&self) -> &UnitRows {
+        &self.words
+    }
+}

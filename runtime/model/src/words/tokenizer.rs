@@ -1,0 +1,55 @@
+//! From a text to the token ids that the text encoder reads.
+
+use edge_seg_bundle::Bundle;
+use tokenizers::{Tokenizer, TruncationParams};
+
+use crate::{Error, Result};
+
+/// A bundle's tokenizer, cut to its context.
+#[derive(Debug)]
+pub struct WordTokenizer {
+    tokenizer: Tokenizer,
+    special_tokens: usize,
+    unknown: Option<u32>,
+}
+
+impl WordTokenizer {
+    /// Reads a bundle's `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`Error::Bundle`] if the `tokenizers` crate cannot read it.
+    pub fn load(bundle: &Bundle) -> Result<Self> {
+        let text = &bundle.manifest().text;
+        let fail = |e: tokenizers::Error| edge_seg_bundle::Error::Bundle {
+            place: bundle.place().into(),
+            part: text.tokenizer.clone(),
+            expected: "a tokenizer.json".into(),
+            found: e.to_string(),
+        };
+        let mut tokenizer = Tokenizer::from_bytes(&bundle.blob(&text.tokenizer)?).map_err(fail)?;
+        tokenizer.with_padding(None);
+        let truncation = TruncationParams { max_length: text.context, ..Default::default() };
+        tokenizer.with_truncation(Some(truncation)).map_err(fail)?;
+        let special_tokens = tokenizer.encode("", true).map_err(fail)?.len();
+        let unknown = tokenizer.token_to_id("[UNK]");
+        Ok(Self { tokenizer, special_tokens, unknown })
+    }
+
+    /// Token ids of a text, special tokens included.
+    ///
+    /// # Errors
+    /// [`Error::Words`] if nothing of the text is left, or the model knows no part of it.
+    pub fn encode(&self, text: &str) -> Result<Vec<i64>> {
+        let fail = |expected: &str, found: String| Error::Words { place: format!("{text:?}"), expected: expected.into(), found };
+        let encoding = self.tokenizer.encode(text, true).map_err(|e| fail("a text for the tokenizer", e.to_string()))?;
+        let ids = encoding.get_ids();
+        if ids.len() <= self.special_tokens {
+            return Err(fail("letters or digits", "none".into()));
+        }
+        let unknown = ids.iter().filter(|&&id| Some(id) == self.unknown).count();
+        if unknown + self.special_tokens >= ids.len() {
+            return Err(fail("a word that the model knows at least in part", "only unknown characters".into()));
+        }
+        Ok(ids.iter().map(|&id| i64::from(id)).collect())
+    }
+}

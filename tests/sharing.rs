@@ -1,0 +1,119 @@
+//! One session under many callers: plain threads, rayon's, an async runtime's, and a live session beside them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use edge_seg::live::{Counters, LiveOptions, Words};
+use edge_seg::source::{SourceOptions, open_source};
+use edge_seg::{Background, Bundle, Frame, LabelMap, Options, Session, TagBank, parse_tags};
+use image::RgbImage;
+use rayon::prelude::*;
+
+/// Calls of each kind of callers: ten thousand together.
+const CALLS: usize = 2500;
+const CALLERS: usize = 4;
+
+struct Shared {
+    session: Session,
+    bank: TagBank,
+    frames: Vec<Frame>,
+    expected: Vec<LabelMap>,
+}
+
+impl Shared {
+    fn new(threads: usize) -> Arc<Self> {
+        let options = Options { size_px: Some(32), threads: Some(threads), ..Options::default() };
+        let session = Session::new(Bundle::built_in().unwrap(), &options).unwrap();
+        let bank = session.tag_bank(&parse_tags("words", "sky, grass").unwrap(), &[]).unwrap();
+        let frame = |(width, height): (u32, u32)| {
+            Frame::still(RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 5) as u8, (y * 5) as u8, (x * y) as u8])))
+        };
+        let frames: Vec<_> = [(48, 32), (32, 32), (32, 64)].map(frame).into();
+        let expected = frames.iter().map(|frame| session.segment(frame, &bank, Background::None).unwrap().labels).collect();
+        Arc::new(Self { session, bank, frames, expected })
+    }
+
+    /// One call: a picture's masks, or its embeddings alone.
+    fn call(&self, number: usize) {
+        let at = number % self.frames.len();
+        if number % 4 == 3 {
+            self.session.encode(&self.frames[at]).unwrap();
+        } else {
+            let found = self.session.segment(&self.frames[at], &self.bank, Background::None).unwrap();
+            assert!(found.labels == self.expected[at], "call {number} has other labels than the first");
+        }
+    }
+}
+
+#[test]
+fn plain_threads_share_a_session() {
+    let shared = Shared::new(4);
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..CALLERS {
+            scope.spawn(|| (0..CALLS / CALLERS).for_each(|_| shared.call(next.fetch_add(1, Ordering::Relaxed))));
+        }
+    });
+}
+
+#[test]
+fn rayon_s_threads_share_a_session() {
+    let shared = Shared::new(4);
+    (0..CALLS).into_par_iter().for_each(|number| shared.call(number));
+    let callers = rayon::ThreadPoolBuilder::new().num_threads(CALLERS).build().unwrap();
+    callers.install(|| (0..CALLS).into_par_iter().for_each(|number| shared.call(number)));
+}
+
+#[test]
+fn an_async_runtime_s_threads_share_a_session() {
+    let shared = Shared::new(4);
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(CALLERS).build().unwrap();
+    runtime.block_on(async {
+        let call = |number| {
+            let shared = shared.clone();
+            tokio::task::spawn_blocking(move || shared.call(number))
+        };
+        for call in (0..CALLS).map(call).collect::<Vec<_>>() {
+            call.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn stills_are_segmented_beside_a_live_session() {
+    let options = Options { size_px: Some(32), threads: Some(4), ..Options::default() };
+    let session = Arc::new(Session::new(Bundle::built_in().unwrap(), &options).unwrap());
+    let specs = parse_tags("words", "sky, grass").unwrap().into_iter().map(Into::into).collect();
+    let words = Arc::new(Words::new(session.clone(), specs, vec![], Background::None).unwrap());
+    let (bank, frame) = (words.current().bank.clone(), Frame::still(RgbImage::new(48, 32)));
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                let pictures: Vec<_> = (0..8).into_par_iter().map(|_| session.segment(&frame, &bank, Background::None)).collect();
+                assert!(pictures.iter().all(Result::is_ok));
+            }
+        });
+        let source = open_source("test:?size=64x48&fps=30&frames=500", &SourceOptions::default()).unwrap();
+        let counters = Arc::<Counters>::default();
+        let stop = Arc::default();
+        let run =
+            edge_seg::live::run(&session, source, &words, LiveOptions::default(), &counters, &stop, |_| Ok::<_, edge_seg::Error>(true));
+        ended.store(true, Ordering::Relaxed);
+        run.unwrap();
+        assert!(counters.segmented.load(Ordering::Relaxed) > 0);
+    });
+}
+
+#[test]
+fn one_thread_starts_no_pool_of_many() {
+    let shared = Shared::new(1);
+    (0..20).for_each(|number| shared.call(number));
+    let wrong = |threads| {
+        let options = Options { threads: Some(threads), ..Options::default() };
+        Session::new(Bundle::built_in().unwrap(), &options).unwrap_err().to_string()
+    };
+    for threads in [0, 5000, 100_000] {
+        assert!(wrong(threads).contains(&format!("expected 1 to 1024, found {threads}")), "{}", wrong(threads));
+    }
+}
