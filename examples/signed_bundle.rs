@@ -16,7 +16,7 @@ fn main() -> Result<()> {
     let (key, bytes) = (std::fs::read_to_string(key)?, std::fs::read(bundle)?);
     let bundle = Trust::in_keys([("key", key.as_str())])?.open_bytes("flash", bytes)?;
     let session = Session::new(bundle, &Options::default())?;
-    let (width, height) = (width.parse()?, height.parse::<u32>()?);
+    let (width, height) = (width.parse::<u32>()?, height.parse::<u32>()?);
     let frame = Frame::from_raw(Channels::Rgb, (width, height), 3 * width as usize, &std::fs::read(rgb)?)?;
     for class in session.find(&frame, &session.words(words)?)?.classes() {
         println!("{} {:.3} {} px {:?} {}", class.name(), class.score(), class.pixels(), class.bounds_px(), class.rle());

@@ -21,6 +21,11 @@ fn session() -> Arc<Session> {
     Arc::new(Session::built_in_with(&Options { size_px: Some(64), ..Options::default() }).unwrap())
 }
 
+/// Patience for a machine that does other work as well.
+fn patient() -> LiveOptions {
+    LiveOptions { patience: Duration::from_secs(60), ..LiveOptions::default() }
+}
+
 /// A camera of a closure, which counts how often it was read and tells when it is let go.
 struct Camera<F> {
     take: F,
@@ -75,7 +80,7 @@ fn grey(frame: &mut Frame) -> Result<bool> {
 fn run(seen: &Seen, camera: impl Source + 'static, each: impl FnMut(Arc<SegmentedFrame>) -> Result<bool>) -> Result<()> {
     let session = session();
     let words = Arc::new(Words::of(session.clone(), &session.words("cat, wall").unwrap()).unwrap());
-    let ended = edge_seg::live::run(&session, Box::new(camera), &words, LiveOptions::default(), &Arc::default(), &Arc::default(), each);
+    let ended = edge_seg::live::run(&session, Box::new(camera), &words, patient(), &Arc::default(), &Arc::default(), each);
     assert!(seen.is_gone(), "the source is let go before the session is over");
     ended
 }
@@ -92,7 +97,7 @@ fn a_source_that_panics_is_an_error_and_is_let_go() {
     assert_eq!(shown, 2, "whole frames come first");
 
     let seen = Seen::default();
-    let live = Live::start(session(), seen.camera(false, panics), "cat", LiveOptions::default()).unwrap();
+    let live = Live::start(session(), seen.camera(false, panics), "cat", patient()).unwrap();
     let frames: Vec<_> = live.collect();
     assert_eq!(frames.len(), 3);
     assert!(matches!(&frames[2], Err(Error::Panicked { .. })) && seen.is_gone(), "{frames:?}");
@@ -109,7 +114,7 @@ fn a_callback_that_panics_leaves_no_thread_and_no_camera_behind() {
     let words = Arc::new(Words::of(session.clone(), &session.words("cat").unwrap()).unwrap());
     let unwound = catch_unwind(AssertUnwindSafe(|| {
         let each = |_| -> Result<bool> { panic!("mine") };
-        edge_seg::live::run(&session, Box::new(camera), &words, LiveOptions::default(), &Arc::default(), &Arc::default(), each)
+        edge_seg::live::run(&session, Box::new(camera), &words, patient(), &Arc::default(), &Arc::default(), each)
     }));
     assert!(unwound.is_err() && seen.is_gone());
     let reads = seen.reads.load(Ordering::SeqCst);
@@ -128,7 +133,7 @@ fn a_session_that_stops_or_is_dropped_has_let_the_camera_go() {
                 std::thread::sleep(Duration::from_millis(5));
                 grey(frame)
             });
-            let options = LiveOptions { keys, ..LiveOptions::default() };
+            let options = LiveOptions { keys, ..patient() };
             let mut live = Live::start(session.clone(), camera, session.words("cat").unwrap(), options).unwrap();
             assert!(live.next().unwrap().is_ok());
             if stop {
@@ -185,8 +190,7 @@ fn frames_are_numbered_and_timed_whatever_the_source_forgets() {
             forget(frame);
             Ok(n < 6)
         });
-        let options =
-            LiveOptions { carry: PropagationOptions { smoothing: Duration::from_millis(1), ..Default::default() }, ..Default::default() };
+        let options = LiveOptions { carry: PropagationOptions { smoothing: Duration::from_millis(1), ..Default::default() }, ..patient() };
         let mut sums = HashSet::new();
         let mut last = None;
         let mut sequences = Vec::new();
@@ -213,7 +217,7 @@ fn masks_of_a_live_session_are_refined_as_those_of_a_still() {
     assert_ne!(still, plain, "a test that could not fail");
     for keys in [KeyFrames::Every(1), KeyFrames::Auto { share: 1.0 }] {
         let source = edge_seg::source::open_source(path.to_str().unwrap(), &Default::default()).unwrap();
-        let live = Live::start(session.clone(), source, words.clone(), LiveOptions { keys, ..Default::default() }).unwrap();
+        let live = Live::start(session.clone(), source, words.clone(), LiveOptions { keys, ..patient() }).unwrap();
         let frames: Vec<_> = live.map(|shown| shown.unwrap()).collect();
         assert!(!frames.is_empty() && frames.iter().all(|shown| shown.found.labels == still), "{keys:?}");
     }
@@ -227,13 +231,13 @@ fn key_frames_that_never_come_are_refused() {
     let shares = [0.0, -1.0, 2.0, f32::NAN, f32::INFINITY].map(|share| KeyFrames::Auto { share });
     for keys in shares.into_iter().chain([KeyFrames::Every(0)]) {
         let camera = Seen::default().camera(false, |_, frame| grey(frame));
-        let refused = Live::start(session(), camera, "cat", LiveOptions { keys, ..Default::default() });
+        let refused = Live::start(session(), camera, "cat", LiveOptions { keys, ..patient() });
         let said = refused.unwrap_err().to_string();
         assert!(said.starts_with("keys: expected "), "{keys:?}: {said}");
     }
     // The smallest share that is one: a first frame is encoded, and nothing overflows after it.
     let camera = Seen::default().camera(false, |n, frame| grey(frame).map(|_| n < 3));
-    let live = Live::start(session(), camera, "cat", LiveOptions { keys: KeyFrames::Auto { share: 1e-30 }, ..Default::default() }).unwrap();
+    let live = Live::start(session(), camera, "cat", LiveOptions { keys: KeyFrames::Auto { share: 1e-30 }, ..patient() }).unwrap();
     assert_eq!(live.map(|shown| shown.unwrap()).count(), 3);
 }
 
@@ -257,7 +261,7 @@ const ALWAYS: &str = "[[rule]]\nname = \"always\"\nwhen = { word = \"cat\", scor
 fn rules_sinks_and_words_belong_to_the_handle() {
     let (kept, finished) = (Arc::default(), Arc::new(AtomicU64::new(0)));
     let camera = Seen::default().camera(false, |n, frame| grey(frame).map(|_| n < 4));
-    let live = Live::start(session(), camera, "cat: kitten, -wall", LiveOptions::default()).unwrap();
+    let live = Live::start(session(), camera, "cat: kitten, -wall", patient()).unwrap();
     let book = RuleBook::parse("rules", ALWAYS).unwrap();
     let mut live = live.with_rules(book).unwrap().with_sink(Kept(Arc::clone(&kept), finished.clone()));
     let first = live.next().unwrap().unwrap();

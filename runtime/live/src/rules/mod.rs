@@ -1,4 +1,15 @@
 //! Rules on what is seen: zones of the picture, conditions on words, and the events that they give. `docs/events.md` describes the file.
+//!
+//! ```
+//! use edge_seg_live::rules::{RuleBook, Watcher};
+//! # fn main() -> edge_seg_live::Result<()> {
+//! let book = RuleBook::parse("rules", "[[rule]]\nname = \"visitor\"\nwhen = { word = \"person\", share_above = 0.05 }")?;
+//! assert_eq!(book.words(), ["person"]);
+//! let watcher = Watcher::new(book)?; // `look` takes each frame's masks
+//! assert_eq!(watcher.states().collect::<Vec<_>>(), [("visitor", false)]);
+//! # Ok(())
+//! # }
+//! ```
 
 mod condition;
 mod event;

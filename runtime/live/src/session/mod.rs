@@ -285,7 +285,16 @@ fn segment(
 struct FrameClock {
     start: Instant,
     next: u64,
-    last: Option<(Duration, Instant)>,
+    last: Option<Timed>,
+}
+
+#[derive(Clone, Copy)]
+struct Timed {
+    /// By the source.
+    given: Duration,
+    /// As it was handed on.
+    told: Duration,
+    at: Instant,
 }
 
 impl FrameClock {
@@ -306,11 +315,11 @@ impl FrameClock {
             frame.sequence = self.next;
         }
         self.next = frame.sequence + 1;
-        let now = Instant::now();
-        if let Some((timestamp, at)) = self.last.filter(|(timestamp, _)| *timestamp == frame.timestamp) {
-            frame.timestamp = timestamp.saturating_add(now - at);
+        let (given, at) = (frame.timestamp, Instant::now());
+        if let Some(last) = self.last.filter(|last| last.given == given) {
+            frame.timestamp = last.told.saturating_add(at - last.at);
         }
-        self.last = Some((frame.timestamp, now));
+        self.last = Some(Timed { given, told: frame.timestamp, at });
     }
 }
 

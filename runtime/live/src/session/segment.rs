@@ -227,6 +227,9 @@ struct EncoderWorker {
     spare: Option<Frame>,
 }
 
+/// However small its share is, the encoder works once in a while.
+const LONGEST_REST: Duration = Duration::from_secs(3600);
+
 struct Done {
     frame: Frame,
     encoded: Result<Encoded>,
@@ -267,7 +270,8 @@ impl EncoderWorker {
     }
 
     fn rest(&mut self, took: Duration, rate: f32) {
-        self.free_at = Instant::now() + took.mul_f32(1.0 / (self.share * rate) - 1.0);
+        let seconds = took.as_secs_f32() * (1.0 / (self.share * rate) - 1.0);
+        self.free_at = Instant::now() + Duration::try_from_secs_f32(seconds).map_or(LONGEST_REST, |rest| rest.min(LONGEST_REST));
     }
 
     fn is_free(&self, wait: bool) -> bool {

@@ -1,4 +1,24 @@
-//! Where frames come from.
+//! Where frames come from: whatever the program reads ([`open_source`]), or a [`Source`] of one's own.
+//!
+//! ```
+//! use edge_seg_live::source::{Rate, Source};
+//! use edge_seg_model::{Channels, Frame};
+//!
+//! struct Grabber;
+//!
+//! impl Source for Grabber {
+//!     fn read(&mut self, frame: &mut Frame) -> edge_seg_live::Result<bool> {
+//!         let lines = [0; 2 * 8]; // from a driver
+//!         frame.pixels = Frame::from_raw(Channels::Bgr, (2, 2), 8, &lines)?.pixels;
+//!         Ok(true)
+//!     }
+//!
+//!     fn rate(&self) -> Option<Rate> {
+//!         Some((30, 1))
+//!     }
+//! }
+//! # assert!(Grabber.read(&mut Frame::still(Default::default())).is_ok_and(|read| read));
+//! ```
 
 mod camera;
 mod child;

@@ -1,4 +1,10 @@
 //! Masks as other tools read them: cutting regions out of a label map, run lengths as COCO has them, outlines.
+//!
+//! ```
+//! use edge_seg_model::region::regions;
+//! let found = regions(&[1, 1, 0, 2], 2, 1); // two pixels wide
+//! assert_eq!((found[0].0, found[0].1.bounds_px()), (1, [0, 0, 2, 1]));
+//! ```
 
 use super::LabelMap;
 
