@@ -308,6 +308,7 @@ class Run:
             model = self.model
             if self.recipe.calibrate:
                 found = calibrate(model, self.bank, self.root, self.held_out, self.recipe.input_px)
+                found |= {"background": self.recipe.background} if self.recipe.background else {}
                 self.log({"folder": name, "calibration": dict(found)})
                 self.say(f"calibrated: {found}")
             else:
