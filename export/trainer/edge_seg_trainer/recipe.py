@@ -150,7 +150,7 @@ class Recipe:
     keep_checkpoints: int = key(3, "earlier checkpoints of the stage that stay beside the last and the best", COUNT, free=True)
     report_thin: int = key(4, "between stages, every n-th photo of the sets that are never trained on", SOME)
     final_report: tuple[str, ...] = key(REPORTS, "what is measured at the start and after each stage", REPORTS)
-    background: float = key(0.0, "the default threshold; 0: fitted with the calibration", Range(0.0, 1.0))
+    background: float = key(0.0, "the model's default threshold; 0: fitted with the calibration", Range(0, 1, open_high=True))
     calibrate: bool = key(True, "fit scale, bias and thresholds on the held-out photos; else those of `start` stay")
     tensorboard: bool = key(False, "write for it too", free=True)
     overlay_pictures: tuple[str, ...] = key((), "drawn with `overlay_words` every `overlay_every` steps", base="recipe", free=True)
