@@ -190,7 +190,8 @@ fn the_version_of_peft_tells_how_often_an_outputs_delta_counts() {
 
 #[test]
 fn what_is_no_tensor_is_passed_over_and_named() {
-    let files = Options { tokenizer: Some(data("files/tokenizer.json")), activation: Some(edge_seg_export::config::Activation::Gelu), ..options() };
+    let files =
+        Options { tokenizer: Some(data("files/tokenizer.json")), activation: Some(edge_seg_export::config::Activation::Gelu), ..options() };
     let files = Options { head_width: Some(8), text_head_width: Some(4), ..files };
     let clip = Options { preprocess: Some("clip".into()), ..files.clone() };
     let model = import(&path("files/extras.pt"), &files).unwrap();
@@ -266,9 +267,8 @@ fn with_weight(folder: &str, name: &str, change: impl Fn(&mut Tensor) -> safeten
         })
         .filter(|(_, _, _, bytes)| !bytes.is_empty())
         .collect();
-    let views = named.iter().map(|(n, shape, kind, bytes)| {
-        (n.clone(), safetensors::tensor::TensorView::new(*kind, shape.clone(), bytes).unwrap())
-    });
+    let views =
+        named.iter().map(|(n, shape, kind, bytes)| (n.clone(), safetensors::tensor::TensorView::new(*kind, shape.clone(), bytes).unwrap()));
     safetensors::serialize_to_file(views, None, &file).unwrap();
     place
 }
@@ -364,7 +364,8 @@ fn pe_core_in_metas_own_form_gives_the_same() {
     });
     safetensors::serialize_to_file(views, None, &file).unwrap();
     let small = Options { head_width: Some(8), text_head_width: Some(4), pool_heads: Some(4), ..options() };
-    let small = Options { tokenizer: Some(data("pe-core/tokenizer.json")), activation: Some(edge_seg_export::config::Activation::Gelu), ..small };
+    let small =
+        Options { tokenizer: Some(data("pe-core/tokenizer.json")), activation: Some(edge_seg_export::config::Activation::Gelu), ..small };
     let meta = import(file.to_str().unwrap(), &small).unwrap();
     let timm = import(&path("pe-core"), &small).unwrap();
     assert!(meta.report.notes.iter().any(|note| note.contains("PE-Core's own")), "{:?}", meta.report.notes);

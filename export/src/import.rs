@@ -337,8 +337,12 @@ fn configure(
         let by_width =
             || given.or(family.head_width()).map(|head| if width.is_multiple_of(head.max(1)) { width / head.max(1) } else { width + 1 });
         towers.towers[tower].heads.or_else(by_width).ok_or_else(|| {
-            let expected = "the model's configuration, or --head-width for the image tower and --text-head-width for the text tower; 64 but for ViT-H \
-                            (80), g (88) and bigG (104), whose texts have 64";
+            let expected = if towers.global == Global::Attention && tower == 0 {
+                "--head-width: this width is none of the published SigLIP's and PE-Core's, whose heads are known"
+            } else {
+                "the model's configuration, or --head-width for the image tower and --text-head-width for the text tower; 64 but for ViT-H (80), \
+                 g (88) and bigG (104), whose texts have 64"
+            };
             Error::file(place, format!("{}.heads", names[tower]), expected, format!("a width of {width}, which tells nothing of its heads"))
         })
     };
