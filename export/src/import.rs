@@ -307,6 +307,11 @@ fn configure(
             )
         })
     };
+    if !towers.is_said && !matches!(family, Family::OpenAi | Family::Tcl) && !weights.contains_key("image.ln_pre.weight") {
+        let expected =
+            "the model's folder with its config.json or open_clip_config.json: a CLIP without ln_pre pools in ways that no weight tells";
+        return Err(Error::file(place, "model", expected, "weights alone, without visual.ln_pre"));
+    }
     let layers = |tower: &str| (0..).take_while(|n| weights.contains_key(&format!("{tower}.blocks.{n}.norm1.weight"))).count();
     let patch = shape("image.patch.weight", 4)?.to_vec();
     let (positions, words) = (shape("image.positions", 2)?[0], shape("text.word_embeddings", 2)?.to_vec());
@@ -315,11 +320,6 @@ fn configure(
         return Err(Error::file(place, "image.positions", "a square grid and the class token", format!("{positions} rows")));
     }
     let context = shape("text.position_embeddings", 2)?[0];
-    if !towers.is_said && !matches!(family, Family::OpenAi | Family::Tcl) && !weights.contains_key("image.ln_pre.weight") {
-        let expected =
-            "the model's folder with its config.json or open_clip_config.json: a CLIP without ln_pre pools in ways that no weight tells";
-        return Err(Error::file(place, "model", expected, "weights alone, without visual.ln_pre"));
-    }
     let names = ["image", "text"];
     let activation = |tower: usize| {
         options.activation.or(family.activation()).or(towers.towers[tower].activation).ok_or_else(|| {
@@ -337,8 +337,12 @@ fn configure(
         let by_width =
             || given.or(family.head_width()).map(|head| if width.is_multiple_of(head.max(1)) { width / head.max(1) } else { width + 1 });
         towers.towers[tower].heads.or_else(by_width).ok_or_else(|| {
-            let expected = "the model's configuration, or --head-width for the image tower and --text-head-width for the text tower; 64 but for ViT-H \
-                            (80), g (88) and bigG (104), whose texts have 64";
+            let expected = if towers.global == Global::Attention && tower == 0 {
+                "--head-width: this width is none of the published SigLIP's and PE-Core's, whose heads are known"
+            } else {
+                "the model's configuration, or --head-width for the image tower and --text-head-width for the text tower; 64 but for ViT-H (80), \
+                 g (88) and bigG (104), whose texts have 64"
+            };
             Error::file(place, format!("{}.heads", names[tower]), expected, format!("a width of {width}, which tells nothing of its heads"))
         })
     };

@@ -31,7 +31,6 @@ REFUSED = {
     "oc-siglip": ["SigLIP", "--head-width"],
     "oc-siglip2": ["SigLIP", "--head-width"],
     "oc-pe-core": ["PE-Core", "-head"],
-    "hf-tipsv2": ["TIPS", "not imported yet"],
     "oc-mobileclip2-s0": ["FastViT"],
     "oc-rn50": ["ResNet"],
     "pt-fsdp2": ["DTensor", "full_state_dict=True"],
@@ -66,6 +65,8 @@ ANSWERED = {
     "oc-siglip2": "--head-width 16",
     "oc-pe-core": "--head-width 16 --pool-heads 2",
 }
+# Around PyTorch's own attention peft gives the base's weights to whoever asks for them, and so to what made this golden's dense outputs.
+UNMERGED = {"lora-open-clip"}
 # The golden is of the weights before they were rounded.
 ROUNDED = {"pt-bfloat16": 3e-2}
 
@@ -126,7 +127,7 @@ def compare(program, folder, source, case):
     if "mask" in golden and model["text"]["arch"] == "padded":
         expected_text = text_of_siglip(source, golden)
     checks = {"global": largest(whole, golden["global"]), "text": largest(text, expected_text)}
-    if "patches" in golden:
+    if "patches" in golden and case.name not in UNMERGED:
         checks["patches"] = largest(patches, golden["patches"])
     allowed = ROUNDED.get(case.name, 3e-2 if "float16" in case.name or case.name == "hf-variant" else 1e-4)
     said = " ".join(f"{name} {value:.1e}" for name, value in checks.items())

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import open_clip
 from open_clip.push_to_hf_hub import save_for_hf
@@ -45,7 +46,7 @@ def main(program):
         model.visual.image_mean = model.visual.image_std = (0.5, 0.5, 0.5)
         model.visual.preprocess_cfg = {"interpolation": "bicubic", "resize_mode": "shortest"}
         (place / "model").mkdir()
-        save_for_hf(model, None, config, place / "model", safe_serialization=True)
+        save_for_hf(model, SimpleNamespace(save_pretrained=lambda folder: None), config, place / "model", safe_serialization=True)
         packed = Path(open_clip.__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
         (place / "bpe_simple_vocab_16e6.txt").write_bytes(gzip.decompress(packed.read_bytes()))
         marks = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}

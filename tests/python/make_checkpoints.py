@@ -195,7 +195,9 @@ def write_lora(folder, base, adapter="default", options=None, **settings):
     config = peft.LoraConfig(**{"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj", "fc1"]} | settings)
     shaken(peft.get_peft_model(new(), config, adapter_name=adapter), 0.1, True).save_pretrained(folder, **options or {})
     at = folder / adapter if adapter != "default" else folder
-    put(folder, golden(peft.PeftModel.from_pretrained(new(), at).eval().base_model.model))
+    loaded = peft.PeftModel.from_pretrained(new(), at).eval()
+    # Around PyTorch's own attention peft gives the base's weights to whoever asks for them, so the dense outputs need them merged.
+    put(folder, golden(loaded.merge_and_unload() if base else loaded.base_model.model))
     for path in folder.rglob("README.md"):
         path.unlink()
 

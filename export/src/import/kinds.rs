@@ -58,7 +58,8 @@ pub(super) fn check(place: &str, state: &State, config: Option<&Value>) -> Resul
     let of_peft = any("base_model.model.");
     match (image, text) {
         (true, true) => Ok(()),
-        (true, false) if any("masker.") || any("clip_image_encoder.") => Ok(()), // TCL's, whose text tower --base brings
+        // A TCL that was stored without CLIP's own weights, which --base brings.
+        _ if any("masker.") => Ok(()),
         (true, false) => refuse(both, "an image tower alone: the text tower is missing"),
         (false, true) => refuse(both, "a text tower alone: the image tower is missing"),
         (false, false) if any("lora_") || state.weights.keys().any(|n| n.contains("lora_")) || of_peft => {

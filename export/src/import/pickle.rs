@@ -596,7 +596,7 @@ const RUNNERS: [&str; 42] = [
 ];
 /// PyTorch's own names of that kind.
 const RUNNERS_OF_TORCH: [&str; 6] =
-    ["torch.load", "torch.hub.", "torch.ops.", "torch.classes.", "torch.utils.cpp_extension.", "torch.serialization."];
+    ["torch.load", "torch.hub.", "torch.ops.", "torch.classes.", "torch.utils.cpp_extension.", "torch.serialization.load"];
 
 /// A name that may stand in a pickle of tensors. What it names is not there: an object of it is only passed over.
 fn allowed(name: &str) -> Result<Rc<str>, Refusal> {

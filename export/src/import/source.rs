@@ -60,10 +60,13 @@ impl Source {
         }
         let known = |n: &&String| ENDINGS.iter().any(|ending| n.ends_with(ending)) && !is_no_model(n);
         let found: Vec<&String> = names.iter().filter(known).collect();
+        // `save_pretrained(variant="fp16")` puts the variant's name before the ending.
+        let variants: Vec<&String> = found.iter().copied().filter(|n| is_variant(n)).collect();
+        let found = if variants.len() == 1 { variants } else { found };
         match found[..] {
             [only] => Ok(Self {
                 place: name.into(),
-                notes: vec![format!("weights: {only}, the one file of weights in the folder")],
+                notes: vec![format!("weights: {only}, the folder's only ones")],
                 file: path.join(only),
                 folder: Some(path.clone()),
             }),
@@ -108,6 +111,14 @@ impl Source {
                         tokenizer.json, or its vocabulary file bpe_simple_vocab_16e6.txt, from which one is made";
         Err(Error::file(&self.place, "tokenizer", expected, "none"))
     }
+}
+
+fn is_variant(name: &str) -> bool {
+    [("model.", ".safetensors"), ("pytorch_model.", ".bin")].iter().any(|(start, end)| {
+        name.strip_prefix(start)
+            .and_then(|rest| rest.strip_suffix(end))
+            .is_some_and(|variant| !variant.is_empty() && !variant.contains('.'))
+    })
 }
 
 /// Files that training scripts leave beside a model's weights.
