@@ -461,7 +461,12 @@ impl ModelConfig {
         )?;
         if let Head::Pooled { heads, mlp_width, projection, projection_bias } = &self.image.head {
             let width = self.image.width;
-            need(*heads > 0 && width % heads == 0, "image.head.heads", &format!("a divisor of the width, {width}"), heads.to_string())?;
+            need(
+                *heads > 0 && width.is_multiple_of(*heads),
+                "image.head.heads",
+                &format!("a divisor of the width, {width}"),
+                heads.to_string(),
+            )?;
             need((1..=1 << 16).contains(mlp_width), "image.head.mlp_width", "1 to 65536", mlp_width.to_string())?;
             need(*projection || !projection_bias, "image.head.projection_bias", "false without a projection", "true".into())?;
             let fits = *projection || width == self.embedding_dim;

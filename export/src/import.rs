@@ -198,7 +198,8 @@ pub fn import(source: &str, options: &Options) -> Result<Model> {
         let usual = config.as_ref().and_then(|c| c["text_config"]["pad_token_id"].as_i64());
         pad_token = tokenizer::padded(place, &mut tokenizer, description.as_ref(), kwargs, usual)?;
     }
-    let config = configure(place, family, &canonical, &towers, &input, logit, pad_token, options)?;
+    let mut config = configure(place, family, &canonical, &towers, &input, logit, options)?;
+    config.pad_token = pad_token;
     config.check(place)?;
     let end = match towers.end {
         End::Last => Some(config.text.vocab as u32 - 1),
@@ -292,7 +293,6 @@ fn configure(
     towers: &Towers,
     input: &Input,
     logit: Logit,
-    pad_token: i64,
     options: &Options,
 ) -> Result<ModelConfig> {
     let shape = |name: &str, rank: usize| -> Result<&[usize]> {
@@ -424,7 +424,7 @@ fn configure(
             shape("image.head.projection.weight", 2)?[0]
         },
         context,
-        pad_token,
+        pad_token: 0,
         preprocess: Preprocess {
             mean: input.mean,
             std: input.std,
