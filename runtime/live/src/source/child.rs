@@ -55,7 +55,7 @@ impl<R: BufRead> Frames<R> {
     pub fn rate(&self) -> Option<Rate> {
         match self {
             Self::Y4m(y4m) => y4m.rate(),
-            Self::Mjpeg(_) => None,
+            Self::Mjpeg(mjpeg) => mjpeg.rate(),
             Self::Raw(_, frames) => Some(frames.rate),
         }
     }

@@ -52,6 +52,20 @@ pub enum Notice {
     },
     /// It sends frames again.
     Back,
+    /// A frame was damaged and is left out. The first is told, then ever fewer: the 2nd, 4th, 8th and so on.
+    Damaged {
+        /// Its number.
+        sequence: u64,
+        /// How many there were by now.
+        count: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A picture among others cannot be read and is passed over.
+    Skipped {
+        /// What is wrong with it.
+        why: Error,
+    },
 }
 
 /// How a source is read.
@@ -87,6 +101,9 @@ impl Default for SourceOptions {
     }
 }
 
+/// What a file of Motion JPEG is taken to have, as ffmpeg takes it.
+const MJPEG_RATE: Rate = (25, 1);
+
 const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:PATH?size=WxH&format=F (PATH may be - for stdin), rtsp://HOST/..., v4l2:///dev/video0?size=WxH&fps=N&format=F, rpicam:?size=WxH&fps=N, csi:?size=WxH&fps=N, or test:?size=WxH&fps=N";
 
 /// Opens a source by its name:
@@ -94,7 +111,7 @@ const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:P
 /// | name | is |
 /// |---|---|
 /// | `PATH`, `file:PATH` | a picture, a folder of pictures, or a video, which an `ffmpeg` child decodes |
-/// | `y4m:PATH`, `mjpeg:PATH` | such a stream; `-` is stdin |
+/// | `y4m:PATH`, `mjpeg:PATH?fps=25` | such a stream; `-` is stdin. A file of Motion JPEG has 25 frames a second unless `fps` says otherwise |
 /// | `raw:PATH?size=640x480&format=yuyv&fps=30` | frames without headers: `rgb24`, `yuyv`, `nv12`, `i420` or `grey` |
 /// | `v4l2:///dev/video0?size=1280x720&fps=30&format=mjpeg` | a camera through Video4Linux: `mjpeg`, `yuyv`, `nv12`, `rgb24` or `grey`, without `format` the first of these that it has; a device with multi-planar calls alone is read by a `gst-launch-1.0` child |
 /// | `rpicam:?size=1280x720&fps=30&camera=0&hflip=1&vflip=1&codec=mjpeg` | a Raspberry Pi camera through an `rpicam-vid` child, or `libcamera-vid` on older systems; `codec` is `mjpeg` or `yuv420` |
@@ -122,8 +139,12 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             pipe(uri, live, options, move |frame| Ok((y4m.read(frame)?, y4m.rate())))
         }
         "mjpeg" => {
-            let mut mjpeg = Mjpeg::new(bytes(rest)?);
-            pipe(uri, live, options, move |frame| Ok((mjpeg.read(frame)?, None)))
+            let (path, query) = if Path::new(rest).exists() { (rest, "") } else { rest.split_once('?').unwrap_or((rest, "")) };
+            let fps = Query::parse(query, &["fps"]).map_err(fail)?.fps()?;
+            // A file holds no times; what comes through a pipe comes in its own.
+            let rate = fps.or_else(|| Path::new(path).is_file().then_some(MJPEG_RATE));
+            let mut mjpeg = Mjpeg::new(bytes(path)?, rate, &options.notify);
+            pipe(uri, live, options, move |frame| Ok((mjpeg.read(frame)?, mjpeg.rate())))
         }
         "raw" => {
             let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -200,7 +221,7 @@ fn again_and_again(
 fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn Source>> {
     let live = options.pace == Pace::Live;
     if path.is_dir() || is_picture(path) {
-        return Ok(Box::new(Stills::open(path, options.repeat)?));
+        return Ok(Box::new(Stills::open(path, options)?));
     }
     File::open(path).map_err(Error::io(path))?;
     let mut child = ffmpeg::start(&Input::File(path), options, live).map_err(|fault| Error::Source { uri: redacted(uri), fault })?;
