@@ -228,13 +228,37 @@ fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn 
     stream(uri, live, options, move |frame| Ok((child.read(frame)?, child.rate())))
 }
 
-/// A source's name without its password, for messages.
-pub fn redacted(uri: &str) -> String {
-    match uri.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest, rest.split('/').next()?.rfind('@')?))) {
-        Some((scheme, rest, at)) => format!("{scheme}://***{}", &rest[at..]),
-        None => uri.into(),
+/// A text without the passwords of the addresses in it, for messages: what stands before the last `@` of an address, whatever it
+/// holds, and the values of queries that are named like secrets.
+pub fn redacted(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (scheme, address) = rest.split_at(at + 3);
+        shown.push_str(scheme);
+        // An address ends at white space; a quote or bracket may belong to a password.
+        let (address, behind) = address.split_at(address.find(char::is_whitespace).unwrap_or(address.len()));
+        shown.push_str(&without_secrets(address));
+        rest = behind;
     }
+    shown + rest
 }
+
+fn without_secrets(address: &str) -> String {
+    let host_ends = address.find('/').unwrap_or(address.len());
+    // A password may hold a slash, and then a colon stands before it. An @ in the path behind a bare host is none of a password's.
+    let user_ends = address.rfind('@').filter(|&at| at < host_ends || address[..host_ends].contains(':'));
+    let (user, host) = user_ends.map_or(("", address), |at| ("***", &address[at..]));
+    let Some((path, query)) = host.split_once('?') else { return format!("{user}{host}") };
+    let hidden = |pair: &str| match pair.split_once('=') {
+        Some((key, _)) if SECRETS.iter().any(|s| key.to_ascii_lowercase().contains(s)) => format!("{key}=***"),
+        _ => pair.to_owned(),
+    };
+    format!("{user}{path}?{}", query.split('&').map(hidden).collect::<Vec<_>>().join("&"))
+}
+
+/// Parts of the names of values that are nobody's business.
+const SECRETS: [&str; 7] = ["user", "pass", "pwd", "token", "secret", "auth", "key"];
 
 fn bytes(path: &str) -> Result<Box<dyn std::io::BufRead + Send>> {
     if path == "-" {
@@ -320,5 +344,13 @@ mod tests {
     fn passwords_are_not_shown() {
         assert_eq!(redacted("rtsp://me:secret@camera/1"), "rtsp://***@camera/1");
         assert_eq!(redacted("rtsp://camera/a@b"), "rtsp://camera/a@b");
+        assert_eq!(redacted("rtsp://me:123/456@camera/1"), "rtsp://***@camera/1");
+        for password in ["se/cret", "se?cret", "se#cret", "se@cret", "s/e:c@ret", "\"secret'"] {
+            let said = redacted(&format!("rtsp://me:{password}@10.0.0.7:554/x: Connection refused"));
+            assert_eq!(said, "rtsp://***@10.0.0.7:554/x: Connection refused");
+        }
+        assert_eq!(redacted("a rtsp://h/x?user=me&Password=it&size=3 b"), "a rtsp://h/x?user=***&Password=***&size=3 b");
+        assert_eq!(redacted("v4l2:///dev/video0?size=640x480"), "v4l2:///dev/video0?size=640x480");
+        assert_eq!(redacted("nothing"), "nothing");
     }
 }
