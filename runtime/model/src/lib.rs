@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 
+mod contained;
 pub mod device;
 mod embeddings;
 mod encoder;
@@ -44,7 +45,7 @@ pub use frame::{Channels, Frame};
 pub use input::{Input, MAX_PATCHES, Placement, prepare};
 pub use mask::{Extent, LabelMap, Painter, region};
 pub use options::{Options, Refinement, Timings};
-pub use picture::{expand_inputs, is_picture, read_picture};
+pub use picture::{decode_jpeg, expand_inputs, is_picture, read_picture};
 pub use score::{Background, ScoreGrid, Scoring, TagScore, score, score_tags};
 pub use session::{Encoded, Segmentation, Session};
 pub use words::{
