@@ -58,7 +58,7 @@ impl Frame {
     /// // Two pixels of blue, green, red, and a line padded to 8 bytes.
     /// let frame = Frame::from_raw(Channels::Bgr, (2, 1), 8, &[255, 0, 0, 0, 0, 255, 9, 9])?;
     /// assert_eq!(frame.pixels.as_raw(), &[0, 0, 255, 255, 0, 0]);
-    /// # edge_seg_model::Result::Ok(())
+    /// # Ok::<(), edge_seg_model::Error>(())
     /// ```
     ///
     /// # Errors

@@ -9,7 +9,7 @@
 //! let words = session.words("sky, grass")?;
 //! let frame = Frame::still(image::RgbImage::from_pixel(64, 48, image::Rgb([90, 160, 255])));
 //! let found = session.find(&frame, &words)?;
-//! assert_eq!(found.labels.width(), 64);
+//! assert_eq!(found.labels.width, 64);
 //! # Ok(())
 //! # }
 //! ```
