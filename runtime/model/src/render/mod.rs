@@ -4,7 +4,7 @@
 //! use edge_seg_model::{LabelMap, render::encode_mask};
 //! let png = encode_mask(&LabelMap { width: 2, height: 1, labels: vec![0, 1] }, 1)?;
 //! assert!(png.starts_with(b"\x89PNG"));
-//! # edge_seg_model::Result::Ok(())
+//! # Ok::<(), edge_seg_model::Error>(())
 //! ```
 
 mod mask_png;
