@@ -53,6 +53,9 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Shape, String> {
         let length = bytes.get(at..at + 2).map(|b| usize::from(u16::from_be_bytes([b[0], b[1]])));
         let Some(body) = length.and_then(|length| bytes.get(at + 2..at + length.max(2))) else { break };
         match marker {
+            0xc0..=0xcf if shape.scan > 0 && !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
+                return Err(format!("a JPEG that is cut off: other data from byte {at} on"));
+            }
             0xc4 => shape.has_tables |= shape.scan == 0,
             0xc3 | 0xc7 | 0xcb | 0xcf => return Err("a lossless JPEG; save it as PNG or as a common JPEG".into()),
             0xc5 | 0xc6 | 0xc9 | 0xca | 0xcd | 0xce => {

@@ -114,7 +114,7 @@ fn what_stands_behind_a_jpeg_or_inside_its_segments_is_no_part_of_it() {
     let read = |bytes: &[u8]| whole_jpeg(bytes, MAX_DECODED_BYTES);
     let want = read(&whole).unwrap();
     // Films behind a picture hold every pair of bytes.
-    let trailers: [&[u8]; 3] = [b"\xff\xda and no end", b"\xff\xd9 \xff\xda \xff\xd9", b"\xff\xd8\xff\xc0\0\x02"];
+    let trailers: [&[u8]; 4] = [b"\xff\xc9\0\x02", b"\xff\xda and no end", b"\xff\xd9 \xff\xda \xff\xd9", b"\xff\xd8\xff\xc0\0\x02"];
     for trailer in trailers {
         assert_eq!(read(&[&whole, trailer].concat()).as_ref(), Ok(&want), "{trailer:?}");
         let cut = [&whole[..whole.len() * 3 / 4], b"\0\0", &trailer[..4]].concat();
