@@ -109,6 +109,11 @@ pub fn binary_with(name: &str, features: &[&str]) -> PathBuf {
     path
 }
 
+/// A test's name as the harness has it, for a test that starts itself; `module` is the `module_path!()` where it stands.
+pub fn test_name(module: &str, test: &str) -> String {
+    module.split_once("::").map_or_else(|| test.into(), |(_, module)| format!("{module}::{test}"))
+}
+
 /// How a command ended.
 #[derive(Debug)]
 pub struct Ended {

@@ -1,7 +1,6 @@
 //! Installation by real processes on a real file system, some of them killed, and the guard that runs what is installed.
 
-#[path = "fw/bundle.rs"]
-mod small;
+use crate::small;
 
 use edge_seg_tests::{binary, may_lack};
 use std::fs;

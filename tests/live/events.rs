@@ -380,5 +380,4 @@ fn metrics_are_what_prometheus_reads() {
     assert!(checked.status.success() && said.trim().is_empty(), "{said}");
 }
 
-#[path = "events/broker.rs"]
 mod broker;

@@ -1,7 +1,6 @@
 //! Deployment over a real sshd on the loopback address: each board is a root of its own behind a port of its own.
 
-#[path = "fw/bundle.rs"]
-mod small;
+use crate::small;
 
 use edge_seg_tests::{binary, need};
 use std::fs;

@@ -1,7 +1,6 @@
 //! Keys and signatures: minisign's tool and ours read each other, and what is not trusted is refused for its own reason.
 
-#[path = "fw/bundle.rs"]
-mod small;
+use crate::small;
 
 use edge_seg::trust::{Refusal, Trust};
 use edge_seg_tests::{binary, need_program};

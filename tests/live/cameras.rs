@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use edge_seg::Frame;
 use edge_seg::source::{Notice, SourceOptions, open_source};
-use edge_seg_tests::{Ended, binary, need, need_program};
+use edge_seg_tests::{Ended, binary, need, need_program, test_name};
 use image::codecs::jpeg::JpegEncoder;
 use image::{Rgb, RgbImage};
 
@@ -98,7 +98,13 @@ impl Seen {
 /// Reads a source in a process of its own, whose environment may say what it likes.
 fn read_source(uri: &str, frames: usize, stall_s: f64, environment: &[(&str, String)]) -> Seen {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "reads_a_source_for_another_test", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.args([
+        "--exact",
+        &test_name(module_path!(), "reads_a_source_for_another_test"),
+        "--ignored",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
     command.env("CAMERAS_READ", format!("{frames} {stall_s} {uri}")).envs(environment.iter().map(|(k, v)| (k, v)));
     let ended: Ended = command.output().unwrap().into();
     let mut seen = Seen { frames: Vec::new(), told: Vec::new(), error: None };
@@ -416,7 +422,7 @@ fn an_rtsp_camera_from_a_real_server_that_is_killed_and_comes_back() {
     };
     let mut server = serve("C81E3C");
     let mut reader = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "reads_a_source_for_another_test", "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["--exact", &test_name(module_path!(), "reads_a_source_for_another_test"), "--ignored", "--nocapture", "--test-threads=1"])
         .env("CAMERAS_READ", format!("100000 20 rtsp://127.0.0.1:{port}/test"))
         .stdout(Stdio::piped())
         .spawn()

@@ -1,0 +1,4 @@
+//! The model as a library: precision, and many callers.
+
+mod half;
+mod sharing;
