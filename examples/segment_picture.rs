@@ -6,22 +6,21 @@
 
 use anyhow::{Context, Result};
 use edge_seg::sink::{LegendEntry, OverlayOptions, draw_overlay};
-use edge_seg::{Background, Bundle, Options, Session, parse_tags, read_picture};
+use edge_seg::{Session, read_picture};
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let picture = arguments.next().context("expected a picture")?;
     let words = arguments.next().context("expected words, separated by commas")?;
 
-    let session = Session::new(Bundle::built_in()?, &Options::default())?;
-    let bank = session.tag_bank(&parse_tags("the words", &words)?, &[])?;
+    let session = Session::built_in()?;
     let frame = read_picture(picture.as_ref())?;
-    let found = session.segment(&frame, &bank, Background::Threshold(session.bundle().manifest().background))?;
+    let found = session.find(&frame, &session.words(&words)?)?;
 
     let mut legend = Vec::new();
-    for (i, (name, &score)) in bank.names().iter().zip(found.scores.scores()).enumerate() {
-        println!("{name}: {score:.2}");
-        legend.push(LegendEntry { label: i + 1, name: name.clone(), score });
+    for class in found.classes() {
+        println!("{}: {:.2}", class.name(), class.score());
+        legend.push(LegendEntry { label: class.label().into(), name: class.name().into(), score: class.score() });
     }
     draw_overlay(&frame.pixels, &found.labels, &legend, OverlayOptions::default()).save("overlay.png")?;
     Ok(())

@@ -94,21 +94,46 @@ pub(crate) fn read_tokenizer(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What a file of weights holds.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// Its tensors of floats.
+    pub weights: Weights,
+    /// What else it holds, and of what kind that is: tensors of other numbers, settings. Whether that matters is for the reader to judge.
+    pub others: BTreeMap<String, String>,
+}
+
+/// The number types that a weight may have.
+pub(crate) const FLOATS: &str = "numbers of type F32, F16, BF16 or F64";
+
 /// Reads every tensor of a safetensors file; float16, bfloat16 and float64 become f32.
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be read, [`Error::File`] if it is no safetensors file or holds another number type.
 pub fn read_safetensors(path: &Path) -> Result<Weights> {
+    let contents = read_contents(path)?;
+    match contents.others.first_key_value() {
+        None => Ok(contents.weights),
+        Some((name, kind)) => Err(Error::file(path.display().to_string(), name, FLOATS, kind)),
+    }
+}
+
+/// As [`read_safetensors`], with tensors of other numbers named in [`Contents::others`].
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read, [`Error::File`] if it is no safetensors file.
+pub fn read_contents(path: &Path) -> Result<Contents> {
     let bytes = std::fs::read(path).map_err(Error::io(path))?;
     let place = path.display().to_string();
     let file = SafeTensors::deserialize(&bytes).map_err(|e| Error::file(&place, "file", "a safetensors file", e.to_string()))?;
-    file.iter()
-        .map(|(name, view)| {
-            let data = floats(view.dtype(), view.data())
-                .ok_or_else(|| Error::file(&place, name, "numbers of type F32, F16, BF16 or F64", format!("{:?}", view.dtype())))?;
-            Ok((name.to_string(), Tensor::new(view.shape(), data)))
-        })
-        .collect()
+    let mut contents = Contents::default();
+    for (name, view) in file.iter() {
+        match floats(view.dtype(), view.data()) {
+            Some(data) => drop(contents.weights.insert(name.to_string(), Tensor::new(view.shape(), data))),
+            None => drop(contents.others.insert(name.to_string(), format!("{:?}", view.dtype()))),
+        }
+    }
+    Ok(contents)
 }
 
 fn floats(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {

@@ -63,8 +63,21 @@ pub struct ImageTower {
     pub mlp_width: usize,
     /// Side of a patch.
     pub patch_px: usize,
+    /// Convolutions before the patch embedding, `[channels, side]` each, that step by their own side and are followed by GELU (erf). The patch
+    /// embedding's side is what they leave of [`Self::patch_px`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stem: Vec<[usize; 2]>,
+    /// Whether a class token stands before the patches. Without one the first row of the position embeddings is nobody's.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub class_token: bool,
+    /// Register tokens between the class token and the patches, which have no position embeddings.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub registers: usize,
     /// Rows and columns of the grid that the stored position embeddings belong to.
     pub grid: [usize; 2],
+    /// How queries and keys are turned by where their patch stands, beside the position embeddings; none in most towers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotary: Option<Rotary>,
     /// Whether the patch embedding has a bias.
     pub patch_bias: bool,
     /// Whether a LayerNorm follows the position embeddings (CLIP's `ln_pre`).
@@ -75,8 +88,58 @@ pub struct ImageTower {
     pub norm_eps: f32,
     /// How patch tokens become embeddings.
     pub head: Head,
+    /// Whether the projection of the heads `maskclip` and `attention` has a bias.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub projection_bias: bool,
+    /// Whether the heads `maskclip` and `attention` end in a projection; without one the tower's width is that of the words' space.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub projection: bool,
     /// How the picture's own embedding is made.
     pub global: Global,
+}
+
+/// Rotary position embeddings of two axes: pair k of a head's numbers is turned by the angle `at · temperature^(-4k/d)`, the first half of the
+/// pairs by one axis and the second by the other, d being the head's width. The class token is not turned.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rotary {
+    /// The rows and columns that every picture's are scaled to.
+    pub grid: [usize; 2],
+    /// Added to a patch's row and column, counted from 0, before they are scaled.
+    pub offset: f32,
+    /// Whether the first half is of the columns, and not of the rows.
+    pub columns_first: bool,
+    /// What the slowest angle is made from.
+    pub temperature: f32,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(flag: &bool) -> bool {
+    *flag
+}
+
+fn is_no(flag: &bool) -> bool {
+    !*flag
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
+impl ImageTower {
+    /// How many tokens stand before the patches.
+    pub fn prefix(&self) -> usize {
+        usize::from(self.class_token) + self.registers
+    }
+
+    /// Channels that the patch embedding reads, and its side.
+    pub fn patch_kernel(&self) -> [usize; 2] {
+        let steps: usize = self.stem.iter().map(|[_, side]| side).product();
+        [self.stem.last().map_or(3, |[channels, _]| *channels), self.patch_px / steps.max(1)]
+    }
 }
 
 /// Image architectures.
@@ -97,6 +160,8 @@ pub enum Activation {
     GeluTanh,
     /// x·sigmoid(1.702·x), as OpenAI's CLIP has it.
     QuickGelu,
+    /// max(x, 0).
+    Relu,
 }
 
 /// How patch tokens become embeddings.
@@ -123,6 +188,19 @@ pub enum Head {
         residual: bool,
         /// Whether the block's MLP follows, with its own residual.
         mlp: bool,
+    },
+    /// A pooling attention whose query is learned, as SigLIP has it: each patch as if the query looked at it alone, so its value, the output
+    /// projection and the MLP with its residual.
+    Pooled {
+        /// Heads of the pooling attention.
+        heads: usize,
+        /// Hidden width of its MLP.
+        mlp_width: usize,
+        /// Whether a projection into the words' space follows.
+        projection: bool,
+        /// Whether that projection has a bias.
+        #[serde(default, skip_serializing_if = "is_no")]
+        projection_bias: bool,
     },
     /// TCL's masker (Cha et al., CVPR 2023): a last block of its own and a gated convolution decoder.
     Tcl {
@@ -164,6 +242,7 @@ impl Head {
                 };
                 format!("attention {similarity}{near}{kept}")
             }
+            Head::Pooled { .. } => "pooled".into(),
             Head::Tcl { layers } => format!("tcl, {layers} layers"),
         }
     }
@@ -210,6 +289,14 @@ pub enum Global {
     Mean,
     /// The class token through the same projection.
     Class,
+    /// The mean of the patches after the whole last block, normed and projected.
+    #[serde(rename = "pool-norm")]
+    PoolNorm,
+    /// The mean of the patches after the whole last block and the norm, projected.
+    #[serde(rename = "norm-pool")]
+    NormPool,
+    /// The pooling attention of [`Head::Pooled`].
+    Attention,
 }
 
 /// The text tower.
@@ -236,6 +323,9 @@ pub struct TextTower {
     pub norm_eps: f32,
     /// Whether a projection follows.
     pub projection: bool,
+    /// Whether that projection has a bias.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub projection_bias: bool,
 }
 
 /// Text architectures.
@@ -246,6 +336,10 @@ pub enum TextArch {
     Bert,
     /// Pre-norm causal transformer, the last real token.
     Clip,
+    /// Pre-norm transformer whose real tokens all see one another; their mean.
+    Mean,
+    /// Pre-norm transformer whose tokens all see one another, padding too: a text fills the whole context. The last place.
+    Padded,
 }
 
 /// What the image tower's input looks like.
@@ -325,6 +419,13 @@ impl ModelConfig {
             self.pad_token.to_string(),
         )?;
         if let Head::Fusion { taps, hidden } = &self.image.head {
+            let global = self.image.global;
+            need(
+                matches!(global, Global::Mean | Global::Class),
+                "image.global",
+                "mean or class with the fusion head",
+                format!("{global:?}"),
+            )?;
             need((1..=16).contains(&taps.len()), "image.head.taps", "1 to 16 taps", taps.len().to_string())?;
             need((1..=1 << 16).contains(hidden), "image.head.hidden", "1 to 65536", hidden.to_string())?;
             for tap in taps {
@@ -341,6 +442,66 @@ impl ModelConfig {
         if let Head::Attention { neighbour, .. } = &self.image.head {
             need((0.0..=256.0).contains(neighbour), "image.head.neighbour", "0 to 256 patches", neighbour.to_string())?;
         }
+        if let Some(rotary) = &self.image.rotary {
+            let head = self.image.width / self.image.heads;
+            need(head.is_multiple_of(4), "image.rotary", "heads whose width is a multiple of 4", head.to_string())?;
+            let positive = rotary.temperature.is_finite() && rotary.temperature > 0.0;
+            need(positive, "image.rotary.temperature", "a positive number", rotary.temperature.to_string())?;
+            let sides = rotary.grid.iter().all(|side| (1..=256).contains(side));
+            need(sides, "image.rotary.grid", "rows and columns of 1 to 256", format!("{:?}", rotary.grid))?;
+            let small = (0.0..=1.0).contains(&rotary.offset);
+            need(small, "image.rotary.offset", "0 to 1", rotary.offset.to_string())?;
+        }
+        let (pooled, global) = (matches!(self.image.head, Head::Pooled { .. }), self.image.global);
+        need(
+            pooled == (global == Global::Attention),
+            "image.global",
+            "attention with the head pooled, and with no other",
+            format!("{global:?}"),
+        )?;
+        if let Head::Pooled { heads, mlp_width, projection, projection_bias } = &self.image.head {
+            let width = self.image.width;
+            need(
+                *heads > 0 && width.is_multiple_of(*heads),
+                "image.head.heads",
+                &format!("a divisor of the width, {width}"),
+                heads.to_string(),
+            )?;
+            need((1..=1 << 16).contains(mlp_width), "image.head.mlp_width", "1 to 65536", mlp_width.to_string())?;
+            need(*projection || !projection_bias, "image.head.projection_bias", "false without a projection", "true".into())?;
+            let fits = *projection || width == self.embedding_dim;
+            need(
+                fits,
+                "image.head.projection",
+                &format!("true, since image.width {width} is not embedding_dim {}", self.embedding_dim),
+                "false".into(),
+            )?;
+        }
+        need(self.image.registers <= 64, "image.registers", "0 to 64", self.image.registers.to_string())?;
+        need(
+            self.image.registers == 0 || self.image.class_token,
+            "image.registers",
+            "0 without a class token",
+            self.image.registers.to_string(),
+        )?;
+        let steps = self.image.stem.iter().try_fold(1usize, |n, [_, side]| n.checked_mul(*side)).filter(|n| *n > 0);
+        let fits = steps.is_some_and(|n| self.image.patch_px.is_multiple_of(n)) && self.image.stem.len() <= 8;
+        let sizes = self.image.stem.iter().all(|[channels, side]| (1..=1 << 14).contains(channels) && (1..=32).contains(side));
+        need(fits && sizes, "image.stem", "up to 8 convolutions whose sides divide patch_px", format!("{:?}", self.image.stem))?;
+        let biased =
+            self.image.projection_bias && !(self.image.projection && matches!(self.image.head, Head::Maskclip {} | Head::Attention { .. }));
+        need(!biased, "image.projection_bias", "false but for a projection of the heads maskclip and attention", "true".into())?;
+        let plain = matches!(self.image.head, Head::Maskclip {} | Head::Attention { .. });
+        let fits = self.image.projection || (plain && self.image.width == self.embedding_dim);
+        need(
+            fits,
+            "image.projection",
+            "true, but for the heads maskclip and attention of a tower as wide as the words' space",
+            "false".into(),
+        )?;
+        let alone = self.image.class_token || pooled;
+        need(alone, "image.class_token", "true but for the head pooled", self.image.class_token.to_string())?;
+        need(self.text.projection || !self.text.projection_bias, "text.projection_bias", "false without a projection", "true".into())?;
         if let Head::Tcl { layers } = &self.image.head {
             need((1..=3).contains(layers), "image.head.layers", "1 to 3", layers.to_string())?;
         }

@@ -3,28 +3,31 @@
 //! Sizes are read from the weights' shapes, never guessed from a name. What no tensor says (heads, activation, epsilon) comes from
 //! the source's configuration, from marks that only one publisher leaves, or, where there is none, from the caller.
 
+mod clean;
 mod hub;
+mod kinds;
 mod lora;
 mod names;
 pub mod pickle;
+mod preprocess;
 mod source;
+mod state;
 mod tokenizer;
+mod towers;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use edge_seg_bundle::{Card, Fit, Interpolation};
-use serde_json::Value;
+use edge_seg_bundle::{Card, Fit};
 
-use crate::checkpoint::{Model, Tensor, Weights};
-use crate::config::{Activation, FORMAT, Global, Head, ImageArch, ImageTower, ModelConfig, Preprocess, TextArch, TextTower};
+use crate::checkpoint::{FLOATS, Model, Tensor, Weights};
+use crate::config::{Activation, FORMAT, Global, Head, ImageArch, ImageTower, ModelConfig, Preprocess, Rotary, TextArch, TextTower};
 use crate::parameters::parameters;
 use crate::{Error, Result};
+use preprocess::Input;
 use source::{Source, read_weights};
-
-/// Channel means of CLIP's training pictures, in 0..1 (Radford et al. 2021).
-const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-/// Channel deviations of CLIP's training pictures.
-const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
+use state::State;
+use towers::{End, Towers};
 
 /// Sentences that CLIP's words are put into.
 const CLIP_TEMPLATES: [&str; 1] = ["a photo of a {}."];
@@ -50,17 +53,30 @@ pub enum Family {
     OpenAi,
     /// OpenAI's names without those marks: open_clip, TinyCLIP.
     OpenClip,
+    /// SigLIP and SigLIP 2, in Hugging Face's form.
+    Siglip,
+    /// TIPS v2 of Hugging Face.
+    Tips,
+    /// PE-Core in Meta's own form.
+    PeCore,
     /// TCL: CLIP, and a masker with a gated convolution decoder.
     Tcl,
 }
 
 impl Family {
-    fn of(weights: &Weights) -> Self {
-        if weights.contains_key("vision_model.embeddings.class_embedding") {
+    fn of(state: &State) -> Self {
+        let has = |name: &str| state.weights.contains_key(name) || state.others.contains_key(name);
+        if has("vision_encoder.pos_embed") {
+            Self::Tips
+        } else if has("visual.attn_pool.probe") {
+            Self::PeCore
+        } else if has("vision_model.head.probe") {
+            Self::Siglip
+        } else if has("vision_model.embeddings.class_embedding") {
             Self::HuggingFace
-        } else if names::is_tcl(weights) {
+        } else if names::is_tcl(&state.weights) {
             Self::Tcl
-        } else if weights.contains_key("input_resolution") && weights.contains_key("context_length") {
+        } else if has("input_resolution") && has("context_length") {
             Self::OpenAi
         } else {
             Self::OpenClip
@@ -70,6 +86,11 @@ impl Family {
     /// The activation that all weights of a family share, where they do.
     fn activation(self) -> Option<Activation> {
         matches!(self, Self::OpenAi | Self::Tcl).then_some(Activation::QuickGelu)
+    }
+
+    /// The width of a head that all weights of a family share, where they do.
+    fn head_width(self) -> Option<usize> {
+        matches!(self, Self::OpenAi | Self::Tcl | Self::PeCore).then_some(64)
     }
 
     fn templates(self) -> Vec<String> {
@@ -85,16 +106,28 @@ pub struct Options {
     pub name: String,
     /// `tokenizer.json` or CLIP's vocabulary file, where the source has none.
     pub tokenizer: Option<PathBuf>,
-    /// A folder of peft with a LoRA to merge.
+    /// Where the model begins among the names, where the source holds several.
+    pub key: Option<String>,
+    /// A LoRA to merge: a folder of peft, or a file of loralib's or minLoRA's names.
     pub lora: Option<PathBuf>,
+    /// The LoRA's alpha, where no file of it holds one.
+    pub lora_alpha: Option<f64>,
     /// CLIP's own weights, for a TCL checkpoint that was stored without them.
     pub base: Option<PathBuf>,
     /// The dense head in place of MaskCLIP's; one that needs the same weights.
     pub head: Option<Head>,
     /// The blocks' activation, where the source does not say.
     pub activation: Option<Activation>,
-    /// Width of an attention head, where the source does not say; every published CLIP has 64.
-    pub head_width: usize,
+    /// Width of an attention head of the image tower, where the source does not say; of the text tower too, unless that has its own.
+    pub head_width: Option<usize>,
+    /// Width of an attention head of the text tower.
+    pub text_head_width: Option<usize>,
+    /// Heads of the image tower's pooling attention, where neither the source nor the tower's own heads tell.
+    pub pool_heads: Option<usize>,
+    /// A file with the preprocessing, or `clip` for CLIP's own, where the source has none.
+    pub preprocess: Option<PathBuf>,
+    /// How a picture is brought to the input, in place of what the source says.
+    pub fit: Option<Fit>,
     /// Sentences that a word is put into, at `{}`; the family's own if none.
     pub templates: Vec<String>,
     /// Default side of the prepared input; the source's if none.
@@ -114,54 +147,131 @@ pub struct Options {
 pub fn import(source: &str, options: &Options) -> Result<Model> {
     let source = Source::find(source)?;
     let place = &source.place;
-    let mut weights = source.weights()?;
-    let family = Family::of(&weights);
+    let mut state = state::find(place, source.contents()?, options.key.as_deref())?;
+    lora::merge_inside(place, options.lora_alpha, &mut state.weights)?;
+    let config = source.json("config.json")?;
+    let open_clip = source.json("open_clip_config.json")?;
+    kinds::check(place, &state, config.as_ref())?;
+    let family = Family::of(&state);
     if let Some(path) = &options.base {
         if family != Family::Tcl {
             return Err(Error::file(place, "--base", "a TCL checkpoint, which may lack CLIP's own weights", format!("{family:?}")));
         }
-        add_base(&mut weights, read_weights(path)?);
+        add_base(&mut state.weights, state::find(&path.display().to_string(), read_weights(path)?, None)?.weights);
     }
-    if let Some(folder) = &options.lora {
-        lora::merge(folder, &mut weights)?;
+    if let Some(path) = &options.lora {
+        lora::merge(path, options.lora_alpha, &mut state.weights)?;
     }
-    let hints = match family {
-        Family::HuggingFace => Hints::hugging_face(source.json("config.json")?.as_ref()),
-        _ => Hints::open_clip(source.json("open_clip_config.json")?.as_ref()),
+    let positions = ["visual.trunk.pos_embed", "visual.positional_embedding"].iter().find_map(|name| state.weights.get(*name));
+    let image_width = positions.and_then(|t| t.shape.last().copied()).unwrap_or(0);
+    let towers = match family {
+        Family::PeCore => Towers::pe_core(image_width),
+        Family::HuggingFace | Family::Siglip | Family::Tips => Towers::hugging_face(&format!("{place}/config.json"), config.as_ref())?,
+        _ => Towers::open_clip(&format!("{place}/open_clip_config.json"), open_clip.as_ref(), image_width)?,
     };
-    let (mut canonical, logit) = match family {
-        Family::HuggingFace => named(names::from_hugging_face(weights)),
+    let (mut canonical, logit) = canonical(family, &towers, state.weights);
+    let mut notes = source.notes.clone();
+    let input = match Input::find(&source, options.preprocess.as_deref(), options.fit)? {
+        Some(input) => input,
+        // Files of OpenAI's layout never say, and all of them have CLIP's.
+        // Meta's files say nothing either; PE-Core's pictures are brought to -1..1 and squashed.
+        None if family == Family::PeCore => {
+            notes.push("preprocessing: PE-Core's own, as the file says none; --preprocess names another".into());
+            let (mean, std) = ([0.5; 3], [0.5; 3]);
+            Input { mean, std, interpolation: edge_seg_bundle::Interpolation::Bilinear, fit: options.fit.unwrap_or(Fit::Squash) }
+        }
+        None if !source.is_folder() && towers.global != Global::Attention && family != Family::HuggingFace => {
+            notes.push("preprocessing: CLIP's own mean and deviation, as the file says none; --preprocess names another".into());
+            Input { fit: options.fit.unwrap_or(Fit::Grid), ..Input::of_clip() }
+        }
+        None => {
+            let expected = "processor_config.json, preprocessor_config.json or preprocess_cfg in open_clip_config.json beside the weights, or \
+                            --preprocess with such a file, or with clip for CLIP's own mean and deviation";
+            return Err(Error::file(place, "preprocessing", expected, "none"));
+        }
+    };
+    let mut tokenizer = source.tokenizer(options.tokenizer.as_deref())?;
+    let mut pad_token = 0;
+    if towers.arch == TextArch::Padded {
+        let description = source.json("tokenizer_config.json")?;
+        let kwargs = open_clip.as_ref().map(|c| &c["model_cfg"]["text_cfg"]["tokenizer_kwargs"]);
+        let usual = config.as_ref().and_then(|c| c["text_config"]["pad_token_id"].as_i64());
+        pad_token = tokenizer::padded(place, &mut tokenizer, description.as_ref(), kwargs, usual)?;
+    }
+    let mut config = configure(place, family, &canonical, &towers, &input, logit, options)?;
+    config.pad_token = pad_token;
+    config.check(place)?;
+    let end = match towers.end {
+        End::Last => Some(config.text.vocab as u32 - 1),
+        End::Id(id) => Some(id),
+        End::Any => None,
+    };
+    tokenizer::check(place, &tokenizer, config.text.vocab, end)?;
+    let mut left = Vec::new();
+    let known: std::collections::HashSet<String> = parameters(&config).into_iter().map(|(name, _)| name).collect();
+    if options.partial {
+        left = canonical.keys().filter(|name| !known.contains(*name)).cloned().collect();
+        canonical.retain(|name, _| known.contains(name));
+    }
+    judge_others(place, family, &towers, &state.others, &known, &canonical)?;
+    let mut model = Model::assemble(place, config, canonical, tokenizer)?;
+    let others = state.others.iter().map(|(name, kind)| format!("{name}: {kind}"));
+    model.report.left_out = left;
+    model.report.passed_over = others.chain(state.passed_over).collect();
+    model.report.notes = notes;
+    Ok(model)
+}
+
+type Logit = Option<(f32, Option<f32>)>;
+
+fn canonical(family: Family, towers: &Towers, mut weights: Weights) -> (Weights, Logit) {
+    // SigLIP scores each word by a sigmoid, CLIP all of them by a softmax.
+    let bias = weights.remove("logit_bias").and_then(|bias| bias.data.first().copied());
+    let named = |(weights, logarithm): (Weights, Option<f32>)| (weights, logarithm.map(|scale| (scale.exp(), bias)));
+    let (mut weights, logit) = match family {
+        Family::HuggingFace | Family::Siglip => named(names::from_hugging_face(weights)),
+        Family::Tips => {
+            let (positions, by_root) = towers.computed_positions.unwrap_or((0, true));
+            let (weights, temperature) = names::from_tips(weights, positions, by_root);
+            (weights, temperature.map(|t| (1.0 / t, None)))
+        }
         Family::Tcl => {
             let (weights, logit) = names::from_tcl(weights);
             (names::from_openai(weights).0, logit.map(|(scale, bias)| (scale, Some(bias))))
         }
         _ => named(names::from_openai(weights)),
     };
-    let preprocessor = match source.json("preprocessor_config.json")? {
-        Some(found) => Some(found),
-        None => source.json("open_clip_config.json")?.map(|config| config["preprocess_cfg"].clone()),
-    };
-    let tokenizer = source.tokenizer(options.tokenizer.as_deref())?;
-    let config = configure(place, family, &canonical, &hints, preprocessor.as_ref(), logit, options)?;
-    config.check(place)?;
-    let mut left = Vec::new();
-    if options.partial {
-        let known: std::collections::HashSet<String> = parameters(&config).into_iter().map(|(name, _)| name).collect();
-        left = canonical.keys().filter(|name| !known.contains(*name)).cloned().collect();
-        canonical.retain(|name, _| known.contains(name));
-    }
-    let mut model = Model::assemble(place, config, canonical, tokenizer)?;
-    model.report.left_out = left;
-    Ok(model)
+    names::settle_tokens(&mut weights);
+    (weights, logit)
 }
 
-fn named((weights, logarithm): (Weights, Option<f32>)) -> (Weights, Option<(f32, Option<f32>)>) {
-    (weights, logarithm.map(|scale| (scale.exp(), None)))
+/// What is no tensor of floats matters where a weight is needed.
+fn judge_others(
+    place: &str,
+    family: Family,
+    towers: &Towers,
+    others: &BTreeMap<String, String>,
+    known: &std::collections::HashSet<String>,
+    weights: &Weights,
+) -> Result<()> {
+    for (name, kind) in others {
+        let (named, _) = canonical(family, towers, Weights::from([(name.clone(), Tensor::new([0], vec![]))]));
+        // Query, key and value have a name together only where all three are there.
+        let parts = ["q", "k", "v"].iter().any(|part| {
+            [".weight", ".bias"]
+                .iter()
+                .any(|kind| name.ends_with(&format!(".{part}_proj{kind}")) || name.ends_with(&format!("attn_pool.{part}{kind}")))
+        });
+        let parts = parts || name.ends_with("attn_pool.kv.weight") || name.ends_with("attn_pool.kv.bias");
+        if parts || named.keys().any(|name| known.contains(name) && !weights.contains_key(name)) {
+            return Err(Error::file(place, name, FLOATS, kind));
+        }
+    }
+    Ok(())
 }
 
 /// CLIP's weights under the names by which a whole TCL checkpoint has them; what the checkpoint holds itself stays.
 fn add_base(weights: &mut Weights, base: Weights) {
-    let nested = weights.keys().any(|name| name.starts_with("model.masker."));
     for (name, tensor) in base {
         let target = match name.strip_prefix("visual.") {
             Some("proj") => "clip_image_encoder.clip_proj.proj".to_string(),
@@ -172,42 +282,7 @@ fn add_base(weights: &mut Weights, base: Weights) {
             None if name == "logit_scale" => continue,
             None => format!("clip_text_encoder.{name}"),
         };
-        weights.entry(if nested { format!("model.{target}") } else { target }).or_insert(tensor);
-    }
-}
-
-/// What configurations say and shapes do not.
-#[derive(Debug, Default)]
-struct Hints {
-    heads: [Option<usize>; 2],
-    activation: Option<String>,
-    eps: Option<f64>,
-}
-
-impl Hints {
-    fn hugging_face(config: Option<&Value>) -> Self {
-        let Some(config) = config else { return Self::default() };
-        let (vision, text) = (&config["vision_config"], &config["text_config"]);
-        let heads =
-            |tower: &Value, default| tower["num_attention_heads"].as_u64().or(tower.is_object().then_some(default)).map(|n| n as usize);
-        Self {
-            // Hugging Face leaves out what equals its defaults, those of ViT-B/32.
-            heads: [heads(vision, 12), heads(text, 8)],
-            activation: Some(vision["hidden_act"].as_str().unwrap_or("quick_gelu").into()),
-            eps: Some(vision["layer_norm_eps"].as_f64().unwrap_or(1e-5)),
-        }
-    }
-
-    fn open_clip(config: Option<&Value>) -> Self {
-        let Some(config) = config.map(|c| &c["model_cfg"]).filter(|c| c.is_object()) else { return Self::default() };
-        let width = |tower: &Value| tower["width"].as_u64();
-        let vision = &config["vision_cfg"];
-        let vision_heads = width(vision).map(|w| w / vision["head_width"].as_u64().unwrap_or(64).max(1));
-        Self {
-            heads: [vision_heads.map(|h| h as usize), config["text_cfg"]["heads"].as_u64().map(|h| h as usize)],
-            activation: Some(if config["quick_gelu"].as_bool() == Some(true) { "quick_gelu" } else { "gelu" }.into()),
-            eps: None,
-        }
+        weights.entry(target).or_insert(tensor);
     }
 }
 
@@ -215,9 +290,9 @@ fn configure(
     place: &str,
     family: Family,
     weights: &Weights,
-    hints: &Hints,
-    preprocessor: Option<&Value>,
-    logit: Option<(f32, Option<f32>)>,
+    towers: &Towers,
+    input: &Input,
+    logit: Logit,
     options: &Options,
 ) -> Result<ModelConfig> {
     let shape = |name: &str, rank: usize| -> Result<&[usize]> {
@@ -232,6 +307,11 @@ fn configure(
             )
         })
     };
+    if !towers.is_said && !matches!(family, Family::OpenAi | Family::Tcl) && !weights.contains_key("image.ln_pre.weight") {
+        let expected =
+            "the model's folder with its config.json or open_clip_config.json: a CLIP without ln_pre pools in ways that no weight tells";
+        return Err(Error::file(place, "model", expected, "weights alone, without visual.ln_pre"));
+    }
     let layers = |tower: &str| (0..).take_while(|n| weights.contains_key(&format!("{tower}.blocks.{n}.norm1.weight"))).count();
     let patch = shape("image.patch.weight", 4)?.to_vec();
     let (positions, words) = (shape("image.positions", 2)?[0], shape("text.word_embeddings", 2)?.to_vec());
@@ -240,42 +320,62 @@ fn configure(
         return Err(Error::file(place, "image.positions", "a square grid and the class token", format!("{positions} rows")));
     }
     let context = shape("text.position_embeddings", 2)?[0];
-    let activation = match (options.activation.or(family.activation()), hints.activation.as_deref()) {
-        (Some(activation), _) => activation,
-        (None, Some("quick_gelu")) => Activation::QuickGelu,
-        (None, Some("gelu")) => Activation::Gelu,
-        (None, Some("gelu_new" | "gelu_pytorch_tanh")) => Activation::GeluTanh,
-        (None, found) => {
-            let found = found.unwrap_or("nothing, since there is no configuration");
-            return Err(Error::file(place, "activation", "gelu or quick_gelu in the configuration, or --activation", found));
-        }
+    let names = ["image", "text"];
+    let activation = |tower: usize| {
+        options.activation.or(family.activation()).or(towers.towers[tower].activation).ok_or_else(|| {
+            let found = "nothing, since there is no configuration";
+            Error::file(
+                place,
+                format!("{} tower's activation", names[tower]),
+                "gelu or quick_gelu in the configuration, or --activation",
+                found,
+            )
+        })
     };
-    let heads = |tower: usize, width: usize| hints.heads[tower].unwrap_or(width / options.head_width.max(1)).max(1);
-    let eps = hints.eps.unwrap_or(1e-5) as f32;
-    // Hugging Face's preprocessors and open_clip's name the same things differently.
-    let three = |keys: [&str; 2], default: [f32; 3]| -> [f32; 3] {
-        let given = keys
-            .iter()
-            .find_map(|key| preprocessor.and_then(|p| p[*key].as_array()))
-            .map(|v| v.iter().filter_map(Value::as_f64).map(|x| x as f32).collect::<Vec<_>>());
-        given.and_then(|v| v.try_into().ok()).unwrap_or(default)
+    let heads = |tower: usize, width: usize| {
+        let given = if tower == 1 { options.text_head_width.or(options.head_width) } else { options.head_width };
+        let by_width =
+            || given.or(family.head_width()).map(|head| if width.is_multiple_of(head.max(1)) { width / head.max(1) } else { width + 1 });
+        towers.towers[tower].heads.or_else(by_width).ok_or_else(|| {
+            let expected = if towers.global == Global::Attention && tower == 0 {
+                "--head-width: this width is none of the published SigLIP's and PE-Core's, whose heads are known"
+            } else {
+                "the model's configuration, or --head-width for the image tower and --text-head-width for the text tower; 64 but for ViT-H (80), \
+                 g (88) and bigG (104), whose texts have 64"
+            };
+            Error::file(place, format!("{}.heads", names[tower]), expected, format!("a width of {width}, which tells nothing of its heads"))
+        })
     };
+    let eps = |tower: usize| towers.towers[tower].eps.unwrap_or(1e-5);
     let (scale, bias) = logit.ok_or_else(|| Error::file(place, "logit_scale", "one number", "none"))?;
     let layers_of_decoder = (0..).take_while(|n| weights.contains_key(&format!("image.head.convs.{n}.gate"))).count() / 2;
+    let pooled = weights.contains_key("image.head.pool.probe");
     let head = match (family, &options.head) {
+        _ if pooled && options.head.is_none() => Head::Pooled {
+            heads: match options.pool_heads.or(towers.pool_heads) {
+                Some(heads) => heads,
+                None if towers.rotary => {
+                    let expected = "--pool-heads: this width is none of the published PE-Core's, which have 8";
+                    return Err(Error::file(place, "heads of the pooling attention", expected, "none"));
+                }
+                None => heads(0, patch[0])?,
+            },
+            mlp_width: shape("image.head.pool.mlp.fc1.weight", 2)?[0],
+            projection: weights.contains_key("image.head.projection.weight"),
+            projection_bias: weights.contains_key("image.head.projection.bias"),
+        },
+        _ if pooled => return Err(Error::file(place, "--head", "none for a model with a pooling attention, which is its head", "one")),
         (Family::Tcl, None) => Head::Tcl { layers: layers_of_decoder },
         (Family::Tcl, Some(_)) => return Err(Error::file(place, "--head", "none for TCL, which has its own", "one")),
         (_, Some(head)) => head.clone(),
         (_, None) => Head::Maskclip {},
     };
-    let interpolation =
-        match preprocessor.and_then(|p| p["resample"].as_u64().map(|n| n.to_string()).or(p["interpolation"].as_str().map(str::to_owned))) {
-            None => Interpolation::Bicubic,
-            Some(name) if name == "3" || name == "bicubic" => Interpolation::Bicubic,
-            Some(name) if name == "2" || name == "bilinear" => Interpolation::Bilinear,
-            Some(name) => return Err(Error::file(place, "preprocessor", "bicubic (3) or bilinear (2) interpolation", name)),
-        };
-    let (width, patch_px) = (patch[0], patch[2]);
+    let mut stem = Vec::new();
+    while let Some(convolution) = weights.get(&format!("image.stem.{}.weight", stem.len())).filter(|t| t.shape.len() == 4) {
+        stem.push([convolution.shape[0], convolution.shape[2]]);
+    }
+    let width = patch[0];
+    let patch_px = stem.iter().map(|[_, side]| side).product::<usize>() * patch[2];
     Ok(ModelConfig {
         format: FORMAT,
         name: options.name.clone(),
@@ -283,38 +383,54 @@ fn configure(
             arch: ImageArch::Vit,
             width,
             layers: layers("image"),
-            heads: heads(0, width),
+            heads: heads(0, width)?,
             mlp_width: shape("image.blocks.0.mlp.fc1.weight", 2)?[0],
             patch_px,
+            stem,
+            class_token: weights.contains_key("image.class_token"),
+            registers: if weights.contains_key("image.registers") { shape("image.registers", 2)?[0] } else { 0 },
             grid: [side, side],
+            rotary: towers.rotary.then(|| Rotary {
+                grid: [side, side],
+                offset: if weights.contains_key("image.class_token") { 1.0 } else { 0.0 },
+                columns_first: true,
+                temperature: 10_000.0,
+            }),
             patch_bias: weights.contains_key("image.patch.bias"),
             pre_norm: weights.contains_key("image.ln_pre.weight"),
-            activation,
-            norm_eps: eps,
+            activation: activation(0)?,
+            norm_eps: eps(0),
             head: head.clone(),
-            global: Global::Class,
+            projection_bias: !pooled && weights.contains_key("image.head.projection.bias"),
+            projection: pooled || weights.contains_key("image.head.projection.weight"),
+            global: towers.global,
         },
         text: TextTower {
-            arch: TextArch::Clip,
+            arch: towers.arch,
             width: words[1],
             layers: layers("text"),
-            heads: heads(1, words[1]),
+            heads: heads(1, words[1])?,
             mlp_width: shape("text.blocks.0.mlp.fc1.weight", 2)?[0],
             vocab: words[0],
             positions: context,
-            activation,
-            norm_eps: eps,
+            activation: activation(1)?,
+            norm_eps: eps(1),
             projection: weights.contains_key("text.projection.weight"),
+            projection_bias: weights.contains_key("text.projection.bias"),
         },
-        embedding_dim: shape("image.head.projection.weight", 2)?[0],
+        embedding_dim: if (pooled || family == Family::Tips) && !weights.contains_key("image.head.projection.weight") {
+            width
+        } else {
+            shape("image.head.projection.weight", 2)?[0]
+        },
         context,
         pad_token: 0,
         preprocess: Preprocess {
-            mean: three(["image_mean", "mean"], CLIP_MEAN),
-            std: three(["image_std", "std"], CLIP_STD),
-            interpolation,
+            mean: input.mean,
+            std: input.std,
+            interpolation: input.interpolation,
             input_px: options.input_px.unwrap_or(side * patch_px),
-            fit: Fit::Grid,
+            fit: input.fit,
         },
         logit_scale: scale,
         logit_bias: bias,

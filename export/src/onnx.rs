@@ -7,6 +7,7 @@ mod graph;
 mod heads;
 mod image;
 mod proto;
+mod rotary;
 mod taps;
 mod text;
 

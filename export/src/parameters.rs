@@ -6,12 +6,23 @@ use crate::config::{Global, Head, ModelConfig, TextArch};
 pub fn parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     let mut list = List(Vec::new());
     let image = &config.image;
-    let (width, patch) = (image.width, image.patch_px);
-    list.add("image.patch.weight", &[width, 3, patch, patch]);
+    let (width, [channels, patch]) = (image.width, image.patch_kernel());
+    let mut inputs = 3;
+    for (n, [channels, side]) in image.stem.iter().enumerate() {
+        list.add(&format!("image.stem.{n}.weight"), &[*channels, inputs, *side, *side]);
+        list.add(&format!("image.stem.{n}.bias"), &[*channels]);
+        inputs = *channels;
+    }
+    list.add("image.patch.weight", &[width, channels, patch, patch]);
     if image.patch_bias {
         list.add("image.patch.bias", &[width]);
     }
-    list.add("image.class_token", &[width]);
+    if image.class_token {
+        list.add("image.class_token", &[width]);
+    }
+    if image.registers > 0 {
+        list.add("image.registers", &[image.registers, width]);
+    }
     list.add("image.positions", &[1 + image.grid[0] * image.grid[1], width]);
     if image.pre_norm {
         list.norm("image.ln_pre", width);
@@ -28,7 +39,27 @@ pub fn parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
             list.linear("image.head.fc1", *hidden, taps.len() * width);
             list.linear("image.head.fc2", config.embedding_dim, *hidden);
         }
-        Head::Maskclip {} | Head::Attention { .. } => list.add("image.head.projection.weight", &[config.embedding_dim, width]),
+        Head::Maskclip {} | Head::Attention { .. } if !image.projection => {}
+        Head::Maskclip {} | Head::Attention { .. } => {
+            list.add("image.head.projection.weight", &[config.embedding_dim, width]);
+            if image.projection_bias {
+                list.add("image.head.projection.bias", &[config.embedding_dim]);
+            }
+        }
+        Head::Pooled { mlp_width, projection, projection_bias, .. } => {
+            list.add("image.head.pool.probe", &[width]);
+            list.linear("image.head.pool.attn.qkv", 3 * width, width);
+            list.linear("image.head.pool.attn.proj", width, width);
+            list.norm("image.head.pool.norm", width);
+            list.linear("image.head.pool.mlp.fc1", *mlp_width, width);
+            list.linear("image.head.pool.mlp.fc2", width, *mlp_width);
+            if *projection {
+                list.add("image.head.projection.weight", &[config.embedding_dim, width]);
+            }
+            if *projection_bias {
+                list.add("image.head.projection.bias", &[config.embedding_dim]);
+            }
+        }
         Head::Tcl { layers } => {
             list.block("image.head.block", width, image.mlp_width);
             for n in 0..2 * layers {
@@ -39,7 +70,7 @@ pub fn parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
             }
             list.norm("image.head.norm", width);
             list.add("image.head.projection.weight", &[config.embedding_dim, width]);
-            if image.global == Global::Class {
+            if image.global != Global::Mean {
                 list.add("image.projection.weight", &[config.embedding_dim, width]);
             }
         }
@@ -55,11 +86,14 @@ pub fn parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     for n in 0..text.layers {
         list.block(&format!("text.blocks.{n}"), text.width, text.mlp_width);
     }
-    if text.arch == TextArch::Clip {
+    if text.arch != TextArch::Bert {
         list.norm("text.norm", text.width);
     }
     if text.projection {
         list.add("text.projection.weight", &[config.embedding_dim, text.width]);
+        if text.projection_bias {
+            list.add("text.projection.bias", &[config.embedding_dim]);
+        }
     }
     list.0
 }

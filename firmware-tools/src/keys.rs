@@ -170,7 +170,7 @@ pub fn embed(path: &Path, minisig: &str) -> Result<()> {
 /// Changes what [`pack`] sets.
 #[derive(Debug, Clone, Default)]
 pub struct Packing {
-    /// New release number.
+    /// New release number; without it the next one, of those that the input and the output's folder show.
     pub serial: Option<u64>,
     /// New list of boards.
     pub boards: Option<Vec<String>>,
@@ -185,9 +185,10 @@ pub struct Packing {
 pub fn pack(input: &Path, output: &Path, packing: &Packing) -> Result<Manifest> {
     let bundle = Bundle::open(input)?;
     let mut manifest = bundle.manifest().clone();
-    if let Some(serial) = packing.serial {
-        manifest.serial = serial;
-    }
+    manifest.serial = match packing.serial {
+        Some(serial) => serial,
+        None => next_serial(&manifest, output).context("--serial: expected one, for the input's is the highest there is")?,
+    };
     if let Some(boards) = &packing.boards {
         let known = |name: &String| Ok(name.parse::<Target>().map_err(|unknown| anyhow!("--boards: {unknown}"))?.name.to_owned());
         manifest.boards = boards.iter().map(known).collect::<Result<_>>()?;
@@ -199,6 +200,32 @@ pub fn pack(input: &Path, output: &Path, packing: &Packing) -> Result<Manifest> 
     let blobs: Vec<(&str, &[u8])> = blobs.iter().map(|(name, bytes)| (name.as_str(), &**bytes)).collect();
     bundle::write(output, manifest.clone(), &blobs)?;
     Ok(manifest)
+}
+
+/// One more than every release of the same model that is known here: boards refuse two of one number.
+fn next_serial(input: &Manifest, output: &Path) -> Option<u64> {
+    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let others = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let bundles = others.filter(|path| path.extension().is_some_and(|ext| ext == "esb"));
+    let serials = bundles.filter_map(|path| {
+        let bundle = Bundle::open(&path).ok()?;
+        Some(bundle.manifest().serial).filter(|_| bundle.manifest().name == input.name)
+    });
+    serials.fold(input.serial, u64::max).checked_add(1)
+}
+
+/// The last day of a private key, as the public one beside it says, where it is there and says one.
+///
+/// # Errors
+/// When the public key is there and cannot be read.
+pub fn expiry(secret: &Path) -> Result<Option<Date>> {
+    let path = public_path(secret);
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        read => read.with_context(|| format!("{}", path.display()))?,
+    };
+    let day = text.lines().next().unwrap_or_default().split_whitespace().find_map(|word| word.strip_prefix("expires:"));
+    Ok(day.and_then(Date::parse))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

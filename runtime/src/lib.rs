@@ -1,14 +1,17 @@
 //! Open-vocabulary segmentation at the edge: type words, get masks.
 //!
 //! ```
-//! use edge_seg::{Background, Bundle, Frame, Options, Session, parse_tags};
+//! use edge_seg::{Frame, Options, Session};
 //! # fn main() -> edge_seg::Result<()> {
 //! # if cfg!(not(feature = "mini")) { return Ok(()) }
-//! let session = Session::new(Bundle::built_in()?, &Options { size_px: Some(64), ..Options::default() })?;
-//! let bank = session.tag_bank(&parse_tags("words", "dog, grass, sky")?, &[])?;
+//! let session = Session::built_in_with(&Options { size_px: Some(64), ..Options::default() })?;
+//! let words = session.words("dog, red car: sports car, -sky")?;
 //! let frame = Frame::still(image::RgbImage::from_pixel(64, 48, image::Rgb([90, 160, 255])));
-//! let found = session.segment(&frame, &bank, Background::Threshold(0.5))?;
-//! assert_eq!(found.scores.scores().len(), 3);
+//! let found = session.find(&frame, &words)?;
+//! for class in found.classes() {
+//!     println!("{} {:.2} {:?}", class.name(), class.score(), class.bounds_px());
+//! }
+//! # assert_eq!(found.classes().len(), 2);
 //! # Ok(())
 //! # }
 //! ```
@@ -33,6 +36,7 @@ pub use edge_seg_model::*;
 pub mod live {
     pub use edge_seg_live::session::*;
     pub use edge_seg_live::words::*;
+    pub use edge_seg_live::{Live, LiveWords, run};
     pub use edge_seg_model::propagation::*;
 }
 

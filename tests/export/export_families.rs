@@ -28,11 +28,17 @@ fn options() -> Options {
     Options {
         name: "tiny".into(),
         tokenizer: Some(data("bpe.txt")),
+        key: None,
         lora: None,
+        lora_alpha: None,
         base: None,
         head: None,
         activation: None,
-        head_width: 16,
+        head_width: Some(16),
+        text_head_width: None,
+        pool_heads: None,
+        preprocess: None,
+        fit: None,
         templates: vec![],
         input_px: None,
         partial: false,
@@ -247,7 +253,7 @@ fn answer(mut stream: TcpStream, files: &[(&str, Vec<u8>)]) -> std::io::Result<(
 #[test]
 fn a_model_of_the_hub_is_downloaded_once_and_found_again_offline() {
     let sources = root().join("tests/data/clip-sources/hf");
-    let names = ["config.json", "model.safetensors", "tokenizer.json"];
+    let names = ["config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"];
     let address = hub(names.iter().map(|n| (*n, fs::read(sources.join(n)).unwrap())).collect());
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["import", "hf:someone/tiny@v1", "-o", "out"];

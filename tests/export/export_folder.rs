@@ -92,7 +92,7 @@ fn configurations_that_cannot_be_are_refused_by_key() {
         ("\"width\": 32", "\"width\": -1", "line"),
         ("\"block1\"", "\"block9\"", "image.head.taps"),
         ("\"block1\"", "\"middle\"", "middle"),
-        ("\"gelu\"", "\"relu\"", "relu"),
+        ("\"gelu\"", "\"swish\"", "swish"),
         ("\"input_px\": 32", "\"input_px\": 33", "preprocess.input_px"),
         ("\"logit_scale\": 20.0", "\"logit_scale\": 0", "logit_scale"),
         ("\"background\": 0.5", "\"background\": 1.5", "background"),

@@ -15,16 +15,27 @@ fn options() -> Options {
     Options {
         name: "tiny-clip".into(),
         tokenizer: Some(data("tiny-clip/tokenizer.json")),
+        key: None,
         lora: None,
+        lora_alpha: None,
         base: None,
         head: None,
         partial: false,
         activation: Some(Activation::QuickGelu),
-        head_width: 16,
+        head_width: Some(16),
+        text_head_width: Some(8),
+        pool_heads: None,
+        preprocess: None,
+        fit: None,
         templates: vec!["{}".into()],
         input_px: None,
         licence: "Apache-2.0".into(),
     }
+}
+
+/// As [`options`], with a tokenizer whose end is the vocabulary's last entry, where OpenAI's tower looks for it.
+fn openai() -> Options {
+    Options { tokenizer: Some(data("clip-sources/tokenizer.json")), ..options() }
 }
 
 fn import(source: &Path, options: &Options) -> edge_seg_export::Result<Model> {
@@ -44,7 +55,11 @@ fn assert_same(found: &Weights, expected: &Weights) {
 
 #[test]
 fn a_hugging_face_folder_says_everything_itself() {
-    let model = import(&data("clip-sources/hf"), &Options { tokenizer: None, activation: None, head_width: 64, ..options() }).unwrap();
+    let model = import(
+        &data("clip-sources/hf"),
+        &Options { tokenizer: None, activation: None, head_width: None, text_head_width: None, ..options() },
+    )
+    .unwrap();
     let expected = expected();
     assert_same(&model.weights, &expected.weights);
     assert_eq!((&model.config.image, &model.config.text), (&expected.config.image, &expected.config.text));
@@ -57,7 +72,7 @@ fn a_hugging_face_folder_says_everything_itself() {
 #[test]
 fn openais_state_dict_and_torchscript_hold_the_same_weights() {
     for file in ["clip-sources/openai.pt", "clip-sources/script.pt"] {
-        let model = import(&data(file), &options()).unwrap();
+        let model = import(&data(file), &openai()).unwrap();
         let expected = expected();
         assert_same(&model.weights, &expected.weights);
         assert_eq!(model.config.image, expected.config.image, "{file}");
@@ -68,7 +83,7 @@ fn openais_state_dict_and_torchscript_hold_the_same_weights() {
 #[test]
 fn what_is_written_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
-    let model = import(&data("clip-sources/openai.pt"), &options()).unwrap();
+    let model = import(&data("clip-sources/openai.pt"), &openai()).unwrap();
     write(folder.path(), &model).unwrap();
     let again = Model::read(folder.path()).unwrap();
     assert_eq!(again.config, model.config);
@@ -107,7 +122,7 @@ fn what_the_source_does_not_say_must_be_said() {
     assert!(no_tokenizer.contains("--tokenizer"), "{no_tokenizer}");
     let no_activation = import(&file, &Options { activation: None, ..options() }).unwrap_err().to_string();
     assert!(no_activation.contains("--activation"), "{no_activation}");
-    let heads = import(&file, &Options { head_width: 5, ..options() }).unwrap_err().to_string();
+    let heads = import(&file, &Options { head_width: Some(5), ..options() }).unwrap_err().to_string();
     assert!(heads.contains("image.heads"), "{heads}");
 }
 

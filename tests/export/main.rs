@@ -2,6 +2,7 @@
 
 mod eval_presets;
 mod eval_tasks;
+mod export_checkpoints;
 mod export_commands;
 mod export_families;
 mod export_folder;

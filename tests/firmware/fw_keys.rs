@@ -127,6 +127,40 @@ fn keys_expire_by_the_signatures_own_time_and_by_the_day_of_installation() {
 }
 
 #[test]
+fn expired_keys_are_told_where_they_are_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    ok(folder.path(), &["keygen", "k", "--no-password", "--expires", "2020-12-31"]);
+    small::write(&at("r.esb"), 1, &[], 10);
+    let signed = Command::new(edge_seg_tests::binary("edge-seg-fw"))
+        .current_dir(folder.path())
+        .args(["sign", "r.esb", "--key", "k", "--no-password"])
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&signed.stderr).contains("expired on 2020-12-31"), "{signed:?}");
+    // A signature from when the key was valid, checked today.
+    ok(folder.path(), &["keygen", "v", "--no-password"]);
+    ok(folder.path(), &["sign", "r.esb", "--key", "v", "--no-password"]);
+    let text = fs::read_to_string(at("v.pub")).unwrap();
+    let (comment, key) = text.split_once('\n').unwrap();
+    let yesterday = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() / 86_400 - 1;
+    fs::write(at("v.pub"), format!("{comment} expires:{}\n{key}", edge_seg_bundle::date::Date::from_days(yesterday))).unwrap();
+    let (code, stderr) = fails(folder.path(), &["verify", "r.esb", "--trusted-keys", "v.pub"]);
+    assert!(code == 1 && stderr.contains("expired"), "{stderr}");
+}
+
+#[test]
+fn packing_counts_up() {
+    let folder = tempfile::tempdir().unwrap();
+    small::write(&folder.path().join("mini.esb"), 1, &[], 10);
+    let serial = |name: &str| {
+        ok(folder.path(), &["pack", "mini.esb", "-o", name]);
+        edge_seg_bundle::Bundle::open(&folder.path().join(name)).unwrap().manifest().serial
+    };
+    assert_eq!((serial("r2.esb"), serial("r3.esb"), serial("r3.esb")), (2, 3, 4));
+}
+
+#[test]
 fn private_keys_stay_private() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);

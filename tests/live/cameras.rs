@@ -62,6 +62,17 @@ fn raw_chart(format: &str, pad: usize) -> Vec<u8> {
     }
 }
 
+/// The chart as rpicam-vid sends it for `yuv420`: sYCC, which is BT.601 in full range.
+fn full_range_i420() -> Vec<u8> {
+    let code = |x: u32, i: usize| {
+        let [r, g, b] = CHART[(x / PATCH) as usize].map(f64::from);
+        let y = 0.299 * r + 0.587 * g + 0.114 * b;
+        [y, 128.0 + (b - y) / 1.772, 128.0 + (r - y) / 1.402][i].round() as u8
+    };
+    let plane = |i: usize, step: usize| (0..SIZE.0).step_by(step).map(|x| code(x, i)).collect::<Vec<_>>().repeat(SIZE.1 as usize / step);
+    [plane(0, 1), plane(1, 2), plane(2, 2)].concat()
+}
+
 /// A program of this name in a folder that is put first on the search path.
 fn stand_in(folder: &Path, name: &str, script: &str) {
     let path = folder.join(name);
@@ -170,7 +181,7 @@ fn a_raspberry_pi_camera_through_its_programs() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     fs::write(here.join("frame.jpg"), jpeg(&chart())).unwrap();
-    fs::write(here.join("frame.yuv"), raw_chart("YU12", 0)).unwrap();
+    fs::write(here.join("frame.yuv"), full_range_i420()).unwrap();
     let script = |file: &str| format!("echo \"$@\" > {0}/arguments; while cat {0}/{file}; do sleep 0.02; done", here.display());
     // Only the older name is there.
     stand_in(here, "libcamera-vid", &script("frame.jpg"));

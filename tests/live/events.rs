@@ -342,7 +342,7 @@ fn metrics_are_what_prometheus_reads() {
     let metrics = Metrics::new(&session, counters.clone(), Arc::default());
     metrics.queue("mqtt").fetch_add(2, Ordering::Relaxed);
     let mut watcher =
-        Watcher::new(RuleBook::parse("rules", "[[rule]]\nname = \"sky\"\nwhen = { word = \"sky\", score_above = 0 }").unwrap());
+        Watcher::new(RuleBook::parse("rules", "[[rule]]\nname = \"sky\"\nwhen = { word = \"sky\", score_above = 0 }").unwrap()).unwrap();
     let source = open_source("test:?size=64x48&fps=30&frames=5", &SourceOptions { pace: Pace::Every, ..Default::default() }).unwrap();
     let options = LiveOptions { pace: Pace::Every, keys: KeyFrames::Every(2), scene_cuts: false, ..LiveOptions::default() };
     edge_seg::live::run(&session, source, &words, options, &counters, &Arc::default(), |shown| {

@@ -172,7 +172,7 @@ fn wrong_options_are_refused_with_what_is_accepted() {
     for (arguments, complaint) in [
         (vec!["--tags", "cat", "--background", "2"], "score from 0 to 1"),
         (vec!["--tags", "cat", "--size", "3"], "16 to 8192"),
-        (vec!["--tags", "cat", "--threads", "0"], "1 or more"),
+        (vec!["--tags", "cat", "--threads", "0"], "1 to 1024"),
         (vec!["--tags", "cat", "--model", "nowhere.esb"], "nowhere.esb"),
         (vec![], "--tags"),
     ] {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from transformers import CLIPConfig, CLIPModel
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 SIDE, PATCH, CONTEXT, WORDS = 32, 8, 12, "[PAD] [UNK] [BOS] [EOS] dog grass sky snow road tree".split()
 
@@ -108,6 +108,12 @@ def write_sources(folder, model, weights, tokenizer):
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder / "hf")
     (folder / "hf/tokenizer.json").write_text(json.dumps(tokenizer, indent=2) + "\n")
+    CLIPImageProcessor(size={"shortest_edge": SIDE}, do_center_crop=False).save_pretrained(folder / "hf")
+    # OpenAI's text tower pools at the vocabulary's last entry.
+    vocab = tokenizer["model"]["vocab"]
+    vocab["[EOS]"], vocab["tree"] = vocab["tree"], vocab["[EOS]"]
+    tokenizer["post_processor"]["special_tokens"]["[EOS]"]["ids"] = [vocab["[EOS]"]]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer, indent=2) + "\n")
     state = openai(weights)
     torch.save(state, folder / "openai.pt")
     torch.jit.script(as_module({**state, "context_length": torch.tensor(CONTEXT)})).save(str(folder / "script.pt"))

@@ -15,6 +15,10 @@ pub struct LoadReport {
     pub misfits: Vec<Misfit>,
     /// Names that a partial load left out because it was told to.
     pub left_out: Vec<String>,
+    /// What the file holds beside the model and was passed over, with its kind.
+    pub passed_over: Vec<String>,
+    /// What was decided where the file left it open.
+    pub notes: Vec<String>,
 }
 
 /// A name without a partner.
@@ -103,17 +107,14 @@ impl fmt::Display for LoadReport {
         if hidden > 0 {
             write!(f, "\n  and {hidden} more")?;
         }
-        if !self.left_out.is_empty() {
-            let shown: Vec<_> = self.left_out.iter().take(SHOWN).map(String::as_str).collect();
-            write!(
-                f,
-                "\n  left out, as asked: {} ({}{})",
-                self.left_out.len(),
-                shown.join(", "),
-                if shown.len() < self.left_out.len() { ", ..." } else { "" }
-            )?;
+        for (what, names) in [("left out, as asked", &self.left_out), ("passed over", &self.passed_over)] {
+            if !names.is_empty() {
+                let shown: Vec<_> = names.iter().take(SHOWN).map(String::as_str).collect();
+                let more = if shown.len() < names.len() { ", ..." } else { "" };
+                write!(f, "\n  {what}: {} ({}{more})", names.len(), shown.join(", "))?;
+            }
         }
-        Ok(())
+        self.notes.iter().try_for_each(|note| write!(f, "\n  {note}"))
     }
 }
 

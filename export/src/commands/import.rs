@@ -2,12 +2,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use edge_seg_bundle::Fit;
 use edge_seg_export::config::{Activation, Head, Similarity};
 use edge_seg_export::import::{Options, import, write};
 
 /// Read published CLIP weights and write them as a model folder, ready for `bundle`.
 ///
-/// SOURCE is a Hugging Face CLIP folder, an open_clip folder, a file of weights (.safetensors, .pt, .pth, .bin) of OpenAI, open_clip, TinyCLIP
+/// SOURCE is a Hugging Face CLIP folder, an open_clip folder, a file of weights (.safetensors, .pt, .pth, .bin, .ckpt) of OpenAI, open_clip, TinyCLIP
 /// or TCL, or hf:OWNER/NAME[@REVISION], which is downloaded into the hub's cache (HF_HOME; HF_ENDPOINT names another hub). A .pt is read
 /// without running anything of it. Sizes are read from the weights; a weight that is missing or left over is an error that names it.
 #[derive(Args)]
@@ -23,9 +24,15 @@ pub struct Import {
     /// CLIP's tokenizer.json or its vocabulary file bpe_simple_vocab_16e6.txt, where the source has neither.
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
-    /// A LoRA of peft to merge: a folder with adapter_config.json and adapter_model.safetensors.
-    #[arg(long, value_name = "FOLDER")]
+    /// Where the model begins among the names, where the file holds several, as a training run's averaged weights beside the model.
+    #[arg(long, value_name = "NAME")]
+    key: Option<String>,
+    /// A LoRA to merge: a folder of peft (adapter_config.json, adapter_model.safetensors or .bin), or a file of loralib or minLoRA.
+    #[arg(long, value_name = "PATH")]
     lora: Option<PathBuf>,
+    /// The alpha that a LoRA was trained with, where its file holds none.
+    #[arg(long, value_name = "X")]
+    lora_alpha: Option<f64>,
     /// CLIP's own weights, for a TCL checkpoint that was stored without them.
     #[arg(long, value_name = "FILE")]
     base: Option<PathBuf>,
@@ -41,9 +48,21 @@ pub struct Import {
     /// The blocks' activation, where the source does not say: quick-gelu for OpenAI's weights.
     #[arg(long, value_enum)]
     activation: Option<ActivationArg>,
-    /// Width of an attention head, where the source does not say.
-    #[arg(long, default_value_t = 64, value_name = "N")]
-    head_width: usize,
+    /// Width of an attention head, where the source does not say: of the image tower, and of the text tower unless that has its own.
+    #[arg(long, value_name = "N")]
+    head_width: Option<usize>,
+    /// Width of an attention head of the text tower, where the source does not say.
+    #[arg(long, value_name = "N")]
+    text_head_width: Option<usize>,
+    /// Heads of the image tower's pooling attention, where neither the source nor the published sizes tell.
+    #[arg(long, value_name = "N")]
+    pool_heads: Option<usize>,
+    /// A preprocessor_config.json, processor_config.json or open_clip_config.json, where the source has none, or `clip` for CLIP's own.
+    #[arg(long, value_name = "FILE")]
+    preprocess: Option<PathBuf>,
+    /// How a picture is brought to the input, in place of what the source says.
+    #[arg(long, value_enum)]
+    fit: Option<FitArg>,
     /// A sentence that a word is put into, at {}; may be given several times. The family's own if none.
     #[arg(long = "template", value_name = "TEXT")]
     templates: Vec<String>,
@@ -60,6 +79,16 @@ enum ActivationArg {
     Gelu,
     GeluTanh,
     QuickGelu,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FitArg {
+    /// The short side, keeping the aspect.
+    Grid,
+    /// The long side, in a padded square.
+    Letterbox,
+    /// Both sides, whatever the aspect.
+    Squash,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -96,7 +125,9 @@ impl Import {
         let options = Options {
             name: self.name.or(stem).unwrap_or_else(|| "clip".into()),
             tokenizer: self.tokenizer,
+            key: self.key,
             lora: self.lora,
+            lora_alpha: self.lora_alpha,
             base: self.base,
             head: self.head.map(|head| head.head(self.deviation)),
             activation: self.activation.map(|a| match a {
@@ -105,6 +136,14 @@ impl Import {
                 ActivationArg::QuickGelu => Activation::QuickGelu,
             }),
             head_width: self.head_width,
+            text_head_width: self.text_head_width,
+            pool_heads: self.pool_heads,
+            preprocess: self.preprocess,
+            fit: self.fit.map(|fit| match fit {
+                FitArg::Grid => Fit::Grid,
+                FitArg::Letterbox => Fit::Letterbox,
+                FitArg::Squash => Fit::Squash,
+            }),
             templates: self.templates,
             input_px: self.input_px,
             partial: self.partial,

@@ -153,7 +153,7 @@ pub fn whole(frame_px: (u32, u32), (fit, patch_px): (Fit, usize), side_px: usize
     let (width, height) = (f64::from(frame_px.0), f64::from(frame_px.1));
     let (cols, rows) = match fit {
         Fit::Grid => (patches(side_px as f64 * width / width.min(height)), patches(side_px as f64 * height / width.min(height))),
-        Fit::Letterbox => (patches(side_px as f64), patches(side_px as f64)),
+        Fit::Letterbox | Fit::Squash => (patches(side_px as f64), patches(side_px as f64)),
     };
     if cols * rows > MAX_PATCHES {
         return Err(Error::Option {

@@ -1,17 +1,27 @@
 //! Weights from the Hugging Face hub, kept in its cache (`HF_HOME`); `HF_ENDPOINT` names another hub.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use hf_hub::api::sync::{ApiBuilder, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
+use serde_json::Value;
 
-use super::source::WEIGHTS;
+use super::source::{WEIGHTS, read_json};
 use crate::{Error, Result};
 
 /// What a repository may say beside its weights.
-const DESCRIPTIONS: [&str; 6] =
-    ["config.json", "open_clip_config.json", "preprocessor_config.json", "tokenizer.json", "vocab.json", "merges.txt"];
+const DESCRIPTIONS: [&str; 8] = [
+    "config.json",
+    "open_clip_config.json",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+];
 
 /// Downloads what an import needs of `owner/name[@revision]`, or takes it from the cache; the folder that holds it.
 ///
@@ -45,7 +55,16 @@ pub(super) fn fetch(id: &str) -> Result<PathBuf> {
     for name in DESCRIPTIONS.iter().filter(|name| files.iter().any(|file| file == *name)) {
         get(&api, &place, name)?;
     }
-    Ok(get(&api, &place, weights)?.parent().map(PathBuf::from).unwrap_or_default())
+    let weights = get(&api, &place, weights)?;
+    if weights.to_string_lossy().ends_with(".index.json") {
+        let index = read_json(&weights)?;
+        let shards: BTreeSet<&str> =
+            index["weight_map"].as_object().into_iter().flat_map(|map| map.values()).filter_map(Value::as_str).collect();
+        for shard in shards {
+            get(&api, &place, shard)?;
+        }
+    }
+    Ok(weights.parent().map(PathBuf::from).unwrap_or_default())
 }
 
 fn get(api: &ApiRepo, place: &str, name: &str) -> Result<PathBuf> {

@@ -1,7 +1,8 @@
-//! Restricted reader of PyTorch's `.pt`: plain state dicts and TorchScript archives.
+//! Restricted reader of PyTorch's `.pt`: plain state dicts and TorchScript archives, of today's format and of that before version 1.6.
 //!
-//! A pickle is a program. This reader runs none of it: it knows the few names that tensors and containers need and refuses every other.
-//! Classes of a TorchScript archive become plain containers of their attributes. Format: <https://docs.python.org/3/library/pickletools.html>.
+//! A pickle is a program. This reader runs none of it: it knows the few names that tensors and containers need; an object of any other class
+//! is passed over unmade and named, and a name that could only stand there to be run is refused. Classes of a TorchScript archive become plain
+//! containers of their attributes. Format: <https://docs.python.org/3/library/pickletools.html>.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,7 +10,7 @@ use std::io::Read;
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::checkpoint::{Tensor, Weights};
+use crate::checkpoint::{Contents, Tensor};
 use crate::{Error, Result};
 
 const PICKLE_MAX_BYTES: u64 = 64 << 20;
@@ -38,9 +39,12 @@ enum Item {
     Mark,
     None,
     Int(i64),
+    Bool(bool),
     Text(String),
-    /// Booleans, floats, bytes: no tensor needs them.
-    Other,
+    /// Floats, bytes, sets: no tensor needs them.
+    Other(&'static str),
+    /// An object of a class that no tensor needs, by the class's name; nothing of it was made.
+    Object(Rc<str>),
     Tuple(Rc<Vec<Item>>),
     List(Rc<RefCell<Vec<Item>>>),
     Dict(Rc<RefCell<Vec<(Item, Item)>>>),
@@ -64,14 +68,13 @@ struct View {
     strides: Vec<usize>,
 }
 
-/// Reads the tensors of a `.pt` file by their names; float16, bfloat16, float64 and integers become f32.
-///
-/// Nested dictionaries join their keys with dots; where the whole is under one key `state_dict`, that is left out.
+/// Reads what a `.pt` file holds, by name; nested dictionaries join their keys with dots. float16, bfloat16 and float64 become f32; what is
+/// no tensor of floats stands in [`Contents::others`] with its kind.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be read, [`Error::File`] if it is no such archive, asks for anything but tensors and containers, or lies about sizes.
-pub fn read(path: &Path) -> Result<Weights> {
-    on_large_stack(|| read_here(path)).map_err(Error::io(path))?
+/// [`Error::Io`] if it cannot be read, [`Error::File`] if it is no such archive, asks to run something, or lies about sizes.
+pub fn read(path: &Path) -> Result<Contents> {
+    on_large_stack(|| if is_legacy(path)? { read_legacy(path) } else { read_archive(path) }).map_err(Error::io(path))?
 }
 
 /// Dropping containers that hold one another goes as deep as they do, up to [`MAX_ENTRIES`] levels.
@@ -82,14 +85,21 @@ fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> std::io::Result<T
     })
 }
 
-fn read_here(path: &Path) -> Result<Weights> {
+fn read_archive(path: &Path) -> Result<Contents> {
     let place = path.display().to_string();
     let file = std::fs::File::open(path).map_err(Error::io(path))?;
     let broken =
         |e: zip::result::ZipError| Error::file(&place, "file", "a zip archive as torch.save writes it since version 1.6", e.to_string());
     let mut archive = zip::ZipArchive::new(std::io::BufReader::new(file)).map_err(broken)?;
-    let pickle = archive.file_names().flatten().find(|n| n.ends_with("/data.pkl") && n.matches('/').count() == 1).map(|n| n.into_owned());
-    let pickle = pickle.ok_or_else(|| Error::file(&place, "archive", "NAME/data.pkl", "none"))?;
+    let names: Vec<String> = archive.file_names().flatten().map(|name| name.into_owned()).collect();
+    let pickle = names.iter().find(|n| n.ends_with("/data.pkl") && n.matches('/').count() == 1).cloned();
+    let pickle = pickle.ok_or_else(|| {
+        let exported =
+            names.iter().any(|n| n.contains("exported_program") || n.ends_with("/archive_format") || n.ends_with("models/model.json"));
+        let found = if exported { "an exported program (torch.export.save), which is code".into() } else { names.join(", ") };
+        let expected = "weights: torch.save(model.state_dict(), FILE) of the module that it was made from (NAME/data.pkl in the archive)";
+        Error::file(&place, "archive", expected, found)
+    })?;
     let folder = pickle.trim_end_matches("data.pkl").to_string();
     let mut entry = |name: &str, most: u64| -> Result<Vec<u8>> {
         let entry = archive.by_name(name).map_err(broken)?;
@@ -104,55 +114,143 @@ fn read_here(path: &Path) -> Result<Weights> {
         return Err(Error::file(&place, "byteorder", "little", "big"));
     }
     let bytes = entry(&pickle, PICKLE_MAX_BYTES)?;
-    let root = Machine { bytes: &bytes, at: 0, stack: Vec::new(), memo: HashMap::new(), entries: 0 }
-        .run()
-        .map_err(|(expected, found)| Error::file(&place, &pickle, expected, found))?;
-    let (mut views, mut left) = (Vec::new(), MAX_ENTRIES);
-    collect("", &root, 0, &mut left, &mut views)
-        .map_err(|found| Error::file(&place, &pickle, "containers of tensors, at most 64 deep", found))?;
-
+    let root = Machine::new(&bytes).run().map_err(|(expected, found)| Error::file(&place, &pickle, expected, found))?;
     let mut storages: HashMap<String, Vec<u8>> = HashMap::new();
-    let mut weights = Weights::new();
-    for (name, view) in views {
-        let key = &view.storage.key;
+    gather(&place, &pickle, &root, |storage, read| {
+        let key = &storage.key;
         if !storages.contains_key(key) {
             storages.insert(key.clone(), entry(&format!("{folder}data/{key}"), STORAGE_MAX_BYTES)?);
         }
-        let tensor = expand(&view, &storages[key]).ok_or_else(|| {
-            Error::file(
-                &place,
-                &name,
-                format!("a tensor inside its storage of {} bytes", storages[key].len()),
-                format!("shape {:?}", view.shape),
-            )
-        })?;
-        weights.insert(name.strip_prefix("state_dict.").unwrap_or(&name).to_owned(), tensor);
-    }
-    if weights.is_empty() {
-        return Err(Error::file(&place, &pickle, "tensors", "none"));
-    }
-    Ok(weights)
+        Ok(read(&storages[key]))
+    })
 }
 
-fn collect(name: &str, item: &Item, depth: usize, left: &mut usize, views: &mut Vec<(String, Rc<View>)>) -> Result<(), String> {
+/// What a file of the format before version 1.6 begins with: a pickle of one large integer.
+const LEGACY: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e";
+
+fn is_legacy(path: &Path) -> Result<bool> {
+    let mut start = [0; LEGACY.len()];
+    let mut file = std::fs::File::open(path).map_err(Error::io(path))?;
+    Ok(file.read_exact(&mut start).is_ok() && start == LEGACY)
+}
+
+/// Five pickles (a mark, the format's version, sizes of the machine, the object, the storages' keys), then each storage: its length in
+/// elements and its bytes.
+fn read_legacy(path: &Path) -> Result<Contents> {
+    let place = path.display().to_string();
+    let part = "pickle";
+    let bytes = std::fs::read(path).map_err(Error::io(path))?;
+    let refuse = |(expected, found): Refusal| Error::file(&place, part, expected, found);
+    let mut at = LEGACY.len();
+    let mut next = || {
+        let mut machine = Machine::new(&bytes[at..bytes.len().min(at + PICKLE_MAX_BYTES as usize)]);
+        let item = machine.run()?;
+        at += machine.at;
+        Ok(item)
+    };
+    let (version, system, root, keys) = (|| Ok((next()?, next()?, next()?, next()?)))().map_err(refuse)?;
+    let Item::Int(1001) = version else { return Err(refuse(("a file of version 1001", format!("{version:?}")))) };
+    if let Item::Dict(entries) = &system
+        && entries
+            .borrow()
+            .iter()
+            .any(|(key, value)| matches!((key, value), (Item::Text(key), Item::Bool(false)) if key == "little_endian"))
+    {
+        return Err(refuse(("little-endian numbers", "big-endian ones".into())));
+    }
+    let Item::List(keys) = keys else { return Err(refuse(("a list of storages", "something else".into()))) };
+    let keys: Vec<String> = keys.borrow().iter().map(|key| if let Item::Text(key) = key { key.clone() } else { String::new() }).collect();
+    // How wide a storage's elements are stands where a tensor names it.
+    let mut widths = HashMap::new();
+    collect("", &root, 0, &mut MAX_ENTRIES.clone(), &mut |_, found| {
+        if let Found::Tensor(view) = found {
+            widths.insert(view.storage.key.clone(), view.storage.width);
+        }
+    })
+    .map_err(|found| refuse((SHALLOW, found)))?;
+    let mut storages = HashMap::new();
+    for key in keys {
+        let cut = || refuse(("a whole file", format!("one that ends before storage {key:?}")));
+        // A storage that no tensor uses has no width, and what follows it cannot be found.
+        let Some(width) = widths.get(&key) else { break };
+        let elements = bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes).ok_or_else(cut)?;
+        let len = usize::try_from(elements).ok().and_then(|n| n.checked_mul(*width)).ok_or_else(cut)?;
+        let end = (at + 8).checked_add(len).filter(|end| *end <= bytes.len()).ok_or_else(cut)?;
+        storages.insert(key, at + 8..end);
+        at = end;
+    }
+    gather(&place, part, &root, |storage, read| match storages.get(&storage.key) {
+        Some(range) => Ok(read(&bytes[range.clone()])),
+        None => {
+            let expected = "the storages of all tensors; torch.save of PyTorch 1.6 or later writes the file anew";
+            Err(refuse((expected, format!("none with the key {:?}", storage.key))))
+        }
+    })
+}
+
+const SHALLOW: &str = "containers of tensors, at most 64 deep";
+
+/// Reads the tensors of a pickle's object. `storage` gives a storage's bytes to what it is handed.
+fn gather(
+    place: &str,
+    part: &str,
+    root: &Item,
+    mut storage: impl FnMut(&Storage, &dyn Fn(&[u8]) -> (usize, Option<Tensor>)) -> Result<(usize, Option<Tensor>)>,
+) -> Result<Contents> {
+    let (mut views, mut contents) = (Vec::new(), Contents::default());
+    collect("", root, 0, &mut MAX_ENTRIES.clone(), &mut |name, found| match found {
+        Found::Tensor(view) => views.push((name.to_owned(), view.clone())),
+        Found::Other(kind) => drop(contents.others.insert(name.to_owned(), kind)),
+    })
+    .map_err(|found| Error::file(place, part, SHALLOW, found))?;
+    for (name, view) in views {
+        let (len, tensor) = storage(&view.storage, &|bytes| (bytes.len(), expand(&view, bytes)))?;
+        let tensor = tensor.ok_or_else(|| {
+            Error::file(place, &name, format!("a tensor inside its storage of {len} bytes"), format!("shape {:?}", view.shape))
+        })?;
+        match view.storage.kind {
+            "FloatStorage" | "HalfStorage" | "BFloat16Storage" | "DoubleStorage" => drop(contents.weights.insert(name, tensor)),
+            kind => drop(contents.others.insert(name, kind.trim_end_matches("Storage").to_owned())),
+        }
+    }
+    Ok(contents)
+}
+
+enum Found<'a> {
+    Tensor(&'a Rc<View>),
+    Other(String),
+}
+
+fn collect(name: &str, item: &Item, depth: usize, left: &mut usize, found: &mut dyn FnMut(&str, Found)) -> Result<(), String> {
     if depth > MAX_DEPTH {
         return Err(format!("more, at {name}"));
     }
     *left = left.checked_sub(1).ok_or_else(|| format!("more than {MAX_ENTRIES} entries"))?;
     let join = |key: &str| if name.is_empty() { key.to_string() } else { format!("{name}.{key}") };
-    match item {
-        Item::Tensor(view) => views.push((name.into(), view.clone())),
+    let kind = match item {
+        Item::Tensor(view) => {
+            found(name, Found::Tensor(view));
+            return Ok(());
+        }
         Item::Dict(entries) => {
             for (key, value) in entries.borrow().iter() {
                 match key {
-                    Item::Text(key) => collect(&join(key), value, depth + 1, left, views)?,
-                    Item::Int(key) => collect(&join(&key.to_string()), value, depth + 1, left, views)?,
+                    Item::Text(key) => collect(&join(key), value, depth + 1, left, found)?,
+                    Item::Int(key) => collect(&join(&key.to_string()), value, depth + 1, left, found)?,
                     _ => {}
                 }
             }
+            return Ok(());
         }
-        _ => {}
-    }
+        Item::Mark | Item::None => "nothing",
+        Item::Int(_) | Item::Bool(_) => "a number",
+        Item::Text(_) => "text",
+        Item::Other(kind) => kind,
+        Item::Tuple(_) | Item::List(_) => "a list",
+        Item::Storage(_) => "a storage without its tensor",
+        Item::Name(name) | Item::Object(name) => name,
+    };
+    found(name, Found::Other(kind.to_owned()));
     Ok(())
 }
 
@@ -204,7 +302,11 @@ struct Machine<'a> {
     entries: usize,
 }
 
-impl Machine<'_> {
+impl<'a> Machine<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0, stack: Vec::new(), memo: HashMap::new(), entries: 0 }
+    }
+
     fn take(&mut self, len: usize) -> Result<&[u8], Refusal> {
         let end = self.at.checked_add(len).filter(|end| *end <= self.bytes.len()).ok_or(("a whole pickle", "a cut one".to_string()))?;
         let taken = &self.bytes[self.at..end];
@@ -252,7 +354,11 @@ impl Machine<'_> {
 
     fn set(&mut self, pairs: Vec<Item>) -> Result<(), Refusal> {
         self.count(pairs.len())?;
-        let Item::Dict(dict) = self.top()? else { return Err(("a dictionary to set in", "something else".into())) };
+        let dict = match self.top()? {
+            Item::Dict(dict) => dict,
+            Item::Object(_) => return Ok(()),
+            _ => return Err(("a dictionary to set in", "something else".into())),
+        };
         let mut pairs = pairs.into_iter();
         while let (Some(key), Some(value)) = (pairs.next(), pairs.next()) {
             dict.borrow_mut().push((key, value));
@@ -260,7 +366,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn run(mut self) -> Result<Item, Refusal> {
+    fn run(&mut self) -> Result<Item, Refusal> {
         let empty_dict = || Item::Dict(Rc::default());
         loop {
             let op = self.take(1)?[0];
@@ -272,11 +378,18 @@ impl Machine<'_> {
                 b'0' => drop(self.pop()?),
                 b'2' => self.stack.push(self.top()?),
                 b'N' => self.stack.push(Item::None),
-                0x88 | 0x89 => self.stack.push(Item::Other),
+                0x88 | 0x89 => self.stack.push(Item::Bool(op == 0x88)),
                 b'G' => {
                     self.take(8)?;
-                    self.stack.push(Item::Other);
+                    self.stack.push(Item::Other("a number"));
                 }
+                0x8f => self.stack.push(Item::Other("a set")),
+                0x91 => {
+                    self.pop_to_mark()?;
+                    self.stack.push(Item::Other("a set"));
+                }
+                0x90 => drop(self.pop_to_mark()?),
+                b'1' => drop(self.pop_to_mark()?),
                 b'K' | b'M' | b'J' => {
                     let value = match op {
                         b'K' => self.number(1)? as i64,
@@ -288,7 +401,9 @@ impl Machine<'_> {
                 0x8a => {
                     let len = self.number(1)? as usize;
                     if len > 8 {
-                        return Err(("integers of 8 bytes", format!("one of {len}")));
+                        self.take(len)?;
+                        self.stack.push(Item::Other("a number"));
+                        continue;
                     }
                     let value = self.number(len)? as i64;
                     let unused = 64 - 8 * len as u32;
@@ -303,10 +418,25 @@ impl Machine<'_> {
                     let text = self.text(len)?;
                     self.stack.push(text);
                 }
-                b'U' | b'T' | b'C' | b'B' => {
-                    let len = self.number(if matches!(op, b'U' | b'C') { 1 } else { 4 })?;
-                    self.take(len as usize)?;
-                    self.stack.push(Item::Other);
+                0x8b => {
+                    let len = self.number(4)?;
+                    self.take(usize::try_from(len).unwrap_or(usize::MAX))?;
+                    self.stack.push(Item::Other("a number"));
+                }
+                // Python 2 wrote texts like this.
+                b'U' | b'T' => {
+                    let len = self.number(if op == b'U' { 1 } else { 4 })?;
+                    let text = self.text(len).unwrap_or(Item::Other("bytes"));
+                    self.stack.push(text);
+                }
+                b'C' | b'B' | 0x8e | 0x96 => {
+                    let len = self.number(match op {
+                        b'C' => 1,
+                        b'B' => 4,
+                        _ => 8,
+                    })?;
+                    self.take(usize::try_from(len).unwrap_or(usize::MAX))?;
+                    self.stack.push(Item::Other("bytes"));
                 }
                 b'}' => self.stack.push(empty_dict()),
                 b']' => self.stack.push(Item::List(Rc::default())),
@@ -326,8 +456,11 @@ impl Machine<'_> {
                 b'a' | b'e' => {
                     let items = if op == b'a' { vec![self.pop()?] } else { self.pop_to_mark()? };
                     self.count(items.len())?;
-                    let Item::List(list) = self.top()? else { return Err(("a list to append to", "something else".into())) };
-                    list.borrow_mut().extend(items);
+                    match self.top()? {
+                        Item::List(list) => list.borrow_mut().extend(items),
+                        Item::Object(_) => {}
+                        _ => return Err(("a list to append to", "something else".into())),
+                    }
                 }
                 b's' => {
                     let (value, key) = (self.pop()?, self.pop()?);
@@ -362,11 +495,17 @@ impl Machine<'_> {
                 }
                 b'Q' => {
                     let storage = storage(self.pop()?)?;
-                    self.stack.push(Item::Storage(Rc::new(storage)));
+                    self.stack.push(storage);
                 }
-                b'R' | 0x81 => {
+                b'R' | 0x81 | 0x92 => {
+                    if op == 0x92 {
+                        self.pop()?; // arguments by name
+                    }
                     let (arguments, function) = (self.pop()?, self.pop()?);
                     let made = make(&function, &arguments)?;
+                    if let Item::Dict(entries) = &made {
+                        self.count(entries.borrow().len())?;
+                    }
                     self.stack.push(made);
                 }
                 b'b' => {
@@ -388,35 +527,95 @@ impl Machine<'_> {
     }
 }
 
-/// Types that settings name.
-const PLAIN_TYPES: [&str; 9] = ["dict", "list", "tuple", "int", "long", "float", "str", "bool", "object"];
+/// Types of Python's own whose values are plain data.
+const PLAIN_TYPES: [&str; 18] = [
+    "dict",
+    "list",
+    "tuple",
+    "set",
+    "frozenset",
+    "int",
+    "long",
+    "float",
+    "complex",
+    "str",
+    "unicode",
+    "bytes",
+    "bytearray",
+    "bool",
+    "object",
+    "slice",
+    "range",
+    "xrange",
+];
 
-/// Whether this is a type of the library that published training scripts keep their settings in.
-fn is_settings(name: &str) -> bool {
-    name.starts_with("omegaconf.")
-}
+/// Modules whose names stand in a pickle only to be run.
+const RUNNERS: [&str; 42] = [
+    "os",
+    "posix",
+    "nt",
+    "sys",
+    "subprocess",
+    "shutil",
+    "socket",
+    "importlib",
+    "imp",
+    "ctypes",
+    "runpy",
+    "pty",
+    "commands",
+    "popen2",
+    "webbrowser",
+    "code",
+    "codeop",
+    "multiprocessing",
+    "threading",
+    "asyncio",
+    "signal",
+    "pdb",
+    "bdb",
+    "timeit",
+    "cProfile",
+    "profile",
+    "trace",
+    "pip",
+    "http",
+    "urllib",
+    "requests",
+    "operator",
+    "_operator",
+    "marshal",
+    "pickle",
+    "_pickle",
+    "dill",
+    "cloudpickle",
+    "inspect",
+    "gc",
+    "builtins",
+    "__builtin__",
+];
+/// PyTorch's own names of that kind.
+const RUNNERS_OF_TORCH: [&str; 6] =
+    ["torch.load", "torch.hub.", "torch.ops.", "torch.classes.", "torch.utils.cpp_extension.", "torch.serialization.load"];
 
-/// The names that may stand in a pickle of tensors.
+/// A name that may stand in a pickle of tensors. What it names is not there: an object of it is only passed over.
 fn allowed(name: &str) -> Result<Rc<str>, Refusal> {
-    let storage = name.strip_prefix("torch.").is_some_and(|n| STORAGES.iter().any(|(s, _)| *s == n));
-    let known =
-        ["torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter", "collections.OrderedDict", "collections.defaultdict"]
-            .contains(&name);
-    // Types that a TorchScript archive defines itself are read as containers, their code never. Settings that a training script stores beside
-    // the weights are passed over, whatever they hold; the plain types that they name are only names, and nothing here makes one.
+    let module = name.split('.').next().unwrap_or_default();
     let plain = name.strip_prefix("builtins.").or(name.strip_prefix("__builtin__.")).is_some_and(|n| PLAIN_TYPES.contains(&n));
-    if storage || known || name.starts_with("__torch__.") || is_settings(name) || plain || name == "typing.Any" {
-        return Ok(name.into());
+    if !plain && (RUNNERS.contains(&module) || RUNNERS_OF_TORCH.iter().any(|runner| name.starts_with(runner))) {
+        return Err(("names of tensors, containers and plain data alone; nothing of it was run", format!("{name:?}")));
     }
-    Err(("names of tensors, storages and containers alone; nothing of it was run", format!("{name:?}")))
+    Ok(name.into())
 }
 
 fn make(function: &Item, arguments: &Item) -> Result<Item, Refusal> {
-    let (Item::Name(name), Item::Tuple(arguments)) = (function, arguments) else {
-        return Err(("a name and its arguments", "something else".into()));
+    let (name, arguments) = match (function, arguments) {
+        (Item::Name(name), Item::Tuple(arguments)) => (name, arguments),
+        (Item::Name(name) | Item::Object(name), _) => return Ok(Item::Object(name.clone())),
+        _ => return Err(("a name and its arguments", "something else".into())),
     };
     match &**name {
-        "torch._utils._rebuild_tensor_v2" => match &arguments[..] {
+        "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor" => match &arguments[..] {
             [Item::Storage(storage), Item::Int(offset), Item::Tuple(shape), Item::Tuple(strides), ..] => {
                 let sizes = |items: &[Item]| -> Result<Vec<usize>, Refusal> {
                     let size = |item: &Item| match item {
@@ -432,29 +631,56 @@ fn make(function: &Item, arguments: &Item) -> Result<Item, Refusal> {
                 }
                 Ok(Item::Tensor(Rc::new(View { storage: storage.clone(), offset, shape, strides })))
             }
+            [Item::Object(storage), ..] => Ok(Item::Object(storage.clone())),
             other => Err(("the arguments of a tensor", format!("{} others", other.len()))),
         },
-        "torch._utils._rebuild_parameter" => match arguments.first() {
-            Some(Item::Tensor(view)) => Ok(Item::Tensor(view.clone())),
+        "torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state" => match arguments.first() {
+            Some(found @ (Item::Tensor(_) | Item::Object(_))) => Ok(found.clone()),
             _ => Err(("a tensor in a parameter", "something else".into())),
         },
-        name if name.starts_with("collections.") || name.starts_with("__torch__.") => Ok(Item::Dict(Rc::default())),
-        name if is_settings(name) => Ok(Item::Other),
-        name => Err(("a tensor or container to make", name.to_string())),
+        // A tensor that carries attributes, which no weight needs. One of a class of its own is another thing.
+        "torch._tensor._rebuild_from_type_v2" => match &arguments[..] {
+            [function, Item::Name(class), arguments, ..] if PLAIN_TENSORS.contains(&&**class) => make(function, arguments),
+            [_, Item::Name(class), ..] => Ok(Item::Object(class.clone())),
+            _ => Err(("the class of a tensor", "something else".into())),
+        },
+        "torch._utils._rebuild_wrapper_subclass" => match arguments.first() {
+            Some(Item::Name(class)) => Ok(Item::Object(class.clone())),
+            _ => Ok(Item::Object(name.clone())),
+        },
+        name if name.starts_with("collections.OrderedDict") || name.starts_with("collections.defaultdict") => {
+            let entries = arguments.iter().find_map(|a| if let Item::List(list) = a { Some(list.borrow().clone()) } else { None });
+            let pair = |item: &Item| match item {
+                Item::Tuple(pair) if pair.len() == 2 => Some((pair[0].clone(), pair[1].clone())),
+                Item::List(pair) if pair.borrow().len() == 2 => Some((pair.borrow()[0].clone(), pair.borrow()[1].clone())),
+                _ => None,
+            };
+            Ok(Item::Dict(Rc::new(RefCell::new(entries.unwrap_or_default().iter().filter_map(pair).collect()))))
+        }
+        name if name.starts_with("__torch__.") => Ok(Item::Dict(Rc::default())),
+        _ => Ok(Item::Object(name.clone())),
     }
 }
 
-/// `("storage", type, key, location, elements)`.
-fn storage(id: Item) -> Result<Storage, Refusal> {
+const PLAIN_TENSORS: [&str; 4] = ["torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer", "torch._C._TensorBase"];
+
+/// `("storage", type, key, location, elements)`, of another type than [`STORAGES`] an object.
+fn storage(id: Item) -> Result<Item, Refusal> {
     let wrong = || ("a storage", "something else".to_string());
     let Item::Tuple(parts) = id else { return Err(wrong()) };
-    let [Item::Text(word), Item::Name(kind), Item::Text(key), ..] = &parts[..] else { return Err(wrong()) };
-    let found = kind.strip_prefix("torch.").and_then(|k| STORAGES.iter().find(|(name, _)| *name == k));
-    let (kind, width) = found.filter(|_| word == "storage").ok_or_else(wrong)?;
+    let [Item::Text(word), Item::Name(kind), Item::Text(key), rest @ ..] = &parts[..] else { return Err(wrong()) };
+    if word != "storage" {
+        return Err(wrong());
+    }
+    // A storage that is part of another one, as only files of PyTorch 0.3 have it.
+    let part = matches!(rest.get(2), Some(Item::Tuple(_)));
+    let found = kind.strip_prefix("torch.cuda.").or(kind.strip_prefix("torch."));
+    let found = found.and_then(|k| STORAGES.iter().find(|(name, _)| *name == k)).filter(|_| !part);
+    let Some((kind, width)) = found else { return Ok(Item::Object(kind.clone())) };
     if key.is_empty() || !key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
         return Err(("a storage's key of letters and digits", format!("{key:?}")));
     }
-    Ok(Storage { kind, width: *width, key: key.clone() })
+    Ok(Item::Storage(Rc::new(Storage { kind, width: *width, key: key.clone() })))
 }
 
 #[cfg(test)]
@@ -462,13 +688,16 @@ mod tests {
     use super::*;
 
     fn run(bytes: &[u8]) -> Result<usize, Refusal> {
-        let root = Machine { bytes, at: 0, stack: Vec::new(), memo: HashMap::new(), entries: 0 }.run()?;
-        let (mut views, mut left) = (Vec::new(), MAX_ENTRIES);
-        collect("", &root, 0, &mut left, &mut views).map_err(|found| ("shallow containers", found))?;
-        for (_, view) in &views {
-            let _ = expand(view, &[0; 64]);
-        }
-        Ok(views.len())
+        let root = Machine::new(bytes).run()?;
+        let mut views = 0;
+        collect("", &root, 0, &mut MAX_ENTRIES.clone(), &mut |_, found| {
+            if let Found::Tensor(view) = found {
+                let _ = expand(view, &[0; 64]);
+                views += 1;
+            }
+        })
+        .map_err(|found| ("shallow containers", found))?;
+        Ok(views)
     }
 
     #[test]
@@ -516,8 +745,8 @@ mod tests {
         {
             assert!(run(hostile).unwrap_err().1.contains('.'), "{hostile:?}");
         }
-        // A plain type may be named, and is never called; settings are passed over.
-        assert!(run(b"c__builtin__\nlist\n(X\x01\x00\x00\x00xtR.").is_err());
+        // Plain data and settings are passed over, whatever they are made from.
+        assert_eq!(run(b"c__builtin__\nset\n(X\x01\x00\x00\x00xtR."), Ok(0));
         assert_eq!(run(b"\x80\x02comegaconf.dictconfig\nDictConfig\n)\x81."), Ok(0));
     }
 

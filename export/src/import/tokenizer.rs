@@ -10,8 +10,9 @@ use crate::{Error, Result};
 
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
-/// OpenAI's file holds more merges than its vocabulary has: 49,152 entries less 2 · 256 bytes and the two marks.
-const MERGES_MOST: usize = 49_152 - 512 - 2;
+/// How many of its file's merges OpenAI's vocabulary has: the file holds 262,145. The vocabulary's 49,408 entries are these, 2 · 256 bytes
+/// and the two marks.
+const OPENAI_MERGES: usize = 49_152 - 256 - 2;
 const FILE_MAX_BYTES: u64 = 64 << 20;
 
 /// A tokenizer.json, or OpenAI's `bpe_simple_vocab_16e6.txt`, unpacked.
@@ -24,7 +25,99 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
         Some("gz") => {
             Err(Error::file(path.display().to_string(), "file", "an unpacked vocabulary file (gunzip unpacks it)", "a packed one"))
         }
-        _ => crate::checkpoint::read_tokenizer(path),
+        _ => {
+            let bytes = crate::checkpoint::read_tokenizer(path)?;
+            let mut tokenizer: Value = serde_json::from_slice(&bytes)
+                .map_err(|e| Error::file(path.display().to_string(), "file", "a tokenizer.json", e.to_string()))?;
+            super::clean::add_to(&mut tokenizer);
+            Ok(serde_json::to_vec(&tokenizer).expect("a tokenizer is plain data"))
+        }
+    }
+}
+
+/// Checks that the tokenizer can be the model's: every text ends with the token at which the text tower pools, and no token lies beyond its
+/// table of words. `end` is that token, where the model says it or it is the table's last.
+///
+/// # Errors
+/// [`Error::File`] if it cannot be read, or belongs to another model.
+pub(super) fn check(place: &str, bytes: &[u8], vocab: usize, end: Option<u32>) -> Result<()> {
+    let wrong = |expected: String, found: String| Error::file(place, "tokenizer", expected, found);
+    let tokenizer =
+        tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| wrong("a tokenizer.json of the tokenizers library".into(), e.to_string()))?;
+    let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
+    let encoded = tokenizer.encode("a dog", true).map_err(|e| wrong("a tokenizer that takes a text".into(), e.to_string()))?;
+    let used = encoded.get_ids().iter().copied().max().unwrap_or(0).max(if end.is_some() { largest } else { 0 });
+    if used as usize >= vocab {
+        let expected = format!("the model's own, whose ids are below the {vocab} rows of its word embeddings; name it by --tokenizer");
+        return Err(wrong(expected, format!("one with an id {used}")));
+    }
+    let last = encoded.get_ids().last().copied();
+    if end.is_some() && last != end {
+        let expected =
+            format!("the model's own, which ends each text with id {} of {vocab}; name it by --tokenizer", end.unwrap_or_default());
+        return Err(wrong(expected, last.map_or("one that makes nothing of a text".into(), |id| format!("one that ends with id {id}"))));
+    }
+    Ok(())
+}
+
+/// Readies the tokenizer of a text tower that reads its padding, and gives back the token that it is padded with: the one that
+/// `tokenizer_config.json` names, or the configuration's. Texts are cleaned as the models of this kind were trained: in lower case, without
+/// punctuation where `kwargs`, open_clip's settings, or the tokenizer's class say so.
+///
+/// # Errors
+/// [`Error::File`] if nothing says what texts are padded with.
+pub(super) fn padded(
+    place: &str,
+    bytes: &mut Vec<u8>,
+    description: Option<&Value>,
+    kwargs: Option<&Value>,
+    usual: Option<i64>,
+) -> Result<i64> {
+    let wrong = |e: String| Error::file(place, "tokenizer", "a tokenizer.json of the tokenizers library", e);
+    let mut tokenizer: Value = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))?;
+    let named = |key: &str| {
+        let value = description.map(|d| &d[key])?;
+        value.as_str().or(value["content"].as_str()).map(str::to_owned)
+    };
+    let id = |token: &str| {
+        let listed = tokenizer["added_tokens"].as_array().into_iter().flatten().find(|added| added["content"] == token);
+        let unigram = || tokenizer["model"]["vocab"].as_array()?.iter().position(|piece| piece[0] == token).map(|n| n as i64);
+        listed.and_then(|added| added["id"].as_i64()).or_else(|| tokenizer["model"]["vocab"][token].as_i64()).or_else(unigram)
+    };
+    let pad = named("pad_token").and_then(|token| id(&token)).or_else(|| tokenizer["padding"]["pad_id"].as_i64()).or(usual);
+    let pad =
+        pad.ok_or_else(|| Error::file(place, "tokenizer", "pad_token in tokenizer_config.json, which the text tower reads", "none"))?;
+    let kwargs = kwargs.unwrap_or(&Value::Null);
+    // CLIPA was trained with the padding in place of the mark of the end.
+    if kwargs["strip_sep_token"] == true
+        && let Some(mark) = named("sep_token")
+    {
+        drop_mark(&mut tokenizer, &mark);
+    }
+    let class = description.and_then(|d| d["tokenizer_class"].as_str()).unwrap_or_default();
+    let without_punctuation = kwargs["clean"] == "canonicalize" || class.starts_with("SiglipTokenizer");
+    if without_punctuation || kwargs.is_null() {
+        super::clean::lower_case(&mut tokenizer, without_punctuation);
+    }
+    *bytes = serde_json::to_vec(&tokenizer).expect("a tokenizer is plain data");
+    Ok(pad)
+}
+
+/// Takes a mark out of what is put around a text.
+fn drop_mark(tokenizer: &mut Value, mark: &str) {
+    let steps = &mut tokenizer["post_processor"];
+    if steps["type"] == "BertProcessing" || steps["type"] == "RobertaProcessing" {
+        let (Some(word), Some(id)) = (steps["cls"][0].as_str().map(str::to_owned), steps["cls"][1].as_u64()) else { return };
+        let token = json!({"SpecialToken": {"id": word, "type_id": 0}});
+        let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+        let special = json!({word.clone(): {"id": word, "ids": [id], "tokens": [word]}});
+        *steps = json!({"type": "TemplateProcessing", "single": [token, text], "pair": [token, text, {"Sequence": {"id": "B", "type_id": 0}}], "special_tokens": special});
+        return;
+    }
+    for key in ["single", "pair"] {
+        if let Some(parts) = steps[key].as_array_mut() {
+            parts.retain(|part| part["SpecialToken"]["id"] != mark);
+        }
     }
 }
 
@@ -36,11 +129,11 @@ fn text(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(Error::io(path))
 }
 
-/// The merges of a file whose first line tells its version.
-fn merges(path: &Path) -> Result<Vec<[String; 2]>> {
+/// At most so many merges of a file whose first line tells its version.
+fn merges(path: &Path, most: usize) -> Result<Vec<[String; 2]>> {
     let content = text(path)?;
     let mut found = Vec::new();
-    for (number, line) in content.lines().enumerate().skip(1).filter(|(_, line)| !line.trim().is_empty()).take(MERGES_MOST) {
+    for (number, line) in content.lines().enumerate().skip(1).filter(|(_, line)| !line.trim().is_empty()).take(most) {
         let mut parts = line.split_whitespace();
         let (Some(left), Some(right), None) = (parts.next(), parts.next(), parts.next()) else {
             return Err(Error::file(
@@ -67,7 +160,7 @@ fn characters() -> Vec<char> {
 
 /// From OpenAI's file of merges, whose order makes the vocabulary.
 fn from_merges(path: &Path) -> Result<Vec<u8>> {
-    let merges = merges(path)?;
+    let merges = merges(path, OPENAI_MERGES)?;
     let bytes = characters();
     let entries = bytes
         .iter()
@@ -87,7 +180,7 @@ pub(super) fn from_vocabulary(vocabulary: &Path, merged: &Path) -> Result<Vec<u8
     let place = vocabulary.display().to_string();
     let entries: serde_json::Map<String, Value> =
         serde_json::from_str(&text(vocabulary)?).map_err(|e| Error::file(&place, "file", "a JSON object of numbers", e.to_string()))?;
-    build(vocabulary, entries, merges(merged)?)
+    build(vocabulary, entries, merges(merged, usize::MAX)?)
 }
 
 fn build(path: &Path, vocabulary: serde_json::Map<String, Value>, merges: Vec<[String; 2]>) -> Result<Vec<u8>> {
@@ -116,7 +209,7 @@ fn build(path: &Path, vocabulary: serde_json::Map<String, Value>, merges: Vec<[S
         .collect();
     let special = |mark: &str, id: u64| json!({"id": mark, "ids": [id], "tokens": [mark]});
     let token = |mark: &str| json!({"SpecialToken": {"id": mark, "type_id": 0}});
-    let tokenizer = json!({
+    let mut tokenizer = json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
@@ -144,6 +237,7 @@ fn build(path: &Path, vocabulary: serde_json::Map<String, Value>, merges: Vec<[S
             "merges": merges,
         },
     });
+    super::clean::add_to(&mut tokenizer);
     Ok(serde_json::to_vec(&tokenizer).expect("a tokenizer is plain data"))
 }
 
@@ -159,6 +253,25 @@ mod tests {
         assert_eq!((found[188], found[255]), ('Ā', 'Ń'));
         let distinct: std::collections::HashSet<_> = found.iter().collect();
         assert_eq!(distinct.len(), 256);
+    }
+
+    #[test]
+    fn openais_file_holds_more_merges_than_its_vocabulary() {
+        let folder = std::env::temp_dir().join(format!("edge-seg-merges-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("bpe.txt");
+        // As many as OpenAI's file has: every pair of two characters, then those of a pair and a character.
+        let bytes = characters();
+        let pairs = bytes.iter().flat_map(|a| bytes.iter().map(move |b| format!("{a} {b}\n")));
+        let threes = bytes.iter().take(3).flat_map(|a| bytes.iter().map(move |b| (a, b)));
+        let threes = threes.flat_map(|(a, b)| characters().into_iter().map(move |c| format!("{a}{b} {c}\n")));
+        let content: String = std::iter::once("#version\n".to_owned()).chain(pairs.chain(threes).take(262_145)).collect();
+        std::fs::write(&path, content).unwrap();
+        let made: Value = serde_json::from_slice(&read(&path).unwrap()).unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+        let id = |mark: &str| made["model"]["vocab"][mark].as_u64();
+        assert_eq!((id(START), id(END)), (Some(49_406), Some(49_407)));
+        assert_eq!(made["model"]["merges"].as_array().unwrap().len(), 48_894);
     }
 
     #[test]

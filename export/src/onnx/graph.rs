@@ -271,7 +271,7 @@ impl<'a> Graph<'a> {
         self.op(name, "Reshape", &[x, &shape], vec![])
     }
 
-    fn has_node(&self, name: &str) -> bool {
+    pub(super) fn has_node(&self, name: &str) -> bool {
         self.proto.node.iter().any(|node| node.name == name)
     }
 
@@ -332,6 +332,9 @@ impl<'a> Graph<'a> {
         };
         let mut weight = take(self.tensor(&format!("{block}.attn.qkv.weight")));
         let mut bias = take(self.tensor(&format!("{block}.attn.qkv.bias")));
+        if part < 2 && self.model.config.image.rotary.is_some() && block.starts_with("image.blocks.") {
+            [weight, bias] = [weight, bias].map(|tensor| super::rotary::sorted(tensor, heads));
+        }
         if part == 0 {
             let scale = ((weight.shape[0] / heads) as f32).sqrt().recip();
             weight.data.iter_mut().chain(&mut bias.data).for_each(|x| *x *= scale);
@@ -394,6 +397,7 @@ impl<'a> Graph<'a> {
                 let half = mul(self, format!("{name}.half"), x, &half);
                 mul(self, name.into(), &half, &sum)
             }
+            Activation::Relu => self.op(name, "Relu", &[x], vec![]),
             Activation::QuickGelu => {
                 let slope = self.scalar(1.702);
                 let scaled = mul(self, format!("{name}.scaled"), x, &slope);

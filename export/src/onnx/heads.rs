@@ -2,23 +2,27 @@
 
 use super::graph::{Attr, Graph, Value};
 use super::image::rest_of_block;
+use super::rotary::turned;
 use crate::checkpoint::{Model, Tensor};
 use crate::config::{Activation, Global, Similarity};
 
 /// Epsilon of the decoder's norms, which no configuration names.
 const DECODER_EPS: f32 = 1e-5;
 /// Longest side of a grid, in patches.
-const LONGEST: usize = 512;
+pub(super) const LONGEST: usize = 512;
 
 /// Rows and columns of the patches, known when the encoder runs.
 pub(super) struct Grid {
-    rows: Value, // i64 [1]
-    cols: Value, // i64 [1]
+    pub(super) rows: Value, // i64 [1]
+    pub(super) cols: Value, // i64 [1]
 }
 
 impl Grid {
     /// Of the patch convolution's output `[1, width, rows, cols]`.
     pub(super) fn of(graph: &mut Graph, image: &Value) -> Self {
+        if graph.has_node("image.grid") {
+            return Self { rows: "image.grid.rows".into(), cols: "image.grid.cols".into() };
+        }
         let shape = graph.op("image.grid", "Shape", &[image], vec![]);
         Self { rows: graph.slice("image.grid.rows", &shape, 0, 2, 3), cols: graph.slice("image.grid.cols", &shape, 0, 3, 4) }
     }
@@ -33,7 +37,11 @@ pub(super) fn fusion(graph: &mut Graph, model: &Model, maps: Vec<Value>) -> (Val
         .iter()
         .enumerate()
         .map(|(i, map)| {
-            let map = if with_class { map.clone() } else { graph.slice(&format!("image.head.taps.{i}"), map, 1, 1, i64::MAX) };
+            let map = if with_class {
+                map.clone()
+            } else {
+                graph.slice(&format!("image.head.taps.{i}"), map, 1, tower.prefix() as i64, i64::MAX)
+            };
             graph.norm(&format!("image.head.norms.{i}"), &map, tower.norm_eps)
         })
         .collect();
@@ -47,17 +55,28 @@ pub(super) fn fusion(graph: &mut Graph, model: &Model, maps: Vec<Value>) -> (Val
             (embedded, global)
         }
         Global::Class => {
-            let patches = graph.slice("image.head.patches", &embedded, 1, 1, i64::MAX);
+            let patches = graph.slice("image.head.patches", &embedded, 1, tower.prefix() as i64, i64::MAX);
             let class = graph.slice("image.head.class", &embedded, 1, 0, 1);
             (patches, graph.reshape("image.head.global", &class, &[1, model.config.embedding_dim as i64]))
         }
+        other => unreachable!("a configuration with the fusion head has no {other:?}"),
     }
 }
 
 /// `projection(norm(x))`, with the weights of the head or, for the whole picture, of the tower.
 fn projected(graph: &mut Graph, model: &Model, name: &str, norm: &str, projection: &str, x: &Value) -> Value {
     let normed = graph.norm_as(norm, &format!("{name}.norm"), x, model.config.image.norm_eps);
-    graph.project_as(projection, &format!("{name}.projection"), &normed)
+    project_if_any(graph, model, projection, &format!("{name}.projection"), &normed)
+}
+
+/// A projection without which the tower's width is that of the words' space.
+fn project_if_any(graph: &mut Graph, model: &Model, weights: &str, name: &str, x: &Value) -> Value {
+    let has = |kind: &str| model.weights.contains_key(&format!("{weights}.{kind}"));
+    match (has("weight"), has("bias")) {
+        (false, _) => x.clone(),
+        (true, false) => graph.project_as(weights, name, x),
+        (true, true) => graph.linear_as(weights, name, x),
+    }
 }
 
 fn last_block(model: &Model) -> String {
@@ -69,9 +88,32 @@ pub(super) fn maskclip(graph: &mut Graph, model: &Model, stream: &Value) -> Valu
     let (tower, name) = (&model.config.image, last_block(model));
     let normed = graph.norm(&format!("{name}.norm1"), stream, tower.norm_eps);
     let value = graph.qkv_part(&name, 2, tower.heads, &normed); // [1, 1 + patches, width]
-    let patch_values = graph.slice("image.head.values", &value, 1, 1, i64::MAX);
+    let patch_values = graph.slice("image.head.values", &value, 1, tower.prefix() as i64, i64::MAX);
     let patches = graph.linear(&format!("{name}.attn.proj"), &patch_values);
     projected(graph, model, "image.head", "image.norm", "image.head.projection", &patches)
+}
+
+/// A pooling attention with a learned query, `normed` being all tokens: for each patch its value through what follows the attention, and for
+/// the picture what the query sees of them.
+pub(super) fn pooled(graph: &mut Graph, model: &Model, normed: &Value, heads: usize) -> (Value, Value) {
+    let (tower, name) = (&model.config.image, "image.head.pool");
+    let [key, value] = [1, 2].map(|part| graph.qkv_part(name, part, heads, normed));
+    let probe = graph.tensor("image.head.pool.probe");
+    let probe = graph.floats("image.head.pool.probe", &[1, 1, tower.width], &probe.data);
+    let query = graph.qkv_part(name, 0, heads, &probe);
+    let seen = graph.attention("image.head.pool.seen", [&query, &key, &value], None, heads, tower.width);
+    let patches =
+        if tower.prefix() > 0 { graph.slice("image.head.pool.patches", &value, 1, tower.prefix() as i64, i64::MAX) } else { value };
+    let mut rest = |name: &str, x: &Value| {
+        let sum = graph.linear_as("image.head.pool.attn.proj", &format!("{name}.out"), x);
+        let normed = graph.norm_as("image.head.pool.norm", &format!("{name}.norm"), &sum, tower.norm_eps);
+        let hidden = graph.mlp_as("image.head.pool.mlp", &format!("{name}.mlp"), tower.activation, &normed);
+        let sum = graph.add(&format!("{name}.sum"), &sum, &hidden);
+        project_if_any(graph, model, "image.head.projection", &format!("{name}.projection"), &sum)
+    };
+    let global = rest("image.global", &seen); // [1, 1, embedding_dim]
+    let patches = rest("image.patches", &patches);
+    (patches, graph.reshape("image.global.flat", &global, &[1, model.config.embedding_dim as i64]))
 }
 
 /// The last block of the patches with another similarity; `kept` says whether residual and MLP stay.
@@ -86,17 +128,20 @@ pub(super) fn attention(
     let (tower, name) = (&model.config.image, last_block(model));
     let normed = graph.norm(&format!("{name}.norm1"), stream, tower.norm_eps);
     let (query, key) = match similarity {
-        Similarity::QueryKey => (graph.qkv_part(&name, 0, tower.heads, &normed), graph.qkv_part(&name, 1, tower.heads, &normed)),
+        Similarity::QueryKey => {
+            let [query, key] = [0, 1].map(|part| graph.qkv_part(&name, part, tower.heads, &normed));
+            (turned(graph, model, &query), turned(graph, model, &key))
+        }
         Similarity::QueryQuery => self_similar(graph, model, &name, 0, &normed),
         Similarity::KeyKey => self_similar(graph, model, &name, 1, &normed),
     };
-    let query = graph.slice("image.head.query", &query, 1, 1, i64::MAX); // the class token asks elsewhere
+    let query = graph.slice("image.head.query", &query, 1, tower.prefix() as i64, i64::MAX); // the class token asks elsewhere
     let value = graph.qkv_part(&name, 2, tower.heads, &normed);
-    let near = neighbour.map(|(deviation, grid)| neighbour_logits(graph, &grid, deviation));
+    let near = neighbour.map(|(deviation, grid)| neighbour_logits(graph, &grid, deviation, tower.prefix()));
     let mixed = graph.attention("image.head.attn", [&query, &key, &value], near.as_ref(), tower.heads, tower.width);
     let mut patches = graph.linear_as(&format!("{name}.attn.proj"), "image.head.attn.out", &mixed);
     if residual {
-        let entered = graph.slice("image.head.stream", stream, 1, 1, i64::MAX);
+        let entered = graph.slice("image.head.stream", stream, 1, tower.prefix() as i64, i64::MAX);
         patches = graph.add("image.head.attn.sum", &entered, &patches);
     }
     if mlp {
@@ -111,6 +156,7 @@ pub(super) fn attention(
 fn self_similar(graph: &mut Graph, model: &Model, block: &str, part: usize, normed: &Value) -> (Value, Value) {
     let tower = &model.config.image;
     let found = graph.qkv_part(block, part, tower.heads, normed);
+    let found = turned(graph, model, &found);
     let root = ((tower.width / tower.heads) as f32).sqrt();
     // The writer has put 1/√d into the query's weights already.
     let factor = graph.scalar(if part == 0 { root } else { root.recip() });
@@ -118,8 +164,8 @@ fn self_similar(graph: &mut Graph, model: &Model, block: &str, part: usize, norm
     if part == 0 { (found, other) } else { (other, found) }
 }
 
-/// `exp(-d²/2σ²)` of every pair of patches, zero for the class token: `[patches, 1 + patches]`.
-fn neighbour_logits(graph: &mut Graph, grid: &Grid, deviation: f32) -> Value {
+/// `exp(-d²/2σ²)` of every pair of patches, zero for the tokens before them: `[patches, prefix + patches]`.
+fn neighbour_logits(graph: &mut Graph, grid: &Grid, deviation: f32, prefix: usize) -> Value {
     let steps: Vec<f32> = (0..LONGEST).map(|n| n as f32).collect();
     let steps = graph.floats("image.head.steps", &[LONGEST], &steps);
     let (zero, one) = (graph.ints(&[0]), graph.ints(&[1]));
@@ -142,11 +188,12 @@ fn neighbour_logits(graph: &mut Graph, grid: &Grid, deviation: f32) -> Value {
     let near = graph.op("image.head.near", "Mul", &[&rows, &cols], vec![]); // [rows, cols, rows, cols]
     let patches = graph.op("image.head.near.patches", "Mul", &[&grid.rows, &grid.cols], vec![]);
     let near = graph.reshape_to("image.head.near.square", &near, &[&patches, &patches]);
-    // A column of zeros for the class token.
+    // A column of zeros for each token before the patches.
     let first = graph.slice("image.head.near.first", &near, 1, 0, 1);
     let nothing = graph.scalar(0.0);
     let class = graph.op("image.head.near.class", "Mul", &[&first, &nothing], vec![]);
-    graph.op("image.head.near.all", "Concat", &[&class, &near], vec![("axis", Attr::Int(1))])
+    let columns: Vec<&Value> = std::iter::repeat_n(&class, prefix).chain([&near]).collect();
+    graph.op("image.head.near.all", "Concat", &columns, vec![("axis", Attr::Int(1))])
 }
 
 /// A last block whose tokens attend to themselves alone, then gated convolutions on a grid that doubles; each patch takes the mean of the
@@ -154,7 +201,7 @@ fn neighbour_logits(graph: &mut Graph, grid: &Grid, deviation: f32) -> Value {
 pub(super) fn tcl(graph: &mut Graph, model: &Model, stream: &Value, grid: &Grid, layers: usize) -> Value {
     let tower = &model.config.image;
     let (name, width) = ("image.head.block", tower.width as i64);
-    let patches = graph.slice("image.head.stream", stream, 1, 1, i64::MAX);
+    let patches = graph.slice("image.head.stream", stream, 1, tower.prefix() as i64, i64::MAX);
     let normed = graph.norm(&format!("{name}.norm1"), &patches, tower.norm_eps);
     let value = graph.qkv_part(name, 2, tower.heads, &normed);
     let after = rest_of_block(graph, name, &patches, &value, tower.norm_eps, tower.activation);
@@ -209,20 +256,40 @@ pub(super) fn global(graph: &mut Graph, model: &Model, stream: &Value, patches: 
     let (tower, name) = (&model.config.image, last_block(model));
     match tower.global {
         Global::Mean => mean_of_units(graph, patches),
+        Global::PoolNorm | Global::NormPool => {
+            let stream = super::image::block(graph, model, tower.layers - 1, stream).0;
+            let patches = graph.slice("image.pool.patches", &stream, 1, tower.prefix() as i64, i64::MAX);
+            let mean = |graph: &mut Graph, x: &Value| {
+                graph.op("image.pool.mean", "ReduceMean", &[x], vec![("axes", Attr::Ints(vec![1])), ("keepdims", Attr::Int(0))])
+            };
+            let pooled = if tower.global == Global::PoolNorm {
+                let pooled = mean(graph, &patches);
+                graph.norm_as("image.norm", "image.pool.norm", &pooled, tower.norm_eps)
+            } else {
+                let normed = graph.norm_as("image.norm", "image.pool.norm", &patches, tower.norm_eps);
+                mean(graph, &normed)
+            };
+            project_if_any(graph, model, whole_projection(model), "image.pool.projection", &pooled)
+        }
+        Global::Attention => unreachable!("a configuration without the pooled head has none"),
         Global::Class => {
             let normed = graph.norm(&format!("{name}.norm1"), stream, tower.norm_eps);
             let class = graph.slice("image.class.normed", &normed, 1, 0, 1);
             let query = graph.qkv_part_as(&name, "image.class", 0, tower.heads, &class);
             let [key, value] = [1, 2].map(|part| graph.qkv_part(&name, part, tower.heads, &normed));
+            let key = turned(graph, model, &key);
             let mixed = graph.attention("image.class.attn", [&query, &key, &value], None, tower.heads, tower.width);
             let class = graph.slice("image.class.stream", stream, 1, 0, 1);
             let class = rest_of_block(graph, &name, &class, &mixed, tower.norm_eps, tower.activation);
-            let projection =
-                if model.weights.contains_key("image.projection.weight") { "image.projection" } else { "image.head.projection" };
-            let class = projected(graph, model, "image.class", "image.norm", projection, &class);
+            let class = projected(graph, model, "image.class", "image.norm", whole_projection(model), &class);
             graph.reshape("image.class.global", &class, &[1, model.config.embedding_dim as i64])
         }
     }
+}
+
+/// The projection of the whole picture, where the dense head has one of its own.
+fn whole_projection(model: &Model) -> &'static str {
+    if model.weights.contains_key("image.projection.weight") { "image.projection" } else { "image.head.projection" }
 }
 
 /// `x / |x|` along the last axis.

@@ -3,6 +3,7 @@
 use super::graph::{Attr, Graph, Layers, Value};
 use super::heads;
 use super::proto::{self, Dim};
+use super::rotary::{angles, turned};
 use crate::Result;
 use crate::checkpoint::Model;
 use crate::config::{Activation, Head, Tap};
@@ -15,13 +16,31 @@ pub(super) fn write(model: &Model, layers: &Layers) -> Result<(Vec<u8>, Vec<Stri
     let pixels = graph.input("pixels", proto::FLOAT, &[dim(1), dim(3), symbol("height"), symbol("width")]);
     let positions = graph.input("positions", proto::FLOAT, &[dim(1), symbol("tokens"), dim(tower.width)]);
 
-    let image = graph.patches("image.patch", &pixels, tower.patch_bias); // [1, width, rows, cols]
+    let mut seen = pixels;
+    for n in 0..tower.stem.len() {
+        let name = format!("image.stem.{n}");
+        let convolved = graph.patches(&name, &seen, true);
+        seen = graph.activation(&format!("{name}.act"), Activation::Gelu, &convolved);
+    }
+    let image = graph.patches("image.patch", &seen, tower.patch_bias); // [1, width, rows, cols]
     let patches = graph.reshape("image.patch.flat", &image, &[1, tower.width as i64, -1]);
     let patches = graph.transpose("image.patch.tokens", &patches, &[0, 2, 1]); // [1, patches, width]
-    let class = graph.tensor("image.class_token");
-    let class = graph.floats("image.class_token", &[1, 1, tower.width], &class.data);
-    let tokens = graph.op("image.tokens", "Concat", &[&class, &patches], vec![("axis", Attr::Int(1))]);
+    let (tokens, positions) = if tower.class_token {
+        let class = graph.tensor("image.class_token");
+        let class = graph.floats("image.class_token", &[1, 1, tower.width], &class.data);
+        (graph.op("image.tokens", "Concat", &[&class, &patches], vec![("axis", Attr::Int(1))]), positions)
+    } else {
+        (patches, graph.slice("image.positions.patches", &positions, 1, 1, i64::MAX))
+    };
     let mut stream = graph.add("image.embedded", &tokens, &positions);
+    if tower.registers > 0 {
+        let registers = graph.tensor("image.registers");
+        let registers = graph.floats("image.registers", &[1, tower.registers, tower.width], &registers.data);
+        let class = graph.slice("image.embedded.class", &stream, 1, 0, 1);
+        let patches = graph.slice("image.embedded.patches", &stream, 1, 1, i64::MAX);
+        stream = graph.op("image.registered", "Concat", &[&class, &registers, &patches], vec![("axis", Attr::Int(1))]);
+    }
+    angles(&mut graph, model, &image);
     if tower.pre_norm {
         stream = graph.norm("image.ln_pre", &stream, tower.norm_eps);
     }
@@ -47,6 +66,13 @@ pub(super) fn write(model: &Model, layers: &Layers) -> Result<(Vec<u8>, Vec<Stri
                 maps.iter_mut().filter(|map| map.is_none()).for_each(|map| *map = Some(last.clone()));
             }
             heads::fusion(&mut graph, model, maps.into_iter().flatten().collect())
+        }
+        Head::Pooled { heads, .. } => {
+            for n in 0..tower.layers {
+                stream = block(&mut graph, model, n, &stream).0;
+            }
+            let normed = graph.norm("image.norm", &stream, tower.norm_eps);
+            heads::pooled(&mut graph, model, &normed, *heads)
         }
         last_block => {
             for n in 0..tower.layers - 1 {
@@ -80,11 +106,12 @@ pub(super) fn write(model: &Model, layers: &Layers) -> Result<(Vec<u8>, Vec<Stri
 }
 
 /// One pre-norm block: the stream after it, and its values `[1, tokens, width]` before attention mixes them.
-fn block(graph: &mut Graph, model: &Model, n: usize, stream: &Value) -> (Value, Value) {
+pub(super) fn block(graph: &mut Graph, model: &Model, n: usize, stream: &Value) -> (Value, Value) {
     let tower = &model.config.image;
     let name = format!("image.blocks.{n}");
     let normed = graph.norm(&format!("{name}.norm1"), stream, tower.norm_eps);
     let [query, key, value] = [0, 1, 2].map(|part| graph.qkv_part(&name, part, tower.heads, &normed));
+    let [query, key] = [query, key].map(|x| turned(graph, model, &x));
     let mixed = graph.attention(&format!("{name}.attn"), [&query, &key, &value], None, tower.heads, tower.width);
     let after = rest_of_block(graph, &name, stream, &mixed, tower.norm_eps, tower.activation);
     (after, value)

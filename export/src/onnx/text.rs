@@ -1,4 +1,4 @@
-//! The text towers: post-norm BERT with mean pooling, and CLIP's causal transformer.
+//! The text towers: post-norm BERT with mean pooling, CLIP's causal transformer, and one that reads the whole padded context.
 
 use super::graph::{Attr, Graph, Layers, Value};
 use super::proto::{self, Dim};
@@ -21,9 +21,15 @@ pub(super) fn write(model: &Model, layers: &Layers) -> Result<(Vec<u8>, Vec<Stri
     let pooled = match model.config.text.arch {
         TextArch::Bert => text.bert(&ids, &mask),
         TextArch::Clip => text.clip(&ids, &mask),
+        TextArch::Padded => text.padded(&ids),
+        TextArch::Mean => text.mean(&ids, &mask),
     };
     let mut graph = text.graph;
-    let embedded = if model.config.text.projection { graph.project("text.projection", &pooled) } else { pooled };
+    let embedded = match (model.config.text.projection, model.config.text.projection_bias) {
+        (false, _) => pooled,
+        (true, false) => graph.project("text.projection", &pooled),
+        (true, true) => graph.linear("text.projection", &pooled),
+    };
     graph.output("text", &embedded, &[symbol("batch"), Dim::Value(model.config.embedding_dim as i64)]);
     Ok(graph.finish())
 }
@@ -49,10 +55,10 @@ impl Text<'_> {
         self.graph.add("text.embedded", &words, &positions)
     }
 
-    fn attention(&mut self, name: &str, x: &Value, bias: &Value) -> Value {
+    fn attention(&mut self, name: &str, x: &Value, bias: Option<&Value>) -> Value {
         let tower = &self.model.config.text;
         let [query, key, value] = [0, 1, 2].map(|part| self.graph.qkv_part(name, part, tower.heads, x));
-        let mixed = self.graph.attention(&format!("{name}.attn"), [&query, &key, &value], Some(bias), tower.heads, tower.width);
+        let mixed = self.graph.attention(&format!("{name}.attn"), [&query, &key, &value], bias, tower.heads, tower.width);
         self.graph.linear(&format!("{name}.attn.proj"), &mixed)
     }
 
@@ -65,14 +71,10 @@ impl Text<'_> {
         let embedded = self.embed(ids, &positions);
         let mut stream = self.graph.norm("text.embedding_norm", &embedded, tower.norm_eps);
 
-        let (one, unseen) = (self.graph.scalar(1.0), self.graph.scalar(UNSEEN));
-        let padding = self.graph.op("text.padding", "Sub", &[&one, mask], vec![]);
-        let bias = self.graph.op("text.padding.bias", "Mul", &[&padding, &unseen], vec![]);
-        let axes = self.graph.ints(&[1, 2]);
-        let bias = self.graph.op("text.padding.logits", "Unsqueeze", &[&bias, &axes], vec![]); // [batch, 1, 1, tokens]
+        let bias = self.padding(mask);
         for n in 0..tower.layers {
             let name = format!("text.blocks.{n}");
-            let mixed = self.attention(&name, &stream, &bias);
+            let mixed = self.attention(&name, &stream, Some(&bias));
             let sum = self.graph.add(&format!("{name}.attn.sum"), &stream, &mixed);
             let sum = self.graph.norm(&format!("{name}.norm1"), &sum, tower.norm_eps);
             let hidden = self.graph.mlp(&format!("{name}.mlp"), tower.activation, &sum);
@@ -80,11 +82,37 @@ impl Text<'_> {
             stream = self.graph.norm(&format!("{name}.norm2"), &sum, tower.norm_eps);
         }
 
-        let total = self.select(mask, &stream);
+        self.mean_of(mask, &stream)
+    }
+
+    /// Added to the logits: nothing for real tokens, [`UNSEEN`] for padding. `[batch, 1, 1, tokens]`
+    fn padding(&mut self, mask: &Value) -> Value {
+        let (one, unseen) = (self.graph.scalar(1.0), self.graph.scalar(UNSEEN));
+        let padding = self.graph.op("text.padding", "Sub", &[&one, mask], vec![]);
+        let bias = self.graph.op("text.padding.bias", "Mul", &[&padding, &unseen], vec![]);
+        let axes = self.graph.ints(&[1, 2]);
+        self.graph.op("text.padding.logits", "Unsqueeze", &[&bias, &axes], vec![])
+    }
+
+    /// The mean of the real tokens.
+    fn mean_of(&mut self, mask: &Value, stream: &Value) -> Value {
+        let one = self.graph.scalar(1.0);
+        let total = self.select(mask, stream);
         let axis = self.axis(1);
         let count = self.graph.op("text.count", "ReduceSum", &[mask, &axis], vec![("keepdims", Attr::Int(1))]);
         let count = self.graph.op("text.count.floor", "Max", &[&count, &one], vec![]);
         self.graph.op("text.mean", "Div", &[&total, &count], vec![])
+    }
+
+    /// TIPS: LayerNorm before each branch, all real tokens seen, their mean.
+    fn mean(&mut self, ids: &Value, mask: &Value) -> Value {
+        let tower = &self.model.config.text;
+        let positions = &self.graph.tensor("text.position_embeddings").data;
+        let stream = self.embed(ids, positions);
+        let bias = self.padding(mask);
+        let stream = self.pre_norm_blocks(stream, Some(&bias));
+        let normed = self.graph.norm("text.norm", &stream, tower.norm_eps);
+        self.mean_of(mask, &normed)
     }
 
     /// CLIP: LayerNorm before each branch, no look ahead; the last real token. Padding stands after it, so that nothing real sees it.
@@ -97,15 +125,7 @@ impl Text<'_> {
         let ahead = self.graph.floats("text.ahead", &[longest, longest], &ahead);
         let ahead = self.first("text.ahead.rows", &ahead, 0);
         let bias = self.first("text.ahead.square", &ahead, 1); // [tokens, tokens]
-        for n in 0..tower.layers {
-            let name = format!("text.blocks.{n}");
-            let normed = self.graph.norm(&format!("{name}.norm1"), &stream, tower.norm_eps);
-            let mixed = self.attention(&name, &normed, &bias);
-            stream = self.graph.add(&format!("{name}.attn.sum"), &stream, &mixed);
-            let normed = self.graph.norm(&format!("{name}.norm2"), &stream, tower.norm_eps);
-            let hidden = self.graph.mlp(&format!("{name}.mlp"), tower.activation, &normed);
-            stream = self.graph.add(&format!("{name}.mlp.sum"), &stream, &hidden);
-        }
+        stream = self.pre_norm_blocks(stream, Some(&bias));
 
         let numbers: Vec<f32> = (1..=longest).map(|n| n as f32).collect();
         let numbers = self.graph.floats("text.numbers", &[longest], &numbers);
@@ -116,6 +136,46 @@ impl Text<'_> {
         let last = self.graph.op("text.last.f32", "Cast", &[&last], vec![("to", Attr::Int(proto::FLOAT.into()))]);
         let token = self.select(&last, &stream);
         self.graph.norm("text.norm", &token, tower.norm_eps)
+    }
+
+    /// Blocks whose branches each begin with a LayerNorm.
+    fn pre_norm_blocks(&mut self, mut stream: Value, bias: Option<&Value>) -> Value {
+        let tower = &self.model.config.text;
+        for n in 0..tower.layers {
+            let name = format!("text.blocks.{n}");
+            let normed = self.graph.norm(&format!("{name}.norm1"), &stream, tower.norm_eps);
+            let mixed = self.attention(&name, &normed, bias);
+            stream = self.graph.add(&format!("{name}.attn.sum"), &stream, &mixed);
+            let normed = self.graph.norm(&format!("{name}.norm2"), &stream, tower.norm_eps);
+            let hidden = self.graph.mlp(&format!("{name}.mlp"), tower.activation, &normed);
+            stream = self.graph.add(&format!("{name}.mlp.sum"), &stream, &hidden);
+        }
+        stream
+    }
+
+    /// SigLIP, CLIPA: the text fills the whole context with padding that all tokens see, and its last place is taken.
+    fn padded(&mut self, ids: &Value) -> Value {
+        let (tower, longest) = (&self.model.config.text, self.model.config.context);
+        let (zero, one) = (self.graph.ints(&[0]), self.graph.ints(&[1]));
+        let pad = self.graph.ints(&[self.model.config.pad_token]);
+        // Places beyond the text's own take the padding that is put behind it.
+        let first = self.graph.slice("text.pad.first", ids, 1, 0, 1);
+        let nothing = self.graph.op("text.pad.nothing", "Mul", &[&first, &zero], vec![]);
+        let column = self.graph.op("text.pad.column", "Add", &[&nothing, &pad], vec![]);
+        let longer = self.graph.op("text.pad.longer", "Concat", &[ids, &column], vec![("axis", Attr::Int(1))]);
+        let places: Vec<i64> = (0..longest as i64).collect();
+        let places = self.graph.ints(&places);
+        let places = self.graph.op("text.pad.places", "Min", &[&places, &self.tokens.clone()], vec![]);
+        let filled = self.graph.op("text.pad.filled", "Gather", &[&longer, &places], vec![("axis", Attr::Int(1))]); // [batch, context]
+
+        let words = self.graph.rows("text.word_embeddings", &filled);
+        let positions = &self.graph.tensor("text.position_embeddings").data;
+        let positions = self.graph.floats("text.position_embeddings", &[longest, tower.width], &positions[..longest * tower.width]);
+        let stream = self.graph.add("text.embedded", &words, &positions);
+        let stream = self.pre_norm_blocks(stream, None);
+        let last = self.graph.slice("text.last", &stream, 1, longest as i64 - 1, longest as i64);
+        let last = self.graph.op("text.pool", "Squeeze", &[&last, &one], vec![]);
+        self.graph.norm("text.norm", &last, tower.norm_eps)
     }
 
     fn axis(&mut self, axis: i64) -> Value {

@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import save_file
 from torch import nn
 
 from .recipe import StageRecipe
 from .towers import Model
 
 
-def inject(model: Model, stage: StageRecipe) -> None:
-    """Wraps the recipe's target layers of the blocks; at first the adapters change nothing."""
+def config_of(stage: StageRecipe) -> LoraConfig:
+    """The recipe's target layers of the blocks."""
     targets = "|".join(stage.lora_targets)
-    config = LoraConfig(
+    return LoraConfig(
         r=stage.lora_rank,
         lora_alpha=stage.lora_alpha,
         lora_dropout=stage.lora_dropout,
         target_modules=rf"(.*blocks\.\d+|head\.block)\.(attn|mlp)\.({targets})",
     )
+
+
+def inject(model: Model, stage: StageRecipe) -> None:
+    """Wraps the target layers; at first the adapters change nothing."""
     for tower in stage.adapted:
-        inject_adapter_in_model(config, getattr(model, tower))
+        inject_adapter_in_model(config_of(stage), getattr(model, tower))
+
+
+def save(model: Model, stage: StageRecipe, place: Path) -> None:
+    """Each tower's adapters as peft keeps them: TOWER/adapter_config.json and adapter_model.safetensors, for this project's towers."""
+    for tower in stage.adapted:
+        (place / tower).mkdir(parents=True, exist_ok=True)
+        held = {
+            f"base_model.model.{name.replace('.default.', '.')}": value.detach().float().cpu().contiguous()
+            for name, value in getattr(model, tower).state_dict().items()
+            if ".lora_" in name
+        }
+        config = config_of(stage)
+        config.inference_mode = True
+        config.save_pretrained(place / tower)
+        save_file(held, place / tower / "adapter_model.safetensors", metadata={"format": "pt"})
 
 
 def merge(model: nn.Module) -> None:

@@ -14,8 +14,8 @@ from .stages import Part, Stage
 class Parts(IterableDataset):
     """The parts of a stage's steps for this rank, from a step on; workers take turns."""
 
-    def __init__(self, stage: Stage, first: int):
-        self.stage, self.first = stage, first
+    def __init__(self, stage: Stage, first: int, places: dict[int, int]):
+        self.stage, self.first, self.places = stage, first, places
         self.micros = stage.stage.accumulate
 
     def __iter__(self) -> Iterator[dict]:
@@ -26,7 +26,8 @@ class Parts(IterableDataset):
         # A resumed run must read each stream where the unbroken one would have been, whichever worker now reads it.
         stream = (done + number) % workers
         size = self.stage.stage.batch // (self.micros * world)
-        self.stage.open(rank * workers + stream, world * workers, len(range(stream, done, workers)) * size)
+        reader = rank * workers + stream
+        self.stage.open(reader, world * workers, len(range(stream, done, workers)) * size, self.places.get(reader, 0))
         for index in range(done + number, self.stage.stage.steps * self.micros, workers):
             yield self.stage.load(Part(index // self.micros, index % self.micros, self.micros, rank, world))
 
@@ -38,12 +39,13 @@ def _same(part: dict) -> dict:
 class Loader:
     """Iterates over the parts and counts the seconds that the loop waits for them."""
 
-    def __init__(self, stage: Stage, first: int, workers: int):
+    def __init__(self, stage: Stage, first: int, workers: int, places: dict[int, int] | None = None):
         cuda = stage.model.device.type == "cuda"
         self.waited = 0.0
+        self.places = dict(places or {})  # how far each stream was read for what the loop has been given
         self._parts = iter(
             DataLoader(
-                Parts(stage, first), batch_size=None, collate_fn=_same, num_workers=workers, pin_memory=cuda, prefetch_factor=4 if workers else None,
+                Parts(stage, first, self.places), batch_size=None, collate_fn=_same, num_workers=workers, pin_memory=cuda, prefetch_factor=4 if workers else None,
                 # Workers that have a model's threads or its GPU behind them must not use either; `load` touches neither.
                 multiprocessing_context="fork" if workers else None,
             )
@@ -53,4 +55,6 @@ class Loader:
         began = time.monotonic()
         part = next(self._parts)
         self.waited += time.monotonic() - began
+        if "place" in part:
+            self.places[part["reader"]] = part["place"]
         return part

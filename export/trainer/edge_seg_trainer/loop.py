@@ -101,6 +101,7 @@ class StageLoop:
         self.stale = 0  # validations since the best
         source.averaged(self.learned, self.average)
         self.first = 0
+        self.places: dict[int, int] = {}
         self.validation = None
         if stage.validate_every:
             told = replace(stage, pairs=stage.validation, prune=0.0, word_min_count=1, name=f"{stage.name}.validation")
@@ -127,7 +128,7 @@ class StageLoop:
         self.average = [value.to(device) for value in state["average"]]
         self.source.averaged(self.learned, self.average)
         self.best = (state["best"][0], [value.to(device) for value in state["best"][1]]) if state["best"] else None
-        self.first, self.stale = state["step"], state["stale"]
+        self.first, self.stale, self.places = state["step"], state["stale"], state["places"]
 
     def state(self, step: int, before: dict) -> dict:
         """All that going on exactly needs. Random numbers are drawn from the step's number, so none are kept."""
@@ -135,7 +136,7 @@ class StageLoop:
             "stage": self.number, "step": step, "start": before, "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(), "own": [parameter.detach() for parameter in self.own],
             "average": self.average, "best": self.best, "stale": self.stale, "figures": self.run.figures,
-            "to_blend": self.run.to_blend,
+            "to_blend": self.run.to_blend, "places": self.places,
         }  # fmt: skip
 
     def _step(self, step: int, loader: Loader) -> tuple[float, float, dict[str, float]]:
@@ -182,7 +183,7 @@ class StageLoop:
     def follow(self, before: dict, until: int | None) -> bool:
         """False if `until` stopped it."""
         stage, run = self.stage, self.run
-        loader = Loader(self.source, self.first, run.recipe.workers)
+        self.loader = loader = Loader(self.source, self.first, run.recipe.workers, self.places)
         progress = Progress(run.metrics_log, stage.name, stage.steps, self.first, run.recipe.log_every)
         pace = self.pace = Pace(stage.batch + stage.taught, stage.steps, self.model.device)
         told = 0
@@ -221,6 +222,7 @@ class StageLoop:
                 if ended:
                     break
                 if (step + 1) % run.recipe.save_every == 0 and not last:
+                    self.places = parallel.joined(loader.places)
                     if parallel.rank() == 0:
                         run.save(self.state(step + 1, before), stage.name, step + 1)
                     parallel.barrier()
@@ -259,6 +261,7 @@ class StageLoop:
             self._keep_best(step, before)
 
     def _keep_best(self, step: int, before: dict) -> None:
+        self.places = parallel.joined(self.loader.places)
         if parallel.rank() == 0:
             self.run.checkpoints.save_best(self.state(step + 1, before) | {"made_by": self.run.made_by}, self.stage.name)
 

@@ -76,6 +76,15 @@ def gather(x: Tensor) -> Tensor:
     return _Gather.apply(x) if world() > 1 else x
 
 
+def joined(values: dict) -> dict:
+    """The ranks' entries together."""
+    if world() == 1:
+        return dict(values)
+    every: list[dict] = [{} for _ in range(world())]
+    dist.all_gather_object(every, values)
+    return {key: value for one in every for key, value in one.items()}
+
+
 def mean(values: dict[str, float]) -> dict[str, float]:
     """The mean over the ranks."""
     if world() == 1:

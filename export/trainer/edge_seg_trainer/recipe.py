@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import MISSING, dataclass, fields, replace
+from os.path import normpath
 from pathlib import Path
 
 from . import ttd
@@ -149,6 +150,7 @@ class Recipe:
     keep_checkpoints: int = key(3, "earlier checkpoints of the stage that stay beside the last and the best", COUNT, free=True)
     report_thin: int = key(4, "between stages, every n-th photo of the sets that are never trained on", SOME)
     final_report: tuple[str, ...] = key(REPORTS, "what is measured at the start and after each stage", REPORTS)
+    background: float = key(0.0, "the model's default threshold; 0: fitted with the calibration", Range(0, 1, open_high=True))
     calibrate: bool = key(True, "fit scale, bias and thresholds on the held-out photos; else those of `start` stay")
     tensorboard: bool = key(False, "write for it too", free=True)
     overlay_pictures: tuple[str, ...] = key((), "drawn with `overlay_words` every `overlay_every` steps", base="recipe", free=True)
@@ -163,9 +165,9 @@ class Recipe:
             given = getattr(self, name)
             if known.base != "recipe" or not given or (name == "text" and given.isidentifier() and not (base / given).exists()):
                 continue
-            moved[name] = tuple(str(base / one) for one in given) if isinstance(given, tuple) else str(base / given)
+            moved[name] = tuple(normpath(base / one) for one in given) if isinstance(given, tuple) else normpath(base / given)
         if self.backbone.endswith(".esb"):
-            moved["backbone"] = str(base / self.backbone)
+            moved["backbone"] = normpath(base / self.backbone)
         return replace(self, **moved)
 
 

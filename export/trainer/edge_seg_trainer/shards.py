@@ -188,6 +188,7 @@ class ShardReader:
             raise DataError(f"{len(self.paths)} shards for {readers} readers (ranks times workers): expected at least one for each")
         self.seed, self.reader, self.readers, self.shuffle, self.keep = seed, reader, readers, shuffle, keep
         self.count = Count()
+        self.read = 0  # samples that `decoded` has taken from the shards, usable or not
 
     def epoch(self, number: int) -> Iterator[Raw]:
         """One pass over this reader's shards, dealt anew each time."""
@@ -204,22 +205,27 @@ class ShardReader:
 
         yield from shuffled(samples(), max(1, self.shuffle), random.Random(f"{self.seed} {number} {self.reader}"))
 
-    def decoded(self, skip: int = 0, side: int = 0) -> Iterator[tuple[Image.Image, str]]:
-        """Endless; `skip` samples that were good are passed over first."""
+    def decoded(self, skip: int = 0, side: int = 0, past: int = 0) -> Iterator[tuple[Image.Image, str]]:
+        """Endless. Passed over first: `past` samples as they stand in the shards, undecoded, or `skip` that were good."""
         number = 0
         while True:
-            before = self.count.given
-            draw = random.Random(f"{self.seed} {number} {self.reader} captions")
+            before, undecoded = self.count.given, 0
             for raw in self.epoch(number):
+                self.read += 1
+                if self.read <= past:
+                    undecoded += 1
+                    continue
                 try:
                     image = raw.decode(side)
                 except Unusable as reason:
                     self.count.skip(str(reason))
                     continue
-                caption = raw.captions[draw.randrange(len(raw.captions))] if len(raw.captions) > 1 else raw.captions[0]
+                caption = raw.captions[0]
+                if len(raw.captions) > 1:
+                    caption = random.Random(f"{self.seed} {self.reader} {self.read}").choice(raw.captions)
                 self.count.given += 1
                 if self.count.given > skip:
                     yield image, caption
-            if self.count.given == before:
+            if self.count.given == before and not undecoded:
                 raise DataError(f"{self.paths[0]} and {len(self.paths) - 1} more: no sample that can be read, {self.count.reasons.told()}")
             number += 1

@@ -99,8 +99,9 @@ class Stage:
     def own_parameters(self) -> list[nn.Parameter]:
         return []
 
-    def open(self, reader: int, readers: int, skip: int) -> None:
-        """Told before the first part: which reader it is and, to a stage that reads streams, how many samples to pass over."""
+    def open(self, reader: int, readers: int, skip: int, past: int = 0) -> None:
+        """Told before the first part: which reader it is and, to a stage that reads streams, how many samples to pass over: `past` as its
+        batches told their place, or where that is not known `skip` that were used."""
         self.reader = reader
 
     def averaged(self, learned: list[nn.Parameter], average: list[Tensor]) -> None:
@@ -272,12 +273,12 @@ class TtdStage(Stage):
         pair = self.captioned.pairs[row]
         return [text for text in pair.captions if self.keep is None or (str(pair.path), text) in self.keep]
 
-    def open(self, reader: int, readers: int, skip: int) -> None:
-        super().open(reader, readers, skip)
+    def open(self, reader: int, readers: int, skip: int, past: int = 0) -> None:
+        super().open(reader, readers, skip, past)
         if self.patterns:
             shards = ShardReader(self.patterns, self.around.seed, reader, readers, self.stage.shuffle, self.keep, self.around.root)
             self.skipped = shards.count.reasons
-            self.stream = shards.decoded(skip, self.stage.side_px)
+            self.shards, self.stream = shards, shards.decoded(0 if past else skip, self.stage.side_px, past)
 
     def tags(self, caption: str) -> list[str]:
         return split_words(caption, self.stage.keep_stop_words)
@@ -303,7 +304,8 @@ class TtdStage(Stage):
             captions = [some[int(pick * len(some))] for some, pick in zip(texts, picks[own])]
             tags = [self.tags(text) or self.captioned.words[row] for text, row in zip(captions, rows)]
         flips = rng.random(stage.batch) < 0.5
-        return self.tell({"pictures": mirrored(bytes_of(images), flips[own]), "captions": captions, "tags": tags})
+        place = {"place": self.shards.read} if self.patterns else {}
+        return self.tell({"pictures": mirrored(bytes_of(images), flips[own]), "captions": captions, "tags": tags} | place)
 
     def _readable(self, place: int) -> tuple[Image.Image, int]:
         """The photo at that place of the rows, or the next one that can be read, and its row."""

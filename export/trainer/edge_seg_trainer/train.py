@@ -12,6 +12,7 @@ from torch import Tensor
 
 from . import checkpoint, evaluate, parallel, provenance
 from .adapters import inject, merge
+from .adapters import save as save_adapters
 from .calibrate import calibrate
 from .data import DataError, data_root, read_held_out
 from .folder import read_folder, write_folder
@@ -255,6 +256,8 @@ class Run:
             self.say(f"{stage.name}: passed over {skipped.told()}")
             self.log({"stage": stage.name, "passed_over": dict(skipped)})
         if adapted:
+            if parallel.rank() == 0:
+                save_adapters(self.model, stage, self.work / "adapters" / stage.name)
             merge(self.model)
             self.bank.forget()
         return True
@@ -305,6 +308,7 @@ class Run:
             model = self.model
             if self.recipe.calibrate:
                 found = calibrate(model, self.bank, self.root, self.held_out, self.recipe.input_px)
+                found |= {"background": self.recipe.background} if self.recipe.background else {}
                 self.log({"folder": name, "calibration": dict(found)})
                 self.say(f"calibrated: {found}")
             else:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import multiprocessing
 import tarfile
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from edge_seg_trainer.bench import loaded
 from edge_seg_trainer.data import DataError
 from edge_seg_trainer.pairs import read_pairs
-from edge_seg_trainer.shards import Count, ShardReader, expand, read_shard
+from edge_seg_trainer.shards import Count, Raw, ShardReader, expand, read_shard
 from edge_seg_trainer.train import Run
 from test_train import TTD, losses, quiet, start
 
@@ -110,6 +111,24 @@ def test_training_from_shards_resumes_exactly_and_counts_the_corrupt(recipe, sha
     again = start(broken)
     again.follow()
     assert losses(again) == losses(run)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resume_does_not_decode_what_it_passes_over(recipe, shards, workers, monkeypatch):
+    decoded = multiprocessing.Value("i", 0)
+    decode = Raw.decode
+
+    def counted(self, side=0):
+        with decoded.get_lock():
+            decoded.value += 1
+        return decode(self, side)
+
+    made = recipe(TTD | {"pairs": [f"shards:{shards}"], "steps": 40, "batch": 4, "shuffle": 3}, workers=workers, save_every=1)
+    start(made).follow(until=38)
+    monkeypatch.setattr(Raw, "decode", counted)
+    start(made).follow()
+    # Two steps of four, and what one pass over the shards holds that is broken; not the 152 before.
+    assert 8 <= decoded.value <= 16
 
 
 def test_coco_captions_are_a_set(recipe, tmp_path):

@@ -1,5 +1,6 @@
 """Whole runs in the tiny world."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file
 
 from edge_seg_trainer import evaluate, provenance
@@ -124,6 +126,18 @@ def test_a_stage_is_blended_with_an_earlier_one_also_after_a_resume(recipe):
     for name, value in states[2].items():
         assert torch.equal(value, again.model.state_dict()[name]), name
         assert torch.allclose(value, states[0][name] * 0.75 + states[1][name] * 0.25, atol=1e-6), name
+
+
+def test_adapters_are_kept_as_peft_reads_them(recipe):
+    run = start(recipe(TTD | {"ema": 0.5}))
+    before = copy.deepcopy(run.model)
+    plain = {name: value.clone() for name, value in before.state_dict().items()}
+    run.follow()
+    for tower in ("image", "text"):
+        read = PeftModel.from_pretrained(getattr(before, tower), run.work / "adapters" / "ttd" / tower).merge_and_unload().state_dict()
+        trained = getattr(run.model, tower).state_dict()
+        assert any(not torch.equal(value, plain[f"{tower}.{name}"]) for name, value in trained.items())
+        assert all(torch.allclose(read[name], value, atol=1e-6) for name, value in trained.items())
 
 
 def test_what_is_held_out_is_never_drawn(recipe):

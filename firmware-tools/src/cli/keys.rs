@@ -66,10 +66,11 @@ pub struct Pack {
     /// Where the release goes
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Release number: a board refuses lower ones than it has run
+    /// Release number: a board refuses lower ones than it has run [default: one more than the input's and than those of the same model
+    /// in OUTPUT's folder]
     #[arg(long, value_name = "N")]
     serial: Option<u64>,
-    /// Boards that it is for, as `edge-seg-fw board` names them; an empty list is any
+    /// Boards that it is for, as `edge-seg-fw board` names them, or builds, which stand for all boards that run them; an empty list is any
     #[arg(long, value_name = "KEY,...", value_delimiter = ',')]
     boards: Option<Vec<String>>,
     /// How the weights are stored, for people
@@ -124,7 +125,10 @@ impl Sign {
         }
         let Some(key) = &self.key else { bail!("--key: expected a private key, found none") };
         let name = self.path.file_name().context("FILE: expected a file")?.to_string_lossy().replace(['\t', '\n', '\r'], " ");
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+        let seconds = now();
+        if let Some(until) = keys::expiry(key)?.filter(|until| Date::from_days(seconds / 86_400).days() > until.days()) {
+            eprintln!("edge-seg-fw: {}: the key expired on {until}: boards refuse what it signs", key.display());
+        }
         let message = match self.detached {
             true => std::fs::read(&self.path).with_context(|| format!("{}", self.path.display()))?,
             false => keys::signed_part(&self.path)?,
@@ -137,6 +141,10 @@ impl Sign {
         }
         Ok(true)
     }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
 fn suffixed(path: &std::path::Path) -> PathBuf {
@@ -163,7 +171,7 @@ pub struct Verify {
 
 impl Verify {
     pub fn run(self) -> Result<bool> {
-        let mut trust = Trust::read(&self.trusted_keys)?.at_least(self.min_serial);
+        let mut trust = Trust::read(&self.trusted_keys)?.at_least(self.min_serial).installing_at(now());
         if let Some(board) = &self.board {
             trust = trust.on_board(&[board]);
         }

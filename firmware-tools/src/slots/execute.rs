@@ -379,7 +379,7 @@ impl<D: Disk> Slots<D> {
             let held = release.files.iter().find(|file| file.name == name).and_then(|file| self.held(file, state));
             // One that has rotted there is no file to share.
             let whole = held.filter(|held| self.disk.digest(held).is_ok_and(|found| is_mark(release, name, &found)));
-            if !whole.is_some_and(|held| self.disk.share(&held, &folder.join(name)).is_ok()) {
+            if whole.is_none_or(|held| self.disk.share(&held, &folder.join(name)).is_err()) {
                 self.disk.write(&folder.join(name), &mut *content.reader()?, kind)?;
             }
         }

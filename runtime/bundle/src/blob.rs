@@ -78,7 +78,7 @@ impl BlobReader<'_> {
     }
 
     /// Bytes of the blob.
-    pub fn len(&self) -> usize {
+    pub fn size_bytes(&self) -> usize {
         match &self.0 {
             Reader::Static(bytes) => bytes.len(),
             Reader::Memory(bytes) => bytes.len(),
@@ -184,7 +184,7 @@ mod tests {
             let [piece, late] = [part.keep(300..900), part.keep(300..900)];
             let read = |piece: &BlobSlice| piece.read(10..20, &mut Vec::new()).map(<[u8]>::to_vec).map_err(|e| e.to_string());
             let expected = Ok(file()[410..420].to_vec());
-            assert_eq!((part.len(), part.read(310..320, &mut Vec::new()).unwrap()), (1000, &file()[410..420]));
+            assert_eq!((part.size_bytes(), part.read(310..320, &mut Vec::new()).unwrap()), (1000, &file()[410..420]));
             assert_eq!(read(&piece), expected);
             std::fs::write(path, file()).unwrap();
             assert_eq!(read(&piece), expected);
@@ -215,7 +215,7 @@ mod tests {
                 if touch && part.memory().is_none() {
                     std::fs::OpenOptions::new().append(true).open(&path).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
                 }
-                Ok::<_, Error>((part.memory().is_some(), part.read(0..part.len(), &mut Vec::new())?.to_vec()))
+                Ok::<_, Error>((part.memory().is_some(), part.read(0..part.size_bytes(), &mut Vec::new())?.to_vec()))
             })
         };
         assert_eq!((read(false).unwrap(), times.get()), ((false, name.clone().into_bytes()), 1));

@@ -128,6 +128,8 @@ pub enum Fit {
     Grid,
     /// The long side becomes `input_px`; the rest of a square is filled with the mean colour and takes no part in scoring.
     Letterbox,
+    /// Both sides become `input_px`, whatever the aspect.
+    Squash,
 }
 
 /// Filter of the resize, antialiased as Pillow does.
@@ -172,13 +174,19 @@ pub struct Blob {
 
 /// A bundle, checked whole. One that was opened from a file stays there: its parts are read when they are asked for, and held against
 /// their digests again if the file has been touched.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Bundle {
     pub(crate) place: String,
     pub(crate) content: Content,
     signature: Option<Vec<u8>>,
     manifest: Manifest,
     digest: String,
+}
+
+impl std::fmt::Debug for Bundle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Bundle {{ {}, {} {} }}", self.place, self.manifest.name, self.manifest.variant)
+    }
 }
 
 impl Bundle {
@@ -218,7 +226,16 @@ impl Bundle {
     /// # Errors
     /// [`Error::Bundle`] if any rule of the format is broken.
     pub fn from_bytes(place: String, bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self> {
-        Self::check(place, Content::Memory(bytes.into()), |_, _| Ok(()))
+        Self::from_bytes_if(place, bytes, |_, _| Ok(()))
+    }
+
+    /// As [`from_bytes`](Self::from_bytes), if `accept` says so, as [`open_if`](Self::open_if) asks it.
+    pub(crate) fn from_bytes_if(
+        place: String,
+        bytes: impl Into<Cow<'static, [u8]>>,
+        accept: impl FnOnce(&str, &[u8]) -> Result<()>,
+    ) -> Result<Self> {
+        Self::check(place, Content::Memory(bytes.into()), accept)
     }
 
     fn check(place: String, content: Content, accept: impl FnOnce(&str, &[u8]) -> Result<()>) -> Result<Self> {

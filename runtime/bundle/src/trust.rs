@@ -111,6 +111,18 @@ impl Trust {
         Ok(Trust { keys, ..Trust::default() })
     }
 
+    /// Trust in keys that are in memory: for each a name for messages, and the text of its `.pub` file.
+    ///
+    /// # Errors
+    /// [`Error::Key`] if one is no key, or there is none.
+    pub fn in_keys<'a>(keys: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Trust> {
+        let keys = keys.into_iter().map(|(place, text)| parse_key(Path::new(place), text)).collect::<Result<Vec<_>>>()?;
+        if keys.is_empty() {
+            return Err(key_error(Path::new("trusted keys"), "one or more", "none"));
+        }
+        Ok(Trust { keys, ..Trust::default() })
+    }
+
     /// Also refuses bundles whose `boards` name none of `names`; bundles that name no board fit every one.
     #[must_use]
     pub fn on_board(mut self, names: &[&str]) -> Trust {
@@ -139,6 +151,14 @@ impl Trust {
     /// [`Error::Refused`] if it may not; else as [`Bundle::open`].
     pub fn open(&self, path: &Path) -> Result<Bundle> {
         Bundle::open_if(path, |place, head| self.check(place, head))
+    }
+
+    /// As [`Self::open`], of a bundle that is in memory: from flash, a socket, an encrypted store. `place` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it may not run here; else as [`Bundle::from_bytes`].
+    pub fn open_bytes(&self, place: &str, bytes: impl Into<std::borrow::Cow<'static, [u8]>>) -> Result<Bundle> {
+        Bundle::from_bytes_if(place.into(), bytes, |place, head| self.check(place, head))
     }
 
     /// Checks signature, key, board and serial of a bundle, of which the first bytes are enough. The blobs are not looked at:
@@ -207,6 +227,10 @@ fn read_key(path: &Path) -> Result<TrustedKey> {
     let file = std::fs::File::open(path).map_err(Error::io(path))?;
     let mut text = String::new();
     file.take(KEY_MAX_BYTES).read_to_string(&mut text).map_err(Error::io(path))?;
+    parse_key(path, &text)
+}
+
+fn parse_key(path: &Path, text: &str) -> Result<TrustedKey> {
     if text.contains("secret key") {
         return Err(key_error(path, "a public key", "a secret key, which belongs on no board"));
     }

@@ -25,6 +25,14 @@ pub enum Error {
         /// What is there.
         found: String,
     },
+    /// A part that runs on a thread of its own panicked; the session has ended.
+    #[error("{part}: panicked: {said}")]
+    Panicked {
+        /// The source, or the thread that segments.
+        part: &'static str,
+        /// What the panic said.
+        said: String,
+    },
     /// A broker, a web hook or a display does not work.
     #[error("{place}: {found}")]
     Sink {

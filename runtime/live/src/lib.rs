@@ -6,6 +6,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 
 mod error;
+mod live;
 pub mod metrics;
 #[cfg(feature = "service")]
 pub mod page;
@@ -16,3 +17,4 @@ pub mod source;
 pub mod words;
 
 pub use error::{Error, Result};
+pub use live::{Live, LiveWords, run};

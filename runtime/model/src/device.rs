@@ -1,4 +1,10 @@
 //! Where the encoders run: on the processor, or on an NVIDIA GPU when that is asked for.
+//!
+//! ```
+//! use edge_seg_model::{Options, device::Device};
+//! let options = Options { device: Device::Auto, ..Options::default() }; // a GPU where one can be used
+//! # assert_eq!(options.device, Device::Auto);
+//! ```
 
 use std::fmt;
 use std::sync::Arc;

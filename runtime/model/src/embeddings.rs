@@ -1,5 +1,5 @@
 use edge_seg_kernels::kernels;
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, ArrayView3};
 
 use crate::{Error, Result};
 
@@ -99,6 +99,12 @@ impl PatchGrid {
     /// Columns of patches.
     pub fn cols(&self) -> usize {
         self.cols
+    }
+
+    /// The patches' embeddings as a grid. `[rows, cols, dim]`, unit-norm in the last direction
+    pub fn view(&self) -> ArrayView3<'_, f32> {
+        let shape = (self.rows, self.cols, self.patches.dim());
+        ArrayView3::from_shape(shape, self.patches.data()).expect("whole patches, by construction")
     }
 
     /// The patches' embeddings. `[rows · cols, dim]`, unit-norm rows

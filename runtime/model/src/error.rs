@@ -54,7 +54,7 @@ pub enum Error {
     /// A GPU that was asked for cannot be used, or failed.
     #[error("{device} {fault}: {found}; try: {fix}")]
     Device {
-        /// The device, as `--device` names it.
+        /// The device, by its name.
         device: &'static str,
         /// What is wrong with it.
         fault: crate::device::DeviceFault,
@@ -66,7 +66,7 @@ pub enum Error {
     /// An option is out of its range, or names something that this machine or build lacks.
     #[error("{option}: expected {expected}, found {found}")]
     Option {
-        /// The option.
+        /// The field of the options, or what the option is of.
         option: String,
         /// What is accepted.
         expected: String,

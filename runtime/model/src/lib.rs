@@ -1,15 +1,15 @@
-//! Segments pictures by words: a bundle is loaded, words become a [`TagBank`], pictures become masks.
+//! Segments pictures by words: a bundle is loaded, words become a [`WordList`], pictures become masks.
 //!
 //! ```
 //! use edge_seg_bundle::Bundle;
-//! use edge_seg_model::{Background, Frame, Options, Session, parse_tags};
+//! use edge_seg_model::{Frame, Options, Session};
 //! # fn main() -> edge_seg_model::Result<()> {
 //! # if let Err(edge_seg_bundle::Error::NoModel) = Bundle::built_in() { return Ok(()) }
-//! let session = Session::new(Bundle::built_in()?, &Options { size_px: Some(64), ..Options::default() })?;
-//! let bank = session.tag_bank(&parse_tags("words", "sky, grass")?, &[])?;
+//! let session = Session::built_in_with(&Options { size_px: Some(64), ..Options::default() })?;
+//! let words = session.words("sky, grass")?;
 //! let frame = Frame::still(image::RgbImage::from_pixel(64, 48, image::Rgb([90, 160, 255])));
-//! let found = session.segment(&frame, &bank, Background::Threshold(0.5))?;
-//! assert_eq!(found.labels.width(), 64);
+//! let found = session.find(&frame, &words)?;
+//! assert_eq!(found.labels.width, 64);
 //! # Ok(())
 //! # }
 //! ```
@@ -20,10 +20,12 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 
+mod contained;
 pub mod device;
 mod embeddings;
 mod encoder;
 mod error;
+mod found;
 mod frame;
 mod input;
 mod mask;
@@ -38,11 +40,15 @@ mod words;
 pub use embeddings::{PatchGrid, UnitRows};
 pub use encoder::{GraphEncoder, ImageEncoder, TextEncoder, Threads, choose_device, multiplications, probe_cuda};
 pub use error::{Error, Result};
-pub use frame::Frame;
+pub use found::FoundClass;
+pub use frame::{Channels, Frame};
 pub use input::{Input, MAX_PATCHES, Placement, prepare};
 pub use mask::{Extent, LabelMap, Painter, region};
 pub use options::{Options, Refinement, Timings};
-pub use picture::{expand_inputs, is_picture, read_picture};
+pub use picture::{decode_jpeg, expand_inputs, is_picture, read_picture};
 pub use score::{Background, ScoreGrid, Scoring, TagScore, score, score_tags};
 pub use session::{Encoded, Segmentation, Session};
-pub use words::{Class, Gate, MAX_CLASSES, TagBank, check_classes, parse_tags, read_tag_lines, read_tags_file, split_caption};
+pub use words::{
+    Class, Gate, MAX_CLASSES, TagBank, WordList, check_classes, parse_tags, parse_words, read_tag_lines, read_tags_file, split_caption,
+};
+pub use {image, ndarray};

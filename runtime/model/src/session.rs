@@ -1,8 +1,9 @@
 //! A session: a bundle loaded, words encoded once, frames in, masks out.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::path::Path;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
@@ -12,13 +13,12 @@ use crate::encoder::{self, Encoder, MaskRequest, Masks, TextEncoder, Threads};
 use crate::input::{Input, Placement, prepare};
 use crate::options::{Options, Refinement, Timings};
 use crate::score::{Background, Scoring, score};
-use crate::words::{Class, TagBank, WordFiles, WordTokenizer};
+use crate::words::{Class, TagBank, WordFiles, WordList, WordTokenizer, parse_words};
 use crate::{Error, Frame, LabelMap, PatchGrid, Result, ScoreGrid, UnitRows};
 use edge_seg_bundle::Bundle;
 
 /// A loaded model. Methods take `&self`, so that several threads can share one: plain ones, rayon's, or an async runtime's blocking
 /// ones. A caller alone has all of [`Options::threads`], several have a share each.
-#[derive(Debug)]
 pub struct Session {
     bundle: Bundle,
     image: Box<dyn Encoder>,
@@ -82,7 +82,7 @@ pub struct Encoded {
 }
 
 /// A frame's masks.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Segmentation {
     /// The frame's number in its source.
     pub sequence: u64,
@@ -96,9 +96,50 @@ pub struct Segmentation {
     pub timings: Timings,
     /// What ran the encoder.
     pub backend: &'static str,
+    /// Names of the classes; label k is `names[k - 1]`.
+    pub names: Arc<[String]>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let manifest = self.bundle.manifest();
+        write!(f, "Session {{ {} {}, {} px, {} }}", manifest.name, manifest.variant, self.size_px, self.backend())
+    }
+}
+
+impl fmt::Debug for Segmentation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (LabelMap { width, height, .. }, sequence) = (&self.labels, self.sequence);
+        write!(f, "Segmentation {{ {width}×{height}, sequence: {sequence}, {} classes }}", self.names.len())
+    }
 }
 
 impl Session {
+    /// The model that the library carries, with default options.
+    ///
+    /// # Errors
+    /// As [`Self::built_in_with`].
+    pub fn built_in() -> Result<Self> {
+        Self::built_in_with(&Options::default())
+    }
+
+    /// The model that the library carries.
+    ///
+    /// # Errors
+    /// [`Error::Bundle`] if this build carries none (feature `mini`), and as [`Self::new`].
+    pub fn built_in_with(options: &Options) -> Result<Self> {
+        Self::new(Bundle::built_in()?, options)
+    }
+
+    /// The model of a bundle's file, with default options. [`Trust::open`](edge_seg_bundle::trust::Trust::open) with [`Self::new`] asks
+    /// for a signature.
+    ///
+    /// # Errors
+    /// [`Error::Bundle`] if it cannot be read or is none, and as [`Self::new`].
+    pub fn open(bundle: impl AsRef<Path>) -> Result<Self> {
+        Self::new(Bundle::open(bundle.as_ref())?, &Options::default())
+    }
+
     /// Loads a bundle's encoders.
     ///
     /// # Errors
@@ -111,7 +152,7 @@ impl Session {
         })?;
         let threads = match options.threads {
             Some(count) if (1..=Threads::MOST).contains(&count) => count,
-            Some(count) => return Err(Error::option("--threads", format!("1 to {}", Threads::MOST), count)),
+            Some(count) => return Err(Error::option("threads", format!("1 to {}", Threads::MOST), count)),
             None => std::thread::available_parallelism().map_or(1, usize::from).min(Threads::MOST),
         };
         let threads = Threads::new(threads);
@@ -191,6 +232,11 @@ impl Session {
         Self { refinement, ..self }
     }
 
+    /// What is done to masks between scores and pixels.
+    pub fn refinement(&self) -> Refinement {
+        self.refinement
+    }
+
     /// Keeps words' embeddings in a folder between runs, for long vocabularies; see [`Self::word_cache_fault`].
     pub fn with_word_cache(mut self, folder: &Path) -> Self {
         self.word_files = Some(WordFiles::new(folder, &self.bundle));
@@ -200,6 +246,64 @@ impl Session {
     /// Why the words' embeddings could last not be kept, if so: no reason for [`Self::tag_bank`] to fail.
     pub fn word_cache_fault(&self) -> Option<Error> {
         self.cache_fault.lock().unwrap_or_else(|e| e.into_inner()).take()
+    }
+
+    /// Words to look for, as [`parse_words`] reads them (`cat, red car: sports car, -wall`), with the model's own threshold.
+    ///
+    /// # Errors
+    /// [`Error::Words`] if they cannot be read, and as [`Self::tag_bank`].
+    pub fn words(&self, list: &str) -> Result<WordList> {
+        let (classes, left_out) = parse_words("words", list)?;
+        self.word_list(classes, left_out)
+    }
+
+    /// As [`Self::words`], of classes and words for what is to be left out.
+    ///
+    /// # Errors
+    /// As [`Self::tag_bank`].
+    pub fn word_list(&self, classes: Vec<Class>, left_out: Vec<String>) -> Result<WordList> {
+        let bank = self.tag_bank(&classes, &left_out)?;
+        Ok(WordList::new(classes, left_out, bank, Background::Threshold(self.bundle.manifest().background)))
+    }
+
+    /// Finds words in a frame: a mask and a score for each.
+    ///
+    /// # Errors
+    /// As [`Self::segment`].
+    pub fn find(&self, frame: &Frame, words: &WordList) -> Result<Segmentation> {
+        self.segment(frame, words.bank(), words.background())
+    }
+
+    /// As [`Self::find`], in a frame that is embedded already, which is the larger part of the work: several lists of words cost one
+    /// encoding.
+    ///
+    /// # Errors
+    /// As [`Self::masks`].
+    pub fn find_encoded(&self, frame: &Frame, encoded: &Encoded, words: &WordList) -> Result<Segmentation> {
+        self.masks(frame, encoded, words.bank(), words.background())
+    }
+
+    /// As [`Self::find`], unless `stop` says so meanwhile; then none. It is asked between preparing, planning, encoding, scoring and
+    /// drawing: an encoder that has begun ends its picture.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn segment_until(&self, frame: &Frame, words: &WordList, stop: impl Fn() -> bool) -> Result<Option<Segmentation>> {
+        if stop() {
+            return Ok(None);
+        }
+        let start = Instant::now();
+        let input = prepare(&frame.pixels, &self.bundle.manifest().image, self.size_px)?;
+        let prepare = start.elapsed();
+        if stop() {
+            return Ok(None);
+        }
+        self.image.plan_for(&input, self.batch)?;
+        if stop() {
+            return Ok(None);
+        }
+        let encoded = self.encode_prepared(&input, prepare)?;
+        if stop() { Ok(None) } else { self.find_encoded(frame, &encoded, words).map(Some) }
     }
 
     /// Embeds the words of some classes, and words for what is to be left out. Each word is put into the manifest's templates,
@@ -337,7 +441,8 @@ impl Session {
             Refinement::Guided => LabelMap::refined(&scores, &encoded.placement, &frame.pixels),
         })?;
         let timings = Timings { score: scored - start, mask: scored.elapsed(), ..encoded.timings };
-        Ok(Segmentation { sequence: frame.sequence, timestamp: frame.timestamp, labels, scores, timings, backend: encoded.backend })
+        let (sequence, timestamp, names) = (frame.sequence, frame.timestamp, bank.shared_names());
+        Ok(Segmentation { sequence, timestamp, labels, scores, timings, backend: encoded.backend, names })
     }
 
     /// Prepares, encodes, scores and draws one frame.
@@ -367,14 +472,78 @@ impl Session {
             None => LabelMap::refined(&scores, &input.placement, &frame.pixels)?,
         };
         timings.mask += start.elapsed();
-        let backend = self.backend();
-        Ok(Some(Segmentation { sequence: frame.sequence, timestamp: frame.timestamp, labels, scores, timings, backend }))
+        let (sequence, timestamp, names) = (frame.sequence, frame.timestamp, bank.shared_names());
+        Ok(Some(Segmentation { sequence, timestamp, labels, scores, timings, backend: self.backend(), names }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn session() -> Session {
+        Session::built_in_with(&Options { size_px: Some(64), ..Options::default() }).unwrap()
+    }
+
+    #[test]
+    fn what_is_shown_of_a_session_is_short() {
+        let session = session();
+        let frame = Frame::still(image::RgbImage::new(64, 48));
+        let found = session.find(&frame, &session.words("cat, wall").unwrap()).unwrap();
+        for shown in [format!("{session:?}"), format!("{frame:?}"), format!("{found:?}"), format!("{:?}", session.bundle())] {
+            assert!(shown.len() < 200, "{} bytes: {}", shown.len(), &shown[..200]);
+        }
+    }
+
+    #[test]
+    fn each_class_comes_in_every_form() {
+        let session = session();
+        let frame = Frame::from(image::open("../../examples/pictures/cat.jpg").unwrap());
+        let words = session.words("cat, wall: background wall, -floor").unwrap().with_background(Background::None).unwrap();
+        let found = session.find(&frame, &words).unwrap();
+        let encoded = session.encode(&frame).unwrap();
+        assert_eq!(session.find_encoded(&frame, &encoded, &words).unwrap().labels, found.labels);
+        assert_eq!(encoded.grid.view().dim(), (encoded.grid.rows(), encoded.grid.cols(), encoded.grid.patches().dim()));
+        let classes = found.classes();
+        assert_eq!(classes.iter().map(|c| c.name()).collect::<Vec<_>>(), ["cat", "wall"]);
+        let (width, height) = frame.pixels.dimensions();
+        let mut all = found.background_share();
+        for class in classes {
+            let bitmap = class.bitmap();
+            assert_eq!(bitmap.dimensions(), (width, height));
+            assert_eq!(bitmap.pixels().filter(|p| p.0[0] == 255).count() as u64, class.pixels());
+            assert!(class.pixels() > 0, "{} has no pixels: a test that could not fail", class.name());
+            let mask = crate::region::Mask::from_counts(&class.rle(), width as usize, height as usize).unwrap();
+            assert_eq!((mask.area(), Some(mask.bounds_px())), (class.pixels(), class.bounds_px()));
+            assert!(!class.polygons(1.0).is_empty() && class.score() > 0.0);
+            all += class.share();
+        }
+        assert!((all - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_call_ends_where_it_is_told_to() {
+        let session = session();
+        let (frame, words) = (Frame::still(image::RgbImage::new(64, 48)), session.words("cat").unwrap());
+        let found = session.segment_until(&frame, &words, || false).unwrap().unwrap();
+        assert_eq!(found.labels, session.find(&frame, &words).unwrap().labels);
+        for stages in 0..4 {
+            let asked = std::cell::Cell::new(0);
+            let stop = || asked.replace(asked.get() + 1) == stages;
+            assert!(session.segment_until(&frame, &words, stop).unwrap().is_none());
+            assert_eq!(asked.get(), stages + 1);
+        }
+    }
+
+    #[test]
+    fn thresholds_of_single_words_are_checked() {
+        let words = session().words("cat, wall").unwrap();
+        assert!(words.clone().with_threshold("dog", 0.5).unwrap_err().to_string().contains("one of cat, wall"));
+        assert!(words.clone().with_threshold("cat", f32::NAN).is_err());
+        assert!(words.clone().with_background(Background::Threshold(1.5)).is_err());
+        let gates = words.with_threshold("Cat", 0.5).unwrap().with_off("wall").unwrap();
+        assert_eq!(gates.bank().gates(), [crate::Gate::Own(0.5), crate::Gate::Off]);
+    }
 
     #[test]
     fn the_cache_forgets_what_was_used_least_lately() {

@@ -39,7 +39,7 @@ pub fn run(args: &ConfigArgs) -> Result<Outcome> {
                     Ok(Outcome::Done)
                 }
                 Err(e) => {
-                    eprintln!("edge-seg: {e:#}");
+                    eprintln!("edge-seg: {}", super::flags::told(&e));
                     Ok(Outcome::No)
                 }
             }

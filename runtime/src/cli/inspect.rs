@@ -55,6 +55,7 @@ fn describe(bundle: &Bundle) -> Result<String, std::fmt::Error> {
     let side = match m.image.fit {
         Fit::Grid => "short side",
         Fit::Letterbox => "long side, letterboxed",
+        Fit::Squash => "both sides, squashed",
     };
     writeln!(s, "input        {} px {side}, patches of {} px, {:?}", m.image.input_px, m.image.patch_px, m.image.interpolation)?;
     writeln!(s, "mean, std    {:?} {:?}", m.image.mean, m.image.std)?;

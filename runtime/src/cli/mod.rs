@@ -1,5 +1,6 @@
 mod bench;
 mod config;
+mod flags;
 mod inspect;
 mod run;
 mod segment;
@@ -128,7 +129,8 @@ impl ModelArgs {
             Some(DeviceArg::Cuda) => Device::Cuda,
             Some(DeviceArg::Auto) => Device::Auto,
         };
-        let tell = |error: &edge_seg::ModelError| eprintln!("edge-seg: {error}; from here on the processor does its work");
+        let tell =
+            |error: &edge_seg::ModelError| eprintln!("edge-seg: {}; from here on the processor does its work", flags::with_flags(error));
         let on_fallback = self.device_fallback.unwrap_or(false).then(|| OnFallback::new(tell));
         let options =
             Options { size_px: self.size, threads: self.threads, device, half: self.half.unwrap_or(false), on_fallback, batch, gpu_masks };
@@ -265,7 +267,7 @@ pub fn run() -> ExitCode {
         Ok(Outcome::No) => ExitCode::from(1),
         Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("edge-seg: {e:#}");
+            eprintln!("edge-seg: {}", flags::told(&e));
             ExitCode::from(2)
         }
     }

@@ -146,7 +146,7 @@ impl Job<'_> {
                         Err(e) if super::is_broken_pipe(&e) => return Err(e),
                         Err(e) => {
                             failed += 1;
-                            bar.suspend(|| eprintln!("edge-seg: {e:#}"));
+                            bar.suspend(|| eprintln!("edge-seg: {}", super::flags::told(&e)));
                         }
                         Ok(()) => {}
                     }

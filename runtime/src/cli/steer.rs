@@ -1,4 +1,4 @@
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,18 @@ pub fn tell(answer: edge_seg::Result<Outcome>) {
         Ok(Outcome::Saved(name)) => tracing::info!("words saved as {name}"),
         Ok(Outcome::Deleted(name)) => tracing::info!("saved words {name} deleted"),
         Ok(Outcome::Stopping | Outcome::Nothing) => {}
-        Err(e) => tracing::warn!("the words stay as they are: {e}"),
+        Err(e) => tracing::warn!("the words stay as they are: {}", cut(&super::flags::told(&e.into()).to_string())),
+    }
+}
+
+/// Longest text of a message, which repeats what was written.
+const MAX_SAID: usize = 500;
+
+/// A text, cut with a count where it is long.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(MAX_SAID) {
+        Some((at, _)) => format!("{}... ({} bytes in all)", &text[..at], text.len()),
+        None => text.into(),
     }
 }
 
@@ -24,10 +35,39 @@ fn tell_words(set: &WordSet) {
 /// Obeys lines of stdin until it ends.
 pub fn obey_stdin(control: Control) {
     std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
-            tell(control.execute(&line));
+        let mut input = std::io::stdin().lock();
+        while let Ok(Some(line)) = next_line(&mut input) {
+            match line {
+                Ok(line) => tell(control.execute(&line)),
+                Err(found) => tracing::warn!("--commands: expected a line of UTF-8 text of up to {MAX_LINE_BYTES} bytes, found {found}"),
+            }
         }
     });
+}
+
+/// As much as a long list of words takes.
+const MAX_LINE_BYTES: usize = 1 << 20;
+
+/// The next line, or what is wrong with it; none at the end. A line that is too long is passed over without being kept.
+fn next_line(input: &mut impl BufRead) -> std::io::Result<Option<Result<String, String>>> {
+    let mut line = Vec::new();
+    if input.by_ref().take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    if line.len() > MAX_LINE_BYTES && line.last() != Some(&b'\n') {
+        let mut length = line.len();
+        loop {
+            let rest = input.fill_buf()?;
+            let end = rest.iter().position(|&b| b == b'\n');
+            let passed = end.map_or(rest.len(), |at| at + 1);
+            input.consume(passed);
+            length += passed;
+            if end.is_some() || passed == 0 {
+                return Ok(Some(Err(format!("one of {length} bytes"))));
+            }
+        }
+    }
+    Ok(Some(String::from_utf8(line).map_err(|e| format!("byte {} that is not", e.utf8_error().valid_up_to()))))
 }
 
 /// Reads a file of words again whenever it changes.
@@ -57,4 +97,32 @@ pub fn watch(path: PathBuf, asked: Option<Arc<AtomicBool>>, stop: Arc<AtomicBool
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_cannot_be_read_costs_itself_alone() {
+        let long = vec![b'a'; 3 * MAX_LINE_BYTES];
+        let mut input = [b"add dog\nadd caf\xe9\nadd ".as_slice(), &long, b"\nadd wall\n", b"quit"].concat();
+        let mut lines = Vec::new();
+        let mut reader = std::io::BufReader::new(input.as_slice());
+        while let Some(line) = next_line(&mut reader).unwrap() {
+            lines.push(line);
+        }
+        let want = [
+            Ok("add dog\n".into()),
+            Err("byte 7 that is not".into()),
+            Err(format!("one of {} bytes", long.len() + 5)),
+            Ok("add wall\n".into()),
+            Ok("quit".into()),
+        ];
+        assert_eq!(lines, want);
+        assert_eq!(cut(&"é".repeat(600)), format!("{}... (1200 bytes in all)", "é".repeat(500)));
+        assert_eq!(cut("short"), "short");
+        input.clear();
+        assert_eq!(next_line(&mut input.as_slice()).unwrap(), None);
+    }
 }

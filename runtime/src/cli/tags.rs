@@ -151,7 +151,7 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
                 })?;
             }
             Err(e) => {
-                eprintln!("edge-seg: {e}");
+                eprintln!("edge-seg: {}", super::flags::with_flags(&e));
                 outcome = Outcome::SomeFailed;
             }
         }

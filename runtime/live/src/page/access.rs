@@ -38,7 +38,7 @@ impl Access {
         let host = header(headers, HOST).unwrap_or_default();
         // A page from elsewhere can have its own name point here, but it cannot have its name be an address.
         if !self.knows(host) {
-            let known = "an IP address, localhost, or a name given by --http-host";
+            let known = "an IP address, localhost, or a name that the server was given";
             return Err(Fault::new(StatusCode::MISDIRECTED_REQUEST, format!("Host: expected {known}, found {host:?}")));
         }
         let writes = !matches!(*request.method(), Method::GET | Method::HEAD);
@@ -62,7 +62,7 @@ impl Access {
                 // Guessing is slow; who has the token is not held up by those who guess.
                 let busy = !self.refusals.take();
                 let status = if busy { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::UNAUTHORIZED };
-                return Err(Fault::new(status, "expected `Authorization: Bearer TOKEN` with the token of --http-token-file"));
+                return Err(Fault::new(status, "expected `Authorization: Bearer TOKEN` with the server's token"));
             }
         }
         // Browsers ask before a page from elsewhere may send this type, and are told no.

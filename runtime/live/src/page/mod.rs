@@ -58,7 +58,7 @@ impl Token {
         let token = text.trim();
         if !(16..=512).contains(&token.len()) || !token.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(Error::option(
-                format!("--http-token-file {}", path.display()),
+                format!("token file {}", path.display()),
                 "one line of 16 to 512 printable characters without spaces",
                 // What is there may be a secret nevertheless.
                 format!("{} bytes", token.len()),
@@ -87,8 +87,8 @@ impl Server {
     pub fn start(options: &ServeOptions, hub: Arc<Hub>) -> Result<Self> {
         if !is_loopback(options.address.ip()) && options.token.is_none() {
             return Err(Error::option(
-                "--http",
-                "a loopback address such as 127.0.0.1:8080, or a --http-token-file beside it",
+                "address",
+                "a loopback address such as 127.0.0.1:8080, or a token beside it",
                 options.address.to_string(),
             ));
         }

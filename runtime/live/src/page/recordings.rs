@@ -20,7 +20,7 @@ use crate::sinks::Recorder;
 const PIECE_BYTES: usize = 256 << 10;
 
 fn recorder(context: &Context) -> Result<&Recorder, Fault> {
-    let none = || Fault::new(StatusCode::NOT_FOUND, "recording: expected a folder given by --recordings, found none");
+    let none = || Fault::new(StatusCode::NOT_FOUND, "recording: expected a folder of recordings, found none");
     context.hub.recorder.as_ref().ok_or_else(none)
 }
 

@@ -1,4 +1,15 @@
 //! Rules on what is seen: zones of the picture, conditions on words, and the events that they give. `docs/events.md` describes the file.
+//!
+//! ```
+//! use edge_seg_live::rules::{RuleBook, Watcher};
+//! # fn main() -> edge_seg_live::Result<()> {
+//! let book = RuleBook::parse("rules", "[[rule]]\nname = \"visitor\"\nwhen = { word = \"person\", share_above = 0.05 }")?;
+//! assert_eq!(book.words(), ["person"]);
+//! let watcher = Watcher::new(book)?; // `look` takes each frame's masks
+//! assert_eq!(watcher.states().collect::<Vec<_>>(), [("visitor", false)]);
+//! # Ok(())
+//! # }
+//! ```
 
 mod condition;
 mod event;
@@ -17,8 +28,8 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 
 use crate::{Error, Result};
-use edge_seg_model::LabelMap;
 use edge_seg_model::render::ClassReport;
+use edge_seg_model::{LabelMap, Segmentation};
 
 /// A rule: a condition, and the times that make events of it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -99,7 +110,12 @@ impl RuleBook {
         Ok(book)
     }
 
-    fn check(&self, place: &str) -> Result<()> {
+    /// Whether the rules can be followed: what [`Self::parse`] asks of a text, for rules that a program has made. `place` names them in
+    /// errors.
+    ///
+    /// # Errors
+    /// [`Error::Rules`] if a name is missing or stands there twice, a zone is none, or a time is not of 0 seconds to a year.
+    pub fn check(&self, place: &str) -> Result<()> {
         let wrong =
             |part: String, expected: String, found: String| Err(Error::Rules { place: format!("{place}: {part}"), expected, found });
         for (i, zone) in self.zones.iter().enumerate() {
@@ -159,7 +175,7 @@ impl Rule {
 }
 
 /// Rules over the frames of a session.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Watcher {
     book: RuleBook,
     machines: Vec<Machine>,
@@ -170,15 +186,27 @@ pub struct Watcher {
 
 impl Watcher {
     /// Begins with no event on.
-    pub fn new(book: RuleBook) -> Self {
+    ///
+    /// # Errors
+    /// As [`RuleBook::check`].
+    pub fn new(book: RuleBook) -> Result<Self> {
+        book.check("rules")?;
+        Ok(Self::following(book))
+    }
+
+    fn following(book: RuleBook) -> Self {
         let (machines, masks) = (vec![Machine::default(); book.rules.len()], vec![None; book.zones.len()]);
         Self { book, machines, masks, gone: Vec::new() }
     }
 
     /// Goes on with other rules. A rule that is the same, with the same zones, goes on where it was; of one that is another or gone, the
     /// event that is on ends with the next frame.
-    pub fn replace(&mut self, book: RuleBook) {
-        let mut old = std::mem::replace(self, Self::new(book));
+    ///
+    /// # Errors
+    /// As [`RuleBook::check`]; the old rules stay then.
+    pub fn replace(&mut self, book: RuleBook) -> Result<()> {
+        book.check("rules")?;
+        let mut old = std::mem::replace(self, Self::following(book));
         self.gone = std::mem::take(&mut old.gone);
         for (rule, mut machine) in old.book.rules.iter().zip(old.machines) {
             let zones = |book: &RuleBook| -> Vec<Zone> {
@@ -196,6 +224,7 @@ impl Watcher {
                 (None, false) => {}
             }
         }
+        Ok(())
     }
 
     /// The rules.
@@ -213,8 +242,15 @@ impl Watcher {
         self.book.words().into_iter().filter(|word| names.iter().all(|name| !same(name, word))).collect()
     }
 
+    /// Takes one frame that a program has segmented itself: its masks, its number and its time.
+    pub fn look(&mut self, found: &Segmentation, clock: SystemTime) -> Vec<Event> {
+        let (classes, _) = ClassReport::list(&found.names, found);
+        self.observe(&found.labels, &classes, found.sequence, found.timestamp.as_secs_f64() * 1e3, clock)
+    }
+
     /// Takes one frame: its labels, what is reported of all classes, its number and its own time, on which rules run. `clock` is the
     /// wall's, for the events alone. A word that nobody looks for makes unknown what depends on it, and the unknown counts as not held.
+    /// A time that is no number or before the start counts as the start, one beyond all clocks as their end.
     pub fn observe(
         &mut self,
         labels: &LabelMap,
@@ -239,11 +275,11 @@ impl Watcher {
             let class = classes.iter().find(|c| same(&c.name, word))?;
             let share = match zone {
                 None => class.share,
-                Some(zone) => shares[self.book.zones.iter().position(|k| k.name == zone)?].as_ref()?[class.label],
+                Some(zone) => shares[self.book.zones.iter().position(|k| k.name == zone)?].as_ref()?.get(class.label).copied()?,
             };
             Some((share, class.score))
         };
-        let now = Duration::from_secs_f64((timestamp_ms / 1e3).max(0.0));
+        let now = Duration::try_from_secs_f64((timestamp_ms / 1e3).max(0.0)).unwrap_or(Duration::MAX);
         let told = |rule: String, event, held: Duration, measured| Event {
             rule,
             event,

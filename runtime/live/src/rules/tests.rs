@@ -47,7 +47,7 @@ fn map(text: &str) -> LabelMap {
 
 #[test]
 fn events_tell_who_where_when_and_how_long() {
-    let mut watcher = Watcher::new(RuleBook::parse("book", BOOK).unwrap());
+    let mut watcher = Watcher::new(RuleBook::parse("book", BOOK).unwrap()).unwrap();
     let mut told = Vec::new();
     let clock = |second: f64| std::time::UNIX_EPOCH + Duration::from_secs_f64(second);
     // The person is on the right, then on the left, where the picture also changes its size, then gone, and a dog comes.
@@ -76,7 +76,7 @@ fn events_tell_who_where_when_and_how_long() {
 
 #[test]
 fn words_that_nobody_looks_for_start_nothing_and_are_named() {
-    let mut watcher = Watcher::new(RuleBook::parse("book", BOOK).unwrap());
+    let mut watcher = Watcher::new(RuleBook::parse("book", BOOK).unwrap()).unwrap();
     let labels = map("0000/0000");
     assert_eq!(seen(&mut watcher, &labels, report(&labels, &["cat"], 0.0), SystemTime::UNIX_EPOCH), []);
     assert_eq!(watcher.missing_words(&["cat".into(), "DOG".into()]), ["Person"]);
@@ -89,24 +89,24 @@ fn words_that_nobody_looks_for_start_nothing_and_are_named() {
 
 #[test]
 fn other_rules_take_over_between_frames() {
-    let mut watcher = Watcher::new(RuleBook::parse("book", BOOK).unwrap());
+    let mut watcher = Watcher::new(RuleBook::parse("book", BOOK).unwrap()).unwrap();
     let clock = SystemTime::UNIX_EPOCH;
     let labels = map("1100/1000");
     let both = |second| report(&labels, &["person", "dog"], second);
     assert_eq!(seen(&mut watcher, &labels, both(0.0), clock).len(), 1, "no dog");
     // The rule that waits goes on waiting when others change around it.
-    watcher.replace(RuleBook::parse("book", &BOOK.replace("name = \"no dog\"", "name = \"dogless\"")).unwrap());
+    watcher.replace(RuleBook::parse("book", &BOOK.replace("name = \"no dog\"", "name = \"dogless\"")).unwrap()).unwrap();
     let told = seen(&mut watcher, &labels, both(1.0), clock);
     let brief: Vec<_> = told.iter().map(|e| (e.rule.as_str(), e.event, e.duration_ms)).collect();
     let expected =
         [("no dog", EventKind::Ended, 0.0), ("someone on the left", EventKind::Started, 1000.0), ("dogless", EventKind::Started, 0.0)];
     assert_eq!(brief, expected);
     // Another zone of the same name makes another rule of it.
-    watcher.replace(RuleBook::parse("book", &BOOK.replace("0.5, 0]", "0.6, 0]")).unwrap());
+    watcher.replace(RuleBook::parse("book", &BOOK.replace("0.5, 0]", "0.6, 0]")).unwrap()).unwrap();
     let told = seen(&mut watcher, &labels, both(1.5), clock);
     let brief: Vec<_> = told.iter().map(|e| (e.rule.as_str(), e.event)).collect();
     assert_eq!(brief, [("someone on the left", EventKind::Ended), ("dogless", EventKind::Ended), ("no dog", EventKind::Started)]);
-    watcher.replace(RuleBook::default());
+    watcher.replace(RuleBook::default()).unwrap();
     let told = seen(&mut watcher, &labels, both(2.0), clock);
     assert_eq!(told.iter().map(|e| (e.rule.as_str(), e.event)).collect::<Vec<_>>(), [("no dog", EventKind::Ended)]);
     assert_eq!(seen(&mut watcher, &labels, both(2.5), clock), []);
@@ -132,4 +132,31 @@ fn wrong_books_are_told_with_their_place() {
         let found = RuleBook::parse("book", text).expect_err(text).to_string();
         assert!(found.contains(complaint), "{text}: {found}");
     }
+}
+
+#[test]
+fn rules_of_impossible_times_are_refused() {
+    let rule = |for_s: f64, gap_s: f64| Rule {
+        name: "r".into(),
+        when: Condition::Word { word: "cat".into(), zone: None, test: Test::ShareAbove(0.1) },
+        for_s,
+        end_after_s: 1.0,
+        cool_down_s: 0.0,
+        gap_s,
+        snapshot: false,
+    };
+    for (for_s, gap_s, key) in [(-1.0, 1.0, "for_s"), (f64::NAN, 1.0, "for_s"), (f64::INFINITY, 1.0, "for_s"), (0.0, 1e300, "gap_s")] {
+        let book = RuleBook { zones: vec![], rules: vec![rule(for_s, gap_s)] };
+        let said = Watcher::new(book.clone()).unwrap_err().to_string();
+        assert!(said.contains(&format!("rule \"r\": expected {key} of seconds")), "{said}");
+        assert!(Watcher::default().replace(book).is_err());
+    }
+    let mut watcher = Watcher::new(RuleBook { zones: vec![], rules: vec![rule(0.0, 10.0)] }).unwrap();
+    let labels = map("1");
+    for ms in [0.0, f64::INFINITY, f64::NAN, -5.0, f64::MAX, f64::NEG_INFINITY] {
+        let (classes, sequence, _) = report(&labels, &["cat"], 0.0);
+        watcher.observe(&labels, &classes, sequence, ms, SystemTime::UNIX_EPOCH);
+    }
+    let nothing = LabelMap { width: 0, height: 0, labels: vec![] };
+    watcher.observe(&nothing, &[], 0, 0.0, SystemTime::UNIX_EPOCH);
 }

@@ -61,11 +61,6 @@ impl<T> LatestQueue<T> {
         }
     }
 
-    /// Whether nothing more is let in.
-    pub fn is_closed(&self) -> bool {
-        self.lock().closed
-    }
-
     /// Lets nothing more in and wakes everybody.
     pub fn close(&self) {
         self.lock().closed = true;

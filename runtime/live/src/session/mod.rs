@@ -9,6 +9,7 @@ mod latest;
 mod options;
 mod report;
 mod segment;
+mod threads;
 
 pub use event_bus::EventBus;
 pub use frame::SegmentedFrame;
@@ -17,18 +18,20 @@ pub use options::{KeyFrames, LiveOptions};
 pub use report::FrameReport;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
 
-use crate::Result;
 use crate::source::{Pace, Rate, Source};
 use crate::words::Words;
+use crate::{Error, Result};
 use edge_seg_model::{Frame, Segmentation, Session};
 use latest::LatestQueue;
 use segment::Segmenter;
+use threads::{catch, spawn};
 
 /// Frames counted since the start.
 #[derive(Debug, Default)]
@@ -80,88 +83,126 @@ struct Pools {
 
 const POLL: Duration = Duration::from_millis(40);
 
-/// Segments a source's frames until it ends, `stop` is set, or `each` returns false or an error. Every frame that is read is either
-/// handed to `each` or counted as dropped, except for those that are under way when it stops.
-///
-/// # Errors
-/// What the source, the session or `each` says.
-pub fn run<E: From<crate::Error>>(
-    session: &Arc<Session>,
-    source: Box<dyn Source>,
-    words: &Arc<Words>,
-    options: LiveOptions,
-    counters: &Arc<Counters>,
-    stop: &Arc<AtomicBool>,
-    mut each: impl FnMut(Arc<SegmentedFrame>) -> Result<bool, E>,
-) -> Result<(), E> {
-    let queue = Arc::new(LatestQueue::<Captured>::default());
-    let pools = Pools { frames: Pool::new(), found: Pool::new() };
-    let (sender, receiver) = sync_channel(1);
-    // A source that breaks may have left frames behind that are whole; they come first, then what was wrong.
-    let broken = Arc::new(Mutex::new(None));
-    let capture = {
-        let (queue, counters, stop, broken) = (queue.clone(), counters.clone(), stop.clone(), broken.clone());
-        let (pool, pace) = (pools.frames.clone(), options.pace);
-        // Reading may block for ever on a pipe that nobody writes to, so this thread is never waited for.
-        move || {
-            let fault = capture(source, pace, &queue, &pool, &counters, &stop).err();
+/// The threads of a session on video, and what they hand on. Dropping it stops them, and waits for as long as the options say.
+pub(crate) struct Pipeline {
+    receiver: Option<Receiver<Result<SegmentedFrame>>>,
+    /// Closed once no thread is left.
+    ended: Receiver<()>,
+    threads: Vec<JoinHandle<()>>,
+    queue: Arc<LatestQueue<Captured>>,
+    pools: Pools,
+    /// A source that breaks may have left frames behind that are whole; they come first, then what was wrong.
+    broken: Arc<Mutex<Option<Error>>>,
+    stop: Arc<AtomicBool>,
+    /// What was handed on last, to be filled again once nobody else holds it.
+    last: Option<Arc<SegmentedFrame>>,
+    patience: Duration,
+}
+
+impl Pipeline {
+    /// # Errors
+    /// [`Error::Option`](edge_seg_model::Error::Option) if an option cannot be followed, [`Error::Io`](edge_seg_model::Error::Io) if
+    /// threads cannot be started.
+    pub fn start(
+        session: &Arc<Session>,
+        source: Box<dyn Source>,
+        words: &Arc<Words>,
+        options: LiveOptions,
+        counters: &Arc<Counters>,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Self> {
+        options.check(session)?;
+        let queue = Arc::new(LatestQueue::<Captured>::default());
+        let pools = Pools { frames: Pool::new(), found: Pool::new() };
+        let (sender, receiver) = sync_channel(1);
+        let (running, ended) = channel::<()>();
+        let broken = Arc::new(Mutex::new(None));
+        let (pace, patience) = (options.pace, options.patience);
+        let mut pipeline = Self {
+            receiver: Some(receiver),
+            ended,
+            threads: Vec::with_capacity(2),
+            queue: queue.clone(),
+            pools: pools.clone(),
+            broken: broken.clone(),
+            stop: stop.clone(),
+            last: None,
+            patience,
+        };
+        let segment = {
+            let (session, words, queue, counters) = (session.clone(), words.clone(), queue.clone(), counters.clone());
+            let (pools, stop, running) = (pools.clone(), stop.clone(), running.clone());
+            move || {
+                let outcome = catch("segmentation", || {
+                    let segmenter = Segmenter::new(session, words, options)?;
+                    segment(segmenter, &pools, &queue, &counters, &stop, &sender);
+                    Ok(())
+                });
+                queue.close();
+                if let Err(error) = outcome {
+                    let _ = sender.send(Err(error));
+                }
+                drop(running);
+            }
+        };
+        pipeline.threads.push(spawn("segment", segment)?);
+        let (counters, stop) = (counters.clone(), stop.clone());
+        let capture = move || {
+            let fault = catch("source", || capture(source, pace, &queue, &pools.frames, &counters, &stop)).err();
             *broken.lock().unwrap_or_else(|e| e.into_inner()) = fault;
             queue.close();
-        }
-    };
-    std::thread::spawn(capture);
-    {
-        let (session, words, queue, counters) = (session.clone(), words.clone(), queue.clone(), counters.clone());
-        let (pools, stop) = (pools.clone(), stop.clone());
-        // A frame that is being encoded when it stops may take seconds on a small board, and is not waited for either.
-        std::thread::spawn(move || segment(Segmenter::new(session, words, options), &pools, &queue, &counters, &stop, &sender));
+            drop(running);
+        };
+        pipeline.threads.push(spawn("capture", capture)?);
+        Ok(pipeline)
     }
-    let outcome = deliver(&receiver, &pools, stop, &mut each);
-    stop.store(true, Ordering::Relaxed);
-    let ended = queue.is_closed();
-    queue.close();
-    match (outcome?, broken.lock().unwrap_or_else(|e| e.into_inner()).take()) {
-        (Delivered::All, Some(error)) => Err(error.into()),
-        (Delivered::All, None) if !ended => {
-            let source = "the thread that segments ended by itself".into();
-            Err(crate::Error::from(edge_seg_model::Error::Encoder { encoder: "image", source }).into())
+
+    /// The next frame with its masks; none once no more come, or it was stopped.
+    pub fn next(&mut self) -> Option<Result<Arc<SegmentedFrame>>> {
+        if let Some(shown) = self.last.take().and_then(Arc::into_inner) {
+            self.pools.frames.give(shown.frame);
+            self.pools.found.give(shown.found);
         }
-        _ => Ok(()),
-    }
-}
-
-/// Why no more frames are delivered.
-enum Delivered {
-    /// No more come.
-    All,
-    /// No more are wanted.
-    Enough,
-}
-
-fn deliver<E: From<crate::Error>>(
-    receiver: &Receiver<Result<SegmentedFrame>>,
-    pools: &Pools,
-    stop: &AtomicBool,
-    each: &mut impl FnMut(Arc<SegmentedFrame>) -> Result<bool, E>,
-) -> Result<Delivered, E> {
-    loop {
-        match receiver.recv_timeout(POLL) {
-            Ok(Ok(shown)) => {
-                let shown = Arc::new(shown);
-                if !each(shown.clone())? {
-                    return Ok(Delivered::Enough);
-                }
-                if let Some(shown) = Arc::into_inner(shown) {
-                    pools.frames.give(shown.frame);
-                    pools.found.give(shown.found);
-                }
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return None;
             }
-            Ok(Err(e)) => return Err(e.into()),
-            Err(RecvTimeoutError::Disconnected) => return Ok(Delivered::All),
-            Err(RecvTimeoutError::Timeout) => {}
+            match self.receiver.as_ref()?.recv_timeout(POLL) {
+                Ok(Ok(shown)) => {
+                    let shown = Arc::new(shown);
+                    self.last = Some(shown.clone());
+                    return Some(Ok(shown));
+                }
+                Ok(Err(error)) => {
+                    self.receiver = None;
+                    return Some(Err(error));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.receiver = None;
+                    return self.broken.lock().unwrap_or_else(|e| e.into_inner()).take().map(Err);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
         }
-        if stop.load(Ordering::Relaxed) {
-            return Ok(Delivered::Enough);
+    }
+
+    /// Ends the threads and waits for them. False if the source stands in a read for longer than the options' patience.
+    pub fn stop(&mut self) -> bool {
+        self.stop.store(true, Ordering::Relaxed);
+        self.queue.close();
+        (self.receiver, self.last) = (None, None);
+        let ended = self.ended.recv_timeout(self.patience) == Err(RecvTimeoutError::Disconnected);
+        for thread in self.threads.drain(..).filter(|_| ended) {
+            let _ = thread.join();
+        }
+        ended
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() && !self.stop() {
+            tracing::warn!("the source still stands in a read, and is let go when that returns");
         }
     }
 }
@@ -179,11 +220,14 @@ fn capture(
         Pace::Live => true,
         Pace::Every => false,
     };
+    let mut clock = FrameClock::new();
     while !stop.load(Ordering::Relaxed) {
         let mut frame = pool.take().unwrap_or_else(|| Frame::still(RgbImage::default()));
+        clock.before(&mut frame);
         if !source.read(&mut frame)? {
             return Ok(());
         }
+        clock.after(&mut frame);
         counters.captured.fetch_add(1, Ordering::Relaxed);
         let captured = Captured { frame, at: Instant::now(), rate: source.rate() };
         if !live {
@@ -235,6 +279,48 @@ fn segment(
         segmenter.rest(stop);
     }
     queue.close();
+}
+
+/// Numbers and times of frames whose source leaves them out.
+struct FrameClock {
+    start: Instant,
+    next: u64,
+    last: Option<Timed>,
+}
+
+#[derive(Clone, Copy)]
+struct Timed {
+    /// By the source.
+    given: Duration,
+    /// As it was handed on.
+    told: Duration,
+    at: Instant,
+}
+
+impl FrameClock {
+    /// Beyond this no source has counted; JSON's numbers are whole up to here.
+    const MOST: u64 = 1 << 53;
+
+    fn new() -> Self {
+        Self { start: Instant::now(), next: 0, last: None }
+    }
+
+    fn before(&self, frame: &mut Frame) {
+        (frame.sequence, frame.timestamp) = (self.next, self.start.elapsed());
+    }
+
+    /// Takes the source's number if it goes on, and its time unless it stands still.
+    fn after(&mut self, frame: &mut Frame) {
+        if !(self.next..Self::MOST).contains(&frame.sequence) {
+            frame.sequence = self.next;
+        }
+        self.next = frame.sequence + 1;
+        let (given, at) = (frame.timestamp, Instant::now());
+        if let Some(last) = self.last.filter(|last| last.given == given) {
+            frame.timestamp = last.told.saturating_add(at - last.at);
+        }
+        self.last = Some(Timed { given, told: frame.timestamp, at });
+    }
 }
 
 /// How far frames are apart: by the source's rate, or else by when they came.

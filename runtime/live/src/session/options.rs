@@ -1,7 +1,11 @@
-use edge_seg_model::propagation::PropagationOptions;
+use std::time::Duration;
+
+use edge_seg_model::propagation::{Propagation, PropagationOptions};
+use edge_seg_model::{Refinement, Session};
 
 use super::governor::GovernorOptions;
 use crate::source::Pace;
+use crate::{Error, Result};
 
 /// How video is segmented.
 #[derive(Debug, Clone)]
@@ -16,13 +20,36 @@ pub struct LiveOptions {
     pub scene_cuts: bool,
     /// Lowers rate and size while the board is hot; none lets it run as it is.
     pub governor: Option<GovernorOptions>,
+    /// How long an end waits for the threads to finish and the source to be let go. A source that stands in a read for longer, such as a
+    /// pipe that nobody writes to, is left behind, and let go when the read returns.
+    pub patience: Duration,
+}
+
+impl LiveOptions {
+    /// # Errors
+    /// [`Error::Option`](edge_seg_model::Error::Option) if key frames are never due, or masks would have to be refined that labels are
+    /// carried to.
+    pub(super) fn check(&self, session: &Session) -> Result<()> {
+        match self.keys {
+            KeyFrames::Every(0) => return Err(Error::option("keys", "every 1st frame or more", 0)),
+            KeyFrames::Auto { share } if !(share > 0.0 && share <= 1.0) => {
+                return Err(Error::option("keys", "a share of the time above 0 and up to 1", share));
+            }
+            _ => {}
+        }
+        if self.carry.carry == Propagation::Labels && session.refinement() == Refinement::Guided {
+            let expected = "scores or still, for masks that are refined frame by frame";
+            return Err(Error::option("carry", expected, "labels"));
+        }
+        Ok(())
+    }
 }
 
 impl Default for LiveOptions {
     /// Every frame is a key frame, nothing is smoothed, nobody governs.
     fn default() -> Self {
         let (keys, carry) = (KeyFrames::Every(1), PropagationOptions::default());
-        Self { pace: Pace::Auto, keys, carry, scene_cuts: true, governor: None }
+        Self { pace: Pace::Auto, keys, carry, scene_cuts: true, governor: None, patience: Duration::from_secs(2) }
     }
 }
 

@@ -1,17 +1,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
 
 use super::governor::{Governed, Governor, GovernorOptions, Readings};
 use super::options::{KeyFrames, LiveOptions};
+use super::threads::{catch, spawn};
 use crate::words::{WordSet, Words};
 use crate::{Error, Result};
 use edge_seg_model::Painter;
 use edge_seg_model::propagation::{Propagation, Propagator};
-use edge_seg_model::{Encoded, Frame, LabelMap, ScoreGrid, Segmentation, Session, Timings};
+use edge_seg_model::{Encoded, Frame, LabelMap, Refinement, ScoreGrid, Segmentation, Session, Timings};
 
 /// What becomes of a frame beside its masks.
 pub(super) struct FrameStats {
@@ -45,14 +47,14 @@ struct Key {
 }
 
 impl Segmenter {
-    pub fn new(session: Arc<Session>, words: Arc<Words>, options: LiveOptions) -> Self {
+    pub fn new(session: Arc<Session>, words: Arc<Words>, options: LiveOptions) -> Result<Self> {
         let worker = match options.keys {
             KeyFrames::Every(_) => None,
-            KeyFrames::Auto { share } => Some(EncoderWorker::start(session.clone(), share)),
+            KeyFrames::Auto { share } => Some(EncoderWorker::start(session.clone(), share)?),
         };
         let watch = options.governor.clone().map(Watch::new);
         let propagator = Propagator::new(options.carry);
-        Self { session, words, options, propagator, painter: Painter::default(), key: None, worker, watch, owed: Duration::ZERO }
+        Ok(Self { session, words, options, propagator, painter: Painter::default(), key: None, worker, watch, owed: Duration::ZERO })
     }
 
     /// Where the governor stands.
@@ -97,16 +99,19 @@ impl Segmenter {
             scores: scores.clone(),
             timings,
             backend: key.encoded.backend,
+            names: words.bank.shared_names(),
         });
         found.scores.copy_from(scores);
         let carried = start.elapsed();
         let start = Instant::now();
-        if !propagator.moved_labels(painter, &mut found.labels)? {
-            painter.draw(&found.scores, &placement, &mut found.labels)?;
+        match self.session.refinement() {
+            Refinement::Guided => found.labels = LabelMap::refined(&found.scores, &placement, &frame.pixels)?,
+            Refinement::None if propagator.moved_labels(painter, &mut found.labels)? => {}
+            Refinement::None => painter.draw(&found.scores, &placement, &mut found.labels)?,
         }
         timings.mask = start.elapsed();
         (found.sequence, found.timestamp, found.timings) = (frame.sequence, frame.timestamp, timings);
-        found.backend = key.encoded.backend;
+        (found.backend, found.names) = (key.encoded.backend, words.bank.shared_names());
         let stats = FrameStats {
             words,
             key: key.sequence == frame.sequence,
@@ -210,8 +215,10 @@ fn no_key() -> Error {
 
 /// The encoder in a thread of its own.
 struct EncoderWorker {
-    jobs: SyncSender<(Frame, usize)>,
+    /// None once it is to end.
+    jobs: Option<SyncSender<(Frame, usize)>>,
     done: Receiver<Done>,
+    thread: Option<JoinHandle<()>>,
     share: f32,
     busy: bool,
     /// What it works on belongs to a scene that is over.
@@ -219,6 +226,9 @@ struct EncoderWorker {
     free_at: Instant,
     spare: Option<Frame>,
 }
+
+/// However small its share is, the encoder works once in a while.
+const LONGEST_REST: Duration = Duration::from_secs(3600);
 
 struct Done {
     frame: Frame,
@@ -228,19 +238,20 @@ struct Done {
 }
 
 impl EncoderWorker {
-    fn start(session: Arc<Session>, share: f32) -> Self {
+    fn start(session: Arc<Session>, share: f32) -> Result<Self> {
         let (jobs, taken) = sync_channel::<(Frame, usize)>(1);
         let (sender, done) = sync_channel(1);
-        std::thread::spawn(move || {
+        let thread = spawn("encode", move || {
             for (frame, size_px) in taken {
                 let start = Instant::now();
-                let encoded = session.encode_sized(&frame, size_px).map_err(Error::from);
+                let encoded = catch("encoder", || Ok(session.encode_sized(&frame, size_px)?));
                 if sender.send(Done { frame, encoded, took: start.elapsed(), stale: false }).is_err() {
                     break;
                 }
             }
-        });
-        Self { jobs, done, share, busy: false, stale: false, free_at: Instant::now(), spare: None }
+        })?;
+        let (jobs, thread) = (Some(jobs), Some(thread));
+        Ok(Self { jobs, done, thread, share, busy: false, stale: false, free_at: Instant::now(), spare: None })
     }
 
     /// What it has done, if anything; with `wait`, what it is doing now.
@@ -248,9 +259,10 @@ impl EncoderWorker {
         if !self.busy {
             return Ok(None);
         }
-        let done = if wait { self.done.recv().ok() } else { self.done.try_recv().ok() };
-        let Some(mut done) = done else {
-            return if wait { Err(no_key()) } else { Ok(None) };
+        let mut done = match if wait { self.done.recv().map_err(|_| TryRecvError::Disconnected) } else { self.done.try_recv() } {
+            Ok(done) => done,
+            Err(TryRecvError::Empty) => return Ok(None),
+            Err(TryRecvError::Disconnected) => return Err(no_key()),
         };
         self.busy = false;
         done.stale = std::mem::take(&mut self.stale);
@@ -258,7 +270,8 @@ impl EncoderWorker {
     }
 
     fn rest(&mut self, took: Duration, rate: f32) {
-        self.free_at = Instant::now() + took.mul_f32(1.0 / (self.share * rate) - 1.0);
+        let seconds = took.as_secs_f32() * (1.0 / (self.share * rate) - 1.0);
+        self.free_at = Instant::now() + Duration::try_from_secs_f32(seconds).map_or(LONGEST_REST, |rest| rest.min(LONGEST_REST));
     }
 
     fn is_free(&self, wait: bool) -> bool {
@@ -270,7 +283,18 @@ impl EncoderWorker {
         copy.pixels.clone_from(&frame.pixels);
         (copy.sequence, copy.timestamp) = (frame.sequence, frame.timestamp);
         self.busy = true;
-        self.jobs.send((copy, size_px)).map_err(|_| no_key())
+        let jobs = self.jobs.as_ref().ok_or_else(no_key)?;
+        jobs.send((copy, size_px)).map_err(|_| no_key())
+    }
+}
+
+impl Drop for EncoderWorker {
+    /// Waits for the frame that is being encoded.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::{Cursor, Write};
+use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,14 +23,29 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// Opens a file, or makes it.
+    /// Opens a file, or makes it. A line that a power cut or a full disk tore is ended, so that the next event has a line of its own.
     ///
     /// # Errors
     /// [`Error::Io`] if the file system refuses.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = OpenOptions::new().append(true).create(true).open(path).map_err(Error::io(path))?;
+        let mut file = OpenOptions::new().append(true).create(true).open(path).map_err(Error::io(path))?;
+        if is_torn(path).map_err(Error::io(path))? {
+            file.write_all(b"\n").map_err(Error::io(path))?;
+        }
         Ok(Self { path: path.into(), file })
     }
+}
+
+/// Whether a file's last line has no end. A pipe or device has no lines to mend.
+fn is_torn(path: &Path) -> std::io::Result<bool> {
+    let about = std::fs::metadata(path)?;
+    if !about.is_file() || about.len() == 0 {
+        return Ok(false);
+    }
+    let (mut file, mut last) = (File::open(path)?, [0]);
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
 }
 
 impl LiveSink for EventLog {
@@ -132,4 +147,20 @@ fn draw(shown: &SegmentedFrame, report: &FrameReport) -> Result<Vec<u8>> {
         .encode_image(&picture)
         .map_err(|e| Error::Sink { place: "snapshot".into(), found: e.to_string() })?;
     Ok(jpeg.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_line_is_ended_before_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        for (before, after) in [("", ""), ("{}\n", "{}\n"), ("{}\n{\"ru", "{}\n{\"ru\n")] {
+            std::fs::write(&path, before).unwrap();
+            EventLog::open(&path).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), after);
+        }
+    }
 }

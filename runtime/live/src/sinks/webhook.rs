@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::LiveSink;
 use crate::session::{FrameReport, SegmentedFrame};
+use crate::source::redacted;
 use crate::{Error, Result};
 
 /// Where events are posted to.
@@ -75,10 +76,11 @@ impl Webhook {
         let host = options.url.strip_prefix("http://").or_else(|| options.url.strip_prefix("https://"));
         if host.is_none_or(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#'])) {
             let expected = "http://HOST... or https://HOST...";
-            return Err(Error::option("--webhook", expected, options.url));
+            return Err(Error::option("webhook url", expected, redacted(&options.url)));
         }
         // What follows the host often holds a secret.
-        let place: String = options.url.split_inclusive('/').take(3).collect();
+        let place: String = redacted(&options.url).split_inclusive('/').take(3).collect::<String>();
+        let place = place.split('?').next().unwrap_or_default().to_owned();
         let (queue, events) = sync_channel::<String>(QUEUE);
         let (ended, done) = channel();
         let stop = Arc::new(AtomicBool::new(false));
@@ -217,7 +219,7 @@ mod tests {
     fn wrong_addresses_and_secrets_are_told() {
         for url in ["", "ftp://a", "http://", "https:///x", "example.org"] {
             let error = Webhook::start(WebhookOptions::to(url), Arc::default()).err().expect(url).to_string();
-            assert!(error.starts_with("--webhook: expected"), "{error}");
+            assert!(error.starts_with("webhook url: expected"), "{error}");
         }
         let path = std::env::temp_dir().join(format!("edge-seg-secret-{}", std::process::id()));
         std::fs::write(&path, "\n").unwrap();

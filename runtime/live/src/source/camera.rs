@@ -79,12 +79,11 @@ impl RpiCamera {
         command.args(self.arguments());
         Producer::start(program, command, options, |out| {
             if self.codec == Codec::Mjpeg {
-                return Ok(Frames::Mjpeg(Mjpeg::new(out)));
+                return Ok(Frames::Mjpeg(Mjpeg::new(out, None, &options.notify)));
             }
             let layout = Layout::new(PixelFormat::I420, self.size.0, self.size.1)?;
-            // libcamera records video as BT.709 from 720 lines on and as BT.601 below, in limited range.
-            let decoder =
-                YuvDecoder::new(options.matrix.unwrap_or(Matrix::of_height(self.size.1)), options.range.unwrap_or(Range::Limited));
+            // The program asks libcamera for sYCC whatever the size, for this codec as for JPEG.
+            let decoder = YuvDecoder::new(options.matrix.unwrap_or(Matrix::Bt601), options.range.unwrap_or(Range::Full));
             Ok(Frames::Raw(out, RawFrames::new(layout, decoder, self.rate)))
         })
     }

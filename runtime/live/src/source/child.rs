@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::mjpeg::Mjpeg;
 use super::raw::RawFrames;
 use super::y4m::Y4m;
-use super::{Fault, Rate, SourceOptions};
+use super::{Fault, Rate, SourceOptions, redacted};
 use edge_seg_model::Frame;
 
 /// A program that is read from.
@@ -55,7 +55,7 @@ impl<R: BufRead> Frames<R> {
     pub fn rate(&self) -> Option<Rate> {
         match self {
             Self::Y4m(y4m) => y4m.rate(),
-            Self::Mjpeg(_) => None,
+            Self::Mjpeg(mjpeg) => mjpeg.rate(),
             Self::Raw(_, frames) => Some(frames.rate),
         }
     }
@@ -244,7 +244,8 @@ impl Messages {
             while let Ok(1..) = reader.by_ref().take(4096).read_until(b'\n', &mut line) {
                 let text = String::from_utf8_lossy(&line);
                 if !text.trim().is_empty() {
-                    *shared.lock().unwrap_or_else(|e| e.into_inner()) = text.trim().chars().take(300).collect();
+                    // A program repeats the address that it was given, with its password.
+                    *shared.lock().unwrap_or_else(|e| e.into_inner()) = redacted(text.trim()).chars().take(300).collect();
                 }
                 line.clear();
             }

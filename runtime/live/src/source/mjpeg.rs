@@ -1,19 +1,43 @@
 use std::io::BufRead;
+use std::sync::Arc;
 use std::time::Instant;
 
-use image::codecs::jpeg::JpegDecoder;
-use image::{ColorType, DynamicImage, ImageDecoder, Limits, RgbImage};
+use super::raw::time_of;
+use super::{Fault, Notice, Rate};
+use edge_seg_model::{Frame, decode_jpeg};
 
-use super::Fault;
-use super::pixels::resize;
-use edge_seg_model::Frame;
-
-/// Cuts a stream of JPEG pictures apart and decodes them. Bytes between pictures are skipped, a damaged picture is left out.
+/// Cuts a stream of JPEG pictures apart and decodes them. Bytes between pictures are skipped, a damaged picture is left out, told
+/// and counted.
 pub(super) struct Mjpeg<R> {
     input: R,
+    /// What was read of the picture at hand, and of what follows where that turned out to be damaged.
     bytes: Vec<u8>,
+    /// Where the next picture begins in `bytes`.
+    done: usize,
     sequence: u64,
+    /// Of frames that are all there at once, as in a file; others have the times at which they come.
+    rate: Option<Rate>,
     start: Instant,
+    damage: Damage,
+}
+
+/// Counts damaged pictures, and tells of the first and then of ever fewer.
+pub(super) struct Damage {
+    count: u64,
+    notify: Arc<dyn Fn(Notice) + Send + Sync>,
+}
+
+impl Damage {
+    pub fn new(notify: &Arc<dyn Fn(Notice) + Send + Sync>) -> Self {
+        Self { count: 0, notify: notify.clone() }
+    }
+
+    pub fn tell(&mut self, sequence: u64, why: &str) {
+        self.count += 1;
+        if self.count.is_power_of_two() {
+            (self.notify)(Notice::Damaged { sequence, count: self.count, why: why.into() });
+        }
+    }
 }
 
 const MAX_JPEG_BYTES: usize = 32 << 20;
@@ -21,118 +45,152 @@ const MAX_JPEG_BYTES: usize = 32 << 20;
 const MAX_DAMAGED: usize = 30;
 /// Bytes without the start of a picture after which the stream counts as garbage.
 const MAX_SKIPPED_BYTES: usize = 8 << 20;
+const START: [u8; 2] = [0xff, 0xd8];
 
-/// Decodes a picture into memory that is reused where it is RGB; says what is wrong otherwise.
-pub(super) fn decode_jpeg(bytes: &[u8], picture: &mut RgbImage) -> Result<(), String> {
-    let mut decoder = JpegDecoder::new(std::io::Cursor::new(bytes)).map_err(|e| e.to_string())?;
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(1 << 30);
-    (limits.max_image_width, limits.max_image_height) = (Some(16384), Some(16384));
-    decoder.set_limits(limits).map_err(|e| e.to_string())?;
-    let (width, height) = decoder.dimensions();
-    if width == 0 || height == 0 {
-        return Err("an empty picture".into());
-    }
-    if decoder.color_type() == ColorType::Rgb8 {
-        resize(picture, width, height);
-        return decoder.read_image(picture.as_flat_samples_mut().samples).map_err(|e| e.to_string());
-    }
-    *picture = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?.into_rgb8();
-    Ok(())
+/// How far a picture was walked.
+enum Walked {
+    Whole,
+    /// The next picture begins before this one has ended.
+    Cut,
+    End,
 }
 
 impl<R: BufRead> Mjpeg<R> {
-    pub fn new(input: R) -> Self {
-        Self { input, bytes: Vec::new(), sequence: 0, start: Instant::now() }
+    pub fn new(input: R, rate: Option<Rate>, notify: &Arc<dyn Fn(Notice) + Send + Sync>) -> Self {
+        Self { input, bytes: Vec::new(), done: 0, sequence: 0, rate, start: Instant::now(), damage: Damage::new(notify) }
+    }
+
+    pub fn rate(&self) -> Option<Rate> {
+        self.rate
     }
 
     /// Reads the next whole picture. Its sequence number counts the damaged ones too.
     pub fn read(&mut self, frame: &mut Frame) -> Result<bool, Fault> {
         let mut said = String::new();
         for _ in 0..MAX_DAMAGED {
-            if !self.next_jpeg()? {
+            if !self.to_start()? {
+                if self.sequence > 0 && self.damage.count == self.sequence {
+                    return Err(Fault::stream("the stream", "a whole JPEG", format!("{} damaged ones: {said}", self.sequence)));
+                }
                 return Ok(false);
             }
-            frame.sequence = self.sequence;
-            frame.timestamp = self.start.elapsed();
+            let sequence = self.sequence;
             self.sequence += 1;
-            match decode_jpeg(&self.bytes, &mut frame.pixels) {
-                Ok(()) => return Ok(true),
-                Err(e) => said = e,
+            let decoded = match self.walk()? {
+                Walked::Whole => decode_jpeg(&self.bytes[..self.done], &mut frame.pixels),
+                Walked::Cut => Err("it is cut off; the next one begins inside it".into()),
+                Walked::End => Err("it is cut off by the end of the stream".into()),
+            };
+            match decoded {
+                Ok(()) => {
+                    frame.sequence = sequence;
+                    frame.timestamp = self.rate.map_or_else(|| self.start.elapsed(), |rate| time_of(sequence, rate));
+                    return Ok(true);
+                }
+                Err(e) => {
+                    self.damage.tell(sequence, &e);
+                    said = e;
+                }
             }
         }
         Err(Fault::stream(format!("frame {}", self.sequence), "a whole JPEG", format!("{MAX_DAMAGED} damaged ones in a row: {said}")))
     }
 
-    fn byte(&mut self) -> Result<Option<u8>, Fault> {
-        let Some(&byte) = self.input.fill_buf()?.first() else { return Ok(None) };
-        self.input.consume(1);
-        Ok(Some(byte))
+    /// The byte at `at`, read if it was not yet; none at the end of the stream.
+    fn byte(&mut self, at: usize) -> Result<Option<u8>, Fault> {
+        while at >= self.bytes.len() {
+            if self.bytes.len() >= MAX_JPEG_BYTES {
+                return Err(Fault::stream(format!("frame {}", self.sequence - 1), "a JPEG of up to 32 MiB", "a longer one"));
+            }
+            let Some(&byte) = self.input.fill_buf()?.first() else { return Ok(None) };
+            self.input.consume(1);
+            self.bytes.push(byte);
+        }
+        Ok(Some(self.bytes[at]))
     }
 
-    /// Gathers one picture, from its start marker to its end marker, by walking its segments (ITU-T T.81 annex B), so that a
-    /// thumbnail inside ends nothing. False at the end of the stream.
-    fn next_jpeg(&mut self) -> Result<bool, Fault> {
-        let (mut last, mut skipped) = (0, 0);
+    /// Puts the next start of a picture at the front. False at the end of the stream.
+    fn to_start(&mut self) -> Result<bool, Fault> {
+        self.bytes.drain(..self.done);
+        self.done = 0;
+        if let Some(at) = self.bytes.windows(2).position(|pair| pair == START) {
+            self.bytes.drain(..at);
+            return Ok(true);
+        }
+        let mut last = self.bytes.last().copied().unwrap_or(0);
+        let mut skipped = self.bytes.len();
+        self.bytes.clear();
         loop {
-            let Some(byte) = self.byte()? else {
+            let Some(&byte) = self.input.fill_buf()?.first() else {
                 if self.sequence == 0 && skipped > 0 {
                     return Err(Fault::stream("start", "a JPEG", format!("{skipped} bytes without one")));
                 }
                 return Ok(false);
             };
-            if (last, byte) == (0xff, 0xd8) {
-                break;
+            self.input.consume(1);
+            if [last, byte] == START {
+                self.bytes.extend(START);
+                return Ok(true);
             }
             (last, skipped) = (byte, skipped + 1);
             if skipped > MAX_SKIPPED_BYTES {
                 return Err(Fault::stream(format!("frame {}", self.sequence), "a JPEG", format!("{skipped} bytes without one")));
             }
         }
-        self.bytes.clear();
-        self.bytes.extend([0xff, 0xd8]);
-        let mut in_scan = false;
-        while let Some(byte) = self.byte()? {
-            self.bytes.push(byte);
-            if self.bytes.len() > MAX_JPEG_BYTES {
-                return Err(Fault::stream(format!("frame {}", self.sequence), "a JPEG of up to 32 MiB", "a longer one"));
-            }
+    }
+
+    /// Walks one picture from its start marker to its end marker, segment by segment (ITU-T T.81 annex B), so that a thumbnail
+    /// inside ends nothing, and a start marker where none may stand begins the next one.
+    fn walk(&mut self) -> Result<Walked, Fault> {
+        let (mut at, mut in_scan) = (START.len(), false);
+        loop {
+            let Some(byte) = self.byte(at)? else { break };
+            at += 1;
             if byte != 0xff {
-                if !in_scan {
-                    // No marker where one must stand: the decoder says what is wrong.
-                    return Ok(true);
+                if in_scan {
+                    continue;
                 }
-                continue;
+                // Bytes are lost or wrong: the next picture may have begun among those that were taken for a segment.
+                self.done = START.len();
+                return Ok(Walked::Cut);
             }
             let marker = loop {
-                match self.byte()? {
-                    Some(0xff) => {}
-                    Some(marker) => break marker,
-                    None => return Ok(false),
+                match self.byte(at)? {
+                    Some(0xff) => at += 1,
+                    other => break other,
                 }
             };
-            self.bytes.push(marker);
+            let Some(marker) = marker else { break };
+            at += 1;
             match marker {
-                0xd9 => return Ok(true),
-                0x00 | 0xd0..=0xd7 if in_scan => {}
+                0xd9 => {
+                    self.done = at;
+                    return Ok(Walked::Whole);
+                }
+                0xd8 => {
+                    self.done = at - START.len();
+                    return Ok(Walked::Cut);
+                }
+                0x00..=0xbf | 0xd0..=0xd7 if in_scan => {}
                 _ => {
                     in_scan = marker == 0xda;
-                    let (Some(high), Some(low)) = (self.byte()?, self.byte()?) else { return Ok(false) };
-                    self.bytes.extend([high, low]);
-                    for _ in 2..u16::from_be_bytes([high, low]) {
-                        let Some(byte) = self.byte()? else { return Ok(false) };
-                        self.bytes.push(byte);
+                    let (Some(high), Some(low)) = (self.byte(at)?, self.byte(at + 1)?) else { break };
+                    at += usize::from(u16::from_be_bytes([high, low])).max(2);
+                    if self.byte(at - 1)?.is_none() {
+                        break;
                     }
                 }
             }
         }
-        Ok(false)
+        self.done = START.len();
+        Ok(Walked::End)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use image::RgbImage;
     use image::codecs::jpeg::JpegEncoder;
 
     fn jpeg(colour: [u8; 3], width: u32) -> Vec<u8> {
@@ -142,7 +200,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> Result<Vec<Frame>, Fault> {
-        let (mut source, mut frames) = (Mjpeg::new(bytes), Vec::new());
+        let (mut source, mut frames) = (Mjpeg::new(bytes, None, &(Arc::new(|_| {}) as _)), Vec::new());
         let mut frame = Frame::still(RgbImage::default());
         while source.read(&mut frame)? {
             frames.push(frame.clone());
@@ -174,5 +232,70 @@ mod tests {
         assert!(frames[1].sequence > frames[0].sequence + 1, "the damaged one has a number");
         assert!(read(b"no picture at all").is_err());
         assert!(read(b"").unwrap().is_empty());
+    }
+
+    /// Twelve frames of some size, of which one is cut off at some byte and the next follows at once.
+    fn stream(cuts: &[(usize, usize)], between: &[u8]) -> Vec<u8> {
+        let noise = |seed: u32| {
+            RgbImage::from_fn(64, 48, |x, y| image::Rgb([(x * 37 + y * 91 + seed) as u8, (x * y * 53) as u8, (x * 11 + y * 7) as u8]))
+        };
+        let frame = |n: usize| {
+            let mut bytes = Vec::new();
+            JpegEncoder::new_with_quality(&mut bytes, 80).encode_image(&noise(n as u32)).unwrap();
+            if let Some((_, percent)) = cuts.iter().find(|(cut, _)| *cut == n) {
+                bytes.truncate(bytes.len() * percent / 100);
+            }
+            [between, &bytes].concat()
+        };
+        (0..12).flat_map(frame).collect()
+    }
+
+    #[test]
+    fn a_frame_that_is_cut_off_costs_itself_alone_and_is_told() {
+        let boundary = b"\r\n--frame\r\nContent-Type: image/jpeg\r\n\r\n".as_slice();
+        // Percentages of a frame: 2 lies in a quantization table, 10 in a Huffman table, the others in the scan.
+        for (between, percent) in [&b""[..], boundary].into_iter().flat_map(|b| [2, 10, 40, 60, 95].map(|p| (b, p))) {
+            let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+            let tell = told.clone();
+            let notify: Arc<dyn Fn(Notice) + Send + Sync> = Arc::new(move |notice| tell.lock().unwrap().push(format!("{notice:?}")));
+            let bytes = stream(&[(3, percent), (7, percent), (11, percent)], between);
+            let mut source = Mjpeg::new(bytes.as_slice(), Some((10, 1)), &notify);
+            let mut frame = Frame::still(RgbImage::default());
+            let mut seen = Vec::new();
+            while source.read(&mut frame).unwrap() {
+                seen.push((frame.sequence, frame.timestamp.as_millis() as u64));
+            }
+            let want: Vec<_> = (0..11).filter(|n| ![3, 7].contains(n)).map(|n| (n, 100 * n)).collect();
+            assert_eq!(seen, want, "cut at {percent} %, {} bytes between", between.len());
+            let told = told.lock().unwrap();
+            assert!(told[0].contains("sequence: 3") && told[0].contains("cut off"), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn frames_without_huffman_tables_have_the_standards() {
+        let whole = jpeg([200, 30, 60], 16);
+        let mut bare = whole[..2].to_vec();
+        let mut at = 2;
+        while whole[at + 1] != 0xda {
+            let end = at + 2 + usize::from(u16::from_be_bytes([whole[at + 2], whole[at + 3]]));
+            // Tables of Huffman codes, and APP0, by which a decoder might know Motion JPEG.
+            if ![0xc4, 0xe0].contains(&whole[at + 1]) {
+                bare.extend(&whole[at..end]);
+            }
+            at = end;
+        }
+        bare.extend(&whole[at..]);
+        assert!(bare.len() + 400 < whole.len());
+        let frames = read(&bare.repeat(3)).unwrap();
+        assert_eq!(frames.len(), 3);
+        assert_eq!(frames[0].pixels, read(&whole).unwrap()[0].pixels);
+    }
+
+    #[test]
+    fn a_stream_of_damaged_frames_alone_is_an_error() {
+        let cut = &jpeg([9; 3], 16)[..300];
+        let said = read(&cut.repeat(3)).unwrap_err().to_string();
+        assert!(said.contains("3 damaged ones"), "{said}");
     }
 }

@@ -1,4 +1,24 @@
-//! Where frames come from.
+//! Where frames come from: whatever the program reads ([`open_source`]), or a [`Source`] of one's own.
+//!
+//! ```
+//! use edge_seg_live::source::{Rate, Source};
+//! use edge_seg_model::{Channels, Frame};
+//!
+//! struct Grabber;
+//!
+//! impl Source for Grabber {
+//!     fn read(&mut self, frame: &mut Frame) -> edge_seg_live::Result<bool> {
+//!         let lines = [0; 2 * 8]; // from a driver
+//!         frame.pixels = Frame::from_raw(Channels::Bgr, (2, 2), 8, &lines)?.pixels;
+//!         Ok(true)
+//!     }
+//!
+//!     fn rate(&self) -> Option<Rate> {
+//!         Some((30, 1))
+//!     }
+//! }
+//! # assert!(Grabber.read(&mut Frame::still(Default::default())).is_ok_and(|read| read));
+//! ```
 
 mod camera;
 mod child;
@@ -29,7 +49,9 @@ pub type Rate = (u32, u32);
 
 /// A stream of frames.
 pub trait Source: Send {
-    /// Fills `frame` with the next picture, reusing its memory, and sets its sequence number and timestamp. False at the end.
+    /// Fills `frame` with the next picture, reusing its memory, and sets its sequence number and timestamp. False at the end. A source
+    /// that leaves the number as it is, or repeats one, has its frames counted by who reads it, and one that leaves the time has the
+    /// clock's.
     ///
     /// # Errors
     /// [`crate::Error::Source`] if the stream breaks; what reconnects by itself does so first.
@@ -41,5 +63,19 @@ pub trait Source: Send {
     /// Whether frames come in their own time, so that the ones that nobody is ready for are lost anyway.
     fn is_live(&self) -> bool {
         false
+    }
+}
+
+impl<S: Source + ?Sized> Source for Box<S> {
+    fn read(&mut self, frame: &mut Frame) -> Result<bool> {
+        (**self).read(frame)
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        (**self).rate()
+    }
+
+    fn is_live(&self) -> bool {
+        (**self).is_live()
     }
 }

@@ -52,6 +52,20 @@ pub enum Notice {
     },
     /// It sends frames again.
     Back,
+    /// A frame was damaged and is left out. The first is told, then ever fewer: the 2nd, 4th, 8th and so on.
+    Damaged {
+        /// Its number.
+        sequence: u64,
+        /// How many there were by now.
+        count: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A picture among others cannot be read and is passed over.
+    Skipped {
+        /// What is wrong with it.
+        why: Error,
+    },
 }
 
 /// How a source is read.
@@ -87,6 +101,9 @@ impl Default for SourceOptions {
     }
 }
 
+/// What a file of Motion JPEG is taken to have, as ffmpeg takes it.
+const MJPEG_RATE: Rate = (25, 1);
+
 const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:PATH?size=WxH&format=F (PATH may be - for stdin), rtsp://HOST/..., v4l2:///dev/video0?size=WxH&fps=N&format=F, rpicam:?size=WxH&fps=N, csi:?size=WxH&fps=N, or test:?size=WxH&fps=N";
 
 /// Opens a source by its name:
@@ -94,7 +111,7 @@ const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:P
 /// | name | is |
 /// |---|---|
 /// | `PATH`, `file:PATH` | a picture, a folder of pictures, or a video, which an `ffmpeg` child decodes |
-/// | `y4m:PATH`, `mjpeg:PATH` | such a stream; `-` is stdin |
+/// | `y4m:PATH`, `mjpeg:PATH?fps=25` | such a stream; `-` is stdin. A file of Motion JPEG has 25 frames a second unless `fps` says otherwise |
 /// | `raw:PATH?size=640x480&format=yuyv&fps=30` | frames without headers: `rgb24`, `yuyv`, `nv12`, `i420` or `grey` |
 /// | `v4l2:///dev/video0?size=1280x720&fps=30&format=mjpeg` | a camera through Video4Linux: `mjpeg`, `yuyv`, `nv12`, `rgb24` or `grey`, without `format` the first of these that it has; a device with multi-planar calls alone is read by a `gst-launch-1.0` child |
 /// | `rpicam:?size=1280x720&fps=30&camera=0&hflip=1&vflip=1&codec=mjpeg` | a Raspberry Pi camera through an `rpicam-vid` child, or `libcamera-vid` on older systems; `codec` is `mjpeg` or `yuv420` |
@@ -122,8 +139,12 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             pipe(uri, live, options, move |frame| Ok((y4m.read(frame)?, y4m.rate())))
         }
         "mjpeg" => {
-            let mut mjpeg = Mjpeg::new(bytes(rest)?);
-            pipe(uri, live, options, move |frame| Ok((mjpeg.read(frame)?, None)))
+            let (path, query) = if Path::new(rest).exists() { (rest, "") } else { rest.split_once('?').unwrap_or((rest, "")) };
+            let fps = Query::parse(query, &["fps"]).map_err(fail)?.fps()?;
+            // A file holds no times; what comes through a pipe comes in its own.
+            let rate = fps.or_else(|| Path::new(path).is_file().then_some(MJPEG_RATE));
+            let mut mjpeg = Mjpeg::new(bytes(path)?, rate, &options.notify);
+            pipe(uri, live, options, move |frame| Ok((mjpeg.read(frame)?, mjpeg.rate())))
         }
         "raw" => {
             let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -200,20 +221,44 @@ fn again_and_again(
 fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn Source>> {
     let live = options.pace == Pace::Live;
     if path.is_dir() || is_picture(path) {
-        return Ok(Box::new(Stills::open(path, options.repeat)?));
+        return Ok(Box::new(Stills::open(path, options)?));
     }
     File::open(path).map_err(Error::io(path))?;
     let mut child = ffmpeg::start(&Input::File(path), options, live).map_err(|fault| Error::Source { uri: redacted(uri), fault })?;
     stream(uri, live, options, move |frame| Ok((child.read(frame)?, child.rate())))
 }
 
-/// A source's name without its password, for messages.
-pub fn redacted(uri: &str) -> String {
-    match uri.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest, rest.split('/').next()?.rfind('@')?))) {
-        Some((scheme, rest, at)) => format!("{scheme}://***{}", &rest[at..]),
-        None => uri.into(),
+/// A text without the passwords of the addresses in it, for messages: what stands before the last `@` of an address, whatever it
+/// holds, and the values of queries that are named like secrets.
+pub fn redacted(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (scheme, address) = rest.split_at(at + 3);
+        shown.push_str(scheme);
+        // An address ends at white space; a quote or bracket may belong to a password.
+        let (address, behind) = address.split_at(address.find(char::is_whitespace).unwrap_or(address.len()));
+        shown.push_str(&without_secrets(address));
+        rest = behind;
     }
+    shown + rest
 }
+
+fn without_secrets(address: &str) -> String {
+    let host_ends = address.find('/').unwrap_or(address.len());
+    // A password may hold a slash, and then a colon stands before it. An @ in the path behind a bare host is none of a password's.
+    let user_ends = address.rfind('@').filter(|&at| at < host_ends || address[..host_ends].contains(':'));
+    let (user, host) = user_ends.map_or(("", address), |at| ("***", &address[at..]));
+    let Some((path, query)) = host.split_once('?') else { return format!("{user}{host}") };
+    let hidden = |pair: &str| match pair.split_once('=') {
+        Some((key, _)) if SECRETS.iter().any(|s| key.to_ascii_lowercase().contains(s)) => format!("{key}=***"),
+        _ => pair.to_owned(),
+    };
+    format!("{user}{path}?{}", query.split('&').map(hidden).collect::<Vec<_>>().join("&"))
+}
+
+/// Parts of the names of values that are nobody's business.
+const SECRETS: [&str; 7] = ["user", "pass", "pwd", "token", "secret", "auth", "key"];
 
 fn bytes(path: &str) -> Result<Box<dyn std::io::BufRead + Send>> {
     if path == "-" {
@@ -299,5 +344,13 @@ mod tests {
     fn passwords_are_not_shown() {
         assert_eq!(redacted("rtsp://me:secret@camera/1"), "rtsp://***@camera/1");
         assert_eq!(redacted("rtsp://camera/a@b"), "rtsp://camera/a@b");
+        assert_eq!(redacted("rtsp://me:123/456@camera/1"), "rtsp://***@camera/1");
+        for password in ["se/cret", "se?cret", "se#cret", "se@cret", "s/e:c@ret", "\"secret'"] {
+            let said = redacted(&format!("rtsp://me:{password}@10.0.0.7:554/x: Connection refused"));
+            assert_eq!(said, "rtsp://***@10.0.0.7:554/x: Connection refused");
+        }
+        assert_eq!(redacted("a rtsp://h/x?user=me&Password=it&size=3 b"), "a rtsp://h/x?user=***&Password=***&size=3 b");
+        assert_eq!(redacted("v4l2:///dev/video0?size=640x480"), "v4l2:///dev/video0?size=640x480");
+        assert_eq!(redacted("nothing"), "nothing");
     }
 }

@@ -18,7 +18,7 @@ impl<'a> Query<'a> {
 
     fn value<T>(&self, key: &str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
         let Some((_, value)) = self.0.iter().find(|(k, _)| *k == key) else { return Ok(None) };
-        let wrong = || Error::option(format!("--source ...{key}="), expected, format!("{value:?}"));
+        let wrong = || Error::option(format!("source ...{key}="), expected, format!("{value:?}"));
         parse(value).map(Some).ok_or_else(wrong)
     }
 

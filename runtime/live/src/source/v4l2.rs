@@ -11,11 +11,11 @@ use linuxvideo::{BufType, CapabilityFlags, Device, Fract};
 
 use super::camera::gstreamer;
 use super::child::Producer;
-use super::mjpeg::decode_jpeg;
+use super::mjpeg::Damage;
 use super::query::Query;
 use super::{Fault, Layout, Matrix, PixelFormat, Range, Rate, SourceOptions, YuvDecoder};
 use crate::Result;
-use edge_seg_model::Frame;
+use edge_seg_model::{Frame, decode_jpeg};
 
 /// A camera as it is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,8 +124,8 @@ impl V4l2Camera {
         // Video4Linux takes YCbCr as BT.601 in limited range unless a driver says otherwise.
         let decoder = YuvDecoder::new(options.matrix.unwrap_or(Matrix::Bt601), options.range.unwrap_or(Range::Limited));
         let stream = capture.into_stream().map_err(place)?;
-        let (start, options) = (Instant::now(), options.clone());
-        Ok(V4l2Stream { stream, layout, decoder, rate, bytes: Vec::new(), sequence: 0, start, options })
+        let (start, damage, options) = (Instant::now(), Damage::new(&options.notify), options.clone());
+        Ok(V4l2Stream { stream, layout, decoder, rate, bytes: Vec::new(), sequence: 0, start, options, damage })
     }
 }
 
@@ -186,6 +186,7 @@ pub(super) struct V4l2Stream {
     sequence: u64,
     start: Instant,
     options: SourceOptions,
+    damage: Damage,
 }
 
 impl V4l2Stream {
@@ -219,7 +220,10 @@ impl V4l2Stream {
             };
             match decoded {
                 Ok(()) => return Ok(true),
-                Err(e) => said = e,
+                Err(e) => {
+                    self.damage.tell(frame.sequence, &e);
+                    said = e;
+                }
             }
         }
         Err(Fault::stream(format!("frame {}", self.sequence), "a whole frame", format!("{MAX_DAMAGED} damaged ones in a row: {said}")))

@@ -106,7 +106,7 @@ impl Control {
     /// # Errors
     /// [`Error::Option`] if there is no folder for them.
     pub fn sets(&self) -> Result<&WordSets> {
-        self.sets.as_deref().ok_or_else(|| Error::option("--state", "a folder to save words in", "none"))
+        self.sets.as_deref().ok_or_else(|| Error::option("sets", "a folder to save words in", "none"))
     }
 
     fn each(&self, list: &str, adjust: impl Fn(&mut WordSpec)) -> Result<Arc<WordSet>> {

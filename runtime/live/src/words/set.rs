@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use super::word::{Word, WordSpec, same_name, settle};
 use crate::{Error, Result};
-use edge_seg_model::{Background, Class, Session, TagBank};
+use edge_seg_model::{Background, Class, Gate, Session, TagBank, WordList};
 
 /// Words with their embeddings, and what stands in front of them.
 #[derive(Debug)]
@@ -40,10 +40,29 @@ impl Words {
     /// # Errors
     /// [`Error::Words`] if they cannot be used, and as [`Session::tag_bank`].
     pub fn new(session: Arc<Session>, specs: Vec<WordSpec>, background_words: Vec<String>, background: Background) -> Result<Self> {
+        let background = background.checked()?;
         let words = settle("words", specs, &[])?;
         let bank = bank(&session, &words, &background_words)?;
         let current = RwLock::new(Arc::new(WordSet { words, bank, background, background_words, version: 1 }));
         Ok(Self { session, current, changing: Mutex::default() })
+    }
+
+    /// The words of a list, with its thresholds, its background and what it leaves out.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of(session: Arc<Session>, list: &WordList) -> Result<Self> {
+        let spec = |(class, gate): (&Class, &Gate)| {
+            let mut spec = WordSpec::from(class.clone());
+            match gate {
+                Gate::Common => {}
+                Gate::Own(threshold) => spec.threshold = Some(*threshold),
+                Gate::Off => spec.on = false,
+            }
+            spec
+        };
+        let specs = list.classes().iter().zip(list.bank().gates()).map(spec).collect();
+        Self::new(session, specs, list.left_out().to_vec(), list.background())
     }
 
     /// The words of the next frame.
@@ -105,11 +124,7 @@ impl Words {
         background: Option<Background>,
         background_words: Option<Vec<String>>,
     ) -> Result<Arc<WordSet>> {
-        if let Some(Background::Threshold(t)) = background
-            && !(0.0..=1.0).contains(&t)
-        {
-            return Err(Error::option("background", "0 to 1, or none", t.to_string()));
-        }
+        background.map(Background::checked).transpose()?;
         let _alone = self.changing.lock().unwrap_or_else(|e| e.into_inner());
         let old = self.current();
         let words = match classes {

@@ -35,13 +35,13 @@ pub(super) fn split<'a>(file: &'a BlobReader<'a>) -> Result<(Vec<u8>, Constants<
     if let Some(rest) = without_constants(&mut Window { file, bytes: Vec::new(), start: 0 }, &mut places) {
         return Ok((rest, Constants { file, places }));
     }
-    let whole = file.read(0..file.len(), &mut Vec::new())?.to_vec();
+    let whole = file.read(0..file.size_bytes(), &mut Vec::new())?.to_vec();
     Ok((whole, Constants::none()))
 }
 
 fn without_constants(file: &mut Window<'_>, constants: &mut HashMap<String, Range<usize>>) -> Option<Vec<u8>> {
     let mut model = Vec::new();
-    for_fields(file, 0..file.file.len(), |file, number, field, whole| {
+    for_fields(file, 0..file.file.size_bytes(), |file, number, field, whole| {
         match (number, field) {
             (7, Some(graph)) => {
                 let mut rest = Vec::new();
@@ -129,7 +129,7 @@ impl Window<'_> {
             return all.get(range);
         }
         if range.start < self.start || range.end > self.start + self.bytes.len() {
-            let end = range.end.max(range.start + LARGE_BYTES).min(self.file.len());
+            let end = range.end.max(range.start + LARGE_BYTES).min(self.file.size_bytes());
             self.file.read(range.start..end, &mut self.bytes).ok()?;
             self.start = range.start;
         }

@@ -191,8 +191,6 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// ONNX's numbers for element types.
-
 fn is_float(tensor: &TensorProto) -> bool {
     tensor.data_type == FLOAT || tensor.data_type == FLOAT16
 }

@@ -50,9 +50,9 @@ impl ImageEncoder {
     pub fn load_half(bundle: &Bundle, threads: Threads) -> Result<Self> {
         let set = kernels();
         if !set.has_f16() {
-            let expected = "a processor that computes in 16-bit floats (Arm's `fp16`: Raspberry Pi 5, Jetson Orin), or --device cuda";
+            let expected = "a processor that computes in 16-bit floats (Arm's `fp16`: Raspberry Pi 5, Jetson Orin), or device cuda";
             let found = format!("one without them (kernels {})", set.name());
-            return Err(Error::Option { option: "--half".into(), expected: expected.into(), found });
+            return Err(Error::Option { option: "half".into(), expected: expected.into(), found });
         }
         Self::load_in(bundle, threads, true)
     }

@@ -41,15 +41,15 @@ use crate::{Error, Result};
 /// As [`ImageEncoder::load_half`], and [`Error::Device`] if a GPU is asked for and cannot be used.
 pub(crate) fn load(bundle: &Bundle, options: &Options, threads: Threads) -> Result<(Box<dyn Encoder>, Choice)> {
     let only_on_gpu = |option: &str, asked: bool| match asked && options.device == Device::Cpu {
-        true => Err(Error::Option { option: option.into(), expected: "--device cuda or auto".into(), found: "--device cpu".into() }),
+        true => Err(Error::Option { option: option.into(), expected: "device cuda or auto".into(), found: "device cpu".into() }),
         false => Ok(()),
     };
-    only_on_gpu("--gpu-masks", options.gpu_masks)?;
-    only_on_gpu("--batch", options.batch.is_some_and(|pictures| pictures > 1))?;
+    only_on_gpu("gpu_masks", options.gpu_masks)?;
+    only_on_gpu("batch", options.batch.is_some_and(|pictures| pictures > 1))?;
     let pictures = options.batch.unwrap_or(1);
     if !(1..=MAX_PICTURES).contains(&pictures) {
         let expected = format!("1 to {MAX_PICTURES} pictures");
-        return Err(Error::Option { option: "--batch".into(), expected, found: pictures.to_string() });
+        return Err(Error::Option { option: "batch".into(), expected, found: pictures.to_string() });
     }
     let mut choice = choose_device(options.device)?;
     if choice.device == Device::Cpu {

@@ -30,7 +30,7 @@ impl Placement {
         let patch = image.patch_px as u32;
         if !(image.patch_px..=8192).contains(&side_px) {
             return Err(Error::Option {
-                option: "--size".into(),
+                option: "size_px".into(),
                 expected: format!("{} to 8192 pixels", image.patch_px),
                 found: side_px.to_string(),
             });
@@ -50,6 +50,10 @@ impl Placement {
                 }
                 let input_px = (cols * patch, rows * patch);
                 Self { frame_px, scaled_px: input_px, input_px, patch_px: patch }
+            }
+            Fit::Squash => {
+                let side = patches(side_px as f64).min((MAX_PATCHES as f64).sqrt() as u32) * patch;
+                Self { frame_px, scaled_px: (side, side), input_px: (side, side), patch_px: patch }
             }
             Fit::Letterbox => {
                 let side = patches(side_px as f64).min((MAX_PATCHES as f64).sqrt() as u32) * patch;
@@ -73,6 +77,22 @@ impl Placement {
     /// Rows and columns of patches that show any of the frame; the rest is padding.
     pub fn covered(&self) -> (usize, usize) {
         (self.scaled_px.1.div_ceil(self.patch_px) as usize, self.scaled_px.0.div_ceil(self.patch_px) as usize)
+    }
+
+    /// The pixels of the frame that a patch shows any of: left, top, width, height; none for a patch that shows nothing of it.
+    pub fn patch_px_box(&self, row: usize, col: usize) -> Option<[u32; 4]> {
+        let (rows, cols) = self.covered();
+        if row >= rows || col >= cols {
+            return None;
+        }
+        let span = |at: usize, scaled: u32, frame: u32| {
+            let pixel = |edge: u64| edge.min(u64::from(scaled)) as f64 * f64::from(frame) / f64::from(scaled.max(1));
+            let (first, end) = (at as u64 * u64::from(self.patch_px), (at as u64 + 1) * u64::from(self.patch_px));
+            let (first, end) = (pixel(first).floor() as u32, pixel(end).ceil() as u32);
+            (first, end.min(frame) - first)
+        };
+        let ((left, width), (top, height)) = (span(col, self.scaled_px.0, self.frame_px.0), span(row, self.scaled_px.1, self.frame_px.1));
+        Some([left, top, width, height])
     }
 
     /// For each of `out` pixels across the frame, the two covered patch columns around it and their weight. `[out]`
@@ -138,6 +158,31 @@ pub(crate) mod tests {
         let placed = Placement::new((640, 320), &manifest(Fit::Letterbox), 224).unwrap();
         assert_eq!((placed.input_px, placed.scaled_px), ((224, 224), (224, 112)));
         assert_eq!((placed.grid(), placed.covered()), ((14, 14), (7, 14)));
+    }
+
+    #[test]
+    fn patches_cover_the_frame_and_nothing_beyond() {
+        for (fit, frame) in [(Fit::Grid, (640, 480)), (Fit::Letterbox, (640, 320)), (Fit::Grid, (1, 1)), (Fit::Letterbox, (33, 1000))] {
+            let placed = Placement::new(frame, &manifest(fit), 224).unwrap();
+            let (rows, cols) = placed.covered();
+            let mut seen = vec![false; (frame.0 * frame.1) as usize];
+            for (row, col) in (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))) {
+                let [left, top, width, height] = placed.patch_px_box(row, col).unwrap();
+                assert!(width > 0 && height > 0 && left + width <= frame.0 && top + height <= frame.1);
+                (top..top + height).for_each(|y| (left..left + width).for_each(|x| seen[(y * frame.0 + x) as usize] = true));
+            }
+            assert!(seen.iter().all(|seen| *seen), "{fit:?} {frame:?}");
+            assert_eq!(placed.patch_px_box(rows, 0), None);
+        }
+        let placed = Placement::new((640, 320), &manifest(Fit::Letterbox), 224).unwrap();
+        assert_eq!(placed.patch_px_box(0, 1), Some([45, 0, 47, 46]), "16 of 224 are 45.7 of 640");
+    }
+
+    #[test]
+    fn a_squashed_picture_fills_a_square() {
+        let placed = Placement::new((640, 320), &manifest(Fit::Squash), 224).unwrap();
+        assert_eq!((placed.input_px, placed.scaled_px), ((224, 224), (224, 224)));
+        assert_eq!((placed.grid(), placed.covered()), ((14, 14), (14, 14)));
     }
 
     #[test]

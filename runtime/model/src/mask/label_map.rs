@@ -2,6 +2,7 @@
 
 use edge_seg_kernels::{Columns, Planes, Scratch, Tap, kernels};
 use image::RgbImage;
+use ndarray::ArrayView2;
 use rayon::prelude::*;
 
 use super::refine::{CELLS, refine};
@@ -123,7 +124,7 @@ impl LabelMap {
             bottom: u32,
         }
         let mut seen: Vec<_> = (0..=classes).map(|_| Seen { pixels: 0, left: u32::MAX, top: u32::MAX, right: 0, bottom: 0 }).collect();
-        for (y, row) in (0u32..).zip(self.labels.chunks_exact(self.width as usize)) {
+        for (y, row) in (0u32..).zip(self.labels.chunks_exact((self.width as usize).max(1))) {
             let mut x = 0u32;
             for run in row.chunk_by(|a, b| a == b) {
                 let last = x + run.len() as u32 - 1;
@@ -144,6 +145,31 @@ impl LabelMap {
         seen.into_iter().map(extent).collect()
     }
 
+    /// The map itself, if it holds a label for each of its pixels.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if not.
+    pub fn checked(&self) -> Result<&Self> {
+        if self.labels.len() as u64 == self.pixels() {
+            return Ok(self);
+        }
+        Err(Error::Tensor {
+            what: "label map".into(),
+            expected: format!("{} labels, for {}×{} pixels", self.pixels(), self.width, self.height),
+            found: self.labels.len().to_string(),
+        })
+    }
+
+    /// The labels as a matrix. `[height, width]`
+    ///
+    /// # Errors
+    /// As [`Self::checked`].
+    pub fn view(&self) -> Result<ArrayView2<'_, u16>> {
+        let map = self.checked()?;
+        let shape = (map.height as usize, map.width as usize);
+        Ok(ArrayView2::from_shape(shape, &map.labels).expect("as many labels as pixels, just counted"))
+    }
+
     /// Number of pixels.
     pub fn pixels(&self) -> u64 {
         u64::from(self.width) * u64::from(self.height)
@@ -162,5 +188,9 @@ mod tests {
         assert_eq!(extents[1], Extent { pixels: 3, bounds_px: Some([2, 0, 2, 2]) });
         assert_eq!(extents[2], Extent { pixels: 1, bounds_px: Some([1, 1, 1, 1]) });
         assert_eq!(extents[3], Extent::default());
+        assert_eq!(map.view().unwrap()[[1, 3]], 1);
+        assert_eq!(LabelMap { width: 0, height: 0, labels: vec![] }.extents(1), [Extent::default(); 2]);
+        let short = LabelMap { width: 4, height: 4, labels: vec![1; 4] };
+        assert!(short.view().unwrap_err().to_string().contains("expected 16 labels, for 4×4 pixels, found 4"));
     }
 }

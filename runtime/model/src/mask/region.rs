@@ -1,4 +1,10 @@
 //! Masks as other tools read them: cutting regions out of a label map, run lengths as COCO has them, outlines.
+//!
+//! ```
+//! use edge_seg_model::region::regions;
+//! let found = regions(&[1, 1, 0, 2], 2, 1); // two pixels wide
+//! assert_eq!((found[0].0, found[0].1.bounds_px()), (1, [0, 0, 2, 1]));
+//! ```
 
 use super::LabelMap;
 
@@ -13,8 +19,11 @@ pub struct Mask {
 }
 
 /// Every connected region (by edges, not corners) of every label but 0 with `least` pixels or more: by label, then in reading order
-/// of their first pixels. `labels` is `[height, width]`.
+/// of their first pixels. `labels` is `[height, width]`; of no width there are none.
 pub fn regions(labels: &[u16], width: usize, least: u64) -> Vec<(u16, Mask)> {
+    if width == 0 {
+        return Vec::new();
+    }
     let mut seen = vec![false; labels.len()];
     let mut found = Vec::new();
     let mut open = Vec::new();
@@ -65,7 +74,8 @@ pub fn compress_runs(runs: &[u64]) -> String {
     text
 }
 
-/// The whole mask of every class but the background as compressed run lengths ([`compress_runs`]), in one pass over the map. `[classes]`
+/// The whole mask of every class but the background as compressed run lengths ([`compress_runs`]), in one pass over the map; labels that
+/// the map lacks count as background. `[classes]`
 pub fn class_counts(map: &LabelMap, classes: usize) -> Vec<String> {
     #[derive(Default, Clone)]
     struct Open {
@@ -74,12 +84,13 @@ pub fn class_counts(map: &LabelMap, classes: usize) -> Vec<String> {
     }
     let mut open = vec![Open::default(); classes];
     let (width, height) = (map.width as usize, map.height as usize);
+    let at_pixel = |x: usize, y: usize| map.labels.get(y * width + x).copied().unwrap_or(0);
     let mut at = 0;
     for x in 0..width {
         let mut y = 0;
         while y < height {
-            let (label, first) = (map.labels[y * width + x], y);
-            while y < height && map.labels[y * width + x] == label {
+            let (label, first) = (at_pixel(x, y), y);
+            while y < height && at_pixel(x, y) == label {
                 y += 1;
             }
             let length = (y - first) as u64;
@@ -334,6 +345,16 @@ mod tests {
         assert_eq!(class_counts(&none, 1), ["6"]);
         let all = LabelMap { width: 3, height: 2, labels: vec![1; 6] };
         assert_eq!(class_counts(&all, 1), ["06"]);
+    }
+
+    #[test]
+    fn empty_and_broken_maps_have_no_regions() {
+        assert!(regions(&[1, 1], 0, 1).is_empty());
+        assert_eq!(class_counts(&LabelMap { width: 0, height: 0, labels: vec![] }, 1), [""]);
+        let short = LabelMap { width: 4, height: 4, labels: vec![1; 4] };
+        let counts = class_counts(&short, 1);
+        assert_eq!(Mask::from_counts(&counts[0], 4, 4).map(|mask| (mask.area(), mask.bounds_px())), Some((4, [0, 0, 4, 1])));
+        assert!(class_outlines(&LabelMap { width: 0, height: 0, labels: vec![1] }, 1, 1, 0.0)[0].is_empty());
     }
 
     #[test]

@@ -139,10 +139,11 @@ impl Propagator {
             if fits {
                 let passed = mark.captured.saturating_sub(old_captured).as_secs_f64();
                 let kept = (-passed / self.options.smoothing.as_secs_f64().max(1e-9)).exp() as f32;
-                let (planes, best, totals) = scores.parts_mut();
+                let (planes, best, beside) = scores.parts_mut();
                 let blend = |new: &mut f32, old: &f32| *new += kept * (*old - *new);
                 planes.iter_mut().zip(history.planes()).for_each(|(new, old)| blend(new, old));
-                totals.iter_mut().zip(history.totals()).for_each(|(new, old)| blend(new, old));
+                let beside = beside.into_iter().zip(history.beside()).flat_map(|(new, old)| new.iter_mut().zip(old));
+                beside.for_each(|(new, old)| blend(new, old));
                 best.iter_mut().zip(history.scores()).for_each(|(new, old)| blend(new, old));
                 evidence = mark.captured.saturating_sub(mark.captured.saturating_sub(old_evidence).mul_f32(kept));
             }
@@ -255,10 +256,11 @@ fn carry_scores(key: &Key, grey_px: (usize, usize), taps: &mut Vec<Reach>, out: 
         }
     }
     out.copy_from(&key.scores);
-    let (planes, _, totals) = out.parts_mut();
+    let (planes, _, beside) = out.parts_mut();
     let patches = rows * cols;
     let (new, old) = (planes.chunks_exact_mut(patches), key.scores.planes().chunks_exact(patches));
-    for (plane, from) in new.zip(old).chain(totals.chunks_exact_mut(patches).zip(key.scores.totals().chunks_exact(patches))) {
+    let beside = beside.into_iter().zip(key.scores.beside()).filter(|(new, old)| new.len() == patches && old.len() == patches);
+    for (plane, from) in new.zip(old).chain(beside) {
         for (value, tap) in plane.iter_mut().zip(taps.iter()) {
             let line = |row: u32| -> f32 { tap.cols.iter().zip(tap.across).map(|(col, across)| across * from[(row + col) as usize]).sum() };
             *value = tap.rows.iter().zip(tap.down).map(|(row, down)| down * line(*row)).sum();

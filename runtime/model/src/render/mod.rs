@@ -1,4 +1,11 @@
 //! Masks as people and programs take them: overlays, label pictures, reports.
+//!
+//! ```
+//! use edge_seg_model::{LabelMap, render::encode_mask};
+//! let png = encode_mask(&LabelMap { width: 2, height: 1, labels: vec![0, 1] }, 1)?;
+//! assert!(png.starts_with(b"\x89PNG"));
+//! # edge_seg_model::Result::Ok(())
+//! ```
 
 mod mask_png;
 mod overlay;

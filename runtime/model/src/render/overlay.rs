@@ -59,9 +59,12 @@ pub fn draw_overlay_in(
     canvas
 }
 
-/// As [`draw_overlay_in`], onto the picture itself.
+/// As [`draw_overlay_in`], onto the picture itself. A map that lacks labels is not drawn.
 pub fn draw_overlay_on(canvas: &mut RgbImage, map: &LabelMap, legend: &[LegendEntry], colours: &[[u8; 3]], options: OverlayOptions) {
     let colour_of = |label: usize| label.checked_sub(1).and_then(|k| colours.get(k)).copied().unwrap_or_else(|| class_colour(label));
+    if map.checked().is_err() {
+        return;
+    }
     let width = map.width as usize;
     let side = canvas.width().max(canvas.height()) as usize;
     let (thick, opacity) = ((side / 700).max(1), (options.opacity.clamp(0.0, 1.0) * 256.0) as u32);

@@ -126,7 +126,7 @@ impl Milliseconds {
 impl ClassReport {
     /// One report for each of `names`, from a segmentation by these classes.
     pub fn list(names: &[String], found: &Segmentation) -> (Vec<Self>, f64) {
-        let pixels = found.labels.pixels() as f64;
+        let pixels = found.labels.pixels().max(1) as f64;
         let extents = found.labels.extents(names.len());
         let share = |extent: &Extent| extent.pixels as f64 / pixels;
         let list = names

@@ -31,13 +31,27 @@ impl From<&Manifest> for Scoring {
     }
 }
 
-/// What stands in front of the words as label 0.
+/// What stands in front of the words as label 0, beside the words for what is to be left out, which always compete.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Background {
-    /// Nothing: every pixel gets a word.
+    /// No threshold in common: a pixel is background only where a word to be left out fits best, or where every word has a threshold of
+    /// its own and none passes. Without either, every pixel gets a word.
     None,
     /// Pixels whose best score is below this, in 0..1.
     Threshold(f32),
+}
+
+impl Background {
+    /// The background itself, if its threshold can be one.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if the threshold is not in 0..1.
+    pub fn checked(self) -> Result<Self> {
+        match self {
+            Self::Threshold(t) if !(0.0..=1.0).contains(&t) => Err(Error::option("background", "0 to 1, or none", t)),
+            fine => Ok(fine),
+        }
+    }
 }
 
 /// Logits of every class on the patch grid, with the background's in front.
@@ -47,8 +61,27 @@ pub struct ScoreGrid {
     cols: usize,
     planes: Vec<f32>, // [1 + classes, rows · cols]
     scores: Vec<f32>, // [classes]
-    shifts: Vec<f32>, // [classes]
-    totals: Vec<f32>, // [rows · cols] where scores are a softmax, else empty
+    shifts: Shifts,
+    totals: Vec<f32>,   // [rows · cols] where scores are a softmax, else empty
+    left_out: Vec<f32>, // [rows · cols], the best word to be left out, where there are some and classes with thresholds of their own
+}
+
+/// How far logits are shifted so that one background fits all classes.
+#[derive(Debug, Clone, PartialEq, Default)]
+struct Shifts {
+    /// The common threshold's level.
+    common: f32,
+    /// Each class's own level; none where it has no threshold of its own. `[classes]`, or nothing where no class has one
+    own: Vec<Option<f32>>,
+}
+
+impl Shifts {
+    /// What is taken from a class's logit at a patch: how much higher the bar of its own is than the common one. A bar is the threshold's
+    /// level, over the softmax's `total`, or the best word to be left out where that is higher.
+    fn at(&self, class: usize, total: f32, left_out: f32) -> f32 {
+        let own = self.own.get(class).copied().flatten();
+        own.map_or(0.0, |own| (own + total).max(left_out) - (self.common + total).max(left_out))
+    }
 }
 
 impl ScoreGrid {
@@ -83,21 +116,24 @@ impl ScoreGrid {
     pub fn patch(&self, row: usize, col: usize) -> Option<Vec<f32>> {
         let area = self.rows * self.cols;
         let patch = (row < self.rows && col < self.cols).then_some(row * self.cols + col)?;
-        let logits = self.planes[area..].chunks_exact(area).zip(&self.shifts).map(|(plane, shift)| plane[patch] + shift);
+        let total = self.totals.get(patch).copied().unwrap_or(0.0);
+        let left_out = self.left_out.get(patch).copied().unwrap_or(NEVER);
+        let shifted = self.planes[area..].chunks_exact(area).enumerate();
+        let logits = shifted.map(|(class, plane)| plane[patch] + self.shifts.at(class, total, left_out));
         Some(match self.totals.get(patch) {
             Some(total) => logits.map(|logit| if logit > NEVER / 2.0 { (logit - total).exp() } else { 0.0 }).collect(),
             None => logits.map(sigmoid).collect(),
         })
     }
 
-    /// The planes and scores, and the totals of the softmax as one more plane where there is one, to be changed in place.
-    pub(crate) fn parts_mut(&mut self) -> (&mut [f32], &mut [f32], &mut [f32]) {
-        (&mut self.planes, &mut self.scores, &mut self.totals)
+    /// The planes and scores, and the planes that tell a patch's scores from them where there are some, to be changed in place.
+    pub(crate) fn parts_mut(&mut self) -> (&mut [f32], &mut [f32], [&mut [f32]; 2]) {
+        (&mut self.planes, &mut self.scores, [&mut self.totals, &mut self.left_out])
     }
 
-    /// The totals of the softmax. `[rows · cols]`, or nothing
-    pub(crate) fn totals(&self) -> &[f32] {
-        &self.totals
+    /// The totals of the softmax and the best words to be left out. `[rows · cols]` each, or nothing
+    pub(crate) fn beside(&self) -> [&[f32]; 2] {
+        [&self.totals, &self.left_out]
     }
 
     /// Takes on another grid's shape and values, in the memory that is there.
@@ -107,6 +143,7 @@ impl ScoreGrid {
         self.scores.clone_from(&other.scores);
         self.shifts.clone_from(&other.shifts);
         self.totals.clone_from(&other.totals);
+        self.left_out.clone_from(&other.left_out);
     }
 }
 
@@ -115,8 +152,10 @@ impl ScoreGrid {
 /// A class with a threshold `t_k` of its own, beside the background's `t`, has its logit shifted to
 /// `z_k − (logit(t_k) − logit(t))`, or `z_k − (ln t_k − ln t)` where scores are a softmax: it stands above the background exactly
 /// where its score passes `t_k`, and among the classes that pass, the one that passes by most wins. Thresholds within 1e-6 of 0 and 1
-/// count as that far away. Without a background nothing has to be passed and classes' own thresholds count for nothing.
-/// Words for what is to be left out compete as if their threshold were `t`. A class that is off takes no part.
+/// count as that far away. Without a background `t` is 1e-6, and what passes it by nothing is no background unless each class has a
+/// threshold of its own. Words for what is to be left out raise every threshold to their own logit `z_b`: a class stands above the
+/// background where it passes its threshold and fits better than they do, so the shift is `max(l_k, z_b) − max(l, z_b)` for the levels
+/// `l_k` and `l` of the thresholds. A class that is off takes no part.
 ///
 /// # Errors
 /// [`Error::Tensor`] if patches and words differ in width, [`Error::Option`] if the threshold is not in 0..1.
@@ -143,11 +182,7 @@ pub(crate) fn score_logits(
     background: Background,
     mut logits: impl FnMut(&mut [f32], &[Range<usize>]) -> Result<()>,
 ) -> Result<ScoreGrid> {
-    if let Background::Threshold(t) = background
-        && !(0.0..=1.0).contains(&t)
-    {
-        return Err(Error::Option { option: "--background".into(), expected: "0 to 1, or none".into(), found: t.to_string() });
-    }
+    let background = background.checked()?;
     let count = rows * cols;
     // What is left out lies behind the classes, as its words do in the bank.
     let left_out = bank.background_rows().map(|row| row..row + 1);
@@ -173,9 +208,11 @@ pub(crate) fn score_logits(
             front.iter_mut().zip(totals).for_each(|(front, total)| *front = (t.ln() + total).max(NEVER));
         }
     }
+    let mut left_out = vec![NEVER; count];
     for plane in outside.chunks_exact(count) {
-        front.iter_mut().zip(plane).for_each(|(front, outside)| *front = front.max(*outside));
+        left_out.iter_mut().zip(plane).for_each(|(best, outside)| *best = best.max(*outside));
     }
+    front.iter_mut().zip(&left_out).for_each(|(front, outside)| *front = front.max(*outside));
     let best = |plane: &[f32]| match &totals {
         None => sigmoid(plane.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b))),
         Some(totals) => plane.iter().zip(totals).fold(f32::NEG_INFINITY, |best, (logit, total)| best.max(logit - total)).exp(),
@@ -183,25 +220,34 @@ pub(crate) fn score_logits(
     // A class that is off has no score, even where all are and the softmax knows no better.
     let planes_and_gates = classes.chunks_exact(count).zip(bank.gates());
     let scores = planes_and_gates.map(|(plane, gate)| if *gate == Gate::Off { 0.0 } else { best(plane) }).collect();
-    for (plane, shift) in classes.chunks_exact_mut(count).zip(&shifts).filter(|(_, shift)| **shift != 0.0) {
-        plane.iter_mut().for_each(|logit| *logit -= shift);
+    let totals = totals.unwrap_or_default();
+    for (class, plane) in
+        classes.chunks_exact_mut(count).enumerate().filter(|(class, _)| shifts.own.get(*class).is_some_and(Option::is_some))
+    {
+        for (patch, logit) in plane.iter_mut().enumerate() {
+            *logit -= shifts.at(class, totals.get(patch).copied().unwrap_or(0.0), left_out[patch]);
+        }
     }
-    Ok(ScoreGrid { rows, cols, planes, scores, shifts, totals: totals.unwrap_or_default() })
+    let left_out = if shifts.own.is_empty() || outside.is_empty() { Vec::new() } else { left_out };
+    Ok(ScoreGrid { rows, cols, planes, scores, shifts, totals, left_out })
 }
 
-/// How far each class's logits are shifted by its own threshold, and the background that they are compared with. `[classes]`
-fn shifts(gates: &[Gate], scoring: Scoring, background: Background) -> (Background, Vec<f32>) {
+/// The levels of the classes' thresholds, and the background that they are compared with.
+fn shifts(gates: &[Gate], scoring: Scoring, background: Background) -> (Background, Shifts) {
     const EDGE: f32 = 1e-6;
     let clamped = |t: f32| t.clamp(EDGE, 1.0 - EDGE);
     let level = |t: f32| if scoring.bias.is_some() { logit(clamped(t)) } else { clamped(t).ln() };
-    let own = gates.iter().any(|g| matches!(g, Gate::Own(_)));
-    match background {
-        Background::Threshold(t) if own => {
-            let shift = |gate: &Gate| if let Gate::Own(own) = gate { level(*own) - level(t) } else { 0.0 };
-            (Background::Threshold(clamped(t)), gates.iter().map(shift).collect())
-        }
-        _ => (background, vec![0.0; gates.len()]),
+    if !gates.iter().any(|g| matches!(g, Gate::Own(_))) {
+        return (background, Shifts::default());
     }
+    let all_own = !gates.contains(&Gate::Common);
+    let (front, common) = match background {
+        Background::Threshold(t) => (Background::Threshold(clamped(t)), t),
+        Background::None if all_own => (Background::Threshold(EDGE), EDGE),
+        Background::None => (Background::None, EDGE),
+    };
+    let own = |gate: &Gate| if let Gate::Own(own) = gate { Some(level(*own)) } else { None };
+    (front, Shifts { common: level(common), own: gates.iter().map(own).collect() })
 }
 
 /// Classes that one task scores.
@@ -228,6 +274,13 @@ pub enum TagScore {
 /// # Errors
 /// [`Error::Option`] if a caption is needed and missing, [`Error::Tensor`] if widths differ.
 pub fn score_tags(kind: TagScore, grid: &PatchGrid, bank: &TagBank, caption: Option<&[f32]>, scoring: Scoring) -> Result<Vec<f32>> {
+    if grid.patches().dim() != bank.words().dim() {
+        return Err(Error::Tensor {
+            what: "tag bank".into(),
+            expected: format!("rows of {} numbers, as the patches have", grid.patches().dim()),
+            found: bank.words().dim().to_string(),
+        });
+    }
     let from = |embedding: &[f32]| -> Result<Vec<f32>> {
         let mut cosines = vec![0.0; bank.words().rows()];
         kernels().dot_products(embedding, bank.words().data(), bank.words().dim(), &mut cosines);
@@ -235,8 +288,8 @@ pub fn score_tags(kind: TagScore, grid: &PatchGrid, bank: &TagBank, caption: Opt
     };
     let text = || {
         let caption = caption.filter(|c| c.len() == bank.words().dim()).ok_or_else(|| Error::Option {
-            option: "--score".into(),
-            expected: "a --caption, which text and image-text compare the words with".into(),
+            option: "score".into(),
+            expected: "a caption, which text and image-text compare the words with".into(),
             found: "none".into(),
         })?;
         from(caption)
@@ -368,6 +421,53 @@ mod tests {
         let (grid, bank) = fixture(1);
         let found = score(&grid, &bank, Scoring { scale: 10.0, bias: Some(-4.0) }, Background::None).unwrap();
         assert_near(found.planes(), &[-4.0, 10.0 * HALF - 4.0, 6.0, 10.0 * HALF - 4.0]);
+    }
+
+    #[test]
+    fn a_class_with_a_threshold_of_its_own_loses_to_a_word_left_out_only_where_that_fits_better() {
+        for (scoring, fits) in [(Scoring { scale: 10.0, bias: Some(-4.0) }, sigmoid(6.0)), (Scoring { scale: 4.0, bias: None }, 0.98)] {
+            for own in [0.3, 0.95] {
+                for background in [Background::None, Background::Threshold(0.2), Background::Threshold(0.99)] {
+                    let (grid, bank) = fixture(1);
+                    let bank = bank.with_gates(vec![Gate::Own(own)]).unwrap();
+                    let found = score(&grid, &bank, scoring, background).unwrap();
+                    let margin = |patch: usize| found.planes()[2 + patch] - found.planes()[patch];
+                    assert!(fits > own && margin(0) > 0.0, "{scoring:?} {own} {background:?}: {:?}", found.planes());
+                    // In the second patch both fit as well.
+                    assert!(margin(1) <= 1e-5, "{scoring:?} {own} {background:?}: {:?}", found.planes());
+                    assert_near(&found.patch(0, 0).unwrap(), &[found.scores()[0]]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_common_threshold_own_thresholds_and_words_left_out_count() {
+        let scoring = Scoring { scale: 10.0, bias: Some(-4.0) };
+        let (grid, bank) = fixture(0);
+        let wins = |gates: [Gate; 2], patch: usize| {
+            let found = score(&grid, &bank.clone().with_gates(gates.to_vec()).unwrap(), scoring, Background::None).unwrap();
+            let at = |plane: usize| found.planes()[2 * plane + patch];
+            (0..3).fold(0, |best, plane| if at(plane) > at(best) { plane } else { best })
+        };
+        assert_eq!(wins([Gate::Own(0.9), Gate::Off], 0), 1);
+        assert_eq!(wins([Gate::Own(0.999), Gate::Off], 0), 0, "sigmoid(6) is 0.9975");
+        assert_eq!(wins([Gate::Own(0.999), Gate::Common], 0), 2, "a word without a threshold takes what the others leave");
+        assert_eq!(wins([Gate::Common, Gate::Off], 1), 1);
+    }
+
+    #[test]
+    fn banks_of_another_width_are_refused_by_every_score() {
+        let (grid, _) = fixture(0);
+        for dim in [1, 8, 4096] {
+            let rows = UnitRows::normalise("rows", dim, vec![1.0; dim]).unwrap();
+            let bank = TagBank::new(&[Class::word("a")], 0, rows).unwrap();
+            for kind in [TagScore::Pixel, TagScore::Image, TagScore::Text, TagScore::ImageText] {
+                let scoring = Scoring { scale: 1.0, bias: None };
+                let said = score_tags(kind, &grid, &bank, Some(&vec![1.0; dim]), scoring).unwrap_err().to_string();
+                assert!(said.contains("rows of 2 numbers") && said.ends_with(&format!("found {dim}")), "{kind:?}: {said}");
+            }
+        }
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! The bank of embeddings that scoring reads.
 
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use edge_seg_kernels::{PackedBank, Precision};
 
-use super::Class;
+use super::{Class, MAX_CLASSES};
 use crate::{Error, Result, UnitRows};
 
 /// What a pixel must reach to be a class's.
@@ -23,7 +23,7 @@ pub enum Gate {
 /// Embeddings of the words of some classes.
 #[derive(Debug, Clone)]
 pub struct TagBank {
-    names: Vec<String>,
+    names: Arc<[String]>,
     spans: Vec<Range<usize>>,
     backgrounds: usize,
     gates: Vec<Gate>,
@@ -45,8 +45,15 @@ impl TagBank {
     /// for what is to be left out.
     ///
     /// # Errors
-    /// [`Error::Tensor`] if the rows are not as many as the words.
+    /// [`Error::Tensor`] if the rows are not as many as the words, or there are more than [`MAX_CLASSES`] classes.
     pub fn new(classes: &[Class], background_words: usize, words: UnitRows) -> Result<Self> {
+        if classes.len() > MAX_CLASSES {
+            return Err(Error::Tensor {
+                what: "tag bank".into(),
+                expected: format!("at most {MAX_CLASSES} classes, whose labels have 16 bits"),
+                found: classes.len().to_string(),
+            });
+        }
         let mut spans = Vec::with_capacity(classes.len());
         let mut next = 0;
         for class in classes {
@@ -107,6 +114,11 @@ impl TagBank {
     /// The classes' names; label k is `names()[k - 1]`.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// As [`Self::names`], to be kept beside a mask without a copy.
+    pub fn shared_names(&self) -> Arc<[String]> {
+        self.names.clone()
     }
 
     /// For each class, its words' rows.

@@ -25,7 +25,7 @@ pub fn split_caption(caption: &str, keep_stop_words: bool) -> Result<Vec<Class>>
             found.push(word.into());
         }
     }
-    check_classes("--caption", found.into_iter().map(Class::word).collect())
+    check_classes("caption", found.into_iter().map(Class::word).collect())
 }
 
 #[cfg(test)]

@@ -94,6 +94,8 @@ impl InputArgs {
             }
             Notice::Stalled { after } => tracing::warn!("no frame for {:.1} s; waiting for the pipe", after.as_secs_f64()),
             Notice::Back => tracing::info!("the source is back"),
+            Notice::Damaged { sequence, count, why } => tracing::warn!("frame {sequence} is left out: {why} ({count} so far)"),
+            Notice::Skipped { why } => tracing::warn!("passed over: {why}"),
             _ => {}
         };
         let options = SourceOptions {

@@ -150,6 +150,7 @@ impl PipelineArgs {
             },
             scene_cuts: self.scene_cuts.unwrap_or(true),
             governor: governed.then_some(governor),
+            ..LiveOptions::default()
         }
     }
 }

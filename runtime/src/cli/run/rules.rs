@@ -57,7 +57,7 @@ impl RulesArgs {
     /// Reads the rules, and follows their file.
     pub fn open(&self) -> Result<Rules> {
         let rules = Rules {
-            watcher: Watcher::new(RuleBook::default()),
+            watcher: Watcher::default(),
             names: Arc::default(),
             snapshots: self.snapshots.clone(),
             words_version: None,
@@ -131,7 +131,9 @@ impl Rules {
     pub fn observe(&mut self, shown: &SegmentedFrame, report: &mut FrameReport, event_bus: &Arc<EventBus>) {
         let book = self.incoming.lock().unwrap_or_else(PoisonError::into_inner).book.take();
         if let Some(book) = book {
-            self.watcher.replace(book);
+            if let Err(e) = self.watcher.replace(book) {
+                tracing::error!("the rules stay as they were: {e}");
+            }
             self.names = self.watcher.states().map(|(name, _)| name.to_owned()).collect();
             self.words_version = None;
         }

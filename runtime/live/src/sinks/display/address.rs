@@ -12,7 +12,7 @@ pub struct Address<'a> {
 
 impl<'a> Address<'a> {
     pub fn parse(uri: &'a str) -> Result<Self> {
-        let wrong = |expected: &str, found: &str| Error::option("--display", expected, found);
+        let wrong = |expected: &str, found: &str| Error::option("display", expected, found);
         let (kind, rest) = uri.split_once(':').ok_or_else(|| wrong("KIND:DEVICE, such as fb:/dev/fb0", uri))?;
         let (device, query) = rest.split_once('?').unwrap_or((rest, ""));
         if device.is_empty() {
@@ -30,7 +30,7 @@ impl<'a> Address<'a> {
     }
 
     pub fn wrong(&self, expected: impl Into<String>, found: impl Into<String>) -> Error {
-        Error::option(format!("--display {}", self.uri), expected, found.into())
+        Error::option(format!("display {}", self.uri), expected, found.into())
     }
 
     #[cfg(feature = "displays")]

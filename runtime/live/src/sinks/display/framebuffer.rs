@@ -108,7 +108,7 @@ impl Framebuffer {
     /// # Errors
     /// [`Error::Option`] if the geometry cannot be drawn, [`Error::Io`] if the file cannot be opened.
     pub fn new(path: &Path, geometry: Geometry, degrees: u16) -> Result<Self> {
-        geometry.check().map_err(|(expected, found)| Error::option(format!("--display fb:{}", path.display()), expected, found))?;
+        geometry.check().map_err(|(expected, found)| Error::option(format!("display fb:{}", path.display()), expected, found))?;
         // A device exists; a file that stands for one is made, and neither is ever cut.
         let file = OpenOptions::new().write(true).create(!path.starts_with("/dev")).truncate(false).open(path).map_err(Error::io(path))?;
         let memory = vec![0; geometry.stride as usize * geometry.height as usize];

@@ -52,7 +52,7 @@ impl Broker {
             settings.set_transport(Transport::tls_with_config(client_config(options.ca.as_deref())?.into()));
         } else if options.ca.is_some() {
             let expected = "mqtts:// beside it";
-            return Err(Error::option("--mqtt-ca", expected, options.url.clone()));
+            return Err(Error::option("mqtt ca", expected, options.url.clone()));
         }
         Ok(Self { place: options.url.clone(), settings })
     }
@@ -60,9 +60,9 @@ impl Broker {
 
 /// TLS or not, host, port.
 fn parse(url: &str) -> Result<(bool, String, u16)> {
-    let wrong = |expected: &str, found: String| Err(Error::option("--mqtt", expected, found));
+    let wrong = |expected: &str, found: String| Err(Error::option("mqtt url", expected, found));
     if url.contains('@') {
-        return wrong("mqtt://HOST, with the login in --mqtt-user and --mqtt-password-file", "a login in the address".into());
+        return wrong("mqtt://HOST, with the login beside it", "a login in the address".into());
     }
     let (tls, rest) = match (url.strip_prefix("mqtt://"), url.strip_prefix("mqtts://")) {
         (Some(rest), _) => (false, rest),
@@ -94,8 +94,8 @@ fn client_config(ca: Option<&Path>) -> Result<ClientConfig> {
     let path = match ca {
         Some(path) => path,
         None => SYSTEM_CERTIFICATES.iter().map(Path::new).find(|p| p.exists()).ok_or_else(|| Error::Sink {
-            place: "--mqtt".into(),
-            found: format!("TLS needs certificates: expected one of {} or --mqtt-ca", SYSTEM_CERTIFICATES.join(", ")),
+            place: "mqtt".into(),
+            found: format!("TLS needs certificates: expected one of {} or one of your own (ca)", SYSTEM_CERTIFICATES.join(", ")),
         })?,
     };
     let wrong = |found: String| Error::Sink { place: path.display().to_string(), found };
@@ -285,7 +285,7 @@ mod tests {
         }
         for url in ["broker", "http://broker", "mqtt://", "mqtt://a:0", "mqtt://a:x", "mqtt://a/b", "mqtts://[::1]", "mqtt://me:secret@a"] {
             let error = parse(url).expect_err(url).to_string();
-            assert!(error.starts_with("--mqtt: expected") && !error.contains("secret"), "{error}");
+            assert!(error.starts_with("mqtt url: expected") && !error.contains("secret"), "{error}");
         }
     }
 }

@@ -70,13 +70,13 @@ impl Mqtt {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if options.node.is_empty() || options.node.len() > 64 || !options.node.chars().all(plain) {
             let expected = "1 to 64 letters, digits, - and _";
-            return Err(Error::option("--mqtt-name", expected, format!("{:?}", options.node)));
+            return Err(Error::option("mqtt node", expected, format!("{:?}", options.node)));
         }
         if let Some(prefix) = &options.discovery
             && (prefix.is_empty() || prefix.len() > 128 || prefix.contains(['+', '#', '\0']))
         {
             let expected = "a topic without + and #";
-            return Err(Error::option("--mqtt-discovery", expected, format!("{prefix:?}")));
+            return Err(Error::option("mqtt discovery", expected, format!("{prefix:?}")));
         }
         let broker = Broker::new(&options)?;
         let base = format!("edge-seg/{}", options.node);
@@ -189,7 +189,7 @@ impl LiveSink for Mqtt {
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
     let spawned = std::thread::Builder::new().name(name.into()).spawn(run);
-    spawned.map(drop).map_err(|e| Error::Sink { place: "--mqtt".into(), found: e.to_string() })
+    spawned.map(drop).map_err(|e| Error::Sink { place: "mqtt".into(), found: e.to_string() })
 }
 
 /// Words are encoded away from the connection, which must answer the broker's pings meanwhile.

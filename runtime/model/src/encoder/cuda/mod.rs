@@ -1,10 +1,8 @@
 //! The image encoder as one of the engine's other runtimes takes it: the plain ONNX graph, whole, without this crate's own layers,
 //! which run on the processor only.
 
-use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex};
 
 use anyhow::Context as _;
 use tract_onnx::pb::tensor_proto::DataType;
@@ -338,29 +336,9 @@ fn widen(onnx: &mut ModelProto, pictures: usize) {
     }
 }
 
-thread_local! {
-    static QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs `work`; a panic in it becomes its message.
+/// Runs `work`; a panic in it becomes its message, since the binding panics where it could answer.
 fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    // The binding panics where it could answer; what it says goes into the error, and not to stderr as well.
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let usual = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if !QUIET.get() {
-                usual(panic);
-            }
-        }));
-    });
-    let before = QUIET.replace(true);
-    let outcome = catch_unwind(AssertUnwindSafe(work));
-    QUIET.set(before);
-    outcome.map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        one_line(text.unwrap_or("the binding gave up without a reason"))
-    })
+    crate::contained::contained(work).map_err(|text| one_line(&text))
 }
 
 /// What a failing device's message means; none if it is not the device that failed.
@@ -370,7 +348,7 @@ fn judge(found: &str) -> Option<Error> {
     if has(&["OUT_OF_MEMORY", "ALLOC_FAILED", "cudaErrorMemoryAllocation"]) {
         return error(
             DeviceFault::Memory,
-            "end other programs that use the GPU (nvidia-smi, or tegrastats on a Jetson), or take a smaller --size",
+            "end other programs that use the GPU (nvidia-smi, or tegrastats on a Jetson), or take a smaller size_px",
         );
     }
     if has(&["Missing symbol"]) {

@@ -1,0 +1,212 @@
+//! A session on video as one handle: frames come out of it with their masks, and dropping it lets the camera go.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
+
+use edge_seg_model::{Session, WordList};
+
+use crate::rules::{RuleBook, Watcher};
+use crate::session::{Counters, FrameReport, LiveOptions, Pipeline, SegmentedFrame};
+use crate::sinks::LiveSink;
+use crate::source::{Fault, Source};
+use crate::words::Words;
+use crate::{Error, Result};
+
+/// Video that is being segmented. It owns the threads that read and segment: [`Self::stop`], or dropping it, ends them and lets the source
+/// go, within [`LiveOptions::patience`].
+///
+/// ```
+/// use edge_seg_live::{Live, session::LiveOptions, source::open_source};
+/// use edge_seg_model::{Options, Session};
+/// # fn main() -> edge_seg_live::Result<()> {
+/// let session = Session::built_in_with(&Options { size_px: Some(64), ..Options::default() })?;
+/// let camera = open_source("test:?size=64x48&fps=30&frames=3", &Default::default())?;
+/// let words = session.words("sky, stripes")?;
+/// for shown in Live::start(session, camera, words, LiveOptions::default())? {
+///     let shown = shown?;
+///     println!("{}: {:.1} % sky", shown.frame.sequence, 100.0 * shown.found.classes()[0].share());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Live {
+    pipeline: Pipeline,
+    words: Arc<Words>,
+    counters: Arc<Counters>,
+    stop: Arc<AtomicBool>,
+    watcher: Option<Watcher>,
+    sinks: Vec<Box<dyn LiveSink>>,
+    report: Option<Arc<FrameReport>>,
+}
+
+/// The words of a session on video: a [`WordList`], a line of words as [`Session::words`] reads it, or [`Words`] that others change too.
+pub struct LiveWords(Given);
+
+enum Given {
+    List(Box<WordList>),
+    Line(String),
+    Shared(Arc<Words>),
+}
+
+impl From<WordList> for LiveWords {
+    fn from(list: WordList) -> Self {
+        Self(Given::List(Box::new(list)))
+    }
+}
+
+impl From<&str> for LiveWords {
+    fn from(line: &str) -> Self {
+        Self(Given::Line(line.into()))
+    }
+}
+
+impl From<Arc<Words>> for LiveWords {
+    fn from(words: Arc<Words>) -> Self {
+        Self(Given::Shared(words))
+    }
+}
+
+impl Live {
+    /// Starts to read and segment.
+    ///
+    /// # Errors
+    /// [`Error::Option`](edge_seg_model::Error::Option) if an option cannot be followed, as [`Words::new`], and
+    /// [`Error::Io`](edge_seg_model::Error::Io) if threads cannot be started.
+    pub fn start(
+        session: impl Into<Arc<Session>>,
+        source: impl Source + 'static,
+        words: impl Into<LiveWords>,
+        options: LiveOptions,
+    ) -> Result<Self> {
+        let session = session.into();
+        let words = match words.into().0 {
+            Given::List(list) => Arc::new(Words::of(session.clone(), &list)?),
+            Given::Line(line) => Arc::new(Words::of(session.clone(), &session.words(&line)?)?),
+            Given::Shared(words) => words,
+        };
+        let (counters, stop) = (Arc::<Counters>::default(), Arc::<AtomicBool>::default());
+        let pipeline = Pipeline::start(&session, Box::new(source), &words, options, &counters, &stop)?;
+        Ok(Self { pipeline, words, counters, stop, watcher: None, sinks: Vec::new(), report: None })
+    }
+
+    /// The same session with rules: what they find stands in [`Self::report`].
+    ///
+    /// # Errors
+    /// As [`RuleBook::check`].
+    pub fn with_rules(mut self, rules: RuleBook) -> Result<Self> {
+        self.watcher = Some(Watcher::new(rules)?);
+        Ok(self)
+    }
+
+    /// The same session with one more sink, which is given each frame before it comes out here.
+    pub fn with_sink(mut self, sink: impl LiveSink + 'static) -> Self {
+        self.sinks.push(Box::new(sink));
+        self
+    }
+
+    /// The words, to be changed while frames run.
+    pub fn words(&self) -> &Arc<Words> {
+        &self.words
+    }
+
+    /// Frames counted since the start.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// What ends the session once it is set, from any thread: no more frames come then.
+    pub fn stop_flag(&self) -> &Arc<AtomicBool> {
+        &self.stop
+    }
+
+    /// What was told of the last frame, its events with it, where there are rules or sinks.
+    pub fn report(&self) -> Option<&Arc<FrameReport>> {
+        self.report.as_ref()
+    }
+
+    /// Ends the threads, lets the source go and finishes the sinks.
+    ///
+    /// # Errors
+    /// [`Error::Source`] if the source stands in a read for longer than [`LiveOptions::patience`], what a sink says otherwise.
+    pub fn stop(mut self) -> Result<()> {
+        let ended = self.pipeline.stop();
+        let finished = self.finish_sinks();
+        if !ended {
+            let found = "it still reads, and is let go when that returns";
+            let fault = Fault::Stream { place: "end".into(), expected: "a read that returns".into(), found: found.into() };
+            return Err(Error::Source { uri: "source".into(), fault });
+        }
+        finished
+    }
+
+    fn finish_sinks(&mut self) -> Result<()> {
+        // Each is finished, whatever became of the others.
+        self.sinks.drain(..).map(LiveSink::finish).fold(Ok(()), Result::and)
+    }
+
+    fn take(&mut self, shown: &Arc<SegmentedFrame>) -> Result<()> {
+        if self.watcher.is_none() && self.sinks.is_empty() {
+            return Ok(());
+        }
+        let mut report = FrameReport::new(shown);
+        if let Some(watcher) = &mut self.watcher {
+            report.observe(watcher, &shown.found.labels, SystemTime::now());
+        }
+        let report = Arc::new(report);
+        self.report = Some(report.clone());
+        self.sinks.iter_mut().try_for_each(|sink| sink.take(shown, &report))
+    }
+}
+
+impl Iterator for Live {
+    type Item = Result<Arc<SegmentedFrame>>;
+
+    /// The next frame with its masks; none once the source has ended or [`Self::stop_flag`] is set. After an error no more come.
+    fn next(&mut self) -> Option<Self::Item> {
+        let shown = self.pipeline.next()?;
+        Some(shown.and_then(|shown| self.take(&shown).map(|()| shown)).inspect_err(|_| {
+            self.pipeline.stop();
+        }))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if let Err(error) = self.finish_sinks() {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Live {{ {} words, {:?} }}", self.words.current().words.len(), self.counters)
+    }
+}
+
+/// Segments a source's frames until it ends, `stop` is set, or `each` returns false or an error: a [`Live`] whose parts somebody else has
+/// as well. Every frame that is read is either handed to `each` or counted as dropped, except for those that are under way when it stops.
+/// When it returns, the threads have ended and the source is let go, unless it stands in a read for longer than
+/// [`LiveOptions::patience`].
+///
+/// # Errors
+/// What the source, the session or `each` says; [`Error::Panicked`] if a source panics. A panic in `each` goes on, after the end of the
+/// threads.
+pub fn run<E: From<Error>>(
+    session: &Arc<Session>,
+    source: Box<dyn Source>,
+    words: &Arc<Words>,
+    options: LiveOptions,
+    counters: &Arc<Counters>,
+    stop: &Arc<AtomicBool>,
+    mut each: impl FnMut(Arc<SegmentedFrame>) -> Result<bool, E>,
+) -> Result<(), E> {
+    let mut pipeline = Pipeline::start(session, source, words, options, counters, stop)?;
+    while let Some(shown) = pipeline.next() {
+        if !each(shown?)? {
+            break;
+        }
+    }
+    Ok(())
+}

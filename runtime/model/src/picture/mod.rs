@@ -1,0 +1,245 @@
+//! Pictures in files and in memory. What a header claims is held against a limit before anything is taken for it, and a decoder
+//! that panics costs its own picture alone.
+
+mod jpeg;
+mod kind;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek};
+use std::path::{Path, PathBuf};
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+
+use crate::contained::contained;
+use crate::{Error, Frame, Result};
+
+/// Endings that count as pictures when a folder is read.
+const ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif"];
+/// What a picture may take in memory, its copies included: 350 megapixels of RGB that need none.
+const MAX_DECODED_BYTES: u64 = 1 << 30;
+/// What a frame of a stream may take: 85 megapixels.
+const MAX_FRAME_BYTES: u64 = 1 << 28;
+const MAX_SIDE_PX: u32 = 1 << 16;
+const MAX_FILE_BYTES: u64 = 1 << 30;
+/// A JPEG is read whole before it is decoded.
+const MAX_JPEG_BYTES: u64 = 1 << 28;
+/// A JPEG spends a bit at least on the luma of a block of 64 pixels.
+const MAX_PIXELS_A_BYTE: u64 = 512;
+
+/// Reads a picture: upright by its EXIF orientation, transparency laid over white, the first image of an animation.
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be read, [`Error::Picture`] if it is not a whole picture of a known format, or one that takes
+/// more than 1 GiB of memory.
+pub fn read_picture(path: &Path) -> Result<Frame> {
+    read_within(path, MAX_DECODED_BYTES)
+}
+
+fn read_within(path: &Path, limit: u64) -> Result<Frame> {
+    let fail = |found: String| Error::Picture { place: path.display().to_string(), found };
+    // Asked before it is opened, which waits for a writer where it is a named pipe.
+    let about = std::fs::metadata(path).map_err(Error::io(path))?;
+    if about.is_dir() {
+        return Err(fail("a folder".into()));
+    }
+    if !about.is_file() {
+        return Err(fail("a pipe or device; save what comes from it as a file first".into()));
+    }
+    let bytes = about.len();
+    if bytes == 0 {
+        return Err(fail("an empty file".into()));
+    }
+    if bytes > MAX_FILE_BYTES {
+        return Err(fail(format!("a file of {bytes} bytes, where at most {MAX_FILE_BYTES} are read")));
+    }
+    let mut file = BufReader::new(File::open(path).map_err(Error::io(path))?);
+    let mut start = Vec::new();
+    file.by_ref().take(64).read_to_end(&mut start).and_then(|_| file.rewind()).map_err(Error::io(path))?;
+    let format = image::guess_format(&start).map_err(|_| fail(kind::describe(&start).into()))?;
+    let picture = if format == ImageFormat::Jpeg {
+        if bytes > MAX_JPEG_BYTES {
+            return Err(fail(format!("a JPEG of {bytes} bytes, where at most {MAX_JPEG_BYTES} are read")));
+        }
+        let mut jpeg = Vec::with_capacity(bytes as usize);
+        file.take(MAX_JPEG_BYTES).read_to_end(&mut jpeg).map_err(Error::io(path))?;
+        decode_with(|| whole_jpeg(&jpeg, limit))
+    } else {
+        decode_with(|| decode(ImageReader::with_format(file, format), limit))
+    };
+    Ok(Frame::still(picture.map_err(fail)?))
+}
+
+/// Decodes a picture; a decoder's panic is one more thing that is wrong with it.
+fn decode_with<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    contained(decode).unwrap_or_else(|said| Err(format!("what makes its decoder give up: {}", said.lines().next().unwrap_or_default())))
+}
+
+/// Refuses what takes too much memory, before anything is taken.
+fn check_size(width: u32, height: u32, bytes: u64, limit: u64) -> Result<(), String> {
+    if width == 0 || height == 0 {
+        return Err(format!("{width}×{height} pixels"));
+    }
+    if width > MAX_SIDE_PX || height > MAX_SIDE_PX {
+        return Err(format!("{width}×{height} pixels, where sides of up to {MAX_SIDE_PX} are read"));
+    }
+    if bytes > limit {
+        return Err(format!("{width}×{height} pixels, which take {bytes} bytes of memory where {limit} are the limit; scale it down"));
+    }
+    Ok(())
+}
+
+fn decode<R: BufRead + Seek>(mut reader: ImageReader<R>, limit: u64) -> Result<RgbImage, String> {
+    let said = |e: image::ImageError| e.to_string();
+    let format = reader.format();
+    // Some decoders take memory for what the header claims before they can be asked for its size.
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(limit);
+    (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE_PX), Some(MAX_SIDE_PX));
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(said)?;
+    let orientation = orientation(&mut decoder)?;
+    let ((width, height), colours, decoded) = (decoder.dimensions(), decoder.color_type(), decoder.total_bytes());
+    let area = u64::from(width) * u64::from(height);
+    let own = if matches!(format, Some(ImageFormat::Png | ImageFormat::Bmp)) { 0 } else { decoded };
+    let turned = if orientation == Orientation::NoTransforms { 0 } else { decoded };
+    let converted = match colours {
+        image::ColorType::Rgb8 => 0,
+        colours if colours.has_alpha() => 7 * area,
+        _ => 3 * area,
+    };
+    check_size(width, height, decoded.saturating_add(own.max(turned)).saturating_add(converted), limit)?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(said)?;
+    picture.apply_orientation(orientation);
+    Ok(over_white(picture))
+}
+
+/// How a picture is to be turned. EXIF may begin with the mark that JPEG puts before it.
+fn orientation(decoder: &mut impl ImageDecoder) -> Result<Orientation, String> {
+    let exif = decoder.exif_metadata().map_err(|e| e.to_string())?;
+    match exif.as_deref().and_then(|exif| Orientation::from_exif_chunk(exif.strip_prefix(b"Exif\0\0").unwrap_or(exif))) {
+        Some(orientation) => Ok(orientation),
+        None => decoder.orientation().map_err(|e| e.to_string()),
+    }
+}
+
+/// What is to be decoded of a JPEG: its shape, and its bytes with the tables that it lacks.
+fn checked_jpeg(bytes: &[u8], limit: u64) -> Result<(jpeg::Shape, std::borrow::Cow<'_, [u8]>), String> {
+    let shape = jpeg::walk(bytes)?;
+    if !shape.whole {
+        return Err("a JPEG without its end marker; it is cut off".into());
+    }
+    let area = u64::from(shape.width) * u64::from(shape.height);
+    let converted = if shape.components == 3 { 0 } else { 3 * area };
+    check_size(shape.width, shape.height, shape.decoded_bytes() + converted, limit)?;
+    if bytes.len() as u64 * MAX_PIXELS_A_BYTE < area {
+        return Err(format!("{}×{} pixels in a JPEG of {} bytes, which cannot hold them", shape.width, shape.height, bytes.len()));
+    }
+    let bytes = jpeg::with_tables(bytes, &shape);
+    Ok((shape, bytes))
+}
+
+fn whole_jpeg(bytes: &[u8], limit: u64) -> Result<RgbImage, String> {
+    let (shape, bytes) = checked_jpeg(bytes, limit)?;
+    let mut decoder = jpeg::header(&bytes)?;
+    let orientation = orientation(&mut decoder)?;
+    if orientation != Orientation::NoTransforms {
+        check_size(shape.width, shape.height, shape.decoded_bytes() + decoder.total_bytes(), limit)?;
+    }
+    let mut picture = match shape.is_separate() {
+        true => jpeg::separate_scans(&bytes)?,
+        false => DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?,
+    };
+    picture.apply_orientation(orientation);
+    Ok(picture.into_rgb8())
+}
+
+/// Decodes a JPEG, as it lies, into memory that is reused where it is RGB.
+///
+/// # Errors
+/// What is wrong: it is cut off, damaged, or takes more than 256 MiB of memory.
+pub fn decode_jpeg(bytes: &[u8], picture: &mut RgbImage) -> Result<(), String> {
+    let decoded = decode_with(|| {
+        let (shape, bytes) = checked_jpeg(bytes, MAX_FRAME_BYTES)?;
+        if shape.is_separate() {
+            *picture = jpeg::separate_scans(&bytes)?.into_rgb8();
+            return Ok(());
+        }
+        let decoder = jpeg::header(&bytes)?;
+        if decoder.color_type() != image::ColorType::Rgb8 {
+            *picture = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?.into_rgb8();
+            return Ok(());
+        }
+        if picture.dimensions() != (shape.width, shape.height) {
+            let mut bytes = std::mem::take(picture).into_raw();
+            bytes.resize(decoder.total_bytes() as usize, 0);
+            *picture = RgbImage::from_raw(shape.width, shape.height, bytes).unwrap_or_default();
+        }
+        decoder.read_image(picture.as_flat_samples_mut().samples).map_err(|e| e.to_string())
+    });
+    if decoded.is_err() {
+        *picture = RgbImage::default();
+    }
+    decoded
+}
+
+pub(crate) fn over_white(picture: DynamicImage) -> RgbImage {
+    if !picture.color().has_alpha() {
+        return picture.into_rgb8();
+    }
+    let rgba = picture.into_rgba8();
+    RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
+        let [r, g, b, a] = rgba.get_pixel(x, y).0.map(u16::from);
+        image::Rgb([r, g, b].map(|c| ((c * a + 255 * (255 - a) + 127) / 255) as u8))
+    })
+}
+
+/// Whether a file's name ends like a picture's, and does not begin like the companions of files that macOS writes.
+pub fn is_picture(path: &Path) -> bool {
+    !is_companion(path) && path.extension().and_then(|e| e.to_str()).is_some_and(|e| ENDINGS.contains(&e.to_ascii_lowercase().as_str()))
+}
+
+/// `._NAME` holds what a foreign file system cannot keep of a file on macOS (AppleDouble); it is never the file itself.
+fn is_companion(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"._"))
+}
+
+/// Turns what a person typed into a list of pictures: a file stands for itself, a folder for the pictures in it (sorted, not
+/// its subfolders), and what is neither for the files that match it as a glob. Each input gives its own result, so that one
+/// that is missing does not hide the others.
+pub fn expand_inputs(inputs: &[String]) -> Vec<Result<PathBuf>> {
+    inputs.iter().flat_map(|input| expand(input)).collect()
+}
+
+fn expand(input: &str) -> Vec<Result<PathBuf>> {
+    let path = Path::new(input);
+    let nothing = |found: &str| {
+        vec![Err(Error::Option { option: input.into(), expected: "a picture, a folder or a glob".into(), found: found.into() })]
+    };
+    if path.is_dir() {
+        let mut found =
+            match std::fs::read_dir(path).and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect::<std::io::Result<Vec<_>>>()) {
+                Ok(paths) => paths,
+                Err(e) => return vec![Err(Error::io(path)(e))],
+            };
+        found.retain(|p| is_picture(p) && p.is_file());
+        found.sort();
+        if found.is_empty() { nothing("a folder without pictures") } else { found.into_iter().map(Ok).collect() }
+    } else if path.exists() {
+        vec![Ok(path.into())]
+    } else if input.contains(['*', '?', '[']) {
+        match glob::glob(input) {
+            Err(e) => nothing(&format!("a glob that is wrong at {}: {}", e.pos, e.msg)),
+            Ok(paths) => {
+                let paths = paths.filter(|p| !p.as_ref().is_ok_and(|p| is_companion(p)));
+                let found: Vec<_> = paths.map(|p| p.map_err(|e| Error::Io { path: e.path().into(), source: e.into() })).collect();
+                if found.is_empty() { nothing("a glob that matches nothing") } else { found }
+            }
+        }
+    } else {
+        nothing("nothing of that name")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+use super::*;
+use image::codecs::jpeg::JpegEncoder;
+
+/// Colours in tiles of 32 pixels, far enough apart that no upsampling reaches their middles.
+const TILE: usize = 32;
+const SIZE: [usize; 2] = [5 * TILE - 3, 3 * TILE - 5];
+
+fn tile(x: usize, y: usize) -> [i32; 3] {
+    let n = (x / TILE + 5 * (y / TILE)) as i32;
+    [40 + 12 * n, 100 + (n * 29 % 60), 160 - (n * 17 % 60)]
+}
+
+/// A JPEG of flat blocks: each has a DC code of four bits and, where there are AC coefficients, an end of block of one bit.
+fn flat_jpeg([h, v]: [usize; 2], scans: &[&[usize]], restart: usize, progressive: bool) -> Vec<u8> {
+    let [width, height] = SIZE;
+    let side = |c: usize| if c == 0 { [h, v] } else { [1, 1] };
+    let mcus = [width.div_ceil(8 * h), height.div_ceil(8 * v)];
+    // The value of a component's block: what stands at its first pixel.
+    let value = |c: usize, x: usize, y: usize| {
+        let [fx, fy] = if c == 0 { [1, 1] } else { [h, v] };
+        2 * (tile((8 * x * fx).min(width - 1), (8 * y * fy).min(height - 1))[c] - 128)
+    };
+    let mut out = vec![0xff, 0xd8, 0xff, 0xdb, 0, 67, 0];
+    out.extend([4; 64]);
+    out.extend([0xff, if progressive { 0xc2 } else { 0xc0 }, 0, 17, 8, 0, height as u8, 0, width as u8, 3]);
+    out.extend([1, (h << 4 | v) as u8, 0, 2, 0x11, 0, 3, 0x11, 0]);
+    out.extend([0xff, 0xc4, 0, 31, 0, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    out.extend([0xff, 0xc4, 0, 20, 0x10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    out.extend([0xff, 0xdd, 0, 4, 0, restart as u8]);
+    for &scan in scans {
+        out.extend([0xff, 0xda, 0, (6 + 2 * scan.len()) as u8, scan.len() as u8]);
+        out.extend(scan.iter().flat_map(|&c| [c as u8 + 1, 0]));
+        out.extend([0, if progressive { 0 } else { 63 }, 0]);
+        let units: Vec<Vec<(usize, usize, usize)>> = match scan {
+            &[c] => {
+                let [fx, fy] = if c == 0 { [1, 1] } else { [h, v] };
+                let grid = [width.div_ceil(fx).div_ceil(8), height.div_ceil(fy).div_ceil(8)];
+                (0..grid[1]).flat_map(|y| (0..grid[0]).map(move |x| vec![(c, x, y)])).collect()
+            }
+            several => (0..mcus[0] * mcus[1])
+                .map(|mcu| {
+                    let [mx, my] = [mcu % mcus[0], mcu / mcus[0]];
+                    let blocks = |&c: &usize| {
+                        let [w, h] = side(c);
+                        (0..w * h).map(move |i| (c, mx * w + i % w, my * h + i / w))
+                    };
+                    several.iter().flat_map(blocks).collect()
+                })
+                .collect(),
+        };
+        for (n, units) in units.chunks(if restart == 0 { units.len() } else { restart }).enumerate() {
+            if n > 0 {
+                out.extend([0xff, 0xd0 + ((n - 1) % 8) as u8]);
+            }
+            let (mut bits, mut last) = (String::new(), [0; 3]);
+            for &(c, x, y) in units.iter().flatten() {
+                let step = value(c, x, y) - last[c];
+                last[c] += step;
+                let size = (32 - step.unsigned_abs().leading_zeros()) as usize;
+                bits += &format!("{size:04b}");
+                if size > 0 {
+                    bits += &format!("{:0size$b}", if step > 0 { step } else { step + (1 << size) - 1 });
+                }
+                bits += if progressive { "" } else { "0" };
+            }
+            while bits.len() % 8 > 0 {
+                bits.push('1');
+            }
+            for byte in bits.as_bytes().chunks(8) {
+                let byte = u8::from_str_radix(std::str::from_utf8(byte).unwrap(), 2).unwrap();
+                out.push(byte);
+                out.extend((byte == 0xff).then_some(0));
+            }
+        }
+    }
+    out.extend([0xff, 0xd9]);
+    out
+}
+
+#[test]
+fn every_order_of_scans_shows_the_same_picture() {
+    let layouts: [&[&[usize]]; 4] = [&[&[0, 1, 2]], &[&[0], &[1], &[2]], &[&[0], &[1, 2]], &[&[1], &[2], &[0]]];
+    for sampling in [[1, 1], [2, 1], [2, 2], [1, 2], [4, 1], [4, 2]] {
+        for (layout, restart, progressive) in
+            layouts.iter().flat_map(|l| [0, 5].into_iter().flat_map(move |r| [false, true].map(|p| (l, r, p))))
+        {
+            let bytes = flat_jpeg(sampling, layout, restart, progressive);
+            let what = format!("{sampling:?} {layout:?} restart {restart} progressive {progressive}");
+            let mut picture = RgbImage::new(1, 1);
+            decode_jpeg(&bytes, &mut picture).unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert_eq!(whole_jpeg(&bytes, MAX_DECODED_BYTES).as_ref(), Ok(&picture), "{what}");
+            for (x, y) in (0..15).map(|n| (n % 5 * TILE + TILE / 2 - 2, n / 5 * TILE + TILE / 2 - 2)) {
+                let [luma, blue, red] = tile(x, y).map(f64::from);
+                // JFIF: BT.601 in full range.
+                let (b, r) = (luma + 1.772 * (blue - 128.0), luma + 1.402 * (red - 128.0));
+                let want = [r, (luma - 0.299 * r - 0.114 * b) / 0.587, b].map(|c| c.round().clamp(0.0, 255.0) as u8);
+                let found = picture.get_pixel(x as u32, y as u32).0;
+                assert!(found.iter().zip(want).all(|(&a, b)| a.abs_diff(b) <= 3), "{what} at {x},{y}: {found:?} instead of {want:?}");
+            }
+        }
+    }
+}
+
+fn small_jpeg() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let picture = RgbImage::from_fn(64, 48, |x, y| image::Rgb([(4 * x) as u8, (5 * y) as u8, (x * y) as u8]));
+    JpegEncoder::new_with_quality(&mut bytes, 90).encode_image(&picture).unwrap();
+    bytes
+}
+
+#[test]
+fn what_stands_behind_a_jpeg_or_inside_its_segments_is_no_part_of_it() {
+    let whole = small_jpeg();
+    let read = |bytes: &[u8]| whole_jpeg(bytes, MAX_DECODED_BYTES);
+    let want = read(&whole).unwrap();
+    // Films behind a picture hold every pair of bytes.
+    let trailers: [&[u8]; 3] = [b"\xff\xda and no end", b"\xff\xd9 \xff\xda \xff\xd9", b"\xff\xd8\xff\xc0\0\x02"];
+    for trailer in trailers {
+        assert_eq!(read(&[&whole, trailer].concat()).as_ref(), Ok(&want), "{trailer:?}");
+        let cut = [&whole[..whole.len() * 3 / 4], b"\0\0", &trailer[..4]].concat();
+        if !trailer.starts_with(b"\xff\xd9") {
+            assert!(read(&cut).unwrap_err().contains("cut off"));
+        }
+    }
+    let mut thumbnail = vec![0xff, 0xd8, 0xff, 0xe1];
+    thumbnail.extend((whole.len() as u16 + 2).to_be_bytes());
+    let inside = [&thumbnail, whole.as_slice(), &whole[2..]].concat();
+    assert_eq!(read(&inside).as_ref(), Ok(&want));
+    assert!(read(&inside[..inside.len() - 40]).unwrap_err().contains("cut off"));
+}
+
+#[test]
+fn what_takes_more_memory_than_the_limit_is_refused_before_it_is_decoded() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = RgbImage::from_pixel(200, 100, image::Rgb([200, 30, 60]));
+    let clear = DynamicImage::from(picture.clone()).into_rgba8();
+    for name in ["a.jpg", "a.png", "a.bmp", "a.tif", "a.webp", "a.gif", "clear.png", "grey.png"] {
+        let path = folder.path().join(name);
+        match name {
+            "clear.png" | "a.gif" => clear.save(&path).unwrap(),
+            "grey.png" => DynamicImage::from(picture.clone()).into_luma8().save(&path).unwrap(),
+            _ => picture.save(&path).unwrap(),
+        }
+        read_within(&path, 20 * 20_000).unwrap_or_else(|e| panic!("{e}"));
+        let said = read_within(&path, 3 * 20_000 - 1).unwrap_err().to_string();
+        assert!(said.contains("200×100 pixels") && said.contains("59999 are the limit"), "{name}: {said}");
+    }
+    let turned =
+        [&small_jpeg()[..2], b"\xff\xe1\0\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0", &small_jpeg()[2..]]
+            .concat();
+    assert_eq!(whole_jpeg(&turned, 6 * 64 * 48).unwrap().dimensions(), (48, 64));
+    assert!(whole_jpeg(&turned, 6 * 64 * 48 - 1).unwrap_err().contains("limit"), "the copy that is turned counts");
+}
+
+#[test]
+fn a_panic_in_a_decoder_is_that_pictures_fault_alone() {
+    let said = decode_with::<()>(|| panic!("index out of bounds")).unwrap_err();
+    assert_eq!(said, "what makes its decoder give up: index out of bounds");
+    assert_eq!(decode_with(|| Ok(3)), Ok(3));
+}
+
+#[test]
+fn what_no_decoder_knows_is_called_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jpg");
+    let cases: [(&[u8], &str); 6] = [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0", "a film"),
+        (b"II\x2b\0\x08\0\0\0", "BigTIFF"),
+        (b"\n<html>not found", "markup"),
+        (b"\0\x05\x16\x07\0\x02\0\0Mac OS X", "companion"),
+    ];
+    for (bytes, complaint) in cases {
+        std::fs::write(&path, bytes).unwrap();
+        let said = read_picture(&path).unwrap_err().to_string();
+        assert!(said.contains(complaint), "{said}");
+    }
+    assert!(!is_picture(Path::new("folder/._a.jpg")) && is_picture(Path::new("._folder/a.jpg")));
+}
+
+#[test]
+fn companions_are_passed_over_and_pipes_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a.jpg", "._a.jpg"] {
+        std::fs::write(folder.path().join(name), small_jpeg()).unwrap();
+    }
+    let here = folder.path().display().to_string();
+    for input in [here.clone(), format!("{here}/*.jpg")] {
+        let found: Vec<_> = expand_inputs(&[input]).into_iter().map(|p| p.unwrap()).collect();
+        assert_eq!(found, [folder.path().join("a.jpg")]);
+    }
+    let fifo = folder.path().join("pipe.jpg");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    assert!(read_picture(&fifo).unwrap_err().to_string().contains("a pipe or device"));
+}

@@ -1,0 +1,93 @@
+//! The library names the fields of its options; whoever typed a command knows them as flags.
+
+use edge_seg::{Error, ModelError};
+
+/// Fields as errors name them, and the flags that set them.
+const FLAGS: [(&str, &str); 18] = [
+    ("address", "--http"),
+    ("background", "--background"),
+    ("batch", "--batch"),
+    ("caption", "--caption"),
+    ("carry", "--carry"),
+    ("display", "--display"),
+    ("gpu_masks", "--gpu-masks"),
+    ("half", "--half"),
+    ("keys", "--key-interval"),
+    ("mqtt ca", "--mqtt-ca"),
+    ("mqtt discovery", "--mqtt-discovery"),
+    ("mqtt node", "--mqtt-name"),
+    ("mqtt url", "--mqtt"),
+    ("score", "--score"),
+    ("sets", "--state"),
+    ("size_px", "--size"),
+    ("threads", "--threads"),
+    ("webhook url", "--webhook"),
+];
+
+/// What errors ask for, in flags.
+const PHRASES: [(&str, &str); 7] = [
+    ("device cuda", "--device cuda"),
+    ("device cpu", "--device cpu"),
+    ("a caption", "a --caption"),
+    ("or a token", "or a --http-token-file"),
+    ("the login beside it", "the login in --mqtt-user and --mqtt-password-file"),
+    ("one of your own (ca)", "--mqtt-ca"),
+    ("a smaller size_px", "a smaller --size"),
+];
+
+/// An error with all of its causes, as `{:#}` has it, with flags in place of fields.
+pub fn told(error: &anyhow::Error) -> String {
+    let causes = error.chain().map(|cause| {
+        let model = cause.downcast_ref::<ModelError>().or(match cause.downcast_ref() {
+            Some(Error::Model(error)) => Some(error),
+            _ => None,
+        });
+        match model {
+            Some(error) => with_flags(error),
+            None => phrased(&cause.to_string()),
+        }
+    });
+    causes.collect::<Vec<_>>().join(": ")
+}
+
+/// One error of the library with flags in place of fields.
+pub fn with_flags(error: &ModelError) -> String {
+    match error {
+        ModelError::Option { option, expected, found } => {
+            let flag = FLAGS.iter().find(|(field, _)| field == option).map(|(_, flag)| (*flag).to_owned());
+            // A field with what was given for it, such as `display fb:/dev/fb0`.
+            let longer =
+                || option.split_once(' ').filter(|(field, _)| ["display", "source"].contains(field)).map(|_| format!("--{option}"));
+            let name = flag.or_else(longer).unwrap_or_else(|| option.clone());
+            format!("{name}: expected {}, found {}", phrased(expected), phrased(found))
+        }
+        other => phrased(&other.to_string()),
+    }
+}
+
+fn phrased(text: &str) -> String {
+    PHRASES.iter().fold(text.to_owned(), |text, (field, flag)| text.replace(field, flag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_become_flags_and_the_rest_stays() {
+        let error: Error = Error::option("gpu_masks", "device cuda or auto", "device cpu");
+        assert_eq!(error.to_string(), "gpu_masks: expected device cuda or auto, found device cpu");
+        let error = anyhow::Error::from(error).context("loading");
+        assert_eq!(told(&error), "loading: --gpu-masks: expected --device cuda or auto, found --device cpu");
+        assert_eq!(told(&Error::option("display fb:x", "a screen", "none").into()), "--display fb:x: expected a screen, found none");
+        assert_eq!(told(&Error::option("a file", "a glob", "none").into()), "a file: expected a glob, found none");
+    }
+
+    #[test]
+    fn no_flag_is_named_twice() {
+        let expected = "device cuda, a caption, or a token, a smaller size_px";
+        let error = ModelError::option("batch", expected, 0);
+        assert_eq!(with_flags(&error).matches("--device cuda").count(), 1);
+        assert!(!with_flags(&error).contains("----"), "{}", with_flags(&error));
+    }
+}

@@ -1,0 +1,318 @@
+//! The library as a stranger's program uses it: a session on video that ends well, own sources, sinks and rules, bundles from memory.
+
+use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use edge_seg::image::{RgbImage, imageops};
+use edge_seg::live::{FrameReport, KeyFrames, Live, LiveOptions, Propagation, PropagationOptions, SegmentedFrame, Words};
+use edge_seg::rules::{EventKind, RuleBook, Watcher};
+use edge_seg::sink::LiveSink;
+use edge_seg::source::{Rate, Source};
+use edge_seg::trust::{Refusal, Trust};
+use edge_seg::{Error, Frame, Options, Refinement, Result, Session, read_picture};
+use edge_seg_fw::keys::{Password, embed, generate, read_secret, sign, signed_part};
+use edge_seg_tests::picture;
+
+fn session() -> Arc<Session> {
+    Arc::new(Session::built_in_with(&Options { size_px: Some(64), ..Options::default() }).unwrap())
+}
+
+/// Patience for a machine that does other work as well.
+fn patient() -> LiveOptions {
+    LiveOptions { patience: Duration::from_secs(60), ..LiveOptions::default() }
+}
+
+/// A camera of a closure, which counts how often it was read and tells when it is let go.
+struct Camera<F> {
+    take: F,
+    reads: Arc<AtomicU64>,
+    gone: Arc<AtomicU64>,
+    live: bool,
+}
+
+#[derive(Clone, Default)]
+struct Seen {
+    reads: Arc<AtomicU64>,
+    gone: Arc<AtomicU64>,
+}
+
+impl Seen {
+    fn camera<F: FnMut(u64, &mut Frame) -> Result<bool> + Send>(&self, live: bool, take: F) -> Camera<F> {
+        Camera { take, reads: self.reads.clone(), gone: self.gone.clone(), live }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::SeqCst) == 1
+    }
+}
+
+impl<F: FnMut(u64, &mut Frame) -> Result<bool> + Send> Source for Camera<F> {
+    fn read(&mut self, frame: &mut Frame) -> Result<bool> {
+        (self.take)(self.reads.fetch_add(1, Ordering::SeqCst), frame)
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        None
+    }
+
+    fn is_live(&self) -> bool {
+        self.live
+    }
+}
+
+impl<F> Drop for Camera<F> {
+    fn drop(&mut self) {
+        // What a camera's driver takes to close.
+        std::thread::sleep(Duration::from_millis(100));
+        self.gone.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn grey(frame: &mut Frame) -> Result<bool> {
+    frame.pixels = RgbImage::from_pixel(64, 48, edge_seg::image::Rgb([90; 3]));
+    Ok(true)
+}
+
+fn run(seen: &Seen, camera: impl Source + 'static, each: impl FnMut(Arc<SegmentedFrame>) -> Result<bool>) -> Result<()> {
+    let session = session();
+    let words = Arc::new(Words::of(session.clone(), &session.words("cat, wall").unwrap()).unwrap());
+    let ended = edge_seg::live::run(&session, Box::new(camera), &words, patient(), &Arc::default(), &Arc::default(), each);
+    assert!(seen.is_gone(), "the source is let go before the session is over");
+    ended
+}
+
+#[test]
+fn a_source_that_panics_is_an_error_and_is_let_go() {
+    let panics = |n: u64, frame: &mut Frame| if n == 2 { panic!("unplugged") } else { grey(frame) };
+    let (seen, mut shown) = (Seen::default(), 0);
+    let ended = run(&seen, seen.camera(false, panics), |_| {
+        shown += 1;
+        Ok(true)
+    });
+    assert!(matches!(&ended, Err(Error::Panicked { part: "source", said }) if said == "unplugged"), "{ended:?}");
+    assert_eq!(shown, 2, "whole frames come first");
+
+    let seen = Seen::default();
+    let live = Live::start(session(), seen.camera(false, panics), "cat", patient()).unwrap();
+    let frames: Vec<_> = live.collect();
+    assert_eq!(frames.len(), 3);
+    assert!(matches!(&frames[2], Err(Error::Panicked { .. })) && seen.is_gone(), "{frames:?}");
+}
+
+#[test]
+fn a_callback_that_panics_leaves_no_thread_and_no_camera_behind() {
+    let seen = Seen::default();
+    let camera = seen.camera(true, |_, frame| {
+        std::thread::sleep(Duration::from_millis(5));
+        grey(frame)
+    });
+    let session = session();
+    let words = Arc::new(Words::of(session.clone(), &session.words("cat").unwrap()).unwrap());
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        let each = |_| -> Result<bool> { panic!("mine") };
+        edge_seg::live::run(&session, Box::new(camera), &words, patient(), &Arc::default(), &Arc::default(), each)
+    }));
+    assert!(unwound.is_err() && seen.is_gone());
+    let reads = seen.reads.load(Ordering::SeqCst);
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(seen.reads.load(Ordering::SeqCst), reads);
+    drop(words);
+    assert_eq!(Arc::strong_count(&session), 1, "nobody else holds the model");
+}
+
+#[test]
+fn a_session_that_stops_or_is_dropped_has_let_the_camera_go() {
+    for keys in [KeyFrames::Every(1), KeyFrames::Auto { share: 1.0 }] {
+        for stop in [true, false] {
+            let (seen, session) = (Seen::default(), session());
+            let camera = seen.camera(true, |_, frame| {
+                std::thread::sleep(Duration::from_millis(5));
+                grey(frame)
+            });
+            let options = LiveOptions { keys, ..patient() };
+            let mut live = Live::start(session.clone(), camera, session.words("cat").unwrap(), options).unwrap();
+            assert!(live.next().unwrap().is_ok());
+            if stop {
+                live.stop().unwrap()
+            } else {
+                drop(live)
+            }
+            assert!(seen.is_gone());
+            assert_eq!(Arc::strong_count(&session), 1, "{keys:?}");
+        }
+    }
+    let seen = Seen::default();
+    run(&seen, seen.camera(true, |_, frame| grey(frame)), |_| Ok(false)).unwrap();
+}
+
+#[test]
+fn a_source_that_blocks_holds_nobody_up_for_longer_than_the_patience() {
+    let (release, held): (Sender<()>, Receiver<()>) = channel();
+    let seen = Seen::default();
+    let camera = seen.camera(true, move |n, frame| {
+        if n > 0 {
+            let _ = held.recv();
+        }
+        grey(frame)
+    });
+    let options = LiveOptions { patience: Duration::from_millis(300), ..LiveOptions::default() };
+    let mut live = Live::start(session(), camera, "cat", options).unwrap();
+    assert!(live.next().unwrap().is_ok());
+    let start = Instant::now();
+    let said = live.stop().unwrap_err().to_string();
+    assert!(said.contains("it still reads"), "{said}");
+    assert!((300..3000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    assert!(!seen.is_gone());
+    drop(release);
+    let limit = Instant::now() + Duration::from_secs(20);
+    while !seen.is_gone() {
+        assert!(Instant::now() < limit, "let go once the read returns");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn frames_are_numbered_and_timed_whatever_the_source_forgets() {
+    let pictures = ["cat", "rocket"].map(|name| {
+        let picture = read_picture(&picture(&format!("{name}.jpg"))).unwrap().pixels;
+        imageops::resize(&picture, 96, 64, imageops::FilterType::Triangle)
+    });
+    type Forget = fn(&mut Frame);
+    let forgets: [Forget; 4] = [|_| (), |f| f.sequence = 0, |f| (f.sequence, f.timestamp) = (0, Duration::ZERO), |f| f.sequence = u64::MAX];
+    for forget in forgets {
+        let (seen, pictures) = (Seen::default(), pictures.clone());
+        let camera = seen.camera(false, move |n, frame| {
+            frame.pixels.clone_from(&pictures[n as usize % 2]);
+            forget(frame);
+            Ok(n < 6)
+        });
+        let options = LiveOptions { carry: PropagationOptions { smoothing: Duration::from_millis(1), ..Default::default() }, ..patient() };
+        let mut sums = HashSet::new();
+        let mut last = None;
+        let mut sequences = Vec::new();
+        for shown in Live::start(session(), camera, "cat, rocket, sky", options).unwrap() {
+            let shown = shown.unwrap();
+            sequences.push(shown.frame.sequence);
+            sums.insert(shown.found.scores.scores().iter().map(|s| s.to_bits()).collect::<Vec<_>>());
+            assert!(shown.key && last.is_none_or(|last| shown.frame.timestamp > last), "{last:?}");
+            last = Some(shown.frame.timestamp);
+        }
+        assert_eq!(sequences, [0, 1, 2, 3, 4, 5]);
+        assert!(sums.len() >= 2, "each picture has masks of its own");
+    }
+}
+
+#[test]
+fn masks_of_a_live_session_are_refined_as_those_of_a_still() {
+    let path = picture("cat.jpg");
+    let options = Options { size_px: Some(96), ..Options::default() };
+    let session = Arc::new(Session::built_in_with(&options).unwrap().with_refinement(Refinement::Guided));
+    let (frame, words) = (read_picture(&path).unwrap(), session.words("cat, wall").unwrap());
+    let still = session.find(&frame, &words).unwrap().labels;
+    let plain = Session::built_in_with(&options).unwrap().find(&frame, &words).unwrap().labels;
+    assert_ne!(still, plain, "a test that could not fail");
+    for keys in [KeyFrames::Every(1), KeyFrames::Auto { share: 1.0 }] {
+        let source = edge_seg::source::open_source(path.to_str().unwrap(), &Default::default()).unwrap();
+        let live = Live::start(session.clone(), source, words.clone(), LiveOptions { keys, ..patient() }).unwrap();
+        let frames: Vec<_> = live.map(|shown| shown.unwrap()).collect();
+        assert!(!frames.is_empty() && frames.iter().all(|shown| shown.found.labels == still), "{keys:?}");
+    }
+    let carry = PropagationOptions { carry: Propagation::Labels, ..Default::default() };
+    let refused = Live::start(session, Seen::default().camera(false, |_, f| grey(f)), words, LiveOptions { carry, ..Default::default() });
+    assert!(refused.unwrap_err().to_string().starts_with("carry: expected scores or still"));
+}
+
+#[test]
+fn key_frames_that_never_come_are_refused() {
+    let shares = [0.0, -1.0, 2.0, f32::NAN, f32::INFINITY].map(|share| KeyFrames::Auto { share });
+    for keys in shares.into_iter().chain([KeyFrames::Every(0)]) {
+        let camera = Seen::default().camera(false, |_, frame| grey(frame));
+        let refused = Live::start(session(), camera, "cat", LiveOptions { keys, ..patient() });
+        let said = refused.unwrap_err().to_string();
+        assert!(said.starts_with("keys: expected "), "{keys:?}: {said}");
+    }
+    // The smallest share that is one: a first frame is encoded, and nothing overflows after it.
+    let camera = Seen::default().camera(false, |n, frame| grey(frame).map(|_| n < 3));
+    let live = Live::start(session(), camera, "cat", LiveOptions { keys: KeyFrames::Auto { share: 1e-30 }, ..patient() }).unwrap();
+    assert_eq!(live.filter(Result::is_ok).count(), 3);
+}
+
+struct Kept(Arc<Mutex<Vec<(u64, usize)>>>, Arc<AtomicU64>);
+
+impl LiveSink for Kept {
+    fn take(&mut self, shown: &Arc<SegmentedFrame>, report: &Arc<FrameReport>) -> Result<()> {
+        self.0.lock().unwrap().push((shown.frame.sequence, report.events.len()));
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+const ALWAYS: &str = "[[rule]]\nname = \"always\"\nwhen = { word = \"cat\", score_above = 0 }";
+
+#[test]
+fn rules_sinks_and_words_belong_to_the_handle() {
+    let (kept, finished) = (Arc::default(), Arc::new(AtomicU64::new(0)));
+    let camera = Seen::default().camera(false, |n, frame| grey(frame).map(|_| n < 4));
+    let live = Live::start(session(), camera, "cat: kitten, -wall", patient()).unwrap();
+    let book = RuleBook::parse("rules", ALWAYS).unwrap();
+    let mut live = live.with_rules(book).unwrap().with_sink(Kept(Arc::clone(&kept), finished.clone()));
+    let first = live.next().unwrap().unwrap();
+    assert_eq!(live.report().unwrap().events[0].event, EventKind::Started);
+    assert_eq!(
+        (first.words.words[0].synonyms.as_slice(), first.words.background_words.as_slice()),
+        (&["kitten".to_owned()][..], &["wall".to_owned()][..])
+    );
+    live.words().set(edge_seg::parse_tags("words", "cat, dog").unwrap()).unwrap();
+    let rest: Vec<_> = live.by_ref().map(|shown| shown.unwrap()).collect();
+    assert_eq!(rest.last().unwrap().found.names().len(), 2, "the new words");
+    drop(live);
+    assert_eq!(finished.load(Ordering::SeqCst), 1);
+    assert_eq!(*kept.lock().unwrap(), [(0, 1), (1, 0), (2, 0), (3, 0)]);
+}
+
+#[test]
+fn rules_run_on_masks_of_ones_own() {
+    let session = session();
+    let mut watcher = Watcher::new(RuleBook::parse("rules", ALWAYS).unwrap()).unwrap();
+    let mut frame = read_picture(&picture("cat.jpg")).unwrap();
+    let mut events = Vec::new();
+    for i in 0..3 {
+        (frame.sequence, frame.timestamp) = (i, Duration::from_millis(500 * i));
+        events.extend(watcher.look(&session.find(&frame, &session.words("cat").unwrap()).unwrap(), SystemTime::now()));
+    }
+    assert_eq!(events.iter().map(|e| (e.sequence, e.event)).collect::<Vec<_>>(), [(0, EventKind::Started)]);
+}
+
+#[test]
+fn keys_and_bundles_come_from_memory_in_one_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let built_in = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/models/mini.esb");
+    std::fs::copy(built_in, at("mini.esb")).unwrap();
+    for name in ["k", "other"] {
+        generate(&at(name), &Password::None, None).unwrap();
+    }
+    let secret = read_secret(&at("k"), &Password::None).unwrap();
+    let signature = sign(&secret, &signed_part(&at("mini.esb")).unwrap(), "mini.esb", 1_700_000_000).unwrap();
+    embed(&at("mini.esb"), &signature).unwrap();
+    let [key, other] = ["k.pub", "other.pub"].map(|name| std::fs::read_to_string(at(name)).unwrap());
+    let bytes = std::fs::read(at("mini.esb")).unwrap();
+    let trust = Trust::in_keys([("first", key.as_str()), ("second", other.as_str())]).unwrap();
+    assert_eq!(trust.open_bytes("flash", bytes.clone()).unwrap().manifest().name, "mini");
+    let mut bent = bytes.clone();
+    let last = bent.len() - 1;
+    bent[last] ^= 1;
+    assert!(trust.open_bytes("flash", bent).is_err(), "blobs are held against their digests as well");
+    let refused = Trust::in_keys([("second", other.as_str())]).unwrap().open_bytes("flash", bytes).unwrap_err();
+    assert!(matches!(refused, edge_seg::bundle::Error::Refused { why: Refusal::UnknownKey { .. }, .. }), "{refused}");
+    assert!(Trust::in_keys([]).unwrap_err().to_string().contains("expected one or more, found none"));
+    assert!(Trust::in_keys([("broken", "no key")]).unwrap_err().to_string().starts_with("broken: "));
+}
