@@ -23,15 +23,46 @@ pub fn picture(name: &str) -> PathBuf {
     root().join("examples/pictures").join(name)
 }
 
-/// The reference data, if this machine has it: `EDGE_SEG_DATA`, or `shared/data` beside the checkout.
-/// Tests that need it say so and pass without it.
-pub fn data(test: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("EDGE_SEG_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from);
-    let found = folder.is_dir().then_some(folder);
-    if found.is_none() {
-        eprintln!("{test}: skipped, no reference data (set EDGE_SEG_DATA)");
+/// Whether a test's need was found on this machine. A test that lacks it says so and ends, unless the environment asks for every test
+/// to run, as CI's does.
+///
+/// # Panics
+/// If it was not found and the environment says `EDGE_SEG_TESTS_REQUIRE=all`.
+pub fn need(what: &str, found: bool) -> bool {
+    if !found {
+        let required = std::env::var_os("EDGE_SEG_TESTS_REQUIRE").is_some_and(|which| which == "all");
+        assert!(!required, "EDGE_SEG_TESTS_REQUIRE=all: expected {what}, found none; install it, or unset the variable");
+        skipped(&format!("no {what}"));
     }
     found
+}
+
+/// As [`need`], for what CI cannot have: without it the test says so and ends everywhere.
+pub fn may_lack(what: &str, reason: &str, found: bool) -> bool {
+    if !found {
+        skipped(&format!("no {what} ({reason})"));
+    }
+    found
+}
+
+fn skipped(why: &str) {
+    eprintln!("{}: skipped, {why}", std::thread::current().name().unwrap_or("a test"));
+}
+
+/// As [`need`], for a program on the search path, or at a path of its own.
+///
+/// # Panics
+/// As [`need`].
+pub fn need_program(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    need(name, std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
+}
+
+/// The reference data: `EDGE_SEG_DATA`, or `shared/data` beside the checkout.
+pub fn data() -> Option<PathBuf> {
+    let folder = std::env::var_os("EDGE_SEG_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from);
+    let reason = "others' files, which the repository may not hold; set EDGE_SEG_DATA";
+    may_lack("reference data", reason, folder.is_dir()).then_some(folder)
 }
 
 /// A binary of the workspace, built if need be, with the profile that the tests run in.
@@ -76,6 +107,11 @@ pub fn binary_with(name: &str, features: &[&str]) -> PathBuf {
         .expect("cargo names the executable");
     built.insert(key, path.clone());
     path
+}
+
+/// A test's name as the harness has it, for a test that starts itself; `module` is the `module_path!()` where it stands.
+pub fn test_name(module: &str, test: &str) -> String {
+    module.split_once("::").map_or_else(|| test.into(), |(_, module)| format!("{module}::{test}"))
 }
 
 /// How a command ended.

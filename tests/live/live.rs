@@ -8,21 +8,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use edge_seg_tests::{Ended, binary, data, edge_seg, picture};
+use edge_seg_tests::{Ended, binary, data, edge_seg, need_program, picture};
 
 /// Small enough for a test on two cores.
 const SIZE: [&str; 2] = ["--size", "96"];
 
 fn run(folder: &Path, arguments: &[&str]) -> Ended {
     edge_seg(folder, &[&["run"], arguments, &SIZE].concat())
-}
-
-fn has_ffmpeg(test: &str) -> bool {
-    let found = Command::new("ffmpeg").arg("-version").output().is_ok();
-    if !found {
-        eprintln!("{test}: skipped, no ffmpeg");
-    }
-    found
 }
 
 fn sequences(ended: &Ended) -> Vec<u64> {
@@ -229,8 +221,7 @@ fn a_camera_that_dies_stalls_or_sends_garbage_is_opened_again() {
 
 #[test]
 fn colours_of_encoded_video_are_right_whatever_its_matrix() {
-    let test = "colours_of_encoded_video_are_right_whatever_its_matrix";
-    if !has_ffmpeg(test) {
+    if !need_program("ffmpeg") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -257,9 +248,8 @@ fn colours_of_encoded_video_are_right_whatever_its_matrix() {
 
 #[test]
 fn a_real_clip_end_to_end() {
-    let test = "a_real_clip_end_to_end";
-    let Some(data) = data(test) else { return };
-    if !has_ffmpeg(test) {
+    let Some(data) = data() else { return };
+    if !need_program("ffmpeg") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

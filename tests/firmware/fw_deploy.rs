@@ -1,9 +1,8 @@
 //! Deployment over a real sshd on the loopback address: each board is a root of its own behind a port of its own.
 
-#[path = "fw/bundle.rs"]
-mod small;
+use crate::small;
 
-use edge_seg_tests::binary;
+use edge_seg_tests::{binary, need};
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -40,9 +39,8 @@ fn keygen(path: &Path) {
 
 impl Fleet {
     /// Boards cam0, cam1, ...; none where this machine has no sshd.
-    fn start(test: &str, count: usize) -> Option<Fleet> {
-        if !Path::new(SSHD).exists() {
-            eprintln!("{test}: skipped, no sshd (apt install openssh-server)");
+    fn start(count: usize) -> Option<Fleet> {
+        if !need("sshd (package openssh-server)", Path::new(SSHD).exists()) {
             return None;
         }
         let mut fleet = Fleet { folder: tempfile::tempdir().unwrap(), servers: Vec::new() };
@@ -142,7 +140,7 @@ fn verdicts(rows: &[serde_json::Value]) -> Vec<&str> {
 
 #[test]
 fn a_release_reaches_every_board_and_goes_back() {
-    let Some(fleet) = Fleet::start("a_release_reaches_every_board_and_goes_back", 3) else { return };
+    let Some(fleet) = Fleet::start(3) else { return };
     let hosts = ["cam0", "cam1", "cam2"];
     let with = |more: &[&'static str]| [&hosts[..], more].concat();
     fleet.release(1, &["pi5"], &frames(1));
@@ -167,7 +165,7 @@ fn a_release_reaches_every_board_and_goes_back() {
 
 #[test]
 fn a_failing_canary_keeps_the_others_and_itself_as_they_were() {
-    let Some(fleet) = Fleet::start("a_failing_canary_keeps_the_others_and_itself_as_they_were", 3) else { return };
+    let Some(fleet) = Fleet::start(3) else { return };
     let hosts = ["cam0", "cam1", "cam2"];
     fleet.release(1, &[], &frames(1));
     assert_eq!(verdicts(&fleet.rows(&[&hosts[..], &BRING[..]].concat())), ["done"; 3]);
@@ -184,7 +182,7 @@ fn a_failing_canary_keeps_the_others_and_itself_as_they_were() {
 
 #[test]
 fn one_number_means_one_release_and_what_crashes_is_never_called_good() {
-    let Some(fleet) = Fleet::start("one_number_means_one_release_and_what_crashes_is_never_called_good", 1) else { return };
+    let Some(fleet) = Fleet::start(1) else { return };
     let bring = [&["cam0"][..], &BRING[..]].concat();
     fleet.release(1, &[], &frames(1));
     assert_eq!(verdicts(&fleet.rows(&bring)), ["done"]);
@@ -205,7 +203,7 @@ fn one_number_means_one_release_and_what_crashes_is_never_called_good() {
 
 #[test]
 fn a_second_deployment_waits_for_the_trial_that_is_under_way() {
-    let Some(fleet) = Fleet::start("a_second_deployment_waits_for_the_trial_that_is_under_way", 1) else { return };
+    let Some(fleet) = Fleet::start(1) else { return };
     let bring = [&["cam0"][..], &BRING[..]].concat();
     fleet.release(1, &[], &frames(1));
     assert_eq!(verdicts(&fleet.rows(&bring)), ["done"]);
@@ -231,7 +229,7 @@ fn a_second_deployment_waits_for_the_trial_that_is_under_way() {
 
 #[test]
 fn a_dry_run_refuses_what_a_board_would() {
-    let Some(fleet) = Fleet::start("a_dry_run_refuses_what_a_board_would", 1) else { return };
+    let Some(fleet) = Fleet::start(1) else { return };
     let dry = [&["cam0"][..], &BRING[..], &["--dry-run"]].concat();
     fleet.release(2, &[], &frames(2));
     assert_eq!(verdicts(&fleet.rows(&[&["cam0"][..], &BRING[..]].concat())), ["done"]);
@@ -248,7 +246,7 @@ fn a_dry_run_refuses_what_a_board_would() {
 
 #[test]
 fn wrong_boards_and_boards_that_do_not_answer_are_told() {
-    let Some(mut fleet) = Fleet::start("wrong_boards_and_boards_that_do_not_answer_are_told", 2) else { return };
+    let Some(mut fleet) = Fleet::start(2) else { return };
     fleet.release(1, &["jetson-nano"], &frames(1));
     let rows = fleet.rows(&[&["cam0"][..], &BRING[..]].concat());
     assert!(rows[0]["what"].as_str().unwrap().contains("wrong board: the bundle is for jetson-nano, this board is pi5"), "{rows:?}");
@@ -266,7 +264,7 @@ fn wrong_boards_and_boards_that_do_not_answer_are_told() {
 
 #[test]
 fn a_copy_that_broke_off_is_gone_on_with_and_a_wrong_one_is_not() {
-    let Some(fleet) = Fleet::start("a_copy_that_broke_off_is_gone_on_with_and_a_wrong_one_is_not", 1) else { return };
+    let Some(fleet) = Fleet::start(1) else { return };
     fleet.release(1, &[], &frames(1));
     let bytes = fs::read(fleet.at("r.esb")).unwrap();
     let digest = edge_seg::Bundle::open(&fleet.at("r.esb")).unwrap().digest()[..16].to_string();

@@ -1,5 +1,6 @@
 //! Published layouts of one small random CLIP: read, compared with the reference implementations, taken to masks.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,7 +13,7 @@ use edge_seg_export::checkpoint::{Model, Weights, read_safetensors};
 use edge_seg_export::config::{Activation, Head};
 use edge_seg_export::import::{Options, import};
 use edge_seg_export::onnx::Storage;
-use edge_seg_tests::{Ended, binary, edge_seg, root};
+use edge_seg_tests::{Ended, binary, edge_seg, need, need_program, root};
 use safetensors::SafeTensors;
 
 fn data(name: &str) -> PathBuf {
@@ -294,12 +295,17 @@ fn recipe(folder: &Path) -> String {
     )
 }
 
+/// The trainer's Python environment.
+fn trainer() -> Option<OsString> {
+    let venv = std::env::var_os("EDGE_SEG_TRAINER_VENV");
+    need("Python environment of the trainer (set EDGE_SEG_TRAINER_VENV)", venv.is_some());
+    venv
+}
+
 #[test]
 fn each_family_goes_from_its_published_file_to_masks() {
-    let venv = std::env::var_os("EDGE_SEG_TRAINER_VENV");
-    if venv.is_none() {
-        eprintln!("EDGE_SEG_TRAINER_VENV is not set: the families are taken to masks without the training between");
-    }
+    // Without it the families are taken to masks without the training between.
+    let venv = trainer();
     for source in ["open_clip", "openai.pt", "tinyclip.pt", "tcl.pth", "hf"] {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path();
@@ -354,10 +360,10 @@ fn killed_while_training(place: &Path, arguments: &[&str]) {
 
 #[test]
 fn an_engineers_day() {
-    let Some(venv) = std::env::var_os("EDGE_SEG_TRAINER_VENV") else {
-        eprintln!("EDGE_SEG_TRAINER_VENV is not set: a day with the trainer is not tried");
+    let Some(venv) = trainer() else { return };
+    if !need_program("pgrep") {
         return;
-    };
+    }
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path();
     let run = |arguments: &[&str]| export(place, arguments, "http://127.0.0.1:9");

@@ -1,7 +1,6 @@
 //! The doctor on setups that are broken one at a time: each finding names the command that mends it.
 
-#[path = "fw/bundle.rs"]
-mod small;
+use crate::small;
 
 use edge_seg_fw::board::Host;
 use edge_seg_fw::doctor::{Finding, Level, examine, is_healthy, render};

@@ -7,7 +7,7 @@ use edge_seg::{Bundle, ImageEncoder, Threads, prepare};
 use edge_seg_export::bundle::{self, Release};
 use edge_seg_export::checkpoint::Model;
 use edge_seg_export::onnx::Storage;
-use edge_seg_tests::{edge_seg, picture, root};
+use edge_seg_tests::{edge_seg, picture, root, test_name};
 
 /// The reference computes in 16 bits as all kernels do, to the last bit, so it says for a processor that this machine is not what the
 /// option does to a model. Kernels are chosen once in a process: this test runs itself in another one.
@@ -15,7 +15,7 @@ use edge_seg_tests::{edge_seg, picture, root};
 fn patches_in_sixteen_bits_are_those_in_thirty_two() {
     if !kernels().has_f16() {
         let mut itself = Command::new(std::env::current_exe().unwrap());
-        itself.args(["--exact", "patches_in_sixteen_bits_are_those_in_thirty_two", "--nocapture"]);
+        itself.args(["--exact", &test_name(module_path!(), "patches_in_sixteen_bits_are_those_in_thirty_two"), "--nocapture"]);
         let ended = itself.env(KERNELS_VARIABLE, "scalar").output().unwrap();
         let told = String::from_utf8_lossy(&ended.stdout);
         assert!(ended.status.success() && told.contains("1 passed"), "{told}{}", String::from_utf8_lossy(&ended.stderr));

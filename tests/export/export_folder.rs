@@ -145,7 +145,7 @@ fn a_file_that_is_no_archive_is_no_npz() {
 
 #[test]
 fn timms_vision_transformer_fits_the_canonical_names() {
-    let Some(data) = edge_seg_tests::data("timms_vision_transformer_fits_the_canonical_names") else { return };
+    let Some(data) = edge_seg_tests::data() else { return };
     let (weights, dropped) = edge_seg_export::checkpoint::vit_from_timm(read_npz(&data.join("weights/vit_tiny_patch16_224.npz")).unwrap());
     assert!(dropped.iter().all(|name| name.starts_with("head.")), "{dropped:?}");
     assert_eq!(weights["image.positions"].shape, [197, 192]);

@@ -8,26 +8,26 @@ use std::sync::LazyLock;
 
 use edge_seg::simd::{Columns, Kernels, Planes, Scratch, Tap};
 use edge_seg::{Background, Class, GraphEncoder, ImageEncoder, Input, PatchGrid, Placement, Scoring, TagBank, Threads, UnitRows, score};
-use edge_seg_tests::{encoders, root};
+use edge_seg_tests::{encoders, may_lack, need, need_program, root};
 
-/// The kernels as a program; none without a C++ compiler.
-static LOOPS: LazyLock<Option<(tempfile::TempDir, PathBuf)>> = LazyLock::new(|| {
+/// The kernels as a program.
+static LOOPS: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("masks_as_loops");
     let masks = format!("-DMASKS=\"{}\"", root().join("runtime/cuda/src/masks.cu").display());
     let mut compiler = Command::new("c++");
     compiler.args(["-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", &masks, "-o"]);
-    let compiled = compiler.arg(&program).arg(root().join("tests/cuda/masks_as_loops.cpp")).output().ok()?;
+    let compiled = compiler.arg(&program).arg(root().join("tests/cuda/masks_as_loops.cpp")).output().unwrap();
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-    Some((folder, program))
+    (folder, program)
 });
 
 /// What a kernel makes of some bytes; none without a C++ compiler.
-fn kernel(test: &str, arguments: &[String], input: &[u8]) -> Option<Vec<u8>> {
-    let Some((_, program)) = LOOPS.as_ref() else {
-        eprintln!("{test}: skipped, no C++ compiler");
+fn kernel(arguments: &[String], input: &[u8]) -> Option<Vec<u8>> {
+    if !need_program("c++") {
         return None;
-    };
+    }
+    let (_, program) = &*LOOPS;
     let mut running = Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = running.stdin.take().unwrap();
     let input = input.to_vec();
@@ -112,7 +112,7 @@ fn graphs_for_a_gpu_give_what_the_processors_layers_give() {
 
 #[test]
 fn every_half_becomes_its_float() {
-    let Some(found) = kernel("every_half_becomes_its_float", &["widen".into()], &[]) else { return };
+    let Some(found) = kernel(&["widen".into()], &[]) else { return };
     let found = floats(&found);
     assert_eq!(found.len(), 1 << 16);
     for (half, found) in found.into_iter().enumerate() {
@@ -145,7 +145,7 @@ fn labels_are_the_processors() {
         };
         let arguments = [vec!["paint".into()], strings(&[classes, rows, cols, width, height])].concat();
         let input = [bytes(&values), taps(&row_taps), taps(&column_taps)].concat();
-        let Some(found) = kernel("labels_are_the_processors", &arguments, &input) else { return };
+        let Some(found) = kernel(&arguments, &input) else { return };
         let found: Vec<u16> = found.chunks_exact(2).map(|two| u16::from_le_bytes(two.try_into().unwrap())).collect();
         let planes = Planes::new(&values, classes, rows, cols).unwrap();
         let columns = Columns::new(column_taps);
@@ -191,8 +191,7 @@ fn logits_are_the_processors() {
             strings(&[spans.len(), rows, cols, stride, dim, halves.into()]),
             vec![scale.to_string(), bias.to_string()],
         ];
-        let Some(found) = kernel("logits_are_the_processors", &arguments.concat(), &[of_patches, ends, bytes(words.data())].concat())
-        else {
+        let Some(found) = kernel(&arguments.concat(), &[of_patches, ends, bytes(words.data())].concat()) else {
             return;
         };
         let found = floats(&found);
@@ -209,23 +208,23 @@ fn logits_are_the_processors() {
     }
     let arguments: Vec<String> = "logits 1 1 2 2 2 0 10 0".split(' ').map(String::from).collect();
     let input = [bytes(&[0.0, 0.0, f32::INFINITY, 1.0]), 1u32.to_le_bytes().into(), bytes(&[0.6, 0.8])].concat();
-    let Some(found) = kernel("logits_are_the_processors", &arguments, &input) else { return };
+    let Some(found) = kernel(&arguments, &input) else { return };
     assert!(floats(&found).iter().all(|logit| logit.is_nan()), "a patch without a direction has no logit");
 }
 
 #[test]
 fn nvidias_compiler_takes_the_kernels() {
-    let test = "nvidias_compiler_takes_the_kernels";
-    let Some(venv) = std::env::var_os("EDGE_SEG_TRAINER_VENV").map(PathBuf::from) else {
-        eprintln!("{test}: skipped, no Python environment (set EDGE_SEG_TRAINER_VENV)");
-        return;
-    };
+    let venv = std::env::var_os("EDGE_SEG_TRAINER_VENV").map(PathBuf::from);
+    need("Python environment of the trainer (set EDGE_SEG_TRAINER_VENV)", venv.is_some());
+    let Some(venv) = venv else { return };
     let mut compile = Command::new(venv.join("bin/python"));
     compile.arg(root().join("tests/cuda/compile.py")).arg(root().join("runtime/cuda/src/masks.cu"));
     let compiled = compile.args(["72", "75", "87", "90"]).output().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&compiled.stdout), String::from_utf8_lossy(&compiled.stderr));
     match compiled.status.code() {
-        Some(77) => eprintln!("{test}: skipped, {said}"),
+        Some(77) => {
+            may_lack("NVRTC", "a PyTorch for processors alone brings none", false);
+        }
         Some(0) => assert!(said.contains("sm_87: ") && said.contains("bytes"), "{said}"),
         _ => panic!("{said}"),
     }

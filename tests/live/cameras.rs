@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use edge_seg::Frame;
 use edge_seg::source::{Notice, SourceOptions, open_source};
-use edge_seg_tests::{Ended, binary};
+use edge_seg_tests::{Ended, binary, need, need_program, test_name};
 use image::codecs::jpeg::JpegEncoder;
 use image::{Rgb, RgbImage};
 
@@ -109,7 +109,13 @@ impl Seen {
 /// Reads a source in a process of its own, whose environment may say what it likes.
 fn read_source(uri: &str, frames: usize, stall_s: f64, environment: &[(&str, String)]) -> Seen {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "reads_a_source_for_another_test", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.args([
+        "--exact",
+        &test_name(module_path!(), "reads_a_source_for_another_test"),
+        "--ignored",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
     command.env("CAMERAS_READ", format!("{frames} {stall_s} {uri}")).envs(environment.iter().map(|(k, v)| (k, v)));
     let ended: Ended = command.output().unwrap().into();
     let mut seen = Seen { frames: Vec::new(), told: Vec::new(), error: None };
@@ -240,11 +246,11 @@ fn a_jetson_camera_through_gstreamer() {
 
 #[test]
 fn the_rest_of_the_jetson_pipeline_runs_in_real_gstreamer() {
-    let test = "the_rest_of_the_jetson_pipeline_runs_in_real_gstreamer";
+    if !need_program("gst-launch-1.0") {
+        return;
+    }
     let path = std::env::var_os("PATH").unwrap();
-    let Some(real) = std::env::split_paths(&path).map(|p| p.join("gst-launch-1.0")).find(|p| p.is_file()) else {
-        return eprintln!("{test}: skipped, no gst-launch-1.0");
-    };
+    let real = std::env::split_paths(&path).map(|p| p.join("gst-launch-1.0")).find(|p| p.is_file()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     // Only the two elements that are NVIDIA's own are replaced.
     let script = format!(
@@ -271,20 +277,20 @@ fn missing_camera_programs_are_named_with_their_packages() {
 }
 
 /// The double of V4L2's calls, compiled once for all tests.
-fn double(test: &str) -> Option<PathBuf> {
-    static LIBRARY: std::sync::OnceLock<Option<(tempfile::TempDir, PathBuf)>> = std::sync::OnceLock::new();
-    let built = LIBRARY.get_or_init(|| {
+fn double() -> Option<PathBuf> {
+    static LIBRARY: std::sync::OnceLock<(tempfile::TempDir, PathBuf)> = std::sync::OnceLock::new();
+    if !need_program("cc") {
+        return None;
+    }
+    let (_, built) = LIBRARY.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let library = folder.path().join("v4l2_double.so");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("cameras/v4l2_double.c");
-        let compiled = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").output().ok()?;
+        let compiled = Command::new("cc").args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source).arg("-ldl").output().unwrap();
         assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-        Some((folder, library))
+        (folder, library)
     });
-    if built.is_none() {
-        eprintln!("{test}: skipped, no C compiler");
-    }
-    built.as_ref().map(|(_, library)| library.clone())
+    Some(built.clone())
 }
 
 /// Reads a V4L2 camera that the double plays.
@@ -297,8 +303,7 @@ fn read_double(library: &Path, query: &str, frames: usize, stall_s: f64, script:
 
 #[test]
 fn a_v4l2_camera_in_each_of_its_formats() {
-    let test = "a_v4l2_camera_in_each_of_its_formats";
-    let Some(library) = double(test) else { return };
+    let Some(library) = double() else { return };
     let folder = tempfile::tempdir().unwrap();
     let frames = folder.path().join("frames");
     for (name, code) in [("yuyv", "YUYV"), ("nv12", "NV12"), ("i420", "YU12"), ("rgb24", "RGB3"), ("grey", "GREY")] {
@@ -333,8 +338,7 @@ fn a_v4l2_camera_in_each_of_its_formats() {
 
 #[test]
 fn a_multi_planar_camera_through_gstreamer() {
-    let test = "a_multi_planar_camera_through_gstreamer";
-    let Some(library) = double(test) else { return };
+    let Some(library) = double() else { return };
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     let header = format!("YUV4MPEG2 W{} H{} F30:1 C420jpeg\n", SIZE.0, SIZE.1);
@@ -359,8 +363,7 @@ fn a_multi_planar_camera_through_gstreamer() {
 
 #[test]
 fn a_v4l2_camera_says_what_it_offers_where_a_format_is_refused() {
-    let test = "a_v4l2_camera_says_what_it_offers_where_a_format_is_refused";
-    let Some(library) = double(test) else { return };
+    let Some(library) = double() else { return };
     let offers = [("DOUBLE_OFFERS", "YUYV:640x480,320x240 H264:1920x1080".to_owned())];
     let said = |query: &str| read_double(&library, query, 1, 1.0, &offers).error.unwrap();
     for query in ["?format=nv12", "?size=800x600"] {
@@ -375,8 +378,7 @@ fn a_v4l2_camera_says_what_it_offers_where_a_format_is_refused() {
 
 #[test]
 fn a_v4l2_camera_that_is_unplugged_stalls_or_sends_garbage_is_opened_again() {
-    let test = "a_v4l2_camera_that_is_unplugged_stalls_or_sends_garbage_is_opened_again";
-    let Some(library) = double(test) else { return };
+    let Some(library) = double() else { return };
     let folder = tempfile::tempdir().unwrap();
     let frames = folder.path().join("frames");
     let bytes = raw_chart("YUYV", 0);
@@ -411,11 +413,10 @@ fn until_ready(server: &mut Child) {
 
 #[test]
 fn an_rtsp_camera_from_a_real_server_that_is_killed_and_comes_back() {
-    let test = "an_rtsp_camera_from_a_real_server_that_is_killed_and_comes_back";
-    let has = |program: &str, arguments: &[&str]| Command::new(program).args(arguments).output().is_ok_and(|o| o.status.success());
     let library = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer";
-    if !has("/usr/bin/python3", &["-c", library]) || !has("ffmpeg", &["-version"]) {
-        return eprintln!("{test}: skipped, no GStreamer RTSP server (python3-gi, gir1.2-gst-rtsp-server-1.0) or no ffmpeg");
+    let server = Command::new("/usr/bin/python3").args(["-c", library]).output().is_ok_and(|o| o.status.success());
+    if !need("GStreamer RTSP server (python3-gi, gir1.2-gst-rtsp-server-1.0)", server) || !need_program("ffmpeg") {
+        return;
     }
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cameras/rtsp_server.py");
@@ -432,7 +433,7 @@ fn an_rtsp_camera_from_a_real_server_that_is_killed_and_comes_back() {
     };
     let mut server = serve("C81E3C");
     let mut reader = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "reads_a_source_for_another_test", "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["--exact", &test_name(module_path!(), "reads_a_source_for_another_test"), "--ignored", "--nocapture", "--test-threads=1"])
         .env("CAMERAS_READ", format!("100000 20 rtsp://127.0.0.1:{port}/test"))
         .stdout(Stdio::piped())
         .spawn()

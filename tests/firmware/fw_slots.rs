@@ -1,9 +1,6 @@
 //! Slots survive power cuts, full and read-only disks, rot, and releases that never become healthy.
 
-#[path = "fw/disk.rs"]
-mod disk;
-
-use disk::{FakeDisk, Fault, Rng};
+use crate::disk::{FakeDisk, Fault, Rng};
 use edge_seg_fw::slots::machine::{Trial, Work};
 use edge_seg_fw::slots::{Action, Disk, Event, Kind, Outcome, Parts, Release, Slot, Slots, Source, State, Status, release_of, step};
 use std::path::PathBuf;

@@ -15,7 +15,7 @@ use edge_seg::region::Mask;
 use edge_seg::rules::{RuleBook, Watcher};
 use edge_seg::source::{Pace, SourceOptions, open_source};
 use edge_seg::{Background, Bundle, Options, Session, parse_tags};
-use edge_seg_tests::{Ended, binary, edge_seg, picture};
+use edge_seg_tests::{Ended, binary, edge_seg, need_program, picture};
 use serde_json::Value;
 
 /// Small enough for a test on two cores.
@@ -24,14 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 fn run(folder: &Path, arguments: &[&str]) -> Ended {
     edge_seg(folder, &[&["run"], arguments, &SIZE].concat())
-}
-
-fn has(test: &str, program: &str) -> bool {
-    let found = Command::new(program).arg("--help").output().is_ok();
-    if !found {
-        eprintln!("{test}: skipped, no {program}");
-    }
-    found
 }
 
 /// Waits until something is there.
@@ -288,8 +280,7 @@ fn http_server(statuses: &'static [u16], pause: Duration) -> (u16, Requests) {
 
 #[test]
 fn web_hooks_are_signed_and_tried_again() {
-    let test = "web_hooks_are_signed_and_tried_again";
-    if !has(test, "openssl") {
+    if !need_program("openssl") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -344,7 +335,6 @@ fn a_web_hook_that_hangs_or_sends_elsewhere_costs_events_and_no_frames() {
 
 #[test]
 fn metrics_are_what_prometheus_reads() {
-    let test = "metrics_are_what_prometheus_reads";
     let session = Arc::new(Session::new(Bundle::built_in().unwrap(), &Options { size_px: Some(96), ..Options::default() }).unwrap());
     let specs = parse_tags("words", "sky, \"odd\\\" word").unwrap().into_iter().map(Into::into).collect();
     let words = Arc::new(Words::new(session.clone(), specs, vec![], Background::Threshold(0.3)).unwrap());
@@ -374,7 +364,7 @@ fn metrics_are_what_prometheus_reads() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line}: {text}");
     }
-    if !has(test, "promtool") {
+    if !need_program("promtool") {
         return;
     }
     let mut promtool = Command::new("promtool")
@@ -390,5 +380,4 @@ fn metrics_are_what_prometheus_reads() {
     assert!(checked.status.success() && said.trim().is_empty(), "{said}");
 }
 
-#[path = "events/broker.rs"]
 mod broker;

@@ -105,8 +105,7 @@ const RULES: &str = "[[rule]]\nname = \"Sky!\"\nwhen = { word = \"sky\", score_a
 
 #[test]
 fn a_broker_gets_documents_states_and_events_and_changes_words() {
-    let test = "a_broker_gets_documents_states_and_events_and_changes_words";
-    if !has(test, "mosquitto") || !has(test, "mosquitto_sub") {
+    if !need_program("mosquitto") || !need_program("mosquitto_sub") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -228,8 +227,7 @@ fn check_document(topic: &str, document: &Value) {
 
 #[test]
 fn a_camera_that_dies_is_offline_and_a_broker_that_dies_is_found_again() {
-    let test = "a_camera_that_dies_is_offline_and_a_broker_that_dies_is_found_again";
-    if !has(test, "mosquitto") || !has(test, "mosquitto_sub") {
+    if !need_program("mosquitto") || !need_program("mosquitto_sub") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -267,8 +265,7 @@ fn a_camera_that_dies_is_offline_and_a_broker_that_dies_is_found_again() {
 
 #[test]
 fn tls_and_passwords_keep_strangers_out() {
-    let test = "tls_and_passwords_keep_strangers_out";
-    if !["mosquitto", "mosquitto_sub", "mosquitto_passwd", "openssl"].iter().all(|p| has(test, p)) {
+    if !["mosquitto", "mosquitto_sub", "mosquitto_passwd", "openssl"].iter().all(|p| need_program(p)) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

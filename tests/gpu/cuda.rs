@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use edge_seg::{GraphEncoder, Input, Placement};
-use edge_seg_tests::{Ended, binary_with, encoders, picture, root};
+use edge_seg_tests::{Ended, binary_with, encoders, picture, root, test_name};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -212,7 +212,7 @@ fn every_heads_graph_stays_whole_on_the_device() {
     }
     let machine = Machine::new();
     let mut child = Command::new(std::env::current_exe().unwrap());
-    machine.place(child.args(["--exact", this, "--nocapture"]).env(ASKED, "1"));
+    machine.place(child.args(["--exact", &test_name(module_path!(), this), "--nocapture"]).env(ASKED, "1"));
     let ended: Ended = child.output().unwrap().into();
     assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
     assert!(machine.log()["matrices"].as_u64() > Some(100), "it ran on the device");

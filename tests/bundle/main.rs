@@ -1,0 +1,3 @@
+//! Bundles that are wrong, or mean harm.
+
+mod hostile_bundle;

@@ -1,0 +1,12 @@
+//! The exporter: import, parity, commands, evaluation.
+
+mod eval_presets;
+mod eval_tasks;
+mod export_checkpoints;
+mod export_commands;
+mod export_families;
+mod export_folder;
+mod export_heads;
+mod export_import;
+mod export_parity;
+mod metric_goldens;

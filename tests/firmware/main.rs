@@ -1,0 +1,10 @@
+//! The firmware tools: boards, keys, slots, deployment, diagnosis.
+
+mod disk;
+mod fw_board;
+mod fw_deploy;
+mod fw_doctor;
+mod fw_install;
+mod fw_keys;
+mod fw_slots;
+mod small;

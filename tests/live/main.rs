@@ -1,0 +1,8 @@
+//! The live session: sources, motion, rules, sinks, the page.
+
+mod cameras;
+mod carry;
+mod displays;
+mod events;
+mod live;
+mod web;

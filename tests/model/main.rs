@@ -1,0 +1,5 @@
+//! The model as a library: precision, and many callers.
+
+mod half;
+mod library;
+mod sharing;
