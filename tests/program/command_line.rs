@@ -298,3 +298,24 @@ fn the_configuration_reference_is_what_the_program_prints() {
     assert!(printed.stdout == reference, "docs/edge-seg.toml is of other options: `edge-seg config default > docs/edge-seg.toml`");
     assert!(reference.lines().filter(|line| line.starts_with('[')).count() > 5 && reference.contains("\n#source = "), "{reference}");
 }
+
+#[test]
+fn a_newcomer_is_shown_what_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let alone = edge_seg(folder.path(), &[]);
+    assert_eq!(alone.code, 2);
+    assert!(alone.stderr.contains("Examples:") && alone.stderr.contains("edge-seg demo"), "{}", alone.stderr);
+    let demo = edge_seg(folder.path(), &["demo"]);
+    assert_eq!(demo.code, 0, "{}", demo.stderr);
+    assert!(demo.stderr.contains("edge-seg-out/*.overlay.png"), "{}", demo.stderr);
+    let lines = demo.json_lines();
+    assert_eq!(lines.len(), 2);
+    for line in &lines {
+        let overlay = folder.path().join(line["overlay"].as_str().unwrap());
+        assert_eq!(image::image_dimensions(&overlay).unwrap().0 as u64, line["width"].as_u64().unwrap(), "{}", overlay.display());
+    }
+    let cat = lines[0]["classes"].as_array().unwrap().iter().find(|class| class["name"] == "cat").unwrap();
+    assert!(cat["share"].as_f64().unwrap() > 0.2, "{cat}");
+    let video = edge_seg(folder.path(), &["run", "--source", "test:?frames=30", "--tags", "sky, wall"]);
+    assert_eq!((video.code, video.json_lines().is_empty()), (0, false), "{}", video.stderr);
+}

@@ -1,5 +1,6 @@
 mod bench;
 mod config;
+mod demo;
 mod flags;
 mod inspect;
 mod run;
@@ -20,14 +21,25 @@ use serde::{Deserialize, Serialize};
 
 /// Type words, get masks: open-vocabulary segmentation of pictures and video, offline.
 #[derive(Debug, Parser)]
-#[command(name = "edge-seg", version, arg_required_else_help = true)]
+#[command(name = "edge-seg", version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
+/// Each works as it stands, with nothing but the program.
+const EXAMPLES: &str = "\
+Examples:
+  edge-seg demo                                                     masks on two pictures that the program carries
+  edge-seg demo --tags \"eye, spoon\"                                the same for other words
+  edge-seg run --source \"test:?frames=30\" --tags \"sky, wall\"       one JSON line for each frame of a test video
+
+With pictures of your own: edge-seg segment photo.jpg --tags \"dog, grass, sky\"";
+
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Segment pictures that the program carries, for a first look.
+    Demo(demo::DemoArgs),
     /// Segment pictures by words: writes a mask and an overlay for each, one JSON line a picture on stdout.
     Segment(segment::SegmentArgs),
     /// Segment video by words that may change while it runs: one JSON line a frame on stdout.
@@ -254,6 +266,7 @@ pub fn run() -> ExitCode {
         }
     };
     let outcome = match cli.command {
+        Command::Demo(args) => demo::run(&args),
         Command::Segment(args) => segment::run(&args),
         Command::Run(args) => run::run(*args),
         Command::Config(args) => config::run(&args),

@@ -158,6 +158,10 @@ impl Job<'_> {
         if failed > 0 && total > 1 {
             eprintln!("edge-seg: {failed} of {total} inputs failed");
         }
+        if failed < total {
+            let overlays = self.out.join("*.overlay.png");
+            eprintln!("edge-seg: to look at: {}", overlays.display());
+        }
         Ok(if failed > 0 { Outcome::SomeFailed } else { Outcome::Done })
     }
 

@@ -68,7 +68,7 @@ impl<R: BufRead> Mjpeg<R> {
     pub fn read(&mut self, frame: &mut Frame) -> Result<bool, Fault> {
         let mut said = String::new();
         for _ in 0..MAX_DAMAGED {
-            if !self.to_start()? {
+            if !self.skip_to_start()? {
                 if self.sequence > 0 && self.damage.count == self.sequence {
                     return Err(Fault::stream("the stream", "a whole JPEG", format!("{} damaged ones: {said}", self.sequence)));
                 }
@@ -110,7 +110,7 @@ impl<R: BufRead> Mjpeg<R> {
     }
 
     /// Puts the next start of a picture at the front. False at the end of the stream.
-    fn to_start(&mut self) -> Result<bool, Fault> {
+    fn skip_to_start(&mut self) -> Result<bool, Fault> {
         self.bytes.drain(..self.done);
         self.done = 0;
         if let Some(at) = self.bytes.windows(2).position(|pair| pair == START) {
@@ -143,8 +143,7 @@ impl<R: BufRead> Mjpeg<R> {
     /// inside ends nothing, and a start marker where none may stand begins the next one.
     fn walk(&mut self) -> Result<Walked, Fault> {
         let (mut at, mut in_scan) = (START.len(), false);
-        loop {
-            let Some(byte) = self.byte(at)? else { break };
+        while let Some(byte) = self.byte(at)? {
             at += 1;
             if byte != 0xff {
                 if in_scan {
