@@ -15,7 +15,7 @@
 //! ```
 //!
 //! A picture's way: [`read_picture`] gives a [`Frame`], [`prepare`] scales it to the encoder's input and remembers where its pixels
-//! went ([`Placement`]), the [`ImageEncoder`] makes a [`PatchGrid`], [`score`] a [`ScoreGrid`], and [`LabelMap`] the mask at the
+//! went ([`Placement`]), the [`ImageEncoder`] makes a [`PatchGrid`], [`score()`] a [`ScoreGrid`], and [`LabelMap`] the mask at the
 //! frame's own pixels. [`Session`] does it all.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]

@@ -52,7 +52,7 @@ impl Token {
     /// Reads a file whose only line is the token.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::Option`] if it holds no 16 to 512 printable characters without spaces.
+    /// [`Io`](edge_seg_model::Error::Io) if it cannot be read, [`Option`](edge_seg_model::Error::Option) if it holds no 16 to 512 printable characters without spaces.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         let token = text.trim();
@@ -83,7 +83,7 @@ impl Server {
     /// Starts to listen.
     ///
     /// # Errors
-    /// [`Error::Option`] if it would serve more than this machine without a token, [`Error::Io`] if the address cannot be listened on.
+    /// [`Option`](edge_seg_model::Error::Option) if it would serve more than this machine without a token, [`Io`](edge_seg_model::Error::Io) if the address cannot be listened on.
     pub fn start(options: &ServeOptions, hub: Arc<Hub>) -> Result<Self> {
         if !is_loopback(options.address.ip()) && options.token.is_none() {
             return Err(Error::option(

@@ -87,7 +87,7 @@ impl RuleBook {
     /// Reads a file of rules.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::Rules`] if it is not as `docs/events.md` says.
+    /// [`Io`](edge_seg_model::Error::Io) if it cannot be read, [`Error::Rules`] if it is not as `docs/events.md` says.
     pub fn read(path: &Path) -> Result<Self> {
         let place = path.display().to_string();
         let bytes = std::fs::metadata(path).map_err(Error::io(path))?.len();

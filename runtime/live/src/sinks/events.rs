@@ -26,7 +26,7 @@ impl EventLog {
     /// Opens a file, or makes it. A line that a power cut or a full disk tore is ended, so that the next event has a line of its own.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file system refuses.
+    /// [`Io`](edge_seg_model::Error::Io) if the file system refuses.
     pub fn open(path: &Path) -> Result<Self> {
         let mut file = OpenOptions::new().append(true).create(true).open(path).map_err(Error::io(path))?;
         if is_torn(path).map_err(Error::io(path))? {
@@ -79,7 +79,7 @@ impl Snapshots {
     /// Keeps the newest `keep` pictures in a folder, which is made if it is missing.
     ///
     /// # Errors
-    /// [`Error::Io`] if the folder cannot be made or read.
+    /// [`Io`](edge_seg_model::Error::Io) if the folder cannot be made or read.
     pub fn create(folder: PathBuf, keep: usize, dropped: Arc<AtomicU64>) -> Result<Self> {
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
         let listed = std::fs::read_dir(&folder).map_err(Error::io(&folder))?;

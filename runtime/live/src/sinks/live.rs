@@ -44,7 +44,7 @@ impl MaskFolder {
     /// Makes the folder if it is missing.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be made.
+    /// [`Io`](edge_seg_model::Error::Io) if it cannot be made.
     pub fn create(folder: PathBuf) -> Result<Self> {
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
         Ok(Self(folder))

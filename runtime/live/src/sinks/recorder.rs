@@ -88,7 +88,7 @@ impl Recorder {
     /// Records into a folder, each file for `limit` at most.
     ///
     /// # Errors
-    /// [`Error::Io`] if the folder is missing and cannot be made.
+    /// [`Io`](edge_seg_model::Error::Io) if the folder is missing and cannot be made.
     pub fn new(folder: &Path, limit: Duration) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         Ok(Self(Arc::new(Inner { folder: folder.into(), limit, state: Mutex::default() })))
@@ -97,7 +97,7 @@ impl Recorder {
     /// Starts a file whose ending, `y4m` or what ffmpeg writes, is its format. Without `masks` the frames are written as they came.
     ///
     /// # Errors
-    /// [`Error::Option`] if one is being written already, and as [`VideoWriter::create`].
+    /// [`Option`](edge_seg_model::Error::Option) if one is being written already, and as [`VideoWriter::create`].
     pub fn start(&self, ending: &str, masks: bool) -> Result<String> {
         let mut state = self.lock();
         state.finishing.retain(|thread| !thread.is_finished());
@@ -132,7 +132,7 @@ impl Recorder {
     /// The finished recordings in its folder, the newest first.
     ///
     /// # Errors
-    /// [`Error::Io`] if the folder cannot be read.
+    /// [`Io`](edge_seg_model::Error::Io) if the folder cannot be read.
     pub fn list(&self) -> Result<Vec<RecordedFile>> {
         let folder = &self.0.folder;
         let mut found = Vec::new();
@@ -153,7 +153,7 @@ impl Recorder {
     /// Opens a finished recording, with its length in bytes; none if there is none of this name.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read.
+    /// [`Io`](edge_seg_model::Error::Io) if it cannot be read.
     pub fn open(&self, name: &str) -> Result<Option<(File, u64)>> {
         let path = self.0.folder.join(name);
         if !is_recording(name) || !std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {

@@ -34,7 +34,7 @@ impl VideoWriter {
     /// stdout. Files are written beside and get their name when they are finished.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be made, [`Error::Source`] if ffmpeg is missing.
+    /// [`Io`](edge_seg_model::Error::Io) if the file cannot be made, [`Error::Source`] if ffmpeg is missing.
     pub fn create(place: &Path) -> Result<Self> {
         let mut writer = Self {
             place: place.into(),
@@ -77,7 +77,7 @@ impl VideoWriter {
     /// Appends a picture that belongs at `timestamp`. The first one sets size and rate; later ones of other sizes are scaled to it.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file, the pipe or ffmpeg takes no more.
+    /// [`Io`](edge_seg_model::Error::Io) if the file, the pipe or ffmpeg takes no more.
     pub fn write(&mut self, picture: &RgbImage, timestamp: Duration, rate: Option<Rate>) -> Result<()> {
         let first = *self.first.get_or_insert(timestamp);
         let (width, height, rate) = match self.picture {
@@ -118,7 +118,7 @@ impl VideoWriter {
     /// Ends the video and gives it its name. Without any frame there is no file.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file system refuses, [`Error::Source`] if ffmpeg does not end well.
+    /// [`Io`](edge_seg_model::Error::Io) if the file system refuses, [`Error::Source`] if ffmpeg does not end well.
     pub fn finish(mut self) -> Result<()> {
         if self.picture.is_none() {
             return Ok(());

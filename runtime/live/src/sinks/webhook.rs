@@ -39,7 +39,7 @@ impl WebhookOptions {
 /// Reads a secret: the file's bytes without the last line's end.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be read, [`Error::Sink`] if it is empty.
+/// [`Io`](edge_seg_model::Error::Io) if it cannot be read, [`Error::Sink`] if it is empty.
 pub fn read_secret(path: &Path) -> Result<Vec<u8>> {
     let mut secret = std::fs::read(path).map_err(Error::io(path))?;
     while secret.last().is_some_and(|b| *b == b'\n' || *b == b'\r') {
@@ -71,7 +71,7 @@ impl Webhook {
     /// Starts posting.
     ///
     /// # Errors
-    /// [`Error::Option`] if the address is none, [`Error::Sink`] if no thread can be started.
+    /// [`Option`](edge_seg_model::Error::Option) if the address is none, [`Error::Sink`] if no thread can be started.
     pub fn start(options: WebhookOptions, dropped: Arc<AtomicU64>) -> Result<Self> {
         let host = options.url.strip_prefix("http://").or_else(|| options.url.strip_prefix("https://"));
         if host.is_none_or(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#'])) {

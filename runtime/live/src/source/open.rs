@@ -123,7 +123,7 @@ const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:P
 /// opened again; one that stalls is waited for.
 ///
 /// # Errors
-/// [`Error::Source`] if the name is wrong or a program is missing, [`Error::Io`] if a file cannot be opened.
+/// [`Error::Source`] if the name is wrong or a program is missing, [`Io`](edge_seg_model::Error::Io) if a file cannot be opened.
 pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>> {
     let fail = |fault: Fault| Error::Source { uri: redacted(uri), fault };
     let live = options.pace == Pace::Live;

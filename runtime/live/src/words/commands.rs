@@ -40,7 +40,7 @@ impl Control {
     /// Obeys one line: a command as `edge-seg run --commands` takes it, or words as JSON.
     ///
     /// # Errors
-    /// [`Error::Words`] if it cannot be understood or obeyed; nothing is changed then.
+    /// [`Words`](edge_seg_model::Error::Words) if it cannot be understood or obeyed; nothing is changed then.
     pub fn execute(&self, line: &str) -> Result<Outcome> {
         let line = line.trim();
         if line.starts_with(['[', '{']) {
@@ -104,7 +104,7 @@ impl Control {
     /// Words saved under names.
     ///
     /// # Errors
-    /// [`Error::Option`] if there is no folder for them.
+    /// [`Option`](edge_seg_model::Error::Option) if there is no folder for them.
     pub fn sets(&self) -> Result<&WordSets> {
         self.sets.as_deref().ok_or_else(|| Error::option("sets", "a folder to save words in", "none"))
     }

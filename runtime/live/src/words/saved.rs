@@ -18,7 +18,7 @@ impl WordSets {
     /// Makes the folder if it is missing.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be made.
+    /// [`Io`](edge_seg_model::Error::Io) if it cannot be made.
     pub fn open(folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         Ok(Self(folder.into()))
@@ -27,7 +27,7 @@ impl WordSets {
     /// The sets' names, sorted.
     ///
     /// # Errors
-    /// [`Error::Io`] if the folder cannot be read.
+    /// [`Io`](edge_seg_model::Error::Io) if the folder cannot be read.
     pub fn names(&self) -> Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&self.0).map_err(Error::io(&self.0))? {
@@ -44,7 +44,7 @@ impl WordSets {
     /// Saves words under a name, over the ones that have it.
     ///
     /// # Errors
-    /// [`Error::Words`] if the name cannot be used or there are too many sets, [`Error::Io`] if the file cannot be written.
+    /// [`Words`](edge_seg_model::Error::Words) if the name cannot be used or there are too many sets, [`Io`](edge_seg_model::Error::Io) if the file cannot be written.
     pub fn save(&self, name: &str, words: &[Word]) -> Result<()> {
         let path = self.path(name)?;
         if !path.exists() {
@@ -61,7 +61,7 @@ impl WordSets {
     /// The words of a set.
     ///
     /// # Errors
-    /// [`Error::Words`] if there is none of this name or it cannot be understood, [`Error::Io`] if it cannot be read.
+    /// [`Words`](edge_seg_model::Error::Words) if there is none of this name or it cannot be understood, [`Io`](edge_seg_model::Error::Io) if it cannot be read.
     pub fn load(&self, name: &str) -> Result<Vec<WordSpec>> {
         let path = self.existing(name)?;
         let bytes = std::fs::metadata(&path).map_err(Error::io(&path))?.len();
@@ -75,7 +75,7 @@ impl WordSets {
     /// Takes a set away.
     ///
     /// # Errors
-    /// [`Error::Words`] if there is none of this name, [`Error::Io`] if the file cannot be removed.
+    /// [`Words`](edge_seg_model::Error::Words) if there is none of this name, [`Io`](edge_seg_model::Error::Io) if the file cannot be removed.
     pub fn delete(&self, name: &str) -> Result<()> {
         let path = self.existing(name)?;
         std::fs::remove_file(&path).map_err(Error::io(&path))

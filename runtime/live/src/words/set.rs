@@ -38,7 +38,7 @@ impl Words {
     /// Encodes the first words.
     ///
     /// # Errors
-    /// [`Error::Words`] if they cannot be used, and as [`Session::tag_bank`].
+    /// [`Words`](edge_seg_model::Error::Words) if they cannot be used, and as [`Session::tag_bank`].
     pub fn new(session: Arc<Session>, specs: Vec<WordSpec>, background_words: Vec<String>, background: Background) -> Result<Self> {
         let background = background.checked()?;
         let words = settle("words", specs, &[])?;
@@ -82,7 +82,7 @@ impl Words {
     /// while frames go on with the old ones, which also stay if it fails.
     ///
     /// # Errors
-    /// [`Error::Words`] if the new ones cannot be used, as [`Session::tag_bank`], or what `change` says.
+    /// [`Words`](edge_seg_model::Error::Words) if the new ones cannot be used, as [`Session::tag_bank`], or what `change` says.
     pub fn change(&self, change: impl FnOnce(&[Word]) -> Result<Vec<WordSpec>>) -> Result<Arc<WordSet>> {
         let _alone = self.changing.lock().unwrap_or_else(|e| e.into_inner());
         let old = self.current();
@@ -95,7 +95,7 @@ impl Words {
     /// Changes one word that is looked for.
     ///
     /// # Errors
-    /// [`Error::Words`] if it is not looked for, and as [`Self::change`].
+    /// [`Words`](edge_seg_model::Error::Words) if it is not looked for, and as [`Self::change`].
     pub fn adjust(&self, name: &str, adjust: impl FnOnce(&mut WordSpec)) -> Result<Arc<WordSet>> {
         self.change(|old| {
             let mut specs: Vec<WordSpec> = old.iter().cloned().map(WordSpec::from).collect();
@@ -117,7 +117,7 @@ impl Words {
     /// their settings.
     ///
     /// # Errors
-    /// [`Error::Option`] if the background's threshold is out of range, and as [`Self::change`].
+    /// [`Option`](edge_seg_model::Error::Option) if the background's threshold is out of range, and as [`Self::change`].
     pub fn configure(
         &self,
         classes: Option<Vec<Class>>,

@@ -155,7 +155,7 @@ impl From<Word> for WordSpec {
 /// palette that is free.
 ///
 /// # Errors
-/// [`Error::Words`] if there is none or too many, one stands there twice, is empty or too long, or a threshold is not in 0..1.
+/// [`Words`](edge_seg_model::Error::Words) if there is none or too many, one stands there twice, is empty or too long, or a threshold is not in 0..1.
 pub(super) fn settle(place: &str, specs: Vec<WordSpec>, old: &[Word]) -> Result<Vec<Word>> {
     let wrong = |expected: String, found: String| Error::words(place, expected, found);
     if specs.len() > MAX_LIVE_WORDS {
@@ -207,7 +207,7 @@ pub(super) fn same_name(a: &str, b: &str) -> bool {
 /// `colour #ff8800`, `off`, separated by commas. A file whose name ends in `.json` holds a list as [`WordSpec`] has it.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be read, [`Error::Words`] with the line if it cannot be understood.
+/// [`Io`](edge_seg_model::Error::Io) if it cannot be read, [`Words`](edge_seg_model::Error::Words) with the line if it cannot be understood.
 pub fn read_words_file(path: &Path) -> Result<Vec<WordSpec>> {
     if path.extension().is_some_and(|e| e == "json") {
         let text = std::fs::read(path).map_err(Error::io(path))?;
@@ -226,7 +226,7 @@ pub fn read_words_file(path: &Path) -> Result<Vec<WordSpec>> {
 /// Reads a JSON list of words, or an object with such a list as `words`.
 ///
 /// # Errors
-/// [`Error::Words`] if it is none.
+/// [`Words`](edge_seg_model::Error::Words) if it is none.
 pub fn parse_words_json(place: &str, text: &[u8]) -> Result<Vec<WordSpec>> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected a list of words, or an object with such a list as `words`")]

@@ -30,7 +30,7 @@ impl Geometry {
     /// What the kernel says of a framebuffer in its folder, `/sys/class/graphics/fb0`.
     ///
     /// # Errors
-    /// [`Error::Io`] if a file cannot be read, [`Error::Sink`] if it holds something else or a format that cannot be drawn.
+    /// [`Io`](edge_seg_model::Error::Io) if a file cannot be read, [`Error::Sink`] if it holds something else or a format that cannot be drawn.
     pub fn read(folder: &Path) -> Result<Self> {
         let read = |name: &str| {
             let path = folder.join(name);
@@ -106,7 +106,7 @@ impl Framebuffer {
     /// Opens a framebuffer of this geometry, turned by 0, 90, 180 or 270 degrees clockwise.
     ///
     /// # Errors
-    /// [`Error::Option`] if the geometry cannot be drawn, [`Error::Io`] if the file cannot be opened.
+    /// [`Option`](edge_seg_model::Error::Option) if the geometry cannot be drawn, [`Io`](edge_seg_model::Error::Io) if the file cannot be opened.
     pub fn new(path: &Path, geometry: Geometry, degrees: u16) -> Result<Self> {
         geometry.check().map_err(|(expected, found)| Error::option(format!("display fb:{}", path.display()), expected, found))?;
         // A device exists; a file that stands for one is made, and neither is ever cut.
@@ -118,7 +118,7 @@ impl Framebuffer {
     /// Writes what was drawn.
     ///
     /// # Errors
-    /// [`Error::Io`] if the device does not take it.
+    /// [`Io`](edge_seg_model::Error::Io) if the device does not take it.
     pub fn flush(&mut self) -> Result<()> {
         self.file.write_all_at(&self.memory, 0).map_err(Error::io(&self.path))
     }

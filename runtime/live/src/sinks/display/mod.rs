@@ -42,7 +42,7 @@ pub trait Screen: Send {
 /// | `ssd1306:/dev/i2c-1?size=128x64` | a one-colour display on I²C; `rotate`, `address` |
 ///
 /// # Errors
-/// [`Error::Option`] if the name is wrong, [`Error::Sink`] if the device does not work, [`Error::Io`] if it cannot be opened.
+/// [`Option`](edge_seg_model::Error::Option) if the name is wrong, [`Error::Sink`] if the device does not work, [`Io`](edge_seg_model::Error::Io) if it cannot be opened.
 pub fn open_screen(uri: &str) -> Result<Box<dyn Screen>> {
     let address = Address::parse(uri)?;
     match address.kind {

@@ -65,7 +65,7 @@ impl Mqtt {
     /// Connects in the background, again and again if need be.
     ///
     /// # Errors
-    /// [`Error::Option`] if an option is wrong, [`Error::Sink`] if the certificates cannot be read or no thread can be started.
+    /// [`Option`](edge_seg_model::Error::Option) if an option is wrong, [`Error::Sink`] if the certificates cannot be read or no thread can be started.
     pub fn start(options: MqttOptions, dropped: Arc<AtomicU64>, obey: Obey) -> Result<Self> {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if options.node.is_empty() || options.node.len() > 64 || !options.node.chars().all(plain) {
