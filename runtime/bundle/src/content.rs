@@ -10,9 +10,12 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
+use crate::error::bundle_error;
 use crate::files::hex;
-use crate::format::{BUNDLE_MAX_BYTES, bundle_error};
 use crate::{Error, Result};
+
+/// Largest bundle that is read.
+pub const BUNDLE_MAX_BYTES: u64 = 4 << 30;
 
 /// A bundle's bytes: in memory, or in a file whose parts are read when they are asked for.
 #[derive(Debug, Clone)]

@@ -30,7 +30,7 @@ pub enum Error {
         /// The bundle's path.
         place: String,
         /// Why it is not.
-        why: crate::trust::Refusal,
+        why: Refusal,
     },
     /// A file of trusted keys cannot be used.
     #[error("{path}: expected {expected}, found {found}", path = path.display())]
@@ -56,4 +56,61 @@ impl Error {
         let path = path.into();
         move |source| Error::Io { path, source }
     }
+}
+
+/// Why a bundle may not run here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The signature area is empty.
+    #[error("unsigned: expected a signature by one of the trusted keys, found none")]
+    Unsigned,
+    /// The signature area holds something that is no signature.
+    #[error("the signature cannot be read: expected the text of a .minisig file, found {found}")]
+    Malformed {
+        /// What is wrong with it.
+        found: String,
+    },
+    /// Signed, but by nobody who is trusted here.
+    #[error("unknown key: expected a signature by one of {trusted}, found one by another key")]
+    UnknownKey {
+        /// The trusted keys' files.
+        trusted: String,
+    },
+    /// The signature does not fit the bundle.
+    #[error("tampered: the signature by {key} does not fit the bundle's header and manifest")]
+    Tampered {
+        /// The key's file.
+        key: String,
+    },
+    /// The key was no longer valid.
+    #[error("expired key: {key} was valid until {until}, found {found}")]
+    ExpiredKey {
+        /// The key's file.
+        key: String,
+        /// The last valid day.
+        until: String,
+        /// A signature's or an installation's day.
+        found: String,
+    },
+    /// The bundle is for other boards.
+    #[error("wrong board: the bundle is for {boards}, this board is {board}")]
+    WrongBoard {
+        /// What the manifest lists.
+        boards: String,
+        /// This board's names.
+        board: String,
+    },
+    /// The bundle is older than what ran here.
+    #[error("downgrade: expected serial {floor} or higher, found {serial}")]
+    Downgrade {
+        /// The lowest serial that is accepted.
+        floor: u64,
+        /// The manifest's.
+        serial: u64,
+    },
+}
+
+pub(crate) fn bundle_error(place: &str, part: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Error {
+    Error::Bundle { place: place.into(), part: part.into(), expected: expected.into(), found: found.into() }
 }

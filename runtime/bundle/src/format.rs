@@ -10,9 +10,13 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+#[cfg(doc)]
+use crate::Error;
+use crate::Result;
+pub use crate::content::BUNDLE_MAX_BYTES;
 use crate::content::Content;
+use crate::error::bundle_error;
 use crate::files::{hex, replace_file};
-use crate::{Error, Result};
 
 /// First bytes of every bundle: a text-mode transfer, a truncation to 7 bits or a NUL stop all break them.
 pub const MAGIC: [u8; 8] = *b"\x89ESB\r\n\x1a\n";
@@ -26,8 +30,6 @@ pub const SIGNATURE_BYTES: usize = 1024;
 pub const MANIFEST_OFFSET: usize = SIGNATURE_OFFSET + SIGNATURE_BYTES;
 /// Longest manifest that is read.
 pub const MANIFEST_MAX_BYTES: usize = 1 << 20;
-/// Largest bundle that is read.
-pub const BUNDLE_MAX_BYTES: u64 = 4 << 30;
 /// Blobs start on multiples of this; the bytes between are zero.
 pub const ALIGNMENT: usize = 64;
 
@@ -512,8 +514,4 @@ fn check_manifest(place: &str, manifest: &Manifest) -> Result<()> {
 
 fn trim_zeros(area: &[u8]) -> Option<&[u8]> {
     area.iter().rposition(|&b| b != 0).map(|last| &area[..=last])
-}
-
-pub(crate) fn bundle_error(place: &str, part: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Error {
-    Error::Bundle { place: place.into(), part: part.into(), expected: expected.into(), found: found.into() }
 }

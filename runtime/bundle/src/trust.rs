@@ -12,63 +12,11 @@ use std::path::{Path, PathBuf};
 use minisign_verify::{PublicKey, Signature};
 
 use crate::date::Date;
+pub use crate::error::Refusal;
 use crate::{Bundle, Error, Header, Result};
 
 const KEY_MAX_BYTES: u64 = 4096;
 const DAY_SECONDS: u64 = 86_400;
-
-/// Why a bundle may not run here.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// The signature area is empty.
-    #[error("unsigned: expected a signature by one of the trusted keys, found none")]
-    Unsigned,
-    /// The signature area holds something that is no signature.
-    #[error("the signature cannot be read: expected the text of a .minisig file, found {found}")]
-    Malformed {
-        /// What is wrong with it.
-        found: String,
-    },
-    /// Signed, but by nobody who is trusted here.
-    #[error("unknown key: expected a signature by one of {trusted}, found one by another key")]
-    UnknownKey {
-        /// The trusted keys' files.
-        trusted: String,
-    },
-    /// The signature does not fit the bundle.
-    #[error("tampered: the signature by {key} does not fit the bundle's header and manifest")]
-    Tampered {
-        /// The key's file.
-        key: String,
-    },
-    /// The key was no longer valid.
-    #[error("expired key: {key} was valid until {until}, found {found}")]
-    ExpiredKey {
-        /// The key's file.
-        key: String,
-        /// The last valid day.
-        until: String,
-        /// A signature's or an installation's day.
-        found: String,
-    },
-    /// The bundle is for other boards.
-    #[error("wrong board: the bundle is for {boards}, this board is {board}")]
-    WrongBoard {
-        /// What the manifest lists.
-        boards: String,
-        /// This board's names.
-        board: String,
-    },
-    /// The bundle is older than what ran here.
-    #[error("downgrade: expected serial {floor} or higher, found {serial}")]
-    Downgrade {
-        /// The lowest serial that is accepted.
-        floor: u64,
-        /// The manifest's.
-        serial: u64,
-    },
-}
 
 #[derive(Debug, Clone)]
 struct TrustedKey {

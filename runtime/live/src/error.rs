@@ -13,7 +13,7 @@ pub enum Error {
         /// The source's name, without passwords.
         uri: String,
         /// What is wrong with it.
-        fault: crate::source::Fault,
+        fault: crate::fault::Fault,
     },
     /// A file of rules cannot be used.
     #[error("{place}: expected {expected}, found {found}")]

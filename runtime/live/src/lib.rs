@@ -6,6 +6,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 
 mod error;
+mod fault;
 mod live;
 pub mod metrics;
 #[cfg(feature = "service")]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::Error;
+pub use crate::error::DeviceFault;
 
 /// Where the image encoder is asked to run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -32,29 +33,6 @@ impl fmt::Display for Device {
             Device::Cpu => "cpu",
             Device::Cuda => "cuda",
             Device::Auto => "auto",
-        })
-    }
-}
-
-/// What is wrong with a GPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum DeviceFault {
-    /// A library, a driver, a header or the GPU itself is missing or too old.
-    Unusable,
-    /// Its memory does not hold what was asked for.
-    Memory,
-    /// It stopped answering, or gave up a computation; this process cannot use it any more.
-    Lost,
-}
-
-impl fmt::Display for DeviceFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            DeviceFault::Unusable => "cannot be used",
-            DeviceFault::Memory => "has too little free memory",
-            DeviceFault::Lost => "was lost",
         })
     }
 }

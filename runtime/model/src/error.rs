@@ -1,4 +1,7 @@
+use std::fmt;
 use std::path::PathBuf;
+
+use serde::Serialize;
 
 /// Why a model, a picture or words cannot be used. The message says what was expected, what was found, and where.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +60,7 @@ pub enum Error {
         /// The device, by its name.
         device: &'static str,
         /// What is wrong with it.
-        fault: crate::device::DeviceFault,
+        fault: DeviceFault,
         /// What is missing, or what the device said.
         found: String,
         /// What mends it.
@@ -96,5 +99,28 @@ impl Error {
             Error::Io { source, .. } | Error::Bundle(edge_seg_bundle::Error::Io { source, .. }) => Some(source.kind()),
             _ => None,
         }
+    }
+}
+
+/// What is wrong with a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum DeviceFault {
+    /// A library, a driver, a header or the GPU itself is missing or too old.
+    Unusable,
+    /// Its memory does not hold what was asked for.
+    Memory,
+    /// It stopped answering, or gave up a computation; this process cannot use it any more.
+    Lost,
+}
+
+impl fmt::Display for DeviceFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DeviceFault::Unusable => "cannot be used",
+            DeviceFault::Memory => "has too little free memory",
+            DeviceFault::Lost => "was lost",
+        })
     }
 }

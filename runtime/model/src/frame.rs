@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use image::{DynamicImage, RgbImage};
 
-use crate::picture::over_white;
 use crate::{Error, Result};
 
 /// A picture on its way through the pipeline.
@@ -108,6 +107,17 @@ impl std::fmt::Debug for Frame {
         let (width, height) = self.pixels.dimensions();
         write!(f, "Frame {{ {width}×{height}, sequence: {}, timestamp: {:?} }}", self.sequence, self.timestamp)
     }
+}
+
+pub(crate) fn over_white(picture: DynamicImage) -> RgbImage {
+    if !picture.color().has_alpha() {
+        return picture.into_rgb8();
+    }
+    let rgba = picture.into_rgba8();
+    RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
+        let [r, g, b, a] = rgba.get_pixel(x, y).0.map(u16::from);
+        image::Rgb([r, g, b].map(|c| ((c * a + 255 * (255 - a) + 127) / 255) as u8))
+    })
 }
 
 #[cfg(test)]

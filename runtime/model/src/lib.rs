@@ -35,6 +35,7 @@ pub mod propagation;
 pub mod render;
 mod score;
 mod session;
+mod word_list;
 mod words;
 
 pub use embeddings::{PatchGrid, UnitRows};
@@ -48,7 +49,6 @@ pub use options::{Options, Refinement, Timings};
 pub use picture::{decode_jpeg, expand_inputs, is_picture, read_picture};
 pub use score::{Background, ScoreGrid, Scoring, TagScore, score, score_tags};
 pub use session::{Encoded, Segmentation, Session};
-pub use words::{
-    Class, Gate, MAX_CLASSES, TagBank, WordList, check_classes, parse_tags, parse_words, read_tag_lines, read_tags_file, split_caption,
-};
+pub use word_list::{WordList, parse_words};
+pub use words::{Class, Gate, MAX_CLASSES, TagBank, check_classes, parse_tags, read_tag_lines, read_tags_file, split_caption};
 pub use {image, ndarray};

@@ -13,7 +13,8 @@ use crate::encoder::{self, Encoder, MaskRequest, Masks, TextEncoder, Threads};
 use crate::input::{Input, Placement, prepare};
 use crate::options::{Options, Refinement, Timings};
 use crate::score::{Background, Scoring, score};
-use crate::words::{Class, TagBank, WordFiles, WordList, WordTokenizer, parse_words};
+use crate::word_list::{WordList, parse_words};
+use crate::words::{Class, TagBank, WordFiles, WordTokenizer};
 use crate::{Error, Frame, LabelMap, PatchGrid, Result, ScoreGrid, UnitRows};
 use edge_seg_bundle::Bundle;
 

@@ -22,7 +22,6 @@
 
 mod camera;
 mod child;
-mod fault;
 mod ffmpeg;
 mod mjpeg;
 mod open;
@@ -37,7 +36,7 @@ mod v4l2;
 mod watched;
 mod y4m;
 
-pub use fault::Fault;
+pub use crate::fault::Fault;
 pub use open::{Notice, Pace, SourceOptions, open_source, redacted};
 pub use pixels::{Layout, Matrix, PixelFormat, Range, YuvDecoder};
 

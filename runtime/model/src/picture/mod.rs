@@ -12,6 +12,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
 use crate::contained::contained;
+use crate::frame::over_white;
 use crate::{Error, Frame, Result};
 
 /// Endings that count as pictures when a folder is read.
@@ -181,17 +182,6 @@ pub fn decode_jpeg(bytes: &[u8], picture: &mut RgbImage) -> Result<(), String> {
         *picture = RgbImage::default();
     }
     decoded
-}
-
-pub(crate) fn over_white(picture: DynamicImage) -> RgbImage {
-    if !picture.color().has_alpha() {
-        return picture.into_rgb8();
-    }
-    let rgba = picture.into_rgba8();
-    RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
-        let [r, g, b, a] = rgba.get_pixel(x, y).0.map(u16::from);
-        image::Rgb([r, g, b].map(|c| ((c * a + 255 * (255 - a) + 127) / 255) as u8))
-    })
 }
 
 /// Whether a file's name ends like a picture's, and does not begin like the companions of files that macOS writes.

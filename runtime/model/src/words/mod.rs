@@ -4,12 +4,10 @@ mod bank;
 mod cache;
 mod caption;
 mod class;
-mod list;
 mod tokenizer;
 
 pub use bank::{Gate, TagBank};
 pub(crate) use cache::WordFiles;
 pub use caption::split_caption;
 pub use class::{Class, MAX_CLASSES, check_classes, parse_tags, read_tag_lines, read_tags_file};
-pub use list::{WordList, parse_words};
 pub(crate) use tokenizer::WordTokenizer;
