@@ -176,7 +176,7 @@ def words_come_and_go(browser, camera):
 
     press(browser, "cat", ".name")
     browser.until("document.activeElement.name === 'name'", "the word's form")
-    browser.run(f'{chip("cat")}.querySelector("[name=threshold]").value = "0.99"')
+    browser.run(f'{chip("cat")}.querySelector("[name=threshold]").value = "1"')
     browser.key("Enter", 13)
     browser.until(f"{MASKED} < 0.2", "masks above a threshold that nothing passes")
     press(browser, "cat", ".name")
