@@ -8,7 +8,7 @@ use edge_seg_kernels::kernels;
 use tract_onnx::prelude::*;
 
 use super::backend::Encoder;
-use super::parse::{Plan, parse};
+use super::parse::{Plan, guarded, parse, plan};
 use super::positions::resample;
 use super::tensors::{MAX_PLANS, crop, fail, floats};
 use super::threads::Threads;
@@ -19,6 +19,7 @@ use crate::{Error, PatchGrid, Result};
 #[derive(Debug)]
 pub struct ImageEncoder {
     model: InferenceModel,
+    place: String,
     layout: Positions,
     positions: Vec<f32>, // [1 + rows · cols, width]
     dim: usize,
@@ -62,7 +63,16 @@ impl ImageEncoder {
         let layout = manifest.image.positions.clone();
         let positions = bundle.floats(&layout.blob, (1 + layout.rows * layout.cols) * layout.width)?;
         let model = parse("image", bundle, &manifest.image.blob, half)?;
-        Ok(Self { model, layout, positions, dim: manifest.embedding_dim, half, plans: Mutex::default(), threads })
+        Ok(Self {
+            model,
+            place: bundle.place().into(),
+            layout,
+            positions,
+            dim: manifest.embedding_dim,
+            half,
+            plans: Mutex::default(),
+            threads,
+        })
     }
 
     /// Makes the plan for an input's size ahead of encoding it; later inputs of that size need none.
@@ -84,7 +94,7 @@ impl ImageEncoder {
         let shape = [1, 3, input.placement.input_px.1 as usize, input.placement.input_px.0 as usize];
         let pixels = Tensor::from_shape(&shape, &input.pixels).map_err(fail("image"))?;
         let inputs = tvec!(pixels.into_tvalue(), TValue::from_const(plan.positions.clone()));
-        let outputs = self.threads.run_plan(|| plan.plan.run(inputs)).map_err(fail("image"))?;
+        let outputs = guarded("image", &self.place, || self.threads.run_plan(|| plan.plan.run(inputs)))?;
         let patches = floats(&outputs, 0, &[1, rows * cols, self.dim])?;
         let global = floats(&outputs, 1, &[1, self.dim])?;
         let (covered_rows, covered_cols) = input.placement.covered();
@@ -99,13 +109,7 @@ impl ImageEncoder {
         }
         let pixels = f32::fact([1, 3, rows * patch_px, cols * patch_px]);
         let positions = f32::fact([1, 1 + rows * cols, self.layout.width]);
-        let plan = self
-            .model
-            .clone()
-            .with_input_fact(0, pixels.into())
-            .and_then(|model| model.with_input_fact(1, positions.into()))
-            .and_then(|model| model.into_optimized()?.into_runnable())
-            .map_err(fail("image"))?;
+        let plan = plan("image", &self.place, &self.model, [pixels, positions], &SymbolValues::default())?;
         let resampled = resample(&self.positions, &self.layout, rows, cols);
         let positions = Tensor::from_shape(&[1, 1 + rows * cols, self.layout.width], &resampled).map_err(fail("image"))?;
         if plans.len() >= MAX_PLANS {

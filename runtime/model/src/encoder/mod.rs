@@ -11,6 +11,7 @@ mod floats;
 mod fuse;
 mod image;
 mod layers;
+mod limits;
 mod names;
 mod parse;
 mod positions;
