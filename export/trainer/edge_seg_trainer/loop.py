@@ -101,13 +101,13 @@ class StageLoop:
         self.stale = 0  # validations since the best
         source.averaged(self.learned, self.average)
         self.first = 0
-        self.places: dict[int, int] = {}
+        self.places: dict[int, list[int]] = {}
         self.validation = None
         if stage.validate_every:
             told = replace(stage, pairs=stage.validation, prune=0.0, word_min_count=1, name=f"{stage.name}.validation")
             self.validation = make_stage(told, source.around, "val")
             # In the loop's own process, and the same batches every time.
-            self.validation.open(parallel.rank(), world, 0)
+            self.validation.open(parallel.rank(), world, [])
             part = Part(0, 0, 1, parallel.rank(), world)
             self.batches = [self.validation.load(part._replace(step=step)) for step in range(stage.validation_steps)]
         wrapped = Wrapped(self.model, source)

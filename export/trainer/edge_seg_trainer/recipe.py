@@ -12,6 +12,7 @@ from os.path import normpath
 from pathlib import Path
 
 from . import ttd
+from .pairs import weighed
 from .schema import COUNT, PART, POSITIVE, SHARE, SOME, WEIGHT, Range, RecipeError, build, key, keys, near, one_of, plain_name
 from .towers import HEADS, SIMILARITIES, HeadConfig
 
@@ -188,6 +189,13 @@ def _stage(given: dict, place: str, earlier: list[str]) -> StageRecipe:
             )
     if built.kind in CAPTIONED and not built.pairs:
         raise RecipeError(f"{place}: kind {built.kind!r} needs `pairs`, the names of captioned sets")
+    for name in ("pairs", "validation"):
+        try:
+            _, weights = weighed(getattr(built, name))
+        except ValueError as error:
+            raise RecipeError(f"{place}: {name}: {error}") from error
+        if weights and built.kind == "dense":
+            raise RecipeError(f"{place}: {name}: a dense stage draws captioned photos by `rare`; weights are for kinds pairs and ttd")
     if built.batch % built.accumulate:
         raise RecipeError(f"{place}: batch {built.batch} cannot be dealt to accumulate = {built.accumulate} parts")
     if (built.kind == "sets") != bool(built.sets):
