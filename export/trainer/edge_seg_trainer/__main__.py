@@ -34,7 +34,7 @@ def arguments() -> argparse.Namespace:
     views.add_argument("--threads", type=int, default=1)
     views.add_argument("--json", type=Path, default=None, help="figures at every threshold")
     adopt = commands.add_parser("adopt", help="take corrected labels over into a set to train on")
-    adopt.add_argument("labels", type=Path, metavar="VOC_FOLDER")
+    adopt.add_argument("labels", type=Path, metavar="LABELS", help="a VOC folder with labelmap.txt, or a COCO JSON file")
     adopt.add_argument("--images", type=Path, required=True, help="folder of the photos")
     adopt.add_argument("--name", required=True, help="the set is written to seg/NAME of the data's folder")
     adopt.add_argument("--data", default=None)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .data import patch_targets, random_crop
+from .data import DataError, patch_targets, random_crop
 from .labelled_sets import LabelledSet, read_set
 from .pairs import draws
 from .questions import Asker, Question, read_umbrellas, taxonomy
@@ -99,6 +99,8 @@ class SetsStage(Stage):
                 photos = taught_set(around.root, around.work, name.removeprefix(TEACHERS), around.seed, around.say)
             else:
                 photos = read_set(around.root, name, around.held_out)
+            if not photos.train:
+                raise DataError(f"{name}: no photo to train on: all {len(photos.held)} are held out")
             photos = replace(photos, train=self.few(photos.train))
             asker = Asker(photos, umbrellas, vocabulary, lists, self.words)
             counts = np.zeros(len(photos.words))
