@@ -31,6 +31,7 @@ def arguments() -> argparse.Namespace:
     views.add_argument("--size", type=int, default=448, help="short side in pixels")
     views.add_argument("--threshold", type=float, default=0.0, help="the model's own if none")
     views.add_argument("--thin", type=int, default=1, help="every n-th photo of the larger sets")
+    views.add_argument("--words", action="store_true", help="also each word's figures, and the threshold that would suit it best")
     views.add_argument("--threads", type=int, default=1)
     views.add_argument("--json", type=Path, default=None, help="figures at every threshold")
     adopt = commands.add_parser("adopt", help="take corrected labels over into a set to train on")

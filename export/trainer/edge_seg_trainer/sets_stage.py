@@ -20,8 +20,9 @@ from .stages import Context, Part, Stage
 from .towers import bytes_of
 
 TEACHERS = "teachers:"
-SYNONYMS = ("coco_panoptic_with_prompt_eng", "ade20k_150_with_prompt_eng", "lvis_1203_with_prompt_eng", "pascal_ctx_59_with_prompt_eng")
-VOCABULARIES = ("lvis_1203_with_prompt_eng", "ade20k_847_with_prompt_eng", "pascal_ctx_459_with_prompt_eng")
+LVIS = "lvis_1203_with_prompt_eng"
+SYNONYMS = ("coco_panoptic_with_prompt_eng", "ade20k_150_with_prompt_eng", LVIS, "pascal_ctx_59_with_prompt_eng")
+VOCABULARIES = (LVIS, "ade20k_847_with_prompt_eng", "pascal_ctx_459_with_prompt_eng")
 
 
 def taxonomies(root: Path) -> tuple[list[list[str]], list[str]]:
