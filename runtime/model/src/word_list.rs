@@ -16,12 +16,19 @@ use crate::{Background, Error, Result};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct WordList {
     classes: Vec<Class>,
     left_out: Vec<String>,
     bank: TagBank,
     background: Background,
+}
+
+impl std::fmt::Debug for WordList {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (classes, left_out) = (self.classes.len(), self.left_out.len());
+        write!(f, "WordList {{ {classes} classes, {left_out} left out, {:?} }}", self.background)
+    }
 }
 
 impl WordList {
