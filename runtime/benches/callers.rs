@@ -20,9 +20,7 @@ struct Loaded {
 }
 
 fn load(size: usize, threads: usize) -> Loaded {
-    let mut options = Options::default();
-    (options.size_px, options.threads) = (Some(size), Some(threads));
-    let session = Session::built_in_with(&options).expect("the model loads");
+    let session = Session::built_in_with(&Options::default().with_size_px(size).with_threads(threads)).expect("the model loads");
     let words = session.words("sky, grass, person").expect("words");
     let frame = Frame::still(RgbImage::from_fn(640, 480, |x, y| image::Rgb([x as u8, y as u8, (x + y) as u8])));
     session.find(&frame, &words).expect("a first picture");

@@ -22,7 +22,7 @@ struct Shared {
 
 impl Shared {
     fn new(threads: usize) -> Arc<Self> {
-        let options = Options { size_px: Some(32), threads: Some(threads), ..Options::default() };
+        let options = Options::default().with_size_px(32).with_threads(threads);
         let session = Session::new(Bundle::built_in().unwrap(), &options).unwrap();
         let bank = session.tag_bank(&parse_tags("words", "sky, grass").unwrap(), &[]).unwrap();
         let frame = |(width, height): (u32, u32)| {
@@ -81,7 +81,7 @@ fn an_async_runtime_s_threads_share_a_session() {
 
 #[test]
 fn stills_are_segmented_beside_a_live_session() {
-    let options = Options { size_px: Some(32), threads: Some(4), ..Options::default() };
+    let options = Options::default().with_size_px(32).with_threads(4);
     let session = Arc::new(Session::new(Bundle::built_in().unwrap(), &options).unwrap());
     let specs = parse_tags("words", "sky, grass").unwrap().into_iter().map(Into::into).collect();
     let words = Arc::new(Words::new(session.clone(), specs, vec![], Background::None).unwrap());
@@ -141,7 +141,7 @@ fn one_thread_starts_no_pool_of_many() {
     let video = folder.path().join("video");
     std::fs::write(&video, vec![99; 5 * 640 * 480 * 2]).unwrap();
     let source = open_source(&format!("raw:{}?size=640x480&format=yuyv&fps=30", video.display()), &SourceOptions::default()).unwrap();
-    let options = Options { size_px: Some(32), threads: Some(1), ..Options::default() };
+    let options = Options::default().with_size_px(32).with_threads(1);
     let session = Session::built_in_with(&options).unwrap();
     let mut seen = Vec::new();
     for shown in Live::start(session, source, "sky", LiveOptions::default()).unwrap() {
@@ -155,7 +155,7 @@ fn one_thread_starts_no_pool_of_many() {
 #[test]
 fn threads_are_bounded() {
     let wrong = |threads| {
-        let options = Options { threads: Some(threads), ..Options::default() };
+        let options = Options::default().with_threads(threads);
         Session::new(Bundle::built_in().unwrap(), &options).unwrap_err().to_string()
     };
     for threads in [0, 5000, 100_000] {

@@ -518,7 +518,7 @@ mod tests {
     use super::*;
 
     fn session() -> Session {
-        Session::built_in_with(&Options { size_px: Some(64), ..Options::default() }).unwrap()
+        Session::built_in_with(&Options::default().with_size_px(64)).unwrap()
     }
 
     #[test]
@@ -585,7 +585,7 @@ mod tests {
 
     #[test]
     fn a_call_that_is_stopped_returns_well_before_a_whole_one() {
-        let session = Session::built_in_with(&Options { size_px: Some(448), ..Options::default() }).unwrap();
+        let session = Session::built_in_with(&Options::default().with_size_px(448)).unwrap();
         let (frame, words) = (Frame::still(image::RgbImage::new(448, 448)), session.words("cat").unwrap());
         session.find(&frame, &words).unwrap();
         // The best of three: a busy machine makes some calls longer, none shorter.

@@ -9,7 +9,7 @@ use crate::{Background, Error, Result};
 /// ```
 /// # use edge_seg_model::{Options, Session};
 /// # fn main() -> edge_seg_model::Result<()> {
-/// # let session = Session::built_in_with(&Options { size_px: Some(64), ..Options::default() })?;
+/// # let session = Session::built_in_with(&Options::default().with_size_px(64))?;
 /// let words = session.words("cat, red car: sports car, -wall")?.with_threshold("cat", 0.4)?;
 /// assert_eq!(words.names(), ["cat", "red car"]);
 /// assert_eq!(words.left_out(), ["wall"]);
