@@ -140,14 +140,10 @@ fn read_source(uri: &str, frames: usize, stall_s: f64, environment: &[(&str, Str
 fn reads_a_source_for_another_test() {
     let Ok(wanted) = std::env::var("CAMERAS_READ") else { return };
     let [frames, stall, uri] = wanted.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{wanted}") };
-    let options = SourceOptions {
-        stall: Duration::from_secs_f64(stall.parse().unwrap()),
-        notify: std::sync::Arc::new(|notice| match notice {
-            Notice::Lost { why, .. } => println!("TOLD lost: {}", why.map_or("ended".into(), |e| e.to_string())),
-            other => println!("TOLD {other:?}"),
-        }),
-        ..SourceOptions::default()
-    };
+    let options = SourceOptions::default().with_stall(Duration::from_secs_f64(stall.parse().unwrap())).with_notify(|notice| match notice {
+        Notice::Lost { why, .. } => println!("TOLD lost: {}", why.map_or("ended".into(), |e| e.to_string())),
+        other => println!("TOLD {other:?}"),
+    });
     let mut source = match open_source(uri, &options) {
         Ok(source) => source,
         Err(e) => return println!("\nERROR {e}"),

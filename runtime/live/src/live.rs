@@ -20,7 +20,7 @@ use crate::{Error, Result};
 /// use edge_seg_live::{Live, session::LiveOptions, source::open_source};
 /// use edge_seg_model::{Options, Session};
 /// # fn main() -> edge_seg_live::Result<()> {
-/// let session = Session::built_in_with(&Options { size_px: Some(64), ..Options::default() })?;
+/// let session = Session::built_in_with(&Options::default().with_size_px(64))?;
 /// let camera = open_source("test:?size=64x48&fps=30&frames=3", &Default::default())?;
 /// let words = session.words("sky, stripes")?;
 /// for shown in Live::start(session, camera, words, LiveOptions::default())? {

@@ -17,6 +17,7 @@ pub struct Frame {
 
 /// Which bytes make a pixel, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Channels {
     /// Red, green, blue.
     Rgb,

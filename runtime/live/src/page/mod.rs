@@ -25,6 +25,7 @@ pub const OPENAPI: &str = include_str!("openapi.json");
 
 /// How the interface is served.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ServeOptions {
     /// Where it listens.
     pub address: SocketAddr,
@@ -36,6 +37,32 @@ pub struct ServeOptions {
     pub clients: usize,
     /// Pictures a second at most, for all clients together.
     pub fps: f64,
+}
+
+impl ServeOptions {
+    /// Served at this address to whoever asks, to 32 clients at a time, with 15 pictures a second.
+    pub fn at(address: SocketAddr) -> Self {
+        Self { address, token: None, hosts: Vec::new(), clients: 32, fps: 15.0 }
+    }
+    /// The same with another [`token`](Self::token).
+    pub fn with_token(self, token: impl Into<Option<Token>>) -> Self {
+        Self { token: token.into(), ..self }
+    }
+
+    /// The same with another [`hosts`](Self::hosts).
+    pub fn with_hosts(self, hosts: Vec<String>) -> Self {
+        Self { hosts, ..self }
+    }
+
+    /// The same with another [`clients`](Self::clients).
+    pub fn with_clients(self, clients: usize) -> Self {
+        Self { clients, ..self }
+    }
+
+    /// The same with another [`fps`](Self::fps).
+    pub fn with_fps(self, fps: f64) -> Self {
+        Self { fps, ..self }
+    }
 }
 
 /// A secret that clients show. It is never printed.

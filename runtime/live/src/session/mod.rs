@@ -146,8 +146,10 @@ impl Pipeline {
             }
         };
         pipeline.threads.push(spawn("segment", segment)?);
-        let (counters, stop) = (counters.clone(), stop.clone());
+        let (counters, stop, threads) = (counters.clone(), stop.clone(), session.threads());
         let capture = move || {
+            // What a source decodes with rayon runs on this thread and as many others as the session may have, not on the global ones.
+            let _own = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build();
             let fault = catch("source", || capture(source, pace, &queue, &pools.frames, &counters, &stop)).err();
             *broken.lock().unwrap_or_else(|e| e.into_inner()) = fault;
             queue.close();

@@ -233,7 +233,7 @@ impl LiveSink for Recorder {
 
 fn write(video: VideoWriter, masks: bool, frames: &Receiver<(Arc<SegmentedFrame>, Arc<FrameReport>)>, count: &AtomicU64) -> Result<()> {
     let opacity = if masks { OverlayOptions::default().opacity } else { 0.0 };
-    let options = OverlayOptions { opacity, outline: masks, legend: masks };
+    let options = OverlayOptions::default().with_opacity(opacity).with_outline(masks).with_legend(masks);
     let mut sink = Box::new(OverlayVideo::new(video, options));
     for (shown, report) in frames {
         sink.take(&shown, &report)?;

@@ -70,6 +70,7 @@ pub enum Notice {
 
 /// How a source is read.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct SourceOptions {
     /// Whether frames may be lost.
     pub pace: Pace,
@@ -85,6 +86,43 @@ pub struct SourceOptions {
     pub stop: Arc<AtomicBool>,
     /// Is told what happens meanwhile.
     pub notify: Arc<dyn Fn(Notice) + Send + Sync>,
+}
+
+impl SourceOptions {
+    /// The same with another [`pace`](Self::pace).
+    pub fn with_pace(self, pace: Pace) -> Self {
+        Self { pace, ..self }
+    }
+
+    /// The same with another [`stall`](Self::stall).
+    pub fn with_stall(self, stall: Duration) -> Self {
+        Self { stall, ..self }
+    }
+
+    /// The same with another [`matrix`](Self::matrix).
+    pub fn with_matrix(self, matrix: impl Into<Option<Matrix>>) -> Self {
+        Self { matrix: matrix.into(), ..self }
+    }
+
+    /// The same with another [`range`](Self::range).
+    pub fn with_range(self, range: impl Into<Option<Range>>) -> Self {
+        Self { range: range.into(), ..self }
+    }
+
+    /// The same with another [`repeat`](Self::repeat).
+    pub fn with_repeat(self, repeat: bool) -> Self {
+        Self { repeat, ..self }
+    }
+
+    /// The same with somebody else who is told what happens.
+    pub fn with_notify(self, notify: impl Fn(Notice) + Send + Sync + 'static) -> Self {
+        Self { notify: Arc::new(notify), ..self }
+    }
+
+    /// The same with another [`stop`](Self::stop).
+    pub fn with_stop(self, stop: Arc<AtomicBool>) -> Self {
+        Self { stop, ..self }
+    }
 }
 
 impl Default for SourceOptions {
