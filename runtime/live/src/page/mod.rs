@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::{Error, Result};
 use access::Access;
-use connections::Connections;
+use connections::{Client, Connections};
 
 /// The description of the interface, as OpenAPI 3.1.
 pub const OPENAPI: &str = include_str!("openapi.json");
@@ -132,7 +132,9 @@ impl Server {
             let ended = runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
                 let router = routes::router(hub, access, fps);
-                tokio::spawn(async move { axum::serve(Connections::new(listener, clients), router).await });
+                tokio::spawn(async move {
+                    axum::serve(Connections::new(listener, clients), router.into_make_service_with_connect_info::<Client>()).await
+                });
                 let _ = stopped.await;
                 std::io::Result::Ok(())
             });

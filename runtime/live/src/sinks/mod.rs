@@ -26,6 +26,6 @@ mod video;
 pub mod webhook;
 
 pub use events::{EventLog, Snapshots};
-pub use live::{JsonLines, LiveSink, MaskFolder, OverlayVideo};
+pub use live::{JsonLines, LiveSink, MaskFolder, OverlayVideo, Tolerant};
 pub use recorder::{RecordedFile, Recorder, RecorderStatus};
 pub use video::VideoWriter;

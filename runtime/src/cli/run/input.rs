@@ -95,6 +95,7 @@ impl InputArgs {
             Notice::Stalled { after } => tracing::warn!("no frame for {:.1} s; waiting for the pipe", after.as_secs_f64()),
             Notice::Back => tracing::info!("the source is back"),
             Notice::Damaged { sequence, count, why } => tracing::warn!("frame {sequence} is left out: {why} ({count} so far)"),
+            Notice::OtherTransport { why, transport } => tracing::warn!("no frame by TCP: {why}; trying {transport}"),
             Notice::Skipped { why } => tracing::warn!("passed over: {why}"),
             _ => {}
         };
