@@ -81,7 +81,7 @@ fn a_film_of_constant_rate_keeps_its_exact_times() {
     ffmpeg(folder.path(), &["-f", "lavfi", "-i", "testsrc2=s=64x48:r=30:d=0.2", "-c:v", "mpeg4", "film.mp4"]);
     let path = folder.path().join("film.mp4");
     assert_eq!(film(&path).times_ms, [0, 33, 67, 100, 133, 167]);
-    let mut source = open_source(path.to_str().unwrap(), &SourceOptions { repeat: true, ..SourceOptions::default() }).unwrap();
+    let mut source = open_source(path.to_str().unwrap(), &SourceOptions::default().with_repeat(true)).unwrap();
     assert_eq!(look(&mut *source, 9).times_ms, [0, 33, 67, 100, 133, 167, 200, 233, 267]);
     assert_eq!(source.rate(), Some((30, 1)));
 }
@@ -223,8 +223,8 @@ fn what_holds_no_video_says_so() {
 fn stream(uri: &str, frames: usize) -> (Seen, Vec<String>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let tell = told.clone();
-    let notify = Arc::new(move |notice: Notice| tell.lock().unwrap().push(format!("{notice:?}")));
-    let options = SourceOptions { stall: Duration::from_secs(20), notify, ..SourceOptions::default() };
+    let notify = move |notice: Notice| tell.lock().unwrap().push(format!("{notice:?}"));
+    let options = SourceOptions::default().with_stall(Duration::from_secs(20)).with_notify(notify);
     let seen = look(&mut *open_source(uri, &options).unwrap(), frames);
     let told = told.lock().unwrap().clone();
     (seen, told)
