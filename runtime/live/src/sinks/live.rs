@@ -189,8 +189,7 @@ mod tests {
 
     #[test]
     fn faults_of_a_tolerant_sink_are_counted_and_a_reader_that_leaves_is_none() {
-        let session =
-            Arc::new(edge_seg_model::Session::built_in_with(&edge_seg_model::Options::default().with_size_px(32)).unwrap());
+        let session = Arc::new(edge_seg_model::Session::built_in_with(&edge_seg_model::Options::default().with_size_px(32)).unwrap());
         let source = crate::source::open_source("test:?size=32x32&frames=5&fps=100", &Default::default()).unwrap();
         let options = crate::session::LiveOptions { pace: crate::source::Pace::Every, ..Default::default() };
         let failed = Arc::<AtomicU64>::default();
