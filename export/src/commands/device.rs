@@ -46,7 +46,7 @@ impl DeviceArgs {
 
     /// As [`Self::options`], for frames that come one after the other.
     pub fn options_for_frames(&self, size_px: Option<usize>) -> anyhow::Result<Options> {
-        anyhow::ensure!(self.batch.is_none(), "--batch: expected none, for frames are encoded one after the other");
+        anyhow::ensure!(self.batch.is_none(), "--batch does not apply to video: frames are encoded one after the other");
         Ok(Options { threads: None, batch: None, ..self.options(size_px) })
     }
 
