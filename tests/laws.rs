@@ -133,9 +133,8 @@ fn manifests_of_python_and_rust_name_a_licence() {
     }
 }
 
-/// Crates whose modules form no circle. `export` is not among them yet: error, checkpoint, parameters and config name each other there,
-/// as do quantize and onnx.
-const ROUND_NOWHERE: [&str; 5] = ["runtime/bundle", "runtime/board", "runtime/model", "runtime/live", "firmware-tools"];
+/// Crates whose modules form no circle; the kernels' have an order of their own.
+const ROUND_NOWHERE: [&str; 6] = ["runtime/bundle", "runtime/board", "runtime/model", "runtime/live", "export", "firmware-tools"];
 
 #[test]
 fn no_modules_of_a_crate_form_a_circle() {

@@ -1,17 +1,9 @@
-//! Shared helpers of the tests.
+//! Shared helpers of the tests. They need the standard library and a reader of JSON: a test links no more than it names itself.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
-
-use edge_seg::Bundle;
-use edge_seg::bundle::{Card, Fit, ImageManifest, Interpolation, Manifest, Positions, TextManifest};
-use edge_seg_export::bundle::{self as export_bundle, Release};
-use edge_seg_export::checkpoint::Model;
-use edge_seg_export::config::Head;
-use edge_seg_export::onnx::Storage;
-use safetensors::SafeTensors;
 
 /// The repository's root.
 pub fn root() -> PathBuf {
@@ -151,62 +143,4 @@ impl From<Output> for Ended {
 /// If it cannot be started.
 pub fn edge_seg(folder: &Path, arguments: &[&str]) -> Ended {
     Command::new(binary("edge-seg")).current_dir(folder).args(arguments).output().expect("edge-seg starts").into()
-}
-
-/// Encoders of every head that the exporter writes, by name, beside the built-in one.
-///
-/// # Panics
-/// If the tests' own data cannot be read.
-pub fn encoders() -> Vec<(String, Bundle)> {
-    let golden = std::fs::read(root().join("tests/data/heads.safetensors")).expect("the tests' own data");
-    let (_, metadata) = SafeTensors::read_metadata(&golden).expect("the tests' own data");
-    let heads = &metadata.metadata().as_ref().expect("the tests' own data")["heads"];
-    let heads: serde_json::Map<String, serde_json::Value> = serde_json::from_str(heads).expect("the tests' own data");
-    let folder = tempfile::tempdir().expect("the tests' own data");
-    let write = |model: &Model| {
-        let path = folder.path().join("head.esb");
-        export_bundle::write(&path, model, Storage::F32, &Release::default()).expect("the tests' own data");
-        Bundle::open(&path).expect("the tests' own data")
-    };
-    let mut model = Model::read(&root().join("tests/data/tiny-clip")).expect("the tests' own data");
-    let mut found = Vec::new();
-    for (name, head) in heads {
-        model.config.image.head = serde_json::from_value::<Head>(head).expect("the tests' own data");
-        found.push((name, write(&model)));
-    }
-    assert_eq!(found.len(), 6);
-    found.push(("fusion".into(), write(&Model::read(&root().join("tests/data/tiny-model")).expect("the tests' own data"))));
-    found.push(("built-in".into(), Bundle::built_in().expect("the tests' own data")));
-    found
-}
-
-/// A manifest for bundles whose encoders nobody runs: blobs `image.onnx`, `positions` of 16 bytes, `text.onnx`, `tokenizer.json`.
-pub fn tiny_manifest() -> Manifest {
-    Manifest {
-        format: 0,
-        name: "tiny".into(),
-        variant: "f32".into(),
-        serial: 1,
-        boards: vec![],
-        image: ImageManifest {
-            blob: "image.onnx".into(),
-            patch_px: 16,
-            input_px: 32,
-            fit: Fit::Grid,
-            interpolation: Interpolation::Bicubic,
-            mean: [0.5; 3],
-            std: [0.5; 3],
-            positions: Positions { blob: "positions".into(), rows: 1, cols: 1, width: 2 },
-            head: None,
-        },
-        text: TextManifest { blob: "text.onnx".into(), tokenizer: "tokenizer.json".into(), context: 8, pad_token: 0 },
-        embedding_dim: 4,
-        logit_scale: 10.0,
-        logit_bias: Some(-5.0),
-        templates: vec!["{}".into()],
-        background: 0.5,
-        tag_threshold: 0.5,
-        card: Card { title: "t".into(), licence: "l".into(), training_data: "d".into(), measured: "m".into(), limits: "x".into() },
-        blobs: vec![],
-    }
 }

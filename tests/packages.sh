@@ -51,6 +51,20 @@ for deb in "$out"/*.deb; do
     done
     lintian --allow-root --fail-on error,warning "$deb" || fail "lintian on $arch"
     ok "$arch passes lintian"
+    for program in edge-seg edge-seg-fw; do
+        # Every command that the program's own page names has a page, and every shell a script that can be read.
+        page=$work/$arch/usr/share/man/man1/$program.1.gz
+        commands=$(gunzip -c "$page" | sed -n "s/^$program\\\\-\([a-z\\-]*\)(1)$/\1/p" | tr -d '\\')
+        [ "$(wc -w <<< "$commands")" -ge 7 ] || fail "$arch: the page of $program names few commands: $commands"
+        for command in $commands; do
+            [ -s "$work/$arch/usr/share/man/man1/$program-$command.1.gz" ] || fail "$arch: no page for $program $command"
+        done
+        bash -n "$work/$arch/usr/share/bash-completion/completions/$program" || fail "$arch: completions of $program for bash"
+        for script in "zsh/vendor-completions/_$program" "fish/vendor_completions.d/$program.fish"; do
+            [ -s "$work/$arch/usr/share/$script" ] || fail "$arch: no $script"
+        done
+    done
+    ok "$arch has manual pages and completions for every command"
 done
 
 debootstrap --variant=minbase --include=adduser bullseye "$root" "$mirror" > "$work/debootstrap.log" 2>&1 || { tail -n 5 "$work/debootstrap.log"; fail "debootstrap"; }
@@ -89,7 +103,7 @@ for arch in amd64 arm64; do
     grep -q '"width"' "$work/guard.json" || { tail -n 5 "$work/guard.log"; fail "$arch: the guard with the configuration as it comes"; }
     ok "$arch: the programs and the service's command run in the root"
     inside dpkg --purge "edge-seg:$arch" >/dev/null 2>&1
-    for left in /etc/edge-seg /var/lib/edge-seg /usr/bin/edge-seg /usr/bin/edge-seg-fw /usr/share/doc/edge-seg; do
+    for left in /etc/edge-seg /var/lib/edge-seg /usr/bin/edge-seg /usr/bin/edge-seg-fw /usr/share/doc/edge-seg /usr/share/man/man1/edge-seg.1.gz; do
         [ ! -e "$root$left" ] || fail "$arch: the purge leaves $left"
     done
     ! inside getent passwd edge-seg >/dev/null || fail "$arch: the purge leaves the user"

@@ -1,7 +1,6 @@
 //! Readers of weights: model folders, safetensors, npz. Strict: what is missing, unused or of another shape is reported, never guessed.
 
 mod npz;
-mod report;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,32 +11,8 @@ use crate::config::ModelConfig;
 use crate::parameters::parameters;
 use crate::{Error, Result};
 
+pub use crate::weights::{LoadReport, Misfit, Stray, Tensor, Weights};
 pub use npz::{read_npz, vit_from_timm};
-pub use report::{LoadReport, Misfit, Stray};
-
-/// A weight: row-major f32.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tensor {
-    /// Lengths of the axes, outermost first.
-    pub shape: Vec<usize>,
-    /// The numbers, `shape.product()` of them.
-    pub data: Vec<f32>,
-}
-
-impl Tensor {
-    /// A tensor of `shape`.
-    ///
-    /// # Panics
-    /// If `data` has not as many numbers as `shape` says.
-    pub fn new(shape: impl Into<Vec<usize>>, data: Vec<f32>) -> Self {
-        let shape = shape.into();
-        assert_eq!(shape.iter().product::<usize>(), data.len(), "numbers for shape {shape:?}");
-        Self { shape, data }
-    }
-}
-
-/// Weights by name.
-pub type Weights = BTreeMap<String, Tensor>;
 
 /// A model folder in memory: configuration, every weight that it needs and no other, and the tokenizer's file.
 #[derive(Debug, Clone)]

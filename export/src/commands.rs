@@ -9,11 +9,12 @@ mod train;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use edge_seg_terminal::{Completions, Manual};
 
 /// Takes trained models to bundles and measures them.
 ///
-/// stdout is data, stderr is talk. Exit codes: 0 done, 1 a negative answer, 2 an error.
+/// Results go to stdout, messages to stderr. Exit codes: 0 done, 1 the check failed, 2 an error.
 #[derive(Parser)]
 #[command(name = "edge-seg-export", version)]
 pub struct Cli {
@@ -35,6 +36,11 @@ enum Command {
     Bias(train::Bias),
     TrainBench(train::TrainBench),
     TrainerSetup(train::TrainerSetup),
+    /// Print what a shell needs to complete commands and options: bash, zsh, fish, elvish or powershell.
+    Completions(Completions),
+    /// Write a manual page for each command into a folder.
+    #[command(hide = true)]
+    Manual(Manual),
 }
 
 impl Cli {
@@ -51,6 +57,8 @@ impl Cli {
             Command::Bias(command) => command.run(),
             Command::TrainBench(command) => command.run(),
             Command::TrainerSetup(command) => command.run(),
+            Command::Completions(command) => command.run(Self::command()).map(|()| ExitCode::SUCCESS),
+            Command::Manual(command) => command.run(Self::command(), "").map(|()| ExitCode::SUCCESS),
         }
     }
 }

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use crate::checkpoint::LoadReport;
+use crate::weights::LoadReport;
 
 /// Everything that can go wrong in this crate. The message says what was expected, what was found, and where.
 #[derive(Debug, thiserror::Error)]

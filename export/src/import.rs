@@ -20,9 +20,10 @@ use std::path::{Path, PathBuf};
 
 use edge_seg_bundle::{Card, Fit};
 
-use crate::checkpoint::{FLOATS, Model, Tensor, Weights};
+use crate::checkpoint::{FLOATS, Model};
 use crate::config::{Activation, FORMAT, Global, Head, ImageArch, ImageTower, ModelConfig, Preprocess, Rotary, TextArch, TextTower};
 use crate::parameters::parameters;
+use crate::weights::{Tensor, Weights};
 use crate::{Error, Result};
 use preprocess::Input;
 use source::{Source, read_weights};

@@ -15,5 +15,6 @@ pub mod label;
 pub mod onnx;
 pub mod parameters;
 pub mod quantize;
+mod weights;
 
 pub use error::{Error, Result};

@@ -5,15 +5,16 @@ mod commands;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    match commands::Cli::parse().run() {
+    let cli = match edge_seg_terminal::parse::<commands::Cli>() {
+        Ok(cli) => cli,
+        Err(status) => return status,
+    };
+    match cli.run() {
         Ok(code) => code,
-        // A closed pipe is how `| head` says that it has seen enough.
-        Err(e) if e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("error: {e:#}");
+        Err(error) if edge_seg_terminal::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("edge-seg-export: {error:#}");
             ExitCode::from(2)
         }
     }

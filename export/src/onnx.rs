@@ -11,12 +11,13 @@ mod rotary;
 mod taps;
 mod text;
 
-pub use graph::{Layers, Storage};
+pub use graph::Layers;
 pub use proto::{Initializer, initializers};
 pub use taps::{TapPoint, with_layers};
 
 use crate::Result;
 use crate::checkpoint::Model;
+pub use crate::quantize::Storage;
 
 /// The image tower: `pixels` f32 `[1, 3, height, width]` and `positions` f32 `[1, 1 + P, D]` to `patches` f32 `[1, P, E]`
 /// and `global` f32 `[1, E]`, neither normalised.

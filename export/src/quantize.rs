@@ -1,9 +1,43 @@
 //! Weights in fewer bits: symmetric int8 per output channel, and IEEE half precision, with the error that each layer pays.
 
+use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::checkpoint::{Model, Tensor};
-use crate::onnx::Storage;
+use crate::checkpoint::Model;
+use crate::weights::Tensor;
+
+/// How matrices are stored in an ONNX file. Except with `Int8Dynamic` everything is computed in f32: engines expand the matrices when
+/// they load them. Vectors (norms, biases, class token) always stay f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Storage {
+    /// 8-bit integers with one symmetric scale per output channel (`DequantizeLinear`).
+    Int8,
+    /// The same integers, and products of rows and matrices computed in integers too: rows are quantized when they come
+    /// (`DynamicQuantizeLinear`, `MatMulInteger`). Tables and the patch kernel as with `Int8`.
+    Int8Dynamic,
+    /// IEEE half precision (`Cast`).
+    F16,
+    /// Single precision.
+    F32,
+}
+
+impl Storage {
+    /// The name that the manifest's `variant` gives it.
+    pub fn variant(self) -> &'static str {
+        match self {
+            Storage::Int8 => "int8-storage",
+            Storage::Int8Dynamic => "int8-dynamic",
+            Storage::F16 => "f16-storage",
+            Storage::F32 => "f32",
+        }
+    }
+
+    /// The one for the words beside pictures in this one: words are encoded once and kept, so that integers save little time there and
+    /// lose as much.
+    pub fn of_words(self) -> Self {
+        if self == Storage::Int8Dynamic { Storage::Int8 } else { self }
+    }
+}
 
 /// Rows of int8, each with its own scale: `x ≈ scale · q`, q in -127..=127.
 #[derive(Debug, Clone, PartialEq)]

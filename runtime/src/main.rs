@@ -1,4 +1,4 @@
-//! The `edge-seg` commands. stdout is data, stderr is talk; exit 0 done, 1 a negative answer, 2 an error.
+//! The `edge-seg` commands. Results go to stdout, messages to stderr; exit 0: done, 1: the check failed, 2: an error.
 #![forbid(unsafe_code)]
 
 mod cli;

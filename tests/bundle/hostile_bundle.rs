@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use edge_seg::bundle::{self, Bundle, MANIFEST_OFFSET, Manifest};
-use edge_seg_tests::{edge_seg, picture, tiny_manifest};
+use edge_seg_tests::{edge_seg, picture};
+
+use crate::tiny::tiny_manifest;
 
 const BLOBS: [(&str, &[u8]); 4] = [("image.onnx", b"image"), ("positions", &[0; 16]), ("text.onnx", b"text"), ("tokenizer.json", b"{}")];
 

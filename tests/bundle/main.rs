@@ -1,3 +1,4 @@
 //! Bundles that are wrong, or mean harm.
 
 mod hostile_bundle;
+mod tiny;

@@ -8,3 +8,5 @@ mod fw_install;
 mod fw_keys;
 mod fw_slots;
 mod small;
+#[path = "../bundle/tiny.rs"]
+mod tiny;

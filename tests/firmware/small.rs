@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use edge_seg::bundle::{self, Manifest};
-use edge_seg_tests::tiny_manifest;
+
+use crate::tiny::tiny_manifest;
 
 /// Writes a bundle with this release number and boards, padded to about `bytes`.
 pub fn write(path: &Path, serial: u64, boards: &[&str], bytes: usize) {

@@ -1,5 +1,5 @@
-//! The GPU's way on a GPU that is not there: `tests/cuda/cuda_double.cpp` answers for NVIDIA's libraries. What a GPU computes it cannot
-//! tell; all that stands around it runs as it would.
+//! The code around the GPU, with mock NVIDIA libraries: `tests/cuda/cuda_double.cpp` answers for them. What a GPU computes they cannot
+//! tell.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,11 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use edge_seg::{GraphEncoder, Input, Placement};
-use edge_seg_tests::{Ended, binary_with, encoders, picture, root, test_name};
+use edge_seg_tests::{Ended, binary_with, picture, root, test_name};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::encoders::encoders;
 
 const LIBRARIES: [&str; 5] = ["libcuda.so.1", "libcudart.so", "libnvrtc.so", "libcublas.so", "libcudnn.so"];
 const HEADERS: [&str; 3] = ["include/cuda_fp16.h", "include/math_constants.h", "include/cccl/cuda/std/cstdint"];
@@ -77,7 +79,7 @@ impl Machine {
         command.env("DOUBLE_LOG", self.path("log.json")).env_remove("CUDA_PATH");
     }
 
-    /// A folder of so many pictures.
+    /// A folder of `count` pictures.
     fn pictures(&self, count: usize) -> PathBuf {
         let folder = self.path("pictures");
         fs::create_dir(&folder).unwrap();

@@ -1,4 +1,4 @@
-//! What can be known of a GPU's way without one: its graphs of every head, computed by the processor; its kernels for scores and masks,
+//! What can be tested of the GPU's path without a GPU: its graphs of every head, computed by the processor; its kernels for scores and masks,
 //! compiled as plain C++ by the machine's compiler, and by NVIDIA's where a Python environment has it.
 
 use std::io::Write;
@@ -8,7 +8,9 @@ use std::sync::LazyLock;
 
 use edge_seg::simd::{Columns, Kernels, Planes, Scratch, Tap};
 use edge_seg::{Background, Class, GraphEncoder, ImageEncoder, Input, PatchGrid, Placement, Scoring, TagBank, Threads, UnitRows, score};
-use edge_seg_tests::{encoders, may_lack, need, need_program, root};
+use edge_seg_tests::{may_lack, need, need_program, root};
+
+use crate::encoders::encoders;
 
 /// The kernels as a program.
 static LOOPS: LazyLock<(tempfile::TempDir, PathBuf)> = LazyLock::new(|| {

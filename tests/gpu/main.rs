@@ -1,5 +1,6 @@
-//! What can be known of the GPU's way without a GPU.
+//! The GPU's path, tested without a GPU.
 
 #[cfg(feature = "cuda")]
 mod cuda;
+mod encoders;
 mod gpu;

@@ -103,7 +103,7 @@ fn a_visit_gives_its_events_everywhere() {
     let words = ["--source", &source, "--tags", "cat, wall", "--pace", "every", "--size", "224"];
     let ended = edge_seg(folder.path(), &[&["run"], words.as_slice(), &files].concat());
     assert_eq!(ended.code, 0, "{}", ended.stderr);
-    assert!(ended.stderr.contains("rules wait for words that nobody looks for: dog"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("rules name words that are not in the list: dog"), "{}", ended.stderr);
     let frames = ended.json_lines();
     assert_eq!(frames.len(), 20);
     let in_frames: Vec<Value> = frames.iter().filter_map(|f| f.get("events")).flat_map(|e| e.as_array().unwrap().clone()).collect();
@@ -194,13 +194,13 @@ fn wrong_rules_and_options_are_refused_before_anything_runs() {
     for (arguments, complaint) in [
         (&["--rules", "bad.toml"][..], "bad.toml: rule \"a\": expected the name of a [[zone]], found \"nowhere\""),
         (&["--rules", "none.toml"], "none.toml"),
-        (&["--events", "e"], "--events: expected --rules"),
+        (&["--events", "e"], "--events needs --rules"),
         (&["--mqtt", "mqtt://me:secret@host"], "--mqtt-password-file"),
         (&["--mqtt", "mqtt://host", "--mqtt-user", "me"], "EDGE_SEG_MQTT_PASSWORD"),
         (&["--mqtt", "mqtt://host", "--mqtt-name", "a b"], "--mqtt-name: expected 1 to 64 letters"),
         (&["--webhook", "host"], "--webhook: expected http://HOST"),
         (&["--display", "fb:/dev/no-such-fb"], "no-such-fb"),
-        (&["--display-interval", "1"], "expected --display beside it"),
+        (&["--display-interval", "1"], "--display-interval needs --display"),
     ] {
         let ended = run(folder.path(), &[&["--source", "test:?frames=1", "--tags", "sky"], arguments].concat());
         assert_eq!(ended.code, 2, "{arguments:?}");

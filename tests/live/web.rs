@@ -378,7 +378,7 @@ fn nobody_gets_in_who_may_not() {
         (["--http", "[::]:0", "--frames", "1"], "--http-token-file"),
         (["--http", "127.0.0.1:0", "--http-token-file", "short"], "16 to 512"),
         (["--http", "127.0.0.1:0", "--http-token-file", "none"], "none"),
-        (["--http-clients", "9", "--frames", "1"], "--http beside it"),
+        (["--http-clients", "9", "--frames", "1"], "--http-clients needs --http"),
     ] {
         let ended = edge_seg(folder.path(), &[&["run"], &TEST[..4], &arguments, &["--size", "96"]].concat());
         assert_eq!(ended.code, 2, "{arguments:?}");

@@ -1,3 +1,4 @@
 //! The program's commands.
 
 mod command_line;
+mod terminal;

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::{Tensor, Weights};
+use crate::weights::{Tensor, Weights};
 use crate::{Error, Result};
 
 /// Most bytes of one array: a zip entry's own claim of its size cannot be trusted before it is unpacked.

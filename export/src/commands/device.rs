@@ -44,7 +44,7 @@ impl DeviceArgs {
 
     /// As [`Self::options`], for frames that come one after the other.
     pub fn options_for_frames(&self, size_px: Option<usize>) -> anyhow::Result<Options> {
-        anyhow::ensure!(self.batch.is_none(), "--batch: expected none, for frames are encoded one after the other");
+        anyhow::ensure!(self.batch.is_none(), "--batch does not apply to video: frames are encoded one after the other");
         Ok(self.options(size_px).with_threads(None).with_batch(None))
     }
 

@@ -111,7 +111,7 @@ impl Label {
             match input {
                 Ok(path) => paths.push(path),
                 Err(e) => {
-                    eprintln!("error: {e}");
+                    eprintln!("edge-seg-export: {e}");
                     failed = true;
                 }
             }
@@ -171,7 +171,7 @@ impl Label {
         let labelled = |path| {
             let result = one(path);
             bar.inc(1);
-            result.map_err(|e| eprintln!("error: {e:#}")).ok()
+            result.map_err(|e| eprintln!("edge-seg-export: {e:#}")).ok()
         };
         let found: Vec<Option<PictureLabels>> = session.with_busy_encoder(|| paths.par_iter().map(labelled).collect())?;
         bar.finish_and_clear();

@@ -360,10 +360,10 @@ mod tests {
 
     #[test]
     fn the_package_is_found_by_the_environments_python() {
-        let scratch = std::env::temp_dir().join(format!("edge-seg-trainer-setup-{}", std::process::id()));
-        let made = Command::new("python3").args(["-m", "venv", "--without-pip"]).arg(&scratch).status().expect("python3 starts");
+        let scratch = tempfile::tempdir().unwrap();
+        let made = Command::new("python3").args(["-m", "venv", "--without-pip"]).arg(scratch.path()).status().expect("python3 starts");
         assert!(made.success());
-        let python = python_of(&scratch);
+        let python = python_of(scratch.path());
         let source = std::fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("trainer")).unwrap();
         install(&python, &source).unwrap();
         let found = Command::new(&python)
@@ -372,7 +372,6 @@ mod tests {
             .current_dir("/")
             .output();
         let found = found.unwrap();
-        std::fs::remove_dir_all(&scratch).unwrap();
         assert!(found.status.success() && String::from_utf8_lossy(&found.stdout).contains("trainer/edge_seg_trainer"), "{found:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! What a variant of a model loses against its float weights: mIoU, the direction of its embeddings, and where in the network it happens.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use edge_seg_bundle::Bundle;
 use edge_seg_bundle::{self as bundle, Manifest};
@@ -94,9 +94,10 @@ impl CosineSum {
 /// # Errors
 /// As [`write()`].
 pub fn bundle_of(model: &Model, storage: Storage) -> Result<Bundle> {
-    let scratch = Scratch::new();
-    write(&scratch.0, model, storage, &Release::default())?;
-    Ok(Bundle::open(&scratch.0)?)
+    let scratch = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
+    let path = scratch.path().join("model.esb");
+    write(&path, model, storage, &Release::default())?;
+    Ok(Bundle::open(&path)?)
 }
 
 /// How variants are compared.
@@ -248,27 +249,10 @@ fn tapped(bundle: &Bundle, options: &Options) -> Result<(Session, Vec<TapPoint>)
         .collect::<Result<Vec<(_, Cow<[u8]>)>>>()?;
     let blobs: Vec<_> = blobs.iter().map(|(name, bytes)| (*name, &**bytes)).collect();
     let embedding_dim = points.iter().map(|p| p.width).sum();
-    let scratch = Scratch::new();
-    bundle::write(&scratch.0, Manifest { embedding_dim, blobs: Vec::new(), ..manifest.clone() }, &blobs)?;
-    Ok((Session::new(Bundle::open(&scratch.0)?, options)?, points))
-}
-
-/// A file of our own in the system's folder for such, gone when it is dropped.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        use std::sync::atomic::{AtomicU32, Ordering};
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("edge-seg-eval-{}-{}.esb", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        Self(std::env::temp_dir().join(name))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
+    let scratch = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
+    let path = scratch.path().join("layers.esb");
+    bundle::write(&path, Manifest { embedding_dim, blobs: Vec::new(), ..manifest.clone() }, &blobs)?;
+    Ok((Session::new(Bundle::open(&path)?, options)?, points))
 }
 
 /// A model folder or a bundle, as the float reference.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::source::{read_json, read_weights};
 use super::state::cleaned;
-use crate::checkpoint::{Tensor, Weights};
+use crate::weights::{Tensor, Weights};
 use crate::{Error, Result};
 
 /// The last release of peft that adds the delta of an attention's output projection twice, where it wraps PyTorch's own attention: in

@@ -3,7 +3,27 @@
 
 use std::collections::BTreeMap;
 
-use crate::checkpoint::{Tensor, Weights};
+use crate::weights::{Tensor, Weights};
+
+/// What the layers of a block are called in Hugging Face's CLIP, and here.
+const HUGGING_FACE_BLOCK: [(&str, &str); 3] =
+    [(".layer_norm1.", ".norm1."), (".layer_norm2.", ".norm2."), (".self_attn.out_proj.", ".attn.proj.")];
+
+/// The same in OpenAI's CLIP, and in what was written after it.
+const OPENAI_BLOCK: [(&str, &str); 6] = [
+    (".ln_1.", ".norm1."),
+    (".ln_2.", ".norm2."),
+    (".attn.in_proj_", ".attn.qkv."),
+    (".attn.out_proj.", ".attn.proj."),
+    (".mlp.c_fc.", ".mlp.fc1."),
+    (".mlp.c_proj.", ".mlp.fc2."),
+];
+
+/// `name` with the first of `starts` that it has replaced, `whole` where it has none; then every layer of a block as `block` calls it.
+fn renamed_by(name: &str, whole: &str, starts: &[(&str, &str)], block: &[(&str, &str)]) -> String {
+    let start = starts.iter().find_map(|(old, new)| name.strip_prefix(old).map(|rest| format!("{new}{rest}")));
+    block.iter().fold(start.unwrap_or_else(|| whole.into()), |name, (old, new)| name.replace(old, new))
+}
 
 /// Hugging Face's `CLIPModel`. Gives back `logit_scale` apart.
 pub(super) fn from_hugging_face(weights: Weights) -> (Weights, Option<f32>) {
@@ -28,25 +48,24 @@ pub(super) fn from_hugging_face(weights: Weights) -> (Weights, Option<f32>) {
             "text_model.embeddings.token_embedding.weight" => "text.word_embeddings".into(),
             "text_model.embeddings.position_embedding.weight" => "text.position_embeddings".into(),
             "vision_model.head.probe" => "image.head.pool.probe".into(),
-            _ => [
-                ("vision_model.embeddings.patch_embedding.", "image.patch."),
-                ("vision_model.pre_layrnorm.", "image.ln_pre."),
-                ("vision_model.post_layernorm.", "image.norm."),
-                ("vision_model.encoder.layers.", "image.blocks."),
-                ("vision_model.head.attention.in_proj_", "image.head.pool.attn.qkv."),
-                ("vision_model.head.attention.out_proj.", "image.head.pool.attn.proj."),
-                ("vision_model.head.layernorm.", "image.head.pool.norm."),
-                ("vision_model.head.mlp.", "image.head.pool.mlp."),
-                ("text_model.head.", "text.projection."),
-                ("text_model.final_layer_norm.", "text.norm."),
-                ("text_model.encoder.layers.", "text.blocks."),
-            ]
-            .iter()
-            .find_map(|(old, new)| name.strip_prefix(old).map(|rest| format!("{new}{rest}")))
-            .unwrap_or_else(|| name.clone())
-            .replace(".layer_norm1.", ".norm1.")
-            .replace(".layer_norm2.", ".norm2.")
-            .replace(".self_attn.out_proj.", ".attn.proj."),
+            _ => renamed_by(
+                &name,
+                &name,
+                &[
+                    ("vision_model.embeddings.patch_embedding.", "image.patch."),
+                    ("vision_model.pre_layrnorm.", "image.ln_pre."),
+                    ("vision_model.post_layernorm.", "image.norm."),
+                    ("vision_model.encoder.layers.", "image.blocks."),
+                    ("vision_model.head.attention.in_proj_", "image.head.pool.attn.qkv."),
+                    ("vision_model.head.attention.out_proj.", "image.head.pool.attn.proj."),
+                    ("vision_model.head.layernorm.", "image.head.pool.norm."),
+                    ("vision_model.head.mlp.", "image.head.pool.mlp."),
+                    ("text_model.head.", "text.projection."),
+                    ("text_model.final_layer_norm.", "text.norm."),
+                    ("text_model.encoder.layers.", "text.blocks."),
+                ],
+                &HUGGING_FACE_BLOCK,
+            ),
         };
         let part = [".self_attn.q_proj.", ".self_attn.k_proj.", ".self_attn.v_proj."].iter().position(|p| target.contains(p));
         match part {
@@ -105,35 +124,31 @@ pub(super) fn from_openai(mut weights: Weights) -> (Weights, Option<f32>) {
             }
             "positional_embedding" => "text.position_embeddings".into(),
             "token_embedding.weight" => "text.word_embeddings".into(),
-            _ => [
-                ("text_projection.", "text.projection."),
-                ("visual.trunk.patch_embed.proj.", "image.patch."),
-                ("visual.trunk.norm.", "image.norm."),
-                ("visual.trunk.norm_pre.", "image.ln_pre."),
-                ("visual.trunk.blocks.", "image.blocks."),
-                ("visual.trunk.attn_pool.proj.", "image.head.pool.attn.proj."),
-                ("visual.trunk.attn_pool.", "image.head.pool."),
-                ("visual.trunk.head.", "image.head.projection."),
-                ("visual.attn_pool.attn.in_proj_", "image.head.pool.attn.qkv."),
-                ("visual.attn_pool.attn.out_proj.", "image.head.pool.attn.proj."),
-                ("visual.attn_pool.layernorm.", "image.head.pool.norm."),
-                ("visual.attn_pool.mlp.", "image.head.pool.mlp."),
-                ("visual.conv1.", "image.patch."),
-                ("visual.ln_pre.", "image.ln_pre."),
-                ("visual.ln_post.", "image.norm."),
-                ("visual.transformer.resblocks.", "image.blocks."),
-                ("ln_final.", "text.norm."),
-                ("transformer.resblocks.", "text.blocks."),
-            ]
-            .iter()
-            .find_map(|(old, new)| name.strip_prefix(old).map(|rest| format!("{new}{rest}")))
-            .unwrap_or_else(|| full.clone())
-            .replace(".ln_1.", ".norm1.")
-            .replace(".ln_2.", ".norm2.")
-            .replace(".attn.in_proj_", ".attn.qkv.")
-            .replace(".attn.out_proj.", ".attn.proj.")
-            .replace(".mlp.c_fc.", ".mlp.fc1.")
-            .replace(".mlp.c_proj.", ".mlp.fc2."),
+            _ => renamed_by(
+                name,
+                &full,
+                &[
+                    ("text_projection.", "text.projection."),
+                    ("visual.trunk.patch_embed.proj.", "image.patch."),
+                    ("visual.trunk.norm.", "image.norm."),
+                    ("visual.trunk.norm_pre.", "image.ln_pre."),
+                    ("visual.trunk.blocks.", "image.blocks."),
+                    ("visual.trunk.attn_pool.proj.", "image.head.pool.attn.proj."),
+                    ("visual.trunk.attn_pool.", "image.head.pool."),
+                    ("visual.trunk.head.", "image.head.projection."),
+                    ("visual.attn_pool.attn.in_proj_", "image.head.pool.attn.qkv."),
+                    ("visual.attn_pool.attn.out_proj.", "image.head.pool.attn.proj."),
+                    ("visual.attn_pool.layernorm.", "image.head.pool.norm."),
+                    ("visual.attn_pool.mlp.", "image.head.pool.mlp."),
+                    ("visual.conv1.", "image.patch."),
+                    ("visual.ln_pre.", "image.ln_pre."),
+                    ("visual.ln_post.", "image.norm."),
+                    ("visual.transformer.resblocks.", "image.blocks."),
+                    ("ln_final.", "text.norm."),
+                    ("transformer.resblocks.", "text.blocks."),
+                ],
+                &OPENAI_BLOCK,
+            ),
         };
         renamed.insert(target, tensor);
     }
@@ -178,22 +193,18 @@ pub(super) fn from_tips(weights: Weights, positions: usize, by_root: bool) -> (W
                 }
                 "text.word_embeddings".into()
             }
-            _ => [
-                ("vision_encoder.patch_embed.proj.", "image.patch."),
-                ("vision_encoder.norm.", "image.norm."),
-                ("vision_encoder.blocks.", "image.blocks."),
-                ("text_encoder.ln_final.", "text.norm."),
-                ("text_encoder.transformer.resblocks.", "text.blocks."),
-            ]
-            .iter()
-            .find_map(|(old, new)| name.strip_prefix(old).map(|rest| format!("{new}{rest}")))
-            .unwrap_or_else(|| name.clone())
-            .replace(".ln_1.", ".norm1.")
-            .replace(".ln_2.", ".norm2.")
-            .replace(".attn.in_proj_", ".attn.qkv.")
-            .replace(".attn.out_proj.", ".attn.proj.")
-            .replace(".mlp.c_fc.", ".mlp.fc1.")
-            .replace(".mlp.c_proj.", ".mlp.fc2."),
+            _ => renamed_by(
+                &name,
+                &name,
+                &[
+                    ("vision_encoder.patch_embed.proj.", "image.patch."),
+                    ("vision_encoder.norm.", "image.norm."),
+                    ("vision_encoder.blocks.", "image.blocks."),
+                    ("text_encoder.ln_final.", "text.norm."),
+                    ("text_encoder.transformer.resblocks.", "text.blocks."),
+                ],
+                &OPENAI_BLOCK,
+            ),
         };
         renamed.insert(target, tensor);
     }

@@ -10,7 +10,8 @@ use std::io::Read;
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::checkpoint::{Contents, Tensor};
+use crate::checkpoint::Contents;
+use crate::weights::Tensor;
 use crate::{Error, Result};
 
 const PICKLE_MAX_BYTES: u64 = 64 << 20;

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::checkpoint::{Contents, Weights};
+use crate::checkpoint::Contents;
+use crate::weights::Weights;
 use crate::{Error, Result};
 
 /// Parts of names that a wrapper puts in: torch.compile, FSDP, activation checkpointing, DataParallel and SWA; TinyCLIP's halves.
@@ -113,7 +114,7 @@ fn outside(name: &str, prefix: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::Tensor;
+    use crate::weights::Tensor;
 
     fn contents(names: &[&str]) -> Contents {
         let weights = names.iter().map(|n| (n.to_string(), Tensor::new([1], vec![0.0]))).collect();

@@ -257,9 +257,8 @@ mod tests {
 
     #[test]
     fn openais_file_holds_more_merges_than_its_vocabulary() {
-        let folder = std::env::temp_dir().join(format!("edge-seg-merges-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let path = folder.join("bpe.txt");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bpe.txt");
         // As many as OpenAI's file has: every pair of two characters, then those of a pair and a character.
         let bytes = characters();
         let pairs = bytes.iter().flat_map(|a| bytes.iter().map(move |b| format!("{a} {b}\n")));
@@ -268,7 +267,6 @@ mod tests {
         let content: String = std::iter::once("#version\n".to_owned()).chain(pairs.chain(threes).take(262_145)).collect();
         std::fs::write(&path, content).unwrap();
         let made: Value = serde_json::from_slice(&read(&path).unwrap()).unwrap();
-        std::fs::remove_dir_all(folder).unwrap();
         let id = |mark: &str| made["model"]["vocab"][mark].as_u64();
         assert_eq!((id(START), id(END)), (Some(49_406), Some(49_407)));
         assert_eq!(made["model"]["merges"].as_array().unwrap().len(), 48_894);
@@ -276,9 +274,8 @@ mod tests {
 
     #[test]
     fn broken_vocabularies_are_refused_with_their_line() {
-        let folder = std::env::temp_dir().join(format!("edge-seg-vocabulary-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let path = folder.join("bpe.txt");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bpe.txt");
         for (content, word) in
             [("", "no merge"), ("#version\n", "no merge"), ("#version\na b\na b c\n", "line 3"), ("#v\nq zz\n", "\"zz\"")]
         {
@@ -286,6 +283,5 @@ mod tests {
             let refused = read(&path).unwrap_err().to_string();
             assert!(refused.contains(word), "{content:?}: {refused}");
         }
-        std::fs::remove_dir_all(folder).unwrap();
     }
 }

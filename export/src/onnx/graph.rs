@@ -2,47 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use clap::ValueEnum;
-
 use super::proto::{
     self, AttributeProto, Dim, DimProto, GraphProto, NodeProto, ShapeProto, TensorProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
-use crate::checkpoint::{Model, Tensor};
+use crate::checkpoint::Model;
 use crate::config::Activation;
-use crate::quantize::{f16_bytes, quantize_rows};
-
-/// How matrices are stored in an ONNX file. Except with `Int8Dynamic` everything is computed in f32: engines expand the matrices when
-/// they load them. Vectors (norms, biases, class token) always stay f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Storage {
-    /// 8-bit integers with one symmetric scale per output channel (`DequantizeLinear`).
-    Int8,
-    /// The same integers, and products of rows and matrices computed in integers too: rows are quantized when they come
-    /// (`DynamicQuantizeLinear`, `MatMulInteger`). Tables and the patch kernel as with `Int8`.
-    Int8Dynamic,
-    /// IEEE half precision (`Cast`).
-    F16,
-    /// Single precision.
-    F32,
-}
-
-impl Storage {
-    /// The name that the manifest's `variant` gives it.
-    pub fn variant(self) -> &'static str {
-        match self {
-            Storage::Int8 => "int8-storage",
-            Storage::Int8Dynamic => "int8-dynamic",
-            Storage::F16 => "f16-storage",
-            Storage::F32 => "f32",
-        }
-    }
-
-    /// The one for the words beside pictures in this one: words are encoded once and kept, so that integers save little time there and
-    /// lose as much.
-    pub fn of_words(self) -> Self {
-        if self == Storage::Int8Dynamic { Storage::Int8 } else { self }
-    }
-}
+use crate::quantize::{Storage, f16_bytes, quantize_rows};
+use crate::weights::Tensor;
 
 /// A storage for a model's matrices, and the ones that it is not for.
 #[derive(Debug, Clone, PartialEq, Eq)]

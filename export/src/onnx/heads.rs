@@ -3,8 +3,9 @@
 use super::graph::{Attr, Graph, Value};
 use super::image::rest_of_block;
 use super::rotary::turned;
-use crate::checkpoint::{Model, Tensor};
+use crate::checkpoint::Model;
 use crate::config::{Activation, Global, Similarity};
+use crate::weights::Tensor;
 
 /// Epsilon of the decoder's norms, which no configuration names.
 const DECODER_EPS: f32 = 1e-5;

@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use crate::checkpoint::Tensor;
+use crate::weights::Tensor;
 use crate::{Error, Result};
 
 /// IR version that goes with opset 17.

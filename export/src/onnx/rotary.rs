@@ -3,7 +3,8 @@
 
 use super::graph::{Attr, Graph, Value};
 use super::heads::{Grid, LONGEST};
-use crate::checkpoint::{Model, Tensor};
+use crate::checkpoint::Model;
+use crate::weights::Tensor;
 
 const COS: &str = "image.rotary.cos";
 const SIN: &str = "image.rotary.sin";

@@ -111,20 +111,26 @@ mod tests {
     }
 
     #[test]
-    fn garbage_gives_nothing_and_never_panics() {
-        let mut seed = 7u64;
-        for _ in 0..2000 {
-            let text: String = (0..64)
-                .map(|_| {
-                    seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                    char::from(b" :\n0x=,kBRMemTotalprocessor#(\""[(seed >> 33) as usize % 30])
-                })
-                .collect();
-            meminfo(&text);
-            jetpack(&text);
-            l4t(&text);
-            os_release(&text, "ID");
-            cuda_json(&text);
+    fn what_is_cut_off_or_of_another_file_never_panics() {
+        let texts = [
+            "MemTotal: 8009612 kB\nMemAvailable: 7000000 kB\nSwapFree: 99999999999999999999 kB\n",
+            "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64",
+            "ID=\"debian\"\nVERSION_ID='12'\nID=",
+            "{\"cuda\": {\"version\": \"12.6.68\"}}",
+            "CUDA Version 10.2.300",
+            "36.4.7.\u{e9}\0",
+        ];
+        for text in texts {
+            for at in (0..=text.len()).filter(|&at| text.is_char_boundary(at)) {
+                for part in [&text[..at], &text[at..]] {
+                    meminfo(part);
+                    jetpack(part);
+                    l4t(part);
+                    os_release(part, "ID");
+                    cuda_json(part);
+                    cuda_text(part);
+                }
+            }
         }
         assert_eq!(meminfo("MemTotal: 99999999999999999999 kB"), None);
     }

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use edge_seg_fw::board::{Board, Host, render};
 use edge_seg_fw::paths::Paths;
+use edge_seg_terminal::{Completions, Manual};
 
 /// Takes edge-seg to Raspberry Pi and Jetson boards, keeps it running there, and tells what is wrong.
 #[derive(Parser)]
@@ -30,7 +31,7 @@ On the board:
   edge-seg-fw doctor                                              what is wrong, and what mends it
   edge-seg-fw status                                              what runs, what can be gone back to
 
-Data goes to stdout, talk to stderr. Exit status: 0 done, 1 a negative answer, 2 an error."
+Results go to stdout, messages to stderr. Exit status: 0 done, 1 the check failed, 2 an error."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -83,7 +84,29 @@ enum Command {
     Deploy(deploy::Deploy),
     /// Run the chosen release, count its healthy frames, fall back when there are none (the service does this)
     Guard(slots::Guard),
+    /// Print what a shell needs to complete commands and options
+    Completions(Completions),
+    /// Write a manual page for each command into a folder
+    #[command(hide = true)]
+    Manual(Manual),
 }
+
+/// What the manual tells beyond the commands.
+const MANUAL: &str = r#".SH FILES
+.TP
+.I /etc/edge-seg/edge-seg.toml
+What the service runs: the configuration of
+.BR "edge-seg run" .
+.TP
+.I /etc/edge-seg/keys/*.pub
+Keys whose bundles this board accepts; without any, signatures are not asked for.
+.TP
+.I /var/lib/edge-seg
+Slots, state, and what the service writes.
+.SH SEE ALSO
+.BR edge-seg (1),
+/usr/share/doc/edge-seg/
+"#;
 
 /// Where a board's files are.
 #[derive(clap::Args)]
@@ -105,17 +128,14 @@ impl RootArg {
 
 /// Runs the command line.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match edge_seg_terminal::parse::<Cli>() {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
-        }
+        Err(status) => return status,
     };
     match dispatch(cli.command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
-        Err(error) if broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if edge_seg_terminal::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("edge-seg-fw: {error:#}");
             ExitCode::from(2)
@@ -147,6 +167,8 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Prune(args) => args.run(edge_seg_fw::slots::Event::Prune),
         Command::Deploy(args) => args.run(),
         Command::Guard(args) => args.run(),
+        Command::Completions(args) => args.run(Cli::command()).map(|()| true),
+        Command::Manual(args) => args.run(Cli::command(), MANUAL).map(|()| true),
     }
 }
 
@@ -176,9 +198,4 @@ fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
-}
-
-/// Whoever reads stdout has seen enough, as `head` has.
-fn broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -85,7 +85,7 @@ struct Report {
     boards: Vec<Elsewhere>,
 }
 
-/// One stage of a frame's way.
+/// One of a frame's stages.
 #[derive(Serialize)]
 struct Stage {
     stage: &'static str,
@@ -117,7 +117,7 @@ impl Elsewhere {
     }
 }
 
-/// What is timed, in the order of a frame's way; `frame` is all of it.
+/// What is timed, in a frame's order; `frame` is all of it.
 const STAGES: [&str; 7] = ["read", "prepare", "encode", "score", "mask", "overlay", "frame"];
 
 pub fn run(args: &BenchArgs) -> Result<Outcome> {

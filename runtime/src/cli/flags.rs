@@ -35,6 +35,12 @@ const PHRASES: [(&str, &str); 7] = [
     ("a smaller size_px", "a smaller --size"),
 ];
 
+/// An option that means nothing without another. Here and not at the flags, for the other may be given in a configuration file.
+pub fn needs(option: &str, given: bool, other: &str, there: bool) -> anyhow::Result<()> {
+    anyhow::ensure!(!given || there, "{option} needs {other}");
+    Ok(())
+}
+
 /// An error with all of its causes, as `{:#}` has it, with flags in place of fields.
 pub fn told(error: &anyhow::Error) -> String {
     let causes = error.chain().map(|cause| {

@@ -8,15 +8,16 @@ mod segment;
 mod steer;
 mod tags;
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use anyhow::{Context, Result};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use edge_seg::device::{Device, OnFallback};
 use edge_seg::trust::Trust;
 use edge_seg::{Background, Bundle, Manifest, Options, Refinement, Session, parse_tags};
+use edge_seg_terminal::{Completions, Manual};
 use serde::{Deserialize, Serialize};
 
 /// Type words, get masks: open-vocabulary segmentation of pictures and video, offline.
@@ -50,9 +51,29 @@ enum Command {
     Tags(tags::TagsArgs),
     /// Show what a model bundle holds.
     Inspect(inspect::InspectArgs),
-    /// Time a frame's way stage by stage, on this machine.
+    /// Time a frame's stages, on this machine.
     Bench(bench::BenchArgs),
+    /// Print what a shell needs to complete commands and options: bash, zsh, fish, elvish or powershell.
+    Completions(Completions),
+    /// Write a manual page for each command into a folder.
+    #[command(hide = true)]
+    Manual(Manual),
 }
+
+/// What the manual tells beyond the commands.
+const MANUAL: &str = r#".SH EXIT STATUS
+0 done, 1 a check's answer is no, 2 an error.
+.SH FILES
+.TP
+.I /etc/edge-seg/edge-seg.toml
+What the service runs: the configuration of
+.BR "edge-seg run" .
+.B edge-seg config default
+prints every option.
+.SH SEE ALSO
+.BR edge-seg-fw (1),
+/usr/share/doc/edge-seg/
+"#;
 
 /// Which model runs, and how.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -106,13 +127,10 @@ impl ModelArgs {
         matches!(self.device, Some(DeviceArg::Cuda | DeviceArg::Auto))
     }
 
-    /// Options that mean nothing without others. Here and not at the flags, for the others may stand in a configuration file.
     fn check(&self) -> Result<()> {
-        ensure!(self.model.is_some() || self.trusted_keys.is_none(), "--trusted-keys: expected --model beside it, found none");
-        for (option, given) in [("--board", self.board.is_some()), ("--min-serial", self.min_serial.is_some())] {
-            ensure!(!given || self.trusted_keys.is_some(), "{option}: expected --trusted-keys beside it, found none");
-        }
-        Ok(())
+        flags::needs("--trusted-keys", self.trusted_keys.is_some(), "--model", self.model.is_some())?;
+        flags::needs("--board", self.board.is_some(), "--trusted-keys", self.trusted_keys.is_some())?;
+        flags::needs("--min-serial", self.min_serial.is_some(), "--trusted-keys", self.trusted_keys.is_some())
     }
 
     fn bundle(&self) -> Result<Bundle> {
@@ -131,7 +149,7 @@ impl ModelArgs {
         self.session_with(None, false)
     }
 
-    /// A session whose GPU, if any, encodes so many pictures at once, and makes masks.
+    /// A session whose GPU, if any, encodes `batch` pictures at once, and makes masks.
     fn session_with(&self, batch: Option<usize>, gpu_masks: bool) -> Result<Session> {
         if let Some(threads) = self.threads.filter(|&t| t > 0) {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("thread pool")?;
@@ -258,12 +276,9 @@ enum Outcome {
 }
 
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match edge_seg_terminal::parse::<Cli>() {
         Ok(cli) => cli,
-        Err(e) => {
-            let _ = e.print();
-            return ExitCode::from(if e.use_stderr() { 2 } else { 0 });
-        }
+        Err(status) => return status,
     };
     let outcome = match cli.command {
         Command::Demo(args) => demo::run(&args),
@@ -273,23 +288,19 @@ pub fn run() -> ExitCode {
         Command::Tags(args) => tags::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Completions(args) => args.run(Cli::command()).map(|()| Outcome::Done),
+        Command::Manual(args) => args.run(Cli::command(), MANUAL).map(|()| Outcome::Done),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::SomeFailed) => ExitCode::from(2),
         Ok(Outcome::No) => ExitCode::from(1),
-        Err(e) if is_broken_pipe(&e) => ExitCode::SUCCESS,
+        Err(e) if edge_seg_terminal::is_closed_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("edge-seg: {}", flags::told(&e));
             ExitCode::from(2)
         }
     }
-}
-
-/// Whoever reads stdout has seen enough, as `head` has.
-fn is_broken_pipe(e: &anyhow::Error) -> bool {
-    // Errors of the library name the file system's as their source.
-    e.chain().filter_map(|e| e.downcast_ref::<std::io::Error>()).any(|e| e.kind() == ErrorKind::BrokenPipe)
 }
 
 /// Writes one line of JSON to stdout.

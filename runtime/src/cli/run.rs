@@ -28,7 +28,7 @@ use edge_seg::live::{Control, Counters, EventBus, FrameReport, WordSets, Words};
 use edge_seg::metrics::Metrics;
 use edge_seg::sink::LiveSink;
 
-use super::{MANY_WORDS, Outcome, flags, is_broken_pipe, steer};
+use super::{MANY_WORDS, Outcome, flags, steer};
 pub use describe::commented;
 use log::LogHandle;
 pub use settings::Settings;
@@ -64,7 +64,7 @@ pub fn run(args: RunArgs) -> Result<Outcome> {
     let log = settings.log.start()?;
     match session(&args, &settings, log) {
         // From here on everything is said in the log, in its format.
-        Err(e) if !is_broken_pipe(&e) => {
+        Err(e) if !edge_seg_terminal::is_closed_pipe(&e) => {
             tracing::error!("{}", flags::told(&e));
             Ok(Outcome::SomeFailed)
         }

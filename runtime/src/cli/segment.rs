@@ -143,7 +143,7 @@ impl Job<'_> {
                 };
                 for line in lines {
                     match line.and_then(|line| bar.suspend(|| print_json(&line))) {
-                        Err(e) if super::is_broken_pipe(&e) => return Err(e),
+                        Err(e) if edge_seg_terminal::is_closed_pipe(&e) => return Err(e),
                         Err(e) => {
                             failed += 1;
                             bar.suspend(|| eprintln!("edge-seg: {}", super::flags::told(&e)));

@@ -46,7 +46,10 @@ pub struct Quantization {
 
 impl Quantization {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        anyhow::ensure!(self.source.model.is_none(), "--model: the float model stands first, its variants are --variant and --weights");
+        anyhow::ensure!(
+            self.source.model.is_none(),
+            "--model does not apply here: give the float model as the first argument, its variants by --variant and --weights"
+        );
         let mut variants = self.variants.iter().map(|path| Ok(Bundle::open(path)?)).collect::<anyhow::Result<Vec<_>>>()?;
         if !self.weights.is_empty() {
             anyhow::ensure!(self.float.is_dir(), "--weights: expected a model folder, found {}", self.float.display());

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::routes::{Context, Fault, answer, read};
 use crate::Error;
-use crate::words::{Colour, Control, WordSet, WordSpec, parse_words_json};
+use crate::words::{Colour, Control, WordSet, WordSpec, parse_words_json, same_name, unknown};
 use edge_seg_model::Background;
 
 /// Runs what may take the text encoder or the disk a while, away from the thread that serves.
@@ -80,11 +80,11 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Res
 }
 
 fn known(control: &Control, name: &str) -> Result<(), Fault> {
-    let name = name.to_lowercase();
-    if control.words.current().words.iter().any(|w| w.name.to_lowercase() == name) {
-        return Ok(());
+    let current = control.words.current();
+    match current.words.iter().any(|word| same_name(&word.name, name)) {
+        true => Ok(()),
+        false => Err(Fault::new(StatusCode::NOT_FOUND, unknown(&current.words, name).to_string())),
     }
-    Err(Fault::new(StatusCode::NOT_FOUND, format!("words: expected a word that is looked for, found {name:?}")))
 }
 
 /// `PATCH /api/words/{name}`
@@ -108,9 +108,7 @@ pub(super) async fn patch_word(State(context): State<Context>, Path(name): Path<
 pub(super) async fn delete_word(State(context): State<Context>, Path(name): Path<String>) -> Result<Response, Fault> {
     let change = move |control: &Control| {
         known(control, &name)?;
-        let gone = name.to_lowercase();
-        let set =
-            control.words.change(|old| Ok(old.iter().filter(|w| w.name.to_lowercase() != gone).cloned().map(WordSpec::from).collect()));
+        let set = control.words.change(|old| Ok(old.iter().filter(|w| !same_name(&w.name, &name)).cloned().map(WordSpec::from).collect()));
         Ok(set?)
     };
     changed(&context, change).await

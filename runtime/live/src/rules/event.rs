@@ -17,7 +17,7 @@ pub struct Event {
     pub timestamp_ms: f64,
     /// How long the condition has held, or held until the event ended.
     pub duration_ms: f64,
-    /// What the frame shows of each word that the rule is about; words that nobody looks for are left out.
+    /// What the frame shows of each word that the rule is about; words that are not in the list are left out.
     pub measured: Vec<Measured>,
     /// The picture that was kept of it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -237,7 +237,7 @@ impl Watcher {
         self.book.rules.iter().zip(&self.machines).map(|(rule, machine)| (rule.name.as_str(), machine.is_on()))
     }
 
-    /// Words that rules are about and nobody looks for.
+    /// Words that rules are about and that are not in the list.
     pub fn missing_words<'a>(&'a self, names: &[String]) -> Vec<&'a str> {
         self.book.words().into_iter().filter(|word| names.iter().all(|name| !same(name, word))).collect()
     }
@@ -249,7 +249,7 @@ impl Watcher {
     }
 
     /// Takes one frame: its labels, what is reported of all classes, its number and its own time, on which rules run. `clock` is the
-    /// wall's, for the events alone. A word that nobody looks for makes unknown what depends on it, and the unknown counts as not held.
+    /// wall's, for the events alone. A word that is not in the list makes unknown what depends on it, and the unknown counts as not held.
     /// A time that is no number or before the start counts as the start, one beyond all clocks as their end.
     pub fn observe(
         &mut self,

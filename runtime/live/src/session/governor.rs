@@ -231,55 +231,29 @@ mod tests {
         assert!(levels(&mut governor, 0, (0..600).map(|_| Readings::default())).iter().all(|&l| l == 0));
     }
 
-    fn board(files: &[(&str, &str)]) -> tempfile::TempDir {
+    #[test]
+    fn readings_are_the_boards_and_a_bound_of_ones_own_goes_before_its() {
         let root = tempfile::tempdir().unwrap();
-        for (path, text) in files {
+        let read = |hot_c| Readings::take(&GovernorOptions { root: root.path().into(), hot_c });
+        assert_eq!(read(None), Readings::default());
+        for (path, text) in [
+            ("sys/class/thermal/thermal_zone0/type", "cpu-thermal"),
+            ("sys/class/thermal/thermal_zone0/temp", "80000"),
+            ("sys/class/thermal/thermal_zone0/trip_point_0_type", "passive"),
+            ("sys/class/thermal/thermal_zone0/trip_point_0_temp", "99000"),
+        ] {
             let path = root.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        root
-    }
-
-    fn read(files: &[(&str, &str)], hot_c: Option<f32>) -> Readings {
-        Readings::take(&GovernorOptions { root: board(files).path().into(), hot_c })
-    }
-
-    #[test]
-    fn a_raspberry_pi_is_read() {
-        let zone = [("sys/class/thermal/thermal_zone0/type", "cpu-thermal\n"), ("sys/class/thermal/thermal_zone0/temp", "71234\n")];
-        let flags = |flags: &'static str| {
-            let path = "sys/devices/platform/soc/soc:firmware/get_throttled";
-            read(&[zone[0], zone[1], (path, flags)], None)
-        };
-        let since_boot = flags("50000\n");
-        assert_eq!(since_boot.throttled, None);
-        assert_eq!(since_boot.hottest, Some(Zone { name: "cpu-thermal".into(), celsius: 71.234, hot_c: 75.0 }));
-        assert_eq!(flags("50005\n").throttled.as_deref(), Some("under-voltage, throttled"));
-        assert_eq!(flags("garbage").throttled, None);
-    }
-
-    #[test]
-    fn a_jetson_is_read_by_its_own_trip_points() {
-        let files = [
-            ("sys/class/thermal/thermal_zone0/type", "cpu-thermal"),
-            ("sys/class/thermal/thermal_zone0/temp", "80000"),
-            ("sys/class/thermal/thermal_zone0/trip_point_0_type", "critical"),
-            ("sys/class/thermal/thermal_zone0/trip_point_0_temp", "104500"),
-            ("sys/class/thermal/thermal_zone0/trip_point_1_type", "passive"),
-            ("sys/class/thermal/thermal_zone0/trip_point_1_temp", "99000"),
-            ("sys/class/thermal/thermal_zone1/type", "PMIC-Die"),
-            ("sys/class/thermal/thermal_zone1/temp", "100000"),
-            ("sys/class/thermal/thermal_zone2/type", "gpu-thermal"),
-            ("sys/class/thermal/thermal_zone2/temp", "broken"),
-            ("sys/class/thermal/cooling_device0/type", "pwm-fan"),
-            ("sys/class/thermal/cooling_device0/cur_state", "3"),
-        ];
-        let found = read(&files, None);
-        assert_eq!(found, Readings { hottest: Some(Zone { name: "cpu-thermal".into(), celsius: 80.0, hot_c: 94.0 }), throttled: None });
-        assert_eq!(read(&files, Some(70.0)).heat(), Heat::Hot);
-        let slowed = [("sys/class/thermal/cooling_device1/type", "cpufreq-cpu0"), ("sys/class/thermal/cooling_device1/cur_state", "2")];
-        assert_eq!(read(&slowed, None).throttled.as_deref(), Some("cpufreq-cpu0 at step 2"));
-        assert_eq!(read(&[], None), Readings::default());
+        let hottest = Zone { name: "cpu-thermal".into(), celsius: 80.0, hot_c: 94.0 };
+        assert_eq!(read(None), Readings { hottest: Some(hottest), throttled: None });
+        assert_ne!(read(None).heat(), Heat::Hot);
+        assert_eq!(read(Some(70.0)).heat(), Heat::Hot);
+        let flags = root.path().join("sys/devices/platform/soc/soc:firmware/get_throttled");
+        std::fs::create_dir_all(flags.parent().unwrap()).unwrap();
+        std::fs::write(flags, "50005\n").unwrap();
+        assert_eq!(read(None).throttled.as_deref(), Some("under-voltage, throttled"));
+        assert_eq!(read(None).heat(), Heat::Hot);
     }
 }

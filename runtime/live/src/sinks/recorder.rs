@@ -270,8 +270,9 @@ mod tests {
 
     #[test]
     fn nothing_but_recordings_is_listed_or_opened() {
-        let folder = std::env::temp_dir().join(format!("edge-seg-recorder-{}", std::process::id()));
-        let recorder = Recorder::new(&folder, Duration::from_secs(1)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let recorder = Recorder::new(folder, Duration::from_secs(1)).unwrap();
         let (old, new) = ("20260101T000000Z.y4m", "20260101T000001Z-2.mp4");
         for name in [old, new, "token", "notes.mp4", ".20260101T000002Z.7.part.mp4"] {
             std::fs::write(folder.join(name), name).unwrap();
@@ -286,7 +287,6 @@ mod tests {
         {
             assert!(recorder.open(name).unwrap().is_none(), "{name}");
         }
-        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -331,9 +331,8 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_back_at_the_right_time() {
-        let folder = std::env::temp_dir().join(format!("edge-seg-video-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let path = folder.join("a.y4m");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.y4m");
         let colours = [[255u8, 0, 0], [0, 255, 0], [0, 0, 255], [12, 200, 77], [255, 255, 255], [0, 0, 0]];
         let mut video = VideoWriter::create(&path).unwrap();
         for (i, colour) in (0..).zip(colours) {
@@ -349,7 +348,6 @@ mod tests {
         while source.read(&mut frame).unwrap() {
             seen.push(frame.pixels.get_pixel(4, 2).0);
         }
-        std::fs::remove_dir_all(&folder).unwrap();
         assert_eq!(seen.len(), 7);
         let want = [0, 1, 2, 2, 3, 4, 5].map(|i: usize| colours[i]);
         for (found, want) in seen.iter().zip(want) {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
 use std::time::{Duration, Instant};
 
+use edge_seg_bundle::files::hex;
 use ring::hmac;
 use sha2::{Digest, Sha256};
 
@@ -220,10 +221,6 @@ impl Poster {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,7 +239,8 @@ mod tests {
             let error = Webhook::start(WebhookOptions::to(url), Arc::default()).err().expect(url).to_string();
             assert!(error.starts_with("webhook url: expected"), "{error}");
         }
-        let path = std::env::temp_dir().join(format!("edge-seg-secret-{}", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
         std::fs::write(&path, "\n").unwrap();
         let empty = read_secret(&path);
         std::fs::write(&path, "key \r\n").unwrap();
@@ -250,6 +248,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert!(empty.unwrap_err().to_string().contains("expected a secret"));
         assert_eq!(read.unwrap(), b"key ");
-        assert_eq!(read_secret(&path).unwrap_err().io_kind(), Some(std::io::ErrorKind::NotFound));
+        let missing = read_secret(&path).unwrap_err().to_string();
+        assert!(missing.contains("secret") && missing.contains("No such file"), "{missing}");
     }
 }

@@ -114,8 +114,8 @@ mod tests {
 
     #[test]
     fn sets_come_back_as_they_were_and_names_stay_in_the_folder() {
-        let folder = std::env::temp_dir().join(format!("edge-seg-sets-{}", std::process::id()));
-        let sets = WordSets::open(&folder).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let sets = WordSets::open(folder.path()).unwrap();
         let mut words = settle("test", vec![Class::word("dog").into(), Class::word("grass").into()], &[]).unwrap();
         words[1].threshold = Some(0.25);
         words[1].on = false;
@@ -131,6 +131,5 @@ mod tests {
         assert!(sets.load("street").unwrap_err().to_string().contains("one of garden-1"));
         sets.delete("garden-1").unwrap();
         assert!(sets.delete("garden-1").is_err());
-        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -94,7 +94,7 @@ impl Words {
         let words = settle("words", change(&old.words)?, &old.words)?;
         let background_words = old.background_words.clone();
         let bank = bank(&self.session, &words, &background_words)?;
-        Ok(self.event_bus(WordSet { words, bank, background: old.background, background_words, version: old.version + 1 }))
+        Ok(self.publish(WordSet { words, bank, background: old.background, background_words, version: old.version + 1 }))
     }
 
     /// Changes one word that is looked for.
@@ -104,7 +104,7 @@ impl Words {
     pub fn adjust(&self, name: &str, adjust: impl FnOnce(&mut WordSpec)) -> Result<Arc<WordSet>> {
         self.change(|old| {
             let mut specs: Vec<WordSpec> = old.iter().cloned().map(WordSpec::from).collect();
-            let spec = specs.iter_mut().find(|s| same_name(&s.name, name)).ok_or_else(|| unknown(name))?;
+            let spec = specs.iter_mut().find(|s| same_name(&s.name, name)).ok_or_else(|| unknown(old, name))?;
             adjust(spec);
             Ok(specs)
         })
@@ -139,10 +139,10 @@ impl Words {
         let background_words = background_words.unwrap_or_else(|| old.background_words.clone());
         let bank = bank(&self.session, &words, &background_words)?;
         let background = background.unwrap_or(old.background);
-        Ok(self.event_bus(WordSet { words, bank, background, background_words, version: old.version + 1 }))
+        Ok(self.publish(WordSet { words, bank, background, background_words, version: old.version + 1 }))
     }
 
-    fn event_bus(&self, set: WordSet) -> Arc<WordSet> {
+    fn publish(&self, set: WordSet) -> Arc<WordSet> {
         let set = Arc::new(set);
         *self.current.write().unwrap_or_else(|e| e.into_inner()) = set.clone();
         set
@@ -166,6 +166,10 @@ pub(super) fn kept(old: &[Word], class: Class) -> WordSpec {
     spec
 }
 
-pub(super) fn unknown(name: &str) -> Error {
-    Error::words("words", "a word that is looked for", format!("{name:?}"))
+/// A name that none of the current words has.
+pub(crate) fn unknown(words: &[Word], name: &str) -> Error {
+    let names: Vec<_> = words.iter().map(|word| word.name.as_str()).collect();
+    let expected =
+        if names.is_empty() { "no name, as there are no words".into() } else { format!("one of the current words: {}", names.join(", ")) };
+    Error::words("words", expected, format!("{name:?}"))
 }

@@ -199,7 +199,7 @@ pub(super) fn settle(place: &str, specs: Vec<WordSpec>, old: &[Word]) -> Result<
 }
 
 /// Whether two names are one word's.
-pub(super) fn same_name(a: &str, b: &str) -> bool {
+pub(crate) fn same_name(a: &str, b: &str) -> bool {
     a == b || a.to_lowercase() == b.to_lowercase()
 }
 

@@ -29,7 +29,7 @@ pub(crate) type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
 pub(crate) trait Encoder: std::fmt::Debug + Send + Sync {
     /// What runs it, as reports name it.
     fn backend(&self) -> &'static str;
-    /// Makes the plan for an input's size ahead of encoding it, with capacity for so many pictures.
+    /// Makes the plan for an input's size ahead of encoding it, with room for `capacity` pictures.
     fn plan_for(&self, input: &Input, capacity: usize) -> Result<()>;
     /// Whether that plan is there.
     fn has_plan(&self, _input: &Input, _room: usize) -> bool {

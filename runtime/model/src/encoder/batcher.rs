@@ -275,7 +275,7 @@ mod tests {
         Input { pixels: vec![turn; 3 * (side * side) as usize], placement }
     }
 
-    /// Encodes so many pictures of two sizes on as many threads, and checks that each got its own answer.
+    /// Encodes `count` pictures of two sizes on as many threads, and checks that each got its own answer.
     fn encode_on_threads(encoder: &DynamicBatcher, count: usize, fails: impl Fn(usize) -> bool + Sync) {
         std::thread::scope(|scope| {
             for n in 0..count {

@@ -178,38 +178,24 @@ mod tests {
 
     const ROWS: [[f32; 3]; 3] = [[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.6, 0.0, 0.8]];
 
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("edge-seg-words-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&path);
-            Self(path)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
     #[test]
     fn words_come_back_as_they_were_and_others_do_not() {
-        let folder = Folder::new("back");
-        let cache = cache(&folder.0);
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("words");
+        let cache = cache(&folder);
         assert!(cache.read(&["dog"].into()).is_empty(), "no folder yet");
         add(&cache, &["dog", "café", "fire truck"]);
         let found = cache.read(&["café", "fire truck", "cat"].into());
         assert_eq!(found, [("café".to_owned(), ROWS[1].to_vec()), ("fire truck".to_owned(), ROWS[2].to_vec())].into());
-        let other = WordFiles { key: "x".repeat(32), folder: folder.0.clone(), dim: 3 };
+        let other = WordFiles { key: "x".repeat(32), folder: folder.clone(), dim: 3 };
         assert!(other.read(&["dog"].into()).is_empty(), "another model's");
     }
 
     #[test]
     fn files_are_joined_before_they_are_many() {
-        let folder = Folder::new("joined");
-        let cache = cache(&folder.0);
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("words");
+        let cache = cache(&folder);
         let words: Vec<String> = (0..20).map(|i| format!("word {i}")).collect();
         words.iter().for_each(|word| add(&cache, &[word]));
         assert!(cache.files(true).len() <= MAX_FILES);
@@ -218,8 +204,9 @@ mod tests {
 
     #[test]
     fn no_corrupt_file_is_believed() {
-        let folder = Folder::new("corrupt");
-        let cache = cache(&folder.0);
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("words");
+        let cache = cache(&folder);
         add(&cache, &["dog", "cat"]);
         let path = cache.files(true)[0].0.clone();
         let whole = fs::read(&path).unwrap();

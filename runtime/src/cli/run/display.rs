@@ -6,6 +6,8 @@ use edge_seg::sink::LiveSink;
 use edge_seg::sink::display::{Display, open_screen};
 use serde::{Deserialize, Serialize};
 
+use crate::cli::flags::needs;
+
 /// A display on the board.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Display")]
@@ -25,7 +27,7 @@ const INTERVAL_S: f64 = 0.1;
 
 impl DisplayArgs {
     pub fn check(&self) -> Result<()> {
-        ensure!(self.display_interval.is_none() || self.display.is_some(), "--display-interval: expected --display beside it, found none");
+        needs("--display-interval", self.display_interval.is_some(), "--display", self.display.is_some())?;
         let interval = self.display_interval.unwrap_or(INTERVAL_S);
         ensure!((0.0..=3600.0).contains(&interval), "--display-interval: expected seconds, 0 to 3600, found {interval}");
         Ok(())

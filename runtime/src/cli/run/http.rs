@@ -9,6 +9,7 @@ use edge_seg::sink::{LiveSink, Recorder};
 use serde::{Deserialize, Serialize};
 
 use super::Running;
+use crate::cli::flags::needs;
 
 /// The web page and the interface beneath it.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -45,20 +46,17 @@ pub struct HttpArgs {
 
 impl HttpArgs {
     pub fn check(&self) -> Result<()> {
-        let needs = [
+        let others = [
             ("--http-token-file", self.http_token_file.is_some()),
             ("--http-host", self.http_host.is_some()),
             ("--http-clients", self.http_clients.is_some()),
             ("--http-fps", self.http_fps.is_some()),
             ("--recordings", self.recordings.is_some()),
         ];
-        for (option, given) in needs {
-            ensure!(!given || self.http.is_some(), "{option}: expected --http beside it, found none");
+        for (option, given) in others {
+            needs(option, given, "--http", self.http.is_some())?;
         }
-        ensure!(
-            self.recordings.is_some() || self.recording_limit.is_none(),
-            "--recording-limit: expected --recordings beside it, found none"
-        );
+        needs("--recording-limit", self.recording_limit.is_some(), "--recordings", self.recordings.is_some())?;
         let (clients, fps, limit) = (self.clients(), self.fps(), self.limit());
         ensure!((4..=1000).contains(&clients), "--http-clients: expected 4 to 1000, found {clients}");
         ensure!((0.1..=100.0).contains(&fps), "--http-fps: expected 0.1 to 100, found {fps}");

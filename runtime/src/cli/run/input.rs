@@ -72,7 +72,7 @@ impl InputArgs {
     }
 
     fn uri(&self) -> Result<&str> {
-        self.source.as_deref().context("--source: expected where frames come from, found none")
+        self.source.as_deref().context("--source is required: a camera, a file or a stream")
     }
 
     /// The source's name without passwords.

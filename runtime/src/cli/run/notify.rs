@@ -10,6 +10,8 @@ use edge_seg::sink::mqtt::{Mqtt, MqttOptions};
 use edge_seg::sink::webhook::{Webhook, WebhookOptions, read_secret};
 use serde::{Deserialize, Serialize};
 
+use crate::cli::flags::needs;
+
 /// A message broker.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "MQTT")]
@@ -58,9 +60,9 @@ impl MqttArgs {
             ("--mqtt-interval", self.mqtt_interval.is_some()),
         ];
         for (option, given) in others {
-            ensure!(!given || self.mqtt.is_some(), "{option}: expected --mqtt beside it, found none");
+            needs(option, given, "--mqtt", self.mqtt.is_some())?;
         }
-        ensure!(self.mqtt_password_file.is_none() || self.mqtt_user.is_some(), "--mqtt-password-file: expected --mqtt-user beside it");
+        needs("--mqtt-password-file", self.mqtt_password_file.is_some(), "--mqtt-user", self.mqtt_user.is_some())?;
         let interval = self.mqtt_interval.unwrap_or(1.0);
         ensure!((0.0..=86_400.0).contains(&interval), "--mqtt-interval: expected seconds, 0 to 86400, found {interval}");
         Ok(())
@@ -115,8 +117,7 @@ pub struct WebhookArgs {
 
 impl WebhookArgs {
     pub fn check(&self) -> Result<()> {
-        ensure!(self.webhook_secret_file.is_none() || self.webhook.is_some(), "--webhook-secret-file: expected --webhook beside it");
-        Ok(())
+        needs("--webhook-secret-file", self.webhook_secret_file.is_some(), "--webhook", self.webhook.is_some())
     }
 
     pub fn open(&self, metrics: &Metrics) -> Result<Vec<Box<dyn LiveSink>>> {

@@ -12,6 +12,7 @@ use edge_seg::sink::{EventLog, LiveSink, Snapshots};
 use serde::{Deserialize, Serialize};
 
 use super::output::OutputArgs;
+use crate::cli::flags::needs;
 use crate::cli::steer;
 
 /// What becomes of what is seen.
@@ -39,11 +40,10 @@ const KEPT: usize = 500;
 impl RulesArgs {
     pub fn check(&self) -> Result<()> {
         for (option, given) in [("--events", self.events.is_some()), ("--snapshots", self.snapshots.is_some())] {
-            ensure!(!given || self.rules.is_some(), "{option}: expected --rules beside it, found none");
+            needs(option, given, "--rules", self.rules.is_some())?;
         }
         ensure!(self.snapshots_kept != Some(0), "--snapshots-kept: expected 1 or more, found 0");
-        ensure!(self.snapshots_kept.is_none() || self.snapshots.is_some(), "--snapshots-kept: expected --snapshots beside it, found none");
-        Ok(())
+        needs("--snapshots-kept", self.snapshots_kept.is_some(), "--snapshots", self.snapshots.is_some())
     }
 
     pub fn file(&self) -> Option<PathBuf> {
@@ -144,7 +144,7 @@ impl Rules {
             let names: Vec<_> = report.classes.iter().map(|c| c.name.clone()).collect();
             let missing = self.watcher.missing_words(&names);
             if !missing.is_empty() {
-                tracing::warn!("rules wait for words that nobody looks for: {}", missing.join(", "));
+                tracing::warn!("rules name words that are not in the list: {}", missing.join(", "));
             }
         }
         report.observe(&mut self.watcher, &shown.found.labels, SystemTime::now());

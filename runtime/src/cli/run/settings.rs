@@ -154,11 +154,10 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Settings> {
-        let file = std::env::temp_dir().join(format!("edge-seg-settings-{}-{}.toml", std::process::id(), text.len()));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("settings.toml");
         std::fs::write(&file, text).unwrap();
-        let settings = Settings::read(&file);
-        std::fs::remove_file(&file).unwrap();
-        settings
+        Settings::read(&file)
     }
 
     #[test]

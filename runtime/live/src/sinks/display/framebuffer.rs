@@ -172,23 +172,18 @@ impl Screen for Framebuffer {
 mod tests {
     use super::*;
 
-    fn folder(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("edge-seg-fb-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        folder
-    }
-
     #[test]
     fn geometry_is_what_the_kernel_says() {
-        let folder = folder("sys");
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
         let put = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
         put("virtual_size", "1920,2160\n");
         put("bits_per_pixel", "32\n");
         put("stride", "7680\n");
         let whole = Geometry { width: 1920, height: 2160, bits: 32, stride: 7680 };
-        assert_eq!(Geometry::read(&folder).unwrap(), whole);
+        assert_eq!(Geometry::read(folder).unwrap(), whole);
         put("modes", "U:1920x1080p-0\n");
-        assert_eq!(Geometry::read(&folder).unwrap(), Geometry { height: 1080, ..whole });
+        assert_eq!(Geometry::read(folder).unwrap(), Geometry { height: 1080, ..whole });
         for (file, text, complaint) in [
             ("stride", "100", "a stride of a row or more, found 100"),
             ("bits_per_pixel", "24", "16 or 32 bits a pixel, found 24"),
@@ -196,16 +191,17 @@ mod tests {
             ("virtual_size", "0,7", "a size of 1 to 16384, found 0x7"),
         ] {
             put(file, text);
-            let found = Geometry::read(&folder).unwrap_err().to_string();
+            let found = Geometry::read(folder).unwrap_err().to_string();
             assert!(found.contains(complaint), "{found}");
         }
-        std::fs::remove_dir_all(&folder).unwrap();
-        assert_eq!(Geometry::read(&folder).unwrap_err().io_kind(), Some(std::io::ErrorKind::NotFound));
+        let missing = Geometry::read(&folder.join("gone")).unwrap_err().to_string();
+        assert!(missing.contains("gone") && missing.contains("No such file"), "{missing}");
     }
 
     #[test]
     fn pixels_lie_where_the_kernel_looks_for_them() {
-        let folder = folder("bytes");
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
         let path = folder.join("fb");
         let corner = |degrees, bits, stride| {
             let mut fb = Framebuffer::new(&path, Geometry { width: 3, height: 2, bits, stride }, degrees).unwrap();
@@ -228,6 +224,5 @@ mod tests {
         assert_eq!(corner(90, 16, 8)[4..6], [0x01, 0xfc]);
         assert_eq!(corner(180, 16, 8)[8 + 4..8 + 6], [0x01, 0xfc]);
         assert_eq!(corner(270, 16, 8)[8..10], [0x01, 0xfc]);
-        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

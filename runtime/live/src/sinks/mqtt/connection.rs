@@ -3,7 +3,10 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use rumqttc::{AsyncClient, Event, LastWill, MqttOptions as Settings, Packet, Publish, QoS, SubscribeFilter, Transport};
+use rumqttc::{
+    AsyncClient, Event, LastWill, MqttOptions as Settings, Packet, Publish, PublishOptions, QoS, SubscribeFilter, TlsConfiguration,
+    Transport,
+};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -28,7 +31,7 @@ pub struct Topics {
 
 /// Ends of the topics that commands come under, and the verb that each puts in front.
 const COMMANDS: [(&str, &str); 4] = [("/words/set", "tags "), ("/words/add", "add "), ("/words/remove", "remove "), ("/command", "")];
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_S: u16 = 20;
 /// Longest command that is read.
 const MAX_INCOMING_BYTES: usize = 64 << 10;
 const MAX_OUTGOING_BYTES: usize = 1 << 20;
@@ -42,14 +45,14 @@ const SYSTEM_CERTIFICATES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/
 impl Broker {
     pub fn new(options: &MqttOptions) -> Result<Self> {
         let (tls, host, port) = parse(&options.url)?;
-        let mut settings = Settings::new(format!("edge-seg-{}", options.node), host, port);
-        settings.set_keep_alive(KEEP_ALIVE).set_max_packet_size(MAX_INCOMING_BYTES, MAX_OUTGOING_BYTES);
+        let mut settings = Settings::new(format!("edge-seg-{}", options.node), (host, port));
+        settings.set_keep_alive(KEEP_ALIVE_S).set_max_packet_size(MAX_INCOMING_BYTES, MAX_OUTGOING_BYTES);
         settings.set_last_will(LastWill::new(format!("edge-seg/{}/availability", options.node), "offline", QoS::AtLeastOnce, true));
         if let Some((user, password)) = &options.login {
-            settings.set_credentials(user, password);
+            settings.set_credentials(user, password.clone());
         }
         if tls {
-            settings.set_transport(Transport::tls_with_config(client_config(options.ca.as_deref())?.into()));
+            settings.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(client_config(options.ca.as_deref())?))));
         } else if options.ca.is_some() {
             let expected = "mqtts:// beside it";
             return Err(Error::option("mqtt ca", expected, options.url.clone()));
@@ -165,7 +168,7 @@ async fn feed(outbox: &Outbox, mut link: watch::Receiver<Link>) {
         };
         let Message { topic, payload, kind } = message.clone();
         let quality = if kind == Kind::Latest { QoS::AtMostOnce } else { QoS::AtLeastOnce };
-        if client.publish(topic, quality, kind == Kind::Retained, payload).await.is_err() {
+        if client.publish(topic, payload, PublishOptions::new(quality).retain(kind == Kind::Retained)).await.is_err() {
             let _ = link.wait_for(|l| l.session != now.session || l.client.is_none()).await;
             continue;
         }
@@ -196,7 +199,7 @@ impl Listener {
     async fn listen(self) {
         let (mut pause, mut told) = (FIRST_PAUSE, false);
         loop {
-            let (client, mut events) = AsyncClient::new(self.settings.clone(), 8);
+            let (client, mut events) = AsyncClient::builder(self.settings.clone()).capacity(8).build();
             let why = loop {
                 match events.poll().await {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
@@ -237,11 +240,12 @@ impl Listener {
     }
 
     fn obey(&self, message: &Publish) {
-        let command = message.topic.strip_prefix(&self.base).and_then(|end| COMMANDS.iter().find(|(e, _)| *e == end));
+        let Ok(topic) = std::str::from_utf8(&message.topic) else { return };
+        let command = topic.strip_prefix(&self.base).and_then(|end| COMMANDS.iter().find(|(e, _)| *e == end));
         if let Some((_, verb)) = command {
             // A command that the broker kept would come again with every connection and undo what was said since.
             if message.retain {
-                tracing::warn!("{}: a retained command is not obeyed", message.topic);
+                tracing::warn!("{topic}: a retained command is not obeyed");
                 return;
             }
             let sent = match std::str::from_utf8(&message.payload).map(str::trim) {
@@ -258,12 +262,12 @@ impl Listener {
             if let Err(why) = sent {
                 self.outbox.keep(format!("{}/error", self.base), serde_json::json!({ "error": why }).to_string().into_bytes());
             }
-        } else if self.discovery.as_ref().is_some_and(|prefix| message.topic == format!("{prefix}/status")) {
+        } else if self.discovery.as_ref().is_some_and(|prefix| topic == format!("{prefix}/status")) {
             if message.payload.as_ref() == b"online" {
                 self.outbox.send_retained_again();
             }
         } else if message.retain && !message.payload.is_empty() {
-            self.outbox.found(&message.topic);
+            self.outbox.found(topic);
         }
     }
 }

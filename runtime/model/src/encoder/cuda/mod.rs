@@ -76,7 +76,7 @@ impl GraphEncoder {
         Self::load(bundle, half, RUNTIME, BACKEND)
     }
 
-    /// The same graph, computed by the processor: what can be known of the GPU's way without one. Slow.
+    /// The same graph, computed by the processor: what can be tested of the GPU's path without a GPU. Slow.
     ///
     /// # Errors
     /// As [`ImageEncoder::load`](crate::ImageEncoder::load).

@@ -134,8 +134,9 @@ mod tests {
     fn every_missing_header_is_named_with_its_package() {
         let said = |toolkit: Option<&Toolkit>| headers(toolkit).unwrap_err().to_string();
         assert!(said(None).contains("/usr/local/cuda"));
-        let home = std::env::temp_dir().join(format!("edge-seg-headers-{}", std::process::id()));
-        let toolkit = Toolkit { named_by: "CUDA_HOME", home: home.clone() };
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path();
+        let toolkit = Toolkit { named_by: "CUDA_HOME", home: home.into() };
         for (header, below, package) in HEADERS {
             let text = said(Some(&toolkit));
             assert!(text.contains(header) && text.contains(package) && text.contains("(CUDA_HOME)"), "{text}");
@@ -144,6 +145,5 @@ mod tests {
             std::fs::write(path, "").unwrap();
         }
         assert!(headers(Some(&toolkit)).is_ok());
-        std::fs::remove_dir_all(&home).unwrap();
     }
 }

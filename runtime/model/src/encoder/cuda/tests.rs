@@ -1,4 +1,4 @@
-//! The plain graph on the processor's runtime against the encoder of every day: what can be known of the GPU's way without one.
+//! The plain graph on the processor's runtime against the encoder of every day: what can be tested of the GPU's path without a GPU.
 
 use image::RgbImage;
 

@@ -121,7 +121,7 @@ impl fmt::Display for LoadReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::Tensor;
+    use crate::weights::Tensor;
 
     #[test]
     fn every_difference_is_named_with_its_near_name() {

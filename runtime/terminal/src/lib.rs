@@ -1,0 +1,130 @@
+//! What the programs share at the command line: how they end, shell completions and manual pages from their definitions.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Command, Parser};
+use clap_complete::Shell;
+use clap_mangen::Man;
+
+/// The command line, or the status to end with: help and version are done, a mistake is an error.
+///
+/// # Errors
+/// The exit status, after clap has printed what there is to say.
+pub fn parse<C: Parser>() -> std::result::Result<C, ExitCode> {
+    C::try_parse().map_err(|error| {
+        let _ = error.print();
+        ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+    })
+}
+
+/// Whether whoever reads stdout has seen enough, as `head` has: that is no failure. Libraries' errors name the system's as their source.
+#[must_use]
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| cause.kind() == ErrorKind::BrokenPipe)
+}
+
+/// Completions of a program's commands and options.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell they are for
+    shell: Shell,
+}
+
+impl Completions {
+    /// Writes them to stdout.
+    ///
+    /// # Errors
+    /// If stdout takes nothing more.
+    pub fn run(&self, mut program: Command) -> Result<()> {
+        let name = program.get_name().to_owned();
+        // To memory first: the generator panics where its writer fails.
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut program, name, &mut script);
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&script)?;
+        Ok(stdout.flush()?)
+    }
+}
+
+/// A program's manual pages.
+#[derive(Debug, Args)]
+pub struct Manual {
+    /// Folder for the pages; it is made
+    folder: PathBuf,
+}
+
+impl Manual {
+    /// Writes a page for the program, which ends with `more` (roff), and one for each of its commands.
+    ///
+    /// # Errors
+    /// If the folder is a file, or cannot be written.
+    pub fn run(&self, program: Command, more: &str) -> Result<()> {
+        let place = self.folder.display();
+        ensure!(!self.folder.is_file(), "{place}: expected a folder for the pages, found a file");
+        fs::create_dir_all(&self.folder).with_context(|| format!("{place}: expected a folder that can be made"))?;
+        let mut program = program.disable_help_subcommand(true);
+        program.build();
+        self.write(program, more)
+    }
+
+    fn write(&self, command: Command, more: &str) -> Result<()> {
+        for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
+            self.write(inner.clone(), "")?;
+        }
+        let version = command.get_version().unwrap_or_default().to_owned();
+        let program = command.get_display_name().unwrap_or_default().to_owned();
+        let page = Man::new(command).source(format!("{program} {version}").trim().to_owned());
+        let mut text = Vec::new();
+        page.render(&mut text)?;
+        text.extend_from_slice(more.as_bytes());
+        let path = self.folder.join(page.get_filename());
+        fs::write(&path, text).with_context(|| format!("{}: expected a file that can be written", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program() -> Command {
+        let inner = Command::new("segment").about("Finds things").arg(clap::Arg::new("tags").long("tags").help("Words to look for"));
+        Command::new("tool").version("1.2.3").subcommand(inner).subcommand(Command::new("inside").hide(true))
+    }
+
+    #[test]
+    fn pages_are_of_what_is_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let pages = Manual { folder: folder.path().join("man") };
+        pages.run(program(), ".SH FILES\nnone\n").unwrap();
+        let mut names: Vec<_> =
+            fs::read_dir(folder.path().join("man")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        assert_eq!(names, ["tool-segment.1", "tool.1"]);
+        let page = |name: &str| fs::read_to_string(folder.path().join("man").join(name)).unwrap();
+        assert!(page("tool.1").ends_with(".SH FILES\nnone\n") && page("tool.1").contains("1.2.3"), "{}", page("tool.1"));
+        let of_command = page("tool-segment.1");
+        assert!(of_command.contains(r"\-\-tags") && of_command.contains("Words to look for"), "{of_command}");
+    }
+
+    #[test]
+    fn a_file_is_no_folder_for_pages() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "kept").unwrap();
+        let error = Manual { folder: file.clone() }.run(program(), "").unwrap_err().to_string();
+        assert!(error.contains("expected a folder") && error.contains("found a file"), "{error}");
+        assert_eq!(fs::read_to_string(file).unwrap(), "kept");
+    }
+
+    #[test]
+    fn a_closed_pipe_is_found_below_other_errors() {
+        let closed = anyhow::Error::from(io::Error::from(ErrorKind::BrokenPipe)).context("stdout");
+        assert!(is_closed_pipe(&closed));
+        assert!(!is_closed_pipe(&anyhow::Error::from(io::Error::from(ErrorKind::NotFound)).context("stdout")));
+    }
+}
