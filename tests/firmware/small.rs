@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use edge_seg::bundle::{self, Manifest};
+use edge_seg_bundle as bundle;
+use edge_seg_bundle::Manifest;
 use edge_seg_tests::tiny_manifest;
 
 /// Writes a bundle with this release number and boards, padded to about `bytes`.
