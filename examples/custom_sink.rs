@@ -1,28 +1,27 @@
-//! Hands a segmentation to a sink of one's own, here one that writes each word's box as a line of CSV:
+//! A sink of one's own beside the program's: each word's box as a line of CSV, and the masks as pictures in a folder.
 //!
 //! ```text
-//! cargo run --release -p edge-seg-examples --example custom_sink -- examples/pictures/cat.jpg "cat, wall" > boxes.csv
+//! cargo run --release -p edge-seg-examples --example custom_sink -- examples/pictures "cat, wall" masks > boxes.csv
 //! ```
 
 use std::io::Write;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use edge_seg::{Background, Bundle, Options, Segmentation, Session, parse_tags, read_picture};
-
-/// What takes in masks: all that a sink needs is the segmentation and the words.
-trait Sink {
-    fn take(&mut self, found: &Segmentation, names: &[String]) -> Result<()>;
-}
+use edge_seg::Session;
+use edge_seg::live::{FrameReport, Live, LiveOptions, SegmentedFrame};
+use edge_seg::sink::{LiveSink, MaskFolder};
+use edge_seg::source::open_source;
 
 /// `sequence,word,left,top,width,height,pixels`
-struct Boxes<W: Write>(W);
+struct Boxes<W: Write + Send>(W);
 
-impl<W: Write> Sink for Boxes<W> {
-    fn take(&mut self, found: &Segmentation, names: &[String]) -> Result<()> {
-        // Label 0 is the background; label k is the k-th word.
-        for (name, extent) in names.iter().zip(&found.labels.extents(names.len())[1..]) {
-            if let Some([left, top, width, height]) = extent.bounds_px {
-                writeln!(self.0, "{},{name},{left},{top},{width},{height},{}", found.sequence, extent.pixels)?;
+impl<W: Write + Send> LiveSink for Boxes<W> {
+    fn take(&mut self, shown: &Arc<SegmentedFrame>, _: &Arc<FrameReport>) -> edge_seg::Result<()> {
+        for class in shown.found.classes() {
+            if let Some([left, top, width, height]) = class.bounds_px() {
+                let (sequence, name, pixels) = (shown.frame.sequence, class.name(), class.pixels());
+                writeln!(self.0, "{sequence},{name},{left},{top},{width},{height},{pixels}").map_err(edge_seg::Error::io("boxes"))?;
             }
         }
         Ok(())
@@ -31,12 +30,13 @@ impl<W: Write> Sink for Boxes<W> {
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let picture = arguments.next().context("expected a picture")?;
-    let words = arguments.next().context("expected words, separated by commas")?;
+    let mut next = |what: &str| arguments.next().with_context(|| format!("expected {what}"));
+    let (uri, words) = (next("a source, as `edge-seg run --source` takes it")?, next("words, separated by commas")?);
+    let masks = MaskFolder::create(next("a folder")?.into())?;
 
-    let session = Session::new(Bundle::built_in()?, &Options::default())?;
-    let bank = session.tag_bank(&parse_tags("the words", &words)?, &[])?;
-    let background = Background::Threshold(session.bundle().manifest().background);
-    let found = session.segment(&read_picture(picture.as_ref())?, &bank, background)?;
-    Boxes(std::io::stdout().lock()).take(&found, bank.names())
+    let source = open_source(&uri, &Default::default())?;
+    let live = Live::start(Session::built_in()?, source, words.as_str(), LiveOptions::default())?;
+    let mut live = live.with_sink(Boxes(std::io::stdout())).with_sink(masks);
+    live.try_for_each(|shown| shown.map(drop))?;
+    Ok(live.stop()?)
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use edge_seg::rules::{Machine, Timing};
 use edge_seg::source::{Pace, SourceOptions, open_source};
-use edge_seg::{Background, Bundle, Frame, Options, Session, parse_tags};
+use edge_seg::{Frame, Session};
 use embedded_hal::digital::{OutputPin, PinState};
 use linux_embedded_hal::CdevPin;
 use linux_embedded_hal::gpio_cdev::{Chip, LineRequestFlags};
@@ -29,16 +29,14 @@ fn main() -> Result<()> {
         path => Some(CdevPin::new(Chip::new(path)?.get_line(line)?.request(LineRequestFlags::OUTPUT, 0, "edge-seg")?)?),
     };
 
-    let session = Session::new(Bundle::built_in()?, &Options::default())?;
-    let bank = session.tag_bank(&parse_tags("the word", &word)?, &[])?;
-    let background = Background::Threshold(session.bundle().manifest().background);
+    let session = Session::built_in()?;
+    let words = session.words(&word)?;
     let mut source = open_source(&uri, &SourceOptions::default().with_pace(Pace::Live))?;
     let second = Duration::from_secs(1);
     let timing = Timing { hold: Duration::try_from_secs_f64(hold)?, release: second, cool_down: Duration::ZERO, gap: 10 * second };
     let (mut rule, mut frame) = (Machine::default(), Frame::still(Default::default()));
     while source.read(&mut frame)? {
-        let labels = session.segment(&frame, &bank, background)?.labels;
-        let covered = 100.0 * labels.extents(1)[1].pixels as f64 / labels.pixels() as f64;
+        let covered = 100.0 * session.find(&frame, &words)?.classes()[0].share();
         // Nothing is switched unless the rule changes.
         if rule.step(frame.timestamp, covered >= share, &timing).iter().any(Option::is_some) {
             println!(

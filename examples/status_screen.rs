@@ -10,7 +10,7 @@
 use anyhow::{Context, Result, anyhow};
 use edge_seg::sink::class_colour;
 use edge_seg::source::{Pace, SourceOptions, open_source};
-use edge_seg::{Background, Bundle, Frame, Options, Session, parse_tags};
+use edge_seg::{Frame, Session};
 use embedded_graphics::mono_font::{MonoTextStyle, ascii::FONT_9X15};
 use embedded_graphics::pixelcolor::Rgb565;
 use embedded_graphics::prelude::*;
@@ -44,18 +44,17 @@ fn main() -> Result<()> {
     let (uri, words) = (next("a source, as `edge-seg run --source` takes it")?, next("words, separated by commas")?);
     let device = next("an SPI device, such as /dev/spidev0.0, or a .png")?;
 
-    let session = Session::new(Bundle::built_in()?, &Options::default())?;
-    let bank = session.tag_bank(&parse_tags("the words", &words)?, &[])?;
-    let background = Background::Threshold(session.bundle().manifest().background);
+    let session = Session::built_in()?;
+    let words = session.words(&words)?;
     let mut source = open_source(&uri, &SourceOptions::default().with_pace(Pace::Live))?;
     let mut frame = Frame::still(Default::default());
     let mut scores = || -> Result<Option<Vec<f32>>> {
         let read = source.read(&mut frame)?;
-        Ok(if read { Some(session.segment(&frame, &bank, background)?.scores.scores().to_vec()) } else { None })
+        Ok(if read { Some(session.find(&frame, &words)?.scores.scores().to_vec()) } else { None })
     };
     if device.ends_with(".png") {
         let mut screen = Picture(image::RgbImage::new(SIDE, SIDE));
-        draw(&mut screen, bank.names(), &scores()?.context("expected a frame, found none")?)?;
+        draw(&mut screen, words.names(), &scores()?.context("expected a frame, found none")?)?;
         return Ok(screen.0.save(&device)?);
     }
 
@@ -75,7 +74,7 @@ fn main() -> Result<()> {
         .init(&mut Delay)
         .map_err(|e| anyhow!("{device}: {e:?}"))?;
     while let Some(scores) = scores()? {
-        draw(&mut screen, bank.names(), &scores).map_err(|e| anyhow!("{device}: {e:?}"))?;
+        draw(&mut screen, words.names(), &scores).map_err(|e| anyhow!("{device}: {e:?}"))?;
     }
     Ok(())
 }

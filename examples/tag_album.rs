@@ -5,21 +5,20 @@
 //! ```
 
 use anyhow::{Context, Result};
-use edge_seg::{Bundle, Options, Session, TagScore, expand_inputs, parse_tags, read_picture, score_tags};
+use edge_seg::{Session, TagScore, expand_inputs, read_picture};
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let album = arguments.next().context("expected a folder")?;
     let words = arguments.next().context("expected words, separated by commas")?;
 
-    let session = Session::new(Bundle::built_in()?, &Options::default())?;
-    let bank = session.tag_bank(&parse_tags("the words", &words)?, &[])?;
+    let session = Session::built_in()?;
+    let words = session.words(&words)?;
     let threshold = session.bundle().manifest().tag_threshold;
     for path in expand_inputs(&[album]) {
         let path = path?;
-        let encoded = session.encode(&read_picture(&path)?)?;
-        let scores = score_tags(TagScore::Pixel, &encoded.grid, &bank, None, session.bundle().manifest().into())?;
-        let mut tags: Vec<_> = bank.names().iter().zip(scores).filter(|(_, score)| *score >= threshold).collect();
+        let scores = session.tag_scores(&session.encode(&read_picture(&path)?)?, &words, TagScore::Pixel)?;
+        let mut tags: Vec<_> = words.names().iter().zip(scores).filter(|(_, score)| *score >= threshold).collect();
         tags.sort_by(|a, b| b.1.total_cmp(&a.1));
         let tags: Vec<_> = tags.iter().map(|(name, score)| format!("{name} {score:.2}")).collect();
         println!("{}: {}", path.display(), tags.join(", "));

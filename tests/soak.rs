@@ -97,7 +97,7 @@ fn a_long_run_stays_flat_and_loses_no_frame_uncounted() {
     camera(folder.path(), if seconds >= 300 { 20.0 } else { 4.0 });
     let configure = |tags: &str| {
         let text = format!("[words]\ntags = \"{tags}\"\n");
-        edge_seg::files::replace_file(&folder.path().join("run.toml"), text.as_bytes()).unwrap();
+        edge_seg_bundle::files::replace_file(&folder.path().join("run.toml"), text.as_bytes()).unwrap();
     };
     configure("sky");
     let mut child = Command::new(binary("edge-seg"))

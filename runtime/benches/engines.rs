@@ -14,8 +14,10 @@ use std::borrow::Cow;
 use std::io::{BufRead, Write};
 use std::path::Path;
 
-use edge_seg::bundle::{self, Bundle};
-use edge_seg::{GraphEncoder, ImageEncoder, Input, Placement, TextEncoder, Threads};
+use edge_seg::Placement;
+use edge_seg_bundle as bundle;
+use edge_seg_bundle::Bundle;
+use edge_seg_model::{GraphEncoder, ImageEncoder, Input, TextEncoder, Threads};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -16,32 +16,170 @@
 //! # }
 //! ```
 //!
-//! One name for what several crates hold: the model, its words, scores and masks are `edge-seg-model`'s, video with its sources and
-//! sinks `edge-seg-live`'s, bundles `edge-seg-bundle`'s, the kernels `edge-seg-kernels`'s.
+//! One name for what a program of one's own needs of several crates: pictures with [`Session`], video with [`live::Live`], events with
+//! [`rules`], and where masks come from and go with [`source`] and [`sink`]. Every call takes `&self`, nothing panics on input, and
+//! [`Error`] covers everything.
+//!
+//! # Features
+//!
+//! | feature | brings | by default |
+//! |---|---|---|
+//! | `mini` | the model of [`Session::built_in`], 31 MB in the program | yes |
+//! | `v4l2` | cameras through Video4Linux, `v4l2:///dev/video0` in [`source::open_source`] | yes |
+//! | `displays` | small displays on SPI and I²C in [`sink::open_screen`] | yes |
+//! | `service` | MQTT and webhooks as sinks | yes |
+//! | `cuda`, or one of `cuda-12020`, `cuda-12060`, `cuda-13000` | NVIDIA GPUs, for a driver of that release of CUDA or a later one | no |
+//!
+//! Without any, pictures, video, rules and signed bundles of one's own work all the same.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 
-pub use edge_seg_board::boards::Multiplications;
-pub use edge_seg_board::{Variant, boards};
-pub use edge_seg_bundle::{self as bundle, Bundle, Manifest, files, trust};
-pub use edge_seg_kernels as simd;
-#[cfg(feature = "service")]
-pub use edge_seg_live::page as serve;
-pub use edge_seg_live::{Error, Result, metrics, rules, source};
+#[doc(inline)]
+pub use edge_seg_bundle::{Bundle, Manifest};
+#[doc(inline)]
+pub use edge_seg_live::{Error, Result};
 /// What goes wrong with a model, a picture or words: the part of [`Error`] that has nothing to do with video.
+#[doc(inline)]
 pub use edge_seg_model::Error as ModelError;
-pub use edge_seg_model::*;
+#[doc(inline)]
+pub use edge_seg_model::{
+    Background, Channels, Class, Encoded, Extent, FoundClass, Frame, Gate, LabelMap, Options, PatchGrid, Placement, Refinement, ScoreGrid,
+    Segmentation, Session, TagBank, TagScore, Timings, UnitRows, WordList, check_classes, expand_inputs, parse_tags, parse_words,
+    read_picture, read_tags_file, score_tags,
+};
+pub use edge_seg_model::{image, ndarray};
 
-/// Video: sessions, and the words that change meanwhile.
-pub mod live {
-    pub use edge_seg_live::session::*;
-    pub use edge_seg_live::words::*;
-    pub use edge_seg_live::{Live, LiveWords, run};
-    pub use edge_seg_model::propagation::*;
+/// What a bundle says of itself, and why one cannot be used. [`Bundle`] opens it, [`trust`] asks for a signature.
+///
+/// ```
+/// # if cfg!(not(feature = "mini")) { return }
+/// let bundle = edge_seg::Bundle::built_in().unwrap();
+/// assert_eq!(bundle.manifest().name, "mini");
+/// ```
+pub mod bundle {
+    #[doc(inline)]
+    pub use edge_seg_bundle::{Bundle, Card, Error, Fit, ImageManifest, Interpolation, Manifest, Positions, TextManifest};
 }
 
-/// Where masks go.
+/// Where the encoders run: on the processor, or on an NVIDIA GPU when that is asked for.
+///
+/// ```
+/// use edge_seg::{Options, device::Device};
+/// let options = Options::default().with_device(Device::Auto); // a GPU where one can be used
+/// # assert_eq!(options.device, Device::Auto);
+/// ```
+pub mod device {
+    #[doc(inline)]
+    pub use edge_seg_model::device::{Choice, Device, DeviceFault, OnFallback};
+}
+
+/// Video: a handle that gives frames with their masks, and the words that change meanwhile.
+///
+/// ```
+/// use edge_seg::live::{Live, LiveOptions};
+/// # fn main() -> edge_seg::Result<()> {
+/// # if cfg!(not(feature = "mini")) { return Ok(()) }
+/// # let session = edge_seg::Session::built_in_with(&edge_seg::Options::default().with_size_px(64))?;
+/// let camera = edge_seg::source::open_source("test:?size=64x48&fps=30&frames=3", &Default::default())?;
+/// let mut live = Live::start(session, camera, "sky, stripes", LiveOptions::default())?;
+/// for shown in &mut live {
+///     println!("{:.1} % sky", 100.0 * shown?.found.classes()[0].share());
+/// }
+/// live.stop()
+/// # }
+/// ```
+pub mod live {
+    #[doc(inline)]
+    pub use edge_seg_live::session::{Counters, FrameReport, Governed, GovernorOptions, KeyFrames, LiveOptions, SegmentedFrame};
+    #[doc(inline)]
+    pub use edge_seg_live::words::{Colour, Word, WordSet, WordSpec, Words};
+    #[doc(inline)]
+    pub use edge_seg_live::{Live, LiveWords};
+    #[doc(inline)]
+    pub use edge_seg_model::propagation::{Propagation, PropagationOptions};
+}
+
+/// Rules on what is seen: zones of the picture, conditions on words, and the events that they give.
+///
+/// ```
+/// use edge_seg::rules::{RuleBook, Watcher};
+/// # fn main() -> edge_seg::Result<()> {
+/// let book = RuleBook::parse("rules", "[[rule]]\nname = \"visitor\"\nwhen = { word = \"person\", share_above = 0.05 }")?;
+/// let watcher = Watcher::new(book)?; // `look` takes each frame's masks
+/// assert_eq!(watcher.states().collect::<Vec<_>>(), [("visitor", false)]);
+/// # Ok(())
+/// # }
+/// ```
+pub mod rules {
+    #[doc(inline)]
+    pub use edge_seg_live::rules::{
+        Change, Condition, Event, EventKind, Machine, Measured, Rule, RuleBook, Test, Timing, Unit, Watcher, Zone,
+    };
+}
+
+/// Where masks go: into pictures, files and video, to a display, to whoever listens, or to a [`LiveSink`](sink::LiveSink) of one's own.
+///
+/// ```
+/// use edge_seg::{LabelMap, sink::encode_mask};
+/// let png = encode_mask(&LabelMap { width: 2, height: 1, labels: vec![0, 1] }, 1)?;
+/// assert!(png.starts_with(b"\x89PNG"));
+/// # Ok::<(), edge_seg::Error>(())
+/// ```
 pub mod sink {
-    pub use edge_seg_live::sinks::*;
-    pub use edge_seg_model::render::*;
+    #[doc(inline)]
+    pub use edge_seg_live::sinks::display::{Display, Screen, View, open_screen};
+    #[cfg(feature = "service")]
+    #[doc(inline)]
+    pub use edge_seg_live::sinks::mqtt::{Mqtt, MqttOptions, Obey};
+    #[cfg(feature = "service")]
+    #[doc(inline)]
+    pub use edge_seg_live::sinks::webhook::{Webhook, WebhookOptions};
+    #[doc(inline)]
+    pub use edge_seg_live::sinks::{JsonLines, LiveSink, MaskFolder, OverlayVideo, VideoWriter};
+    #[doc(inline)]
+    pub use edge_seg_model::render::{
+        ClassReport, LegendEntry, MaskReport, MaskStyle, Milliseconds, OverlayOptions, class_colour, draw_overlay, draw_overlay_in,
+        encode_mask,
+    };
+}
+
+/// Where frames come from: whatever the program reads, or a [`Source`](source::Source) of one's own.
+///
+/// ```
+/// use edge_seg::{Channels, Frame, source::{Rate, Source}};
+///
+/// struct Grabber;
+///
+/// impl Source for Grabber {
+///     fn read(&mut self, frame: &mut Frame) -> edge_seg::Result<bool> {
+///         let lines = [0; 2 * 8]; // from a driver
+///         frame.pixels = Frame::from_raw(Channels::Bgr, (2, 2), 8, &lines)?.pixels;
+///         Ok(true)
+///     }
+///
+///     fn rate(&self) -> Option<Rate> {
+///         Some((30, 1))
+///     }
+/// }
+/// # assert!(Grabber.read(&mut Frame::still(Default::default())).is_ok_and(|read| read));
+/// ```
+pub mod source {
+    #[doc(inline)]
+    pub use edge_seg_live::source::{
+        Fault, Layout, Matrix, Notice, Pace, PixelFormat, Range, Rate, Source, SourceOptions, YuvDecoder, open_source, redacted,
+    };
+}
+
+/// Who may be trusted with a bundle: keys, boards and serials that it is held against before anything of it is used.
+///
+/// ```no_run
+/// # fn main() -> edge_seg::Result<()> {
+/// # let (key, bytes) = (String::new(), Vec::new());
+/// let bundle = edge_seg::trust::Trust::in_keys([("key", key.as_str())])?.open_bytes("flash", bytes)?;
+/// # Ok(())
+/// # }
+/// ```
+pub mod trust {
+    #[doc(inline)]
+    pub use edge_seg_bundle::trust::{Refusal, Trust};
 }

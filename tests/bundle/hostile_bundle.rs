@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use edge_seg::bundle::{self, Bundle, MANIFEST_OFFSET, Manifest};
+use edge_seg_bundle as bundle;
+use edge_seg_bundle::MANIFEST_OFFSET;
+use edge_seg_bundle::{Bundle, Manifest};
 use edge_seg_tests::{edge_seg, picture};
 
 use crate::tiny::tiny_manifest;

@@ -85,8 +85,8 @@ fn assert_golden(model: &Model, folder: &str) {
     bundle::write(&file, model, Storage::F32, &Release::default()).unwrap();
     let bundle = Bundle::open(&file).unwrap();
     let placement = edge_seg::Placement::new((32, 32), &bundle.manifest().image, 32).unwrap();
-    let encoder = edge_seg::ImageEncoder::load(&bundle, edge_seg::Threads::new(1)).unwrap();
-    let grid = encoder.encode(&edge_seg::Input { pixels: golden["pixels"].data.clone(), placement }).unwrap();
+    let encoder = edge_seg_model::ImageEncoder::load(&bundle, edge_seg_model::Threads::new(1)).unwrap();
+    let grid = encoder.encode(&edge_seg_model::Input { pixels: golden["pixels"].data.clone(), placement }).unwrap();
     let dim = model.config.embedding_dim;
     let patches = largest(grid.patches().data(), &units(&golden["patches"].data, dim));
     let global = largest(grid.global().data(), &units(&golden["global"].data, dim));

@@ -119,7 +119,7 @@ fn prepared_pixels_are_open_clips_and_transformers_to_a_grey_level() {
     let session = session(&model);
     let manifest = &session.bundle().manifest().image;
     let frame = read_picture(&data("picture.png")).unwrap();
-    let input = edge_seg::prepare(&frame.pixels, manifest, 32).unwrap();
+    let input = edge_seg_model::prepare(&frame.pixels, manifest, 32).unwrap();
     let level = 1.0 / 255.0 / manifest.std.iter().copied().fold(f32::MAX, f32::min);
     for reference in ["32x32.pixels", "transformers.pixels"] {
         let difference = largest(&input.pixels, &golden[reference].data);
@@ -134,8 +134,8 @@ fn encode(model: &Model, pixels: &[f32]) -> edge_seg::PatchGrid {
     bundle::write(&path, model, Storage::F32, &Release::default()).unwrap();
     let bundle = Bundle::open(&path).unwrap();
     let placement = edge_seg::Placement::new((32, 32), &bundle.manifest().image, 32).unwrap();
-    let encoder = edge_seg::ImageEncoder::load(&bundle, edge_seg::Threads::new(1)).unwrap();
-    encoder.encode(&edge_seg::Input { pixels: pixels.to_vec(), placement }).unwrap()
+    let encoder = edge_seg_model::ImageEncoder::load(&bundle, edge_seg_model::Threads::new(1)).unwrap();
+    encoder.encode(&edge_seg_model::Input { pixels: pixels.to_vec(), placement }).unwrap()
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use edge_seg::{Bundle, ImageEncoder, Input, PatchGrid, Placement, TextEncoder, Threads};
+use edge_seg::{Bundle, PatchGrid, Placement};
 use edge_seg_export::bundle::{self, Release};
 use edge_seg_export::checkpoint::{Model, Tensor, read_safetensors};
 use edge_seg_export::onnx::Storage;
+use edge_seg_model::{ImageEncoder, Input, TextEncoder, Threads};
 use edge_seg_tests::root;
 use safetensors::SafeTensors;
 

@@ -1,10 +1,11 @@
 //! Measures against values of scikit-learn, torchmetrics and pycocotools (`tests/python/make_metric_goldens.py`), refinements against
 //! torch and numpy (`tests/python/make_refinement_goldens.py`).
 
-use edge_seg::{Background, Class, LabelMap, PatchGrid, Placement, Scoring, TagBank, UnitRows, score};
+use edge_seg::{Background, Class, LabelMap, PatchGrid, Placement, TagBank, UnitRows};
 use edge_seg_export::eval::captions::{caption_measures, tag_measures, union_counts};
 use edge_seg_export::eval::metric::Confusion;
 use edge_seg_export::eval::pamr::Pamr;
+use edge_seg_model::{Scoring, score};
 use edge_seg_tests::root;
 use image::RgbImage;
 use serde_json::Value;

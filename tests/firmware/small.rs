@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use edge_seg::bundle::{self, Manifest};
+use edge_seg_bundle as bundle;
+use edge_seg_bundle::Manifest;
 
 use crate::tiny::tiny_manifest;
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
-use edge_seg::{GraphEncoder, Input, Placement};
+use edge_seg::Placement;
+use edge_seg_model::{GraphEncoder, Input};
 use edge_seg_tests::{Ended, binary_with, picture, root, test_name};
 use serde_json::Value;
 use tempfile::TempDir;

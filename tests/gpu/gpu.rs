@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
-use edge_seg::simd::{Columns, Kernels, Planes, Scratch, Tap};
-use edge_seg::{Background, Class, GraphEncoder, ImageEncoder, Input, PatchGrid, Placement, Scoring, TagBank, Threads, UnitRows, score};
+use edge_seg::{Background, Class, PatchGrid, Placement, TagBank, UnitRows};
+use edge_seg_kernels::{Columns, Kernels, Planes, Scratch, Tap};
+use edge_seg_model::{GraphEncoder, ImageEncoder, Input, Scoring, Threads, score};
 use edge_seg_tests::{may_lack, need, need_program, root};
 
 use crate::encoders::encoders;

@@ -5,9 +5,11 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use edge_seg::live::{Propagation, PropagationOptions, Propagator};
+use edge_seg::live::{Propagation, PropagationOptions};
 use edge_seg::source::{Pace, SourceOptions, open_source};
-use edge_seg::{Background, Bundle, Frame, LabelMap, Options, Painter, Session, parse_tags};
+use edge_seg::{Background, Bundle, Frame, LabelMap, Options, Session, parse_tags};
+use edge_seg_model::Painter;
+use edge_seg_model::propagation::Propagator;
 use edge_seg_tests::{binary, edge_seg, picture};
 use image::RgbImage;
 use image::imageops::crop_imm;

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use edge_seg::region::regions;
 use edge_seg::sink::class_colour;
-use edge_seg::sink::display::{Line, View, draw, draw_mono, open_screen};
+use edge_seg::sink::open_screen;
 use edge_seg::{Background, Bundle, Frame, LabelMap, Options, Session, parse_tags, read_picture};
+use edge_seg_live::sinks::display::{Line, View, draw, draw_mono};
+use edge_seg_model::region::regions;
 use edge_seg_tests::{edge_seg, picture};
 use embedded_graphics::pixelcolor::{BinaryColor, Rgb565, Rgb888};
 use embedded_graphics::prelude::*;

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use edge_seg::live::{Counters, FrameReport, KeyFrames, LiveOptions, Words};
-use edge_seg::metrics::Metrics;
-use edge_seg::region::Mask;
 use edge_seg::rules::{RuleBook, Watcher};
 use edge_seg::source::{Pace, SourceOptions, open_source};
 use edge_seg::{Background, Bundle, Options, Session, parse_tags};
+use edge_seg_live::metrics::Metrics;
+use edge_seg_model::region::Mask;
 use edge_seg_tests::{Ended, binary, edge_seg, need_program, picture};
 use serde_json::Value;
 
@@ -130,7 +130,7 @@ fn rules_are_followed_while_it_runs() {
     let rule = |name: &str| format!("[[rule]]\nname = \"{name}\"\nwhen = {{ word = \"sky\", score_above = 0 }}\n");
     let configure = |rules: &str| {
         let text = format!("[rules]\nfile = \"{rules}\"\nevents = \"events.jsonl\"\n");
-        edge_seg::files::replace_file(&at("run.toml"), text.as_bytes()).unwrap();
+        edge_seg_bundle::files::replace_file(&at("run.toml"), text.as_bytes()).unwrap();
     };
     fs::write(at("one.toml"), rule("first")).unwrap();
     fs::write(at("other.toml"), rule("third")).unwrap();
@@ -345,7 +345,7 @@ fn metrics_are_what_prometheus_reads() {
         Watcher::new(RuleBook::parse("rules", "[[rule]]\nname = \"sky\"\nwhen = { word = \"sky\", score_above = 0 }").unwrap()).unwrap();
     let source = open_source("test:?size=64x48&fps=30&frames=5", &SourceOptions::default().with_pace(Pace::Every)).unwrap();
     let options = LiveOptions::default().with_pace(Pace::Every).with_keys(KeyFrames::Every(2)).with_scene_cuts(false);
-    edge_seg::live::run(&session, source, &words, options, &counters, &Arc::default(), |shown| {
+    edge_seg_live::run(&session, source, &words, options, &counters, &Arc::default(), |shown| {
         let mut report = FrameReport::new(&shown);
         report.observe(&mut watcher, &shown.found.labels, SystemTime::now());
         metrics.observe(&report);

@@ -2,11 +2,12 @@
 
 use std::process::Command;
 
-use edge_seg::simd::{KERNELS_VARIABLE, kernels};
-use edge_seg::{Bundle, ImageEncoder, Threads, prepare};
+use edge_seg::Bundle;
 use edge_seg_export::bundle::{self, Release};
 use edge_seg_export::checkpoint::Model;
 use edge_seg_export::onnx::Storage;
+use edge_seg_kernels::{KERNELS_VARIABLE, kernels};
+use edge_seg_model::{ImageEncoder, Threads, prepare};
 use edge_seg_tests::{edge_seg, picture, root, test_name};
 
 /// The reference computes in 16 bits as all kernels do, to the last bit, so it says for a processor that this machine is not what the

@@ -80,7 +80,7 @@ fn grey(frame: &mut Frame) -> Result<bool> {
 fn run(seen: &Seen, camera: impl Source + 'static, each: impl FnMut(Arc<SegmentedFrame>) -> Result<bool>) -> Result<()> {
     let session = session();
     let words = Arc::new(Words::of(session.clone(), &session.words("cat, wall").unwrap()).unwrap());
-    let ended = edge_seg::live::run(&session, Box::new(camera), &words, patient(), &Arc::default(), &Arc::default(), each);
+    let ended = edge_seg_live::run(&session, Box::new(camera), &words, patient(), &Arc::default(), &Arc::default(), each);
     assert!(seen.is_gone(), "the source is let go before the session is over");
     ended
 }
@@ -114,7 +114,7 @@ fn a_callback_that_panics_leaves_no_thread_and_no_camera_behind() {
     let words = Arc::new(Words::of(session.clone(), &session.words("cat").unwrap()).unwrap());
     let unwound = catch_unwind(AssertUnwindSafe(|| {
         let each = |_| -> Result<bool> { panic!("mine") };
-        edge_seg::live::run(&session, Box::new(camera), &words, patient(), &Arc::default(), &Arc::default(), each)
+        edge_seg_live::run(&session, Box::new(camera), &words, patient(), &Arc::default(), &Arc::default(), each)
     }));
     assert!(unwound.is_err() && seen.is_gone());
     let reads = seen.reads.load(Ordering::SeqCst);

@@ -2,4 +2,5 @@
 
 mod half;
 mod library;
+mod programs;
 mod sharing;

@@ -98,7 +98,7 @@ fn stills_are_segmented_beside_a_live_session() {
         let counters = Arc::<Counters>::default();
         let stop = Arc::default();
         let run =
-            edge_seg::live::run(&session, source, &words, LiveOptions::default(), &counters, &stop, |_| Ok::<_, edge_seg::Error>(true));
+            edge_seg_live::run(&session, source, &words, LiveOptions::default(), &counters, &stop, |_| Ok::<_, edge_seg::Error>(true));
         ended.store(true, Ordering::Relaxed);
         run.unwrap();
         assert!(counters.segmented.load(Ordering::Relaxed) > 0);

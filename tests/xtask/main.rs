@@ -1,4 +1,4 @@
-//! What developers run: `cargo xtask check|test|bench|book`. Needs cargo alone; `check` runs Python's part where there is a Python.
+//! What developers run: `cargo xtask check|test|bench|book|semver`. Needs cargo alone; `check` runs Python's part where there is a Python.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -10,6 +10,8 @@ cargo xtask COMMAND
   test [FILTER]   all tests but the soak, or those whose name contains FILTER
   bench [ARGS]    each stage's time on this machine (edge-seg bench ARGS)
   book            the book, to target/book (needs: cargo install mdbook --locked)
+  semver REVISION what breaks programs that were built on the library at this revision; before each release
+                  (needs: cargo install cargo-semver-checks --locked)
 ";
 
 fn main() -> ExitCode {
@@ -19,13 +21,14 @@ fn main() -> ExitCode {
     let done = match command {
         "check" => check(),
         "test" => test(&rest),
-        "bench" => cargo(&[&["run", "--release", "--package", "edge-seg", "--", "bench"], &rest[..]].concat()),
+        "bench" => cargo(&[&["run", "--release", "--bin", "edge-seg", "--", "bench"], &rest[..]].concat()),
         "book" => run("mdbook", &["build", "docs"], &[], "cargo install mdbook --locked"),
+        "semver" => semver(&rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
         }
-        other => Err(format!("expected check, test, bench or book, found {other:?}")),
+        other => Err(format!("expected check, test, bench, book or semver, found {other:?}")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,6 +49,16 @@ fn check() -> Result<(), String> {
 
 fn test(rest: &[&str]) -> Result<(), String> {
     cargo(&[&["test", "--release", "--workspace", "--"], rest, &["--skip", "a_long_run"]].concat())
+}
+
+/// The crates whose items the library's face names: their own faces are checked, for the tool does not look through re-exports.
+const LIBRARY: [&str; 4] = ["edge-seg", "edge-seg-bundle", "edge-seg-live", "edge-seg-model"];
+
+fn semver(rest: &[&str]) -> Result<(), String> {
+    let [revision] = rest else { return Err("semver: expected a revision, such as the last release's tag".into()) };
+    let packages = LIBRARY.iter().flat_map(|name| ["--package", name]);
+    let arguments: Vec<&str> = ["semver-checks", "--default-features", "--baseline-rev", revision].into_iter().chain(packages).collect();
+    run(&cargo_path(), &arguments, &[], "cargo install cargo-semver-checks --locked")
 }
 
 fn cargo(arguments: &[&str]) -> Result<(), String> {

@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use edge_seg::boards::{BOARDS, Board, Rates};
-use edge_seg::simd::{Kernels, kernels};
-use edge_seg::sink::{LegendEntry, OverlayOptions, draw_overlay_on};
+use edge_seg::sink::{LegendEntry, OverlayOptions};
 use edge_seg::source::{Pace, SourceOptions, open_source};
-use edge_seg::{Frame, Multiplications, Session, TagBank, multiplications, parse_tags, read_tags_file};
+use edge_seg::{Frame, Session, TagBank, parse_tags, read_tags_file};
+use edge_seg_board::boards::Multiplications;
+use edge_seg_board::boards::{BOARDS, Board, Rates};
+use edge_seg_kernels::{Kernels, kernels};
+use edge_seg_model::multiplications;
+use edge_seg_model::render::draw_overlay_on;
 use serde::Serialize;
 
 use self::machine::Machine;

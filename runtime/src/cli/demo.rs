@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser};
-use edge_seg::files::replace_file;
+use edge_seg_bundle::files::replace_file;
 
 use super::Outcome;
 use super::segment::{self, SegmentArgs};

@@ -38,7 +38,7 @@ pub fn run(args: &InspectArgs) -> Result<Outcome> {
 
 /// Where the image encoder can run here.
 fn devices() -> serde_json::Value {
-    let cuda = match edge_seg::probe_cuda() {
+    let cuda = match edge_seg_model::probe_cuda() {
         Ok(()) => json!({"usable": true}),
         Err(error) => json!({"usable": false, "why": error.to_string()}),
     };
@@ -64,7 +64,7 @@ fn describe(bundle: &Bundle) -> Result<String, std::fmt::Error> {
     writeln!(s, "thresholds   background {}, tags {}", m.background, m.tag_threshold)?;
     writeln!(s, "templates    {}", m.templates.join(" | "))?;
     writeln!(s, "context      {} tokens", m.text.context)?;
-    match edge_seg::probe_cuda() {
+    match edge_seg_model::probe_cuda() {
         Ok(()) => writeln!(s, "devices      cpu, cuda")?,
         Err(error) => writeln!(s, "devices      cpu; {error}")?,
     }

@@ -24,9 +24,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use edge_seg::Session;
-use edge_seg::live::{Control, Counters, EventBus, FrameReport, WordSets, Words};
-use edge_seg::metrics::Metrics;
+use edge_seg::live::{Counters, FrameReport, Words};
 use edge_seg::sink::LiveSink;
+use edge_seg_live::metrics::Metrics;
+use edge_seg_live::session::EventBus;
+use edge_seg_live::words::{Control, WordSets};
 
 use super::{MANY_WORDS, Outcome, flags, steer};
 pub use describe::commented;
@@ -111,7 +113,7 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     let mask_style = settings.output.mask_style();
     let start = Instant::now();
     let mut shown = 0;
-    let outcome = edge_seg::live::run(&running.session, source, &running.control.words, options, &running.counters, &stop, |frame| {
+    let outcome = edge_seg_live::run(&running.session, source, &running.control.words, options, &running.counters, &stop, |frame| {
         let mut report = FrameReport::new(&frame);
         if let Some(style) = mask_style {
             report = report.with_masks(&frame.found.labels, style);

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::{ArgGroup, Args};
-use edge_seg::files::replace_file;
-use edge_seg::sink::{ClassReport, LegendEntry, Milliseconds, OverlayOptions, SegmentReport, draw_overlay_on, encode_mask};
+use edge_seg::sink::{ClassReport, LegendEntry, Milliseconds, OverlayOptions, encode_mask};
 use edge_seg::{
     Background, Class, Frame, LabelMap, ModelError, Options, Segmentation, Session, TagBank, TagScore, expand_inputs, parse_tags,
-    read_picture, read_tags_file, score_tags, split_caption,
+    read_picture, read_tags_file, score_tags,
 };
+use edge_seg_bundle::files::replace_file;
+use edge_seg_model::render::{SegmentReport, draw_overlay_on};
+use edge_seg_model::split_caption;
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde::Serialize;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use edge_seg::live::{Control, Outcome, WordSet, read_words_file};
+use edge_seg::live::WordSet;
+use edge_seg_live::words::{Control, Outcome, read_words_file};
 
 /// Says what a change of words did.
 pub fn tell(answer: edge_seg::Result<Outcome>) {

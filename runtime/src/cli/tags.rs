@@ -3,8 +3,9 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::{ArgGroup, Args, ValueEnum};
-use edge_seg::simd::Precision;
-use edge_seg::{TagScore, expand_inputs, read_picture, read_tags_file, score_tags, split_caption};
+use edge_seg::{TagScore, expand_inputs, read_picture, read_tags_file, score_tags};
+use edge_seg_kernels::Precision;
+use edge_seg_model::split_caption;
 use serde::Serialize;
 
 use super::{ModelArgs, Outcome, print_json, warn_of_many};
@@ -166,7 +167,7 @@ impl TagsArgs {
         match &self.word_cache {
             Some(none) if none.as_os_str() == "none" => None,
             Some(folder) => Some(folder.clone()),
-            None => edge_seg::files::cache_folder(),
+            None => edge_seg_bundle::files::cache_folder(),
         }
     }
 }

@@ -152,7 +152,9 @@ impl LiveSink for Tolerant {
             }
             Ok(()) => {}
             // Whoever reads it has seen enough.
-            Err(e) if e.io_kind() == Some(ErrorKind::BrokenPipe) => return Err(e),
+            Err(Error::Model(edge_seg_model::Error::Io { path, source })) if source.kind() == ErrorKind::BrokenPipe => {
+                return Err(Error::io(path)(source));
+            }
             Err(e) => {
                 self.in_a_row += 1;
                 self.failed.fetch_add(1, Ordering::Relaxed);

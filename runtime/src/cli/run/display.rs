@@ -3,7 +3,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clap::Args;
 use edge_seg::sink::LiveSink;
-use edge_seg::sink::display::{Display, open_screen};
+use edge_seg::sink::{Display, open_screen};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::flags::needs;

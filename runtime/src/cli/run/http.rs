@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use edge_seg::serve::{About, Hub, HubSink, ServeOptions, Server, Token};
-use edge_seg::sink::{LiveSink, Recorder};
+use edge_seg::sink::LiveSink;
+use edge_seg_live::page::{About, Hub, HubSink, ServeOptions, Server, Token};
+use edge_seg_live::sinks::Recorder;
 use serde::{Deserialize, Serialize};
 
 use super::Running;

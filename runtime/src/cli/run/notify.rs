@@ -3,11 +3,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use edge_seg::live::Control;
-use edge_seg::metrics::Metrics;
 use edge_seg::sink::LiveSink;
-use edge_seg::sink::mqtt::{Mqtt, MqttOptions};
-use edge_seg::sink::webhook::{Webhook, WebhookOptions, read_secret};
+use edge_seg::sink::{Mqtt, MqttOptions};
+use edge_seg::sink::{Webhook, WebhookOptions};
+use edge_seg_live::metrics::Metrics;
+use edge_seg_live::sinks::webhook::read_secret;
+use edge_seg_live::words::Control;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::flags::needs;

@@ -2,8 +2,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use edge_seg::metrics::Metrics;
-use edge_seg::sink::{JsonLines, LiveSink, MaskFolder, MaskStyle, OverlayOptions, OverlayVideo, Tolerant};
+use edge_seg::sink::{JsonLines, LiveSink, MaskFolder, MaskStyle, OverlayOptions, OverlayVideo};
+use edge_seg_live::metrics::Metrics;
+use edge_seg_live::sinks::Tolerant;
 use serde::{Deserialize, Serialize};
 
 /// What is written of each frame.

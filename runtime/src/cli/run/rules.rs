@@ -5,10 +5,12 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use edge_seg::live::{EventBus, FrameReport, SegmentedFrame};
-use edge_seg::metrics::Metrics;
+use edge_seg::live::{FrameReport, SegmentedFrame};
 use edge_seg::rules::{EventKind, RuleBook, Watcher};
-use edge_seg::sink::{EventLog, LiveSink, Snapshots};
+use edge_seg::sink::LiveSink;
+use edge_seg_live::metrics::Metrics;
+use edge_seg_live::session::EventBus;
+use edge_seg_live::sinks::{EventLog, Snapshots};
 use serde::{Deserialize, Serialize};
 
 use super::output::OutputArgs;

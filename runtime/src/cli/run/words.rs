@@ -2,8 +2,9 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use edge_seg::live::{WordSpec, read_words_file};
+use edge_seg::live::WordSpec;
 use edge_seg::parse_tags;
+use edge_seg_live::words::read_words_file;
 use serde::{Deserialize, Serialize};
 
 /// What is looked for.
