@@ -23,6 +23,7 @@ from .data import IGNORE, DataError, Labelled, coco_classes, patch_targets, rand
 from .features import FeatureCache
 from .losses import caption_contrast, dense_loss, pooled, word_contrast
 from .pairs import SHARDS, Captioned, draws, is_stream, read_pairs, shuffled_rows
+from .prune import kept
 from .recipe import StageRecipe
 from .samples import Skipped
 from .schema import RecipeError
@@ -258,8 +259,6 @@ class TtdStage(Stage):
         if not self.patterns:
             self.captioned = Captioned(self.few(read_pairs(around.root, list(stage.pairs), split, around.say)), 1, stage.keep_stop_words)
         if stage.prune > 0 and split == "train":
-            from .prune import kept
-
             self.keep = kept(self, around)
         if not self.patterns:
             # A caption of one word has no other tag to share its picture with.
