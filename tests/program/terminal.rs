@@ -78,7 +78,7 @@ fn other_shells_get_scripts_of_their_own() {
         [("zsh", "#compdef edge-seg"), ("fish", "complete -c edge-seg"), ("elvish", "edit:completion"), ("powershell", "Register-")]
     {
         let script = run("edge-seg", &["completions", shell]).stdout;
-        assert!(script.contains(mark) && script.contains("--background-words"), "{shell}");
+        assert!(script.contains(mark) && script.contains("background-words"), "{shell}");
     }
     let wrong: Ended = Command::new(binary("edge-seg")).args(["completions", "tcsh"]).output().unwrap().into();
     assert_eq!(wrong.code, 2);

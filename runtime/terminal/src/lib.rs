@@ -55,7 +55,8 @@ impl Completions {
 }
 
 /// A script for bash in which a program's commands go by one name throughout. clap_complete 4.6 takes the hyphen of a program's name for a
-/// space where it lists a command's options, and for a part of the name where it looks for them: those of commands are then never found.
+/// space where it lists a command's options, and for a part of the name where it looks for them: those of commands are then never found
+/// (findings/clap-complete-hyphens.sh).
 fn of_one_name(script: &str, program: &str) -> String {
     let of_commands = |hyphen: &str| format!("{}__subcmd__", program.replace('-', hyphen));
     script.replace(&of_commands("__subcmd__"), &of_commands("__"))
