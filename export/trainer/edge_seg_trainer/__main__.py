@@ -79,7 +79,7 @@ def main() -> int:
     from .provenance import ProvenanceError
     from .recipe import read_recipe
     from .schema import RecipeError
-    from .towers import TowerError
+    from .config import TowerError
 
     try:
         if given.command == "bias":

@@ -26,7 +26,8 @@ from .loader import Loader
 from .pairs import SHARDS
 from .recipe import StageRecipe
 from .stages import Context, TtdStage
-from .towers import HeadConfig, ImageConfig, Model, TextConfig
+from .config import HeadConfig, ImageConfig, TextConfig
+from .towers import Model
 
 SHAPES = {
     "ViT-B-16": (ImageConfig(768, 12, 12, 3072, 16, (14, 14), 1e-5, False, True, "quick_gelu", HeadConfig("maskclip"), "class", 512),

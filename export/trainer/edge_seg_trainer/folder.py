@@ -11,7 +11,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from .towers import HeadConfig, ImageConfig, Model, Preprocess, TextConfig, TowerError, with_head
+from .config import HeadConfig, ImageConfig, TextConfig, TowerError
+from .towers import Model, Preprocess, with_head
 
 
 class FolderError(ValueError):

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .towers import SIMILARITIES, ImageConfig, PreNormBlock, TowerError, activate
+from .blocks import PreNormBlock, activate
+from .config import SIMILARITIES, ImageConfig, TowerError
 
 
 class FusionHead(nn.Module):

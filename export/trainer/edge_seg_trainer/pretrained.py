@@ -13,7 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .towers import HeadConfig, ImageConfig, ImageTower, TextConfig, TextTower, TowerError
+from .config import HeadConfig, ImageConfig, TextConfig, TowerError
+from .towers import ImageTower, TextTower
 
 
 # What wrappers (torch.compile, data parallel, lightning) put before a model's own names.

@@ -14,7 +14,7 @@ from pathlib import Path
 from . import ttd
 from .pairs import weighed
 from .schema import COUNT, PART, POSITIVE, SHARE, SOME, WEIGHT, Range, RecipeError, build, key, keys, near, one_of, plain_name
-from .towers import HEADS, SIMILARITIES, HeadConfig
+from .config import HEADS, SIMILARITIES, HeadConfig
 
 KINDS = ("pairs", "ttd", "dense", "sets")
 REPORTS = ("idx133", "present", "voc21", "camvid", "ade150")

@@ -23,6 +23,7 @@ from .data import IGNORE, DataError, Labelled, coco_classes, patch_targets, rand
 from .features import FeatureCache
 from .losses import caption_contrast, dense_loss, pooled, word_contrast
 from .pairs import Captioned, draws, is_stream, mixed, read_pairs, shuffled_rows, weighed
+from .prune import kept
 from .recipe import StageRecipe
 from .samples import Skipped
 from .schema import RecipeError
@@ -269,8 +270,6 @@ class TtdStage(Stage):
         self.photos = [source for source in self.sources if isinstance(source, Photos)]
         self.shards = [source for source in self.sources if isinstance(source, Shards)]
         if stage.prune > 0 and split == "train":
-            from .prune import kept
-
             keep = kept(self, around)
             for source in self.sources:
                 source.settle(keep)

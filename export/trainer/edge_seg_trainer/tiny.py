@@ -19,7 +19,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from .folder import write_folder
 from .golden import golden
 from .pretrained import bert_config, load_bert, load_timm_vit, vit_config
-from .towers import HeadConfig, Model
+from .config import HeadConfig
+from .towers import Model
 
 SHADES = {"fire": (220, 60, 30), "sea": (30, 90, 220), "grass": (40, 180, 50), "snow": (240, 240, 245)}
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *SHADES, "a", "and", "the", "beside", "##s", "dog", "wet", ","]

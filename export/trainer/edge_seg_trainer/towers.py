@@ -6,7 +6,7 @@ them operation by operation; published weights are renamed to theirs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,106 +15,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu")
-HEADS = ("fusion", "maskclip", "attention", "tcl")
-SIMILARITIES = ("query-key", "query-query", "key-key")
-
-
-class TowerError(ValueError):
-    """Weights or a configuration that do not fit the architecture."""
-
-
-@dataclass(frozen=True)
-class HeadConfig:
-    """How patch tokens become embeddings; each kind reads its own keys."""
-
-    kind: str = "fusion"
-    taps: tuple[str, ...] = ("block8", "block10", "value", "final")  # fusion
-    hidden: int = 768  # fusion
-    similarity: str = "query-key"  # attention
-    neighbour: float = 0.0  # attention: deviation in patches of the Gaussian added to the logits; 0: none
-    residual: bool = False  # attention
-    mlp: bool = False  # attention
-    layers: int = 2  # tcl: doublings of the grid
-
-    OWN = {
-        "fusion": ("taps", "hidden"),
-        "maskclip": (),
-        "attention": ("similarity", "neighbour", "residual", "mlp"),
-        "tcl": ("layers",),
-    }
-
-    def as_folder(self) -> dict:
-        values = {name: getattr(self, name) for name in self.OWN[self.kind]}
-        return {"kind": self.kind} | {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
-    @classmethod
-    def from_folder(cls, given: dict) -> HeadConfig:
-        kind = given.get("kind")
-        if kind not in HEADS:
-            raise TowerError(f"head {kind!r}: expected one of {', '.join(HEADS)}")
-        if set(given) - {"kind"} != set(cls.OWN[kind]):
-            raise TowerError(f"head {kind!r}: expected the keys {', '.join(cls.OWN[kind]) or 'kind alone'}, found {sorted(given)}")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
-
-
-@dataclass(frozen=True)
-class ImageConfig:
-    """A pre-norm ViT with a class token."""
-
-    width: int = 192
-    layers: int = 12
-    heads: int = 3
-    mlp_width: int = 768
-    patch_px: int = 16
-    grid: tuple[int, int] = (14, 14)
-    norm_eps: float = 1e-6
-    patch_bias: bool = True
-    pre_norm: bool = False
-    activation: str = "gelu"
-    head: HeadConfig = field(default_factory=HeadConfig)
-    whole: str = "mean"  # how the picture's own embedding is made: mean | class
-    embedding_dim: int = 384
-
-    def as_folder(self) -> dict:
-        """The `image` object of config.json."""
-        plain = ("width", "layers", "heads", "mlp_width", "patch_px")
-        more = ("patch_bias", "pre_norm", "activation", "norm_eps")
-        return (
-            {"arch": "vit"}
-            | {name: getattr(self, name) for name in plain}
-            | {"grid": list(self.grid)}
-            | {name: getattr(self, name) for name in more}
-            | {"head": self.head.as_folder(), "global": self.whole}
-        )
-
-    @classmethod
-    def from_folder(cls, given: dict, embedding_dim: int) -> ImageConfig:
-        given = dict(given)
-        if given.pop("arch") != "vit":
-            raise TowerError("image.arch: expected vit")
-        head, whole = HeadConfig.from_folder(given.pop("head")), given.pop("global")
-        return cls(**given | {"grid": tuple(given["grid"])}, head=head, whole=whole, embedding_dim=embedding_dim)
-
-
-@dataclass(frozen=True)
-class TextConfig:
-    """`bert`: post-norm, mean of the real tokens. `clip`: pre-norm, causal, the last real token."""
-
-    arch: str = "bert"
-    width: int = 384
-    layers: int = 6
-    heads: int = 12
-    mlp_width: int = 1536
-    vocab: int = 30522
-    positions: int = 512
-    activation: str = "gelu"
-    norm_eps: float = 1e-12
-    projection: bool = False
-
-    def as_folder(self) -> dict:
-        """The `text` object of config.json."""
-        return dict(self.__dict__)
+from .blocks import PostNormBlock, PreNormBlock
+from .config import HeadConfig, ImageConfig, TextConfig, TowerError
+from .heads import make_head
 
 
 @dataclass(frozen=True)
@@ -152,103 +55,6 @@ def frozen_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "cpu" and cpu in ("DEFAULT", "AVX2") else torch.bfloat16
 
 
-def activate(x: Tensor, kind: str) -> Tensor:
-    if kind == "quick_gelu":
-        return x * torch.sigmoid(1.702 * x)
-    return F.gelu(x, approximate="tanh" if kind == "gelu_tanh" else "none")
-
-
-class WholeAttention(torch.autograd.Function):
-    """softmax(q·kᵀ/√d)·v of [batch, heads, tokens, d], with the whole score matrix kept for the gradient.
-
-    On a CPU with matrix units, plain products of bf16 take less time than PyTorch's fused kernel, most of all for the gradient.
-    """
-
-    @staticmethod
-    def forward(ctx, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q = (q * q.shape[-1] ** -0.5).contiguous()
-        k, v = k.contiguous(), v.contiguous()
-        share = (q @ k.transpose(-1, -2)).softmax(-1).to(q.dtype)
-        ctx.save_for_backward(q, k, v, share)
-        return share @ v
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v, share = ctx.saved_tensors
-        gradient = gradient.to(q.dtype).contiguous()
-        of_score = torch._softmax_backward_data(gradient @ v.transpose(-1, -2), share, -1, share.dtype)
-        of_q = (of_score @ k) * q.shape[-1] ** -0.5
-        return of_q, of_score.transpose(-1, -2) @ q, share.transpose(-1, -2) @ gradient
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention; `qkv` rows are query, key, value."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def parts(self, x: Tensor) -> Tensor:
-        """Query, key, value, each [batch, heads, tokens, width / heads]."""
-        batch, tokens, width = x.shape
-        return self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-
-    def mix(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-        plain = mask is None and not causal and torch.is_grad_enabled()
-        if plain and q.device.type == "cpu" and q.dtype == torch.bfloat16:
-            out = WholeAttention.apply(q, k, v)
-        else:
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
-        return self.proj(out.transpose(1, 2).flatten(2))
-
-    def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
-        """x [batch, tokens, width]; mask broadcastable to [batch, heads, tokens, tokens], true = visible."""
-        return self.mix(*self.parts(x), mask, causal)
-
-    def value_path(self, x: Tensor) -> Tensor:
-        """proj(v(x)): what each token would pass on if it attended to itself alone."""
-        # Through the module, not by slicing its weight: an adapter around `qkv` must count here too.
-        return self.proj(self.qkv(x)[..., -(self.qkv.out_features // 3) :])
-
-
-class Mlp(nn.Module):
-    def __init__(self, width: int, hidden: int, out: int | None = None, activation: str = "gelu"):
-        super().__init__()
-        self.activation = activation
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, out or width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(activate(self.fc1(x), self.activation))
-
-
-class PreNormBlock(nn.Module):
-    def __init__(self, width: int, heads: int, mlp_width: int, eps: float, activation: str = "gelu"):
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps)
-        self.attn = Attention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps)
-        self.mlp = Mlp(width, mlp_width, activation=activation)
-
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        x = x + self.attn(self.norm1(x), causal=causal)
-        return x + self.mlp(self.norm2(x))
-
-    def of_class(self, x: Tensor) -> Tensor:
-        """The class token after the block, [batch, 1, width]; the other tokens are only looked at."""
-        q, k, v = self.attn.parts(self.norm1(x))
-        x = x[:, :1] + self.attn.mix(q[:, :, :1], k, v)
-        return x + self.mlp(self.norm2(x))
-
-
-class PostNormBlock(PreNormBlock):
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        x = self.norm1(x + self.attn(x, mask))
-        return self.norm2(x + self.mlp(x))
-
-
 class Patch(nn.Module):
     def __init__(self, width: int, patch_px: int, bias: bool):
         super().__init__()
@@ -262,8 +68,6 @@ class ImageTower(nn.Module):
 
     def __init__(self, config: ImageConfig):
         super().__init__()
-        from .heads import make_head
-
         self.config = config
         self.recompute = False  # keep no activations of the blocks, and compute them again for the gradient
         width = config.width

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .towers import HeadConfig, ImageConfig, ImageTower, TowerError
+from .config import HeadConfig, ImageConfig, TowerError
+from .towers import ImageTower
 
 MAGIC = b"\x89ESB\r\n\x1a\n"
 MANIFEST_AT = 1040

@@ -11,7 +11,7 @@ from edge_seg_trainer.loop import StageLoop
 from edge_seg_trainer.recipe import RecipeError
 from edge_seg_trainer.stages import Part, make_stage
 from edge_seg_trainer.self_training import cut_rectangles, named_classes, pasted, rare_first, teacher_shares
-from edge_seg_trainer.towers import WholeAttention
+from edge_seg_trainer.blocks import WholeAttention
 
 from test_train import losses, start
 

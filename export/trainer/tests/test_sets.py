@@ -15,7 +15,8 @@ from edge_seg_trainer.questions import Asker, Habits, Umbrella, phrased, plural,
 from edge_seg_trainer.recipe import RecipeError
 from edge_seg_trainer.sets_stage import pixel_loss
 from edge_seg_trainer.teachers import ADE31, SCENERY, THINGS, joined
-from edge_seg_trainer.towers import ImageTower, TowerError
+from edge_seg_trainer.config import TowerError
+from edge_seg_trainer.towers import ImageTower
 from edge_seg_trainer.unpack import load_unpacked, unpack
 
 ROOT = Path(__file__).parents[3]

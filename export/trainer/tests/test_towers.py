@@ -16,7 +16,8 @@ from edge_seg_trainer.heads import neighbour_logits
 from edge_seg_trainer.pretrained import bert_config, load_bert, vit_config, weights_in
 from edge_seg_trainer.recipe import StageRecipe
 from edge_seg_trainer.tiny import tiny_text_folder
-from edge_seg_trainer.towers import HeadConfig, ImageConfig, ImageTower, TextTower, TowerError
+from edge_seg_trainer.config import HeadConfig, ImageConfig, TowerError
+from edge_seg_trainer.towers import ImageTower, TextTower
 
 DATA = Path(__file__).parents[3] / "tests" / "data"
 ATTENTION = {"kind": "attention", "similarity": "query-key", "neighbour": 0.0, "residual": True, "mlp": True}

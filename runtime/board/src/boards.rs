@@ -3,6 +3,15 @@
 //! No rate was measured on a board. Each is what llvm-mca predicts for the inner loop of the encoders' layers
 //! (`runtime/kernels/benches/neon.py`, in `docs/kernels.md`): memory, the layers between the products and other programs come on top, so
 //! a time is the least that can be expected.
+//!
+//! ```
+//! use edge_seg_board::boards::{Multiplications, find, recognise};
+//! let board = recognise(&["raspberrypi,5-model-b".into(), "brcm,bcm2712".into()]).expect("a board of the table");
+//! assert_eq!((board.key, board.variant.name()), ("pi5", "pi5"));
+//! let rates = find("pi5").and_then(|board| board.rates).expect("its core has a model");
+//! let work = Multiplications { floats: 0, integers: 1_000_000_000 };
+//! assert!(rates.least_ms(work, 4) < rates.least_ms(work, 1));
+//! ```
 
 use std::fmt;
 

@@ -1,4 +1,11 @@
 //! The processor, as /proc/cpuinfo and the device tree tell it.
+//!
+//! ```
+//! use edge_seg_board::processor::{core_name, cpuinfo};
+//! let info = cpuinfo("processor : 0\nFeatures : fp asimd asimddp\nCPU implementer : 0x41\nCPU part : 0xd0b\n");
+//! assert_eq!(core_name(info.parts[0].0, info.parts[0].1), Some(("Cortex-A76", false)));
+//! assert!(info.features.contains("asimddp"));
+//! ```
 
 use std::collections::BTreeSet;
 

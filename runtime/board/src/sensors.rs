@@ -1,4 +1,12 @@
 //! How a board is doing: temperatures, and what holds its processor back.
+//!
+//! ```
+//! use edge_seg_board::{Host, sensors};
+//! for zone in sensors::zones(&Host::live()) {
+//!     println!("{}: {:.1} of {:.1} °C", zone.name, zone.celsius, zone.hot_c());
+//! }
+//! assert_eq!(sensors::hottest(&Host::under("/nowhere")), None);
+//! ```
 
 use serde::Serialize;
 

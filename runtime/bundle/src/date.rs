@@ -1,4 +1,12 @@
 //! The calendar, as far as keys, events and names of recordings need it.
+//!
+//! ```
+//! use edge_seg_bundle::date::{Date, utc};
+//! let last = Date::parse("2027-12-31").expect("a day");
+//! assert_eq!(Date::from_days(last.days() + 1).to_string(), "2028-01-01");
+//! assert_eq!(Date::parse("2027-02-29"), None);
+//! assert_eq!(utc(std::time::UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
+//! ```
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

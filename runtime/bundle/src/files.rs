@@ -1,4 +1,14 @@
 //! Files that are whole or not there, and where those lie that can be made again.
+//!
+//! ```
+//! use edge_seg_bundle::files::{hex, replace_file};
+//! # let folder = tempfile::tempdir().expect("a folder for the test");
+//! # let path = folder.path().join("words.txt");
+//! replace_file(&path, b"dog\ncat\n")?; // whole, or as it was before
+//! assert_eq!(hex(&[0xca, 0xfe]), "cafe");
+//! # assert_eq!(std::fs::read(&path).expect("the file"), b"dog\ncat\n");
+//! # Ok::<(), edge_seg_bundle::Error>(())
+//! ```
 
 use std::fs::File;
 use std::io::Write;

@@ -6,6 +6,17 @@
 //! A key file is minisign's `.pub`. A date in its comment, `expires:2027-12-31`, is the last day on which the key may sign:
 //! a signature whose own signed timestamp is later is refused, and an installer refuses the key altogether after that day.
 //! A bundle that was installed in time keeps running: a camera in the field must not go dark on a date.
+//!
+//! ```
+//! use edge_seg_bundle::trust::Trust;
+//! let key = "untrusted comment: the workshop's\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n";
+//! let trust = Trust::in_keys([("workshop.pub", key)])?.on_board(&["pi5"]).at_least(7);
+//! # let place = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/mini.esb");
+//! # let bytes = std::fs::read(place).expect("the model of this project");
+//! let refused = trust.open_bytes("mini.esb", bytes).unwrap_err().to_string(); // nobody has signed it
+//! assert!(refused.contains("unsigned"), "{refused}");
+//! # Ok::<(), edge_seg_bundle::Error>(())
+//! ```
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,21 @@
 //! What a session counts of itself, as Prometheus reads it (text exposition format 0.0.4).
+//!
+//! ```
+//! use std::sync::Arc;
+//! use edge_seg_live::{Live, metrics::Metrics, session::LiveOptions, source::open_source};
+//! use edge_seg_model::{Options, Session};
+//! # fn main() -> edge_seg_live::Result<()> {
+//! let session = Arc::new(Session::built_in_with(&Options { size_px: Some(64), ..Options::default() })?);
+//! let camera = open_source("test:?size=64x48&fps=30&frames=2", &Default::default())?;
+//! let mut live = Live::start(session.clone(), camera, "sky", LiveOptions::default())?;
+//! let metrics = Metrics::new(&session, live.counters().clone(), Arc::default());
+//! for shown in &mut live {
+//!     shown?;
+//! }
+//! assert!(metrics.render().contains("\nedge_seg_frames_captured_total 2\n"));
+//! # live.stop()
+//! # }
+//! ```
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -45,10 +45,21 @@ impl Completions {
         // To memory first: the generator panics where its writer fails.
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut program, name, &mut script);
+        if self.shell == Shell::Bash {
+            script = of_one_name(&String::from_utf8(script)?, program.get_name()).into();
+        }
         let mut stdout = io::stdout().lock();
         stdout.write_all(&script)?;
         Ok(stdout.flush()?)
     }
+}
+
+/// A script for bash in which a program's commands go by one name throughout. clap_complete 4.6 takes the hyphen of a program's name for a
+/// space where it lists a command's options, and for a part of the name where it looks for them: those of commands are then never found
+/// (findings/clap-complete-hyphens.sh).
+fn of_one_name(script: &str, program: &str) -> String {
+    let of_commands = |hyphen: &str| format!("{}__subcmd__", program.replace('-', hyphen));
+    script.replace(&of_commands("__subcmd__"), &of_commands("__"))
 }
 
 /// A program's manual pages.
@@ -78,13 +89,31 @@ impl Manual {
         }
         let version = command.get_version().unwrap_or_default().to_owned();
         let program = command.get_display_name().unwrap_or_default().to_owned();
+        let examples = command.get_after_long_help().or(command.get_after_help()).map(ToString::to_string);
+        let has_commands = command.get_subcommands().any(|inner| !inner.is_hide_set());
         let page = Man::new(command).source(format!("{program} {version}").trim().to_owned());
         let mut text = Vec::new();
-        page.render(&mut text)?;
+        page.render_title(&mut text)?;
+        page.render_name_section(&mut text)?;
+        page.render_synopsis_section(&mut text)?;
+        page.render_description_section(&mut text)?;
+        page.render_options_section(&mut text)?;
+        if has_commands {
+            page.render_subcommands_section(&mut text)?;
+        }
+        if let Some(examples) = examples {
+            text.extend_from_slice(as_it_stands("EXAMPLES", &examples).as_bytes());
+        }
         text.extend_from_slice(more.as_bytes());
         let path = self.folder.join(page.get_filename());
         fs::write(&path, text).with_context(|| format!("{}: expected a file that can be written", path.display()))
     }
+}
+
+/// A section whose lines keep their ends and spaces: the generator would fill them to paragraphs.
+fn as_it_stands(heading: &str, text: &str) -> String {
+    let line = |line: &str| format!("\\&{}\n", line.replace('\\', "\\e").replace('-', "\\-"));
+    format!(".SH {heading}\n.nf\n{}.fi\n", text.lines().map(line).collect::<String>())
 }
 
 #[cfg(test)]
@@ -93,7 +122,11 @@ mod tests {
 
     fn program() -> Command {
         let inner = Command::new("segment").about("Finds things").arg(clap::Arg::new("tags").long("tags").help("Words to look for"));
-        Command::new("tool").version("1.2.3").subcommand(inner).subcommand(Command::new("inside").hide(true))
+        Command::new("tool")
+            .version("1.2.3")
+            .after_help("Run:\n  tool   --all\n.x")
+            .subcommand(inner)
+            .subcommand(Command::new("inside").hide(true))
     }
 
     #[test]
@@ -107,6 +140,7 @@ mod tests {
         assert_eq!(names, ["tool-segment.1", "tool.1"]);
         let page = |name: &str| fs::read_to_string(folder.path().join("man").join(name)).unwrap();
         assert!(page("tool.1").ends_with(".SH FILES\nnone\n") && page("tool.1").contains("1.2.3"), "{}", page("tool.1"));
+        assert!(page("tool.1").contains("\\&Run:\n\\&  tool   \\-\\-all\n\\&.x\n"), "{}", page("tool.1"));
         let of_command = page("tool-segment.1");
         assert!(of_command.contains(r"\-\-tags") && of_command.contains("Words to look for"), "{of_command}");
     }

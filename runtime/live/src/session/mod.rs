@@ -1,6 +1,19 @@
 //! A session on video: one thread reads frames, one segments them, the caller's takes them away. Words change meanwhile.
 //!
 //! The encoder runs on key frames alone; between them their scores are carried along by the motion of the picture.
+//!
+//! ```
+//! use std::time::Duration;
+//! use edge_seg_live::session::{Governor, Readings, Zone};
+//! // A board that is hot for some seconds is given less to do.
+//! let hot = Readings { hottest: Some(Zone { name: "cpu-thermal".into(), celsius: 81.0, hot_c: 75.0 }), throttled: None };
+//! let mut governor = Governor::default();
+//! assert_eq!(governor.allowance().rate, 1.0);
+//! for second in 0..7 {
+//!     governor.step(Duration::from_secs(second), &hot);
+//! }
+//! assert_eq!(governor.allowance().rate, 0.5);
+//! ```
 
 mod event_bus;
 mod frame;

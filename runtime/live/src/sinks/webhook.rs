@@ -1,4 +1,12 @@
 //! Rule events posted over HTTP, signed.
+//!
+//! ```
+//! use edge_seg_live::sinks::webhook::{Webhook, WebhookOptions};
+//! let options = WebhookOptions { secret: Some(b"shared with the receiver".to_vec()), ..WebhookOptions::to("http://127.0.0.1:1/events") };
+//! let sink = Webhook::start(options, Default::default())?; // for `Live::with_sink`
+//! assert!(Webhook::start(WebhookOptions::to("ftp://example.org"), Default::default()).is_err());
+//! # Ok::<(), edge_seg_live::Error>(())
+//! ```
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,21 @@
 //! Small displays and the framebuffer: the masks over the picture, and the words with their shares, at a rate of their own.
+//!
+//! ```
+//! use edge_seg_live::sinks::display::{Line, View, open_screen};
+//! use edge_seg_model::LabelMap;
+//! # fn main() -> edge_seg_live::Result<()> {
+//! # let folder = tempfile::tempdir().expect("a folder for the test");
+//! # let file = folder.path().join("fb");
+//! # let name = format!("fb:{}?size=240x240&bits=16", file.display());
+//! // let name = "fb:/dev/fb0";
+//! let picture = image::RgbImage::from_pixel(64, 48, image::Rgb([90, 160, 255]));
+//! let labels = LabelMap { width: 64, height: 48, labels: vec![1; 64 * 48] };
+//! let words = vec![Line { name: "sky".into(), share: 1.0, colour: [255, 128, 0] }];
+//! open_screen(&name)?.show(&View { picture: &picture, labels: &labels, words })?;
+//! # assert_eq!(std::fs::metadata(file).expect("the screen's bytes").len(), 240 * 240 * 2);
+//! # Ok(())
+//! # }
+//! ```
 
 mod address;
 mod framebuffer;
