@@ -125,6 +125,15 @@ fn no_machine_is_named() {
 }
 
 #[test]
+fn the_library_names_no_command_of_the_program() {
+    let library =
+        |f: &str| f.ends_with(".rs") && ["bundle", "live", "model"].iter().any(|part| f.starts_with(&format!("runtime/{part}/src/")));
+    let commands = ["run", "segment", "tags", "bench", "inspect"].map(|command| format!("edge-seg {command} "));
+    let names = |line: &str| !line.trim_start().starts_with("//") && commands.iter().any(|command| line.contains(command));
+    assert_none(&offenders(library, names), "whoever builds on the library has another command line, or none");
+}
+
+#[test]
 fn manifests_of_python_and_rust_name_a_licence() {
     let folders: Vec<_> = files().into_iter().filter(|p| p.ends_with("Cargo.toml") || p.ends_with("pyproject.toml")).collect();
     for manifest in folders {

@@ -316,3 +316,12 @@ fn keys_and_bundles_come_from_memory_in_one_call() {
     assert!(Trust::in_keys([]).unwrap_err().to_string().contains("expected one or more, found none"));
     assert!(Trust::in_keys([("broken", "no key")]).unwrap_err().to_string().starts_with("broken: "));
 }
+
+#[test]
+fn more_classes_than_labels_have_bits_are_refused() {
+    let classes: Vec<_> = (0..65536).map(|i| edge_seg::Class::word(i.to_string())).collect();
+    let rows = |count| edge_seg::UnitRows::normalise("rows", 1, vec![1.0; count]).unwrap();
+    let refused = edge_seg::TagBank::new(&classes, 0, rows(65536)).unwrap_err().to_string();
+    assert!(refused.contains("at most 65535 classes") && refused.contains("found 65536"), "{refused}");
+    assert_eq!(edge_seg::TagBank::new(&classes[1..], 0, rows(65535)).unwrap().names().len(), 65535);
+}

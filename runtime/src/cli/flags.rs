@@ -25,7 +25,8 @@ const FLAGS: [(&str, &str); 18] = [
 ];
 
 /// What errors ask for, in flags.
-const PHRASES: [(&str, &str); 7] = [
+const PHRASES: [(&str, &str); 8] = [
+    ("a film, which a source of video reads", "a film; `edge-seg run --source FILE` reads those"),
     ("device cuda", "--device cuda"),
     ("device cpu", "--device cpu"),
     ("a caption", "a --caption"),

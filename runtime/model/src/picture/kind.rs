@@ -4,7 +4,7 @@ pub(super) fn describe(start: &[u8]) -> &'static str {
     match (start, brand) {
         (_, Some(b"heic" | b"heix" | b"heif" | b"mif1" | b"msf1")) => "HEIC, which is not read; save it as JPEG",
         (_, Some(b"avif" | b"avis")) => "AVIF, which is not read; save it as JPEG or PNG",
-        (_, Some(_)) => "a film; `edge-seg run --source FILE` reads those",
+        (_, Some(_)) => "a film, which a source of video reads",
         ([0xff, 0x0a, ..] | [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..], _) => "JPEG XL, which is not read; save it as JPEG or PNG",
         ([0, 0, 0, 12, b'j', b'P', b' ', b' ', ..], _) => "JPEG 2000, which is not read; save it as JPEG or PNG",
         ([b'I', b'I', 43, 0, ..] | [b'M', b'M', 0, 43, ..], _) => "BigTIFF, which is not read; save it as TIFF or PNG",
