@@ -1,5 +1,6 @@
 //! The library names the fields of its options; whoever typed a command knows them as flags.
 
+use edge_seg::bundle::text::shown_lines;
 use edge_seg::{Error, ModelError};
 
 /// Fields as errors name them, and the flags that set them.
@@ -47,7 +48,7 @@ pub fn told(error: &anyhow::Error) -> String {
             None => phrased(&cause.to_string()),
         }
     });
-    causes.collect::<Vec<_>>().join(": ")
+    shown_lines(&causes.collect::<Vec<_>>().join(": ")).into_owned()
 }
 
 /// One error of the library with flags in place of fields.

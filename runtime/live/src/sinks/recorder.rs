@@ -243,7 +243,7 @@ impl LiveSink for Recorder {
 
 fn write(video: VideoWriter, masks: bool, frames: &Receiver<(Arc<SegmentedFrame>, Arc<FrameReport>)>, count: &AtomicU64) -> Result<()> {
     let opacity = if masks { OverlayOptions::default().opacity } else { 0.0 };
-    let options = OverlayOptions { opacity, outline: masks, legend: masks };
+    let options = OverlayOptions { opacity, outline: masks, legend: masks, ..OverlayOptions::default() };
     let mut sink = Box::new(OverlayVideo::new(video, options));
     for (shown, report) in frames {
         if let Err(e) = sink.take(&shown, &report) {

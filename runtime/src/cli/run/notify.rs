@@ -76,6 +76,7 @@ impl MqttArgs {
             node: self.mqtt_name.clone().unwrap_or_else(host_name),
             discovery: (discovery != "none").then_some(discovery),
             interval: Duration::from_secs_f64(self.mqtt_interval.unwrap_or(1.0)),
+            stall: super::http::HEALTHY,
             model: model.into(),
         };
         let control = control.clone();
