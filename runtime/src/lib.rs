@@ -138,7 +138,7 @@ pub mod sink {
     pub use edge_seg_live::sinks::{JsonLines, LiveSink, MaskFolder, OverlayVideo, VideoWriter};
     #[doc(inline)]
     pub use edge_seg_model::render::{
-        ClassReport, LegendEntry, MaskReport, MaskStyle, Milliseconds, OverlayOptions, class_colour, draw_overlay, draw_overlay_in,
+        ClassReport, Legend, LegendEntry, MaskReport, MaskStyle, Milliseconds, OverlayOptions, class_colour, draw_overlay, draw_overlay_in,
         encode_mask,
     };
 }

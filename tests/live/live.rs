@@ -131,13 +131,14 @@ fn words_change_while_it_runs_and_bad_ones_change_nothing() {
 #[test]
 fn a_signal_ends_it_and_finishes_its_files() {
     let folder = tempfile::tempdir().unwrap();
-    for signal in ["-INT", "-TERM"] {
+    // SIGHUP comes from a terminal or ssh that goes away.
+    for signal in ["-INT", "-HUP", "-TERM"] {
         // Nobody ever writes to this stdin: a source that blocks must not keep the program.
-        let source = if signal == "-INT" { "test:?size=64x48&fps=20" } else { "mjpeg:-" };
+        let source = if signal != "-TERM" { "test:?size=64x48&fps=20" } else { "mjpeg:-" };
         let mut child = start(folder.path(), &["--source", source, "--tags", "sky", "--overlay", "out.y4m"]);
         // Read until it ends: a reader that goes away would end it as well.
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        if signal == "-INT" {
+        if signal != "-TERM" {
             lines.next().expect("a frame").unwrap();
         } else {
             std::thread::sleep(Duration::from_secs(2));
@@ -146,7 +147,7 @@ fn a_signal_ends_it_and_finishes_its_files() {
         lines.for_each(|line| drop(line.unwrap()));
         assert_eq!(child.wait().unwrap().code(), Some(0), "{signal}");
         let left = files_in(folder.path());
-        if signal == "-INT" {
+        if signal != "-TERM" {
             assert_eq!(left, ["out.y4m"]);
             assert!(fs::metadata(folder.path().join("out.y4m")).unwrap().len() > 0);
             fs::remove_file(folder.path().join("out.y4m")).unwrap();
@@ -272,4 +273,50 @@ fn a_real_clip_end_to_end() {
     let bad = run(folder.path(), &["--source", "no.mp4", "--tags", "sky"]);
     assert_eq!(bad.code, 2);
     assert!(bad.stderr.contains("Invalid data"), "{}", bad.stderr);
+}
+
+#[test]
+fn an_output_that_fails_ends_no_other_unless_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = ["--source", "test:?size=64x48&fps=10&frames=6", "--pace", "every", "--tags", "sky"];
+    let full = ["--overlay", "/dev/full", "--masks", "labels"];
+    let ended = run(folder.path(), &[source.as_slice(), &full].concat());
+    assert_eq!((ended.code, sequences(&ended).len()), (2, 6), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--overlay: /dev/full: No space left on device"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("--overlay: ") && ended.stderr.contains("frames could not be written"), "{}", ended.stderr);
+    assert_eq!(fs::read_dir(folder.path().join("labels")).unwrap().count(), 6);
+    let ended = run(folder.path(), &[source.as_slice(), &full, &["--output-fault", "end"]].concat());
+    assert!(ended.code == 2 && sequences(&ended).len() < 6, "{}", ended.stderr);
+}
+
+#[test]
+fn a_killed_run_leaves_nothing_behind_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let mut child = start(folder.path(), &["--source", "test:?size=64x48&fps=20", "--tags", "sky", "--overlay", "out.y4m"]);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        lines.next().expect("a frame").unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let ended = run(folder.path(), &["--source", "test:?size=64x48&fps=20&frames=3", "--tags", "sky", "--overlay", "out.y4m"]);
+    assert_eq!((ended.code, files_in(folder.path())), (0, vec!["out.y4m".into()]), "{}", ended.stderr);
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_it_costs_anything_and_shown_on_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = ["--source", "test:?size=64x48&frames=1", "--tags"];
+    let begun = Instant::now();
+    let ended = edge_seg(folder.path(), &[&["run"], &source[..], &["sky", "--threads", "5000"]].concat());
+    assert!(ended.code == 2 && ended.stderr.contains("--threads: expected 1 to 1024, found 5000"), "{}", ended.stderr);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    let ended = run(folder.path(), &[&source[..], &["sk\u{200b}y"]].concat());
+    assert!(ended.code == 2 && ended.stderr.contains("sk\\u{200b}y"), "{}", ended.stderr);
+    let ended = run(folder.path(), &["--source", "no\x1b[2J\nsuch\u{202e}.jpg", "--tags", "sky"]);
+    assert!(ended.code == 2 && ended.stderr.contains("no\\u{1b}[2J\\nsuch\\u{202e}.jpg"), "{}", ended.stderr);
+    let long = "a".repeat(100_000);
+    fs::write(folder.path().join("words"), format!("wall\n{long}\n")).unwrap();
+    let ended = run(folder.path(), &["--source", "test:?size=64x48&frames=1", "--tags-file", "words"]);
+    assert!(ended.code == 2 && ended.stderr.len() < 5000 && ended.stderr.contains("in all"), "{} bytes", ended.stderr.len());
 }

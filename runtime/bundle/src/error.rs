@@ -1,11 +1,13 @@
 use std::path::PathBuf;
 
+use crate::text::shown;
+
 /// Why a bundle, or a file of keys, cannot be used. The message says what was expected, what was found, and where.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The file system refused.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {source}", path = shown(&path.to_string_lossy()))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -33,7 +35,7 @@ pub enum Error {
         why: Refusal,
     },
     /// A file of trusted keys cannot be used.
-    #[error("{path}: expected {expected}, found {found}", path = path.display())]
+    #[error("{path}: expected {expected}, found {found}", path = shown(&path.to_string_lossy()))]
     Key {
         /// The file or folder.
         path: PathBuf,

@@ -22,6 +22,7 @@ pub mod date;
 mod error;
 pub mod files;
 mod format;
+pub mod text;
 pub mod trust;
 
 pub use blob::{BlobReader, BlobSlice};

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use edge_seg_bundle::text::shown;
 use serde::Serialize;
 
 /// Why a model, a picture or words cannot be used. The message says what was expected, what was found, and where.
@@ -8,7 +9,7 @@ use serde::Serialize;
 #[non_exhaustive]
 pub enum Error {
     /// The file system refused.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {source}", path = shown(&path.to_string_lossy()))]
     Io {
         /// The file or folder.
         path: PathBuf,

@@ -1,6 +1,7 @@
 //! The library names the fields of its options; whoever typed a command knows them as flags.
 
 use edge_seg::{Error, ModelError};
+use edge_seg_bundle::text::shown_lines;
 
 /// Fields as errors name them, and the flags that set them.
 const FLAGS: [(&str, &str); 18] = [
@@ -54,7 +55,18 @@ pub fn told(error: &anyhow::Error) -> String {
             None => phrased(&cause.to_string()),
         }
     });
-    causes.collect::<Vec<_>>().join(": ")
+    cut(&shown_lines(&causes.collect::<Vec<_>>().join(": ")))
+}
+
+/// Longest message: it may repeat what somebody wrote, as long as that was.
+const MAX_SAID: usize = 3000;
+
+/// A text, cut with a count where it is long.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(MAX_SAID) {
+        Some((at, _)) => format!("{}... ({} bytes in all)", &text[..at], text.len()),
+        None => text.into(),
+    }
 }
 
 /// One error of the library with flags in place of fields.

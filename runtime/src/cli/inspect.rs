@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use edge_seg::Bundle;
 use edge_seg::bundle::Fit;
+use edge_seg_bundle::text::shown;
 use serde_json::json;
 
 use super::{Outcome, print_json};
@@ -49,9 +50,9 @@ fn describe(bundle: &Bundle) -> Result<String, std::fmt::Error> {
     let m = bundle.manifest();
     let mut s = String::new();
     let signed = if bundle.signature().is_some() { "signed" } else { "unsigned" };
-    writeln!(s, "{} · {} · release {} · {}", m.name, m.variant, m.serial, bundle.place())?;
+    writeln!(s, "{} · {} · release {} · {}", shown(&m.name), shown(&m.variant), m.serial, shown(&bundle.place().to_string()))?;
     writeln!(s, "format {}, {:.1} MB, {signed}, digest {}", m.format, bundle.size_bytes() as f64 / 1e6, bundle.digest())?;
-    writeln!(s, "boards       {}", if m.boards.is_empty() { "any".into() } else { m.boards.join(", ") })?;
+    writeln!(s, "boards       {}", if m.boards.is_empty() { "any".into() } else { shown(&m.boards.join(", ")).into_owned() })?;
     let side = match m.image.fit {
         Fit::Grid => "short side",
         Fit::Letterbox => "long side, letterboxed",
@@ -62,7 +63,7 @@ fn describe(bundle: &Bundle) -> Result<String, std::fmt::Error> {
     writeln!(s, "embedding    {} wide, logit = {} · cosine + {}", m.embedding_dim, m.logit_scale, m.logit_bias.unwrap_or(0.0))?;
     writeln!(s, "scores       {}", if m.logit_bias.is_some() { "sigmoid, word by word" } else { "softmax over the words" })?;
     writeln!(s, "thresholds   background {}, tags {}", m.background, m.tag_threshold)?;
-    writeln!(s, "templates    {}", m.templates.join(" | "))?;
+    writeln!(s, "templates    {}", shown(&m.templates.join(" | ")))?;
     writeln!(s, "context      {} tokens", m.text.context)?;
     match edge_seg_model::probe_cuda() {
         Ok(()) => writeln!(s, "devices      cpu, cuda")?,
@@ -70,7 +71,7 @@ fn describe(bundle: &Bundle) -> Result<String, std::fmt::Error> {
     }
     writeln!(s, "blobs")?;
     for blob in &m.blobs {
-        writeln!(s, "  {:<16} {:>12} bytes  sha256 {}", blob.name, blob.bytes, blob.sha256)?;
+        writeln!(s, "  {:<16} {:>12} bytes  sha256 {}", shown(&blob.name), blob.bytes, blob.sha256)?;
     }
     for (title, text) in [
         ("title", &m.card.title),
@@ -79,7 +80,7 @@ fn describe(bundle: &Bundle) -> Result<String, std::fmt::Error> {
         ("measured", &m.card.measured),
         ("limits", &m.card.limits),
     ] {
-        writeln!(s, "{title:<12} {text}")?;
+        writeln!(s, "{title:<12} {}", shown(text))?;
     }
     Ok(s)
 }

@@ -12,11 +12,13 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use edge_seg::device::{Device, OnFallback};
+use edge_seg::sink::Legend;
 use edge_seg::trust::Trust;
 use edge_seg::{Background, Bundle, Manifest, Options, Refinement, Session, parse_tags};
+use edge_seg_model::Threads;
 use edge_seg_terminal::{Completions, Manual};
 use serde::{Deserialize, Serialize};
 
@@ -151,7 +153,10 @@ impl ModelArgs {
 
     /// A session whose GPU, if any, encodes `batch` pictures at once, and makes masks.
     fn session_with(&self, batch: Option<usize>, gpu_masks: bool) -> Result<Session> {
-        if let Some(threads) = self.threads.filter(|&t| t > 0) {
+        // Before they are started.
+        let threads = self.threads.unwrap_or(1);
+        ensure!((1..=Threads::MOST).contains(&threads), "--threads: expected 1 to {}, found {threads}", Threads::MOST);
+        if let Some(threads) = self.threads {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("thread pool")?;
         }
         let device = match self.device {
@@ -185,6 +190,28 @@ struct BackgroundArgs {
     #[arg(long, value_name = "WORDS")]
     #[serde(rename = "words")]
     background_words: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum LegendArg {
+    /// None.
+    None,
+    /// Those that the picture shows, the largest first.
+    #[default]
+    Found,
+    /// All, in their order.
+    All,
+}
+
+impl From<LegendArg> for Legend {
+    fn from(arg: LegendArg) -> Self {
+        match arg {
+            LegendArg::None => Legend::None,
+            LegendArg::Found => Legend::Found,
+            LegendArg::All => Legend::All,
+        }
+    }
 }
 
 impl From<RefineArg> for Refinement {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::{ArgGroup, Args};
-use edge_seg::sink::{ClassReport, LegendEntry, Milliseconds, OverlayOptions, encode_mask};
+use edge_seg::sink::{ClassReport, Legend, LegendEntry, Milliseconds, OverlayOptions, encode_mask};
 use edge_seg::{
     Background, Class, Frame, LabelMap, ModelError, Options, Segmentation, Session, TagBank, TagScore, expand_inputs, parse_tags,
     read_picture, read_tags_file, score_tags,
@@ -17,7 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{BackgroundArgs, ModelArgs, Outcome, RefineArg, print_json, warn_of_many};
+use super::{BackgroundArgs, LegendArg, ModelArgs, Outcome, RefineArg, print_json, warn_of_many};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("words").required(true))]
@@ -43,6 +43,9 @@ pub struct SegmentArgs {
     /// What is done to the masks' borders.
     #[arg(long, value_enum, default_value_t = RefineArg::Guided)]
     refine: RefineArg,
+    /// Words that overlays list with their scores, below the picture where they would cover much of it.
+    #[arg(long, value_enum, default_value_t = LegendArg::Found)]
+    legend: LegendArg,
     #[command(flatten)]
     background: BackgroundArgs,
     #[command(flatten)]
@@ -77,6 +80,7 @@ pub fn run(args: &SegmentArgs) -> Result<Outcome> {
         session,
         caption: args.caption.as_deref(),
         out: &args.out,
+        legend: args.legend.into(),
     };
     std::fs::create_dir_all(&args.out).with_context(|| format!("--out {}", args.out.display()))?;
     job.run_all(inputs)
@@ -90,6 +94,7 @@ struct Job<'a> {
     background: Background,
     caption: Option<&'a str>,
     out: &'a Path,
+    legend: Legend,
 }
 
 #[derive(Serialize)]
@@ -221,7 +226,7 @@ impl Job<'_> {
 
     fn write(&self, path: &Path, stem: &str, frame: Frame, found: &Segmentation, names: &[String], read: Duration) -> Result<Line> {
         let (classes, background_share) = ClassReport::list(names, found);
-        let legend: Vec<_> = classes.iter().map(|c| LegendEntry { label: c.label, name: c.name.clone(), score: c.score }).collect();
+        let legend = LegendEntry::list(&classes, self.legend);
         let (width, height) = frame.pixels.dimensions();
         let mut overlay = frame.pixels;
         draw_overlay_on(&mut overlay, &found.labels, &legend, &[], OverlayOptions::default());

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::hub::{Hub, Snapshot};
 use edge_seg_model::LabelMap;
-use edge_seg_model::render::{LegendEntry, OverlayOptions, draw_overlay_in};
+use edge_seg_model::render::{Legend, LegendEntry, OverlayOptions, draw_overlay_in};
 
 /// Longer sides are scaled down to this for browsers.
 const LONGEST_PX: u32 = 1280;
@@ -58,12 +58,10 @@ fn encode(snapshot: Arc<Snapshot>, drawn: bool) -> Option<Encoded> {
     let shown = &snapshot.shown;
     let colours = shown.words.colours();
     let pixels = &shown.frame.pixels;
-    let legend = |(i, c): (usize, &edge_seg_model::render::ClassReport)| {
-        shown.words.words.get(i).is_some_and(|w| w.on).then(|| LegendEntry { label: c.label, name: c.name.clone(), score: c.score })
-    };
     let overlay = drawn.then(|| {
-        let legend: Vec<_> = snapshot.report.classes.iter().enumerate().filter_map(legend).collect();
-        draw_overlay_in(pixels, &shown.found.labels, &legend, &colours, OverlayOptions::default())
+        let legend = LegendEntry::list(&snapshot.report.classes, Legend::Found);
+        let options = OverlayOptions::default().with_room_for(snapshot.report.classes.len());
+        draw_overlay_in(pixels, &shown.found.labels, &legend, &colours, options)
     });
     let picture = overlay.as_ref().unwrap_or(pixels);
     let (width, height) = fitted(picture.dimensions());

@@ -14,7 +14,7 @@ use crate::rules::Event;
 use crate::session::{FrameReport, SegmentedFrame};
 use crate::{Error, Result};
 use edge_seg_bundle::files::replace_file;
-use edge_seg_model::render::{LegendEntry, OverlayOptions, draw_overlay_in};
+use edge_seg_model::render::{Legend, LegendEntry, OverlayOptions, draw_overlay_in};
 
 /// Rule events as lines of JSON at the end of a file, each on disk before the next frame.
 pub struct EventLog {
@@ -176,7 +176,7 @@ impl LiveSink for Snapshots {
 }
 
 fn draw(shown: &SegmentedFrame, report: &FrameReport) -> Result<Vec<u8>> {
-    let legend: Vec<_> = report.classes.iter().map(|c| LegendEntry { label: c.label, name: c.name.clone(), score: c.score }).collect();
+    let legend = LegendEntry::list(&report.classes, Legend::Found);
     let picture = draw_overlay_in(&shown.frame.pixels, &shown.found.labels, &legend, &shown.words.colours(), OverlayOptions::default());
     let mut jpeg = Cursor::new(Vec::new());
     JpegEncoder::new_with_quality(&mut jpeg, QUALITY)

@@ -8,7 +8,7 @@ use super::VideoWriter;
 use crate::session::{FrameReport, SegmentedFrame};
 use crate::{Error, Result};
 use edge_seg_bundle::files::replace_file;
-use edge_seg_model::render::{LegendEntry, OverlayOptions, draw_overlay_in, encode_mask};
+use edge_seg_model::render::{Legend, LegendEntry, OverlayOptions, draw_overlay_in, encode_mask};
 
 /// Where the frames of a running session go. All sinks are called on one thread, one after the other, so whatever may wait for
 /// somebody else (a network, a display) keeps a thread of its own behind a bounded queue.
@@ -64,6 +64,7 @@ impl LiveSink for MaskFolder {
 pub struct OverlayVideo {
     video: VideoWriter,
     options: OverlayOptions,
+    legend: Legend,
     /// Where to go on if the encoder ends in the middle.
     next: Option<Next>,
 }
@@ -82,7 +83,7 @@ const PAUSE: Duration = Duration::from_secs(10);
 impl OverlayVideo {
     /// Draws into a video.
     pub fn new(video: VideoWriter, options: OverlayOptions) -> Self {
-        Self { video, options, next: None }
+        Self { video, options, legend: Legend::default(), next: None }
     }
 
     /// Draws into a file; if its encoder ends in the middle, as on a full disk, goes on into further ones, `NAME-2` and so on.
@@ -91,7 +92,13 @@ impl OverlayVideo {
     /// As [`VideoWriter::create`].
     pub fn create(place: &Path, options: OverlayOptions) -> Result<Self> {
         let next = Next { place: place.into(), number: 1, at: Instant::now() };
-        Ok(Self { video: VideoWriter::create(place)?, options, next: Some(next) })
+        Ok(Self { video: VideoWriter::create(place)?, options, legend: Legend::default(), next: Some(next) })
+    }
+
+    /// Lists other words than those that were found.
+    pub fn with_legend(mut self, legend: Legend) -> Self {
+        (self.legend, self.options.legend) = (legend, legend != Legend::None);
+        self
     }
 
     /// Begins the next file if it is time.
@@ -116,9 +123,11 @@ impl LiveSink for OverlayVideo {
                 went_on?;
             }
         }
-        let legend: Vec<_> = report.classes.iter().map(|c| LegendEntry { label: c.label, name: c.name.clone(), score: c.score }).collect();
+        let legend = LegendEntry::list(&report.classes, self.legend);
         let colours = shown.words.colours();
-        let picture = draw_overlay_in(&shown.frame.pixels, &shown.found.labels, &legend, &colours, self.options);
+        // As many as there may be, so that the pictures keep their size.
+        let options = self.options.with_room_for(report.classes.len());
+        let picture = draw_overlay_in(&shown.frame.pixels, &shown.found.labels, &legend, &colours, options);
         self.video.write(&picture, shown.frame.timestamp, shown.rate)
     }
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Error, Result};
+use edge_seg_bundle::text::is_hidden;
 use edge_seg_model::Class;
 use edge_seg_model::render::class_colour;
 use edge_seg_model::{Gate, check_classes, read_tag_lines};
@@ -172,8 +173,8 @@ pub(super) fn settle(place: &str, specs: Vec<WordSpec>, old: &[Word]) -> Result<
         }
         for word in std::iter::once(&spec.name).chain(&spec.synonyms) {
             let chars = word.chars().count();
-            if !(1..=MAX_CHARS).contains(&chars) || word.contains(|c: char| c.is_control()) {
-                return Err(wrong(format!("words of 1 to {MAX_CHARS} characters, without control characters"), format!("{word:?}")));
+            if !(1..=MAX_CHARS).contains(&chars) || word.contains(is_hidden) {
+                return Err(wrong(format!("words of 1 to {MAX_CHARS} characters, all of which can be seen"), format!("{word:?}")));
             }
         }
         if let Some(t) = spec.threshold.filter(|t| !(0.0..=1.0).contains(t)) {

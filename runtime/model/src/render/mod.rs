@@ -13,6 +13,6 @@ mod palette;
 mod report;
 
 pub use mask_png::encode_mask;
-pub use overlay::{LegendEntry, OverlayOptions, Panel, draw_overlay, draw_overlay_in, draw_overlay_on, printable};
+pub use overlay::{Legend, LegendEntry, OverlayOptions, Panel, draw_overlay, draw_overlay_in, draw_overlay_on, printable};
 pub use palette::class_colour;
 pub use report::{ClassReport, MaskReport, MaskStyle, Milliseconds, SegmentReport};

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use edge_seg_bundle::text::is_hidden;
+
 use crate::{Error, Result};
 
 /// Longest tags file that is read.
@@ -97,6 +99,10 @@ pub fn check_classes(place: &str, classes: Vec<Class>) -> Result<Vec<Class>> {
     if classes.len() > MAX_CLASSES {
         return words("at most 65535 classes", classes.len().to_string());
     }
+    let hidden = |word: &&String| word.contains(is_hidden);
+    if let Some(word) = classes.iter().flat_map(|c| std::iter::once(&c.name).chain(&c.words)).find(hidden) {
+        return words("words without characters that cannot be seen", format!("{word:?}"));
+    }
     let mut names: Vec<_> = classes.iter().map(|c| c.name.to_lowercase()).collect();
     names.sort();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -113,6 +119,10 @@ mod tests {
     fn a_word_given_twice_is_refused() {
         assert!(parse_tags("--tags", "dog, grass, Dog").unwrap_err().to_string().contains("\"dog\" twice"));
         assert!(parse_tags("--tags", " , ,").unwrap_err().to_string().contains("one word or more"));
+        for hidden in ["d\u{202e}og", "do\u{200b}g", "d\x1bog"] {
+            let said = parse_tags("--tags", hidden).unwrap_err().to_string();
+            assert!(said.contains("cannot be seen") && said.is_ascii() && !said.contains('\x1b'), "{said}");
+        }
         assert_eq!(parse_tags("--tags", "fire truck,dog").unwrap()[0], Class::word("fire truck"));
     }
 }

@@ -100,4 +100,4 @@ impl HttpArgs {
 }
 
 /// Without a frame for so long /healthz says no.
-const HEALTHY: Duration = Duration::from_secs(15);
+pub const HEALTHY: Duration = Duration::from_secs(15);

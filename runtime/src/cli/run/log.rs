@@ -3,6 +3,7 @@ use std::io::IsTerminal;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use edge_seg_bundle::text::shown_lines;
 use serde::{Deserialize, Serialize};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -97,7 +98,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>, N: for<'a> FormatFields<'a> + 'stat
             _ => "debug: ",
         };
         write!(writer, "edge-seg: {level}")?;
-        context.field_format().format_fields(writer.by_ref(), event)?;
-        writeln!(writer)
+        let mut said = String::new();
+        context.field_format().format_fields(Writer::new(&mut said), event)?;
+        writeln!(writer, "{}", shown_lines(&said))
     }
 }

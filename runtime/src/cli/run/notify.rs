@@ -76,7 +76,8 @@ impl MqttArgs {
             .with_login(self.login()?)
             .with_ca(self.mqtt_ca.clone())
             .with_discovery((discovery != "none").then_some(discovery))
-            .with_interval(Duration::from_secs_f64(self.mqtt_interval.unwrap_or(1.0)));
+            .with_interval(Duration::from_secs_f64(self.mqtt_interval.unwrap_or(1.0)))
+            .with_stall(super::http::HEALTHY);
         let control = control.clone();
         let obey = move |line: &str| control.execute(line).map(drop).map_err(|e| e.to_string());
         Ok(Some(Box::new(Mqtt::start(options, metrics.queue("mqtt"), Box::new(obey))?)))

@@ -7,6 +7,8 @@ use edge_seg_live::metrics::Metrics;
 use edge_seg_live::sinks::Tolerant;
 use serde::{Deserialize, Serialize};
 
+use crate::cli::LegendArg;
+
 /// What is written of each frame.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Output")]
@@ -21,6 +23,9 @@ pub struct OutputArgs {
     /// Put each word's mask into the JSON lines too: COCO's compressed run lengths, or polygons without holes.
     #[arg(long, value_enum, value_name = "FORM")]
     json_masks: Option<JsonMasks>,
+    /// Words that --overlay lists with their scores, below the picture where they would cover much of it [default: found].
+    #[arg(long, value_enum)]
+    legend: Option<LegendArg>,
     /// What a full disk or another fault of --overlay, --masks or --events does: it is told and counted, the frame is lost there and the
     /// next is tried again; or the run ends [default: go-on].
     #[arg(long, value_enum)]
@@ -62,7 +67,7 @@ impl OutputArgs {
             sinks.push(self.guard("--masks", MaskFolder::create(folder.clone()).context("--masks")?, metrics));
         }
         if let Some(place) = &self.overlay {
-            let video = OverlayVideo::create(place, OverlayOptions::default())?;
+            let video = OverlayVideo::create(place, OverlayOptions::default())?.with_legend(self.legend.unwrap_or_default().into());
             // What stands on stdout is the run's result.
             sinks.push(if place == Path::new("-") { Box::new(video) } else { self.guard("--overlay", video, metrics) });
         }

@@ -1,3 +1,6 @@
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -20,6 +23,8 @@ use crate::{Error, Result};
 pub struct Broker {
     place: String,
     settings: Settings,
+    /// Tells this run from others.
+    run: String,
 }
 
 /// The topics that are listened to.
@@ -31,6 +36,9 @@ pub struct Topics {
 
 /// Ends of the topics that commands come under, and the verb that each puts in front.
 const COMMANDS: [(&str, &str); 4] = [("/words/set", "tags "), ("/words/add", "add "), ("/words/remove", "remove "), ("/command", "")];
+/// End of the topic under which runs of one name meet.
+const RUN: &str = "/run";
+const MAX_OTHERS: usize = 64;
 const KEEP_ALIVE_S: u16 = 20;
 /// Longest command that is read.
 const MAX_INCOMING_BYTES: usize = 64 << 10;
@@ -45,7 +53,9 @@ const SYSTEM_CERTIFICATES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/
 impl Broker {
     pub fn new(options: &MqttOptions) -> Result<Self> {
         let (tls, host, port) = parse(&options.url)?;
-        let mut settings = Settings::new(format!("edge-seg-{}", options.node), (host, port));
+        // A broker ends the connection of a client whose name another one brings, so two boards of one name have names of their own.
+        let run = format!("{:08x}", RandomState::new().build_hasher().finish() as u32);
+        let mut settings = Settings::new(format!("edge-seg-{}-{run}", options.node), (host, port));
         settings.set_keep_alive(KEEP_ALIVE_S).set_max_packet_size(MAX_INCOMING_BYTES, MAX_OUTGOING_BYTES);
         settings.set_last_will(LastWill::new(format!("edge-seg/{}/availability", options.node), "offline", QoS::AtLeastOnce, true));
         if let Some((user, password)) = &options.login {
@@ -57,7 +67,7 @@ impl Broker {
             let expected = "mqtts:// beside it";
             return Err(Error::option("mqtt ca", expected, options.url.clone()));
         }
-        Ok(Self { place: options.url.clone(), settings })
+        Ok(Self { place: options.url.clone(), settings, run })
     }
 }
 
@@ -131,6 +141,8 @@ pub fn run(broker: &Broker, outbox: &Arc<Outbox>, topics: &Topics, commands: &Sy
         let listener = Listener {
             place: broker.place.clone(),
             settings: broker.settings.clone(),
+            run: broker.run.clone(),
+            others: RefCell::default(),
             outbox: outbox.clone(),
             base: topics.base.clone(),
             discovery: topics.discovery.clone(),
@@ -186,6 +198,9 @@ async fn feed(outbox: &Outbox, mut link: watch::Receiver<Link>) {
 struct Listener {
     place: String,
     settings: Settings,
+    run: String,
+    /// Other runs of the same name that were told of.
+    others: RefCell<BTreeSet<Vec<u8>>>,
     outbox: Arc<Outbox>,
     base: String,
     discovery: Option<String>,
@@ -206,6 +221,7 @@ impl Listener {
                         tracing::info!("{}: connected", self.place);
                         (pause, told) = (FIRST_PAUSE, false);
                         self.outbox.send_retained_again();
+                        self.outbox.keep(format!("{}{RUN}", self.base), self.run.clone().into());
                         let _ = client.try_subscribe_many(self.filters());
                         self.link.send_modify(|l| {
                             (l.client, l.session, l.acknowledged) = (Some(client.clone()), l.session + 1, 0);
@@ -233,14 +249,28 @@ impl Listener {
 
     fn filters(&self) -> Vec<SubscribeFilter> {
         let mut topics: Vec<String> = COMMANDS.iter().map(|(end, _)| format!("{}{end}", self.base)).collect();
+        topics.push(format!("{}{RUN}", self.base));
         if let Some(prefix) = &self.discovery {
             topics.extend([format!("{prefix}/status"), format!("{prefix}/+/{}/+/config", self.node)]);
         }
         topics.into_iter().map(|path| SubscribeFilter { path, qos: QoS::AtLeastOnce }).collect()
     }
 
+    /// Another run under the same name is told of, and is answered so that it can tell as well.
+    fn meet(&self, other: &[u8]) {
+        let mut others = self.others.borrow_mut();
+        if other == self.run.as_bytes() || others.len() >= MAX_OTHERS || !others.insert(other.to_vec()) {
+            return;
+        }
+        tracing::warn!("{}: the name {} is taken: another run uses it too; each needs one of its own", self.place, self.node);
+        self.outbox.keep(format!("{}{RUN}", self.base), self.run.clone().into());
+    }
+
     fn obey(&self, message: &Publish) {
         let Ok(topic) = std::str::from_utf8(&message.topic) else { return };
+        if topic.strip_prefix(&self.base) == Some(RUN) {
+            return self.meet(&message.payload);
+        }
         let command = topic.strip_prefix(&self.base).and_then(|end| COMMANDS.iter().find(|(e, _)| *e == end));
         if let Some((_, verb)) = command {
             // A command that the broker kept would come again with every connection and undo what was said since.

@@ -15,6 +15,8 @@ pub struct Device<'a> {
     pub base: &'a str,
     /// The bundle's name.
     pub model: &'a str,
+    /// After how long without a state what it told is unknown.
+    pub expire_after_s: u64,
 }
 
 /// Words that get entities of their own.
@@ -46,6 +48,7 @@ impl Device<'_> {
             json!({
                 "state_topic": state,
                 "value_template": format!("{{{{ value_json.{template} }}}}"),
+                "expire_after": self.expire_after_s,
                 "unit_of_measurement": unit,
                 "state_class": "measurement",
                 "entity_category": "diagnostic",
@@ -65,6 +68,7 @@ impl Device<'_> {
                 json!({
                     "state_topic": state,
                     "value_template": known(format!("{{{{ ({value}.share * 100) | round(2) }}}}")),
+                    "expire_after": self.expire_after_s,
                     "unit_of_measurement": "%",
                     "state_class": "measurement",
                     "icon": "mdi:texture-box",
@@ -77,6 +81,7 @@ impl Device<'_> {
                 json!({
                     "state_topic": state,
                     "value_template": known(format!("{{{{ ({value}.score * 100) | round(1) }}}}")),
+                    "expire_after": self.expire_after_s,
                     "unit_of_measurement": "%",
                     "state_class": "measurement",
                     "icon": "mdi:target",
@@ -89,6 +94,7 @@ impl Device<'_> {
                 json!({
                     "state_topic": state,
                     "value_template": known(format!("{{{{ {value}.present }}}}")),
+                    "expire_after": self.expire_after_s,
                     "payload_on": "ON",
                     "payload_off": "OFF",
                 }),
@@ -175,7 +181,7 @@ mod tests {
 
     #[test]
     fn every_word_and_rule_has_its_entities() {
-        let device = Device { prefix: "homeassistant", node: "cam-1", base: "edge-seg/cam-1", model: "mini" };
+        let device = Device { prefix: "homeassistant", node: "cam-1", base: "edge-seg/cam-1", model: "mini", expire_after_s: 18 };
         let documents = device.documents(&["dog".into(), "traffic light".into()], &["door".into()]);
         let topics: Vec<_> = documents.keys().map(|t| t.strip_prefix("homeassistant/").unwrap()).collect();
         assert_eq!(
@@ -209,7 +215,7 @@ mod tests {
 
     #[test]
     fn too_many_words_get_no_text_and_no_flood() {
-        let device = Device { prefix: "ha", node: "n", base: "b", model: "m" };
+        let device = Device { prefix: "ha", node: "n", base: "b", model: "m", expire_after_s: 18 };
         let words: Vec<String> = (0..500).map(|i| format!("word {i}")).collect();
         let documents = device.documents(&words, &[]);
         assert_eq!(documents.len(), 2 + 3 * MAX_WORDS);

@@ -24,9 +24,9 @@ mod outbox;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
@@ -55,6 +55,8 @@ pub struct MqttOptions {
     pub discovery: Option<String>,
     /// Least time between two states.
     pub interval: Duration,
+    /// After how long without a frame the board counts as unavailable.
+    pub stall: Duration,
     /// The bundle's name.
     pub model: String,
 }
@@ -64,8 +66,10 @@ impl MqttOptions {
     pub fn to(url: impl Into<String>, node: impl Into<String>, model: impl Into<String>) -> Self {
         let (url, node, model) = (url.into(), node.into(), model.into());
         let interval = Duration::from_secs(1);
-        Self { url, login: None, ca: None, node, discovery: Some("homeassistant".into()), interval, model }
+        let stall = Duration::from_secs(15);
+        Self { url, login: None, ca: None, node, discovery: Some("homeassistant".into()), interval, stall, model }
     }
+
     /// The same with another [`login`](Self::login).
     pub fn with_login(self, login: impl Into<Option<(String, String)>>) -> Self {
         Self { login: login.into(), ..self }
@@ -85,6 +89,11 @@ impl MqttOptions {
     pub fn with_interval(self, interval: Duration) -> Self {
         Self { interval, ..self }
     }
+
+    /// The same with another [`stall`](Self::stall).
+    pub fn with_stall(self, stall: Duration) -> Self {
+        Self { stall, ..self }
+    }
 }
 
 /// Obeys a command line, as `edge-seg run --commands` takes it; an error is told to whoever asked.
@@ -101,7 +110,36 @@ pub struct Mqtt {
     documents: BTreeSet<String>,
     last_state: Option<Instant>,
     frames_since: u32,
+    frames: Arc<Mutex<Frames>>,
 }
+
+/// Whether frames come.
+struct Frames {
+    last: Instant,
+    come: bool,
+}
+
+fn lock(frames: &Mutex<Frames>) -> MutexGuard<'_, Frames> {
+    frames.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// Tells the broker when no frames come any more: its last will is that of a dead program alone.
+fn watch(frames: &Weak<Mutex<Frames>>, outbox: &Outbox, topic: &str, stall: Duration) {
+    while let Some(frames) = frames.upgrade() {
+        {
+            let mut frames = lock(&frames);
+            if frames.come && frames.last.elapsed() > stall {
+                frames.come = false;
+                outbox.retain(topic, "offline");
+            }
+        }
+        drop(frames);
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// How often it is looked whether frames come.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Commands that wait while words are encoded.
 const COMMANDS: usize = 8;
@@ -143,8 +181,25 @@ impl Mqtt {
             }
         };
         spawn("mqtt", run)?;
+        let frames = Arc::new(Mutex::new(Frames { last: Instant::now(), come: true }));
+        {
+            let (frames, outbox, topic) = (Arc::downgrade(&frames), outbox.clone(), format!("{base}/availability"));
+            let stall = options.stall;
+            spawn("mqtt-watch", move || watch(&frames, &outbox, &topic, stall))?;
+        }
         let documents = BTreeSet::new();
-        Ok(Self { options, base, outbox, done, words_version: None, rules: Arc::default(), documents, last_state: None, frames_since: 0 })
+        Ok(Self {
+            frames,
+            options,
+            base,
+            outbox,
+            done,
+            words_version: None,
+            rules: Arc::default(),
+            documents,
+            last_state: None,
+            frames_since: 0,
+        })
     }
 
     fn topic(&self, end: &str) -> String {
@@ -155,7 +210,9 @@ impl Mqtt {
     fn announce(&mut self, names: &[String]) {
         self.outbox.retain(&self.topic("words"), names.join(", "));
         let Some(prefix) = &self.options.discovery else { return };
-        let device = Device { prefix, node: &self.options.node, base: &self.base, model: &self.options.model };
+        // Two states may be lost before what was last told of a word counts for nothing.
+        let expire_after_s = (3 * self.options.interval + self.options.stall).as_secs_f64().ceil() as u64;
+        let device = Device { prefix, node: &self.options.node, base: &self.base, model: &self.options.model, expire_after_s };
         let documents = device.documents(names, &self.rules);
         for (topic, document) in &documents {
             self.outbox.retain(topic, document.to_string());
@@ -196,6 +253,13 @@ fn round(value: f64) -> f64 {
 
 impl LiveSink for Mqtt {
     fn take(&mut self, _: &Arc<SegmentedFrame>, report: &Arc<FrameReport>) -> Result<()> {
+        {
+            let mut frames = lock(&self.frames);
+            frames.last = Instant::now();
+            if !std::mem::replace(&mut frames.come, true) {
+                self.outbox.retain(&self.topic("availability"), "online");
+            }
+        }
         if self.words_version != Some(report.words_version) || self.rules != report.rules {
             let topic = |rule: &str| self.topic(&format!("rule/{}", slug(rule)));
             let others =
@@ -225,7 +289,12 @@ impl LiveSink for Mqtt {
     }
 
     fn finish(self: Box<Self>) -> Result<()> {
-        self.outbox.retain(&self.topic("availability"), "offline");
+        {
+            // Under the lock, so that the watch does not come in between.
+            let mut frames = lock(&self.frames);
+            frames.come = false;
+            self.outbox.retain(&self.topic("availability"), "offline");
+        }
         self.outbox.close();
         if let Err(RecvTimeoutError::Timeout) = self.done.recv_timeout(FINISH) {
             tracing::warn!("{}: did not take the last messages in time", self.options.url);
