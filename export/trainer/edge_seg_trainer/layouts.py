@@ -97,6 +97,16 @@ RELEASES: dict[str, tuple[tuple[str, ...], tuple[Part, ...]]] = {
 FORMS = (FOLDER, COCO, *(f"{name}:" for name in RELEASES))
 Split = tuple[str, list[tuple[Path, Path]]]  # its name, and photos with their labels
 IDENTITY = np.arange(256, dtype=np.uint8)
+ORIENTATION = 0x0112  # EXIF's tag
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -286,10 +296,30 @@ def _photo(root: Path, layout: Part, split: str, path: Path, label: Path, names:
     return Labelled(path, label, names.bytes())
 
 
-def _same_size(path: Path, label: Path, size: tuple[int, int]) -> None:
-    photo = stored_size(path, upright=True)
+def turn_of(photo: Path) -> Image.Transpose | None:
+    """What turns a photo's stored pixels upright."""
+    try:
+        with Image.open(photo) as stored:
+            return TURNS.get(stored.getexif().get(ORIENTATION, 1))
+    except Exception as error:  # decoders raise whatever their input makes them
+        raise DataError(f"{photo}: not a readable picture ({type(error).__name__})") from error
+
+
+def _same_size(path: Path, label: Path, size: tuple[int, int], stored: bool = False) -> None:
+    """Labels of a photo's size, upright or as it is `stored`."""
+    photo = stored_size(path, upright=not stored)
     if photo != size:
-        raise DataError(f"{label}: expected the photo's size, {photo[0]}×{photo[1]}, found {size[0]}×{size[1]}")
+        why = ""
+        if size == photo[::-1] and turn_of(path) is not None:
+            why = "; these are its stored pixels, before its EXIF orientation is applied: take --label-pixels stored"
+            why = "; these are its upright pixels: leave --label-pixels stored away" if stored else why
+        raise DataError(f"{label}: expected the photo's size, {photo[0]}×{photo[1]}, found {size[0]}×{size[1]}{why}")
+
+
+def _upright(path: Path, read: Callable[[], np.ndarray], stored: bool) -> Callable[[], np.ndarray]:
+    """Labels as the photo is seen, of `stored` pixels too."""
+    turn = turn_of(path) if stored else None
+    return read if turn is None else lambda: np.asarray(Image.fromarray(read()).transpose(turn))
 
 
 def _packed(label: Path) -> np.ndarray:
@@ -403,7 +433,7 @@ def voc_colour(number: int) -> tuple[int, int, int]:
     return tuple(sum((number >> 3 * n + channel & 1) << 7 - n for n in range(8)) for channel in range(3))
 
 
-def read_voc_folder(name: str, place: Path, images: Path | None) -> LabelledSet:
+def read_voc_folder(name: str, place: Path, images: Path | None, stored: bool = False) -> LabelledSet:
     """Colours of `labelmap.txt`; the void of VOC is not labelled, black is none of the names where no line says otherwise."""
     colours = read_labelmap(place / "labelmap.txt")
     names = Names()
@@ -426,8 +456,8 @@ def read_voc_folder(name: str, place: Path, images: Path | None) -> LabelledSet:
         path = photos.get(label.stem)
         if path is None:
             raise DataError(f"{folder}: expected the photo of {label.name}, found no {label.stem} with one of {', '.join(PICTURES)}")
-        _same_size(path, label, stored_size(label))
-        made[label.stem] = Coded(path, label, names.identity(), _colours_of(label, names))
+        _same_size(path, label, stored_size(label), stored)
+        made[label.stem] = Coded(path, label, names.identity(), _upright(path, _colours_of(label, names), stored))
     lists = [_listed(place / "ImageSets" / "Segmentation" / f"{split}.txt") for split in ("train", "val")]
     if all(lists) and set().union(*lists) <= set(made):
         return _dealt(name, names.words, *([made[stem] for stem in sorted(stems)] for stems in lists))
@@ -453,7 +483,7 @@ def _colours_of(label: Path, names: Names) -> Callable[[], np.ndarray]:
 # COCO's instances
 
 
-def read_coco_json(path: Path, images: Path) -> tuple[list[list[str]], list[Labelled]]:
+def read_coco_json(path: Path, images: Path, stored: bool = False) -> tuple[list[list[str]], list[Labelled]]:
     """Photos against the categories' names. Smaller regions lie over larger ones; what has no region is none of the names."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -476,9 +506,9 @@ def read_coco_json(path: Path, images: Path) -> tuple[list[list[str]], list[Labe
         photo = _photo_of(images, file)
         if photo is None:
             raise DataError(f"{images}: expected the photo {file} of {path.name}, found none")
-        _same_size(photo, path, (width, height))
+        _same_size(photo, path, (width, height), stored)
         drawn = sorted(regions[number], key=lambda one: -one[0])
-        photos.append(Coded(photo, path, IDENTITY, _drawn(path, file, drawn, width, height)))
+        photos.append(Coded(photo, path, IDENTITY, _upright(photo, _drawn(path, file, drawn, width, height), stored)))
     return [words for words in names.words], photos
 
 
