@@ -121,10 +121,10 @@ class Labelled:
         return self.table[label_values(self.label)]
 
 
-def open_rgb(path: Path) -> Image.Image:
-    """The picture upright as RGB."""
+def open_rgb(path: Path, side: int = 0) -> Image.Image:
+    """The picture upright as RGB; with `side` a JPEG may be decoded smaller, not below that."""
     try:
-        return picture(path)
+        return picture(path, side)
     except Unusable as reason:
         raise DataError(f"{path}: {reason}") from reason
 
@@ -201,7 +201,7 @@ def grid_size(width: int, height: int, short_px: int, patch_px: int) -> tuple[in
 
 def square(path: Path, side: int) -> Image.Image:
     """The whole picture squashed to a square, as the largest caption set is stored."""
-    image = open_rgb(path)
+    image = open_rgb(path, side)
     return image if image.size == (side, side) else image.resize((side, side), Image.Resampling.BICUBIC)
 
 

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import random
+import sys
 import tarfile
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from edge_seg_trainer.schema import RecipeError
 from edge_seg_trainer.shards import Count, ShardReader, _braces, expand, read_shard, sample_of, shuffled
 from edge_seg_trainer.stages import Part, make_stage
 from edge_seg_trainer.train import Run
+from conftest import needed
 from test_shards import picture, shard
 from test_train import DENSE, PAIRS, TTD, losses, start
 
@@ -235,10 +237,22 @@ def test_tables_are_sets(tmp_path):
 
 
 def test_parquet_lists_are_sets(tmp_path):
-    parquet, arrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
+    parquet, arrow = needed("pyarrow.parquet"), needed("pyarrow")
     (tmp_path / "0.jpg").write_bytes(picture(0))
     parquet.write_table(arrow.table({"path": ["0.jpg", "gone.jpg"], "caption": ["the fire", "the sea"]}), tmp_path / "list.parquet")
     assert [pair.captions for pair in read_pairs(tmp_path, ["table:list.parquet"])] == [("the fire",)]
+    parquet.write_table(arrow.table({"path": ["0.jpg", "0.jpg"], "caption": [["the fire", "the sea"], None]}), tmp_path / "lists.parquet")
+    assert [pair.captions for pair in read_pairs(tmp_path, ["table:lists.parquet"])] == [("the fire", "the sea")]
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(DataError, match="bad.parquet: expected a Parquet table"):
+        read_pairs(tmp_path, ["table:bad.parquet"])
+
+
+def test_parquet_without_its_package_is_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "list.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="list.parquet: Parquet needs the Python package pyarrow"):
+        read_pairs(tmp_path, ["table:list.parquet"])
 
 
 def test_pruning_tells_shards_of_one_name_apart(recipe, tmp_path):
