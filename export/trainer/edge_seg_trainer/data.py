@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -203,6 +204,14 @@ def square(path: Path, side: int) -> Image.Image:
     """The whole picture squashed to a square, as the largest caption set is stored."""
     image = open_rgb(path, side)
     return image if image.size == (side, side) else image.resize((side, side), Image.Resampling.BICUBIC)
+
+
+def squashed(image: Image.Image, side: int) -> Tensor:
+    """The whole picture squashed to a square, [3, side, side] u8, as Pillow's bicubic does it in three times the time."""
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    if image.size == (side, side):
+        return pixels
+    return F.interpolate(pixels[None], (side, side), mode="bicubic", align_corners=False, antialias=True)[0]
 
 
 def random_view(
