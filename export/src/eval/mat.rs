@@ -9,8 +9,8 @@ use flate2::read::ZlibDecoder;
 use super::pictures::{LabelPicture, MAX_PIXELS};
 use crate::{Error, Result};
 
-/// Most bytes of a file, and of a matrix in it.
-const MOST_BYTES: u64 = 1 << 29;
+/// Most bytes of a file, and of a matrix in it: 2,048 × 2,048 doubles. A small file can claim to unpack to anything.
+const MOST_BYTES: u64 = 1 << 25;
 
 /// Reads a matrix of whole numbers from 0 on.
 ///
@@ -18,8 +18,9 @@ const MOST_BYTES: u64 = 1 << 29;
 /// [`Error::Io`] if the file cannot be read, [`Error::File`] if it is no such file or holds no such matrix.
 pub(super) fn read(path: &Path, name: &str) -> Result<LabelPicture> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes)).map_err(Error::io(path))?;
-    parse(&bytes, name).map_err(|found| {
+    std::fs::File::open(path).and_then(|file| file.take(MOST_BYTES + 1).read_to_end(&mut bytes)).map_err(Error::io(path))?;
+    let parsed = if bytes.len() as u64 > MOST_BYTES { Err(format!("more than {MOST_BYTES} bytes")) } else { parse(&bytes, name) };
+    parsed.map_err(|found| {
         Error::file(path.display().to_string(), "file", format!("a MAT-file of version 5 with a matrix {name} of numbers from 0 on"), found)
     })
 }
@@ -43,7 +44,13 @@ fn parse(bytes: &[u8], name: &str) -> Result<LabelPicture, String> {
             MATRIX => element.data,
             COMPRESSED => {
                 let mut inner = Vec::new();
-                ZlibDecoder::new(element.data).take(MOST_BYTES).read_to_end(&mut inner).map_err(|e| format!("a damaged element: {e}"))?;
+                ZlibDecoder::new(element.data)
+                    .take(MOST_BYTES + 1)
+                    .read_to_end(&mut inner)
+                    .map_err(|e| format!("a damaged element: {e}"))?;
+                if inner.len() as u64 > MOST_BYTES {
+                    return Err(format!("a matrix that unpacks to more than {MOST_BYTES} bytes"));
+                }
                 unpacked = inner;
                 match Element::take(&mut unpacked.as_slice()).ok_or("an element that is cut off")? {
                     Element { kind: MATRIX, data } => data,
@@ -103,39 +110,43 @@ fn numbers(mut matrix: &[u8], name: &str) -> Result<Result<LabelPicture, String>
         return Err(format!("{name} of {height}×{width}"));
     }
     let values = values?;
-    let bytes = values.data;
-    let columns: Vec<f64> = match values.kind {
-        1 => bytes.iter().map(|b| f64::from(*b as i8)).collect(),
-        2 => bytes.iter().map(|b| f64::from(*b)).collect(),
-        3 => each(bytes, |b| f64::from(i16::from_le_bytes(b))),
-        4 => each(bytes, |b| f64::from(u16::from_le_bytes(b))),
-        5 => each(bytes, |b| f64::from(i32::from_le_bytes(b))),
-        6 => each(bytes, |b| f64::from(u32::from_le_bytes(b))),
-        7 => each(bytes, |b| f64::from(f32::from_le_bytes(b))),
-        9 => each(bytes, f64::from_le_bytes),
-        12 => each(bytes, |b| i64::from_le_bytes(b) as f64),
-        13 => each(bytes, |b| u64::from_le_bytes(b) as f64),
+    let (size, number): (usize, fn(&[u8]) -> f64) = match values.kind {
+        1 => (1, |b| f64::from(b[0] as i8)),
+        2 => (1, |b| f64::from(b[0])),
+        3 => (2, |b| f64::from(i16::from_le_bytes(fixed(b)))),
+        4 => (2, |b| f64::from(u16::from_le_bytes(fixed(b)))),
+        5 => (4, |b| f64::from(i32::from_le_bytes(fixed(b)))),
+        6 => (4, |b| f64::from(u32::from_le_bytes(fixed(b)))),
+        7 => (4, |b| f64::from(f32::from_le_bytes(fixed(b)))),
+        9 => (8, |b| f64::from_le_bytes(fixed(b))),
+        12 => (8, |b| i64::from_le_bytes(fixed(b)) as f64),
+        13 => (8, |b| u64::from_le_bytes(fixed(b)) as f64),
         kind => return Err(format!("{name} stored as type {kind}")),
     };
     let (rows, cols) = (height as usize, width as usize);
-    if columns.len() != rows * cols {
-        return Err(format!("{} numbers for {name} of {height}×{width}", columns.len()));
-    }
-    if let Some(odd) = columns.iter().find(|v| v.fract() != 0.0 || !(0.0..=f64::from(u32::MAX)).contains(*v)) {
-        return Err(format!("{odd} in {name}"));
+    if values.data.len() / size != rows * cols {
+        return Err(format!("{} numbers for {name} of {height}×{width}", values.data.len() / size));
     }
     // MATLAB keeps a matrix column by column.
-    let values =
-        (0..rows).flat_map(|row| (0..cols).map(move |col| (row, col))).map(|(row, col)| columns[col * rows + row] as u32).collect();
-    Ok(Ok(LabelPicture { width, height, values }))
+    let mut found = Vec::with_capacity(rows * cols);
+    for at in (0..rows).flat_map(|row| (0..cols).map(move |col| col * rows + row)) {
+        let value = number(&values.data[at * size..]);
+        if value.fract() != 0.0 || !(0.0..=f64::from(u32::MAX)).contains(&value) {
+            return Err(format!("{value} in {name}"));
+        }
+        found.push(value as u32);
+    }
+    Ok(Ok(LabelPicture { width, height, values: found }))
 }
 
-fn each<const N: usize>(bytes: &[u8], number: fn([u8; N]) -> f64) -> Vec<f64> {
-    bytes.chunks_exact(N).map(|b| number(b.try_into().expect("N bytes"))).collect()
+fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    *bytes.first_chunk().expect("a number's bytes")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     const COMPRESSED_FILE: &[u8] = include_bytes!("../../../tests/data/label-maps/2008_000002.mat");
@@ -178,6 +189,18 @@ mod tests {
         assert!(parse(&header([1, 0, b'M', b'I']), "x").unwrap_err().contains("big-endian"));
         assert!(parse(&header([0, 1, b'I', b'M']), "x").unwrap_err().contains("no matrix"));
         assert!(parse(b"\x89PNG", "x").unwrap_err().contains("no header"));
+    }
+
+    #[test]
+    fn what_unpacks_to_too_much_is_refused() {
+        let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        packed.write_all(&vec![0; MOST_BYTES as usize + 1]).unwrap();
+        let packed = packed.finish().unwrap();
+        let head = [[b' '; 124].as_slice(), &[0, 1, b'I', b'M']].concat();
+        let file = [head.as_slice(), &COMPRESSED.to_le_bytes(), &(packed.len() as u32).to_le_bytes(), &packed].concat();
+        assert!(file.len() < 1 << 20, "a small file");
+        let refused = parse(&file, "LabelMap").unwrap_err();
+        assert!(refused.contains("unpacks to more than"), "{refused}");
     }
 
     #[test]

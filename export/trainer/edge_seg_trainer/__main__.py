@@ -66,6 +66,11 @@ def arguments() -> argparse.Namespace:
     bench.add_argument("--recompute", action="store_true")
     bench.add_argument("--pairs", nargs="+", default=[])
     bench.add_argument("--workers", type=int, default=8)
+    bench.add_argument("--plain", action="store_true", help="on the CPU, with loader, beside a plain loop of timm, transformers and peft")
+    bench.add_argument("--loader", action="store_true", help="read shards beside webdataset")
+    bench.add_argument("--photos", type=Path, default=None, metavar="FOLDER", help="--plain: JPEGs with .txt beside; made ones if none")
+    bench.add_argument("--threads", type=int, default=1, help="--plain")
+    bench.add_argument("--precision", default="f32", choices=("f32", "bf16"), help="--plain")
     # A recipe alone is trained.
     given = sys.argv[1:]
     return parser.parse_args(["train", *given] if given and given[0].endswith(".toml") else given)
@@ -100,6 +105,10 @@ def main() -> int:
             from .views import main as views
 
             return views(given, say)
+        if given.command == "bench" and (given.plain or given.loader):
+            from .plain import main as plain
+
+            return plain(given)
         if given.command == "bench":
             from .bench import main as bench
 

@@ -44,7 +44,8 @@ def picture(source: bytes | Path, side: int = 0) -> Image.Image:
                 if side:
                     stored.draft("RGB", (side, side))
                 ImageOps.exif_transpose(stored, in_place=True)
-                return stored.convert("RGB")
+                stored.load()
+                return stored if stored.mode == "RGB" else stored.convert("RGB")
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise Unusable("picture too large") from error
     except FileNotFoundError as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 import re
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from glob import escape, glob
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from . import tar
 from .data import DataError
 from .samples import MOST_PICTURE_BYTES, MOST_TEXT_BYTES, PICTURES, Skipped, Unusable, is_companion, json_captions, picture, text_caption
 
@@ -103,16 +103,6 @@ def expand(pattern: str, root: Path = Path()) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-class _Header(tarfile.TarInfo):
-    """A header whose extension fields are small: they are read whole, whatever they claim."""
-
-    def _proc_member(self, archive):
-        extended = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
-        if self.type in extended and self.size > MOST_TEXT_BYTES:
-            raise tarfile.ReadError(f"a header field of {self.size} bytes")
-        return super()._proc_member(archive)
-
-
 def _split(name: str) -> tuple[str, str]:
     """Key and field of a member: the key ends at the first dot of its base name."""
     folder, slash, base = name.rpartition("/")
@@ -169,17 +159,18 @@ def read_shard(path: Path, count: Count) -> Iterator[Raw]:
     yield from finished()
 
 
+def _most(name: str) -> int:
+    """Most bytes of a picture or a caption; below 0 for what is neither."""
+    end = _last(_split(name)[1])
+    if end not in (*PICTURES, ".txt", ".json") or is_companion(name):
+        return -1
+    return MOST_PICTURE_BYTES if end in PICTURES else MOST_TEXT_BYTES
+
+
 def _members(path: Path, count: Count) -> Iterator[tuple[str, bytes | None]]:
     """Each picture and caption file of the archive with what it holds; nothing where it claims too much."""
     try:
-        with tarfile.open(path, "r|*", tarinfo=_Header) as archive:
-            for member in archive:
-                archive.members = []  # or each header of a long shard would stay
-                end = _last(_split(member.name)[1])
-                if not member.isfile() or is_companion(member.name) or end not in (*PICTURES, ".txt", ".json"):
-                    continue
-                most = MOST_PICTURE_BYTES if end in PICTURES else MOST_TEXT_BYTES
-                yield member.name, archive.extractfile(member).read() if member.size <= most else None
+        yield from tar.members(path, _most)
     except Exception as error:  # tarfile and the decompressors raise whatever their input makes them
         count.skip(f"broken shard ({type(error).__name__})")
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image
+from torch import Tensor
 
-from .data import DataError, split_words, square
+from .data import DataError, open_rgb, split_words, squashed
 from .pairs import SHARDS, Captioned, Pair
 from .recipe import StageRecipe
 from .samples import Skipped
 from .shards import ShardReader
 
-Drawn = tuple[Image.Image, str, list[str]]  # a picture, a caption, the caption's words
+Drawn = tuple[Tensor, str, list[str]]  # a picture [3, side, side] u8, a caption, the caption's words
 
 
 class Photos:
@@ -43,7 +43,7 @@ class Photos:
         for further in range(len(self.rows)):
             row = self.rows[(place + further) % len(self.rows)]
             try:
-                image = square(self.captioned.pairs[row].path, self.stage.side_px)
+                image = squashed(open_rgb(self.captioned.pairs[row].path, self.stage.side_px), self.stage.side_px)
             except DataError as error:
                 self.skipped[str(error.__cause__ or error)] += 1
                 continue
@@ -76,7 +76,5 @@ class Shards:
 
     def draw(self) -> Drawn:
         """The next one."""
-        side = self.stage.side_px
         image, caption = next(self.stream)
-        image = image.resize((side, side), Image.Resampling.BICUBIC)
-        return image, caption, split_words(caption, self.stage.keep_stop_words) or [caption]
+        return squashed(image, self.stage.side_px), caption, split_words(caption, self.stage.keep_stop_words) or [caption]

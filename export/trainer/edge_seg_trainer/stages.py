@@ -127,7 +127,10 @@ class Stage:
 
 
 def mirrored(pictures: Tensor, chosen: np.ndarray) -> Tensor:
-    return torch.where(torch.from_numpy(chosen)[:, None, None, None], pictures.flip(-1), pictures)
+    """[batch, 3, height, width] with the chosen ones mirrored, in place."""
+    for row in np.flatnonzero(chosen):
+        pictures[row] = pictures[row].flip(-1)
+    return pictures
 
 
 class PairsStage(Stage):
@@ -296,9 +299,9 @@ class TtdStage(Stage):
         drawn = [
             self.sources[number].draw() if row < 0 else self.sources[number].draw(row, pick) for (number, row), pick in zip(rows[own], picks[own])
         ]
-        images, captions, tags = (list(column) for column in zip(*drawn))
+        pictures, captions, tags = (list(column) for column in zip(*drawn))
         place = {"place": [source.read for source in self.shards]} if self.shards else {}
-        return self.tell({"pictures": mirrored(bytes_of(images), flips[own]), "captions": captions, "tags": tags} | place)
+        return self.tell({"pictures": mirrored(torch.stack(pictures), flips[own]), "captions": captions, "tags": tags} | place)
 
     def loss(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
         stage, captions, tags = self.stage, batch["captions"], batch["tags"]

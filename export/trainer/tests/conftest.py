@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,11 @@ import pytest
 from PIL import Image
 
 from edge_seg_trainer.tiny import SHADES, tiny_backbone, tiny_text_folder
+
+
+def needed(module: str):
+    """The module, or the test is skipped where it is not there, but in CI, where it is then an error."""
+    return importlib.import_module(module) if os.environ.get("EDGE_SEG_TESTS_REQUIRE") == "all" else pytest.importorskip(module)
 
 
 def _picture(rng: np.random.Generator, names: list[str], side: int = 64) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import random
+import sys
 import tarfile
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_seg_trainer import samples
-from edge_seg_trainer.data import DataError
+from edge_seg_trainer import samples, tar
+from edge_seg_trainer.data import DataError, squashed
 from edge_seg_trainer.pairs import read_pairs
 from edge_seg_trainer.schema import RecipeError
 from edge_seg_trainer.shards import Count, ShardReader, _braces, expand, read_shard, sample_of, shuffled
 from edge_seg_trainer.stages import Part, make_stage
 from edge_seg_trainer.train import Run
+from conftest import needed
 from test_shards import picture, shard
 from test_train import DENSE, PAIRS, TTD, losses, start
 
@@ -84,6 +86,7 @@ def test_each_reason_is_counted(tmp_path):
 def test_what_claims_too_much_is_not_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr("edge_seg_trainer.shards.MOST_PICTURE_BYTES", 5000)
     monkeypatch.setattr("edge_seg_trainer.shards.MOST_TEXT_BYTES", 600)
+    monkeypatch.setattr("edge_seg_trainer.tar.MOST_TEXT_BYTES", 600)
     with gzip.open(tmp_path / "s.tar.gz", "wb") as packed:
         held = io.BytesIO()
         with tarfile.open(fileobj=held, mode="w", format=tarfile.PAX_FORMAT) as archive:
@@ -102,6 +105,8 @@ def test_what_claims_too_much_is_not_unpacked(tmp_path, monkeypatch):
             entry.pax_headers = {"comment": "x" * 1000}
             archive.addfile(entry)
         packed.write(held.getvalue())
+    (tmp_path / "s.tar").write_bytes(held.getvalue())
+    assert read(tmp_path / "s.tar")[1] == read(tmp_path / "s.tar.gz")[1]
     found, reasons = read(tmp_path / "s.tar.gz")
     assert [raw.captions for raw in found] == [("a cat",)]
     assert reasons == {"picture of too many bytes": 1, "caption of too many bytes": 1, "broken shard (ReadError)": 1}
@@ -121,6 +126,15 @@ def test_pictures_stand_upright():
     exif[0x0112] = 6
     Image.new("RGB", (30, 20)).save(held, "JPEG", exif=exif)
     assert samples.picture(held.getvalue()).size == (20, 30)
+
+
+@pytest.mark.parametrize("size", [(97, 60), (30, 41), (64, 64), (640, 480)])
+def test_squares_are_those_of_pillow(size):
+    rng = np.random.default_rng(1)
+    image = Image.fromarray(rng.integers(0, 255, (9, 9, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    wanted = np.asarray(image.resize((64, 64), Image.Resampling.BICUBIC)).astype(int)
+    found = squashed(image, 64).permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(found - wanted).max() <= 2 and np.abs(found - wanted).mean() < 0.05
 
 
 def test_names_of_shards_are_expanded(tmp_path):
@@ -235,10 +249,22 @@ def test_tables_are_sets(tmp_path):
 
 
 def test_parquet_lists_are_sets(tmp_path):
-    parquet, arrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
+    parquet, arrow = needed("pyarrow.parquet"), needed("pyarrow")
     (tmp_path / "0.jpg").write_bytes(picture(0))
     parquet.write_table(arrow.table({"path": ["0.jpg", "gone.jpg"], "caption": ["the fire", "the sea"]}), tmp_path / "list.parquet")
     assert [pair.captions for pair in read_pairs(tmp_path, ["table:list.parquet"])] == [("the fire",)]
+    parquet.write_table(arrow.table({"path": ["0.jpg", "0.jpg"], "caption": [["the fire", "the sea"], None]}), tmp_path / "lists.parquet")
+    assert [pair.captions for pair in read_pairs(tmp_path, ["table:lists.parquet"])] == [("the fire", "the sea")]
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(DataError, match="bad.parquet: expected a Parquet table"):
+        read_pairs(tmp_path, ["table:bad.parquet"])
+
+
+def test_parquet_without_its_package_is_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "list.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="list.parquet: Parquet needs the Python package pyarrow"):
+        read_pairs(tmp_path, ["table:list.parquet"])
 
 
 def test_pruning_tells_shards_of_one_name_apart(recipe, tmp_path):
@@ -367,3 +393,46 @@ def test_memory_is_bounded_by_what_a_buffer_and_a_sample_may_hold(tmp_path, monk
     held = []
     monkeypatch.setattr("edge_seg_trainer.shards.sample_of", lambda key, parts, too_large: held.append(sum(map(len, parts.values()))) or sample_of(key, parts, too_large))
     assert len(list(read_shard(tmp_path / "t.tar", Count()))) == 1 and held[0] <= 5_000
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+def test_archives_are_read_as_tarfile_reads_them(tmp_path, form):
+    rng = random.Random(3)
+    names = ["a.jpg", "b/c.txt", f"{'d' * 90}/{'e' * 60}.jpg", "ä.txt", "empty.txt", "f.jpg"]
+    names += [f"{'g' * 80}/{'h' * 140}.jpg"] * (form != tarfile.USTAR_FORMAT)
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w", format=form) as archive:
+        folder = tarfile.TarInfo("b")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+        for n, name in enumerate(names):
+            entry = tarfile.TarInfo(name)
+            entry.size = 0 if name == "empty.txt" else rng.randrange(1, 3000)
+            entry.mtime = 1e9 + 0.25 if form == tarfile.PAX_FORMAT else 10**9  # as webdataset writes it
+            archive.addfile(entry, io.BytesIO(rng.randbytes(entry.size)))
+            if n == 3:
+                link = tarfile.TarInfo("link.jpg")
+                link.type, link.linkname = tarfile.SYMTYPE, "a.jpg"
+                archive.addfile(link)
+    plain, packed = tmp_path / "s.tar", tmp_path / "s.tar.gz"
+    plain.write_bytes(held.getvalue())
+    packed.write_bytes(gzip.compress(held.getvalue()))
+    with tarfile.open(plain) as archive:
+        wanted = [(member.name, archive.extractfile(member).read()) for member in archive if member.isfile()]
+    assert len(wanted) == len(names)
+    for place in (plain, packed):
+        assert list(tar.members(place, lambda name: 4000)) == wanted
+    assert [name for name, _ in tar.members(plain, lambda name: 4000 if name.endswith(".txt") else -1)] == [
+        name for name, _ in wanted if name.endswith(".txt")
+    ]
+    # Cut anywhere, it gives whole members or an error, never a part of one.
+    content = held.getvalue()
+    for length in [*range(0, len(content), 97), len(content) - 1]:
+        plain.write_bytes(content[:length])
+        found = []
+        try:
+            for one in tar.members(plain, lambda name: 4000):
+                found.append(one)
+        except Exception as error:
+            assert isinstance(error, (tarfile.TarError, EOFError)), error
+        assert found == wanted[: len(found)]
