@@ -32,7 +32,7 @@ fn main() -> Result<()> {
     let session = Session::new(Bundle::built_in()?, &Options::default())?;
     let bank = session.tag_bank(&parse_tags("the word", &word)?, &[])?;
     let background = Background::Threshold(session.bundle().manifest().background);
-    let mut source = open_source(&uri, &SourceOptions { pace: Pace::Live, ..Default::default() })?;
+    let mut source = open_source(&uri, &SourceOptions::default().with_pace(Pace::Live))?;
     let second = Duration::from_secs(1);
     let timing = Timing { hold: Duration::try_from_secs_f64(hold)?, release: second, cool_down: Duration::ZERO, gap: 10 * second };
     let (mut rule, mut frame) = (Machine::default(), Frame::still(Default::default()));

@@ -17,8 +17,8 @@ fn main() -> Result<()> {
     let uri = arguments.next().context("expected a source, as `edge-seg run --source` takes it")?;
     let list = arguments.next().context("expected words, separated by commas")?;
 
-    let source = open_source(&uri, &SourceOptions { pace: Pace::Live, ..Default::default() })?;
-    let options = LiveOptions { pace: Pace::Live, ..LiveOptions::default() };
+    let source = open_source(&uri, &SourceOptions::default().with_pace(Pace::Live))?;
+    let options = LiveOptions::default().with_pace(Pace::Live);
     let live = Live::start(Session::built_in()?, source, list.as_str(), options)?;
 
     let typed = live.words().clone();

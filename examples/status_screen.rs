@@ -47,7 +47,7 @@ fn main() -> Result<()> {
     let session = Session::new(Bundle::built_in()?, &Options::default())?;
     let bank = session.tag_bank(&parse_tags("the words", &words)?, &[])?;
     let background = Background::Threshold(session.bundle().manifest().background);
-    let mut source = open_source(&uri, &SourceOptions { pace: Pace::Live, ..Default::default() })?;
+    let mut source = open_source(&uri, &SourceOptions::default().with_pace(Pace::Live))?;
     let mut frame = Frame::still(Default::default());
     let mut scores = || -> Result<Option<Vec<f32>>> {
         let read = source.read(&mut frame)?;

@@ -70,16 +70,50 @@ fn arrows_between_the_kernels_modules_go_one_way() {
 }
 
 #[test]
-fn python_only_trains_tests_and_measures() {
+fn python_only_trains_tests_measures_and_calls_the_library() {
+    let places = ["export/trainer/", "tests/", "runtime/python/", "examples/python/", "examples/cluster/"];
     let stray: Vec<_> = files()
         .iter()
         .map(|p| p.to_string_lossy().into_owned())
         .filter(|p| {
             let folder = p.rsplit_once('/').map_or("", |(folder, _)| folder);
-            p.ends_with(".py") && !p.starts_with("export/trainer/") && !p.starts_with("tests/") && !folder.ends_with("/benches")
+            p.ends_with(".py") && !places.iter().any(|place| p.starts_with(place)) && !folder.ends_with("/benches")
         })
         .collect();
-    assert_none(&stray, "Python trains, tests and measures, no more");
+    assert_none(&stray, "Python trains, tests and measures, and calls the library, no more");
+}
+
+/// Crates that may hold `unsafe`, and why each may.
+const UNSAFE: [(&str, &str); 3] =
+    [("runtime/kernels/", "instruction sets"), ("runtime/cuda/", "NVIDIA's libraries"), ("runtime/c/", "pointers from C")];
+
+#[test]
+fn unsafe_code_stands_in_three_crates() {
+    let rust = |f: &str| f.ends_with(".rs") && f != "tests/laws.rs" && !UNSAFE.iter().any(|(folder, _)| f.starts_with(folder));
+    let found = offenders(rust, |line| {
+        let code = line.split("//").next().unwrap_or_default();
+        ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "unsafe trait", "allow(unsafe_code"]
+            .iter()
+            .any(|mark| code.contains(mark))
+    });
+    assert_none(&found, "unsafe code stands in kernels, cuda and the C interface alone");
+}
+
+/// What a lock names: `(name, version)`.
+fn locked(path: &str) -> std::collections::BTreeSet<(String, String)> {
+    let lock: toml::Table = fs::read_to_string(root().join(path)).unwrap().parse().unwrap();
+    let of = |package: &toml::Value, key: &str| package[key].as_str().unwrap_or_default().to_owned();
+    lock["package"].as_array().unwrap().iter().map(|package| (of(package, "name"), of(package, "version"))).collect()
+}
+
+#[test]
+fn python_is_built_of_the_same_crates() {
+    let (all, python) = (locked("Cargo.lock"), locked("runtime/python/Cargo.lock"));
+    assert!(python.iter().any(|(name, _)| name == "edge-seg-model"), "a lock that was read");
+    let names: std::collections::BTreeSet<_> = all.iter().map(|(name, _)| name).collect();
+    let other: Vec<_> =
+        python.iter().filter(|package| names.contains(&package.0) && !all.contains(package)).map(|p| format!("{p:?}")).collect();
+    assert_none(&other, "runtime/python/Cargo.lock has the versions of Cargo.lock; try: cp Cargo.lock runtime/python/ and build there");
 }
 
 #[test]
@@ -157,4 +191,24 @@ fn no_modules_of_a_crate_form_a_circle() {
         assert!(left.is_empty(), "{krate}: modules that form a circle, or lead to one: {left:?}");
     }
     assert!(arrows_seen > 100, "modules name each other, found {arrows_seen} places");
+}
+
+#[test]
+fn every_promise_names_tests_that_are_there() {
+    let text = fs::read_to_string(root().join("docs/SECURITY.md")).unwrap();
+    let (_, promises) = text.split_once("| promise | test |").expect("the table of promises");
+    let rows: Vec<&str> = promises.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 10, "found {} promises", rows.len());
+    let is_rust = |name: &PathBuf| name.extension().is_some_and(|extension| extension == "rs");
+    let code: String = files().iter().filter(|name| is_rust(name)).filter_map(|name| fs::read_to_string(root().join(name)).ok()).collect();
+    let mut found = Vec::new();
+    for row in rows {
+        let tests: Vec<&str> = row.rsplit('|').nth(1).unwrap_or_default().split('`').skip(1).step_by(2).collect();
+        let missing = tests.iter().filter(|test| !code.contains(&format!("fn {test}()")));
+        found.extend(missing.map(|test| format!("{test}, of {row}")));
+        if tests.is_empty() {
+            found.push(row.into());
+        }
+    }
+    assert_none(&found, "each promise of docs/SECURITY.md names a test");
 }

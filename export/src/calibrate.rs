@@ -136,7 +136,7 @@ fn embed(model: &Model, tower: Tower, layers: &Layers, sample: &Sample) -> Resul
     let other: Layers = Storage::F16.into();
     let (image, text) = if tower == Tower::Image { (layers, &other) } else { (&other, layers) };
     let bundle = bundle::build("calibration", model, image, text)?;
-    let session = Session::new(bundle, &Options { size_px: sample.size_px, threads: Some(sample.threads), ..Options::default() })?;
+    let session = Session::new(bundle, &Options::default().with_size_px(sample.size_px).with_threads(sample.threads))?;
     let rows = |rows: &edge_seg_model::UnitRows| (0..rows.rows()).map(|i| rows.row(i).to_vec()).collect::<Vec<_>>();
     if tower == Tower::Text {
         return Ok(rows(session.tag_bank(&sample.words, &[])?.words()));

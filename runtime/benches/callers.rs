@@ -1,54 +1,103 @@
-//! How many pictures a second several callers get of one session, beside one caller alone and beside as many processes:
-//! `cargo bench -p edge-seg --bench callers [-- SIZE]`. Rounds take turns; medians of five.
+//! What several callers get of one session, beside one caller alone and beside as many processes with all threads or a share of them
+//! each: pictures a second, processor time of a picture, memory. `cargo bench -p edge-seg --bench callers [-- SIZE [ROUNDS
+//! [PICTURES]]]`.
+//!
+//! Arrangements take turns, so that what else the machine does meets all of them; medians. Where it does much else, the processor time
+//! of a picture is what to compare.
 
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
-use edge_seg::{Background, Bundle, Frame, Options, Session, TagBank, parse_tags};
+use edge_seg::{Frame, Options, Session, WordList};
 use image::RgbImage;
 
-const ROUNDS: usize = 5;
-const ROUND: Duration = Duration::from_secs(2);
-
-fn load(size: usize) -> (Session, TagBank, Frame) {
-    let options = Options { size_px: Some(size), ..Options::default() };
-    let session = Session::new(Bundle::built_in().expect("a build with a model"), &options).expect("the model loads");
-    let bank = session.tag_bank(&parse_tags("words", "sky, grass, person").expect("words"), &[]).expect("words");
-    let pixels = RgbImage::from_fn(640, 480, |x, y| image::Rgb([x as u8, y as u8, (x + y) as u8]));
-    let frame = Frame::still(pixels);
-    session.segment(&frame, &bank, Background::None).expect("a first picture");
-    (session, bank, frame)
+struct Loaded {
+    session: Session,
+    words: WordList,
+    frame: Frame,
 }
 
-/// Pictures a second of `callers` threads that share one session.
-fn shared((session, bank, frame): &(Session, TagBank, Frame), callers: usize) -> f64 {
-    let start = Instant::now();
+fn load(size: usize, threads: usize) -> Loaded {
+    let session = Session::built_in_with(&Options::default().with_size_px(size).with_threads(threads)).expect("the model loads");
+    let words = session.words("sky, grass, person").expect("words");
+    let frame = Frame::still(RgbImage::from_fn(640, 480, |x, y| image::Rgb([x as u8, y as u8, (x + y) as u8])));
+    session.find(&frame, &words).expect("a first picture");
+    Loaded { session, words, frame }
+}
+
+/// What a round came to.
+#[derive(Clone, Copy)]
+struct Round {
+    /// Pictures a second.
+    rate: f64,
+    /// Pictures.
+    count: f64,
+    /// Seconds of all processors.
+    busy: f64,
+    /// MiB, shared pages divided among those who share them.
+    memory: f64,
+}
+
+/// Processor time of this process so far, in seconds.
+fn busy() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("a name in brackets").split_whitespace().collect();
+    fields[11..13].iter().map(|ticks| ticks.parse::<f64>().expect("ticks") / 100.0).sum()
+}
+
+fn memory() -> f64 {
+    let told = std::fs::read_to_string("/proc/self/smaps_rollup").expect("Linux");
+    let line = told.lines().find_map(|line| line.strip_prefix("Pss:")).expect("a share of the memory");
+    line.trim().trim_end_matches(" kB").parse::<f64>().expect("kB") / 1024.0
+}
+
+/// Threads that share one session.
+fn shared(loaded: &Loaded, callers: usize, pictures: usize) -> Round {
+    let (next, start, before) = (AtomicUsize::new(0), Instant::now(), busy());
     let call = || {
-        let mut count = 0;
-        while start.elapsed() < ROUND {
-            session.segment(frame, bank, Background::None).expect("masks");
-            count += 1;
+        while next.fetch_add(1, Ordering::Relaxed) < pictures {
+            loaded.session.find(&loaded.frame, &loaded.words).expect("masks");
         }
-        count
     };
-    let count: usize = std::thread::scope(|scope| {
-        let callers: Vec<_> = (0..callers).map(|_| scope.spawn(call)).collect();
-        callers.into_iter().map(|caller| caller.join().expect("a caller ends")).sum()
-    });
-    count as f64 / start.elapsed().as_secs_f64()
+    std::thread::scope(|scope| (0..callers).for_each(|_| drop(scope.spawn(call))));
+    let count = pictures as f64;
+    Round { rate: count / start.elapsed().as_secs_f64(), count, busy: busy() - before, memory: memory() }
 }
 
-/// Pictures a second of as many processes, each with a session and all threads of its own.
-fn apart(size: usize, processes: usize) -> f64 {
+/// As many processes, each with a session and threads of its own, which begin together.
+fn apart(size: usize, processes: usize, threads: usize, pictures: usize) -> Round {
+    let pictures = pictures / processes;
     let program = std::env::current_exe().expect("this program");
-    let children: Vec<_> = (0..processes)
-        .map(|_| Command::new(&program).args(["alone", &size.to_string()]).stdout(std::process::Stdio::piped()).spawn().expect("a process"))
-        .collect();
-    let rate = |child: std::process::Child| {
-        let output = child.wait_with_output().expect("a process ends");
-        String::from_utf8_lossy(&output.stdout).trim().parse::<f64>().expect("a rate")
+    let start = |_| {
+        let mut command = Command::new(&program);
+        command
+            .args(["alone", &size.to_string(), &threads.to_string(), &pictures.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        command.spawn().expect("a process")
     };
-    children.into_iter().map(rate).sum()
+    let mut children: Vec<Child> = (0..processes).map(start).collect();
+    let mut told: Vec<_> = children.iter_mut().map(|child| BufReader::new(child.stdout.take().expect("a pipe"))).collect();
+    let line = |of: &mut BufReader<_>| {
+        let mut line = String::new();
+        of.read_line(&mut line).expect("a line");
+        line
+    };
+    told.iter_mut().for_each(|told| assert_eq!(line(told), "ready\n"));
+    children.iter_mut().for_each(|child| child.stdin.take().expect("a pipe").write_all(b"go\n").expect("a process that waits"));
+    let mut sum = Round { rate: 0.0, count: 0.0, busy: 0.0, memory: 0.0 };
+    for (child, told) in children.iter_mut().zip(&mut told) {
+        let line = line(told);
+        let numbers: Vec<f64> = line.split_whitespace().map(|number| number.parse().expect("a number")).collect();
+        child.wait().expect("a process ends");
+        sum.rate += numbers[0];
+        sum.count += numbers[1];
+        sum.busy += numbers[2];
+        sum.memory += numbers[3];
+    }
+    sum
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -58,27 +107,35 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    if let [alone, size] = &words[..]
-        && alone == "alone"
-    {
-        println!("{}", shared(&load(size.parse().expect("a size")), 1));
+    let number = |at: usize, default: usize| words.get(at).map_or(default, |word| word.parse().expect("a number"));
+    if words.first().is_some_and(|word| word == "alone") {
+        let loaded = load(number(1, 0), number(2, 0));
+        println!("ready");
+        std::io::stdin().read_line(&mut String::new()).expect("a word to begin");
+        let Round { rate, count, busy, memory } = shared(&loaded, 1, number(3, 1));
+        println!("{rate} {count} {busy} {memory}");
         return;
     }
-    let size = words.first().map_or(224, |size| size.parse().expect("a size in pixels"));
-    let loaded = load(size);
-    println!("pictures a second at {size} px, 640x480, {} threads", std::thread::available_parallelism().map_or(1, usize::from));
+    let (size, rounds, pictures) = (number(0, 224), number(1, 5), number(2, 48).next_multiple_of(8));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let loaded = load(size, threads);
+    println!("{size} px, 640x480, {threads} threads; each: pictures a second, ms of processors a picture, MiB");
     for callers in [2, 4, 8] {
-        let mut rates = [const { Vec::new() }; 3];
-        for _ in 0..ROUNDS {
-            rates[0].push(shared(&loaded, 1));
-            rates[1].push(shared(&loaded, callers));
-            rates[2].push(apart(size, callers));
+        let mut seen = [const { Vec::new() }; 4];
+        for _ in 0..rounds {
+            seen[0].push(shared(&loaded, 1, pictures));
+            seen[1].push(shared(&loaded, callers, pictures));
+            seen[2].push(apart(size, callers, threads, pictures));
+            seen[3].push(apart(size, callers, (threads / callers).max(1), pictures));
         }
-        let [one, together, processes] = rates.map(median);
-        println!(
-            "{callers} callers {together:.1}, one {one:.1}, {callers} processes {processes:.1}: {:.2} of one's, {:.2} of the processes'",
-            together / one,
-            together / processes
-        );
+        let of = |rounds: &[Round], what: fn(&Round) -> f64| median(rounds.iter().map(what).collect());
+        let names = ["one caller", &format!("{callers} callers"), &format!("{callers} processes"), &format!("{callers} with a share")];
+        let rates = seen.each_ref().map(|rounds| of(rounds, |round| round.rate));
+        for ((name, rounds), rate) in names.iter().zip(&seen).zip(rates) {
+            let (busy, memory) = (of(rounds, |round| 1e3 * round.busy / round.count), of(rounds, |round| round.memory));
+            println!("  {name:<18} {rate:>7.1} {busy:>7.2} {memory:>7.1}");
+        }
+        let best = rates.into_iter().fold(0.0, f64::max);
+        println!("  together {:.3} of the best", rates[1] / best);
     }
 }

@@ -4,7 +4,7 @@
 //! use edge_seg::{Frame, Options, Session};
 //! # fn main() -> edge_seg::Result<()> {
 //! # if cfg!(not(feature = "mini")) { return Ok(()) }
-//! let session = Session::built_in_with(&Options { size_px: Some(64), ..Options::default() })?;
+//! let session = Session::built_in_with(&Options::default().with_size_px(64))?;
 //! let words = session.words("dog, red car: sports car, -sky")?;
 //! let frame = Frame::still(image::RgbImage::from_pixel(64, 48, image::Rgb([90, 160, 255])));
 //! let found = session.find(&frame, &words)?;

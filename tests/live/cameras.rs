@@ -46,13 +46,20 @@ fn raw_chart(format: &str, pad: usize) -> Vec<u8> {
     match format {
         "RGB3" => line((0..width).flat_map(at).collect()).repeat(height),
         "GREY" => luma().repeat(height),
-        "YUYV" => {
-            let pair = |x: usize| [yuv(at(x))[0], yuv(at(x))[1], yuv(at(x + 1))[0], yuv(at(x))[2]];
-            line((0..width).step_by(2).flat_map(pair).collect()).repeat(height)
+        "BGR3" => line((0..width).flat_map(|x| [at(x)[2], at(x)[1], at(x)[0]]).collect()).repeat(height),
+        "AB24" => line((0..width).flat_map(|x| [at(x)[0], at(x)[1], at(x)[2], 0]).collect()).repeat(height),
+        "YUYV" | "UYVY" | "YVYU" => {
+            let order = match format {
+                "YUYV" => [0, 1, 0, 2],
+                "UYVY" => [1, 0, 2, 0],
+                _ => [0, 2, 0, 1],
+            };
+            line((0..width).step_by(2).flat_map(|x| order.map(|c| yuv(at(x))[c])).collect()).repeat(height)
         }
-        "NV12" => {
-            let chroma = line((0..width).step_by(2).flat_map(|x| [yuv(at(x))[1], yuv(at(x))[2]]).collect());
-            [luma().repeat(height), chroma.repeat(height / 2)].concat()
+        "NV12" | "NV21" | "NV16" => {
+            let (first, second) = if format == "NV21" { (2, 1) } else { (1, 2) };
+            let chroma = line((0..width).step_by(2).flat_map(|x| [yuv(at(x))[first], yuv(at(x))[second]]).collect());
+            [luma().repeat(height), chroma.repeat(if format == "NV16" { height } else { height / 2 })].concat()
         }
         "YU12" => {
             let plane = |i: usize| [(0..width).step_by(2).map(|x| yuv(at(x))[i]).collect(), vec![7; pad / 2]].concat();
@@ -98,7 +105,8 @@ impl Seen {
         for (size, colours) in &self.frames {
             assert_eq!(*size, SIZE, "{what}");
             for (found, want) in colours.iter().zip(CHART) {
-                let want = if grey { [((f64::from(yuv(want)[0]) - 16.0) * 255.0 / 219.0).round() as u8; 3] } else { want };
+                // Grey is in full range, so its codes are the colours.
+                let want = if grey { [yuv(want)[0]; 3] } else { want };
                 let off = found.iter().zip(want).map(|(&a, b)| a.abs_diff(b)).max().unwrap();
                 assert!(off <= TOLERANCE, "{what}: {found:?} instead of {want:?}");
             }
@@ -140,14 +148,10 @@ fn read_source(uri: &str, frames: usize, stall_s: f64, environment: &[(&str, Str
 fn reads_a_source_for_another_test() {
     let Ok(wanted) = std::env::var("CAMERAS_READ") else { return };
     let [frames, stall, uri] = wanted.splitn(3, ' ').collect::<Vec<_>>()[..] else { panic!("{wanted}") };
-    let options = SourceOptions {
-        stall: Duration::from_secs_f64(stall.parse().unwrap()),
-        notify: std::sync::Arc::new(|notice| match notice {
-            Notice::Lost { why, .. } => println!("TOLD lost: {}", why.map_or("ended".into(), |e| e.to_string())),
-            other => println!("TOLD {other:?}"),
-        }),
-        ..SourceOptions::default()
-    };
+    let options = SourceOptions::default().with_stall(Duration::from_secs_f64(stall.parse().unwrap())).with_notify(|notice| match notice {
+        Notice::Lost { why, .. } => println!("TOLD lost: {}", why.map_or("ended".into(), |e| e.to_string())),
+        other => println!("TOLD {other:?}"),
+    });
     let mut source = match open_source(uri, &options) {
         Ok(source) => source,
         Err(e) => return println!("\nERROR {e}"),
@@ -306,13 +310,16 @@ fn a_v4l2_camera_in_each_of_its_formats() {
     let Some(library) = double() else { return };
     let folder = tempfile::tempdir().unwrap();
     let frames = folder.path().join("frames");
-    for (name, code) in [("yuyv", "YUYV"), ("nv12", "NV12"), ("i420", "YU12"), ("rgb24", "RGB3"), ("grey", "GREY")] {
+    let planes = [("nv12", "NV12"), ("nv21", "NV21"), ("nv16", "NV16"), ("i420", "YU12"), ("grey", "GREY")];
+    let packed = [("yuyv", "YUYV"), ("uyvy", "UYVY"), ("yvyu", "YVYU"), ("rgb24", "RGB3"), ("bgr24", "BGR3"), ("rgba", "AB24")];
+    for (name, code) in planes.into_iter().chain(packed) {
         for pad in [0, 32] {
             let bytes = raw_chart(code, pad);
             fs::write(&frames, &bytes).unwrap();
             let tight = match code {
-                "YUYV" => 2 * SIZE.0,
-                "RGB3" => 3 * SIZE.0,
+                "YUYV" | "UYVY" | "YVYU" => 2 * SIZE.0,
+                "RGB3" | "BGR3" => 3 * SIZE.0,
+                "AB24" => 4 * SIZE.0,
                 _ => SIZE.0,
             };
             let script = [

@@ -13,7 +13,7 @@ use image::RgbImage;
 use image::imageops::crop_imm;
 
 fn session() -> Session {
-    Session::new(Bundle::built_in().unwrap(), &Options { size_px: Some(160), ..Default::default() }).unwrap()
+    Session::new(Bundle::built_in().unwrap(), &Options::default().with_size_px(160)).unwrap()
 }
 
 /// A window that pans over a picture by some pixels a frame.
@@ -34,7 +34,7 @@ fn carried_masks_follow_what_moves_and_standing_ones_do_not() {
         let picture = image::open(picture(name)).unwrap().thumbnail(480, 480).into_rgb8();
         let (step, last) = (6, 10);
         let agreement = |carry: Propagation| {
-            let mut propagator = Propagator::new(PropagationOptions { carry, smoothing: Duration::ZERO });
+            let mut propagator = Propagator::new(PropagationOptions::default().with_carry(carry));
             for index in 0..=last {
                 let frame = pan(&picture, step, index);
                 let movement = propagator.follow(&frame.pixels);
@@ -67,7 +67,8 @@ fn smoothing_weighs_key_frames_by_their_age() {
     let frame = pan(&picture, 0, 0);
     let encoded = session.encode(&frame).unwrap();
     let scores = session.score(&encoded, &bank, Background::None).unwrap();
-    let mut propagator = Propagator::new(PropagationOptions { carry: Propagation::Scores, smoothing: Duration::from_millis(100) });
+    let mut propagator =
+        Propagator::new(PropagationOptions::default().with_carry(Propagation::Scores).with_smoothing(Duration::from_millis(100)));
     let mut age = 0.0;
     for index in 0..20 {
         let at = Duration::from_millis(50 * index);
@@ -108,7 +109,7 @@ fn capture_and_masks_take_no_memory_once_warm() {
             format!("test:?size={width}x{height}"),
         ];
         for uri in sources {
-            let options = SourceOptions { pace: Pace::Every, ..SourceOptions::default() };
+            let options = SourceOptions::default().with_pace(Pace::Every);
             let mut source = open_source(&uri, &options).unwrap();
             let mut frame = Frame::still(RgbImage::default());
             let (mut painter, mut labels) = (Painter::default(), LabelMap { width: 0, height: 0, labels: Vec::new() });

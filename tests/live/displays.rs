@@ -12,7 +12,7 @@ use embedded_graphics::prelude::*;
 use embedded_graphics_simulator::{OutputSettingsBuilder, SimulatorDisplay};
 
 fn scene(name: &str, words: &str) -> (Frame, LabelMap, Vec<Line>) {
-    let session = Session::new(Bundle::built_in().unwrap(), &Options { size_px: Some(224), ..Options::default() }).unwrap();
+    let session = Session::new(Bundle::built_in().unwrap(), &Options::default().with_size_px(224)).unwrap();
     let bank = session.tag_bank(&parse_tags("words", words).unwrap(), &[]).unwrap();
     let frame = read_picture(&picture(name)).unwrap();
     let found = session.segment(&frame, &bank, Background::Threshold(session.bundle().manifest().background)).unwrap();

@@ -335,7 +335,7 @@ fn a_web_hook_that_hangs_or_sends_elsewhere_costs_events_and_no_frames() {
 
 #[test]
 fn metrics_are_what_prometheus_reads() {
-    let session = Arc::new(Session::new(Bundle::built_in().unwrap(), &Options { size_px: Some(96), ..Options::default() }).unwrap());
+    let session = Arc::new(Session::new(Bundle::built_in().unwrap(), &Options::default().with_size_px(96)).unwrap());
     let specs = parse_tags("words", "sky, \"odd\\\" word").unwrap().into_iter().map(Into::into).collect();
     let words = Arc::new(Words::new(session.clone(), specs, vec![], Background::Threshold(0.3)).unwrap());
     let counters = Arc::new(Counters::default());
@@ -343,8 +343,8 @@ fn metrics_are_what_prometheus_reads() {
     metrics.queue("mqtt").fetch_add(2, Ordering::Relaxed);
     let mut watcher =
         Watcher::new(RuleBook::parse("rules", "[[rule]]\nname = \"sky\"\nwhen = { word = \"sky\", score_above = 0 }").unwrap()).unwrap();
-    let source = open_source("test:?size=64x48&fps=30&frames=5", &SourceOptions { pace: Pace::Every, ..Default::default() }).unwrap();
-    let options = LiveOptions { pace: Pace::Every, keys: KeyFrames::Every(2), scene_cuts: false, ..LiveOptions::default() };
+    let source = open_source("test:?size=64x48&fps=30&frames=5", &SourceOptions::default().with_pace(Pace::Every)).unwrap();
+    let options = LiveOptions::default().with_pace(Pace::Every).with_keys(KeyFrames::Every(2)).with_scene_cuts(false);
     edge_seg::live::run(&session, source, &words, options, &counters, &Arc::default(), |shown| {
         let mut report = FrameReport::new(&shown);
         report.observe(&mut watcher, &shown.found.labels, SystemTime::now());

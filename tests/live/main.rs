@@ -4,5 +4,6 @@ mod cameras;
 mod carry;
 mod displays;
 mod events;
+mod films;
 mod live;
 mod web;

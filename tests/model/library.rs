@@ -18,12 +18,12 @@ use edge_seg_fw::keys::{Password, embed, generate, read_secret, sign, signed_par
 use edge_seg_tests::picture;
 
 fn session() -> Arc<Session> {
-    Arc::new(Session::built_in_with(&Options { size_px: Some(64), ..Options::default() }).unwrap())
+    Arc::new(Session::built_in_with(&Options::default().with_size_px(64)).unwrap())
 }
 
 /// Patience for a machine that does other work as well.
 fn patient() -> LiveOptions {
-    LiveOptions { patience: Duration::from_secs(60), ..LiveOptions::default() }
+    LiveOptions::default().with_patience(Duration::from_secs(60))
 }
 
 /// A camera of a closure, which counts how often it was read and tells when it is let go.
@@ -133,7 +133,7 @@ fn a_session_that_stops_or_is_dropped_has_let_the_camera_go() {
                 std::thread::sleep(Duration::from_millis(5));
                 grey(frame)
             });
-            let options = LiveOptions { keys, ..patient() };
+            let options = patient().with_keys(keys);
             let mut live = Live::start(session.clone(), camera, session.words("cat").unwrap(), options).unwrap();
             assert!(live.next().unwrap().is_ok());
             if stop {
@@ -159,7 +159,7 @@ fn a_source_that_blocks_holds_nobody_up_for_longer_than_the_patience() {
         }
         grey(frame)
     });
-    let options = LiveOptions { patience: Duration::from_millis(300), ..LiveOptions::default() };
+    let options = LiveOptions::default().with_patience(Duration::from_millis(300));
     let mut live = Live::start(session(), camera, "cat", options).unwrap();
     assert!(live.next().unwrap().is_ok());
     let start = Instant::now();
@@ -190,7 +190,7 @@ fn frames_are_numbered_and_timed_whatever_the_source_forgets() {
             forget(frame);
             Ok(n < 6)
         });
-        let options = LiveOptions { carry: PropagationOptions { smoothing: Duration::from_millis(1), ..Default::default() }, ..patient() };
+        let options = patient().with_carry(PropagationOptions::default().with_smoothing(Duration::from_millis(1)));
         let mut sums = HashSet::new();
         let mut last = None;
         let mut sequences = Vec::new();
@@ -209,7 +209,7 @@ fn frames_are_numbered_and_timed_whatever_the_source_forgets() {
 #[test]
 fn masks_of_a_live_session_are_refined_as_those_of_a_still() {
     let path = picture("cat.jpg");
-    let options = Options { size_px: Some(96), ..Options::default() };
+    let options = Options::default().with_size_px(96);
     let session = Arc::new(Session::built_in_with(&options).unwrap().with_refinement(Refinement::Guided));
     let (frame, words) = (read_picture(&path).unwrap(), session.words("cat, wall").unwrap());
     let still = session.find(&frame, &words).unwrap().labels;
@@ -217,12 +217,12 @@ fn masks_of_a_live_session_are_refined_as_those_of_a_still() {
     assert_ne!(still, plain, "a test that could not fail");
     for keys in [KeyFrames::Every(1), KeyFrames::Auto { share: 1.0 }] {
         let source = edge_seg::source::open_source(path.to_str().unwrap(), &Default::default()).unwrap();
-        let live = Live::start(session.clone(), source, words.clone(), LiveOptions { keys, ..patient() }).unwrap();
+        let live = Live::start(session.clone(), source, words.clone(), patient().with_keys(keys)).unwrap();
         let frames: Vec<_> = live.map(|shown| shown.unwrap()).collect();
         assert!(!frames.is_empty() && frames.iter().all(|shown| shown.found.labels == still), "{keys:?}");
     }
-    let carry = PropagationOptions { carry: Propagation::Labels, ..Default::default() };
-    let refused = Live::start(session, Seen::default().camera(false, |_, f| grey(f)), words, LiveOptions { carry, ..Default::default() });
+    let carry = PropagationOptions::default().with_carry(Propagation::Labels);
+    let refused = Live::start(session, Seen::default().camera(false, |_, f| grey(f)), words, LiveOptions::default().with_carry(carry));
     assert!(refused.unwrap_err().to_string().starts_with("carry: expected scores or still"));
 }
 
@@ -231,13 +231,13 @@ fn key_frames_that_never_come_are_refused() {
     let shares = [0.0, -1.0, 2.0, f32::NAN, f32::INFINITY].map(|share| KeyFrames::Auto { share });
     for keys in shares.into_iter().chain([KeyFrames::Every(0)]) {
         let camera = Seen::default().camera(false, |_, frame| grey(frame));
-        let refused = Live::start(session(), camera, "cat", LiveOptions { keys, ..patient() });
+        let refused = Live::start(session(), camera, "cat", patient().with_keys(keys));
         let said = refused.unwrap_err().to_string();
         assert!(said.starts_with("keys: expected "), "{keys:?}: {said}");
     }
     // The smallest share that is one: a first frame is encoded, and nothing overflows after it.
     let camera = Seen::default().camera(false, |n, frame| grey(frame).map(|_| n < 3));
-    let live = Live::start(session(), camera, "cat", LiveOptions { keys: KeyFrames::Auto { share: 1e-30 }, ..patient() }).unwrap();
+    let live = Live::start(session(), camera, "cat", patient().with_keys(KeyFrames::Auto { share: 1e-30 })).unwrap();
     assert_eq!(live.filter(Result::is_ok).count(), 3);
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use edge_seg::live::{Counters, LiveOptions, Words};
+use edge_seg::live::{Counters, Live, LiveOptions, Words};
 use edge_seg::source::{SourceOptions, open_source};
 use edge_seg::{Background, Bundle, Frame, LabelMap, Options, Session, TagBank, parse_tags};
 use image::RgbImage;
@@ -22,7 +22,7 @@ struct Shared {
 
 impl Shared {
     fn new(threads: usize) -> Arc<Self> {
-        let options = Options { size_px: Some(32), threads: Some(threads), ..Options::default() };
+        let options = Options::default().with_size_px(32).with_threads(threads);
         let session = Session::new(Bundle::built_in().unwrap(), &options).unwrap();
         let bank = session.tag_bank(&parse_tags("words", "sky, grass").unwrap(), &[]).unwrap();
         let frame = |(width, height): (u32, u32)| {
@@ -81,7 +81,7 @@ fn an_async_runtime_s_threads_share_a_session() {
 
 #[test]
 fn stills_are_segmented_beside_a_live_session() {
-    let options = Options { size_px: Some(32), threads: Some(4), ..Options::default() };
+    let options = Options::default().with_size_px(32).with_threads(4);
     let session = Arc::new(Session::new(Bundle::built_in().unwrap(), &options).unwrap());
     let specs = parse_tags("words", "sky, grass").unwrap().into_iter().map(Into::into).collect();
     let words = Arc::new(Words::new(session.clone(), specs, vec![], Background::None).unwrap());
@@ -105,12 +105,57 @@ fn stills_are_segmented_beside_a_live_session() {
     });
 }
 
+/// What the threads of this process are called, in order.
+fn thread_names() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task")
+        .expect("Linux")
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    let mut names: Vec<String> = tasks.map(|name| name.trim().to_owned()).collect();
+    names.sort();
+    names
+}
+
 #[test]
 fn one_thread_starts_no_pool_of_many() {
+    // Other tests have threads of their own, so this one is run again, alone.
+    const ALONE: &str = "EDGE_SEG_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "sharing::one_thread_starts_no_pool_of_many", "--nocapture", "--test-threads=1"]).env(ALONE, "1");
+        let ended = command.output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stdout).into_owned() + &String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    let before = thread_names();
+    let new = || {
+        let mut names = thread_names();
+        before.iter().for_each(|name| drop(names.iter().position(|other| other == name).map(|at| names.remove(at))));
+        names
+    };
     let shared = Shared::new(1);
     (0..20).for_each(|number| shared.call(number));
+    assert_eq!(new(), ["edge-seg-0"], "one thread beside the caller's, which waits for it");
+    // Raw video is decoded by rows, in parallel where there are threads.
+    let folder = tempfile::tempdir().unwrap();
+    let video = folder.path().join("video");
+    std::fs::write(&video, vec![99; 5 * 640 * 480 * 2]).unwrap();
+    let source = open_source(&format!("raw:{}?size=640x480&format=yuyv&fps=30", video.display()), &SourceOptions::default()).unwrap();
+    let options = Options::default().with_size_px(32).with_threads(1);
+    let session = Session::built_in_with(&options).unwrap();
+    let mut seen = Vec::new();
+    for shown in Live::start(session, source, "sky", LiveOptions::default()).unwrap() {
+        shown.unwrap();
+        seen = new();
+    }
+    seen.retain(|name| !["edge-seg segmen", "edge-seg captur"].contains(&name.as_str()));
+    assert_eq!(seen, ["edge-seg-0", "edge-seg-0"], "one of each session");
+}
+
+#[test]
+fn threads_are_bounded() {
     let wrong = |threads| {
-        let options = Options { threads: Some(threads), ..Options::default() };
+        let options = Options::default().with_threads(threads);
         Session::new(Bundle::built_in().unwrap(), &options).unwrap_err().to_string()
     };
     for threads in [0, 5000, 100_000] {

@@ -33,21 +33,19 @@ impl DeviceArgs {
     /// Options of a session with one thread: whole pictures side by side use the cores better.
     pub fn options(&self, size_px: Option<usize>) -> Options {
         let tell = |error: &edge_seg_model::Error| eprintln!("{error}; from here on the processor does its work");
-        Options {
-            size_px,
-            threads: Some(1),
-            device: self.device.into(),
-            half: self.half,
-            on_fallback: self.device_fallback.then(|| OnFallback::new(tell)),
-            gpu_masks: false,
-            batch: self.batch.or((self.device != DeviceName::Cpu).then_some(Options::BATCH)),
-        }
+        Options::default()
+            .with_size_px(size_px)
+            .with_threads(1)
+            .with_device(self.device.into())
+            .with_half(self.half)
+            .with_on_fallback(self.device_fallback.then(|| OnFallback::new(tell)))
+            .with_batch(self.batch.or((self.device != DeviceName::Cpu).then_some(Options::BATCH)))
     }
 
     /// As [`Self::options`], for frames that come one after the other.
     pub fn options_for_frames(&self, size_px: Option<usize>) -> anyhow::Result<Options> {
         anyhow::ensure!(self.batch.is_none(), "--batch does not apply to video: frames are encoded one after the other");
-        Ok(Options { threads: None, batch: None, ..self.options(size_px) })
+        Ok(self.options(size_px).with_threads(None).with_batch(None))
     }
 
     /// Says what `auto` chooses. The answer names a device whose numbers differ, for records of them: none for the processor.

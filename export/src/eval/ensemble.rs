@@ -87,7 +87,7 @@ impl Ensemble {
             });
             taken.push(Look { side_px, session });
         }
-        let session = |size| Session::new(bundle.clone(), &Options { size_px: Some(size), ..options.clone() });
+        let session = |size| Session::new(bundle.clone(), &options.clone().with_size_px(size));
         let sessions = sizes.into_iter().map(session).collect::<edge_seg_model::Result<_>>()?;
         Ok(Self { sessions, looks: taken, flip: looks.flip, windows: looks.windows })
     }

@@ -204,7 +204,7 @@ fn overlay(picture: &RgbImage, labels: &[u16]) -> Result<String> {
         .collect();
     let map = LabelMap { width: small_width, height: small_height, labels: picked };
     let small = resize(picture, small_width, small_height, FilterType::Triangle);
-    let options = OverlayOptions { legend: false, ..OverlayOptions::default() };
+    let options = OverlayOptions::default().with_legend(false);
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, QUALITY)
         .encode_image(&draw_overlay(&small, &map, &[], options))

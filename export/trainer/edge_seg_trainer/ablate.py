@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from . import evaluate, parallel, provenance
+from .labelled_sets import OBJECTS
 from .recipe import Recipe, StageRecipe
 from .schema import RecipeError, near
 from .tags import KINDS, measure, truths
@@ -32,6 +33,8 @@ VARIANTS: dict[str, dict] = {
     "scores by min-max": {"normalisation": "min-max"},
 }
 
+# What measures a row where the recipe has no `measure`.
+COLUMNS = {"idx133": "all names", "present": "present", "voc21": "VOC"}
 # Jo et al., ECCV 2024, TCL: mean mIoU of six sets, CaptionIoU, F1 of tags by pixel; then F1 of each way to choose tags before training.
 PAPER = {
     "neither loss": "30.4, 60.4, 78.5",
@@ -45,24 +48,24 @@ def variant(recipe: Recipe, name: str, number: int) -> Recipe | None:
     change = VARIANTS[name]
     if change.get("steps") == 0:
         return None
-    stage = replace(recipe.stages[0], **change, keep="always", folder="", evaluate_every=0)
+    stage = replace(recipe.stages[0], **change, keep="always", folder="", evaluate_every=0)  # measured at the end alone
     plain = "".join(c if c.isalnum() else "-" for c in name.lower())
     seed = recipe.seed + number
-    return replace(recipe, name=f"{recipe.name}/{plain}-{seed}", seed=seed, stages=(stage,), final_report=())
+    return replace(recipe, name=f"{recipe.name}/{plain}-{seed}", seed=seed, stages=(stage,), final_report=(), measure=())
 
 
 def _base(recipe: Recipe) -> StageRecipe:
-    if len(recipe.stages) != 1 or recipe.stages[0].kind != "ttd" or not recipe.start or not recipe.held_out:
-        raise RecipeError("ablate: expected a recipe with `start`, `held_out` and one stage of kind ttd")
+    if len(recipe.stages) != 1 or recipe.stages[0].kind != "ttd" or not recipe.start or not (recipe.held_out or recipe.measure):
+        raise RecipeError("ablate: expected a recipe with `start`, one stage of kind ttd, and `measure` or `held_out`")
     return recipe.stages[0]
 
 
-def figures(run: Run, photos: list) -> dict:
+def figures(run: Run, tasks: list[evaluate.Task], photos: list) -> dict:
     """What a row shows of the model as it stands."""
     run.bank.forget()
-    tasks = evaluate.tasks(run.root, run.held_out, ("idx133", "present", "voc21"))
     found = evaluate.report(run.model, run.bank, tasks, run.recipe.input_px, 4)
-    return {"miou": {name: row["miou"] for name, row in found.items()}, "tags": measure(run.model, run.bank, photos, run.recipe.input_px)}
+    miou = {name: row["miou"] for name, row in found.items()}
+    return {"miou": miou} | ({"tags": measure(run.model, run.bank, photos, run.recipe.input_px)} if photos else {})
 
 
 def cell(values: list[float]) -> str:
@@ -78,18 +81,21 @@ def table(rows: dict[str, list[dict]], stage: StageRecipe, reasons: dict[str, st
         f"{stage.steps} steps of {stage.batch}, {seeds} seed{'s' if seeds > 1 else ''} (± half of what lies between them), percent; "
         "CaptionIoU and F1 (words chosen by pixel at 0.5) on labelled photos with captions.",
         "",
-        "| | all names | present | VOC | mean | CaptionIoU | tag F1 | tag AP | paper, TCL: mean mIoU, CaptionIoU, F1 |",
-        "|---|---|---|---|---|---|---|---|---|",
     ]
+    first = next((runs[0] for runs in rows.values()), {"miou": {}})
+    columns = [COLUMNS.get(name, name) for name in first["miou"]] + ["mean"]
+    columns += ["CaptionIoU", "tag F1", "tag AP"] if "tags" in first else []
+    lines += [f"| | {' | '.join(columns)} | paper, TCL: mean mIoU, CaptionIoU, F1 |", "|---" * (len(columns) + 2) + "|"]
     for name, runs in rows.items():
         each = []
         for run in runs:
-            miou, by_pixel = run["miou"], run["tags"]["selection"]["pixel"]
-            each.append([*miou.values(), sum(miou.values()) / len(miou), run["tags"]["caption_iou"], by_pixel["f1"], by_pixel["ap"]])
+            miou, tags = run["miou"], run.get("tags")
+            of_tags = [tags["caption_iou"], *(tags["selection"]["pixel"][key] for key in ("f1", "ap"))] if tags else []
+            each.append([*miou.values(), sum(miou.values()) / len(miou), *of_tags])
         lines.append(f"| {name} | " + " | ".join(cell(list(values)) for values in zip(*each)) + f" | {PAPER.get(name, 'not at hand')} |")
-    lines += [f"| {name} | left out: {reason} |" + " |" * 7 for name, reason in reasons.items()]
+    lines += [f"| {name} | left out: {reason} |" + " |" * len(columns) for name, reason in reasons.items()]
     start = rows.get("neither loss")
-    if start:
+    if start and "tags" in start[0]:
         lines += [
             "",
             "| tags at the start, by | precision | recall | F1 | accuracy | AP | paper, TCL: F1 |",
@@ -129,6 +135,7 @@ def main(recipe: Recipe, base: Path, say, only: list[str] | None = None, fresh: 
         of_place.write_text(json.dumps(made_by, indent=2) + "\n")
     # A run that is done is not done again, so that an ablation that was stopped goes on.
     rows: dict[str, list[dict]] = json.loads(place.read_text()) if place.is_file() else {}
+    tasks = first.tasks(() if recipe.measure else tuple(COLUMNS))
     reasons = {name: reason for name in only or VARIANTS if (reason := left_out(name, first.model.calibrated))}
     for name, reason in reasons.items():
         say(f"{name}: left out, {reason}")
@@ -145,12 +152,14 @@ def main(recipe: Recipe, base: Path, say, only: list[str] | None = None, fresh: 
             if made:
                 run.follow()
             if parallel.rank() == 0:
-                photos = photos or truths(run.root)
-                rows.setdefault(name, []).append(figures(run, photos))
+                if photos is None:
+                    photos = [] if recipe.measure and not (run.root / "seg" / OBJECTS / "captions.tsv").is_file() else truths(run.root)
+                rows.setdefault(name, []).append(figures(run, tasks, photos))
                 fresh_table = place.with_name(".ablate.json.new")
                 fresh_table.write_text(json.dumps(rows, indent=2) + "\n")
                 fresh_table.replace(place)
-                say(f"{name}: {rows[name][-1]['miou']}, CaptionIoU {rows[name][-1]['tags']['caption_iou']:.1f}")
+                tags = rows[name][-1].get("tags")
+                say(f"{name}: {rows[name][-1]['miou']}" + (f", CaptionIoU {tags['caption_iou']:.1f}" if tags else ""))
             parallel.barrier()
             del run
             torch.manual_seed(0)

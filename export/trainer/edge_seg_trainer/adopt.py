@@ -1,9 +1,9 @@
 """Takes labels that a person has corrected over into a set of labelled photos that a stage of kind `sets` learns from.
 
-python -m edge_seg_trainer adopt VOC_FOLDER --images DIR --name NAME [--data DIR]
+python -m edge_seg_trainer adopt LABELS --images DIR --name NAME [--data DIR]
 
-VOC_FOLDER is what CVAT exports as "Segmentation mask 1.1", and what `edge-seg-export label` writes as voc/: `SegmentationClass/STEM.png`, in
-the colours of `labelmap.txt` or with a palette of them.
+LABELS is a folder as CVAT exports it as "Segmentation mask 1.1" and as `edge-seg-export label` writes it as voc/ (`SegmentationClass/STEM.png` in
+the colours of `labelmap.txt`), or a JSON file as CVAT and Label Studio export it as COCO.
 """
 
 from __future__ import annotations
@@ -14,94 +14,46 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .data import DataError, data_root, open_rgb
-from .samples import PICTURES, is_companion
-
-BACKGROUND, VOID = "background", (224, 224, 192)
-IGNORED = 255
-
-
-def read_labelmap(path: Path) -> dict[tuple[int, int, int], str]:
-    """Colour to name, in the file's order."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: expected the names of the colours, `name:red,green,blue::` a line; {error}") from error
-    found: dict[tuple[int, int, int], str] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        name, _, rest = line.partition(":")
-        parts = rest.partition(":")[0].split(",")
-        if not name.strip() or len(parts) != 3 or not all(part.strip().isdigit() and int(part) < 256 for part in parts):
-            raise DataError(f"{path}, line {number}: expected name:red,green,blue::, found {line!r}")
-        colour = tuple(int(part) for part in parts)
-        if colour in found:
-            raise DataError(f"{path}, line {number}: {name!r} has the colour of {found[colour]!r}")
-        found[colour] = name.strip()
-    return found
-
-
-def read_labels(path: Path, values: dict[tuple[int, int, int], int]) -> np.ndarray:
-    """The value of each pixel's colour, [height, width] u8."""
-    try:
-        with Image.open(path) as stored:
-            pixels = np.asarray(stored.convert("RGB")).astype(np.uint32)
-    except Exception as error:  # decoders raise whatever their input makes them
-        raise DataError(f"{path}: not a readable picture ({type(error).__name__})") from error
-    packed = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
-    colours, place = np.unique(packed, return_inverse=True)
-    known = {red << 16 | green << 8 | blue: value for (red, green, blue), value in values.items()}
-    for colour in colours.tolist():
-        if colour not in known:
-            told = f"{colour >> 16},{colour >> 8 & 255},{colour & 255}"
-            raise DataError(f"{path}: the colour {told} stands in no line of labelmap.txt; was it written with smooth edges, or as JPEG?")
-    return np.array([known[colour] for colour in colours.tolist()], np.uint8)[place.reshape(packed.shape)]
+from . import layouts
+from .data import IGNORE, OTHER, DataError, data_root
 
 
 def adopt(source: Path, images: Path, target: Path) -> int:
     """Writes `target` whole or not at all; the count of photos."""
-    names = read_labelmap(source / "labelmap.txt")
-    words = [name for name in names.values() if name.lower() != BACKGROUND]
-    if len(words) > 254:
-        raise DataError(f"{source / 'labelmap.txt'}: expected at most 254 names, found {len(words)}")
-    values = {colour: 0 if name.lower() == BACKGROUND else words.index(name) + 1 for colour, name in names.items()}
-    values = {(0, 0, 0): 0, VOID: IGNORED} | values
-    pictures = (
-        {path.stem: path for path in sorted(images.iterdir()) if path.suffix.lower() in PICTURES and not is_companion(path.name)}
-        if images.is_dir()
-        else {}
-    )
-    found = [path for path in sorted((source / "SegmentationClass").glob("*.png")) if not is_companion(path.name)]
-    if not found:
-        raise DataError(f"{source / 'SegmentationClass'}: expected label pictures STEM.png, found none")
+    if source.is_file():
+        words, photos = layouts.read_coco_json(source, images)
+    elif (source / "labelmap.txt").is_file():
+        found = layouts.read_voc_folder(str(source), source, images)
+        words, photos = found.words, found.train + found.held
+    else:
+        raise DataError(f"{source}: expected a VOC folder with labelmap.txt, or a COCO JSON file, found neither")
     if target.exists():
         raise DataError(f"{target}: is there already; take another name, or move it away")
     fresh = target.with_name(f".{target.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     (fresh / "images").mkdir(parents=True)
     (fresh / "labels").mkdir()
+    values = np.full(256, IGNORE, np.uint8)
+    values[: len(words)] = np.arange(len(words)) + 1
+    values[OTHER] = 0
+    photos = sorted(photos, key=lambda photo: photo.path.name)
     try:
-        for path in found:
-            photo = pictures.get(path.stem)
-            if photo is None:
-                raise DataError(f"{images}: expected the photo of {path.name}, found no {path.stem} with one of {', '.join(PICTURES)}")
-            labels, size = read_labels(path, values), open_rgb(photo).size
-            if labels.shape[::-1] != size:
-                raise DataError(f"{path}: expected the photo's size, {size[0]}×{size[1]}, found {labels.shape[1]}×{labels.shape[0]}")
-            Image.fromarray(labels).save(fresh / "labels" / f"{path.stem}.png")
-            shutil.copyfile(photo, fresh / "images" / photo.name)
+        for photo in photos:
+            if (fresh / "labels" / f"{photo.path.stem}.png").exists():
+                raise DataError(f"{photo.path}: another photo is called {photo.path.stem} too; names have to differ without their endings")
+            Image.fromarray(values[photo.labels()]).save(fresh / "labels" / f"{photo.path.stem}.png")
+            shutil.copyfile(photo.path, fresh / "images" / photo.path.name)
         rows = [
             "value\tname\tsynonyms\trole",
             "0\t\t\tnone",
-            *(f"{n}\t{word}\t\tthing" for n, word in enumerate(words, 1)),
-            f"{IGNORED}\t\t\tignore",
+            *(f"{n}\t{some[0]}\t{','.join(some[1:])}\tthing" for n, some in enumerate(words, 1)),
+            f"{IGNORE}\t\t\tignore",
         ]
         (fresh / "classes.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
         fresh.rename(target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    return len(found)
+    return len(photos)
 
 
 def main(given, say) -> int:

@@ -118,8 +118,7 @@ class Labelled:
 
     def labels(self) -> np.ndarray:
         """[height, width] u8."""
-        with Image.open(self.label) as stored:
-            return self.table[np.asarray(stored.convert("L") if stored.mode != "L" else stored)]
+        return self.table[label_values(self.label)]
 
 
 def open_rgb(path: Path) -> Image.Image:
@@ -128,6 +127,30 @@ def open_rgb(path: Path) -> Image.Image:
         return picture(path)
     except Unusable as reason:
         raise DataError(f"{path}: {reason}") from reason
+
+
+def label_values(path: Path, mode: str = "") -> np.ndarray:
+    """What a label picture holds: the numbers of its pixels, of a palette too, [height, width] u8; or with `mode` its colours."""
+    try:
+        with Image.open(path) as stored:
+            kind, values = stored.mode, np.asarray(stored.convert(mode) if mode else stored)
+    except Exception as error:  # decoders raise whatever their input makes them
+        raise DataError(f"{path}: not a readable picture ({type(error).__name__})") from error
+    if mode:
+        return values
+    if values.ndim != 2 or values.min(initial=0) < 0 or values.max(initial=0) > 255:
+        raise DataError(f"{path}: expected label numbers from 0 to 255 in one channel or a palette, found mode {kind} up to {values.max()}")
+    return values.astype(np.uint8)
+
+
+def stored_size(path: Path, upright: bool = False) -> tuple[int, int]:
+    """Width and height of a picture, by its head alone; `upright` as EXIF turns it."""
+    try:
+        with Image.open(path) as stored:
+            turned = upright and stored.getexif().get(0x0112, 1) >= 5
+            return stored.size[::-1] if turned else stored.size
+    except Exception as error:  # decoders raise whatever their input makes them
+        raise DataError(f"{path}: not a readable picture ({type(error).__name__})") from error
 
 
 def _labelled(folder: Path, labels: str, table: np.ndarray, keep) -> list[Labelled]:

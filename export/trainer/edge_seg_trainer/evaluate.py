@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .data import IGNORE, OTHER, Labelled, coco_classes, grid_size, read_coco
+from .data import IGNORE, OTHER, DataError, Labelled, coco_classes, grid_size, read_coco
 from .data import _labelled as labelled_folder
+from .labelled_sets import OBJECTS, PANOPTIC, read_set
 from .towers import Model, frozen_dtype
 from .words import ClassBank, WordBank, class_bank
 
@@ -91,7 +92,7 @@ class Task:
 
 
 def _remap(photo: Labelled, table: np.ndarray) -> Labelled:
-    return Labelled(photo.path, photo.label, table[photo.table])
+    return replace(photo, table=table[photo.table])
 
 
 def tasks(root: Path, held_out: frozenset[str], only: tuple[str, ...] = ()) -> list[Task]:
@@ -121,6 +122,23 @@ def tasks(root: Path, held_out: frozenset[str], only: tuple[str, ...] = ()) -> l
         table[shift : shift + len(names)] = np.arange(len(names))
         made.append(Task(name, labelled_folder(place, "labels", table, lambda _: True), names))
     return [task for task in made if not only or task.name in only]
+
+
+def own_tasks(root: Path, names: tuple[str, ...], trained: set[str], held_out: frozenset[str]) -> list[Task]:
+    """A measure for each of the sets: of their held-out photos where a stage trains on the set, else of all."""
+    made = []
+    for name in names:
+        found = read_set(root, name, held_out)
+        photos = found.held if name in trained or name in (PANOPTIC, OBJECTS) else found.train + found.held
+        if not photos:
+            raise DataError(f"measure: {name}: no photo stays out of training; expected a split for it, or ten photos and more")
+        background = any((photo.table == OTHER).any() for photo in photos)
+        table = np.full(256, IGNORE, np.uint8)
+        table[: len(found.words)] = np.arange(len(found.words)) + background
+        if background:
+            table[OTHER] = 0
+        made.append(Task(name, [_remap(photo, table) for photo in photos], found.words, background=background))
+    return made
 
 
 def with_blank(task: Task) -> Task:

@@ -93,6 +93,11 @@ def _coco(root: Path, name: str, held_out: frozenset[str]) -> LabelledSet:
 
 def read_set(root: Path, name: str, held_out: frozenset[str] = frozenset()) -> LabelledSet:
     """The set `seg/NAME`. `held_out` names the COCO photos that stay out; elsewhere a tenth does, by place or by name."""
+    from . import layouts
+
+    layouts.check_form(name, root / "seg")
+    if layouts.is_form(name):
+        return layouts.read(root, name)
     if name in MEASURED_ONLY:
         raise DataError(f"{name} is for measuring: expected a set that may be trained on")
     if name in (PANOPTIC, OBJECTS):

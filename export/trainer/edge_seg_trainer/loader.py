@@ -14,7 +14,7 @@ from .stages import Part, Stage
 class Parts(IterableDataset):
     """The parts of a stage's steps for this rank, from a step on; workers take turns."""
 
-    def __init__(self, stage: Stage, first: int, places: dict[int, int]):
+    def __init__(self, stage: Stage, first: int, places: dict[int, list[int]]):
         self.stage, self.first, self.places = stage, first, places
         self.micros = stage.stage.accumulate
 
@@ -25,9 +25,8 @@ class Parts(IterableDataset):
         done = self.first * self.micros
         # A resumed run must read each stream where the unbroken one would have been, whichever worker now reads it.
         stream = (done + number) % workers
-        size = self.stage.stage.batch // (self.micros * world)
         reader = rank * workers + stream
-        self.stage.open(reader, world * workers, len(range(stream, done, workers)) * size, self.places.get(reader, 0))
+        self.stage.open(reader, world * workers, self.places.get(reader, []))
         for index in range(done + number, self.stage.stage.steps * self.micros, workers):
             yield self.stage.load(Part(index // self.micros, index % self.micros, self.micros, rank, world))
 
@@ -39,7 +38,7 @@ def _same(part: dict) -> dict:
 class Loader:
     """Iterates over the parts and counts the seconds that the loop waits for them."""
 
-    def __init__(self, stage: Stage, first: int, workers: int, places: dict[int, int] | None = None):
+    def __init__(self, stage: Stage, first: int, workers: int, places: dict[int, list[int]] | None = None):
         cuda = stage.model.device.type == "cuda"
         self.waited = 0.0
         self.places = dict(places or {})  # how far each stream was read for what the loop has been given

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from . import parallel
+from .lamb import Lamb
 from .loader import Loader
 from .progress import Pace, Progress
 from .recipe import StageRecipe
@@ -54,15 +55,26 @@ def learning(model: Model, stage: StageRecipe) -> list[dict]:
 
 
 def rate_at(step: int, stage: StageRecipe) -> float:
-    """Linear warm-up, then cosine to a hundredth, or constant, or constant and at last linear to 0."""
+    """Linear warm-up, then cosine, or constant, or constant and at last as a power of what is left."""
     ramp = max(1, round(stage.warmup * stage.steps))
     if step < ramp:
         return stage.rate * (step + 1) / ramp
-    if stage.schedule != "cosine":
+    if stage.schedule == "cosine":
+        share = (1 + math.cos(math.pi * (step - ramp) / max(1, stage.steps - ramp))) / 2
+    else:
         fall = round(stage.cooldown * stage.steps) if stage.schedule == "constant-cooldown" else 0
-        return stage.rate * min(1.0, (stage.steps - step) / (fall + 1))
-    done = (step - ramp) / max(1, stage.steps - ramp)
-    return stage.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * done)) / 2)
+        share = min(1.0, (stage.steps - step) / (fall + 1)) ** stage.cooldown_power
+    return stage.rate * (stage.final_rate + (1 - stage.final_rate) * share)
+
+
+def optimizer_of(stage: StageRecipe, groups: list[dict]) -> torch.optim.Optimizer:
+    """The recipe's optimizer over parameter groups that hold their own weight decay."""
+    if stage.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=stage.rate, momentum=stage.beta1, nesterov=stage.beta1 > 0, foreach=True)
+    betas = (stage.beta1, stage.beta2)
+    if stage.optimizer == "lamb":
+        return Lamb(groups, lr=stage.rate, betas=betas, eps=stage.epsilon)
+    return torch.optim.AdamW(groups, lr=stage.rate, betas=betas, eps=stage.epsilon, foreach=True)
 
 
 class Wrapped(nn.Module):
@@ -92,7 +104,7 @@ class StageLoop:
         groups += [{"params": self.own, "share": 1.0, "decays": False}] if self.own else []
         for group in groups:
             group["weight_decay"] = stage.weight_decay if group["decays"] else 0.0
-        self.optimizer = torch.optim.AdamW(groups, lr=stage.rate, betas=(stage.beta1, stage.beta2), eps=stage.epsilon, foreach=True)
+        self.optimizer = optimizer_of(stage, groups)
         # Without f16 it multiplies by one.
         self.scaler = torch.amp.GradScaler(self.model.device.type, enabled=run.recipe.precision == "f16")
         self.learned = [parameter for group in groups for parameter in group["params"]]
@@ -101,13 +113,13 @@ class StageLoop:
         self.stale = 0  # validations since the best
         source.averaged(self.learned, self.average)
         self.first = 0
-        self.places: dict[int, int] = {}
+        self.places: dict[int, list[int]] = {}
         self.validation = None
         if stage.validate_every:
             told = replace(stage, pairs=stage.validation, prune=0.0, word_min_count=1, name=f"{stage.name}.validation")
             self.validation = make_stage(told, source.around, "val")
             # In the loop's own process, and the same batches every time.
-            self.validation.open(parallel.rank(), world, 0)
+            self.validation.open(parallel.rank(), world, [])
             part = Part(0, 0, 1, parallel.rank(), world)
             self.batches = [self.validation.load(part._replace(step=step)) for step in range(stage.validation_steps)]
         wrapped = Wrapped(self.model, source)

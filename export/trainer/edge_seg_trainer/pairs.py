@@ -1,6 +1,6 @@
 """Captioned photos that can be drawn one by one: folders with captions, tables, and COCO's captions JSON.
 
-A set's name says its form: `NAME` (the folder `pairs/NAME` of the data, with captions.tsv and images/), `folder:DIR` (pictures with a .txt or
+A set's name says its form, and by `=WEIGHT` at its end how often it is drawn: `NAME` (the folder `pairs/NAME` of the data, with captions.tsv and images/), `folder:DIR` (pictures with a .txt or
 .json of the same stem beside, or below image/ and json/), `table:FILE[:IMAGES]` (TSV, CSV or Parquet with a column of files and one of
 captions), `coco:ANNOTATIONS.json:IMAGES`. Paths are taken from the data's folder. Tar shards (`shards:PATTERN`), which can only be read in
 order, are `shards.py`'s.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -51,6 +52,37 @@ class CaptionedSet:
     pairs: tuple[Pair, ...]
     tables: tuple[Path, ...]
     skipped: Skipped
+
+
+def weighed(names: tuple[str, ...] | list[str]) -> tuple[list[str], list[float] | None]:
+    """The sets without `=WEIGHT`, and their weights, or none where none is given. A ValueError where they do not fit together."""
+    found = [re.fullmatch(r"(.+)=(\d+(?:\.\d+)?)", name, re.S) for name in names]
+    plain = [one[1] if one else name for one, name in zip(found, names)]
+    if not any(found):
+        if 0 < sum(map(is_stream, names)) < len(names):
+            raise ValueError("expected a weight for each set (SET=WEIGHT) where shards and others are mixed")
+        return plain, None
+    weights = [float(one[2]) if one else 0.0 for one in found]
+    for name, weight in zip(names, weights):
+        if weight <= 0:
+            raise ValueError(f"expected a weight above 0 for each set (SET=WEIGHT) where one has one, found {name!r}")
+    return plain, weights
+
+
+def mixed(counts: list[int], weights: list[float], batch: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """Set and row of each of a batch's pictures: as nearly in the weights as the batch allows, no row twice where a set has enough.
+
+    `counts` are the sets' rows; a set that can only be read in order has none, and its row is -1.
+    """
+    # Systematic draws; mixed, or each rank's part would be of few sets.
+    shares = np.cumsum(weights) / sum(weights)
+    chosen = rng.permutation(np.searchsorted(shares, (np.arange(batch) + rng.random()) / batch, side="right").clip(max=len(counts) - 1))
+    rows = np.full(batch, -1)
+    for number, count in enumerate(counts):
+        own = np.flatnonzero(chosen == number)
+        if count:
+            rows[own] = rng.choice(count, len(own), replace=len(own) > count)
+    return list(zip(chosen.tolist(), rows.tolist()))
 
 
 def is_stream(name: str) -> bool:
@@ -101,8 +133,8 @@ def read_set(root: Path, name: str, split: str) -> CaptionedSet:
         captions.setdefault(file, []).extend(texts)
     pairs = []
     for file, texts in captions.items():
-        if (images / file).is_file():
-            pairs.append(Pair(images / file, tuple(texts)))
+        if path := _located(images, file):
+            pairs.append(Pair(path, tuple(texts)))
         else:
             skipped["picture missing"] += 1
     if not pairs:
@@ -111,6 +143,16 @@ def read_set(root: Path, name: str, split: str) -> CaptionedSet:
             f"{place}: no picture with a caption of split {split!r} that can be used; pictures are looked for in {images}; passed over {skipped.told() or 'none'}"
         )
     return CaptionedSet(tuple(pairs), tables, skipped)
+
+
+def _located(images: Path, file: str) -> Path | None:
+    """The picture of a table's row: a file, or the key by which img2dataset names it in the folder of its shard."""
+    if (images / file).is_file():
+        return images / file
+    if file.isdigit():
+        places = (images / folder / f"{file}{end}" for folder in ("", file[:5]) for end in PICTURES)
+        return next((place for place in places if place.is_file()), None)
+    return None
 
 
 def members(root: Path, name: str, split: str) -> tuple[list[tuple[str, Path]], list[tuple[str, Path]]]:
@@ -152,12 +194,14 @@ def _table_rows(path: Path, split: str, skipped: Skipped) -> Iterator[tuple[str,
 
 
 def _separated(path: Path) -> Iterator[dict]:
-    """The rows of a TSV or CSV, the columns' names first; what a short row lacks is None."""
-    plain = {"delimiter": ",", "quoting": csv.QUOTE_MINIMAL} if path.suffix == ".csv" else {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+    """The rows of a TSV or CSV, the columns' names first; what a short row lacks is None. open_clip's .csv has tabs, which its head tells."""
     csv.field_size_limit(MOST_TEXT_BYTES)
     try:
         with path.open(encoding="utf-8-sig", newline="") as handle:
-            reader = csv.reader(handle, **plain)
+            comma = path.suffix == ".csv" and "\t" not in handle.readline(MOST_TEXT_BYTES)
+            handle.seek(0)
+            quoting = csv.QUOTE_MINIMAL if path.suffix == ".csv" else csv.QUOTE_NONE
+            reader = csv.reader(handle, delimiter="," if comma else "\t", quoting=quoting)
             names = next(reader, [])
             yield dict.fromkeys(names)
             for row in reader:

@@ -19,7 +19,7 @@ from .data import DataError
 class MetricsLog:
     """Rank 0 writes; the others are silent."""
 
-    def __init__(self, work: Path, tensorboard: bool, say: Callable[[str], None]):
+    def __init__(self, work: Path, tensorboard: bool, say: Callable[[str], None], project: str = "", settings: dict | None = None):
         self.metrics = work / "metrics.jsonl"
         self._speaks = parallel.rank() == 0
         self._say = say
@@ -30,6 +30,8 @@ class MetricsLog:
             except ImportError as error:
                 raise DataError(f"tensorboard = true needs the Python package tensorboard, which is not there ({error})") from error
             self._board = SummaryWriter(str(work / "tensorboard"))
+        self._wandb = None
+        self._begin_wandb = _wandb(work, project, settings or {}) if project and self._speaks else None
 
     def say(self, text: str) -> None:
         if self._speaks:
@@ -46,11 +48,42 @@ class MetricsLog:
                 if isinstance(value, float):
                     self._board.add_scalar(f"{entry['stage']}/{name}", value, entry["step"])
             self._board.flush()
+        if self._begin_wandb and (numbers := flat(entry)):
+            # A run of its begins with the first figures: not every run here comes to some.
+            self._wandb = self._wandb or self._begin_wandb()
+            self._wandb.log(numbers)
+
+    def finish(self) -> None:
+        """Sends what is left."""
+        if self._wandb:
+            self._wandb.finish()
+            self._wandb = None
 
     def picture(self, name: str, step: int, pixels) -> None:
         """[height, width, 3] u8 to TensorBoard."""
         if self._board:
             self._board.add_image(name, pixels, step, dataformats="HWC")
+
+
+def _wandb(work: Path, project: str, settings: dict) -> Callable:
+    """What begins a run there, once it is known that it can."""
+    try:
+        import wandb
+    except ImportError as error:
+        raise DataError(f"wandb = {project!r} needs the Python package wandb in the trainer's environment, which is not there ({error})") from error
+    return lambda: wandb.init(project=project, name=work.name, dir=str(work), config=settings)
+
+
+def flat(entry: dict) -> dict[str, float]:
+    """The numbers of an entry under `STAGE/NAME`, those of its tables under `STAGE/TABLE/NAME`."""
+    found: dict[str, float] = {}
+    stage = entry.get("stage", "run")
+    for name, value in entry.items():
+        if isinstance(value, dict):
+            found |= flat({"stage": f"{stage}/{name}", **value})
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            found[f"{stage}/{name}"] = value
+    return found
 
 
 class Pace:

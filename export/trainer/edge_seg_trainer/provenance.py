@@ -10,7 +10,7 @@ from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .pairs import is_stream, members
+from .pairs import is_stream, members, weighed
 from .recipe import Recipe
 from .schema import keys
 
@@ -70,7 +70,7 @@ def data_of(recipe: Recipe, root: Path, labelled: Iterable[tuple[str, Path]]) ->
     found = {}
     for stage in recipe.stages:
         for split, names in (("train", stage.pairs), ("val", stage.validation)):
-            for name in names:
+            for name in weighed(names)[0]:
                 where = f"{name} ({split})"
                 if where not in found:
                     tables, pictures = members(root, name, split)

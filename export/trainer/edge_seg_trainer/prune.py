@@ -28,8 +28,8 @@ BATCH = 64
 def _samples(stage: TtdStage, around: Context) -> Iterator[tuple[list, list[Image.Image], list[list[str]]]]:
     """This rank's keys, pictures and captions, batch by batch."""
     side = stage.stage.side_px
-    if stage.patterns:
-        reader = ShardReader(stage.patterns, around.seed, parallel.rank(), parallel.world(), 0, root=around.root)
+    for source in stage.shards:
+        reader = ShardReader(source.patterns, around.seed, parallel.rank(), parallel.world(), 0, root=around.root)
         keys, images, texts = [], [], []
         for raw in reader.epoch(0):
             try:
@@ -44,8 +44,8 @@ def _samples(stage: TtdStage, around: Context) -> Iterator[tuple[list, list[Imag
                 keys, images, texts = [], [], []
         if keys:
             yield keys, images, texts
-        return
-    mine = stage.captioned.pairs[parallel.rank() :: parallel.world()]
+    pairs = [pair for source in stage.photos for pair in source.captioned.pairs]
+    mine = pairs[parallel.rank() :: parallel.world()]
     for start in range(0, len(mine), BATCH):
         keys, images, texts = [], [], []
         for pair in mine[start : start + BATCH]:

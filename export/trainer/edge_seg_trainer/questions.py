@@ -141,13 +141,20 @@ class Asker:
         self.names = source.names
         self.words = [with_synonyms(words, lists) for words in source.words]
         # An umbrella word that is a class's own name stands for that class here, and covers the others with it.
-        self.umbrellas = []
+        self.umbrellas: list[tuple[Umbrella, np.ndarray]] = []
+        several: set[str] = set()  # words that mean more than one class of this set
         for umbrella in umbrellas:
             children = [n for n, name in enumerate(self.names) if name in umbrella.children]
             if len(children) > 1:
+                several.update(umbrella.words)
+            elif children:
+                # The set's own synonyms say of the rest of the photo what the umbrella, of one of its kinds alone, cannot.
+                more = [word for word in umbrella.words if word not in self.words[children[0]]]
+                umbrella = Umbrella(more, False, umbrella.children)
+            if children and umbrella.words:
                 self.umbrellas.append((umbrella, np.array(children)))
+        self.words = [[some[0], *(word for word in some[1:] if word not in several or word in ("people",))] for some in self.words]
         above = {word for umbrella in umbrellas for word in umbrella.words}
-        self.words = [[some[0], *(word for word in some[1:] if word not in above or word in ("people",))] for some in self.words]
         self.vocabulary = [word for word in vocabulary if not BELONGING.search(word.lower()) and word not in above]
         # Which classes a distractor, or a class's name where the other is left out, may be said of too.
         own = embed(self.names)
@@ -177,7 +184,7 @@ class Asker:
                 taken[children] = True
                 right = np.zeros(classes, bool)
                 right[children] = True
-                if rng.random() < 0.6:
+                if len(children) == 1 or rng.random() < 0.6:
                     asked[children] = False  # in the children's place
                 else:
                     asked[[c for c in children if self.names[c] in umbrella.words]] = False

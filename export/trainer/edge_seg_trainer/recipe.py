@@ -12,6 +12,7 @@ from os.path import normpath
 from pathlib import Path
 
 from . import ttd
+from .pairs import weighed
 from .schema import COUNT, PART, POSITIVE, SHARE, SOME, WEIGHT, Range, RecipeError, build, key, keys, near, one_of, plain_name
 from .config import HEADS, SIMILARITIES, HeadConfig
 
@@ -37,20 +38,23 @@ class StageRecipe:
     layer_decay: float = key(0.75, "`all`: each block's rate is the next one's times this", Range(0, 1, open_low=True))
     frozen_blocks: int = key(0, "`all`: the patch embedding and this many blocks stay as they are", COUNT)
     weight_decay: float = key(0.05, "of matrices; biases and norms have none", WEIGHT)
-    beta1: float = key(0.9, "of AdamW", Range(0, 1, open_high=True))
-    beta2: float = key(0.98, "of AdamW", Range(0, 1, open_high=True))
-    epsilon: float = key(1e-8, "of AdamW", POSITIVE)
+    optimizer: str = key("adamw", "what follows the gradient; `sgd` with Nesterov's momentum", ("adamw", "lamb", "sgd"))
+    beta1: float = key(0.9, "of the running mean of the gradient; of sgd its momentum", Range(0, 1, open_high=True))
+    beta2: float = key(0.98, "of the running mean of its square", Range(0, 1, open_high=True))
+    epsilon: float = key(1e-8, "added to the root of that", POSITIVE)
     schedule: str = key(
         "cosine",
-        "of the rate after the warm-up; `constant-cooldown` falls to 0 in the last steps",
+        "of the rate after the warm-up; `constant-cooldown` falls in the last steps",
         ("cosine", "constant", "constant-cooldown"),
     )
+    final_rate: float = key(0.01, "share of the rate at the end of `cosine` and `constant-cooldown`", SHARE)
     cooldown: float = key(0.2, "`constant-cooldown`: share of the steps in which the rate falls", SHARE)
+    cooldown_power: float = key(1.0, "`constant-cooldown`: it falls as what is left of them, to this power", POSITIVE)
     warmup: float = key(0.05, "of the steps: 100 of 2,000 are 0.05", SHARE)
     clip: float = key(1.0, "the gradient's greatest norm; a large number, as 1e9, clips nothing", POSITIVE)
     ema: float = key(0.0, "weight average kept and taken over at the end; 0: none", Range(0, 1, open_high=True))
     side_px: int = key(224, "side of the square that a picture is trained at, a multiple of the patch", SOME)
-    evaluate_every: int = key(0, "steps; the best state by the held-out photos' mIoU is kept; 0: the last one", COUNT)
+    evaluate_every: int = key(0, "steps; the best state by the mIoU of `measure`, else of the held-out photos, is kept; 0: the last one", COUNT)
     validation: tuple[str, ...] = key(
         (), "captioned sets, of folders the split `val`: the state of the least loss is kept", kinds=CAPTIONED
     )
@@ -107,7 +111,7 @@ class StageRecipe:
         False, "a learned cosine competes with the words, and wins where the labels say that a patch is none of the things", kinds=DENSE
     )
     # sets
-    sets: tuple[str, ...] = key((), "NAME=SHARE: a labelled set `seg/NAME`, or teachers:NAME, and its part of each step", kinds=("sets",))
+    sets: tuple[str, ...] = key((), "SET=SHARE: a labelled set, see \"Labelled sets\", or teachers:NAME, and its part of each step", kinds=("sets",))
     umbrellas: str = key("umbrella-words.tsv", "words that stand for several classes; an empty text: none", kinds=("sets",), base="recipe")
 
     @property
@@ -149,10 +153,16 @@ class Recipe:
     save_every: int = key(50, "steps between checkpoints", SOME, free=True)
     keep_checkpoints: int = key(3, "earlier checkpoints of the stage that stay beside the last and the best", COUNT, free=True)
     report_thin: int = key(4, "between stages, every n-th photo of the sets that are never trained on", SOME)
-    final_report: tuple[str, ...] = key(REPORTS, "what is measured at the start and after each stage", REPORTS)
+    final_report: tuple[str, ...] = key(
+        REPORTS, "what else is measured at the start and after each stage; with `measure` nothing, unless it is given", REPORTS
+    )
+    measure: tuple[str, ...] = key(
+        (), 'labelled sets that measure in place of COCO\'s, see "Labelled sets": of a set that is trained on its held-out photos, else all'
+    )
     background: float = key(0.0, "the model's default threshold; 0: fitted with the calibration", Range(0, 1, open_high=True))
     calibrate: bool = key(True, "fit scale, bias and thresholds on the held-out photos; else those of `start` stay")
     tensorboard: bool = key(False, "write for it too", free=True)
+    wandb: str = key("", "project of Weights & Biases to write to as well; its own variables (WANDB_MODE=offline, ...) hold", free=True)
     overlay_pictures: tuple[str, ...] = key((), "drawn with `overlay_words` every `overlay_every` steps", base="recipe", free=True)
     overlay_words: tuple[str, ...] = key((), "see `overlay_pictures`", free=True)
     overlay_every: int = key(0, "steps; 0: never", COUNT, free=True)
@@ -188,6 +198,13 @@ def _stage(given: dict, place: str, earlier: list[str]) -> StageRecipe:
             )
     if built.kind in CAPTIONED and not built.pairs:
         raise RecipeError(f"{place}: kind {built.kind!r} needs `pairs`, the names of captioned sets")
+    for name in ("pairs", "validation"):
+        try:
+            _, weights = weighed(getattr(built, name))
+        except ValueError as error:
+            raise RecipeError(f"{place}: {name}: {error}") from error
+        if weights and built.kind == "dense":
+            raise RecipeError(f"{place}: {name}: a dense stage draws captioned photos by `rare`; weights are for kinds pairs and ttd")
     if built.batch % built.accumulate:
         raise RecipeError(f"{place}: batch {built.batch} cannot be dealt to accumulate = {built.accumulate} parts")
     if (built.kind == "sets") != bool(built.sets):
@@ -235,13 +252,15 @@ def parse(given: dict, where: str) -> Recipe:
     head = _head(given.pop("head", None), f"{where}: head")
     built = build(Recipe, given, where, {"stages": tuple(stages), "head": head})
     plain_name(built.name, f"{where}: name")
+    if built.measure and "final_report" not in given:
+        built = replace(built, final_report=())
     if not built.templates or not all("{}" in one for one in built.templates):
         raise RecipeError(f"{where}: templates: expected sentences that hold {{}}, found {list(built.templates)}")
     labelled = built.final_report or built.calibrate or any(
-        stage.kind == "dense" or stage.keep != "always" or stage.evaluate_every for stage in stages
+        stage.kind == "dense" or (not built.measure and (stage.keep != "always" or stage.evaluate_every)) for stage in stages
     )  # fmt: skip
     if labelled and not built.held_out:
-        raise RecipeError(f"{where}: 'held_out' is missing: final_report, calibrate, dense stages, keep and evaluate_every need it")
+        raise RecipeError(f"{where}: 'held_out' is missing: final_report, calibrate, dense stages, keep and evaluate_every need it (the last two not with `measure`)")
     if not (built.calibrate or built.start or built.backbone.endswith(".esb")):
         raise RecipeError(f"{where}: calibrate = false needs `start`, whose thresholds then stay, or a bundle as `backbone`")
     if head and head.kind != "fusion" and not built.start:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .data import patch_targets, random_crop
+from .data import DataError, patch_targets, random_crop
 from .labelled_sets import LabelledSet, read_set
 from .pairs import draws
 from .questions import Asker, Question, read_umbrellas, taxonomy
@@ -20,8 +20,9 @@ from .stages import Context, Part, Stage
 from .towers import bytes_of
 
 TEACHERS = "teachers:"
-SYNONYMS = ("coco_panoptic_with_prompt_eng", "ade20k_150_with_prompt_eng", "lvis_1203_with_prompt_eng", "pascal_ctx_59_with_prompt_eng")
-VOCABULARIES = ("lvis_1203_with_prompt_eng", "ade20k_847_with_prompt_eng", "pascal_ctx_459_with_prompt_eng")
+LVIS = "lvis_1203_with_prompt_eng"
+SYNONYMS = ("coco_panoptic_with_prompt_eng", "ade20k_150_with_prompt_eng", LVIS, "pascal_ctx_59_with_prompt_eng")
+VOCABULARIES = (LVIS, "ade20k_847_with_prompt_eng", "pascal_ctx_459_with_prompt_eng")
 
 
 def taxonomies(root: Path) -> tuple[list[list[str]], list[str]]:
@@ -99,6 +100,8 @@ class SetsStage(Stage):
                 photos = taught_set(around.root, around.work, name.removeprefix(TEACHERS), around.seed, around.say)
             else:
                 photos = read_set(around.root, name, around.held_out)
+            if not photos.train:
+                raise DataError(f"{name}: no photo to train on: all {len(photos.held)} are held out")
             photos = replace(photos, train=self.few(photos.train))
             asker = Asker(photos, umbrellas, vocabulary, lists, self.words)
             counts = np.zeros(len(photos.words))

@@ -12,13 +12,16 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from glob import escape, glob
-from itertools import product
 from pathlib import Path
 
 from PIL import Image
 
 from .data import DataError
 from .samples import MOST_PICTURE_BYTES, MOST_TEXT_BYTES, PICTURES, Skipped, Unusable, is_companion, json_captions, picture, text_caption
+
+MOST_SHARDS = 1_000_000
+# What a reader's buffer of samples may hold: of small pictures it is never reached, of packed ones that unpack to much it is.
+MOST_BUFFER_BYTES = 1 << 28
 
 
 @dataclass
@@ -51,19 +54,37 @@ class Raw:
 
 
 def _braces(pattern: str) -> list[str]:
-    """Every name that `{00..12}` and `{a,b}` stand for, in their order."""
-    parts = re.split(r"\{([^{}]*)\}", pattern)
-    choices: list[list[str]] = []
-    for number, part in enumerate(parts):
-        found = re.fullmatch(r"(\d+)\.\.(\d+)", part) if number % 2 else None
-        if found:
-            first, last = found.groups()
-            if int(first) > int(last):
-                raise DataError(f"{pattern}: expected the smaller number first in {{{part}}}")
-            choices.append([f"{n:0{len(first)}d}" for n in range(int(first), int(last) + 1)])
-        else:
-            choices.append(part.split(",") if number % 2 else [part])
-    return ["".join(one) for one in product(*choices)]
+    """Every name that a shell's braces stand for, in their order: `{00..12}`, `{00..12..3}`, `{a..d}`, `{a,b}`, also one in another."""
+    start = pattern.find("{")
+    depth, cuts = 0, [start]
+    for at in range(max(start, 0), len(pattern)):
+        depth += {"{": 1, "}": -1}.get(pattern[at], 0)
+        if depth == 1 and pattern[at] == ",":
+            cuts.append(at)
+        elif depth == 0:
+            break
+    if start < 0 or depth:
+        return [pattern]
+    parts = [pattern[low + 1 : high] for low, high in zip(cuts, [*cuts[1:], at])]
+    choices = _range(parts[0], pattern) if len(parts) == 1 else [name for part in parts for name in _braces(part)]
+    rest = _braces(pattern[at + 1 :])
+    if len(choices) * len(rest) > MOST_SHARDS:
+        raise DataError(f"{pattern}: expected at most {MOST_SHARDS} names, found more")
+    return [pattern[:start] + choice + name for choice in choices for name in rest]
+
+
+def _range(inner: str, pattern: str) -> list[str]:
+    """The names of `0..12`; what is no range stands for itself."""
+    ends = re.fullmatch(r"(?:(\d+)\.\.(\d+)|([a-zA-Z])\.\.([a-zA-Z]))(?:\.\.(\d+))?", inner)
+    if not ends:
+        return _braces(inner)
+    low, high, first, last, step = ends.groups()
+    start, stop = (int(low), int(high)) if low else (ord(first), ord(last))
+    if start > stop or step == "0":
+        raise DataError(f"{pattern}: expected the smaller end first in {{{inner}}}, and a step above 0")
+    if stop - start >= MOST_SHARDS:
+        raise DataError(f"{pattern}: expected at most {MOST_SHARDS} names, found {{{inner}}}")
+    return [f"{n:0{len(low)}d}" if low else chr(n) for n in range(start, stop + 1, int(step or 1))]
 
 
 def expand(pattern: str, root: Path = Path()) -> list[Path]:
@@ -141,7 +162,7 @@ def read_shard(path: Path, count: Count) -> Iterator[Raw]:
         if stem != key:
             yield from finished()
             key, parts, too_large = stem, {}, set()
-        if content is None:
+        if content is None or sum(map(len, parts.values())) + len(content) > MOST_PICTURE_BYTES:
             too_large.add(end)
         else:
             parts[end] = content
@@ -163,16 +184,19 @@ def _members(path: Path, count: Count) -> Iterator[tuple[str, bytes | None]]:
         count.skip(f"broken shard ({type(error).__name__})")
 
 
-def shuffled(samples: Iterator, size: int, rng: random.Random) -> Iterator:
-    """A buffer of `size` samples from which one is drawn at random for each that comes in."""
-    buffer = []
+def shuffled(samples: Iterator[Raw], size: int, rng: random.Random) -> Iterator[Raw]:
+    """A buffer of `size` samples, or of MOST_BUFFER_BYTES, from which one is drawn at random for each that is too many."""
+    buffer: list[Raw] = []
+    held = 0
     for sample in samples:
-        if len(buffer) < size:
-            buffer.append(sample)
-            continue
-        place = rng.randrange(size)
-        buffer[place], sample = sample, buffer[place]
-        yield sample
+        buffer.append(sample)
+        held += len(sample.picture)
+        while len(buffer) > size or (held > MOST_BUFFER_BYTES and len(buffer) > 1):
+            place = rng.randrange(len(buffer))
+            buffer[place], buffer[-1] = buffer[-1], buffer[place]
+            drawn = buffer.pop()
+            held -= len(drawn.picture)
+            yield drawn
     rng.shuffle(buffer)
     yield from buffer
 
@@ -205,8 +229,8 @@ class ShardReader:
 
         yield from shuffled(samples(), max(1, self.shuffle), random.Random(f"{self.seed} {number} {self.reader}"))
 
-    def decoded(self, skip: int = 0, side: int = 0, past: int = 0) -> Iterator[tuple[Image.Image, str]]:
-        """Endless. Passed over first: `past` samples as they stand in the shards, undecoded, or `skip` that were good."""
+    def decoded(self, side: int = 0, past: int = 0) -> Iterator[tuple[Image.Image, str]]:
+        """Endless; the first `past` samples, usable or not, are passed over undecoded."""
         number = 0
         while True:
             before, undecoded = self.count.given, 0
@@ -224,8 +248,7 @@ class ShardReader:
                 if len(raw.captions) > 1:
                     caption = random.Random(f"{self.seed} {self.reader} {self.read}").choice(raw.captions)
                 self.count.given += 1
-                if self.count.given > skip:
-                    yield image, caption
+                yield image, caption
             if self.count.given == before and not undecoded:
                 raise DataError(f"{self.paths[0]} and {len(self.paths) - 1} more: no sample that can be read, {self.count.reasons.told()}")
             number += 1

@@ -35,8 +35,8 @@ def small(recipe: Recipe, batch: int) -> Recipe:
     place = Path(recipe.work) / f"{recipe.name}.smoke"
     # What is drawn while training is drawn once.
     return replace(
-        recipe, name="run", stages=tuple(stages), work=str(place), output=str(place / "models"), final_report=(), calibrate=False, save_every=STEPS,
-        log_every=1, overlay_every=STEPS if recipe.overlay_every else 0, tensorboard=False, workers=min(recipe.workers, 1),
+        recipe, name="run", stages=tuple(stages), work=str(place), output=str(place / "models"), final_report=(), measure=(), calibrate=False, save_every=STEPS,
+        log_every=1, overlay_every=STEPS if recipe.overlay_every else 0, tensorboard=False, wandb="", workers=min(recipe.workers, 1),
     )  # fmt: skip
 
 
@@ -71,9 +71,9 @@ def smoke(recipe: Recipe, base: Path, say) -> int:
             fill = pictures * told["cache_s"]
             lines.append(f"  before it the features of {pictures} pictures: {duration(fill)}, {gb(pictures * told['cache_bytes'])}")
             seconds, cached = seconds + fill, cached + pictures * told["cache_bytes"]
-    if recipe.final_report:
+    if measures := (*recipe.measure, *recipe.final_report):
         reports = 1 + len(recipe.stages)
-        lines.append(f"{reports} reports ({', '.join(recipe.final_report)}): about {duration(each_report)} each")
+        lines.append(f"{reports} reports ({', '.join(measures)}): about {duration(each_report)} each")
         seconds += reports * each_report
     slope = max(0.0, peaks[1] - peaks[0]) / batch
     memory = peaks[1] + slope * max(0, largest / parallel.world() / max(stage.accumulate for stage in recipe.stages) - 2 * batch)
@@ -94,10 +94,8 @@ def smoke(recipe: Recipe, base: Path, say) -> int:
 
 def _measured(run: Run, recipe: Recipe) -> float:
     """Seconds that a report would take, from a few photos of each measure."""
-    if not recipe.final_report:
-        return 0.0
     total = 0.0
-    for task in evaluate.tasks(run.root, run.held_out, recipe.final_report):
+    for task in run.tasks(recipe.final_report):
         count = len(task.photos) // (recipe.report_thin if task.name in evaluate.UNSEEN_SETS else 1)
         few = replace(task, photos=task.photos[:MEASURED])
         began = time.monotonic()

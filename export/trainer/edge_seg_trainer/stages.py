@@ -22,13 +22,13 @@ from . import parallel, ttd
 from .data import IGNORE, DataError, Labelled, coco_classes, patch_targets, random_crop, read_coco, recoloured, split_words, square
 from .features import FeatureCache
 from .losses import caption_contrast, dense_loss, pooled, word_contrast
-from .pairs import SHARDS, Captioned, draws, is_stream, read_pairs, shuffled_rows
+from .pairs import Captioned, draws, is_stream, mixed, read_pairs, shuffled_rows, weighed
 from .prune import kept
 from .recipe import StageRecipe
 from .samples import Skipped
 from .schema import RecipeError
-from .shards import ShardReader
 from .self_training import Taught, cut_rectangles, pasted, seen, teacher_shares
+from .sources import Photos, Shards
 from .towers import Model, bytes_of
 from .words import WordBank
 
@@ -100,9 +100,9 @@ class Stage:
     def own_parameters(self) -> list[nn.Parameter]:
         return []
 
-    def open(self, reader: int, readers: int, skip: int, past: int = 0) -> None:
-        """Told before the first part: which reader it is and, to a stage that reads streams, how many samples to pass over: `past` as its
-        batches told their place, or where that is not known `skip` that were used."""
+    def open(self, reader: int, readers: int, past: list[int]) -> None:
+        """Told before the first part: which reader it is and, to a stage that reads streams, how many samples of each to pass over, as its
+        batches told their `place`; nothing where none was read."""
         self.reader = reader
 
     def averaged(self, learned: list[nn.Parameter], average: list[Tensor]) -> None:
@@ -135,8 +135,14 @@ class PairsStage(Stage):
 
     def __init__(self, stage: StageRecipe, around: Context, split: str = "train"):
         super().__init__(stage, around)
-        every = read_pairs(around.root, list(stage.pairs), split, around.say)
-        self.captioned = Captioned(self.few(every), stage.word_min_count, stage.keep_stop_words)
+        names, self.weights = weighed(stage.pairs)
+        if self.weights:
+            sets = [self.few(read_pairs(around.root, [name], split, around.say)) for name in names]
+            every, self.counts = [pair for one in sets for pair in one], [len(one) for one in sets]
+            self.captioned = Captioned(every, stage.word_min_count, stage.keep_stop_words)
+        else:
+            every = read_pairs(around.root, names, split, around.say)
+            self.captioned = Captioned(self.few(every), stage.word_min_count, stage.keep_stop_words)
         self.cache = None
         if stage.learns == "head":
             self.to_cache = len(every)
@@ -161,7 +167,10 @@ class PairsStage(Stage):
     def load(self, part: Part) -> dict:
         stage = self.stage
         rng = draws(self.around.seed, stage.name, part.step)
-        rows = shuffled_rows(len(self.captioned.pairs), stage.batch, self.around.seed, stage.name, part.step)
+        if self.weights:
+            rows = [sum(self.counts[:number]) + row for number, row in mixed(self.counts, self.weights, stage.batch, rng)]
+        else:
+            rows = shuffled_rows(len(self.captioned.pairs), stage.batch, self.around.seed, stage.name, part.step)
         count = (stage.side_px // self.model.image.config.patch_px) ** 2
         chosen = np.sort(rng.choice(count, stage.patches, replace=False)) if 0 < stage.patches < count else None
         own = part.of(stage.batch)
@@ -251,70 +260,45 @@ class TtdStage(Stage):
         super().__init__(stage, around)
         if stage.student == "sigmoid" and not self.model.calibrated:
             raise RecipeError(f"stage {stage.name}: student 'sigmoid' needs a model with a logit_bias, found one without; take 'min-max'")
-        self.patterns = [name.removeprefix(SHARDS) for name in stage.pairs if is_stream(name)]
-        if self.patterns and len(self.patterns) < len(stage.pairs):
-            raise RecipeError(f"stage {stage.name}: expected either shards or folders in `pairs`, found both")
-        self.keep: set | None = None
-        self.stream = None
-        if not self.patterns:
-            self.captioned = Captioned(self.few(read_pairs(around.root, list(stage.pairs), split, around.say)), 1, stage.keep_stop_words)
+        names, self.weights = weighed(stage.pairs)
+        # Without weights all are one set, in which every photo counts the same.
+        groups = [[name] for name in names] if self.weights else [names]
+        self.sources = [
+            Shards(group, stage) if is_stream(group[0]) else Photos(self.few(read_pairs(around.root, group, split, around.say)), stage, self.skipped)
+            for group in groups
+        ]
+        self.photos = [source for source in self.sources if isinstance(source, Photos)]
+        self.shards = [source for source in self.sources if isinstance(source, Shards)]
         if stage.prune > 0 and split == "train":
-            self.keep = kept(self, around)
-        if not self.patterns:
-            # A caption of one word has no other tag to share its picture with.
-            captioned = self.captioned
-            self.rows = [n for n, words in enumerate(captioned.words) if len(words) >= 2 and self.captions_of(n)]
-            if not self.rows:
-                raise DataError(f"stage {stage.name}: no photo of {', '.join(stage.pairs)} has a caption of two words and more")
+            keep = kept(self, around)
+            for source in self.sources:
+                source.settle(keep)
 
-    def captions_of(self, row: int) -> list[str]:
-        """The captions of a photo that pruning left."""
-        pair = self.captioned.pairs[row]
-        return [text for text in pair.captions if self.keep is None or (str(pair.path), text) in self.keep]
+    def open(self, reader: int, readers: int, past: list[int]) -> None:
+        super().open(reader, readers, past)
+        for source, passed in zip(self.shards, past or [0] * len(self.shards), strict=True):
+            source.open(self.around.seed, reader, readers, self.around.root, self.skipped, passed)
 
-    def open(self, reader: int, readers: int, skip: int, past: int = 0) -> None:
-        super().open(reader, readers, skip, past)
-        if self.patterns:
-            shards = ShardReader(self.patterns, self.around.seed, reader, readers, self.stage.shuffle, self.keep, self.around.root)
-            self.skipped = shards.count.reasons
-            self.shards, self.stream = shards, shards.decoded(0 if past else skip, self.stage.side_px, past)
-
-    def tags(self, caption: str) -> list[str]:
-        return split_words(caption, self.stage.keep_stop_words)
+    def _rows(self, step: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+        """Source and row of each of a step's pictures; a stream's row is -1."""
+        counts = [len(source.rows) if isinstance(source, Photos) else 0 for source in self.sources]
+        if self.weights:
+            return mixed(counts, self.weights, self.stage.batch, rng)
+        if self.shards:
+            return [(0, -1)] * self.stage.batch
+        return [(0, row) for row in shuffled_rows(counts[0], self.stage.batch, self.around.seed, self.stage.name, step)]
 
     def load(self, part: Part) -> dict:
         stage = self.stage
         rng = draws(self.around.seed, stage.name, part.step)
         own = part.of(stage.batch)
-        side = stage.side_px
-        if self.patterns:
-            images, captions = [], []
-            while len(images) < own.stop - own.start:
-                image, caption = next(self.stream)
-                images.append(image.resize((side, side), Image.Resampling.BICUBIC))
-                captions.append(caption)
-            tags = [self.tags(text) or [text] for text in captions]
-        else:
-            order = shuffled_rows(len(self.rows), stage.batch, self.around.seed, stage.name, part.step)
-            picks = rng.random(stage.batch)
-            read = [self._readable(n) for n in order[own]]
-            images, rows = [image for image, _ in read], [row for _, row in read]
-            texts = [self.captions_of(row) for row in rows]
-            captions = [some[int(pick * len(some))] for some, pick in zip(texts, picks[own])]
-            tags = [self.tags(text) or self.captioned.words[row] for text, row in zip(captions, rows)]
-        flips = rng.random(stage.batch) < 0.5
-        place = {"place": self.shards.read} if self.patterns else {}
+        rows, picks, flips = self._rows(part.step, rng), rng.random(stage.batch), rng.random(stage.batch) < 0.5
+        drawn = [
+            self.sources[number].draw() if row < 0 else self.sources[number].draw(row, pick) for (number, row), pick in zip(rows[own], picks[own])
+        ]
+        images, captions, tags = (list(column) for column in zip(*drawn))
+        place = {"place": [source.read for source in self.shards]} if self.shards else {}
         return self.tell({"pictures": mirrored(bytes_of(images), flips[own]), "captions": captions, "tags": tags} | place)
-
-    def _readable(self, place: int) -> tuple[Image.Image, int]:
-        """The photo at that place of the rows, or the next one that can be read, and its row."""
-        for further in range(len(self.rows)):
-            row = self.rows[(place + further) % len(self.rows)]
-            try:
-                return square(self.captioned.pairs[row].path, self.stage.side_px), row
-            except DataError as error:
-                self.skipped[str(error.__cause__ or error)] += 1
-        raise DataError(f"stage {self.stage.name}: none of the {len(self.rows)} photos can be read: {self.skipped.told()}")
 
     def loss(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
         stage, captions, tags = self.stage, batch["captions"], batch["tags"]

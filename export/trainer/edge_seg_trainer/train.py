@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checkpoint, evaluate, parallel, provenance
+from . import checkpoint, evaluate, layouts, parallel, provenance
 from .adapters import inject, merge
 from .adapters import save as save_adapters
 from .calibrate import calibrate
@@ -63,7 +63,7 @@ class Run:
         device = parallel.start(recipe.device)
         torch.manual_seed(recipe.seed)
         self.work = Path(recipe.work) / recipe.name
-        self.metrics_log = MetricsLog(self.work, recipe.tensorboard, say)
+        self.metrics_log = MetricsLog(self.work, recipe.tensorboard, say, recipe.wandb, provenance.flat(recipe))
         self.say, self.log, self.metrics = self.metrics_log.say, self.metrics_log.log, self.metrics_log.metrics
         self.root = data_root(recipe.data or None)
         self.held_out = read_held_out(Path(recipe.held_out)) if recipe.held_out else frozenset()
@@ -88,6 +88,7 @@ class Run:
             self.model, self.bank, self.root, self.work.parent, recipe.seed, self.held_out, recipe.precision, self.base, self.say
         )
         self.around.photos_at_most = photos_at_most
+        self.own_tasks: list[evaluate.Task] | None = None
         self.walked: dict[str, dict[str, float]] = {}  # by stage: its pace, and what it keeps of pictures
         self.figures: dict[str, dict] = {}
         self.to_blend: dict[str, dict[str, Tensor]] = {}  # weights of stages that a later one is averaged with
@@ -124,7 +125,12 @@ class Run:
     def provenance(self) -> dict:
         """What this run's figures depend on. Labelled photos count by their names and sizes."""
         labelled: list[tuple[str, Path]] = []
-        names = [entry.partition("=")[0] for stage in self.recipe.stages for entry in stage.sets]
+        every = [*(entry.rpartition("=")[0] for stage in self.recipe.stages for entry in stage.sets), *self.recipe.measure]
+        for name in dict.fromkeys(filter(layouts.is_form, every)):
+            found = layouts.read(self.root, name)
+            paths = {path for photo in found.train + found.held for path in (photo.path, photo.label)}
+            labelled += [(f"{name} {path.name}", path) for path in sorted(paths)]
+        names = [name for name in every if not layouts.is_form(name)]
         folders = [self.root / "seg" / name for name in (*(("coco_panoptic200", "coco_mini159") if self.recipe.held_out else ()), *names)]
         for folder in dict.fromkeys(folders):
             labelled += [(path.relative_to(self.root).as_posix(), path) for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -171,12 +177,20 @@ class Run:
             raise ProvenanceError(f"{target}: a folder that is there already and no training of this recipe's; {way}") from None
         provenance.check(str(target), there, self.made_by, way, other_code=True)
 
+    def tasks(self, only: tuple[str, ...] | None = None) -> list[evaluate.Task]:
+        """The measures of a report: the recipe's own sets, then the named ones of COCO and others."""
+        if self.recipe.measure and self.own_tasks is None:
+            trained = {entry.rpartition("=")[0] for stage in self.recipe.stages for entry in stage.sets}
+            self.own_tasks = evaluate.own_tasks(self.root, self.recipe.measure, trained, self.held_out)
+        named = self.recipe.final_report if only is None else only
+        return [*(self.own_tasks or []), *(evaluate.tasks(self.root, self.held_out, named) if named else [])]
+
     def report(self, name: str, only: tuple[str, ...] | None = None, thin: int = 1) -> dict:
         """Measures the model as it stands; all figures asked for are kept under the stage's name. One rank does it for all."""
         found: list = [None]
         if parallel.rank() == 0:
-            wanted = evaluate.tasks(self.root, self.held_out, only or self.recipe.final_report)
-            found[0] = evaluate.report(self.model, self.bank, wanted, self.recipe.input_px, 4 if only else 1, thin)
+            wanted = self.tasks(only)
+            found[0] = evaluate.report(self.model, self.bank, wanted, self.recipe.input_px, 1 if only is None else 4, thin)
         if parallel.world() > 1:
             torch.distributed.broadcast_object_list(found)
         self.say(f"[{name}] {evaluate.one_line(found[0])}")
@@ -197,6 +211,12 @@ class Run:
 
     def follow(self, until: int | None = None) -> None:
         """Runs all stages, from the last checkpoint where there is one; `until` stops after that many steps."""
+        try:
+            self._follow(until)
+        finally:
+            self.metrics_log.finish()
+
+    def _follow(self, until: int | None) -> None:
         state = self._begin()
         first = state["stage"] if state else 0
         if state:
@@ -208,7 +228,7 @@ class Run:
                 return
             at = f", step {state['step']}" if "step" in state else ""
             self.say(f"going on at stage {self.recipe.stages[first].name}{at}")
-        elif self.recipe.final_report:
+        elif self.recipe.final_report or self.recipe.measure:
             self.report("start", thin=self.recipe.report_thin)
         for number in range(first, len(self.recipe.stages)):
             stage = self.recipe.stages[number]
@@ -270,7 +290,7 @@ class Run:
 
     def _settle(self, stage: StageRecipe, before: dict[str, Tensor]) -> None:
         """Measures what a stage made, and undoes it where the recipe says so."""
-        if self.recipe.final_report:
+        if self.recipe.final_report or self.recipe.measure:
             self.report(stage.name, thin=self.recipe.report_thin)
         if stage.keep == "always":
             return
@@ -287,8 +307,9 @@ class Run:
             self.bank.forget()
 
     def held_out_score(self, name: str) -> float:
-        """Sum of the mIoU of the held-out photos' three measures."""
-        return sum(row["miou"] for row in self.report(f"{name}.check", ("idx133", "present", "voc21")).values())
+        """Sum of the mIoU of the recipe's own measures, else of the held-out photos' three."""
+        only = () if self.recipe.measure else ("idx133", "present", "voc21")
+        return sum(row["miou"] for row in self.report(f"{name}.check", only).values())
 
     def _record(self) -> bytes:
         """How the folder came about, for people and for the next run."""
@@ -334,5 +355,5 @@ def measured_text(figures: dict[str, dict], input_px: int) -> str:
         "camvid": "CamVid, 11 names",
         "ade150": "ADE20K, 150 names",
     }
-    shown = [f"{names[key]}: {row['miou']:.1f} mIoU, {row['accuracy']:.1f} % of pixels" for key, row in figures.items()]
+    shown = [f"{names.get(key, key)}: {row['miou']:.1f} mIoU, {row['accuracy']:.1f} % of pixels" for key, row in figures.items()]
     return f"At {input_px} px short side, percent, on photos never trained on. " + "; ".join(shown) + "."

@@ -1,6 +1,7 @@
 """What a person sees: plain names, the model's own threshold, photos that nothing was trained on.
 
-python -m edge_seg_trainer views MODEL    prints one row a view; MODEL is a model folder or a bundle (*.esb)
+python -m edge_seg_trainer views MODEL            prints one row a view; MODEL is a model folder or a bundle (*.esb)
+python -m edge_seg_trainer views MODEL --words    and a table of each view's words, each with the threshold that would suit it best
 
 A bundle's image tower is computed from its stored integers in floats, and its words by the published text model.
 """
@@ -8,7 +9,7 @@ A bundle's image tower is computed from its stored integers in floats, and its w
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from .evaluate import Encoder, Tally
 from .folder import read_folder
 from .labelled_sets import read_set
 from .pretrained import bert_config, load_bert
-from .questions import read_umbrellas
+from .questions import ALIKE, BELONGING, read_umbrellas, taxonomy
+from .sets_stage import LVIS
 from .towers import Model
 from .unpack import load_unpacked, unpack
 from .words import WordBank, class_bank
@@ -44,6 +46,8 @@ class View:
     none_counts: bool = False  # "none of these" is one of the classes of the mean
     present_only: bool = False
     only_class: int | None = None  # the IoU of that class alone
+    # Words asked beside, wrong wherever anything is labelled; those alike to a name, or of what belongs to something else, are left out.
+    among: list[str] = field(default_factory=list)
 
 
 def _table(pairs: dict[int, int], rest: int = IGNORE) -> np.ndarray:
@@ -72,6 +76,7 @@ def views(root: Path, held_out: frozenset[str], umbrellas: Path, thin: int = 1) 
     ade_table = _table({n + 1: n for n in range(len(ade_names))})
     ade_photos = labelled_folder(ade, "labels", ade_table, lambda _: True)
     rooms, room_names, room_table = _rooms(ade_photos, ade_names)
+    lvis = root / "taxonomies" / "fcclip_apache2" / f"{LVIS}.txt"
     groups = {umbrella.words[0]: umbrella.children for umbrella in read_umbrellas(umbrellas)}
     of = {}
     for n, name in enumerate(classes.names):
@@ -86,6 +91,7 @@ def views(root: Path, held_out: frozenset[str], umbrellas: Path, thin: int = 1) 
         View("clothes, 58 words", clothes.held[:: 2 * thin], clothes.names, none_counts=True),
         View("COCO 133 names", panoptic, classes.names),
         View("COCO, names present", panoptic, classes.names, present_only=True),
+        View("COCO, names present among LVIS's", panoptic, classes.names, present_only=True, among=[line[0] for line in taxonomy(lvis)]),
         View("ADE20K, 150 words", ade_photos[:: 4 * thin], ade_names),
         View("18 umbrella words on COCO photos", [_through(photo, _table(of)) for photo in panoptic], list(UMBRELLAS), none_counts=True),
         View("flood water", floods.held[::thin], floods.names, only_class=0, none_counts=True),
@@ -118,10 +124,16 @@ def load(path: Path, text: Path, tokenizer: Path) -> tuple[Model, float, Path]:
 
 
 @torch.no_grad()
-def measure(view: View, encoder: Encoder, bank: WordBank, logit: tuple[float, float]) -> dict[float, tuple[float, float]]:
-    """mIoU over the classes that the labels hold and share of pixels right, both in percent, at each threshold."""
+def tallied(view: View, encoder: Encoder, bank: WordBank, logit: tuple[float, float]) -> dict[float, Tally]:
+    """Pixels by their true and their found class at each threshold; the last class is none of the names."""
     words = class_bank(bank, [[name] for name in view.names])
     k = len(words)
+    beside = None
+    if view.among:
+        every = bank.words(view.among)
+        far = ((every @ words.rows.T).amax(1) < ALIKE).tolist()
+        left = [[word] for word, kept in zip(view.among, far) if kept and not BELONGING.search(word.lower())]
+        beside = class_bank(bank, left) if left else None
     tallies = {threshold: Tally.empty(k + 1) for threshold in THRESHOLDS}
     for photo in view.photos:
         truth = photo.labels()[1::2, 1::2]
@@ -130,19 +142,56 @@ def measure(view: View, encoder: Encoder, bank: WordBank, logit: tuple[float, fl
         if view.present_only:
             absent = np.setdiff1d(np.arange(k), np.unique(truth))
             found[torch.from_numpy(absent)] = -1.0
+        if beside is not None:
+            found = torch.cat([found, encoder.similarity(photo, beside).amax(0, keepdim=True)])
         best, label = F.interpolate(found[None], size=truth.shape, mode="bilinear", align_corners=False)[0].max(0)
         score = torch.sigmoid(logit[0] * best + logit[1])
         for threshold, tally in tallies.items():
             tally.add(truth, torch.where(score >= threshold, label, k).numpy())
+    return tallies
+
+
+def ious(tally: Tally) -> np.ndarray:
+    right = np.diag(tally.counts).astype(float)
+    return right / np.maximum(tally.counts.sum(1) + tally.counts.sum(0) - right, 1)
+
+
+def measured(view: View, tallies: dict[float, Tally]) -> dict[float, tuple[float, float]]:
+    """mIoU over the classes that the labels hold and share of pixels right, both in percent, at each threshold."""
     made = {}
     for threshold, tally in tallies.items():
-        right, truth, found = np.diag(tally.counts).astype(float), tally.counts.sum(1), tally.counts.sum(0)
-        iou = right / np.maximum(truth + found - right, 1)
-        counted = truth > 0
-        counted[k] &= view.none_counts
+        counted = tally.counts.sum(1) > 0
+        counted[-1] &= view.none_counts
+        iou = ious(tally)
         value = iou[view.only_class] if view.only_class is not None else iou[counted].mean()
-        made[threshold] = 100 * float(value), 100 * float(right.sum() / max(truth.sum(), 1))
+        made[threshold] = 100 * float(value), 100 * float(np.diag(tally.counts).sum() / max(tally.counts.sum(), 1))
     return made
+
+
+@dataclass(frozen=True)
+class WordRow:
+    """One word of a view, all figures in percent, at the threshold that the view was measured at."""
+
+    word: str
+    shown: float  # of the labelled pixels
+    iou: float
+    precision: float
+    recall: float
+    best: float  # the one threshold for all words at which this one's IoU is greatest
+    best_iou: float
+
+
+def of_words(view: View, tallies: dict[float, Tally], threshold: float) -> list[WordRow]:
+    """The words that the labels hold, those first that another threshold would help most."""
+    tally = tallies[threshold]
+    own = {one: ious(tallies[one]) for one in THRESHOLDS}
+    truth, found, right = tally.counts.sum(1), tally.counts.sum(0), np.diag(tally.counts)
+    rows = []
+    for n in np.flatnonzero(truth[:-1]):
+        best = max(THRESHOLDS, key=lambda one: own[one][n])
+        shares = truth[n] / truth.sum(), own[threshold][n], right[n] / max(found[n], 1), right[n] / truth[n]
+        rows.append(WordRow(view.names[n], *(100 * float(share) for share in shares), best, 100 * float(own[best][n])))
+    return sorted(rows, key=lambda row: row.iou - row.best_iou)
 
 
 @torch.no_grad()
@@ -173,15 +222,25 @@ def main(given, say) -> int:
     logit = model.logit_scale.item(), model.logit_bias.item()
     threshold = min(THRESHOLDS, key=lambda one: abs(one - (given.threshold or threshold)))
     figures: dict[str, dict] = {}
+    words: dict[str, list[WordRow]] = {}
     for view in views(root, held_out, given.recipes / "umbrella-words.tsv", given.thin):
         if view.photos:
-            figures[view.name] = measure(view, encoder, bank, logit)
+            tallies = tallied(view, encoder, bank, logit)
+            figures[view.name] = measured(view, tallies)
+            words[view.name] = of_words(view, tallies, threshold)
             best = max(THRESHOLDS, key=lambda one: figures[view.name][one][0])
             miou, right = figures[view.name][threshold]
             print(f"| {view.name} | {len(view.photos)} | {miou:.1f} | {right:.1f} | {figures[view.name][best][0]:.1f} at {best} |", flush=True)
     panoptic = read_coco(root, held_out.__contains__, objects=False)
     figures["absent"] = absent_share(panoptic, coco_classes(root).names, encoder, bank, logit)
     print(f"| pixels given to six absent words | {len(panoptic)} | {figures['absent'][threshold][0]:.1f} % | | |")
+    if given.words:
+        for name, rows in words.items():
+            print(f"\n{name}, at {threshold}:\n\n| word | of the pixels | IoU | precision | recall | best IoU |\n|---|---|---|---|---|---|")
+            for row in rows:
+                shares = " | ".join(f"{share:.1f}" for share in (row.shown, row.iou, row.precision, row.recall))
+                print(f"| {row.word} | {shares} | {row.best_iou:.1f} at {row.best} |", flush=True)
     if given.json:
-        given.json.write_text(json.dumps({"threshold": threshold, "views": figures}, indent=1))
+        told = {name: [asdict(row) for row in rows] for name, rows in words.items()}
+        given.json.write_text(json.dumps({"threshold": threshold, "views": figures, "words": told}, indent=1))
     return 0

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_seg_trainer.adopt import adopt, read_labelmap
+from edge_seg_trainer.adopt import adopt
 from edge_seg_trainer.data import DataError
 from edge_seg_trainer.labelled_sets import read_set
+from edge_seg_trainer.layouts import read_labelmap
 from edge_seg_trainer.recipe import Recipe, StageRecipe, parse
 from edge_seg_trainer.schema import markdown
 from edge_seg_trainer.tiny import SHADES

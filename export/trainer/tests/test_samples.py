@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import random
 import tarfile
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from PIL import Image
 from edge_seg_trainer import samples
 from edge_seg_trainer.data import DataError
 from edge_seg_trainer.pairs import read_pairs
-from edge_seg_trainer.shards import Count, ShardReader, _braces, expand, read_shard
+from edge_seg_trainer.schema import RecipeError
+from edge_seg_trainer.shards import Count, ShardReader, _braces, expand, read_shard, sample_of, shuffled
+from edge_seg_trainer.stages import Part, make_stage
 from edge_seg_trainer.train import Run
 from test_shards import picture, shard
 from test_train import DENSE, PAIRS, TTD, losses, start
@@ -122,6 +125,11 @@ def test_pictures_stand_upright():
 
 def test_names_of_shards_are_expanded(tmp_path):
     assert _braces("{a,b}/{08..10}.tar") == ["a/08.tar", "a/09.tar", "a/10.tar", "b/08.tar", "b/09.tar", "b/10.tar"]
+    assert _braces("{a..c}{1..5..2}") == [f"{letter}{number}" for letter in "abc" for number in (1, 3, 5)]
+    assert _braces("s{0{8..9},{1,2}0}.tar") == ["s08.tar", "s09.tar", "s10.tar", "s20.tar"]
+    for pattern in ("{3..1}.tar", "{0..9..0}.tar", "{0..99999999}.tar", "{0..9999}{0..9999}"):
+        with pytest.raises(DataError, match="expected"):
+            _braces(pattern)
     for name in ("a1.tar", "b1.tar", "b2.tar", "._b2.tar"):
         shard(tmp_path / name, {"a": {"jpg": b""}})
     assert [path.name for path in expand("{b,a}1.tar::b*.tar", tmp_path)] == ["b1.tar", "a1.tar", "b2.tar"]
@@ -211,6 +219,13 @@ def test_tables_are_sets(tmp_path):
     assert [pair.captions for pair in read_pairs(tmp_path, ["table:list.csv:images"])] == [("the fire, the sea",), ("the grass",)]
     assert [pair.captions for pair in read_pairs(tmp_path, ["table:list.tsv"])] == [("the fire",)]
     (tmp_path / "cc3m.tsv").write_text("a very typical bus station\thttp://example.org/a.jpg\n")
+    # open_clip's: a .csv with tabs; img2dataset's keys name files in the folder of their shard.
+    (tmp_path / "open.csv").write_text('title\tfilepath\n"the fire, the ""sea"""\timages/0.jpg\n')
+    assert [pair.captions for pair in read_pairs(tmp_path, ["table:open.csv"])] == [('the fire, the "sea"',)]
+    (tmp_path / "files" / "00001").mkdir(parents=True)
+    (tmp_path / "files" / "00001" / "000010007.jpg").write_bytes(picture(0))
+    (tmp_path / "keys.tsv").write_text("url\tkey\tcaption\nhttp://example.org/a\t000010007\tthe fire\n")
+    assert [pair.path.name for pair in read_pairs(tmp_path, ["table:keys.tsv:files"])] == ["000010007.jpg"]
     with pytest.raises(DataError, match="fetched by img2dataset"):
         read_pairs(tmp_path, ["table:cc3m.tsv"])
     with pytest.raises(DataError, match="no form 'coc:', did you mean 'coco:'"):
@@ -246,12 +261,11 @@ def test_pruning_tells_shards_of_one_name_apart(recipe, tmp_path):
     run.follow()
     assert any("pruning: 4 of 16 pairs left out" in text for text in said)
     from edge_seg_trainer.prune import kept
-    from edge_seg_trainer.stages import make_stage
 
     source = make_stage(run.recipe.stages[0], run.around)
     assert len(kept(source, run.around)) == 12
-    source.open(0, 1, 0)
-    reader = ShardReader(source.patterns, 0, 0, 1, 1, source.keep)
+    (shards,) = source.shards
+    reader = ShardReader(shards.patterns, 0, 0, 1, 1, shards.keep)
     assert sum(1 for _ in reader.epoch(0)) == 12
 
 
@@ -264,3 +278,92 @@ def test_shards_are_looked_for_in_the_datas_folder(recipe, world, tmp_path):
     run = start(recipe(TTD | {"pairs": ["shards:{0..0}.tar"], "steps": 2, "batch": 4, "shuffle": 3}, data=str(root)))
     run.follow()
     assert len(losses(run)) == 2
+
+
+def two_kinds(root: Path, world: Path) -> list[str]:
+    """A folder whose captions name the grass, and shards whose captions name the sea."""
+    root.mkdir()
+    for part in world.iterdir():
+        (root / part.name).symlink_to(part)
+    (root / "mine").mkdir()
+    for n in range(6):
+        (root / "mine" / f"{n}.jpg").write_bytes(picture(9 * n))
+        (root / "mine" / f"{n}.txt").write_text(f"the grass and fire {n}")
+    for name in ("a", "b"):
+        shard(root / f"{name}.tar", {f"{n}": {"jpg": picture(9 * n), "txt": f"the sea and snow {n}".encode()} for n in range(8)})
+    return ["folder:mine", "shards:{a,b}.tar"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_folders_and_shards_are_mixed_by_their_weights_and_resume(recipe, world, tmp_path, workers):
+    folder, shards = two_kinds(tmp_path / "root", world)
+    stage = TTD | {"pairs": [f"{folder}=1", f"{shards}=3"], "steps": 8, "batch": 8, "shuffle": 3}
+    given = {"data": str(tmp_path / "root"), "workers": workers, "save_every": 1}
+    whole = start(recipe(stage, name="whole", **given))
+    source = make_stage(whole.recipe.stages[0], whole.around)
+    source.open(0, 1, [])
+    batches = [source.load(Part(step)) for step in range(8)]
+    named = [sum("grass" in caption for caption in batch["captions"]) for batch in batches]
+    assert named == [2] * 8
+    # Mixed within the batch too, so that each rank's half has some of both sooner or later.
+    assert len({tuple("grass" in caption for caption in batch["captions"]) for batch in batches}) > 1
+    whole.follow()
+    broken = recipe(stage, name="broken", **given)
+    start(broken).follow(until=5)
+    again = start(broken)
+    again.follow()
+    assert losses(again) == losses(whole)
+
+
+def test_sets_of_one_kind_are_mixed_by_their_weights(recipe, world, tmp_path):
+    root = tmp_path / "root"
+    two_kinds(root, world)
+    run = start(recipe(PAIRS | {"learns": "all", "pairs": ["folder:mine=3", "shades=1"], "steps": 2}, data=str(root)))
+    source = make_stage(run.recipe.stages[0], run.around)
+    for step in range(4):
+        rows = source.load(Part(step))["rows"]
+        assert sum(row < 6 for row in rows) == 6 and len(set(rows)) == 8
+    run.follow()
+
+
+def test_weights_that_do_not_fit_are_named(recipe):
+    for pairs, message in (
+        (["shades", "shards:a.tar"], "expected a weight for each set"),
+        (["shades=1", "other"], "expected a weight above 0 for each set .*'other'"),
+        (["shades=0"], "above 0"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            recipe(TTD | {"pairs": pairs})
+    with pytest.raises(RecipeError, match="weights are for kinds pairs and ttd"):
+        recipe(DENSE | {"pairs": ["shades=1"], "taught": 4})
+
+
+def test_pruning_looks_at_every_kind_of_set(recipe, world, tmp_path):
+    pairs = two_kinds(tmp_path / "root", world)
+    said = []
+    stage = TTD | {"pairs": [f"{name}=1" for name in pairs], "steps": 2, "batch": 4, "shuffle": 3, "prune": 0.25}
+    Run(recipe(stage, data=str(tmp_path / "root")), Path("."), said.append).follow()
+    assert any("pruning: 5 of 22 pairs left out" in text for text in said)
+
+
+def test_memory_is_bounded_by_what_a_buffer_and_a_sample_may_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_seg_trainer.shards.MOST_BUFFER_BYTES", 10_000)
+    monkeypatch.setattr("edge_seg_trainer.shards.MOST_PICTURE_BYTES", 5_000)
+    shard(tmp_path / "s.tar", {f"{n}": {"jpg": bytes(4_000), "txt": b"a cat"} for n in range(20)})
+    given = [0]
+
+    def counted():
+        for sample in read_shard(tmp_path / "s.tar", Count()):
+            given[0] += 1
+            yield sample
+
+    drawn = 0
+    for _ in shuffled(counted(), 100, random.Random(0)):
+        drawn += 1
+        assert given[0] - drawn <= 2
+    assert drawn == 20
+    # Many fields of one key are one sample.
+    shard(tmp_path / "t.tar", {"a": {f"{n}.jpg": bytes(2_000) for n in range(50)} | {"txt": b"a cat"}})
+    held = []
+    monkeypatch.setattr("edge_seg_trainer.shards.sample_of", lambda key, parts, too_large: held.append(sum(map(len, parts.values()))) or sample_of(key, parts, too_large))
+    assert len(list(read_shard(tmp_path / "t.tar", Count()))) == 1 and held[0] <= 5_000

@@ -136,6 +136,34 @@ def test_an_open_umbrella_says_nothing_of_unlabelled_pixels():
     pytest.fail("food was never asked")
 
 
+WATER = Umbrella(["water", "body of water"], True, frozenset({"flood water", "sea", "river"}))
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [(["flood water", "water", "flood"], {"water": 1, "body of water": 0}), (["flood water"], {"water": 0, "body of water": 0})],
+)
+def test_an_umbrella_word_stands_in_for_the_single_child_of_a_set(own, told):
+    ask = Asker(set_of([own, ["sky"]]), [WATER], [], [], axes({}), Habits(subset=0, umbrella=0.5, distractors=0))
+    met = set()
+    for n in range(300):
+        question = ask.draw(np.ones(2, bool), np.random.default_rng(n))
+        plain = [word.lower().removeprefix("the ").removeprefix("an ").removeprefix("a ").rstrip("s") for word in question.words]
+        assert len(plain) == 2  # beside its only child it would mean the same pixels
+        for word in {"water", "body of water"} & set(plain):
+            k = plain.index(word)
+            assert question.wins[0] == k and question.yes[0, k] == 1 and question.yes[1, k] == 0
+            # A synonym says what `none of these` pixels are not; the umbrella has other kinds that may be there.
+            assert question.told[2, k] == told[word]
+            met.add(word)
+    assert met == {"water", "body of water"}
+
+
+def test_synonyms_that_are_umbrella_words_go_where_they_mean_several_classes():
+    ask = Asker(set_of([["flood water", "water"], ["sea", "water"]]), [WATER], [], [], axes({}), Habits())
+    assert ask.words == [["flood water"], ["sea"]]
+
+
 def test_distractors_are_wrong_where_a_class_is_labelled_unless_they_may_be_said_of_it():
     known = {"dog": [1.0, 0.0], "hound": [0.9, 0.4], "anvil": [0.0, 0.0, 1.0]}
     ask = asker(Habits(subset=0, umbrella=0, distractors=1, most_distractors=400), ["hound", "anvil", "wheel", "animal"], known=known)

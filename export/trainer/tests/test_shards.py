@@ -52,8 +52,8 @@ def shards(tmp_path):
     return str(tmp_path / "{00000..00002}.tar")
 
 
-def captions(reader: ShardReader, count: int, skip: int = 0) -> list[str]:
-    stream = reader.decoded(skip)
+def captions(reader: ShardReader, count: int, past: int = 0) -> list[str]:
+    stream = reader.decoded(past=past)
     return [next(stream)[1] for _ in range(count)]
 
 
@@ -84,7 +84,9 @@ def test_readers_share_the_shards_and_leave_none_out(shards):
 
 def test_a_stream_goes_on_where_it_was(shards):
     whole = captions(ShardReader([shards], 3, 0, 1, 5), 40)
-    assert captions(ShardReader([shards], 3, 0, 1, 5), 20, skip=20) == whole[20:]
+    before = ShardReader([shards], 3, 0, 1, 5)
+    assert captions(before, 20) == whole[:20]
+    assert captions(ShardReader([shards], 3, 0, 1, 5), 20, past=before.read) == whole[20:]
 
 
 def test_missing_and_empty_shards_are_named(shards, tmp_path):

@@ -3,7 +3,9 @@
 import copy
 import json
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from edge_seg_trainer.schema import RecipeError
 from edge_seg_trainer.folder import read_folder
 from edge_seg_trainer.smoke import smoke
 from edge_seg_trainer.stages import Part, make_stage
+from edge_seg_trainer.lamb import Lamb
 from edge_seg_trainer.loop import learning, rate_at
 from edge_seg_trainer.tiny import tiny_backbone, tiny_folder
 from edge_seg_trainer.train import Run
@@ -345,9 +348,78 @@ def test_a_smoke_run_walks_every_stage_and_says_what_the_whole_needs(recipe, cap
     assert not list(Path(made.work).glob("*.smoke")) and not Path(made.output).exists()
 
 
+def test_rates_end_where_the_recipe_says(recipe):
+    def rates(**given) -> list[float]:
+        stage = recipe(PAIRS | {"steps": 100, "rate": 2.0} | given).stages[0]
+        return [rate_at(step, stage) for step in (50, 99)]
+
+    assert rates() == pytest.approx([2 * 0.505, 2 * 0.01], abs=0.02)
+    assert rates(final_rate=0.0) == pytest.approx([1.0, 0.0], abs=0.02)
+    # open_clip's const-cooldown, with its end and power.
+    assert rates(schedule="constant-cooldown", cooldown=1.0, final_rate=0.5) == pytest.approx([1.5, 1.0], abs=0.02)
+    assert rates(schedule="constant-cooldown", cooldown=1.0, final_rate=0.0, cooldown_power=2.0) == pytest.approx([0.5, 0.0], abs=0.02)
+
+
+@pytest.mark.parametrize("optimizer", ["lamb", "sgd"])
+def test_other_optimizers_learn_and_resume(recipe, optimizer):
+    stage = DENSE | {"optimizer": optimizer, "steps": 14, "rate": 0.02 if optimizer == "lamb" else 0.05}
+    whole = start(recipe(stage, name="whole"))
+    whole.follow()
+    found = list(losses(whole).values())
+    assert sum(found[-4:]) < 0.95 * sum(found[:4])
+    broken = recipe(stage, name="broken")
+    start(broken).follow(until=5)
+    again = start(broken)
+    again.follow()
+    assert losses(again) == losses(whole)
+
+
+def test_lamb_takes_adams_step_at_each_tensors_own_size():
+    torch.manual_seed(0)
+    decayed, plain = torch.nn.Parameter(torch.randn(4, 3)), torch.nn.Parameter(torch.randn(5))
+    theirs = plain.detach().clone().requires_grad_()
+    lamb = Lamb([{"params": [decayed], "weight_decay": 0.1}, {"params": [plain], "weight_decay": 0.0}], lr=0.01, betas=(0.9, 0.99), eps=1e-8)
+    adam = torch.optim.AdamW([theirs], lr=0.01, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.0)
+    mean, square, mine = np.zeros((4, 3)), np.zeros((4, 3)), decayed.detach().double().numpy().copy()
+    for step in range(1, 6):
+        decayed.grad, plain.grad = torch.randn(4, 3), torch.randn(5)
+        theirs.grad = plain.grad.clone()
+        gradient = decayed.grad.double().numpy()
+        mean, square = 0.9 * mean + 0.1 * gradient, 0.99 * square + 0.01 * gradient**2
+        update = (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.99**step)) + 1e-8) + 0.1 * mine
+        mine = mine - 0.01 * np.linalg.norm(mine) / np.linalg.norm(update) * update
+        lamb.step()
+        adam.step()
+    assert np.allclose(decayed.detach().numpy(), mine, atol=1e-5)
+    assert torch.allclose(plain, theirs, atol=1e-6)
+
+
+def test_figures_go_to_wandb_where_it_is_asked_for(recipe, monkeypatch):
+    sent, begun, ended = [], [], []
+
+    class Begun:
+        log = staticmethod(sent.append)
+        finish = staticmethod(lambda: ended.append(True))
+
+    def init(**given):
+        begun.append(given)
+        return Begun()
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init))
+    run = start(recipe(PAIRS, wandb="mine", final_report=["idx133"]))
+    assert not begun
+    run.follow()
+    assert [(one["project"], one["name"]) for one in begun] == [("mine", "tiny")] and begun[0]["config"]["stage.pairs.rate"] == 3e-3
+    assert [one["pairs/loss"] for one in sent if "pairs/loss" in one] == list(losses(run).values())
+    assert any("start/figures/idx133/miou" in one for one in sent) and ended == [True]
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(DataError, match="needs the Python package wandb"):
+        start(recipe(PAIRS, wandb="mine", name="other"))
+
+
 @pytest.mark.parametrize("schedule", ["constant", "constant-cooldown"])
 def test_the_rate_follows_its_schedule(recipe, schedule):
-    stage = recipe(PAIRS | {"steps": 100, "warmup": 0.1, "cooldown": 0.2, "schedule": schedule, "rate": 1.0}).stages[0]
+    stage = recipe(PAIRS | {"steps": 100, "warmup": 0.1, "cooldown": 0.2, "schedule": schedule, "rate": 1.0, "final_rate": 0.0}).stages[0]
     rates = [rate_at(step, stage) for step in range(100)]
     assert rates[:2] == pytest.approx([0.1, 0.2]) and rates[10:80] == [1.0] * 70
     assert rates[80:] == [1.0] * 20 if schedule == "constant" else rates[80:] == pytest.approx([n / 21 for n in range(20, 0, -1)])

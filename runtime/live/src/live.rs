@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::SystemTime;
+use std::task::Poll;
+use std::time::{Duration, SystemTime};
 
 use edge_seg_model::{Session, WordList};
 
@@ -20,7 +21,7 @@ use crate::{Error, Result};
 /// use edge_seg_live::{Live, session::LiveOptions, source::open_source};
 /// use edge_seg_model::{Options, Session};
 /// # fn main() -> edge_seg_live::Result<()> {
-/// let session = Session::built_in_with(&Options { size_px: Some(64), ..Options::default() })?;
+/// let session = Session::built_in_with(&Options::default().with_size_px(64))?;
 /// let camera = open_source("test:?size=64x48&fps=30&frames=3", &Default::default())?;
 /// let words = session.words("sky, stripes")?;
 /// for shown in Live::start(session, camera, words, LiveOptions::default())? {
@@ -125,6 +126,11 @@ impl Live {
         self.report.as_ref()
     }
 
+    /// As [`Iterator::next`], pending if no frame has come after `wait`, for a caller that has other things to look after. Less than a day.
+    pub fn next_within(&mut self, wait: Duration) -> Poll<Option<Result<Arc<SegmentedFrame>>>> {
+        self.pipeline.next_within(wait).map(|shown| shown.map(|shown| self.handed_on(shown)))
+    }
+
     /// Ends the threads, lets the source go and finishes the sinks.
     ///
     /// # Errors
@@ -143,6 +149,12 @@ impl Live {
     fn finish_sinks(&mut self) -> Result<()> {
         // Each is finished, whatever became of the others.
         self.sinks.drain(..).map(LiveSink::finish).fold(Ok(()), Result::and)
+    }
+
+    fn handed_on(&mut self, shown: Result<Arc<SegmentedFrame>>) -> Result<Arc<SegmentedFrame>> {
+        shown.and_then(|shown| self.take(&shown).map(|()| shown)).inspect_err(|_| {
+            self.pipeline.stop();
+        })
     }
 
     fn take(&mut self, shown: &Arc<SegmentedFrame>) -> Result<()> {
@@ -165,9 +177,7 @@ impl Iterator for Live {
     /// The next frame with its masks; none once the source has ended or [`Self::stop_flag`] is set. After an error no more come.
     fn next(&mut self) -> Option<Self::Item> {
         let shown = self.pipeline.next()?;
-        Some(shown.and_then(|shown| self.take(&shown).map(|()| shown)).inspect_err(|_| {
-            self.pipeline.stop();
-        }))
+        Some(self.handed_on(shown))
     }
 }
 

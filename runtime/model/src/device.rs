@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use edge_seg_model::{Options, device::Device};
-//! let options = Options { device: Device::Auto, ..Options::default() }; // a GPU where one can be used
+//! let options = Options::default().with_device(Device::Auto); // a GPU where one can be used
 //! # assert_eq!(options.device, Device::Auto);
 //! ```
 

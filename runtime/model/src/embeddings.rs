@@ -4,10 +4,16 @@ use ndarray::{ArrayView2, ArrayView3};
 use crate::{Error, Result};
 
 /// Rows of unit L2 norm: cosines are plain dot products. There is no other way to make one than to normalise.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct UnitRows {
     dim: usize,
     data: Vec<f32>, // [rows, dim], unit-norm rows
+}
+
+impl std::fmt::Debug for UnitRows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "UnitRows {{ {} rows of {} }}", self.rows(), self.dim)
+    }
 }
 
 impl UnitRows {
@@ -62,12 +68,18 @@ impl UnitRows {
 }
 
 /// The image encoder's answer: an embedding for every patch and one for the picture.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct PatchGrid {
     rows: usize,
     cols: usize,
     patches: UnitRows, // [rows · cols, dim]
     global: UnitRows,  // [1, dim]
+}
+
+impl std::fmt::Debug for PatchGrid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PatchGrid {{ {}×{} patches of {} }}", self.rows, self.cols, self.patches.dim())
+    }
 }
 
 impl PatchGrid {

@@ -17,6 +17,7 @@ pub struct Frame {
 
 /// Which bytes make a pixel, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Channels {
     /// Red, green, blue.
     Rgb,
@@ -77,6 +78,10 @@ impl Frame {
         }
         let mut pixels = RgbImage::new(width, height);
         for (out, line_of) in pixels.chunks_exact_mut(3 * width as usize).zip(bytes.chunks(line_bytes)) {
+            if channels == Channels::Rgb {
+                out.copy_from_slice(&line_of[..line]);
+                continue;
+            }
             for (out, pixel) in out.chunks_exact_mut(3).zip(line_of.chunks_exact(channels.bytes())) {
                 out.copy_from_slice(&match channels {
                     Channels::Rgb | Channels::Rgba => [pixel[0], pixel[1], pixel[2]],

@@ -5,7 +5,7 @@
 //! use edge_seg_model::{Frame, Options, Session};
 //! # fn main() -> edge_seg_model::Result<()> {
 //! # if let Err(edge_seg_bundle::Error::NoModel) = Bundle::built_in() { return Ok(()) }
-//! let session = Session::built_in_with(&Options { size_px: Some(64), ..Options::default() })?;
+//! let session = Session::built_in_with(&Options::default().with_size_px(64))?;
 //! let words = session.words("sky, grass")?;
 //! let frame = Frame::still(image::RgbImage::from_pixel(64, 48, image::Rgb([90, 160, 255])));
 //! let found = session.find(&frame, &words)?;

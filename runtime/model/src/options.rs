@@ -4,6 +4,7 @@ use crate::device::{Device, OnFallback};
 
 /// How a session is run.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Options {
     /// Side of the prepared input in pixels; the manifest's if none.
     pub size_px: Option<usize>,
@@ -26,6 +27,41 @@ pub struct Options {
 impl Options {
     /// Pictures that programs let a GPU encode at once where nothing else is said.
     pub const BATCH: usize = 8;
+
+    /// The same with another [`size_px`](Self::size_px).
+    pub fn with_size_px(self, size_px: impl Into<Option<usize>>) -> Self {
+        Self { size_px: size_px.into(), ..self }
+    }
+
+    /// The same with another [`threads`](Self::threads).
+    pub fn with_threads(self, threads: impl Into<Option<usize>>) -> Self {
+        Self { threads: threads.into(), ..self }
+    }
+
+    /// The same with another [`device`](Self::device).
+    pub fn with_device(self, device: Device) -> Self {
+        Self { device, ..self }
+    }
+
+    /// The same with another [`half`](Self::half).
+    pub fn with_half(self, half: bool) -> Self {
+        Self { half, ..self }
+    }
+
+    /// The same with another [`batch`](Self::batch).
+    pub fn with_batch(self, batch: impl Into<Option<usize>>) -> Self {
+        Self { batch: batch.into(), ..self }
+    }
+
+    /// The same with another [`gpu_masks`](Self::gpu_masks).
+    pub fn with_gpu_masks(self, gpu_masks: bool) -> Self {
+        Self { gpu_masks, ..self }
+    }
+
+    /// The same with another [`on_fallback`](Self::on_fallback).
+    pub fn with_on_fallback(self, on_fallback: impl Into<Option<OnFallback>>) -> Self {
+        Self { on_fallback: on_fallback.into(), ..self }
+    }
 }
 
 /// What is done to masks between scores and pixels.

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use crate::device::{Choice, Device};
-use crate::encoder::{self, Encoder, MaskRequest, Masks, TextEncoder, Threads};
+use crate::encoder::{self, Encoder, MaskRequest, Masks, Stop, TextEncoder, Threads};
 use crate::input::{Input, Placement, prepare};
 use crate::options::{Options, Refinement, Timings};
-use crate::score::{Background, Scoring, score};
+use crate::score::{Background, Scoring, TagScore, score, score_tags};
 use crate::word_list::{WordList, parse_words};
 use crate::words::{Class, TagBank, WordFiles, WordTokenizer};
 use crate::{Error, Frame, LabelMap, PatchGrid, Result, ScoreGrid, UnitRows};
@@ -204,6 +204,16 @@ impl Session {
         self.image.unsupported_ops()
     }
 
+    /// How many threads its callers share.
+    pub fn threads(&self) -> usize {
+        self.threads.count()
+    }
+
+    /// Runs `work`, which uses rayon, on this caller's share of the threads.
+    pub fn on_threads<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.threads.install(work)
+    }
+
     /// Runs `work` on as many threads as keep the encoder busy while pictures are also prepared and drawn; as it is on the processor.
     ///
     /// # Errors
@@ -284,12 +294,13 @@ impl Session {
         self.masks(frame, encoded, words.bank(), words.background())
     }
 
-    /// As [`Self::find`], unless `stop` says so meanwhile; then none. It is asked between preparing, planning, encoding, scoring and
-    /// drawing: an encoder that has begun ends its picture.
+    /// As [`Self::find`], unless `stop` says so meanwhile; then none. It is asked between preparing, planning, scoring and drawing, and on
+    /// the processor between the encoder's layers, by a thread of the session's: what it says comes a few milliseconds later at most.
+    /// The plan for a picture's first size, and a GPU's batch, are ended once begun.
     ///
     /// # Errors
     /// As [`Self::find`].
-    pub fn segment_until(&self, frame: &Frame, words: &WordList, stop: impl Fn() -> bool) -> Result<Option<Segmentation>> {
+    pub fn segment_until(&self, frame: &Frame, words: &WordList, stop: impl Fn() -> bool + Sync) -> Result<Option<Segmentation>> {
         if stop() {
             return Ok(None);
         }
@@ -303,7 +314,7 @@ impl Session {
         if stop() {
             return Ok(None);
         }
-        let encoded = self.encode_prepared(&input, prepare)?;
+        let Some(encoded) = self.encode_until(&input, prepare, &stop)? else { return Ok(None) };
         if stop() { Ok(None) } else { self.find_encoded(frame, &encoded, words).map(Some) }
     }
 
@@ -413,12 +424,26 @@ impl Session {
     }
 
     fn encode_prepared(&self, input: &Input, prepare: Duration) -> Result<Encoded> {
-        let prepared = Instant::now();
-        self.image.plan_for(input, self.batch)?;
-        let planned = Instant::now();
+        let (planned, plan) = self.plan(input)?;
         let grid = self.image.encode(input)?;
-        let timings = Timings { prepare, plan: planned - prepared, encode: planned.elapsed(), ..Timings::default() };
-        Ok(Encoded { grid, placement: input.placement, timings, backend: self.backend() })
+        Ok(self.encoded(input, grid, Timings { prepare, plan, encode: planned.elapsed(), ..Timings::default() }))
+    }
+
+    fn encode_until(&self, input: &Input, prepare: Duration, stop: Stop<'_>) -> Result<Option<Encoded>> {
+        let (planned, plan) = self.plan(input)?;
+        let Some(grid) = self.image.encode_until(input, stop)? else { return Ok(None) };
+        Ok(Some(self.encoded(input, grid, Timings { prepare, plan, encode: planned.elapsed(), ..Timings::default() })))
+    }
+
+    /// When the plan for this input was there, and how long making it took.
+    fn plan(&self, input: &Input) -> Result<(Instant, Duration)> {
+        let start = Instant::now();
+        self.image.plan_for(input, self.batch)?;
+        Ok((Instant::now(), start.elapsed()))
+    }
+
+    fn encoded(&self, input: &Input, grid: PatchGrid, timings: Timings) -> Encoded {
+        Encoded { grid, placement: input.placement, timings, backend: self.backend() }
     }
 
     /// Scores an embedded frame against a bank.
@@ -427,6 +452,14 @@ impl Session {
     /// As [`Self::masks`].
     pub fn score(&self, encoded: &Encoded, bank: &TagBank, background: Background) -> Result<ScoreGrid> {
         self.threads.install(|| score(&encoded.grid, bank, Scoring::from(self.bundle.manifest()), background))
+    }
+
+    /// How well each class fits an embedded frame as a whole, in 0..1; what reaches the manifest's `tag_threshold` counts as seen. `[classes]`
+    ///
+    /// # Errors
+    /// As [`score_tags`].
+    pub fn tag_scores(&self, encoded: &Encoded, words: &WordList, kind: TagScore) -> Result<Vec<f32>> {
+        self.threads.install(|| score_tags(kind, &encoded.grid, words.bank(), None, self.bundle.manifest().into()))
     }
 
     /// Scores an embedded frame against a bank and draws the masks.
@@ -480,10 +513,12 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     fn session() -> Session {
-        Session::built_in_with(&Options { size_px: Some(64), ..Options::default() }).unwrap()
+        Session::built_in_with(&Options::default().with_size_px(64)).unwrap()
     }
 
     #[test]
@@ -491,9 +526,14 @@ mod tests {
         let session = session();
         let frame = Frame::still(image::RgbImage::new(64, 48));
         let found = session.find(&frame, &session.words("cat, wall").unwrap()).unwrap();
-        for shown in [format!("{session:?}"), format!("{frame:?}"), format!("{found:?}"), format!("{:?}", session.bundle())] {
+        let (encoded, words) = (session.encode(&frame).unwrap(), session.words("cat, wall").unwrap());
+        let shown: [&dyn fmt::Debug; 9] =
+            [&session, &frame, &found, session.bundle(), &encoded.grid, &words, words.bank(), &found.scores, &found.labels];
+        for shown in shown.map(|thing| format!("{thing:?}")).into_iter().chain([format!("{:?}", found.classes()[0])]) {
             assert!(shown.len() < 200, "{} bytes: {}", shown.len(), &shown[..200]);
         }
+        // Timings and the placement, beside the grid.
+        assert!(format!("{encoded:?}").len() < 500, "{encoded:?}");
     }
 
     #[test]
@@ -528,12 +568,39 @@ mod tests {
         let (frame, words) = (Frame::still(image::RgbImage::new(64, 48)), session.words("cat").unwrap());
         let found = session.segment_until(&frame, &words, || false).unwrap().unwrap();
         assert_eq!(found.labels, session.find(&frame, &words).unwrap().labels);
-        for stages in 0..4 {
-            let asked = std::cell::Cell::new(0);
-            let stop = || asked.replace(asked.get() + 1) == stages;
-            assert!(session.segment_until(&frame, &words, stop).unwrap().is_none());
-            assert_eq!(asked.get(), stages + 1);
+        let ask = |at: usize| {
+            let (asked, start) = (AtomicUsize::new(0), Instant::now());
+            let found = session.segment_until(&frame, &words, || asked.fetch_add(1, Ordering::Relaxed) == at).unwrap();
+            (found.is_none(), asked.into_inner(), start.elapsed())
+        };
+        let (stopped, whole, _) = ask(usize::MAX);
+        assert!(!stopped && whole > 50, "asked {whole} times, once for each layer at least");
+        for at in (0..whole).step_by(whole / 10).chain([whole - 1]) {
+            let (stopped, asked, _) = ask(at);
+            assert!(stopped && asked == at + 1, "told at question {at}, asked {asked} times");
         }
+        // A whole call again: nothing of what was stopped stays behind.
+        assert_eq!(session.segment_until(&frame, &words, || false).unwrap().unwrap().labels, found.labels);
+    }
+
+    #[test]
+    fn a_call_that_is_stopped_returns_well_before_a_whole_one() {
+        let session = Session::built_in_with(&Options::default().with_size_px(448)).unwrap();
+        let (frame, words) = (Frame::still(image::RgbImage::new(448, 448)), session.words("cat").unwrap());
+        session.find(&frame, &words).unwrap();
+        // The best of three: a busy machine makes some calls longer, none shorter.
+        let best = |time: &dyn Fn() -> Duration| (0..3).map(|_| time()).min().unwrap();
+        let whole = best(&|| {
+            let start = Instant::now();
+            session.find(&frame, &words).unwrap();
+            start.elapsed()
+        });
+        let stopped = best(&|| {
+            let start = Instant::now();
+            assert!(session.segment_until(&frame, &words, || start.elapsed() > whole / 4).unwrap().is_none());
+            start.elapsed()
+        });
+        assert!(stopped < whole * 2 / 3, "stopped after a quarter of {whole:?}: {stopped:?}");
     }
 
     #[test]

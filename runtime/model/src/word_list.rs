@@ -9,19 +9,26 @@ use crate::{Background, Error, Result};
 /// ```
 /// # use edge_seg_model::{Options, Session};
 /// # fn main() -> edge_seg_model::Result<()> {
-/// # let session = Session::built_in_with(&Options { size_px: Some(64), ..Options::default() })?;
+/// # let session = Session::built_in_with(&Options::default().with_size_px(64))?;
 /// let words = session.words("cat, red car: sports car, -wall")?.with_threshold("cat", 0.4)?;
 /// assert_eq!(words.names(), ["cat", "red car"]);
 /// assert_eq!(words.left_out(), ["wall"]);
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct WordList {
     classes: Vec<Class>,
     left_out: Vec<String>,
     bank: TagBank,
     background: Background,
+}
+
+impl std::fmt::Debug for WordList {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (classes, left_out) = (self.classes.len(), self.left_out.len());
+        write!(f, "WordList {{ {classes} classes, {left_out} left out, {:?} }}", self.background)
+    }
 }
 
 impl WordList {

@@ -223,7 +223,7 @@ struct Lap {
 
 impl<'a> Timed<'a> {
     fn new(args: &'a BenchArgs, session: &'a Session, bank: &'a TagBank) -> Result<Self> {
-        let options = SourceOptions { pace: Pace::Every, repeat: true, ..SourceOptions::default() };
+        let options = SourceOptions::default().with_pace(Pace::Every).with_repeat(true);
         Ok(Self {
             source: open_source(&args.source, &options)?,
             session,

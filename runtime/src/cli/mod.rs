@@ -162,8 +162,8 @@ impl ModelArgs {
         let tell =
             |error: &edge_seg::ModelError| eprintln!("edge-seg: {}; from here on the processor does its work", flags::with_flags(error));
         let on_fallback = self.device_fallback.unwrap_or(false).then(|| OnFallback::new(tell));
-        let options =
-            Options { size_px: self.size, threads: self.threads, device, half: self.half.unwrap_or(false), on_fallback, batch, gpu_masks };
+        let options = Options::default().with_size_px(self.size).with_threads(self.threads).with_device(device).with_batch(batch);
+        let options = options.with_half(self.half.unwrap_or(false)).with_gpu_masks(gpu_masks).with_on_fallback(on_fallback);
         let session = Session::new(self.bundle()?, &options)?;
         if device == Device::Auto {
             eprintln!("edge-seg: --device auto chose {}: {}", session.device().device, session.device().why);

@@ -81,7 +81,12 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     let stop = Arc::new(AtomicBool::new(false));
     // Not `stop` itself, which other ends set as well: a first signal that comes then would cut short the finishing of files.
     let signalled = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    let mut signals = vec![signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM];
+    // A terminal or ssh that goes away ends the run as well, unless SIGHUP reads a configuration again, or nohup has it ignored.
+    if args.config.is_none() && !ignores_hangup() {
+        signals.push(signal_hook::consts::SIGHUP);
+    }
+    for signal in signals {
         // The first signal asks, the second one ends at once.
         signal_hook::flag::register_conditional_shutdown(signal, 2, signalled.clone()).context("signals")?;
         signal_hook::flag::register(signal, signalled.clone()).context("signals")?;
@@ -134,10 +139,17 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     Ok(Outcome::Done)
 }
 
+/// Whether the process that started this one has SIGHUP ignored.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
 /// Every group of options that takes frames adds its sinks here.
 fn open_sinks(settings: &Settings, running: &Running) -> Result<Vec<Box<dyn LiveSink>>> {
-    let mut sinks = settings.output.open()?;
-    sinks.extend(settings.rules.sinks(&running.metrics)?);
+    let mut sinks = settings.output.open(&running.metrics)?;
+    sinks.extend(settings.rules.sinks(&settings.output, &running.metrics)?);
     #[cfg(feature = "service")]
     {
         let model = &running.session.bundle().manifest().name;

@@ -117,7 +117,7 @@ impl Video {
         }
         let plan = |&(carry, smoothing, interval): &(CarryArg, u64, usize)| Plan {
             interval,
-            carry: PropagationOptions { carry: carry.into(), smoothing: Duration::from_millis(smoothing) },
+            carry: PropagationOptions::default().with_carry(carry.into()).with_smoothing(Duration::from_millis(smoothing)),
         };
         let wanted: Vec<Plan> = plans.iter().map(plan).collect();
         let bar = progress(pairs.len());

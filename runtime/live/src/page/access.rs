@@ -2,23 +2,29 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use axum::extract::{Request, State};
+use axum::body::to_bytes;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN,
-    REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN,
+    REFERRER_POLICY, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest, Sha256};
 
 use super::Token;
+use super::connections::Client;
 use super::routes::{BODY_BYTES, Fault, OPEN_PATHS};
 
 /// Who may ask for what, and how often.
 pub(super) struct Access {
     token: Option<Token>,
     hosts: Vec<String>,
+    /// Of paths that anybody may see, so that who has no token takes nothing from who has.
+    open: Bucket,
     reads: Bucket,
     writes: Bucket,
     refusals: Bucket,
@@ -30,11 +36,19 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 impl Access {
     pub fn new(token: Option<Token>, hosts: Vec<String>) -> Self {
-        Self { token, hosts, reads: Bucket::new(200.0, 400.0), writes: Bucket::new(10.0, 40.0), refusals: Bucket::new(1.0, 20.0) }
+        let (open, reads) = (Bucket::new(100.0, 200.0), Bucket::new(200.0, 400.0));
+        Self { token, hosts, open, reads, writes: Bucket::new(10.0, 40.0), refusals: Bucket::new(1.0, 20.0) }
     }
 
     fn check(&self, request: &Request) -> Result<(), Fault> {
         let headers = request.headers();
+        let place = request.extensions().get::<ConnectInfo<Client>>().map(|client| &client.0.0);
+        let both = headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING);
+        if both || place.is_some_and(|place| place.is_ambiguous()) {
+            let said = "expected Content-Length or Transfer-Encoding, found both";
+            return Err(Fault::new(StatusCode::BAD_REQUEST, said));
+        }
+        let is_open = OPEN_PATHS.contains(&request.uri().path());
         let host = header(headers, HOST).unwrap_or_default();
         // A page from elsewhere can have its own name point here, but it cannot have its name be an address.
         if !self.knows(host) {
@@ -47,18 +61,17 @@ impl Access {
             // A link from elsewhere may lead to the page, and to nothing beneath it.
             None => {
                 let site = header(headers, HeaderName::from_static("sec-fetch-site")).unwrap_or("none");
-                (writes || !OPEN_PATHS.contains(&request.uri().path())) && site != "same-origin" && site != "none"
+                (writes || !is_open) && site != "same-origin" && site != "none"
             }
         };
         if foreign {
             return Err(Fault::new(StatusCode::FORBIDDEN, "Origin: requests from other sites' pages are refused"));
         }
-        if let Some(token) = &self.token
-            && !OPEN_PATHS.contains(&request.uri().path())
-        {
-            let shown =
-                header(headers, AUTHORIZATION).and_then(|a| a.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
-            if !shown.is_some_and(|(_, shown)| token.matches(shown.trim())) {
+        if let Some(token) = &self.token {
+            let shown = header(headers, AUTHORIZATION).and_then(shown_secret);
+            if shown.is_some_and(|shown| token.matches(&shown)) {
+                place.inspect(|place| place.trust());
+            } else if !is_open {
                 // Guessing is slow; who has the token is not held up by those who guess.
                 let busy = !self.refusals.take();
                 let status = if busy { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::UNAUTHORIZED };
@@ -73,7 +86,14 @@ impl Access {
         if header(headers, CONTENT_LENGTH).and_then(|l| l.parse::<usize>().ok()).is_some_and(|length| length > BODY_BYTES) {
             return Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, format!("body: expected at most {BODY_BYTES} bytes")));
         }
-        if !(if writes { &self.writes } else { &self.reads }).take() {
+        let bucket = match request.uri().path() {
+            // Whoever watches this must not take a busy server for a dead one.
+            HEALTH => return Ok(()),
+            _ if writes => &self.writes,
+            _ if is_open => &self.open,
+            _ => &self.reads,
+        };
+        if !bucket.take() {
             return Err(Fault::new(StatusCode::TOO_MANY_REQUESTS, "too many requests; wait a second"));
         }
         Ok(())
@@ -90,6 +110,19 @@ impl Access {
     }
 }
 
+const HEALTH: &str = "/healthz";
+
+/// The token that a client shows: by `Bearer`, or as the password of `Basic`, with any user, for programs that know no other.
+fn shown_secret(authorization: &str) -> Option<String> {
+    let (kind, value) = authorization.split_once(' ')?;
+    let value = value.trim();
+    if kind.eq_ignore_ascii_case("bearer") {
+        return Some(value.to_owned());
+    }
+    let login = kind.eq_ignore_ascii_case("basic").then(|| BASE64_STANDARD.decode(value).ok())??;
+    String::from_utf8(login).ok()?.split_once(':').map(|(_, password)| password.to_owned())
+}
+
 fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     // A header that stands there twice, or is no text, is as good as a wrong one.
     let mut values = headers.get_all(name).iter();
@@ -97,13 +130,28 @@ fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     Some(if values.next().is_some() { "" } else { first.to_str().unwrap_or_default() })
 }
 
+const SAID_BYTES: usize = 4096;
+
 /// Stands before every route: refuses who may not ask, and says with each answer what a browser may do with it.
 pub(super) async fn guard(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
+    // After a body without a length the connection is closed: nothing can follow it that a proxy in front would count otherwise.
+    let closes = request.headers().contains_key(TRANSFER_ENCODING);
     let mut response = match access.check(&request) {
         Ok(()) => next.run(request).await,
         Err(fault) => fault.into_response(),
     };
     let status = response.status();
+    let is_json = header(response.headers(), CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
+    if status.is_client_error() && !is_json {
+        // What the server's library says of a request that no handler saw.
+        let said = to_bytes(response.into_body(), SAID_BYTES).await.unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        let reason = status.canonical_reason().unwrap_or("refused");
+        response = Fault::new(status, if said.is_empty() { reason } else { &*said }).into_response();
+    }
+    if closes {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     let headers = response.headers_mut();
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, POLICY),
@@ -182,6 +230,16 @@ mod tests {
         for bad in ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8080", "camera.lan.evil.example", "[::1", ":8080"]
         {
             assert!(!access.knows(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_shown_by_bearer_or_as_a_password() {
+        for shown in ["Bearer tok:en", "bearer  tok:en ", "Basic YW55Ym9keTp0b2s6ZW4=", "BASIC OnRvazplbg=="] {
+            assert_eq!(shown_secret(shown).as_deref(), Some("tok:en"), "{shown}");
+        }
+        for wrong in ["tok:en", "Digest tok:en", "Basic tok:en", "Basic dG9rZW4="] {
+            assert_ne!(shown_secret(wrong).as_deref(), Some("tok:en"), "{wrong}");
         }
     }
 

@@ -41,13 +41,14 @@ use tokio::sync::oneshot;
 
 use crate::{Error, Result};
 use access::Access;
-use connections::Connections;
+use connections::{Client, Connections};
 
 /// The description of the interface, as OpenAPI 3.1.
 pub const OPENAPI: &str = include_str!("openapi.json");
 
 /// How the interface is served.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ServeOptions {
     /// Where it listens.
     pub address: SocketAddr,
@@ -59,6 +60,32 @@ pub struct ServeOptions {
     pub clients: usize,
     /// Pictures a second at most, for all clients together.
     pub fps: f64,
+}
+
+impl ServeOptions {
+    /// Served at this address to whoever asks, to 32 clients at a time, with 15 pictures a second.
+    pub fn at(address: SocketAddr) -> Self {
+        Self { address, token: None, hosts: Vec::new(), clients: 32, fps: 15.0 }
+    }
+    /// The same with another [`token`](Self::token).
+    pub fn with_token(self, token: impl Into<Option<Token>>) -> Self {
+        Self { token: token.into(), ..self }
+    }
+
+    /// The same with another [`hosts`](Self::hosts).
+    pub fn with_hosts(self, hosts: Vec<String>) -> Self {
+        Self { hosts, ..self }
+    }
+
+    /// The same with another [`clients`](Self::clients).
+    pub fn with_clients(self, clients: usize) -> Self {
+        Self { clients, ..self }
+    }
+
+    /// The same with another [`fps`](Self::fps).
+    pub fn with_fps(self, fps: f64) -> Self {
+        Self { fps, ..self }
+    }
 }
 
 /// A secret that clients show. It is never printed.
@@ -128,7 +155,9 @@ impl Server {
             let ended = runtime.block_on(async {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
                 let router = routes::router(hub, access, fps);
-                tokio::spawn(async move { axum::serve(Connections::new(listener, clients), router).await });
+                tokio::spawn(async move {
+                    axum::serve(Connections::new(listener, clients), router.into_make_service_with_connect_info::<Client>()).await
+                });
                 let _ = stopped.await;
                 std::io::Result::Ok(())
             });

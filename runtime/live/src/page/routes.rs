@@ -193,17 +193,20 @@ async fn picture(State(context): State<Context>, which: Result<Query<Which>, Que
 async fn stream(State(context): State<Context>, which: Result<Query<Which>, QueryRejection>) -> Result<Response, Fault> {
     let Query(which) = which?;
     let place = context.stream()?;
-    let parts = unfold((context, which.after, place), move |(context, after, place)| async move {
+    let parts = unfold((context, which.after, place, true), move |(context, after, place, first)| async move {
+        // Browsers show a picture when the next one's head has ended, so that stands right behind each picture.
+        let head = format!("--{BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n").into_bytes();
+        if first {
+            return Some((Ok::<_, Infallible>(head), (context, after, place, false)));
+        }
         // While no frame comes the last one stays; a connection over which nothing is sent for long is closed by its listener.
         let found = loop {
             if let Some(found) = context.hub.encoded(after, which.masks, context.fps, WAIT).await {
                 break found;
             }
         };
-        let mut part = format!("--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", found.jpeg.len()).into_bytes();
-        part.extend_from_slice(&found.jpeg);
-        part.extend_from_slice(b"\r\n");
-        Some((Ok::<_, Infallible>(part), (context, Some(found.snapshot.count), place)))
+        let part = [&found.jpeg[..], b"\r\n", &head].concat();
+        Some((Ok(part), (context, Some(found.snapshot.count), place, false)))
     });
     let kind = format!("multipart/x-mixed-replace; boundary={BOUNDARY}");
     Ok(([(CONTENT_TYPE, kind)], Body::from_stream(parts)).into_response())

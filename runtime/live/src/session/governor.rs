@@ -8,12 +8,25 @@ use serde::Serialize;
 
 /// How a governor watches.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct GovernorOptions {
     /// Where `sys/class/thermal` and the Raspberry Pi's flags are looked for: `/` on a board.
     pub root: PathBuf,
     /// From which temperature a zone counts as hot, in °C; without it 5 below the zone's own lowest passive trip point, 75 where it
     /// has none.
     pub hot_c: Option<f32>,
+}
+
+impl GovernorOptions {
+    /// The same with another [`root`](Self::root).
+    pub fn with_root(self, root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), ..self }
+    }
+
+    /// The same with another [`hot_c`](Self::hot_c).
+    pub fn with_hot_c(self, hot_c: impl Into<Option<f32>>) -> Self {
+        Self { hot_c: hot_c.into(), ..self }
+    }
 }
 
 impl Default for GovernorOptions {

@@ -33,6 +33,7 @@ pub use report::FrameReport;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -95,6 +96,8 @@ struct Pools {
 }
 
 const POLL: Duration = Duration::from_millis(40);
+/// A clock has no time beyond some centuries; nobody waits for a day.
+const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
 
 /// The threads of a session on video, and what they hand on. Dropping it stops them, and waits for as long as the options say.
 pub(crate) struct Pipeline {
@@ -159,8 +162,10 @@ impl Pipeline {
             }
         };
         pipeline.threads.push(spawn("segment", segment)?);
-        let (counters, stop) = (counters.clone(), stop.clone());
+        let (counters, stop, threads) = (counters.clone(), stop.clone(), session.threads());
         let capture = move || {
+            // What a source decodes with rayon runs on this thread and as many others as the session may have, not on the global ones.
+            let _own = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build();
             let fault = catch("source", || capture(source, pace, &queue, &pools.frames, &counters, &stop)).err();
             *broken.lock().unwrap_or_else(|e| e.into_inner()) = fault;
             queue.close();
@@ -172,28 +177,40 @@ impl Pipeline {
 
     /// The next frame with its masks; none once no more come, or it was stopped.
     pub fn next(&mut self) -> Option<Result<Arc<SegmentedFrame>>> {
+        loop {
+            if let Poll::Ready(shown) = self.next_within(POLL) {
+                return shown;
+            }
+        }
+    }
+
+    /// As [`Self::next`], pending if none has come after `wait`.
+    pub fn next_within(&mut self, wait: Duration) -> Poll<Option<Result<Arc<SegmentedFrame>>>> {
         if let Some(shown) = self.last.take().and_then(Arc::into_inner) {
             self.pools.frames.give(shown.frame);
             self.pools.found.give(shown.found);
         }
+        let deadline = Instant::now() + wait.min(LONGEST_WAIT);
         loop {
             if self.stop.load(Ordering::Relaxed) {
-                return None;
+                return Poll::Ready(None);
             }
-            match self.receiver.as_ref()?.recv_timeout(POLL) {
+            let Some(receiver) = self.receiver.as_ref() else { return Poll::Ready(None) };
+            match receiver.recv_timeout(POLL.min(deadline.saturating_duration_since(Instant::now()))) {
                 Ok(Ok(shown)) => {
                     let shown = Arc::new(shown);
                     self.last = Some(shown.clone());
-                    return Some(Ok(shown));
+                    return Poll::Ready(Some(Ok(shown)));
                 }
                 Ok(Err(error)) => {
                     self.receiver = None;
-                    return Some(Err(error));
+                    return Poll::Ready(Some(Err(error)));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     self.receiver = None;
-                    return self.broken.lock().unwrap_or_else(|e| e.into_inner()).take().map(Err);
+                    return Poll::Ready(self.broken.lock().unwrap_or_else(|e| e.into_inner()).take().map(Err));
                 }
+                Err(RecvTimeoutError::Timeout) if Instant::now() >= deadline => return Poll::Pending,
                 Err(RecvTimeoutError::Timeout) => {}
             }
         }

@@ -9,6 +9,7 @@ use crate::{Error, Result};
 
 /// How video is segmented.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct LiveOptions {
     /// What happens when frames come faster than they can be segmented.
     pub pace: Pace,
@@ -42,6 +43,36 @@ impl LiveOptions {
             return Err(Error::option("carry", expected, "labels"));
         }
         Ok(())
+    }
+
+    /// The same with another [`pace`](Self::pace).
+    pub fn with_pace(self, pace: Pace) -> Self {
+        Self { pace, ..self }
+    }
+
+    /// The same with another [`keys`](Self::keys).
+    pub fn with_keys(self, keys: KeyFrames) -> Self {
+        Self { keys, ..self }
+    }
+
+    /// The same with another [`carry`](Self::carry).
+    pub fn with_carry(self, carry: PropagationOptions) -> Self {
+        Self { carry, ..self }
+    }
+
+    /// The same with another [`scene_cuts`](Self::scene_cuts).
+    pub fn with_scene_cuts(self, scene_cuts: bool) -> Self {
+        Self { scene_cuts, ..self }
+    }
+
+    /// The same with another [`governor`](Self::governor).
+    pub fn with_governor(self, governor: impl Into<Option<GovernorOptions>>) -> Self {
+        Self { governor: governor.into(), ..self }
+    }
+
+    /// The same with another [`patience`](Self::patience).
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 }
 

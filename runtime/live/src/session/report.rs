@@ -10,7 +10,7 @@ use edge_seg_model::LabelMap;
 use edge_seg_model::render::{ClassReport, MaskReport, MaskStyle, Milliseconds};
 
 /// What is told of a frame, as one JSON line.
-#[derive(Debug, Default, Serialize)]
+#[derive(Default, Serialize)]
 pub struct FrameReport {
     /// The frame's number in its source.
     pub sequence: u64,
@@ -53,6 +53,13 @@ pub struct FrameReport {
     /// Where the governor stands, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub governor: Option<Governed>,
+}
+
+impl std::fmt::Debug for FrameReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (classes, events) = (self.classes.len(), self.events.len());
+        write!(f, "FrameReport {{ sequence: {}, {classes} classes, {events} events }}", self.sequence)
+    }
 }
 
 impl FrameReport {

@@ -104,11 +104,15 @@ impl Segmenter {
         found.scores.copy_from(scores);
         let carried = start.elapsed();
         let start = Instant::now();
-        match self.session.refinement() {
-            Refinement::Guided => found.labels = LabelMap::refined(&found.scores, &placement, &frame.pixels)?,
-            Refinement::None if propagator.moved_labels(painter, &mut found.labels)? => {}
-            Refinement::None => painter.draw(&found.scores, &placement, &mut found.labels)?,
-        }
+        let refinement = self.session.refinement();
+        self.session.on_threads(|| -> Result<()> {
+            match refinement {
+                Refinement::Guided => found.labels = LabelMap::refined(&found.scores, &placement, &frame.pixels)?,
+                Refinement::None if propagator.moved_labels(painter, &mut found.labels)? => {}
+                Refinement::None => painter.draw(&found.scores, &placement, &mut found.labels)?,
+            }
+            Ok(())
+        })?;
         timings.mask = start.elapsed();
         (found.sequence, found.timestamp, found.timings) = (frame.sequence, frame.timestamp, timings);
         (found.backend, found.names) = (key.encoded.backend, words.bank.shared_names());

@@ -20,7 +20,14 @@ use edge_seg_model::render::{LegendEntry, OverlayOptions, draw_overlay_in};
 pub struct EventLog {
     path: PathBuf,
     file: File,
+    /// Lines that a full disk did not take; they come first when it does.
+    waiting: VecDeque<Vec<u8>>,
+    /// A line was torn.
+    torn: bool,
 }
+
+/// Lines that wait for a disk; beyond, the oldest are lost.
+const MAX_WAITING: usize = 10_000;
 
 impl EventLog {
     /// Opens a file, or makes it. A line that a power cut or a full disk tore is ended, so that the next event has a line of its own.
@@ -32,7 +39,7 @@ impl EventLog {
         if is_torn(path).map_err(Error::io(path))? {
             file.write_all(b"\n").map_err(Error::io(path))?;
         }
-        Ok(Self { path: path.into(), file })
+        Ok(Self { path: path.into(), file, waiting: VecDeque::new(), torn: false })
     }
 }
 
@@ -53,11 +60,40 @@ impl LiveSink for EventLog {
         for event in &report.events {
             let mut line = serde_json::to_vec(event).map_err(|e| Error::io(self.path.clone())(e.into()))?;
             line.push(b'\n');
+            self.waiting.push_back(line);
+        }
+        if self.waiting.len() > MAX_WAITING {
+            let lost = self.waiting.len() - MAX_WAITING;
+            tracing::error!("{}: {lost} events are lost", self.path.display());
+            self.waiting.drain(..lost);
+        }
+        while let Some(line) = self.waiting.front() {
+            if self.torn && is_torn(&self.path).map_err(Error::io(&self.path))? {
+                self.file.write_all(b"\n").map_err(Error::io(&self.path))?;
+            }
             // In one call, so that a reader never sees half a line.
-            self.file.write_all(&line).and_then(|()| self.file.sync_data()).map_err(Error::io(&self.path))?;
+            let written = self.file.write_all(line).and_then(|()| if is_device(&self.file) { Ok(()) } else { self.file.sync_data() });
+            self.torn = written.is_err();
+            written.map_err(Error::io(&self.path))?;
+            self.waiting.pop_front();
         }
         Ok(())
     }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        match self.waiting.len() {
+            0 => Ok(()),
+            lost => {
+                self.waiting.clear();
+                Err(Error::Sink { place: self.path.display().to_string(), found: format!("{lost} events could not be written") })
+            }
+        }
+    }
+}
+
+/// Pipes and devices have no disk to wait for.
+fn is_device(file: &File) -> bool {
+    file.metadata().is_ok_and(|about| !about.is_file())
 }
 
 /// Pictures of rule events in a folder of bounded length. They are drawn and written on a thread of their own.

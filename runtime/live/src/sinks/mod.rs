@@ -3,7 +3,7 @@
 //! ```
 //! use edge_seg_live::{Live, session::LiveOptions, sinks::JsonLines, source::open_source};
 //! # fn main() -> edge_seg_live::Result<()> {
-//! # let options = edge_seg_model::Options { size_px: Some(64), ..Default::default() };
+//! # let options = edge_seg_model::Options::default().with_size_px(64);
 //! # let session = edge_seg_model::Session::built_in_with(&options)?;
 //! let camera = open_source("test:?size=64x48&fps=30&frames=2", &Default::default())?;
 //! let mut live = Live::start(session, camera, "sky", LiveOptions::default())?.with_sink(JsonLines(std::io::sink()));
@@ -26,6 +26,6 @@ mod video;
 pub mod webhook;
 
 pub use events::{EventLog, Snapshots};
-pub use live::{JsonLines, LiveSink, MaskFolder, OverlayVideo};
+pub use live::{JsonLines, LiveSink, MaskFolder, OverlayVideo, Tolerant};
 pub use recorder::{RecordedFile, Recorder, RecorderStatus};
 pub use video::VideoWriter;

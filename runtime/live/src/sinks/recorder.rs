@@ -17,6 +17,9 @@ use edge_seg_model::render::OverlayOptions;
 /// Frames that may wait for the disk or the video encoder; what comes beyond is lost and counted.
 const WAITING: usize = 8;
 
+/// Names that are tried for a recording of one second.
+const MAX_NAMES: u32 = 1000;
+
 /// Records video while it runs, started and stopped from anywhere. It writes on a thread of its own and never holds frames up.
 #[derive(Debug, Clone)]
 pub struct Recorder(Arc<Inner>);
@@ -91,6 +94,7 @@ impl Recorder {
     /// [`Io`](edge_seg_model::Error::Io) if the folder is missing and cannot be made.
     pub fn new(folder: &Path, limit: Duration) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        super::video::sweep(folder);
         Ok(Self(Arc::new(Inner { folder: folder.into(), limit, state: Mutex::default() })))
     }
 
@@ -106,9 +110,15 @@ impl Recorder {
             return Err(Error::option("recording", expected, running.name.clone()));
         }
         let stem = utc_compact(SystemTime::now());
-        let names = (1..).map(|n| if n == 1 { format!("{stem}.{ending}") } else { format!("{stem}-{n}.{ending}") });
-        let name = names.into_iter().find(|name| !self.0.folder.join(name).exists()).unwrap_or_default();
-        let video = VideoWriter::create(&self.0.folder.join(&name))?;
+        let mut names = (1..MAX_NAMES).map(|n| if n == 1 { format!("{stem}.{ending}") } else { format!("{stem}-{n}.{ending}") });
+        // Another run may record into this folder, and begin in the same second.
+        let claimed = names.find_map(|name| match VideoWriter::create_new(&self.0.folder.join(&name)) {
+            Ok(None) => None,
+            Ok(Some(video)) => Some(Ok((name, video))),
+            Err(e) => Some(Err(e)),
+        });
+        let taken = || Error::option("recording", "a free name", format!("{stem} and {MAX_NAMES} more taken"));
+        let (name, video) = claimed.ok_or_else(taken)??;
         let (sender, receiver) = sync_channel(WAITING);
         let frames = Arc::new(AtomicU64::new(0));
         let finished = Arc::new(Mutex::new(Finished { name: name.clone(), ..Finished::default() }));
@@ -233,10 +243,14 @@ impl LiveSink for Recorder {
 
 fn write(video: VideoWriter, masks: bool, frames: &Receiver<(Arc<SegmentedFrame>, Arc<FrameReport>)>, count: &AtomicU64) -> Result<()> {
     let opacity = if masks { OverlayOptions::default().opacity } else { 0.0 };
-    let options = OverlayOptions { opacity, outline: masks, legend: masks };
+    let options = OverlayOptions::default().with_opacity(opacity).with_outline(masks).with_legend(masks);
     let mut sink = Box::new(OverlayVideo::new(video, options));
     for (shown, report) in frames {
-        sink.take(&shown, &report)?;
+        if let Err(e) = sink.take(&shown, &report) {
+            // What is there is kept.
+            let _ = sink.finish();
+            return Err(e);
+        }
         count.fetch_add(1, Ordering::Relaxed);
     }
     sink.finish()
@@ -273,6 +287,16 @@ mod tests {
         {
             assert!(recorder.open(name).unwrap().is_none(), "{name}");
         }
+    }
+
+    #[test]
+    fn two_recorders_never_share_a_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let recorders = [(); 4].map(|()| Recorder::new(folder.path(), Duration::from_secs(9)).unwrap());
+        let mut names: Vec<_> = recorders.iter().map(|recorder| recorder.start("y4m", false).unwrap()).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 4);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{BufWriter, ErrorKind, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{BufWriter, ErrorKind, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,12 +17,18 @@ use crate::{Error, Result};
 pub struct VideoWriter {
     place: PathBuf,
     beside: Option<PathBuf>,
+    /// The file beside. Its lock tells other runs, and the next one after a power cut, whether somebody writes it.
+    part: Option<File>,
     out: Option<Box<dyn Write + Send>>,
     encoder: Option<Child>,
+    /// The encoder takes no more.
+    broken: bool,
     picture: Option<(u32, u32, Rate)>,
     first: Option<Duration>,
     written: u64,
-    planes: Vec<u8>,
+    /// Bytes of whole frames in the file, where no encoder writes it.
+    whole_bytes: u64,
+    bytes: Vec<u8>,
 }
 
 /// A longer gap, such as a camera that was away, is cut instead of filled.
@@ -31,21 +38,13 @@ const FINISH: Duration = Duration::from_secs(5);
 
 impl VideoWriter {
     /// Video into a file: `.y4m` as it is, anything else encoded by an `ffmpeg` child (H.264 for `.mp4` and `.mkv`). `-` is y4m on
-    /// stdout. Files are written beside and get their name when they are finished.
+    /// stdout. Files are written beside and get their name when they are finished; what a run that was killed left there is written over.
     ///
     /// # Errors
-    /// [`Io`](edge_seg_model::Error::Io) if the file cannot be made, [`Error::Source`] if ffmpeg is missing.
+    /// [`Io`](edge_seg_model::Error::Io) if the file cannot be made, [`Error::Source`] if ffmpeg is missing, [`Error::Sink`] if another
+    /// run writes it.
     pub fn create(place: &Path) -> Result<Self> {
-        let mut writer = Self {
-            place: place.into(),
-            beside: None,
-            out: None,
-            encoder: None,
-            picture: None,
-            first: None,
-            written: 0,
-            planes: Vec::new(),
-        };
+        let mut writer = Self::empty(place);
         if place == Path::new("-") {
             writer.out = Some(Box::new(BufWriter::new(std::io::stdout())));
             return Ok(writer);
@@ -57,21 +56,64 @@ impl VideoWriter {
             writer.out = Some(Box::new(BufWriter::new(File::create(place).map_err(Error::io(place))?)));
             return Ok(writer);
         }
-        let ending = place.extension().unwrap_or_default().to_os_string();
-        let mut name = OsString::from(".");
-        name.push(place.file_stem().unwrap_or_default());
-        name.push(format!(".{}.part.", std::process::id()));
-        name.push(&ending);
-        let beside = place.with_file_name(name);
-        if ending == "y4m" {
-            writer.out = Some(Box::new(BufWriter::new(File::create(&beside).map_err(Error::io(&beside))?)));
-        } else {
-            let mut child = encoder(&beside, place)?;
-            writer.out = child.stdin.take().map(|stdin| Box::new(stdin) as _);
-            writer.encoder = Some(child);
-        }
-        writer.beside = Some(beside);
+        let beside = part_of(place);
+        let part = locked(&beside, place)?;
+        writer.begin(beside, part)?;
         Ok(writer)
+    }
+
+    /// As [`Self::create`], for a file that must not be there; none if it is, or if another run writes one of this name.
+    pub(super) fn create_new(place: &Path) -> Result<Option<Self>> {
+        let beside = part_of(place);
+        let part = match OpenOptions::new().write(true).create_new(true).open(&beside) {
+            Ok(part) => part,
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => return Ok(None),
+            Err(e) => return Err(Error::io(beside)(e)),
+        };
+        // Where a file system has no locks, the name alone keeps others away.
+        let _ = part.try_lock();
+        let mut writer = Self::empty(place);
+        if place.exists() {
+            (writer.beside, writer.part) = (Some(beside), Some(part));
+            return Ok(None);
+        }
+        writer.begin(beside, part)?;
+        Ok(Some(writer))
+    }
+
+    fn empty(place: &Path) -> Self {
+        Self {
+            place: place.into(),
+            beside: None,
+            part: None,
+            out: None,
+            encoder: None,
+            broken: false,
+            picture: None,
+            first: None,
+            written: 0,
+            whole_bytes: 0,
+            bytes: Vec::new(),
+        }
+    }
+
+    fn begin(&mut self, beside: PathBuf, part: File) -> Result<()> {
+        // From here on it is removed if this fails.
+        let beside = self.beside.insert(beside);
+        if self.place.extension().is_some_and(|ending| ending == "y4m") {
+            self.out = Some(Box::new(part.try_clone().map_err(Error::io(&*beside))?));
+        } else {
+            let mut child = encoder(beside, &self.place)?;
+            self.out = child.stdin.take().map(|stdin| Box::new(stdin) as _);
+            self.encoder = Some(child);
+        }
+        self.part = Some(part);
+        Ok(())
+    }
+
+    /// Whether nothing more can be written into it, because its encoder has ended.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
     }
 
     /// Appends a picture that belongs at `timestamp`. The first one sets size and rate; later ones of other sizes are scaled to it.
@@ -84,8 +126,9 @@ impl VideoWriter {
             Some(known) => known,
             None => {
                 let known = (picture.width(), picture.height(), rate.unwrap_or((25, 1)));
-                let header = format!("YUV4MPEG2 W{} H{} F{}:{} Ip A1:1 C444 XCOLORRANGE=LIMITED\n", known.0, known.1, known.2.0, known.2.1);
-                self.put(|out, _| out.write_all(header.as_bytes()))?;
+                let rate = format!("F{}:{}", known.2.0, known.2.1);
+                self.bytes = format!("YUV4MPEG2 W{} H{} {rate} Ip A1:1 C444 XCOLORRANGE=LIMITED\n", known.0, known.1).into_bytes();
+                self.put()?;
                 *self.picture.insert(known)
             }
         };
@@ -96,7 +139,7 @@ impl VideoWriter {
             scaled = resize(picture, width, height, FilterType::Triangle);
             &scaled
         };
-        encode(picture, &mut self.planes);
+        encode(picture, &mut self.bytes);
         let due = (timestamp.saturating_sub(first).as_secs_f64() * f64::from(rate.0) / f64::from(rate.1)).round() as u64;
         if due > self.written + MAX_REPEATS {
             self.first =
@@ -104,18 +147,31 @@ impl VideoWriter {
         }
         let repeats = if due > self.written + MAX_REPEATS { 1 } else { (due + 1).saturating_sub(self.written) };
         for _ in 0..repeats {
-            self.put(|out, planes| out.write_all(b"FRAME\n").and_then(|()| out.write_all(planes)))?;
+            self.put()?;
+            self.written += 1;
         }
-        self.written += repeats;
         Ok(())
     }
 
-    fn put(&mut self, put: impl FnOnce(&mut (dyn Write + Send), &[u8]) -> std::io::Result<()>) -> Result<()> {
+    /// Writes `bytes` as a whole: what a full disk took of it is taken back, so that what comes later follows whole frames.
+    fn put(&mut self) -> Result<()> {
         let Some(out) = &mut self.out else { return Ok(()) };
-        put(out.as_mut(), &self.planes).map_err(Error::io(&self.place))
+        let Err(error) = out.write_all(&self.bytes) else {
+            self.whole_bytes += self.bytes.len() as u64;
+            return Ok(());
+        };
+        if self.encoder.is_some() {
+            self.broken = true;
+            let said = format!("it takes no more frames ({error}); its message stands above");
+            return Err(fault(&self.place, Fault::Ended { program: "ffmpeg", status: "while it encodes".into(), said }));
+        }
+        if let Some(part) = &mut self.part {
+            let _ = part.set_len(self.whole_bytes).and_then(|()| part.seek(SeekFrom::Start(self.whole_bytes)));
+        }
+        Err(Error::io(&self.place)(error))
     }
 
-    /// Ends the video and gives it its name. Without any frame there is no file.
+    /// Ends the video and gives it its name. Without any frame there is no file. What was written before a fault is kept.
     ///
     /// # Errors
     /// [`Io`](edge_seg_model::Error::Io) if the file system refuses, [`Error::Source`] if ffmpeg does not end well.
@@ -123,29 +179,85 @@ impl VideoWriter {
         if self.picture.is_none() {
             return Ok(());
         }
-        if let Some(out) = &mut self.out {
-            out.flush().map_err(Error::io(&self.place))?;
-        }
+        let flushed = self.out.as_mut().map_or(Ok(()), |out| out.flush()).map_err(Error::io(&self.place));
         self.out = None;
-        if let Some(mut child) = self.encoder.take() {
-            let until = Instant::now() + FINISH;
-            let status = loop {
-                match child.try_wait().map_err(Error::io(&self.place))? {
-                    Some(status) => break status.to_string(),
-                    None if Instant::now() > until => {
-                        let _ = child.kill();
-                        let _ = child.wait();
-                        break "did not finish".into();
-                    }
-                    None => std::thread::sleep(Duration::from_millis(10)),
+        let encoded = self.encoder.take().map_or(Ok(()), |child| self.ended(child));
+        let Some(beside) = self.beside.take() else { return flushed.and(encoded) };
+        let part = self.part.take();
+        let empty = part.as_ref().and_then(|part| part.metadata().ok()).is_some_and(|found| found.len() == 0);
+        if empty {
+            let _ = std::fs::remove_file(&beside);
+            return flushed.and(encoded);
+        }
+        let synced = part.map_or(Ok(()), |part| part.sync_all());
+        let renamed = std::fs::rename(&beside, &self.place);
+        flushed.and(encoded).and(synced.and(renamed).map_err(Error::io(&self.place)))
+    }
+
+    /// Waits for the encoder, which writes the rest.
+    fn ended(&self, mut child: Child) -> Result<()> {
+        let until = Instant::now() + FINISH;
+        let status = loop {
+            match child.try_wait().map_err(Error::io(&self.place))? {
+                Some(status) => break status.to_string(),
+                None if Instant::now() > until => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    break "did not finish".into();
                 }
-            };
-            if status != "exit status: 0" {
-                return Err(fault(&self.place, Fault::Ended { program: "ffmpeg", status, said: "its message stands above".into() }));
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        match status.as_str() {
+            "exit status: 0" => Ok(()),
+            _ => Err(fault(&self.place, Fault::Ended { program: "ffmpeg", status, said: "its message stands above".into() })),
+        }
+    }
+}
+
+/// Where a video is written until it is finished.
+fn part_of(place: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(place.file_stem().unwrap_or_default());
+    name.push(".part.");
+    name.push(place.extension().unwrap_or_default());
+    place.with_file_name(name)
+}
+
+/// Opens the file beside for this run alone.
+fn locked(beside: &Path, place: &Path) -> Result<File> {
+    loop {
+        let part = OpenOptions::new().write(true).create(true).truncate(false).open(beside).map_err(Error::io(beside))?;
+        if let Err(TryLockError::WouldBlock) = part.try_lock() {
+            let found = "another run writes this file; name another, or end that run".into();
+            return Err(Error::Sink { place: place.display().to_string(), found });
+        }
+        // Its writer may have finished it between the two calls.
+        let same = |there: std::fs::Metadata| part.metadata().is_ok_and(|here| (here.dev(), here.ino()) == (there.dev(), there.ino()));
+        if std::fs::metadata(beside).is_ok_and(same) {
+            part.set_len(0).map_err(Error::io(beside))?;
+            return Ok(part);
+        }
+    }
+}
+
+/// Removes what runs that were killed left in a folder: files beside videos that nobody writes.
+pub(super) fn sweep(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let is_part =
+            name.to_str().is_some_and(|name| name.starts_with('.') && (name.ends_with(".part.y4m") || name.ends_with(".part.mp4")));
+        if is_part
+            && entry.file_type().is_ok_and(|kind| kind.is_file())
+            && let Ok(part) = OpenOptions::new().write(true).open(entry.path())
+            && part.try_lock().is_ok()
+        {
+            match std::fs::remove_file(entry.path()) {
+                Ok(()) => tracing::info!("{}: left by a run that was killed; removed", entry.path().display()),
+                Err(e) => tracing::warn!("{}: {e}", entry.path().display()),
             }
         }
-        let Some(beside) = self.beside.take() else { return Ok(()) };
-        File::open(&beside).and_then(|f| f.sync_all()).and_then(|()| std::fs::rename(&beside, &self.place)).map_err(Error::io(&self.place))
     }
 }
 
@@ -170,11 +282,14 @@ fn encoder(beside: &Path, place: &Path) -> Result<Child> {
     let mut command = Command::new("ffmpeg");
     command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-f", "yuv4mpegpipe", "-i", "pipe:0", "-vf"]);
     command.arg(
-        "scale=trunc(iw/2)*2:trunc(ih/2)*2:in_color_matrix=bt601:in_range=limited:out_color_matrix=bt709:out_range=limited,format=yuv420p",
+        // From version 7 on the encoder takes its tags from the frames, and not from options.
+        "scale=trunc(iw/2)*2:trunc(ih/2)*2:in_color_matrix=bt601:in_range=limited:out_color_matrix=bt709:out_range=limited,\
+         format=yuv420p,setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709",
     );
     command.args(["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]);
     if place.extension().is_some_and(|e| e == "mp4" || e == "mkv") {
-        command.args(["-c:v", "libx264", "-preset", "veryfast", "-crf", "20"]);
+        // Without B-frames, before which a file in fragments would start two frames late.
+        command.args(["-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-bf", "0"]);
     }
     if place.extension().is_some_and(|e| e == "mp4") {
         // In fragments, so that a power cut leaves a file that plays.
@@ -189,10 +304,15 @@ fn encoder(beside: &Path, place: &Path) -> Result<Child> {
     })
 }
 
-/// RGB to BT.601 luma and chroma in limited range, in planes of full size (ITU-R BT.601-7 section 2.5, 16-bit fixed point).
-fn encode(picture: &RgbImage, planes: &mut Vec<u8>) {
+const FRAME: &[u8] = b"FRAME\n";
+
+/// A frame of y4m: RGB to BT.601 luma and chroma in limited range, in planes of full size (ITU-R BT.601-7 section 2.5, 16-bit fixed
+/// point).
+fn encode(picture: &RgbImage, bytes: &mut Vec<u8>) {
     let area = picture.width() as usize * picture.height() as usize;
-    planes.resize(3 * area, 0);
+    bytes.resize(FRAME.len() + 3 * area, 0);
+    let (head, planes) = bytes.split_at_mut(FRAME.len());
+    head.copy_from_slice(FRAME);
     let (luma, chroma) = planes.split_at_mut(area);
     let (blue, red) = chroma.split_at_mut(area);
     for (((pixel, y), u), v) in picture.chunks_exact(3).zip(luma).zip(blue).zip(red) {
@@ -233,5 +353,34 @@ mod tests {
         for (found, want) in seen.iter().zip(want) {
             assert!(found.iter().zip(want).all(|(&a, b)| a.abs_diff(b) <= 2), "{found:?} instead of {want:?}");
         }
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_written_over_and_nobody_writes_what_another_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("a.y4m");
+        std::fs::write(folder.path().join(".a.part.y4m"), [7; 9999]).unwrap();
+        let mut first = VideoWriter::create(&place).unwrap();
+        let said = VideoWriter::create(&place).err().unwrap().to_string();
+        assert!(said.contains("another run writes this file"), "{said}");
+        sweep(folder.path());
+        first.write(&RgbImage::new(2, 2), Duration::ZERO, None).unwrap();
+        first.finish().unwrap();
+        assert!(std::fs::read(&place).unwrap().starts_with(b"YUV4MPEG2 W2 H2 "));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        // A name is taken while it is written, and after.
+        let new = folder.path().join("b.y4m");
+        let mut writer = VideoWriter::create_new(&new).unwrap().unwrap();
+        assert!(VideoWriter::create_new(&new).unwrap().is_none());
+        writer.write(&RgbImage::new(2, 2), Duration::ZERO, None).unwrap();
+        writer.finish().unwrap();
+        assert!(VideoWriter::create_new(&new).unwrap().is_none());
+        std::fs::write(folder.path().join(".20260101T000000Z.part.mp4"), "").unwrap();
+        std::fs::write(folder.path().join(".o.17410.part.y4m"), "").unwrap();
+        std::fs::write(folder.path().join("notes.part.y4m"), "").unwrap();
+        sweep(folder.path());
+        let mut left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, ["a.y4m", "b.y4m", "notes.part.y4m"]);
     }
 }

@@ -25,6 +25,7 @@ use crate::{Error, Result};
 
 /// Where events are posted to.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct WebhookOptions {
     /// `http://` or `https://`.
     pub url: String,
@@ -42,6 +43,26 @@ impl WebhookOptions {
     /// To this address, unsigned, up to five tries of ten seconds, half a second and more apart.
     pub fn to(url: impl Into<String>) -> Self {
         Self { url: url.into(), secret: None, timeout: Duration::from_secs(10), tries: 5, pause: Duration::from_millis(500) }
+    }
+
+    /// The same with another [`secret`](Self::secret).
+    pub fn with_secret(self, secret: impl Into<Option<Vec<u8>>>) -> Self {
+        Self { secret: secret.into(), ..self }
+    }
+
+    /// The same with another [`timeout`](Self::timeout).
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+
+    /// The same with another [`tries`](Self::tries).
+    pub fn with_tries(self, tries: u32) -> Self {
+        Self { tries, ..self }
+    }
+
+    /// The same with another [`pause`](Self::pause).
+    pub fn with_pause(self, pause: Duration) -> Self {
+        Self { pause, ..self }
     }
 }
 

@@ -4,11 +4,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::mjpeg::Mjpeg;
+use super::open::ReadFrame;
 use super::raw::RawFrames;
 use super::y4m::Y4m;
 use super::{Fault, Rate, SourceOptions, redacted};
@@ -69,6 +71,7 @@ pub(super) struct Producer {
     watchdog: Option<JoinHandle<()>>,
     stall: Duration,
     messages: Messages,
+    times: Receiver<Duration>,
 }
 
 struct Shared {
@@ -123,8 +126,19 @@ impl Producer {
     /// Starts a program whose stdout `reader` reads.
     pub fn start(
         program: Program,
+        command: Command,
+        options: &SourceOptions,
+        reader: impl FnOnce(BufReader<ChildStdout>) -> Result<Frames<BufReader<ChildStdout>>, Fault>,
+    ) -> Result<Self, Fault> {
+        Self::start_timed(program, command, options, false, reader)
+    }
+
+    /// As [`Self::start`]; with `timed`, the child tells the times of its frames on stderr, in ffmpeg's format `framecrc`.
+    pub fn start_timed(
+        program: Program,
         mut command: Command,
         options: &SourceOptions,
+        timed: bool,
         reader: impl FnOnce(BufReader<ChildStdout>) -> Result<Frames<BufReader<ChildStdout>>, Fault>,
     ) -> Result<Self, Fault> {
         // Ctrl-C in a terminal goes to the whole group; this child is ended by its parent instead.
@@ -144,19 +158,25 @@ impl Producer {
         });
         let (watched, stop, stall) = (shared.clone(), options.stop.clone(), options.stall);
         let watchdog = std::thread::spawn(move || watch(&watched, &stop, stall));
-        let messages = Messages::read(stderr);
+        let (sender, times) = channel();
+        let messages = Messages::read(stderr, timed.then_some(sender));
         let frames = reader(BufReader::with_capacity(1 << 16, stdout))?;
-        Ok(Self { program, shared, frames, watchdog: Some(watchdog), stall, messages })
+        Ok(Self { program, shared, frames, watchdog: Some(watchdog), stall, messages, times })
     }
 
     pub fn rate(&self) -> Option<Rate> {
         self.frames.rate()
     }
 
+    pub fn into_reader(mut self) -> Box<ReadFrame> {
+        Box::new(move |frame| Ok((self.read(frame)?, self.rate())))
+    }
+
     /// Reads a frame; false where the child ended well.
     pub fn read(&mut self, frame: &mut Frame) -> Result<bool, Fault> {
         let read = self.shared.waiting.during(|| self.frames.read(frame));
         if matches!(read, Ok(true)) {
+            self.messages.frames_come();
             return Ok(true);
         }
         if self.shared.stalled.load(Ordering::Relaxed) {
@@ -167,7 +187,7 @@ impl Producer {
             self.kill();
         }
         let status = self.ended()?;
-        let said = self.messages.last();
+        let said = self.messages.said();
         let ended = |said: String| Err(Fault::Ended { program: self.program.name, status: status.to_string(), said });
         match read {
             Ok(_) if status.success() => Ok(false),
@@ -176,6 +196,12 @@ impl Producer {
             Err(Fault::Stream { .. }) if !said.is_empty() => ended(said),
             other => other,
         }
+    }
+
+    /// When the frame that was read belongs, by a child that tells it.
+    pub fn time_of(&self, sequence: u64) -> Result<Duration, Fault> {
+        let told = self.times.recv_timeout(self.stall);
+        told.map_err(|_| Fault::stream(format!("frame {sequence}"), format!("its time from {}", self.program.name), "none"))
     }
 
     /// A child may close its stdout and live on; it gets a moment to end by itself.
@@ -226,41 +252,96 @@ fn watch(shared: &Shared, stop: &AtomicBool, stall: Duration) {
 
 /// What a child says on its stderr.
 struct Messages {
-    last: Arc<Mutex<String>>,
+    said: Arc<Mutex<Said>>,
     reader: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Said {
+    /// The first line before any frame: of the lines with which a program ends it is the one that tells why.
+    first: String,
+    last: String,
+    frames_come: bool,
 }
 
 /// How long the last words of a child are waited for: a grandchild may keep its stderr open.
 const LAST_WORDS: Duration = Duration::from_millis(300);
+const MAX_SAID: usize = 300;
 
 impl Messages {
-    /// Reads messages to their end and keeps the last line, cut to a line's length.
-    fn read(stderr: impl Read + Send + 'static) -> Self {
-        let last = Arc::new(Mutex::new(String::new()));
-        let shared = last.clone();
+    /// Reads messages to their end and keeps the first and last line, cut to a line's length.
+    fn read(stderr: impl Read + Send + 'static, times: Option<Sender<Duration>>) -> Self {
+        let said = Arc::new(Mutex::new(Said::default()));
+        let shared = said.clone();
         let reader = std::thread::spawn(move || {
             let mut reader = BufReader::new(stderr);
             let mut line = Vec::new();
+            let mut base = (1, 1);
             while let Ok(1..) = reader.by_ref().take(4096).read_until(b'\n', &mut line) {
                 let text = String::from_utf8_lossy(&line);
-                if !text.trim().is_empty() {
+                let is_time = times.as_ref().is_some_and(|times| take_time(&text, &mut base, times));
+                if !is_time && !text.trim().is_empty() {
                     // A program repeats the address that it was given, with its password.
-                    *shared.lock().unwrap_or_else(|e| e.into_inner()) = redacted(text.trim()).chars().take(300).collect();
+                    let text: String = redacted(without_place(text.trim())).chars().take(MAX_SAID).collect();
+                    let mut said = shared.lock().unwrap_or_else(|e| e.into_inner());
+                    if said.first.is_empty() && !said.frames_come {
+                        said.first.clone_from(&text);
+                    }
+                    said.last = text;
                 }
                 line.clear();
             }
         });
-        Self { last, reader }
+        Self { said, reader }
     }
 
-    /// The last line of a child that has ended.
-    fn last(&self) -> String {
+    fn lock(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// What was said before concerns frames no more.
+    fn frames_come(&self) {
+        let mut said = self.lock();
+        if !std::mem::replace(&mut said.frames_come, true) {
+            said.first.clear();
+        }
+    }
+
+    /// The first and the last line of a child that has ended.
+    fn said(&self) -> String {
         let start = Instant::now();
         while !self.reader.is_finished() && start.elapsed() < LAST_WORDS {
             std::thread::sleep(Duration::from_millis(5));
         }
-        self.last.lock().unwrap_or_else(|e| e.into_inner()).clone()
+        let said = self.lock();
+        if said.first.is_empty() || said.first == said.last { said.last.clone() } else { format!("{}; {}", said.first, said.last) }
     }
+}
+
+/// A message without ffmpeg's address in memory of what says it, `[rtsp @ 0x55e5fe6da980] `.
+fn without_place(text: &str) -> &str {
+    let place = text.strip_prefix('[').and_then(|rest| rest.split_once("] ")).filter(|(place, _)| place.contains(" @ 0x"));
+    place.map_or(text, |(_, message)| message)
+}
+
+/// Takes a line of ffmpeg's format `framecrc`: `#tb 0: 1/90000`, then `0, dts, pts, duration, size, checksum` for each frame. False if
+/// it is none.
+fn take_time(line: &str, base: &mut (i64, i64), times: &Sender<Duration>) -> bool {
+    if let Some(rest) = line.strip_prefix('#') {
+        let fraction = rest.strip_prefix("tb 0:").and_then(|text| text.trim().split_once('/'));
+        if let Some((n, d)) = fraction.and_then(|(n, d)| Some((n.parse().ok()?, d.parse().ok().filter(|&d: &i64| d > 0)?))) {
+            *base = (n, d);
+        }
+        return true;
+    }
+    let mut values = line.split(',').map(str::trim);
+    if values.next() != Some("0") {
+        return false;
+    }
+    let Some(pts) = values.nth(1).and_then(|pts| pts.parse::<i64>().ok()) else { return false };
+    let nanoseconds = i128::from(pts.max(0)) * i128::from(base.0) * 1_000_000_000 / i128::from(base.1);
+    let _ = times.send(Duration::from_nanos(nanoseconds.try_into().unwrap_or(0)));
+    true
 }
 
 /// A path as an argument that no program takes for an option or a protocol.

@@ -1,20 +1,183 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::child::{Frames, Producer, Program, file_argument};
 use super::y4m::Y4m;
-use super::{Fault, Matrix, Range, SourceOptions};
+use super::{Fault, Matrix, Notice, Range, Rate, SourceOptions};
+use edge_seg_model::Frame;
 
 /// What ffmpeg is asked to read.
-pub(super) enum Input<'a> {
-    File(&'a Path),
-    Stream(&'a str),
+#[derive(Clone)]
+pub(super) enum Input {
+    File(PathBuf),
+    Stream(String),
+}
+
+impl Input {
+    fn is_rtsp(&self) -> bool {
+        matches!(self, Self::Stream(uri) if scheme_of(uri).starts_with("rtsp"))
+    }
+}
+
+/// Addresses that ffmpeg is asked for, and what it may open for them: a playlist must not be able to read files.
+const STREAMS: [(&str, &str); 7] = [
+    ("rtsp", ""),
+    ("rtsps", ""),
+    ("http", "http,https,httpproxy,tls,tcp,crypto,data"),
+    ("https", "http,https,httpproxy,tls,tcp,crypto,data"),
+    ("rtmp", "rtmp,rtmpt,http,httpproxy,tcp"),
+    ("rtmps", "rtmps,rtmpts,tls,http,https,httpproxy,tcp"),
+    ("srt", "srt"),
+];
+
+fn scheme_of(uri: &str) -> String {
+    uri.split_once("://").map_or_else(String::new, |(scheme, _)| scheme.to_ascii_lowercase())
+}
+
+/// An address as ffmpeg takes it, which knows schemes in small letters alone; none if it is of no scheme that is read here.
+pub(super) fn stream_address(uri: &str) -> Option<String> {
+    let scheme = scheme_of(uri);
+    STREAMS.iter().any(|(known, _)| *known == scheme).then(|| format!("{scheme}{}", &uri[scheme.len()..]))
 }
 
 const PROGRAM: Program = Program { name: "ffmpeg", package: "ffmpeg" };
 
-/// ffmpeg as a child that decodes a file or a stream into y4m on its stdout.
-pub(super) fn start(input: &Input, options: &SourceOptions, live: bool) -> Result<Producer, Fault> {
+/// What was learnt about a stream and the program, kept over every time that it is opened.
+#[derive(Clone, Default)]
+pub(super) struct Learnt {
+    /// The program is older than 5.1 and knows the former name of an option alone.
+    old_names: Arc<AtomicBool>,
+    /// The camera sends by UDP alone.
+    udp: Arc<AtomicBool>,
+}
+
+impl Learnt {
+    fn is(flag: &AtomicBool) -> bool {
+        flag.load(Ordering::Relaxed)
+    }
+}
+
+/// ffmpeg as a child that decodes a file or a stream into y4m on its stdout, each picture once. Pictures of a file have their own times.
+pub(super) struct Decoder {
+    input: Input,
+    options: SourceOptions,
+    live: bool,
+    learnt: Learnt,
+    child: Producer,
+    /// Video streams that were begun and hold one picture alone, as a cover does.
+    passed: usize,
+    /// Frames of the file that were read ahead, in turn.
+    ahead: Vec<Frame>,
+    /// What came after the first frame in place of a second.
+    fault: Option<Fault>,
+    began: bool,
+}
+
+/// A camera that is not there, or wants another login or path, is not asked by UDP.
+const NOT_TRANSPORT: [&str; 9] = ["refused", "unreachable", "No route", "timed out", "resolve", "not known", "401", "403 ", "404 "];
+
+impl Decoder {
+    pub fn start(input: Input, options: &SourceOptions, live: bool, learnt: &Learnt) -> Result<Self, Fault> {
+        let child = spawn(&input, options, live, learnt, 0)?;
+        let (options, learnt) = (options.clone(), learnt.clone());
+        Ok(Self { input, options, live, learnt, child, passed: 0, ahead: Vec::new(), fault: None, began: false })
+    }
+
+    pub fn rate(&self) -> Option<Rate> {
+        // What is faster is the clock of a film without a rate of its own.
+        self.child.rate().filter(|&(frames, seconds)| frames <= MAX_RATE.saturating_mul(seconds))
+    }
+
+    /// Reads the next frame; false at the end.
+    pub fn read(&mut self, frame: &mut Frame) -> Result<bool, Fault> {
+        if !std::mem::replace(&mut self.began, true) {
+            return self.begin(frame);
+        }
+        match self.ahead.pop() {
+            Some(second) => {
+                *frame = second;
+                Ok(true)
+            }
+            None => self.fault.take().map_or_else(|| self.next(frame), Err),
+        }
+    }
+
+    fn next(&mut self, frame: &mut Frame) -> Result<bool, Fault> {
+        let more = self.child.read(frame)?;
+        if more && matches!(self.input, Input::File(_)) {
+            frame.timestamp = self.child.time_of(frame.sequence)?;
+        }
+        Ok(more)
+    }
+
+    /// The first frame, in the way that gives one.
+    fn begin(&mut self, frame: &mut Frame) -> Result<bool, Fault> {
+        loop {
+            match self.next(frame) {
+                Err(Fault::Ended { said, .. }) if said.contains("fps_mode") && !Learnt::is(&self.learnt.old_names) => {
+                    self.learnt.old_names.store(true, Ordering::Relaxed);
+                }
+                Err(fault) if self.input.is_rtsp() => {
+                    let why = fault.to_string();
+                    // If UDP does not help, it begins with TCP again the next time.
+                    if self.learnt.udp.fetch_xor(true, Ordering::Relaxed) || NOT_TRANSPORT.iter().any(|other| why.contains(other)) {
+                        self.learnt.udp.store(false, Ordering::Relaxed);
+                        return Err(fault);
+                    }
+                    (self.options.notify)(Notice::OtherTransport { why, transport: "UDP" });
+                }
+                Err(Fault::Ended { said, .. }) if said.contains("does not contain any stream") => {
+                    return Err(Fault::name("a video, or a camera's address", "a file or stream with no video in it"));
+                }
+                Ok(true) if matches!(self.input, Input::File(_)) => return self.look_for_film(frame),
+                other => return other,
+            }
+            self.child = spawn(&self.input, &self.options, self.live, &self.learnt, 0)?;
+        }
+    }
+
+    /// A cover picture may be a video stream like any other, and the first. So what ends after one picture is taken only if the file
+    /// holds no other video.
+    fn look_for_film(&mut self, frame: &mut Frame) -> Result<bool, Fault> {
+        let mut other = Frame::still(image::RgbImage::default());
+        match self.next(&mut other) {
+            Ok(true) => self.ahead.push(other),
+            Ok(false) => self.look_further(frame, &other)?,
+            Err(fault) => self.fault = Some(fault),
+        }
+        Ok(true)
+    }
+
+    fn look_further(&mut self, frame: &mut Frame, empty: &Frame) -> Result<(), Fault> {
+        while self.passed < MAX_STREAMS {
+            self.passed += 1;
+            let mut child = spawn(&self.input, &self.options, self.live, &self.learnt, self.passed)?;
+            let (mut first, mut second) = (empty.clone(), empty.clone());
+            // Ends with an error where there is no stream of this number.
+            let Ok(true) = child.read(&mut first) else { break };
+            if !child.read(&mut second).unwrap_or(false) {
+                continue;
+            }
+            first.timestamp = child.time_of(0)?;
+            second.timestamp = child.time_of(1)?;
+            (self.child, *frame) = (child, first);
+            self.ahead.push(second);
+            break;
+        }
+        Ok(())
+    }
+}
+
+/// Frames a second beyond which a film has no rate.
+const MAX_RATE: u32 = 300;
+/// Video streams of a file that are looked at.
+const MAX_STREAMS: usize = 8;
+
+/// Starts the child; `stream` is the number of the video stream from 1, or 0 for the one that ffmpeg takes for the film: the largest that
+/// is not marked as a cover.
+fn spawn(input: &Input, options: &SourceOptions, live: bool, learnt: &Learnt, stream: usize) -> Result<Producer, Fault> {
     let mut command = Command::new(PROGRAM.name);
     command.args(["-nostdin", "-hide_banner", "-loglevel", "error"]);
     match input {
@@ -27,16 +190,36 @@ pub(super) fn start(input: &Input, options: &SourceOptions, live: bool) -> Resul
             if live {
                 command.arg("-re");
             }
-            command.arg("-i").arg(file_argument(path));
+            command.arg("-i").arg(file_argument(path as &Path));
         }
         Input::Stream(uri) => {
-            command.args(["-rtsp_transport", "tcp", "-fflags", "nobuffer", "-i", uri]);
+            let allowed = STREAMS.iter().find(|(known, _)| *known == scheme_of(uri)).map_or("", |(_, allowed)| allowed);
+            if allowed.is_empty() {
+                command.args(["-rtsp_transport", if Learnt::is(&learnt.udp) { "udp" } else { "tcp" }]);
+            } else {
+                command.args(["-protocol_whitelist", allowed]);
+            }
+            command.args(["-fflags", "nobuffer", "-i", uri]);
         }
+    }
+    // Each picture once: a film of no constant rate is not filled up.
+    let once = if Learnt::is(&learnt.old_names) { ["-vsync", "passthrough"] } else { ["-fps_mode", "passthrough"] };
+    let chosen = stream.checked_sub(1).map(|index| format!("0:v:{index}"));
+    let chosen: Vec<&str> = chosen.iter().flat_map(|which| ["-map", which]).collect();
+    if matches!(input, Input::File(_)) {
+        // y4m holds no times. They come on stderr, as lines of another format, which is named first so that none comes after its picture.
+        command.args(&chosen).args(["-an", "-sn", "-dn"]).args(once);
+        command.args(["-enc_time_base", "1:90000", "-c:v", "wrapped_avframe", "-f", "framecrc", "-flush_packets", "1", "pipe:2"]);
     }
     // ffmpeg knows the source's own matrix and range; what leaves it is BT.601 in limited range, always.
     let matrix = options.matrix.map_or("auto", |m| if m == Matrix::Bt601 { "bt601" } else { "bt709" });
     let range = options.range.map_or("auto", |r| if r == Range::Full { "full" } else { "limited" });
-    let filter = format!("scale=in_color_matrix={matrix}:in_range={range}:out_color_matrix=bt601:out_range=limited,format=yuv420p");
-    command.args(["-map", "0:v:0", "-an", "-sn", "-dn", "-vf", &filter, "-f", "yuv4mpegpipe", "pipe:1"]);
-    Producer::start(PROGRAM, command, options, |out| Ok(Frames::Y4m(Y4m::new(out, Some(Matrix::Bt601), Some(Range::Limited)))))
+    // Pixels that are not square are made so: what looks at a frame, or writes it, need not know of them.
+    let filter = format!(
+        "scale=w='if(gt(sar,1)*lte(sar,4),trunc(iw*sar+0.5),iw)':h='if(lt(sar,1)*gte(sar,0.25),trunc(ih/sar+0.5),ih)':\
+         in_color_matrix={matrix}:in_range={range}:out_color_matrix=bt601:out_range=limited,format=yuv420p,setsar=1"
+    );
+    command.args(chosen).args(["-an", "-sn", "-dn", "-vf", &filter]).args(once).args(["-f", "yuv4mpegpipe", "pipe:1"]);
+    let timed = matches!(input, Input::File(_));
+    Producer::start_timed(PROGRAM, command, options, timed, |out| Ok(Frames::Y4m(Y4m::new(out, Some(Matrix::Bt601), Some(Range::Limited)))))
 }

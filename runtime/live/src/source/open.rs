@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::camera::{Csi, RpiCamera};
-use super::child::Producer;
-use super::ffmpeg::{self, Input};
+use super::ffmpeg::{self, Decoder, Input, Learnt};
 use super::mjpeg::Mjpeg;
 use super::query::Query;
 use super::raw::RawFrames;
@@ -61,6 +60,13 @@ pub enum Notice {
         /// What is wrong with it.
         why: String,
     },
+    /// A camera gives no frame by one transport and is asked by the other.
+    OtherTransport {
+        /// What came of the first.
+        why: String,
+        /// The other.
+        transport: &'static str,
+    },
     /// A picture among others cannot be read and is passed over.
     Skipped {
         /// What is wrong with it.
@@ -70,6 +76,7 @@ pub enum Notice {
 
 /// How a source is read.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct SourceOptions {
     /// Whether frames may be lost.
     pub pace: Pace,
@@ -85,6 +92,43 @@ pub struct SourceOptions {
     pub stop: Arc<AtomicBool>,
     /// Is told what happens meanwhile.
     pub notify: Arc<dyn Fn(Notice) + Send + Sync>,
+}
+
+impl SourceOptions {
+    /// The same with another [`pace`](Self::pace).
+    pub fn with_pace(self, pace: Pace) -> Self {
+        Self { pace, ..self }
+    }
+
+    /// The same with another [`stall`](Self::stall).
+    pub fn with_stall(self, stall: Duration) -> Self {
+        Self { stall, ..self }
+    }
+
+    /// The same with another [`matrix`](Self::matrix).
+    pub fn with_matrix(self, matrix: impl Into<Option<Matrix>>) -> Self {
+        Self { matrix: matrix.into(), ..self }
+    }
+
+    /// The same with another [`range`](Self::range).
+    pub fn with_range(self, range: impl Into<Option<Range>>) -> Self {
+        Self { range: range.into(), ..self }
+    }
+
+    /// The same with another [`repeat`](Self::repeat).
+    pub fn with_repeat(self, repeat: bool) -> Self {
+        Self { repeat, ..self }
+    }
+
+    /// The same with somebody else who is told what happens.
+    pub fn with_notify(self, notify: impl Fn(Notice) + Send + Sync + 'static) -> Self {
+        Self { notify: Arc::new(notify), ..self }
+    }
+
+    /// The same with another [`stop`](Self::stop).
+    pub fn with_stop(self, stop: Arc<AtomicBool>) -> Self {
+        Self { stop, ..self }
+    }
 }
 
 impl Default for SourceOptions {
@@ -104,7 +148,7 @@ impl Default for SourceOptions {
 /// What a file of Motion JPEG is taken to have, as ffmpeg takes it.
 const MJPEG_RATE: Rate = (25, 1);
 
-const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:PATH?size=WxH&format=F (PATH may be - for stdin), rtsp://HOST/..., v4l2:///dev/video0?size=WxH&fps=N&format=F, rpicam:?size=WxH&fps=N, csi:?size=WxH&fps=N, or test:?size=WxH&fps=N";
+const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:PATH?size=WxH&format=F (PATH may be - for stdin), rtsp://HOST/... (rtsps, http, https, rtmp, rtmps, srt too), v4l2:///dev/video0?size=WxH&fps=N&format=F, rpicam:?size=WxH&fps=N, csi:?size=WxH&fps=N, or test:?size=WxH&fps=N";
 
 /// Opens a source by its name:
 ///
@@ -112,11 +156,11 @@ const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:P
 /// |---|---|
 /// | `PATH`, `file:PATH` | a picture, a folder of pictures, or a video, which an `ffmpeg` child decodes |
 /// | `y4m:PATH`, `mjpeg:PATH?fps=25` | such a stream; `-` is stdin. A file of Motion JPEG has 25 frames a second unless `fps` says otherwise |
-/// | `raw:PATH?size=640x480&format=yuyv&fps=30` | frames without headers: `rgb24`, `yuyv`, `nv12`, `i420` or `grey` |
-/// | `v4l2:///dev/video0?size=1280x720&fps=30&format=mjpeg` | a camera through Video4Linux: `mjpeg`, `yuyv`, `nv12`, `rgb24` or `grey`, without `format` the first of these that it has; a device with multi-planar calls alone is read by a `gst-launch-1.0` child |
+/// | `raw:PATH?size=640x480&format=yuyv&fps=30` | frames without headers: `rgb24`, `bgr24`, `rgba`, `bgra`, `yuyv`, `uyvy`, `yvyu`, `vyuy`, `nv12`, `nv21`, `nv16`, `nv61`, `i420`, `yv12`, `i411`, `i422`, `i444` or `grey` |
+/// | `v4l2:///dev/video0?size=1280x720&fps=30&format=mjpeg` | a camera through Video4Linux: `mjpeg` or one of these (`i411`, `i422` and `i444` aside), without `format` the first of these that it has; a device with multi-planar calls alone is read by a `gst-launch-1.0` child |
 /// | `rpicam:?size=1280x720&fps=30&camera=0&hflip=1&vflip=1&codec=mjpeg` | a Raspberry Pi camera through an `rpicam-vid` child, or `libcamera-vid` on older systems; `codec` is `mjpeg` or `yuv420` |
 /// | `csi:?size=1280x720&fps=30&camera=0&flip=0` | a Jetson's CSI camera through a `gst-launch-1.0` child; `flip` is 0 to 7 as in `nvvidconv` |
-/// | `rtsp://...`, `rtsps://...` | a network camera through an `ffmpeg` child |
+/// | `rtsp://...`, `rtsps://...`, `http://...`, `https://...`, `rtmp://...`, `rtmps://...`, `srt://...` | a network camera through an `ffmpeg` child |
 /// | `test:?size=640x360&fps=30&frames=N` | walking colour bars |
 ///
 /// Cameras and network streams are opened again, after growing pauses, when they end, break, stall or are unplugged. Pipes cannot be
@@ -127,6 +171,13 @@ const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:P
 pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>> {
     let fail = |fault: Fault| Error::Source { uri: redacted(uri), fault };
     let live = options.pace == Pace::Live;
+    if let Some(address) = ffmpeg::stream_address(uri) {
+        let learnt = Learnt::default();
+        return Ok(again_and_again(uri, options, move |options| {
+            let mut decoder = Decoder::start(Input::Stream(address.clone()), options, true, &learnt)?;
+            Ok(Box::new(move |frame: &mut Frame| Ok((decoder.read(frame)?, decoder.rate()))))
+        }));
+    }
     let (scheme, rest) = match uri.split_once(':') {
         // A Windows drive or a file name with a colon is no scheme that is known here, and exists.
         Some((scheme, rest)) if !Path::new(uri).exists() => (scheme, rest),
@@ -153,7 +204,7 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             let format = query.format()?.ok_or_else(|| fail(Fault::name("raw:PATH?size=WxH&format=F", "no format")))?;
             let layout = Layout::new(format, width, height).map_err(fail)?;
             let matrix = options.matrix.unwrap_or(Matrix::of_height(height));
-            let decoder = YuvDecoder::new(matrix, options.range.unwrap_or(Range::Limited));
+            let decoder = YuvDecoder::new(matrix, options.range.unwrap_or(format.usual_range()));
             let mut frames = RawFrames::new(layout, decoder, query.fps()?.unwrap_or((30, 1)));
             let mut input = bytes(path)?;
             pipe(uri, live, options, move |frame| Ok((frames.read(&mut input, frame)?, Some(frames.rate))))
@@ -171,10 +222,6 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
                 sequence: 0,
                 start: Instant::now(),
             }))
-        }
-        "rtsp" | "rtsps" => {
-            let stream = uri.to_owned();
-            Ok(again_and_again(uri, options, move |options| ffmpeg::start(&Input::Stream(&stream), options, true)))
         }
         "v4l2" => {
             let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -194,12 +241,12 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
         "rpicam" => {
             let query = Query::parse(rest.trim_start_matches('?'), &RpiCamera::KEYS).map_err(fail)?;
             let camera = RpiCamera::parse(&query).and_then(|camera| camera.check().map_err(fail))?;
-            Ok(again_and_again(uri, options, move |options| camera.start(options)))
+            Ok(again_and_again(uri, options, move |options| Ok(camera.start(options)?.into_reader())))
         }
         "csi" => {
             let query = Query::parse(rest.trim_start_matches('?'), &Csi::KEYS).map_err(fail)?;
             let camera = Csi::parse(&query).and_then(|camera| camera.check().map_err(fail))?;
-            Ok(again_and_again(uri, options, move |options| camera.start(options)))
+            Ok(again_and_again(uri, options, move |options| Ok(camera.start(options)?.into_reader())))
         }
         _ => Err(fail(Fault::name(EXPECTED, format!("{:?}", redacted(uri))))),
     }
@@ -209,12 +256,12 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
 fn again_and_again(
     uri: &str,
     options: &SourceOptions,
-    start: impl Fn(&SourceOptions) -> Result<Producer, Fault> + Send + 'static,
+    start: impl Fn(&SourceOptions) -> Result<Box<ReadFrame>, Fault> + Send + 'static,
 ) -> Box<dyn Source> {
     let (uri, inner) = (uri.to_owned(), options.clone());
     Box::new(Reconnecting::new(options.clone(), move || {
-        let mut child = start(&inner).map_err(|fault| Error::Source { uri: redacted(&uri), fault })?;
-        stream(&uri, true, &inner, move |frame| Ok((child.read(frame)?, child.rate())))
+        let mut read = start(&inner).map_err(|fault| Error::Source { uri: redacted(&uri), fault })?;
+        stream(&uri, true, &inner, move |frame| read(frame))
     }))
 }
 
@@ -224,7 +271,8 @@ fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn 
         return Ok(Box::new(Stills::open(path, options)?));
     }
     File::open(path).map_err(Error::io(path))?;
-    let mut child = ffmpeg::start(&Input::File(path), options, live).map_err(|fault| Error::Source { uri: redacted(uri), fault })?;
+    let mut child = Decoder::start(Input::File(path.into()), options, live, &Learnt::default())
+        .map_err(|fault| Error::Source { uri: redacted(uri), fault })?;
     stream(uri, live, options, move |frame| Ok((child.read(frame)?, child.rate())))
 }
 
@@ -267,7 +315,7 @@ fn bytes(path: &str) -> Result<Box<dyn std::io::BufRead + Send>> {
     Ok(Box::new(BufReader::with_capacity(1 << 16, File::open(path).map_err(Error::io(path))?)))
 }
 
-type ReadFrame = dyn FnMut(&mut Frame) -> Result<(bool, Option<Rate>), Fault> + Send;
+pub(super) type ReadFrame = dyn FnMut(&mut Frame) -> Result<(bool, Option<Rate>), Fault> + Send;
 
 struct Stream {
     uri: String,
@@ -327,6 +375,7 @@ mod tests {
         assert!(said("ftp://host/x").contains("expected a file"));
         assert!(said("raw:-?format=yuyv").contains("no size"));
         assert!(said("raw:-?size=3x2&format=yuyv").contains("even width"));
+        assert!(said("raw:-?size=2x2&size=4x4&format=grey").contains("expected size= once"));
         assert!(said("raw:-?size=3x2&colour=yuyv").contains("one of size, format, fps"));
         assert!(said("rpicam:?size=640x360&codec=h264").contains("one of mjpeg, yuv420"));
         assert!(said("rpicam:?size=640x360&codec=yuv420").is_empty());

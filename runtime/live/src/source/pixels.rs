@@ -39,20 +39,81 @@ pub enum Range {
 /// How a raw frame's bytes lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PixelFormat {
-    /// Three bytes a pixel.
+    /// Three bytes a pixel: red, green, blue.
     Rgb24,
+    /// Three bytes a pixel: blue, green, red.
+    Bgr24,
+    /// Four bytes a pixel: red, green, blue, and one that is left out.
+    Rgba,
+    /// Four bytes a pixel: blue, green, red, and one that is left out.
+    Bgra,
     /// Two pixels in four bytes: luma, blue difference, luma, red difference.
     Yuyv,
-    /// A luma plane, then both chromas interleaved at half size.
+    /// Two pixels in four bytes: blue difference, luma, red difference, luma.
+    Uyvy,
+    /// Two pixels in four bytes: luma, red difference, luma, blue difference.
+    Yvyu,
+    /// Two pixels in four bytes: red difference, luma, blue difference, luma.
+    Vyuy,
+    /// A luma plane, then both chromas interleaved at half size, blue first.
     Nv12,
-    /// A luma plane, then two chroma planes at half size.
+    /// As [`Self::Nv12`], red first.
+    Nv21,
+    /// A luma plane, then both chromas interleaved at half width, blue first.
+    Nv16,
+    /// As [`Self::Nv16`], red first.
+    Nv61,
+    /// A luma plane, then two chroma planes at half size, blue first.
     I420,
+    /// As [`Self::I420`], red first.
+    Yv12,
+    /// A luma plane, then two chroma planes of a quarter's width.
+    I411,
     /// A luma plane, then two chroma planes of half width.
     I422,
     /// Three planes of full size.
     I444,
     /// A luma plane alone.
     Grey,
+}
+
+impl PixelFormat {
+    /// The range of what does not say otherwise. Grey pictures have always been in full range, as ffmpeg and GStreamer take them.
+    pub(super) fn usual_range(self) -> Range {
+        if self == Self::Grey { Range::Full } else { Range::Limited }
+    }
+
+    /// Which of a pixel's bytes are red, green and blue, and how many it has.
+    fn channels(self) -> Option<([usize; 3], usize)> {
+        match self {
+            Self::Rgb24 => Some(([0, 1, 2], 3)),
+            Self::Bgr24 => Some(([2, 1, 0], 3)),
+            Self::Rgba => Some(([0, 1, 2], 4)),
+            Self::Bgra => Some(([2, 1, 0], 4)),
+            _ => None,
+        }
+    }
+
+    /// Where luma, blue and red difference lie among the four bytes of two pixels.
+    fn packed(self) -> Option<[usize; 3]> {
+        match self {
+            Self::Yuyv => Some([0, 1, 3]),
+            Self::Uyvy => Some([1, 0, 2]),
+            Self::Yvyu => Some([0, 3, 1]),
+            Self::Vyuy => Some([1, 2, 0]),
+            _ => None,
+        }
+    }
+
+    /// Powers of two by which chroma has fewer columns and rows.
+    fn shift(self) -> [usize; 2] {
+        match self {
+            Self::Nv12 | Self::Nv21 | Self::I420 | Self::Yv12 => [1, 1],
+            Self::Nv16 | Self::Nv61 | Self::I422 | Self::Yuyv | Self::Uyvy | Self::Yvyu | Self::Vyuy => [1, 0],
+            Self::I411 => [2, 0],
+            _ => [0, 0],
+        }
+    }
 }
 
 /// Where the samples of a format lie in a frame of one size.
@@ -65,9 +126,11 @@ pub struct Layout {
     /// Height in pixels.
     pub height: u32,
     bytes: usize,
-    luma: [usize; 2],   // step, stride
+    luma: [usize; 3],   // offset, step, stride
     chroma: [usize; 4], // offset of blue, offset of red, step, stride
     shift: [usize; 2],  // of columns, of rows
+    /// Bits of a sample; those of more than 8 have two bytes, the lower first.
+    bits: u32,
 }
 
 /// Longest side of a frame; a stream that claims more is refused before memory is taken for it.
@@ -79,25 +142,12 @@ impl Layout {
     /// # Errors
     /// [`Fault::Stream`] if the size is nothing, too large, or odd where the format packs pixels in pairs.
     pub fn new(format: PixelFormat, width: u32, height: u32) -> Result<Self, Fault> {
-        let wrong = |expected: &str| Err(Fault::stream("frame size", expected, format!("{width}×{height}")));
-        if width == 0 || height == 0 || width > MAX_SIDE_PX || height > MAX_SIDE_PX {
-            return wrong("sides of 1 to 16384 pixels");
-        }
-        if format == PixelFormat::Yuyv && width % 2 == 1 {
-            return wrong("an even width, for YUYV");
-        }
-        let (w, h) = (width as usize, height as usize);
-        let (cw, ch, area) = (w.div_ceil(2), h.div_ceil(2), w * h);
-        let (bytes, luma, chroma, shift) = match format {
-            PixelFormat::Rgb24 => (3 * area, [3, 3 * w], [1, 2, 3, 3 * w], [0, 0]),
-            PixelFormat::Yuyv => (2 * area, [2, 2 * w], [1, 3, 4, 2 * w], [1, 0]),
-            PixelFormat::Nv12 => (area + 2 * cw * ch, [1, w], [area, area + 1, 2, 2 * cw], [1, 1]),
-            PixelFormat::I420 => (area + 2 * cw * ch, [1, w], [area, area + cw * ch, 1, cw], [1, 1]),
-            PixelFormat::I422 => (area + 2 * cw * h, [1, w], [area, area + cw * h, 1, cw], [1, 0]),
-            PixelFormat::I444 => (3 * area, [1, w], [area, 2 * area, 1, w], [0, 0]),
-            PixelFormat::Grey => (area, [1, w], [0, 0, 0, 0], [0, 0]),
-        };
-        Ok(Self { format, width, height, bytes, luma, chroma, shift })
+        Self::with_lines(format, width, height, 8, None)
+    }
+
+    /// As [`Self::new`], with samples of more than 8 bits for planes, each in two bytes of which the lower comes first.
+    pub(super) fn deep(format: PixelFormat, width: u32, height: u32, bits: u32) -> Result<Self, Fault> {
+        Self::with_lines(format, width, height, bits, None)
     }
 
     /// As [`Self::new`], with lines of `line_bytes` in the first plane, as drivers pad them; 0 stands for lines without padding.
@@ -106,27 +156,47 @@ impl Layout {
     /// # Errors
     /// As [`Self::new`], and if a line is shorter than its pixels.
     pub fn padded(format: PixelFormat, width: u32, height: u32, line_bytes: usize) -> Result<Self, Fault> {
-        let tight = Self::new(format, width, height)?;
-        let stride = tight.luma[1];
-        if line_bytes == 0 || line_bytes == stride {
-            return Ok(tight);
+        Self::with_lines(format, width, height, 8, Some(line_bytes).filter(|&bytes| bytes > 0))
+    }
+
+    fn with_lines(format: PixelFormat, width: u32, height: u32, bits: u32, line_bytes: Option<usize>) -> Result<Self, Fault> {
+        let wrong = |expected: &str| Err(Fault::stream("frame size", expected, format!("{width}×{height}")));
+        if width == 0 || height == 0 || width > MAX_SIDE_PX || height > MAX_SIDE_PX {
+            return wrong("sides of 1 to 16384 pixels");
         }
-        if line_bytes < stride || line_bytes > 16 * MAX_SIDE_PX as usize {
-            return Err(Fault::stream("frame layout", format!("lines of {stride} bytes or more"), format!("{line_bytes}")));
+        if format.packed().is_some() && width % 2 == 1 {
+            return wrong("an even width, for pixels that are packed in pairs");
         }
-        let (h, area) = (height as usize, line_bytes * height as usize);
-        let [u_at, v_at, c_step, _] = tight.chroma;
-        let lines = |shift: usize| h.div_ceil(1 << shift);
-        let (bytes, chroma) = match format {
-            PixelFormat::Rgb24 | PixelFormat::Yuyv => (area, [u_at, v_at, c_step, line_bytes]),
-            PixelFormat::Grey => (area, tight.chroma),
-            PixelFormat::Nv12 => (area + line_bytes * lines(1), [area, area + 1, 2, line_bytes]),
-            PixelFormat::I420 | PixelFormat::I422 | PixelFormat::I444 => {
-                let (line, lines) = (line_bytes.div_ceil(1 << tight.shift[0]), lines(tight.shift[1]));
-                (area + 2 * line * lines, [area, area + line * lines, 1, line])
-            }
+        let sample = if bits > 8 { 2 } else { 1 };
+        let step = match format.channels() {
+            Some((_, bytes)) => bytes,
+            None if format.packed().is_some() => 2,
+            None => sample,
         };
-        Ok(Self { bytes, luma: [tight.luma[0], line_bytes], chroma, ..tight })
+        let (w, h) = (width as usize, height as usize);
+        let tight = step * w;
+        let line = line_bytes.unwrap_or(tight);
+        if line < tight || line > 16 * MAX_SIDE_PX as usize {
+            return Err(Fault::stream("frame layout", format!("lines of {tight} bytes or more"), format!("{line}")));
+        }
+        let [sx, sy] = format.shift();
+        let (area, columns, rows) = (line * h, w.div_ceil(1 << sx), h.div_ceil(1 << sy));
+        // Of a plane of one chroma.
+        let plane_line = if line_bytes.is_some() { line.div_ceil(1 << sx) } else { columns * sample };
+        let plane = plane_line * rows;
+        let (bytes, luma_at, chroma) = match format {
+            PixelFormat::Nv12 | PixelFormat::Nv16 => (area + 2 * plane, 0, [area, area + 1, 2, 2 * plane_line]),
+            PixelFormat::Nv21 | PixelFormat::Nv61 => (area + 2 * plane, 0, [area + 1, area, 2, 2 * plane_line]),
+            PixelFormat::Yv12 => (area + 2 * plane, 0, [area + plane, area, sample, plane_line]),
+            PixelFormat::I420 | PixelFormat::I411 | PixelFormat::I422 | PixelFormat::I444 => {
+                (area + 2 * plane, 0, [area, area + plane, sample, plane_line])
+            }
+            _ => match format.packed() {
+                Some([y, u, v]) => (area, y, [u, v, 4, line]),
+                None => (area, 0, [0; 4]),
+            },
+        };
+        Ok(Self { format, width, height, bytes, luma: [luma_at, step, line], chroma, shift: [sx, sy], bits })
     }
 
     /// Bytes of a frame.
@@ -179,23 +249,35 @@ impl YuvDecoder {
             return Err(Fault::stream("frame", format!("{} bytes", layout.bytes), format!("{} bytes", bytes.len())));
         }
         resize(picture, layout.width, layout.height);
-        if layout.format == PixelFormat::Rgb24 {
-            let line = 3 * layout.width as usize;
-            let lines = bytes.chunks(layout.luma[1]);
-            picture.chunks_exact_mut(line).zip(lines).for_each(|(out, bytes)| out.copy_from_slice(&bytes[..line]));
+        let [luma_at, step, stride] = layout.luma;
+        if let Some((order, _)) = layout.format.channels() {
+            let lines = picture.chunks_exact_mut(3 * layout.width as usize).zip(bytes.chunks(stride));
+            for (out, bytes) in lines {
+                for (pixel, bytes) in out.chunks_exact_mut(3).zip(bytes.chunks_exact(step)) {
+                    pixel.copy_from_slice(&order.map(|at| bytes[at]));
+                }
+            }
             return Ok(());
         }
-        let ([step, stride], [u_at, v_at, c_step, c_stride], [sx, sy]) = (layout.luma, layout.chroma, layout.shift);
+        let ([u_at, v_at, c_step, c_stride], [sx, sy]) = (layout.chroma, layout.shift);
+        let down = layout.bits.saturating_sub(8);
+        let sample = |bytes: &[u8], at: usize| match down {
+            0 => bytes[at],
+            // A value beyond its bits is taken as the largest.
+            _ => (u16::from_le_bytes([bytes[at], bytes[at + 1]]) >> down).min(255) as u8,
+        };
         picture.par_chunks_mut(3 * layout.width as usize).enumerate().for_each(|(row, out)| {
-            let luma = &bytes[row * stride..];
+            let luma = &bytes[row * stride + luma_at..];
             if layout.format == PixelFormat::Grey {
-                out.chunks_exact_mut(3).zip(luma).for_each(|(pixel, &y)| pixel.copy_from_slice(&self.rgb(y, 128, 128)));
+                for (x, pixel) in out.chunks_exact_mut(3).enumerate() {
+                    pixel.copy_from_slice(&self.rgb(sample(luma, x * step), 128, 128));
+                }
                 return;
             }
             let (u, v) = (&bytes[u_at + (row >> sy) * c_stride..], &bytes[v_at + (row >> sy) * c_stride..]);
             for (x, pixel) in out.chunks_exact_mut(3).enumerate() {
                 let c = (x >> sx) * c_step;
-                pixel.copy_from_slice(&self.rgb(luma[x * step], u[c], v[c]));
+                pixel.copy_from_slice(&self.rgb(sample(luma, x * step), sample(u, c), sample(v, c)));
             }
         });
         Ok(())
@@ -232,27 +314,46 @@ mod tests {
     fn chart(format: PixelFormat, code: impl Fn(usize) -> [u8; 3]) -> Vec<u8> {
         let (w, h) = (8 * BAR_PX, BAR_PX);
         let at = |x: usize| code(x / BAR_PX);
-        let plane =
-            |c: usize, w: usize, h: usize, step: usize| (0..h).flat_map(move |_| (0..w).map(move |x| (x * step, c))).collect::<Vec<_>>();
-        let fill = |samples: Vec<(usize, usize)>| samples.into_iter().map(|(x, c)| at(x)[c]).collect::<Vec<u8>>();
+        let plane = |c: usize, across: usize, down: usize| (0..w).step_by(across).map(|x| at(x)[c]).collect::<Vec<u8>>().repeat(h / down);
+        let pairs = |order: [usize; 4]| {
+            let pair = |x: usize| order.map(|c| at(x)[c]);
+            (0..w).step_by(2).flat_map(pair).collect::<Vec<u8>>().repeat(h)
+        };
+        let both = |first: usize, second: usize, down: usize| {
+            let pair = |x: usize| [at(x)[first], at(x)[second]];
+            [plane(0, 1, 1), (0..w).step_by(2).flat_map(pair).collect::<Vec<u8>>().repeat(h / down)].concat()
+        };
+        let pixels = |order: &[usize]| {
+            let pixel = |x: usize| order.iter().map(move |&c| if c == 3 { 99 } else { CHART[x / BAR_PX].0[c] });
+            (0..w).flat_map(pixel).collect::<Vec<u8>>().repeat(h)
+        };
         match format {
-            PixelFormat::Yuyv => (0..w * h / 2)
-                .flat_map(|pair| {
-                    let x = 2 * pair % w;
-                    [at(x)[0], at(x)[1], at(x + 1)[0], at(x)[2]]
-                })
-                .collect(),
-            PixelFormat::Nv12 => {
-                let chroma = (0..w * h / 4).flat_map(|i| [at(2 * i % w)[1], at(2 * i % w)[2]]);
-                fill(plane(0, w, h, 1)).into_iter().chain(chroma).collect()
-            }
-            PixelFormat::I420 => [fill(plane(0, w, h, 1)), fill(plane(1, w / 2, h / 2, 2)), fill(plane(2, w / 2, h / 2, 2))].concat(),
-            PixelFormat::I422 => [fill(plane(0, w, h, 1)), fill(plane(1, w / 2, h, 2)), fill(plane(2, w / 2, h, 2))].concat(),
-            PixelFormat::I444 => [fill(plane(0, w, h, 1)), fill(plane(1, w, h, 1)), fill(plane(2, w, h, 1))].concat(),
-            PixelFormat::Rgb24 => (0..w * h).flat_map(|i| at(i % w)).collect(),
-            PixelFormat::Grey => fill(plane(0, w, h, 1)),
+            PixelFormat::Yuyv => pairs([0, 1, 0, 2]),
+            PixelFormat::Uyvy => pairs([1, 0, 2, 0]),
+            PixelFormat::Yvyu => pairs([0, 2, 0, 1]),
+            PixelFormat::Vyuy => pairs([2, 0, 1, 0]),
+            PixelFormat::Nv12 => both(1, 2, 2),
+            PixelFormat::Nv21 => both(2, 1, 2),
+            PixelFormat::Nv16 => both(1, 2, 1),
+            PixelFormat::Nv61 => both(2, 1, 1),
+            PixelFormat::I420 => [plane(0, 1, 1), plane(1, 2, 2), plane(2, 2, 2)].concat(),
+            PixelFormat::Yv12 => [plane(0, 1, 1), plane(2, 2, 2), plane(1, 2, 2)].concat(),
+            PixelFormat::I411 => [plane(0, 1, 1), plane(1, 4, 1), plane(2, 4, 1)].concat(),
+            PixelFormat::I422 => [plane(0, 1, 1), plane(1, 2, 1), plane(2, 2, 1)].concat(),
+            PixelFormat::I444 => [plane(0, 1, 1), plane(1, 1, 1), plane(2, 1, 1)].concat(),
+            PixelFormat::Rgb24 => pixels(&[0, 1, 2]),
+            PixelFormat::Bgr24 => pixels(&[2, 1, 0]),
+            PixelFormat::Rgba => pixels(&[0, 1, 2, 3]),
+            PixelFormat::Bgra => pixels(&[2, 1, 0, 3]),
+            PixelFormat::Grey => plane(0, 1, 1),
         }
     }
+
+    const YUV: [PixelFormat; 13] = {
+        use PixelFormat::*;
+        [Yuyv, Uyvy, Yvyu, Vyuy, Nv12, Nv21, Nv16, Nv61, I420, Yv12, I411, I422, I444]
+    };
+    const RGB: [PixelFormat; 4] = [PixelFormat::Rgb24, PixelFormat::Bgr24, PixelFormat::Rgba, PixelFormat::Bgra];
 
     fn check(format: PixelFormat, matrix: Matrix, range: Range, code: impl Fn(usize) -> [u8; 3]) {
         let layout = Layout::new(format, 8 * BAR_PX as u32, BAR_PX as u32).unwrap();
@@ -267,7 +368,7 @@ mod tests {
 
     #[test]
     fn colour_chart_in_each_format() {
-        for format in [PixelFormat::Yuyv, PixelFormat::Nv12, PixelFormat::I420, PixelFormat::I422, PixelFormat::I444] {
+        for format in YUV {
             check(format, Matrix::Bt601, Range::Limited, |bar| CHART[bar].1);
             check(format, Matrix::Bt709, Range::Limited, |bar| CHART[bar].2);
             for matrix in [Matrix::Bt601, Matrix::Bt709] {
@@ -279,25 +380,25 @@ mod tests {
                 });
             }
         }
-        check(PixelFormat::Rgb24, Matrix::Bt601, Range::Full, |bar| CHART[bar].0);
+        RGB.iter().for_each(|&format| check(format, Matrix::Bt601, Range::Full, |bar| CHART[bar].0));
     }
 
     #[test]
     fn padded_lines_show_the_same_picture() {
-        use PixelFormat::{Grey, I420, I422, I444, Nv12, Rgb24, Yuyv};
-        let (width, height) = (6, 4);
-        for (format, pad) in [(Rgb24, 5), (Yuyv, 4), (Nv12, 10), (I420, 10), (I422, 10), (I444, 7), (Grey, 3)] {
+        let (width, height) = (8, 4);
+        for format in YUV.into_iter().chain(RGB).chain([PixelFormat::Grey]) {
+            let pad = 12;
             let tight = Layout::new(format, width, height).unwrap();
             let bytes: Vec<u8> = (0..tight.bytes()).map(|i| (i * 37 % 256) as u8).collect();
-            let padded = Layout::padded(format, width, height, tight.luma[1] + pad).unwrap();
+            let padded = Layout::padded(format, width, height, tight.luma[2] + pad).unwrap();
             let mut wide = vec![99; padded.bytes() + 8];
             let (w, h) = (width as usize, height as usize);
             for row in 0..h {
-                let line = tight.luma[1];
-                wide[row * padded.luma[1]..][..line].copy_from_slice(&bytes[row * line..][..line]);
+                let line = tight.luma[2];
+                wide[row * padded.luma[2]..][..line].copy_from_slice(&bytes[row * line..][..line]);
             }
             let [sx, sy] = tight.shift;
-            if !matches!(format, Rgb24 | Yuyv | Grey) {
+            if tight.bytes() > tight.luma[2] * h {
                 for (plane, row) in [0, 1].into_iter().flat_map(|p| (0..h.div_ceil(1 << sy)).map(move |r| (p, r))) {
                     for x in 0..w.div_ceil(1 << sx) {
                         let at = |layout: &Layout| layout.chroma[plane] + row * layout.chroma[3] + x * layout.chroma[2];
@@ -310,13 +411,13 @@ mod tests {
             decoder.decode(&tight, &bytes, &mut a).unwrap();
             decoder.decode(&padded, &wide, &mut b).unwrap();
             assert_eq!(a, b, "{format:?}");
-            assert!(Layout::padded(format, width, height, tight.luma[1] - 1).is_err());
+            assert!(Layout::padded(format, width, height, tight.luma[2] - 1).is_err());
         }
     }
 
     #[test]
     fn odd_sizes_fit_their_chroma() {
-        for format in [PixelFormat::Nv12, PixelFormat::I420, PixelFormat::I422] {
+        for format in YUV.into_iter().filter(|format| format.packed().is_none()) {
             for (width, height) in [(1, 1), (3, 5), (5, 3)] {
                 let layout = Layout::new(format, width, height).unwrap();
                 let mut picture = RgbImage::default();
@@ -326,7 +427,7 @@ mod tests {
                 assert!(YuvDecoder::new(Matrix::Bt601, Range::Full).decode(&layout, &bytes[1..], &mut picture).is_err());
             }
         }
-        assert!(Layout::new(PixelFormat::Yuyv, 3, 2).is_err());
+        assert!(Layout::new(PixelFormat::Yuyv, 3, 2).is_err() && Layout::new(PixelFormat::Uyvy, 3, 2).is_err());
         assert!(Layout::new(PixelFormat::I420, 0, 2).is_err());
         assert!(Layout::new(PixelFormat::I420, 70000, 2).is_err());
     }

@@ -13,7 +13,12 @@ impl<'a> Query<'a> {
             }
             Ok((key, value))
         };
-        query.split('&').filter(|part| !part.is_empty()).map(pair).collect::<Result<_, _>>().map(Self)
+        let pairs: Vec<(&str, &str)> = query.split('&').filter(|part| !part.is_empty()).map(pair).collect::<Result<_, _>>()?;
+        let twice = pairs.iter().enumerate().find(|(at, (key, _))| pairs[..*at].iter().any(|(earlier, _)| earlier == key));
+        match twice {
+            Some((_, (key, _))) => Err(Fault::name(format!("{key}= once"), format!("{query:?}"))),
+            None => Ok(Self(pairs)),
+        }
     }
 
     fn value<T>(&self, key: &str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>> {
@@ -47,7 +52,28 @@ impl<'a> Query<'a> {
     }
 
     pub fn format(&self) -> Result<Option<PixelFormat>> {
-        use PixelFormat::{Grey, I420, Nv12, Rgb24, Yuyv};
-        self.word("format", &[("rgb24", Rgb24), ("yuyv", Yuyv), ("nv12", Nv12), ("i420", I420), ("grey", Grey)])
+        self.word("format", &FORMATS)
     }
 }
+
+/// Formats of raw frames, by their names.
+const FORMATS: [(&str, PixelFormat); 18] = [
+    ("rgb24", PixelFormat::Rgb24),
+    ("bgr24", PixelFormat::Bgr24),
+    ("rgba", PixelFormat::Rgba),
+    ("bgra", PixelFormat::Bgra),
+    ("yuyv", PixelFormat::Yuyv),
+    ("uyvy", PixelFormat::Uyvy),
+    ("yvyu", PixelFormat::Yvyu),
+    ("vyuy", PixelFormat::Vyuy),
+    ("nv12", PixelFormat::Nv12),
+    ("nv21", PixelFormat::Nv21),
+    ("nv16", PixelFormat::Nv16),
+    ("nv61", PixelFormat::Nv61),
+    ("i420", PixelFormat::I420),
+    ("yv12", PixelFormat::Yv12),
+    ("i411", PixelFormat::I411),
+    ("i422", PixelFormat::I422),
+    ("i444", PixelFormat::I444),
+    ("grey", PixelFormat::Grey),
+];

@@ -11,11 +11,13 @@ pub(super) struct RawFrames {
     pub rate: Rate,
     bytes: Vec<u8>,
     sequence: u64,
+    /// The number of the first frame, and its time.
+    first: (u64, Duration),
 }
 
 impl RawFrames {
     pub fn new(layout: Layout, decoder: YuvDecoder, rate: Rate) -> Self {
-        Self { layout, decoder, rate, bytes: vec![0; layout.bytes()], sequence: 0 }
+        Self { layout, decoder, rate, bytes: vec![0; layout.bytes()], sequence: 0, first: (0, Duration::ZERO) }
     }
 
     /// Reads one frame; false where the stream ends before it.
@@ -30,14 +32,20 @@ impl RawFrames {
         }
         self.decoder.decode(&self.layout, &self.bytes, &mut frame.pixels)?;
         frame.sequence = self.sequence;
-        frame.timestamp = time_of(self.sequence, self.rate);
+        frame.timestamp = self.due();
         self.sequence += 1;
         Ok(true)
     }
 
-    /// Counts on from another stream.
-    pub fn from(self, sequence: u64) -> Self {
-        Self { sequence, ..self }
+    /// When the next frame is due.
+    fn due(&self) -> Duration {
+        let (sequence, time) = self.first;
+        time.saturating_add(time_of(self.sequence - sequence, self.rate))
+    }
+
+    /// Numbers and times go on from another stream, whose rate may be another.
+    pub fn after(self, other: &Self) -> Self {
+        Self { sequence: other.sequence, first: (other.sequence, other.due()), ..self }
     }
 
     pub fn sequence(&self) -> u64 {

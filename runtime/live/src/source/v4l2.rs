@@ -33,13 +33,24 @@ enum Format {
 }
 
 /// Formats by their names here and the kernel's, the ones first that carry most frames over a USB cable.
-const FORMATS: [(&str, &[u8; 4], Format); 6] = [
-    ("mjpeg", b"MJPG", Format::Mjpeg),
-    ("nv12", b"NV12", Format::Raw(PixelFormat::Nv12)),
-    ("yuyv", b"YUYV", Format::Raw(PixelFormat::Yuyv)),
-    ("i420", b"YU12", Format::Raw(PixelFormat::I420)),
-    ("rgb24", b"RGB3", Format::Raw(PixelFormat::Rgb24)),
-    ("grey", b"GREY", Format::Raw(PixelFormat::Grey)),
+const FORMATS: [(&str, &[&[u8; 4]], Format); 16] = [
+    ("mjpeg", &[b"MJPG", b"JPEG"], Format::Mjpeg),
+    ("nv12", &[b"NV12"], Format::Raw(PixelFormat::Nv12)),
+    ("yuyv", &[b"YUYV"], Format::Raw(PixelFormat::Yuyv)),
+    ("i420", &[b"YU12"], Format::Raw(PixelFormat::I420)),
+    ("uyvy", &[b"UYVY"], Format::Raw(PixelFormat::Uyvy)),
+    ("yvyu", &[b"YVYU"], Format::Raw(PixelFormat::Yvyu)),
+    ("vyuy", &[b"VYUY"], Format::Raw(PixelFormat::Vyuy)),
+    ("nv21", &[b"NV21"], Format::Raw(PixelFormat::Nv21)),
+    ("nv16", &[b"NV16"], Format::Raw(PixelFormat::Nv16)),
+    ("nv61", &[b"NV61"], Format::Raw(PixelFormat::Nv61)),
+    ("yv12", &[b"YV12"], Format::Raw(PixelFormat::Yv12)),
+    ("rgb24", &[b"RGB3"], Format::Raw(PixelFormat::Rgb24)),
+    ("bgr24", &[b"BGR3"], Format::Raw(PixelFormat::Bgr24)),
+    // The kernel's RGBA32 and RGBX32, and ABGR32 and XBGR32, by the order of their bytes.
+    ("rgba", &[b"AB24", b"XB24"], Format::Raw(PixelFormat::Rgba)),
+    ("bgra", &[b"AR24", b"XR24", b"BGR4"], Format::Raw(PixelFormat::Bgra)),
+    ("grey", &[b"GREY"], Format::Raw(PixelFormat::Grey)),
 ];
 
 const USUAL_SIZE: (u32, u32) = (1280, 720);
@@ -100,7 +111,10 @@ impl V4l2Camera {
         let offered: Vec<FourCc> = device.formats(BufType::VIDEO_CAPTURE).filter_map(|f| Some(f.ok()?.pixel_format())).collect();
         let has = |code: &[u8; 4]| offered.contains(&FourCc::from_fourcc(*code));
         let wanted = |format: Format| self.format.is_none_or(|wanted| wanted == format);
-        let chosen = FORMATS.into_iter().find(|(_, code, format)| wanted(*format) && has(code));
+        let offered_of = |(name, codes, format): (&'static str, &[&'static [u8; 4]], Format)| {
+            codes.iter().find(|code| wanted(format) && has(code)).map(|code| (name, *code, format))
+        };
+        let chosen = FORMATS.into_iter().find_map(offered_of);
         let offers = offers(&device, &offered);
         let Some((name, code, format)) = chosen else {
             let name = FORMATS.into_iter().find(|(_, _, format)| self.format == Some(*format)).map_or("none of these", |(name, ..)| name);
@@ -122,7 +136,8 @@ impl V4l2Camera {
         let asked = self.rate.and_then(|(n, d)| capture.set_frame_interval(Fract::new(d, n)).ok());
         let rate = asked.map(|f| (f.denominator(), f.numerator())).filter(|&(n, d)| n > 0 && d > 0);
         // Video4Linux takes YCbCr as BT.601 in limited range unless a driver says otherwise.
-        let decoder = YuvDecoder::new(options.matrix.unwrap_or(Matrix::Bt601), options.range.unwrap_or(Range::Limited));
+        let usual = layout.map_or(Range::Limited, |layout| layout.format.usual_range());
+        let decoder = YuvDecoder::new(options.matrix.unwrap_or(Matrix::Bt601), options.range.unwrap_or(usual));
         let stream = capture.into_stream().map_err(place)?;
         let (start, damage, options) = (Instant::now(), Damage::new(&options.notify), options.clone());
         Ok(V4l2Stream { stream, layout, decoder, rate, bytes: Vec::new(), sequence: 0, start, options, damage })
@@ -133,8 +148,19 @@ impl V4l2Camera {
 fn gstreamer_name(format: PixelFormat) -> &'static str {
     match format {
         PixelFormat::Rgb24 => "RGB",
+        PixelFormat::Bgr24 => "BGR",
+        PixelFormat::Rgba => "RGBA",
+        PixelFormat::Bgra => "BGRA",
         PixelFormat::Yuyv => "YUY2",
+        PixelFormat::Uyvy => "UYVY",
+        PixelFormat::Yvyu => "YVYU",
+        PixelFormat::Vyuy => "VYUY",
         PixelFormat::Nv12 => "NV12",
+        PixelFormat::Nv21 => "NV21",
+        PixelFormat::Nv16 => "NV16",
+        PixelFormat::Nv61 => "NV61",
+        PixelFormat::Yv12 => "YV12",
+        PixelFormat::I411 => "Y41B",
         PixelFormat::I420 => "I420",
         PixelFormat::I422 => "Y42B",
         PixelFormat::I444 => "Y444",

@@ -4,7 +4,7 @@
 //! use std::sync::Arc;
 //! use edge_seg_live::words::Words;
 //! # fn main() -> edge_seg_live::Result<()> {
-//! # let options = edge_seg_model::Options { size_px: Some(64), ..Default::default() };
+//! # let options = edge_seg_model::Options::default().with_size_px(64);
 //! # let session = Arc::new(edge_seg_model::Session::built_in_with(&options)?);
 //! let words = Words::of(session.clone(), &session.words("cat, dog")?)?;
 //! words.adjust("dog", |word| word.threshold = Some(0.6))?;

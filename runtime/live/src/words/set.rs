@@ -5,7 +5,6 @@ use crate::{Error, Result};
 use edge_seg_model::{Background, Class, Gate, Session, TagBank, WordList};
 
 /// Words with their embeddings, and what stands in front of them.
-#[derive(Debug)]
 pub struct WordSet {
     /// The words as they were asked for; label k is the k-th.
     pub words: Vec<Word>,
@@ -17,6 +16,12 @@ pub struct WordSet {
     pub background_words: Vec<String>,
     /// Counts the sets from 1.
     pub version: u64,
+}
+
+impl std::fmt::Debug for WordSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WordSet {{ {} words, {:?}, version: {} }}", self.words.len(), self.background, self.version)
+    }
 }
 
 impl WordSet {

@@ -22,6 +22,9 @@ pub(crate) struct Masks {
     pub timings: Timings,
 }
 
+/// Asked again and again whether work is to end early.
+pub(crate) type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// Turns prepared pictures into patch embeddings, somewhere.
 pub(crate) trait Encoder: std::fmt::Debug + Send + Sync {
     /// What runs it, as reports name it.
@@ -34,6 +37,10 @@ pub(crate) trait Encoder: std::fmt::Debug + Send + Sync {
     }
     /// Embeds a picture.
     fn encode(&self, input: &Input) -> Result<PatchGrid>;
+    /// Embeds a picture, unless `stop` says so meanwhile; then none. What cannot be interrupted asks once, before it begins.
+    fn encode_until(&self, input: &Input, stop: Stop<'_>) -> Result<Option<PatchGrid>> {
+        if stop() { Ok(None) } else { self.encode(input).map(Some) }
+    }
     /// Embeds several pictures, neighbours of one size together where that is faster, by plans with capacity for so many.
     fn encode_all(&self, inputs: &[&Input], _room: usize) -> Result<Vec<PatchGrid>> {
         inputs.iter().map(|input| self.encode(input)).collect()

@@ -4,8 +4,7 @@ use edge_seg_board::boards::Multiplications;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::Cost;
 
-use super::parse::parse;
-use super::tensors::fail;
+use super::parse::{guarded, parse};
 use crate::Result;
 use edge_seg_bundle::Bundle;
 
@@ -32,7 +31,7 @@ pub fn multiplications(bundle: &Bundle, (rows, cols): (usize, usize)) -> Result<
         }
         Ok(total)
     };
-    count().map_err(fail("image"))
+    guarded("image", bundle.place(), count)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::backend::{Encoder, MaskRequest, Masks};
+use super::backend::{Encoder, MaskRequest, Masks, Stop};
 use crate::device::{DeviceFault, OnFallback};
 use crate::input::Input;
 use crate::{Error, PatchGrid, Result};
@@ -62,6 +62,10 @@ impl Encoder for FallbackEncoder {
 
     fn encode(&self, input: &Input) -> Result<PatchGrid> {
         self.with(|encoder| encoder.encode(input))
+    }
+
+    fn encode_until(&self, input: &Input, stop: Stop<'_>) -> Result<Option<PatchGrid>> {
+        self.with(|encoder| encoder.encode_until(input, stop))
     }
 
     fn masks(&self, input: &Input, request: &MaskRequest<'_>) -> Result<Option<Masks>> {

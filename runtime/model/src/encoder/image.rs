@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex};
 use edge_seg_bundle::{Bundle, Positions};
 use edge_seg_kernels::kernels;
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::plan::eval;
+use tract_onnx::tract_hir::internal::format_err;
 
-use super::backend::Encoder;
-use super::parse::{Plan, parse};
+use super::backend::{Encoder, Stop};
+use super::parse::{Plan, guarded, parse, plan};
 use super::positions::resample;
 use super::tensors::{MAX_PLANS, crop, fail, floats};
 use super::threads::Threads;
@@ -16,9 +18,9 @@ use crate::input::Input;
 use crate::{Error, PatchGrid, Result};
 
 /// Turns prepared pictures into patch embeddings.
-#[derive(Debug)]
 pub struct ImageEncoder {
     model: InferenceModel,
+    place: String,
     layout: Positions,
     positions: Vec<f32>, // [1 + rows · cols, width]
     dim: usize,
@@ -32,6 +34,12 @@ pub struct ImageEncoder {
 struct SizedPlan {
     plan: Plan,
     positions: Arc<Tensor>,
+}
+
+impl std::fmt::Debug for ImageEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ImageEncoder").field("dim", &self.dim).field("half", &self.half).finish_non_exhaustive()
+    }
 }
 
 impl ImageEncoder {
@@ -62,7 +70,16 @@ impl ImageEncoder {
         let layout = manifest.image.positions.clone();
         let positions = bundle.floats(&layout.blob, (1 + layout.rows * layout.cols) * layout.width)?;
         let model = parse("image", bundle, &manifest.image.blob, half)?;
-        Ok(Self { model, layout, positions, dim: manifest.embedding_dim, half, plans: Mutex::default(), threads })
+        Ok(Self {
+            model,
+            place: bundle.place().into(),
+            layout,
+            positions,
+            dim: manifest.embedding_dim,
+            half,
+            plans: Mutex::default(),
+            threads,
+        })
     }
 
     /// Makes the plan for an input's size ahead of encoding it; later inputs of that size need none.
@@ -79,17 +96,23 @@ impl ImageEncoder {
     /// # Errors
     /// [`Error::Encoder`] if the engine fails, [`Error::Tensor`] if it answers with another shape or with NaN.
     pub fn encode(&self, input: &Input) -> Result<PatchGrid> {
+        self.encode_until(input, &|| false)?.ok_or_else(|| fail("image")(format_err!("stopped, and nobody asked for it")))
+    }
+
+    /// As [`encode`](Self::encode), unless `stop` says so meanwhile, which is asked before each layer; then none.
+    fn encode_until(&self, input: &Input, stop: Stop<'_>) -> Result<Option<PatchGrid>> {
         let (rows, cols) = input.placement.grid();
         let plan = self.plan(rows, cols, input.placement.patch_px as usize)?;
         let shape = [1, 3, input.placement.input_px.1 as usize, input.placement.input_px.0 as usize];
         let pixels = Tensor::from_shape(&shape, &input.pixels).map_err(fail("image"))?;
         let inputs = tvec!(pixels.into_tvalue(), TValue::from_const(plan.positions.clone()));
-        let outputs = self.threads.run_plan(|| plan.plan.run(inputs)).map_err(fail("image"))?;
+        let run = || self.threads.run_plan(|| run_until(&plan.plan, inputs, stop));
+        let Some(outputs) = guarded("image", &self.place, run)? else { return Ok(None) };
         let patches = floats(&outputs, 0, &[1, rows * cols, self.dim])?;
         let global = floats(&outputs, 1, &[1, self.dim])?;
         let (covered_rows, covered_cols) = input.placement.covered();
         let patches = crop(patches, cols, covered_rows, covered_cols, self.dim);
-        PatchGrid::new(covered_rows, covered_cols, self.dim, patches, global)
+        PatchGrid::new(covered_rows, covered_cols, self.dim, patches, global).map(Some)
     }
 
     fn plan(&self, rows: usize, cols: usize, patch_px: usize) -> Result<SizedPlan> {
@@ -99,13 +122,7 @@ impl ImageEncoder {
         }
         let pixels = f32::fact([1, 3, rows * patch_px, cols * patch_px]);
         let positions = f32::fact([1, 1 + rows * cols, self.layout.width]);
-        let plan = self
-            .model
-            .clone()
-            .with_input_fact(0, pixels.into())
-            .and_then(|model| model.with_input_fact(1, positions.into()))
-            .and_then(|model| model.into_optimized()?.into_runnable())
-            .map_err(fail("image"))?;
+        let plan = plan("image", &self.place, &self.model, [pixels, positions], &SymbolValues::default())?;
         let resampled = resample(&self.positions, &self.layout, rows, cols);
         let positions = Tensor::from_shape(&[1, 1 + rows * cols, self.layout.width], &resampled).map_err(fail("image"))?;
         if plans.len() >= MAX_PLANS {
@@ -115,6 +132,16 @@ impl ImageEncoder {
         plans.insert((rows, cols), plan.clone());
         Ok(plan)
     }
+}
+
+/// Runs a plan layer by layer; none if it was stopped between two.
+fn run_until(plan: &Plan, inputs: TVec<TValue>, stop: Stop<'_>) -> TractResult<Option<TVec<TValue>>> {
+    let mut stopped = false;
+    let outcome = plan.spawn()?.run_plan_with_eval(inputs, |context, state, node, inputs| {
+        stopped = stop();
+        if stopped { Err(format_err!("stopped")) } else { eval(context, state, node, inputs) }
+    });
+    if stopped { Ok(None) } else { outcome.map(Some) }
 }
 
 impl Encoder for ImageEncoder {
@@ -128,5 +155,9 @@ impl Encoder for ImageEncoder {
 
     fn encode(&self, input: &Input) -> Result<PatchGrid> {
         ImageEncoder::encode(self, input)
+    }
+
+    fn encode_until(&self, input: &Input, stop: Stop<'_>) -> Result<Option<PatchGrid>> {
+        ImageEncoder::encode_until(self, input, stop)
     }
 }

@@ -11,6 +11,7 @@ mod floats;
 mod fuse;
 mod image;
 mod layers;
+mod limits;
 mod names;
 mod parse;
 mod positions;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use edge_seg_bundle::Bundle;
 use edge_seg_kernels::kernels;
 
-pub(crate) use backend::{Encoder, MaskRequest, Masks};
+pub(crate) use backend::{Encoder, MaskRequest, Masks, Stop};
 pub use cost::multiplications;
 pub use cuda::{GraphEncoder, choose_device, probe_cuda};
 pub use image::ImageEncoder;

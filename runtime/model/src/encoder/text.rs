@@ -3,15 +3,21 @@
 use edge_seg_bundle::Bundle;
 use tract_onnx::prelude::*;
 
-use super::parse::{Plan, parse};
+use super::parse::{Plan, guarded, parse, plan};
 use super::tensors::{fail, floats};
 use crate::Result;
 
 /// Turns token ids into text embeddings, on the calling thread: words are short and many, so callers run several at once.
-#[derive(Debug)]
 pub struct TextEncoder {
     plan: Plan,
+    place: String,
     dim: usize,
+}
+
+impl std::fmt::Debug for TextEncoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TextEncoder").field("dim", &self.dim).finish_non_exhaustive()
+    }
 }
 
 impl TextEncoder {
@@ -23,13 +29,10 @@ impl TextEncoder {
         let manifest = bundle.manifest();
         let model = parse("text", bundle, &manifest.text.blob, false)?;
         let tokens = model.symbols.sym("tokens");
-        let fact = i64::fact(&[1.to_dim(), tokens.into()]);
-        let plan = model
-            .with_input_fact(0, fact.clone().into())
-            .and_then(|model| model.with_input_fact(1, fact.into()))
-            .and_then(|model| model.into_optimized()?.into_runnable())
-            .map_err(fail("text"))?;
-        Ok(Self { plan, dim: manifest.embedding_dim })
+        let fact = i64::fact(&[1.to_dim(), tokens.clone().into()]);
+        let longest = SymbolValues::default().with(&tokens, manifest.text.context as i64);
+        let plan = plan("text", bundle.place(), &model, [fact.clone(), fact], &longest)?;
+        Ok(Self { plan, place: bundle.place().into(), dim: manifest.embedding_dim })
     }
 
     /// Embeds one sequence of tokens, special tokens included. `[dim]`, not normalised
@@ -39,7 +42,7 @@ impl TextEncoder {
     pub fn encode(&self, tokens: &[i64]) -> Result<Vec<f32>> {
         let ids = Tensor::from_shape(&[1, tokens.len()], tokens).map_err(fail("text"))?;
         let mask = Tensor::from_shape(&[1, tokens.len()], &vec![1i64; tokens.len()]).map_err(fail("text"))?;
-        let outputs = self.plan.run(tvec!(ids.into_tvalue(), mask.into_tvalue())).map_err(fail("text"))?;
+        let outputs = guarded("text", &self.place, || self.plan.run(tvec!(ids.into_tvalue(), mask.into_tvalue())))?;
         floats(&outputs, 0, &[1, self.dim])
     }
 }

@@ -37,6 +37,10 @@ impl Threads {
         Self(Arc::new(Shared { count: count.max(1), callers: AtomicUsize::new(0), idle: Mutex::default() }))
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.0.count
+    }
+
     /// Runs a plan of the engine, whose products use the caller's share.
     pub(crate) fn run_plan<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         outside_rayon(|| {

@@ -10,12 +10,18 @@ use crate::{Error, Result};
 use edge_seg_bundle::{ImageManifest, Interpolation};
 
 /// The encoder's input and where the frame lies in it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Input {
     /// Normalised channels. `[3, height, width]`
     pub pixels: Vec<f32>,
     /// Where the frame lies.
     pub placement: Placement,
+}
+
+impl std::fmt::Debug for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Input {{ {:?} }}", self.placement)
+    }
 }
 
 /// Resizes and normalises a frame: `(value / 255 - mean) / std` for each channel.

@@ -10,7 +10,7 @@ use crate::input::Placement;
 use crate::{Error, Result, ScoreGrid};
 
 /// A label for every pixel: 0 is the background, k the k-th class.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct LabelMap {
     /// Width in pixels.
     pub width: u32,
@@ -72,6 +72,12 @@ impl Painter {
             .zip(&mut self.scratch)
             .for_each(|((labels, rows), scratch)| kernels().upsample_argmax(&planes, rows, &self.columns, scratch, labels));
         Ok(())
+    }
+}
+
+impl std::fmt::Debug for LabelMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LabelMap {{ {}×{}, {} labels }}", self.width, self.height, self.labels.len())
     }
 }
 

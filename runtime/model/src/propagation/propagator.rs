@@ -23,11 +23,24 @@ pub enum Propagation {
 
 /// How masks are carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct PropagationOptions {
     /// From a key frame to the frames after it.
     pub carry: Propagation,
     /// Time constant of the exponential smoothing of scores over key frames; zero takes each key frame as it is.
     pub smoothing: Duration,
+}
+
+impl PropagationOptions {
+    /// The same with another [`carry`](Self::carry).
+    pub fn with_carry(self, carry: Propagation) -> Self {
+        Self { carry, ..self }
+    }
+
+    /// The same with another [`smoothing`](Self::smoothing).
+    pub fn with_smoothing(self, smoothing: Duration) -> Self {
+        Self { smoothing, ..self }
+    }
 }
 
 /// Follows the motion of a video and carries the scores of its key frames along.

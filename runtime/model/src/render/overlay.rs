@@ -13,6 +13,7 @@ use crate::LabelMap;
 
 /// How masks are laid over a picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct OverlayOptions {
     /// Share of the class's colour inside its mask, 0..1.
     pub opacity: f32,
@@ -20,6 +21,23 @@ pub struct OverlayOptions {
     pub outline: bool,
     /// Whether the words are listed with their scores.
     pub legend: bool,
+}
+
+impl OverlayOptions {
+    /// The same with another [`opacity`](Self::opacity).
+    pub fn with_opacity(self, opacity: f32) -> Self {
+        Self { opacity, ..self }
+    }
+
+    /// The same with another [`outline`](Self::outline).
+    pub fn with_outline(self, outline: bool) -> Self {
+        Self { outline, ..self }
+    }
+
+    /// The same with another [`legend`](Self::legend).
+    pub fn with_legend(self, legend: bool) -> Self {
+        Self { legend, ..self }
+    }
 }
 
 impl Default for OverlayOptions {

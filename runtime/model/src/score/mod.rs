@@ -55,7 +55,7 @@ impl Background {
 }
 
 /// Logits of every class on the patch grid, with the background's in front.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct ScoreGrid {
     rows: usize,
     cols: usize,
@@ -81,6 +81,12 @@ impl Shifts {
     fn at(&self, class: usize, total: f32, left_out: f32) -> f32 {
         let own = self.own.get(class).copied().flatten();
         own.map_or(0.0, |own| (own + total).max(left_out) - (self.common + total).max(left_out))
+    }
+}
+
+impl std::fmt::Debug for ScoreGrid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ScoreGrid {{ {}×{} patches, {} classes }}", self.rows, self.cols, self.scores.len())
     }
 }
 

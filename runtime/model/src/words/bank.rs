@@ -21,7 +21,7 @@ pub enum Gate {
 }
 
 /// Embeddings of the words of some classes.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TagBank {
     names: Arc<[String]>,
     spans: Vec<Range<usize>>,
@@ -37,6 +37,12 @@ impl PartialEq for TagBank {
     fn eq(&self, other: &Self) -> bool {
         (&self.names, &self.spans, self.backgrounds, &self.gates, &self.words, self.precision)
             == (&other.names, &other.spans, other.backgrounds, &other.gates, &other.words, other.precision)
+    }
+}
+
+impl std::fmt::Debug for TagBank {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TagBank {{ {} classes, {:?} }}", self.names.len(), self.words)
     }
 }
 

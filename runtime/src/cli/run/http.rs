@@ -88,13 +88,8 @@ impl HttpArgs {
         let about = About { source, program: format!("edge-seg {}", env!("CARGO_PKG_VERSION")), stall: HEALTHY };
         let Running { session, control, counters, event_bus, .. } = running.clone();
         let hub = Hub::new(about, session, control, counters, event_bus, recorder.clone());
-        let options = ServeOptions {
-            address,
-            token: self.token()?,
-            hosts: self.http_host.clone().unwrap_or_default(),
-            clients: self.clients(),
-            fps: self.fps(),
-        };
+        let options = ServeOptions::at(address).with_token(self.token()?).with_clients(self.clients()).with_fps(self.fps());
+        let options = options.with_hosts(self.http_host.clone().unwrap_or_default());
         let server = Server::start(&options, hub.clone())?;
         tracing::info!("the web page is at http://{}/", server.address());
         sinks.push(Box::new(HubSink(hub)));

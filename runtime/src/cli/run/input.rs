@@ -95,18 +95,18 @@ impl InputArgs {
             Notice::Stalled { after } => tracing::warn!("no frame for {:.1} s; waiting for the pipe", after.as_secs_f64()),
             Notice::Back => tracing::info!("the source is back"),
             Notice::Damaged { sequence, count, why } => tracing::warn!("frame {sequence} is left out: {why} ({count} so far)"),
+            Notice::OtherTransport { why, transport } => tracing::warn!("no frame by TCP: {why}; trying {transport}"),
             Notice::Skipped { why } => tracing::warn!("passed over: {why}"),
             _ => {}
         };
-        let options = SourceOptions {
-            pace: self.pace(),
-            stall: Duration::from_secs_f64(self.stall.unwrap_or(DEFAULT_STALL_S)),
-            matrix: self.matrix.map(|m| if m == MatrixArg::Bt601 { Matrix::Bt601 } else { Matrix::Bt709 }),
-            range: self.range.map(|r| if r == RangeArg::Full { Range::Full } else { Range::Limited }),
-            repeat: self.repeat.unwrap_or(false),
-            stop: stop.clone(),
-            notify: Arc::new(notify),
-        };
+        let options = SourceOptions::default()
+            .with_pace(self.pace())
+            .with_stall(Duration::from_secs_f64(self.stall.unwrap_or(DEFAULT_STALL_S)))
+            .with_matrix(self.matrix.map(|m| if m == MatrixArg::Bt601 { Matrix::Bt601 } else { Matrix::Bt709 }))
+            .with_range(self.range.map(|r| if r == RangeArg::Full { Range::Full } else { Range::Limited }))
+            .with_repeat(self.repeat.unwrap_or(false))
+            .with_stop(stop.clone())
+            .with_notify(notify);
         Ok(open_source(self.uri()?, &options)?)
     }
 

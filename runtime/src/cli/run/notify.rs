@@ -71,15 +71,11 @@ impl MqttArgs {
     pub fn open(&self, model: &str, control: &Control, metrics: &Metrics) -> Result<Option<Box<dyn LiveSink>>> {
         let Some(url) = &self.mqtt else { return Ok(None) };
         let discovery = self.mqtt_discovery.clone().unwrap_or_else(|| "homeassistant".into());
-        let options = MqttOptions {
-            url: url.clone(),
-            login: self.login()?,
-            ca: self.mqtt_ca.clone(),
-            node: self.mqtt_name.clone().unwrap_or_else(host_name),
-            discovery: (discovery != "none").then_some(discovery),
-            interval: Duration::from_secs_f64(self.mqtt_interval.unwrap_or(1.0)),
-            model: model.into(),
-        };
+        let options = MqttOptions::to(url, self.mqtt_name.clone().unwrap_or_else(host_name), model)
+            .with_login(self.login()?)
+            .with_ca(self.mqtt_ca.clone())
+            .with_discovery((discovery != "none").then_some(discovery))
+            .with_interval(Duration::from_secs_f64(self.mqtt_interval.unwrap_or(1.0)));
         let control = control.clone();
         let obey = move |line: &str| control.execute(line).map(drop).map_err(|e| e.to_string());
         Ok(Some(Box::new(Mqtt::start(options, metrics.queue("mqtt"), Box::new(obey))?)))
@@ -128,7 +124,7 @@ impl WebhookArgs {
         let secret = self.webhook_secret_file.as_deref().map(read_secret).transpose().context("--webhook-secret-file")?;
         let mut sinks: Vec<Box<dyn LiveSink>> = Vec::new();
         for url in self.webhook.iter().flatten() {
-            let options = WebhookOptions { secret: secret.clone(), ..WebhookOptions::to(url) };
+            let options = WebhookOptions::to(url).with_secret(secret.clone());
             sinks.push(Box::new(Webhook::start(options, metrics.queue("webhook"))?));
         }
         Ok(sinks)

@@ -2,7 +2,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use edge_seg::sink::{JsonLines, LiveSink, MaskFolder, MaskStyle, OverlayOptions, OverlayVideo, VideoWriter};
+use edge_seg::metrics::Metrics;
+use edge_seg::sink::{JsonLines, LiveSink, MaskFolder, MaskStyle, OverlayOptions, OverlayVideo, Tolerant};
 use serde::{Deserialize, Serialize};
 
 /// What is written of each frame.
@@ -19,6 +20,19 @@ pub struct OutputArgs {
     /// Put each word's mask into the JSON lines too: COCO's compressed run lengths, or polygons without holes.
     #[arg(long, value_enum, value_name = "FORM")]
     json_masks: Option<JsonMasks>,
+    /// What a full disk or another fault of --overlay, --masks or --events does: it is told and counted, the frame is lost there and the
+    /// next is tried again; or the run ends [default: go-on].
+    #[arg(long, value_enum)]
+    output_fault: Option<OutputFault>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum OutputFault {
+    /// The other outputs go on. The run's exit status tells of it at the end.
+    GoOn,
+    /// The run ends.
+    End,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -33,13 +47,23 @@ impl OutputArgs {
         self.json_masks.map(|form| if form == JsonMasks::Rle { MaskStyle::Rle } else { MaskStyle::Polygons })
     }
 
-    pub fn open(&self) -> Result<Vec<Box<dyn LiveSink>>> {
+    /// A sink whose faults end the run only if that is asked for.
+    pub fn guard(&self, name: &'static str, sink: impl LiveSink + 'static, metrics: &Metrics) -> Box<dyn LiveSink> {
+        match self.output_fault.unwrap_or(OutputFault::GoOn) {
+            OutputFault::GoOn => Box::new(Tolerant::new(name, sink, metrics.queue(name.trim_start_matches('-')))),
+            OutputFault::End => Box::new(sink),
+        }
+    }
+
+    pub fn open(&self, metrics: &Metrics) -> Result<Vec<Box<dyn LiveSink>>> {
         let mut sinks: Vec<Box<dyn LiveSink>> = Vec::new();
         if let Some(folder) = &self.masks {
-            sinks.push(Box::new(MaskFolder::create(folder.clone()).context("--masks")?));
+            sinks.push(self.guard("--masks", MaskFolder::create(folder.clone()).context("--masks")?, metrics));
         }
         if let Some(place) = &self.overlay {
-            sinks.push(Box::new(OverlayVideo::new(VideoWriter::create(place)?, OverlayOptions::default())));
+            let video = OverlayVideo::create(place, OverlayOptions::default())?;
+            // What stands on stdout is the run's result.
+            sinks.push(if place == Path::new("-") { Box::new(video) } else { self.guard("--overlay", video, metrics) });
         }
         if self.overlay.as_deref() != Some(Path::new("-")) {
             sinks.push(Box::new(JsonLines(std::io::stdout())));

@@ -140,18 +140,16 @@ impl PipelineArgs {
             CarryArg::Scores => Propagation::Scores,
             CarryArg::Labels => Propagation::Labels,
         };
-        let governor = GovernorOptions { root: self.system_root.clone().unwrap_or_else(|| "/".into()), hot_c: self.hot_c };
-        LiveOptions {
-            pace,
-            keys: self.key_interval.map_or(if live { KeyFrames::Auto { share: 1.0 } } else { KeyFrames::Every(1) }, |interval| interval.0),
-            carry: PropagationOptions {
-                carry,
-                smoothing: Duration::from_millis(self.smoothing.unwrap_or(if live { LIVE_SMOOTHING_MS } else { 0 })),
-            },
-            scene_cuts: self.scene_cuts.unwrap_or(true),
-            governor: governed.then_some(governor),
-            ..LiveOptions::default()
-        }
+        let root = self.system_root.clone().unwrap_or_else(|| "/".into());
+        let governor = GovernorOptions::default().with_root(root).with_hot_c(self.hot_c);
+        let smoothing = Duration::from_millis(self.smoothing.unwrap_or(if live { LIVE_SMOOTHING_MS } else { 0 }));
+        let keys = if live { KeyFrames::Auto { share: 1.0 } } else { KeyFrames::Every(1) };
+        LiveOptions::default()
+            .with_pace(pace)
+            .with_keys(self.key_interval.map_or(keys, |interval| interval.0))
+            .with_carry(PropagationOptions::default().with_carry(carry).with_smoothing(smoothing))
+            .with_scene_cuts(self.scene_cuts.unwrap_or(true))
+            .with_governor(governed.then_some(governor))
     }
 }
 

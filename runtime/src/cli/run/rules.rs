@@ -11,6 +11,7 @@ use edge_seg::rules::{EventKind, RuleBook, Watcher};
 use edge_seg::sink::{EventLog, LiveSink, Snapshots};
 use serde::{Deserialize, Serialize};
 
+use super::output::OutputArgs;
 use crate::cli::flags::needs;
 use crate::cli::steer;
 
@@ -67,10 +68,10 @@ impl RulesArgs {
         Ok(rules)
     }
 
-    pub fn sinks(&self, metrics: &Metrics) -> Result<Vec<Box<dyn LiveSink>>> {
+    pub fn sinks(&self, output: &OutputArgs, metrics: &Metrics) -> Result<Vec<Box<dyn LiveSink>>> {
         let mut sinks: Vec<Box<dyn LiveSink>> = Vec::new();
         if let Some(file) = &self.events {
-            sinks.push(Box::new(EventLog::open(file).context("--events")?));
+            sinks.push(output.guard("--events", EventLog::open(file).context("--events")?, metrics));
         }
         if let Some(folder) = &self.snapshots {
             let kept = self.snapshots_kept.unwrap_or(KEPT);

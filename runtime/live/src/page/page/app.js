@@ -97,7 +97,7 @@ async function frames() {
       continue;
     }
     try {
-      const form = await (await ask(after === null ? "/api/frame" : `/api/frame?after=${after}`)).formData();
+      const form = await (await ask(after === null ? "api/frame" : `api/frame?after=${after}`)).formData();
       const told = JSON.parse(form.get("report"));
       const [picture, masks] = await Promise.all([createImageBitmap(form.get("picture")), createImageBitmap(form.get("masks"))]);
       draw($("picture"), picture);
@@ -182,7 +182,7 @@ async function probe() {
   if (!latest) return;
   const { width, height } = latest.report;
   const [x, y] = [Math.min(Math.floor(cross[0] * width), width - 1), Math.min(Math.floor(cross[1] * height), height - 1)];
-  const found = await (await ask(`/api/scores?x=${x}&y=${y}`)).json();
+  const found = await (await ask(`api/scores?x=${x}&y=${y}`)).json();
   const head = document.createElement("p");
   head.textContent = `${x}, ${y} (patch row ${found.row + 1}, column ${found.col + 1}): ${found.name ?? "no word"}`;
   const list = document.createElement("ul");
@@ -226,7 +226,7 @@ let version = 0;
 let changing = 0;
 
 async function loadWords() {
-  showWords(await (await ask("/api/words")).json());
+  showWords(await (await ask("api/words")).json());
 }
 
 /** Sends a change of the words and shows what came of it. */
@@ -243,7 +243,7 @@ async function change(path, method, body, said) {
   }
 }
 
-const wordPath = (name) => `/api/words/${encodeURIComponent(name)}`;
+const wordPath = (name) => `api/words/${encodeURIComponent(name)}`;
 
 function showWords({ version: told, words, background }) {
   version = told;
@@ -339,7 +339,7 @@ $("add").addEventListener("submit", async (event) => {
   event.preventDefault();
   const names = $("add-name").value.split(",").map((s) => s.trim()).filter(Boolean);
   for (const name of names) {
-    if (!(await change("/api/words", "POST", name, `${name} added.`))) return;
+    if (!(await change("api/words", "POST", name, `${name} added.`))) return;
   }
   $("add-name").value = "";
   $("add-name").focus();
@@ -347,17 +347,17 @@ $("add").addEventListener("submit", async (event) => {
 $("background").addEventListener("input", () => { $("background-value").textContent = Number($("background").value).toFixed(2); });
 $("background").addEventListener("change", () => {
   const threshold = Number($("background").value);
-  change("/api/background", "PATCH", { threshold }, `Background below ${threshold.toFixed(2)}.`);
+  change("api/background", "PATCH", { threshold }, `Background below ${threshold.toFixed(2)}.`);
 });
 
 // ---- saved sets
 
 async function loadSets(chosen) {
-  const { sets } = await (await ask("/api/sets")).json();
+  const { sets } = await (await ask("api/sets")).json();
   $("set").replaceChildren(...sets.map((name) => new Option(name, name, false, name === chosen)));
   $("set").disabled = $("set-load").disabled = $("set-delete").disabled = sets.length === 0;
 }
-const setPath = () => `/api/sets/${encodeURIComponent($("set").value)}`;
+const setPath = () => `api/sets/${encodeURIComponent($("set").value)}`;
 $("set-load").addEventListener("click", () => change(`${setPath()}/load`, "POST", {}, `Words of ${$("set").value} loaded.`));
 $("set-delete").addEventListener("click", () => attempt(async () => {
   const name = $("set").value;
@@ -369,7 +369,7 @@ $("set-save").addEventListener("submit", (event) => {
   event.preventDefault();
   const name = $("set-name").value.trim();
   attempt(async () => {
-    await ask(`/api/sets/${encodeURIComponent(name)}`, { method: "PUT", body: {} });
+    await ask(`api/sets/${encodeURIComponent(name)}`, { method: "PUT", body: {} });
     await loadSets(name);
     $("set-name").value = "";
     say(`Words saved as ${name}.`);
@@ -387,15 +387,15 @@ async function download(path) {
   anchor.click();
   setTimeout(() => URL.revokeObjectURL(anchor.href), 10000);
 }
-$("labels").addEventListener("click", () => attempt(() => download("/api/labels.png")));
+$("labels").addEventListener("click", () => attempt(() => download("api/labels.png")));
 
 async function loadRecordings() {
-  const { recordings } = await (await ask("/api/recordings")).json();
+  const { recordings } = await (await ask("api/recordings")).json();
   $("recordings").hidden = recordings.length === 0;
   $("recordings").querySelector("summary").textContent = `${recordings.length} ${recordings.length === 1 ? "recording" : "recordings"}`;
   $("recordings").querySelector("ul").replaceChildren(...recordings.map(({ name, bytes }) => {
     const [item, anchor] = ["li", "a"].map((tag) => document.createElement(tag));
-    const path = `/api/recordings/${encodeURIComponent(name)}`;
+    const path = `api/recordings/${encodeURIComponent(name)}`;
     Object.assign(anchor, { href: path, download: name, textContent: `${name}, ${(bytes / 1e6).toFixed(1)} MB` });
     // A link cannot show a token; without one the browser saves what it reads at once.
     anchor.addEventListener("click", (event) => {
@@ -422,7 +422,7 @@ async function watchRecording() {
   if (watching) return;
   watching = true;
   try {
-    while (showRecording(await (await ask("/api/recording")).json())) await wait(1000);
+    while (showRecording(await (await ask("api/recording")).json())) await wait(1000);
     await loadRecordings();
   } finally {
     watching = false;
@@ -430,7 +430,7 @@ async function watchRecording() {
 }
 $("record").addEventListener("click", () => attempt(async () => {
   const on = $("record").getAttribute("aria-pressed") !== "true";
-  showRecording(await (await ask("/api/recording", { method: "POST", body: on ? { on, format: $("format").value } : { on } })).json());
+  showRecording(await (await ask("api/recording", { method: "POST", body: on ? { on, format: $("format").value } : { on } })).json());
   attempt(watchRecording);
 }));
 
@@ -454,7 +454,7 @@ function note(kind, data) {
 async function events() {
   for (;;) {
     try {
-      const reader = (await ask("/api/events?frames=false")).body.pipeThrough(new TextDecoderStream()).getReader();
+      const reader = (await ask("api/events?frames=false")).body.pipeThrough(new TextDecoderStream()).getReader();
       let text = "";
       for (;;) {
         const { value, done } = await reader.read();
@@ -478,7 +478,7 @@ async function events() {
 // ---- start
 
 async function refresh() {
-  const status = await (await ask("/api/status")).json();
+  const status = await (await ask("api/status")).json();
   $("source").textContent = `${status.source} · ${status.model.name}`;
   document.title = `${status.source} · edge-seg`;
   $("sets").hidden = !status.saves_sets;

@@ -83,7 +83,7 @@ impl<'a> View<'a> {
         let labels = (0..size.1).flat_map(|y| (0..size.0).map(move |x| (x, y))).map(|(x, y)| self.label(x, y, size)).collect();
         let map = LabelMap { width: size.0, height: size.1, labels };
         let colours: Vec<_> = self.words.iter().map(|w| w.colour).collect();
-        let options = OverlayOptions { outline: false, legend: false, ..OverlayOptions::default() };
+        let options = OverlayOptions::default().with_outline(false).with_legend(false);
         draw_overlay_in(&thumbnail(self.picture, size.0, size.1), &map, &[], &colours, options)
     }
 

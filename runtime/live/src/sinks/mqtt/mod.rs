@@ -41,6 +41,7 @@ use outbox::Outbox;
 
 /// How a session talks to a broker.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct MqttOptions {
     /// `mqtt://HOST[:PORT]`, or `mqtts://` for TLS.
     pub url: String,
@@ -56,6 +57,34 @@ pub struct MqttOptions {
     pub interval: Duration,
     /// The bundle's name.
     pub model: String,
+}
+
+impl MqttOptions {
+    /// This broker, to whom the board is called `node` and its model `model`: no login, Home Assistant's topics, a state a second.
+    pub fn to(url: impl Into<String>, node: impl Into<String>, model: impl Into<String>) -> Self {
+        let (url, node, model) = (url.into(), node.into(), model.into());
+        let interval = Duration::from_secs(1);
+        Self { url, login: None, ca: None, node, discovery: Some("homeassistant".into()), interval, model }
+    }
+    /// The same with another [`login`](Self::login).
+    pub fn with_login(self, login: impl Into<Option<(String, String)>>) -> Self {
+        Self { login: login.into(), ..self }
+    }
+
+    /// The same with another [`ca`](Self::ca).
+    pub fn with_ca(self, ca: impl Into<Option<PathBuf>>) -> Self {
+        Self { ca: ca.into(), ..self }
+    }
+
+    /// The same with another [`discovery`](Self::discovery).
+    pub fn with_discovery(self, discovery: impl Into<Option<String>>) -> Self {
+        Self { discovery: discovery.into(), ..self }
+    }
+
+    /// The same with another [`interval`](Self::interval).
+    pub fn with_interval(self, interval: Duration) -> Self {
+        Self { interval, ..self }
+    }
 }
 
 /// Obeys a command line, as `edge-seg run --commands` takes it; an error is told to whoever asked.

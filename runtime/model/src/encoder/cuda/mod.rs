@@ -21,7 +21,10 @@ pub use probe::{choose_device, probe_cuda};
 use super::backend::Encoder;
 #[cfg(feature = "_cuda")]
 use super::backend::{MaskRequest, Masks};
+use super::constants::Constants;
 use super::floats::in_floats;
+use super::limits::check_graph;
+use super::parse::guarded;
 use super::positions::resample;
 use super::tensors::{MAX_PLANS, crop, fail, floats};
 use crate::device::{Device, DeviceFault};
@@ -115,6 +118,7 @@ impl GraphEncoder {
         let layout = manifest.image.positions.clone();
         let positions = bundle.floats(&layout.blob, (1 + layout.rows * layout.cols) * layout.width)?;
         let mut onnx = tract_onnx::onnx().proto_model_for_read(&mut &*bundle.blob(&manifest.image.blob)?).map_err(fail("image"))?;
+        guarded("image", bundle.place(), || check_graph(onnx.graph.as_ref().context("no graph")?, &Constants::none()))?;
         in_floats(&mut onnx);
         Ok(Self {
             onnx,

@@ -1,0 +1,479 @@
+"""Segments pictures and video by words. The package `edge_seg` is its public name."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from types import TracebackType
+from typing import Any, Literal, Protocol, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+class _HasArrayInterface(Protocol):
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+class _HasArray(Protocol):
+    def __array__(self) -> NDArray[Any]: ...
+
+class _HasDLPack(Protocol):
+    def __dlpack__(self) -> Any: ...
+
+_Path: TypeAlias = str | PathLike[str]
+# uint8 [height, width, 3], [height, width, 4] (the last is left out), [height, width, 1] or [height, width]; or a file's path.
+_Picture: TypeAlias = _Path | NDArray[np.uint8] | _HasArrayInterface | _HasArray | _HasDLPack
+# "cat, red car: sports car, -wall", a list with one entry a word, or a mapping from names to other words for the same thing.
+_WordsLike: TypeAlias = Words | str | Sequence[str] | Mapping[str, str | Sequence[str]]
+_Order: TypeAlias = Literal["rgb", "bgr"]
+_Pace: TypeAlias = Literal["auto", "live", "every"]
+_Box: TypeAlias = tuple[int, int, int, int]
+
+__version__: str
+
+class EdgeSegError(Exception):
+    """What edge_seg raises. The message says what was expected, what was found, and where."""
+
+class BundleError(EdgeSegError):
+    """A bundle, or a file of keys, cannot be used, or may not run here."""
+
+class ImageError(EdgeSegError):
+    """A picture cannot be read, or an array is none."""
+
+class WordsError(EdgeSegError):
+    """Words cannot be used."""
+
+class OptionError(EdgeSegError):
+    """An option is out of its range, or names what this machine or build lacks."""
+
+class EncoderError(EdgeSegError):
+    """An encoder cannot be loaded or run."""
+
+class DeviceError(EdgeSegError):
+    """A GPU that was asked for cannot be used, or failed."""
+
+class SourceError(EdgeSegError):
+    """A source of frames, or the program that reads it, does not work."""
+
+class RulesError(EdgeSegError):
+    """Rules cannot be used."""
+
+class ForkedError(EdgeSegError):
+    """The process was forked from one that made the object, whose threads did not come with it."""
+
+def read_picture(path: _Path) -> NDArray[np.uint8]:
+    """Reads a picture's file, upright: uint8 of height × width × 3, red first."""
+
+@final
+class Model:
+    """A loaded model. Several threads may share one.
+
+    bundle: a bundle's path or bytes; the model in the package if None.
+    keys: who must have signed it: a file of a public key or a folder of them, or a mapping from names to the texts of such files.
+    size: side of the prepared input in pixels; the model's own if None.
+    threads: as many as the processor has if None.
+    refine: moves the borders of masks to the picture's edges.
+    word_cache: a folder that keeps words' embeddings between runs, for long vocabularies.
+    """
+
+    def __new__(
+        cls,
+        bundle: _Path | bytes | None = None,
+        *,
+        keys: _Path | Mapping[str, str] | None = None,
+        size: int | None = None,
+        threads: int | None = None,
+        device: Literal["cpu", "cuda", "auto"] = "cpu",
+        half: bool = False,
+        refine: bool = False,
+        word_cache: _Path | None = None,
+    ) -> Model: ...
+    def words(
+        self,
+        words: _WordsLike,
+        *,
+        thresholds: Mapping[str, float] | None = None,
+        off: Sequence[str] | None = None,
+        left_out: Sequence[str] | None = None,
+        background: float | Literal["model"] | None = "model",
+    ) -> Words:
+        """Words to look for, with their embeddings.
+
+        words: ``"cat, red car: sports car, -wall"``, a list with one such entry a word, or a mapping from names to other words for the
+        same thing. A minus marks a word for what is to be left out.
+        thresholds: what single words must score, in 0..1, in place of the common threshold.
+        off: words that keep their label and get no pixels.
+        left_out: more words for what is to be left out.
+        background: the common threshold in 0..1; None for none, "model" for the model's own.
+        """
+
+    def segment(
+        self, image: _Picture, words: _WordsLike, *, order: _Order = "rgb", timestamp: float = 0.0, sequence: int = 0
+    ) -> Segmentation:
+        """Finds words in a picture.
+
+        image: a path, an array of uint8, a PIL image, or what has __array_interface__, __array__ or __dlpack__.
+        order: the order of an array's channels. Files and PIL's images say it themselves.
+        timestamp: seconds, for rules.
+        """
+
+    def encode(self, image: _Picture, *, order: _Order = "rgb") -> Encoded:
+        """Embeds a picture's patches, for several lists of words, search or clustering."""
+
+    def embed_text(self, text: str) -> NDArray[np.float32]:
+        """Embeds a text as it is: float32 [dim], unit-norm."""
+
+    def tags(
+        self, image: _Picture, words: _WordsLike, *, threshold: float | None = None, order: _Order = "rgb"
+    ) -> list[tuple[str, float]]:
+        """Which words a picture shows, best first: those that reach the threshold, the model's own if None."""
+
+    @property
+    def name(self) -> str:
+        """The model's name, such as "mini"."""
+
+    @property
+    def variant(self) -> str:
+        """How its weights are stored and computed."""
+
+    @property
+    def size(self) -> int:
+        """Side of the prepared input in pixels."""
+
+    @property
+    def dim(self) -> int:
+        """Numbers of an embedding."""
+
+    @property
+    def threshold(self) -> float:
+        """The score in 0..1 below which a pixel belongs to no word."""
+
+    @property
+    def backend(self) -> str:
+        """What runs the encoders."""
+
+    @property
+    def kernels(self) -> str:
+        """Which kernels score and draw."""
+
+@final
+class Words:
+    """Words with their embeddings and thresholds, made by Model.words(). They do not change: with_... gives others."""
+
+    @property
+    def names(self) -> list[str]:
+        """Names in the order of the labels: label k is names[k - 1]."""
+
+    @property
+    def classes(self) -> list[tuple[str, list[str]]]:
+        """For each name the words that are scored; the best one counts."""
+
+    @property
+    def left_out(self) -> list[str]:
+        """Words for what is to be left out."""
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Thresholds of single words, in 0..1."""
+
+    @property
+    def off(self) -> list[str]:
+        """Words that keep their label and get no pixels."""
+
+    @property
+    def background(self) -> float | None:
+        """The common threshold in 0..1; None where there is none."""
+
+    @property
+    def embeddings(self) -> NDArray[np.float32]:
+        """Embeddings of all words, class by class, those to be left out last: float32 [words, dim], unit-norm rows. A copy."""
+
+    def with_threshold(self, name: str, threshold: float) -> Words:
+        """The same words, of which one must reach a score of its own, in 0..1."""
+
+    def with_off(self, name: str) -> Words:
+        """The same words, of which one keeps its label and gets no pixels."""
+
+    def with_background(self, threshold: float | None) -> Words:
+        """The same words with another common threshold: 0 to 1, or None for none."""
+
+    def __len__(self) -> int: ...
+
+@final
+class Encoded:
+    """A picture's embeddings, made by Model.encode()."""
+
+    @property
+    def patches(self) -> NDArray[np.float32]:
+        """An embedding of each patch: float32 [rows, columns, dim], unit-norm in the last axis. A copy."""
+
+    @property
+    def embedding(self) -> NDArray[np.float32]:
+        """The whole picture's embedding: float32 [dim], unit-norm. A copy."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+
+    def patch_box(self, row: int, column: int) -> _Box | None:
+        """The picture's pixels that a patch shows any of: left, top, width, height; None for a patch that is not there."""
+
+    def segment(self, words: _WordsLike) -> Segmentation:
+        """Finds words, without encoding the picture once more."""
+
+@final
+class Segmentation:
+    """The masks and scores of a picture."""
+
+    @property
+    def labels(self) -> NDArray[np.uint16]:
+        """The label of every pixel, 0 for the background, k for the k-th word: uint16 [height, width], to be read alone."""
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """Each word's score in 0..1, that of its best patch: float32 [words]."""
+
+    @property
+    def logits(self) -> NDArray[np.float32]:
+        """Scores before masks are drawn, the background's first: float32 [1 + words, rows, columns] of patches. A copy."""
+
+    @property
+    def names(self) -> list[str]:
+        """Names in the order of the labels: label k is names[k - 1]."""
+
+    @property
+    def classes(self) -> list[FoundClass]:
+        """What was found of each word, in their order, whether it has pixels or not."""
+
+    @property
+    def picture(self) -> NDArray[np.uint8]:
+        """The picture that the masks are of, upright: uint8 [height, width, 3], red first. A copy."""
+
+    @property
+    def background_share(self) -> float:
+        """Share of the pixels that belong to no word."""
+
+    @property
+    def sequence(self) -> int:
+        """The frame's number in its source."""
+
+    @property
+    def timestamp(self) -> float:
+        """The frame's time in seconds since its source started."""
+
+    @property
+    def milliseconds(self) -> dict[str, float]:
+        """Milliseconds of each stage: prepare, plan, encode, score, mask."""
+
+    @property
+    def backend(self) -> str:
+        """What ran the encoder."""
+
+    def mask(self, word: str | int) -> NDArray[np.bool_]:
+        """A word's mask, by its name or label; label 0 is the background: bool [height, width]."""
+
+    def overlay(self, *, opacity: float = 0.5, outline: bool = True, legend: bool = True) -> NDArray[np.uint8]:
+        """The picture with masks laid over it: uint8 [height, width, 3], red first."""
+
+    def to_supervision(self, *, regions: bool = False) -> Any:
+        """What was found as `supervision.Detections`, one for each word with pixels, or for each connected region."""
+
+    def _repr_png_(self) -> bytes: ...
+    def __getitem__(self, name: str) -> FoundClass: ...
+    def __len__(self) -> int: ...
+
+@final
+class FoundClass:
+    """What was found of one word."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def label(self) -> int:
+        """Its label in Segmentation.labels."""
+
+    @property
+    def score(self) -> float:
+        """The score of its best patch, in 0..1."""
+
+    @property
+    def area(self) -> int:
+        """Pixels of its mask."""
+
+    @property
+    def share(self) -> float:
+        """Their share of the picture, in 0..1."""
+
+    @property
+    def box(self) -> _Box | None:
+        """The smallest box around its mask in pixels: left, top, width, height; None without pixels."""
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Its mask: bool [height, width]."""
+
+    def rle(self) -> dict[str, Any]:
+        """Its mask as COCO's compressed run lengths: {"size": [height, width], "counts": str}."""
+
+    def polygons(self, tolerance: float = 1.0) -> list[NDArray[np.int32]]:
+        """The outer outline of each connected region, corner by corner along pixel edges: int32 [corners, 2] each, x and y."""
+
+@final
+class Rules:
+    """Zones of the picture and conditions on words: what a rule file holds."""
+
+    def __new__(cls, text: str) -> Rules: ...
+    @classmethod
+    def read(cls, path: _Path) -> Rules:
+        """Reads a rule file."""
+
+    @property
+    def words(self) -> list[str]:
+        """Words that the rules are about, each once."""
+
+    @property
+    def states(self) -> dict[str, bool]:
+        """Each rule's name and whether an event of it is on."""
+
+    def look(self, found: Segmentation, *, timestamp: float | None = None) -> list[Event]:
+        """Looks at one picture's masks at a time in seconds, the picture's own without another; times must not go back."""
+
+@final
+class Event:
+    """The beginning or the end of a rule's event."""
+
+    @property
+    def rule(self) -> str: ...
+    @property
+    def event(self) -> Literal["started", "ended"]:
+        """"started" or "ended"."""
+
+    @property
+    def time(self) -> str:
+        """When, by the wall's clock: RFC 3339 in UTC."""
+
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def timestamp(self) -> float:
+        """The frame's time in seconds."""
+
+    @property
+    def duration(self) -> float:
+        """Seconds for which the condition has held, or held until the event ended."""
+
+    @property
+    def measured(self) -> list[dict[str, Any]]:
+        """What the frame shows of each word that the rule is about: word, zone, share, score."""
+
+@final
+class Source:
+    """Pictures of a file, a folder, a stream or a camera, one after the other: uint8 [height, width, 3] each, red first."""
+
+    def __new__(cls, uri: _Path, *, pace: _Pace = "auto", repeat: bool = False) -> Source: ...
+    @property
+    def sequence(self) -> int | None:
+        """The number of the picture that came last; None before the first."""
+
+    @property
+    def timestamp(self) -> float | None:
+        """The time of the picture that came last, in seconds since the start; None before the first."""
+
+    def close(self) -> None:
+        """Lets the source go; no more pictures come."""
+
+    def __enter__(self) -> Source: ...
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None: ...
+    def __iter__(self) -> Source: ...
+    def __next__(self) -> NDArray[np.uint8]: ...
+
+@final
+class Live:
+    """Video that is being segmented: an iterator of frames with their masks, and a context manager that lets the camera go.
+
+    source: a name as `edge-seg run --source` takes it, or an iterable of pictures, which is read on a thread of the session's own.
+    rules: what they find is in each frame's events.
+    pace: "live" takes the newest frame and loses the others, "every" lets the source wait; "auto" leaves it to the source.
+    keys: the encoder runs on every so many frames (an int), or in a share of the time (a float up to 1.0); on every frame if None.
+    carry: how masks get to the frames between.
+    smoothing: time constant in seconds of the smoothing of scores over key frames.
+    """
+
+    def __new__(
+        cls,
+        model: Model,
+        source: _Path | Iterable[_Picture],
+        words: _WordsLike,
+        *,
+        order: _Order = "rgb",
+        rules: Rules | None = None,
+        pace: _Pace = "auto",
+        keys: int | float | None = None,
+        carry: Literal["scores", "labels", "still"] = "scores",
+        smoothing: float = 0.0,
+        scene_cuts: bool = True,
+        repeat: bool = False,
+    ) -> Live: ...
+    @property
+    def words(self) -> list[str]:
+        """The words that are looked for, in the order of the labels."""
+
+    def set_words(self, words: _WordsLike) -> None:
+        """Looks for other words from the next frame on; frames go on with the old ones while these are encoded."""
+
+    def adjust(self, name: str, *, threshold: float | None = None, on: bool | None = None) -> None:
+        """Changes a word's threshold in 0..1, or whether it is looked for; what is None stays."""
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Frames counted since the start: captured, dropped, segmented, late."""
+
+    def stop(self) -> None:
+        """Ends the threads and lets the source go."""
+
+    def __enter__(self) -> Live: ...
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None: ...
+    def __iter__(self) -> Live: ...
+    def __next__(self) -> LiveFrame: ...
+
+@final
+class LiveFrame:
+    """A frame of video with its masks."""
+
+    @property
+    def found(self) -> Segmentation:
+        """Its masks and scores."""
+
+    @property
+    def picture(self) -> NDArray[np.uint8]:
+        """Its pixels: uint8 [height, width, 3], red first. A copy."""
+
+    @property
+    def sequence(self) -> int:
+        """Its number in its source."""
+
+    @property
+    def timestamp(self) -> float:
+        """Its time in seconds since the source started."""
+
+    @property
+    def key(self) -> bool:
+        """Whether its masks come from its own embeddings."""
+
+    @property
+    def key_sequence(self) -> int:
+        """The frame that its masks come from."""
+
+    @property
+    def latency(self) -> float:
+        """Seconds from the frame's arrival to its masks."""
+
+    @property
+    def dropped(self) -> int:
+        """Frames lost so far because a newer one came before they were taken."""
+
+    @property
+    def late(self) -> int:
+        """Frames so far whose masks took longer than frames are apart."""
+
+    @property
+    def events(self) -> list[Event]:
+        """What rules found in it."""

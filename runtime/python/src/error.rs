@@ -1,0 +1,107 @@
+//! The library's errors as Python's exceptions, and calls in a process that has no threads of the library any more.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use edge_seg::{ModelError, bundle};
+use pyo3::exceptions::{PyException, PyOSError};
+use pyo3::prelude::*;
+use pyo3::create_exception;
+
+create_exception!(edge_seg, EdgeSegError, PyException, "What edge_seg raises. The message says what was expected, what was found, and where.");
+create_exception!(edge_seg, BundleError, EdgeSegError, "A bundle, or a file of keys, cannot be used, or may not run here.");
+create_exception!(edge_seg, ImageError, EdgeSegError, "A picture cannot be read, or an array is none.");
+create_exception!(edge_seg, WordsError, EdgeSegError, "Words cannot be used.");
+create_exception!(edge_seg, OptionError, EdgeSegError, "An option is out of its range, or names what this machine or build lacks.");
+create_exception!(edge_seg, EncoderError, EdgeSegError, "An encoder cannot be loaded or run.");
+create_exception!(edge_seg, DeviceError, EdgeSegError, "A GPU that was asked for cannot be used, or failed.");
+create_exception!(edge_seg, SourceError, EdgeSegError, "A source of frames, or the program that reads it, does not work.");
+create_exception!(edge_seg, RulesError, EdgeSegError, "Rules cannot be used.");
+create_exception!(
+    edge_seg,
+    ForkedError,
+    EdgeSegError,
+    "The process was forked from one that made the object, whose threads did not come with it."
+);
+
+/// The exception for an error. A file that cannot be read is Python's own `OSError`, such as `FileNotFoundError`.
+pub fn raised(error: impl Into<edge_seg::Error>) -> PyErr {
+    let error = error.into();
+    let said = error.to_string();
+    let io = |source: &std::io::Error, path: &std::path::Path| match source.raw_os_error() {
+        // With number, text and path Python chooses the class.
+        Some(number) => {
+            let text = source.to_string();
+            let text = text.split(" (os error").next().unwrap_or_default().to_owned();
+            PyOSError::new_err((number, text, path.to_path_buf()))
+        }
+        None => PyOSError::new_err(said.clone()),
+    };
+    match &error {
+        edge_seg::Error::Model(model) => match model {
+            ModelError::Io { path, source } | ModelError::Bundle(bundle::Error::Io { path, source }) => io(source, path),
+            ModelError::Bundle(_) => BundleError::new_err(said),
+            ModelError::Picture { .. } | ModelError::Tensor { .. } => ImageError::new_err(said),
+            ModelError::Words { .. } => WordsError::new_err(said),
+            ModelError::Encoder { .. } => EncoderError::new_err(said),
+            ModelError::Device { .. } => DeviceError::new_err(said),
+            ModelError::Option { .. } => OptionError::new_err(said),
+            _ => EdgeSegError::new_err(said),
+        },
+        edge_seg::Error::Source { .. } => SourceError::new_err(said),
+        edge_seg::Error::Rules { .. } => RulesError::new_err(said),
+        _ => EdgeSegError::new_err(said),
+    }
+}
+
+/// Turns a result's error into its exception.
+pub trait OrRaise<T> {
+    fn or_raise(self) -> PyResult<T>;
+}
+
+impl<T, E: Into<edge_seg::Error>> OrRaise<T> for Result<T, E> {
+    fn or_raise(self) -> PyResult<T> {
+        self.map_err(raised)
+    }
+}
+
+/// An option that cannot be taken.
+pub fn option(name: &str, expected: &str, found: impl std::fmt::Display) -> PyErr {
+    OptionError::new_err(format!("{name}: expected {expected}, found {found}"))
+}
+
+/// The process that something with threads was made in.
+#[derive(Debug, Clone, Copy)]
+pub struct Home(u32);
+
+impl Home {
+    pub fn here() -> Self {
+        Self(std::process::id())
+    }
+
+    /// # Errors
+    /// [`ForkedError`] in a child that was forked later.
+    pub fn check(self, what: &str) -> PyResult<()> {
+        if self.0 == std::process::id() {
+            return Ok(());
+        }
+        Err(ForkedError::new_err(format!(
+            "{what}: expected the process {} that made it, found {}, which was forked from that one and has none of its threads; \
+             try: make it after the fork, or start processes with multiprocessing's \"spawn\"",
+            self.0,
+            std::process::id()
+        )))
+    }
+}
+
+/// The first process that read video: it started threads that are the whole process's, and a fork leaves those behind for good.
+static VIDEO: AtomicU32 = AtomicU32::new(0);
+
+/// # Errors
+/// [`ForkedError`] where the process was forked from one that had read video already.
+pub fn video_here(what: &str) -> PyResult<Home> {
+    let here = Home::here();
+    match VIDEO.compare_exchange(0, here.0, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => Ok(here),
+        Err(first) => Home(first).check(what).map(|()| here),
+    }
+}

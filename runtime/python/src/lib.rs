@@ -1,0 +1,44 @@
+//! The Python package `edge_seg`: the library's public face with numpy arrays for pictures, masks and embeddings.
+//!
+//! What is computed is computed by the library, with the interpreter let go; here arrays are read, results handed over and errors
+//! raised. Names, shapes and units are described where Python's readers look for them, in `python/edge_seg/_native.pyi`.
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
+// Doc comments of Python's classes are their `__doc__`; the other items are private to this crate.
+#![allow(missing_docs)]
+
+mod error;
+mod found;
+mod live;
+mod model;
+mod picture;
+mod rules;
+mod source;
+mod words;
+
+use pyo3::prelude::*;
+
+/// Segments pictures and video by words. The package `edge_seg` is its public name.
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use super::error::{
+        BundleError, DeviceError, EdgeSegError, EncoderError, ForkedError, ImageError, OptionError, RulesError, SourceError, WordsError,
+    };
+    #[pymodule_export]
+    use super::found::{FoundClass, Segmentation};
+    #[pymodule_export]
+    use super::live::{Live, LiveFrame};
+    #[pymodule_export]
+    use super::model::{Encoded, Model};
+    #[pymodule_export]
+    use super::picture::read_picture;
+    #[pymodule_export]
+    use super::rules::{Event, Rules};
+    #[pymodule_export]
+    use super::source::Source;
+    #[pymodule_export]
+    use super::words::Words;
+
+    #[pymodule_export]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

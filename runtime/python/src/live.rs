@@ -1,0 +1,339 @@
+//! Video that is being segmented.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+
+use edge_seg::live::{Counters, KeyFrames, Live as Running, LiveOptions, Propagation, PropagationOptions, SegmentedFrame, WordSpec};
+use edge_seg::source::Pace;
+use edge_seg::{Gate, WordList};
+use numpy::PyArray3;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyString};
+
+use crate::error::{Home, OrRaise, option, raised, video_here};
+use crate::found::{Picture, Segmentation, seconds};
+use crate::model::Model;
+use crate::picture::{Order, array_of};
+use crate::rules::{Event, Rules};
+use crate::source::{Iterated, POLL, iterator, open, parse_pace};
+use crate::words::Words;
+
+/// Video that is being segmented: an iterator of frames with their masks, and a context manager that lets the camera go.
+#[pyclass(frozen, module = "edge_seg")]
+pub struct Live {
+    running: Mutex<Option<Running>>,
+    session: Arc<edge_seg::Session>,
+    words: Arc<edge_seg::live::Words>,
+    counters: Arc<Counters>,
+    /// The session's, and that of the source beside it.
+    stops: [Arc<AtomicBool>; 2],
+    raised: Arc<Mutex<Option<PyErr>>>,
+    home: Home,
+}
+
+struct Asked {
+    pace: Pace,
+    keys: KeyFrames,
+    carry: PropagationOptions,
+    scene_cuts: bool,
+}
+
+fn options(mut options: LiveOptions, asked: Asked) -> LiveOptions {
+    (options.pace, options.keys, options.carry, options.scene_cuts) = (asked.pace, asked.keys, asked.carry, asked.scene_cuts);
+    options
+}
+
+/// Every so many frames, or a share of the time.
+fn key_frames(keys: Option<&Bound<'_, PyAny>>) -> PyResult<KeyFrames> {
+    let Some(keys) = keys else { return Ok(KeyFrames::Every(1)) };
+    let wrong = || option("keys", "every so many frames (1 or more), or a share of the time (a float up to 1.0)", keys.repr().map_or_else(|_| "?".into(), |r| r.to_string()));
+    if keys.is_instance_of::<PyBool>() {
+        return Err(wrong());
+    }
+    match (keys.extract::<u64>(), keys.extract::<f32>()) {
+        (Ok(frames), _) => Ok(KeyFrames::Every(frames)),
+        (_, Ok(share)) => Ok(KeyFrames::Auto { share }),
+        _ => Err(wrong()),
+    }
+}
+
+fn propagation(carry: &str, smoothing: f64) -> PyResult<PropagationOptions> {
+    fn with(mut options: PropagationOptions, carry: Propagation, smoothing: std::time::Duration) -> PropagationOptions {
+        (options.carry, options.smoothing) = (carry, smoothing);
+        options
+    }
+    let carry = match carry {
+        "scores" => Propagation::Scores,
+        "labels" => Propagation::Labels,
+        "still" => Propagation::Still,
+        other => return Err(option("carry", "\"scores\", \"labels\" or \"still\"", format!("{other:?}"))),
+    };
+    Ok(with(PropagationOptions::default(), carry, seconds("smoothing", smoothing)?))
+}
+
+fn specs(list: &WordList) -> Vec<WordSpec> {
+    let spec = |(class, gate): (&edge_seg::Class, &Gate)| {
+        let mut spec = WordSpec::from(class.clone());
+        match gate {
+            Gate::Common => {}
+            Gate::Own(threshold) => spec.threshold = Some(*threshold),
+            Gate::Off => spec.on = false,
+        }
+        spec
+    };
+    list.classes().iter().zip(list.bank().gates()).map(spec).collect()
+}
+
+impl Live {
+    fn stopped(&self, py: Python<'_>) -> PyResult<()> {
+        self.stops.iter().for_each(|stop| stop.store(true, Ordering::Relaxed));
+        // Threads that end may wait for the interpreter.
+        let ended = py.detach(|| match self.running.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(running) => running.stop(),
+            None => Ok(()),
+        });
+        ended.or_raise()
+    }
+}
+
+#[pymethods]
+impl Live {
+    #[new]
+    #[pyo3(signature = (model, source, words, *, order="rgb", rules=None, pace="auto", keys=None, carry="scores", smoothing=0.0, scene_cuts=true, repeat=false))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        py: Python<'_>,
+        model: &Model,
+        source: &Bound<'_, PyAny>,
+        words: &Bound<'_, PyAny>,
+        order: &str,
+        rules: Option<&Rules>,
+        pace: &str,
+        keys: Option<&Bound<'_, PyAny>>,
+        carry: &str,
+        smoothing: f64,
+        scene_cuts: bool,
+        repeat: bool,
+    ) -> PyResult<Self> {
+        let session = model.session()?.clone();
+        let home = video_here("Live")?;
+        let asked = Asked { pace: parse_pace(pace)?, keys: key_frames(keys)?, carry: propagation(carry, smoothing)?, scene_cuts };
+        let (pace, options) = (asked.pace, options(LiveOptions::default(), asked));
+        let list = Words::of(&session, words)?.list;
+        let (stop, raised) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Option<PyErr>>>::default());
+        let named = source.is_instance_of::<PyString>() || source.hasattr(intern!(py, "__fspath__"))?;
+        let source: Box<dyn edge_seg::source::Source> = if named {
+            let uri: std::path::PathBuf = source.extract()?;
+            open(py, &uri.to_string_lossy(), pace, repeat, &stop)?
+        } else {
+            Box::new(Iterated { iterator: iterator(source)?, order: Order::parse(order)?, raised: raised.clone() })
+        };
+        let book = rules.map(|rules| rules.book().clone());
+        let (started, words) = py.detach(|| {
+            let live = Running::start(session.clone(), source, list, options)?;
+            let live = match book {
+                Some(book) => live.with_rules(book)?,
+                None => live,
+            };
+            let words = live.words().clone();
+            Ok((live, words))
+        })
+        .map_err(|error: edge_seg::Error| crate::error::raised(error))?;
+        let (counters, stops) = (started.counters().clone(), [started.stop_flag().clone(), stop]);
+        Ok(Self { running: Mutex::new(Some(started)), session, words, counters, stops, raised, home })
+    }
+
+    /// The words that are looked for, in the order of the labels.
+    #[getter]
+    fn words(&self) -> Vec<String> {
+        self.words.current().words.iter().map(|word| word.name.clone()).collect()
+    }
+
+    /// Looks for other words from the next frame on; frames go on with the old ones while these are encoded.
+    fn set_words(&self, py: Python<'_>, words: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.home.check("Live")?;
+        let list = Words::of(&self.session, words)?.list;
+        let (background, left_out) = (list.background(), list.left_out().to_vec());
+        py.detach(|| {
+            self.words.change(|_| Ok(specs(&list)))?;
+            let now = self.words.current();
+            if now.background != background || now.background_words != left_out {
+                self.words.set_background(Some(background), Some(left_out))?;
+            }
+            Ok(())
+        })
+        .map_err(|error: edge_seg::Error| crate::error::raised(error))
+    }
+
+    /// Changes a word's threshold in 0..1, or whether it is looked for; what is None stays.
+    #[pyo3(signature = (name, *, threshold=None, on=None))]
+    fn adjust(&self, py: Python<'_>, name: &str, threshold: Option<f32>, on: Option<bool>) -> PyResult<()> {
+        self.home.check("Live")?;
+        let adjust = |spec: &mut WordSpec| {
+            spec.threshold = threshold.or(spec.threshold);
+            spec.on = on.unwrap_or(spec.on);
+        };
+        py.detach(|| self.words.adjust(name, adjust)).or_raise().map(|_| ())
+    }
+
+    /// Frames counted since the start: captured, dropped, segmented, late.
+    #[getter]
+    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let told = PyDict::new(py);
+        for (name, count) in [
+            ("captured", &self.counters.captured),
+            ("dropped", &self.counters.dropped),
+            ("segmented", &self.counters.segmented),
+            ("late", &self.counters.late),
+        ] {
+            told.set_item(name, count.load(Ordering::Relaxed))?;
+        }
+        Ok(told)
+    }
+
+    /// Ends the threads and lets the source go.
+    fn stop(&self, py: Python<'_>) -> PyResult<()> {
+        self.home.check("Live")?;
+        self.stopped(py)
+    }
+
+    fn __enter__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    fn __exit__(&self, py: Python<'_>, kind: &Bound<'_, PyAny>, _error: &Bound<'_, PyAny>, _trace: &Bound<'_, PyAny>) -> PyResult<()> {
+        let stopped = self.stop(py);
+        // What went wrong inside is what matters then.
+        if kind.is_none() { stopped } else { Ok(()) }
+    }
+
+    fn __iter__(this: Py<Self>) -> Py<Self> {
+        this
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<LiveFrame>> {
+        self.home.check("Live")?;
+        loop {
+            let next = py.detach(|| {
+                let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(running) = running.as_mut() else { return Poll::Ready(None) };
+                running.next_within(POLL).map(|shown| {
+                    shown.map(|shown| {
+                        shown.map(|shown| {
+                            let events = running.report().map(|report| report.events.clone()).unwrap_or_default();
+                            (shown.found.clone(), shown, events)
+                        })
+                    })
+                })
+            });
+            match next {
+                Poll::Ready(Some(Ok((found, shown, events)))) => {
+                    let found = Py::new(py, Segmentation::new(py, found, Picture::Live(shown.clone()))?)?;
+                    return Ok(Some(LiveFrame { found, shown, events }));
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    let raised_before = self.raised.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    return Err(raised_before.unwrap_or_else(|| raised(error)));
+                }
+                Poll::Ready(None) => return Ok(None),
+                Poll::Pending => py.check_signals()?,
+            }
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Live {}>", self.words().join(", "))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.stops.iter().for_each(|stop| stop.store(true, Ordering::Relaxed));
+        let running = self.running.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if self.home.check("Live").is_err() {
+            // In a forked child there are no threads to wait for.
+            std::mem::forget(running);
+        } else if let Some(running) = running {
+            // Threads that end may wait for the interpreter, which is held here.
+            let mut running = Some(running);
+            Python::try_attach(|py| py.detach(|| drop(running.take())));
+        }
+    }
+}
+
+/// A frame of video with its masks.
+#[pyclass(frozen, module = "edge_seg")]
+pub struct LiveFrame {
+    found: Py<Segmentation>,
+    shown: Arc<SegmentedFrame>,
+    events: Vec<edge_seg::rules::Event>,
+}
+
+#[pymethods]
+impl LiveFrame {
+    /// Its masks and scores.
+    #[getter]
+    fn found(&self, py: Python<'_>) -> Py<Segmentation> {
+        self.found.clone_ref(py)
+    }
+
+    /// Its pixels: uint8 [height, width, 3], red first. A copy.
+    #[getter]
+    fn picture<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray3<u8>>> {
+        array_of(py, &self.shown.frame.pixels)
+    }
+
+    /// Its number in its source.
+    #[getter]
+    fn sequence(&self) -> u64 {
+        self.shown.frame.sequence
+    }
+
+    /// Its time in seconds since the source started.
+    #[getter]
+    fn timestamp(&self) -> f64 {
+        self.shown.frame.timestamp.as_secs_f64()
+    }
+
+    /// Whether its masks come from its own embeddings.
+    #[getter]
+    fn key(&self) -> bool {
+        self.shown.key
+    }
+
+    /// The frame that its masks come from.
+    #[getter]
+    fn key_sequence(&self) -> u64 {
+        self.shown.key_sequence
+    }
+
+    /// Seconds from the frame's arrival to its masks.
+    #[getter]
+    fn latency(&self) -> f64 {
+        self.shown.latency.as_secs_f64()
+    }
+
+    /// Frames lost so far because a newer one came before they were taken.
+    #[getter]
+    fn dropped(&self) -> u64 {
+        self.shown.dropped
+    }
+
+    /// Frames so far whose masks took longer than frames are apart.
+    #[getter]
+    fn late(&self) -> u64 {
+        self.shown.late
+    }
+
+    /// What rules found in it.
+    #[getter]
+    fn events(&self) -> Vec<Event> {
+        self.events.iter().cloned().map(Event).collect()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<LiveFrame {} at {:.3} s>", self.sequence(), self.timestamp())
+    }
+}

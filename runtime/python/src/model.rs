@@ -1,0 +1,280 @@
+//! A loaded model.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use edge_seg::device::Device;
+use edge_seg::trust::Trust;
+use edge_seg::{Bundle, Frame, Options, Refinement, Session, TagScore, score_tags};
+use numpy::{PyArray1, PyArray3};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyMapping};
+
+use crate::error::{Home, OrRaise, option};
+use crate::found::{Picture, Segmentation, seconds};
+use crate::picture::{Order, frame};
+use crate::words::{Common, Words};
+
+/// A loaded model. Several threads may share one.
+#[pyclass(frozen, module = "edge_seg")]
+pub struct Model {
+    session: Arc<Session>,
+    home: Home,
+}
+
+impl Model {
+    /// The session, where its threads are.
+    pub fn session(&self) -> PyResult<&Arc<Session>> {
+        self.home.check("Model")?;
+        Ok(&self.session)
+    }
+}
+
+fn options(mut options: Options, size_px: Option<usize>, threads: Option<usize>, device: Device, half: bool) -> Options {
+    (options.size_px, options.threads, options.device, options.half) = (size_px, threads, device, half);
+    options
+}
+
+fn trust(keys: &Bound<'_, PyAny>) -> PyResult<Trust> {
+    let Ok(mapping) = keys.cast::<PyMapping>() else {
+        return Trust::read(&keys.extract::<PathBuf>()?).or_raise();
+    };
+    let texts: Vec<(String, String)> = mapping.items()?.extract()?;
+    Trust::in_keys(texts.iter().map(|(name, text)| (name.as_str(), text.as_str()))).or_raise()
+}
+
+fn open(bundle: Option<&Bound<'_, PyAny>>, keys: Option<&Bound<'_, PyAny>>) -> PyResult<Bundle> {
+    let Some(bundle) = bundle else {
+        return match keys {
+            Some(_) => Err(option("keys", "a bundle beside them", "none; the built-in model has no signature")),
+            None => Bundle::built_in().or_raise(),
+        };
+    };
+    let (py, trust) = (bundle.py(), keys.map(trust).transpose()?);
+    if let Ok(bytes) = bundle.cast::<PyBytes>() {
+        let bytes = bytes.as_bytes().to_vec();
+        return py.detach(|| match trust {
+            Some(trust) => trust.open_bytes("bytes", bytes).or_raise(),
+            None => Bundle::from_bytes("bytes".into(), bytes).or_raise(),
+        });
+    }
+    let path: PathBuf = bundle.extract()?;
+    py.detach(|| match trust {
+        Some(trust) => trust.open(&path).or_raise(),
+        None => Bundle::open(&path).or_raise(),
+    })
+}
+
+#[pymethods]
+impl Model {
+    #[new]
+    #[pyo3(signature = (bundle=None, *, keys=None, size=None, threads=None, device="cpu", half=false, refine=false, word_cache=None))]
+    #[allow(clippy::too_many_arguments)]
+    fn new(
+        py: Python<'_>,
+        bundle: Option<&Bound<'_, PyAny>>,
+        keys: Option<&Bound<'_, PyAny>>,
+        size: Option<usize>,
+        threads: Option<usize>,
+        device: &str,
+        half: bool,
+        refine: bool,
+        word_cache: Option<PathBuf>,
+    ) -> PyResult<Self> {
+        let device = match device {
+            "cpu" => Device::Cpu,
+            "cuda" => Device::Cuda,
+            "auto" => Device::Auto,
+            other => return Err(option("device", "\"cpu\", \"cuda\" or \"auto\"", format!("{other:?}"))),
+        };
+        let bundle = open(bundle, keys)?;
+        let options = options(Options::default(), size, threads, device, half);
+        let mut session = py.detach(|| Session::new(bundle, &options)).or_raise()?;
+        if refine {
+            session = session.with_refinement(Refinement::Guided);
+        }
+        if let Some(folder) = word_cache {
+            session = session.with_word_cache(&folder);
+        }
+        Ok(Self { session: Arc::new(session), home: Home::here() })
+    }
+
+    /// Words to look for, with their embeddings.
+    #[pyo3(signature = (words, *, thresholds=None, off=None, left_out=None, background=Common::Model))]
+    fn words(
+        &self,
+        words: &Bound<'_, PyAny>,
+        thresholds: Option<HashMap<String, f32>>,
+        off: Option<Vec<String>>,
+        left_out: Option<Vec<String>>,
+        background: Common,
+    ) -> PyResult<Words> {
+        Words::encode(self.session()?, words, thresholds, off, left_out, background)
+    }
+
+    /// Finds words in a picture.
+    #[pyo3(signature = (image, words, *, order="rgb", timestamp=0.0, sequence=0))]
+    fn segment(
+        &self,
+        py: Python<'_>,
+        image: &Bound<'_, PyAny>,
+        words: &Bound<'_, PyAny>,
+        order: &str,
+        timestamp: f64,
+        sequence: u64,
+    ) -> PyResult<Segmentation> {
+        let session = self.session()?;
+        let mut frame = frame(image, Order::parse(order)?)?;
+        (frame.timestamp, frame.sequence) = (seconds("timestamp", timestamp)?, sequence);
+        let made;
+        let words = match words.cast::<Words>() {
+            Ok(ready) => &ready.get().list,
+            Err(_) => {
+                made = Words::of(session, words)?;
+                &made.list
+            }
+        };
+        let found = py.detach(|| session.find(&frame, words)).or_raise()?;
+        Segmentation::new(py, found, Picture::Still(Arc::new(frame)))
+    }
+
+    /// Embeds a picture's patches, for several lists of words, search or clustering.
+    #[pyo3(signature = (image, *, order="rgb"))]
+    fn encode(&self, py: Python<'_>, image: &Bound<'_, PyAny>, order: &str) -> PyResult<Encoded> {
+        let session = self.session()?;
+        let frame = frame(image, Order::parse(order)?)?;
+        let encoded = py.detach(|| session.encode(&frame)).or_raise()?;
+        Ok(Encoded { session: session.clone(), home: self.home, frame: Arc::new(frame), encoded })
+    }
+
+    /// Embeds a text as it is: float32 [dim], unit-norm.
+    fn embed_text<'py>(&self, py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyArray1<f32>>> {
+        let session = self.session()?;
+        let rows = py.detach(|| session.embed_text(text)).or_raise()?;
+        Ok(PyArray1::from_slice(py, rows.row(0)))
+    }
+
+    /// Which words a picture shows, best first: those that reach the threshold, the model's own if None.
+    #[pyo3(signature = (image, words, *, threshold=None, order="rgb"))]
+    fn tags(
+        &self,
+        py: Python<'_>,
+        image: &Bound<'_, PyAny>,
+        words: &Bound<'_, PyAny>,
+        threshold: Option<f32>,
+        order: &str,
+    ) -> PyResult<Vec<(String, f32)>> {
+        if let Some(bad) = threshold.filter(|t| !(0.0..=1.0).contains(t)) {
+            return Err(option("threshold", "0 to 1", bad));
+        }
+        let session = self.session()?;
+        let frame = frame(image, Order::parse(order)?)?;
+        let words = Words::of(session, words)?.list;
+        py.detach(|| {
+            let manifest = session.bundle().manifest();
+            let encoded = session.encode(&frame)?;
+            let scores = score_tags(TagScore::Pixel, &encoded.grid, words.bank(), None, manifest.into())?;
+            let least = threshold.unwrap_or(manifest.tag_threshold);
+            let mut tags: Vec<_> = words.names().iter().cloned().zip(scores).filter(|(_, score)| *score >= least).collect();
+            tags.sort_by(|a, b| b.1.total_cmp(&a.1));
+            Ok(tags)
+        })
+        .map_err(|error: edge_seg::ModelError| crate::error::raised(error))
+    }
+
+    /// The model's name, such as "mini".
+    #[getter]
+    fn name(&self) -> &str {
+        &self.session.bundle().manifest().name
+    }
+
+    /// How its weights are stored and computed.
+    #[getter]
+    fn variant(&self) -> &str {
+        &self.session.bundle().manifest().variant
+    }
+
+    /// Side of the prepared input in pixels.
+    #[getter]
+    fn size(&self) -> usize {
+        self.session.size_px()
+    }
+
+    /// Numbers of an embedding.
+    #[getter]
+    fn dim(&self) -> usize {
+        self.session.bundle().manifest().embedding_dim
+    }
+
+    /// The score in 0..1 below which a pixel belongs to no word.
+    #[getter]
+    fn threshold(&self) -> f32 {
+        self.session.bundle().manifest().background
+    }
+
+    /// What runs the encoders.
+    #[getter]
+    fn backend(&self) -> &'static str {
+        self.session.backend()
+    }
+
+    /// Which kernels score and draw.
+    #[getter]
+    fn kernels(&self) -> &'static str {
+        self.session.kernels()
+    }
+
+    fn __repr__(&self) -> String {
+        let manifest = self.session.bundle().manifest();
+        format!("<Model {} {}, {} px, {}>", manifest.name, manifest.variant, self.session.size_px(), self.session.backend())
+    }
+}
+
+/// A picture's embeddings, made by Model.encode().
+#[pyclass(frozen, module = "edge_seg")]
+pub struct Encoded {
+    session: Arc<Session>,
+    home: Home,
+    frame: Arc<Frame>,
+    encoded: edge_seg::Encoded,
+}
+
+#[pymethods]
+impl Encoded {
+    /// An embedding of each patch: float32 [rows, columns, dim], unit-norm in the last axis. A copy.
+    #[getter]
+    fn patches<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray3<f32>> {
+        PyArray3::from_array(py, &self.encoded.grid.view())
+    }
+
+    /// The whole picture's embedding: float32 [dim], unit-norm. A copy.
+    #[getter]
+    fn embedding<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<f32>> {
+        PyArray1::from_slice(py, self.encoded.grid.global().row(0))
+    }
+
+    /// Rows and columns of patches.
+    #[getter]
+    fn grid(&self) -> (usize, usize) {
+        (self.encoded.grid.rows(), self.encoded.grid.cols())
+    }
+
+    /// The picture's pixels that a patch shows any of: left, top, width, height; None for a patch that is not there.
+    fn patch_box(&self, row: usize, column: usize) -> Option<(u32, u32, u32, u32)> {
+        self.encoded.placement.patch_px_box(row, column).map(|[left, top, width, height]| (left, top, width, height))
+    }
+
+    /// Finds words, without encoding the picture once more.
+    fn segment(&self, py: Python<'_>, words: &Bound<'_, PyAny>) -> PyResult<Segmentation> {
+        self.home.check("Encoded")?;
+        let words = Words::of(&self.session, words)?.list;
+        let found = py.detach(|| self.session.find_encoded(&self.frame, &self.encoded, &words)).or_raise()?;
+        Segmentation::new(py, found, Picture::Still(self.frame.clone()))
+    }
+
+    fn __repr__(&self) -> String {
+        let (rows, columns) = self.grid();
+        format!("<Encoded {rows}×{columns} patches of {} numbers>", self.encoded.grid.patches().dim())
+    }
+}

@@ -1,0 +1,137 @@
+//! Rules on what is seen, and their events.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use edge_seg::rules::{Event as Told, EventKind, RuleBook, Watcher};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyType};
+
+use crate::error::OrRaise;
+use crate::found::{Segmentation, seconds, whole};
+
+/// Zones of the picture and conditions on words: what a rule file holds.
+#[pyclass(frozen, module = "edge_seg")]
+pub struct Rules {
+    book: RuleBook,
+    watcher: Mutex<Watcher>,
+}
+
+impl Rules {
+    fn of(book: RuleBook) -> PyResult<Self> {
+        let watcher = Mutex::new(Watcher::new(book.clone()).or_raise()?);
+        Ok(Self { book, watcher })
+    }
+
+    pub fn book(&self) -> &RuleBook {
+        &self.book
+    }
+}
+
+#[pymethods]
+impl Rules {
+    #[new]
+    fn new(text: &str) -> PyResult<Self> {
+        Self::of(RuleBook::parse("rules", text).or_raise()?)
+    }
+
+    /// Reads a rule file.
+    #[classmethod]
+    fn read(_class: &Bound<'_, PyType>, path: PathBuf) -> PyResult<Self> {
+        Self::of(RuleBook::read(&path).or_raise()?)
+    }
+
+    /// Words that the rules are about, each once.
+    #[getter]
+    fn words(&self) -> Vec<String> {
+        self.book.words().into_iter().map(str::to_owned).collect()
+    }
+
+    /// Each rule's name and whether an event of it is on.
+    #[getter]
+    fn states<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let states = PyDict::new(py);
+        let watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        watcher.states().try_for_each(|(rule, on)| states.set_item(rule, on))?;
+        Ok(states)
+    }
+
+    /// Looks at one picture's masks at a time in seconds, the picture's own without another; times must not go back.
+    #[pyo3(signature = (found, *, timestamp=None))]
+    fn look(&self, py: Python<'_>, found: &Bound<'_, Segmentation>, timestamp: Option<f64>) -> PyResult<Vec<Event>> {
+        let mut found = whole(py, found)?;
+        if let Some(timestamp) = timestamp {
+            found.timestamp = seconds("timestamp", timestamp)?;
+        }
+        let events = py.detach(|| self.watcher.lock().unwrap_or_else(PoisonError::into_inner).look(&found, SystemTime::now()));
+        Ok(events.into_iter().map(Event).collect())
+    }
+
+    fn __repr__(&self) -> String {
+        let names: Vec<_> = self.book.rules.iter().map(|rule| rule.name.as_str()).collect();
+        format!("<Rules {}>", names.join(", "))
+    }
+}
+
+/// The beginning or the end of a rule's event.
+#[pyclass(frozen, module = "edge_seg")]
+pub struct Event(pub Told);
+
+#[pymethods]
+impl Event {
+    #[getter]
+    fn rule(&self) -> &str {
+        &self.0.rule
+    }
+
+    /// "started" or "ended".
+    #[getter]
+    fn event(&self) -> &'static str {
+        match self.0.event {
+            EventKind::Started => "started",
+            EventKind::Ended => "ended",
+        }
+    }
+
+    /// When, by the wall's clock: RFC 3339 in UTC.
+    #[getter]
+    fn time(&self) -> &str {
+        &self.0.time
+    }
+
+    #[getter]
+    fn sequence(&self) -> u64 {
+        self.0.sequence
+    }
+
+    /// The frame's time in seconds.
+    #[getter]
+    fn timestamp(&self) -> f64 {
+        self.0.timestamp_ms / 1e3
+    }
+
+    /// Seconds for which the condition has held, or held until the event ended.
+    #[getter]
+    fn duration(&self) -> f64 {
+        self.0.duration_ms / 1e3
+    }
+
+    /// What the frame shows of each word that the rule is about: word, zone, share, score.
+    #[getter]
+    fn measured<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let one = |measured: &edge_seg::rules::Measured| {
+            let told = PyDict::new(py);
+            told.set_item("word", &measured.word)?;
+            told.set_item("zone", &measured.zone)?;
+            told.set_item("share", measured.share)?;
+            told.set_item("score", measured.score)?;
+            Ok(told)
+        };
+        self.0.measured.iter().map(one).collect()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Event {} {} at {:.3} s>", self.0.rule, self.event(), self.timestamp())
+    }
+}

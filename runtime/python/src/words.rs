@@ -1,0 +1,205 @@
+//! Words to look for, as Python writes them.
+
+use std::collections::HashMap;
+
+use edge_seg::{Background, Class, Gate, Session, WordList, check_classes, parse_words};
+use numpy::PyArray2;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyMapping, PyString};
+
+use crate::error::{OrRaise, WordsError, option};
+
+/// Words with their embeddings and thresholds, made by Model.words(). They do not change: with_... gives others.
+#[pyclass(frozen, module = "edge_seg")]
+pub struct Words {
+    pub list: WordList,
+}
+
+/// A line of words, a list with one entry a word, or a mapping from names to other words for the same thing.
+pub fn parse(words: &Bound<'_, PyAny>) -> PyResult<(Vec<Class>, Vec<String>)> {
+    if let Ok(line) = words.cast::<PyString>() {
+        return parse_words("words", &line.to_cow()?).or_raise();
+    }
+    if let Ok(mapping) = words.cast::<PyMapping>() {
+        let mut classes = Vec::new();
+        for item in mapping.items()?.iter() {
+            let (name, others): (String, Bound<'_, PyAny>) = item.extract()?;
+            let others: Vec<String> = match others.cast::<PyString>() {
+                Ok(one) => vec![one.to_string()],
+                Err(_) => others.extract()?,
+            };
+            let mut class = Class::word(name.trim());
+            for word in others.iter().map(|word| word.trim()) {
+                if word.is_empty() {
+                    return Err(WordsError::new_err(format!("words: expected words for {name:?}, found an empty one")));
+                }
+                if !class.words.iter().any(|known| known == word) {
+                    class.words.push(word.into());
+                }
+            }
+            if class.name.is_empty() {
+                return Err(WordsError::new_err("words: expected names, found an empty one"));
+            }
+            classes.push(class);
+        }
+        return Ok((check_classes("words", classes).or_raise()?, Vec::new()));
+    }
+    let mut entries = Vec::new();
+    for entry in words.try_iter().map_err(|_| wrong_type(words))? {
+        let entry: String = entry?.extract().map_err(|_| wrong_type(words))?;
+        // One entry is one word: a comma would make two of it, and shift the labels of all that follow.
+        if entry.contains([',', '\n']) || entry.trim().is_empty() {
+            return Err(WordsError::new_err(format!(
+                "words: expected one word an entry, found {entry:?}; try: one string for several words, or a mapping for words with commas"
+            )));
+        }
+        entries.push(entry);
+    }
+    parse_words("words", &entries.join("\n")).or_raise()
+}
+
+fn wrong_type(words: &Bound<'_, PyAny>) -> PyErr {
+    let found = words.get_type().name().map_or_else(|_| "something else".into(), |name| name.to_string());
+    PyTypeError::new_err(format!("words: expected a string, a list of strings, or a mapping from names to lists of strings, found {found}"))
+}
+
+/// The common threshold that Python asks for: a number, None for none, "model" for the model's own.
+pub enum Common {
+    Model,
+    Given(Background),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Common {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if value.is_none() {
+            return Ok(Self::Given(Background::None));
+        }
+        if let Ok(threshold) = value.extract::<f32>() {
+            return Ok(Self::Given(Background::Threshold(threshold)));
+        }
+        match value.extract::<String>() {
+            Ok(text) if text == "model" => Ok(Self::Model),
+            _ => Err(option("background", "0 to 1, None or \"model\"", value.repr()?)),
+        }
+    }
+}
+
+impl Words {
+    /// Words as they are written; ready ones as they are.
+    pub fn of(session: &Session, words: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Self::encode(session, words, None, None, None, Common::Model)
+    }
+
+    pub fn encode(
+        session: &Session,
+        words: &Bound<'_, PyAny>,
+        thresholds: Option<HashMap<String, f32>>,
+        off: Option<Vec<String>>,
+        left_out: Option<Vec<String>>,
+        common: Common,
+    ) -> PyResult<Self> {
+        let py = words.py();
+        if let Ok(ready) = words.cast::<Self>() {
+            return Ok(Self { list: ready.get().list.clone() });
+        }
+        let (classes, mut out) = parse(words)?;
+        out.extend(left_out.into_iter().flatten());
+        if let Some(empty) = out.iter().find(|word| word.trim().is_empty()) {
+            return Err(WordsError::new_err(format!("left_out: expected words, found {empty:?}")));
+        }
+        let mut list = py.detach(|| session.word_list(classes, out)).or_raise()?;
+        for (name, threshold) in thresholds.into_iter().flatten() {
+            list = list.with_threshold(&name, threshold).or_raise()?;
+        }
+        for name in off.into_iter().flatten() {
+            list = list.with_off(&name).or_raise()?;
+        }
+        if let Common::Given(common) = common {
+            list = list.with_background(common).or_raise()?;
+        }
+        Ok(Self { list })
+    }
+}
+
+#[pymethods]
+impl Words {
+    /// Names in the order of the labels: label k is names[k - 1].
+    #[getter]
+    fn names(&self) -> Vec<String> {
+        self.list.names().to_vec()
+    }
+
+    /// For each name the words that are scored; the best one counts.
+    #[getter]
+    fn classes(&self) -> Vec<(String, Vec<String>)> {
+        self.list.classes().iter().map(|class| (class.name.clone(), class.words.clone())).collect()
+    }
+
+    /// Words for what is to be left out.
+    #[getter]
+    fn left_out(&self) -> Vec<String> {
+        self.list.left_out().to_vec()
+    }
+
+    /// Thresholds of single words, in 0..1.
+    #[getter]
+    fn thresholds(&self) -> HashMap<String, f32> {
+        let gates = self.list.names().iter().zip(self.list.bank().gates());
+        gates.filter_map(|(name, gate)| if let Gate::Own(own) = gate { Some((name.clone(), *own)) } else { None }).collect()
+    }
+
+    /// Words that keep their label and get no pixels.
+    #[getter]
+    fn off(&self) -> Vec<String> {
+        let gates = self.list.names().iter().zip(self.list.bank().gates());
+        gates.filter(|(_, gate)| **gate == Gate::Off).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The common threshold in 0..1; None where there is none.
+    #[getter]
+    fn background(&self) -> Option<f32> {
+        match self.list.background() {
+            Background::Threshold(threshold) => Some(threshold),
+            Background::None => None,
+        }
+    }
+
+    /// Embeddings of all words, class by class, those to be left out last: float32 [words, dim], unit-norm rows. A copy.
+    #[getter]
+    fn embeddings<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray2<f32>> {
+        PyArray2::from_array(py, &self.list.bank().words().view())
+    }
+
+    /// The same words, of which one must reach a score of its own, in 0..1.
+    fn with_threshold(&self, name: &str, threshold: f32) -> PyResult<Self> {
+        Ok(Self { list: self.list.clone().with_threshold(name, threshold).or_raise()? })
+    }
+
+    /// The same words, of which one keeps its label and gets no pixels.
+    fn with_off(&self, name: &str) -> PyResult<Self> {
+        Ok(Self { list: self.list.clone().with_off(name).or_raise()? })
+    }
+
+    /// The same words with another common threshold: 0 to 1, or None for none.
+    #[pyo3(signature = (threshold))]
+    fn with_background(&self, threshold: Option<f32>) -> PyResult<Self> {
+        let background = threshold.map_or(Background::None, Background::Threshold);
+        Ok(Self { list: self.list.clone().with_background(background).or_raise()? })
+    }
+
+    fn __len__(&self) -> usize {
+        self.list.names().len()
+    }
+
+    fn __repr__(&self) -> String {
+        let left_out = self.list.left_out();
+        let without = if left_out.is_empty() { String::new() } else { format!(", left out: {}", left_out.join(", ")) };
+        let names = self.list.names();
+        let shown = names[..names.len().min(8)].join(", ");
+        let more = if names.len() > 8 { format!(", ... {} in all", names.len()) } else { String::new() };
+        format!("<Words {shown}{more}{without}>")
+    }
+}

@@ -1,0 +1,65 @@
+"""The examples, on a clip."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+from conftest import CAT, PICTURES
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+ALL = sorted(PICTURES.glob("*.jpg"))
+
+
+def run(*arguments: object) -> str:
+    done = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (160, 120))
+    for picture in ALL:
+        writer.write(cv2.resize(cv2.imread(str(picture)), (160, 120)))
+    writer.release()
+    return path
+
+
+def test_a_picture() -> None:
+    lines = run(EXAMPLES / "python" / "segment_picture.py", CAT, "cat, wall").splitlines()
+    assert [line.split(":")[0] for line in lines] == ["cat", "wall"] and "box (" in lines[0]
+
+
+def test_opencv(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "masks.avi"
+    lines = run(EXAMPLES / "python" / "opencv_loop.py", clip, "cat, cup", out).splitlines()
+    assert len(lines) == len(ALL) and all("cat" in line and "cup" in line for line in lines)
+    written = cv2.VideoCapture(str(out))
+    assert sum(written.read()[0] for _ in range(len(ALL) + 1)) == len(ALL)
+
+
+def test_picamera2(clip: Path) -> None:
+    lines = run(EXAMPLES / "python" / "picamera2_loop.py", "cat, cup", clip).splitlines()
+    assert [line.split(":")[0] for line in lines] == [str(number) for number in range(len(ALL))]
+
+
+def test_labelling_goes_on_where_it_was(tmp_path: Path) -> None:
+    import json
+
+    script = EXAMPLES / "cluster" / "label_ray.py"
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    run(script, PICTURES, "cat, cup, person", whole, "--workers", 0, "--shard", 1)
+    told = json.loads((whole / "coco.json").read_text())
+    assert len(told["images"]) >= len(ALL) and {one["category_id"] for one in told["annotations"]} <= {1, 2, 3}
+    run(script, PICTURES, "cat, cup, person", resumed, "--workers", 0, "--shard", 1)
+    (resumed / "coco.json").unlink()
+    (resumed / "shards" / "000001.jsonl").unlink()
+    kept = resumed / "shards" / "000000.jsonl"
+    before = kept.stat().st_mtime_ns
+    run(script, PICTURES, "cat, cup, person", resumed, "--workers", 0, "--shard", 1)
+    assert (resumed / "coco.json").read_bytes() == (whole / "coco.json").read_bytes() and kept.stat().st_mtime_ns == before
+    other = subprocess.run([sys.executable, script, PICTURES, "dog", resumed, "--workers", "0"], capture_output=True, text=True)
+    assert other.returncode == 1 and "another one's shards" in other.stderr

@@ -1,0 +1,142 @@
+"""Every way that Python's users hold a picture gives the same masks."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from conftest import CAT, WORDS
+from numpy.typing import NDArray
+from PIL import Image
+
+import edge_seg
+
+
+class Interface:
+    """What a tensor or another library's array shows of itself."""
+
+    def __init__(self, array: NDArray[np.uint8]) -> None:
+        self.array = array
+        self.__array_interface__ = array.__array_interface__
+
+
+class Converts:
+    def __init__(self, array: NDArray[np.uint8]) -> None:
+        self.array = array
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[np.uint8]:
+        return self.array
+
+
+class Packed:
+    def __init__(self, array: NDArray[np.uint8]) -> None:
+        self.array = array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
+
+
+def padded(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Lines with bytes between them, as cameras' buffers have."""
+    height, width, channels = array.shape
+    wide = np.full((height, width + 13, channels), 99, np.uint8)
+    wide[:, :width] = array
+    return wide[:, :width]
+
+
+def with_alpha(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.concatenate([array, np.full((*array.shape[:2], 1), 17, np.uint8)], axis=2)
+
+
+HELD: dict[str, Callable[[NDArray[np.uint8]], tuple[Any, str]]] = {
+    "rgb": lambda a: (a, "rgb"),
+    "bgr": lambda a: (np.ascontiguousarray(a[..., ::-1]), "bgr"),
+    "bgr by view": lambda a: (a[..., ::-1], "bgr"),
+    "padded": lambda a: (padded(a), "rgb"),
+    "padded bgr": lambda a: (padded(np.ascontiguousarray(a[..., ::-1])), "bgr"),
+    "columns first": lambda a: (np.asfortranarray(a), "rgb"),
+    "upside down twice": lambda a: (np.ascontiguousarray(a[::-1])[::-1], "rgb"),
+    "channels first, by view": lambda a: (np.ascontiguousarray(a.transpose(2, 0, 1)).transpose(1, 2, 0), "rgb"),
+    "rgba": lambda a: (with_alpha(a), "rgb"),
+    "bgra": lambda a: (with_alpha(a[..., ::-1]), "bgr"),
+    "to be read alone": lambda a: (np.frombuffer(a.tobytes(), np.uint8).reshape(a.shape), "rgb"),
+    "interface": lambda a: (Interface(a), "rgb"),
+    "array": lambda a: (Converts(a), "rgb"),
+    "dlpack": lambda a: (Packed(a), "rgb"),
+    "pil": lambda a: (Image.fromarray(a), "rgb"),
+    "opencv": lambda a: (cv2.cvtColor(a, cv2.COLOR_RGB2BGR), "bgr"),
+}
+
+
+@pytest.mark.parametrize("held", HELD)
+def test_a_picture_is_the_same_however_it_is_held(model: edge_seg.Model, cat: NDArray[np.uint8], held: str) -> None:
+    expected = model.segment(CAT, WORDS)
+    image, order = HELD[held](cat)
+    found = model.segment(image, WORDS, order=order)  # type: ignore[arg-type]
+    assert (found.picture == cat).all()
+    assert (found.labels == expected.labels).all()
+    assert expected.labels.shape == cat.shape[:2] and expected.labels.dtype == np.uint16
+    assert set(np.unique(expected.labels)) > {0}
+
+
+def test_pixels_of_every_size_arrive_as_they_are(model: edge_seg.Model) -> None:
+    random = np.random.default_rng(5)
+    for shape in [(1, 1, 3), (3, 1, 3), (1, 4, 3), (7, 5, 3), (4, 3, 4), (5, 7, 1), (3, 3), (1, 1), (4, 1), (3, 4)]:
+        array = random.integers(0, 256, shape, np.uint8)
+        whole = array[..., None] if array.ndim == 2 else array
+        expected = np.repeat(whole, 3, axis=2) if whole.shape[2] == 1 else whole[..., :3]
+        assert (model.segment(array, "cat").picture == expected).all(), shape
+        if whole.shape[2] != 1:
+            assert (model.segment(array, "cat", order="bgr").picture == expected[..., ::-1]).all(), shape
+
+
+def test_pil_pictures_are_as_their_files(model: edge_seg.Model, tmp_path: Path) -> None:
+    small = Image.open(CAT).convert("RGB").resize((90, 60))
+    clear = small.copy()
+    clear.putalpha(Image.linear_gradient("L").resize((90, 60)))
+    palette = small.convert("P", palette=Image.Palette.ADAPTIVE)
+    for name, picture in [("grey", small.convert("L")), ("clear", clear), ("palette", palette), ("bits", small.convert("1")), ("la", clear.convert("LA"))]:
+        path = tmp_path / f"{name}.png"
+        picture.save(path)
+        assert (model.segment(picture, "cat").picture == edge_seg.read_picture(path)).all(), name
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (np.zeros((4, 4, 3), np.float32), "uint8, found float32; try: (image \\* 255)"),
+        (np.zeros((4, 4), bool), "astype\\(numpy.uint8\\) \\* 255"),
+        (np.zeros((4, 4, 3), np.uint16), "scale it to 0..255"),
+        (np.zeros((4, 4, 2), np.uint8), "found shape \\[4, 4, 2\\]"),
+        (np.zeros((3, 40, 50), np.uint8), "numpy.moveaxis\\(image, 0, -1\\)"),
+        (np.zeros((2, 4, 4, 3), np.uint8), "one picture of the batch"),
+        (np.zeros((0, 4, 3), np.uint8), "found shape \\[0, 4, 3\\]"),
+        (np.zeros((4,), np.uint8), "height × width"),
+        (np.zeros((), np.uint8), "height × width"),
+        (np.zeros((70000, 1, 3), np.uint8), "65536"),
+    ],
+)
+def test_arrays_that_are_no_pictures_are_refused(model: edge_seg.Model, image: NDArray[np.uint8], said: str) -> None:
+    with pytest.raises(edge_seg.ImageError, match=said.replace("(image \\*", "\\(image \\*")):
+        model.segment(image, "cat")
+
+
+def test_what_is_no_picture_is_told(model: edge_seg.Model, tmp_path: Path) -> None:
+    for nothing in [5, None, b"bytes", object()]:
+        with pytest.raises(TypeError, match="numpy array, a PIL image, a path"):
+            model.segment(nothing, "cat")  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError) as missing:
+        model.segment(tmp_path / "none.jpg", "cat")
+    assert missing.value.filename == str(tmp_path / "none.jpg")
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(edge_seg.ImageError, match="text.jpg"):
+        model.segment(str(tmp_path / "text.jpg"), "cat")
+    with pytest.raises(edge_seg.ImageError, match="mode I;16"):
+        model.segment(Image.new("I;16", (4, 4)), "cat")
+    with pytest.raises(edge_seg.OptionError, match='order: expected "rgb", or "bgr"'):
+        model.segment(np.zeros((4, 4, 3), np.uint8), "cat", order="gbr")  # type: ignore[arg-type]

@@ -1,0 +1,172 @@
+"""Threads, forks, signals, the end of the interpreter."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CAT, PICTURES, WORDS
+from numpy.typing import NDArray
+
+import edge_seg
+
+ALL = sorted(PICTURES.glob("*.jpg"))
+
+
+def test_threads_share_a_model(model: edge_seg.Model) -> None:
+    words = model.words(WORDS)
+    expected = {path: model.segment(path, words).labels for path in ALL}
+    with ThreadPoolExecutor(8) as pool:
+        for path, found in pool.map(lambda path: (path, model.segment(path, words)), ALL * 8):
+            assert (found.labels == expected[path]).all()
+
+
+def test_the_interpreter_is_let_go_while_computing(cat: NDArray[np.uint8]) -> None:
+    model = edge_seg.Model(size=448, threads=1)
+    words = model.words("cat")
+    ticks, done = 0, threading.Event()
+
+    def work() -> None:
+        for _ in range(3):
+            model.segment(cat, words)
+        done.set()
+
+    # The interpreter would be handed on after this at the latest, if it were held.
+    sys.setswitchinterval(1000)
+    try:
+        thread = threading.Thread(target=work)
+        thread.start()
+        while not done.is_set():
+            ticks += 1
+            time.sleep(0.001)
+        thread.join()
+    finally:
+        sys.setswitchinterval(0.005)
+    assert ticks > 10
+
+
+def in_child(code: str, timeout: float = 60) -> tuple[int, str]:
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=timeout)
+    return child.returncode, child.stdout + child.stderr
+
+
+FORK = f"""
+import os, sys, edge_seg
+model = edge_seg.Model(size=64)
+words = model.words("cat")
+encoded = model.encode({str(CAT)!r})
+found = model.segment({str(CAT)!r}, words)
+live = edge_seg.Live(model, "test:?size=64x48&fps=1000", words)
+next(live)
+child = os.fork()
+if child == 0:
+    said = []
+    for call in (lambda: model.segment({str(CAT)!r}, words), lambda: encoded.segment(words), lambda: next(live), live.stop,
+                 lambda: edge_seg.Live(edge_seg.Model(size=64), "test:?size=64x48", "cat")):
+        try:
+            call()
+            said.append("nothing")
+        except edge_seg.ForkedError as error:
+            assert "spawn" in str(error)
+    assert said == [], said
+    assert found.mask("cat").any(), "what was found is data"
+    again = edge_seg.Model(size=64).segment({str(CAT)!r}, "cat")
+    assert (again.labels == found.labels).all()
+    del live
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+live.stop()
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_a_forked_child_is_told_and_can_begin_anew() -> None:
+    code, said = in_child(FORK)
+    assert code == 0, said
+
+
+def find_cat(path: Path) -> int:
+    return edge_seg.Model(size=64).segment(path, "cat")["cat"].area
+
+
+def test_spawned_workers_load_their_own() -> None:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        areas = pool.map(find_cat, [CAT, CAT])
+    assert areas[0] == areas[1] == find_cat(CAT)
+
+
+WAITING = {
+    "live": "live = edge_seg.Live(model, 'mjpeg:{fifo}', 'cat')\nprint('ready', flush=True)\nnext(live)",
+    "source": "source = edge_seg.Source('mjpeg:{fifo}')\nprint('ready', flush=True)\nnext(source)",
+}
+
+
+@pytest.mark.parametrize("what", WAITING)
+def test_ctrl_c_ends_a_wait_for_frames(what: str, tmp_path: Path) -> None:
+    fifo = tmp_path / "camera"
+    os.mkfifo(fifo)
+    code = "import edge_seg\nmodel = edge_seg.Model(size=64)\ntry:\n    " + WAITING[what].format(fifo=fifo).replace("\n", "\n    ")
+    code += "\nexcept KeyboardInterrupt:\n    print('interrupted', flush=True)\n    import os; os._exit(3)"
+    # Somebody must write to the pipe, or opening it is what waits.
+    writer = os.open(fifo, os.O_RDWR)
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert child.stdout is not None and child.stdout.readline() == "ready\n"
+    time.sleep(0.3)
+    child.send_signal(signal.SIGINT)
+    said, _ = child.communicate(timeout=30)
+    os.close(writer)
+    assert (child.returncode, said) == (3, "interrupted\n")
+
+
+LEFT = """
+import itertools, edge_seg, numpy
+model = edge_seg.Model(size=64)
+camera = (numpy.zeros((48, 64, 3), numpy.uint8) for _ in itertools.count())
+live = edge_seg.Live(model, camera, "cat")
+source = edge_seg.Source("test:?size=64x48&fps=100")
+next(live), next(source)
+print("end")
+"""
+
+
+def test_an_interpreter_ends_with_a_session_still_running() -> None:
+    assert in_child(LEFT) == (0, "end\n")
+
+
+def test_an_abandoned_session_lets_its_iterator_go(model: edge_seg.Model) -> None:
+    closed = threading.Event()
+
+    def camera():  # type: ignore[no-untyped-def]
+        try:
+            while True:
+                yield np.zeros((48, 64, 3), np.uint8)
+        finally:
+            closed.set()
+
+    live = edge_seg.Live(model, camera(), "cat")
+    next(live)
+    started = time.monotonic()
+    del live
+    assert time.monotonic() - started < 1.5, "nobody waits for the interpreter while holding it"
+    assert closed.wait(5)
+
+
+def test_the_same_labels_as_the_program(tmp_path: Path) -> None:
+    """The program and the package are the same library: each pixel is the same."""
+    from PIL import Image
+
+    program = os.environ.get("EDGE_SEG_PROGRAM")
+    if program is None:
+        pytest.skip("EDGE_SEG_PROGRAM names no edge-seg")
+    model = edge_seg.Model()
+    for path in ALL:
+        subprocess.run([program, "segment", path, "--tags", "cat, wall, person, cup", "--out", tmp_path], check=True, capture_output=True)
+        expected = np.asarray(Image.open(tmp_path / f"{path.stem}.mask.png"))
+        assert (model.segment(path, "cat, wall, person, cup").labels == expected).all()

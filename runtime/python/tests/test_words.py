@@ -1,0 +1,73 @@
+"""Words as Python writes them."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import CAT
+
+import edge_seg
+
+
+def test_a_line_a_list_and_a_mapping_are_the_same(model: edge_seg.Model) -> None:
+    line = model.words("cat, red car: sports car: coupe, -wall")
+    listed = model.words(["cat", "red car: sports car: coupe", "-wall"])
+    mapped = model.words({"cat": [], "red car": ["sports car", "coupe"]}, left_out=["wall"])
+    for words in (line, listed, mapped):
+        assert words.names == ["cat", "red car"] and len(words) == 2
+        assert words.classes == [("cat", ["cat"]), ("red car", ["red car", "sports car", "coupe"])]
+        assert words.left_out == ["wall"]
+        assert (words.embeddings == line.embeddings).all()
+    assert line.embeddings.shape == (5, model.dim) and line.embeddings.dtype == np.float32
+    assert np.allclose(np.linalg.norm(line.embeddings, axis=1), 1, atol=1e-5)
+    assert model.words({"car": "auto"}).classes == [("car", ["car", "auto"])]
+    assert "cat, red car, left out: wall" in repr(line)
+
+
+def test_thresholds_and_background(model: edge_seg.Model) -> None:
+    words = model.words("cat, wall", thresholds={"Cat": 0.5}, off=["wall"], background=None)
+    assert words.thresholds == {"cat": 0.5} and words.off == ["wall"] and words.background is None
+    plain = model.words("cat, wall")
+    assert plain.background == pytest.approx(model.threshold) and plain.thresholds == {} and plain.off == []
+    changed = plain.with_threshold("cat", 0.25).with_off("wall").with_background(0.125)
+    assert (changed.thresholds, changed.off, changed.background) == ({"cat": 0.25}, ["wall"], 0.125)
+    assert plain.thresholds == {}, "words do not change"
+    assert model.words("cat", background=0.25).background == 0.25
+    found = model.segment(CAT, model.words("cat, wall", background=None))
+    assert found.background_share == 0, "without a threshold every pixel gets a word"
+    assert model.segment(CAT, changed)["wall"].area == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "said"),
+    [
+        ("", edge_seg.WordsError, "one word or more"),
+        ([], edge_seg.WordsError, "one word or more"),
+        (["cat", "Cat"], edge_seg.WordsError, "twice"),
+        (["hot dog, mustard"], edge_seg.WordsError, "one word an entry"),
+        (["cat", ""], edge_seg.WordsError, "one word an entry"),
+        ({"cat": [""]}, edge_seg.WordsError, "an empty one"),
+        ({"": ["cat"]}, edge_seg.WordsError, "an empty one"),
+        ({}, edge_seg.WordsError, "one word or more"),
+        (5, TypeError, "found int"),
+        ([5], TypeError, "a list of strings"),
+    ],
+)
+def test_words_that_are_none_are_refused(model: edge_seg.Model, words: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        model.words(words)
+    with pytest.raises(error, match=said):
+        model.segment(CAT, words)
+
+
+def test_settings_that_are_none_are_refused(model: edge_seg.Model) -> None:
+    with pytest.raises(edge_seg.WordsError, match="one of cat"):
+        model.words("cat", thresholds={"dog": 0.5})
+    with pytest.raises(edge_seg.EdgeSegError, match="0 to 1"):
+        model.words("cat", thresholds={"cat": float("nan")})
+    with pytest.raises(edge_seg.OptionError, match="0 to 1"):
+        model.words("cat", background=2)
+    with pytest.raises(edge_seg.OptionError, match='None or "model"'):
+        model.words("cat", background="none")  # type: ignore[arg-type]
+    with pytest.raises(edge_seg.WordsError):
+        model.words("cat", left_out=[" "])
