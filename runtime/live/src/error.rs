@@ -61,6 +61,14 @@ impl Error {
     pub(crate) fn words(place: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Error {
         edge_seg_model::Error::Words { place: place.into(), expected: expected.into(), found: found.into() }.into()
     }
+
+    /// What the file system said, if that is what went wrong.
+    pub fn io_kind(&self) -> Option<std::io::ErrorKind> {
+        match self {
+            Error::Model(error) => error.io_kind(),
+            _ => None,
+        }
+    }
 }
 
 impl From<edge_seg_bundle::Error> for Error {
