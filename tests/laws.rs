@@ -134,6 +134,22 @@ fn the_library_names_no_command_of_the_program() {
 }
 
 #[test]
+fn the_library_brings_no_crate_of_the_program() {
+    let tree = |features: &str| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(root()).args(["tree", "--offline", "--locked", "-p", "edge-seg", "-e", "normal", "--prefix", "none"]);
+        let output = cargo.args(["--no-default-features", "--features", features]).output().expect("cargo runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let of_the_program = |line: &&str| ["clap", "indicatif", "sd-notify", "signal-hook", "tracing-subscriber"].contains(line);
+    let library = tree("displays,mini,service,v4l2");
+    let names = library.lines().filter_map(|line| line.split(' ').next());
+    assert_eq!(names.filter(of_the_program).collect::<Vec<_>>(), [""; 0]);
+    assert!(tree("program").lines().any(|line| line.starts_with("clap ")), "a tree that was read");
+}
+
+#[test]
 fn manifests_of_python_and_rust_name_a_licence() {
     let folders: Vec<_> = files().into_iter().filter(|p| p.ends_with("Cargo.toml") || p.ends_with("pyproject.toml")).collect();
     for manifest in folders {

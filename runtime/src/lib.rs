@@ -28,6 +28,7 @@
 //! | `v4l2` | cameras through Video4Linux, `v4l2:///dev/video0` in [`source::open_source`] | yes |
 //! | `displays` | small displays on SPI and I²C in [`sink::open_screen`] | yes |
 //! | `service` | MQTT and webhooks as sinks | yes |
+//! | `program` | the command line of the program `edge-seg`, of no use to a library | yes |
 //! | `cuda`, or one of `cuda-12020`, `cuda-12060`, `cuda-13000` | NVIDIA GPUs, for a driver of that release of CUDA or a later one | no |
 //!
 //! Without any, pictures, video, rules and signed bundles of one's own work all the same.
@@ -97,6 +98,18 @@ pub mod live {
     pub use edge_seg_live::{Live, LiveWords};
     #[doc(inline)]
     pub use edge_seg_model::propagation::{Propagation, PropagationOptions};
+}
+
+/// Connected parts of label maps, as run lengths and outlines: what [`FoundClass`] gives of one class, for maps of one's own.
+///
+/// ```
+/// use edge_seg::region::regions;
+/// let parts = regions(&[1, 1, 0, 2], 4, 1);
+/// assert_eq!(parts.iter().map(|(label, mask)| (*label, mask.area())).collect::<Vec<_>>(), [(1, 2), (2, 1)]);
+/// ```
+pub mod region {
+    #[doc(inline)]
+    pub use edge_seg_model::region::{Mask, class_counts, class_outlines, regions};
 }
 
 /// Rules on what is seen: zones of the picture, conditions on words, and the events that they give.

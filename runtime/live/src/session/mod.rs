@@ -162,7 +162,8 @@ impl Pipeline {
             }
         };
         pipeline.threads.push(spawn("segment", segment)?);
-        let (counters, stop, threads) = (counters.clone(), stop.clone(), session.threads());
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (counters, stop, threads) = (counters.clone(), stop.clone(), session.threads().min(cores));
         let capture = move || {
             // What a source decodes with rayon runs on this thread and as many others as the session may have, not on the global ones.
             let _own = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build();
