@@ -55,7 +55,7 @@ pub struct Settings {
 impl Settings {
     /// A file's settings.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = edge_seg::read_text(path)?;
+        let text = edge_seg_model::read_text(path)?;
         toml::from_str(&text).map_err(|e| {
             let hint = nearest(e.message()).map(|hint| format!("\n{hint}")).unwrap_or_default();
             anyhow!("{}: {}{hint}", path.display(), e.to_string().trim_end())
