@@ -187,7 +187,7 @@ pub mod source {
 ///
 /// ```no_run
 /// # fn main() -> edge_seg::Result<()> {
-/// # let (key, bytes) = (String::new(), Vec::new());
+/// # let (key, bytes) = (String::new(), Vec::<u8>::new());
 /// let bundle = edge_seg::trust::Trust::in_keys([("key", key.as_str())])?.open_bytes("flash", bytes)?;
 /// # Ok(())
 /// # }
