@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use edge_seg_bundle::{Bundle, Positions};
 use edge_seg_kernels::kernels;
 use tract_onnx::prelude::*;
+use tract_onnx::tract_hir::infer::Factoid;
 
 use super::backend::Encoder;
 use super::parse::{Plan, parse};
@@ -22,6 +23,7 @@ pub struct ImageEncoder {
     layout: Positions,
     positions: Vec<f32>, // [1 + rows · cols, width]
     dim: usize,
+    fixed: Option<[usize; 2]>, // height and width, where the graph takes no others
     half: bool,
     plans: Mutex<HashMap<(usize, usize), SizedPlan>>,
     threads: Threads,
@@ -61,8 +63,15 @@ impl ImageEncoder {
         let manifest = bundle.manifest();
         let layout = manifest.image.positions.clone();
         let positions = bundle.floats(&layout.blob, (1 + layout.rows * layout.cols) * layout.width)?;
-        let model = parse("image", bundle, &manifest.image.blob, half)?;
-        Ok(Self { model, layout, positions, dim: manifest.embedding_dim, half, plans: Mutex::default(), threads })
+        let model = parse("image", bundle, &manifest.image.blob, &["pixels", "positions"], half)?;
+        let declared = model
+            .input_fact(0)
+            .map_err(fail("image"))?
+            .shape
+            .dims()
+            .map(|dim| dim.concretize().and_then(|dim| usize::try_from(dim.to_i64().ok()?).ok()));
+        let fixed = declared.skip(2).collect::<Option<Vec<usize>>>().and_then(|sides| <[usize; 2]>::try_from(sides).ok());
+        Ok(Self { model, layout, positions, dim: manifest.embedding_dim, fixed, half, plans: Mutex::default(), threads })
     }
 
     /// Makes the plan for an input's size ahead of encoding it; later inputs of that size need none.
@@ -97,7 +106,13 @@ impl ImageEncoder {
         if let Some(plan) = plans.get(&(rows, cols)) {
             return Ok(plan.clone());
         }
-        let pixels = f32::fact([1, 3, rows * patch_px, cols * patch_px]);
+        let (height, width) = (rows * patch_px, cols * patch_px);
+        if let Some(fixed) = self.fixed.filter(|fixed| *fixed != [height, width]) {
+            let [fixed_height, fixed_width] = fixed;
+            let expected = format!("{fixed_width} x {fixed_height} pixels, the only input that this model's graph takes");
+            return Err(Error::Option { option: "size_px".into(), expected, found: format!("{width} x {height}") });
+        }
+        let pixels = f32::fact([1, 3, height, width]);
         let positions = f32::fact([1, 1 + rows * cols, self.layout.width]);
         let plan = self
             .model

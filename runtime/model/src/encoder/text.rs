@@ -21,14 +21,8 @@ impl TextEncoder {
     /// [`crate::Error::Encoder`] if the engine refuses the ONNX file.
     pub fn load(bundle: &Bundle) -> Result<Self> {
         let manifest = bundle.manifest();
-        let model = parse("text", bundle, &manifest.text.blob, false)?;
-        let tokens = model.symbols.sym("tokens");
-        let fact = i64::fact(&[1.to_dim(), tokens.into()]);
-        let plan = model
-            .with_input_fact(0, fact.clone().into())
-            .and_then(|model| model.with_input_fact(1, fact.into()))
-            .and_then(|model| model.into_optimized()?.into_runnable())
-            .map_err(fail("text"))?;
+        let model = parse("text", bundle, &manifest.text.blob, &["ids", "mask"], false)?;
+        let plan = plan_for_any_length(model).map_err(fail("text"))?;
         Ok(Self { plan, dim: manifest.embedding_dim })
     }
 
@@ -42,4 +36,10 @@ impl TextEncoder {
         let outputs = self.plan.run(tvec!(ids.into_tvalue(), mask.into_tvalue())).map_err(fail("text"))?;
         floats(&outputs, 0, &[1, self.dim])
     }
+}
+
+pub(super) fn plan_for_any_length(model: InferenceModel) -> TractResult<Plan> {
+    let tokens = model.symbols.sym("tokens");
+    let fact = i64::fact(&[1.to_dim(), tokens.into()]);
+    model.with_input_fact(0, fact.clone().into())?.with_input_fact(1, fact.into())?.into_optimized()?.into_runnable()
 }
