@@ -10,3 +10,4 @@ mod export_heads;
 mod export_import;
 mod export_parity;
 mod metric_goldens;
+mod onnx_pairs;
