@@ -6,13 +6,14 @@
 mod clean;
 mod hub;
 mod kinds;
+mod known;
 mod lora;
 mod names;
 pub mod pickle;
-mod preprocess;
+pub(crate) mod preprocess;
 mod source;
 mod state;
-mod tokenizer;
+pub(crate) mod tokenizer;
 mod towers;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::config::{Activation, FORMAT, Global, Head, ImageArch, ImageTower, Mod
 use crate::parameters::parameters;
 use crate::weights::{Tensor, Weights};
 use crate::{Error, Result};
+pub use known::{KNOWN, Known};
 use preprocess::Input;
 use source::{Source, read_weights};
 use state::State;

@@ -13,6 +13,7 @@ pub mod eval;
 pub mod import;
 pub mod label;
 pub mod onnx;
+pub mod pair;
 pub mod parameters;
 pub mod quantize;
 mod weights;

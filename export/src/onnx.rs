@@ -3,6 +3,7 @@
 //! Inputs and outputs are those of `docs/model-folder.md`. The operators are of opset 17, the first with `LayerNormalization`;
 //! the error-function GELU is spelled out in the form that both engines recognise and fuse.
 
+pub(crate) mod foreign;
 mod graph;
 mod heads;
 mod image;

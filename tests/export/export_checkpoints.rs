@@ -50,7 +50,7 @@ fn refused(source: &str, options: &Options) -> String {
 }
 
 /// The golden tensors, and the texts that were encoded.
-fn golden(folder: &str) -> (Weights, Vec<String>) {
+pub(super) fn golden(folder: &str) -> (Weights, Vec<String>) {
     let bytes = fs::read(data(folder).join("golden.safetensors")).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let floats = file.iter().filter(|(_, view)| view.dtype() == safetensors::Dtype::F32);
@@ -63,7 +63,7 @@ fn golden(folder: &str) -> (Weights, Vec<String>) {
     (weights, serde_json::from_str(&metadata.metadata().as_ref().unwrap()["texts"]).unwrap())
 }
 
-fn units(rows: &[f32], dim: usize) -> Vec<f32> {
+pub(super) fn units(rows: &[f32], dim: usize) -> Vec<f32> {
     rows.chunks_exact(dim)
         .flat_map(|row| {
             let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt();
@@ -72,7 +72,7 @@ fn units(rows: &[f32], dim: usize) -> Vec<f32> {
         .collect()
 }
 
-fn largest(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn largest(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }

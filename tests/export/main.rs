@@ -11,3 +11,4 @@ mod export_import;
 mod export_parity;
 mod label_files;
 mod metric_goldens;
+mod onnx_pairs;

@@ -1,10 +1,11 @@
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use edge_seg_bundle::Fit;
 use edge_seg_export::config::{Activation, Head, Similarity};
-use edge_seg_export::import::{Options, import, write};
+use edge_seg_export::import::{KNOWN, Options, import, write};
 
 /// Read published CLIP weights and write them as a model folder, ready for `bundle`.
 ///
@@ -14,10 +15,14 @@ use edge_seg_export::import::{Options, import, write};
 #[derive(Args)]
 pub struct Import {
     /// The folder, the file, or hf:OWNER/NAME[@REVISION].
-    source: String,
+    #[arg(required_unless_present = "list")]
+    source: Option<String>,
     /// The model folder to write.
-    #[arg(short, long, value_name = "FOLDER")]
-    out: PathBuf,
+    #[arg(short, long, value_name = "FOLDER", required_unless_present = "list")]
+    out: Option<PathBuf>,
+    /// Print the families that are read, whose forms of them, and what each was held against, and do nothing else.
+    #[arg(long, exclusive = true)]
+    list: bool,
     /// The model's name; the source's file name if none.
     #[arg(long)]
     name: Option<String>,
@@ -82,13 +87,23 @@ enum ActivationArg {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum FitArg {
+pub(super) enum FitArg {
     /// The short side, keeping the aspect.
     Grid,
     /// The long side, in a padded square.
     Letterbox,
     /// Both sides, whatever the aspect.
     Squash,
+}
+
+impl From<FitArg> for Fit {
+    fn from(fit: FitArg) -> Self {
+        match fit {
+            FitArg::Grid => Self::Grid,
+            FitArg::Letterbox => Self::Letterbox,
+            FitArg::Squash => Self::Squash,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -120,7 +135,15 @@ impl HeadArg {
 
 impl Import {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let named = self.source.strip_prefix("hf:").map_or(self.source.as_str(), |id| id.split('@').next().unwrap_or(id));
+        let (Some(source), Some(out)) = (self.source, self.out) else {
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "{:<32} {:<82} held against", "family", "forms")?;
+            for known in KNOWN {
+                writeln!(out, "{:<32} {:<82} {}", known.family, known.forms, known.verified)?;
+            }
+            return Ok(ExitCode::SUCCESS);
+        };
+        let named = source.strip_prefix("hf:").map_or(source.as_str(), |id| id.split('@').next().unwrap_or(id));
         let stem = Path::new(named).file_stem().map(|s| s.to_string_lossy().into_owned());
         let options = Options {
             name: self.name.or(stem).unwrap_or_else(|| "clip".into()),
@@ -139,19 +162,15 @@ impl Import {
             text_head_width: self.text_head_width,
             pool_heads: self.pool_heads,
             preprocess: self.preprocess,
-            fit: self.fit.map(|fit| match fit {
-                FitArg::Grid => Fit::Grid,
-                FitArg::Letterbox => Fit::Letterbox,
-                FitArg::Squash => Fit::Squash,
-            }),
+            fit: self.fit.map(Into::into),
             templates: self.templates,
             input_px: self.input_px,
             partial: self.partial,
             licence: self.licence,
         };
-        let model = import(&self.source, &options)?;
-        write(&self.out, &model)?;
-        eprintln!("{}:\n{}", self.source, model.report);
+        let model = import(&source, &options)?;
+        write(&out, &model)?;
+        eprintln!("{source}:\n{}", model.report);
         Ok(ExitCode::SUCCESS)
     }
 }

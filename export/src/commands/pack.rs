@@ -12,14 +12,24 @@ use edge_seg_export::bundle::{self, Release};
 use edge_seg_export::calibrate::{Calibrated, Fidelity, LayerLoss, Sample, calibrate};
 use edge_seg_export::checkpoint::Model;
 use edge_seg_export::onnx::Storage;
+use edge_seg_export::pair;
 use edge_seg_export::quantize::layer_errors;
 use serde::Serialize;
 
-/// Write a model folder as one bundle: both encoders as ONNX, tokenizer, positions, manifest.
+use super::import::FitArg;
+
+/// Write a model folder, or a pair of ONNX files, as one bundle: both encoders as ONNX, tokenizer, positions, manifest.
+///
+/// With --image-onnx and --text-onnx the encoders are files that another exporter wrote: PyTorch's, optimum's, with weights beside them or
+/// in them, both in one file or each in its own. What the files do not say is found from the graph and by running it, and told; where it
+/// cannot be found the error says which option names it.
 #[derive(Args)]
 pub struct Bundle {
     /// The model folder: config.json, model.safetensors, tokenizer.json.
-    folder: PathBuf,
+    #[arg(required_unless_present = "image_onnx", conflicts_with = "image_onnx")]
+    folder: Option<PathBuf>,
+    #[command(flatten)]
+    pair: Pair,
     /// The bundle to write.
     #[arg(short, long, value_name = "FILE.esb")]
     out: PathBuf,
@@ -37,10 +47,105 @@ pub struct Bundle {
     boards: Vec<Target>,
 }
 
+/// Options of a pair of ONNX files.
+#[derive(Args)]
+#[group(id = "pair")]
+struct Pair {
+    /// The image encoder as ONNX, in place of a model folder.
+    #[arg(long, value_name = "FILE", requires_all = ["text_onnx", "tokenizer", "preprocess"], help_heading = "ONNX files")]
+    image_onnx: Option<PathBuf>,
+    /// The text encoder as ONNX; the same file where one holds both.
+    #[arg(long, value_name = "FILE", requires = "image_onnx", help_heading = "ONNX files")]
+    text_onnx: Option<PathBuf>,
+    /// tokenizer.json, or CLIP's vocabulary file bpe_simple_vocab_16e6.txt.
+    #[arg(long, value_name = "FILE", requires = "image_onnx", help_heading = "ONNX files")]
+    tokenizer: Option<PathBuf>,
+    /// A preprocessor_config.json, processor_config.json or open_clip_config.json, or `clip` for CLIP's own mean and deviation.
+    #[arg(long, value_name = "FILE", requires = "image_onnx", help_heading = "ONNX files")]
+    preprocess: Option<PathBuf>,
+    /// The model's name; that of the image encoder's file if none.
+    #[arg(long, requires = "image_onnx", help_heading = "ONNX files")]
+    name: Option<String>,
+    /// The output, or any value of the graph, that holds the patches' embeddings.
+    #[arg(long, value_name = "NAME", requires = "image_onnx", help_heading = "ONNX files")]
+    patches: Option<String>,
+    /// The output that holds the whole picture's embedding.
+    #[arg(long, value_name = "NAME", requires = "image_onnx", help_heading = "ONNX files")]
+    global: Option<String>,
+    /// The output that holds the text's embedding.
+    #[arg(long, value_name = "NAME", requires = "image_onnx", help_heading = "ONNX files")]
+    text_output: Option<String>,
+    /// How many tokens before the patches are none: class and register tokens.
+    #[arg(long, value_name = "N", requires = "image_onnx", help_heading = "ONNX files")]
+    leading_tokens: Option<usize>,
+    /// Longest sentence in tokens, where the text encoder takes any length.
+    #[arg(long, value_name = "N", requires = "image_onnx", value_parser = clap::value_parser!(u16).range(3..=4096), help_heading = "ONNX files")]
+    context: Option<u16>,
+    /// Token that fills up sentences for a text encoder of a fixed length; the tokenizer's own if none.
+    #[arg(long, value_name = "ID", requires = "image_onnx", help_heading = "ONNX files")]
+    pad_token: Option<i64>,
+    /// Factor on cosines; 100, where CLIP's training ends, if none.
+    #[arg(long, value_name = "X", requires = "image_onnx", help_heading = "ONNX files")]
+    logit_scale: Option<f32>,
+    /// Added to scaled cosines, for models that are trained with a sigmoid (SigLIP).
+    #[arg(long, value_name = "X", requires = "image_onnx", allow_hyphen_values = true, help_heading = "ONNX files")]
+    logit_bias: Option<f32>,
+    /// A sentence that a word is put into, at {}; may be given several times.
+    #[arg(long = "template", value_name = "TEXT", requires = "image_onnx", help_heading = "ONNX files")]
+    templates: Vec<String>,
+    /// Side of the input in pixels, where the image encoder takes several.
+    #[arg(long, value_name = "PX", requires = "image_onnx", help_heading = "ONNX files")]
+    input_px: Option<usize>,
+    /// How a picture is brought to the input, in place of what the preprocessing says.
+    #[arg(long, value_enum, requires = "image_onnx", help_heading = "ONNX files")]
+    fit: Option<FitArg>,
+    /// The licence of the weights.
+    #[arg(
+        long,
+        default_value = "not stated; see the source of the weights",
+        value_name = "TEXT",
+        requires = "image_onnx",
+        help_heading = "ONNX files"
+    )]
+    licence: String,
+}
+
+impl Pair {
+    /// What the options say, if they are of a pair.
+    fn options(self) -> Option<pair::Options> {
+        let image = self.image_onnx?;
+        let stem = image.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        Some(pair::Options {
+            name: self.name.or(stem).unwrap_or_else(|| "onnx".into()),
+            image,
+            text: self.text_onnx?,
+            tokenizer: self.tokenizer?,
+            preprocess: self.preprocess?,
+            patches: self.patches,
+            global: self.global,
+            text_output: self.text_output,
+            leading: self.leading_tokens,
+            context: self.context.map(usize::from),
+            pad_token: self.pad_token,
+            logit_scale: self.logit_scale,
+            logit_bias: self.logit_bias,
+            templates: self.templates,
+            input_px: self.input_px,
+            fit: self.fit.map(Into::into),
+            licence: self.licence,
+        })
+    }
+}
+
 impl Bundle {
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let model = read(&self.folder)?;
         let text = self.text_weights.unwrap_or(self.weights);
+        let Some(folder) = self.folder else {
+            let release = Release { serial: self.serial, boards: self.boards.iter().map(|board| board.name.into()).collect() };
+            let options = self.pair.options().context("expected a model folder, or --image-onnx and --text-onnx")?;
+            return bundle_pair(&pair::read(&options)?, &self.out, [self.weights, text], &release);
+        };
+        let model = read(&folder)?;
         let release = Release { serial: self.serial, boards: self.boards.iter().map(|board| board.name.into()).collect() };
         bundle::write_towers(&self.out, &model, &self.weights.into(), &text.into(), &release)?;
         let bytes = std::fs::metadata(&self.out).map(|m| m.len()).with_context(|| self.out.display().to_string())?;
@@ -53,6 +158,22 @@ impl Bundle {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn bundle_pair(pair: &pair::Pair, out: &Path, [image, text]: [Storage; 2], release: &Release) -> anyhow::Result<ExitCode> {
+    pair.write(out, image, text, release)?;
+    let bytes = std::fs::metadata(out).map(|m| m.len()).with_context(|| out.display().to_string())?;
+    pair.notes().iter().for_each(|note| eprintln!("{note}"));
+    let towers = ["image", "text"].into_iter().zip(pair.products(image, text)?);
+    for (tower, products) in towers {
+        let share = 100.0 * products.own_multiplications as f64 / products.all_multiplications.max(1) as f64;
+        eprintln!(
+            "{tower} encoder: {} of {} products run in the runtime's own kernels, {share:.1} % of the multiplications",
+            products.own, products.all
+        );
+    }
+    eprintln!("{}: {:.1} MB, {}", out.display(), bytes as f64 / 1e6, image.variant());
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Report what a storage costs each matrix: bytes, relative error, largest error. With --boards: make the bundles that boards run best.

@@ -15,7 +15,7 @@ const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 /// What is done to a picture before the image tower sees it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Input {
+pub(crate) struct Input {
     pub mean: [f32; 3],
     pub std: [f32; 3],
     pub interpolation: Interpolation,
@@ -34,19 +34,7 @@ impl Input {
     /// [`Error::File`] for what cannot be read or honoured.
     pub(super) fn find(source: &Source, given: Option<&Path>, fit: Option<Fit>) -> Result<Option<Self>> {
         if let Some(path) = given {
-            if path.as_os_str() == "clip" {
-                return Ok(Some(Self { fit: fit.unwrap_or(Fit::Grid), ..Self::of_clip() }));
-            }
-            let place = path.display().to_string();
-            let config = read_json(path)?;
-            let nested = ["image_processor", "preprocess_cfg"].into_iter().find(|key| config[*key].is_object());
-            let found = nested.map_or(&config, |key| &config[key]);
-            return if found["resize_mode"].is_string() {
-                Self::open_clip(&place, found, fit)
-            } else {
-                Self::hugging_face(&place, found, fit)
-            }
-            .map(Some);
+            return Self::file(path, fit).map(|(input, _)| Some(input));
         }
         for (file, key) in [("processor_config.json", Some("image_processor")), ("preprocessor_config.json", None)] {
             if let Some(config) = source.json(file)? {
@@ -62,6 +50,29 @@ impl Input {
             }
             _ => Ok(None),
         }
+    }
+
+    /// What a file says, and the side of the input if it says that; `clip` stands for CLIP's own.
+    ///
+    /// # Errors
+    /// [`Error::File`] for what cannot be read or honoured.
+    pub(crate) fn file(path: &Path, fit: Option<Fit>) -> Result<(Self, Option<usize>)> {
+        if path.as_os_str() == "clip" {
+            return Ok((Self { fit: fit.unwrap_or(Fit::Grid), ..Self::of_clip() }, None));
+        }
+        let place = path.display().to_string();
+        let config = read_json(path)?;
+        let nested = ["image_processor", "preprocess_cfg"].into_iter().find(|key| config[*key].is_object());
+        let found = nested.map_or(&config, |key| &config[key]);
+        let input = match found["resize_mode"].is_string() {
+            true => Self::open_clip(&place, found, fit),
+            false => Self::hugging_face(&place, found, fit),
+        }?;
+        let side = |value: &Value| {
+            let first = [value, &value["height"], &value["shortest_edge"], &value[0]].into_iter().find_map(Value::as_u64);
+            first.and_then(|side| usize::try_from(side).ok())
+        };
+        Ok((input, side(&found["crop_size"]).or_else(|| side(&found["size"]))))
     }
 
     /// As Hugging Face's image processors say it.

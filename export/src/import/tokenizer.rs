@@ -19,7 +19,7 @@ const FILE_MAX_BYTES: u64 = 64 << 20;
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be read, [`Error::File`] if it is neither.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     match path.extension().and_then(|e| e.to_str()) {
         Some("txt") => from_merges(path),
         Some("gz") => {
@@ -40,7 +40,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// [`Error::File`] if it cannot be read, or belongs to another model.
-pub(super) fn check(place: &str, bytes: &[u8], vocab: usize, end: Option<u32>) -> Result<()> {
+pub(crate) fn check(place: &str, bytes: &[u8], vocab: usize, end: Option<u32>) -> Result<()> {
     let wrong = |expected: String, found: String| Error::file(place, "tokenizer", expected, found);
     let tokenizer =
         tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| wrong("a tokenizer.json of the tokenizers library".into(), e.to_string()))?;

@@ -100,13 +100,13 @@ impl<'a> Graph<'a> {
             })
             .collect();
         let input = inputs.iter().map(|v| v.to_string()).collect();
-        self.push(NodeProto { op_type: op_type.into(), input, output, name: name.into(), attribute });
+        self.push(NodeProto { op_type: op_type.into(), input, output, name: name.into(), attribute, ..Default::default() });
     }
 
     fn constant(&mut self, name: &str, data_type: i32, shape: &[usize], raw_data: Vec<u8>) -> Value {
         if !self.proto.initializer.iter().any(|t| t.name == name) {
             let dims = shape.iter().map(|&d| d as i64).collect();
-            self.proto.initializer.push(TensorProto { dims, data_type, name: name.into(), raw_data });
+            self.proto.initializer.push(TensorProto { dims, data_type, name: name.into(), raw_data, ..Default::default() });
         }
         name.into()
     }
@@ -411,7 +411,7 @@ fn value_info(name: &str, elem_type: i32, dims: &[Dim]) -> ValueInfoProto {
 }
 
 /// `[rows, columns]` to `[columns, rows]`.
-fn transposed<T: Copy>(data: &[T], rows: usize) -> Vec<T> {
+pub(super) fn transposed<T: Copy>(data: &[T], rows: usize) -> Vec<T> {
     let columns = data.len() / rows;
     (0..columns).flat_map(|c| (0..rows).map(move |r| data[r * columns + c])).collect()
 }

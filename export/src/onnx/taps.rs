@@ -38,6 +38,7 @@ pub fn with_layers(place: &str, bytes: &[u8], width: usize, embedding_dim: usize
         data_type: proto::INT64,
         name: name.into(),
         raw_data: value.to_le_bytes().to_vec(),
+        ..Default::default()
     };
     graph.initializer.extend([constant("taps.0", 0), constant("taps.1", 1), constant("taps.end", i64::MAX)]);
     graph.node.retain(|node| !node.output.iter().any(|o| o == "patches" || o == "global"));
@@ -52,6 +53,7 @@ pub fn with_layers(place: &str, bytes: &[u8], width: usize, embedding_dim: usize
         data_type: proto::INT64,
         name: "taps.shape".into(),
         raw_data: [1i64, whole as i64].iter().flat_map(|v| v.to_le_bytes()).collect(),
+        ..Default::default()
     };
     graph.initializer.push(shape);
     push(graph, "global", "Reshape", &["taps.first", "taps.shape"], None);
@@ -73,5 +75,6 @@ fn push(graph: &mut GraphProto, name: &str, op_type: &str, inputs: &[&str], axis
         output: vec![name.into()],
         name: name.into(),
         attribute: attribute.into_iter().collect(),
+        ..Default::default()
     });
 }

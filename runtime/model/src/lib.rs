@@ -40,7 +40,10 @@ mod word_list;
 mod words;
 
 pub use embeddings::{PatchGrid, UnitRows};
-pub use encoder::{GraphEncoder, ImageEncoder, TextEncoder, Threads, choose_device, multiplications, probe_cuda};
+pub use encoder::{
+    GraphEncoder, GraphFact, GraphProducts, GraphTensor, ImageEncoder, Numbers, TextEncoder, Threads, choose_device, graph_facts,
+    graph_products, multiplications, probe_cuda, run_graph, run_text_graph,
+};
 pub use error::{Error, Result};
 pub use found::FoundClass;
 pub use frame::{Channels, Frame};

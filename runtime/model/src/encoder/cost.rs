@@ -14,7 +14,7 @@ use edge_seg_bundle::Bundle;
 /// [`crate::Error::Encoder`] if the engine refuses the ONNX file.
 pub fn multiplications(bundle: &Bundle, (rows, cols): (usize, usize)) -> Result<Multiplications> {
     let image = &bundle.manifest().image;
-    let model = parse("image", bundle, &image.blob, false)?;
+    let model = parse("image", bundle, &image.blob, &["pixels", "positions"], false)?;
     let count = || -> TractResult<Multiplications> {
         let pixels = f32::fact([1, 3, rows * image.patch_px, cols * image.patch_px]);
         let positions = f32::fact([1, 1 + rows * cols, image.positions.width]);

@@ -7,6 +7,7 @@ use edge_seg_bundle::{Bundle, Positions};
 use edge_seg_kernels::kernels;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::plan::eval;
+use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::format_err;
 
 use super::backend::{Encoder, Stop};
@@ -24,6 +25,7 @@ pub struct ImageEncoder {
     layout: Positions,
     positions: Vec<f32>, // [1 + rows · cols, width]
     dim: usize,
+    fixed: Option<[usize; 2]>, // height and width, where the graph takes no others
     half: bool,
     plans: Mutex<HashMap<(usize, usize), SizedPlan>>,
     threads: Threads,
@@ -69,13 +71,21 @@ impl ImageEncoder {
         let manifest = bundle.manifest();
         let layout = manifest.image.positions.clone();
         let positions = bundle.floats(&layout.blob, (1 + layout.rows * layout.cols) * layout.width)?;
-        let model = parse("image", bundle, &manifest.image.blob, half)?;
+        let model = parse("image", bundle, &manifest.image.blob, &["pixels", "positions"], half)?;
+        let declared = model
+            .input_fact(0)
+            .map_err(fail("image"))?
+            .shape
+            .dims()
+            .map(|dim| dim.concretize().and_then(|dim| usize::try_from(dim.to_i64().ok()?).ok()));
+        let fixed = declared.skip(2).collect::<Option<Vec<usize>>>().and_then(|sides| <[usize; 2]>::try_from(sides).ok());
         Ok(Self {
             model,
             place: bundle.place().into(),
             layout,
             positions,
             dim: manifest.embedding_dim,
+            fixed,
             half,
             plans: Mutex::default(),
             threads,
@@ -120,9 +130,15 @@ impl ImageEncoder {
         if let Some(plan) = plans.get(&(rows, cols)) {
             return Ok(plan.clone());
         }
-        let pixels = f32::fact([1, 3, rows * patch_px, cols * patch_px]);
+        let (height, width) = (rows * patch_px, cols * patch_px);
+        if let Some(fixed) = self.fixed.filter(|fixed| *fixed != [height, width]) {
+            let [fixed_height, fixed_width] = fixed;
+            let expected = format!("{fixed_width} x {fixed_height} pixels, the only input that this model's graph takes");
+            return Err(Error::Option { option: "size_px".into(), expected, found: format!("{width} x {height}") });
+        }
+        let pixels = f32::fact([1, 3, height, width]);
         let positions = f32::fact([1, 1 + rows * cols, self.layout.width]);
-        let plan = plan("image", &self.place, &self.model, [pixels, positions], &SymbolValues::default())?;
+        let plan = guarded("image", &self.place, || plan(&self.model, [pixels, positions], &SymbolValues::default()))?;
         let resampled = resample(&self.positions, &self.layout, rows, cols);
         let positions = Tensor::from_shape(&[1, 1 + rows * cols, self.layout.width], &resampled).map_err(fail("image"))?;
         if plans.len() >= MAX_PLANS {

@@ -18,7 +18,7 @@ use super::names::{ATTENTION, EMBEDDING, FLOAT, FLOAT16, INT8, LAYER_NORM, LINEA
 use edge_seg_bundle::BlobSlice;
 
 /// Names of the layers' operators in a rewritten graph.
-const LAYERS: [&str; 5] = [LINEAR, LINEAR_INT8, LAYER_NORM, ATTENTION, EMBEDDING];
+pub(super) const LAYERS: [&str; 5] = [LINEAR, LINEAR_INT8, LAYER_NORM, ATTENTION, EMBEDDING];
 
 /// An engine that knows the layers that [`pack`] has packed.
 pub(super) fn engine() -> tract_onnx::Onnx {

@@ -35,9 +35,6 @@ const LOOPS: [&str; 2] = ["Loop", "Scan"];
 /// # Errors
 /// What the graph has and what is accepted.
 pub(super) fn check_graph(graph: &GraphProto, constants: &Constants<'_>) -> TractResult<()> {
-    let given = |name: &str| graph.initializer.iter().any(|tensor| tensor.name == name);
-    let inputs: Vec<&str> = graph.input.iter().map(|input| input.name.as_str()).filter(|name| !given(name)).collect();
-    ensure!(inputs.len() == 2, "expected a graph of two inputs, found {} ({})", inputs.len(), inputs.join(", "));
     ensure!(!graph.output.is_empty(), "expected a graph with an output, found none");
     let mut nodes = 0;
     check_part(graph, constants, 0, &mut nodes)
@@ -209,7 +206,6 @@ mod tests {
     #[test]
     fn what_a_file_shows_to_be_wrong_is_refused_by_name() {
         check_graph(&graph(), &Constants::none()).unwrap();
-        assert_eq!(refusal(|graph| drop(graph.input.pop())), "expected a graph of two inputs, found 1 (a)");
         assert!(refusal(|graph| graph.output[0].name = "other".into()).contains("none that makes \"other\""));
         assert!(refusal(|graph| graph.node[0].op_type = "Loop".into()).contains("without loops, found sum (Loop)"));
         let found = refusal(|graph| graph.initializer[0].dims = vec![3, 1]);

@@ -18,6 +18,7 @@ mod positions;
 mod tensors;
 mod text;
 mod threads;
+mod trial;
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ pub use cuda::{GraphEncoder, choose_device, probe_cuda};
 pub use image::ImageEncoder;
 pub use text::TextEncoder;
 pub use threads::Threads;
+pub use trial::{GraphFact, GraphProducts, GraphTensor, Numbers, graph_facts, graph_products, run_graph, run_text_graph};
 
 use crate::device::{Choice, Device};
 use crate::options::Options;

@@ -2,60 +2,72 @@
 
 use std::sync::Arc;
 
-use edge_seg_bundle::Bundle;
+use edge_seg_bundle::{BlobReader, Bundle};
 use tract_onnx::prelude::*;
 
-use super::{constants, fuse, layers, limits};
+use super::constants::{self, Constants};
+use super::tensors::fail;
+use super::{fuse, layers, limits};
 use crate::contained::contained;
 use crate::{Error, Result};
 
 pub(super) type Plan = Arc<TypedRunnableModel>;
 
+/// The model of a bundle's blob, whose inputs are as many as `inputs` names.
+///
 /// # Errors
 /// [`Error::Encoder`] that names the bundle, whatever is wrong with the graph: the engine does not mean to meet damaged ones.
-pub(super) fn parse(encoder: &'static str, bundle: &Bundle, blob: &str, half: bool) -> Result<InferenceModel> {
-    let place = bundle.place();
-    bundle.read_blob(blob, |onnx| {
-        // What cannot be split the engine refuses with its own words.
+pub(super) fn parse(encoder: &'static str, bundle: &Bundle, blob: &str, inputs: &[&str], half: bool) -> Result<InferenceModel> {
+    let model = bundle.read_blob(blob, |onnx| {
         let (graph, constants) = constants::split(onnx)?;
-        let model = guarded(encoder, place, || {
-            let engine = layers::engine();
-            let mut model = engine.proto_model_for_read(&mut &graph[..])?;
-            if let Some(graph) = &model.graph {
-                limits::check_graph(graph, &constants)?;
-            }
-            fuse::fuse(&mut model);
-            if let Some(graph) = &mut model.graph {
-                layers::pack(graph, &constants, half)?;
-            }
-            engine.model_for_proto_model(&model)
-        });
-        layers::forget();
-        model
-    })
+        guarded(encoder, bundle.place(), || read_graph(&graph, &constants, half))
+    })?;
+    if model.inputs.len() == inputs.len() {
+        return Ok(model);
+    }
+    let found: Vec<&str> = model.inputs.iter().map(|input| model.node(input.node).name.as_str()).collect();
+    let (inputs, found, place) = (inputs.join(" and "), found.join(", "), bundle.place());
+    let what = format!(
+        "{place}: {blob}: expected the inputs {inputs}, found {found}; `edge-seg-export bundle --{encoder}-onnx` takes other graphs"
+    );
+    Err(Error::Encoder { encoder, source: what.into() })
+}
+
+/// As [`parse`], of a file that is in no bundle yet.
+pub(super) fn parse_file(encoder: &'static str, onnx: &BlobReader<'_>, half: bool) -> Result<InferenceModel> {
+    let (graph, constants) = constants::split(onnx)?;
+    read_graph(&graph, &constants, half).map_err(fail(encoder))
+}
+
+fn read_graph(graph: &[u8], constants: &Constants<'_>, half: bool) -> TractResult<InferenceModel> {
+    let engine = layers::engine();
+    // What cannot be split the engine refuses with its own words.
+    let mut model = engine.proto_model_for_read(&mut &graph[..])?;
+    if let Some(graph) = &model.graph {
+        limits::check_graph(graph, constants)?;
+    }
+    fuse::fuse(&mut model);
+    if let Some(graph) = &mut model.graph {
+        layers::pack(graph, constants, half)?;
+    }
+    let model = engine.model_for_proto_model(&model);
+    layers::forget();
+    model
 }
 
 /// The plan for inputs of these shapes. `symbols` has the largest values of what they leave open.
 ///
 /// # Errors
-/// As [`parse`].
-pub(super) fn plan(
-    encoder: &'static str,
-    place: &str,
-    model: &InferenceModel,
-    facts: [TypedFact; 2],
-    symbols: &SymbolValues,
-) -> Result<Plan> {
-    guarded(encoder, place, || {
-        let [first, second] = facts;
-        let model = model.clone().with_input_fact(0, first.into())?.with_input_fact(1, second.into())?;
-        let model = limits::check_shapes(model, symbols, &limits::MOST)?.into_typed()?;
-        limits::check_work(&model, symbols, &limits::MOST)?;
-        model.into_optimized()?.into_runnable()
-    })
+/// What the engine refuses, and what is beyond the limits.
+pub(super) fn plan(model: &InferenceModel, facts: [TypedFact; 2], symbols: &SymbolValues) -> TractResult<Plan> {
+    let [first, second] = facts;
+    let model = model.clone().with_input_fact(0, first.into())?.with_input_fact(1, second.into())?;
+    let model = limits::check_shapes(model, symbols, &limits::MOST)?.into_typed()?;
+    limits::check_work(&model, symbols, &limits::MOST)?;
+    model.into_optimized()?.into_runnable()
 }
 
-/// Gives the engine a graph, which it may refuse or panic at.
+/// Gives the engine a bundle's graph, which it may refuse or panic at.
 pub(super) fn guarded<T>(encoder: &'static str, place: &str, work: impl FnOnce() -> TractResult<T>) -> Result<T> {
     let refused = |found: String| Error::Encoder {
         encoder,

@@ -27,11 +27,8 @@ impl TextEncoder {
     /// [`crate::Error::Encoder`] if the engine refuses the ONNX file.
     pub fn load(bundle: &Bundle) -> Result<Self> {
         let manifest = bundle.manifest();
-        let model = parse("text", bundle, &manifest.text.blob, false)?;
-        let tokens = model.symbols.sym("tokens");
-        let fact = i64::fact(&[1.to_dim(), tokens.clone().into()]);
-        let longest = SymbolValues::default().with(&tokens, manifest.text.context as i64);
-        let plan = plan("text", bundle.place(), &model, [fact.clone(), fact], &longest)?;
+        let model = parse("text", bundle, &manifest.text.blob, &["ids", "mask"], false)?;
+        let plan = guarded("text", bundle.place(), || plan_for_any_length(&model, manifest.text.context))?;
         Ok(Self { plan, place: bundle.place().into(), dim: manifest.embedding_dim })
     }
 
@@ -45,4 +42,11 @@ impl TextEncoder {
         let outputs = guarded("text", &self.place, || self.plan.run(tvec!(ids.into_tvalue(), mask.into_tvalue())))?;
         floats(&outputs, 0, &[1, self.dim])
     }
+}
+
+/// The plan for texts of any number of tokens up to `longest`.
+pub(super) fn plan_for_any_length(model: &InferenceModel, longest: usize) -> TractResult<Plan> {
+    let tokens = model.symbols.sym("tokens");
+    let fact = i64::fact(&[1.to_dim(), tokens.clone().into()]);
+    plan(model, [fact.clone(), fact], &SymbolValues::default().with(&tokens, longest as i64))
 }
