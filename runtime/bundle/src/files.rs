@@ -13,6 +13,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::{Error, Result};
 
@@ -48,4 +49,49 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
         let _ = File::open(folder).and_then(|folder| folder.sync_all());
     }
     Ok(())
+}
+
+/// Removes what [`replace_file`] left in a folder when its process was killed: files beside others whose process is gone. Young ones
+/// stay, for a process of another container is not seen here.
+pub fn sweep_parts(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let stem = name.to_str().and_then(|name| name.strip_suffix(".part"));
+        let process = stem.and_then(|stem| stem.rsplit_once('.')).and_then(|(_, process)| process.parse::<u32>().ok());
+        let is_gone = process.is_some_and(|process| !Path::new("/proc").join(process.to_string()).exists());
+        let age = entry.metadata().ok().filter(std::fs::Metadata::is_file).and_then(|about| about.modified().ok()?.elapsed().ok());
+        if is_gone && age.is_some_and(|age| age > SETTLED) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// No file takes this long to be written.
+const SETTLED: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_dead_process_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let dead = u32::MAX;
+        let old = std::time::SystemTime::now() - Duration::from_secs(3600);
+        let write = |name: String, old_enough: bool| {
+            let file = File::create(folder.path().join(name)).unwrap();
+            if old_enough {
+                file.set_modified(old).unwrap();
+            }
+        };
+        write(format!("a.png.{dead}.part"), true);
+        write(format!("b.png.{dead}.part"), false);
+        write(format!("c.png.{}.part", std::process::id()), true);
+        write("d.png".into(), true);
+        write("e.part".into(), true);
+        sweep_parts(folder.path());
+        assert!(!folder.path().join(format!("a.png.{dead}.part")).exists());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 4);
+    }
 }

@@ -103,7 +103,7 @@ impl From<RgbImage> for Frame {
 impl From<DynamicImage> for Frame {
     /// Transparency is laid over white.
     fn from(picture: DynamicImage) -> Self {
-        Self::still(over_white(picture))
+        Self::still(over_white(picture, Alpha::Straight))
     }
 }
 
@@ -114,14 +114,26 @@ impl std::fmt::Debug for Frame {
     }
 }
 
-pub(crate) fn over_white(picture: DynamicImage) -> RgbImage {
+/// What the colours of a picture with transparency are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Alpha {
+    /// Those of the thing itself.
+    Straight,
+    /// Multiplied by their alpha.
+    Premultiplied,
+}
+
+pub(crate) fn over_white(picture: DynamicImage, alpha: Alpha) -> RgbImage {
     if !picture.color().has_alpha() {
         return picture.into_rgb8();
     }
     let rgba = picture.into_rgba8();
     RgbImage::from_fn(rgba.width(), rgba.height(), |x, y| {
         let [r, g, b, a] = rgba.get_pixel(x, y).0.map(u16::from);
-        image::Rgb([r, g, b].map(|c| ((c * a + 255 * (255 - a) + 127) / 255) as u8))
+        image::Rgb([r, g, b].map(|c| match alpha {
+            Alpha::Straight => ((c * a + 255 * (255 - a) + 127) / 255) as u8,
+            Alpha::Premultiplied => (c + 255 - a).min(255) as u8,
+        }))
     })
 }
 

@@ -13,7 +13,7 @@ use super::LiveSink;
 use crate::rules::Event;
 use crate::session::{FrameReport, SegmentedFrame};
 use crate::{Error, Result};
-use edge_seg_bundle::files::replace_file;
+use edge_seg_bundle::files::{replace_file, sweep_parts};
 use edge_seg_model::render::{Legend, LegendEntry, OverlayOptions, draw_overlay_in};
 
 /// Rule events as lines of JSON at the end of a file, each on disk before the next frame.
@@ -118,6 +118,7 @@ impl Snapshots {
     /// [`Io`](edge_seg_model::Error::Io) if the folder cannot be made or read.
     pub fn create(folder: PathBuf, keep: usize, dropped: Arc<AtomicU64>) -> Result<Self> {
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        sweep_parts(&folder);
         let listed = std::fs::read_dir(&folder).map_err(Error::io(&folder))?;
         let mut kept: Vec<PathBuf> =
             listed.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.to_string_lossy().ends_with(ENDING)).collect();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::VideoWriter;
 use crate::session::{FrameReport, SegmentedFrame};
 use crate::{Error, Result};
-use edge_seg_bundle::files::replace_file;
+use edge_seg_bundle::files::{replace_file, sweep_parts};
 use edge_seg_model::render::{Legend, LegendEntry, OverlayOptions, draw_overlay_in, encode_mask};
 
 /// Where the frames of a running session go. All sinks are called on one thread, one after the other, so whatever may wait for
@@ -49,6 +49,7 @@ impl MaskFolder {
     /// [`Io`](edge_seg_model::Error::Io) if it cannot be made.
     pub fn create(folder: PathBuf) -> Result<Self> {
         std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+        sweep_parts(&folder);
         Ok(Self(folder))
     }
 }
@@ -179,7 +180,12 @@ impl LiveSink for Tolerant {
         let finished = self.sink.finish();
         match self.failed.load(Ordering::Relaxed) {
             0 => finished,
-            failed => finished.and(Err(Error::Sink { place: self.name.into(), found: format!("{failed} frames could not be written") })),
+            failed => {
+                if let Err(e) = finished {
+                    tracing::error!("{}: {e}", self.name);
+                }
+                Err(Error::Sink { place: self.name.into(), found: format!("{failed} frames could not be written") })
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod jpeg;
 mod kind;
+mod tiff;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
@@ -11,8 +12,10 @@ use std::path::{Path, PathBuf};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
+use edge_seg_bundle::text::shown;
+
 use crate::contained::contained;
-use crate::frame::over_white;
+use crate::frame::{Alpha, over_white};
 use crate::{Error, Frame, Result};
 
 /// Endings that count as pictures when a folder is read.
@@ -70,7 +73,10 @@ fn read_within(path: &Path, limit: u64) -> Result<Frame> {
         file.take(MAX_JPEG_BYTES).read_to_end(&mut jpeg).map_err(Error::io(path))?;
         decode_with(|| whole_jpeg(&jpeg, limit))
     } else {
-        decode_with(|| decode(ImageReader::with_format(file, format), limit))
+        let premultiplied = format == ImageFormat::Tiff && tiff::is_premultiplied(&mut file).unwrap_or(false);
+        file.rewind().map_err(Error::io(path))?;
+        let alpha = if premultiplied { Alpha::Premultiplied } else { Alpha::Straight };
+        decode_with(|| decode(ImageReader::with_format(file, format), limit, alpha))
     };
     Ok(Frame::still(picture.map_err(fail)?))
 }
@@ -129,7 +135,7 @@ fn check_size(width: u32, height: u32, bytes: u64, limit: u64) -> Result<(), Str
     Ok(())
 }
 
-fn decode<R: BufRead + Seek>(mut reader: ImageReader<R>, limit: u64) -> Result<RgbImage, String> {
+fn decode<R: BufRead + Seek>(mut reader: ImageReader<R>, limit: u64, alpha: Alpha) -> Result<RgbImage, String> {
     let said = |e: image::ImageError| e.to_string();
     let format = reader.format();
     // Some decoders take memory for what the header claims before they can be asked for its size.
@@ -151,7 +157,7 @@ fn decode<R: BufRead + Seek>(mut reader: ImageReader<R>, limit: u64) -> Result<R
     check_size(width, height, decoded.saturating_add(own.max(turned)).saturating_add(converted), limit)?;
     let mut picture = DynamicImage::from_decoder(decoder).map_err(said)?;
     picture.apply_orientation(orientation);
-    Ok(over_white(picture))
+    Ok(over_white(picture, alpha))
 }
 
 /// How a picture is to be turned. EXIF may begin with the mark that JPEG puts before it.
@@ -247,7 +253,11 @@ pub fn expand_inputs(inputs: &[String]) -> Vec<Result<PathBuf>> {
 fn expand(input: &str) -> Vec<Result<PathBuf>> {
     let path = Path::new(input);
     let nothing = |found: &str| {
-        vec![Err(Error::Option { option: input.into(), expected: "a picture, a folder or a glob".into(), found: found.into() })]
+        vec![Err(Error::Option {
+            option: shown(input).into_owned(),
+            expected: "a picture, a folder or a glob".into(),
+            found: found.into(),
+        })]
     };
     if path.is_dir() {
         let mut found =

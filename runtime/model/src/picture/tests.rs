@@ -194,3 +194,49 @@ fn companions_are_passed_over_and_pipes_are_refused() {
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     assert!(read_picture(&fifo).unwrap_err().to_string().contains("a pipe or device"));
 }
+
+/// A TIFF of one pixel with alpha, of which its colours are, or are not, a multiple.
+fn tiff_with_alpha(little: bool, extra: u16, pixel: [u8; 4]) -> Vec<u8> {
+    let short = |v: u16| if little { v.to_le_bytes() } else { v.to_be_bytes() };
+    let long = |v: u32| if little { v.to_le_bytes() } else { v.to_be_bytes() };
+    let tags: [(u16, u16, u32); 10] = [
+        (256, 3, 1),
+        (257, 3, 1),
+        (258, 3, 0),
+        (259, 3, 1),
+        (262, 3, 2),
+        (273, 4, 200),
+        (277, 3, 4),
+        (278, 3, 1),
+        (279, 4, 4),
+        (338, 3, extra.into()),
+    ];
+    let mut bytes = [if little { b"II" } else { b"MM" }.as_slice(), &short(42), &long(8), &short(tags.len() as u16)].concat();
+    for (tag, kind, value) in tags {
+        let count = if tag == 258 { 4 } else { 1 };
+        bytes.extend([short(tag), short(kind)].concat());
+        bytes.extend(long(count));
+        match (tag, kind) {
+            (258, _) => bytes.extend(long(180)),
+            (_, 3) => bytes.extend([short(value as u16), [0; 2]].concat()),
+            _ => bytes.extend(long(value)),
+        }
+    }
+    bytes.resize(180, 0);
+    bytes.extend(short(8).repeat(4));
+    bytes.resize(200, 0);
+    bytes.extend(pixel);
+    bytes
+}
+
+#[test]
+fn colours_that_are_multiplied_by_their_alpha_are_laid_over_white_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.tif");
+    for little in [true, false] {
+        for (extra, want) in [(1, [227, 177, 127]), (2, [177, 152, 127])] {
+            std::fs::write(&path, tiff_with_alpha(little, extra, [100, 50, 0, 128])).unwrap();
+            assert_eq!(read_picture(&path).unwrap().pixels.get_pixel(0, 0).0, want, "{little} {extra}");
+        }
+    }
+}
