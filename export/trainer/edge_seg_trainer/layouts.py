@@ -380,7 +380,9 @@ def class_names(place: Path) -> Names:
     else:
         path = place / "classes.txt"
         if not path.is_file():
-            raise DataError(f"{place}: expected classes.tsv (value, name, synonyms, role) or classes.txt (a name a line, from value 0 on), found neither")
+            raise DataError(
+                f"{place}: expected classes.tsv (value, name, synonyms, role) or classes.txt (a name a line, from value 0 on), found neither"
+            )
         for value, name in enumerate(path.read_text(encoding="utf-8-sig").splitlines()):
             if name.strip():
                 names.add(value, name.strip(), _role(name.strip()), "", f"{path}, line {value + 1}")
@@ -446,7 +448,9 @@ def read_voc_folder(name: str, place: Path, images: Path | None, stored: bool = 
     folders = [images] if images else [place / "JPEGImages", place / "images", place.parent / "images"]
     folder = next((one for one in folders if one.is_dir()), None)
     if folder is None:
-        raise DataError(f"{name}: expected the photos in one of {', '.join(map(str, folders))}; or name their folder: folder:{place.name}:PHOTOS")
+        raise DataError(
+            f"{name}: expected the photos in one of {', '.join(map(str, folders))}; or name their folder: folder:{place.name}:PHOTOS"
+        )
     photos = {path.stem: path for path in sorted(folder.rglob("*")) if path.suffix.lower() in PICTURES and not is_companion(path.name)}
     found = [path for path in sorted((place / "SegmentationClass").glob("*.png")) if not is_companion(path.name)]
     if not found:
@@ -474,7 +478,9 @@ def _colours_of(label: Path, names: Names) -> Callable[[], np.ndarray]:
         for colour in np.unique(packed).tolist():
             if colour not in names.index:
                 told = f"{colour >> 16},{colour >> 8 & 255},{colour & 255}"
-                raise DataError(f"{label}: the colour {told} stands in no line of labelmap.txt; was it written with smooth edges, or as JPEG?")
+                raise DataError(
+                    f"{label}: the colour {told} stands in no line of labelmap.txt; was it written with smooth edges, or as JPEG?"
+                )
         return names.of_codes(packed)
 
     return of

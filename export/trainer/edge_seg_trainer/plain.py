@@ -63,7 +63,9 @@ class Plain:
             from peft import LoraConfig, get_peft_model
             from transformers import AutoTokenizer, BertModel
         except ImportError as error:
-            raise DataError(f"bench --plain needs the Python packages timm, transformers and peft, not all of which are there ({error})") from error
+            raise DataError(
+                f"bench --plain needs the Python packages timm, transformers and peft, not all of which are there ({error})"
+            ) from error
         self.stage = stage
         vit = timm.create_model("vit_tiny_patch16_224", num_classes=0)
         with np.load(run.root / run.recipe.backbone) as stored:
@@ -71,7 +73,9 @@ class Plain:
         bert = BertModel.from_pretrained(text, add_pooling_layer=False, attn_implementation="sdpa")
         self.tokenizer = AutoTokenizer.from_pretrained(text)
         adapters = {"r": stage.lora_rank, "lora_alpha": stage.lora_alpha, "lora_dropout": stage.lora_dropout}
-        self.vit = get_peft_model(vit, LoraConfig(target_modules=["qkv", "proj", "fc1", "fc2"], exclude_modules=["patch_embed.proj"], **adapters))
+        self.vit = get_peft_model(
+            vit, LoraConfig(target_modules=["qkv", "proj", "fc1", "fc2"], exclude_modules=["patch_embed.proj"], **adapters)
+        )
         self.bert = get_peft_model(bert, LoraConfig(target_modules=["query", "key", "value", "dense"], **adapters))
         # The head is the recipe's: neither library has one.
         self.head = torch.nn.Sequential(*(torch.nn.Linear(*size) for size in ((192, TAPS["hidden"]), (TAPS["hidden"], 384))))
@@ -84,7 +88,9 @@ class Plain:
         pre = run.model.preprocess
         self.mean, self.std = (np.array(part, np.float32)[:, None, None] for part in (pre.mean, pre.std))
         self.learned = [parameter for model in (self.vit, self.bert) for parameter in model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.learned, lr=stage.rate, betas=(stage.beta1, stage.beta2), eps=stage.epsilon, weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(
+            self.learned, lr=stage.rate, betas=(stage.beta1, stage.beta2), eps=stage.epsilon, weight_decay=0.0
+        )
         self.autocast = run.around.autocast
 
     def text(self, texts: list[str]) -> torch.Tensor:
@@ -179,7 +185,11 @@ def compared(place: Path, photos: str, batch: int, rounds: int, threads: int, pr
     return {
         "batch": batch,
         "first_loss": first,
-        **{f"{name}_{kind}_s": statistics.median(row[at] for row in rows[name]) for name in rows for at, kind in enumerate(("wall", "processor"))},
+        **{
+            f"{name}_{kind}_s": statistics.median(row[at] for row in rows[name])
+            for name in rows
+            for at, kind in enumerate(("wall", "processor"))
+        },
         "ratio_wall": statistics.median(a[0] / b[0] for a, b in zip(rows["ours"], rows["plain"])),
         "ratio_processor": statistics.median(a[1] / b[1] for a, b in zip(rows["ours"], rows["plain"])),
     }
@@ -192,7 +202,9 @@ def made_shard(path: Path, count: int, side: int) -> None:
         for n in range(count):
             coarse = Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
             held = io.BytesIO()
-            Image.fromarray(np.clip(np.asarray(coarse) + rng.integers(-12, 12, (side, side, 3)), 0, 255).astype(np.uint8)).save(held, "JPEG", quality=90)
+            Image.fromarray(np.clip(np.asarray(coarse) + rng.integers(-12, 12, (side, side, 3)), 0, 255).astype(np.uint8)).save(
+                held, "JPEG", quality=90
+            )
             caption = f"a {SUBJECTS[n % 10]} on the {PLACES[n // 3 % 10]}"
             parts = {"jpg": held.getvalue(), "txt": caption.encode(), "json": json.dumps({"caption": caption, "key": f"{n:09d}"}).encode()}
             for end, content in parts.items():
@@ -219,7 +231,14 @@ def webdataset_batches(path: Path, side: int, batch: int, draft: bool):
     def sized(sample: tuple) -> tuple:
         return np.asarray(sample[0].resize((side, side), Image.Resampling.BICUBIC)), sample[1]
 
-    read = webdataset.WebDataset(str(path), shardshuffle=False, empty_check=False).shuffle(64).decode(decoded).to_tuple("jpg", "txt").map(sized).repeat()
+    read = (
+        webdataset.WebDataset(str(path), shardshuffle=False, empty_check=False)
+        .shuffle(64)
+        .decode(decoded)
+        .to_tuple("jpg", "txt")
+        .map(sized)
+        .repeat()
+    )
     pictures, captions = [], []
     for picture, caption in read:
         pictures.append(picture)
@@ -232,7 +251,9 @@ def webdataset_batches(path: Path, side: int, batch: int, draft: bool):
 def loaders(place: Path, stored: int, side: int, batch: int, rounds: int) -> dict:
     """Processor milliseconds a picture: this loader, webdataset's as it is, webdataset's with draft; batch by batch in turn, medians."""
     made_shard(place / "0.tar", 4 * batch, stored)
-    stage = StageRecipe(name="ttd", kind="ttd", pairs=("shards:0.tar",), learns="lora", steps=rounds + 2, batch=batch, side_px=side, shuffle=64)
+    stage = StageRecipe(
+        name="ttd", kind="ttd", pairs=("shards:0.tar",), learns="lora", steps=rounds + 2, batch=batch, side_px=side, shuffle=64
+    )
     own = Loader(TtdStage(stage, Context(Model(*SHAPES["tiny"], 100.0, None), None, place, place, 0)), 0, 0)
     calls = {"ours": own.next}
     for name, draft in (("webdataset", False), ("webdataset_draft", True)):
@@ -244,7 +265,12 @@ def loaders(place: Path, stored: int, side: int, batch: int, rounds: int) -> dic
             call()
             found[name].append(1000 * (time.process_time() - began) / batch)
     each = {name: statistics.median(times[2:]) for name, times in found.items()}
-    return {"stored_px": stored, "side_px": side, "ms_a_picture": each, "faster_than": {name: each[name] / each["ours"] for name in each if name != "ours"}}
+    return {
+        "stored_px": stored,
+        "side_px": side,
+        "ms_a_picture": each,
+        "faster_than": {name: each[name] / each["ours"] for name in each if name != "ours"},
+    }
 
 
 def main(given: argparse.Namespace) -> int:

@@ -70,7 +70,9 @@ def _wandb(work: Path, project: str, settings: dict) -> Callable:
     try:
         import wandb
     except ImportError as error:
-        raise DataError(f"wandb = {project!r} needs the Python package wandb in the trainer's environment, which is not there ({error})") from error
+        raise DataError(
+            f"wandb = {project!r} needs the Python package wandb in the trainer's environment, which is not there ({error})"
+        ) from error
     return lambda: wandb.init(project=project, name=work.name, dir=str(work), config=settings)
 
 

@@ -54,7 +54,9 @@ class StageRecipe:
     clip: float = key(1.0, "the gradient's greatest norm; a large number, as 1e9, clips nothing", POSITIVE)
     ema: float = key(0.0, "weight average kept and taken over at the end; 0: none", Range(0, 1, open_high=True))
     side_px: int = key(224, "side of the square that a picture is trained at, a multiple of the patch", SOME)
-    evaluate_every: int = key(0, "steps; the best state by the mIoU of `measure`, else of the held-out photos, is kept; 0: the last one", COUNT)
+    evaluate_every: int = key(
+        0, "steps; the best state by the mIoU of `measure`, else of the held-out photos, is kept; 0: the last one", COUNT
+    )
     validation: tuple[str, ...] = key(
         (), "captioned sets, of folders the split `val`: the state of the least loss is kept", kinds=CAPTIONED
     )
@@ -111,7 +113,9 @@ class StageRecipe:
         False, "a learned cosine competes with the words, and wins where the labels say that a patch is none of the things", kinds=DENSE
     )
     # sets
-    sets: tuple[str, ...] = key((), "SET=SHARE: a labelled set, see \"Labelled sets\", or teachers:NAME, and its part of each step", kinds=("sets",))
+    sets: tuple[str, ...] = key(
+        (), 'SET=SHARE: a labelled set, see "Labelled sets", or teachers:NAME, and its part of each step', kinds=("sets",)
+    )
     umbrellas: str = key("umbrella-words.tsv", "words that stand for several classes; an empty text: none", kinds=("sets",), base="recipe")
 
     @property
@@ -260,7 +264,9 @@ def parse(given: dict, where: str) -> Recipe:
         stage.kind == "dense" or (not built.measure and (stage.keep != "always" or stage.evaluate_every)) for stage in stages
     )  # fmt: skip
     if labelled and not built.held_out:
-        raise RecipeError(f"{where}: 'held_out' is missing: final_report, calibrate, dense stages, keep and evaluate_every need it (the last two not with `measure`)")
+        raise RecipeError(
+            f"{where}: 'held_out' is missing: final_report, calibrate, dense stages, keep and evaluate_every need it (the last two not with `measure`)"
+        )
     if not (built.calibrate or built.start or built.backbone.endswith(".esb")):
         raise RecipeError(f"{where}: calibrate = false needs `start`, whose thresholds then stay, or a bundle as `backbone`")
     if head and head.kind != "fusion" and not built.start:

@@ -267,7 +267,9 @@ class TtdStage(Stage):
         # Without weights all are one set, in which every photo counts the same.
         groups = [[name] for name in names] if self.weights else [names]
         self.sources = [
-            Shards(group, stage) if is_stream(group[0]) else Photos(self.few(read_pairs(around.root, group, split, around.say)), stage, self.skipped)
+            Shards(group, stage)
+            if is_stream(group[0])
+            else Photos(self.few(read_pairs(around.root, group, split, around.say)), stage, self.skipped)
             for group in groups
         ]
         self.photos = [source for source in self.sources if isinstance(source, Photos)]
@@ -297,7 +299,8 @@ class TtdStage(Stage):
         own = part.of(stage.batch)
         rows, picks, flips = self._rows(part.step, rng), rng.random(stage.batch), rng.random(stage.batch) < 0.5
         drawn = [
-            self.sources[number].draw() if row < 0 else self.sources[number].draw(row, pick) for (number, row), pick in zip(rows[own], picks[own])
+            self.sources[number].draw() if row < 0 else self.sources[number].draw(row, pick)
+            for (number, row), pick in zip(rows[own], picks[own])
         ]
         pictures, captions, tags = (list(column) for column in zip(*drawn))
         place = {"place": [source.read for source in self.shards]} if self.shards else {}

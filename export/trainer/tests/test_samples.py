@@ -391,7 +391,10 @@ def test_memory_is_bounded_by_what_a_buffer_and_a_sample_may_hold(tmp_path, monk
     # Many fields of one key are one sample.
     shard(tmp_path / "t.tar", {"a": {f"{n}.jpg": bytes(2_000) for n in range(50)} | {"txt": b"a cat"}})
     held = []
-    monkeypatch.setattr("edge_seg_trainer.shards.sample_of", lambda key, parts, too_large: held.append(sum(map(len, parts.values()))) or sample_of(key, parts, too_large))
+    monkeypatch.setattr(
+        "edge_seg_trainer.shards.sample_of",
+        lambda key, parts, too_large: held.append(sum(map(len, parts.values()))) or sample_of(key, parts, too_large),
+    )
     assert len(list(read_shard(tmp_path / "t.tar", Count()))) == 1 and held[0] <= 5_000
 
 
