@@ -443,6 +443,17 @@ fn what_label_writes_eval_reads() {
         .args(["eval", "--model", "tiny.esb", "--json", "--confusion", "--images", "images", "--labels", "rle/coco.json"])
         .output();
     assert_eq!(measures(&alone.unwrap().into()), truth, "by its own categories");
+    // Other numbers for the same names, and the background as a category, as datumaro has it.
+    let mut other = document.clone();
+    other["categories"].as_array_mut().unwrap().insert(0, serde_json::json!({ "id": 0, "name": "background" }));
+    for category in other["categories"].as_array_mut().unwrap() {
+        category["id"] = (category["id"].as_u64().unwrap() + 41).into();
+    }
+    for annotation in other["annotations"].as_array_mut().unwrap() {
+        annotation["category_id"] = (annotation["category_id"].as_u64().unwrap() + 41).into();
+    }
+    fs::write(place.join("other.json"), other.to_string()).unwrap();
+    assert_eq!(measures(&run("other.json", &["--classes", "rle/voc/labelmap.txt"])), truth);
     let refused = |change: &dyn Fn(&mut serde_json::Value), said: &str| {
         let mut broken = document.clone();
         change(&mut broken);
@@ -456,5 +467,6 @@ fn what_label_writes_eval_reads() {
     refused(&|d| d["annotations"][0]["category_id"] = 77.into(), "category 77");
     refused(&|d| d["images"][0]["width"] = 41.into(), "41×30");
     refused(&|d| d["images"][0]["width"] = 4_000_000_000u32.into(), "pixels, where at most");
+    refused(&|d| d["categories"][0]["name"] = "horse".into(), "horse");
     refused(&|d| d["images"][0]["file_name"] = "gone.png".into(), "gone.png");
 }

@@ -92,8 +92,33 @@ impl ClassTable {
         Ok(Self { place: place.into(), columns, rows, label_map: false })
     }
 
+    /// What a name of another list stands for here.
+    fn value_of(&self, place: &str, name: &str, name_column: usize, value_column: usize) -> Result<u32> {
+        let named = |row: &usize| {
+            let known = &self.rows[*row][name_column];
+            known.eq_ignore_ascii_case(name) || plain(known).eq_ignore_ascii_case(name)
+        };
+        match (0..self.rows.len()).find(named) {
+            Some(row) => self.number(row, value_column),
+            None if name.eq_ignore_ascii_case("background") => Ok(0),
+            None if is_void(name) => Ok(VOID),
+            None => Err(Error::file(place, "names", format!("those of {}", self.place), format!("{name:?}"))),
+        }
+    }
+
+    /// What each category of a COCO file stands for, by its name, in the terms of the column `values` (the first if none).
+    ///
+    /// # Errors
+    /// [`Error::File`] if a category is not in the table.
+    pub fn categories(&self, place: &str, listed: &[Listed], values: Option<&str>) -> Result<HashMap<u32, u32>> {
+        let (value_column, name_column) = (values.map_or(Ok(0), |v| self.column(v))?, self.column("name")?);
+        let value = |l: &Listed| Ok((l.id.unwrap_or_default(), self.value_of(place, &l.name, name_column, value_column)?));
+        listed.iter().map(value).collect()
+    }
+
     /// The categories of a COCO instances file; what none of them covers is the background.
     pub fn of_categories(place: &str, mut listed: Vec<Listed>) -> Self {
+        listed.retain(|l| !l.name.eq_ignore_ascii_case("background"));
         let has_zero = listed.iter().any(|l| l.id == Some(0));
         if !has_zero {
             listed.insert(0, Listed { id: Some(0), name: "background".into(), colour: None, synonyms: Vec::new() });
@@ -142,16 +167,7 @@ impl ClassTable {
         let listed = listed.ok_or_else(|| Error::file(&place, "file", "lines of name:red,green,blue:parts:actions", "others"))?;
         let name_column = self.column("name")?;
         for Listed { name, colour, .. } in listed {
-            let named = |row: &usize| {
-                let known = &self.rows[*row][name_column];
-                known.eq_ignore_ascii_case(&name) || plain(known).eq_ignore_ascii_case(&name)
-            };
-            let value = match (0..self.rows.len()).find(named) {
-                Some(row) => self.number(row, value_column)?,
-                None if name.eq_ignore_ascii_case("background") => 0,
-                None if is_void(&name) => VOID,
-                None => return Err(Error::file(&place, "names", format!("those of {}", self.place), format!("{name:?}"))),
-            };
+            let value = self.value_of(&place, &name, name_column, value_column)?;
             let [r, g, b] = colour.unwrap_or_default().map(u32::from);
             add(&place, name, r << 16 | g << 8 | b, value)?;
         }

@@ -105,7 +105,7 @@ pub fn read(path: &Path, images: &Path, only: Option<&HashSet<String>>) -> Resul
         // What is small lies on top of what is large, and single things on crowds.
         annotations.sort_by(|a, b| b.iscrowd.cmp(&a.iscrowd).then(b.area.total_cmp(&a.area)));
         let shapes = annotations.into_iter().map(|a| (a.category_id, a.segmentation)).collect();
-        let coding = Coding::Shapes(Arc::new(Shapes { width: image.width, height: image.height, shapes }));
+        let coding = Coding::Shapes(Arc::new(Shapes { width: image.width, height: image.height, shapes }), Arc::default());
         pairs.push(Pair { stem, image: picture, labels: path.into(), coding, stored: false });
     }
     if let Some(lost) = only.into_iter().flatten().find(|stem| !pairs.iter().any(|pair| pair.stem == **stem)) {
@@ -122,14 +122,15 @@ impl Shapes {
         (self.width, self.height)
     }
 
-    /// The category of each pixel, 0 for none.
+    /// What the category of each pixel stands for, 0 where there is none.
     ///
     /// # Errors
     /// What is wrong with a mask.
-    pub(super) fn draw(&self) -> Result<LabelPicture, String> {
+    pub(super) fn draw(&self, categories: &HashMap<u32, u32>) -> Result<LabelPicture, String> {
         let (width, height) = (self.width as usize, self.height as usize);
         let mut values = vec![0; width * height];
         for (category, segmentation) in &self.shapes {
+            let category = categories.get(category).unwrap_or(category);
             match segmentation {
                 Segmentation::Polygons(parts) => {
                     for part in parts {
@@ -207,7 +208,7 @@ mod tests {
     use super::*;
 
     fn draw(shapes: Vec<(u32, Segmentation)>) -> Result<Vec<String>, String> {
-        let drawn = Shapes { width: 6, height: 4, shapes }.draw()?;
+        let drawn = Shapes { width: 6, height: 4, shapes }.draw(&HashMap::new())?;
         Ok(drawn.values.chunks(6).map(|row| row.iter().map(u32::to_string).collect()).collect())
     }
 

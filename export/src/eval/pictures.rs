@@ -42,8 +42,8 @@ pub enum Coding {
     Mapped(Arc<HashMap<u32, u32>>),
     /// COCO panoptic: the segment `R + 256·G + 65536·B` of each pixel, and the category of each segment; 0 is no segment.
     Segments(Arc<HashMap<u32, u32>>),
-    /// Masks of a COCO instances file, whose categories are the values; 0 is no category.
-    Shapes(Arc<Shapes>),
+    /// Masks of a COCO instances file, and the values that its categories stand for; 0 is no category.
+    Shapes(Arc<Shapes>, Arc<HashMap<u32, u32>>),
     /// A number for each pixel in the matrix `LabelMap` of a MATLAB file.
     LabelMap,
 }
@@ -119,14 +119,14 @@ pub fn read_labels(pair: &Pair, frame_px: Option<(u32, u32)>) -> Result<LabelPic
         check((found.width, found.height))?;
         return Ok(upright(found, turn));
     }
-    if let Coding::Shapes(shapes) = &pair.coding {
+    if let Coding::Shapes(shapes, categories) = &pair.coding {
         let wrong = |found: String| Error::file(path.display().to_string(), &pair.stem, "masks of the picture", found);
         let (width, height) = shapes.size();
         if u64::from(width) * u64::from(height) > MAX_PIXELS {
             return Err(wrong(format!("{width}×{height} pixels, where at most {MAX_PIXELS} are read")));
         }
         check((width, height))?;
-        return Ok(upright(shapes.draw().map_err(wrong)?, turn));
+        return Ok(upright(shapes.draw(categories).map_err(wrong)?, turn));
     }
     let mut start = Vec::new();
     let mut file = std::fs::File::open(path).map_err(Error::io(path))?;

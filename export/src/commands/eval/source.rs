@@ -93,7 +93,7 @@ impl Source {
     pub fn find(&self) -> anyhow::Result<Found> {
         let preset = self.preset.as_deref().map(preset::find).transpose()?;
         let only = self.only.as_deref().map(read_stems).transpose()?;
-        let mut table = None;
+        let (mut table, mut categories) = (None, None);
         let (mut pairs, mut layout, mut column) = (Vec::new(), "--images, --labels".to_string(), self.values.clone());
         match (preset, &self.data, &self.images, &self.labels) {
             (Some(preset), Some(data), ..) => {
@@ -109,7 +109,8 @@ impl Source {
             (None, None, Some(images), Some(labels)) if labels.is_file() => {
                 let (found, listed) = coco::read(labels, images, only.as_ref())?;
                 (pairs, layout) = (found, "--images, COCO instances".into());
-                table = Some(ClassTable::of_categories(&labels.display().to_string(), listed));
+                table = Some(ClassTable::of_categories(&labels.display().to_string(), listed.clone()));
+                categories = Some((labels.display().to_string(), listed));
             }
             (_, None, Some(images), Some(labels)) => pairs = pictures::pairs(images, labels, only.as_ref())?,
             (Some(_), ..) => anyhow::bail!("--preset: its pictures are missing: give --data, or --images and --labels"),
@@ -117,12 +118,18 @@ impl Source {
         }
         ensure!(!pairs.is_empty(), "which pictures? Give --preset and --data, or --images, --labels, --classes and --view");
         if preset.is_none() {
-            let in_pictures = table.is_none();
             if let Some(classes) = &self.classes {
                 table = Some(ClassTable::read(classes)?);
             }
             let table = table.as_ref().context("which classes? Give --preset, or --classes and --view")?;
-            if let Some(labels) = self.labels.as_ref().filter(|_| in_pictures) {
+            if let Some((place, listed)) = categories {
+                let values = Arc::new(table.categories(&place, &listed, column.as_deref())?);
+                for pair in &mut pairs {
+                    if let Coding::Shapes(_, categories) = &mut pair.coding {
+                        *categories = values.clone();
+                    }
+                }
+            } else if let Some(labels) = &self.labels {
                 let colours = table.colours(labels, column.as_deref())?;
                 if !colours.is_empty() {
                     let coding = Coding::Mapped(Arc::new(colours));
