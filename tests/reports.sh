@@ -31,3 +31,21 @@ printf 'person\ncat\ncup\nsky\nwall\n' >"$made/words.txt"
 "$bin/edge-seg-export" label "$made/images" -o "$made/labelled" --vocabulary "$made/words.txt" --background 0.3
 "$python" tests/python/check_labels.py "$made/labelled"
 "$python" tests/python/check_label_readers.py "$made/labelled" "$made/images"
+
+# The other way: what other writers make of these masks measures as the masks themselves.
+"$python" tests/python/write_labels.py "$made/labelled/voc" "$made/written"
+measured() {
+    "$bin/edge-seg-export" eval segmentation --images "$made/images" --view id --json --confusion "$@" |
+        python3 -c 'import json, sys; row = json.loads(sys.stdin.readline()); print(row["labelled_px"], row["pixel_accuracy"], row["confusion"])'
+}
+classes=$made/labelled/voc/labelmap.txt
+truth=$(measured --labels "$made/labelled/voc/SegmentationClass" --classes "$classes")
+for labels in "$made/labelled/coco.json" "$made/written/datumaro/coco/annotations/"instances_*.json "$made/written/datumaro/voc/SegmentationClass"; do
+    own=$classes
+    [ -f "$made/written/datumaro/voc/labelmap.txt" ] && [[ $labels == *datumaro/voc* ]] && own=$made/written/datumaro/voc/labelmap.txt
+    [ "$truth" = "$(measured --labels "$labels" --classes "$own")" ] || { echo "$labels: measures otherwise than the masks" >&2; exit 1; }
+done
+measured --labels "$made/written/supervision.json" --classes "$classes" | python3 -c '
+import sys
+truth, found = sys.argv[1].split()[:2], sys.stdin.read().split()[:2]
+sys.exit(truth[0] != found[0] or abs(float(truth[1]) - float(found[1])) > 0.01)' "$truth" || { echo "supervision.json: off by more than 0.01" >&2; exit 1; }

@@ -3,6 +3,7 @@
 pub mod caption_report;
 pub mod captions;
 pub mod classes;
+pub mod coco;
 pub mod compare;
 pub mod ensemble;
 pub mod fit;

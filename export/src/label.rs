@@ -1,7 +1,9 @@
 //! Labels pictures with a model: tags chosen by pixel-tag score, their masks cut into connected regions, written for other tools.
 
 pub mod cvat;
+pub mod folder;
 pub mod formats;
+pub mod part;
 pub mod sheet;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,6 +116,16 @@ pub fn label(session: &Session, path: &Path, classes: &[Class], options: &Option
     Ok(PictureLabels { file: path.display().to_string(), width, height, regions: found })
 }
 
+/// Writes the record of labelled pictures anew, in their order.
+///
+/// # Errors
+/// [`Error::Runtime`] if the file system refuses.
+pub fn write_record(path: &Path, settings: &Settings, pictures: &[PictureLabels]) -> Result<()> {
+    let mut text = serde_json::to_string(settings).expect("plain data") + "\n";
+    pictures.iter().for_each(|picture| text += &(serde_json::to_string(picture).expect("plain data") + "\n"));
+    Ok(edge_seg_bundle::files::replace_file(path, text.as_bytes())?)
+}
+
 impl Region {
     /// The mask, unpacked.
     ///
@@ -132,7 +144,7 @@ impl Region {
 /// # Errors
 /// [`Error::Io`] if it cannot be read, [`Error::File`] if the header lacks a column or a line has another number of them.
 pub fn read_captions(path: &Path) -> Result<BTreeMap<String, Vec<String>>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = edge_seg_model::read_text(path)?;
     let place = path.display().to_string();
     let mut lines = text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty());
     let header: Vec<&str> = lines.next().map(|(_, l)| l.split('\t').map(str::trim).collect()).unwrap_or_default();

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         // A closed pipe is how `| head` says that it has seen enough.
         Err(e) if e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {e:#}");
+            eprintln!("error: {}", commands::said(&e));
             ExitCode::from(2)
         }
     }

@@ -9,4 +9,5 @@ mod export_folder;
 mod export_heads;
 mod export_import;
 mod export_parity;
+mod label_files;
 mod metric_goldens;

@@ -1,22 +1,25 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
-use clap::{ArgGroup, Args, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use edge_seg_bundle::Bundle;
 use edge_seg_export::eval::log::Log;
 use edge_seg_export::label::cvat::cvat;
+use edge_seg_export::label::folder::{self, Pictures};
 use edge_seg_export::label::formats::{self, CocoMasks};
+use edge_seg_export::label::part::{self, Note, Part};
 use edge_seg_export::label::{self, Options, PictureLabels, Settings, read_captions, sheet, words_of};
 use edge_seg_model::{Class, Session, expand_inputs, read_tags_file};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rayon::prelude::*;
 
 use super::device::DeviceArgs;
+use super::said;
 
-/// Label pictures with a model, for other tools to read or to train on.
+/// Label pictures with a model, for other tools to read or to train on; or `label merge`, which joins the parts of `--part`.
 ///
 /// For each picture the words whose pixel-tag score reaches the threshold are kept, their masks are drawn, and each is cut into connected
 /// regions (touching things of one class are one region). Written to --out:
@@ -25,15 +28,69 @@ use super::device::DeviceArgs;
 ///
 /// The same pictures, model and options give the same files. labels.jsonl keeps what is done: a run that was stopped goes on there.
 /// Exit code 2 if a picture could not be labelled; the others are written.
+///
+/// On many machines, machine I of N runs the same command with --part I/N and an --out of its own. Then `label merge OUT PART...` writes
+/// what one run would have written.
 #[derive(Args)]
-#[command(verbatim_doc_comment, group = ArgGroup::new("words").required(true))]
+#[command(verbatim_doc_comment, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Label {
+    #[command(subcommand)]
+    task: Option<Task>,
+    #[command(flatten)]
+    pictures: LabelPictures,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Merge(Merge),
+}
+
+impl Label {
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.task {
+            Some(Task::Merge(merge)) => merge.run(),
+            None => self.pictures.run(),
+        }
+    }
+}
+
+/// Join the parts that `label --part I/N` wrote: all N of them, in any order.
+///
+/// Exit code 2 if a part had pictures that could not be labelled; the others are written.
+#[derive(Args)]
+pub struct Merge {
+    /// The folder to write.
+    out: PathBuf,
+    /// The folders of the parts.
+    #[arg(required = true, value_name = "PART")]
+    parts: Vec<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Merge {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let joined = part::join(&self.parts)?;
+        std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
+        folder::sweep(&self.out)?;
+        ensure!(!joined.pictures.is_empty(), "no picture was labelled in any part");
+        label::write_record(&self.out.join("labels.jsonl"), &joined.settings, &joined.pictures)?;
+        let classes = formats::class_list(&joined.pictures, joined.note.classes.clone());
+        self.output.write(&self.out, &joined.note.model, &joined.pictures, &classes)?;
+        Ok(if joined.failed > 0 { ExitCode::from(2) } else { ExitCode::SUCCESS })
+    }
+}
+
+/// Label pictures.
+#[derive(Args)]
+#[command(group = ArgGroup::new("words").required(true))]
+pub struct LabelPictures {
     /// Pictures, folders of pictures, or globs; file names must differ.
     #[arg(required = true, value_name = "PICTURES")]
     inputs: Vec<String>,
     /// The folder to write.
-    #[arg(short, long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(short, long, value_name = "DIR", required = true)]
+    out: Option<PathBuf>,
     /// Words for every picture: a file with one class a line, `name` or `name: synonym, synonym`.
     #[arg(long, group = "words", value_name = "FILE")]
     vocabulary: Option<PathBuf>,
@@ -43,12 +100,11 @@ pub struct Label {
     /// The bundle; the built-in model if none.
     #[arg(long, value_name = "FILE.esb")]
     model: Option<PathBuf>,
-    /// What to write.
-    #[arg(long = "format", value_enum, value_delimiter = ',', default_values = ["coco", "cvat", "voc", "yolo", "label-studio", "sheet"])]
-    formats: Vec<Format>,
-    /// How coco.json and cvat.xml hold masks.
-    #[arg(long, value_enum, default_value = "rle")]
-    coco_masks: CocoMasks,
+    /// Label the I-th of N parts of the pictures alone, for another machine or job each.
+    #[arg(long, value_name = "I/N")]
+    part: Option<Part>,
+    #[command(flatten)]
+    output: Output,
     /// Pixel-tag score from which a word counts as present, 0 to 1; the model's if none.
     #[arg(long, value_name = "T")]
     tag_threshold: Option<f32>,
@@ -65,6 +121,23 @@ pub struct Label {
     device: DeviceArgs,
 }
 
+/// What is written, and how.
+#[derive(Args)]
+struct Output {
+    /// What to write.
+    #[arg(long = "format", value_enum, value_delimiter = ',', default_values = ["coco", "cvat", "voc", "yolo", "label-studio", "sheet"])]
+    formats: Vec<Format>,
+    /// How coco.json and cvat.xml hold masks.
+    #[arg(long, value_enum, default_value = "rle")]
+    coco_masks: CocoMasks,
+    /// How pictures come into voc/JPEGImages and yolo/images, where loaders look for them.
+    #[arg(long, value_enum, default_value = "link", value_name = "WAY")]
+    pictures: Pictures,
+    /// What stands before the pictures' names in label-studio.json: where its server gives them out.
+    #[arg(long, default_value = "/data/local-files/?d=", value_name = "ADDRESS")]
+    label_studio_prefix: String,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
     Coco,
@@ -76,8 +149,9 @@ enum Format {
     Sheet,
 }
 
-impl Label {
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+impl LabelPictures {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let out = self.out.clone().context("--out: expected a folder to write, found none")?;
         let bundle = match &self.model {
             Some(path) => Bundle::open(path)?,
             None => Bundle::built_in()?,
@@ -126,8 +200,15 @@ impl Label {
                 );
             }
         }
-        std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
-        let done = self.label_all(&session, &settings, &paths, |path| match (&vocabulary, &captions) {
+        std::fs::create_dir_all(&out).with_context(|| out.display().to_string())?;
+        folder::sweep(&out)?;
+        let (list, paths) = (Note::digest(&paths), self.part.map_or(paths.as_slice(), |part| part.of_list(&paths)));
+        let note = out.join(part::NOTE);
+        match std::fs::remove_file(&note) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).context(note.display().to_string()),
+            _ => {}
+        }
+        let done = Self::label_all(&session, &out, &settings, paths, |path| match (&vocabulary, &captions) {
             (Some(classes), _) => classes.clone(),
             (_, Some(captions)) => {
                 let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
@@ -136,23 +217,26 @@ impl Label {
             _ => unreachable!("clap asks for one of them"),
         })?;
         failed |= done.len() < paths.len();
-        ensure!(!done.is_empty(), "no picture could be labelled");
-        let classes = formats::class_list(&done, vocabulary.map(|v| v.into_iter().map(|c| c.name).collect()));
-        self.write(&session, &done, &classes)?;
-        let regions: usize = done.iter().map(|p| p.regions.len()).sum();
-        eprintln!("{} pictures, {regions} regions, {} classes in {}", done.len(), classes.len(), self.out.display());
+        ensure!(!done.is_empty() || self.part.is_some(), "no picture could be labelled");
+        let given: Option<Vec<String>> = vocabulary.map(|v| v.into_iter().map(|c| c.name).collect());
+        let (classes, model) = (formats::class_list(&done, given.clone()), session.bundle().manifest().name.clone());
+        self.output.write(&out, &model, &done, &classes)?;
+        if let Some(part) = self.part {
+            Note { note: 1, part, list, failed: paths.len() - done.len(), model, classes: given }.write(&out)?;
+        }
         Ok(if failed { ExitCode::from(2) } else { ExitCode::SUCCESS })
     }
 
     /// Labels what the record does not hold yet; results stand in the order of `paths`.
     fn label_all(
-        &self,
         session: &Session,
+        out: &Path,
         settings: &Settings,
         paths: &[PathBuf],
         words: impl Fn(&Path) -> Vec<Class> + Sync,
     ) -> anyhow::Result<Vec<PictureLabels>> {
-        let (log, done) = Log::open::<PictureLabels>(&self.out.join("labels.jsonl"), settings)?;
+        let record = out.join("labels.jsonl");
+        let (log, done) = Log::open::<PictureLabels>(&record, settings)?;
         let known: HashMap<String, PictureLabels> = done.into_iter().map(|picture| (picture.file.clone(), picture)).collect();
 
         let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -171,29 +255,49 @@ impl Label {
         let labelled = |path| {
             let result = one(path);
             bar.inc(1);
-            result.map_err(|e| eprintln!("error: {e:#}")).ok()
+            result.map_err(|e| eprintln!("error: {}", said(&e))).ok()
         };
         let found: Vec<Option<PictureLabels>> = session.with_busy_encoder(|| paths.par_iter().map(labelled).collect())?;
         bar.finish_and_clear();
-        Ok(found.into_iter().flatten().collect())
+        let found: Vec<PictureLabels> = found.into_iter().flatten().collect();
+        // Pictures are added as they are done; those of an earlier run of more pictures come last.
+        let now: HashSet<String> = paths.iter().map(|path| path.display().to_string()).collect();
+        let mut rest: Vec<PictureLabels> = known.into_values().filter(|old| !now.contains(&old.file)).collect();
+        rest.sort_by(|a, b| a.file.cmp(&b.file));
+        label::write_record(&record, settings, &[found.as_slice(), &rest].concat())?;
+        Ok(found)
     }
+}
 
-    fn write(&self, session: &Session, pictures: &[PictureLabels], classes: &[String]) -> anyhow::Result<()> {
+impl Output {
+    fn write(&self, out: &Path, model: &str, pictures: &[PictureLabels], classes: &[String]) -> anyhow::Result<()> {
         let json = |name: &str, value: serde_json::Value| -> anyhow::Result<()> {
-            Ok(edge_seg_bundle::files::replace_file(&self.out.join(name), (serde_json::to_string(&value)? + "\n").as_bytes())?)
+            Ok(edge_seg_bundle::files::replace_file(&out.join(name), (serde_json::to_string(&value)? + "\n").as_bytes())?)
         };
+        let mut missing = 0;
         for format in &self.formats {
             match format {
                 Format::Coco => json("coco.json", formats::coco(pictures, classes, self.coco_masks)?)?,
                 Format::Cvat => {
                     let xml = cvat(pictures, classes, self.coco_masks)?;
-                    edge_seg_bundle::files::replace_file(&self.out.join("cvat.xml"), xml.as_bytes())?;
+                    edge_seg_bundle::files::replace_file(&out.join("cvat.xml"), xml.as_bytes())?;
                 }
-                Format::Voc => formats::voc(&self.out.join("voc"), pictures, classes)?,
-                Format::Yolo => formats::yolo(&self.out.join("yolo"), pictures, classes)?,
-                Format::LabelStudio => json("label-studio.json", formats::label_studio(pictures, &session.bundle().manifest().name)?)?,
-                Format::Sheet => drop(sheet::write(&self.out, pictures, classes)?),
+                Format::Voc => {
+                    formats::voc(&out.join("voc"), pictures, classes)?;
+                    missing += folder::put_pictures(&out.join("voc/JPEGImages"), pictures, self.pictures)?;
+                }
+                Format::Yolo => {
+                    formats::yolo(&out.join("yolo"), pictures, classes)?;
+                    missing += folder::put_pictures(&out.join("yolo/images"), pictures, self.pictures)?;
+                }
+                Format::LabelStudio => json("label-studio.json", formats::label_studio(pictures, model, &self.label_studio_prefix)?)?,
+                Format::Sheet => drop(sheet::write(out, pictures, classes)?),
             }
+        }
+        let regions: usize = pictures.iter().map(|p| p.regions.len()).sum();
+        eprintln!("{} pictures, {regions} regions, {} classes in {}", pictures.len(), classes.len(), out.display());
+        if missing > 0 || self.pictures == Pictures::None {
+            eprintln!("put the pictures into voc/JPEGImages and yolo/images, where loaders look for them");
         }
         Ok(())
     }

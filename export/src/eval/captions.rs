@@ -353,7 +353,7 @@ pub fn mark_tagged(results: &mut [PictureCaptions], tagged: &HashMap<String, BTr
 /// # Errors
 /// [`Error::Io`] if it cannot be read, [`Error::File`] if a column is missing.
 pub fn read_tagged(path: &Path) -> Result<HashMap<String, BTreeSet<String>>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = edge_seg_model::read_text(path)?;
     let wrong = |part: String, found: String| Error::file(path.display().to_string(), part, "columns caption and nouns", found);
     let mut lines = text.lines();
     let header: Vec<&str> = lines.next().unwrap_or("").split('\t').map(str::trim).collect();

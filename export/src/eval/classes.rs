@@ -1,22 +1,26 @@
 //! What the numbers in a label picture mean: tables of classes, and the view of them that is measured.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
 use edge_seg_model::Class;
+use edge_seg_model::lists::{self, Listed};
+use edge_seg_model::text::shown_line;
 
 use crate::{Error, Result};
 
 /// Value of a label picture that counts for nothing, in every layout.
 pub(super) const VOID: u32 = 255;
 
-/// A table of classes: tab-separated, a header line, one category a line. A file without a header is read as `id<TAB>name`.
+/// A table of classes: a header line, one category a line. A file without a header is read as numbers and names.
 #[derive(Debug, Clone)]
 pub struct ClassTable {
     place: String,
     columns: Vec<String>,
     rows: Vec<Vec<String>>,
+    /// Whether it numbers the background as its own row, as label maps of colours do.
+    label_map: bool,
 }
 
 /// Which words stand for a class.
@@ -46,28 +50,128 @@ impl ClassTable {
     /// Reads a table.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::File`] if a line has another number of columns than the first.
+    /// [`Error::Runtime`] if it cannot be read, [`Error::File`] if a line has another number of columns than the first.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-        Self::parse(&path.display().to_string(), &text)
+        Self::parse(&path.display().to_string(), &edge_seg_model::read_text(path)?)
     }
 
     /// Reads a table that is in memory. `place` names it in errors.
     ///
+    /// Its columns are separated by tabs, semicolons or commas, whichever the first line has. VOC's `labelmap.txt` and CamVid's
+    /// `label_colors.txt` are tables of `id`, `name` and `colour`; Ultralytics' `data.yaml` and JSON lists of `id` and `name`.
+    ///
     /// # Errors
     /// As [`Self::read`].
     pub fn parse(place: &str, text: &str) -> Result<Self> {
-        let mut rows: Vec<Vec<String>> =
-            text.lines().filter(|l| !l.trim().is_empty()).map(|l| l.split('\t').map(|f| f.trim().to_string()).collect()).collect();
-        let first = rows.first().ok_or_else(|| Error::file(place, "file", "a table of classes", "nothing"))?;
-        let has_header = first[0].parse::<u16>().is_err();
-        let columns = if has_header { rows.remove(0) } else { vec!["id".into(), "name".into()] };
-        for (number, row) in (1 + usize::from(has_header)..).zip(&rows) {
-            if row.len() != columns.len() {
-                return Err(Error::file(place, format!("row {number}"), format!("{} columns", columns.len()), format!("{}", row.len())));
-            }
+        if let Some(listed) = lists::read_listed(place, text)? {
+            return Ok(Self::of_list(place, listed));
         }
-        Ok(Self { place: place.into(), columns, rows })
+        let lines: Vec<(usize, &str)> =
+            (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty() && !line.trim_start().starts_with('#')).collect();
+        let &(number, first) = lines.first().ok_or_else(|| Error::file(place, "file", "a table of classes", "nothing"))?;
+        let numbered = first.trim_start().starts_with(|c: char| c.is_ascii_digit());
+        let separator = lists::separator(first).or(numbered.then_some(' ')).ok_or_else(|| {
+            let expected = "a header line with columns, or a number and a name in each line";
+            Error::file(place, format!("line {number}"), expected, shown_line(first))
+        })?;
+        let fields = |line: &str| match separator {
+            ' ' => line.trim().splitn(2, ' ').map(|f| f.trim().to_string()).collect(),
+            separator => lists::split_row(line, separator),
+        };
+        let has_header = fields(first)[0].parse::<u16>().is_err();
+        let columns = if has_header { fields(first) } else { vec!["id".into(), "name".into()] };
+        let mut rows = Vec::with_capacity(lines.len());
+        for &(number, line) in &lines[usize::from(has_header)..] {
+            let row: Vec<String> = fields(line);
+            if row.len() != columns.len() {
+                let expected = format!("{} columns", columns.len());
+                return Err(Error::file(place, format!("line {number}"), expected, format!("{}: {}", row.len(), shown_line(line))));
+            }
+            rows.push(row);
+        }
+        Ok(Self { place: place.into(), columns, rows, label_map: false })
+    }
+
+    /// What a name of another list stands for here.
+    fn value_of(&self, place: &str, name: &str, name_column: usize, value_column: usize) -> Result<u32> {
+        let named = |row: &usize| {
+            let known = &self.rows[*row][name_column];
+            known.eq_ignore_ascii_case(name) || plain(known).eq_ignore_ascii_case(name)
+        };
+        match (0..self.rows.len()).find(named) {
+            Some(row) => self.number(row, value_column),
+            None if name.eq_ignore_ascii_case("background") => Ok(0),
+            None if is_void(name) => Ok(VOID),
+            None => Err(Error::file(place, "names", format!("those of {}", self.place), format!("{name:?}"))),
+        }
+    }
+
+    /// What each category of a COCO file stands for, by its name, in the terms of the column `values` (the first if none).
+    ///
+    /// # Errors
+    /// [`Error::File`] if a category is not in the table.
+    pub fn categories(&self, place: &str, listed: &[Listed], values: Option<&str>) -> Result<HashMap<u32, u32>> {
+        let (value_column, name_column) = (values.map_or(Ok(0), |v| self.column(v))?, self.column("name")?);
+        let value = |l: &Listed| Ok((l.id.unwrap_or_default(), self.value_of(place, &l.name, name_column, value_column)?));
+        listed.iter().map(value).collect()
+    }
+
+    /// The categories of a COCO instances file; what none of them covers is the background.
+    pub fn of_categories(place: &str, mut listed: Vec<Listed>) -> Self {
+        listed.retain(|l| !l.name.eq_ignore_ascii_case("background"));
+        let has_zero = listed.iter().any(|l| l.id == Some(0));
+        if !has_zero {
+            listed.insert(0, Listed { id: Some(0), name: "background".into(), colour: None, synonyms: Vec::new() });
+        }
+        Self { label_map: !has_zero, ..Self::of_list(place, listed) }
+    }
+
+    fn of_list(place: &str, listed: Vec<Listed>) -> Self {
+        let label_map = listed.iter().any(|l| l.colour.is_some());
+        let mut columns: Vec<String> = vec!["id".into(), "name".into()];
+        columns.extend(label_map.then(|| "colour".into()));
+        let row = |(i, listed): (usize, Listed)| {
+            let mut row = vec![listed.id.unwrap_or(i as u32).to_string(), listed.name];
+            row.extend(listed.colour.map(|[r, g, b]| format!("{r},{g},{b}")));
+            row
+        };
+        Self { place: place.into(), columns, rows: listed.into_iter().enumerate().map(row).collect(), label_map }
+    }
+
+    /// What each colour of label pictures that hold colours stands for, in the terms of the column `values` (the first if none): by the
+    /// table's own column `colour` (`r,g,b` or `#rrggbb`), otherwise by the names of the label map that lies in the labels' folder or
+    /// beside it. Nothing without either.
+    ///
+    /// # Errors
+    /// [`Error::File`] if a colour cannot be read, stands there twice, or the label map names what the table does not.
+    pub fn colours(&self, labels: &Path, values: Option<&str>) -> Result<HashMap<u32, u32>> {
+        let value_column = values.map_or(Ok(0), |v| self.column(v))?;
+        let mut found = HashMap::new();
+        let mut add = |place: &str, part: String, colour: u32, value: u32| match found.insert(colour, value) {
+            Some(before) if before != value => Err(Error::file(place, part, "a colour for each class", "another class's")),
+            _ => Ok(()),
+        };
+        if let Some(column) = self.columns.iter().position(|c| c == "colour" || c == "color") {
+            for row in (0..self.rows.len()).filter(|row| !self.rows[*row][column].is_empty()) {
+                let field = &self.rows[row][column];
+                let part = || format!("colour of row {}", row + 1);
+                let colour = colour(field).ok_or_else(|| Error::file(&self.place, part(), "r,g,b or #rrggbb", shown_line(field)))?;
+                add(&self.place, part(), colour, self.number(row, value_column)?)?;
+            }
+            return Ok(found);
+        }
+        let beside = [Some(labels), labels.parent()].into_iter().flatten().map(|folder| folder.join("labelmap.txt"));
+        let Some(path) = beside.into_iter().find(|path| path.is_file()) else { return Ok(found) };
+        let place = path.display().to_string();
+        let listed = lists::read_listed(&place, &edge_seg_model::read_text(&path)?)?.filter(|l| l.iter().all(|l| l.colour.is_some()));
+        let listed = listed.ok_or_else(|| Error::file(&place, "file", "lines of name:red,green,blue:parts:actions", "others"))?;
+        let name_column = self.column("name")?;
+        for Listed { name, colour, .. } in listed {
+            let value = self.value_of(&place, &name, name_column, value_column)?;
+            let [r, g, b] = colour.unwrap_or_default().map(u32::from);
+            add(&place, name, r << 16 | g << 8 | b, value)?;
+        }
+        Ok(found)
     }
 
     fn column(&self, name: &str) -> Result<usize> {
@@ -100,12 +204,10 @@ impl ClassTable {
         let numbers = (0..self.rows.len())
             .map(|row| Ok((self.number(row, view_column)?, self.number(row, value_column)?)))
             .collect::<Result<Vec<(u16, u32)>>>()?;
-        let void = |row: usize| {
-            let name = self.rows[row][name_column].to_lowercase();
-            name.contains("ignore") || name.contains("void")
-        };
+        let void = |row: usize| is_void(&self.rows[row][name_column]);
         // One row of number 0 is a class that happens to be counted from 0; several are what the view leaves over.
-        let background = numbers.iter().filter(|(number, _)| *number == 0).count() > 1;
+        let own_background = self.label_map && self.rows[0][name_column].eq_ignore_ascii_case("background");
+        let background = own_background || numbers.iter().filter(|(number, _)| *number == 0).count() > 1;
 
         let mut order: Vec<u16> = Vec::new();
         let mut classes: BTreeMap<u16, Class> = BTreeMap::new();
@@ -198,6 +300,21 @@ impl View {
     }
 }
 
+fn is_void(name: &str) -> bool {
+    let name = name.to_lowercase();
+    name.contains("ignore") || name.contains("void")
+}
+
+/// `r,g,b` or `#rrggbb` as `0xRRGGBB`.
+fn colour(text: &str) -> Option<u32> {
+    if let Some(digits) = text.strip_prefix('#') {
+        return u32::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 6);
+    }
+    let parts: Vec<u8> = text.split([',', ' ']).filter(|p| !p.is_empty()).map(|p| p.parse().ok()).collect::<Option<_>>()?;
+    let [r, g, b] = <[u8; 3]>::try_from(parts).ok()?.map(u32::from);
+    Some(r << 16 | g << 8 | b)
+}
+
 /// A class's name as people write it: without the data set's suffixes, hyphens as spaces.
 pub(super) fn plain(name: &str) -> String {
     let mut name = name;
@@ -263,6 +380,38 @@ mod tests {
             [("", "id"), ("a\tb\n1\n", "a"), ("1\tx\n", "nothing"), ("id\tname\nx\ty\n", "id"), ("id\tname\n1\tignore\n", "id")]
         {
             assert!(ClassTable::parse("t", text).and_then(|t| t.view(view, None, Names::Plain, &[])).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn tables_of_other_tools_are_read() {
+        for text in [
+            "id,name\n1,cat\n2,red wall\n",
+            "id;name\n1;cat\n2;\"red wall\"\n",
+            "# ours\n1\tcat\n2\tred wall\n",
+            "1 cat\n2 red wall\n",
+            "names:\n  1: cat\n  2: red wall\n",
+            "{\"1\": \"cat\", \"2\": \"red wall\"}",
+            "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:250,50,83::\nred wall:36,179,83::\n",
+        ] {
+            let view = ClassTable::parse("t", text).unwrap().view("id", None, Names::Plain, &[]).unwrap();
+            assert_eq!(view.classes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["cat", "red wall"], "{text:?}");
+            assert_eq!((view.label(1), view.label(2)), (Some(Some(1)), Some(Some(2))), "{text:?}");
+            assert_eq!(view.background, text.contains("background"), "{text:?}");
+        }
+        let error = ClassTable::parse("t", "cat\nwall\n").unwrap_err().to_string();
+        assert!(error.contains("line 1") && error.contains("\"cat\""), "{error}");
+        let error = ClassTable::parse("t", "id,name\n1,a,b\n").unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("\"1,a,b\""), "{error}");
+    }
+
+    #[test]
+    fn colours_are_the_tables_own() {
+        let table = ClassTable::parse("t", "id\tname\tcolour\n4\tcat\t250,50,83\n5\twall\t#24b353\n").unwrap();
+        assert_eq!(table.colours(Path::new("nowhere"), None).unwrap(), HashMap::from([(0xfa3253, 4), (0x24b353, 5)]));
+        for broken in ["4\tcat\tred", "4\tcat\t#24b353\n5\twall\t36,179,83"] {
+            let table = ClassTable::parse("t", &format!("id\tname\tcolour\n{broken}\n")).unwrap();
+            assert!(table.colours(Path::new("nowhere"), None).is_err(), "{broken}");
         }
     }
 }

@@ -160,7 +160,7 @@ impl Histograms {
 /// # Errors
 /// [`Error::Io`] if it cannot be read, [`Error::File`] if a class is missing, unknown or without a number in 0..1.
 pub fn read(path: &Path, view: &View) -> Result<Vec<f32>> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+    let text = edge_seg_model::read_text(path)?;
     let place = path.display().to_string();
     let mut found: Vec<Option<f32>> = vec![None; view.classes.len()];
     for (number, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {

@@ -185,7 +185,7 @@ fn pairs(layout: &Layout, images: &Path, labels: &Path, list: Option<&Path>) -> 
         }
     }
     if let Some(list) = list {
-        let text = std::fs::read_to_string(list).map_err(Error::io(list))?;
+        let text = edge_seg_model::read_text(list)?;
         let wanted: HashSet<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         if let Some(lost) = wanted.iter().find(|key| !found.contains_key(**key)) {
             return Err(Error::file(list.display().to_string(), *lost, format!("labels in {}", labels.display()), "none"));
@@ -197,7 +197,7 @@ fn pairs(layout: &Layout, images: &Path, labels: &Path, list: Option<&Path>) -> 
             .get(&stem)
             .cloned()
             .ok_or_else(|| Error::file(images.display().to_string(), &stem, format!("a picture for {}", labels.display()), "none"))?;
-        Ok(Pair { stem, image, labels, coding: Coding::Numbers })
+        Ok(Pair { stem, image, labels, coding: Coding::Numbers, stored: false })
     };
     found.into_iter().map(pair).collect()
 }
@@ -207,7 +207,12 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     while let Some(folder) = open.pop() {
         for entry in std::fs::read_dir(&folder).map_err(Error::io(&folder))? {
             let path = entry.map_err(Error::io(&folder))?.path();
-            if path.is_dir() { open.push(path) } else { files.push(path) }
+            // Whatever else lies there, such as a pipe, is neither picture nor label.
+            if path.is_dir() {
+                open.push(path);
+            } else if path.is_file() {
+                files.push(path);
+            }
         }
     }
     files.sort();
@@ -248,9 +253,9 @@ fn with_segments(pairs: Vec<Pair>, json: &Path) -> Result<Vec<Pair>> {
         }
         found.remove(0)
     };
-    let text = std::fs::read(&json).map_err(Error::io(&json))?;
+    let text = edge_seg_model::read_text(&json)?;
     let wrong = |found: String| Error::file(json.display().to_string(), "file", "a COCO panoptic JSON file", found);
-    let parsed: Panoptic = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+    let parsed: Panoptic = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
     let mut by_file: HashMap<String, Arc<HashMap<u32, u32>>> = parsed
         .annotations
         .into_iter()

@@ -1,10 +1,14 @@
 //! Pictures and their labels on disk.
 
 use std::collections::{HashMap, HashSet};
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::classes::View;
+use edge_seg_model::image::metadata::Orientation;
+
+use super::classes::{VOID, View};
+use super::coco::Shapes;
 use super::mat;
 use crate::{Error, Result};
 
@@ -22,6 +26,8 @@ pub struct Pair {
     pub labels: PathBuf,
     /// How they stand in the file.
     pub coding: Coding,
+    /// Whether they are of the pixels as the picture's file stores them, its EXIF orientation not applied.
+    pub stored: bool,
 }
 
 /// How a label picture holds its values.
@@ -32,8 +38,12 @@ pub enum Coding {
     Numbers,
     /// A colour for each pixel, which is the value `0xRRGGBB`.
     Colours,
+    /// As [`Coding::Numbers`], and where the picture is one of colours, the value of each colour `0xRRGGBB`.
+    Mapped(Arc<HashMap<u32, u32>>),
     /// COCO panoptic: the segment `R + 256·G + 65536·B` of each pixel, and the category of each segment; 0 is no segment.
     Segments(Arc<HashMap<u32, u32>>),
+    /// Masks of a COCO instances file, and the values that its categories stand for; 0 is no category.
+    Shapes(Arc<Shapes>, Arc<HashMap<u32, u32>>),
     /// A number for each pixel in the matrix `LabelMap` of a MATLAB file.
     LabelMap,
 }
@@ -63,7 +73,7 @@ pub fn pairs(images: &Path, labels: &Path, only: Option<&HashSet<String>>) -> Re
         let image = pictures.get(&stem).cloned();
         let image =
             image.ok_or_else(|| Error::file(images.display().to_string(), &stem, format!("a picture for {}", path.display()), "none"))?;
-        pairs.push(Pair { stem, image, labels: path, coding: Coding::Numbers });
+        pairs.push(Pair { stem, image, labels: path, coding: Coding::Numbers, stored: false });
     }
     let found: HashSet<&str> = pairs.iter().map(|p| p.stem.as_str()).collect();
     if let Some(lost) = only.into_iter().flatten().find(|stem| !found.contains(stem.as_str())) {
@@ -86,58 +96,138 @@ pub struct LabelPicture {
     pub values: Vec<u32>,
 }
 
+/// Pixels that CVAT and VOC leave out, where a label map does not name their colour.
+const VOC_VOID: u32 = 0xe0_e0_c0;
+
 /// Reads the label picture of a pair: a PNG of one channel of up to 16 bits or of a palette, whose indices are the labels; or for
-/// [`Coding::Colours`] and [`Coding::Segments`] of 8-bit colours. For [`Coding::LabelMap`] it is no PNG but a MATLAB file.
+/// [`Coding::Colours`], [`Coding::Mapped`] and [`Coding::Segments`] of 8-bit colours. For [`Coding::LabelMap`] it is no PNG but a MATLAB
+/// file. With `frame_px` (width, height) labels of another size are refused before they are decoded; labels of stored pixels are turned
+/// upright.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be read, [`Error::File`] if it is no such file or holds a segment without a category.
-pub fn read_labels(pair: &Pair) -> Result<LabelPicture> {
+/// [`Error::Io`] if it cannot be read, [`Error::File`] if it is no such file, has another size, or holds a segment or colour without a
+/// category.
+pub fn read_labels(pair: &Pair, frame_px: Option<(u32, u32)>) -> Result<LabelPicture> {
+    let turn = if pair.stored { edge_seg_model::read_orientation(&pair.image)? } else { Orientation::NoTransforms };
+    let check = |size: (u32, u32)| match frame_px {
+        Some(frame_px) if swapped(size, turn) != frame_px => Err(wrong_size(pair, frame_px, size)),
+        _ => Ok(()),
+    };
     let path = pair.labels.as_path();
     if pair.coding == Coding::LabelMap {
-        return mat::read(path, "LabelMap");
+        let found = mat::read(path, "LabelMap")?;
+        check((found.width, found.height))?;
+        return Ok(upright(found, turn));
     }
-    let file = std::fs::File::open(path).map_err(Error::io(path))?;
-    let coloured = pair.coding != Coding::Numbers;
+    if let Coding::Shapes(shapes, categories) = &pair.coding {
+        let wrong = |found: String| Error::file(path.display().to_string(), &pair.stem, "masks of the picture", found);
+        let (width, height) = shapes.size();
+        if u64::from(width) * u64::from(height) > MAX_PIXELS {
+            return Err(wrong(format!("{width}×{height} pixels, where at most {MAX_PIXELS} are read")));
+        }
+        check((width, height))?;
+        return Ok(upright(shapes.draw(categories).map_err(wrong)?, turn));
+    }
+    let mut start = Vec::new();
+    let mut file = std::fs::File::open(path).map_err(Error::io(path))?;
+    file.by_ref().take(64).read_to_end(&mut start).and_then(|_| file.rewind()).map_err(Error::io(path))?;
+    let coloured = matches!(pair.coding, Coding::Colours | Coding::Segments(_));
     let expected = if coloured { "a PNG of 8-bit colours" } else { "a PNG of one channel or a palette" };
     let wrong = |found: String| Error::file(path.display().to_string(), "file", expected, found);
+    if !start.starts_with(b"\x89PNG") {
+        return Err(wrong(edge_seg_model::describe_picture(&start).into()));
+    }
     let mut decoder = png::Decoder::new(std::io::BufReader::new(file));
+    let header = decoder.read_header_info().map_err(|e| wrong(e.to_string()))?;
+    let ((width, height), colour) = ((header.width, header.height), header.color_type);
+    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+        return Err(wrong(format!("{width}×{height} pixels, where at most {MAX_PIXELS} are read")));
+    }
+    check((width, height))?;
+    let has_colours = matches!(colour, png::ColorType::Rgb | png::ColorType::Rgba);
+    let coloured = coloured || (has_colours && matches!(pair.coding, Coding::Mapped(_)));
     decoder.set_transformations(if coloured { png::Transformations::EXPAND } else { png::Transformations::IDENTITY });
     let mut reader = decoder.read_info().map_err(|e| wrong(e.to_string()))?;
-    let (width, height) = (reader.info().width, reader.info().height);
     let (color, depth) = reader.output_color_type();
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return Err(wrong(format!("{width}×{height} pixels")));
-    }
     let fits = match (color, coloured) {
         (png::ColorType::Grayscale | png::ColorType::Indexed, false) => true,
         (png::ColorType::Rgb | png::ColorType::Rgba, true) => depth == png::BitDepth::Eight,
         _ => false,
     };
     if !fits {
-        return Err(wrong(format!("{color:?}, {depth:?} bits")));
+        let advice = if has_colours {
+            "; colours are read by labelmap.txt beside the folder, or by a class table with a column `colour`"
+        } else {
+            ""
+        };
+        return Err(wrong(format!("{color:?}, {depth:?} bits{advice}")));
     }
     let size = reader.output_buffer_size().ok_or_else(|| wrong("a size beyond memory".into()))?;
     let mut bytes = vec![0; size];
     let frame = reader.next_frame(&mut bytes).map_err(|e| wrong(e.to_string()))?;
     let lines = bytes.chunks_exact(frame.line_size).take(height as usize);
     if !coloured {
-        return Ok(LabelPicture { width, height, values: lines.flat_map(|line| numbers(line, depth, width as usize)).collect() });
+        let values = lines.flat_map(|line| numbers(line, depth, width as usize)).collect();
+        return Ok(upright(LabelPicture { width, height, values }, turn));
     }
     let channels = color.samples();
     let mut values = Vec::with_capacity(width as usize * height as usize);
+    let unknown = |expected: &str, found: String| Error::file(path.display().to_string(), "pixels", expected, found);
     for pixel in lines.flat_map(|line| line.chunks_exact(channels)) {
         let [r, g, b] = [pixel[0], pixel[1], pixel[2]].map(u32::from);
         values.push(match &pair.coding {
             Coding::Segments(categories) => match r | g << 8 | b << 16 {
                 0 => 0,
-                segment => *categories
-                    .get(&segment)
-                    .ok_or_else(|| Error::file(path.display().to_string(), "pixels", "segments of the JSON file", segment.to_string()))?,
+                segment => *categories.get(&segment).ok_or_else(|| unknown("segments of the JSON file", segment.to_string()))?,
+            },
+            Coding::Mapped(known) => match (known.get(&(r << 16 | g << 8 | b)), r << 16 | g << 8 | b) {
+                (Some(value), _) => *value,
+                (None, VOC_VOID) => VOID,
+                _ => return Err(unknown("colours of the label map", format!("{r},{g},{b}; was it drawn with smooth edges?"))),
             },
             _ => r << 16 | g << 8 | b,
         });
     }
-    Ok(LabelPicture { width, height, values })
+    Ok(upright(LabelPicture { width, height, values }, turn))
+}
+
+/// What a size is when it is turned.
+fn swapped((width, height): (u32, u32), turn: Orientation) -> (u32, u32) {
+    let sideways = [Orientation::Rotate90, Orientation::Rotate270, Orientation::Rotate90FlipH, Orientation::Rotate270FlipH];
+    if sideways.contains(&turn) { (height, width) } else { (width, height) }
+}
+
+fn upright(labels: LabelPicture, turn: Orientation) -> LabelPicture {
+    if turn == Orientation::NoTransforms {
+        return labels;
+    }
+    let (wide, high) = (labels.width as usize, labels.height as usize);
+    let (width, height) = swapped((labels.width, labels.height), turn);
+    // Where a pixel of the upright labels lies in the stored ones.
+    let at = |x: usize, y: usize| match turn {
+        Orientation::NoTransforms => (x, y),
+        Orientation::FlipHorizontal => (wide - 1 - x, y),
+        Orientation::Rotate180 => (wide - 1 - x, high - 1 - y),
+        Orientation::FlipVertical => (x, high - 1 - y),
+        Orientation::Rotate90FlipH => (y, x),
+        Orientation::Rotate90 => (y, high - 1 - x),
+        Orientation::Rotate270FlipH => (wide - 1 - y, high - 1 - x),
+        Orientation::Rotate270 => (wide - 1 - y, x),
+    };
+    let pixels = (0..height as usize).flat_map(|y| (0..width as usize).map(move |x| at(x, y)));
+    LabelPicture { width, height, values: pixels.map(|(x, y)| labels.values[y * wide + x]).collect() }
+}
+
+fn wrong_size(pair: &Pair, frame_px: (u32, u32), found: (u32, u32)) -> Error {
+    let turn = edge_seg_model::read_orientation(&pair.image).unwrap_or(Orientation::NoTransforms);
+    let (stored, turned) = (swapped(frame_px, turn), turn != Orientation::NoTransforms);
+    let why = match (pair.stored, turned && found == stored, turned && found == frame_px) {
+        (false, true, _) => "; these are its stored pixels, before its EXIF orientation is applied: take --label-pixels stored",
+        (true, _, true) => "; these are its upright pixels: leave --label-pixels stored away",
+        _ => "",
+    };
+    let expected = format!("the picture's, {}×{}", frame_px.0, frame_px.1);
+    Error::file(pair.labels.display().to_string(), "size", expected, format!("{}×{}{why}", found.0, found.1))
 }
 
 fn numbers(line: &[u8], depth: png::BitDepth, width: usize) -> Vec<u32> {
@@ -157,13 +247,28 @@ fn numbers(line: &[u8], depth: png::BitDepth, width: usize) -> Vec<u32> {
 /// # Errors
 /// As [`read_labels`], and [`Error::File`] if a value has no meaning in the view, or the labels have not the size `frame_px` (width, height).
 pub fn truth(pair: &Pair, view: &View, frame_px: (u32, u32)) -> Result<Vec<Option<u16>>> {
-    let labels = read_labels(pair)?;
+    let labels = read_labels(pair, Some(frame_px))?;
     let place = || pair.labels.display().to_string();
-    if frame_px != (labels.width, labels.height) {
-        let (expected, found) = (format!("the picture's, {}×{}", frame_px.0, frame_px.1), format!("{}×{}", labels.width, labels.height));
-        return Err(Error::file(place(), "size", expected, found));
-    }
     let meaning =
         |value: &u32| view.label(*value).ok_or_else(|| Error::file(place(), "values", "values of the class table", value.to_string()));
     labels.values.iter().map(meaning).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edge_seg_model::image::{DynamicImage, ImageBuffer, Luma};
+
+    #[test]
+    fn labels_turn_as_pictures_do() {
+        let values: Vec<u32> = (0..15).collect();
+        let picture = ImageBuffer::<Luma<u16>, _>::from_fn(5, 3, |x, y| Luma([(y * 5 + x) as u16]));
+        for turn in (1..=8).filter_map(Orientation::from_exif) {
+            let mut expected = DynamicImage::ImageLuma16(picture.clone());
+            expected.apply_orientation(turn);
+            let found = upright(LabelPicture { width: 5, height: 3, values: values.clone() }, turn);
+            assert_eq!((found.width, found.height), (expected.width(), expected.height()), "{turn:?}");
+            assert_eq!(found.values, expected.to_luma16().iter().map(|v| u32::from(*v)).collect::<Vec<_>>(), "{turn:?}");
+        }
+    }
 }

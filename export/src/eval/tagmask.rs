@@ -47,8 +47,8 @@ pub fn read(folder: &Path) -> Result<Vec<TagMask>> {
     }
     let one = |path: PathBuf| -> Result<TagMask> {
         let place = path.display().to_string();
-        let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
-        let parsed: Value = serde_json::from_slice(&bytes).map_err(|e| Error::file(&place, "file", "JSON", e.to_string()))?;
+        let text = edge_seg_model::read_text(&path)?;
+        let parsed: Value = serde_json::from_str(&text).map_err(|e| Error::file(&place, "file", "JSON", e.to_string()))?;
         let keys = || parsed.as_object().map_or("no object".into(), |o| o.keys().cloned().collect::<Vec<_>>().join(", "));
         let caption = ["caption", "text"].iter().find_map(|k| parsed.get(k)?.as_str());
         let caption = caption.ok_or_else(|| Error::file(&place, "fields", "a text under caption or text", keys()))?;
@@ -77,15 +77,11 @@ impl TagMask {
     /// Where the things are that the caption tells of; none if there is no such file or nothing in it. `[height, width]`
     ///
     /// # Errors
-    /// As [`read_labels`], and [`Error::File`] if it has not the picture's size (width, height).
+    /// As [`read_labels`], whose size is `frame_px` (width, height).
     pub fn mask(&self, frame_px: (u32, u32)) -> Result<Option<Vec<Option<bool>>>> {
         let Some(path) = &self.mask else { return Ok(None) };
-        let pair = Pair { stem: String::new(), image: self.image.clone(), labels: path.clone(), coding: Coding::Numbers };
-        let labels = read_labels(&pair)?;
-        if (labels.width, labels.height) != frame_px {
-            let expected = format!("the picture's, {}×{}", frame_px.0, frame_px.1);
-            return Err(Error::file(path.display().to_string(), "size", expected, format!("{}×{}", labels.width, labels.height)));
-        }
+        let pair = Pair { stem: String::new(), image: self.image.clone(), labels: path.clone(), coding: Coding::Numbers, stored: false };
+        let labels = read_labels(&pair, Some(frame_px))?;
         let values: BTreeSet<u32> = labels.values.iter().copied().collect();
         let ignores = values.len() > 2;
         let mask: Vec<_> = labels.values.iter().map(|v| if ignores && *v == 255 { None } else { Some(*v > 0) }).collect();

@@ -33,7 +33,7 @@ impl Templates {
             "model" => return Ok(Self::model()),
             "clip80" => include_str!("../../presets/templates-clip80.txt").to_string(),
             "tcl9" => include_str!("../../presets/templates-tcl9.txt").to_string(),
-            path => std::fs::read_to_string(path).map_err(Error::io(path))?,
+            path => edge_seg_model::read_text(Path::new(path))?,
         };
         let sentences: Vec<String> =
             text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned).collect();

@@ -149,7 +149,7 @@ fn read_truth(view: &View, pair: &Pair) -> Result<Vec<Option<u16>>> {
     let place = || pair.labels.display().to_string();
     let meaning =
         |value: &u32| view.label(*value).ok_or_else(|| Error::file(place(), "values", "values of the class table", value.to_string()));
-    read_labels(pair)?.values.iter().map(meaning).collect()
+    read_labels(pair, None)?.values.iter().map(meaning).collect()
 }
 
 fn ms(duration: Duration) -> f64 {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::PictureLabels;
-use super::formats::{CocoMasks, OUTLINE_TOLERANCE_PX, file_name, voc_colour};
+use super::formats::{CocoMasks, file_name, outline, voc_colour};
 use crate::Result;
 
 /// The annotations of some pictures, their names as the task in CVAT must have them.
@@ -43,7 +43,7 @@ pub fn cvat(pictures: &[PictureLabels], classes: &[String], masks: CocoMasks) ->
                     );
                 }
                 CocoMasks::Polygon => {
-                    let points: Vec<String> = mask.outline(OUTLINE_TOLERANCE_PX).iter().map(|[x, y]| format!("{x}.00,{y}.00")).collect();
+                    let points: Vec<String> = outline(picture, region)?.iter().map(|[x, y]| format!("{x:.2},{y:.2}")).collect();
                     let _ = writeln!(xml, "    <polygon {common} points=\"{}\" z_order=\"0\"></polygon>", points.join(";"));
                 }
             }
@@ -81,6 +81,6 @@ mod tests {
             assert!(xml.contains(part), "{part}: {xml}");
         }
         let xml = cvat(&[picture], &["a \"<b>\"".into()], CocoMasks::Polygon).unwrap();
-        assert!(xml.contains("<polygon") && xml.contains("1.00,0.00"), "{xml}");
+        assert!(xml.contains("<polygon") && xml.contains("1.50,0.10"), "{xml}");
     }
 }

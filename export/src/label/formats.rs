@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 use super::{PictureLabels, Region};
 use crate::{Error, Result};
 
-/// Points of an outline that lie this near to the line between their neighbours are left out.
-pub(super) const OUTLINE_TOLERANCE_PX: f64 = 1.0;
+/// Points of an outline that lie this near to the line between their neighbours are left out: no pixel's centre changes sides by it.
+const OUTLINE_TOLERANCE_PX: f64 = 0.25;
 
 /// How a COCO or CVAT file holds masks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum CocoMasks {
     /// Compressed run lengths: exact, holes included.
     Rle,
-    /// Outlines: what most editors change, without holes.
+    /// Outlines: what most editors change; holes hang on a seam.
     Polygon,
 }
 
@@ -32,7 +32,7 @@ pub fn coco(pictures: &[PictureLabels], classes: &[String], masks: CocoMasks) ->
         for region in &picture.regions {
             let segmentation = match masks {
                 CocoMasks::Rle => json!({ "size": [picture.height, picture.width], "counts": region.counts }),
-                CocoMasks::Polygon => json!([outline(picture, region)?.into_iter().flatten().collect::<Vec<_>>()]),
+                CocoMasks::Polygon => json!([outline(picture, region)?.into_iter().flatten().map(hundredths).collect::<Vec<_>>()]),
             };
             annotations.push(json!({
                 "id": annotations.len() + 1,
@@ -56,7 +56,7 @@ pub fn coco(pictures: &[PictureLabels], classes: &[String], masks: CocoMasks) ->
     }))
 }
 
-/// A PASCAL VOC folder: SegmentationClass (palette PNG), Annotations (boxes), ImageSets, labelmap.txt.
+/// A PASCAL VOC folder: SegmentationClass (palette PNG), Annotations (boxes), ImageSets, labelmap.txt, JPEGImages for the pictures.
 ///
 /// # Errors
 /// [`Error::Option`] for more classes than a palette has, else as [`coco`], and [`Error::Runtime`] if the file system refuses.
@@ -68,7 +68,7 @@ pub fn voc(folder: &Path, pictures: &[PictureLabels], classes: &[String]) -> Res
             found: classes.len().to_string(),
         });
     }
-    for part in ["SegmentationClass", "Annotations", "ImageSets/Segmentation"] {
+    for part in ["SegmentationClass", "Annotations", "ImageSets/Main", "ImageSets/Segmentation", "JPEGImages"] {
         make(&folder.join(part))?;
     }
     let (mut list, mut labelmap) = (String::new(), String::from("# label:color_rgb:parts:actions\nbackground:0,0,0::\n"));
@@ -83,28 +83,32 @@ pub fn voc(folder: &Path, pictures: &[PictureLabels], classes: &[String]) -> Res
         replace_file(&folder.join(format!("SegmentationClass/{stem}.png")), &png)?;
         replace_file(&folder.join(format!("Annotations/{stem}.xml")), voc_xml(picture).as_bytes())?;
     }
+    replace_file(&folder.join("ImageSets/Main/default.txt"), list.as_bytes())?;
     replace_file(&folder.join("ImageSets/Segmentation/default.txt"), list.as_bytes())?;
     Ok(replace_file(&folder.join("labelmap.txt"), labelmap.as_bytes())?)
 }
 
-/// A YOLO segmentation folder: `labels/STEM.txt` with one outline a line, points in shares of width and height, and data.yaml.
+/// A YOLO segmentation folder: `labels/STEM.txt` with one outline a line, points in shares of width and height, data.yaml, and images for
+/// the pictures.
 ///
 /// # Errors
 /// As [`coco`], and [`Error::Runtime`] if the file system refuses.
 pub fn yolo(folder: &Path, pictures: &[PictureLabels], classes: &[String]) -> Result<()> {
     make(&folder.join("labels"))?;
+    make(&folder.join("images"))?;
     for picture in pictures {
         let mut lines = String::new();
         for region in &picture.regions {
             let _ = write!(lines, "{}", number(classes, &region.class)?);
             for [x, y] in outline(picture, region)? {
-                let _ = write!(lines, " {:.6} {:.6}", f64::from(x) / f64::from(picture.width), f64::from(y) / f64::from(picture.height));
+                let _ = write!(lines, " {:.6} {:.6}", x / f64::from(picture.width), y / f64::from(picture.height));
             }
             lines.push('\n');
         }
         replace_file(&folder.join(format!("labels/{}.txt", stem(picture))), lines.as_bytes())?;
     }
-    let mut yaml = String::from("path: .\ntrain: images\nval: images\nnames:\n");
+    // No `path`: Ultralytics takes a relative one below its own settings' folder, and the file's own folder where there is none.
+    let mut yaml = String::from("train: images\nval: images\nnames:\n");
     for (i, class) in classes.iter().enumerate() {
         // JSON strings are YAML strings.
         let _ = writeln!(yaml, "  {i}: {}", json!(class));
@@ -112,15 +116,16 @@ pub fn yolo(folder: &Path, pictures: &[PictureLabels], classes: &[String]) -> Re
     Ok(replace_file(&folder.join("data.yaml"), yaml.as_bytes())?)
 }
 
-/// Tasks with predictions for Label Studio, for a `PolygonLabels` named `label` on an `Image` named `image`.
+/// Tasks with predictions for Label Studio, for a `PolygonLabels` named `label` on an `Image` named `image`. Each picture's address is
+/// `prefix` and its file name, escaped as addresses are.
 ///
 /// # Errors
 /// As [`coco`].
-pub fn label_studio(pictures: &[PictureLabels], model: &str) -> Result<Value> {
+pub fn label_studio(pictures: &[PictureLabels], model: &str, prefix: &str) -> Result<Value> {
     let task = |picture: &PictureLabels| -> Result<Value> {
         let mut results = Vec::new();
         for (i, region) in picture.regions.iter().enumerate() {
-            let percent = |value: u32, whole: u32| 100.0 * f64::from(value) / f64::from(whole);
+            let percent = |value: f64, whole: u32| (1e6 * value / f64::from(whole)).round() / 1e4;
             let points: Vec<_> =
                 outline(picture, region)?.into_iter().map(|[x, y]| [percent(x, picture.width), percent(y, picture.height)]).collect();
             results.push(json!({
@@ -136,9 +141,8 @@ pub fn label_studio(pictures: &[PictureLabels], model: &str) -> Result<Value> {
             }));
         }
         let score = picture.regions.iter().map(|r| r.score).fold(0.0, f32::max);
-        Ok(
-            json!({ "data": { "image": file_name(picture) }, "predictions": [{ "model_version": model, "score": score, "result": results }] }),
-        )
+        let image = format!("{prefix}{}", in_address(&file_name(picture)));
+        Ok(json!({ "data": { "image": image }, "predictions": [{ "model_version": model, "score": score, "result": results }] }))
     };
     Ok(Value::Array(pictures.iter().map(task).collect::<Result<_>>()?))
 }
@@ -161,8 +165,26 @@ pub fn label_map(picture: &PictureLabels, classes: &[String]) -> Result<Vec<u16>
     Ok(labels)
 }
 
-fn outline(picture: &PictureLabels, region: &Region) -> Result<Vec<[u32; 2]>> {
-    Ok(region.mask(picture)?.outline(OUTLINE_TOLERANCE_PX))
+pub(super) fn outline(picture: &PictureLabels, region: &Region) -> Result<Vec<[f64; 2]>> {
+    Ok(region.mask(picture)?.contour(OUTLINE_TOLERANCE_PX))
+}
+
+fn hundredths(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+/// A file name as it stands in an address.
+fn in_address(name: &str) -> String {
+    let mut address = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => address.push(char::from(byte)),
+            _ => {
+                let _ = write!(address, "%{byte:02X}");
+            }
+        }
+    }
+    address
 }
 
 fn number(classes: &[String], name: &str) -> Result<usize> {
@@ -209,7 +231,7 @@ fn palette_png(width: u32, height: u32, labels: &[u16]) -> Result<Vec<u8>> {
 fn voc_xml(picture: &PictureLabels) -> String {
     let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let mut xml = format!(
-        "<annotation>\n  <filename>{}</filename>\n  <size><width>{}</width><height>{}</height><depth>3</depth></size>\n  <segmented>1</segmented>\n",
+        "<annotation>\n  <folder>JPEGImages</folder>\n  <filename>{}</filename>\n  <size><width>{}</width><height>{}</height><depth>3</depth></size>\n  <segmented>1</segmented>\n",
         escape(&file_name(picture)),
         picture.width,
         picture.height
@@ -219,7 +241,7 @@ fn voc_xml(picture: &PictureLabels) -> String {
         // VOC counts pixels from 1, and its boxes include their last ones.
         let _ = writeln!(
             xml,
-            "  <object>\n    <name>{}</name>\n    <bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>\n  </object>",
+            "  <object>\n    <name>{}</name>\n    <pose>Unspecified</pose>\n    <truncated>0</truncated>\n    <difficult>0</difficult>\n    <bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>\n  </object>",
             escape(&region.class),
             left + 1,
             top + 1,

@@ -38,6 +38,12 @@ def arguments() -> argparse.Namespace:
     adopt.add_argument("--images", type=Path, required=True, help="folder of the photos")
     adopt.add_argument("--name", required=True, help="the set is written to seg/NAME of the data's folder")
     adopt.add_argument("--data", default=None)
+    adopt.add_argument(
+        "--label-pixels",
+        choices=("upright", "stored"),
+        default="upright",
+        help="which pixels of photos with an EXIF orientation the labels are of: stored for tools that ignore EXIF",
+    )
     bias = commands.add_parser("bias", help="show how a caption's words share the picture")
     bias.add_argument(
         "models", type=Path, nargs="+", metavar="FOLDER", help="one model folder, or the one before and the one after training"

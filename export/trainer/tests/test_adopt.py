@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edge_seg_trainer.adopt import adopt, read_labelmap
+from edge_seg_trainer.adopt import TURNS, adopt, read_labelmap
 from edge_seg_trainer.data import DataError
 from edge_seg_trainer.labelled_sets import read_set
 from edge_seg_trainer.recipe import Recipe, StageRecipe, parse
@@ -51,6 +51,31 @@ def test_corrected_labels_become_a_set(tmp_path, palette):
     assert [int(labels[0, 16 * part]) for part in range(4)] == [0, 1, 254, 255]
     with pytest.raises(DataError, match="is there already"):
         adopt(place / "voc", place / "photos", tmp_path / "seg" / "mine")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_labels_of_turned_photos_say_which_pixels_they_are_of(tmp_path, orientation):
+    upright = np.zeros((20, 30), np.uint8)
+    upright[:8, :10], upright[12:, 15:] = 1, 2
+    undo = {None: None} | {way: way for way in TURNS.values()}
+    undo |= {Image.Transpose.ROTATE_270: Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_90: Image.Transpose.ROTATE_270}
+    back, exif = undo[TURNS.get(orientation)], Image.Exif()
+    exif[0x0112] = orientation
+    for folder in ("photos", "voc/SegmentationClass"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "voc" / "labelmap.txt").write_text(LABELMAP)
+    drawn = Image.fromarray(np.array([COLOURS[value] for value in range(3)], np.uint8)[upright])
+    stored = drawn if back is None else drawn.transpose(back)
+    stored.save(tmp_path / "photos" / "p.jpg", exif=exif)
+    said = []
+    for pixels, labels in (("upright", drawn), ("stored", stored)):
+        labels.save(tmp_path / "voc" / "SegmentationClass" / "p.png")
+        assert adopt(tmp_path / "voc", tmp_path / "photos", tmp_path / pixels, pixels, said.append) == 1
+        assert np.array_equal(np.asarray(Image.open(tmp_path / pixels / "labels" / "p.png")), upright)
+    assert len(said) == (2 if orientation > 1 else 0)
+    if orientation > 4:
+        with pytest.raises(DataError, match="take --label-pixels stored"):
+            adopt(tmp_path / "voc", tmp_path / "photos", tmp_path / "other")
 
 
 def test_faults_of_corrected_labels_are_named(tmp_path):

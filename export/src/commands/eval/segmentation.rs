@@ -147,6 +147,7 @@ impl Segmentation {
             return self.fit(&protocol, &found, path);
         }
         let mut words = spelled(&looks, &ensemble, self.present_only);
+        words.extend(self.source.label_pixels.told());
         words.extend(self.source.device.announce()?);
         let settings = settings(&bundle, &found, &view, &variants, words.join("; "));
         let counts = self.measure(&protocol, &found, &settings)?;

@@ -94,7 +94,7 @@ impl RuleBook {
         if bytes > MAX_FILE_BYTES {
             return Err(Error::Rules { place, expected: "at most 1 MiB".into(), found: format!("{bytes} bytes") });
         }
-        Self::parse(&place, &std::fs::read_to_string(path).map_err(Error::io(path))?)
+        Self::parse(&place, &edge_seg_model::read_text(path)?)
     }
 
     /// Reads rules from a text; `place` names it in errors.

@@ -7,7 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::{Error, Result};
 use edge_seg_model::Class;
 use edge_seg_model::render::class_colour;
-use edge_seg_model::{Gate, check_classes, read_tag_lines};
+use edge_seg_model::text::tidy_word;
+use edge_seg_model::{Gate, check_classes, read_tag_lines, read_text};
 
 /// Most words that a running session takes, each with its synonyms.
 pub const MAX_LIVE_WORDS: usize = 1000;
@@ -163,8 +164,8 @@ pub(super) fn settle(place: &str, specs: Vec<WordSpec>, old: &[Word]) -> Result<
     }
     let mut specs = specs;
     for spec in &mut specs {
-        spec.name = spec.name.trim().into();
-        spec.synonyms.iter_mut().for_each(|s| *s = s.trim().into());
+        spec.name = tidy_word(&spec.name);
+        spec.synonyms.iter_mut().for_each(|s| *s = tidy_word(s));
         let name = spec.name.clone();
         spec.synonyms.retain(|s| *s != name);
         if spec.synonyms.len() > MAX_SYNONYMS {
@@ -210,8 +211,7 @@ pub(super) fn same_name(a: &str, b: &str) -> bool {
 /// [`Io`](edge_seg_model::Error::Io) if it cannot be read, [`Words`](edge_seg_model::Error::Words) with the line if it cannot be understood.
 pub fn read_words_file(path: &Path) -> Result<Vec<WordSpec>> {
     if path.extension().is_some_and(|e| e == "json") {
-        let text = std::fs::read(path).map_err(Error::io(path))?;
-        return parse_words_json(&path.display().to_string(), &text);
+        return parse_words_json(&path.display().to_string(), read_text(path)?.as_bytes());
     }
     let specs = read_tag_lines(path)?.into_iter().map(|(place, class, settings)| {
         let mut spec = WordSpec::from(class);

@@ -6,6 +6,8 @@
 //! assert_eq!((found[0].0, found[0].1.bounds_px()), (1, [0, 0, 2, 1]));
 //! ```
 
+use std::collections::HashMap;
+
 use super::LabelMap;
 
 /// A mask inside its bounding box.
@@ -263,27 +265,122 @@ impl Mask {
                 break;
             }
         }
-        simplify(corners, tolerance_px)
+        simplify(corners, tolerance_px, |corner| corner.map(f64::from))
+    }
+
+    /// One closed line that gives the mask back, holes included, by every common rule of filling: pixels whose centres lie inside, and the
+    /// rule of drawing programs, which cut coordinates down to whole pixels and paint the line itself.
+    ///
+    /// It runs through the middles of the border pixels' outer edges, a tenth of a pixel inward; each hole hangs on a seam that is walked
+    /// both ways. Points that lie within `tolerance_px` of the line between their neighbours are left out; up to a quarter of a pixel no
+    /// pixel's centre changes sides.
+    pub fn contour(&self, tolerance_px: f64) -> Vec<[f64; 2]> {
+        let rings = self.rings();
+        // For each top edge of a pixel the ring that hangs there, and where it is entered.
+        let mut hanging: HashMap<Edge, (usize, usize)> = HashMap::new();
+        for (ring, edges) in rings.iter().enumerate().skip(1) {
+            let lower_sides = edges.iter().enumerate().filter(|(_, edge)| edge.side == BOTTOM);
+            let Some((entry, edge)) = lower_sides.min_by_key(|(_, edge)| (edge.y, edge.x)) else { continue };
+            let mut y = edge.y;
+            while self.holds(edge.x, y - 1) {
+                y -= 1;
+            }
+            hanging.insert(Edge { x: edge.x, y, side: TOP }, (ring, entry));
+        }
+        let (mut points, mut open) = (Vec::new(), vec![(0, 0, rings[0].len(), None)]);
+        while let Some((ring, at, left, seam)) = open.pop() {
+            if left == 0 {
+                points.extend(seam);
+                continue;
+            }
+            let edge = rings[ring][at % rings[ring].len()];
+            let point = self.middle(edge);
+            points.push(point);
+            open.push((ring, at + 1, left - 1, seam));
+            if let Some((hole, entry)) = hanging.remove(&edge) {
+                open.push((hole, entry, rings[hole].len() + 1, Some(point)));
+            }
+        }
+        simplify(points, tolerance_px, |point| point)
+    }
+
+    /// Whether a pixel of the box lies in the mask.
+    fn holds(&self, x: i64, y: i64) -> bool {
+        x >= 0 && y >= 0 && (x as usize) < self.width && (y as usize) < self.height && self.bits[y as usize * self.width + x as usize]
+    }
+
+    /// The point in the middle of a pixel's edge, a little inside, in the picture's pixels.
+    fn middle(&self, edge: Edge) -> [f64; 2] {
+        const INWARD: f64 = 0.1;
+        let [dx, dy] = [[0.5, INWARD], [1.0 - INWARD, 0.5], [0.5, 1.0 - INWARD], [INWARD, 0.5]][edge.side];
+        [self.left as f64 + edge.x as f64 + dx, self.top as f64 + edge.y as f64 + dy]
+    }
+
+    /// The borders, edge by edge with the mask on the right hand: the outer one first, then those of holes.
+    fn rings(&self) -> Vec<Vec<Edge>> {
+        let (mut rings, mut seen) = (Vec::new(), vec![false; self.bits.len()]);
+        for at in 0..self.bits.len() {
+            let (x, y) = ((at % self.width) as i64, (at / self.width) as i64);
+            if seen[at] || !self.holds(x, y) || self.holds(x, y - 1) {
+                continue;
+            }
+            let start = Edge { x, y, side: TOP };
+            let (mut ring, mut edge) = (Vec::new(), start);
+            loop {
+                if edge.side == TOP {
+                    seen[edge.y as usize * self.width + edge.x as usize] = true;
+                }
+                ring.push(edge);
+                // Right, down, left, up along the top, right, bottom and left edges.
+                const STEPS: [(i64, i64); 4] = [(1, 0), (0, 1), (-1, 0), (0, -1)];
+                let (ahead, leftward) = (STEPS[edge.side], STEPS[(edge.side + 3) % 4]);
+                let next = (edge.x + ahead.0, edge.y + ahead.1);
+                let beside = (next.0 + leftward.0, next.1 + leftward.1);
+                edge = if !self.holds(next.0, next.1) {
+                    Edge { side: (edge.side + 1) % 4, ..edge }
+                } else if self.holds(beside.0, beside.1) {
+                    Edge { x: beside.0, y: beside.1, side: (edge.side + 3) % 4 }
+                } else {
+                    Edge { x: next.0, y: next.1, side: edge.side }
+                };
+                if edge == start {
+                    break;
+                }
+            }
+            rings.push(ring);
+        }
+        rings
     }
 }
 
+const TOP: usize = 0;
+const BOTTOM: usize = 2;
+
+/// An edge of a pixel of the mask's box: top, right, bottom, left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Edge {
+    x: i64,
+    y: i64,
+    side: usize,
+}
+
 /// Douglas and Peucker on a closed line, cut at its first point and the one farthest from it.
-fn simplify(points: Vec<[u32; 2]>, tolerance: f64) -> Vec<[u32; 2]> {
+fn simplify<P: Copy>(points: Vec<P>, tolerance: f64, place: impl Fn(P) -> [f64; 2]) -> Vec<P> {
     if points.len() <= 4 || tolerance <= 0.0 {
         return points;
     }
-    let distance = |a: [u32; 2], b: [u32; 2]| (f64::from(a[0]) - f64::from(b[0])).hypot(f64::from(a[1]) - f64::from(b[1]));
+    let distance = |a: P, b: P| (place(a)[0] - place(b)[0]).hypot(place(a)[1] - place(b)[1]);
     let far = (0..points.len()).max_by(|a, b| distance(points[0], points[*a]).total_cmp(&distance(points[0], points[*b]))).unwrap_or(0);
     let mut keep = vec![false; points.len() + 1];
     (keep[0], keep[far]) = (true, true);
-    let at = |i: usize| points[i % points.len()];
+    let at = |i: usize| place(points[i % points.len()]);
     let mut open = vec![(0, far), (far, points.len())];
     while let Some((low, high)) = open.pop() {
-        let (a, b) = (at(low).map(f64::from), at(high).map(f64::from));
+        let (a, b) = (at(low), at(high));
         let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
         let length = dx.hypot(dy);
         let off = |i: usize| {
-            let p = at(i).map(f64::from);
+            let p = at(i);
             if length > 0.0 { ((p[0] - a[0]) * dy - (p[1] - a[1]) * dx).abs() / length } else { (p[0] - a[0]).hypot(p[1] - a[1]) }
         };
         if let Some(worst) = (low + 1..high).max_by(|i, j| off(*i).total_cmp(&off(*j)))
@@ -395,5 +492,46 @@ mod tests {
         let mask = &regions(&labels, 40, 1)[0].1;
         assert!(mask.outline(0.0).len() > 70);
         assert!(mask.outline(1.0).len() <= 5, "{:?}", mask.outline(1.0));
+    }
+
+    /// The pixels whose centres lie inside a closed line, by the even-odd rule.
+    fn by_centres(line: &[[f64; 2]], width: usize, height: usize) -> Vec<bool> {
+        let inside = |x: f64, y: f64| {
+            let ends = line.iter().zip(line.iter().cycle().skip(1));
+            let crossed = ends.filter(|(a, b)| (a[1] <= y) != (b[1] <= y) && x < a[0] + (y - a[1]) * (b[0] - a[0]) / (b[1] - a[1]));
+            crossed.count() % 2 == 1
+        };
+        (0..width * height).map(|i| inside((i % width) as f64 + 0.5, (i / width) as f64 + 0.5)).collect()
+    }
+
+    #[test]
+    fn contours_give_the_mask_back_with_its_holes() {
+        let drawn = ["0110010", "1111011", "1010010", "1111110", "1100011", "1101010", "1111110"];
+        let (labels, width) = map(&drawn);
+        let mut masks = regions(&labels, width, 1).into_iter().map(|(_, mask)| (mask, width, drawn.len())).collect::<Vec<_>>();
+        let mut state = 3u32;
+        for share in [4, 8, 14] {
+            let noise: Vec<u16> = (0..60 * 45)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    u16::from((state >> 16) % 16 < share)
+                })
+                .collect();
+            masks.extend(regions(&noise, 60, 1).into_iter().map(|(_, mask)| (mask, 60, 45)));
+        }
+        let disc: Vec<u16> =
+            (0..60 * 45).map(|i: i32| u16::from((90..400).contains(&((i % 60 - 30).pow(2) + (i / 60 - 22).pow(2))))).collect();
+        masks.extend(regions(&disc, 60, 1).into_iter().map(|(_, mask)| (mask, 60, 45)));
+        assert!(masks.len() > 100);
+        for (mask, width, height) in &masks {
+            for tolerance in [0.0, 0.25] {
+                let line = mask.contour(tolerance);
+                let found = by_centres(&line, *width, *height);
+                let wrong = (0..found.len()).filter(|i| found[*i] != mask.contains(i % width, i / width)).count();
+                assert_eq!(wrong, 0, "{:?} {tolerance} {line:?}", mask.bounds_px());
+            }
+        }
+        let (ring, _, _) = masks.last().unwrap();
+        assert!(ring.contour(0.25).len() * 2 < ring.contour(0.0).len());
     }
 }

@@ -17,10 +17,14 @@ use crate::{Error, Frame, Result};
 
 /// Endings that count as pictures when a folder is read.
 const ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif"];
+/// Endings of pictures that cannot be read, of which a folder's reader is told.
+const FOREIGN_ENDINGS: [&str; 6] = ["heic", "heif", "avif", "jxl", "jp2", "dng"];
 /// What a picture may take in memory, its copies included: 350 megapixels of RGB that need none.
 const MAX_DECODED_BYTES: u64 = 1 << 30;
 /// What a frame of a stream may take: 85 megapixels.
 const MAX_FRAME_BYTES: u64 = 1 << 28;
+/// What is read of a JPEG for its orientation: its metadata are in segments of 64 KiB at most.
+const ORIENTATION_BYTES: u64 = 1 << 19;
 const MAX_SIDE_PX: u32 = 1 << 16;
 const MAX_FILE_BYTES: u64 = 1 << 30;
 /// A JPEG is read whole before it is decoded.
@@ -69,6 +73,41 @@ fn read_within(path: &Path, limit: u64) -> Result<Frame> {
         decode_with(|| decode(ImageReader::with_format(file, format), limit))
     };
     Ok(Frame::still(picture.map_err(fail)?))
+}
+
+/// How a picture is turned before it is shown, by its EXIF orientation. A file that says nothing, or cannot be read that far, is not.
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be read.
+pub fn read_orientation(path: &Path) -> Result<Orientation> {
+    if !std::fs::metadata(path).map_err(Error::io(path))?.is_file() {
+        return Ok(Orientation::NoTransforms);
+    }
+    let mut file = File::open(path).map_err(Error::io(path))?;
+    let mut start = Vec::new();
+    file.by_ref().take(ORIENTATION_BYTES).read_to_end(&mut start).and_then(|_| file.rewind()).map_err(Error::io(path))?;
+    let found = decode_with(|| match image::guess_format(&start) {
+        // EXIF stands before the pixels of a JPEG.
+        Ok(ImageFormat::Jpeg) => orientation(&mut jpeg::header(&start)?),
+        Ok(format) => {
+            let mut reader = ImageReader::with_format(BufReader::new(file), format);
+            let mut limits = Limits::default();
+            limits.max_alloc = Some(MAX_DECODED_BYTES);
+            reader.limits(limits);
+            orientation(&mut reader.into_decoder().map_err(|e| e.to_string())?)
+        }
+        Err(_) => Ok(Orientation::NoTransforms),
+    });
+    Ok(found.unwrap_or(Orientation::NoTransforms))
+}
+
+/// What a file that begins with these bytes is, where it is no picture that [`read_picture`] knows, and what to do with it.
+pub fn describe_picture(start: &[u8]) -> &'static str {
+    match image::guess_format(start) {
+        Ok(ImageFormat::Jpeg) => "a JPEG",
+        Ok(_) => "another format of pictures",
+        Err(_) => kind::describe(start),
+    }
 }
 
 /// Decodes a picture; a decoder's panic is one more thing that is wrong with it.
@@ -186,7 +225,11 @@ pub fn decode_jpeg(bytes: &[u8], picture: &mut RgbImage) -> Result<(), String> {
 
 /// Whether a file's name ends like a picture's, and does not begin like the companions of files that macOS writes.
 pub fn is_picture(path: &Path) -> bool {
-    !is_companion(path) && path.extension().and_then(|e| e.to_str()).is_some_and(|e| ENDINGS.contains(&e.to_ascii_lowercase().as_str()))
+    !is_companion(path) && has_ending(path, &ENDINGS)
+}
+
+fn has_ending(path: &Path, endings: &[&str]) -> bool {
+    path.extension().and_then(|e| e.to_str()).is_some_and(|e| endings.contains(&e.to_ascii_lowercase().as_str()))
 }
 
 /// `._NAME` holds what a foreign file system cannot keep of a file on macOS (AppleDouble); it is never the file itself.
@@ -212,9 +255,22 @@ fn expand(input: &str) -> Vec<Result<PathBuf>> {
                 Ok(paths) => paths,
                 Err(e) => return vec![Err(Error::io(path)(e))],
             };
-        found.retain(|p| is_picture(p) && p.is_file());
+        found.retain(|p| p.is_file() && !is_companion(p));
         found.sort();
-        if found.is_empty() { nothing("a folder without pictures") } else { found.into_iter().map(Ok).collect() }
+        let (pictures, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|p| is_picture(p));
+        let foreign: Vec<_> = others.iter().filter(|p| has_ending(p, &FOREIGN_ENDINGS)).collect();
+        if pictures.is_empty() && foreign.is_empty() {
+            return nothing("a folder without pictures");
+        }
+        // They would be missed: told once, whatever their number.
+        let told = foreign.first().map(|first| {
+            let more = if foreign.len() > 1 { format!(" (and {} like it in this folder)", foreign.len() - 1) } else { String::new() };
+            let mut start = Vec::new();
+            let read = File::open(first).and_then(|file| file.take(64).read_to_end(&mut start));
+            let found = if read.is_ok() { describe_picture(&start) } else { "a file that cannot be opened" };
+            Err(Error::Picture { place: first.display().to_string(), found: format!("{found}{more}") })
+        });
+        pictures.into_iter().map(Ok).chain(told).collect()
     } else if path.exists() {
         vec![Ok(path.into())]
     } else if input.contains(['*', '?', '[']) {

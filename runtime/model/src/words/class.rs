@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::lists::{Listed, read_listed, read_table, split_row, unquoted, without_comment};
+use crate::text::{is_hidden, read_text_within, shown_line, tidy_word};
 use crate::{Error, Result};
 
 /// Longest tags file that is read.
@@ -24,6 +26,12 @@ impl Class {
         let name = name.into();
         Self { words: vec![name.clone()], name }
     }
+
+    fn add_word(&mut self, word: String) {
+        if !self.words.contains(&word) {
+            self.words.push(word);
+        }
+    }
 }
 
 /// Reads a comma-separated list of words.
@@ -35,10 +43,13 @@ pub fn parse_tags(place: &str, list: &str) -> Result<Vec<Class>> {
     check_classes(place, classes)
 }
 
-/// Reads a file with one class a line: `name`, or `name: synonym, synonym`. Empty lines and lines that start with `#` count for nothing.
+/// Reads a file with one class a line: `name`, `name: synonym, synonym`, or `name, synonym, synonym`. Empty lines and comments behind `#`
+/// count for nothing. Tables with a column `name` or with numbers before the names, VOC's `labelmap.txt`, Ultralytics' `data.yaml` and
+/// JSON lists of names are read too.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be read, [`Error::Words`] if it is no UTF-8 text, too long, empty, or names a class twice.
+/// [`Error::Io`] if it cannot be read, [`Error::Words`] if it is no text, too long, empty, names a class twice, or a line can mean several
+/// things.
 pub fn read_tags_file(path: &Path) -> Result<Vec<Class>> {
     let lines = read_tag_lines(path)?.into_iter().map(|(place, class, settings)| match settings {
         None => Ok(class),
@@ -52,44 +63,79 @@ pub fn read_tags_file(path: &Path) -> Result<Vec<Class>> {
 /// # Errors
 /// As [`read_tags_file`].
 pub fn read_tag_lines(path: &Path) -> Result<Vec<(String, Class, Option<String>)>> {
-    let place = path.display().to_string();
-    let words = |expected: &str, found: String| Error::Words { place: place.clone(), expected: expected.into(), found };
-    let bytes = std::fs::metadata(path).map_err(Error::io(path))?.len();
-    if bytes > MAX_FILE_BYTES {
-        return Err(words("at most 16 MiB", format!("{bytes} bytes")));
+    parse_tag_lines(&path.display().to_string(), &read_text_within(path, MAX_FILE_BYTES)?)
+}
+
+fn parse_tag_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Option<String>)>> {
+    let class = |listed: Listed| {
+        let mut class = Class::word(listed.name);
+        listed.synonyms.into_iter().for_each(|word| class.add_word(word));
+        class
+    };
+    if let Some(listed) = read_listed(place, text)? {
+        // Label maps number the background too; it is no word to look for.
+        let has_colours = listed.iter().any(|l| l.colour.is_some());
+        let listed = listed.into_iter().filter(|l| !(has_colours && l.name == "background"));
+        return Ok(listed.map(|l| (place.to_string(), class(l), None)).collect());
     }
-    let content = std::fs::read(path).map_err(Error::io(path))?;
-    let content = String::from_utf8(content)
-        .map_err(|e| words("UTF-8 text, one class a line", format!("byte {} that is not", e.utf8_error().valid_up_to())))?;
-    let mut classes = Vec::new();
-    for (number, line) in content.trim_start_matches('\u{feff}').lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
+    if let Some(rows) = read_table(place, text)? {
+        return Ok(rows.into_iter().map(|(number, row)| (format!("{place}:{number}"), class(row), None)).collect());
+    }
+    let lines: Vec<(usize, &str)> =
+        (1..).zip(text.lines()).map(|(number, line)| (number, without_comment(line))).filter(|(_, line)| !line.is_empty()).collect();
+    let mut classes = Vec::with_capacity(lines.len());
+    for &(number, line) in &lines {
+        let place = format!("{place}:{number}");
+        let wrong = |expected: &str| Error::Words { place: place.clone(), expected: expected.into(), found: shown_line(line) };
+        let (written, settings) = line.split_once('|').map_or((line, None), |(line, settings)| (line.trim(), Some(settings.trim().into())));
+        let written = written.strip_suffix(',').unwrap_or(written).trim_end();
+        let written = match unquoted(written) {
+            inner if inner.contains(['"', '“']) => written,
+            inner => inner,
+        };
+        if written.contains('\t') {
+            return Err(wrong("one class a line without tabs, or a table with a column `name`"));
         }
-        let place = format!("{place}:{}", number + 1);
-        let (line, settings) = line.split_once('|').map_or((line, None), |(line, settings)| (line.trim(), Some(settings.trim().into())));
-        let (name, synonyms) = line.split_once(':').unwrap_or((line, ""));
-        let name = name.trim();
-        if name.is_empty() {
-            return Err(Error::Words { place, expected: "a name before the colon".into(), found: line.into() });
-        }
-        let mut class = Class::word(name);
-        for synonym in synonyms.split(',').map(str::trim).filter(|w| !w.is_empty()) {
-            if !class.words.iter().any(|w| w == synonym) {
-                class.words.push(synonym.into());
+        let (name, words) = match written.split_once(':') {
+            Some((name, words)) => (Some(unquoted(name.trim()).to_string()), words),
+            None => (None, written),
+        };
+        let separator = match (words.contains(','), words.contains(';')) {
+            (true, true) => return Err(wrong("`name: synonym, synonym`, with commas or semicolons and not both")),
+            (_, semicolons) => {
+                if semicolons {
+                    ';'
+                } else {
+                    ','
+                }
             }
+        };
+        if name.is_none() && lines.len() == 1 && words.contains(separator) {
+            let expected = "one class a line, or `name: synonym, synonym`: in a file of one line this could be several classes or one";
+            return Err(wrong(expected));
+        }
+        let mut words = split_row(words, separator).into_iter().filter(|word| !word.is_empty());
+        let name = match name {
+            Some(name) if name.is_empty() => return Err(wrong("a name before the colon")),
+            Some(name) => name,
+            None => words.next().ok_or_else(|| wrong("a name"))?,
+        };
+        let mut class = Class::word(tidy_word(&name));
+        words.for_each(|word| class.add_word(tidy_word(&word)));
+        let odd = |word: &String| word.starts_with(['"', '[', '{', ']', '}', '<', '=']) || word.ends_with(['"', '[', '{', '>', '=']);
+        if let Some(word) = class.words.iter().find(|word| odd(word)) {
+            return Err(wrong(&format!("one class a line, {} being no word", shown_line(word))));
         }
         classes.push((place, class, settings));
     }
     Ok(classes)
 }
 
-/// Classes as they are, if there are some, not too many, and each once.
+/// Classes as they are scored (words in Unicode's composed form, single-spaced), if there are some, not too many, and each once.
 ///
 /// # Errors
-/// [`Error::Words`], at `place`, if not.
-pub fn check_classes(place: &str, classes: Vec<Class>) -> Result<Vec<Class>> {
+/// [`Error::Words`], at `place`, if not, or if a word holds characters that do not show.
+pub fn check_classes(place: &str, mut classes: Vec<Class>) -> Result<Vec<Class>> {
     let words = |expected: &str, found: String| Err(Error::Words { place: place.into(), expected: expected.into(), found });
     if classes.is_empty() {
         return words("one word or more", "none".into());
@@ -97,10 +143,18 @@ pub fn check_classes(place: &str, classes: Vec<Class>) -> Result<Vec<Class>> {
     if classes.len() > MAX_CLASSES {
         return words("at most 65535 classes", classes.len().to_string());
     }
+    for class in &mut classes {
+        class.name = tidy_word(&class.name);
+        let given = std::mem::take(&mut class.words);
+        given.iter().for_each(|word| class.add_word(tidy_word(word)));
+        if let Some(hidden) = std::iter::once(&class.name).chain(&class.words).find(|word| word.contains(is_hidden)) {
+            return words("words without control characters and characters that do not show", shown_line(hidden));
+        }
+    }
     let mut names: Vec<_> = classes.iter().map(|c| c.name.to_lowercase()).collect();
     names.sort();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => words("each class once", format!("{:?} twice", pair[0])),
+        Some(pair) => words("each class once", format!("{} twice", shown_line(&pair[0]))),
         None => Ok(classes),
     }
 }
@@ -114,5 +168,83 @@ mod tests {
         assert!(parse_tags("--tags", "dog, grass, Dog").unwrap_err().to_string().contains("\"dog\" twice"));
         assert!(parse_tags("--tags", " , ,").unwrap_err().to_string().contains("one word or more"));
         assert_eq!(parse_tags("--tags", "fire truck,dog").unwrap()[0], Class::word("fire truck"));
+    }
+
+    /// Names and further words of a file of this text.
+    fn read(text: &str) -> Result<Vec<(String, Vec<String>)>, String> {
+        let lines = parse_tag_lines("words.txt", text).map_err(|e| e.to_string())?;
+        let classes = lines.into_iter().map(|(_, class, _)| class).collect();
+        let classes = check_classes("words.txt", classes).map_err(|e| e.to_string())?;
+        Ok(classes.into_iter().map(|c| (c.name, c.words[1..].to_vec())).collect())
+    }
+
+    #[test]
+    fn class_files_of_other_tools_are_read() {
+        let cat_and_wall = Ok(vec![("cat".to_string(), vec![]), ("red wall".to_string(), vec![])]);
+        for text in [
+            "cat\nred wall",
+            "cat  # a pet\n\n# all that is left\nred  wall\n",
+            "\"cat\"\n'red wall'\n",
+            "\"cat\",\n\"red wall\",\n",
+            "id\tname\n1\tcat\n2\tred wall\n",
+            "id,name\n1,cat\n2,\"red wall\"\n",
+            "Idx;Name\n1;cat\n2;red wall\n",
+            "0 cat\n1 red wall\n",
+            "0: cat\n1: red wall\n",
+            "1\tcat\n2\tred wall\n",
+            "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:250,50,83::\nred wall:36,179,83::\n",
+            "64 128 64\tcat\n192 0 128\t\tred wall\n",
+            "path: ../datasets/x\ntrain: images\nnc: 2 # classes\nnames: ['cat', 'red wall']\n",
+            "names:\n  0: cat # one\n  1: \"red wall\"\nval: images\n",
+            "names:\n- cat\n- red wall\nnc: 2\n",
+            "nc: 2\nnames: [ 'cat',\n         red wall ]\n",
+            "names: {1: red wall, 0: cat}\n",
+            "[\"cat\", \"red wall\"]",
+            "{\"id2label\": {\"0\": \"cat\", \"10\": \"red wall\"}}",
+        ] {
+            assert_eq!(read(text), cat_and_wall, "{text:?}");
+        }
+        let with_synonyms = Ok(vec![("person".to_string(), vec!["person in shirt".to_string()]), ("dog's".to_string(), vec![])]);
+        for text in [
+            "person: person in shirt\ndog's\n",
+            "person, person in shirt\ndog's\n",
+            "person;person in shirt\ndog's\n",
+            "\"person, person in shirt\"\ndog's\n",
+            "\"person\", \"person in shirt\"\ndog's\n",
+            "person: \"person in shirt\", person\ndog's\n",
+            "name\tsynonyms\nperson\tperson,person in shirt\ndog's\t\n",
+        ] {
+            assert_eq!(read(text), with_synonyms, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_can_mean_several_things_is_refused_with_its_line() {
+        for (text, said) in [
+            ("dog, cat, wall\n", "words.txt:1: expected one class a line"),
+            ("dog\ncat\tkitten\n", "words.txt:2: expected one class a line without tabs"),
+            ("dog\na; b, c\n", "words.txt:2: expected `name: synonym, synonym`, with commas or semicolons"),
+            ("1 dog\n1 cat\n", "words.txt:2: expected numbers that rise"),
+            ("names:\n  dog\n", "words.txt:2: expected `names:`"),
+            ("names: [dog, cat\n", "that ends the names"),
+            ("dog\n\"cat\n", "words.txt:2"),
+            ("dog\n<html>\n", "words.txt:2"),
+            ("caf\u{e9}\ncafe\u{301}\n", "\"caf\u{e9}\" twice"),
+            ("red car\nred  car\n", "twice"),
+            ("dog\nca\u{200b}t\n", "\\u{200b}"),
+            ("dog\n\u{202e}tac\n", "do not show"),
+            ("[1, 2]", "JSON list of names"),
+            ("id,name\n1,a,b\n", "words.txt:2: expected 2 columns"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(said), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn settings_stand_behind_a_bar() {
+        let lines = parse_tag_lines("w", "car: auto | threshold 0.4, colour #ff8800, off # seldom\ndog\n").unwrap();
+        assert_eq!(lines[0].2.as_deref(), Some("threshold 0.4, colour #ff8800, off"));
+        assert_eq!((lines[0].1.words.join(","), lines[1].2.clone()), ("car,auto".into(), None));
     }
 }

@@ -4,6 +4,7 @@ mod bank;
 mod cache;
 mod caption;
 mod class;
+pub mod lists;
 mod tokenizer;
 
 pub use bank::{Gate, TagBank};

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -55,7 +55,7 @@ pub struct Settings {
 impl Settings {
     /// A file's settings.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+        let text = edge_seg::read_text(path)?;
         toml::from_str(&text).map_err(|e| {
             let hint = nearest(e.message()).map(|hint| format!("\n{hint}")).unwrap_or_default();
             anyhow!("{}: {}{hint}", path.display(), e.to_string().trim_end())

@@ -1,0 +1,147 @@
+//! Text files as people's editors, spreadsheets and shells write them.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use unicode_normalization_alignments::UnicodeNormalization;
+
+use crate::{Error, Result};
+
+/// Most bytes of a text file that [`read_text`] takes.
+pub const MAX_TEXT_BYTES: u64 = 1 << 30;
+
+/// Reads a text file: UTF-8, or UTF-16 with its mark; a mark at the start is passed over, and every line ends with `\n` whatever ended it.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read, [`Error::Words`] if it holds other bytes, a NUL, or more than [`MAX_TEXT_BYTES`].
+pub fn read_text(path: &Path) -> Result<String> {
+    read_text_within(path, MAX_TEXT_BYTES)
+}
+
+pub(crate) fn read_text_within(path: &Path, limit: u64) -> Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(Error::io(path))?;
+    let wrong = |expected: String, found: String| Error::Words { place: path.display().to_string(), expected, found };
+    if bytes.len() as u64 > limit {
+        return Err(wrong(format!("at most {limit} bytes of text"), "more".into()));
+    }
+    decode_text(bytes).map_err(|found| wrong("text in UTF-8, or in UTF-16 with its mark".into(), found))
+}
+
+/// As [`read_text`], of bytes; the error says what they are instead.
+///
+/// # Errors
+/// What the bytes are, if no text.
+pub fn decode_text(mut bytes: Vec<u8>) -> Result<String, String> {
+    let utf16 = |unit: fn([u8; 2]) -> u16| {
+        let (units, rest) = bytes[2..].as_chunks::<2>();
+        let text: Result<String, _> = char::decode_utf16(units.iter().map(|pair| unit(*pair))).collect();
+        text.ok().filter(|_| rest.is_empty()).ok_or_else(|| "UTF-16 that is damaged or cut off".to_string())
+    };
+    let text = if bytes.starts_with(&[0xff, 0xfe, 0, 0]) || bytes.starts_with(&[0, 0, 0xfe, 0xff]) {
+        return Err("UTF-32; save it as UTF-8".into());
+    } else if bytes.starts_with(&[0xff, 0xfe]) {
+        utf16(u16::from_le_bytes)?
+    } else if bytes.starts_with(&[0xfe, 0xff]) {
+        utf16(u16::from_be_bytes)?
+    } else {
+        if bytes.starts_with(&[0xef, 0xbb, 0xbf]) {
+            bytes.drain(..3);
+        }
+        if bytes.starts_with(b"version https://git-lfs") {
+            return Err("a Git LFS pointer in place of the file; run `git lfs pull`".into());
+        }
+        let zeros = bytes.iter().filter(|b| **b == 0).count();
+        if zeros > 0 && zeros * 3 >= bytes.len() {
+            return Err("UTF-16 without its mark, or no text; save it as UTF-8".into());
+        }
+        let place = |bytes: &[u8], at: usize| {
+            let line = bytes[..at].iter().filter(|b| **b == b'\n').count() + 1;
+            let start = bytes[..at].iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
+            let end = bytes[at..].iter().position(|b| *b == b'\n').map_or(bytes.len(), |len| at + len);
+            format!("line {line}, {}", shown_line(&String::from_utf8_lossy(&bytes[start..end])))
+        };
+        if let Some(at) = bytes.iter().position(|b| *b == 0) {
+            return Err(format!("a NUL in {}", place(&bytes, at)));
+        }
+        String::from_utf8(bytes).map_err(|e| {
+            format!("another encoding (byte {}) in {}", e.utf8_error().valid_up_to(), place(e.as_bytes(), e.utf8_error().valid_up_to()))
+        })?
+    };
+    if text.contains('\0') {
+        return Err("a NUL".into());
+    }
+    Ok(if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text })
+}
+
+/// A line as errors show it: quoted, escaped, not too long.
+pub fn shown_line(line: &str) -> String {
+    const MOST: usize = 120;
+    let cut: String = line.trim().chars().take(MOST).collect();
+    if cut.len() < line.trim().len() { format!("{cut:?}...") } else { format!("{cut:?}") }
+}
+
+/// A word as models and people compare it: Unicode's composed form (NFC), single blanks, none around it.
+pub fn tidy_word(word: &str) -> String {
+    let plain =
+        word.is_ascii() && !word.contains("  ") && word.trim().len() == word.len() && !word.contains(|c: char| c.is_ascii_control());
+    if plain {
+        return word.into();
+    }
+    let composed: String = word.nfc().map(|(c, _)| c).collect();
+    composed.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a character is none that a word can hold: a control character, or one that shows nothing and turns or hides others.
+pub(crate) fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_read_whoever_wrote_it() {
+        let text = "dog\nçat\n";
+        let utf16 = |bytes: fn(u16) -> [u8; 2]| [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(bytes).collect::<Vec<u8>>();
+        let ways = [
+            text.as_bytes().to_vec(),
+            [b"\xef\xbb\xbf", text.as_bytes()].concat(),
+            text.replace('\n', "\r\n").into_bytes(),
+            text.replace('\n', "\r").into_bytes(),
+            utf16(u16::to_le_bytes),
+            utf16(u16::to_be_bytes),
+        ];
+        for bytes in ways {
+            assert_eq!(decode_text(bytes.clone()).as_deref(), Ok(text), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_named() {
+        let cases: [(&[u8], &str); 8] = [
+            (b"d\0o\0g\0\n\0", "UTF-16 without its mark"),
+            (b"dog\ncat\0fish and more\n", "line 2, \"cat\\0fish and more\""),
+            (b"dog\ncaf\xe9\n", "line 2, \"caf\u{fffd}\""),
+            (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+            (b"\xff\xfe\0\0d\0\0\0", "UTF-32"),
+            (b"\xff\xfed", "cut off"),
+            (b"\xff\xfe\0\xd8", "damaged"),
+            (b"\xff\xfe\0\0", "UTF-32"),
+        ];
+        for (bytes, said) in cases {
+            let error = decode_text(bytes.to_vec()).unwrap_err();
+            assert!(error.contains(said), "{bytes:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn words_are_composed_and_single_spaced() {
+        assert_eq!(tidy_word("cafe\u{301}"), "caf\u{e9}");
+        assert_eq!(tidy_word(" fire \u{a0} truck\t"), "fire truck");
+        assert_eq!(tidy_word("dog"), "dog");
+    }
+}

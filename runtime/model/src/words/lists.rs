@@ -1,0 +1,292 @@
+//! Lists of classes in the files of other tools: which kinds there are, and how each is told from the others.
+
+use crate::text::{shown_line, tidy_word};
+use crate::{Error, Result};
+
+/// A class of a list: its number and colour where the file has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The number that label pictures have for it.
+    pub id: Option<u32>,
+    /// Its name.
+    pub name: String,
+    /// Red, green, blue of its pixels.
+    pub colour: Option<[u8; 3]>,
+    /// Other words for it.
+    pub synonyms: Vec<String>,
+}
+
+/// Content lines with their numbers from 1, comments and empty lines left out.
+fn content(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    (1..).zip(text.lines()).map(|(n, line)| (n, without_comment(line))).filter(|(_, line)| !line.is_empty())
+}
+
+/// A line without its comment: from a `#` at its start, or one between blanks.
+pub(super) fn without_comment(line: &str) -> &str {
+    let line = line.trim();
+    if line.starts_with('#') {
+        return "";
+    }
+    let lone = |at: &usize| line[..*at].ends_with(char::is_whitespace) && line[at + 1..].chars().next().is_none_or(char::is_whitespace);
+    match line.match_indices('#').map(|(at, _)| at).find(lone) {
+        Some(at) => line[..at].trim_end(),
+        None => line,
+    }
+}
+
+fn wrong(place: &str, line: usize, expected: &str, found: &str) -> Error {
+    Error::Words { place: format!("{place}:{line}"), expected: expected.into(), found: shown_line(found) }
+}
+
+/// The fields of a row, quotes taken off as spreadsheets put them on: `"a, b"` is one field, `""` in it a quote.
+pub fn split_row(line: &str, separator: char) -> Vec<String> {
+    let (mut fields, mut field, mut quoted) = (Vec::new(), String::new(), false);
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => {
+                chars.next();
+                field.push('"');
+            }
+            '"' if quoted => quoted = false,
+            '"' if field.trim().is_empty() => {
+                field.clear();
+                quoted = true;
+            }
+            c if c == separator && !quoted => fields.push(std::mem::take(&mut field)),
+            c => field.push(c),
+        }
+    }
+    fields.push(field);
+    fields.into_iter().map(|f| unquoted(f.trim()).into()).collect()
+}
+
+/// A word without a pair of quotes around it.
+pub(super) fn unquoted(word: &str) -> &str {
+    let pairs = [('"', '"'), ('\'', '\''), ('“', '”'), ('‘', '’'), ('`', '`')];
+    let inner = pairs.iter().find_map(|(open, close)| word.strip_prefix(*open)?.strip_suffix(*close));
+    inner.map_or(word, str::trim)
+}
+
+/// What separates the columns of a table whose first line this is: a tab, a semicolon or a comma.
+pub fn separator(line: &str) -> Option<char> {
+    ['\t', ';', ','].into_iter().find(|c| line.contains(*c))
+}
+
+/// A list in one of the forms that say by themselves what they are: VOC's `labelmap.txt` (`name:r,g,b:parts:actions`), CamVid's
+/// `label_colors.txt` (`r g b name`), YAML with a key `names` (Ultralytics' `data.yaml`), JSON (a list of names, or names by numbers).
+/// `None` if it is none of them.
+///
+/// # Errors
+/// [`Error::Words`], with the line, if it is one of them and broken.
+pub fn read_listed(place: &str, text: &str) -> Result<Option<Vec<Listed>>> {
+    let bare = |name: &str| Listed { id: None, name: tidy_word(name), colour: None, synonyms: Vec::new() };
+    let all = |parse: fn(&str) -> Option<(String, [u8; 3])>| {
+        let rows: Option<Vec<_>> = content(text).map(|(_, line)| parse(line)).collect();
+        rows.filter(|rows| !rows.is_empty())
+    };
+    if let Some(rows) = all(label_map_row).or_else(|| all(colour_row)) {
+        let with_colour =
+            |(i, (name, colour)): (usize, (String, [u8; 3]))| Listed { id: Some(i as u32), colour: Some(colour), ..bare(&name) };
+        return Ok(Some(rows.into_iter().enumerate().map(with_colour).collect()));
+    }
+    if let Some(names) = yaml_names(place, text)? {
+        return Ok(Some(names.into_iter().map(|(id, name)| Listed { id: Some(id), ..bare(&name) }).collect()));
+    }
+    if text.trim_start().starts_with(['[', '{']) {
+        let names = json_names(place, text)?;
+        return Ok(Some(names.into_iter().map(|(id, name)| Listed { id: Some(id), ..bare(&name) }).collect()));
+    }
+    Ok(None)
+}
+
+/// `name:r,g,b:parts:actions`.
+fn label_map_row(line: &str) -> Option<(String, [u8; 3])> {
+    let mut fields = line.rsplitn(4, ':');
+    let (_, _, colour, name) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    let parts: Vec<u8> = colour.split(',').map(|v| v.trim().parse().ok()).collect::<Option<_>>()?;
+    Some((name.trim().to_string(), parts.try_into().ok()?)).filter(|(name, _)| !name.is_empty())
+}
+
+/// `r g b name`.
+fn colour_row(line: &str) -> Option<(String, [u8; 3])> {
+    let mut fields = line.split_whitespace();
+    let colour = [fields.next()?.parse().ok()?, fields.next()?.parse().ok()?, fields.next()?.parse().ok()?];
+    let name = fields.collect::<Vec<_>>().join(" ");
+    Some((name, colour)).filter(|(name, _)| !name.is_empty())
+}
+
+fn json_names(place: &str, text: &str) -> Result<Vec<(u32, String)>> {
+    use serde_json::Value;
+    let expected = "a JSON list of names, or an object of names by their numbers";
+    let fail = |found: String| Error::Words { place: place.into(), expected: expected.into(), found };
+    let parsed: Value = serde_json::from_str(text).map_err(|e| fail(e.to_string()))?;
+    let name = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(|| fail(shown_line(&value.to_string())));
+    // Hugging Face's configurations hold them beside other keys.
+    let inner = ["id2label", "names"].iter().find_map(|key| parsed.get(key)).unwrap_or(&parsed);
+    match inner {
+        Value::Array(names) => names.iter().enumerate().map(|(i, n)| Ok((i as u32, name(n)?))).collect(),
+        Value::Object(names) => {
+            let number = |key: &str| key.parse().map_err(|_| fail(format!("the key {}", shown_line(key))));
+            let mut found = names.iter().map(|(key, n)| Ok((number(key)?, name(n)?))).collect::<Result<Vec<_>>>()?;
+            found.sort();
+            Ok(found)
+        }
+        other => Err(fail(shown_line(&other.to_string()))),
+    }
+}
+
+/// The names of a YAML document's key `names`: a list or numbered names, in blocks or in brackets. `None` without such a key.
+fn yaml_names(place: &str, text: &str) -> Result<Option<Vec<(u32, String)>>> {
+    let lines: Vec<(usize, &str)> = (1..).zip(text.lines()).collect();
+    let head = lines.iter().position(|(_, line)| {
+        let rest = line.strip_prefix("names:").map(|rest| without_comment(rest).trim_start());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '{']))
+    });
+    let Some(head) = head else { return Ok(None) };
+    let expected = "`names:` with a list, or with numbered names, as Ultralytics' data.yaml has it";
+    let rest = without_comment(&lines[head].1["names:".len()..]);
+    let mut entries: Vec<(usize, String)> = Vec::new();
+    let mut in_brackets = !rest.is_empty();
+    if in_brackets {
+        let (mut flow, mut last) = (String::new(), head);
+        let close = if rest.trim_start().starts_with('[') { ']' } else { '}' };
+        for (at, (_, line)) in lines.iter().enumerate().skip(head) {
+            let line = if at == head { rest } else { without_comment(line) };
+            flow.push_str(line);
+            flow.push(' ');
+            last = at;
+            if line.trim_end().ends_with(close) {
+                in_brackets = false;
+                break;
+            }
+        }
+        if in_brackets {
+            return Err(wrong(place, lines[head].0, &format!("a {close:?} that ends the names"), lines[last].1));
+        }
+        let flow = flow.trim();
+        for entry in split_flow(&flow[1..flow.len() - 1]).into_iter().filter(|entry| !entry.is_empty()) {
+            entries.push((lines[head].0, if close == ']' { format!("- {entry}") } else { entry }));
+        }
+    } else {
+        for (number, line) in &lines[head + 1..] {
+            let stripped = without_comment(line);
+            if stripped.is_empty() {
+                continue;
+            }
+            // A list may stand at the key's own depth.
+            if !line.starts_with([' ', '\t']) && !stripped.starts_with("- ") {
+                break;
+            }
+            entries.push((*number, stripped.into()));
+        }
+    }
+    let mut names = Vec::new();
+    for (at, (line, entry)) in entries.iter().enumerate() {
+        let found = match entry.strip_prefix("- ") {
+            Some(name) => Some((at as u32, name)),
+            None => entry.split_once(':').and_then(|(id, name)| Some((unquoted(id.trim()).parse().ok()?, name))),
+        };
+        let (id, name) = found.ok_or_else(|| wrong(place, *line, expected, entry))?;
+        let name = yaml_scalar(name.trim());
+        if name.is_empty() || names.iter().any(|(known, _)| *known == id) {
+            return Err(wrong(place, *line, "a name for each number, once", entry));
+        }
+        names.push((id, name));
+    }
+    if names.is_empty() {
+        return Err(wrong(place, lines[head].0, expected, lines[head].1));
+    }
+    names.sort_by_key(|(id, _)| *id);
+    Ok(Some(names))
+}
+
+fn yaml_scalar(text: &str) -> String {
+    let inner = |quote: char| text.strip_prefix(quote).and_then(|t| t.strip_suffix(quote));
+    if let Some(inner) = inner('\'') {
+        return inner.replace("''", "'");
+    }
+    if inner('"').is_some() {
+        return serde_json::from_str(text).unwrap_or_else(|_| unquoted(text).into());
+    }
+    text.into()
+}
+
+/// The entries of a YAML list in brackets: at its commas, those in quotes left alone.
+fn split_flow(text: &str) -> Vec<String> {
+    let (mut entries, mut entry, mut quote) = (Vec::new(), String::new(), None);
+    for c in text.chars() {
+        match (quote, c) {
+            (None, ',') => entries.push(std::mem::take(&mut entry)),
+            (None, '"' | '\'') if entry.trim().is_empty() || entry.trim_end().ends_with(':') => {
+                quote = Some(c);
+                entry.push(c);
+            }
+            _ => {
+                if quote == Some(c) {
+                    quote = None;
+                }
+                entry.push(c);
+            }
+        }
+    }
+    entries.push(entry);
+    entries.into_iter().map(|e| e.trim().to_string()).collect()
+}
+
+/// The rows of a table of classes: a header line with a column `name` (any case), or a number and a name in every line.
+/// `None` if it is neither.
+///
+/// # Errors
+/// [`Error::Words`], with the line, if a row lacks a column, or numbers do not rise where they stand alone for the order.
+pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<(usize, Listed)>>> {
+    let mut lines = content(text).peekable();
+    let Some(&(_, first)) = lines.peek() else { return Ok(None) };
+    let listed = |id: Option<u32>, name: &str| Listed { id, name: tidy_word(name), colour: None, synonyms: Vec::new() };
+    if let Some(sep) = separator(first) {
+        let header: Vec<String> = split_row(first, sep).iter().map(|c| c.to_lowercase()).collect();
+        let column = |wanted: &str| header.iter().position(|c| c == wanted);
+        let known = ["id", "idx", "index", "ids", "colour", "color", "label", "synonyms", "threshold"];
+        let is_header = header.iter().any(|c| known.contains(&c.as_str()) || c.ends_with("_id"));
+        if let Some(at) = column("name").filter(|_| is_header || sep == '\t') {
+            lines.next();
+            let synonyms = header.iter().position(|c| c.starts_with("synonyms"));
+            let mut rows = Vec::new();
+            for (number, line) in lines {
+                let fields = split_row(line, sep);
+                if fields.len() != header.len() {
+                    return Err(wrong(place, number, &format!("{} columns, as the first line has", header.len()), line));
+                }
+                let mut row = listed(None, &fields[at]);
+                row.synonyms = synonyms.map_or("", |s| &fields[s]).split(',').map(tidy_word).filter(|w| !w.is_empty()).collect();
+                rows.push((number, row));
+            }
+            return Ok(Some(rows));
+        }
+    }
+    let numbered = |line: &str| -> Option<(u32, String)> {
+        let digits = line.bytes().take_while(u8::is_ascii_digit).count();
+        let (id, rest) = (line[..digits].parse().ok()?, line[digits..].trim_start_matches(' '));
+        let name = rest.strip_prefix(['\t', ',', ';', ':', '.', ')']).or_else(|| line[digits..].strip_prefix(' '))?;
+        let name = unquoted(name.trim());
+        (!name.is_empty() && name.contains(char::is_alphabetic)).then(|| (id, name.to_string()))
+    };
+    let rows: Option<Vec<_>> = lines.map(|(number, line)| Some((number, line, numbered(line)?))).collect();
+    let Some(rows) = rows else { return Ok(None) };
+    let mut last = None;
+    let mut found = Vec::new();
+    for (number, line, (id, name)) in rows {
+        if last.is_some_and(|last| id <= last) {
+            return Err(wrong(place, number, "numbers that rise from line to line, for labels follow the lines", line));
+        }
+        if name.contains(['\t', ';']) {
+            return Err(wrong(place, number, "a number and a name", line));
+        }
+        last = Some(id);
+        let mut words = name.split(',').map(tidy_word).filter(|w| !w.is_empty());
+        let mut row = listed(Some(id), &words.next().unwrap_or_default());
+        row.synonyms = words.collect();
+        found.push((number, row));
+    }
+    Ok(Some(found))
+}
