@@ -21,7 +21,7 @@ if ! [ -e "$root/ready" ]; then
     rm -rf "$root"
     mkdir -p "$root"/apt/{lists/partial,cache/archives/partial} "$root/debs"
     # The mirror that this machine has, with that release in place of its own.
-    mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -oE 'https?://[^ ]+/debian/?( |$)' | head -n 1 | tr -d ' ')
+    mirror=$(cat /etc/apt/sources.list.d/* /etc/apt/sources.list 2>/dev/null | sed -nE 's,.*[ :](https?://[^ ]+/debian)/?( .*)?$,\1,p;T;q' || true)
     keyring=/usr/share/keyrings/debian-archive-keyring.gpg
     echo "deb [arch=$arch signed-by=$keyring] $mirror $suite main" > "$root/apt/sources.list"
     touch "$root/apt/status"

@@ -3,11 +3,16 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use edge_seg::{ModelError, bundle};
+use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyOSError};
 use pyo3::prelude::*;
-use pyo3::create_exception;
 
-create_exception!(edge_seg, EdgeSegError, PyException, "What edge_seg raises. The message says what was expected, what was found, and where.");
+create_exception!(
+    edge_seg,
+    EdgeSegError,
+    PyException,
+    "What edge_seg raises. The message says what was expected, what was found, and where."
+);
 create_exception!(edge_seg, BundleError, EdgeSegError, "A bundle, or a file of keys, cannot be used, or may not run here.");
 create_exception!(edge_seg, ImageError, EdgeSegError, "A picture cannot be read, or an array is none.");
 create_exception!(edge_seg, WordsError, EdgeSegError, "Words cannot be used.");
@@ -32,7 +37,7 @@ pub fn raised(error: impl Into<edge_seg::Error>) -> PyErr {
         Some(number) => {
             let text = source.to_string();
             let text = text.split(" (os error").next().unwrap_or_default().to_owned();
-            PyOSError::new_err((number, text, path.to_path_buf()))
+            PyOSError::new_err((number, text, path.as_os_str().to_owned()))
         }
         None => PyOSError::new_err(said.clone()),
     };

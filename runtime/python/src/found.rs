@@ -102,7 +102,7 @@ impl Segmentation {
             });
             let _ = self.reports.set(made);
         }
-        Ok(self.reports.get().map_or(&[], Vec::as_slice))
+        Ok(self.reports.get().map(Vec::as_slice).unwrap_or_default())
     }
 
     fn label_of(&self, name: &str) -> PyResult<u16> {
@@ -245,7 +245,9 @@ impl Segmentation {
     #[pyo3(signature = (*, regions=false))]
     fn to_supervision<'py>(&self, py: Python<'py>, regions: bool) -> PyResult<Bound<'py, PyAny>> {
         let missing = |error: PyErr| {
-            let said = PyImportError::new_err("to_supervision: expected the package supervision, which is not installed; try: pip install supervision");
+            let said = PyImportError::new_err(
+                "to_supervision: expected the package supervision, which is not installed; try: pip install supervision",
+            );
             said.set_cause(py, Some(error));
             said
         };
@@ -394,7 +396,7 @@ impl FoundClass {
 
     /// Its mask as COCO's compressed run lengths: {"size": [height, width], "counts": str}.
     fn rle<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let counts = self.of(py, edge_seg::FoundClass::rle)?;
+        let counts = self.of(py, |class| class.rle())?;
         let labels = &self.found.get().found.labels;
         let told = PyDict::new(py);
         told.set_item(intern!(py, "size"), [labels.height, labels.width])?;
@@ -417,7 +419,13 @@ impl FoundClass {
     }
 
     fn __repr__(&self) -> String {
-        format!("<FoundClass {}: score {:.2}, {:.1} %, box {:?}>", self.name(), self.report.score, 100.0 * self.report.share, self.report.bounds_px)
+        format!(
+            "<FoundClass {}: score {:.2}, {:.1} %, box {:?}>",
+            self.name(),
+            self.report.score,
+            100.0 * self.report.share,
+            self.report.bounds_px
+        )
     }
 }
 

@@ -39,6 +39,7 @@ mod _native {
     #[pymodule_export]
     use super::words::Words;
 
+    #[allow(non_upper_case_globals)]
     #[pymodule_export]
     const __version__: &str = env!("CARGO_PKG_VERSION");
 }

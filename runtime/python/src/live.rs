@@ -48,7 +48,13 @@ fn options(mut options: LiveOptions, asked: Asked) -> LiveOptions {
 /// Every so many frames, or a share of the time.
 fn key_frames(keys: Option<&Bound<'_, PyAny>>) -> PyResult<KeyFrames> {
     let Some(keys) = keys else { return Ok(KeyFrames::Every(1)) };
-    let wrong = || option("keys", "every so many frames (1 or more), or a share of the time (a float up to 1.0)", keys.repr().map_or_else(|_| "?".into(), |r| r.to_string()));
+    let wrong = || {
+        option(
+            "keys",
+            "every so many frames (1 or more), or a share of the time (a float up to 1.0)",
+            keys.repr().map_or_else(|_| "?".to_owned(), |r| r.to_string()),
+        )
+    };
     if keys.is_instance_of::<PyBool>() {
         return Err(wrong());
     }
@@ -131,16 +137,17 @@ impl Live {
             Box::new(Iterated { iterator: iterator(source)?, order: Order::parse(order)?, raised: raised.clone() })
         };
         let book = rules.map(|rules| rules.book().clone());
-        let (started, words) = py.detach(|| {
-            let live = Running::start(session.clone(), source, list, options)?;
-            let live = match book {
-                Some(book) => live.with_rules(book)?,
-                None => live,
-            };
-            let words = live.words().clone();
-            Ok((live, words))
-        })
-        .map_err(|error: edge_seg::Error| crate::error::raised(error))?;
+        let (started, words) = py
+            .detach(|| {
+                let live = Running::start(session.clone(), source, list, options)?;
+                let live = match book {
+                    Some(book) => live.with_rules(book)?,
+                    None => live,
+                };
+                let words = live.words().clone();
+                Ok((live, words))
+            })
+            .map_err(|error: edge_seg::Error| crate::error::raised(error))?;
         let (counters, stops) = (started.counters().clone(), [started.stop_flag().clone(), stop]);
         Ok(Self { running: Mutex::new(Some(started)), session, words, counters, stops, raised, home })
     }
@@ -258,7 +265,7 @@ impl Drop for Live {
         } else if let Some(running) = running {
             // Threads that end may wait for the interpreter, which is held here.
             let mut running = Some(running);
-            Python::try_attach(|py| py.detach(|| drop(running.take())));
+            let _ = Python::try_attach(|py| py.detach(|| drop(running.take())));
         }
     }
 }

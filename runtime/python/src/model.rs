@@ -1,6 +1,5 @@
 //! A loaded model.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -105,7 +104,7 @@ impl Model {
     fn words(
         &self,
         words: &Bound<'_, PyAny>,
-        thresholds: Option<HashMap<String, f32>>,
+        thresholds: Option<&Bound<'_, PyMapping>>,
         off: Option<Vec<String>>,
         left_out: Option<Vec<String>>,
         background: Common,

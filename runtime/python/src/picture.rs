@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use edge_seg::image::{DynamicImage, RgbImage, RgbaImage};
 use edge_seg::ndarray::{ArrayView2, ArrayViewD, Axis, Ix3};
 use edge_seg::{Frame, read_picture as read};
-use numpy::{PyArray3, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
+use numpy::{PyArray3, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -145,7 +145,9 @@ fn of_pil(image: &Bound<'_, PyAny>) -> PyResult<Frame> {
         )));
     }
     let info = image.getattr(intern!(py, "info"))?;
-    let clear = mode.ends_with('A') || mode.ends_with('a') || info.cast::<PyDict>().is_ok_and(|info| info.contains("transparency").unwrap_or(false));
+    let clear = mode.ends_with('A')
+        || mode.ends_with('a')
+        || info.cast::<PyDict>().is_ok_and(|info| info.contains("transparency").unwrap_or(false));
     let wanted = if clear { "RGBA" } else { "RGB" };
     let converted = if mode == wanted { image.clone() } else { image.call_method1(intern!(py, "convert"), (wanted,))? };
     let array = py.import(intern!(py, "numpy"))?.call_method1(intern!(py, "asarray"), (converted,))?;

@@ -96,7 +96,7 @@ impl Words {
     pub fn encode(
         session: &Session,
         words: &Bound<'_, PyAny>,
-        thresholds: Option<HashMap<String, f32>>,
+        thresholds: Option<&Bound<'_, PyMapping>>,
         off: Option<Vec<String>>,
         left_out: Option<Vec<String>>,
         common: Common,
@@ -111,7 +111,8 @@ impl Words {
             return Err(WordsError::new_err(format!("left_out: expected words, found {empty:?}")));
         }
         let mut list = py.detach(|| session.word_list(classes, out)).or_raise()?;
-        for (name, threshold) in thresholds.into_iter().flatten() {
+        let thresholds: Vec<(String, f32)> = thresholds.map(|given| given.items()?.extract()).transpose()?.unwrap_or_default();
+        for (name, threshold) in thresholds {
             list = list.with_threshold(&name, threshold).or_raise()?;
         }
         for name in off.into_iter().flatten() {

@@ -164,8 +164,10 @@ def test_the_same_labels_as_the_program(tmp_path: Path) -> None:
 
     program = os.environ.get("EDGE_SEG_PROGRAM")
     if program is None:
+        assert os.environ.get("EDGE_SEG_TESTS_REQUIRE") != "all", "EDGE_SEG_PROGRAM names the program"
         pytest.skip("EDGE_SEG_PROGRAM names no edge-seg")
-    model = edge_seg.Model()
+    # The program moves borders to the picture's edges where nothing else is said.
+    model = edge_seg.Model(refine=True)
     for path in ALL:
         subprocess.run([program, "segment", path, "--tags", "cat, wall, person, cup", "--out", tmp_path], check=True, capture_output=True)
         expected = np.asarray(Image.open(tmp_path / f"{path.stem}.mask.png"))
