@@ -381,7 +381,9 @@ fn simplify<P: Copy>(points: Vec<P>, tolerance: f64, place: impl Fn(P) -> [f64; 
         let length = dx.hypot(dy);
         let off = |i: usize| {
             let p = at(i);
-            if length > 0.0 { ((p[0] - a[0]) * dy - (p[1] - a[1]) * dx).abs() / length } else { (p[0] - a[0]).hypot(p[1] - a[1]) }
+            // Of the line between the two, not of the endless one: a spike along it is no point to leave out.
+            let along = if length > 0.0 { (((p[0] - a[0]) * dx + (p[1] - a[1]) * dy) / (length * length)).clamp(0.0, 1.0) } else { 0.0 };
+            (p[0] - a[0] - along * dx).hypot(p[1] - a[1] - along * dy)
         };
         if let Some(worst) = (low + 1..high).max_by(|i, j| off(*i).total_cmp(&off(*j)))
             && off(worst) > tolerance

@@ -16,6 +16,9 @@ pub struct Listed {
     pub synonyms: Vec<String>,
 }
 
+/// A name and red, green, blue.
+type Coloured = (String, [u8; 3]);
+
 /// Content lines with their numbers from 1, comments and empty lines left out.
 fn content(text: &str) -> impl Iterator<Item = (usize, &str)> {
     (1..).zip(text.lines()).map(|(n, line)| (n, without_comment(line))).filter(|(_, line)| !line.is_empty())
@@ -57,7 +60,8 @@ pub fn split_row(line: &str, separator: char) -> Vec<String> {
             c => field.push(c),
         }
     }
-    fields.push(field);
+    // A quote that nothing ends is none: it stays, to be seen.
+    fields.push(if quoted { format!("\"{field}") } else { field });
     fields.into_iter().map(|f| unquoted(f.trim()).into()).collect()
 }
 
@@ -81,7 +85,7 @@ pub fn separator(line: &str) -> Option<char> {
 /// [`Error::Words`], with the line, if it is one of them and broken.
 pub fn read_listed(place: &str, text: &str) -> Result<Option<Vec<Listed>>> {
     let bare = |name: &str| Listed { id: None, name: tidy_word(name), colour: None, synonyms: Vec::new() };
-    let all = |parse: fn(&str) -> Option<(String, [u8; 3])>| {
+    let all = |parse: fn(&str) -> Option<Coloured>| {
         let rows: Option<Vec<_>> = content(text).map(|(_, line)| parse(line)).collect();
         rows.filter(|rows| !rows.is_empty())
     };
@@ -101,7 +105,7 @@ pub fn read_listed(place: &str, text: &str) -> Result<Option<Vec<Listed>>> {
 }
 
 /// `name:r,g,b:parts:actions`.
-fn label_map_row(line: &str) -> Option<(String, [u8; 3])> {
+fn label_map_row(line: &str) -> Option<Coloured> {
     let mut fields = line.rsplitn(4, ':');
     let (_, _, colour, name) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
     let parts: Vec<u8> = colour.split(',').map(|v| v.trim().parse().ok()).collect::<Option<_>>()?;
@@ -109,7 +113,7 @@ fn label_map_row(line: &str) -> Option<(String, [u8; 3])> {
 }
 
 /// `r g b name`.
-fn colour_row(line: &str) -> Option<(String, [u8; 3])> {
+fn colour_row(line: &str) -> Option<Coloured> {
     let mut fields = line.split_whitespace();
     let colour = [fields.next()?.parse().ok()?, fields.next()?.parse().ok()?, fields.next()?.parse().ok()?];
     let name = fields.collect::<Vec<_>>().join(" ");
@@ -253,7 +257,11 @@ pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<(usize, L
             let synonyms = header.iter().position(|c| c.starts_with("synonyms"));
             let mut rows = Vec::new();
             for (number, line) in lines {
-                let fields = split_row(line, sep);
+                // Trimming takes the tabs before empty columns along.
+                let mut fields = split_row(line, sep);
+                if sep == '\t' && fields.len() > at {
+                    fields.resize(fields.len().max(header.len()), String::new());
+                }
                 if fields.len() != header.len() {
                     return Err(wrong(place, number, &format!("{} columns, as the first line has", header.len()), line));
                 }
