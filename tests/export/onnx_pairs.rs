@@ -172,13 +172,12 @@ fn with_blob(bundle: &Bundle, name: &str, bytes: &[u8]) -> Bundle {
 #[test]
 fn a_graph_with_one_input_is_refused_in_words() {
     let bundle = build(&read(&options("hf", "image.onnx", "text.onnx")), Storage::F32);
-    let one_input = fs::read(data("hf", "both.onnx").with_file_name("image-half.onnx")).unwrap();
+    let one_input = fs::read(data("open-clip", "image-old.onnx")).unwrap();
     let session = Session::new(with_blob(&bundle, "image.onnx", &one_input), &edge_seg::Options::default());
     let refused = session.expect_err("it takes pixels alone").to_string();
     assert!(refused.contains("pixels and positions") && refused.contains("edge-seg-export bundle"), "{refused}");
-    let text = fs::read(root().join("tests/data/onnx/open-clip/text.onnx")).unwrap();
-    let session = Session::new(with_blob(&bundle, "text.onnx", &text), &edge_seg::Options::default()).unwrap();
-    let refused = session.embed_text("snow").expect_err("it takes ids alone").to_string();
+    let session = Session::new(with_blob(&bundle, "text.onnx", &one_input), &edge_seg::Options::default()).unwrap();
+    let refused = session.embed_text("snow").expect_err("it takes pixels alone").to_string();
     assert!(refused.contains("ids and mask"), "{refused}");
 }
 

@@ -83,8 +83,9 @@ fn a_pipe_of_video_segments_like_its_pictures() {
 
 /// `edge-seg run` with pipes to it and from it.
 fn start(folder: &Path, arguments: &[&str]) -> Child {
-    let mut command = Command::new(binary("edge-seg"));
-    command.current_dir(folder).arg("run").args(arguments).args(SIZE);
+    // Under `nohup` the tests themselves ignore SIGHUP, and what they start would too.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP").arg(binary("edge-seg")).current_dir(folder).arg("run").args(arguments).args(SIZE);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
 }
 

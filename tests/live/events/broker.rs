@@ -210,8 +210,8 @@ fn check_document(topic: &str, document: &Value) {
     let common =
         ["name", "unique_id", "availability_topic", "device", "origin", "icon", "entity_category", "state_topic", "value_template"];
     let own: &[&str] = match topic.split('/').next().unwrap() {
-        "sensor" => &["unit_of_measurement", "state_class"],
-        "binary_sensor" => &["payload_on", "payload_off"],
+        "sensor" => &["unit_of_measurement", "state_class", "expire_after"],
+        "binary_sensor" => &["payload_on", "payload_off", "expire_after"],
         "event" => &["event_types"],
         "text" => &["command_topic", "max"],
         other => panic!("{other}: no component"),

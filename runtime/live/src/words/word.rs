@@ -285,7 +285,7 @@ mod tests {
             ("[]", "one word or more"),
             (r#"["dog", "Dog"]"#, "twice"),
             (r#"[" "]"#, "1 to 200 characters"),
-            (r#"["a\u0000b"]"#, "control characters"),
+            (r#"["a\u0000b"]"#, "can be seen"),
             (r#"[{"name": "dog", "threshold": 1.5}]"#, "0 to 1"),
             (r#"[{"name": "dog", "colour": "red"}]"#, "name, synonyms"),
             (r#"[{"name": "dog", "treshold": 0.5}]"#, "name, synonyms"),

@@ -265,7 +265,7 @@ impl Mask {
                 break;
             }
         }
-        simplify(corners, tolerance_px, |corner| corner.map(f64::from))
+        simplify(corners, &[], tolerance_px, |corner| corner.map(f64::from))
     }
 
     /// One closed line that gives the mask back, holes included, by every common rule of filling: pixels whose centres lie inside, and the
@@ -288,9 +288,14 @@ impl Mask {
             hanging.insert(Edge { x: edge.x, y, side: TOP }, (ring, entry));
         }
         let (mut points, mut open) = (Vec::new(), vec![(0, 0, rings[0].len(), None)]);
+        // Ends of seams stay, or the way out and the way back would part, and seams run through the centres of pixels.
+        let mut fixed = Vec::new();
         while let Some((ring, at, left, seam)) = open.pop() {
             if left == 0 {
-                points.extend(seam);
+                if let Some(back) = seam {
+                    fixed.extend([points.len() - 1, points.len()]);
+                    points.push(back);
+                }
                 continue;
             }
             let edge = rings[ring][at % rings[ring].len()];
@@ -298,10 +303,11 @@ impl Mask {
             points.push(point);
             open.push((ring, at + 1, left - 1, seam));
             if let Some((hole, entry)) = hanging.remove(&edge) {
+                fixed.extend([points.len() - 1, points.len()]);
                 open.push((hole, entry, rings[hole].len() + 1, Some(point)));
             }
         }
-        simplify(points, tolerance_px, |point| point)
+        simplify(points, &fixed, tolerance_px, |point| point)
     }
 
     /// Whether a pixel of the box lies in the mask.
@@ -364,8 +370,8 @@ struct Edge {
     side: usize,
 }
 
-/// Douglas and Peucker on a closed line, cut at its first point and the one farthest from it.
-fn simplify<P: Copy>(points: Vec<P>, tolerance: f64, place: impl Fn(P) -> [f64; 2]) -> Vec<P> {
+/// Douglas and Peucker on a closed line, cut at its first point, the one farthest from it, and those that are `fixed`.
+fn simplify<P: Copy>(points: Vec<P>, fixed: &[usize], tolerance: f64, place: impl Fn(P) -> [f64; 2]) -> Vec<P> {
     if points.len() <= 4 || tolerance <= 0.0 {
         return points;
     }
@@ -374,7 +380,10 @@ fn simplify<P: Copy>(points: Vec<P>, tolerance: f64, place: impl Fn(P) -> [f64; 
     let mut keep = vec![false; points.len() + 1];
     (keep[0], keep[far]) = (true, true);
     let at = |i: usize| place(points[i % points.len()]);
-    let mut open = vec![(0, far), (far, points.len())];
+    keep[points.len()] = true;
+    fixed.iter().for_each(|index| keep[*index] = true);
+    let cuts: Vec<usize> = (0..=points.len()).filter(|i| keep[*i]).collect();
+    let mut open: Vec<_> = cuts.windows(2).map(|ends| (ends[0], ends[1])).collect();
     while let Some((low, high)) = open.pop() {
         let (a, b) = (at(low), at(high));
         let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
