@@ -115,11 +115,17 @@ pub unsafe extern "C" fn edge_seg_model_open(options_given: *const EdgeSegModelO
             let asked = unsafe { versioned("options", options_given) }?;
             // SAFETY: the caller's texts end with a zero.
             let (path, keys) = unsafe { (text("options.bundle", asked.bundle)?, text("options.keys", asked.keys)?) };
+            match (path, asked.bundle_data.is_null(), keys) {
+                (Some(_), false, _) => return Err(argument("options", "bundle or bundle_data", "both")),
+                (None, true, Some(_)) => {
+                    return Err(argument("options.keys", "a bundle beside them", "none; the library's own model has no signature"));
+                }
+                _ => {}
+            }
             let trust = keys.map(|keys| Trust::read(keys.as_ref())).transpose()?;
             bundle = match (path, asked.bundle_data.is_null(), trust) {
-                (Some(_), false, _) => return Err(argument("options", "bundle or bundle_data", "both")),
-                (Some(path), true, Some(trust)) => trust.open(path.as_ref())?,
-                (Some(path), true, None) => Bundle::open(path.as_ref())?,
+                (Some(path), _, Some(trust)) => trust.open(path.as_ref())?,
+                (Some(path), _, None) => Bundle::open(path.as_ref())?,
                 (None, false, trust) => {
                     // SAFETY: the caller has as many bytes as it says.
                     let bytes = unsafe { slice("options.bundle_data", asked.bundle_data, asked.bundle_bytes) }?.to_vec();
@@ -128,10 +134,7 @@ pub unsafe extern "C" fn edge_seg_model_open(options_given: *const EdgeSegModelO
                         None => Bundle::from_bytes("memory".into(), bytes)?,
                     }
                 }
-                (None, true, Some(_)) => {
-                    return Err(argument("options.keys", "a bundle beside them", "none; the library's own model has no signature"));
-                }
-                (None, true, None) => Bundle::built_in()?,
+                (None, true, _) => Bundle::built_in()?,
             };
             (session_options, refine) = (options(Options::default(), &asked), asked.refine != 0);
         }

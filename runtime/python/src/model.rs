@@ -100,7 +100,10 @@ impl Model {
     }
 
     /// Words to look for, with their embeddings.
-    #[pyo3(signature = (words, *, thresholds=None, off=None, left_out=None, background=Common::Model))]
+    #[pyo3(
+        signature = (words, *, thresholds=None, off=None, left_out=None, background=Common::Model),
+        text_signature = "($self, words, *, thresholds=None, off=None, left_out=None, background='model')"
+    )]
     fn words(
         &self,
         words: &Bound<'_, PyAny>,

@@ -8,6 +8,8 @@ import cv2
 import pytest
 from conftest import CAT, PICTURES
 
+import edge_seg
+
 EXAMPLES = Path(__file__).parents[3] / "examples"
 ALL = sorted(PICTURES.glob("*.jpg"))
 
@@ -23,7 +25,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("clip") / "clip.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 5, (160, 120))
     for picture in ALL:
-        writer.write(cv2.resize(cv2.imread(str(picture)), (160, 120)))
+        writer.write(cv2.resize(cv2.cvtColor(edge_seg.read_picture(picture), cv2.COLOR_RGB2BGR), (160, 120)))
     writer.release()
     return path
 

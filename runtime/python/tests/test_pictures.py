@@ -109,7 +109,7 @@ def test_pil_pictures_are_as_their_files(model: edge_seg.Model, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("image", "said"),
     [
-        (np.zeros((4, 4, 3), np.float32), "uint8, found float32; try: (image \\* 255)"),
+        (np.zeros((4, 4, 3), np.float32), "uint8, found float32; try: \\(image \\* 255\\)"),
         (np.zeros((4, 4), bool), "astype\\(numpy.uint8\\) \\* 255"),
         (np.zeros((4, 4, 3), np.uint16), "scale it to 0..255"),
         (np.zeros((4, 4, 2), np.uint8), "found shape \\[4, 4, 2\\]"),
@@ -122,7 +122,7 @@ def test_pil_pictures_are_as_their_files(model: edge_seg.Model, tmp_path: Path) 
     ],
 )
 def test_arrays_that_are_no_pictures_are_refused(model: edge_seg.Model, image: NDArray[np.uint8], said: str) -> None:
-    with pytest.raises(edge_seg.ImageError, match=said.replace("(image \\*", "\\(image \\*")):
+    with pytest.raises(edge_seg.ImageError, match=said):
         model.segment(image, "cat")
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def test_threads_share_a_model(model: edge_seg.Model) -> None:
     words = model.words(WORDS)
     expected = {path: model.segment(path, words).labels for path in ALL}
     with ThreadPoolExecutor(8) as pool:
-        for path, found in pool.map(lambda path: (path, model.segment(path, words)), ALL * 8):
+        for path, found in zip(ALL * 8, pool.map(model.segment, ALL * 8, [words] * len(ALL * 8)), strict=True):
             assert (found.labels == expected[path]).all()
 
 
@@ -143,7 +144,7 @@ def test_an_interpreter_ends_with_a_session_still_running() -> None:
 def test_an_abandoned_session_lets_its_iterator_go(model: edge_seg.Model) -> None:
     closed = threading.Event()
 
-    def camera():  # type: ignore[no-untyped-def]
+    def camera() -> Iterator[NDArray[np.uint8]]:
         try:
             while True:
                 yield np.zeros((48, 64, 3), np.uint8)

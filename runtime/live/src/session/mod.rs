@@ -165,9 +165,12 @@ impl Pipeline {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (counters, stop, threads) = (counters.clone(), stop.clone(), session.threads().min(cores));
         let capture = move || {
-            // What a source decodes with rayon runs on this thread and as many others as the session may have, not on the global ones.
-            let _own = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread().build();
-            let fault = catch("source", || capture(source, pace, &queue, &pools.frames, &counters, &stop)).err();
+            // What a source decodes with rayon runs on as many threads as the session may have, not on the global ones.
+            let read = || catch("source", || capture(source, pace, &queue, &pools.frames, &counters, &stop)).err();
+            let fault = match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+                Ok(own) => own.install(read),
+                Err(_) => read(),
+            };
             *broken.lock().unwrap_or_else(|e| e.into_inner()) = fault;
             queue.close();
             drop(running);

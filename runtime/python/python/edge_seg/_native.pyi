@@ -27,6 +27,31 @@ _Order: TypeAlias = Literal["rgb", "bgr"]
 _Pace: TypeAlias = Literal["auto", "live", "every"]
 _Box: TypeAlias = tuple[int, int, int, int]
 
+__all__ = [
+    "BundleError",
+    "DeviceError",
+    "EdgeSegError",
+    "Encoded",
+    "EncoderError",
+    "Event",
+    "ForkedError",
+    "FoundClass",
+    "ImageError",
+    "Live",
+    "LiveFrame",
+    "Model",
+    "OptionError",
+    "Rules",
+    "RulesError",
+    "Segmentation",
+    "Source",
+    "SourceError",
+    "Words",
+    "WordsError",
+    "__version__",
+    "read_picture",
+]
+
 __version__: str
 
 class EdgeSegError(Exception):
@@ -277,7 +302,7 @@ class Segmentation:
         """What was found as `supervision.Detections`, one for each word with pixels, or for each connected region."""
 
     def _repr_png_(self) -> bytes: ...
-    def __getitem__(self, name: str) -> FoundClass: ...
+    def __getitem__(self, name: str, /) -> FoundClass: ...
     def __len__(self) -> int: ...
 
 @final
