@@ -24,7 +24,8 @@ impl Watched {
         let (stalled, gone) = (AtomicBool::new(false), AtomicBool::new(false));
         let shared = Arc::new(Shared { waiting: Waiting::new(), stalled, gone, options: options.clone() });
         let watched = shared.clone();
-        std::thread::spawn(move || watched.watch());
+        // Without a thread to spare a stall is not told.
+        let _ = std::thread::Builder::new().name("edge-seg watch".into()).spawn(move || watched.watch());
         Self { inner, shared }
     }
 }
