@@ -23,8 +23,10 @@ c++ -std=c++17 "${strict[@]}" "${sanitized[@]}" "$here/interface.cpp" -o "$work/
 "$work/interface_cpp" "$cat"
 
 # The same program with the library inside.
-read -ra alone <<< "$(pkg-config --static --libs-only-l edge_seg | sed 's/-ledge_seg//')"
+read -ra alone <<< "$(pkg-config --static --libs edge_seg | sed 's/-ledge_seg//')"
 cc -std=c11 "${strict[@]}" "$here/interface.c" -I"$work/usr/include" "$work/usr/lib/libedge_seg.a" -o "$work/static" "${alone[@]}"
+# Assembly of the engine does not say that it needs no executable stack, and one such file is enough for the linker.
+if readelf -lW "$work/static" | grep -q "GNU_STACK.*RWE"; then echo "run.sh: expected no executable stack in the static program" >&2; exit 1; fi
 env -u LD_LIBRARY_PATH "$work/static" "$cat" "$bundle" "$work/empty"
 
 # Nothing but the interface is exported.
