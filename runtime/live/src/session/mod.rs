@@ -167,7 +167,7 @@ impl Pipeline {
         let capture = move || {
             // What a source decodes with rayon runs on as many threads as the session may have, not on the global ones.
             let read = || catch("source", || capture(source, pace, &queue, &pools.frames, &counters, &stop)).err();
-            let fault = match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+            let fault = match rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|_| "edge-seg capture".into()).build() {
                 Ok(own) => own.install(read),
                 Err(_) => read(),
             };
