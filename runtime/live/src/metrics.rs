@@ -5,7 +5,7 @@
 //! use edge_seg_live::{Live, metrics::Metrics, session::LiveOptions, source::open_source};
 //! use edge_seg_model::{Options, Session};
 //! # fn main() -> edge_seg_live::Result<()> {
-//! let session = Arc::new(Session::built_in_with(&Options { size_px: Some(64), ..Options::default() })?);
+//! let session = Arc::new(Session::built_in_with(&Options::default().with_size_px(64))?);
 //! let camera = open_source("test:?size=64x48&fps=30&frames=2", &Default::default())?;
 //! let mut live = Live::start(session.clone(), camera, "sky", LiveOptions::default())?;
 //! let metrics = Metrics::new(&session, live.counters().clone(), Arc::default());

@@ -419,13 +419,9 @@ impl FoundClass {
     }
 
     fn __repr__(&self) -> String {
-        format!(
-            "<FoundClass {}: score {:.2}, {:.1} %, box {:?}>",
-            self.name(),
-            self.report.score,
-            100.0 * self.report.share,
-            self.report.bounds_px
-        )
+        let of = &self.report;
+        let place = of.bounds_px.map_or("no box".into(), |[left, top, width, height]| format!("box ({left}, {top}, {width}, {height})"));
+        format!("<FoundClass {}: score {:.2}, {:.1} %, {place}>", self.name(), of.score, 100.0 * of.share)
     }
 }
 

@@ -61,7 +61,7 @@ def test_labels_are_kept_as_they_were_found(found: edge_seg.Segmentation) -> Non
         found.labels[0, 0] = 1
 
 
-def test_pictures_of_masks(found: edge_seg.Segmentation) -> None:
+def test_pictures_of_masks(model: edge_seg.Model, found: edge_seg.Segmentation) -> None:
     plain = found.overlay(opacity=0, outline=False, legend=False)
     assert (plain == found.picture).all()
     drawn = found.overlay(legend=False, outline=False)
@@ -71,7 +71,9 @@ def test_pictures_of_masks(found: edge_seg.Segmentation) -> None:
     assert shown.size == found.labels.shape[::-1] and (np.asarray(shown) == found.overlay()).all()
     with pytest.raises(edge_seg.OptionError):
         found.overlay(opacity=2)
-    assert "cat" in repr(found) and "cat" in repr(found["cat"])
+    assert "cat" in repr(found) and repr(found["cat"]).startswith("<FoundClass cat: ") and f"box {found['cat'].box}>" in repr(found["cat"])
+    nowhere = model.segment(CAT, "cat, red car")["red car"]
+    assert nowhere.box is None and repr(nowhere).endswith("%, no box>")
 
 
 def test_a_large_picture_is_shown_small(model: edge_seg.Model) -> None:

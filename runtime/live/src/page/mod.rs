@@ -6,13 +6,13 @@
 //! use edge_seg_live::{Live, session::LiveOptions, source::open_source, words::Control};
 //! use edge_seg_model::{Options, Session};
 //! # fn main() -> edge_seg_live::Result<()> {
-//! let session = Arc::new(Session::built_in_with(&Options { size_px: Some(64), ..Options::default() })?);
+//! let session = Arc::new(Session::built_in_with(&Options::default().with_size_px(64))?);
 //! let camera = open_source("test:?size=64x48&fps=30&frames=2", &Default::default())?;
 //! let live = Live::start(session.clone(), camera, "sky", LiveOptions::default())?;
 //! let control = Control { words: live.words().clone(), sets: None, stop: live.stop_flag().clone() };
 //! let about = About { source: "test:".into(), program: "mine 1.0".into(), stall: std::time::Duration::from_secs(5) };
 //! let hub = Hub::new(about, session, control, live.counters().clone(), Arc::default(), None);
-//! let options = ServeOptions { address: ([127, 0, 0, 1], 0).into(), token: None, hosts: vec![], clients: 32, fps: 15.0 };
+//! let options = ServeOptions::at(([127, 0, 0, 1], 0).into());
 //! let server = Server::start(&options, hub.clone())?;
 //! println!("http://{}", server.address());
 //! let mut live = live.with_sink(HubSink(hub));

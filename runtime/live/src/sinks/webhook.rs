@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use edge_seg_live::sinks::webhook::{Webhook, WebhookOptions};
-//! let options = WebhookOptions { secret: Some(b"shared with the receiver".to_vec()), ..WebhookOptions::to("http://127.0.0.1:1/events") };
+//! let options = WebhookOptions::to("http://127.0.0.1:1/events").with_secret(b"shared with the receiver".to_vec());
 //! let sink = Webhook::start(options, Default::default())?; // for `Live::with_sink`
 //! assert!(Webhook::start(WebhookOptions::to("ftp://example.org"), Default::default()).is_err());
 //! # Ok::<(), edge_seg_live::Error>(())

@@ -1,20 +1,12 @@
 //! MQTT with Home Assistant's discovery. `docs/events.md` describes the topics.
 //!
 //! ```
-//! use std::time::Duration;
 //! use edge_seg_live::sinks::mqtt::{Mqtt, MqttOptions};
-//! let options = MqttOptions {
-//!     url: "mqtt://127.0.0.1:1".into(),
-//!     login: None,
-//!     ca: None,
-//!     node: "front-door".into(),
-//!     discovery: Some("homeassistant".into()),
-//!     interval: Duration::from_secs(1),
-//!     model: "mini".into(),
-//! };
+//! let options = MqttOptions::to("mqtt://127.0.0.1:1", "front-door", "mini");
 //! // It connects in the background, and again whenever the broker is lost: a sink for `Live::with_sink`.
-//! let sink = Mqtt::start(options.clone(), Default::default(), Box::new(|command| Err(format!("no commands here: {command}"))))?;
-//! assert!(Mqtt::start(MqttOptions { node: "front door".into(), ..options }, Default::default(), Box::new(|_| Ok(()))).is_err());
+//! let sink = Mqtt::start(options, Default::default(), Box::new(|command| Err(format!("no commands here: {command}"))))?;
+//! let spaced = MqttOptions::to("mqtt://127.0.0.1:1", "front door", "mini");
+//! assert!(Mqtt::start(spaced, Default::default(), Box::new(|_| Ok(()))).is_err());
 //! # Ok::<(), edge_seg_live::Error>(())
 //! ```
 
