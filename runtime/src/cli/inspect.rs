@@ -50,7 +50,7 @@ fn describe(bundle: &Bundle) -> Result<String, std::fmt::Error> {
     let m = bundle.manifest();
     let mut s = String::new();
     let signed = if bundle.signature().is_some() { "signed" } else { "unsigned" };
-    writeln!(s, "{} · {} · release {} · {}", shown(&m.name), shown(&m.variant), m.serial, shown(&bundle.place().to_string()))?;
+    writeln!(s, "{} · {} · release {} · {}", shown(&m.name), shown(&m.variant), m.serial, shown(bundle.place()))?;
     writeln!(s, "format {}, {:.1} MB, {signed}, digest {}", m.format, bundle.size_bytes() as f64 / 1e6, bundle.digest())?;
     writeln!(s, "boards       {}", if m.boards.is_empty() { "any".into() } else { shown(&m.boards.join(", ")).into_owned() })?;
     let side = match m.image.fit {
