@@ -43,17 +43,6 @@ enum Command {
     Manual(Manual),
 }
 
-/// An error with its causes, each once: many say their cause themselves.
-pub fn said(error: &anyhow::Error) -> String {
-    let mut said = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !said.ends_with(&cause) {
-            said = format!("{said}: {cause}");
-        }
-    }
-    said
-}
-
 impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {

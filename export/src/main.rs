@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if edge_seg_terminal::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("edge-seg-export: {}", commands::said(&error));
+            eprintln!("edge-seg-export: {}", edge_seg_terminal::told(&error));
             ExitCode::from(2)
         }
     }

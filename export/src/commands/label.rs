@@ -17,7 +17,6 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rayon::prelude::*;
 
 use super::device::DeviceArgs;
-use super::said;
 
 /// Label pictures with a model, for other tools to read or to train on; or `label merge`, which joins the parts of `--part`.
 ///
@@ -255,7 +254,7 @@ impl LabelPictures {
         let labelled = |path| {
             let result = one(path);
             bar.inc(1);
-            result.map_err(|e| eprintln!("edge-seg-export: {}", said(&e))).ok()
+            result.map_err(|e| eprintln!("edge-seg-export: {}", edge_seg_terminal::told(&e))).ok()
         };
         let found: Vec<Option<PictureLabels>> = session.with_busy_encoder(|| paths.par_iter().map(labelled).collect())?;
         bar.finish_and_clear();

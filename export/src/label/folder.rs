@@ -3,6 +3,8 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
+use edge_seg_bundle::files::is_left_over;
+
 use super::PictureLabels;
 use super::formats::file_name;
 use crate::{Error, Result};
@@ -76,11 +78,4 @@ pub fn sweep(folder: &Path) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Whether a file is half-written by a process that is no more.
-fn is_left_over(name: &str) -> bool {
-    let owner = name.strip_suffix(".part").and_then(|rest| rest.rsplit_once('.')).and_then(|(_, owner)| owner.parse::<u32>().ok());
-    let processes = Path::new("/proc/self").exists();
-    owner.is_some_and(|owner| processes && owner != std::process::id() && !Path::new("/proc").join(owner.to_string()).exists())
 }

@@ -137,7 +137,7 @@ pub fn run() -> ExitCode {
         Ok(false) => ExitCode::from(1),
         Err(error) if edge_seg_terminal::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("edge-seg-fw: {error:#}");
+            eprintln!("edge-seg-fw: {}", edge_seg_terminal::told(&error));
             ExitCode::from(2)
         }
     }

@@ -56,15 +56,19 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
 pub fn sweep_parts(folder: &Path) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
-        let name = entry.file_name();
-        let stem = name.to_str().and_then(|name| name.strip_suffix(".part"));
-        let process = stem.and_then(|stem| stem.rsplit_once('.')).and_then(|(_, process)| process.parse::<u32>().ok());
-        let is_gone = process.is_some_and(|process| !Path::new("/proc").join(process.to_string()).exists());
+        let is_gone = entry.file_name().to_str().is_some_and(is_left_over);
         let age = entry.metadata().ok().filter(std::fs::Metadata::is_file).and_then(|about| about.modified().ok()?.elapsed().ok());
         if is_gone && age.is_some_and(|age| age > SETTLED) {
             let _ = std::fs::remove_file(entry.path());
         }
     }
+}
+
+/// Whether a file of this name, `NAME.PID.part`, was being written by a process that is no more.
+pub fn is_left_over(name: &str) -> bool {
+    let owner = name.strip_suffix(".part").and_then(|rest| rest.rsplit_once('.')).and_then(|(_, owner)| owner.parse::<u32>().ok());
+    let processes = Path::new("/proc/self").exists();
+    owner.is_some_and(|owner| processes && owner != std::process::id() && !Path::new("/proc").join(owner.to_string()).exists())
 }
 
 /// No file takes this long to be written.

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use edge_seg::live::{KeyFrames, Live, LiveOptions, WordSpec, Words};
+use edge_seg::Frame;
+use edge_seg::live::{KeyFrames, Live, LiveOptions, Words};
 use edge_seg::source::{Fault as SourceFault, Pace, Rate, Source, SourceOptions, open_source};
-use edge_seg::{Frame, Gate, WordList};
 
 use crate::border::{EdgeSegStatus, Fault, Result, Sized32, argument, borrowed, clear, free, give, guarded, text, versioned};
 use crate::model::{EdgeSegFound, EdgeSegModel, EdgeSegWords, found_of};
@@ -136,29 +136,6 @@ impl Source for Called {
     }
 }
 
-fn options(mut options: LiveOptions, pace: Pace, keys: KeyFrames) -> LiveOptions {
-    (options.pace, options.keys) = (pace, keys);
-    options
-}
-
-fn source_options(mut options: SourceOptions, pace: Pace, stop: Arc<AtomicBool>) -> SourceOptions {
-    (options.pace, options.stop) = (pace, stop);
-    options
-}
-
-fn specs(list: &WordList) -> Vec<WordSpec> {
-    let spec = |(class, gate): (&edge_seg::Class, &Gate)| {
-        let mut spec = WordSpec::from(class.clone());
-        match gate {
-            Gate::Common => {}
-            Gate::Own(threshold) => spec.threshold = Some(*threshold),
-            Gate::Off => spec.on = false,
-        }
-        spec
-    };
-    list.classes().iter().zip(list.bank().gates()).map(spec).collect()
-}
-
 fn follow(live: Live, show: unsafe extern "C" fn(*mut c_void, *const EdgeSegFrame) -> bool, user: User) -> Result<()> {
     let mut live = live;
     for shown in &mut live {
@@ -223,12 +200,13 @@ pub unsafe extern "C" fn edge_seg_live_start(
         // SAFETY: a text that ends with a zero, or null.
         let named = unsafe { text("options.source", asked.source) }?;
         let source: Box<dyn Source> = match (named, asked.read) {
-            (Some(uri), None) => open_source(uri, &source_options(SourceOptions::default(), pace, stop.clone()))?,
+            (Some(uri), None) => open_source(uri, &SourceOptions::default().with_pace(pace).with_stop(stop.clone()))?,
             (None, Some(read)) => Box::new(Called { read, user }),
             (Some(_), Some(_)) => return Err(argument("options", "source or read", "both")),
             (None, None) => return Err(argument("options", "source or read", "neither")),
         };
-        let live = Live::start(model.session.clone(), source, words.list.clone(), options(LiveOptions::default(), pace, keys))?;
+        let options = LiveOptions::default().with_pace(pace).with_keys(keys);
+        let live = Live::start(model.session.clone(), source, words.list.clone(), options)?;
         let (shared, stops) = (live.words().clone(), [live.stop_flag().clone(), stop]);
         let thread = std::thread::Builder::new().name("edge-seg show".into()).spawn(move || follow(live, show, user));
         let thread = thread.map_err(|error| Fault(EdgeSegStatus::Other, format!("thread of the callback: {error}")))?;
@@ -244,12 +222,7 @@ pub unsafe extern "C" fn edge_seg_live_set_words(live: *const EdgeSegLive, words
     guarded(|| {
         // SAFETY: from `edge_seg_live_start` and `edge_seg_words_new`; or null.
         let (live, words) = unsafe { (borrowed("live", live)?, borrowed("words", words)?) };
-        let list = &words.list;
-        live.words.change(|_| Ok(specs(list)))?;
-        let now = live.words.current();
-        if now.background != list.background() || now.background_words != list.left_out() {
-            live.words.set_background(Some(list.background()), Some(list.left_out().to_vec()))?;
-        }
+        live.words.set_list(&words.list)?;
         Ok(())
     })
 }

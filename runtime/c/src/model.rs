@@ -94,10 +94,9 @@ pub(crate) fn c_names(names: &[String]) -> Vec<CString> {
     names.iter().map(|name| CString::new(name.as_str()).unwrap_or_default()).collect()
 }
 
-fn options(mut options: Options, asked: &EdgeSegModelOptions) -> Options {
-    options.size_px = (asked.size_px > 0).then_some(asked.size_px as usize);
-    options.threads = (asked.threads > 0).then_some(asked.threads as usize);
-    options
+fn options(asked: &EdgeSegModelOptions) -> Options {
+    let given = |number: u32| (number > 0).then_some(number as usize);
+    Options::default().with_size_px(given(asked.size_px)).with_threads(given(asked.threads))
 }
 
 /// Loads a model. `options` may be NULL.
@@ -136,7 +135,7 @@ pub unsafe extern "C" fn edge_seg_model_open(options_given: *const EdgeSegModelO
                 }
                 (None, true, _) => Bundle::built_in()?,
             };
-            (session_options, refine) = (options(Options::default(), &asked), asked.refine != 0);
+            (session_options, refine) = (options(&asked), asked.refine != 0);
         }
         let mut session = Session::new(bundle, &session_options)?;
         if refine {

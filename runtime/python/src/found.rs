@@ -238,7 +238,7 @@ impl Segmentation {
         if !(0.0..=1.0).contains(&opacity) {
             return Err(option("opacity", "0 to 1", opacity));
         }
-        array_from(py, self.drawn(py, overlay_options(opacity, outline, legend))?)
+        array_from(py, self.drawn(py, OverlayOptions::default().with_opacity(opacity).with_outline(outline).with_legend(legend))?)
     }
 
     /// What was found as `supervision.Detections`, one for each word with pixels, or for each connected region.
@@ -326,14 +326,6 @@ impl Segmentation {
         let more = if reports.len() > 8 { ", ..." } else { "" };
         Ok(format!("<Segmentation {}×{}: {}{more}>", self.found.labels.width, self.found.labels.height, told.join(", ")))
     }
-}
-
-fn overlay_options(opacity: f32, outline: bool, legend: bool) -> OverlayOptions {
-    fn with(mut options: OverlayOptions, opacity: f32, outline: bool, legend: bool) -> OverlayOptions {
-        (options.opacity, options.outline, options.legend) = (opacity, outline, legend);
-        options
-    }
-    with(OverlayOptions::default(), opacity, outline, legend)
 }
 
 /// What was found of one word.

@@ -5,8 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 use edge_seg::live::{Counters, KeyFrames, Live as Running, LiveOptions, Propagation, PropagationOptions, SegmentedFrame, WordSpec};
-use edge_seg::source::Pace;
-use edge_seg::{Gate, WordList};
 use numpy::PyArray3;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -33,18 +31,6 @@ pub struct Live {
     home: Home,
 }
 
-struct Asked {
-    pace: Pace,
-    keys: KeyFrames,
-    carry: PropagationOptions,
-    scene_cuts: bool,
-}
-
-fn options(mut options: LiveOptions, asked: Asked) -> LiveOptions {
-    (options.pace, options.keys, options.carry, options.scene_cuts) = (asked.pace, asked.keys, asked.carry, asked.scene_cuts);
-    options
-}
-
 /// Every so many frames, or a share of the time.
 fn key_frames(keys: Option<&Bound<'_, PyAny>>) -> PyResult<KeyFrames> {
     let Some(keys) = keys else { return Ok(KeyFrames::Every(1)) };
@@ -66,30 +52,13 @@ fn key_frames(keys: Option<&Bound<'_, PyAny>>) -> PyResult<KeyFrames> {
 }
 
 fn propagation(carry: &str, smoothing: f64) -> PyResult<PropagationOptions> {
-    fn with(mut options: PropagationOptions, carry: Propagation, smoothing: std::time::Duration) -> PropagationOptions {
-        (options.carry, options.smoothing) = (carry, smoothing);
-        options
-    }
     let carry = match carry {
         "scores" => Propagation::Scores,
         "labels" => Propagation::Labels,
         "still" => Propagation::Still,
         other => return Err(option("carry", "\"scores\", \"labels\" or \"still\"", format!("{other:?}"))),
     };
-    Ok(with(PropagationOptions::default(), carry, seconds("smoothing", smoothing)?))
-}
-
-fn specs(list: &WordList) -> Vec<WordSpec> {
-    let spec = |(class, gate): (&edge_seg::Class, &Gate)| {
-        let mut spec = WordSpec::from(class.clone());
-        match gate {
-            Gate::Common => {}
-            Gate::Own(threshold) => spec.threshold = Some(*threshold),
-            Gate::Off => spec.on = false,
-        }
-        spec
-    };
-    list.classes().iter().zip(list.bank().gates()).map(spec).collect()
+    Ok(PropagationOptions::default().with_carry(carry).with_smoothing(seconds("smoothing", smoothing)?))
 }
 
 impl Live {
@@ -125,8 +94,8 @@ impl Live {
     ) -> PyResult<Self> {
         let session = model.session()?.clone();
         let home = video_here("Live")?;
-        let asked = Asked { pace: parse_pace(pace)?, keys: key_frames(keys)?, carry: propagation(carry, smoothing)?, scene_cuts };
-        let (pace, options) = (asked.pace, options(LiveOptions::default(), asked));
+        let (pace, keys, carry) = (parse_pace(pace)?, key_frames(keys)?, propagation(carry, smoothing)?);
+        let options = LiveOptions::default().with_pace(pace).with_keys(keys).with_carry(carry).with_scene_cuts(scene_cuts);
         let list = Words::of(&session, words)?.list;
         let (stop, raised) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Option<PyErr>>>::default());
         let named = source.is_instance_of::<PyString>() || source.hasattr(intern!(py, "__fspath__"))?;
@@ -162,16 +131,7 @@ impl Live {
     fn set_words(&self, py: Python<'_>, words: &Bound<'_, PyAny>) -> PyResult<()> {
         self.home.check("Live")?;
         let list = Words::of(&self.session, words)?.list;
-        let (background, left_out) = (list.background(), list.left_out().to_vec());
-        py.detach(|| {
-            self.words.change(|_| Ok(specs(&list)))?;
-            let now = self.words.current();
-            if now.background != background || now.background_words != left_out {
-                self.words.set_background(Some(background), Some(left_out))?;
-            }
-            Ok(())
-        })
-        .map_err(|error: edge_seg::Error| crate::error::raised(error))
+        py.detach(|| self.words.set_list(&list)).or_raise().map(|_| ())
     }
 
     /// Changes a word's threshold in 0..1, or whether it is looked for; what is None stays.

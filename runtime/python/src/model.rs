@@ -30,11 +30,6 @@ impl Model {
     }
 }
 
-fn options(mut options: Options, size_px: Option<usize>, threads: Option<usize>, device: Device, half: bool) -> Options {
-    (options.size_px, options.threads, options.device, options.half) = (size_px, threads, device, half);
-    options
-}
-
 fn trust(keys: &Bound<'_, PyAny>) -> PyResult<Trust> {
     let Ok(mapping) = keys.cast::<PyMapping>() else {
         return Trust::read(&keys.extract::<PathBuf>()?).or_raise();
@@ -88,7 +83,7 @@ impl Model {
             other => return Err(option("device", "\"cpu\", \"cuda\" or \"auto\"", format!("{other:?}"))),
         };
         let bundle = open(bundle, keys)?;
-        let options = options(Options::default(), size, threads, device, half);
+        let options = Options::default().with_size_px(size).with_threads(threads).with_device(device).with_half(half);
         let mut session = py.detach(|| Session::new(bundle, &options)).or_raise()?;
         if refine {
             session = session.with_refinement(Refinement::Guided);

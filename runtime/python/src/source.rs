@@ -27,11 +27,7 @@ pub fn parse_pace(text: &str) -> PyResult<Pace> {
 
 /// Opens what `edge-seg run --source` opens.
 pub fn open(py: Python<'_>, uri: &str, pace: Pace, repeat: bool, stop: &Arc<AtomicBool>) -> PyResult<Box<dyn edge_seg::source::Source>> {
-    fn with(mut options: SourceOptions, pace: Pace, repeat: bool, stop: Arc<AtomicBool>) -> SourceOptions {
-        (options.pace, options.repeat, options.stop) = (pace, repeat, stop);
-        options
-    }
-    let options = with(SourceOptions::default(), pace, repeat, stop.clone());
+    let options = SourceOptions::default().with_pace(pace).with_repeat(repeat).with_stop(stop.clone());
     py.detach(|| open_source(uri, &options)).or_raise()
 }
 

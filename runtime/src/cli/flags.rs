@@ -55,9 +55,7 @@ pub fn told(error: &anyhow::Error) -> String {
             None => phrased(&cause.to_string()),
         }
     });
-    // What the file system said stands in the error that names the file, and is its cause as well.
-    let said = causes.reduce(|said, cause| if said.ends_with(&cause) { said } else { format!("{said}: {cause}") });
-    cut(&shown_lines(&said.unwrap_or_default()))
+    cut(&shown_lines(&edge_seg_terminal::joined(causes)))
 }
 
 /// Longest message: it may repeat what somebody wrote, as long as that was.

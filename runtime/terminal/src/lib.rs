@@ -28,6 +28,18 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| cause.kind() == ErrorKind::BrokenPipe)
 }
 
+/// An error with its causes, each once: what the file system said stands in the error that names the file, and is its cause as well.
+#[must_use]
+pub fn told(error: &anyhow::Error) -> String {
+    joined(error.chain().map(ToString::to_string))
+}
+
+/// As [`told`], of causes in one's own words.
+#[must_use]
+pub fn joined(causes: impl Iterator<Item = String>) -> String {
+    causes.reduce(|said, cause| if said.ends_with(&cause) { said } else { format!("{said}: {cause}") }).unwrap_or_default()
+}
+
 /// Completions of a program's commands and options.
 #[derive(Debug, Args)]
 pub struct Completions {

@@ -57,17 +57,7 @@ impl Words {
     /// # Errors
     /// As [`Self::new`].
     pub fn of(session: Arc<Session>, list: &WordList) -> Result<Self> {
-        let spec = |(class, gate): (&Class, &Gate)| {
-            let mut spec = WordSpec::from(class.clone());
-            match gate {
-                Gate::Common => {}
-                Gate::Own(threshold) => spec.threshold = Some(*threshold),
-                Gate::Off => spec.on = false,
-            }
-            spec
-        };
-        let specs = list.classes().iter().zip(list.bank().gates()).map(spec).collect();
-        Self::new(session, specs, list.left_out().to_vec(), list.background())
+        Self::new(session, specs(list), list.left_out().to_vec(), list.background())
     }
 
     /// The words of the next frame.
@@ -118,6 +108,14 @@ impl Words {
         self.configure(None, background, background_words)
     }
 
+    /// Exchanges the words for those of a list, with its thresholds, its background and what it leaves out, all at once.
+    ///
+    /// # Errors
+    /// As [`Self::configure`].
+    pub fn set_list(&self, list: &WordList) -> Result<Arc<WordSet>> {
+        self.exchange(|_| Some(specs(list)), Some(list.background()), Some(list.left_out().to_vec()))
+    }
+
     /// Changes several things at once, or nothing if one of them cannot be used; what is none stays as it is. Words that stay keep
     /// their settings.
     ///
@@ -129,11 +127,21 @@ impl Words {
         background: Option<Background>,
         background_words: Option<Vec<String>>,
     ) -> Result<Arc<WordSet>> {
+        let kept = |old: &[Word]| classes.map(|classes| classes.into_iter().map(|class| kept(old, class)).collect());
+        self.exchange(kept, background, background_words)
+    }
+
+    fn exchange(
+        &self,
+        specs: impl FnOnce(&[Word]) -> Option<Vec<WordSpec>>,
+        background: Option<Background>,
+        background_words: Option<Vec<String>>,
+    ) -> Result<Arc<WordSet>> {
         background.map(Background::checked).transpose()?;
         let _alone = self.changing.lock().unwrap_or_else(|e| e.into_inner());
         let old = self.current();
-        let words = match classes {
-            Some(classes) => settle("words", classes.into_iter().map(|class| kept(&old.words, class)).collect(), &old.words)?,
+        let words = match specs(&old.words) {
+            Some(specs) => settle("words", specs, &old.words)?,
             None => old.words.clone(),
         };
         let background_words = background_words.unwrap_or_else(|| old.background_words.clone());
@@ -147,6 +155,20 @@ impl Words {
         *self.current.write().unwrap_or_else(|e| e.into_inner()) = set.clone();
         set
     }
+}
+
+/// The words of a list with their thresholds.
+fn specs(list: &WordList) -> Vec<WordSpec> {
+    let spec = |(class, gate): (&Class, &Gate)| {
+        let mut spec = WordSpec::from(class.clone());
+        match gate {
+            Gate::Common => {}
+            Gate::Own(threshold) => spec.threshold = Some(*threshold),
+            Gate::Off => spec.on = false,
+        }
+        spec
+    };
+    list.classes().iter().zip(list.bank().gates()).map(spec).collect()
 }
 
 fn bank(session: &Session, words: &[Word], background_words: &[String]) -> Result<TagBank> {

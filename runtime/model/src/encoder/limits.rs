@@ -37,7 +37,17 @@ const LOOPS: [&str; 2] = ["Loop", "Scan"];
 pub(super) fn check_graph(graph: &GraphProto, constants: &Constants<'_>) -> TractResult<()> {
     ensure!(!graph.output.is_empty(), "expected a graph with an output, found none");
     let mut nodes = 0;
-    check_part(graph, constants, 0, &mut nodes)
+    check_part(graph, constants, 0, &mut nodes)?;
+    // The engine looks these up without asking whether they are there.
+    let made = |name: &str| {
+        graph.node.iter().any(|node| node.output.iter().any(|output| output == name))
+            || graph.initializer.iter().any(|tensor| tensor.name == name)
+            || graph.input.iter().any(|input| input.name == name)
+    };
+    if let Some(output) = graph.output.iter().find(|output| !made(&output.name)) {
+        bail!("expected each output to be made by a node, found none that makes {:?}", output.name);
+    }
+    Ok(())
 }
 
 fn check_part(graph: &GraphProto, constants: &Constants<'_>, depth: usize, nodes: &mut usize) -> TractResult<()> {
@@ -52,14 +62,6 @@ fn check_part(graph: &GraphProto, constants: &Constants<'_>, depth: usize, nodes
             attribute.g.iter().chain(&attribute.graphs).try_for_each(|part| check_part(part, constants, depth + 1, nodes))?;
         }
     }
-    // The engine looks these up without asking whether they are there.
-    let made = |name: &str| {
-        graph.node.iter().any(|node| node.output.iter().any(|output| output == name))
-            || graph.initializer.iter().any(|tensor| tensor.name == name)
-            || graph.input.iter().any(|input| input.name == name)
-    };
-    let missing = graph.output.iter().find(|output| depth == 0 && !made(&output.name));
-    ensure!(missing.is_none(), "expected each output to be made by a node, found none that makes {:?}", missing.map_or("", |o| &o.name));
     Ok(())
 }
 

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use edge_seg_bundle::{BlobReader, Bundle};
+use edge_seg_bundle::Bundle;
 use tract_onnx::prelude::*;
 
 use super::constants::{self, Constants};
-use super::tensors::fail;
 use super::{fuse, layers, limits};
 use crate::contained::contained;
 use crate::{Error, Result};
@@ -33,13 +32,8 @@ pub(super) fn parse(encoder: &'static str, bundle: &Bundle, blob: &str, inputs: 
     Err(Error::Encoder { encoder, source: what.into() })
 }
 
-/// As [`parse`], of a file that is in no bundle yet.
-pub(super) fn parse_file(encoder: &'static str, onnx: &BlobReader<'_>, half: bool) -> Result<InferenceModel> {
-    let (graph, constants) = constants::split(onnx)?;
-    read_graph(&graph, &constants, half).map_err(fail(encoder))
-}
-
-fn read_graph(graph: &[u8], constants: &Constants<'_>, half: bool) -> TractResult<InferenceModel> {
+/// The model of a file that [`constants::split`] has split.
+pub(super) fn read_graph(graph: &[u8], constants: &Constants<'_>, half: bool) -> TractResult<InferenceModel> {
     let engine = layers::engine();
     // What cannot be split the engine refuses with its own words.
     let mut model = engine.proto_model_for_read(&mut &graph[..])?;

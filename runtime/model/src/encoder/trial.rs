@@ -9,8 +9,9 @@ use tract_onnx::tract_core::ops::Cost;
 use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::*;
 
+use super::constants;
 use super::layers::LAYERS;
-use super::parse::parse_file;
+use super::parse::read_graph;
 use super::tensors::fail;
 use super::text::plan_for_any_length;
 use crate::contained::contained;
@@ -103,8 +104,7 @@ pub fn graph_facts(onnx: &[u8], inputs: &[GraphTensor]) -> Result<HashMap<String
 /// # Errors
 /// [`Error::Encoder`] if the engine refuses the file, the shapes or the inputs.
 pub fn run_graph(onnx: &[u8], inputs: &[GraphTensor]) -> Result<Vec<GraphTensor>> {
-    let file = BlobReader::from(Cow::Borrowed(onnx));
-    let mut model = contained(|| parse_file("trial", &file, false)).map_err(panicked)??;
+    let mut model = parsed(onnx)?;
     engine(|| {
         for (index, input) in inputs.iter().enumerate() {
             set_input(&mut model, index, input)?;
@@ -121,8 +121,7 @@ pub fn run_graph(onnx: &[u8], inputs: &[GraphTensor]) -> Result<Vec<GraphTensor>
 /// # Errors
 /// As [`run_graph`].
 pub fn run_text_graph(onnx: &[u8], sentences: &[Vec<i64>]) -> Result<Vec<GraphTensor>> {
-    let file = BlobReader::from(Cow::Borrowed(onnx));
-    let model = contained(|| parse_file("trial", &file, false)).map_err(panicked)??;
+    let model = parsed(onnx)?;
     engine(|| {
         let longest = sentences.iter().map(Vec::len).max().unwrap_or(1);
         let plan = plan_for_any_length(&model, longest)?;
@@ -140,8 +139,7 @@ pub fn run_text_graph(onnx: &[u8], sentences: &[Vec<i64>]) -> Result<Vec<GraphTe
 /// # Errors
 /// As [`run_graph`].
 pub fn graph_products(onnx: &[u8], inputs: &[GraphTensor]) -> Result<GraphProducts> {
-    let file = BlobReader::from(Cow::Borrowed(onnx));
-    let mut model = contained(|| parse_file("trial", &file, false)).map_err(panicked)??;
+    let mut model = parsed(onnx)?;
     engine(|| {
         for (index, input) in inputs.iter().enumerate() {
             set_input(&mut model, index, input)?;
@@ -169,6 +167,13 @@ pub fn graph_products(onnx: &[u8], inputs: &[GraphTensor]) -> Result<GraphProduc
         }
         Ok(found)
     })
+}
+
+/// The graph as the encoders have it, with the kernels' layers in it.
+fn parsed(onnx: &[u8]) -> Result<InferenceModel> {
+    let file = BlobReader::from(Cow::Borrowed(onnx));
+    let (graph, constants) = constants::split(&file)?;
+    engine(|| read_graph(&graph, &constants, false))
 }
 
 /// Gives an input its shape, and a type where the graph declares none.

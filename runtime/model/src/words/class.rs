@@ -104,13 +104,8 @@ fn parse_tag_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Option
         };
         let separator = match (words.contains(','), words.contains(';')) {
             (true, true) => return Err(wrong("`name: synonym, synonym`, with commas or semicolons and not both")),
-            (_, semicolons) => {
-                if semicolons {
-                    ';'
-                } else {
-                    ','
-                }
-            }
+            (_, true) => ';',
+            (_, false) => ',',
         };
         if name.is_none() && lines.len() == 1 && words.contains(separator) {
             let expected = "one class a line, or `name: synonym, synonym`: in a file of one line this could be several classes or one";
