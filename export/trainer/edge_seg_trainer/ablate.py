@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 
 from . import evaluate, parallel, provenance
-from .labelled_sets import OBJECTS
 from .recipe import Recipe, StageRecipe
 from .schema import RecipeError, near
+from .sets import OBJECTS
 from .tags import KINDS, measure, truths
 from .train import Run
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .data import IGNORE, OTHER, DataError, Labelled, coco_classes, grid_size, read_coco
 from .data import _labelled as labelled_folder
-from .labelled_sets import OBJECTS, PANOPTIC, read_set
+from .sets import OBJECTS, PANOPTIC, read_set
 from .towers import Model, frozen_dtype
 from .words import ClassBank, WordBank, class_bank
 

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from . import parallel
+from .kinds import make_stage
 from .lamb import Lamb
 from .loader import Loader
 from .progress import Pace, Progress
 from .recipe import StageRecipe
 from .schema import RecipeError
-from .stages import Part, Stage, make_stage
+from .stages import Part, Stage
 from .towers import Model
 
 

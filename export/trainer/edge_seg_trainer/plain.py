@@ -30,11 +30,12 @@ from . import ttd
 from .adapters import inject
 from .bench import SHAPES
 from .data import DataError, split_words
+from .kinds import make_stage
 from .loader import Loader
 from .loop import StageLoop
 from .pairs import draws
 from .recipe import StageRecipe, parse
-from .stages import Context, TtdStage, make_stage
+from .stages import Context, TtdStage
 from .towers import Model
 from .train import Run, text_source
 

@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .data import DataError, patch_targets, random_crop
-from .labelled_sets import LabelledSet, read_set
+from .labelled_sets import LabelledSet
 from .pairs import draws
 from .questions import Asker, Question, read_umbrellas, taxonomy
 from .recipe import StageRecipe
 from .schema import RecipeError
+from .sets import read_set
 from .stages import Context, Part, Stage
 from .towers import bytes_of
 

@@ -500,18 +500,3 @@ class DenseStage(Stage):
     def _word(words: list[str], rng: np.random.Generator) -> str:
         """The class's own name half the time, else one of its synonyms."""
         return words[0] if rng.random() < 0.5 else words[int(rng.integers(len(words)))]
-
-
-def make_stage(stage: StageRecipe, around: Context, split: str = "train") -> Stage:
-    """The stage of a recipe, ready to draw batches."""
-    if stage.kind == "pairs":
-        return PairsStage(stage, around, split)
-    if stage.kind == "ttd":
-        return TtdStage(stage, around, split)
-    if stage.kind == "dense":
-        return DenseStage(stage, around)
-    if stage.kind == "sets":
-        from .sets_stage import SetsStage
-
-        return SetsStage(stage, around)
-    raise RecipeError(f"stage kind {stage.kind!r}")

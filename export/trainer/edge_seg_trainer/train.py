@@ -16,6 +16,7 @@ from .adapters import save as save_adapters
 from .calibrate import calibrate
 from .data import DataError, data_root, read_held_out
 from .folder import read_folder, write_folder
+from .kinds import make_stage
 from .loop import StageLoop
 from .overlay import overlay
 from .plot import plot
@@ -24,7 +25,7 @@ from .progress import MetricsLog
 from .provenance import ProvenanceError
 from .recipe import Recipe, StageRecipe
 from .schema import RecipeError
-from .stages import Context, make_stage
+from .stages import Context
 from .towers import HeadConfig, Model
 from .unpack import load_unpacked, unpack
 from .words import WordBank

@@ -20,9 +20,9 @@ from .data import IGNORE, OTHER, Labelled, coco_classes, read_coco
 from .data import _labelled as labelled_folder
 from .evaluate import Encoder, Tally
 from .folder import read_folder
-from .labelled_sets import read_set
 from .pretrained import bert_config, load_bert
 from .questions import ALIKE, BELONGING, read_umbrellas, taxonomy
+from .sets import read_set
 from .sets_stage import LVIS
 from .towers import Model
 from .unpack import load_unpacked, unpack

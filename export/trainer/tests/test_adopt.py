@@ -11,10 +11,10 @@ from PIL import Image
 
 from edge_seg_trainer.adopt import adopt
 from edge_seg_trainer.data import DataError
-from edge_seg_trainer.labelled_sets import read_set
 from edge_seg_trainer.layouts import TURNS, read_labelmap
 from edge_seg_trainer.recipe import Recipe, StageRecipe, parse
 from edge_seg_trainer.schema import markdown
+from edge_seg_trainer.sets import read_set
 from edge_seg_trainer.tiny import SHADES
 from edge_seg_trainer.train import Run
 

@@ -10,8 +10,8 @@ from PIL import Image
 from edge_seg_trainer import evaluate, layouts
 from edge_seg_trainer.adopt import adopt
 from edge_seg_trainer.data import IGNORE, OTHER, DataError
-from edge_seg_trainer.labelled_sets import read_set
 from edge_seg_trainer.schema import RecipeError
+from edge_seg_trainer.sets import read_set
 from edge_seg_trainer.tiny import SHADES
 from edge_seg_trainer.train import Run
 

@@ -14,10 +14,11 @@ from PIL import Image
 
 from edge_seg_trainer import samples, tar
 from edge_seg_trainer.data import DataError, squashed
+from edge_seg_trainer.kinds import make_stage
 from edge_seg_trainer.pairs import read_pairs
 from edge_seg_trainer.schema import RecipeError
 from edge_seg_trainer.shards import Count, ShardReader, _braces, expand, read_shard, sample_of, shuffled
-from edge_seg_trainer.stages import Part, make_stage
+from edge_seg_trainer.stages import Part
 from edge_seg_trainer.train import Run
 from conftest import needed
 from test_shards import picture, shard

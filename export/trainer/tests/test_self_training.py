@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from PIL import Image
 
 from edge_seg_trainer.data import Classes, recoloured
+from edge_seg_trainer.kinds import make_stage
 from edge_seg_trainer.loop import StageLoop
 from edge_seg_trainer.recipe import RecipeError
-from edge_seg_trainer.stages import Part, make_stage
+from edge_seg_trainer.stages import Part
 from edge_seg_trainer.self_training import cut_rectangles, named_classes, pasted, rare_first, teacher_shares
 from edge_seg_trainer.blocks import WholeAttention
 

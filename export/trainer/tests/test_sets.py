@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from PIL import Image
 
 from edge_seg_trainer.data import IGNORE, OTHER, DataError
-from edge_seg_trainer.labelled_sets import LabelledSet, held_places, read_classes, read_set
+from edge_seg_trainer.labelled_sets import LabelledSet, held_places
 from edge_seg_trainer.questions import Asker, Habits, Umbrella, phrased, plural, read_umbrellas, taxonomy, with_synonyms
 from edge_seg_trainer.recipe import RecipeError
+from edge_seg_trainer.sets import read_classes, read_set
 from edge_seg_trainer.sets_stage import pixel_loss
 from edge_seg_trainer.teachers import ADE31, SCENERY, THINGS, joined
 from edge_seg_trainer.config import TowerError

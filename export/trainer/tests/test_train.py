@@ -17,11 +17,12 @@ from edge_seg_trainer import evaluate, provenance
 from edge_seg_trainer.adapters import inject, merge
 from edge_seg_trainer.checkpoint import CheckpointError
 from edge_seg_trainer.data import DataError
+from edge_seg_trainer.kinds import make_stage
 from edge_seg_trainer.provenance import ProvenanceError
 from edge_seg_trainer.schema import RecipeError
 from edge_seg_trainer.folder import read_folder
 from edge_seg_trainer.smoke import smoke
-from edge_seg_trainer.stages import Part, make_stage
+from edge_seg_trainer.stages import Part
 from edge_seg_trainer.lamb import Lamb
 from edge_seg_trainer.loop import learning, rate_at
 from edge_seg_trainer.tiny import tiny_backbone, tiny_folder

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from edge_seg_trainer.adapters import inject
+from edge_seg_trainer.kinds import make_stage
 from edge_seg_trainer.loop import learning
 from edge_seg_trainer.losses import dense_loss
 from edge_seg_trainer.recipe import RecipeError
-from edge_seg_trainer.stages import Part, make_stage
+from edge_seg_trainer.stages import Part
 
 from test_train import losses, start
 
