@@ -20,7 +20,7 @@ def config_of(stage: StageRecipe) -> LoraConfig:
         r=stage.lora_rank,
         lora_alpha=stage.lora_alpha,
         lora_dropout=stage.lora_dropout,
-        target_modules=rf"(.*blocks\.\d+|head\.block)\.(attn|mlp)\.({targets})",
+        target_modules=rf"(.*blocks\.\d+|head\.block|head\.pool)\.(attn|mlp)\.({targets})",
     )
 
 

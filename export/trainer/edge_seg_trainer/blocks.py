@@ -10,7 +10,21 @@ from torch import Tensor, nn
 def activate(x: Tensor, kind: str) -> Tensor:
     if kind == "quick_gelu":
         return x * torch.sigmoid(1.702 * x)
+    if kind == "relu":
+        return F.relu(x)
     return F.gelu(x, approximate="tanh" if kind == "gelu_tanh" else "none")
+
+
+Turn = tuple[Tensor, Tensor]  # cosine and sine of each token's angles, [tokens, d / 2]
+
+
+def turned(x: Tensor, turn: Turn | None) -> Tensor:
+    """Queries or keys [batch, heads, tokens, d] with each pair of neighbouring numbers turned by its token's angle."""
+    if turn is None:
+        return x
+    cos, sin = turn
+    a, b = x[..., 0::2], x[..., 1::2]
+    return torch.stack((a * cos - b * sin, b * cos + a * sin), -1).flatten(-2).to(x.dtype)
 
 
 class WholeAttention(torch.autograd.Function):
@@ -45,10 +59,11 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def parts(self, x: Tensor) -> Tensor:
-        """Query, key, value, each [batch, heads, tokens, width / heads]."""
+    def parts(self, x: Tensor, turn: Turn | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key, value, each [batch, heads, tokens, width / heads]; the first two turned."""
         batch, tokens, width = x.shape
-        return self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        return turned(q, turn), turned(k, turn), v
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
         plain = mask is None and not causal and torch.is_grad_enabled()
@@ -58,9 +73,9 @@ class Attention(nn.Module):
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
         return self.proj(out.transpose(1, 2).flatten(2))
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False, turn: Turn | None = None) -> Tensor:
         """x [batch, tokens, width]; mask broadcastable to [batch, heads, tokens, tokens], true = visible."""
-        return self.mix(*self.parts(x), mask, causal)
+        return self.mix(*self.parts(x, turn), mask, causal)
 
     def value_path(self, x: Tensor) -> Tensor:
         """proj(v(x)): what each token would pass on if it attended to itself alone."""
@@ -87,18 +102,18 @@ class PreNormBlock(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps)
         self.mlp = Mlp(width, mlp_width, activation=activation)
 
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        x = x + self.attn(self.norm1(x), causal=causal)
+    def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False, turn: Turn | None = None) -> Tensor:
+        x = x + self.attn(self.norm1(x), mask, causal, turn)
         return x + self.mlp(self.norm2(x))
 
-    def of_class(self, x: Tensor) -> Tensor:
+    def of_class(self, x: Tensor, turn: Turn | None = None) -> Tensor:
         """The class token after the block, [batch, 1, width]; the other tokens are only looked at."""
-        q, k, v = self.attn.parts(self.norm1(x))
+        q, k, v = self.attn.parts(self.norm1(x), turn)
         x = x[:, :1] + self.attn.mix(q[:, :, :1], k, v)
         return x + self.mlp(self.norm2(x))
 
 
 class PostNormBlock(PreNormBlock):
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        x = self.norm1(x + self.attn(x, mask))
+    def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        x = self.norm1(x + self.attn(x, mask, causal))
         return self.norm2(x + self.mlp(x))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, fields
 
-ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu")
-HEADS = ("fusion", "maskclip", "attention", "tcl")
+ACTIVATIONS = ("gelu", "gelu_tanh", "quick_gelu", "relu")
+HEADS = ("fusion", "maskclip", "attention", "pooled", "tcl")
+WHOLES = ("mean", "class", "pool-norm", "norm-pool", "attention")
+TEXTS = ("bert", "clip", "mean", "padded")
 SIMILARITIES = ("query-key", "query-query", "key-key")
 
 
@@ -25,16 +28,23 @@ class HeadConfig:
     residual: bool = False  # attention
     mlp: bool = False  # attention
     layers: int = 2  # tcl: doublings of the grid
+    heads: int = 8  # pooled: of the pooling attention
+    mlp_width: int = 768  # pooled: hidden width of its MLP
+    projection: bool = False  # pooled: whether a projection into the words' space follows
+    projection_bias: bool = False  # pooled: and whether that has a bias
 
     OWN = {
         "fusion": ("taps", "hidden"),
         "maskclip": (),
         "attention": ("similarity", "neighbour", "residual", "mlp"),
+        "pooled": ("heads", "mlp_width", "projection", "projection_bias"),
         "tcl": ("layers",),
     }
+    MAY_LACK = ("projection_bias",)
 
     def as_folder(self) -> dict:
         values = {name: getattr(self, name) for name in self.OWN[self.kind]}
+        values = {name: value for name, value in values.items() if value or name not in self.MAY_LACK}
         return {"kind": self.kind} | {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
@@ -42,14 +52,25 @@ class HeadConfig:
         kind = given.get("kind")
         if kind not in HEADS:
             raise TowerError(f"head {kind!r}: expected one of {', '.join(HEADS)}")
-        if set(given) - {"kind"} != set(cls.OWN[kind]):
+        found, own = set(given) - {"kind"}, set(cls.OWN[kind])
+        if found - own or own - found - set(cls.MAY_LACK):
             raise TowerError(f"head {kind!r}: expected the keys {', '.join(cls.OWN[kind]) or 'kind alone'}, found {sorted(given)}")
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
 
 
 @dataclass(frozen=True)
+class RotaryConfig:
+    """How queries and keys are turned by where their patch stands (docs/model-folder.md, "Rotary positions")."""
+
+    grid: tuple[int, int]
+    offset: float
+    columns_first: bool
+    temperature: float
+
+
+@dataclass(frozen=True)
 class ImageConfig:
-    """A pre-norm ViT with a class token."""
+    """A pre-norm ViT."""
 
     width: int = 192
     layers: int = 12
@@ -62,18 +83,37 @@ class ImageConfig:
     pre_norm: bool = False
     activation: str = "gelu"
     head: HeadConfig = field(default_factory=HeadConfig)
-    whole: str = "mean"  # how the picture's own embedding is made: mean | class
+    whole: str = "mean"  # how the picture's own embedding is made: one of WHOLES
     embedding_dim: int = 384
+    stem: tuple[tuple[int, int], ...] = ()  # channels and side of each convolution before the patch embedding
+    class_token: bool = True
+    registers: int = 0
+    rotary: RotaryConfig | None = None
+    projection: bool = True  # of the heads maskclip and attention
+    projection_bias: bool = False
+
+    @property
+    def prefix(self) -> int:
+        """Tokens before the patches."""
+        return int(self.class_token) + self.registers
+
+    @property
+    def patch_kernel(self) -> tuple[int, int]:
+        """Channels that the patch embedding reads, and its side."""
+        return self.stem[-1][0] if self.stem else 3, self.patch_px // math.prod(side for _, side in self.stem)
 
     def as_folder(self) -> dict:
-        """The `image` object of config.json."""
+        """The `image` object of config.json. What few towers have is left out where this one has it not."""
         plain = ("width", "layers", "heads", "mlp_width", "patch_px")
         more = ("patch_bias", "pre_norm", "activation", "norm_eps")
+        rare = ("stem", "class_token", "registers", "rotary", "projection", "projection_bias")
+        usual = {entry.name: entry.default for entry in fields(self)}
         return (
             {"arch": "vit"}
             | {name: getattr(self, name) for name in plain}
             | {"grid": list(self.grid)}
             | {name: getattr(self, name) for name in more}
+            | {name: _plain(getattr(self, name)) for name in rare if getattr(self, name) != usual[name]}
             | {"head": self.head.as_folder(), "global": self.whole}
         )
 
@@ -83,12 +123,23 @@ class ImageConfig:
         if given.pop("arch") != "vit":
             raise TowerError("image.arch: expected vit")
         head, whole = HeadConfig.from_folder(given.pop("head")), given.pop("global")
-        return cls(**given | {"grid": tuple(given["grid"])}, head=head, whole=whole, embedding_dim=embedding_dim)
+        given |= {"grid": tuple(given["grid"]), "stem": tuple(tuple(one) for one in given.get("stem", ()))}
+        if rotary := given.get("rotary"):
+            given["rotary"] = RotaryConfig(**rotary | {"grid": tuple(rotary["grid"])})
+        return cls(**given, head=head, whole=whole, embedding_dim=embedding_dim)
+
+
+def _plain(value):
+    """As JSON has it."""
+    if isinstance(value, RotaryConfig):
+        return asdict(value) | {"grid": list(value.grid)}
+    return [list(one) for one in value] if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True)
 class TextConfig:
-    """`bert`: post-norm, mean of the real tokens. `clip`: pre-norm, causal, the last real token."""
+    """`bert`: post-norm, mean of the real tokens. `clip`: pre-norm, causal, the last real token. `mean`: pre-norm, all real tokens seen,
+    their mean. `padded`: pre-norm, filled to the whole context, all of it seen, the last place."""
 
     arch: str = "bert"
     width: int = 384
@@ -100,7 +151,8 @@ class TextConfig:
     activation: str = "gelu"
     norm_eps: float = 1e-12
     projection: bool = False
+    projection_bias: bool = False
 
     def as_folder(self) -> dict:
         """The `text` object of config.json."""
-        return dict(self.__dict__)
+        return {name: value for name, value in asdict(self).items() if name != "projection_bias" or value}

@@ -194,8 +194,13 @@ def read_held_out(path: Path) -> frozenset[str]:
     return frozenset(filter(None, lines))
 
 
-def grid_size(width: int, height: int, short_px: int, patch_px: int) -> tuple[int, int]:
-    """Width and height nearest to the picture's aspect whose short side is `short_px`, multiples of the patch."""
+def grid_size(width: int, height: int, short_px: int, patch_px: int, fit: str) -> tuple[int, int]:
+    """What a model that was trained on pictures of that fit takes a picture as, multiples of the patch: `grid`, nearest to the picture's
+    aspect, with a short side of `short_px`; `squash`, a square of that side."""
+    if fit not in ("grid", "squash"):
+        raise DataError(f"fit {fit!r}: expected grid or squash; edge-seg-export eval measures the others")
+    if fit == "squash":
+        width = height = short_px
     scale = short_px / min(width, height)
     return tuple(max(1, math.floor(side * scale / patch_px + 0.5)) * patch_px for side in (width, height))
 

@@ -36,11 +36,11 @@ class Encoder:
         """Unit-norm patch embeddings [patches, dim] on the grid that fits the picture, its rows and columns."""
         if photo.path not in self._known:
             image, patch_px = photo.image(), self.tower.config.patch_px
-            width, height = grid_size(*image.size, self.short_px, patch_px)
+            width, height = grid_size(*image.size, self.short_px, patch_px, self.pre.fit)
             pixels = self.pre.pixels([image.resize((width, height), self.pre.resampling())]).to(self.device)
-            patches = F.normalize(self.tower(pixels.to(self.tower.class_token.dtype)).float()[0], dim=-1).cpu()
+            patches = F.normalize(self.tower(pixels.to(self.tower.patch.weight.dtype)).float()[0], dim=-1).cpu()
             self._known[photo.path] = (
-                patches if self.tower.class_token.dtype == torch.float32 else patches.half(),
+                patches if self.tower.patch.weight.dtype == torch.float32 else patches.half(),
                 height // patch_px,
                 width // patch_px,
             )

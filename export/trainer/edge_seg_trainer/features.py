@@ -65,7 +65,7 @@ class FeatureCache:
     @torch.no_grad()
     def _fill(self, tower: ImageTower, pre: Preprocess, picture: Callable[[int], Image.Image], say) -> list[int]:
         # Weights and stream in bfloat16 where that is fast: what is stored is no finer, and it takes 60 % of autocast's time.
-        device = tower.class_token.device
+        device = tower.patch.weight.device
         small = copy.deepcopy(tower).to(frozen_dtype(device)).eval()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_suffix(f".{os.getpid()}.new")
@@ -82,7 +82,7 @@ class FeatureCache:
                     say(f"left out: {error}")
                     broken.append(n)
             if images:
-                taps = small.taps(pre.pixels(list(images.values())).to(device, small.class_token.dtype))
+                taps = small.taps(pre.pixels(list(images.values())).to(device, small.patch.weight.dtype))
                 stored[list(images)] = torch.stack(taps, 1).bfloat16().cpu().view(torch.uint16).numpy()
             if number % 20 == 0:
                 say(f"features {part.stop}/{count}")

@@ -109,7 +109,10 @@ def read_folder(folder: Path, head: HeadConfig | None = None) -> tuple[Model, di
         text = TextConfig(**config["text"])
         given = config["preprocess"]
         pre = Preprocess(**given | {"mean": tuple(given["mean"]), "std": tuple(given["std"])})
-        model = Model(with_head(image, head) if head else image, text, config["logit_scale"], config["logit_bias"], pre)
+        model = Model(
+            with_head(image, head) if head else image, text, config["logit_scale"], config["logit_bias"], pre,
+            config["context"], config["pad_token"],
+        )  # fmt: skip
     except (KeyError, TypeError, TowerError) as error:
         raise FolderError(f"{folder / 'config.json'}: {error}") from error
     try:

@@ -48,7 +48,7 @@ def learning(model: Model, stage: StageRecipe) -> list[dict]:
             for parameter in image.blocks[number].parameters():
                 learn(parameter, stage.layer_decay ** (depth - number), parameter.dim() > 1)
         if stage.frozen_blocks == 0:
-            entry = [image.patch.weight, image.patch.bias, image.class_token, image.positions]
+            entry = [*image.stem.parameters(), *image.patch.parameters(), image.class_token, image.registers, image.positions]
             for parameter in entry + (list(image.ln_pre.parameters()) if image.config.pre_norm else []):
                 if parameter is not None:
                     learn(parameter, stage.layer_decay ** (depth + 1), False)

@@ -24,7 +24,7 @@ def overlay(model: Model, bank: WordBank, path: Path, words: tuple[str, ...], sh
     """The picture under the colour of each pixel's best word, with a legend; each word's share of the pixels behind its name."""
     image = open_rgb(path)
     side = model.image.config.patch_px
-    width, height = grid_size(*image.size, short_px, side)
+    width, height = grid_size(*image.size, short_px, side, model.preprocess.fit)
     image = image.resize((width, height), model.preprocess.resampling())
     was = model.training
     model.eval()

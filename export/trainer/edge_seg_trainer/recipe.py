@@ -164,6 +164,9 @@ class Recipe:
         (), 'labelled sets that measure in place of COCO\'s, see "Labelled sets": of a set that is trained on its held-out photos, else all'
     )
     background: float = key(0.0, "the model's default threshold; 0: fitted with the calibration", Range(0, 1, open_high=True))
+    score: tuple[float, ...] = key(
+        (), "scale and bias that a word's score is a sigmoid with from the start on: for a `start` that has no bias, as CLIP has none"
+    )
     calibrate: bool = key(True, "fit scale, bias and thresholds on the held-out photos; else those of `start` stay")
     tensorboard: bool = key(False, "write for it too", free=True)
     wandb: str = key("", "project of Weights & Biases to write to as well; its own variables (WANDB_MODE=offline, ...) hold", free=True)
@@ -269,6 +272,8 @@ def parse(given: dict, where: str) -> Recipe:
         )
     if not (built.calibrate or built.start or built.backbone.endswith(".esb")):
         raise RecipeError(f"{where}: calibrate = false needs `start`, whose thresholds then stay, or a bundle as `backbone`")
+    if built.score and not (len(built.score) == 2 and POSITIVE.holds(built.score[0]) and Range().holds(built.score[1])):
+        raise RecipeError(f"{where}: score: expected two numbers, a scale above 0 and a bias, found {list(built.score)}")
     if head and head.kind != "fusion" and not built.start:
         raise RecipeError(f"{where}: head kind {head.kind!r} needs `start`, a model folder with the weights it uses")
     if built.overlay_every and not (built.overlay_pictures and built.overlay_words):
@@ -288,7 +293,7 @@ def _head(given: dict | None, where: str) -> HeadConfig | None:
             raise RecipeError(f"{where}: unknown key {name!r} of kind {kind!r}{near(name, sorted(HeadConfig.OWN[kind]))}")
     built = build(HeadConfig, given, where, {})
     one_of(built.similarity, SIMILARITIES, f"{where}: similarity")
-    for name, allowed in (("hidden", SOME), ("layers", SOME), ("neighbour", WEIGHT)):
+    for name, allowed in (("hidden", SOME), ("layers", SOME), ("neighbour", WEIGHT), ("heads", SOME), ("mlp_width", SOME)):
         if not allowed.holds(getattr(built, name)):
             raise RecipeError(f"{where}: {name}: expected {allowed}, found {getattr(built, name)!r}")
     if kind == "fusion" and not built.taps:

@@ -82,7 +82,7 @@ class Taught:
         self.skipped = Skipped()
         self.named = np.stack([named_classes(pair.captions, classes) for pair in self.pairs])
         self.shares = rare_first(self.named, rare)
-        self.tower = copy.deepcopy(tower).to(frozen_dtype(tower.class_token.device)).eval().requires_grad_(False)
+        self.tower = copy.deepcopy(tower).to(frozen_dtype(tower.patch.weight.device)).eval().requires_grad_(False)
 
     def rows(self, count: int, rng: np.random.Generator) -> list[int]:
         """The photos of a step."""
@@ -111,7 +111,7 @@ class Taught:
     @torch.no_grad()
     def similarity(self, pixels: Tensor, texts: Tensor) -> Tensor:
         """What the teacher sees: cos(patch, class), [batch, patches, classes]."""
-        return F.normalize(self.tower(pixels.to(self.tower.class_token.dtype)).float(), dim=-1) @ texts.T
+        return F.normalize(self.tower(pixels.to(self.tower.patch.weight.dtype)).float(), dim=-1) @ texts.T
 
 
 def seen(outside: np.ndarray, patch_px: int) -> Tensor:

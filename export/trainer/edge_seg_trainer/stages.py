@@ -77,6 +77,12 @@ class Stage:
             raise RecipeError(
                 f"stage {stage.name}: learns = 'head' is for the fusion head, found {around.model.image.config.head.kind!r}; take 'lora' or 'all'"
             )
+        by_word = {"pairs": "word_weight", "dense": "yes_no", "sets": "yes_no"}.get(stage.kind)
+        if by_word and getattr(stage, by_word) and not around.model.calibrated:
+            raise RecipeError(
+                f"stage {stage.name}: {by_word} {getattr(stage, by_word):g} teaches each word a yes or no of its own, which needs a model with a "
+                f"logit_bias, found one without; give the recipe a `score`, or take 0"
+            )
         side, patch = stage.side_px, around.model.image.config.patch_px
         if side % patch:
             raise RecipeError(f"stage {stage.name}: side_px {side}: expected a multiple of the model's patch, {patch}")

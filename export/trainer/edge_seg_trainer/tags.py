@@ -73,7 +73,7 @@ def truths(root: Path) -> list[Photo]:
 def embed(model: Model, path: Path, short_px: int) -> tuple[Tensor, Tensor, tuple[int, int]]:
     """Unit-norm patches [1, patches, dim], the picture's own embedding [1, dim], the grid."""
     image, side = open_rgb(path), model.image.config.patch_px
-    width, height = grid_size(*image.size, short_px, side)
+    width, height = grid_size(*image.size, short_px, side, model.preprocess.fit)
     pixels = model.preprocess.pixels([image.resize((width, height), model.preprocess.resampling())]).to(model.device)
     patches, whole = model.image.encode(pixels)
     return F.normalize(patches.float(), dim=-1), F.normalize(whole.float(), dim=-1), (height // side, width // side)

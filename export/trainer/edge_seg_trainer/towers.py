@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .blocks import PostNormBlock, PreNormBlock
-from .config import HeadConfig, ImageConfig, TextConfig, TowerError
+from .blocks import PostNormBlock, PreNormBlock, Turn
+from .config import TEXTS, HeadConfig, ImageConfig, TextConfig, TowerError
 from .heads import make_head
 
 
@@ -56,11 +56,16 @@ def frozen_dtype(device: torch.device) -> torch.dtype:
 
 
 class Patch(nn.Module):
-    def __init__(self, width: int, patch_px: int, bias: bool):
+    """A convolution that steps by its own side."""
+
+    def __init__(self, width: int, channels: int, side: int, bias: bool):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(width, 3, patch_px, patch_px))
+        self.weight = nn.Parameter(torch.empty(width, channels, side, side))
         self.bias = nn.Parameter(torch.zeros(width)) if bias else None
         nn.init.trunc_normal_(self.weight, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, stride=self.weight.shape[-1])
 
 
 class ImageTower(nn.Module):
@@ -71,8 +76,11 @@ class ImageTower(nn.Module):
         self.config = config
         self.recompute = False  # keep no activations of the blocks, and compute them again for the gradient
         width = config.width
-        self.patch = Patch(width, config.patch_px, config.patch_bias)
-        self.class_token = nn.Parameter(torch.zeros(width))
+        before = [3, *(channels for channels, _ in config.stem)]
+        self.stem = nn.ModuleList(Patch(channels, of, side, True) for of, (channels, side) in zip(before, config.stem))
+        self.patch = Patch(width, *config.patch_kernel, config.patch_bias)
+        self.class_token = nn.Parameter(torch.zeros(width)) if config.class_token else None
+        self.registers = nn.Parameter(torch.zeros(config.registers, width)) if config.registers else None
         self.positions = nn.Parameter(torch.zeros(1 + config.grid[0] * config.grid[1], width))
         nn.init.trunc_normal_(self.positions, std=0.02)
         if config.pre_norm:
@@ -86,7 +94,7 @@ class ImageTower(nn.Module):
             self.projection = nn.Linear(width, config.embedding_dim, bias=False)
 
     def positions_for(self, rows: int, cols: int) -> Tensor:
-        """Position embeddings for a grid, [1, 1 + rows*cols, width]; see docs/model-folder.md."""
+        """Position embeddings for a grid, [1, 1 + rows*cols, width], the class token's first; see docs/model-folder.md."""
         class_row, grid = self.positions[:1], self.positions[1:]
         if (rows, cols) != self.config.grid:
             grid = grid.T.reshape(1, -1, *self.config.grid).float()
@@ -94,17 +102,40 @@ class ImageTower(nn.Module):
             grid = grid.flatten(2)[0].T
         return torch.cat([class_row, grid.to(class_row.dtype)]).unsqueeze(0)
 
+    def turn_for(self, rows: int, cols: int) -> Turn | None:
+        """Cosine and sine of every token's angles, [prefix + rows*cols, head width / 2], for towers with rotary positions."""
+        rotary = self.config.rotary
+        if rotary is None:
+            return None
+        device = self.patch.weight.device
+        count = self.config.width // self.config.heads // 4
+        bands = rotary.temperature ** (-torch.arange(count, dtype=torch.float32, device=device) / count)
+        at = [
+            (torch.arange(side, dtype=torch.float32, device=device) + rotary.offset) / side * trained
+            for side, trained in zip((rows, cols), rotary.grid)
+        ]
+        of_row = (at[0][:, None] * bands)[:, None].expand(rows, cols, count)
+        of_col = (at[1][:, None] * bands)[None].expand(rows, cols, count)
+        angles = torch.cat((of_col, of_row) if rotary.columns_first else (of_row, of_col), -1).flatten(0, 1)
+        angles = F.pad(angles, (0, 0, self.config.prefix, 0))
+        return angles.cos(), angles.sin()
+
     def embed(self, pixels: Tensor, positions: Tensor | None = None) -> tuple[Tensor, tuple[int, int]]:
-        """What enters the first block, [batch, 1 + patches, width], and the grid. pixels [batch, 3, height, width_px]."""
+        """What enters the first block, [batch, prefix + patches, width], and the grid. pixels [batch, 3, height, width_px]."""
         side = self.config.patch_px
         if pixels.shape[-2] % side or pixels.shape[-1] % side:
             raise TowerError(f"input of {tuple(pixels.shape[-2:])} px: expected multiples of {side}")
-        x = F.conv2d(pixels, self.patch.weight, self.patch.bias, stride=side)
+        x = pixels
+        for convolution in self.stem:
+            x = F.gelu(convolution(x))
+        x = self.patch(x)
         grid = x.shape[-2], x.shape[-1]
         if positions is None:
             positions = self.positions_for(*grid)
-        x = x.flatten(2).transpose(1, 2)
-        x = torch.cat([self.class_token.expand(len(x), 1, -1), x], dim=1) + positions
+        x = x.flatten(2).transpose(1, 2) + positions[:, 1:]
+        before = [] if self.class_token is None else [(self.class_token + positions[:, :1]).expand(len(x), -1, -1)]
+        before += [] if self.registers is None else [self.registers.expand(len(x), -1, -1)]
+        x = torch.cat([*before, x], dim=1) if before else x
         if self.config.pre_norm:
             x = self.ln_pre(x)
         if torch.is_autocast_enabled(x.device.type):
@@ -112,37 +143,46 @@ class ImageTower(nn.Module):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         return x, grid
 
-    def run(self, block: nn.Module, x: Tensor) -> Tensor:
+    def run(self, block: nn.Module, x: Tensor, turn: Turn | None) -> Tensor:
         if self.recompute and self.training and torch.is_grad_enabled():
-            return checkpoint(block, x, use_reentrant=False)
-        return block(x)
+            return checkpoint(block, x, turn=turn, use_reentrant=False)
+        return block(x, turn=turn)
 
     def taps(self, pixels: Tensor, positions: Tensor | None = None) -> list[Tensor]:
         """The fusion head's inputs: one [batch, patches, width] a tap."""
         taps = self.config.head.taps
-        x, _ = self.embed(pixels, positions)
+        x, grid = self.embed(pixels, positions)
+        turn = self.turn_for(*grid)
         found: dict[str, Tensor] = {}
         for n, block in enumerate(self.blocks):
             if n + 1 == len(self.blocks) and "value" in taps:
                 found["value"] = block.attn.value_path(block.norm1(x))
-            x = self.run(block, x)
+            x = self.run(block, x, turn)
             found[f"block{n + 1}"] = x
         found["final"] = self.norm(x)
-        return [found[tap][:, 1:] for tap in taps]
+        return [found[tap][:, self.config.prefix :] for tap in taps]
 
     def encode(self, pixels: Tensor, positions: Tensor | None = None, whole: bool = True) -> tuple[Tensor, Tensor | None]:
         """Patch embeddings [batch, patches, embedding_dim], row-major, and the picture's [batch, embedding_dim]; not normalised."""
-        if self.config.head.kind == "fusion":
+        config = self.config
+        if config.head.kind == "fusion":
             patches = self.head(self.taps(pixels, positions))
             return patches, global_embedding(patches) if whole else None
         x, grid = self.embed(pixels, positions)
+        turn = self.turn_for(*grid)
         for block in self.blocks[:-1]:
-            x = self.run(block, x)
-        patches = self.head(self, x, grid)
-        if not whole or self.config.whole == "mean":
+            x = self.run(block, x, turn)
+        if config.head.kind == "pooled":
+            return self.head(self.norm(self.run(self.blocks[-1], x, turn)), whole)
+        patches = self.head(self, x, grid, turn)
+        if not whole or config.whole == "mean":
             return patches, global_embedding(patches) if whole else None
-        projection = self.projection if self.config.head.kind == "tcl" else self.head.projection
-        return patches, projection(self.norm(self.blocks[-1].of_class(x)[:, 0]))
+        projection = self.projection if config.head.kind == "tcl" else self.head.projection
+        if config.whole == "class":
+            return patches, projection(self.norm(self.blocks[-1].of_class(x, turn)[:, 0]))
+        tokens = self.run(self.blocks[-1], x, turn)[:, config.prefix :]
+        pooled = self.norm(tokens.mean(1)) if config.whole == "pool-norm" else self.norm(tokens).mean(1)
+        return patches, projection(pooled)
 
     def forward(self, pixels: Tensor, positions: Tensor | None = None) -> Tensor:
         """The patch embeddings of `encode` alone."""
@@ -157,11 +197,14 @@ def global_embedding(patches: Tensor) -> Tensor:
 class TextTower(nn.Module):
     """Token ids to one embedding a text."""
 
-    def __init__(self, config: TextConfig, embedding_dim: int):
+    def __init__(self, config: TextConfig, embedding_dim: int, context: int | None = None, pad_token: int = 0):
         super().__init__()
-        if config.arch not in ("bert", "clip"):
-            raise TowerError(f"text.arch {config.arch!r}: expected bert or clip")
+        if config.arch not in TEXTS:
+            raise TowerError(f"text.arch {config.arch!r}: expected one of {', '.join(TEXTS)}")
+        if config.arch == "padded" and not 1 <= (context or 1) <= config.positions:
+            raise TowerError(f"context {context}: expected 1 to text.positions, {config.positions}")
         self.config = config
+        self.context, self.pad_token = context or config.positions, pad_token  # what `padded` fills a text to, and with
         self.recompute = False
         width = config.width
         self.word_embeddings = nn.Parameter(torch.randn(config.vocab, width) * 0.02)
@@ -176,26 +219,32 @@ class TextTower(nn.Module):
             kind(width, config.heads, config.mlp_width, config.norm_eps, config.activation) for _ in range(config.layers)
         )
         if config.projection:
-            self.projection = nn.Linear(width, embedding_dim, bias=False)
+            self.projection = nn.Linear(width, embedding_dim, bias=config.projection_bias)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """ids, mask [batch, tokens] (mask 1 = real) to [batch, embedding_dim], not normalised."""
+        arch = self.config.arch
+        if arch == "padded":
+            ids = F.pad(ids, (0, self.context - ids.shape[1]), value=self.pad_token)
         x = self.word_embeddings[ids] + self.position_embeddings[: ids.shape[1]]
-        bert = self.config.arch == "bert"
-        if bert:
+        if arch == "bert":
             x = self.embedding_norm(x + self.type_embedding)
-        visible = mask.bool()[:, None, None, :] if bert else True  # `clip`: causal, so that nothing real sees the padding
+        visible = mask.bool()[:, None, None, :] if arch in ("bert", "mean") else None
+        causal = arch == "clip"  # so that nothing real sees the padding
         for block in self.blocks:
             if self.recompute and self.training and torch.is_grad_enabled():
-                x = checkpoint(block, x, visible, use_reentrant=False)
+                x = checkpoint(block, x, visible, causal, use_reentrant=False)
             else:
-                x = block(x, visible)
-        if bert:
+                x = block(x, visible, causal)
+        if arch in ("bert", "mean"):
+            x = x if arch == "bert" else self.norm(x)
             weight = mask.unsqueeze(-1).to(x.dtype)
             x = (x * weight).sum(1) / weight.sum(1).clamp(min=1)
-        else:
+        elif arch == "clip":
             last = mask.sum(1).clamp(min=1) - 1
             x = self.norm(x[torch.arange(len(x), device=x.device), last])
+        else:
+            x = self.norm(x[:, -1])
         return self.projection(x) if self.config.projection else x
 
 
@@ -209,13 +258,15 @@ class Model(nn.Module):
         logit_scale: float = 20.0,
         logit_bias: float | None = -6.0,
         preprocess: Preprocess = Preprocess(),
+        context: int | None = None,
+        pad_token: int = 0,
     ):
         super().__init__()
         if not text.projection and image.embedding_dim != text.width:
             raise TowerError(f"embedding_dim {image.embedding_dim}: expected the text width, {text.width}, or a projection")
         self.preprocess = preprocess
         self.image = ImageTower(image)
-        self.text = TextTower(text, image.embedding_dim)
+        self.text = TextTower(text, image.embedding_dim, context, pad_token)
         self.calibrated = logit_bias is not None  # word by word; otherwise scores are a softmax over the words
         self.logit_scale = nn.Parameter(torch.tensor(float(logit_scale)))
         self.logit_bias = nn.Parameter(torch.tensor(float(logit_bias or 0.0)))
@@ -223,6 +274,12 @@ class Model(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.logit_scale.device
+
+    def score_from(self, scale: float, bias: float) -> None:
+        """Scores each word by itself from here on, by the sigmoid of `scale · cosine + bias`."""
+        self.calibrated = True
+        self.logit_scale.data.fill_(scale)
+        self.logit_bias.data.fill_(bias)
 
     def recompute(self, on: bool) -> None:
         """Gradient checkpointing of both towers' blocks."""

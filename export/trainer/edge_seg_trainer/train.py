@@ -79,6 +79,8 @@ class Run:
             self.settings |= {name: config[name] for name in ("context", "templates", "pad_token", "background", "tag_threshold")}
         else:
             self._fresh()
+        if recipe.score:
+            self.model.score_from(*recipe.score)
         self.model.to(device)
         self.model.recompute(recipe.recompute)
         if recipe.compile:

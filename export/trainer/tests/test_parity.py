@@ -8,11 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
 
+from edge_seg_trainer.adapters import inject, merge
 from edge_seg_trainer.data import IGNORE, Labelled
 from edge_seg_trainer.evaluate import Encoder, Task, by_threshold, logit_of
 from edge_seg_trainer.folder import read_folder
+from edge_seg_trainer.recipe import StageRecipe
 from edge_seg_trainer.tags import measure, truths
 from edge_seg_trainer.words import WordBank
 
@@ -53,9 +58,39 @@ def family(name: str, place: Path) -> Path:
     if name in ("tiny-model", "tiny-clip"):
         return DATA / name
     source, *more = name.split()
+    if (DATA / "checkpoints" / source).is_dir():
+        run("import", str(DATA / "checkpoints" / source), "-o", "imported", "--name", "tiny", *SIZES.get(source, ()), *more, folder=place)
+        return place / "imported"
     common = ("--tokenizer", str(DATA / "clip-families" / "bpe.txt"), "--head-width", "16", "--name", "tiny")
     run("import", str(DATA / "clip-families" / source), "-o", "imported", *common, *more, folder=place)
     return place / "imported"
+
+
+# What no file of a family's small form tells.
+SIZES = {
+    "siglip-timm": ("--head-width", "8"),
+    "pe-core": ("--head-width", "8", "--pool-heads", "4"),
+    "mobileclip": ("--head-width", "8"),
+}
+FAMILIES = ("hf", "open-clip", "clipa", "siglip", "siglip-timm", "pe-core", "mobileclip", "tips")
+
+
+@needs_program
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_each_family_gives_its_librarys_embeddings(name, tmp_path):
+    """On the outputs of the library that publishes the family, which the runtime is held to as well."""
+    model, config = read_folder(family(name, tmp_path))
+    model.eval()
+    golden = load_file(DATA / "checkpoints" / name / "golden.safetensors")
+    found = dict(zip(("patches", "global"), model.image.encode(golden["pixels"])))
+    with safe_open(DATA / "checkpoints" / name / "golden.safetensors", "pt") as file:
+        texts = json.loads(file.metadata()["texts"])
+    bank = WordBank(model.text, tmp_path / "imported" / "tokenizer.json", config["context"], config["pad_token"])
+    found["text"] = bank.encode(texts)
+    for kind, value in found.items():
+        expected = F.normalize(golden[kind], dim=-1)
+        assert torch.allclose(F.normalize(value, dim=-1), expected, atol=1e-4), f"{kind}: {(F.normalize(value, dim=-1) - expected).abs().max()}"
 
 
 @needs_program
@@ -69,6 +104,9 @@ def family(name: str, place: Path) -> Path:
         "open_clip --head key-key",
         "open_clip --head neighbour",
         "tcl.pth",
+        *FAMILIES,
+        "tips --head neighbour",
+        "tips --head key-key",
     ],
 )
 @pytest.mark.parametrize("template", ["{}", "the {} beside"])
@@ -133,3 +171,38 @@ def test_tags_are_measured_as_the_runtime_measures_them(world, tmp_path):
     for kind in ("image", "text", "pixel"):
         for measured in ("precision", "recall", "f1", "accuracy"):
             assert ours["selection"][kind][measured] == pytest.approx(100 * (rows[kind][measured] or 0.0), abs=1e-6), (kind, measured)
+
+
+@needs_program
+@pytest.mark.parametrize("name", [*FAMILIES, "clipa --head key-key"])
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_each_family_learns_through_adapters_that_merge(name, precision, tmp_path):
+    model, config = read_folder(family(name, tmp_path))
+    model.recompute(True)
+    inject(model, StageRecipe(name="x", kind="ttd", learns="lora", steps=1))
+    generator = torch.Generator().manual_seed(5)
+    adapters = {name: value for name, value in model.named_parameters() if "lora_" in name}
+    for value in adapters.values():
+        value.data.add_(0.02 * torch.randn(value.shape, generator=generator))
+    side = 2 * model.image.config.patch_px
+    pixels = torch.randn(2, 3, side, side + model.image.config.patch_px, generator=generator)
+    bank = WordBank(model.text, tmp_path / "imported" / "tokenizer.json", config["context"], config["pad_token"])
+
+    def outputs():
+        patches, whole = model.image.encode(pixels)
+        return patches.float(), whole.float(), bank.encode(["a photo of a dog", "snow"])
+
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        found = outputs()
+    sum((value * torch.randn(value.shape, generator=generator)).sum() for value in found).backward()
+    layers = {name.split(".lora_")[0] for name in adapters}
+    assert any("head.pool" in name for name in layers) == (model.image.config.head.kind == "pooled")
+    assert {name.split(".")[0] for name in layers} == {"image", "text"}
+    still = [name for name, value in adapters.items() if "lora_B" in name and not value.grad.abs().sum() > 0]
+    assert not still, f"no gradient at {still}"
+    model.eval()
+    with torch.no_grad():
+        before = outputs()
+        merge(model)
+        for one, other in zip(before, outputs()):
+            assert torch.allclose(one, other, atol=1e-4), (one - other).abs().max()

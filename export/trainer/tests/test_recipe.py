@@ -90,6 +90,9 @@ def test_each_value_has_a_range(change, message):
         ({"head": {"hidden": 0}}, "hidden: expected at least 1"),
         ({"name": ".."}, "expected a name that a file can have"),
         ({"save_every": 0}, "save_every"),
+        ({"score": [20.0]}, "score: expected two numbers"),
+        ({"score": [0.0, 1.0]}, "a scale above 0"),
+        ({"head": {"kind": "pooled", "heads": 0}}, "heads: expected at least 1"),
     ],
 )
 def test_each_value_of_the_run_has_a_range(change, message):

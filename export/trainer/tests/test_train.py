@@ -207,6 +207,10 @@ def test_an_imported_clip_trains_from_its_folder(recipe, learns):
     }
     if learns == "head":
         given["head"] = None
+    if learns == "all":
+        with pytest.raises(RecipeError, match="word_weight 1 teaches .* give the recipe a `score`"):
+            start(recipe(stage | {"steps": 3}, **given)).follow()
+        given["score"] = [20.0, -6.0]
     made = recipe(stage | {"side_px": 32, "steps": 3, "folder": "out"}, **given)
     if learns == "head":
         # Features are cached for the fusion head alone, whose inputs do not depend on what learns.
@@ -217,6 +221,7 @@ def test_an_imported_clip_trains_from_its_folder(recipe, learns):
     run.follow()
     model, config = read_folder(Path(run.recipe.output) / "out")
     assert config["image"]["head"]["similarity"] == "key-key" and config["templates"] == ["{}"]
+    assert (config["logit_bias"] is None) == (learns == "lora")
     before, _ = read_folder(start_at)
     assert not torch.equal(model.image.blocks[0].attn.qkv.weight, before.image.blocks[0].attn.qkv.weight)
 
