@@ -19,6 +19,7 @@ from .data import _labelled as labelled_folder
 
 ROLES = ("thing", "stuff", "none", "ignore")
 PANOPTIC, OBJECTS = "coco_panoptic200", "coco_mini159"
+TAXONOMIES = Path("taxonomies/fcclip_apache2")  # lists of synonyms, below the data's folder
 MEASURED_ONLY = ("ade20k_dev400", "camvid_clip101")
 # What pictures of one place have in common in their names: they are held out together.
 PLACES = {"camvid": r"[^_]+", "citysky": r"[^_]+", "rooms": r"replica|.+"}
@@ -32,6 +33,7 @@ class LabelledSet:
     words: list[list[str]]  # a class's own name first, then its synonyms
     train: list[Labelled]
     held: list[Labelled]
+    tables: tuple[Path, ...] = ()  # the files that its words are of
 
     @property
     def names(self) -> list[str]:
@@ -88,6 +90,7 @@ def _coco(root: Path, name: str, held_out: frozenset[str]) -> LabelledSet:
     return LabelledSet(
         name, words if name == PANOPTIC else [some for some, thing in zip(words, classes.things) if thing],
         [photo for photo in every if photo.path.name not in held_out], [photo for photo in every if photo.path.name in held_out],
+        (root / "seg" / PANOPTIC / "classes.tsv",),
     )  # fmt: skip
 
 
@@ -107,5 +110,6 @@ def read_set(root: Path, name: str, held_out: frozenset[str] = frozenset()) -> L
     photos = labelled_folder(folder, "labels", values, lambda _: True)
     held = held_places([photo.path.name for photo in photos], PLACES.get(name, ".+"))
     return LabelledSet(
-        name, words, [photo for photo in photos if photo.path.name not in held], [photo for photo in photos if photo.path.name in held]
+        name, words, [photo for photo in photos if photo.path.name not in held], [photo for photo in photos if photo.path.name in held],
+        (folder / "classes.tsv",),
     )  # fmt: skip

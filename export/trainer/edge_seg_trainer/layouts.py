@@ -180,16 +180,17 @@ def read(root: Path, name: str) -> LabelledSet:
         if len(parts) != 2:
             raise DataError(f"{name}: expected coco:ANNOTATIONS.json:IMAGES")
         words, photos = read_coco_json(root / parts[0], root / parts[1])
-        return _dealt(name, words, photos, None)
+        return replace(_dealt(name, words, photos, None), tables=(root / parts[0],))
     place, _, images = rest.partition(":")
     place = root / place
     if not place.is_dir():
         raise DataError(f"{name}: expected a folder {place}, found none")
     if f"{form}:" == FOLDER:
-        return _folder(name, place, root / images if images else None)
+        tables = tuple(path for one in ("labelmap.txt", "classes.tsv", "classes.txt") if (path := place / one).is_file())
+        return replace(_folder(name, place, root / images if images else None), tables=tables[:1])
     if images:
         raise DataError(f"{name}: expected {form}:DIR")
-    return _release(name, form, place)
+    return replace(_release(name, form, place), tables=(PRESETS / f"{form}.tsv",))
 
 
 def _dealt(name: str, words: list[list[str]], train: list[Labelled], held: list[Labelled] | None) -> LabelledSet:

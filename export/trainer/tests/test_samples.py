@@ -521,7 +521,7 @@ def test_archives_are_read_as_tarfile_reads_them(tmp_path, form):
     ]
     # Cut anywhere, it gives whole members or an error, never a part of one.
     content = held.getvalue()
-    for length in [*range(0, len(content), 97), len(content) - 1]:
+    for length in [*range(0, len(content), 97), *range(0, len(content), tar.BLOCK), len(content) - 1]:
         plain.write_bytes(content[:length])
         found = []
         try:
@@ -529,4 +529,6 @@ def test_archives_are_read_as_tarfile_reads_them(tmp_path, form):
                 found.append(one)
         except Exception as error:
             assert isinstance(error, (tarfile.TarError, EOFError)), error
+        else:
+            assert found == wanted
         assert found == wanted[: len(found)]
