@@ -1,7 +1,8 @@
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::Args;
 
 /// Names the virtual environment of the trainer, before the default place.
@@ -149,7 +150,7 @@ impl Changes {
 ///
 /// Training runs in Python with PyTorch, in the environment that `trainer-setup` makes; nothing else of this project needs Python. On several
 /// machines start the trainer by that environment's torchrun: `torchrun --nnodes ... -m edge_seg_trainer RECIPE.toml`. A run that was stopped
-/// goes on from its last checkpoint; one of another recipe, other data, another start or other code is refused, and what differs is said.
+/// (by Ctrl-C or SIGTERM after the step that is under way) goes on from its last checkpoint; one of another recipe, other data, another start or other code is refused, and what differs is said.
 #[derive(Args)]
 pub struct Train {
     /// The recipe. Paths in it are taken from its own folder, those of training data from the data's folder.
@@ -329,12 +330,10 @@ fn install(python: &Path, source: &Path) -> anyhow::Result<PathBuf> {
     Ok(place)
 }
 
+/// Becomes the trainer, so that what Ctrl-C or a scheduler asks for reaches it: it ends after the step, with a checkpoint.
 fn ended(mut trainer: Command) -> anyhow::Result<ExitCode> {
-    let status = trainer.status().with_context(|| trainer.get_program().to_string_lossy().into_owned())?;
-    match status.code() {
-        Some(code) => Ok(ExitCode::from(u8::try_from(code).unwrap_or(2))),
-        None => bail!("the trainer was stopped: {status}; run the same command again to resume it"),
-    }
+    let error = trainer.exec();
+    Err(error).with_context(|| trainer.get_program().to_string_lossy().into_owned())
 }
 
 fn call(command: &mut Command, needs: &str) -> anyhow::Result<()> {

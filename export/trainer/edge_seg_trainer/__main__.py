@@ -83,6 +83,8 @@ def main() -> int:
         print(text, file=sys.stderr, flush=True)
 
     # Loading PyTorch takes seconds, and a wrong option should be told before.
+    import torch
+
     from . import parallel
     from .folder import FolderError
     from .checkpoint import CheckpointError
@@ -128,7 +130,15 @@ def main() -> int:
             return smoke(recipe, given.recipe.parent, say)
         from .train import Run
 
-        Run(recipe, given.recipe.parent, say, given.fresh, given.resume).follow()
+        if not Run(recipe, given.recipe.parent, say, given.fresh, given.resume).follow():
+            say("the same command goes on there")
+            return 130
+    except KeyboardInterrupt:
+        say("stopped; what was kept stays, and the same command goes on there")
+        return 130
+    except torch.OutOfMemoryError as error:
+        say(f"error: the device's memory does not hold a step: {str(error).partition('. ')[0]}; take a smaller `batch`, a larger `accumulate`, or `recompute`")
+        return 2
     except (
         RecipeError,
         DataError,

@@ -149,8 +149,9 @@ def main(recipe: Recipe, base: Path, say, only: list[str] | None = None, fresh: 
                 continue
             run = Run(made or recipe, base, say, fresh)
             say(f"== {name}, seed {recipe.seed + number}")
-            if made:
-                run.follow()
+            if made and not run.follow():
+                say("the same command goes on there")
+                return 130
             if parallel.rank() == 0:
                 if photos is None:
                     photos = [] if recipe.measure and not (run.root / "seg" / OBJECTS / "captions.tsv").is_file() else truths(run.root)

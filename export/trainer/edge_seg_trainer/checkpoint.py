@@ -2,26 +2,61 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be read."""
+    """A checkpoint that cannot be read or written."""
 
 
 def save(path: Path, state: dict) -> None:
-    """Writes beside, syncs, renames."""
+    """Writes beside, syncs, renames; what stood there stays where that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    with fresh.open("wb") as handle:
-        torch.save(state, handle)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(fresh, path)
+    try:
+        with fresh.open("wb") as handle:
+            torch.save(state, handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(fresh, path)
+    except (OSError, RuntimeError) as error:  # PyTorch's writer makes its own of a full disk's
+        kept = f"; {path} is still the one before" if path.is_file() else ""
+        raise CheckpointError(f"{path}: cannot be written: {error}{kept}; make room, and the same command goes on there") from error
+    finally:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(work: Path) -> Iterator[None]:
+    """Holds a run's folder for this process, which ends with it however it ends; what killed ones left half-written goes."""
+    work.mkdir(parents=True, exist_ok=True)
+    place = work / ".lock"
+    with place.open("a+") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            held.seek(0)
+            raise CheckpointError(
+                f"{work}: {held.read().strip() or 'another process'} trains there; wait for it, or take another `name`"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        with suppress(OSError):
+            held.truncate(0)
+            held.write(f"process {os.getpid()}")
+            held.flush()
+        for folder in (work, work / "checkpoints"):
+            for path in folder.glob(".*.new") if folder.is_dir() else ():
+                path.unlink()
+        yield
 
 
 def load(path: Path) -> dict | None:

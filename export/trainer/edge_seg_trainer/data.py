@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .samples import Unusable, picture
+from .samples import Unusable, is_companion, picture
 
 IGNORE = 255
 OTHER = 254  # labelled as none of the classes that its annotators looked for
@@ -144,6 +144,15 @@ def label_values(path: Path, mode: str = "") -> np.ndarray:
     return values.astype(np.uint8)
 
 
+def holds_colours(path: Path) -> bool:
+    """Whether a picture has channels of colours, by its head alone."""
+    try:
+        with Image.open(path) as stored:
+            return stored.mode in ("RGB", "RGBA")
+    except Exception as error:  # decoders raise whatever their input makes them
+        raise DataError(f"{path}: not a readable picture ({type(error).__name__})") from error
+
+
 def stored_size(path: Path, upright: bool = False) -> tuple[int, int]:
     """Width and height of a picture, by its head alone; `upright` as EXIF turns it."""
     try:
@@ -155,7 +164,7 @@ def stored_size(path: Path, upright: bool = False) -> tuple[int, int]:
 
 
 def _labelled(folder: Path, labels: str, table: np.ndarray, keep) -> list[Labelled]:
-    images = sorted((folder / "images").glob("*.*"))
+    images = [path for path in sorted((folder / "images").glob("*.*")) if not is_companion(path.name)]
     if not images:
         raise DataError(f"{folder / 'images'}: no pictures there")
     found = []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import hashlib
 import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,15 @@ def backbone_digest(tower: ImageTower) -> str:
             state.update(value.detach().float().cpu().contiguous().numpy().tobytes())
     state.update(repr(tower.config.head.taps).encode())
     return state.hexdigest()[:16]
+
+
+def _room_for(path: Path, size: int) -> None:
+    """Gives a file its size. A page of a mapped file that finds no room would end the process without a word."""
+    with path.open("rb+") as handle:
+        try:
+            os.posix_fallocate(handle.fileno(), 0, size)
+        except OSError as error:
+            raise DataError(f"{path}: expected room for {size / 1e9:.1f} GB of features, found less: {error.strerror}") from error
 
 
 class FeatureCache:
@@ -55,21 +66,32 @@ class FeatureCache:
         began = time.monotonic()
         of_broken = self.path.with_suffix(".broken.json")
         if not self.path.is_file():
-            broken = self._fill(tower, pre, picture, say)
-            of_broken.write_text(json.dumps(broken))
+            # One of several processes makes it, the others wait.
+            fresh = self.path.with_suffix(".new")
+            fresh.parent.mkdir(parents=True, exist_ok=True)
+            with fresh.open("ab") as held:
+                with suppress(OSError):  # a file system without locks
+                    fcntl.flock(held, fcntl.LOCK_EX)
+                if not self.path.is_file():
+                    try:
+                        # First what is broken: a cache without that list would be taken for a whole one.
+                        of_broken.write_text(json.dumps(self._fill(fresh, tower, pre, picture, say)))
+                        os.rename(fresh, self.path)
+                    except BaseException:
+                        held.truncate(0)
+                        raise
             self.seconds_each = (time.monotonic() - began) / max(1, count)
         # Pictures that could not be read; their features are zeros.
         self.broken = frozenset(json.loads(of_broken.read_text()) if of_broken.is_file() else ())
         self.stored = np.memmap(self.path, np.uint16, "r", shape=self.shape)
 
     @torch.no_grad()
-    def _fill(self, tower: ImageTower, pre: Preprocess, picture: Callable[[int], Image.Image], say) -> list[int]:
+    def _fill(self, fresh: Path, tower: ImageTower, pre: Preprocess, picture: Callable[[int], Image.Image], say) -> list[int]:
         # Weights and stream in bfloat16 where that is fast: what is stored is no finer, and it takes 60 % of autocast's time.
         device = tower.patch.weight.device
         small = copy.deepcopy(tower).to(frozen_dtype(device)).eval()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_suffix(f".{os.getpid()}.new")
-        stored = np.memmap(fresh, np.uint16, "w+", shape=self.shape)
+        _room_for(fresh, 2 * int(np.prod(self.shape)))
+        stored = np.memmap(fresh, np.uint16, "r+", shape=self.shape)
         count, batch = self.shape[0], max(1, 8192 // self.shape[2])
         broken: list[int] = []
         for number, start in enumerate(range(0, count, batch)):
@@ -87,7 +109,6 @@ class FeatureCache:
             if number % 20 == 0:
                 say(f"features {part.stop}/{count}")
         stored.flush()
-        os.rename(fresh, self.path)
         return broken
 
     def taps(self, rows: list[int], patches: np.ndarray | None = None) -> list[Tensor]:

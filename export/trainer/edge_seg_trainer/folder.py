@@ -69,21 +69,43 @@ def write_folder(target: Path, model: Model, tokenizer: Path, settings: dict, ex
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(f".{target.name}.{os.getpid()}.new")
     shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    save_file(weights_of(model), fresh / "model.safetensors", metadata={"format": "pt"})
-    os.chmod(fresh / "model.safetensors", 0o644)
-    (fresh / "config.json").write_text(json.dumps(config_of(model, settings), indent=2, ensure_ascii=False) + "\n")
-    shutil.copyfile(tokenizer, fresh / "tokenizer.json")
-    for name, content in (extra or {}).items():
-        (fresh / name).write_bytes(content)
-    for path in (*fresh.iterdir(), fresh):
-        _sync(path)
+    try:
+        _fill(fresh, model, tokenizer, settings, extra or {})
+    except BaseException:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
     old = target.with_name(f".{target.name}.{os.getpid()}.old")
     if target.exists():
         os.rename(target, old)
     os.rename(fresh, target)
     _sync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _fill(fresh: Path, model: Model, tokenizer: Path, settings: dict, extra: dict[str, bytes]) -> None:
+    fresh.mkdir()
+    try:
+        save_file(weights_of(model), fresh / "model.safetensors", metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise FolderError(f"{fresh / 'model.safetensors'}: cannot be written: {error}") from error
+    os.chmod(fresh / "model.safetensors", 0o644)
+    (fresh / "config.json").write_text(json.dumps(config_of(model, settings), indent=2, ensure_ascii=False) + "\n")
+    shutil.copyfile(tokenizer, fresh / "tokenizer.json")
+    for name, content in extra.items():
+        (fresh / name).write_bytes(content)
+    for path in (*fresh.iterdir(), fresh):
+        _sync(path)
+
+
+def recover(target: Path) -> None:
+    """Puts back the folder that a killed run had moved away to write the next one, and removes what it left beside."""
+    for old in sorted(target.parent.glob(f".{target.name}.*.old")):
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(target)
+    for fresh in target.parent.glob(f".{target.name}.*.new"):
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _elsewhere(folder: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from .data import DataError, Labelled
 
 ROLES = ("thing", "stuff", "none", "ignore")
+TAXONOMIES = Path("taxonomies/fcclip_apache2")  # lists of synonyms, below the data's folder
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class LabelledSet:
     words: list[list[str]]  # a class's own name first, then its synonyms
     train: list[Labelled]
     held: list[Labelled]
+    tables: tuple[Path, ...] = ()  # the files that its words are of
 
     @property
     def names(self) -> list[str]:

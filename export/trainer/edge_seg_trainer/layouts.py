@@ -11,15 +11,15 @@ import csv
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .data import IGNORE, OTHER, DataError, Labelled, label_values, stored_size
+from .data import IGNORE, OTHER, DataError, Labelled, holds_colours, label_values, stored_size
 from .labelled_sets import ROLES, LabelledSet, held_places
-from .samples import PICTURES, is_companion
+from .samples import PICTURES, files_below, spellings
 from .schema import near
 
 PRESETS = Path(__file__).parents[2] / "presets"
@@ -180,16 +180,17 @@ def read(root: Path, name: str) -> LabelledSet:
         if len(parts) != 2:
             raise DataError(f"{name}: expected coco:ANNOTATIONS.json:IMAGES")
         words, photos = read_coco_json(root / parts[0], root / parts[1])
-        return _dealt(name, words, photos, None)
+        return replace(_dealt(name, words, photos, None), tables=(root / parts[0],))
     place, _, images = rest.partition(":")
     place = root / place
     if not place.is_dir():
         raise DataError(f"{name}: expected a folder {place}, found none")
     if f"{form}:" == FOLDER:
-        return _folder(name, place, root / images if images else None)
+        tables = tuple(path for one in ("labelmap.txt", "classes.tsv", "classes.txt") if (path := place / one).is_file())
+        return replace(_folder(name, place, root / images if images else None), tables=tables[:1])
     if images:
         raise DataError(f"{name}: expected {form}:DIR")
-    return _release(name, form, place)
+    return replace(_release(name, form, place), tables=(PRESETS / f"{form}.tsv",))
 
 
 def _dealt(name: str, words: list[list[str]], train: list[Labelled], held: list[Labelled] | None) -> LabelledSet:
@@ -264,24 +265,39 @@ def _splits(root: Path, layout: Part) -> list[Split]:
 
 def _pairs(layout: Part, images: Path, labels: Path, listed: Path | None) -> list[tuple[Path, Path]]:
     """Each label picture's photo and itself, by their names without the endings."""
-
-    def keyed(folder: Path, end: str) -> dict[str, Path]:
-        files = (path for path in sorted(folder.rglob("*")) if not is_companion(path.relative_to(folder).as_posix()))
-        if end:
-            return {path.name.removesuffix(end): path for path in files if path.name.endswith(end) and path.name != end}
-        return {path.stem: path for path in files if path.suffix.lower() in PICTURES}
-
-    photos, found = keyed(images, layout.image_end), keyed(labels, layout.label_end)
+    photos, found = _named(images, layout.image_end), _named(labels, layout.label_end)
     if listed:
         wanted = list(filter(None, map(str.strip, listed.read_text(encoding="utf-8").splitlines())))
         if lost := [one for one in wanted if one not in found]:
             raise DataError(f"{listed}: names {lost[0]}, of which {labels} has no label picture")
         found = {one: found[one] for one in wanted}
     if layout.image_end and found and not set(photos) & set(found):
-        photos = keyed(images, "")
-    if lost := [one for one in found if one not in photos]:
-        raise DataError(f"{images}: expected a photo for the labels {found[lost[0]]}, found none")
-    return [(photos[one], path) for one, path in found.items()]
+        photos = _named(images, "")
+    return [(_photo_named(photos, one, images, path[0]), path[0]) for one, path in found.items()]
+
+
+def _named(folder: Path, end: str) -> dict[str, list[Path]]:
+    """The pictures below a folder by their paths from there without the ending: `end`, or any of a picture."""
+    found: dict[str, list[Path]] = {}
+    for path in files_below(folder):
+        name = path.relative_to(folder).as_posix()
+        if end and name.lower().endswith(end.lower()) and path.name != end:
+            found.setdefault(name[: -len(end)], []).append(path)
+        elif not end and path.suffix.lower() in PICTURES:
+            found.setdefault(name.removesuffix(path.suffix), []).append(path)
+    return found
+
+
+def _photo_named(photos: dict[str, list[Path]], name: str, images: Path, label: Path) -> Path:
+    """The photo of a label: of the same path, or where there is none the one of that name in any folder."""
+    found = next((photos[one] for one in spellings(name) if one in photos), None)
+    if found is None:
+        base = spellings(name.rpartition("/")[2])
+        found = [path for one, paths in photos.items() if one.rpartition("/")[2] in base for path in paths]
+    if len(found) != 1:
+        told = f"found {found[0]} and {found[1]}" if found else f"found no {name} with one of {', '.join(PICTURES)}"
+        raise DataError(f"{images}: expected one photo for the labels {label}, {told}")
+    return found[0]
 
 
 def _photo(root: Path, layout: Part, split: str, path: Path, label: Path, names: Names) -> Labelled:
@@ -354,8 +370,12 @@ def _categories(label: Path, segments: dict[int, int]) -> np.ndarray:
 # Own folders
 
 
-def class_names(place: Path) -> Names:
-    """`classes.tsv` (`value` or `id`, `name`, and where there are such `synonyms` and `role`), or `classes.txt`, one name a line from value 0 on."""
+def class_names(place: Path, in_colours: bool) -> Names:
+    """The classes of a folder whose labels hold numbers or colours.
+
+    `classes.tsv` has `value` or `id`, or `colour` (`r,g,b` or `#rrggbb`), `name`, and where there are such `synonyms` and `role`; `classes.txt`
+    one name a line from value 0 on.
+    """
     names = Names()
     if (place / "classes.tsv").is_file():
         path = place / "classes.tsv"
@@ -365,14 +385,20 @@ def class_names(place: Path) -> Names:
         except (UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"{path}: expected a table in UTF-8, found {error}") from error
         header = rows[0] if rows else []
-        value = next((header.index(one) for one in ("value", "id", "train") if one in header), None)
+        columns = ("colour", "color") if in_colours else ("value", "id", "train")
+        value = next((header.index(one) for one in columns if one in header), None)
         if value is None or "name" not in header:
-            raise DataError(f"{path}: expected the columns value and name, and where there are such synonyms and role, found {header}")
+            raise DataError(
+                f"{path}: expected the columns {columns[0]} and name, and where there are such synonyms and role, found {header}"
+                + ("; the labels hold colours" if in_colours else "")
+            )
         for line, row in enumerate(rows[1:], 2):
             where = f"{path}, row {line}"
             cell = dict(zip(header, [*(one.strip() for one in row), *[""] * (len(header) - len(row))]))
             number, role = cell[header[value]], cell.get("role") or _role(cell["name"])
-            if not number.isdigit() or int(number) > 255:
+            if in_colours:
+                number = _colour(number, where)
+            elif not number.isdigit() or int(number) > 255:
                 raise DataError(f"{where}: value: expected a whole number from 0 to 255, found {number!r}")
             if role not in ROLES:
                 raise DataError(f"{where}: role: expected one of {', '.join(ROLES)}, found {role!r}")
@@ -388,8 +414,22 @@ def class_names(place: Path) -> Names:
                 names.add(value, name.strip(), _role(name.strip()), "", f"{path}, line {value + 1}")
     if not names.words:
         raise DataError(f"{path}: no class: expected at least one name that is not {BACKGROUND} and not ignored")
-    names.index.setdefault(255, IGNORE)
+    if not in_colours:
+        names.index.setdefault(255, IGNORE)
     return names
+
+
+def _colour(text: str, where: str) -> int:
+    """A colour as one number, red first."""
+    parts = [text[at : at + 2] for at in (1, 3, 5)] if re.fullmatch("#[0-9a-fA-F]{6}", text) else text.split(",")
+    base = 16 if text.startswith("#") else 10
+    try:
+        red, green, blue = (int(part, base) for part in parts)
+    except ValueError:
+        red = green = blue = -1
+    if not all(0 <= channel < 256 for channel in (red, green, blue)):
+        raise DataError(f"{where}: colour: expected r,g,b or #rrggbb, found {text!r}")
+    return red << 16 | green << 8 | blue
 
 
 def _role(name: str) -> str:
@@ -402,7 +442,9 @@ def _folder(name: str, place: Path, images: Path | None) -> LabelledSet:
         return read_voc_folder(name, place, images)
     for layout in COMMON:
         if images is None and (found := _splits(place, layout)):
-            return _read(name, place, layout, found, class_names(place))
+            first = next(label for _, pairs in found for _, label in pairs)
+            in_colours = (place / "classes.tsv").is_file() and holds_colours(first)
+            return _read(name, place, replace(layout, values="colour") if in_colours else layout, found, class_names(place, in_colours))
     shown = "; ".join(f"{layout.images} with {layout.labels}" for layout in COMMON)
     raise DataError(f"{name}: expected labelmap.txt with SegmentationClass, or photos and labels as {shown}; found none of them in {place}")
 
@@ -451,19 +493,17 @@ def read_voc_folder(name: str, place: Path, images: Path | None, stored: bool = 
         raise DataError(
             f"{name}: expected the photos in one of {', '.join(map(str, folders))}; or name their folder: folder:{place.name}:PHOTOS"
         )
-    photos = {path.stem: path for path in sorted(folder.rglob("*")) if path.suffix.lower() in PICTURES and not is_companion(path.name)}
-    found = [path for path in sorted((place / "SegmentationClass").glob("*.png")) if not is_companion(path.name)]
+    photos, found = _named(folder, ""), _named(place / "SegmentationClass", ".png")
     if not found:
         raise DataError(f"{place / 'SegmentationClass'}: expected label pictures STEM.png, found none")
     made = {}
-    for label in found:
-        path = photos.get(label.stem)
-        if path is None:
-            raise DataError(f"{folder}: expected the photo of {label.name}, found no {label.stem} with one of {', '.join(PICTURES)}")
+    for stem, (label, *_) in found.items():
+        path = _photo_named(photos, stem, folder, label)
         _same_size(path, label, stored_size(label), stored)
-        made[label.stem] = Coded(path, label, names.identity(), _upright(path, _colours_of(label, names), stored))
+        made[stem] = Coded(path, label, names.identity(), _upright(path, _colours_of(label, names), stored))
     lists = [_listed(place / "ImageSets" / "Segmentation" / f"{split}.txt") for split in ("train", "val")]
-    if all(lists) and set().union(*lists) <= set(made):
+    lists = [stems & set(made) for stems in lists]  # CVAT lists photos without labels too
+    if all(lists):
         return _dealt(name, names.words, *([made[stem] for stem in sorted(stems)] for stems in lists))
     return _dealt(name, names.words, list(made.values()), None)
 
@@ -522,8 +562,8 @@ def _photo_of(images: Path, file: str) -> Path | None:
     """The photo as an annotation names it. Label Studio puts eight digits before a name that was uploaded, and addresses before local ones."""
     file = file.replace("\\", "/").rpartition("?d=")[2]
     base = file.rpartition("/")[2]
-    names = dict.fromkeys([file, base, re.sub(r"^[0-9a-f]{8}-", "", base)])
-    return next((images / name for name in names if (images / name).is_file()), None)
+    names = [file, base, re.sub(r"^[0-9a-f]{8}-", "", base)]
+    return next((images / one for name in names for one in spellings(name) if (images / one).is_file()), None)
 
 
 def _drawn(path: Path, file: str, regions: list, width: int, height: int) -> Callable[[], np.ndarray]:

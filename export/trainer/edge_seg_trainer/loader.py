@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from . import parallel
+from .data import DataError
 from .stages import Part, Stage
 
 
@@ -18,7 +19,7 @@ class Parts(IterableDataset):
         self.stage, self.first, self.places = stage, first, places
         self.micros = stage.stage.accumulate
 
-    def __iter__(self) -> Iterator[dict]:
+    def __iter__(self) -> Iterator[dict | DataError]:
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         rank, world = parallel.rank(), parallel.world()
@@ -28,10 +29,15 @@ class Parts(IterableDataset):
         reader = rank * workers + stream
         self.stage.open(reader, world * workers, self.places.get(reader, []))
         for index in range(done + number, self.stage.stage.steps * self.micros, workers):
-            yield self.stage.load(Part(index // self.micros, index % self.micros, self.micros, rank, world))
+            try:
+                part = self.stage.load(Part(index // self.micros, index % self.micros, self.micros, rank, world))
+            except DataError as error:
+                yield error  # raised in a worker it would come out as a traceback
+                return
+            yield part
 
 
-def _same(part: dict) -> dict:
+def _same(part: dict | DataError) -> dict | DataError:
     return part
 
 
@@ -54,6 +60,8 @@ class Loader:
         began = time.monotonic()
         part = next(self._parts)
         self.waited += time.monotonic() - began
+        if isinstance(part, DataError):
+            raise part
         if "place" in part:
             self.places[part["reader"]] = part["place"]
         return part

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from . import parallel
+from . import parallel, stop
 from .kinds import make_stage
 from .lamb import Lamb
 from .loader import Loader
@@ -114,6 +114,7 @@ class StageLoop:
         self.stale = 0  # validations since the best
         source.averaged(self.learned, self.average)
         self.first = 0
+        self.stopping = False  # a signal asks to end after the step
         self.places: dict[int, list[int]] = {}
         self.validation = None
         if stage.validate_every:
@@ -168,7 +169,8 @@ class StageLoop:
                 loss, parts = self._part(loader, micros)
             for name, value in (parts | {"loss": loss}).items():
                 sums[name] = sums.get(name, 0.0) + value / micros
-        sums = parallel.mean(sums)
+        sums = parallel.mean(sums | {"stop": float(stop.asked())})
+        self.stopping = stop.agreed(sums.pop("stop"))
         loss = sums.pop("loss")
         if not math.isfinite(loss):
             raise FloatingPointError(f"stage {stage.name}, step {step}: the loss is {loss}; lower `rate`")
@@ -234,11 +236,15 @@ class StageLoop:
                     run.draw(f"{stage.name}-{step + 1:06d}", step)
                 if ended:
                     break
-                if (step + 1) % run.recipe.save_every == 0 and not last:
+                stops = self.stopping and not last
+                if ((step + 1) % run.recipe.save_every == 0 and not last) or stops:
                     self.places = parallel.joined(loader.places)
                     if parallel.rank() == 0:
                         run.save(self.state(step + 1, before), stage.name, step + 1)
                     parallel.barrier()
+                if stops:
+                    run.say(f"{stage.name}: stopped after step {step + 1} of {stage.steps}, kept in {run.checkpoints.last}")
+                    return False
         finally:
             progress.close()
         final = self.best[1] if self.best else self.average

@@ -1,8 +1,8 @@
 """Captioned photos that can be drawn one by one: folders with captions, tables, and COCO's captions JSON.
 
 A set's name says its form, and by `=WEIGHT` at its end how often it is drawn: `NAME` (the folder `pairs/NAME` of the data, with captions.tsv and images/), `folder:DIR` (pictures with a .txt or
-.json of the same stem beside, or below image/ and json/), `table:FILE[:IMAGES]` (TSV, CSV or Parquet with a column of files and one of
-captions), `coco:ANNOTATIONS.json:IMAGES`. Paths are taken from the data's folder. Tar shards (`shards:PATTERN`), which can only be read in
+.json of the same stem beside, or below image/ and json/), `table:FILE[:IMAGES]` (TSV, CSV, JSON lines or Parquet with a column of files and
+one of captions), `coco:ANNOTATIONS.json:IMAGES`. Paths are taken from the data's folder. Tar shards (`shards:PATTERN`), which can only be read in
 order, are `shards.py`'s.
 """
 
@@ -14,15 +14,17 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .data import DataError, split_words
-from .samples import MOST_TEXT_BYTES, PICTURES, Skipped, Unusable, captions_of, is_companion, json_captions, text_caption
+from .samples import MOST_TEXT_BYTES, PICTURES, Skipped, Unusable, captions_of, files_below, json_captions, spellings, text_caption
 from .schema import near
 from .shards import expand
 
@@ -147,8 +149,9 @@ def read_set(root: Path, name: str, split: str) -> CaptionedSet:
 
 def _located(images: Path, file: str) -> Path | None:
     """The picture of a table's row: a file, or the key by which img2dataset names it in the folder of its shard."""
-    if (images / file).is_file():
-        return images / file
+    for name in spellings(file):
+        if (images / name).is_file():
+            return images / name
     if file.isdigit():
         places = (images / folder / f"{file}{end}" for folder in ("", file[:5]) for end in PICTURES)
         return next((place for place in places if place.is_file()), None)
@@ -169,7 +172,7 @@ def _table_rows(path: Path, split: str, skipped: Skipped) -> Iterator[tuple[str,
     """File and caption of each row that can be used."""
     if not path.is_file():
         raise DataError(f"{path} is missing: expected a table with the columns file and caption, and split where it holds several")
-    rows = _parquet(path) if path.suffix == ".parquet" else _separated(path)
+    rows = {".parquet": _parquet, ".jsonl": _json_lines}.get(path.suffix.lower(), _separated)(path)
     columns: list[str] | None = None
     for row in rows:
         if columns is None:
@@ -184,6 +187,8 @@ def _table_rows(path: Path, split: str, skipped: Skipped) -> Iterator[tuple[str,
             continue
         if "split" in columns and row.get("split") not in SPLITS.get(split, (split,)):
             continue
+        if isinstance(row[file], (dict, bytes)):
+            raise DataError(f"{path}: expected a column of files, found pictures in {file!r}; write them out as files, or as shards")
         if not isinstance(row[file], str) or not row[file]:
             skipped["row without a file"] += 1
             continue
@@ -193,24 +198,75 @@ def _table_rows(path: Path, split: str, skipped: Skipped) -> Iterator[tuple[str,
             skipped[str(reason)] += 1
 
 
-def _separated(path: Path) -> Iterator[dict]:
-    """The rows of a TSV or CSV, the columns' names first; what a short row lacks is None. open_clip's .csv has tabs, which its head tells."""
-    csv.field_size_limit(MOST_TEXT_BYTES)
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    """A table in UTF-8, or in UTF-16 as its first bytes tell."""
+    with path.open("rb") as handle:
+        begin = handle.read(2)
+    if begin == b"\x1f\x8b":
+        raise DataError(f"{path}: expected a text file, found one that is packed by gzip; unpack it")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as handle:
-            comma = path.suffix == ".csv" and "\t" not in handle.readline(MOST_TEXT_BYTES)
-            handle.seek(0)
-            quoting = csv.QUOTE_MINIMAL if path.suffix == ".csv" else csv.QUOTE_NONE
-            reader = csv.reader(handle, delimiter="," if comma else "\t", quoting=quoting)
+        with path.open(encoding="utf-16" if begin in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", newline="") as handle:
+            yield handle
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected a table in UTF-8, found another byte at {error.start}") from error
+
+
+def _separated(path: Path) -> Iterator[dict]:
+    """The rows of a TSV or CSV, the columns' names first; what a short row lacks is None. The head tells the separator: open_clip's .csv has tabs."""
+    csv.field_size_limit(MOST_TEXT_BYTES)
+    with _opened(path) as handle:
+        head = handle.readline(MOST_TEXT_BYTES)
+    delimiter = max("\t,;", key=lambda one: (one in head, one == "\t", head.count(one)))
+    quoting = _quoting(path, delimiter)
+    with _opened(path) as handle:
+        reader = csv.reader(handle, delimiter=delimiter, quoting=quoting)
+        try:
             names = next(reader, [])
             yield dict.fromkeys(names)
             for row in reader:
                 if row:
                     yield dict(zip(names, [*row, *[None] * (len(names) - len(row))]))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected a table in UTF-8, found another byte at {error.start}") from error
-    except csv.Error as error:
-        raise DataError(f"{path}: expected a table, found {error}") from error
+        except csv.Error as error:
+            raise DataError(f"{path}: expected a table, found {error} near line {reader.line_num}") from error
+
+
+def _quoting(path: Path, delimiter: str) -> int:
+    """Whether fields stand in quotes, as spreadsheets and pandas write them where they must, or a quote is a letter as any other.
+
+    With tabs both are met: a file whose quotes are all in their right places has them by that rule.
+    """
+    begun = 0
+    with _opened(path) as handle:
+        reader = csv.reader(handle, delimiter=delimiter, strict=True)
+        try:
+            for _ in reader:
+                begun = reader.line_num
+        except csv.Error as error:
+            if delimiter == "\t":
+                return csv.QUOTE_NONE
+            if "end of data" in str(error) or "field limit" in str(error):
+                raise DataError(f"{path}, line {begun + 1}: a quote begins there that nothing ends") from error
+    return csv.QUOTE_MINIMAL
+
+
+def _json_lines(path: Path) -> Iterator[dict]:
+    """The objects of a file that has one a line, the columns' names first, which are those of the first."""
+    names: list[str] | None = None
+    with _opened(path) as handle:
+        for number, line in enumerate(handle, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{path}, line {number}: expected a JSON object, found {error}") from error
+            if not isinstance(row, dict):
+                raise DataError(f"{path}, line {number}: expected a JSON object, found {type(row).__name__}")
+            if names is None:
+                names = list(row)
+                yield dict.fromkeys(names)
+            yield {name: row.get(name) for name in names}
 
 
 def _parquet(path: Path) -> Iterator[dict]:
@@ -258,19 +314,21 @@ def _split_folder(place: Path, split: str) -> Path:
 def _folder_rows(place: Path, skipped: Skipped) -> Iterator[tuple[str, list[str]]]:
     """Every picture below the folder with its caption."""
     apart = (place / "image").is_dir() and (place / "json").is_dir()
-    for path in sorted((place / "image" if apart else place).rglob("*")):
-        if path.suffix.lower() not in PICTURES or is_companion(path.relative_to(place).as_posix()):
+    texts = {path.with_suffix(path.suffix.lower()): path for path in files_below(place) if path.suffix.lower() in (".txt", ".json")}
+    for path in files_below(place / "image" if apart else place):
+        if path.suffix.lower() not in PICTURES:
             continue
+        beside = (place / "json" if apart else path.parent) / path.name
         try:
-            yield path.relative_to(place).as_posix(), list(_beside(path, place / "json" if apart else path.parent))
+            yield path.relative_to(place).as_posix(), list(_caption_of(beside, texts))
         except Unusable as reason:
             skipped[str(reason)] += 1
 
 
-def _beside(picture: Path, texts: Path) -> tuple[str, ...]:
+def _caption_of(picture: Path, texts: dict[Path, Path]) -> tuple[str, ...]:
+    """What the .txt or .json of a picture's stem says; `texts` by their names with the ending in lower case."""
     for end in (".txt", ".json"):
-        place = texts / f"{picture.stem}{end}"
-        if place.is_file():
+        if place := texts.get(picture.parent / f"{picture.stem}{end}"):
             if place.stat().st_size > MOST_TEXT_BYTES:
                 raise Unusable("caption of too many bytes")
             content = place.read_bytes()

@@ -22,6 +22,7 @@ class MetricsLog:
     def __init__(self, work: Path, tensorboard: bool, say: Callable[[str], None], project: str = "", settings: dict | None = None):
         self.metrics = work / "metrics.jsonl"
         self._speaks = parallel.rank() == 0
+        self._whole = False  # whether the file is known to end with a whole line
         self._say = say
         self._board = None
         if tensorboard and self._speaks:
@@ -41,8 +42,12 @@ class MetricsLog:
         if not self._speaks:
             return
         self.metrics.parent.mkdir(parents=True, exist_ok=True)
-        with self.metrics.open("a") as handle:
-            handle.write(json.dumps(entry) + "\n")
+        self._whole = self._whole or without_torn_line(self.metrics)
+        try:
+            with self.metrics.open("a") as handle:
+                handle.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.metrics)) from error
         if self._board and "step" in entry:
             for name, value in entry.items():
                 if isinstance(value, float):
@@ -63,6 +68,15 @@ class MetricsLog:
         """[height, width, 3] u8 to TensorBoard."""
         if self._board:
             self._board.add_image(name, pixels, step, dataformats="HWC")
+
+
+def without_torn_line(path: Path) -> bool:
+    """Cuts off the line that a killed run left unfinished."""
+    if path.is_file():
+        with path.open("rb+") as handle:
+            content = handle.read()
+            handle.truncate(content.rfind(b"\n") + 1)
+    return True
 
 
 def _wandb(work: Path, project: str, settings: dict) -> Callable:

@@ -65,8 +65,8 @@ def flat(recipe: Recipe) -> dict:
     return json.loads(json.dumps(found))
 
 
-def data_of(recipe: Recipe, root: Path, labelled: Iterable[tuple[str, Path]]) -> dict[str, dict]:
-    """Each captioned set's list of files, the labelled photos, the held-out list."""
+def data_of(recipe: Recipe, root: Path, labelled: Iterable[tuple[str, Path]], words: Iterable[tuple[str, Path]]) -> dict[str, dict]:
+    """Each captioned set's list of files, the labelled photos, the tables of their words, the held-out list."""
     found = {}
     for stage in recipe.stages:
         for split, names in (("train", stage.pairs), ("val", stage.validation)):
@@ -79,18 +79,26 @@ def data_of(recipe: Recipe, root: Path, labelled: Iterable[tuple[str, Path]]) ->
                     found[where] = {"files": whole["files"] + listed["files"], "digest": f"{whole['digest']}{listed['digest']}"}
     if recipe.held_out:
         found["held_out"] = of_files([("held_out", Path(recipe.held_out))], True)
-    of_labelled = of_files(labelled, False)
-    if of_labelled["files"]:
-        found["labelled photos"] = of_labelled
+    for name, listed, contents in (("labelled photos", labelled, False), ("tables of words", words, True)):
+        of_listed = of_files(listed, contents)
+        if of_listed["files"]:
+            found[name] = of_listed
     return found
 
 
-def provenance(recipe: Recipe, root: Path, start: Iterable[tuple[str, Path]], labelled: Iterable[tuple[str, Path]], world: int) -> dict:
+def provenance(
+    recipe: Recipe,
+    root: Path,
+    start: Iterable[tuple[str, Path]],
+    labelled: Iterable[tuple[str, Path]],
+    words: Iterable[tuple[str, Path]],
+    world: int,
+) -> dict:
     """All of it, ready to be kept."""
     found = {
         "format": FORMAT,
         "recipe": flat(recipe),
-        "data": data_of(recipe, root, labelled),
+        "data": data_of(recipe, root, labelled, words),
         "start": of_files(start, True)["digest"],
         "code": code(),
     }

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import warnings
 from collections import Counter
 from pathlib import Path
+from unicodedata import normalize
 
 from PIL import Image, ImageOps
 
@@ -30,9 +32,29 @@ class Skipped(Counter):
 
 
 def is_companion(name: str) -> bool:
-    """What macOS lays beside files on foreign disks and in archives."""
+    """What macOS and Windows lay beside files, on foreign disks and in archives too."""
     parts = name.split("/")
-    return parts[-1].startswith("._") or "__MACOSX" in parts
+    return parts[-1].startswith("._") or parts[-1] in (".DS_Store", "Thumbs.db", "desktop.ini") or "__MACOSX" in parts
+
+
+def files_below(place: Path) -> list[Path]:
+    """Every file below a folder, in one order, also of folders that are links; without what systems lay beside."""
+    found, seen = [], set()
+    for folder, inner, names in os.walk(place, followlinks=True):
+        inner.sort()
+        known = os.stat(folder)
+        if (known.st_dev, known.st_ino) in seen:  # a link to a folder above
+            inner.clear()
+            continue
+        seen.add((known.st_dev, known.st_ino))
+        found += [Path(folder, name) for name in names]
+    return sorted(path for path in found if not is_companion(path.relative_to(place).as_posix()))
+
+
+def spellings(file: str) -> dict[str, None]:
+    """A file's name as a table tells it, and as another system may have stored it: composed and decomposed letters, its own slashes."""
+    plain = [file, file.replace("\\", "/")]
+    return dict.fromkeys([*plain, *(normalize(form, name) for name in plain for form in ("NFC", "NFD"))])
 
 
 def picture(source: bytes | Path, side: int = 0) -> Image.Image:

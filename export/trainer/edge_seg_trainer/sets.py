@@ -57,6 +57,7 @@ def _coco(root: Path, name: str, held_out: frozenset[str]) -> LabelledSet:
     return LabelledSet(
         name, words if name == PANOPTIC else [some for some, thing in zip(words, classes.things) if thing],
         [photo for photo in every if photo.path.name not in held_out], [photo for photo in every if photo.path.name in held_out],
+        (root / "seg" / PANOPTIC / "classes.tsv",),
     )  # fmt: skip
 
 
@@ -74,5 +75,6 @@ def read_set(root: Path, name: str, held_out: frozenset[str] = frozenset()) -> L
     photos = labelled_folder(folder, "labels", values, lambda _: True)
     held = held_places([photo.path.name for photo in photos], PLACES.get(name, ".+"))
     return LabelledSet(
-        name, words, [photo for photo in photos if photo.path.name not in held], [photo for photo in photos if photo.path.name in held]
+        name, words, [photo for photo in photos if photo.path.name not in held], [photo for photo in photos if photo.path.name in held],
+        (folder / "classes.tsv",),
     )  # fmt: skip

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .data import DataError, patch_targets, random_crop
-from .labelled_sets import LabelledSet
+from .labelled_sets import TAXONOMIES, LabelledSet
 from .pairs import draws
 from .questions import Asker, Question, read_umbrellas, taxonomy
 from .recipe import StageRecipe
@@ -28,7 +28,7 @@ VOCABULARIES = (LVIS, "ade20k_847_with_prompt_eng", "pascal_ctx_459_with_prompt_
 
 def taxonomies(root: Path) -> tuple[list[list[str]], list[str]]:
     """Lists of synonyms, and a large vocabulary of names; nothing where the data has none."""
-    folder = root / "taxonomies" / "fcclip_apache2"
+    folder = root / TAXONOMIES
     if not folder.is_dir():
         return [], []
     lists = [line for name in SYNONYMS for line in taxonomy(folder / f"{name}.txt")]

@@ -22,6 +22,7 @@ from .samples import MOST_PICTURE_BYTES, MOST_TEXT_BYTES, PICTURES, Skipped, Unu
 MOST_SHARDS = 1_000_000
 # What a reader's buffer of samples may hold: of small pictures it is never reached, of packed ones that unpack to much it is.
 MOST_BUFFER_BYTES = 1 << 28
+MOST_LACKING = 100_000  # keys of a shard that are remembered for their lacking something
 
 
 @dataclass
@@ -100,6 +101,8 @@ def expand(pattern: str, root: Path = Path()) -> list[Path]:
             found += [Path(place) for place in sorted(glob(name)) if not is_companion(Path(place).name)]
     if not found:
         raise DataError(f"{root / pattern}: expected tar shards, found none")
+    if folder := next((path for path in found if path.is_dir()), None):
+        raise DataError(f"{pattern}: expected tar shards, found a folder; take {folder}/*.tar")
     return list(dict.fromkeys(found))
 
 
@@ -135,21 +138,27 @@ def sample_of(key: str, parts: dict[str, bytes], too_large: set[str]) -> Raw:
 
 
 def read_shard(path: Path, count: Count) -> Iterator[Raw]:
-    """The samples of one shard, in its order. A shard that ends early gives what it holds and counts as one corrupt sample."""
+    """The samples of one shard, in its order. A shard that ends early gives what it holds and counts as one corrupt sample.
+
+    A sample ends where another key comes, or a field that it has already.
+    """
     key: str | None = None
     parts: dict[str, bytes] = {}
     too_large: set[str] = set()
+    lacking: set[str | None] = set()  # keys whose sample lacked something
 
     def finished() -> Iterator[Raw]:
         if parts or too_large:
             try:
                 yield sample_of(f"{path}/{key}", parts, too_large)
             except Unusable as reason:
-                count.skip(str(reason))
+                count.skip("files of a sample that lie apart (tar --sort=name lays them together)" if key in lacking else str(reason))
+                if len(lacking) < MOST_LACKING:
+                    lacking.add(key)
 
     for name, content in _members(path, count):
         stem, end = _split(name)
-        if stem != key:
+        if stem != key or end in parts or end in too_large:
             yield from finished()
             key, parts, too_large = stem, {}, set()
         if content is None or sum(map(len, parts.values())) + len(content) > MOST_PICTURE_BYTES:

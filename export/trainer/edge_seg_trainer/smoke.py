@@ -55,7 +55,9 @@ def smoke(recipe: Recipe, base: Path, say) -> int:
         run = Run(small(recipe, size), base, say, fresh=True, photos_at_most=PHOTOS)
         # Thresholds are fitted in the whole run alone.
         run.settings = {"background": 0.5, "tag_threshold": 0.5} | run.settings
-        run.follow()
+        if not run.follow():
+            shutil.rmtree(place, ignore_errors=True)
+            return 130
         peaks.append(memory_mb(run.model.device))
     each_report = _measured(run, recipe)
     walked = time.monotonic() - began

@@ -72,6 +72,7 @@ def _plain(handle: BinaryIO, most: Callable[[str], int]) -> Iterator[tuple[str, 
             _exactly(handle, min(size, 1))
             handle.seek(-size % BLOCK, 1)
         begun, told = handle.tell(), {}
+    raise tarfile.ReadError("the archive has no end")  # which every writer puts there: it was cut off between two files
 
 
 def _checked(head: bytes) -> bool:

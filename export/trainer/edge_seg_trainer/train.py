@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checkpoint, evaluate, layouts, parallel, provenance
+from . import checkpoint, evaluate, layouts, parallel, provenance, stop
 from .adapters import inject, merge
 from .adapters import save as save_adapters
 from .calibrate import calibrate
 from .data import DataError, data_root, read_held_out
-from .folder import read_folder, write_folder
+from .folder import read_folder, recover, write_folder
 from .kinds import make_stage
+from .labelled_sets import TAXONOMIES
 from .loop import StageLoop
 from .overlay import overlay
 from .plot import plot
@@ -126,29 +128,38 @@ class Run:
         return [("backbone", backbone), ("text", weights_in(text)), ("tokenizer", text / "tokenizer.json")]
 
     def provenance(self) -> dict:
-        """What this run's figures depend on. Labelled photos count by their names and sizes."""
+        """What this run's figures depend on. Labelled photos count by their names and sizes, the tables of their words by what they hold."""
         labelled: list[tuple[str, Path]] = []
+        words: list[tuple[str, Path]] = []
         every = [*(entry.rpartition("=")[0] for stage in self.recipe.stages for entry in stage.sets), *self.recipe.measure]
         for name in dict.fromkeys(filter(layouts.is_form, every)):
             found = layouts.read(self.root, name)
             paths = {path for photo in found.train + found.held for path in (photo.path, photo.label)}
             labelled += [(f"{name} {path.name}", path) for path in sorted(paths)]
+            words += [(f"{name} {path.name}", path) for path in found.tables]
         names = [name for name in every if not layouts.is_form(name)]
         folders = [self.root / "seg" / name for name in (*(("coco_panoptic200", "coco_mini159") if self.recipe.held_out else ()), *names)]
         for folder in dict.fromkeys(folders):
-            labelled += [(path.relative_to(self.root).as_posix(), path) for path in sorted(folder.rglob("*")) if path.is_file()]
-        for stage in self.recipe.stages:
-            if stage.sets:
-                labelled += [(stage.umbrellas, self.base / stage.umbrellas)] if stage.umbrellas else []
-        return provenance.provenance(self.recipe, self.root, self.began_with, labelled, parallel.world())
+            listed = [(path.relative_to(self.root).as_posix(), path) for path in sorted(folder.rglob("*")) if path.is_file()]
+            labelled += listed
+            words += [(name, path) for name, path in listed if path.name == "classes.tsv"]
+        if any(stage.sets for stage in self.recipe.stages):
+            words += [(path.name, path) for path in sorted((self.root / TAXONOMIES).glob("*.txt"))]
+        umbrellas = dict.fromkeys(stage.umbrellas for stage in self.recipe.stages if stage.sets and stage.umbrellas)
+        words += [(name, self.base / name) for name in umbrellas]
+        return provenance.provenance(self.recipe, self.root, self.began_with, labelled, words, parallel.world())
 
     def _begin(self) -> dict | None:
         """The checkpoint to go on from, if there is one. Refuses what another run has made."""
         self.made_by = self.provenance()
         way = "give back what differs, take another `name`, or start anew by --fresh, which forgets the checkpoints"
-        if self.fresh and parallel.rank() == 0:
-            self.checkpoints.clear()
-            self.metrics.unlink(missing_ok=True)
+        if parallel.rank() == 0:
+            if self.fresh:
+                self.checkpoints.clear()
+                self.metrics.unlink(missing_ok=True)
+            for stage in self.recipe.stages:
+                if stage.folder:
+                    recover(Path(self.recipe.output) / stage.folder)
         parallel.barrier()
         for stage in self.recipe.stages:
             if stage.folder:
@@ -212,14 +223,15 @@ class Run:
                 drawn.save(place / f"{name}-{Path(path).stem}.png")
                 self.metrics_log.picture(f"overlay/{Path(path).stem}", step, np.asarray(drawn))
 
-    def follow(self, until: int | None = None) -> None:
-        """Runs all stages, from the last checkpoint where there is one; `until` stops after that many steps."""
+    def follow(self, until: int | None = None) -> bool:
+        """Runs all stages, from the last checkpoint where there is one; `until` stops after that many steps. False if a signal stopped it."""
         try:
-            self._follow(until)
+            with checkpoint.alone(self.work) if parallel.rank() == 0 else nullcontext(), stop.asked_by_signals():
+                return self._follow(until)
         finally:
             self.metrics_log.finish()
 
-    def _follow(self, until: int | None) -> None:
+    def _follow(self, until: int | None) -> bool:
         state = self._begin()
         first = state["stage"] if state else 0
         if state:
@@ -228,7 +240,7 @@ class Run:
             if first == len(self.recipe.stages):
                 self.say(f"{self.recipe.name} is trained already; --fresh trains it anew")
                 self._restore_folders()
-                return
+                return True
             at = f", step {state['step']}" if "step" in state else ""
             self.say(f"going on at stage {self.recipe.stages[first].name}{at}")
         elif self.recipe.final_report or self.recipe.measure:
@@ -238,7 +250,7 @@ class Run:
             inner = state if state and state["stage"] == number and "optimizer" in state else None
             before = inner["start"] if inner else {name: value.clone() for name, value in self.model.state_dict().items()}
             if not self._stage(number, stage, inner, before, until):
-                return
+                return not stop.asked()
             state = None
             if stage.blend_with:
                 self._blend(stage)
@@ -253,6 +265,7 @@ class Run:
                     {"stage": number + 1, "start": self.model.state_dict(), "figures": self.figures, "to_blend": self.to_blend}, stage.name
                 )
             parallel.barrier()
+        return True
 
     def save(self, state: dict, stage: str, step: int | None = None) -> None:
         self.checkpoints.save(state | {"made_by": self.made_by}, stage, step)

@@ -20,6 +20,7 @@ from .data import IGNORE, OTHER, Labelled, coco_classes, read_coco
 from .data import _labelled as labelled_folder
 from .evaluate import Encoder, Tally
 from .folder import read_folder
+from .labelled_sets import TAXONOMIES
 from .pretrained import bert_config, load_bert
 from .questions import ALIKE, BELONGING, read_umbrellas, taxonomy
 from .sets import read_set
@@ -76,7 +77,7 @@ def views(root: Path, held_out: frozenset[str], umbrellas: Path, thin: int = 1) 
     ade_table = _table({n + 1: n for n in range(len(ade_names))})
     ade_photos = labelled_folder(ade, "labels", ade_table, lambda _: True)
     rooms, room_names, room_table = _rooms(ade_photos, ade_names)
-    lvis = root / "taxonomies" / "fcclip_apache2" / f"{LVIS}.txt"
+    lvis = root / TAXONOMIES / f"{LVIS}.txt"
     groups = {umbrella.words[0]: umbrella.children for umbrella in read_umbrellas(umbrellas)}
     of = {}
     for n, name in enumerate(classes.names):

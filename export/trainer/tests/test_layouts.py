@@ -210,6 +210,81 @@ def test_colours_that_are_not_told_are_vocs(tmp_path):
     assert column(one) == [0, 2, OTHER, IGNORE]
 
 
+def test_labels_in_colours_are_read_by_their_table(tmp_path):
+    photo(tmp_path / "mine" / "images" / "a.jpg")
+    colours(tmp_path / "mine" / "labels" / "a.png", [(255, 0, 0), (0, 16, 255), (0, 0, 0), (9, 9, 9)])
+    table = tmp_path / "mine" / "classes.tsv"
+    table.write_text("value\tcolour\tname\n1\t255,0,0\tfire\n2\t#0010fF\tsea\n0\t#000000\tbackground\n")
+    (one,) = read_set(tmp_path, "folder:mine").train
+    assert column(one) == [0, 1, OTHER, IGNORE]
+    for text, message in (
+        ("value\tname\n1\tfire\n", "expected the columns colour and name.*the labels hold colours"),
+        ("colour\tname\n256,0,0\tfire\n", "row 2: colour: expected r,g,b or #rrggbb, found '256,0,0'"),
+        ("colour\tname\n1,2\tfire\n", "expected r,g,b"),
+    ):
+        table.write_text(text)
+        with pytest.raises(DataError, match=message):
+            read_set(tmp_path, "folder:mine")
+
+
+def test_photos_of_one_name_in_two_folders_keep_their_own_labels(tmp_path):
+    place = tmp_path / "mine"
+    for n, folder in enumerate(("one", "two")):
+        photo(place / "images" / folder / "a.JPG", size=(SIDE, SIDE))
+        label(place / "annotations" / folder / "a.PNG", [3 + n, 0])
+    (place / "classes.tsv").write_text(CLASSES)
+    read = read_set(tmp_path, "folder:mine")
+    found = {one.path.parent.name: column(one)[0] for one in read.train + read.held}
+    assert found == {"one": 0, "two": 1}
+    # Labels that lie in no such folder: which photo is meant is not to be known.
+    for path in (place / "annotations" / "one" / "a.PNG", place / "annotations" / "two" / "a.PNG"):
+        path.rename(place / "annotations" / path.name)
+    with pytest.raises(DataError, match="expected one photo for the labels .*a.PNG, found .*one/a.JPG and .*two/a.JPG"):
+        read_set(tmp_path, "folder:mine")
+
+
+def test_a_voc_export_keeps_its_folders_and_splits(tmp_path):
+    """As CVAT writes a task of nested photos: its lists name photos without labels too."""
+    for stem in ("a", "sub/a", "sub/b", "none"):
+        photo(tmp_path / "JPEGImages" / f"{stem}.jpg")
+        if stem != "none":
+            colours(tmp_path / "SegmentationClass" / f"{stem}.png", [(128, 0, 0), (0, 0, 0)])
+    (tmp_path / "labelmap.txt").write_text("background:0,0,0::\nfire:128,0,0::\n")
+    lists = tmp_path / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("a\nsub/a\nnone\n")
+    (lists / "val.txt").write_text("sub/b\n")
+    found = read_set(tmp_path, "folder:.")
+    assert [one.path.relative_to(tmp_path / "JPEGImages").as_posix() for one in found.train] == ["a.jpg", "sub/a.jpg"]
+    assert [one.path.name for one in found.held] == ["b.jpg"]
+
+
+def test_what_systems_lay_beside_photos_is_no_photo(tmp_path):
+    photo(tmp_path / "seg" / "mine" / "images" / "a.jpg")
+    label(tmp_path / "seg" / "mine" / "labels" / "a.png", [3, 4])
+    (tmp_path / "seg" / "mine" / "classes.tsv").write_text(CLASSES)
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._a.jpg"):
+        (tmp_path / "seg" / "mine" / "images" / name).write_bytes(b"x")
+    found = read_set(tmp_path, "mine")
+    assert [one.path.name for one in found.train + found.held] == ["a.jpg"]
+
+
+def test_names_are_found_as_another_system_spells_them(tmp_path):
+    """macOS stores `ä` as two letters, and tables keep it as one."""
+    photo(tmp_path / "photos" / "a\u0308.jpg")
+    content = {
+        "images": [{"id": 1, "file_name": "\u00e4.jpg", "width": SIDE, "height": SIDE}],
+        "categories": [{"id": 1, "name": "fire"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "area": 4, "segmentation": [[0, 0, 9, 0, 9, 9]]}],
+    }
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    assert len(read_set(tmp_path, "coco:c.json:photos").train) == 1
+    photo(tmp_path / "mine" / "images" / "a\u0308.jpg")
+    label(tmp_path / "mine" / "labels" / "\u00e4.png", [3, 4])
+    (tmp_path / "mine" / "classes.tsv").write_text(CLASSES)
+    assert len(read_set(tmp_path, "folder:mine").train) == 1
+
+
 def test_faults_of_labelled_sets_are_named(tmp_path):
     place = coco_json(tmp_path)
     content = json.loads(place.read_text())
@@ -250,7 +325,7 @@ def test_faults_of_labelled_sets_are_named(tmp_path):
         refused("folder:mine", message)
     (tmp_path / "mine" / "classes.tsv").write_text("value\tname\n1\tfire\n")
     colours(tmp_path / "mine" / "labels" / "a.png", [(1, 2, 3)])
-    refused("folder:mine", "expected label numbers from 0 to 255 in one channel or a palette, found mode RGB")
+    refused("folder:mine", "expected the columns colour and name.*the labels hold colours")
     photo(tmp_path / "mine" / "images" / "a.jpg", size=(SIDE, SIDE + 1))
     refused("folder:mine", "expected the photo's size, 24×25, found 24×24")
 

@@ -1,5 +1,6 @@
 """Captioned photos as people have them: what is used, what is passed over, and that it is counted and told."""
 
+import csv
 import gzip
 import io
 import json
@@ -249,6 +250,93 @@ def test_tables_are_sets(tmp_path):
         read_pairs(tmp_path, ["shards:x.tar"])
 
 
+ODD = ["a dog on grass", 'a "wet" dog', '"A dog"', "a\tdog", "a dog\non grass", "a dog, grass"]
+
+
+def quoted(rows: list[list[str]], delimiter: str) -> str:
+    """A table as pandas and spreadsheets write it."""
+    held = io.StringIO(newline="")
+    csv.writer(held, delimiter=delimiter).writerows(rows)
+    return held.getvalue()
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [("t.tsv", "\t"), ("t.csv", ","), ("t.csv", ";"), ("T.TSV", "\t")])
+@pytest.mark.parametrize("code", ["utf-8", "utf-8-sig", "utf-16"])
+def test_tables_of_spreadsheets_are_read(tmp_path, name, delimiter, code):
+    rows = [["file", "caption"], *([f"{n}.jpg", text] for n, text in enumerate(ODD))]
+    (tmp_path / name).write_text(quoted(rows, delimiter), encoding=code, newline="")
+    for n in range(len(ODD)):
+        (tmp_path / f"{n}.jpg").write_bytes(picture(n))
+    assert [pair.captions for pair in read_pairs(tmp_path, [f"table:{name}"])] == [(text,) for text in ODD]
+
+
+def test_a_stray_quote_takes_no_row_with_it(tmp_path):
+    texts = ['"Open dog', 'a 5" dog', '"A dog" he said', 'dog and "cat"', "dog"]
+    for n in range(len(texts)):
+        (tmp_path / f"{n}.jpg").write_bytes(picture(n))
+    (tmp_path / "t.tsv").write_text("file\tcaption\n" + "".join(f"{n}.jpg\t{text}\n" for n, text in enumerate(texts)))
+    assert [pair.captions for pair in read_pairs(tmp_path, ["table:t.tsv"])] == [(text,) for text in texts]
+    # With commas a quote is needed where a caption has one, so an open one is a fault.
+    (tmp_path / "t.csv").write_text("file,caption\n0.jpg,a dog\n1.jpg,\"Open dog\n2.jpg,dog\n")
+    with pytest.raises(DataError, match="t.csv, line 3: a quote begins there that nothing ends"):
+        read_pairs(tmp_path, ["table:t.csv"])
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"file,caption\n"))
+    with pytest.raises(DataError, match="packed by gzip; unpack it"):
+        read_pairs(tmp_path, ["table:t.csv.gz"])
+
+
+def test_lines_of_json_are_a_set(tmp_path):
+    (tmp_path / "0.jpg").write_bytes(picture(0))
+    lines = [{"file_name": "0.jpg", "text": "a dog\u2028on grass"}, {"file_name": "0.jpg", "text": ["a cat"], "more": 1}, {"file_name": "0.jpg"}]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    said = []
+    assert [pair.captions for pair in read_pairs(tmp_path, ["table:t.jsonl"], say=said.append)] == [("a dog\u2028on grass", "a cat")]
+    assert said == ["table:t.jsonl: passed over 1: 1 without caption"]
+    (tmp_path / "t.jsonl").write_text('{"file": "0.jpg", "text": "x"}\n[1]\n')
+    with pytest.raises(DataError, match="line 2: expected a JSON object, found list"):
+        read_pairs(tmp_path, ["table:t.jsonl"])
+
+
+def test_pictures_are_found_however_their_names_are_written(tmp_path):
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "in" / "a\u0308.JPG").write_bytes(picture(0))
+    (tmp_path / "in" / "a\u0308.TXT").write_text("a dog")
+    (tmp_path / "in" / "sub" / "b.c.jpeg").write_bytes(picture(1))
+    (tmp_path / "in" / "sub" / "b.c.txt").write_text("a cat")
+    assert [pair.captions for pair in read_pairs(tmp_path, ["folder:in"])] == [("a dog",), ("a cat",)]
+    # Folders that are links count, and one that leads back up does not go round.
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "more").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "sub" / "up").symlink_to(tmp_path / "in")
+    assert [pair.captions for pair in read_pairs(tmp_path, ["folder:linked"])] == [("a dog",), ("a cat",)]
+    (tmp_path / "t.tsv").write_text("file\tcaption\n\u00e4.JPG\ta dog\nsub\\b.c.jpeg\ta cat\n", encoding="utf-8")
+    assert [pair.path.name for pair in read_pairs(tmp_path, ["table:t.tsv:in"])] == ["a\u0308.JPG", "b.c.jpeg"]
+
+
+def test_samples_of_one_key_are_told_apart(tmp_path):
+    members = [(f"a.{end}", content) for n in range(3) for end, content in (("jpg", picture(n)), ("txt", f"dog {n}".encode()))]
+    with tarfile.open(tmp_path / "s.tar", "w") as archive:
+        for name, content in members:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    found, reasons = read(tmp_path / "s.tar")
+    assert [raw.captions for raw in found] == [("dog 0",), ("dog 1",), ("dog 2",)] and not reasons
+
+
+def test_files_of_a_sample_that_lie_apart_are_told(tmp_path):
+    shard(tmp_path / "s.tar", {f"{n}": {"jpg": picture(n)} for n in range(3)} | {f"./{n}": {"txt": b"a dog"} for n in range(3)})
+    with tarfile.open(tmp_path / "t.tar", "w") as archive:
+        for end, content in (("jpg", picture(0)), ("txt", b"a dog")):
+            for n in range(3):
+                entry = tarfile.TarInfo(f"{n}.{end}")
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+    assert read(tmp_path / "t.tar") == ([], {"without caption": 3, "files of a sample that lie apart (tar --sort=name lays them together)": 3})
+    with pytest.raises(DataError, match="expected tar shards, found a folder; take .*/\\*.tar"):
+        expand(str(tmp_path))
+
+
 def test_parquet_lists_are_sets(tmp_path):
     parquet, arrow = needed("pyarrow.parquet"), needed("pyarrow")
     (tmp_path / "0.jpg").write_bytes(picture(0))
@@ -256,6 +344,9 @@ def test_parquet_lists_are_sets(tmp_path):
     assert [pair.captions for pair in read_pairs(tmp_path, ["table:list.parquet"])] == [("the fire",)]
     parquet.write_table(arrow.table({"path": ["0.jpg", "0.jpg"], "caption": [["the fire", "the sea"], None]}), tmp_path / "lists.parquet")
     assert [pair.captions for pair in read_pairs(tmp_path, ["table:lists.parquet"])] == [("the fire", "the sea")]
+    parquet.write_table(arrow.table({"image": [{"bytes": picture(0), "path": "0.jpg"}], "text": ["the fire"]}), tmp_path / "held.parquet")
+    with pytest.raises(DataError, match="found pictures in 'image'; write them out as files, or as shards"):
+        read_pairs(tmp_path, ["table:held.parquet"])
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(DataError, match="bad.parquet: expected a Parquet table"):
         read_pairs(tmp_path, ["table:bad.parquet"])
@@ -431,7 +522,7 @@ def test_archives_are_read_as_tarfile_reads_them(tmp_path, form):
     ]
     # Cut anywhere, it gives whole members or an error, never a part of one.
     content = held.getvalue()
-    for length in [*range(0, len(content), 97), len(content) - 1]:
+    for length in [*range(0, len(content), 97), *range(0, len(content), tar.BLOCK), len(content) - 1]:
         plain.write_bytes(content[:length])
         found = []
         try:
@@ -439,4 +530,6 @@ def test_archives_are_read_as_tarfile_reads_them(tmp_path, form):
                 found.append(one)
         except Exception as error:
             assert isinstance(error, (tarfile.TarError, EOFError)), error
+        else:
+            assert found == wanted
         assert found == wanted[: len(found)]
