@@ -29,7 +29,7 @@ impl Source for Fake {
         release_of("mini", self.serial, &self.parts).map_err(|error| error.to_string())
     }
 
-    fn check_board(&mut self) -> Result<(), String> {
+    fn check_board(&mut self, _: Option<&std::path::Path>) -> Result<(), String> {
         if self.refuse_board { Err("the bundle is for pi5, this board is pi4".into()) } else { Ok(()) }
     }
 
@@ -516,7 +516,7 @@ fn what_both_releases_have_in_common_is_stored_once() {
 fn the_rules_never_touch_what_runs_and_never_trust_without_proof() {
     let mut rng = Rng(42);
     for _ in 0..2000 {
-        let mut state = State::new(Trial { starts: 2, frames: 10 });
+        let mut state = State::new(Trial { starts: 2, frames: 10, ..Trial::default() });
         for _ in 0..60 {
             let event = match (state.work, rng.below(10)) {
                 (Work::Idle, 0..=2) => Event::Install { downgrade: rng.below(2) == 0 },
