@@ -189,7 +189,9 @@ fn summary(names: [String; 2], a: &[Value], b: &[Value]) -> Result<Comparison> {
     ensure!(!both.is_empty(), "no picture was segmented on both sides");
     let mut words: Vec<Word> = Vec::new();
     let class = |line: &Value, name: &str| line["classes"].as_array().into_iter().flatten().find(|class| class["name"] == name).cloned();
-    for name in both.iter().flatten().flat_map(|line| line["classes"].as_array().into_iter().flatten()).filter_map(|class| class["name"].as_str()) {
+    for name in
+        both.iter().flatten().flat_map(|line| line["classes"].as_array().into_iter().flatten()).filter_map(|class| class["name"].as_str())
+    {
         if !words.iter().any(|word| word.name == name) {
             words.push(Word { name: name.to_owned(), ..Word::default() });
         }

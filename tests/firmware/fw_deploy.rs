@@ -136,14 +136,15 @@ fn wrong_boards_and_boards_that_do_not_answer_are_told() {
 #[test]
 fn a_copy_that_broke_off_is_gone_on_with_and_a_wrong_one_is_not() {
     let Some(fleet) = Fleet::start(1) else { return };
-    fleet.release(1, &[], &frames(1));
-    let bytes = fs::read(fleet.at("r.esb")).unwrap();
-    let digest = edge_seg::Bundle::open(&fleet.at("r.esb")).unwrap().digest()[..16].to_string();
-    let part = fleet.board(0).join(format!("home/.cache/edge-seg/{digest}.esb.part"));
-    fs::create_dir_all(part.parent().unwrap()).unwrap();
-    for (half, resumed) in [(bytes[..bytes.len() / 2].to_vec(), true), (vec![0; bytes.len() / 2], false), (vec![1; bytes.len() * 2], false)]
-    {
-        fs::write(&part, half).unwrap();
+    for (serial, resumed) in [(1, true), (2, false), (3, false)] {
+        fleet.release(serial, &[], &frames(serial));
+        let bytes = fs::read(fleet.at("r.esb")).unwrap();
+        let digest = Command::new("sha256sum").arg(fleet.at("r.esb")).output().unwrap().stdout;
+        let name = String::from_utf8(digest[..16].to_vec()).unwrap();
+        let part = fleet.board(0).join(format!("home/.cache/edge-seg/{name}.esb.part"));
+        fs::create_dir_all(part.parent().unwrap()).unwrap();
+        let left = [bytes[..bytes.len() / 2].to_vec(), vec![0; bytes.len() / 2], vec![1; bytes.len() * 2]];
+        fs::write(&part, &left[serial as usize - 1]).unwrap();
         let output = fleet.deploy(&[&["cam0"][..], &BRING[..]].concat());
         let told = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{told} {}", String::from_utf8_lossy(&output.stdout));

@@ -8,7 +8,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const BASE: &str = "[input]\nsource = \"test:\"\n[words]\ntags = \"cat\"\n";
 
@@ -114,10 +114,12 @@ fn a_pause_a_closed_window_and_a_failing_phase_hold_the_others_back() {
     fleet.file(&format!("[rollout]\nwindows = [\"{day} 00:00-00:01\"]\n{SHORT}"));
     let mut waiting = fleet.fleet_command(&BRING).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
-    BufReader::new(waiting.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    let mut said = BufReader::new(waiting.stderr.take().unwrap());
+    said.read_line(&mut line).unwrap();
     assert!(line.contains("the next window opens in"), "{line}");
     assert!(fleet.fleet(&["pause", "a demonstration"]).status.success());
     let ended = waiting.wait_with_output().unwrap();
+    drop(said);
     let table = String::from_utf8(ended.stdout).unwrap();
     assert!(ended.status.code() == Some(1) && table.matches("skipped").count() == 3 && table.contains("a demonstration"), "{table}");
     assert!(fleet.fleet(&["resume"]).status.success());
@@ -138,11 +140,14 @@ fn a_pause_a_closed_window_and_a_failing_phase_hold_the_others_back() {
 fn a_board_that_was_away_is_brought_up_when_it_is_back() {
     let Some(mut fleet) = Fleet::start(2) else { return };
     fleet.release(1, &[], &frames(1));
-    fleet.file(&format!("[rollout]\nretry-minutes = 1\nretry-every-s = 0.5\n{SHORT}"));
+    fleet.file(&format!("[rollout]\nretry-minutes = 2\nretry-every-s = 0.5\n{SHORT}"));
     fleet.stop(1);
     let deploy = fleet.fleet_command(&[&BRING[..], &["--json"]].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(Duration::from_secs(3));
-    assert_eq!(fleet.status(0)["a"]["status"], "good", "the others do not wait for it");
+    let end = Instant::now() + Duration::from_secs(50);
+    while fleet.status(0)["a"]["status"] != "good" {
+        assert!(Instant::now() < end, "the others do not wait for it");
+        std::thread::sleep(Duration::from_millis(200));
+    }
     fleet.start_again(1);
     let ended = deploy.wait_with_output().unwrap();
     let rows: Vec<Value> = serde_json::from_slice(&ended.stdout).unwrap();
@@ -278,7 +283,10 @@ fn logs_metrics_and_findings_of_many_boards_are_fetched_at_once() {
     fleet.file(SHORT);
     let rows = fleet.fleet_json(&["collect", "--lines", "5"]);
     let head = server.join().unwrap();
-    assert!(head[0].starts_with("GET /metrics") && head.iter().any(|line| line.eq_ignore_ascii_case("Authorization: Bearer a-token")), "{head:?}");
+    assert!(
+        head[0].starts_with("GET /metrics") && head.iter().any(|line| line.eq_ignore_ascii_case("Authorization: Bearer a-token")),
+        "{head:?}"
+    );
     let text = |path: &str| fs::read_to_string(fleet.at("collected").join(path)).unwrap();
     assert!(text("camera0/metrics.prom").contains("edge_seg_frames_total 7"), "{rows:?}");
     assert!(text("camera1/log.txt").contains("board1 -u edge-seg.service -n 5"), "{rows:?}");

@@ -8,6 +8,7 @@ mod fw_doctor;
 mod fw_fleet;
 mod fw_install;
 mod fw_keys;
+mod fw_pull;
 mod fw_slots;
 mod small;
 #[path = "../bundle/tiny.rs"]
