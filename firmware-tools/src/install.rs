@@ -344,12 +344,27 @@ pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
+/// Removes what installations and pulls that were killed have left beside the slots.
+fn sweep(paths: &Paths) -> io::Result<()> {
+    let mut disk = paths.disk();
+    let pulled = paths.state.join("pull");
+    let left: Vec<PathBuf> = disk.list(&pulled)?.into_iter().map(|name| pulled.join(name)).collect();
+    for path in left.iter().chain([&paths.state.join("check.edge-seg"), &paths.state.join("check.toml")]) {
+        disk.remove(path)?;
+    }
+    Ok(())
+}
+
 /// Feeds an event that needs no release, for `who` asks for it.
 ///
 /// # Errors
 /// When the lock or the state cannot be had.
 pub fn feed(paths: &Paths, event: Event, who: &str) -> Result<Outcome> {
     let _lock = lock(paths)?;
+    if event == Event::Prune {
+        // Before anything else: where there is no room, what is left of an installation that was killed may be all that can go.
+        sweep(paths).with_context(|| format!("{}", paths.state.display()))?;
+    }
     let outcome = paths.slots().drive(event, None).map_err(|error| anyhow!(error))?;
     record(paths, &outcome, who);
     Ok(outcome)

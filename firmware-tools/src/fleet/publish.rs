@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -30,6 +31,17 @@ pub struct Publication {
     pub password: Password,
 }
 
+/// Whether some text in it is an address with a password.
+fn holds_password(config: &toml::Table) -> bool {
+    config.values().any(|value| match value {
+        toml::Value::Table(table) => holds_password(table),
+        toml::Value::String(text) => {
+            text.split_once("://").is_some_and(|(_, rest)| rest.split('/').next().unwrap_or_default().contains('@'))
+        }
+        _ => false,
+    })
+}
+
 impl Fleet {
     /// Writes files and a signed index into `folder`, the index last and in one step.
     ///
@@ -47,6 +59,9 @@ impl Fleet {
                 before.number.checked_add(1).with_context(|| format!("{}: its number is the highest there is", path.display()))?
             }
         };
+        for host in hosts.iter().filter(|host| what.configs && host.config.as_ref().is_some_and(holds_password)) {
+            eprintln!("edge-seg-fw: {}: an address with a password is published: whoever can read {} has it", host.name, folder.display());
+        }
         let own = OwnFolder::new()?;
         let release = Release::of(&what.payload)?;
         let releases = self.releases(hosts, &release, what.configs, Some(&secret), &own)?;
@@ -84,7 +99,12 @@ impl Fleet {
             let to = folder.join(&stored);
             if fs::metadata(&to).map_or(true, |meta| meta.len() != file.bytes) {
                 let beside = folder.join(format!("{stored}.{}.part", std::process::id()));
-                fs::copy(&file.path, &beside).and_then(|_| fs::rename(&beside, &to)).with_context(|| format!("{}", to.display()))?;
+                // Whoever may read the folder reads all of it.
+                let readable = |_| fs::set_permissions(&beside, fs::Permissions::from_mode(0o644));
+                fs::copy(&file.path, &beside)
+                    .and_then(readable)
+                    .and_then(|_| fs::rename(&beside, &to))
+                    .with_context(|| format!("{}", to.display()))?;
             }
             files.push(Listed { name, file: stored, bytes: file.bytes, sha256: file.sha256.clone() });
         }
