@@ -119,11 +119,11 @@ pub fn read_secret(path: &Path, password: &Password) -> Result<SecretKey> {
     key.with_context(|| format!("{}: wrong password, or the key has none (--no-password)", path.display()))
 }
 
-/// Text of a `.minisig` over `message`, with the time and `name` in its trusted comment.
+/// Text of a `.minisig` over all that `message` gives, with the time and `name` in its trusted comment.
 ///
 /// # Errors
-/// When the library refuses.
-pub fn sign(key: &SecretKey, message: &[u8], name: &str, unix_seconds: u64) -> Result<String> {
+/// When it cannot be read, or the library refuses.
+pub fn sign(key: &SecretKey, message: impl Read, name: &str, unix_seconds: u64) -> Result<String> {
     let trusted = format!("timestamp:{unix_seconds}\tfile:{name}\thashed");
     let signature = minisign::sign(None, key, message, Some(&trusted), Some("signature of an edge-seg bundle")).context("signing")?;
     Ok(signature.into_string())

@@ -4,11 +4,18 @@
 #![forbid(unsafe_code)]
 
 pub mod board;
+pub mod compare;
 pub mod deploy;
 pub mod doctor;
+pub mod fleet;
+pub mod health;
+pub mod history;
 pub mod install;
 pub mod keys;
+pub mod page;
 pub mod paths;
+pub mod precheck;
+pub mod pull;
 pub mod service;
 pub mod slots;
 pub mod supervisor;

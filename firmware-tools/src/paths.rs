@@ -26,6 +26,10 @@ pub struct Paths {
     pub keys: PathBuf,
     /// The packaged runtime.
     pub packaged: PathBuf,
+    /// A program that is asked whether a release on trial does its work, where there is one.
+    pub hook: PathBuf,
+    /// Where this file is, configurations that are brought must be signed as bundles are.
+    pub signed_config: PathBuf,
 }
 
 /// The service's user.
@@ -44,6 +48,8 @@ impl Paths {
             config: root.join("etc/edge-seg/edge-seg.toml"),
             keys: root.join("etc/edge-seg/keys"),
             packaged: root.join("usr/bin/edge-seg"),
+            hook: root.join("etc/edge-seg/trial-hook"),
+            signed_config: root.join("etc/edge-seg/keys/signed-config"),
         }
     }
 
@@ -89,6 +95,18 @@ impl Paths {
         Ok(false)
     }
 
+    /// Whether configurations that are brought must be signed here too.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    pub fn demands_signed_config(&self) -> Result<bool> {
+        match std::fs::symlink_metadata(&self.signed_config) {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("{}", self.signed_config.display())),
+        }
+    }
+
     /// Who the runtime runs as; none where the service has no folder.
     pub fn user(&self) -> Option<User> {
         User::owner_of(&self.data, &self.root.join("etc"))
@@ -109,7 +127,8 @@ impl Paths {
                 self.data.display()
             );
         }
-        Ok(user)
+        // Of a root that an image is built in nobody is known to run it; by sudo it is still not root who asked.
+        Ok(user.or_else(User::caller))
     }
 
     /// Holds the root to be one that nobody else can change, where this process is root: it would run what lies there. A sudoers line for

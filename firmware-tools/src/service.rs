@@ -24,7 +24,18 @@ impl User {
     /// The owner of the service's folder, as `etc` knows it.
     pub fn owner_of(folder: &Path, etc: &Path) -> Option<User> {
         let meta = std::fs::metadata(folder).ok()?;
-        let (uid, gid) = (meta.uid(), meta.gid());
+        Some(User::numbered(meta.uid(), meta.gid(), etc))
+    }
+
+    /// Who asked for root's rights by sudo, where this process has them so.
+    pub fn caller() -> Option<User> {
+        let number = |name: &str| std::env::var(name).ok()?.parse::<u32>().ok();
+        let uid = number("SUDO_UID").filter(|uid| *uid != 0 && rustix::process::geteuid().is_root())?;
+        // Without a group nothing of root's group may be left.
+        Some(User::numbered(uid, number("SUDO_GID").filter(|gid| *gid != 0).unwrap_or(NOBODYS_GROUP), Path::new("/etc")))
+    }
+
+    fn numbered(uid: u32, gid: u32, etc: &Path) -> User {
         let text = |name: &str| std::fs::read_to_string(etc.join(name)).unwrap_or_default();
         let passwd = text("passwd");
         let name = passwd.lines().find_map(|line| {
@@ -37,7 +48,7 @@ impl User {
             let member = fields.get(3)?.split(',').any(|member| Some(member) == name);
             fields.get(2)?.parse::<u32>().ok().filter(|_| member)
         };
-        Some(User { uid, gid, groups: text("group").lines().filter_map(of_group).collect() })
+        User { uid, gid, groups: text("group").lines().filter_map(of_group).collect() }
     }
 
     /// Its main group.
@@ -51,6 +62,31 @@ impl User {
     }
 }
 
+/// Does something with `user`'s rights, where this process is root and the user is another: on a thread that takes them on, and keeps them.
+///
+/// # Errors
+/// When the user cannot be taken on, and those of `work`.
+pub fn with_rights_of<T: Send>(
+    user: Option<&User>,
+    keep_groups: bool,
+    work: impl FnOnce() -> std::io::Result<T> + Send,
+) -> std::io::Result<T> {
+    let Some(user) = user.filter(|user| rustix::process::geteuid().is_root() && user.uid != 0) else { return work() };
+    std::thread::scope(|scope| {
+        let taken_on = scope.spawn(|| {
+            let own = if keep_groups { rustix::process::getgroups()? } else { Vec::new() };
+            let given = own.into_iter().map(|group| group.as_raw()).filter(|group| *group != 0);
+            let groups: Vec<Gid> = given.chain(user.groups.iter().copied()).map(Gid::from_raw).collect();
+            let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+            set_thread_groups(&groups)?;
+            set_thread_res_gid(gid, gid, gid)?;
+            set_thread_res_uid(uid, uid, uid)?;
+            work()
+        });
+        taken_on.join().unwrap_or_else(|_| Err(std::io::Error::other("the thread that took on another user ended")))
+    })
+}
+
 /// Starts a command as `user`, where this process is root and the user is another; what the service's user can put in a program's way must
 /// not run with root's rights.
 ///
@@ -58,24 +94,7 @@ impl User {
 /// When the user cannot be taken on, or the command cannot be started.
 pub fn start(user: Option<&User>, command: &mut Command) -> Result<Child> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let child = match user.filter(|user| rustix::process::geteuid().is_root() && user.uid != 0) {
-        None => command.spawn(),
-        // Users are a thread's on Linux: one that ends with this takes the user on, and its child inherits it. Groups that the service
-        // manager gave this process are the service's.
-        Some(user) => std::thread::scope(|scope| {
-            let taken_on = scope.spawn(|| {
-                let given = rustix::process::getgroups()?.into_iter().map(|group| group.as_raw()).filter(|group| *group != 0);
-                let groups: Vec<Gid> = given.chain(user.groups.iter().copied()).map(Gid::from_raw).collect();
-                let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-                set_thread_groups(&groups)?;
-                set_thread_res_gid(gid, gid, gid)?;
-                set_thread_res_uid(uid, uid, uid)?;
-                command.spawn()
-            });
-            taken_on.join().unwrap_or_else(|_| Err(std::io::Error::other("the thread that starts it ended")))
-        }),
-    };
-    child.with_context(|| program)
+    with_rights_of(user, true, || command.spawn()).with_context(|| program)
 }
 
 /// Runs a command as [`start`] does, for what it prints, and no longer than `limit`.
@@ -130,17 +149,35 @@ pub fn finish(mut child: Child, limit: Duration) -> Result<Output> {
     Ok(Output { status, stdout, stderr })
 }
 
+/// The group that owns nothing, as Debian numbers it.
+const NOBODYS_GROUP: u32 = 65_534;
 /// Nothing that is asked for says more.
 const MOST_OUTPUT_BYTES: u64 = 16 << 20;
 
-/// Reads a file that an operator names whole, up to `most` bytes, without waiting for anybody to write it.
+/// Opens a file that an operator names, of up to `most` bytes: by sudo with the rights of who called that, for whom root must not read
+/// what they cannot.
+///
+/// # Errors
+/// As [`open_plain`].
+pub fn open_named(path: &Path, most: u64) -> Result<File> {
+    plain(path, most, with_rights_of(User::caller().as_ref(), false, || open(path)))
+}
+
+/// Opens a file of up to `most` bytes, without waiting for anybody to write it.
 ///
 /// # Errors
 /// When it cannot be read, is no plain file, or is longer.
 pub fn open_plain(path: &Path, most: u64) -> Result<File> {
+    plain(path, most, open(path))
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(std::io::Error::from);
-    let file = File::from(file.with_context(|| format!("{}", path.display()))?);
+    Ok(File::from(rustix::fs::open(path, flags, rustix::fs::Mode::empty())?))
+}
+
+fn plain(path: &Path, most: u64, opened: std::io::Result<File>) -> Result<File> {
+    let file = opened.with_context(|| format!("{}", path.display()))?;
     let meta = file.metadata()?;
     if !meta.is_file() {
         bail!("{}: expected a plain file, found {:?}", path.display(), meta.file_type());

@@ -15,11 +15,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
 
+use crate::health::{Health, Watch};
+use crate::history;
 use crate::install;
 use crate::paths::Paths;
-use crate::service;
+use crate::service::{self, User};
 use crate::slots::machine::{self, BUNDLE, CONFIG, PROGRAM, Release, Trial};
-use crate::slots::{Event, Slot};
+use crate::slots::{Bar, Event, Slot, Status};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +37,11 @@ pub enum End {
     Stalled {
         /// How long, in seconds.
         seconds: u64,
+    },
+    /// It was on trial, did not do what is asked of it, and was stopped.
+    Poor {
+        /// Why.
+        why: String,
     },
 }
 
@@ -80,20 +87,29 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
             }
         }
     });
-    let (mut frames, mut confirmed, mut told) = (0u64, false, Instant::now());
+    let user = paths.user_to_run_as()?;
+    let process = child.id();
+    let memory = || memory_kib(user.as_ref(), process);
+    let (mut watch, mut confirmed, mut told) = (Watch::new(chosen.trial), false, Instant::now());
     let mut next = chosen.trial.frames;
     let confirm = |frames: u64, ended: bool| chosen.slot.as_ref().is_none_or(|slot| slot.confirm(paths, frames, ended));
+    // What is asked beyond frames is asked of a trial: a release that was good yesterday runs on a hot day too.
+    let judge = |watch: &Watch, ended: bool| match watch.judge(Instant::now(), ended, memory) {
+        Health::Good if chosen.on_trial => asked_hook(paths, user.as_ref(), name).map_or(Health::Good, Health::Poor),
+        health => health,
+    };
     loop {
+        let frames = watch.frames();
         let patience = if frames == 0 { first } else { stall };
         match lines.recv_timeout(patience) {
             Ok(line) => {
-                let healthy = is_frame(&line);
+                let healthy = watch.line(&line, Instant::now(), memory);
                 // Nobody may be listening to the data; the camera works on.
                 let _ = writeln!(std::io::stdout(), "{line}");
                 if !healthy {
                     continue;
                 }
-                frames += 1;
+                let frames = watch.frames();
                 if frames == 1 {
                     notify(&[NotifyState::Ready]);
                 }
@@ -102,8 +118,19 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                     told = Instant::now();
                 }
                 if !confirmed && frames >= next {
-                    confirmed = confirm(frames, false);
-                    next = frames.saturating_mul(2);
+                    match judge(&watch, false) {
+                        Health::NotYet => {}
+                        Health::Good => {
+                            confirmed = confirm(frames, false);
+                            next = frames.saturating_mul(2);
+                        }
+                        Health::Poor(why) => {
+                            let _ = child.kill();
+                            let _ = child.wait();
+                            chosen.record(paths, &format!("{name} does not do what its trial asks: {why}"));
+                            return Ok(End::Poor { why });
+                        }
+                    }
                 }
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -115,12 +142,45 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                 let status = child.wait()?;
                 // A folder of pictures may hold fewer than a trial asks for.
                 if !confirmed && frames > 0 && status.success() {
-                    confirm(frames, true);
+                    match judge(&watch, true) {
+                        Health::Poor(why) => {
+                            chosen.record(paths, &format!("{name} does not do what its trial asks: {why}"));
+                            return Ok(End::Poor { why });
+                        }
+                        _ => _ = confirm(frames, true),
+                    }
                 }
                 return Ok(End::Exited { success: status.success(), how: format!("{name} ended with {status} after {frames} frames") });
             }
         }
     }
+}
+
+/// How long the hook may take; the service manager waits three times as long for a frame.
+const HOOK_LIMIT: Duration = Duration::from_secs(30);
+
+/// Asks the operator's own program, as the user of the runtime, whether a release on trial does its work; why not, where it does not.
+fn asked_hook(paths: &Paths, user: Option<&User>, name: &str) -> Option<String> {
+    if std::fs::symlink_metadata(&paths.hook).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        return None;
+    }
+    let mut command = Command::new(&paths.hook);
+    match service::output(user, command.arg(name), HOOK_LIMIT) {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let said = said.lines().next_back().map_or_else(|| output.status.to_string(), str::to_owned);
+            Some(format!("{}: {said}", paths.hook.display()))
+        }
+        Err(error) => Some(format!("{error:#}")),
+    }
+}
+
+/// A process's memory in KiB, as its own user sees it: the service manager may hide other users' processes.
+fn memory_kib(user: Option<&User>, process: u32) -> Option<u64> {
+    let read = || std::fs::read_to_string(format!("/proc/{process}/status"));
+    let status = service::with_rights_of(user, true, read).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB")?.trim().parse().ok())
 }
 
 /// What is to run.
@@ -129,7 +189,16 @@ struct Chosen {
     slot: Option<ChosenSlot>,
     name: String,
     trial: Trial,
+    /// Whether more than frames is asked of it.
+    on_trial: bool,
     patience: Duration,
+}
+
+impl Chosen {
+    fn record(&self, paths: &Paths, what: &str) {
+        let _lock = install::lock(paths).map_err(|error| eprintln!("edge-seg-fw: without a lock: {error:#}")).ok();
+        history::add(&mut paths.disk(), &paths.state, "guard", &[what.to_owned()]);
+    }
 }
 
 struct ChosenSlot {
@@ -142,17 +211,28 @@ struct ChosenSlot {
 fn choose(paths: &Paths) -> Chosen {
     let _lock = install::lock(paths).map_err(|error| eprintln!("edge-seg-fw: without a lock: {error:#}")).ok();
     let mut slots = paths.slots();
-    let packaged = |trial| Chosen { slot: None, name: machine::name_of(None), trial, patience: Duration::ZERO };
+    let packaged = |trial| Chosen {
+        slot: None,
+        name: machine::name_of(None),
+        trial: Trial { bar: Bar::default(), ..trial },
+        on_trial: false,
+        patience: Duration::ZERO,
+    };
     match slots.drive(Event::Boot, None) {
         Ok(outcome) => {
             outcome.reports.iter().for_each(|report| eprintln!("edge-seg-fw: {report}"));
-            let trial = outcome.state.trial;
+            history::add(&mut paths.disk(), &paths.state, "guard", &outcome.reports);
+            let mut trial = outcome.state.trial;
             match outcome.run.flatten() {
                 Some(slot) => {
                     let digest = outcome.state.slot(slot).release.as_ref().map(Release::digest).unwrap_or_default();
                     let patience = outcome.state.patience();
+                    let on_trial = matches!(outcome.state.slot(slot).status, Status::Pending { .. });
+                    if !on_trial {
+                        trial.bar = Bar::default();
+                    }
                     let chosen = ChosenSlot { slot, folder: slots.folder(slot), digest };
-                    Chosen { slot: Some(chosen), name: machine::name_of(Some(slot)), trial, patience }
+                    Chosen { slot: Some(chosen), name: machine::name_of(Some(slot)), trial, on_trial, patience }
                 }
                 None => packaged(trial),
             }
@@ -167,7 +247,8 @@ fn choose(paths: &Paths) -> Chosen {
 impl ChosenSlot {
     /// Tells the slots of healthy frames; true once that need not be told again.
     fn confirm(&self, paths: &Paths, frames: u64, ended: bool) -> bool {
-        match install::feed(paths, Event::Healthy { slot: self.slot, digest: self.digest.clone(), frames, ended }) {
+        let event = Event::Healthy { slot: self.slot, digest: self.digest.clone(), frames, ended };
+        match install::feed(paths, event, "guard") {
             Ok(outcome) => {
                 outcome.reports.iter().chain(&outcome.refused).for_each(|report| eprintln!("edge-seg-fw: {report}"));
                 outcome.refused.is_none()
@@ -178,10 +259,6 @@ impl ChosenSlot {
             }
         }
     }
-}
-
-fn is_frame(line: &str) -> bool {
-    matches!(serde_json::from_str::<serde_json::Value>(line), Ok(serde_json::Value::Object(frame)) if !frame.contains_key("error"))
 }
 
 /// Tells the service manager, where there is one.

@@ -1,142 +1,12 @@
-//! Deployment over a real sshd on the loopback address: each board is a root of its own behind a port of its own.
+//! Deployment over a real sshd on the loopback address.
 
+use crate::boards::{BRING, Fleet, frames, verdicts};
 use crate::small;
 
-use edge_seg_tests::{binary, need};
+use edge_seg_tests::binary;
 use std::fs;
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
-
-const SSHD: &str = "/usr/sbin/sshd";
-
-struct Fleet {
-    folder: tempfile::TempDir,
-    servers: Vec<Child>,
-}
-
-impl Drop for Fleet {
-    fn drop(&mut self) {
-        for server in &mut self.servers {
-            let _ = server.kill();
-            let _ = server.wait();
-        }
-    }
-}
-
-fn write(path: PathBuf, text: &str, mode: u32) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-}
-
-fn keygen(path: &Path) {
-    let status = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status().unwrap();
-    assert!(status.success());
-}
-
-impl Fleet {
-    /// Boards cam0, cam1, ...; none where this machine has no sshd.
-    fn start(count: usize) -> Option<Fleet> {
-        if !need("sshd (package openssh-server)", Path::new(SSHD).exists()) {
-            return None;
-        }
-        let mut fleet = Fleet { folder: tempfile::tempdir().unwrap(), servers: Vec::new() };
-        // sshd's separation of privileges wants this folder when it starts as root.
-        let _ = fs::create_dir_all("/run/sshd");
-        keygen(&fleet.at("user"));
-        keygen(&fleet.at("host"));
-        fs::copy(fleet.at("user.pub"), fleet.at("authorized")).unwrap();
-        // Restarting the service runs the guard until the release is good or given up.
-        let tool = binary("edge-seg-fw");
-        let guard =
-            format!("#!/bin/sh\nfor i in 1 2 3 4; do {} guard --root \"$BOARD\" >/dev/null 2>&1 && exit 0; done\nexit 0\n", tool.display());
-        write(fleet.at("bin/systemctl"), &guard, 0o755);
-        let logged = format!("#!/bin/sh\necho \"$1\" >>\"$BOARD/calls\"\nexec {} \"$@\" --root \"$BOARD\"\n", tool.display());
-        write(fleet.at("bin/edge-seg-fw"), &logged, 0o755);
-        let mut config = String::new();
-        for i in 0..count {
-            let board = fleet.board(i);
-            write(board.join("usr/bin/edge-seg"), "#!/bin/sh\n[ \"$1\" = config ] || echo '{\"release\":0}'\n", 0o755);
-            write(board.join("etc/edge-seg/edge-seg.toml"), "[input]\nsource = \"test:\"\n", 0o644);
-            write(board.join("proc/device-tree/compatible"), "raspberrypi,5-model-b\0brcm,bcm2712\0", 0o644);
-            write(board.join("proc/cpuinfo"), "processor : 0\nFeatures : fp asimd asimddp\nCPU architecture: 8\n", 0o644);
-            fs::create_dir_all(board.join("home")).unwrap();
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            let at = fleet.folder.path().display().to_string();
-            let server = format!(
-                "ListenAddress 127.0.0.1:{port}\nHostKey {at}/host\nAuthorizedKeysFile {at}/authorized\nStrictModes no\nUsePAM no\n\
-                 PasswordAuthentication no\nPidFile none\nSetEnv BOARD={board} PATH={at}/bin:/usr/bin:/bin\n\
-                 ForceCommand cd {board}/home && eval \"$SSH_ORIGINAL_COMMAND\"\n",
-                board = board.display()
-            );
-            write(fleet.at(&format!("sshd{i}")), &server, 0o600);
-            let log = fs::File::create(fleet.at(&format!("log{i}"))).unwrap();
-            let child = Command::new(SSHD).args(["-D", "-e", "-f"]).arg(fleet.at(&format!("sshd{i}"))).stderr(log).spawn().unwrap();
-            fleet.servers.push(child);
-            config.push_str(&format!("Host cam{i}\n  Port {port}\n"));
-            let end = Instant::now() + Duration::from_secs(20);
-            while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-                assert!(Instant::now() < end, "sshd does not answer: {}", fs::read_to_string(fleet.at(&format!("log{i}"))).unwrap());
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        }
-        let at = fleet.folder.path().display();
-        config.push_str(&format!(
-            "Host *\n  HostName 127.0.0.1\n  IdentityFile {at}/user\n  IdentitiesOnly yes\n  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n"
-        ));
-        write(fleet.at("ssh_config"), &config, 0o600);
-        Some(fleet)
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn board(&self, i: usize) -> PathBuf {
-        self.at(&format!("board{i}"))
-    }
-
-    /// A signed or plain release: `r.esb` and the runtime `runtime`.
-    fn release(&self, serial: u64, boards: &[&str], body: &str) {
-        small::write(&self.at("r.esb"), serial, boards, 3_000_000);
-        write(self.at("runtime"), &format!("#!/bin/sh\n[ \"$1\" = config ] && exit\n{body}"), 0o755);
-    }
-
-    fn deploy(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(binary("edge-seg-fw"));
-        command.current_dir(self.folder.path()).arg("deploy").args(arguments);
-        command.args(["--ssh-config", "ssh_config", "--sudo", "", "--wait", "30"]).stdin(Stdio::null());
-        command.output().unwrap()
-    }
-
-    fn rows(&self, arguments: &[&str]) -> Vec<serde_json::Value> {
-        let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
-        let output = self.deploy(&arguments);
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)))
-    }
-
-    fn status(&self, i: usize) -> serde_json::Value {
-        let output = Command::new(binary("edge-seg-fw")).args(["status", "--json", "--root"]).arg(self.board(i)).output().unwrap();
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    fn left_over(&self, i: usize) -> usize {
-        fs::read_dir(self.board(i).join("home/.cache/edge-seg")).map_or(0, Iterator::count)
-    }
-}
-
-fn frames(serial: u64) -> String {
-    format!("for i in 1 2 3 4; do echo '{{\"release\":{serial}}}'; done\n")
-}
-
-const BRING: [&str; 6] = ["--bundle", "r.esb", "--binary", "runtime", "--trial-frames", "3"];
-
-fn verdicts(rows: &[serde_json::Value]) -> Vec<&str> {
-    rows.iter().map(|row| row["verdict"].as_str().unwrap()).collect()
-}
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 #[test]
 fn a_release_reaches_every_board_and_goes_back() {
@@ -172,7 +42,7 @@ fn a_failing_canary_keeps_the_others_and_itself_as_they_were() {
     fleet.release(2, &[], "echo '{\"error\":\"no camera\"}'\nexit 1\n");
     let rows = fleet.rows(&[&hosts[..], &BRING[..]].concat());
     assert_eq!(verdicts(&rows), ["failed", "skipped", "skipped"], "{rows:?}");
-    assert!(rows[0]["what"].as_str().unwrap().contains("rolled back serial 2; it runs slot a with serial 1"), "{rows:?}");
+    assert!(rows[0]["what"].as_str().unwrap().contains("serial 2; it runs slot a with serial 1"), "{rows:?}");
     for i in 0..3 {
         assert_eq!(fleet.status(i)["current"], "a");
         assert_eq!(fleet.status(i)["a"]["status"], "good");
@@ -197,7 +67,10 @@ fn one_number_means_one_release_and_what_crashes_is_never_called_good() {
     fleet.release(1, &[], "exit 1\n");
     let rows = fleet.rows(&bring);
     assert_eq!(verdicts(&rows), ["failed"], "{rows:?}");
-    assert!(rows[0]["what"].as_str().unwrap().contains("rolled back serial 1"), "{rows:?}");
+    assert!(
+        rows[0]["what"].as_str().unwrap().contains("rolled back") && rows[0]["what"].as_str().unwrap().contains("serial 1"),
+        "{rows:?}"
+    );
     assert_eq!(fleet.status(0)["current"], "a");
 }
 
@@ -254,9 +127,7 @@ fn wrong_boards_and_boards_that_do_not_answer_are_told() {
     // A Pi 3 runs the build that a Pi 4 does.
     fs::write(fleet.board(1).join("proc/device-tree/compatible"), "raspberrypi,3-model-b\0brcm,bcm2837\0").unwrap();
     fleet.release(1, &["pi4"], &frames(1));
-    let mut gone = fleet.servers.remove(0);
-    gone.kill().unwrap();
-    gone.wait().unwrap();
+    fleet.stop(0);
     let rows = fleet.rows(&[&["cam0", "cam1", "--keep-going"][..], &BRING[..]].concat());
     assert_eq!(verdicts(&rows), ["failed", "done"], "{rows:?}");
     assert!(rows[0]["what"].as_str().unwrap().contains("cannot be reached"), "{rows:?}");
@@ -265,14 +136,15 @@ fn wrong_boards_and_boards_that_do_not_answer_are_told() {
 #[test]
 fn a_copy_that_broke_off_is_gone_on_with_and_a_wrong_one_is_not() {
     let Some(fleet) = Fleet::start(1) else { return };
-    fleet.release(1, &[], &frames(1));
-    let bytes = fs::read(fleet.at("r.esb")).unwrap();
-    let digest = edge_seg::Bundle::open(&fleet.at("r.esb")).unwrap().digest()[..16].to_string();
-    let part = fleet.board(0).join(format!("home/.cache/edge-seg/{digest}.esb.part"));
-    fs::create_dir_all(part.parent().unwrap()).unwrap();
-    for (half, resumed) in [(bytes[..bytes.len() / 2].to_vec(), true), (vec![0; bytes.len() / 2], false), (vec![1; bytes.len() * 2], false)]
-    {
-        fs::write(&part, half).unwrap();
+    for (serial, resumed) in [(1, true), (2, false), (3, false)] {
+        fleet.release(serial, &[], &frames(serial));
+        let bytes = fs::read(fleet.at("r.esb")).unwrap();
+        let digest = Command::new("sha256sum").arg(fleet.at("r.esb")).output().unwrap().stdout;
+        let name = String::from_utf8(digest[..16].to_vec()).unwrap();
+        let part = fleet.board(0).join(format!("home/.cache/edge-seg/{name}.esb.part"));
+        fs::create_dir_all(part.parent().unwrap()).unwrap();
+        let left = [bytes[..bytes.len() / 2].to_vec(), vec![0; bytes.len() / 2], vec![1; bytes.len() * 2]];
+        fs::write(&part, &left[serial as usize - 1]).unwrap();
         let output = fleet.deploy(&[&["cam0"][..], &BRING[..]].concat());
         let told = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{told} {}", String::from_utf8_lossy(&output.stdout));

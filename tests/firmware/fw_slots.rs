@@ -12,6 +12,8 @@ struct Fake {
     serial: u64,
     parts: Parts,
     refuse_board: bool,
+    /// A runtime that was tried on the disk, and is moved into the slot.
+    tried: Option<PathBuf>,
 }
 
 /// Bundle, binary and configuration of a release.
@@ -21,7 +23,7 @@ fn bytes_of(serial: u64) -> [Vec<u8>; 3] {
 
 fn fake(serial: u64) -> Fake {
     let [bundle, binary, config] = bytes_of(serial).map(Into::into);
-    Fake { serial, parts: Parts { bundle, binary, config, private: false }, refuse_board: false }
+    Fake { serial, parts: Parts { bundle, binary, config, private: false }, refuse_board: false, tried: None }
 }
 
 impl Source for Fake {
@@ -29,12 +31,16 @@ impl Source for Fake {
         release_of("mini", self.serial, &self.parts).map_err(|error| error.to_string())
     }
 
-    fn check_board(&mut self) -> Result<(), String> {
+    fn check_board(&mut self, _: Option<&std::path::Path>) -> Result<(), String> {
         if self.refuse_board { Err("the bundle is for pi5, this board is pi4".into()) } else { Ok(()) }
     }
 
     fn parts(&self) -> &Parts {
         &self.parts
+    }
+
+    fn ready(&self, name: &str) -> Option<PathBuf> {
+        self.tried.clone().filter(|_| name == "edge-seg")
     }
 }
 
@@ -130,6 +136,34 @@ fn the_old_or_the_new_runs_after_a_cut_anywhere_in_an_installation() {
         assert_eq!(boot(found).1, Some(3), "{place}");
     });
     assert!(old > 0 && new > 0, "both ends must have been seen: {old} old, {new} new");
+}
+
+#[test]
+fn a_program_that_is_moved_into_its_slot_is_whole_there_or_not_at_all() {
+    let tried = PathBuf::from(ROOT).join("check.edge-seg");
+    let moved = |mut disk: FakeDisk, cut: Option<usize>, bytes: &[u8]| {
+        let mut source = Fake { tried: Some(tried.clone()), ..fake(2) };
+        disk.write(&tried, &mut { bytes }, Kind::Program).unwrap();
+        disk.cut_at = cut.map(|cut| disk.changes + cut);
+        drive(disk, Event::Install { downgrade: false }, Some(&mut source)).0
+    };
+    let [_, program, _] = bytes_of(2);
+    let before = board();
+    let whole = moved(before.clone(), None, &program);
+    let changes = whole.changes - before.changes;
+    assert_eq!(boot(whole).1, Some(2));
+    // One that was changed after it was tried is not taken.
+    assert_eq!(boot(moved(before.clone(), None, b"another program")).1, Some(2));
+    let mut seen = [0, 0];
+    for cut in 0..changes {
+        for seed in 1..8 {
+            let dead = moved(before.clone(), Some(cut), &program);
+            let (_, runs) = boot(dead.after_power_cut(&mut Rng(seed)));
+            assert!(runs == Some(1) || runs == Some(2), "cut at {cut}: {runs:?} runs");
+            seen[usize::from(runs == Some(2))] += 1;
+        }
+    }
+    assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
 }
 
 #[test]
@@ -516,7 +550,7 @@ fn what_both_releases_have_in_common_is_stored_once() {
 fn the_rules_never_touch_what_runs_and_never_trust_without_proof() {
     let mut rng = Rng(42);
     for _ in 0..2000 {
-        let mut state = State::new(Trial { starts: 2, frames: 10 });
+        let mut state = State::new(Trial { starts: 2, frames: 10, ..Trial::default() });
         for _ in 0..60 {
             let event = match (state.work, rng.below(10)) {
                 (Work::Idle, 0..=2) => Event::Install { downgrade: rng.below(2) == 0 },

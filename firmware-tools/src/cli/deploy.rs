@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use edge_seg_fw::deploy::{self, Payload, Plan, SshTarget, Verdict};
+use edge_seg_fw::deploy::{self, Bringing, Gate, OwnFolder, Pace, Payload, Phase, Release, SshTarget, Verdict};
 
 use super::print;
 use super::slots::TrialArgs;
@@ -14,13 +14,13 @@ pub struct Deploy {
     /// Boards, as ssh takes them: user@host
     #[arg(value_name = "HOST", required = true)]
     hosts: Vec<String>,
-    /// The bundle to bring
-    #[arg(long, value_name = "FILE", required_unless_present = "rollback")]
+    /// The bundle to bring; without one, the boards' own gets what else is brought
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["rollback", "config", "binary"])]
     bundle: Option<PathBuf>,
     /// Runtime to bring with it, with its FILE.minisig
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
-    /// Configuration to bring with it
+    /// Configuration to bring with it, and its FILE.minisig where there is one
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Bring the boards back to the release before
@@ -73,20 +73,35 @@ impl Deploy {
         sorted.dedup();
         ensure!(sorted.len() == self.hosts.len(), "HOST: expected each board once, found one twice");
         ensure!(self.jobs > 0, "--jobs: expected 1 or more, found 0");
-        let target = SshTarget { ssh_config: self.ssh_config, options: self.ssh_option, tool: self.remote_tool, sudo: self.sudo };
-        let plan = Plan {
-            hosts: self.hosts,
-            canaries: self.canary,
-            jobs: self.jobs,
+        let target = SshTarget {
+            ssh_config: self.ssh_config,
+            options: self.ssh_option,
+            tool: self.remote_tool,
+            sudo: self.sudo,
+            shared: OwnFolder::for_connections(),
+        };
+        let how = Bringing {
             dry_run: self.dry_run,
-            keep_going: self.keep_going,
             downgrade: self.allow_downgrade,
             trial: self.trial.into(),
             wait: (!self.no_restart).then(|| Duration::from_secs(self.wait)),
         };
-        let rows = match self.bundle {
-            Some(bundle) => deploy::deploy(&target, &plan, &Payload { bundle, binary: self.binary, config: self.config })?,
-            None => deploy::rollback(&target, &plan),
+        let pace = Pace {
+            // One after the other, each its own phase.
+            phases: (1..=self.canary.min(self.hosts.len())).map(Phase::Boards).chain([Phase::All]).collect(),
+            jobs: self.jobs,
+            keep_going: self.keep_going,
+            retry: None,
+            retry_every: Duration::ZERO,
+            gate: &|| Gate::Open,
+            told: &|_| {},
+        };
+        let rows = match self.rollback {
+            true => deploy::over(&pace, &self.hosts, |host| deploy::rollback(&target, &how, host)),
+            false => {
+                let release = Release::of(&Payload { bundle: self.bundle, binary: self.binary, config: self.config })?;
+                deploy::over(&pace, &self.hosts, |host| deploy::bring(&target, &how, &release, host))
+            }
         };
         match self.json {
             true => print(&format!("{}\n", serde_json::to_string_pretty(&rows)?))?,

@@ -13,7 +13,7 @@ use edge_seg_fw::keys::{self, Packing, Password};
 use super::print;
 
 #[derive(clap::Args)]
-struct PasswordArgs {
+pub struct PasswordArgs {
     /// Read the password from the first line of this file (mode 0600, or /dev/fd/N) in place of asking
     #[arg(long, value_name = "FILE", conflicts_with = "no_password")]
     password_file: Option<PathBuf>,
@@ -23,7 +23,7 @@ struct PasswordArgs {
 }
 
 impl PasswordArgs {
-    fn password(&self) -> Password {
+    pub fn password(&self) -> Password {
         match (&self.password_file, self.no_password) {
             (Some(path), _) => Password::File(path.clone()),
             (None, true) => Password::None,
@@ -44,7 +44,7 @@ pub struct Keygen {
     password: PasswordArgs,
 }
 
-fn date(text: &str) -> Result<Date, String> {
+pub fn date(text: &str) -> Result<Date, String> {
     Date::parse(text).ok_or_else(|| "expected a day as YYYY-MM-DD".into())
 }
 
@@ -129,12 +129,12 @@ impl Sign {
         if let Some(until) = keys::expiry(key)?.filter(|until| Date::from_days(seconds / 86_400).days() > until.days()) {
             eprintln!("edge-seg-fw: {}: the key expired on {until}: boards refuse what it signs", key.display());
         }
-        let message = match self.detached {
-            true => std::fs::read(&self.path).with_context(|| format!("{}", self.path.display()))?,
-            false => keys::signed_part(&self.path)?,
+        let message: Box<dyn std::io::Read> = match self.detached {
+            true => Box::new(std::fs::File::open(&self.path).with_context(|| format!("{}", self.path.display()))?),
+            false => Box::new(std::io::Cursor::new(keys::signed_part(&self.path)?)),
         };
         let secret = keys::read_secret(key, &self.password.password())?;
-        let minisig = keys::sign(&secret, &message, &name, seconds)?;
+        let minisig = keys::sign(&secret, message, &name, seconds)?;
         match self.detached {
             true => replace_file(&suffixed(&self.path), minisig.as_bytes())?,
             false => keys::embed(&self.path, &minisig)?,

@@ -1,7 +1,10 @@
 //! Commands: thin layers over the library.
 
+mod compare;
 mod deploy;
+mod fleet;
 mod keys;
+mod pull;
 mod slots;
 
 use std::path::PathBuf;
@@ -25,6 +28,7 @@ use edge_seg_terminal::{Completions, Manual};
   edge-seg-fw pack mini.esb --serial 7 --boards pi4,pi5 -o r7.esb a release
   edge-seg-fw sign r7.esb --key ~/keys/workshop
   edge-seg-fw deploy pi@camera1 --bundle r7.esb                   over ssh, with a way back
+  edge-seg-fw fleet deploy --bundle r7.esb                        to all boards of fleet.toml, a few first
 
 On the board:
   edge-seg-fw board                                               what it is, what suits it
@@ -82,6 +86,23 @@ enum Command {
     Prune(slots::Change),
     /// Bring a release to boards over ssh, or bring them back
     Deploy(deploy::Deploy),
+    /// Look after many boards by one file: what they run, what is wrong, releases and configurations
+    Fleet(fleet::Fleet),
+    /// Fetch a release from a web server or a folder by its signed index, and install it
+    Pull(pull::Pull),
+    /// Have two models, or two sets of words, segment the same pictures of this board: which finds what, and how long each takes
+    Compare(compare::Compare),
+    /// Print the metrics of what runs here, as Prometheus reads them
+    Metrics {
+        #[command(flatten)]
+        root: RootArg,
+    },
+    /// Tell whether this board would take a release, from a question on stdin (deploy asks so)
+    #[command(hide = true)]
+    Precheck {
+        #[command(flatten)]
+        root: RootArg,
+    },
     /// Run the chosen release, count its healthy frames, fall back when there are none (the service does this)
     Guard(slots::Guard),
     /// Print what a shell needs to complete commands and options
@@ -166,6 +187,20 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Rollback(args) => args.run(edge_seg_fw::slots::Event::Rollback),
         Command::Prune(args) => args.run(edge_seg_fw::slots::Event::Prune),
         Command::Deploy(args) => args.run(),
+        Command::Fleet(args) => args.run(),
+        Command::Pull(args) => args.run(),
+        Command::Compare(args) => args.run(),
+        Command::Metrics { root } => {
+            let paths = root.paths();
+            paths.check_root()?;
+            print(&String::from_utf8_lossy(&edge_seg_fw::page::Page::of(&paths)?.get("/metrics")?))?;
+            Ok(true)
+        }
+        Command::Precheck { root } => {
+            let refused = edge_seg_fw::precheck::answer(&root.paths(), &Board::read(&root.host()?), std::io::stdin().lock())?;
+            print(&format!("{}\n", serde_json::json!({ "refused": refused })))?;
+            Ok(refused.is_none())
+        }
         Command::Guard(args) => args.run(),
         Command::Completions(args) => args.run(Cli::command()).map(|()| true),
         Command::Manual(args) => args.run(Cli::command(), MANUAL).map(|()| true),

@@ -1,14 +1,16 @@
 //! install, status, mark-good, rollback, prune, guard.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use edge_seg_fw::board::Board;
+use edge_seg_fw::fleet::MOST_MINUTES;
+use edge_seg_fw::history;
 use edge_seg_fw::install::{self, Request};
 use edge_seg_fw::paths::Paths;
 use edge_seg_fw::slots::machine::{PROGRAM, Trial, describe, name_of};
-use edge_seg_fw::slots::{Event, Outcome, Slot};
+use edge_seg_fw::slots::{Bar, Event, Outcome, Slot, State, Status as SlotStatus};
 use edge_seg_fw::supervisor::{self, End};
 use serde_json::json;
 
@@ -49,11 +51,21 @@ pub struct TrialArgs {
     /// Starts in which it must become good; then the board goes back
     #[arg(long, value_name = "N", default_value_t = Trial::default().starts, value_parser = clap::value_parser!(u32).range(1..=100))]
     trial_starts: u32,
+    /// Minutes that it must run as well, from its first frame on
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=i64::from(MOST_MINUTES)))]
+    trial_minutes: u32,
+    /// Most milliseconds that 95 of 100 frames may take; 0 asks nothing
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    trial_p95_ms: u32,
+    /// Most MiB that its memory may grow by, from a quarter of the trial on; 0 asks nothing
+    #[arg(long, value_name = "MIB", default_value_t = 0)]
+    trial_growth_mib: u32,
 }
 
 impl From<TrialArgs> for Trial {
     fn from(args: TrialArgs) -> Self {
-        Trial { starts: args.trial_starts, frames: args.trial_frames }
+        let bar = Bar { minutes: args.trial_minutes, p95_ms: args.trial_p95_ms, growth_mib: args.trial_growth_mib };
+        Trial { starts: args.trial_starts, frames: args.trial_frames, bar }
     }
 }
 
@@ -68,6 +80,7 @@ impl Install {
             config: self.config,
             downgrade: self.allow_downgrade,
             trial: self.trial.into(),
+            own: false,
         };
         let done = tell(install::install(&paths, &board, &request)?)?;
         if done && self.restart {
@@ -81,11 +94,14 @@ impl Install {
 #[derive(clap::Args)]
 pub struct Reconfigure {
     /// The new configuration
-    #[arg(value_name = "FILE", required_unless_present = "packaged")]
+    #[arg(value_name = "FILE", required_unless_present_any = ["packaged", "binary"])]
     config: Option<PathBuf>,
     /// Take the package's runtime in place of the one that runs
     #[arg(long)]
     packaged: bool,
+    /// Take this runtime, signed in FILE.minisig where keys are trusted, in place of the one that runs
+    #[arg(long, value_name = "FILE", conflicts_with = "packaged")]
+    binary: Option<PathBuf>,
     #[command(flatten)]
     trial: TrialArgs,
     /// Restart the service afterwards
@@ -105,7 +121,7 @@ impl Reconfigure {
         }
         let board = Board::read(&self.root.host()?);
         let (config, packaged, trial) = (self.config, self.packaged, self.trial.into());
-        let request = Request { bundle: None, binary: None, packaged, config, downgrade: true, trial };
+        let request = Request { bundle: None, binary: self.binary, packaged, config, downgrade: true, trial, own: false };
         let done = tell(install::install(&paths, &board, &request)?)?;
         if done && self.restart {
             restart()?;
@@ -114,7 +130,7 @@ impl Reconfigure {
     }
 }
 
-fn restart() -> Result<()> {
+pub fn restart() -> Result<()> {
     let status = std::process::Command::new("systemctl")
         .args(["restart", "edge-seg.service"])
         .status()
@@ -123,7 +139,7 @@ fn restart() -> Result<()> {
     Ok(())
 }
 
-fn tell(outcome: Outcome) -> Result<bool> {
+pub fn tell(outcome: Outcome) -> Result<bool> {
     for report in &outcome.reports {
         print(&format!("{report}\n"))?;
     }
@@ -144,7 +160,7 @@ pub struct Change {
 
 impl Change {
     pub fn run(self, event: Event) -> Result<bool> {
-        let done = tell(install::feed(&self.root.paths(), event)?)?;
+        let done = tell(install::feed(&self.root.paths(), event, &history::caller())?)?;
         if done && self.restart {
             restart()?;
         }
@@ -157,15 +173,29 @@ pub struct Status {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Wait until no release is on trial, for this many seconds at most
+    #[arg(long, value_name = "S", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    until_settled: u64,
     #[command(flatten)]
     root: RootArg,
 }
+
+const SETTLED_EVERY: Duration = Duration::from_millis(100);
+/// Entries of the history that are shown.
+const SHOWN: usize = 5;
 
 impl Status {
     pub fn run(self) -> Result<bool> {
         let paths: Paths = self.root.paths();
         let mut slots = paths.slots();
-        let state = slots.load()?;
+        let end = Instant::now() + Duration::from_secs(self.until_settled);
+        let mut state = slots.load()?;
+        let on_trial = |state: &State| state.current.is_some_and(|slot| matches!(state.slot(slot).status, SlotStatus::Pending { .. }));
+        while on_trial(&state) && Instant::now() < end {
+            std::thread::sleep(SETTLED_EVERY);
+            state = slots.load()?;
+        }
+        let history = history::read(slots.disk(), &paths.state)?;
         let signed = paths.demands_signatures();
         let version = |slot: Slot| {
             let folder = slots.folder(slot);
@@ -182,6 +212,8 @@ impl Status {
                 "b": state.b,
                 "signatures": signed.as_ref().ok(),
                 "versions": { "packaged": packaged, "a": a, "b": b },
+                "board": install::board_names(&Board::read(&self.root.host()?)),
+                "history": history,
             });
             print(&format!("{}\n", serde_json::to_string_pretty(&json)?))?;
             return Ok(true);
@@ -196,6 +228,9 @@ impl Status {
             Err(error) => format!("cannot tell: {error:#}"),
         };
         print(&format!("serials from {} on; signatures {signed}\n", state.floor))?;
+        for entry in &history[history.len().saturating_sub(SHOWN)..] {
+            print(&format!("{}  {}: {}\n", entry.time, entry.who, entry.what))?;
+        }
         Ok(true)
     }
 }
@@ -221,6 +256,10 @@ impl Guard {
             }
             End::Stalled { seconds } => {
                 eprintln!("edge-seg-fw: no frame for {seconds} s: the runtime was stopped");
+                Ok(false)
+            }
+            End::Poor { why } => {
+                eprintln!("edge-seg-fw: it does not do what its trial asks, and was stopped: {why}");
                 Ok(false)
             }
         }

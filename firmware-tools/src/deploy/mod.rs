@@ -1,46 +1,25 @@
-//! Brings a release to many boards: a few first, the rest when those are well, and nobody after the first failure.
+//! Brings a release to boards over ssh, and brings them back.
 
+mod release;
 pub mod remote;
+mod rollout;
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use edge_seg_bundle::Bundle;
-use serde::Serialize;
 use serde_json::Value;
 
-use crate::slots::digest_of;
-use crate::slots::machine::{BUNDLE, CONFIG, PROGRAM, Trial};
-pub use remote::{Remote, SshTarget};
+use crate::slots::machine::Trial;
+pub use release::{Payload, Release};
+use release::{is_pending, trial_of_another};
+pub use remote::{OwnFolder, Remote, SshTarget};
+pub use rollout::{Gate, Pace, Phase, Row, Verdict, over, render, table};
 
-/// What is brought.
+/// How a release is brought to a board.
 #[derive(Debug, Clone)]
-pub struct Payload {
-    /// The bundle.
-    pub bundle: PathBuf,
-    /// The runtime, with its `.minisig` beside it.
-    pub binary: Option<PathBuf>,
-    /// The configuration.
-    pub config: Option<PathBuf>,
-}
-
-/// How it is brought.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// Boards, in order.
-    pub hosts: Vec<String>,
-    /// How many of them go first, one after the other.
-    pub canaries: usize,
-    /// How many of the rest go at a time.
-    pub jobs: usize,
+pub struct Bringing {
     /// Only look and say what would be done.
     pub dry_run: bool,
-    /// Go on after a failure.
-    pub keep_going: bool,
     /// Accept a lower serial.
     pub downgrade: bool,
     /// How the release proves itself.
@@ -49,233 +28,76 @@ pub struct Plan {
     pub wait: Option<Duration>,
 }
 
-/// How it went with a board.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// Done, or in a dry run: would be done.
-    Done,
-    /// It failed; the board runs what it ran before.
-    Failed,
-    /// Another failed before it was its turn.
-    Skipped,
-}
-
-/// One row of the summary.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Row {
-    /// The board.
-    pub host: String,
-    /// Its model's key, once known.
-    pub board: String,
-    /// How it went.
-    pub verdict: Verdict,
-    /// In words.
-    pub what: String,
-    /// How long it took.
-    pub seconds: u64,
-}
-
-/// What is brought, as boards tell it of their slots.
-struct Identity {
-    /// The bundle's, for the names of copies.
-    digest: String,
-    serial: u64,
-    boards: Vec<String>,
-    signed: bool,
-    /// SHA-256 of the files that are brought, by their names in a slot.
-    files: Vec<(&'static str, String)>,
-}
-
-impl Identity {
-    fn of(payload: &Payload) -> Result<Identity> {
-        let bundle = Bundle::open(&payload.bundle)?;
-        let manifest = bundle.manifest();
-        let mut files = Vec::new();
-        for (path, name) in [(Some(&payload.bundle), BUNDLE), (payload.binary.as_ref(), PROGRAM), (payload.config.as_ref(), CONFIG)] {
-            if let Some(path) = path {
-                let digest = File::open(path).and_then(digest_of).with_context(|| format!("{}", path.display()))?;
-                files.push((name, digest.1));
-            }
-        }
-        Ok(Identity {
-            digest: bundle.digest()[..16].to_string(),
-            serial: manifest.serial,
-            boards: manifest.boards.clone(),
-            signed: bundle.signature().is_some(),
-            files,
-        })
-    }
-
-    /// Whether a slot of a board's status holds it.
-    fn is_in(&self, slot: &Value) -> bool {
-        let held = |name: &str| {
-            let files = slot["release"]["files"].as_array()?;
-            files.iter().find(|file| file["name"] == name)?["sha256"].as_str()
-        };
-        self.files.iter().all(|(name, sha256)| held(name) == Some(sha256))
-    }
-
-    /// The slot that runs and holds it.
-    fn current<'a>(&self, status: &'a Value) -> Option<(&'a str, &'a Value)> {
-        let slot = status["current"].as_str()?;
-        Some((slot, &status[slot])).filter(|(_, state)| self.is_in(state))
-    }
-
-    /// Why a board would refuse it, as far as its status tells.
-    fn refusal(&self, status: &Value, downgrade: bool) -> Option<String> {
-        let (serial, floor) = (self.serial, status["floor"].as_u64().unwrap_or(0));
-        if serial < floor && !downgrade {
-            return Some(format!("downgrade: the bundle's serial is {serial}, this board has run {floor}"));
-        }
-        if status["signatures"] == true && !self.signed {
-            return Some("unsigned: this board trusts a key, and the bundle has no signature".into());
-        }
-        let slots = ["a", "b"].map(|slot| (slot, &status[slot]));
-        let sound = |state: &Value| state["status"] == "good" || state["status"].get("pending").is_some();
-        let other = |state: &Value| {
-            let bundle = state["release"]["files"].as_array().and_then(|files| files.iter().find(|file| file["name"] == BUNDLE));
-            state["release"]["serial"] == serial
-                && bundle.is_some_and(|file| Some(&file["sha256"]) != self.files.first().map(|f| Value::from(f.1.as_str())).as_ref())
-        };
-        if let Some((slot, _)) = slots.iter().find(|(_, state)| sound(state) && other(state)).filter(|_| !downgrade) {
-            return Some(format!("equal serial: slot {slot} holds another bundle of serial {serial}; edge-seg-fw pack counts up"));
-        }
-        let current = status["current"].as_str()?;
-        let beside = if current == "a" { "b" } else { "a" };
-        (status[current]["status"].get("pending").is_some() && status[beside]["status"] == "good").then(|| {
-            format!("slot {current} is on trial with serial {}: mark-good or --rollback comes first", status[current]["release"]["serial"])
-        })
-    }
-}
-
-/// Brings `payload` to all boards of `plan`.
+/// Brings a board back to the release before; tells its model and what was done.
 ///
 /// # Errors
-/// When the bundle here is none. What goes wrong with a board stands in its row.
-pub fn deploy(target: &SshTarget, plan: &Plan, payload: &Payload) -> Result<Vec<Row>> {
-    let release = Identity::of(payload)?;
-    Ok(over(plan, |host| bring(target, plan, payload, &release, host)))
-}
-
-/// Brings all boards of `plan` back to the release before.
-pub fn rollback(target: &SshTarget, plan: &Plan) -> Vec<Row> {
-    over(plan, |host| {
-        let remote = Remote::new(target, host)?;
-        let board = key(&remote)?;
-        let words: &[&str] = if plan.wait.is_some() { &["rollback", "--restart"] } else { &["rollback"] };
-        let what = match plan.dry_run {
-            true => format!("would go back from slot {}", remote.ask(&["status", "--json"])?["current"].as_str().unwrap_or("none")),
-            false => remote.change(words)?,
-        };
-        Ok((board, what))
-    })
-}
-
-/// Canaries one by one, then the rest `jobs` at a time; after a failure nobody starts.
-fn over(plan: &Plan, work: impl Fn(&str) -> Result<(String, String)> + Sync) -> Vec<Row> {
-    let rows = Mutex::new(Vec::new());
-    let failed = Mutex::new(false);
-    let one = |host: &str| {
-        let start = Instant::now();
-        let stop = *failed.lock().unwrap_or_else(|e| e.into_inner()) && !plan.keep_going;
-        let (board, verdict, what) = match stop {
-            true => (String::new(), Verdict::Skipped, "another board failed before".to_string()),
-            false => match work(host) {
-                Ok((board, what)) => (board, Verdict::Done, what),
-                Err(error) => (String::new(), Verdict::Failed, format!("{error:#}")),
-            },
-        };
-        if verdict == Verdict::Failed {
-            *failed.lock().unwrap_or_else(|e| e.into_inner()) = true;
-        }
-        let row = Row { host: host.into(), board, verdict, what, seconds: start.elapsed().as_secs() };
-        rows.lock().unwrap_or_else(|e| e.into_inner()).push(row);
-    };
-    let (first, rest) = plan.hosts.split_at(plan.canaries.min(plan.hosts.len()));
-    first.iter().for_each(|host| one(host));
-    let queue = Mutex::new(rest.iter().collect::<VecDeque<_>>());
-    std::thread::scope(|scope| {
-        for _ in 0..plan.jobs.clamp(1, rest.len().max(1)) {
-            scope.spawn(|| {
-                loop {
-                    let next = queue.lock().unwrap_or_else(|e| e.into_inner()).pop_front();
-                    let Some(host) = next else { return };
-                    one(host);
-                }
-            });
-        }
-    });
-    let mut rows = rows.into_inner().unwrap_or_else(|e| e.into_inner());
-    rows.sort_by_key(|row| plan.hosts.iter().position(|host| *host == row.host));
-    rows
-}
-
-fn key(remote: &Remote) -> Result<String> {
-    let board = remote.ask(&["board", "--json"])?;
-    Ok(board["key"].as_str().context("board: expected a key")?.to_string())
-}
-
-fn bring(target: &SshTarget, plan: &Plan, payload: &Payload, release: &Identity, host: &str) -> Result<(String, String)> {
-    let serial = release.serial;
+/// When it cannot be reached or refuses.
+pub fn rollback(target: &SshTarget, how: &Bringing, host: &str) -> Result<(String, String)> {
     let remote = Remote::new(target, host)?;
-    let report = remote.ask(&["board", "--json"])?;
-    let board = report["key"].as_str().context("board: expected a key")?.to_string();
-    let variant = report["advice"]["variant"].as_str().unwrap_or_default();
-    let boards = &release.boards;
-    let fits = boards.is_empty() || boards.iter().any(|name| *name == board || name == variant);
-    ensure!(fits, "wrong board: the bundle is for {}, this board is {board}", boards.join(", "));
     let status = remote.ask(&["status", "--json"])?;
-    // Another deployment of the same release: its trial goes on, and is no failure of this one.
-    if let Some((slot, _)) = release.current(&status).filter(|(_, state)| state["status"].get("pending").is_some()) {
-        let said = format!("slot {slot} is on trial with serial {serial} already");
-        return match plan.wait.filter(|_| !plan.dry_run) {
-            None => Ok((board, said)),
-            Some(wait) => Ok((board, await_good(&remote, release, wait)?)),
-        };
+    let board = names(&remote, &status)?.swap_remove(0);
+    let words: &[&str] = if how.wait.is_some() { &["rollback", "--restart"] } else { &["rollback"] };
+    let what = match how.dry_run {
+        true => format!("would go back from slot {}", status["current"].as_str().unwrap_or("none")),
+        false => remote.change(words)?,
+    };
+    Ok((board, what))
+}
+
+/// Names under which a bundle may mean a board, its own first.
+fn names(remote: &Remote, status: &Value) -> Result<Vec<String>> {
+    if let Some(names) = status["board"].as_array() {
+        return Ok(names.iter().filter_map(|name| Some(name.as_str()?.to_owned())).collect());
     }
-    if let Some(why) = release.refusal(&status, plan.downgrade) {
+    // A tool from before its status told.
+    let report = remote.ask(&["board", "--json"])?;
+    let own = report["key"].as_str().context("board: expected a key")?.to_owned();
+    Ok([own].into_iter().chain(report["advice"]["variant"].as_str().map(str::to_owned)).collect())
+}
+
+/// Brings a release to a board; tells its model and what was done.
+///
+/// # Errors
+/// When the board cannot be reached, refuses, or gives the release up; it runs what it ran before.
+pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str) -> Result<(String, String)> {
+    let remote = Remote::new(target, host)?;
+    let status = remote.ask(&["status", "--json"])?;
+    let names = names(&remote, &status)?;
+    let board = names.first().context("status: expected the board's name")?.clone();
+    if let Some(bundle) = &release.bundle {
+        let boards = &bundle.boards;
+        let fits = boards.is_empty() || boards.iter().any(|board| names.contains(board));
+        ensure!(fits, "wrong board: the bundle is for {}, this board is {board}", boards.join(", "));
+    }
+    match release.current(&status) {
+        // Another deployment of the same release: its trial goes on, and is no failure of this one.
+        Some((slot, state)) if is_pending(state) => {
+            let said = format!("slot {slot} is on trial with {} already", release.title());
+            return match how.wait.filter(|_| !how.dry_run) {
+                None => Ok((board, said)),
+                Some(wait) => Ok((board, await_good(&remote, release, wait)?)),
+            };
+        }
+        Some((slot, state)) if state["status"] == "good" => {
+            return Ok((board, format!("slot {slot} runs it already, and it is good")));
+        }
+        _ => {}
+    }
+    if let Some(why) = release.refusal(&status, how.downgrade).or_else(|| trial_of_another(&status)) {
         bail!("{why}");
     }
-    if plan.dry_run {
-        let bytes: u64 = files(payload).iter().filter_map(|(path, _)| Some(std::fs::metadata(path).ok()?.len())).sum();
-        return Ok((board, format!("would copy {bytes} bytes and install serial {serial} beside {}", current(&status))));
+    if let Some(why) = foretold(&remote, release, how.downgrade)? {
+        bail!("{why}");
     }
-    // Named by content: what another release left half copied is not gone on with.
-    let base = format!(".cache/edge-seg/{}", release.digest);
-    let mut words = vec!["install".to_string(), format!("{base}.esb")];
-    let mut copied = Vec::new();
-    for (path, what) in files(payload) {
-        let to = format!("{base}.{what}");
-        let mut told = 0;
-        let total = std::fs::metadata(&path).with_context(|| format!("{}", path.display()))?.len().max(1);
-        remote.copy(&path, &to, |bytes| {
-            let tenth = bytes * 10 / total;
-            if tenth > told {
-                eprintln!("{host}: {what} {} %", tenth * 10);
-                told = tenth;
-            }
-        })?;
-        match what {
-            "binary" => words.extend(["--binary".into(), to.clone()]),
-            "toml" => words.extend(["--config".into(), to.clone()]),
-            _ => {}
-        }
-        copied.push(to);
+    if how.dry_run {
+        return Ok((board, format!("would copy {} bytes and install {} beside {}", release.bytes(), release.title(), current(&status))));
     }
-    words.push(format!("--trial-starts={}", plan.trial.starts));
-    words.push(format!("--trial-frames={}", plan.trial.frames));
-    if plan.downgrade {
-        words.push("--allow-downgrade".into());
-    }
-    if plan.wait.is_some() {
-        words.push("--restart".into());
-    }
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let installed = remote.change(&words);
-    remote.remove(&copied);
-    let mine = |status: &Value| release.current(status).is_some_and(|(_, state)| state["status"].get("pending").is_some());
-    let said = match (installed, plan.wait) {
+    let words = copied(&remote, release, how, host)?;
+    let borrowed: Vec<&str> = words.words.iter().map(String::as_str).collect();
+    let installed = remote.change(&borrowed);
+    remote.remove(&words.copies);
+    let mine = |status: &Value| release.current(status).is_some_and(|(_, state)| is_pending(state));
+    let said = match (installed, how.wait) {
         (Ok(said), None) => said,
         (Ok(_), Some(wait)) => match await_good(&remote, release, wait) {
             Ok(said) => said,
@@ -290,6 +112,73 @@ fn bring(target: &SshTarget, plan: &Plan, payload: &Payload, release: &Identity,
     Ok((board, said))
 }
 
+/// What a board says of a release that it has not got yet; a tool that cannot be asked says nothing.
+fn foretold(remote: &Remote, release: &Release, downgrade: bool) -> Result<Option<String>> {
+    match remote.ask_whether(&["precheck"], &release.question(downgrade)?) {
+        Ok(answer) => Ok(answer["refused"].as_str().map(str::to_owned)),
+        Err(error) if remote::is_away(&error) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+struct Copied {
+    /// The tool's words that install it.
+    words: Vec<String>,
+    copies: Vec<String>,
+}
+
+fn copied(remote: &Remote, release: &Release, how: &Bringing, host: &str) -> Result<Copied> {
+    let mut done = Copied { words: Vec::new(), copies: Vec::new() };
+    let first = release.files.first().context("nothing to bring")?;
+    // Named by content: what another release left half copied is not gone on with.
+    let base = |sha256: &str| format!(".cache/edge-seg/{}", &sha256[..16]);
+    let (mut beside, mut path_of) = (String::new(), std::collections::HashMap::new());
+    for file in &release.files {
+        // A signature is looked for beside what it signs.
+        if !file.name.is_empty() {
+            beside = base(&file.sha256);
+        }
+        let to = format!("{beside}.{}", file.ending);
+        let mut told = 0;
+        remote.copy(&file.path, &file.sha256, &to, |bytes| {
+            let tenth = bytes * 10 / file.bytes.max(1);
+            if tenth > told && file.bytes >= TOLD_BYTES {
+                eprintln!("{host}: {} {} %", file.ending, tenth * 10);
+                told = tenth;
+            }
+        })?;
+        done.copies.push(to.clone());
+        path_of.insert(file.ending, to);
+    }
+    let path = |ending: &str| path_of.get(ending).cloned();
+    match path("esb") {
+        Some(bundle) => done.words.extend(["install".into(), bundle]),
+        None => {
+            done.words.push("reconfigure".into());
+            done.words.extend(path("toml"));
+        }
+    }
+    if let Some(binary) = path("binary") {
+        done.words.extend(["--binary".into(), binary]);
+    }
+    if let Some(config) = path("toml").filter(|_| first.ending == "esb") {
+        done.words.extend(["--config".into(), config]);
+    }
+    done.words.push(format!("--trial-starts={}", how.trial.starts));
+    done.words.push(format!("--trial-frames={}", how.trial.frames));
+    done.words.extend(how.trial.bar.words());
+    if how.downgrade && first.ending == "esb" {
+        done.words.push("--allow-downgrade".into());
+    }
+    if how.wait.is_some() {
+        done.words.push("--restart".into());
+    }
+    Ok(done)
+}
+
+/// Nobody waits long for less.
+const TOLD_BYTES: u64 = 1 << 20;
+
 fn back(remote: &Remote) -> String {
     match remote.change(&["rollback", "--restart"]) {
         Ok(said) => format!("rolled back: {said}"),
@@ -297,95 +186,37 @@ fn back(remote: &Remote) -> String {
     }
 }
 
+/// Longest time that a board is left to wait by itself.
+const SETTLE_S: u64 = 60;
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
 /// Waits until the board calls the release good, or gives it up.
-fn await_good(remote: &Remote, release: &Identity, wait: Duration) -> Result<String> {
-    let (end, serial) = (Instant::now() + wait, release.serial);
+fn await_good(remote: &Remote, release: &Release, wait: Duration) -> Result<String> {
+    let end = Instant::now() + wait;
+    let mut settled = true;
     loop {
+        let left = end.saturating_duration_since(Instant::now()).as_secs().clamp(1, SETTLE_S);
+        let words = format!("--until-settled={left}");
+        let asked = if settled { remote.ask(&["status", "--json", &words]) } else { remote.ask(&["status", "--json"]) };
+        // A tool from before it could wait.
+        settled &= !asked.as_ref().is_err_and(|error| format!("{error:#}").contains("unexpected argument"));
         // A board that restarts its network in between is asked again.
-        if let Ok(status) = remote.ask(&["status", "--json"]) {
-            match release.current(&status) {
-                Some((slot, state)) if state["status"] == "good" => return Ok(format!("slot {slot} is good with serial {serial}")),
+        if let Ok(status) = &asked {
+            match release.current(status) {
+                Some((slot, state)) if state["status"] == "good" => return Ok(format!("slot {slot} is good with {}", release.title())),
                 Some(_) => {}
-                None => bail!("the board rolled back serial {serial}; it runs {}", current(&status)),
+                None => bail!("the board rolled back {}; it runs {}", release.title(), current(status)),
             }
         }
         ensure!(Instant::now() < end, "not healthy within {} s", wait.as_secs());
-        std::thread::sleep(Duration::from_millis(500));
+        std::thread::sleep(ASK_EVERY.min(end.saturating_duration_since(Instant::now())));
     }
 }
 
-fn current(status: &Value) -> String {
+/// What a board's status says that it runs.
+pub fn current(status: &Value) -> String {
     match status["current"].as_str() {
         None => "the packaged release".into(),
         Some(slot) => format!("slot {slot} with serial {}", status[slot]["release"]["serial"]),
-    }
-}
-
-fn files(payload: &Payload) -> Vec<(PathBuf, &'static str)> {
-    let mut files = vec![(payload.bundle.clone(), "esb")];
-    if let Some(binary) = &payload.binary {
-        files.push((binary.clone(), "binary"));
-        let mut minisig = binary.clone().into_os_string();
-        minisig.push(".minisig");
-        if Path::new(&minisig).exists() {
-            files.push((minisig.into(), "binary.minisig"));
-        }
-    }
-    files.extend(payload.config.clone().map(|config| (config, "toml")));
-    files
-}
-
-/// The summary as a table.
-pub fn render(rows: &[Row]) -> String {
-    let width = rows.iter().map(|row| row.host.len()).max().unwrap_or(0).max(4);
-    let mut out = format!("{:<width$}  {:<13}  {:<7}  {:>5}  what\n", "host", "board", "verdict", "s");
-    for row in rows {
-        let verdict = match row.verdict {
-            Verdict::Done => "done",
-            Verdict::Failed => "FAILED",
-            Verdict::Skipped => "skipped",
-        };
-        let board = if row.board.is_empty() { "-" } else { &row.board };
-        out.push_str(&format!("{:<width$}  {board:<13}  {verdict:<7}  {:>5}  {}\n", row.host, row.seconds, row.what));
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    fn plan(hosts: usize, canaries: usize, jobs: usize) -> Plan {
-        let hosts = (0..hosts).map(|i| format!("h{i}")).collect();
-        Plan { hosts, canaries, jobs, dry_run: false, keep_going: false, downgrade: false, trial: Trial::default(), wait: None }
-    }
-
-    #[test]
-    fn a_failing_canary_stops_everybody() {
-        let asked = Mutex::new(Vec::new());
-        let rows = over(&plan(6, 2, 3), |host| {
-            asked.lock().unwrap().push(host.to_string());
-            bail!("no")
-        });
-        assert_eq!(*asked.lock().unwrap(), ["h0"]);
-        assert_eq!(rows.iter().filter(|row| row.verdict == Verdict::Skipped).count(), 5);
-        let rows = over(&Plan { keep_going: true, ..plan(6, 2, 3) }, |_| bail!("no"));
-        assert!(rows.iter().all(|row| row.verdict == Verdict::Failed));
-    }
-
-    #[test]
-    fn no_more_than_the_limit_work_at_a_time_and_canaries_work_alone() {
-        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let rows = over(&plan(20, 1, 3), |host| {
-            let count = now.fetch_add(1, Ordering::SeqCst) + 1;
-            most.fetch_max(count, Ordering::SeqCst);
-            assert!(host != "h0" || count == 1);
-            std::thread::sleep(Duration::from_millis(5));
-            now.fetch_sub(1, Ordering::SeqCst);
-            Ok((String::new(), String::new()))
-        });
-        assert!(rows.iter().map(|row| row.host.clone()).eq((0..20).map(|i| format!("h{i}"))), "rows stand in the order that was given");
-        assert!((2..=3).contains(&most.load(Ordering::SeqCst)));
     }
 }

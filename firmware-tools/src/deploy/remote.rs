@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use edge_seg_bundle::files::hex;
@@ -19,6 +21,12 @@ const CHUNK_BYTES: usize = 1 << 18;
 const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 /// How long it may take to install a release on a slow card and to restart the service.
 const CHANGE_LIMIT: Duration = Duration::from_secs(900);
+/// How long a copy may stand still: a card that is full or dying may never take the next byte.
+const STALL_LIMIT: Duration = Duration::from_secs(120);
+/// Smaller files are not gone on with, they are sent again.
+const SMALL_BYTES: u64 = 1 << 20;
+/// How many bytes the name of a socket may have, with what ssh adds to it.
+const SOCKET_NAME_BYTES: usize = 104 - 40 - 18;
 
 /// How to reach boards, and the tool there.
 #[derive(Debug, Clone)]
@@ -31,6 +39,46 @@ pub struct SshTarget {
     pub tool: String,
     /// What gives the rights to change the board, such as `sudo -n`; empty for root.
     pub sudo: String,
+    /// One connection for all that is asked of a board; else one for each question.
+    pub shared: Option<Arc<OwnFolder>>,
+}
+
+/// A folder of this user's alone, which goes with it: for the sockets of ssh's connections, for configurations on their way.
+#[derive(Debug)]
+pub struct OwnFolder(PathBuf);
+
+impl OwnFolder {
+    /// A new one, among the system's temporary files.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new() -> Result<OwnFolder> {
+        let base = std::env::temp_dir();
+        let made = (0..1000).find_map(|n| {
+            let path = base.join(format!("edge-seg-fw.{}.{n}", std::process::id()));
+            match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => None,
+                made => Some(made.map(|()| OwnFolder(path))),
+            }
+        });
+        made.context("every name is taken")?.with_context(|| format!("{}", base.display()))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// One for ssh's connections; none where its name is too long for a socket's, or it cannot be made: each question has its own then.
+    pub fn for_connections() -> Option<Arc<OwnFolder>> {
+        OwnFolder::new().ok().filter(|folder| folder.0.as_os_str().len() < SOCKET_NAME_BYTES).map(Arc::new)
+    }
+}
+
+impl Drop for OwnFolder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// A board.
@@ -40,10 +88,30 @@ pub struct Remote<'a> {
     host: &'a str,
 }
 
+/// A board that cannot be reached, for now.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot be reached: {0}")]
+pub struct Away(pub String);
+
+/// Whether a board could not be reached, and may be later.
+pub fn is_away(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<Away>())
+}
+
 /// A word that a POSIX shell takes as it is.
 pub fn quote(word: &str) -> String {
     let plain = !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&b));
     if plain { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
+impl Drop for Remote<'_> {
+    fn drop(&mut self) {
+        if self.target.shared.is_some() {
+            let mut end = Command::new("ssh");
+            self.options(&mut end);
+            let _ = service::output(None, end.args(["-O", "exit", "--", self.host]), ANSWER_LIMIT);
+        }
+    }
 }
 
 impl<'a> Remote<'a> {
@@ -52,35 +120,52 @@ impl<'a> Remote<'a> {
     /// # Errors
     /// When the name could be taken for an option.
     pub fn new(target: &'a SshTarget, host: &'a str) -> Result<Remote<'a>> {
-        let odd = host.is_empty() || host.starts_with('-') || host.chars().any(|c| c.is_whitespace() || c.is_control());
-        ensure!(!odd, "expected a host as ssh takes it, user@name, found {host:?}");
+        Remote::check(host)?;
         Ok(Remote { target, host })
     }
 
-    fn ssh(&self) -> Command {
-        let mut command = Command::new("ssh");
+    /// Holds a board's name to be one that ssh takes for a host.
+    ///
+    /// # Errors
+    /// When the name could be taken for an option.
+    pub fn check(host: &str) -> Result<()> {
+        let odd = host.is_empty() || host.starts_with('-') || host.chars().any(|c| c.is_whitespace() || c.is_control());
+        ensure!(!odd, "expected a host as ssh takes it, user@name, found {host:?}");
+        Ok(())
+    }
+
+    fn options(&self, command: &mut Command) {
         if let Some(config) = &self.target.ssh_config {
             command.arg("-F").arg(config);
         }
         // Nobody can answer questions of twenty boards at once.
         command.args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=15"]);
+        if let Some(shared) = &self.target.shared {
+            command.args(["-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o"]);
+            command.arg(format!("ControlPath={}/%C", shared.0.display()));
+        }
         for option in &self.target.options {
             command.args(["-o", option]);
         }
-        command.arg("--").arg(self.host);
+    }
+
+    fn ssh(&self, line: &str) -> Command {
+        let mut command = Command::new("ssh");
+        self.options(&mut command);
+        command.arg("--").arg(self.host).arg(line);
         command
     }
 
-    fn run(&self, line: &str) -> Result<Output> {
+    /// Runs a line of the board's shell.
+    ///
+    /// # Errors
+    /// When the board cannot be reached or does not answer in time.
+    pub fn run(&self, line: &str) -> Result<Output> {
         self.run_within(line, ANSWER_LIMIT)
     }
 
     fn run_within(&self, line: &str, limit: Duration) -> Result<Output> {
-        let output = service::output(None, self.ssh().arg(line), limit)?;
-        if output.status.code() == Some(255) {
-            bail!("cannot be reached: {}", last_line(&output.stderr));
-        }
-        Ok(output)
+        reached(service::output(None, &mut self.ssh(line), limit)?)
     }
 
     fn tool(&self, sudo: bool, words: &[&str]) -> String {
@@ -101,12 +186,41 @@ impl<'a> Remote<'a> {
     /// # Errors
     /// When the board cannot be reached, or the tool is missing or fails.
     pub fn ask(&self, words: &[&str]) -> Result<Value> {
-        let output = self.run(&self.tool(false, words))?;
+        self.answer(&[0], words, self.run(&self.tool(false, words))?)
+    }
+
+    /// As [`Remote::ask`], of a question that is answered no, with JSON, by exit status 1, and that gets `stdin`.
+    ///
+    /// # Errors
+    /// As [`Remote::ask`].
+    pub fn ask_whether(&self, words: &[&str], stdin: &[u8]) -> Result<Value> {
+        let mut child = self.ssh(&self.tool(false, words)).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut pipe = child.stdin.take().context("ssh's input")?;
+        let output = std::thread::scope(|scope| {
+            // A tool that has answered reads no more.
+            scope.spawn(move || pipe.write_all(stdin).is_ok());
+            service::finish(child, ANSWER_LIMIT)
+        })?;
+        self.answer(&[0, 1], words, reached(output)?)
+    }
+
+    fn answer(&self, fine: &[i32], words: &[&str], output: Output) -> Result<Value> {
         match output.status.code() {
             Some(127) => bail!("{} is not installed there: copy the .deb over and apt install it", self.target.tool),
-            _ => ensure!(output.status.success(), "{}: {}", words.join(" "), last_line(&output.stderr)),
+            Some(code) if fine.contains(&code) => {}
+            _ => bail!("{}: {}", words.join(" "), last_line(&output.stderr)),
         }
         serde_json::from_slice(&output.stdout).with_context(|| format!("{}: expected JSON", words.join(" ")))
+    }
+
+    /// What a line of the board's shell prints, where it ends well.
+    ///
+    /// # Errors
+    /// As [`Remote::run`], and what it says where it fails.
+    pub fn printed(&self, line: &str) -> Result<Vec<u8>> {
+        let output = self.run(line)?;
+        ensure!(output.status.success(), "{}", last_line(&output.stderr));
+        Ok(output.stdout)
     }
 
     /// Runs the tool with the rights to change the board.
@@ -119,74 +233,113 @@ impl<'a> Remote<'a> {
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_string())
     }
 
-    /// Copies a file, going on where an earlier copy of the same bytes broke off, and proves it by its SHA-256. `progress` is told
-    /// the bytes that are there.
+    /// Copies a file of this SHA-256, going on where an earlier copy of the same bytes broke off, and has the board prove it. `progress`
+    /// is told the bytes that are there.
     ///
     /// # Errors
     /// When the connection breaks (the part that arrived stays for the next try) or the hash differs.
-    pub fn copy(&self, file: &Path, to: &str, mut progress: impl FnMut(u64)) -> Result<()> {
+    pub fn copy(&self, file: &Path, sha256: &str, to: &str, mut progress: impl FnMut(u64)) -> Result<()> {
         let mut source = File::open(file).with_context(|| format!("{}", file.display()))?;
         let total = source.metadata()?.len();
         let part = format!("{to}.part");
         let folder = to.rsplit_once('/').map_or(".", |(folder, _)| folder);
-        let there = self.run(&format!("mkdir -p {} && if [ -f {1} ]; then wc -c < {1}; else echo 0; fi", quote(folder), quote(&part)))?;
-        ensure!(there.status.success(), "{folder}: {}", last_line(&there.stderr));
-        let mut start: u64 = String::from_utf8_lossy(&there.stdout).trim().parse().context("the size of an earlier copy")?;
-        if start > 0 {
-            let hash = self.run(&format!("sha256sum < {}", quote(&part)))?;
-            let same = start <= total && String::from_utf8_lossy(&hash.stdout).starts_with(&prefix_hash(&mut source, start)?);
-            if !same {
-                start = 0;
-            }
-        }
+        let start = if total < SMALL_BYTES { 0 } else { self.arrived(&mut source, total, &part)? };
         progress(start);
         // What others may not read here, such as a configuration with a password, they may not there.
         let umask = if source.metadata()?.permissions().mode() & 0o004 == 0 { "077" } else { "022" };
-        let redirect = if start == 0 { ">" } else { ">>" };
-        let mut child = self
-            .ssh()
-            .arg(format!("umask {umask}; cat {redirect} {}", quote(&part)))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("ssh")?;
-        let mut pipe = child.stdin.take().context("ssh's input")?;
+        let line = format!(
+            "mkdir -p {folder} && umask {umask} && cat {redirect} {part} || exit 64; \
+             [ \"$(sha256sum < {part} | cut -c 1-64)\" = {sha256} ] || {{ rm -f {part}; exit 65; }}; mv {part} {to}",
+            folder = quote(folder),
+            redirect = if start == 0 { ">" } else { ">>" },
+            part = quote(&part),
+            to = quote(to),
+        );
         source.seek(SeekFrom::Start(start))?;
-        let (mut chunk, mut sent) = (vec![0; CHUNK_BYTES], start);
-        let mut broken = None;
-        loop {
-            let len = source.read(&mut chunk)?;
-            if len == 0 {
-                break;
+        let mut child = self.ssh(&line).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("ssh")?;
+        let sent = send(&mut child, &mut source, start, &mut progress)?;
+        let output = service::finish(child, ANSWER_LIMIT)?;
+        match output.status.code() {
+            Some(0) => Ok(()),
+            Some(65) => bail!("the copy differs: expected SHA-256 {sha256}"),
+            _ => {
+                let why =
+                    format!("the copy broke off after {sent} of {total} bytes, the next try goes on there: {}", last_line(&output.stderr));
+                match reached(output) {
+                    Err(away) => Err(away.context(why)),
+                    Ok(_) => bail!("{why}"),
+                }
             }
-            if let Err(error) = pipe.write_all(&chunk[..len]) {
-                broken = Some(error);
-                break;
-            }
-            sent += len as u64;
-            progress(sent);
         }
-        drop(pipe);
-        let output = child.wait_with_output()?;
-        if broken.is_some() || !output.status.success() {
-            bail!("the copy broke off after {sent} of {total} bytes, the next try goes on there: {}", last_line(&output.stderr));
-        }
-        let hash = self.run(&format!("sha256sum < {}", quote(&part)))?;
-        let expected = prefix_hash(&mut source, total)?;
-        if !String::from_utf8_lossy(&hash.stdout).starts_with(&expected) {
-            let _ = self.run(&format!("rm -f {}", quote(&part)));
-            bail!("the copy differs: expected SHA-256 {expected}, found {}", String::from_utf8_lossy(&hash.stdout).trim());
-        }
-        let moved = self.run(&format!("mv {} {}", quote(&part), quote(to)))?;
-        ensure!(moved.status.success(), "{to}: {}", last_line(&moved.stderr));
-        Ok(())
+    }
+
+    /// How many bytes of the same file an earlier copy has left there.
+    fn arrived(&self, source: &mut File, total: u64, part: &str) -> Result<u64> {
+        let part = quote(part);
+        let there = self.run(&format!("if [ -f {part} ]; then wc -c < {part} && sha256sum < {part}; else echo 0; fi"))?;
+        ensure!(there.status.success(), "{part}: {}", last_line(&there.stderr));
+        let text = String::from_utf8_lossy(&there.stdout);
+        let mut words = text.split_whitespace();
+        let start: u64 = words.next().unwrap_or_default().parse().context("the size of an earlier copy")?;
+        let same = start > 0 && start <= total && words.next() == Some(&prefix_hash(source, start)?);
+        Ok(if same { start } else { 0 })
     }
 
     /// Removes files; they need not be there.
     pub fn remove(&self, paths: &[String]) {
         let words: Vec<String> = paths.iter().map(|path| quote(path)).collect();
         let _ = self.run(&format!("rm -f {}", words.join(" ")));
+    }
+}
+
+/// Writes a file to a child, which is stopped where it takes nothing for too long; gives back how many bytes of the file are there.
+fn send(child: &mut Child, source: &mut File, start: u64, progress: &mut impl FnMut(u64)) -> Result<u64> {
+    let mut pipe = child.stdin.take().context("ssh's input")?;
+    let process = rustix::process::Pid::from_child(child);
+    let began = Instant::now();
+    let (ended, last) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::SeqCst) {
+                let still = began.elapsed().saturating_sub(Duration::from_millis(last.load(Ordering::SeqCst)));
+                if still > STALL_LIMIT {
+                    let _ = rustix::process::kill_process(process, rustix::process::Signal::KILL);
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let mut write = || -> std::io::Result<u64> {
+            let (mut chunk, mut sent) = (vec![0; CHUNK_BYTES], start);
+            loop {
+                let len = source.read(&mut chunk)?;
+                // Why the child takes no more, it says itself.
+                if len == 0 || pipe.write_all(&chunk[..len]).is_err() {
+                    return Ok(sent);
+                }
+                sent += len as u64;
+                last.store(began.elapsed().as_millis() as u64, Ordering::SeqCst);
+                progress(sent);
+            }
+        };
+        let sent = write();
+        ended.store(true, Ordering::SeqCst);
+        Ok(sent?)
+    })
+}
+
+/// What no later try mends.
+const KNOCKS_IN_VAIN: [&str; 3] = ["Permission denied", "Host key verification failed", "Bad configuration option"];
+
+fn reached(output: Output) -> Result<Output> {
+    if output.status.code() != Some(255) {
+        return Ok(output);
+    }
+    let why = last_line(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stderr);
+    match KNOCKS_IN_VAIN.iter().any(|mark| said.contains(mark)) {
+        true => bail!("cannot be reached: {why}"),
+        false => Err(Away(why).into()),
     }
 }
 
@@ -204,7 +357,7 @@ fn prefix_hash(file: &mut File, len: u64) -> Result<String> {
     Ok(hex(&hash.finalize()))
 }
 
-fn last_line(bytes: &[u8]) -> String {
+pub(crate) fn last_line(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no reason given").to_string()
 }
 
@@ -222,7 +375,7 @@ mod tests {
 
     #[test]
     fn hosts_are_no_options() {
-        let target = SshTarget { ssh_config: None, options: vec![], tool: "t".into(), sudo: String::new() };
+        let target = SshTarget { ssh_config: None, options: vec![], tool: "t".into(), sudo: String::new(), shared: None };
         for host in ["", "-oProxyCommand=reboot", "pi@a b", "pi@a\n"] {
             assert!(Remote::new(&target, host).is_err(), "{host:?}");
         }

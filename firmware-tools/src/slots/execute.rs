@@ -100,13 +100,17 @@ pub trait Source {
     /// # Errors
     /// Why it must not be installed.
     fn verify(&mut self) -> Result<Release, String>;
-    /// Checks that it is for this board.
+    /// Checks that it is for this board. `program` is the runtime, where the board has the very same one already.
     ///
     /// # Errors
     /// Why it is not.
-    fn check_board(&mut self) -> Result<(), String>;
+    fn check_board(&mut self, program: Option<&Path>) -> Result<(), String>;
     /// The files.
     fn parts(&self) -> &Parts;
+    /// A copy of a file on the slots' disk that may be moved into a slot, in place of writing it once more.
+    fn ready(&self, _name: &str) -> Option<PathBuf> {
+        None
+    }
     /// Checks once more what was written to a slot: the files that were brought may have changed since.
     ///
     /// # Errors
@@ -141,10 +145,6 @@ pub struct Outcome {
     pub refused: Option<String>,
     /// What is to be run, after [`Event::Boot`].
     pub run: Option<Option<Slot>>,
-}
-
-fn is_mark(release: &Release, name: &str, (bytes, sha256): &(u64, String)) -> bool {
-    release.files.iter().any(|file| file.name == name && file.bytes == *bytes && file.sha256 == *sha256)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -289,15 +289,18 @@ impl<D: Disk> Slots<D> {
             },
             Action::CheckBoard => {
                 let source = source.as_mut().ok_or("no release was given")?;
-                source.check_board()?;
                 self.check_room(&outcome.state)?;
+                let incoming = outcome.state.incoming.as_ref();
+                let program = incoming.and_then(|release| release.files.iter().find(|file| file.name == machine::PROGRAM));
+                let held = program.and_then(|program| self.held_whole(program, &outcome.state));
+                source.check_board(held.as_deref())?;
             }
             Action::Save => self.save(&outcome.state).map_err(says(format!("{}", self.root.join("state.json").display())))?,
             Action::Erase(slot) => self.erase(*slot).map_err(says(format!("slot {}", slot.name())))?,
             Action::Write(slot) => {
                 let source = source.as_ref().ok_or("no release was given")?;
                 let release = outcome.state.slot(*slot).release.clone().ok_or("no release was given")?;
-                self.write(*slot, source.parts(), &release, &outcome.state).map_err(says(format!("writing slot {}", slot.name())))?;
+                self.write(*slot, &**source, &release, &outcome.state).map_err(says(format!("writing slot {}", slot.name())))?;
             }
             Action::Sync(slot) => self.sync(*slot).map_err(says(format!("syncing slot {}", slot.name())))?,
             Action::ReadBack(slot) => {
@@ -315,12 +318,31 @@ impl<D: Disk> Slots<D> {
         Ok(None)
     }
 
+    /// Why a release would be refused, as far as its name, number and sizes tell; nothing is written.
+    pub fn foretell(&mut self, state: &State, release: Release, downgrade: bool) -> Option<String> {
+        let (state, _) = step(state.clone(), Event::Install { downgrade });
+        let (state, actions) = step(state, Event::Verified(release));
+        let refused = actions.into_iter().find_map(|action| match action {
+            Action::Refuse(why) => Some(why),
+            _ => None,
+        });
+        // A folder that is not there yet has as much room as its disk, which nobody has asked for.
+        refused.or_else(|| self.disk.list(&self.root).ok().filter(|names| !names.is_empty()).and_then(|_| self.room(&state).err()))
+    }
+
     fn check_room(&mut self, state: &State) -> Result<(), String> {
+        self.make_root().map_err(|error| format!("{}: {error}", self.root.display()))?;
+        self.room(state)
+    }
+
+    fn room(&mut self, state: &State) -> Result<(), String> {
         let incoming = state.incoming.as_ref().map_or(&[][..], |release| &release.files);
         let needed = incoming.iter().filter(|file| self.held(file, state).is_none()).map(|file| file.bytes).sum::<u64>() + RESERVE_BYTES;
-        self.make_root().map_err(|error| format!("{}: {error}", self.root.display()))?;
         let free = self.disk.free_bytes(&self.root).map_err(|error| format!("{}: {error}", self.root.display()))?;
-        let freed: u64 = state.slot(state.target()).release.as_ref().map_or(0, |release| release.files.iter().map(|file| file.bytes).sum());
+        // A file that the other slot has as well stays when this one goes.
+        let kept = state.slot(state.target().other()).release.as_ref().map_or(&[][..], |release| &release.files);
+        let old = state.slot(state.target()).release.as_ref().map_or(&[][..], |release| &release.files);
+        let freed: u64 = old.iter().filter(|file| !kept.contains(file)).map(|file| file.bytes).sum();
         match free.saturating_add(freed) >= needed {
             true => Ok(()),
             false => {
@@ -334,6 +356,16 @@ impl<D: Disk> Slots<D> {
         let other = state.target().other();
         let holds = state.slot(other).release.as_ref().is_some_and(|release| release.files.contains(file));
         (holds && SHARED.contains(&file.name.as_str())).then(|| self.folder(other).join(&file.name))
+    }
+
+    /// As [`Slots::held`], read back: one that has rotted there is no file to share.
+    fn held_whole(&mut self, file: &FileMark, state: &State) -> Option<PathBuf> {
+        let held = self.held(file, state)?;
+        self.is_whole(&held, file).then_some(held)
+    }
+
+    fn is_whole(&mut self, path: &Path, file: &FileMark) -> bool {
+        self.disk.digest(path).is_ok_and(|(bytes, sha256)| bytes == file.bytes && sha256 == file.sha256)
     }
 
     fn save(&mut self, state: &State) -> io::Result<()> {
@@ -372,15 +404,20 @@ impl<D: Disk> Slots<D> {
         Ok(())
     }
 
-    fn write(&mut self, slot: Slot, parts: &Parts, release: &Release, state: &State) -> io::Result<()> {
+    fn write(&mut self, slot: Slot, source: &dyn Source, release: &Release, state: &State) -> io::Result<()> {
         let folder = self.folder(slot);
         self.disk.make_folder(&folder)?;
-        for (name, content, kind) in parts.files() {
-            let held = release.files.iter().find(|file| file.name == name).and_then(|file| self.held(file, state));
-            // One that has rotted there is no file to share.
-            let whole = held.filter(|held| self.disk.digest(held).is_ok_and(|found| is_mark(release, name, &found)));
-            if whole.is_none_or(|held| self.disk.share(&held, &folder.join(name)).is_err()) {
-                self.disk.write(&folder.join(name), &mut *content.reader()?, kind)?;
+        for (name, content, kind) in source.parts().files() {
+            let path = folder.join(name);
+            let mark = release.files.iter().find(|file| file.name == name).ok_or(io::ErrorKind::InvalidInput)?;
+            if let Some(held) = self.held_whole(mark, state)
+                && self.disk.share(&held, &path).is_ok()
+            {
+                continue;
+            }
+            match source.ready(name).filter(|ready| self.is_whole(ready, mark)) {
+                Some(ready) => self.disk.rename(&ready, &path)?,
+                None => self.disk.write(&path, &mut *content.reader()?, kind)?,
             }
         }
         self.disk.write(&folder.join(RELEASE), &mut serde_json::to_vec(release)?.as_slice(), Kind::Plain)

@@ -136,11 +136,39 @@ pub struct Trial {
     pub starts: u32,
     /// Healthy frames of one start that make it good.
     pub frames: u64,
+    /// What else is asked of that start.
+    #[serde(skip_serializing_if = "Bar::is_none")]
+    pub bar: Bar,
 }
 
 impl Default for Trial {
     fn default() -> Trial {
-        Trial { starts: 3, frames: 10 }
+        Trial { starts: 3, frames: 10, bar: Bar::default() }
+    }
+}
+
+/// What is asked of a trial beyond frames; 0 asks nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bar {
+    /// Minutes that it must run, from its first frame on.
+    pub minutes: u32,
+    /// Most milliseconds that 95 of 100 frames may take.
+    pub p95_ms: u32,
+    /// Most MiB that its memory may grow by, from a quarter of the trial on.
+    pub growth_mib: u32,
+}
+
+impl Bar {
+    /// Whether it asks nothing.
+    pub fn is_none(&self) -> bool {
+        *self == Bar::default()
+    }
+
+    /// The options that say it.
+    pub fn words(&self) -> Vec<String> {
+        let options = [("minutes", self.minutes), ("p95-ms", self.p95_ms), ("growth-mib", self.growth_mib)];
+        options.iter().filter(|(_, value)| *value > 0).map(|(name, value)| format!("--trial-{name}={value}")).collect()
     }
 }
 

@@ -10,4 +10,4 @@ pub mod machine;
 pub(crate) use disk::digest_of;
 pub use disk::{Disk, Kind, RealDisk};
 pub use execute::{Content, Outcome, Parts, Slots, Source, StateError, release_of};
-pub use machine::{Action, Event, Release, Slot, SlotState, State, Status, step};
+pub use machine::{Action, Bar, Event, Release, Slot, SlotState, State, Status, step};

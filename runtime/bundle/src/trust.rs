@@ -18,6 +18,7 @@
 //! # Ok::<(), edge_seg_bundle::Error>(())
 //! ```
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use minisign_verify::{PublicKey, Signature};
@@ -28,6 +29,8 @@ use crate::{Bundle, Error, Header, Result};
 
 const KEY_MAX_BYTES: u64 = 4096;
 const DAY_SECONDS: u64 = 86_400;
+/// What is read at a time to be held against a signature.
+const PIECE_BYTES: usize = 1 << 17;
 
 #[derive(Debug, Clone)]
 struct TrustedKey {
@@ -145,23 +148,47 @@ impl Trust {
     /// # Errors
     /// All of [`Refusal`] but those that look into a manifest.
     pub fn check_signature(&self, minisig: &[u8], message: &[u8]) -> Result<(), Refusal> {
-        let malformed = |found: &str| Refusal::Malformed { found: found.into() };
-        let text = std::str::from_utf8(minisig).map_err(|_| malformed("bytes that are not UTF-8"))?;
-        let signature = Signature::decode(text).map_err(|error| malformed(&error.to_string()))?;
-        let mut unknown = true;
+        // Memory is always read to its end.
+        self.check_signature_of(minisig, message).unwrap_or_else(|error| Err(Refusal::Malformed { found: error.to_string() }))
+    }
+
+    /// As [`Self::check_signature`], over all that `message` gives, which is read in pieces and never whole.
+    ///
+    /// # Errors
+    /// When it cannot be read; within, as [`Self::check_signature`].
+    pub fn check_signature_of(&self, minisig: &[u8], mut message: impl Read) -> std::io::Result<Result<(), Refusal>> {
+        let malformed = |found: &str| Ok(Err(Refusal::Malformed { found: found.into() }));
+        let Ok(text) = std::str::from_utf8(minisig) else { return malformed("bytes that are not UTF-8") };
+        let signature = match Signature::decode(text) {
+            Ok(signature) => signature,
+            Err(error) => return malformed(&error.to_string()),
+        };
+        // Two keys could share an id: all of them are tried.
+        let mut tried = Vec::new();
         for trusted in &self.keys {
-            match trusted.key.verify(message, &signature, false) {
-                Ok(()) => return self.check_day(trusted, &signature),
+            match trusted.key.verify_stream(&signature) {
+                Ok(verifier) => tried.push((trusted, verifier)),
                 Err(minisign_verify::Error::UnexpectedKeyId) => {}
-                Err(minisign_verify::Error::UnexpectedAlgorithm) => return Err(malformed("one of the legacy kind, without a prehash")),
-                // Two keys could share an id: the others are still tried.
-                Err(_) => unknown = false,
+                Err(_) => return malformed("one of the legacy kind, without a prehash"),
             }
         }
         let places = |keys: &[TrustedKey]| keys.iter().map(|key| key.place.clone()).collect::<Vec<_>>().join(", ");
-        Err(match unknown {
-            true => Refusal::UnknownKey { trusted: places(&self.keys) },
-            false => Refusal::Tampered { key: places(&self.keys) },
+        if tried.is_empty() {
+            return Ok(Err(Refusal::UnknownKey { trusted: places(&self.keys) }));
+        }
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            match message.read(&mut piece) {
+                Ok(0) => break,
+                Ok(len) => tried.iter_mut().for_each(|(_, verifier)| verifier.update(&piece[..len])),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let fits = tried.iter_mut().find_map(|(trusted, verifier)| verifier.finalize().is_ok().then_some(*trusted));
+        Ok(match fits {
+            Some(trusted) => self.check_day(trusted, &signature),
+            None => Err(Refusal::Tampered { key: places(&self.keys) }),
         })
     }
 
@@ -182,7 +209,6 @@ impl Trust {
 }
 
 fn read_key(path: &Path) -> Result<TrustedKey> {
-    use std::io::Read;
     let file = std::fs::File::open(path).map_err(Error::io(path))?;
     let mut text = String::new();
     file.take(KEY_MAX_BYTES).read_to_string(&mut text).map_err(Error::io(path))?;

@@ -1,0 +1,207 @@
+//! fleet: the boards of one file.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::Subcommand;
+use edge_seg_bundle::date::Date;
+use edge_seg_fw::deploy::{OwnFolder, Payload, Phase, Verdict, render};
+use edge_seg_fw::fleet::{self, Answer, Order, Publication, journal};
+use serde_json::Value;
+
+use super::keys::PasswordArgs;
+use super::print;
+
+#[derive(clap::Args)]
+pub struct Fleet {
+    /// The fleet's file
+    #[arg(long, value_name = "FILE", default_value = "fleet.toml", global = true)]
+    file: PathBuf,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Tell what boards run
+    Status(Boards),
+    /// Tell what is wrong with boards; exit status 1 when something is, or one cannot be asked
+    Doctor(Boards),
+    /// Bring a release, or configurations alone, to boards: phase after phase, in their windows, later to those that are away
+    Deploy(Box<Deploy>),
+    /// Let no further board begin, in a rollout that is under way or a later one
+    Pause {
+        /// Why, for who reads it
+        #[arg(value_name = "WHY", default_value = "by the operator")]
+        why: String,
+    },
+    /// Take a pause back
+    Resume,
+    /// Tell who brought what to which boards, and when
+    Journal,
+    /// Write a release and boards' configurations into a folder for a web server or a USB stick, with an index that is signed
+    Publish(Box<Publish>),
+    /// Fetch the last lines of boards' logs, their metrics and status
+    Collect {
+        #[command(flatten)]
+        boards: Boards,
+        /// Folder that gets one for each board
+        #[arg(long, value_name = "DIR", default_value = "collected")]
+        into: PathBuf,
+        /// Lines of each log
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        lines: u32,
+    },
+}
+
+#[derive(clap::Args)]
+struct Boards {
+    /// Boards by their names in the file, and @GROUP for a group [default: all]
+    #[arg(value_name = "BOARD")]
+    names: Vec<String>,
+}
+
+#[derive(clap::Args)]
+struct Deploy {
+    #[command(flatten)]
+    boards: Boards,
+    /// The bundle to bring; without one, the boards' own gets another configuration
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    /// Runtime to bring with it, with its FILE.minisig
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// Leave boards' configurations as they are
+    #[arg(long)]
+    no_config: bool,
+    /// Bring the boards back to the release before
+    #[arg(long, conflicts_with_all = ["bundle", "binary", "allow_downgrade"])]
+    rollback: bool,
+    /// Only look, and say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Go on with the others when a board fails
+    #[arg(long)]
+    keep_going: bool,
+    /// Accept a lower release number than a board has run
+    #[arg(long)]
+    allow_downgrade: bool,
+    /// Leave the file's windows aside
+    #[arg(long)]
+    now: bool,
+    /// Where phases end, in place of the file's: "1,10 %" stops after a tenth, and a later run goes on
+    #[arg(long, value_name = "PHASE,...", value_delimiter = ',')]
+    phases: Option<Vec<Phase>>,
+    #[command(flatten)]
+    password: PasswordArgs,
+}
+
+#[derive(clap::Args)]
+struct Publish {
+    #[command(flatten)]
+    boards: Boards,
+    /// The folder; what it has from before stays, and its index is counted up
+    #[arg(short, long, value_name = "DIR")]
+    output: PathBuf,
+    /// The bundle; without one, the boards' own gets another configuration
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    /// Runtime to bring with it, with its FILE.minisig
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// Leave boards' configurations as they are
+    #[arg(long)]
+    no_config: bool,
+    /// The private key that signs index and configurations [default: the file's]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Last day on which boards take this index: then one that is kept from newer ones is told
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = super::keys::date)]
+    expires: Option<Date>,
+    #[command(flatten)]
+    password: PasswordArgs,
+}
+
+impl Fleet {
+    pub fn run(self) -> Result<bool> {
+        let mut fleet = fleet::Fleet::read(&self.file)?;
+        fleet.target.shared = OwnFolder::for_connections();
+        let json = self.json;
+        match self.command {
+            Command::Status(boards) => {
+                let answers = fleet.status(&fleet.chosen(&boards.names)?);
+                tell(json, &answers, fleet::render_status)?;
+                Ok(answers.iter().all(|answer| answer.answer.is_ok()))
+            }
+            Command::Doctor(boards) => {
+                let answers = fleet.doctor(&fleet.chosen(&boards.names)?);
+                tell(json, &answers, fleet::render_doctor)?;
+                Ok(answers.iter().all(fleet::is_healthy))
+            }
+            Command::Collect { boards, into, lines } => {
+                let answers = fleet.collect(&fleet.chosen(&boards.names)?, &into, lines);
+                tell(json, &answers, fleet::render_collected)?;
+                Ok(answers.iter().all(|answer| answer.answer.is_ok()))
+            }
+            Command::Publish(args) => {
+                if let Some(key) = args.key {
+                    fleet.key = Some(key);
+                }
+                let publication = Publication {
+                    payload: Payload { bundle: args.bundle, binary: args.binary, config: None },
+                    configs: !args.no_config,
+                    expires: args.expires,
+                    password: args.password.password(),
+                };
+                let index = fleet.publish(&fleet.chosen(&args.boards.names)?, &args.output, &publication)?;
+                print(&format!("{}: index {} with {} offers\n", args.output.display(), index.number, index.releases.len()))?;
+                Ok(true)
+            }
+            Command::Pause { why } => fleet.pause(&why).map(|()| true),
+            Command::Resume => fleet.resume().map(|()| true),
+            Command::Journal => {
+                let entries = journal::read(&fleet.journal)?;
+                match json {
+                    true => print_json(&entries)?,
+                    false => entries.iter().try_for_each(|entry| print(&format!("{}\n", journal::told(entry))))?,
+                }
+                Ok(true)
+            }
+            Command::Deploy(args) => {
+                let hosts = fleet.chosen(&args.boards.names)?;
+                ensure!(args.phases.as_ref().is_none_or(|phases| !phases.is_empty()), "--phases: expected one or more");
+                let order = Order {
+                    payload: Payload { bundle: args.bundle, binary: args.binary, config: None },
+                    configs: !args.no_config,
+                    password: args.password.password(),
+                    rollback: args.rollback,
+                    dry_run: args.dry_run,
+                    keep_going: args.keep_going,
+                    downgrade: args.allow_downgrade,
+                    at_once: args.now,
+                    phases: args.phases,
+                };
+                let rows = fleet.deploy(&hosts, &order)?;
+                match json {
+                    true => print(&format!("{}\n", serde_json::to_string_pretty(&rows)?))?,
+                    false => print(&render(&rows))?,
+                }
+                Ok(rows.iter().all(|row| row.verdict == Verdict::Done))
+            }
+        }
+    }
+}
+
+fn tell(json: bool, answers: &[Answer], render: impl Fn(&[Answer]) -> String) -> Result<()> {
+    match json {
+        true => print_json(&answers.iter().map(Answer::json).collect::<Vec<_>>()),
+        false => print(&render(answers)),
+    }
+}
+
+fn print_json(values: &[Value]) -> Result<()> {
+    print(&format!("{}\n", serde_json::to_string_pretty(values)?))
+}

@@ -1,0 +1,376 @@
+//! In which order boards have their turn: a few first, more when those are well, nobody after a failure, and those that were away later.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::remote::is_away;
+
+/// How many boards have had their turn when a phase ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// So many.
+    Boards(usize),
+    /// So many of a hundred, rounded up.
+    Percent(u8),
+    /// Every one.
+    All,
+}
+
+impl Phase {
+    fn end(self, boards: usize) -> usize {
+        match self {
+            Phase::Boards(count) => count.min(boards),
+            Phase::Percent(percent) => (boards * usize::from(percent)).div_ceil(100),
+            Phase::All => boards,
+        }
+    }
+}
+
+impl FromStr for Phase {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Phase, String> {
+        let odd = || format!("expected a number of boards, a share such as \"10 %\", or \"all\", found {text:?}");
+        let text = text.trim();
+        if text == "all" {
+            return Ok(Phase::All);
+        }
+        match text.strip_suffix('%') {
+            Some(share) => share.trim().parse().ok().filter(|share| (1..=100).contains(share)).map(Phase::Percent).ok_or_else(odd),
+            None => text.parse().ok().filter(|count| *count > 0).map(Phase::Boards).ok_or_else(odd),
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Phase::Boards(count) => write!(f, "{count}"),
+            Phase::Percent(share) => write!(f, "{share} %"),
+            Phase::All => f.write_str("all"),
+        }
+    }
+}
+
+/// Whether the next board may begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// It may.
+    Open,
+    /// Not now: ask again.
+    Wait(String),
+    /// Not in this run.
+    Shut(String),
+}
+
+/// How boards have their turn.
+pub struct Pace<'a> {
+    /// Where each phase ends; boards beyond the last have no turn.
+    pub phases: Vec<Phase>,
+    /// How many work at a time.
+    pub jobs: usize,
+    /// Go on after a failure.
+    pub keep_going: bool,
+    /// For how long boards that cannot be reached are tried again; without it one that is away has failed.
+    pub retry: Option<Duration>,
+    /// How long to wait between two tries of a board that is away.
+    pub retry_every: Duration,
+    /// Asked before each board's turn.
+    pub gate: &'a (dyn Fn() -> Gate + Sync),
+    /// Told each row once it is known.
+    pub told: &'a (dyn Fn(&Row) + Sync),
+}
+
+impl fmt::Debug for Pace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pace {{ {:?}, {} at a time }}", self.phases, self.jobs)
+    }
+}
+
+/// How it went with a board.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Done, or in a dry run: would be done.
+    Done,
+    /// It failed; the board runs what it ran before.
+    Failed,
+    /// It could not be reached.
+    Away,
+    /// It had no turn.
+    Skipped,
+}
+
+/// One row of the summary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// The board.
+    pub host: String,
+    /// Its model's key, once known.
+    pub board: String,
+    /// How it went.
+    pub verdict: Verdict,
+    /// In words.
+    pub what: String,
+    /// How long it took.
+    pub seconds: u64,
+}
+
+/// How often a gate that is not open is asked.
+const GATE_EVERY: Duration = Duration::from_millis(500);
+
+/// Gives every host its turn, phase after phase; `work` tells the board's model and what was done.
+pub fn over(pace: &Pace<'_>, hosts: &[String], work: impl Fn(&str) -> Result<(String, String)> + Sync) -> Vec<Row> {
+    let run = Run { pace, rows: Mutex::new(Vec::new()), stopped: Mutex::new(None), work: &work };
+    let (mut begin, mut away) = (0, Vec::new());
+    for phase in &pace.phases {
+        let end = phase.end(hosts.len()).max(begin);
+        let before = run.done();
+        let missing = run.turn(&hosts[begin..end]);
+        // What nobody could try is no proof for the next phase.
+        if missing.len() == end - begin && !missing.is_empty() && run.done() == before && end < hosts.len() {
+            run.stop(format!("no board of phase {phase} could be reached"));
+        }
+        away.extend(missing);
+        begin = end;
+    }
+    let until = Instant::now() + pace.retry.unwrap_or_default();
+    while !away.is_empty() && run.stopped().is_none() && Instant::now() + pace.retry_every <= until {
+        std::thread::sleep(pace.retry_every);
+        let hosts: Vec<String> = away.drain(..).map(|row: Row| row.host).collect();
+        away = run.turn(&hosts);
+    }
+    away.into_iter().for_each(|row| run.tell(row));
+    let had: Vec<String> = run.rows.lock().unwrap_or_else(|e| e.into_inner()).iter().map(|row| row.host.clone()).collect();
+    let why = run.stopped().unwrap_or_else(|| "its phase is not among those of this run".into());
+    for host in hosts.iter().filter(|host| !had.contains(host)) {
+        run.tell(Row { host: host.clone(), board: String::new(), verdict: Verdict::Skipped, what: why.clone(), seconds: 0 });
+    }
+    let mut rows = run.rows.into_inner().unwrap_or_else(|e| e.into_inner());
+    rows.sort_by_key(|row| hosts.iter().position(|host| *host == row.host));
+    rows
+}
+
+struct Run<'a, W> {
+    pace: &'a Pace<'a>,
+    rows: Mutex<Vec<Row>>,
+    /// Why nobody begins any more.
+    stopped: Mutex<Option<String>>,
+    work: &'a W,
+}
+
+impl<W: Fn(&str) -> Result<(String, String)> + Sync> Run<'_, W> {
+    fn done(&self) -> usize {
+        self.rows.lock().unwrap_or_else(|e| e.into_inner()).len()
+    }
+
+    fn stopped(&self) -> Option<String> {
+        self.stopped.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    fn stop(&self, why: String) {
+        self.stopped.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(why);
+    }
+
+    fn tell(&self, row: Row) {
+        (self.pace.told)(&row);
+        self.rows.lock().unwrap_or_else(|e| e.into_inner()).push(row);
+    }
+
+    /// Works on these boards, some at a time, and gives back those that were away and are tried again later.
+    fn turn(&self, hosts: &[String]) -> Vec<Row> {
+        let queue = Mutex::new(hosts.iter().collect::<VecDeque<_>>());
+        let away = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..self.pace.jobs.clamp(1, hosts.len().max(1)) {
+                scope.spawn(|| {
+                    loop {
+                        let next = queue.lock().unwrap_or_else(|e| e.into_inner()).pop_front();
+                        let Some(host) = next.filter(|_| self.may_begin()) else { return };
+                        let row = self.one(host);
+                        if row.verdict == Verdict::Away && self.pace.retry.is_some() {
+                            away.lock().unwrap_or_else(|e| e.into_inner()).push(row);
+                            continue;
+                        }
+                        if row.verdict == Verdict::Failed && !self.pace.keep_going {
+                            self.stop("another board failed before".into());
+                        }
+                        self.tell(row);
+                    }
+                });
+            }
+        });
+        away.into_inner().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn may_begin(&self) -> bool {
+        let mut told = String::new();
+        loop {
+            if self.stopped().is_some() {
+                return false;
+            }
+            match (self.pace.gate)() {
+                Gate::Open => return true,
+                Gate::Shut(why) => self.stop(why),
+                Gate::Wait(why) => {
+                    if told != why {
+                        eprintln!("edge-seg-fw: waiting: {why}");
+                        told = why;
+                    }
+                    std::thread::sleep(GATE_EVERY);
+                }
+            }
+        }
+    }
+
+    fn one(&self, host: &str) -> Row {
+        let start = Instant::now();
+        let (board, verdict, what) = match (self.work)(host) {
+            Ok((board, what)) => (board, Verdict::Done, what),
+            Err(error) if is_away(&error) && self.pace.retry.is_some() => (String::new(), Verdict::Away, format!("{error:#}")),
+            Err(error) => (String::new(), Verdict::Failed, format!("{error:#}")),
+        };
+        Row { host: host.into(), board, verdict, what, seconds: start.elapsed().as_secs() }
+    }
+}
+
+/// The summary as a table.
+pub fn render(rows: &[Row]) -> String {
+    let cells = rows.iter().map(|row| {
+        let verdict = match row.verdict {
+            Verdict::Done => "done",
+            Verdict::Failed => "FAILED",
+            Verdict::Away => "away",
+            Verdict::Skipped => "skipped",
+        };
+        let board = if row.board.is_empty() { "-" } else { &row.board };
+        [row.host.clone(), board.into(), verdict.into(), row.seconds.to_string(), row.what.clone()]
+    });
+    table(["host", "board", "verdict", "s", "what"], cells)
+}
+
+/// Rows of text in columns as wide as they need.
+pub fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let all: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
+    let mut out = String::new();
+    for row in &all {
+        let cells = row.iter().enumerate().map(|(i, cell)| {
+            let width = all.iter().map(|row| row[i].chars().count()).max().unwrap_or(0);
+            format!("{cell:<width$}")
+        });
+        out.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::bail;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn pace(phases: &[Phase], jobs: usize) -> Pace<'static> {
+        Pace {
+            phases: phases.to_vec(),
+            jobs,
+            keep_going: false,
+            retry: None,
+            retry_every: Duration::from_millis(10),
+            gate: &|| Gate::Open,
+            told: &|_| {},
+        }
+    }
+
+    fn hosts(count: usize) -> Vec<String> {
+        (0..count).map(|i| format!("h{i}")).collect()
+    }
+
+    fn count(rows: &[Row], verdict: Verdict) -> usize {
+        rows.iter().filter(|row| row.verdict == verdict).count()
+    }
+
+    #[test]
+    fn a_failing_phase_stops_everybody_after_it() {
+        let asked = Mutex::new(Vec::new());
+        let phases = [Phase::Boards(1), Phase::Boards(2), Phase::All];
+        let rows = over(&pace(&phases, 3), &hosts(6), |host| {
+            asked.lock().unwrap().push(host.to_string());
+            bail!("no")
+        });
+        assert_eq!(*asked.lock().unwrap(), ["h0"]);
+        assert_eq!(count(&rows, Verdict::Skipped), 5);
+        let rows = over(&Pace { keep_going: true, ..pace(&phases, 3) }, &hosts(6), |_| bail!("no"));
+        assert_eq!(count(&rows, Verdict::Failed), 6);
+    }
+
+    #[test]
+    fn phases_end_where_they_say_and_no_more_than_the_limit_work_at_a_time() {
+        let phases: Vec<Phase> = ["1", "10 %", "all"].map(|text| text.parse().unwrap()).to_vec();
+        let (now, most, ended) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+        let rows = over(&pace(&phases, 3), &hosts(30), |host| {
+            let number: usize = host[1..].parse().unwrap();
+            let before = ended.load(Ordering::SeqCst);
+            assert!(number < 1 || before >= 1, "{host} began after {before}");
+            assert!(number < 3 || before >= 3, "{host} began after {before}");
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(5));
+            now.fetch_sub(1, Ordering::SeqCst);
+            ended.fetch_add(1, Ordering::SeqCst);
+            Ok((String::new(), String::new()))
+        });
+        assert!(rows.iter().map(|row| row.host.clone()).eq(hosts(30)), "rows stand in the order that was given");
+        assert!((2..=3).contains(&most.load(Ordering::SeqCst)));
+        let rows = over(&pace(&phases[..2], 3), &hosts(30), |_| Ok((String::new(), String::new())));
+        assert_eq!((count(&rows, Verdict::Done), count(&rows, Verdict::Skipped)), (3, 27), "a run may end before the last phase");
+        for odd in ["0", "0 %", "101 %", "some", "-1", ""] {
+            assert!(odd.parse::<Phase>().is_err(), "{odd:?}");
+        }
+    }
+
+    fn unreachable() -> anyhow::Error {
+        anyhow::Error::new(super::super::remote::Away("no route".into()))
+    }
+
+    #[test]
+    fn boards_that_were_away_have_their_turn_when_they_are_back() {
+        let tries = AtomicUsize::new(0);
+        let retry = Pace { retry: Some(Duration::from_secs(20)), ..pace(&[Phase::Boards(2), Phase::All], 2) };
+        let rows = over(&retry, &hosts(4), |host| match host {
+            "h1" if tries.fetch_add(1, Ordering::SeqCst) < 2 => Err(unreachable()),
+            _ => Ok((String::new(), String::new())),
+        });
+        assert_eq!((count(&rows, Verdict::Done), tries.load(Ordering::SeqCst)), (4, 3));
+        let short = Pace { retry: Some(Duration::from_millis(30)), ..pace(&[Phase::Boards(2), Phase::All], 2) };
+        let rows = over(&short, &hosts(4), |host| if host == "h3" { Err(unreachable()) } else { Ok((String::new(), String::new())) });
+        assert_eq!((count(&rows, Verdict::Done), count(&rows, Verdict::Away)), (3, 1));
+        // A phase of which nobody answers proves nothing.
+        let rows = over(&short, &hosts(4), |host| if host < "h2" { Err(unreachable()) } else { Ok((String::new(), String::new())) });
+        assert_eq!((count(&rows, Verdict::Away), count(&rows, Verdict::Skipped)), (2, 2), "{rows:?}");
+        // Without a time for it, one that is away has failed.
+        let rows = over(&pace(&[Phase::All], 1), &hosts(1), |_| Err(unreachable()));
+        assert_eq!(count(&rows, Verdict::Failed), 1);
+    }
+
+    #[test]
+    fn a_gate_holds_boards_back_and_shuts_them_out() {
+        let asked = AtomicUsize::new(0);
+        let slow = || if asked.fetch_add(1, Ordering::SeqCst) < 1 { Gate::Wait("not yet".into()) } else { Gate::Open };
+        let rows = over(&Pace { gate: &slow, ..pace(&[Phase::All], 1) }, &hosts(2), |_| Ok((String::new(), String::new())));
+        assert_eq!(count(&rows, Verdict::Done), 2);
+        let began = AtomicUsize::new(0);
+        let shut = || if began.load(Ordering::SeqCst) > 0 { Gate::Shut("paused".into()) } else { Gate::Open };
+        let rows = over(&Pace { gate: &shut, ..pace(&[Phase::All], 1) }, &hosts(3), |_| {
+            began.fetch_add(1, Ordering::SeqCst);
+            Ok((String::new(), String::new()))
+        });
+        assert_eq!((count(&rows, Verdict::Done), count(&rows, Verdict::Skipped)), (1, 2));
+        assert_eq!(rows[2].what, "paused");
+    }
+}

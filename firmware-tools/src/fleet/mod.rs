@@ -1,0 +1,344 @@
+//! Many boards by one file, without a server: what they run, what is wrong with them, how they get releases and configurations.
+
+mod file;
+pub mod journal;
+mod publish;
+mod window;
+
+use std::collections::{HashMap, VecDeque};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, ensure};
+use edge_seg_bundle::date::utc;
+use edge_seg_bundle::files::replace_file;
+use minisign::SecretKey;
+use serde_json::{Value, json};
+
+use crate::deploy::{self, Bringing, Gate, OwnFolder, Pace, Payload, Phase, Release, Remote, Row, Verdict, table};
+use crate::install::now;
+use crate::keys::{self, Password};
+pub use file::{Fleet, Host, MOST_MINUTES};
+use journal::Journal;
+pub use publish::Publication;
+pub use window::{Window, opens_in};
+
+/// What a board answered.
+#[derive(Debug)]
+pub struct Answer<'a> {
+    /// The board.
+    pub host: &'a Host,
+    /// Its answer, or why there is none.
+    pub answer: Result<Value>,
+}
+
+impl Answer<'_> {
+    /// As JSON.
+    pub fn json(&self) -> Value {
+        match &self.answer {
+            Ok(answer) => json!({ "host": self.host.name, "answer": answer }),
+            Err(error) => json!({ "host": self.host.name, "error": format!("{error:#}") }),
+        }
+    }
+}
+
+/// What a rollout brings.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// The bundle and the runtime.
+    pub payload: Payload,
+    /// Bring each board's configuration.
+    pub configs: bool,
+    /// Password of the key that signs configurations.
+    pub password: Password,
+    /// Bring boards back to the release before, in place of anything else.
+    pub rollback: bool,
+    /// Only look.
+    pub dry_run: bool,
+    /// Go on after a failure.
+    pub keep_going: bool,
+    /// Accept a lower serial.
+    pub downgrade: bool,
+    /// Leave windows aside.
+    pub at_once: bool,
+    /// Where phases end, in place of the file's.
+    pub phases: Option<Vec<Phase>>,
+}
+
+impl Fleet {
+    /// Asks boards, many at a time, in their order.
+    fn ask<'a, T: Send>(&self, hosts: &[&'a Host], question: impl Fn(&'a Host) -> T + Sync) -> Vec<T> {
+        let queue = Mutex::new(hosts.iter().copied().enumerate().collect::<VecDeque<_>>());
+        let answers = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..self.jobs.clamp(1, hosts.len().max(1)) {
+                scope.spawn(|| {
+                    loop {
+                        let next = queue.lock().unwrap_or_else(|e| e.into_inner()).pop_front();
+                        let Some((place, host)) = next else { return };
+                        let answer = question(host);
+                        answers.lock().unwrap_or_else(|e| e.into_inner()).push((place, answer));
+                    }
+                });
+            }
+        });
+        let mut answers = answers.into_inner().unwrap_or_else(|e| e.into_inner());
+        answers.sort_by_key(|(place, _)| *place);
+        answers.into_iter().map(|(_, answer)| answer).collect()
+    }
+
+    /// What boards run.
+    pub fn status<'a>(&self, hosts: &[&'a Host]) -> Vec<Answer<'a>> {
+        self.ask(hosts, |host| Answer {
+            host,
+            answer: Remote::new(&self.target, &host.ssh).and_then(|remote| remote.ask(&["status", "--json"])),
+        })
+    }
+
+    /// What is wrong with boards.
+    pub fn doctor<'a>(&self, hosts: &[&'a Host]) -> Vec<Answer<'a>> {
+        let question = ["doctor", "--json"];
+        self.ask(hosts, |host| Answer {
+            host,
+            answer: Remote::new(&self.target, &host.ssh).and_then(|remote| remote.ask_whether(&question, &[])),
+        })
+    }
+
+    /// Fetches the last lines of boards' logs, their metrics and status into a folder for each below `into`; tells what was fetched.
+    pub fn collect<'a>(&self, hosts: &[&'a Host], into: &Path, lines: u32) -> Vec<Answer<'a>> {
+        self.ask(hosts, |host| Answer { host, answer: self.collect_one(host, &into.join(&host.name), lines) })
+    }
+
+    fn collect_one(&self, host: &Host, folder: &Path, lines: u32) -> Result<Value> {
+        let remote = Remote::new(&self.target, &host.ssh)?;
+        let status = remote.ask(&["status", "--json"])?;
+        std::fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
+        replace_file(&folder.join("status.json"), &serde_json::to_vec_pretty(&status)?)?;
+        let mut fetched = json!({});
+        let log = format!("journalctl -u edge-seg.service -n {lines} -o short-iso --no-pager");
+        let metrics = || remote.change(&["metrics"]).map(|text| format!("{text}\n").into_bytes());
+        // One that fails leaves no file of an earlier time beside the other's.
+        for (name, got) in [("log.txt", remote.printed(&log)), ("metrics.prom", metrics())] {
+            let path = folder.join(name);
+            fetched[name] = match got {
+                Ok(bytes) => {
+                    replace_file(&path, &bytes)?;
+                    json!(bytes.len())
+                }
+                Err(error) => {
+                    let _ = std::fs::remove_file(&path);
+                    json!(format!("{error:#}"))
+                }
+            };
+        }
+        Ok(fetched)
+    }
+
+    /// Why no board may begin now.
+    fn gate(&self, at_once: bool) -> Gate {
+        match std::fs::read_to_string(&self.pause) {
+            Ok(why) => return Gate::Shut(format!("paused: {} (edge-seg-fw fleet resume, then deploy again)", why.trim())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            // What cannot be read may say to stop.
+            Err(error) => return Gate::Shut(format!("{}: {error}", self.pause.display())),
+        }
+        match opens_in(&self.windows, now()) {
+            0 => Gate::Open,
+            _ if at_once => Gate::Open,
+            minutes => Gate::Wait(format!("the next window opens in {} h {} min", minutes / 60, minutes % 60)),
+        }
+    }
+
+    /// Lets no board begin until [`Fleet::resume`].
+    ///
+    /// # Errors
+    /// When the file beside `fleet.toml` cannot be written.
+    pub fn pause(&self, why: &str) -> Result<()> {
+        replace_file(&self.pause, format!("{why}\n").as_bytes())?;
+        Journal::at(&self.journal).add("pause", &json!({ "what": why }))
+    }
+
+    /// Takes a pause back.
+    ///
+    /// # Errors
+    /// When its file cannot be removed.
+    pub fn resume(&self) -> Result<()> {
+        match std::fs::remove_file(&self.pause) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).with_context(|| format!("{}", self.pause.display())),
+            _ => Journal::at(&self.journal).add("resume", &json!({ "what": "" })),
+        }
+    }
+
+    /// What each board gets: `release`, with its own configuration, which is written into `folder` and signed.
+    fn releases<'a>(
+        &self,
+        hosts: &[&'a Host],
+        release: &Release,
+        configs: bool,
+        secret: Option<&SecretKey>,
+        folder: &OwnFolder,
+    ) -> Result<HashMap<&'a str, Release>> {
+        let mut releases = HashMap::new();
+        for host in hosts {
+            let release = match host.config.as_ref().filter(|_| configs) {
+                Some(config) => {
+                    let name = format!("{}.toml", host.name);
+                    let path = folder.path().join(&name);
+                    write_private(&path, toml::to_string(config)?.as_bytes())?;
+                    if let Some(secret) = secret {
+                        let text = keys::sign(secret, std::fs::File::open(&path)?, &name, now())?;
+                        write_private(&folder.path().join(format!("{name}.minisig")), text.as_bytes())?;
+                    }
+                    release.with_config(&path)?
+                }
+                None => release.clone(),
+            };
+            ensure!(!release.is_empty(), "host {:?}: nothing to bring: give --bundle, or [config] base in the fleet's file", host.name);
+            releases.insert(host.name.as_str(), release);
+        }
+        Ok(releases)
+    }
+
+    /// Brings what `order` says to boards, phase after phase, and writes the journal.
+    ///
+    /// # Errors
+    /// When what is brought cannot be read or signed here, or the journal cannot be written. What goes wrong with a board stands in its row.
+    pub fn deploy(&self, hosts: &[&Host], order: &Order) -> Result<Vec<Row>> {
+        let release = Release::of(&order.payload)?;
+        let folder = OwnFolder::new()?;
+        let secret = match (&self.key, order.configs && !order.rollback) {
+            (Some(key), true) => Some(keys::read_secret(key, &order.password)?),
+            _ => None,
+        };
+        let releases = match order.rollback {
+            true => HashMap::new(),
+            false => self.releases(hosts, &release, order.configs, secret.as_ref(), &folder)?,
+        };
+        let how = Bringing { dry_run: order.dry_run, downgrade: order.downgrade, trial: self.trial, wait: Some(self.wait) };
+        let journal = Journal::at(&self.journal);
+        let what = match (order.rollback, order.dry_run) {
+            (true, _) => "back to the release before".to_owned(),
+            (false, true) => format!("dry run of {}", release.title()),
+            (false, false) => release.title(),
+        };
+        let phases = order.phases.clone().unwrap_or_else(|| self.phases.clone());
+        let names: Vec<String> = hosts.iter().map(|host| host.name.clone()).collect();
+        let title =
+            format!("{what} to {} boards, phases {}", hosts.len(), phases.iter().map(Phase::to_string).collect::<Vec<_>>().join(", "));
+        journal.add("start", &json!({ "what": title, "files": release.digests(), "hosts": names }))?;
+        let lost = Mutex::new(None);
+        let told = |row: &Row| {
+            let files = releases.get(row.host.as_str()).map(Release::digests);
+            let entry = json!({ "host": row.host, "board": row.board, "verdict": row.verdict, "what": row.what, "seconds": row.seconds, "files": files });
+            if let Err(error) = journal.add("board", &entry) {
+                lost.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(error);
+            }
+            eprintln!("{} {}: {}", utc(SystemTime::now()), row.host, row.what);
+        };
+        let gate = || self.gate(order.at_once || order.dry_run);
+        let pace = Pace {
+            phases,
+            jobs: self.jobs,
+            keep_going: order.keep_going,
+            retry: Some(self.retry).filter(|_| !order.dry_run),
+            retry_every: self.retry_every,
+            gate: &gate,
+            told: &told,
+        };
+        let ssh = |name: &str| hosts.iter().find(|host| host.name == name).map_or("", |host| host.ssh.as_str());
+        let rows = deploy::over(&pace, &names, |name| match releases.get(name) {
+            Some(release) => deploy::bring(&self.target, &how, release, ssh(name)),
+            None => deploy::rollback(&self.target, &how, ssh(name)),
+        });
+        let count = |verdict: Verdict| rows.iter().filter(|row| row.verdict == verdict).count();
+        let what = format!(
+            "{} done, {} failed, {} away, {} skipped",
+            count(Verdict::Done),
+            count(Verdict::Failed),
+            count(Verdict::Away),
+            count(Verdict::Skipped)
+        );
+        journal.add("end", &json!({ "what": what }))?;
+        match lost.into_inner().unwrap_or_else(|e| e.into_inner()) {
+            Some(error) => Err(error.context(format!("{what}, but the journal is not whole"))),
+            None => Ok(rows),
+        }
+    }
+}
+
+/// A configuration may hold passwords: nobody else reads it here, and so nobody but the service does there.
+fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(|| format!("{}", path.display()))?;
+    Ok(file.write_all(bytes)?)
+}
+
+/// What boards run, as a table.
+pub fn render_status(answers: &[Answer]) -> String {
+    let rows = answers.iter().map(|answer| {
+        let [board, runs, state, program, last] = match &answer.answer {
+            Err(error) => ["-".into(), "?".into(), "-".into(), "-".into(), format!("{error:#}")],
+            Ok(status) => {
+                let slot = status["current"].as_str();
+                let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+                let state = match slot.map(|slot| &status[slot]["status"]) {
+                    None => "-".into(),
+                    Some(Value::String(state)) => state.clone(),
+                    Some(state) if state.get("pending").is_some() => "on trial".into(),
+                    Some(_) => "bad".into(),
+                };
+                let last = status["history"].as_array().and_then(|entries| entries.last());
+                let last = last.map_or("-".into(), |entry| format!("{} {}", text(&entry["time"]), text(&entry["what"])));
+                let runs = slot.map_or("packaged".into(), |slot| {
+                    format!("{} {}", text(&status[slot]["release"]["name"]), status[slot]["release"]["serial"])
+                });
+                [text(&status["board"][0]), runs, state, text(&status["versions"][slot.unwrap_or("packaged")]), last]
+            }
+        };
+        [answer.host.name.clone(), board, runs, state, program, last]
+    });
+    table(["host", "board", "runs", "state", "program", "last"], rows)
+}
+
+/// Whether a board's doctor found nothing bad.
+pub fn is_healthy(answer: &Answer) -> bool {
+    answer
+        .answer
+        .as_ref()
+        .is_ok_and(|findings| findings.as_array().is_some_and(|all| !all.is_empty() && all.iter().all(|one| one["level"] != "bad")))
+}
+
+/// What is wrong with boards, as a table: a row for each finding, or one that says that there is none.
+pub fn render_doctor(answers: &[Answer]) -> String {
+    let mut rows = Vec::new();
+    for answer in answers {
+        let name = answer.host.name.clone();
+        match &answer.answer {
+            Err(error) => rows.push([name, "?".into(), "-".into(), format!("{error:#}"), String::new()]),
+            Ok(findings) => {
+                let before = rows.len();
+                for finding in findings.as_array().into_iter().flatten().filter(|finding| finding["level"] != "ok") {
+                    let text = |key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+                    rows.push([name.clone(), text("level"), text("check"), text("found"), text("mend")]);
+                }
+                if rows.len() == before {
+                    rows.push([name, "ok".into(), "-".into(), "-".into(), String::new()]);
+                }
+            }
+        }
+    }
+    table(["host", "level", "check", "found", "mend"], rows.into_iter())
+}
+
+/// What was fetched, as a table.
+pub fn render_collected(answers: &[Answer]) -> String {
+    let cell = |value: &Value| value.as_u64().map_or_else(|| value.as_str().unwrap_or("-").to_owned(), |bytes| format!("{bytes} bytes"));
+    let rows = answers.iter().map(|answer| match &answer.answer {
+        Ok(fetched) => [answer.host.name.clone(), cell(&fetched["log.txt"]), cell(&fetched["metrics.prom"])],
+        Err(error) => [answer.host.name.clone(), format!("{error:#}"), "-".into()],
+    });
+    table(["host", "log.txt", "metrics.prom"], rows)
+}

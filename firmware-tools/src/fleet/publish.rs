@@ -1,0 +1,114 @@
+//! A folder for a web server or a USB stick, from which boards that nobody can reach pull.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use edge_seg_bundle::date::Date;
+use edge_seg_bundle::files::replace_file;
+use serde_json::json;
+
+use super::journal::Journal;
+use super::{Fleet, Host};
+use crate::deploy::{OwnFolder, Payload, Release};
+use crate::install::now;
+use crate::keys::{self, Password};
+use crate::pull::{FORMAT, INDEX, Index, Listed, Offer};
+use crate::slots::machine::{CONFIG, PROGRAM};
+
+/// What is published.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// The bundle and the runtime.
+    pub payload: Payload,
+    /// With each board's configuration.
+    pub configs: bool,
+    /// Last day on which the index counts.
+    pub expires: Option<Date>,
+    /// Password of the key that signs it.
+    pub password: Password,
+}
+
+/// Whether some text in it is an address with a password.
+fn holds_password(config: &toml::Table) -> bool {
+    config.values().any(|value| match value {
+        toml::Value::Table(table) => holds_password(table),
+        toml::Value::String(text) => {
+            text.split_once("://").is_some_and(|(_, rest)| rest.split('/').next().unwrap_or_default().contains('@'))
+        }
+        _ => false,
+    })
+}
+
+impl Fleet {
+    /// Writes files and a signed index into `folder`, the index last and in one step.
+    ///
+    /// # Errors
+    /// When there is no key, a file cannot be read, or the folder cannot be written.
+    pub fn publish(&self, hosts: &[&Host], folder: &Path, what: &Publication) -> Result<Index> {
+        let key = self.key.as_ref().context("--key: expected the private key that signs the index, here or as [config] key")?;
+        let secret = keys::read_secret(key, &what.password)?;
+        fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
+        let path = folder.join(INDEX);
+        let number = match fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 1,
+            read => {
+                let before: Index = serde_json::from_slice(&read?).with_context(|| format!("{}", path.display()))?;
+                before.number.checked_add(1).with_context(|| format!("{}: its number is the highest there is", path.display()))?
+            }
+        };
+        for host in hosts.iter().filter(|host| what.configs && host.config.as_ref().is_some_and(holds_password)) {
+            eprintln!("edge-seg-fw: {}: an address with a password is published: whoever can read {} has it", host.name, folder.display());
+        }
+        let own = OwnFolder::new()?;
+        let release = Release::of(&what.payload)?;
+        let releases = self.releases(hosts, &release, what.configs, Some(&secret), &own)?;
+        // Boards that get the same have one offer.
+        let mut offers: BTreeMap<Vec<String>, Offer> = BTreeMap::new();
+        for host in hosts {
+            let release = releases.get(host.name.as_str()).context("a board without a release")?;
+            let offer = self.offer(release, folder)?;
+            let digests = offer.files.iter().map(|file| file.sha256.clone()).collect();
+            offers.entry(digests).or_insert(offer).hosts.push(host.name.clone());
+        }
+        let expires = what.expires.map(|day| day.to_string());
+        let index = Index { format: FORMAT, number, expires, releases: offers.into_values().collect() };
+        let mut bytes = serde_json::to_vec_pretty(&index)?;
+        bytes.push(b'\n');
+        let signature = keys::sign(&secret, bytes.as_slice(), INDEX, now())?;
+        // Between the two, a board finds a signature that does not fit, and asks again later.
+        replace_file(&folder.join(format!("{INDEX}.minisig")), signature.as_bytes())?;
+        replace_file(&path, &bytes)?;
+        let title = format!("{} for {} boards, index {number} in {}", release.title(), hosts.len(), folder.display());
+        Journal::at(&self.journal).add("publish", &json!({ "what": title, "files": release.digests() }))?;
+        Ok(index)
+    }
+
+    fn offer(&self, release: &Release, folder: &Path) -> Result<Offer> {
+        let mut files = Vec::new();
+        for file in &release.files {
+            let name = match file.ending {
+                "binary.minisig" => format!("{PROGRAM}.minisig"),
+                "toml.minisig" => format!("{CONFIG}.minisig"),
+                _ => file.name.to_owned(),
+            };
+            // Named by content: an index that is being read goes on to mean what it says.
+            let stored = format!("{}.{}", &file.sha256[..16], file.ending);
+            let to = folder.join(&stored);
+            if fs::metadata(&to).map_or(true, |meta| meta.len() != file.bytes) {
+                let beside = folder.join(format!("{stored}.{}.part", std::process::id()));
+                // Whoever may read the folder reads all of it.
+                let readable = |_| fs::set_permissions(&beside, fs::Permissions::from_mode(0o644));
+                fs::copy(&file.path, &beside)
+                    .and_then(readable)
+                    .and_then(|_| fs::rename(&beside, &to))
+                    .with_context(|| format!("{}", to.display()))?;
+            }
+            files.push(Listed { name, file: stored, bytes: file.bytes, sha256: file.sha256.clone() });
+        }
+        let boards = release.bundle.as_ref().map(|bundle| bundle.boards.clone()).unwrap_or_default();
+        Ok(Offer { boards, hosts: Vec::new(), title: release.title(), trial: self.trial, files })
+    }
+}

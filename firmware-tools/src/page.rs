@@ -1,0 +1,92 @@
+//! The page of the runtime that runs here, on this board.
+
+use std::io::Read;
+use std::net::ToSocketAddrs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::paths::Paths;
+use crate::service;
+use crate::slots::Disk;
+use crate::slots::machine::CONFIG;
+
+const LIMIT: Duration = Duration::from_secs(10);
+const MOST_BYTES: u64 = 64 << 20;
+const LONGEST_TOKEN_BYTES: u64 = 4096;
+
+/// A page, by the configuration of what runs.
+#[derive(Debug)]
+pub struct Page {
+    address: std::net::SocketAddr,
+    token: Option<String>,
+    agent: ureq::Agent,
+}
+
+/// The configuration of what runs.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn config(paths: &Paths) -> Result<toml::Table> {
+    let mut slots = paths.slots();
+    let config = match slots.load()?.current {
+        Some(slot) => {
+            let path = slots.folder(slot).join(CONFIG);
+            slots.disk().read(&path).with_context(|| format!("{}", path.display()))?
+        }
+        None => std::fs::read(&paths.config).with_context(|| format!("{}", paths.config.display()))?,
+    };
+    String::from_utf8(config)?.parse().context("the configuration")
+}
+
+impl Page {
+    /// The page of what runs.
+    ///
+    /// # Errors
+    /// When its configuration has none, or its token cannot be read.
+    pub fn of(paths: &Paths) -> Result<Page> {
+        let config = config(paths)?;
+        let http = config.get("http").and_then(toml::Value::as_table);
+        let text = |key: &str| http.and_then(|http| http.get(key)?.as_str());
+        let named = text("address").context("the configuration has no [http] address: it has no page to ask")?;
+        let mut address = named.to_socket_addrs().with_context(|| format!("[http] address: {named}"))?.next().context("[http] address")?;
+        // A page that listens on every address is asked on this board's own.
+        if address.ip().is_unspecified() {
+            let own = if address.is_ipv4() { std::net::Ipv4Addr::LOCALHOST.into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+            address.set_ip(own);
+        }
+        let token = match text("token-file") {
+            None => None,
+            Some(path) => Some(token(paths, &paths.root.join(path.trim_start_matches('/')))?),
+        };
+        let agent = ureq::Agent::config_builder().timeout_global(Some(LIMIT)).max_redirects(0).proxy(None).build().into();
+        Ok(Page { address, token, agent })
+    }
+
+    /// What it answers to a path.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    pub fn get(&self, path: &str) -> Result<Vec<u8>> {
+        let mut request = self.agent.get(format!("http://{}{path}", self.address));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let answer = request.call().and_then(|mut answer| answer.body_mut().with_config().limit(MOST_BYTES).read_to_vec());
+        answer.with_context(|| format!("the page at {}{path}", self.address))
+    }
+}
+
+/// The page's token, with the rights of the service: a configuration that is brought must not have root read a file for it.
+fn token(paths: &Paths, path: &Path) -> Result<String> {
+    let path: PathBuf = path.into();
+    let read = || {
+        let mut token = String::new();
+        std::fs::File::open(&path)?.take(LONGEST_TOKEN_BYTES).read_to_string(&mut token).map(|_| token)
+    };
+    let token = service::with_rights_of(paths.user_to_run_as()?.as_ref(), true, read).with_context(|| format!("{}", path.display()))?;
+    let token = token.lines().next().unwrap_or_default().trim().to_owned();
+    ensure!(!token.is_empty() && !token.contains(|c: char| c.is_control()), "{}: expected a token on the first line", path.display());
+    Ok(token)
+}

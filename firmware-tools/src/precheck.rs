@@ -1,0 +1,118 @@
+//! What a board says of a release that is not there yet: whoever brings it asks before anything is copied.
+//!
+//! The question is a line of JSON, then the bundle's first bytes and the configuration. It is asked without root's rights and changes
+//! nothing; what is installed later is checked anew.
+
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, fchown};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use edge_seg_bundle::trust::Trust;
+use edge_seg_bundle::{Header, MANIFEST_MAX_BYTES, MANIFEST_OFFSET};
+use serde::Deserialize;
+
+use crate::board::Board;
+use crate::install::{LARGEST_CONFIG, board_names, now, of_file};
+use crate::paths::Paths;
+use crate::slots::machine::{FileMark, PROGRAM, Release};
+
+const LONGEST_LINE_BYTES: u64 = 1 << 18;
+
+#[derive(Deserialize)]
+struct Question {
+    head_bytes: u64,
+    config_bytes: u64,
+    config_signature: Option<String>,
+    downgrade: bool,
+    files: Vec<FileMark>,
+}
+
+/// Reads a question; tells why the release would be refused, where that can be told.
+///
+/// # Errors
+/// When the question is none, or this board's state cannot be read.
+pub fn answer(paths: &Paths, board: &Board, input: impl Read) -> Result<Option<String>> {
+    let mut input = BufReader::new(input);
+    let mut line = Vec::new();
+    Read::by_ref(&mut input).take(LONGEST_LINE_BYTES).read_until(b'\n', &mut line)?;
+    let question: Question = serde_json::from_slice(&line).context("stdin: expected a line of JSON")?;
+    let head = part(&mut input, question.head_bytes, (MANIFEST_OFFSET + MANIFEST_MAX_BYTES) as u64)?;
+    let config = part(&mut input, question.config_bytes, LARGEST_CONFIG)?;
+
+    let mut slots = paths.slots();
+    let state = slots.load()?;
+    let current = state.current.and_then(|slot| state.slot(slot).release.clone());
+    let trust = match paths.demands_signatures()? {
+        true => Some(Trust::read(&paths.keys)?.on_board(&board_names(board)).installing_at(now())),
+        false => None,
+    };
+    let (name, serial) = if head.is_empty() {
+        match &current {
+            Some(release) => (release.name.clone(), release.serial),
+            None => {
+                return Ok(Some(format!("no release is installed, and the packaged one reads {}: bring a bundle", paths.config.display())));
+            }
+        }
+    } else {
+        if let Some(Err(error)) = trust.as_ref().map(|trust| trust.check("the bundle", &head)) {
+            return Ok(Some(error.to_string()));
+        }
+        match Header::parse("the bundle", &head).and_then(|header| header.manifest("the bundle")) {
+            Ok(manifest) => (manifest.name, manifest.serial),
+            Err(error) => return Ok(Some(error.to_string())),
+        }
+    };
+    if !config.is_empty() {
+        let demanded = paths.demands_signed_config()?;
+        match (&trust, &question.config_signature) {
+            (Some(trust), Some(signature)) => {
+                if let Err(why) = trust.check_signature(signature.as_bytes(), &config) {
+                    return Ok(Some(format!("the configuration: {}", of_file(&why))));
+                }
+            }
+            (_, None) if demanded => {
+                return Ok(Some("the configuration: expected its signature beside it, FILE.minisig, found none".into()));
+            }
+            (None, _) if demanded => return Ok(Some("the configuration must be signed here, and no key is trusted".into())),
+            _ => {}
+        }
+    }
+    // What is not brought stays what it is.
+    let brings = |name: &str| question.files.iter().any(|file| file.name == name);
+    let kept = current.iter().flat_map(|release| &release.files).filter(|file| !brings(&file.name)).cloned();
+    let files = question.files.iter().cloned().chain(kept).collect();
+    let downgrade = question.downgrade || head.is_empty();
+    if let Some(why) = slots.foretell(&state, Release { name, serial, files }, downgrade) {
+        return Ok(Some(why));
+    }
+    // Another runtime may take another configuration: that one is asked when it is there.
+    if config.is_empty() || brings(PROGRAM) {
+        return Ok(None);
+    }
+    let runtime = state.current.map_or_else(|| paths.packaged.clone(), |slot| slots.folder(slot).join(PROGRAM));
+    complaint(paths, &runtime, &config).map(|why| why.map(|why| format!("the configuration: {why}")))
+}
+
+fn part(input: &mut impl Read, bytes: u64, most: u64) -> Result<Vec<u8>> {
+    ensure!(bytes <= most, "stdin: expected a part of at most {most} bytes, found {bytes}");
+    let mut part = vec![0; bytes as usize];
+    input.read_exact(&mut part).with_context(|| format!("stdin: expected {bytes} bytes"))?;
+    Ok(part)
+}
+
+fn complaint(paths: &Paths, runtime: &std::path::Path, config: &[u8]) -> Result<Option<String>> {
+    let path = std::env::temp_dir().join(format!("edge-seg-fw.{}.{}.toml", std::process::id(), now()));
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).with_context(|| format!("{}", path.display()))?;
+    let mut asked = || -> Result<Option<String>> {
+        file.write_all(config)?;
+        if let Some(user) = paths.user_to_run_as()?.filter(|_| rustix::process::geteuid().is_root()) {
+            fchown(&file, Some(user.number()), Some(user.group()))?;
+        }
+        paths.complaint(runtime, &path)
+    };
+    let asked = asked();
+    let _ = std::fs::remove_file(&path);
+    asked.map(|why| why.map(|why| why.replace(&path.display().to_string(), "config.toml"))).map_err(|error| anyhow!("{error:#}"))
+}

@@ -1,0 +1,320 @@
+//! Fetches releases from a plain web server or a folder, for boards that nobody can reach: the index is signed, and no port is open here.
+//!
+//! `index.json` names the files for boards by length and SHA-256; `index.json.minisig` signs it. Nothing of it is parsed before a trusted key
+//! has signed it, nothing that it names is used before its digest is right, and bundle, program and configuration are held against their
+//! own signatures as in every installation.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use edge_seg_bundle::date::Date;
+use edge_seg_bundle::trust::Trust;
+use serde::{Deserialize, Serialize};
+
+use crate::board::Board;
+use crate::install::{self, Request, board_names, now, of_file};
+use crate::paths::Paths;
+use crate::service::open_named;
+use crate::slots::machine::{BUNDLE, CONFIG, PROGRAM, SlotState, Status, Trial};
+use crate::slots::{Disk, Kind, Outcome, RealDisk, digest_of};
+
+/// Name of the index.
+pub const INDEX: &str = "index.json";
+/// Version of the index that is read and written.
+pub const FORMAT: u32 = 1;
+const INDEX_MAX_BYTES: u64 = 4 << 20;
+const SIGNATURE_MAX_BYTES: u64 = 1 << 16;
+/// Larger files are none of a release.
+const FILE_MAX_BYTES: u64 = 4 << 30;
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+/// What has not arrived by then is gone on with at the next pull.
+const BODY_LIMIT: Duration = Duration::from_secs(3600);
+/// Files that a release may have, by their names in the index.
+const NAMES: [&str; 5] = [BUNDLE, PROGRAM, "edge-seg.minisig", CONFIG, "config.toml.minisig"];
+
+/// What a server offers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Index {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Counts up: a board refuses a lower one than it has seen.
+    pub number: u64,
+    /// Last day on which it counts.
+    pub expires: Option<String>,
+    /// The first that is for a board is that board's.
+    pub releases: Vec<Offer>,
+}
+
+/// A release for some boards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Offer {
+    /// Boards by their models or builds; none means any.
+    pub boards: Vec<String>,
+    /// Boards by their names; none means any.
+    pub hosts: Vec<String>,
+    /// The model's name and release number, for people.
+    pub title: String,
+    /// How it proves itself.
+    pub trial: Trial,
+    /// Its files.
+    pub files: Vec<Listed>,
+}
+
+/// A file of an offer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listed {
+    /// What it is: its name in a slot, with `.minisig` for its signature.
+    pub name: String,
+    /// Its name beside the index.
+    pub file: String,
+    /// Length.
+    pub bytes: u64,
+    /// SHA-256.
+    pub sha256: String,
+}
+
+/// Where an index and its files come from.
+#[derive(Debug, Clone)]
+pub enum From {
+    /// A web server's folder.
+    Web(String),
+    /// A folder, such as a USB stick's.
+    Folder(PathBuf),
+}
+
+impl From {
+    /// A web address, or the path of a folder.
+    pub fn new(text: &str) -> From {
+        match text.starts_with("http://") || text.starts_with("https://") {
+            true => From::Web(text.trim_end_matches('/').to_owned()),
+            false => From::Folder(text.into()),
+        }
+    }
+
+    /// A file from `start` on, and where it really begins.
+    fn open(&self, name: &str, start: u64) -> Result<(u64, Box<dyn Read>)> {
+        match self {
+            From::Folder(folder) => {
+                let mut file = open_named(&folder.join(name), FILE_MAX_BYTES)?;
+                file.seek(SeekFrom::Start(start))?;
+                Ok((start, Box::new(file)))
+            }
+            From::Web(address) => {
+                let url = format!("{address}/{name}");
+                let agent: ureq::Agent = ureq::Agent::config_builder()
+                    .timeout_connect(Some(CONNECT_LIMIT))
+                    .timeout_recv_response(Some(CONNECT_LIMIT))
+                    .timeout_recv_body(Some(BODY_LIMIT))
+                    .build()
+                    .into();
+                let mut request = agent.get(&url);
+                if start > 0 {
+                    request = request.header("range", format!("bytes={start}-"));
+                }
+                let answer = request.call().with_context(|| url.clone())?;
+                // A server that knows no ranges begins at the beginning.
+                let begin = if answer.status().as_u16() == 206 { start } else { 0 };
+                Ok((begin, Box::new(answer.into_body().into_reader())))
+            }
+        }
+    }
+
+    fn read(&self, name: &str, most: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(name, 0)?.1.take(most + 1).read_to_end(&mut bytes).with_context(|| name.to_owned())?;
+        ensure!(bytes.len() as u64 <= most, "{name}: expected at most {most} bytes, found more");
+        Ok(bytes)
+    }
+}
+
+/// What came of a pull.
+#[derive(Debug)]
+pub enum Pulled {
+    /// Nothing was to be done, and why.
+    Nothing(String),
+    /// A release was installed, or refused.
+    Installed(Outcome),
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Seen {
+    number: u64,
+}
+
+/// Looks at an index and installs what it offers to this board, called `host`. `again` tries what failed here before.
+///
+/// # Errors
+/// When no key is trusted, the index cannot be had or is refused, or a file is not what it says.
+pub fn pull(paths: &Paths, board: &Board, from: &From, host: &str, again: bool) -> Result<Pulled> {
+    paths.check_root()?;
+    ensure!(
+        paths.demands_signatures()?,
+        "{}: expected a trusted key: what is fetched from elsewhere is installed by its signature alone",
+        paths.keys.display()
+    );
+    let trust = Trust::read(&paths.keys)?.installing_at(now());
+    let bytes = from.read(INDEX, INDEX_MAX_BYTES)?;
+    let signature = from.read(&format!("{INDEX}.minisig"), SIGNATURE_MAX_BYTES)?;
+    if let Err(why) = trust.check_signature(&signature, &bytes) {
+        bail!("{INDEX}: {}", of_file(&why));
+    }
+    let index: Index = serde_json::from_slice(&bytes).with_context(|| INDEX.to_owned())?;
+    let mut disk = paths.disk();
+    accept(&index, &mut disk, paths)?;
+    let names = board_names(board);
+    let is_ours = |offer: &&Offer| {
+        (offer.boards.is_empty() || offer.boards.iter().any(|board| names.contains(&board.as_str())))
+            && (offer.hosts.is_empty() || offer.hosts.iter().any(|name| name == host))
+    };
+    let Some(offer) = index.releases.iter().find(is_ours) else {
+        return Ok(Pulled::Nothing(format!("nothing is offered to {host}, a {}", board.key)));
+    };
+    check(offer)?;
+    let state = paths.slots().load()?;
+    if let Some(slot) = state.current.filter(|slot| is_held(offer, state.slot(*slot))) {
+        return Ok(Pulled::Nothing(format!("slot {} runs {} already", slot.name(), offer.title)));
+    }
+    let failed = [&state.a, &state.b].into_iter().find(|slot| matches!(slot.status, Status::Bad { .. }) && is_held(offer, slot));
+    if let Some(SlotState { status: Status::Bad { why }, .. }) = failed.filter(|_| !again) {
+        return Ok(Pulled::Nothing(format!("{} failed here before ({why}): --again tries it once more", offer.title)));
+    }
+    let folder = paths.state.join("pull");
+    let lock = disk.open_lock(&paths.state.join("pull.lock"))?;
+    ensure!(lock.try_lock().is_ok(), "another pull is under way");
+    disk.make_folder(&folder).with_context(|| format!("{}", folder.display()))?;
+    sweep(&mut disk, &folder, offer)?;
+    for file in &offer.files {
+        let known = install::known(paths, &state, &file.name, &file.sha256);
+        fetch(from, &disk, &folder, file, known).with_context(|| file.file.clone())?;
+    }
+    let at = |name: &str| offer.files.iter().any(|file| file.name == name).then(|| folder.join(name));
+    let request = Request {
+        bundle: at(BUNDLE),
+        binary: at(PROGRAM),
+        packaged: false,
+        config: at(CONFIG),
+        downgrade: at(BUNDLE).is_none(),
+        trial: offer.trial,
+        own: true,
+    };
+    let outcome = install::install(paths, board, &request)?;
+    for name in disk.list(&folder)? {
+        disk.remove(&folder.join(name))?;
+    }
+    Ok(Pulled::Installed(outcome))
+}
+
+/// Holds an index against the day and the highest number that was seen here, and remembers its number.
+fn accept(index: &Index, disk: &mut RealDisk, paths: &Paths) -> Result<()> {
+    ensure!(index.format == FORMAT, "{INDEX}: expected format {FORMAT}, found {}", index.format);
+    if let Some(day) = &index.expires {
+        let last = Date::parse(day).with_context(|| format!("{INDEX}: expires: expected a day as YYYY-MM-DD, found {day:?}"))?;
+        // A clock that was never set is years behind, and refuses nothing.
+        ensure!(now() / 86_400 <= last.days(), "{INDEX}: it counted until {day}: the server, or somebody between, holds newer ones back");
+    }
+    let path = paths.state.join("pull.json");
+    let seen = match disk.read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Seen::default(),
+        read => {
+            serde_json::from_slice(&read.with_context(|| format!("{}", path.display()))?).with_context(|| format!("{}", path.display()))?
+        }
+    };
+    ensure!(index.number >= seen.number, "{INDEX}: expected number {} or higher, found {}: an old index", seen.number, index.number);
+    if index.number > seen.number {
+        let _lock = install::lock(paths)?;
+        let beside = path.with_extension("new");
+        let written = disk.write(&beside, &mut serde_json::to_vec(&Seen { number: index.number })?.as_slice(), Kind::Plain);
+        written
+            .and_then(|()| disk.sync_file(&beside))
+            .and_then(|()| disk.rename(&beside, &path))
+            .with_context(|| format!("{}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Holds an offer to be one that can be installed.
+fn check(offer: &Offer) -> Result<()> {
+    ensure!(!offer.files.is_empty(), "{INDEX}: {}: expected files, found none", offer.title);
+    for (i, file) in offer.files.iter().enumerate() {
+        let place = || format!("{INDEX}: {}: file {:?}", offer.title, file.file);
+        ensure!(NAMES.contains(&file.name.as_str()), "{}: expected one of {}, found {:?}", place(), NAMES.join(", "), file.name);
+        ensure!(!offer.files[..i].iter().any(|other| other.name == file.name), "{}: expected each name once", place());
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let is_name = !file.file.is_empty() && !file.file.starts_with('.') && file.file.chars().all(plain);
+        ensure!(is_name, "{}: expected a name of letters, digits, - _ and .", place());
+        ensure!(file.bytes <= FILE_MAX_BYTES, "{}: expected at most {FILE_MAX_BYTES} bytes", place());
+        let is_digest = file.sha256.len() == 64 && file.sha256.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        ensure!(is_digest, "{}: expected a SHA-256", place());
+    }
+    Ok(())
+}
+
+/// Whether a slot holds what is offered.
+fn is_held(offer: &Offer, slot: &SlotState) -> bool {
+    let Some(release) = &slot.release else { return false };
+    let mut named = offer.files.iter().filter(|file| !file.name.ends_with(".minisig"));
+    named.all(|file| release.files.iter().any(|held| held.name == file.name && held.sha256 == file.sha256))
+}
+
+/// Removes what an earlier pull has left that is none of this offer's.
+fn sweep(disk: &mut RealDisk, folder: &Path, offer: &Offer) -> Result<()> {
+    for name in disk.list(folder)? {
+        if !offer.files.iter().any(|file| name == part_name(file)) {
+            disk.remove(&folder.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+fn part_name(file: &Listed) -> String {
+    format!("{}.part", file.sha256)
+}
+
+/// Brings a file into the folder under its name, from `known` where this board has it already, else from afar, going on where an earlier
+/// pull broke off.
+fn fetch(from: &From, disk: &RealDisk, folder: &Path, file: &Listed, known: Option<PathBuf>) -> Result<()> {
+    let (part, whole) = (folder.join(part_name(file)), folder.join(&file.name));
+    let mut disk = disk.clone();
+    if let Some(known) = known
+        && disk.share(&known, &whole).is_ok()
+    {
+        return Ok(());
+    }
+    // The folder is root's: nobody else has put anything there, and `disk` has held it to be so.
+    let mut there = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&part)?;
+    let had = there.metadata()?.len();
+    let start = if had <= file.bytes { had } else { 0 };
+    if start < file.bytes || file.bytes == 0 {
+        let (begin, source) = from.open(&file.file, start)?;
+        there.set_len(begin)?;
+        there.seek(SeekFrom::End(0))?;
+        // One byte more than it should have is enough to tell.
+        io::copy(&mut source.take(file.bytes - begin + 1), &mut there)?;
+        there.flush()?;
+    }
+    there.seek(SeekFrom::Start(0))?;
+    let (bytes, sha256) = digest_of(&there)?;
+    if bytes < file.bytes {
+        bail!("it broke off after {bytes} of {} bytes, the next pull goes on there", file.bytes);
+    }
+    if (bytes, &sha256) != (file.bytes, &file.sha256) {
+        fs::remove_file(&part)?;
+        bail!("expected {} bytes with SHA-256 {}, found {bytes} with {sha256}", file.bytes, file.sha256);
+    }
+    let mode = match file.name.as_str() {
+        PROGRAM => 0o755,
+        // It may hold passwords.
+        CONFIG => 0o600,
+        _ => 0o644,
+    };
+    File::set_permissions(&there, fs::Permissions::from_mode(mode))?;
+    disk.rename(&part, &whole)?;
+    Ok(())
+}

@@ -1,0 +1,298 @@
+//! Many boards by one file, over real sshds on the loopback address.
+
+use crate::boards::{Fleet, frames, verdicts, write};
+
+use edge_seg_tests::binary;
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const BASE: &str = "[input]\nsource = \"test:\"\n[words]\ntags = \"cat\"\n";
+
+impl Fleet {
+    /// `fleet.toml` of all boards, with more in its sections.
+    fn file(&self, more: &str) {
+        fs::write(self.at("base.toml"), BASE).unwrap();
+        let hosts: String = (0..self.servers.len())
+            .map(|i| {
+                let group = if i % 2 == 0 { "even" } else { "odd" };
+                format!("[[host]]\nname = \"camera{i}\"\nssh = \"cam{i}\"\ngroups = [\"{group}\"]\nmqtt-name = \"c{i}\"\n")
+            })
+            .collect();
+        let ssh = "[ssh]\nconfig = \"ssh_config\"\nsudo = \"\"\n";
+        fs::write(self.at("fleet.toml"), format!("{more}\n{ssh}\n{hosts}")).unwrap();
+    }
+
+    fn fleet(&self, arguments: &[&str]) -> Output {
+        self.fleet_command(arguments).output().unwrap()
+    }
+
+    fn fleet_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary("edge-seg-fw"));
+        command.current_dir(self.folder.path()).arg("fleet").args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    fn fleet_json(&self, arguments: &[&str]) -> Vec<Value> {
+        let output = self.fleet(&[arguments, &["--json"]].concat());
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    fn config(&self, i: usize) -> String {
+        let slot = self.status(i)["current"].as_str().expect("a slot runs").to_owned();
+        fs::read_to_string(self.board(i).join(format!("var/lib/edge-seg/slots/{slot}/config.toml"))).unwrap()
+    }
+}
+
+const SHORT: &str =
+    "[trial]\nframes = 3\nwait-s = 30\n[config]\nbase = \"base.toml\"\n[group.even]\nwords = \"person, dog\"\n[group.odd]\n";
+const BRING: [&str; 5] = ["deploy", "--bundle", "r.esb", "--binary", "runtime"];
+
+fn what(row: &Value) -> &str {
+    row["what"].as_str().unwrap()
+}
+
+#[test]
+fn a_fleet_gets_its_release_then_words_alone_and_the_journal_tells() {
+    let Some(fleet) = Fleet::start(3) else { return };
+    fleet.release(1, &["pi5"], &frames(1));
+    fleet.file(SHORT);
+    let status = fleet.fleet(&["status"]);
+    let table = String::from_utf8(status.stdout).unwrap();
+    assert!(status.status.success() && table.lines().count() == 4 && table.contains("packaged"), "{table}");
+
+    let rows = fleet.fleet_json(&BRING);
+    assert_eq!(verdicts(&rows), ["done"; 3], "{rows:?}");
+    assert!(fleet.config(0).contains("person, dog") && fleet.config(0).contains("name = \"c0\""), "{}", fleet.config(0));
+    assert!(fleet.config(1).contains("cat") && fleet.config(1).contains("name = \"c1\""), "{}", fleet.config(1));
+    let mode = fs::metadata(fleet.board(0).join("var/lib/edge-seg/slots/a/config.toml")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o007, 0, "configurations are nobody else's");
+    assert_eq!(fleet.left_over(0), 0);
+    // Once more, nothing is done.
+    let rows = fleet.fleet_json(&BRING);
+    assert!(verdicts(&rows) == ["done"; 3] && rows.iter().all(|row| what(row).contains("runs it already")), "{rows:?}");
+
+    // Words alone, where they have changed.
+    fleet.file(&SHORT.replace("person, dog", "person, bicycle"));
+    let rows = fleet.fleet_json(&["deploy"]);
+    assert_eq!(verdicts(&rows), ["done"; 3], "{rows:?}");
+    assert!(what(&rows[0]).contains("slot b is good") && what(&rows[1]).contains("runs it already"), "{rows:?}");
+    assert!(fleet.config(0).contains("bicycle") && fleet.config(2).contains("bicycle"));
+    let same = |i: usize, name: &str| {
+        let slot = |slot: &str| fs::read(fleet.board(i).join(format!("var/lib/edge-seg/slots/{slot}/{name}"))).unwrap();
+        slot("a") == slot("b")
+    };
+    assert!(same(0, "bundle.esb") && same(0, "edge-seg"));
+
+    let rows = fleet.fleet_json(&["deploy", "--rollback", "@even"]);
+    assert_eq!(verdicts(&rows), ["done"; 2], "{rows:?}");
+    assert!(fleet.config(0).contains("dog"));
+    let answers = fleet.fleet_json(&["status", "camera0", "@odd"]);
+    assert_eq!(answers.len(), 2);
+    let history = answers[0]["answer"]["history"].as_array().unwrap();
+    assert!(history.iter().any(|entry| entry["what"].as_str().unwrap().contains("slot b is good")), "{history:?}");
+    assert!(history.iter().all(|entry| entry["time"].as_str().unwrap().starts_with("20") && entry["who"].is_string()));
+    let journal = fleet.fleet_json(&["journal"]);
+    let count = |event: &str| journal.iter().filter(|entry| entry["event"] == event).count();
+    assert_eq!((count("start"), count("board"), count("end")), (4, 11, 4), "{journal:?}");
+    assert!(journal[0]["what"].as_str().unwrap().contains("serial 1 to 3 boards, phases 1, 10 %, all"), "{}", journal[0]);
+    assert_eq!(journal[0]["files"]["bundle.esb"].as_str().unwrap().len(), 64);
+    assert!(String::from_utf8(fleet.fleet(&["journal"]).stdout).unwrap().lines().count() == journal.len());
+    assert_eq!(fleet.fleet(&["status", "camera7"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_pause_a_closed_window_and_a_failing_phase_hold_the_others_back() {
+    let Some(fleet) = Fleet::start(3) else { return };
+    fleet.release(1, &[], &frames(1));
+    // Open on one minute of the week, which was not long ago: it opens again in a week.
+    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let day = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][(seconds / 86_400 + 6) as usize % 7];
+    fleet.file(&format!("[rollout]\nwindows = [\"{day} 00:00-00:01\"]\n{SHORT}"));
+    let mut waiting = fleet.fleet_command(&BRING).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut said = BufReader::new(waiting.stderr.take().unwrap());
+    said.read_line(&mut line).unwrap();
+    assert!(line.contains("the next window opens in"), "{line}");
+    assert!(fleet.fleet(&["pause", "a demonstration"]).status.success());
+    let ended = waiting.wait_with_output().unwrap();
+    drop(said);
+    let table = String::from_utf8(ended.stdout).unwrap();
+    assert!(ended.status.code() == Some(1) && table.matches("skipped").count() == 3 && table.contains("a demonstration"), "{table}");
+    assert!(fleet.fleet(&["resume"]).status.success());
+    // A run of the first phases alone; a later one goes on.
+    let rows = fleet.fleet_json(&[&BRING[..], &["--now", "--phases", "1"]].concat());
+    assert_eq!(verdicts(&rows), ["done", "skipped", "skipped"], "{rows:?}");
+    assert_eq!(fleet.status(1)["current"], Value::Null);
+    assert_eq!(verdicts(&fleet.fleet_json(&[&BRING[..], &["--now"]].concat())), ["done"; 3]);
+    fleet.release(2, &[], "exit 1\n");
+    let rows = fleet.fleet_json(&[&BRING[..], &["--now"]].concat());
+    assert_eq!(verdicts(&rows), ["failed", "skipped", "skipped"], "{rows:?}");
+    for i in 0..3 {
+        assert_eq!(fleet.status(i)[fleet.status(i)["current"].as_str().unwrap()]["release"]["serial"], 1);
+    }
+}
+
+#[test]
+fn a_board_that_was_away_is_brought_up_when_it_is_back() {
+    let Some(mut fleet) = Fleet::start(2) else { return };
+    fleet.release(1, &[], &frames(1));
+    fleet.file(&format!("[rollout]\nretry-minutes = 2\nretry-every-s = 0.5\n{SHORT}"));
+    fleet.stop(1);
+    let deploy = fleet.fleet_command(&[&BRING[..], &["--json"]].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(50);
+    while fleet.status(0)["a"]["status"] != "good" {
+        assert!(Instant::now() < end, "the others do not wait for it");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    fleet.start_again(1);
+    let ended = deploy.wait_with_output().unwrap();
+    let rows: Vec<Value> = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(verdicts(&rows), ["done"; 2], "{rows:?}");
+    assert_eq!(fleet.status(1)["a"]["status"], "good");
+    // One that stays away is told so, and that is no success.
+    fleet.stop(1);
+    fleet.file(&format!("[rollout]\nretry-minutes = 0.02\nretry-every-s = 0.5\n{SHORT}"));
+    let rows = fleet.fleet_json(&[&BRING[..], &["--phases", "all"]].concat());
+    assert_eq!(verdicts(&rows), ["done", "away"], "{rows:?}");
+    let output = fleet.fleet(&["status"]);
+    assert!(output.status.code() == Some(1) && String::from_utf8_lossy(&output.stdout).contains("cannot be reached"));
+}
+
+#[test]
+fn a_trial_asks_for_more_than_frames() {
+    let Some(fleet) = Fleet::start(1) else { return };
+    let latency = |ms: u32| format!("for i in 1 2 3 4 5; do echo '{{\"release\":1,\"latency_ms\":{ms}}}'; done\n");
+    fleet.release(1, &[], &latency(90));
+    fleet.file(&SHORT.replace("frames = 3", "frames = 3\np95-ms = 100"));
+    assert_eq!(verdicts(&fleet.fleet_json(&BRING)), ["done"]);
+    fleet.release(2, &[], &latency(110));
+    let rows = fleet.fleet_json(&BRING);
+    assert_eq!(verdicts(&rows), ["failed"], "{rows:?}");
+    let told = |text: &str| {
+        let status = fleet.status(0);
+        let history = status["history"].as_array().unwrap();
+        assert!(history.iter().any(|entry| entry["what"].as_str().unwrap().contains(text)), "{history:?}");
+    };
+    told("95 of 100 frames took up to 110 ms");
+    assert_eq!(fleet.status(0)["current"], "a");
+    // The operator's own program has a word too, of releases on trial alone.
+    write(fleet.board(0).join("etc/edge-seg/trial-hook"), "#!/bin/sh\necho \"no picture of the door\" >&2\nexit 1\n", 0o755);
+    fleet.release(3, &[], &latency(90));
+    assert_eq!(verdicts(&fleet.fleet_json(&BRING)), ["failed"]);
+    told("no picture of the door");
+    let guard = Command::new(binary("edge-seg-fw")).args(["guard", "--root"]).arg(fleet.board(0)).output().unwrap();
+    assert!(guard.status.success(), "what is good runs on: {guard:?}");
+    write(fleet.board(0).join("etc/edge-seg/trial-hook"), "#!/bin/sh\n[ \"$1\" = \"slot b\" ]\n", 0o755);
+    fleet.release(4, &[], &latency(90));
+    assert_eq!(verdicts(&fleet.fleet_json(&BRING)), ["done"]);
+}
+
+fn fw(fleet: &Fleet, arguments: &[&str]) {
+    let output = Command::new(binary("edge-seg-fw")).current_dir(fleet.folder.path()).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn configurations_are_signed_where_the_board_asks_for_it_and_a_dry_run_tells_what_will_be_refused() {
+    let Some(fleet) = Fleet::start(1) else { return };
+    fw(&fleet, &["keygen", "workshop", "--no-password"]);
+    fw(&fleet, &["keygen", "stranger", "--no-password"]);
+    let keys = fleet.board(0).join("etc/edge-seg/keys");
+    fs::create_dir_all(&keys).unwrap();
+    fs::copy(fleet.at("workshop.pub"), keys.join("workshop.pub")).unwrap();
+    let sign = |key: &str| {
+        fw(&fleet, &["sign", "r.esb", "--key", key, "--no-password"]);
+        fw(&fleet, &["sign", "runtime", "--detached", "--key", key, "--no-password"]);
+    };
+    let signed = SHORT.replace("base = \"base.toml\"", "base = \"base.toml\"\nkey = \"workshop\"");
+    let bring = [&BRING[..], &["--no-password"]].concat();
+    let dry = [&bring[..], &["--dry-run"]].concat();
+    let refused = |arguments: &[&str], why: &str| {
+        let rows = fleet.fleet_json(arguments);
+        assert!(verdicts(&rows) == ["failed"] && what(&rows[0]).contains(why), "expected {why}: {rows:?}");
+        assert_eq!(fleet.left_over(0), 0, "nothing is copied");
+    };
+    fleet.release(1, &[], &frames(1));
+    fleet.file(&signed);
+    sign("stranger");
+    refused(&dry, "unknown key");
+    refused(&bring, "unknown key");
+    sign("workshop");
+    let rows = fleet.fleet_json(&dry);
+    assert!(verdicts(&rows) == ["done"] && what(&rows[0]).contains("would copy"), "{rows:?}");
+    fs::write(keys.join("signed-config"), "").unwrap();
+    assert_eq!(verdicts(&fleet.fleet_json(&bring)), ["done"]);
+
+    // Words alone: signed by the fleet's key, unsigned, by a stranger's, and of a runtime that does not take them.
+    fleet.file(&signed.replace("person, dog", "person"));
+    assert_eq!(verdicts(&fleet.fleet_json(&["deploy", "--no-password"])), ["done"]);
+    assert!(fleet.config(0).contains("\"person\""));
+    fleet.file(&SHORT.replace("person, dog", "car"));
+    refused(&["deploy", "--dry-run"], "expected its signature");
+    refused(&["deploy"], "expected its signature");
+    fleet.file(&signed.replace("person, dog", "car").replace("\"workshop\"", "\"stranger\""));
+    refused(&["deploy", "--no-password"], "unknown key");
+    assert!(fleet.config(0).contains("\"person\""));
+    // On the board as well, whoever asks.
+    fs::write(fleet.at("own.toml"), BASE).unwrap();
+    let own = Command::new(binary("edge-seg-fw"))
+        .current_dir(fleet.folder.path())
+        .args(["reconfigure", "own.toml", "--root"])
+        .arg(fleet.board(0))
+        .output()
+        .unwrap();
+    assert!(own.status.code() == Some(1) && String::from_utf8_lossy(&own.stderr).contains("expected its signature"), "{own:?}");
+}
+
+#[test]
+fn a_configuration_that_boards_do_not_take_is_told_before_it_is_brought() {
+    let Some(fleet) = Fleet::start(1) else { return };
+    fleet.release(1, &[], "");
+    let checks =
+        "#!/bin/sh\nif [ \"$1\" = config ]; then grep -q bicycle \"$3\" || exit 0; echo \"edge-seg: $3: no bicycles\" >&2; exit 1; fi\n";
+    write(fleet.at("runtime"), &format!("{checks}{}", frames(1)), 0o755);
+    fleet.file(SHORT);
+    assert_eq!(verdicts(&fleet.fleet_json(&BRING)), ["done"]);
+    fleet.file(&SHORT.replace("dog", "bicycle"));
+    for arguments in [&["deploy", "--dry-run"][..], &["deploy"]] {
+        let rows = fleet.fleet_json(arguments);
+        assert!(verdicts(&rows) == ["failed"] && what(&rows[0]).contains("config.toml: no bicycles"), "{rows:?}");
+    }
+    assert!(!fs::read_to_string(fleet.board(0).join("calls")).unwrap().contains("reconfigure"));
+}
+
+#[test]
+fn logs_metrics_and_findings_of_many_boards_are_fetched_at_once() {
+    let Some(fleet) = Fleet::start(2) else { return };
+    write(fleet.at("bin/journalctl"), "#!/bin/sh\necho \"$BOARD $*\"\n", 0o755);
+    let page = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = format!("[http]\naddress = \"{}\"\ntoken-file = \"/etc/edge-seg/token\"\n", page.local_addr().unwrap());
+    write(fleet.board(0).join("etc/edge-seg/edge-seg.toml"), &config, 0o644);
+    write(fleet.board(0).join("etc/edge-seg/token"), "a-token\n", 0o600);
+    let server = std::thread::spawn(move || {
+        let (mut client, _) = page.accept().unwrap();
+        let mut lines = BufReader::new(client.try_clone().unwrap()).lines();
+        let head: Vec<String> = lines.by_ref().map_while(|line| line.ok().filter(|line| !line.is_empty())).collect();
+        client.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/plain\r\n\r\nedge_seg_frames_total 7\n").unwrap();
+        head
+    });
+    fleet.file(SHORT);
+    let rows = fleet.fleet_json(&["collect", "--lines", "5"]);
+    let head = server.join().unwrap();
+    assert!(
+        head[0].starts_with("GET /metrics") && head.iter().any(|line| line.eq_ignore_ascii_case("Authorization: Bearer a-token")),
+        "{head:?}"
+    );
+    let text = |path: &str| fs::read_to_string(fleet.at("collected").join(path)).unwrap();
+    assert!(text("camera0/metrics.prom").contains("edge_seg_frames_total 7"), "{rows:?}");
+    assert!(text("camera1/log.txt").contains("board1 -u edge-seg.service -n 5"), "{rows:?}");
+    assert!(text("camera1/status.json").contains("\"floor\""));
+    assert!(rows[1]["answer"]["metrics.prom"].as_str().unwrap().contains("no [http] address"), "{rows:?}");
+    let output = fleet.fleet(&["doctor"]);
+    let table = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.code() == Some(1) && table.contains("camera1") && table.contains("bad"), "{table}");
+}
