@@ -32,6 +32,7 @@ class LabelledSet:
     words: list[list[str]]  # a class's own name first, then its synonyms
     train: list[Labelled]
     held: list[Labelled]
+    open: frozenset[str] = frozenset()  # names of the classes that `OTHER` may show nevertheless
 
     @property
     def names(self) -> list[str]:

@@ -114,7 +114,7 @@ class StageRecipe:
     )
     # sets
     sets: tuple[str, ...] = key(
-        (), 'SET=SHARE: a labelled set, see "Labelled sets", or teachers:NAME, and its part of each step', kinds=("sets",)
+        (), 'SET=SHARE: a labelled set or one of the teachers\', see "Labelled sets", and its part of each step', kinds=("sets",)
     )
     umbrellas: str = key("umbrella-words.tsv", "words that stand for several classes; an empty text: none", kinds=("sets",), base="recipe")
 

@@ -19,7 +19,7 @@ from .schema import RecipeError
 from .stages import Context, Part, Stage
 from .towers import bytes_of
 
-TEACHERS = "teachers:"
+TEACHERS, SCENERY = "teachers:", "scenery:"
 LVIS = "lvis_1203_with_prompt_eng"
 SYNONYMS = ("coco_panoptic_with_prompt_eng", "ade20k_150_with_prompt_eng", LVIS, "pascal_ctx_59_with_prompt_eng")
 VOCABULARIES = (LVIS, "ade20k_847_with_prompt_eng", "pascal_ctx_459_with_prompt_eng")
@@ -98,6 +98,11 @@ class SetsStage(Stage):
                 from .teachers import taught_set
 
                 photos = taught_set(around.root, around.work, name.removeprefix(TEACHERS), around.seed, around.say)
+            elif name.startswith(SCENERY):
+                from .teachers import scenery_set
+
+                most = around.photos_at_most
+                photos = scenery_set(around.root, around.work, name.removeprefix(SCENERY), around.held_out, around.say, most)
             else:
                 photos = read_set(around.root, name, around.held_out)
             if not photos.train:

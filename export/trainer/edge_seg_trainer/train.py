@@ -24,6 +24,7 @@ from .progress import MetricsLog
 from .provenance import ProvenanceError
 from .recipe import Recipe, StageRecipe
 from .schema import RecipeError
+from .sets_stage import SCENERY
 from .stages import Context, make_stage
 from .towers import HeadConfig, Model
 from .unpack import load_unpacked, unpack
@@ -130,7 +131,7 @@ class Run:
             found = layouts.read(self.root, name)
             paths = {path for photo in found.train + found.held for path in (photo.path, photo.label)}
             labelled += [(f"{name} {path.name}", path) for path in sorted(paths)]
-        names = [name for name in every if not layouts.is_form(name)]
+        names = [name.removeprefix(SCENERY) for name in every if not layouts.is_form(name)]
         folders = [self.root / "seg" / name for name in (*(("coco_panoptic200", "coco_mini159") if self.recipe.held_out else ()), *names)]
         for folder in dict.fromkeys(folders):
             labelled += [(path.relative_to(self.root).as_posix(), path) for path in sorted(folder.rglob("*")) if path.is_file()]
