@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .data import DataError, patch_targets, random_crop
 from .labelled_sets import LabelledSet, read_set
+from .licences import licensed
 from .pairs import draws
 from .questions import Asker, Question, read_umbrellas, taxonomy
 from .recipe import StageRecipe
@@ -107,7 +108,8 @@ class SetsStage(Stage):
                 photos = read_set(around.root, name, around.held_out)
             if not photos.train:
                 raise DataError(f"{name}: no photo to train on: all {len(photos.held)} are held out")
-            photos = replace(photos, train=self.few(photos.train))
+            train = licensed(around.root / "seg" / name, photos.train, around.licences)
+            photos = replace(photos, train=self.few(train))
             asker = Asker(photos, umbrellas, vocabulary, lists, self.words)
             counts = np.zeros(len(photos.words))
             present = []

@@ -16,6 +16,8 @@ from .adapters import save as save_adapters
 from .calibrate import calibrate
 from .data import DataError, data_root, read_held_out
 from .folder import read_folder, write_folder
+from .labelled_sets import OBJECTS, PANOPTIC
+from .licences import licensed_names
 from .loop import StageLoop
 from .overlay import overlay
 from .plot import plot
@@ -88,7 +90,7 @@ class Run:
         self.around = Context(
             self.model, self.bank, self.root, self.work.parent, recipe.seed, self.held_out, recipe.precision, self.base, self.say
         )
-        self.around.photos_at_most = photos_at_most
+        self.around.photos_at_most, self.around.licences = photos_at_most, frozenset(recipe.licences)
         self.own_tasks: list[evaluate.Task] | None = None
         self.walked: dict[str, dict[str, float]] = {}  # by stage: its pace, and what it keeps of pictures
         self.figures: dict[str, dict] = {}
@@ -329,7 +331,9 @@ class Run:
         if parallel.rank() == 0:
             model = self.model
             if self.recipe.calibrate:
-                found = calibrate(model, self.bank, self.root, self.held_out, self.recipe.input_px)
+                names = licensed_names(self.root / "seg" / PANOPTIC, self.held_out, self.around.licences)
+                names |= licensed_names(self.root / "seg" / OBJECTS, self.held_out, self.around.licences)
+                found = calibrate(model, self.bank, self.root, names, self.recipe.input_px)
                 found |= {"background": self.recipe.background} if self.recipe.background else {}
                 self.log({"folder": name, "calibration": dict(found)})
                 self.say(f"calibrated: {found}")
