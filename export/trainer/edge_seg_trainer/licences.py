@@ -8,7 +8,7 @@ from .data import DataError, table
 
 
 def licensed(folder: Path, photos: list, licences: frozenset[str]) -> list:
-    """Those of `photos` (each with a `path`) to which the folder's `images.tsv` (`file`, `licence`) gives one of the licences; all where none is named."""
+    """Those of `photos`, each with a `path`, to which the folder's `images.tsv` gives one of the licences; all where none is named."""
     if not licences:
         return photos
     rows = table(folder / "images.tsv", ("file", "licence"))

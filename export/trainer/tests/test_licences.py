@@ -58,7 +58,9 @@ def test_a_set_that_says_nothing_of_licences_is_refused(recipe, world, licensed_
         make_stage(run.recipe.stages[0], run.around)
 
 
-@pytest.mark.parametrize("stage", [PAIRS | {"pairs": ["folder:own"]}, SETS | {"sets": ["teachers:shades:3=1"]}, {"name": "dense", "kind": "dense", "steps": 2}])
+@pytest.mark.parametrize(
+    "stage", [PAIRS | {"pairs": ["folder:own"]}, SETS | {"sets": ["teachers:shades:3=1"]}, {"name": "dense", "kind": "dense", "steps": 2}]
+)
 def test_what_has_no_licences_cannot_be_asked_for_them(recipe, stage):
     with pytest.raises(RecipeError, match="licences are known of sets by their plain names"):
         recipe(stage, licences=["free"])

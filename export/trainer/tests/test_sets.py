@@ -163,7 +163,8 @@ def test_synonyms_that_are_umbrella_words_go_where_they_mean_more_than_the_class
     assert ask.words == [["flood water"], ["sea"]]
     pedestrian, cyclist = ["pedestrian", "person", "people", "child"], ["cyclist", "people on bicycles"]
     people = Umbrella(["person", "people"], "yes", frozenset({"pedestrian", "cyclist"}))
-    assert Asker(set_of([pedestrian, cyclist]), [people], [], [], axes({}), Habits()).words == [["pedestrian", "child"], ["cyclist", "people on bicycles"]]
+    ask = Asker(set_of([pedestrian, cyclist]), [people], [], [], axes({}), Habits())
+    assert ask.words == [["pedestrian", "child"], ["cyclist", "people on bicycles"]]
     assert Asker(set_of([pedestrian]), [people], [], [], axes({}), Habits()).words == [pedestrian]
 
 
