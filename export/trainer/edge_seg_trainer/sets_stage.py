@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .data import DataError, patch_targets, random_crop
 from .labelled_sets import TAXONOMIES, LabelledSet
+from .licences import licensed
 from .pairs import draws
 from .questions import Asker, Question, read_umbrellas, taxonomy
 from .recipe import StageRecipe
@@ -20,7 +21,7 @@ from .sets import read_set
 from .stages import Context, Part, Stage
 from .towers import bytes_of
 
-TEACHERS = "teachers:"
+TEACHERS, SCENERY = "teachers:", "scenery:"
 LVIS = "lvis_1203_with_prompt_eng"
 SYNONYMS = ("coco_panoptic_with_prompt_eng", "ade20k_150_with_prompt_eng", LVIS, "pascal_ctx_59_with_prompt_eng")
 VOCABULARIES = (LVIS, "ade20k_847_with_prompt_eng", "pascal_ctx_459_with_prompt_eng")
@@ -99,11 +100,17 @@ class SetsStage(Stage):
                 from .teachers import taught_set
 
                 photos = taught_set(around.root, around.work, name.removeprefix(TEACHERS), around.seed, around.say)
+            elif name.startswith(SCENERY):
+                from .teachers import scenery_set
+
+                most = around.photos_at_most
+                photos = scenery_set(around.root, around.work, name.removeprefix(SCENERY), around.held_out, around.say, most)
             else:
                 photos = read_set(around.root, name, around.held_out)
             if not photos.train:
                 raise DataError(f"{name}: no photo to train on: all {len(photos.held)} are held out")
-            photos = replace(photos, train=self.few(photos.train))
+            train = licensed(around.root / "seg" / name, photos.train, around.licences)
+            photos = replace(photos, train=self.few(train))
             asker = Asker(photos, umbrellas, vocabulary, lists, self.words)
             counts = np.zeros(len(photos.words))
             present = []

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from . import parallel, ttd
 from .data import IGNORE, DataError, Labelled, coco_classes, patch_targets, random_crop, read_coco, recoloured, split_words, square
 from .features import FeatureCache
+from .licences import licensed
 from .losses import caption_contrast, dense_loss, pooled, word_contrast
 from .pairs import Captioned, draws, is_stream, mixed, read_pairs, shuffled_rows, weighed
 from .prune import kept
@@ -47,6 +48,7 @@ class Context:
     recipes: Path = Path()  # where the recipe's own files lie
     say: Callable[[str], None] = print
     photos_at_most: int = 0  # of each set; 0: all
+    licences: frozenset[str] = frozenset()  # of the photos that are trained on; none: all
 
     def autocast(self):
         number = torch.float16 if self.precision == "f16" else torch.bfloat16
@@ -146,11 +148,11 @@ class PairsStage(Stage):
         super().__init__(stage, around)
         names, self.weights = weighed(stage.pairs)
         if self.weights:
-            sets = [self.few(read_pairs(around.root, [name], split, around.say)) for name in names]
+            sets = [self.few(self.captioned_photos(name, split)) for name in names]
             every, self.counts = [pair for one in sets for pair in one], [len(one) for one in sets]
             self.captioned = Captioned(every, stage.word_min_count, stage.keep_stop_words)
         else:
-            every = read_pairs(around.root, names, split, around.say)
+            every = [pair for name in names for pair in self.captioned_photos(name, split)]
             self.captioned = Captioned(self.few(every), stage.word_min_count, stage.keep_stop_words)
         self.cache = None
         if stage.learns == "head":
@@ -169,6 +171,10 @@ class PairsStage(Stage):
             )
         self.scale = nn.Parameter(torch.tensor(stage.contrast_scale, device=self.model.device))
         self.learns_text = "text" in stage.adapted
+
+    def captioned_photos(self, name: str, split: str) -> list:
+        around = self.around
+        return licensed(around.root / "pairs" / name, read_pairs(around.root, [name], split, around.say), around.licences)
 
     def own_parameters(self) -> list[nn.Parameter]:
         return [self.scale]

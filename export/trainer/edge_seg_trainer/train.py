@@ -19,6 +19,7 @@ from .data import DataError, data_root, read_held_out
 from .folder import read_folder, recover, write_folder
 from .kinds import make_stage
 from .labelled_sets import TAXONOMIES
+from .licences import licensed_names
 from .loop import StageLoop
 from .overlay import overlay
 from .plot import plot
@@ -27,6 +28,8 @@ from .progress import MetricsLog
 from .provenance import ProvenanceError
 from .recipe import Recipe, StageRecipe
 from .schema import RecipeError
+from .sets import OBJECTS, PANOPTIC
+from .sets_stage import SCENERY
 from .stages import Context
 from .towers import HeadConfig, Model
 from .unpack import load_unpacked, unpack
@@ -92,7 +95,7 @@ class Run:
         self.around = Context(
             self.model, self.bank, self.root, self.work.parent, recipe.seed, self.held_out, recipe.precision, self.base, self.say
         )
-        self.around.photos_at_most = photos_at_most
+        self.around.photos_at_most, self.around.licences = photos_at_most, frozenset(recipe.licences)
         self.own_tasks: list[evaluate.Task] | None = None
         self.walked: dict[str, dict[str, float]] = {}  # by stage: its pace, and what it keeps of pictures
         self.figures: dict[str, dict] = {}
@@ -137,7 +140,7 @@ class Run:
             paths = {path for photo in found.train + found.held for path in (photo.path, photo.label)}
             labelled += [(f"{name} {path.name}", path) for path in sorted(paths)]
             words += [(f"{name} {path.name}", path) for path in found.tables]
-        names = [name for name in every if not layouts.is_form(name)]
+        names = [name.removeprefix(SCENERY) for name in every if not layouts.is_form(name)]
         folders = [self.root / "seg" / name for name in (*(("coco_panoptic200", "coco_mini159") if self.recipe.held_out else ()), *names)]
         for folder in dict.fromkeys(folders):
             listed = [(path.relative_to(self.root).as_posix(), path) for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -344,7 +347,9 @@ class Run:
         if parallel.rank() == 0:
             model = self.model
             if self.recipe.calibrate:
-                found = calibrate(model, self.bank, self.root, self.held_out, self.recipe.input_px)
+                names = licensed_names(self.root / "seg" / PANOPTIC, self.held_out, self.around.licences)
+                names |= licensed_names(self.root / "seg" / OBJECTS, self.held_out, self.around.licences)
+                found = calibrate(model, self.bank, self.root, names, self.recipe.input_px)
                 found |= {"background": self.recipe.background} if self.recipe.background else {}
                 self.log({"folder": name, "calibration": dict(found)})
                 self.say(f"calibrated: {found}")
