@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from edge_seg_trainer.data import DataError
+from edge_seg_trainer.kinds import make_stage
 from edge_seg_trainer.recipe import RecipeError, read_recipe
-from edge_seg_trainer.stages import Context, make_stage
+from edge_seg_trainer.stages import Context
 from edge_seg_trainer.train import Run
 
 ROOT = Path(__file__).parents[3]
