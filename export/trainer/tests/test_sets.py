@@ -198,7 +198,7 @@ def test_a_class_of_another_kind_keeps_the_name_that_is_an_umbrella_word_elsewhe
 
 
 def test_of_classes_that_are_not_all_marked_other_pixels_tell_nothing():
-    marked = LabelledSet("shades", [["dog"], ["sea"], ["grass"]], [], [], frozenset({"sea", "grass"}))
+    marked = LabelledSet("shades", [["dog"], ["sea"], ["grass"]], [], [], open=frozenset({"sea", "grass"}))
     ask = Asker(marked, [WATER], [], [], axes({}), Habits(subset=0, umbrella=0.5, distractors=0))
     for word, told in (("dog", 1), ("sea", 0), ("grass", 0), ("water", 0)):
         met = asked_as(ask, word, np.ones(3, bool))
