@@ -326,6 +326,7 @@ def test_faults_of_labelled_sets_are_named(tmp_path):
     (tmp_path / "mine" / "classes.tsv").write_text("value\tname\n1\tfire\n")
     colours(tmp_path / "mine" / "labels" / "a.png", [(1, 2, 3)])
     refused("folder:mine", "expected the columns colour and name.*the labels hold colours")
+    label(tmp_path / "mine" / "labels" / "a.png", [1])
     photo(tmp_path / "mine" / "images" / "a.jpg", size=(SIDE, SIDE + 1))
     refused("folder:mine", "expected the photo's size, 24×25, found 24×24")
 
