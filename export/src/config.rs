@@ -84,6 +84,10 @@ pub struct ImageTower {
     pub pre_norm: bool,
     /// The blocks' activation.
     pub activation: Activation,
+    /// Whether the blocks are EVA-02's: a LayerNorm before the attention's output projection, and in the MLP two branches, one through SiLU, whose
+    /// product is normed before `fc2`. `activation` is then that of nothing but a head.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub gated: bool,
     /// Epsilon of every LayerNorm of the tower.
     pub norm_eps: f32,
     /// How patch tokens become embeddings.
@@ -499,6 +503,8 @@ impl ModelConfig {
             "true, but for the heads maskclip and attention of a tower as wide as the words' space",
             "false".into(),
         )?;
+        let plain = !self.image.gated || matches!(self.image.head, Head::Maskclip {} | Head::Attention { .. } | Head::Fusion { .. });
+        need(plain, "image.gated", "false but for the heads maskclip, attention and fusion", "true".into())?;
         let alone = self.image.class_token || pooled;
         need(alone, "image.class_token", "true but for the head pooled", self.image.class_token.to_string())?;
         need(self.text.projection || !self.text.projection_bias, "text.projection_bias", "false without a projection", "true".into())?;

@@ -30,7 +30,7 @@ pub use known::{KNOWN, Known};
 use preprocess::Input;
 use source::{Source, read_weights};
 use state::State;
-use towers::{End, Towers};
+use towers::{End, Towers, Turning};
 
 /// Sentences that CLIP's words are put into.
 const CLIP_TEMPLATES: [&str; 1] = ["a photo of a {}."];
@@ -195,9 +195,13 @@ pub fn import(source: &str, options: &Options) -> Result<Model> {
     };
     let mut tokenizer = source.tokenizer(options.tokenizer.as_deref())?;
     let mut pad_token = 0;
+    let text = open_clip.as_ref().map(|c| &c["model_cfg"]["text_cfg"]);
+    if let Some(text) = text {
+        tokenizer::cleaned_as_open_clip(place, &mut tokenizer, text)?;
+    }
     if towers.arch == TextArch::Padded {
         let description = source.json("tokenizer_config.json")?;
-        let kwargs = open_clip.as_ref().map(|c| &c["model_cfg"]["text_cfg"]["tokenizer_kwargs"]);
+        let kwargs = text.map(|text| &text["tokenizer_kwargs"]);
         let usual = config.as_ref().and_then(|c| c["text_config"]["pad_token_id"].as_i64());
         pad_token = tokenizer::padded(place, &mut tokenizer, description.as_ref(), kwargs, usual)?;
     }
@@ -357,7 +361,7 @@ fn configure(
         _ if pooled && options.head.is_none() => Head::Pooled {
             heads: match options.pool_heads.or(towers.pool_heads) {
                 Some(heads) => heads,
-                None if towers.rotary => {
+                None if towers.rotary.is_some() => {
                     let expected = "--pool-heads: this width is none of the published PE-Core's, which have 8";
                     return Err(Error::file(place, "heads of the pooling attention", expected, "none"));
                 }
@@ -393,15 +397,19 @@ fn configure(
             class_token: weights.contains_key("image.class_token"),
             registers: if weights.contains_key("image.registers") { shape("image.registers", 2)?[0] } else { 0 },
             grid: [side, side],
-            rotary: towers.rotary.then(|| Rotary {
-                grid: [side, side],
-                offset: if weights.contains_key("image.class_token") { 1.0 } else { 0.0 },
-                columns_first: true,
-                temperature: 10_000.0,
+            rotary: towers.rotary.map(|turning| match turning {
+                Turning::PeCore => Rotary {
+                    grid: [side, side],
+                    offset: if weights.contains_key("image.class_token") { 1.0 } else { 0.0 },
+                    columns_first: true,
+                    temperature: 10_000.0,
+                },
+                Turning::Eva02 => Rotary { grid: [16, 16], offset: 0.0, columns_first: false, temperature: 10_000.0 },
             }),
             patch_bias: weights.contains_key("image.patch.bias"),
             pre_norm: weights.contains_key("image.ln_pre.weight"),
             activation: activation(0)?,
+            gated: weights.contains_key("image.blocks.0.mlp.gate.weight"),
             norm_eps: eps(0),
             head: head.clone(),
             projection_bias: !pooled && weights.contains_key("image.head.projection.bias"),

@@ -28,7 +28,13 @@ pub fn parameters(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
         list.norm("image.ln_pre", width);
     }
     for n in 0..image.layers {
-        list.block(&format!("image.blocks.{n}"), width, image.mlp_width);
+        let name = format!("image.blocks.{n}");
+        list.block(&name, width, image.mlp_width);
+        if image.gated {
+            list.norm(&format!("{name}.attn.norm"), width);
+            list.linear(&format!("{name}.mlp.gate"), image.mlp_width, width);
+            list.norm(&format!("{name}.mlp.norm"), image.mlp_width);
+        }
     }
     list.norm("image.norm", width);
     match &image.head {

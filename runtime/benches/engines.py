@@ -50,6 +50,27 @@ MINI = {
     ),
     "dim": 384,
 }
+
+
+def pooled(width, layers, heads, side, pool_heads, dim, text, **more):
+    """A tower whose patches go through a pooling attention."""
+    head = {"kind": "pooled", "heads": pool_heads, "mlp_width": 4 * width, "projection": dim != width}
+    image = dict(arch="vit", width=width, layers=layers, heads=heads, mlp_width=4 * width, grid=[side // PATCH] * 2, patch_bias=True, head=head)
+    return {"image": image | {"global": "attention"} | more, "text": text, "dim": dim}
+
+
+def pe_core(width, layers, heads, side, dim):
+    grid = [side // PATCH] * 2
+    rotary = {"grid": grid, "offset": 1.0, "columns_first": True, "temperature": 10000.0}
+    more = dict(patch_bias=False, pre_norm=True, activation="gelu", norm_eps=1e-5, rotary=rotary)
+    return pooled(width, layers, heads, side, 8, dim, clip_text(dim, 1, 8), **more)
+
+
+def siglip(width, layers, heads, side):
+    more = dict(pre_norm=False, activation="gelu_tanh", norm_eps=1e-6, class_token=False)
+    return pooled(width, layers, heads, side, heads, width, clip_text(width, 1, heads), **more)
+
+
 # Name: architecture, which tower, side of the input or number of tokens.
 CASES = {
     "mini image, 448": (MINI, "image", 448),
@@ -57,6 +78,8 @@ CASES = {
     "ViT-B/16, 224": (clip(768, 12, 12, 224, clip_text(512, 12, 8)), "image", 224),
     "ViT-8M/16, 224": (clip(256, 10, 4, 224, clip_text(256, 3, 4)), "image", 224),
     "ViT-8M/16, 448": (clip(256, 10, 4, 448, clip_text(256, 3, 4)), "image", 448),
+    "PE-Core T/16, 384": (pe_core(192, 12, 3, 384, 512), "image", 384),
+    "SigLIP 2 B/16, 224": (siglip(768, 12, 12, 224), "image", 224),
     "CLIP text, 77 tokens": (clip(64, 1, 1, 224, clip_text(512, 12, 8)), "text", 77),
 }
 
@@ -94,7 +117,8 @@ def weights(arch, random):
     matrix("image.patch.weight", width, 3, PATCH, PATCH)
     if image["patch_bias"]:
         vector("image.patch.bias", width)
-    vector("image.class_token", width, 0, 0.5)
+    if image.get("class_token", True):
+        vector("image.class_token", width, 0, 0.5)
     found["image.positions"] = random.normal(0, 0.3, (1 + math.prod(image["grid"]), width))
     if image["pre_norm"]:
         norm("image.ln_pre", width)
@@ -106,6 +130,16 @@ def weights(arch, random):
             norm(f"image.head.norms.{i}", width)
         linear("image.head.fc1", hidden, taps * width)
         linear("image.head.fc2", dim, hidden)
+    elif image["head"]["kind"] == "pooled":
+        pool = "image.head.pool"
+        vector(f"{pool}.probe", width, 0, 0.5)
+        linear(f"{pool}.attn.qkv", 3 * width, width)
+        linear(f"{pool}.attn.proj", width, width)
+        norm(f"{pool}.norm", width)
+        linear(f"{pool}.mlp.fc1", image["head"]["mlp_width"], width)
+        linear(f"{pool}.mlp.fc2", width, image["head"]["mlp_width"], 0.5)
+        if image["head"]["projection"]:
+            matrix("image.head.projection.weight", dim, width)
     else:
         matrix("image.head.projection.weight", dim, width)
     width = text["width"]

@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import open_clip
@@ -56,9 +57,19 @@ def encoded(fast):
     return fast(TEXTS, padding="max_length", truncation=True, max_length=CONTEXT, return_tensors="pt")
 
 
-def put(folder, tensors):
+def pieces(*marks):
+    """SentencePiece's scored pieces: the marks first, words, then characters."""
+    words = [f"▁{word}" for word in WORDS[3:] if word != "a"] + ["▁", "▁A", "▁Dog", "s", *"abcdefghijklmnopqrtuvwxyz", *"DANT'’\"&!-_ｘ", "'s", "’s"]
+    return [(mark, 0.0) for mark in marks] + [(word, -1.0 - 0.5 * n) for n, word in enumerate(words)]
+
+
+# What a person's keyboard, a web page and a label tool write.
+TYPED = ["A photo of  a Dog!", "don’t", "tree's snow", "dog &amp; snow", "road_snow", "ｘ"]
+
+
+def put(folder, tensors, texts=TEXTS):
     plain = {k: (v.detach().float() if v.is_floating_point() else v).contiguous().clone() for k, v in tensors.items()}
-    save_file(plain, folder / "golden.safetensors", metadata={"texts": json.dumps(TEXTS)})
+    save_file(plain, folder / "golden.safetensors", metadata={"texts": json.dumps(texts)})
 
 
 def hf(kind="CLIP", text=(), vision=(), **rest):
@@ -125,6 +136,7 @@ VIT = {"img_size": SIDE, "patch_size": PATCH, "embed_dim": WIDTH, "depth": 2, "n
 for name, sizes in {
     "vit_so400m_patch16_siglip_256": VIT | {"mlp_ratio": 2},
     "vit_pe_core_base_patch16_224": VIT | {"mlp_ratio": 2, "attn_pool_num_heads": 4, "attn_pool_mlp_ratio": 2.0, "ref_feat_shape": (4, 4)},
+    "eva02_base_patch16_clip_224": VIT | {"mlp_ratio": 4 / 3},
 }.items():  # fmt: skip
     REGISTRY[name] = functools.partial(REGISTRY[name], **sizes)
 
@@ -141,10 +153,10 @@ def small_mci(pretrained=False, **kwargs):
 REGISTRY["vit_base_mci_224"] = small_mci
 
 
-def oc_model(real):
+def oc_model(real, fast=None):
     torch.manual_seed(5)
     config = json.loads(json.dumps(open_clip.get_model_config(real)))
-    fast = tokenizer("</s>" if "hf_tokenizer_name" in config["text_cfg"] else "<end>")
+    fast = fast or tokenizer("</s>" if "hf_tokenizer_name" in config["text_cfg"] else "<end>")
     siglip, plain = "SigLIP" in real, "timm_model_name" not in config["vision_cfg"]
     config["embed_dim"] = WIDTH if siglip else OUT
     config["vision_cfg"] |= {"image_size": SIDE} | ({"layers": 2, "width": WIDTH, "patch_size": PATCH, "head_width": 8, "mlp_ratio": 2} if plain else {})
@@ -161,13 +173,14 @@ def oc_model(real):
 
 
 @torch.no_grad()
-def oc_golden(model, fast):
+def oc_golden(model, inputs):
     pixels = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(3))
-    inputs = encoded(fast)
     visual = model.visual
     if hasattr(visual, "trunk") and visual.trunk.attn_pool is None:
         trunk, last = visual.trunk, visual.trunk.blocks[-1]
-        values = last.attn.qkv(seen(last.norm1, lambda: model.encode_image(pixels)))[:, 1:, -WIDTH:]
+        normed = seen(last.norm1, lambda: model.encode_image(pixels))[:, 1:]
+        eva = hasattr(last.attn, "v_proj")
+        values = last.attn.norm(last.attn.v_proj(normed)) if eva else last.attn.qkv(normed)[..., -WIDTH:]
         patches = trunk.head(trunk.norm(last.attn.proj(values)))
     elif hasattr(visual, "trunk"):
         trunk = visual.trunk
@@ -185,13 +198,22 @@ def oc_golden(model, fast):
 def write_oc(folder, real):
     model, config, fast = oc_model(real)
     save_for_hf(model, fast, config, folder, safe_serialization=True)
-    put(folder, oc_golden(model, fast))
+    put(folder, oc_golden(model, encoded(fast)))
+
+
+def write_worldwide(folder, real, fast):
+    """MetaCLIP 2, whose texts go through open_clip's own cleaning and a tokenizer of another family."""
+    model, config, fast = oc_model(real, fast)
+    save_for_hf(model, fast, config, folder, safe_serialization=True)
+    reader = open_clip.tokenizer.HFTokenizer(str(folder), CONTEXT, **config["text_cfg"].get("tokenizer_kwargs", {}))
+    ids = reader(TYPED)
+    put(folder, oc_golden(model, SimpleNamespace(input_ids=ids, attention_mask=(ids != fast.pad_token_id).long())), TYPED)
 
 
 def write_lora(folder, base, adapter="default", options=None, **settings):
     """An adapter of peft with what peft makes of it."""
     new = (lambda: oc_model(base)[0]) if base else (lambda: hf(projection_dim=OUT))
-    golden = (lambda m: oc_golden(m, oc_model(base)[2])) if base else (lambda m: hf_golden(m, tokenizer()))
+    golden = (lambda m: oc_golden(m, encoded(oc_model(base)[2]))) if base else (lambda m: hf_golden(m, tokenizer()))
     config = peft.LoraConfig(**{"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj", "fc1"]} | settings)
     shaken(peft.get_peft_model(new(), config, adapter_name=adapter), 0.1, True).save_pretrained(folder, **options or {})
     at = folder / adapter if adapter != "default" else folder
@@ -213,7 +235,7 @@ def write_files(folder):
     torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}} | extras, folder / "extras.pt")
     torch.save({"model": state}, folder / "legacy.pt", _use_new_zipfile_serialization=False)
     torch.save({"model": model}, folder / "module.pt")
-    put(folder, oc_golden(model, oc_model("ViT-B-16")[2]))
+    put(folder, oc_golden(model, encoded(oc_model("ViT-B-16")[2])))
     oc_model("ViT-B-16")[2].save_pretrained(folder)
     (folder / "tokenizer_config.json").unlink()
 
@@ -226,8 +248,11 @@ CASES = {
     "clipa": lambda d: write_oc(d, "ViT-L-14-CLIPA"),
     "siglip-timm": lambda d: write_oc(d, "ViT-SO400M-16-SigLIP2-256"),
     "pe-core": lambda d: write_oc(d, "PE-Core-B-16"),
+    "eva02": lambda d: write_oc(d, "EVA02-B-16"),
     "mobileclip": lambda d: write_oc(d, "MobileCLIP2-B"),
     "open-clip": lambda d: write_oc(d, "ViT-B-16"),
+    "metaclip2": lambda d: write_worldwide(d, "ViT-H-14-worldwide-quickgelu", tf.XLMRobertaTokenizer(pieces("<s>", "<pad>", "</s>", "<unk>", "<mask>"))),
+    "metaclip2-mt5": lambda d: write_worldwide(d, "ViT-L-14-worldwide", tf.T5Tokenizer(pieces("<pad>", "</s>", "<unk>"), extra_ids=0)),
     "files": write_files,
     "lora-dora": lambda d: write_lora(d, None, use_dora=True, rank_pattern={"q_proj": 1, "vision_model.*fc1": 3}, alpha_pattern={"layers.1.*v_proj": 3}),
     "lora-whole": lambda d: write_lora(d, None, bias="all", modules_to_save=["visual_projection"], trainable_token_indices={"token_embedding": [4, 6]}),

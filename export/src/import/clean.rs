@@ -83,23 +83,40 @@ pub(super) fn add_to(tokenizer: &mut Value) {
     tokenizer["normalizer"] = json!({"type": "Sequence", "normalizers": all});
 }
 
-/// Puts lower case, and the loss of punctuation where it is asked for, before everything else that a tokenizer does, unless it does so itself.
-/// This is open_clip's `canonicalize`, which is big_vision's.
-pub(super) fn lower_case(tokenizer: &mut Value, without_punctuation: bool) {
+/// What is done to a text before anything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Clean {
+    /// It is mended, its white space made single.
+    Whitespace,
+    /// That, and lower case.
+    Lower,
+    /// That, and no punctuation: open_clip's `canonicalize`, which is big_vision's.
+    Canonicalize,
+    /// Lower case and nothing else.
+    LowerAlone,
+}
+
+/// Puts the cleaning before everything else that a tokenizer does. One that already makes lower case is taken to be cleaned.
+pub(super) fn prepare(tokenizer: &mut Value, clean: Clean) {
     let old = match tokenizer["normalizer"].take() {
         Value::Object(old) if old["type"] == "Sequence" => old.get("normalizers").and_then(Value::as_array).cloned().unwrap_or_default(),
         Value::Null => Vec::new(),
         other => vec![other],
     };
     let mut all = Vec::new();
-    if !old.iter().any(|step| step["type"] == "Lowercase") {
-        if without_punctuation {
-            all.extend(steps());
+    let lower = clean != Clean::Whitespace && !old.iter().any(|step| step["type"] == "Lowercase");
+    // A second import of the same file adds nothing.
+    let mend = !matches!(clean, Clean::LowerAlone) && (lower || clean == Clean::Whitespace) && old.first() != steps().first();
+    if mend {
+        all.extend(steps());
+        if clean == Clean::Canonicalize {
             all.push(json!({"type": "Replace", "pattern": {"String": "_"}, "content": " "}));
             all.push(json!({"type": "Replace", "pattern": {"Regex": "[!-/:-@\\[-`{-~]"}, "content": ""}));
-            all.push(json!({"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "}));
-            all.push(json!({"type": "Strip", "strip_left": true, "strip_right": true}));
         }
+        all.push(json!({"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "}));
+        all.push(json!({"type": "Strip", "strip_left": true, "strip_right": true}));
+    }
+    if lower {
         all.push(json!({"type": "Lowercase"}));
     }
     all.extend(old);

@@ -45,6 +45,16 @@ pub(super) fn check(place: &str, state: &State, config: Option<&Value>) -> Resul
     if let Some((_, found, expected)) = OTHERS.iter().find(|(mark, _, _)| any(mark)) {
         return refuse(expected, found);
     }
+    // PE-Spatial, PE-Lang, DINO: an image tower that was trained without words, in Meta's form and in timm's.
+    let bare = (has("conv1.weight") && any("transformer.resblocks.")) || (has("patch_embed.proj.weight") && any("blocks."));
+    if bare && !any("visual.") {
+        let expected =
+            "both towers: PE-Core, of the same makers, has them; a plain ViT of timm's is a recipe's `backbone`, which learns words";
+        return refuse(
+            expected,
+            "an image tower alone, such as PE-Spatial, whose patches are in no space of words: the text tower is missing",
+        );
+    }
     let image =
         any("vision_model.") || any("visual.") || any("clip_image_encoder.") || any("vision_encoder.") || has("embeddings.class_embedding");
     let text = any("text_model.")

@@ -17,7 +17,7 @@ pub struct Known {
 }
 
 /// All families that are imported, in the order of docs/models.md.
-pub const KNOWN: [Known; 7] = [
+pub const KNOWN: [Known; 8] = [
     Known {
         family: "CLIP",
         forms: "OpenAI .pt; open_clip (LAION, DFN, MetaCLIP 1 and 2); Hugging Face; TinyCLIP",
@@ -37,6 +37,7 @@ pub const KNOWN: [Known; 7] = [
         of: &[Family::PeCore, Family::OpenClip],
         verified: "random weights against timm 1.0.31",
     },
+    Known { family: "EVA-02 B, L", forms: "timm in open_clip", of: &[Family::OpenClip], verified: "random weights against timm 1.0.31" },
     Known {
         family: "MobileCLIP B, MobileCLIP2-B",
         forms: "timm in open_clip",

@@ -10,12 +10,14 @@ const HUGGING_FACE_BLOCK: [(&str, &str); 3] =
     [(".layer_norm1.", ".norm1."), (".layer_norm2.", ".norm2."), (".self_attn.out_proj.", ".attn.proj.")];
 
 /// The same in OpenAI's CLIP, and in what was written after it.
-const OPENAI_BLOCK: [(&str, &str); 6] = [
+const OPENAI_BLOCK: [(&str, &str); 8] = [
     (".ln_1.", ".norm1."),
     (".ln_2.", ".norm2."),
     (".attn.in_proj_", ".attn.qkv."),
     (".attn.out_proj.", ".attn.proj."),
     (".mlp.c_fc.", ".mlp.fc1."),
+    (".mlp.fc1_x.", ".mlp.fc1."),
+    (".mlp.fc1_g.", ".mlp.gate."),
     (".mlp.c_proj.", ".mlp.fc2."),
 ];
 
@@ -152,6 +154,7 @@ pub(super) fn from_openai(mut weights: Weights) -> (Weights, Option<f32>) {
         };
         renamed.insert(target, tensor);
     }
+    join_parts(&mut renamed);
     // timm keeps the pooling attention's query apart from its key and value.
     for kind in ["weight", "bias"] {
         let [query, pair] = ["q", "kv"].map(|part| format!("image.head.pool.{part}.{kind}"));
@@ -167,6 +170,30 @@ pub(super) fn from_openai(mut weights: Weights) -> (Weights, Option<f32>) {
         }
     }
     (renamed, logit_scale)
+}
+
+/// EVA-02's query, key and value, of which the key has no bias.
+fn join_parts(weights: &mut Weights) {
+    let queries: Vec<String> = weights.keys().filter(|name| name.ends_with(".attn.q_proj.weight")).cloned().collect();
+    for query in queries {
+        let block = query.trim_end_matches("q_proj.weight");
+        let part = |weights: &Weights, part: &str, kind: &str| weights.get(&format!("{block}{part}_proj.{kind}")).cloned();
+        let parts = ["q", "k", "v"].map(|name| part(weights, name, "weight"));
+        let biases = ["q", "v"].map(|name| part(weights, name, "bias"));
+        // With a part missing the load report names the whole.
+        let ([Some(q), Some(k), Some(v)], [Some(of_q), Some(of_v)]) = (parts, biases) else { continue };
+        let alike = q.shape == k.shape && k.shape == v.shape && of_q.shape == of_v.shape && of_q.data.len() == q.shape[0];
+        if !alike {
+            continue;
+        }
+        for name in ["q_proj.weight", "k_proj.weight", "v_proj.weight", "q_proj.bias", "v_proj.bias"] {
+            weights.remove(&format!("{block}{name}"));
+        }
+        let (mut shape, width) = (q.shape.clone(), of_q.data.len());
+        shape[0] *= 3;
+        weights.insert(format!("{block}qkv.weight"), Tensor::new(shape, [q.data, k.data, v.data].concat()));
+        weights.insert(format!("{block}qkv.bias"), Tensor::new([3 * width], [of_q.data, vec![0.0; width], of_v.data].concat()));
+    }
 }
 
 /// TIPS v2 of Hugging Face. Gives back the temperature apart.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::clean::Clean;
 use crate::{Error, Result};
 
 const START: &str = "<|startoftext|>";
@@ -60,9 +61,40 @@ pub(crate) fn check(place: &str, bytes: &[u8], vocab: usize, end: Option<u32>) -
     Ok(())
 }
 
+/// Puts the cleaning that open_clip does in its own code before a tokenizer of Hugging Face into it. `text` is open_clip's description of the
+/// text tower; without one, or with open_clip's own tokenizer, nothing is done.
+///
+/// # Errors
+/// [`Error::File`] for a cleaning or a way of tokenizing that is not had.
+pub(super) fn cleaned_as_open_clip(place: &str, bytes: &mut Vec<u8>, text: &Value) -> Result<()> {
+    if !text["hf_tokenizer_name"].is_string() {
+        return Ok(());
+    }
+    let kwargs = &text["tokenizer_kwargs"];
+    if !kwargs["tokenizer_mode"].is_null() {
+        let expected = "none: a text, then what the tokenizer puts around it";
+        return Err(Error::file(place, "text_cfg.tokenizer_kwargs.tokenizer_mode", expected, kwargs["tokenizer_mode"].to_string()));
+    }
+    let clean = match kwargs["clean"].as_str() {
+        None => Clean::Whitespace,
+        Some("whitespace") => Clean::Whitespace,
+        Some("lower") => Clean::Lower,
+        Some("canonicalize") => Clean::Canonicalize,
+        Some(other) => return Err(Error::file(place, "text_cfg.tokenizer_kwargs.clean", "whitespace, lower or canonicalize", other)),
+    };
+    let mut tokenizer = parsed(place, bytes)?;
+    super::clean::prepare(&mut tokenizer, clean);
+    *bytes = serde_json::to_vec(&tokenizer).expect("a tokenizer is plain data");
+    Ok(())
+}
+
+fn parsed(place: &str, bytes: &[u8]) -> Result<Value> {
+    serde_json::from_slice(bytes).map_err(|e| Error::file(place, "tokenizer", "a tokenizer.json of the tokenizers library", e.to_string()))
+}
+
 /// Readies the tokenizer of a text tower that reads its padding, and gives back the token that it is padded with: the one that
-/// `tokenizer_config.json` names, or the configuration's. Texts are cleaned as the models of this kind were trained: in lower case, without
-/// punctuation where `kwargs`, open_clip's settings, or the tokenizer's class say so.
+/// `tokenizer_config.json` names, or the configuration's. Without open_clip's settings, `kwargs`, texts are cleaned as Hugging Face's models of
+/// this kind were trained: in lower case, without punctuation where the tokenizer's class says so.
 ///
 /// # Errors
 /// [`Error::File`] if nothing says what texts are padded with.
@@ -73,8 +105,7 @@ pub(super) fn padded(
     kwargs: Option<&Value>,
     usual: Option<i64>,
 ) -> Result<i64> {
-    let wrong = |e: String| Error::file(place, "tokenizer", "a tokenizer.json of the tokenizers library", e);
-    let mut tokenizer: Value = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))?;
+    let mut tokenizer = parsed(place, bytes)?;
     let named = |key: &str| {
         let value = description.map(|d| &d[key])?;
         value.as_str().or(value["content"].as_str()).map(str::to_owned)
@@ -87,17 +118,16 @@ pub(super) fn padded(
     let pad = named("pad_token").and_then(|token| id(&token)).or_else(|| tokenizer["padding"]["pad_id"].as_i64()).or(usual);
     let pad =
         pad.ok_or_else(|| Error::file(place, "tokenizer", "pad_token in tokenizer_config.json, which the text tower reads", "none"))?;
-    let kwargs = kwargs.unwrap_or(&Value::Null);
     // CLIPA was trained with the padding in place of the mark of the end.
-    if kwargs["strip_sep_token"] == true
+    if kwargs.is_some_and(|kwargs| kwargs["strip_sep_token"] == true)
         && let Some(mark) = named("sep_token")
     {
         drop_mark(&mut tokenizer, &mark);
     }
-    let class = description.and_then(|d| d["tokenizer_class"].as_str()).unwrap_or_default();
-    let without_punctuation = kwargs["clean"] == "canonicalize" || class.starts_with("SiglipTokenizer");
-    if without_punctuation || kwargs.is_null() {
-        super::clean::lower_case(&mut tokenizer, without_punctuation);
+    if kwargs.is_none() {
+        let class = description.and_then(|d| d["tokenizer_class"].as_str()).unwrap_or_default();
+        let clean = if class.starts_with("SiglipTokenizer") { Clean::Canonicalize } else { Clean::LowerAlone };
+        super::clean::prepare(&mut tokenizer, clean);
     }
     *bytes = serde_json::to_vec(&tokenizer).expect("a tokenizer is plain data");
     Ok(pad)

@@ -16,6 +16,15 @@ pub(super) enum End {
     Any,
 }
 
+/// Whose rotary positions a tower has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turning {
+    /// Columns first, counted from 1 where there is a class token, on the grid of the position embeddings.
+    PeCore,
+    /// Rows first, on a grid of 16 by 16 whatever the picture's.
+    Eva02,
+}
+
 /// One tower.
 #[derive(Debug, Default)]
 pub(super) struct Tower {
@@ -32,8 +41,8 @@ pub(super) struct Towers {
     pub global: Global,
     /// Heads of PE-Core's pooling attention, where its width is a published one. SigLIP's has those of the tower.
     pub pool_heads: Option<usize>,
-    /// Whether queries and keys are turned as in PE-Core.
-    pub rotary: bool,
+    /// Whose way of turning queries and keys it is, if they are turned.
+    pub rotary: Option<Turning>,
     /// How many positions the text tower has, and whether its words are scaled by the root of its width, where no weight says so.
     pub computed_positions: Option<(usize, bool)>,
     pub end: End,
@@ -48,7 +57,7 @@ impl Default for Towers {
             arch: TextArch::Clip,
             global: Global::Class,
             pool_heads: None,
-            rotary: false,
+            rotary: None,
             computed_positions: None,
             end: End::Last,
             is_said: false,
@@ -73,7 +82,14 @@ impl Towers {
         let tower = |heads| Tower { heads, activation: Some(Activation::Gelu), eps: Some(1e-5) };
         let heads = HEADS.iter().find(|(of, _)| *of == width).map(|(_, heads)| *heads);
         let global = Global::Attention;
-        Self { towers: [tower(heads), tower(None)], global, pool_heads: pool_heads(width), rotary: true, is_said: true, ..Self::default() }
+        Self {
+            towers: [tower(heads), tower(None)],
+            global,
+            pool_heads: pool_heads(width),
+            rotary: Some(Turning::PeCore),
+            is_said: true,
+            ..Self::default()
+        }
     }
 
     /// As Hugging Face's `config.json` says it. What equals the library's default is left out of the file: that of `CLIPConfig`, or of
@@ -166,7 +182,7 @@ impl Towers {
             Some(name) => timm(place, vision, name, of_width)?,
             None => {
                 let heads = width(vision).map(|w| (w / vision["head_width"].as_u64().unwrap_or(64).max(1)) as usize);
-                (Tower { heads, activation: Some(kind(vision, "vision_cfg")?), eps: eps(vision) }, global, false)
+                (Tower { heads, activation: Some(kind(vision, "vision_cfg")?), eps: eps(vision) }, global, None)
             }
         };
         let causal = text["no_causal_mask"] != true;
@@ -193,7 +209,7 @@ impl Towers {
             ],
             arch,
             global,
-            pool_heads: pool_heads(of_width).filter(|_| rotary),
+            pool_heads: pool_heads(of_width).filter(|_| rotary == Some(Turning::PeCore)),
             rotary,
             computed_positions: None,
             end,
@@ -220,18 +236,22 @@ const TANH: [&str; 7] = [
 ];
 
 /// An image tower that open_clip takes from timm, how the picture is pooled, and whether queries and keys are turned.
-fn timm(place: &str, vision: &Value, name: &str, width: usize) -> Result<(Tower, Global, bool)> {
+fn timm(place: &str, vision: &Value, name: &str, width: usize) -> Result<(Tower, Global, Option<Turning>)> {
     let heads = HEADS.iter().find(|(of, _)| *of == width).map(|(_, heads)| *heads);
     if name.contains("_siglip_") && !name.contains("_gap_") && vision["timm_pool"] == "map" {
         let activation = if TANH.contains(&name) { Activation::GeluTanh } else { Activation::Gelu };
-        return Ok((Tower { heads, activation: Some(activation), eps: Some(1e-6) }, Global::Attention, false));
+        return Ok((Tower { heads, activation: Some(activation), eps: Some(1e-6) }, Global::Attention, None));
     }
     if name.starts_with("vit_pe_core_") && vision["timm_pool"] == "map" {
-        return Ok((Tower { heads, activation: Some(Activation::Gelu), eps: Some(1e-5) }, Global::Attention, true));
+        return Ok((Tower { heads, activation: Some(Activation::Gelu), eps: Some(1e-5) }, Global::Attention, Some(Turning::PeCore)));
     }
     if name.starts_with("vit_base_mci_") && vision["timm_pool"] == "token" {
-        return Ok((Tower { heads, activation: Some(Activation::Gelu), eps: Some(1e-6) }, Global::Class, false));
+        return Ok((Tower { heads, activation: Some(Activation::Gelu), eps: Some(1e-6) }, Global::Class, None));
+    }
+    let eva02 = ["eva02_base_patch16_clip_", "eva02_large_patch14_clip_"].iter().any(|start| name.starts_with(start));
+    if eva02 && vision["timm_pool"] == "token" {
+        return Ok((Tower { heads, activation: Some(Activation::Gelu), eps: Some(1e-6) }, Global::Class, Some(Turning::Eva02)));
     }
     let found = format!("{name}, which is not imported yet");
-    Err(Error::file(place, "vision_cfg.timm_model_name", "a tower that is imported: SigLIP, PE-Core, MobileCLIP B", found))
+    Err(Error::file(place, "vision_cfg.timm_model_name", "a tower that is imported: SigLIP, PE-Core, MobileCLIP B, EVA-02 B and L", found))
 }

@@ -337,6 +337,16 @@ impl<'a> Graph<'a> {
         self.reshape(&format!("{name}.mixed.join"), &mixed, &[0, 0, width as i64])
     }
 
+    /// The output projection of the attention called `weights`, behind its LayerNorm if it has one.
+    pub(super) fn attention_out(&mut self, weights: &str, name: &str, mixed: &Value) -> Value {
+        let norm = format!("{weights}.norm");
+        if !self.model.weights.contains_key(&format!("{norm}.weight")) {
+            return self.linear_as(&format!("{weights}.proj"), name, mixed);
+        }
+        let normed = self.norm_as(&norm, &format!("{name}.normed"), mixed, self.model.config.image.norm_eps);
+        self.linear_as(&format!("{weights}.proj"), name, &normed)
+    }
+
     pub(super) fn activation(&mut self, name: &str, kind: Activation, x: &Value) -> Value {
         let mul = |graph: &mut Self, name: String, a: &Value, b: &Value| graph.op(&name, "Mul", &[a, b], vec![]);
         match kind {
@@ -380,7 +390,15 @@ impl<'a> Graph<'a> {
 
     pub(super) fn mlp_as(&mut self, weights: &str, name: &str, kind: Activation, x: &Value) -> Value {
         let hidden = self.linear_as(&format!("{weights}.fc1"), &format!("{name}.fc1"), x);
-        let hidden = self.activation(&format!("{name}.act"), kind, &hidden);
+        let hidden = if self.model.weights.contains_key(&format!("{weights}.gate.weight")) {
+            let gate = self.linear_as(&format!("{weights}.gate"), &format!("{name}.gate"), x);
+            let share = self.op(&format!("{name}.gate.share"), "Sigmoid", &[&gate], vec![]);
+            let gate = self.op(&format!("{name}.gate.silu"), "Mul", &[&gate, &share], vec![]);
+            let hidden = self.op(&format!("{name}.gated"), "Mul", &[&gate, &hidden], vec![]);
+            self.norm_as(&format!("{weights}.norm"), &format!("{name}.normed"), &hidden, self.model.config.image.norm_eps)
+        } else {
+            self.activation(&format!("{name}.act"), kind, &hidden)
+        };
         self.linear_as(&format!("{weights}.fc2"), &format!("{name}.fc2"), &hidden)
     }
 

@@ -90,7 +90,7 @@ pub(super) fn maskclip(graph: &mut Graph, model: &Model, stream: &Value) -> Valu
     let normed = graph.norm(&format!("{name}.norm1"), stream, tower.norm_eps);
     let value = graph.qkv_part(&name, 2, tower.heads, &normed); // [1, 1 + patches, width]
     let patch_values = graph.slice("image.head.values", &value, 1, tower.prefix() as i64, i64::MAX);
-    let patches = graph.linear(&format!("{name}.attn.proj"), &patch_values);
+    let patches = graph.attention_out(&format!("{name}.attn"), &format!("{name}.attn.proj"), &patch_values);
     projected(graph, model, "image.head", "image.norm", "image.head.projection", &patches)
 }
 
@@ -140,7 +140,7 @@ pub(super) fn attention(
     let value = graph.qkv_part(&name, 2, tower.heads, &normed);
     let near = neighbour.map(|(deviation, grid)| neighbour_logits(graph, &grid, deviation, tower.prefix()));
     let mixed = graph.attention("image.head.attn", [&query, &key, &value], near.as_ref(), tower.heads, tower.width);
-    let mut patches = graph.linear_as(&format!("{name}.attn.proj"), "image.head.attn.out", &mixed);
+    let mut patches = graph.attention_out(&format!("{name}.attn"), "image.head.attn.out", &mixed);
     if residual {
         let entered = graph.slice("image.head.stream", stream, 1, tower.prefix() as i64, i64::MAX);
         patches = graph.add("image.head.attn.sum", &entered, &patches);

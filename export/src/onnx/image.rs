@@ -55,7 +55,8 @@ pub(super) fn write(model: &Model, layers: &Layers) -> Result<(Vec<u8>, Vec<Stri
                     match tap {
                         Tap::Block(of) if *of == n + 1 => *map = Some(stream.clone()),
                         Tap::Value if n + 1 == tower.layers => {
-                            *map = Some(graph.linear(&format!("image.blocks.{n}.attn.proj"), &value));
+                            let name = format!("image.blocks.{n}.attn");
+                            *map = Some(graph.attention_out(&name, &format!("{name}.proj"), &value));
                         }
                         _ => {}
                     }
@@ -119,7 +120,7 @@ pub(super) fn block(graph: &mut Graph, model: &Model, n: usize, stream: &Value) 
 
 /// Output projection, residual sum, MLP, residual sum.
 pub(super) fn rest_of_block(graph: &mut Graph, name: &str, stream: &Value, mixed: &Value, eps: f32, activation: Activation) -> Value {
-    let projected = graph.linear_as(&format!("{name}.attn.proj"), &format!("{name}.attn.out"), mixed);
+    let projected = graph.attention_out(&format!("{name}.attn"), &format!("{name}.attn.out"), mixed);
     let stream = graph.add(&format!("{name}.attn.sum"), stream, &projected);
     let normed = graph.norm(&format!("{name}.norm2"), &stream, eps);
     let hidden = graph.mlp(&format!("{name}.mlp"), activation, &normed);

@@ -53,10 +53,11 @@ class WholeAttention(torch.autograd.Function):
 class Attention(nn.Module):
     """Multi-head self-attention; `qkv` rows are query, key, value."""
 
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, heads: int, norm_eps: float | None = None):
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
+        self.norm = nn.LayerNorm(width, norm_eps) if norm_eps else nn.Identity()
         self.proj = nn.Linear(width, width)
 
     def parts(self, x: Tensor, turn: Turn | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -71,7 +72,7 @@ class Attention(nn.Module):
             out = WholeAttention.apply(q, k, v)
         else:
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
-        return self.proj(out.transpose(1, 2).flatten(2))
+        return self.proj(self.norm(out.transpose(1, 2).flatten(2)))
 
     def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False, turn: Turn | None = None) -> Tensor:
         """x [batch, tokens, width]; mask broadcastable to [batch, heads, tokens, tokens], true = visible."""
@@ -80,7 +81,7 @@ class Attention(nn.Module):
     def value_path(self, x: Tensor) -> Tensor:
         """proj(v(x)): what each token would pass on if it attended to itself alone."""
         # Through the module, not by slicing its weight: an adapter around `qkv` must count here too.
-        return self.proj(self.qkv(x)[..., -(self.qkv.out_features // 3) :])
+        return self.proj(self.norm(self.qkv(x)[..., -(self.qkv.out_features // 3) :]))
 
 
 class Mlp(nn.Module):
@@ -94,13 +95,27 @@ class Mlp(nn.Module):
         return self.fc2(activate(self.fc1(x), self.activation))
 
 
+class GatedMlp(nn.Module):
+    """EVA-02's: the product of two branches, one through SiLU, is normed before the last layer."""
+
+    def __init__(self, width: int, hidden: int, eps: float):
+        super().__init__()
+        self.gate = nn.Linear(width, hidden)
+        self.fc1 = nn.Linear(width, hidden)
+        self.norm = nn.LayerNorm(hidden, eps)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.norm(F.silu(self.gate(x)) * self.fc1(x)))
+
+
 class PreNormBlock(nn.Module):
-    def __init__(self, width: int, heads: int, mlp_width: int, eps: float, activation: str = "gelu"):
+    def __init__(self, width: int, heads: int, mlp_width: int, eps: float, activation: str = "gelu", gated: bool = False):
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps)
-        self.attn = Attention(width, heads)
+        self.attn = Attention(width, heads, eps if gated else None)
         self.norm2 = nn.LayerNorm(width, eps)
-        self.mlp = Mlp(width, mlp_width, activation=activation)
+        self.mlp = GatedMlp(width, mlp_width, eps) if gated else Mlp(width, mlp_width, activation=activation)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False, turn: Turn | None = None) -> Tensor:
         x = x + self.attn(self.norm1(x), mask, causal, turn)

@@ -88,6 +88,7 @@ class ImageConfig:
     stem: tuple[tuple[int, int], ...] = ()  # channels and side of each convolution before the patch embedding
     class_token: bool = True
     registers: int = 0
+    gated: bool = False  # EVA-02's blocks
     rotary: RotaryConfig | None = None
     projection: bool = True  # of the heads maskclip and attention
     projection_bias: bool = False
@@ -106,7 +107,7 @@ class ImageConfig:
         """The `image` object of config.json. What few towers have is left out where this one has it not."""
         plain = ("width", "layers", "heads", "mlp_width", "patch_px")
         more = ("patch_bias", "pre_norm", "activation", "norm_eps")
-        rare = ("stem", "class_token", "registers", "rotary", "projection", "projection_bias")
+        rare = ("stem", "class_token", "registers", "gated", "rotary", "projection", "projection_bias")
         usual = {entry.name: entry.default for entry in fields(self)}
         return (
             {"arch": "vit"}

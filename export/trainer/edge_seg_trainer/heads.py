@@ -166,6 +166,8 @@ def make_head(config: ImageConfig) -> nn.Module:
         raise TowerError(f"global {config.whole!r}: expected attention with the head pooled, and with no other")
     if head.kind != "pooled" and not config.class_token:
         raise TowerError("class_token false: expected true but for the head pooled")
+    if config.gated and head.kind in ("pooled", "tcl"):
+        raise TowerError(f"gated true: expected false with the head {head.kind}")
     is_there = head.projection if head.kind == "pooled" else config.projection
     if not is_there and config.width != config.embedding_dim:
         raise TowerError(f"projection false: expected true, since the width {config.width} is not embedding_dim {config.embedding_dim}")

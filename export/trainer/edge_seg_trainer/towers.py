@@ -86,7 +86,8 @@ class ImageTower(nn.Module):
         if config.pre_norm:
             self.ln_pre = nn.LayerNorm(width, config.norm_eps)
         self.blocks = nn.ModuleList(
-            PreNormBlock(width, config.heads, config.mlp_width, config.norm_eps, config.activation) for _ in range(config.layers)
+            PreNormBlock(width, config.heads, config.mlp_width, config.norm_eps, config.activation, config.gated)
+            for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(width, config.norm_eps)
         self.head = make_head(config)

@@ -71,8 +71,9 @@ SIZES = {
     "siglip-timm": ("--head-width", "8"),
     "pe-core": ("--head-width", "8", "--pool-heads", "4"),
     "mobileclip": ("--head-width", "8"),
+    "eva02": ("--head-width", "8"),
 }
-FAMILIES = ("hf", "open-clip", "clipa", "siglip", "siglip-timm", "pe-core", "mobileclip", "tips")
+FAMILIES = ("hf", "open-clip", "clipa", "siglip", "siglip-timm", "pe-core", "mobileclip", "tips", "eva02", "metaclip2", "metaclip2-mt5")
 
 
 @needs_program

@@ -22,6 +22,8 @@ pub(super) fn fuse(model: &mut ModelProto) {
         for (op, pattern) in patterns {
             while fuse_once(graph, op, pattern) {}
         }
+        // Behind the products, of which some pattern takes a part of what is looked for here otherwise.
+        while fuse_once(graph, ATTENTION, turned_attention) {}
         in_integers(graph);
         drop_unused(graph);
     }
@@ -397,6 +399,73 @@ fn attention(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
     inputs.extend(added.cloned());
     let attributes = vec![integer("heads", heads), integer("head_dim", head_dim)];
     Some(Fusion { node: layer(ATTENTION, inputs, graph.output(join), attributes), parts })
+}
+
+/// Attention whose query and key are both turned by the same angles: it turns them itself.
+fn turned_attention(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
+    let node = graph.node(at).filter(|node| attribute(node, "turned").is_none())?;
+    let [query, key, rest @ ..] = node.input.as_slice() else { return None };
+    let heads = [attribute(node, "heads")?.i, attribute(node, "head_dim")?.i];
+    let [query, key] = [query, key].map(|value| turned(graph, value, heads));
+    let (query, key) = (query?, key?);
+    if query.angles != key.angles {
+        return None;
+    }
+    let mut inputs = vec![query.x.to_owned(), key.x.to_owned()];
+    inputs.extend(rest.iter().cloned());
+    inputs.extend(query.angles.map(str::to_owned));
+    let mut attributes = node.attribute.clone();
+    attributes.push(integer("turned", 1));
+    let parts = [vec![at], query.parts, key.parts].concat();
+    Some(Fusion { node: layer(ATTENTION, inputs, graph.output(at), attributes), parts })
+}
+
+/// Queries or keys that are turned by where their token stands.
+struct Turned<'a> {
+    x: &'a str,
+    /// Cosine and sine of every token's angles.
+    angles: [&'a str; 2],
+    parts: Vec<usize>,
+}
+
+/// A split by heads, the two halves of each turned against one another, and the join of the heads:
+/// `first · cos - second · sin` beside `second · cos + first · sin`.
+fn turned<'a>(graph: &Graph<'a>, value: &str, [heads, head_dim]: [i64; 2]) -> Option<Turned<'a>> {
+    let join = graph.previous(value, "Reshape")?;
+    graph.shape(graph.node(join)?.input.get(1)?).filter(|shape| shape.len() == 3 && shape[2] == heads * head_dim)?;
+    let both = graph.previous(graph.node(join)?.input.first()?, "Concat")?;
+    attribute(graph.node(both)?, "axis").filter(|axis| axis.i == -1 || axis.i == 3)?;
+    let [difference, sum] = graph.node(both)?.input.as_slice() else { return None };
+    let [difference, sum] = [graph.previous(difference, "Sub")?, graph.previous(sum, "Add")?];
+    let product = |of: usize, input: usize| {
+        let index = graph.previous(graph.node(of)?.input.get(input)?, "Mul")?;
+        let [half, angle] = graph.node(index)?.input.as_slice() else { return None };
+        Some((index, half.as_str(), angle.as_str()))
+    };
+    let [(a, first, cos), (b, second, sin)] = [product(difference, 0)?, product(difference, 1)?];
+    let [(c, again, same_cos), (d, other, same_sin)] = [product(sum, 0)?, product(sum, 1)?];
+    if [again, other, same_cos, same_sin] != [second, first, cos, sin]
+        || graph.readers(first).len() != 2
+        || graph.readers(second).len() != 2
+    {
+        return None;
+    }
+    let half = |value: &str, from: i64, to: i64| {
+        let index = *graph.made.get(value)?;
+        let node = graph.node(index).filter(|node| node.op_type == "Slice" && node.input.len() == 4)?;
+        let ints = [1, 2, 3].map(|input| graph.shape(&node.input[input]));
+        let axis = ints[2].as_deref() == Some(&[3]) || ints[2].as_deref() == Some(&[-1]);
+        let fits = ints[0].as_deref() == Some(&[from]) && ints[1].as_deref() == Some(&[to]) && axis;
+        fits.then_some((index, node.input[0].as_str()))
+    };
+    let [(low, split), (high, same_split)] = [half(first, 0, head_dim / 2)?, half(second, head_dim / 2, head_dim)?];
+    if split != same_split || graph.readers(split).len() != 2 {
+        return None;
+    }
+    let by_head = *graph.made.get(split)?;
+    let node = graph.node(by_head).filter(|node| node.op_type == "Reshape")?;
+    graph.shape(node.input.get(1)?).filter(|shape| shape.len() == 4 && shape[2..] == [heads, head_dim])?;
+    Some(Turned { x: &node.input[0], angles: [cos, sin], parts: vec![join, both, difference, sum, a, b, c, d, low, high, by_head] })
 }
 
 fn permutes(graph: &Graph<'_>, index: usize, order: [i64; 4]) -> bool {

@@ -186,6 +186,51 @@ fn attention_is_one_layer_with_what_is_added_to_its_logits() {
     }
 }
 
+/// [`attention_graph`] whose query and key are turned, the key by the sine of this name.
+fn turned_graph(op: Option<(&str, &[i64])>, sine: &str) -> ModelProto {
+    let mut model = attention_graph(op);
+    let graph = model.graph.as_mut().unwrap();
+    let half = WIDTH / 6;
+    for (part, sin) in [("q", "sin"), ("k", sine)] {
+        let name = |step: &str| format!("{part}.{step}");
+        let nodes = [
+            node("Reshape", &[part, "split"], &name("by_head"), vec![]),
+            node("Slice", &[&name("by_head"), "from", "middle", "last"], &name("first"), vec![]),
+            node("Slice", &[&name("by_head"), "middle", "to", "last"], &name("second"), vec![]),
+            node("Mul", &[&name("first"), "cos"], &name("a"), vec![]),
+            node("Mul", &[&name("second"), sin], &name("b"), vec![]),
+            node("Mul", &[&name("second"), "cos"], &name("c"), vec![]),
+            node("Mul", &[&name("first"), sin], &name("d"), vec![]),
+            node("Sub", &[&name("a"), &name("b")], &name("low"), vec![]),
+            node("Add", &[&name("c"), &name("d")], &name("high"), vec![]),
+            node("Concat", &[&name("low"), &name("high")], &name("both"), vec![integer("axis", -1)]),
+            node("Reshape", &[&name("both"), "join"], &name("turned"), vec![]),
+        ];
+        let at = graph.node.iter().position(|node| node.output[0] == name("split")).unwrap();
+        graph.node[at].input[0] = name("turned");
+        graph.node.splice(at..at, nodes);
+    }
+    let number = |name: &str, n: i64| stored(name, &[1], 7, n.to_le_bytes().into());
+    graph.initializer.extend([number("from", 0), number("middle", half), number("to", 2 * half), number("last", 3)]);
+    graph.initializer.extend(["cos", "sin", "other"].map(|name| random(name, &[1, TOKENS, 1, half])));
+    model
+}
+
+#[test]
+fn attention_turns_its_queries_and_keys_itself() {
+    let layers = [LINEAR, LINEAR, LINEAR, ATTENTION];
+    assert_fused(turned_graph(None, "sin"), &layers);
+    assert_fused(turned_graph(Some(("Add", &[TOKENS, TOKENS])), "sin"), &layers);
+    // Turned by different angles they are left as they are.
+    let model = turned_graph(None, "other");
+    let mut fused = model.clone();
+    fuse(&mut fused);
+    let nodes = &fused.graph.as_ref().unwrap().node;
+    assert_eq!(nodes.iter().filter(|node| node.op_type == "Concat").count(), 2);
+    let apart = run(&model).iter().zip(run(&fused)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(apart <= 1e-5, "{apart}");
+}
+
 #[test]
 fn attention_with_another_mask_is_left_to_the_engine() {
     let model = attention_graph(Some(("Mul", &[TOKENS, TOKENS])));

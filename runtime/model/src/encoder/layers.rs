@@ -44,8 +44,9 @@ enum Kind {
     /// Input and output: `[.., dim]`.
     LayerNorm { weight: Vec<f32>, bias: Vec<f32>, eps: f32 },
     /// Inputs: query, key, value `[batch, tokens, heads · head_dim]`, perhaps what is added to the logits
-    /// `[batch, heads, queries, keys]`. Output: as the query.
-    Attention { heads: usize, head_dim: usize, int8: bool },
+    /// `[batch, heads, queries, keys]`; with `turned` cosine and sine of the tokens' angles `[1, tokens, 1, head_dim / 2]`, by which the halves of
+    /// each head of query and key are turned against one another. Output: as the query.
+    Attention { heads: usize, head_dim: usize, int8: bool, turned: bool },
 }
 
 /// Packs the layers of a rewritten graph, straight from the file, into what [`engine`]'s operators take on this thread. What else the graph
@@ -175,8 +176,8 @@ fn layer_norm(node: &NodeProto, constants: &Constants<'_>) -> TractResult<Box<dy
 
 fn attention(node: &NodeProto) -> TractResult<Box<dyn InferenceOp>> {
     let number = |name: &str| Ok::<_, TractError>(usize::try_from(node.get_attr::<i64>(name)?)?);
-    let int8 = node.get_attr_opt::<i64>("int8")?.is_some();
-    operator(Kind::Attention { heads: number("heads")?, head_dim: number("head_dim")?, int8 })
+    let [int8, turned] = ["int8", "turned"].map(|name| node.get_attr_opt::<i64>(name));
+    operator(Kind::Attention { heads: number("heads")?, head_dim: number("head_dim")?, int8: int8?.is_some(), turned: turned?.is_some() })
 }
 
 fn tensor<'a>(node: &'a NodeProto, name: &str) -> Option<&'a TensorProto> {
@@ -397,29 +398,42 @@ impl Layer {
                 let part = part_rows(out.len() / width, 1, 4 * width) * width;
                 for_parts(out, part, |index, out, _: &mut ()| set.layer_norm(&x[index * part..][..out.len()], weight, bias, *eps, out));
             }
-            (Kind::Attention { heads, head_dim, int8 }, [query, key, value, added @ ..]) => {
+            (Kind::Attention { heads, head_dim, int8, turned }, [query, key, value, added @ ..]) => {
                 let shape = shapes[0];
+                let (added, angles) = match added {
+                    [added @ .., cos, sin] if *turned => (added, Some(Angles { cos: *cos, sin: *sin, half: head_dim / 2 })),
+                    _ => (added, None),
+                };
+                ensure!(*turned == angles.is_some(), "expected cosine and sine of the tokens' angles");
                 ensure!(shape.len() == 3 && key.len() == value.len(), "expected query, key and value as [batch, tokens, width]");
                 let batch = shape[0].max(1);
                 ensure!(key.len().is_multiple_of(batch * width), "expected as many keys for each picture");
                 let (queries, keys) = (query.len() / batch, key.len() / batch);
                 let tokens = keys / width;
+                ensure!(
+                    angles.as_ref().is_none_or(|angles| queries == keys && angles.are_for(tokens)),
+                    "expected angles of {tokens} tokens"
+                );
                 for n in 0..batch {
                     let counts = [batch, *heads, queries / width, tokens];
                     let bias = added.first().map(|values| bias(values, shapes[3], counts, n)).transpose()?.flatten();
                     let (query, out) = (&query[n * queries..][..queries], &mut out[n * queries..][..queries]);
                     let (key, value) = (&key[n * keys..][..keys], &value[n * keys..][..keys]);
+                    let mut own = Vec::new();
+                    let key = angles.as_ref().map_or(key, |angles| angles.turn(key, 0, width, &mut own));
                     if *int8 {
                         let (packed, part) = (set.pack_keys_int8(key, value, *heads, *head_dim), set.queries_int8() * width);
-                        for_parts(out, part, |index, out, memory: &mut WorkspaceInt8| {
-                            let bias = bias.map(|bias| from_row(bias, index * part / width));
-                            set.attend_int8(&packed, &query[index * part..][..out.len()], bias, out, memory);
+                        for_parts(out, part, |index, out, (memory, own): &mut (WorkspaceInt8, Vec<f32>)| {
+                            let (row, query) = (index * part / width, &query[index * part..][..out.len()]);
+                            let query = angles.as_ref().map_or(query, |angles| angles.turn(query, row, width, own));
+                            set.attend_int8(&packed, query, bias.map(|bias| from_row(bias, row)), out, memory);
                         });
                     } else {
                         let (packed, part) = (set.pack_keys(key, value, *heads, *head_dim), set.queries() * width);
-                        for_parts(out, part, |index, out, memory: &mut Workspace| {
-                            let bias = bias.map(|bias| from_row(bias, index * part / width));
-                            set.attend(&packed, &query[index * part..][..out.len()], bias, out, memory);
+                        for_parts(out, part, |index, out, (memory, own): &mut (Workspace, Vec<f32>)| {
+                            let (row, query) = (index * part / width, &query[index * part..][..out.len()]);
+                            let query = angles.as_ref().map_or(query, |angles| angles.turn(query, row, width, own));
+                            set.attend(&packed, query, bias.map(|bias| from_row(bias, row)), out, memory);
                         });
                     }
                 }
@@ -427,6 +441,37 @@ impl Layer {
             _ => bail!("{}: expected other inputs, found {}", self.label(), inputs.len()),
         }
         Ok(())
+    }
+}
+
+/// Cosine and sine of the angles that tokens are turned by, `half` of each a token.
+struct Angles<'a> {
+    cos: &'a [f32],
+    sin: &'a [f32],
+    half: usize,
+}
+
+impl Angles<'_> {
+    fn are_for(&self, tokens: usize) -> bool {
+        self.half > 0 && self.cos.len() == tokens * self.half && self.sin.len() == self.cos.len()
+    }
+
+    /// Rows of queries or keys from the token `first` on, turned, in `memory`.
+    fn turn<'m>(&self, rows: &[f32], first: usize, width: usize, memory: &'m mut Vec<f32>) -> &'m [f32] {
+        memory.clear();
+        memory.resize(rows.len(), 0.0);
+        let half = self.half;
+        let angles = self.cos.chunks_exact(half).zip(self.sin.chunks_exact(half)).skip(first);
+        for ((row, out), (cos, sin)) in rows.chunks_exact(width).zip(memory.chunks_exact_mut(width)).zip(angles) {
+            for (head, out) in row.chunks_exact(2 * half).zip(out.chunks_exact_mut(2 * half)) {
+                let ((a, b), (left, right)) = (head.split_at(half), out.split_at_mut(half));
+                for n in 0..half {
+                    left[n] = a[n] * cos[n] - b[n] * sin[n];
+                    right[n] = b[n] * cos[n] + a[n] * sin[n];
+                }
+            }
+        }
+        memory
     }
 }
 
