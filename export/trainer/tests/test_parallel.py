@@ -79,6 +79,9 @@ def test_two_processes_are_one_that_computes_its_batch_in_two_parts_in_bfloat16(
     one.follow()
     found = several(recipe(stage, name="two", precision="bf16", device="cpu"), tmp_path)
     assert found == pytest.approx(list(losses(one).values()), rel=1e-6)
+    whole = start(recipe(stage, name="whole", precision="bf16"))
+    whole.follow(until=1)
+    assert found[0] == pytest.approx(next(iter(losses(whole).values())), rel=1e-2)
 
 
 def test_two_machines_meet_and_give_the_losses_of_one(recipe, tmp_path):

@@ -110,7 +110,7 @@ impl Quantization {
                     out,
                     "\nint8-dynamic as edge-seg computes it, each row of activations in a range of its own. onnxruntime takes one range for"
                 )?;
-                writeln!(out, "a whole tensor: the same file's cosines are lower there.")?;
+                writeln!(out, "a whole tensor: the same file's cosines are lower there, those of int8 (--weights int8) are not.")?;
             }
             if let Some(first) = losses.first().filter(|l| !l.layers.is_empty()) {
                 writeln!(out, "\ncosines by layer, mean and worst, over {} patches", first.layers[0].cosines.rows)?;
