@@ -40,15 +40,14 @@ before=$(sha256sum "$work/repository/dists/stable/main/binary-$(dpkg --print-arc
 firmware-tools/packaging/apt "$out" "$work/repository" workshop@localhost file:/repository > /dev/null
 [ "$before" = "$(sha256sum "$work/repository/dists/stable/main/binary-$(dpkg --print-architecture)/Packages")" ] || fail "another list of the same packages"
 mkdir "$work/other"
-deb=$(ls "$out"/*_"$(dpkg --print-architecture)".deb "$out"/*.deb 2>/dev/null | head -n 1)
-dpkg-deb -R "$deb" "$work/tree"
+pool=$(ls "$work/repository/pool/main"/*_"$(dpkg --print-architecture)".deb)
+dpkg-deb -R "$pool" "$work/tree"
 echo changed > "$work/tree/usr/share/changed"
-dpkg-deb -Zgzip -b "$work/tree" "$work/other/edge-seg.deb" >/dev/null
+dpkg-deb -Znone -b "$work/tree" "$work/other/edge-seg.deb" >/dev/null
 ! firmware-tools/packaging/apt "$work/other" "$work/repository" workshop@localhost file:/repository 2>/dev/null || fail "another package of the same version was taken"
 ok "one version means one package"
 
 # What was changed is refused: the package, then the list, then the signed file itself.
-pool=$(ls "$work/repository/pool/main"/*_"$(dpkg --print-architecture)".deb)
 cp "$pool" "$work/kept.deb"
 cp "$work/other/edge-seg.deb" "$pool"
 ! inside apt-get -qq install -y --reinstall edge-seg > "$work/install.log" 2>&1 || fail "a changed package was installed"
@@ -65,7 +64,7 @@ ok "apt refuses a changed package, a changed list and a changed release file"
 
 # A newer version is an upgrade.
 sed -i 's/^Version: .*/Version: 9.9.9/' "$work/tree/DEBIAN/control"
-dpkg-deb -Zgzip -b "$work/tree" "$work/other/edge-seg.deb" >/dev/null
+dpkg-deb -Znone -b "$work/tree" "$work/other/edge-seg.deb" >/dev/null
 firmware-tools/packaging/apt "$work/other" "$work/repository" workshop@localhost file:/repository > /dev/null
 refresh || { cat "$work/update.log"; fail "apt update"; }
 inside apt-get -qq upgrade -y > "$work/install.log" 2>&1 || { cat "$work/install.log"; fail "apt upgrade"; }
