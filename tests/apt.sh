@@ -10,24 +10,25 @@ fail() { echo "FAIL  $1"; exit 1; }
 passed=0
 ok() { echo "ok    $1"; passed=$((passed + 1)); }
 work=$(mktemp -d)
-trap 'umount "$work/root/repository" 2>/dev/null || true; rm -rf --one-file-system "$work"' EXIT
+root=$work/root
+trap 'umount "$root/repository" 2>/dev/null || true; rm -rf --one-file-system "$work"' EXIT
 if [ -n "$base" ]; then
-    cp -a "$base" "$work/root"
+    cp -a "$base" "$root"
 else
-    debootstrap --variant=minbase --include=adduser,gpgv bookworm "$work/root" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" > "$work/log" 2>&1 || fail "debootstrap"
+    debootstrap --variant=minbase --include=adduser,gpgv bookworm "$root" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" > "$work/log" 2>&1 || fail "debootstrap"
 fi
-inside() { chroot "$work/root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"; }
+inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"; }
 
 export GNUPGHOME=$work/gnupg
 mkdir -m 700 "$GNUPGHOME"
 gpg --batch --quiet --passphrase '' --quick-generate-key "workshop <workshop@localhost>" ed25519 sign never
 firmware-tools/packaging/apt "$out" "$work/repository" workshop@localhost file:/repository
-mkdir "$work/root/repository"
-mount --bind "$work/repository" "$work/root/repository"
-install -D -m 644 "$work/repository/edge-seg.gpg" "$work/root/etc/apt/keyrings/edge-seg.gpg"
+mkdir "$root/repository"
+mount --bind "$work/repository" "$root/repository"
+install -D -m 644 "$work/repository/edge-seg.gpg" "$root/etc/apt/keyrings/edge-seg.gpg"
 # No other source: what is found is found here.
-rm -f "$work/root/etc/apt/sources.list" "$work/root"/etc/apt/sources.list.d/*
-install -m 644 "$work/repository/edge-seg.sources" "$work/root/etc/apt/sources.list.d/"
+rm -f "$root/etc/apt/sources.list" "$root"/etc/apt/sources.list.d/*
+install -m 644 "$work/repository/edge-seg.sources" "$root/etc/apt/sources.list.d/"
 refresh() { inside apt-get -q update -o APT::Update::Error-Mode=any > "$work/update.log" 2>&1; }
 
 refresh || { cat "$work/update.log"; fail "apt update"; }
