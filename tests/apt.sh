@@ -10,24 +10,25 @@ fail() { echo "FAIL  $1"; exit 1; }
 passed=0
 ok() { echo "ok    $1"; passed=$((passed + 1)); }
 work=$(mktemp -d)
-trap 'umount "$work/root/repository" 2>/dev/null || true; rm -rf --one-file-system "$work"' EXIT
+root=$work/root
+trap 'umount "$root/repository" 2>/dev/null || true; rm -rf --one-file-system "$work"' EXIT
 if [ -n "$base" ]; then
-    cp -a "$base" "$work/root"
+    cp -a "$base" "$root"
 else
-    debootstrap --variant=minbase --include=adduser,gpgv bookworm "$work/root" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" > "$work/log" 2>&1 || fail "debootstrap"
+    debootstrap --variant=minbase --include=adduser,gpgv bookworm "$root" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" > "$work/log" 2>&1 || fail "debootstrap"
 fi
-inside() { chroot "$work/root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"; }
+inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"; }
 
 export GNUPGHOME=$work/gnupg
 mkdir -m 700 "$GNUPGHOME"
 gpg --batch --quiet --passphrase '' --quick-generate-key "workshop <workshop@localhost>" ed25519 sign never
 firmware-tools/packaging/apt "$out" "$work/repository" workshop@localhost file:/repository
-mkdir "$work/root/repository"
-mount --bind "$work/repository" "$work/root/repository"
-install -D -m 644 "$work/repository/edge-seg.gpg" "$work/root/etc/apt/keyrings/edge-seg.gpg"
+mkdir "$root/repository"
+mount --bind "$work/repository" "$root/repository"
+install -D -m 644 "$work/repository/edge-seg.gpg" "$root/etc/apt/keyrings/edge-seg.gpg"
 # No other source: what is found is found here.
-rm -f "$work/root/etc/apt/sources.list" "$work/root"/etc/apt/sources.list.d/*
-install -m 644 "$work/repository/edge-seg.sources" "$work/root/etc/apt/sources.list.d/"
+rm -f "$root/etc/apt/sources.list" "$root"/etc/apt/sources.list.d/*
+install -m 644 "$work/repository/edge-seg.sources" "$root/etc/apt/sources.list.d/"
 refresh() { inside apt-get -q update -o APT::Update::Error-Mode=any > "$work/update.log" 2>&1; }
 
 refresh || { cat "$work/update.log"; fail "apt update"; }
@@ -40,15 +41,14 @@ before=$(sha256sum "$work/repository/dists/stable/main/binary-$(dpkg --print-arc
 firmware-tools/packaging/apt "$out" "$work/repository" workshop@localhost file:/repository > /dev/null
 [ "$before" = "$(sha256sum "$work/repository/dists/stable/main/binary-$(dpkg --print-architecture)/Packages")" ] || fail "another list of the same packages"
 mkdir "$work/other"
-deb=$(ls "$out"/*_"$(dpkg --print-architecture)".deb "$out"/*.deb 2>/dev/null | head -n 1)
-dpkg-deb -R "$deb" "$work/tree"
+pool=$(ls "$work/repository/pool/main"/*_"$(dpkg --print-architecture)".deb)
+dpkg-deb -R "$pool" "$work/tree"
 echo changed > "$work/tree/usr/share/changed"
-dpkg-deb -Zgzip -b "$work/tree" "$work/other/edge-seg.deb" >/dev/null
+dpkg-deb -Znone -b "$work/tree" "$work/other/edge-seg.deb" >/dev/null
 ! firmware-tools/packaging/apt "$work/other" "$work/repository" workshop@localhost file:/repository 2>/dev/null || fail "another package of the same version was taken"
 ok "one version means one package"
 
 # What was changed is refused: the package, then the list, then the signed file itself.
-pool=$(ls "$work/repository/pool/main"/*_"$(dpkg --print-architecture)".deb)
 cp "$pool" "$work/kept.deb"
 cp "$work/other/edge-seg.deb" "$pool"
 ! inside apt-get -qq install -y --reinstall edge-seg > "$work/install.log" 2>&1 || fail "a changed package was installed"
@@ -65,7 +65,7 @@ ok "apt refuses a changed package, a changed list and a changed release file"
 
 # A newer version is an upgrade.
 sed -i 's/^Version: .*/Version: 9.9.9/' "$work/tree/DEBIAN/control"
-dpkg-deb -Zgzip -b "$work/tree" "$work/other/edge-seg.deb" >/dev/null
+dpkg-deb -Znone -b "$work/tree" "$work/other/edge-seg.deb" >/dev/null
 firmware-tools/packaging/apt "$work/other" "$work/repository" workshop@localhost file:/repository > /dev/null
 refresh || { cat "$work/update.log"; fail "apt update"; }
 inside apt-get -qq upgrade -y > "$work/install.log" 2>&1 || { cat "$work/install.log"; fail "apt upgrade"; }

@@ -296,3 +296,40 @@ fn logs_metrics_and_findings_of_many_boards_are_fetched_at_once() {
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.code() == Some(1) && table.contains("camera1") && table.contains("bad"), "{table}");
 }
+
+/// Times, which mean something on a machine that does nothing else:
+/// `cargo test --release --workspace --test firmware -- --ignored --nocapture measured`.
+#[test]
+#[ignore = "a measurement"]
+fn measured_words_alone_and_fifty_boards() {
+    // Each board spends ten seconds on its trial, as one that opens a camera does; the rest is this program's, ssh's and the boards' tools.
+    const TRIAL: &str = "for i in 1 2 3; do sleep 3.3; echo '{\"release\":1}'; done\n";
+    let timed = |count: usize| {
+        let fleet = Fleet::start(count).expect("sshd");
+        fleet.release(1, &[], TRIAL);
+        fleet.file(&format!("[rollout]\nphases = [\"all\"]\njobs = 25\n{}", SHORT.replace("wait-s = 30", "wait-s = 120")));
+        let start = Instant::now();
+        let rows = fleet.fleet_json(&BRING);
+        assert!(verdicts(&rows).iter().all(|verdict| *verdict == "done"), "{rows:?}");
+        (start.elapsed().as_secs_f64(), fleet)
+    };
+    let (few, _) = timed(5);
+    let (many, fleet) = timed(50);
+    println!("5 boards {few:.1} s, 50 boards {many:.1} s, ratio {:.2}", many / few);
+    drop(fleet);
+
+    let fleet = Fleet::start(1).expect("sshd");
+    fleet.release(1, &[], &frames(1));
+    fleet.file(SHORT);
+    assert_eq!(verdicts(&fleet.fleet_json(&BRING)), ["done"]);
+    let mut times = Vec::new();
+    for words in ["car", "bus", "tree", "house", "boat"] {
+        fleet.file(&SHORT.replace("person, dog", words));
+        let start = Instant::now();
+        assert_eq!(verdicts(&fleet.fleet_json(&["deploy"])), ["done"]);
+        times.push(start.elapsed().as_secs_f64());
+    }
+    times.sort_by(f64::total_cmp);
+    println!("words alone: median {:.2} s, most {:.2} s", times[2], times[4]);
+    assert!(times[2] <= 5.0 && many <= 2.0 * few, "expected 5 s for words and twice the time for ten times the boards");
+}

@@ -39,7 +39,8 @@ def ok(what):
 
 
 def fail(what):
-    sys.exit(f"FAIL  {what}")
+    print(f"FAIL  {what}", flush=True)
+    sys.exit(1)
 
 
 def run(command, **more):
@@ -171,7 +172,7 @@ def main():
     parser.add_argument("--base", type=Path)
     parser.add_argument("--keep", action="store_true")
     arguments = parser.parse_args()
-    work = Path(tempfile.mkdtemp(prefix="edge-seg-docs-", dir="/var/tmp"))
+    work = Path(tempfile.mkdtemp(prefix="edge-seg-docs-", dir=os.environ.get("TMPDIR", "/var/tmp")))
     systems = []
     try:
         base = arguments.base
@@ -240,7 +241,7 @@ def follow(programs, base, work, systems):
         done = first.run(line, user="pi", check=False)
         if done.returncode == 0 or "root:" in done.stdout + done.stderr:
             fail(f"{line}: {done.stdout}{done.stderr}")
-    for line in [f"{own} guard --root /tmp", f"{own} prune --root /tmp", f"{own} keygen /root/k", "sudo -n id"]:
+    for line in [f"{own} guard --root /tmp", f"{own} prune --root /tmp", f"{own} keygen k", "sudo -n id"]:
         if "password is required" not in first.run(line, user="pi", check=False).stderr:
             fail(f"{line}: expected sudo to refuse it")
     first.run("install -d -m 777 /tmp/out; printf '#!/bin/sh\\nid -u > /tmp/out/who\\n' > ~pi/evil; chmod 755 ~pi/evil")
