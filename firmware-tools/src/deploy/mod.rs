@@ -152,7 +152,7 @@ impl Identity {
 /// Brings `payload` to all boards of `plan`.
 ///
 /// # Errors
-/// When the bundle here is none. What goes wrong with a board stands in its row.
+/// When the bundle here is none. What goes wrong with a board is in its row.
 pub fn deploy(target: &SshTarget, plan: &Plan, payload: &Payload) -> Result<Vec<Row>> {
     let release = Identity::of(payload)?;
     Ok(over(plan, |host| bring(target, plan, payload, &release, host)))
@@ -385,7 +385,7 @@ mod tests {
             now.fetch_sub(1, Ordering::SeqCst);
             Ok((String::new(), String::new()))
         });
-        assert!(rows.iter().map(|row| row.host.clone()).eq((0..20).map(|i| format!("h{i}"))), "rows stand in the order that was given");
+        assert!(rows.iter().map(|row| row.host.clone()).eq((0..20).map(|i| format!("h{i}"))), "rows are in the order that was given");
         assert!((2..=3).contains(&most.load(Ordering::SeqCst)));
     }
 }
