@@ -1,7 +1,7 @@
 //! A rule that switches a GPIO line, a lamp or a relay: on while a word has covered at least a share of the picture for a while.
 //!
 //! ```text
-//! cargo run --release -p edge-seg-examples --example gpio_rule -- rtsp://camera/stream person 5 2 /dev/gpiochip0 17
+//! cargo run --release --example gpio_rule -- rtsp://camera/stream person 5 2 /dev/gpiochip0 17
 //! ```
 //!
 //! That is: 5 % of the picture for 2 seconds switch line 17 of the first chip (pin 11 of a Raspberry Pi; on a Pi 5 with an older kernel

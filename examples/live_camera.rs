@@ -2,9 +2,9 @@
 //! frame on:
 //!
 //! ```text
-//! cargo run --release -p edge-seg-examples --example live_camera -- rtsp://camera/stream "person, dog"
+//! cargo run --release --example live_camera -- rtsp://camera/stream "person, dog"
 //! rpicam-vid -t 0 --codec mjpeg -o /tmp/camera &     # a named pipe made by `mkfifo /tmp/camera`
-//! cargo run --release -p edge-seg-examples --example live_camera -- mjpeg:/tmp/camera "person, dog"
+//! cargo run --release --example live_camera -- mjpeg:/tmp/camera "person, dog"
 //! ```
 
 use anyhow::{Context, Result};

@@ -1,7 +1,7 @@
 //! Rules without the program: pictures of one's own go in, events come out.
 //!
 //! ```text
-//! cargo run --release -p edge-seg-examples --example own_rules -- examples/pictures/rocket.jpg examples/pictures/cat.jpg examples/pictures/cat.jpg
+//! cargo run --release --example own_rules -- examples/pictures/rocket.jpg examples/pictures/cat.jpg examples/pictures/cat.jpg
 //! ```
 
 use std::time::{Duration, SystemTime};

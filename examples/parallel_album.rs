@@ -1,7 +1,7 @@
 //! An album on all threads with one session, and one call that gives up in time.
 //!
 //! ```text
-//! cargo run --release -p edge-seg-examples --example parallel_album -- examples/pictures "cat, cup, person, sky"
+//! cargo run --release --example parallel_album -- examples/pictures "cat, cup, person, sky"
 //! ```
 
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! Segments one picture by words, with the model that the library carries:
 //!
 //! ```text
-//! cargo run --release -p edge-seg-examples --example segment_picture -- examples/pictures/cat.jpg "cat, wall"
+//! cargo run --release --example segment_picture -- examples/pictures/cat.jpg "cat, wall"
 //! ```
 
 use anyhow::{Context, Result};

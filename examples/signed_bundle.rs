@@ -1,7 +1,7 @@
 //! The smallest build (`default-features = false`): a signed bundle and its keys from memory, checked in one call; raw RGB in, runs out.
 //!
 //! ```text
-//! cargo run --release -p edge-seg-examples --example signed_bundle -- BUNDLE KEY.pub PICTURE.rgb WIDTH HEIGHT "cat, wall"
+//! cargo run --release --example signed_bundle -- BUNDLE KEY.pub PICTURE.rgb WIDTH HEIGHT "cat, wall"
 //! ```
 
 use anyhow::{Result, bail};

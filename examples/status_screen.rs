@@ -1,7 +1,7 @@
 //! A status screen on a small SPI display, an ST7789 of 240 × 240: the words, each with a bar of its score in its mask's colour.
 //!
 //! ```text
-//! cargo run --release -p edge-seg-examples --example status_screen -- rtsp://camera/stream "dog, grass, sky" /dev/spidev0.0 /dev/gpiochip0 24 25
+//! cargo run --release --example status_screen -- rtsp://camera/stream "dog, grass, sky" /dev/spidev0.0 /dev/gpiochip0 24 25
 //! ```
 //!
 //! The last two are the GPIO lines of DC and RES (wiring: docs/pi.md). A file that ends with .png in place of the SPI device takes the

@@ -1,7 +1,7 @@
 //! Says of each picture of an album which words of a list it shows, best first:
 //!
 //! ```text
-//! cargo run --release -p edge-seg-examples --example tag_album -- examples/pictures "cat, coffee, person, flag"
+//! cargo run --release --example tag_album -- examples/pictures "cat, coffee, person, flag"
 //! ```
 
 use anyhow::{Context, Result};

@@ -1,7 +1,7 @@
 //! One picture, encoded once: two lists of words, thresholds of single words, words to be left out, and a search by patch.
 //!
 //! ```text
-//! cargo run --release -p edge-seg-examples --example two_lists -- examples/pictures/cat.jpg
+//! cargo run --release --example two_lists -- examples/pictures/cat.jpg
 //! ```
 
 use anyhow::{Context, Result};

@@ -96,7 +96,7 @@ fn unsafe_code_stands_in_three_crates() {
             .iter()
             .any(|mark| code.contains(mark))
     });
-    assert_none(&found, "unsafe code stands in kernels, cuda and the C interface alone");
+    assert_none(&found, "unsafe code is in kernels, cuda and the C interface alone");
 }
 
 /// What a lock names: `(name, version)`.
@@ -124,13 +124,30 @@ fn no_machine_is_named() {
     assert_none(&found, "paths of one machine, or a registry's host");
 }
 
+/// Whether a file is the library's, whose users have another command line than the program's, or none.
+fn of_the_library(f: &str) -> bool {
+    f.ends_with(".rs") && ["bundle", "kernels", "live", "model"].iter().any(|part| f.starts_with(&format!("runtime/{part}/src/")))
+}
+
+#[test]
+fn the_library_names_no_option_of_the_program() {
+    // The options of a Raspberry Pi's camera programs are theirs.
+    let elsewhere = "runtime/live/src/source/camera.rs";
+    let mut found = Vec::new();
+    for path in files().iter().map(|path| path.to_string_lossy().into_owned()).filter(|f| of_the_library(f) && f != elsewhere) {
+        let text = fs::read_to_string(root().join(&path)).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default().lines().filter(|line| !line.trim_start().starts_with("//"));
+        let names = |line: &&str| line.split("\"--").skip(1).any(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+        found.extend(code.filter(names).map(|line| format!("{path}: {}", line.trim())));
+    }
+    assert_none(&found, "errors of the library name the fields of its options");
+}
+
 #[test]
 fn the_library_names_no_command_of_the_program() {
-    let library =
-        |f: &str| f.ends_with(".rs") && ["bundle", "live", "model"].iter().any(|part| f.starts_with(&format!("runtime/{part}/src/")));
     let commands = ["run", "segment", "tags", "bench", "inspect"].map(|command| format!("edge-seg {command} "));
     let names = |line: &str| !line.trim_start().starts_with("//") && commands.iter().any(|command| line.contains(command));
-    assert_none(&offenders(library, names), "whoever builds on the library has another command line, or none");
+    assert_none(&offenders(of_the_library, names), "whoever builds on the library has another command line, or none");
 }
 
 #[test]

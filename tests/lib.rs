@@ -70,15 +70,27 @@ pub fn binary(name: &str) -> PathBuf {
 /// # Panics
 /// If it does not build.
 pub fn binary_with(name: &str, features: &[&str]) -> PathBuf {
+    built("--bin", name, features)
+}
+
+/// An example of the workspace, as [`binary`].
+///
+/// # Panics
+/// If it does not build.
+pub fn example(name: &str) -> PathBuf {
+    built("--example", name, &[])
+}
+
+fn built(kind: &str, name: &str, features: &[&str]) -> PathBuf {
     static BUILT: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
     let mut built = BUILT.lock().unwrap_or_else(|e| e.into_inner());
     let built = built.get_or_insert_default();
-    let key = format!("{name} {}", features.join(" "));
+    let key = format!("{kind} {name} {}", features.join(" "));
     if let Some(path) = built.get(&key) {
         return path.clone();
     }
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(root()).args(["build", "--quiet", "--message-format=json", "--bin", name]);
+    cargo.current_dir(root()).args(["build", "--quiet", "--message-format=json", kind, name]);
     cargo.args(features.iter().flat_map(|feature| ["--features", feature]));
     // Cargo tells a test of its package, and a build script that reads such a variable (ring's) would run again, with all that hangs on it.
     for (variable, _) in std::env::vars_os() {
@@ -101,7 +113,7 @@ pub fn binary_with(name: &str, features: &[&str]) -> PathBuf {
     path
 }
 
-/// A test's name as the harness has it, for a test that starts itself; `module` is the `module_path!()` where it stands.
+/// A test's name as the harness has it, for a test that starts itself; `module` is the `module_path!()` of its place.
 pub fn test_name(module: &str, test: &str) -> String {
     module.split_once("::").map_or_else(|| test.into(), |(_, module)| format!("{module}::{test}"))
 }

@@ -10,7 +10,7 @@ root=$(cd "$pictures/../.." && pwd)
 if [ $# -gt 0 ]; then
     program=$(realpath "$1")
 else
-    (cd "$root" && cargo build --release -p edge-seg)
+    (cd "$root" && cargo build --release --bin edge-seg)
     program=${CARGO_TARGET_DIR:-$root/target}/release/edge-seg
 fi
 model=()

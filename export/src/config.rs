@@ -67,7 +67,7 @@ pub struct ImageTower {
     /// embedding's side is what they leave of [`Self::patch_px`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stem: Vec<[usize; 2]>,
-    /// Whether a class token stands before the patches. Without one the first row of the position embeddings is nobody's.
+    /// Whether a class token comes before the patches. Without one the first row of the position embeddings is nobody's.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub class_token: bool,
     /// Register tokens between the class token and the patches, which have no position embeddings.
@@ -75,7 +75,7 @@ pub struct ImageTower {
     pub registers: usize,
     /// Rows and columns of the grid that the stored position embeddings belong to.
     pub grid: [usize; 2],
-    /// How queries and keys are turned by where their patch stands, beside the position embeddings; none in most towers.
+    /// How queries and keys are turned by where their patch lies, beside the position embeddings; none in most towers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotary: Option<Rotary>,
     /// Whether the patch embedding has a bias.
@@ -134,7 +134,7 @@ fn is_zero(count: &usize) -> bool {
 }
 
 impl ImageTower {
-    /// How many tokens stand before the patches.
+    /// How many tokens come before the patches.
     pub fn prefix(&self) -> usize {
         usize::from(self.class_token) + self.registers
     }
@@ -174,7 +174,7 @@ pub enum Activation {
 pub enum Head {
     /// Several maps of patch tokens, each normalised, side by side through an MLP.
     Fusion {
-        /// The maps, in the order in which they stand side by side.
+        /// The maps, in their order side by side.
         taps: Vec<Tap>,
         /// Hidden width of the MLP.
         hidden: usize,

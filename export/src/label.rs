@@ -139,7 +139,7 @@ impl Region {
 }
 
 /// Reads captions: tab-separated lines `file, caption` or `split, file, caption`, the first of them a header with those words.
-/// A file may stand in several lines; its words are put together. Keys are file names without folders.
+/// A file may be on several lines; its words are put together. Keys are file names without folders.
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be read, [`Error::File`] if the header lacks a column or a line has another number of them.

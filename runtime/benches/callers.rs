@@ -1,5 +1,5 @@
 //! What several callers get of one session, beside one caller alone and beside as many processes with all threads or a share of them
-//! each: pictures a second, processor time of a picture, memory. `cargo bench -p edge-seg --bench callers [-- SIZE [ROUNDS
+//! each: pictures a second, processor time of a picture, memory. `cargo bench --bench callers [-- SIZE [ROUNDS
 //! [PICTURES]]]`.
 //!
 //! Arrangements take turns, so that what else the machine does meets all of them; medians. Where it does much else, the processor time

@@ -62,7 +62,7 @@ fn colour_displays_show_the_picture_and_the_words() {
             let all: Vec<_> = (0..height as i32).flat_map(|y| (0..width as i32).map(move |x| Point::new(x, y))).collect();
             assert!(all.iter().all(|p| display.get_pixel(*p) != Rgb565::MAGENTA), "every pixel is drawn");
             assert_eq!(colours(&display, 0..height as i32 / 3), 40, "the picture is a picture");
-            // Each word that has room stands with its own colour at the left of its line.
+            // Each word that has room is there with its own colour at the left of its line.
             let colour = |line: &Line| Rgb565::from(Rgb888::new(line.colour[0], line.colour[1], line.colour[2]));
             let shown = lines.iter().filter(|l| all.iter().filter(|p| display.get_pixel(**p) == colour(l)).count() >= 5 * 16).count();
             assert!(shown >= lines.len().min(2), "{name} {width}x{height}: {shown} words");

@@ -176,6 +176,25 @@ fn a_source_that_blocks_holds_nobody_up_for_longer_than_the_patience() {
 }
 
 #[test]
+fn a_frame_that_takes_longer_than_the_patience_is_no_fault_of_the_source() {
+    let session = Arc::new(Session::built_in_with(&Options::default().with_size_px(896)).unwrap());
+    let words = session.words("cat").unwrap();
+    for keys in [KeyFrames::Every(1), KeyFrames::Auto { share: 1.0 }] {
+        let seen = Seen::default();
+        let camera = seen.camera(false, |_, frame| grey(frame));
+        let options = LiveOptions::default().with_patience(Duration::from_millis(400)).with_keys(keys);
+        let live = Live::start(session.clone(), camera, words.clone(), options).unwrap();
+        // A second frame is read once the first one is being encoded.
+        while seen.reads.load(Ordering::SeqCst) < 2 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        live.stop().unwrap();
+        assert!(seen.is_gone());
+        assert_eq!(Arc::strong_count(&session), 1, "{keys:?}");
+    }
+}
+
+#[test]
 fn frames_are_numbered_and_timed_whatever_the_source_forgets() {
     let pictures = ["cat", "rocket"].map(|name| {
         let picture = read_picture(&picture(&format!("{name}.jpg"))).unwrap().pixels;
@@ -276,6 +295,60 @@ fn rules_sinks_and_words_belong_to_the_handle() {
     drop(live);
     assert_eq!(finished.load(Ordering::SeqCst), 1);
     assert_eq!(*kept.lock().unwrap(), [(0, 1), (1, 0), (2, 0), (3, 0)]);
+}
+
+struct Faulty(&'static str, Arc<AtomicU64>);
+
+impl LiveSink for Faulty {
+    fn take(&mut self, _: &Arc<SegmentedFrame>, _: &Arc<FrameReport>) -> Result<()> {
+        match self.0 {
+            "take fails" => Err(Error::option("disk", "room", "none")),
+            "take panics" => panic!("mine"),
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        match self.0 {
+            "finish fails" => Err(Error::option("disk", "room", "none")),
+            "finish panics" => panic!("mine"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Faulty {
+    fn drop(&mut self) {
+        self.1.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_sink_that_fails_or_panics_ends_the_session_and_the_others_are_finished() {
+    for (fault, expected) in [
+        ("take fails", "disk: expected room, found none"),
+        ("take panics", "sink: panicked: mine"),
+        ("finish fails", "disk: expected room, found none"),
+        ("finish panics", "sink: panicked: mine"),
+    ] {
+        let (seen, kept, finished, gone) = (Seen::default(), Arc::default(), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let camera = seen.camera(false, |n, frame| grey(frame).map(|_| n < 3));
+        let live = Live::start(session(), camera, "cat", patient()).unwrap();
+        let mut live = live.with_sink(Faulty(fault, gone.clone())).with_sink(Kept(Arc::clone(&kept), finished.clone()));
+        let frames: Vec<_> = live.by_ref().collect();
+        let stopped = live.stop();
+        let said = frames.into_iter().find_map(Result::err).or(stopped.err()).map(|error| error.to_string());
+        assert_eq!(said.as_deref(), Some(expected), "{fault}");
+        assert_eq!([seen.gone.load(Ordering::SeqCst), gone.load(Ordering::SeqCst), finished.load(Ordering::SeqCst)], [1; 3], "{fault}");
+    }
+    // Unwinding is no reason to end the process, whatever a sink does at its end.
+    let unwound = catch_unwind(AssertUnwindSafe(|| {
+        let camera = Seen::default().camera(false, |n, frame| grey(frame).map(|_| n < 3));
+        let live = Live::start(session(), camera, "cat", patient()).unwrap();
+        let _live = live.with_sink(Faulty("finish panics", Arc::default()));
+        panic!("the caller's own");
+    }));
+    assert_eq!(unwound.unwrap_err().downcast_ref::<&str>(), Some(&"the caller's own"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! The model as a library: precision, and many callers.
+//! The model as a library: its examples, precision, and many callers.
 
+mod examples;
 mod half;
 mod library;
 mod programs;

@@ -132,7 +132,7 @@ struct Output {
     /// How pictures come into voc/JPEGImages and yolo/images, where loaders look for them.
     #[arg(long, value_enum, default_value = "link", value_name = "WAY")]
     pictures: Pictures,
-    /// What stands before the pictures' names in label-studio.json: where its server gives them out.
+    /// What comes before the pictures' names in label-studio.json: where its server gives them out.
     #[arg(long, default_value = "/data/local-files/?d=", value_name = "ADDRESS")]
     label_studio_prefix: String,
 }
@@ -226,7 +226,7 @@ impl LabelPictures {
         Ok(if failed { ExitCode::from(2) } else { ExitCode::SUCCESS })
     }
 
-    /// Labels what the record does not hold yet; results stand in the order of `paths`.
+    /// Labels what the record does not hold yet; results are in the order of `paths`.
     fn label_all(
         session: &Session,
         out: &Path,

@@ -103,7 +103,7 @@ pub enum Captioned {
         /// Their captions.
         captions: BTreeMap<String, Vec<String>>,
     },
-    /// Pictures whose captions, shown words and masks stand in files of their own.
+    /// Pictures whose captions, shown words and masks are in files of their own.
     Files(Vec<TagMask>),
 }
 
@@ -243,7 +243,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// Scores every caption of those pictures that `wanted` picks by their file names, in parallel over pictures; `done` is called after each.
-/// Results stand in the order of the pictures.
+/// Results are in the order of the pictures.
 ///
 /// # Errors
 /// The first picture's that cannot be read or whose labels hold a value without a meaning; and what `done` answers.

@@ -143,7 +143,7 @@ impl ClassTable {
     /// beside it. Nothing without either.
     ///
     /// # Errors
-    /// [`Error::File`] if a colour cannot be read, stands there twice, or the label map names what the table does not.
+    /// [`Error::File`] if a colour cannot be read, is there twice, or the label map names what the table does not.
     pub fn colours(&self, labels: &Path, values: Option<&str>) -> Result<HashMap<u32, u32>> {
         let value_column = values.map_or(Ok(0), |v| self.column(v))?;
         let mut found = HashMap::new();

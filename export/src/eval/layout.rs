@@ -31,7 +31,7 @@ enum Values {
     Colours,
     /// The matrix of a MATLAB file.
     LabelMap,
-    /// Segments; their categories stand in this JSON file.
+    /// Segments; this JSON file has their categories.
     Panoptic(&'static str),
 }
 

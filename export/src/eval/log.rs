@@ -4,8 +4,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -99,7 +99,7 @@ impl Log {
             }
             done = pictures;
         }
-        // Written anew, so that a line that was cut off does not stand between whole ones.
+        // Written anew, so that a line that was cut off does not end up between whole ones.
         let mut text = serde_json::to_string(settings).expect("plain data") + "\n";
         done.iter().for_each(|picture| text += &(serde_json::to_string(picture).expect("plain data") + "\n"));
         edge_seg_bundle::files::replace_file(path, text.as_bytes())?;
@@ -113,7 +113,7 @@ impl Log {
     /// [`Error::Io`] if the file system refuses.
     pub fn add(&self, picture: &impl Kept) -> Result<()> {
         let line = serde_json::to_string(picture).expect("plain data") + "\n";
-        let mut file = self.file.lock().unwrap_or_else(|e| e.into_inner());
+        let mut file = self.file.lock();
         file.write_all(line.as_bytes()).map_err(Error::io(&self.path))
     }
 }

@@ -80,7 +80,7 @@ impl<'a> Element<'a> {
     fn take(bytes: &mut &'a [u8]) -> Option<Self> {
         let word = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
         let (first, second) = (word(0)?, word(4)?);
-        // Up to four bytes stand in the tag itself.
+        // Up to four bytes lie in the tag itself.
         let (kind, start, length): (u32, usize, usize) =
             if first >> 16 != 0 { (first & 0xffff, 4, (first >> 16) as usize) } else { (first, 8, second as usize) };
         let data = bytes.get(start..start.checked_add(length)?)?;

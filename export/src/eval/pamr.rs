@@ -51,7 +51,7 @@ impl Pamr {
         }
     }
 
-    /// The same by the formula as it stands, one pixel after the other: what [`Self::refine`] is tested against.
+    /// The same by the formula as it is written, one pixel after the other: what [`Self::refine`] is tested against.
     ///
     /// # Panics
     /// As [`Self::refine`].

@@ -24,7 +24,7 @@ pub struct Pair {
     pub image: PathBuf,
     /// Its labels.
     pub labels: PathBuf,
-    /// How they stand in the file.
+    /// How they lie in the file.
     pub coding: Coding,
     /// Whether they are of the pixels as the picture's file stores them, its EXIF orientation not applied.
     pub stored: bool,
@@ -85,7 +85,7 @@ pub fn pairs(images: &Path, labels: &Path, only: Option<&HashSet<String>>) -> Re
     Ok(pairs)
 }
 
-/// A label picture: the values as they stand in the file, palettes not applied.
+/// A label picture: the values as they are in the file, palettes not applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelPicture {
     /// Width in pixels.

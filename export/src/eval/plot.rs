@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// Text as it may stand in HTML and SVG.
+/// Text as it may be in HTML and SVG.
 pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

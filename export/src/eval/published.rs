@@ -1,4 +1,4 @@
-//! Figures that were published, to stand beside ours: Jo et al., "TTD: Text-Tag Self-Distillation", ECCV 2024. Percent.
+//! Figures that were published, to compare with ours: Jo et al., "TTD: Text-Tag Self-Distillation", ECCV 2024. Percent.
 
 /// Data sets of the columns of [`SEGMENTATION`].
 pub const SETS: [&str; 6] = ["VOC", "Context", "Object", "Stuff", "City", "ADE"];

@@ -67,7 +67,7 @@ impl PictureCounts {
 const FRAMES_PER_TASK: usize = 8;
 
 impl Protocol<'_> {
-    /// Segments those of `pairs` that `wanted` picks and counts, in parallel over pictures; `done` is called after each. Results stand
+    /// Segments those of `pairs` that `wanted` picks and counts, in parallel over pictures; `done` is called after each. Results are
     /// in the order of `pairs`.
     ///
     /// # Errors

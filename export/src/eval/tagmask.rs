@@ -20,7 +20,7 @@ pub struct TagMask {
     pub image: PathBuf,
     /// Its caption.
     pub caption: String,
-    /// The caption's words that are shown, lower case; a tag of several words stands under each of them.
+    /// The caption's words that are shown, lower case; a tag of several words is under each of them.
     pub tags: BTreeSet<String>,
     mask: Option<PathBuf>,
 }

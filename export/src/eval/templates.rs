@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use edge_seg_model::{Class, Session, TagBank, UnitRows};
+use parking_lot::Mutex;
 use rayon::prelude::*;
 
 use crate::{Error, Result};
@@ -73,7 +74,7 @@ impl Lexicon {
 
     fn word(&self, session: &Session, set: &str, sentences: &[String], word: &str, dim: usize) -> Result<Arc<Vec<f32>>> {
         let key = (set.to_string(), word.to_string());
-        if let Some(known) = self.words.lock().unwrap_or_else(|e| e.into_inner()).get(&key) {
+        if let Some(known) = self.words.lock().get(&key) {
             return Ok(known.clone());
         }
         // The word alone is what must be known: a template's own words would hide one that is not.
@@ -84,7 +85,7 @@ impl Lexicon {
             sum.iter_mut().zip(row.data()).for_each(|(s, v)| *s += v);
         }
         let mean = Arc::new(sum);
-        self.words.lock().unwrap_or_else(|e| e.into_inner()).insert(key, mean.clone());
+        self.words.lock().insert(key, mean.clone());
         Ok(mean)
     }
 }

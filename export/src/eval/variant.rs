@@ -31,7 +31,7 @@ pub struct Variant {
     pub classes: Vec<Class>,
     /// What the words are put into.
     pub templates: Templates,
-    /// What stands in front of the words.
+    /// What the words must beat.
     pub background: Background,
     /// Words for what is to be left out.
     pub background_words: Vec<String>,
@@ -150,7 +150,7 @@ fn refined(planes: &[f32], pamr: &Pamr, frame: &Frame, encoded: &Encoded, scorin
     }
     let small = image::imageops::resize(&frame.pixels, width as u32, height as u32, image::imageops::FilterType::Triangle);
     let picture: Vec<f32> = small.as_raw().iter().map(|v| f32::from(*v) / 255.0).collect();
-    // The background is a threshold, not a mask: it stands as it is.
+    // The background is a threshold, not a mask: it stays as it is.
     pamr.refine(&picture, &mut masks[width * height..], height, width);
     let (frame_width, frame_height) = (encoded.placement.frame_px.0 as usize, encoded.placement.frame_px.1 as usize);
     let stacked = Planes::new(&masks, kept.len(), height, width).expect("whole masks");

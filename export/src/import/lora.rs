@@ -76,7 +76,7 @@ pub(super) fn merge(path: &Path, alpha: Option<f64>, weights: &mut Weights) -> R
     apply(&rules, read_weights(file)?.weights, weights)
 }
 
-/// Where weights and an unmerged LoRA stand in one state dict: the weights by their own names, the LoRA merged.
+/// Where weights and an unmerged LoRA are in one state dict: the weights by their own names, the LoRA merged.
 ///
 /// # Errors
 /// [`Error::File`] if it needs `alpha`, which no state dict holds, or cannot be merged.

@@ -354,16 +354,16 @@ pub(super) fn from_tcl(weights: Weights) -> (Weights, Option<(f32, f32)>) {
 }
 
 fn tcl_name(name: &str, tensor: Tensor) -> (String, Tensor) {
-    for (old, new) in [
+    let starts = [
         ("clip_text_encoder.", ""),
         ("clip_image_encoder.clip_visual.", "visual."),
         ("clip_image_encoder.clip_proj.ln.", "visual.ln_post."),
         ("masker.image_encoder.backbone.transformer.resblocks.0.", "image.head.block."),
         ("masker.image_encoder.decoder.image_proj.ln.", "image.head.norm."),
-    ] {
-        if let Some(rest) = name.strip_prefix(old) {
-            return (format!("{new}{rest}"), tensor);
-        }
+    ];
+    let renamed = renamed_by(name, name, &starts, &[]);
+    if renamed != name {
+        return (renamed, tensor);
     }
     // net.LAYER.conv.* and net.LAYER.conv2.*
     let layer = name.strip_prefix("masker.image_encoder.decoder.decoder.net.").and_then(|rest| rest.split_once('.'));

@@ -1,7 +1,7 @@
 //! Restricted reader of PyTorch's `.pt`: plain state dicts and TorchScript archives, of today's format and of that before version 1.6.
 //!
 //! A pickle is a program. This reader runs none of it: it knows the few names that tensors and containers need; an object of any other class
-//! is passed over unmade and named, and a name that could only stand there to be run is refused. Classes of a TorchScript archive become plain
+//! is passed over unmade and named, and a name that could only be there to be run is refused. Classes of a TorchScript archive become plain
 //! containers of their attributes. Format: <https://docs.python.org/3/library/pickletools.html>.
 
 use std::cell::RefCell;
@@ -70,7 +70,7 @@ struct View {
 }
 
 /// Reads what a `.pt` file holds, by name; nested dictionaries join their keys with dots. float16, bfloat16 and float64 become f32; what is
-/// no tensor of floats stands in [`Contents::others`] with its kind.
+/// no tensor of floats is in [`Contents::others`] with its kind.
 ///
 /// # Errors
 /// [`Error::Io`] if it cannot be read, [`Error::File`] if it is no such archive, asks to run something, or lies about sizes.
@@ -161,7 +161,7 @@ fn read_legacy(path: &Path) -> Result<Contents> {
     }
     let Item::List(keys) = keys else { return Err(refuse(("a list of storages", "something else".into()))) };
     let keys: Vec<String> = keys.borrow().iter().map(|key| if let Item::Text(key) = key { key.clone() } else { String::new() }).collect();
-    // How wide a storage's elements are stands where a tensor names it.
+    // How wide a storage's elements are is told where a tensor names it.
     let mut widths = HashMap::new();
     collect("", &root, 0, &mut MAX_ENTRIES.clone(), &mut |_, found| {
         if let Found::Tensor(view) = found {
@@ -550,7 +550,7 @@ const PLAIN_TYPES: [&str; 18] = [
     "xrange",
 ];
 
-/// Modules whose names stand in a pickle only to be run.
+/// Modules whose names are in a pickle only to be run.
 const RUNNERS: [&str; 42] = [
     "os",
     "posix",
@@ -599,7 +599,7 @@ const RUNNERS: [&str; 42] = [
 const RUNNERS_OF_TORCH: [&str; 6] =
     ["torch.load", "torch.hub.", "torch.ops.", "torch.classes.", "torch.utils.cpp_extension.", "torch.serialization.load"];
 
-/// A name that may stand in a pickle of tensors. What it names is not there: an object of it is only passed over.
+/// A name that may be in a pickle of tensors. What it names is not there: an object of it is only passed over.
 fn allowed(name: &str) -> Result<Rc<str>, Refusal> {
     let module = name.split('.').next().unwrap_or_default();
     let plain = name.strip_prefix("builtins.").or(name.strip_prefix("__builtin__.")).is_some_and(|n| PLAIN_TYPES.contains(&n));

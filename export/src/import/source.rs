@@ -82,7 +82,7 @@ impl Source {
         if self.file.to_string_lossy().ends_with(".index.json") { read_shards(&self.file) } else { read_weights(&self.file) }
     }
 
-    /// Whether descriptions may stand beside the weights.
+    /// Whether descriptions may lie beside the weights.
     pub(super) fn is_folder(&self) -> bool {
         self.folder.is_some()
     }

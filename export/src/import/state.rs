@@ -10,7 +10,7 @@ use crate::{Error, Result};
 const WRAPPERS: [&str; 7] =
     ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module", "_image_encoder", "_text_encoder", "_logit_scale"];
 
-/// Names of weights that stand once in a model, by which the place where it begins is found.
+/// Names of weights that are once in a model, by which the place where it begins is found.
 const ANCHORS: [&str; 10] = [
     "vision_encoder.pos_embed",
     "vision_model.embeddings.position_embedding.weight",
@@ -28,9 +28,9 @@ const ANCHORS: [&str; 10] = [
 pub(super) struct State {
     /// Tensors of floats.
     pub weights: Weights,
-    /// What else stands among them, with its kind.
+    /// What else is among them, with its kind.
     pub others: BTreeMap<String, String>,
-    /// What stands beside the model, for the report.
+    /// What lies beside the model, for the report.
     pub passed_over: Vec<String>,
 }
 

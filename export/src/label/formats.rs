@@ -173,7 +173,7 @@ fn hundredths(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
 
-/// A file name as it stands in an address.
+/// A file name as it is written in an address.
 fn in_address(name: &str) -> String {
     let mut address = String::with_capacity(name.len());
     for byte in name.bytes() {

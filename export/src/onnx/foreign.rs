@@ -38,7 +38,7 @@ pub(crate) struct Declared {
     pub dims: Option<Vec<Option<usize>>>,
 }
 
-/// What stands before every name of the file, so that none is this crate's.
+/// What comes before every name of the file, so that none is this crate's.
 const PREFIX: &str = "file/";
 
 pub(crate) type Facts = HashMap<String, GraphFact>;

@@ -242,7 +242,7 @@ impl<'a> Graph<'a> {
     }
 
     /// LayerNorm over the last axis with the weights `NAME.weight` and `NAME.bias`. Every `_as` names the node apart from its weights. What
-    /// stands in the graph under its name already is not computed again: a name belongs to one input.
+    /// is in the graph under its name already is not computed again: a name belongs to one input.
     pub(super) fn norm(&mut self, name: &str, x: &Value, eps: f32) -> Value {
         self.norm_as(name, name, x, eps)
     }

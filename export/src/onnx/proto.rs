@@ -205,7 +205,7 @@ pub struct Initializer {
 /// The constants of an ONNX file that this crate wrote, in its order.
 ///
 /// # Errors
-/// [`Error::File`] if `bytes` is not an ONNX file whose constants stand in `raw_data`.
+/// [`Error::File`] if `bytes` is not an ONNX file whose constants are in `raw_data`.
 pub fn initializers(place: &str, bytes: &[u8]) -> Result<Vec<Initializer>> {
     let model = ModelProto::decode(bytes).map_err(|e| Error::file(place, "file", "an ONNX file", e.to_string()))?;
     let graph = model.graph.ok_or_else(|| Error::file(place, "graph", "one", "none"))?;

@@ -1,4 +1,4 @@
-//! Rotary position embeddings of two axes. The pairs that are turned together stand in the two halves of a head, which the rows of its weights
+//! Rotary position embeddings of two axes. The pairs that are turned together lie in the two halves of a head, which the rows of its weights
 //! are sorted for, so that a turn is four products and no shuffle.
 
 use super::graph::{Attr, Graph, Value};

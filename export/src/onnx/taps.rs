@@ -1,4 +1,4 @@
-//! Image encoders that give out what stands between their layers.
+//! Image encoders that give out what passes between their layers.
 
 use prost::Message;
 

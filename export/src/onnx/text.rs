@@ -115,7 +115,7 @@ impl Text<'_> {
         self.mean_of(mask, &normed)
     }
 
-    /// CLIP: LayerNorm before each branch, no look ahead; the last real token. Padding stands after it, so that nothing real sees it.
+    /// CLIP: LayerNorm before each branch, no look ahead; the last real token. Padding comes after it, so that nothing real sees it.
     fn clip(&mut self, ids: &Value, mask: &Value) -> Value {
         let tower = &self.model.config.text;
         let positions = &self.graph.tensor("text.position_embeddings").data;

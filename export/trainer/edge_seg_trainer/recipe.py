@@ -78,7 +78,7 @@ class StageRecipe:
     word_weight: float = key(1.0, "of the words' loss beside the captions'", WEIGHT, ("pairs",))
     contrast_scale: float = key(20.0, "what the captions' cosines are multiplied by at first; it learns", POSITIVE, ("pairs",))
     keep_stop_words: bool = key(False, "`the`, `of` and their like are words too")
-    word_templates: bool = key(True, "words are put into the model's templates, as the runtime does; false: embedded as they stand")
+    word_templates: bool = key(True, "words are put into the model's templates, as the runtime does; false: embedded as they are")
     # ttd
     selection: str = key("pixel", "what decides which of a caption's words a picture shows", ttd.SELECTIONS, TTD)
     selection_scale: float = key(0.0, "what cosines are multiplied by for it; 0: the model's own logit scale", WEIGHT, TTD)

@@ -50,7 +50,7 @@ class WordBank:
     def words(self, texts: list[str], in_templates: bool = True, learning: bool = False) -> Tensor:
         """[texts, dim], unit norm: each word in every template, averaged, as the runtime embeds it; captions are never put into templates.
 
-        `learning` embeds afresh, with gradient. Without `in_templates` words are embedded as they stand.
+        `learning` embeds afresh, with gradient. Without `in_templates` words are embedded as they are.
         """
         embed = self.encode if learning else self.fixed
         if not in_templates or self.templates == ("{}",):

@@ -2,7 +2,7 @@
 //!
 //! The layout, byte by byte, is in `docs/bundle-format.md`. The rules are those of safetensors: sizes are capped before
 //! anything is allocated, blobs are contiguous, the last one ends where the file ends, unknown keys are refused. Every blob
-//! stands under a SHA-256 in the header, so that a signature over the header covers the whole file.
+//! is covered by a SHA-256 in the header, so that a signature over the header covers the whole file.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -65,7 +65,7 @@ pub struct Manifest {
     pub tag_threshold: f32,
     /// Where the model comes from and what it may be used for.
     pub card: Card,
-    /// The blobs, in the order in which they stand in the file.
+    /// The blobs, in the order in which they lie in the file.
     pub blobs: Vec<Blob>,
 }
 

@@ -1,6 +1,6 @@
 //! Whether a bundle may run here: signature, key, board and serial, before anything else of it is parsed.
 //!
-//! Signatures and keys are minisign's (Ed25519 over BLAKE2b-512). The signature stands in the bundle's signature area as the
+//! Signatures and keys are minisign's (Ed25519 over BLAKE2b-512). The signature lies in the bundle's signature area as the
 //! text of a `.minisig` file; it covers [`Header::signed_message`]. Only public keys are known here.
 //!
 //! A key file is minisign's `.pub`. A date in its comment, `expires:2027-12-31`, is the last day on which the key may sign:

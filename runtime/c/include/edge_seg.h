@@ -409,7 +409,7 @@ const char *edge_seg_model_name(const struct EdgeSegModel *model);
 size_t edge_seg_model_dim(const struct EdgeSegModel *model);
 
 /**
- * Words to look for, separated by commas: "cat, red car: sports car, -wall". Other words for the same thing stand behind colons, words
+ * Words to look for, separated by commas: "cat, red car: sports car, -wall". Other words for the same thing follow colons, words
  * for what is to be left out behind a minus.
  */
 enum EdgeSegStatus edge_seg_words_new(const struct EdgeSegModel *model, const char *list, struct EdgeSegWords **out);

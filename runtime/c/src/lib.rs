@@ -2,7 +2,7 @@
 //! this file and says what holds for all of it: errors, memory, threads, versions.
 #![allow(unsafe_code)] // pointers from C; what comes in is checked here, and nothing behind this crate is unsafe
 #![deny(unsafe_op_in_unsafe_fn, clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
-// The rules for pointers are the same for all functions, and stand once, in the header.
+// The rules for pointers are the same for all functions, and are told once, in the header.
 #![allow(clippy::missing_safety_doc)]
 
 mod border;

@@ -168,7 +168,7 @@ pub unsafe extern "C" fn edge_seg_model_dim(model: *const EdgeSegModel) -> usize
     unsafe { borrowed("model", model) }.map_or(0, |model| model.session.bundle().manifest().embedding_dim)
 }
 
-/// Words to look for, separated by commas: "cat, red car: sports car, -wall". Other words for the same thing stand behind colons, words
+/// Words to look for, separated by commas: "cat, red car: sports car, -wall". Other words for the same thing follow colons, words
 /// for what is to be left out behind a minus.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn edge_seg_words_new(model: *const EdgeSegModel, list: *const c_char, out: *mut *mut EdgeSegWords) -> EdgeSegStatus {

@@ -25,10 +25,10 @@ pub enum Error {
         /// What is there.
         found: String,
     },
-    /// A part that runs on a thread of its own panicked; the session has ended.
+    /// A source, a sink or a thread of the session panicked; the session has ended.
     #[error("{part}: panicked: {said}")]
     Panicked {
-        /// The source, or the thread that segments.
+        /// The source, a sink, or the thread that segments.
         part: &'static str,
         /// What the panic said.
         said: String,
@@ -60,14 +60,6 @@ impl Error {
 
     pub(crate) fn words(place: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Error {
         edge_seg_model::Error::Words { place: place.into(), expected: expected.into(), found: found.into() }.into()
-    }
-
-    /// What the file system said, if that is what went wrong.
-    pub fn io_kind(&self) -> Option<std::io::ErrorKind> {
-        match self {
-            Error::Model(error) => error.io_kind(),
-            _ => None,
-        }
     }
 }
 

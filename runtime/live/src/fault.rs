@@ -20,7 +20,7 @@ pub enum Fault {
         /// The last line that it wrote to stderr.
         said: String,
     },
-    /// The source still stands and sends nothing.
+    /// The source is open and sends nothing.
     #[error("no frame for {after_ms} ms")]
     Stalled {
         /// How long was waited.

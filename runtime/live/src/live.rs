@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use edge_seg_model::{Session, WordList};
 
 use crate::rules::{RuleBook, Watcher};
-use crate::session::{Counters, FrameReport, LiveOptions, Pipeline, SegmentedFrame};
+use crate::session::{Counters, FrameReport, LiveOptions, Pipeline, SegmentedFrame, catch};
 use crate::sinks::LiveSink;
 use crate::source::{Fault, Source};
 use crate::words::Words;
@@ -91,7 +91,7 @@ impl Live {
         Ok(Self { pipeline, words, counters, stop, watcher: None, sinks: Vec::new(), report: None })
     }
 
-    /// The same session with rules: what they find stands in [`Self::report`].
+    /// The same session with rules: what they find is in [`Self::report`].
     ///
     /// # Errors
     /// As [`RuleBook::check`].
@@ -134,7 +134,7 @@ impl Live {
     /// Ends the threads, lets the source go and finishes the sinks.
     ///
     /// # Errors
-    /// [`Error::Source`] if the source stands in a read for longer than [`LiveOptions::patience`], what a sink says otherwise.
+    /// [`Error::Source`] if the source blocks in a read for longer than [`LiveOptions::patience`], what a sink says otherwise.
     pub fn stop(mut self) -> Result<()> {
         let ended = self.pipeline.stop();
         let finished = self.finish_sinks();
@@ -148,7 +148,7 @@ impl Live {
 
     fn finish_sinks(&mut self) -> Result<()> {
         // Each is finished, whatever became of the others.
-        self.sinks.drain(..).map(LiveSink::finish).fold(Ok(()), Result::and)
+        self.sinks.drain(..).map(|sink| catch("sink", || sink.finish())).fold(Ok(()), Result::and)
     }
 
     fn handed_on(&mut self, shown: Result<Arc<SegmentedFrame>>) -> Result<Arc<SegmentedFrame>> {
@@ -167,7 +167,7 @@ impl Live {
         }
         let report = Arc::new(report);
         self.report = Some(report.clone());
-        self.sinks.iter_mut().try_for_each(|sink| sink.take(shown, &report))
+        self.sinks.iter_mut().try_for_each(|sink| catch("sink", || sink.take(shown, &report)))
     }
 }
 
@@ -197,7 +197,7 @@ impl std::fmt::Debug for Live {
 
 /// Segments a source's frames until it ends, `stop` is set, or `each` returns false or an error: a [`Live`] whose parts somebody else has
 /// as well. Every frame that is read is either handed to `each` or counted as dropped, except for those that are under way when it stops.
-/// When it returns, the threads have ended and the source is let go, unless it stands in a read for longer than
+/// When it returns, the threads have ended and the source is let go, unless it blocks in a read for longer than
 /// [`LiveOptions::patience`].
 ///
 /// # Errors

@@ -19,12 +19,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use edge_seg_board::{Host, sensors};
 use edge_seg_model::Session;
+use parking_lot::Mutex;
 
 use crate::session::{Counters, FrameReport};
 
@@ -105,12 +106,12 @@ impl Metrics {
 
     /// A counter of what a queue dropped, under the queue's name.
     pub fn queue(&self, name: &'static str) -> Arc<AtomicU64> {
-        lock(&self.queues).entry(name).or_default().clone()
+        self.queues.lock().entry(name).or_default().clone()
     }
 
     /// Takes one frame.
     pub fn observe(&self, report: &FrameReport) {
-        let mut seen = lock(&self.seen);
+        let mut seen = self.seen.lock();
         seen.latency.add(report.latency_ms);
         let times = &report.milliseconds;
         // Between key frames the encoder does not run, and its zeros would hide how long it takes.
@@ -146,7 +147,7 @@ impl Metrics {
         }
         self.write_seen(&mut out);
         head(&mut out, "edge_seg_queue_dropped_total", "counter", "What a full queue towards an output lost.");
-        for (name, count) in &*lock(&self.queues) {
+        for (name, count) in &*self.queues.lock() {
             let _ = writeln!(out, "edge_seg_queue_dropped_total{{{}}} {}", label("queue", name), count.load(Ordering::Relaxed));
         }
         head(&mut out, "edge_seg_temperature_celsius", "gauge", "Temperature of a thermal zone.");
@@ -161,7 +162,7 @@ impl Metrics {
     }
 
     fn write_seen(&self, out: &mut String) {
-        let seen = lock(&self.seen);
+        let seen = self.seen.lock();
         let name = "edge_seg_stage_duration_seconds";
         head(out, name, "histogram", "Time that a stage took for a frame; prepare and encode for key frames alone.");
         for (stage, histogram) in &seen.stages {
@@ -186,10 +187,6 @@ impl Metrics {
             let _ = writeln!(out, "edge_seg_rule_active{{{}}} {}", label("rule", rule), u8::from(*active));
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 fn head(out: &mut String, name: &str, kind: &str, help: &str) {

@@ -93,14 +93,6 @@ impl Error {
     pub fn option(option: impl Into<String>, expected: impl Into<String>, found: impl ToString) -> Error {
         Error::Option { option: option.into(), expected: expected.into(), found: found.to_string() }
     }
-
-    /// What the file system said, if that is what went wrong.
-    pub fn io_kind(&self) -> Option<std::io::ErrorKind> {
-        match self {
-            Error::Io { source, .. } | Error::Bundle(edge_seg_bundle::Error::Io { source, .. }) => Some(source.kind()),
-            _ => None,
-        }
-    }
 }
 
 /// What is wrong with a GPU.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use image::{GrayImage, Luma};
+use image::GrayImage;
 
 use crate::mask::region::{class_counts, regions};
 use crate::{Extent, LabelMap, Segmentation};
@@ -64,11 +64,11 @@ impl<'a> FoundClass<'a> {
         self.extent.bounds_px
     }
 
-    /// Its mask as a picture of the frame's size: 255 where it is, 0 elsewhere.
+    /// Its mask as a picture of the frame's size: 255 where it is, 0 elsewhere. Of a map that lacks labels it is empty.
     pub fn bitmap(&self) -> GrayImage {
         let LabelMap { width, height, labels } = &self.found.labels;
-        let at = |x: u32, y: u32| labels.get(y as usize * *width as usize + x as usize) == Some(&self.label);
-        GrayImage::from_fn(*width, *height, |x, y| Luma([255 * u8::from(at(x, y))]))
+        let mask = labels.iter().map(|label| 255 * u8::from(*label == self.label)).collect();
+        GrayImage::from_raw(*width, *height, mask).unwrap_or_default()
     }
 
     /// Its mask as compressed run lengths, the `counts` of COCO's tools for a picture of the frame's height and width.

@@ -45,7 +45,7 @@ impl Channels {
 const MAX_SIDE_PX: u32 = 1 << 16;
 
 impl Frame {
-    /// A picture that stands alone.
+    /// A single picture.
     pub fn still(pixels: RgbImage) -> Self {
         Self { pixels, sequence: 0, timestamp: Duration::ZERO }
     }

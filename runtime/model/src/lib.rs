@@ -55,5 +55,7 @@ pub use score::{Background, ScoreGrid, Scoring, TagScore, score, score_tags};
 pub use session::{Encoded, Segmentation, Session};
 pub use text::read_text;
 pub use word_list::{WordList, parse_words};
-pub use words::{Class, Gate, MAX_CLASSES, TagBank, check_classes, lists, parse_tags, read_tag_lines, read_tags_file, split_caption};
+pub use words::{
+    Class, Gate, MAX_CLASSES, TagBank, check_classes, lists, parse_tags, read_tag_lines, read_tags_file, same_name, split_caption,
+};
 pub use {image, ndarray};

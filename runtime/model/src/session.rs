@@ -2,10 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use lru::LruCache;
+use parking_lot::Mutex;
 use rayon::prelude::*;
 
 use crate::device::{Choice, Device};
@@ -28,7 +32,7 @@ pub struct Session {
     tokenizer: WordTokenizer,
     // The text tower is the larger one and many runs never use it again after their first words.
     text: OnceLock<TextEncoder>,
-    words: Mutex<WordCache>,
+    words: Mutex<LruCache<String, Vec<f32>>>,
     word_files: Option<WordFiles>,
     cache_fault: Mutex<Option<Error>>,
     refinement: Refinement,
@@ -37,34 +41,9 @@ pub struct Session {
     gpu_masks: bool,
 }
 
-/// Embeddings of the words that were asked for last, so that a session that runs for months while words come and go stays small.
-#[derive(Debug, Default)]
-struct WordCache {
-    known: HashMap<String, (u64, Vec<f32>)>,
-    uses: u64,
-}
-
-impl WordCache {
-    /// 6 MiB of 384 numbers each.
-    const MOST: usize = 4096;
-
-    fn get(&mut self, word: &str) -> Option<Vec<f32>> {
-        self.uses += 1;
-        let (used, embedding) = self.known.get_mut(word)?;
-        *used = self.uses;
-        Some(embedding.clone())
-    }
-
-    fn insert(&mut self, word: &str, embedding: Vec<f32>) {
-        if self.known.len() >= Self::MOST {
-            let mut uses: Vec<u64> = self.known.values().map(|(used, _)| *used).collect();
-            let (_, &mut middle, _) = uses.select_nth_unstable(Self::MOST / 2);
-            self.known.retain(|_, (used, _)| *used > middle);
-        }
-        self.uses += 1;
-        self.known.insert(word.into(), (self.uses, embedding));
-    }
-}
+/// Words whose embeddings are kept, those that were asked for last, so that a session that runs for months while words come and go stays
+/// small: 6 MiB of 384 numbers each.
+const MOST_WORDS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
 /// Words that are encoded before they are kept: an interrupted run goes on there.
 const WORDS_AT_ONCE: usize = 2048;
@@ -169,7 +148,7 @@ impl Session {
             device,
             tokenizer,
             text: OnceLock::new(),
-            words: Mutex::default(),
+            words: Mutex::new(LruCache::new(MOST_WORDS)),
             word_files: None,
             refinement: Refinement::None,
             cache_fault: Mutex::default(),
@@ -256,7 +235,7 @@ impl Session {
 
     /// Why the words' embeddings could last not be kept, if so: no reason for [`Self::tag_bank`] to fail.
     pub fn word_cache_fault(&self) -> Option<Error> {
-        self.cache_fault.lock().unwrap_or_else(|e| e.into_inner()).take()
+        self.cache_fault.lock().take()
     }
 
     /// Words to look for, as [`parse_words`] reads them (`cat, red car: sports car, -wall`), with the model's own threshold.
@@ -296,11 +275,27 @@ impl Session {
 
     /// As [`Self::find`], unless `stop` says so meanwhile; then none. It is asked between preparing, planning, scoring and drawing, and on
     /// the processor between the encoder's layers, by a thread of the session's: what it says comes a few milliseconds later at most.
-    /// The plan for a picture's first size, and a GPU's batch, are ended once begun.
+    /// The plan for a picture's first size, and a GPU's batch, are ended once begun. A panic in `stop` ends the call, and goes on in the
+    /// caller's thread.
     ///
     /// # Errors
     /// As [`Self::find`].
     pub fn segment_until(&self, frame: &Frame, words: &WordList, stop: impl Fn() -> bool + Sync) -> Result<Option<Segmentation>> {
+        let panicked = Mutex::new(None);
+        let asked = || {
+            catch_unwind(AssertUnwindSafe(&stop)).unwrap_or_else(|panic| {
+                *panicked.lock() = Some(panic);
+                true
+            })
+        };
+        let found = self.find_until(frame, words, &asked);
+        match panicked.into_inner() {
+            Some(panic) => resume_unwind(panic),
+            None => found,
+        }
+    }
+
+    fn find_until(&self, frame: &Frame, words: &WordList, stop: Stop<'_>) -> Result<Option<Segmentation>> {
         if stop() {
             return Ok(None);
         }
@@ -314,7 +309,7 @@ impl Session {
         if stop() {
             return Ok(None);
         }
-        let Some(encoded) = self.encode_until(&input, prepare, &stop)? else { return Ok(None) };
+        let Some(encoded) = self.encode_until(&input, prepare, stop)? else { return Ok(None) };
         if stop() { Ok(None) } else { self.find_encoded(frame, &encoded, words).map(Some) }
     }
 
@@ -324,6 +319,8 @@ impl Session {
     /// # Errors
     /// [`Error::Words`] if the model knows nothing of a word, [`Error::Encoder`] if the text encoder fails.
     pub fn tag_bank(&self, classes: &[Class], background_words: &[String]) -> Result<TagBank> {
+        // Before thousands of words are embedded for nothing.
+        TagBank::check_count(classes)?;
         let words: Vec<&str> = classes.iter().flat_map(|c| &c.words).chain(background_words).map(String::as_str).collect();
         let known = self.embed_words(&words)?;
         let mut rows = Vec::with_capacity(words.len() * self.bundle.manifest().embedding_dim);
@@ -337,10 +334,10 @@ impl Session {
         let mut found = HashMap::with_capacity(words.len());
         let mut new = HashSet::new();
         {
-            let mut known = self.lock_words();
+            let mut known = self.words.lock();
             for &word in words {
                 match known.get(word) {
-                    Some(row) => drop(found.insert(word, row)),
+                    Some(row) => drop(found.insert(word, row.clone())),
                     None => drop(new.insert(word)),
                 }
             }
@@ -362,10 +359,10 @@ impl Session {
             if let Some(files) = &self.word_files
                 && let Err(fault) = files.add(made.iter().map(|(word, row)| (*word, row.as_slice())))
             {
-                *self.cache_fault.lock().unwrap_or_else(|e| e.into_inner()) = Some(fault);
+                *self.cache_fault.lock() = Some(fault);
             }
-            let mut known = self.lock_words();
-            made.iter().for_each(|(word, row)| known.insert(word, row.clone()));
+            let mut known = self.words.lock();
+            made.iter().for_each(|(word, row)| drop(known.put((*word).into(), row.clone())));
             found.extend(made);
         }
         Ok(found)
@@ -391,10 +388,6 @@ impl Session {
             rows.extend(encoder.encode(&tokens)?);
         }
         UnitRows::normalise("word embedding", dim, rows)?.mean_row("word embedding")
-    }
-
-    fn lock_words(&self) -> std::sync::MutexGuard<'_, WordCache> {
-        self.words.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     fn text(&self) -> Result<&TextEncoder> {
@@ -465,8 +458,14 @@ impl Session {
     /// Scores an embedded frame against a bank and draws the masks.
     ///
     /// # Errors
-    /// [`Error::Tensor`] if the bank is another model's, [`Error::Option`] if the background is out of range.
+    /// [`Error::Tensor`] if the frame is not the one that was encoded or the bank is another model's, [`Error::Option`] if the background
+    /// is out of range.
     pub fn masks(&self, frame: &Frame, encoded: &Encoded, bank: &TagBank, background: Background) -> Result<Segmentation> {
+        let size = |(width, height): (u32, u32)| format!("{width}×{height} pixels");
+        if frame.pixels.dimensions() != encoded.placement.frame_px {
+            let (expected, found) = (size(encoded.placement.frame_px), size(frame.pixels.dimensions()));
+            return Err(Error::Tensor { what: "frame".into(), expected: format!("the one that was encoded, {expected}"), found });
+        }
         let start = Instant::now();
         let scores = self.score(encoded, bank, background)?;
         let scored = Instant::now();
@@ -604,6 +603,53 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_of_what_is_asked_is_the_callers() {
+        let session = session();
+        let (frame, words) = (Frame::still(image::RgbImage::new(64, 48)), session.words("cat").unwrap());
+        for at in [0, 1, 4, 20] {
+            let asked = AtomicUsize::new(0);
+            let stop = || if asked.fetch_add(1, Ordering::Relaxed) == at { panic!("mine") } else { false };
+            let unwound = catch_unwind(AssertUnwindSafe(|| session.segment_until(&frame, &words, stop)));
+            assert_eq!(unwound.unwrap_err().downcast_ref::<&str>(), Some(&"mine"), "at question {at}");
+        }
+        assert!(session.segment_until(&frame, &words, || false).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_does_not_belong_together_is_refused() {
+        let session = session();
+        let (frame, words) = (Frame::still(image::RgbImage::new(64, 48)), session.words("cat").unwrap());
+        let encoded = session.encode(&frame).unwrap();
+        for refinement in [Refinement::None, Refinement::Guided] {
+            let session = Session::built_in_with(&Options::default().with_size_px(64)).unwrap().with_refinement(refinement);
+            let said = session.find_encoded(&Frame::still(image::RgbImage::new(10, 7)), &encoded, &words).unwrap_err().to_string();
+            assert_eq!(said, "frame: expected the one that was encoded, 64×48 pixels, found 10×7 pixels");
+            let bend: [fn(&mut Placement); 5] = [
+                |p| p.frame_px = (0, 0),
+                |p| p.frame_px = (u32::MAX, u32::MAX),
+                |p| (p.scaled_px, p.input_px) = ((1, 1), (0, 0)),
+                |p| p.scaled_px = (u32::MAX, 1),
+                |p| p.patch_px = 0,
+            ];
+            for (at, bend) in bend.into_iter().enumerate() {
+                let mut bent = encoded.clone();
+                bend(&mut bent.placement);
+                assert!(session.find_encoded(&frame, &bent, &words).is_err(), "{refinement:?}, {at}");
+                let drawn = LabelMap::from_scores(&session.score(&encoded, words.bank(), words.background()).unwrap(), &bent.placement);
+                assert!(drawn.is_err(), "{refinement:?}, {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn more_classes_than_labels_are_refused_before_any_is_embedded() {
+        let session = session();
+        let classes = (0..70_000).map(|n| Class::word(format!("a word {n}"))).collect();
+        let said = session.word_list(classes, vec![]).unwrap_err().to_string();
+        assert!(said.contains("at most 65535 classes") && session.words.lock().is_empty(), "{said}");
+    }
+
+    #[test]
     fn thresholds_of_single_words_are_checked() {
         let words = session().words("cat, wall").unwrap();
         assert!(words.clone().with_threshold("dog", 0.5).unwrap_err().to_string().contains("one of cat, wall"));
@@ -614,20 +660,11 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_forgets_what_was_used_least_lately() {
-        let mut cache = WordCache::default();
-        for i in 0..WordCache::MOST {
-            cache.insert(&i.to_string(), vec![i as f32]);
-        }
-        assert_eq!(cache.get("0"), Some(vec![0.0]));
-        cache.insert("new", vec![1.0]);
-        assert!(cache.known.len() <= WordCache::MOST);
-        assert_eq!(cache.get("0"), Some(vec![0.0]), "used lately");
-        assert_eq!(cache.get("1"), None);
-        assert_eq!(cache.get("new"), Some(vec![1.0]));
-        for i in 0..3 * WordCache::MOST {
-            cache.insert(&format!("more {i}"), vec![0.0]);
-            assert!(cache.known.len() <= WordCache::MOST);
-        }
+    fn few_words_are_kept() {
+        let session = session();
+        (0..MOST_WORDS.get()).for_each(|n| drop(session.words.lock().put(n.to_string(), Vec::new())));
+        session.words("cat, wall").unwrap();
+        let kept = session.words.lock();
+        assert_eq!((kept.len(), kept.contains("cat"), kept.contains("1"), kept.contains("2")), (MOST_WORDS.get(), true, false, true));
     }
 }

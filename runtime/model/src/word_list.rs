@@ -1,6 +1,6 @@
 //! Words as a program asks for them in one line.
 
-use crate::words::{Class, Gate, TagBank, check_classes};
+use crate::words::{Class, Gate, TagBank, check_classes, same_name};
 use crate::{Background, Error, Result};
 
 /// What is looked for: words with their embeddings, the thresholds that they must pass, and words for what is to be left out. Made by
@@ -53,7 +53,7 @@ impl WordList {
     }
 
     fn with_gate(mut self, name: &str, gate: Gate) -> Result<Self> {
-        let same = |class: &Class| class.name.to_lowercase() == name.to_lowercase();
+        let same = |class: &Class| same_name(&class.name, name);
         let at = self.classes.iter().position(same).ok_or_else(|| Error::Words {
             place: "words".into(),
             expected: format!("one of {}", self.names().join(", ")),
@@ -93,7 +93,7 @@ impl WordList {
         &self.bank
     }
 
-    /// What stands in front of them.
+    /// What they must beat.
     pub fn background(&self) -> Background {
         self.background
     }
@@ -103,7 +103,7 @@ impl WordList {
 /// car: coupe`; words for what is to be left out behind a minus, `-wall`. `place` names the text in errors.
 ///
 /// # Errors
-/// [`Error::Words`] if there is no word to look for, or a class stands there twice.
+/// [`Error::Words`] if there is no word to look for, or a class is there twice.
 pub fn parse_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)> {
     let (mut classes, mut left_out) = (Vec::new(), Vec::new());
     for entry in list.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty()) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::Args;
-use edge_seg::sink::{LegendEntry, OverlayOptions};
+use edge_seg::sink::{LegendEntry, Milliseconds, OverlayOptions};
 use edge_seg::source::{Pace, SourceOptions, open_source};
 use edge_seg::{Frame, Session, TagBank, parse_tags, read_tags_file};
 use edge_seg_board::boards::Multiplications;
@@ -151,7 +151,7 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
         .iter()
         .enumerate()
         .map(|(i, stage)| {
-            let times: Vec<f64> = laps.iter().map(|lap| ms(lap.stages[i])).collect();
+            let times: Vec<f64> = laps.iter().map(|lap| Milliseconds::rounded(lap.stages[i])).collect();
             Stage { stage, median_ms: quantile(&times, 0.5), p95_ms: quantile(&times, 0.95) }
         })
         .collect();
@@ -172,9 +172,9 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
         unsupported_ops: session.unsupported_ops(),
         kernels: kernels().name(),
         best_kernels: sets.last().map_or("scalar", |set| set.name()),
-        load_ms: ms(load),
-        words_ms: ms(words),
-        first_frame_ms: ms(first.stages[STAGES.len() - 1]),
+        load_ms: Milliseconds::rounded(load),
+        words_ms: Milliseconds::rounded(words),
+        first_frame_ms: Milliseconds::rounded(first.stages[STAGES.len() - 1]),
         frames: args.frames,
         frames_per_second: 1e3 / stages[STAGES.len() - 1].median_ms,
         stages,
@@ -265,10 +265,6 @@ impl<'a> Timed<'a> {
             cpu_ms: cpu_before.zip(machine::cpu_ms()).map(|(before, after)| after - before),
         })
     }
-}
-
-fn ms(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// The smallest of `times` that at least the share `q` of them does not exceed.

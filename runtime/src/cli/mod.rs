@@ -30,7 +30,7 @@ struct Cli {
     command: Command,
 }
 
-/// Each works as it stands, with nothing but the program.
+/// Each works as it is, with nothing but the program.
 const EXAMPLES: &str = "\
 Examples:
   edge-seg demo                                                     masks on two pictures that the program carries

@@ -28,7 +28,7 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| cause.kind() == ErrorKind::BrokenPipe)
 }
 
-/// An error with its causes, each once: what the file system said stands in the error that names the file, and is its cause as well.
+/// An error with its causes, each once: what the file system said is in the error that names the file, and is its cause as well.
 #[must_use]
 pub fn told(error: &anyhow::Error) -> String {
     joined(error.chain().map(ToString::to_string))

@@ -31,7 +31,7 @@ use super::source::{Found, Source};
 /// or any pictures: every STEM.png in --labels is paired with the picture of that stem in --images, holds one number per pixel, and the
 /// class table says what it means. A table is tab-separated with a header line (or `id<TAB>name` lines without one):
 ///
-///   --values COLUMN   the column whose numbers stand in the label pictures (default: the first, such as coco_id)
+///   --values COLUMN   the column whose numbers the label pictures hold (default: the first, such as coco_id)
 ///   --view COLUMN     the column that numbers the classes to tell apart
 ///
 /// A view with several rows of number 0 has a background (voc21, object81): label 0, found by --background. In any other view each row
@@ -224,7 +224,7 @@ impl Segmentation {
         let word_thresholds = self.word_thresholds.as_deref().map(|path| fit::read(path, view)).transpose()?;
         ensure!(
             word_thresholds.is_none() || backgrounds.iter().all(|b| *b != Background::None),
-            "--word-thresholds: each stands in front of a background: give --background"
+            "--word-thresholds: each competes with a background: give --background"
         );
         let mut variants = Vec::new();
         for &name in &names {

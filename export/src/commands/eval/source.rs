@@ -42,7 +42,7 @@ pub struct Source {
     /// Column of the table that numbers the classes to tell apart.
     #[arg(long, value_name = "COLUMN", requires = "classes")]
     pub view: Option<String>,
-    /// Column whose numbers stand in the label pictures: of a table the first if none, of a preset `train`.
+    /// Column whose numbers the label pictures hold: of a table the first if none, of a preset `train`.
     #[arg(long, value_name = "COLUMN")]
     pub values: Option<String>,
     /// Further values of the label pictures that count for nothing.
@@ -52,7 +52,7 @@ pub struct Source {
     /// ignore EXIF show them.
     #[arg(long, value_enum, default_value = "upright", value_name = "WHICH")]
     pub label_pixels: LabelPixels,
-    /// Measure only the pictures whose stems (or file names) stand in this file, one a line.
+    /// Measure only the pictures whose stems (or file names) this file lists, one a line.
     #[arg(long, value_name = "FILE")]
     pub only: Option<PathBuf>,
     #[command(flatten)]

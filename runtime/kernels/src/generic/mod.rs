@@ -16,7 +16,7 @@ mod vector;
 pub(crate) use vector::Vector;
 
 /// Implements [`FloatKernels`](crate::isa::FloatKernels) for a set: every kernel of this folder over the set's vector, compiled with the
-/// features that stand before it. `dot_products` names the rows and tags, `gemm` the rows and registers, and `score_panel` the patches that
+/// features before it. `dot_products` names the rows and tags, `gemm` the rows and registers, and `score_panel` the patches that
 /// the registers hold the sums of.
 macro_rules! float_kernels {
     (

@@ -89,7 +89,7 @@ pub(crate) unsafe fn quantize_row_signed<V: Vector>(row: &[f32], factors: &[f32]
 /// The processor has the instruction set of `V`.
 #[inline(always)]
 pub(crate) unsafe fn exp_row<V: Vector>(row: &mut [f32]) -> f32 {
-    // SAFETY: `each_exp` gives places where `LANES` values stand.
+    // SAFETY: `each_exp` gives places where `LANES` values lie.
     unsafe {
         let mut totals = V::splat(0.0);
         let from = row.as_mut_ptr();
@@ -108,7 +108,7 @@ pub(crate) unsafe fn exp_row<V: Vector>(row: &mut [f32]) -> f32 {
 #[inline(always)]
 pub(crate) unsafe fn exp_row_int8<V: Vector>(row: &mut [f32], levels: u8, out: &mut [u8]) -> f32 {
     let whole = row.len() - row.len() % V::LANES;
-    // SAFETY: `each_exp` gives places where `LANES` values stand, multiples of `LANES`, which divides the length of `DITHER`.
+    // SAFETY: `each_exp` gives places where `LANES` values lie, multiples of `LANES`, which divides the length of `DITHER`.
     unsafe {
         let (mut totals, top, to) = (V::splat(0.0), V::splat(f32::from(levels)), out.as_mut_ptr());
         each_exp::<V>(row, |at, e| {
@@ -127,7 +127,7 @@ pub(crate) unsafe fn exp_row_int8<V: Vector>(row: &mut [f32], levels: u8, out: &
     }
 }
 
-/// Gives `exp(value - largest)` of whole registers to `take`, with their place; what is left at the end is replaced where it stands.
+/// Gives `exp(value - largest)` of whole registers to `take`, with their place; what is left at the end is replaced in place.
 ///
 /// # Safety
 /// The processor has the instruction set of `V`.

@@ -104,7 +104,7 @@ impl Kernels {
             let (factor, scale) = powers(self.largest_magnitude(row), ROWS);
             rows.scales.push(scale);
             let (halves, rest) = halves.split_at_mut(dim);
-            // Weights are zero behind a row's end, but what stands there may be another layer's infinity.
+            // Weights are zero behind a row's end, but what lies there may be another layer's infinity.
             rest.fill(0);
             if factor == 0.0 {
                 halves.fill(0);

@@ -133,7 +133,7 @@ impl Kernels {
         assert!(dim > 0 && x.len().is_multiple_of(dim), "quantize_rows: expected whole rows of {dim} values, found {}", x.len());
         let (wide, levels, shift) = (dim.next_multiple_of(STEP), self.levels(), self.shift());
         (rows.count, rows.dim) = (x.len() / dim, dim);
-        // Weights are zero behind a row's end, so whatever bytes stand there count for nothing.
+        // Weights are zero behind a row's end, so whatever bytes lie there count for nothing.
         rows.values.grow(rows.count * wide);
         rows.scales.clear();
         rows.zeros.clear();

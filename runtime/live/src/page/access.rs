@@ -1,5 +1,5 @@
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::to_bytes;
@@ -13,6 +13,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::Token;
@@ -124,7 +125,7 @@ fn shown_secret(authorization: &str) -> Option<String> {
 }
 
 fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    // A header that stands there twice, or is no text, is as good as a wrong one.
+    // A header that is there twice, or is no text, is as good as a wrong one.
     let mut values = headers.get_all(name).iter();
     let first = values.next()?;
     Some(if values.next().is_some() { "" } else { first.to_str().unwrap_or_default() })
@@ -195,7 +196,7 @@ impl Bucket {
     }
 
     fn take_at(&self, now: Instant) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(|e| e.into_inner());
+        let mut state = self.state.lock();
         let left = (state.0 + now.saturating_duration_since(state.1).as_secs_f64() * self.a_second).min(self.most);
         let enough = left >= 1.0;
         *state = (if enough { left - 1.0 } else { left }, now);

@@ -2,12 +2,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -54,7 +55,7 @@ impl Place {
 
     /// Whether a request announced its length in two ways, of which a proxy in front may take the other.
     pub fn is_ambiguous(&self) -> bool {
-        self.heads.lock().unwrap_or_else(|e| e.into_inner()).ambiguous
+        self.heads.lock().ambiguous
     }
 
     fn went(&self) {
@@ -63,7 +64,7 @@ impl Place {
 
     fn end(&self) {
         self.ended.store(true, Ordering::Relaxed);
-        if let Some(task) = self.task.lock().unwrap_or_else(|e| e.into_inner()).take() {
+        if let Some(task) = self.task.lock().take() {
             task.wake();
         }
     }
@@ -184,7 +185,7 @@ pub(super) struct Connection {
 
 impl Connection {
     fn check(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        *self.place.task.lock().unwrap_or_else(|e| e.into_inner()) = Some(context.waker().clone());
+        *self.place.task.lock() = Some(context.waker().clone());
         if self.place.ended.load(Ordering::Relaxed) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
@@ -218,7 +219,7 @@ impl AsyncRead for Connection {
             Poll::Pending => self.check(context),
             ready => {
                 self.place.went();
-                self.place.heads.lock().unwrap_or_else(|e| e.into_inner()).see(&buffer.filled()[before..]);
+                self.place.heads.lock().see(&buffer.filled()[before..]);
                 ready
             }
         }

@@ -194,7 +194,7 @@ async fn stream(State(context): State<Context>, which: Result<Query<Which>, Quer
     let Query(which) = which?;
     let place = context.stream()?;
     let parts = unfold((context, which.after, place, true), move |(context, after, place, first)| async move {
-        // Browsers show a picture when the next one's head has ended, so that stands right behind each picture.
+        // Browsers show a picture when the next one's head has ended, so that comes right behind each picture.
         let head = format!("--{BOUNDARY}\r\nContent-Type: image/jpeg\r\n\r\n").into_bytes();
         if first {
             return Some((Ok::<_, Infallible>(head), (context, after, place, false)));

@@ -1,4 +1,4 @@
-//! Words, what stands in front of them, and saved sets, over HTTP.
+//! Words, their background, and saved sets, over HTTP.
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::routes::{Context, Fault, answer, read};
 use crate::Error;
-use crate::words::{Colour, Control, WordSet, WordSpec, parse_words_json, same_name, unknown};
-use edge_seg_model::Background;
+use crate::words::{Colour, Control, WordSet, WordSpec, parse_words_json, unknown};
+use edge_seg_model::{Background, same_name};
 
 /// Runs what may take the text encoder or the disk a while, away from the thread that serves.
 async fn work<T: Send + 'static>(context: &Context, work: impl FnOnce(&Control) -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {

@@ -28,8 +28,8 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 
 use crate::{Error, Result};
-use edge_seg_model::render::ClassReport;
-use edge_seg_model::{LabelMap, Segmentation};
+use edge_seg_model::render::{ClassReport, Milliseconds};
+use edge_seg_model::{LabelMap, Segmentation, same_name};
 
 /// A rule: a condition, and the times that make events of it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -114,7 +114,7 @@ impl RuleBook {
     /// errors.
     ///
     /// # Errors
-    /// [`Error::Rules`] if a name is missing or stands there twice, a zone is none, or a time is not of 0 seconds to a year.
+    /// [`Error::Rules`] if a name is missing or is there twice, a zone is none, or a time is not of 0 seconds to a year.
     pub fn check(&self, place: &str) -> Result<()> {
         let wrong =
             |part: String, expected: String, found: String| Err(Error::Rules { place: format!("{place}: {part}"), expected, found });
@@ -154,17 +154,12 @@ impl RuleBook {
     pub fn words(&self) -> Vec<&str> {
         let mut words: Vec<&str> = Vec::new();
         for (word, _) in self.rules.iter().flat_map(|r| r.when.measures()) {
-            if !words.iter().any(|w| same(w, word)) {
+            if !words.iter().any(|w| same_name(w, word)) {
                 words.push(word);
             }
         }
         words
     }
-}
-
-/// Words are the same whatever their case, as they are when people write them.
-fn same(a: &str, b: &str) -> bool {
-    a.to_lowercase() == b.to_lowercase()
 }
 
 impl Rule {
@@ -239,7 +234,7 @@ impl Watcher {
 
     /// Words that rules are about and that are not in the list.
     pub fn missing_words<'a>(&'a self, names: &[String]) -> Vec<&'a str> {
-        self.book.words().into_iter().filter(|word| names.iter().all(|name| !same(name, word))).collect()
+        self.book.words().into_iter().filter(|word| names.iter().all(|name| !same_name(name, word))).collect()
     }
 
     /// Takes one frame that a program has segmented itself: its masks, its number and its time.
@@ -249,7 +244,8 @@ impl Watcher {
     }
 
     /// Takes one frame: its labels, what is reported of all classes, its number and its own time, on which rules run. `clock` is the
-    /// wall's, for the events alone. A word that is not in the list makes unknown what depends on it, and the unknown counts as not held.
+    /// wall's, for the events alone. A word that is not in the list, or a map that lacks labels, makes unknown what depends on it, and the
+    /// unknown counts as not held.
     /// A time that is no number or before the start counts as the start, one beyond all clocks as their end.
     pub fn observe(
         &mut self,
@@ -262,7 +258,7 @@ impl Watcher {
         let mut shares: Vec<Option<Vec<f64>>> = vec![None; self.book.zones.len()];
         for (_, zone) in self.book.rules.iter().flat_map(|r| r.when.measures()) {
             let Some(at) = zone.and_then(|z| self.book.zones.iter().position(|k| k.name == z)) else { continue };
-            if shares[at].is_none() {
+            if shares[at].is_none() && labels.checked().is_ok() {
                 let mask = match &mut self.masks[at] {
                     Some(mask) if mask.fits(labels) => mask,
                     stale => stale.insert(self.book.zones[at].mask(labels.width, labels.height)),
@@ -272,7 +268,7 @@ impl Watcher {
             }
         }
         let measured = |word: &str, zone: Option<&str>| {
-            let class = classes.iter().find(|c| same(&c.name, word))?;
+            let class = classes.iter().find(|c| same_name(&c.name, word))?;
             let share = match zone {
                 None => class.share,
                 Some(zone) => shares[self.book.zones.iter().position(|k| k.name == zone)?].as_ref()?.get(class.label).copied()?,
@@ -286,7 +282,7 @@ impl Watcher {
             time: utc(clock),
             sequence,
             timestamp_ms,
-            duration_ms: (held.as_secs_f64() * 1e6).round() / 1e3,
+            duration_ms: Milliseconds::rounded(held),
             measured,
             snapshot: None,
         };

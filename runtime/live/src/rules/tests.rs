@@ -160,3 +160,17 @@ fn rules_of_impossible_times_are_refused() {
     let nothing = LabelMap { width: 0, height: 0, labels: vec![] };
     watcher.observe(&nothing, &[], 0, 0.0, SystemTime::UNIX_EPOCH);
 }
+
+#[test]
+fn in_a_map_that_lacks_labels_nothing_is_known_of_zones() {
+    let mut watcher = Watcher::new(RuleBook::parse("book", BOOK).unwrap()).unwrap();
+    let whole = map("1");
+    let (classes, ..) = report(&whole, &["person"], 0.0);
+    for (width, height) in [(2, 2), (u32::MAX, u32::MAX)] {
+        let short = LabelMap { width, height, labels: vec![1] };
+        for second in 0..5 {
+            let told = watcher.observe(&short, &classes, second, 1e3 * second as f64, SystemTime::UNIX_EPOCH);
+            assert!(told.iter().all(|event| event.rule != "someone on the left"), "{told:?}");
+        }
+    }
+}

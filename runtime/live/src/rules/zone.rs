@@ -104,10 +104,10 @@ impl ZoneMask {
         self.pixels
     }
 
-    /// Pixels inside of each label, the background first; none if the map has another size. `[1 + classes]`
+    /// Pixels inside of each label, the background first; none if the map has another size or lacks labels. `[1 + classes]`
     pub fn count(&self, map: &LabelMap, classes: usize) -> Vec<u64> {
         let mut counts = vec![0; 1 + classes];
-        if self.fits(map) {
+        if self.fits(map) && map.checked().is_ok() {
             for span in &self.spans {
                 let row = &map.labels[span.row as usize * self.width as usize..][span.first as usize..span.end as usize];
                 for run in row.chunk_by(|a, b| a == b) {

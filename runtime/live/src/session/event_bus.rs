@@ -1,6 +1,6 @@
 use std::fmt;
-use std::sync::RwLock;
 
+use parking_lot::RwLock;
 use serde_json::Value;
 
 type Metrics = Box<dyn Fn(&mut String) + Send + Sync>;
@@ -18,24 +18,24 @@ impl EventBus {
     /// Adds what appends its metrics in Prometheus' text format, version 0.0.4, whole families, each line ended. It is called for each
     /// request, so it must not wait.
     pub fn add_metrics(&self, write: impl Fn(&mut String) + Send + Sync + 'static) {
-        self.metrics.write().unwrap_or_else(|e| e.into_inner()).push(Box::new(write));
+        self.metrics.write().push(Box::new(write));
     }
 
     /// Everybody's metrics.
     pub fn metrics(&self) -> String {
         let mut text = String::new();
-        self.metrics.read().unwrap_or_else(|e| e.into_inner()).iter().for_each(|write| write(&mut text));
+        self.metrics.read().iter().for_each(|write| write(&mut text));
         text
     }
 
     /// Adds what is told of events. It is called on the thread that tells, so it must not wait.
     pub fn subscribe(&self, hear: impl Fn(&str, &Value) + Send + Sync + 'static) {
-        self.listeners.write().unwrap_or_else(|e| e.into_inner()).push(Box::new(hear));
+        self.listeners.write().push(Box::new(hear));
     }
 
     /// Tells an event of a kind (`[a-z_]+`) to everybody who listens.
     pub fn publish(&self, kind: &str, event: &Value) {
-        self.listeners.read().unwrap_or_else(|e| e.into_inner()).iter().for_each(|hear| hear(kind, event));
+        self.listeners.read().iter().for_each(|hear| hear(kind, event));
     }
 }
 

@@ -30,7 +30,7 @@ pub struct SegmentedFrame {
     pub dropped: u64,
     /// Frames so far whose masks took longer than frames are apart.
     pub late: u64,
-    /// Where the governor stands, if there is one.
+    /// The governor's state, if there is one.
     pub governor: Option<Arc<Governed>>,
     /// The source's nominal rate, if it has one.
     pub rate: Option<Rate>,

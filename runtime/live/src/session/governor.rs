@@ -119,7 +119,7 @@ const LEVELS: [Allowance; 5] = [
     Allowance { rate: 0.25, size: 0.5 },
 ];
 
-/// Where a governor stands, as it is reported with each frame.
+/// A governor's state, as it is reported with each frame.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Governed {
     /// 0 is full speed; each further one is slower.
@@ -168,7 +168,7 @@ impl Governor {
         LEVELS[self.level]
     }
 
-    /// Where it stands.
+    /// Its state.
     pub fn state(&self) -> Governed {
         Governed { level: self.level, allowance: self.allowance(), reason: self.reason.clone() }
     }

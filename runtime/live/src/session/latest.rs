@@ -1,4 +1,4 @@
-use std::sync::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// A queue of one place between two threads.
 pub(super) struct LatestQueue<T> {
@@ -19,7 +19,7 @@ impl<T> Default for LatestQueue<T> {
 
 impl<T> LatestQueue<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        self.state.lock()
     }
 
     /// Puts an item in, in place of one that was not taken. Returns what is lost.
@@ -36,7 +36,7 @@ impl<T> LatestQueue<T> {
     pub fn put_waiting(&self, item: T) -> Option<T> {
         let mut state = self.lock();
         while state.item.is_some() && !state.closed {
-            state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
+            self.changed.wait(&mut state);
         }
         if state.closed {
             return Some(item);
@@ -57,7 +57,7 @@ impl<T> LatestQueue<T> {
             if state.closed {
                 return None;
             }
-            state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
+            self.changed.wait(&mut state);
         }
     }
 

@@ -30,14 +30,15 @@ pub use governor::{Allowance, Governed, Governor, GovernorOptions, Readings, Zon
 pub use options::{KeyFrames, LiveOptions};
 pub use report::FrameReport;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use image::RgbImage;
+use parking_lot::Mutex;
 
 use crate::source::{Pace, Rate, Source};
 use crate::words::Words;
@@ -45,7 +46,8 @@ use crate::{Error, Result};
 use edge_seg_model::{Frame, Segmentation, Session};
 use latest::LatestQueue;
 use segment::Segmenter;
-use threads::{catch, spawn};
+pub(crate) use threads::catch;
+use threads::spawn;
 
 /// Frames counted since the start.
 #[derive(Debug, Default)]
@@ -77,11 +79,11 @@ impl<T> Pool<T> {
     }
 
     fn take(&self) -> Option<T> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner()).pop()
+        self.0.lock().pop()
     }
 
     fn give(&self, item: T) {
-        let mut free = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let mut free = self.0.lock();
         if free.len() < POOLED {
             free.push(item);
         }
@@ -102,9 +104,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
 /// The threads of a session on video, and what they hand on. Dropping it stops them, and waits for as long as the options say.
 pub(crate) struct Pipeline {
     receiver: Option<Receiver<Result<SegmentedFrame>>>,
-    /// Closed once no thread is left.
+    segmenting: Option<JoinHandle<()>>,
+    capturing: Option<JoinHandle<()>>,
+    /// Closed once the source is let go.
     ended: Receiver<()>,
-    threads: Vec<JoinHandle<()>>,
     queue: Arc<LatestQueue<Captured>>,
     pools: Pools,
     /// A source that breaks may have left frames behind that are whole; they come first, then what was wrong.
@@ -136,8 +139,9 @@ impl Pipeline {
         let (pace, patience) = (options.pace, options.patience);
         let mut pipeline = Self {
             receiver: Some(receiver),
+            segmenting: None,
+            capturing: None,
             ended,
-            threads: Vec::with_capacity(2),
             queue: queue.clone(),
             pools: pools.clone(),
             broken: broken.clone(),
@@ -147,7 +151,7 @@ impl Pipeline {
         };
         let segment = {
             let (session, words, queue, counters) = (session.clone(), words.clone(), queue.clone(), counters.clone());
-            let (pools, stop, running) = (pools.clone(), stop.clone(), running.clone());
+            let (pools, stop) = (pools.clone(), stop.clone());
             move || {
                 let outcome = catch("segmentation", || {
                     let segmenter = Segmenter::new(session, words, options)?;
@@ -158,10 +162,9 @@ impl Pipeline {
                 if let Err(error) = outcome {
                     let _ = sender.send(Err(error));
                 }
-                drop(running);
             }
         };
-        pipeline.threads.push(spawn("segment", segment)?);
+        pipeline.segmenting = Some(spawn("segment", segment)?);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (counters, stop, threads) = (counters.clone(), stop.clone(), session.threads().min(cores));
         let capture = move || {
@@ -171,11 +174,11 @@ impl Pipeline {
                 Ok(own) => own.install(read),
                 Err(_) => read(),
             };
-            *broken.lock().unwrap_or_else(|e| e.into_inner()) = fault;
+            *broken.lock() = fault;
             queue.close();
             drop(running);
         };
-        pipeline.threads.push(spawn("capture", capture)?);
+        pipeline.capturing = Some(spawn("capture", capture)?);
         Ok(pipeline)
     }
 
@@ -212,7 +215,7 @@ impl Pipeline {
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     self.receiver = None;
-                    return Poll::Ready(self.broken.lock().unwrap_or_else(|e| e.into_inner()).take().map(Err));
+                    return Poll::Ready(self.broken.lock().take().map(Err));
                 }
                 Err(RecvTimeoutError::Timeout) if Instant::now() >= deadline => return Poll::Pending,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -220,13 +223,17 @@ impl Pipeline {
         }
     }
 
-    /// Ends the threads and waits for them. False if the source stands in a read for longer than the options' patience.
+    /// Ends the threads and waits for them. False if the source blocks in a read for longer than the options' patience.
     pub fn stop(&mut self) -> bool {
         self.stop.store(true, Ordering::Relaxed);
         self.queue.close();
         (self.receiver, self.last) = (None, None);
+        // It ends with the frame that it has, which on a slow board may take longer than a source may.
+        if let Some(thread) = self.segmenting.take() {
+            let _ = thread.join();
+        }
         let ended = self.ended.recv_timeout(self.patience) == Err(RecvTimeoutError::Disconnected);
-        for thread in self.threads.drain(..).filter(|_| ended) {
+        if let Some(thread) = self.capturing.take().filter(|_| ended) {
             let _ = thread.join();
         }
         ended
@@ -235,8 +242,8 @@ impl Pipeline {
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
-        if !self.threads.is_empty() && !self.stop() {
-            tracing::warn!("the source still stands in a read, and is let go when that returns");
+        if (self.segmenting.is_some() || self.capturing.is_some()) && !self.stop() {
+            tracing::warn!("the source still blocks in a read, and is let go when that returns");
         }
     }
 }

@@ -21,7 +21,7 @@ pub struct LiveOptions {
     pub scene_cuts: bool,
     /// Lowers rate and size while the board is hot; none lets it run as it is.
     pub governor: Option<GovernorOptions>,
-    /// How long an end waits for the threads to finish and the source to be let go. A source that stands in a read for longer, such as a
+    /// How long an end waits for the source to be let go, after the frame that is being segmented. A source that blocks in a read for longer, such as a
     /// pipe that nobody writes to, is left behind, and let go when the read returns.
     pub patience: Duration,
 }

@@ -50,7 +50,7 @@ pub struct FrameReport {
     /// Names of the rules that looked at it.
     #[serde(skip)]
     pub rules: Arc<[String]>,
-    /// Where the governor stands, if there is one.
+    /// The governor's state, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub governor: Option<Governed>,
 }
@@ -66,7 +66,7 @@ impl FrameReport {
     /// The report of a frame.
     pub fn new(shown: &SegmentedFrame) -> Self {
         let (classes, background_share) = ClassReport::list(shown.words.bank.names(), &shown.found);
-        let ms = |d: std::time::Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
+        let ms = Milliseconds::rounded;
         Self {
             sequence: shown.frame.sequence,
             timestamp_ms: ms(shown.frame.timestamp),

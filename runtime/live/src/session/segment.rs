@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use image::RgbImage;
 use super::governor::{Governed, Governor, GovernorOptions, Readings};
 use super::options::{KeyFrames, LiveOptions};
 use super::threads::{catch, spawn};
+use crate::backoff::sleep_unless;
 use crate::words::{WordSet, Words};
 use crate::{Error, Result};
 use edge_seg_model::Painter;
@@ -57,7 +58,7 @@ impl Segmenter {
         Ok(Self { session, words, options, propagator, painter: Painter::default(), key: None, worker, watch, owed: Duration::ZERO })
     }
 
-    /// Where the governor stands.
+    /// The governor's state.
     pub fn governed(&self) -> Option<Arc<Governed>> {
         self.watch.as_ref().map(|watch| watch.told.clone())
     }
@@ -204,10 +205,7 @@ impl Segmenter {
 
     /// Lets the board cool after a frame that was encoded here, as the governor wants it.
     pub fn rest(&mut self, stop: &AtomicBool) {
-        let until = Instant::now() + std::mem::take(&mut self.owed);
-        while Instant::now() < until && !stop.load(Ordering::Relaxed) {
-            std::thread::sleep(until.saturating_duration_since(Instant::now()).min(Duration::from_millis(40)));
-        }
+        sleep_unless(stop, std::mem::take(&mut self.owed));
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<
 }
 
 /// What `work` gives, or its panic as an error of this part.
-pub(super) fn catch<T>(part: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(crate) fn catch<T>(part: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
         Err(Error::Panicked { part, said: said.unwrap_or_else(|| "something that is no text".into()) })

@@ -1,12 +1,13 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use edge_seg_bundle::date::utc_compact;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 
 use super::{LiveSink, OverlayVideo, VideoWriter};
@@ -127,7 +128,7 @@ impl Recorder {
             let written = write(video, masks, &receiver, &counted);
             // Frames that come after a fault have nobody to go to.
             drop(receiver);
-            let mut outcome = outcome.lock().unwrap_or_else(|e| e.into_inner());
+            let mut outcome = outcome.lock();
             (outcome.whole, outcome.error) = (Some(written.is_ok()), written.err().map(|e| e.to_string()));
         });
         state.running = Some(Recording { name: name.clone(), since: Instant::now(), frames, lost: 0, sender, thread, finished });
@@ -188,13 +189,13 @@ impl Recorder {
                 error: None,
             };
         }
-        let last = state.last.as_ref().map(|last| last.lock().unwrap_or_else(|e| e.into_inner()).clone()).unwrap_or_default();
+        let last = state.last.as_ref().map(|last| last.lock().clone()).unwrap_or_default();
         let name = Some(last.name).filter(|n| !n.is_empty());
         RecorderStatus { recording: false, name, seconds: 0.0, frames: 0, lost: 0, whole: last.whole, error: last.error }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(|e| e.into_inner())
+        self.0.state.lock()
     }
 }
 
@@ -233,7 +234,7 @@ impl LiveSink for Recorder {
             let _ = thread.join();
         }
         let last = self.lock().last.clone();
-        let error = last.and_then(|last| last.lock().unwrap_or_else(|e| e.into_inner()).error.clone());
+        let error = last.and_then(|last| last.lock().error.clone());
         match error {
             Some(error) => Err(Error::io(self.0.folder.clone())(std::io::Error::other(error))),
             None => Ok(()),

@@ -119,13 +119,19 @@ impl VideoWriter {
     /// Appends a picture that belongs at `timestamp`. The first one sets size and rate; later ones of other sizes are scaled to it.
     ///
     /// # Errors
-    /// [`Io`](edge_seg_model::Error::Io) if the file, the pipe or ffmpeg takes no more.
+    /// [`Option`](edge_seg_model::Error::Option) if the picture has no pixels, [`Io`](edge_seg_model::Error::Io) if the file, the pipe or
+    /// ffmpeg takes no more.
     pub fn write(&mut self, picture: &RgbImage, timestamp: Duration, rate: Option<Rate>) -> Result<()> {
+        if picture.is_empty() {
+            let found = format!("{}×{} pixels", picture.width(), picture.height());
+            return Err(Error::option(self.place.display().to_string(), "pictures with pixels", found));
+        }
         let first = *self.first.get_or_insert(timestamp);
         let (width, height, rate) = match self.picture {
             Some(known) => known,
             None => {
-                let known = (picture.width(), picture.height(), rate.unwrap_or((25, 1)));
+                let known =
+                    (picture.width(), picture.height(), rate.filter(|&(frames, seconds)| frames > 0 && seconds > 0).unwrap_or((25, 1)));
                 let rate = format!("F{}:{}", known.2.0, known.2.1);
                 self.bytes = format!("YUV4MPEG2 W{} H{} {rate} Ip A1:1 C444 XCOLORRANGE=LIMITED\n", known.0, known.1).into_bytes();
                 self.put()?;
@@ -162,7 +168,7 @@ impl VideoWriter {
         };
         if self.encoder.is_some() {
             self.broken = true;
-            let said = format!("it takes no more frames ({error}); its message stands above");
+            let said = format!("it takes no more frames ({error}); its message is above");
             return Err(fault(&self.place, Fault::Ended { program: "ffmpeg", status: "while it encodes".into(), said }));
         }
         if let Some(part) = &mut self.part {
@@ -210,7 +216,7 @@ impl VideoWriter {
         };
         match status.as_str() {
             "exit status: 0" => Ok(()),
-            _ => Err(fault(&self.place, Fault::Ended { program: "ffmpeg", status, said: "its message stands above".into() })),
+            _ => Err(fault(&self.place, Fault::Ended { program: "ffmpeg", status, said: "its message is above".into() })),
         }
     }
 }
@@ -353,6 +359,20 @@ mod tests {
         for (found, want) in seen.iter().zip(want) {
             assert!(found.iter().zip(want).all(|(&a, b)| a.abs_diff(b) <= 2), "{found:?} instead of {want:?}");
         }
+    }
+
+    #[test]
+    fn pictures_without_pixels_and_rates_without_frames_are_no_video() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.y4m");
+        let mut video = VideoWriter::create(&path).unwrap();
+        let said = video.write(&RgbImage::new(0, 5), Duration::ZERO, None).unwrap_err().to_string();
+        assert!(said.contains("expected pictures with pixels, found 0×5 pixels"), "{said}");
+        for (second, rate) in [(0, (0, 1)), (1, (1, 0)), (2, (0, 0))] {
+            video.write(&RgbImage::new(4, 2), Duration::from_secs(second), Some(rate)).unwrap();
+        }
+        video.finish().unwrap();
+        assert!(std::fs::read(&path).unwrap().starts_with(b"YUV4MPEG2 W4 H2 F25:1 "));
     }
 
     #[test]

@@ -12,13 +12,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use edge_seg_bundle::files::hex;
 use ring::hmac;
 use sha2::{Digest, Sha256};
 
 use super::LiveSink;
+use crate::backoff::{Backoff, sleep_unless};
 use crate::session::{FrameReport, SegmentedFrame};
 use crate::source::redacted;
 use crate::{Error, Result};
@@ -93,7 +94,6 @@ pub struct Webhook {
 
 /// Events that wait.
 const QUEUE: usize = 64;
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long the end may take.
 const FINISH: Duration = Duration::from_millis(700);
 
@@ -104,7 +104,8 @@ impl Webhook {
     /// [`Option`](edge_seg_model::Error::Option) if the address is none, [`Error::Sink`] if no thread can be started.
     pub fn start(options: WebhookOptions, dropped: Arc<AtomicU64>) -> Result<Self> {
         let host = options.url.strip_prefix("http://").or_else(|| options.url.strip_prefix("https://"));
-        if host.is_none_or(|rest| rest.is_empty() || rest.starts_with(['/', '?', '#'])) {
+        let is_none = |rest: &str| rest.is_empty() || rest.starts_with(['/', '?', '#']);
+        if host.is_none_or(is_none) || options.url.parse::<ureq::http::Uri>().is_err() {
             let expected = "http://HOST... or https://HOST...";
             return Err(Error::option("webhook url", expected, redacted(&options.url)));
         }
@@ -186,7 +187,7 @@ enum Failure {
 
 impl Poster {
     fn deliver(&self, body: &str) -> std::result::Result<(), String> {
-        let mut pause = self.options.pause;
+        let mut pauses = Backoff::from(self.options.pause);
         let mut tried = 0;
         loop {
             tried += 1;
@@ -194,16 +195,8 @@ impl Poster {
                 Ok(()) => return Ok(()),
                 Err(Failure::Final(why)) => return Err(why),
                 Err(Failure::Passing(why)) if tried >= self.options.tries || self.stop.load(Ordering::Relaxed) => return Err(why),
-                Err(Failure::Passing(_)) => self.wait(pause),
+                Err(Failure::Passing(_)) => sleep_unless(&self.stop, pauses.pause()),
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    }
-
-    fn wait(&self, pause: Duration) {
-        let end = Instant::now() + pause;
-        while Instant::now() < end && !self.stop.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(20).min(pause));
         }
     }
 
@@ -243,7 +236,7 @@ mod tests {
 
     #[test]
     fn wrong_addresses_and_secrets_are_told() {
-        for url in ["", "ftp://a", "http://", "https:///x", "example.org"] {
+        for url in ["", "ftp://a", "http://", "https:///x", "example.org", "http://[", "https://a b/"] {
             let error = Webhook::start(WebhookOptions::to(url), Arc::default()).err().expect(url).to_string();
             assert!(error.starts_with("webhook url: expected"), "{error}");
         }

@@ -3,11 +3,13 @@ use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::mjpeg::Mjpeg;
 use super::open::ReadFrame;
@@ -83,7 +85,7 @@ struct Shared {
 
 impl Shared {
     fn child(&self) -> MutexGuard<'_, Child> {
-        self.child.lock().unwrap_or_else(|e| e.into_inner())
+        self.child.lock()
     }
 }
 
@@ -283,7 +285,7 @@ impl Messages {
                 if !is_time && !text.trim().is_empty() {
                     // A program repeats the address that it was given, with its password.
                     let text: String = redacted(without_place(text.trim())).chars().take(MAX_SAID).collect();
-                    let mut said = shared.lock().unwrap_or_else(|e| e.into_inner());
+                    let mut said = shared.lock();
                     if said.first.is_empty() && !said.frames_come {
                         said.first.clone_from(&text);
                     }
@@ -296,7 +298,7 @@ impl Messages {
     }
 
     fn lock(&self) -> MutexGuard<'_, Said> {
-        self.said.lock().unwrap_or_else(|e| e.into_inner())
+        self.said.lock()
     }
 
     /// What was said before concerns frames no more.

@@ -140,7 +140,7 @@ impl<R: BufRead> Mjpeg<R> {
     }
 
     /// Walks one picture from its start marker to its end marker, segment by segment (ITU-T T.81 annex B), so that a thumbnail
-    /// inside ends nothing, and a start marker where none may stand begins the next one.
+    /// inside ends nothing, and a start marker where none may be begins the next one.
     fn walk(&mut self) -> Result<Walked, Fault> {
         let (mut at, mut in_scan) = (START.len(), false);
         while let Some(byte) = self.byte(at)? {
@@ -254,9 +254,9 @@ mod tests {
         let boundary = b"\r\n--frame\r\nContent-Type: image/jpeg\r\n\r\n".as_slice();
         // Percentages of a frame: 2 lies in a quantization table, 10 in a Huffman table, the others in the scan.
         for (between, percent) in [&b""[..], boundary].into_iter().flat_map(|b| [2, 10, 40, 60, 95].map(|p| (b, p))) {
-            let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+            let told = Arc::new(parking_lot::Mutex::new(Vec::new()));
             let tell = told.clone();
-            let notify: Arc<dyn Fn(Notice) + Send + Sync> = Arc::new(move |notice| tell.lock().unwrap().push(format!("{notice:?}")));
+            let notify: Arc<dyn Fn(Notice) + Send + Sync> = Arc::new(move |notice| tell.lock().push(format!("{notice:?}")));
             let bytes = stream(&[(3, percent), (7, percent), (11, percent)], between);
             let mut source = Mjpeg::new(bytes.as_slice(), Some((10, 1)), &notify);
             let mut frame = Frame::still(RgbImage::default());
@@ -266,7 +266,7 @@ mod tests {
             }
             let want: Vec<_> = (0..11).filter(|n| ![3, 7].contains(n)).map(|n| (n, 100 * n)).collect();
             assert_eq!(seen, want, "cut at {percent} %, {} bytes between", between.len());
-            let told = told.lock().unwrap();
+            let told = told.lock();
             assert!(told[0].contains("sequence: 3") && told[0].contains("cut off"), "{told:?}");
         }
     }

@@ -276,7 +276,7 @@ fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn 
     stream(uri, live, options, move |frame| Ok((child.read(frame)?, child.rate())))
 }
 
-/// A text without the passwords of the addresses in it, for messages: what stands before the last `@` of an address, whatever it
+/// A text without the passwords of the addresses in it, for messages: what comes before the last `@` of an address, whatever it
 /// holds, and the values of queries that are named like secrets.
 pub fn redacted(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -294,7 +294,7 @@ pub fn redacted(text: &str) -> String {
 
 fn without_secrets(address: &str) -> String {
     let host_ends = address.find('/').unwrap_or(address.len());
-    // A password may hold a slash, and then a colon stands before it. An @ in the path behind a bare host is none of a password's.
+    // A password may hold a slash, and then a colon comes before it. An @ in the path behind a bare host is none of a password's.
     let user_ends = address.rfind('@').filter(|&at| at < host_ends || address[..host_ends].contains(':'));
     let (user, host) = user_ends.map_or(("", address), |at| ("***", &address[at..]));
     let Some((path, query)) = host.split_once('?') else { return format!("{user}{host}") };

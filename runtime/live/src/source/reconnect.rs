@@ -1,7 +1,8 @@
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Fault, Notice, Rate, Source, SourceOptions};
+use crate::backoff::{Backoff, sleep_unless};
 use crate::{Error, Result};
 use edge_seg_model::Frame;
 
@@ -10,7 +11,7 @@ pub(super) struct Reconnecting {
     open: Box<dyn FnMut() -> Result<Box<dyn Source>> + Send>,
     inner: Option<Box<dyn Source>>,
     options: SourceOptions,
-    pause: Duration,
+    pauses: Backoff,
     lost: bool,
     /// Whether it has ever been open.
     opened: bool,
@@ -18,16 +19,13 @@ pub(super) struct Reconnecting {
     start: Instant,
 }
 
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
 impl Reconnecting {
     pub fn new(options: SourceOptions, open: impl FnMut() -> Result<Box<dyn Source>> + Send + 'static) -> Self {
         Self {
             open: Box::new(open),
             inner: None,
             options,
-            pause: FIRST_PAUSE,
+            pauses: Backoff::default(),
             lost: false,
             opened: false,
             sequence: 0,
@@ -42,12 +40,9 @@ impl Reconnecting {
     fn rest(&mut self, why: Option<Error>) {
         self.inner = None;
         self.lost = true;
-        (self.options.notify)(Notice::Lost { why, retry_in: self.pause });
-        let until = Instant::now() + self.pause;
-        while !self.stopped() && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(40));
-        }
-        self.pause = (2 * self.pause).min(LONGEST_PAUSE);
+        let pause = self.pauses.pause();
+        (self.options.notify)(Notice::Lost { why, retry_in: pause });
+        sleep_unless(&self.options.stop, pause);
     }
 }
 
@@ -72,7 +67,7 @@ impl Source for Reconnecting {
                 Ok(true) => {
                     (frame.sequence, frame.timestamp) = (self.sequence, self.start.elapsed());
                     self.sequence += 1;
-                    self.pause = FIRST_PAUSE;
+                    self.pauses.reset();
                     if std::mem::take(&mut self.lost) {
                         (self.options.notify)(Notice::Back);
                     }

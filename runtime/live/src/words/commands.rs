@@ -134,6 +134,6 @@ fn wrong(expected: &str, found: &str) -> Error {
 
 /// The names of those present words that a list names, each of which must be there.
 fn named(old: &[super::Word], list: &str) -> Result<Vec<String>> {
-    let find = |name: &str| old.iter().find(|w| super::word::same_name(&w.name, name)).map(|w| w.name.clone());
+    let find = |name: &str| old.iter().find(|w| edge_seg_model::same_name(&w.name, name)).map(|w| w.name.clone());
     parse_tags(PLACE, list)?.into_iter().map(|class| find(&class.name).ok_or_else(|| unknown(old, &class.name))).collect()
 }

@@ -22,5 +22,4 @@ pub use commands::{Control, Outcome};
 pub use saved::WordSets;
 pub(crate) use set::unknown;
 pub use set::{WordSet, Words};
-pub(crate) use word::same_name;
 pub use word::{Colour, MAX_LIVE_WORDS, Word, WordSpec, parse_words_json, read_words_file};

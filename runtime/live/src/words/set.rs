@@ -1,16 +1,18 @@
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::Arc;
 
-use super::word::{Word, WordSpec, same_name, settle};
+use parking_lot::{Mutex, RwLock};
+
+use super::word::{Word, WordSpec, settle};
 use crate::{Error, Result};
-use edge_seg_model::{Background, Class, Gate, Session, TagBank, WordList};
+use edge_seg_model::{Background, Class, Gate, Session, TagBank, WordList, same_name};
 
-/// Words with their embeddings, and what stands in front of them.
+/// Words with their embeddings, and their background.
 pub struct WordSet {
     /// The words as they were asked for; label k is the k-th.
     pub words: Vec<Word>,
     /// Their embeddings.
     pub bank: TagBank,
-    /// What stands in front of the words.
+    /// What the words must beat.
     pub background: Background,
     /// Words for what is to be left out.
     pub background_words: Vec<String>,
@@ -62,7 +64,7 @@ impl Words {
 
     /// The words of the next frame.
     pub fn current(&self) -> Arc<WordSet> {
-        self.current.read().unwrap_or_else(|e| e.into_inner()).clone()
+        self.current.read().clone()
     }
 
     /// Exchanges the words; those that stay keep their settings.
@@ -79,7 +81,7 @@ impl Words {
     /// # Errors
     /// [`Words`](edge_seg_model::Error::Words) if the new ones cannot be used, as [`Session::tag_bank`], or what `change` says.
     pub fn change(&self, change: impl FnOnce(&[Word]) -> Result<Vec<WordSpec>>) -> Result<Arc<WordSet>> {
-        let _alone = self.changing.lock().unwrap_or_else(|e| e.into_inner());
+        let _alone = self.changing.lock();
         let old = self.current();
         let words = settle("words", change(&old.words)?, &old.words)?;
         let background_words = old.background_words.clone();
@@ -100,7 +102,7 @@ impl Words {
         })
     }
 
-    /// Changes what stands in front of the words: the threshold, the words for what is to be left out, or both.
+    /// Changes what the words must beat: the threshold, the words for what is to be left out, or both.
     ///
     /// # Errors
     /// As [`Self::configure`].
@@ -138,7 +140,7 @@ impl Words {
         background_words: Option<Vec<String>>,
     ) -> Result<Arc<WordSet>> {
         background.map(Background::checked).transpose()?;
-        let _alone = self.changing.lock().unwrap_or_else(|e| e.into_inner());
+        let _alone = self.changing.lock();
         let old = self.current();
         let words = match specs(&old.words) {
             Some(specs) => settle("words", specs, &old.words)?,
@@ -152,7 +154,7 @@ impl Words {
 
     fn publish(&self, set: WordSet) -> Arc<WordSet> {
         let set = Arc::new(set);
-        *self.current.write().unwrap_or_else(|e| e.into_inner()) = set.clone();
+        *self.current.write() = set.clone();
         set
     }
 }

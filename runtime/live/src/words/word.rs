@@ -9,7 +9,7 @@ use edge_seg_bundle::text::is_hidden;
 use edge_seg_model::Class;
 use edge_seg_model::render::class_colour;
 use edge_seg_model::text::tidy_word;
-use edge_seg_model::{Gate, check_classes, read_tag_lines, read_text};
+use edge_seg_model::{Gate, check_classes, read_tag_lines, read_text, same_name};
 
 /// Most words that a running session takes, each with its synonyms.
 pub const MAX_LIVE_WORDS: usize = 1000;
@@ -157,7 +157,7 @@ impl From<Word> for WordSpec {
 /// palette that is free.
 ///
 /// # Errors
-/// [`Words`](edge_seg_model::Error::Words) if there is none or too many, one stands there twice, is empty or too long, or a threshold is not in 0..1.
+/// [`Words`](edge_seg_model::Error::Words) if there is none or too many, one is there twice, is empty or too long, or a threshold is not in 0..1.
 pub(super) fn settle(place: &str, specs: Vec<WordSpec>, old: &[Word]) -> Result<Vec<Word>> {
     let wrong = |expected: String, found: String| Error::words(place, expected, found);
     if specs.len() > MAX_LIVE_WORDS {
@@ -198,11 +198,6 @@ pub(super) fn settle(place: &str, specs: Vec<WordSpec>, old: &[Word]) -> Result<
         words.push(Word { name, synonyms, threshold, colour, on });
     }
     Ok(words)
-}
-
-/// Whether two names are one word's.
-pub(crate) fn same_name(a: &str, b: &str) -> bool {
-    a == b || a.to_lowercase() == b.to_lowercase()
 }
 
 /// Reads a file with one word a line: `name`, `name: synonym, synonym`, either with ` | ` and settings behind it: `threshold 0.4`,

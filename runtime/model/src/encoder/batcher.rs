@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use super::backend::{Encoder, MaskRequest, Masks};
 use crate::device::DeviceFault;
@@ -88,7 +90,7 @@ impl DynamicBatcher {
             if let Some(done) = queue.done.remove(&ticket) {
                 return done;
             }
-            queue = shared.changed.wait(queue).unwrap_or_else(|e| e.into_inner());
+            shared.changed.wait(&mut queue);
         }
     }
 }
@@ -136,7 +138,7 @@ fn no_answer() -> Error {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(|e| e.into_inner())
+        self.queue.lock()
     }
 
     fn at_once(&self) -> usize {
@@ -172,7 +174,7 @@ impl Shared {
             }
             let at_once = self.at_once();
             let Some(first) = queue.waiting.front() else {
-                queue = self.changed.wait(queue).unwrap_or_else(|e| e.into_inner());
+                self.changed.wait(&mut queue);
                 continue;
             };
             let joins = |other: &Waiting| !other.plan_only && first.input.placement.same_shape(&other.input.placement);
@@ -188,7 +190,7 @@ impl Shared {
                 }
                 return Some(batch);
             }
-            queue = self.changed.wait_timeout(queue, patience).unwrap_or_else(|e| e.into_inner()).0;
+            self.changed.wait_for(&mut queue, patience);
         }
     }
 
@@ -196,7 +198,7 @@ impl Shared {
     fn encode(&self, inputs: &[&Input]) -> Vec<Result<PatchGrid>> {
         let at_once = self.at_once();
         let found = {
-            let _beside_others = self.alone.read().unwrap_or_else(|e| e.into_inner());
+            let _beside_others = self.alone.read();
             self.encoder.encode_all(inputs, at_once)
         };
         match found {
@@ -211,7 +213,7 @@ impl Shared {
             }
             Err(Error::Device { fault: DeviceFault::Memory, .. }) if inputs.len() == 1 => {
                 // Once the others are through, there is their memory.
-                let _alone = self.alone.write().unwrap_or_else(|e| e.into_inner());
+                let _alone = self.alone.write();
                 self.encoder.release();
                 vec![self.encoder.encode_all(inputs, 1).and_then(|mut grids| grids.pop().ok_or_else(no_answer))]
             }
@@ -253,7 +255,7 @@ mod tests {
 
         fn encode_all(&self, inputs: &[&Input], capacity: usize) -> Result<Vec<PatchGrid>> {
             assert!(!self.panics, "as it is told");
-            self.batches.lock().unwrap().push((inputs.len(), capacity));
+            self.batches.lock().push((inputs.len(), capacity));
             // Others join while this batch is under way.
             std::thread::sleep(Duration::from_millis(2));
             if self.most_at_once.is_some_and(|most| capacity > most) {
@@ -296,7 +298,7 @@ mod tests {
         let inner = Arc::new(Turning::default());
         let encoder = DynamicBatcher::new(inner.clone(), 8);
         encode_on_threads(&encoder, 40, |_| false);
-        let batches = inner.batches.lock().unwrap();
+        let batches = inner.batches.lock();
         assert_eq!(batches.iter().map(|(pictures, _)| pictures).sum::<usize>(), 40);
         assert!(batches.iter().all(|&(pictures, capacity)| pictures <= 8 && capacity == 8), "{batches:?}");
         assert!(batches.len() < 20, "they were gathered: {batches:?}");
@@ -307,7 +309,7 @@ mod tests {
         let inner = Arc::new(Turning::default());
         let encoder = DynamicBatcher::new(inner.clone(), 8);
         encode_on_threads(&encoder, 1, |_| false);
-        assert_eq!(*inner.batches.lock().unwrap(), [(1, 8)]);
+        assert_eq!(*inner.batches.lock(), [(1, 8)]);
     }
 
     #[test]

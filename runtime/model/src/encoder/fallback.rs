@@ -81,8 +81,9 @@ impl Encoder for FallbackEncoder {
 mod tests {
     use super::*;
     use crate::Placement;
+    use parking_lot::Mutex;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Arc, Mutex};
 
     /// Fails in the given ways, one after the other, and then works.
     #[derive(Debug, Default)]
@@ -104,7 +105,7 @@ mod tests {
 
         fn encode(&self, _: &Input) -> Result<PatchGrid> {
             self.asked.fetch_add(1, Ordering::Relaxed);
-            match self.faults.lock().unwrap().pop() {
+            match self.faults.lock().pop() {
                 Some(fault) => Err(Error::Device { device: "cuda", fault, found: "injected".into(), fix: "nothing".into() }),
                 None => PatchGrid::new(1, 1, 2, vec![1.0, 0.0], vec![0.0, 1.0]),
             }
@@ -128,7 +129,7 @@ mod tests {
         let (gpu, cpu, told) = (injected("gpu", faults), injected("cpu", &[]), Arc::new(Mutex::new(Vec::new())));
         let (spare, hears) = (cpu.clone(), told.clone());
         let spare: Spare = Box::new(move || Ok(Box::new(spare.clone())));
-        let on_fallback = OnFallback::new(move |error| hears.lock().unwrap().push(error.to_string()));
+        let on_fallback = OnFallback::new(move |error| hears.lock().push(error.to_string()));
         Setup { guarded: FallbackEncoder::new(Box::new(gpu.clone()), may_fall_back.then_some((spare, on_fallback))), gpu, cpu, told }
     }
 
@@ -146,7 +147,7 @@ mod tests {
         let Setup { guarded, gpu, cpu, told } = setup(&[DeviceFault::Memory], true);
         guarded.encode(&input()).unwrap();
         assert_eq!((count(&gpu.asked), count(&gpu.released), count(&cpu.asked)), (2, 1, 0));
-        assert_eq!((guarded.backend(), told.lock().unwrap().len()), ("gpu", 0));
+        assert_eq!((guarded.backend(), told.lock().len()), ("gpu", 0));
     }
 
     #[test]
@@ -157,7 +158,7 @@ mod tests {
                 guarded.encode(&input()).unwrap();
             }
             assert_eq!((count(&gpu.asked), count(&cpu.asked), guarded.backend()), (faults.len(), 3, "cpu"));
-            let told = told.lock().unwrap();
+            let told = told.lock();
             assert!(told.len() == 1 && told[0].contains("injected") && told[0].contains("try:"), "{told:?}");
         }
     }
@@ -174,6 +175,6 @@ mod tests {
     fn threads_that_meet_one_failure_all_get_their_pictures() {
         let Setup { guarded, cpu, told, .. } = setup(&[DeviceFault::Lost; 8], true);
         std::thread::scope(|scope| (0..8).for_each(|_| drop(scope.spawn(|| guarded.encode(&input()).unwrap()))));
-        assert_eq!((count(&cpu.asked), told.lock().unwrap().len()), (8, 1));
+        assert_eq!((count(&cpu.asked), told.lock().len()), (8, 1));
     }
 }

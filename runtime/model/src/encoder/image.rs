@@ -1,10 +1,11 @@
 //! The image encoder on the processor.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use edge_seg_bundle::{Bundle, Positions};
 use edge_seg_kernels::kernels;
+use parking_lot::Mutex;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::plan::eval;
 use tract_onnx::tract_hir::infer::Factoid;
@@ -126,7 +127,7 @@ impl ImageEncoder {
     }
 
     fn plan(&self, rows: usize, cols: usize, patch_px: usize) -> Result<SizedPlan> {
-        let mut plans = self.plans.lock().unwrap_or_else(|e| e.into_inner());
+        let mut plans = self.plans.lock();
         if let Some(plan) = plans.get(&(rows, cols)) {
             return Ok(plan.clone());
         }

@@ -5,9 +5,10 @@
 //! itself alone while it runs, and is begun by a thread that is none of rayon's, which sleeps until it is done.
 
 use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tract_onnx::prelude::multithread::{Executor, multithread_tract_scope};
 
@@ -87,14 +88,14 @@ impl Drop for Share<'_> {
     fn drop(&mut self) {
         self.shared.callers.fetch_sub(1, Ordering::Relaxed);
         if let Some(pool) = self.pool.take() {
-            self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner).push(pool);
+            self.shared.idle.lock().push(pool);
         }
     }
 }
 
 impl Shared {
     fn pool(&self, threads: usize) -> Option<Arc<ThreadPool>> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock();
         if let Some(at) = idle.iter().position(|pool| pool.current_num_threads() == threads) {
             return Some(idle.swap_remove(at));
         }
@@ -105,6 +106,7 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::Barrier;
 
     use rayon::prelude::*;
@@ -122,12 +124,12 @@ mod tests {
                 scope.spawn(|| {
                     threads.install(|| {
                         both.wait();
-                        sizes.lock().unwrap().push(rayon::current_num_threads());
+                        sizes.lock().push(rayon::current_num_threads());
                     })
                 });
             }
         });
-        let mut sizes = sizes.into_inner().unwrap();
+        let mut sizes = sizes.into_inner();
         sizes.sort_unstable();
         assert_eq!(sizes, [2, 4], "the first had all");
         assert_eq!(alone(), 4);
@@ -162,7 +164,7 @@ mod tests {
     fn a_panic_reaches_its_caller_and_leaves_the_threads_in_use() {
         let threads = Threads::new(2);
         for _ in 0..3 {
-            let caught = std::panic::catch_unwind(|| threads.run_plan(|| std::panic::panic_any("no")));
+            let caught = catch_unwind(AssertUnwindSafe(|| threads.run_plan(|| std::panic::panic_any("no"))));
             assert!(caught.is_err());
         }
         assert_eq!(threads.install(rayon::current_num_threads), 2);

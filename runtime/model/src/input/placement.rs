@@ -8,6 +8,9 @@ use crate::{Error, Result};
 /// Attention is quadratic in the patches; an extreme panorama is scaled down to stay below this many.
 pub const MAX_PATCHES: usize = 4096;
 
+/// A square of 65536 pixels a side.
+const MAX_FRAME_PIXELS: u64 = 1 << 32;
+
 /// Where a frame lies in the encoder's input: the inverse of resize and letterbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placement {
@@ -66,7 +69,26 @@ impl Placement {
 
     /// Rows and columns of the whole patch grid.
     pub fn grid(&self) -> (usize, usize) {
-        ((self.input_px.1 / self.patch_px) as usize, (self.input_px.0 / self.patch_px) as usize)
+        let patches = |side_px: u32| side_px.checked_div(self.patch_px).unwrap_or(0) as usize;
+        (patches(self.input_px.1), patches(self.input_px.0))
+    }
+
+    /// Whether scores of so many rows and columns can be drawn at the frame's own pixels.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if the grid is another one, or the frame has no pixels or more than any.
+    pub(crate) fn check(&self, rows: usize, cols: usize) -> Result<()> {
+        let (covered_rows, covered_cols) = self.covered();
+        let (width, height) = self.frame_px;
+        let drawable = (1..=MAX_FRAME_PIXELS).contains(&(u64::from(width) * u64::from(height)));
+        if drawable && rows * cols > 0 && (rows, cols) == (covered_rows, covered_cols) {
+            return Ok(());
+        }
+        Err(Error::Tensor {
+            what: "scores".into(),
+            expected: format!("a grid of {covered_rows}×{covered_cols}, and a frame with pixels"),
+            found: format!("{rows}×{cols}, and {width}×{height} pixels"),
+        })
     }
 
     /// Whether one batch can hold both inputs.
@@ -76,7 +98,8 @@ impl Placement {
 
     /// Rows and columns of patches that show any of the frame; the rest is padding.
     pub fn covered(&self) -> (usize, usize) {
-        (self.scaled_px.1.div_ceil(self.patch_px) as usize, self.scaled_px.0.div_ceil(self.patch_px) as usize)
+        let patches = |side_px: u32| if self.patch_px == 0 { 0 } else { side_px.div_ceil(self.patch_px) as usize };
+        (patches(self.scaled_px.1), patches(self.scaled_px.0))
     }
 
     /// The pixels of the frame that a patch shows any of: left, top, width, height; none for a patch that shows nothing of it.

@@ -49,15 +49,8 @@ impl Painter {
     pub fn draw(&mut self, scores: &ScoreGrid, placement: &Placement, out: &mut LabelMap) -> Result<()> {
         let (width, height) = placement.frame_px;
         let (rows, cols) = (scores.rows(), scores.cols());
-        let wrong = || Error::Tensor {
-            what: "scores".into(),
-            expected: format!("a grid of {:?} rows and columns", placement.covered()),
-            found: format!("{rows}×{cols}"),
-        };
-        if (rows, cols) != placement.covered() {
-            return Err(wrong());
-        }
-        let planes = Planes::new(scores.planes(), 1 + scores.scores().len(), rows, cols).ok_or_else(wrong)?;
+        placement.check(rows, cols)?;
+        let planes = Planes::new(scores.planes(), 1 + scores.scores().len(), rows, cols).ok_or_else(unpaired)?;
         if self.placed != Some(*placement) {
             self.columns = Columns::new(placement.column_taps(width as usize));
             self.rows = placement.row_taps(height as usize);
@@ -73,6 +66,10 @@ impl Painter {
             .for_each(|((labels, rows), scratch)| kernels().upsample_argmax(&planes, rows, &self.columns, scratch, labels));
         Ok(())
     }
+}
+
+fn unpaired() -> Error {
+    Error::Tensor { what: "scores".into(), expected: "a plane for each label".into(), found: "another number of values".into() }
 }
 
 impl std::fmt::Debug for LabelMap {
@@ -97,17 +94,10 @@ impl LabelMap {
     /// # Errors
     /// [`Error::Tensor`] if the scores are not those of this placement, or the picture has no pixels.
     pub fn refined(scores: &ScoreGrid, placement: &Placement, picture: &RgbImage) -> Result<Self> {
-        let (rows, cols) = placement.covered();
-        let wrong = || Error::Tensor {
-            what: "scores".into(),
-            expected: format!("a grid of {rows}×{cols}"),
-            found: format!("{}×{}", scores.rows(), scores.cols()),
-        };
-        if (scores.rows(), scores.cols()) != (rows, cols) {
-            return Err(wrong());
-        }
+        let (rows, cols) = (scores.rows(), scores.cols());
+        placement.check(rows, cols)?;
         let refined = refine(scores, placement, picture)?;
-        let planes = Planes::new(&refined.planes, refined.labels.len(), rows * CELLS, cols * CELLS).ok_or_else(wrong)?;
+        let planes = Planes::new(&refined.planes, refined.labels.len(), rows * CELLS, cols * CELLS).ok_or_else(unpaired)?;
         let (width, height) = placement.frame_px;
         let [row_taps, column_taps] = placement.cell_taps([height as usize, width as usize], CELLS);
         let columns = Columns::new(column_taps);

@@ -40,7 +40,7 @@ pub fn regions(labels: &[u16], width: usize, least: u64) -> Vec<(u16, Mask)> {
         while let Some(at) = open.pop() {
             pixels.push(at);
             let x = at % width;
-            let neighbours = [(x > 0).then(|| at - 1), (x + 1 < width).then(|| at + 1), at.checked_sub(width), Some(at + width)];
+            let neighbours = [(x > 0).then(|| at - 1), (x + 1 < width).then(|| at + 1), at.checked_sub(width), at.checked_add(width)];
             for next in neighbours.into_iter().flatten().filter(|n| *n < labels.len()) {
                 if labels[next] == label && !seen[next] {
                     seen[next] = true;
@@ -85,14 +85,17 @@ pub fn class_counts(map: &LabelMap, classes: usize) -> Vec<String> {
         end: u64,
     }
     let mut open = vec![Open::default(); classes];
-    let (width, height) = (map.width as usize, map.height as usize);
+    let (width, height) = (map.width as usize, u64::from(map.height));
+    // Whatever size a map claims, the work is that of the labels that it has.
+    let columns = width.min(map.labels.len());
+    let rows = map.labels.len().div_ceil(width.max(1)).min(map.height as usize);
     let at_pixel = |x: usize, y: usize| map.labels.get(y * width + x).copied().unwrap_or(0);
     let mut at = 0;
-    for x in 0..width {
+    for x in 0..columns {
         let mut y = 0;
-        while y < height {
+        while y < rows {
             let (label, first) = (at_pixel(x, y), y);
-            while y < height && at_pixel(x, y) == label {
+            while y < rows && at_pixel(x, y) == label {
                 y += 1;
             }
             let length = (y - first) as u64;
@@ -106,7 +109,9 @@ pub fn class_counts(map: &LabelMap, classes: usize) -> Vec<String> {
             }
             at += length;
         }
+        at += height - rows as u64;
     }
+    at += (width - columns) as u64 * height;
     for class in &mut open {
         if class.end < at {
             class.runs.push(at - class.end);
@@ -206,12 +211,12 @@ impl Mask {
                 byte = bytes.next()?;
             }
             if runs.len() > 2 {
-                value += runs[runs.len() - 2];
+                value = value.checked_add(runs[runs.len() - 2])?;
             }
             runs.push(value);
         }
-        let total = runs.iter().try_fold(0i64, |sum, run| (*run >= 0).then(|| sum + run))?;
-        if total != (width * height) as i64 {
+        let total = runs.iter().try_fold(0usize, |sum, run| sum.checked_add(usize::try_from(*run).ok()?))?;
+        if Some(total) != width.checked_mul(height) {
             return None;
         }
         let (mut at, mut pixels) = (0usize, Vec::new());
@@ -463,6 +468,13 @@ mod tests {
         let counts = class_counts(&short, 1);
         assert_eq!(Mask::from_counts(&counts[0], 4, 4).map(|mask| (mask.area(), mask.bounds_px())), Some((4, [0, 0, 4, 1])));
         assert!(class_outlines(&LabelMap { width: 0, height: 0, labels: vec![1] }, 1, 1, 0.0)[0].is_empty());
+        let huge = LabelMap { width: u32::MAX, height: u32::MAX, labels: vec![1; 4] };
+        assert_eq!(class_counts(&huge, 1).len(), 1);
+        assert_eq!(class_outlines(&huge, 1, 1, 0.0)[0].len(), 1);
+        assert_eq!(regions(&[1; 3], usize::MAX, 1).len(), 1);
+        // Each count adds to the one two before it: some hundreds of large ones are more than any number holds.
+        assert_eq!(Mask::from_counts(&"ooooooo2".repeat(2000), 1 << 20, 1 << 20), None);
+        assert_eq!(Mask::from_counts("00", usize::MAX, usize::MAX), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(super) struct Shape {
     pub components: u64,
     /// Where the first scan begins.
     scan: usize,
-    /// A Huffman table stands before the first scan.
+    /// A Huffman table comes before the first scan.
     has_tables: bool,
     /// Coefficients are kept from scan to scan.
     pub several_scans: bool,
@@ -31,7 +31,7 @@ impl Shape {
     }
 }
 
-/// Walks the segments up to the end marker; what a camera appends behind it (films, depth maps) is not looked at, nor what stands
+/// Walks the segments up to the end marker; what a camera appends behind it (films, depth maps) is not looked at, nor what is
 /// inside segments (thumbnails).
 pub(super) fn walk(bytes: &[u8]) -> Result<Shape, String> {
     if !bytes.starts_with(&[0xff, 0xd8]) {

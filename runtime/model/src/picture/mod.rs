@@ -93,7 +93,7 @@ pub fn read_orientation(path: &Path) -> Result<Orientation> {
     let mut start = Vec::new();
     file.by_ref().take(ORIENTATION_BYTES).read_to_end(&mut start).and_then(|_| file.rewind()).map_err(Error::io(path))?;
     let found = decode_with(|| match image::guess_format(&start) {
-        // EXIF stands before the pixels of a JPEG.
+        // EXIF comes before the pixels of a JPEG.
         Ok(ImageFormat::Jpeg) => orientation(&mut jpeg::header(&start)?),
         Ok(format) => {
             let mut reader = ImageReader::with_format(BufReader::new(file), format);

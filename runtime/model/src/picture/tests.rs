@@ -15,7 +15,7 @@ fn flat_jpeg([h, v]: [usize; 2], scans: &[&[usize]], restart: usize, progressive
     let [width, height] = SIZE;
     let side = |c: usize| if c == 0 { [h, v] } else { [1, 1] };
     let mcus = [width.div_ceil(8 * h), height.div_ceil(8 * v)];
-    // The value of a component's block: what stands at its first pixel.
+    // The value of a component's block: what is at its first pixel.
     let value = |c: usize, x: usize, y: usize| {
         let [fx, fy] = if c == 0 { [1, 1] } else { [h, v] };
         2 * (tile((8 * x * fx).min(width - 1), (8 * y * fy).min(height - 1))[c] - 128)

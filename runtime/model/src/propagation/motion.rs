@@ -299,7 +299,7 @@ impl Matcher {
         (vector, here, rise >= DISTINCT_LEVELS * (BLOCK * BLOCK) as u32)
     }
 
-    /// Medians over the trusted neighbours take out what stands alone.
+    /// Medians over the trusted neighbours take out what is alone.
     fn settle(&mut self, field: &mut Field) {
         let Self { raw, trusted, sorted, .. } = self;
         let mut median = |blocks: &mut dyn Iterator<Item = usize>, least: usize| -> Option<[f32; 2]> {

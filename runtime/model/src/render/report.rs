@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::mask::region::{class_counts, class_outlines};
@@ -45,7 +47,7 @@ pub struct ClassReport {
     pub segmentation: Option<MaskReport>,
 }
 
-/// A class's mask, as `segmentation` stands in COCO's files.
+/// A class's mask, as COCO's files have it in `segmentation`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum MaskReport {
@@ -109,9 +111,14 @@ pub struct Milliseconds {
 }
 
 impl Milliseconds {
-    /// Rounds to microseconds.
-    pub fn new(read: std::time::Duration, timings: &Timings) -> Self {
-        let ms = |d: std::time::Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
+    /// A time in milliseconds, to the microsecond.
+    pub fn rounded(time: Duration) -> f64 {
+        (time.as_secs_f64() * 1e6).round() / 1e3
+    }
+
+    /// The times of a picture's stages, to the microsecond.
+    pub fn new(read: Duration, timings: &Timings) -> Self {
+        let ms = Self::rounded;
         Self {
             read: ms(read),
             prepare: ms(timings.prepare),

@@ -31,7 +31,7 @@ impl From<&Manifest> for Scoring {
     }
 }
 
-/// What stands in front of the words as label 0, beside the words for what is to be left out, which always compete.
+/// What the words must beat to be drawn, as label 0; words for what is to be left out always compete.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Background {
     /// No threshold in common: a pixel is background only where a word to be left out fits best, or where every word has a threshold of
@@ -101,7 +101,7 @@ impl ScoreGrid {
         self.cols
     }
 
-    /// Logits, the background's first, each shifted by its class's threshold. Where the largest of a pixel stands, there is its label.
+    /// Logits, the background's first, each shifted by its class's threshold. A pixel's label is where its largest is.
     /// `[1 + classes, rows · cols]`
     pub fn planes(&self) -> &[f32] {
         &self.planes
@@ -156,10 +156,10 @@ impl ScoreGrid {
 /// Scores every patch against every class: the best of a class's words counts.
 ///
 /// A class with a threshold `t_k` of its own, beside the background's `t`, has its logit shifted to
-/// `z_k − (logit(t_k) − logit(t))`, or `z_k − (ln t_k − ln t)` where scores are a softmax: it stands above the background exactly
+/// `z_k − (logit(t_k) − logit(t))`, or `z_k − (ln t_k − ln t)` where scores are a softmax: it is above the background exactly
 /// where its score passes `t_k`, and among the classes that pass, the one that passes by most wins. Thresholds within 1e-6 of 0 and 1
 /// count as that far away. Without a background `t` is 1e-6, and what passes it by nothing is no background unless each class has a
-/// threshold of its own. Words for what is to be left out raise every threshold to their own logit `z_b`: a class stands above the
+/// threshold of its own. Words for what is to be left out raise every threshold to their own logit `z_b`: a class is above the
 /// background where it passes its threshold and fits better than they do, so the shift is `max(l_k, z_b) − max(l, z_b)` for the levels
 /// `l_k` and `l` of the thresholds. A class that is off takes no part.
 ///

@@ -53,13 +53,7 @@ impl TagBank {
     /// # Errors
     /// [`Error::Tensor`] if the rows are not as many as the words, or there are more than [`MAX_CLASSES`] classes.
     pub fn new(classes: &[Class], background_words: usize, words: UnitRows) -> Result<Self> {
-        if classes.len() > MAX_CLASSES {
-            return Err(Error::Tensor {
-                what: "tag bank".into(),
-                expected: format!("at most {MAX_CLASSES} classes, whose labels have 16 bits"),
-                found: classes.len().to_string(),
-            });
-        }
+        Self::check_count(classes)?;
         let mut spans = Vec::with_capacity(classes.len());
         let mut next = 0;
         for class in classes {
@@ -82,6 +76,17 @@ impl TagBank {
             words,
             precision: Precision::F32,
             packed: OnceLock::new(),
+        })
+    }
+
+    pub(crate) fn check_count(classes: &[Class]) -> Result<()> {
+        if classes.len() <= MAX_CLASSES {
+            return Ok(());
+        }
+        Err(Error::Tensor {
+            what: "tag bank".into(),
+            expected: format!("at most {MAX_CLASSES} classes, whose labels have 16 bits"),
+            found: classes.len().to_string(),
         })
     }
 

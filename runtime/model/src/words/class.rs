@@ -39,7 +39,7 @@ impl Class {
 /// Reads a comma-separated list of words.
 ///
 /// # Errors
-/// [`Error::Words`] if there is none, or one stands there twice.
+/// [`Error::Words`] if there is none, or one is there twice.
 pub fn parse_tags(place: &str, list: &str) -> Result<Vec<Class>> {
     let classes = list.split(',').map(str::trim).filter(|w| !w.is_empty()).map(Class::word).collect();
     check_classes(place, classes)
@@ -154,6 +154,11 @@ pub fn check_classes(place: &str, mut classes: Vec<Class>) -> Result<Vec<Class>>
         Some(pair) => words("each class once", format!("{} twice", shown_line(&pair[0]))),
         None => Ok(classes),
     }
+}
+
+/// Whether two names are one class's: whatever their case, as it is when people write them.
+pub fn same_name(a: &str, b: &str) -> bool {
+    a == b || a.to_lowercase() == b.to_lowercase()
 }
 
 #[cfg(test)]

@@ -178,7 +178,7 @@ fn yaml_names(place: &str, text: &str) -> Result<Option<Vec<(u32, String)>>> {
             if stripped.is_empty() {
                 continue;
             }
-            // A list may stand at the key's own depth.
+            // A list may be at the key's own depth.
             if !line.starts_with([' ', '\t']) && !stripped.starts_with("- ") {
                 break;
             }
@@ -242,7 +242,7 @@ fn split_flow(text: &str) -> Vec<String> {
 /// `None` if it is neither.
 ///
 /// # Errors
-/// [`Error::Words`], with the line, if a row lacks a column, or numbers do not rise where they stand alone for the order.
+/// [`Error::Words`], with the line, if a row lacks a column, or numbers do not rise where they alone tell the order.
 pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<(usize, Listed)>>> {
     let mut lines = content(text).peekable();
     let Some(&(_, first)) = lines.peek() else { return Ok(None) };

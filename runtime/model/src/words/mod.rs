@@ -10,5 +10,5 @@ mod tokenizer;
 pub use bank::{Gate, TagBank};
 pub(crate) use cache::WordFiles;
 pub use caption::split_caption;
-pub use class::{Class, MAX_CLASSES, check_classes, parse_tags, read_tag_lines, read_tags_file};
+pub use class::{Class, MAX_CLASSES, check_classes, parse_tags, read_tag_lines, read_tags_file, same_name};
 pub(crate) use tokenizer::WordTokenizer;

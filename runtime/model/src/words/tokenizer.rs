@@ -3,6 +3,7 @@
 use edge_seg_bundle::Bundle;
 use tokenizers::{Tokenizer, TruncationParams};
 
+use crate::text::shown_line;
 use crate::{Error, Result};
 
 /// A bundle's tokenizer, cut to its context.
@@ -40,7 +41,7 @@ impl WordTokenizer {
     /// # Errors
     /// [`Error::Words`] if nothing of the text is left, or the model knows no part of it.
     pub fn encode(&self, text: &str) -> Result<Vec<i64>> {
-        let fail = |expected: &str, found: String| Error::Words { place: format!("{text:?}"), expected: expected.into(), found };
+        let fail = |expected: &str, found: String| Error::Words { place: shown_line(text), expected: expected.into(), found };
         let encoding = self.tokenizer.encode(text, true).map_err(|e| fail("a text for the tokenizer", e.to_string()))?;
         let ids = encoding.get_ids();
         if ids.len() <= self.special_tokens {

@@ -68,7 +68,7 @@ impl OutputArgs {
         }
         if let Some(place) = &self.overlay {
             let video = OverlayVideo::create(place, OverlayOptions::default())?.with_legend(self.legend.unwrap_or_default().into());
-            // What stands on stdout is the run's result.
+            // What is on stdout is the run's result.
             sinks.push(if place == Path::new("-") { Box::new(video) } else { self.guard("--overlay", video, metrics) });
         }
         if self.overlay.as_deref() != Some(Path::new("-")) {

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
@@ -11,6 +11,7 @@ use edge_seg::sink::LiveSink;
 use edge_seg_live::metrics::Metrics;
 use edge_seg_live::session::EventBus;
 use edge_seg_live::sinks::{EventLog, Snapshots};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::output::OutputArgs;
@@ -22,7 +23,7 @@ use crate::cli::steer;
 #[command(next_help_heading = "Rules")]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RulesArgs {
-    /// Zones and rules (docs/events.md); their events stand in the JSON lines. The file is read again whenever it changes.
+    /// Zones and rules (docs/events.md); their events are in the JSON lines. The file is read again whenever it changes.
     #[arg(long, value_name = "FILE")]
     #[serde(rename = "file")]
     rules: Option<PathBuf>,
@@ -105,7 +106,7 @@ pub struct RulesReader(Arc<Mutex<Incoming>>);
 impl RulesReader {
     /// Goes on with these rules, and follows their file from now on.
     pub fn take(&self, book: RuleBook, file: Option<PathBuf>) {
-        let mut incoming = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut incoming = self.0.lock();
         incoming.book = Some(book);
         incoming.watched.store(true, Ordering::Relaxed);
         incoming.watched = Arc::default();
@@ -113,7 +114,7 @@ impl RulesReader {
         let (place, over) = (self.0.clone(), incoming.watched.clone());
         steer::watch(file.clone(), None, over.clone(), move || match RuleBook::read(&file) {
             Ok(book) => {
-                let mut incoming = place.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut incoming = place.lock();
                 // Another file may have been named meanwhile.
                 if !over.load(Ordering::Relaxed) {
                     tracing::info!("{}: the rules are read again", file.display());
@@ -132,7 +133,7 @@ impl Rules {
 
     /// Puts a frame's events into its report and tells them to whoever listens.
     pub fn observe(&mut self, shown: &SegmentedFrame, report: &mut FrameReport, event_bus: &Arc<EventBus>) {
-        let book = self.incoming.lock().unwrap_or_else(PoisonError::into_inner).book.take();
+        let book = self.incoming.lock().book.take();
         if let Some(book) = book {
             if let Err(e) = self.watcher.replace(book) {
                 tracing::error!("the rules stay as they were: {e}");

@@ -32,9 +32,11 @@ pub use oled::Oled;
 #[cfg(feature = "displays")]
 pub use spi::{Controller, Panel, Wiring};
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::LiveSink;
 use crate::session::{FrameReport, SegmentedFrame};
@@ -84,7 +86,7 @@ struct Latest {
 
 impl Latest {
     fn lock(&self) -> MutexGuard<'_, (Option<Frame>, bool)> {
-        self.state.lock().unwrap_or_else(|e| e.into_inner())
+        self.state.lock()
     }
 
     /// None once it is closed and the last frame is taken.
@@ -94,7 +96,7 @@ impl Latest {
             match &mut *state {
                 (frame @ Some(_), _) => return frame.take(),
                 (None, true) => return None,
-                _ => state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner()),
+                _ => self.changed.wait(&mut state),
             }
         }
     }

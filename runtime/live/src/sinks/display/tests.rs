@@ -1,13 +1,14 @@
 //! Screens on buses that only write down what comes over them.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::digital::OutputPin;
 use embedded_hal::i2c::{self, I2c};
 use embedded_hal::spi::{self, SpiDevice};
 use image::{Rgb, RgbImage};
+use parking_lot::Mutex;
 use ssd1306::prelude::{DisplayRotation, DisplaySize128x64};
 
 use super::*;
@@ -26,7 +27,7 @@ struct Tape(Arc<Mutex<(bool, Vec<Wire>)>>);
 
 impl Tape {
     fn wires(&self) -> Vec<Wire> {
-        std::mem::take(&mut self.0.lock().unwrap().1)
+        std::mem::take(&mut self.0.lock().1)
     }
 }
 
@@ -45,7 +46,7 @@ impl spi::ErrorType for Bus {
 
 impl SpiDevice for Bus {
     fn transaction(&mut self, operations: &mut [spi::Operation<'_, u8>]) -> std::result::Result<(), Infallible> {
-        let mut tape = self.0.0.lock().unwrap();
+        let mut tape = self.0.0.lock();
         for operation in operations {
             let spi::Operation::Write(bytes) = operation else { panic!("displays are only written to") };
             assert!(bytes.len() <= 4096, "the kernel takes 4096 bytes at a time");
@@ -74,12 +75,12 @@ impl embedded_hal::digital::ErrorType for DataLine {
 
 impl OutputPin for DataLine {
     fn set_low(&mut self) -> std::result::Result<(), Infallible> {
-        self.0.0.lock().unwrap().0 = false;
+        self.0.0.lock().0 = false;
         Ok(())
     }
 
     fn set_high(&mut self) -> std::result::Result<(), Infallible> {
-        self.0.0.lock().unwrap().0 = true;
+        self.0.0.lock().0 = true;
         Ok(())
     }
 }
@@ -90,12 +91,12 @@ impl embedded_hal::digital::ErrorType for ResetLine {
 
 impl OutputPin for ResetLine {
     fn set_low(&mut self) -> std::result::Result<(), Infallible> {
-        self.0.0.lock().unwrap().1.push(Wire::Reset(false));
+        self.0.0.lock().1.push(Wire::Reset(false));
         Ok(())
     }
 
     fn set_high(&mut self) -> std::result::Result<(), Infallible> {
-        self.0.0.lock().unwrap().1.push(Wire::Reset(true));
+        self.0.0.lock().1.push(Wire::Reset(true));
         Ok(())
     }
 }
@@ -213,7 +214,7 @@ impl I2c for TwoWires {
         }
         for operation in operations {
             let i2c::Operation::Write(bytes) = operation else { panic!("displays are only written to") };
-            self.0.lock().unwrap().push((address, bytes.to_vec()));
+            self.0.lock().push((address, bytes.to_vec()));
         }
         Ok(())
     }
@@ -223,7 +224,7 @@ impl I2c for TwoWires {
 fn an_ssd1306_is_started_as_its_data_sheet_says_and_shows_patterns() {
     let bus = TwoWires::default();
     let mut screen = Oled::new("mock", bus.clone(), 0x3c, DisplaySize128x64, DisplayRotation::Rotate0).unwrap();
-    let start = std::mem::take(&mut *bus.0.lock().unwrap());
+    let start = std::mem::take(&mut *bus.0.lock());
     assert!(start.iter().all(|(address, bytes)| *address == 0x3c && bytes[0] == 0x00), "control byte: commands");
     let commands: Vec<u8> = start.iter().flat_map(|(_, bytes)| bytes[1..].to_vec()).collect();
     // SSD1306 data sheet, section 10: display off, clock, multiplex 63, offset 0, start line 0, charge pump on.
@@ -231,13 +232,12 @@ fn an_ssd1306_is_started_as_its_data_sheet_says_and_shows_patterns() {
     assert_eq!(commands.last(), Some(&0xaf), "display on");
     let (picture, labels, words) = scene();
     screen.show(&View { picture: &picture, labels: &labels, words }).unwrap();
-    let pixels: Vec<u8> =
-        bus.0.lock().unwrap().iter().filter(|(_, bytes)| bytes[0] == 0x40).flat_map(|(_, bytes)| bytes[1..].to_vec()).collect();
+    let pixels: Vec<u8> = bus.0.lock().iter().filter(|(_, bytes)| bytes[0] == 0x40).flat_map(|(_, bytes)| bytes[1..].to_vec()).collect();
     // Eight pages of 128 columns, a bit a pixel from the top.
     assert_eq!(pixels.len(), 128 * 8);
     assert_eq!(pixels[10 + 128], 0x00, "no label, nothing lit");
     assert_eq!(pixels[40 + 128], 0xff, "the first word's pattern is full");
-    assert_eq!(pixels[64] & 0x7f, 0x7f, "and stands beside its name");
+    assert_eq!(pixels[64] & 0x7f, 0x7f, "and lies beside its name");
 }
 
 #[test]

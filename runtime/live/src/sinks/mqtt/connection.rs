@@ -17,6 +17,7 @@ use tokio::sync::watch;
 
 use super::MqttOptions;
 use super::outbox::{Kind, Message, Outbox};
+use crate::backoff::Backoff;
 use crate::{Error, Result};
 
 /// Where the broker is and how it is reached.
@@ -43,8 +44,8 @@ const KEEP_ALIVE_S: u16 = 20;
 /// Longest command that is read.
 const MAX_INCOMING_BYTES: usize = 64 << 10;
 const MAX_OUTGOING_BYTES: usize = 1 << 20;
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How often the outbox is looked at while there is no connection.
+const LOOK: Duration = Duration::from_millis(500);
 /// How long the last packet may take.
 const GOODBYE: Duration = Duration::from_millis(300);
 /// Where Debian, Fedora, Arch and Alpine keep the certificates that they trust.
@@ -166,7 +167,7 @@ async fn feed(outbox: &Outbox, mut link: watch::Receiver<Link>) {
                 return;
             }
             // Closing wakes the outbox, a connection the link.
-            let _ = tokio::time::timeout(FIRST_PAUSE, link.changed()).await;
+            let _ = tokio::time::timeout(LOOK, link.changed()).await;
             continue;
         };
         let Some(message) = outbox.next() else {
@@ -212,14 +213,15 @@ struct Listener {
 impl Listener {
     /// Each connection has a client of its own: what an earlier one had under way comes again from the outbox, and from nowhere else.
     async fn listen(self) {
-        let (mut pause, mut told) = (FIRST_PAUSE, false);
+        let (mut pauses, mut told) = (Backoff::default(), false);
         loop {
             let (client, mut events) = AsyncClient::builder(self.settings.clone()).capacity(8).build();
             let why = loop {
                 match events.poll().await {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
                         tracing::info!("{}: connected", self.place);
-                        (pause, told) = (FIRST_PAUSE, false);
+                        pauses.reset();
+                        told = false;
                         self.outbox.send_retained_again();
                         self.outbox.keep(format!("{}{RUN}", self.base), self.run.clone().into());
                         let _ = client.try_subscribe_many(self.filters());
@@ -238,12 +240,12 @@ impl Listener {
             if self.outbox.is_closing() {
                 return;
             }
+            let pause = pauses.pause();
             if !told {
                 tracing::warn!("{}: {why}; connecting again in {:.1} s", self.place, pause.as_secs_f64());
                 told = true;
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

@@ -18,9 +18,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
 use super::LiveSink;
@@ -111,15 +112,11 @@ struct Frames {
     come: bool,
 }
 
-fn lock(frames: &Mutex<Frames>) -> MutexGuard<'_, Frames> {
-    frames.lock().unwrap_or_else(|e| e.into_inner())
-}
-
 /// Tells the broker when no frames come any more: its last will is that of a dead program alone.
 fn watch(frames: &Weak<Mutex<Frames>>, outbox: &Outbox, topic: &str, stall: Duration) {
     while let Some(frames) = frames.upgrade() {
         {
-            let mut frames = lock(&frames);
+            let mut frames = frames.lock();
             if frames.come && frames.last.elapsed() > stall {
                 frames.come = false;
                 outbox.retain(topic, "offline");
@@ -246,7 +243,7 @@ fn round(value: f64) -> f64 {
 impl LiveSink for Mqtt {
     fn take(&mut self, _: &Arc<SegmentedFrame>, report: &Arc<FrameReport>) -> Result<()> {
         {
-            let mut frames = lock(&self.frames);
+            let mut frames = self.frames.lock();
             frames.last = Instant::now();
             if !std::mem::replace(&mut frames.come, true) {
                 self.outbox.retain(&self.topic("availability"), "online");
@@ -283,7 +280,7 @@ impl LiveSink for Mqtt {
     fn finish(self: Box<Self>) -> Result<()> {
         {
             // Under the lock, so that the watch does not come in between.
-            let mut frames = lock(&self.frames);
+            let mut frames = self.frames.lock();
             frames.come = false;
             self.outbox.retain(&self.topic("availability"), "offline");
         }

@@ -2,9 +2,10 @@
 //! which run on the processor only.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{ModelProto, TensorProto};
 use tract_onnx::prelude::*;
@@ -107,7 +108,7 @@ impl GraphEncoder {
 
     /// Operators of the plans made so far that the GPU has no kernel for, by name: the processor computes them.
     pub fn unsupported_ops(&self) -> Vec<String> {
-        let plans = self.plans.lock().unwrap_or_else(|e| e.into_inner());
+        let plans = self.plans.lock();
         plans.values().flat_map(|plan| plan.left.iter().cloned()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
@@ -165,7 +166,7 @@ impl GraphEncoder {
     }
 
     fn plan(&self, shape: Shape) -> Result<Prepared> {
-        let mut plans = self.plans.lock().unwrap_or_else(|e| e.into_inner());
+        let mut plans = self.plans.lock();
         if let Some(plan) = plans.get(&shape) {
             return Ok(plan.clone());
         }
@@ -246,7 +247,7 @@ impl Encoder for GraphEncoder {
     }
 
     fn has_plan(&self, input: &Input, capacity: usize) -> bool {
-        self.plans.lock().unwrap_or_else(|e| e.into_inner()).contains_key(&Shape::of(input, capacity))
+        self.plans.lock().contains_key(&Shape::of(input, capacity))
     }
 
     fn encode(&self, input: &Input) -> Result<PatchGrid> {
@@ -267,7 +268,7 @@ impl Encoder for GraphEncoder {
     }
 
     fn release(&self) {
-        self.plans.lock().unwrap_or_else(|e| e.into_inner()).clear();
+        self.plans.lock().clear();
         #[cfg(feature = "_cuda")]
         self.masks.iter().for_each(masks::Masker::release);
     }
