@@ -5,7 +5,8 @@
 # programs on a real picture under emulation as Cortex-A53, A72 and A76, with the labels that x86 gives. An arm64 package goes into
 # an amd64 root with arm64's libraries, its programs under emulation: Debian's own tools need no emulation there.
 # X86_PROGRAM is an edge-seg for this machine, where no amd64 package is there to take it from.
-# Needs root, binutils, lintian, debootstrap, python3, and for arm64 qemu-user-static and the kernel's binfmt_misc.
+# Needs root, binutils, lintian, debootstrap, python3, pkg-config, and for arm64 gcc-aarch64-linux-gnu, qemu-user-static and the kernel's
+# binfmt_misc.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(realpath "${1:?a folder of packages}")
@@ -40,7 +41,7 @@ emulate() {
 
 inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"; }
 
-for deb in "$out"/*.deb; do
+for deb in "$out"/edge-seg_*.deb; do
     arch=$(dpkg-deb -f "$deb" Architecture)
     mkdir "$work/$arch"
     dpkg-deb -x "$deb" "$work/$arch"
@@ -65,6 +66,12 @@ for deb in "$out"/*.deb; do
         done
     done
     ok "$arch has manual pages and completions for every command"
+    dpkg-deb -x "$out"/libedge-seg0_*_"$arch".deb "$work/$arch-library"
+    newest=$(readelf --dyn-syms -W "$work/$arch-library"/usr/lib/*/libedge_seg.so.0 | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -n 1)
+    [ "$(printf '%s\nGLIBC_2.31\n' "$newest" | sort -V | tail -n 1)" = GLIBC_2.31 ] || fail "$arch libedge_seg needs $newest"
+    lintian --allow-root --fail-on error,warning "$out"/libedge-seg*_"$arch".deb || fail "lintian on $arch's libraries"
+    runtime/c/tests/packages.sh "$arch" "$out" || fail "$arch: the C interface's packages"
+    ok "$arch: a C program is built with libedge-seg-dev, and runs"
 done
 
 debootstrap --variant=minbase --include=adduser bullseye "$root" "$mirror" > "$work/debootstrap.log" 2>&1 || { tail -n 5 "$work/debootstrap.log"; fail "debootstrap"; }
@@ -73,7 +80,7 @@ mount --bind /dev "$root/dev"
 cp "$picture" "$root/photo.jpg"
 for arch in amd64 arm64; do
     [ -d "$work/$arch" ] || continue
-    cp "$out"/*_"$arch".deb "$root/edge-seg.deb"
+    cp "$out"/edge-seg_*_"$arch".deb "$root/edge-seg.deb"
     if [ "$arch" = arm64 ]; then
         emulate
         inside dpkg --add-architecture arm64
