@@ -13,7 +13,7 @@ use edge_seg_export::checkpoint::{Model, Weights, read_safetensors};
 use edge_seg_export::config::{Activation, Head};
 use edge_seg_export::import::{Options, import};
 use edge_seg_export::onnx::Storage;
-use edge_seg_tests::{Ended, binary, edge_seg, need, need_program, root};
+use edge_seg_tests::{Ended, binary, edge_seg, need, root};
 use safetensors::SafeTensors;
 
 fn data(name: &str) -> PathBuf {

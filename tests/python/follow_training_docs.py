@@ -21,7 +21,9 @@ FEWER = " --set stage.mine.steps=3 --set stage.mine.batch=2 --set log_every=1"
 
 
 def blocks(text: str, title: str, language: str) -> list[str]:
-    section = re.search(rf"^#+ {re.escape(title)}$(.*?)(?=^#|\Z)", re.sub(r"(?ms)^```.*?^```$", lambda m: m[0].replace("\n#", "\n\0#"), text), re.M | re.S)
+    # A comment in a block is no heading.
+    text = re.sub(r"(?ms)^```.*?^```$", lambda block: block[0].replace("\n#", "\n\0#"), text)
+    section = re.search(rf"^#+ {re.escape(title)}$(.*?)(?=^#|\Z)", text, re.M | re.S)
     assert section, f"{PAGE}: no section {title!r}"
     return [found.replace("\0", "") for found in re.findall(rf"^```{language}\n(.*?)^```$", section[1], re.M | re.S)]
 

@@ -149,8 +149,9 @@ impl Changes {
 /// Train a model by a recipe. The trainer's output and exit code are passed on.
 ///
 /// Training runs in Python with PyTorch, in the environment that `trainer-setup` makes; nothing else of this project needs Python. On several
-/// machines start the trainer by that environment's torchrun: `torchrun --nnodes ... -m edge_seg_trainer RECIPE.toml`. A run that was stopped
-/// (by Ctrl-C or SIGTERM after the step that is under way) goes on from its last checkpoint; one of another recipe, other data, another start or other code is refused, and what differs is said.
+/// machines start the trainer by that environment's torchrun: `torchrun --nnodes ... -m edge_seg_trainer RECIPE.toml`. Ctrl-C and SIGTERM end a
+/// run after the step that is under way. One that was stopped goes on from its last checkpoint; one of another recipe, other data, another
+/// start or other code is refused, and what differs is said.
 #[derive(Args)]
 pub struct Train {
     /// The recipe. Paths in it are taken from its own folder, those of training data from the data's folder.

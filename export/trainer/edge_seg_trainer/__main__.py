@@ -137,7 +137,8 @@ def main() -> int:
         say("stopped; what was kept stays, and the same command goes on there")
         return 130
     except torch.OutOfMemoryError as error:
-        say(f"error: the device's memory does not hold a step: {str(error).partition('. ')[0]}; take a smaller `batch`, a larger `accumulate`, or `recompute`")
+        full = str(error).partition(". ")[0]
+        say(f"error: the device's memory does not hold a step: {full}; take a smaller `batch`, a larger `accumulate`, or `recompute`")
         return 2
     except (
         RecipeError,

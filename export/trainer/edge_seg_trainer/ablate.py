@@ -6,12 +6,13 @@ python -m edge_seg_trainer ablate RECIPE.toml
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from . import evaluate, parallel, provenance
+from . import checkpoint, evaluate, parallel, provenance
 from .recipe import Recipe, StageRecipe
 from .schema import RecipeError, near
 from .sets import OBJECTS
@@ -122,7 +123,11 @@ def main(recipe: Recipe, base: Path, say, only: list[str] | None = None, fresh: 
         raise RecipeError(f"--only {unknown[0]!r}{near(unknown[0], list(VARIANTS))}")
     recipe = replace(recipe.placed(base.absolute()), final_report=())
     work = Path(recipe.work) / recipe.name
-    work.mkdir(parents=True, exist_ok=True)
+    with checkpoint.alone(work) if parallel.rank() == 0 else nullcontext():
+        return _rows(recipe, base, stage, work, say, only, fresh)
+
+
+def _rows(recipe: Recipe, base: Path, stage: StageRecipe, work: Path, say, only: list[str] | None, fresh: bool) -> int:
     place, of_place = work / "ablate.json", work / "ablate.made-by.json"
     first = Run(recipe, base, say)
     made_by = first.provenance()

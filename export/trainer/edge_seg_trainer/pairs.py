@@ -1,8 +1,9 @@
 """Captioned photos that can be drawn one by one: folders with captions, tables, and COCO's captions JSON.
 
-A set's name says its form, and by `=WEIGHT` at its end how often it is drawn: `NAME` (the folder `pairs/NAME` of the data, with captions.tsv and images/), `folder:DIR` (pictures with a .txt or
-.json of the same stem beside, or below image/ and json/), `table:FILE[:IMAGES]` (TSV, CSV, JSON lines or Parquet with a column of files and
-one of captions), `coco:ANNOTATIONS.json:IMAGES`. Paths are taken from the data's folder. Tar shards (`shards:PATTERN`), which can only be read in
+A set's name says its form, and by `=WEIGHT` at its end how often it is drawn: `NAME` (the folder `pairs/NAME` of the data, with
+captions.tsv and images/), `folder:DIR` (pictures with a .txt or .json of the same stem beside, or below image/ and json/),
+`table:FILE[:IMAGES]` (TSV, CSV, JSON lines or Parquet with a column of files and one of captions), `coco:ANNOTATIONS.json:IMAGES`.
+Paths are taken from the data's folder. Tar shards (`shards:PATTERN`), which can only be read in
 order, are `shards.py`'s.
 """
 

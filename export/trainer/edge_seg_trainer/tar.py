@@ -13,7 +13,13 @@ BLOCK = 512
 
 
 class _Header(tarfile.TarInfo):
-    """A header whose extension fields are small: they are read whole, whatever they claim."""
+    """A header whose extension fields are small: they are read whole, whatever they claim. An archive ends with a header of zeros, or is cut off."""
+
+    @classmethod
+    def frombuf(cls, buf, encoding, errors):
+        if len(buf) < BLOCK:
+            raise tarfile.ReadError("the archive has no end")
+        return super().frombuf(buf, encoding, errors)
 
     def _proc_member(self, archive):
         extended = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)

@@ -163,7 +163,7 @@ def test_what_a_killed_run_left_unfinished_is_ended(recipe):
 
 def test_words_that_were_edited_are_another_run(recipe, world, tmp_path):
     shades(tmp_path / "mine", "train", 4)
-    stage = {"name": "s", "kind": "sets", "learns": "all", "sets": [f"folder:{tmp_path / 'mine'}=1"], "umbrellas": "", "steps": 4, "side_px": 32}
+    stage = {"name": "s", "kind": "sets", "learns": "all", "sets": [f"folder:{tmp_path / 'mine'}=1"], "umbrellas": "", "steps": 4}
     table = tmp_path / "mine" / "classes.tsv"
     start(recipe(stage)).follow(until=3)
     before = table.read_text()
