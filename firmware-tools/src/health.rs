@@ -153,7 +153,7 @@ mod tests {
         (0..10).for_each(|_| assert!(slow.line("{}", now, || None)));
         assert!(poor(&slow, None).contains("tell none"));
         let mut slow = watch(Bar { p95_ms: 100, ..Bar::default() });
-        let mut frames = |slow: &mut Watch, latency: f64, count: usize| {
+        let frames = |slow: &mut Watch, latency: f64, count: usize| {
             (0..count).for_each(|_| assert!(slow.line(&format!("{{\"latency_ms\":{latency}}}"), now, || None)));
         };
         frames(&mut slow, 100.0, 95);

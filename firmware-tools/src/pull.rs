@@ -140,7 +140,7 @@ pub enum Pulled {
     /// Nothing was to be done, and why.
     Nothing(String),
     /// A release was installed, or refused.
-    Installed(Outcome),
+    Installed(Box<Outcome>),
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -208,7 +208,7 @@ pub fn pull(paths: &Paths, board: &Board, from: &From, host: &str, again: bool) 
     for name in disk.list(&folder)? {
         disk.remove(&folder.join(name))?;
     }
-    Ok(Pulled::Installed(outcome))
+    Ok(Pulled::Installed(Box::new(outcome)))
 }
 
 /// Holds an index against the day and the highest number that was seen here, and remembers its number.

@@ -50,7 +50,7 @@ impl Pull {
                 Ok(true)
             }
             Pulled::Installed(outcome) => {
-                let done = tell(outcome)?;
+                let done = tell(*outcome)?;
                 if done && self.restart {
                     restart()?;
                 }

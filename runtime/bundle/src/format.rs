@@ -220,7 +220,7 @@ impl Bundle {
             Self::from_bytes("built-in".into(), MINI)
         }
         #[cfg(not(feature = "mini"))]
-        Err(Error::NoModel)
+        Err(crate::Error::NoModel)
     }
 
     /// Checks a bundle that is in memory already. `place` names it in errors.
