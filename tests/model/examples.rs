@@ -113,7 +113,7 @@ fn a_signed_bundle_from_memory() {
     std::fs::copy(root().join("runtime/models/mini.esb"), at("mini.esb")).unwrap();
     generate(&at("k"), &Password::None, None).unwrap();
     let secret = read_secret(&at("k"), &Password::None).unwrap();
-    embed(&at("mini.esb"), &sign(&secret, &signed_part(&at("mini.esb")).unwrap(), "mini.esb", 1_700_000_000).unwrap()).unwrap();
+    embed(&at("mini.esb"), &sign(&secret, signed_part(&at("mini.esb")).unwrap().as_slice(), "mini.esb", 1_700_000_000).unwrap()).unwrap();
     let cat = image::open(picture("cat.jpg")).unwrap().into_rgb8();
     std::fs::write(at("cat.rgb"), cat.as_raw()).unwrap();
     let [width, height] = [cat.width(), cat.height()].map(|side| side.to_string());

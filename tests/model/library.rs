@@ -374,7 +374,7 @@ fn keys_and_bundles_come_from_memory_in_one_call() {
         generate(&at(name), &Password::None, None).unwrap();
     }
     let secret = read_secret(&at("k"), &Password::None).unwrap();
-    let signature = sign(&secret, &signed_part(&at("mini.esb")).unwrap(), "mini.esb", 1_700_000_000).unwrap();
+    let signature = sign(&secret, signed_part(&at("mini.esb")).unwrap().as_slice(), "mini.esb", 1_700_000_000).unwrap();
     embed(&at("mini.esb"), &signature).unwrap();
     let [key, other] = ["k.pub", "other.pub"].map(|name| std::fs::read_to_string(at(name)).unwrap());
     let bytes = std::fs::read(at("mini.esb")).unwrap();

@@ -401,7 +401,7 @@ impl Layer {
             (Kind::Attention { heads, head_dim, int8, turned }, [query, key, value, added @ ..]) => {
                 let shape = shapes[0];
                 let (added, angles) = match added {
-                    [added @ .., cos, sin] if *turned => (added, Some(Angles { cos: *cos, sin: *sin, half: head_dim / 2 })),
+                    [added @ .., cos, sin] if *turned => (added, Some(Angles { cos, sin, half: head_dim / 2 })),
                     _ => (added, None),
                 };
                 ensure!(*turned == angles.is_some(), "expected cosine and sine of the tokens' angles");
