@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conftest import needed
 from edge_seg_trainer import __main__ as command
 from edge_seg_trainer import ablate, plain
 from edge_seg_trainer.bench import SHAPES, encoder_flops, run as bench
@@ -16,8 +17,9 @@ from test_parallel import as_toml
 from test_train import PAIRS, TTD, start
 
 
+@pytest.mark.peers
 def test_selection_measures_are_those_of_scikit_learn():
-    metrics = pytest.importorskip("sklearn.metrics")
+    metrics = needed("sklearn.metrics")
     rng = np.random.default_rng(0)
     shown, score = rng.random(50) < 0.4, np.round(rng.random(50), 1)
     found, chosen = selection(shown, score), score >= 0.5
@@ -124,22 +126,25 @@ def test_an_ablation_refuses_another_recipes_table_and_leaves_out_what_a_start_c
     assert capsys.readouterr().out.startswith("500 steps of 8")
 
 
+@pytest.mark.peers
 def test_a_step_does_what_a_plain_loop_of_the_libraries_does(tmp_path):
     """Beside which it is timed."""
-    pytest.importorskip("timm")
+    needed("timm")
     plain.made_photos(tmp_path, 4)
     found = plain.compared(tmp_path, f"folder:{tmp_path}", 2, 1, 1, "f32")
     assert found["first_loss"]["ours"] == pytest.approx(found["first_loss"]["plain"], rel=1e-3) and found["ratio_processor"] > 0
 
 
+@pytest.mark.peers
 def test_the_loader_is_timed_beside_webdatasets(tmp_path):
-    pytest.importorskip("webdataset")
+    needed("webdataset")
     found = plain.loaders(tmp_path, 64, 32, 2, 1)
     assert set(found["ms_a_picture"]) == {"ours", "webdataset", "webdataset_draft"}
 
 
+@pytest.mark.peers
 def test_the_step_is_timed_beside_open_clips():
-    pytest.importorskip("open_clip")
+    needed("open_clip")
     import torch
 
     found = bench("tiny", 2, 2, torch.device("cpu"))

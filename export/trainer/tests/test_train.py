@@ -13,6 +13,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file
 
+from conftest import needed
 from edge_seg_trainer import evaluate, provenance
 from edge_seg_trainer.adapters import inject, merge
 from edge_seg_trainer.checkpoint import CheckpointError
@@ -443,8 +444,9 @@ def test_missing_data_is_named(recipe, tmp_path):
         run.follow()
 
 
+@pytest.mark.peers
 def test_tensorboard_is_written_where_asked(recipe):
-    pytest.importorskip("tensorboard")
+    needed("tensorboard")
     run = start(recipe(TTD | {"steps": 2}, tensorboard=True))
     run.follow()
     assert any(path.stat().st_size > 0 for path in (run.work / "tensorboard").iterdir())
