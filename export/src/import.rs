@@ -409,7 +409,8 @@ fn configure(
             patch_bias: weights.contains_key("image.patch.bias"),
             pre_norm: weights.contains_key("image.ln_pre.weight"),
             activation: activation(0)?,
-            gated: weights.contains_key("image.blocks.0.mlp.gate.weight"),
+            // By any block, so that one that lacks its gate is named.
+            gated: weights.keys().any(|name| name.starts_with("image.blocks.") && name.ends_with(".mlp.gate.weight")),
             norm_eps: eps(0),
             head: head.clone(),
             projection_bias: !pooled && weights.contains_key("image.head.projection.bias"),

@@ -110,7 +110,10 @@ fn every_family_gives_its_librarys_embeddings() {
         ("siglip", options()),
         ("siglip-timm", small.clone()),
         ("pe-core", Options { pool_heads: Some(4), ..small.clone() }),
-        ("mobileclip", small),
+        ("mobileclip", small.clone()),
+        ("eva02", small),
+        ("metaclip2", options()),
+        ("metaclip2-mt5", options()),
         ("tips", options()),
     ] {
         let model = import(&path(folder), &options).unwrap_or_else(|e| panic!("{folder}: {e}"));
@@ -242,6 +245,45 @@ fn a_folder_that_lacks_a_part_is_refused_with_the_parts_name() {
     assert_eq!(model.config.preprocess.mean, [0.5; 3]);
 }
 
+/// Names of weights alone, as a file of safetensors.
+fn named(names: &[&str]) -> tempfile::TempDir {
+    let place = tempfile::tempdir().unwrap();
+    let one = [0u8; 4];
+    let views = names.iter().map(|name| (*name, safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1], &one).unwrap()));
+    safetensors::serialize_to_file(views, None, &place.path().join("model.safetensors")).unwrap();
+    place
+}
+
+#[test]
+fn image_towers_without_words_are_refused_by_name() {
+    for names in [
+        // PE-Spatial in Meta's form, and in timm's.
+        &["class_embedding", "conv1.weight", "positional_embedding", "transformer.resblocks.0.ls_1.gamma"][..],
+        &["blocks.0.attn.qkv.weight", "blocks.0.gamma_1", "patch_embed.proj.weight", "pos_embed"],
+    ] {
+        let place = named(names);
+        let message = refused(place.path().to_str().unwrap(), &options());
+        assert!(message.contains("PE-Spatial") && message.contains("PE-Core") && message.contains("text tower is missing"), "{message}");
+    }
+}
+
+#[test]
+fn a_cleaning_that_is_not_had_is_named() {
+    let place = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(data("metaclip2")).unwrap() {
+        let entry = entry.unwrap().path();
+        fs::copy(&entry, place.path().join(entry.file_name().unwrap())).unwrap();
+    }
+    let file = place.path().join("open_clip_config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    for (key, value) in [("clean", "stem"), ("tokenizer_mode", "clips")] {
+        config["model_cfg"]["text_cfg"]["tokenizer_kwargs"] = serde_json::json!({key: value});
+        fs::write(&file, config.to_string()).unwrap();
+        let message = refused(place.path().to_str().unwrap(), &options());
+        assert!(message.contains(key) && message.contains(value), "{message}");
+    }
+}
+
 #[test]
 fn a_tokenizer_of_another_model_is_refused() {
     // This one ends with id 1 of 10, and the model pools at the last entry.
@@ -282,6 +324,10 @@ fn a_weight_that_is_missing_transposed_or_of_another_type_is_named() {
         ("tips", "vision_encoder.blocks.1.attn.qkv.weight", "image.blocks.1.attn.qkv.weight"),
         ("pe-core", "visual.trunk.attn_pool.kv.weight", "image.head.pool.attn.qkv.weight"),
         ("clipa", "transformer.resblocks.1.attn.in_proj_weight", "text.blocks.1.attn.qkv.weight"),
+        ("siglip-timm", "visual.trunk.attn_pool.kv.weight", "image.head.pool.attn.qkv.weight"),
+        ("eva02", "visual.trunk.blocks.1.mlp.fc1_g.weight", "image.blocks.1.mlp.gate.weight"),
+        ("eva02", "visual.trunk.blocks.0.mlp.fc1_g.weight", "image.blocks.0.mlp.gate.weight"),
+        ("metaclip2", "transformer.resblocks.1.attn.in_proj_weight", "text.blocks.1.attn.qkv.weight"),
     ] {
         let gone = with_weight(folder, name, |tensor| {
             *tensor = Tensor::new([0], vec![]);

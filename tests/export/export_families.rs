@@ -306,30 +306,46 @@ fn trainer() -> Option<OsString> {
 fn each_family_goes_from_its_published_file_to_masks() {
     // Without it the families are taken to masks without the training between.
     let venv = trainer();
-    for source in ["open_clip", "openai.pt", "tinyclip.pt", "tcl.pth", "hf"] {
+    let vocabulary = path("bpe.txt");
+    let of_openai = ["--head-width", "16", "--tokenizer", &vocabulary];
+    let tinyclip = [&of_openai[..], &["--activation", "quick-gelu"]].concat();
+    let pe_core = ["--head-width", "8", "--pool-heads", "4"];
+    let files = |source: &str| root().join("tests/data").join(source).to_str().unwrap().to_owned();
+    for (source, more) in [
+        ("clip-families/open_clip", &of_openai[..]),
+        ("clip-families/openai.pt", &of_openai),
+        ("clip-families/tinyclip.pt", &tinyclip),
+        ("clip-families/tcl.pth", &of_openai),
+        ("clip-sources/hf", &of_openai[..2]),
+        ("checkpoints/hf", &[]),
+        ("checkpoints/clipa", &[]),
+        ("checkpoints/siglip", &[]),
+        ("checkpoints/siglip-timm", &pe_core[..2]),
+        ("checkpoints/pe-core", &pe_core),
+        ("checkpoints/eva02", &pe_core[..2]),
+        ("checkpoints/mobileclip", &pe_core[..2]),
+        ("checkpoints/tips", &[]),
+        ("checkpoints/metaclip2", &[]),
+        ("checkpoints/metaclip2-mt5", &[]),
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path();
-        let at = if source == "hf" { root().join("tests/data/clip-sources/hf").to_str().unwrap().to_string() } else { path(source) };
-        let vocabulary = path("bpe.txt");
-        let mut arguments = vec!["import", &at, "-o", "imported", "--head-width", "16", "--name", "tiny"];
-        if source != "hf" {
-            arguments.extend(["--tokenizer", &vocabulary]);
-        }
-        if source == "tinyclip.pt" {
-            arguments.extend(["--activation", "quick-gelu"]);
-        }
+        let at = files(source);
+        let arguments = [&["import", &at, "-o", "imported", "--name", "tiny"], more].concat();
         let ended = export(place, &arguments, "http://127.0.0.1:9");
         assert_eq!(ended.code, 0, "{source}: {}", ended.stderr);
         let mut model = "imported";
         if venv.is_some() {
             fs::write(place.join("recipe.toml"), recipe(place)).unwrap();
-            let ended = export(place, &["train", "recipe.toml"], "http://127.0.0.1:9");
+            let ended = export(place, &["train", "recipe.toml", "--set", "stage.ttd.steps=1"], "http://127.0.0.1:9");
             assert_eq!(ended.code, 0, "{source}: {}", ended.stderr);
             model = "models/trained";
             let (before, after) = (Model::read(&place.join("imported")).unwrap(), Model::read(&place.join(model)).unwrap());
-            let name = "image.blocks.0.attn.qkv.weight";
-            assert!(before.weights[name] != after.weights[name], "{source}: the adapters are merged");
-            assert_eq!(before.config.image, after.config.image, "{source}");
+            for name in ["image.blocks.0.attn.qkv.weight", "text.blocks.0.mlp.fc1.weight"] {
+                assert!(before.weights[name] != after.weights[name], "{source}: the adapters of {name} are merged");
+            }
+            assert_eq!((before.config.image, before.config.text), (after.config.image, after.config.text), "{source}");
+            assert_eq!((before.config.context, before.config.pad_token), (after.config.context, after.config.pad_token), "{source}");
         }
         let ended = export(place, &["bundle", model, "-o", "tiny.esb"], "http://127.0.0.1:9");
         assert_eq!(ended.code, 0, "{source}: {}", ended.stderr);
