@@ -33,7 +33,7 @@ pub struct Request {
     pub downgrade: bool,
     /// How the release proves itself.
     pub trial: Trial,
-    /// The files are root's own, below the folder of the state: they are moved where they can be.
+    /// The files are root's own, below the folder of the state: the slot shares them where it can.
     pub own: bool,
 }
 
@@ -106,9 +106,9 @@ struct Incoming<'a> {
     trust: Option<Trust>,
     /// Signatures of files that were brought.
     signed: Vec<Signed>,
-    /// Where the runtime is tried; it is moved into the slot.
+    /// Where the runtime is tried; the slot shares it.
     tried: PathBuf,
-    /// A bundle that may be moved into the slot too.
+    /// A bundle that the slot may share too.
     own_bundle: Option<PathBuf>,
     board: Vec<String>,
 }
@@ -296,7 +296,7 @@ impl Source for Incoming<'_> {
 
 impl Drop for Incoming<'_> {
     fn drop(&mut self) {
-        // There still where nothing came of it.
+        // Its name alone, where a slot shares it.
         let _ = self.paths.disk().remove(&self.tried);
     }
 }

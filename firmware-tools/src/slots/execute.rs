@@ -107,7 +107,7 @@ pub trait Source {
     fn check_board(&mut self, program: Option<&Path>) -> Result<(), String>;
     /// The files.
     fn parts(&self) -> &Parts;
-    /// A copy of a file on the slots' disk that may be moved into a slot, in place of writing it once more.
+    /// A copy of a file on the slots' disk that a slot may share, in place of writing it once more.
     fn ready(&self, _name: &str) -> Option<PathBuf> {
         None
     }
@@ -410,15 +410,13 @@ impl<D: Disk> Slots<D> {
         for (name, content, kind) in source.parts().files() {
             let path = folder.join(name);
             let mark = release.files.iter().find(|file| file.name == name).ok_or(io::ErrorKind::InvalidInput)?;
-            if let Some(held) = self.held_whole(mark, state)
-                && self.disk.share(&held, &path).is_ok()
+            let whole = self.held_whole(mark, state).or_else(|| source.ready(name).filter(|ready| self.is_whole(ready, mark)));
+            if let Some(whole) = whole
+                && self.disk.share(&whole, &path).is_ok()
             {
                 continue;
             }
-            match source.ready(name).filter(|ready| self.is_whole(ready, mark)) {
-                Some(ready) => self.disk.rename(&ready, &path)?,
-                None => self.disk.write(&path, &mut *content.reader()?, kind)?,
-            }
+            self.disk.write(&path, &mut *content.reader()?, kind)?;
         }
         self.disk.write(&folder.join(RELEASE), &mut serde_json::to_vec(release)?.as_slice(), Kind::Plain)
     }

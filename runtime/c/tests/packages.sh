@@ -15,19 +15,19 @@ case $arch in
 esac
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-for deb in "$packages"/libedge-seg0_*_"$arch".deb "$packages"/libedge-seg-dev_*_"$arch".deb; do dpkg-deb -x "$deb" "$work/root"; done
+for deb in "$packages"/libedge-seg0_*_"$arch".deb "$packages"/libedge-seg-dev_*_"$arch".deb; do dpkg-deb -x "$deb" "$work/unpacked"; done
 [ "$(dpkg-deb -f "$packages"/libedge-seg-dev_*_"$arch".deb Depends)" = "libedge-seg0 (= $(dpkg-deb -f "$packages"/libedge-seg0_*_"$arch".deb Version)), libc6-dev" ]
-export PKG_CONFIG_SYSROOT_DIR=$work/root PKG_CONFIG_LIBDIR=$work/root/usr/lib/$triplet/pkgconfig
+export PKG_CONFIG_SYSROOT_DIR=$work/unpacked PKG_CONFIG_LIBDIR=$work/unpacked/usr/lib/$triplet/pkgconfig
 read -ra flags <<< "$(pkg-config --cflags --libs edge_seg)"
-read -ra alone <<< "$(pkg-config --static --cflags --libs edge_seg | sed "s|-ledge_seg|$work/root/usr/lib/$triplet/libedge_seg.a|")"
+read -ra alone <<< "$(pkg-config --static --cflags --libs edge_seg | sed "s|-ledge_seg|$work/unpacked/usr/lib/$triplet/libedge_seg.a|")"
 $cc -std=c11 -Wall -Wextra -Werror "$root/examples/c/segment_picture.c" -o "$work/shared" "${flags[@]}"
 $cc -std=c11 -Wall -Wextra -Werror "$root/examples/c/segment_picture.c" -o "$work/static" "${alone[@]}"
 readelf -d "$work/shared" | grep -q 'NEEDED.*\[libedge_seg.so.0\]'
 ! readelf -d "$work/static" | grep -q 'NEEDED.*libedge_seg'
 # What was linked when it was built is what is found when it runs, and both say the same.
 for program in shared static; do
-    env LD_LIBRARY_PATH="$work/root/usr/lib/$triplet" "${run[@]}" "$work/$program" "$root/examples/pictures/cat.jpg" "cat, wall" > "$work/$program.txt"
+    env LD_LIBRARY_PATH="$work/unpacked/usr/lib/$triplet" "${run[@]}" "$work/$program" "$root/examples/pictures/cat.jpg" "cat, wall" > "$work/$program.txt"
 done
 grep -q '^cat ' "$work/shared.txt"
 cmp "$work/shared.txt" "$work/static.txt"
-echo "the C interface's packages for $arch: $(du -h --apparent-size "$work"/root/usr/lib/$triplet/libedge_seg.so.*.* | cut -f1) shared, $(du -h --apparent-size "$work"/root/usr/lib/$triplet/libedge_seg.a | cut -f1) static"
+echo "the C interface's packages for $arch: $(du -h --apparent-size "$work"/unpacked/usr/lib/$triplet/libedge_seg.so.*.* | cut -f1) shared, $(du -h --apparent-size "$work"/unpacked/usr/lib/$triplet/libedge_seg.a | cut -f1) static"
