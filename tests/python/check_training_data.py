@@ -24,7 +24,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "export" / "trainer"))
 
-from edge_seg_trainer.labelled_sets import read_set  # noqa: E402
+from edge_seg_trainer.sets import read_set  # noqa: E402
 from edge_seg_trainer.pairs import read_pairs  # noqa: E402
 from edge_seg_trainer.samples import Unusable  # noqa: E402
 from edge_seg_trainer.shards import Count, expand, read_shard  # noqa: E402
