@@ -473,7 +473,7 @@ fn an_engineers_day() {
     let stage = "[[stage]]\nname = \"mine\"\nkind = \"sets\"\nsets = [\"mine=1\"]\numbrellas = \"\"\nlearns = \"all\"\nsteps = 3\nbatch = 4\nside_px = 32\nfolder = \"mine\"\n";
     let first = recipe(place);
     let head = first.split("[[stage]]").next().unwrap().replace("\"imported\"", "\"models/trained\"").replace("\"tiny\"", "\"mine\"");
-    fs::write(place.join("mine.toml"), format!("{head}{stage}")).unwrap();
+    fs::write(place.join("mine.toml"), format!("score = [40.0, -8.0]\n{head}{stage}")).unwrap();
     done(&["train", "mine.toml"]);
     done(&["bundle", "models/mine", "-o", "mine.esb"]);
     assert!((0.0..=1.0).contains(&miou("mine.esb")));
