@@ -15,7 +15,7 @@ trap 'umount "$root/repository" 2>/dev/null || true; rm -rf --one-file-system "$
 if [ -n "$base" ]; then
     cp -a "$base" "$root"
 else
-    debootstrap --variant=minbase --include=adduser,gpgv bookworm "$root" "${DEBIAN_MIRROR:-http://deb.debian.org/debian}" > "$work/log" 2>&1 || fail "debootstrap"
+    debootstrap --variant=minbase --include=adduser,gpgv bookworm "$root" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} > "$work/log" 2>&1 || fail "debootstrap"
 fi
 inside() { chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"; }
 

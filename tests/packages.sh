@@ -11,7 +11,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(realpath "${1:?a folder of packages}")
 x86=${2:+$(realpath "$2")}
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 picture=$PWD/examples/pictures/cat.jpg
 words="cat, wall, sofa, car"
 binfmt=/proc/sys/fs/binfmt_misc
@@ -74,7 +73,7 @@ for deb in "$out"/edge-seg_*.deb; do
     ok "$arch: a C program is built with libedge-seg-dev, and runs"
 done
 
-debootstrap --variant=minbase --include=adduser bullseye "$root" "$mirror" > "$work/debootstrap.log" 2>&1 || { tail -n 5 "$work/debootstrap.log"; fail "debootstrap"; }
+debootstrap --variant=minbase --include=adduser bullseye "$root" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} > "$work/debootstrap.log" 2>&1 || { tail -n 5 "$work/debootstrap.log"; fail "debootstrap"; }
 mount --bind /proc "$root/proc"
 mount --bind /dev "$root/dev"
 cp "$picture" "$root/photo.jpg"

@@ -179,7 +179,8 @@ def main():
         if base is None:
             base = work / "base"
             include = "adduser,systemd,systemd-sysv,dbus,openssh-server,sudo"
-            run(["debootstrap", "--variant=minbase", f"--include={include}", "bookworm", base, os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")])
+            mirror = filter(None, [os.environ.get("DEBIAN_MIRROR")])
+            run(["debootstrap", "--variant=minbase", f"--include={include}", "bookworm", base, *mirror])
         follow(arguments.programs.resolve(), base, work, systems)
     finally:
         for system in systems:

@@ -4,6 +4,7 @@ import json
 import os
 import resource
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -64,19 +65,25 @@ def test_a_run_survives_a_kill_at_any_of_its_file_operations(recipe):
     assert not [path for path in again.work.rglob(".*") if path.name != ".lock"] and not list(Path(broken.output).glob(".*"))
 
 
+@contextmanager
+def no_room():
+    """Files that end where a full disk would end them."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def test_a_full_disk_costs_the_checkpoint_alone(recipe):
     stage = PAIRS | {"steps": 6}
     whole = start(recipe(stage, name="whole", save_every=1))
     whole.follow()
     broken = recipe(stage, name="broken", save_every=1)
     start(broken).follow(until=3)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    try:
-        with pytest.raises(CheckpointError, match="checkpoint.pt: cannot be written.*is still the one before; make room"):
-            start(broken).follow()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with no_room(), pytest.raises(CheckpointError, match="checkpoint.pt: cannot be written.*is still the one before; make room"):
+        start(broken).follow()
     again = start(broken)
     assert not list(again.work.glob(".checkpoint*"))
     again.follow()
@@ -85,13 +92,8 @@ def test_a_full_disk_costs_the_checkpoint_alone(recipe):
 
 def test_features_that_find_no_room_are_told(recipe, tmp_path):
     made = recipe(PAIRS | {"steps": 2})
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    try:
-        with pytest.raises(DataError, match="expected room for .* GB of features, found less"):
-            start(made).follow()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with no_room(), pytest.raises(DataError, match="expected room for .* GB of features, found less"):
+        start(made).follow()
     assert all(path.stat().st_size == 0 for path in (tmp_path / "work").glob("features-*"))
     start(made).follow()
 

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use edge_seg_bundle::date::Date;
 use edge_seg_fw::deploy::{OwnFolder, Payload, Phase, Verdict, render};
 use edge_seg_fw::fleet::{self, Answer, Order, Publication, journal};
-use serde_json::Value;
+use serde::Serialize;
 
 use super::keys::PasswordArgs;
 use super::print;
@@ -65,9 +65,7 @@ struct Boards {
 }
 
 #[derive(clap::Args)]
-struct Deploy {
-    #[command(flatten)]
-    boards: Boards,
+struct Brought {
     /// The bundle to bring; without one, the boards' own gets another configuration
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
@@ -77,6 +75,20 @@ struct Deploy {
     /// Leave boards' configurations as they are
     #[arg(long)]
     no_config: bool,
+}
+
+impl Brought {
+    fn payload(self) -> Payload {
+        Payload { bundle: self.bundle, binary: self.binary, config: None }
+    }
+}
+
+#[derive(clap::Args)]
+struct Deploy {
+    #[command(flatten)]
+    boards: Boards,
+    #[command(flatten)]
+    brought: Brought,
     /// Bring the boards back to the release before
     #[arg(long, conflicts_with_all = ["bundle", "binary", "allow_downgrade"])]
     rollback: bool,
@@ -106,15 +118,8 @@ struct Publish {
     /// The folder; what it has from before stays, and its index is counted up
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
-    /// The bundle; without one, the boards' own gets another configuration
-    #[arg(long, value_name = "FILE")]
-    bundle: Option<PathBuf>,
-    /// Runtime to bring with it, with its FILE.minisig
-    #[arg(long, value_name = "FILE")]
-    binary: Option<PathBuf>,
-    /// Leave boards' configurations as they are
-    #[arg(long)]
-    no_config: bool,
+    #[command(flatten)]
+    brought: Brought,
     /// The private key that signs index and configurations [default: the file's]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
@@ -151,8 +156,8 @@ impl Fleet {
                     fleet.key = Some(key);
                 }
                 let publication = Publication {
-                    payload: Payload { bundle: args.bundle, binary: args.binary, config: None },
-                    configs: !args.no_config,
+                    configs: !args.brought.no_config,
+                    payload: args.brought.payload(),
                     expires: args.expires,
                     password: args.password.password(),
                 };
@@ -174,8 +179,8 @@ impl Fleet {
                 let hosts = fleet.chosen(&args.boards.names)?;
                 ensure!(args.phases.as_ref().is_none_or(|phases| !phases.is_empty()), "--phases: expected one or more");
                 let order = Order {
-                    payload: Payload { bundle: args.bundle, binary: args.binary, config: None },
-                    configs: !args.no_config,
+                    configs: !args.brought.no_config,
+                    payload: args.brought.payload(),
                     password: args.password.password(),
                     rollback: args.rollback,
                     dry_run: args.dry_run,
@@ -186,7 +191,7 @@ impl Fleet {
                 };
                 let rows = fleet.deploy(&hosts, &order)?;
                 match json {
-                    true => print(&format!("{}\n", serde_json::to_string_pretty(&rows)?))?,
+                    true => print_json(&rows)?,
                     false => print(&render(&rows))?,
                 }
                 Ok(rows.iter().all(|row| row.verdict == Verdict::Done))
@@ -202,6 +207,6 @@ fn tell(json: bool, answers: &[Answer], render: impl Fn(&[Answer]) -> String) ->
     }
 }
 
-fn print_json(values: &[Value]) -> Result<()> {
+fn print_json(values: &[impl Serialize]) -> Result<()> {
     print(&format!("{}\n", serde_json::to_string_pretty(values)?))
 }
