@@ -178,8 +178,8 @@ mod tests {
         ffmpeg(folder, &[&encode[..], arguments, &["-x264-params", &options, "-y", "clip.h264"]].concat())?;
         let bytes = std::fs::read(folder.join("clip.h264")).unwrap();
         let starts: Vec<usize> = (0..bytes.len() - 5).filter(|at| bytes[*at..*at + 5] == [0, 0, 0, 1, 9]).collect();
-        let ends = starts.iter().skip(1).chain([&bytes.len()]);
-        Some(starts.iter().zip(ends).map(|(start, end)| bytes[*start..*end].to_vec()).collect())
+        let ends = starts.iter().skip(1).copied().chain([bytes.len()]);
+        Some(starts.iter().zip(ends).map(|(start, end)| bytes[*start..end].to_vec()).collect())
     }
 
     /// Decodes units to pictures, those that wait at the end included.
