@@ -3,8 +3,9 @@
 pub mod caption_report;
 pub mod captions;
 pub mod classes;
-pub mod coco;
+mod coco;
 pub mod compare;
+pub mod drawn;
 pub mod ensemble;
 pub mod fit;
 pub mod layout;

@@ -46,7 +46,7 @@ pub use edge_seg_model::Error as ModelError;
 pub use edge_seg_model::{
     Background, Channels, Class, Encoded, Extent, FoundClass, Frame, Gate, LabelMap, Options, PatchGrid, Placement, Refinement, ScoreGrid,
     Segmentation, Session, TagBank, TagScore, Timings, UnitRows, WordList, check_classes, expand_inputs, parse_tags, parse_words,
-    read_picture, read_tags_file, score_tags,
+    read_damaged_picture, read_picture, read_tags_file, score_tags,
 };
 pub use edge_seg_model::{image, ndarray};
 
@@ -179,7 +179,8 @@ pub mod sink {
 pub mod source {
     #[doc(inline)]
     pub use edge_seg_live::source::{
-        Fault, Layout, Matrix, Notice, Pace, PixelFormat, Range, Rate, Source, SourceOptions, YuvDecoder, open_source, redacted,
+        Fault, Layout, Matrix, Notice, Pace, PixelFormat, Range, Rate, Source, SourceOptions, VideoDecoder, YuvDecoder, open_source,
+        redacted,
     };
 }
 

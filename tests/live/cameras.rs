@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use edge_seg::Frame;
-use edge_seg::source::{Notice, SourceOptions, open_source};
+use edge_seg::source::{Notice, SourceOptions, VideoDecoder, open_source};
 use edge_seg_tests::{Ended, binary, need, need_program, test_name};
 use image::codecs::jpeg::JpegEncoder;
 use image::{Rgb, RgbImage};
@@ -151,6 +151,11 @@ fn reads_a_source_for_another_test() {
     let options = SourceOptions::default().with_stall(Duration::from_secs_f64(stall.parse().unwrap())).with_notify(|notice| match notice {
         Notice::Lost { why, .. } => println!("TOLD lost: {}", why.map_or("ended".into(), |e| e.to_string())),
         other => println!("TOLD {other:?}"),
+    });
+    let options = options.with_decoder(match std::env::var("CAMERAS_DECODER").as_deref() {
+        Ok("own") => VideoDecoder::Own,
+        Ok("ffmpeg") => VideoDecoder::Ffmpeg,
+        _ => VideoDecoder::Auto,
     });
     let mut source = match open_source(uri, &options) {
         Ok(source) => source,
@@ -418,30 +423,51 @@ fn until_ready(server: &mut Child) {
     assert_eq!(line, "ready\n");
 }
 
-#[test]
-fn an_rtsp_camera_from_a_real_server_that_is_killed_and_comes_back() {
+/// A real RTSP server, `tests/cameras/rtsp_server.py`.
+struct RtspServer {
+    port: u16,
+    child: Child,
+}
+
+impl Drop for RtspServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn has_rtsp_server() -> bool {
     let library = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer";
     let server = Command::new("/usr/bin/python3").args(["-c", library]).output().is_ok_and(|o| o.status.success());
-    if !need("GStreamer RTSP server (python3-gi, gir1.2-gst-rtsp-server-1.0)", server) || !need_program("ffmpeg") {
+    need("GStreamer RTSP server (python3-gi, gir1.2-gst-rtsp-server-1.0)", server)
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn serve(port: u16, arguments: &[&str]) -> RtspServer {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cameras/rtsp_server.py");
+    let mut command = Command::new("/usr/bin/python3");
+    command.arg(script).arg(port.to_string()).args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    until_ready(&mut child);
+    RtspServer { port, child }
+}
+
+/// No other program can be found.
+const ALONE: (&str, &str) = ("PATH", "/nowhere");
+
+#[test]
+fn an_rtsp_camera_from_a_real_server_that_is_killed_and_comes_back() {
+    if !has_rtsp_server() {
         return;
     }
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cameras/rtsp_server.py");
-    let serve = |colour: &str| {
-        let mut server = Command::new("/usr/bin/python3")
-            .arg(&script)
-            .args([&port, colour])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        until_ready(&mut server);
-        server
-    };
-    let mut server = serve("C81E3C");
+    let mut server = serve(free_port(), &["C81E3C"]);
     let mut reader = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &test_name(module_path!(), "reads_a_source_for_another_test"), "--ignored", "--nocapture", "--test-threads=1"])
-        .env("CAMERAS_READ", format!("100000 20 rtsp://127.0.0.1:{port}/test"))
+        .env("CAMERAS_READ", format!("100000 20 rtsp://127.0.0.1:{}/test", server.port))
+        .env(ALONE.0, ALONE.1)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -456,17 +482,210 @@ fn an_rtsp_camera_from_a_real_server_that_is_killed_and_comes_back() {
             line.strip_prefix("FRAME 320 240 ").into_iter().flat_map(|l| l.split(' ')).filter_map(|n| n.parse().ok()).collect();
         numbers.len() == 24 && numbers.chunks_exact(3).all(|c| c.iter().zip(colour).all(|(&a, b)| a.abs_diff(b) <= TOLERANCE))
     };
+    until(&|line| line == "TOLD Decoding { by: \"jpeg\" }");
     until(&|line| shows(line, [200, 30, 60]));
-    server.kill().unwrap();
-    server.wait().unwrap();
+    let port = server.port;
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
     until(&|line| line.starts_with("TOLD lost"));
-    let mut server = serve("1E3CC8");
+    let _server = serve(port, &["1E3CC8"]);
     until(&|line| line == "TOLD Back");
     until(&|line| shows(line, [30, 60, 200]));
     reader.kill().unwrap();
     reader.wait().unwrap();
-    server.kill().unwrap();
-    server.wait().unwrap();
+}
+
+/// The chart as a film of some seconds, in an encoding of ffmpeg's.
+fn chart_film(folder: &Path, name: &str, encoder: &[&str]) -> String {
+    chart().save(folder.join("chart.png")).unwrap();
+    let made = Command::new("ffmpeg")
+        .current_dir(folder)
+        .args(["-loglevel", "error", "-loop", "1", "-framerate", "15", "-i", "chart.png", "-t", "6"])
+        .args(["-vf", "scale=out_color_matrix=bt601:out_range=limited,format=yuv420p"])
+        .args(encoder)
+        .arg(name)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    folder.join(name).display().to_string()
+}
+
+const H264: [&str; 8] = ["-c:v", "libx264", "-crf", "6", "-g", "15", "-x264-params", "slices=3:bframes=2"];
+
+#[test]
+fn h264_by_rtsp_over_tcp_and_udp_and_by_either_decoder() {
+    if !has_rtsp_server() || !need_program("ffmpeg") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let film = chart_film(folder.path(), "chart.mp4", &H264);
+    let own = [(ALONE.0, ALONE.1.to_owned())];
+    for (transport, decoder) in [("tcp", "own"), ("tcp", "ffmpeg"), ("udp", "own"), ("udp", "ffmpeg")] {
+        let options = if transport == "udp" { vec![film.as_str(), "login=me:se:cret", "udp"] } else { vec![&film, "login=me:se:cret"] };
+        let server = serve(free_port(), &options);
+        let environment = if decoder == "own" { own.to_vec() } else { vec![("CAMERAS_DECODER", "ffmpeg".to_owned())] };
+        let seen = read_source(&format!("rtsp://me:se:cret@127.0.0.1:{}/test", server.port), 10, 20.0, &environment);
+        seen.assert_chart(&format!("{transport}, {decoder}"), false);
+        let by = if decoder == "own" { "rust_h264" } else { "ffmpeg" };
+        assert!(seen.told.contains(&format!("Decoding {{ by: {by:?} }}")), "{:?}", seen.told);
+        assert_eq!(seen.told.iter().any(|told| told.contains("OtherTransport")), transport == "udp", "{:?}", seen.told);
+    }
+    let server = serve(free_port(), &[&film, "login=me:secret"]);
+    for login in ["me:wrong-password@", ""] {
+        let told = told_of(&format!("rtsp://{login}127.0.0.1:{}/test", server.port), Duration::from_secs(20));
+        assert!(told.contains("401") && !told.contains("password") && !told.contains("UDP"), "{told}");
+    }
+}
+
+/// What is told of a source until it breaks, which ends it.
+fn told_of(uri: &str, stall: Duration) -> String {
+    let (stop, told) =
+        (std::sync::Arc::<std::sync::atomic::AtomicBool>::default(), std::sync::Arc::<std::sync::Mutex<Vec<String>>>::default());
+    let (ends, tell) = (stop.clone(), told.clone());
+    let options = SourceOptions::default().with_stop(stop).with_stall(stall).with_notify(move |notice| {
+        let is_end = matches!(notice, Notice::Lost { .. });
+        tell.lock().unwrap().push(match notice {
+            Notice::Lost { why, .. } => why.map_or("ended".into(), |e| e.to_string()),
+            other => format!("{other:?}"),
+        });
+        ends.store(is_end, std::sync::atomic::Ordering::Relaxed);
+    });
+    let mut frame = Frame::still(RgbImage::default());
+    match open_source(uri, &options).and_then(|mut source| source.read(&mut frame)) {
+        Ok(more) => assert!(!more, "{uri} gives frames"),
+        Err(error) => told.lock().unwrap().push(error.to_string()),
+    }
+    let told = told.lock().unwrap().join("; ");
+    assert!(!told.is_empty() && !told.contains('\n'), "{told}");
+    told
+}
+
+#[test]
+fn an_rtsp_camera_that_loses_packets_stalls_or_ends_is_survived() {
+    if !has_rtsp_server() || !need_program("ffmpeg") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let film = chart_film(folder.path(), "chart.mp4", &H264);
+    let alone = [(ALONE.0, ALONE.1.to_owned())];
+    let read = |frames: usize, stall_s: f64, option: &str| {
+        let server = serve(free_port(), &[&film, option]);
+        read_source(&format!("rtsp://127.0.0.1:{}/test", server.port), frames, stall_s, &alone).told
+    };
+    let told = read(60, 20.0, "drop=0.05");
+    assert!(told.iter().any(|told| told.contains("Damaged") && told.contains("lost")), "{told:?}");
+    // It goes on where it stood still, and begins anew where the film ends.
+    for (frames, stall_s, option, complaint) in [(30, 1.5, "stall=20", "no frame for 1500 ms"), (110, 20.0, "", "")] {
+        let told = read(frames, stall_s, option);
+        assert!(told.iter().any(|told| told.starts_with("lost") && told.contains(complaint)), "{option}: {told:?}");
+        assert!(told.iter().any(|told| told == "Back"), "{option}: {told:?}");
+    }
+}
+
+/// Answers each connection with the same bytes, once something was asked.
+fn answering(bytes: Vec<u8>, then: Duration) -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let bytes = bytes.clone();
+            std::thread::spawn(move || {
+                let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+                let _ = stream.write_all(&bytes);
+                std::thread::sleep(then);
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn servers_that_speak_no_rtsp_are_errors() {
+    let sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n";
+    let described = |body: &str, length: usize| {
+        format!("RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Type: application/sdp\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes()
+    };
+    let hostile: [(&str, Vec<u8>); 6] = [
+        ("nothing", Vec::new()),
+        ("zeros", vec![0; 100_000]),
+        ("another protocol", b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec()),
+        ("a body that never ends", described("v=0", 4_000_000_000)),
+        ("a body that is none", described("\u{0}\u{1}", 2)),
+        ("no answer to the next question", described(sdp, sdp.len())),
+    ];
+    for (what, bytes) in hostile {
+        let port = answering(bytes, Duration::from_millis(200));
+        let told = told_of(&format!("rtsp://me:secret@127.0.0.1:{port}/x"), Duration::from_secs(1));
+        assert!(!told.contains("secret"), "{what}: {told}");
+    }
+}
+
+/// A camera that sends pictures by HTTP to who gives this header.
+fn http_camera(authorization: &'static str, chunked: bool, pictures: usize) -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+                let head: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+                assert!(head.first().is_none_or(|line| line.starts_with("GET /video?size=3 HTTP/1.1")), "{head:?}");
+                if !head.iter().any(|line| line.to_ascii_lowercase().starts_with(&authorization.to_ascii_lowercase())) {
+                    let asked = if authorization.contains("Digest") {
+                        "Digest realm=\"camera\", nonce=\"abc\", qop=\"auth\""
+                    } else {
+                        "Basic realm=\"camera\""
+                    };
+                    let _ = write!(stream, "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: {asked}\r\nContent-Length: 0\r\n\r\n");
+                    return;
+                }
+                let encoding = if chunked { "Transfer-Encoding: chunked\r\n" } else { "" };
+                let kind = "Content-Type: multipart/x-mixed-replace; boundary=frame\r\n";
+                let _ = write!(stream, "HTTP/1.1 200 OK\r\n{kind}{encoding}\r\n");
+                for _ in 0..pictures {
+                    let part = [b"--frame\r\nContent-Type: image/jpeg\r\n\r\n".as_slice(), &jpeg(&chart()), b"\r\n"].concat();
+                    // Pieces end where it happens.
+                    for piece in part.chunks(700) {
+                        let sent = match chunked {
+                            true => write!(stream, "{:x}\r\n", piece.len())
+                                .and_then(|()| stream.write_all(piece))
+                                .and_then(|()| stream.write_all(b"\r\n")),
+                            false => stream.write_all(piece),
+                        };
+                        if sent.is_err() {
+                            return;
+                        }
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                std::thread::sleep(Duration::from_secs(3));
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn motion_jpeg_over_http_needs_no_other_program() {
+    let alone = [(ALONE.0, ALONE.1.to_owned())];
+    // "me:s@cret" as Basic has it.
+    for (what, header, login, chunked) in [
+        ("plain", "GET", "", false),
+        ("chunked", "GET", "", true),
+        ("basic", "authorization: Basic bWU6c0BjcmV0", "me:s@cret@", false),
+        ("digest", "authorization: Digest username=\"me\"", "me:s@cret@", true),
+    ] {
+        let port = http_camera(header, chunked, usize::MAX);
+        let seen = read_source(&format!("http://{login}127.0.0.1:{port}/video?size=3"), 8, 10.0, &alone);
+        seen.assert_chart(what, false);
+        assert_eq!(seen.told, ["Decoding { by: \"jpeg\" }"], "{what}");
+    }
+    let port = http_camera("GET", false, 3);
+    let seen = read_source(&format!("http://127.0.0.1:{port}/video?size=3"), 5, 0.5, &alone);
+    assert!(seen.told.iter().any(|told| told.contains("no frame for 500 ms")), "{:?}", seen.told);
+    let port = http_camera("authorization: Basic bWU6c0BjcmV0", false, 3);
+    let told = told_of(&format!("http://me:wrong-word@127.0.0.1:{port}/video?size=3"), Duration::from_secs(10));
+    assert!(told.contains("401 Unauthorized") && !told.contains("wrong-word"), "{told}");
 }
 
 #[test]

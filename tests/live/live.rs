@@ -189,7 +189,7 @@ fn run_with_path(folder: &Path, path: &str, arguments: &[&str]) -> Ended {
 fn a_missing_ffmpeg_is_named_with_its_package() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("clip.mp4"), b"anything").unwrap();
-    for source in ["clip.mp4", "rtsp://127.0.0.1:1/none"] {
+    for source in ["clip.mp4", "rtsps://127.0.0.1:1/none"] {
         let ended = run_with_path(folder.path(), "/nowhere", &["--source", source]);
         assert_eq!(ended.code, 2);
         assert!(ended.stderr.contains("install the package ffmpeg"), "{}", ended.stderr);
@@ -211,7 +211,7 @@ fn a_camera_that_dies_stalls_or_sends_garbage_is_opened_again() {
         let ended = run_with_path(
             folder.path(),
             &path,
-            &["--source", "rtsp://u:secret@camera/1", "--stall", "0.5", "--frames", "2", "--pace", "every"],
+            &["--source", "rtsps://u:secret@camera/1", "--stall", "0.5", "--frames", "2", "--pace", "every"],
         );
         assert_eq!(ended.code, 0, "{}", ended.stderr);
         assert_eq!(sequences(&ended), [0, 1], "numbers go on over the break");

@@ -1,4 +1,4 @@
-"""Checks the masks in JSON lines of `edge-seg run --json-masks rle --masks DIR` with pycocotools, against the label pictures.
+"""Checks the masks in JSON lines of `edge-seg run --json-masks rle|polygons --masks DIR` with pycocotools, against the label pictures.
 
 usage: check_masks.py LINES DIR
 
@@ -25,12 +25,12 @@ def differences(line, labels):
                 yield f"{place}: area {area(found)} instead of {entry['pixels']}"
             if entry["box"] is not None and toBbox(found).tolist() != entry["box"]:
                 yield f"{place}: box {toBbox(found).tolist()} instead of {entry['box']}"
-        elif inside.sum() > 2000:
-            drawn = decode(merge(frPyObjects(found, *labels.shape))).astype(bool)
-            iou = (drawn & inside).sum() / (drawn | inside).sum()
-            # Outlines fill holes and leave out what is smaller than 16 pixels.
-            if iou < 0.9:
-                yield f"{place}: outlines overlap by {iou:.3f}"
+        elif found or inside.any():
+            drawn = decode(merge(frPyObjects(found, *labels.shape))).astype(bool) if found else np.zeros(labels.shape, bool)
+            wrong = int((drawn ^ inside).sum())
+            # pycocotools paints lines, whose slopes it rounds in a way of its own.
+            if wrong > 4 * len(found) + 0.01 * inside.sum():
+                yield f"{place}: {len(found)} outlines draw {wrong} of {int(inside.sum())} pixels otherwise"
 
 
 def main(lines, folder):

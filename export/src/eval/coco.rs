@@ -58,14 +58,20 @@ struct Category {
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged, expecting = "expected polygons [[x, y, ...], ...], or run lengths {size, counts}")]
-enum Segmentation {
+pub(super) enum Segmentation {
     Polygons(Vec<Vec<f64>>),
-    Runs { size: [u32; 2], counts: Counts },
+    Runs {
+        size: [u32; 2],
+        counts: Counts,
+    },
+    /// Places of pixels, row by row.
+    #[serde(skip)]
+    Pixels(Vec<usize>),
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
-enum Counts {
+pub(super) enum Counts {
     Text(String),
     Numbers(Vec<u64>),
 }
@@ -92,15 +98,11 @@ pub fn read(path: &Path, images: &Path, only: Option<&HashSet<String>>) -> Resul
     }
     let mut pairs = Vec::new();
     for image in document.images {
-        let name = Path::new(&image.file_name);
-        let stem = name.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        let stem = Path::new(&image.file_name).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         if only.is_some_and(|only| !only.contains(&stem)) {
             continue;
         }
-        let places: [PathBuf; 2] = [images.join(name), images.join(name.file_name().unwrap_or_default())];
-        let picture = places.into_iter().find(|place| place.is_file());
-        let picture =
-            picture.ok_or_else(|| Error::file(images.display().to_string(), &image.file_name, format!("a picture of {place}"), "none"))?;
+        let picture = picture(images, &image.file_name, &place)?;
         let mut annotations = drawn.remove(&image.id).unwrap_or_default();
         // What is small lies on top of what is large, and single things on crowds.
         annotations.sort_by(|a, b| b.iscrowd.cmp(&a.iscrowd).then(b.area.total_cmp(&a.area)));
@@ -116,7 +118,47 @@ pub fn read(path: &Path, images: &Path, only: Option<&HashSet<String>>) -> Resul
     Ok((pairs, document.categories.into_iter().map(listed).collect()))
 }
 
+/// A picture that a file of labels names, in a folder: below it as it is named, or in it by its name alone.
+pub(super) fn picture(images: &Path, name: &str, place: &str) -> Result<PathBuf> {
+    let path = Path::new(name);
+    let places = [images.join(path), images.join(path.file_name().unwrap_or_default())];
+    let found = places.into_iter().find(|place| place.is_file());
+    found.ok_or_else(|| Error::file(images.display().to_string(), name, format!("a picture of {place}"), "none"))
+}
+
+/// The name of the picture of this stem in a folder.
+pub(super) fn picture_of_stem(images: &Path, stem: &str, place: &str) -> Result<String> {
+    let entries = std::fs::read_dir(images).map_err(Error::io(images))?;
+    let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+    let mut found = paths.filter(|path| path.file_stem().is_some_and(|s| s == stem) && edge_seg_model::is_picture(path));
+    let name = found.next().and_then(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()));
+    name.ok_or_else(|| Error::file(images.display().to_string(), stem, format!("a picture for {place}"), "none"))
+}
+
+impl Segmentation {
+    /// About how large it is; only polygons and pixels, which come without.
+    pub(super) fn area_px(&self) -> f64 {
+        match self {
+            Self::Polygons(parts) => parts.iter().map(|part| shoelace(part)).sum(),
+            Self::Pixels(pixels) => pixels.len() as f64,
+            Self::Runs { .. } => 0.0,
+        }
+    }
+}
+
+/// A polygon's area, by the shoelace formula.
+fn shoelace(points: &[f64]) -> f64 {
+    let corners: Vec<&[f64]> = points.chunks_exact(2).collect();
+    let twice: f64 = corners.iter().zip(corners.iter().cycle().skip(1)).map(|(a, b)| a[0] * b[1] - b[0] * a[1]).sum();
+    twice.abs() / 2.0
+}
+
 impl Shapes {
+    /// Of a picture of this width and height: categories and masks, in the order in which they are drawn.
+    pub(super) fn new((width, height): (u32, u32), shapes: Vec<(u32, Segmentation)>) -> Self {
+        Self { width, height, shapes }
+    }
+
     /// Width and height in pixels.
     pub(super) fn size(&self) -> (u32, u32) {
         (self.width, self.height)
@@ -136,6 +178,10 @@ impl Shapes {
                     for part in parts {
                         fill(part, width, height, |at| values[at] = *category)?;
                     }
+                }
+                Segmentation::Pixels(pixels) => {
+                    let of = "pixels of another picture's size";
+                    pixels.iter().try_for_each(|at| values.get_mut(*at).map(|value| *value = *category)).ok_or(of)?;
                 }
                 Segmentation::Runs { size, counts } => {
                     if *size != [self.height, self.width] {

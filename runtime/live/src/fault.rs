@@ -20,6 +20,14 @@ pub enum Fault {
         /// The last line that it wrote to stderr.
         said: String,
     },
+    /// A camera on the network answers with an error, or what it sends cannot be read.
+    #[error("{said}")]
+    Camera {
+        /// The status of its answer, if it was one.
+        status: Option<u16>,
+        /// What is wrong.
+        said: String,
+    },
     /// The source is open and sends nothing.
     #[error("no frame for {after_ms} ms")]
     Stalled {

@@ -9,7 +9,7 @@ mod steer;
 mod tags;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -17,7 +17,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use edge_seg::device::{Device, OnFallback};
 use edge_seg::sink::Legend;
 use edge_seg::trust::Trust;
-use edge_seg::{Background, Bundle, Manifest, Options, Refinement, Session, parse_tags};
+use edge_seg::{
+    Background, Bundle, Frame, Manifest, ModelError, Options, Refinement, Session, parse_tags, read_damaged_picture, read_picture,
+};
 use edge_seg_model::Threads;
 use edge_seg_terminal::{Completions, Manual};
 use serde::{Deserialize, Serialize};
@@ -291,6 +293,18 @@ fn warn_of_many(words: usize) {
     if words > MANY_WORDS {
         eprintln!("edge-seg: {words} words: encoding them takes a while once, and the more words compete, the less likely each is right");
     }
+}
+
+/// Reads a picture; one that is damaged only if that is asked for.
+fn read_input(path: &Path, keep_damaged: bool) -> Result<Frame, ModelError> {
+    if !keep_damaged {
+        return read_picture(path);
+    }
+    let (frame, damage) = read_damaged_picture(path)?;
+    if let Some(damage) = damage {
+        eprintln!("edge-seg: {}: {damage}", path.display());
+    }
+    Ok(frame)
 }
 
 /// How a command ended when it did not fail as a whole.

@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args};
 use edge_seg::sink::{ClassReport, Legend, LegendEntry, Milliseconds, OverlayOptions, encode_mask};
 use edge_seg::{
     Background, Class, Frame, LabelMap, ModelError, Options, Segmentation, Session, TagBank, TagScore, expand_inputs, parse_tags,
-    read_picture, read_tags_file, score_tags,
+    read_tags_file, score_tags,
 };
 use edge_seg_bundle::files::replace_file;
 use edge_seg_model::render::{SegmentReport, draw_overlay_on};
@@ -17,7 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::{BackgroundArgs, LegendArg, ModelArgs, Outcome, RefineArg, print_json, warn_of_many};
+use super::{BackgroundArgs, LegendArg, ModelArgs, Outcome, RefineArg, print_json, read_input, warn_of_many};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("words").required(true))]
@@ -43,6 +43,9 @@ pub struct SegmentArgs {
     /// What is done to the masks' borders.
     #[arg(long, value_enum, default_value_t = RefineArg::Guided)]
     refine: RefineArg,
+    /// Take JPEGs whose coded data are damaged as well, and say so: what could not be read is grey or of wrong colours.
+    #[arg(long)]
+    keep_damaged: bool,
     /// Words that overlays list with their scores, below the picture where they would cover much of it.
     #[arg(long, value_enum, default_value_t = LegendArg::Found)]
     legend: LegendArg,
@@ -81,6 +84,7 @@ pub fn run(args: &SegmentArgs) -> Result<Outcome> {
         caption: args.caption.as_deref(),
         out: &args.out,
         legend: args.legend.into(),
+        keep_damaged: args.keep_damaged,
     };
     std::fs::create_dir_all(&args.out).with_context(|| format!("--out {}", args.out.display()))?;
     job.run_all(inputs)
@@ -95,6 +99,7 @@ struct Job<'a> {
     caption: Option<&'a str>,
     out: &'a Path,
     legend: Legend,
+    keep_damaged: bool,
 }
 
 #[derive(Serialize)]
@@ -174,7 +179,7 @@ impl Job<'_> {
 
     fn run_one(&self, path: &Path, stem: &str) -> Result<Line> {
         let start = Instant::now();
-        let frame = read_picture(path)?;
+        let frame = read_input(path, self.keep_damaged)?;
         let read = start.elapsed();
         match self.caption {
             None => {

@@ -3,12 +3,12 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::{ArgGroup, Args, ValueEnum};
-use edge_seg::{TagScore, expand_inputs, read_picture, read_tags_file, score_tags};
+use edge_seg::{TagScore, expand_inputs, read_tags_file, score_tags};
 use edge_seg_kernels::Precision;
 use edge_seg_model::split_caption;
 use serde::Serialize;
 
-use super::{ModelArgs, Outcome, print_json, warn_of_many};
+use super::{ModelArgs, Outcome, print_json, read_input, warn_of_many};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("words").required(true))]
@@ -28,6 +28,9 @@ pub struct TagsArgs {
     /// How words are scored.
     #[arg(long, value_enum, default_value_t = ScoreArg::Pixel)]
     score: ScoreArg,
+    /// Take JPEGs whose coded data are damaged as well, and say so.
+    #[arg(long)]
+    keep_damaged: bool,
     /// Print the best N words only.
     #[arg(long, value_name = "N")]
     top: Option<usize>,
@@ -124,7 +127,7 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
     for input in expand_inputs(&args.inputs) {
         let scored = input.and_then(|path| {
             let mut clock = Clock(Instant::now());
-            let frame = read_picture(&path)?;
+            let frame = read_input(&path, args.keep_damaged)?;
             let read = clock.lap_ms();
             let encoded = session.encode(&frame)?;
             let encode = clock.lap_ms();

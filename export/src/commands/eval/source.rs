@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use edge_seg_bundle::Bundle;
 use edge_seg_export::eval::pictures::{self, Coding, Pair};
 use edge_seg_export::eval::preset::{self, Preset};
-use edge_seg_export::eval::{ClassTable, Names, View, coco, layout};
+use edge_seg_export::eval::{ClassTable, Names, View, drawn, layout};
 
 use edge_seg_model::image::metadata::Orientation;
 use rayon::prelude::*;
@@ -32,9 +32,10 @@ pub struct Source {
     /// Folder of pictures.
     #[arg(long, value_name = "DIR", requires = "labels")]
     pub images: Option<PathBuf>,
-    /// Folder of label pictures, STEM.png: numbers, palettes, or colours by `labelmap.txt` in it or beside it. Or a file of COCO
-    /// instances, FILE.json, whose categories are the classes unless --classes is given.
-    #[arg(long, value_name = "DIR|FILE.json", requires = "images")]
+    /// Folder of label pictures, STEM.png: numbers, palettes, or colours by `labelmap.txt` in it or beside it. Or what a labelling tool
+    /// wrote, whose classes are taken unless --classes is given: COCO instances or Label Studio's tasks (FILE.json), "CVAT for images"
+    /// (FILE.xml), a folder of YOLO segmentation (STEM.txt) with data.yaml in it or above it.
+    #[arg(long, value_name = "DIR|FILE", requires = "images")]
     pub labels: Option<PathBuf>,
     /// The class table; VOC's labelmap.txt and Ultralytics' data.yaml are read as tables with the columns `id` and `name`.
     #[arg(long, value_name = "FILE", requires = "view")]
@@ -106,13 +107,15 @@ impl Source {
                     ensure!(pairs.len() == only.len(), "--only: {} of its {} pictures are in {}", pairs.len(), only.len(), data.display());
                 }
             }
-            (None, None, Some(images), Some(labels)) if labels.is_file() => {
-                let (found, listed) = coco::read(labels, images, only.as_ref())?;
-                (pairs, layout) = (found, "--images, COCO instances".into());
-                table = Some(ClassTable::of_categories(&labels.display().to_string(), listed.clone()));
-                categories = Some((labels.display().to_string(), listed));
-            }
-            (_, None, Some(images), Some(labels)) => pairs = pictures::pairs(images, labels, only.as_ref())?,
+            (_, None, Some(images), Some(labels)) => match drawn::read(labels, images, only.as_ref())? {
+                Some(found) if preset.is_none() => {
+                    (pairs, layout) = (found.pairs, format!("--images, {}", found.layout));
+                    table = Some(ClassTable::of_categories(&labels.display().to_string(), found.listed.clone()));
+                    categories = Some((labels.display().to_string(), found.listed));
+                }
+                Some(found) => anyhow::bail!("--preset: expected label pictures, found {}; leave --preset out", found.layout),
+                None => pairs = pictures::pairs(images, labels, only.as_ref())?,
+            },
             (Some(_), ..) => anyhow::bail!("--preset: its pictures are missing: give --data, or --images and --labels"),
             _ => {}
         }

@@ -34,4 +34,6 @@ pub struct SegmentedFrame {
     pub governor: Option<Arc<Governed>>,
     /// The source's nominal rate, if it has one.
     pub rate: Option<Rate>,
+    /// What decoded it, where its source is encoded video.
+    pub decoder: Option<&'static str>,
 }

@@ -66,6 +66,7 @@ struct Captured {
     frame: Frame,
     at: Instant,
     rate: Option<Rate>,
+    decoder: Option<&'static str>,
 }
 
 /// Things whose memory is free.
@@ -270,7 +271,7 @@ fn capture(
         }
         clock.after(&mut frame);
         counters.captured.fetch_add(1, Ordering::Relaxed);
-        let captured = Captured { frame, at: Instant::now(), rate: source.rate() };
+        let captured = Captured { frame, at: Instant::now(), rate: source.rate(), decoder: source.decoder() };
         if !live {
             if queue.put_waiting(captured).is_some() {
                 return Ok(());
@@ -292,7 +293,7 @@ fn segment(
     sender: &SyncSender<Result<SegmentedFrame>>,
 ) {
     let mut interval = FrameInterval::default();
-    while let Some(Captured { frame, at, rate }) = queue.take() {
+    while let Some(Captured { frame, at, rate, decoder }) = queue.take() {
         let shown = segmenter.segment(&frame, pools.found.take()).map(|(found, stats)| {
             let latency = at.elapsed();
             let is_late = u64::from(latency > interval.next(rate, at));
@@ -310,6 +311,7 @@ fn segment(
                 late,
                 governor: segmenter.governed(),
                 rate,
+                decoder,
             }
         });
         let failed = shown.is_err();

@@ -44,6 +44,9 @@ pub struct FrameReport {
     pub milliseconds: Milliseconds,
     /// What ran the encoder.
     pub backend: &'static str,
+    /// What decoded the frame, where its source is encoded video.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoder: Option<&'static str>,
     /// What rules found, where there are some.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Event>,
@@ -84,6 +87,7 @@ impl FrameReport {
             carry_ms: ms(shown.carrying),
             milliseconds: Milliseconds::new(std::time::Duration::ZERO, &shown.found.timings),
             backend: shown.found.backend,
+            decoder: shown.decoder,
             events: Vec::new(),
             rules: Arc::default(),
             governor: shown.governor.as_deref().cloned(),

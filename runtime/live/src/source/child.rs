@@ -2,7 +2,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -143,15 +143,39 @@ impl Producer {
         timed: bool,
         reader: impl FnOnce(BufReader<ChildStdout>) -> Result<Frames<BufReader<ChildStdout>>, Fault>,
     ) -> Result<Self, Fault> {
+        command.stdin(Stdio::null());
+        Ok(Self::launch(program, command, options, timed, reader)?.0)
+    }
+
+    /// As [`Self::start`], with a pipe that the child reads.
+    #[cfg(feature = "network")]
+    pub fn start_fed(
+        program: Program,
+        mut command: Command,
+        options: &SourceOptions,
+        reader: impl FnOnce(BufReader<ChildStdout>) -> Result<Frames<BufReader<ChildStdout>>, Fault>,
+    ) -> Result<(Self, ChildStdin), Fault> {
+        command.stdin(Stdio::piped());
+        let (producer, pipe) = Self::launch(program, command, options, false, reader)?;
+        Ok((producer, pipe.ok_or_else(without_pipes)?))
+    }
+
+    fn launch(
+        program: Program,
+        mut command: Command,
+        options: &SourceOptions,
+        timed: bool,
+        reader: impl FnOnce(BufReader<ChildStdout>) -> Result<Frames<BufReader<ChildStdout>>, Fault>,
+    ) -> Result<(Self, Option<ChildStdin>), Fault> {
         // Ctrl-C in a terminal goes to the whole group; this child is ended by its parent instead.
-        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|e| match e.kind() {
             ErrorKind::NotFound => program.missing(),
             _ => Fault::Io(e),
         })?;
-        let missing = || Fault::Io(std::io::Error::other("the child has no pipes"));
-        let stdout = child.stdout.take().ok_or_else(missing)?;
-        let stderr = child.stderr.take().ok_or_else(missing)?;
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().ok_or_else(without_pipes)?;
+        let stderr = child.stderr.take().ok_or_else(without_pipes)?;
         let shared = Arc::new(Shared {
             child: Mutex::new(child),
             waiting: Waiting::new(),
@@ -163,7 +187,7 @@ impl Producer {
         let (sender, times) = channel();
         let messages = Messages::read(stderr, timed.then_some(sender));
         let frames = reader(BufReader::with_capacity(1 << 16, stdout))?;
-        Ok(Self { program, shared, frames, watchdog: Some(watchdog), stall, messages, times })
+        Ok((Self { program, shared, frames, watchdog: Some(watchdog), stall, messages, times }, stdin))
     }
 
     pub fn rate(&self) -> Option<Rate> {
@@ -226,6 +250,10 @@ impl Producer {
     fn kill(&self) {
         let _ = self.shared.child().kill();
     }
+}
+
+fn without_pipes() -> Fault {
+    Fault::Io(std::io::Error::other("the child has no pipes"))
 }
 
 impl Drop for Producer {

@@ -42,7 +42,7 @@ pub(super) fn stream_address(uri: &str) -> Option<String> {
     STREAMS.iter().any(|(known, _)| *known == scheme).then(|| format!("{scheme}{}", &uri[scheme.len()..]))
 }
 
-const PROGRAM: Program = Program { name: "ffmpeg", package: "ffmpeg" };
+pub(super) const PROGRAM: Program = Program { name: "ffmpeg", package: "ffmpeg" };
 
 /// What was learnt about a stream and the program, kept over every time that it is opened.
 #[derive(Clone, Default)]
@@ -50,11 +50,14 @@ pub(super) struct Learnt {
     /// The program is older than 5.1 and knows the former name of an option alone.
     old_names: Arc<AtomicBool>,
     /// The camera sends by UDP alone.
-    udp: Arc<AtomicBool>,
+    pub udp: Arc<AtomicBool>,
+    /// Its video is of a kind that the program's own decoder has not learnt.
+    #[cfg(feature = "network")]
+    pub not_own: Arc<AtomicBool>,
 }
 
 impl Learnt {
-    fn is(flag: &AtomicBool) -> bool {
+    pub fn is(flag: &AtomicBool) -> bool {
         flag.load(Ordering::Relaxed)
     }
 }
@@ -77,6 +80,11 @@ pub(super) struct Decoder {
 
 /// A camera that is not there, or wants another login or path, is not asked by UDP.
 const NOT_TRANSPORT: [&str; 9] = ["refused", "unreachable", "No route", "timed out", "resolve", "not known", "401", "403 ", "404 "];
+
+/// Whether a camera that was asked by TCP and said this may send by UDP.
+pub(super) fn may_send_by_udp(why: &str) -> bool {
+    !NOT_TRANSPORT.iter().any(|other| why.contains(other))
+}
 
 impl Decoder {
     pub fn start(input: Input, options: &SourceOptions, live: bool, learnt: &Learnt) -> Result<Self, Fault> {
@@ -122,7 +130,7 @@ impl Decoder {
                 Err(fault) if self.input.is_rtsp() => {
                     let why = fault.to_string();
                     // If UDP does not help, it begins with TCP again the next time.
-                    if self.learnt.udp.fetch_xor(true, Ordering::Relaxed) || NOT_TRANSPORT.iter().any(|other| why.contains(other)) {
+                    if self.learnt.udp.fetch_xor(true, Ordering::Relaxed) || !may_send_by_udp(&why) {
                         self.learnt.udp.store(false, Ordering::Relaxed);
                         return Err(fault);
                     }
@@ -202,8 +210,7 @@ fn spawn(input: &Input, options: &SourceOptions, live: bool, learnt: &Learnt, st
             command.args(["-fflags", "nobuffer", "-i", uri]);
         }
     }
-    // Each picture once: a film of no constant rate is not filled up.
-    let once = if Learnt::is(&learnt.old_names) { ["-vsync", "passthrough"] } else { ["-fps_mode", "passthrough"] };
+    let once = once(learnt);
     let chosen = stream.checked_sub(1).map(|index| format!("0:v:{index}"));
     let chosen: Vec<&str> = chosen.iter().flat_map(|which| ["-map", which]).collect();
     if matches!(input, Input::File(_)) {
@@ -211,6 +218,19 @@ fn spawn(input: &Input, options: &SourceOptions, live: bool, learnt: &Learnt, st
         command.args(&chosen).args(["-an", "-sn", "-dn"]).args(once);
         command.args(["-enc_time_base", "1:90000", "-c:v", "wrapped_avframe", "-f", "framecrc", "-flush_packets", "1", "pipe:2"]);
     }
+    command.args(chosen);
+    frames_out(&mut command, options, learnt);
+    let timed = matches!(input, Input::File(_));
+    Producer::start_timed(PROGRAM, command, options, timed, |out| Ok(Frames::Y4m(Y4m::new(out, Some(Matrix::Bt601), Some(Range::Limited)))))
+}
+
+/// Each picture once: a film of no constant rate is not filled up.
+fn once(learnt: &Learnt) -> [&'static str; 2] {
+    if Learnt::is(&learnt.old_names) { ["-vsync", "passthrough"] } else { ["-fps_mode", "passthrough"] }
+}
+
+/// Has the child write each picture to its stdout.
+fn frames_out(command: &mut Command, options: &SourceOptions, learnt: &Learnt) {
     // ffmpeg knows the source's own matrix and range; what leaves it is BT.601 in limited range, always.
     let matrix = options.matrix.map_or("auto", |m| if m == Matrix::Bt601 { "bt601" } else { "bt709" });
     let range = options.range.map_or("auto", |r| if r == Range::Full { "full" } else { "limited" });
@@ -219,7 +239,21 @@ fn spawn(input: &Input, options: &SourceOptions, live: bool, learnt: &Learnt, st
         "scale=w='if(gt(sar,1)*lte(sar,4),trunc(iw*sar+0.5),iw)':h='if(lt(sar,1)*gte(sar,0.25),trunc(ih/sar+0.5),ih)':\
          in_color_matrix={matrix}:in_range={range}:out_color_matrix=bt601:out_range=limited,format=yuv420p,setsar=1"
     );
-    command.args(chosen).args(["-an", "-sn", "-dn", "-vf", &filter]).args(once).args(["-f", "yuv4mpegpipe", "pipe:1"]);
-    let timed = matches!(input, Input::File(_));
-    Producer::start_timed(PROGRAM, command, options, timed, |out| Ok(Frames::Y4m(Y4m::new(out, Some(Matrix::Bt601), Some(Range::Limited)))))
+    command.args(["-an", "-sn", "-dn", "-vf", &filter]).args(once(learnt)).args(["-f", "yuv4mpegpipe", "pipe:1"]);
+}
+
+/// Starts the child on pictures of one encoding, `h264` or `hevc`, which are written into the pipe that comes with it.
+#[cfg(feature = "network")]
+pub(super) fn decode_units(
+    encoding: &str,
+    options: &SourceOptions,
+    learnt: &Learnt,
+) -> Result<(Producer, std::process::ChildStdin), Fault> {
+    let mut command = Command::new(PROGRAM.name);
+    command.args(["-nostdin", "-hide_banner", "-loglevel", "error"]);
+    // It would look at twenty pictures for their rate before it gave one, and with the flag `nobuffer` lose them.
+    command.args(["-probesize", "32", "-analyzeduration", "0", "-fpsprobesize", "0"]);
+    command.args(["-f", encoding, "-i", "pipe:0"]);
+    frames_out(&mut command, options, learnt);
+    Producer::start_fed(PROGRAM, command, options, |out| Ok(Frames::Y4m(Y4m::new(out, Some(Matrix::Bt601), Some(Range::Limited)))))
 }

@@ -24,6 +24,8 @@ mod camera;
 mod child;
 mod ffmpeg;
 mod mjpeg;
+#[cfg(feature = "network")]
+mod network;
 mod open;
 mod pixels;
 mod query;
@@ -37,7 +39,7 @@ mod watched;
 mod y4m;
 
 pub use crate::fault::Fault;
-pub use open::{Notice, Pace, SourceOptions, open_source, redacted};
+pub use open::{Notice, Pace, SourceOptions, VideoDecoder, open_source, redacted};
 pub use pixels::{Layout, Matrix, PixelFormat, Range, YuvDecoder};
 
 use crate::Result;
@@ -59,6 +61,11 @@ pub trait Source: Send {
     /// The stream's nominal rate, once it is known.
     fn rate(&self) -> Option<Rate>;
 
+    /// What decodes the stream's pictures, where it is one of encoded video and that is known: `jpeg`, `rust_h264` or `ffmpeg`.
+    fn decoder(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Whether frames come in their own time, so that the ones that nobody is ready for are lost anyway.
     fn is_live(&self) -> bool {
         false
@@ -72,6 +79,10 @@ impl<S: Source + ?Sized> Source for Box<S> {
 
     fn rate(&self) -> Option<Rate> {
         (**self).rate()
+    }
+
+    fn decoder(&self) -> Option<&'static str> {
+        (**self).decoder()
     }
 
     fn is_live(&self) -> bool {

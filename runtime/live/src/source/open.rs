@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use super::camera::{Csi, RpiCamera};
 use super::ffmpeg::{self, Decoder, Input, Learnt};
 use super::mjpeg::Mjpeg;
+#[cfg(feature = "network")]
+use super::network::NetworkCamera;
 use super::query::Query;
 use super::raw::RawFrames;
 use super::reconnect::Reconnecting;
@@ -31,6 +33,18 @@ pub enum Pace {
     Live,
     /// The source waits: every frame is segmented.
     Every,
+}
+
+/// What decodes H.264 from a camera. Motion JPEG is always decoded here, H.265 and H.264 in more than 10 bits or 4:4:4 by `ffmpeg`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum VideoDecoder {
+    /// `ffmpeg` where it is installed, which takes a third of the time; else the one in Rust.
+    #[default]
+    Auto,
+    /// The one in Rust, in this process.
+    Own,
+    /// An `ffmpeg` child.
+    Ffmpeg,
 }
 
 /// Something that a source has to say while it runs.
@@ -72,6 +86,11 @@ pub enum Notice {
         /// What is wrong with it.
         why: Error,
     },
+    /// A camera was opened, and its pictures are decoded.
+    Decoding {
+        /// By what, as [`Source::decoder`] has it.
+        by: &'static str,
+    },
 }
 
 /// How a source is read.
@@ -86,6 +105,8 @@ pub struct SourceOptions {
     pub matrix: Option<Matrix>,
     /// The range, where the source does not say or says it wrongly.
     pub range: Option<Range>,
+    /// What decodes H.264 from a camera.
+    pub decoder: VideoDecoder,
     /// Files, pictures and folders start again at their end.
     pub repeat: bool,
     /// Set to end the source from another thread.
@@ -115,6 +136,11 @@ impl SourceOptions {
         Self { range: range.into(), ..self }
     }
 
+    /// The same with another [`decoder`](Self::decoder).
+    pub fn with_decoder(self, decoder: VideoDecoder) -> Self {
+        Self { decoder, ..self }
+    }
+
     /// The same with another [`repeat`](Self::repeat).
     pub fn with_repeat(self, repeat: bool) -> Self {
         Self { repeat, ..self }
@@ -138,6 +164,7 @@ impl Default for SourceOptions {
             stall: Duration::from_secs(10),
             matrix: None,
             range: None,
+            decoder: VideoDecoder::Auto,
             repeat: false,
             stop: Arc::default(),
             notify: Arc::new(|_| {}),
@@ -160,7 +187,9 @@ const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:P
 /// | `v4l2:///dev/video0?size=1280x720&fps=30&format=mjpeg` | a camera through Video4Linux: `mjpeg` or one of these (`i411`, `i422` and `i444` aside), without `format` the first of these that it has; a device with multi-planar calls alone is read by a `gst-launch-1.0` child |
 /// | `rpicam:?size=1280x720&fps=30&camera=0&hflip=1&vflip=1&codec=mjpeg` | a Raspberry Pi camera through an `rpicam-vid` child, or `libcamera-vid` on older systems; `codec` is `mjpeg` or `yuv420` |
 /// | `csi:?size=1280x720&fps=30&camera=0&flip=0` | a Jetson's CSI camera through a `gst-launch-1.0` child; `flip` is 0 to 7 as in `nvvidconv` |
-/// | `rtsp://...`, `rtsps://...`, `http://...`, `https://...`, `rtmp://...`, `rtmps://...`, `srt://...` | a network camera through an `ffmpeg` child |
+/// | `rtsp://...` | a camera that sends Motion JPEG, H.264 or H.265, of which [`VideoDecoder`] says what decodes it; other video through an `ffmpeg` child |
+/// | `http://...` | a camera that sends Motion JPEG; other video through an `ffmpeg` child |
+/// | `rtsps://...`, `https://...`, `rtmp://...`, `rtmps://...`, `srt://...` | a network camera through an `ffmpeg` child |
 /// | `test:?size=640x360&fps=30&frames=N` | walking colour bars |
 ///
 /// Cameras and network streams are opened again, after growing pauses, when they end, break, stall or are unplugged. Pipes cannot be
@@ -173,6 +202,15 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
     let live = options.pace == Pace::Live;
     if let Some(address) = ffmpeg::stream_address(uri) {
         let learnt = Learnt::default();
+        #[cfg(feature = "network")]
+        {
+            let (uri, inner) = (redacted(uri), options.clone());
+            return Ok(Box::new(Reconnecting::new(options.clone(), move || {
+                let camera = NetworkCamera::new(address.clone(), &inner, &learnt);
+                Ok(Box::new(OpenCamera { uri: uri.clone(), stop: inner.stop.clone(), camera }))
+            })));
+        }
+        #[cfg(not(feature = "network"))]
         return Ok(again_and_again(uri, options, move |options| {
             let mut decoder = Decoder::start(Input::Stream(address.clone()), options, true, &learnt)?;
             Ok(Box::new(move |frame: &mut Frame| Ok((decoder.read(frame)?, decoder.rate()))))
@@ -273,7 +311,9 @@ fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn 
     File::open(path).map_err(Error::io(path))?;
     let mut child = Decoder::start(Input::File(path.into()), options, live, &Learnt::default())
         .map_err(|fault| Error::Source { uri: redacted(uri), fault })?;
-    stream(uri, live, options, move |frame| Ok((child.read(frame)?, child.rate())))
+    let read = Box::new(move |frame: &mut Frame| Ok((child.read(frame)?, child.rate())));
+    let decoder = Some(ffmpeg::PROGRAM.name);
+    Ok(Box::new(Stream { uri: redacted(uri), live, stop: options.stop.clone(), rate: None, decoder, read }))
 }
 
 /// A text without the passwords of the addresses in it, for messages: what comes before the last `@` of an address, whatever it
@@ -322,6 +362,7 @@ struct Stream {
     live: bool,
     stop: Arc<AtomicBool>,
     rate: Option<Rate>,
+    decoder: Option<&'static str>,
     read: Box<ReadFrame>,
 }
 
@@ -331,7 +372,7 @@ fn stream(
     options: &SourceOptions,
     read: impl FnMut(&mut Frame) -> Result<(bool, Option<Rate>), Fault> + Send + 'static,
 ) -> Result<Box<dyn Source>> {
-    Ok(Box::new(Stream { uri: redacted(uri), live, stop: options.stop.clone(), rate: None, read: Box::new(read) }))
+    Ok(Box::new(Stream { uri: redacted(uri), live, stop: options.stop.clone(), rate: None, decoder: None, read: Box::new(read) }))
 }
 
 /// A stream that cannot be opened again, and is watched where it may stall.
@@ -360,8 +401,42 @@ impl Source for Stream {
         self.rate
     }
 
+    fn decoder(&self) -> Option<&'static str> {
+        self.decoder
+    }
+
     fn is_live(&self) -> bool {
         self.live
+    }
+}
+
+/// A camera on the network, as a source.
+#[cfg(feature = "network")]
+struct OpenCamera {
+    uri: String,
+    stop: Arc<AtomicBool>,
+    camera: NetworkCamera,
+}
+
+#[cfg(feature = "network")]
+impl Source for OpenCamera {
+    fn read(&mut self, frame: &mut Frame) -> Result<bool> {
+        match self.camera.read(frame) {
+            _ if self.stop.load(Ordering::Relaxed) => Ok(false),
+            read => read.map_err(|fault| Error::Source { uri: self.uri.clone(), fault }),
+        }
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        self.camera.rate()
+    }
+
+    fn decoder(&self) -> Option<&'static str> {
+        self.camera.decoder()
+    }
+
+    fn is_live(&self) -> bool {
+        true
     }
 }
 

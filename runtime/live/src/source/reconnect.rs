@@ -85,6 +85,10 @@ impl Source for Reconnecting {
         self.inner.as_ref().and_then(|s| s.rate())
     }
 
+    fn decoder(&self) -> Option<&'static str> {
+        self.inner.as_ref().and_then(|s| s.decoder())
+    }
+
     fn is_live(&self) -> bool {
         true
     }

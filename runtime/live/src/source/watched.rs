@@ -56,6 +56,10 @@ impl Source for Watched {
         self.inner.rate()
     }
 
+    fn decoder(&self) -> Option<&'static str> {
+        self.inner.decoder()
+    }
+
     fn is_live(&self) -> bool {
         self.inner.is_live()
     }

@@ -160,7 +160,7 @@ fn colour_space(value: &str) -> Option<(PixelFormat, u32)> {
 
 /// The size at which pixels of this shape, width to height, are square, with no fewer of them than there are; none if they are, or if the
 /// shape is not to be believed.
-fn squared((width, height): (u32, u32), (across, down): (u32, u32)) -> Option<(u32, u32)> {
+pub(super) fn squared((width, height): (u32, u32), (across, down): (u32, u32)) -> Option<(u32, u32)> {
     let (a, d) = (u64::from(across), u64::from(down));
     if a == d || a == 0 || d == 0 || a > 4 * d || d > 4 * a {
         return None;

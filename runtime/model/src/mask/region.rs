@@ -120,12 +120,13 @@ pub fn class_counts(map: &LabelMap, classes: usize) -> Vec<String> {
     open.iter().map(|class| compress_runs(&class.runs)).collect()
 }
 
-/// The outlines of every class but the background, one for each connected region of `least` pixels or more. `[classes][regions]`
-pub fn class_outlines(map: &LabelMap, classes: usize, least: u64, tolerance_px: f64) -> Vec<Vec<Vec<[u32; 2]>>> {
+/// The outlines of every class but the background, one for each connected region of `least` pixels or more, holes included
+/// ([`Mask::contour`]). `[classes][regions]`
+pub fn class_outlines(map: &LabelMap, classes: usize, least: u64, tolerance_px: f64) -> Vec<Vec<Vec<[f64; 2]>>> {
     let mut outlines = vec![Vec::new(); classes];
     for (label, mask) in regions(&map.labels, map.width as usize, least) {
         if let Some(class) = outlines.get_mut(usize::from(label) - 1) {
-            class.push(mask.outline(tolerance_px));
+            class.push(mask.contour(tolerance_px));
         }
     }
     outlines

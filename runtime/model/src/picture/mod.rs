@@ -3,6 +3,7 @@
 
 mod jpeg;
 mod kind;
+mod scan;
 mod tiff;
 
 use std::fs::File;
@@ -39,12 +40,24 @@ const MAX_PIXELS_A_BYTE: u64 = 512;
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be read, [`Error::Picture`] if it is not a whole picture of a known format, or one that takes
-/// more than 1 GiB of memory.
+/// more than 1 GiB of memory. A JPEG's coded data are looked through: where codes are none, missing or left over, they are damaged.
 pub fn read_picture(path: &Path) -> Result<Frame> {
-    read_within(path, MAX_DECODED_BYTES)
+    read_within(path, MAX_DECODED_BYTES, &mut None)
 }
 
-fn read_within(path: &Path, limit: u64) -> Result<Frame> {
+/// As [`read_picture`], also where the coded data of a JPEG are damaged: with what is wrong. What could not be read is grey, or of wrong
+/// colours.
+///
+/// # Errors
+/// As [`read_picture`] otherwise.
+pub fn read_damaged_picture(path: &Path) -> Result<(Frame, Option<String>)> {
+    let mut damage = Some(None);
+    let frame = read_within(path, MAX_DECODED_BYTES, &mut damage)?;
+    Ok((frame, damage.flatten()))
+}
+
+/// Reads a picture; damage is an error where nobody asks for it.
+fn read_within(path: &Path, limit: u64, damage: &mut Option<Option<String>>) -> Result<Frame> {
     let fail = |found: String| Error::Picture { place: path.display().to_string(), found };
     // Asked before it is opened, which waits for a writer where it is a named pipe.
     let about = std::fs::metadata(path).map_err(Error::io(path))?;
@@ -71,7 +84,7 @@ fn read_within(path: &Path, limit: u64) -> Result<Frame> {
         }
         let mut jpeg = Vec::with_capacity(bytes as usize);
         file.take(MAX_JPEG_BYTES).read_to_end(&mut jpeg).map_err(Error::io(path))?;
-        decode_with(|| whole_jpeg(&jpeg, limit))
+        decode_with(|| whole_jpeg(&jpeg, limit, damage))
     } else {
         let premultiplied = format == ImageFormat::Tiff && tiff::is_premultiplied(&mut file).unwrap_or(false);
         file.rewind().map_err(Error::io(path))?;
@@ -185,8 +198,13 @@ fn checked_jpeg(bytes: &[u8], limit: u64) -> Result<(jpeg::Shape, std::borrow::C
     Ok((shape, bytes))
 }
 
-fn whole_jpeg(bytes: &[u8], limit: u64) -> Result<RgbImage, String> {
+fn whole_jpeg(bytes: &[u8], limit: u64, damage: &mut Option<Option<String>>) -> Result<RgbImage, String> {
     let (shape, bytes) = checked_jpeg(bytes, limit)?;
+    match (scan::damage(&bytes), damage) {
+        (None, _) => {}
+        (found, Some(told)) => *told = found,
+        (Some(found), None) => return Err(format!("a JPEG, but {found}")),
+    }
     let mut decoder = jpeg::header(&bytes)?;
     let orientation = orientation(&mut decoder)?;
     if orientation != Orientation::NoTransforms {

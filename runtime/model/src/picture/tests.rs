@@ -88,7 +88,7 @@ fn every_order_of_scans_shows_the_same_picture() {
             let what = format!("{sampling:?} {layout:?} restart {restart} progressive {progressive}");
             let mut picture = RgbImage::new(1, 1);
             decode_jpeg(&bytes, &mut picture).unwrap_or_else(|e| panic!("{what}: {e}"));
-            assert_eq!(whole_jpeg(&bytes, MAX_DECODED_BYTES).as_ref(), Ok(&picture), "{what}");
+            assert_eq!(whole_jpeg(&bytes, MAX_DECODED_BYTES, &mut None).as_ref(), Ok(&picture), "{what}");
             for (x, y) in (0..15).map(|n| (n % 5 * TILE + TILE / 2 - 2, n / 5 * TILE + TILE / 2 - 2)) {
                 let [luma, blue, red] = tile(x, y).map(f64::from);
                 // JFIF: BT.601 in full range.
@@ -111,7 +111,7 @@ fn small_jpeg() -> Vec<u8> {
 #[test]
 fn what_stands_behind_a_jpeg_or_inside_its_segments_is_no_part_of_it() {
     let whole = small_jpeg();
-    let read = |bytes: &[u8]| whole_jpeg(bytes, MAX_DECODED_BYTES);
+    let read = |bytes: &[u8]| whole_jpeg(bytes, MAX_DECODED_BYTES, &mut None);
     let want = read(&whole).unwrap();
     // Films behind a picture hold every pair of bytes.
     let trailers: [&[u8]; 4] = [b"\xff\xc9\0\x02", b"\xff\xda and no end", b"\xff\xd9 \xff\xda \xff\xd9", b"\xff\xd8\xff\xc0\0\x02"];
@@ -141,15 +141,15 @@ fn what_takes_more_memory_than_the_limit_is_refused_before_it_is_decoded() {
             "grey.png" => DynamicImage::from(picture.clone()).into_luma8().save(&path).unwrap(),
             _ => picture.save(&path).unwrap(),
         }
-        read_within(&path, 20 * 20_000).unwrap_or_else(|e| panic!("{e}"));
-        let said = read_within(&path, 3 * 20_000 - 1).unwrap_err().to_string();
+        read_within(&path, 20 * 20_000, &mut None).unwrap_or_else(|e| panic!("{e}"));
+        let said = read_within(&path, 3 * 20_000 - 1, &mut None).unwrap_err().to_string();
         assert!(said.contains("200×100 pixels") && said.contains("59999 are the limit"), "{name}: {said}");
     }
     let turned =
         [&small_jpeg()[..2], b"\xff\xe1\0\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0", &small_jpeg()[2..]]
             .concat();
-    assert_eq!(whole_jpeg(&turned, 6 * 64 * 48).unwrap().dimensions(), (48, 64));
-    assert!(whole_jpeg(&turned, 6 * 64 * 48 - 1).unwrap_err().contains("limit"), "the copy that is turned counts");
+    assert_eq!(whole_jpeg(&turned, 6 * 64 * 48, &mut None).unwrap().dimensions(), (48, 64));
+    assert!(whole_jpeg(&turned, 6 * 64 * 48 - 1, &mut None).unwrap_err().contains("limit"), "the copy that is turned counts");
 }
 
 #[test]
@@ -238,5 +238,39 @@ fn colours_that_are_multiplied_by_their_alpha_are_laid_over_white_as_they_are() 
             std::fs::write(&path, tiff_with_alpha(little, extra, [100, 50, 0, 128])).unwrap();
             assert_eq!(read_picture(&path).unwrap().pixels.get_pixel(0, 0).0, want, "{little} {extra}");
         }
+    }
+}
+
+#[test]
+fn damage_in_coded_data_is_told_and_passed_over_on_demand() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = small_jpeg();
+    let scan = whole.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap() + 14;
+    let coded = |share: usize| scan + (whole.len() - 2 - scan) * share / 100;
+    let cut = |share: usize| [&whole[..coded(share)], &[0xff, 0xd9]].concat();
+    let mut damaged: Vec<_> = [30, 60, 90].map(cut).to_vec();
+    // Bytes that are gone from the middle, and some too many at the end.
+    damaged.push([&whole[..coded(40)], &whole[coded(60)..]].concat());
+    damaged.push([&whole[..whole.len() - 2], &[0x12, 0x34, 0x56, 0xff, 0xd9]].concat());
+    let restarts = flat_jpeg([2, 2], &[&[0, 1, 2]], 5, false);
+    let first = restarts.windows(2).position(|pair| pair == [0xff, 0xd0]).unwrap();
+    damaged.push([&restarts[..first], &restarts[first + 2..]].concat());
+    for (i, bytes) in damaged.iter().enumerate() {
+        let path = folder.path().join(format!("{i}.jpg"));
+        std::fs::write(&path, bytes).unwrap();
+        let said = read_picture(&path).err().unwrap_or_else(|| panic!("{i} is taken as whole")).to_string();
+        assert!(said.contains("coded data are damaged near byte"), "{said}");
+        if let Ok((_, told)) = read_damaged_picture(&path) {
+            assert!(told.is_some_and(|told| told.contains("damaged near byte")), "{i}");
+        }
+    }
+    let path = folder.path().join("1.jpg");
+    let (frame, _) = read_damaged_picture(&path).unwrap();
+    let want = whole_jpeg(&whole, MAX_DECODED_BYTES, &mut None).unwrap();
+    assert_eq!(frame.pixels.get_pixel(9, 3), want.get_pixel(9, 3), "what comes before is read");
+    // Encoders may fill up what they send.
+    for filling in [&[0x00][..], &[0x00; 40], &[0xff, 0x00], &[0xff]] {
+        let padded = [&whole[..whole.len() - 2], filling, &[0xff, 0xd9]].concat();
+        assert_eq!(whole_jpeg(&padded, MAX_DECODED_BYTES, &mut None).as_ref(), Ok(&want), "{filling:?}");
     }
 }

@@ -58,8 +58,8 @@ pub enum MaskReport {
         /// As COCO's `maskApi.c` writes them.
         counts: String,
     },
-    /// Outlines of its connected regions, x and y in turn, in pixels; holes are not in them.
-    Polygons(Vec<Vec<u32>>),
+    /// Outlines of its connected regions, x and y in turn, in pixels; holes hang on seams.
+    Polygons(Vec<Vec<f64>>),
 }
 
 /// How masks are told.
@@ -71,10 +71,8 @@ pub enum MaskStyle {
     Polygons,
 }
 
-/// Regions with fewer pixels get no outline.
-const LEAST_OUTLINED: u64 = 16;
-/// Corners this near to the line between their neighbours are left out.
-const OUTLINE_TOLERANCE_PX: f64 = 1.0;
+/// Points this near to the line between their neighbours are left out: no pixel's centre changes sides by it.
+const OUTLINE_TOLERANCE_PX: f64 = 0.25;
 
 impl MaskReport {
     /// The mask of every class but the background. `[classes]`
@@ -85,8 +83,10 @@ impl MaskReport {
                 class_counts(map, classes).into_iter().map(|counts| Self::Rle { size, counts }).collect()
             }
             MaskStyle::Polygons => {
-                let outlines = class_outlines(map, classes, LEAST_OUTLINED, OUTLINE_TOLERANCE_PX);
-                let flat = |regions: Vec<Vec<[u32; 2]>>| regions.into_iter().map(|r| r.into_iter().flatten().collect()).collect();
+                let outlines = class_outlines(map, classes, 1, OUTLINE_TOLERANCE_PX);
+                let hundredths = |value: f64| (100.0 * value).round() / 100.0;
+                let flat =
+                    |regions: Vec<Vec<[f64; 2]>>| regions.into_iter().map(|r| r.into_iter().flatten().map(hundredths).collect()).collect();
                 outlines.into_iter().map(|regions| Self::Polygons(flat(regions))).collect()
             }
         }

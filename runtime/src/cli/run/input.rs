@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
-use edge_seg::source::{Matrix, Notice, Pace, Range, Source, SourceOptions, open_source, redacted};
+use edge_seg::source::{Matrix, Notice, Pace, Range, Source, SourceOptions, VideoDecoder, open_source, redacted};
 use serde::{Deserialize, Serialize};
 
 /// Where frames come from.
@@ -33,6 +33,21 @@ pub struct InputArgs {
     /// The source's colour range [default: what it says, else limited].
     #[arg(long, value_enum)]
     range: Option<RangeArg>,
+    /// What decodes H.264 from an rtsp:// camera [default: auto].
+    #[arg(long, value_enum)]
+    decoder: Option<DecoderArg>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum DecoderArg {
+    /// ffmpeg where it is installed, else the program itself.
+    #[default]
+    Auto,
+    /// The program itself, without any other.
+    Own,
+    /// An ffmpeg child.
+    Ffmpeg,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -96,6 +111,7 @@ impl InputArgs {
             Notice::Back => tracing::info!("the source is back"),
             Notice::Damaged { sequence, count, why } => tracing::warn!("frame {sequence} is left out: {why} ({count} so far)"),
             Notice::OtherTransport { why, transport } => tracing::warn!("no frame by TCP: {why}; trying {transport}"),
+            Notice::Decoding { by } => tracing::info!("pictures are decoded by {by}"),
             Notice::Skipped { why } => tracing::warn!("passed over: {why}"),
             _ => {}
         };
@@ -104,6 +120,11 @@ impl InputArgs {
             .with_stall(Duration::from_secs_f64(self.stall.unwrap_or(DEFAULT_STALL_S)))
             .with_matrix(self.matrix.map(|m| if m == MatrixArg::Bt601 { Matrix::Bt601 } else { Matrix::Bt709 }))
             .with_range(self.range.map(|r| if r == RangeArg::Full { Range::Full } else { Range::Limited }))
+            .with_decoder(match self.decoder.unwrap_or_default() {
+                DecoderArg::Auto => VideoDecoder::Auto,
+                DecoderArg::Own => VideoDecoder::Own,
+                DecoderArg::Ffmpeg => VideoDecoder::Ffmpeg,
+            })
             .with_repeat(self.repeat.unwrap_or(false))
             .with_stop(stop.clone())
             .with_notify(notify);

@@ -20,7 +20,7 @@ pub struct OutputArgs {
     /// Write each frame's labels into this folder, as SEQUENCE.mask.png.
     #[arg(long, value_name = "DIR")]
     masks: Option<PathBuf>,
-    /// Put each word's mask into the JSON lines too: COCO's compressed run lengths, or polygons without holes.
+    /// Put each word's mask into the JSON lines too: COCO's compressed run lengths, or polygons with holes on seams.
     #[arg(long, value_enum, value_name = "FORM")]
     json_masks: Option<JsonMasks>,
     /// Words that --overlay lists with their scores, below the picture where they would cover much of it [default: found].

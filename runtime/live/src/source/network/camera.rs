@@ -1,0 +1,249 @@
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+
+use super::address::Address;
+use super::fed::Fed;
+use super::h264::{H264, Refused};
+use super::http::{self, Pictures};
+use super::receive;
+use super::rtsp::{Codec, Opened, Opening, Rtsp, Unit};
+use crate::source::child::Program;
+use crate::source::ffmpeg::{self, Decoder, Input, Learnt, PROGRAM, may_send_by_udp};
+use crate::source::mjpeg::Damage;
+use crate::source::{Fault, Notice, Rate, SourceOptions, VideoDecoder};
+use edge_seg_model::{Frame, decode_jpeg};
+
+/// A camera on the network, opened once: by RTSP or HTTP here, and by an `ffmpeg` child where it sends what is not read here.
+pub(in crate::source) struct NetworkCamera {
+    address: String,
+    options: SourceOptions,
+    learnt: Learnt,
+    reading: Reading,
+    rate: Option<Rate>,
+    damage: Damage,
+    sequence: u64,
+    began: bool,
+}
+
+/// By what it is read.
+enum Reading {
+    /// It was not asked yet.
+    Nothing,
+    Jpeg(Rtsp, Receiver<Result<Unit, Fault>>),
+    Own(Rtsp, Receiver<Result<Unit, Fault>>, Box<H264>),
+    /// The child goes before what feeds it.
+    Fed(Fed, Rtsp),
+    Http(Pictures),
+    Program(Box<Decoder>),
+}
+
+/// Pictures without an end of damaged ones after which a stream counts as broken.
+const MAX_DAMAGED: u32 = 300;
+
+impl NetworkCamera {
+    pub fn new(address: String, options: &SourceOptions, learnt: &Learnt) -> Self {
+        let (options, learnt) = (options.clone(), learnt.clone());
+        let damage = Damage::new(&options.notify);
+        Self { address, options, learnt, reading: Reading::Nothing, rate: None, damage, sequence: 0, began: false }
+    }
+
+    pub fn rate(&self) -> Option<Rate> {
+        match &self.reading {
+            Reading::Program(decoder) => decoder.rate(),
+            _ => self.rate,
+        }
+    }
+
+    /// What decodes its pictures.
+    pub fn decoder(&self) -> Option<&'static str> {
+        match self.reading {
+            Reading::Nothing => None,
+            Reading::Jpeg(..) | Reading::Http(_) => Some("jpeg"),
+            Reading::Own(..) => Some("rust_h264"),
+            Reading::Fed(..) | Reading::Program(_) => Some(PROGRAM.name),
+        }
+    }
+
+    /// Reads the next frame; false at the end.
+    pub fn read(&mut self, frame: &mut Frame) -> Result<bool, Fault> {
+        loop {
+            let read = self.once(frame);
+            if self.began {
+                return read;
+            }
+            match read {
+                Ok(more) => {
+                    self.began = more;
+                    if let Some(by) = self.decoder().filter(|_| more) {
+                        (self.options.notify)(Notice::Decoding { by });
+                    }
+                    return Ok(more);
+                }
+                // The child tries both by itself.
+                Err(fault) if self.address.starts_with("rtsp:") && !matches!(self.reading, Reading::Program(_)) => {
+                    let why = fault.to_string();
+                    let refused = is_refusal(&fault);
+                    if Learnt::is(&self.learnt.udp) {
+                        // If UDP does not help, it begins with TCP again; a camera that is busy says nothing of transports.
+                        let busy = matches!(fault, Fault::Camera { status: Some(500..), .. });
+                        self.learnt.udp.store(busy, Ordering::Relaxed);
+                        return Err(fault);
+                    }
+                    if !refused && (!may_send_by_udp(&why) || is_final(&fault)) {
+                        return Err(fault);
+                    }
+                    self.learnt.udp.store(true, Ordering::Relaxed);
+                    (self.options.notify)(Notice::OtherTransport { why, transport: "UDP" });
+                    self.reading = Reading::Nothing;
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
+
+    fn once(&mut self, frame: &mut Frame) -> Result<bool, Fault> {
+        if matches!(self.reading, Reading::Nothing) {
+            let Some(reading) = self.open()? else { return Ok(false) };
+            self.reading = reading;
+        }
+        let more = match &mut self.reading {
+            Reading::Nothing => false,
+            Reading::Program(decoder) => return decoder.read(frame),
+            Reading::Http(pictures) => return pictures.read(frame),
+            Reading::Fed(fed, _) => {
+                let more = fed.read(frame)?;
+                let lost = fed.lost();
+                self.tell_lost(lost);
+                more
+            }
+            Reading::Jpeg(_, units) => loop {
+                let Some(unit) = receive(units, &self.options)?.transpose()? else { break false };
+                let (lost, decoded) = (unit.lost, decode_jpeg(&unit.data, &mut frame.pixels));
+                self.sequence += lost;
+                if lost > 0 {
+                    self.damage.tell(self.sequence, &lost_before(lost));
+                }
+                match decoded {
+                    Ok(()) => break true,
+                    Err(why) => self.damage.tell(self.sequence, &why),
+                }
+                self.sequence += 1;
+            },
+            Reading::Own(_, units, decoder) => {
+                let mut damaged = 0;
+                let mut pixel = (1, 1);
+                loop {
+                    if decoder.show(pixel, &self.options, frame)? {
+                        break true;
+                    }
+                    let Some(unit) = receive(units, &self.options)?.transpose()? else { break false };
+                    pixel = unit.pixel;
+                    if unit.lost > 0 {
+                        self.damage.tell(self.sequence, &lost_before(unit.lost));
+                    }
+                    match decoder.push(&unit.data) {
+                        Ok(()) => damaged = 0,
+                        Err(Refused::Damaged(why)) => {
+                            damaged += 1;
+                            self.damage.tell(self.sequence, &why);
+                            if damaged >= MAX_DAMAGED {
+                                return Err(Fault::stream("video", "pictures", format!("{damaged} damaged ones in a row: {why}")));
+                            }
+                        }
+                        Err(Refused::Unknown(what)) => {
+                            self.learnt.not_own.store(true, Ordering::Relaxed);
+                            if !PROGRAM.is_there() {
+                                return Err(unread(&what));
+                            }
+                            return Err(Fault::Camera { status: None, said: format!("{what} is decoded by {} alone", PROGRAM.name) });
+                        }
+                    }
+                    self.sequence += 1;
+                }
+            }
+        };
+        if more {
+            frame.sequence = self.sequence;
+            self.sequence += 1;
+        }
+        Ok(more)
+    }
+
+    fn tell_lost(&mut self, lost: u64) {
+        if lost > 0 {
+            self.damage.tell(self.sequence, &lost_before(lost));
+        }
+    }
+
+    /// Asks the camera; none if the program stops meanwhile.
+    fn open(&mut self) -> Result<Option<Reading>, Fault> {
+        let scheme = self.address.split(':').next().unwrap_or_default();
+        match scheme {
+            "http" => match http::open(&Address::parse(&self.address)?, &self.options)? {
+                Some(pictures) => Ok(Some(Reading::Http(pictures))),
+                None => self.by_program(),
+            },
+            "rtsp" => self.open_rtsp(),
+            // Encrypted, or another protocol.
+            _ => self.by_program(),
+        }
+    }
+
+    fn open_rtsp(&mut self) -> Result<Option<Reading>, Fault> {
+        let rtsp = Rtsp::start(Address::parse(&self.address)?, Learnt::is(&self.learnt.udp))?;
+        let Opened { codec, rate, units } = match rtsp.opened(&self.options)? {
+            None => return Ok(None),
+            Some(Opening::Here(opened)) => opened,
+            Some(Opening::Other(names)) if names.is_empty() => {
+                return Err(Fault::name("a camera's address", "a stream with no video in it"));
+            }
+            Some(Opening::Other(names)) if !PROGRAM.is_there() => return Err(unread(&names)),
+            Some(Opening::Other(_)) => return self.by_program(),
+        };
+        self.rate = rate;
+        let own = match self.options.decoder {
+            _ if codec == Codec::Jpeg => return Ok(Some(Reading::Jpeg(rtsp, units))),
+            _ if codec == Codec::H265 || Learnt::is(&self.learnt.not_own) => false,
+            VideoDecoder::Own => true,
+            VideoDecoder::Ffmpeg => false,
+            VideoDecoder::Auto => !PROGRAM.is_there(),
+        };
+        if own {
+            return Ok(Some(Reading::Own(rtsp, units, Box::new(H264::new()))));
+        }
+        if !PROGRAM.is_there() {
+            return Err(unread(codec.name()));
+        }
+        Ok(Some(Reading::Fed(Fed::start(codec, units, &self.options, &self.learnt)?, rtsp)))
+    }
+
+    fn by_program(&self) -> Result<Option<Reading>, Fault> {
+        let decoder = Decoder::start(Input::Stream(self.address.clone()), &self.options, true, &self.learnt)?;
+        Ok(Some(Reading::Program(Box::new(decoder))))
+    }
+}
+
+fn lost_before(lost: u64) -> String {
+    format!("{lost} packets before it are lost")
+}
+
+/// Whether a camera refuses a transport (RFC 2326 section 11.3.14).
+fn is_refusal(fault: &Fault) -> bool {
+    matches!(fault, Fault::Camera { status: Some(406 | 461), .. })
+}
+
+/// What no transport changes.
+fn is_final(fault: &Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Name { .. } | Fault::MissingProgram { .. } | Fault::Camera { status: Some(400 | 401 | 403 | 404 | 451 | 500..), .. }
+    )
+}
+
+fn unread(encoding: &str) -> Fault {
+    let Program { name, package } = ffmpeg::PROGRAM;
+    Fault::name(
+        "video as H.264 or Motion JPEG",
+        format!("{encoding}, which the program {name} reads, which is not installed; install the package {package}"),
+    )
+}

@@ -1,0 +1,182 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use retina::client::{Credentials, PlayOptions, Session, SessionGroup, SessionOptions, SetupOptions, Transport};
+use retina::codec::{CodecItem, FrameFormat, ParametersRef};
+
+use super::address::Address;
+use super::{LEAVE, Reception, receive, unless_gone};
+use crate::source::{Fault, Rate, SourceOptions, redacted};
+
+/// What a camera's video is encoded as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Codec {
+    H264,
+    H265,
+    Jpeg,
+}
+
+impl Codec {
+    const ALL: [(&str, Self); 3] = [("h264", Self::H264), ("h265", Self::H265), ("jpeg", Self::Jpeg)];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::H264 => "H.264",
+            Self::H265 => "H.265",
+            Self::Jpeg => "Motion JPEG",
+        }
+    }
+
+    /// Units that may wait: some seconds of video whose pictures need those before them, and no more than is on the way where they do not.
+    fn queue(self) -> usize {
+        if self == Self::Jpeg { 2 } else { 64 }
+    }
+}
+
+/// One picture, encoded: a JPEG, or NAL units behind start codes.
+pub(super) struct Unit {
+    pub data: Vec<u8>,
+    /// Packets that were lost before it, and units that were left out because nobody had taken those before.
+    pub lost: u64,
+    /// Width to height of a pixel.
+    pub pixel: (u32, u32),
+    /// Whether it is of another size than those before.
+    pub resized: bool,
+}
+
+/// What a camera says of its video, and where that comes from.
+pub(super) struct Opened {
+    pub codec: Codec,
+    pub rate: Option<Rate>,
+    pub units: Receiver<Result<Unit, Fault>>,
+}
+
+pub(super) enum Opening {
+    Here(Opened),
+    /// Video in some other encoding, which is named.
+    Other(String),
+}
+
+/// A session with a camera, by TCP or UDP; it is left when this is dropped.
+pub(super) struct Rtsp {
+    opening: Receiver<Result<Opening, Fault>>,
+    _reception: Reception,
+}
+
+impl Rtsp {
+    pub fn start(address: Address, udp: bool) -> Result<Self, Fault> {
+        let (sender, opening) = sync_channel(1);
+        let reception = Reception::start("rtsp", move |gone| async move {
+            let group = Arc::new(SessionGroup::default());
+            if let Some(Err(fault)) = unless_gone(&gone, converse(&address, udp, &group, &gone, &sender)).await {
+                // If it was open, that has been told where units are.
+                let _ = sender.try_send(Err(fault));
+            }
+            let _ = tokio::time::timeout(LEAVE, group.await_teardown()).await;
+        })?;
+        Ok(Self { opening, _reception: reception })
+    }
+
+    /// What the camera has answered; none if the program stops before.
+    pub fn opened(&self, options: &SourceOptions) -> Result<Option<Opening>, Fault> {
+        receive(&self.opening, options)?.transpose()
+    }
+}
+
+/// Units before the first picture that needs none before it; a camera that refreshes its picture bit by bit sends no such picture.
+const MOST_BEFORE_KEY: u32 = 300;
+
+async fn converse(
+    address: &Address,
+    udp: bool,
+    group: &Arc<SessionGroup>,
+    gone: &AtomicBool,
+    sender: &SyncSender<Result<Opening, Fault>>,
+) -> Result<(), Fault> {
+    let login = address.login.clone().map(|login| Credentials { username: login.user, password: login.password });
+    let options = SessionOptions::default()
+        .creds(login)
+        .session_group(group.clone())
+        .user_agent(concat!("edge-seg/", env!("CARGO_PKG_VERSION")).into());
+    let mut session = Session::describe(address.url.clone(), options).await.map_err(fault)?;
+    let videos = || session.streams().iter().enumerate().filter(|(_, stream)| stream.media() == "video");
+    let known = videos().find_map(|(at, stream)| {
+        Codec::ALL.iter().find(|(name, _)| stream.encoding_name().eq_ignore_ascii_case(name)).map(|(_, codec)| (at, *codec))
+    });
+    let Some((at, codec)) = known else {
+        let names: Vec<_> = videos().map(|(_, stream)| stream.encoding_name().to_owned()).collect();
+        let _ = sender.send(Ok(Opening::Other(names.join(", "))));
+        return Ok(());
+    };
+    let transport = if udp { Transport::Udp(Default::default()) } else { Transport::default() };
+    session.setup(at, SetupOptions::default().transport(transport).frame_format(FrameFormat::SIMPLE)).await.map_err(fault)?;
+    let rate = session.streams()[at].framerate().and_then(rate_of);
+    let mut session = session.play(PlayOptions::default()).await.and_then(|session| session.demuxed()).map_err(fault)?;
+    let (out, units) = sync_channel(codec.queue());
+    let _ = sender.send(Ok(Opening::Here(Opened { codec, rate, units })));
+    let (mut lost, mut before_key, mut size) = (0, if codec == Codec::Jpeg { None } else { Some(0) }, None);
+    loop {
+        let frame = match session.next().await {
+            Some(Ok(CodecItem::VideoFrame(frame))) => frame,
+            Some(Ok(_)) => continue,
+            Some(Err(error)) => return last_word(&out, gone, fault(error)).await,
+            None => return Ok(()),
+        };
+        lost += u64::from(frame.loss());
+        let mut begins_within = false;
+        if let Some(count) = &mut before_key {
+            *count += 1;
+            begins_within = !frame.is_random_access_point();
+            if begins_within && *count <= MOST_BEFORE_KEY {
+                continue;
+            }
+            before_key = None;
+        }
+        let parameters = match session.streams()[at].parameters() {
+            Some(ParametersRef::Video(parameters)) => Some(parameters),
+            _ => None,
+        };
+        let now = parameters.map(|p| p.pixel_dimensions());
+        let resized = std::mem::replace(&mut size, now).is_some_and(|before| now.is_some_and(|now| now != before));
+        let pixel = parameters.and_then(|p| p.pixel_aspect_ratio()).unwrap_or((1, 1));
+        // Parameter sets come with pictures that need none before them.
+        let sets = parameters.filter(|_| begins_within).map_or(&[][..], |p| p.extra_data());
+        let data = if sets.is_empty() { frame.into_data() } else { [sets, frame.data()].concat() };
+        match out.try_send(Ok(Unit { data, lost, pixel, resized })) {
+            Ok(()) => lost = 0,
+            Err(TrySendError::Disconnected(_)) => return Ok(()),
+            Err(TrySendError::Full(_)) => {
+                lost += 1;
+                // What follows is of no use without what was left out.
+                before_key = (codec != Codec::Jpeg).then_some(0);
+            }
+        }
+    }
+}
+
+/// Tells why no more units come, once there is room for it.
+async fn last_word(out: &SyncSender<Result<Unit, Fault>>, gone: &AtomicBool, why: Fault) -> Result<(), Fault> {
+    let mut word = Err(why);
+    while !gone.load(Ordering::Relaxed) {
+        match out.try_send(word) {
+            Err(TrySendError::Full(kept)) => word = kept,
+            _ => break,
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+fn rate_of(frames_a_second: f32) -> Option<Rate> {
+    (0.01..=1000.0).contains(&frames_a_second).then(|| ((frames_a_second * 1000.0).round() as u32, 1000))
+}
+
+/// The first line of what the library says, which tells of connections and packets in the others.
+fn fault(error: retina::Error) -> Fault {
+    let said = error.to_string();
+    let said = said.lines().next().unwrap_or_default().trim();
+    Fault::Camera { status: error.status_code(), said: redacted(said) }
+}
