@@ -151,19 +151,22 @@ fn the_library_names_no_command_of_the_program() {
 }
 
 #[test]
-fn the_library_brings_no_crate_of_the_program() {
-    let tree = |features: &str| {
+fn libraries_bring_no_crate_of_their_programs() {
+    let tree = |package: &str, features: &str| {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(root()).args(["tree", "--offline", "--locked", "-p", "edge-seg", "-e", "normal", "--prefix", "none"]);
+        cargo.current_dir(root()).args(["tree", "--offline", "--locked", "-p", package, "-e", "normal", "--prefix", "none"]);
         let output = cargo.args(["--no-default-features", "--features", features]).output().expect("cargo runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
-    let of_the_program = |line: &&str| ["clap", "indicatif", "sd-notify", "signal-hook", "tracing-subscriber"].contains(line);
-    let library = tree("displays,mini,service,v4l2");
-    let names = library.lines().filter_map(|line| line.split(' ').next());
-    assert_eq!(names.filter(of_the_program).collect::<Vec<_>>(), [""; 0]);
-    assert!(tree("program").lines().any(|line| line.starts_with("clap ")), "a tree that was read");
+    let runtime = ["clap", "indicatif", "sd-notify", "signal-hook", "tracing-subscriber"];
+    let export = ["clap", "indicatif", "hf-hub", "ureq"];
+    for (package, features, its_own) in [("edge-seg", "displays,mini,service,v4l2", &runtime[..]), ("edge-seg-export", "", &export)] {
+        let library = tree(package, features);
+        let names = library.lines().filter_map(|line| line.split(' ').next());
+        assert_eq!(names.filter(|name| its_own.contains(name)).collect::<Vec<_>>(), [""; 0], "{package}");
+        assert!(tree(package, "program").lines().any(|line| line.starts_with("clap ")), "a tree that was read");
+    }
 }
 
 #[test]

@@ -1,98 +1,206 @@
-"""Labels a folder of pictures, or a list of them, with masks of words, on one machine or many, by Ray Data:
+"""Labels, tags or embeds pictures on one machine or many, by Ray Data:
 
-python label_ray.py pictures/ "person, dog, grass" out/ --workers 8
-python label_ray.py list.txt "person, dog, grass" out/ --workers 0     # without Ray, in this process
+python label_ray.py pictures/ out/ --words "person, dog, grass" --workers 8
+python label_ray.py list.txt out/ --words "person, dog, grass" --do tags
+python label_ray.py 'shards/train-*.tar' out/ --do embed        # webdataset shards, read from end to end
+python label_ray.py pictures/ out/ --words "person" --workers 0  # without Ray, in this process
 
-The pictures are split into shards by their sorted names, so that every run has the same ones. A worker writes a shard's file whole and
-under its final name at once; a shard whose file is there is done. So each picture is in the outcome once, whatever workers die
-meanwhile, and a run that was cut off goes on where it was when it is started again. At the end the shards are joined to `out/coco.json`,
-the same bytes however many workers there were. `out` must be a folder that all machines share.
+Pictures are split into shards by their sorted names, so that every run has the same ones; a tar is a shard. A worker writes a shard's
+file whole and under its final name at once; a shard whose file is there is done. So each picture is in the outcome once, whatever workers
+die meanwhile, and a run that was cut off goes on where it was when it is started again. At the end the shards are joined to one file, the
+same bytes however many workers there were:
+
+label   coco.json: connected regions of what each picture shows, as `edge-seg-export label` cuts them
+tags    tags.jsonl: the words that each picture shows, best first
+embed   embeddings.npy, float32 [pictures, dim] of unit norm, and pictures.jsonl: the pictures' names in the order of its rows
+
+`out` must be a folder that all machines share. Exit status 2 if a picture could not be read; the others are there.
 """
 
 import argparse
+import glob
 import hashlib
 import json
 import os
 import sys
+import tarfile
+from collections.abc import Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import numpy as np
 
 import edge_seg
 
 ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+# What is one picture's fault alone.
+UNREADABLE = (edge_seg.ImageError, OSError)
 
 
-class Labeller:
-    """Labels shards, one after the other. Ray makes one for each worker; the model is loaded once."""
+def samples(tar: str) -> Iterator[tuple[str, bytes]]:
+    """The pictures of a tar, by their names, without seeking: it may be larger than memory, and lie behind a network."""
+    with tarfile.open(tar, "r|*") as members:
+        for member in members:
+            if member.isfile() and is_picture(member.name):
+                content = members.extractfile(member)
+                assert content is not None, "a file has content"
+                yield member.name, content.read()
 
-    def __init__(self, words: str, out: str, bundle: str | None, threads: int | None) -> None:
+
+def is_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in ENDINGS and not os.path.basename(name).startswith(".")
+
+
+class Worker:
+    """Does shards, one after the other. Ray makes one of each; the model is loaded once."""
+
+    def __init__(self, task: str, words: str, out: str, bundle: str | None, threads: int | None) -> None:
         self.model = edge_seg.Model(bundle, threads=threads)
-        self.words = self.model.words(words)
-        self.out = Path(out)
+        self.words = None if task == "embed" else self.model.words(words)
+        self.task, self.out = task, Path(out)
 
-    def picture(self, path: str, name: str) -> dict[str, Any]:
+    def line(self, name: str, image: Any, rows: list[Any]) -> str:
+        """What a shard's file says of a picture."""
+        if self.words is None:
+            rows.append(self.model.encode(image).embedding)
+            return json.dumps({"file": name})
+        if self.task == "label":
+            return self.model.label(image, self.words, file=name).to_json()
+        return json.dumps({"file": name, "tags": [[word, round(score, 4)] for word, score in self.model.tags(image, self.words)]})
+
+    def lines(self, shard: list[list[str]] | str, rows: list[Any]) -> Iterator[str]:
+        if isinstance(shard, str):
+            try:
+                for name, data in samples(shard):
+                    yield self.tried(name, lambda data=data: edge_seg.read_picture(data), rows)
+            except (tarfile.TarError, OSError, EOFError) as error:
+                yield json.dumps({"file": shard, "error": f"the tar ends here: {error}"})
+            return
+        for path, name in shard:
+            yield self.tried(name, lambda path=path: path, rows)
+
+    def tried(self, name: str, image: Any, rows: list[Any]) -> str:
         try:
-            found = self.model.segment(path, self.words)
-        except (edge_seg.ImageError, OSError) as error:
-            return {"file_name": name, "error": str(error)}
-        height, width = found.labels.shape
-        present = [one for one in found.classes if one.area]
-        annotations = [
-            {"category_id": one.label, "bbox": one.box, "area": one.area, "score": round(one.score, 4), "segmentation": one.rle(), "iscrowd": 0}
-            for one in present
-        ]
-        return {"file_name": name, "width": width, "height": height, "annotations": annotations}
+            return self.line(name, image(), rows)
+        except UNREADABLE as error:
+            return json.dumps({"file": name, "error": str(error)})
 
-    def shard(self, number: int, paths: list[list[str]]) -> int:
+    def shard(self, number: int, shard: list[list[str]] | str) -> None:
         """Writes a shard's file, unless it is there."""
         done = shard_file(self.out, number)
-        if not done.exists():
-            lines = [json.dumps(self.picture(path, name)) + "\n" for path, name in paths]
-            begun = done.with_suffix(f".{os.uname().nodename}-{os.getpid()}")
-            begun.write_text("".join(lines))
-            with begun.open() as file:
-                os.fsync(file.fileno())
-            begun.rename(done)
-        return number
+        if done.exists():
+            return
+        rows: list[Any] = []
+        text = "".join(line + "\n" for line in self.lines(shard, rows))
+        if self.task == "embed":
+            whole = np.stack(rows) if rows else np.zeros((0, self.model.dim), np.float32)
+            put(done.with_suffix(".npy"), lambda file: np.save(file, whole))
+        put(done, lambda file: file.write(text.encode()))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"shard": self.shard(row["shard"], json.loads(row["paths"]))}
+        self.shard(row["shard"], json.loads(row["pictures"]))
+        return {"shard": row["shard"]}
+
+
+def put(path: Path, write: Any) -> None:
+    """Writes a file whole, under its name at once. A worker that dies leaves a `.part`, and another one's has another name."""
+    begun = path.with_name(f"{path.name}.{os.uname().nodename}-{os.getpid()}.part")
+    with begun.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    begun.rename(path)
 
 
 def shard_file(out: Path, number: int) -> Path:
     return out / "shards" / f"{number:06}.jsonl"
 
 
-def pictures(source: Path) -> list[list[str]]:
-    """Each picture's path and the name that it has in the outcome, sorted."""
-    if source.is_dir():
-        found = [path for path in source.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file()]
-        return sorted([str(path.absolute()), str(path.relative_to(source))] for path in found)
-    lines = source.read_text().splitlines()
-    return sorted([str((source.parent / line).absolute()), line] for line in {line.strip() for line in lines} if line)
+def shards(source: str, size: int) -> list[list[list[str]] | str]:
+    """The shards of a folder, a list, tars: each picture's path and the name that it has in the outcome, or a tar's path."""
+    path = Path(source)
+    if not path.exists():
+        return [os.path.abspath(tar) for tar in sorted(glob.glob(source))]
+    tars = sorted(map(str, path.rglob("*.tar"))) if path.is_dir() else [source] if tarfile.is_tarfile(path) else []
+    if tars:
+        return [os.path.abspath(tar) for tar in tars]
+    if path.is_dir():
+        found = sorted([str(file.absolute()), str(file.relative_to(path))] for file in path.rglob("*") if is_picture(file.name) and file.is_file())
+    else:
+        lines = {line.strip() for line in path.read_text().splitlines()}
+        found = sorted([str((path.parent / line).absolute()), line] for line in lines if line)
+    return [found[at : at + size] for at in range(0, len(found), size)]
 
 
-def join(out: Path, shards: int, names: list[str]) -> None:
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    skipped: list[dict[str, Any]] = []
-    for number in range(shards):
-        for line in shard_file(out, number).read_text().splitlines():
-            told = json.loads(line)
-            if "error" in told:
-                skipped.append(told)
-                continue
-            found = told.pop("annotations")
-            images.append({"id": len(images) + 1, **told})
-            annotations.extend({"id": len(annotations) + 1 + i, "image_id": len(images), **one} for i, one in enumerate(found))
-    categories = [{"id": label, "name": name} for label, name in enumerate(names, 1)]
-    whole = {"images": images, "categories": categories, "annotations": annotations}
-    begun = out / "coco.json.part"
-    begun.write_text(json.dumps(whole))
-    begun.rename(out / "coco.json")
-    for one in skipped:
-        print(f"{one['file_name']}: {one['error']}", file=sys.stderr)
-    print(f"{len(images)} pictures, {len(annotations)} masks, {len(skipped)} that cannot be read: {out / 'coco.json'}")
+def told(out: Path, count: int) -> Iterator[dict[str, Any]]:
+    """What the shards say, picture by picture."""
+    for number in range(count):
+        with shard_file(out, number).open() as lines:
+            yield from map(json.loads, lines)
+
+
+def join_labels(out: Path, count: int, names: list[str]) -> str:
+    """`coco.json`, written as it is read: there may be more pictures than memory holds."""
+    number = {name: at for at, name in enumerate(names, 1)}
+
+    def images() -> Iterator[dict[str, Any]]:
+        good = (one for one in told(out, count) if "error" not in one)
+        for at, one in enumerate(good, 1):
+            yield {"id": at, "file_name": one["file"], "width": one["width"], "height": one["height"]}
+
+    def annotations() -> Iterator[dict[str, Any]]:
+        regions = 0
+        good = (one for one in told(out, count) if "error" not in one)
+        for at, one in enumerate(good, 1):
+            for region in one["regions"]:
+                regions += 1
+                mask = {"size": [one["height"], one["width"]], "counts": region["counts"]}
+                yield {
+                    "id": regions, "image_id": at, "category_id": number[region["class"]], "segmentation": mask,
+                    "area": region["area_px"], "bbox": region["bounds_px"], "iscrowd": 0, "score": region["score"],
+                }
+
+    def write(file: IO[bytes]) -> None:
+        file.write(b'{"images":[')
+        listed(file, images())
+        file.write(b'],"annotations":[')
+        listed(file, annotations())
+        file.write(b'],"categories":[')
+        listed(file, ({"id": at, "name": name} for name, at in number.items()))
+        file.write(b"]}\n")
+
+    put(out / "coco.json", write)
+    return "coco.json"
+
+
+def listed(file: IO[bytes], items: Iterable[dict[str, Any]]) -> None:
+    for at, item in enumerate(items):
+        file.write((",\n" if at else "\n").encode() + json.dumps(item, separators=(",", ":")).encode())
+
+
+def join_lines(out: Path, count: int, name: str) -> str:
+    def write(file: IO[bytes]) -> None:
+        for one in told(out, count):
+            if "error" not in one:
+                file.write(json.dumps(one).encode() + b"\n")
+
+    put(out / name, write)
+    return name
+
+
+def join_embeddings(out: Path, count: int) -> str:
+    parts = [np.load(shard_file(out, number).with_suffix(".npy"), mmap_mode="r") for number in range(count)]
+    shape = (sum(len(part) for part in parts), parts[0].shape[1])
+
+    def write(file: IO[bytes]) -> None:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        for part in parts:
+            file.write(part.tobytes())
+
+    put(out / "embeddings.npy", write)
+    join_lines(out, count, "pictures.jsonl")
+    return "embeddings.npy"
 
 
 def same_job(out: Path, job: dict[str, Any]) -> None:
@@ -100,45 +208,76 @@ def same_job(out: Path, job: dict[str, Any]) -> None:
     noted, now = out / "job.json", json.dumps(job, sort_keys=True)
     if noted.exists() and noted.read_text() != now:
         sys.exit(f"{noted}: expected this job, found another one's shards; take another folder, or delete this one")
-    noted.write_text(now)
+    put(noted, lambda file: file.write(now.encode()))
+
+
+def by_ray(rows: list[dict[str, Any]], worker: tuple[Any, ...], workers: int, threads: int) -> None:
+    ray: Any = import_module("ray")
+    data: Any = import_module("ray.data")
+    ray.init(ignore_reinit_error=True)
+    there = ray.cluster_resources().get("CPU", 0)
+    if there < workers * threads:
+        print(f"expected {workers * threads} processors, found {there:.0f}: fewer workers, or wait for the cluster to grow", file=sys.stderr)
+    # A block is what Ray hands out and, after a worker's death, hands out again: shards of it that are done are not done once more.
+    pending = data.from_items(rows, override_num_blocks=min(len(rows), 16 * workers))
+    done = pending.map(Worker, compute=data.ActorPoolStrategy(size=workers), fn_constructor_args=worker, num_cpus=threads)
+    for _ in done.iter_rows():
+        pass
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="a folder of pictures, or a file with a path a line")
-    parser.add_argument("words", help="words, separated by commas")
+    parser.add_argument("source", help="a folder of pictures, a file with a path a line, or webdataset shards: a tar, a folder of tars, a glob")
     parser.add_argument("out", type=Path)
+    parser.add_argument("--do", choices=["label", "tags", "embed"], default="label")
+    parser.add_argument("--words", default="", help="words, separated by commas")
     parser.add_argument("--bundle", help="a bundle's path, on all machines")
     parser.add_argument("--workers", type=int, default=2, help="Ray's actors; 0 works without Ray")
-    parser.add_argument("--threads", type=int, default=None, help="threads of a worker")
-    parser.add_argument("--shard", type=int, default=64, metavar="N", help="pictures of a shard")
+    parser.add_argument("--threads", type=int, default=None, help="threads of a worker: 1 with Ray, as many as the processor has without")
+    parser.add_argument("--shard", type=int, default=64, metavar="N", help="pictures of a shard, where tars do not say it")
     args = parser.parse_args()
 
-    listed = pictures(args.source)
-    if not listed or args.shard < 1:
-        sys.exit(f"{args.source}: expected pictures, and one or more a shard; found {len(listed)} and {args.shard}")
-    parts = [listed[at : at + args.shard] for at in range(0, len(listed), args.shard)]
+    if args.shard < 1 or args.workers < 0 or (args.threads or 1) < 1:
+        parser.error(f"--shard, --workers, --threads: expected 1 or more (0 workers are none), found {args.shard}, {args.workers}, {args.threads}")
+    parts = shards(args.source, args.shard)
+    if not parts:
+        sys.exit(f"{args.source}: expected pictures or tars, found none")
+    # Before anything is written: what is wrong with the words or the bundle is told at once.
+    try:
+        model = edge_seg.Model(args.bundle)
+        names = [] if args.do == "embed" else model.words(args.words).names
+    except (edge_seg.EdgeSegError, OSError) as error:
+        sys.exit(str(error))
     (args.out / "shards").mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
-    same_job(args.out, {"pictures": digest, "words": args.words, "bundle": args.bundle, "shard": args.shard})
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    bundle = hashlib.sha256(Path(args.bundle).read_bytes()).hexdigest() if args.bundle else edge_seg.__version__
+    same_job(args.out, {"do": args.do, "pictures": digest, "words": args.words, "bundle": bundle, "shard": args.shard})
 
-    labeller = (args.words, str(args.out.absolute()), args.bundle, args.threads)
-    rows = [{"shard": number, "paths": json.dumps(part)} for number, part in enumerate(parts) if not shard_file(args.out, number).exists()]
-    if args.workers == 0:
-        alone = Labeller(*labeller)
+    threads = args.threads or (1 if args.workers else None)
+    worker = (args.do, args.words, str(args.out.absolute()), args.bundle, threads)
+    rows = [{"shard": number, "pictures": json.dumps(part)} for number, part in enumerate(parts) if not shard_file(args.out, number).exists()]
+    if args.workers and rows:
+        by_ray(rows, worker, args.workers, threads or 1)
+    elif rows:
+        alone = Worker(*worker)
         for row in rows:
             alone(row)
-    elif rows:
-        import ray.data
-
-        # Workers that die are started again, and what they had begun is done once more.
-        ray.data.DataContext.get_current().max_errored_blocks = 0
-        shards = ray.data.from_items(rows, override_num_blocks=len(rows))
-        threads = args.threads or 1
-        done = shards.map(Labeller, fn_constructor_args=labeller, concurrency=args.workers, num_cpus=threads, max_restarts=-1, max_task_retries=-1)
-        for _ in done.iter_rows():
-            pass
-    join(args.out, len(parts), edge_seg.Model(args.bundle).words(args.words).names)
+    for begun in (args.out / "shards").glob("*.part"):
+        begun.unlink()
+    if args.do == "label":
+        written = join_labels(args.out, len(parts), names)
+    elif args.do == "tags":
+        written = join_lines(args.out, len(parts), "tags.jsonl")
+    else:
+        written = join_embeddings(args.out, len(parts))
+    count, skipped = 0, 0
+    for one in told(args.out, len(parts)):
+        count += "error" not in one
+        if "error" in one:
+            skipped += 1
+            print(f"{one['file']}: {one['error']}", file=sys.stderr)
+    print(f"{count} pictures, {skipped} that cannot be read: {args.out / written}")
+    sys.exit(2 if skipped else 0)
 
 
 if __name__ == "__main__":

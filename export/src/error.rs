@@ -44,6 +44,9 @@ pub enum Error {
         /// What was given.
         found: String,
     },
+    /// Whoever watches a run ended it.
+    #[error("stopped before all was done; what is done is kept where a record was asked for")]
+    Stopped,
     /// The library that runs bundles refused.
     #[error(transparent)]
     Runtime(#[from] edge_seg_model::Error),

@@ -3,14 +3,16 @@
 pub mod cvat;
 pub mod folder;
 pub mod formats;
+pub mod output;
 pub mod part;
+pub mod run;
 pub mod sheet;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use edge_seg_model::region::{Mask, regions};
-use edge_seg_model::{Background, Class, Scoring, Session, read_picture, score, split_caption};
+use edge_seg_model::{Background, Class, Frame, Scoring, Session, read_picture, score, split_caption};
 use serde::{Deserialize, Serialize};
 
 use crate::eval::log::Kept;
@@ -25,6 +27,22 @@ pub struct Options {
     pub background: f32,
     /// Regions smaller than this share of the picture are dropped.
     pub least_share: f64,
+}
+
+impl Options {
+    /// # Errors
+    /// [`Error::Option`] if one of them is not in 0..1.
+    pub fn check(&self) -> Result<()> {
+        let shares = [
+            ("--tag-threshold", f64::from(self.tag_threshold)),
+            ("--background", f64::from(self.background)),
+            ("--least-share", self.least_share),
+        ];
+        match shares.into_iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
+            Some((name, share)) => Err(Error::Option { option: name.into(), expected: "0 to 1".into(), found: share.to_string() }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// How pictures were labelled, for a record.
@@ -44,6 +62,9 @@ pub struct Settings {
     /// The device, where its numbers differ from the processor's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
+    /// Whether borders of masks are moved to the pictures' edges.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refined: bool,
 }
 
 impl Kept for PictureLabels {
@@ -68,6 +89,21 @@ pub struct PictureLabels {
     pub regions: Vec<Region>,
 }
 
+impl PictureLabels {
+    /// All of it in one line, as the record of a run has it.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("plain data")
+    }
+
+    /// The inverse of [`Self::to_json`]; `place` names the text in errors.
+    ///
+    /// # Errors
+    /// [`Error::File`] if it is none.
+    pub fn from_json(place: &str, text: &str) -> Result<Self> {
+        serde_json::from_str(text).map_err(|error| Error::file(place, "text", "a picture's labels", error.to_string()))
+    }
+}
+
 /// A connected region of one class.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,8 +125,15 @@ pub struct Region {
 /// # Errors
 /// [`Error::Runtime`] if the picture cannot be read or the model fails.
 pub fn label(session: &Session, path: &Path, classes: &[Class], options: &Options) -> Result<PictureLabels> {
-    let frame = read_picture(path)?;
-    let encoded = session.encode(&frame)?;
+    label_frame(session, &path.display().to_string(), &read_picture(path)?, classes, options)
+}
+
+/// As [`label`], of a picture in memory that has a name.
+///
+/// # Errors
+/// [`Error::Runtime`] if the model fails.
+pub fn label_frame(session: &Session, file: &str, frame: &Frame, classes: &[Class], options: &Options) -> Result<PictureLabels> {
+    let encoded = session.encode(frame)?;
     let bank = session.tag_bank(classes, &[])?;
     let scores = score(&encoded.grid, &bank, Scoring::from(session.bundle().manifest()), Background::None)?;
     let kept: Vec<(&Class, f32)> =
@@ -100,7 +143,7 @@ pub fn label(session: &Session, path: &Path, classes: &[Class], options: &Option
     if !kept.is_empty() {
         let chosen: Vec<Class> = kept.iter().map(|(class, _)| (*class).clone()).collect();
         let bank = session.tag_bank(&chosen, &[])?;
-        let drawn = session.masks(&frame, &encoded, &bank, Background::Threshold(options.background))?;
+        let drawn = session.masks(frame, &encoded, &bank, Background::Threshold(options.background))?;
         let least = ((f64::from(width) * f64::from(height) * options.least_share).ceil() as u64).max(1);
         for (at, mask) in regions(&drawn.labels.labels, width as usize, least) {
             let (class, score) = kept[usize::from(at) - 1];
@@ -113,7 +156,7 @@ pub fn label(session: &Session, path: &Path, classes: &[Class], options: &Option
             });
         }
     }
-    Ok(PictureLabels { file: path.display().to_string(), width, height, regions: found })
+    Ok(PictureLabels { file: file.into(), width, height, regions: found })
 }
 
 /// Writes the record of labelled pictures anew, in their order.
@@ -122,7 +165,7 @@ pub fn label(session: &Session, path: &Path, classes: &[Class], options: &Option
 /// [`Error::Runtime`] if the file system refuses.
 pub fn write_record(path: &Path, settings: &Settings, pictures: &[PictureLabels]) -> Result<()> {
     let mut text = serde_json::to_string(settings).expect("plain data") + "\n";
-    pictures.iter().for_each(|picture| text += &(serde_json::to_string(picture).expect("plain data") + "\n"));
+    pictures.iter().for_each(|picture| text += &(picture.to_json() + "\n"));
     Ok(edge_seg_bundle::files::replace_file(path, text.as_bytes())?)
 }
 

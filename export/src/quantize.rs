@@ -1,6 +1,5 @@
 //! Weights in fewer bits: symmetric int8 per output channel, and IEEE half precision, with the error that each layer pays.
 
-use clap::ValueEnum;
 use serde::Serialize;
 
 use crate::checkpoint::Model;
@@ -8,7 +7,8 @@ use crate::weights::Tensor;
 
 /// How matrices are stored in an ONNX file. Except with `Int8Dynamic` everything is computed in f32: engines expand the matrices when
 /// they load them. Vectors (norms, biases, class token) always stay f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "program", derive(clap::ValueEnum))]
 pub enum Storage {
     /// 8-bit integers with one symmetric scale per output channel (`DequantizeLinear`).
     Int8,

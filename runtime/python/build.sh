@@ -4,8 +4,8 @@
 #     runtime/python/build.sh x86_64|aarch64 OUT
 #
 # zig's linker is given that glibc's symbols. Needs maturin and ziglang as PyPI has them (`pip install maturin==1.16.0 ziglang==0.17.1`),
-# and a rustc with the target's standard library: rustup's (`rustup target add aarch64-unknown-linux-gnu`), or Debian's rustc-web with
-# libstd-rust-web-dev:arm64. RUSTC names it where it is not the first one found.
+# and for another processor a rustc with its standard library: rustup's (`rustup target add aarch64-unknown-linux-gnu`), or Debian's
+# rustc-web with libstd-rust-web-dev:arm64. RUSTC names it where it is not the first one found.
 set -euo pipefail
 cd "$(dirname "$0")"
 arch=${1:?x86_64 or aarch64} out=$(realpath -m "${2:?a folder for the wheel}")
@@ -13,11 +13,17 @@ case $arch in
     x86_64 | aarch64) target=$arch-unknown-linux-gnu ;;
     *) echo "build.sh: expected x86_64 or aarch64, found $arch" >&2; exit 2 ;;
 esac
-has_target() { "$1" --print target-libdir --target "$target" 2>/dev/null | xargs -I{} sh -c 'ls {}/libstd-*.rlib' >/dev/null 2>&1; }
-for rustc in ${RUSTC:-} rustc /usr/bin/rustc; do
-    if has_target "$rustc"; then found=$rustc; break; fi
-done
-[ -n "${found:-}" ] || { echo "build.sh: expected a rustc with the standard library of $target, found none" >&2; exit 2; }
+options=(--release --locked --zig --compatibility manylinux_2_31 --out "$out")
+# This processor's is built where other builds lie, and takes what is ready there.
+if [ "$arch" != "$(uname -m)" ]; then
+    has_target() { "$1" --print target-libdir --target "$target" 2>/dev/null | xargs -I{} sh -c 'ls {}/libstd-*.rlib' >/dev/null 2>&1; }
+    for rustc in ${RUSTC:-} rustc /usr/bin/rustc; do
+        if has_target "$rustc"; then found=$rustc; break; fi
+    done
+    [ -n "${found:-}" ] || { echo "build.sh: expected a rustc with the standard library of $target, found none" >&2; exit 2; }
+    export RUSTC=$found
+    options+=(--target "$target")
+fi
 mkdir -p "$out"
-RUSTC=$found maturin build --release --locked --target "$target" --zig --compatibility manylinux_2_31 --out "$out" ${PROFILE:+--profile "$PROFILE"}
+maturin build "${options[@]}"
 ls -l "$out"

@@ -45,8 +45,8 @@ pub use edge_seg_model::Error as ModelError;
 #[doc(inline)]
 pub use edge_seg_model::{
     Background, Channels, Class, Encoded, Extent, FoundClass, Frame, Gate, LabelMap, Options, PatchGrid, Placement, Refinement, ScoreGrid,
-    Segmentation, Session, TagBank, TagScore, Timings, UnitRows, WordList, check_classes, expand_inputs, parse_tags, parse_words,
-    read_damaged_picture, read_picture, read_tags_file, score_tags,
+    Segmentation, Session, TagBank, TagScore, Timings, UnitRows, WordList, check_classes, decode_picture, expand_inputs, parse_tags,
+    parse_words, read_damaged_picture, read_picture, read_tags_file, score_tags,
 };
 pub use edge_seg_model::{image, ndarray};
 

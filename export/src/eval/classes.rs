@@ -7,6 +7,7 @@ use std::sync::Arc;
 use edge_seg_model::Class;
 use edge_seg_model::lists::{self, Listed};
 use edge_seg_model::text::shown_line;
+use serde::Deserialize;
 
 use crate::{Error, Result};
 
@@ -24,12 +25,15 @@ pub struct ClassTable {
 }
 
 /// Which words stand for a class.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[cfg_attr(feature = "program", derive(clap::ValueEnum))]
+#[serde(rename_all = "kebab-case")]
 pub enum Names {
     /// Its name alone, without the data set's suffixes `-merged`, `-other`, `-stuff`; other hyphens become spaces.
     Plain,
     /// Every word of the table's synonyms column (the engineered names of the literature); its plain name where there is none.
-    #[value(alias = "engineered")]
+    #[cfg_attr(feature = "program", value(alias = "engineered"))]
+    #[serde(alias = "engineered")]
     Synonyms,
 }
 

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{hub, pickle, tokenizer};
+#[cfg(feature = "hub")]
+use super::hub;
+use super::{pickle, tokenizer};
 use crate::checkpoint::{Contents, read_contents};
 use crate::{Error, Result};
 
@@ -38,7 +40,12 @@ impl Source {
     /// A file, a folder, or `hf:owner/name[@revision]`.
     pub(super) fn find(name: &str) -> Result<Self> {
         let path = match name.strip_prefix("hf:") {
+            #[cfg(feature = "hub")]
             Some(id) => hub::fetch(id)?,
+            #[cfg(not(feature = "hub"))]
+            Some(_) => {
+                return Err(Error::file(name, "source", "a file or a folder, or a build with the feature `hub`", "a name on the hub"));
+            }
             None => PathBuf::from(name),
         };
         if !path.is_dir() {

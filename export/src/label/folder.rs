@@ -4,13 +4,16 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use edge_seg_bundle::files::is_left_over;
+use serde::Deserialize;
 
 use super::PictureLabels;
 use super::formats::file_name;
 use crate::{Error, Result};
 
 /// How pictures come to lie beside their labels, where loaders look for them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "program", derive(clap::ValueEnum))]
+#[serde(rename_all = "kebab-case")]
 pub enum Pictures {
     /// Hard links, which take no space; copies where the file system has none.
     Link,

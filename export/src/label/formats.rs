@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use edge_seg_bundle::files::replace_file;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{PictureLabels, Region};
@@ -14,7 +15,9 @@ use crate::{Error, Result};
 const OUTLINE_TOLERANCE_PX: f64 = 0.25;
 
 /// How a COCO or CVAT file holds masks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "program", derive(clap::ValueEnum))]
+#[serde(rename_all = "kebab-case")]
 pub enum CocoMasks {
     /// Compressed run lengths: exact, holes included.
     Rle,

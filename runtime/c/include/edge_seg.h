@@ -188,7 +188,8 @@ typedef struct EdgeSegImage {
 
 /**
  * Fills in the next picture: 1 if there is one, 0 at the end, below 0 if it failed. `image` comes with its struct_size set; what it
- * points to must stay until the next call. It is called on a thread of the library's, one call at a time.
+ * points to must stay until the next call. It is called on a thread of the library's, one call at a time, and must not call
+ * edge_seg_live_free.
  */
 typedef int32_t (*EdgeSegRead)(void *user, struct EdgeSegImage *image);
 
@@ -232,7 +233,8 @@ typedef struct EdgeSegFrame {
 
 /**
  * Takes a frame with its masks, which are there during the call alone. False ends the session. It is called on a thread of the
- * library's, one call at a time, and must not call edge_seg_live_stop, _wait or _free.
+ * library's, one call at a time. It may call what else there is, also edge_seg_live_set_words, but for edge_seg_live_stop, _wait, which
+ * refuse it, and _free.
  */
 typedef bool (*EdgeSegShow)(void *user, const struct EdgeSegFrame *frame);
 

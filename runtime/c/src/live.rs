@@ -2,8 +2,8 @@
 
 use std::ffi::{c_char, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{JoinHandle, ThreadId};
 
 use edge_seg::Frame;
 use edge_seg::live::{KeyFrames, Live, LiveOptions, Words};
@@ -21,11 +21,13 @@ pub const EDGE_SEG_PACE_LIVE: u32 = 1;
 pub const EDGE_SEG_PACE_EVERY: u32 = 2;
 
 /// Fills in the next picture: 1 if there is one, 0 at the end, below 0 if it failed. `image` comes with its struct_size set; what it
-/// points to must stay until the next call. It is called on a thread of the library's, one call at a time.
+/// points to must stay until the next call. It is called on a thread of the library's, one call at a time, and must not call
+/// edge_seg_live_free.
 pub type EdgeSegRead = Option<unsafe extern "C" fn(user: *mut c_void, image: *mut EdgeSegImage) -> i32>;
 
 /// Takes a frame with its masks, which are there during the call alone. False ends the session. It is called on a thread of the
-/// library's, one call at a time, and must not call edge_seg_live_stop, _wait or _free.
+/// library's, one call at a time. It may call what else there is, also edge_seg_live_set_words, but for edge_seg_live_stop, _wait, which
+/// refuse it, and _free.
 pub type EdgeSegShow = Option<unsafe extern "C" fn(user: *mut c_void, frame: *const EdgeSegFrame) -> bool>;
 
 /// How video is read and segmented.
@@ -82,7 +84,8 @@ pub struct EdgeSegLive {
     words: Arc<Words>,
     stops: [Arc<AtomicBool>; 2],
     thread: Mutex<Option<JoinHandle<Result<()>>>>,
-    id: std::thread::ThreadId,
+    /// Those that callbacks run on: the one that shows, and the one that reads once it has begun.
+    callbacks: (ThreadId, Arc<OnceLock<ThreadId>>),
 }
 
 /// What callbacks are given, from thread to thread.
@@ -102,6 +105,7 @@ impl User {
 struct Called {
     read: unsafe extern "C" fn(*mut c_void, *mut EdgeSegImage) -> i32,
     user: User,
+    thread: Arc<OnceLock<ThreadId>>,
 }
 
 impl Source for Called {
@@ -119,6 +123,7 @@ impl Source for Called {
             data: std::ptr::null(),
             data_bytes: 0,
         };
+        self.thread.get_or_init(|| std::thread::current().id());
         // SAFETY: the program's function with what it asked for and a structure that is there during the call.
         match unsafe { (self.read)(self.user.pointer(), &raw mut image) } {
             0 => Ok(false),
@@ -196,12 +201,12 @@ pub unsafe extern "C" fn edge_seg_live_start(
             _ => return Err(argument("options", "every or share", "both")),
         };
         let show = asked.show.ok_or_else(|| argument("options.show", "a function", "NULL"))?;
-        let (stop, user) = (Arc::<AtomicBool>::default(), User(asked.user));
+        let (stop, user, reader) = (Arc::<AtomicBool>::default(), User(asked.user), Arc::<OnceLock<ThreadId>>::default());
         // SAFETY: a text that ends with a zero, or null.
         let named = unsafe { text("options.source", asked.source) }?;
         let source: Box<dyn Source> = match (named, asked.read) {
             (Some(uri), None) => open_source(uri, &SourceOptions::default().with_pace(pace).with_stop(stop.clone()))?,
-            (None, Some(read)) => Box::new(Called { read, user }),
+            (None, Some(read)) => Box::new(Called { read, user, thread: reader.clone() }),
             (Some(_), Some(_)) => return Err(argument("options", "source or read", "both")),
             (None, None) => return Err(argument("options", "source or read", "neither")),
         };
@@ -210,9 +215,9 @@ pub unsafe extern "C" fn edge_seg_live_start(
         let (shared, stops) = (live.words().clone(), [live.stop_flag().clone(), stop]);
         let thread = std::thread::Builder::new().name("edge-seg show".into()).spawn(move || follow(live, show, user));
         let thread = thread.map_err(|error| Fault(EdgeSegStatus::Other, format!("thread of the callback: {error}")))?;
-        let id = thread.thread().id();
+        let callbacks = (thread.thread().id(), reader);
         // SAFETY: as above.
-        unsafe { give(out, EdgeSegLive { words: shared, stops, thread: Mutex::new(Some(thread)), id }) }
+        unsafe { give(out, EdgeSegLive { words: shared, stops, thread: Mutex::new(Some(thread)), callbacks }) }
     })
 }
 
@@ -228,11 +233,19 @@ pub unsafe extern "C" fn edge_seg_live_set_words(live: *const EdgeSegLive, words
 }
 
 impl EdgeSegLive {
-    fn wait(&self) -> Result<()> {
-        if std::thread::current().id() == self.id {
-            return Err(argument("live", "a call from outside of its callback", "one inside; return false there to end it"));
+    fn check_outside(&self) -> Result<()> {
+        let here = std::thread::current().id();
+        if here == self.callbacks.0 || self.callbacks.1.get() == Some(&here) {
+            return Err(argument("live", "a call from outside of its callbacks", "one inside; what these return ends it"));
         }
-        let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+        Ok(())
+    }
+
+    fn wait(&self) -> Result<()> {
+        self.check_outside()?;
+        // Held meanwhile: whoever else waits does so as long.
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(thread) = thread.take() else { return Ok(()) };
         thread.join().unwrap_or_else(|_| Err(Fault(EdgeSegStatus::Panicked, "fault inside the library, on the callback's thread".into())))
     }
 }
@@ -250,6 +263,7 @@ pub unsafe extern "C" fn edge_seg_live_stop(live: *const EdgeSegLive) -> EdgeSeg
     guarded(|| {
         // SAFETY: from `edge_seg_live_start`, or null.
         let live = unsafe { borrowed("live", live) }?;
+        live.check_outside()?;
         live.stops.iter().for_each(|stop| stop.store(true, Ordering::Relaxed));
         live.wait()
     })

@@ -2,12 +2,14 @@
  *
  *     interface PICTURE BUNDLE FOLDER
  */
+#define _POSIX_C_SOURCE 200809L
 #include <edge_seg.h>
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define CHECK(condition)                                                                                        \
     do {                                                                                                        \
@@ -184,8 +186,90 @@ static bool show(void *user, const EdgeSegFrame *frame) {
     CHECK(edge_seg_found_width(frame->found) == frame->image.width && frame->image.format == EDGE_SEG_RGB);
     CHECK(frame->image.data_bytes == 3 * (size_t)frame->image.width * frame->image.height);
     video->last_count = (int)edge_seg_found_count(frame->found);
-    video->shown++;
+    __atomic_add_fetch(&video->shown, 1, __ATOMIC_RELEASE);
     return video->stop_after == 0 || video->shown < video->stop_after;
+}
+
+/* Callbacks that call the library themselves. */
+struct inside {
+    pthread_mutex_t lock;
+    pthread_cond_t there;
+    EdgeSegLive *live;
+    const EdgeSegModel *model;
+    const EdgeSegWords *words, *others;
+    int read, shown, changed;
+};
+
+static EdgeSegLive *live_of(struct inside *inside) {
+    pthread_mutex_lock(&inside->lock);
+    while (inside->live == NULL) pthread_cond_wait(&inside->there, &inside->lock);
+    pthread_mutex_unlock(&inside->lock);
+    return inside->live;
+}
+
+static int32_t read_and_call(void *user, EdgeSegImage *image) {
+    struct inside *inside = user;
+    EdgeSegLive *live = live_of(inside);
+    FAILS(edge_seg_live_wait(live), EDGE_SEG_STATUS_ARGUMENT, "outside of its callbacks");
+    FAILS(edge_seg_live_stop(live), EDGE_SEG_STATUS_ARGUMENT, "outside of its callbacks");
+    *image = picture();
+    return inside->read++ < 12;
+}
+
+static bool show_and_call(void *user, const EdgeSegFrame *frame) {
+    struct inside *inside = user;
+    EdgeSegLive *live = live_of(inside);
+    FAILS(edge_seg_live_stop(live), EDGE_SEG_STATUS_ARGUMENT, "outside of its callbacks");
+    FAILS(edge_seg_live_wait(live), EDGE_SEG_STATUS_ARGUMENT, "outside of its callbacks");
+    EdgeSegFound *again = NULL;
+    CHECK(edge_seg_find(inside->model, &frame->image, inside->words, &again) == EDGE_SEG_STATUS_OK);
+    CHECK(edge_seg_found_width(again) == frame->image.width && edge_seg_found_count(again) == 2);
+    edge_seg_found_free(again);
+    CHECK(edge_seg_live_set_words(live, inside->others) == EDGE_SEG_STATUS_OK);
+    inside->changed += edge_seg_found_count(frame->found) == 1;
+    inside->shown++;
+    return true;
+}
+
+static void calls_from_callbacks(const EdgeSegModel *model, const EdgeSegWords *words) {
+    EdgeSegWords *others = NULL;
+    CHECK(edge_seg_words_new(model, "dog", &others) == EDGE_SEG_STATUS_OK);
+    struct inside inside = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL, model, words, others, 0, 0, 0};
+    EdgeSegLiveOptions options = {
+        .struct_size = sizeof options, .pace = EDGE_SEG_PACE_EVERY, .show = show_and_call, .read = read_and_call, .user = &inside};
+    EdgeSegLive *live = NULL;
+    CHECK(edge_seg_live_start(model, words, &options, &live) == EDGE_SEG_STATUS_OK);
+    pthread_mutex_lock(&inside.lock);
+    inside.live = live;
+    pthread_cond_broadcast(&inside.there);
+    pthread_mutex_unlock(&inside.lock);
+    CHECK(edge_seg_live_wait(live) == EDGE_SEG_STATUS_OK);
+    CHECK(inside.shown == 12 && inside.changed > 0);
+    edge_seg_live_free(live);
+    edge_seg_words_free(others);
+}
+
+static void *wait_for(void *live) {
+    CHECK(edge_seg_live_wait(live) == EDGE_SEG_STATUS_OK);
+    return NULL;
+}
+
+/* Whoever stops a session that another thread waits for waits as well: no callback runs afterwards. */
+static void stops_while_another_waits(const EdgeSegModel *model, const EdgeSegWords *words) {
+    struct video video = {0};
+    EdgeSegLiveOptions options = {
+        .struct_size = sizeof options, .pace = EDGE_SEG_PACE_EVERY, .show = show, .source = "test:?size=64x48&fps=1000", .user = &video};
+    EdgeSegLive *live = NULL;
+    pthread_t waiting;
+    CHECK(edge_seg_live_start(model, words, &options, &live) == EDGE_SEG_STATUS_OK);
+    CHECK(pthread_create(&waiting, NULL, wait_for, live) == 0);
+    while (__atomic_load_n(&video.shown, __ATOMIC_ACQUIRE) < 3) nanosleep(&(struct timespec){0, 1000000}, NULL);
+    CHECK(edge_seg_live_stop(live) == EDGE_SEG_STATUS_OK);
+    int shown = __atomic_load_n(&video.shown, __ATOMIC_ACQUIRE);
+    nanosleep(&(struct timespec){0, 100000000}, NULL);
+    CHECK(__atomic_load_n(&video.shown, __ATOMIC_ACQUIRE) == shown);
+    CHECK(pthread_join(waiting, NULL) == 0);
+    edge_seg_live_free(live);
 }
 
 /* What is asked of nothing, and answered into nothing. */
@@ -327,6 +411,8 @@ int main(int argc, char **argv) {
     finding(model, words, argv[1]);
     encoding(model, words);
     videos(model, words);
+    calls_from_callbacks(model, words);
+    stops_while_another_waits(model, words);
     nothing(model, words);
 
     struct shared shared = {model, words};

@@ -253,7 +253,21 @@ impl Session {
     /// As [`Self::tag_bank`].
     pub fn word_list(&self, classes: Vec<Class>, left_out: Vec<String>) -> Result<WordList> {
         let bank = self.tag_bank(&classes, &left_out)?;
-        Ok(WordList::new(classes, left_out, bank, Background::Threshold(self.bundle.manifest().background)))
+        Ok(self.list(classes, left_out, bank))
+    }
+
+    /// As [`Self::word_list`], unless `stop` says so meanwhile; then none. It is asked before each new word, by threads of the session's:
+    /// thousands of words take minutes.
+    ///
+    /// # Errors
+    /// As [`Self::tag_bank`].
+    pub fn word_list_until(&self, classes: Vec<Class>, left_out: Vec<String>, stop: impl Fn() -> bool + Sync) -> Result<Option<WordList>> {
+        let bank = self.tag_bank_until(&classes, &left_out, &stop)?;
+        Ok(bank.map(|bank| self.list(classes, left_out, bank)))
+    }
+
+    fn list(&self, classes: Vec<Class>, left_out: Vec<String>, bank: TagBank) -> WordList {
+        WordList::new(classes, left_out, bank, Background::Threshold(self.bundle.manifest().background))
     }
 
     /// Finds words in a frame: a mask and a score for each.
@@ -319,18 +333,22 @@ impl Session {
     /// # Errors
     /// [`Error::Words`] if the model knows nothing of a word, [`Error::Encoder`] if the text encoder fails.
     pub fn tag_bank(&self, classes: &[Class], background_words: &[String]) -> Result<TagBank> {
+        Ok(self.tag_bank_until(classes, background_words, &|| false)?.expect("nobody stops it"))
+    }
+
+    fn tag_bank_until(&self, classes: &[Class], background_words: &[String], stop: &(dyn Fn() -> bool + Sync)) -> Result<Option<TagBank>> {
         // Before thousands of words are embedded for nothing.
         TagBank::check_count(classes)?;
         let words: Vec<&str> = classes.iter().flat_map(|c| &c.words).chain(background_words).map(String::as_str).collect();
-        let known = self.embed_words(&words)?;
+        let Some(known) = self.embed_words(&words, stop)? else { return Ok(None) };
         let mut rows = Vec::with_capacity(words.len() * self.bundle.manifest().embedding_dim);
         words.iter().for_each(|word| rows.extend_from_slice(&known[word]));
         let rows = UnitRows::normalise("tag bank", self.bundle.manifest().embedding_dim, rows)?;
-        TagBank::new(classes, background_words.len(), rows)
+        TagBank::new(classes, background_words.len(), rows).map(Some)
     }
 
-    /// Every word's embedding: known already, kept on disk, or made by the text encoder.
-    fn embed_words<'a>(&self, words: &[&'a str]) -> Result<HashMap<&'a str, Vec<f32>>> {
+    /// Every word's embedding: known already, kept on disk, or made by the text encoder; none once `stop` says so.
+    fn embed_words<'a>(&self, words: &[&'a str], stop: &(dyn Fn() -> bool + Sync)) -> Result<Option<HashMap<&'a str, Vec<f32>>>> {
         let mut found = HashMap::with_capacity(words.len());
         let mut new = HashSet::new();
         {
@@ -354,8 +372,9 @@ impl Session {
         for words in new.chunks(WORDS_AT_ONCE) {
             // Before the threads start, so that not each of them loads it.
             let encoder = self.text()?;
-            let embed = || words.par_iter().map(|word| Ok((*word, self.embed_word(encoder, word)?))).collect::<Result<Vec<_>>>();
-            let made = self.threads.install(embed)?;
+            let one = |word: &&'a str| if stop() { Ok(None) } else { Ok(Some((*word, self.embed_word(encoder, word)?))) };
+            let embed = || words.par_iter().map(one).collect::<Result<Option<Vec<_>>>>();
+            let Some(made) = self.threads.install(embed)? else { return Ok(None) };
             if let Some(files) = &self.word_files
                 && let Err(fault) = files.add(made.iter().map(|(word, row)| (*word, row.as_slice())))
             {
@@ -365,7 +384,7 @@ impl Session {
             made.iter().for_each(|(word, row)| drop(known.put((*word).into(), row.clone())));
             found.extend(made);
         }
-        Ok(found)
+        Ok(Some(found))
     }
 
     /// Embeds a text as it is, without templates. `[1, dim]`, unit-norm
@@ -559,6 +578,18 @@ mod tests {
             all += class.share();
         }
         assert!((all - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn words_end_where_they_are_told_to() {
+        let session = session();
+        let classes: Vec<Class> = (0..40).map(|number| Class::word(&format!("thing {number}"))).collect();
+        let asked = AtomicUsize::new(0);
+        let stop = || asked.fetch_add(1, Ordering::Relaxed) >= 3;
+        assert!(session.word_list_until(classes.clone(), Vec::new(), stop).unwrap().is_none());
+        assert!(asked.into_inner() < 40);
+        let whole = session.word_list_until(classes.clone(), Vec::new(), || false).unwrap().unwrap();
+        assert_eq!(whole, session.word_list(classes, Vec::new()).unwrap());
     }
 
     #[test]

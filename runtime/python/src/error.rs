@@ -1,8 +1,10 @@
 //! The library's errors as Python's exceptions, and calls in a process that has no threads of the library any more.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use edge_seg::{ModelError, bundle};
+use edge_seg_export::Error as Export;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyException, PyOSError};
 use pyo3::prelude::*;
@@ -21,6 +23,7 @@ create_exception!(edge_seg, EncoderError, EdgeSegError, "An encoder cannot be lo
 create_exception!(edge_seg, DeviceError, EdgeSegError, "A GPU that was asked for cannot be used, or failed.");
 create_exception!(edge_seg, SourceError, EdgeSegError, "A source of frames, or the program that reads it, does not work.");
 create_exception!(edge_seg, RulesError, EdgeSegError, "Rules cannot be used.");
+create_exception!(edge_seg, DataError, EdgeSegError, "Labels, tables of classes or captions, or the record of a run, cannot be used.");
 create_exception!(
     edge_seg,
     ForkedError,
@@ -28,19 +31,23 @@ create_exception!(
     "The process was forked from one that made the object, whose threads did not come with it."
 );
 
-/// The exception for an error. A file that cannot be read is Python's own `OSError`, such as `FileNotFoundError`.
-pub fn raised(error: impl Into<edge_seg::Error>) -> PyErr {
-    let error = error.into();
-    let said = error.to_string();
-    let io = |source: &std::io::Error, path: &std::path::Path| match source.raw_os_error() {
+/// A file that cannot be read or written is Python's own `OSError`, such as `FileNotFoundError`.
+fn io(source: &std::io::Error, path: &Path) -> PyErr {
+    match source.raw_os_error() {
         // With number, text and path Python chooses the class.
         Some(number) => {
             let text = source.to_string();
             let text = text.split(" (os error").next().unwrap_or_default().to_owned();
             PyOSError::new_err((number, text, path.as_os_str().to_owned()))
         }
-        None => PyOSError::new_err(said.clone()),
-    };
+        None => PyOSError::new_err(format!("{}: {source}", path.display())),
+    }
+}
+
+/// The exception for an error.
+pub fn raised(error: impl Into<edge_seg::Error>) -> PyErr {
+    let error = error.into();
+    let said = error.to_string();
     match &error {
         edge_seg::Error::Model(model) => match model {
             ModelError::Io { path, source } | ModelError::Bundle(bundle::Error::Io { path, source }) => io(source, path),
@@ -58,14 +65,50 @@ pub fn raised(error: impl Into<edge_seg::Error>) -> PyErr {
     }
 }
 
+/// An error of one of the libraries.
+pub trait Raised {
+    fn raised(self) -> PyErr;
+}
+
+impl Raised for edge_seg::Error {
+    fn raised(self) -> PyErr {
+        raised(self)
+    }
+}
+
+impl Raised for ModelError {
+    fn raised(self) -> PyErr {
+        raised(self)
+    }
+}
+
+impl Raised for bundle::Error {
+    fn raised(self) -> PyErr {
+        raised(ModelError::from(self))
+    }
+}
+
+impl Raised for Export {
+    fn raised(self) -> PyErr {
+        match self {
+            Self::Runtime(error) => raised(error),
+            Self::Io { path, source } => io(&source, &path),
+            // Options have the names of the program's there.
+            Self::Option { .. } => OptionError::new_err(self.to_string().trim_start_matches("--").replace(" --", " ")),
+            Self::File { .. } => DataError::new_err(self.to_string()),
+            _ => EdgeSegError::new_err(self.to_string()),
+        }
+    }
+}
+
 /// Turns a result's error into its exception.
 pub trait OrRaise<T> {
     fn or_raise(self) -> PyResult<T>;
 }
 
-impl<T, E: Into<edge_seg::Error>> OrRaise<T> for Result<T, E> {
+impl<T, E: Raised> OrRaise<T> for Result<T, E> {
     fn or_raise(self) -> PyResult<T> {
-        self.map_err(raised)
+        self.map_err(Raised::raised)
     }
 }
 
@@ -109,4 +152,9 @@ pub fn video_here(what: &str) -> PyResult<Home> {
         Ok(_) => Ok(here),
         Err(first) => Home(first).check(what).map(|()| here),
     }
+}
+
+/// A whole number that Python gave.
+pub fn whole<T: TryFrom<i64>>(name: &str, given: i64) -> PyResult<T> {
+    T::try_from(given).map_err(|_| option(name, "a whole number of 0 or more", given))
 }

@@ -12,7 +12,7 @@ use numpy::{PyArray1, PyArray2, PyArray3, PyArrayMethods};
 use pyo3::exceptions::PyImportError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PyIterator, PyList, PyString};
 
 use crate::error::{EdgeSegError, OrRaise, WordsError, option};
 use crate::picture::{array_from, array_of};
@@ -313,6 +313,14 @@ impl Segmentation {
 
     fn __getitem__(this: &Bound<'_, Self>, name: &str) -> PyResult<FoundClass> {
         Self::class(this, this.get().label_of(name)?)
+    }
+
+    fn __contains__(&self, name: &str) -> bool {
+        self.label_of(name).is_ok()
+    }
+
+    fn __iter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyIterator>> {
+        PyList::new(this.py(), Self::classes(this)?)?.try_iter()
     }
 
     fn __len__(&self) -> usize {

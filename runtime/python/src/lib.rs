@@ -7,12 +7,15 @@
 #![allow(missing_docs)]
 
 mod error;
+mod evaluate;
 mod found;
+mod label;
 mod live;
 mod model;
 mod picture;
 mod rules;
 mod source;
+mod wait;
 mod words;
 
 use pyo3::prelude::*;
@@ -22,10 +25,15 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use super::error::{
-        BundleError, DeviceError, EdgeSegError, EncoderError, ForkedError, ImageError, OptionError, RulesError, SourceError, WordsError,
+        BundleError, DataError, DeviceError, EdgeSegError, EncoderError, ForkedError, ImageError, OptionError, RulesError, SourceError,
+        WordsError,
     };
     #[pymodule_export]
+    use super::evaluate::{ClassMeasures, Evaluation, evaluate};
+    #[pymodule_export]
     use super::found::{FoundClass, Segmentation};
+    #[pymodule_export]
+    use super::label::{Labelling, PictureLabels, Region, label, merge_labels};
     #[pymodule_export]
     use super::live::{Live, LiveFrame};
     #[pymodule_export]

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use edge_seg::device::Device;
 use edge_seg::trust::Trust;
-use edge_seg::{Bundle, Frame, Options, Refinement, Session, TagScore, score_tags};
+use edge_seg::{Bundle, Frame, ModelError, Options, Refinement, Session, TagScore, score_tags};
 use numpy::{PyArray1, PyArray3};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMapping};
 
-use crate::error::{Home, OrRaise, option};
+use crate::error::{Home, OrRaise, option, whole};
 use crate::found::{Picture, Segmentation, seconds};
+use crate::label::{PictureLabels, label_one};
 use crate::picture::{Order, frame};
 use crate::words::{Common, Words};
 
@@ -19,10 +20,37 @@ use crate::words::{Common, Words};
 #[pyclass(frozen, module = "edge_seg")]
 pub struct Model {
     session: Arc<Session>,
+    device: Device,
+    half: bool,
     home: Home,
 }
 
 impl Model {
+    /// The model in the package, with default options.
+    pub fn built_in(py: Python<'_>) -> PyResult<Self> {
+        let session = py.detach(|| Session::new(Bundle::built_in()?, &Options::default()).map(Arc::new)).or_raise()?;
+        Ok(Self { session, device: Device::Cpu, half: false, home: Home::here() })
+    }
+
+    /// How it is loaded once more, for whole pictures side by side: these use the threads better than one picture's matrix products do.
+    pub fn loading(&self) -> Options {
+        let batch = (self.device != Device::Cpu).then_some(Options::BATCH);
+        Options::default().with_threads(1).with_device(self.device).with_half(self.half).with_batch(batch)
+    }
+
+    /// The device, where its numbers differ from the processor's.
+    pub fn told_device(&self) -> Option<String> {
+        let (device, half) = (self.session.device().device, if self.half { " in 16-bit floats" } else { "" });
+        (device != Device::Cpu).then(|| format!("{device}{half}"))
+    }
+
+    /// Runs `work`, which uses rayon, on threads that end with it: those that rayon keeps would be missing after a fork.
+    pub fn in_parallel<R: Send>(&self, work: impl FnOnce() -> edge_seg_export::Result<R> + Send) -> edge_seg_export::Result<R> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.session.threads()).build();
+        let pool = pool.map_err(|error| ModelError::Io { path: "threads".into(), source: std::io::Error::other(error) })?;
+        pool.install(work)
+    }
+
     /// The session, where its threads are.
     pub fn session(&self) -> PyResult<&Arc<Session>> {
         self.home.check("Model")?;
@@ -69,8 +97,8 @@ impl Model {
         py: Python<'_>,
         bundle: Option<&Bound<'_, PyAny>>,
         keys: Option<&Bound<'_, PyAny>>,
-        size: Option<usize>,
-        threads: Option<usize>,
+        size: Option<i64>,
+        threads: Option<i64>,
         device: &str,
         half: bool,
         refine: bool,
@@ -82,6 +110,8 @@ impl Model {
             "auto" => Device::Auto,
             other => return Err(option("device", "\"cpu\", \"cuda\" or \"auto\"", format!("{other:?}"))),
         };
+        let size = size.map(|size| whole("size", size)).transpose()?;
+        let threads: Option<usize> = threads.map(|threads| whole("threads", threads)).transpose()?;
         let bundle = open(bundle, keys)?;
         let options = Options::default().with_size_px(size).with_threads(threads).with_device(device).with_half(half);
         let mut session = py.detach(|| Session::new(bundle, &options)).or_raise()?;
@@ -91,7 +121,7 @@ impl Model {
         if let Some(folder) = word_cache {
             session = session.with_word_cache(&folder);
         }
-        Ok(Self { session: Arc::new(session), home: Home::here() })
+        Ok(Self { session: Arc::new(session), device, half, home: Home::here() })
     }
 
     /// Words to look for, with their embeddings.
@@ -119,11 +149,11 @@ impl Model {
         words: &Bound<'_, PyAny>,
         order: &str,
         timestamp: f64,
-        sequence: u64,
+        sequence: i64,
     ) -> PyResult<Segmentation> {
         let session = self.session()?;
         let mut frame = frame(image, Order::parse(order)?)?;
-        (frame.timestamp, frame.sequence) = (seconds("timestamp", timestamp)?, sequence);
+        (frame.timestamp, frame.sequence) = (seconds("timestamp", timestamp)?, whole("sequence", sequence)?);
         let made;
         let words = match words.cast::<Words>() {
             Ok(ready) => &ready.get().list,
@@ -178,6 +208,23 @@ impl Model {
             Ok(tags)
         })
         .map_err(|error: edge_seg::ModelError| crate::error::raised(error))
+    }
+
+    /// Labels a picture: the words that it shows, their masks cut into connected regions.
+    #[pyo3(signature = (image, words, *, file=None, tag_threshold=None, background=None, least_share=0.001, order="rgb"))]
+    #[allow(clippy::too_many_arguments)]
+    fn label(
+        &self,
+        py: Python<'_>,
+        image: &Bound<'_, PyAny>,
+        words: &Bound<'_, PyAny>,
+        file: Option<String>,
+        tag_threshold: Option<f32>,
+        background: Option<f32>,
+        least_share: f64,
+        order: &str,
+    ) -> PyResult<PictureLabels> {
+        label_one(py, self, image, words, file, tag_threshold, background, least_share, order)
     }
 
     /// The model's name, such as "mini".
@@ -258,7 +305,8 @@ impl Encoded {
     }
 
     /// The picture's pixels that a patch shows any of: left, top, width, height; None for a patch that is not there.
-    fn patch_box(&self, row: usize, column: usize) -> Option<(u32, u32, u32, u32)> {
+    fn patch_box(&self, row: i64, column: i64) -> Option<(u32, u32, u32, u32)> {
+        let (row, column) = (row.try_into().ok()?, column.try_into().ok()?);
         self.encoded.placement.patch_px_box(row, column).map(|[left, top, width, height]| (left, top, width, height))
     }
 

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use edge_seg::image::{DynamicImage, RgbImage, RgbaImage};
 use edge_seg::ndarray::{ArrayView2, ArrayViewD, Axis, Ix3};
-use edge_seg::{Frame, read_picture as read};
+use edge_seg::{Frame, decode_picture, read_picture as read};
 use numpy::{PyArray3, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::error::{ImageError, OrRaise, option};
 
@@ -176,9 +176,18 @@ pub fn array_from(py: Python<'_>, pixels: RgbImage) -> PyResult<Bound<'_, PyArra
     numpy::PyArray1::from_vec(py, pixels.into_raw()).reshape(shape)
 }
 
-/// Reads a picture's file, upright: uint8 of height × width × 3, red first.
+/// Reads a picture's file, upright: uint8 of height × width × 3, red first. A path, or the file's bytes.
 #[pyfunction]
-pub fn read_picture<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyArray3<u8>>> {
-    let frame = py.detach(|| read(&path)).or_raise()?;
+pub fn read_picture<'py>(py: Python<'py>, file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray3<u8>>> {
+    let frame = match file.cast::<PyBytes>() {
+        Ok(bytes) => {
+            let bytes = bytes.as_bytes();
+            py.detach(|| decode_picture("bytes", bytes)).or_raise()?
+        }
+        Err(_) => {
+            let path: PathBuf = file.extract()?;
+            py.detach(|| read(&path)).or_raise()?
+        }
+    };
     array_from(py, frame.pixels)
 }

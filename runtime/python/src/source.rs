@@ -28,7 +28,19 @@ pub fn parse_pace(text: &str) -> PyResult<Pace> {
 /// Opens what `edge-seg run --source` opens.
 pub fn open(py: Python<'_>, uri: &str, pace: Pace, repeat: bool, stop: &Arc<AtomicBool>) -> PyResult<Box<dyn edge_seg::source::Source>> {
     let options = SourceOptions::default().with_pace(pace).with_repeat(repeat).with_stop(stop.clone());
-    py.detach(|| open_source(uri, &options)).or_raise()
+    let (sender, receiver) = sync_channel(1);
+    let (receiver, uri) = (Mutex::new(receiver), uri.to_owned());
+    // A pipe that nobody writes to is waited for in here, and whoever gives up must not.
+    let open = move || drop(sender.send(open_source(&uri, &options)));
+    let started = std::thread::Builder::new().name("edge-seg open".into()).spawn(open);
+    started.map_err(|error| EdgeSegError::new_err(format!("thread of the source: {error}")))?;
+    loop {
+        match py.detach(|| receiver.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(POLL)) {
+            Ok(opened) => return opened.or_raise(),
+            Err(RecvTimeoutError::Disconnected) => return Err(EdgeSegError::new_err("the source's thread ended without an answer")),
+            Err(RecvTimeoutError::Timeout) => py.check_signals().inspect_err(|_| stop.store(true, Ordering::Relaxed))?,
+        }
+    }
 }
 
 /// Pictures of a file, a folder, a stream or a camera, one after the other: uint8 [height, width, 3] each, red first.

@@ -6,15 +6,19 @@ use edge_seg::{Background, Class, Gate, Session, WordList, check_classes, parse_
 use numpy::PyArray2;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyMapping, PyString};
+use pyo3::types::{PyIterator, PyList, PyMapping, PyString};
 
-use crate::error::{OrRaise, WordsError, option};
+use crate::error::{EdgeSegError, OrRaise, WordsError, option};
+use crate::wait::watched;
 
 /// Words with their embeddings and thresholds, made by Model.words(). They do not change: with_... gives others.
 #[pyclass(frozen, module = "edge_seg")]
 pub struct Words {
     pub list: WordList,
 }
+
+/// Words that are embedded before anybody looks whether Ctrl-C was pressed.
+const AT_ONCE: usize = 16;
 
 /// A line of words, a list with one entry a word, or a mapping from names to other words for the same thing.
 pub fn parse(words: &Bound<'_, PyAny>) -> PyResult<(Vec<Class>, Vec<String>)> {
@@ -110,7 +114,12 @@ impl Words {
         if let Some(empty) = out.iter().find(|word| word.trim().is_empty()) {
             return Err(WordsError::new_err(format!("left_out: expected words, found {empty:?}")));
         }
-        let mut list = py.detach(|| session.word_list(classes, out)).or_raise()?;
+        let mut list = if classes.len() + out.len() <= AT_ONCE {
+            py.detach(|| session.word_list(classes, out)).or_raise()?
+        } else {
+            let made = watched(py, None, |watch| session.word_list_until(classes, out, || watch.stopped()))?;
+            made.or_raise()?.ok_or_else(|| EdgeSegError::new_err("words: stopped"))?
+        };
         let thresholds: Vec<(String, f32)> = thresholds.map(|given| given.items()?.extract()).transpose()?.unwrap_or_default();
         for (name, threshold) in thresholds {
             list = list.with_threshold(&name, threshold).or_raise()?;
@@ -193,6 +202,14 @@ impl Words {
 
     fn __len__(&self) -> usize {
         self.list.names().len()
+    }
+
+    fn __contains__(&self, name: &str) -> bool {
+        self.list.names().iter().any(|known| known.to_lowercase() == name.to_lowercase())
+    }
+
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        PyList::new(py, self.list.names())?.try_iter()
     }
 
     fn __repr__(&self) -> String {

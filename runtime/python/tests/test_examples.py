@@ -46,22 +46,3 @@ def test_opencv(clip: Path, tmp_path: Path) -> None:
 def test_picamera2(clip: Path) -> None:
     lines = run(EXAMPLES / "python" / "picamera2_loop.py", "cat, cup", clip).splitlines()
     assert [line.split(":")[0] for line in lines] == [str(number) for number in range(len(ALL))]
-
-
-def test_labelling_goes_on_where_it_was(tmp_path: Path) -> None:
-    import json
-
-    script = EXAMPLES / "cluster" / "label_ray.py"
-    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    run(script, PICTURES, "cat, cup, person", whole, "--workers", 0, "--shard", 1)
-    told = json.loads((whole / "coco.json").read_text())
-    assert len(told["images"]) >= len(ALL) and {one["category_id"] for one in told["annotations"]} <= {1, 2, 3}
-    run(script, PICTURES, "cat, cup, person", resumed, "--workers", 0, "--shard", 1)
-    (resumed / "coco.json").unlink()
-    (resumed / "shards" / "000001.jsonl").unlink()
-    kept = resumed / "shards" / "000000.jsonl"
-    before = kept.stat().st_mtime_ns
-    run(script, PICTURES, "cat, cup, person", resumed, "--workers", 0, "--shard", 1)
-    assert (resumed / "coco.json").read_bytes() == (whole / "coco.json").read_bytes() and kept.stat().st_mtime_ns == before
-    other = subprocess.run([sys.executable, script, PICTURES, "dog", resumed, "--workers", "0"], capture_output=True, text=True)
-    assert other.returncode == 1 and "another one's shards" in other.stderr

@@ -47,6 +47,8 @@ def test_each_class_comes_in_every_form(found: edge_seg.Segmentation) -> None:
     assert share == pytest.approx(1)
     assert found["cat"].area > 1000, "the cat is found"
     assert found["CAT"].name == "cat"
+    assert "cat" in found and "Wall" in found and "dog" not in found
+    assert [one.name for one in found] == found.names
     assert (found.mask(0) == (found.labels == 0)).all()
     for wrong in ("dog", 3, -1):
         with pytest.raises(edge_seg.WordsError, match="mask: expected"):
@@ -121,7 +123,7 @@ def test_embeddings(model: edge_seg.Model, cat: NDArray[np.uint8]) -> None:
     row, column = np.unravel_index((encoded.patches @ text).argmax(), (rows, columns))
     left, top, width, height = encoded.patch_box(int(row), int(column)) or (0, 0, 0, 0)
     assert width > 0 and height > 0 and left + width <= cat.shape[1] and top + height <= cat.shape[0]
-    assert encoded.patch_box(rows, 0) is None
+    assert encoded.patch_box(rows, 0) is None and encoded.patch_box(0, -1) is None
 
 
 def test_tags(model: edge_seg.Model) -> None:
@@ -178,8 +180,10 @@ def test_models_are_opened_and_refused(tmp_path: Path) -> None:
         edge_seg.Model(b"nonsense")
     with pytest.raises(edge_seg.OptionError, match="size_px"):
         edge_seg.Model(size=1)
-    with pytest.raises(edge_seg.OptionError, match="threads"):
-        edge_seg.Model(threads=0)
+    for option, wrong in (("threads", 0), ("threads", -1), ("size", -448)):
+        given: dict[str, Any] = {option: wrong}
+        with pytest.raises(edge_seg.OptionError, match=option):
+            edge_seg.Model(**given)
     with pytest.raises(edge_seg.OptionError, match="device"):
         edge_seg.Model(device="tpu")  # type: ignore[arg-type]
     with pytest.raises(edge_seg.OptionError, match="keys"):

@@ -1,6 +1,9 @@
 """Every way that Python's users hold a picture gives the same masks."""
 
+import os
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +73,10 @@ HELD: dict[str, Callable[[NDArray[np.uint8]], tuple[Any, str]]] = {
     "dlpack": lambda a: (Packed(a), "rgb"),
     "pil": lambda a: (Image.fromarray(a), "rgb"),
     "opencv": lambda a: (cv2.cvtColor(a, cv2.COLOR_RGB2BGR), "bgr"),
+    "a part of a larger one": lambda a: (np.pad(a, ((3, 5), (2, 7), (0, 0)))[3:-5, 2:-7], "rgb"),
+    "every other line of twice as many": lambda a: (np.repeat(a, 2, axis=0)[::2], "rgb"),
+    "one line many times": lambda a: (np.lib.stride_tricks.as_strided(a, a.shape, a.strides, writeable=False), "rgb"),
+    "a matrix's class": lambda a: (np.ma.masked_array(a), "rgb"),
 }
 
 
@@ -82,6 +89,35 @@ def test_a_picture_is_the_same_however_it_is_held(model: edge_seg.Model, cat: ND
     assert (found.labels == expected.labels).all()
     assert expected.labels.shape == cat.shape[:2] and expected.labels.dtype == np.uint16
     assert set(np.unique(expected.labels)) > {0}
+
+
+def test_tensors_are_pictures(model: edge_seg.Model, cat: NDArray[np.uint8]) -> None:
+    if find_spec("torch") is None:
+        assert os.environ.get("EDGE_SEG_TESTS_REQUIRE") != "all", "PyTorch is installed"
+        pytest.skip("PyTorch is not installed")
+    torch: Any = import_module("torch")
+    expected = model.segment(cat, WORDS).labels
+    tensor = torch.from_numpy(cat.copy())
+    channels_first = tensor.permute(2, 0, 1).contiguous()
+    for held in (tensor, channels_first.permute(1, 2, 0), torch.utils.dlpack.from_dlpack(tensor)):
+        assert (model.segment(held, WORDS).labels == expected).all()
+    with pytest.raises(edge_seg.ImageError, match="numpy.moveaxis"):
+        model.segment(channels_first, WORDS)
+    with pytest.raises(edge_seg.ImageError, match="found float32"):
+        model.segment(tensor.float() / 255, WORDS)
+
+
+def test_files_in_memory_are_arrays(cat: NDArray[np.uint8], tmp_path: Path) -> None:
+    assert (edge_seg.read_picture(CAT.read_bytes()) == cat).all()
+    turned = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(CAT).save(turned, exif=exif)
+    for picture in (edge_seg.read_picture(turned), edge_seg.read_picture(turned.read_bytes())):
+        assert picture.shape == (cat.shape[1], cat.shape[0], 3), "upright"
+    for broken in (b"", b"no picture", CAT.read_bytes()[:1000]):
+        with pytest.raises(edge_seg.ImageError, match="bytes"):
+            edge_seg.read_picture(broken)
 
 
 def test_pixels_of_every_size_arrive_as_they_are(model: edge_seg.Model) -> None:
@@ -100,15 +136,28 @@ def test_pil_pictures_are_as_their_files(model: edge_seg.Model, tmp_path: Path) 
     clear = small.copy()
     clear.putalpha(Image.linear_gradient("L").resize((90, 60)))
     palette = small.convert("P", palette=Image.Palette.ADAPTIVE)
-    for name, picture in [("grey", small.convert("L")), ("clear", clear), ("palette", palette), ("bits", small.convert("1")), ("la", clear.convert("LA"))]:
+    for name, picture in [("grey", small.convert("L")), ("clear", clear), ("palette", palette), ("bits", small.convert("1")), ("la", clear.convert("LA")), ("clear palette", clear.quantize(16, Image.Quantize.FASTOCTREE))]:
         path = tmp_path / f"{name}.png"
         picture.save(path)
         assert (model.segment(picture, "cat").picture == edge_seg.read_picture(path)).all(), name
 
 
+def test_pil_pictures_are_as_pil_converts_them(model: edge_seg.Model) -> None:
+    small = Image.open(CAT).convert("RGB").resize((90, 60))
+    for mode in ("CMYK", "YCbCr", "HSV", "L", "P", "1", "RGBX"):
+        held = small.convert(mode)
+        assert (model.segment(held, "cat").picture == np.asarray(held.convert("RGB"))).all(), mode
+
+
 @pytest.mark.parametrize(
     ("image", "said"),
     [
+        (np.zeros((4, 4, 3), ">u2"), "found >u2|found uint16"),
+        (np.zeros((4, 4, 3), np.int8), "scale it to 0..255"),
+        (np.zeros((4, 4, 3), np.complex64), "expected an array of uint8, found complex64"),
+        (np.zeros((4, 4, 3), "S1"), "expected an array of uint8"),
+        (np.array([[None]]), "expected an array of uint8, found object"),
+        (np.zeros((4, 0), np.uint8), "found shape \\[4, 0\\]"),
         (np.zeros((4, 4, 3), np.float32), "uint8, found float32; try: \\(image \\* 255\\)"),
         (np.zeros((4, 4), bool), "astype\\(numpy.uint8\\) \\* 255"),
         (np.zeros((4, 4, 3), np.uint16), "scale it to 0..255"),

@@ -1,7 +1,10 @@
 """Threads, forks, signals, the end of the interpreter."""
 
+import asyncio
+import copy
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -124,6 +127,53 @@ def test_ctrl_c_ends_a_wait_for_frames(what: str, tmp_path: Path) -> None:
     said, _ = child.communicate(timeout=30)
     os.close(writer)
     assert (child.returncode, said) == (3, "interrupted\n")
+
+
+OPENING = {
+    "live": "edge_seg.Live(model, 'mjpeg:{fifo}', 'cat')",
+    "source": "edge_seg.Source('mjpeg:{fifo}')",
+}
+
+
+@pytest.mark.parametrize("what", OPENING)
+def test_ctrl_c_ends_a_wait_for_a_source_that_does_not_open(what: str, tmp_path: Path) -> None:
+    fifo = tmp_path / "camera"
+    os.mkfifo(fifo)
+    code = "import edge_seg\nmodel = edge_seg.Model(size=64)\nprint('ready', flush=True)\ntry:\n    " + OPENING[what].format(fifo=fifo)
+    code += "\nexcept KeyboardInterrupt:\n    print('interrupted', flush=True)\n    import os; os._exit(3)"
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert child.stdout is not None and child.stdout.readline() == "ready\n"
+    time.sleep(0.5)
+    child.send_signal(signal.SIGINT)
+    said, _ = child.communicate(timeout=30)
+    assert (child.returncode, said) == (3, "interrupted\n")
+
+
+def test_what_has_threads_is_not_copied(model: edge_seg.Model) -> None:
+    found = model.segment(CAT, "cat")
+    for held in (model, model.words("cat"), model.encode(CAT), found, found["cat"], edge_seg.Rules("")):
+        for attempt in (pickle.dumps, copy.copy, copy.deepcopy):
+            with pytest.raises(TypeError, match="cannot pickle"):
+                attempt(held)
+
+
+def test_an_event_loop_goes_on_meanwhile(model: edge_seg.Model) -> None:
+    async def both() -> tuple[int, int]:
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                ticks += 1
+                await asyncio.sleep(0.001)
+
+        ticking = asyncio.create_task(tick())
+        areas = [(await asyncio.to_thread(model.segment, CAT, "cat"))["cat"].area for _ in range(3)]
+        ticking.cancel()
+        return ticks, areas[0]
+
+    ticks, area = asyncio.run(both())
+    assert ticks > 3 and area == model.segment(CAT, "cat")["cat"].area
 
 
 LEFT = """

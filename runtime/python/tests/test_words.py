@@ -17,6 +17,7 @@ def test_a_line_a_list_and_a_mapping_are_the_same(model: edge_seg.Model) -> None
         assert words.names == ["cat", "red car"] and len(words) == 2
         assert words.classes == [("cat", ["cat"]), ("red car", ["red car", "sports car", "coupe"])]
         assert words.left_out == ["wall"]
+        assert list(words) == words.names and "Red Car" in words and "coupe" not in words
         assert (words.embeddings == line.embeddings).all()
     assert line.embeddings.shape == (5, model.dim) and line.embeddings.dtype == np.float32
     assert np.allclose(np.linalg.norm(line.embeddings, axis=1), 1, atol=1e-5)

@@ -14,8 +14,8 @@ use edge_seg_export::label::read_captions;
 use edge_seg_model::Session;
 use serde_json::json;
 
-use super::segmentation::progress;
 use super::source::Source;
+use crate::commands::progress;
 
 /// What the two tasks on captions have in common.
 ///
@@ -98,7 +98,7 @@ impl Captions {
             (Some(folder), _) => (Captioned::Files(tagmask::read(folder)?), "CC3M-TagMask".to_string()),
             (None, Some(captions)) => {
                 let found = self.source.find()?;
-                let view = self.source.view(&found, Names::Synonyms)?;
+                let view = found.view(Names::Synonyms)?;
                 (Captioned::labelled(view, found.pairs, read_captions(captions)?)?, found.view_name)
             }
             (None, None) => unreachable!("clap asks for one of them"),

@@ -11,9 +11,9 @@ use edge_seg_export::onnx::Storage;
 use edge_seg_model::Background;
 use serde_json::json;
 
-use super::segmentation::progress;
 use super::show::percent;
 use super::source::Source;
+use crate::commands::progress;
 
 /// Measure what variants of a model lose against its float weights: mIoU, cosines of patch embeddings (mean and worst), layer by layer.
 ///
@@ -61,7 +61,7 @@ impl Quantization {
         anyhow::ensure!(!variants.is_empty(), "no variant: give --variant or --weights");
         let float = float_of(&self.float)?;
         let found = self.source.find()?;
-        let view = self.source.view(&found, Names::Plain)?;
+        let view = found.view(Names::Plain)?;
         let background = match self.background {
             Some(t) => Background::Threshold(t),
             None if view.background => Background::Threshold(float.manifest().background),

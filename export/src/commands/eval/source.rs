@@ -1,16 +1,8 @@
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use edge_seg_bundle::Bundle;
-use edge_seg_export::eval::pictures::{self, Coding, Pair};
-use edge_seg_export::eval::preset::{self, Preset};
-use edge_seg_export::eval::{ClassTable, Names, View, drawn, layout};
-
-use edge_seg_model::image::metadata::Orientation;
-use rayon::prelude::*;
+use edge_seg_export::eval::source::{Found, Query};
 
 use crate::commands::device::DeviceArgs;
 
@@ -73,16 +65,6 @@ impl LabelPixels {
     }
 }
 
-/// Pictures, and what their labels mean.
-pub struct Found {
-    pub preset: Option<&'static Preset>,
-    pub pairs: Vec<Pair>,
-    pub view_name: String,
-    pub layout: String,
-    column: Option<String>,
-    table: Option<ClassTable>,
-}
-
 impl Source {
     pub fn bundle(&self) -> anyhow::Result<Bundle> {
         Ok(match &self.model {
@@ -92,90 +74,27 @@ impl Source {
     }
 
     pub fn find(&self) -> anyhow::Result<Found> {
-        let preset = self.preset.as_deref().map(preset::find).transpose()?;
-        let only = self.only.as_deref().map(read_stems).transpose()?;
-        let (mut table, mut categories) = (None, None);
-        let (mut pairs, mut layout, mut column) = (Vec::new(), "--images, --labels".to_string(), self.values.clone());
-        match (preset, &self.data, &self.images, &self.labels) {
-            (Some(preset), Some(data), ..) => {
-                let (found, all) = layout::find(preset, data, self.split.as_deref())?;
-                pairs = all;
-                layout = found.name.into();
-                column = column.or(Some(found.column().into()));
-                if let Some(only) = &only {
-                    pairs.retain(|p| only.contains(&p.stem));
-                    ensure!(pairs.len() == only.len(), "--only: {} of its {} pictures are in {}", pairs.len(), only.len(), data.display());
-                }
-            }
-            (_, None, Some(images), Some(labels)) => match drawn::read(labels, images, only.as_ref())? {
-                Some(found) if preset.is_none() => {
-                    (pairs, layout) = (found.pairs, format!("--images, {}", found.layout));
-                    table = Some(ClassTable::of_categories(&labels.display().to_string(), found.listed.clone()));
-                    categories = Some((labels.display().to_string(), found.listed));
-                }
-                Some(found) => anyhow::bail!("--preset: expected label pictures, found {}; leave --preset out", found.layout),
-                None => pairs = pictures::pairs(images, labels, only.as_ref())?,
-            },
-            (Some(_), ..) => anyhow::bail!("--preset: its pictures are missing: give --data, or --images and --labels"),
-            _ => {}
-        }
-        ensure!(!pairs.is_empty(), "which pictures? Give --preset and --data, or --images, --labels, --classes and --view");
-        if preset.is_none() {
-            if let Some(classes) = &self.classes {
-                table = Some(ClassTable::read(classes)?);
-            }
-            let table = table.as_ref().context("which classes? Give --preset, or --classes and --view")?;
-            if let Some((place, listed)) = categories {
-                let values = Arc::new(table.categories(&place, &listed, column.as_deref())?);
-                for pair in &mut pairs {
-                    if let Coding::Shapes(_, categories) = &mut pair.coding {
-                        *categories = values.clone();
-                    }
-                }
-            } else if let Some(labels) = &self.labels {
-                let colours = table.colours(labels, column.as_deref())?;
-                if !colours.is_empty() {
-                    let coding = Coding::Mapped(Arc::new(colours));
-                    pairs.iter_mut().for_each(|pair| pair.coding = coding.clone());
-                }
-            }
-        }
         let stored = self.label_pixels == LabelPixels::Stored;
-        pairs.iter_mut().for_each(|pair| pair.stored = stored);
-        if self.images.is_some() {
-            tell_of_turned(&pairs, stored)?;
+        let query = Query {
+            preset: self.preset.clone(),
+            data: self.data.clone(),
+            split: self.split.clone(),
+            images: self.images.clone(),
+            labels: self.labels.clone(),
+            classes: self.classes.clone(),
+            view: self.view.clone(),
+            values: self.values.clone(),
+            ignore: self.ignore.clone(),
+            stored,
+            only: self.only.clone(),
+        };
+        let found = query.find()?;
+        if let Some(first) = found.turned.first() {
+            let which = if stored { "stored" } else { "upright" };
+            let other = if stored { "" } else { "; for labels by a tool that ignores EXIF take --label-pixels stored" };
+            let count = found.turned.len();
+            eprintln!("{count} photos have an EXIF orientation ({first} is one): labels are taken as of their {which} pixels{other}");
         }
-        let view_name = preset.map(|p| p.name.to_string()).or(self.view.clone()).unwrap_or_else(|| "id".into());
-        Ok(Found { preset, pairs, view_name, layout, column, table })
+        Ok(found)
     }
-
-    pub fn view(&self, found: &Found, names: Names) -> anyhow::Result<View> {
-        Ok(match (found.preset, &found.table) {
-            (Some(preset), _) => preset.view(found.column.as_deref().unwrap_or("train"), names)?.ignoring(&self.ignore),
-            (None, Some(table)) => table.view(&found.view_name, found.column.as_deref(), names, &self.ignore)?,
-            _ => unreachable!("asked for in find"),
-        })
-    }
-}
-
-/// Which pixels the labels are of shows nowhere where a photo is turned by half or mirrored.
-fn tell_of_turned(pairs: &[Pair], stored: bool) -> anyhow::Result<()> {
-    let orientations = pairs.par_iter().map(|pair| edge_seg_model::read_orientation(&pair.image)).collect::<Result<Vec<_>, _>>()?;
-    let turned = pairs.iter().zip(orientations).filter(|(_, o)| *o != Orientation::NoTransforms);
-    let turned: Vec<&str> = turned.map(|(pair, _)| pair.stem.as_str()).collect();
-    let Some(first) = turned.first() else { return Ok(()) };
-    let which = if stored { "stored" } else { "upright" };
-    let other = if stored { "" } else { "; for labels by a tool that ignores EXIF take --label-pixels stored" };
-    eprintln!("{} photos have an EXIF orientation ({first} is one): labels are taken as of their {which} pixels{other}", turned.len());
-    Ok(())
-}
-
-pub fn read_stems(path: &Path) -> anyhow::Result<HashSet<String>> {
-    let text = edge_seg_model::read_text(path)?;
-    let name = |line: &str| line.split('#').next().unwrap_or("").trim().to_string();
-    let stem = |name: String| match Path::new(&name).extension() {
-        Some(_) if edge_seg_model::is_picture(Path::new(&name)) => Path::new(&name).file_stem().map(|s| s.to_string_lossy().into_owned()),
-        _ => Some(name),
-    };
-    Ok(text.lines().map(name).filter(|l| !l.is_empty()).filter_map(stem).collect())
 }

@@ -12,8 +12,8 @@ use edge_seg_model::propagation::{Propagation, PropagationOptions};
 use edge_seg_model::{Background, Session};
 use serde::Serialize;
 
-use super::segmentation::progress;
 use crate::commands::device::DeviceArgs;
+use crate::commands::progress;
 
 /// Measure masks between key frames on a clip that has labels for every frame.
 ///

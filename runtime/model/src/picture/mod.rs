@@ -7,7 +7,7 @@ mod scan;
 mod tiff;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
+use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use image::metadata::Orientation;
@@ -79,19 +79,33 @@ fn read_within(path: &Path, limit: u64, damage: &mut Option<Option<String>>) -> 
     file.by_ref().take(64).read_to_end(&mut start).and_then(|_| file.rewind()).map_err(Error::io(path))?;
     let format = image::guess_format(&start).map_err(|_| fail(kind::describe(&start).into()))?;
     let picture = if format == ImageFormat::Jpeg {
-        if bytes > MAX_JPEG_BYTES {
-            return Err(fail(format!("a JPEG of {bytes} bytes, where at most {MAX_JPEG_BYTES} are read")));
-        }
-        let mut jpeg = Vec::with_capacity(bytes as usize);
-        file.take(MAX_JPEG_BYTES).read_to_end(&mut jpeg).map_err(Error::io(path))?;
+        let mut jpeg = Vec::with_capacity(bytes.min(MAX_JPEG_BYTES) as usize);
+        file.take(MAX_JPEG_BYTES + 1).read_to_end(&mut jpeg).map_err(Error::io(path))?;
         decode_with(|| whole_jpeg(&jpeg, limit, damage))
     } else {
-        let premultiplied = format == ImageFormat::Tiff && tiff::is_premultiplied(&mut file).unwrap_or(false);
-        file.rewind().map_err(Error::io(path))?;
-        let alpha = if premultiplied { Alpha::Premultiplied } else { Alpha::Straight };
-        decode_with(|| decode(ImageReader::with_format(file, format), limit, alpha))
+        decode_with(|| decode_other(file, format, limit))
     };
     Ok(Frame::still(picture.map_err(fail)?))
+}
+
+/// As [`read_picture`], of a file that is in memory; `place` names it in errors.
+///
+/// # Errors
+/// [`Error::Picture`] as there.
+pub fn decode_picture(place: &str, bytes: &[u8]) -> Result<Frame> {
+    let picture = match image::guess_format(bytes) {
+        _ if bytes.is_empty() => Err("an empty file".into()),
+        Ok(ImageFormat::Jpeg) => decode_with(|| whole_jpeg(bytes, MAX_DECODED_BYTES, &mut None)),
+        Ok(format) => decode_with(|| decode_other(Cursor::new(bytes), format, MAX_DECODED_BYTES)),
+        Err(_) => Err(kind::describe(&bytes[..bytes.len().min(64)]).into()),
+    };
+    picture.map(Frame::still).map_err(|found| Error::Picture { place: place.into(), found })
+}
+
+fn decode_other<R: BufRead + Seek>(mut file: R, format: ImageFormat, limit: u64) -> Result<RgbImage, String> {
+    let premultiplied = format == ImageFormat::Tiff && tiff::is_premultiplied(&mut file).unwrap_or(false);
+    file.rewind().map_err(|error| error.to_string())?;
+    decode(ImageReader::with_format(file, format), limit, if premultiplied { Alpha::Premultiplied } else { Alpha::Straight })
 }
 
 /// How a picture is turned before it is shown, by its EXIF orientation. A file that says nothing, or cannot be read that far, is not.
@@ -199,6 +213,9 @@ fn checked_jpeg(bytes: &[u8], limit: u64) -> Result<(jpeg::Shape, std::borrow::C
 }
 
 fn whole_jpeg(bytes: &[u8], limit: u64, damage: &mut Option<Option<String>>) -> Result<RgbImage, String> {
+    if bytes.len() as u64 > MAX_JPEG_BYTES {
+        return Err(format!("a JPEG of more than {MAX_JPEG_BYTES} bytes, which are the most that are read"));
+    }
     let (shape, bytes) = checked_jpeg(bytes, limit)?;
     match (scan::damage(&bytes), damage) {
         (None, _) => {}

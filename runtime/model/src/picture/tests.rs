@@ -274,3 +274,31 @@ fn damage_in_coded_data_is_told_and_passed_over_on_demand() {
         assert_eq!(whole_jpeg(&padded, MAX_DECODED_BYTES, &mut None).as_ref(), Ok(&want), "{filling:?}");
     }
 }
+
+#[test]
+fn files_in_memory_are_read_as_those_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let small =
+        DynamicImage::ImageRgba8(image::RgbaImage::from_fn(9, 7, |x, y| image::Rgba([28 * x as u8, 36 * y as u8, 90, 28 * x as u8])));
+    let mut files = vec![small_jpeg(), tiff_with_alpha(true, 1, [40, 80, 120, 128]), tiff_with_alpha(false, 2, [40, 80, 120, 128])];
+    for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::WebP, ImageFormat::Gif, ImageFormat::Tiff] {
+        let mut bytes = Cursor::new(Vec::new());
+        small.write_to(&mut bytes, format).unwrap();
+        files.push(bytes.into_inner());
+    }
+    files.extend(files.clone().into_iter().map(|mut bytes| {
+        bytes.truncate(bytes.len() / 2);
+        bytes
+    }));
+    files.extend([Vec::new(), b"no picture".to_vec(), b"\0\0\0\x18ftypheic\0\0\0\0".to_vec()]);
+    let path = folder.path().join("a");
+    for bytes in files {
+        std::fs::write(&path, &bytes).unwrap();
+        let place = path.display().to_string();
+        match (read_picture(&path), decode_picture(&place, &bytes)) {
+            (Ok(on_disk), Ok(in_memory)) => assert_eq!(on_disk.pixels, in_memory.pixels),
+            (Err(on_disk), Err(in_memory)) => assert_eq!(on_disk.to_string(), in_memory.to_string()),
+            (on_disk, in_memory) => panic!("{:?} and {:?}", on_disk.err(), in_memory.err()),
+        }
+    }
+}

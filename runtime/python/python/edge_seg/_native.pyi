@@ -1,6 +1,6 @@
 """Segments pictures and video by words. The package `edge_seg` is its public name."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeAlias, final
@@ -26,21 +26,32 @@ _WordsLike: TypeAlias = Words | str | Sequence[str] | Mapping[str, str | Sequenc
 _Order: TypeAlias = Literal["rgb", "bgr"]
 _Pace: TypeAlias = Literal["auto", "live", "every"]
 _Box: TypeAlias = tuple[int, int, int, int]
+_Format: TypeAlias = Literal["coco", "cvat", "voc", "yolo", "label-studio", "sheet"]
+_Refine: TypeAlias = Literal["none", "guided", "pamr"]
+_Names: TypeAlias = Literal["plain", "synonyms"]
+# Called with how many pictures are done, and of how many; what it raises ends the run.
+_Progress: TypeAlias = Callable[[int, int], object]
 
 __all__ = [
     "BundleError",
+    "ClassMeasures",
+    "DataError",
     "DeviceError",
     "EdgeSegError",
     "Encoded",
     "EncoderError",
+    "Evaluation",
     "Event",
     "ForkedError",
     "FoundClass",
     "ImageError",
+    "Labelling",
     "Live",
     "LiveFrame",
     "Model",
     "OptionError",
+    "PictureLabels",
+    "Region",
     "Rules",
     "RulesError",
     "Segmentation",
@@ -49,6 +60,9 @@ __all__ = [
     "Words",
     "WordsError",
     "__version__",
+    "evaluate",
+    "label",
+    "merge_labels",
     "read_picture",
 ]
 
@@ -81,11 +95,97 @@ class SourceError(EdgeSegError):
 class RulesError(EdgeSegError):
     """Rules cannot be used."""
 
+class DataError(EdgeSegError):
+    """Labels, tables of classes or captions, or the record of a run, cannot be used."""
+
 class ForkedError(EdgeSegError):
     """The process was forked from one that made the object, whose threads did not come with it."""
 
-def read_picture(path: _Path) -> NDArray[np.uint8]:
-    """Reads a picture's file, upright: uint8 of height × width × 3, red first."""
+def read_picture(file: _Path | bytes) -> NDArray[np.uint8]:
+    """Reads a picture's file, upright: uint8 of height × width × 3, red first. A path, or the file's bytes."""
+
+def label(
+    images: _Path | Iterable[_Path],
+    words: _WordsLike | None,
+    out: _Path,
+    *,
+    model: Model | None = None,
+    captions: _Path | None = None,
+    formats: _Format | Iterable[_Format] | None = None,
+    tag_threshold: float | None = None,
+    background: float | None = None,
+    least_share: float = 0.001,
+    coco_masks: Literal["rle", "polygon"] = "rle",
+    pictures: Literal["link", "copy", "none"] = "link",
+    label_studio_prefix: str = "/data/local-files/?d=",
+    part: str | None = None,
+    progress: _Progress | None = None,
+) -> Labelling:
+    """Labels pictures by words, for other tools to read or to train on: what `edge-seg-export label` does, and the same files.
+
+    images: pictures, folders of pictures, or globs; file names must differ.
+    words: what is looked for in every picture; None with captions, a table of the columns file and caption, for words picture by picture.
+    out: the folder to write. What an earlier run with the same options has done there, also one that was stopped, is not done again.
+    model: the model in the package if None. It works on several pictures at once, on as many threads as it has.
+    formats: what is written; all of them if None.
+    tag_threshold: the score in 0..1 from which a word counts as present; the model's own if None.
+    background: the score in 0..1 below which a pixel belongs to no word; the model's own if None.
+    least_share: regions smaller than this share of the picture are dropped.
+    coco_masks: how coco.json and cvat.xml hold masks. pictures: how pictures get beside labels in voc and yolo.
+    part: "I/N" for the I-th of N parts of the pictures alone, for another machine each; merge_labels() joins them.
+    """
+
+def merge_labels(
+    out: _Path,
+    parts: Sequence[_Path],
+    *,
+    formats: _Format | Iterable[_Format] | None = None,
+    coco_masks: Literal["rle", "polygon"] = "rle",
+    pictures: Literal["link", "copy", "none"] = "link",
+    label_studio_prefix: str = "/data/local-files/?d=",
+) -> Labelling:
+    """Joins the parts that label(..., part="I/N") wrote, all of them, in any order, to what one run would have written."""
+
+def evaluate(
+    *,
+    model: Model | None = None,
+    preset: str | None = None,
+    data: _Path | None = None,
+    split: str | None = None,
+    images: _Path | None = None,
+    labels: _Path | None = None,
+    classes: _Path | None = None,
+    view: str | None = None,
+    values: str | None = None,
+    ignore: Sequence[int] = (),
+    label_pixels: Literal["upright", "stored"] = "upright",
+    only: _Path | None = None,
+    protocol: Literal["edge", "paper"] = "edge",
+    names: _Names | Iterable[_Names] | None = None,
+    templates: str | Iterable[str] | None = None,
+    background: float | str | Iterable[float | str | None] | None = None,
+    background_words: str | Iterable[str] | None = None,
+    present_only: bool = False,
+    tag_threshold: float | str | Iterable[float | str | None] | None = None,
+    word_thresholds: _Path | None = None,
+    refine: _Refine | Iterable[_Refine] | None = None,
+    size: int | None = None,
+    scales: Sequence[float] = (),
+    flip: bool = False,
+    windows: str | None = None,
+    record: _Path | None = None,
+    html: _Path | None = None,
+    progress: _Progress | None = None,
+) -> list[Evaluation]:
+    """Measures a model on labelled pictures: what `edge-seg-export eval` does, whose options these are, with the same numbers.
+
+    preset, data: a data set of the literature, such as "voc21", and its folder. Or any pictures:
+    images, labels: a folder of pictures and one of label pictures of the same stems, or a file of COCO instances;
+    classes, view: the table of classes, and its column that numbers the classes to tell apart.
+    names, templates, background, tag_threshold, refine: several of each are measured in every combination, one Evaluation each, on one
+    encoding of each picture. Thresholds are 0..1, "none", or "LOW..HIGH/STEP".
+    record: a file that keeps what is done; a run that was stopped goes on there. html: a report to write.
+    """
 
 @final
 class Model:
@@ -150,6 +250,22 @@ class Model:
         self, image: _Picture, words: _WordsLike, *, threshold: float | None = None, order: _Order = "rgb"
     ) -> list[tuple[str, float]]:
         """Which words a picture shows, best first: those that reach the threshold, the model's own if None."""
+
+    def label(
+        self,
+        image: _Picture,
+        words: _WordsLike,
+        *,
+        file: str | None = None,
+        tag_threshold: float | None = None,
+        background: float | None = None,
+        least_share: float = 0.001,
+        order: _Order = "rgb",
+    ) -> PictureLabels:
+        """Labels a picture: the words that it shows, their masks cut into connected regions; edge_seg.label() does so for many.
+
+        file: the picture's name; the path without one.
+        """
 
     @property
     def name(self) -> str:
@@ -220,6 +336,8 @@ class Words:
     def with_background(self, threshold: float | None) -> Words:
         """The same words with another common threshold: 0 to 1, or None for none."""
 
+    def __contains__(self, name: str, /) -> bool: ...
+    def __iter__(self) -> Iterator[str]: ...
     def __len__(self) -> int: ...
 
 @final
@@ -303,6 +421,8 @@ class Segmentation:
 
     def _repr_png_(self) -> bytes: ...
     def __getitem__(self, name: str, /) -> FoundClass: ...
+    def __contains__(self, name: str, /) -> bool: ...
+    def __iter__(self) -> Iterator[FoundClass]: ...
     def __len__(self) -> int: ...
 
 @final
@@ -502,3 +622,145 @@ class LiveFrame:
     @property
     def events(self) -> list[Event]:
         """What rules found in it."""
+
+@final
+class Region:
+    """A connected region of one class."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def score(self) -> float:
+        """The class's pixel-tag score in the picture, in 0..1."""
+
+    @property
+    def area(self) -> int:
+        """Its pixels."""
+
+    @property
+    def box(self) -> _Box:
+        """The smallest box around it in pixels: left, top, width, height."""
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Its mask: bool [height, width]."""
+
+    def rle(self) -> dict[str, Any]:
+        """Its mask as COCO's compressed run lengths: {"size": [height, width], "counts": str}."""
+
+@final
+class PictureLabels:
+    """A picture's labels. Equal ones hold the same; they can be pickled."""
+
+    @property
+    def file(self) -> str:
+        """The picture's name."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def regions(self) -> list[Region]:
+        """Connected regions, class by class, each in reading order."""
+
+    def to_json(self) -> str:
+        """All of it in one line, as labels.jsonl has it."""
+
+    @classmethod
+    def from_json(cls, text: str) -> PictureLabels:
+        """The inverse of to_json."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class Labelling:
+    """What a run of labelling gave."""
+
+    @property
+    def pictures(self) -> list[PictureLabels]:
+        """Each picture's labels, in the order of the pictures."""
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes in the order of their numbers in the files."""
+
+    @property
+    def failed(self) -> list[tuple[str, str]]:
+        """Pictures that could not be labelled, and why."""
+
+@final
+class ClassMeasures:
+    """Measures of one class, over all pictures."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def label(self) -> int: ...
+    @property
+    def iou(self) -> float | None:
+        """TP / (TP + FP + FN), in 0..1; None where neither labels nor predictions hold it."""
+
+    @property
+    def fpr(self) -> float | None:
+        """FP / (TP + FP + FN)."""
+
+    @property
+    def fnr(self) -> float | None:
+        """FN / (TP + FP + FN)."""
+
+    @property
+    def truth(self) -> int:
+        """Pixels that have it."""
+
+    @property
+    def predicted(self) -> int:
+        """Pixels that were given it."""
+
+@final
+class Evaluation:
+    """What was measured of one combination of options."""
+
+    @property
+    def run(self) -> str:
+        """The options in words."""
+
+    @property
+    def miou(self) -> float | None:
+        """Mean IoU of the classes that the labels hold, in 0..1; None where there is nothing to measure."""
+
+    @property
+    def miou_any(self) -> float | None:
+        """The same, of the classes that labels or predictions hold."""
+
+    @property
+    def mfpr(self) -> float | None:
+        """Mean of FP / (TP + FP + FN)."""
+
+    @property
+    def mfnr(self) -> float | None:
+        """Mean of FN / (TP + FP + FN)."""
+
+    @property
+    def pixel_accuracy(self) -> float | None:
+        """Share of the labelled pixels that are right."""
+
+    @property
+    def pictures(self) -> int:
+        """Pictures measured."""
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the labels, the background's first: those of confusion's rows and columns."""
+
+    @property
+    def per_class(self) -> list[ClassMeasures]:
+        """One by one, in the order of the labels."""
+
+    @property
+    def confusion(self) -> NDArray[np.uint64]:
+        """Pixels by true and predicted label: uint64 [labels, labels], truth by rows."""
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """All that `edge-seg-export eval --json` tells."""

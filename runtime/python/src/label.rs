@@ -1,0 +1,372 @@
+//! Pictures labelled for other tools.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use edge_seg::{Background, Class, Gate, expand_inputs};
+use edge_seg_export::label::output::Output;
+use edge_seg_export::label::part::Part;
+use edge_seg_export::label::run::{self, Job, Labelled, Wanted};
+use edge_seg_export::label::{Options, PictureLabels as Labels, Region as Found, label_frame, read_captions};
+use edge_seg_export::{Error, Result};
+use numpy::{PyArray1, PyArray2, PyArrayMethods};
+use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyType};
+use serde::Deserialize;
+use serde::de::value::{Error as Unknown, StrDeserializer};
+
+use crate::error::{OptionError, OrRaise, WordsError, option};
+use crate::model::Model;
+use crate::picture::{Order, frame};
+use crate::wait::watched;
+use crate::words::{Words, parse};
+
+/// What is chosen by a name, as the program's options have it.
+pub fn named<'a, T: Deserialize<'a>>(option: &str, name: &'a str) -> PyResult<T> {
+    T::deserialize(StrDeserializer::<Unknown>::new(name)).map_err(|error| OptionError::new_err(format!("{option}: {error}")))
+}
+
+/// One name or several.
+pub fn several<T>(given: &Bound<'_, PyAny>, one: impl Fn(&Bound<'_, PyAny>) -> PyResult<T>) -> PyResult<Vec<T>> {
+    if given.is_instance_of::<PyString>() || given.hasattr(intern!(given.py(), "__fspath__"))? || given.try_iter().is_err() {
+        return Ok(vec![one(given)?]);
+    }
+    given.try_iter()?.map(|item| one(&item?)).collect()
+}
+
+/// The classes of words that have no settings of their own, and the threshold that ready ones have in common.
+fn classes(words: &Bound<'_, PyAny>) -> PyResult<(Vec<Class>, Option<f32>)> {
+    let unlike = |found: &str| Err(WordsError::new_err(format!("words: expected words to label with, found {found}")));
+    if let Ok(ready) = words.cast::<Words>() {
+        let list = &ready.get().list;
+        if !list.left_out().is_empty() {
+            return unlike("some to be left out");
+        }
+        if list.bank().gates().iter().any(|gate| matches!(gate, Gate::Own(_) | Gate::Off)) {
+            return unlike("some with a threshold of their own, or off");
+        }
+        // Without a threshold every pixel belongs to some word.
+        let common = if let Background::Threshold(threshold) = list.background() { threshold } else { 0.0 };
+        return Ok((list.classes().to_vec(), Some(common)));
+    }
+    let (classes, left_out) = parse(words)?;
+    if left_out.is_empty() { Ok((classes, None)) } else { unlike("some to be left out") }
+}
+
+fn options(model: &Model, tag_threshold: Option<f32>, background: Option<f32>, common: Option<f32>, least_share: f64) -> PyResult<Options> {
+    let manifest = model.session()?.bundle().manifest();
+    let options = Options {
+        tag_threshold: tag_threshold.unwrap_or(manifest.tag_threshold),
+        background: background.or(common).unwrap_or(manifest.background),
+        least_share,
+    };
+    options.check().or_raise()?;
+    Ok(options)
+}
+
+/// A connected region of one class.
+#[pyclass(frozen, module = "edge_seg")]
+pub struct Region {
+    picture: Arc<Labels>,
+    at: usize,
+}
+
+impl Region {
+    fn found(&self) -> &Found {
+        &self.picture.regions[self.at]
+    }
+}
+
+#[pymethods]
+impl Region {
+    #[getter]
+    fn name(&self) -> &str {
+        &self.found().class
+    }
+
+    /// The class's pixel-tag score in the picture, in 0..1.
+    #[getter]
+    fn score(&self) -> f32 {
+        self.found().score
+    }
+
+    /// Its pixels.
+    #[getter]
+    fn area(&self) -> u64 {
+        self.found().area_px
+    }
+
+    /// The smallest box around it in pixels: left, top, width, height.
+    #[getter]
+    fn r#box(&self) -> (u32, u32, u32, u32) {
+        let [left, top, width, height] = self.found().bounds_px;
+        (left, top, width, height)
+    }
+
+    /// Its mask: bool [height, width].
+    #[getter]
+    fn mask<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<bool>>> {
+        let (width, height) = (self.picture.width as usize, self.picture.height as usize);
+        let drawn = py.detach(|| {
+            let mask = self.found().mask(&self.picture)?;
+            let mut drawn = vec![false; width * height];
+            let [left, top, w, h] = mask.bounds_px().map(|side| side as usize);
+            for y in top..top + h {
+                (left..left + w).for_each(|x| drawn[y * width + x] = mask.contains(x, y));
+            }
+            Ok::<_, Error>(drawn)
+        });
+        PyArray1::from_vec(py, drawn.or_raise()?).reshape([height, width])
+    }
+
+    /// Its mask as COCO's compressed run lengths: {"size": [height, width], "counts": str}.
+    fn rle<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let told = PyDict::new(py);
+        told.set_item(intern!(py, "size"), [self.picture.height, self.picture.width])?;
+        told.set_item(intern!(py, "counts"), &self.found().counts)?;
+        Ok(told)
+    }
+
+    fn __repr__(&self) -> String {
+        let (left, top, width, height) = self.r#box();
+        format!("<Region {}: score {:.2}, box ({left}, {top}, {width}, {height})>", self.name(), self.score())
+    }
+}
+
+/// A picture's labels.
+#[pyclass(frozen, eq, module = "edge_seg")]
+#[derive(PartialEq)]
+pub struct PictureLabels {
+    labels: Arc<Labels>,
+}
+
+#[pymethods]
+impl PictureLabels {
+    /// The picture's name.
+    #[getter]
+    fn file(&self) -> &str {
+        &self.labels.file
+    }
+
+    #[getter]
+    fn width(&self) -> u32 {
+        self.labels.width
+    }
+
+    #[getter]
+    fn height(&self) -> u32 {
+        self.labels.height
+    }
+
+    /// Connected regions, class by class, each in reading order.
+    #[getter]
+    fn regions(&self) -> Vec<Region> {
+        (0..self.labels.regions.len()).map(|at| Region { picture: self.labels.clone(), at }).collect()
+    }
+
+    /// All of it in one line, as labels.jsonl has it.
+    fn to_json(&self) -> String {
+        self.labels.to_json()
+    }
+
+    /// The inverse of to_json.
+    #[classmethod]
+    fn from_json(_class: &Bound<'_, PyType>, text: &str) -> PyResult<Self> {
+        Ok(Self { labels: Arc::new(Labels::from_json("from_json", text).or_raise()?) })
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, (String,))> {
+        Ok((py.get_type::<Self>().getattr(intern!(py, "from_json"))?, (self.to_json(),)))
+    }
+
+    fn __repr__(&self) -> String {
+        let labels = &self.labels;
+        format!("<PictureLabels {} {}×{}: {} regions>", labels.file, labels.width, labels.height, labels.regions.len())
+    }
+}
+
+/// What a run of labelling gave.
+#[pyclass(frozen, module = "edge_seg")]
+pub struct Labelling {
+    pictures: Vec<Arc<Labels>>,
+    classes: Vec<String>,
+    failed: Vec<(String, String)>,
+}
+
+#[pymethods]
+impl Labelling {
+    /// Each picture's labels, in the order of the pictures.
+    #[getter]
+    fn pictures(&self) -> Vec<PictureLabels> {
+        self.pictures.iter().map(|labels| PictureLabels { labels: labels.clone() }).collect()
+    }
+
+    /// Names of the classes in the order of their numbers in the files.
+    #[getter]
+    fn classes(&self) -> Vec<String> {
+        self.classes.clone()
+    }
+
+    /// Pictures that could not be labelled, and why.
+    #[getter]
+    fn failed(&self) -> Vec<(String, String)> {
+        self.failed.clone()
+    }
+
+    fn __repr__(&self) -> String {
+        let regions: usize = self.pictures.iter().map(|p| p.regions.len()).sum();
+        let (pictures, classes) = (self.pictures.len(), self.classes.len());
+        format!("<Labelling {pictures} pictures, {regions} regions, {classes} classes, {} failed>", self.failed.len())
+    }
+}
+
+impl Labelling {
+    fn new(labelled: Labelled, failed: Vec<(String, String)>) -> Self {
+        Self { pictures: labelled.pictures.into_iter().map(Arc::new).collect(), classes: labelled.classes, failed }
+    }
+}
+
+fn output(formats: Option<&Bound<'_, PyAny>>, coco_masks: &str, pictures: &str, label_studio_prefix: String) -> PyResult<Output> {
+    let all = ["coco", "cvat", "voc", "yolo", "label-studio", "sheet"];
+    let formats = match formats {
+        Some(given) => several(given, |name| named("formats", &name.extract::<String>()?))?,
+        None => all.into_iter().map(|name| named("formats", name)).collect::<PyResult<_>>()?,
+    };
+    Ok(Output { formats, coco_masks: named("coco_masks", coco_masks)?, pictures: named("pictures", pictures)?, label_studio_prefix: label_studio_prefix.to_owned() })
+}
+
+/// Pictures, folders of pictures and globs; what is none of them is told beside.
+fn inputs(images: &Bound<'_, PyAny>) -> PyResult<(Vec<PathBuf>, Vec<(String, String)>)> {
+    let wrong = |found: &Bound<'_, PyAny>| {
+        let found = found.get_type().name().map_or_else(|_| "something else".into(), |name| name.to_string());
+        PyTypeError::new_err(format!("images: expected a path, a folder, a glob, or several of them, found {found}"))
+    };
+    let given = several(images, |path| path.extract::<PathBuf>().map_err(|_| wrong(path)))?;
+    let (mut paths, mut failed) = (Vec::new(), Vec::new());
+    for given in given {
+        let name = given.into_os_string().into_string().map_err(|name| option("images", "names in UTF-8", name.display()))?;
+        for found in expand_inputs(std::slice::from_ref(&name)) {
+            match found {
+                Ok(path) => paths.push(path),
+                Err(error) => failed.push((name.clone(), error)),
+            }
+        }
+    }
+    match failed.into_iter() {
+        mut failed if paths.is_empty() => match failed.next() {
+            Some((_, error)) => Err(error).or_raise(),
+            None => Err(option("images", "one picture or more", "none")),
+        },
+        failed => Ok((paths, failed.map(|(name, error)| (name, error.to_string())).collect())),
+    }
+}
+
+/// Labels pictures by words, for other tools to read or to train on.
+#[pyfunction]
+#[pyo3(signature = (
+    images, words, out, *, model=None, captions=None, formats=None, tag_threshold=None, background=None, least_share=0.001,
+    coco_masks="rle", pictures="link", label_studio_prefix="/data/local-files/?d=", part=None, progress=None
+))]
+#[allow(clippy::too_many_arguments)]
+pub fn label<'py>(
+    py: Python<'py>,
+    images: &Bound<'py, PyAny>,
+    words: Option<&Bound<'py, PyAny>>,
+    out: PathBuf,
+    model: Option<&Bound<'py, Model>>,
+    captions: Option<PathBuf>,
+    formats: Option<&Bound<'py, PyAny>>,
+    tag_threshold: Option<f32>,
+    background: Option<f32>,
+    least_share: f64,
+    coco_masks: &str,
+    pictures: &str,
+    label_studio_prefix: &str,
+    part: Option<&str>,
+    progress: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Labelling> {
+    let (wanted, common) = match (words, captions) {
+        (Some(words), None) => {
+            let (classes, common) = classes(words)?;
+            (Wanted::Same(classes), common)
+        }
+        (None, Some(captions)) => (Wanted::Captions(read_captions(&captions).or_raise()?), None),
+        _ => return Err(option("words", "words for all pictures, or None and captions", if words.is_some() { "both" } else { "neither" })),
+    };
+    let output = output(formats, coco_masks, pictures, label_studio_prefix)?;
+    let part = part.map(str::parse::<Part>).transpose().map_err(|error| OptionError::new_err(format!("part: {error}")))?;
+    let (pictures, mut failed) = inputs(images)?;
+    let built_in;
+    let model = match model {
+        Some(model) => model.get(),
+        None => {
+            built_in = Model::built_in(py)?;
+            &built_in
+        }
+    };
+    let options = options(model, tag_threshold, background, common, least_share)?;
+    let (session, device) = (model.session()?, model.told_device());
+    let job = Job { session, device, options, wanted, pictures, part, out, output };
+    let faults = Mutex::new(Vec::new());
+    let labelled = watched(py, progress, |watch| {
+        watch.expect(part.map_or(job.pictures.len(), |part| part.of_list(&job.pictures).len()));
+        model.in_parallel(|| {
+            job.run(|path: &Path, result| {
+                if let Err(error) = result {
+                    faults.lock().unwrap_or_else(PoisonError::into_inner).push((path.display().to_string(), error.to_string()));
+                }
+                watch.add(1);
+                if watch.stopped() { Err(Error::Stopped) } else { Ok(()) }
+            })
+        })
+    })?;
+    let mut faults = faults.into_inner().unwrap_or_else(PoisonError::into_inner);
+    faults.sort();
+    failed.extend(faults);
+    Ok(Labelling::new(labelled.or_raise()?, failed))
+}
+
+/// Joins the parts that label(..., part="I/N") wrote, all of them, in any order, to what one run would have written.
+#[pyfunction]
+#[pyo3(signature = (out, parts, *, formats=None, coco_masks="rle", pictures="link", label_studio_prefix="/data/local-files/?d="))]
+pub fn merge_labels(
+    py: Python<'_>,
+    out: PathBuf,
+    parts: Vec<PathBuf>,
+    formats: Option<&Bound<'_, PyAny>>,
+    coco_masks: &str,
+    pictures: &str,
+    label_studio_prefix: &str,
+) -> PyResult<Labelling> {
+    let output = output(formats, coco_masks, pictures, label_studio_prefix)?;
+    let merged = py.detach(|| run::merge(&out, &parts, &output)).or_raise()?;
+    let failed = match merged.failed {
+        0 => Vec::new(),
+        count => vec![("parts".to_owned(), format!("{count} pictures could not be labelled; each part's run says which"))],
+    };
+    Ok(Labelling::new(merged, failed))
+}
+
+/// Labels one picture; see [`Model`].
+#[allow(clippy::too_many_arguments)]
+pub fn label_one(
+    py: Python<'_>,
+    model: &Model,
+    image: &Bound<'_, PyAny>,
+    words: &Bound<'_, PyAny>,
+    file: Option<String>,
+    tag_threshold: Option<f32>,
+    background: Option<f32>,
+    least_share: f64,
+    order: &str,
+) -> PyResult<PictureLabels> {
+    let session = model.session()?;
+    let frame = frame(image, Order::parse(order)?)?;
+    let (classes, common) = classes(words)?;
+    let options = options(model, tag_threshold, background, common, least_share)?;
+    let file = file.or_else(|| image.extract::<PathBuf>().ok().map(|path| path.display().to_string())).unwrap_or_default();
+    let labels = py.detach(|| -> Result<_> { label_frame(session, &file, &frame, &classes, &options) });
+    Ok(PictureLabels { labels: Arc::new(labels.or_raise()?) })
+}
