@@ -5,5 +5,6 @@ mod carry;
 mod displays;
 mod events;
 mod films;
+mod hide;
 mod live;
 mod web;
