@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use edge_seg::hide::{Hide, HideBy, HideOptions};
 use edge_seg::{Session, parse_tags};
@@ -48,9 +48,11 @@ impl HideArgs {
         if let Some(words) = &self.hide {
             parse_tags("--hide", words)?;
         }
-        let others = [("--hide-by", self.hide_by.is_some()), ("--hide-margin", self.hide_margin.is_some())];
-        for (option, given) in others.into_iter().chain([("--hide-threshold", self.hide_threshold.is_some())]) {
-            needs(option, given, "--hide", self.is_given())?;
+        needs("--hide-by", self.hide_by.is_some(), "--hide", self.is_given())?;
+        for (option, share) in [("--hide-margin", self.hide_margin), ("--hide-threshold", self.hide_threshold)] {
+            needs(option, share.is_some(), "--hide", self.is_given())?;
+            let share = share.unwrap_or_default();
+            ensure!((0.0..=1.0).contains(&share), "{option}: expected 0 to 1, found {share}");
         }
         Ok(())
     }
@@ -70,7 +72,7 @@ impl HideArgs {
         let usual = HideOptions::default();
         let options = usual.with_by(by).with_margin(self.hide_margin.unwrap_or(usual.margin)).with_threshold(self.hide_threshold);
         let options = options.with_max_age(max_age.unwrap_or(usual.max_age));
-        session.hide(words, options).context("--hide").map(Some)
+        Ok(Some(session.hide(words, options)?))
     }
 }
 

@@ -28,10 +28,10 @@ pub(super) fn hide(picture: &mut RgbImage, cover: &Cover, by: HideBy) {
         return each_run(picture, cover, |mut pixels, x, y| {
             let mut x = x;
             while !pixels.is_empty() {
-                let (square, end) = (x / squares.side, (x / squares.side + 1) * squares.side);
-                let (now, rest) = std::mem::take(&mut pixels).split_at_mut(3 * (end.min(width) - x).min(pixels.len() / 3));
-                now.as_chunks_mut::<3>().0.fill(squares.mean(square, y / squares.side));
-                (pixels, x) = (rest, end);
+                let end = (x / squares.side + 1) * squares.side;
+                let now = pixels.split_off_mut(..pixels.len().min(3 * (end - x))).unwrap_or_default();
+                now.as_chunks_mut::<3>().0.fill(squares.mean(x / squares.side, y / squares.side));
+                x = end;
             }
         });
     }
