@@ -29,13 +29,14 @@ fn marked(mut picture: RgbImage, (left, top): (u32, u32)) -> RgbImage {
 }
 
 /// A camera that pans over a person who wears the mark.
+fn pan() -> impl Iterator<Item = RgbImage> {
+    let scene = marked(scene("astronaut.jpg"), (190, 330));
+    (0..FRAMES).map(move |frame| image::imageops::crop_imm(&scene, 20 + 2 * frame, 150, SIZE.0, SIZE.1).to_image())
+}
+
+/// That as a source for `run`.
 fn film(folder: &Path) -> String {
-    let scene = marked(image::open(picture("astronaut.jpg")).unwrap().into_rgb8(), (190, 330));
-    let mut raw = Vec::new();
-    for frame in 0..FRAMES {
-        raw.extend_from_slice(image::imageops::crop_imm(&scene, 20 + 2 * frame, 150, SIZE.0, SIZE.1).to_image().as_raw());
-    }
-    fs::write(folder.join("film.rgb"), raw).unwrap();
+    fs::write(folder.join("film.rgb"), pan().flat_map(RgbImage::into_raw).collect::<Vec<u8>>()).unwrap();
     format!("raw:film.rgb?size={}x{}&format=rgb24&fps=10", SIZE.0, SIZE.1)
 }
 
@@ -176,13 +177,13 @@ fn no_output_shows_what_is_hidden() {
 fn no_route_of_the_page_shows_what_is_hidden() {
     for hide in [&[][..], &HIDE] {
         let folder = tempfile::tempdir().unwrap();
-        let source = film(folder.path());
+        for (frame, picture) in pan().enumerate() {
+            picture.save(folder.path().join(format!("{frame:02}.png"))).unwrap();
+        }
         let run = [
             "--source",
-            &source,
+            ".",
             "--loop",
-            "--pace",
-            "live",
             "--tags",
             "wall, flag",
             "--http",
