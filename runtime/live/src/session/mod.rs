@@ -18,7 +18,7 @@
 mod event_bus;
 mod frame;
 mod governor;
-mod latest;
+pub(crate) mod latest;
 mod options;
 mod report;
 mod segment;
