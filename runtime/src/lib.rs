@@ -171,7 +171,7 @@ pub mod sink {
     #[doc(inline)]
     pub use edge_seg_live::sinks::webhook::{Webhook, WebhookOptions};
     #[doc(inline)]
-    pub use edge_seg_live::sinks::{JsonLines, LiveSink, MaskFolder, OverlayVideo, VideoWriter};
+    pub use edge_seg_live::sinks::{JsonLines, LiveSink, MaskFolder, OverlayStream, OverlayVideo, VideoWriter};
     #[doc(inline)]
     pub use edge_seg_model::render::{
         ClassReport, HiddenReport, Legend, LegendEntry, MaskReport, MaskStyle, Milliseconds, OverlayOptions, class_colour, draw_overlay,

@@ -177,12 +177,13 @@ fn no_output_shows_what_is_hidden() {
 fn no_route_of_the_page_shows_what_is_hidden() {
     for hide in [&[][..], &HIDE] {
         let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("film")).unwrap();
         for (frame, picture) in pan().enumerate() {
-            picture.save(folder.path().join(format!("{frame:02}.png"))).unwrap();
+            picture.save(folder.path().join(format!("film/{frame:02}.png"))).unwrap();
         }
         let run = [
             "--source",
-            ".",
+            "film",
             "--loop",
             "--tags",
             "wall, flag",

@@ -7,4 +7,5 @@ mod events;
 mod films;
 mod hide;
 mod live;
+mod streams;
 mod web;

@@ -19,7 +19,7 @@ mod event_bus;
 mod frame;
 mod governor;
 mod hide;
-mod latest;
+pub(crate) mod latest;
 mod options;
 mod report;
 mod segment;
