@@ -24,11 +24,14 @@ use edge_seg_model::render::{Legend, OverlayOptions};
 /// The video with its masks, for whoever looks while it runs: an `ffmpeg` child encodes it as H.264 and hands it on. It is started
 /// again, after growing pauses, when it ends or takes nothing more; frames that it is too slow for are left out.
 pub struct OverlayStream {
-    frames: Arc<LatestQueue<(Arc<SegmentedFrame>, Arc<FrameReport>)>>,
+    frames: Arc<LatestQueue<Shown>>,
     fault: Arc<Mutex<Option<Error>>>,
     stop: Arc<AtomicBool>,
     worker: Option<JoinHandle<Result<()>>>,
 }
+
+/// A frame and what is told of it.
+type Shown = (Arc<SegmentedFrame>, Arc<FrameReport>);
 
 /// Where the video goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +107,7 @@ impl OverlayStream {
     ///
     /// # Errors
     /// [`Error::Source`] if ffmpeg is missing, [`Io`](edge_seg_model::Error::Io) if the folder of a playlist cannot be made.
-    pub fn start(place: &Path, options: OverlayOptions, legend: Legend) -> Result<Option<Self>> {
+    pub fn start(place: &Path, mut options: OverlayOptions, legend: Legend) -> Result<Option<Self>> {
         let (Some(target), Some(text)) = (Target::of(place), place.to_str()) else { return Ok(None) };
         if !PROGRAM.is_there() {
             return Err(Error::Source { uri: redacted(text), fault: PROGRAM.missing() });
@@ -112,8 +115,8 @@ impl OverlayStream {
         if let Some(folder) = place.parent().filter(|folder| target == Target::Hls && !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         }
-        let options = OverlayOptions { legend: legend != Legend::None, ..options };
-        let frames = Arc::<LatestQueue<_>>::default();
+        options.legend = legend != Legend::None;
+        let frames = Arc::<LatestQueue<Shown>>::default();
         let (fault, stop) = (Arc::<Mutex<Option<Error>>>::default(), Arc::<AtomicBool>::default());
         let sender = Sender { target, place: text.into(), child: None, bytes: Vec::new() };
         let (taken, told, stopped) = (frames.clone(), fault.clone(), stop.clone());
@@ -163,12 +166,12 @@ struct Encoding {
 }
 
 impl Sender {
-    fn send_all<T>(
+    fn send_all(
         mut self,
-        frames: &LatestQueue<(Arc<SegmentedFrame>, T)>,
+        frames: &LatestQueue<Shown>,
         told: &Mutex<Option<Error>>,
         stop: &AtomicBool,
-        draw: impl Fn(&SegmentedFrame, &T) -> RgbImage,
+        draw: impl Fn(&SegmentedFrame, &FrameReport) -> RgbImage,
     ) -> Result<()> {
         let mut pauses = Backoff::default();
         while let Some((shown, report)) = frames.take() {
