@@ -82,19 +82,8 @@ impl Cover {
         let before = self.cells.clone();
         for line in 0..lines {
             let at = |i: usize| line * line_step + i * step;
-            let mut run = |places: &mut dyn Iterator<Item = usize>| {
-                let mut left = 0;
-                for place in places {
-                    if before[place] {
-                        left = by;
-                    } else if left > 0 {
-                        self.cells[place] = true;
-                        left -= 1;
-                    }
-                }
-            };
-            run(&mut (0..len).map(at));
-            run(&mut (0..len).rev().map(at));
+            spread_along(&before, &mut self.cells, (0..len).map(at), by);
+            spread_along(&before, &mut self.cells, (0..len).rev().map(at), by);
         }
     }
 
@@ -145,6 +134,19 @@ impl Cover {
             });
             (edge(row, height, self.rows)..edge(row + 1, height, self.rows), runs)
         })
+    }
+}
+
+/// Hides up to `by` cells behind each that was hidden before, in the order of `places`.
+fn spread_along(before: &[bool], cells: &mut [bool], places: impl Iterator<Item = usize>, by: usize) {
+    let mut left = 0;
+    for place in places {
+        if before[place] {
+            left = by;
+        } else if left > 0 {
+            cells[place] = true;
+            left -= 1;
+        }
     }
 }
 
