@@ -6,4 +6,5 @@ mod displays;
 mod events;
 mod films;
 mod live;
+mod things;
 mod web;

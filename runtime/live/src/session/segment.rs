@@ -10,6 +10,7 @@ use super::governor::{Governed, Governor, GovernorOptions, Readings};
 use super::options::{KeyFrames, LiveOptions};
 use super::threads::{catch, spawn};
 use crate::backoff::sleep_unless;
+use crate::things::{Follower, Sight, Things};
 use crate::words::{WordSet, Words};
 use crate::{Error, Result};
 use edge_seg_model::Painter;
@@ -18,6 +19,7 @@ use edge_seg_model::{Encoded, Frame, LabelMap, Refinement, ScoreGrid, Segmentati
 
 /// What becomes of a frame beside its masks.
 pub(super) struct FrameStats {
+    pub things: Option<Things>,
     pub words: Arc<WordSet>,
     pub key: bool,
     pub key_sequence: u64,
@@ -32,6 +34,7 @@ pub(super) struct Segmenter {
     options: LiveOptions,
     propagator: Propagator,
     painter: Painter,
+    follower: Option<Follower>,
     key: Option<Key>,
     worker: Option<EncoderWorker>,
     watch: Option<Watch>,
@@ -55,7 +58,9 @@ impl Segmenter {
         };
         let watch = options.governor.clone().map(Watch::new);
         let propagator = Propagator::new(options.carry);
-        Ok(Self { session, words, options, propagator, painter: Painter::default(), key: None, worker, watch, owed: Duration::ZERO })
+        let follower = options.things.clone().map(Follower::new).transpose()?;
+        let (painter, owed) = (Painter::default(), Duration::ZERO);
+        Ok(Self { session, words, options, propagator, painter, follower, key: None, worker, watch, owed })
     }
 
     /// The governor's state.
@@ -70,7 +75,8 @@ impl Segmenter {
         }
         let words = self.words.current();
         let start = Instant::now();
-        let another_scene = self.follows() && self.propagator.follow(&frame.pixels).cut && self.options.scene_cuts;
+        let cut = self.follows() && self.propagator.follow(&frame.pixels).cut;
+        let another_scene = cut && self.options.scene_cuts;
         let followed = start.elapsed();
         let another_size = self.key.as_ref().is_some_and(|key| key.size != frame.pixels.dimensions());
         if another_scene || another_size {
@@ -81,7 +87,7 @@ impl Segmenter {
         }
         let mut timings = Timings::default();
         let fresh = if self.worker.is_some() { self.keys_beside(frame, &words)? } else { self.key_here(frame, &words)? };
-        let Self { key: Some(key), propagator, painter, .. } = self else { return Err(no_key()) };
+        let Self { key: Some(key), propagator, painter, follower, .. } = self else { return Err(no_key()) };
         if let Some(scored) = fresh {
             timings = Timings { score: scored, ..key.encoded.timings };
         }
@@ -117,7 +123,14 @@ impl Segmenter {
         timings.mask = start.elapsed();
         (found.sequence, found.timestamp, found.timings) = (frame.sequence, frame.timestamp, timings);
         (found.backend, found.names) = (key.encoded.backend, words.bank.shared_names());
+        let things = follower.as_mut().map(|follower| {
+            // Masks that stand still do not move with the picture.
+            let moves = self.options.carry.carry != Propagation::Still && !cut;
+            let motion = moves.then(|| propagator.motion(frame.pixels.dimensions()));
+            follower.follow(&Sight { found: &found, placement: &placement, motion, patches: Some(&key.encoded.grid), another_scene })
+        });
         let stats = FrameStats {
+            things,
             words,
             key: key.sequence == frame.sequence,
             key_sequence: key.sequence,
@@ -130,6 +143,9 @@ impl Segmenter {
     /// Whether the motion of the picture matters at all.
     fn follows(&self) -> bool {
         let moves = self.options.carry.carry != Propagation::Still;
+        if moves && self.options.things.is_some() {
+            return true;
+        }
         match self.options.keys {
             KeyFrames::Auto { .. } => moves || self.options.scene_cuts,
             KeyFrames::Every(1) => !self.options.carry.smoothing.is_zero() && (moves || self.options.scene_cuts),

@@ -149,6 +149,10 @@ impl Rules {
             if !missing.is_empty() {
                 tracing::warn!("rules name words that are not in the list: {}", missing.join(", "));
             }
+            let uncounted = self.watcher.uncounted_words(&report.counted());
+            if !uncounted.is_empty() {
+                tracing::warn!("rules count words that are not counted: {}; see --things", uncounted.join(", "));
+            }
         }
         report.observe(&mut self.watcher, &shown.found.labels, SystemTime::now());
         for event in &mut report.events {

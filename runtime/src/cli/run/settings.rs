@@ -15,6 +15,7 @@ use super::notify::{MqttArgs, WebhookArgs};
 use super::output::OutputArgs;
 use super::pipeline::PipelineArgs;
 use super::rules::RulesArgs;
+use super::things::ThingsArgs;
 use super::words::WordsArgs;
 use crate::cli::{BackgroundArgs, ModelArgs};
 
@@ -33,6 +34,8 @@ pub struct Settings {
     pub model: ModelArgs,
     #[command(flatten)]
     pub pipeline: PipelineArgs,
+    #[command(flatten)]
+    pub things: ThingsArgs,
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
@@ -84,6 +87,7 @@ impl Settings {
         self.background.words()?;
         self.model.check()?;
         self.pipeline.check()?;
+        self.things.check()?;
         self.rules.check()?;
         #[cfg(feature = "service")]
         {
