@@ -5,6 +5,7 @@ mod carry;
 mod displays;
 mod events;
 mod films;
+mod hide;
 mod live;
 mod streams;
 mod web;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::Args;
+use edge_seg::hide::Hide;
 use edge_seg::sink::{LegendEntry, Milliseconds, OverlayOptions};
 use edge_seg::source::{Pace, SourceOptions, open_source};
 use edge_seg::{Frame, Session, TagBank, parse_tags, read_tags_file};
@@ -16,6 +17,7 @@ use edge_seg_model::render::draw_overlay_on;
 use serde::Serialize;
 
 use self::machine::Machine;
+use super::hide::HideArgs;
 use super::{BackgroundArgs, ModelArgs, Outcome, RefineArg, print_json};
 
 #[derive(Debug, Args)]
@@ -46,6 +48,8 @@ pub struct BenchArgs {
     refine: RefineArg,
     #[command(flatten)]
     background: BackgroundArgs,
+    #[command(flatten)]
+    hide: HideArgs,
     #[command(flatten)]
     model: ModelArgs,
     /// On a GPU, score there as well and, with --refine none, draw there. No GPU has run this yet.
@@ -121,13 +125,14 @@ impl Elsewhere {
 }
 
 /// What is timed, in a frame's order; `frame` is all of it.
-const STAGES: [&str; 7] = ["read", "prepare", "encode", "score", "mask", "overlay", "frame"];
+const STAGES: [&str; 8] = ["read", "prepare", "encode", "score", "mask", "hide", "overlay", "frame"];
 
 pub fn run(args: &BenchArgs) -> Result<Outcome> {
     let classes = match &args.tags_file {
         Some(file) => read_tags_file(file)?,
         None => parse_tags("--tags", &args.tags)?,
     };
+    args.hide.check()?;
     let start = Instant::now();
     let session = args.model.session_with(None, args.gpu_masks)?.with_refinement(args.refine.into());
     let load = start.elapsed();
@@ -150,6 +155,7 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
     let stages: Vec<_> = STAGES
         .iter()
         .enumerate()
+        .filter(|(_, stage)| **stage != "hide" || args.hide.is_given())
         .map(|(i, stage)| {
             let times: Vec<f64> = laps.iter().map(|lap| Milliseconds::rounded(lap.stages[i])).collect();
             Stage { stage, median_ms: quantile(&times, 0.5), p95_ms: quantile(&times, 0.95) }
@@ -216,6 +222,7 @@ struct Timed<'a> {
     background: edge_seg::Background,
     frame: Frame,
     placement: Option<edge_seg::Placement>,
+    hide: Option<Hide>,
     uri: &'a str,
 }
 
@@ -234,6 +241,7 @@ impl<'a> Timed<'a> {
             background: args.background.threshold(session.bundle().manifest()),
             frame: Frame::still(image::RgbImage::new(0, 0)),
             placement: None,
+            hide: args.hide.hide(session, None)?,
             uri: &args.source,
         })
     }
@@ -245,7 +253,17 @@ impl<'a> Timed<'a> {
             bail!("{}: expected at least one frame, found the end", self.uri);
         }
         let read = start.elapsed();
-        let found = self.session.segment(&self.frame, self.bank, self.background)?;
+        let (found, hide) = match &self.hide {
+            None => (self.session.segment(&self.frame, self.bank, self.background)?, Duration::ZERO),
+            Some(hide) => {
+                let encoded = self.session.encode(&self.frame)?;
+                let found = self.session.masks(&self.frame, &encoded, self.bank, self.background)?;
+                let start = Instant::now();
+                let frame = std::mem::replace(&mut self.frame, Frame::still(image::RgbImage::default()));
+                self.frame = hide.show(self.session, frame, &encoded)?.into_inner();
+                (found, start.elapsed())
+            }
+        };
         let drawn = Instant::now();
         let legend: Vec<_> = self
             .bank
@@ -261,7 +279,7 @@ impl<'a> Timed<'a> {
         self.placement = Some(edge_seg::Placement::new(self.frame.pixels.dimensions(), image, self.session.size_px())?);
         let t = found.timings;
         Ok(Lap {
-            stages: [read, t.prepare, t.encode, t.score, t.mask, overlay, start.elapsed()],
+            stages: [read, t.prepare, t.encode, t.score, t.mask, hide, overlay, start.elapsed()],
             cpu_ms: cpu_before.zip(machine::cpu_ms()).map(|(before, after)| after - before),
         })
     }

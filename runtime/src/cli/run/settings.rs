@@ -16,6 +16,7 @@ use super::output::OutputArgs;
 use super::pipeline::PipelineArgs;
 use super::rules::RulesArgs;
 use super::words::WordsArgs;
+use crate::cli::hide::HideArgs;
 use crate::cli::{BackgroundArgs, ModelArgs};
 
 /// Everything that `run` can be told: as flags, or as a TOML file with a section for each group. Whatever is not given is none,
@@ -29,6 +30,8 @@ pub struct Settings {
     pub words: WordsArgs,
     #[command(flatten)]
     pub background: BackgroundArgs,
+    #[command(flatten)]
+    pub hide: HideArgs,
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
@@ -83,7 +86,8 @@ impl Settings {
         self.words.check()?;
         self.background.words()?;
         self.model.check()?;
-        self.pipeline.check()?;
+        self.hide.check()?;
+        self.pipeline.check(self.hide.is_given())?;
         self.rules.check()?;
         #[cfg(feature = "service")]
         {
