@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::Args;
+use edge_seg::hide::Hide;
 use edge_seg::live::{Countable, Follower, Sight, ThingOptions};
 use edge_seg::sink::{LegendEntry, Milliseconds, OverlayOptions};
 use edge_seg::source::{Pace, SourceOptions, open_source};
@@ -18,6 +19,7 @@ use edge_seg_model::render::draw_overlay_on;
 use serde::Serialize;
 
 use self::machine::Machine;
+use super::hide::HideArgs;
 use super::{BackgroundArgs, ModelArgs, Outcome, RefineArg, print_json};
 
 #[derive(Debug, Args)]
@@ -51,6 +53,8 @@ pub struct BenchArgs {
     refine: RefineArg,
     #[command(flatten)]
     background: BackgroundArgs,
+    #[command(flatten)]
+    hide: HideArgs,
     #[command(flatten)]
     model: ModelArgs,
     /// On a GPU, score there as well and, with --refine none, draw there. No GPU has run this yet.
@@ -126,7 +130,7 @@ impl Elsewhere {
 }
 
 /// What is timed, in a frame's order; `frame` is all of it.
-const STAGES: [&str; 9] = ["read", "prepare", "encode", "score", "mask", "motion", "things", "overlay", "frame"];
+const STAGES: [&str; 10] = ["read", "prepare", "encode", "score", "mask", "motion", "things", "hide", "overlay", "frame"];
 /// Of these, what is timed where things are followed.
 const OF_THINGS: [&str; 2] = ["motion", "things"];
 
@@ -135,6 +139,7 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
         Some(file) => read_tags_file(file)?,
         None => parse_tags("--tags", &args.tags)?,
     };
+    args.hide.check()?;
     let start = Instant::now();
     let session = args.model.session_with(None, args.gpu_masks)?.with_refinement(args.refine.into());
     let load = start.elapsed();
@@ -157,6 +162,7 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
     let stages: Vec<_> = STAGES
         .iter()
         .enumerate()
+        .filter(|(_, stage)| **stage != "hide" || args.hide.is_given())
         .filter(|(_, stage)| args.things.is_some() || !OF_THINGS.contains(stage))
         .map(|(i, stage)| {
             let times: Vec<f64> = laps.iter().map(|lap| Milliseconds::rounded(lap.stages[i])).collect();
@@ -224,6 +230,7 @@ struct Timed<'a> {
     background: edge_seg::Background,
     frame: Frame,
     placement: Option<edge_seg::Placement>,
+    hide: Option<Hide>,
     uri: &'a str,
     /// What follows things, and the motion that it goes by.
     follower: Option<(Follower, Propagator)>,
@@ -248,6 +255,7 @@ impl<'a> Timed<'a> {
             background: args.background.threshold(session.bundle().manifest()),
             frame: Frame::still(image::RgbImage::new(0, 0)),
             placement: None,
+            hide: args.hide.hide(session, None)?,
             uri: &args.source,
             follower: follower.transpose()?,
         })
@@ -260,20 +268,28 @@ impl<'a> Timed<'a> {
             bail!("{}: expected at least one frame, found the end", self.uri);
         }
         let read = start.elapsed();
-        let mut found = None;
-        let (mut motion_took, mut things_took) = (Duration::ZERO, Duration::ZERO);
-        if let Some((follower, propagator)) = &mut self.follower {
-            let moved = Instant::now();
-            let another_scene = propagator.follow(&self.frame.pixels).cut;
-            motion_took = moved.elapsed();
+        let (mut motion, mut things, mut hide) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        let found = if self.hide.is_none() && self.follower.is_none() {
+            self.session.segment(&self.frame, self.bank, self.background)?
+        } else {
             let encoded = self.session.encode(&self.frame)?;
-            let masks = self.session.masks(&self.frame, &encoded, self.bank, self.background)?;
-            let motion = (!another_scene).then(|| propagator.motion(self.frame.pixels.dimensions()));
-            let (placement, patches) = (&encoded.placement, Some(&encoded.grid));
-            things_took = follower.follow(&Sight { found: &masks, placement, motion, patches, another_scene }).took;
-            found = Some(masks);
-        }
-        let found = found.map_or_else(|| self.session.segment(&self.frame, self.bank, self.background), Ok)?;
+            let found = self.session.masks(&self.frame, &encoded, self.bank, self.background)?;
+            if let Some((follower, propagator)) = &mut self.follower {
+                let start = Instant::now();
+                let another_scene = propagator.follow(&self.frame.pixels).cut;
+                motion = start.elapsed();
+                let moved = (!another_scene).then(|| propagator.motion(self.frame.pixels.dimensions()));
+                let (placement, patches) = (&encoded.placement, Some(&encoded.grid));
+                things = follower.follow(&Sight { found: &found, placement, motion: moved, patches, another_scene }).took;
+            }
+            if let Some(told) = &self.hide {
+                let start = Instant::now();
+                let frame = std::mem::replace(&mut self.frame, Frame::still(image::RgbImage::default()));
+                self.frame = told.show(self.session, frame, &encoded)?.into_inner();
+                hide = start.elapsed();
+            }
+            found
+        };
         let drawn = Instant::now();
         let legend: Vec<_> = self
             .bank
@@ -289,7 +305,7 @@ impl<'a> Timed<'a> {
         self.placement = Some(edge_seg::Placement::new(self.frame.pixels.dimensions(), image, self.session.size_px())?);
         let t = found.timings;
         Ok(Lap {
-            stages: [read, t.prepare, t.encode, t.score, t.mask, motion_took, things_took, overlay, start.elapsed()],
+            stages: [read, t.prepare, t.encode, t.score, t.mask, motion, things, hide, overlay, start.elapsed()],
             cpu_ms: cpu_before.zip(machine::cpu_ms()).map(|(before, after)| after - before),
         })
     }

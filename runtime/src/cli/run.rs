@@ -31,7 +31,7 @@ use edge_seg_live::metrics::Metrics;
 use edge_seg_live::session::EventBus;
 use edge_seg_live::words::{Control, WordSets};
 
-use super::{MANY_WORDS, Outcome, flags, steer};
+use super::{MANY_WORDS, Outcome, flags, hide, steer};
 pub use describe::commented;
 use log::LogHandle;
 pub use settings::Settings;
@@ -81,6 +81,9 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     if commands && settings.input.reads_stdin() {
         bail!("--commands and --source {} both read stdin", settings.input.name());
     }
+    if settings.hide.is_given() {
+        hide::keep_memory()?;
+    }
     let mut rules = settings.rules.open()?;
     if settings.things.options().is_none() && settings.rules.book()?.counts() {
         bail!("--rules: expected --things WORDS, whose things the rules count, found none; try --things person");
@@ -114,7 +117,9 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     let mut sinks = open_sinks(settings, &running)?;
     #[cfg(feature = "service")]
     let _server = settings.http.open(&running, settings.input.name(), &mut sinks)?;
-    let options = settings.pipeline.live_options(settings.input.pace(), source.is_live()).with_things(settings.things.options());
+    let hide = settings.hide.hide(&running.session, settings.pipeline.hide_max_age())?;
+    let options = settings.pipeline.live_options(settings.input.pace(), source.is_live()).with_hide(hide);
+    let options = options.with_things(settings.things.options());
     let mask_style = settings.output.mask_style();
     let start = Instant::now();
     let mut shown = 0;

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use edge_seg_model::hide::Hide;
 use edge_seg_model::propagation::{Propagation, PropagationOptions};
 use edge_seg_model::{Refinement, Session};
 
@@ -27,6 +28,8 @@ pub struct LiveOptions {
     /// How long an end waits for the source to be let go, after the frame that is being segmented. A source that blocks in a read for longer, such as a
     /// pipe that nobody writes to, is left behind, and let go when the read returns.
     pub patience: Duration,
+    /// What no frame that leaves the session shows.
+    pub hide: Option<Hide>,
 }
 
 impl LiveOptions {
@@ -83,13 +86,19 @@ impl LiveOptions {
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
+
+    /// The same with another [`hide`](Self::hide).
+    pub fn with_hide(self, hide: impl Into<Option<Hide>>) -> Self {
+        Self { hide: hide.into(), ..self }
+    }
 }
 
 impl Default for LiveOptions {
     /// Every frame is a key frame, nothing is smoothed, nobody governs, no things are followed.
     fn default() -> Self {
         let (keys, carry) = (KeyFrames::Every(1), PropagationOptions::default());
-        Self { pace: Pace::Auto, keys, carry, scene_cuts: true, governor: None, things: None, patience: Duration::from_secs(2) }
+        let patience = Duration::from_secs(2);
+        Self { pace: Pace::Auto, keys, carry, scene_cuts: true, governor: None, things: None, patience, hide: None }
     }
 }
 

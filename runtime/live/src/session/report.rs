@@ -8,7 +8,7 @@ use super::governor::Governed;
 use crate::rules::{Event, Tally, Watcher};
 use crate::things::Thing;
 use edge_seg_model::LabelMap;
-use edge_seg_model::render::{ClassReport, MaskReport, MaskStyle, Milliseconds};
+use edge_seg_model::render::{ClassReport, HiddenReport, MaskReport, MaskStyle, Milliseconds};
 
 /// What is told of a frame, as one JSON line.
 #[derive(Default, Serialize)]
@@ -57,6 +57,9 @@ pub struct FrameReport {
     /// What decoded the frame, where its source is encoded video.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decoder: Option<&'static str>,
+    /// What is hidden of its picture, where something was asked to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<HiddenReport>,
     /// What rules found, where there are some.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Event>,
@@ -105,6 +108,7 @@ impl FrameReport {
             milliseconds: Milliseconds::new(std::time::Duration::ZERO, &shown.found.timings),
             backend: shown.found.backend,
             decoder: shown.decoder,
+            hidden: shown.frame.hidden().map(HiddenReport::from),
             events: Vec::new(),
             rules: Arc::default(),
             governor: shown.governor.as_deref().cloned(),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 
 use super::governor::{Governed, Governor, GovernorOptions, Readings};
+use super::hide::{Hider, RawFrame};
 use super::options::{KeyFrames, LiveOptions};
 use super::threads::{catch, spawn};
 use crate::backoff::sleep_unless;
@@ -14,6 +15,7 @@ use crate::things::{Follower, Sight, Things};
 use crate::words::{WordSet, Words};
 use crate::{Error, Result};
 use edge_seg_model::Painter;
+use edge_seg_model::hide::ShownFrame;
 use edge_seg_model::propagation::{Propagation, Propagator};
 use edge_seg_model::{Encoded, Frame, LabelMap, Refinement, ScoreGrid, Segmentation, Session, Timings};
 
@@ -38,6 +40,7 @@ pub(super) struct Segmenter {
     key: Option<Key>,
     worker: Option<EncoderWorker>,
     watch: Option<Watch>,
+    hider: Option<Hider>,
     /// How long the encoder is to rest.
     owed: Duration,
 }
@@ -57,10 +60,10 @@ impl Segmenter {
             KeyFrames::Auto { share } => Some(EncoderWorker::start(session.clone(), share)?),
         };
         let watch = options.governor.clone().map(Watch::new);
-        let propagator = Propagator::new(options.carry);
+        let (propagator, hider) = (Propagator::new(options.carry), options.hide.clone().map(Hider::new));
         let follower = options.things.clone().map(Follower::new).transpose()?;
         let (painter, owed) = (Painter::default(), Duration::ZERO);
-        Ok(Self { session, words, options, propagator, painter, follower, key: None, worker, watch, owed })
+        Ok(Self { session, words, options, propagator, painter, follower, key: None, worker, watch, hider, owed })
     }
 
     /// The governor's state.
@@ -68,8 +71,14 @@ impl Segmenter {
         self.watch.as_ref().map(|watch| watch.told.clone())
     }
 
+    /// The frame that was segmented last, as it may be shown.
+    pub fn show(&mut self, frame: RawFrame) -> ShownFrame {
+        frame.shown(self.hider.as_mut())
+    }
+
     /// Segments one frame into memory that is reused.
-    pub fn segment(&mut self, frame: &Frame, memory: Option<Segmentation>) -> Result<(Segmentation, FrameStats)> {
+    pub fn segment(&mut self, frame: &RawFrame, memory: Option<Segmentation>) -> Result<(Segmentation, FrameStats)> {
+        let frame = frame.inside();
         if let Some(watch) = &mut self.watch {
             watch.look();
         }
@@ -79,6 +88,9 @@ impl Segmenter {
         let another_scene = cut && self.options.scene_cuts;
         let followed = start.elapsed();
         let another_size = self.key.as_ref().is_some_and(|key| key.size != frame.pixels.dimensions());
+        if let Some(hider) = self.hider.as_mut().filter(|_| cut || another_size) {
+            hider.cut(frame);
+        }
         if another_scene || another_size {
             self.propagator.forget();
             if let Some(worker) = &mut self.worker {
@@ -96,6 +108,9 @@ impl Segmenter {
             propagator.rescore(self.session.score(&key.encoded, &words.bank, words.background)?);
             key.words_version = words.version;
             timings.score = start.elapsed();
+        }
+        if let Some(hider) = &mut self.hider {
+            hider.look(frame, propagator)?;
         }
         let start = Instant::now();
         let (scores, &placement) = propagator.scores().ok_or_else(no_key)?;
@@ -142,12 +157,14 @@ impl Segmenter {
 
     /// Whether the motion of the picture matters at all.
     fn follows(&self) -> bool {
-        let moves = self.options.carry.carry != Propagation::Still;
-        if moves && self.options.things.is_some() {
+        if self.options.carry.carry != Propagation::Still && self.options.things.is_some() {
             return true;
         }
+        // What is hidden moves with the picture in any case.
+        let moves = self.options.carry.carry != Propagation::Still || self.hider.is_some();
         match self.options.keys {
             KeyFrames::Auto { .. } => moves || self.options.scene_cuts,
+            KeyFrames::Every(1) if self.hider.is_some() => true,
             KeyFrames::Every(1) => !self.options.carry.smoothing.is_zero() && (moves || self.options.scene_cuts),
             KeyFrames::Every(_) => moves || self.options.scene_cuts,
         }
@@ -173,7 +190,7 @@ impl Segmenter {
         let start = Instant::now();
         let encoded = self.session.encode_sized(frame, self.size_px())?;
         self.owed = start.elapsed().mul_f32(1.0 / self.rate() - 1.0);
-        self.propagator.mark(frame.timestamp);
+        self.mark(frame);
         self.take_scores(frame.sequence, frame.pixels.dimensions(), encoded, words).map(Some)
     }
 
@@ -196,8 +213,8 @@ impl Segmenter {
                 continue;
             }
             if worker.is_free(wait) {
-                self.propagator.mark(frame.timestamp);
                 worker.give(frame, size_px)?;
+                self.mark(frame);
                 if wait {
                     continue;
                 }
@@ -206,10 +223,21 @@ impl Segmenter {
         }
     }
 
+    /// The frame becomes the next key frame.
+    fn mark(&mut self, frame: &Frame) {
+        if let Some(hider) = &mut self.hider {
+            hider.mark(frame, &mut self.propagator);
+        }
+        self.propagator.mark(frame.timestamp);
+    }
+
     fn take_scores(&mut self, sequence: u64, size: (u32, u32), encoded: Encoded, words: &WordSet) -> Result<Duration> {
         let start = Instant::now();
         let scores: ScoreGrid = self.session.score(&encoded, &words.bank, words.background)?;
         let scored = start.elapsed();
+        if let Some(hider) = &mut self.hider {
+            hider.key_frame(&self.session, &encoded)?;
+        }
         // What was smoothed is of other words.
         if self.key.as_ref().is_some_and(|key| key.words_version != words.version) {
             self.propagator.drop_history();

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::hide::{Hidden, Whole};
 use crate::mask::region::{class_counts, class_outlines};
 use crate::{Extent, LabelMap, Segmentation, Timings};
 
@@ -24,6 +25,27 @@ pub struct SegmentReport {
     pub backend: &'static str,
     /// Which kernels scored and drew.
     pub kernels: &'static str,
+    /// What is hidden in the overlay, where something was asked to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<HiddenReport>,
+}
+
+/// What is told of what is hidden in a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct HiddenReport {
+    /// Share of the pixels.
+    pub share: f64,
+    /// How old the masks were that it was hidden by.
+    pub age_ms: f64,
+    /// Why all of it is hidden, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub whole: Option<Whole>,
+}
+
+impl From<&Hidden> for HiddenReport {
+    fn from(hidden: &Hidden) -> Self {
+        Self { share: hidden.share, age_ms: Milliseconds::rounded(hidden.age), whole: hidden.whole }
+    }
 }
 
 /// What is told of a class.

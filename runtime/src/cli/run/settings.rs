@@ -17,6 +17,7 @@ use super::pipeline::PipelineArgs;
 use super::rules::RulesArgs;
 use super::things::ThingsArgs;
 use super::words::WordsArgs;
+use crate::cli::hide::HideArgs;
 use crate::cli::{BackgroundArgs, ModelArgs};
 
 /// Everything that `run` can be told: as flags, or as a TOML file with a section for each group. Whatever is not given is none,
@@ -30,6 +31,8 @@ pub struct Settings {
     pub words: WordsArgs,
     #[command(flatten)]
     pub background: BackgroundArgs,
+    #[command(flatten)]
+    pub hide: HideArgs,
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
@@ -86,7 +89,8 @@ impl Settings {
         self.words.check()?;
         self.background.words()?;
         self.model.check()?;
-        self.pipeline.check()?;
+        self.hide.check()?;
+        self.pipeline.check(self.hide.is_given())?;
         self.things.check()?;
         self.rules.check()?;
         #[cfg(feature = "service")]
