@@ -93,6 +93,8 @@ pub mod live {
     #[doc(inline)]
     pub use edge_seg_live::session::{Counters, FrameReport, Governed, GovernorOptions, KeyFrames, LiveOptions, SegmentedFrame};
     #[doc(inline)]
+    pub use edge_seg_live::things::{Countable, Follower, Sight, Thing, ThingOptions, Things};
+    #[doc(inline)]
     pub use edge_seg_live::words::{Colour, Word, WordSet, WordSpec, Words};
     #[doc(inline)]
     pub use edge_seg_live::{Live, LiveWords};
@@ -149,7 +151,8 @@ pub mod region {
 pub mod rules {
     #[doc(inline)]
     pub use edge_seg_live::rules::{
-        Change, Condition, Event, EventKind, Machine, Measured, Rule, RuleBook, Test, Timing, Unit, Watcher, Zone,
+        Anchor, Change, Condition, Event, EventKind, Line, Machine, Measured, Place, Rule, RuleBook, Tally, TallyPlace, Test, ThingTest,
+        Timing, Unit, Watcher, Way, Zone,
     };
 }
 

@@ -181,17 +181,7 @@ fn no_route_of_the_page_shows_what_is_hidden() {
         for (frame, picture) in pan().enumerate() {
             picture.save(folder.path().join(format!("film/{frame:02}.png"))).unwrap();
         }
-        let run = [
-            "--source",
-            "film",
-            "--loop",
-            "--tags",
-            "wall, flag",
-            "--http",
-            "127.0.0.1:0",
-            "--recordings",
-            "recordings",
-        ];
+        let run = ["--source", "film", "--loop", "--tags", "wall, flag", "--http", "127.0.0.1:0", "--recordings", "recordings"];
         let mut session = Session::start(folder.path(), &[run.as_slice(), hide].concat());
         let recorded: Vec<String> = [true, false]
             .into_iter()

@@ -6,6 +6,7 @@ use edge_seg_model::hide::ShownFrame;
 
 use super::governor::Governed;
 use crate::source::Rate;
+use crate::things::Things;
 use crate::words::WordSet;
 
 /// A frame with its masks.
@@ -15,6 +16,8 @@ pub struct SegmentedFrame {
     pub frame: ShownFrame,
     /// Its masks.
     pub found: Segmentation,
+    /// The things that they show, where things are followed.
+    pub things: Option<Things>,
     /// The words that they are of.
     pub words: Arc<WordSet>,
     /// Whether its masks come from its own embeddings.

@@ -304,6 +304,7 @@ fn segment(
             SegmentedFrame {
                 frame,
                 found,
+                things: stats.things,
                 words: stats.words,
                 key: stats.key,
                 key_sequence: stats.key_sequence,

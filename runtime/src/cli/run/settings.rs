@@ -15,6 +15,7 @@ use super::notify::{MqttArgs, WebhookArgs};
 use super::output::OutputArgs;
 use super::pipeline::PipelineArgs;
 use super::rules::RulesArgs;
+use super::things::ThingsArgs;
 use super::words::WordsArgs;
 use crate::cli::hide::HideArgs;
 use crate::cli::{BackgroundArgs, ModelArgs};
@@ -36,6 +37,8 @@ pub struct Settings {
     pub model: ModelArgs,
     #[command(flatten)]
     pub pipeline: PipelineArgs,
+    #[command(flatten)]
+    pub things: ThingsArgs,
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
@@ -88,6 +91,7 @@ impl Settings {
         self.model.check()?;
         self.hide.check()?;
         self.pipeline.check(self.hide.is_given())?;
+        self.things.check()?;
         self.rules.check()?;
         #[cfg(feature = "service")]
         {
