@@ -151,7 +151,7 @@ def test_a_set_that_is_trained_on_measures_alike(background, photos, tmp_path):
         (place / part).mkdir(parents=True)
         for path in (photos / part).iterdir():
             (place / part / path.name).write_bytes(path.read_bytes())
-    name = "" if background == "none" else "road"
+    name = "" if background == "none" else "fire"
     rows = ["1\tdog\tgrass\tthing", "2\tsnow\tdog on grass\tstuff", f"3\t{name}\t\t{background}", "4\tsky\t\tignore", "255\t\t\tignore"]
     (place / "classes.tsv").write_text("\n".join(["value\tname\tsynonyms\trole", *rows]) + "\n")
     (task,) = own_tasks(tmp_path / "data", ("mine",), set(), frozenset())
