@@ -27,6 +27,7 @@ mod encoder;
 mod error;
 mod found;
 mod frame;
+pub mod hide;
 mod input;
 mod mask;
 mod options;

@@ -2,6 +2,7 @@ mod bench;
 mod config;
 mod demo;
 mod flags;
+mod hide;
 mod inspect;
 mod run;
 mod segment;
