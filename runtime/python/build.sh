@@ -18,9 +18,9 @@ if [ "$arch" = "$(uname -m)" ]; then
     # Without a target's name, so that an engine that is built already is taken: zig links the last crate alone.
     scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT
-    printf '#!/bin/sh\nexec maturin zig cc -- -target %s-linux-gnu.2.31 "$@"\n' "$arch" > "$scratch/link"
-    chmod +x "$scratch/link"
-    options+=(-- -C "linker=$scratch/link")
+    printf '#!/bin/sh\nexec maturin zig cc -- -target %s-linux-gnu.2.31 "$@"\n' "$arch" > "$scratch/cc"
+    chmod +x "$scratch/cc"
+    options+=(-- -C "linker=$scratch/cc")
 else
     has_target() { "$1" --print target-libdir --target "$target" 2>/dev/null | xargs -I{} sh -c 'ls {}/libstd-*.rlib' >/dev/null 2>&1; }
     for rustc in ${RUSTC:-} rustc /usr/bin/rustc; do
