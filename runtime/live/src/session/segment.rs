@@ -21,6 +21,7 @@ pub(super) struct FrameStats {
     pub words: Arc<WordSet>,
     pub key: bool,
     pub key_sequence: u64,
+    pub encoded: Arc<Encoded>,
     pub evidence_age: Duration,
     pub carrying: Duration,
 }
@@ -42,7 +43,7 @@ pub(super) struct Segmenter {
 /// The last frame that was encoded.
 struct Key {
     sequence: u64,
-    encoded: Encoded,
+    encoded: Arc<Encoded>,
     words_version: u64,
     size: (u32, u32),
 }
@@ -121,6 +122,7 @@ impl Segmenter {
             words,
             key: key.sequence == frame.sequence,
             key_sequence: key.sequence,
+            encoded: key.encoded.clone(),
             evidence_age: propagator.evidence_age(frame.timestamp),
             carrying: followed + carried,
         };
@@ -199,7 +201,7 @@ impl Segmenter {
             self.propagator.drop_history();
         }
         self.propagator.set_keyframe(scores, encoded.placement);
-        self.key = Some(Key { sequence, encoded, words_version: words.version, size });
+        self.key = Some(Key { sequence, encoded: Arc::new(encoded), words_version: words.version, size });
         Ok(scored)
     }
 

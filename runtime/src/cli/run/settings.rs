@@ -8,6 +8,7 @@ use toml::{Table, Value};
 use super::display::DisplayArgs;
 #[cfg(feature = "service")]
 use super::http::HttpArgs;
+use super::index::IndexArgs;
 use super::input::InputArgs;
 use super::log::LogArgs;
 #[cfg(feature = "service")]
@@ -35,6 +36,8 @@ pub struct Settings {
     pub pipeline: PipelineArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub index: IndexArgs,
     #[command(flatten)]
     pub rules: RulesArgs,
     #[cfg(feature = "service")]
@@ -84,6 +87,7 @@ impl Settings {
         self.background.words()?;
         self.model.check()?;
         self.pipeline.check()?;
+        self.index.check()?;
         self.rules.check()?;
         #[cfg(feature = "service")]
         {
