@@ -27,8 +27,8 @@ pub struct IndexOptions {
 
 impl Default for IndexOptions {
     fn default() -> Self {
-        // 40 MB an hour at a frame a second.
-        Self { limit_bytes: 1 << 30, frame_bytes: 11_000, interval: Duration::from_secs(1) }
+        // 40 MB an hour at a frame a second, with what beginnings and ends of blocks take.
+        Self { limit_bytes: 1 << 30, frame_bytes: 10_400, interval: Duration::from_secs(1) }
     }
 }
 
@@ -107,7 +107,7 @@ const RECENT: u32 = 64;
 /// Most embeddings that a frame is compared with.
 const MOST_KNOWN: usize = 768;
 /// A new block may take so much at once of what its frames would take on average.
-const BLOCK_CREDIT: f64 = 6.0;
+const BLOCK_CREDIT: f64 = 4.0;
 const THUMBNAIL_PX: u32 = 112;
 const THUMBNAIL_QUALITY: u8 = 55;
 const MOST_ORIGIN_BYTES: usize = 2048;
@@ -238,7 +238,7 @@ impl IndexWriter {
         }
         let thumbnail = thumbnail(seen.picture);
         let origin = &seen.origin[..seen.origin.floor_char_boundary(MOST_ORIGIN_BYTES)];
-        self.credit = (self.credit + self.frame_bytes).min(4.0 * BLOCK_CREDIT * self.frame_bytes);
+        self.credit = (self.credit + self.frame_bytes).min(6.0 * BLOCK_CREDIT * self.frame_bytes);
         let time_ms = millis(seen.time.duration_since(UNIX_EPOCH).unwrap_or_default());
         // A second time in a block of its own, if this one has no room.
         for again in [false, true] {
