@@ -106,12 +106,13 @@ fn left_behind(folder: &Path, ended: &Ended) -> Vec<(String, RgbImage)> {
             let bytes = if path.is_dir() { Vec::new() } else { fs::read(&path).unwrap() };
             match name.rsplit('.').next().unwrap() {
                 _ if path.is_dir() => folders.push(path),
-                "rgb" | "toml" => {}
+                // The parts of a playlist are searched with it.
+                "rgb" | "toml" | "ts" => {}
                 "jsonl" => add(&name, pictures_in(&bytes)),
                 "y4m" => add(&name, y4m(&bytes)),
                 "png" | "jpg" => add(&name, pictures_in(&bytes)),
                 "screen" => add(&name, vec![screen(&bytes, (240, 240))]),
-                "mp4" => {
+                "mp4" | "m3u8" => {
                     let decoded = std::process::Command::new("ffmpeg")
                         .args(["-v", "error", "-i", path.to_str().unwrap(), "-pix_fmt", "yuv444p", "-f", "yuv4mpegpipe", "-"])
                         .output()
@@ -148,9 +149,11 @@ fn no_output_shows_what_is_hidden() {
         let ended = run("out.y4m", &[]);
         if has_ffmpeg {
             run("out.mp4", &[]);
+            run("live.m3u8", &[]);
         }
         let found = left_behind(folder.path(), &ended);
-        let kinds = [".y4m", ".event.jpg", ".mask.png", ".screen"].into_iter().chain(has_ffmpeg.then_some(".mp4"));
+        let kinds =
+            [".y4m", ".event.jpg", ".mask.png", ".screen"].into_iter().chain(has_ffmpeg.then_some([".mp4", ".m3u8"]).into_iter().flatten());
         for kind in kinds {
             let of_kind: Vec<_> = found.iter().filter(|(name, _)| name.ends_with(kind)).collect();
             assert!(!of_kind.is_empty(), "{kind}: nothing to search");

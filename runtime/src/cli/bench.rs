@@ -130,7 +130,7 @@ impl Elsewhere {
 }
 
 /// What is timed, in a frame's order; `frame` is all of it.
-const STAGES: [&str; 10] = ["read", "prepare", "encode", "score", "mask", "motion", "things", "hide", "overlay", "frame"];
+const STAGES: [&str; 10] = ["read", "prepare", "encode", "score", "mask", "hide", "motion", "things", "overlay", "frame"];
 /// Of these, what is timed where things are followed.
 const OF_THINGS: [&str; 2] = ["motion", "things"];
 
@@ -268,27 +268,28 @@ impl<'a> Timed<'a> {
             bail!("{}: expected at least one frame, found the end", self.uri);
         }
         let read = start.elapsed();
-        let (mut motion, mut things, mut hide) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        let mut hide = Duration::ZERO;
+        let (mut motion_took, mut things_took) = (Duration::ZERO, Duration::ZERO);
         let found = if self.hide.is_none() && self.follower.is_none() {
             self.session.segment(&self.frame, self.bank, self.background)?
         } else {
+            let moved = Instant::now();
+            let cut = self.follower.as_mut().map(|(_, propagator)| propagator.follow(&self.frame.pixels).cut);
+            motion_took = cut.map_or(Duration::ZERO, |_| moved.elapsed());
             let encoded = self.session.encode(&self.frame)?;
-            let found = self.session.masks(&self.frame, &encoded, self.bank, self.background)?;
-            if let Some((follower, propagator)) = &mut self.follower {
-                let start = Instant::now();
-                let another_scene = propagator.follow(&self.frame.pixels).cut;
-                motion = start.elapsed();
-                let moved = (!another_scene).then(|| propagator.motion(self.frame.pixels.dimensions()));
+            let masks = self.session.masks(&self.frame, &encoded, self.bank, self.background)?;
+            if let (Some((follower, propagator)), Some(another_scene)) = (&mut self.follower, cut) {
+                let motion = (!another_scene).then(|| propagator.motion(self.frame.pixels.dimensions()));
                 let (placement, patches) = (&encoded.placement, Some(&encoded.grid));
-                things = follower.follow(&Sight { found: &found, placement, motion: moved, patches, another_scene }).took;
+                things_took = follower.follow(&Sight { found: &masks, placement, motion, patches, another_scene }).took;
             }
-            if let Some(told) = &self.hide {
+            if let Some(hidden) = &self.hide {
                 let start = Instant::now();
                 let frame = std::mem::replace(&mut self.frame, Frame::still(image::RgbImage::default()));
-                self.frame = told.show(self.session, frame, &encoded)?.into_inner();
+                self.frame = hidden.show(self.session, frame, &encoded)?.into_inner();
                 hide = start.elapsed();
             }
-            found
+            masks
         };
         let drawn = Instant::now();
         let legend: Vec<_> = self
@@ -305,7 +306,7 @@ impl<'a> Timed<'a> {
         self.placement = Some(edge_seg::Placement::new(self.frame.pixels.dimensions(), image, self.session.size_px())?);
         let t = found.timings;
         Ok(Lap {
-            stages: [read, t.prepare, t.encode, t.score, t.mask, motion, things, hide, overlay, start.elapsed()],
+            stages: [read, t.prepare, t.encode, t.score, t.mask, hide, motion_took, things_took, overlay, start.elapsed()],
             cpu_ms: cpu_before.zip(machine::cpu_ms()).map(|(before, after)| after - before),
         })
     }

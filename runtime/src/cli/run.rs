@@ -2,6 +2,7 @@ mod describe;
 mod display;
 #[cfg(feature = "service")]
 mod http;
+mod index;
 mod input;
 mod log;
 #[cfg(feature = "service")]
@@ -31,6 +32,7 @@ use edge_seg_live::metrics::Metrics;
 use edge_seg_live::session::EventBus;
 use edge_seg_live::words::{Control, WordSets};
 
+use super::examples::{ExampleArg, with_examples};
 use super::{MANY_WORDS, Outcome, flags, hide, steer};
 pub use describe::commented;
 use log::LogHandle;
@@ -115,11 +117,14 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
         reload::follow(file.clone(), args.flags.clone(), running.clone(), rules.reader(), log)?;
     }
     let mut sinks = open_sinks(settings, &running)?;
+    let waits = !settings.pipeline.is_live(settings.input.pace(), source.is_live());
+    let Running { session, metrics, .. } = &running;
+    sinks.extend(settings.index.open(session, &settings.input.name(), waits, &settings.output, metrics)?);
     #[cfg(feature = "service")]
-    let _server = settings.http.open(&running, settings.input.name(), &mut sinks)?;
+    let _server = settings.http.open(&running, settings.input.name(), settings.index.file(), &mut sinks)?;
     let hide = settings.hide.hide(&running.session, settings.pipeline.hide_max_age())?;
-    let options = settings.pipeline.live_options(settings.input.pace(), source.is_live()).with_hide(hide);
-    let options = options.with_things(settings.things.options());
+    let options = settings.pipeline.live_options(settings.input.pace(), source.is_live());
+    let options = options.with_hide(hide).with_things(settings.things.options());
     let mask_style = settings.output.mask_style();
     let start = Instant::now();
     let mut shown = 0;
@@ -185,10 +190,12 @@ fn load(settings: &Settings, stop: &Arc<AtomicBool>, reconnects: Arc<AtomicU64>)
     tracing::debug!("loading the model");
     let (sender, loaded) = channel();
     let (model, background, stop_too) = (settings.model.clone(), settings.background.clone(), stop.clone());
+    let examples = settings.words.examples().to_vec();
     std::thread::spawn(move || {
         let running = || {
             let session = Arc::new(model.session()?);
             let background = background.threshold(session.bundle().manifest());
+            let specs = with_examples(specs, ExampleArg::embed_all(&examples, &session).context("--example")?);
             let words = Arc::new(Words::new(session.clone(), specs, background_words, background)?);
             let control = Control { words, sets: sets.map(Arc::new), stop: stop_too };
             let (counters, event_bus) = (Arc::<Counters>::default(), Arc::<EventBus>::default());

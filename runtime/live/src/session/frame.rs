@@ -1,8 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge_seg_model::Segmentation;
 use edge_seg_model::hide::ShownFrame;
+use edge_seg_model::{Encoded, Segmentation};
 
 use super::governor::Governed;
 use crate::source::Rate;
@@ -24,6 +24,8 @@ pub struct SegmentedFrame {
     pub key: bool,
     /// The frame that its masks come from.
     pub key_sequence: u64,
+    /// That frame's embeddings.
+    pub encoded: Arc<Encoded>,
     /// How old what the masks are made of was on average when the frame was captured: the lag of key frames and smoothing together.
     pub evidence_age: Duration,
     /// Time spent on finding motion and carrying masks along.

@@ -308,6 +308,7 @@ fn segment(
                 words: stats.words,
                 key: stats.key,
                 key_sequence: stats.key_sequence,
+                encoded: stats.encoded,
                 evidence_age: stats.evidence_age,
                 carrying: stats.carrying,
                 latency,

@@ -25,6 +25,7 @@ pub(super) struct FrameStats {
     pub words: Arc<WordSet>,
     pub key: bool,
     pub key_sequence: u64,
+    pub encoded: Arc<Encoded>,
     pub evidence_age: Duration,
     pub carrying: Duration,
 }
@@ -48,7 +49,7 @@ pub(super) struct Segmenter {
 /// The last frame that was encoded.
 struct Key {
     sequence: u64,
-    encoded: Encoded,
+    encoded: Arc<Encoded>,
     words_version: u64,
     size: (u32, u32),
 }
@@ -149,6 +150,7 @@ impl Segmenter {
             words,
             key: key.sequence == frame.sequence,
             key_sequence: key.sequence,
+            encoded: key.encoded.clone(),
             evidence_age: propagator.evidence_age(frame.timestamp),
             carrying: followed + carried,
         };
@@ -157,11 +159,11 @@ impl Segmenter {
 
     /// Whether the motion of the picture matters at all.
     fn follows(&self) -> bool {
-        if self.options.carry.carry != Propagation::Still && self.options.things.is_some() {
-            return true;
-        }
         // What is hidden moves with the picture in any case.
         let moves = self.options.carry.carry != Propagation::Still || self.hider.is_some();
+        if moves && self.options.things.is_some() {
+            return true;
+        }
         match self.options.keys {
             KeyFrames::Auto { .. } => moves || self.options.scene_cuts,
             KeyFrames::Every(1) if self.hider.is_some() => true,
@@ -243,7 +245,7 @@ impl Segmenter {
             self.propagator.drop_history();
         }
         self.propagator.set_keyframe(scores, encoded.placement);
-        self.key = Some(Key { sequence, encoded, words_version: words.version, size });
+        self.key = Some(Key { sequence, encoded: Arc::new(encoded), words_version: words.version, size });
         Ok(scored)
     }
 

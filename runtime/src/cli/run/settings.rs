@@ -8,6 +8,7 @@ use toml::{Table, Value};
 use super::display::DisplayArgs;
 #[cfg(feature = "service")]
 use super::http::HttpArgs;
+use super::index::IndexArgs;
 use super::input::InputArgs;
 use super::log::LogArgs;
 #[cfg(feature = "service")]
@@ -41,6 +42,8 @@ pub struct Settings {
     pub things: ThingsArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub index: IndexArgs,
     #[command(flatten)]
     pub rules: RulesArgs,
     #[cfg(feature = "service")]
@@ -92,6 +95,7 @@ impl Settings {
         self.hide.check()?;
         self.pipeline.check(self.hide.is_given())?;
         self.things.check()?;
+        self.index.check()?;
         self.rules.check()?;
         #[cfg(feature = "service")]
         {
