@@ -13,7 +13,7 @@ use edge_seg_tests::{binary, edge_seg, picture};
 use serde_json::{Value, json};
 
 /// A running session with its page; it is ended when the test is over.
-struct Session {
+pub(crate) struct Session {
     child: Child,
     address: SocketAddr,
     said: Arc<Mutex<String>>,
@@ -23,7 +23,7 @@ struct Session {
 const PATIENCE: Duration = Duration::from_secs(90);
 
 impl Session {
-    fn start(folder: &Path, arguments: &[&str]) -> Session {
+    pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Session {
         let mut child = Command::new(binary("edge-seg"))
             .current_dir(folder)
             .arg("run")
@@ -48,7 +48,7 @@ impl Session {
         session
     }
 
-    fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Session) -> bool) {
+    pub(crate) fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Session) -> bool) {
         let limit = Instant::now() + PATIENCE;
         while !holds(self) {
             let ended = self.child.try_wait().unwrap();
@@ -96,11 +96,11 @@ impl Session {
         })
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.request("GET", path, &[], None)
     }
 
-    fn send(&self, method: &str, path: &str, body: &Value) -> Answer {
+    pub(crate) fn send(&self, method: &str, path: &str, body: &Value) -> Answer {
         self.request(method, path, &[("Content-Type", "application/json")], Some(body.to_string().as_bytes()))
     }
 
@@ -124,6 +124,20 @@ impl Session {
         class["share"].as_f64().unwrap()
     }
 
+    /// The first bytes of an answer that has no end.
+    pub(crate) fn beginning(&self, path: &str, bytes: usize) -> Vec<u8> {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address).unwrap();
+        let mut answer = Vec::new();
+        stream.take(bytes as u64).read_to_end(&mut answer).unwrap();
+        answer
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     fn signal(&self, name: &str) {
         assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
     }
@@ -136,10 +150,10 @@ impl Drop for Session {
     }
 }
 
-struct Answer {
+pub(crate) struct Answer {
     status: u16,
     headers: ureq::http::HeaderMap,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl std::fmt::Debug for Answer {
@@ -149,13 +163,65 @@ impl std::fmt::Debug for Answer {
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 
     fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |v| v.to_str().unwrap())
     }
+}
+
+#[test]
+fn a_box_on_the_picture_becomes_a_word_and_the_past_is_searched() {
+    let folder = tempfile::tempdir().unwrap();
+    let cat = picture("cat.jpg");
+    let source = ["--source", cat.to_str().unwrap(), "--loop", "--tags", "wall", "--http", "127.0.0.1:0", "--state", "state"];
+    let index = ["--index", "seen.index", "--index-interval", "0", "--index-camera", "hall", "--size", "224", "--pace", "live"];
+    let session = Session::start(folder.path(), &[source.as_slice(), &index].concat());
+    assert_eq!(session.get("/api/status").json()["searches"], true);
+    let jpeg = std::fs::read(&cat).unwrap();
+    let headers = [("Content-Type", "image/jpeg")];
+    let post = |query: &str, body: &[u8]| session.request("POST", &format!("/api/examples?{query}"), &headers, Some(body));
+    let added = post("name=my%20friend&x=110&y=75&w=220&h=150", &jpeg);
+    assert_eq!(added.status, 201, "{added:?}");
+    assert_eq!(names(&added.json()), ["wall", "my friend"]);
+    // Of the newest frame, to the same word.
+    let more = session.send("POST", "/api/examples?name=My%20Friend&x=110&y=75&w=220&h=150&counter=true", &json!({})).json();
+    let examples = more["words"][1]["examples"].as_array().unwrap().clone();
+    assert_eq!((examples.len(), &examples[1]["counter"], &more["words"][1]["text"]), (2, &json!(true), &json!(false)));
+    for (query, body, status) in [
+        ("name=x&x=0&y=0&w=0&h=5", &jpeg[..], 422),
+        ("name=x&x=9999&y=0&w=5&h=5", &jpeg[..], 422),
+        ("name=x&x=0&y=0&w=5&h=5", b"no picture", 422),
+        ("name=x&x=0&y=0&w=5&h=5", &jpeg[..jpeg.len() / 2], 422),
+        ("name=%20&x=0&y=0&w=5&h=5", &jpeg[..], 422),
+        ("x=0&y=0&w=5&h=5", &jpeg[..], 400),
+        ("name=x&x=-1&y=0&w=5&h=5", &jpeg[..], 400),
+    ] {
+        let refused = post(query, body);
+        assert_eq!(refused.status, status, "{query}: {refused:?}");
+    }
+    assert_eq!(names(&session.get("/api/words").json()), ["wall", "my friend"]);
+    let seen = |words: &str| session.get(&format!("/api/search?words={words}")).json();
+    let start = std::time::Instant::now();
+    let found = loop {
+        let found = seen("cat");
+        if found["answers"][0]["frames"].as_u64() > Some(3) {
+            break found;
+        }
+        assert!(start.elapsed().as_secs() < 60, "{found}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    };
+    let answer = &found["answers"][0];
+    assert_eq!((&answer["camera"], &answer["word"], &found["version"]), (&json!("hall"), &json!("cat"), &json!(1)));
+    assert!(answer["thumbnail"].as_str().unwrap().starts_with("data:image/jpeg;base64,/9j/"));
+    assert_eq!(seen("my%20friend")["answers"][0]["word"], "my friend");
+    assert_eq!(seen("aeroplane")["answers"], json!([]));
+    assert_eq!(session.get("/api/search?words=cat&top=0").status, 422);
+    // Forgotten, it is its name.
+    let forgotten = session.send("PATCH", "/api/words/my%20friend", &json!({ "examples": [] })).json();
+    assert!(forgotten["words"][1].get("examples").is_none() && forgotten["words"][1].get("text").is_none(), "{forgotten}");
 }
 
 fn names(words: &Value) -> Vec<String> {

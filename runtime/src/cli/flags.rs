@@ -4,7 +4,7 @@ use edge_seg::{Error, ModelError};
 use edge_seg_bundle::text::shown_lines;
 
 /// Fields as errors name them, and the flags that set them.
-const FLAGS: [(&str, &str); 18] = [
+const FLAGS: [(&str, &str); 20] = [
     ("address", "--http"),
     ("background", "--background"),
     ("batch", "--batch"),
@@ -13,6 +13,8 @@ const FLAGS: [(&str, &str); 18] = [
     ("display", "--display"),
     ("gpu_masks", "--gpu-masks"),
     ("half", "--half"),
+    ("hide", "--hide"),
+    ("index limit", "--index-limit"),
     ("keys", "--key-interval"),
     ("mqtt ca", "--mqtt-ca"),
     ("mqtt discovery", "--mqtt-discovery"),

@@ -5,32 +5,39 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::{ArgGroup, Args};
+use edge_seg::hide::{Hide, ShownFrame};
 use edge_seg::sink::{ClassReport, Legend, LegendEntry, Milliseconds, OverlayOptions, encode_mask};
 use edge_seg::{
-    Background, Class, Frame, LabelMap, ModelError, Options, Segmentation, Session, TagBank, TagScore, expand_inputs, parse_tags,
+    Background, Class, Encoded, Frame, LabelMap, ModelError, Options, Segmentation, Session, TagBank, TagScore, expand_inputs, parse_tags,
     read_tags_file, score_tags,
 };
 use edge_seg_bundle::files::replace_file;
-use edge_seg_model::render::{SegmentReport, draw_overlay_on};
-use edge_seg_model::split_caption;
+use edge_seg_model::render::{HiddenReport, SegmentReport, draw_overlay_on};
+use edge_seg_model::{check_classes, join_examples, split_caption};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::examples::ExampleArg;
+use super::hide::{self, HideArgs};
 use super::{BackgroundArgs, LegendArg, ModelArgs, Outcome, RefineArg, print_json, read_input, warn_of_many};
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("words").required(true))]
+#[command(group = ArgGroup::new("words").required(true).multiple(true))]
 pub struct SegmentArgs {
     /// Pictures (JPEG, PNG, WebP, BMP, TIFF, GIF), folders of pictures, or globs.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<String>,
     /// Words to look for, separated by commas: "dog, grass, sky".
-    #[arg(long, group = "words", value_name = "WORDS")]
+    #[arg(long, group = "words", value_name = "WORDS", conflicts_with_all = ["tags_file", "caption"])]
     tags: Option<String>,
     /// File with one class a line: `name`, or `name: synonym, synonym`.
-    #[arg(long, group = "words", value_name = "FILE")]
+    #[arg(long, group = "words", value_name = "FILE", conflicts_with = "caption")]
     tags_file: Option<PathBuf>,
+    /// Look for what a box of a picture shows, in pixels, under a name; `=-NAME` shows what the name does not mean. As often as there are
+    /// boxes. A name that --tags has too is looked for by its text as well.
+    #[arg(long, group = "words", value_name = "PICTURE:x,y,w,h=NAME", conflicts_with = "caption")]
+    example: Vec<ExampleArg>,
     /// A sentence: its words are scored, the ones that the picture shows are selected, and their masks and union written.
     #[arg(long, group = "words", value_name = "SENTENCE")]
     caption: Option<String>,
@@ -52,6 +59,8 @@ pub struct SegmentArgs {
     #[command(flatten)]
     background: BackgroundArgs,
     #[command(flatten)]
+    hide: HideArgs,
+    #[command(flatten)]
     model: ModelArgs,
     /// On a GPU, pictures that are encoded at once; twice as many are held in memory [default: 8].
     #[arg(long, value_name = "N", help_heading = "Model")]
@@ -62,24 +71,32 @@ pub struct SegmentArgs {
 }
 
 pub fn run(args: &SegmentArgs) -> Result<Outcome> {
-    let classes = match (&args.tags, &args.tags_file, &args.caption) {
+    let mut classes = match (&args.tags, &args.tags_file, &args.caption) {
         (Some(list), _, _) => parse_tags("--tags", list)?,
         (_, Some(file), _) => read_tags_file(file)?,
         (_, _, Some(caption)) => split_caption(caption, args.keep_stop_words)?,
-        _ => unreachable!("clap asks for one of them"),
+        // Examples alone.
+        _ => Vec::new(),
     };
     let background_words = args.background.words()?;
+    args.hide.check()?;
+    if args.hide.is_given() {
+        hide::keep_memory()?;
+    }
     warn_of_many(classes.iter().map(|c| c.words.len()).sum());
     let inputs = expand_inputs(&args.inputs);
     // One picture would only wait for others.
     let usual = args.model.may_use_gpu() && !args.gpu_masks;
     let batch = args.batch.or(usual.then_some(Options::BATCH.min(inputs.len().max(1))));
     let session = args.model.session_with(batch, args.gpu_masks)?.with_refinement(args.refine.into());
+    let examples = join_examples(&mut classes, &ExampleArg::embed_all(&args.example, &session)?);
+    let classes = check_classes("--tags, --example", classes)?;
     let job = Job {
         background: args.background.threshold(session.bundle().manifest()),
-        bank: session.tag_bank(&classes, &background_words)?,
+        bank: session.tag_bank_with(&classes, &background_words, &examples)?,
         classes,
         background_words,
+        hide: args.hide.hide(&session, None)?,
         session,
         caption: args.caption.as_deref(),
         out: &args.out,
@@ -96,6 +113,7 @@ struct Job<'a> {
     background_words: Vec<String>,
     bank: TagBank,
     background: Background,
+    hide: Option<Hide>,
     caption: Option<&'a str>,
     out: &'a Path,
     legend: Legend,
@@ -182,12 +200,25 @@ impl Job<'_> {
         let frame = read_input(path, self.keep_damaged)?;
         let read = start.elapsed();
         match self.caption {
-            None => {
+            None if self.hide.is_none() => {
                 let found = self.session.segment(&frame, &self.bank, self.background)?;
-                self.write(path, stem, frame, &found, self.bank.names(), read)
+                self.write(path, stem, ShownFrame::open(frame), &found, self.bank.names(), read)
+            }
+            None => {
+                let encoded = self.session.encode(&frame)?;
+                let found = self.session.masks(&frame, &encoded, &self.bank, self.background)?;
+                self.write(path, stem, self.shown(frame, &encoded)?, &found, self.bank.names(), read)
             }
             Some(caption) => self.run_caption(caption, path, stem, frame, read),
         }
+    }
+
+    /// The picture as it may be written.
+    fn shown(&self, frame: Frame, encoded: &Encoded) -> Result<ShownFrame> {
+        Ok(match &self.hide {
+            None => ShownFrame::open(frame),
+            Some(hide) => hide.show(&self.session, frame, encoded)?,
+        })
     }
 
     /// Selects the caption's words by pixel-tag score, then draws the selected ones alone.
@@ -219,7 +250,7 @@ impl Job<'_> {
         let covered = union.labels.iter().filter(|&&l| l > 0).count();
         let union_path = self.out.join(format!("{stem}.union.png"));
         replace_file(&union_path, &encode_mask(&union, 255)?)?;
-        let mut line = self.write(path, stem, frame, &found, &names, read)?;
+        let mut line = self.write(path, stem, self.shown(frame, &encoded)?, &found, &names, read)?;
         line.caption = Some(CaptionLine {
             caption: caption.into(),
             words,
@@ -229,11 +260,12 @@ impl Job<'_> {
         Ok(line)
     }
 
-    fn write(&self, path: &Path, stem: &str, frame: Frame, found: &Segmentation, names: &[String], read: Duration) -> Result<Line> {
+    fn write(&self, path: &Path, stem: &str, frame: ShownFrame, found: &Segmentation, names: &[String], read: Duration) -> Result<Line> {
         let (classes, background_share) = ClassReport::list(names, found);
         let legend = LegendEntry::list(&classes, self.legend);
         let (width, height) = frame.pixels.dimensions();
-        let mut overlay = frame.pixels;
+        let hidden = frame.hidden().map(HiddenReport::from);
+        let mut overlay = frame.into_inner().pixels;
         draw_overlay_on(&mut overlay, &found.labels, &legend, &[], OverlayOptions::default());
         let mut overlay_png = std::io::Cursor::new(Vec::new());
         overlay.write_to(&mut overlay_png, image::ImageFormat::Png).context("overlay")?;
@@ -251,6 +283,7 @@ impl Job<'_> {
                 milliseconds: Milliseconds::new(read, &found.timings),
                 backend: self.session.backend(),
                 kernels: self.session.kernels(),
+                hidden,
             },
             mask: mask_path.display().to_string(),
             overlay: overlay_path.display().to_string(),
