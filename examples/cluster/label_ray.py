@@ -229,7 +229,8 @@ def same_job(out: Path, job: dict[str, Any]) -> None:
 def by_ray(rows: list[dict[str, Any]], worker: tuple[Any, ...], workers: int, threads: int) -> None:
     ray: Any = import_module("ray")
     data: Any = import_module("ray.data")
-    ray.init(ignore_reinit_error=True)
+    # A cluster that is there has its own dashboard; one that is started for this run needs none.
+    ray.init(ignore_reinit_error=True, include_dashboard=False)
     there = ray.cluster_resources().get("CPU", 0)
     if there < workers * threads:
         print(f"expected {workers * threads} processors, found {there:.0f}: fewer workers, or wait for the cluster to grow", file=sys.stderr)
