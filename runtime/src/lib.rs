@@ -93,11 +93,36 @@ pub mod live {
     #[doc(inline)]
     pub use edge_seg_live::session::{Counters, FrameReport, Governed, GovernorOptions, KeyFrames, LiveOptions, SegmentedFrame};
     #[doc(inline)]
+    pub use edge_seg_live::things::{Countable, Follower, Sight, Thing, ThingOptions, Things};
+    #[doc(inline)]
     pub use edge_seg_live::words::{Colour, Word, WordSet, WordSpec, Words};
     #[doc(inline)]
     pub use edge_seg_live::{Live, LiveWords};
     #[doc(inline)]
     pub use edge_seg_model::propagation::{Propagation, PropagationOptions};
+}
+
+/// Privacy: what some words cover never leaves, in video by [`LiveOptions::with_hide`](live::LiveOptions::with_hide), in a picture by
+/// [`Hide::show`](hide::Hide::show).
+///
+/// ```
+/// use edge_seg::hide::HideOptions;
+/// use edge_seg::live::{Live, LiveOptions};
+/// # fn main() -> edge_seg::Result<()> {
+/// # if cfg!(not(feature = "mini")) { return Ok(()) }
+/// # let session = edge_seg::Session::built_in_with(&edge_seg::Options::default().with_size_px(64))?;
+/// let camera = edge_seg::source::open_source("test:?size=64x48&fps=30&frames=3", &Default::default())?;
+/// let hide = session.hide("person, licence plate", HideOptions::default())?;
+/// for shown in Live::start(session, camera, "sky", LiveOptions::default().with_hide(hide))? {
+///     let frame = &shown?.frame; // no picture of this frame that shows more is anywhere
+///     println!("{:.1} % hidden", 100.0 * frame.hidden().expect("asked for").share);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub mod hide {
+    #[doc(inline)]
+    pub use edge_seg_model::hide::{Cover, Hidden, Hide, HideBy, HideOptions, ShownFrame, Whole};
 }
 
 /// Connected parts of label maps, as run lengths and outlines: what [`FoundClass`] gives of one class, for maps of one's own.
@@ -126,7 +151,8 @@ pub mod region {
 pub mod rules {
     #[doc(inline)]
     pub use edge_seg_live::rules::{
-        Change, Condition, Event, EventKind, Machine, Measured, Rule, RuleBook, Test, Timing, Unit, Watcher, Zone,
+        Anchor, Change, Condition, Event, EventKind, Line, Machine, Measured, Place, Rule, RuleBook, Tally, TallyPlace, Test, ThingTest,
+        Timing, Unit, Watcher, Way, Zone,
     };
 }
 
@@ -154,11 +180,11 @@ pub mod sink {
     #[doc(inline)]
     pub use edge_seg_live::sinks::webhook::{Webhook, WebhookOptions};
     #[doc(inline)]
-    pub use edge_seg_live::sinks::{JsonLines, LiveSink, MaskFolder, OverlayVideo, VideoWriter};
+    pub use edge_seg_live::sinks::{JsonLines, LiveSink, MaskFolder, OverlayStream, OverlayVideo, VideoWriter};
     #[doc(inline)]
     pub use edge_seg_model::render::{
-        ClassReport, Legend, LegendEntry, MaskReport, MaskStyle, Milliseconds, OverlayOptions, class_colour, draw_overlay, draw_overlay_in,
-        encode_mask,
+        ClassReport, HiddenReport, Legend, LegendEntry, MaskReport, MaskStyle, Milliseconds, OverlayOptions, class_colour, draw_overlay,
+        draw_overlay_in, encode_mask,
     };
 }
 

@@ -1,6 +1,7 @@
 """An RTSP server with one camera on /test, until it is killed.
 
-Arguments: port, what it sends: a plain colour as JPEG (0xRRGGBB), or a film (.mp4) as it is encoded; then
+Arguments: port, what it sends: a plain colour as JPEG (0xRRGGBB), or a film (.mp4) as it is encoded; or a file (.h264) into which it
+writes what is sent to it; then
   udp              by UDP alone
   login=NAME:WORD  to who knows this, by Digest
   drop=SHARE       of its packets get lost
@@ -22,6 +23,8 @@ options = dict((*word.split("=", 1), "")[:2] for word in sys.argv[3:])
 if what.endswith(".mp4"):
     codec = "h265" if "h265" in what else "h264"
     chain = f'filesrc location="{what}" ! qtdemux ! identity name=pictures ! rtp{codec}pay config-interval=-1 name=pay0 pt=96'
+elif what.endswith(".h264"):
+    chain = f'rtph264depay name=depay0 ! video/x-h264,stream-format=byte-stream,alignment=au ! filesink buffer-mode=unbuffered location="{what}"'
 else:
     colour = int(what, 16) | 0xFF000000
     chain = (
@@ -36,6 +39,8 @@ server.set_service(port)
 factory = GstRtspServer.RTSPMediaFactory()
 factory.set_launch(f"( {chain} )")
 factory.set_shared(True)
+if what.endswith(".h264"):
+    factory.set_transport_mode(GstRtspServer.RTSPTransportMode.RECORD)
 if "udp" in options:
     factory.set_protocols(GstRtsp.RTSPLowerTrans.UDP)
 

@@ -424,8 +424,8 @@ fn until_ready(server: &mut Child) {
 }
 
 /// A real RTSP server, `tests/cameras/rtsp_server.py`.
-struct RtspServer {
-    port: u16,
+pub struct RtspServer {
+    pub port: u16,
     child: Child,
 }
 
@@ -436,17 +436,17 @@ impl Drop for RtspServer {
     }
 }
 
-fn has_rtsp_server() -> bool {
+pub fn has_rtsp_server() -> bool {
     let library = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer";
     let server = Command::new("/usr/bin/python3").args(["-c", library]).output().is_ok_and(|o| o.status.success());
     need("GStreamer RTSP server (python3-gi, gir1.2-gst-rtsp-server-1.0)", server)
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-fn serve(port: u16, arguments: &[&str]) -> RtspServer {
+pub fn serve(port: u16, arguments: &[&str]) -> RtspServer {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cameras/rtsp_server.py");
     let mut command = Command::new("/usr/bin/python3");
     command.arg(script).arg(port.to_string()).args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());

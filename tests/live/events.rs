@@ -99,7 +99,7 @@ fn a_visit_gives_its_events_everywhere() {
     let folder = tempfile::tempdir().unwrap();
     let source = visit(folder.path());
     fs::write(folder.path().join("rules.toml"), VISIT).unwrap();
-    let files = ["--rules", "rules.toml", "--events", "events.jsonl", "--snapshots", "shots"];
+    let files = ["--rules", "rules.toml", "--events", "events.jsonl", "--snapshots", "shots", "--start-time", "20260501T080000Z"];
     let words = ["--source", &source, "--tags", "cat, wall", "--pace", "every", "--size", "224"];
     let ended = edge_seg(folder.path(), &[&["run"], words.as_slice(), &files].concat());
     assert_eq!(ended.code, 0, "{}", ended.stderr);
@@ -114,6 +114,7 @@ fn a_visit_gives_its_events_everywhere() {
     // The cat stands there from frame 5; half a second later is frame 8. It is gone from frame 15 on; half a second after the last
     // sight is frame 17.
     assert_eq!(brief, [("started", Some(8), Some(600.0)), ("ended", Some(17), Some(1800.0))]);
+    assert_eq!([&in_file[0]["time"], &in_file[1]["time"]], ["2026-05-01T08:00:01.600Z", "2026-05-01T08:00:03.400Z"]);
     assert_eq!(frames[8]["events"][0]["measured"][0]["zone"], "room");
     assert!(in_file[0]["measured"][0]["share"].as_f64() > Some(0.1) && in_file[1]["measured"][0]["share"].as_f64() < Some(0.1));
     assert_eq!(in_file[0]["measured"].as_array().unwrap().len(), 2);

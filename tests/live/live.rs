@@ -186,6 +186,15 @@ fn run_with_path(folder: &Path, path: &str, arguments: &[&str]) -> Ended {
 }
 
 #[test]
+fn sources_without_a_name_or_host_are_errors_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for (source, said) in [("", "a file, a folder,"), ("rtsp://", "an address like rtsp://"), ("http://", "an address like rtsp://")] {
+        let ended = run(folder.path(), &["--source", source, "--tags", "sky"]);
+        assert!(ended.code == 2 && ended.stderr.contains(said), "{source}: {} {}", ended.code, ended.stderr);
+    }
+}
+
+#[test]
 fn a_missing_ffmpeg_is_named_with_its_package() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("clip.mp4"), b"anything").unwrap();

@@ -5,5 +5,8 @@ mod carry;
 mod displays;
 mod events;
 mod films;
+mod hide;
 mod live;
+mod streams;
+mod things;
 mod web;

@@ -13,7 +13,7 @@ use edge_seg_tests::{binary, edge_seg, picture};
 use serde_json::{Value, json};
 
 /// A running session with its page; it is ended when the test is over.
-struct Session {
+pub(crate) struct Session {
     child: Child,
     address: SocketAddr,
     said: Arc<Mutex<String>>,
@@ -23,7 +23,7 @@ struct Session {
 const PATIENCE: Duration = Duration::from_secs(90);
 
 impl Session {
-    fn start(folder: &Path, arguments: &[&str]) -> Session {
+    pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Session {
         let mut child = Command::new(binary("edge-seg"))
             .current_dir(folder)
             .arg("run")
@@ -48,7 +48,7 @@ impl Session {
         session
     }
 
-    fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Session) -> bool) {
+    pub(crate) fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Session) -> bool) {
         let limit = Instant::now() + PATIENCE;
         while !holds(self) {
             let ended = self.child.try_wait().unwrap();
@@ -96,11 +96,11 @@ impl Session {
         })
     }
 
-    fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.request("GET", path, &[], None)
     }
 
-    fn send(&self, method: &str, path: &str, body: &Value) -> Answer {
+    pub(crate) fn send(&self, method: &str, path: &str, body: &Value) -> Answer {
         self.request(method, path, &[("Content-Type", "application/json")], Some(body.to_string().as_bytes()))
     }
 
@@ -124,6 +124,20 @@ impl Session {
         class["share"].as_f64().unwrap()
     }
 
+    /// The first bytes of an answer that has no end.
+    pub(crate) fn beginning(&self, path: &str, bytes: usize) -> Vec<u8> {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.address).unwrap();
+        let mut answer = Vec::new();
+        stream.take(bytes as u64).read_to_end(&mut answer).unwrap();
+        answer
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     fn signal(&self, name: &str) {
         assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
     }
@@ -136,10 +150,10 @@ impl Drop for Session {
     }
 }
 
-struct Answer {
+pub(crate) struct Answer {
     status: u16,
     headers: ureq::http::HeaderMap,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl std::fmt::Debug for Answer {
@@ -149,7 +163,7 @@ impl std::fmt::Debug for Answer {
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 

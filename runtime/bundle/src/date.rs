@@ -8,7 +8,7 @@
 //! assert_eq!(utc(std::time::UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
 //! ```
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A day of the Gregorian calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +69,21 @@ pub fn utc_compact(time: SystemTime) -> String {
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
+/// Reads what [`utc`] and [`utc_compact`] write, with or without a fraction of a second.
+pub fn parse_utc(text: &str) -> Option<SystemTime> {
+    let (day, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let digits = |text: &str, len: usize| text.len() == len && text.bytes().all(|b| b.is_ascii_digit());
+    let date = if digits(day, 8) { Date::parse(&format!("{}-{}-{}", &day[..4], &day[4..6], &day[6..])) } else { Date::parse(day) }?;
+    let parts: Vec<&str> = if digits(time, 6) { vec![&time[..2], &time[2..4], &time[4..]] } else { time.split(':').collect() };
+    let [hour, minute, second] = parts.try_into().ok()?;
+    let number = |text: &str, below: u64| text.parse::<u64>().ok().filter(|&n| digits(text, 2) && n < below);
+    let of_day = (number(hour, 24)? * 60 + number(minute, 60)?) * 60 + number(second, 60)?;
+    let nanoseconds = fraction.parse::<u64>().ok().filter(|_| fraction.len() < 10 && digits(fraction, fraction.len()))?;
+    let within = Duration::from_nanos(nanoseconds * 10u64.pow(9 - fraction.len() as u32));
+    Some(UNIX_EPOCH + Duration::from_secs(date.days() * 86_400 + of_day) + within)
+}
+
 /// Seconds since 1970 as a day, and its hour, minute and second.
 fn split(seconds: u64) -> (Date, [u64; 3]) {
     let of_day = seconds % 86_400;
@@ -77,8 +92,6 @@ fn split(seconds: u64) -> (Date, [u64; 3]) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -111,7 +124,25 @@ mod tests {
             let time = UNIX_EPOCH + Duration::from_secs_f64(seconds);
             assert_eq!(utc(time), text);
             let compact: String = text.chars().filter(|c| !"-:".contains(*c)).take(15).collect();
+            assert_eq!(parse_utc(text), Some(time));
+            assert_eq!(parse_utc(&(compact.clone() + "Z")), Some(UNIX_EPOCH + Duration::from_secs(seconds as u64)));
             assert_eq!(utc_compact(time), compact + "Z");
+        }
+        assert_eq!(parse_utc("1970-01-01T00:01:00Z"), Some(UNIX_EPOCH + Duration::from_secs(60)));
+        for text in
+            ["", "Z", "TZ", "1970-01-01", "1970-01-01T00:00:00", "1970-02-30T00:00:00Z", "1970-01-01T24:00:00Z", "1970-01-01T00:60:00Z"]
+        {
+            assert_eq!(parse_utc(text), None, "{text}");
+        }
+        for text in [
+            "1970-01-01T0:00:00Z",
+            "1970-01-01T00:00Z",
+            "1970-01-01T00:00:00.Z",
+            "19700101T0000Z",
+            "1970é101T000000Z",
+            "1970-01-01T+1:00:00Z",
+        ] {
+            assert_eq!(parse_utc(text), None, "{text}");
         }
     }
 }

@@ -28,6 +28,7 @@ mod error;
 mod examples;
 mod found;
 mod frame;
+pub mod hide;
 mod input;
 mod mask;
 mod options;

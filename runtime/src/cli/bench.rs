@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::Args;
+use edge_seg::hide::Hide;
+use edge_seg::live::{Countable, Follower, Sight, ThingOptions};
 use edge_seg::sink::{LegendEntry, Milliseconds, OverlayOptions};
 use edge_seg::source::{Pace, SourceOptions, open_source};
 use edge_seg::{Frame, Session, TagBank, parse_tags, read_tags_file};
@@ -12,10 +14,12 @@ use edge_seg_board::boards::Multiplications;
 use edge_seg_board::boards::{BOARDS, Board, Rates};
 use edge_seg_kernels::{Kernels, kernels};
 use edge_seg_model::multiplications;
+use edge_seg_model::propagation::{PropagationOptions, Propagator};
 use edge_seg_model::render::draw_overlay_on;
 use serde::Serialize;
 
 use self::machine::Machine;
+use super::hide::HideArgs;
 use super::{BackgroundArgs, ModelArgs, Outcome, RefineArg, print_json};
 
 #[derive(Debug, Args)]
@@ -41,11 +45,16 @@ pub struct BenchArgs {
     /// Fail with exit code 1 if this program runs slower kernels than the processor has, or is a debug build.
     #[arg(long)]
     assert: bool,
+    /// Also count and follow things of these words, as `run --things` does.
+    #[arg(long, value_name = "WORDS", value_parser = super::run::countable)]
+    things: Option<Countable>,
     /// What is done to the masks' borders.
     #[arg(long, value_enum, default_value_t = RefineArg::None)]
     refine: RefineArg,
     #[command(flatten)]
     background: BackgroundArgs,
+    #[command(flatten)]
+    hide: HideArgs,
     #[command(flatten)]
     model: ModelArgs,
     /// On a GPU, score there as well and, with --refine none, draw there. No GPU has run this yet.
@@ -121,13 +130,16 @@ impl Elsewhere {
 }
 
 /// What is timed, in a frame's order; `frame` is all of it.
-const STAGES: [&str; 7] = ["read", "prepare", "encode", "score", "mask", "overlay", "frame"];
+const STAGES: [&str; 10] = ["read", "prepare", "encode", "score", "mask", "hide", "motion", "things", "overlay", "frame"];
+/// Of these, what is timed where things are followed.
+const OF_THINGS: [&str; 2] = ["motion", "things"];
 
 pub fn run(args: &BenchArgs) -> Result<Outcome> {
     let classes = match &args.tags_file {
         Some(file) => read_tags_file(file)?,
         None => parse_tags("--tags", &args.tags)?,
     };
+    args.hide.check()?;
     let start = Instant::now();
     let session = args.model.session_with(None, args.gpu_masks)?.with_refinement(args.refine.into());
     let load = start.elapsed();
@@ -150,6 +162,8 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
     let stages: Vec<_> = STAGES
         .iter()
         .enumerate()
+        .filter(|(_, stage)| **stage != "hide" || args.hide.is_given())
+        .filter(|(_, stage)| args.things.is_some() || !OF_THINGS.contains(stage))
         .map(|(i, stage)| {
             let times: Vec<f64> = laps.iter().map(|lap| Milliseconds::rounded(lap.stages[i])).collect();
             Stage { stage, median_ms: quantile(&times, 0.5), p95_ms: quantile(&times, 0.95) }
@@ -176,7 +190,7 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
         words_ms: Milliseconds::rounded(words),
         first_frame_ms: Milliseconds::rounded(first.stages[STAGES.len() - 1]),
         frames: args.frames,
-        frames_per_second: 1e3 / stages[STAGES.len() - 1].median_ms,
+        frames_per_second: 1e3 / stages[stages.len() - 1].median_ms,
         stages,
         cpu_ms_median: cpu.map(|times| quantile(&times, 0.5)),
         peak_memory_bytes,
@@ -216,7 +230,10 @@ struct Timed<'a> {
     background: edge_seg::Background,
     frame: Frame,
     placement: Option<edge_seg::Placement>,
+    hide: Option<Hide>,
     uri: &'a str,
+    /// What follows things, and the motion that it goes by.
+    follower: Option<(Follower, Propagator)>,
 }
 
 struct Lap {
@@ -227,6 +244,10 @@ struct Lap {
 impl<'a> Timed<'a> {
     fn new(args: &'a BenchArgs, session: &'a Session, bank: &'a TagBank) -> Result<Self> {
         let options = SourceOptions::default().with_pace(Pace::Every).with_repeat(true);
+        let follower = args.things.clone().map(|words| {
+            let follower = Follower::new(ThingOptions::new(words))?;
+            anyhow::Ok((follower, Propagator::new(PropagationOptions::default())))
+        });
         Ok(Self {
             source: open_source(&args.source, &options)?,
             session,
@@ -234,7 +255,9 @@ impl<'a> Timed<'a> {
             background: args.background.threshold(session.bundle().manifest()),
             frame: Frame::still(image::RgbImage::new(0, 0)),
             placement: None,
+            hide: args.hide.hide(session, None)?,
             uri: &args.source,
+            follower: follower.transpose()?,
         })
     }
 
@@ -245,7 +268,29 @@ impl<'a> Timed<'a> {
             bail!("{}: expected at least one frame, found the end", self.uri);
         }
         let read = start.elapsed();
-        let found = self.session.segment(&self.frame, self.bank, self.background)?;
+        let mut hide = Duration::ZERO;
+        let (mut motion_took, mut things_took) = (Duration::ZERO, Duration::ZERO);
+        let found = if self.hide.is_none() && self.follower.is_none() {
+            self.session.segment(&self.frame, self.bank, self.background)?
+        } else {
+            let moved = Instant::now();
+            let cut = self.follower.as_mut().map(|(_, propagator)| propagator.follow(&self.frame.pixels).cut);
+            motion_took = cut.map_or(Duration::ZERO, |_| moved.elapsed());
+            let encoded = self.session.encode(&self.frame)?;
+            let masks = self.session.masks(&self.frame, &encoded, self.bank, self.background)?;
+            if let (Some((follower, propagator)), Some(another_scene)) = (&mut self.follower, cut) {
+                let motion = (!another_scene).then(|| propagator.motion(self.frame.pixels.dimensions()));
+                let (placement, patches) = (&encoded.placement, Some(&encoded.grid));
+                things_took = follower.follow(&Sight { found: &masks, placement, motion, patches, another_scene }).took;
+            }
+            if let Some(hidden) = &self.hide {
+                let start = Instant::now();
+                let frame = std::mem::replace(&mut self.frame, Frame::still(image::RgbImage::default()));
+                self.frame = hidden.show(self.session, frame, &encoded)?.into_inner();
+                hide = start.elapsed();
+            }
+            masks
+        };
         let drawn = Instant::now();
         let legend: Vec<_> = self
             .bank
@@ -261,7 +306,7 @@ impl<'a> Timed<'a> {
         self.placement = Some(edge_seg::Placement::new(self.frame.pixels.dimensions(), image, self.session.size_px())?);
         let t = found.timings;
         Ok(Lap {
-            stages: [read, t.prepare, t.encode, t.score, t.mask, overlay, start.elapsed()],
+            stages: [read, t.prepare, t.encode, t.score, t.mask, hide, motion_took, things_took, overlay, start.elapsed()],
             cpu_ms: cpu_before.zip(machine::cpu_ms()).map(|(before, after)| after - before),
         })
     }

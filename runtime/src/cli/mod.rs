@@ -3,6 +3,7 @@ mod config;
 mod demo;
 mod examples;
 mod flags;
+mod hide;
 mod inspect;
 mod run;
 mod search;

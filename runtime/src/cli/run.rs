@@ -14,6 +14,7 @@ mod rules;
 mod settings;
 #[cfg(feature = "service")]
 mod systemd;
+mod things;
 mod words;
 
 use std::path::PathBuf;
@@ -32,10 +33,11 @@ use edge_seg_live::session::EventBus;
 use edge_seg_live::words::{Control, WordSets};
 
 use super::examples::{ExampleArg, with_examples};
-use super::{MANY_WORDS, Outcome, flags, steer};
+use super::{MANY_WORDS, Outcome, flags, hide, steer};
 pub use describe::commented;
 use log::LogHandle;
 pub use settings::Settings;
+pub use things::parse as countable;
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -81,7 +83,13 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     if commands && settings.input.reads_stdin() {
         bail!("--commands and --source {} both read stdin", settings.input.name());
     }
+    if settings.hide.is_given() {
+        hide::keep_memory()?;
+    }
     let mut rules = settings.rules.open()?;
+    if settings.things.options().is_none() && settings.rules.book()?.counts() {
+        bail!("--rules: expected --things WORDS, whose things the rules count, found none; try --things person");
+    }
     let stop = Arc::new(AtomicBool::new(false));
     // Not `stop` itself, which other ends set as well: a first signal that comes then would cut short the finishing of files.
     let signalled = Arc::new(AtomicBool::new(false));
@@ -114,14 +122,16 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     sinks.extend(settings.index.open(session, &settings.input.name(), waits, &settings.output, metrics)?);
     #[cfg(feature = "service")]
     let _server = settings.http.open(&running, settings.input.name(), settings.index.file(), &mut sinks)?;
+    let hide = settings.hide.hide(&running.session, settings.pipeline.hide_max_age())?;
     let options = settings.pipeline.live_options(settings.input.pace(), source.is_live());
+    let options = options.with_hide(hide).with_things(settings.things.options());
     let mask_style = settings.output.mask_style();
     let start = Instant::now();
     let mut shown = 0;
     let outcome = edge_seg_live::run(&running.session, source, &running.control.words, options, &running.counters, &stop, |frame| {
         let mut report = FrameReport::new(&frame);
         if let Some(style) = mask_style {
-            report = report.with_masks(&frame.found.labels, style);
+            report = report.with_masks(&frame, style);
         }
         rules.observe(&frame, &mut report, &running.event_bus);
         running.metrics.observe(&report);

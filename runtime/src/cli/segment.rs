@@ -5,19 +5,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::{ArgGroup, Args};
+use edge_seg::hide::{Hide, ShownFrame};
 use edge_seg::sink::{ClassReport, Legend, LegendEntry, Milliseconds, OverlayOptions, encode_mask};
 use edge_seg::{
-    Background, Class, Frame, LabelMap, ModelError, Options, Segmentation, Session, TagBank, TagScore, expand_inputs, parse_tags,
+    Background, Class, Encoded, Frame, LabelMap, ModelError, Options, Segmentation, Session, TagBank, TagScore, expand_inputs, parse_tags,
     read_tags_file, score_tags,
 };
 use edge_seg_bundle::files::replace_file;
-use edge_seg_model::render::{SegmentReport, draw_overlay_on};
+use edge_seg_model::render::{HiddenReport, SegmentReport, draw_overlay_on};
 use edge_seg_model::{check_classes, join_examples, split_caption};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::examples::ExampleArg;
+use super::hide::{self, HideArgs};
 use super::{BackgroundArgs, LegendArg, ModelArgs, Outcome, RefineArg, print_json, read_input, warn_of_many};
 
 #[derive(Debug, Args)]
@@ -57,6 +59,8 @@ pub struct SegmentArgs {
     #[command(flatten)]
     background: BackgroundArgs,
     #[command(flatten)]
+    hide: HideArgs,
+    #[command(flatten)]
     model: ModelArgs,
     /// On a GPU, pictures that are encoded at once; twice as many are held in memory [default: 8].
     #[arg(long, value_name = "N", help_heading = "Model")]
@@ -75,6 +79,10 @@ pub fn run(args: &SegmentArgs) -> Result<Outcome> {
         _ => Vec::new(),
     };
     let background_words = args.background.words()?;
+    args.hide.check()?;
+    if args.hide.is_given() {
+        hide::keep_memory()?;
+    }
     warn_of_many(classes.iter().map(|c| c.words.len()).sum());
     let inputs = expand_inputs(&args.inputs);
     // One picture would only wait for others.
@@ -88,6 +96,7 @@ pub fn run(args: &SegmentArgs) -> Result<Outcome> {
         bank: session.tag_bank_with(&classes, &background_words, &examples)?,
         classes,
         background_words,
+        hide: args.hide.hide(&session, None)?,
         session,
         caption: args.caption.as_deref(),
         out: &args.out,
@@ -104,6 +113,7 @@ struct Job<'a> {
     background_words: Vec<String>,
     bank: TagBank,
     background: Background,
+    hide: Option<Hide>,
     caption: Option<&'a str>,
     out: &'a Path,
     legend: Legend,
@@ -190,12 +200,25 @@ impl Job<'_> {
         let frame = read_input(path, self.keep_damaged)?;
         let read = start.elapsed();
         match self.caption {
-            None => {
+            None if self.hide.is_none() => {
                 let found = self.session.segment(&frame, &self.bank, self.background)?;
-                self.write(path, stem, frame, &found, self.bank.names(), read)
+                self.write(path, stem, ShownFrame::open(frame), &found, self.bank.names(), read)
+            }
+            None => {
+                let encoded = self.session.encode(&frame)?;
+                let found = self.session.masks(&frame, &encoded, &self.bank, self.background)?;
+                self.write(path, stem, self.shown(frame, &encoded)?, &found, self.bank.names(), read)
             }
             Some(caption) => self.run_caption(caption, path, stem, frame, read),
         }
+    }
+
+    /// The picture as it may be written.
+    fn shown(&self, frame: Frame, encoded: &Encoded) -> Result<ShownFrame> {
+        Ok(match &self.hide {
+            None => ShownFrame::open(frame),
+            Some(hide) => hide.show(&self.session, frame, encoded)?,
+        })
     }
 
     /// Selects the caption's words by pixel-tag score, then draws the selected ones alone.
@@ -227,7 +250,7 @@ impl Job<'_> {
         let covered = union.labels.iter().filter(|&&l| l > 0).count();
         let union_path = self.out.join(format!("{stem}.union.png"));
         replace_file(&union_path, &encode_mask(&union, 255)?)?;
-        let mut line = self.write(path, stem, frame, &found, &names, read)?;
+        let mut line = self.write(path, stem, self.shown(frame, &encoded)?, &found, &names, read)?;
         line.caption = Some(CaptionLine {
             caption: caption.into(),
             words,
@@ -237,11 +260,12 @@ impl Job<'_> {
         Ok(line)
     }
 
-    fn write(&self, path: &Path, stem: &str, frame: Frame, found: &Segmentation, names: &[String], read: Duration) -> Result<Line> {
+    fn write(&self, path: &Path, stem: &str, frame: ShownFrame, found: &Segmentation, names: &[String], read: Duration) -> Result<Line> {
         let (classes, background_share) = ClassReport::list(names, found);
         let legend = LegendEntry::list(&classes, self.legend);
         let (width, height) = frame.pixels.dimensions();
-        let mut overlay = frame.pixels;
+        let hidden = frame.hidden().map(HiddenReport::from);
+        let mut overlay = frame.into_inner().pixels;
         draw_overlay_on(&mut overlay, &found.labels, &legend, &[], OverlayOptions::default());
         let mut overlay_png = std::io::Cursor::new(Vec::new());
         overlay.write_to(&mut overlay_png, image::ImageFormat::Png).context("overlay")?;
@@ -259,6 +283,7 @@ impl Job<'_> {
                 milliseconds: Milliseconds::new(read, &found.timings),
                 backend: self.session.backend(),
                 kernels: self.session.kernels(),
+                hidden,
             },
             mask: mask_path.display().to_string(),
             overlay: overlay_path.display().to_string(),

@@ -1,19 +1,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge_seg_model::{Encoded, Frame, Segmentation};
+use edge_seg_model::hide::ShownFrame;
+use edge_seg_model::{Encoded, Segmentation};
 
 use super::governor::Governed;
 use crate::source::Rate;
+use crate::things::Things;
 use crate::words::WordSet;
 
 /// A frame with its masks.
 #[derive(Debug)]
 pub struct SegmentedFrame {
-    /// The frame.
-    pub frame: Frame,
+    /// The frame, without what is to be hidden.
+    pub frame: ShownFrame,
     /// Its masks.
     pub found: Segmentation,
+    /// The things that they show, where things are followed.
+    pub things: Option<Things>,
     /// The words that they are of.
     pub words: Arc<WordSet>,
     /// Whether its masks come from its own embeddings.

@@ -1,7 +1,7 @@
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// A queue of one place between two threads.
-pub(super) struct LatestQueue<T> {
+pub(crate) struct LatestQueue<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
 }

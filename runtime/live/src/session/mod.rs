@@ -18,7 +18,8 @@
 mod event_bus;
 mod frame;
 mod governor;
-mod latest;
+mod hide;
+pub(crate) mod latest;
 mod options;
 mod report;
 mod segment;
@@ -44,6 +45,7 @@ use crate::source::{Pace, Rate, Source};
 use crate::words::Words;
 use crate::{Error, Result};
 use edge_seg_model::{Frame, Segmentation, Session};
+use hide::RawFrame;
 use latest::LatestQueue;
 use segment::Segmenter;
 pub(crate) use threads::catch;
@@ -63,7 +65,7 @@ pub struct Counters {
 }
 
 struct Captured {
-    frame: Frame,
+    frame: RawFrame,
     at: Instant,
     rate: Option<Rate>,
     decoder: Option<&'static str>,
@@ -195,7 +197,7 @@ impl Pipeline {
     /// As [`Self::next`], pending if none has come after `wait`.
     pub fn next_within(&mut self, wait: Duration) -> Poll<Option<Result<Arc<SegmentedFrame>>>> {
         if let Some(shown) = self.last.take().and_then(Arc::into_inner) {
-            self.pools.frames.give(shown.frame);
+            self.pools.frames.give(shown.frame.into_inner());
             self.pools.found.give(shown.found);
         }
         let deadline = Instant::now() + wait.min(LONGEST_WAIT);
@@ -271,14 +273,14 @@ fn capture(
         }
         clock.after(&mut frame);
         counters.captured.fetch_add(1, Ordering::Relaxed);
-        let captured = Captured { frame, at: Instant::now(), rate: source.rate(), decoder: source.decoder() };
+        let captured = Captured { frame: RawFrame::new(frame), at: Instant::now(), rate: source.rate(), decoder: source.decoder() };
         if !live {
             if queue.put_waiting(captured).is_some() {
                 return Ok(());
             }
         } else if let Some(lost) = queue.put_newest(captured) {
             counters.dropped.fetch_add(1, Ordering::Relaxed);
-            pool.give(lost.frame);
+            pool.give(lost.frame.into_memory());
         }
     }
     Ok(())
@@ -295,12 +297,14 @@ fn segment(
     let mut interval = FrameInterval::default();
     while let Some(Captured { frame, at, rate, decoder }) = queue.take() {
         let shown = segmenter.segment(&frame, pools.found.take()).map(|(found, stats)| {
+            let frame = segmenter.show(frame);
             let latency = at.elapsed();
             let is_late = u64::from(latency > interval.next(rate, at));
             let late = counters.late.fetch_add(is_late, Ordering::Relaxed) + is_late;
             SegmentedFrame {
                 frame,
                 found,
+                things: stats.things,
                 words: stats.words,
                 key: stats.key,
                 key_sequence: stats.key_sequence,

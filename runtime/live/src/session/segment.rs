@@ -7,17 +7,21 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 
 use super::governor::{Governed, Governor, GovernorOptions, Readings};
+use super::hide::{Hider, RawFrame};
 use super::options::{KeyFrames, LiveOptions};
 use super::threads::{catch, spawn};
 use crate::backoff::sleep_unless;
+use crate::things::{Follower, Sight, Things};
 use crate::words::{WordSet, Words};
 use crate::{Error, Result};
 use edge_seg_model::Painter;
+use edge_seg_model::hide::ShownFrame;
 use edge_seg_model::propagation::{Propagation, Propagator};
 use edge_seg_model::{Encoded, Frame, LabelMap, Refinement, ScoreGrid, Segmentation, Session, Timings};
 
 /// What becomes of a frame beside its masks.
 pub(super) struct FrameStats {
+    pub things: Option<Things>,
     pub words: Arc<WordSet>,
     pub key: bool,
     pub key_sequence: u64,
@@ -33,9 +37,11 @@ pub(super) struct Segmenter {
     options: LiveOptions,
     propagator: Propagator,
     painter: Painter,
+    follower: Option<Follower>,
     key: Option<Key>,
     worker: Option<EncoderWorker>,
     watch: Option<Watch>,
+    hider: Option<Hider>,
     /// How long the encoder is to rest.
     owed: Duration,
 }
@@ -55,8 +61,10 @@ impl Segmenter {
             KeyFrames::Auto { share } => Some(EncoderWorker::start(session.clone(), share)?),
         };
         let watch = options.governor.clone().map(Watch::new);
-        let propagator = Propagator::new(options.carry);
-        Ok(Self { session, words, options, propagator, painter: Painter::default(), key: None, worker, watch, owed: Duration::ZERO })
+        let (propagator, hider) = (Propagator::new(options.carry), options.hide.clone().map(Hider::new));
+        let follower = options.things.clone().map(Follower::new).transpose()?;
+        let (painter, owed) = (Painter::default(), Duration::ZERO);
+        Ok(Self { session, words, options, propagator, painter, follower, key: None, worker, watch, hider, owed })
     }
 
     /// The governor's state.
@@ -64,16 +72,26 @@ impl Segmenter {
         self.watch.as_ref().map(|watch| watch.told.clone())
     }
 
+    /// The frame that was segmented last, as it may be shown.
+    pub fn show(&mut self, frame: RawFrame) -> ShownFrame {
+        frame.shown(self.hider.as_mut())
+    }
+
     /// Segments one frame into memory that is reused.
-    pub fn segment(&mut self, frame: &Frame, memory: Option<Segmentation>) -> Result<(Segmentation, FrameStats)> {
+    pub fn segment(&mut self, frame: &RawFrame, memory: Option<Segmentation>) -> Result<(Segmentation, FrameStats)> {
+        let frame = frame.inside();
         if let Some(watch) = &mut self.watch {
             watch.look();
         }
         let words = self.words.current();
         let start = Instant::now();
-        let another_scene = self.follows() && self.propagator.follow(&frame.pixels).cut && self.options.scene_cuts;
+        let cut = self.follows() && self.propagator.follow(&frame.pixels).cut;
+        let another_scene = cut && self.options.scene_cuts;
         let followed = start.elapsed();
         let another_size = self.key.as_ref().is_some_and(|key| key.size != frame.pixels.dimensions());
+        if let Some(hider) = self.hider.as_mut().filter(|_| cut || another_size) {
+            hider.cut(frame);
+        }
         if another_scene || another_size {
             self.propagator.forget();
             if let Some(worker) = &mut self.worker {
@@ -82,7 +100,7 @@ impl Segmenter {
         }
         let mut timings = Timings::default();
         let fresh = if self.worker.is_some() { self.keys_beside(frame, &words)? } else { self.key_here(frame, &words)? };
-        let Self { key: Some(key), propagator, painter, .. } = self else { return Err(no_key()) };
+        let Self { key: Some(key), propagator, painter, follower, .. } = self else { return Err(no_key()) };
         if let Some(scored) = fresh {
             timings = Timings { score: scored, ..key.encoded.timings };
         }
@@ -91,6 +109,9 @@ impl Segmenter {
             propagator.rescore(self.session.score(&key.encoded, &words.bank, words.background)?);
             key.words_version = words.version;
             timings.score = start.elapsed();
+        }
+        if let Some(hider) = &mut self.hider {
+            hider.look(frame, propagator)?;
         }
         let start = Instant::now();
         let (scores, &placement) = propagator.scores().ok_or_else(no_key)?;
@@ -118,7 +139,14 @@ impl Segmenter {
         timings.mask = start.elapsed();
         (found.sequence, found.timestamp, found.timings) = (frame.sequence, frame.timestamp, timings);
         (found.backend, found.names) = (key.encoded.backend, words.bank.shared_names());
+        let things = follower.as_mut().map(|follower| {
+            // Masks that stand still do not move with the picture.
+            let moves = self.options.carry.carry != Propagation::Still && !cut;
+            let motion = moves.then(|| propagator.motion(frame.pixels.dimensions()));
+            follower.follow(&Sight { found: &found, placement: &placement, motion, patches: Some(&key.encoded.grid), another_scene })
+        });
         let stats = FrameStats {
+            things,
             words,
             key: key.sequence == frame.sequence,
             key_sequence: key.sequence,
@@ -131,9 +159,14 @@ impl Segmenter {
 
     /// Whether the motion of the picture matters at all.
     fn follows(&self) -> bool {
-        let moves = self.options.carry.carry != Propagation::Still;
+        // What is hidden moves with the picture in any case.
+        let moves = self.options.carry.carry != Propagation::Still || self.hider.is_some();
+        if moves && self.options.things.is_some() {
+            return true;
+        }
         match self.options.keys {
             KeyFrames::Auto { .. } => moves || self.options.scene_cuts,
+            KeyFrames::Every(1) if self.hider.is_some() => true,
             KeyFrames::Every(1) => !self.options.carry.smoothing.is_zero() && (moves || self.options.scene_cuts),
             KeyFrames::Every(_) => moves || self.options.scene_cuts,
         }
@@ -159,7 +192,7 @@ impl Segmenter {
         let start = Instant::now();
         let encoded = self.session.encode_sized(frame, self.size_px())?;
         self.owed = start.elapsed().mul_f32(1.0 / self.rate() - 1.0);
-        self.propagator.mark(frame.timestamp);
+        self.mark(frame);
         self.take_scores(frame.sequence, frame.pixels.dimensions(), encoded, words).map(Some)
     }
 
@@ -182,8 +215,8 @@ impl Segmenter {
                 continue;
             }
             if worker.is_free(wait) {
-                self.propagator.mark(frame.timestamp);
                 worker.give(frame, size_px)?;
+                self.mark(frame);
                 if wait {
                     continue;
                 }
@@ -192,10 +225,21 @@ impl Segmenter {
         }
     }
 
+    /// The frame becomes the next key frame.
+    fn mark(&mut self, frame: &Frame) {
+        if let Some(hider) = &mut self.hider {
+            hider.mark(frame, &mut self.propagator);
+        }
+        self.propagator.mark(frame.timestamp);
+    }
+
     fn take_scores(&mut self, sequence: u64, size: (u32, u32), encoded: Encoded, words: &WordSet) -> Result<Duration> {
         let start = Instant::now();
         let scores: ScoreGrid = self.session.score(&encoded, &words.bank, words.background)?;
         let scored = start.elapsed();
+        if let Some(hider) = &mut self.hider {
+            hider.key_frame(&self.session, &encoded)?;
+        }
         // What was smoothed is of other words.
         if self.key.as_ref().is_some_and(|key| key.words_version != words.version) {
             self.propagator.drop_history();

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use image::RgbImage;
+
 use super::VideoWriter;
 use crate::session::{FrameReport, SegmentedFrame};
 use crate::{Error, Result};
@@ -124,17 +126,21 @@ impl LiveSink for OverlayVideo {
                 went_on?;
             }
         }
-        let legend = LegendEntry::list(&report.classes, self.legend);
-        let colours = shown.words.colours();
-        // As many as there may be, so that the pictures keep their size.
-        let options = self.options.with_room_for(report.classes.len());
-        let picture = draw_overlay_in(&shown.frame.pixels, &shown.found.labels, &legend, &colours, options);
+        let picture = drawn(shown, report, self.options, self.legend);
         self.video.write(&picture, shown.frame.timestamp, shown.rate)
     }
 
     fn finish(self: Box<Self>) -> Result<()> {
         self.video.finish()
     }
+}
+
+/// A frame with its masks.
+pub(super) fn drawn(shown: &SegmentedFrame, report: &FrameReport, options: OverlayOptions, legend: Legend) -> RgbImage {
+    let entries = LegendEntry::list(&report.classes, legend);
+    // As many as there may be, so that the pictures keep their size.
+    let options = options.with_room_for(report.classes.len());
+    draw_overlay_in(&shown.frame.pixels, &shown.found.labels, &entries, &shown.words.colours(), options)
 }
 
 /// A sink whose faults end nothing: they are told and counted, and the next frame is tried again.

@@ -21,6 +21,7 @@ mod live;
 #[cfg(feature = "service")]
 pub mod mqtt;
 mod recorder;
+mod stream;
 mod video;
 #[cfg(feature = "service")]
 pub mod webhook;
@@ -28,4 +29,5 @@ pub mod webhook;
 pub use events::{EventLog, Snapshots};
 pub use live::{JsonLines, LiveSink, MaskFolder, OverlayVideo, Tolerant};
 pub use recorder::{RecordedFile, Recorder, RecorderStatus};
+pub use stream::OverlayStream;
 pub use video::VideoWriter;

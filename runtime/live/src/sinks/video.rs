@@ -132,8 +132,7 @@ impl VideoWriter {
             None => {
                 let known =
                     (picture.width(), picture.height(), rate.filter(|&(frames, seconds)| frames > 0 && seconds > 0).unwrap_or((25, 1)));
-                let rate = format!("F{}:{}", known.2.0, known.2.1);
-                self.bytes = format!("YUV4MPEG2 W{} H{} {rate} Ip A1:1 C444 XCOLORRANGE=LIMITED\n", known.0, known.1).into_bytes();
+                self.bytes = header(known.0, known.1, known.2);
                 self.put()?;
                 *self.picture.insert(known)
             }
@@ -284,15 +283,15 @@ fn fault(place: &Path, fault: Fault) -> Error {
     Error::Source { uri: place.display().to_string(), fault }
 }
 
+/// To 4:2:0 of even sides in BT.709 for players. From version 7 on the encoder takes its tags from the frames, and not from options.
+pub(super) const TO_VIDEO: &str = "scale=trunc(iw/2)*2:trunc(ih/2)*2:in_color_matrix=bt601:in_range=limited:out_color_matrix=bt709:\
+    out_range=limited,format=yuv420p,setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709";
+pub(super) const VIDEO_TAGS: [&str; 8] = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"];
+
 fn encoder(beside: &Path, place: &Path) -> Result<Child> {
     let mut command = Command::new("ffmpeg");
     command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-f", "yuv4mpegpipe", "-i", "pipe:0", "-vf"]);
-    command.arg(
-        // From version 7 on the encoder takes its tags from the frames, and not from options.
-        "scale=trunc(iw/2)*2:trunc(ih/2)*2:in_color_matrix=bt601:in_range=limited:out_color_matrix=bt709:out_range=limited,\
-         format=yuv420p,setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709",
-    );
-    command.args(["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"]);
+    command.arg(TO_VIDEO).args(VIDEO_TAGS);
     if place.extension().is_some_and(|e| e == "mp4" || e == "mkv") {
         // Without B-frames, before which a file in fragments would start two frames late.
         command.args(["-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-bf", "0"]);
@@ -310,11 +309,16 @@ fn encoder(beside: &Path, place: &Path) -> Result<Child> {
     })
 }
 
+/// The head of a y4m stream.
+pub(super) fn header(width: u32, height: u32, (frames, seconds): Rate) -> Vec<u8> {
+    format!("YUV4MPEG2 W{width} H{height} F{frames}:{seconds} Ip A1:1 C444 XCOLORRANGE=LIMITED\n").into_bytes()
+}
+
 const FRAME: &[u8] = b"FRAME\n";
 
 /// A frame of y4m: RGB to BT.601 luma and chroma in limited range, in planes of full size (ITU-R BT.601-7 section 2.5, 16-bit fixed
 /// point).
-fn encode(picture: &RgbImage, bytes: &mut Vec<u8>) {
+pub(super) fn encode(picture: &RgbImage, bytes: &mut Vec<u8>) {
     let area = picture.width() as usize * picture.height() as usize;
     bytes.resize(FRAME.len() + 3 * area, 0);
     let (head, planes) = bytes.split_at_mut(FRAME.len());

@@ -1,5 +1,5 @@
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -20,7 +20,7 @@ use edge_seg_model::Frame;
 
 /// A program that is read from.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Program {
+pub(crate) struct Program {
     /// What to start.
     pub name: &'static str,
     /// The Debian package that holds it.
@@ -68,9 +68,8 @@ impl<R: BufRead> Frames<R> {
 /// A child that writes frames on its stdout: watched, and ended with its source.
 pub(super) struct Producer {
     program: Program,
-    shared: Arc<Shared>,
+    shared: Supervised,
     frames: Frames<BufReader<ChildStdout>>,
-    watchdog: Option<JoinHandle<()>>,
     stall: Duration,
     messages: Messages,
     times: Receiver<Duration>,
@@ -86,6 +85,65 @@ struct Shared {
 impl Shared {
     fn child(&self) -> MutexGuard<'_, Child> {
         self.child.lock()
+    }
+
+    fn kill(&self) {
+        let _ = self.child().kill();
+    }
+
+    /// A child may close its stdout and live on; it gets a moment to end by itself.
+    fn ended(&self, moment: Duration) -> std::io::Result<ExitStatus> {
+        let start = Instant::now();
+        loop {
+            let mut child = self.child();
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            if start.elapsed() > moment {
+                child.kill()?;
+                return child.wait();
+            }
+            drop(child);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// A child and the thread that watches it; both end with this.
+struct Supervised {
+    shared: Arc<Shared>,
+    watchdog: Option<JoinHandle<()>>,
+}
+
+impl Supervised {
+    fn new(child: Child, stop: Arc<AtomicBool>, stall: Duration) -> Self {
+        let shared = Arc::new(Shared {
+            child: Mutex::new(child),
+            waiting: Waiting::new(),
+            stalled: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
+        });
+        let watched = shared.clone();
+        Self { shared, watchdog: Some(std::thread::spawn(move || watch(&watched, &stop, stall))) }
+    }
+}
+
+impl std::ops::Deref for Supervised {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
+        self.kill();
+        let _ = self.child().wait();
+        if let Some(watchdog) = self.watchdog.take() {
+            let _ = watchdog.join();
+        }
     }
 }
 
@@ -167,27 +225,16 @@ impl Producer {
         timed: bool,
         reader: impl FnOnce(BufReader<ChildStdout>) -> Result<Frames<BufReader<ChildStdout>>, Fault>,
     ) -> Result<(Self, Option<ChildStdin>), Fault> {
-        // Ctrl-C in a terminal goes to the whole group; this child is ended by its parent instead.
-        command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|e| match e.kind() {
-            ErrorKind::NotFound => program.missing(),
-            _ => Fault::Io(e),
-        })?;
+        command.stdout(Stdio::piped());
+        let mut child = spawn(program, &mut command)?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().ok_or_else(without_pipes)?;
         let stderr = child.stderr.take().ok_or_else(without_pipes)?;
-        let shared = Arc::new(Shared {
-            child: Mutex::new(child),
-            waiting: Waiting::new(),
-            stalled: AtomicBool::new(false),
-            gone: AtomicBool::new(false),
-        });
-        let (watched, stop, stall) = (shared.clone(), options.stop.clone(), options.stall);
-        let watchdog = std::thread::spawn(move || watch(&watched, &stop, stall));
+        let shared = Supervised::new(child, options.stop.clone(), options.stall);
         let (sender, times) = channel();
         let messages = Messages::read(stderr, timed.then_some(sender));
         let frames = reader(BufReader::with_capacity(1 << 16, stdout))?;
-        Ok((Self { program, shared, frames, watchdog: Some(watchdog), stall, messages, times }, stdin))
+        Ok((Self { program, shared, frames, stall: options.stall, messages, times }, stdin))
     }
 
     pub fn rate(&self) -> Option<Rate> {
@@ -210,16 +257,14 @@ impl Producer {
         }
         // What broke may be the stream; then the child still runs, and would for ever with nobody reading.
         if read.is_err() {
-            self.kill();
+            self.shared.kill();
         }
-        let status = self.ended()?;
+        let status = self.shared.ended(self.stall.min(LINGER))?;
         let said = self.messages.said();
-        let ended = |said: String| Err(Fault::Ended { program: self.program.name, status: status.to_string(), said });
         match read {
             Ok(_) if status.success() => Ok(false),
-            Ok(_) if said.is_empty() => ended("it said nothing".into()),
-            Ok(_) => ended(said),
-            Err(Fault::Stream { .. }) if !said.is_empty() => ended(said),
+            Ok(_) => Err(ended(self.program, status, said)),
+            Err(Fault::Stream { .. }) if !said.is_empty() => Err(ended(self.program, status, said)),
             other => other,
         }
     }
@@ -229,42 +274,67 @@ impl Producer {
         let told = self.times.recv_timeout(self.stall);
         told.map_err(|_| Fault::stream(format!("frame {sequence}"), format!("its time from {}", self.program.name), "none"))
     }
-
-    /// A child may close its stdout and live on; it gets a moment to end by itself.
-    fn ended(&self) -> std::io::Result<ExitStatus> {
-        let start = Instant::now();
-        loop {
-            let mut child = self.shared.child();
-            if let Some(status) = child.try_wait()? {
-                return Ok(status);
-            }
-            if start.elapsed() > self.stall.min(LINGER) {
-                child.kill()?;
-                return child.wait();
-            }
-            drop(child);
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn kill(&self) {
-        let _ = self.shared.child().kill();
-    }
 }
 
 fn without_pipes() -> Fault {
     Fault::Io(std::io::Error::other("the child has no pipes"))
 }
 
-impl Drop for Producer {
-    fn drop(&mut self) {
-        self.shared.gone.store(true, Ordering::Relaxed);
-        self.kill();
-        let _ = self.shared.child().wait();
-        if let Some(watchdog) = self.watchdog.take() {
-            let _ = watchdog.join();
-        }
+/// A child that is fed on its stdin: watched, and ended with what feeds it.
+pub(crate) struct Consumer {
+    program: Program,
+    shared: Supervised,
+    stdin: Option<ChildStdin>,
+    stall: Duration,
+    messages: Messages,
+}
+
+impl Consumer {
+    /// Starts a program, which counts as dead once it takes nothing for longer than `stall`.
+    pub fn start(program: Program, mut command: Command, stall: Duration) -> Result<Self, Fault> {
+        command.stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut child = spawn(program, &mut command)?;
+        let stdin = child.stdin.take();
+        let stderr = child.stderr.take().ok_or_else(without_pipes)?;
+        let shared = Supervised::new(child, Arc::default(), stall);
+        Ok(Self { program, shared, stdin, stall, messages: Messages::read(stderr, None) })
     }
+
+    /// Hands bytes on. After an error, which says why the child took no more, it has ended.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        let written = match &mut self.stdin {
+            Some(stdin) => self.shared.waiting.during(|| stdin.write_all(bytes)),
+            None => Err(ErrorKind::BrokenPipe.into()),
+        };
+        written.map_err(|error| self.end(LINGER).err().unwrap_or(Fault::Io(error)))
+    }
+
+    /// Lets the child write the rest and end, for so long.
+    pub fn finish(mut self, moment: Duration) -> Result<(), Fault> {
+        self.end(moment)
+    }
+
+    fn end(&mut self, moment: Duration) -> Result<(), Fault> {
+        self.stdin = None;
+        let status = self.shared.ended(moment)?;
+        if self.shared.stalled.load(Ordering::Relaxed) {
+            return Err(ended(self.program, status, format!("it took nothing for {} s", self.stall.as_secs_f64())));
+        }
+        if status.success() { Ok(()) } else { Err(ended(self.program, status, self.messages.said())) }
+    }
+}
+
+fn spawn(program: Program, command: &mut Command) -> Result<Child, Fault> {
+    // Ctrl-C in a terminal goes to the whole group; this child is ended by its parent instead.
+    command.process_group(0).stderr(Stdio::piped()).spawn().map_err(|e| match e.kind() {
+        ErrorKind::NotFound => program.missing(),
+        _ => Fault::Io(e),
+    })
+}
+
+fn ended(program: Program, status: ExitStatus, said: String) -> Fault {
+    let said = if said.is_empty() { "it said nothing".into() } else { said };
+    Fault::Ended { program: program.name, status: status.to_string(), said }
 }
 
 /// Ends the child when the program stops or the child has sent nothing for too long: the read that waits for it then returns.

@@ -42,7 +42,7 @@ pub(super) fn stream_address(uri: &str) -> Option<String> {
     STREAMS.iter().any(|(known, _)| *known == scheme).then(|| format!("{scheme}{}", &uri[scheme.len()..]))
 }
 
-pub(super) const PROGRAM: Program = Program { name: "ffmpeg", package: "ffmpeg" };
+pub(crate) const PROGRAM: Program = Program { name: "ffmpeg", package: "ffmpeg" };
 
 /// What was learnt about a stream and the program, kept over every time that it is opened.
 #[derive(Clone, Default)]

@@ -21,8 +21,8 @@
 //! ```
 
 mod camera;
-mod child;
-mod ffmpeg;
+pub(crate) mod child;
+pub(crate) mod ffmpeg;
 mod mjpeg;
 #[cfg(feature = "network")]
 mod network;

@@ -199,6 +199,9 @@ const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:P
 /// [`Error::Source`] if the name is wrong or a program is missing, [`Io`](edge_seg_model::Error::Io) if a file cannot be opened.
 pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>> {
     let fail = |fault: Fault| Error::Source { uri: redacted(uri), fault };
+    if uri.is_empty() {
+        return Err(fail(Fault::name(EXPECTED, "an empty name")));
+    }
     let live = options.pace == Pace::Live;
     if let Some(address) = ffmpeg::stream_address(uri) {
         let learnt = Learnt::default();

@@ -13,8 +13,8 @@ pub(super) struct Reconnecting {
     options: SourceOptions,
     pauses: Backoff,
     lost: bool,
-    /// Whether it has ever been open.
-    opened: bool,
+    /// Whether it has ever sent a frame.
+    began: bool,
     sequence: u64,
     start: Instant,
 }
@@ -27,7 +27,7 @@ impl Reconnecting {
             options,
             pauses: Backoff::default(),
             lost: false,
-            opened: false,
+            began: false,
             sequence: 0,
             start: Instant::now(),
         }
@@ -35,6 +35,11 @@ impl Reconnecting {
 
     fn stopped(&self) -> bool {
         self.options.stop.load(Ordering::Relaxed)
+    }
+
+    /// No pause installs a program, or teaches a camera a format.
+    fn is_final(&self, error: &Error) -> bool {
+        !self.began && matches!(error, Error::Source { fault: Fault::MissingProgram { .. } | Fault::Name { .. }, .. })
     }
 
     fn rest(&mut self, why: Option<Error>) {
@@ -51,11 +56,8 @@ impl Source for Reconnecting {
         while !self.stopped() {
             if self.inner.is_none() {
                 match (self.open)() {
-                    Ok(source) => (self.inner, self.opened) = (Some(source), true),
-                    // No pause installs a program, or teaches a camera a format.
-                    Err(e @ Error::Source { fault: Fault::MissingProgram { .. } | Fault::Name { .. }, .. }) if !self.opened => {
-                        return Err(e);
-                    }
+                    Ok(source) => self.inner = Some(source),
+                    Err(e) if self.is_final(&e) => return Err(e),
                     Err(e) => {
                         self.rest(Some(e));
                         continue;
@@ -65,7 +67,7 @@ impl Source for Reconnecting {
             let Some(inner) = &mut self.inner else { continue };
             match inner.read(frame) {
                 Ok(true) => {
-                    (frame.sequence, frame.timestamp) = (self.sequence, self.start.elapsed());
+                    (frame.sequence, frame.timestamp, self.began) = (self.sequence, self.start.elapsed(), true);
                     self.sequence += 1;
                     self.pauses.reset();
                     if std::mem::take(&mut self.lost) {
@@ -75,6 +77,7 @@ impl Source for Reconnecting {
                 }
                 _ if self.stopped() => {}
                 Ok(false) => self.rest(None),
+                Err(e) if self.is_final(&e) => return Err(e),
                 Err(e) => self.rest(Some(e)),
             }
         }

@@ -102,6 +102,12 @@ impl Grey {
         }
     }
 
+    /// Takes on another one's pixels, at full size alone.
+    pub fn copy_full(&mut self, other: &Self) {
+        (self.full.width, self.full.height) = (other.full.width, other.full.height);
+        self.full.pixels.clone_from(&other.full.pixels);
+    }
+
     /// Width and height in grey pixels.
     pub fn size(&self) -> (usize, usize) {
         (self.full.width, self.full.height)
@@ -151,6 +157,25 @@ impl Field {
             let [further_x, further_y] = memory.at(x + dx, y + dy);
             [dx + further_x, dy + further_y]
         }));
+    }
+
+    /// Calls `new` with the box of each block that the older picture does not show where the field points, in grey pixels: left, top, right,
+    /// bottom. `older` is the one that this field leads to from `now`.
+    pub fn each_new(&self, now: &Grey, older: &Grey, mut new: impl FnMut([usize; 4])) {
+        let (now, older) = (&now.full, &older.full);
+        let same_size = (now.width, now.height) == (older.width, older.height);
+        // Blocks without a place in the grid are as new as any.
+        if !same_size || self.vectors.is_empty() {
+            return new([0, 0, now.width, now.height]);
+        }
+        for (block, &vector) in self.vectors.iter().enumerate() {
+            let (x, y) = (block % self.cols * STRIDE, block / self.cols * STRIDE);
+            let [ox, oy] = [(x, vector[0]), (y, vector[1])].map(|(at, d)| at as f32 + d.round());
+            let inside = ox >= 0.0 && oy >= 0.0 && ox as usize + BLOCK <= older.width && oy as usize + BLOCK <= older.height;
+            if !inside || now.difference(x, y, older, ox as usize, oy as usize) > NEW_LEVELS * (BLOCK * BLOCK) as u32 {
+                new([x, y, x + BLOCK, y + BLOCK]);
+            }
+        }
     }
 
     /// Whether every vector is nothing.

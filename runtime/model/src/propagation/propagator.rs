@@ -61,8 +61,8 @@ pub struct Propagator {
     spare: Option<ScoreGrid>,
     moved: Option<ScoreGrid>,
     taps: Vec<Reach>,
-    /// The fields of keys that are gone.
-    fields: Vec<Field>,
+    /// Memory of keys that are gone.
+    gone: Vec<(Field, Grey)>,
 }
 
 #[derive(Debug)]
@@ -75,12 +75,41 @@ struct Key {
     captured: Duration,
     /// When what is seen in the scores was captured, on average.
     evidence: Duration,
+    /// The key frame itself.
+    grey: Grey,
+}
+
+/// Where the present frame's places lay before, in pixels of the frame.
+#[derive(Debug, Clone, Copy)]
+pub struct Motion<'a> {
+    step: &'a Field,
+    key: Option<&'a Field>,
+    /// Grey pixels for each of the frame's, across and down.
+    scale: [f32; 2],
+}
+
+impl Motion<'_> {
+    /// From a place of the present frame to where it lay in the frame before, in pixels.
+    pub fn to_before(&self, [x, y]: [f32; 2]) -> [f32; 2] {
+        self.vector(self.step, [x, y])
+    }
+
+    /// From a place of the present frame to where it lay in the key frame that scores come from, in pixels.
+    pub fn to_key(&self, [x, y]: [f32; 2]) -> [f32; 2] {
+        self.key.map_or([0.0; 2], |field| self.vector(field, [x, y]))
+    }
+
+    fn vector(&self, field: &Field, [x, y]: [f32; 2]) -> [f32; 2] {
+        let [dx, dy] = field.at(x * self.scale[0], y * self.scale[1]);
+        [dx / self.scale[0], dy / self.scale[1]]
+    }
 }
 
 #[derive(Debug)]
 struct Mark {
     field: Field,
     captured: Duration,
+    grey: Grey,
     /// What the older key frames say, carried to the marked frame.
     history: Option<(ScoreGrid, Placement, Duration, Duration)>,
 }
@@ -117,11 +146,18 @@ impl Propagator {
         movement
     }
 
+    /// How the frame that was followed last, of this width and height, moved.
+    pub fn motion(&self, (width, height): (u32, u32)) -> Motion<'_> {
+        let (cols, rows) = self.now.size();
+        let scale = [cols as f32 / width.max(1) as f32, rows as f32 / height.max(1) as f32];
+        Motion { step: &self.motion, key: self.shown.as_ref().map(|key| &key.field), scale }
+    }
+
     /// Forgets every key frame, as after a cut.
     pub fn forget(&mut self) {
-        let Self { shown, marked, fields, .. } = self;
-        fields.extend(shown.take().map(|key| key.field));
-        fields.extend(marked.take().map(|mark| mark.field));
+        let Self { shown, marked, gone, .. } = self;
+        gone.extend(shown.take().map(|key| (key.field, key.grey)));
+        gone.extend(marked.take().map(|mark| (mark.field, mark.grey)));
     }
 
     /// The present frame, captured at `captured`, becomes the next key frame, in place of one that was marked and did not land.
@@ -138,9 +174,11 @@ impl Propagator {
             }
             history = memory.map(|grid| (grid, key.placement, key.captured, key.evidence));
         }
-        let mut field = self.marked.take().map(|mark| mark.field).or_else(|| self.fields.pop()).unwrap_or_default();
+        let spare = self.marked.take().map(|mark| (mark.field, mark.grey)).or_else(|| self.gone.pop());
+        let (mut field, mut grey) = spare.unwrap_or_default();
         field.reset(self.now.size());
-        self.marked = Some(Mark { field, captured, history });
+        grey.copy_full(&self.now);
+        self.marked = Some(Mark { field, captured, grey, history });
     }
 
     /// The scores of the marked frame are there. Nothing happens if none is marked.
@@ -162,12 +200,13 @@ impl Propagator {
             }
             self.spare = Some(history);
         }
-        self.replace(Key { field: mark.field, placement, scores, labels: None, captured: mark.captured, evidence });
+        let Mark { field, captured, grey, .. } = mark;
+        self.replace(Key { field, placement, scores, labels: None, captured, evidence, grey });
     }
 
     fn replace(&mut self, key: Key) {
         if let Some(old) = self.shown.replace(key) {
-            self.fields.push(old.field);
+            self.gone.push((old.field, old.grey));
         }
     }
 
@@ -206,6 +245,33 @@ impl Propagator {
         let moved = moved.get_or_insert_with(|| key.scores.clone());
         carry_scores(key, now.size(), taps, moved);
         Some((moved, &key.placement))
+    }
+
+    /// Values on the key frame's patches, as they lie on the present frame's, whatever the options say of motion. `[rows · cols]` both
+    ///
+    /// False if there is no key frame, or it has other patches; `out` is as it was then.
+    pub fn carried(&mut self, values: &[f32], out: &mut Vec<f32>) -> bool {
+        let Self { shown: Some(key), taps, now, .. } = self else { return false };
+        if values.len() != key.scores.rows() * key.scores.cols() {
+            return false;
+        }
+        reach_back(key, now.size(), taps);
+        out.resize(values.len(), 0.0);
+        carry_plane(taps, values, out);
+        true
+    }
+
+    /// Calls `new` with each box of the present frame that the key frame does not show: left, top, right, bottom, as shares of the sides.
+    pub fn each_new(&self, mut new: impl FnMut([f32; 4])) {
+        let Some(key) = &self.shown else { return new([0.0, 0.0, 1.0, 1.0]) };
+        let (width, height) = self.now.size();
+        let sides = [width, height, width, height].map(|side| side.max(1) as f32);
+        key.field.each_new(&self.now, &key.grey, |corners| new([0, 1, 2, 3].map(|i| corners[i] as f32 / sides[i])));
+    }
+
+    /// Where the patches of the key frame lie in it.
+    pub fn placement(&self) -> Option<&Placement> {
+        self.shown.as_ref().map(|key| &key.placement)
     }
 
     /// Draws the labels of the present frame into memory that is reused.
@@ -255,6 +321,17 @@ fn reach(position: f32, len: usize) -> ([u32; 4], [f32; 4]) {
 }
 
 fn carry_scores(key: &Key, grey_px: (usize, usize), taps: &mut Vec<Reach>, out: &mut ScoreGrid) {
+    reach_back(key, grey_px, taps);
+    out.copy_from(&key.scores);
+    let (planes, _, beside) = out.parts_mut();
+    let patches = taps.len();
+    let (new, old) = (planes.chunks_exact_mut(patches), key.scores.planes().chunks_exact(patches));
+    let beside = beside.into_iter().zip(key.scores.beside()).filter(|(new, old)| new.len() == patches && old.len() == patches);
+    new.zip(old).chain(beside).for_each(|(plane, from)| carry_plane(taps, from, plane));
+}
+
+/// For each patch of the present frame, the patches of the key frame around where it lay there.
+fn reach_back(key: &Key, grey_px: (usize, usize), taps: &mut Vec<Reach>) {
     let (rows, cols) = (key.scores.rows(), key.scores.cols());
     let placement = &key.placement;
     let patch = placement.patch_px as f32;
@@ -268,16 +345,12 @@ fn carry_scores(key: &Key, grey_px: (usize, usize), taps: &mut Vec<Reach>, out: 
             taps.push(Reach { cols: cells, rows: lines.map(|r| r * cols as u32), across, down });
         }
     }
-    out.copy_from(&key.scores);
-    let (planes, _, beside) = out.parts_mut();
-    let patches = rows * cols;
-    let (new, old) = (planes.chunks_exact_mut(patches), key.scores.planes().chunks_exact(patches));
-    let beside = beside.into_iter().zip(key.scores.beside()).filter(|(new, old)| new.len() == patches && old.len() == patches);
-    for (plane, from) in new.zip(old).chain(beside) {
-        for (value, tap) in plane.iter_mut().zip(taps.iter()) {
-            let line = |row: u32| -> f32 { tap.cols.iter().zip(tap.across).map(|(col, across)| across * from[(row + col) as usize]).sum() };
-            *value = tap.rows.iter().zip(tap.down).map(|(row, down)| down * line(*row)).sum();
-        }
+}
+
+fn carry_plane(taps: &[Reach], from: &[f32], plane: &mut [f32]) {
+    for (value, tap) in plane.iter_mut().zip(taps) {
+        let line = |row: u32| -> f32 { tap.cols.iter().zip(tap.across).map(|(col, across)| across * from[(row + col) as usize]).sum() };
+        *value = tap.rows.iter().zip(tap.down).map(|(row, down)| down * line(*row)).sum();
     }
 }
 

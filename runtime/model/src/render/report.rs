@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::hide::{Hidden, Whole};
 use crate::mask::region::{class_counts, class_outlines};
 use crate::{Extent, LabelMap, Segmentation, Timings};
 
@@ -24,6 +25,27 @@ pub struct SegmentReport {
     pub backend: &'static str,
     /// Which kernels scored and drew.
     pub kernels: &'static str,
+    /// What is hidden in the overlay, where something was asked to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<HiddenReport>,
+}
+
+/// What is told of what is hidden in a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct HiddenReport {
+    /// Share of the pixels.
+    pub share: f64,
+    /// How old the masks were that it was hidden by.
+    pub age_ms: f64,
+    /// Why all of it is hidden, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub whole: Option<Whole>,
+}
+
+impl From<&Hidden> for HiddenReport {
+    fn from(hidden: &Hidden) -> Self {
+        Self { share: hidden.share, age_ms: Milliseconds::rounded(hidden.age), whole: hidden.whole }
+    }
 }
 
 /// What is told of a class.
@@ -39,6 +61,9 @@ pub struct ClassReport {
     pub pixels: u64,
     /// Their share of the picture.
     pub share: f64,
+    /// How many things of it there are, where they are counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<usize>,
     /// Left, top, width, height of the box around them, in pixels; null without any.
     #[serde(rename = "box")]
     pub bounds_px: Option<[u32; 4]>,
@@ -147,6 +172,7 @@ impl ClassReport {
                 score,
                 pixels: extent.pixels,
                 share: share(extent),
+                count: None,
                 bounds_px: extent.bounds_px,
                 segmentation: None,
             })

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use edge_seg::sink::{JsonLines, LiveSink, MaskFolder, MaskStyle, OverlayOptions, OverlayVideo};
+use edge_seg::sink::{JsonLines, LiveSink, MaskFolder, MaskStyle, OverlayOptions, OverlayStream, OverlayVideo};
 use edge_seg_live::metrics::Metrics;
 use edge_seg_live::sinks::Tolerant;
 use serde::{Deserialize, Serialize};
@@ -14,8 +14,9 @@ use crate::cli::LegendArg;
 #[command(next_help_heading = "Output")]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct OutputArgs {
-    /// Write the video with its masks: .y4m, or .mp4 through ffmpeg; `-` is y4m on stdout, in place of the JSON lines.
-    #[arg(long, value_name = "FILE")]
+    /// Write the video with its masks: .y4m, or .mp4 through ffmpeg; `-` is y4m on stdout, in place of the JSON lines. Or send it on while
+    /// it runs, through ffmpeg: to a server by rtsp://, rtmp:// or srt://, as HLS (.m3u8), to a v4l2loopback camera (/dev/videoN).
+    #[arg(long, value_name = "PLACE")]
     overlay: Option<PathBuf>,
     /// Write each frame's labels into this folder, as SEQUENCE.mask.png.
     #[arg(long, value_name = "DIR")]
@@ -67,9 +68,15 @@ impl OutputArgs {
             sinks.push(self.guard("--masks", MaskFolder::create(folder.clone()).context("--masks")?, metrics));
         }
         if let Some(place) = &self.overlay {
-            let video = OverlayVideo::create(place, OverlayOptions::default())?.with_legend(self.legend.unwrap_or_default().into());
-            // What is on stdout is the run's result.
-            sinks.push(if place == Path::new("-") { Box::new(video) } else { self.guard("--overlay", video, metrics) });
+            let (options, legend) = (OverlayOptions::default(), self.legend.unwrap_or_default().into());
+            sinks.push(match OverlayStream::start(place, options, legend)? {
+                Some(stream) => self.guard("--overlay", stream, metrics),
+                None => {
+                    let video = OverlayVideo::create(place, options)?.with_legend(legend);
+                    // What is on stdout is the run's result.
+                    if place == Path::new("-") { Box::new(video) } else { self.guard("--overlay", video, metrics) }
+                }
+            });
         }
         if self.overlay.as_deref() != Some(Path::new("-")) {
             sinks.push(Box::new(JsonLines(std::io::stdout())));

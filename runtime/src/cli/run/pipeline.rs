@@ -9,6 +9,8 @@ use edge_seg::live::{GovernorOptions, KeyFrames, LiveOptions, Propagation, Propa
 use edge_seg::source::Pace;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::cli::flags::needs;
+
 /// How frames are worked on.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Pipeline")]
@@ -36,6 +38,9 @@ pub struct PipelineArgs {
     /// Folder that stands for `/` where the governor reads the board's sensors.
     #[arg(long, value_name = "DIR", hide = true)]
     system_root: Option<PathBuf>,
+    /// With --hide, hide whole frames while masks are older than this, in seconds [default: 2].
+    #[arg(long, value_name = "S")]
+    hide_max_age: Option<f64>,
     /// Stop after N segmented frames.
     #[arg(long, value_name = "N")]
     pub frames: Option<u64>,
@@ -114,12 +119,16 @@ impl<'de> Deserialize<'de> for KeyInterval {
     }
 }
 
+const MOST_AGE_S: f64 = 3600.0;
 const LONGEST_SMOOTHING_MS: u64 = 60_000;
 /// On the clip that it was measured on, it halves the flicker, costs 90 ms of lag and gains a point of mIoU.
 const LIVE_SMOOTHING_MS: u64 = 120;
 
 impl PipelineArgs {
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self, hides: bool) -> Result<()> {
+        needs("--hide-max-age", self.hide_max_age.is_some(), "--hide", hides)?;
+        let max_age = self.hide_max_age.unwrap_or(1.0);
+        ensure!((0.0..=MOST_AGE_S).contains(&max_age), "--hide-max-age: expected seconds, 0 to {MOST_AGE_S}, found {max_age}");
         let smoothing = self.smoothing.unwrap_or(0);
         ensure!(smoothing <= LONGEST_SMOOTHING_MS, "--smoothing: expected 0 to {LONGEST_SMOOTHING_MS} ms, found {smoothing}");
         let hot = self.hot_c.unwrap_or(75.0);
@@ -130,6 +139,11 @@ impl PipelineArgs {
     /// Whether frames that are not taken in time are lost; else the source waits.
     pub fn is_live(&self, pace: Pace, source_is_live: bool) -> bool {
         pace == Pace::Live || (pace == Pace::Auto && source_is_live)
+    }
+
+    /// How old masks may become that something is hidden by.
+    pub fn hide_max_age(&self) -> Option<Duration> {
+        self.hide_max_age.map(Duration::from_secs_f64)
     }
 
     /// The options of a source that runs live or waits.

@@ -8,11 +8,13 @@ use clap::Args;
 use edge_seg::live::{FrameReport, SegmentedFrame};
 use edge_seg::rules::{EventKind, RuleBook, Watcher};
 use edge_seg::sink::LiveSink;
+use edge_seg_bundle::date::{parse_utc, utc};
 use edge_seg_live::metrics::Metrics;
 use edge_seg_live::session::EventBus;
 use edge_seg_live::sinks::{EventLog, Snapshots};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::output::OutputArgs;
 use crate::cli::flags::needs;
@@ -36,13 +38,33 @@ pub struct RulesArgs {
     /// How many of these pictures are kept, the newest ones [default: 500].
     #[arg(long, value_name = "N")]
     snapshots_kept: Option<usize>,
+    /// When the source begins, as 2026-05-01T08:00:00Z or a recording's name has it (20260501T080000Z): a clip's events then tell its own
+    /// times, and not those of this run.
+    #[arg(long, value_name = "TIME", value_parser = started_at)]
+    #[serde(deserialize_with = "read_time", serialize_with = "write_time")]
+    start_time: Option<SystemTime>,
+}
+
+fn started_at(text: &str) -> std::result::Result<SystemTime, String> {
+    parse_utc(text).ok_or_else(|| format!("expected a time in UTC, as 2026-05-01T08:00:00Z or 20260501T080000Z, found {text:?}"))
+}
+
+fn read_time<'de, D: Deserializer<'de>>(reader: D) -> std::result::Result<Option<SystemTime>, D::Error> {
+    let text = Option::<String>::deserialize(reader)?;
+    text.map(|text| started_at(&text).map_err(D::Error::custom)).transpose()
+}
+
+fn write_time<S: Serializer>(time: &Option<SystemTime>, writer: S) -> std::result::Result<S::Ok, S::Error> {
+    time.map(utc).serialize(writer)
 }
 
 const KEPT: usize = 500;
 
 impl RulesArgs {
     pub fn check(&self) -> Result<()> {
-        for (option, given) in [("--events", self.events.is_some()), ("--snapshots", self.snapshots.is_some())] {
+        let outputs =
+            [("--events", self.events.is_some()), ("--snapshots", self.snapshots.is_some()), ("--start-time", self.start_time.is_some())];
+        for (option, given) in outputs {
             needs(option, given, "--rules", self.rules.is_some())?;
         }
         ensure!(self.snapshots_kept != Some(0), "--snapshots-kept: expected 1 or more, found 0");
@@ -64,6 +86,7 @@ impl RulesArgs {
             watcher: Watcher::default(),
             names: Arc::default(),
             snapshots: self.snapshots.clone(),
+            start_time: self.start_time,
             words_version: None,
             incoming: Arc::default(),
         };
@@ -89,6 +112,7 @@ pub struct Rules {
     watcher: Watcher,
     names: Arc<[String]>,
     snapshots: Option<PathBuf>,
+    start_time: Option<SystemTime>,
     words_version: Option<u64>,
     incoming: Arc<Mutex<Incoming>>,
 }
@@ -149,8 +173,13 @@ impl Rules {
             if !missing.is_empty() {
                 tracing::warn!("rules name words that are not in the list: {}", missing.join(", "));
             }
+            let uncounted = self.watcher.uncounted_words(&report.counted());
+            if !uncounted.is_empty() {
+                tracing::warn!("rules count words that are not counted: {}; see --things", uncounted.join(", "));
+            }
         }
-        report.observe(&mut self.watcher, &shown.found.labels, SystemTime::now());
+        let clock = self.start_time.and_then(|start| start.checked_add(shown.frame.timestamp)).unwrap_or_else(SystemTime::now);
+        report.observe(&mut self.watcher, &shown.found.labels, clock);
         for event in &mut report.events {
             if let Some(folder) = self.snapshots.as_ref().filter(|_| event.event == EventKind::Started)
                 && self.watcher.wants_snapshot(&event.rule)

@@ -16,7 +16,9 @@ use super::notify::{MqttArgs, WebhookArgs};
 use super::output::OutputArgs;
 use super::pipeline::PipelineArgs;
 use super::rules::RulesArgs;
+use super::things::ThingsArgs;
 use super::words::WordsArgs;
+use crate::cli::hide::HideArgs;
 use crate::cli::{BackgroundArgs, ModelArgs};
 
 /// Everything that `run` can be told: as flags, or as a TOML file with a section for each group. Whatever is not given is none,
@@ -31,9 +33,13 @@ pub struct Settings {
     #[command(flatten)]
     pub background: BackgroundArgs,
     #[command(flatten)]
+    pub hide: HideArgs,
+    #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
     pub pipeline: PipelineArgs,
+    #[command(flatten)]
+    pub things: ThingsArgs,
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
@@ -86,7 +92,9 @@ impl Settings {
         self.words.check()?;
         self.background.words()?;
         self.model.check()?;
-        self.pipeline.check()?;
+        self.hide.check()?;
+        self.pipeline.check(self.hide.is_given())?;
+        self.things.check()?;
         self.index.check()?;
         self.rules.check()?;
         #[cfg(feature = "service")]

@@ -92,6 +92,49 @@ function draw(canvas, bitmap) {
   bitmap.close();
 }
 
+/** Writes the numbers of things onto the masks. */
+function number({ things, width }) {
+  if (!things?.length) return;
+  const canvas = $("masks");
+  const scale = canvas.width / width;
+  const context = canvas.getContext("2d");
+  const size = Math.max(canvas.width / 30, 12);
+  Object.assign(context, { font: `600 ${size}px system-ui, sans-serif`, textAlign: "center", textBaseline: "middle", lineWidth: size / 5 });
+  for (const { id, centroid, box } of things) {
+    context.strokeStyle = "#fff";
+    context.lineWidth = 2;
+    context.strokeRect(...box.map((side) => side * scale));
+    context.strokeStyle = "#000";
+    context.lineWidth = size / 5;
+    context.strokeText(id, centroid[0] * scale, centroid[1] * scale);
+    context.fillStyle = "#fff";
+    context.fillText(id, centroid[0] * scale, centroid[1] * scale);
+  }
+}
+
+/** What is counted, as large numbers: words, zones, lines. */
+function count({ classes, tallies = [] }) {
+  const lines = classes.filter((c) => c.count !== undefined).map((c) => [c.name, c.count, ""]);
+  for (const { word, zone, line, count, entered, left, to_right, to_left } of tallies) {
+    lines.push(zone === undefined ? [`${line}: ${word}`, to_right + to_left, `→ ${to_right}  ← ${to_left}`] : [`${zone}: ${word}`, count, `in ${entered}  out ${left}`]);
+  }
+  $("counts-card").hidden = lines.length === 0;
+  const list = $("counts");
+  if (lines.length !== list.children.length || lines.some(([name], i) => list.children[i].firstChild.textContent !== name)) {
+    list.replaceChildren(...lines.map(([name]) => {
+      const [group, dt, dd] = ["div", "dt", "dd"].map((tag) => document.createElement(tag));
+      dt.textContent = name;
+      group.append(dt, dd);
+      return group;
+    }));
+  }
+  lines.forEach(([, value, more], i) => {
+    const small = document.createElement("small");
+    small.textContent = more ? ` ${more}` : "";
+    list.children[i].lastChild.replaceChildren(String(value), small);
+  });
+}
+
 async function frames() {
   let pause = 500;
   for (;;) {
@@ -105,6 +148,7 @@ async function frames() {
       const [picture, masks] = await Promise.all([createImageBitmap(form.get("picture")), createImageBitmap(form.get("masks"))]);
       draw($("picture"), picture);
       draw($("masks"), masks);
+      number(told.report);
       $("stage").style.setProperty("--ratio", told.report.width / told.report.height);
       $("empty").hidden = true;
       const rejoined = pause > 500 || latest === null;
@@ -138,6 +182,7 @@ function show({ frames_per_second, report }) {
   if (now - shown < 250) return;
   shown = now;
   link("live", `${frames_per_second.toFixed(1)} frames/s`);
+  count(report);
   for (const { name, score } of report.classes) {
     const chip = chips.get(name);
     if (!chip) continue;

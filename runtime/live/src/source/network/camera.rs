@@ -29,10 +29,20 @@ pub(in crate::source) struct NetworkCamera {
 enum Reading {
     /// It was not asked yet.
     Nothing,
-    Jpeg(Rtsp, Receiver<Result<Unit, Fault>>),
-    Own(Rtsp, Receiver<Result<Unit, Fault>>, Box<H264>),
+    Jpeg {
+        units: Receiver<Result<Unit, Fault>>,
+        _rtsp: Rtsp,
+    },
+    Own {
+        units: Receiver<Result<Unit, Fault>>,
+        decoder: Box<H264>,
+        _rtsp: Rtsp,
+    },
     /// The child goes before what feeds it.
-    Fed(Fed, Rtsp),
+    Fed {
+        fed: Fed,
+        _rtsp: Rtsp,
+    },
     Http(Pictures),
     Program(Box<Decoder>),
 }
@@ -58,9 +68,9 @@ impl NetworkCamera {
     pub fn decoder(&self) -> Option<&'static str> {
         match self.reading {
             Reading::Nothing => None,
-            Reading::Jpeg(..) | Reading::Http(_) => Some("jpeg"),
-            Reading::Own(..) => Some("rust_h264"),
-            Reading::Fed(..) | Reading::Program(_) => Some(PROGRAM.name),
+            Reading::Jpeg { .. } | Reading::Http(_) => Some("jpeg"),
+            Reading::Own { .. } => Some("rust_h264"),
+            Reading::Fed { .. } | Reading::Program(_) => Some(PROGRAM.name),
         }
     }
 
@@ -110,13 +120,13 @@ impl NetworkCamera {
             Reading::Nothing => false,
             Reading::Program(decoder) => return decoder.read(frame),
             Reading::Http(pictures) => return pictures.read(frame),
-            Reading::Fed(fed, _) => {
+            Reading::Fed { fed, .. } => {
                 let more = fed.read(frame)?;
                 let lost = fed.lost();
                 self.tell_lost(lost);
                 more
             }
-            Reading::Jpeg(_, units) => loop {
+            Reading::Jpeg { units, .. } => loop {
                 let Some(unit) = receive(units, &self.options)?.transpose()? else { break false };
                 let (lost, decoded) = (unit.lost, decode_jpeg(&unit.data, &mut frame.pixels));
                 self.sequence += lost;
@@ -129,7 +139,7 @@ impl NetworkCamera {
                 }
                 self.sequence += 1;
             },
-            Reading::Own(_, units, decoder) => {
+            Reading::Own { units, decoder, .. } => {
                 let mut damaged = 0;
                 let mut pixel = (1, 1);
                 loop {
@@ -202,19 +212,19 @@ impl NetworkCamera {
         };
         self.rate = rate;
         let own = match self.options.decoder {
-            _ if codec == Codec::Jpeg => return Ok(Some(Reading::Jpeg(rtsp, units))),
+            _ if codec == Codec::Jpeg => return Ok(Some(Reading::Jpeg { units, _rtsp: rtsp })),
             _ if codec == Codec::H265 || Learnt::is(&self.learnt.not_own) => false,
             VideoDecoder::Own => true,
             VideoDecoder::Ffmpeg => false,
             VideoDecoder::Auto => !PROGRAM.is_there(),
         };
         if own {
-            return Ok(Some(Reading::Own(rtsp, units, Box::new(H264::new()))));
+            return Ok(Some(Reading::Own { units, decoder: Box::new(H264::new()), _rtsp: rtsp }));
         }
         if !PROGRAM.is_there() {
             return Err(unread(codec.name()));
         }
-        Ok(Some(Reading::Fed(Fed::start(codec, units, &self.options, &self.learnt)?, rtsp)))
+        Ok(Some(Reading::Fed { fed: Fed::start(codec, units, &self.options, &self.learnt)?, _rtsp: rtsp }))
     }
 
     fn by_program(&self) -> Result<Option<Reading>, Fault> {

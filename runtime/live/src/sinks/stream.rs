@@ -1,0 +1,229 @@
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use image::RgbImage;
+use image::imageops::{FilterType, resize};
+use parking_lot::Mutex;
+
+use super::LiveSink;
+use super::live::drawn;
+use super::video::{TO_VIDEO, VIDEO_TAGS, encode, header};
+use crate::backoff::{Backoff, sleep_unless};
+use crate::session::latest::LatestQueue;
+use crate::session::{FrameReport, SegmentedFrame};
+use crate::source::child::Consumer;
+use crate::source::ffmpeg::PROGRAM;
+use crate::source::{Fault, Rate, redacted};
+use crate::{Error, Result};
+use edge_seg_model::render::{Legend, OverlayOptions};
+
+/// The video with its masks, for whoever looks while it runs: an `ffmpeg` child encodes it as H.264 and hands it on. It is started
+/// again, after growing pauses, when it ends or takes nothing more; frames that it is too slow for are left out.
+pub struct OverlayStream {
+    frames: Arc<LatestQueue<Shown>>,
+    fault: Arc<Mutex<Option<Error>>>,
+    stop: Arc<AtomicBool>,
+    worker: Option<JoinHandle<Result<()>>>,
+}
+
+/// A frame and what is told of it.
+type Shown = (Arc<SegmentedFrame>, Arc<FrameReport>);
+
+/// Where the video goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    /// An RTSP server that takes it (RFC 2326 section 10.11).
+    Rtsp,
+    /// A server for RTMP.
+    Rtmp,
+    /// Whoever listens for SRT, or calls.
+    Srt,
+    /// A playlist in a folder that a web server gives out.
+    Hls,
+    /// A camera of v4l2loopback's, which other programs open.
+    Device,
+}
+
+/// After how long a child that takes nothing counts as dead.
+const STALL: Duration = Duration::from_secs(10);
+/// How long the child may take at the end.
+const FINISH: Duration = Duration::from_millis(800);
+/// A child that lived so long is started again at once.
+const SETTLED: Duration = Duration::from_secs(20);
+
+impl Target {
+    fn of(place: &Path) -> Option<Self> {
+        let text = place.to_str()?;
+        let (scheme, _) = text.split_once("://").unwrap_or_default();
+        match scheme {
+            "rtsp" | "rtsps" => Some(Self::Rtsp),
+            "rtmp" | "rtmps" => Some(Self::Rtmp),
+            "srt" => Some(Self::Srt),
+            _ if text.ends_with(".m3u8") => Some(Self::Hls),
+            _ if text.starts_with("/dev/video") => Some(Self::Device),
+            _ => None,
+        }
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Rtsp => &["-f", "rtsp", "-rtsp_transport", "tcp"],
+            Self::Rtmp => &["-f", "flv"],
+            Self::Srt => &["-f", "mpegts"],
+            // Parts of two seconds, of which the newest six are kept; a child that is started again goes on with the list.
+            Self::Hls => &["-f", "hls", "-hls_time", "2", "-hls_list_size", "6", "-hls_flags", "delete_segments+append_list+temp_file"],
+            Self::Device => &["-f", "v4l2"],
+        }
+    }
+
+    fn command(self, place: &str) -> Command {
+        let mut command = Command::new(PROGRAM.name);
+        // Pictures come when they come: they are shown at these times, and not as many a second as the camera promises.
+        command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-use_wallclock_as_timestamps", "1"]);
+        command.args(["-f", "yuv4mpegpipe", "-i", "pipe:0", "-fps_mode", "passthrough", "-vf", TO_VIDEO]);
+        if self != Self::Device {
+            command.args(VIDEO_TAGS).args(["-c:v", "libx264", "-preset", "veryfast", "-tune", "zerolatency", "-bf", "0"]);
+            // Whoever comes in the middle sees something after two seconds.
+            command.args(["-force_key_frames", "expr:gte(t,n_forced*2)"]);
+        }
+        command.args(self.arguments()).arg(place);
+        command
+    }
+}
+
+impl OverlayStream {
+    /// Sends the video to `place`; none if it names a file and not one of these:
+    ///
+    /// | place | is |
+    /// |---|---|
+    /// | `rtsp://HOST/PATH`, `rtsps:` | a server that takes RTSP, such as MediaMTX, over TCP |
+    /// | `rtmp://HOST/PATH`, `rtmps:`, `srt://HOST:PORT` | a server for these |
+    /// | `PATH.m3u8` | HLS: a playlist, and parts of two seconds beside it |
+    /// | `/dev/videoN` | a camera of v4l2loopback's |
+    ///
+    /// # Errors
+    /// [`Error::Source`] if ffmpeg is missing, [`Io`](edge_seg_model::Error::Io) if the folder of a playlist cannot be made.
+    pub fn start(place: &Path, mut options: OverlayOptions, legend: Legend) -> Result<Option<Self>> {
+        let (Some(target), Some(text)) = (Target::of(place), place.to_str()) else { return Ok(None) };
+        if !PROGRAM.is_there() {
+            return Err(Error::Source { uri: redacted(text), fault: PROGRAM.missing() });
+        }
+        if let Some(folder) = place.parent().filter(|folder| target == Target::Hls && !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
+        }
+        options.legend = legend != Legend::None;
+        let frames = Arc::<LatestQueue<Shown>>::default();
+        let (fault, stop) = (Arc::<Mutex<Option<Error>>>::default(), Arc::<AtomicBool>::default());
+        let sender = Sender { target, place: text.into(), child: None, bytes: Vec::new() };
+        let (taken, told, stopped) = (frames.clone(), fault.clone(), stop.clone());
+        let work = move || sender.send_all(&taken, &told, &stopped, |shown, report| drawn(shown, report, options, legend));
+        let worker = std::thread::Builder::new().name("edge-seg stream".into()).spawn(work).map_err(Error::io("a thread"))?;
+        Ok(Some(Self { frames, fault, stop, worker: Some(worker) }))
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.frames.close();
+        self.stop.store(true, Ordering::Relaxed);
+        // A thread that panicked has told so.
+        self.worker.take().map_or(Ok(()), |worker| worker.join().unwrap_or(Ok(())))
+    }
+}
+
+impl LiveSink for OverlayStream {
+    fn take(&mut self, shown: &Arc<SegmentedFrame>, report: &Arc<FrameReport>) -> Result<()> {
+        drop(self.frames.put_newest((shown.clone(), report.clone())));
+        self.fault.lock().take().map_or(Ok(()), Err)
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        let ended = self.end();
+        self.fault.lock().take().map_or(ended, Err)
+    }
+}
+
+impl Drop for OverlayStream {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
+
+/// What the thread of a stream holds.
+struct Sender {
+    target: Target,
+    place: String,
+    child: Option<Encoding>,
+    bytes: Vec<u8>,
+}
+
+struct Encoding {
+    consumer: Consumer,
+    size: (u32, u32),
+    since: Instant,
+}
+
+impl Sender {
+    fn send_all(
+        mut self,
+        frames: &LatestQueue<Shown>,
+        told: &Mutex<Option<Error>>,
+        stop: &AtomicBool,
+        draw: impl Fn(&SegmentedFrame, &FrameReport) -> RgbImage,
+    ) -> Result<()> {
+        let mut pauses = Backoff::default();
+        while let Some((shown, report)) = frames.take() {
+            let since = self.child.as_ref().map(|child| child.since);
+            let Err(fault) = self.send(draw(&shown, &report), shown.rate) else { continue };
+            if since.is_some_and(|since| since.elapsed() > SETTLED) {
+                pauses.reset();
+            }
+            self.child = None;
+            *told.lock() = Some(self.fault(fault));
+            sleep_unless(stop, pauses.pause());
+        }
+        self.child.take().map_or(Ok(()), |child| child.consumer.finish(FINISH)).map_err(|fault| self.fault(fault))
+    }
+
+    fn fault(&self, fault: Fault) -> Error {
+        Error::Source { uri: redacted(&self.place), fault }
+    }
+
+    fn send(&mut self, mut picture: RgbImage, rate: Option<Rate>) -> Result<(), Fault> {
+        let child = match &mut self.child {
+            Some(child) => child,
+            None => {
+                let mut consumer = Consumer::start(PROGRAM, self.target.command(&self.place), STALL)?;
+                let size = picture.dimensions();
+                let rate = rate.filter(|&(frames, seconds)| frames > 0 && seconds > 0).unwrap_or((25, 1));
+                consumer.write(&header(size.0, size.1, rate))?;
+                self.child.insert(Encoding { consumer, size, since: Instant::now() })
+            }
+        };
+        if picture.dimensions() != child.size {
+            picture = resize(&picture, child.size.0, child.size.1, FilterType::Triangle);
+        }
+        encode(&picture, &mut self.bytes);
+        child.consumer.write(&self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_a_stream() {
+        let of = |place: &str| Target::of(Path::new(place));
+        assert_eq!(of("rtsp://me:it@host/a"), Some(Target::Rtsp));
+        assert_eq!(of("rtmps://host/live/key"), Some(Target::Rtmp));
+        assert_eq!(of("srt://host:9000?mode=caller"), Some(Target::Srt));
+        assert_eq!(of("out/live.m3u8"), Some(Target::Hls));
+        assert_eq!(of("/dev/video7"), Some(Target::Device));
+        for file in ["out.mp4", "-", "video/out.y4m", "http/x.mkv", "/dev/null", "a.m3u"] {
+            assert_eq!(of(file), None, "{file}");
+        }
+    }
+}

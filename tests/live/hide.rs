@@ -1,0 +1,349 @@
+//! What is to be hidden leaves the program by no way: every output is searched for it, decoded.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use edge_seg::hide::{Hidden, HideOptions, Whole};
+use edge_seg::live::{KeyFrames, Live, LiveOptions};
+use edge_seg::source::{Pace, Rate, Source};
+use edge_seg::{Frame, Options, Session as Model};
+use edge_seg_tests::{Ended, edge_seg, need_program, picture};
+use image::RgbImage;
+use serde_json::{Value, json};
+
+use crate::web::Session;
+
+const SIZE: (u32, u32) = (400, 300);
+const FRAMES: u32 = 24;
+/// The words that cover the mark, and what is asked for beside.
+const HIDE: [&str; 2] = ["--hide", "person"];
+
+/// Squares that nothing else in the picture looks like.
+fn marked(mut picture: RgbImage, (left, top): (u32, u32)) -> RgbImage {
+    for (x, y) in (0..64).flat_map(|y| (0..64).map(move |x| (x, y))) {
+        let square = if (x / 8 + y / 8) % 2 == 0 { [255, 0, 255] } else { [0, 255, 0] };
+        picture.put_pixel(left + x, top + y, image::Rgb(square));
+    }
+    picture
+}
+
+/// A camera that pans over a person who wears the mark.
+fn pan() -> impl Iterator<Item = RgbImage> {
+    let scene = marked(scene("astronaut.jpg"), (190, 330));
+    (0..FRAMES).map(move |frame| image::imageops::crop_imm(&scene, 20 + 2 * frame, 150, SIZE.0, SIZE.1).to_image())
+}
+
+/// That as a source for `run`.
+fn film(folder: &Path) -> String {
+    fs::write(folder.join("film.rgb"), pan().flat_map(RgbImage::into_raw).collect::<Vec<u8>>()).unwrap();
+    format!("raw:film.rgb?size={}x{}&format=rgb24&fps=10", SIZE.0, SIZE.1)
+}
+
+/// Whether a picture shows the mark, even small, blended with a mask's colour or coded with loss: lines in which green and magenta
+/// alternate.
+fn shows_mark(picture: &RgbImage) -> bool {
+    let alternates = |y: u32| {
+        let (mut last, mut changes) = (0, 0);
+        for x in 0..picture.width() {
+            let [red, green, _] = picture.get_pixel(x, y).0.map(i32::from);
+            let now = if (red - green).abs() > 40 { (red - green).signum() } else { 0 };
+            if now != 0 && now != last {
+                (last, changes) = (now, changes + 1);
+            }
+        }
+        changes >= 6
+    };
+    (0..picture.height()).filter(|&y| alternates(y)).count() >= 4
+}
+
+/// The pictures of a y4m file with 4:4:4 samples, limited range.
+fn y4m(bytes: &[u8]) -> Vec<RgbImage> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let header = text(&bytes[..bytes.iter().position(|b| *b == b'\n').unwrap()]);
+    let number = |key: char| header.split(' ').find_map(|part| part.strip_prefix(key)?.parse::<u32>().ok()).unwrap();
+    let (width, height) = (number('W'), number('H'));
+    let plane = (width * height) as usize;
+    let (start, length) = (header.len() + 1, 6 + 3 * plane);
+    let frame = |bytes: &[u8]| {
+        assert!(bytes.len() == length && bytes.starts_with(b"FRAME\n"), "{header}");
+        let sample = |at: usize, i: usize| f32::from(bytes[6 + at * plane + i]);
+        RgbImage::from_fn(width, height, |x, y| {
+            let i = (y * width + x) as usize;
+            let (luma, cb, cr) = (1.164 * (sample(0, i) - 16.0), sample(1, i) - 128.0, sample(2, i) - 128.0);
+            image::Rgb([luma + 1.596 * cr, luma - 0.392 * cb - 0.813 * cr, luma + 2.017 * cb].map(|v| v as u8))
+        })
+    };
+    bytes[start..].chunks(length).map(frame).collect()
+}
+
+/// The JPEGs and PNGs somewhere in bytes of whatever kind.
+fn pictures_in(bytes: &[u8]) -> Vec<RgbImage> {
+    let starts = |mark: &'static [u8]| bytes.windows(mark.len()).enumerate().filter(move |(_, w)| *w == mark).map(|(at, _)| at);
+    let found = starts(b"\xff\xd8\xff").chain(starts(b"\x89PNG\r\n"));
+    found.filter_map(|at| image::load_from_memory(&bytes[at..]).ok()).map(|picture| picture.into_rgb8()).collect()
+}
+
+/// What a framebuffer with 16 bits a pixel shows.
+fn screen(bytes: &[u8], (width, height): (u32, u32)) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| {
+        let at = 2 * (y * width + x) as usize;
+        let pixel = u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+        image::Rgb([(pixel >> 11 << 3) as u8, (pixel >> 5 << 2) as u8, (pixel << 3) as u8])
+    })
+}
+
+/// Every picture that a run leaves in its folder or says, by the output that has it. A file that nobody knows how to search is an error.
+fn left_behind(folder: &Path, ended: &Ended) -> Vec<(String, RgbImage)> {
+    let mut found = Vec::new();
+    let mut add = |name: &str, pictures: Vec<RgbImage>| found.extend(pictures.into_iter().map(|picture| (name.to_owned(), picture)));
+    add("stdout", pictures_in(ended.stdout.as_bytes()));
+    add("stderr", pictures_in(ended.stderr.as_bytes()));
+    let mut folders = vec![folder.to_owned()];
+    while let Some(place) = folders.pop() {
+        for path in fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            let bytes = if path.is_dir() { Vec::new() } else { fs::read(&path).unwrap() };
+            match name.rsplit('.').next().unwrap() {
+                _ if path.is_dir() => folders.push(path),
+                "rgb" | "toml" => {}
+                "jsonl" => add(&name, pictures_in(&bytes)),
+                "y4m" => add(&name, y4m(&bytes)),
+                "png" | "jpg" => add(&name, pictures_in(&bytes)),
+                "screen" => add(&name, vec![screen(&bytes, (240, 240))]),
+                "mp4" => {
+                    let decoded = std::process::Command::new("ffmpeg")
+                        .args(["-v", "error", "-i", path.to_str().unwrap(), "-pix_fmt", "yuv444p", "-f", "yuv4mpegpipe", "-"])
+                        .output()
+                        .unwrap();
+                    assert!(decoded.status.success(), "{decoded:?}");
+                    add(&name, y4m(&decoded.stdout));
+                }
+                other => panic!("{name}: no way to search a file of kind {other}"),
+            }
+        }
+    }
+    found
+}
+
+const RULE: &str = "[[rule]]\nname = \"on\"\nwhen = { word = \"wall\", score_above = 0 }\ngap_s = 0.05\n";
+
+#[test]
+fn no_output_shows_what_is_hidden() {
+    let has_ffmpeg = need_program("ffmpeg");
+    for by in ["", "fill", "pixelate", "blur"] {
+        let folder = tempfile::tempdir().unwrap();
+        let source = film(folder.path());
+        fs::write(folder.path().join("rules.toml"), RULE).unwrap();
+        let hide: &[&str] = if by.is_empty() { &[] } else { &["--hide", "person", "--hide-by", by] };
+        let run = |overlay: &str, more: &[&str]| {
+            let all = ["run", "--source", &source, "--tags", "wall, flag", "--pace", "every", "--key-interval", "6", "--size", "224"];
+            let outputs = ["--overlay", overlay, "--masks", "masks", "--json-masks", "rle", "--events", "events.jsonl"];
+            let more_outputs = ["--rules", "rules.toml", "--snapshots", "shots", "--display", "fb:fb.screen?size=240x240&bits=16"];
+            let ended =
+                edge_seg(folder.path(), &[&all, outputs.as_slice(), &more_outputs, &["--display-interval", "0"], hide, more].concat());
+            assert_eq!(ended.code, 0, "{}", ended.stderr);
+            ended
+        };
+        let ended = run("out.y4m", &[]);
+        if has_ffmpeg {
+            run("out.mp4", &[]);
+        }
+        let found = left_behind(folder.path(), &ended);
+        let kinds = [".y4m", ".event.jpg", ".mask.png", ".screen"].into_iter().chain(has_ffmpeg.then_some(".mp4"));
+        for kind in kinds {
+            let of_kind: Vec<_> = found.iter().filter(|(name, _)| name.ends_with(kind)).collect();
+            assert!(!of_kind.is_empty(), "{kind}: nothing to search");
+            let shown = of_kind.iter().filter(|(_, picture)| shows_mark(picture)).count();
+            match by {
+                // A search that finds nothing here would find nothing anywhere.
+                "" if kind != ".mask.png" => assert_eq!(shown, of_kind.len(), "{kind}"),
+                _ => assert_eq!(shown, 0, "{kind}, {by}: {shown} of {}", of_kind.len()),
+            }
+        }
+        for line in ended.json_lines() {
+            let hidden = line.get("hidden");
+            assert_eq!(hidden.is_some(), !by.is_empty(), "{line}");
+            if let Some(hidden) = hidden {
+                assert!((0.1..0.95).contains(&hidden["share"].as_f64().unwrap()) && hidden.get("whole").is_none(), "{line}");
+                let age_ms = 100.0 * (line["sequence"].as_u64().unwrap() - line["key_sequence"].as_u64().unwrap()) as f64;
+                assert_eq!(hidden["age_ms"].as_f64(), Some(age_ms), "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_route_of_the_page_shows_what_is_hidden() {
+    for hide in [&[][..], &HIDE] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("film")).unwrap();
+        for (frame, picture) in pan().enumerate() {
+            picture.save(folder.path().join(format!("film/{frame:02}.png"))).unwrap();
+        }
+        let run = ["--source", "film", "--loop", "--tags", "wall, flag", "--http", "127.0.0.1:0", "--recordings", "recordings"];
+        let mut session = Session::start(folder.path(), &[run.as_slice(), hide].concat());
+        let recorded: Vec<String> = [true, false]
+            .into_iter()
+            .map(|masks| {
+                let started = session.send("POST", "/api/recording", &json!({ "on": true, "format": "y4m", "masks": masks })).json();
+                session.until("recorded frames", |s| s.get("/api/recording").json()["frames"].as_u64() >= Some(4));
+                session.send("POST", "/api/recording", &json!({ "on": false }));
+                session.until("a whole file", |s| s.get("/api/recording").json()["whole"] == true);
+                started["name"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        let description = session.get("/openapi.json").json();
+        let mut searched = 0;
+        for (path, methods) in description["paths"].as_object().unwrap() {
+            let kinds = methods["get"]["responses"]["200"]["content"].as_object();
+            let gives = |kind: &str| kinds.is_some_and(|kinds| kinds.keys().any(|k| k.starts_with(kind)));
+            // Drawings of the page itself, labels without pixels of the frame, and what ends with its client are other tests'.
+            if path == "/icon.svg" || path == "/api/labels.png" {
+                continue;
+            }
+            let found: Vec<RgbImage> = if gives("video/") {
+                recorded.iter().flat_map(|name| y4m(&session.get(&path.replace("{name}", name)).body)).collect()
+            } else if gives("multipart/x-mixed-replace") {
+                ["", "?masks=true"].iter().flat_map(|query| pictures_in(&session.beginning(&format!("{path}{query}"), 200_000))).collect()
+            } else if gives("multipart/form-data") {
+                // The masks come behind the picture.
+                pictures_in(&session.get(path).body).into_iter().take(1).collect()
+            } else if gives("image/") {
+                ["", "?masks=true"].iter().flat_map(|query| pictures_in(&session.get(&format!("{path}{query}")).body)).collect()
+            } else {
+                continue;
+            };
+            assert!(!found.is_empty(), "{path}: nothing to search");
+            let shown = found.iter().filter(|picture| shows_mark(picture)).count();
+            assert_eq!(shown, if hide.is_empty() { found.len() } else { 0 }, "{path}: {shown} of {}", found.len());
+            searched += 1;
+        }
+        assert!(searched >= 4, "{searched}");
+        let report: Value = session.get("/api/report").json();
+        assert_eq!(report["report"].get("hidden").is_some(), !hide.is_empty());
+    }
+}
+
+/// Pictures a tenth of a second apart.
+struct Film(Vec<RgbImage>, usize);
+
+impl Source for Film {
+    fn read(&mut self, frame: &mut Frame) -> edge_seg::Result<bool> {
+        let Some(picture) = self.0.get(self.1) else { return Ok(false) };
+        frame.pixels.clone_from(picture);
+        (frame.sequence, frame.timestamp) = (self.1 as u64, Duration::from_millis(100 * self.1 as u64));
+        self.1 += 1;
+        Ok(true)
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        Some((10, 1))
+    }
+}
+
+/// What comes out of a session that hides people.
+fn shown(film: Vec<RgbImage>, keys: u64, hide: HideOptions, more: impl Fn(LiveOptions) -> LiveOptions) -> Vec<(Hidden, RgbImage)> {
+    let model = Model::built_in_with(&Options::default().with_size_px(224)).unwrap();
+    let hide = model.hide("person", hide).unwrap();
+    let options = LiveOptions::default().with_pace(Pace::Every).with_keys(KeyFrames::Every(keys)).with_hide(hide);
+    let live = Live::start(model, Film(film, 0), "wall, flag", more(options)).unwrap();
+    live.map(|shown| shown.unwrap()).map(|shown| (shown.frame.hidden().unwrap().clone(), shown.frame.pixels.clone())).collect()
+}
+
+fn scene(name: &str) -> RgbImage {
+    image::open(picture(name)).unwrap().into_rgb8()
+}
+
+fn nothing_is_left(picture: &RgbImage) -> bool {
+    picture.pixels().all(|pixel| pixel == picture.get_pixel(0, 0))
+}
+
+#[test]
+fn who_comes_between_key_frames_is_hidden_until_one_has_looked() {
+    let wall = image::imageops::crop_imm(&scene("rocket.jpg"), 0, 60, 400, 300).to_image();
+    let person = image::imageops::crop_imm(&marked(scene("astronaut.jpg"), (190, 330)), 100, 150, 220, 300).to_image();
+    let film: Vec<RgbImage> = (0..20)
+        .map(|frame| {
+            let mut picture = wall.clone();
+            image::imageops::replace(&mut picture, &person, 400 - 12 * frame, 0);
+            picture
+        })
+        .collect();
+    assert!(film.iter().filter(|picture| shows_mark(picture)).count() >= 8);
+    // The first frame shows the wall alone, and no other is looked at.
+    let shown = shown(film, 1000, HideOptions::default(), |options| options);
+    assert_eq!(shown.len(), 20);
+    assert!(shown[0].0.share < 0.3, "{:?}", shown[0].0);
+    for (frame, (hidden, picture)) in shown.iter().enumerate() {
+        assert!(!shows_mark(picture) && hidden.whole.is_none(), "{frame}: {hidden:?}");
+        assert!(picture.pixels().take(40).ne(std::iter::repeat_n(picture.get_pixel(0, 0), 40)), "{frame}: the far side stays to be seen");
+    }
+}
+
+#[test]
+fn frames_are_hidden_whole_where_masks_are_old_or_of_another_scene() {
+    let [one, other] = ["astronaut.jpg", "coffee.jpg"].map(|name| image::imageops::crop_imm(&scene(name), 60, 100, 400, 300).to_image());
+    let old = shown(vec![one.clone(); 8], 5, HideOptions::default().with_max_age(Duration::from_millis(250)), |options| options);
+    let why: Vec<_> = old.iter().map(|(hidden, _)| hidden.whole).collect();
+    let (masks, late) = (None, Some(Whole::OldMasks));
+    assert_eq!(why, [masks, masks, masks, late, late, masks, masks, masks]);
+    // A cut between key frames, which nobody asked to make one.
+    let film: Vec<_> = (0..10).map(|frame| if frame < 6 { other.clone() } else { one.clone() }).collect();
+    let cut = shown(film, 4, HideOptions::default(), |options| options.with_scene_cuts(false));
+    let why: Vec<_> = cut.iter().map(|(hidden, _)| hidden.whole).collect();
+    let none = Some(Whole::NoMasks);
+    assert_eq!(why, [masks, masks, masks, masks, masks, masks, none, none, masks, masks]);
+    for (hidden, picture) in old.iter().chain(&cut) {
+        assert_eq!(nothing_is_left(picture), hidden.whole.is_some());
+        assert_eq!(hidden.share == 1.0, hidden.whole.is_some(), "{hidden:?}");
+    }
+}
+
+#[test]
+fn pictures_of_segment_are_written_without_what_is_hidden() {
+    let folder = tempfile::tempdir().unwrap();
+    marked(scene("astronaut.jpg"), (190, 330)).save(folder.path().join("in.png")).unwrap();
+    for words in [["--tags", "wall, flag"], ["--caption", "a flag"]] {
+        for (hide, out) in [(&[][..], "open"), (&["--hide", "person"], "hidden")] {
+            let ended = edge_seg(folder.path(), &[&["segment", "in.png", "--out", out], words.as_slice(), hide].concat());
+            assert_eq!(ended.code, 0, "{}", ended.stderr);
+            let overlay = image::open(folder.path().join(out).join("in.overlay.png")).unwrap().into_rgb8();
+            assert_eq!(shows_mark(&overlay), hide.is_empty(), "{words:?}");
+            let share = ended.json_lines()[0]["hidden"]["share"].as_f64();
+            assert_eq!(share.is_some_and(|share| (0.1..0.9).contains(&share)), !hide.is_empty(), "{share:?}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_hidden_is_refused_before_a_frame_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, said) in [
+        (&["--hide", " , "][..], "--hide: expected one word or more"),
+        (&["--hide", "person, Person"], "twice"),
+        (&["--hide-by", "blur"], "--hide-by needs --hide"),
+        (&["--hide-max-age", "1"], "--hide-max-age needs --hide"),
+        (&["--hide", "person", "--hide-margin", "1.5"], "--hide-margin: expected 0 to 1, found 1.5"),
+        (&["--hide", "person", "--hide-threshold=-0.1"], "--hide-threshold: expected 0 to 1, found -0.1"),
+        (&["--hide", "person", "--hide-max-age", "NaN"], "--hide-max-age: expected seconds"),
+    ] {
+        let run = ["run", "--source", "test:?size=64x48&fps=10&frames=2", "--tags", "sky", "--size", "96", "--overlay", "out.y4m"];
+        let ended = edge_seg(folder.path(), &[run.as_slice(), arguments].concat());
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{arguments:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(said), "{arguments:?}: {}", ended.stderr);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{arguments:?}");
+    }
+}
+
+#[test]
+fn memory_with_whole_frames_goes_into_no_core_dump() {
+    let folder = tempfile::tempdir().unwrap();
+    for hide in [&[][..], &HIDE] {
+        let session =
+            Session::start(folder.path(), &[&["--source", "test:?size=64x48", "--tags", "sky", "--http", "127.0.0.1:0"], hide].concat());
+        let limits = fs::read_to_string(format!("/proc/{}/limits", session.id())).unwrap();
+        let cores = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap().split_whitespace().nth(1);
+        assert!(hide.is_empty() || cores == Some("0"), "{limits}");
+    }
+}

@@ -1,0 +1,79 @@
+//! The overlay for whoever looks while it runs, taken by real servers and players.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use edge_seg_tests::{Ended, edge_seg, need_program};
+
+use crate::cameras::{free_port, has_rtsp_server, serve};
+
+fn run(folder: &Path, frames: u32, overlay: &str) -> Ended {
+    let source = format!("test:?size=64x48&fps=10&frames={frames}");
+    let arguments = ["run", "--source", &source, "--pace", "live", "--tags", "stripes", "--size", "96", "--legend", "none"];
+    edge_seg(folder, &[&arguments[..], &["--overlay", overlay]].concat())
+}
+
+/// Frames in a video, and their size.
+fn counted(place: &Path) -> (usize, String) {
+    let entries = "stream=nb_read_frames,width,height";
+    let command = ["-v", "error", "-count_frames", "-select_streams", "v", "-show_entries", entries, "-of", "csv=p=0"];
+    let told = Command::new("ffprobe").args(command).arg(place).output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    let mut numbers = told.lines().next().unwrap_or_default().trim_end_matches(',').split(',');
+    let size = format!("{}x{}", numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    (numbers.next().and_then(|count| count.parse().ok()).unwrap_or(0), size)
+}
+
+#[test]
+fn a_server_takes_the_overlay_by_rtsp() {
+    if !has_rtsp_server() || !need_program("ffmpeg") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let taken = folder.path().join("taken.h264");
+    let server = serve(free_port(), &[taken.to_str().unwrap()]);
+    let ended = run(folder.path(), 40, &format!("rtsp://127.0.0.1:{}/test", server.port));
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let (frames, size) = counted(&taken);
+    assert!(frames >= 10 && size == "64x48", "{frames} frames of {size}");
+    // The bars and their masks, not a grey plane.
+    let picture = ["-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"];
+    let shown = Command::new("ffmpeg").args(["-v", "error", "-i"]).arg(&taken).args(picture).output().unwrap().stdout;
+    let (darkest, brightest) = (shown.iter().min().unwrap(), shown.iter().max().unwrap());
+    assert!(shown.len() == 64 * 48 * 3 && brightest - darkest > 100, "{darkest} to {brightest}");
+}
+
+#[test]
+fn a_server_that_is_away_is_asked_again_and_no_password_is_told() {
+    if !need_program("ffmpeg") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let ended = run(folder.path(), 30, &format!("rtsp://me:sesame@127.0.0.1:{}/test", free_port()));
+    assert_eq!(ended.json_lines().len(), 30 - dropped(&ended), "the other outputs go on");
+    assert!(ended.code != 0 && ended.stderr.contains("--overlay") && ended.stderr.contains("ffmpeg"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("sesame"), "{}", ended.stderr);
+}
+
+fn dropped(ended: &Ended) -> usize {
+    ended.json_lines().iter().map(|line| line["dropped"].as_u64().unwrap() as usize).max().unwrap_or(0)
+}
+
+#[test]
+fn a_playlist_is_written_and_the_next_run_goes_on_with_it() {
+    if !need_program("ffmpeg") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("page/live.m3u8");
+    for runs in 1..=2 {
+        let ended = run(folder.path(), 50, "page/live.m3u8");
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let list = fs::read_to_string(&place).unwrap();
+        assert!(list.contains("#EXT-X-ENDLIST"), "{list}");
+        assert_eq!(list.matches("#EXT-X-DISCONTINUITY\n").count(), runs, "{list}");
+        let (frames, size) = counted(&place);
+        assert!(frames >= 10 * runs && size == "64x48", "{frames} frames of {size}");
+    }
+}
