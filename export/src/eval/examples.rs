@@ -140,10 +140,8 @@ fn overlap(session: &Session, bank: &TagBank, one: &Looked, label: u16) -> Resul
     for row in rows.iter().step_by(STEP) {
         for column in columns.iter().step_by(STEP) {
             let Some(Some(truth)) = truths.next() else { continue };
-            let between = |r: u32| {
-                let line = &margins[r as usize * cols..];
-                line[column.lo as usize] * (1.0 - column.weight) + line[column.hi as usize] * column.weight
-            };
+            let at = |r: u32, c: u32| margins[r as usize * cols + c as usize];
+            let between = |r: u32| at(r, column.lo) * (1.0 - column.weight) + at(r, column.hi) * column.weight;
             let found = between(row.lo) * (1.0 - row.weight) + between(row.hi) * row.weight > 0.0;
             let is = *truth == label;
             counts[0] += u64::from(found && is);

@@ -42,7 +42,7 @@ pub(super) async fn add_example(
     let told = format!("{} {:?}", if shown.counter { "a counter-example of" } else { "an example of" }, shown.name);
     let change = move |control: &crate::words::Control| {
         let frame = match newest {
-            Some(newest) => newest.frame.clone(),
+            Some(newest) => Frame::clone(&newest.frame),
             None => {
                 let mut pixels = RgbImage::default();
                 let wrong = |found| Fault::new(StatusCode::UNPROCESSABLE_ENTITY, format!("body: expected a JPEG, or nothing: {found}"));

@@ -90,12 +90,11 @@ impl Header {
         if sum != crc32fast::hash(body).to_le_bytes() {
             return Err(damaged("its checksum is another"));
         }
-        let read = || -> Option<_> {
+        let mut read = || -> Option<_> {
             let [dim, block_bytes, blocks] = [fields.u32()?, fields.u32()?, fields.u32()?];
             let mut text = || Some(String::from_utf8_lossy(fields.text()?).into_owned());
             Some((dim, block_bytes, blocks, text()?, text()?))
         };
-        let mut read = read;
         let (dim, block_bytes, blocks, digest, model) = read().ok_or_else(|| damaged("a text beyond its end"))?;
         if !SANE_DIM.contains(&dim) || !SANE_BLOCK_BYTES.contains(&block_bytes) || !SANE_BLOCKS.contains(&blocks) {
             return Err(damaged(&format!("{blocks} blocks of {block_bytes} bytes for embeddings of {dim} numbers")));
@@ -222,9 +221,9 @@ impl NewRecord<'_> {
         bytes.extend_from_slice(&self.at_ms.to_le_bytes());
         bytes.extend_from_slice(&self.frame_px.0.to_le_bytes());
         bytes.extend_from_slice(&self.frame_px.1.to_le_bytes());
-        let counts = [0, scales.len() / StoredRows::PANEL, self.parts.len(), self.origin.len(), self.thumbnail.len()];
+        let counts = [scales.len() / StoredRows::PANEL, self.parts.len(), self.origin.len(), self.thumbnail.len()];
         debug_assert!(counts.iter().all(|count| *count <= usize::from(u16::MAX)));
-        counts[1..].iter().for_each(|count| bytes.extend_from_slice(&(*count as u16).to_le_bytes()));
+        counts.iter().for_each(|count| bytes.extend_from_slice(&(*count as u16).to_le_bytes()));
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(self.origin.as_bytes());
         bytes.extend_from_slice(self.thumbnail);

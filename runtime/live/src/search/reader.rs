@@ -370,12 +370,9 @@ impl Scorer {
                 }
             }
         }
-        for (level, (cosine, outside)) in levels.iter_mut().enumerate().map(|(at, level)| {
-            let cosine = if self.softmax { f32::INFINITY } else { *level };
-            (level, (cosine, outside[at % rows]))
-        }) {
+        for (at, level) in levels.iter_mut().enumerate().filter(|_| !self.softmax) {
             // Where a word to be left out fits better, there is nothing.
-            if outside > cosine {
+            if outside[at % rows] > *level {
                 *level = f32::NEG_INFINITY;
             } else if let Some(bias) = bias {
                 *level = *level * scale + bias;

@@ -183,7 +183,7 @@ impl IndexWriter {
         let mut bytes = vec![0; self.header.block_bytes];
         let read = read_up_to(&self.file, &mut bytes, self.header.block_at(block)).map_err(Error::io(&self.path))?;
         let mut records = Records::new(&bytes[..read], generation, self.header.dim);
-        while let Some(record) = records.next() {
+        for record in records.by_ref() {
             let scales = super::reader::scales(record.scales).collect();
             let values = record.values.iter().map(|value| *value as i8).collect();
             let stored =
