@@ -27,6 +27,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
+from tarfile import HeaderError, ReadError
 from typing import IO, Any
 
 import numpy as np
@@ -38,9 +39,23 @@ ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 UNREADABLE = (edge_seg.ImageError, OSError)
 
 
+class Member(tarfile.TarInfo):
+    """A tar's member, where a tar that ends without saying so is an error: tarfile itself takes that for the end."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> "Member":
+        try:
+            return super().fromtarfile(tarfile)
+        except HeaderError as error:
+            # Empty blocks, which close a tar.
+            if str(error) == "end of file header":
+                raise
+            raise ReadError(f"{error}; it is cut off, or damaged") from error
+
+
 def samples(tar: str) -> Iterator[tuple[str, bytes]]:
     """The pictures of a tar, by their names, without seeking: it may be larger than memory, and lie behind a network."""
-    with tarfile.open(tar, "r|*") as members:
+    with tarfile.open(tar, "r|*", tarinfo=Member) as members:
         for member in members:
             if member.isfile() and is_picture(member.name):
                 content = members.extractfile(member)
@@ -214,7 +229,8 @@ def same_job(out: Path, job: dict[str, Any]) -> None:
 def by_ray(rows: list[dict[str, Any]], worker: tuple[Any, ...], workers: int, threads: int) -> None:
     ray: Any = import_module("ray")
     data: Any = import_module("ray.data")
-    ray.init(ignore_reinit_error=True)
+    # A cluster that is there has its own dashboard; one that is started for this run needs none.
+    ray.init(ignore_reinit_error=True, include_dashboard=False)
     there = ray.cluster_resources().get("CPU", 0)
     if there < workers * threads:
         print(f"expected {workers * threads} processors, found {there:.0f}: fewer workers, or wait for the cluster to grow", file=sys.stderr)

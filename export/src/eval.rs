@@ -7,6 +7,7 @@ mod coco;
 pub mod compare;
 pub mod drawn;
 pub mod ensemble;
+pub mod examples;
 pub mod fit;
 pub mod layout;
 pub mod log;

@@ -13,16 +13,22 @@ case $arch in
     x86_64 | aarch64) target=$arch-unknown-linux-gnu ;;
     *) echo "build.sh: expected x86_64 or aarch64, found $arch" >&2; exit 2 ;;
 esac
-options=(--release --locked --zig --compatibility manylinux_2_31 --out "$out")
-# This processor's is built where other builds lie, and takes what is ready there.
-if [ "$arch" != "$(uname -m)" ]; then
+options=(--release --locked --compatibility manylinux_2_31 --out "$out")
+if [ "$arch" = "$(uname -m)" ]; then
+    # Without a target's name, so that an engine that is built already is taken: zig links the last crate alone.
+    scratch=$(mktemp -d)
+    trap 'rm -rf "$scratch"' EXIT
+    printf '#!/bin/sh\nexec maturin zig cc -- -target %s-linux-gnu.2.31 "$@"\n' "$arch" > "$scratch/cc"
+    chmod +x "$scratch/cc"
+    options+=(-- -C "linker=$scratch/cc")
+else
     has_target() { "$1" --print target-libdir --target "$target" 2>/dev/null | xargs -I{} sh -c 'ls {}/libstd-*.rlib' >/dev/null 2>&1; }
     for rustc in ${RUSTC:-} rustc /usr/bin/rustc; do
         if has_target "$rustc"; then found=$rustc; break; fi
     done
     [ -n "${found:-}" ] || { echo "build.sh: expected a rustc with the standard library of $target, found none" >&2; exit 2; }
     export RUSTC=$found
-    options+=(--target "$target")
+    options+=(--zig --target "$target")
 fi
 mkdir -p "$out"
 maturin build "${options[@]}"

@@ -44,9 +44,9 @@ pub use edge_seg_live::{Error, Result};
 pub use edge_seg_model::Error as ModelError;
 #[doc(inline)]
 pub use edge_seg_model::{
-    Background, Channels, Class, Encoded, Extent, FoundClass, Frame, Gate, LabelMap, Options, PatchGrid, Placement, Refinement, ScoreGrid,
-    Segmentation, Session, TagBank, TagScore, Timings, UnitRows, WordList, check_classes, decode_picture, expand_inputs, parse_tags,
-    parse_words, read_damaged_picture, read_picture, read_tags_file, score_tags,
+    Background, Channels, Class, Encoded, Example, Extent, FoundClass, Frame, Gate, LabelMap, Options, PatchGrid, Placement, Refinement,
+    ScoreGrid, Segmentation, Session, TagBank, TagScore, Timings, UnitRows, WordList, check_classes, decode_picture, expand_inputs,
+    parse_tags, parse_words, read_damaged_picture, read_picture, read_tags_file, score_tags,
 };
 pub use edge_seg_model::{image, ndarray};
 
@@ -92,6 +92,8 @@ pub mod device {
 pub mod live {
     #[doc(inline)]
     pub use edge_seg_live::session::{Counters, FrameReport, Governed, GovernorOptions, KeyFrames, LiveOptions, SegmentedFrame};
+    #[doc(inline)]
+    pub use edge_seg_live::things::{Countable, Follower, Sight, Thing, ThingOptions, Things};
     #[doc(inline)]
     pub use edge_seg_live::words::{Colour, Word, WordSet, WordSpec, Words};
     #[doc(inline)]
@@ -149,8 +151,15 @@ pub mod region {
 pub mod rules {
     #[doc(inline)]
     pub use edge_seg_live::rules::{
-        Change, Condition, Event, EventKind, Machine, Measured, Rule, RuleBook, Test, Timing, Unit, Watcher, Zone,
+        Anchor, Change, Condition, Event, EventKind, Line, Machine, Measured, Place, Rule, RuleBook, Tally, TallyPlace, Test, ThingTest,
+        Timing, Unit, Watcher, Way, Zone,
     };
+}
+
+/// What cameras saw, to be asked for later: an index of embeddings in one file, and the search in it.
+pub mod search {
+    #[doc(inline)]
+    pub use edge_seg_live::search::{Contents, Index, IndexOptions, IndexSink, IndexWriter, Query, Seen, Sighting};
 }
 
 /// Where masks go: into pictures, files and video, to a display, to whoever listens, or to a [`LiveSink`](sink::LiveSink) of one's own.

@@ -203,6 +203,27 @@ fn quantization_costs_what_it_costs_and_f32_nothing() {
     assert_eq!(other.code, 0, "{}", other.stderr);
     let other = run(&["--variant", "clip.esb"]);
     assert!(other.code == 2 && other.stderr.contains("architecture"), "{}", other.stderr);
+
+    // Heads whose last block serves the class token alone, no class token, registers.
+    for family in ["tiny-clip", "checkpoints/siglip", "checkpoints/tips"] {
+        let source = root().join("tests/data").join(family);
+        let imported = folder.path().join("imported");
+        let model = if family == "tiny-clip" {
+            source
+        } else {
+            let _ = fs::remove_dir_all(&imported);
+            let ended = export(folder.path(), &["import", source.to_str().unwrap(), "-o", "imported", "--name", "tiny"]);
+            assert_eq!(ended.code, 0, "{family}: {}", ended.stderr);
+            imported
+        };
+        let ended = export(
+            folder.path(),
+            &[&["eval", "quantization", model.to_str().unwrap()][..], &data, &["--weights", "f16", "--json"]].concat(),
+        );
+        assert_eq!(ended.code, 0, "{family}: {}", ended.stderr);
+        let layers = ended.json_lines()[0]["layers"].as_array().unwrap().clone();
+        assert!(layers.len() >= 2 && layers.iter().all(|layer| layer["mean"].as_f64().unwrap() > 0.999), "{family}: {layers:?}");
+    }
 }
 
 #[test]

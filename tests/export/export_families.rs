@@ -476,5 +476,9 @@ fn an_engineers_day() {
     fs::write(place.join("mine.toml"), format!("score = [40.0, -8.0]\n{head}{stage}")).unwrap();
     done(&["train", "mine.toml"]);
     done(&["bundle", "models/mine", "-o", "mine.esb"]);
+    // The set that was trained on, by its own table.
+    let set = ["--images", "data/seg/mine/images", "--labels", "data/seg/mine/labels", "--classes", "data/seg/mine/classes.tsv"];
+    let told = done(&[&["eval", "segmentation", "--model", "mine.esb", "--json", "--size", "32", "--view", "value"], &set[..]].concat());
+    assert_eq!(told.json_lines()[0]["labels"][0], "background", "{}", told.stdout);
     assert!((0.0..=1.0).contains(&miou("mine.esb")));
 }

@@ -8,4 +8,5 @@ mod films;
 mod hide;
 mod live;
 mod streams;
+mod things;
 mod web;

@@ -172,6 +172,58 @@ impl Answer {
     }
 }
 
+#[test]
+fn a_box_on_the_picture_becomes_a_word_and_the_past_is_searched() {
+    let folder = tempfile::tempdir().unwrap();
+    let cat = picture("cat.jpg");
+    let source = ["--source", cat.to_str().unwrap(), "--loop", "--tags", "wall", "--http", "127.0.0.1:0", "--state", "state"];
+    let index = ["--index", "seen.index", "--index-interval", "0", "--index-camera", "hall", "--size", "224", "--pace", "live"];
+    let session = Session::start(folder.path(), &[source.as_slice(), &index].concat());
+    assert_eq!(session.get("/api/status").json()["searches"], true);
+    let jpeg = std::fs::read(&cat).unwrap();
+    let headers = [("Content-Type", "image/jpeg")];
+    let post = |query: &str, body: &[u8]| session.request("POST", &format!("/api/examples?{query}"), &headers, Some(body));
+    let added = post("name=my%20friend&x=110&y=75&w=220&h=150", &jpeg);
+    assert_eq!(added.status, 201, "{added:?}");
+    assert_eq!(names(&added.json()), ["wall", "my friend"]);
+    // Of the newest frame, to the same word.
+    let more = session.send("POST", "/api/examples?name=My%20Friend&x=110&y=75&w=220&h=150&counter=true", &json!({})).json();
+    let examples = more["words"][1]["examples"].as_array().unwrap().clone();
+    assert_eq!((examples.len(), &examples[1]["counter"], &more["words"][1]["text"]), (2, &json!(true), &json!(false)));
+    for (query, body, status) in [
+        ("name=x&x=0&y=0&w=0&h=5", &jpeg[..], 422),
+        ("name=x&x=9999&y=0&w=5&h=5", &jpeg[..], 422),
+        ("name=x&x=0&y=0&w=5&h=5", b"no picture", 422),
+        ("name=x&x=0&y=0&w=5&h=5", &jpeg[..jpeg.len() / 2], 422),
+        ("name=%20&x=0&y=0&w=5&h=5", &jpeg[..], 422),
+        ("x=0&y=0&w=5&h=5", &jpeg[..], 400),
+        ("name=x&x=-1&y=0&w=5&h=5", &jpeg[..], 400),
+    ] {
+        let refused = post(query, body);
+        assert_eq!(refused.status, status, "{query}: {refused:?}");
+    }
+    assert_eq!(names(&session.get("/api/words").json()), ["wall", "my friend"]);
+    let seen = |words: &str| session.get(&format!("/api/search?words={words}")).json();
+    let start = std::time::Instant::now();
+    let found = loop {
+        let found = seen("cat");
+        if found["answers"][0]["frames"].as_u64() > Some(3) {
+            break found;
+        }
+        assert!(start.elapsed().as_secs() < 60, "{found}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    };
+    let answer = &found["answers"][0];
+    assert_eq!((&answer["camera"], &answer["word"], &found["version"]), (&json!("hall"), &json!("cat"), &json!(1)));
+    assert!(answer["thumbnail"].as_str().unwrap().starts_with("data:image/jpeg;base64,/9j/"));
+    assert_eq!(seen("my%20friend")["answers"][0]["word"], "my friend");
+    assert_eq!(seen("aeroplane")["answers"], json!([]));
+    assert_eq!(session.get("/api/search?words=cat&top=0").status, 422);
+    // Forgotten, it is its name.
+    let forgotten = session.send("PATCH", "/api/words/my%20friend", &json!({ "examples": [] })).json();
+    assert!(forgotten["words"][1].get("examples").is_none() && forgotten["words"][1].get("text").is_none(), "{forgotten}");
+}
+
 fn names(words: &Value) -> Vec<String> {
     words["words"].as_array().unwrap().iter().map(|w| w["name"].as_str().unwrap().into()).collect()
 }

@@ -1,4 +1,5 @@
 //! The program's commands.
 
 mod command_line;
+mod find;
 mod terminal;

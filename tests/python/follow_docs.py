@@ -311,7 +311,9 @@ def follow(programs, base, work, systems):
 
     # A disk without any room: what is not needed can be freed, and what runs stays.
     third = systems[2]
-    third.run("systemctl stop edge-seg; mkdir /small && mount -t tmpfs -o size=150M none /small && cp -a /var/lib/edge-seg/. /small && mount --bind /small /var/lib/edge-seg")
+    # Room for the bundle, and little more.
+    third.run("systemctl stop edge-seg; mkdir /small && mount -t tmpfs -o size=$(($(du -sm /var/lib/edge-seg | cut -f 1) + 60))M none /small")
+    third.run("cp -a /var/lib/edge-seg/. /small && mount --bind /small /var/lib/edge-seg")
     typed("edge-seg-fw deploy pi@camera3 --bundle r8.esb --no-restart", home, environment)
     third.run("edge-seg-fw rollback; cat /dev/zero > /small/full 2>/dev/null; true")
     freed = third.run("df --output=avail /small | tail -n 1").stdout

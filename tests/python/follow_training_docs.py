@@ -2,7 +2,7 @@
 
 usage: follow_training_docs.py BIN VENV
 
-BIN holds the programs, VENV is the trainer's environment. Steps are few; all else is as it stands in the page's blocks of code.
+BIN holds the programs, VENV is the trainer's environment. Steps are few and crops small; all else is as it stands in the page's blocks of code.
 """
 
 import os
@@ -17,7 +17,7 @@ PROJECT = Path(__file__).parents[2]
 PAGE = PROJECT / "docs" / "training.md"
 # What a reader has done before, or what takes too long here.
 NOT_RUN = ("cargo build", "trainer-setup")
-FEWER = " --set stage.mine.steps=3 --set stage.mine.batch=2 --set log_every=1"
+FEWER = " --set stage.mine.steps=3 --set stage.mine.batch=2 --set stage.mine.side_px=160 --set log_every=1"
 
 
 def blocks(text: str, title: str, language: str) -> list[str]:

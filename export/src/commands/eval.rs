@@ -1,5 +1,6 @@
 mod captions;
 mod compare;
+mod examples;
 mod quantization;
 mod segmentation;
 mod show;
@@ -28,6 +29,7 @@ enum Task {
     Tags(captions::Tags),
     Caption(captions::Caption),
     Compare(compare::Compare),
+    Examples(examples::Examples),
     Quantization(quantization::Quantization),
     Video(video::Video),
 }
@@ -39,6 +41,7 @@ impl Eval {
             Some(Task::Tags(task)) => task.run(),
             Some(Task::Caption(task)) => task.run(),
             Some(Task::Compare(task)) => task.run(),
+            Some(Task::Examples(task)) => task.run(),
             Some(Task::Quantization(task)) => task.run(),
             Some(Task::Video(task)) => task.run(),
             None => self.segmentation.run(),

@@ -24,6 +24,14 @@ pub struct ClassTable {
     label_map: bool,
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    Class,
+    /// Known to be none of the classes.
+    None,
+    Ignore,
+}
+
 /// Which words stand for a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[cfg_attr(feature = "program", derive(clap::ValueEnum))]
@@ -31,7 +39,8 @@ pub struct ClassTable {
 pub enum Names {
     /// Its name alone, without the data set's suffixes `-merged`, `-other`, `-stuff`; other hyphens become spaces.
     Plain,
-    /// Every word of the table's synonyms column (the engineered names of the literature); its plain name where there is none.
+    /// Every word of the table's synonyms column (the engineered names of the literature); its plain name where there is none, and beside
+    /// them in a table with a column `role`.
     #[cfg_attr(feature = "program", value(alias = "engineered"))]
     #[serde(alias = "engineered")]
     Synonyms,
@@ -183,6 +192,18 @@ impl ClassTable {
         found.ok_or_else(|| Error::file(&self.place, "columns", format!("one named {name:?}"), self.columns.join(", ")))
     }
 
+    /// What each row is, in a table that says so.
+    fn roles(&self) -> Result<Option<Vec<Role>>> {
+        let Some(column) = self.columns.iter().position(|c| c == "role") else { return Ok(None) };
+        let role = |(at, row): (usize, &Vec<String>)| match row[column].as_str() {
+            "thing" | "stuff" => Ok(Role::Class),
+            "none" => Ok(Role::None),
+            "ignore" => Ok(Role::Ignore),
+            other => Err(Error::file(&self.place, format!("role of row {}", at + 1), "thing, stuff, none or ignore", format!("{other:?}"))),
+        };
+        self.rows.iter().enumerate().map(role).collect::<Result<_>>().map(Some)
+    }
+
     fn number<T: std::str::FromStr>(&self, row: usize, column: usize) -> Result<T> {
         let field = &self.rows[row][column];
         field.parse().map_err(|_| {
@@ -196,8 +217,11 @@ impl ClassTable {
     /// (by `voc_name` in a view whose name starts with `voc`). A row whose name holds `ignore` or `void` is ignored, and so are value 255,
     /// value 0 where no row has it, and `ignored`. Any other value without a row is an error when it is met.
     ///
+    /// A column `role`, as the trainer's sets have it, says so of each row instead: `thing`, `stuff`, `none` for the background, `ignore`.
+    /// Such a table's synonyms stand beside the name, not in its place.
+    ///
     /// # Errors
-    /// [`Error::File`] if a column is missing or holds something else than numbers.
+    /// [`Error::File`] if a column is missing or holds something else than numbers or roles.
     pub fn view(&self, view: &str, values: Option<&str>, names: Names, ignored: &[u32]) -> Result<View> {
         let (view_column, value_column) = (self.column(view)?, values.map_or(Ok(0), |v| self.column(v))?);
         let name_column = match self.columns.iter().position(|c| c == "voc_name") {
@@ -208,15 +232,21 @@ impl ClassTable {
         let numbers = (0..self.rows.len())
             .map(|row| Ok((self.number(row, view_column)?, self.number(row, value_column)?)))
             .collect::<Result<Vec<(u16, u32)>>>()?;
-        let void = |row: usize| is_void(&self.rows[row][name_column]);
+        let roles = self.roles()?;
+        let void = |row: usize| match &roles {
+            Some(roles) => roles[row] == Role::Ignore,
+            None => is_void(&self.rows[row][name_column]),
+        };
         // One row of number 0 is a class that happens to be counted from 0; several are what the view leaves over.
         let own_background = self.label_map && self.rows[0][name_column].eq_ignore_ascii_case("background");
-        let background = own_background || numbers.iter().filter(|(number, _)| *number == 0).count() > 1;
+        let zero = own_background || numbers.iter().filter(|(number, _)| *number == 0).count() > 1;
+        let behind = |row: usize| (zero && numbers[row].0 == 0) || roles.as_ref().is_some_and(|roles| roles[row] == Role::None);
+        let background = zero || (0..numbers.len()).any(behind);
 
         let mut order: Vec<u16> = Vec::new();
         let mut classes: BTreeMap<u16, Class> = BTreeMap::new();
         for (row, &(number, _)) in numbers.iter().enumerate() {
-            if void(row) || (background && number == 0) {
+            if void(row) || behind(row) {
                 continue;
             }
             let name = plain(&self.rows[row][name_column]);
@@ -229,7 +259,8 @@ impl ClassTable {
             });
             let mut words: Vec<String> = match (names, synonyms_column) {
                 (Names::Synonyms, Some(column)) => {
-                    self.rows[row][column].split(',').map(str::trim).filter(|w| !w.is_empty()).map(str::to_owned).collect()
+                    let synonyms = self.rows[row][column].split(',').map(str::trim).filter(|w| !w.is_empty()).map(str::to_owned);
+                    roles.as_ref().map(|_| name.clone()).into_iter().chain(synonyms).collect()
                 }
                 _ => vec![name.clone()],
             };
@@ -249,7 +280,7 @@ impl ClassTable {
         for (row, &(number, value)) in numbers.iter().enumerate() {
             let meant = if void(row) {
                 None
-            } else if background && number == 0 {
+            } else if behind(row) {
                 Some(0)
             } else {
                 label(number)
@@ -279,7 +310,7 @@ impl ClassTable {
             let words = synonyms.chain([plain(&row[own_name]), plain(&row[name_column])]);
             words.filter(|word| !word.is_empty()).map(|word| word.to_lowercase())
         };
-        let (left, told): (Vec<usize>, Vec<usize>) = (0..numbers.len()).partition(|row| void(*row) || (background && numbers[*row].0 == 0));
+        let (left, told): (Vec<usize>, Vec<usize>) = (0..numbers.len()).partition(|row| void(*row) || behind(*row));
         let told: BTreeSet<String> = told.into_iter().flat_map(spoken).collect();
         let untold = left.into_iter().flat_map(spoken).filter(|word| !told.contains(word)).collect();
         Ok(View { classes, background, untold: Arc::new(untold), labels, rest: None })
@@ -367,6 +398,29 @@ mod tests {
         let view = table().view("voc", Some("object"), Names::Plain, &[]).unwrap();
         assert_eq!((view.label(0), view.label(1), view.label(2)), (Some(Some(0)), Some(Some(2)), Some(Some(1))));
         assert!(table().view("idx", Some("object"), Names::Plain, &[]).is_err(), "sky and grass cannot be told apart");
+    }
+
+    #[test]
+    fn the_trainers_roles_say_what_rows_are() {
+        let adopted =
+            "value\tname\tsynonyms\trole\n0\t\t\tnone\n1\tcat\tkitten\tthing\n2\tvoid deck\t\tstuff\n3\t\t\tnone\n255\t\t\tignore\n";
+        let view = ClassTable::parse("t", adopted).unwrap().view("value", None, Names::Synonyms, &[]).unwrap();
+        assert!(view.background);
+        let words: Vec<_> = view.classes.iter().map(|class| class.words.join(",")).collect();
+        assert_eq!(words, ["cat,kitten", "void deck"]);
+        let labels = [0, 1, 2, 3, 255].map(|value| view.label(value));
+        assert_eq!(labels, [Some(Some(0)), Some(Some(1)), Some(Some(2)), Some(Some(0)), Some(None)]);
+
+        // A class that is counted from 0, and zeros that tell nothing.
+        let dense = ClassTable::parse("t", "value\tname\tsynonyms\trole\n0\tsky\t\tstuff\n1\tcar\t\tthing\n").unwrap();
+        let view = dense.view("value", None, Names::Plain, &[]).unwrap();
+        assert_eq!((view.background, view.label(0), view.label(1)), (false, Some(Some(1)), Some(Some(2))));
+        let open = ClassTable::parse("t", "value\tname\tsynonyms\trole\n0\tother\t\tignore\n1\tcar\t\tthing\n").unwrap();
+        let view = open.view("value", None, Names::Plain, &[]).unwrap();
+        assert_eq!((view.background, view.label(0), view.label(1)), (false, Some(None), Some(Some(1))));
+        let error =
+            ClassTable::parse("t", "value\tname\trole\n1\tcar\tthings\n").unwrap().view("value", None, Names::Plain, &[]).unwrap_err();
+        assert!(error.to_string().contains("role of row 1") && error.to_string().contains("things"), "{error}");
     }
 
     #[test]

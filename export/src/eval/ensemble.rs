@@ -158,7 +158,9 @@ pub fn whole(frame_px: (u32, u32), (fit, patch_px): (Fit, usize), side_px: usize
     if cols * rows > MAX_PATCHES {
         return Err(Error::Option {
             option: "--size or --scales".into(),
-            expected: format!("at most {MAX_PATCHES} patches of {patch_px} px; look at windows of it (--windows), or smaller"),
+            expected: format!(
+                "at most {MAX_PATCHES} patches of {patch_px} px; take a smaller --size, and look closer by --scales with --windows"
+            ),
             found: format!("{cols}×{rows} at {side_px} px, of a picture of {}×{} px", frame_px.0, frame_px.1),
         });
     }

@@ -1,5 +1,7 @@
 //! Image encoders that give out what passes between their layers.
 
+use std::collections::{HashMap, HashSet};
+
 use prost::Message;
 
 use super::proto::{self, AttributeProto, Dim, GraphProto, ModelProto, NodeProto, TensorProto};
@@ -15,7 +17,7 @@ pub struct TapPoint {
 }
 
 /// Changes an image encoder that this crate wrote so that its output `patches` holds, one after the other for each patch, the stream after
-/// every block and then the patch embeddings themselves; `global` is the same of the first patch, and means nothing.
+/// every block on the way to them and then the patch embeddings themselves; `global` is the same of the first patch, and means nothing.
 ///
 /// `width` is that of the stream, `embedding_dim` that of the embeddings. The second answer says which stretch is which.
 ///
@@ -24,12 +26,14 @@ pub struct TapPoint {
 pub fn with_layers(place: &str, bytes: &[u8], width: usize, embedding_dim: usize) -> Result<(Vec<u8>, Vec<TapPoint>)> {
     let mut model = ModelProto::decode(bytes).map_err(|e| Error::file(place, "file", "an ONNX file", e.to_string()))?;
     let graph = model.graph.as_mut().ok_or_else(|| Error::file(place, "graph", "one", "none"))?;
+    let embedded = graph.node.iter().find(|n| n.op_type == "Identity" && n.output == ["patches"]).map(|n| n.input[0].clone());
+    // A last block may run for the class token alone, for the picture's own embedding.
+    let on_the_way = embedded.as_deref().map(|end| before(graph, end)).unwrap_or_default();
     let blocks: Vec<String> = (0..)
         .map(|n| format!("image.blocks.{n}.mlp.sum"))
         .take_while(|name| graph.node.iter().any(|node| node.output.contains(name)))
-        .filter(|name| graph.node.iter().any(|node| node.input.contains(name)))
+        .filter(|name| on_the_way.contains(name.as_str()))
         .collect();
-    let embedded = graph.node.iter().find(|n| n.op_type == "Identity" && n.output == ["patches"]).map(|n| n.input[0].clone());
     let (Some(embedded), false) = (embedded, blocks.is_empty()) else {
         return Err(Error::file(place, "nodes", "image.blocks.0.mlp.sum and patches, as this exporter names them", "others"));
     };
@@ -40,11 +44,16 @@ pub fn with_layers(place: &str, bytes: &[u8], width: usize, embedding_dim: usize
         raw_data: value.to_le_bytes().to_vec(),
         ..Default::default()
     };
-    graph.initializer.extend([constant("taps.0", 0), constant("taps.1", 1), constant("taps.end", i64::MAX)]);
+    // Tokens before the patches: the class token, registers.
+    let class = graph.node.iter().any(|node| node.output == ["image.tokens"]);
+    let registers = graph.initializer.iter().find(|tensor| tensor.name == "image.registers").map_or(0, |tensor| tensor.dims[1]);
+    let prefix = i64::from(class) + registers;
+    let constants = [("taps.0", 0), ("taps.1", 1), ("taps.prefix", prefix), ("taps.end", i64::MAX)];
+    graph.initializer.extend(constants.map(|(name, value)| constant(name, value)));
     graph.node.retain(|node| !node.output.iter().any(|o| o == "patches" || o == "global"));
     let joined: Vec<&str> = blocks.iter().map(String::as_str).collect();
     push(graph, "taps.stream", "Concat", &joined, Some(-1));
-    push(graph, "taps.patches", "Slice", &["taps.stream", "taps.1", "taps.end", "taps.1"], None);
+    push(graph, "taps.patches", "Slice", &["taps.stream", "taps.prefix", "taps.end", "taps.1"], None);
     push(graph, "patches", "Concat", &["taps.patches", &embedded], Some(-1));
     push(graph, "taps.first", "Slice", &["patches", "taps.0", "taps.1", "taps.1"], None);
     let whole = blocks.len() * width + embedding_dim;
@@ -65,6 +74,19 @@ pub fn with_layers(place: &str, bytes: &[u8], width: usize, embedding_dim: usize
     }
     let points = blocks.into_iter().map(|name| TapPoint { name, width }).chain([TapPoint { name: "patches".into(), width: embedding_dim }]);
     Ok((model.encode_to_vec(), points.collect()))
+}
+
+/// The values that `end` is computed from.
+fn before(graph: &GraphProto, end: &str) -> HashSet<String> {
+    let makers: HashMap<&str, &NodeProto> =
+        graph.node.iter().flat_map(|node| node.output.iter().map(move |o| (o.as_str(), node))).collect();
+    let (mut found, mut open) = (HashSet::new(), vec![end]);
+    while let Some(name) = open.pop() {
+        if found.insert(name.to_owned()) {
+            open.extend(makers.get(name).into_iter().flat_map(|node| node.input.iter().map(String::as_str)));
+        }
+    }
+    found
 }
 
 fn push(graph: &mut GraphProto, name: &str, op_type: &str, inputs: &[&str], axis: Option<i64>) {

@@ -113,13 +113,13 @@ def read_set(root: Path, name: str, split: str) -> CaptionedSet:
     rest = name.removeprefix(form or "")
     if form == SHARDS:
         raise DataError(f"{name}: shards can only be read in order; stages of kind ttd take them")
-    skipped = Skipped()
+    skipped, other_splits = Skipped(), Counter()
     if form is None:
         if ":" in name:
             given = name.partition(":")[0] + ":"
             raise DataError(f"{name}: no form {given!r}{near(given, list(FORMS))}; or the name of a folder below {root / 'pairs'}")
         place = root / "pairs" / name
-        rows, tables = _table_rows(place / "captions.tsv", split, skipped), (place / "captions.tsv",)
+        rows, tables = _table_rows(place / "captions.tsv", split, skipped, other_splits), (place / "captions.tsv",)
         images = place / "images"
     elif form == FOLDER:
         place = _split_folder(root / rest, split)
@@ -130,7 +130,7 @@ def read_set(root: Path, name: str, split: str) -> CaptionedSet:
             raise DataError(f"{name}: expected {'coco:ANNOTATIONS.json:IMAGES' if form == COCO else 'table:FILE or table:FILE:IMAGES'}")
         source = root / parts[0]
         tables, images = (source,), root / parts[1] if len(parts) == 2 else source.parent
-        rows = _coco_rows(source, skipped) if form == COCO else _table_rows(source, split, skipped)
+        rows = _coco_rows(source, skipped) if form == COCO else _table_rows(source, split, skipped, other_splits)
     captions: dict[str, list[str]] = {}
     for file, texts in rows:
         captions.setdefault(file, []).extend(texts)
@@ -142,8 +142,10 @@ def read_set(root: Path, name: str, split: str) -> CaptionedSet:
             skipped["picture missing"] += 1
     if not pairs:
         place = tables[0] if tables else images
+        others = ", ".join(f"{count} of split {other!r}" for other, count in other_splits.most_common(3))
         raise DataError(
-            f"{place}: no picture with a caption of split {split!r} that can be used; pictures are looked for in {images}; passed over {skipped.told() or 'none'}"
+            f"{place}: no picture with a caption of split {split!r} that can be used; pictures are looked for in {images}; passed over "
+            f"{skipped.told() or 'none'}{'; the table has rows ' + others if others else ''}"
         )
     return CaptionedSet(tuple(pairs), tables, skipped)
 
@@ -169,8 +171,8 @@ def members(root: Path, name: str, split: str) -> tuple[list[tuple[str, Path]], 
     return [(path.name, path) for path in found.tables], [(f"{pair.path.name} {captions}", pair.path) for pair in found.pairs]
 
 
-def _table_rows(path: Path, split: str, skipped: Skipped) -> Iterator[tuple[str, list[str]]]:
-    """File and caption of each row that can be used."""
+def _table_rows(path: Path, split: str, skipped: Skipped, other_splits: Counter) -> Iterator[tuple[str, list[str]]]:
+    """File and caption of each row that can be used; rows of other splits are counted apart."""
     if not path.is_file():
         raise DataError(f"{path} is missing: expected a table with the columns file and caption, and split where it holds several")
     rows = {".parquet": _parquet, ".jsonl": _json_lines}.get(path.suffix.lower(), _separated)(path)
@@ -187,6 +189,7 @@ def _table_rows(path: Path, split: str, skipped: Skipped) -> Iterator[tuple[str,
                 )
             continue
         if "split" in columns and row.get("split") not in SPLITS.get(split, (split,)):
+            other_splits[row.get("split")] += 1
             continue
         if isinstance(row[file], (dict, bytes)):
             raise DataError(f"{path}: expected a column of files, found pictures in {file!r}; write them out as files, or as shards")

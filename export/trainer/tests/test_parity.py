@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from edge_seg_trainer.adapters import inject, merge
 from edge_seg_trainer.data import IGNORE, Labelled
-from edge_seg_trainer.evaluate import Encoder, Task, by_threshold, logit_of
+from edge_seg_trainer.evaluate import Encoder, Task, by_threshold, logit_of, own_tasks
 from edge_seg_trainer.folder import read_folder
 from edge_seg_trainer.recipe import StageRecipe
 from edge_seg_trainer.tags import measure, truths
@@ -140,6 +140,36 @@ def test_figures_are_those_of_the_runtime(name, template, photos, tmp_path):
         theirs = rows[threshold]
         assert found[threshold]["miou"] == pytest.approx(100 * theirs["miou"], abs=0.3), threshold
         assert found[threshold]["accuracy"] == pytest.approx(100 * theirs["pixel_accuracy"], abs=0.3), threshold
+
+
+@needs_program
+@pytest.mark.parametrize("background", ["none", "stuff"])
+def test_a_set_that_is_trained_on_measures_alike(background, photos, tmp_path):
+    """By the roles of its own table: what `measure` of a recipe says of a set is what `eval segmentation` says of its files."""
+    place = tmp_path / "data" / "seg" / "mine"
+    for part in ("images", "labels"):
+        (place / part).mkdir(parents=True)
+        for path in (photos / part).iterdir():
+            (place / part / path.name).write_bytes(path.read_bytes())
+    name = "" if background == "none" else "fire"
+    rows = ["1\tdog\tgrass\tthing", "2\tsnow\tdog on grass\tstuff", f"3\t{name}\t\t{background}", "4\tsky\t\tignore", "255\t\t\tignore"]
+    (place / "classes.tsv").write_text("\n".join(["value\tname\tsynonyms\trole", *rows]) + "\n")
+    (task,) = own_tasks(tmp_path / "data", ("mine",), set(), frozenset())
+    folder = DATA / "tiny-model"
+    model, config = read_folder(folder)
+    bank = WordBank(model.text, folder / "tokenizer.json", config["context"], config["pad_token"], tuple(config["templates"]))
+    found = by_threshold(bank, task, Encoder(model, 64, torch.float32), logit_of(model), thresholds=(0.5,))
+    run("bundle", str(folder), "-o", "tiny.esb", "--weights", "f32", folder=tmp_path)
+    ways = ("--images", str(place / "images"), "--labels", str(place / "labels"), "--classes", str(place / "classes.tsv"), "--view", "value")
+    told = run(
+        "eval", "segmentation", "--model", "tiny.esb", *ways, "--names", "synonyms", "--size", "64", "--json",
+        "--background", "0.5" if background == "none" else "none", folder=tmp_path,
+    )  # fmt: skip
+    (theirs,) = map(json.loads, told.splitlines())
+    assert set(found) == ({0.5} if background == "none" else {0.0})
+    (ours,) = found.values()
+    assert ours["miou"] == pytest.approx(100 * theirs["miou"], abs=0.3)
+    assert ours["accuracy"] == pytest.approx(100 * theirs["pixel_accuracy"], abs=0.3)
 
 
 @needs_program

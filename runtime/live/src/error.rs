@@ -59,7 +59,7 @@ impl Error {
     }
 
     pub(crate) fn words(place: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Error {
-        edge_seg_model::Error::Words { place: place.into(), expected: expected.into(), found: found.into() }.into()
+        edge_seg_model::Error::words(place, expected, found).into()
     }
 }
 

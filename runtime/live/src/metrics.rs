@@ -235,6 +235,7 @@ mod tests {
             share: 0.25,
             bounds_px: None,
             segmentation: None,
+            count: None,
         };
         let event = Event {
             rule: "a \"quoted\"\nrule".into(),

@@ -89,6 +89,11 @@ impl Error {
         move |source| Error::Io { path, source }
     }
 
+    /// Words that cannot be used: where, what is accepted, and what is there.
+    pub fn words(place: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Error {
+        Error::Words { place: place.into(), expected: expected.into(), found: found.into() }
+    }
+
     /// An option that cannot be taken: its name, what it accepts, and what it was given.
     pub fn option(option: impl Into<String>, expected: impl Into<String>, found: impl ToString) -> Error {
         Error::Option { option: option.into(), expected: expected.into(), found: found.to_string() }

@@ -25,6 +25,7 @@ pub mod device;
 mod embeddings;
 mod encoder;
 mod error;
+mod examples;
 mod found;
 mod frame;
 pub mod hide;
@@ -36,6 +37,7 @@ pub mod propagation;
 pub mod render;
 mod score;
 mod session;
+mod stored;
 pub mod text;
 mod word_list;
 mod words;
@@ -46,6 +48,7 @@ pub use encoder::{
     graph_products, multiplications, probe_cuda, run_graph, run_text_graph,
 };
 pub use error::{Error, Result};
+pub use examples::{Example, join_examples};
 pub use found::FoundClass;
 pub use frame::{Channels, Frame};
 pub use input::{Input, MAX_PATCHES, Placement, prepare};
@@ -56,6 +59,7 @@ pub use picture::{
 };
 pub use score::{Background, ScoreGrid, Scoring, TagScore, score, score_tags};
 pub use session::{Encoded, Segmentation, Session};
+pub use stored::{Cover, Part, StoredRows};
 pub use text::read_text;
 pub use word_list::{WordList, parse_words};
 pub use words::{

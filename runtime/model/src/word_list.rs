@@ -1,7 +1,7 @@
 //! Words as a program asks for them in one line.
 
 use crate::words::{Class, Gate, TagBank, check_classes, same_name};
-use crate::{Background, Error, Result};
+use crate::{Background, Error, Example, Result};
 
 /// What is looked for: words with their embeddings, the thresholds that they must pass, and words for what is to be left out. Made by
 /// [`Session::words`](crate::Session::words).
@@ -22,6 +22,7 @@ pub struct WordList {
     left_out: Vec<String>,
     bank: TagBank,
     background: Background,
+    examples: Vec<Vec<Example>>,
 }
 
 impl std::fmt::Debug for WordList {
@@ -33,7 +34,12 @@ impl std::fmt::Debug for WordList {
 
 impl WordList {
     pub(crate) fn new(classes: Vec<Class>, left_out: Vec<String>, bank: TagBank, background: Background) -> Self {
-        Self { classes, left_out, bank, background }
+        let examples = vec![Vec::new(); classes.len()];
+        Self { classes, left_out, bank, background, examples }
+    }
+
+    pub(crate) fn with_examples(self, examples: Vec<Vec<Example>>) -> Self {
+        Self { examples, ..self }
     }
 
     /// The same words, of which one must reach a score of its own, in 0..1, in place of the common threshold.
@@ -81,6 +87,11 @@ impl WordList {
     /// The classes with all of their words.
     pub fn classes(&self) -> &[Class] {
         &self.classes
+    }
+
+    /// Each class's examples.
+    pub fn examples(&self) -> &[Vec<Example>] {
+        &self.examples
     }
 
     /// Words for what is to be left out.

@@ -187,12 +187,15 @@ impl PictureLabels {
     }
 }
 
+/// Pictures that could not be labelled, and why.
+type Failed = Vec<(String, String)>;
+
 /// What a run of labelling gave.
 #[pyclass(frozen, module = "edge_seg")]
 pub struct Labelling {
     pictures: Vec<Arc<Labels>>,
     classes: Vec<String>,
-    failed: Vec<(String, String)>,
+    failed: Failed,
 }
 
 #[pymethods]
@@ -223,22 +226,27 @@ impl Labelling {
 }
 
 impl Labelling {
-    fn new(labelled: Labelled, failed: Vec<(String, String)>) -> Self {
+    fn new(labelled: Labelled, failed: Failed) -> Self {
         Self { pictures: labelled.pictures.into_iter().map(Arc::new).collect(), classes: labelled.classes, failed }
     }
 }
 
-fn output(formats: Option<&Bound<'_, PyAny>>, coco_masks: &str, pictures: &str, label_studio_prefix: String) -> PyResult<Output> {
+fn output(formats: Option<&Bound<'_, PyAny>>, coco_masks: &str, pictures: &str, label_studio_prefix: &str) -> PyResult<Output> {
     let all = ["coco", "cvat", "voc", "yolo", "label-studio", "sheet"];
     let formats = match formats {
         Some(given) => several(given, |name| named("formats", &name.extract::<String>()?))?,
         None => all.into_iter().map(|name| named("formats", name)).collect::<PyResult<_>>()?,
     };
-    Ok(Output { formats, coco_masks: named("coco_masks", coco_masks)?, pictures: named("pictures", pictures)?, label_studio_prefix: label_studio_prefix.to_owned() })
+    Ok(Output {
+        formats,
+        coco_masks: named("coco_masks", coco_masks)?,
+        pictures: named("pictures", pictures)?,
+        label_studio_prefix: label_studio_prefix.to_owned(),
+    })
 }
 
 /// Pictures, folders of pictures and globs; what is none of them is told beside.
-fn inputs(images: &Bound<'_, PyAny>) -> PyResult<(Vec<PathBuf>, Vec<(String, String)>)> {
+fn inputs(images: &Bound<'_, PyAny>) -> PyResult<(Vec<PathBuf>, Failed)> {
     let wrong = |found: &Bound<'_, PyAny>| {
         let found = found.get_type().name().map_or_else(|_| "something else".into(), |name| name.to_string());
         PyTypeError::new_err(format!("images: expected a path, a folder, a glob, or several of them, found {found}"))

@@ -145,8 +145,11 @@ fn of_pil(image: &Bound<'_, PyAny>) -> PyResult<Frame> {
         )));
     }
     let info = image.getattr(intern!(py, "info"))?;
-    let clear = mode.ends_with('A')
-        || mode.ends_with('a')
+    let has_alpha = |mode: &str| mode.ends_with('A') || mode.ends_with('a');
+    // A palette's colours may be clear as well.
+    let palette = image.getattr(intern!(py, "palette"))?.getattr(intern!(py, "mode")).and_then(|mode| mode.extract::<String>());
+    let clear = has_alpha(&mode)
+        || (mode == "P" && palette.is_ok_and(|palette| has_alpha(&palette)))
         || info.cast::<PyDict>().is_ok_and(|info| info.contains("transparency").unwrap_or(false));
     let wanted = if clear { "RGBA" } else { "RGB" };
     let converted = if mode == wanted { image.clone() } else { image.call_method1(intern!(py, "convert"), (wanted,))? };

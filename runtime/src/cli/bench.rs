@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::Args;
 use edge_seg::hide::Hide;
+use edge_seg::live::{Countable, Follower, Sight, ThingOptions};
 use edge_seg::sink::{LegendEntry, Milliseconds, OverlayOptions};
 use edge_seg::source::{Pace, SourceOptions, open_source};
 use edge_seg::{Frame, Session, TagBank, parse_tags, read_tags_file};
@@ -13,6 +14,7 @@ use edge_seg_board::boards::Multiplications;
 use edge_seg_board::boards::{BOARDS, Board, Rates};
 use edge_seg_kernels::{Kernels, kernels};
 use edge_seg_model::multiplications;
+use edge_seg_model::propagation::{PropagationOptions, Propagator};
 use edge_seg_model::render::draw_overlay_on;
 use serde::Serialize;
 
@@ -43,6 +45,9 @@ pub struct BenchArgs {
     /// Fail with exit code 1 if this program runs slower kernels than the processor has, or is a debug build.
     #[arg(long)]
     assert: bool,
+    /// Also count and follow things of these words, as `run --things` does.
+    #[arg(long, value_name = "WORDS", value_parser = super::run::countable)]
+    things: Option<Countable>,
     /// What is done to the masks' borders.
     #[arg(long, value_enum, default_value_t = RefineArg::None)]
     refine: RefineArg,
@@ -125,7 +130,9 @@ impl Elsewhere {
 }
 
 /// What is timed, in a frame's order; `frame` is all of it.
-const STAGES: [&str; 8] = ["read", "prepare", "encode", "score", "mask", "hide", "overlay", "frame"];
+const STAGES: [&str; 10] = ["read", "prepare", "encode", "score", "mask", "hide", "motion", "things", "overlay", "frame"];
+/// Of these, what is timed where things are followed.
+const OF_THINGS: [&str; 2] = ["motion", "things"];
 
 pub fn run(args: &BenchArgs) -> Result<Outcome> {
     let classes = match &args.tags_file {
@@ -156,6 +163,7 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
         .iter()
         .enumerate()
         .filter(|(_, stage)| **stage != "hide" || args.hide.is_given())
+        .filter(|(_, stage)| args.things.is_some() || !OF_THINGS.contains(stage))
         .map(|(i, stage)| {
             let times: Vec<f64> = laps.iter().map(|lap| Milliseconds::rounded(lap.stages[i])).collect();
             Stage { stage, median_ms: quantile(&times, 0.5), p95_ms: quantile(&times, 0.95) }
@@ -182,7 +190,7 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
         words_ms: Milliseconds::rounded(words),
         first_frame_ms: Milliseconds::rounded(first.stages[STAGES.len() - 1]),
         frames: args.frames,
-        frames_per_second: 1e3 / stages[STAGES.len() - 1].median_ms,
+        frames_per_second: 1e3 / stages[stages.len() - 1].median_ms,
         stages,
         cpu_ms_median: cpu.map(|times| quantile(&times, 0.5)),
         peak_memory_bytes,
@@ -224,6 +232,8 @@ struct Timed<'a> {
     placement: Option<edge_seg::Placement>,
     hide: Option<Hide>,
     uri: &'a str,
+    /// What follows things, and the motion that it goes by.
+    follower: Option<(Follower, Propagator)>,
 }
 
 struct Lap {
@@ -234,6 +244,10 @@ struct Lap {
 impl<'a> Timed<'a> {
     fn new(args: &'a BenchArgs, session: &'a Session, bank: &'a TagBank) -> Result<Self> {
         let options = SourceOptions::default().with_pace(Pace::Every).with_repeat(true);
+        let follower = args.things.clone().map(|words| {
+            let follower = Follower::new(ThingOptions::new(words))?;
+            anyhow::Ok((follower, Propagator::new(PropagationOptions::default())))
+        });
         Ok(Self {
             source: open_source(&args.source, &options)?,
             session,
@@ -243,6 +257,7 @@ impl<'a> Timed<'a> {
             placement: None,
             hide: args.hide.hide(session, None)?,
             uri: &args.source,
+            follower: follower.transpose()?,
         })
     }
 
@@ -253,16 +268,28 @@ impl<'a> Timed<'a> {
             bail!("{}: expected at least one frame, found the end", self.uri);
         }
         let read = start.elapsed();
-        let (found, hide) = match &self.hide {
-            None => (self.session.segment(&self.frame, self.bank, self.background)?, Duration::ZERO),
-            Some(hide) => {
-                let encoded = self.session.encode(&self.frame)?;
-                let found = self.session.masks(&self.frame, &encoded, self.bank, self.background)?;
+        let mut hide = Duration::ZERO;
+        let (mut motion_took, mut things_took) = (Duration::ZERO, Duration::ZERO);
+        let found = if self.hide.is_none() && self.follower.is_none() {
+            self.session.segment(&self.frame, self.bank, self.background)?
+        } else {
+            let moved = Instant::now();
+            let cut = self.follower.as_mut().map(|(_, propagator)| propagator.follow(&self.frame.pixels).cut);
+            motion_took = cut.map_or(Duration::ZERO, |_| moved.elapsed());
+            let encoded = self.session.encode(&self.frame)?;
+            let masks = self.session.masks(&self.frame, &encoded, self.bank, self.background)?;
+            if let (Some((follower, propagator)), Some(another_scene)) = (&mut self.follower, cut) {
+                let motion = (!another_scene).then(|| propagator.motion(self.frame.pixels.dimensions()));
+                let (placement, patches) = (&encoded.placement, Some(&encoded.grid));
+                things_took = follower.follow(&Sight { found: &masks, placement, motion, patches, another_scene }).took;
+            }
+            if let Some(hidden) = &self.hide {
                 let start = Instant::now();
                 let frame = std::mem::replace(&mut self.frame, Frame::still(image::RgbImage::default()));
-                self.frame = hide.show(self.session, frame, &encoded)?.into_inner();
-                (found, start.elapsed())
+                self.frame = hidden.show(self.session, frame, &encoded)?.into_inner();
+                hide = start.elapsed();
             }
+            masks
         };
         let drawn = Instant::now();
         let legend: Vec<_> = self
@@ -279,7 +306,7 @@ impl<'a> Timed<'a> {
         self.placement = Some(edge_seg::Placement::new(self.frame.pixels.dimensions(), image, self.session.size_px())?);
         let t = found.timings;
         Ok(Lap {
-            stages: [read, t.prepare, t.encode, t.score, t.mask, hide, overlay, start.elapsed()],
+            stages: [read, t.prepare, t.encode, t.score, t.mask, hide, motion_took, things_took, overlay, start.elapsed()],
             cpu_ms: cpu_before.zip(machine::cpu_ms()).map(|(before, after)| after - before),
         })
     }

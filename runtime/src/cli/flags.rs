@@ -4,7 +4,7 @@ use edge_seg::{Error, ModelError};
 use edge_seg_bundle::text::shown_lines;
 
 /// Fields as errors name them, and the flags that set them.
-const FLAGS: [(&str, &str); 19] = [
+const FLAGS: [(&str, &str); 20] = [
     ("address", "--http"),
     ("background", "--background"),
     ("batch", "--batch"),
@@ -14,6 +14,7 @@ const FLAGS: [(&str, &str); 19] = [
     ("gpu_masks", "--gpu-masks"),
     ("half", "--half"),
     ("hide", "--hide"),
+    ("index limit", "--index-limit"),
     ("keys", "--key-interval"),
     ("mqtt ca", "--mqtt-ca"),
     ("mqtt discovery", "--mqtt-discovery"),

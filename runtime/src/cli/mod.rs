@@ -1,10 +1,12 @@
 mod bench;
 mod config;
 mod demo;
+mod examples;
 mod flags;
 mod hide;
 mod inspect;
 mod run;
+mod search;
 mod segment;
 mod steer;
 mod tags;
@@ -54,6 +56,8 @@ enum Command {
     Config(config::ConfigArgs),
     /// Say which words a picture shows, as JSON.
     Tags(tags::TagsArgs),
+    /// Say when and where a camera saw something, or which pictures of a folder show it; exit 1 if none does.
+    Search(search::SearchArgs),
     /// Show what a model bundle holds.
     Inspect(inspect::InspectArgs),
     /// Time a frame's stages, on this machine.
@@ -328,6 +332,7 @@ pub fn run() -> ExitCode {
         Command::Run(args) => run::run(*args),
         Command::Config(args) => config::run(&args),
         Command::Tags(args) => tags::run(&args),
+        Command::Search(args) => search::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Completions(args) => args.run(Cli::command()).map(|()| Outcome::Done),

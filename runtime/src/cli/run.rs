@@ -2,6 +2,7 @@ mod describe;
 mod display;
 #[cfg(feature = "service")]
 mod http;
+mod index;
 mod input;
 mod log;
 #[cfg(feature = "service")]
@@ -13,6 +14,7 @@ mod rules;
 mod settings;
 #[cfg(feature = "service")]
 mod systemd;
+mod things;
 mod words;
 
 use std::path::PathBuf;
@@ -30,10 +32,12 @@ use edge_seg_live::metrics::Metrics;
 use edge_seg_live::session::EventBus;
 use edge_seg_live::words::{Control, WordSets};
 
+use super::examples::{ExampleArg, with_examples};
 use super::{MANY_WORDS, Outcome, flags, hide, steer};
 pub use describe::commented;
 use log::LogHandle;
 pub use settings::Settings;
+pub use things::parse as countable;
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -83,6 +87,9 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
         hide::keep_memory()?;
     }
     let mut rules = settings.rules.open()?;
+    if settings.things.options().is_none() && settings.rules.book()?.counts() {
+        bail!("--rules: expected --things WORDS, whose things the rules count, found none; try --things person");
+    }
     let stop = Arc::new(AtomicBool::new(false));
     // Not `stop` itself, which other ends set as well: a first signal that comes then would cut short the finishing of files.
     let signalled = Arc::new(AtomicBool::new(false));
@@ -110,17 +117,21 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
         reload::follow(file.clone(), args.flags.clone(), running.clone(), rules.reader(), log)?;
     }
     let mut sinks = open_sinks(settings, &running)?;
+    let waits = !settings.pipeline.is_live(settings.input.pace(), source.is_live());
+    let Running { session, metrics, .. } = &running;
+    sinks.extend(settings.index.open(session, &settings.input.name(), waits, &settings.output, metrics)?);
     #[cfg(feature = "service")]
-    let _server = settings.http.open(&running, settings.input.name(), &mut sinks)?;
+    let _server = settings.http.open(&running, settings.input.name(), settings.index.file(), &mut sinks)?;
     let hide = settings.hide.hide(&running.session, settings.pipeline.hide_max_age())?;
-    let options = settings.pipeline.live_options(settings.input.pace(), source.is_live()).with_hide(hide);
+    let options = settings.pipeline.live_options(settings.input.pace(), source.is_live());
+    let options = options.with_hide(hide).with_things(settings.things.options());
     let mask_style = settings.output.mask_style();
     let start = Instant::now();
     let mut shown = 0;
     let outcome = edge_seg_live::run(&running.session, source, &running.control.words, options, &running.counters, &stop, |frame| {
         let mut report = FrameReport::new(&frame);
         if let Some(style) = mask_style {
-            report = report.with_masks(&frame.found.labels, style);
+            report = report.with_masks(&frame, style);
         }
         rules.observe(&frame, &mut report, &running.event_bus);
         running.metrics.observe(&report);
@@ -179,10 +190,12 @@ fn load(settings: &Settings, stop: &Arc<AtomicBool>, reconnects: Arc<AtomicU64>)
     tracing::debug!("loading the model");
     let (sender, loaded) = channel();
     let (model, background, stop_too) = (settings.model.clone(), settings.background.clone(), stop.clone());
+    let examples = settings.words.examples().to_vec();
     std::thread::spawn(move || {
         let running = || {
             let session = Arc::new(model.session()?);
             let background = background.threshold(session.bundle().manifest());
+            let specs = with_examples(specs, ExampleArg::embed_all(&examples, &session).context("--example")?);
             let words = Arc::new(Words::new(session.clone(), specs, background_words, background)?);
             let control = Control { words, sets: sets.map(Arc::new), stop: stop_too };
             let (counters, event_bus) = (Arc::<Counters>::default(), Arc::<EventBus>::default());

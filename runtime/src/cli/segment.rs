@@ -13,26 +13,31 @@ use edge_seg::{
 };
 use edge_seg_bundle::files::replace_file;
 use edge_seg_model::render::{HiddenReport, SegmentReport, draw_overlay_on};
-use edge_seg_model::split_caption;
+use edge_seg_model::{check_classes, join_examples, split_caption};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::examples::ExampleArg;
 use super::hide::{self, HideArgs};
 use super::{BackgroundArgs, LegendArg, ModelArgs, Outcome, RefineArg, print_json, read_input, warn_of_many};
 
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("words").required(true))]
+#[command(group = ArgGroup::new("words").required(true).multiple(true))]
 pub struct SegmentArgs {
     /// Pictures (JPEG, PNG, WebP, BMP, TIFF, GIF), folders of pictures, or globs.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<String>,
     /// Words to look for, separated by commas: "dog, grass, sky".
-    #[arg(long, group = "words", value_name = "WORDS")]
+    #[arg(long, group = "words", value_name = "WORDS", conflicts_with_all = ["tags_file", "caption"])]
     tags: Option<String>,
     /// File with one class a line: `name`, or `name: synonym, synonym`.
-    #[arg(long, group = "words", value_name = "FILE")]
+    #[arg(long, group = "words", value_name = "FILE", conflicts_with = "caption")]
     tags_file: Option<PathBuf>,
+    /// Look for what a box of a picture shows, in pixels, under a name; `=-NAME` shows what the name does not mean. As often as there are
+    /// boxes. A name that --tags has too is looked for by its text as well.
+    #[arg(long, group = "words", value_name = "PICTURE:x,y,w,h=NAME", conflicts_with = "caption")]
+    example: Vec<ExampleArg>,
     /// A sentence: its words are scored, the ones that the picture shows are selected, and their masks and union written.
     #[arg(long, group = "words", value_name = "SENTENCE")]
     caption: Option<String>,
@@ -66,11 +71,12 @@ pub struct SegmentArgs {
 }
 
 pub fn run(args: &SegmentArgs) -> Result<Outcome> {
-    let classes = match (&args.tags, &args.tags_file, &args.caption) {
+    let mut classes = match (&args.tags, &args.tags_file, &args.caption) {
         (Some(list), _, _) => parse_tags("--tags", list)?,
         (_, Some(file), _) => read_tags_file(file)?,
         (_, _, Some(caption)) => split_caption(caption, args.keep_stop_words)?,
-        _ => unreachable!("clap asks for one of them"),
+        // Examples alone.
+        _ => Vec::new(),
     };
     let background_words = args.background.words()?;
     args.hide.check()?;
@@ -83,9 +89,11 @@ pub fn run(args: &SegmentArgs) -> Result<Outcome> {
     let usual = args.model.may_use_gpu() && !args.gpu_masks;
     let batch = args.batch.or(usual.then_some(Options::BATCH.min(inputs.len().max(1))));
     let session = args.model.session_with(batch, args.gpu_masks)?.with_refinement(args.refine.into());
+    let examples = join_examples(&mut classes, &ExampleArg::embed_all(&args.example, &session)?);
+    let classes = check_classes("--tags, --example", classes)?;
     let job = Job {
         background: args.background.threshold(session.bundle().manifest()),
-        bank: session.tag_bank(&classes, &background_words)?,
+        bank: session.tag_bank_with(&classes, &background_words, &examples)?,
         classes,
         background_words,
         hide: args.hide.hide(&session, None)?,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use edge_seg::live::WordSet;
-use edge_seg_live::words::{Control, Outcome, read_words_file};
+use edge_seg_live::words::{Control, Outcome, keep_examples, read_words_file};
 
 /// Says what a change of words did.
 pub fn tell(answer: edge_seg::Result<Outcome>) {
@@ -75,7 +75,7 @@ fn next_line(input: &mut impl BufRead) -> std::io::Result<Option<Result<String, 
 pub fn watch_words(path: PathBuf, control: Control) {
     let stop = control.stop.clone();
     watch(path.clone(), None, stop, move || {
-        tell(read_words_file(&path).and_then(|specs| control.words.change(|_| Ok(specs))).map(Outcome::Words));
+        tell(read_words_file(&path).and_then(|specs| control.words.change(|old| Ok(keep_examples(old, specs)))).map(Outcome::Words));
     });
 }
 

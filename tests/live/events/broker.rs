@@ -101,7 +101,8 @@ fn camera(folder: &Path, arguments: &[&str]) -> Running {
     )
 }
 
-const RULES: &str = "[[rule]]\nname = \"Sky!\"\nwhen = { word = \"sky\", score_above = 0 }\nfor_s = 0.3\n";
+const RULES: &str = "[[zone]]\nname = \"left\"\npoints = [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]\n\
+    [[line]]\nname = \"gate\"\npoints = [[0.5, 0], [0.5, 1]]\n[[rule]]\nname = \"Sky!\"\nwhen = { word = \"sky\", score_above = 0 }\nfor_s = 0.3\n";
 
 #[test]
 fn a_broker_gets_documents_states_and_events_and_changes_words() {
@@ -116,7 +117,8 @@ fn a_broker_gets_documents_states_and_events_and_changes_words() {
     let (heard, _listener) = Heard::listen(broker.port, &[]);
     fs::write(folder.path().join("rules.toml"), RULES).unwrap();
     let url = format!("mqtt://127.0.0.1:{}", broker.port);
-    let mut camera = camera(folder.path(), &["--tags", "sky, traffic light", "--mqtt", &url, "--rules", "rules.toml"]);
+    let more = ["--tags", "sky, traffic light", "--things", "sky", "--mqtt", &url, "--rules", "rules.toml"];
+    let mut camera = camera(folder.path(), &more);
 
     assert_eq!(heard.wait("edge-seg/cam/availability", |p| p == "online"), "online");
     assert_eq!(heard.wait("edge-seg/cam/words", |_| true), "sky, traffic light");
@@ -124,12 +126,21 @@ fn a_broker_gets_documents_states_and_events_and_changes_words() {
     assert_eq!(state["words"]["traffic_light"]["name"], "traffic light");
     assert!(["ON", "OFF"].contains(&state["words"]["sky"]["present"].as_str().unwrap()), "{state}");
     assert!(state["words"]["sky"]["score"].as_f64().is_some_and(|s| (0.0..=1.0).contains(&s)), "{state}");
+    assert!(state["words"]["sky"]["count"].is_u64() && state["words"]["traffic_light"].get("count").is_none(), "{state}");
+    assert!(state["zones"]["left"]["sky"]["entered"].is_u64() && state["lines"]["gate"]["sky"]["to_left"].is_u64(), "{state}");
     let event = heard.json("edge-seg/cam/event", |_| true);
     assert_eq!((event["rule"].as_str(), event["event"].as_str()), (Some("Sky!"), Some("started")));
     let documents = documents(&heard);
-    for topic in
-        ["sensor/cam/sky_share", "binary_sensor/cam/traffic_light_present", "text/cam/words", "event/cam/rules", "sensor/cam/latency"]
-    {
+    for topic in [
+        "sensor/cam/sky_share",
+        "sensor/cam/sky_count",
+        "sensor/cam/zone_left_sky_entered",
+        "sensor/cam/line_gate_sky_to_left",
+        "binary_sensor/cam/traffic_light_present",
+        "text/cam/words",
+        "event/cam/rules",
+        "sensor/cam/latency",
+    ] {
         assert!(documents.iter().any(|(t, _)| t == topic), "{topic}");
     }
     for (topic, document) in &documents {

@@ -29,7 +29,8 @@ use crate::commands::progress;
 ///
 /// A view with several rows of number 0 has a background (voc21, object81): label 0, found by --background. In any other view each row
 /// is a class, and by default every pixel gets one. Ignored pixels: value 255, value 0 where no row has it, rows whose name holds
-/// `ignore` or `void`, and --ignore. Any other value without a row is an error.
+/// `ignore` or `void`, and --ignore. Any other value without a row is an error. A column `role` (thing, stuff, none, ignore), as sets that
+/// are trained on have it, says of each row what it is: `none` is the background.
 ///
 /// --names, --templates, --background, --tag-threshold and --refine take several values with commas: every combination is measured, on
 /// one encoding of each picture. With several backgrounds the threshold that is best on one half of the pictures is also measured on the

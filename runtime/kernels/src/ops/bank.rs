@@ -53,6 +53,37 @@ impl PackedBank {
         PackedBank { tags, dim, store }
     }
 
+    /// A bank of 8-bit integers as [`Self::int8_parts`] gave it, from a file. What was never packed gives products that mean nothing.
+    ///
+    /// # Shapes
+    /// - `values`: `[panels, dim / 4, PANEL, 4]`, `dim` filled up to a multiple of four
+    /// - `scales`: `[panels, PANEL]`
+    ///
+    /// # Panics
+    /// The lengths do not fit those shapes.
+    pub fn from_int8_parts(mut values: Vec<i8>, scales: Vec<f32>, dim: usize) -> Self {
+        let (tags, wide) = (scales.len(), dim.next_multiple_of(4));
+        assert!(
+            dim > 0 && tags.is_multiple_of(PANEL) && values.len() == tags * wide,
+            "from_int8_parts: expected whole panels of {PANEL} rows of {wide}, found {tags} scales and {} values",
+            values.len()
+        );
+        // -128, which packing never gives, would overflow where sets without a dot product add pairs in 16 bits.
+        values.iter_mut().for_each(|value| *value = (*value).max(-127));
+        PackedBank { tags, dim, store: BankStore::Int8 { values, scales } }
+    }
+
+    /// The integers and scales of a bank of [`Precision::Int8`], to be kept in a file; none of another.
+    ///
+    /// # Shapes
+    /// As [`Self::from_int8_parts`] takes them.
+    pub fn int8_parts(&self) -> Option<(&[i8], &[f32])> {
+        match &self.store {
+            BankStore::Int8 { values, scales } => Some((values, scales)),
+            BankStore::F32(_) | BankStore::F16(_) => None,
+        }
+    }
+
     /// How many tags it holds.
     #[inline]
     pub fn tags(&self) -> usize {

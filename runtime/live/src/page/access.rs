@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::Token;
 use super::connections::Client;
+use super::examples::PICTURE_BYTES;
 use super::routes::{BODY_BYTES, Fault, OPEN_PATHS};
 
 /// Who may ask for what, and how often.
@@ -80,12 +81,17 @@ impl Access {
             }
         }
         // Browsers ask before a page from elsewhere may send this type, and are told no.
-        let json = || header(headers, CONTENT_TYPE).is_some_and(|t| t.split(';').next().unwrap_or_default().trim() == "application/json");
-        if writes && *request.method() != Method::DELETE && !json() {
-            return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content-Type: expected application/json"));
+        // Kinds that another site's page cannot send unasked.
+        let kind = || header(headers, CONTENT_TYPE).map_or("", |kind| kind.split(';').next().unwrap_or_default().trim());
+        if writes && *request.method() != Method::DELETE && !["application/json", "image/jpeg"].contains(&kind()) {
+            return Err(Fault::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "Content-Type: expected application/json, or image/jpeg for a picture",
+            ));
         }
-        if header(headers, CONTENT_LENGTH).and_then(|l| l.parse::<usize>().ok()).is_some_and(|length| length > BODY_BYTES) {
-            return Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, format!("body: expected at most {BODY_BYTES} bytes")));
+        let most = if request.uri().path() == "/api/examples" { PICTURE_BYTES } else { BODY_BYTES };
+        if header(headers, CONTENT_LENGTH).and_then(|l| l.parse::<usize>().ok()).is_some_and(|length| length > most) {
+            return Err(Fault::new(StatusCode::PAYLOAD_TOO_LARGE, format!("body: expected at most {most} bytes")));
         }
         let bucket = match request.uri().path() {
             // Whoever watches this must not take a busy server for a dead one.

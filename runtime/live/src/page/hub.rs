@@ -1,5 +1,6 @@
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -42,6 +43,7 @@ pub struct Hub {
     pub(super) event_bus: Arc<EventBus>,
     pub(super) recorder: Option<Recorder>,
     pub(super) encoder: Encoder,
+    pub(super) index: OnceLock<PathBuf>,
     start: Instant,
     latest: watch::Sender<Option<Arc<Snapshot>>>,
     events: broadcast::Sender<Event>,
@@ -103,6 +105,7 @@ impl Hub {
             event_bus,
             recorder,
             encoder: Encoder::default(),
+            index: OnceLock::new(),
             start: Instant::now(),
             latest: watch::Sender::new(None),
             events,
@@ -110,6 +113,11 @@ impl Hub {
             asked_ms: AtomicU64::new(u64::MAX),
             pace: Mutex::default(),
         })
+    }
+
+    /// Lets clients search an index that this session keeps.
+    pub fn searches(&self, index: PathBuf) {
+        let _ = self.index.set(index);
     }
 
     fn pace(&self) -> parking_lot::MutexGuard<'_, Pace> {
@@ -203,6 +211,7 @@ impl Hub {
             "words_version": self.control.words.current().version,
             "saves_sets": self.control.sets.is_some(),
             "records": self.recorder.is_some(),
+            "searches": self.index.get().is_some(),
         })
     }
 

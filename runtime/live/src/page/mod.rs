@@ -26,9 +26,11 @@
 mod access;
 mod connections;
 mod encode;
+mod examples;
 mod hub;
 mod recordings;
 mod routes;
+mod search;
 mod words;
 
 pub use hub::{About, Hub, HubSink};

@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::access::{Access, guard};
 use super::encode::Encoded;
 use super::hub::{Hub, Snapshot};
-use super::{recordings, words};
+use super::{examples, recordings, search, words};
 use edge_seg_model::render::encode_mask;
 
 /// What anybody may see who reaches the address: the page without its data, and whether the session is well.
@@ -113,6 +113,8 @@ fn paths() -> Vec<(&'static str, MethodRouter<Context>)> {
         ("/api/events", get(events)),
         ("/api/words", get(words::get_words).put(words::put_words).post(words::add_word)),
         ("/api/words/{name}", patch(words::patch_word).delete(words::delete_word)),
+        ("/api/examples", post(examples::add_example).layer(DefaultBodyLimit::max(examples::PICTURE_BYTES))),
+        ("/api/search", get(search::search)),
         ("/api/background", patch(words::patch_background)),
         ("/api/sets", get(words::list_sets)),
         ("/api/sets/{name}", get(words::get_set).put(words::put_set).delete(words::delete_set)),
@@ -212,7 +214,7 @@ async fn stream(State(context): State<Context>, which: Result<Query<Which>, Quer
     Ok(([(CONTENT_TYPE, kind)], Body::from_stream(parts)).into_response())
 }
 
-async fn latest(context: &Context, after: Option<u64>) -> Result<Arc<Snapshot>, Fault> {
+pub(super) async fn latest(context: &Context, after: Option<u64>) -> Result<Arc<Snapshot>, Fault> {
     context.hub.next(after, WAIT).await.ok_or_else(Fault::no_frame)
 }
 

@@ -11,10 +11,13 @@ use serde_json::{Value, json};
 use super::routes::{Context, Fault, answer, read};
 use crate::Error;
 use crate::words::{Colour, Control, WordSet, WordSpec, parse_words_json, unknown};
-use edge_seg_model::{Background, same_name};
+use edge_seg_model::{Background, Example, same_name};
 
 /// Runs what may take the text encoder or the disk a while, away from the thread that serves.
-async fn work<T: Send + 'static>(context: &Context, work: impl FnOnce(&Control) -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
+pub(super) async fn work<T: Send + 'static>(
+    context: &Context,
+    work: impl FnOnce(&Control) -> Result<T, Fault> + Send + 'static,
+) -> Result<T, Fault> {
     // One at a time: a second change would wait for the first one anyway, and take a thread meanwhile.
     let _alone = context.changes.try_acquire().map_err(|_| Fault::new(StatusCode::TOO_MANY_REQUESTS, "other changes wait already"))?;
     let control = context.hub.control.clone();
@@ -29,7 +32,7 @@ fn document(set: &WordSet) -> Value {
     json!({ "version": set.version, "words": set.words, "background": { "threshold": background, "words": set.background_words } })
 }
 
-async fn changed(
+pub(super) async fn changed(
     context: &Context,
     change: impl FnOnce(&Control) -> Result<std::sync::Arc<WordSet>, Fault> + Send + 'static,
 ) -> Result<Response, Fault> {
@@ -73,6 +76,7 @@ struct Patch {
     threshold: Option<Option<f32>>,
     colour: Option<Colour>,
     on: Option<bool>,
+    examples: Option<Vec<Example>>,
 }
 
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
@@ -98,6 +102,9 @@ pub(super) async fn patch_word(State(context): State<Context>, Path(name): Path<
             spec.threshold = patch.threshold.unwrap_or(spec.threshold);
             spec.colour = patch.colour.or(spec.colour);
             spec.on = patch.on.unwrap_or(spec.on);
+            spec.examples = patch.examples.unwrap_or_else(|| std::mem::take(&mut spec.examples));
+            // A word without examples is its name.
+            spec.text |= spec.examples.is_empty();
         });
         Ok(set?)
     };

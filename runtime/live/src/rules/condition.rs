@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use super::crowd::{Place, ThingTest, Way};
+
 /// From this share of the picture or zone on a word counts as present: fewer pixels than one in a thousand are most often noise.
 pub const PRESENT_SHARE: f64 = 0.001;
 
@@ -15,6 +17,15 @@ pub enum Condition {
         zone: Option<String>,
         /// What must hold.
         test: Test,
+    },
+    /// A word's things, where they are followed.
+    Things {
+        /// The word.
+        word: String,
+        /// Where they are counted.
+        place: Place,
+        /// What must hold.
+        test: ThingTest,
     },
     /// All of these hold.
     All(Vec<Condition>),
@@ -47,6 +58,13 @@ struct Raw {
     score_above: Option<f64>,
     score_below: Option<f64>,
     absent: Option<bool>,
+    line: Option<String>,
+    count_above: Option<u32>,
+    count_below: Option<u32>,
+    dwell_above_s: Option<f64>,
+    enters: Option<bool>,
+    leaves: Option<bool>,
+    crosses: Option<Way>,
     all: Option<Vec<Condition>>,
     any: Option<Vec<Condition>>,
     not: Option<Box<Condition>>,
@@ -64,9 +82,26 @@ impl TryFrom<Raw> for Condition {
             raw.absent.map(|absent| if absent { Test::ShareBelow(PRESENT_SHARE) } else { Test::ShareAbove(PRESENT_SHARE) }),
         ];
         let tests: Vec<Test> = tests.into_iter().flatten().collect();
-        let word = raw.word.map(|word| word.trim().to_owned()).filter(|word| !word.is_empty());
+        let of_things = raw.thing_tests()?;
+        let word = raw.word.as_deref().map(|word| word.trim().to_owned()).filter(|word| !word.is_empty());
         let groups = usize::from(raw.all.is_some()) + usize::from(raw.any.is_some()) + usize::from(raw.not.is_some());
         match (word, groups) {
+            (Some(word), 0) if !of_things.is_empty() || raw.line.is_some() => {
+                let [test] = of_things[..] else {
+                    return Err(format!("expected one of {THING_TESTS}, found {}", if of_things.is_empty() { "none" } else { "more" }));
+                };
+                if !tests.is_empty() {
+                    return Err(format!("expected one of {THING_TESTS} alone, found shares or scores as well"));
+                }
+                let place = match (raw.zone, raw.line, test) {
+                    (None, Some(line), ThingTest::Crosses(_)) => Place::Line(line),
+                    (_, _, ThingTest::Crosses(_)) => return Err("expected a line, and no zone, with crosses".into()),
+                    (_, Some(_), _) => return Err("expected crosses with a line".into()),
+                    (Some(zone), None, _) => Place::Zone(zone),
+                    (None, None, _) => Place::Picture,
+                };
+                Ok(Self::Things { word, place, test })
+            }
             (Some(word), 0) => {
                 let test = match tests[..] {
                     [] => Test::ShareAbove(PRESENT_SHARE),
@@ -82,16 +117,44 @@ impl TryFrom<Raw> for Condition {
                 }
                 Ok(Self::Word { word, zone: raw.zone, test })
             }
-            (None, 1) if tests.is_empty() && raw.zone.is_none() => match (raw.all, raw.any, raw.not) {
-                (Some(all), _, _) if !all.is_empty() => Ok(Self::All(all)),
-                (_, Some(any), _) if !any.is_empty() => Ok(Self::Any(any)),
-                (_, _, Some(not)) => Ok(Self::Not(not)),
-                _ => Err("expected one condition or more in all or any, found none".into()),
-            },
+            (None, 1) if tests.is_empty() && of_things.is_empty() && raw.zone.is_none() && raw.line.is_none() => {
+                match (raw.all, raw.any, raw.not) {
+                    (Some(all), _, _) if !all.is_empty() => Ok(Self::All(all)),
+                    (_, Some(any), _) if !any.is_empty() => Ok(Self::Any(any)),
+                    (_, _, Some(not)) => Ok(Self::Not(not)),
+                    _ => Err("expected one condition or more in all or any, found none".into()),
+                }
+            }
             _ => Err("expected a word with what must hold of it, or one of all, any and not".into()),
         }
     }
 }
+
+const THING_TESTS: &str = "count_above, count_below, dwell_above_s, enters, leaves, crosses";
+
+impl Raw {
+    fn thing_tests(&self) -> Result<Vec<ThingTest>, String> {
+        let happens = |key: &str, given: Option<bool>, test| match given {
+            Some(false) => Err(format!("expected {key} = true, found false; say not = {{ ... }} around it")),
+            given => Ok(given.map(|_| test)),
+        };
+        if let Some(seconds) = self.dwell_above_s.filter(|seconds| !(0.0..=86_400.0 * 366.0).contains(seconds)) {
+            return Err(format!("expected dwell_above_s of seconds, up to a year, found {seconds}"));
+        }
+        let tests = [
+            self.count_above.map(ThingTest::CountAbove),
+            self.count_below.map(ThingTest::CountBelow),
+            self.dwell_above_s.map(ThingTest::DwellAbove),
+            happens("enters", self.enters, ThingTest::Enters)?,
+            happens("leaves", self.leaves, ThingTest::Leaves)?,
+            self.crosses.map(ThingTest::Crosses),
+        ];
+        Ok(tests.into_iter().flatten().collect())
+    }
+}
+
+/// Whether a test holds of a word's things in a place; none if nobody counted them.
+pub type Counted<'a> = dyn Fn(&str, &Place, ThingTest) -> Option<bool> + 'a;
 
 /// Share and score of a word, in the picture or in a zone; none if nobody measured it.
 pub type Measure<'a> = dyn Fn(&str, Option<&str>) -> Option<(f64, f32)> + 'a;
@@ -104,35 +167,59 @@ pub struct Measured {
     /// The zone that its share is of; the whole picture if none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// The line that its things cross.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<String>,
     /// Share of the picture's or zone's pixels, in 0..1.
     pub share: f64,
     /// Score of its best patch in the whole picture, in 0..1.
     pub score: f32,
+    /// How many of its things are there, where they are counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<usize>,
+    /// Numbers of the things that the condition is about: those that are there, have stayed, came, went or crossed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<u64>,
 }
 
 impl Condition {
-    /// The words and zones that it measures, each pair once, in order.
+    /// The words and zones whose shares it measures, each pair once, in order.
     pub fn measures(&self) -> Vec<(&str, Option<&str>)> {
         let mut found = Vec::new();
-        self.collect(&mut found);
+        self.each(&mut |part| {
+            if let Self::Word { word, zone, .. } = part
+                && !found.contains(&(word.as_str(), zone.as_deref()))
+            {
+                found.push((word.as_str(), zone.as_deref()));
+            }
+        });
         found
     }
 
-    fn collect<'a>(&'a self, found: &mut Vec<(&'a str, Option<&'a str>)>) {
-        match self {
-            Self::Word { word, zone, .. } => {
-                let pair = (word.as_str(), zone.as_deref());
-                if !found.contains(&pair) {
-                    found.push(pair);
-                }
+    /// The words whose things it counts, where, and what must hold of them, each once, in order.
+    pub fn counts(&self) -> Vec<(&str, &Place, ThingTest)> {
+        let mut found = Vec::new();
+        self.each(&mut |part| {
+            if let Self::Things { word, place, test } = part
+                && !found.contains(&(word.as_str(), place, *test))
+            {
+                found.push((word.as_str(), place, *test));
             }
-            Self::All(list) | Self::Any(list) => list.iter().for_each(|c| c.collect(found)),
-            Self::Not(inner) => inner.collect(found),
+        });
+        found
+    }
+
+    /// Shows every word's part.
+    fn each<'a>(&'a self, show: &mut dyn FnMut(&'a Self)) {
+        match self {
+            Self::Word { .. } | Self::Things { .. } => show(self),
+            Self::All(list) | Self::Any(list) => list.iter().for_each(|c| c.each(show)),
+            Self::Not(inner) => inner.each(show),
         }
     }
 
     /// Whether it holds; none if that depends on a word that nobody measured (Kleene's three-valued logic).
-    pub fn holds(&self, measured: &Measure<'_>) -> Option<bool> {
+    pub fn holds(&self, measured: &Measure<'_>, counted: &Counted<'_>) -> Option<bool> {
         match self {
             Self::Word { word, zone, test } => {
                 let (share, score) = measured(word, zone.as_deref())?;
@@ -143,9 +230,10 @@ impl Condition {
                     Test::ScoreBelow(least) => f64::from(score) < least,
                 })
             }
-            Self::All(list) => fold(list.iter().map(|c| c.holds(measured)), false),
-            Self::Any(list) => fold(list.iter().map(|c| c.holds(measured)), true),
-            Self::Not(inner) => inner.holds(measured).map(|held| !held),
+            Self::Things { word, place, test } => counted(word, place, *test),
+            Self::All(list) => fold(list.iter().map(|c| c.holds(measured, counted)), false),
+            Self::Any(list) => fold(list.iter().map(|c| c.holds(measured, counted)), true),
+            Self::Not(inner) => inner.holds(measured, counted).map(|held| !held),
         }
     }
 }
@@ -181,6 +269,17 @@ mod tests {
         assert_eq!(parse(r#"{ word = " dog ", zone = "a", share_above = 0.5 }"#), word(Some("a"), Test::ShareAbove(0.5)));
         assert_eq!(parse(r#"{ word = "dog", score_below = 1 }"#), word(None, Test::ScoreBelow(1.0)));
         assert_eq!(parse(r#"{ word = "dog", absent = true }"#), word(None, Test::ShareBelow(PRESENT_SHARE)));
+        let things = |place, test| Ok(Condition::Things { word: "dog".into(), place, test });
+        assert_eq!(parse(r#"{ word = "dog", count_above = 3 }"#), things(Place::Picture, ThingTest::CountAbove(3)));
+        assert_eq!(
+            parse(r#"{ word = "dog", zone = "a", dwell_above_s = 1.5 }"#),
+            things(Place::Zone("a".into()), ThingTest::DwellAbove(1.5))
+        );
+        assert_eq!(parse(r#"{ word = "dog", zone = "a", enters = true }"#), things(Place::Zone("a".into()), ThingTest::Enters));
+        assert_eq!(
+            parse(r#"{ word = "dog", line = "l", crosses = "right" }"#),
+            things(Place::Line("l".into()), ThingTest::Crosses(Way::Right))
+        );
         assert!(
             matches!(parse(r#"{ all = [{ word = "a" }, { not = { any = [{ word = "b" }] } }] }"#), Ok(Condition::All(list)) if list.len() == 2)
         );
@@ -198,6 +297,16 @@ mod tests {
             (r#"{ word = "a", share_above = 1.1 }"#, "0 to 1, found 1.1"),
             (r#"{ word = "a", share_above = nan }"#, "0 to 1, found NaN"),
             (r#"{ word = "a", zone = "z", score_above = 0.5 }"#, "scores are of the whole picture"),
+            (r#"{ word = "a", count_above = 1, enters = true }"#, "expected one of count_above"),
+            (r#"{ word = "a", line = "l" }"#, "crosses, found none"),
+            (r#"{ word = "a", count_above = 1, share_above = 0.1 }"#, "found shares or scores as well"),
+            (r#"{ word = "a", count_above = -1 }"#, "expected u32"),
+            (r#"{ word = "a", crosses = "left" }"#, "expected a line"),
+            (r#"{ word = "a", line = "l", count_above = 1 }"#, "expected crosses with a line"),
+            (r#"{ word = "a", line = "l", crosses = "up" }"#, "unknown variant `up`"),
+            (r#"{ word = "a", leaves = false }"#, "expected leaves = true"),
+            (r#"{ word = "a", dwell_above_s = nan }"#, "found NaN"),
+            (r#"{ count_above = 1 }"#, "a word with what must hold"),
             (r#"{ word = "a", shareabove = 0.1 }"#, "unknown field `shareabove`"),
         ] {
             let found = parse(text).expect_err(text);
@@ -224,7 +333,7 @@ mod tests {
             (r#"{ any = [{ word = "no" }, { word = "what" }] }"#, None),
             (r#"{ any = [{ word = "no" }, { word = "yes", score_above = 0.95 }] }"#, Some(false)),
         ] {
-            assert_eq!(parse(text).unwrap().holds(&measured), expected, "{text}");
+            assert_eq!(parse(text).unwrap().holds(&measured, &|_, _, _| None), expected, "{text}");
         }
     }
 }

@@ -12,22 +12,26 @@
 //! ```
 
 mod condition;
+mod crowd;
 mod event;
 mod machine;
 mod zone;
 
 pub use condition::{Condition, Measured, PRESENT_SHARE, Test};
+pub use crowd::{Line, Place, Tally, TallyPlace, ThingTest, Way};
 pub use edge_seg_bundle::date::utc;
 pub use event::{Event, EventKind};
 pub use machine::{Change, Machine, Timing};
-pub use zone::{Unit, Zone, ZoneMask};
+pub use zone::{Anchor, Unit, Zone, ZoneMask};
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
+use crate::things::{Thing, Things};
 use crate::{Error, Result};
+use crowd::Crowds;
 use edge_seg_model::render::{ClassReport, Milliseconds};
 use edge_seg_model::{LabelMap, Segmentation, same_name};
 
@@ -75,6 +79,9 @@ pub struct RuleBook {
     /// The zones that rules name.
     #[serde(default, rename = "zone")]
     pub zones: Vec<Zone>,
+    /// The lines that rules name.
+    #[serde(default, rename = "line")]
+    pub lines: Vec<Line>,
     /// The rules.
     #[serde(default, rename = "rule")]
     pub rules: Vec<Rule>,
@@ -127,6 +134,15 @@ impl RuleBook {
             }
         }
 
+        for (i, line) in self.lines.iter().enumerate() {
+            if let Err((expected, found)) = line.check() {
+                return wrong(format!("line {:?}", line.name), expected, found);
+            }
+            if self.lines[..i].iter().any(|l| l.name == line.name) {
+                return wrong(format!("line {:?}", line.name), "each line once".into(), "it twice".into());
+            }
+        }
+
         for (i, rule) in self.rules.iter().enumerate() {
             let part = || format!("rule {:?}", rule.name);
             if rule.name.trim().is_empty() {
@@ -142,18 +158,29 @@ impl RuleBook {
                     return wrong(part(), format!("{key} of seconds, up to a year"), seconds.to_string());
                 }
             }
-            let unknown = rule.when.measures().into_iter().filter_map(|(_, zone)| zone).find(|z| self.zones.iter().all(|k| k.name != *z));
-            if let Some(unknown) = unknown {
+            if let Some(unknown) = rule.zones().into_iter().find(|z| self.zones.iter().all(|k| k.name != *z)) {
                 return wrong(part(), "the name of a [[zone]]".into(), format!("{unknown:?}"));
+            }
+            if let Some(unknown) = rule.lines().into_iter().find(|l| self.lines.iter().all(|k| k.name != *l)) {
+                return wrong(part(), "the name of a [[line]]".into(), format!("{unknown:?}"));
+            }
+            if rule.for_s > 0.0 && rule.when.counts().iter().any(|(_, _, test)| test.is_instant()) {
+                return wrong(part(), "no for_s with enters, leaves and crosses, which are over at once".into(), rule.for_s.to_string());
             }
         }
         Ok(())
     }
 
+    /// Whether rules count things, or zones and lines ask for it.
+    pub fn counts(&self) -> bool {
+        !self.lines.is_empty() || self.counted().next().is_some()
+    }
+
     /// Words that rules are about, each once, in order.
     pub fn words(&self) -> Vec<&str> {
         let mut words: Vec<&str> = Vec::new();
-        for (word, _) in self.rules.iter().flat_map(|r| r.when.measures()) {
+        let measured = self.rules.iter().flat_map(|r| r.when.measures()).map(|(word, _)| word);
+        for word in measured.chain(self.counted()) {
             if !words.iter().any(|w| same_name(w, word)) {
                 words.push(word);
             }
@@ -162,7 +189,31 @@ impl RuleBook {
     }
 }
 
+impl RuleBook {
+    /// Words whose things are counted, as often as rules name them.
+    fn counted(&self) -> impl Iterator<Item = &str> {
+        self.rules.iter().flat_map(|r| r.when.counts()).map(|(word, ..)| word)
+    }
+}
+
 impl Rule {
+    fn zones(&self) -> Vec<&str> {
+        let counted = self
+            .when
+            .counts()
+            .into_iter()
+            .filter_map(|(_, place, _)| if let Place::Zone(zone) = place { Some(zone.as_str()) } else { None });
+        self.when.measures().into_iter().filter_map(|(_, zone)| zone).chain(counted).collect()
+    }
+
+    fn lines(&self) -> Vec<&str> {
+        self.when
+            .counts()
+            .into_iter()
+            .filter_map(|(_, place, _)| if let Place::Line(line) = place { Some(line.as_str()) } else { None })
+            .collect()
+    }
+
     fn timing(&self) -> Timing {
         let [hold, release, cool_down, gap] = [self.for_s, self.end_after_s, self.cool_down_s, self.gap_s].map(Duration::from_secs_f64);
         Timing { hold, release, cool_down, gap }
@@ -175,6 +226,9 @@ pub struct Watcher {
     book: RuleBook,
     machines: Vec<Machine>,
     masks: Vec<Option<ZoneMask>>,
+    crowds: Crowds,
+    /// Whether things were counted since the last frame.
+    is_counted: bool,
     /// Rules that are gone while an event of them was on, and for how long it had held.
     gone: Vec<(String, Duration)>,
 }
@@ -191,7 +245,8 @@ impl Watcher {
 
     fn following(book: RuleBook) -> Self {
         let (machines, masks) = (vec![Machine::default(); book.rules.len()], vec![None; book.zones.len()]);
-        Self { book, machines, masks, gone: Vec::new() }
+        let crowds = Crowds::new(&book.zones, &book.lines);
+        Self { book, machines, masks, crowds, is_counted: false, gone: Vec::new() }
     }
 
     /// Goes on with other rules. A rule that is the same, with the same zones, goes on where it was; of one that is another or gone, the
@@ -203,12 +258,14 @@ impl Watcher {
         book.check("rules")?;
         let mut old = std::mem::replace(self, Self::following(book));
         self.gone = std::mem::take(&mut old.gone);
+        self.crowds.take_over(std::mem::take(&mut old.crowds));
         for (rule, mut machine) in old.book.rules.iter().zip(old.machines) {
-            let zones = |book: &RuleBook| -> Vec<Zone> {
-                let named: Vec<_> = rule.when.measures().into_iter().filter_map(|(_, zone)| zone).collect();
-                book.zones.iter().filter(|zone| named.contains(&zone.name.as_str())).cloned().collect()
+            let places = |book: &RuleBook| -> (Vec<Zone>, Vec<Line>) {
+                let (zones, lines) = (rule.zones(), rule.lines());
+                let zones = book.zones.iter().filter(|zone| zones.contains(&zone.name.as_str())).cloned().collect();
+                (zones, book.lines.iter().filter(|line| lines.contains(&line.name.as_str())).cloned().collect())
             };
-            let same = self.book.rules.iter().position(|new| new == rule && zones(&self.book) == zones(&old.book));
+            let same = self.book.rules.iter().position(|new| new == rule && places(&self.book) == places(&old.book));
             match (same, machine.is_on()) {
                 (Some(at), _) => self.machines[at] = machine,
                 (None, true) => {
@@ -237,6 +294,34 @@ impl Watcher {
         self.book.words().into_iter().filter(|word| names.iter().all(|name| !same_name(name, word))).collect()
     }
 
+    /// Words whose things rules count and nobody does: these are counted.
+    pub fn uncounted_words<'a>(&'a self, counted: &[&str]) -> Vec<&'a str> {
+        let mut words: Vec<&str> = self.book.counted().filter(|word| counted.iter().all(|c| !same_name(c, word))).collect();
+        words.sort_unstable();
+        words.dedup();
+        words
+    }
+
+    /// Takes the things of the frame that comes to [`Self::observe`] next, of the words that are counted. A frame whose things are not
+    /// given leaves unknown what depends on them.
+    pub fn count(&mut self, things: &[Thing], counted: &[&str], frame_px: (u32, u32), timestamp_ms: f64) {
+        self.crowds.take(things, counted, frame_px, moment(timestamp_ms));
+        self.is_counted = true;
+    }
+
+    /// What was counted in each zone and over each line, by the frame that was taken last.
+    pub fn tallies(&self) -> Vec<Tally> {
+        self.crowds.tallies()
+    }
+
+    /// As [`Self::look`], with the frame's things.
+    pub fn look_at(&mut self, found: &Segmentation, things: &Things, clock: SystemTime) -> Vec<Event> {
+        let counted: Vec<&str> =
+            found.names.iter().zip(&things.counted).filter(|(_, counted)| **counted).map(|(name, _)| name.as_str()).collect();
+        self.count(&things.list, &counted, things.frame_px(), found.timestamp.as_secs_f64() * 1e3);
+        self.look(found, clock)
+    }
+
     /// Takes one frame that a program has segmented itself: its masks, its number and its time.
     pub fn look(&mut self, found: &Segmentation, clock: SystemTime) -> Vec<Event> {
         let (classes, _) = ClassReport::list(&found.names, found);
@@ -255,9 +340,12 @@ impl Watcher {
         timestamp_ms: f64,
         clock: SystemTime,
     ) -> Vec<Event> {
+        if !std::mem::take(&mut self.is_counted) {
+            self.crowds.blind();
+        }
         let mut shares: Vec<Option<Vec<f64>>> = vec![None; self.book.zones.len()];
-        for (_, zone) in self.book.rules.iter().flat_map(|r| r.when.measures()) {
-            let Some(at) = zone.and_then(|z| self.book.zones.iter().position(|k| k.name == z)) else { continue };
+        for zone in self.book.rules.iter().flat_map(Rule::zones) {
+            let Some(at) = self.book.zones.iter().position(|k| k.name == zone) else { continue };
             if shares[at].is_none() && labels.checked().is_ok() {
                 let mask = match &mut self.masks[at] {
                     Some(mask) if mask.fits(labels) => mask,
@@ -275,7 +363,9 @@ impl Watcher {
             };
             Some((share, class.score))
         };
-        let now = Duration::try_from_secs_f64((timestamp_ms / 1e3).max(0.0)).unwrap_or(Duration::MAX);
+        let now = moment(timestamp_ms);
+        let crowds = &self.crowds;
+        let counted = |word: &str, place: &Place, test| crowds.holds(word, place, test).map(|(holds, _)| holds);
         let told = |rule: String, event, held: Duration, measured| Event {
             rule,
             event,
@@ -288,17 +378,28 @@ impl Watcher {
         };
         let mut events: Vec<_> = self.gone.drain(..).map(|(rule, held)| told(rule, EventKind::Ended, held, Vec::new())).collect();
         for (rule, machine) in self.book.rules.iter().zip(&mut self.machines) {
-            let holds = rule.when.holds(&measured).unwrap_or(false);
+            let holds = rule.when.holds(&measured, &counted).unwrap_or(false);
             for change in machine.step(now, holds, &rule.timing()).into_iter().flatten() {
                 let of = |(word, zone): (&str, Option<&str>)| {
                     let (share, score) = measured(word, zone)?;
-                    Some(Measured { word: word.into(), zone: zone.map(Into::into), share, score })
+                    Some(Measured { word: word.into(), zone: zone.map(Into::into), line: None, share, score, count: None, ids: Vec::new() })
+                };
+                let of_things = |(word, place, test): (&str, &Place, ThingTest)| {
+                    let (zone, line) = match place {
+                        Place::Picture => (None, None),
+                        Place::Zone(zone) => (Some(zone.clone()), None),
+                        Place::Line(line) => (None, Some(line.clone())),
+                    };
+                    let (share, score) = measured(word, zone.as_deref())?;
+                    let (_, ids) = crowds.holds(word, place, test)?;
+                    Some(Measured { word: word.into(), zone, line, share, score, count: crowds.count(word, place), ids })
                 };
                 let (event, held) = match change {
                     Change::Started { held } => (EventKind::Started, held),
                     Change::Ended { held } => (EventKind::Ended, held),
                 };
-                let measured = rule.when.measures().into_iter().filter_map(of).collect();
+                let of_things = rule.when.counts().into_iter().filter_map(of_things);
+                let measured = rule.when.measures().into_iter().filter_map(of).chain(of_things).collect();
                 events.push(told(rule.name.clone(), event, held, measured));
             }
         }
@@ -309,6 +410,11 @@ impl Watcher {
     pub fn wants_snapshot(&self, rule: &str) -> bool {
         self.book.rules.iter().any(|r| r.name == rule && r.snapshot)
     }
+}
+
+/// A frame's time. One that is no number or before the start counts as the start, one beyond all clocks as their end.
+fn moment(timestamp_ms: f64) -> Duration {
+    Duration::try_from_secs_f64((timestamp_ms / 1e3).max(0.0)).unwrap_or(Duration::MAX)
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ fn report(labels: &LabelMap, names: &[&str], second: f64) -> (Vec<ClassReport>, 
         score: 0.5,
         pixels: extent.pixels,
         share: extent.pixels as f64 / labels.pixels() as f64,
+        count: None,
         bounds_px: extent.bounds_px,
         segmentation: None,
     });
@@ -63,7 +64,10 @@ fn events_tell_who_where_when_and_how_long() {
         ("no dog", EventKind::Ended, 20, 1500.0),
     ];
     assert_eq!(brief, expected);
-    assert_eq!(told[1].measured, [Measured { word: "Person".into(), zone: Some("left".into()), share: 1.0, score: 0.5 }]);
+    assert_eq!(
+        told[1].measured,
+        [Measured { word: "Person".into(), zone: Some("left".into()), line: None, share: 1.0, score: 0.5, count: None, ids: vec![] }]
+    );
     assert_eq!((told[1].time.as_str(), told[1].timestamp_ms), ("1970-01-01T00:00:01.500Z", 1500.0));
     let line = serde_json::to_string(&told[3]).unwrap();
     assert_eq!(
@@ -146,12 +150,12 @@ fn rules_of_impossible_times_are_refused() {
         snapshot: false,
     };
     for (for_s, gap_s, key) in [(-1.0, 1.0, "for_s"), (f64::NAN, 1.0, "for_s"), (f64::INFINITY, 1.0, "for_s"), (0.0, 1e300, "gap_s")] {
-        let book = RuleBook { zones: vec![], rules: vec![rule(for_s, gap_s)] };
+        let book = RuleBook { zones: vec![], lines: vec![], rules: vec![rule(for_s, gap_s)] };
         let said = Watcher::new(book.clone()).unwrap_err().to_string();
         assert!(said.contains(&format!("rule \"r\": expected {key} of seconds")), "{said}");
         assert!(Watcher::default().replace(book).is_err());
     }
-    let mut watcher = Watcher::new(RuleBook { zones: vec![], rules: vec![rule(0.0, 10.0)] }).unwrap();
+    let mut watcher = Watcher::new(RuleBook { zones: vec![], lines: vec![], rules: vec![rule(0.0, 10.0)] }).unwrap();
     let labels = map("1");
     for ms in [0.0, f64::INFINITY, f64::NAN, -5.0, f64::MAX, f64::NEG_INFINITY] {
         let (classes, sequence, _) = report(&labels, &["cat"], 0.0);

@@ -1,5 +1,6 @@
 use serde::Deserialize;
 
+use crate::things::Thing;
 use edge_seg_model::LabelMap;
 
 /// A part of the picture: a polygon.
@@ -11,6 +12,9 @@ pub struct Zone {
     /// What the corners count in.
     #[serde(default)]
     pub unit: Unit,
+    /// Which point of a thing must be inside for it to be there.
+    #[serde(default)]
+    pub anchor: Anchor,
     /// The corners in order, x and y; the last one is joined to the first. Where the line crosses itself, the even-odd rule decides.
     pub points: Vec<[f64; 2]>,
 }
@@ -26,44 +30,70 @@ pub enum Unit {
     Pixels,
 }
 
+/// Which point of a thing stands for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Anchor {
+    /// The mean of its pixels.
+    #[default]
+    Centre,
+    /// The middle of its box's lower edge: where it stands, seen from the side.
+    Foot,
+}
+
+impl Anchor {
+    pub(super) fn of(self, thing: &Thing) -> [f64; 2] {
+        match self {
+            Self::Centre => thing.centroid_px,
+            Self::Foot => thing.foot_px(),
+        }
+        .map(f64::from)
+    }
+}
+
+impl Unit {
+    /// Pixels in one unit, across and down.
+    pub(super) fn scale(self, width: u32, height: u32) -> [f64; 2] {
+        match self {
+            Self::Relative => [f64::from(width), f64::from(height)],
+            Self::Pixels => [1.0, 1.0],
+        }
+    }
+}
+
 /// Corners that a zone may have.
 const MAX_POINTS: usize = 256;
 
 impl Zone {
     /// What is wrong with it: expected and found.
     pub(super) fn check(&self) -> Result<(), (String, String)> {
-        let wrong = |expected: &str, found: String| Err((expected.to_owned(), found));
-        if self.name.trim().is_empty() {
-            return wrong("a name", "none".into());
-        }
+        check_points(&self.name, self.unit, &self.points)?;
         if !(3..=MAX_POINTS).contains(&self.points.len()) {
-            return wrong("3 to 256 points", self.points.len().to_string());
+            return Err(("3 to 256 points".into(), self.points.len().to_string()));
         }
-        let relative = self.unit == Unit::Relative;
-        let fits = |v: &f64| if relative { (0.0..=1.0).contains(v) } else { (0.0..=65535.0).contains(v) };
-        match self.points.iter().find(|p| !p.iter().all(fits)) {
-            Some([x, y]) if relative => wrong("points of 0 to 1 (or unit = \"pixels\")", format!("[{x}, {y}]")),
-            Some([x, y]) => wrong("points of 0 to 65535 pixels", format!("[{x}, {y}]")),
-            None => Ok(()),
-        }
+        Ok(())
+    }
+
+    /// Whether a place, in pixels, lies inside.
+    pub(super) fn holds(&self, [x, y]: [f64; 2], (width, height): (u32, u32)) -> bool {
+        let corners = self.corners_px(width, height);
+        corners.iter().zip(corners.iter().cycle().skip(1)).filter(|(a, b)| crossing(a, b, y).is_some_and(|at| at <= x)).count() % 2 == 1
+    }
+
+    fn corners_px(&self, width: u32, height: u32) -> Vec<[f64; 2]> {
+        let scale = self.unit.scale(width, height);
+        self.points.iter().map(|p| [p[0] * scale[0], p[1] * scale[1]]).collect()
     }
 
     /// The pixels of a picture whose centres lie inside.
     pub fn mask(&self, width: u32, height: u32) -> ZoneMask {
-        let scale = match self.unit {
-            Unit::Relative => [f64::from(width), f64::from(height)],
-            Unit::Pixels => [1.0, 1.0],
-        };
-        let corners: Vec<[f64; 2]> = self.points.iter().map(|p| [p[0] * scale[0], p[1] * scale[1]]).collect();
+        let corners = self.corners_px(width, height);
         let edges: Vec<_> = corners.iter().zip(corners.iter().cycle().skip(1)).collect();
         let (mut spans, mut crossings) = (Vec::new(), Vec::new());
         for row in 0..height {
             let y = f64::from(row) + 0.5;
-            // An edge owns its upper end and not its lower one, so that a corner is crossed once.
-            let crossing =
-                |(a, b): &(&[f64; 2], &[f64; 2])| ((a[1] <= y) != (b[1] <= y)).then(|| a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0]));
             crossings.clear();
-            crossings.extend(edges.iter().filter_map(crossing));
+            crossings.extend(edges.iter().filter_map(|(a, b)| crossing(a, b, y)));
             crossings.sort_by(f64::total_cmp);
             for pair in crossings.chunks_exact(2) {
                 let [first, end] = [pair[0], pair[1]].map(|x| (x - 0.5).ceil().clamp(0.0, f64::from(width)) as u32);
@@ -74,6 +104,26 @@ impl Zone {
         }
         let pixels = spans.iter().map(|s| u64::from(s.end - s.first)).sum();
         ZoneMask { width, height, spans, pixels }
+    }
+}
+
+/// Where an edge crosses a height. It owns its upper end and not its lower one, so that a corner is crossed once.
+fn crossing(a: &[f64; 2], b: &[f64; 2], y: f64) -> Option<f64> {
+    ((a[1] <= y) != (b[1] <= y)).then(|| a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0]))
+}
+
+/// What is wrong with a name and points of the picture: expected and found.
+pub(super) fn check_points(name: &str, unit: Unit, points: &[[f64; 2]]) -> Result<(), (String, String)> {
+    let wrong = |expected: &str, found: String| Err((expected.to_owned(), found));
+    if name.trim().is_empty() {
+        return wrong("a name", "none".into());
+    }
+    let relative = unit == Unit::Relative;
+    let fits = |v: &f64| if relative { (0.0..=1.0).contains(v) } else { (0.0..=65535.0).contains(v) };
+    match points.iter().find(|p| !p.iter().all(fits)) {
+        Some([x, y]) if relative => wrong("points of 0 to 1 (or unit = \"pixels\")", format!("[{x}, {y}]")),
+        Some([x, y]) => wrong("points of 0 to 65535 pixels", format!("[{x}, {y}]")),
+        None => Ok(()),
     }
 }
 
@@ -126,7 +176,7 @@ mod tests {
     use super::*;
 
     fn zone(unit: Unit, points: &[[f64; 2]]) -> Zone {
-        Zone { name: "z".into(), unit, points: points.into() }
+        Zone { name: "z".into(), unit, anchor: Anchor::Centre, points: points.into() }
     }
 
     fn drawn(mask: &ZoneMask) -> Vec<String> {
@@ -174,5 +224,16 @@ mod tests {
         let right = zone(Unit::Relative, &[[0.5, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, 1.0]]).mask(4, 2);
         assert_eq!(right.count(&map, 2), [1, 0, 2]);
         assert_eq!(right.count(&LabelMap { width: 2, height: 4, ..map }, 2), [0, 0, 0]);
+    }
+
+    #[test]
+    fn places_are_inside_as_their_pixels_are() {
+        let hollow = zone(Unit::Relative, &[[0.1, 0.0], [1.0, 0.1], [0.9, 0.9], [0.6, 0.3], [0.4, 1.0], [0.0, 0.6]]);
+        let mask = hollow.mask(13, 11);
+        for (y, row) in drawn(&mask).iter().enumerate() {
+            for (x, drawn) in row.bytes().enumerate() {
+                assert_eq!(hollow.holds([x as f64 + 0.5, y as f64 + 0.5], (13, 11)), drawn == b'#', "{x} {y}");
+            }
+        }
     }
 }

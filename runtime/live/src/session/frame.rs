@@ -1,11 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use edge_seg_model::Segmentation;
 use edge_seg_model::hide::ShownFrame;
+use edge_seg_model::{Encoded, Segmentation};
 
 use super::governor::Governed;
 use crate::source::Rate;
+use crate::things::Things;
 use crate::words::WordSet;
 
 /// A frame with its masks.
@@ -15,12 +16,16 @@ pub struct SegmentedFrame {
     pub frame: ShownFrame,
     /// Its masks.
     pub found: Segmentation,
+    /// The things that they show, where things are followed.
+    pub things: Option<Things>,
     /// The words that they are of.
     pub words: Arc<WordSet>,
     /// Whether its masks come from its own embeddings.
     pub key: bool,
     /// The frame that its masks come from.
     pub key_sequence: u64,
+    /// That frame's embeddings.
+    pub encoded: Arc<Encoded>,
     /// How old what the masks are made of was on average when the frame was captured: the lag of key frames and smoothing together.
     pub evidence_age: Duration,
     /// Time spent on finding motion and carrying masks along.

@@ -304,9 +304,11 @@ fn segment(
             SegmentedFrame {
                 frame,
                 found,
+                things: stats.things,
                 words: stats.words,
                 key: stats.key,
                 key_sequence: stats.key_sequence,
+                encoded: stats.encoded,
                 evidence_age: stats.evidence_age,
                 carrying: stats.carrying,
                 latency,

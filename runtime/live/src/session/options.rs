@@ -6,6 +6,7 @@ use edge_seg_model::{Refinement, Session};
 
 use super::governor::GovernorOptions;
 use crate::source::Pace;
+use crate::things::ThingOptions;
 use crate::{Error, Result};
 
 /// How video is segmented.
@@ -22,6 +23,8 @@ pub struct LiveOptions {
     pub scene_cuts: bool,
     /// Lowers rate and size while the board is hot; none lets it run as it is.
     pub governor: Option<GovernorOptions>,
+    /// Cuts the masks of words into things that are followed; none leaves them as they are.
+    pub things: Option<ThingOptions>,
     /// How long an end waits for the source to be let go, after the frame that is being segmented. A source that blocks in a read for longer, such as a
     /// pipe that nobody writes to, is left behind, and let go when the read returns.
     pub patience: Duration,
@@ -41,6 +44,7 @@ impl LiveOptions {
             }
             _ => {}
         }
+        self.things.as_ref().map_or(Ok(()), ThingOptions::check)?;
         if self.carry.carry == Propagation::Labels && session.refinement() == Refinement::Guided {
             let expected = "scores or still, for masks that are refined frame by frame";
             return Err(Error::option("carry", expected, "labels"));
@@ -73,6 +77,11 @@ impl LiveOptions {
         Self { governor: governor.into(), ..self }
     }
 
+    /// The same with other [`things`](Self::things).
+    pub fn with_things(self, things: impl Into<Option<ThingOptions>>) -> Self {
+        Self { things: things.into(), ..self }
+    }
+
     /// The same with another [`patience`](Self::patience).
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
@@ -85,10 +94,11 @@ impl LiveOptions {
 }
 
 impl Default for LiveOptions {
-    /// Every frame is a key frame, nothing is smoothed, nobody governs.
+    /// Every frame is a key frame, nothing is smoothed, nobody governs, no things are followed.
     fn default() -> Self {
         let (keys, carry) = (KeyFrames::Every(1), PropagationOptions::default());
-        Self { pace: Pace::Auto, keys, carry, scene_cuts: true, governor: None, patience: Duration::from_secs(2), hide: None }
+        let patience = Duration::from_secs(2);
+        Self { pace: Pace::Auto, keys, carry, scene_cuts: true, governor: None, things: None, patience, hide: None }
     }
 }
 

@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::frame::SegmentedFrame;
 use super::governor::Governed;
-use crate::rules::{Event, Watcher};
+use crate::rules::{Event, Tally, Watcher};
+use crate::things::Thing;
 use edge_seg_model::LabelMap;
 use edge_seg_model::render::{ClassReport, HiddenReport, MaskReport, MaskStyle, Milliseconds};
 
@@ -30,6 +31,15 @@ pub struct FrameReport {
     pub words_version: u64,
     /// Every class that was asked for, in their order.
     pub classes: Vec<ClassReport>,
+    /// Each thing that is seen, where things are followed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub things: Option<Vec<Thing>>,
+    /// What was counted in the zones and over the lines of the rules, where there are some and things are followed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tallies: Vec<Tally>,
+    /// Time spent on following things.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub things_ms: Option<f64>,
     /// Share of the pixels that belong to no class.
     pub background_share: f64,
     /// Frames lost so far because a newer one came before they were taken.
@@ -71,7 +81,11 @@ impl std::fmt::Debug for FrameReport {
 impl FrameReport {
     /// The report of a frame.
     pub fn new(shown: &SegmentedFrame) -> Self {
-        let (classes, background_share) = ClassReport::list(shown.words.bank.names(), &shown.found);
+        let (mut classes, background_share) = ClassReport::list(shown.words.bank.names(), &shown.found);
+        let things = shown.things.as_ref();
+        for (label, class) in (1u16..).zip(&mut classes) {
+            class.count = things.and_then(|things| things.count(label));
+        }
         let ms = Milliseconds::rounded;
         Self {
             sequence: shown.frame.sequence,
@@ -83,6 +97,9 @@ impl FrameReport {
             evidence_age_ms: ms(shown.evidence_age),
             words_version: shown.words.version,
             classes,
+            things: things.map(|things| things.list.clone()),
+            tallies: Vec::new(),
+            things_ms: things.map(|things| ms(things.took)),
             background_share,
             dropped: shown.dropped,
             late: shown.late,
@@ -100,15 +117,25 @@ impl FrameReport {
 
     /// Lets rules look at the frame, whose labels these are; what they find is told with it. `clock` is the wall's.
     pub fn observe(&mut self, watcher: &mut Watcher, labels: &LabelMap, clock: SystemTime) {
+        if let Some(things) = &self.things {
+            watcher.count(things, &self.counted(), (self.width, self.height), self.timestamp_ms);
+        }
         self.events = watcher.observe(labels, &self.classes, self.sequence, self.timestamp_ms, clock);
+        self.tallies = watcher.tallies();
     }
 
-    /// The report with every class's mask.
-    pub fn with_masks(mut self, labels: &LabelMap, style: MaskStyle) -> Self {
-        let masks = MaskReport::list(labels, self.classes.len(), style);
+    /// Names of the words whose things are counted.
+    pub fn counted(&self) -> Vec<&str> {
+        self.classes.iter().filter(|class| class.count.is_some()).map(|class| class.name.as_str()).collect()
+    }
+
+    /// The report of the frame that it was made of, with every class's and thing's mask.
+    pub fn with_masks(mut self, shown: &SegmentedFrame, style: MaskStyle) -> Self {
+        let masks = MaskReport::list(&shown.found.labels, self.classes.len(), style);
         for (class, mask) in self.classes.iter_mut().zip(masks) {
             class.segmentation = Some(mask);
         }
+        self.things = shown.things.as_ref().map(|things| things.with_masks(style));
         self
     }
 }

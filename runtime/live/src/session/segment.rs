@@ -11,6 +11,7 @@ use super::hide::{Hider, RawFrame};
 use super::options::{KeyFrames, LiveOptions};
 use super::threads::{catch, spawn};
 use crate::backoff::sleep_unless;
+use crate::things::{Follower, Sight, Things};
 use crate::words::{WordSet, Words};
 use crate::{Error, Result};
 use edge_seg_model::Painter;
@@ -20,9 +21,11 @@ use edge_seg_model::{Encoded, Frame, LabelMap, Refinement, ScoreGrid, Segmentati
 
 /// What becomes of a frame beside its masks.
 pub(super) struct FrameStats {
+    pub things: Option<Things>,
     pub words: Arc<WordSet>,
     pub key: bool,
     pub key_sequence: u64,
+    pub encoded: Arc<Encoded>,
     pub evidence_age: Duration,
     pub carrying: Duration,
 }
@@ -34,6 +37,7 @@ pub(super) struct Segmenter {
     options: LiveOptions,
     propagator: Propagator,
     painter: Painter,
+    follower: Option<Follower>,
     key: Option<Key>,
     worker: Option<EncoderWorker>,
     watch: Option<Watch>,
@@ -45,7 +49,7 @@ pub(super) struct Segmenter {
 /// The last frame that was encoded.
 struct Key {
     sequence: u64,
-    encoded: Encoded,
+    encoded: Arc<Encoded>,
     words_version: u64,
     size: (u32, u32),
 }
@@ -58,8 +62,9 @@ impl Segmenter {
         };
         let watch = options.governor.clone().map(Watch::new);
         let (propagator, hider) = (Propagator::new(options.carry), options.hide.clone().map(Hider::new));
+        let follower = options.things.clone().map(Follower::new).transpose()?;
         let (painter, owed) = (Painter::default(), Duration::ZERO);
-        Ok(Self { session, words, options, propagator, painter, key: None, worker, watch, hider, owed })
+        Ok(Self { session, words, options, propagator, painter, follower, key: None, worker, watch, hider, owed })
     }
 
     /// The governor's state.
@@ -95,7 +100,7 @@ impl Segmenter {
         }
         let mut timings = Timings::default();
         let fresh = if self.worker.is_some() { self.keys_beside(frame, &words)? } else { self.key_here(frame, &words)? };
-        let Self { key: Some(key), propagator, painter, .. } = self else { return Err(no_key()) };
+        let Self { key: Some(key), propagator, painter, follower, .. } = self else { return Err(no_key()) };
         if let Some(scored) = fresh {
             timings = Timings { score: scored, ..key.encoded.timings };
         }
@@ -134,10 +139,18 @@ impl Segmenter {
         timings.mask = start.elapsed();
         (found.sequence, found.timestamp, found.timings) = (frame.sequence, frame.timestamp, timings);
         (found.backend, found.names) = (key.encoded.backend, words.bank.shared_names());
+        let things = follower.as_mut().map(|follower| {
+            // Masks that stand still do not move with the picture.
+            let moves = self.options.carry.carry != Propagation::Still && !cut;
+            let motion = moves.then(|| propagator.motion(frame.pixels.dimensions()));
+            follower.follow(&Sight { found: &found, placement: &placement, motion, patches: Some(&key.encoded.grid), another_scene })
+        });
         let stats = FrameStats {
+            things,
             words,
             key: key.sequence == frame.sequence,
             key_sequence: key.sequence,
+            encoded: key.encoded.clone(),
             evidence_age: propagator.evidence_age(frame.timestamp),
             carrying: followed + carried,
         };
@@ -148,6 +161,9 @@ impl Segmenter {
     fn follows(&self) -> bool {
         // What is hidden moves with the picture in any case.
         let moves = self.options.carry.carry != Propagation::Still || self.hider.is_some();
+        if moves && self.options.things.is_some() {
+            return true;
+        }
         match self.options.keys {
             KeyFrames::Auto { .. } => moves || self.options.scene_cuts,
             KeyFrames::Every(1) if self.hider.is_some() => true,
@@ -229,7 +245,7 @@ impl Segmenter {
             self.propagator.drop_history();
         }
         self.propagator.set_keyframe(scores, encoded.placement);
-        self.key = Some(Key { sequence, encoded, words_version: words.version, size });
+        self.key = Some(Key { sequence, encoded: Arc::new(encoded), words_version: words.version, size });
         Ok(scored)
     }
 

@@ -22,5 +22,5 @@ pub use commands::{Control, Outcome};
 pub use saved::WordSets;
 #[cfg(feature = "service")]
 pub(crate) use set::unknown;
-pub use set::{WordSet, Words};
+pub use set::{WordSet, Words, keep_examples};
 pub use word::{Colour, MAX_LIVE_WORDS, Word, WordSpec, parse_words_json, read_words_file};

@@ -11,7 +11,7 @@ use edge_seg_bundle::files::replace_file;
 pub struct WordSets(PathBuf);
 
 const MAX_SETS: usize = 200;
-const MAX_BYTES: u64 = 1 << 20;
+const MAX_BYTES: u64 = 16 << 20;
 const MAX_NAME: usize = 64;
 
 impl WordSets {
@@ -67,7 +67,7 @@ impl WordSets {
         let bytes = std::fs::metadata(&path).map_err(Error::io(&path))?.len();
         if bytes > MAX_BYTES {
             let place = path.display().to_string();
-            return Err(Error::words(place, "at most 1 MiB", format!("{bytes} bytes")));
+            return Err(Error::words(place, "at most 16 MiB", format!("{bytes} bytes")));
         }
         parse_words_json(&path.display().to_string(), &std::fs::read(&path).map_err(Error::io(&path))?)
     }

@@ -170,12 +170,15 @@ fn specs(list: &WordList) -> Vec<WordSpec> {
         }
         spec
     };
-    list.classes().iter().zip(list.bank().gates()).map(spec).collect()
+    let mut specs: Vec<WordSpec> = list.classes().iter().zip(list.bank().gates()).map(spec).collect();
+    specs.iter_mut().zip(list.examples()).for_each(|(spec, examples)| spec.examples.clone_from(examples));
+    specs
 }
 
 fn bank(session: &Session, words: &[Word], background_words: &[String]) -> Result<TagBank> {
     let classes: Vec<_> = words.iter().map(Word::class).collect();
-    Ok(session.tag_bank(&classes, background_words)?.with_gates(words.iter().map(Word::gate).collect())?)
+    let examples: Vec<_> = words.iter().map(|word| word.examples.clone()).collect();
+    Ok(session.tag_bank_with(&classes, background_words, &examples)?.with_gates(words.iter().map(Word::gate).collect())?)
 }
 
 /// A class with the settings that the word of its name has already.
@@ -183,11 +186,25 @@ pub(super) fn kept(old: &[Word], class: Class) -> WordSpec {
     let mut spec = WordSpec::from(class);
     if let Some(word) = old.iter().find(|w| same_name(&w.name, &spec.name)) {
         (spec.threshold, spec.colour, spec.on) = (word.threshold, Some(word.colour), word.on);
+        spec.examples.clone_from(&word.examples);
         if spec.synonyms.is_empty() {
             spec.synonyms = word.synonyms.clone();
         }
     }
     spec
+}
+
+/// Other words than those before, with the examples that those of the same names have, and those of examples alone behind.
+pub fn keep_examples(old: &[Word], mut specs: Vec<WordSpec>) -> Vec<WordSpec> {
+    for word in old.iter().filter(|word| !word.examples.is_empty()) {
+        match specs.iter_mut().find(|spec| same_name(&spec.name, &word.name)) {
+            Some(spec) if spec.examples.is_empty() => spec.examples.clone_from(&word.examples),
+            Some(_) => {}
+            None if word.text => {}
+            None => specs.push(word.clone().into()),
+        }
+    }
+    specs
 }
 
 /// A name that none of the current words has.

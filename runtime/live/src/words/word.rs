@@ -6,9 +6,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Error, Result};
 use edge_seg_bundle::text::is_hidden;
-use edge_seg_model::Class;
 use edge_seg_model::render::class_colour;
 use edge_seg_model::text::tidy_word;
+use edge_seg_model::{Class, Example};
 use edge_seg_model::{Gate, check_classes, read_tag_lines, read_text, same_name};
 
 /// Most words that a running session takes, each with its synonyms.
@@ -16,6 +16,7 @@ pub const MAX_LIVE_WORDS: usize = 1000;
 /// Longest word or synonym, in characters.
 const MAX_CHARS: usize = 200;
 const MAX_SYNONYMS: usize = 100;
+const MAX_EXAMPLES: usize = 100;
 
 /// A colour, written as `#rrggbb`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,12 +66,19 @@ pub struct Word {
     pub colour: Colour,
     /// Whether it is looked for. A word that is off keeps its label and gets no pixels.
     pub on: bool,
+    /// Pictures of what it means, as numbers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<Example>,
+    /// Whether its name means something beside its examples.
+    #[serde(skip_serializing_if = "is_true")]
+    pub text: bool,
 }
 
 impl Word {
     /// The word without its settings.
     pub fn class(&self) -> Class {
-        Class { name: self.name.clone(), words: std::iter::once(&self.name).chain(&self.synonyms).cloned().collect() }
+        let name = self.text.then_some(&self.name);
+        Class { name: self.name.clone(), words: name.into_iter().chain(&self.synonyms).cloned().collect() }
     }
 
     pub(super) fn gate(&self) -> Gate {
@@ -97,6 +105,16 @@ pub struct WordSpec {
     pub colour: Option<Colour>,
     /// Whether it is looked for.
     pub on: bool,
+    /// As [`Word::examples`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<Example>,
+    /// As [`Word::text`].
+    #[serde(skip_serializing_if = "is_true")]
+    pub text: bool,
+}
+
+fn is_true(yes: &bool) -> bool {
+    *yes
 }
 
 /// A threshold as a person wrote it: 0.4, and not the number beside it that 32 bits can hold.
@@ -124,6 +142,10 @@ struct Whole {
     colour: Option<Colour>,
     #[serde(default = "on")]
     on: bool,
+    #[serde(default)]
+    examples: Vec<Example>,
+    #[serde(default = "on")]
+    text: bool,
 }
 
 fn on() -> bool {
@@ -134,22 +156,25 @@ impl From<Written> for WordSpec {
     fn from(written: Written) -> Self {
         match written {
             Written::Name(name) => Class::word(name).into(),
-            Written::Whole(Whole { name, synonyms, threshold, colour, on }) => Self { name, synonyms, threshold, colour, on },
+            Written::Whole(Whole { name, synonyms, threshold, colour, on, examples, text }) => {
+                Self { name, synonyms, threshold, colour, on, examples, text }
+            }
         }
     }
 }
 
 impl From<Class> for WordSpec {
     fn from(class: Class) -> Self {
+        let text = !class.words.is_empty();
         let synonyms = class.words.into_iter().filter(|w| *w != class.name).collect();
-        Self { name: class.name, synonyms, threshold: None, colour: None, on: true }
+        Self { name: class.name, synonyms, threshold: None, colour: None, on: true, examples: Vec::new(), text }
     }
 }
 
 impl From<Word> for WordSpec {
     fn from(word: Word) -> Self {
-        let Word { name, synonyms, threshold, colour, on } = word;
-        Self { name, synonyms, threshold, colour: Some(colour), on }
+        let Word { name, synonyms, threshold, colour, on, examples, text } = word;
+        Self { name, synonyms, threshold, colour: Some(colour), on, examples, text }
     }
 }
 
@@ -167,6 +192,9 @@ pub(super) fn settle(place: &str, specs: Vec<WordSpec>, old: &[Word]) -> Result<
     for spec in &mut specs {
         spec.name = tidy_word(&spec.name);
         spec.synonyms.iter_mut().for_each(|s| *s = tidy_word(s));
+        if spec.examples.len() > MAX_EXAMPLES {
+            return Err(wrong(format!("at most {MAX_EXAMPLES} examples"), format!("{} of {:?}", spec.examples.len(), spec.name)));
+        }
         let name = spec.name.clone();
         spec.synonyms.retain(|s| *s != name);
         if spec.synonyms.len() > MAX_SYNONYMS {
@@ -186,7 +214,7 @@ pub(super) fn settle(place: &str, specs: Vec<WordSpec>, old: &[Word]) -> Result<
     let had = |name: &str| old.iter().find(|w| same_name(&w.name, name)).map(|w| w.colour);
     let mut taken: Vec<_> = specs.iter().filter_map(|s| s.colour.or_else(|| had(&s.name))).collect();
     let mut words = Vec::with_capacity(specs.len());
-    for WordSpec { name, synonyms, threshold, colour, on } in specs {
+    for WordSpec { name, synonyms, threshold, colour, on, examples, text } in specs {
         let colour = colour.or_else(|| had(&name)).unwrap_or_else(|| {
             let mut palette = (1..).map(|label| Colour(class_colour(label)));
             // There are as many colours to try as could be taken, and one more.
@@ -195,7 +223,7 @@ pub(super) fn settle(place: &str, specs: Vec<WordSpec>, old: &[Word]) -> Result<
             taken.push(colour);
             colour
         });
-        words.push(Word { name, synonyms, threshold, colour, on });
+        words.push(Word { name, synonyms, threshold, colour, on, examples, text });
     }
     Ok(words)
 }

@@ -11,4 +11,4 @@ mod motion;
 mod propagator;
 
 pub use motion::Movement;
-pub use propagator::{Propagation, PropagationOptions, Propagator};
+pub use propagator::{Motion, Propagation, PropagationOptions, Propagator};

@@ -79,6 +79,32 @@ struct Key {
     grey: Grey,
 }
 
+/// Where the present frame's places lay before, in pixels of the frame.
+#[derive(Debug, Clone, Copy)]
+pub struct Motion<'a> {
+    step: &'a Field,
+    key: Option<&'a Field>,
+    /// Grey pixels for each of the frame's, across and down.
+    scale: [f32; 2],
+}
+
+impl Motion<'_> {
+    /// From a place of the present frame to where it lay in the frame before, in pixels.
+    pub fn to_before(&self, [x, y]: [f32; 2]) -> [f32; 2] {
+        self.vector(self.step, [x, y])
+    }
+
+    /// From a place of the present frame to where it lay in the key frame that scores come from, in pixels.
+    pub fn to_key(&self, [x, y]: [f32; 2]) -> [f32; 2] {
+        self.key.map_or([0.0; 2], |field| self.vector(field, [x, y]))
+    }
+
+    fn vector(&self, field: &Field, [x, y]: [f32; 2]) -> [f32; 2] {
+        let [dx, dy] = field.at(x * self.scale[0], y * self.scale[1]);
+        [dx / self.scale[0], dy / self.scale[1]]
+    }
+}
+
 #[derive(Debug)]
 struct Mark {
     field: Field,
@@ -118,6 +144,13 @@ impl Propagator {
             mark.field.extend(&self.motion, &mut self.memory);
         }
         movement
+    }
+
+    /// How the frame that was followed last, of this width and height, moved.
+    pub fn motion(&self, (width, height): (u32, u32)) -> Motion<'_> {
+        let (cols, rows) = self.now.size();
+        let scale = [cols as f32 / width.max(1) as f32, rows as f32 / height.max(1) as f32];
+        Motion { step: &self.motion, key: self.shown.as_ref().map(|key| &key.field), scale }
     }
 
     /// Forgets every key frame, as after a cut.

@@ -269,7 +269,16 @@ mod tests {
     use super::*;
 
     fn class(label: usize, pixels: u64) -> ClassReport {
-        ClassReport { label, name: format!("word {label}"), score: 0.5, pixels, share: 0.0, bounds_px: None, segmentation: None }
+        ClassReport {
+            label,
+            name: format!("word {label}"),
+            score: 0.5,
+            pixels,
+            share: 0.0,
+            count: None,
+            bounds_px: None,
+            segmentation: None,
+        }
     }
 
     #[test]

@@ -61,6 +61,9 @@ pub struct ClassReport {
     pub pixels: u64,
     /// Their share of the picture.
     pub share: f64,
+    /// How many things of it there are, where they are counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<usize>,
     /// Left, top, width, height of the box around them, in pixels; null without any.
     #[serde(rename = "box")]
     pub bounds_px: Option<[u32; 4]>,
@@ -169,6 +172,7 @@ impl ClassReport {
                 score,
                 pixels: extent.pixels,
                 share: share(extent),
+                count: None,
                 bounds_px: extent.bounds_px,
                 segmentation: None,
             })

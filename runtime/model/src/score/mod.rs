@@ -120,15 +120,21 @@ impl ScoreGrid {
 
     /// Every class's score at one patch, in 0..1; none outside of the grid. `[classes]`
     pub fn patch(&self, row: usize, col: usize) -> Option<Vec<f32>> {
+        let inside = row < self.rows && col < self.cols;
+        inside.then(|| (0..self.scores.len()).filter_map(|class| self.class_at(class, row, col)).collect())
+    }
+
+    /// One class's score at one patch, in 0..1; none outside of the grid or the classes.
+    pub fn class_at(&self, class: usize, row: usize, col: usize) -> Option<f32> {
         let area = self.rows * self.cols;
-        let patch = (row < self.rows && col < self.cols).then_some(row * self.cols + col)?;
+        let patch = (class < self.scores.len() && row < self.rows && col < self.cols).then_some(row * self.cols + col)?;
         let total = self.totals.get(patch).copied().unwrap_or(0.0);
         let left_out = self.left_out.get(patch).copied().unwrap_or(NEVER);
-        let shifted = self.planes[area..].chunks_exact(area).enumerate();
-        let logits = shifted.map(|(class, plane)| plane[patch] + self.shifts.at(class, total, left_out));
+        let logit = self.planes[(1 + class) * area + patch] + self.shifts.at(class, total, left_out);
         Some(match self.totals.get(patch) {
-            Some(total) => logits.map(|logit| if logit > NEVER / 2.0 { (logit - total).exp() } else { 0.0 }).collect(),
-            None => logits.map(sigmoid).collect(),
+            Some(total) if logit > NEVER / 2.0 => (logit - total).exp(),
+            Some(_) => 0.0,
+            None => sigmoid(logit),
         })
     }
 

@@ -90,6 +90,23 @@ impl TagBank {
         })
     }
 
+    /// The same bank with other rows for each class, such as examples give.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if they are no rows of the bank's width, or have no direction.
+    pub(crate) fn with_rows(self, classes: &[Vec<f32>]) -> Result<Self> {
+        let dim = self.words.dim();
+        let (mut rows, mut spans) = (Vec::new(), Vec::with_capacity(self.spans.len()));
+        for class in classes {
+            let first = rows.len() / dim;
+            rows.extend_from_slice(class);
+            spans.push(first..rows.len() / dim);
+        }
+        self.background_rows().for_each(|row| rows.extend_from_slice(self.words.row(row)));
+        let words = UnitRows::normalise("tag bank", dim, rows)?;
+        Ok(Self { spans, words, packed: OnceLock::new(), ..self })
+    }
+
     /// The same bank with a gate for each class.
     ///
     /// # Errors

@@ -82,13 +82,22 @@ impl HttpArgs {
     }
 
     /// Starts the server; it ends when the one that is returned is dropped.
-    pub fn open(&self, running: &Running, source: String, sinks: &mut Vec<Box<dyn LiveSink>>) -> Result<Option<Server>> {
+    pub fn open(
+        &self,
+        running: &Running,
+        source: String,
+        index: Option<PathBuf>,
+        sinks: &mut Vec<Box<dyn LiveSink>>,
+    ) -> Result<Option<Server>> {
         let Some(address) = self.http else { return Ok(None) };
         let limit = Duration::from_secs(self.limit());
         let recorder = self.recordings.as_ref().map(|folder| Recorder::new(folder, limit)).transpose().context("--recordings")?;
         let about = About { source, program: format!("edge-seg {}", env!("CARGO_PKG_VERSION")), stall: HEALTHY };
         let Running { session, control, counters, event_bus, .. } = running.clone();
         let hub = Hub::new(about, session, control, counters, event_bus, recorder.clone());
+        if let Some(index) = index {
+            hub.searches(index);
+        }
         let options = ServeOptions::at(address).with_token(self.token()?).with_clients(self.clients()).with_fps(self.fps());
         let options = options.with_hosts(self.http_host.clone().unwrap_or_default());
         let server = Server::start(&options, hub.clone())?;

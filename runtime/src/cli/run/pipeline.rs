@@ -141,9 +141,14 @@ impl PipelineArgs {
         self.hide_max_age.map(Duration::from_secs_f64)
     }
 
+    /// Whether frames that are not taken in time are lost; else the source waits.
+    pub fn is_live(&self, pace: Pace, source_is_live: bool) -> bool {
+        pace == Pace::Live || (pace == Pace::Auto && source_is_live)
+    }
+
     /// The options of a source that runs live or waits.
     pub fn live_options(&self, pace: Pace, source_is_live: bool) -> LiveOptions {
-        let live = pace == Pace::Live || (pace == Pace::Auto && source_is_live);
+        let live = self.is_live(pace, source_is_live);
         let governed = match self.governor.unwrap_or_default() {
             GovernorArg::Auto => live,
             GovernorArg::On => true,

@@ -53,7 +53,11 @@ fn reload(
     let changed = current.differences(&new)?;
     let has = |key: &str| changed.iter().any(|c| c == key);
     let words = match &new.words.tags {
-        Some(tags) if has("words.tags") && current.words.tags.is_some() => Some(parse_tags("words.tags", tags)?),
+        Some(tags) if has("words.tags") && current.words.tags.is_some() => {
+            let mut classes = parse_tags("words.tags", tags)?;
+            classes.extend(new.words.shown_alone(&classes));
+            Some(classes)
+        }
         _ => None,
     };
     let background: Option<Background> = has("background.threshold").then(|| new.background.threshold(running.session.bundle().manifest()));

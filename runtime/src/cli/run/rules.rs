@@ -173,6 +173,10 @@ impl Rules {
             if !missing.is_empty() {
                 tracing::warn!("rules name words that are not in the list: {}", missing.join(", "));
             }
+            let uncounted = self.watcher.uncounted_words(&report.counted());
+            if !uncounted.is_empty() {
+                tracing::warn!("rules count words that are not counted: {}; see --things", uncounted.join(", "));
+            }
         }
         let clock = self.start_time.and_then(|start| start.checked_add(shown.frame.timestamp)).unwrap_or_else(SystemTime::now);
         report.observe(&mut self.watcher, &shown.found.labels, clock);

@@ -8,6 +8,7 @@ use toml::{Table, Value};
 use super::display::DisplayArgs;
 #[cfg(feature = "service")]
 use super::http::HttpArgs;
+use super::index::IndexArgs;
 use super::input::InputArgs;
 use super::log::LogArgs;
 #[cfg(feature = "service")]
@@ -15,6 +16,7 @@ use super::notify::{MqttArgs, WebhookArgs};
 use super::output::OutputArgs;
 use super::pipeline::PipelineArgs;
 use super::rules::RulesArgs;
+use super::things::ThingsArgs;
 use super::words::WordsArgs;
 use crate::cli::hide::HideArgs;
 use crate::cli::{BackgroundArgs, ModelArgs};
@@ -37,7 +39,11 @@ pub struct Settings {
     #[command(flatten)]
     pub pipeline: PipelineArgs,
     #[command(flatten)]
+    pub things: ThingsArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub index: IndexArgs,
     #[command(flatten)]
     pub rules: RulesArgs,
     #[cfg(feature = "service")]
@@ -88,6 +94,8 @@ impl Settings {
         self.model.check()?;
         self.hide.check()?;
         self.pipeline.check(self.hide.is_given())?;
+        self.things.check()?;
+        self.index.check()?;
         self.rules.check()?;
         #[cfg(feature = "service")]
         {

@@ -3,9 +3,12 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use edge_seg::live::WordSpec;
-use edge_seg::parse_tags;
+use edge_seg::{Class, parse_tags};
 use edge_seg_live::words::read_words_file;
+use edge_seg_model::same_name;
 use serde::{Deserialize, Serialize};
+
+use crate::cli::examples::ExampleArg;
 
 /// What is looked for.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -19,6 +22,10 @@ pub struct WordsArgs {
     /// or a .json list of words. It is read again whenever it changes.
     #[arg(long, value_name = "FILE")]
     pub tags_file: Option<PathBuf>,
+    /// Look for what a box of a picture shows, in pixels, under a name; `=-NAME` shows what the name does not mean. As often as there are
+    /// boxes. A name that --tags has too is looked for by its text as well.
+    #[arg(long, value_name = "PICTURE:x,y,w,h=NAME")]
+    pub example: Option<Vec<ExampleArg>>,
     /// Folder for what outlasts a run: saved word sets.
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
@@ -31,17 +38,35 @@ pub struct WordsArgs {
 impl WordsArgs {
     pub fn check(&self) -> Result<()> {
         let found = match (&self.tags, &self.tags_file) {
+            (None, None) if self.example.as_ref().is_some_and(|examples| !examples.is_empty()) => return Ok(()),
             (None, None) => "neither",
             (Some(_), Some(_)) => "both",
             _ => return Ok(()),
         };
-        bail!("--tags, --tags-file: expected one of them, found {found}");
+        bail!("--tags, --tags-file: expected one of them, or --example, found {found}");
     }
 
     pub fn specs(&self) -> edge_seg::Result<Vec<WordSpec>> {
-        match &self.tags_file {
-            Some(file) => read_words_file(file),
-            None => Ok(parse_tags("--tags", self.tags.as_deref().unwrap_or_default())?.into_iter().map(WordSpec::from).collect()),
+        match (&self.tags_file, &self.tags) {
+            (Some(file), _) => read_words_file(file),
+            (None, None) => Ok(Vec::new()),
+            (None, Some(tags)) => Ok(parse_tags("--tags", tags)?.into_iter().map(WordSpec::from).collect()),
         }
+    }
+
+    /// What pictures show of words.
+    pub fn examples(&self) -> &[ExampleArg] {
+        self.example.as_deref().unwrap_or_default()
+    }
+
+    /// Words of examples alone, for a list that is read again.
+    pub fn shown_alone(&self, listed: &[Class]) -> Vec<Class> {
+        let mut alone: Vec<Class> = Vec::new();
+        for name in self.examples().iter().map(|example| &example.name) {
+            if !listed.iter().chain(&alone).any(|class| same_name(&class.name, name)) {
+                alone.push(Class { name: name.clone(), words: Vec::new() });
+            }
+        }
+        alone
     }
 }

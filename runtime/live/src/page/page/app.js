@@ -16,13 +16,14 @@ class Refused extends Error {
 }
 
 /** Asks for a path; a wrong token is asked for, once for all who wait. */
-async function ask(path, { method = "GET", body, signal } = {}) {
+async function ask(path, { method = "GET", body, picture, signal } = {}) {
   for (;;) {
     const headers = {};
     if (token) headers.Authorization = `Bearer ${token}`;
     if (body !== undefined) headers["Content-Type"] = "application/json";
+    if (picture) headers["Content-Type"] = picture.type;
     const used = token;
-    const response = await fetch(path, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+    const response = await fetch(path, { method, headers, signal, body: picture ?? (body === undefined ? undefined : JSON.stringify(body)) });
     if (response.ok) return response;
     if (response.status === 401) {
       if (used === token) await askToken(used !== "");
@@ -71,6 +72,8 @@ async function attempt(work) {
 let after = null;
 let latest = null;
 let paused = false;
+/** Whether the picture stands still while somebody draws a box on it. */
+let drawing = false;
 
 function link(state, text) {
   const place = $("link");
@@ -89,10 +92,53 @@ function draw(canvas, bitmap) {
   bitmap.close();
 }
 
+/** Writes the numbers of things onto the masks. */
+function number({ things, width }) {
+  if (!things?.length) return;
+  const canvas = $("masks");
+  const scale = canvas.width / width;
+  const context = canvas.getContext("2d");
+  const size = Math.max(canvas.width / 30, 12);
+  Object.assign(context, { font: `600 ${size}px system-ui, sans-serif`, textAlign: "center", textBaseline: "middle", lineWidth: size / 5 });
+  for (const { id, centroid, box } of things) {
+    context.strokeStyle = "#fff";
+    context.lineWidth = 2;
+    context.strokeRect(...box.map((side) => side * scale));
+    context.strokeStyle = "#000";
+    context.lineWidth = size / 5;
+    context.strokeText(id, centroid[0] * scale, centroid[1] * scale);
+    context.fillStyle = "#fff";
+    context.fillText(id, centroid[0] * scale, centroid[1] * scale);
+  }
+}
+
+/** What is counted, as large numbers: words, zones, lines. */
+function count({ classes, tallies = [] }) {
+  const lines = classes.filter((c) => c.count !== undefined).map((c) => [c.name, c.count, ""]);
+  for (const { word, zone, line, count, entered, left, to_right, to_left } of tallies) {
+    lines.push(zone === undefined ? [`${line}: ${word}`, to_right + to_left, `→ ${to_right}  ← ${to_left}`] : [`${zone}: ${word}`, count, `in ${entered}  out ${left}`]);
+  }
+  $("counts-card").hidden = lines.length === 0;
+  const list = $("counts");
+  if (lines.length !== list.children.length || lines.some(([name], i) => list.children[i].firstChild.textContent !== name)) {
+    list.replaceChildren(...lines.map(([name]) => {
+      const [group, dt, dd] = ["div", "dt", "dd"].map((tag) => document.createElement(tag));
+      dt.textContent = name;
+      group.append(dt, dd);
+      return group;
+    }));
+  }
+  lines.forEach(([, value, more], i) => {
+    const small = document.createElement("small");
+    small.textContent = more ? ` ${more}` : "";
+    list.children[i].lastChild.replaceChildren(String(value), small);
+  });
+}
+
 async function frames() {
   let pause = 500;
   for (;;) {
-    if (paused || document.hidden) {
+    if (paused || drawing || document.hidden) {
       await wait(150);
       continue;
     }
@@ -102,6 +148,7 @@ async function frames() {
       const [picture, masks] = await Promise.all([createImageBitmap(form.get("picture")), createImageBitmap(form.get("masks"))]);
       draw($("picture"), picture);
       draw($("masks"), masks);
+      number(told.report);
       $("stage").style.setProperty("--ratio", told.report.width / told.report.height);
       $("empty").hidden = true;
       const rejoined = pause > 500 || latest === null;
@@ -135,6 +182,7 @@ function show({ frames_per_second, report }) {
   if (now - shown < 250) return;
   shown = now;
   link("live", `${frames_per_second.toFixed(1)} frames/s`);
+  count(report);
   for (const { name, score } of report.classes) {
     const chip = chips.get(name);
     if (!chip) continue;
@@ -202,6 +250,7 @@ async function probe() {
 }
 
 $("stage").addEventListener("click", (event) => {
+  if (drawing) return;
   const box = $("picture").getBoundingClientRect();
   place((event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
   attempt(probe);
@@ -216,7 +265,113 @@ $("stage").addEventListener("keydown", (event) => {
     event.preventDefault();
     place(...cross);
     attempt(probe);
+  } else if (event.key.toLowerCase() === "b" && latest) {
+    event.preventDefault();
+    if (corner) {
+      outline(corner, cross);
+      askName();
+    } else {
+      begin(cross);
+      place(...cross);
+    }
+  } else if (event.key === "Escape") {
+    endDrawing();
   }
+  if (corner && drawing && $("show").hidden) outline(corner, cross);
+});
+
+// ---- a box around a thing, which becomes a word
+
+let corner = null;
+let boxed = null;
+/** Where the pointer went down, and whether it has gone far enough to be no click. */
+let down = null;
+
+const at = (event) => {
+  const box = $("picture").getBoundingClientRect();
+  const share = (value) => Math.min(Math.max(value, 0), 1);
+  return [share((event.clientX - box.left) / box.width), share((event.clientY - box.top) / box.height)];
+};
+
+function begin(point) {
+  drawing = true;
+  [corner, boxed] = [point, null];
+  $("show").hidden = true;
+}
+
+function outline([ax, ay], [bx, by]) {
+  const [x, y, w, h] = [Math.min(ax, bx), Math.min(ay, by), Math.abs(ax - bx), Math.abs(ay - by)];
+  boxed = [x, y, w, h];
+  $("box").hidden = false;
+  [["left", x], ["top", y], ["width", w], ["height", h]].forEach(([key, value]) => { $("box").style[key] = `${100 * value}%`; });
+}
+
+function askName() {
+  if (!boxed || boxed[2] === 0 || boxed[3] === 0) return endDrawing();
+  corner = null;
+  $("show").hidden = false;
+  $("show-name").focus();
+}
+
+function endDrawing() {
+  if (!$("show").hidden) $("stage").focus();
+  [corner, boxed, drawing, down] = [null, null, false, null];
+  $("box").hidden = true;
+  $("show").hidden = true;
+}
+
+$("stage").addEventListener("pointerdown", (event) => {
+  const byFinger = event.pointerType === "touch" && $("point-out").getAttribute("aria-pressed") !== "true";
+  if (event.button === 0 && latest && !byFinger) down = { point: at(event), x: event.clientX, y: event.clientY };
+});
+$("stage").addEventListener("pointermove", (event) => {
+  if (!down) return;
+  if (!corner && Math.hypot(event.clientX - down.x, event.clientY - down.y) < 6) return;
+  if (!corner) {
+    begin(down.point);
+    $("stage").setPointerCapture(event.pointerId);
+  }
+  outline(corner, at(event));
+});
+$("stage").addEventListener("pointerup", () => {
+  // The click that follows asks for nothing.
+  if (down && corner) setTimeout(askName);
+  down = null;
+});
+$("stage").addEventListener("pointercancel", endDrawing);
+$("point-out").addEventListener("click", () => {
+  const on = $("point-out").getAttribute("aria-pressed") !== "true";
+  $("point-out").setAttribute("aria-pressed", String(on));
+  $("stage").classList.toggle("drawing", on);
+});
+$("show-cancel").addEventListener("click", endDrawing);
+$("show").addEventListener("keydown", (event) => { if (event.key === "Escape") endDrawing(); });
+$("show").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const canvas = $("picture");
+  const name = $("show-name").value.trim();
+  const [x, y, w, h] = boxed;
+  const inside = (share, length) => Math.min(Math.floor(share * length), length - 1);
+  const [left, top] = [inside(x, canvas.width), inside(y, canvas.height)];
+  const query = new URLSearchParams({
+    name, x: left, y: top, w: Math.max(1, Math.round(w * canvas.width)), h: Math.max(1, Math.round(h * canvas.height)),
+    counter: $("show-counter").checked,
+  });
+  changing += 1;
+  try {
+    const done = await attempt(async () => {
+      say("…");
+      const picture = await new Promise((made) => canvas.toBlob(made, "image/jpeg", 0.95));
+      showWords(await (await ask(`api/examples?${query}`, { method: "POST", picture })).json());
+      say(`${name} is looked for as it is shown.`);
+    });
+    if (!done) return;
+  } finally {
+    changing -= 1;
+  }
+  $("show-name").value = "";
+  $("show-counter").checked = false;
+  endDrawing();
 });
 
 // ---- words
@@ -248,6 +403,7 @@ const wordPath = (name) => `api/words/${encodeURIComponent(name)}`;
 function showWords({ version: told, words, background }) {
   version = told;
   const names = new Set(words.map((w) => w.name));
+  $("show-known").replaceChildren(...words.map((w) => new Option(w.name)));
   for (const [name, chip] of chips) {
     if (names.has(name)) continue;
     chip.remove();
@@ -271,7 +427,10 @@ function showWords({ version: told, words, background }) {
 }
 
 function fill(chip) {
-  const { name, colour, on, threshold, synonyms } = chip.word;
+  const { name, colour, on, threshold, synonyms, examples = [] } = chip.word;
+  const shows = chip.querySelector(".examples");
+  shows.hidden = chip.querySelector(".forget").hidden = examples.length === 0;
+  shows.textContent = `${examples.length} ${examples.length === 1 ? "example" : "examples"}`;
   chip.classList.toggle("off", !on);
   const colours = chip.querySelector(".colour");
   if (document.activeElement !== colours) colours.value = colour;
@@ -324,6 +483,9 @@ function newChip(name) {
     open(false);
     chips.get(body.name)?.querySelector(".name").focus();
   });
+  find(".forget").addEventListener("click", async () => {
+    if (await change(wordPath(name), "PATCH", { examples: [] }, `${name} is looked for by its name.`)) open(false);
+  });
   find(".colour").addEventListener("change", (event) => change(wordPath(name), "PATCH", { colour: event.target.value }, `${name} has another colour.`));
   find(".toggle").addEventListener("click", () => {
     const on = !chip.word.on;
@@ -375,6 +537,37 @@ $("set-save").addEventListener("submit", (event) => {
     say(`Words saved as ${name}.`);
   });
 });
+
+// ---- what was seen before
+
+$("search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const words = $("search-words").value.trim();
+  attempt(async () => {
+    $("search-said").textContent = "…";
+    const { answers, milliseconds } = await (await ask(`api/search?${new URLSearchParams({ words })}`)).json();
+    $("search-said").textContent = answers.length === 0 ? `${words}: not seen.` : `${answers.length} times, found in ${milliseconds.toFixed(0)} ms.`;
+    $("search-found").replaceChildren(...answers.map(sighting));
+  }).then((done) => { if (!done) $("search-said").textContent = ""; });
+});
+
+function sighting({ word, score, camera, from, to, box_px: box, frame_px: frame, thumbnail }) {
+  const [item, text] = ["li", "span"].map((tag) => document.createElement(tag));
+  const [first, last] = [new Date(from), new Date(to)];
+  const until = last - first >= 1000 ? ` to ${last.toLocaleTimeString()}` : "";
+  text.textContent = `${first.toLocaleString()}${until}: ${word} ${score.toFixed(2)}, ${camera}`;
+  if (thumbnail) {
+    const [seen, image, mark] = ["span", "img", "i"].map((tag) => document.createElement(tag));
+    seen.className = "seen";
+    Object.assign(image, { src: thumbnail, alt: "" });
+    [["left", box[0], frame[0]], ["top", box[1], frame[1]], ["width", box[2], frame[0]], ["height", box[3], frame[1]]]
+      .forEach(([key, value, of]) => { mark.style[key] = `${(100 * value) / of}%`; });
+    seen.append(image, mark);
+    item.append(seen);
+  }
+  item.append(text);
+  return item;
+}
 
 // ---- labels and recording
 
@@ -483,6 +676,7 @@ async function refresh() {
   document.title = `${status.source} · edge-seg`;
   $("sets").hidden = !status.saves_sets;
   $("recorder").hidden = !status.records;
+  $("search-card").hidden = !status.searches;
   await loadWords();
   if (status.saves_sets) await loadSets($("set").value);
   if (status.records) await watchRecording();

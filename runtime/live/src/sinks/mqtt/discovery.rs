@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::rules::{Tally, TallyPlace};
+use crate::session::FrameReport;
+
 /// What the documents are about.
 pub struct Device<'a> {
     /// First part of every discovery topic.
@@ -19,7 +22,36 @@ pub struct Device<'a> {
     pub expire_after_s: u64,
 }
 
-/// Words that get entities of their own.
+/// What is counted, for as long as the words and the places stay.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Words whose things are counted.
+    pub words: Vec<String>,
+    /// Zones and lines of the rules, each with a word.
+    pub places: Vec<(CountedPlace, String)>,
+}
+
+/// Where things are counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CountedPlace {
+    /// A zone, by name.
+    Zone(String),
+    /// A line, by name.
+    Line(String),
+}
+
+impl Counted {
+    pub fn of(report: &FrameReport) -> Self {
+        let place = |tally: &Tally| match &tally.place {
+            TallyPlace::Zone { zone, .. } => (CountedPlace::Zone(zone.clone()), tally.word.clone()),
+            TallyPlace::Line { line, .. } => (CountedPlace::Line(line.clone()), tally.word.clone()),
+        };
+        let words = report.counted().into_iter().map(str::to_owned).collect();
+        Self { words, places: report.tallies.iter().take(MAX_WORDS).map(place).collect() }
+    }
+}
+
+/// Words, and zones and lines with words, that get entities of their own.
 pub const MAX_WORDS: usize = 64;
 /// What Home Assistant takes as the text of an entity.
 const MAX_TEXT: usize = 255;
@@ -37,7 +69,7 @@ pub fn slug(name: &str) -> String {
 
 impl Device<'_> {
     /// Every document by its topic.
-    pub fn documents(&self, words: &[String], rules: &[String]) -> BTreeMap<String, Value> {
+    pub fn documents(&self, words: &[String], rules: &[String], counted: &Counted) -> BTreeMap<String, Value> {
         let mut all = BTreeMap::new();
         let mut add = |component: &str, object: &str, name: &str, own: Value| {
             let topic = format!("{}/{component}/{}/{object}/config", self.prefix, self.node);
@@ -99,6 +131,54 @@ impl Device<'_> {
                     "payload_off": "OFF",
                 }),
             );
+        }
+        let number = |path: &[&str], key: &str, class: &str, icon: &str| {
+            // What is counted no more is missing from the state until its documents are gone.
+            let (mut known, mut at) = (Vec::new(), "value_json".to_owned());
+            for name in path.iter().copied().chain([key]) {
+                known.push(format!("'{name}' in {at}"));
+                at += &format!("['{name}']");
+            }
+            json!({
+                "state_topic": state,
+                "value_template": format!("{{% if {} %}}{{{{ {at} }}}}{{% endif %}}", known.join(" and ")),
+                "expire_after": self.expire_after_s,
+                "state_class": class,
+                "icon": icon,
+            })
+        };
+        for word in counted.words.iter().take(MAX_WORDS) {
+            let slug = slug(word);
+            add(
+                "sensor",
+                &format!("{slug}_count"),
+                &format!("{word} count"),
+                number(&["words", &slug], "count", "measurement", "mdi:counter"),
+            );
+        }
+        for (place, word) in &counted.places {
+            let word_slug = slug(word);
+            match place {
+                CountedPlace::Zone(zone) => {
+                    let zone_slug = slug(zone);
+                    let path = ["zones", &zone_slug, &word_slug];
+                    let object = format!("zone_{zone_slug}_{word_slug}");
+                    let name = format!("{zone}: {word}");
+                    add("sensor", &format!("{object}_count"), &name, number(&path, "count", "measurement", "mdi:account-group"));
+                    for (key, said) in [("entered", "entered"), ("left", "left")] {
+                        let own = number(&path, key, "total_increasing", "mdi:location-enter");
+                        add("sensor", &format!("{object}_{key}"), &format!("{name} {said}"), own);
+                    }
+                }
+                CountedPlace::Line(line) => {
+                    let line_slug = slug(line);
+                    let path = ["lines", &line_slug, &word_slug];
+                    for (key, said) in [("to_right", "to the right"), ("to_left", "to the left")] {
+                        let own = number(&path, key, "total_increasing", "mdi:swap-horizontal");
+                        add("sensor", &format!("line_{line_slug}_{word_slug}_{key}"), &format!("{line}: {word} {said}"), own);
+                    }
+                }
+            }
         }
         for rule in rules {
             let slug = slug(rule);
@@ -182,7 +262,7 @@ mod tests {
     #[test]
     fn every_word_and_rule_has_its_entities() {
         let device = Device { prefix: "homeassistant", node: "cam-1", base: "edge-seg/cam-1", model: "mini", expire_after_s: 18 };
-        let documents = device.documents(&["dog".into(), "traffic light".into()], &["door".into()]);
+        let documents = device.documents(&["dog".into(), "traffic light".into()], &["door".into()], &Counted::default());
         let topics: Vec<_> = documents.keys().map(|t| t.strip_prefix("homeassistant/").unwrap()).collect();
         assert_eq!(
             topics,
@@ -214,10 +294,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_counted_has_its_numbers() {
+        let device = Device { prefix: "ha", node: "n", base: "b", model: "m", expire_after_s: 18 };
+        let places = vec![(CountedPlace::Zone("the till".into()), "person".into()), (CountedPlace::Line("gate".into()), "person".into())];
+        let counted = Counted { words: vec!["person".into()], places };
+        let documents = device.documents(&["person".into(), "sky".into()], &[], &counted);
+        let template = |object: &str| documents[&format!("ha/sensor/n/{object}/config")]["value_template"].as_str().unwrap().to_owned();
+        assert!(!documents.contains_key("ha/sensor/n/sky_count/config"));
+        assert_eq!(
+            template("person_count"),
+            "{% if 'words' in value_json and 'person' in value_json['words'] and 'count' in value_json['words']['person'] %}\
+             {{ value_json['words']['person']['count'] }}{% endif %}"
+        );
+        assert!(template("zone_the_till_person_count").ends_with("{{ value_json['zones']['the_till']['person']['count'] }}{% endif %}"));
+        let entered = &documents["ha/sensor/n/zone_the_till_person_entered/config"];
+        assert_eq!((&entered["state_class"], &entered["name"]), (&json!("total_increasing"), &json!("the till: person entered")));
+        assert!(template("line_gate_person_to_left").contains("['lines']['gate']['person']['to_left']"));
+    }
+
+    #[test]
     fn too_many_words_get_no_text_and_no_flood() {
         let device = Device { prefix: "ha", node: "n", base: "b", model: "m", expire_after_s: 18 };
         let words: Vec<String> = (0..500).map(|i| format!("word {i}")).collect();
-        let documents = device.documents(&words, &[]);
+        let documents = device.documents(&words, &[], &Counted::default());
         assert_eq!(documents.len(), 2 + 3 * MAX_WORDS);
     }
 }

@@ -25,11 +25,11 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
 use super::LiveSink;
-use crate::rules::{EventKind, PRESENT_SHARE};
+use crate::rules::{EventKind, PRESENT_SHARE, TallyPlace};
 use crate::session::{FrameReport, SegmentedFrame};
 use crate::{Error, Result};
 use connection::Broker;
-use discovery::{Device, slug};
+use discovery::{Counted, Device, slug};
 use outbox::Outbox;
 
 /// How a session talks to a broker.
@@ -100,6 +100,7 @@ pub struct Mqtt {
     done: Receiver<()>,
     words_version: Option<u64>,
     rules: Arc<[String]>,
+    counted: Counted,
     documents: BTreeSet<String>,
     last_state: Option<Instant>,
     frames_since: u32,
@@ -185,6 +186,7 @@ impl Mqtt {
             done,
             words_version: None,
             rules: Arc::default(),
+            counted: Counted::default(),
             documents,
             last_state: None,
             frames_since: 0,
@@ -202,7 +204,7 @@ impl Mqtt {
         // Two states may be lost before what was last told of a word counts for nothing.
         let expire_after_s = (3 * self.options.interval + self.options.stall).as_secs_f64().ceil() as u64;
         let device = Device { prefix, node: &self.options.node, base: &self.base, model: &self.options.model, expire_after_s };
-        let documents = device.documents(names, &self.rules);
+        let documents = device.documents(names, &self.rules, &self.counted);
         for (topic, document) in &documents {
             self.outbox.retain(topic, document.to_string());
         }
@@ -219,20 +221,31 @@ impl Mqtt {
             .iter()
             .take(discovery::MAX_WORDS)
             .map(|c| {
-                (
-                    slug(&c.name),
-                    json!({ "name": c.name, "share": round(c.share), "score": round(c.score.into()), "present": word(c.share) }),
-                )
+                let mut told = json!({ "name": c.name, "share": round(c.share), "score": round(c.score.into()), "present": word(c.share) });
+                if let Some(count) = c.count {
+                    told["count"] = count.into();
+                }
+                (slug(&c.name), told)
             })
             .collect();
-        json!({
+        let mut state = json!({
             "sequence": report.sequence,
             "timestamp_ms": report.timestamp_ms,
             "frame_rate": (rate * 10.0).round() / 10.0,
             "latency_ms": report.latency_ms,
             "dropped": report.dropped,
             "words": words,
-        })
+        });
+        for tally in report.tallies.iter().take(discovery::MAX_WORDS) {
+            let (kind, place, told) = match &tally.place {
+                TallyPlace::Zone { zone, count, entered, left } => {
+                    ("zones", zone, json!({ "count": count, "entered": entered, "left": left }))
+                }
+                TallyPlace::Line { line, to_right, to_left } => ("lines", line, json!({ "to_right": to_right, "to_left": to_left })),
+            };
+            state[kind][slug(place)][slug(&tally.word)] = told;
+        }
+        state
     }
 }
 
@@ -249,7 +262,9 @@ impl LiveSink for Mqtt {
                 self.outbox.retain(&self.topic("availability"), "online");
             }
         }
-        if self.words_version != Some(report.words_version) || self.rules != report.rules {
+        let counted = Counted::of(report);
+        if self.words_version != Some(report.words_version) || self.rules != report.rules || self.counted != counted {
+            self.counted = counted;
             let topic = |rule: &str| self.topic(&format!("rule/{}", slug(rule)));
             let others =
                 |of: &[String], but: &[String]| of.iter().filter(|rule| !but.contains(rule)).map(|rule| topic(rule)).collect::<Vec<_>>();

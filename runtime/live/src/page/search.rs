@@ -1,0 +1,82 @@
+//! The search in what the camera saw before.
+
+use std::time::Instant;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use edge_seg_bundle::date::utc;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::routes::{Context, Fault, answer};
+use super::words::work;
+use crate::search::{Index, Query as Wanted, Sighting};
+
+/// Answers that a client may ask for, each with its picture.
+const MOST: usize = 100;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Search {
+    words: String,
+    #[serde(default = "top")]
+    top: usize,
+    threshold: Option<f32>,
+}
+
+fn top() -> usize {
+    20
+}
+
+/// `GET /api/search`: when and where words were seen.
+pub(super) async fn search(State(context): State<Context>, which: Result<Query<Search>, QueryRejection>) -> Result<Response, Fault> {
+    let Query(Search { words, top, threshold }) = which?;
+    let none = || Fault::new(StatusCode::NOT_FOUND, "search: expected a session that keeps an index, found none");
+    let path = context.hub.index.get().cloned().ok_or_else(none)?;
+    if !(1..=MOST).contains(&top) || threshold.is_some_and(|t| !(0.0..=1.0).contains(&t)) {
+        return Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, format!("top, threshold: expected 1 to {MOST}, and 0 to 1")));
+    }
+    let session = context.hub.session.clone();
+    let found = work(&context, move |control| {
+        // A word that is shown at present means here what it means there.
+        let set = control.words.current();
+        let known = set.words.iter().position(|word| edge_seg_model::same_name(&word.name, words.trim()) && !word.examples.is_empty());
+        let list;
+        let bank = match known {
+            Some(at) => {
+                let (class, examples) = (set.words[at].class(), set.words[at].examples.clone());
+                list = session.tag_bank_with(&[class], &[], &[examples]).map_err(crate::Error::from)?;
+                &list
+            }
+            None => {
+                list = session.words(&words).map_err(crate::Error::from)?.bank().clone();
+                &list
+            }
+        };
+        let start = Instant::now();
+        let index = Index::open(&path)?;
+        let found = index.search(&session, bank, &Wanted::default().with_most(top).with_threshold(threshold))?;
+        let took_ms = 1e3 * start.elapsed().as_secs_f64();
+        let mut answers = Vec::new();
+        for (word, sightings) in bank.names().iter().zip(&found) {
+            for sighting in sightings {
+                answers.push(document(word, sighting, index.thumbnail(sighting)?));
+            }
+        }
+        Ok(json!({ "version": 1, "milliseconds": took_ms, "answers": answers }))
+    });
+    Ok(answer(&found.await?))
+}
+
+fn document(word: &str, sighting: &Sighting, thumbnail: Option<Vec<u8>>) -> Value {
+    let (width, height) = sighting.frame_px;
+    json!({
+        "word": word, "score": sighting.score, "camera": &*sighting.origin, "from": utc(sighting.from), "best": utc(sighting.best),
+        "to": utc(sighting.to), "at_s": sighting.at.as_secs_f64(), "frames": sighting.frames, "box_px": sighting.box_px,
+        "frame_px": [width, height], "thumbnail": thumbnail.map(|jpeg| format!("data:image/jpeg;base64,{}", BASE64_STANDARD.encode(jpeg))),
+    })
+}

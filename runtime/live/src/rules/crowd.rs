@@ -1,0 +1,491 @@
+//! Things in places: how many are in a zone and for how long, who came, went and crossed a line.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::zone::{Anchor, Unit, Zone};
+use crate::things::Thing;
+use edge_seg_model::same_name;
+
+/// Masks tremble: a thing is on the other side of a border when it has been there for so long, in two frames or more.
+const SETTLE: Duration = Duration::from_millis(300);
+/// A thing that is not seen for so long still counts.
+const BLINK: Duration = Duration::from_millis(500);
+/// A thing that has not been seen for so long has left.
+const VANISHED: Duration = Duration::from_secs(2);
+/// What is there within this time of the start was there before it.
+const START: Duration = Duration::from_secs(1);
+/// A thing has crossed a line when it is beyond it by this share of the picture's short side.
+const BEYOND_SHARE: f64 = 0.005;
+
+/// A line that things cross.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    /// What rules and events call it.
+    pub name: String,
+    /// What its ends count in.
+    #[serde(default)]
+    pub unit: Unit,
+    /// Which point of a thing crosses.
+    #[serde(default)]
+    pub anchor: Anchor,
+    /// Its ends, x and y. Right and left are as seen from the first one, looking to the second.
+    pub points: [[f64; 2]; 2],
+}
+
+impl Line {
+    /// What is wrong with it: expected and found.
+    pub(super) fn check(&self) -> Result<(), (String, String)> {
+        super::zone::check_points(&self.name, self.unit, &self.points)?;
+        if self.points[0] == self.points[1] {
+            return Err(("two ends".into(), format!("{:?} twice", self.points[0])));
+        }
+        Ok(())
+    }
+}
+
+/// Which way a line is crossed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// To the right of whoever looks from the first end to the second.
+    Right,
+    /// To the left.
+    Left,
+    /// Either way.
+    Either,
+}
+
+/// Where things are counted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Place {
+    /// The whole picture.
+    Picture,
+    /// A zone, by name.
+    Zone(String),
+    /// A line, by name.
+    Line(String),
+}
+
+/// What must hold of a word's things.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ThingTest {
+    /// There are so many or more.
+    CountAbove(u32),
+    /// There are fewer.
+    CountBelow(u32),
+    /// One has been there for so many seconds or longer.
+    DwellAbove(f64),
+    /// One comes in.
+    Enters,
+    /// One goes out.
+    Leaves,
+    /// One crosses a line.
+    Crosses(Way),
+}
+
+impl ThingTest {
+    /// Whether it is over as soon as it happens.
+    pub fn is_instant(&self) -> bool {
+        matches!(self, Self::Enters | Self::Leaves | Self::Crosses(_))
+    }
+}
+
+/// What was counted of a word in a zone, or over a line, since the rules have been followed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// The word.
+    pub word: String,
+    /// Where.
+    #[serde(flatten)]
+    pub place: TallyPlace,
+}
+
+/// The part of a [`Tally`] that depends on where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum TallyPlace {
+    /// A zone.
+    Zone {
+        /// Its name.
+        zone: String,
+        /// Things that are in it now.
+        count: usize,
+        /// Things that came in.
+        entered: u64,
+        /// Things that went out.
+        left: u64,
+    },
+    /// A line.
+    Line {
+        /// Its name.
+        line: String,
+        /// Things that crossed it to the right.
+        to_right: u64,
+        /// Things that crossed it to the left.
+        to_left: u64,
+    },
+}
+
+/// Who is where, over the frames of a session.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Crowds {
+    zones: Vec<Zone>,
+    lines: Vec<Line>,
+    /// What is known of each word in each place: the whole picture, the zones, the lines.
+    known: BTreeMap<(usize, String), Presence>,
+    /// Words that are counted in this frame; none if nothing is known of it.
+    counted: Option<Vec<String>>,
+    now: Duration,
+}
+
+/// A word's things in one place.
+#[derive(Debug, Clone, Default)]
+struct Presence {
+    began: Duration,
+    members: BTreeMap<u64, Member>,
+    came: [u64; 2],
+    /// Who came in and who went out in this frame; of a line, to the right and to the left.
+    moved: [Vec<u64>; 2],
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    /// Whether it is inside, or to the right.
+    inside: bool,
+    /// Since when.
+    since: Duration,
+    /// Since when it has been on the other side.
+    other: Option<Duration>,
+    /// Where it was when it was surely on its side.
+    from: [f64; 2],
+    seen: Duration,
+}
+
+impl Crowds {
+    pub fn new(zones: &[Zone], lines: &[Line]) -> Self {
+        Self { zones: zones.into(), lines: lines.into(), ..Self::default() }
+    }
+
+    /// What was known of places that are the same stays.
+    pub fn take_over(&mut self, old: Self) {
+        for ((place, word), presence) in old.known {
+            let new = match place.checked_sub(1) {
+                None => Some(0),
+                Some(i) if i < old.zones.len() => self.zones.iter().position(|zone| *zone == old.zones[i]).map(|i| 1 + i),
+                Some(i) => self.lines.iter().position(|line| *line == old.lines[i - old.zones.len()]).map(|i| 1 + self.zones.len() + i),
+            };
+            if let Some(new) = new {
+                self.known.insert((new, word), presence);
+            }
+        }
+    }
+
+    /// Takes a frame's things, of the words that are counted.
+    pub fn take(&mut self, things: &[Thing], counted: &[&str], frame_px: (u32, u32), now: Duration) {
+        let words: Vec<String> = counted.iter().map(|&word| word.to_owned()).collect();
+        let key = |word: &str| word.to_lowercase();
+        if now < self.now {
+            // A clock that starts again is another film.
+            self.known.values_mut().for_each(|presence| (presence.members, presence.began) = (BTreeMap::new(), now));
+        }
+        self.now = now;
+        // What is counted no more begins anew when it is again.
+        self.known.retain(|(_, known), _| words.iter().any(|word| key(word) == *known));
+        for word in &words {
+            for place in 0..1 + self.zones.len() + self.lines.len() {
+                let fresh = || Presence { began: now, ..Presence::default() };
+                let presence = self.known.entry((place, key(word))).or_insert_with(fresh);
+                presence.moved = Default::default();
+                let own = things.iter().filter(|thing| same_name(&thing.word, word));
+                match place.checked_sub(1) {
+                    None => own.for_each(|thing| presence.see(thing.id, [0.0; 2], true, now)),
+                    Some(i) if i < self.zones.len() => {
+                        let zone = &self.zones[i];
+                        own.for_each(|thing| {
+                            let at = zone.anchor.of(thing);
+                            presence.see(thing.id, at, zone.holds(at, frame_px), now);
+                        });
+                    }
+                    Some(i) => {
+                        let line = &self.lines[i - self.zones.len()];
+                        own.for_each(|thing| presence.cross(thing.id, line.anchor.of(thing), line, frame_px, now));
+                    }
+                }
+                presence.forget(now, place <= self.zones.len());
+            }
+        }
+        self.counted = Some(words);
+    }
+
+    /// Nothing is known of the frame that comes.
+    pub fn blind(&mut self) {
+        self.counted = None;
+    }
+
+    /// The numbers of the things for which it holds, and whether it does; none if nobody counted.
+    pub fn holds(&self, word: &str, place: &Place, test: ThingTest) -> Option<(bool, Vec<u64>)> {
+        let presence = self.presence(word, place)?;
+        let now = self.now;
+        let found = match test {
+            ThingTest::CountAbove(_) | ThingTest::CountBelow(_) => presence.inside(now).map(|(id, _)| id).collect(),
+            ThingTest::DwellAbove(seconds) => {
+                let long = |(_, member): &(u64, &Member)| (now - member.since).as_secs_f64() >= seconds;
+                presence.inside(now).filter(long).map(|(id, _)| id).collect()
+            }
+            ThingTest::Enters | ThingTest::Crosses(Way::Right) => presence.moved[0].clone(),
+            ThingTest::Leaves | ThingTest::Crosses(Way::Left) => presence.moved[1].clone(),
+            ThingTest::Crosses(Way::Either) => presence.moved.concat(),
+        };
+        let count = found.len();
+        let holds = match test {
+            ThingTest::CountAbove(least) => count >= least as usize,
+            ThingTest::CountBelow(least) => count < least as usize,
+            _ => count > 0,
+        };
+        Some((holds, found))
+    }
+
+    /// How many of a word's things are in a place; of a line, none.
+    pub fn count(&self, word: &str, place: &Place) -> Option<usize> {
+        let is_area = !matches!(place, Place::Line(_));
+        self.presence(word, place).filter(|_| is_area).map(|presence| presence.inside(self.now).count())
+    }
+
+    fn presence(&self, word: &str, place: &Place) -> Option<&Presence> {
+        let place = match place {
+            Place::Picture => 0,
+            Place::Zone(name) => 1 + self.zones.iter().position(|zone| zone.name == *name)?,
+            Place::Line(name) => 1 + self.zones.len() + self.lines.iter().position(|line| line.name == *name)?,
+        };
+        self.counted.as_ref()?;
+        self.known.get(&(place, word.to_lowercase()))
+    }
+
+    /// What was counted so far, by place and then by word.
+    pub fn tallies(&self) -> Vec<Tally> {
+        let Some(words) = &self.counted else { return Vec::new() };
+        let zones = self.zones.iter().map(|zone| Place::Zone(zone.name.clone()));
+        let places = zones.chain(self.lines.iter().map(|line| Place::Line(line.name.clone())));
+        let told = |(place, word): (Place, &String)| {
+            let presence = self.presence(word, &place)?;
+            let [first, second] = presence.came;
+            let place = match place {
+                Place::Zone(zone) => TallyPlace::Zone { zone, count: presence.inside(self.now).count(), entered: first, left: second },
+                Place::Line(line) => TallyPlace::Line { line, to_right: first, to_left: second },
+                Place::Picture => return None,
+            };
+            Some(Tally { word: word.clone(), place })
+        };
+        places.flat_map(|place| words.iter().map(move |word| (place.clone(), word))).filter_map(told).collect()
+    }
+}
+
+impl Presence {
+    /// The things that are inside.
+    fn inside(&self, now: Duration) -> impl Iterator<Item = (u64, &Member)> {
+        let is_there = move |member: &Member| member.inside && now.saturating_sub(member.seen) <= BLINK;
+        self.members.iter().filter(move |(_, member)| is_there(member)).map(|(id, member)| (*id, member))
+    }
+
+    fn note(&mut self, way: usize, id: u64) {
+        self.came[way] += 1;
+        self.moved[way].push(id);
+    }
+
+    /// A thing is at a place of a picture, inside or not.
+    fn see(&mut self, id: u64, at: [f64; 2], inside: bool, now: Duration) {
+        let began = self.began;
+        let Some(member) = self.members.get_mut(&id) else {
+            self.members.insert(id, Member { inside, since: now, other: None, from: at, seen: now });
+            if inside && now.saturating_sub(began) > START {
+                self.note(0, id);
+            }
+            return;
+        };
+        member.seen = now;
+        if member.inside == inside {
+            member.other = None;
+            return;
+        }
+        let since = *member.other.get_or_insert(now);
+        if since < now && now - since >= SETTLE {
+            *member = Member { inside, since, other: None, from: at, seen: now };
+            self.note(usize::from(!inside), id);
+        }
+    }
+
+    /// A thing is at a place of a picture with a line.
+    fn cross(&mut self, id: u64, at: [f64; 2], line: &Line, (width, height): (u32, u32), now: Duration) {
+        let scale = line.unit.scale(width, height);
+        let [a, b] = line.points.map(|point| [point[0] * scale[0], point[1] * scale[1]]);
+        let along = [b[0] - a[0], b[1] - a[1]];
+        let cross = |u: [f64; 2], v: [f64; 2]| u[0] * v[1] - u[1] * v[0];
+        let minus = |u: [f64; 2], v: [f64; 2]| [u[0] - v[0], u[1] - v[1]];
+        // Downwards counts up, so what lies to the right hand is positive.
+        let beyond = cross(along, minus(at, a)) / along[0].hypot(along[1]);
+        let right = beyond > 0.0;
+        let Some(member) = self.members.get_mut(&id) else {
+            self.members.insert(id, Member { inside: right, since: now, other: None, from: at, seen: now });
+            return;
+        };
+        member.seen = now;
+        if member.inside == right {
+            member.from = at;
+            return;
+        }
+        if beyond.abs() < BEYOND_SHARE * f64::from(width.min(height)) {
+            return;
+        }
+        // Where its way meets the line, as a share of the line: beside it nothing was crossed.
+        let way = minus(at, member.from);
+        let share = cross(minus(member.from, a), way) / cross(along, way);
+        *member = Member { inside: right, since: now, other: None, from: at, seen: now };
+        if (0.0..=1.0).contains(&share) {
+            self.note(usize::from(!right), id);
+        }
+    }
+
+    /// Lets go of what is gone.
+    fn forget(&mut self, now: Duration, leaves: bool) {
+        let gone: Vec<u64> =
+            self.members.iter().filter(|(_, member)| now.saturating_sub(member.seen) > VANISHED).map(|(id, _)| *id).collect();
+        for id in gone {
+            if self.members.remove(&id).is_some_and(|member| member.inside) && leaves {
+                self.note(1, id);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn thing(id: u64, [x, y]: [u32; 2]) -> Thing {
+        let bounds_px = [x - 2, y - 4, 4, 8];
+        let centroid_px = [x as f32, y as f32];
+        Thing { id, word: "person".into(), label: 1, score: 0.9, bounds_px, centroid_px, pixels: 32, age_ms: 0.0, segmentation: None }
+    }
+
+    fn crowds(anchor: Anchor) -> Crowds {
+        let points = vec![[0.5, 0.0], [1.0, 0.0], [1.0, 1.0], [0.5, 1.0]];
+        let zone = Zone { name: "right half".into(), unit: Unit::Relative, anchor, points };
+        let line = Line { name: "gate".into(), unit: Unit::Pixels, anchor, points: [[50.0, 0.0], [50.0, 60.0]] };
+        Crowds::new(&[zone], &[line])
+    }
+
+    /// Ten frames a second, from the third second on: each frame's things.
+    fn shown(crowds: &mut Crowds, frames: &[Vec<Thing>]) -> Vec<(Vec<Tally>, [Vec<u64>; 4])> {
+        let start = if crowds.now.is_zero() { 0 } else { crowds.now.as_millis() as u64 / 100 + 1 };
+        if start == 0 {
+            crowds.take(&[], &["Person"], (100, 100), Duration::ZERO);
+        }
+        let frame = |(i, things): (u64, &Vec<Thing>)| {
+            crowds.take(things, &["Person"], (100, 100), Duration::from_millis(100 * (start.max(30) + i)));
+            let told = |place: &Place, test| crowds.holds("person", place, test).unwrap().1;
+            let (zone, line) = (Place::Zone("right half".into()), Place::Line("gate".into()));
+            let moved = [
+                told(&zone, ThingTest::Enters),
+                told(&zone, ThingTest::Leaves),
+                told(&line, ThingTest::Crosses(Way::Right)),
+                told(&line, ThingTest::Crosses(Way::Left)),
+            ];
+            (crowds.tallies(), moved)
+        };
+        (0u64..).zip(frames).map(frame).collect()
+    }
+
+    fn zone_of(tallies: &[Tally]) -> (usize, u64, u64) {
+        let TallyPlace::Zone { count, entered, left, .. } = &tallies[0].place else { panic!("{tallies:?}") };
+        (*count, *entered, *left)
+    }
+
+    fn line_of(tallies: &[Tally]) -> (u64, u64) {
+        let TallyPlace::Line { to_right, to_left, .. } = &tallies[1].place else { panic!("{tallies:?}") };
+        (*to_right, *to_left)
+    }
+
+    #[test]
+    fn who_walks_across_enters_crosses_and_leaves_once() {
+        let mut crowds = crowds(Anchor::Centre);
+        let walk: Vec<_> = (20..80).step_by(5).map(|x| vec![thing(7, [x, 30])]).collect();
+        let there = shown(&mut crowds, &walk);
+        // A line from the top to the bottom is looked at downwards: the right hand is on the left of the picture.
+        assert_eq!((zone_of(&there.last().unwrap().0), line_of(&there.last().unwrap().0)), ((1, 1, 0), (0, 1)));
+        assert_eq!(there.iter().filter(|(_, moved)| moved[0] == [7]).count(), 1, "enters in one frame");
+        assert_eq!(there.iter().filter(|(_, moved)| moved[3] == [7]).count(), 1, "crosses in one frame");
+        let back: Vec<_> = (20..80).rev().step_by(5).map(|x| vec![thing(7, [x, 30])]).collect();
+        let back = shown(&mut crowds, &back);
+        assert_eq!((zone_of(&back.last().unwrap().0), line_of(&back.last().unwrap().0)), ((0, 1, 1), (1, 1)));
+    }
+
+    #[test]
+    fn who_trembles_on_the_border_stays_where_it_is() {
+        let mut crowds = crowds(Anchor::Centre);
+        let mut frames: Vec<_> = (0..3).map(|_| vec![thing(1, [40, 30])]).collect();
+        frames.extend((0..40).map(|i| vec![thing(1, [if i % 2 == 0 { 50 } else { 49 }, 30])]));
+        let told = shown(&mut crowds, &frames);
+        assert_eq!((zone_of(&told.last().unwrap().0), line_of(&told.last().unwrap().0)), ((0, 0, 0), (0, 0)));
+    }
+
+    #[test]
+    fn who_walks_around_a_line_does_not_cross_it() {
+        let mut crowds = crowds(Anchor::Centre);
+        let around: Vec<_> = [[40, 30], [40, 80], [45, 80], [55, 80], [60, 80], [60, 30]].map(|at| vec![thing(1, at)]).into();
+        let told = shown(&mut crowds, &around);
+        assert_eq!(line_of(&told.last().unwrap().0), (0, 0));
+    }
+
+    #[test]
+    fn who_was_there_at_the_start_has_not_entered_and_who_vanishes_has_left() {
+        let mut crowds = crowds(Anchor::Centre);
+        crowds.take(&[thing(1, [80, 30])], &["person"], (100, 100), Duration::ZERO);
+        assert_eq!(zone_of(&crowds.tallies()), (1, 0, 0));
+        crowds.take(&[thing(2, [90, 30])], &["person"], (100, 100), Duration::from_millis(1500));
+        assert_eq!(zone_of(&crowds.tallies()), (1, 1, 0), "the first one is out of sight for longer than a blink");
+        crowds.take(&[], &["person"], (100, 100), Duration::from_millis(1900));
+        assert_eq!(zone_of(&crowds.tallies()), (1, 1, 0), "a blink");
+        crowds.take(&[], &["person"], (100, 100), Duration::from_millis(3600));
+        assert_eq!(zone_of(&crowds.tallies()), (0, 1, 2));
+    }
+
+    #[test]
+    fn dwell_is_of_one_thing_and_goes_on_while_it_is_hidden() {
+        let zone = Place::Zone("right half".into());
+        let mut crowds = crowds(Anchor::Centre);
+        for ms in (0..6000).step_by(200) {
+            let hidden = (2000..3500).contains(&ms);
+            let things: Vec<Thing> = if hidden { vec![] } else { vec![thing(1, [80, 30])] };
+            // Others come and go meanwhile; none of them stays.
+            let passer = thing(100 + ms / 1000, [70, 50]);
+            crowds.take(&[things, vec![passer]].concat(), &["person"], (100, 100), Duration::from_millis(ms));
+            let (holds, who) = crowds.holds("person", &zone, ThingTest::DwellAbove(4.0)).unwrap();
+            assert_eq!((holds, who), if ms >= 4000 { (true, vec![1]) } else { (false, vec![]) }, "{ms}");
+        }
+    }
+
+    #[test]
+    fn feet_may_be_where_the_middle_is_not() {
+        let low =
+            Zone { name: "floor".into(), unit: Unit::Pixels, anchor: Anchor::Foot, points: vec![[0.0, 33.0], [99.0, 33.0], [99.0, 99.0]] };
+        for (anchor, count) in [(Anchor::Foot, 1), (Anchor::Centre, 0)] {
+            let mut crowds = Crowds::new(&[Zone { anchor, ..low.clone() }], &[]);
+            crowds.take(&[thing(1, [80, 30])], &["person"], (100, 100), Duration::ZERO);
+            assert_eq!(crowds.count("Person", &Place::Zone("floor".into())), Some(count));
+        }
+    }
+
+    #[test]
+    fn what_nobody_counts_is_unknown() {
+        let mut crowds = crowds(Anchor::Centre);
+        assert_eq!(crowds.count("person", &Place::Picture), None);
+        crowds.take(&[], &["person"], (100, 100), Duration::ZERO);
+        assert_eq!((crowds.count("person", &Place::Picture), crowds.count("dog", &Place::Picture)), (Some(0), None));
+        crowds.blind();
+        assert_eq!((crowds.count("person", &Place::Picture), crowds.tallies()), (None, vec![]));
+    }
+}

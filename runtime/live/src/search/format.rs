@@ -1,0 +1,353 @@
+//! How an index lies in its file: a header, then blocks of one size, each of which can be read alone. All numbers are little-endian.
+//!
+//! | part | holds |
+//! |---|---|
+//! | header, 4096 bytes | magic `ESINDEX1`, width of an embedding (u32), bytes of a block (u32), blocks at most (u32), the model's digest and name (u16 and text each), zeros, CRC-32 of it all |
+//! | block | magic `ESBK`, CRC-32 of what follows it, generation (u64), zeros up to 64 bytes, then records |
+//! | record | its length and CRC-32 (u32 each), then [`Record`] |
+//!
+//! Generations rise by one with each block that is begun; the block with the lowest is the oldest, and the next to be written over. A
+//! record's checksum begins with its block's generation: what an older block left behind it is no record. So whatever was cut off while it
+//! was written, all records before it stand.
+
+use std::fs::File;
+use std::io::{Error as IoError, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use edge_seg_bundle::text::shown;
+use edge_seg_model::{Part, Placement, StoredRows};
+
+use crate::{Error, Result};
+
+const MAGIC: [u8; 8] = *b"ESINDEX1";
+const BLOCK_MAGIC: [u8; 4] = *b"ESBK";
+pub(super) const HEADER_BYTES: usize = 4096;
+pub(super) const BLOCK_HEAD_BYTES: usize = 64;
+pub(super) const BLOCK_BYTES: usize = 1 << 20;
+const RECORD_HEAD_BYTES: usize = 8;
+const FIXED_BYTES: usize = 36;
+const PART_BYTES: usize = 6;
+/// Sizes that a header may claim.
+const SANE_BLOCKS: std::ops::RangeInclusive<u32> = 2..=1 << 20;
+const SANE_BLOCK_BYTES: std::ops::RangeInclusive<u32> = 1 << 16..=1 << 24;
+const SANE_DIM: std::ops::RangeInclusive<u32> = 1..=1 << 13;
+
+/// What a file says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Header {
+    pub dim: usize,
+    pub block_bytes: usize,
+    pub blocks: u32,
+    pub digest: String,
+    pub model: String,
+}
+
+/// An error about the contents of an index.
+pub(super) fn wrong(path: &Path, expected: impl Into<String>, found: impl Into<String>) -> Error {
+    Error::words(path.display().to_string(), expected, found)
+}
+
+impl Header {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES);
+        bytes.extend_from_slice(&MAGIC);
+        for number in [self.dim as u32, self.block_bytes as u32, self.blocks] {
+            bytes.extend_from_slice(&number.to_le_bytes());
+        }
+        for text in [&self.digest, &self.model] {
+            let text = &text.as_bytes()[..text.floor_char_boundary(1000)];
+            bytes.extend_from_slice(&(text.len() as u16).to_le_bytes());
+            bytes.extend_from_slice(text);
+        }
+        bytes.resize(HEADER_BYTES - 4, 0);
+        let sum = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+
+    /// # Errors
+    /// [`Error::Words`](edge_seg_model::Error::Words) if the file is no index, or one that is damaged.
+    pub fn read(file: &File, path: &Path) -> Result<Self> {
+        const WANTED: &str = "an index of edge-seg, version 1";
+        let mut bytes = [0; HEADER_BYTES];
+        let found = read_up_to(file, &mut bytes, 0).map_err(Error::io(path))?;
+        if !bytes[..found].starts_with(&MAGIC) {
+            let start = &bytes[..found.min(8)];
+            let what = match start {
+                [] => "an empty file".to_owned(),
+                _ if start.starts_with(&MAGIC[..7]) => format!("version {}", shown(&String::from_utf8_lossy(&start[7..]))),
+                _ => format!("a file that begins with {}", shown(&format!("{:?}", String::from_utf8_lossy(start)))),
+            };
+            return Err(wrong(path, WANTED, what));
+        }
+        if found < HEADER_BYTES {
+            return Err(wrong(path, format!("{WANTED}, whose header has {HEADER_BYTES} bytes"), format!("{found} bytes")));
+        }
+        let damaged = |what: &str| wrong(path, WANTED, format!("a damaged header: {what}"));
+        let (body, sum) = bytes.split_at(HEADER_BYTES - 4);
+        let mut fields = Fields(&body[MAGIC.len()..]);
+        if sum != crc32fast::hash(body).to_le_bytes() {
+            return Err(damaged("its checksum is another"));
+        }
+        let mut read = || -> Option<_> {
+            let [dim, block_bytes, blocks] = [fields.u32()?, fields.u32()?, fields.u32()?];
+            let mut text = || Some(String::from_utf8_lossy(fields.text()?).into_owned());
+            Some((dim, block_bytes, blocks, text()?, text()?))
+        };
+        let (dim, block_bytes, blocks, digest, model) = read().ok_or_else(|| damaged("a text beyond its end"))?;
+        if !SANE_DIM.contains(&dim) || !SANE_BLOCK_BYTES.contains(&block_bytes) || !SANE_BLOCKS.contains(&blocks) {
+            return Err(damaged(&format!("{blocks} blocks of {block_bytes} bytes for embeddings of {dim} numbers")));
+        }
+        Ok(Self { dim: dim as usize, block_bytes: block_bytes as usize, blocks, digest, model })
+    }
+
+    pub fn block_at(&self, number: u32) -> u64 {
+        HEADER_BYTES as u64 + u64::from(number) * self.block_bytes as u64
+    }
+
+    /// Blocks that a file of this length has begun.
+    pub fn begun(&self, bytes: u64) -> u32 {
+        let blocks = bytes.saturating_sub(HEADER_BYTES as u64).div_ceil(self.block_bytes as u64);
+        blocks.min(u64::from(self.blocks)) as u32
+    }
+}
+
+/// Reads as much as there is.
+pub(super) fn read_up_to(file: &File, bytes: &mut [u8], at: u64) -> std::io::Result<usize> {
+    let mut read = 0;
+    while read < bytes.len() {
+        match file.read_at(&mut bytes[read..], at + read as u64) {
+            Ok(0) => break,
+            Ok(some) => read += some,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(read)
+}
+
+pub(super) fn encode_block_head(generation: u64) -> [u8; BLOCK_HEAD_BYTES] {
+    let mut bytes = [0; BLOCK_HEAD_BYTES];
+    bytes[..4].copy_from_slice(&BLOCK_MAGIC);
+    bytes[8..16].copy_from_slice(&generation.to_le_bytes());
+    let sum = crc32fast::hash(&bytes[8..]);
+    bytes[4..8].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+/// A block's generation; none if it was never begun, or its beginning is damaged.
+pub(super) fn generation(bytes: &[u8]) -> Option<u64> {
+    let head = bytes.first_chunk::<BLOCK_HEAD_BYTES>()?;
+    let generation = u64::from_le_bytes(head[8..16].try_into().ok()?);
+    (head[..4] == BLOCK_MAGIC && head[4..8] == crc32fast::hash(&head[8..]).to_le_bytes() && generation > 0).then_some(generation)
+}
+
+/// One frame or picture: its time, what it looked like, and where.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Record<'a> {
+    /// Milliseconds since 1970, in UTC.
+    pub time_ms: u64,
+    /// Milliseconds since its source began.
+    pub at_ms: u64,
+    /// Width and height in pixels.
+    pub frame_px: (u32, u32),
+    /// Where it comes from; as the record before if empty.
+    pub origin: &'a str,
+    /// A JPEG, or nothing.
+    pub thumbnail: &'a [u8],
+    /// Its parts, [`PART_BYTES`] each.
+    parts: &'a [u8],
+    /// Scales of its new embeddings, four bytes each. `[panels, PANEL]`
+    pub scales: &'a [u8],
+    /// Their values. `[panels, dim / 4, PANEL, 4]`
+    pub values: &'a [u8],
+}
+
+/// A part of a picture: its embedding, and left, top, right and bottom, in 256ths of the picture, the last two inclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct StoredPart {
+    pub row: u16,
+    pub edges: [u8; 4],
+}
+
+impl StoredPart {
+    /// A part as it lies in the frame; none of padding alone.
+    pub fn new(part: &Part, row: u16, placement: &Placement) -> Option<Self> {
+        let [col, first, cols, rows] = part.cells;
+        let (width, height) = placement.frame_px;
+        let [left, top, ..] = placement.patch_px_box(first, col)?;
+        let [last_left, last_top, last_width, last_height] = placement.patch_px_box(first + rows.max(1) - 1, col + cols.max(1) - 1)?;
+        let share = |px: u32, of: u32| u64::from(px) * 256 / u64::from(of.max(1));
+        let end = |px: u32, of: u32| (u64::from(px) * 256).div_ceil(u64::from(of.max(1))).clamp(1, 256) - 1;
+        let edges = [
+            share(left, width).min(255),
+            share(top, height).min(255),
+            end(last_left + last_width, width),
+            end(last_top + last_height, height),
+        ];
+        Some(Self { row, edges: edges.map(|edge| edge as u8) })
+    }
+
+    /// Left, top, width and height in pixels.
+    pub fn box_px(edges: [u8; 4], (width, height): (u32, u32)) -> [u32; 4] {
+        let start = |edge: u8, of: u32| (u64::from(edge) * u64::from(of) / 256) as u32;
+        let end = |edge: u8, of: u32| ((u64::from(edge) + 1) * u64::from(of)).div_ceil(256) as u32;
+        let [left, top, right, bottom] = edges;
+        let (x, y) = (start(left, width), start(top, height));
+        [x, y, end(right, width) - x, end(bottom, height) - y]
+    }
+}
+
+/// The time of what is no frame.
+pub(super) const END: u64 = u64::MAX;
+
+/// What is written of one frame.
+pub(super) struct NewRecord<'a> {
+    pub time_ms: u64,
+    pub at_ms: u64,
+    pub frame_px: (u32, u32),
+    pub origin: &'a str,
+    pub thumbnail: &'a [u8],
+    pub parts: &'a [StoredPart],
+    pub rows: Option<&'a StoredRows>,
+}
+
+impl NewRecord<'_> {
+    pub fn encode(&self, generation: u64) -> Vec<u8> {
+        let (values, scales) = self.rows.map_or((&[][..], &[][..]), StoredRows::parts);
+        let mut bytes = vec![0; RECORD_HEAD_BYTES];
+        bytes.extend_from_slice(&self.time_ms.to_le_bytes());
+        bytes.extend_from_slice(&self.at_ms.to_le_bytes());
+        bytes.extend_from_slice(&self.frame_px.0.to_le_bytes());
+        bytes.extend_from_slice(&self.frame_px.1.to_le_bytes());
+        let counts = [scales.len() / StoredRows::PANEL, self.parts.len(), self.origin.len(), self.thumbnail.len()];
+        debug_assert!(counts.iter().all(|count| *count <= usize::from(u16::MAX)));
+        counts.iter().for_each(|count| bytes.extend_from_slice(&(*count as u16).to_le_bytes()));
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(self.origin.as_bytes());
+        bytes.extend_from_slice(self.thumbnail);
+        for part in self.parts {
+            bytes.extend_from_slice(&part.row.to_le_bytes());
+            bytes.extend_from_slice(&part.edges);
+        }
+        scales.iter().for_each(|scale| bytes.extend_from_slice(&scale.to_le_bytes()));
+        bytes.extend(values.iter().map(|value| *value as u8));
+        let length = bytes.len() as u32;
+        bytes[..4].copy_from_slice(&length.to_le_bytes());
+        let sum = checksum(generation, &bytes);
+        bytes[4..8].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+}
+
+fn checksum(generation: u64, record: &[u8]) -> u32 {
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&generation.to_le_bytes());
+    sum.update(&record[..4]);
+    sum.update(&record[RECORD_HEAD_BYTES..]);
+    sum.finalize()
+}
+
+/// The records of a block, up to the first that is none. `bytes` is the whole block, or as much as the file has of it.
+pub(super) struct Records<'a> {
+    bytes: &'a [u8],
+    generation: u64,
+    dim: usize,
+    /// Where the next record begins in the block.
+    pub at: usize,
+    /// Embeddings in the records so far.
+    pub rows: usize,
+}
+
+impl<'a> Records<'a> {
+    pub fn new(bytes: &'a [u8], generation: u64, dim: usize) -> Self {
+        Self { bytes, generation, dim, at: BLOCK_HEAD_BYTES, rows: 0 }
+    }
+
+    /// The record that begins at a place.
+    pub fn one(bytes: &'a [u8], generation: u64, dim: usize, at: usize) -> Option<Record<'a>> {
+        // Its parts may point to embeddings before it.
+        Self { bytes, generation, dim, at, rows: usize::from(u16::MAX) }.next()
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    fn next(&mut self) -> Option<Record<'a>> {
+        let rest = self.bytes.get(self.at..)?;
+        let length = u32::from_le_bytes(*rest.first_chunk()?) as usize;
+        if length < RECORD_HEAD_BYTES + FIXED_BYTES {
+            return None;
+        }
+        let record = rest.get(..length)?;
+        if record[4..8] != checksum(self.generation, record).to_le_bytes() {
+            return None;
+        }
+        let mut fields = Fields(&record[RECORD_HEAD_BYTES..]);
+        let (time_ms, at_ms, frame_px) = (fields.u64()?, fields.u64()?, (fields.u32()?, fields.u32()?));
+        let [panels, parts, origin, thumbnail] = [fields.u16()?, fields.u16()?, fields.u16()?, fields.u16()?];
+        fields.take(4)?;
+        let origin = std::str::from_utf8(fields.take(origin)?).ok()?;
+        let thumbnail = fields.take(thumbnail)?;
+        let parts = fields.take(parts * PART_BYTES)?;
+        let rows = panels * StoredRows::PANEL;
+        let scales = fields.take(rows * 4)?;
+        let values = fields.take(rows * self.dim.next_multiple_of(4))?;
+        let known = self.rows + rows;
+        let record = Record { time_ms, at_ms, frame_px, origin, thumbnail, parts, scales, values };
+        // A checksum keeps out what was torn, not what somebody made up.
+        let fits = |part: StoredPart| usize::from(part.row) < known && part.edges[0] <= part.edges[2] && part.edges[1] <= part.edges[3];
+        if !fields.0.is_empty() || frame_px.0 == 0 || frame_px.1 == 0 || !record.parts().all(fits) {
+            return None;
+        }
+        self.at += length;
+        self.rows = known;
+        Some(record)
+    }
+}
+
+impl<'a> Record<'a> {
+    /// Whether it says that all of its file is in the index, and is no frame.
+    pub fn is_end(&self) -> bool {
+        self.at_ms == END
+    }
+
+    pub fn parts(&self) -> impl Iterator<Item = StoredPart> + 'a {
+        self.parts.chunks_exact(PART_BYTES).map(|b| StoredPart { row: u16::from_le_bytes([b[0], b[1]]), edges: [b[2], b[3], b[4], b[5]] })
+    }
+}
+
+/// Numbers and texts one after the other.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn u16(&mut self) -> Option<usize> {
+        Some(usize::from(u16::from_le_bytes(self.take(2)?.try_into().ok()?)))
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn text(&mut self) -> Option<&'a [u8]> {
+        let length = self.u16()?;
+        self.take(length)
+    }
+}
+
+/// Writes all of it at a place in the file.
+pub(super) fn write_at(file: &File, path: &Path, bytes: &[u8], at: u64) -> Result<()> {
+    file.write_all_at(bytes, at).map_err(|e: IoError| Error::io(path)(e))
+}

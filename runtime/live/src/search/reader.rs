@@ -1,0 +1,447 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rayon::prelude::*;
+
+use super::format::{BLOCK_HEAD_BYTES, Header, Record, Records, StoredPart, generation, read_up_to, wrong};
+use super::writer::check_model;
+use crate::{Error, Result};
+use edge_seg_model::{Scoring, Session, StoredRows, TagBank};
+
+/// An index that is read. It may be written meanwhile.
+#[derive(Debug)]
+pub struct Index {
+    file: File,
+    path: PathBuf,
+    header: Header,
+}
+
+/// What is looked for.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Query {
+    /// The score, in 0..1, from which a frame shows a word; the model's own for tags if none.
+    pub threshold: Option<f32>,
+    /// Frames before this are left out.
+    pub since: Option<SystemTime>,
+    /// Frames after this are left out.
+    pub until: Option<SystemTime>,
+    /// Frames of one origin that lie no further apart make one answer.
+    pub gap: Duration,
+    /// Answers a word at most, the best first.
+    pub most: usize,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self { threshold: None, since: None, until: None, gap: Duration::from_secs(5), most: 20 }
+    }
+}
+
+impl Query {
+    /// The same with another [`threshold`](Self::threshold).
+    pub fn with_threshold(self, threshold: impl Into<Option<f32>>) -> Self {
+        Self { threshold: threshold.into(), ..self }
+    }
+
+    /// The same with another [`since`](Self::since) and [`until`](Self::until).
+    pub fn within(self, since: Option<SystemTime>, until: Option<SystemTime>) -> Self {
+        Self { since, until, ..self }
+    }
+
+    /// The same with another [`gap`](Self::gap).
+    pub fn with_gap(self, gap: Duration) -> Self {
+        Self { gap, ..self }
+    }
+
+    /// The same with another [`most`](Self::most).
+    pub fn with_most(self, most: usize) -> Self {
+        Self { most, ..self }
+    }
+}
+
+/// When and where a word was seen: one frame or several in a row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sighting {
+    /// The word's place among the classes.
+    pub class: usize,
+    /// The score of the best frame, in 0..1; of a model without calibrated scores and a word alone its cosine.
+    pub score: f32,
+    /// The camera, or the file.
+    pub origin: Arc<str>,
+    /// The first frame's time.
+    pub from: SystemTime,
+    /// The best frame's time.
+    pub best: SystemTime,
+    /// The last frame's time.
+    pub to: SystemTime,
+    /// The best frame's time, since its source began.
+    pub at: Duration,
+    /// Frames.
+    pub frames: usize,
+    /// Where it is in the best frame, in pixels: left, top, width, height.
+    pub box_px: [u32; 4],
+    /// Width and height of that frame.
+    pub frame_px: (u32, u32),
+    place: Place,
+}
+
+/// Where a record lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    block: u32,
+    generation: u64,
+    at: usize,
+}
+
+/// A frame that shows a class.
+struct Match {
+    class: usize,
+    score: f32,
+    origin: Arc<str>,
+    time_ms: u64,
+    at_ms: u64,
+    frame_px: (u32, u32),
+    edges: [u8; 4],
+    place: Place,
+}
+
+/// What an index holds.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Contents {
+    /// Frames, or pictures.
+    pub frames: u64,
+    /// Embeddings.
+    pub embeddings: u64,
+    /// The first and the last frame's time.
+    pub span: Option<(SystemTime, SystemTime)>,
+    /// Cameras and files.
+    pub origins: BTreeSet<Arc<str>>,
+    /// Files of which it holds all ([`IndexWriter::end_of`](super::IndexWriter::end_of)), with the time that was told of each.
+    pub whole: BTreeMap<Arc<str>, SystemTime>,
+}
+
+impl Index {
+    /// Opens an index.
+    ///
+    /// # Errors
+    /// [`Io`](edge_seg_model::Error::Io) if it cannot be read, [`Words`](edge_seg_model::Error::Words) if it is none, or its header is
+    /// damaged.
+    pub fn open(path: &Path) -> Result<Self> {
+        // Asked before it is opened, which waits for a writer where it is a named pipe.
+        if !std::fs::metadata(path).map_err(Error::io(path))?.is_file() {
+            return Err(wrong(path, "an index of edge-seg, version 1", "a folder, pipe or device"));
+        }
+        let file = File::open(path).map_err(Error::io(path))?;
+        let header = Header::read(&file, path)?;
+        Ok(Self { file, path: path.into(), header })
+    }
+
+    /// Whether a file begins as an index does.
+    pub fn is_one(path: &Path) -> bool {
+        Self::open(path).is_ok()
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The digest of the model that made it.
+    pub fn model_digest(&self) -> &str {
+        &self.header.digest
+    }
+
+    /// Looks for words: each class's sightings, the best first.
+    ///
+    /// # Errors
+    /// [`Words`](edge_seg_model::Error::Words) if the index is another model's, [`Io`](edge_seg_model::Error::Io) if it cannot be read.
+    pub fn search(&self, session: &Session, bank: &TagBank, query: &Query) -> Result<Vec<Vec<Sighting>>> {
+        let manifest = session.bundle().manifest();
+        check_model(&self.path, &self.header, session.bundle().digest(), &manifest.name)?;
+        let scorer = Scorer::new(bank, Scoring::from(manifest), query.threshold.unwrap_or(manifest.tag_threshold));
+        let within = |record: &Record<'_>| {
+            let time = time(record.time_ms);
+            query.since.is_none_or(|since| time >= since) && query.until.is_none_or(|until| time <= until)
+        };
+        let found = session.on_threads(|| self.each_block(|bytes, place| self.scan(bytes, place, bank, &scorer, &within)))?;
+        let mut classes: Vec<Vec<Match>> = (0..bank.names().len()).map(|_| Vec::new()).collect();
+        found.into_iter().flatten().for_each(|one| classes[one.class].push(one));
+        Ok(classes.into_iter().map(|matches| sightings(matches, query)).collect())
+    }
+
+    /// Counts what it holds.
+    ///
+    /// # Errors
+    /// [`Io`](edge_seg_model::Error::Io) if it cannot be read.
+    pub fn contents(&self) -> Result<Contents> {
+        let parts = self.each_block(|bytes, place| {
+            let mut records = Records::new(bytes, place.generation, self.header.dim);
+            let (mut frames, mut ends, mut origin) = (Vec::new(), Vec::new(), Arc::<str>::from(""));
+            for record in records.by_ref() {
+                if !record.origin.is_empty() {
+                    origin = record.origin.into();
+                }
+                let list = if record.is_end() { &mut ends } else { &mut frames };
+                list.push((origin.clone(), time(record.time_ms)));
+            }
+            Ok((frames, ends, records.rows))
+        })?;
+        let mut contents = Contents::default();
+        for (frames, ends, rows) in parts {
+            contents.frames += frames.len() as u64;
+            contents.embeddings += rows as u64;
+            for (origin, time) in frames {
+                let span = contents.span.get_or_insert((time, time));
+                *span = (span.0.min(time), span.1.max(time));
+                contents.origins.insert(origin);
+            }
+            contents.whole.extend(ends);
+        }
+        Ok(contents)
+    }
+
+    /// The mean of its embeddings; none of an empty index. `[dim]`
+    ///
+    /// # Errors
+    /// As [`Self::contents`].
+    pub fn mean(&self) -> Result<Option<Vec<f32>>> {
+        let dim = self.header.dim;
+        let sums = self.each_block(|bytes, place| {
+            let mut sum = vec![0.0f64; dim];
+            for record in Records::new(bytes, place.generation, dim) {
+                let stored = self.stored(record.values.iter().map(|v| *v as i8).collect(), scales(record.scales).collect(), place.block)?;
+                for row in stored.unpack().chunks_exact(dim) {
+                    sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+                }
+            }
+            Ok(sum)
+        })?;
+        let mut mean = vec![0.0f64; dim];
+        sums.iter().for_each(|sum| mean.iter_mut().zip(sum).for_each(|(mean, value)| *mean += value));
+        let norm = mean.iter().map(|value| value * value).sum::<f64>().sqrt();
+        Ok((norm > 1e-9).then(|| mean.iter().map(|value| (value / norm) as f32).collect()))
+    }
+
+    fn stored(&self, values: Vec<i8>, scales: Vec<f32>, block: u32) -> Result<StoredRows> {
+        let damaged = |e: edge_seg_model::Error| wrong(&self.path, "an index", format!("{e}, in block {block}"));
+        StoredRows::from_parts(self.header.dim, values, scales).map_err(damaged)
+    }
+
+    /// The small picture of a sighting's best frame, a JPEG; none if it has none, or has gone out of the index meanwhile.
+    ///
+    /// # Errors
+    /// [`Io`](edge_seg_model::Error::Io) if the index cannot be read.
+    pub fn thumbnail(&self, sighting: &Sighting) -> Result<Option<Vec<u8>>> {
+        let Place { block, generation: wanted, at } = sighting.place;
+        let mut bytes = vec![0; self.header.block_bytes];
+        let read = read_up_to(&self.file, &mut bytes, self.header.block_at(block)).map_err(Error::io(&self.path))?;
+        if generation(&bytes[..read]) != Some(wanted) {
+            return Ok(None);
+        }
+        let record = Records::one(&bytes[..read], wanted, self.header.dim, at);
+        Ok(record.map(|record| record.thumbnail.to_vec()).filter(|jpeg| !jpeg.is_empty()))
+    }
+
+    /// Reads every block, on the caller's threads, and gives what `see` makes of each, the oldest first.
+    fn each_block<T: Send>(&self, see: impl Fn(&[u8], Place) -> Result<T> + Sync) -> Result<Vec<T>> {
+        let length = self.file.metadata().map_err(Error::io(&self.path))?.len();
+        let mut heads = Vec::new();
+        for number in 0..self.header.begun(length) {
+            let mut head = [0; BLOCK_HEAD_BYTES];
+            read_up_to(&self.file, &mut head, self.header.block_at(number)).map_err(Error::io(&self.path))?;
+            heads.extend(generation(&head).map(|generation| (generation, number)));
+        }
+        heads.sort_unstable();
+        let read = |bytes: &mut Vec<u8>, &(wanted, number): &(u64, u32)| -> Result<Option<T>> {
+            bytes.resize(self.header.block_bytes, 0);
+            let read = read_up_to(&self.file, bytes, self.header.block_at(number)).map_err(Error::io(&self.path))?;
+            // It may have been begun anew since.
+            if generation(&bytes[..read]) != Some(wanted) {
+                return Ok(None);
+            }
+            see(&bytes[..read], Place { block: number, generation: wanted, at: 0 }).map(Some)
+        };
+        let found: Vec<Option<T>> = heads.par_iter().map_init(Vec::new, read).collect::<Result<_>>()?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    fn scan(
+        &self,
+        bytes: &[u8],
+        place: Place,
+        bank: &TagBank,
+        scorer: &Scorer,
+        within: &(impl Fn(&Record<'_>) -> bool + Sync),
+    ) -> Result<Vec<Match>> {
+        let (mut values, mut scales) = (Vec::<i8>::with_capacity(bytes.len()), Vec::<f32>::new());
+        let mut frames = Vec::new();
+        let mut origin: Arc<str> = "".into();
+        let mut records = Records::new(bytes, place.generation, self.header.dim);
+        loop {
+            let at = records.at;
+            let Some(record) = records.next() else { break };
+            if !record.origin.is_empty() {
+                origin = record.origin.into();
+            }
+            values.extend(record.values.iter().map(|value| *value as i8));
+            scales.extend(self::scales(record.scales));
+            if !record.is_end() && within(&record) {
+                frames.push((record, origin.clone(), at));
+            }
+        }
+        if frames.is_empty() || scales.is_empty() {
+            return Ok(Vec::new());
+        }
+        let stored = self.stored(values, scales, place.block)?;
+        let levels = scorer.levels(bank, &stored)?;
+        let mut found = Vec::new();
+        for (record, origin, at) in frames {
+            for (class, levels) in levels.chunks_exact(stored.rows()).enumerate() {
+                let level = |part: StoredPart| levels[usize::from(part.row)];
+                let Some(best) = record.parts().max_by(|a, b| level(*a).total_cmp(&level(*b))) else { continue };
+                if level(best) < scorer.threshold {
+                    continue;
+                }
+                let edges = grown(best.edges, record.parts().filter(|part| level(*part) >= scorer.threshold).map(|part| part.edges));
+                found.push(Match {
+                    class,
+                    score: scorer.score(level(best)),
+                    origin: origin.clone(),
+                    time_ms: record.time_ms,
+                    at_ms: record.at_ms,
+                    frame_px: record.frame_px,
+                    edges,
+                    place: Place { at, ..place },
+                });
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Scales as they lie in the file.
+pub(super) fn scales(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+}
+
+/// How stored embeddings are scored: as a picture's patches are, word by word.
+struct Scorer {
+    scoring: Scoring,
+    /// Words beyond one compete, where scores are a softmax.
+    softmax: bool,
+    /// Of levels.
+    threshold: f32,
+}
+
+impl Scorer {
+    fn new(bank: &TagBank, scoring: Scoring, threshold: f32) -> Self {
+        let softmax = scoring.bias.is_none() && bank.words().rows() > 1;
+        let sigmoid = |t: f32| (t / (1.0 - t)).ln();
+        let threshold = if scoring.bias.is_some() { sigmoid(threshold.clamp(1e-6, 1.0 - 1e-6)) } else { threshold };
+        Self { scoring, softmax, threshold }
+    }
+
+    /// Each class's level at each stored row: its logit, its probability, or its cosine. `[classes, rows]`
+    fn levels(&self, bank: &TagBank, stored: &StoredRows) -> Result<Vec<f32>> {
+        let cosines = stored.cosines(bank.words())?;
+        let rows = stored.rows();
+        let plane = |row: usize| &cosines[row * rows..][..rows];
+        let best = |into: &mut [f32], row: usize| into.iter_mut().zip(plane(row)).for_each(|(best, cosine)| *best = best.max(*cosine));
+        let mut levels = vec![f32::NEG_INFINITY; bank.spans().len() * rows];
+        for (span, levels) in bank.spans().iter().zip(levels.chunks_exact_mut(rows)) {
+            span.clone().for_each(|row| best(levels, row));
+        }
+        let mut outside = vec![f32::NEG_INFINITY; rows];
+        bank.background_rows().for_each(|row| best(&mut outside, row));
+        let Scoring { scale, bias } = self.scoring;
+        if self.softmax {
+            for row in 0..rows {
+                let all =
+                    || (0..bank.spans().len()).map(|class| levels[class * rows + row]).chain(bank.background_rows().map(|b| plane(b)[row]));
+                let most = all().fold(f32::NEG_INFINITY, f32::max);
+                let total: f32 = all().map(|cosine| ((cosine - most) * scale).exp()).sum();
+                for class in 0..bank.spans().len() {
+                    let level = &mut levels[class * rows + row];
+                    *level = ((*level - most) * scale).exp() / total;
+                }
+            }
+        }
+        for (at, level) in levels.iter_mut().enumerate().filter(|_| !self.softmax) {
+            // Where a word to be left out fits better, there is nothing.
+            if outside[at % rows] > *level {
+                *level = f32::NEG_INFINITY;
+            } else if let Some(bias) = bias {
+                *level = *level * scale + bias;
+            }
+        }
+        Ok(levels)
+    }
+
+    fn score(&self, level: f32) -> f32 {
+        if self.scoring.bias.is_some() { 1.0 / (1.0 + (-level).exp()) } else { level }
+    }
+}
+
+/// A box with all the others that touch it, one after the other.
+fn grown(mut edges: [u8; 4], others: impl Iterator<Item = [u8; 4]>) -> [u8; 4] {
+    let mut others: Vec<_> = others.collect();
+    loop {
+        let before = others.len();
+        others.retain(|other| {
+            let touches = |low: usize, high: usize| {
+                u16::from(other[low]) <= u16::from(edges[high]) + 1 && u16::from(edges[low]) <= u16::from(other[high]) + 1
+            };
+            let joins = touches(0, 2) && touches(1, 3);
+            if joins {
+                edges = [edges[0].min(other[0]), edges[1].min(other[1]), edges[2].max(other[2]), edges[3].max(other[3])];
+            }
+            !joins
+        });
+        if others.len() == before {
+            return edges;
+        }
+    }
+}
+
+fn time(ms: u64) -> SystemTime {
+    UNIX_EPOCH.checked_add(Duration::from_millis(ms)).unwrap_or(UNIX_EPOCH)
+}
+
+/// Joins frames in a row, and keeps the best.
+fn sightings(mut matches: Vec<Match>, query: &Query) -> Vec<Sighting> {
+    matches.sort_by(|a, b| (&a.origin, a.time_ms, a.at_ms).cmp(&(&b.origin, b.time_ms, b.at_ms)));
+    let mut found: Vec<Sighting> = Vec::new();
+    for one in matches {
+        let now = time(one.time_ms);
+        let alone = Sighting {
+            class: one.class,
+            score: one.score,
+            origin: one.origin,
+            from: now,
+            best: now,
+            to: now,
+            at: Duration::from_millis(one.at_ms),
+            frames: 1,
+            box_px: StoredPart::box_px(one.edges, one.frame_px),
+            frame_px: one.frame_px,
+            place: one.place,
+        };
+        let joins = |last: &&mut Sighting| last.origin == alone.origin && now.duration_since(last.to).is_ok_and(|gap| gap <= query.gap);
+        match found.last_mut().filter(joins) {
+            Some(last) => {
+                (last.to, last.frames) = (now, last.frames + 1);
+                if alone.score > last.score {
+                    *last = Sighting { from: last.from, to: last.to, frames: last.frames, ..alone };
+                }
+            }
+            None => found.push(alone),
+        }
+    }
+    found.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.from.cmp(&b.from)));
+    found.truncate(query.most);
+    found
+}

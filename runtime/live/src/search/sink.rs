@@ -1,0 +1,133 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use image::RgbImage;
+use parking_lot::Mutex;
+
+use super::{IndexOptions, IndexWriter, Seen};
+use crate::session::{FrameReport, SegmentedFrame};
+use crate::sinks::LiveSink;
+use crate::{Error, Result};
+use edge_seg_model::{Encoded, Session};
+
+/// Key frames that may wait for the disk; what comes beyond is lost and counted.
+const WAITING: usize = 4;
+/// How much a loss of power may cost.
+const SYNC: Duration = Duration::from_secs(10);
+
+/// Puts key frames into an index while they run, on a thread of its own.
+#[derive(Debug)]
+pub struct IndexSink {
+    sender: Option<SyncSender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    interval: Duration,
+    last: Option<Duration>,
+    /// The key frame that was put in last.
+    key: Option<u64>,
+    lost: Arc<AtomicU64>,
+    waits: bool,
+    fault: Arc<Mutex<Option<Error>>>,
+}
+
+struct Job {
+    encoded: Arc<Encoded>,
+    picture: RgbImage,
+    time: SystemTime,
+    at: Duration,
+}
+
+impl IndexSink {
+    /// Opens an index for the frames of one camera. What is lost because the disk is too slow is counted in `lost`.
+    ///
+    /// # Errors
+    /// As [`IndexWriter::open`].
+    pub fn open(path: &Path, session: &Session, origin: String, options: &IndexOptions, lost: Arc<AtomicU64>) -> Result<Self> {
+        let mut writer = IndexWriter::open(path, session, options)?;
+        let (sender, jobs) = sync_channel::<Job>(WAITING);
+        let fault = Arc::new(Mutex::new(None));
+        let told = fault.clone();
+        let work = move || {
+            let mut synced = Instant::now();
+            for Job { encoded, picture, time, at } in jobs {
+                let seen = Seen { encoded: &encoded, picture: &picture, time, at, origin: &origin };
+                let mut done = writer.add(&seen);
+                if synced.elapsed() >= SYNC {
+                    synced = Instant::now();
+                    done = done.and_then(|()| writer.sync());
+                }
+                if let Err(e) = done {
+                    *told.lock() = Some(e);
+                }
+            }
+            if let Err(e) = writer.sync() {
+                *told.lock() = Some(e);
+            }
+        };
+        let thread = std::thread::Builder::new().name("index".into()).spawn(work).map_err(Error::io("thread of the index"))?;
+        Ok(Self {
+            sender: Some(sender),
+            thread: Some(thread),
+            interval: options.interval,
+            last: None,
+            key: None,
+            lost,
+            waits: false,
+            fault,
+        })
+    }
+
+    /// The same that holds frames up where the disk is slow, and loses none: for a source that waits.
+    pub fn waiting(mut self) -> Self {
+        self.waits = true;
+        self
+    }
+
+    fn told(&self) -> Result<()> {
+        self.fault.lock().take().map_or(Ok(()), Err)
+    }
+}
+
+impl LiveSink for IndexSink {
+    fn take(&mut self, shown: &Arc<SegmentedFrame>, _: &Arc<FrameReport>) -> Result<()> {
+        self.told()?;
+        let at = shown.frame.timestamp;
+        // A source that begins again, begins with an earlier time.
+        let due = self.last.is_none_or(|last| at < last || at - last >= self.interval);
+        if !due || self.key == Some(shown.key_sequence) {
+            return Ok(());
+        }
+        let time = SystemTime::now().checked_sub(shown.latency).unwrap_or_else(SystemTime::now);
+        let job = Job { encoded: shown.encoded.clone(), picture: shown.frame.pixels.clone(), time, at };
+        let sent = self.sender.as_ref().map(|sender| match self.waits {
+            true => sender.send(job).map_err(|e| TrySendError::Disconnected(e.0)),
+            false => sender.try_send(job),
+        });
+        match sent {
+            Some(Ok(())) => (self.last, self.key) = (Some(at), Some(shown.key_sequence)),
+            Some(Err(TrySendError::Full(_))) => drop(self.lost.fetch_add(1, Ordering::Relaxed)),
+            Some(Err(TrySendError::Disconnected(_))) | None => {}
+        }
+        Ok(())
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        self.sender = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        self.told()
+    }
+}
+
+impl Drop for IndexSink {
+    fn drop(&mut self) {
+        self.sender = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

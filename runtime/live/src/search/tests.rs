@@ -1,0 +1,419 @@
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, UNIX_EPOCH};
+
+use edge_seg_model::{Encoded, Frame, Options, PatchGrid, Placement, Session, UnitRows, read_picture};
+use image::RgbImage;
+
+use super::format::{BLOCK_BYTES, BLOCK_HEAD_BYTES, HEADER_BYTES, Header};
+use super::*;
+
+static SESSION: LazyLock<Arc<Session>> = LazyLock::new(|| Arc::new(Session::built_in_with(&Options::default().with_size_px(224)).unwrap()));
+
+const START: Duration = Duration::from_secs(1_700_000_000);
+
+fn picture(name: &str) -> Frame {
+    read_picture(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/pictures").join(name)).unwrap()
+}
+
+fn put(writer: &mut IndexWriter, frame: &Frame, second: u64, origin: &str) {
+    let encoded = SESSION.encode(frame).unwrap();
+    let (time, at) = (UNIX_EPOCH + START + Duration::from_secs(second), Duration::from_secs(second));
+    writer.add(&Seen { encoded: &encoded, picture: &frame.pixels, time, at, origin }).unwrap();
+}
+
+/// A frame of numbers that are like no other frame's.
+fn noise(seed: u64) -> Encoded {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+    };
+    let dim = SESSION.bundle().manifest().embedding_dim;
+    let grid = PatchGrid::new(8, 8, dim, (0..64 * dim).map(|_| next()).collect(), vec![1.0; dim]).unwrap();
+    let placement = Placement { frame_px: (640, 640), scaled_px: (128, 128), input_px: (128, 128), patch_px: 16 };
+    Encoded { grid, placement, timings: Default::default(), backend: "test" }
+}
+
+fn put_noise(writer: &mut IndexWriter, second: u64) {
+    let time = UNIX_EPOCH + START + Duration::from_secs(second);
+    let picture = RgbImage::new(16, 16);
+    writer.add(&Seen { encoded: &noise(second), picture: &picture, time, at: Duration::from_secs(second), origin: "noise" }).unwrap();
+}
+
+#[test]
+fn what_was_seen_is_found_with_its_time_camera_and_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seen.index");
+    let mut writer = IndexWriter::open(&path, &SESSION, &IndexOptions::default()).unwrap();
+    let (cat, coffee) = (picture("cat.jpg"), picture("coffee.jpg"));
+    for second in 0..20 {
+        put(&mut writer, if (5..8).contains(&second) { &cat } else { &coffee }, second, "hall");
+    }
+    put(&mut writer, &cat, 100, "garden");
+    drop(writer);
+    let index = Index::open(&path).unwrap();
+    let query = Query::default();
+    let found = index.search(&SESSION, SESSION.words("cat").unwrap().bank(), &query).unwrap().remove(0);
+    assert_eq!(found.len(), 2, "{found:?}");
+    let hall = found.iter().find(|one| &*one.origin == "hall").unwrap();
+    let at = |second| UNIX_EPOCH + START + Duration::from_secs(second);
+    assert_eq!((hall.from, hall.to, hall.frames), (at(5), at(7), 3));
+    assert!((5..8).contains(&hall.at.as_secs()));
+    // Where the exact masks are, to a patch or two.
+    let exact = SESSION.find(&cat, &SESSION.words("cat").unwrap()).unwrap();
+    let [left, top, width, height] = exact.classes()[0].bounds_px().unwrap();
+    let [x, y, w, h] = hall.box_px;
+    let shared = |a: u32, b: u32, c: u32, d: u32| f64::from((a + b).min(c + d).saturating_sub(a.max(c)));
+    let both = shared(left, width, x, w) * shared(top, height, y, h);
+    let iou = both / (f64::from(width * height) + f64::from(w * h) - both);
+    assert!(iou > 0.4, "{:?} for {:?}", hall.box_px, [left, top, width, height]);
+    let jpeg = index.thumbnail(hall).unwrap().unwrap();
+    let small = image::load_from_memory(&jpeg).unwrap();
+    assert_eq!(small.width().max(small.height()), 112);
+    // Within a time, and by a threshold that nothing reaches.
+    let within = query.clone().within(Some(at(50)), None);
+    assert_eq!(index.search(&SESSION, SESSION.words("cat").unwrap().bank(), &within).unwrap()[0].len(), 1);
+    let none = query.with_threshold(0.9999);
+    assert!(index.search(&SESSION, SESSION.words("cat").unwrap().bank(), &none).unwrap()[0].is_empty());
+    let contents = index.contents().unwrap();
+    assert_eq!((contents.frames, contents.span, contents.origins.len()), (21, Some((at(0), at(100))), 2));
+    // Twenty frames of two pictures: what is seen again takes no room.
+    assert!(contents.embeddings < 3 * 14 * 20, "{contents:?}");
+}
+
+#[test]
+fn scores_are_those_of_the_patches() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seen.index");
+    let mut writer = IndexWriter::open(&path, &SESSION, &IndexOptions::default().with_frame_bytes(200_000)).unwrap();
+    let cat = picture("cat.jpg");
+    put(&mut writer, &cat, 0, "hall");
+    let words = SESSION.words("cat, spoon, sky, -wall").unwrap();
+    let exact = SESSION.find(&cat, &words.clone().with_background(edge_seg_model::Background::None).unwrap()).unwrap();
+    let found = Index::open(&path).unwrap().search(&SESSION, words.bank(), &Query::default().with_threshold(0.0)).unwrap();
+    let sighting = &found[0][0];
+    assert!((sighting.score - exact.classes()[0].score()).abs() < 0.1, "{} for {}", sighting.score, exact.classes()[0].score());
+}
+
+#[test]
+fn what_was_cut_off_costs_the_last_record_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seen.index");
+    let mut writer = IndexWriter::open(&path, &SESSION, &IndexOptions::default()).unwrap();
+    let mut ends = Vec::new();
+    for second in 0..4 {
+        put_noise(&mut writer, second);
+        ends.push(std::fs::metadata(&path).unwrap().len() as usize);
+    }
+    drop(writer);
+    let whole = std::fs::read(&path).unwrap();
+    for cut in [
+        ends[3] - 1,
+        ends[2] + 1,
+        ends[2],
+        ends[2] - 7,
+        ends[0] + 9,
+        ends[0] - 1,
+        HEADER_BYTES + BLOCK_HEAD_BYTES,
+        HEADER_BYTES + 3,
+        HEADER_BYTES,
+    ] {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        let frames = ends.iter().filter(|end| **end <= cut).count() as u64;
+        assert_eq!(Index::open(&path).unwrap().contents().unwrap().frames, frames, "cut at {cut}");
+        // It goes on where it ended, and nothing that was there is lost.
+        let mut writer = IndexWriter::open(&path, &SESSION, &IndexOptions::default()).unwrap();
+        put_noise(&mut writer, 50);
+        assert_eq!(Index::open(&path).unwrap().contents().unwrap().frames, frames + 1, "cut at {cut}");
+    }
+}
+
+#[test]
+fn no_damage_is_believed_and_none_panics() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seen.index");
+    let mut writer = IndexWriter::open(&path, &SESSION, &IndexOptions::default().with_frame_bytes(8000)).unwrap();
+    (0..3).for_each(|second| put_noise(&mut writer, second));
+    drop(writer);
+    let whole = std::fs::read(&path).unwrap();
+    let words = SESSION.words("cat").unwrap();
+    let query = Query::default().with_threshold(0.0);
+    let all = Index::open(&path).unwrap().search(&SESSION, words.bank(), &query).unwrap();
+    assert!(!all[0].is_empty());
+    let places = (0..64).chain((64..HEADER_BYTES + 200).step_by(61)).chain((HEADER_BYTES..whole.len()).step_by(997));
+    for at in places {
+        let mut bent = whole.clone();
+        bent[at] ^= 0x41;
+        std::fs::write(&path, &bent).unwrap();
+        match Index::open(&path) {
+            Err(e) => {
+                let said = e.to_string();
+                assert!(at < HEADER_BYTES && said.contains("seen.index: expected an index of edge-seg, version 1, found"), "{at}: {said}");
+            }
+            // Within a record it costs the rest of its block.
+            Ok(index) => assert!(index.contents().unwrap().frames < 3 || at < HEADER_BYTES + BLOCK_HEAD_BYTES, "byte {at}"),
+        }
+        if let Ok(index) = Index::open(&path) {
+            index.search(&SESSION, words.bank(), &query).unwrap();
+        }
+    }
+    for cut in (0..HEADER_BYTES).step_by(37) {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        let said = Index::open(&path).unwrap_err().to_string();
+        assert!(said.contains("expected an index of edge-seg, version 1"), "{cut}: {said}");
+    }
+}
+
+#[test]
+fn records_that_somebody_made_up_are_refused_with_a_right_checksum() {
+    use super::format::{NewRecord, Records, StoredPart};
+    let made = |parts: &[StoredPart], frame_px| {
+        let record = NewRecord { time_ms: 1, at_ms: 2, frame_px, origin: "x", thumbnail: b"jpeg", parts, rows: None };
+        let mut block = vec![0; BLOCK_HEAD_BYTES];
+        block.extend(record.encode(7));
+        Records::new(&block, 7, 384).count()
+    };
+    assert_eq!(made(&[], (4, 4)), 1);
+    assert_eq!(made(&[], (0, 4)), 0, "no picture");
+    assert_eq!(made(&[StoredPart { row: 0, edges: [0, 0, 9, 9] }], (4, 4)), 0, "an embedding that is not there");
+    // With the claim of another length, and of another block.
+    let record = NewRecord { time_ms: 1, at_ms: 2, frame_px: (4, 4), origin: "x", thumbnail: b"", parts: &[], rows: None };
+    let mut block = vec![0; BLOCK_HEAD_BYTES];
+    block.extend(record.encode(7));
+    assert_eq!(Records::new(&block, 8, 384).count(), 0);
+    for length in [0u32, 7, 43, 46, u32::MAX] {
+        block[BLOCK_HEAD_BYTES..][..4].copy_from_slice(&length.to_le_bytes());
+        assert_eq!(Records::new(&block, 7, 384).count(), 0, "{length}");
+    }
+}
+
+#[test]
+fn two_writers_are_one_too_many_and_readers_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seen.index");
+    let mut first = IndexWriter::open(&path, &SESSION, &IndexOptions::default()).unwrap();
+    let said = IndexWriter::open(&path, &SESSION, &IndexOptions::default()).unwrap_err().to_string();
+    assert!(said.contains("seen.index: expected an index that nobody writes"), "{said}");
+    put_noise(&mut first, 1);
+    assert_eq!(Index::open(&path).unwrap().contents().unwrap().frames, 1);
+    drop(first);
+    IndexWriter::open(&path, &SESSION, &IndexOptions::default()).unwrap();
+}
+
+#[test]
+fn other_files_and_other_models_indexes_stay_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.txt");
+    std::fs::write(&path, "my notes").unwrap();
+    let said = IndexWriter::open(&path, &SESSION, &IndexOptions::default()).unwrap_err().to_string();
+    assert!(said.contains("found a file that begins with \"my notes\""), "{said}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"my notes");
+    let header = Header { dim: 384, block_bytes: BLOCK_BYTES, blocks: 8, digest: "0123456789abcdef".into(), model: "other".into() };
+    std::fs::write(&path, header.encode()).unwrap();
+    for said in [
+        IndexWriter::open(&path, &SESSION, &IndexOptions::default()).unwrap_err().to_string(),
+        Index::open(&path).unwrap().search(&SESSION, SESSION.words("cat").unwrap().bank(), &Query::default()).unwrap_err().to_string(),
+    ] {
+        assert!(said.contains("an index of the model mini (") && said.contains("one of other (0123456789ab)"), "{said}");
+    }
+    assert!(Index::open(folder.path()).unwrap_err().to_string().contains("a folder"));
+    assert!(IndexWriter::open(folder.path(), &SESSION, &IndexOptions::default()).is_err());
+}
+
+#[test]
+fn the_oldest_goes_out_where_the_limit_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seen.index");
+    let options = IndexOptions::default().with_limit_bytes(4 << 20).with_frame_bytes(100_000);
+    let mut writer = IndexWriter::open(&path, &SESSION, &options).unwrap();
+    let at = |second| UNIX_EPOCH + START + Duration::from_secs(second);
+    (0..300).for_each(|second| put_noise(&mut writer, second));
+    assert!(std::fs::metadata(&path).unwrap().len() <= 4 << 20);
+    let contents = Index::open(&path).unwrap().contents().unwrap();
+    let (first, last) = contents.span.unwrap();
+    assert_eq!(last, at(299));
+    assert!(first > at(150) && contents.frames < 130, "{contents:?}");
+    // What is left has no hole: frames were a second apart.
+    assert_eq!(last.duration_since(first).unwrap().as_secs() + 1, contents.frames);
+    drop(writer);
+    // A larger limit keeps more from then on, a smaller one would lose what is there.
+    let said = IndexWriter::open(&path, &SESSION, &IndexOptions::default().with_limit_bytes(3 << 20)).unwrap_err().to_string();
+    assert!(said.contains("4 MiB to 1 TiB"), "{said}");
+    let mut writer = IndexWriter::open(&path, &SESSION, &options.with_limit_bytes(8 << 20)).unwrap();
+    (300..380).for_each(|second| put_noise(&mut writer, second));
+    let more = Index::open(&path).unwrap().contents().unwrap();
+    assert_eq!((more.span.unwrap().0, more.frames), (first, contents.frames + 80));
+    drop(writer);
+    let said = IndexWriter::open(&path, &SESSION, &IndexOptions::default().with_limit_bytes(5 << 20)).unwrap_err().to_string();
+    assert!(said.contains("index limit: expected at least") && said.contains("seen.index has"), "{said}");
+}
+
+#[test]
+fn frames_take_what_they_may_on_average() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seen.index");
+    let mut writer = IndexWriter::open(&path, &SESSION, &IndexOptions::default()).unwrap();
+    // The worst that there is: nothing is ever seen again.
+    (0..1200).for_each(|second| put_noise(&mut writer, second));
+    let bytes = std::fs::metadata(&path).unwrap().len();
+    assert!(bytes < 1200 * 40_000_000 / 3600, "{bytes} bytes for 20 minutes, where 40 MB are an hour's");
+    assert!(Index::open(&path).unwrap().contents().unwrap().embeddings > 1200 * 16);
+}
+
+#[test]
+fn a_cosine_of_one_is_found_whatever_the_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seen.index");
+    let mut writer = IndexWriter::open(&path, &SESSION, &IndexOptions::default().with_frame_bytes(50_000)).unwrap();
+    (0..30).for_each(|second| put_noise(&mut writer, second));
+    let row = noise(17).grid.patches().row(5).to_vec();
+    let bank = edge_seg_model::TagBank::new(&[edge_seg_model::Class::word("it")], 0, UnitRows::normalise("it", row.len(), row).unwrap());
+    let query = Query::default().with_threshold(0.9);
+    let found = Index::open(&path).unwrap().search(&SESSION, &bank.unwrap(), &query).unwrap().remove(0);
+    assert_eq!((found.len(), found[0].at, found[0].frames), (1, Duration::from_secs(17), 1));
+    // Patch 5 of 8×8 of a frame of 640×640.
+    assert_eq!(found[0].box_px, [400, 0, 80, 80]);
+}
+
+/// `cargo test --release --workspace --lib -- --ignored --nocapture a_day_of_a_camera`: time of a query over 86,400 frames of which each
+/// shows what none before it did, on two threads.
+#[test]
+#[ignore = "measures, and writes 950 MB"]
+fn a_day_of_a_camera() {
+    use std::os::unix::fs::FileExt;
+
+    use super::format::{NewRecord, StoredPart, encode_block_head};
+    const FRAMES: u64 = 86_400;
+    let session = Session::built_in_with(&Options::default().with_threads(2)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("day.index");
+    let bundle = session.bundle();
+    let header =
+        Header { dim: 384, block_bytes: BLOCK_BYTES, blocks: 4000, digest: bundle.digest().into(), model: bundle.manifest().name.clone() };
+    let file = std::fs::File::create(&path).unwrap();
+    file.write_all_at(&header.encode(), 0).unwrap();
+    let stored: Vec<_> = (0..48u64)
+        .map(|seed| {
+            let rows = noise(seed).grid.patches().data()[..384 * if seed % 3 == 0 { 16 } else { 32 }].to_vec();
+            edge_seg_model::StoredRows::pack(&UnitRows::normalise("rows", 384, rows).unwrap())
+        })
+        .collect();
+    let (mut block, mut number, mut rows, mut embeddings) = (encode_block_head(1).to_vec(), 0u32, 0, 0);
+    for frame in 0..FRAMES {
+        let of = &stored[(frame * 7 % 48) as usize];
+        let of = (frame % 4 != 0).then_some(of);
+        let record = |rows: usize| {
+            let known = rows + of.map_or(0, |of| of.rows());
+            let parts: Vec<StoredPart> = (0..80u16)
+                .map(|at| StoredPart {
+                    row: (known.max(1) - 1 - usize::from(at).min(known.max(1) - 1)) as u16,
+                    edges: [at as u8, 3, 200, 90],
+                })
+                .collect();
+            (known, parts)
+        };
+        let encode = |rows: usize, number: u32| {
+            let (known, parts) = record(rows);
+            let parts = if known == 0 { &parts[..0] } else { &parts[..] };
+            let (time_ms, at_ms) = ((START.as_secs() + frame) * 1000, frame * 1000);
+            let record = NewRecord { time_ms, at_ms, frame_px: (640, 480), origin: "hall", thumbnail: &[7; 1800], parts, rows: of };
+            (record.encode(u64::from(number) + 1), known)
+        };
+        let (mut bytes, mut known) = encode(rows, number);
+        if block.len() + bytes.len() > BLOCK_BYTES {
+            file.write_all_at(&block, header.block_at(number)).unwrap();
+            number += 1;
+            block = encode_block_head(u64::from(number) + 1).to_vec();
+            (bytes, known) = encode(0, number);
+        }
+        block.extend(bytes);
+        rows = known;
+        embeddings += of.map_or(0, |of| of.rows());
+    }
+    file.write_all_at(&block, header.block_at(number)).unwrap();
+    let index = Index::open(&path).unwrap();
+    let bytes = std::fs::metadata(&path).unwrap().len();
+    println!("{FRAMES} frames, {embeddings} embeddings, {:.0} MB", bytes as f64 / 1e6);
+    for words in ["red car", "red car, bicycle, dog, cat"] {
+        let words = session.words(words).unwrap();
+        let mut times: Vec<f64> = (0..9)
+            .map(|_| {
+                let start = std::time::Instant::now();
+                index.search(&session, words.bank(), &Query::default()).unwrap();
+                1e3 * start.elapsed().as_secs_f64()
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        println!("{} words: median {:.0} ms, least {:.0} ms", words.names().len(), times[4], times[0]);
+    }
+    assert_eq!(index.contents().unwrap().frames, FRAMES);
+}
+
+/// `cargo test --release --workspace --lib -- --ignored --nocapture recall_against_exact_scoring`, with the reference data in
+/// `EDGE_SEG_DATA`: of the pictures that exact scoring finds a word in, the share that an index finds, and how many it finds beyond them.
+#[test]
+#[ignore = "measures, on reference data"]
+fn recall_against_exact_scoring() {
+    let Some(data) = std::env::var_os("EDGE_SEG_DATA").map(std::path::PathBuf::from) else {
+        println!("skipped: EDGE_SEG_DATA names no folder");
+        return;
+    };
+    let session = Session::built_in_with(&Options::default().with_threads(2)).unwrap();
+    let threshold = session.bundle().manifest().tag_threshold;
+    let list = "person, car, tree, sky, building, road, window, table, chair, door, plant, lamp, dog, boat, bed, curtain, water, grass, bottle, sign";
+    let words = session.words(list).unwrap();
+    for (name, step) in [("seg/ade20k_dev400/images", 5), ("seg/camvid_clip101/images", 1)] {
+        let mut paths: Vec<_> = std::fs::read_dir(data.join(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        let folder = tempfile::tempdir().unwrap();
+        let budgets = [6000, 11_000, 32_000];
+        let path = |bytes: u32| folder.path().join(format!("{bytes}.index"));
+        let open = |bytes| IndexWriter::open(&path(bytes), &session, &IndexOptions::default().with_frame_bytes(bytes)).unwrap();
+        let mut writers = budgets.map(open);
+        let mut exact = Vec::new();
+        for (at, picture) in paths.iter().step_by(step).enumerate() {
+            let frame = read_picture(picture).unwrap();
+            let encoded = session.encode(&frame).unwrap();
+            exact.push(session.tag_scores(&encoded, &words, edge_seg_model::TagScore::Pixel).unwrap());
+            let at = Duration::from_secs(at as u64);
+            let (time, origin) = (UNIX_EPOCH + START + at, at.as_secs().to_string());
+            for writer in &mut writers {
+                writer.add(&Seen { encoded: &encoded, picture: &frame.pixels, time, at, origin: &origin }).unwrap();
+            }
+        }
+        for frame_bytes in budgets {
+            let path = path(frame_bytes);
+            let index = Index::open(&path).unwrap();
+            let query = Query::default().with_most(usize::MAX).with_gap(Duration::ZERO).with_threshold(0.001);
+            let found = index.search(&session, words.bank(), &query).unwrap();
+            let (mut wanted, mut hit, mut beyond, mut top, mut error) = (0, 0, 0, Vec::new(), 0.0f64);
+            for (word, sightings) in found.iter().enumerate() {
+                let mut scores = vec![0.0f32; exact.len()];
+                sightings.iter().for_each(|one| scores[one.at.as_secs() as usize] = one.score);
+                for (exact, score) in exact.iter().map(|exact| exact[word]).zip(&scores) {
+                    error += f64::from((exact - score).abs());
+                    wanted += usize::from(exact >= threshold);
+                    hit += usize::from(exact >= threshold && *score >= threshold);
+                    beyond += usize::from(exact < threshold && *score >= threshold);
+                }
+                let best = |of: &dyn Fn(usize) -> f32| {
+                    let mut order: Vec<usize> = (0..scores.len()).collect();
+                    order.sort_by(|a, b| of(*b).total_cmp(&of(*a)));
+                    order.truncate(10);
+                    order
+                };
+                let (right, said) = (best(&|at| exact[at][word]), best(&|at| scores[at]));
+                top.push(right.iter().filter(|at| said.contains(at)).count() as f64 / right.len() as f64);
+            }
+            let bytes = std::fs::metadata(&path).unwrap().len() as f64 / exact.len() as f64;
+            println!(
+                "{name}, {} pictures, {bytes:.0} bytes each: recall {:.3} of {wanted}, {beyond} beyond, ten best {:.3}, error {:.3}",
+                exact.len(),
+                hit as f64 / f64::from(wanted as u32).max(1.0),
+                top.iter().sum::<f64>() / top.len() as f64,
+                error / (exact.len() * words.names().len()) as f64,
+            );
+        }
+    }
+}

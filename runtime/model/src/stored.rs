@@ -1,0 +1,281 @@
+//! Embeddings that are kept to be looked through later: fewer of them than a picture has patches, as 8-bit integers.
+
+use edge_seg_kernels::{PANEL, PackedBank, Pairs, Precision, kernels};
+
+use crate::{Error, PatchGrid, Result, UnitRows};
+
+/// Rows of unit norm as 8-bit integers with a scale each, in panels of [`Self::PANEL`]: a cosine errs by about 0.002.
+#[derive(Debug, Clone)]
+pub struct StoredRows {
+    bank: PackedBank,
+}
+
+impl StoredRows {
+    /// Rows that lie side by side; the last panel is filled up with zeros, whose cosine with anything is 0.
+    pub const PANEL: usize = PANEL;
+
+    /// Packs rows. `[rows, dim]`
+    pub fn pack(rows: &UnitRows) -> Self {
+        Self { bank: PackedBank::new(rows.data(), rows.dim(), Precision::Int8) }
+    }
+
+    /// What [`Self::parts`] gave, from a file: `values` `[panels, dim / 4, PANEL, 4]` with `dim` filled up to a multiple of four, `scales`
+    /// `[panels, PANEL]`.
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if the lengths are not those of whole panels, or a scale is no positive number of rows of unit norm.
+    pub fn from_parts(dim: usize, values: Vec<i8>, scales: Vec<f32>) -> Result<Self> {
+        let fail = |expected: String, found: String| Err(Error::Tensor { what: "stored embeddings".into(), expected, found });
+        if dim == 0 || !scales.len().is_multiple_of(PANEL) || values.len() != scales.len() * dim.next_multiple_of(4) {
+            return fail(format!("panels of {PANEL} rows of {dim}"), format!("{} scales and {} values", scales.len(), values.len()));
+        }
+        // The largest number of a row of unit norm is at most 1, and stands for 127.
+        if let Some(scale) = scales.iter().find(|scale| !(0.0..=1.0 / 126.0).contains(*scale)) {
+            return fail("scales of 0 to 1/127".into(), scale.to_string());
+        }
+        Ok(Self { bank: PackedBank::from_int8_parts(values, scales, dim) })
+    }
+
+    /// The integers and their scales, shaped as [`Self::from_parts`] takes them.
+    pub fn parts(&self) -> (&[i8], &[f32]) {
+        self.bank.int8_parts().unwrap_or_default()
+    }
+
+    /// How many rows, those that fill up the last panel counted.
+    pub fn rows(&self) -> usize {
+        self.bank.panels() * PANEL
+    }
+
+    /// Each row's cosine with some words. `[words, rows]`
+    ///
+    /// # Errors
+    /// [`Error::Tensor`] if the words have another width.
+    pub fn cosines(&self, words: &UnitRows) -> Result<Vec<f32>> {
+        if words.dim() != self.bank.dim() {
+            let expected = format!("rows of {} numbers, as the stored ones have", self.bank.dim());
+            return Err(Error::Tensor { what: "words".into(), expected, found: words.dim().to_string() });
+        }
+        let patches = kernels().pack_patches(words.data(), words.dim(), Precision::Int8);
+        let rows = self.rows();
+        let mut cosines = vec![0.0; words.rows() * rows];
+        let pairs = Pairs { patches: &patches, bank: &self.bank, panels: 0..self.bank.panels(), scale: 1.0 };
+        kernels().each_panel(&pairs, |panel, products| {
+            for (word, products) in products.chunks_exact(PANEL).enumerate() {
+                cosines[word * rows + panel * PANEL..][..PANEL].copy_from_slice(products);
+            }
+        });
+        Ok(cosines)
+    }
+
+    /// The rows as numbers again. `[rows, dim]`
+    pub fn unpack(&self) -> Vec<f32> {
+        let (values, scales) = self.parts();
+        let (dim, wide) = (self.bank.dim(), self.bank.dim().next_multiple_of(4));
+        let mut rows = vec![0.0; self.rows() * dim];
+        for (at, row) in rows.chunks_exact_mut(dim).enumerate() {
+            let panel = &values[at / PANEL * PANEL * wide..][..PANEL * wide];
+            for (number, slot) in row.iter_mut().enumerate() {
+                *slot = f32::from(panel[(number / 4 * PANEL + at % PANEL) * 4 + number % 4]) * scales[at];
+            }
+        }
+        rows
+    }
+}
+
+/// Embeddings that stand for all of a picture's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cover {
+    /// Patches whose embeddings are new, by their index in the grid.
+    pub new: Vec<usize>,
+    /// Where what looks like some embedding is.
+    pub parts: Vec<Part>,
+}
+
+/// Patches that lie side by side and look alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// The embedding that they look like: an index into the known ones, or beyond them into [`Cover::new`].
+    pub row: usize,
+    /// Their box in patches: left, top, width, height.
+    pub cells: [usize; 4],
+}
+
+/// A patch is told apart from what is known if its cosine with all of it is below this.
+const NEAR: f32 = 0.9;
+/// Beyond this a patch does not look like what it is nearest to, for lack of room: it stands for nothing.
+const ALIKE: f32 = 0.8;
+/// Parts that one embedding has in a picture at most, the largest first.
+const MOST_PARTS: usize = 4;
+/// Patches that are compared at once, so that what is known stays in the cache.
+const AT_ONCE: usize = 64;
+
+impl Cover {
+    /// Covers a grid: with `known` embeddings `[known, dim]` where they are near, and up to `most` of its own patches, each the one that is
+    /// furthest from all before it (Gonzalez 1985). Whole panels of [`StoredRows::PANEL`] are filled while anything differs.
+    pub fn of(grid: &PatchGrid, known: &[f32], most: usize) -> Self {
+        let (patches, dim) = (grid.patches(), grid.patches().dim());
+        let count = known.len() / dim;
+        let known = &known[..count * dim];
+        let mut nearest = vec![(f32::NEG_INFINITY, 0usize); patches.rows()];
+        let mut cosines = vec![0.0; AT_ONCE * count];
+        if count > 0 {
+            for (nearest, rows) in nearest.chunks_mut(AT_ONCE).zip(patches.data().chunks(AT_ONCE * dim)) {
+                let cosines = &mut cosines[..nearest.len() * count];
+                kernels().dot_products(rows, known, dim, cosines);
+                for (nearest, cosines) in nearest.iter_mut().zip(cosines.chunks_exact(count)) {
+                    for (row, cosine) in cosines.iter().enumerate().filter(|(_, cosine)| !cosine.is_nan()) {
+                        if *cosine > nearest.0 {
+                            *nearest = (*cosine, row);
+                        }
+                    }
+                }
+            }
+        }
+        let mut new = Vec::new();
+        let mut cosines = vec![0.0; patches.rows()];
+        while new.len() < most {
+            let furthest = nearest.iter().enumerate().min_by(|a, b| a.1.0.total_cmp(&b.1.0));
+            let Some((patch, &(cosine, _))) = furthest else { break };
+            // A panel that is begun takes no more room when it is full.
+            if cosine >= if new.len().is_multiple_of(PANEL) { NEAR } else { 0.999 } {
+                break;
+            }
+            kernels().dot_products(patches.row(patch), patches.data(), dim, &mut cosines);
+            for (nearest, cosine) in nearest.iter_mut().zip(&cosines) {
+                if *cosine > nearest.0 {
+                    *nearest = (*cosine, count + new.len());
+                }
+            }
+            nearest[patch] = (1.0, count + new.len());
+            new.push(patch);
+        }
+        Self { new, parts: parts(&nearest, grid.cols()) }
+    }
+}
+
+/// Connected patches of one row each, those that look like it.
+fn parts(nearest: &[(f32, usize)], cols: usize) -> Vec<Part> {
+    let row_of = |patch: usize| Some(nearest[patch]).filter(|(cosine, _)| *cosine >= ALIKE).map(|(_, row)| row);
+    let mut seen = vec![false; nearest.len()];
+    let mut found: Vec<(Part, usize)> = Vec::new();
+    let mut open = Vec::new();
+    for start in 0..nearest.len() {
+        let Some(row) = row_of(start).filter(|_| !seen[start]) else { continue };
+        let (mut left, mut top, mut right, mut bottom, mut size) = (usize::MAX, usize::MAX, 0, 0, 0);
+        open.push(start);
+        seen[start] = true;
+        while let Some(patch) = open.pop() {
+            let (x, y) = (patch % cols, patch / cols);
+            (left, top, right, bottom, size) = (left.min(x), top.min(y), right.max(x + 1), bottom.max(y + 1), size + 1);
+            let beside = [
+                (x > 0).then(|| patch - 1),
+                (x + 1 < cols).then(|| patch + 1),
+                patch.checked_sub(cols),
+                Some(patch + cols).filter(|patch| *patch < nearest.len()),
+            ];
+            for other in beside.into_iter().flatten() {
+                if !seen[other] && row_of(other) == Some(row) {
+                    seen[other] = true;
+                    open.push(other);
+                }
+            }
+        }
+        found.push((Part { row, cells: [left, top, right - left, bottom - top] }, size));
+    }
+    found.sort_by(|a, b| (a.0.row, std::cmp::Reverse(a.1)).cmp(&(b.0.row, std::cmp::Reverse(b.1))));
+    let mut kept: Vec<Part> = Vec::with_capacity(found.len());
+    for (part, _) in found {
+        if kept.iter().rev().take_while(|before| before.row == part.row).count() < MOST_PARTS {
+            kept.push(part);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers in -1..1, the same in each run.
+    fn numbers(count: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn rows_come_back_from_their_parts_and_give_the_cosines_of_the_numbers() {
+        for (rows, dim) in [(1, 4), (16, 384), (37, 30)] {
+            let unit = UnitRows::normalise("rows", dim, numbers(rows * dim, 3)).unwrap();
+            let words = UnitRows::normalise("words", dim, numbers(5 * dim, 7)).unwrap();
+            let stored = StoredRows::pack(&unit);
+            let mut scales = stored.parts().1.to_vec();
+            scales.resize(stored.rows(), 0.0);
+            let back = StoredRows::from_parts(dim, stored.parts().0.to_vec(), scales).unwrap();
+            let found = back.cosines(&words).unwrap();
+            assert_eq!(found.len(), 5 * stored.rows());
+            for word in 0..5 {
+                for row in 0..stored.rows() {
+                    let exact: f32 = if row < rows { unit.row(row).iter().zip(words.row(word)).map(|(a, b)| a * b).sum() } else { 0.0 };
+                    let said = found[word * stored.rows() + row];
+                    assert!((said - exact).abs() < 0.02, "{rows}×{dim}, {word} {row}: {said} for {exact}");
+                }
+            }
+            let numbers = back.unpack();
+            for (row, exact) in numbers.chunks_exact(dim).zip(unit.data().chunks_exact(dim)) {
+                assert!(row.iter().zip(exact).all(|(a, b)| (a - b).abs() < 0.005));
+            }
+        }
+    }
+
+    #[test]
+    fn parts_of_a_file_that_do_not_fit_are_refused() {
+        let said = |values: usize, scale: f32| StoredRows::from_parts(8, vec![1; values], vec![scale; 16]).unwrap_err().to_string();
+        assert!(said(8 * 16 - 1, 0.001).contains("panels of 16 rows of 8"));
+        for scale in [f32::NAN, -0.1, 0.1, f32::INFINITY] {
+            assert!(said(8 * 16, scale).contains("scales of 0 to 1/127"), "{scale}");
+        }
+        // The one byte that packing never writes, everywhere.
+        let stored = StoredRows::from_parts(8, vec![-128; 8 * 16], vec![1.0 / 127.0; 16]).unwrap();
+        let words = UnitRows::normalise("words", 8, vec![-1.0; 8]).unwrap();
+        assert!(stored.cosines(&words).unwrap().iter().all(|cosine| (cosine - 8f32.sqrt()).abs() < 0.1));
+        assert!(stored.cosines(&UnitRows::normalise("words", 4, vec![1.0; 4]).unwrap()).is_err());
+    }
+
+    /// A picture of three things: a left half, a right half, and one patch in the right one.
+    fn grid() -> PatchGrid {
+        let mut patches = Vec::new();
+        for at in 0..24 {
+            let of = if at == 10 { 2 } else { usize::from(at % 6 >= 3) };
+            let noise = 0.01 * (at as f32);
+            patches.extend((0..4).map(|d| if d == of { 1.0 } else { noise * f32::from(u8::from(d == 3)) }));
+        }
+        PatchGrid::new(4, 6, 4, patches, vec![1.0; 4]).unwrap()
+    }
+
+    #[test]
+    fn a_cover_holds_what_differs_and_says_where_it_is() {
+        let grid = grid();
+        let cover = Cover::of(&grid, &[], 3);
+        assert_eq!(cover.new.len(), 3);
+        assert!(cover.new.contains(&10), "the small thing is not lost: {:?}", cover.new);
+        let mut boxes: Vec<_> = cover.parts.iter().map(|part| part.cells).collect();
+        boxes.sort();
+        assert_eq!(boxes, [[0, 0, 3, 4], [3, 0, 3, 4], [4, 1, 1, 1]]);
+    }
+
+    #[test]
+    fn what_is_known_is_not_stored_again() {
+        let grid = grid();
+        let known: Vec<f32> = Cover::of(&grid, &[], 3).new.iter().flat_map(|patch| grid.patches().row(*patch).to_vec()).collect();
+        let again = Cover::of(&grid, &known, 16);
+        assert!(again.new.is_empty(), "{:?}", again.new);
+        assert_eq!(again.parts.len(), 3);
+        // Without room for what is new, it stands for nothing else.
+        let none = Cover::of(&grid, &known[..4], 0);
+        assert!(none.parts.iter().all(|part| part.cells[2] == 3), "{:?}", none.parts);
+    }
+}

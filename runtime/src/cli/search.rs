@@ -1,0 +1,389 @@
+use std::collections::HashMap;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use edge_seg::search::{Index, IndexOptions, IndexWriter, Query, Seen, Sighting};
+use edge_seg::source::{Pace, SourceOptions, open_source};
+use edge_seg::{Class, Example, Frame, Session, TagBank, expand_inputs, parse_words, read_picture};
+use edge_seg_bundle::date::{Date, utc};
+use edge_seg_bundle::files::{cache_folder, replace_file};
+use edge_seg_bundle::text::shown;
+use edge_seg_model::join_examples;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use super::examples::Shown;
+use super::{ModelArgs, Outcome, flags, print_json};
+
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    /// An index that `run --index` writes, or a folder of pictures and clips.
+    #[arg(value_name = "INDEX|FOLDER")]
+    place: PathBuf,
+    /// Words to look for, separated by commas: "red car, bicycle"; behind a minus, what is to be left out.
+    #[arg(value_name = "WORDS", required_unless_present = "like")]
+    words: Option<String>,
+    /// Look for what a picture shows, or a box in it: PICTURE or PICTURE:x,y,w,h, in pixels.
+    #[arg(long, value_name = "PICTURE")]
+    like: Vec<Shown>,
+    /// Score, 0 to 1, from which a word counts as seen [default: the model's for tags].
+    #[arg(long, value_name = "T")]
+    threshold: Option<f32>,
+    /// Answers a word, the best ones.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    top: usize,
+    /// Frames that lie no further apart, in seconds, make one answer.
+    #[arg(long, value_name = "S", default_value_t = 5.0)]
+    gap: f64,
+    /// Leave out what was seen before: YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ, in UTC, or `2h`, `30m`, `7d` ago.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Leave out what was seen after.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// One JSON line an answer (docs/search.md).
+    #[arg(long)]
+    json: bool,
+    /// Write each answer's small picture into this folder.
+    #[arg(long, value_name = "DIR")]
+    thumbnails: Option<PathBuf>,
+    /// Of a folder: where its index is kept, or `none` [default: edge-seg in the user's cache folder].
+    #[arg(long, value_name = "FILE")]
+    index: Option<PathBuf>,
+    /// Of a folder: seconds between the frames of clips that are looked at.
+    #[arg(long, value_name = "S", default_value_t = 1.0)]
+    interval: f64,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+/// One answer.
+#[derive(Serialize)]
+struct Line<'a> {
+    /// Of these fields.
+    version: u32,
+    word: &'a str,
+    score: f32,
+    /// The camera's name, or the file.
+    camera: &'a str,
+    from: String,
+    best: String,
+    to: String,
+    /// Seconds since the source began, of the best frame.
+    at_s: f64,
+    frames: usize,
+    box_px: [u32; 4],
+    frame_px: [u32; 2],
+    thumbnail: Option<String>,
+}
+
+const JSON_VERSION: u32 = 1;
+/// Endings of clips that a folder is searched for.
+const CLIPS: [&str; 10] = ["mp4", "mkv", "mov", "avi", "webm", "m4v", "ts", "mpg", "mjpeg", "y4m"];
+/// What a picture or frame of a folder takes in its index: there are fewer of them than of a camera's.
+const FILE_BYTES: u32 = 32_000;
+
+pub fn run(args: &SearchArgs) -> Result<Outcome> {
+    let threshold = args.threshold.unwrap_or(0.5);
+    ensure!((0.0..=1.0).contains(&threshold), "--threshold: expected 0 to 1, found {threshold}");
+    for (option, seconds) in [("--gap", args.gap), ("--interval", args.interval)] {
+        ensure!((0.0..=86400.0).contains(&seconds), "{option}: expected seconds, 0 to 86400, found {seconds}");
+    }
+    let now = SystemTime::now();
+    let since = args.since.as_deref().map(|text| moment("--since", text, now)).transpose()?;
+    let until = args.until.as_deref().map(|text| moment("--until", text, now)).transpose()?;
+    let is_folder = std::fs::metadata(&args.place).with_context(|| args.place.display().to_string())?.is_dir();
+    ensure!(is_folder || args.index.is_none(), "--index: expected a folder to make an index of, found the file {}", args.place.display());
+    // Before a model is loaded for nothing.
+    let opened = if is_folder { None } else { Some(Index::open(&args.place)?) };
+    let session = args.model.session()?;
+    let words = args.words.as_deref().map(|words| parse_words("WORDS", words)).transpose()?;
+    let like = args.like.iter().map(|shown| Ok((format!("like {shown}"), shown.embed(&session)?))).collect::<Result<Vec<_>>>()?;
+    let (index, files) = match opened {
+        Some(index) => (index, None),
+        None => {
+            let (index, files) = Files::of(&args.place)?.index(args, &session)?;
+            (index, Some(files))
+        }
+    };
+    let bank = bank(&session, &index, words.unwrap_or_default(), like)?;
+    let start = Instant::now();
+    let query = Query::default().with_threshold(args.threshold).within(since, until).with_gap(Duration::from_secs_f64(args.gap));
+    // What has gone from the folder is left out below.
+    let query = query.with_most(if is_folder { usize::MAX } else { args.top });
+    let mut found = index.search(&session, &bank, &query)?;
+    let took = start.elapsed();
+    if let Some(files) = &files {
+        for sightings in &mut found {
+            sightings.retain(|sighting| files.holds(sighting));
+            sightings.truncate(args.top);
+        }
+    }
+    if let Some(folder) = &args.thumbnails {
+        std::fs::create_dir_all(folder).with_context(|| format!("--thumbnails {}", folder.display()))?;
+    }
+    let mut count = 0;
+    for (word, sightings) in bank.names().iter().zip(&found) {
+        for (number, sighting) in sightings.iter().enumerate() {
+            args.tell(&index, word, number, sighting)?;
+            count += 1;
+        }
+    }
+    eprintln!("edge-seg: {count} answers in {:.0} ms", 1e3 * took.as_secs_f64());
+    Ok(if count > 0 { Outcome::Done } else { Outcome::No })
+}
+
+/// Words and what pictures show, as rows to be scored.
+fn bank(session: &Session, index: &Index, words: (Vec<Class>, Vec<String>), like: Vec<(String, Example)>) -> Result<TagBank> {
+    let (mut classes, left_out) = words;
+    // What a whole picture shows is told from all that the index has.
+    let usual = if like.is_empty() { None } else { index.mean()? };
+    let beside = |example: Example| match &usual {
+        Some(usual) => example.beside(usual),
+        None => example,
+    };
+    let like: Vec<_> = like.into_iter().map(|(name, example)| (name, beside(example))).collect();
+    let examples = join_examples(&mut classes, &like);
+    Ok(session.tag_bank_with(&classes, &left_out, &examples)?)
+}
+
+impl SearchArgs {
+    fn tell(&self, index: &Index, word: &str, number: usize, sighting: &Sighting) -> Result<()> {
+        let thumbnail = match &self.thumbnails {
+            Some(folder) => self.write_thumbnail(folder, index, word, number, sighting)?,
+            None => None,
+        };
+        let (width, height) = sighting.frame_px;
+        if self.json {
+            return print_json(&Line {
+                version: JSON_VERSION,
+                word,
+                score: sighting.score,
+                camera: &sighting.origin,
+                from: utc(sighting.from),
+                best: utc(sighting.best),
+                to: utc(sighting.to),
+                at_s: sighting.at.as_secs_f64(),
+                frames: sighting.frames,
+                box_px: sighting.box_px,
+                frame_px: [width, height],
+                thumbnail: thumbnail.map(|path| path.display().to_string()),
+            });
+        }
+        let [left, top, w, h] = sighting.box_px;
+        let (from, to) = (utc(sighting.from), utc(sighting.to));
+        let until = if from == to { String::new() } else { format!(" to {}", &to[11..19]) };
+        let at = if sighting.at.is_zero() { String::new() } else { format!(" at {:.1} s", sighting.at.as_secs_f64()) };
+        let picture = thumbnail.map(|path| format!("  {}", path.display())).unwrap_or_default();
+        let mut out = std::io::stdout().lock();
+        writeln!(
+            out,
+            "{:.2}  {}  {} {}{until}  {}{at}  {left},{top},{w},{h} of {width}×{height}{picture}",
+            sighting.score,
+            shown(word),
+            &from[..10],
+            &from[11..19],
+            shown(&sighting.origin),
+        )?;
+        Ok(out.flush()?)
+    }
+
+    fn write_thumbnail(&self, folder: &Path, index: &Index, word: &str, number: usize, sighting: &Sighting) -> Result<Option<PathBuf>> {
+        let Some(jpeg) = index.thumbnail(sighting)? else { return Ok(None) };
+        let word: String = word.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).take(40).collect();
+        let path = folder.join(format!("{word}-{:03}.jpg", number + 1));
+        replace_file(&path, &jpeg)?;
+        Ok(Some(path))
+    }
+}
+
+/// A time as somebody writes it: a day, a day and time, or how long ago.
+fn moment(option: &str, text: &str, now: SystemTime) -> Result<SystemTime> {
+    let wrong =
+        || anyhow::anyhow!("{option}: expected YYYY-MM-DD, YYYY-MM-DDTHH:MM:SSZ, or a number with s, m, h or d behind it, found {text:?}");
+    let unit = |seconds: u64, end: char| text.strip_suffix(end).and_then(|number| number.parse::<u64>().ok()?.checked_mul(seconds));
+    if let Some(seconds) = [(1, 's'), (60, 'm'), (3600, 'h'), (86_400, 'd')].into_iter().find_map(|(seconds, end)| unit(seconds, end)) {
+        return now.checked_sub(Duration::from_secs(seconds)).ok_or_else(wrong);
+    }
+    let (day, clock) = text.split_once(['T', ' ']).unwrap_or((text, ""));
+    let days = Date::parse(day).ok_or_else(wrong)?.days();
+    let mut of_day = 0;
+    let clock = clock.strip_suffix('Z').unwrap_or(clock);
+    let parts: Vec<&str> = if clock.is_empty() { Vec::new() } else { clock.split(':').collect() };
+    ensure!(parts.len() != 1 && parts.len() <= 3, wrong());
+    for (part, (unit, most)) in parts.iter().zip([(3600, 23), (60, 59), (1, 59)]) {
+        let whole = part.split('.').next().unwrap_or_default();
+        let number: u64 = whole.parse().ok().filter(|number| whole.len() == 2 && *number <= most).ok_or_else(wrong)?;
+        of_day += number * unit;
+    }
+    Ok(UNIX_EPOCH + Duration::from_secs(days * 86_400 + of_day))
+}
+
+/// The pictures and clips of a folder, and when each was changed.
+struct Files {
+    folder: PathBuf,
+    pictures: Vec<PathBuf>,
+    clips: Vec<PathBuf>,
+    changed: HashMap<Arc<str>, SystemTime>,
+}
+
+impl Files {
+    fn of(folder: &Path) -> Result<Self> {
+        let mut clips = Vec::new();
+        for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+            let path = entry.with_context(|| folder.display().to_string())?.path();
+            let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
+            if CLIPS.contains(&ending.as_str()) && path.is_file() {
+                clips.push(path);
+            }
+        }
+        clips.sort();
+        let mut pictures = Vec::new();
+        for found in expand_inputs(&[folder.display().to_string()]) {
+            match found {
+                Ok(path) => pictures.push(path),
+                // A folder of clips alone is no fault.
+                Err(_) if !clips.is_empty() => {}
+                Err(e) if pictures.is_empty() => return Err(e.into()),
+                Err(e) => eprintln!("edge-seg: {}", flags::with_flags(&e)),
+            }
+        }
+        let mut changed = HashMap::new();
+        for path in pictures.iter().chain(&clips) {
+            let about = std::fs::metadata(path).and_then(|about| about.modified()).with_context(|| path.display().to_string())?;
+            changed.insert(path.display().to_string().into(), to_the_millisecond(about));
+        }
+        Ok(Self { folder: folder.into(), pictures, clips, changed })
+    }
+
+    /// Whether a sighting is of a file as it is now.
+    fn holds(&self, sighting: &Sighting) -> bool {
+        self.changed.get(&sighting.origin).is_some_and(|changed| sighting.best.checked_sub(sighting.at) == Some(*changed))
+    }
+
+    /// Where the folder's index is kept.
+    fn kept(&self, args: &SearchArgs, session: &Session) -> Result<Option<PathBuf>> {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        match &args.index {
+            Some(none) if none.as_os_str() == "none" => Ok(None),
+            Some(file) => Ok(Some(file.clone())),
+            None => {
+                let Some(cache) = cache_folder() else { return Ok(None) };
+                let folder = cache.join("search");
+                std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+                let whole = self.folder.canonicalize().with_context(|| self.folder.display().to_string())?;
+                let mut key = DefaultHasher::new();
+                (&self.folder, whole, session.bundle().digest(), session.size_px(), args.interval.to_bits()).hash(&mut key);
+                Ok(Some(folder.join(format!("{:016x}.index", key.finish()))))
+            }
+        }
+    }
+
+    /// Puts what is not in the folder's index yet into it.
+    fn index(self, args: &SearchArgs, session: &Session) -> Result<(Index, Self)> {
+        let own = tempfile_path();
+        let kept = self.kept(args, session)?;
+        let path = kept.clone().unwrap_or_else(|| own.clone());
+        let options = IndexOptions::default().with_frame_bytes(FILE_BYTES).with_limit_bytes(1 << 36);
+        let mut writer = IndexWriter::open(&path, session, &options)?;
+        let whole = Index::open(&path)?.contents()?.whole;
+        let is_new = |path: &&PathBuf| {
+            let name: Arc<str> = path.display().to_string().into();
+            whole.get(&name) != self.changed.get(&name)
+        };
+        let new: Vec<&PathBuf> = self.pictures.iter().chain(&self.clips).filter(is_new).collect();
+        let bar = match new.len() > 1 && std::io::stderr().is_terminal() {
+            true => ProgressBar::new(new.len() as u64).with_style(ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} {wide_msg}")?),
+            false => ProgressBar::hidden(),
+        };
+        let mut failed = 0;
+        for path in &new {
+            let name = path.display().to_string();
+            bar.set_message(name.clone());
+            let changed = self.changed[name.as_str()];
+            let done = if self.clips.contains(path) {
+                add_clip(&mut writer, session, &name, changed, args.interval)
+            } else {
+                read_picture(path).map_err(Into::into).and_then(|frame| add(&mut writer, session, &name, changed, &frame))
+            };
+            match done {
+                Ok(()) => writer.end_of(&name, changed)?,
+                Err(e) => {
+                    failed += 1;
+                    bar.suspend(|| eprintln!("edge-seg: {}", flags::told(&e)));
+                }
+            }
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        writer.sync()?;
+        drop(writer);
+        if failed > 0 {
+            eprintln!("edge-seg: {failed} of {} new files are not in the index", new.len());
+        }
+        let index = Index::open(&path)?;
+        if kept.is_none() {
+            // It stays readable for as long as it is open.
+            let _ = std::fs::remove_file(&own);
+        }
+        Ok((index, self))
+    }
+}
+
+fn tempfile_path() -> PathBuf {
+    std::env::temp_dir().join(format!("edge-seg-{}.index", std::process::id()))
+}
+
+fn add(writer: &mut IndexWriter, session: &Session, name: &str, changed: SystemTime, frame: &Frame) -> Result<()> {
+    let encoded = session.encode(frame)?;
+    let at = Duration::from_millis(u64::try_from(frame.timestamp.as_millis())?);
+    Ok(writer.add(&Seen { encoded: &encoded, picture: &frame.pixels, time: changed + at, at, origin: name })?)
+}
+
+fn add_clip(writer: &mut IndexWriter, session: &Session, name: &str, changed: SystemTime, interval_s: f64) -> Result<()> {
+    let mut source = open_source(name, &SourceOptions::default().with_pace(Pace::Every))?;
+    let mut frame = Frame::still(image::RgbImage::default());
+    let mut next = Duration::ZERO;
+    while source.read(&mut frame)? {
+        if frame.timestamp >= next {
+            add(writer, session, name, changed, &frame)?;
+            next = frame.timestamp + Duration::from_secs_f64(interval_s);
+        }
+    }
+    Ok(())
+}
+
+/// As an index keeps times.
+fn to_the_millisecond(time: SystemTime) -> SystemTime {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
+        for (text, seconds) in [
+            ("2h", 1_000_000 - 7200),
+            ("90s", 1_000_000 - 90),
+            ("1970-01-02", 86_400),
+            ("1970-01-02T01:02", 86_400 + 3720),
+            ("1970-01-02 01:02:03", 86_400 + 3723),
+            ("1970-01-02T01:02:03.500Z", 86_400 + 3723),
+        ] {
+            assert_eq!(moment("--since", text, now).unwrap(), UNIX_EPOCH + Duration::from_secs(seconds), "{text}");
+        }
+        for text in
+            ["", "yesterday", "2026-13-01", "1970-01-02T25:00", "1970-01-02T1:00", "1970-01-02T01:02:03:04", "99999999999999999999d", "12d"]
+        {
+            assert!(moment("--since", text, now).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Words that are shown, and what was seen before, as a person asks for them.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use edge_seg_tests::{binary, edge_seg, picture};
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("test paths are UTF-8")
+}
+
+/// A part of the cat, well inside of it.
+fn cat_box() -> String {
+    let (width, height) = image::image_dimensions(picture("cat.jpg")).unwrap();
+    format!("{}:{},{},{},{}", text(&picture("cat.jpg")), width / 4, height / 4, width / 2, height / 2)
+}
+
+#[test]
+fn a_box_becomes_a_word() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cat, coffee) = (picture("cat.jpg"), picture("coffee.jpg"));
+    let example = format!("{}=my friend", cat_box());
+    let counter = format!("{}=-my friend", text(&coffee));
+    let ended = edge_seg(folder.path(), &["segment", text(&cat), text(&coffee), "--example", &example, "--example", &counter]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let lines = ended.json_lines();
+    let share = |line: usize| lines[line]["classes"][0]["share"].as_f64().unwrap();
+    assert_eq!(lines[0]["classes"][0]["name"], "my friend");
+    assert!(share(0) > 0.3 && share(1) < 0.1, "the cat is shown, the cup is not: {} and {}", share(0), share(1));
+    // Beside words, of which one has the example's name.
+    let example = format!("{}=cat", cat_box());
+    let ended = edge_seg(folder.path(), &["segment", text(&cat), "--tags", "wall, cat", "--example", &example]);
+    let names: Vec<_> = ended.json_lines()[0]["classes"].as_array().unwrap().iter().map(|class| class["name"].clone()).collect();
+    assert_eq!(names, ["wall", "cat"]);
+    for (example, said) in [
+        ("cat.jpg".to_owned(), "PICTURE:x,y,w,h=NAME"),
+        (format!("{}:9999,0,5,5=cat", text(&cat)), "with pixels of the"),
+        ("missing.jpg:0,0,5,5=cat".into(), "missing.jpg"),
+        (format!("{}=-cat", cat_box()), "a word, or an example of what it means"),
+    ] {
+        let ended = edge_seg(folder.path(), &["segment", text(&cat), "--example", &example]);
+        assert!(ended.code == 2 && ended.stderr.contains(said) && ended.stdout.is_empty(), "{example}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_run_looks_for_what_is_shown_and_keeps_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let cat = picture("cat.jpg");
+    fs::write(folder.path().join("run.toml"), format!("[words]\nexample = [\"{}=my friend\"]\n", cat_box())).unwrap();
+    let run = |commands: &str, arguments: &[&str]| {
+        let source = format!("{}", text(&cat));
+        let mut child = Command::new(binary("edge-seg"))
+            .current_dir(folder.path())
+            .args(["run", "--source", &source, "--loop", "--commands", "--state", "state", "--frames", "40"])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), commands.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (stdout, stderr) = run("save friends\n", &["--config", "run.toml"]);
+    let first: serde_json::Value = serde_json::from_str(stdout.lines().next().unwrap()).unwrap();
+    assert!(first["classes"][0]["name"] == "my friend" && first["classes"][0]["share"].as_f64().unwrap() > 0.3, "{first} {stderr}");
+    let saved = folder.path().join("state/words/friends.json");
+    let words: serde_json::Value = serde_json::from_slice(&fs::read(&saved).unwrap()).unwrap();
+    let example = &words["words"][0]["examples"][0];
+    assert_eq!((example["shows"].as_array().unwrap().len(), example["model"].as_str().unwrap().len()), (384, 64));
+    // Loaded again it is what it was; another model's is refused by name.
+    let (stdout, stderr) = run("load friends\n", &["--tags", "wall"]);
+    let last: serde_json::Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert!(last["classes"][0]["name"] == "my friend" && last["classes"][0]["share"] == first["classes"][0]["share"], "{last} {stderr}");
+    let other = fs::read_to_string(&saved).unwrap().replace(example["model"].as_str().unwrap(), "another model's digest");
+    fs::write(&saved, other).unwrap();
+    let (stdout, stderr) = run("load friends\n", &["--tags", "wall"]);
+    let last: serde_json::Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(last["classes"][0]["name"], "wall");
+    assert!(stderr.contains("my friend") && stderr.contains("examples by the model mini (") && stderr.contains("another mode"), "{stderr}");
+}
+
+#[test]
+fn a_folder_is_searched_and_its_index_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("photos")).unwrap();
+    for name in ["cat.jpg", "coffee.jpg", "rocket.jpg"] {
+        fs::copy(picture(name), folder.path().join("photos").join(name)).unwrap();
+    }
+    fs::write(folder.path().join("photos/broken.jpg"), b"no picture").unwrap();
+    let search = |arguments: &[&str]| edge_seg(folder.path(), &[&["search", "photos", "--index", "photos.index"], arguments].concat());
+    let ended = search(&["cat", "--json", "--thumbnails", "thumbs"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains("broken.jpg") && ended.stderr.contains("1 of 4 new files"), "{}", ended.stderr);
+    let found = ended.json_lines();
+    assert_eq!((found.len(), &found[0]["camera"]), (1, &"photos/cat.jpg".into()), "{found:?}");
+    assert_eq!((&found[0]["version"], &found[0]["word"], &found[0]["frames"]), (&1.into(), &"cat".into(), &1.into()));
+    let thumbnail = folder.path().join(found[0]["thumbnail"].as_str().unwrap());
+    assert!(image::open(thumbnail).unwrap().width() <= 112);
+    // Read again nothing is new but what failed; a picture that is gone or new is told of as it is.
+    let again = search(&["cat"]);
+    assert!(again.stderr.contains("1 of 1 new files") && again.stdout.contains("photos/cat.jpg"), "{} {}", again.stdout, again.stderr);
+    fs::remove_file(folder.path().join("photos/broken.jpg")).unwrap();
+    fs::rename(folder.path().join("photos/cat.jpg"), folder.path().join("photos/tiger.jpg")).unwrap();
+    assert!(search(&["cat"]).stdout.contains("photos/tiger.jpg"));
+    fs::remove_file(folder.path().join("photos/tiger.jpg")).unwrap();
+    let none = search(&["cat"]);
+    assert_eq!((none.code, none.stdout.as_str()), (1, ""), "{}", none.stderr);
+    // By a picture in place of a word, and by a box of one.
+    let like = format!("{}", text(&picture("rocket.jpg")));
+    let ended = search(&["--like", &like, "--json", "--top", "1"]);
+    assert_eq!(ended.json_lines()[0]["camera"], "photos/rocket.jpg", "{}", ended.stderr);
+    for (arguments, said) in [
+        (&["search", "nowhere", "cat"] as &[&str], "nowhere"),
+        (&["search", "photos"], "WORDS"),
+        (&["search", "photos.index", "cat", "--index", "x"], "expected a folder to make an index of"),
+        (&["search", "photos/coffee.jpg", "cat"], "expected an index of edge-seg, version 1, found a file that begins with"),
+        (&["search", "photos", "cat", "--since", "yesterday"], "--since: expected YYYY-MM-DD"),
+        (&["search", "photos", "cat", "--threshold", "2"], "--threshold: expected 0 to 1"),
+    ] {
+        let ended = edge_seg(folder.path(), arguments);
+        assert!(ended.code == 2 && ended.stderr.contains(said) && ended.stdout.is_empty(), "{arguments:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_leaves_what_it_saw() {
+    let folder = tempfile::tempdir().unwrap();
+    let cat = picture("cat.jpg");
+    let start = |frames: &str| {
+        let mut run = Command::new(binary("edge-seg"));
+        run.current_dir(folder.path()).args(["run", "--source", text(&cat), "--loop", "--tags", "wall", "--frames", frames]);
+        run.args(["--size", "224", "--index", "seen.index", "--index-interval", "0", "--index-camera", "hall"]);
+        run.stdout(Stdio::null()).stderr(Stdio::piped());
+        run.spawn().unwrap()
+    };
+    let length = || fs::metadata(folder.path().join("seen.index")).map_or(0, |about| about.len());
+    for _ in 0..3 {
+        let (before, limit) = (length(), Instant::now() + Duration::from_secs(60));
+        let mut child = start("1000000");
+        while length() < before + 20_000 {
+            assert!(Instant::now() < limit, "nothing is written");
+            std::thread::sleep(Duration::from_millis(7));
+        }
+        // While it writes, nobody else does, and whoever reads, reads.
+        let second = start("1").wait_with_output().unwrap();
+        assert_eq!(second.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&second.stderr).contains("expected an index that nobody writes"));
+        let found = edge_seg(folder.path(), &["search", "seen.index", "cat", "--json"]);
+        assert_eq!(found.code, 0, "{}", found.stderr);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let frames = |ended: &edge_seg_tests::Ended| ended.json_lines().iter().map(|line| line["frames"].as_u64().unwrap()).sum::<u64>();
+        let after = edge_seg(folder.path(), &["search", "seen.index", "cat", "--json"]);
+        assert!(frames(&after) >= frames(&found), "{} {}", after.stdout, found.stdout);
+        assert_eq!(after.json_lines()[0]["camera"], "hall");
+    }
+}
