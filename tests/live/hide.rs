@@ -333,6 +333,7 @@ fn what_cannot_be_hidden_is_refused_before_a_frame_is_shown() {
         (&["--hide", " , "][..], "--hide: expected one word or more"),
         (&["--hide", "person, Person"], "twice"),
         (&["--hide-by", "blur"], "--hide-by needs --hide"),
+        (&["--hide", "person", "--index", "index"], "--index, --hide: expected one of them, found both"),
         (&["--hide-max-age", "1"], "--hide-max-age needs --hide"),
         (&["--hide", "person", "--hide-margin", "1.5"], "--hide-margin: expected 0 to 1, found 1.5"),
         (&["--hide", "person", "--hide-threshold=-0.1"], "--hide-threshold: expected 0 to 1, found -0.1"),

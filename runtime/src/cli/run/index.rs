@@ -36,6 +36,10 @@ pub struct IndexArgs {
 }
 
 impl IndexArgs {
+    pub fn is_given(&self) -> bool {
+        self.index.is_some()
+    }
+
     pub fn check(&self) -> Result<()> {
         let others = [
             ("--index-limit", self.index_limit.is_some()),

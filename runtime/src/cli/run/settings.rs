@@ -96,6 +96,8 @@ impl Settings {
         self.pipeline.check(self.hide.is_given())?;
         self.things.check()?;
         self.index.check()?;
+        // Its embeddings are of whole frames, what is hidden included.
+        anyhow::ensure!(!(self.hide.is_given() && self.index.is_given()), "--index, --hide: expected one of them, found both");
         self.rules.check()?;
         #[cfg(feature = "service")]
         {
