@@ -278,5 +278,6 @@ def test_measures_add_up(model: edge_seg.Model, labelled: dict[str, Any], tmp_pa
     ],
 )
 def test_what_cannot_be_measured_is_refused(model: edge_seg.Model, labelled: dict[str, Any], wrong: dict[str, Any], error: type[Exception], said: str) -> None:
+    call: dict[str, Any] = {"model": model, **labelled, **wrong}
     with pytest.raises(error, match=said):
-        edge_seg.evaluate(**{"model": model, **labelled, **wrong})
+        edge_seg.evaluate(**call)
