@@ -22,7 +22,7 @@ const INSIDE_SHARE: f32 = 0.5;
 /// Frames in which a thing was a part of its own before others' parts are cut for it.
 const ALONE: u32 = 3;
 /// Pieces are joined over gaps of at most this many sides of a square of the smaller one's area: pieces of a thing that is known, and of a new one.
-const KNOWN_GAP: f32 = 0.5;
+const KNOWN_GAP: f32 = 0.75;
 const NEW_GAP: f32 = 0.25;
 /// A piece of less than this share of another's pixels is a fragment, and its gap is measured by the other; of less than that, a speck, of
 /// which motion and embedding say nothing.
@@ -38,7 +38,7 @@ const ALIKE_MOTION: f32 = 0.25;
 /// A thing that was lost is found again within so many of its own sizes of where it should be, and so many more for each second.
 const FOUND_REACH: f32 = 0.75;
 const FOUND_REACH_PER_S: f32 = 0.75;
-/// Its area is at most so many times larger or smaller then, and the cosine of its embedding at least this.
+/// Its area is at most so many times larger then, and the cosine of its embedding at least this, unless too little is to be seen of it.
 const FOUND_RATIO: f32 = 3.0;
 const FOUND_COSINE: f32 = 0.6;
 /// How much a cosine's distance from 1 counts, in sizes of distance.
@@ -47,6 +47,8 @@ const COSINE_WEIGHT: f32 = 2.0;
 const SEEN: u32 = 2;
 /// Share of what is new in a thing's velocity and embedding.
 const NEW_SHARE: f32 = 0.2;
+/// Share of what is seen of it in what a thing is as a whole, where that is less.
+const WHOLE_SHARE: f32 = 0.02;
 /// While it is not seen a thing slows down by half in this time.
 const SLOWING: Duration = Duration::from_millis(1000);
 
@@ -89,10 +91,11 @@ struct Track {
     word: Arc<str>,
     /// The middle of its box, in pixels.
     middle: [f32; 2],
-    /// The box's sides when it was last a part of its own, and how many cells and pixels it had then.
+    /// The box's sides when it was last a part of its own, and how many cells it had then.
     size: [f32; 2],
     cells: usize,
-    pixels: u64,
+    /// The pixels that it has when nothing hides it, as far as that was seen.
+    whole: f32,
     /// Pixels a second.
     velocity: [f32; 2],
     embedding: Option<Vec<f32>>,
@@ -567,8 +570,8 @@ impl Piece {
 impl Track {
     fn new(serial: u32, word: Arc<str>, piece: &Piece, now: Duration) -> Self {
         let Place { middle, size } = piece.place();
-        let (cells, pixels, embedding) = (piece.cells.len(), piece.extent.pixels, piece.embedding.clone());
-        Self { serial, id: None, word, middle, size, cells, pixels, velocity: [0.0; 2], embedding, born: now, seen: now, hits: 1, alone: 1 }
+        let (cells, whole, embedding) = (piece.cells.len(), piece.extent.pixels as f32, piece.embedding.clone());
+        Self { serial, id: None, word, middle, size, cells, whole, velocity: [0.0; 2], embedding, born: now, seen: now, hits: 1, alone: 1 }
     }
 
     fn take(&mut self, piece: &Piece, now: Duration) {
@@ -598,7 +601,8 @@ impl Track {
                 }
                 (own, new) => *own = new.clone().or(own.take()),
             }
-            (self.middle, self.size, self.cells, self.pixels) = (place.middle, place.size, piece.cells.len(), piece.extent.pixels);
+            (self.middle, self.size, self.cells) = (place.middle, place.size, piece.cells.len());
+            self.whole = (piece.extent.pixels as f32).max(self.whole + WHOLE_SHARE * (piece.extent.pixels as f32 - self.whole));
             self.alone += 1;
         }
         self.seen = now;
@@ -623,11 +627,12 @@ impl Track {
         let passed = now.saturating_sub(self.seen).as_secs_f32();
         let (expected, found) = (self.expected(now), piece.place().middle);
         let distance = (expected[0] - found[0]).hypot(expected[1] - found[1]);
-        let sizes = distance / (self.pixels.max(piece.extent.pixels) as f32).sqrt().max(1.0);
-        let ratio = self.pixels as f32 / piece.extent.pixels.max(1) as f32;
-        let cosine = cosine(&self.embedding, &piece.embedding).unwrap_or(1.0);
+        let pixels = piece.extent.pixels as f32;
+        let sizes = distance / self.whole.max(pixels).sqrt().max(1.0);
+        let is_fragment = pixels < FRAGMENT_SHARE * self.whole;
+        let cosine = cosine(&self.embedding, &piece.embedding).filter(|_| !is_fragment).unwrap_or(1.0);
         let is_near = sizes <= FOUND_REACH + FOUND_REACH_PER_S * passed;
-        let can_be = is_near && (1.0 / FOUND_RATIO..=FOUND_RATIO).contains(&ratio) && cosine >= FOUND_COSINE;
+        let can_be = is_near && pixels <= FOUND_RATIO * self.whole && cosine >= FOUND_COSINE;
         can_be.then_some(sizes + COSINE_WEIGHT * (1.0 - cosine))
     }
 }
