@@ -51,7 +51,7 @@ fn a_run_looks_for_what_is_shown_and_keeps_it() {
     let cat = picture("cat.jpg");
     fs::write(folder.path().join("run.toml"), format!("[words]\nexample = [\"{}=my friend\"]\n", cat_box())).unwrap();
     let run = |commands: &str, arguments: &[&str]| {
-        let source = format!("{}", text(&cat));
+        let source = text(&cat).to_string();
         let mut child = Command::new(binary("edge-seg"))
             .current_dir(folder.path())
             .args(["run", "--source", &source, "--loop", "--commands", "--state", "state", "--frames", "40"])
@@ -111,7 +111,7 @@ fn a_folder_is_searched_and_its_index_kept() {
     let none = search(&["cat"]);
     assert_eq!((none.code, none.stdout.as_str()), (1, ""), "{}", none.stderr);
     // By a picture in place of a word, and by a box of one.
-    let like = format!("{}", text(&picture("rocket.jpg")));
+    let like = text(&picture("rocket.jpg")).to_string();
     let ended = search(&["--like", &like, "--json", "--top", "1"]);
     assert_eq!(ended.json_lines()[0]["camera"], "photos/rocket.jpg", "{}", ended.stderr);
     for (arguments, said) in [

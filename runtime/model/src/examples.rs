@@ -280,8 +280,16 @@ fn fitted(examples: &[Example], text: &[&[f32]], boundary: f32) -> Vec<f32> {
             }
         }
         (Some(shows), None) => unit(shows.clone()),
-        // Counter-examples of a word: away from what they show.
-        (None, _) => unit(apart),
+        // Counter-examples of a word: away from what they show, towards what is beside it.
+        (None, other) => {
+            let around = average(showing(true).filter(|e| !e.beside.is_empty()).map(|e| e.beside.as_slice()).collect());
+            let mut row = vec![0.0; apart.len()];
+            for (rows, sign) in [(other, -1.0), (&around, 1.0)] {
+                let rows = rows.clone().map_or_else(Vec::new, unit);
+                row.iter_mut().zip(rows).for_each(|(sum, value)| *sum += sign * value);
+            }
+            unit(row)
+        }
     };
     match text {
         [] => row,

@@ -583,7 +583,7 @@ mod tests {
     #[test]
     fn words_end_where_they_are_told_to() {
         let session = session();
-        let classes: Vec<Class> = (0..40).map(|number| Class::word(&format!("thing {number}"))).collect();
+        let classes: Vec<Class> = (0..40).map(|number| Class::word(format!("thing {number}"))).collect();
         let asked = AtomicUsize::new(0);
         let stop = || asked.fetch_add(1, Ordering::Relaxed) >= 3;
         assert!(session.word_list_until(classes.clone(), Vec::new(), stop).unwrap().is_none());

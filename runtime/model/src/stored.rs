@@ -182,7 +182,7 @@ fn parts(nearest: &[(f32, usize)], cols: usize) -> Vec<Part> {
         }
         found.push((Part { row, cells: [left, top, right - left, bottom - top] }, size));
     }
-    found.sort_by(|a, b| (a.0.row, std::cmp::Reverse(a.1)).cmp(&(b.0.row, std::cmp::Reverse(b.1))));
+    found.sort_by_key(|one| (one.0.row, std::cmp::Reverse(one.1)));
     let mut kept: Vec<Part> = Vec::with_capacity(found.len());
     for (part, _) in found {
         if kept.iter().rev().take_while(|before| before.row == part.row).count() < MOST_PARTS {

@@ -207,7 +207,8 @@ fn moment(option: &str, text: &str, now: SystemTime) -> Result<SystemTime> {
         || anyhow::anyhow!("{option}: expected YYYY-MM-DD, YYYY-MM-DDTHH:MM:SSZ, or a number with s, m, h or d behind it, found {text:?}");
     let unit = |seconds: u64, end: char| text.strip_suffix(end).and_then(|number| number.parse::<u64>().ok()?.checked_mul(seconds));
     if let Some(seconds) = [(1, 's'), (60, 'm'), (3600, 'h'), (86_400, 'd')].into_iter().find_map(|(seconds, end)| unit(seconds, end)) {
-        return now.checked_sub(Duration::from_secs(seconds)).ok_or_else(wrong);
+        // An index holds no times before 1970.
+        return now.checked_sub(Duration::from_secs(seconds)).filter(|time| *time >= UNIX_EPOCH).ok_or_else(wrong);
     }
     let (day, clock) = text.split_once(['T', ' ']).unwrap_or((text, ""));
     let days = Date::parse(day).ok_or_else(wrong)?.days();

@@ -25,6 +25,7 @@ mod format;
 mod reader;
 mod sink;
 #[cfg(test)]
+#[expect(clippy::print_stdout, reason = "what is measured or left out is told")]
 mod tests;
 mod writer;
 

@@ -50,7 +50,7 @@ fn example(arg: &Arg) -> Option<(String, Value)> {
     let default = help.rsplit_once("[default: ").and_then(|(_, rest)| rest.split_once(']')).map(|(value, _)| value.to_owned());
     let choices = arg.get_possible_values().into_iter().map(|v| v.get_name().to_owned());
     let names = arg.get_value_names().unwrap_or_default().iter().map(|name| name.as_str().to_lowercase());
-    let others = ["1", "0.5", "true", "127.0.0.1:8080", "text", "photo.jpg:10,20,90,80=name"].map(String::from);
+    let others = ["1", "0.5", "true", "127.0.0.1:8080", "text", "photo.jpg:10,20,90,80=name", "2026-05-01T08:00:00Z"].map(String::from);
     default.into_iter().filter(|d| !d.contains(' ')).chain(choices).chain(names).chain(others).find_map(|value| {
         let matches = command().try_get_matches_from([format!("--{flag}={value}")]).ok()?;
         let settings = Settings::from_arg_matches(&matches).ok()?;

@@ -150,6 +150,7 @@ fn of(error: DecodeError) -> Refused {
 }
 
 #[cfg(test)]
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "what is measured or left out is told")]
 mod tests {
     use super::*;
     use std::path::Path;
