@@ -161,7 +161,7 @@ fn nothing_is_counted_unless_it_is_asked_for() {
         (&["--things", " , "], "expected all, or words separated by commas"),
         (&["--things-least", "0.1"], "--things-least needs --things"),
         (&["--things", "cat", "--things-least", "2"], "--things-least: expected 0 to 1, found 2"),
-        (&["--things", "cat", "--things-patience", "-1"], "--things-patience: expected seconds"),
+        (&["--things", "cat", "--things-patience", "9999"], "--things-patience: expected seconds"),
     ] {
         let ended = run(folder.path(), &source, arguments);
         assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{arguments:?}");
