@@ -177,7 +177,7 @@ fn a_box_on_the_picture_becomes_a_word_and_the_past_is_searched() {
     let folder = tempfile::tempdir().unwrap();
     let cat = picture("cat.jpg");
     let source = ["--source", cat.to_str().unwrap(), "--loop", "--tags", "wall", "--http", "127.0.0.1:0", "--state", "state"];
-    let index = ["--index", "seen.index", "--index-interval", "0", "--index-camera", "hall", "--size", "224", "--pace", "live"];
+    let index = ["--index", "seen.index", "--index-interval", "0", "--index-camera", "hall", "--pace", "live"];
     let session = Session::start(folder.path(), &[source.as_slice(), &index].concat());
     assert_eq!(session.get("/api/status").json()["searches"], true);
     let jpeg = std::fs::read(&cat).unwrap();

@@ -280,15 +280,10 @@ fn fitted(examples: &[Example], text: &[&[f32]], boundary: f32) -> Vec<f32> {
             }
         }
         (Some(shows), None) => unit(shows.clone()),
-        // Counter-examples of a word: away from what they show, towards what is beside it.
-        (None, other) => {
-            let around = average(showing(true).filter(|e| !e.beside.is_empty()).map(|e| e.beside.as_slice()).collect());
-            let mut row = vec![0.0; apart.len()];
-            for (rows, sign) in [(other, -1.0), (&around, 1.0)] {
-                let rows = rows.clone().map_or_else(Vec::new, unit);
-                row.iter_mut().zip(rows).for_each(|(sum, value)| *sum += sign * value);
-            }
-            unit(row)
+        // Counter-examples of a word alone.
+        (None, _) => {
+            let away = |row: &[f32], other: &Example| parted(row, &unit(other.shows.clone()), boundary - BELOW);
+            return text.iter().flat_map(|text| showing(true).fold(text.to_vec(), |row, other| away(&row, other))).collect();
         }
     };
     match text {
@@ -300,10 +295,27 @@ fn fitted(examples: &[Example], text: &[&[f32]], boundary: f32) -> Vec<f32> {
 /// How far from `n` to `p` the boundary lies: measured on photos of 150 classes, alone and beside a word's text.
 const ALONE: f32 = 0.9;
 const BESIDE_TEXT: f32 = 0.75;
+/// How far below the boundary a word's cosine with its counter-example comes to lie, so that the patches around that mean fall with it.
+const BELOW: f32 = 0.05;
 
 fn unit(row: Vec<f32>) -> Vec<f32> {
     let norm = dot(&row, &row).sqrt().max(1e-12);
     row.into_iter().map(|value| value / norm).collect()
+}
+
+/// A row of unit norm, turned away from another just so far that their cosine is `most`.
+fn parted(row: &[f32], from: &[f32], most: f32) -> Vec<f32> {
+    let with = |weight: f32| unit(row.iter().zip(from).map(|(a, b)| a - weight * b).collect());
+    // The cosine falls with the weight.
+    let (mut low, mut high) = (0.0, 4.0);
+    if dot(row, from) <= most {
+        return row.to_vec();
+    }
+    for _ in 0..40 {
+        let weight = (low + high) / 2.0;
+        if dot(&with(weight), from) > most { low = weight } else { high = weight }
+    }
+    with(high)
 }
 
 /// A row of unit norm along a direction, turned towards `other` or away from it until a point between it and `shows` has the cosine
