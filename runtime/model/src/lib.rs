@@ -48,7 +48,7 @@ pub use encoder::{
     graph_products, multiplications, probe_cuda, run_graph, run_text_graph,
 };
 pub use error::{Error, Result};
-pub use examples::{Example, join_examples};
+pub use examples::join_examples;
 pub use found::FoundClass;
 pub use frame::{Channels, Frame};
 pub use input::{Input, MAX_PATCHES, Placement, prepare};
@@ -63,6 +63,6 @@ pub use stored::{Cover, Part, StoredRows};
 pub use text::read_text;
 pub use word_list::{WordList, parse_words};
 pub use words::{
-    Class, Gate, MAX_CLASSES, TagBank, check_classes, lists, parse_tags, read_tag_lines, read_tags_file, same_name, split_caption,
+    Class, Example, Gate, MAX_CLASSES, TagBank, check_classes, lists, parse_tags, read_tag_lines, read_tags_file, same_name, split_caption,
 };
 pub use {image, ndarray};

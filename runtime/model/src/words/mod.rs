@@ -4,6 +4,7 @@ mod bank;
 mod cache;
 mod caption;
 mod class;
+mod example;
 pub mod lists;
 mod tokenizer;
 
@@ -11,4 +12,5 @@ pub use bank::{Gate, TagBank};
 pub(crate) use cache::WordFiles;
 pub use caption::split_caption;
 pub use class::{Class, MAX_CLASSES, check_classes, parse_tags, read_tag_lines, read_tags_file, same_name};
+pub use example::Example;
 pub(crate) use tokenizer::WordTokenizer;
