@@ -60,8 +60,8 @@ pub struct Labelled {
 }
 
 impl Job<'_> {
-    /// Labels the pictures and writes what was asked for. What [`RECORD`] holds of an earlier run of the same settings is not done again.
-    /// `done` is told of each picture, from several threads; what it answers with an error ends the run, and what is done is kept.
+    /// Labels the pictures and writes what was asked for. What the record `labels.jsonl` holds of an earlier run of the same settings is
+    /// not done again. `done` is told of each picture, from several threads; what it answers with an error ends the run, and what is done is kept.
     ///
     /// # Errors
     /// [`Error::Option`] if an option is out of its range, two pictures share a name, or no picture could be labelled; [`Error::File`] if
