@@ -122,17 +122,14 @@ impl NetworkCamera {
             Reading::Http(pictures) => return pictures.read(frame),
             Reading::Fed { fed, .. } => {
                 let more = fed.read(frame)?;
-                let lost = fed.lost();
-                self.tell_lost(lost);
+                tell_lost(&mut self.damage, self.sequence, fed.lost());
                 more
             }
             Reading::Jpeg { units, .. } => loop {
                 let Some(unit) = receive(units, &self.options)?.transpose()? else { break false };
                 let (lost, decoded) = (unit.lost, decode_jpeg(&unit.data, &mut frame.pixels));
                 self.sequence += lost;
-                if lost > 0 {
-                    self.damage.tell(self.sequence, &lost_before(lost));
-                }
+                tell_lost(&mut self.damage, self.sequence, lost);
                 match decoded {
                     Ok(()) => break true,
                     Err(why) => self.damage.tell(self.sequence, &why),
@@ -148,9 +145,7 @@ impl NetworkCamera {
                     }
                     let Some(unit) = receive(units, &self.options)?.transpose()? else { break false };
                     pixel = unit.pixel;
-                    if unit.lost > 0 {
-                        self.damage.tell(self.sequence, &lost_before(unit.lost));
-                    }
+                    tell_lost(&mut self.damage, self.sequence, unit.lost);
                     match decoder.push(&unit.data) {
                         Ok(()) => damaged = 0,
                         Err(Refused::Damaged(why)) => {
@@ -177,12 +172,6 @@ impl NetworkCamera {
             self.sequence += 1;
         }
         Ok(more)
-    }
-
-    fn tell_lost(&mut self, lost: u64) {
-        if lost > 0 {
-            self.damage.tell(self.sequence, &lost_before(lost));
-        }
     }
 
     /// Asks the camera; none if the program stops meanwhile.
@@ -233,8 +222,10 @@ impl NetworkCamera {
     }
 }
 
-fn lost_before(lost: u64) -> String {
-    format!("{lost} packets before it are lost")
+fn tell_lost(damage: &mut Damage, sequence: u64, lost: u64) {
+    if lost > 0 {
+        damage.tell(sequence, &format!("{lost} packets before it are lost"));
+    }
 }
 
 /// Whether a camera refuses a transport (RFC 2326 section 11.3.14).
