@@ -72,16 +72,29 @@ pub fn utc_compact(time: SystemTime) -> String {
 /// Reads what [`utc`] and [`utc_compact`] write, with or without a fraction of a second.
 pub fn parse_utc(text: &str) -> Option<SystemTime> {
     let (day, time) = text.strip_suffix('Z')?.split_once('T')?;
-    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
-    let digits = |text: &str, len: usize| text.len() == len && text.bytes().all(|b| b.is_ascii_digit());
-    let date = if digits(day, 8) { Date::parse(&format!("{}-{}-{}", &day[..4], &day[4..6], &day[6..])) } else { Date::parse(day) }?;
-    let parts: Vec<&str> = if digits(time, 6) { vec![&time[..2], &time[2..4], &time[4..]] } else { time.split(':').collect() };
-    let [hour, minute, second] = parts.try_into().ok()?;
-    let number = |text: &str, below: u64| text.parse::<u64>().ok().filter(|&n| digits(text, 2) && n < below);
-    let of_day = (number(hour, 24)? * 60 + number(minute, 60)?) * 60 + number(second, 60)?;
-    let nanoseconds = fraction.parse::<u64>().ok().filter(|_| fraction.len() < 10 && digits(fraction, fraction.len()))?;
-    let within = Duration::from_nanos(nanoseconds * 10u64.pow(9 - fraction.len() as u32));
-    Some(UNIX_EPOCH + Duration::from_secs(date.days() * 86_400 + of_day) + within)
+    let is_compact = |text: &str, len: usize| text.len() >= len && text.bytes().take(len).all(|b| b.is_ascii_digit());
+    let compact_day = is_compact(day, 8).then(|| format!("{}-{}-{}", &day[..4], &day[4..6], &day[6..]));
+    let compact_time = is_compact(time, 6).then(|| format!("{}:{}:{}", &time[..2], &time[2..4], &time[4..]));
+    let time = compact_time.as_deref().unwrap_or(time);
+    let of_day = parse_clock(time).filter(|_| time.matches(':').count() == 2)?;
+    let days = Date::parse(compact_day.as_deref().unwrap_or(day))?.days();
+    Some(UNIX_EPOCH + Duration::from_secs(days * 86_400) + of_day)
+}
+
+/// Reads a time of the day, `HH:MM` or `HH:MM:SS`, the latter with or without a fraction, as what has passed of the day.
+pub fn parse_clock(text: &str) -> Option<Duration> {
+    let (time, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let parts: Vec<&str> = time.split(':').collect();
+    let [hour, minute, second] = match parts[..] {
+        [hour, minute] if !text.contains('.') => [hour, minute, "00"],
+        [hour, minute, second] => [hour, minute, second],
+        _ => return None,
+    };
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let number = |text: &str, below: u64| text.parse::<u64>().ok().filter(|&n| text.len() == 2 && digits(text) && n < below);
+    let seconds = (number(hour, 24)? * 60 + number(minute, 60)?) * 60 + number(second, 60)?;
+    let nanoseconds = fraction.parse::<u64>().ok().filter(|_| fraction.len() < 10 && digits(fraction))?;
+    Some(Duration::from_secs(seconds) + Duration::from_nanos(nanoseconds * 10u64.pow(9 - fraction.len() as u32)))
 }
 
 /// Seconds since 1970 as a day, and its hour, minute and second.

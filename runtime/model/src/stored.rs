@@ -2,6 +2,7 @@
 
 use edge_seg_kernels::{PANEL, PackedBank, Pairs, Precision, kernels};
 
+use crate::mask::region::{Mask, regions};
 use crate::{Error, PatchGrid, Result, UnitRows};
 
 /// Rows of unit norm as 8-bit integers with a scale each, in panels of [`Self::PANEL`]: a cosine errs by about 0.002.
@@ -155,33 +156,13 @@ impl Cover {
 
 /// Connected patches of one row each, those that look like it.
 fn parts(nearest: &[(f32, usize)], cols: usize) -> Vec<Part> {
-    let row_of = |patch: usize| Some(nearest[patch]).filter(|(cosine, _)| *cosine >= ALIKE).map(|(_, row)| row);
-    let mut seen = vec![false; nearest.len()];
-    let mut found: Vec<(Part, usize)> = Vec::new();
-    let mut open = Vec::new();
-    for start in 0..nearest.len() {
-        let Some(row) = row_of(start).filter(|_| !seen[start]) else { continue };
-        let (mut left, mut top, mut right, mut bottom, mut size) = (usize::MAX, usize::MAX, 0, 0, 0);
-        open.push(start);
-        seen[start] = true;
-        while let Some(patch) = open.pop() {
-            let (x, y) = (patch % cols, patch / cols);
-            (left, top, right, bottom, size) = (left.min(x), top.min(y), right.max(x + 1), bottom.max(y + 1), size + 1);
-            let beside = [
-                (x > 0).then(|| patch - 1),
-                (x + 1 < cols).then(|| patch + 1),
-                patch.checked_sub(cols),
-                Some(patch + cols).filter(|patch| *patch < nearest.len()),
-            ];
-            for other in beside.into_iter().flatten() {
-                if !seen[other] && row_of(other) == Some(row) {
-                    seen[other] = true;
-                    open.push(other);
-                }
-            }
-        }
-        found.push((Part { row, cells: [left, top, right - left, bottom - top] }, size));
-    }
+    let label = |(cosine, row): &(f32, usize)| if *cosine >= ALIKE { u16::try_from(row + 1).unwrap_or(0) } else { 0 };
+    let labels: Vec<u16> = nearest.iter().map(label).collect();
+    let part = |(label, mask): (u16, Mask)| {
+        let cells = mask.bounds_px().map(|side| side as usize);
+        (Part { row: usize::from(label) - 1, cells }, mask.area())
+    };
+    let mut found: Vec<_> = regions(&labels, cols, 1).into_iter().map(part).collect();
     found.sort_by_key(|one| (one.0.row, std::cmp::Reverse(one.1)));
     let mut kept: Vec<Part> = Vec::with_capacity(found.len());
     for (part, _) in found {

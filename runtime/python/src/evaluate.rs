@@ -190,14 +190,8 @@ pub fn evaluate<'py>(
         "stored" => true,
         other => return Err(option("label_pixels", "\"upright\" or \"stored\"", format!("{other:?}"))),
     };
-    let built_in;
-    let model = match model {
-        Some(model) => model.get(),
-        None => {
-            built_in = Model::built_in(py)?;
-            &built_in
-        }
-    };
+    let model = Model::or_built_in(py, model)?;
+    let model = model.get();
     let session = model.session()?;
     let mut refine: Vec<Refinement> =
         refine.map_or(Ok(Vec::new()), |given| several(given, |name| named("refine", &name.extract::<String>()?)))?;

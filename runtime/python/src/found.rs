@@ -16,6 +16,7 @@ use pyo3::types::{PyBytes, PyDict, PyIterator, PyList, PyString};
 
 use crate::error::{EdgeSegError, OrRaise, WordsError, option};
 use crate::picture::{array_from, array_of};
+use crate::words::position;
 
 /// The frame that masks are of.
 #[derive(Clone)]
@@ -107,8 +108,7 @@ impl Segmentation {
 
     fn label_of(&self, name: &str) -> PyResult<u16> {
         let names = self.found.names();
-        let at = names.iter().position(|known| known == name);
-        let at = at.or_else(|| names.iter().position(|known| known.to_lowercase() == name.to_lowercase()));
+        let at = position(names, name);
         let unknown = || WordsError::new_err(format!("mask: expected one of {}, found {name:?}", names.join(", ")));
         Ok(at.ok_or_else(unknown)? as u16 + 1)
     }

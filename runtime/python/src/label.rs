@@ -306,14 +306,8 @@ pub fn label<'py>(
     let output = output(formats, coco_masks, pictures, label_studio_prefix)?;
     let part = part.map(str::parse::<Part>).transpose().map_err(|error| OptionError::new_err(format!("part: {error}")))?;
     let (pictures, mut failed) = inputs(images)?;
-    let built_in;
-    let model = match model {
-        Some(model) => model.get(),
-        None => {
-            built_in = Model::built_in(py)?;
-            &built_in
-        }
-    };
+    let model = Model::or_built_in(py, model)?;
+    let model = model.get();
     let options = options(model, tag_threshold, background, common, least_share)?;
     let (session, device) = (model.session()?, model.told_device());
     let job = Job { session, device, options, wanted, pictures, part, out, output };

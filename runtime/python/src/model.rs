@@ -26,10 +26,13 @@ pub struct Model {
 }
 
 impl Model {
-    /// The model in the package, with default options.
-    pub fn built_in(py: Python<'_>) -> PyResult<Self> {
+    /// The model that was given, or else the one in the package, with default options.
+    pub fn or_built_in<'py>(py: Python<'py>, given: Option<&Bound<'py, Self>>) -> PyResult<Bound<'py, Self>> {
+        if let Some(given) = given {
+            return Ok(given.clone());
+        }
         let session = py.detach(|| Session::new(Bundle::built_in()?, &Options::default()).map(Arc::new)).or_raise()?;
-        Ok(Self { session, device: Device::Cpu, half: false, home: Home::here() })
+        Bound::new(py, Self { session, device: Device::Cpu, half: false, home: Home::here() })
     }
 
     /// How it is loaded once more, for whole pictures side by side: these use the threads better than one picture's matrix products do.

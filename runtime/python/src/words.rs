@@ -17,6 +17,12 @@ pub struct Words {
     pub list: WordList,
 }
 
+/// Where a name is, as it is written or else in other letters' case.
+pub fn position(names: &[String], name: &str) -> Option<usize> {
+    let same = || names.iter().position(|known| known.to_lowercase() == name.to_lowercase());
+    names.iter().position(|known| known == name).or_else(same)
+}
+
 /// Words that are embedded before anybody looks whether Ctrl-C was pressed.
 const AT_ONCE: usize = 16;
 
@@ -205,7 +211,7 @@ impl Words {
     }
 
     fn __contains__(&self, name: &str) -> bool {
-        self.list.names().iter().any(|known| known.to_lowercase() == name.to_lowercase())
+        position(self.list.names(), name).is_some()
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {

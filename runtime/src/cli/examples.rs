@@ -108,15 +108,7 @@ impl ExampleArg {
 
 /// Words with the examples that are of them, and words of examples alone behind.
 pub fn with_examples(mut specs: Vec<WordSpec>, examples: Vec<(String, Example)>) -> Vec<WordSpec> {
-    for (name, example) in examples {
-        match specs.iter_mut().find(|spec| edge_seg_model::same_name(&spec.name, &name)) {
-            Some(spec) => spec.examples.push(example),
-            None => {
-                let class = edge_seg::Class { name, words: Vec::new() };
-                specs.push(WordSpec { examples: vec![example], ..WordSpec::from(class) });
-            }
-        }
-    }
+    examples.into_iter().for_each(|(name, example)| WordSpec::add_example(&mut specs, name, example));
     specs
 }
 

@@ -9,9 +9,10 @@ use clap::Args;
 use edge_seg::search::{Index, IndexOptions, IndexWriter, Query, Seen, Sighting};
 use edge_seg::source::{Pace, SourceOptions, open_source};
 use edge_seg::{Class, Example, Frame, Session, TagBank, expand_inputs, parse_words, read_picture};
-use edge_seg_bundle::date::{Date, utc};
+use edge_seg_bundle::date::{Date, parse_clock};
 use edge_seg_bundle::files::{cache_folder, replace_file};
 use edge_seg_bundle::text::shown;
+use edge_seg_live::search::{ANSWER_VERSION, Answer};
 use edge_seg_model::join_examples;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -61,27 +62,13 @@ pub struct SearchArgs {
     model: ModelArgs,
 }
 
-/// One answer.
+/// A line of JSON.
 #[derive(Serialize)]
 struct Line<'a> {
-    /// Of these fields.
     version: u32,
-    word: &'a str,
-    score: f32,
-    /// The camera's name, or the file.
-    camera: &'a str,
-    from: String,
-    best: String,
-    to: String,
-    /// Seconds since the source began, of the best frame.
-    at_s: f64,
-    frames: usize,
-    box_px: [u32; 4],
-    frame_px: [u32; 2],
-    thumbnail: Option<String>,
+    #[serde(flatten)]
+    answer: Answer<'a>,
 }
-
-const JSON_VERSION: u32 = 1;
 /// Endings of clips that a folder is searched for.
 const CLIPS: [&str; 10] = ["mp4", "mkv", "mov", "avi", "webm", "m4v", "ts", "mpg", "mjpeg", "y4m"];
 /// What a picture or frame of a folder takes in its index: there are fewer of them than of a camera's.
@@ -157,28 +144,14 @@ impl SearchArgs {
             Some(folder) => self.write_thumbnail(folder, index, word, number, sighting)?,
             None => None,
         };
-        let (width, height) = sighting.frame_px;
+        let answer = Answer::new(word, sighting, thumbnail.map(|path| path.display().to_string()));
         if self.json {
-            return print_json(&Line {
-                version: JSON_VERSION,
-                word,
-                score: sighting.score,
-                camera: &sighting.origin,
-                from: utc(sighting.from),
-                best: utc(sighting.best),
-                to: utc(sighting.to),
-                at_s: sighting.at.as_secs_f64(),
-                frames: sighting.frames,
-                box_px: sighting.box_px,
-                frame_px: [width, height],
-                thumbnail: thumbnail.map(|path| path.display().to_string()),
-            });
+            return print_json(&Line { version: ANSWER_VERSION, answer });
         }
-        let [left, top, w, h] = sighting.box_px;
-        let (from, to) = (utc(sighting.from), utc(sighting.to));
+        let Answer { box_px: [left, top, w, h], frame_px: [width, height], from, to, .. } = answer;
         let until = if from == to { String::new() } else { format!(" to {}", &to[11..19]) };
         let at = if sighting.at.is_zero() { String::new() } else { format!(" at {:.1} s", sighting.at.as_secs_f64()) };
-        let picture = thumbnail.map(|path| format!("  {}", path.display())).unwrap_or_default();
+        let picture = answer.thumbnail.map(|path| format!("  {path}")).unwrap_or_default();
         let mut out = std::io::stdout().lock();
         writeln!(
             out,
@@ -212,16 +185,9 @@ fn moment(option: &str, text: &str, now: SystemTime) -> Result<SystemTime> {
     }
     let (day, clock) = text.split_once(['T', ' ']).unwrap_or((text, ""));
     let days = Date::parse(day).ok_or_else(wrong)?.days();
-    let mut of_day = 0;
     let clock = clock.strip_suffix('Z').unwrap_or(clock);
-    let parts: Vec<&str> = if clock.is_empty() { Vec::new() } else { clock.split(':').collect() };
-    ensure!(parts.len() != 1 && parts.len() <= 3, wrong());
-    for (part, (unit, most)) in parts.iter().zip([(3600, 23), (60, 59), (1, 59)]) {
-        let whole = part.split('.').next().unwrap_or_default();
-        let number: u64 = whole.parse().ok().filter(|number| whole.len() == 2 && *number <= most).ok_or_else(wrong)?;
-        of_day += number * unit;
-    }
-    Ok(UNIX_EPOCH + Duration::from_secs(days * 86_400 + of_day))
+    let of_day = if clock.is_empty() { Duration::ZERO } else { parse_clock(clock).ok_or_else(wrong)? };
+    Ok(UNIX_EPOCH + Duration::from_secs(days * 86_400 + of_day.as_secs()))
 }
 
 /// The pictures and clips of a folder, and when each was changed.
@@ -286,9 +252,9 @@ impl Files {
 
     /// Puts what is not in the folder's index yet into it.
     fn index(self, args: &SearchArgs, session: &Session) -> Result<(Index, Self)> {
-        let own = tempfile_path();
-        let kept = self.kept(args, session)?;
-        let path = kept.clone().unwrap_or_else(|| own.clone());
+        // An index that is not kept stays readable for as long as it is open.
+        let own = tempfile::tempdir().context("a folder for the index")?;
+        let path = self.kept(args, session)?.unwrap_or_else(|| own.path().join("index"));
         let options = IndexOptions::default().with_frame_bytes(FILE_BYTES).with_limit_bytes(1 << 36);
         let mut writer = IndexWriter::open(&path, session, &options)?;
         let whole = Index::open(&path)?.contents()?.whole;
@@ -326,17 +292,8 @@ impl Files {
         if failed > 0 {
             eprintln!("edge-seg: {failed} of {} new files are not in the index", new.len());
         }
-        let index = Index::open(&path)?;
-        if kept.is_none() {
-            // It stays readable for as long as it is open.
-            let _ = std::fs::remove_file(&own);
-        }
-        Ok((index, self))
+        Ok((Index::open(&path)?, self))
     }
-}
-
-fn tempfile_path() -> PathBuf {
-    std::env::temp_dir().join(format!("edge-seg-{}.index", std::process::id()))
 }
 
 fn add(writer: &mut IndexWriter, session: &Session, name: &str, changed: SystemTime, frame: &Frame) -> Result<()> {

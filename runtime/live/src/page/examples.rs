@@ -11,7 +11,7 @@ use super::routes::{Context, Fault, latest};
 use super::words::changed;
 use crate::words::WordSpec;
 use edge_seg_model::image::RgbImage;
-use edge_seg_model::{Class, Frame, decode_jpeg, same_name};
+use edge_seg_model::{Frame, decode_jpeg};
 
 /// Longest picture that a client may send along: a large camera's frame.
 pub(super) const PICTURE_BYTES: usize = 8 << 20;
@@ -54,13 +54,7 @@ pub(super) async fn add_example(
         let example = if shown.counter { example.countering() } else { example };
         let set = control.words.change(|old| {
             let mut specs: Vec<WordSpec> = old.iter().cloned().map(WordSpec::from).collect();
-            match specs.iter_mut().find(|spec| same_name(&spec.name, &shown.name)) {
-                Some(spec) => spec.examples.push(example),
-                None => {
-                    let class = Class { name: shown.name, words: Vec::new() };
-                    specs.push(WordSpec { examples: vec![example], ..WordSpec::from(class) });
-                }
-            }
+            WordSpec::add_example(&mut specs, shown.name, example);
             Ok(specs)
         });
         Ok(set?)

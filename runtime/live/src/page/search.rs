@@ -8,13 +8,12 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use edge_seg_bundle::date::utc;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::routes::{Context, Fault, answer};
 use super::words::work;
-use crate::search::{Index, Query as Wanted, Sighting};
+use crate::search::{ANSWER_VERSION, Answer, Index, Query as Wanted};
 
 /// Answers that a client may ask for, each with its picture.
 const MOST: usize = 100;
@@ -45,38 +44,23 @@ pub(super) async fn search(State(context): State<Context>, which: Result<Query<S
         // A word that is shown at present means here what it means there.
         let set = control.words.current();
         let known = set.words.iter().position(|word| edge_seg_model::same_name(&word.name, words.trim()) && !word.examples.is_empty());
-        let list;
         let bank = match known {
-            Some(at) => {
-                let (class, examples) = (set.words[at].class(), set.words[at].examples.clone());
-                list = session.tag_bank_with(&[class], &[], &[examples]).map_err(crate::Error::from)?;
-                &list
-            }
-            None => {
-                list = session.words(&words).map_err(crate::Error::from)?.bank().clone();
-                &list
-            }
+            Some(at) => session.tag_bank_with(&[set.words[at].class()], &[], &[set.words[at].examples.clone()]),
+            None => session.words(&words).map(|list| list.bank().clone()),
         };
+        let bank = bank.map_err(crate::Error::from)?;
         let start = Instant::now();
         let index = Index::open(&path)?;
-        let found = index.search(&session, bank, &Wanted::default().with_most(top).with_threshold(threshold))?;
+        let found = index.search(&session, &bank, &Wanted::default().with_most(top).with_threshold(threshold))?;
         let took_ms = 1e3 * start.elapsed().as_secs_f64();
         let mut answers = Vec::new();
         for (word, sightings) in bank.names().iter().zip(&found) {
             for sighting in sightings {
-                answers.push(document(word, sighting, index.thumbnail(sighting)?));
+                let thumbnail = index.thumbnail(sighting)?.map(|jpeg| format!("data:image/jpeg;base64,{}", BASE64_STANDARD.encode(jpeg)));
+                answers.push(Answer::new(word, sighting, thumbnail));
             }
         }
-        Ok(json!({ "version": 1, "milliseconds": took_ms, "answers": answers }))
+        Ok(json!({ "version": ANSWER_VERSION, "milliseconds": took_ms, "answers": answers }))
     });
     Ok(answer(&found.await?))
-}
-
-fn document(word: &str, sighting: &Sighting, thumbnail: Option<Vec<u8>>) -> Value {
-    let (width, height) = sighting.frame_px;
-    json!({
-        "word": word, "score": sighting.score, "camera": &*sighting.origin, "from": utc(sighting.from), "best": utc(sighting.best),
-        "to": utc(sighting.to), "at_s": sighting.at.as_secs_f64(), "frames": sighting.frames, "box_px": sighting.box_px,
-        "frame_px": [width, height], "thumbnail": thumbnail.map(|jpeg| format!("data:image/jpeg;base64,{}", BASE64_STANDARD.encode(jpeg))),
-    })
 }

@@ -21,14 +21,16 @@
 //! # }
 //! ```
 
+mod answer;
 mod format;
 mod reader;
 mod sink;
 #[cfg(test)]
-#[expect(clippy::print_stdout, reason = "what is measured or left out is told")]
+#[expect(clippy::print_stdout, reason = "what is measured is told")]
 mod tests;
 mod writer;
 
+pub use answer::{ANSWER_VERSION, Answer};
 pub use reader::{Contents, Index, Query, Sighting};
 pub use sink::IndexSink;
 pub use writer::{IndexOptions, IndexWriter, Seen};

@@ -5,14 +5,13 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use image::RgbImage;
 use parking_lot::Mutex;
 
 use super::{IndexOptions, IndexWriter, Seen};
 use crate::session::{FrameReport, SegmentedFrame};
 use crate::sinks::LiveSink;
 use crate::{Error, Result};
-use edge_seg_model::{Encoded, Session};
+use edge_seg_model::Session;
 
 /// Key frames that may wait for the disk; what comes beyond is lost and counted.
 const WAITING: usize = 4;
@@ -34,10 +33,8 @@ pub struct IndexSink {
 }
 
 struct Job {
-    encoded: Arc<Encoded>,
-    picture: RgbImage,
+    shown: Arc<SegmentedFrame>,
     time: SystemTime,
-    at: Duration,
 }
 
 impl IndexSink {
@@ -52,8 +49,9 @@ impl IndexSink {
         let told = fault.clone();
         let work = move || {
             let mut synced = Instant::now();
-            for Job { encoded, picture, time, at } in jobs {
-                let seen = Seen { encoded: &encoded, picture: &picture, time, at, origin: &origin };
+            for Job { shown, time } in jobs {
+                let frame = &shown.frame;
+                let seen = Seen { encoded: &shown.encoded, picture: &frame.pixels, time, at: frame.timestamp, origin: &origin };
                 let mut done = writer.add(&seen);
                 if synced.elapsed() >= SYNC {
                     synced = Instant::now();
@@ -86,6 +84,14 @@ impl IndexSink {
         self
     }
 
+    /// Writes what waits.
+    fn end(&mut self) {
+        self.sender = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+
     fn told(&self) -> Result<()> {
         self.fault.lock().take().map_or(Ok(()), Err)
     }
@@ -101,7 +107,7 @@ impl LiveSink for IndexSink {
             return Ok(());
         }
         let time = SystemTime::now().checked_sub(shown.latency).unwrap_or_else(SystemTime::now);
-        let job = Job { encoded: shown.encoded.clone(), picture: shown.frame.pixels.clone(), time, at };
+        let job = Job { shown: shown.clone(), time };
         let sent = self.sender.as_ref().map(|sender| match self.waits {
             true => sender.send(job).map_err(|e| TrySendError::Disconnected(e.0)),
             false => sender.try_send(job),
@@ -115,19 +121,13 @@ impl LiveSink for IndexSink {
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {
-        self.sender = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.end();
         self.told()
     }
 }
 
 impl Drop for IndexSink {
     fn drop(&mut self) {
-        self.sender = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.end();
     }
 }

@@ -286,10 +286,11 @@ impl IndexWriter {
         let origin = &origin[..origin.floor_char_boundary(MOST_ORIGIN_BYTES)];
         let time_ms = millis(time.duration_since(UNIX_EPOCH).unwrap_or_default());
         let record = NewRecord { time_ms, at_ms: END, frame_px: (1, 1), origin, thumbnail: &[], parts: &[], rows: None };
-        if self.end + record.encode(self.generation).len() > self.header.block_bytes {
+        let mut bytes = record.encode(self.generation);
+        if self.end + bytes.len() > self.header.block_bytes {
             self.begin_block()?;
+            bytes = record.encode(self.generation);
         }
-        let bytes = record.encode(self.generation);
         write_at(&self.file, &self.path, &bytes, self.header.block_at(self.block) + self.end as u64)?;
         self.end += bytes.len();
         origin.clone_into(&mut self.origin);

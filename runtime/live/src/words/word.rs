@@ -163,6 +163,16 @@ impl From<Written> for WordSpec {
     }
 }
 
+impl WordSpec {
+    /// Adds an example to the word of this name, or else a word of that example alone behind the others.
+    pub fn add_example(specs: &mut Vec<Self>, name: String, example: Example) {
+        match specs.iter_mut().find(|spec| same_name(&spec.name, &name)) {
+            Some(spec) => spec.examples.push(example),
+            None => specs.push(Self { examples: vec![example], ..Class { name, words: Vec::new() }.into() }),
+        }
+    }
+}
+
 impl From<Class> for WordSpec {
     fn from(class: Class) -> Self {
         let text = !class.words.is_empty();
