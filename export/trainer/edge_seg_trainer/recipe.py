@@ -116,6 +116,7 @@ class StageRecipe:
     sets: tuple[str, ...] = key(
         (), 'SET=SHARE: a labelled set or one of the teachers\', see "Labelled sets", and its part of each step', kinds=("sets",)
     )
+    rarity: float = key(0.0, "a set's photos are drawn as their rarest class is shown, to the minus this; 0: all alike", WEIGHT, ("sets",))
     umbrellas: str = key("umbrella-words.tsv", "words that stand for several classes; an empty text: none", kinds=("sets",), base="recipe")
 
     @property

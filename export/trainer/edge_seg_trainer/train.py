@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from .folder import read_folder, recover, write_folder
 from .kinds import make_stage
 from .labelled_sets import TAXONOMIES
 from .licences import licensed_names
-from .loop import StageLoop
+from .loop import StageLoop, rate_at
 from .overlay import overlay
 from .plot import plot
 from .pretrained import bert_config, load_bert, load_timm_vit, vit_config, weights_in
@@ -56,6 +57,10 @@ def plain_tokenizer(source: Path, work: Path) -> Path:
     path = work / "tokenizer.json"
     path.write_text(json.dumps(content, ensure_ascii=False))
     return path
+
+
+# Keys of a stage that say how long it goes on and how its rate falls.
+LENGTH = ("steps", "warmup", "cooldown", "cooldown_power", "final_rate")
 
 
 class Run:
@@ -175,12 +180,26 @@ class Run:
             )
         if state:
             # A checkpoint that was named is gone on from with newer code too, which is said.
-            for line in provenance.check(str(place), state.get("made_by"), self.made_by, way, other_code=self.resume is not None):
+            made_by = self._with_length(state) if self.resume else state.get("made_by")
+            for line in provenance.check(str(place), made_by, self.made_by, way, other_code=self.resume is not None):
                 self.say(f"going on although {line}")
                 self.log({"run": provenance.digest(self.made_by), "despite": line})
         else:
             self.log({"run": provenance.digest(self.made_by), "seed": self.recipe.seed, "versions": provenance.versions()})
         return state
+
+    def _with_length(self, state: dict) -> dict | None:
+        """What made a checkpoint, with the length that its stage now has: where no rate so far is another one, no step was either."""
+        made_by = state.get("made_by")
+        if not isinstance(made_by, dict) or "step" not in state or state["stage"] >= len(self.recipe.stages):
+            return made_by
+        stage = self.recipe.stages[state["stage"]]
+        there = {name: made_by["recipe"].get(f"stage.{stage.name}.{name}", getattr(stage, name)) for name in LENGTH}
+        before = replace(stage, **there)
+        if stage.steps < state["step"] or any(rate_at(step, before) != rate_at(step, stage) for step in range(state["step"])):
+            return made_by
+        here = {f"stage.{stage.name}.{name}": getattr(stage, name) for name in LENGTH}
+        return made_by | {"recipe": made_by["recipe"] | here}
 
     def _check_folder(self, target: Path) -> None:
         if self.recipe.start and target.resolve() == Path(self.recipe.start).resolve():
