@@ -239,8 +239,7 @@ class Asker:
             near, far = self.neighbours, len(self.vocabulary) - self.neighbours
             beside = min(near, int(rng.integers(0, habits.most_neighbours + 1)))
             count = min(far, 1 + int(rng.random() ** 1.5 * habits.most_distractors))
-            extra = [*rng.choice(near, beside, replace=False), *(near + rng.choice(far, count, replace=False))] if far else []
-            extra = [int(n) for n in extra]
+            extra = [*rng.choice(near, beside, replace=False).tolist(), *(near + rng.choice(far, count, replace=False)).tolist()]
         k = len(columns) + len(extra)
         if k == 0:
             return self.draw(present, rng)

@@ -292,7 +292,7 @@ def test_of_a_class_that_is_left_out_its_set_tells_that_it_is_none_of_the_others
 def test_names_of_other_sets_are_asked_as_distractors_more_often_than_a_vocabulary():
     rider = Umbrella(["person"], "yes", frozenset({"cyclist", "rider"}))
     own = set_of([["cyclist"], ["dog"]])
-    far = [f"thing {n}" for n in range(300)]
+    far = [f"gadget {n}" for n in range(300)]
     ask = Asker(own, [rider], far, [], axes({}), Habits(subset=0, umbrella=0, distractors=1), neighbours=("dog", "rider", "zebra", "wheel", "person"))
     assert ask.vocabulary[: ask.neighbours] == ["rider", "zebra"]  # its own classes, parts and umbrella words are none
     drawn = [ask.draw(np.ones(2, bool), np.random.default_rng(n)) for n in range(100)]
