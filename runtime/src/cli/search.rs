@@ -120,7 +120,8 @@ pub fn run(args: &SearchArgs) -> Result<Outcome> {
             count += 1;
         }
     }
-    eprintln!("edge-seg: {count} answers in {:.0} ms", 1e3 * took.as_secs_f64());
+    let plural = if count == 1 { "" } else { "s" };
+    eprintln!("edge-seg: {count} answer{plural} in {:.0} ms", 1e3 * took.as_secs_f64());
     Ok(if count > 0 { Outcome::Done } else { Outcome::No })
 }
 
