@@ -343,3 +343,16 @@ fn motion_jpeg_over_http_is_a_camera() {
     assert_eq!((seen.size, seen.times_ms.len()), ((64, 48), 5), "{told:?}");
     assert!(seen.middle.iter().zip([200, 30, 60]).all(|(&a, b)| a.abs_diff(b) < 9), "{:?}", seen.middle);
 }
+
+#[test]
+fn a_film_is_not_written_over_by_its_own_overlay() {
+    let folder = tempfile::tempdir().unwrap();
+    let film = [b"YUV4MPEG2 W16 H16 F10:1 Cmono\nFRAME\n".as_slice(), &[128; 256]].concat();
+    fs::write(folder.path().join("film.y4m"), &film).unwrap();
+    for source in ["film.y4m", "y4m:film.y4m", "./film.y4m"] {
+        let ended = edge_seg(folder.path(), &["run", "--source", source, "--tags", "sky", "--overlay", "film.y4m"]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{source}: {}", ended.stderr);
+        assert!(ended.stderr.contains("--overlay: expected another file than the source's"), "{source}: {}", ended.stderr);
+        assert_eq!(fs::read(folder.path().join("film.y4m")).unwrap(), film, "{source}");
+    }
+}

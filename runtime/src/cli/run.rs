@@ -31,6 +31,7 @@ use edge_seg::sink::LiveSink;
 use edge_seg_live::metrics::Metrics;
 use edge_seg_live::session::EventBus;
 use edge_seg_live::words::{Control, WordSets};
+use edge_seg_model::same_name;
 
 use super::examples::{ExampleArg, with_examples};
 use super::{MANY_WORDS, Outcome, flags, hide, steer};
@@ -185,6 +186,14 @@ fn load(settings: &Settings, stop: &Arc<AtomicBool>, reconnects: Arc<AtomicU64>)
     let count: usize = specs.iter().map(|s| 1 + s.synonyms.len()).sum();
     if count > MANY_WORDS {
         tracing::warn!("{count} words: encoding them takes a while once, and the more words compete, the less likely each is right");
+    }
+    let given: Vec<&str> = specs.iter().map(|s| &*s.name).chain(settings.words.examples().iter().map(|example| &*example.name)).collect();
+    let uncounted = settings.things.unlisted(|word| given.iter().any(|name| same_name(name, word)));
+    if !uncounted.is_empty() {
+        tracing::warn!(
+            "--things names words that are not in the list; their things count once somebody adds them: {}",
+            uncounted.join(", ")
+        );
     }
     let sets = settings.words.state.as_ref().map(|folder| WordSets::open(&folder.join("words"))).transpose().context("--state")?;
     tracing::debug!("loading the model");
