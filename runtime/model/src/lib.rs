@@ -61,8 +61,9 @@ pub use score::{Background, ScoreGrid, Scoring, TagScore, score, score_tags};
 pub use session::{Encoded, Segmentation, Session};
 pub use stored::{Cover, Part, StoredRows};
 pub use text::read_text;
-pub use word_list::{WordList, parse_words};
+pub use word_list::WordList;
 pub use words::{
-    Class, Example, Gate, MAX_CLASSES, TagBank, check_classes, lists, parse_tags, read_tag_lines, read_tags_file, same_name, split_caption,
+    Class, Example, Gate, MAX_CLASSES, TagBank, check_classes, lists, parse_tags, parse_words, read_tag_lines, read_tags_file, same_name,
+    split_caption,
 };
 pub use {image, ndarray};

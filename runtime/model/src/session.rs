@@ -17,8 +17,8 @@ use crate::encoder::{self, Encoder, MaskRequest, Masks, Stop, TextEncoder, Threa
 use crate::input::{Input, Placement, prepare};
 use crate::options::{Options, Refinement, Timings};
 use crate::score::{Background, Scoring, TagScore, score, score_tags};
-use crate::word_list::{WordList, parse_words};
-use crate::words::{Class, TagBank, WordFiles, WordTokenizer};
+use crate::word_list::WordList;
+use crate::words::{Class, TagBank, WordFiles, WordTokenizer, parse_words};
 use crate::{Error, Frame, LabelMap, PatchGrid, Result, ScoreGrid, UnitRows};
 use edge_seg_bundle::Bundle;
 

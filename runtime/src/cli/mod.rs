@@ -245,7 +245,7 @@ impl BackgroundArgs {
 
     fn words(&self) -> edge_seg::Result<Vec<String>> {
         match &self.background_words {
-            Some(list) => Ok(parse_tags("--background-words", list)?.into_iter().map(|c| c.name).collect()),
+            Some(list) => Ok(parse_tags("--background-words", list)?.into_iter().flat_map(|class| class.words).collect()),
             None => Ok(Vec::new()),
         }
     }

@@ -28,7 +28,7 @@ pub struct SegmentArgs {
     /// Pictures (JPEG, PNG, WebP, BMP, TIFF, GIF), folders of pictures, or globs.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<String>,
-    /// Words to look for, separated by commas: "dog, grass, sky".
+    /// Words to look for, separated by commas, other words for the same thing behind colons: "dog, grass, car: taxi: van".
     #[arg(long, group = "words", value_name = "WORDS", conflicts_with_all = ["tags_file", "caption"])]
     tags: Option<String>,
     /// File with one class a line: `name`, or `name: synonym, synonym`.

@@ -11,6 +11,6 @@ mod tokenizer;
 pub use bank::{Gate, TagBank};
 pub(crate) use cache::WordFiles;
 pub use caption::split_caption;
-pub use class::{Class, MAX_CLASSES, check_classes, parse_tags, read_tag_lines, read_tags_file, same_name};
+pub use class::{Class, MAX_CLASSES, check_classes, parse_tags, parse_words, read_tag_lines, read_tags_file, same_name};
 pub use example::Example;
 pub(crate) use tokenizer::WordTokenizer;
