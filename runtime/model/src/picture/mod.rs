@@ -20,7 +20,7 @@ use crate::frame::{Alpha, over_white};
 use crate::{Error, Frame, Result};
 
 /// Endings that count as pictures when a folder is read.
-const ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif"];
+const ENDINGS: [&str; 10] = ["jpg", "jpeg", "jfif", "jpe", "png", "webp", "bmp", "tif", "tiff", "gif"];
 /// Endings of pictures that cannot be read, of which a folder's reader is told.
 const FOREIGN_ENDINGS: [&str; 6] = ["heic", "heif", "avif", "jxl", "jp2", "dng"];
 /// What a picture may take in memory, its copies included: 350 megapixels of RGB that need none.
