@@ -9,7 +9,7 @@ use edge_seg_model::lists::Listed;
 use edge_seg_model::region::{Mask, compress_runs};
 use serde::Deserialize;
 
-use super::pictures::{Coding, LabelPicture, Pair};
+use super::pictures::{Coding, LabelPicture, MAX_PIXELS, Pair};
 use crate::{Error, Result};
 
 /// The masks of one picture.
@@ -148,16 +148,13 @@ impl Segmentation {
             Self::Pixels(pixels) => pixels.len() as f64,
             Self::Runs { counts: Counts::Numbers(runs), .. } => runs.iter().skip(1).step_by(2).map(|run| *run as f64).sum(),
             // What is broken or too large is told when it is drawn.
-            Self::Runs { size: [height, width], .. } if u64::from(*height) * u64::from(*width) > MOST_PIXELS => 0.0,
+            Self::Runs { size: [height, width], .. } if u64::from(*height) * u64::from(*width) > MAX_PIXELS => 0.0,
             Self::Runs { size: [height, width], counts: Counts::Text(text) } => {
                 Mask::from_counts(text, *width as usize, *height as usize).map_or(0.0, |mask| mask.area() as f64)
             }
         }
     }
 }
-
-/// Pixels of a mask whose area is counted before it is known to be of its picture's size.
-const MOST_PIXELS: u64 = 1 << 28;
 
 /// A polygon's area, by the shoelace formula.
 fn shoelace(points: &[f64]) -> f64 {

@@ -174,9 +174,18 @@ impl<R: BufRead> Mjpeg<R> {
                 _ => {
                     in_scan = marker == 0xda;
                     let (Some(high), Some(low)) = (self.byte(at)?, self.byte(at + 1)?) else { break };
+                    let body = at;
                     at += usize::from(u16::from_be_bytes([high, low])).max(2);
-                    if self.byte(at - 1)?.is_none() {
+                    if self.byte(at + 1)?.is_none() {
                         break;
+                    }
+                    // A table that is cut off may be filled up by just as much of the next picture as hides its start. In metadata
+                    // a thumbnail may begin.
+                    if !matches!(marker, 0xe0..=0xef | 0xfe)
+                        && let Some(next) = self.bytes[body..at + 2].windows(4).position(begins_picture)
+                    {
+                        self.done = body + next;
+                        return Ok(Walked::Cut);
                     }
                 }
             }
@@ -184,6 +193,11 @@ impl<R: BufRead> Mjpeg<R> {
         self.done = START.len();
         Ok(Walked::End)
     }
+}
+
+/// Whether these are the start of a picture and the marker behind it.
+fn begins_picture(bytes: &[u8]) -> bool {
+    matches!(bytes, [0xff, 0xd8, 0xff, 0xc0..=0xfe])
 }
 
 #[cfg(test)]
@@ -268,6 +282,17 @@ mod tests {
             assert_eq!(seen, want, "cut at {percent} %, {} bytes between", between.len());
             let told = told.lock();
             assert!(told[0].contains("sequence: 3") && told[0].contains("cut off"), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn wherever_its_header_is_cut_off_a_frame_costs_itself_alone() {
+        let whole = jpeg([200, 30, 60], 16);
+        let scan = whole.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
+        for cut in START.len()..scan + 10 {
+            let bytes = [&whole, &whole[..cut], &whole, &whole].concat();
+            let seen: Vec<_> = read(&bytes).unwrap().iter().map(|frame| frame.sequence).collect();
+            assert_eq!(seen, [0, 2, 3], "cut behind {cut} bytes");
         }
     }
 

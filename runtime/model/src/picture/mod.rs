@@ -273,8 +273,9 @@ fn has_ending(path: &Path, endings: &[&str]) -> bool {
     path.extension().and_then(|e| e.to_str()).is_some_and(|e| endings.contains(&e.to_ascii_lowercase().as_str()))
 }
 
-/// `._NAME` holds what a foreign file system cannot keep of a file on macOS (AppleDouble); it is never the file itself.
-fn is_companion(path: &Path) -> bool {
+/// Whether a file is the companion `._NAME` of another, which holds what a foreign file system cannot keep of that on macOS (AppleDouble);
+/// it is never the file itself.
+pub fn is_companion(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"._"))
 }
 
