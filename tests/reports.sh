@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Opens reports of `edge-seg-export eval --html` in headless Chromium, and labels with other people's readers.
+# Opens reports of `edge-seg-export eval --html` in headless Chromium, and pictures and labels with other people's readers.
 # usage: tests/reports.sh FOLDER_OF_BINARIES PYTHON   (PYTHON has pycocotools, supervision and datumaro; chromium is installed)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=$1 python=$2
 made=${KEEP:-$(mktemp -d)}
 trap 'rm -rf "$made"' EXIT
+
+"$python" tests/python/check_pictures.py "$bin/edge-seg" examples/pictures/cat.jpg
 
 # The model's own masks at one size are the truth that it is measured against at another: no data is needed, and there are faults to show.
 mkdir "$made/images" "$made/labels"

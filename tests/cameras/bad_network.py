@@ -84,10 +84,18 @@ class Relay(asyncio.DatagramProtocol):
             self.transport.sendto(data, ("127.0.0.1", self.camera))
 
 
-async def relay():
+async def relays_of():
+    """A pair of neighbouring ports, for packets and reports."""
     loop = asyncio.get_running_loop()
-    _, made = await loop.create_datagram_endpoint(Relay, local_addr=("127.0.0.1", 0))
-    return made
+    while True:
+        first, made = await loop.create_datagram_endpoint(Relay, local_addr=("127.0.0.1", 0))
+        try:
+            if made.port % 2 == 0:
+                _, other = await loop.create_datagram_endpoint(Relay, local_addr=("127.0.0.1", made.port + 1))
+                return [made, other]
+        except OSError:
+            pass
+        first.close()
 
 
 async def message(reader):
@@ -116,7 +124,7 @@ async def client(reader, writer):
             asked = await message(reader)
             ports = re.search(rb"client_port=(\d+)-(\d+)", asked)
             if ports:
-                pair = [await relay(), await relay()]
+                pair = await relays_of()
                 for each, port in zip(pair, ports.groups()):
                     each.client = int(port)
                     send = lambda data, each=each: each.transport.sendto(data, ("127.0.0.1", each.client))  # noqa: E731

@@ -25,7 +25,9 @@ use edge_seg_model::render::{Legend, OverlayOptions};
 /// again, after growing pauses, when it ends or takes nothing more; frames that it is too slow for are left out.
 pub struct OverlayStream {
     frames: Arc<LatestQueue<Shown>>,
-    fault: Arc<Mutex<Option<Error>>>,
+    place: String,
+    /// Why frames are lost, until some were taken again for a while.
+    fault: Arc<Mutex<Option<String>>>,
     stop: Arc<AtomicBool>,
     worker: Option<JoinHandle<Result<()>>>,
 }
@@ -52,6 +54,8 @@ enum Target {
 const STALL: Duration = Duration::from_secs(10);
 /// How long the child may take at the end.
 const FINISH: Duration = Duration::from_millis(800);
+/// A child that takes frames for so long has reached its place.
+const REACHED: Duration = Duration::from_secs(2);
 /// A child that lived so long is started again at once.
 const SETTLED: Duration = Duration::from_secs(20);
 
@@ -128,12 +132,13 @@ impl OverlayStream {
         }
         options.legend = legend != Legend::None;
         let frames = Arc::<LatestQueue<Shown>>::default();
-        let (fault, stop) = (Arc::<Mutex<Option<Error>>>::default(), Arc::<AtomicBool>::default());
+        let (fault, stop) = (Arc::<Mutex<Option<String>>>::default(), Arc::<AtomicBool>::default());
+        let shown = redacted_address(&text);
         let sender = Sender { target, place: text, child: None, bytes: Vec::new() };
         let (taken, told, stopped) = (frames.clone(), fault.clone(), stop.clone());
         let work = move || sender.send_all(&taken, &told, &stopped, |shown, report| drawn(shown, report, options, legend));
         let worker = std::thread::Builder::new().name("edge-seg stream".into()).spawn(work).map_err(Error::io("a thread"))?;
-        Ok(Some(Self { frames, fault, stop, worker: Some(worker) }))
+        Ok(Some(Self { frames, place: shown, fault, stop, worker: Some(worker) }))
     }
 
     fn end(&mut self) -> Result<()> {
@@ -142,17 +147,23 @@ impl OverlayStream {
         // A thread that panicked has told so.
         self.worker.take().map_or(Ok(()), |worker| worker.join().unwrap_or(Ok(())))
     }
+
+    /// Why frames are lost at present.
+    fn lost(&self) -> Result<()> {
+        let why = self.fault.lock().clone();
+        why.map_or(Ok(()), |found| Err(Error::Sink { place: self.place.clone(), found }))
+    }
 }
 
 impl LiveSink for OverlayStream {
     fn take(&mut self, shown: &Arc<SegmentedFrame>, report: &Arc<FrameReport>) -> Result<()> {
         drop(self.frames.put_newest((shown.clone(), report.clone())));
-        self.fault.lock().take().map_or(Ok(()), Err)
+        self.lost()
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {
         let ended = self.end();
-        self.fault.lock().take().map_or(ended, Err)
+        self.lost().and(ended)
     }
 }
 
@@ -180,19 +191,24 @@ impl Sender {
     fn send_all(
         mut self,
         frames: &LatestQueue<Shown>,
-        told: &Mutex<Option<Error>>,
+        told: &Mutex<Option<String>>,
         stop: &AtomicBool,
         draw: impl Fn(&SegmentedFrame, &FrameReport) -> RgbImage,
     ) -> Result<()> {
         let mut pauses = Backoff::default();
         while let Some((shown, report)) = frames.take() {
             let since = self.child.as_ref().map(|child| child.since);
-            let Err(fault) = self.send(draw(&shown, &report), shown.rate) else { continue };
+            let Err(fault) = self.send(draw(&shown, &report), shown.rate) else {
+                if self.child.as_ref().is_some_and(|child| child.since.elapsed() > REACHED) {
+                    *told.lock() = None;
+                }
+                continue;
+            };
             if since.is_some_and(|since| since.elapsed() > SETTLED) {
                 pauses.reset();
             }
             self.child = None;
-            *told.lock() = Some(self.fault(fault));
+            *told.lock() = Some(fault.to_string());
             sleep_unless(stop, pauses.pause());
         }
         self.child.take().map_or(Ok(()), |child| child.consumer.finish(FINISH)).map_err(|fault| self.fault(fault))

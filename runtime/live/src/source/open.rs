@@ -356,8 +356,14 @@ pub(crate) fn redacted_address(address: &str) -> String {
 
 fn without_secrets(address: &str) -> String {
     let host_ends = address.find('/').unwrap_or(address.len());
-    // A password may hold a slash, and then a colon comes before it. An @ in the path behind a bare host is none of a password's.
-    let user_ends = address.rfind('@').filter(|&at| at < host_ends || address[..host_ends].contains(':'));
+    let host = &address[..host_ends];
+    // A password may hold a slash, and then a colon comes before it. An @ in the path behind a bare host is none of a password's, nor one
+    // in a value behind a host with its port.
+    let has_port = host.rsplit_once(':').is_some_and(|(name, port)| {
+        port.bytes().all(|digit| digit.is_ascii_digit()) && (name.contains('.') || name.starts_with('[') || name == "localhost")
+    });
+    let in_login = |at: usize| host.contains(':') && !(has_port && address[host_ends..at].contains('='));
+    let user_ends = address.rfind('@').filter(|&at| at < host_ends || in_login(at));
     let (user, rest) = user_ends.map_or(("", address), |at| ("***", &address[at..]));
     format!("{user}{}", rest.split('&').map(without_value).collect::<Vec<_>>().join("&"))
 }
@@ -514,6 +520,9 @@ mod tests {
             ("rtsp://h:554/user=me&password=it&channel=1", "rtsp://h:554/user=***&password=***&channel=1"),
             ("rtsp://h/channel=1_user=me_password=it_stream=0.sdp", "rtsp://h/channel=1_user=***"),
             ("http://h/video.cgi?resolution=32&usr=me&psw=it", "http://h/video.cgi?resolution=32&usr=***&psw=***"),
+            ("http://10.0.0.7:81/x?usr=me&pwd=se@cret", "http://10.0.0.7:81/x?usr=***&pwd=***"),
+            ("rtsp://[::1]:554/user=me&password=se@cret&channel=1", "rtsp://[::1]:554/user=***&password=***&channel=1"),
+            ("rtsp://me:1/2=3@10.0.0.7/x", "rtsp://***@10.0.0.7/x"),
             ("http://h/x?password=a/b?c#d&size=3", "http://h/x?password=***&size=3"),
             ("srt://h:9?latency=20&passphrase=it&streamid=publish:a:me:it", "srt://h:9?latency=20&passphrase=***&streamid=***"),
             ("http://h/a=b/c?d=e&f=g", "http://h/a=b/c?d=e&f=g"),
