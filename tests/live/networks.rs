@@ -80,13 +80,13 @@ fn answer(mut client: TcpStream, bytes: &[u8]) -> Option<()> {
 
 /// A packet of the interleaved stream (RFC 2326 section 10.12).
 fn interleaved(channel: u8, payload: &[u8]) -> Vec<u8> {
-    [&[b'$', channel], &(payload.len() as u16).to_be_bytes()[..], payload].concat()
+    [&[b'$', channel][..], &(payload.len() as u16).to_be_bytes(), payload].concat()
 }
 
 /// RTP's header (RFC 3550 section 5.1) and a payload.
 fn rtp(sequence: u16, payload: &[u8]) -> Vec<u8> {
     let [high, low] = sequence.to_be_bytes();
-    interleaved(0, &[&[0x80, 0x60, high, low, 0, 0, high, low, 0, 0, 0, 1], payload].concat())
+    interleaved(0, &[&[0x80, 0x60, high, low, 0, 0, high, low, 0, 0, 0, 1][..], payload].concat())
 }
 
 fn noise(seed: u64, length: usize) -> Vec<u8> {
@@ -114,7 +114,7 @@ fn cameras_that_send_anything_are_errors() {
         // RFC 6184 sections 5.7.1 and 5.8.
         ("an aggregation of more than there is", (0..40).flat_map(|n| rtp(n, &[0x78, 0xff, 0xff, 0x65, 1, 2])).collect()),
         ("fragments of what never began", (0..40).flat_map(|n| rtp(n, &[0x7c, 0x05, 1, 2, 3])).collect()),
-        ("parameters that are none", (0..40).flat_map(|n| rtp(n, &[&[0x67], &noise(u64::from(n) + 9, 30)[..]].concat())).collect()),
+        ("parameters that are none", (0..40).flat_map(|n| rtp(n, &[&[0x67][..], &noise(u64::from(n) + 9, 30)].concat())).collect()),
     ];
     for (what, bytes) in hostile {
         let port = sending(bytes);

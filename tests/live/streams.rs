@@ -63,7 +63,7 @@ fn whoever_listens_takes_the_overlay_by_rtmp_and_srt() {
     let folder = tempfile::tempdir().unwrap();
     for (protocol, scheme, path, listen, ending) in [
         ("tcp", "rtmp", "/live/the-key", &["-listen", "1", "-f", "flv"][..], "flv"),
-        ("udp", "srt", "?passphrase=the-key-is-long", &["-f", "mpegts"], "ts"),
+        ("udp", "srt", "?passphrase=the-key-is-long", &["-f", "mpegts"][..], "ts"),
     ] {
         let port = free_port();
         let taken = folder.path().join(format!("taken.{ending}"));

@@ -176,14 +176,12 @@ impl<R: BufRead> Mjpeg<R> {
                     let (Some(high), Some(low)) = (self.byte(at)?, self.byte(at + 1)?) else { break };
                     let body = at;
                     at += usize::from(u16::from_be_bytes([high, low])).max(2);
-                    if self.byte(at + 1)?.is_none() {
+                    if self.byte(at - 1)?.is_none() {
                         break;
                     }
-                    // A table that is cut off may be filled up by just as much of the next picture as hides its start. In metadata
-                    // a thumbnail may begin.
-                    if !matches!(marker, 0xe0..=0xef | 0xfe)
-                        && let Some(next) = self.bytes[body..at + 2].windows(4).position(begins_picture)
-                    {
+                    // A segment that is cut off may be filled up by just as much of the next picture as hides its start.
+                    let segment = &self.bytes[body..at];
+                    if let Some(next) = (0..segment.len()).find(|next| begins_picture(&segment[*next..])) {
                         self.done = body + next;
                         return Ok(Walked::Cut);
                     }
@@ -195,9 +193,17 @@ impl<R: BufRead> Mjpeg<R> {
     }
 }
 
-/// Whether these are the start of a picture and the marker behind it.
+/// Whether these are the start of a picture and whole segments, as which a thumbnail in metadata does not end.
 fn begins_picture(bytes: &[u8]) -> bool {
-    matches!(bytes, [0xff, 0xd8, 0xff, 0xc0..=0xfe])
+    let Some(mut rest) = bytes.strip_prefix(&START) else { return false };
+    while let [0xff, marker @ (0xc0..=0xd7 | 0xda..=0xfe), high, low, ..] = *rest {
+        let length = 2 + usize::from(u16::from_be_bytes([high, low]));
+        if marker == 0xda || length > rest.len() {
+            return false;
+        }
+        rest = &rest[length..];
+    }
+    rest.is_empty()
 }
 
 #[cfg(test)]

@@ -164,7 +164,7 @@ fn a_picture_is_turned_whatever_stands_before_its_orientation() {
             let mut bytes = Vec::new();
             let mut encoder = image::codecs::webp::WebPEncoder::new_lossless(&mut bytes);
             image::ImageEncoder::set_exif_metadata(&mut encoder, [mark, head, &value, &[0; 4]].concat()).unwrap();
-            let pixels = [[200, 30, 60], [30, 60, 200]].concat();
+            let pixels = [[200u8, 30, 60], [30, 60, 200]].concat();
             encoder.encode(&pixels, 2, 1, image::ExtendedColorType::Rgb8).unwrap();
             std::fs::write(&path, &bytes).unwrap();
             let seen = read_picture(&path).unwrap().pixels;
