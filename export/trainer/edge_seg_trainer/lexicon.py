@@ -298,14 +298,14 @@ def english_words(sources: Path, english: English) -> dict[str, str]:
 
     def add(word: str, mark: str = "") -> None:
         key = " ".join(word.lower().replace("-", " ").replace("’", "'").split())
-        for part in dict.fromkeys(key.split()):
-            if part not in found or (found[part] == "p" and mark != "p"):
-                found[part] = mark or f"{commonness(english.uses(part))}{'a' * english.is_adjective(part)}"
+        if found.get(key, "p") == "p":
+            found[key] = mark or f"{commonness(english.uses(word))}{'a' * english.is_adjective(word)}"
 
     names = {lemma for lemmas in english.words.values() for lemma in lemmas if lemma != lemma.lower()}
     for lemmas in english.words.values():
         for lemma in lemmas:
-            if re.fullmatch(r"[a-z][a-z' .-]*", lemma) and " " not in lemma:
+            # Of several words each is there itself, but for those that are no English alone: fleur-de-lis.
+            if re.fullmatch(r"[a-z][a-z' .-]*", lemma) and (" " not in lemma or not all(map(english.knows, lemma.split()))):
                 add(lemma)
     for name in ("noun", "verb", "adj"):
         for line in (sources / f"wordnet/{name}.exc").read_text("utf-8").splitlines():
@@ -316,14 +316,9 @@ def english_words(sources: Path, english: English) -> dict[str, str]:
         add(word)
     for names_of in emoji(sources, "en").values():
         for word in names_of.get("default", []) + names_of.get("tts", []):
-            if re.fullmatch(r"[a-z' -]+", word):
-                add(word)
-    presets = json.loads((sources / "id-tagging-schema/dist/translations/en.json").read_text("utf-8"))["en"]["presets"]["presets"]
-    for preset in presets.values():
-        for word in [preset.get("name", ""), *preset.get("terms", "").split(",")]:
-            # Lower case alone: brands and names are in many languages.
-            if re.fullmatch(r"[a-z' -]+", word.strip()):
-                add(word)
+            for part in re.split("[ -]", word):
+                if re.fullmatch(r"[a-z']+", part):
+                    add(part)
     for name in names:
         if re.fullmatch(r"[A-Za-z' -]+", name) and " " not in name:
             add(name, "p")
@@ -351,12 +346,18 @@ def by_hand(path: Path) -> dict[tuple[str, str], str]:
 def make(sources: Path, table: Path) -> str:
     """The lexicon's text."""
     english = English.read(sources / "wordnet")
-    lines = [f"{key}\ten\t{mark}" for key, mark in english_words(sources, english).items()]
+    known = english_words(sources, english)
+    lines = []
     hand = by_hand(table)
     for language in LANGUAGES:
         here = entries(sources, english, language)
         here.update({key: meaning for (key, tag), meaning in hand.items() if tag == language})
         lines += [f"{key}\t{language}\t{meaning}" for key, meaning in here.items()]
+        # Whatever is looked for is English, such as the halves of a word that stands in two.
+        for part in {part for meaning in here.values() for part in meaning.lower().replace("-", " ").split()}:
+            if known.get(part, "p") == "p":
+                known[part] = str(commonness(english.uses(part)))
+    lines += [f"{key}\ten\t{mark}" for key, mark in known.items()]
     return HEADER + "\n".join(sorted(set(lines), key=lambda line: line.encode())) + "\n"
 
 

@@ -241,6 +241,9 @@ pub enum Meaning {
     },
     /// The word as it is, though neither English nor a language that is asked for has it.
     Unknown {
+        /// The part that nothing knows, where the word has several.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        part: Option<String>,
         /// Words like it, with their English meaning where they are not English.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         near: Vec<String>,
@@ -269,8 +272,13 @@ impl fmt::Display for Meaning {
                 write!(f, "is looked for as {:?}, its meaning in {}", means.english, means.language)?;
                 told(f, others)
             }
-            Self::Unknown { near } if near.is_empty() => f.write_str("is no word that is known; the model may make nothing of it"),
-            Self::Unknown { near } => write!(f, "is no word that is known, and the model may make nothing of it; near: {}", near.join(", ")),
+            Self::Unknown { part, near } => {
+                match part {
+                    Some(part) => write!(f, "is looked for as it is, though no language has {part:?}")?,
+                    None => f.write_str("is looked for as it is, though no language has it")?,
+                }
+                if near.is_empty() { Ok(()) } else { write!(f, "; near: {}", near.join(", ")) }
+            }
         }
     }
 }
@@ -285,7 +293,7 @@ pub(crate) fn english_of<'a>(word: &'a str, languages: &Languages) -> Cow<'a, st
 
 /// What a word means, with what else is worth telling of it.
 pub(crate) fn meaning(word: &str, languages: &Languages) -> Meaning {
-    meanings(&[word], languages).pop().unwrap_or(Meaning::Unknown { near: Vec::new() })
+    meanings(&[word], languages).pop().unwrap_or(Meaning::Unknown { part: None, near: Vec::new() })
 }
 
 /// As [`meaning`], of many words, of which the first unknown ones alone are held against all others.
@@ -295,7 +303,8 @@ pub(crate) fn meanings(words: &[&str], languages: &Languages) -> Vec<Meaning> {
     let one = |word: &&str| match look_up(word, languages, true) {
         Meaning::Unknown { .. } if sought < MOST_SOUGHT => {
             sought += 1;
-            Meaning::Unknown { near: near(word, languages) }
+            let part = strange_part(word, languages);
+            Meaning::Unknown { near: near(part.as_deref().unwrap_or(word), languages), part }
         }
         known => known,
     };
@@ -307,15 +316,19 @@ fn look_up(word: &str, languages: &Languages, wants_others: bool) -> Meaning {
         return Meaning::English { others: Vec::new() };
     }
     let (spelt, key) = (spelt(word), fold(word));
-    let all_english = |names: bool| spelt.split(' ').all(|part| is_english(part, names));
+    let all_english = |least: English| entry(&spelt, ENGLISH).is_some_and(|mark| is_usual(mark, least))
+        || spelt.split(' ').all(|part| is_english(part, least));
+    // Whoever names languages, or writes several words, means a rare English word such as rue or rotes less likely than theirs.
+    let usual = if languages.named || spelt.contains(' ') { English::Sure } else { English::Rare };
     let mut asked = languages.asked.iter().copied();
     let mut found = None;
     for language in asked.by_ref() {
         found = match language {
-            ENGLISH if all_english(false) => Some(Meaning::English { others: Vec::new() }),
-            ENGLISH => None,
-            language => translate(&key, language)
-                .map(|english| Meaning::Translated { means: Translation { language, english }, others: Vec::new() }),
+            ENGLISH if all_english(usual) => Some(Meaning::English { others: Vec::new() }),
+            ENGLISH if languages.named => None,
+            // Nobody said which: where languages differ, what most of them mean, or else the commonest English word.
+            ENGLISH => commonest(&key, languages).map(translated),
+            language => translate(&key, language).map(|english| translated(Translation { language, english })),
         };
         if found.is_some() {
             break;
@@ -324,8 +337,8 @@ fn look_up(word: &str, languages: &Languages, wants_others: bool) -> Meaning {
     let mut found = match found {
         Some(found) => found,
         // A name is English where nothing else has a word like it.
-        None if all_english(true) => Meaning::English { others: Vec::new() },
-        None => Meaning::Unknown { near: Vec::new() },
+        None if all_english(English::Name) => Meaning::English { others: Vec::new() },
+        None => Meaning::Unknown { part: None, near: Vec::new() },
     };
     let (english, others) = match &mut found {
         Meaning::English { others } if languages.named => (key.clone(), others),
@@ -339,6 +352,31 @@ fn look_up(word: &str, languages: &Languages, wants_others: bool) -> Meaning {
         }
     }
     found
+}
+
+fn translated(means: Translation) -> Meaning {
+    Meaning::Translated { means, others: Vec::new() }
+}
+
+/// What most languages mean by a word that they have in this very form; of several meanings the commonest.
+fn commonest(key: &str, languages: &Languages) -> Option<Translation> {
+    let found: Vec<Translation> = languages
+        .asked
+        .iter()
+        .filter(|language| **language != ENGLISH)
+        .filter_map(|language| entry(key, *language).map(|english| Translation { language: *language, english: english.into() }))
+        .collect();
+    let rank = |one: &Translation| {
+        let agree = found.iter().filter(|other| other.english == one.english).count();
+        (agree, entry(&spelt(&one.english), ENGLISH).map_or(0, commonness))
+    };
+    // Of equals the first.
+    found.iter().rev().max_by_key(|one| rank(one)).cloned()
+}
+
+/// How common the lexicon says that an English word is.
+fn commonness(mark: &str) -> u8 {
+    mark.bytes().next().filter(u8::is_ascii_digit).map_or(0, |digit| digit - b'0')
 }
 
 /// A word as English has it in the lexicon: composed, in lower case, hyphens as blanks.
@@ -423,14 +461,39 @@ const ENGLISH_ENDINGS: [(&str, &str); 13] = [
     ("est", "e"),
 ];
 
-/// Whether a part is an English word or a number; `names` says whether the name of somebody or some place counts.
-fn is_english(part: &str, names: bool) -> bool {
-    let is_word = |part: &str| entry(part, ENGLISH).is_some_and(|mark| names || mark != "p");
+/// How sure it is that a part is English: less so, the later.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum English {
+    /// A word that is met in English texts, or a form of one.
+    Sure,
+    /// Any word.
+    Rare,
+    /// The name of somebody or some place.
+    Name,
+}
+
+fn is_usual(mark: &str, least: English) -> bool {
+    match mark {
+        "p" => least == English::Name,
+        mark => commonness(mark) > 1 || least >= English::Rare,
+    }
+}
+
+/// Whether a part is an English word or a number, as surely as that.
+fn is_english(part: &str, least: English) -> bool {
+    // Adjectives alone are compared.
+    let is_word = |part: &str, ending: &str| {
+        entry(part, ENGLISH).is_some_and(|mark| is_usual(mark, least) && (mark.ends_with('a') || !matches!(ending, "er" | "est")))
+    };
     let inflected = |(ending, instead): &(&str, &str)| {
         let base = part.strip_suffix(ending).filter(|base| base.len() >= 3)?;
-        Some(is_word(&format!("{base}{instead}")) || (instead.is_empty() && undoubled(base).is_some_and(is_word)))
+        if *ending == "es" && !base.ends_with(['s', 'x', 'z', 'h', 'o']) {
+            return None;
+        }
+        let doubled = || instead.is_empty() && undoubled(base).is_some_and(|base| is_word(base, ending));
+        Some(is_word(&format!("{base}{instead}"), ending) || doubled())
     };
-    !part.contains(char::is_alphabetic) || is_word(part) || ENGLISH_ENDINGS.iter().filter_map(inflected).any(|is| is)
+    !part.contains(char::is_alphabetic) || is_word(part, "") || ENGLISH_ENDINGS.iter().filter_map(inflected).any(|is| is)
 }
 
 /// Without the last of two like consonants: running, katten.
@@ -513,7 +576,8 @@ fn form(word: &str, language: Language) -> Option<&'static str> {
         language.grammar().endings.iter().find_map(|(ending, instead)| {
             let base = word.strip_suffix(ending).filter(|base| base.chars().count() >= 3 || !instead.is_empty())?;
             match language.code() {
-                "nl" => find(base).or_else(|| find(undoubled(base)?)).or_else(|| find(&lengthened(base)?)),
+                "nl" if *ending == "s" => find(base),
+                "nl" => lengthened(base).and_then(|base| find(&base)).or_else(|| find(undoubled(base)?)).or_else(|| find(base)),
                 _ => find(&format!("{base}{instead}")),
             }
         })
@@ -566,16 +630,23 @@ fn is_adjective(english: &str) -> bool {
     entry(&spelt(english), ENGLISH).is_some_and(|mark| mark.ends_with('a'))
 }
 
+/// The part of several that no language has; none where there is one, or each is some language's.
+fn strange_part(word: &str, languages: &Languages) -> Option<String> {
+    let spelt = spelt(word);
+    let strange = |part: &&str| {
+        let key = fold(part);
+        !is_english(part, English::Name) && languages.asked.iter().all(|l| *l == ENGLISH || form(&key, *l).is_none())
+    };
+    spelt.split_once(' ')?;
+    spelt.split(' ').find(strange).map(Into::into)
+}
+
 /// Words that differ from an unknown one by a slip or two, the likeliest first.
 fn near(word: &str, languages: &Languages) -> Vec<String> {
-    let (spelt, key) = (spelt(word), fold(word));
-    // Of several words the one that is unknown is meant.
-    let strange = |part: &&str| !is_english(part, true) && languages.asked.iter().all(|l| *l == ENGLISH || form(part, *l).is_none());
-    let part = if spelt.contains(' ') { key.split(' ').find(strange).unwrap_or(&key).to_owned() } else { key };
-    let length = part.chars().count();
-    let most = match length {
-        0..=2 => return Vec::new(),
-        3..=4 => 1,
+    let part = fold(word);
+    let most = match part.chars().count() {
+        0..=3 => return Vec::new(),
+        4..=5 => 1,
         _ => 2,
     };
     let letters = letters(&part);
@@ -591,7 +662,7 @@ fn near(word: &str, languages: &Languages) -> Vec<String> {
         }
         let distance = strsim::osa_distance(candidate, &part);
         if distance <= most {
-            let common = if code == "en" { meaning.bytes().next().map_or(0, |b| b.saturating_sub(b'0')) } else { 4 };
+            let common = if code == "en" { commonness(meaning) } else { 4 };
             found.push((distance, std::cmp::Reverse(common), candidate, code, meaning));
         }
     }
@@ -632,7 +703,7 @@ mod tests {
                 assert!(meaning == "p" || digit.len() == 1 && digit.as_bytes()[0].is_ascii_digit(), "{line:?}");
             } else {
                 assert_eq!(fold(key), key, "{line:?}");
-                assert!(meaning.split([' ', '-']).all(|part| is_english(&spelt(part), true)), "{line:?}");
+                assert!(meaning.split([' ', '-']).all(|part| is_english(&spelt(part), English::Name)), "{line:?}");
             }
         }
         for grammar in GRAMMARS.iter().skip(1) {
@@ -648,7 +719,7 @@ mod tests {
             assert!(entries(key).any(|found| found == (code, meaning)), "{line:?}");
             assert_eq!(entries(&format!("{key}\u{1}")).count(), 0, "{line:?}");
         }
-        for nothing in ["", "#", "\t", "\u{10ffff}", "zzzzzzz", "en", "\n"] {
+        for nothing in ["", "#", "\t", "\u{10ffff}", "zzzzzzz", "hund\tde", "\n"] {
             assert_eq!(entries(nothing).count(), 0, "{nothing:?}");
         }
     }
@@ -661,8 +732,8 @@ mod tests {
             ("LÖFFEL", "spoon"),
             ("loeffel", "spoon"),
             ("loffel", "spoon"),
-            ("Straße", "street"),
-            ("STRASSE", "street"),
+            ("Straße", "road"),
+            ("STRASSE", "road"),
             ("Fenêtre", "window"),
             ("fene\u{302}tre", "window"),
             ("FENETRE", "window"),
@@ -670,7 +741,7 @@ mod tests {
             ("ARBOL", "tree"),
             ("łóżko", "bed"),
             ("LOZKO", "bed"),
-            ("avião", "airplane"),
+            ("avião", "plane"),
             ("汽车", "car"),
             (" Hund ", "dog"),
         ] {
@@ -680,12 +751,17 @@ mod tests {
 
     #[test]
     fn english_words_stay_what_they_are() {
-        for word in ["chat", "boot", "gift", "hut", "dogs", "parked cars", "children", "traffic light", "e-scooter", "café", "T-shirt", "42", "Nice", "", "!"] {
+        for word in ["chat", "main", "pain", "boot", "gift", "hut", "dogs", "parked cars", "children", "traffic light", "e-scooter", "T-shirt", "42", "", "!"] {
             assert_eq!(english(word, "all"), word);
             assert_eq!(english(word, "fr,de"), word);
         }
         assert_eq!((english("chat", "fr,en"), english("Hut", "de,en")), ("cat".into(), "hat".into()));
         assert_eq!((english("Hund", "off"), english("Hund", "fr")), ("Hund".into(), "Hund".into()));
+        for word in ["café", "Nice", "fleur-de-lis"] {
+            assert_eq!(english(word, "all"), word);
+        }
+        // A word that English texts hardly have stays English, unless somebody says that it is French.
+        assert_eq!((english("camion", "all"), english("camion", "fr")), ("camion".into(), "truck".into()));
         let meant = meaning("chat", &"fr".parse().unwrap());
         assert!(meant.to_string().ends_with("; in French it means \"cat\""), "{meant}");
         assert!(meaning("chat", &Languages::default()).is_plain(), "whoever named no language is not told of each");
@@ -712,26 +788,27 @@ mod tests {
             ("Baeume", "tree"),
             ("bomen", "tree"),
             ("katten", "cat"),
-            ("chevaux", "horse"),
+            ("animaux", "animal"),
         ] {
             assert_eq!(english(phrase, "all"), meant, "{phrase}");
         }
         // A word that is unknown makes the phrase unknown, and nothing is made up.
         assert_eq!(english("rotes Xyzzyplugh", "all"), "rotes Xyzzyplugh");
-        assert!(matches!(meaning("rotes Xyzzyplugh", &Languages::default()), Meaning::Unknown { .. }));
+        let meant = meaning("rotes Xyzzyplugh", &Languages::default());
+        assert_eq!(meant, Meaning::Unknown { part: Some("xyzzyplugh".into()), near: Vec::new() });
     }
 
     #[test]
     fn an_unknown_word_gets_near_ones() {
         for (word, near) in [("bycicle", "bicycle"), ("Fahrad", "fahrrad (bicycle)"), ("umbrela", "umbrella"), ("red bycicle", "bicycle")] {
             match meaning(word, &Languages::default()) {
-                Meaning::Unknown { near: found } => assert!(found.iter().any(|n| n == near), "{word}: {found:?}"),
+                Meaning::Unknown { near: found, .. } => assert!(found.iter().any(|n| n == near), "{word}: {found:?}"),
                 other => panic!("{word}: {other:?}"),
             }
         }
-        assert_eq!(meaning("qqqqqqqqqqqq", &Languages::default()), Meaning::Unknown { near: Vec::new() });
+        assert_eq!(meaning("qqqqqqqqqqqq", &Languages::default()), Meaning::Unknown { part: None, near: Vec::new() });
         let said = meaning("umbrela", &Languages::default()).to_string();
-        assert!(said.contains("no word that is known") && said.contains("umbrella"), "{said}");
+        assert!(said.contains("no language has it") && said.contains("umbrella"), "{said}");
     }
 
     #[test]
@@ -764,6 +841,8 @@ mod tests {
     fn a_word_of_two_languages_is_the_first_ones() {
         let meant = meaning("carta", &"es,it".parse().unwrap());
         assert!(matches!(&meant, Meaning::Translated { means, .. } if means.language.code() == "es"), "{meant:?}");
+        // Nobody says which: what most of them mean, and else the commonest English word.
+        assert_eq!((english("casa", "all"), english("kot", "all")), ("house".into(), "cat".into()));
         let meant = meaning("carta", &"it,es".parse().unwrap());
         assert!(matches!(&meant, Meaning::Translated { means, .. } if means.language.code() == "it"), "{meant:?}");
     }
