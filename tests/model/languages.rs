@@ -43,7 +43,9 @@ fn right_by_the_encoder(words: &[(String, Vec<String>)]) -> usize {
     let targets = rows(english.iter().map(|word| Class::word(word.as_str())).collect());
     let asked = rows(words.iter().map(|(word, _)| Class::word(word.as_str())).collect());
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-    let nearest = |row: usize| (0..targets.rows()).max_by(|a, b| dot(asked.row(row), targets.row(*a)).total_cmp(&dot(asked.row(row), targets.row(*b))));
+    let nearest = |row: usize| {
+        (0..targets.rows()).max_by(|a, b| dot(asked.row(row), targets.row(*a)).total_cmp(&dot(asked.row(row), targets.row(*b))))
+    };
     (0..words.len()).filter(|row| nearest(*row).is_some_and(|found| words[*row].1.contains(english[found]))).count()
 }
 
@@ -64,8 +66,13 @@ fn held_out_words_of_eight_languages_are_found() {
         alone += by_the_encoder;
         count += words.len();
     }
-    println!("all: {unnamed} with no language named, {named} with its own, {first} with its own before English, {alone} by the encoder alone, of {count}");
-    assert!(unnamed * 100 >= count * 75 && named * 100 >= count * 85 && first * 100 >= count * 90, "{unnamed}, {named}, {first} of {count}");
+    println!(
+        "all: {unnamed} with no language named, {named} with its own, {first} with its own before English, {alone} by the encoder alone, of {count}"
+    );
+    assert!(
+        unnamed * 100 >= count * 75 && named * 100 >= count * 85 && first * 100 >= count * 90,
+        "{unnamed}, {named}, {first} of {count}"
+    );
 }
 
 #[test]
@@ -140,7 +147,10 @@ fn the_program_tells_meanings_once_and_in_json() {
     let folder = tempfile::tempdir().unwrap();
     let cat = picture("cat.jpg");
     let segment = |tags: &str, more: &[&str]| {
-        edge_seg(folder.path(), &[&["segment", cat.to_str().unwrap(), cat.to_str().unwrap(), "--tags", tags, "--size", "96"], more].concat())
+        edge_seg(
+            folder.path(),
+            &[&["segment", cat.to_str().unwrap(), cat.to_str().unwrap(), "--tags", tags, "--size", "96"], more].concat(),
+        )
     };
     let german = segment("Katze, wall, Mauerr", &[]);
     assert_eq!(german.stderr.matches("\"Katze\" is looked for as \"cat\", its meaning in German").count(), 1, "{}", german.stderr);

@@ -22,7 +22,8 @@ use edge_seg::device::{Device, OnFallback};
 use edge_seg::sink::Legend;
 use edge_seg::trust::Trust;
 use edge_seg::{
-    Background, Bundle, Frame, Languages, Manifest, ModelError, Options, Refinement, Session, parse_tags, read_damaged_picture, read_picture,
+    Background, Bundle, Frame, Languages, Manifest, ModelError, Options, Refinement, Session, parse_tags, read_damaged_picture,
+    read_picture,
 };
 use edge_seg_model::Threads;
 use edge_seg_terminal::{Completions, Manual};

@@ -8,8 +8,8 @@ use clap::{ArgGroup, Args};
 use edge_seg::hide::{Hide, ShownFrame};
 use edge_seg::sink::{ClassReport, Legend, LegendEntry, Milliseconds, OverlayOptions, encode_mask};
 use edge_seg::{
-    Background, Class, Encoded, Frame, LabelMap, Meaning, ModelError, Options, Segmentation, Session, TagBank, TagScore, expand_inputs, parse_tags,
-    read_tags_file, score_tags,
+    Background, Class, Encoded, Frame, LabelMap, Meaning, ModelError, Options, Segmentation, Session, TagBank, TagScore, expand_inputs,
+    parse_tags, read_tags_file, score_tags,
 };
 use edge_seg_bundle::files::replace_file;
 use edge_seg_model::render::{HiddenReport, SegmentReport, draw_overlay_on};

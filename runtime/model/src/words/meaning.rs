@@ -188,7 +188,8 @@ impl FromStr for Languages {
         for code in text.split(',').map(str::trim) {
             let known = GRAMMARS.iter().position(|grammar| code.eq_ignore_ascii_case(grammar.code)).map(Language);
             let codes: Vec<_> = GRAMMARS.iter().map(|grammar| grammar.code).collect();
-            let language = known.ok_or_else(|| Error::option("languages", format!("off, all, or some of {}", codes.join(", ")), format!("{code:?}")))?;
+            let language = known
+                .ok_or_else(|| Error::option("languages", format!("off, all, or some of {}", codes.join(", ")), format!("{code:?}")))?;
             if asked.contains(&language) {
                 return Err(Error::option("languages", "each language once", format!("{code} twice")));
             }
@@ -316,8 +317,9 @@ fn look_up(word: &str, languages: &Languages, wants_others: bool) -> Meaning {
         return Meaning::English { others: Vec::new() };
     }
     let (spelt, key) = (spelt(word), fold(word));
-    let all_english = |least: English| entry(&spelt, ENGLISH).is_some_and(|mark| is_usual(mark, least))
-        || spelt.split(' ').all(|part| is_english(part, least));
+    let all_english = |least: English| {
+        entry(&spelt, ENGLISH).is_some_and(|mark| is_usual(mark, least)) || spelt.split(' ').all(|part| is_english(part, least))
+    };
     // Whoever names languages, or writes several words, means a rare English word such as rue or rotes less likely than theirs.
     let usual = if languages.named || spelt.contains(' ') { English::Sure } else { English::Rare };
     let mut asked = languages.asked.iter().copied();
@@ -382,7 +384,18 @@ fn commonness(mark: &str) -> u8 {
 /// A word as English has it in the lexicon: composed, in lower case, hyphens as blanks.
 fn spelt(word: &str) -> String {
     let plain: String = word.nfc().map(|(c, _)| c).collect::<String>().to_lowercase();
-    let plain: String = plain.chars().map(|c| if matches!(c, '-' | '‐' | '–' | '/' | '(' | ')') { ' ' } else if c == '’' { '\'' } else { c }).collect();
+    let plain: String = plain
+        .chars()
+        .map(|c| {
+            if matches!(c, '-' | '‐' | '–' | '/' | '(' | ')') {
+                ' '
+            } else if c == '’' {
+                '\''
+            } else {
+                c
+            }
+        })
+        .collect();
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -751,7 +764,23 @@ mod tests {
 
     #[test]
     fn english_words_stay_what_they_are() {
-        for word in ["chat", "main", "pain", "boot", "gift", "hut", "dogs", "parked cars", "children", "traffic light", "e-scooter", "T-shirt", "42", "", "!"] {
+        for word in [
+            "chat",
+            "main",
+            "pain",
+            "boot",
+            "gift",
+            "hut",
+            "dogs",
+            "parked cars",
+            "children",
+            "traffic light",
+            "e-scooter",
+            "T-shirt",
+            "42",
+            "",
+            "!",
+        ] {
             assert_eq!(english(word, "all"), word);
             assert_eq!(english(word, "fr,de"), word);
         }
@@ -813,7 +842,27 @@ mod tests {
 
     #[test]
     fn nothing_that_is_typed_panics() {
-        let odd = ["'", "l'", "de", "de de de", "的", "的的", "\u{301}", "ſ", "İ", "🐕", "👩\u{200d}🔬", "a'b'c", "ﬁsh", "-", "--", "ae", "ß", "x of y", "のの"];
+        let odd = [
+            "'",
+            "l'",
+            "de",
+            "de de de",
+            "的",
+            "的的",
+            "\u{301}",
+            "ſ",
+            "İ",
+            "🐕",
+            "👩\u{200d}🔬",
+            "a'b'c",
+            "ﬁsh",
+            "-",
+            "--",
+            "ae",
+            "ß",
+            "x of y",
+            "のの",
+        ];
         let long = "ä".repeat(300);
         for word in odd.into_iter().chain([long.as_str()]) {
             for languages in ["all", "off", "zh", "de,en", "pl,it"] {
