@@ -18,6 +18,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::examples::Shown;
+use super::meanings::tell_meanings;
 use super::{ModelArgs, Outcome, flags, print_json};
 
 #[derive(Debug, Args)]
@@ -129,6 +130,7 @@ fn bank(session: &Session, index: &Index, words: (Vec<Class>, Vec<String>), like
         None => example,
     };
     let like: Vec<_> = like.into_iter().map(|(name, example)| (name, beside(example))).collect();
+    tell_meanings(session, &classes, &left_out);
     let examples = join_examples(&mut classes, &like);
     Ok(session.tag_bank_with(&classes, &left_out, &examples)?)
 }
