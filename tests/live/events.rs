@@ -353,7 +353,7 @@ fn metrics_are_what_prometheus_reads() {
     let options = LiveOptions::default().with_pace(Pace::Every).with_keys(KeyFrames::Every(2)).with_scene_cuts(false);
     edge_seg_live::run(&session, source, &words, options, &counters, &Arc::default(), |shown| {
         let mut report = FrameReport::new(&shown);
-        report.observe(&mut watcher, &shown.found.labels, SystemTime::now());
+        report.observe(&mut watcher, &shown, SystemTime::now());
         metrics.observe(&report);
         Ok::<bool, edge_seg::Error>(true)
     })

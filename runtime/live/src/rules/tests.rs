@@ -66,7 +66,7 @@ fn events_tell_who_where_when_and_how_long() {
     assert_eq!(brief, expected);
     assert_eq!(
         told[1].measured,
-        [Measured { word: "Person".into(), zone: Some("left".into()), line: None, share: 1.0, score: 0.5, count: None, ids: vec![] }]
+        [Measured { word: "Person".into(), zone: Some("left".into()), line: None, share: 1.0, score: 0.5, count: None, usual: None, ids: vec![] }]
     );
     assert_eq!((told[1].time.as_str(), told[1].timestamp_ms), ("1970-01-01T00:00:01.500Z", 1500.0));
     let line = serde_json::to_string(&told[3]).unwrap();
@@ -144,18 +144,20 @@ fn rules_of_impossible_times_are_refused() {
         name: "r".into(),
         when: Condition::Word { word: "cat".into(), zone: None, test: Test::ShareAbove(0.1) },
         for_s,
+        confirm_s: 0.0,
+        confirm: None,
         end_after_s: 1.0,
         cool_down_s: 0.0,
         gap_s,
         snapshot: false,
     };
     for (for_s, gap_s, key) in [(-1.0, 1.0, "for_s"), (f64::NAN, 1.0, "for_s"), (f64::INFINITY, 1.0, "for_s"), (0.0, 1e300, "gap_s")] {
-        let book = RuleBook { zones: vec![], lines: vec![], rules: vec![rule(for_s, gap_s)] };
+        let book = RuleBook { rules: vec![rule(for_s, gap_s)], ..RuleBook::default() };
         let said = Watcher::new(book.clone()).unwrap_err().to_string();
         assert!(said.contains(&format!("rule \"r\": expected {key} of seconds")), "{said}");
         assert!(Watcher::default().replace(book).is_err());
     }
-    let mut watcher = Watcher::new(RuleBook { zones: vec![], lines: vec![], rules: vec![rule(0.0, 10.0)] }).unwrap();
+    let mut watcher = Watcher::new(RuleBook { rules: vec![rule(0.0, 10.0)], ..RuleBook::default() }).unwrap();
     let labels = map("1");
     for ms in [0.0, f64::INFINITY, f64::NAN, -5.0, f64::MAX, f64::NEG_INFINITY] {
         let (classes, sequence, _) = report(&labels, &["cat"], 0.0);

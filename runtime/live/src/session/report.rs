@@ -7,7 +7,7 @@ use super::frame::SegmentedFrame;
 use super::governor::Governed;
 use crate::rules::{Event, Tally, Watcher};
 use crate::things::Thing;
-use edge_seg_model::LabelMap;
+use edge_seg_model::image::RgbImage;
 use edge_seg_model::render::{ClassReport, HiddenReport, MaskReport, MaskStyle, Milliseconds};
 
 /// What is told of a frame, as one JSON line.
@@ -60,6 +60,9 @@ pub struct FrameReport {
     /// What is hidden of its picture, where something was asked to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hidden: Option<HiddenReport>,
+    /// The profile that is on, where rules have some and it is the time of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
     /// What rules found, where there are some.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Event>,
@@ -109,19 +112,25 @@ impl FrameReport {
             backend: shown.found.backend,
             decoder: shown.decoder,
             hidden: shown.frame.hidden().map(HiddenReport::from),
+            profile: None,
             events: Vec::new(),
             rules: Arc::default(),
             governor: shown.governor.as_deref().cloned(),
         }
     }
 
-    /// Lets rules look at the frame, whose labels these are; what they find is told with it. `clock` is the wall's.
-    pub fn observe(&mut self, watcher: &mut Watcher, labels: &LabelMap, clock: SystemTime) {
+    /// Lets rules look at the frame, which this is the report of; what they find is told with it. `clock` is the wall's.
+    pub fn observe(&mut self, watcher: &mut Watcher, shown: &SegmentedFrame, clock: SystemTime) {
+        // A frame that is hidden whole says nothing of the light.
+        if watcher.needs_light() && self.hidden.as_ref().is_none_or(|hidden| hidden.whole.is_none()) {
+            watcher.light(brightness(&shown.frame.pixels));
+        }
         if let Some(things) = &self.things {
             watcher.count(things, &self.counted(), (self.width, self.height), self.timestamp_ms);
         }
-        self.events = watcher.observe(labels, &self.classes, self.sequence, self.timestamp_ms, clock);
+        self.events = watcher.observe(&shown.found.labels, &self.classes, self.sequence, self.timestamp_ms, clock);
         self.tallies = watcher.tallies();
+        self.profile = watcher.profile().map(|profile| profile.name.clone());
     }
 
     /// Names of the words whose things are counted.
@@ -137,5 +146,36 @@ impl FrameReport {
         }
         self.things = shown.things.as_ref().map(|things| things.with_masks(style));
         self
+    }
+}
+
+/// Every so many pixels across and down are looked at: of 1280×720, fourteen thousand.
+const BRIGHTNESS_STEP: usize = 8;
+
+/// Mean luma of a picture (ITU-R BT.601), in 0..1.
+fn brightness(picture: &RgbImage) -> f64 {
+    let width = picture.width().max(1) as usize;
+    let (mut sum, mut pixels) = (0u64, 0u64);
+    for row in picture.as_raw().chunks_exact(3 * width).step_by(BRIGHTNESS_STEP) {
+        for pixel in row.chunks_exact(3).step_by(BRIGHTNESS_STEP) {
+            sum += 299 * u64::from(pixel[0]) + 587 * u64::from(pixel[1]) + 114 * u64::from(pixel[2]);
+            pixels += 1;
+        }
+    }
+    sum as f64 / (255_000 * pixels.max(1)) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brightness_is_of_the_whole_picture() {
+        let of = |width, height, value: fn(u32, u32) -> [u8; 3]| brightness(&RgbImage::from_fn(width, height, |x, y| image::Rgb(value(x, y))));
+        assert_eq!(of(7, 5, |_, _| [255; 3]), 1.0);
+        assert_eq!(of(64, 64, |_, _| [0; 3]), 0.0);
+        assert!((of(640, 480, |x, _| if x < 320 { [255; 3] } else { [0; 3] }) - 0.5).abs() < 0.02);
+        assert!((of(640, 480, |_, _| [0, 255, 0]) - 0.587).abs() < 1e-6);
+        assert_eq!(brightness(&RgbImage::default()), 0.0);
     }
 }
