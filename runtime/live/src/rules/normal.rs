@@ -201,7 +201,7 @@ fn bound(reached: impl Iterator<Item = f64>, way: f64, deviations: f64, of: Amou
     let margin = (deviations * (1.0 + 4.0 / days) * 1.4826 * spread).max(0.15 * centre);
     let root = (centre + way * margin).max(0.0);
     let least = centre * centre + way * of.least_step();
-    if way > 0.0 { (root * root).max(least) } else { (root * root).min(least) }
+    if way > 0.0 { (root * root).max(least) } else { (root * root).min(least).max(0.0) }
 }
 
 impl Normal {

@@ -173,6 +173,16 @@ function fillMeter(meter, value) {
   meter.style.setProperty("--value", value);
 }
 
+/** What else holds of the picture: the profile that is on, and how much is hidden. */
+function tellNow({ profile, hidden }) {
+  const parts = [];
+  if (profile !== undefined) parts.push(`Profile: ${profile}.`);
+  if (hidden?.whole !== undefined) parts.push("The whole picture is hidden until it is known what is to be.");
+  else if (hidden !== undefined) parts.push(`${(100 * hidden.share).toFixed(0)} % of the picture is hidden.`);
+  $("now").hidden = parts.length === 0;
+  if ($("now").textContent !== parts.join(" ")) $("now").textContent = parts.join(" ");
+}
+
 let shown = 0;
 const STAGES = [["prepare", "Resize"], ["plan", "Plan"], ["encode", "Encoder"], ["score", "Scores"], ["mask", "Masks"]];
 
@@ -183,6 +193,7 @@ function show({ frames_per_second, report }) {
   shown = now;
   link("live", `${frames_per_second.toFixed(1)} frames/s`);
   count(report);
+  tellNow(report);
   for (const { name, score } of report.classes) {
     const chip = chips.get(name);
     if (!chip) continue;
@@ -643,10 +654,11 @@ function lasted(ms) {
   return seconds < 3600 ? `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s` : `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
 }
 
-function measure({ word, zone, line, share, count }) {
+function measure({ word, zone, line, share, count, usual }) {
   const place = zone ?? line;
-  const much = count === undefined ? `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %` : count;
-  return `${word}${place === undefined ? "" : ` (${place})`}: ${much}`;
+  const written = (value) => count === undefined ? `${(100 * value).toFixed(value < 0.1 ? 1 : 0)} %` : String(Math.round(10 * value) / 10);
+  const range = usual === undefined ? "" : ` (usual: ${written(usual[0])} to ${written(usual[1])})`;
+  return `${word}${place === undefined ? "" : ` in ${place}`}: ${written(count ?? share)}${range}`;
 }
 
 // ---- labels and recording
@@ -713,6 +725,7 @@ const MOST_EVENTS = 50;
 
 function note(kind, data) {
   if (kind === "rule") return;
+  if (kind === "profile") data = data.name ?? "none";
   // What was lost may have been the timeline's.
   if (kind === "timeline" || kind === "lost") return void attempt(loadTimeline);
   if (kind === "words") return void (changing || attempt(loadWords));
