@@ -177,7 +177,15 @@ fn words_follow_a_profile_and_come_back() {
     let rule = "[[rule]]\nname = \"night\"\nwhen = { profile = \"dark\" }\n";
     fs::write(at("rules.toml"), [dark, rule].concat()).unwrap();
     let mut command = Command::new(binary("edge-seg"));
-    command.current_dir(folder.path()).args(["run", "--source", "test:?size=64x48&fps=10", "--tags", "sky, stripes", "--rules", "rules.toml"]);
+    command.current_dir(folder.path()).args([
+        "run",
+        "--source",
+        "test:?size=64x48&fps=10",
+        "--tags",
+        "sky, stripes",
+        "--rules",
+        "rules.toml",
+    ]);
     let mut running = Running::start(command.args(SIZE).stdout(Stdio::piped()).stderr(fs::File::create(at("log")).unwrap()));
     let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
     let mut until = |what: &str, holds: &dyn Fn(&Value) -> bool| {
@@ -190,7 +198,8 @@ fn words_follow_a_profile_and_come_back() {
             assert!(Instant::now() < end, "{what} never came: {line}");
         }
     };
-    let names = |line: &Value| -> Vec<String> { line["classes"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap().into()).collect() };
+    let names =
+        |line: &Value| -> Vec<String> { line["classes"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap().into()).collect() };
     let first = until("a frame", &|_| true);
     assert_eq!((first["profile"].as_str(), first["events"][0]["event"].as_str()), (Some("dark"), Some("started")));
     until("the profile's words", &|line| names(line) == ["sky", "stripes", "torch"] && line["profile"] == "dark");
@@ -232,7 +241,10 @@ fn what_departs_from_a_week_is_an_event() {
     let (events, _) = day(8, "cat.rgb");
     assert_eq!(events.len(), 1, "{events:?}");
     let (told, measured) = (&events[0], &events[0]["measured"][0]);
-    assert_eq!((told["rule"].as_str(), told["event"].as_str(), told["time"].as_str()), (Some("odd"), Some("started"), Some("2026-01-08T12:01:00.000Z")));
+    assert_eq!(
+        (told["rule"].as_str(), told["event"].as_str(), told["time"].as_str()),
+        (Some("odd"), Some("started"), Some("2026-01-08T12:01:00.000Z"))
+    );
     assert!(measured["share"].as_f64() > measured["usual"][1].as_f64() && measured["usual"][0].as_f64() == Some(0.0), "{told}");
     // A day that ends in the middle of a write leaves the file of before; damage begins anew and says so.
     fs::write(&history, &learned[..learned.len() / 2]).unwrap();

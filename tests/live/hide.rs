@@ -187,7 +187,8 @@ fn no_route_of_the_page_shows_what_is_hidden() {
         for (frame, picture) in pan().enumerate().skip(7).take(3) {
             picture.save(folder.path().join(format!("film/{frame:02}.png"))).unwrap();
         }
-        fs::write(folder.path().join("rules.toml"), "[[rule]]\nname = \"all\"\nwhen = { word = \"wall\", score_above = 0 }\nfor_s = 0.5\n").unwrap();
+        fs::write(folder.path().join("rules.toml"), "[[rule]]\nname = \"all\"\nwhen = { word = \"wall\", score_above = 0 }\nfor_s = 0.5\n")
+            .unwrap();
         let run = ["--source", "film", "--loop", "--tags", "wall, flag", "--http", "127.0.0.1:0", "--recordings", "recordings"];
         let run = [run.as_slice(), &["--rules", "rules.toml"]].concat();
         let mut session = Session::start(folder.path(), &[run.as_slice(), hide].concat());

@@ -175,12 +175,15 @@ impl Answer {
 #[test]
 fn the_timeline_tells_events_with_pictures() {
     let folder = tempfile::tempdir().unwrap();
-    let rule = |name: &str, word: &str| format!("[[rule]]\nname = \"{name}\"\nwhen = {{ word = \"{word}\", score_above = 0 }}\nconfirm_s = 0.2\n");
+    let rule =
+        |name: &str, word: &str| format!("[[rule]]\nname = \"{name}\"\nwhen = {{ word = \"{word}\", score_above = 0 }}\nconfirm_s = 0.2\n");
     fs::write(folder.path().join("rules.toml"), rule("above", "sky")).unwrap();
     let run = ["--source", "test:?size=320x240&fps=10", "--tags", "sky", "--http", "127.0.0.1:0", "--rules", "rules.toml"];
     let mut session = Session::start(folder.path(), &run);
     let told = |session: &Session, query: &str| session.get(&format!("/api/timeline{query}")).json();
-    session.until("an event with its picture", |s| told(s, "")["events"][0]["thumbnail"].is_string() && told(s, "")["events"][0]["state"] == "started");
+    session.until("an event with its picture", |s| {
+        told(s, "")["events"][0]["thumbnail"].is_string() && told(s, "")["events"][0]["state"] == "started"
+    });
     let all = told(&session, "");
     assert_eq!((all["version"].as_u64(), all["events"].as_array().unwrap().len()), (Some(1), 1));
     let event = &all["events"][0];

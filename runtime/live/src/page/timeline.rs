@@ -237,7 +237,10 @@ mod tests {
         assert_eq!(log.take(&event("door", EventKind::Ended, 4)), None);
         let told = log.since(revision, 9);
         assert_eq!(brief(&told), ["1 door ended picture"]);
-        assert_eq!((&told["events"][0]["from"], &told["events"][0]["to"]), (&json!("2026-05-01T08:00:01.000Z"), &json!("2026-05-01T08:00:04.000Z")));
+        assert_eq!(
+            (&told["events"][0]["from"], &told["events"][0]["to"]),
+            (&json!("2026-05-01T08:00:01.000Z"), &json!("2026-05-01T08:00:04.000Z"))
+        );
         // The next one of a rule is another entry; what was never begun has no end.
         assert_eq!(log.take(&event("door", EventKind::Noticed, 5)), Some(3));
         log.take(&event("door", EventKind::Cleared, 6));

@@ -164,14 +164,12 @@ impl TryFrom<Raw> for Condition {
                 }
                 Ok(Self::Word { word, zone: raw.zone, test })
             }
-            (None, 1) if is_plain && !is_unusual && raw.zone.is_none() => {
-                match (raw.all, raw.any, raw.not) {
-                    (Some(all), _, _) if !all.is_empty() => Ok(Self::All(all)),
-                    (_, Some(any), _) if !any.is_empty() => Ok(Self::Any(any)),
-                    (_, _, Some(not)) => Ok(Self::Not(not)),
-                    _ => Err("expected one condition or more in all or any, found none".into()),
-                }
-            }
+            (None, 1) if is_plain && !is_unusual && raw.zone.is_none() => match (raw.all, raw.any, raw.not) {
+                (Some(all), _, _) if !all.is_empty() => Ok(Self::All(all)),
+                (_, Some(any), _) if !any.is_empty() => Ok(Self::Any(any)),
+                (_, _, Some(not)) => Ok(Self::Not(not)),
+                _ => Err("expected one condition or more in all or any, found none".into()),
+            },
             _ => Err("expected a word with what must hold of it, or one of all, any and not".into()),
         }
     }
@@ -452,8 +450,12 @@ mod tests {
             (r#"{ all = [{ profile = "day" }, { word = "yes", unusual = "more" }] }"#, Some(false)),
             (r#"{ not = { profile = "day" } }"#, Some(true)),
         ] {
-            let known =
-                Known { measured: &measured, counted: &|_, _, _| None, departs: &|unusual| (unusual.word == "no").then_some(true), profile: Some("night") };
+            let known = Known {
+                measured: &measured,
+                counted: &|_, _, _| None,
+                departs: &|unusual| (unusual.word == "no").then_some(true),
+                profile: Some("night"),
+            };
             assert_eq!(parse(text).unwrap().holds(&known), expected, "{text}");
         }
     }

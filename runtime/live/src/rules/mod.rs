@@ -40,9 +40,9 @@ use serde::Deserialize;
 use crate::things::{Thing, Things};
 use crate::{Error, Result};
 use crowd::Crowds;
-use profile::Schedule;
 use edge_seg_model::render::{ClassReport, Milliseconds};
 use edge_seg_model::{LabelMap, Segmentation, same_name};
+use profile::Schedule;
 
 /// A rule: a condition, and the times that make events of it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -196,7 +196,9 @@ impl RuleBook {
             if let Some(unknown) = rule.lines().into_iter().find(|l| self.lines.iter().all(|k| k.name != *l)) {
                 return wrong(part(), "the name of a [[line]]".into(), format!("{unknown:?}"));
             }
-            if let Some(unknown) = rule.conditions().flat_map(Condition::profiles).find(|name| self.profiles.iter().all(|p| p.name != *name)) {
+            if let Some(unknown) =
+                rule.conditions().flat_map(Condition::profiles).find(|name| self.profiles.iter().all(|p| p.name != *name))
+            {
                 return wrong(part(), "the name of a [[profile]]".into(), format!("{unknown:?}"));
             }
             let is_instant = |condition: &Condition| condition.counts().iter().any(|(_, _, test)| test.is_instant());
@@ -504,7 +506,16 @@ impl Watcher {
                     let asked = unusual.iter().find(|u| same_name(&u.word, word) && u.zone.as_deref() == zone);
                     let usual = asked.and_then(|u| normal.usual(&watched(u, zones), u.deviations)).map(|usual| [usual.low, usual.high]);
                     let count = asked.filter(|u| u.of == Amount::Count).and_then(|u| crowds.count(word, &place(u)));
-                    Some(Measured { word: word.into(), zone: zone.map(Into::into), line: None, share, score, count, usual, ids: Vec::new() })
+                    Some(Measured {
+                        word: word.into(),
+                        zone: zone.map(Into::into),
+                        line: None,
+                        share,
+                        score,
+                        count,
+                        usual,
+                        ids: Vec::new(),
+                    })
                 };
                 let of_things = |(word, place, test): (&str, &Place, ThingTest)| {
                     let (zone, line) = match place {

@@ -283,8 +283,9 @@ impl Normal {
     /// The one that was not seen for longest goes.
     fn make_room(&mut self) {
         while self.series.len() >= MOST_SERIES {
-            let oldest = self.series.iter().min_by_key(|(_, series)| series.days.back().map(|day| day.day)).map(|(watched, _)| watched.clone());
-            oldest.map(|watched| self.series.remove(&watched));
+            let oldest = self.series.iter().min_by_key(|(_, series)| series.days.back().map(|day| day.day));
+            let Some(oldest) = oldest.map(|(watched, _)| watched.clone()) else { return };
+            self.series.remove(&oldest);
         }
     }
 
@@ -557,7 +558,7 @@ mod tests {
     #[test]
     fn an_hour_that_comes_twice_is_one_and_one_that_is_left_out_is_unknown() {
         let berlin = LocalClock::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
-        for (midnight, hours, lacks) in [("2026-10-24T22:00:00Z", 25, &[][..]), ("2026-03-28T23:00:00Z", 23, &[4, 5])] {
+        for (midnight, hours, lacks) in [("2026-10-24T22:00:00Z", 25, &[][..]), ("2026-03-28T23:00:00Z", 23, &[4, 5][..])] {
             let (mut normal, midnight) = (Normal::default(), parse_utc(midnight).unwrap());
             for second in (0..hours * 3600).step_by(10) {
                 let now = Duration::from_secs(second);
@@ -574,7 +575,8 @@ mod tests {
     #[test]
     fn gaps_and_frames_that_start_again_begin_a_new_minute() {
         let mut minute = Minute::default();
-        let mut full = |seconds: std::ops::RangeInclusive<u64>| seconds.map(|s| minute.take(Duration::from_secs(s), 1.0)).filter(|full| *full).count();
+        let mut full =
+            |seconds: std::ops::RangeInclusive<u64>| seconds.map(|s| minute.take(Duration::from_secs(s), 1.0)).filter(|full| *full).count();
         assert_eq!(full(0..=59), 0);
         assert_eq!(full(60..=79), 2);
         assert_eq!(full(95..=150), 0, "a gap");

@@ -66,7 +66,16 @@ fn events_tell_who_where_when_and_how_long() {
     assert_eq!(brief, expected);
     assert_eq!(
         told[1].measured,
-        [Measured { word: "Person".into(), zone: Some("left".into()), line: None, share: 1.0, score: 0.5, count: None, usual: None, ids: vec![] }]
+        [Measured {
+            word: "Person".into(),
+            zone: Some("left".into()),
+            line: None,
+            share: 1.0,
+            score: 0.5,
+            count: None,
+            usual: None,
+            ids: vec![]
+        }]
     );
     assert_eq!((told[1].time.as_str(), told[1].timestamp_ms), ("1970-01-01T00:00:01.500Z", 1500.0));
     let line = serde_json::to_string(&told[3]).unwrap();
@@ -329,7 +338,9 @@ fn wrong_profiles_and_confirmations_are_told_with_their_place() {
         let found = RuleBook::parse("book", &text).expect_err(&text).to_string();
         assert!(found.contains(complaint), "{text}: {found}");
     }
-    let book = RuleBook::parse("book", &rule("when = { word = \"x\", unusual_count = \"more\" }\nconfirm_s = 5\nconfirm = { word = \"y\" }")).unwrap();
+    let book =
+        RuleBook::parse("book", &rule("when = { word = \"x\", unusual_count = \"more\" }\nconfirm_s = 5\nconfirm = { word = \"y\" }"))
+            .unwrap();
     assert!(book.learns() && book.counts());
     assert_eq!(book.words(), ["x", "y"]);
 }

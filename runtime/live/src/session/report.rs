@@ -171,7 +171,8 @@ mod tests {
 
     #[test]
     fn brightness_is_of_the_whole_picture() {
-        let of = |width, height, value: fn(u32, u32) -> [u8; 3]| brightness(&RgbImage::from_fn(width, height, |x, y| image::Rgb(value(x, y))));
+        let of =
+            |width, height, value: fn(u32, u32) -> [u8; 3]| brightness(&RgbImage::from_fn(width, height, |x, y| image::Rgb(value(x, y))));
         assert_eq!(of(7, 5, |_, _| [255; 3]), 1.0);
         assert_eq!(of(64, 64, |_, _| [0; 3]), 0.0);
         assert!((of(640, 480, |x, _| if x < 320 { [255; 3] } else { [0; 3] }) - 0.5).abs() < 0.02);

@@ -107,7 +107,8 @@ impl Profiled {
         }
         // A word that somebody has changed meanwhile is somebody's.
         let is_as_added = |word: &Word, added: &WordSpec| {
-            let threshold = self.thresholds.iter().find(|(name, ..)| same_name(name, &word.name)).map_or(added.threshold, |(_, _, made)| *made);
+            let threshold =
+                self.thresholds.iter().find(|(name, ..)| same_name(name, &word.name)).map_or(added.threshold, |(_, _, made)| *made);
             word.on && word.threshold == threshold && word.synonyms == added.synonyms && word.examples.is_empty()
         };
         specs.retain(|spec| {
