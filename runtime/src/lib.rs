@@ -152,7 +152,7 @@ pub mod rules {
     #[doc(inline)]
     pub use edge_seg_live::rules::{
         Amount, Anchor, Change, Condition, Confirm, Departure, Event, EventKind, Line, LocalClock, Machine, Measured, Normal, Place,
-        Profile, Rule, RuleBook, Tally, TallyPlace, Test, ThingTest, Timing, Unit, Unusual, Watcher, Way, Zone,
+        Profile, Rule, RuleBook, Tally, TallyPlace, Test, ThingTest, Timing, Unit, Unusual, Watcher, Way, Zone, brightness,
     };
 }
 

@@ -29,7 +29,7 @@ pub use event::{Event, EventKind};
 pub use machine::{Change, Confirm, Machine, Timing};
 pub use normal::{Amount, Departure, LEARNING_DAYS, Normal, Usual, Watched};
 pub use normal_file::NormalFile;
-pub use profile::Profile;
+pub use profile::{Profile, brightness};
 pub use zone::{Anchor, Unit, Zone, ZoneMask};
 
 use std::path::Path;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::clock::{DAY_S, LocalTime};
 use edge_seg_bundle::date::parse_clock;
+use edge_seg_model::image::RgbImage;
 use edge_seg_model::{Class, parse_tags};
 
 /// What is looked for, and how, at some times.
@@ -192,6 +193,22 @@ impl Light {
     }
 }
 
+/// Every so many pixels across and down are looked at: of 1280×720, fourteen thousand.
+const BRIGHTNESS_STEP: usize = 8;
+
+/// Mean luma of a picture (ITU-R BT.601), in 0..1, for [`Watcher::light`](super::Watcher::light).
+pub fn brightness(picture: &RgbImage) -> f64 {
+    let width = picture.width().max(1) as usize;
+    let (mut sum, mut pixels) = (0u64, 0u64);
+    for row in picture.as_raw().chunks_exact(3 * width).step_by(BRIGHTNESS_STEP) {
+        for pixel in row.chunks_exact(3).step_by(BRIGHTNESS_STEP) {
+            sum += 299 * u64::from(pixel[0]) + 587 * u64::from(pixel[1]) + 114 * u64::from(pixel[2]);
+            pixels += 1;
+        }
+    }
+    sum as f64 / (255_000 * pixels.max(1)) as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,5 +281,16 @@ mod tests {
             assert!(toml::from_str::<Profile>(&format!("name = \"p\"\n{text}")).is_err(), "{text}");
         }
         assert_eq!(profile("from = \"22:00\"\nto = \"06:00\"\nwords = \"dog, torch\"\nthresholds = { dog = 0.4 }").check(), Ok(()));
+    }
+
+    #[test]
+    fn brightness_is_of_the_whole_picture() {
+        let of =
+            |width, height, value: fn(u32, u32) -> [u8; 3]| brightness(&RgbImage::from_fn(width, height, |x, y| image::Rgb(value(x, y))));
+        assert_eq!(of(7, 5, |_, _| [255; 3]), 1.0);
+        assert_eq!(of(64, 64, |_, _| [0; 3]), 0.0);
+        assert!((of(640, 480, |x, _| if x < 320 { [255; 3] } else { [0; 3] }) - 0.5).abs() < 0.02);
+        assert!((of(640, 480, |_, _| [0, 255, 0]) - 0.587).abs() < 1e-6);
+        assert_eq!(brightness(&RgbImage::default()), 0.0);
     }
 }
