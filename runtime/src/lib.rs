@@ -151,8 +151,8 @@ pub mod region {
 pub mod rules {
     #[doc(inline)]
     pub use edge_seg_live::rules::{
-        Anchor, Change, Condition, Event, EventKind, Line, Machine, Measured, Place, Rule, RuleBook, Tally, TallyPlace, Test, ThingTest,
-        Timing, Unit, Watcher, Way, Zone,
+        Amount, Anchor, Change, Condition, Confirm, Departure, Event, EventKind, Line, LocalClock, Machine, Measured, Normal, Place,
+        Profile, Rule, RuleBook, Tally, TallyPlace, Test, ThingTest, Timing, Unit, Unusual, Watcher, Way, Zone, brightness,
     };
 }
 

@@ -87,7 +87,7 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     if settings.hide.is_given() {
         hide::keep_memory()?;
     }
-    let mut rules = settings.rules.open()?;
+    let mut rules = settings.rules.open(settings.words.state.as_deref())?;
     if settings.things.options().is_none() && settings.rules.book()?.counts() {
         bail!("--rules: expected --things WORDS, whose things the rules count, found none; try --things person");
     }
@@ -108,6 +108,7 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     let reconnects = Arc::default();
     let source = settings.input.open(&stop, &reconnects)?;
     let Some(running) = load(settings, &stop, reconnects)? else { return Ok(Outcome::Done) };
+    rules.change(running.control.words.clone());
     if commands {
         steer::obey_stdin(running.control.clone());
     }
@@ -143,6 +144,7 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
         shown += 1;
         anyhow::Ok(settings.pipeline.frames.is_none_or(|frames| shown < frames))
     });
+    rules.finish();
     // Each sink is finished, whatever became of the others; the first fault is told.
     let finished = sinks.into_iter().map(LiveSink::finish).fold(Ok(()), Result::and);
     let seconds = start.elapsed().as_secs_f64();

@@ -152,6 +152,20 @@ impl Words {
         Ok(self.publish(WordSet { words, bank, background, background_words, version: old.version + 1 }))
     }
 
+    /// Exchanges words and background by changing the present ones; a change that changes nothing makes no other set.
+    pub(super) fn exchange_all(&self, change: impl FnOnce(&WordSet) -> Result<(Vec<WordSpec>, Background)>) -> Result<Arc<WordSet>> {
+        let _alone = self.changing.lock();
+        let old = self.current();
+        let (specs, background) = change(&old)?;
+        let words = settle("words", specs, &old.words)?;
+        if words == old.words && background == old.background {
+            return Ok(old);
+        }
+        let background_words = old.background_words.clone();
+        let bank = bank(&self.session, &words, &background_words)?;
+        Ok(self.publish(WordSet { words, bank, background, background_words, version: old.version + 1 }))
+    }
+
     fn publish(&self, set: WordSet) -> Arc<WordSet> {
         let set = Arc::new(set);
         *self.current.write() = set.clone();

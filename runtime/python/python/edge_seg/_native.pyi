@@ -493,8 +493,8 @@ class Event:
     @property
     def rule(self) -> str: ...
     @property
-    def event(self) -> Literal["started", "ended"]:
-        """"started" or "ended"."""
+    def event(self) -> Literal["noticed", "cleared", "started", "ended"]:
+        """"noticed", "cleared", "started" or "ended"."""
 
     @property
     def time(self) -> str:
