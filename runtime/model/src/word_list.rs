@@ -1,6 +1,6 @@
 //! Words as a program asks for them in one line.
 
-use crate::words::{Gate, TagBank, same_name};
+use crate::words::{Class, Gate, TagBank, same_name};
 use crate::{Background, Error, Example, Result};
 
 /// What is looked for: words with their embeddings, the thresholds that they must pass, and words for what is to be left out. Made by
