@@ -89,6 +89,10 @@ enum Phase {
         /// When what confirms held last.
         last: Option<Duration>,
     },
+    /// Cleared while the condition holds on: it is not noticed again, and may still be confirmed.
+    Cleared {
+        since: Duration,
+    },
     On {
         since: Duration,
         held: Duration,
@@ -120,7 +124,8 @@ impl Machine {
             Phase::Noticed { last, .. } if goes_on => *last = Some(now),
             Phase::Noticed { last, .. } if !by_other && last.is_none_or(|last| now - last >= timing.release) => end = self.close(),
             Phase::Noticed { .. } => {}
-            Phase::Waiting { .. } if !holds => self.phase = Phase::Off,
+            Phase::Waiting { .. } | Phase::Cleared { .. } if !holds => self.phase = Phase::Off,
+            Phase::Cleared { .. } => {}
             Phase::Waiting { .. } => {}
             Phase::Off if holds => self.phase = Phase::Waiting { since: now },
             Phase::Off => {}
@@ -142,8 +147,18 @@ impl Machine {
                         self.phase = Phase::On { since, held };
                         Some(Change::Started { held: now - since })
                     }
-                    None => self.close(),
+                    None => {
+                        let cleared = self.close();
+                        if by_other && holds {
+                            self.phase = Phase::Cleared { since };
+                        }
+                        cleared
+                    }
                 }
+            }
+            (Phase::Cleared { since }, _) if cool && confirms => {
+                self.phase = Phase::On { since, held: now };
+                Some(Change::Started { held: now - since })
             }
             _ => None,
         };
@@ -271,6 +286,9 @@ mod tests {
         assert_eq!(play_confirmed(confirmed(3.0, true, 1.0), &steps), ["1?0", "4+3", "6-4"]);
         let gone = steps.map(|(at, holds, confirms)| (at, holds, confirms && at < 4.0));
         assert_eq!(play_confirmed(confirmed(3.0, true, 1.0), &gone), ["1?0", "4x2"]);
+        // What goes on unconfirmed is told once, and again if it is confirmed after all.
+        let late: Vec<_> = (0..12).map(|second| (f64::from(second), second < 10, (7..9).contains(&second))).collect();
+        assert_eq!(play_confirmed(confirmed(3.0, true, 1.0), &late), ["0?0", "3x0", "7+7", "9-8"]);
     }
 
     #[test]
