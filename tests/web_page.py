@@ -19,6 +19,8 @@ import urllib.request
 import websocket
 
 PATIENCE_S = 120
+# A modifier of keys, as the protocol counts them.
+SHIFT = 8
 PICTURE = pathlib.Path(__file__).resolve().parent.parent / "examples/pictures/cat.jpg"
 
 
@@ -109,10 +111,11 @@ class Browser:
         for kind in ["mousePressed", "mouseReleased"]:
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
-    def key(self, key, code=0):
+    def key(self, key, code=0, modifiers=0):
         text = {"text": "\r"} if key == "Enter" else {}
         for kind in ["keyDown", "keyUp"]:
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **(text if kind == "keyDown" else {}))
+            more = text if kind == "keyDown" else {}
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, modifiers=modifiers, **more)
 
     def type(self, selector, text):
         self.run(f"document.querySelector({json.dumps(selector)}).focus()")
@@ -139,6 +142,22 @@ MASKED = """(() => {
     for (let i = 3; i < d.length; i += 4) n += d[i] > 0;
     return n / (c.width * c.height);
 })()"""
+# What is told at once, what nobody confirms, and a profile that is on whatever the light.
+RULES = """
+[[profile]]
+name = "any light"
+darker_than = 1.0
+
+[[rule]]
+name = "a cat is there"
+when = { word = "cat", score_above = 0.01 }
+
+[[rule]]
+name = "a car, perhaps"
+when = { word = "cat", score_above = 0.01 }
+confirm_s = 0.5
+confirm = { word = "car", score_above = 0.99 }
+"""
 LIVE = 'document.querySelector("#link").dataset.state === "live"'
 NAMED = {"button", "textbox", "slider", "combobox", "ColorWell", "meter", "link", "heading", "listbox", "spinbutton", "application", "image"}
 
@@ -212,6 +231,84 @@ def points_tell_scores(browser):
         browser.key("ArrowUp", 38)
     browser.key("Enter", 13)
     browser.until(f'document.querySelector("#point p").textContent !== {json.dumps(first)}', "scores at another point by keyboard")
+
+
+def events_are_on_the_timeline(browser, folder):
+    texts = [browser.until(f'document.querySelector("#timeline .entry[data-state={state}]")?.textContent', state) for state in ["started", "cleared"]]
+    assert "a cat is there" in texts[0] and "on now" in texts[0] and "cat: " in texts[0], texts
+    assert "a car, perhaps" in texts[1] and "not confirmed" in texts[1], texts
+    browser.until('document.querySelector("#timeline [data-state=started] img").naturalWidth > 50', "an event's picture")
+    # It can be reached and scrolled by keyboard, and what is new is said, not what was there.
+    browser.run('document.querySelector("#timeline").focus()')
+    assert browser.run("document.activeElement.id") == "timeline"
+    assert browser.run('document.querySelector("#timeline-said").getAttribute("role")') == "status"
+    assert browser.run('document.querySelector("#now").textContent') == "Profile: any light."
+    # Events end when their rules go; newer ones stand above.
+    (folder / "rules.toml").write_text(RULES.replace("a cat is there", "there is a cat"))
+    browser.until('document.querySelector("#timeline .entry[data-state=ended] .rule")?.textContent === "a cat is there"', "the end of an event")
+    browser.until('document.querySelector("#timeline-said").textContent !== ""', "that it is said")
+    ids = browser.run('[...document.querySelectorAll("#timeline .entry")].map((e) => Number(e.dataset.id))')
+    assert ids == sorted(ids, reverse=True), ids
+    # Counts are the largest numbers of the page.
+    browser.until('document.querySelector("#counts dd")?.firstChild.textContent === "1"', "the count of cats")
+    assert browser.run('parseFloat(getComputedStyle(document.querySelector("#counts dd")).fontSize)') >= 40
+
+
+def drag(browser, start, end):
+    """Over the picture, from and to shares of its width and height."""
+    box = browser.run('(() => { const b = document.querySelector("#picture").getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; })()')
+    places = [[box[0] + x * box[2], box[1] + y * box[3]] for x, y in [start, [(start[0] + end[0]) / 2, (start[1] + end[1]) / 2], end]]
+    for kind, (x, y) in zip(["mousePressed", "mouseMoved", "mouseMoved", "mouseReleased"], [places[0], places[1], places[2], places[2]]):
+        browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+
+
+def boxes_become_words(browser, camera):
+    browser.run('document.querySelector("#stage").scrollIntoView()')
+    told = browser.run('document.querySelector("#point").textContent')
+    drag(browser, [0.25, 0.25], [0.75, 0.75])
+    browser.until('!document.querySelector("#show").hidden && document.activeElement.id === "show-name"', "the question for a name")
+    assert browser.run('document.querySelector("#point").textContent') == told, "a drag asks for no scores"
+    browser.type("#show-name", "my friend")
+    browser.key("Enter", 13)
+    browser.until('document.querySelector("#show").hidden && document.querySelectorAll("#chips .chip").length === 3', "the word of the box")
+    assert camera.words() == ["cat", "car", "my friend"]
+    assert browser.run(f'{chip("my friend")}.querySelector(".examples").textContent') == "1 example"
+    # With the keyboard, as what is not meant: the corner. What is on the thing itself would turn the word away from it.
+    browser.run('document.querySelector("#stage").focus()')
+    for _ in range(10):
+        browser.key("ArrowLeft", 37, SHIFT)
+        browser.key("ArrowUp", 38, SHIFT)
+    browser.key("b", 66)
+    for _ in range(5):
+        browser.key("ArrowRight", 39)
+        browser.key("ArrowDown", 40)
+    browser.key("b", 66)
+    browser.until('!document.querySelector("#show").hidden', "the question for a name again")
+    browser.type("#show-name", "my friend")
+    browser.run('document.querySelector("#show-counter").checked = true')
+    browser.key("Enter", 13)
+    browser.until(f'{chip("my friend")}.querySelector(".examples").textContent === "2 examples"', "a second example")
+    # A box that is thought better of leaves nothing, and the picture goes on.
+    drag(browser, [0.1, 0.1], [0.3, 0.3])
+    browser.until('!document.querySelector("#show").hidden', "the question for a name once more")
+    browser.key("Escape", 27)
+    browser.until('document.querySelector("#show").hidden && document.querySelector("#box").hidden', "no box")
+
+
+def the_past_is_searched(browser):
+    browser.type("#search-words", "cat")
+    browser.key("Enter", 13)
+    browser.until('document.querySelectorAll("#search-found li").length > 0', "an answer")
+    assert "hall" in browser.run('document.querySelector("#search-found li").textContent')
+    browser.until('document.querySelector("#search-found img").naturalWidth > 50', "its picture")
+    browser.run('document.querySelector("#search-words").value = ""')
+    browser.type("#search-words", "aeroplane")
+    browser.key("Enter", 13)
+    browser.until('document.querySelector("#search-said").textContent === "aeroplane: not seen."', "that there is none")
+    browser.run('document.querySelector("#search-words").value = ""')
+    browser.type("#search-words", "my friend")
+    browser.key("Enter", 13)
+    browser.until('/my friend/.test(document.querySelector("#search-found").textContent)', "what was shown")
 
 
 def controls_have_names(browser):
@@ -305,7 +402,9 @@ def main():
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         folder = pathlib.Path(folder)
         port = free_port()
-        camera, browser = Camera(binary, folder, port), Browser(folder)
+        (folder / "rules.toml").write_text(RULES)
+        more = ["--index", folder / "seen.index", "--index-camera", "hall", "--things", "cat", "--rules", folder / "rules.toml"]
+        camera, browser = Camera(binary, folder, port, *more), Browser(folder)
         try:
             browser.look(1280, 800, "light")
             open_page(browser, camera)
@@ -314,6 +413,9 @@ def main():
             words_come_and_go(browser, camera)
             sets_are_saved(browser, camera)
             points_tell_scores(browser)
+            events_are_on_the_timeline(browser, folder)
+            boxes_become_words(browser, camera)
+            the_past_is_searched(browser)
             controls_have_names(browser)
             recordings_run_and_are_downloaded(browser, folder, folder / "downloads")
             looks(browser, pictures)
@@ -335,7 +437,7 @@ def main():
         finally:
             camera.process.kill()
             browser.stop()
-    print("web page: 8 passed, 0 failed")
+    print("web page: 11 passed, 0 failed")
 
 
 main()

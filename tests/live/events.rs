@@ -169,6 +169,94 @@ fn rules_are_followed_while_it_runs() {
 }
 
 #[test]
+fn words_follow_a_profile_and_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    // No picture is as bright as that: it is on from the first frame.
+    let dark = "[[profile]]\nname = \"dark\"\ndarker_than = 1.0\nsettle_s = 0\nwords = \"sky, torch\"\nthresholds = { sky = 0.9 }\n";
+    let rule = "[[rule]]\nname = \"night\"\nwhen = { profile = \"dark\" }\n";
+    fs::write(at("rules.toml"), [dark, rule].concat()).unwrap();
+    let mut command = Command::new(binary("edge-seg"));
+    command.current_dir(folder.path()).args([
+        "run",
+        "--source",
+        "test:?size=64x48&fps=10",
+        "--tags",
+        "sky, stripes",
+        "--rules",
+        "rules.toml",
+    ]);
+    let mut running = Running::start(command.args(SIZE).stdout(Stdio::piped()).stderr(fs::File::create(at("log")).unwrap()));
+    let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
+    let mut until = |what: &str, holds: &dyn Fn(&Value) -> bool| {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let line: Value = serde_json::from_str(&lines.next().expect("a line").unwrap()).unwrap();
+            if holds(&line) {
+                return line;
+            }
+            assert!(Instant::now() < end, "{what} never came: {line}");
+        }
+    };
+    let names =
+        |line: &Value| -> Vec<String> { line["classes"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap().into()).collect() };
+    let first = until("a frame", &|_| true);
+    assert_eq!((first["profile"].as_str(), first["events"][0]["event"].as_str()), (Some("dark"), Some("started")));
+    until("the profile's words", &|line| names(line) == ["sky", "stripes", "torch"] && line["profile"] == "dark");
+    fs::write(at("rules.toml"), "").unwrap();
+    let back = until("the list's words", &|line| names(line) == ["sky", "stripes"]);
+    assert_eq!(back.get("profile"), None);
+    running.signal("-TERM");
+    assert_eq!(running.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn what_departs_from_a_week_is_an_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let cat = image::open(picture("cat.jpg")).unwrap().thumbnail(96, 96).into_rgb8();
+    let wall = vec![128u8; cat.as_raw().len()];
+    // A picture a second, a little longer than the minute that is compared.
+    fs::write(folder.path().join("wall.rgb"), wall.repeat(70)).unwrap();
+    fs::write(folder.path().join("cat.rgb"), cat.as_raw().repeat(70)).unwrap();
+    let rule = "[[rule]]\nname = \"odd\"\nwhen = { word = \"cat\", unusual = \"more\" }\n";
+    fs::write(folder.path().join("rules.toml"), rule).unwrap();
+    let history = folder.path().join("state/normal.history");
+    let day = |day: usize, file: &str| {
+        let source = format!("raw:{file}?size={}x{}&format=rgb24&fps=1", cat.width(), cat.height());
+        let start = format!("202601{day:02}T120000Z");
+        let rules = ["--rules", "rules.toml", "--start-time", &start, "--state", "state"];
+        let words = ["--source", &source, "--tags", "cat, wall", "--pace", "every", "--size", "224", "--key-interval", "35"];
+        let ended = edge_seg(folder.path(), &[&["run"], words.as_slice(), &rules].concat());
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let frames = ended.json_lines();
+        let events: Vec<Value> = frames.iter().filter_map(|f| f.get("events")).flat_map(|e| e.as_array().unwrap().clone()).collect();
+        (events, ended.stderr)
+    };
+    for before in 1..=7 {
+        let (events, said) = day(before, "wall.rgb");
+        assert_eq!(events, Vec::<Value>::new(), "day {before}");
+        assert!(said.contains(&format!("normal.history: {} of 7 days", before - 1)), "{said}");
+    }
+    let learned = fs::read(&history).unwrap();
+    let (events, _) = day(8, "cat.rgb");
+    assert_eq!(events.len(), 1, "{events:?}");
+    let (told, measured) = (&events[0], &events[0]["measured"][0]);
+    assert_eq!(
+        (told["rule"].as_str(), told["event"].as_str(), told["time"].as_str()),
+        (Some("odd"), Some("started"), Some("2026-01-08T12:01:00.000Z"))
+    );
+    assert!(measured["share"].as_f64() > measured["usual"][1].as_f64() && measured["usual"][0].as_f64() == Some(0.0), "{told}");
+    // A day that ends in the middle of a write leaves the file of before; damage begins anew and says so.
+    fs::write(&history, &learned[..learned.len() / 2]).unwrap();
+    let (events, said) = day(8, "cat.rgb");
+    assert_eq!(events, Vec::<Value>::new());
+    assert!(said.contains("what is usual is learned anew") && said.contains("normal.history.damaged"), "{said}");
+    assert_eq!(fs::read(folder.path().join("state/normal.history.damaged")).unwrap(), &learned[..learned.len() / 2]);
+    let (events, said) = day(9, "cat.rgb");
+    assert!(events.is_empty() && said.contains("1 of 7 days"), "{said}");
+}
+
+#[test]
 fn snapshots_stay_few() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("shots")).unwrap();
@@ -192,8 +280,10 @@ fn snapshots_stay_few() {
 fn wrong_rules_and_options_are_refused_before_anything_runs() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("bad.toml"), "[[rule]]\nname = \"a\"\nwhen = { word = \"x\", zone = \"nowhere\" }\n").unwrap();
+    fs::write(folder.path().join("odd.toml"), "[[rule]]\nname = \"a\"\nwhen = { word = \"x\", unusual = \"more\" }\n").unwrap();
     for (arguments, complaint) in [
-        (&["--rules", "bad.toml"][..], "bad.toml: rule \"a\": expected the name of a [[zone]], found \"nowhere\""),
+        (&["--rules", "odd.toml"][..], "--rules: expected --state DIR to keep what is usual in"),
+        (&["--rules", "bad.toml"], "bad.toml: rule \"a\": expected the name of a [[zone]], found \"nowhere\""),
         (&["--rules", "none.toml"], "none.toml"),
         (&["--events", "e"], "--events needs --rules"),
         (&["--mqtt", "mqtt://me:secret@host"], "--mqtt-password-file"),
@@ -353,7 +443,7 @@ fn metrics_are_what_prometheus_reads() {
     let options = LiveOptions::default().with_pace(Pace::Every).with_keys(KeyFrames::Every(2)).with_scene_cuts(false);
     edge_seg_live::run(&session, source, &words, options, &counters, &Arc::default(), |shown| {
         let mut report = FrameReport::new(&shown);
-        report.observe(&mut watcher, &shown.found.labels, SystemTime::now());
+        report.observe(&mut watcher, &shown, SystemTime::now());
         metrics.observe(&report);
         Ok::<bool, edge_seg::Error>(true)
     })

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use edge_seg::hide::{Hidden, HideOptions, Whole};
 use edge_seg::live::{KeyFrames, Live, LiveOptions};
 use edge_seg::source::{Pace, Rate, Source};
@@ -185,7 +187,10 @@ fn no_route_of_the_page_shows_what_is_hidden() {
         for (frame, picture) in pan().enumerate().skip(7).take(3) {
             picture.save(folder.path().join(format!("film/{frame:02}.png"))).unwrap();
         }
+        fs::write(folder.path().join("rules.toml"), "[[rule]]\nname = \"all\"\nwhen = { word = \"wall\", score_above = 0 }\nfor_s = 0.5\n")
+            .unwrap();
         let run = ["--source", "film", "--loop", "--tags", "wall, flag", "--http", "127.0.0.1:0", "--recordings", "recordings"];
+        let run = [run.as_slice(), &["--rules", "rules.toml"]].concat();
         let mut session = Session::start(folder.path(), &[run.as_slice(), hide].concat());
         let recorded: Vec<String> = [true, false]
             .into_iter()
@@ -216,6 +221,11 @@ fn no_route_of_the_page_shows_what_is_hidden() {
                     found
                 };
                 ["", "?masks=true"].iter().flat_map(whole).collect()
+            } else if path == "/api/timeline" {
+                session.until("an event's picture", |s| s.get(path).json()["events"][0]["thumbnail"].is_string());
+                let told = session.get(path).json();
+                let url = told["events"][0]["thumbnail"].as_str().unwrap().to_owned();
+                pictures_in(&BASE64_STANDARD.decode(url.split_once(',').unwrap().1).unwrap())
             } else if gives("multipart/form-data") {
                 // The masks come behind the picture.
                 pictures_in(&session.get(path).body).into_iter().take(1).collect()
@@ -229,7 +239,7 @@ fn no_route_of_the_page_shows_what_is_hidden() {
             assert_eq!(shown, if hide.is_empty() { found.len() } else { 0 }, "{path}: {shown} of {}", found.len());
             searched += 1;
         }
-        assert!(searched >= 4, "{searched}");
+        assert!(searched >= 5, "{searched}");
         let report: Value = session.get("/api/report").json();
         assert_eq!(report["report"].get("hidden").is_some(), !hide.is_empty());
     }

@@ -173,6 +173,38 @@ impl Answer {
 }
 
 #[test]
+fn the_timeline_tells_events_with_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let rule =
+        |name: &str, word: &str| format!("[[rule]]\nname = \"{name}\"\nwhen = {{ word = \"{word}\", score_above = 0 }}\nconfirm_s = 0.2\n");
+    fs::write(folder.path().join("rules.toml"), rule("above", "sky")).unwrap();
+    let run = ["--source", "test:?size=320x240&fps=10", "--tags", "sky", "--http", "127.0.0.1:0", "--rules", "rules.toml"];
+    let mut session = Session::start(folder.path(), &run);
+    let told = |session: &Session, query: &str| session.get(&format!("/api/timeline{query}")).json();
+    session.until("an event with its picture", |s| {
+        told(s, "")["events"][0]["thumbnail"].is_string() && told(s, "")["events"][0]["state"] == "started"
+    });
+    let all = told(&session, "");
+    assert_eq!((all["version"].as_u64(), all["events"].as_array().unwrap().len()), (Some(1), 1));
+    let event = &all["events"][0];
+    assert!(event["thumbnail"].as_str().unwrap().starts_with("data:image/jpeg;base64,/9j/"), "{event}");
+    assert_eq!((event["rule"].as_str(), event["measured"][0]["word"].as_str(), event.get("to")), (Some("above"), Some("sky"), None));
+    let revision = all["revision"].as_u64().unwrap();
+    assert_eq!(told(&session, &format!("?after={revision}"))["events"], json!([]));
+    // A rule that is gone ends its event, and another begins one: both are changes.
+    fs::write(folder.path().join("rules.toml"), rule("below", "sky")).unwrap();
+    session.until("the next event", |s| told(s, "")["events"].as_array().unwrap().len() == 2);
+    let changed = told(&session, &format!("?after={revision}"));
+    let brief: Vec<_> = changed["events"].as_array().unwrap().iter().map(|e| (e["rule"].as_str().unwrap(), e["to"].is_string())).collect();
+    assert_eq!(brief, [("below", false), ("above", true)]);
+    assert_eq!((&changed["run"], told(&session, "?after=999999")["events"].as_array().unwrap().len()), (&all["run"], 2));
+    for wrong in ["?most=0", "?most=201"] {
+        assert_eq!(session.get(&format!("/api/timeline{wrong}")).status, 422, "{wrong}");
+    }
+    assert_eq!(session.get("/api/timeline?before=1").status, 400);
+}
+
+#[test]
 fn a_box_on_the_picture_becomes_a_word_and_the_past_is_searched() {
     let folder = tempfile::tempdir().unwrap();
     let cat = picture("cat.jpg");

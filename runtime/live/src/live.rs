@@ -11,7 +11,7 @@ use crate::rules::{RuleBook, Watcher};
 use crate::session::{Counters, FrameReport, LiveOptions, Pipeline, SegmentedFrame, catch};
 use crate::sinks::LiveSink;
 use crate::source::{Fault, Source};
-use crate::words::Words;
+use crate::words::{ProfileFollower, Words};
 use crate::{Error, Result};
 
 /// Video that is being segmented. It owns the threads that read and segment: [`Self::stop`], or dropping it, ends them and lets the source
@@ -37,6 +37,7 @@ pub struct Live {
     counters: Arc<Counters>,
     stop: Arc<AtomicBool>,
     watcher: Option<Watcher>,
+    profiles: ProfileFollower,
     sinks: Vec<Box<dyn LiveSink>>,
     report: Option<Arc<FrameReport>>,
 }
@@ -88,10 +89,11 @@ impl Live {
         };
         let (counters, stop) = (Arc::<Counters>::default(), Arc::<AtomicBool>::default());
         let pipeline = Pipeline::start(&session, Box::new(source), &words, options, &counters, &stop)?;
-        Ok(Self { pipeline, words, counters, stop, watcher: None, sinks: Vec::new(), report: None })
+        let profiles = ProfileFollower::new(words.clone());
+        Ok(Self { pipeline, words, counters, stop, watcher: None, profiles, sinks: Vec::new(), report: None })
     }
 
-    /// The same session with rules: what they find is in [`Self::report`].
+    /// The same session with rules, whose profiles its words follow: what they find is in [`Self::report`].
     ///
     /// # Errors
     /// As [`RuleBook::check`].
@@ -163,7 +165,8 @@ impl Live {
         }
         let mut report = FrameReport::new(shown);
         if let Some(watcher) = &mut self.watcher {
-            report.observe(watcher, &shown.found.labels, SystemTime::now());
+            report.observe(watcher, shown, SystemTime::now());
+            self.profiles.follow(watcher.profile());
         }
         let report = Arc::new(report);
         self.report = Some(report.clone());

@@ -123,9 +123,8 @@ impl Metrics {
         seen.words.clear();
         seen.words.extend(report.classes.iter().take(MAX_WORDS).map(|c| (c.name.clone(), c.share, c.score)));
         for event in &report.events {
-            let kind = if event.event == crate::rules::EventKind::Started { "started" } else { "ended" };
-            *seen.events.entry((event.rule.clone(), kind)).or_default() += 1;
-            seen.active.insert(event.rule.clone(), kind == "started");
+            *seen.events.entry((event.rule.clone(), event.event.name())).or_default() += 1;
+            seen.active.insert(event.rule.clone(), event.event == crate::rules::EventKind::Started);
         }
     }
 
@@ -178,7 +177,7 @@ impl Metrics {
         for (word, _, score) in &seen.words {
             let _ = writeln!(out, "edge_seg_word_score_ratio{{{}}} {score}", label("word", word));
         }
-        head(out, "edge_seg_rule_events_total", "counter", "Events that a rule started or ended.");
+        head(out, "edge_seg_rule_events_total", "counter", "Events that a rule noticed, cleared, started or ended.");
         for ((rule, kind), count) in &seen.events {
             let _ = writeln!(out, "edge_seg_rule_events_total{{{},event=\"{kind}\"}} {count}", label("rule", rule));
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
-use edge_seg::rules::{Event as Told, EventKind, RuleBook, Watcher};
+use edge_seg::rules::{Event as Told, RuleBook, Watcher};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 
@@ -85,13 +85,10 @@ impl Event {
         &self.0.rule
     }
 
-    /// "started" or "ended".
+    /// "noticed", "cleared", "started" or "ended".
     #[getter]
     fn event(&self) -> &'static str {
-        match self.0.event {
-            EventKind::Started => "started",
-            EventKind::Ended => "ended",
-        }
+        self.0.event.name()
     }
 
     /// When, by the wall's clock: RFC 3339 in UTC.

@@ -31,6 +31,7 @@ use edge_seg::sink::LiveSink;
 use edge_seg_live::metrics::Metrics;
 use edge_seg_live::session::EventBus;
 use edge_seg_live::words::{Control, WordSets};
+use edge_seg_model::same_name;
 
 use super::examples::{ExampleArg, with_examples};
 use super::{MANY_WORDS, Outcome, flags, hide, steer};
@@ -86,7 +87,7 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     if settings.hide.is_given() {
         hide::keep_memory()?;
     }
-    let mut rules = settings.rules.open()?;
+    let mut rules = settings.rules.open(settings.words.state.as_deref())?;
     if settings.things.options().is_none() && settings.rules.book()?.counts() {
         bail!("--rules: expected --things WORDS, whose things the rules count, found none; try --things person");
     }
@@ -107,6 +108,7 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     let reconnects = Arc::default();
     let source = settings.input.open(&stop, &reconnects)?;
     let Some(running) = load(settings, &stop, reconnects)? else { return Ok(Outcome::Done) };
+    rules.change(running.control.words.clone());
     if commands {
         steer::obey_stdin(running.control.clone());
     }
@@ -142,6 +144,7 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
         shown += 1;
         anyhow::Ok(settings.pipeline.frames.is_none_or(|frames| shown < frames))
     });
+    rules.finish();
     // Each sink is finished, whatever became of the others; the first fault is told.
     let finished = sinks.into_iter().map(LiveSink::finish).fold(Ok(()), Result::and);
     let seconds = start.elapsed().as_secs_f64();
@@ -185,6 +188,14 @@ fn load(settings: &Settings, stop: &Arc<AtomicBool>, reconnects: Arc<AtomicU64>)
     let count: usize = specs.iter().map(|s| 1 + s.synonyms.len()).sum();
     if count > MANY_WORDS {
         tracing::warn!("{count} words: encoding them takes a while once, and the more words compete, the less likely each is right");
+    }
+    let given: Vec<&str> = specs.iter().map(|s| &*s.name).chain(settings.words.examples().iter().map(|example| &*example.name)).collect();
+    let uncounted = settings.things.unlisted(|word| given.iter().any(|name| same_name(name, word)));
+    if !uncounted.is_empty() {
+        tracing::warn!(
+            "--things names words that are not in the list; their things count once somebody adds them: {}",
+            uncounted.join(", ")
+        );
     }
     let sets = settings.words.state.as_ref().map(|folder| WordSets::open(&folder.join("words"))).transpose().context("--state")?;
     tracing::debug!("loading the model");

@@ -64,19 +64,20 @@ fn encode(snapshot: Arc<Snapshot>, drawn: bool) -> Option<Encoded> {
         draw_overlay_in(pixels, &shown.found.labels, &legend, &colours, options)
     });
     let picture = overlay.as_ref().unwrap_or(pixels);
-    let (width, height) = fitted(picture.dimensions());
+    let (width, height) = fitted(picture.dimensions(), LONGEST_PX);
     let small = ((width, height) != picture.dimensions()).then(|| imageops::thumbnail(picture, width, height));
     let jpeg = jpeg(small.as_ref().unwrap_or(picture))?;
     let mask = if drawn { Vec::new() } else { mask(&shown.found.labels, &colours, width, height)? };
     Some(Encoded { jpeg: jpeg.into(), mask: mask.into(), snapshot })
 }
 
-fn fitted((width, height): (u32, u32)) -> (u32, u32) {
+/// The size of a picture whose longer side has at most so many pixels.
+pub(super) fn fitted((width, height): (u32, u32), longest_px: u32) -> (u32, u32) {
     let longest = width.max(height);
-    if longest <= LONGEST_PX {
+    if longest <= longest_px {
         return (width, height);
     }
-    let scaled = |side: u32| ((u64::from(side) * u64::from(LONGEST_PX) / u64::from(longest)) as u32).max(1);
+    let scaled = |side: u32| ((u64::from(side) * u64::from(longest_px) / u64::from(longest)) as u32).max(1);
     (scaled(width), scaled(height))
 }
 
@@ -139,8 +140,8 @@ mod tests {
 
     #[test]
     fn long_sides_are_scaled_down() {
-        assert_eq!(fitted((640, 360)), (640, 360));
-        assert_eq!(fitted((3840, 2160)), (1280, 720));
-        assert_eq!(fitted((60_000, 3)), (1280, 1));
+        assert_eq!(fitted((640, 360), LONGEST_PX), (640, 360));
+        assert_eq!(fitted((3840, 2160), LONGEST_PX), (1280, 720));
+        assert_eq!(fitted((60_000, 3), LONGEST_PX), (1280, 1));
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::{broadcast, watch};
 
 use super::encode::Encoder;
+use super::timeline::Timeline;
 use crate::Result;
 use crate::session::{Counters, EventBus, FrameReport, SegmentedFrame};
 use crate::sinks::{LiveSink, Recorder};
@@ -44,6 +45,7 @@ pub struct Hub {
     pub(super) recorder: Option<Recorder>,
     pub(super) encoder: Encoder,
     pub(super) index: OnceLock<PathBuf>,
+    pub(super) timeline: Timeline,
     start: Instant,
     latest: watch::Sender<Option<Arc<Snapshot>>>,
     events: broadcast::Sender<Event>,
@@ -97,6 +99,7 @@ impl Hub {
             // Nobody listens, mostly.
             let _ = heard.send((kind.into(), event.to_string().into()));
         });
+        let timeline = Timeline::new(event_bus.clone());
         Arc::new(Self {
             about,
             session,
@@ -106,6 +109,7 @@ impl Hub {
             recorder,
             encoder: Encoder::default(),
             index: OnceLock::new(),
+            timeline,
             start: Instant::now(),
             latest: watch::Sender::new(None),
             events,
@@ -131,6 +135,7 @@ impl Hub {
     }
 
     fn take(&self, shown: &Arc<SegmentedFrame>, report: &Arc<FrameReport>) {
+        self.timeline.take(shown, report);
         let now = Instant::now();
         let (count, fps, tell_frame, tell_words) = {
             let mut pace = self.pace();

@@ -31,6 +31,7 @@ mod hub;
 mod recordings;
 mod routes;
 mod search;
+mod timeline;
 mod words;
 
 pub use hub::{About, Hub, HubSink};

@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::access::{Access, guard};
 use super::encode::Encoded;
 use super::hub::{Hub, Snapshot};
-use super::{examples, recordings, search, words};
+use super::{examples, recordings, search, timeline, words};
 use edge_seg_model::render::encode_mask;
 
 /// What anybody may see who reaches the address: the page without its data, and whether the session is well.
@@ -115,6 +115,7 @@ fn paths() -> Vec<(&'static str, MethodRouter<Context>)> {
         ("/api/words/{name}", patch(words::patch_word).delete(words::delete_word)),
         ("/api/examples", post(examples::add_example).layer(DefaultBodyLimit::max(examples::PICTURE_BYTES))),
         ("/api/search", get(search::search)),
+        ("/api/timeline", get(timeline::timeline)),
         ("/api/background", patch(words::patch_background)),
         ("/api/sets", get(words::list_sets)),
         ("/api/sets/{name}", get(words::get_set).put(words::put_set).delete(words::delete_set)),

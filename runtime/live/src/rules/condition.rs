@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::crowd::{Place, ThingTest, Way};
+use super::normal::{Amount, DEVIATIONS, Departure};
 
 /// From this share of the picture or zone on a word counts as present: fewer pixels than one in a thousand are most often noise.
 pub const PRESENT_SHARE: f64 = 0.001;
@@ -27,12 +28,31 @@ pub enum Condition {
         /// What must hold.
         test: ThingTest,
     },
+    /// More or less of a word is there than usual at this time of the day.
+    Unusual(Unusual),
+    /// The profile of this name is on.
+    Profile(String),
     /// All of these hold.
     All(Vec<Condition>),
     /// One of these holds.
     Any(Vec<Condition>),
     /// This does not hold.
     Not(Box<Condition>),
+}
+
+/// What departs from what is usual.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unusual {
+    /// The word.
+    pub word: String,
+    /// Where; in the whole picture if none.
+    pub zone: Option<String>,
+    /// What is measured of it.
+    pub of: Amount,
+    /// Which way it departs.
+    pub departure: Departure,
+    /// Robust standard deviations that count.
+    pub deviations: f64,
 }
 
 /// What must hold of a word.
@@ -65,6 +85,10 @@ struct Raw {
     enters: Option<bool>,
     leaves: Option<bool>,
     crosses: Option<Way>,
+    unusual: Option<Departure>,
+    unusual_count: Option<Departure>,
+    deviations: Option<f64>,
+    profile: Option<String>,
     all: Option<Vec<Condition>>,
     any: Option<Vec<Condition>>,
     not: Option<Box<Condition>>,
@@ -85,7 +109,30 @@ impl TryFrom<Raw> for Condition {
         let of_things = raw.thing_tests()?;
         let word = raw.word.as_deref().map(|word| word.trim().to_owned()).filter(|word| !word.is_empty());
         let groups = usize::from(raw.all.is_some()) + usize::from(raw.any.is_some()) + usize::from(raw.not.is_some());
+        let is_unusual = raw.unusual.is_some() || raw.unusual_count.is_some() || raw.deviations.is_some();
+        let is_plain = tests.is_empty() && of_things.is_empty() && raw.line.is_none();
+        if let Some(profile) = raw.profile {
+            return match (word, groups, raw.zone, profile.trim()) {
+                (None, 0, None, name) if is_plain && !is_unusual && !name.is_empty() => Ok(Self::Profile(name.into())),
+                _ => Err("expected the name of a profile alone; say all = [...] around it and others".into()),
+            };
+        }
         match (word, groups) {
+            (Some(word), 0) if is_unusual => {
+                let (of, departure) = match (raw.unusual, raw.unusual_count) {
+                    (Some(departure), None) => (Amount::Share, departure),
+                    (None, Some(departure)) => (Amount::Count, departure),
+                    _ => return Err("expected one of unusual and unusual_count".into()),
+                };
+                if !is_plain {
+                    return Err("expected unusual or unusual_count alone, found other tests as well".into());
+                }
+                let deviations = raw.deviations.unwrap_or(DEVIATIONS);
+                if !(1.0..=100.0).contains(&deviations) {
+                    return Err(format!("expected deviations of 1 to 100, found {deviations}"));
+                }
+                Ok(Self::Unusual(Unusual { word, zone: raw.zone, of, departure, deviations }))
+            }
             (Some(word), 0) if !of_things.is_empty() || raw.line.is_some() => {
                 let [test] = of_things[..] else {
                     return Err(format!("expected one of {THING_TESTS}, found {}", if of_things.is_empty() { "none" } else { "more" }));
@@ -117,14 +164,12 @@ impl TryFrom<Raw> for Condition {
                 }
                 Ok(Self::Word { word, zone: raw.zone, test })
             }
-            (None, 1) if tests.is_empty() && of_things.is_empty() && raw.zone.is_none() && raw.line.is_none() => {
-                match (raw.all, raw.any, raw.not) {
-                    (Some(all), _, _) if !all.is_empty() => Ok(Self::All(all)),
-                    (_, Some(any), _) if !any.is_empty() => Ok(Self::Any(any)),
-                    (_, _, Some(not)) => Ok(Self::Not(not)),
-                    _ => Err("expected one condition or more in all or any, found none".into()),
-                }
-            }
+            (None, 1) if is_plain && !is_unusual && raw.zone.is_none() => match (raw.all, raw.any, raw.not) {
+                (Some(all), _, _) if !all.is_empty() => Ok(Self::All(all)),
+                (_, Some(any), _) if !any.is_empty() => Ok(Self::Any(any)),
+                (_, _, Some(not)) => Ok(Self::Not(not)),
+                _ => Err("expected one condition or more in all or any, found none".into()),
+            },
             _ => Err("expected a word with what must hold of it, or one of all, any and not".into()),
         }
     }
@@ -159,6 +204,22 @@ pub type Counted<'a> = dyn Fn(&str, &Place, ThingTest) -> Option<bool> + 'a;
 /// Share and score of a word, in the picture or in a zone; none if nobody measured it.
 pub type Measure<'a> = dyn Fn(&str, Option<&str>) -> Option<(f64, f32)> + 'a;
 
+/// Whether something departs from what is usual; none if that is not known.
+pub type Departs<'a> = dyn Fn(&Unusual) -> Option<bool> + 'a;
+
+/// What is known of a frame.
+#[derive(Clone, Copy)]
+pub struct Known<'a> {
+    /// Shares and scores.
+    pub measured: &'a Measure<'a>,
+    /// Things.
+    pub counted: &'a Counted<'a>,
+    /// What is usual.
+    pub departs: &'a Departs<'a>,
+    /// The profile that is on.
+    pub profile: Option<&'a str>,
+}
+
 /// What was measured of a word in a frame.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Measured {
@@ -177,6 +238,9 @@ pub struct Measured {
     /// How many of its things are there, where they are counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<usize>,
+    /// What is usual at this time of the day, from the lowest to the highest, where the rule asks for that and it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usual: Option<[f64; 2]>,
     /// Numbers of the things that the condition is about: those that are there, have stayed, came, went or crossed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ids: Vec<u64>,
@@ -187,7 +251,7 @@ impl Condition {
     pub fn measures(&self) -> Vec<(&str, Option<&str>)> {
         let mut found = Vec::new();
         self.each(&mut |part| {
-            if let Self::Word { word, zone, .. } = part
+            if let Self::Word { word, zone, .. } | Self::Unusual(Unusual { word, zone, .. }) = part
                 && !found.contains(&(word.as_str(), zone.as_deref()))
             {
                 found.push((word.as_str(), zone.as_deref()));
@@ -209,20 +273,50 @@ impl Condition {
         found
     }
 
-    /// Shows every word's part.
+    /// What is compared with what is usual, each once, in order.
+    pub fn unusual(&self) -> Vec<&Unusual> {
+        let mut found = Vec::new();
+        self.each(&mut |part| {
+            if let Self::Unusual(unusual) = part
+                && !found.contains(&unusual)
+            {
+                found.push(unusual);
+            }
+        });
+        found
+    }
+
+    /// The words whose things it counts.
+    pub(super) fn counted(&self) -> Vec<&str> {
+        let usually = self.unusual().into_iter().filter(|unusual| unusual.of == Amount::Count).map(|unusual| unusual.word.as_str());
+        self.counts().into_iter().map(|(word, ..)| word).chain(usually).collect()
+    }
+
+    /// The profiles that it asks for.
+    pub fn profiles(&self) -> Vec<&str> {
+        let mut found = Vec::new();
+        self.each(&mut |part| {
+            if let Self::Profile(name) = part {
+                found.push(name.as_str());
+            }
+        });
+        found
+    }
+
+    /// Shows every part that holds no others.
     fn each<'a>(&'a self, show: &mut dyn FnMut(&'a Self)) {
         match self {
-            Self::Word { .. } | Self::Things { .. } => show(self),
+            Self::Word { .. } | Self::Things { .. } | Self::Unusual(_) | Self::Profile(_) => show(self),
             Self::All(list) | Self::Any(list) => list.iter().for_each(|c| c.each(show)),
             Self::Not(inner) => inner.each(show),
         }
     }
 
-    /// Whether it holds; none if that depends on a word that nobody measured (Kleene's three-valued logic).
-    pub fn holds(&self, measured: &Measure<'_>, counted: &Counted<'_>) -> Option<bool> {
+    /// Whether it holds; none if that depends on what is not known (Kleene's three-valued logic).
+    pub fn holds(&self, known: &Known<'_>) -> Option<bool> {
         match self {
             Self::Word { word, zone, test } => {
-                let (share, score) = measured(word, zone.as_deref())?;
+                let (share, score) = (known.measured)(word, zone.as_deref())?;
                 Some(match *test {
                     Test::ShareAbove(least) => share >= least,
                     Test::ShareBelow(least) => share < least,
@@ -230,10 +324,12 @@ impl Condition {
                     Test::ScoreBelow(least) => f64::from(score) < least,
                 })
             }
-            Self::Things { word, place, test } => counted(word, place, *test),
-            Self::All(list) => fold(list.iter().map(|c| c.holds(measured, counted)), false),
-            Self::Any(list) => fold(list.iter().map(|c| c.holds(measured, counted)), true),
-            Self::Not(inner) => inner.holds(measured, counted).map(|held| !held),
+            Self::Things { word, place, test } => (known.counted)(word, place, *test),
+            Self::Unusual(unusual) => (known.departs)(unusual),
+            Self::Profile(name) => Some(known.profile == Some(name)),
+            Self::All(list) => fold(list.iter().map(|c| c.holds(known)), false),
+            Self::Any(list) => fold(list.iter().map(|c| c.holds(known)), true),
+            Self::Not(inner) => inner.holds(known).map(|held| !held),
         }
     }
 }
@@ -280,6 +376,15 @@ mod tests {
             parse(r#"{ word = "dog", line = "l", crosses = "right" }"#),
             things(Place::Line("l".into()), ThingTest::Crosses(Way::Right))
         );
+        let unusual = |zone: Option<&str>, of, departure, deviations| {
+            Ok(Condition::Unusual(Unusual { word: "dog".into(), zone: zone.map(Into::into), of, departure, deviations }))
+        };
+        assert_eq!(parse(r#"{ word = "dog", unusual = "more" }"#), unusual(None, Amount::Share, Departure::More, DEVIATIONS));
+        assert_eq!(
+            parse(r#"{ word = "dog", zone = "a", unusual_count = "either", deviations = 3 }"#),
+            unusual(Some("a"), Amount::Count, Departure::Either, 3.0)
+        );
+        assert_eq!(parse(r#"{ profile = " night " }"#), Ok(Condition::Profile("night".into())));
         assert!(
             matches!(parse(r#"{ all = [{ word = "a" }, { not = { any = [{ word = "b" }] } }] }"#), Ok(Condition::All(list)) if list.len() == 2)
         );
@@ -307,6 +412,14 @@ mod tests {
             (r#"{ word = "a", leaves = false }"#, "expected leaves = true"),
             (r#"{ word = "a", dwell_above_s = nan }"#, "found NaN"),
             (r#"{ count_above = 1 }"#, "a word with what must hold"),
+            (r#"{ word = "a", unusual = "much" }"#, "unknown variant `much`"),
+            (r#"{ word = "a", unusual = "more", unusual_count = "more" }"#, "one of unusual and unusual_count"),
+            (r#"{ word = "a", deviations = 3 }"#, "one of unusual and unusual_count"),
+            (r#"{ word = "a", unusual = "more", deviations = nan }"#, "1 to 100, found NaN"),
+            (r#"{ word = "a", unusual = "more", share_above = 0.1 }"#, "found other tests as well"),
+            (r#"{ unusual = "more" }"#, "a word with what must hold"),
+            (r#"{ profile = "night", word = "a" }"#, "the name of a profile alone"),
+            (r#"{ profile = "" }"#, "the name of a profile alone"),
             (r#"{ word = "a", shareabove = 0.1 }"#, "unknown field `shareabove`"),
         ] {
             let found = parse(text).expect_err(text);
@@ -332,8 +445,18 @@ mod tests {
             (r#"{ any = [{ word = "what" }, { word = "yes" }] }"#, Some(true)),
             (r#"{ any = [{ word = "no" }, { word = "what" }] }"#, None),
             (r#"{ any = [{ word = "no" }, { word = "yes", score_above = 0.95 }] }"#, Some(false)),
+            (r#"{ word = "no", unusual = "less" }"#, Some(true)),
+            (r#"{ all = [{ profile = "night" }, { word = "yes", unusual = "more" }] }"#, None),
+            (r#"{ all = [{ profile = "day" }, { word = "yes", unusual = "more" }] }"#, Some(false)),
+            (r#"{ not = { profile = "day" } }"#, Some(true)),
         ] {
-            assert_eq!(parse(text).unwrap().holds(&measured, &|_, _, _| None), expected, "{text}");
+            let known = Known {
+                measured: &measured,
+                counted: &|_, _, _| None,
+                departs: &|unusual| (unusual.word == "no").then_some(true),
+                profile: Some("night"),
+            };
+            assert_eq!(parse(text).unwrap().holds(&known), expected, "{text}");
         }
     }
 }

@@ -28,8 +28,29 @@ pub struct Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EventKind {
+    /// The condition holds, and the event starts if that is confirmed. Nothing acts on it yet.
+    Noticed,
+    /// What was noticed was not confirmed.
+    Cleared,
     /// It is on from now.
     Started,
     /// It is over.
     Ended,
+}
+
+impl EventKind {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Noticed => "noticed",
+            Self::Cleared => "cleared",
+            Self::Started => "started",
+            Self::Ended => "ended",
+        }
+    }
+
+    /// Whether somebody is to hear of it: what is noticed and cleared again is for the record alone.
+    pub fn is_acted_on(self) -> bool {
+        matches!(self, Self::Started | Self::Ended)
+    }
 }

@@ -11,17 +11,25 @@
 //! # }
 //! ```
 
+mod clock;
 mod condition;
 mod crowd;
 mod event;
 mod machine;
+mod normal;
+mod normal_file;
+mod profile;
 mod zone;
 
-pub use condition::{Condition, Measured, PRESENT_SHARE, Test};
+pub use clock::{LocalClock, LocalTime};
+pub use condition::{Condition, Known, Measured, PRESENT_SHARE, Test, Unusual};
 pub use crowd::{Line, Place, Tally, TallyPlace, ThingTest, Way};
 pub use edge_seg_bundle::date::utc;
 pub use event::{Event, EventKind};
-pub use machine::{Change, Machine, Timing};
+pub use machine::{Change, Confirm, Machine, Timing};
+pub use normal::{Amount, Departure, LEARNING_DAYS, Normal, Usual, Watched};
+pub use normal_file::NormalFile;
+pub use profile::{Profile, brightness};
 pub use zone::{Anchor, Unit, Zone, ZoneMask};
 
 use std::path::Path;
@@ -34,6 +42,7 @@ use crate::{Error, Result};
 use crowd::Crowds;
 use edge_seg_model::render::{ClassReport, Milliseconds};
 use edge_seg_model::{LabelMap, Segmentation, same_name};
+use profile::Schedule;
 
 /// A rule: a condition, and the times that make events of it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -46,6 +55,12 @@ pub struct Rule {
     /// Seconds for which the condition must hold before an event starts.
     #[serde(default)]
     pub for_s: f64,
+    /// Seconds after which what was noticed must be confirmed before the event starts; at once if 0.
+    #[serde(default)]
+    pub confirm_s: f64,
+    /// What must hold then; the condition itself if none.
+    #[serde(default)]
+    pub confirm: Option<Condition>,
     /// Seconds for which it must not hold before the event ends.
     #[serde(default = "default_release_s")]
     pub end_after_s: f64,
@@ -82,6 +97,9 @@ pub struct RuleBook {
     /// The lines that rules name.
     #[serde(default, rename = "line")]
     pub lines: Vec<Line>,
+    /// What is looked for at which times; the first whose time it is, is on.
+    #[serde(default, rename = "profile")]
+    pub profiles: Vec<Profile>,
     /// The rules.
     #[serde(default, rename = "rule")]
     pub rules: Vec<Rule>,
@@ -143,6 +161,15 @@ impl RuleBook {
             }
         }
 
+        for (i, profile) in self.profiles.iter().enumerate() {
+            if let Err((expected, found)) = profile.check() {
+                return wrong(format!("profile {:?}", profile.name), expected, found);
+            }
+            if self.profiles[..i].iter().any(|p| p.name == profile.name) {
+                return wrong(format!("profile {:?}", profile.name), "each profile once".into(), "it twice".into());
+            }
+        }
+
         for (i, rule) in self.rules.iter().enumerate() {
             let part = || format!("rule {:?}", rule.name);
             if rule.name.trim().is_empty() {
@@ -151,9 +178,14 @@ impl RuleBook {
             if self.rules[..i].iter().any(|r| r.name == rule.name) {
                 return wrong(part(), "each rule once".into(), "it twice".into());
             }
-            for (key, seconds) in
-                [("for_s", rule.for_s), ("end_after_s", rule.end_after_s), ("cool_down_s", rule.cool_down_s), ("gap_s", rule.gap_s)]
-            {
+            let times = [
+                ("for_s", rule.for_s),
+                ("confirm_s", rule.confirm_s),
+                ("end_after_s", rule.end_after_s),
+                ("cool_down_s", rule.cool_down_s),
+                ("gap_s", rule.gap_s),
+            ];
+            for (key, seconds) in times {
                 if !(0.0..=86_400.0 * 366.0).contains(&seconds) {
                     return wrong(part(), format!("{key} of seconds, up to a year"), seconds.to_string());
                 }
@@ -164,11 +196,31 @@ impl RuleBook {
             if let Some(unknown) = rule.lines().into_iter().find(|l| self.lines.iter().all(|k| k.name != *l)) {
                 return wrong(part(), "the name of a [[line]]".into(), format!("{unknown:?}"));
             }
-            if rule.for_s > 0.0 && rule.when.counts().iter().any(|(_, _, test)| test.is_instant()) {
+            if let Some(unknown) =
+                rule.conditions().flat_map(Condition::profiles).find(|name| self.profiles.iter().all(|p| p.name != *name))
+            {
+                return wrong(part(), "the name of a [[profile]]".into(), format!("{unknown:?}"));
+            }
+            let is_instant = |condition: &Condition| condition.counts().iter().any(|(_, _, test)| test.is_instant());
+            if rule.for_s > 0.0 && is_instant(&rule.when) {
                 return wrong(part(), "no for_s with enters, leaves and crosses, which are over at once".into(), rule.for_s.to_string());
+            }
+            let over = "enters, leaves and crosses, which are over at once";
+            match &rule.confirm {
+                Some(confirm) if is_instant(confirm) => return wrong(part(), format!("a confirm without {over}"), "one of them".into()),
+                Some(_) if rule.confirm_s == 0.0 => return wrong(part(), "confirm_s with confirm".into(), "none".into()),
+                None if rule.confirm_s > 0.0 && is_instant(&rule.when) => {
+                    return wrong(part(), format!("a confirm of its own with {over}"), "none".into());
+                }
+                _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Whether rules ask for what is usual, which is learned from what was seen before.
+    pub fn learns(&self) -> bool {
+        self.rules.iter().flat_map(Rule::conditions).any(|condition| !condition.unusual().is_empty())
     }
 
     /// Whether rules count things, or zones and lines ask for it.
@@ -179,7 +231,7 @@ impl RuleBook {
     /// Words that rules are about, each once, in order.
     pub fn words(&self) -> Vec<&str> {
         let mut words: Vec<&str> = Vec::new();
-        let measured = self.rules.iter().flat_map(|r| r.when.measures()).map(|(word, _)| word);
+        let measured = self.rules.iter().flat_map(Rule::conditions).flat_map(Condition::measures).map(|(word, _)| word);
         for word in measured.chain(self.counted()) {
             if !words.iter().any(|w| same_name(w, word)) {
                 words.push(word);
@@ -192,31 +244,36 @@ impl RuleBook {
 impl RuleBook {
     /// Words whose things are counted, as often as rules name them.
     fn counted(&self) -> impl Iterator<Item = &str> {
-        self.rules.iter().flat_map(|r| r.when.counts()).map(|(word, ..)| word)
+        self.rules.iter().flat_map(Rule::conditions).flat_map(Condition::counted)
     }
 }
 
 impl Rule {
+    /// What it waits for, and what confirms it.
+    fn conditions(&self) -> impl Iterator<Item = &Condition> {
+        std::iter::once(&self.when).chain(&self.confirm)
+    }
+
     fn zones(&self) -> Vec<&str> {
         let counted = self
-            .when
-            .counts()
-            .into_iter()
+            .conditions()
+            .flat_map(Condition::counts)
             .filter_map(|(_, place, _)| if let Place::Zone(zone) = place { Some(zone.as_str()) } else { None });
-        self.when.measures().into_iter().filter_map(|(_, zone)| zone).chain(counted).collect()
+        self.conditions().flat_map(Condition::measures).filter_map(|(_, zone)| zone).chain(counted).collect()
     }
 
     fn lines(&self) -> Vec<&str> {
-        self.when
-            .counts()
-            .into_iter()
+        self.conditions()
+            .flat_map(Condition::counts)
             .filter_map(|(_, place, _)| if let Place::Line(line) = place { Some(line.as_str()) } else { None })
             .collect()
     }
 
     fn timing(&self) -> Timing {
-        let [hold, release, cool_down, gap] = [self.for_s, self.end_after_s, self.cool_down_s, self.gap_s].map(Duration::from_secs_f64);
-        Timing { hold, release, cool_down, gap }
+        let times = [self.for_s, self.end_after_s, self.cool_down_s, self.gap_s, self.confirm_s];
+        let [hold, release, cool_down, gap, after] = times.map(Duration::from_secs_f64);
+        let confirm = (!after.is_zero()).then_some(Confirm { after, by_other: self.confirm.is_some() });
+        Timing { hold, release, cool_down, gap, confirm }
     }
 }
 
@@ -229,8 +286,13 @@ pub struct Watcher {
     crowds: Crowds,
     /// Whether things were counted since the last frame.
     is_counted: bool,
-    /// Rules that are gone while an event of them was on, and for how long it had held.
-    gone: Vec<(String, Duration)>,
+    /// Rules that are gone while an event of them was on, and how that ended.
+    gone: Vec<(String, Change)>,
+    wall: LocalClock,
+    schedule: Schedule,
+    /// Brightness of the frame that comes next.
+    brightness: Option<f64>,
+    normal: Normal,
 }
 
 impl Watcher {
@@ -240,13 +302,29 @@ impl Watcher {
     /// As [`RuleBook::check`].
     pub fn new(book: RuleBook) -> Result<Self> {
         book.check("rules")?;
-        Ok(Self::following(book))
+        Ok(Self::default().following(book))
     }
 
-    fn following(book: RuleBook) -> Self {
+    /// The same with another wall clock than the system's.
+    pub fn with_clock(self, wall: LocalClock) -> Self {
+        Self { wall, ..self }
+    }
+
+    /// The same with what is known of what is usual.
+    pub fn with_normal(self, normal: Normal) -> Self {
+        Self { normal, ..self }
+    }
+
+    /// What is known of what is usual, to be kept.
+    pub fn normal(&mut self) -> &mut Normal {
+        &mut self.normal
+    }
+
+    fn following(self, book: RuleBook) -> Self {
         let (machines, masks) = (vec![Machine::default(); book.rules.len()], vec![None; book.zones.len()]);
-        let crowds = Crowds::new(&book.zones, &book.lines);
-        Self { book, machines, masks, crowds, is_counted: false, gone: Vec::new() }
+        let (crowds, schedule) = (Crowds::new(&book.zones, &book.lines), Schedule::new(&book.profiles));
+        let Self { wall, normal, .. } = self;
+        Self { book, machines, masks, crowds, is_counted: false, gone: Vec::new(), wall, schedule, brightness: None, normal }
     }
 
     /// Goes on with other rules. A rule that is the same, with the same zones, goes on where it was; of one that is another or gone, the
@@ -256,8 +334,11 @@ impl Watcher {
     /// As [`RuleBook::check`]; the old rules stay then.
     pub fn replace(&mut self, book: RuleBook) -> Result<()> {
         book.check("rules")?;
-        let mut old = std::mem::replace(self, Self::following(book));
+        let mut old = std::mem::take(self);
+        let fresh = Self { wall: old.wall.clone(), normal: std::mem::take(&mut old.normal), ..Self::default() };
+        *self = fresh.following(book);
         self.gone = std::mem::take(&mut old.gone);
+        self.schedule.take_over(&old.schedule);
         self.crowds.take_over(std::mem::take(&mut old.crowds));
         for (rule, mut machine) in old.book.rules.iter().zip(old.machines) {
             let places = |book: &RuleBook| -> (Vec<Zone>, Vec<Line>) {
@@ -266,14 +347,9 @@ impl Watcher {
                 (zones, book.lines.iter().filter(|line| lines.contains(&line.name.as_str())).cloned().collect())
             };
             let same = self.book.rules.iter().position(|new| new == rule && places(&self.book) == places(&old.book));
-            match (same, machine.is_on()) {
-                (Some(at), _) => self.machines[at] = machine,
-                (None, true) => {
-                    if let Some(Change::Ended { held }) = machine.close() {
-                        self.gone.push((rule.name.clone(), held));
-                    }
-                }
-                (None, false) => {}
+            match same {
+                Some(at) => self.machines[at] = machine,
+                None => self.gone.extend(machine.close().map(|change| (rule.name.clone(), change))),
             }
         }
         Ok(())
@@ -287,6 +363,21 @@ impl Watcher {
     /// Each rule's name and whether an event of it is on.
     pub fn states(&self) -> impl Iterator<Item = (&str, bool)> {
         self.book.rules.iter().zip(&self.machines).map(|(rule, machine)| (rule.name.as_str(), machine.is_on()))
+    }
+
+    /// The profile that was on in the last frame.
+    pub fn profile(&self) -> Option<&Profile> {
+        self.schedule.current()
+    }
+
+    /// Whether a profile goes with the light, so that [`Self::light`] is to be told of it.
+    pub fn needs_light(&self) -> bool {
+        self.schedule.needs_light()
+    }
+
+    /// Takes the mean brightness, in 0..1, of the frame that comes to [`Self::observe`] next. A frame without it changes no profile.
+    pub fn light(&mut self, brightness: f64) {
+        self.brightness = Some(brightness);
     }
 
     /// Words that rules are about and that are not in the list.
@@ -364,8 +455,36 @@ impl Watcher {
             Some((share, class.score))
         };
         let now = moment(timestamp_ms);
+        let local = self.wall.at(clock);
+        self.schedule.step(local, now, self.brightness.take());
+        let profile = self.schedule.current().map(|profile| profile.name.as_str());
         let crowds = &self.crowds;
         let counted = |word: &str, place: &Place, test| crowds.holds(word, place, test).map(|(holds, _)| holds);
+        let learned: Vec<&Unusual> = self.book.rules.iter().flat_map(Rule::conditions).flat_map(Condition::unusual).collect();
+        let zones = &self.book.zones;
+        if !learned.is_empty() {
+            let mut taken: Vec<Watched> = Vec::new();
+            self.normal.begin(local, now);
+            for unusual in learned {
+                let watched = watched(unusual, zones);
+                // Two rules may ask for the same.
+                if taken.contains(&watched) {
+                    continue;
+                }
+                let value = match unusual.of {
+                    Amount::Share => measured(&unusual.word, unusual.zone.as_deref()).map(|(share, _)| share),
+                    Amount::Count => crowds.count(&unusual.word, &place(unusual)).map(|count| count as f64),
+                };
+                match value {
+                    Some(value) => self.normal.take(&watched, now, value),
+                    None => self.normal.blind(&watched),
+                }
+                taken.push(watched);
+            }
+        }
+        let normal = &self.normal;
+        let departs = |unusual: &Unusual| normal.departs(&watched(unusual, zones), unusual.departure, unusual.deviations);
+        let known = Known { measured: &measured, counted: &counted, departs: &departs, profile };
         let told = |rule: String, event, held: Duration, measured| Event {
             rule,
             event,
@@ -376,13 +495,27 @@ impl Watcher {
             measured,
             snapshot: None,
         };
-        let mut events: Vec<_> = self.gone.drain(..).map(|(rule, held)| told(rule, EventKind::Ended, held, Vec::new())).collect();
+        let mut events: Vec<_> = self.gone.drain(..).map(|(rule, change)| told(rule, change.kind(), change.held(), Vec::new())).collect();
         for (rule, machine) in self.book.rules.iter().zip(&mut self.machines) {
-            let holds = rule.when.holds(&measured, &counted).unwrap_or(false);
-            for change in machine.step(now, holds, &rule.timing()).into_iter().flatten() {
+            let holds = rule.when.holds(&known).unwrap_or(false);
+            let confirms = rule.confirm.as_ref().is_some_and(|confirm| confirm.holds(&known).unwrap_or(false));
+            for change in machine.step(now, holds, confirms, &rule.timing()).into_iter().flatten() {
+                let unusual: Vec<&Unusual> = rule.conditions().flat_map(Condition::unusual).collect();
                 let of = |(word, zone): (&str, Option<&str>)| {
                     let (share, score) = measured(word, zone)?;
-                    Some(Measured { word: word.into(), zone: zone.map(Into::into), line: None, share, score, count: None, ids: Vec::new() })
+                    let asked = unusual.iter().find(|u| same_name(&u.word, word) && u.zone.as_deref() == zone);
+                    let usual = asked.and_then(|u| normal.usual(&watched(u, zones), u.deviations)).map(|usual| [usual.low, usual.high]);
+                    let count = asked.filter(|u| u.of == Amount::Count).and_then(|u| crowds.count(word, &place(u)));
+                    Some(Measured {
+                        word: word.into(),
+                        zone: zone.map(Into::into),
+                        line: None,
+                        share,
+                        score,
+                        count,
+                        usual,
+                        ids: Vec::new(),
+                    })
                 };
                 let of_things = |(word, place, test): (&str, &Place, ThingTest)| {
                     let (zone, line) = match place {
@@ -392,15 +525,11 @@ impl Watcher {
                     };
                     let (share, score) = measured(word, zone.as_deref())?;
                     let (_, ids) = crowds.holds(word, place, test)?;
-                    Some(Measured { word: word.into(), zone, line, share, score, count: crowds.count(word, place), ids })
+                    Some(Measured { word: word.into(), zone, line, share, score, count: crowds.count(word, place), usual: None, ids })
                 };
-                let (event, held) = match change {
-                    Change::Started { held } => (EventKind::Started, held),
-                    Change::Ended { held } => (EventKind::Ended, held),
-                };
-                let of_things = rule.when.counts().into_iter().filter_map(of_things);
-                let measured = rule.when.measures().into_iter().filter_map(of).chain(of_things).collect();
-                events.push(told(rule.name.clone(), event, held, measured));
+                let of_things = rule.conditions().flat_map(Condition::counts).filter_map(of_things);
+                let measured = rule.conditions().flat_map(Condition::measures).filter_map(of).chain(of_things).collect();
+                events.push(told(rule.name.clone(), change.kind(), change.held(), measured));
             }
         }
         events
@@ -410,6 +539,16 @@ impl Watcher {
     pub fn wants_snapshot(&self, rule: &str) -> bool {
         self.book.rules.iter().any(|r| r.name == rule && r.snapshot)
     }
+}
+
+/// What a condition compares with what is usual, as that is kept.
+fn watched(unusual: &Unusual, zones: &[Zone]) -> Watched {
+    let shape = unusual.zone.as_deref().and_then(|name| zones.iter().find(|zone| zone.name == name)).map_or(0, Zone::shape);
+    Watched { word: unusual.word.to_lowercase(), zone: unusual.zone.clone(), shape, of: unusual.of }
+}
+
+fn place(unusual: &Unusual) -> Place {
+    unusual.zone.clone().map_or(Place::Picture, Place::Zone)
 }
 
 /// A frame's time. One that is no number or before the start counts as the start, one beyond all clocks as their end.

@@ -66,7 +66,16 @@ fn events_tell_who_where_when_and_how_long() {
     assert_eq!(brief, expected);
     assert_eq!(
         told[1].measured,
-        [Measured { word: "Person".into(), zone: Some("left".into()), line: None, share: 1.0, score: 0.5, count: None, ids: vec![] }]
+        [Measured {
+            word: "Person".into(),
+            zone: Some("left".into()),
+            line: None,
+            share: 1.0,
+            score: 0.5,
+            count: None,
+            usual: None,
+            ids: vec![]
+        }]
     );
     assert_eq!((told[1].time.as_str(), told[1].timestamp_ms), ("1970-01-01T00:00:01.500Z", 1500.0));
     let line = serde_json::to_string(&told[3]).unwrap();
@@ -144,18 +153,20 @@ fn rules_of_impossible_times_are_refused() {
         name: "r".into(),
         when: Condition::Word { word: "cat".into(), zone: None, test: Test::ShareAbove(0.1) },
         for_s,
+        confirm_s: 0.0,
+        confirm: None,
         end_after_s: 1.0,
         cool_down_s: 0.0,
         gap_s,
         snapshot: false,
     };
     for (for_s, gap_s, key) in [(-1.0, 1.0, "for_s"), (f64::NAN, 1.0, "for_s"), (f64::INFINITY, 1.0, "for_s"), (0.0, 1e300, "gap_s")] {
-        let book = RuleBook { zones: vec![], lines: vec![], rules: vec![rule(for_s, gap_s)] };
+        let book = RuleBook { rules: vec![rule(for_s, gap_s)], ..RuleBook::default() };
         let said = Watcher::new(book.clone()).unwrap_err().to_string();
         assert!(said.contains(&format!("rule \"r\": expected {key} of seconds")), "{said}");
         assert!(Watcher::default().replace(book).is_err());
     }
-    let mut watcher = Watcher::new(RuleBook { zones: vec![], lines: vec![], rules: vec![rule(0.0, 10.0)] }).unwrap();
+    let mut watcher = Watcher::new(RuleBook { rules: vec![rule(0.0, 10.0)], ..RuleBook::default() }).unwrap();
     let labels = map("1");
     for ms in [0.0, f64::INFINITY, f64::NAN, -5.0, f64::MAX, f64::NEG_INFINITY] {
         let (classes, sequence, _) = report(&labels, &["cat"], 0.0);
@@ -177,4 +188,159 @@ fn in_a_map_that_lacks_labels_nothing_is_known_of_zones() {
             assert!(told.iter().all(|event| event.rule != "someone on the left"), "{told:?}");
         }
     }
+}
+
+/// Frames of one second each: what is seen of a person, in the whole picture.
+struct Watch {
+    watcher: Watcher,
+    second: u64,
+}
+
+impl Watch {
+    fn new(book: &str) -> Self {
+        let berlin = LocalClock::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        Self { watcher: Watcher::new(RuleBook::parse("book", book).unwrap()).unwrap().with_clock(berlin), second: 0 }
+    }
+
+    /// Events, as `rule kind`, of frames that begin at a time of the wall's clock.
+    fn see(&mut self, utc: &str, seconds: u64, person: bool, brightness: Option<f64>) -> Vec<String> {
+        let clock = edge_seg_bundle::date::parse_utc(utc).unwrap();
+        let labels = map(if person { "1100/1000" } else { "0000/0000" });
+        let mut told = Vec::new();
+        for passed in 0..seconds {
+            let (classes, ..) = report(&labels, &["person"], 0.0);
+            brightness.into_iter().for_each(|brightness| self.watcher.light(brightness));
+            let now = 1e3 * (self.second + passed) as f64;
+            let events = self.watcher.observe(&labels, &classes, self.second + passed, now, clock + Duration::from_secs(passed));
+            told.extend(events.iter().map(|event| format!("{} {}", event.rule, event.event.name())));
+        }
+        self.second += seconds;
+        told
+    }
+}
+
+const PROFILES: &str = r#"
+    [[profile]]
+    name = "dark"
+    darker_than = 0.2
+    settle_s = 5
+
+    [[profile]]
+    name = "night"
+    from = "22:00"
+    to = "06:00"
+
+    [[rule]]
+    name = "intruder"
+    when = { all = [{ profile = "night" }, { word = "person" }] }
+    for_s = 2
+
+    [[rule]]
+    name = "light"
+    when = { not = { any = [{ profile = "night" }, { profile = "dark" }] } }
+"#;
+
+#[test]
+fn rules_go_with_profiles_by_the_local_clock() {
+    let mut watch = Watch::new(PROFILES);
+    // In summer Berlin is two hours ahead, in winter one.
+    assert_eq!(watch.see("2026-07-01T19:59:55Z", 12, true, None), ["light started", "light ended", "intruder started"]);
+    assert_eq!(watch.watcher.profile().map(|p| p.name.as_str()), Some("night"));
+    assert_eq!(watch.see("2026-07-02T03:59:58Z", 10, true, None), ["intruder ended", "light started"]);
+    assert_eq!(watch.see("2026-12-01T20:00:00Z", 10, true, None), Vec::<String>::new());
+    assert_eq!(watch.see("2026-12-01T21:00:00Z", 10, true, None), ["light ended", "intruder started"]);
+    // The clock is set back over the profile's beginning: it is not its time.
+    assert_eq!(watch.see("2026-12-01T20:59:00Z", 3, true, None), ["intruder ended", "light started"]);
+}
+
+#[test]
+fn rules_go_with_profiles_by_the_light() {
+    let mut watch = Watch::new(PROFILES);
+    assert!(watch.watcher.needs_light());
+    assert_eq!(watch.see("2026-07-01T10:00:00Z", 3, false, Some(0.5)), ["light started"]);
+    assert_eq!(watch.see("2026-07-01T10:00:03Z", 4, false, Some(0.1)), Vec::<String>::new());
+    assert_eq!(watch.see("2026-07-01T10:00:07Z", 4, false, Some(0.1)), ["light ended"]);
+    // Other rules leave the light as it is known.
+    watch.watcher.replace(RuleBook::parse("book", &PROFILES.replace("intruder", "burglar")).unwrap()).unwrap();
+    assert_eq!(watch.see("2026-07-01T10:00:11Z", 1, false, None), Vec::<String>::new());
+    assert_eq!(watch.watcher.profile().map(|p| p.name.as_str()), Some("dark"));
+}
+
+#[test]
+fn what_is_noticed_is_told_before_it_is_confirmed() {
+    let book = r#"
+        [[rule]]
+        name = "stays"
+        when = { word = "person" }
+        confirm_s = 5
+        end_after_s = 2
+    "#;
+    let mut watch = Watch::new(book);
+    let noon = "2026-07-01T10:00:00Z";
+    assert_eq!(watch.see(noon, 4, true, None), ["stays noticed"]);
+    assert_eq!(watch.watcher.states().collect::<Vec<_>>(), [("stays", false)]);
+    assert_eq!(watch.see(noon, 4, false, None), ["stays cleared"]);
+    assert_eq!(watch.see(noon, 5, true, None), ["stays noticed"]);
+    assert_eq!(watch.see(noon, 1, true, None), ["stays started"]);
+    assert_eq!(watch.watcher.states().collect::<Vec<_>>(), [("stays", true)]);
+    assert_eq!(watch.see(noon, 4, false, None), ["stays ended"]);
+    assert_eq!(watch.see(noon, 1, true, None), ["stays noticed"]);
+    watch.watcher.replace(RuleBook::default()).unwrap();
+    assert_eq!(watch.see(noon, 1, true, None), ["stays cleared"], "a rule that is gone confirms nothing");
+}
+
+#[test]
+fn what_is_unusual_is_said_with_what_is_usual() {
+    let book = r#"
+        [[rule]]
+        name = "crowd"
+        when = { word = "Person", unusual = "more" }
+        [[rule]]
+        name = "nobody"
+        when = { word = "person", unusual = "less" }
+    "#;
+    let mut watch = Watch::new(book);
+    for day in 1..=LEARNING_DAYS {
+        assert_eq!(watch.see(&format!("2026-07-{day:02}T10:00:00Z"), 90, false, None), Vec::<String>::new());
+        // Another day is another film.
+        watch.second += 3600;
+    }
+    let next = format!("2026-07-{:02}T10:00:00Z", LEARNING_DAYS + 1);
+    assert_eq!(watch.see(&next, 62, false, None), Vec::<String>::new());
+    assert_eq!(watch.see(&next, 30, true, None), ["crowd started"]);
+    let labels = map("1100/1000");
+    let (classes, ..) = report(&labels, &["person"], 0.0);
+    let clock = edge_seg_bundle::date::parse_utc(&next).unwrap();
+    watch.watcher.replace(RuleBook::parse("book", &book.replace("crowd", "many")).unwrap()).unwrap();
+    let told = watch.watcher.observe(&labels, &classes, 0, 1e3 * watch.second as f64, clock);
+    assert_eq!((told[0].rule.as_str(), told[1].rule.as_str()), ("crowd", "many"), "what was learned stays when rules change");
+    let [low, high] = told[1].measured[0].usual.unwrap();
+    assert!(low == 0.0 && (0.004..0.01).contains(&high), "{low} {high}");
+    // Words that nobody looks for are no zeros: that nobody is there is not known.
+    let told = watch.watcher.observe(&labels, &[], 0, 1e3 * (watch.second + 1) as f64, clock);
+    assert_eq!(told.iter().map(|e| (e.rule.as_str(), e.event)).collect::<Vec<_>>(), [("many", EventKind::Ended)]);
+}
+
+#[test]
+fn wrong_profiles_and_confirmations_are_told_with_their_place() {
+    let rule = |rest: &str| format!("[[rule]]\nname = \"a\"\n{rest}");
+    for (text, complaint) in [
+        (rule("when = { profile = \"night\" }"), "rule \"a\": expected the name of a [[profile]], found \"night\""),
+        (rule("when = { word = \"x\" }\nconfirm_s = 5\nconfirm = { profile = \"night\" }"), "expected the name of a [[profile]]"),
+        (rule("when = { word = \"x\" }\nconfirm = { word = \"y\" }"), "expected confirm_s with confirm, found none"),
+        (rule("when = { word = \"x\" }\nconfirm_s = inf"), "expected confirm_s of seconds"),
+        (rule("when = { word = \"x\", enters = true }\nconfirm_s = 5"), "expected a confirm of its own with enters"),
+        (rule("when = { word = \"x\" }\nconfirm_s = 5\nconfirm = { word = \"y\", leaves = true }"), "expected a confirm without enters"),
+        ("[[profile]]\nname = \"n\"".into(), "profile \"n\": expected from and to, darker_than or brighter_than"),
+        ("[[profile]]\nname = \"n\"\ndarker_than = 0.1\n[[profile]]\nname = \"n\"\ndarker_than = 0.1".into(), "each profile once"),
+        ("[[profile]]\nname = \"n\"\nfrom = \"25:00\"\nto = \"06:00\"".into(), "a time of the day as 22:30, found \"25:00\""),
+    ] {
+        let found = RuleBook::parse("book", &text).expect_err(&text).to_string();
+        assert!(found.contains(complaint), "{text}: {found}");
+    }
+    let book =
+        RuleBook::parse("book", &rule("when = { word = \"x\", unusual_count = \"more\" }\nconfirm_s = 5\nconfirm = { word = \"y\" }"))
+            .unwrap();
+    assert!(book.learns() && book.counts());
+    assert_eq!(book.words(), ["x", "y"]);
 }

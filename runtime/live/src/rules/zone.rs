@@ -74,6 +74,13 @@ impl Zone {
         Ok(())
     }
 
+    /// Tells it from others of its name.
+    pub(super) fn shape(&self) -> u32 {
+        let corners: Vec<u8> = self.points.iter().flatten().flat_map(|at| at.to_le_bytes()).collect();
+        let [unit, anchor] = [self.unit as u8, self.anchor as u8];
+        crc32fast::hash(&[&[unit, anchor], corners.as_slice()].concat())
+    }
+
     /// Whether a place, in pixels, lies inside.
     pub(super) fn holds(&self, [x, y]: [f64; 2], (width, height): (u32, u32)) -> bool {
         let corners = self.corners_px(width, height);

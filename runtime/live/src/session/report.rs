@@ -5,9 +5,8 @@ use serde::Serialize;
 
 use super::frame::SegmentedFrame;
 use super::governor::Governed;
-use crate::rules::{Event, Tally, Watcher};
+use crate::rules::{Event, Tally, Watcher, brightness};
 use crate::things::Thing;
-use edge_seg_model::LabelMap;
 use edge_seg_model::render::{ClassReport, HiddenReport, MaskReport, MaskStyle, Milliseconds};
 
 /// What is told of a frame, as one JSON line.
@@ -60,6 +59,9 @@ pub struct FrameReport {
     /// What is hidden of its picture, where something was asked to be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hidden: Option<HiddenReport>,
+    /// The profile that is on, where rules have some and it is the time of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
     /// What rules found, where there are some.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<Event>,
@@ -109,19 +111,25 @@ impl FrameReport {
             backend: shown.found.backend,
             decoder: shown.decoder,
             hidden: shown.frame.hidden().map(HiddenReport::from),
+            profile: None,
             events: Vec::new(),
             rules: Arc::default(),
             governor: shown.governor.as_deref().cloned(),
         }
     }
 
-    /// Lets rules look at the frame, whose labels these are; what they find is told with it. `clock` is the wall's.
-    pub fn observe(&mut self, watcher: &mut Watcher, labels: &LabelMap, clock: SystemTime) {
+    /// Lets rules look at the frame, which this is the report of; what they find is told with it. `clock` is the wall's.
+    pub fn observe(&mut self, watcher: &mut Watcher, shown: &SegmentedFrame, clock: SystemTime) {
+        // A frame that is hidden whole says nothing of the light.
+        if watcher.needs_light() && self.hidden.as_ref().is_none_or(|hidden| hidden.whole.is_none()) {
+            watcher.light(brightness(&shown.frame.pixels));
+        }
         if let Some(things) = &self.things {
             watcher.count(things, &self.counted(), (self.width, self.height), self.timestamp_ms);
         }
-        self.events = watcher.observe(labels, &self.classes, self.sequence, self.timestamp_ms, clock);
+        self.events = watcher.observe(&shown.found.labels, &self.classes, self.sequence, self.timestamp_ms, clock);
         self.tallies = watcher.tallies();
+        self.profile = watcher.profile().map(|profile| profile.name.clone());
     }
 
     /// Names of the words whose things are counted.

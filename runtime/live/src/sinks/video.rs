@@ -232,7 +232,7 @@ fn part_of(place: &Path) -> PathBuf {
 /// Opens the file beside for this run alone.
 fn locked(beside: &Path, place: &Path) -> Result<File> {
     loop {
-        let part = OpenOptions::new().write(true).create(true).truncate(false).open(beside).map_err(Error::io(beside))?;
+        let part = OpenOptions::new().write(true).create(true).truncate(false).open(beside).map_err(Error::io(place))?;
         if let Err(TryLockError::WouldBlock) = part.try_lock() {
             let found = "another run writes this file; name another, or end that run".into();
             return Err(Error::Sink { place: place.display().to_string(), found });

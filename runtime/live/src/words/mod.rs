@@ -14,11 +14,13 @@
 //! ```
 
 mod commands;
+mod profile;
 mod saved;
 mod set;
 mod word;
 
 pub use commands::{Control, Outcome};
+pub use profile::{ProfileFollower, Profiled};
 pub use saved::WordSets;
 #[cfg(feature = "service")]
 pub(crate) use set::unknown;

@@ -1,20 +1,23 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use edge_seg::live::{FrameReport, SegmentedFrame};
+use edge_seg::live::{FrameReport, SegmentedFrame, Words};
 use edge_seg::rules::{EventKind, RuleBook, Watcher};
 use edge_seg::sink::LiveSink;
 use edge_seg_bundle::date::{parse_utc, utc};
 use edge_seg_live::metrics::Metrics;
+use edge_seg_live::rules::{LEARNING_DAYS, NormalFile};
 use edge_seg_live::session::EventBus;
 use edge_seg_live::sinks::{EventLog, Snapshots};
+use edge_seg_live::words::ProfileFollower;
 use parking_lot::Mutex;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::json;
 
 use super::output::OutputArgs;
 use crate::cli::flags::needs;
@@ -80,9 +83,12 @@ impl RulesArgs {
         self.rules.as_deref().map_or_else(|| Ok(RuleBook::default()), RuleBook::read)
     }
 
-    /// Reads the rules, and follows their file.
-    pub fn open(&self) -> Result<Rules> {
-        let rules = Rules {
+    /// Reads the rules, and follows their file. What is usual is kept in the folder for what outlasts a run.
+    pub fn open(&self, state: Option<&Path>) -> Result<Rules> {
+        let book = self.book()?;
+        let mut rules = Rules {
+            history: state.map(|state| History::Closed(state.join("normal.history"))),
+            profiles: None,
             watcher: Watcher::default(),
             names: Arc::default(),
             snapshots: self.snapshots.clone(),
@@ -90,7 +96,8 @@ impl RulesArgs {
             words_version: None,
             incoming: Arc::default(),
         };
-        rules.reader().take(self.book()?, self.file());
+        rules.replace(book.clone())?;
+        rules.reader().take(book, self.file());
         Ok(rules)
     }
 
@@ -110,11 +117,19 @@ impl RulesArgs {
 /// Rules over the frames of a run.
 pub struct Rules {
     watcher: Watcher,
+    history: Option<History>,
+    profiles: Option<ProfileFollower>,
     names: Arc<[String]>,
     snapshots: Option<PathBuf>,
     start_time: Option<SystemTime>,
     words_version: Option<u64>,
     incoming: Arc<Mutex<Incoming>>,
+}
+
+/// What is usual outlasts a run in a file, which is opened once rules ask for it.
+enum History {
+    Closed(PathBuf),
+    Open(NormalFile),
 }
 
 /// Rules that the next frame is the first for, and what ends the watch over the file that they come from.
@@ -155,11 +170,37 @@ impl Rules {
         RulesReader(self.incoming.clone())
     }
 
+    /// Has these words follow the profiles.
+    pub fn change(&mut self, words: Arc<Words>) {
+        self.profiles = Some(ProfileFollower::new(words));
+    }
+
+    fn replace(&mut self, book: RuleBook) -> Result<()> {
+        let keeps = self.history.is_some() || !book.learns();
+        ensure!(keeps, "--rules: expected --state DIR to keep what is usual in, which rules ask for, found none");
+        if book.learns()
+            && let Some(History::Closed(path)) = &self.history
+        {
+            let (file, normal) = NormalFile::open(path)?;
+            tracing::info!("{}: {} of {LEARNING_DAYS} days from which it is said what is unusual", path.display(), normal.days());
+            *self.watcher.normal() = normal;
+            self.history = Some(History::Open(file));
+        }
+        Ok(self.watcher.replace(book)?)
+    }
+
+    /// Keeps what was learned.
+    pub fn finish(mut self) {
+        if let Some(History::Open(file)) = self.history {
+            file.finish(self.watcher.normal());
+        }
+    }
+
     /// Puts a frame's events into its report and tells them to whoever listens.
     pub fn observe(&mut self, shown: &SegmentedFrame, report: &mut FrameReport, event_bus: &Arc<EventBus>) {
         let book = self.incoming.lock().book.take();
         if let Some(book) = book {
-            if let Err(e) = self.watcher.replace(book) {
+            if let Err(e) = self.replace(book) {
                 tracing::error!("the rules stay as they were: {e}");
             }
             self.names = self.watcher.states().map(|(name, _)| name.to_owned()).collect();
@@ -179,7 +220,15 @@ impl Rules {
             }
         }
         let clock = self.start_time.and_then(|start| start.checked_add(shown.frame.timestamp)).unwrap_or_else(SystemTime::now);
-        report.observe(&mut self.watcher, &shown.found.labels, clock);
+        report.observe(&mut self.watcher, shown, clock);
+        if let Some(profiles) = &mut self.profiles
+            && profiles.follow(self.watcher.profile())
+        {
+            event_bus.publish("profile", &json!({ "name": report.profile }));
+        }
+        if let Some(History::Open(file)) = &mut self.history {
+            file.keep(self.watcher.normal());
+        }
         for event in &mut report.events {
             if let Some(folder) = self.snapshots.as_ref().filter(|_| event.event == EventKind::Started)
                 && self.watcher.wants_snapshot(&event.rule)

@@ -173,6 +173,16 @@ function fillMeter(meter, value) {
   meter.style.setProperty("--value", value);
 }
 
+/** What else holds of the picture: the profile that is on, and how much is hidden. */
+function tellNow({ profile, hidden }) {
+  const parts = [];
+  if (profile !== undefined) parts.push(`Profile: ${profile}.`);
+  if (hidden?.whole !== undefined) parts.push("The whole picture is hidden until it is known what is to be.");
+  else if (hidden !== undefined) parts.push(`${(100 * hidden.share).toFixed(0)} % of the picture is hidden.`);
+  $("now").hidden = parts.length === 0;
+  if ($("now").textContent !== parts.join(" ")) $("now").textContent = parts.join(" ");
+}
+
 let shown = 0;
 const STAGES = [["prepare", "Resize"], ["plan", "Plan"], ["encode", "Encoder"], ["score", "Scores"], ["mask", "Masks"]];
 
@@ -183,6 +193,7 @@ function show({ frames_per_second, report }) {
   shown = now;
   link("live", `${frames_per_second.toFixed(1)} frames/s`);
   count(report);
+  tellNow(report);
   for (const { name, score } of report.classes) {
     const chip = chips.get(name);
     if (!chip) continue;
@@ -427,7 +438,10 @@ function showWords({ version: told, words, background }) {
 }
 
 function fill(chip) {
-  const { name, colour, on, threshold, synonyms, examples = [] } = chip.word;
+  const { name, colour, on, threshold, synonyms, examples = [], meaning } = chip.word;
+  const means = chip.querySelector(".meaning");
+  means.hidden = !meaning;
+  means.textContent = told(meaning);
   const shows = chip.querySelector(".examples");
   shows.hidden = chip.querySelector(".forget").hidden = examples.length === 0;
   shows.textContent = `${examples.length} ${examples.length === 1 ? "example" : "examples"}`;
@@ -438,6 +452,14 @@ function fill(chip) {
   const toggle = chip.querySelector(".toggle");
   toggle.textContent = on ? "on" : "off";
   toggle.setAttribute("aria-pressed", String(on));
+}
+
+/** What a word of another language means, or that nothing knows it. */
+function told(meaning) {
+  if (!meaning) return "";
+  if (meaning.kind === "unknown") return meaning.near ? `unknown; near: ${meaning.near.join(", ")}` : "unknown word";
+  const others = (meaning.others ?? []).map(({ language, english }) => `${language}: ${english}`);
+  return [...(meaning.kind === "translated" ? [`means ${meaning.english}`] : ["English"]), ...others].join("; ");
 }
 
 function newChip(name) {
@@ -569,6 +591,87 @@ function sighting({ word, score, camera, from, to, box_px: box, frame_px: frame,
   return item;
 }
 
+// ---- what rules told
+
+const STATES = { noticed: "noticed, not confirmed yet", started: "on now", ended: "", cleared: "not confirmed" };
+const MOST_ENTRIES = 50;
+const entries = new Map();
+let run = null;
+let revision = 0;
+let loading = false;
+let again = false;
+
+/** Brings the timeline up to date; what is told meanwhile is asked for when that is done. */
+async function loadTimeline() {
+  again = true;
+  if (loading) return;
+  loading = true;
+  try {
+    while (again) {
+      again = false;
+      takeEvents(await (await ask(`api/timeline?after=${revision}&most=${MOST_ENTRIES}`)).json());
+    }
+  } finally {
+    loading = false;
+  }
+}
+
+function takeEvents(told) {
+  const first = revision === 0;
+  if (run !== told.run && !first) {
+    // The program was started again: its events count from one.
+    entries.forEach((entry) => entry.remove());
+    entries.clear();
+    [revision, again] = [0, true];
+    return;
+  }
+  [run, revision] = [told.run, told.revision];
+  for (const event of told.events.reverse()) {
+    const isNews = entries.get(event.id)?.dataset.state !== event.state;
+    showEntry(event);
+    if (!first && isNews) $("timeline-said").textContent = `${event.rule}: ${STATES[event.state] || "over"}`;
+  }
+  $("timeline-card").hidden = entries.size === 0;
+}
+
+function showEntry({ id, rule, state, from, duration_ms: ms, measured, thumbnail }) {
+  let entry = entries.get(id);
+  if (!entry) {
+    entry = $("entry").content.firstElementChild.cloneNode(true);
+    entry.dataset.id = id;
+    entries.set(id, entry);
+    $("timeline").insertBefore(entry, [...$("timeline").children].find((other) => other.dataset.id < id) ?? null);
+  }
+  const find = (selector) => entry.querySelector(selector);
+  const began = new Date(from);
+  const today = began.toDateString() === new Date().toDateString();
+  entry.dataset.state = state;
+  find(".rule").textContent = rule;
+  find("time").dateTime = from;
+  find("time").textContent = today ? began.toLocaleTimeString() : began.toLocaleString();
+  find(".state").textContent = state === "ended" ? lasted(ms) : STATES[state];
+  find(".measured").textContent = measured.map(measure).join(", ");
+  if (thumbnail && find("img").src !== thumbnail) Object.assign(find("img"), { src: thumbnail, hidden: false });
+  while (entries.size > MOST_ENTRIES) {
+    const oldest = Math.min(...entries.keys());
+    entries.get(oldest).remove();
+    entries.delete(oldest);
+  }
+}
+
+function lasted(ms) {
+  const seconds = ms / 1000;
+  if (seconds < 60) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
+  return seconds < 3600 ? `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s` : `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+}
+
+function measure({ word, zone, line, share, count, usual }) {
+  const place = zone ?? line;
+  const written = (value) => count === undefined ? `${(100 * value).toFixed(value < 0.1 ? 1 : 0)} %` : String(Math.round(10 * value) / 10);
+  const range = usual === undefined ? "" : ` (usual: ${written(usual[0])} to ${written(usual[1])})`;
+  return `${word}${place === undefined ? "" : ` in ${place}`}: ${written(count ?? share)}${range}`;
+}
+
 // ---- labels and recording
 
 /** Saves what a path answers with as a file. */
@@ -632,7 +735,10 @@ $("record").addEventListener("click", () => attempt(async () => {
 const MOST_EVENTS = 50;
 
 function note(kind, data) {
-  if (kind === "lost") return;
+  if (kind === "rule") return;
+  if (kind === "profile") data = data.name ?? "none";
+  // What was lost may have been the timeline's.
+  if (kind === "timeline" || kind === "lost") return void attempt(loadTimeline);
   if (kind === "words") return void (changing || attempt(loadWords));
   if (kind === "recording") return void attempt(watchRecording);
   const item = document.createElement("li");
@@ -678,6 +784,7 @@ async function refresh() {
   $("recorder").hidden = !status.records;
   $("search-card").hidden = !status.searches;
   await loadWords();
+  await loadTimeline();
   if (status.saves_sets) await loadSets($("set").value);
   if (status.records) await watchRecording();
 }

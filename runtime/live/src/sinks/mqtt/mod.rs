@@ -236,6 +236,9 @@ impl Mqtt {
             "dropped": report.dropped,
             "words": words,
         });
+        if let Some(profile) = &report.profile {
+            state["profile"] = profile.as_str().into();
+        }
         for tally in report.tallies.iter().take(discovery::MAX_WORDS) {
             let (kind, place, told) = match &tally.place {
                 TallyPlace::Zone { zone, count, entered, left } => {
@@ -274,7 +277,7 @@ impl LiveSink for Mqtt {
             self.words_version = Some(report.words_version);
             self.announce(&report.classes.iter().map(|c| c.name.clone()).collect::<Vec<_>>());
         }
-        for event in &report.events {
+        for event in report.events.iter().filter(|event| event.event.is_acted_on()) {
             let state = if event.event == EventKind::Started { "ON" } else { "OFF" };
             // A rule that is gone has no state any more.
             if self.rules.contains(&event.rule) {

@@ -1,0 +1,264 @@
+//! What rules told lately, each event with a small picture of its beginning.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use image::codecs::jpeg::JpegEncoder;
+use image::{RgbImage, imageops};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::encode::fitted;
+use super::routes::{Context, Fault, answer};
+use crate::rules::{Event, EventKind, Measured};
+use crate::session::{EventBus, FrameReport, SegmentedFrame};
+
+/// Which fields an answer has.
+const ANSWER_VERSION: u32 = 1;
+/// Events that are kept; beyond, the oldest go.
+const KEPT: usize = 200;
+/// Longer side of a picture: a few kilobytes each.
+const LONGEST_PX: u32 = 224;
+const JPEG_QUALITY: u8 = 75;
+/// Frames that wait for their pictures; each holds a whole frame.
+const WAITING: usize = 2;
+
+/// An event from its beginning to its end.
+#[derive(Debug, Serialize)]
+struct Entry {
+    id: u64,
+    rule: String,
+    /// What was told of it last.
+    state: EventKind,
+    from: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
+    duration_ms: f64,
+    measured: Vec<Measured>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thumbnail: Option<String>,
+    /// The change that it was changed by last.
+    #[serde(skip)]
+    changed: u64,
+}
+
+/// The newest events.
+#[derive(Debug, Default)]
+struct Log {
+    entries: VecDeque<Entry>,
+    ids: u64,
+    changes: u64,
+}
+
+impl Log {
+    /// Takes an event; tells the number of its entry if that is new.
+    fn take(&mut self, event: &Event) -> Option<u64> {
+        self.changes += 1;
+        let open = self.entries.iter_mut().rev().find(|entry| entry.rule == event.rule);
+        let open = open.filter(|entry| matches!(entry.state, EventKind::Noticed | EventKind::Started));
+        if let Some(entry) = open.filter(|entry| event.event != EventKind::Noticed && entry.state != event.event) {
+            (entry.state, entry.duration_ms, entry.changed) = (event.event, event.duration_ms, self.changes);
+            match event.event {
+                EventKind::Started => entry.measured.clone_from(&event.measured),
+                _ => entry.to = Some(event.time.clone()),
+            }
+            return None;
+        }
+        // The beginning of what ends may have been forgotten; its end alone tells nothing.
+        if !matches!(event.event, EventKind::Noticed | EventKind::Started) {
+            return None;
+        }
+        self.ids += 1;
+        self.entries.push_back(Entry {
+            id: self.ids,
+            rule: event.rule.clone(),
+            state: event.event,
+            from: event.time.clone(),
+            to: None,
+            duration_ms: event.duration_ms,
+            measured: event.measured.clone(),
+            thumbnail: None,
+            changed: self.changes,
+        });
+        while self.entries.len() > KEPT {
+            self.entries.pop_front();
+        }
+        Some(self.ids)
+    }
+
+    fn picture(&mut self, id: u64, thumbnail: &str) {
+        self.changes += 1;
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.id == id) {
+            (entry.thumbnail, entry.changed) = (Some(thumbnail.into()), self.changes);
+        }
+    }
+
+    /// What changed after a change, the newest first.
+    fn since(&self, after: u64, most: usize) -> Value {
+        // Who knows more than there is knows another run.
+        let after = if after > self.changes { 0 } else { after };
+        let entries: Vec<_> = self.entries.iter().rev().filter(|entry| entry.changed > after).take(most).collect();
+        json!({ "version": ANSWER_VERSION, "revision": self.changes, "events": entries })
+    }
+}
+
+/// New entries, and the frame that shows their beginning.
+type Job = (Vec<u64>, Arc<SegmentedFrame>);
+
+/// Events of this run. Their pictures are made on a thread of their own.
+#[derive(Debug)]
+pub(super) struct Timeline {
+    log: Arc<Mutex<Log>>,
+    pictures: Option<SyncSender<Job>>,
+    event_bus: Arc<EventBus>,
+    /// Tells runs apart: milliseconds since 1970 at its start.
+    run: u64,
+}
+
+impl Timeline {
+    pub fn new(event_bus: Arc<EventBus>) -> Self {
+        let log = Arc::<Mutex<Log>>::default();
+        let (pictures, jobs) = sync_channel::<Job>(WAITING);
+        let work = {
+            let (log, event_bus) = (log.clone(), event_bus.clone());
+            move || {
+                for (ids, shown) in jobs {
+                    let Some(thumbnail) = thumbnail(&shown.frame.pixels) else { continue };
+                    ids.iter().for_each(|id| log.lock().picture(*id, &thumbnail));
+                    tell(&event_bus, &log);
+                }
+            }
+        };
+        let spawned = std::thread::Builder::new().name("timeline".into()).spawn(work);
+        let pictures = spawned.inspect_err(|e| tracing::warn!("the timeline has no pictures: {e}")).is_ok().then_some(pictures);
+        let run = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        Self { log, pictures, event_bus, run }
+    }
+
+    /// Takes a frame's events.
+    pub fn take(&self, shown: &Arc<SegmentedFrame>, report: &FrameReport) {
+        if report.events.is_empty() {
+            return;
+        }
+        let new: Vec<u64> = {
+            let mut log = self.log.lock();
+            report.events.iter().filter_map(|event| log.take(event)).collect()
+        };
+        // While others are drawn an event goes without: frames are not held up.
+        if let Some(pictures) = self.pictures.as_ref().filter(|_| !new.is_empty()) {
+            let _ = pictures.try_send((new, shown.clone()));
+        }
+        tell(&self.event_bus, &self.log);
+    }
+
+    fn since(&self, after: u64, most: usize) -> Value {
+        let mut told = self.log.lock().since(after, most);
+        told["run"] = self.run.into();
+        told
+    }
+}
+
+fn tell(event_bus: &EventBus, log: &Mutex<Log>) {
+    let revision = log.lock().changes;
+    event_bus.publish("timeline", &json!({ "revision": revision }));
+}
+
+fn thumbnail(picture: &RgbImage) -> Option<String> {
+    let (width, height) = fitted(picture.dimensions(), LONGEST_PX);
+    let small = imageops::thumbnail(picture, width, height);
+    let mut jpeg = Vec::new();
+    JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY).encode_image(&small).ok()?;
+    Some(format!("data:image/jpeg;base64,{}", BASE64_STANDARD.encode(jpeg)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Since {
+    #[serde(default)]
+    after: u64,
+    #[serde(default = "most")]
+    most: usize,
+}
+
+fn most() -> usize {
+    50
+}
+
+/// `GET /api/timeline`: the newest events of this run, or those that changed after a revision.
+pub(super) async fn timeline(State(context): State<Context>, which: Result<Query<Since>, QueryRejection>) -> Result<Response, Fault> {
+    let Query(Since { after, most }) = which?;
+    if !(1..=KEPT).contains(&most) {
+        return Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, format!("most: expected 1 to {KEPT}, found {most}")));
+    }
+    Ok(answer(&context.hub.timeline.since(after, most)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(rule: &str, kind: EventKind, second: u32) -> Event {
+        Event {
+            rule: rule.into(),
+            event: kind,
+            time: format!("2026-05-01T08:00:{second:02}.000Z"),
+            sequence: second.into(),
+            timestamp_ms: 1e3 * f64::from(second),
+            duration_ms: 0.0,
+            measured: Vec::new(),
+            snapshot: None,
+        }
+    }
+
+    fn brief(told: &Value) -> Vec<String> {
+        let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or("-").to_owned();
+        let of = |e: &Value| format!("{} {} {} {}", e["id"], text(e, "rule"), text(e, "state"), text(e, "thumbnail"));
+        told["events"].as_array().unwrap().iter().map(of).collect()
+    }
+
+    #[test]
+    fn an_event_is_one_entry_from_its_notice_to_its_end() {
+        let mut log = Log::default();
+        assert_eq!(log.take(&event("door", EventKind::Noticed, 1)), Some(1));
+        assert_eq!(log.take(&event("yard", EventKind::Started, 2)), Some(2));
+        log.picture(1, "picture");
+        assert_eq!(log.take(&event("door", EventKind::Started, 3)), None);
+        assert_eq!(brief(&log.since(0, 9)), ["2 yard started -", "1 door started picture"]);
+        let revision = log.changes;
+        assert_eq!(log.take(&event("door", EventKind::Ended, 4)), None);
+        let told = log.since(revision, 9);
+        assert_eq!(brief(&told), ["1 door ended picture"]);
+        assert_eq!(
+            (&told["events"][0]["from"], &told["events"][0]["to"]),
+            (&json!("2026-05-01T08:00:01.000Z"), &json!("2026-05-01T08:00:04.000Z"))
+        );
+        // The next one of a rule is another entry; what was never begun has no end.
+        assert_eq!(log.take(&event("door", EventKind::Noticed, 5)), Some(3));
+        log.take(&event("door", EventKind::Cleared, 6));
+        log.take(&event("gate", EventKind::Ended, 7));
+        assert_eq!(brief(&log.since(0, 2)), ["3 door cleared -", "2 yard started -"]);
+        assert_eq!(brief(&log.since(log.changes, 9)), Vec::<String>::new());
+        assert_eq!(brief(&log.since(log.changes + 1, 9)).len(), 3, "who was told by another run is told all");
+    }
+
+    #[test]
+    fn the_oldest_go_first() {
+        let mut log = Log::default();
+        for second in 0..KEPT as u32 + 5 {
+            log.take(&event(&format!("rule {second}"), EventKind::Started, second % 60));
+        }
+        assert_eq!((log.entries.len(), log.entries[0].id), (KEPT, 6));
+        // Their pictures come too late.
+        log.picture(1, "picture");
+        assert!(log.entries.iter().all(|entry| entry.thumbnail.is_none()));
+    }
+}
