@@ -59,8 +59,10 @@ def plain_tokenizer(source: Path, work: Path) -> Path:
     return path
 
 
-# Keys of a stage that say how long it goes on and how its rate falls.
+# Keys of a stage that say how long it goes on and how its rate falls, and those that act when its steps are done.
 LENGTH = ("steps", "warmup", "cooldown", "cooldown_power", "final_rate")
+AFTER = ("blend_with", "blend", "keep", "folder")
+AT_THE_END = ("background", "calibrate")  # the recipe's own
 
 
 class Run:
@@ -180,7 +182,7 @@ class Run:
             )
         if state:
             # A checkpoint that was named is gone on from with newer code too, which is said.
-            made_by = self._with_length(state) if self.resume else state.get("made_by")
+            made_by = self._with_what_follows(state) if self.resume else state.get("made_by")
             for line in provenance.check(str(place), made_by, self.made_by, way, other_code=self.resume is not None):
                 self.say(f"going on although {line}")
                 self.log({"run": provenance.digest(self.made_by), "despite": line})
@@ -188,18 +190,19 @@ class Run:
             self.log({"run": provenance.digest(self.made_by), "seed": self.recipe.seed, "versions": provenance.versions()})
         return state
 
-    def _with_length(self, state: dict) -> dict | None:
-        """What made a checkpoint, with the length that its stage now has: where no rate so far is another one, no step was either."""
+    def _with_what_follows(self, state: dict) -> dict | None:
+        """What made a checkpoint, with what the recipe now says of the steps that its stage has not done yet and of what comes after them: where
+        no rate so far is another one, no step was either."""
         made_by = state.get("made_by")
         if not isinstance(made_by, dict) or "step" not in state or state["stage"] >= len(self.recipe.stages):
             return made_by
-        stage = self.recipe.stages[state["stage"]]
-        there = {name: made_by["recipe"].get(f"stage.{stage.name}.{name}", getattr(stage, name)) for name in LENGTH}
-        before = replace(stage, **there)
-        if stage.steps < state["step"] or any(rate_at(step, before) != rate_at(step, stage) for step in range(state["step"])):
-            return made_by
-        here = {f"stage.{stage.name}.{name}": getattr(stage, name) for name in LENGTH}
-        return made_by | {"recipe": made_by["recipe"] | here}
+        stage, told = self.recipe.stages[state["stage"]], made_by["recipe"]
+        free = AFTER
+        before = replace(stage, **{name: told.get(f"stage.{stage.name}.{name}", getattr(stage, name)) for name in LENGTH})
+        if stage.steps >= state["step"] and all(rate_at(step, before) == rate_at(step, stage) for step in range(state["step"])):
+            free += LENGTH
+        here = {f"stage.{stage.name}.{name}": getattr(stage, name) for name in free} | {name: getattr(self.recipe, name) for name in AT_THE_END}
+        return made_by | {"recipe": told | here}
 
     def _check_folder(self, target: Path) -> None:
         if self.recipe.start and target.resolve() == Path(self.recipe.start).resolve():
@@ -275,7 +278,7 @@ class Run:
                 return not stop.asked()
             state = None
             if stage.blend_with:
-                self._blend(stage)
+                self._blend(stage, before)
             self._settle(stage, before)
             if any(later.blend_with == stage.name for later in self.recipe.stages[number + 1 :]):
                 self.to_blend[stage.name] = {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -320,9 +323,9 @@ class Run:
             self.bank.forget()
         return True
 
-    def _blend(self, stage: StageRecipe) -> None:
+    def _blend(self, stage: StageRecipe, before: dict[str, Tensor]) -> None:
         """Averages the weights with an earlier stage's: fine-tuned models of one start lie in one basin (Wortsman et al., CVPR 2022)."""
-        earlier = self.to_blend[stage.blend_with]
+        earlier = self.to_blend.get(stage.blend_with, before)
         self.model.load_state_dict({name: torch.lerp(earlier[name], value, stage.blend) for name, value in self.model.state_dict().items()})
         self.bank.forget()
 

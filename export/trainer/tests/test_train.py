@@ -303,6 +303,23 @@ def test_a_run_at_a_constant_rate_is_ended_sooner_from_a_checkpoint(recipe):
     refused(recipe(short | {"cooldown": 0.8}), "cooldown: .* there, 0.8 here", resume=ended.checkpoints.folder / "pairs-0000006.pt")
 
 
+def test_a_stage_is_blended_with_what_it_began_with_also_where_that_is_thought_of_late(recipe):
+    plain = start(recipe(PAIRS | {"steps": 9}, name="plain"))
+    before = {name: value.clone() for name, value in plain.model.state_dict().items()}
+    plain.follow()
+    blended = recipe(PAIRS | {"steps": 9, "blend_with": "start", "blend": 0.25})
+    whole = start(blended)
+    whole.follow()
+    for name, value in whole.model.state_dict().items():
+        assert torch.allclose(value, torch.lerp(before[name], plain.model.state_dict()[name], 0.25), atol=1e-6), name
+    start(recipe(PAIRS | {"steps": 9}, name="late")).follow(until=7)
+    late = recipe(PAIRS | {"steps": 9, "blend_with": "start", "blend": 0.25}, name="late", background=0.4)
+    refused(late, "blend: .* there, 0.25 here")
+    again = Run(late, Path("."), quiet, resume=Path(late.work) / "late" / "checkpoint.pt")
+    again.follow()
+    assert all(torch.equal(value, whole.model.state_dict()[name]) for name, value in again.model.state_dict().items())
+
+
 def test_checkpoints_are_kept_and_gone_on_from(recipe, tmp_path):
     made = recipe(PAIRS | {"steps": 9}, save_every=2, keep_checkpoints=2)
     run = start(made)
