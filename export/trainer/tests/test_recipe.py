@@ -33,7 +33,7 @@ def test_committed_recipes_are_sound():
         ({"stage": [STAGE | {"kind": "pairs"}]}, "needs `pairs`"),
         ({"stage": [STAGE | {"zoom": [1.0]}]}, "expected 2 numbers, found 1"),
         ({"stage": [STAGE | {"steps": 0}]}, "at least 1"),
-        ({"stage": [STAGE, STAGE | {"name": "b", "blend_with": "A"}]}, "expected an earlier stage, found 'A'"),
+        ({"stage": [STAGE, STAGE | {"name": "b", "blend_with": "A"}]}, "expected an earlier stage or start, found 'A'"),
         ({"stage": [STAGE | {"blend_with": "a"}]}, "expected an earlier stage"),
         ({"seeds": 0}, "seeds: expected at least 1"),
         ({"stage": [{"kind": "dense", "steps": 3}]}, "'name' is missing"),
