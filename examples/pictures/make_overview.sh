@@ -27,10 +27,10 @@ part=0
 scene() {
     local picture=$1 x=$2 y=$3 zoom=$4 frames=$((step * ($# - 4)))
     shift 4
-    # Enlarged first, for zoompan moves by whole pixels.
+    # Enlarged first, for zoompan moves by whole pixels; square pixels, or parts would have other widths.
     ffmpeg -hide_banner -loglevel error -y -i "$pictures/$picture" -frames:v "$frames" -pix_fmt yuv420p -vf "
         crop='min(iw,ih*$width/$height)':'min(ih,iw*$height/$width)', scale=$((width * 4)):$((height * 4)):flags=lanczos,
-        zoompan=d=$frames:fps=$rate:s=${width}x$height:z='1+($zoom-1)*on/$frames':x='(iw-iw/zoom)*$x':y='(ih-ih/zoom)*$y'" "$work/scene.y4m"
+        zoompan=d=$frames:fps=$rate:s=${width}x$height:z='1+($zoom-1)*on/$frames':x='(iw-iw/zoom)*$x':y='(ih-ih/zoom)*$y', setsar=1" "$work/scene.y4m"
     local first=0 words
     for words in "$@"; do
         part=$((part + 1))
