@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Opens reports of `edge-seg-export eval --html` in headless Chromium, and labels with other people's readers.
+# Opens reports of `edge-seg-export eval --html` in headless Chromium, and pictures and labels with other people's readers.
 # usage: tests/reports.sh FOLDER_OF_BINARIES PYTHON   (PYTHON has pycocotools, supervision and datumaro; chromium is installed)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=$1 python=$2
 made=${KEEP:-$(mktemp -d)}
 trap 'rm -rf "$made"' EXIT
+
+"$python" tests/python/check_pictures.py "$bin/edge-seg" examples/pictures/cat.jpg
 
 # The model's own masks at one size are the truth that it is measured against at another: no data is needed, and there are faults to show.
 mkdir "$made/images" "$made/labels"
@@ -31,21 +33,43 @@ printf 'person\ncat\ncup\nsky\nwall\n' >"$made/words.txt"
 "$bin/edge-seg-export" label "$made/images" -o "$made/labelled" --vocabulary "$made/words.txt" --background 0.3
 "$python" tests/python/check_labels.py "$made/labelled"
 "$python" tests/python/check_label_readers.py "$made/labelled" "$made/images"
+# Whatever is found, down to single pixels.
+mkdir "$made/few"
+cp "$made/images/"{cat,coffee}.jpg "$made/few"
+printf 'person\ncat\ncup\nsky\nwall\nfur\ntable\nspoon\n' >"$made/more.txt"
+"$bin/edge-seg-export" label "$made/few" -o "$made/fine" --vocabulary "$made/more.txt" --tag-threshold 0 --background 0 --least-share 0
+"$python" tests/python/check_labels.py "$made/fine" | tee "$made/fine.txt"
+grep -q ' [1-9][0-9]* holes, [1-9][0-9]* single pixels,' "$made/fine.txt"
+"$python" tests/python/check_label_readers.py "$made/fine" "$made/few"
 
-# The other way: what other writers make of these masks measures as the masks themselves.
-"$python" tests/python/write_labels.py "$made/labelled/voc" "$made/written"
+# The other way: what other writers make of these masks, and of such as formats lose, measures as the masks themselves.
 measured() {
-    "$bin/edge-seg-export" eval segmentation --images "$made/images" --view id --json --confusion "$@" |
+    "$bin/edge-seg-export" eval segmentation --images "$1" --view id --json --confusion "${@:2}" |
         python3 -c 'import json, sys; row = json.loads(sys.stdin.readline()); print(row["labelled_px"], row["pixel_accuracy"], row["confusion"])'
 }
-classes=$made/labelled/voc/labelmap.txt
-truth=$(measured --labels "$made/labelled/voc/SegmentationClass" --classes "$classes")
-for labels in "$made/labelled/coco.json" "$made/written/datumaro/coco/annotations/"instances_*.json "$made/written/datumaro/voc/SegmentationClass"; do
-    own=$classes
-    [ -f "$made/written/datumaro/voc/labelmap.txt" ] && [[ $labels == *datumaro/voc* ]] && own=$made/written/datumaro/voc/labelmap.txt
-    [ "$truth" = "$(measured --labels "$labels" --classes "$own")" ] || { echo "$labels: measures otherwise than the masks" >&2; exit 1; }
-done
-measured --labels "$made/written/supervision.json" --classes "$classes" | python3 -c '
+near() {
+    python3 -c '
 import sys
-truth, found = sys.argv[1].split()[:2], sys.stdin.read().split()[:2]
-sys.exit(truth[0] != found[0] or abs(float(truth[1]) - float(found[1])) > 0.01)' "$truth" || { echo "supervision.json: off by more than 0.01" >&2; exit 1; }
+truth, found, by = sys.argv[1].split()[:2], sys.argv[2].split()[:2], float(sys.argv[3])
+sys.exit(truth[0] != found[0] or abs(float(truth[1]) - float(found[1])) > by)' "$@"
+}
+"$python" tests/python/make_hard_masks.py "$made/images" "$made/hard"
+for set in labelled hard; do
+    images=$made/images
+    [ $set = labelled ] || images=$made/hard/images
+    "$python" tests/python/write_labels.py "$made/$set/voc" "$made/written/$set"
+    classes=$made/$set/voc/labelmap.txt
+    truth=$(measured "$images" --labels "$made/$set/voc/SegmentationClass" --classes "$classes")
+    exact=$made/written/$set/exact
+    for labels in "$exact"/*.json "$exact/datumaro-coco/annotations/"*.json "$exact/datumaro-cvat/"*.xml "$exact/datumaro-voc/SegmentationClass"; do
+        own=$classes
+        [[ $labels != *datumaro-voc* ]] || own=$exact/datumaro-voc/labelmap.txt
+        [ "$truth" = "$(measured "$images" --labels "$labels" --classes "$own")" ] || { echo "$labels: measures otherwise than the masks" >&2; exit 1; }
+    done
+    for labels in "$made/written/$set/near/"{supervision.json,supervision-yolo/labels,ultralytics/labels}; do
+        found=$(measured "$images" --labels "$labels" --classes "$classes")
+        near "$truth" "$found" 0.02 || { echo "$labels: $found is not near $truth" >&2; exit 1; }
+    done
+done
+[ "$(measured "$made/images" --labels "$made/labelled/coco.json" --classes "$made/labelled/voc/labelmap.txt")" = \
+    "$(measured "$made/images" --labels "$made/labelled/voc/SegmentationClass" --classes "$made/labelled/voc/labelmap.txt")" ]

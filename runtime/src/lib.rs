@@ -44,9 +44,9 @@ pub use edge_seg_live::{Error, Result};
 pub use edge_seg_model::Error as ModelError;
 #[doc(inline)]
 pub use edge_seg_model::{
-    Background, Channels, Class, Encoded, Example, Extent, FoundClass, Frame, Gate, LabelMap, Options, PatchGrid, Placement, Refinement,
-    ScoreGrid, Segmentation, Session, TagBank, TagScore, Timings, UnitRows, WordList, check_classes, decode_picture, expand_inputs,
-    parse_tags, parse_words, read_damaged_picture, read_picture, read_tags_file, score_tags,
+    Background, Channels, Class, Encoded, Example, Extent, FoundClass, Frame, Gate, LabelMap, Language, Languages, Meaning, Options,
+    PatchGrid, Placement, Refinement, ScoreGrid, Segmentation, Session, TagBank, TagScore, Timings, Translation, UnitRows, WordList,
+    check_classes, decode_picture, expand_inputs, parse_tags, parse_words, read_damaged_picture, read_picture, read_tags_file, score_tags,
 };
 pub use edge_seg_model::{image, ndarray};
 

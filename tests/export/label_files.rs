@@ -418,7 +418,13 @@ fn what_is_no_picture_and_no_table_is_named_once_and_the_others_are_done() {
     bytes.truncate(33);
     fs::write(place.join("labels/a.png"), bytes).unwrap();
     fails(&[&data[..], &["classes.tsv"]].concat(), "41×30");
-    // Nor is a pipe in a labels' folder waited for.
+    // Nor is a pipe in a labels' folder waited for, nor what macOS wrote beside a label taken for one.
+    for (folder, name) in [("images", "._a.png"), ("labels", "._a.png"), ("labels", "._b.txt")] {
+        fs::write(place.join(folder).join(name), b"\0\x05\x16\x07\0\x02\0\0Mac OS X").unwrap();
+    }
+    GrayImage::from_pixel(40, 30, Luma([1])).save(place.join("labels/a.png")).unwrap();
+    let whole = eval(place, &[&data[..], &["classes.tsv"]].concat());
+    assert_eq!((whole.code, whole.json_lines()[0]["pictures"].as_u64()), (0, Some(1)), "{}", whole.stderr);
     fs::remove_file(place.join("labels/a.png")).unwrap();
     assert!(Command::new("mkfifo").arg(place.join("labels/a.png")).status().unwrap().success());
     fails(&[&data[..], &["classes.tsv"]].concat(), "label pictures");

@@ -91,17 +91,17 @@ fn path_with(folder: &Path) -> String {
     format!("{}:{}", folder.display(), std::env::var("PATH").unwrap())
 }
 
-type Picture = ((u32, u32), Vec<[u8; 3]>);
+pub type Picture = ((u32, u32), Vec<[u8; 3]>);
 
 /// What a source gave: sizes and colours of frames, and what was told meanwhile.
-struct Seen {
-    frames: Vec<Picture>,
-    told: Vec<String>,
-    error: Option<String>,
+pub struct Seen {
+    pub frames: Vec<Picture>,
+    pub told: Vec<String>,
+    pub error: Option<String>,
 }
 
 impl Seen {
-    fn assert_chart(&self, what: &str, grey: bool) {
+    pub fn assert_chart(&self, what: &str, grey: bool) {
         for (size, colours) in &self.frames {
             assert_eq!(*size, SIZE, "{what}");
             for (found, want) in colours.iter().zip(CHART) {
@@ -115,7 +115,7 @@ impl Seen {
 }
 
 /// Reads a source in a process of its own, whose environment may say what it likes.
-fn read_source(uri: &str, frames: usize, stall_s: f64, environment: &[(&str, String)]) -> Seen {
+pub fn read_source(uri: &str, frames: usize, stall_s: f64, environment: &[(&str, String)]) -> Seen {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([
         "--exact",
@@ -423,7 +423,7 @@ fn until_ready(server: &mut Child) {
     assert_eq!(line, "ready\n");
 }
 
-/// A real RTSP server, `tests/cameras/rtsp_server.py`.
+/// A script of `tests/cameras` that listens on a port: a real RTSP server, or a bad network before one.
 pub struct RtspServer {
     pub port: u16,
     child: Child,
@@ -447,7 +447,11 @@ pub fn free_port() -> u16 {
 }
 
 pub fn serve(port: u16, arguments: &[&str]) -> RtspServer {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cameras/rtsp_server.py");
+    script("rtsp_server.py", port, arguments)
+}
+
+pub fn script(name: &str, port: u16, arguments: &[&str]) -> RtspServer {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cameras").join(name);
     let mut command = Command::new("/usr/bin/python3");
     command.arg(script).arg(port.to_string()).args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().unwrap();
@@ -456,7 +460,7 @@ pub fn serve(port: u16, arguments: &[&str]) -> RtspServer {
 }
 
 /// No other program can be found.
-const ALONE: (&str, &str) = ("PATH", "/nowhere");
+pub const ALONE: (&str, &str) = ("PATH", "/nowhere");
 
 #[test]
 fn an_rtsp_camera_from_a_real_server_that_is_killed_and_comes_back() {
@@ -496,7 +500,7 @@ fn an_rtsp_camera_from_a_real_server_that_is_killed_and_comes_back() {
 }
 
 /// The chart as a film of some seconds, in an encoding of ffmpeg's.
-fn chart_film(folder: &Path, name: &str, encoder: &[&str]) -> String {
+pub fn chart_film(folder: &Path, name: &str, encoder: &[&str]) -> String {
     chart().save(folder.join("chart.png")).unwrap();
     let made = Command::new("ffmpeg")
         .current_dir(folder)
@@ -510,7 +514,7 @@ fn chart_film(folder: &Path, name: &str, encoder: &[&str]) -> String {
     folder.join(name).display().to_string()
 }
 
-const H264: [&str; 8] = ["-c:v", "libx264", "-crf", "6", "-g", "15", "-x264-params", "slices=3:bframes=2"];
+pub const H264: [&str; 8] = ["-c:v", "libx264", "-crf", "6", "-g", "15", "-x264-params", "slices=3:bframes=2"];
 
 #[test]
 fn h264_by_rtsp_over_tcp_and_udp_and_by_either_decoder() {
@@ -538,7 +542,7 @@ fn h264_by_rtsp_over_tcp_and_udp_and_by_either_decoder() {
 }
 
 /// What is told of a source until it breaks, which ends it.
-fn told_of(uri: &str, stall: Duration) -> String {
+pub fn told_of(uri: &str, stall: Duration) -> String {
     let (stop, told) =
         (std::sync::Arc::<std::sync::atomic::AtomicBool>::default(), std::sync::Arc::<std::sync::Mutex<Vec<String>>>::default());
     let (ends, tell) = (stop.clone(), told.clone());

@@ -217,6 +217,38 @@ fn formats_that_ffmpeg_writes_are_read_as_ffmpeg_reads_them() {
 }
 
 #[test]
+fn a_folder_is_a_film_of_what_can_be_read_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().join("photos");
+    fs::create_dir(&here).unwrap();
+    let mut jpeg = Vec::new();
+    JpegEncoder::new_with_quality(&mut jpeg, 95).encode_image(&RgbImage::from_pixel(64, 48, Rgb([200, 30, 60]))).unwrap();
+    let files: [(&str, &[u8]); 6] = [
+        ("a.jpg", &jpeg),
+        ("b.jpg", &jpeg[..jpeg.len() / 2]),
+        ("._c.jpg", b"\0\x05\x16\x07"),
+        ("c.jfif", &jpeg),
+        ("d.HEIC", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"),
+        ("notes.txt", b"of the day"),
+    ];
+    for (name, bytes) in files {
+        fs::write(here.join(name), bytes).unwrap();
+    }
+    let run = || edge_seg(folder.path(), &["run", "--source", "photos", "--tags", "sky", "--size", "64"]);
+    let ended = run();
+    let seen: Vec<_> = ended.json_lines().iter().map(|line| line["sequence"].as_u64().unwrap()).collect();
+    assert_eq!((ended.code, seen), (0, vec![0, 1]), "{}", ended.stderr);
+    for (name, said) in [("b.jpg", "cut off"), ("d.HEIC", "HEIC, which is not read")] {
+        assert!(ended.stderr.lines().any(|line| line.contains(name) && line.contains(said)), "{}", ended.stderr);
+    }
+    assert!(!ended.stderr.contains("._c") && !ended.stderr.contains("notes"), "{}", ended.stderr);
+    // A film of nothing is an error.
+    ["a.jpg", "c.jfif"].iter().for_each(|name| fs::remove_file(here.join(name)).unwrap());
+    let ended = run();
+    assert!(ended.code == 2 && ended.json_lines().is_empty() && ended.stderr.contains("b.jpg"), "{}", ended.stderr);
+}
+
+#[test]
 fn what_holds_no_video_says_so() {
     if !need_program("ffmpeg") {
         return;
@@ -342,4 +374,17 @@ fn motion_jpeg_over_http_is_a_camera() {
     let (seen, told) = stream(&uri, 5);
     assert_eq!((seen.size, seen.times_ms.len()), ((64, 48), 5), "{told:?}");
     assert!(seen.middle.iter().zip([200, 30, 60]).all(|(&a, b)| a.abs_diff(b) < 9), "{:?}", seen.middle);
+}
+
+#[test]
+fn a_film_is_not_written_over_by_its_own_overlay() {
+    let folder = tempfile::tempdir().unwrap();
+    let film = [b"YUV4MPEG2 W16 H16 F10:1 Cmono\nFRAME\n".as_slice(), &[128; 256]].concat();
+    fs::write(folder.path().join("film.y4m"), &film).unwrap();
+    for source in ["film.y4m", "y4m:film.y4m", "./film.y4m"] {
+        let ended = edge_seg(folder.path(), &["run", "--source", source, "--tags", "sky", "--overlay", "film.y4m"]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{source}: {}", ended.stderr);
+        assert!(ended.stderr.contains("--overlay: expected another file than the source's"), "{source}: {}", ended.stderr);
+        assert_eq!(fs::read(folder.path().join("film.y4m")).unwrap(), film, "{source}");
+    }
 }

@@ -7,6 +7,7 @@ mod events;
 mod films;
 mod hide;
 mod live;
+mod networks;
 mod streams;
 mod things;
 mod web;

@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use edge_seg_tests::{Ended, edge_seg, need_program};
 
@@ -44,16 +45,65 @@ fn a_server_takes_the_overlay_by_rtsp() {
     assert!(shown.len() == 64 * 48 * 3 && brightest - darkest > 100, "{darkest} to {brightest}");
 }
 
+/// Whether something listens on a port of this machine, by `/proc/net/tcp` or `udp`.
+fn listens(protocol: &str, port: u16) -> bool {
+    let table = fs::read_to_string(format!("/proc/net/{protocol}")).unwrap();
+    let state = if protocol == "tcp" { "0A" } else { "07" };
+    table.lines().skip(1).any(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        fields[1].ends_with(&format!(":{port:04X}")) && fields[3] == state
+    })
+}
+
+#[test]
+fn whoever_listens_takes_the_overlay_by_rtmp_and_srt() {
+    if !need_program("ffmpeg") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (protocol, scheme, path, listen, ending) in [
+        ("tcp", "rtmp", "/live/the-key", &["-listen", "1", "-f", "flv"][..], "flv"),
+        ("udp", "srt", "?passphrase=the-key-is-long", &["-f", "mpegts"][..], "ts"),
+    ] {
+        let port = free_port();
+        let taken = folder.path().join(format!("taken.{ending}"));
+        let address = format!("{scheme}://127.0.0.1:{port}{path}");
+        let input = if scheme == "srt" { format!("{address}&mode=listener") } else { address.clone() };
+        let mut receiver = Command::new("ffmpeg");
+        receiver.args(["-v", "error", "-nostdin", "-y"]).args(listen).args(["-i", &input, "-c", "copy"]).arg(&taken);
+        let mut receiver = receiver.stdout(Stdio::null()).spawn().unwrap();
+        let start = Instant::now();
+        while !listens(protocol, port) {
+            assert!(start.elapsed() < Duration::from_secs(60) && receiver.try_wait().unwrap().is_none(), "{scheme}: nothing listens");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // Capitals are no other scheme.
+        let ended = run(folder.path(), 60, &address.replacen(scheme, &scheme.to_uppercase(), 1));
+        while receiver.try_wait().unwrap().is_none() {
+            if start.elapsed() > Duration::from_secs(120) {
+                receiver.kill().unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(ended.code, 0, "{scheme}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("the-key"), "{}", ended.stderr);
+        let (frames, size) = counted(&taken);
+        assert!(frames >= 10 && size == "64x48", "{scheme}: {frames} frames of {size}");
+    }
+}
+
 #[test]
 fn a_server_that_is_away_is_asked_again_and_no_password_is_told() {
     if !need_program("ffmpeg") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let ended = run(folder.path(), 30, &format!("rtsp://me:sesame@127.0.0.1:{}/test", free_port()));
-    assert_eq!(ended.json_lines().len(), 30 - dropped(&ended), "the other outputs go on");
-    assert!(ended.code != 0 && ended.stderr.contains("--overlay") && ended.stderr.contains("ffmpeg"), "{}", ended.stderr);
-    assert!(!ended.stderr.contains("sesame"), "{}", ended.stderr);
+    for address in ["rtsp://me:sesame@127.0.0.1:PORT/test", "rtmp://127.0.0.1:PORT/live/sesame", "rtmp://127.0.0.1:PORT/x/y?pass=sesame"] {
+        let ended = run(folder.path(), 30, &address.replace("PORT", &free_port().to_string()));
+        assert_eq!(ended.json_lines().len(), 30 - dropped(&ended), "the other outputs go on");
+        assert!(ended.code != 0 && ended.stderr.contains("--overlay") && ended.stderr.contains("ffmpeg"), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("sesame") && !ended.stderr.contains("works again"), "{}", ended.stderr);
+    }
 }
 
 fn dropped(ended: &Ended) -> usize {

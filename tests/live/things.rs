@@ -155,6 +155,9 @@ fn nothing_is_counted_unless_it_is_asked_for() {
     for word in ["things", "tallies", "count\""] {
         assert!(!ended.stdout.contains(word), "{word}: {}", ended.stdout);
     }
+    let ended = run(folder.path(), &source, &["--frames", "1", "--things", "Cat, cta"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains("not in the list; their things count once somebody adds them: cta\n"), "{}", ended.stderr);
     fs::write(folder.path().join("rules.toml"), RULES).unwrap();
     for (arguments, complaint) in [
         (&["--rules", "rules.toml"][..], "--rules: expected --things WORDS"),

@@ -2,6 +2,7 @@
 
 mod examples;
 mod half;
+mod languages;
 mod library;
 mod programs;
 mod sharing;

@@ -1,8 +1,9 @@
 //! The commands as a person uses them, bad input included.
 
 use std::fs;
+use std::process::Command;
 
-use edge_seg_tests::{edge_seg, picture, root};
+use edge_seg_tests::{binary, edge_seg, picture, root};
 use image::{GenericImageView, RgbImage};
 
 fn text(path: &std::path::Path) -> &str {
@@ -222,6 +223,18 @@ fn a_closed_pipe_is_no_error() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn help_that_cannot_be_written_is_an_error() {
+    for program in ["edge-seg", "edge-seg-export", "edge-seg-fw"] {
+        for flag in ["--help", "--version"] {
+            let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+            let ended = Command::new(binary(program)).arg(flag).stdout(full).output().unwrap();
+            let said = String::from_utf8_lossy(&ended.stderr);
+            assert!(ended.status.code() == Some(2) && said.contains("No space left"), "{program} {flag}: {said}");
+        }
+    }
 }
 
 #[test]

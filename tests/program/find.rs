@@ -102,6 +102,12 @@ fn a_folder_is_searched_and_its_index_kept() {
     assert_eq!((&found[0]["version"], &found[0]["word"], &found[0]["frames"]), (&1.into(), &"cat".into(), &1.into()));
     let thumbnail = folder.path().join(found[0]["thumbnail"].as_str().unwrap());
     assert!(image::open(thumbnail).unwrap().width() <= 112);
+    // A file that was written again a moment later is told of as it is now, and its older frames are no part of the answer.
+    let again = fs::File::options().write(true).open(folder.path().join("photos/cat.jpg")).unwrap();
+    again.set_modified(again.metadata().unwrap().modified().unwrap() + Duration::from_secs(2)).unwrap();
+    let now = search(&["cat", "--json"]);
+    assert_eq!(now.code, 0, "{}", now.stderr);
+    assert!(now.json_lines()[0]["frames"] == 1 && now.json_lines()[0]["from"] != found[0]["from"], "{}", now.stdout);
     // Read again nothing is new but what failed; a picture that is gone or new is told of as it is.
     let again = search(&["cat"]);
     assert!(again.stderr.contains("1 of 1 new files") && again.stdout.contains("photos/cat.jpg"), "{} {}", again.stdout, again.stderr);
@@ -160,4 +166,17 @@ fn a_run_that_is_killed_leaves_what_it_saw() {
         assert!(frames(&after) >= frames(&found), "{} {}", after.stdout, found.stdout);
         assert_eq!(after.json_lines()[0]["camera"], "hall");
     }
+}
+
+#[test]
+fn a_recorded_clip_keeps_its_own_times_in_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let cat = picture("cat.jpg");
+    let run =
+        ["run", "--source", text(&cat), "--tags", "wall", "--size", "224", "--index", "seen.index", "--start-time", "20260501T080000Z"];
+    assert_eq!(edge_seg(folder.path(), &run).code, 0);
+    let found = edge_seg(folder.path(), &["search", "seen.index", "cat", "--json"]);
+    assert_eq!(found.json_lines()[0]["from"], "2026-05-01T08:00:00.000Z", "{}", found.stderr);
+    let alone = edge_seg(folder.path(), &["run", "--source", text(&cat), "--tags", "wall", "--start-time", "20260501T080000Z"]);
+    assert!(alone.code == 2 && alone.stderr.contains("--start-time needs --rules or --index"), "{}", alone.stderr);
 }

@@ -9,6 +9,7 @@ import sys
 import xml.etree.ElementTree as xml
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 from pycocotools.coco import COCO
@@ -23,19 +24,27 @@ def yolo_outlines(path, width, height):
         yield int(label), (points * [width, height]).ravel().tolist()
 
 
+def holes(mask):
+    """How many regions without it a mask encloses."""
+    around = np.pad(1 - mask, 1, constant_values=1)
+    return cv2.connectedComponents(around, connectivity=4)[0] - 2
+
+
 def main(folder):
     folder = Path(folder)
     if not (folder / "coco.json").exists():
         print(f"{folder}: no coco.json", file=sys.stderr)
         return 2
     coco = COCO(str(folder / "coco.json"))
-    wrong = []
+    wrong, enclosed, dots = [], 0, 0
     for image in coco.loadImgs(coco.getImgIds()):
         stem = Path(image["file_name"]).stem
         annotations = coco.loadAnns(coco.getAnnIds(imgIds=image["id"]))
         semantic = np.zeros((image["height"], image["width"]), np.uint8)
         for annotation in annotations:
             mask = coco.annToMask(annotation)
+            enclosed += holes(mask)
+            dots += int(mask.sum() == 1)
             semantic[mask > 0] = annotation["category_id"]
             left, top, width, height = annotation["bbox"]
             rows, cols = np.nonzero(mask)
@@ -60,7 +69,8 @@ def main(folder):
             off = int((decode(drawn)[..., 0] ^ decode(filled)).sum())
             if off > 4 + 0.01 * area(filled):
                 wrong.append(f"{stem}: YOLO outline is off by {off} of the {area(filled)} pixels of annotation {annotation['id']}")
-    print(f"{len(coco.imgs)} pictures, {len(coco.anns)} annotations, {len(wrong)} differences")
+    seen = f"{len(coco.imgs)} pictures, {len(coco.anns)} annotations, {enclosed} holes, {dots} single pixels"
+    print(f"{seen}, {len(wrong)} differences")
     print("\n".join(wrong[:20]), file=sys.stderr)
     return 1 if wrong else 0
 

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use edge_seg_model::lists::Listed;
-use edge_seg_model::region::Mask;
+use edge_seg_model::region::{Mask, compress_runs};
 use serde::Deserialize;
 
-use super::pictures::{Coding, LabelPicture, Pair};
+use super::pictures::{Coding, LabelPicture, MAX_PIXELS, Pair};
 use crate::{Error, Result};
 
 /// The masks of one picture.
@@ -43,11 +43,8 @@ struct Image {
 struct Annotation {
     image_id: u64,
     category_id: u32,
-    segmentation: Segmentation,
-    #[serde(default)]
-    iscrowd: u8,
-    #[serde(default)]
-    area: f64,
+    segmentation: Option<Segmentation>,
+    area: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -91,22 +88,28 @@ pub fn read(path: &Path, images: &Path, only: Option<&HashSet<String>>) -> Resul
         if !known.contains(&annotation.category_id) {
             return Err(wrong("annotations", "categories of the file", format!("category {}", annotation.category_id)));
         }
-        if annotation.segmentation == Segmentation::Polygons(Vec::new()) {
+        if annotation.segmentation.as_ref().is_none_or(|mask| *mask == Segmentation::Polygons(Vec::new())) {
             return Err(wrong("annotations", "a mask for each", format!("a box alone, in image {}", annotation.image_id)));
         }
         drawn.entry(annotation.image_id).or_default().push(annotation);
     }
     let mut pairs = Vec::new();
     for image in document.images {
-        let stem = Path::new(&image.file_name).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        let last = image.file_name.rsplit(['/', '\\']).next().unwrap_or_default();
+        let stem = Path::new(last).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         if only.is_some_and(|only| !only.contains(&stem)) {
             continue;
         }
         let picture = picture(images, &image.file_name, &place)?;
-        let mut annotations = drawn.remove(&image.id).unwrap_or_default();
-        // What is small lies on top of what is large, and single things on crowds.
-        annotations.sort_by(|a, b| b.iscrowd.cmp(&a.iscrowd).then(b.area.total_cmp(&a.area)));
-        let shapes = annotations.into_iter().map(|a| (a.category_id, a.segmentation)).collect();
+        // What is small lies on top of what is large. That something is a crowd says nothing of it: datumaro and supervision call
+        // every mask of run lengths so.
+        let sized = |a: Annotation| {
+            let mask = a.segmentation.unwrap_or_else(|| Segmentation::Polygons(Vec::new()));
+            (a.area.filter(|area| *area > 0.0).unwrap_or_else(|| mask.area_px()), a.category_id, mask)
+        };
+        let mut annotations: Vec<_> = drawn.remove(&image.id).unwrap_or_default().into_iter().map(sized).collect();
+        annotations.sort_by(|(a, ..), (b, ..)| b.total_cmp(a));
+        let shapes = annotations.into_iter().map(|(_, category, mask)| (category, mask)).collect();
         let coding = Coding::Shapes(Arc::new(Shapes { width: image.width, height: image.height, shapes }), Arc::default());
         pairs.push(Pair { stem, image: picture, labels: path.into(), coding, stored: false });
     }
@@ -121,7 +124,9 @@ pub fn read(path: &Path, images: &Path, only: Option<&HashSet<String>>) -> Resul
 /// A picture that a file of labels names, in a folder: below it as it is named, or in it by its name alone.
 pub(super) fn picture(images: &Path, name: &str, place: &str) -> Result<PathBuf> {
     let path = Path::new(name);
-    let places = [images.join(path), images.join(path.file_name().unwrap_or_default())];
+    // Tools on Windows part folders with their own sign.
+    let last = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    let places = [images.join(path), images.join(path.file_name().unwrap_or_default()), images.join(last)];
     let found = places.into_iter().find(|place| place.is_file());
     found.ok_or_else(|| Error::file(images.display().to_string(), name, format!("a picture of {place}"), "none"))
 }
@@ -136,12 +141,17 @@ pub(super) fn picture_of_stem(images: &Path, stem: &str, place: &str) -> Result<
 }
 
 impl Segmentation {
-    /// About how large it is; only polygons and pixels, which come without.
+    /// About how large it is.
     pub(super) fn area_px(&self) -> f64 {
         match self {
             Self::Polygons(parts) => parts.iter().map(|part| shoelace(part)).sum(),
             Self::Pixels(pixels) => pixels.len() as f64,
-            Self::Runs { .. } => 0.0,
+            Self::Runs { counts: Counts::Numbers(runs), .. } => runs.iter().skip(1).step_by(2).map(|run| *run as f64).sum(),
+            // What is broken or too large is told when it is drawn.
+            Self::Runs { size: [height, width], .. } if u64::from(*height) * u64::from(*width) > MAX_PIXELS => 0.0,
+            Self::Runs { size: [height, width], counts: Counts::Text(text) } => {
+                Mask::from_counts(text, *width as usize, *height as usize).map_or(0.0, |mask| mask.area() as f64)
+            }
         }
     }
 }
@@ -188,6 +198,8 @@ impl Shapes {
                         return Err(format!("run lengths of {}×{} pixels", size[1], size[0]));
                     }
                     match counts {
+                        // A mask of nothing.
+                        Counts::Text(text) if *text == compress_runs(&[values.len() as u64]) => {}
                         Counts::Text(text) => {
                             let mask = Mask::from_counts(text, width, height).ok_or("run lengths that are not those of the picture")?;
                             let [left, top, wide, high] = mask.bounds_px().map(|v| v as usize);
@@ -274,10 +286,41 @@ mod tests {
             let found = draw(vec![(4, runs(Counts::Text(mask.counts(6, 4))))]).unwrap().concat();
             assert!(found.chars().enumerate().all(|(i, c)| (c == '4') == mask.contains(i % 6, i / 6)), "{found}");
         }
+        // Nothing, as pycocotools writes it.
+        for nothing in [Counts::Text("h0".into()), Counts::Numbers(vec![24])] {
+            assert_eq!(draw(vec![(1, runs(nothing))]).unwrap(), ["000000"; 4].map(String::from).to_vec());
+        }
         for broken in [vec![2, 3], vec![24, u64::MAX]] {
             assert!(draw(vec![(1, runs(Counts::Numbers(broken)))]).is_err());
         }
         assert!(draw(vec![(1, Segmentation::Polygons(vec![vec![1.0, 2.0]]))]).is_err());
         assert!(draw(vec![(1, Segmentation::Polygons(vec![vec![f64::NAN; 6]]))]).is_err());
+    }
+
+    #[test]
+    fn what_is_small_lies_on_top_whatever_it_is_called() {
+        let folder = tempfile::tempdir().unwrap();
+        image::RgbImage::new(6, 4).save(folder.path().join("a.png")).unwrap();
+        // Supervision and datumaro call a mask of run lengths a crowd, and not every tool tells areas.
+        let mug = |area: &str| {
+            format!("{{\"image_id\":1,\"category_id\":1,\"iscrowd\":1,{area}\"segmentation\":{{\"size\":[4,6],\"counts\":[0,2,22]}}}}")
+        };
+        let table = |area: &str| format!("{{\"image_id\":1,\"category_id\":2,{area}\"segmentation\":[[0,0,6,0,6,4,0,4]]}}");
+        for (mug, table) in [
+            (mug("\"area\":2,"), table("\"iscrowd\":0,\"area\":24,")),
+            (mug(""), table("")),
+            (mug("\"area\":null,"), table("\"area\":0,")),
+            (table(""), mug("")),
+        ] {
+            let image = "{\"id\":1,\"file_name\":\"images\\\\a.png\",\"width\":6,\"height\":4}";
+            let categories = "[{\"id\":1,\"name\":\"mug\"},{\"id\":2,\"name\":\"table\"}]";
+            let path = folder.path().join("coco.json");
+            std::fs::write(&path, format!("{{\"images\":[{image}],\"annotations\":[{mug},{table}],\"categories\":{categories}}}")).unwrap();
+            let (pairs, _) = read(&path, folder.path(), None).unwrap();
+            let Coding::Shapes(shapes, _) = &pairs[0].coding else { panic!("{:?}", pairs[0]) };
+            let drawn = shapes.draw(&HashMap::new()).unwrap().values;
+            let rows: Vec<String> = drawn.chunks(6).map(|row| row.iter().map(u32::to_string).collect()).collect();
+            assert_eq!((pairs[0].stem.as_str(), rows), ("a", ["122222", "122222", "222222", "222222"].map(String::from).to_vec()));
+        }
     }
 }

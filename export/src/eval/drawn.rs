@@ -116,7 +116,9 @@ fn largest_first(shapes: &mut [(String, Segmentation)]) {
 /// The `*.txt` of a folder that holds no label pictures.
 fn yolo_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(folder).map_err(Error::io(folder))?;
-    let paths: Vec<PathBuf> = entries.map(|entry| entry.map(|e| e.path())).collect::<std::io::Result<_>>().map_err(Error::io(folder))?;
+    let mut paths: Vec<PathBuf> =
+        entries.map(|entry| entry.map(|e| e.path())).collect::<std::io::Result<_>>().map_err(Error::io(folder))?;
+    paths.retain(|path| !edge_seg_model::is_companion(path));
     let ends = |path: &Path, ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
     if paths.iter().any(|path| ends(path, "png")) {
         return Ok(Vec::new());

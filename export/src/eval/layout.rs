@@ -210,7 +210,7 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
             // Whatever else lies there, such as a pipe, is neither picture nor label.
             if path.is_dir() {
                 open.push(path);
-            } else if path.is_file() {
+            } else if path.is_file() && !edge_seg_model::is_companion(&path) {
                 files.push(path);
             }
         }

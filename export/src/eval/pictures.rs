@@ -57,7 +57,11 @@ pub fn pairs(images: &Path, labels: &Path, only: Option<&HashSet<String>>) -> Re
         let mut found = Vec::new();
         for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
             let path = entry.map_err(Error::io(folder))?.path();
-            if let Some(stem) = path.file_stem().and_then(|s| s.to_str()).filter(|_| wanted(&path) && path.is_file()) {
+            if let Some(stem) = path
+                .file_stem()
+                .and_then(|s| s.to_str())
+                .filter(|_| wanted(&path) && !edge_seg_model::is_companion(&path) && path.is_file())
+            {
                 found.push((stem.to_string(), path.clone()));
             }
         }

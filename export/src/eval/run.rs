@@ -27,9 +27,9 @@ use crate::{Error, Result};
 pub enum Refinement {
     /// Nothing.
     None,
-    /// [`Refine::Pamr`].
+    /// Pixel-adaptive mask refinement: ten rounds, by the pixels around at six distances.
     Pamr,
-    /// [`Refine::Guided`].
+    /// The guided filter that boards use.
     Guided,
 }
 

@@ -33,7 +33,7 @@ pub fn read(folder: &Path) -> Result<Vec<TagMask>> {
     let texts = folder.join("json_refined");
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(&texts).and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect()).map_err(Error::io(&texts))?;
-    files.retain(|p| p.extension().is_some_and(|e| e == "json"));
+    files.retain(|p| p.extension().is_some_and(|e| e == "json") && !edge_seg_model::is_companion(p));
     files.sort();
     let mut pictures = std::collections::HashMap::new();
     let images = folder.join("image");

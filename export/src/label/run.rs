@@ -90,7 +90,7 @@ impl Job<'_> {
         let pictures = self.label_all(paths, done)?;
         let failed = paths.len() - pictures.len();
         if pictures.is_empty() && self.part.is_none() {
-            let found = format!("{failed} that could not be");
+            let found = if failed == 0 { "none".to_owned() } else { format!("{failed} that could not be") };
             return Err(Error::Option { option: "pictures".into(), expected: "one or more that can be labelled".into(), found });
         }
         let given = match &self.wanted {

@@ -1,4 +1,4 @@
-"""python -m edge_seg_trainer RECIPE.toml; ablate RECIPE.toml; bias FOLDER... --pairs SET; bench"""
+"""python -m edge_seg_trainer RECIPE.toml; ablate RECIPE.toml; bias FOLDER... --pairs SET; bench; lexicon"""
 
 from __future__ import annotations
 
@@ -71,6 +71,11 @@ def arguments() -> argparse.Namespace:
     bench.add_argument("--photos", type=Path, default=None, metavar="FOLDER", help="--plain: JPEGs with .txt beside; made ones if none")
     bench.add_argument("--threads", type=int, default=1, help="--plain")
     bench.add_argument("--precision", default="f32", choices=("f32", "bf16"), help="--plain")
+    lexicon = commands.add_parser("lexicon", help="make the lexicon of other languages' words from open word lists")
+    lexicon.add_argument("--sources", type=Path, required=True, metavar="FOLDER", help="folder of the lists; without one it says what they are")
+    lexicon.add_argument("--by-hand", type=Path, default=Path("export/recipes/words-of-languages.tsv"), metavar="FILE", help="words that win")
+    lexicon.add_argument("--presets", type=Path, default=Path("export/presets"), metavar="FOLDER", help="data sets whose words are English")
+    lexicon.add_argument("--out", type=Path, default=Path("runtime/model/src/words/lexicon.tsv"), metavar="FILE")
     # A recipe alone is trained.
     given = sys.argv[1:]
     return parser.parse_args(["train", *given] if given and given[0].endswith(".toml") else given)
@@ -81,6 +86,16 @@ def main() -> int:
 
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
+
+    if given.command == "lexicon":
+        from .lexicon import LexiconError
+        from .lexicon import main as lexicon
+
+        try:
+            return lexicon(given, say)
+        except (LexiconError, OSError) as error:
+            say(f"edge_seg_trainer: {error}")
+            return 2
 
     # Loading PyTorch takes seconds, and a wrong option should be told before.
     import torch

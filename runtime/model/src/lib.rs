@@ -55,14 +55,16 @@ pub use input::{Input, MAX_PATCHES, Placement, prepare};
 pub use mask::{Extent, LabelMap, Painter, region};
 pub use options::{Options, Refinement, Timings};
 pub use picture::{
-    decode_jpeg, decode_picture, describe_picture, expand_inputs, is_picture, read_damaged_picture, read_orientation, read_picture,
+    decode_jpeg, decode_picture, describe_picture, expand_inputs, is_companion, is_picture, read_damaged_picture, read_orientation,
+    read_picture,
 };
 pub use score::{Background, ScoreGrid, Scoring, TagScore, score, score_tags};
 pub use session::{Encoded, Segmentation, Session};
 pub use stored::{Cover, Part, StoredRows};
 pub use text::read_text;
-pub use word_list::{WordList, parse_words};
+pub use word_list::WordList;
 pub use words::{
-    Class, Example, Gate, MAX_CLASSES, TagBank, check_classes, lists, parse_tags, read_tag_lines, read_tags_file, same_name, split_caption,
+    Class, Example, Gate, Language, Languages, MAX_CLASSES, Meaning, TagBank, Translation, check_classes, lists, parse_tags, parse_words,
+    read_tag_lines, read_tags_file, same_name, split_caption,
 };
 pub use {image, ndarray};

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use crate::Languages;
 use crate::device::{Device, OnFallback};
 
 /// How a session is run.
@@ -20,6 +21,8 @@ pub struct Options {
     /// On a GPU, [`Session::segment`](crate::Session::segment) also scores and, without refinement, draws there, so that the embeddings stay on the device. No GPU
     /// has run this yet.
     pub gpu_masks: bool,
+    /// Languages beside English whose words are looked for by their meaning.
+    pub languages: Languages,
     /// Lets the processor take over when the GPU fails, and hears of it; without it the GPU's failure is an error.
     pub on_fallback: Option<OnFallback>,
 }
@@ -56,6 +59,11 @@ impl Options {
     /// The same with another [`gpu_masks`](Self::gpu_masks).
     pub fn with_gpu_masks(self, gpu_masks: bool) -> Self {
         Self { gpu_masks, ..self }
+    }
+
+    /// The same with other [`languages`](Self::languages).
+    pub fn with_languages(self, languages: Languages) -> Self {
+        Self { languages, ..self }
     }
 
     /// The same with another [`on_fallback`](Self::on_fallback).

@@ -1,5 +1,6 @@
 //! A session: a bundle loaded, words encoded once, frames in, masks out.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -17,8 +18,8 @@ use crate::encoder::{self, Encoder, MaskRequest, Masks, Stop, TextEncoder, Threa
 use crate::input::{Input, Placement, prepare};
 use crate::options::{Options, Refinement, Timings};
 use crate::score::{Background, Scoring, TagScore, score, score_tags};
-use crate::word_list::{WordList, parse_words};
-use crate::words::{Class, TagBank, WordFiles, WordTokenizer};
+use crate::word_list::WordList;
+use crate::words::{Class, Languages, Meaning, TagBank, WordFiles, WordTokenizer, english_of, meaning, meanings, parse_words};
 use crate::{Error, Frame, LabelMap, PatchGrid, Result, ScoreGrid, UnitRows};
 use edge_seg_bundle::Bundle;
 
@@ -33,6 +34,7 @@ pub struct Session {
     // The text tower is the larger one and many runs never use it again after their first words.
     text: OnceLock<TextEncoder>,
     words: Mutex<LruCache<String, Vec<f32>>>,
+    languages: Languages,
     word_files: Option<WordFiles>,
     cache_fault: Mutex<Option<Error>>,
     refinement: Refinement,
@@ -149,6 +151,7 @@ impl Session {
             tokenizer,
             text: OnceLock::new(),
             words: Mutex::new(LruCache::new(MOST_WORDS)),
+            languages: options.languages.clone(),
             word_files: None,
             refinement: Refinement::None,
             cache_fault: Mutex::default(),
@@ -236,6 +239,21 @@ impl Session {
     /// Why the words' embeddings could last not be kept, if so: no reason for [`Self::tag_bank`] to fail.
     pub fn word_cache_fault(&self) -> Option<Error> {
         self.cache_fault.lock().take()
+    }
+
+    /// What the model is asked for in a word's place: [`Self::tag_bank`] looks for the meaning, and reports the word.
+    pub fn meaning(&self, word: &str) -> Meaning {
+        meaning(word, &self.languages)
+    }
+
+    /// As [`Self::meaning`], of many words; of those that nothing knows, the first twenty are told near ones, which takes a while.
+    pub fn meanings(&self, words: &[&str]) -> Vec<Meaning> {
+        meanings(words, &self.languages)
+    }
+
+    /// The languages that words are looked up in.
+    pub fn languages(&self) -> &Languages {
+        &self.languages
     }
 
     /// Words to look for, as [`parse_words`] reads them (`cat, red car: sports car, -wall`), with the model's own threshold.
@@ -327,7 +345,8 @@ impl Session {
         if stop() { Ok(None) } else { self.find_encoded(frame, &encoded, words).map(Some) }
     }
 
-    /// Embeds the words of some classes, and words for what is to be left out. Each word is put into the manifest's templates,
+    /// Embeds the words of some classes, and words for what is to be left out. A word of another language than English is exchanged for
+    /// its [`meaning`](Self::meaning); each is put into the manifest's templates,
     /// the embeddings are averaged and kept for the next bank.
     ///
     /// # Errors
@@ -339,7 +358,9 @@ impl Session {
     fn tag_bank_until(&self, classes: &[Class], background_words: &[String], stop: &(dyn Fn() -> bool + Sync)) -> Result<Option<TagBank>> {
         // Before thousands of words are embedded for nothing.
         TagBank::check_count(classes)?;
-        let words: Vec<&str> = classes.iter().flat_map(|c| &c.words).chain(background_words).map(String::as_str).collect();
+        let meant: Vec<Cow<'_, str>> =
+            classes.iter().flat_map(|c| &c.words).chain(background_words).map(|word| english_of(word, &self.languages)).collect();
+        let words: Vec<&str> = meant.iter().map(AsRef::as_ref).collect();
         let Some(known) = self.embed_words(&words, stop)? else { return Ok(None) };
         let mut rows = Vec::with_capacity(words.len() * self.bundle.manifest().embedding_dim);
         words.iter().for_each(|word| rows.extend_from_slice(&known[word]));

@@ -1,6 +1,6 @@
 //! Words as a program asks for them in one line.
 
-use crate::words::{Class, Gate, TagBank, check_classes, same_name};
+use crate::words::{Class, Gate, TagBank, same_name};
 use crate::{Background, Error, Example, Result};
 
 /// What is looked for: words with their embeddings, the thresholds that they must pass, and words for what is to be left out. Made by
@@ -107,61 +107,5 @@ impl WordList {
     /// What they must beat.
     pub fn background(&self) -> Background {
         self.background
-    }
-}
-
-/// Reads words as a program writes them: separated by commas or lines; other words for the same thing behind colons, `red car: sports
-/// car: coupe`; words for what is to be left out behind a minus, `-wall`. `place` names the text in errors.
-///
-/// # Errors
-/// [`Error::Words`] if there is no word to look for, or a class is there twice.
-pub fn parse_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)> {
-    let (mut classes, mut left_out) = (Vec::new(), Vec::new());
-    for entry in list.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty()) {
-        let wrong = |expected: &str| Error::Words { place: place.into(), expected: expected.into(), found: format!("{entry:?}") };
-        if let Some(word) = entry.strip_prefix('-') {
-            match word.trim() {
-                "" => return Err(wrong("a word behind the minus")),
-                word => left_out.push(word.to_owned()),
-            }
-            continue;
-        }
-        let mut words = entry.split(':').map(str::trim);
-        let name = words.next().filter(|name| !name.is_empty()).ok_or_else(|| wrong("a name before the colon"))?;
-        let mut class = Class::word(name);
-        for word in words {
-            if word.is_empty() {
-                return Err(wrong("a word behind each colon"));
-            }
-            if !class.words.iter().any(|known| known == word) {
-                class.words.push(word.into());
-            }
-        }
-        classes.push(class);
-    }
-    Ok((check_classes(place, classes)?, left_out))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_of_words_is_read() {
-        let (classes, left_out) = parse_words("words", "cat, red car: sports car : coupe,\n-wall, - white floor,").unwrap();
-        assert_eq!(classes[0], Class::word("cat"));
-        assert_eq!(classes[1], Class { name: "red car".into(), words: ["red car", "sports car", "coupe"].map(String::from).into() });
-        assert_eq!(left_out, ["wall", "white floor"]);
-        for (wrong, said) in [
-            ("", "one word or more"),
-            ("-wall", "one word or more"),
-            ("cat, Cat", "twice"),
-            (": a", "before the colon"),
-            ("a:", "each colon"),
-            ("-", "minus"),
-        ] {
-            let error = parse_words("words", wrong).unwrap_err().to_string();
-            assert!(error.contains(said), "{wrong:?}: {error}");
-        }
     }
 }

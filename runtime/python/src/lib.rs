@@ -9,6 +9,7 @@
 mod error;
 mod evaluate;
 mod found;
+mod guest;
 mod label;
 mod live;
 mod model;
@@ -23,6 +24,8 @@ use pyo3::prelude::*;
 /// Segments pictures and video by words. The package `edge_seg` is its public name.
 #[pymodule]
 mod _native {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use super::error::{
         BundleError, DataError, DeviceError, EdgeSegError, EncoderError, ForkedError, ImageError, OptionError, RulesError, SourceError,
@@ -50,4 +53,9 @@ mod _native {
     #[allow(non_upper_case_globals)]
     #[pymodule_export]
     const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::guest::close_at_exit(module.py())
+    }
 }

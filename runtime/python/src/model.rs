@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use edge_seg::device::Device;
 use edge_seg::trust::Trust;
-use edge_seg::{Bundle, Frame, ModelError, Options, Refinement, Session, TagScore, score_tags};
+use edge_seg::{Bundle, Frame, Languages, Meaning, ModelError, Options, Refinement, Session, TagScore, score_tags};
 use numpy::{PyArray1, PyArray3};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMapping};
@@ -38,7 +38,12 @@ impl Model {
     /// How it is loaded once more, for whole pictures side by side: these use the threads better than one picture's matrix products do.
     pub fn loading(&self) -> Options {
         let batch = (self.device != Device::Cpu).then_some(Options::BATCH);
-        Options::default().with_threads(1).with_device(self.device).with_half(self.half).with_batch(batch)
+        Options::default()
+            .with_threads(1)
+            .with_device(self.device)
+            .with_half(self.half)
+            .with_batch(batch)
+            .with_languages(self.session.languages().clone())
     }
 
     /// The device, where its numbers differ from the processor's.
@@ -94,7 +99,7 @@ fn open(bundle: Option<&Bound<'_, PyAny>>, keys: Option<&Bound<'_, PyAny>>) -> P
 #[pymethods]
 impl Model {
     #[new]
-    #[pyo3(signature = (bundle=None, *, keys=None, size=None, threads=None, device="cpu", half=false, refine=false, word_cache=None))]
+    #[pyo3(signature = (bundle=None, *, keys=None, size=None, threads=None, device="cpu", half=false, refine=false, word_cache=None, languages="all"))]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
@@ -106,6 +111,7 @@ impl Model {
         half: bool,
         refine: bool,
         word_cache: Option<PathBuf>,
+        languages: &str,
     ) -> PyResult<Self> {
         let device = match device {
             "cpu" => Device::Cpu,
@@ -115,8 +121,10 @@ impl Model {
         };
         let size = size.map(|size| whole("size", size)).transpose()?;
         let threads: Option<usize> = threads.map(|threads| whole("threads", threads)).transpose()?;
+        let languages: Languages = languages.parse().or_raise()?;
         let bundle = open(bundle, keys)?;
         let options = Options::default().with_size_px(size).with_threads(threads).with_device(device).with_half(half);
+        let options = options.with_languages(languages);
         let mut session = py.detach(|| Session::new(bundle, &options)).or_raise()?;
         if refine {
             session = session.with_refinement(Refinement::Guided);
@@ -141,6 +149,15 @@ impl Model {
         background: Common,
     ) -> PyResult<Words> {
         Words::encode(self.session()?, words, thresholds, off, left_out, background)
+    }
+
+    /// What is looked for in a word's place: its English meaning, or the word itself; None if nothing knows it.
+    fn meaning(&self, word: &str) -> PyResult<Option<String>> {
+        Ok(match self.session()?.meaning(word) {
+            Meaning::Translated { means, .. } => Some(means.english),
+            Meaning::Unknown { .. } => None,
+            _ => Some(word.into()),
+        })
     }
 
     /// Finds words in a picture.

@@ -11,6 +11,7 @@ use numpy::PyArray3;
 use pyo3::prelude::*;
 
 use crate::error::{EdgeSegError, Home, OrRaise, SourceError, option, raised, video_here};
+use crate::guest::visit;
 use crate::picture::{Order, array_from, frame};
 
 /// How long Python waits before it looks after its signals, such as Ctrl-C.
@@ -157,8 +158,7 @@ pub struct Iterated {
 
 impl edge_seg::source::Source for Iterated {
     fn read(&mut self, into: &mut Frame) -> edge_seg::Result<bool> {
-        // At the end of the interpreter there is nobody left to ask.
-        let next = Python::try_attach(|py| match self.iterator.bind(py).call_method0("__next__") {
+        let next = visit(|py| match self.iterator.bind(py).call_method0("__next__") {
             Ok(image) => frame(&image, self.order).map(Some),
             Err(error) if error.is_instance_of::<pyo3::exceptions::PyStopIteration>(py) => Ok(None),
             Err(error) => Err(error),

@@ -179,16 +179,34 @@ def test_an_event_loop_goes_on_meanwhile(model: edge_seg.Model) -> None:
 LEFT = """
 import itertools, edge_seg, numpy
 model = edge_seg.Model(size=64)
-camera = (numpy.zeros((48, 64, 3), numpy.uint8) for _ in itertools.count())
-live = edge_seg.Live(model, camera, "cat")
+picture = numpy.zeros((48, 64, 3), numpy.uint8)
+sessions = [edge_seg.Live(model, itertools.repeat(picture), "cat", pace="live") for _ in range(4)]
 source = edge_seg.Source("test:?size=64x48&fps=100")
-next(live), next(source)
+[next(live) for live in sessions], next(source)
 print("end")
 """
 
 
-def test_an_interpreter_ends_with_a_session_still_running() -> None:
+@pytest.mark.parametrize("_again", range(5))
+def test_an_interpreter_ends_with_sessions_still_running(_again: int) -> None:
+    """Their threads ask iterators for pictures all the time, so some are on their way into the interpreter when it ends."""
     assert in_child(LEFT) == (0, "end\n")
+
+
+WAITS = """
+import sys, threading, edge_seg, numpy
+model = edge_seg.Model(size=64)
+def camera():
+    yield numpy.zeros((48, 64, 3), numpy.uint8)
+    print("end", flush=True)
+    threading.Event().wait()
+live = edge_seg.Live(model, camera(), "cat")
+next(live)
+"""
+
+
+def test_an_interpreter_ends_though_an_iterator_waits_for_ever() -> None:
+    assert in_child(WAITS) == (0, "end\n")
 
 
 def test_an_abandoned_session_lets_its_iterator_go(model: edge_seg.Model) -> None:

@@ -72,3 +72,13 @@ def test_settings_that_are_none_are_refused(model: edge_seg.Model) -> None:
         model.words("cat", background="none")  # type: ignore[arg-type]
     with pytest.raises(edge_seg.WordsError):
         model.words("cat", left_out=[" "])
+
+
+def test_words_of_other_languages_are_looked_for_by_their_meaning(model: edge_seg.Model) -> None:
+    assert [model.meaning(word) for word in ("Hund", "voiture rouge", "dog", "xyzzyplugh")] == ["dog", "red car", "dog", None]
+    german, english = model.words("Hund, rotes Auto"), model.words("dog, red car")
+    assert german.names == ["Hund", "rotes Auto"] and (german.embeddings == english.embeddings).all()
+    off = edge_seg.Model(size=64, languages="off")
+    assert off.meaning("Hund") == "Hund" and not (off.words("Hund").embeddings == english.embeddings[0]).all()
+    with pytest.raises(ValueError, match="expected off, all, or some of en, de"):
+        edge_seg.Model(languages="xx")

@@ -4,7 +4,7 @@ use edge_seg::{Error, ModelError};
 use edge_seg_bundle::text::shown_lines;
 
 /// Fields as errors name them, and the flags that set them.
-const FLAGS: [(&str, &str); 20] = [
+const FLAGS: [(&str, &str); 21] = [
     ("address", "--http"),
     ("background", "--background"),
     ("batch", "--batch"),
@@ -16,6 +16,7 @@ const FLAGS: [(&str, &str); 20] = [
     ("hide", "--hide"),
     ("index limit", "--index-limit"),
     ("keys", "--key-interval"),
+    ("languages", "--language"),
     ("mqtt ca", "--mqtt-ca"),
     ("mqtt discovery", "--mqtt-discovery"),
     ("mqtt node", "--mqtt-name"),

@@ -8,6 +8,7 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior,
 use serde::{Deserialize, Serialize};
 
 use super::flags::needs;
+use super::meanings::tell_meanings;
 
 /// What nobody is to see.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -72,6 +73,7 @@ impl HideArgs {
         let usual = HideOptions::default();
         let options = usual.with_by(by).with_margin(self.hide_margin.unwrap_or(usual.margin)).with_threshold(self.hide_threshold);
         let options = options.with_max_age(max_age.unwrap_or(usual.max_age));
+        tell_meanings(session, &parse_tags("--hide", words)?, &[]);
         Ok(Some(session.hide(words, options)?))
     }
 }

@@ -5,6 +5,7 @@ mod examples;
 mod flags;
 mod hide;
 mod inspect;
+mod meanings;
 mod run;
 mod search;
 mod segment;
@@ -21,7 +22,8 @@ use edge_seg::device::{Device, OnFallback};
 use edge_seg::sink::Legend;
 use edge_seg::trust::Trust;
 use edge_seg::{
-    Background, Bundle, Frame, Manifest, ModelError, Options, Refinement, Session, parse_tags, read_damaged_picture, read_picture,
+    Background, Bundle, Frame, Languages, Manifest, ModelError, Options, Refinement, Session, parse_tags, read_damaged_picture,
+    read_picture,
 };
 use edge_seg_model::Threads;
 use edge_seg_terminal::{Completions, Manual};
@@ -96,6 +98,11 @@ struct ModelArgs {
     /// Side of the encoder's input in pixels: larger is finer and slower [default: the model's].
     #[arg(long, value_name = "N")]
     size: Option<usize>,
+    /// Languages whose words are looked for by their English meaning, separated by commas: de, es, fr, it, pt, nl, pl, zh; `all` or `off`.
+    /// English words stay English; where `en` stands behind a language, that language comes first [default: all].
+    #[arg(long, value_name = "LIST", value_parser = parse_languages)]
+    #[serde(with = "language_value", skip_serializing_if = "Option::is_none")]
+    language: Option<Languages>,
     /// Threads [default: one for each core].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -176,6 +183,7 @@ impl ModelArgs {
         let on_fallback = self.device_fallback.unwrap_or(false).then(|| OnFallback::new(tell));
         let options = Options::default().with_size_px(self.size).with_threads(self.threads).with_device(device).with_batch(batch);
         let options = options.with_half(self.half.unwrap_or(false)).with_gpu_masks(gpu_masks).with_on_fallback(on_fallback);
+        let options = options.with_languages(self.language.clone().unwrap_or_default());
         let session = Session::new(self.bundle()?, &options)?;
         if device == Device::Auto {
             eprintln!("edge-seg: --device auto chose {}: {}", session.device().device, session.device().why);
@@ -245,7 +253,7 @@ impl BackgroundArgs {
 
     fn words(&self) -> edge_seg::Result<Vec<String>> {
         match &self.background_words {
-            Some(list) => Ok(parse_tags("--background-words", list)?.into_iter().map(|c| c.name).collect()),
+            Some(list) => Ok(parse_tags("--background-words", list)?.into_iter().flat_map(|class| class.words).collect()),
             None => Ok(Vec::new()),
         }
     }
@@ -288,6 +296,27 @@ mod background_value {
             Value::Text(text) => text,
         };
         super::parse_background(&text).map(Some).map_err(serde::de::Error::custom)
+    }
+}
+
+fn parse_languages(text: &str) -> Result<Languages, String> {
+    text.parse().map_err(|e: ModelError| match e {
+        ModelError::Option { expected, found, .. } => format!("expected {expected}, found {found}"),
+        other => other.to_string(),
+    })
+}
+
+/// Languages in a configuration file, as the flag takes them.
+mod language_value {
+    use edge_seg::Languages;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(languages: &Option<Languages>, serializer: S) -> Result<S::Ok, S::Error> {
+        languages.as_ref().map(ToString::to_string).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Languages>, D::Error> {
+        super::parse_languages(&String::deserialize(deserializer)?).map(Some).map_err(serde::de::Error::custom)
     }
 }
 

@@ -31,6 +31,7 @@ use edge_seg::sink::LiveSink;
 use edge_seg_live::metrics::Metrics;
 use edge_seg_live::session::EventBus;
 use edge_seg_live::words::{Control, WordSets};
+use edge_seg_model::same_name;
 
 use super::examples::{ExampleArg, with_examples};
 use super::{MANY_WORDS, Outcome, flags, hide, steer};
@@ -120,7 +121,7 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     let mut sinks = open_sinks(settings, &running)?;
     let waits = !settings.pipeline.is_live(settings.input.pace(), source.is_live());
     let Running { session, metrics, .. } = &running;
-    sinks.extend(settings.index.open(session, &settings.input.name(), waits, &settings.output, metrics)?);
+    sinks.extend(settings.index.open(session, &settings.input.name(), waits, settings.rules.start_time(), &settings.output, metrics)?);
     #[cfg(feature = "service")]
     let _server = settings.http.open(&running, settings.input.name(), settings.index.file(), &mut sinks)?;
     let hide = settings.hide.hide(&running.session, settings.pipeline.hide_max_age())?;
@@ -187,6 +188,14 @@ fn load(settings: &Settings, stop: &Arc<AtomicBool>, reconnects: Arc<AtomicU64>)
     let count: usize = specs.iter().map(|s| 1 + s.synonyms.len()).sum();
     if count > MANY_WORDS {
         tracing::warn!("{count} words: encoding them takes a while once, and the more words compete, the less likely each is right");
+    }
+    let given: Vec<&str> = specs.iter().map(|s| &*s.name).chain(settings.words.examples().iter().map(|example| &*example.name)).collect();
+    let uncounted = settings.things.unlisted(|word| given.iter().any(|name| same_name(name, word)));
+    if !uncounted.is_empty() {
+        tracing::warn!(
+            "--things names words that are not in the list; their things count once somebody adds them: {}",
+            uncounted.join(", ")
+        );
     }
     let sets = settings.words.state.as_ref().map(|folder| WordSets::open(&folder.join("words"))).transpose().context("--state")?;
     tracing::debug!("loading the model");

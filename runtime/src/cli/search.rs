@@ -18,6 +18,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::examples::Shown;
+use super::meanings::tell_meanings;
 use super::{ModelArgs, Outcome, flags, print_json};
 
 #[derive(Debug, Args)]
@@ -100,16 +101,10 @@ pub fn run(args: &SearchArgs) -> Result<Outcome> {
     let bank = bank(&session, &index, words.unwrap_or_default(), like)?;
     let start = Instant::now();
     let query = Query::default().with_threshold(args.threshold).within(since, until).with_gap(Duration::from_secs_f64(args.gap));
-    // What has gone from the folder is left out below.
-    let query = query.with_most(if is_folder { usize::MAX } else { args.top });
-    let mut found = index.search(&session, &bank, &query)?;
+    // What has gone from the folder, or was another file then, is left out.
+    let query = query.with_starts(files.map(|files| files.changed)).with_most(args.top);
+    let found = index.search(&session, &bank, &query)?;
     let took = start.elapsed();
-    if let Some(files) = &files {
-        for sightings in &mut found {
-            sightings.retain(|sighting| files.holds(sighting));
-            sightings.truncate(args.top);
-        }
-    }
     if let Some(folder) = &args.thumbnails {
         std::fs::create_dir_all(folder).with_context(|| format!("--thumbnails {}", folder.display()))?;
     }
@@ -120,7 +115,8 @@ pub fn run(args: &SearchArgs) -> Result<Outcome> {
             count += 1;
         }
     }
-    eprintln!("edge-seg: {count} answers in {:.0} ms", 1e3 * took.as_secs_f64());
+    let plural = if count == 1 { "" } else { "s" };
+    eprintln!("edge-seg: {count} answer{plural} in {:.0} ms", 1e3 * took.as_secs_f64());
     Ok(if count > 0 { Outcome::Done } else { Outcome::No })
 }
 
@@ -134,6 +130,7 @@ fn bank(session: &Session, index: &Index, words: (Vec<Class>, Vec<String>), like
         None => example,
     };
     let like: Vec<_> = like.into_iter().map(|(name, example)| (name, beside(example))).collect();
+    tell_meanings(session, &classes, &left_out);
     let examples = join_examples(&mut classes, &like);
     Ok(session.tag_bank_with(&classes, &left_out, &examples)?)
 }
@@ -225,11 +222,6 @@ impl Files {
             changed.insert(path.display().to_string().into(), to_the_millisecond(about));
         }
         Ok(Self { folder: folder.into(), pictures, clips, changed })
-    }
-
-    /// Whether a sighting is of a file as it is now.
-    fn holds(&self, sighting: &Sighting) -> bool {
-        self.changed.get(&sighting.origin).is_some_and(|changed| sighting.best.checked_sub(sighting.at) == Some(*changed))
     }
 
     /// Where the folder's index is kept.

@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -8,8 +8,8 @@ use clap::{ArgGroup, Args};
 use edge_seg::hide::{Hide, ShownFrame};
 use edge_seg::sink::{ClassReport, Legend, LegendEntry, Milliseconds, OverlayOptions, encode_mask};
 use edge_seg::{
-    Background, Class, Encoded, Frame, LabelMap, ModelError, Options, Segmentation, Session, TagBank, TagScore, expand_inputs, parse_tags,
-    read_tags_file, score_tags,
+    Background, Class, Encoded, Frame, LabelMap, Meaning, ModelError, Options, Segmentation, Session, TagBank, TagScore, expand_inputs,
+    parse_tags, read_tags_file, score_tags,
 };
 use edge_seg_bundle::files::replace_file;
 use edge_seg_model::render::{HiddenReport, SegmentReport, draw_overlay_on};
@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use super::examples::ExampleArg;
 use super::hide::{self, HideArgs};
+use super::meanings::tell_meanings;
 use super::{BackgroundArgs, LegendArg, ModelArgs, Outcome, RefineArg, print_json, read_input, warn_of_many};
 
 #[derive(Debug, Args)]
@@ -28,7 +29,7 @@ pub struct SegmentArgs {
     /// Pictures (JPEG, PNG, WebP, BMP, TIFF, GIF), folders of pictures, or globs.
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<String>,
-    /// Words to look for, separated by commas: "dog, grass, sky".
+    /// Words to look for, separated by commas, other words for the same thing behind colons: "dog, grass, car: taxi: van".
     #[arg(long, group = "words", value_name = "WORDS", conflicts_with_all = ["tags_file", "caption"])]
     tags: Option<String>,
     /// File with one class a line: `name`, or `name: synonym, synonym`.
@@ -91,11 +92,13 @@ pub fn run(args: &SegmentArgs) -> Result<Outcome> {
     let session = args.model.session_with(batch, args.gpu_masks)?.with_refinement(args.refine.into());
     let examples = join_examples(&mut classes, &ExampleArg::embed_all(&args.example, &session)?);
     let classes = check_classes("--tags, --example", classes)?;
+    let meanings = tell_meanings(&session, &classes, &background_words);
     let job = Job {
         background: args.background.threshold(session.bundle().manifest()),
         bank: session.tag_bank_with(&classes, &background_words, &examples)?,
         classes,
         background_words,
+        meanings,
         hide: args.hide.hide(&session, None)?,
         session,
         caption: args.caption.as_deref(),
@@ -111,6 +114,7 @@ struct Job<'a> {
     session: Session,
     classes: Vec<Class>,
     background_words: Vec<String>,
+    meanings: BTreeMap<String, Meaning>,
     bank: TagBank,
     background: Background,
     hide: Option<Hide>,
@@ -126,6 +130,8 @@ struct Line {
     report: SegmentReport,
     mask: String,
     overlay: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    meanings: BTreeMap<String, Meaning>,
     #[serde(flatten)]
     caption: Option<CaptionLine>,
 }
@@ -287,6 +293,7 @@ impl Job<'_> {
             },
             mask: mask_path.display().to_string(),
             overlay: overlay_path.display().to_string(),
+            meanings: self.meanings.clone(),
             caption: None,
         })
     }

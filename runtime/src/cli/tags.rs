@@ -1,13 +1,15 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::{ArgGroup, Args, ValueEnum};
-use edge_seg::{TagScore, expand_inputs, read_tags_file, score_tags};
+use edge_seg::{Meaning, TagScore, expand_inputs, read_tags_file, score_tags};
 use edge_seg_kernels::Precision;
 use edge_seg_model::split_caption;
 use serde::Serialize;
 
+use super::meanings::tell_meanings;
 use super::{ModelArgs, Outcome, print_json, read_input, warn_of_many};
 
 #[derive(Debug, Args)]
@@ -80,6 +82,8 @@ struct Line<'a> {
     threshold: f32,
     backend: &'static str,
     tags: Vec<Tag<'a>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    meanings: &'a BTreeMap<String, Meaning>,
     milliseconds: Milliseconds,
 }
 
@@ -111,6 +115,7 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
     if let Some(folder) = args.cache_folder() {
         session = session.with_word_cache(&folder);
     }
+    let meanings = tell_meanings(&session, &classes, &[]);
     let bank = session.tag_bank(&classes, &[])?.with_precision(args.precision.into());
     if let Some(fault) = session.word_cache_fault() {
         eprintln!("edge-seg: the words' embeddings are not kept for the next run: {fault} (--word-cache none asks for that)");
@@ -151,6 +156,7 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
                     threshold: manifest.tag_threshold,
                     backend: session.backend(),
                     tags,
+                    meanings: &meanings,
                     milliseconds,
                 })?;
             }

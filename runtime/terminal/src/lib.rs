@@ -17,8 +17,15 @@ use clap_mangen::Man;
 /// The exit status, after clap has printed what there is to say.
 pub fn parse<C: Parser>() -> std::result::Result<C, ExitCode> {
     C::try_parse().map_err(|error| {
-        let _ = error.print();
-        ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+        let printed = error.print().and_then(|()| io::stdout().flush());
+        match printed {
+            _ if error.use_stderr() => ExitCode::from(2),
+            Err(fault) if fault.kind() != ErrorKind::BrokenPipe => {
+                let _ = writeln!(io::stderr(), "{}: {fault}", C::command().get_name());
+                ExitCode::from(2)
+            }
+            _ => ExitCode::SUCCESS,
+        }
     })
 }
 

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,11 +33,13 @@ pub struct Query {
     pub gap: Duration,
     /// Answers a word at most, the best first.
     pub most: usize,
+    /// Origins that are asked for, with the time at which each began; frames of others, or of another beginning, are left out. All if none.
+    pub starts: Option<HashMap<Arc<str>, SystemTime>>,
 }
 
 impl Default for Query {
     fn default() -> Self {
-        Self { threshold: None, since: None, until: None, gap: Duration::from_secs(5), most: 20 }
+        Self { threshold: None, since: None, until: None, gap: Duration::from_secs(5), most: 20, starts: None }
     }
 }
 
@@ -60,6 +62,17 @@ impl Query {
     /// The same with another [`most`](Self::most).
     pub fn with_most(self, most: usize) -> Self {
         Self { most, ..self }
+    }
+
+    /// The same with other [`starts`](Self::starts).
+    pub fn with_starts(self, starts: Option<HashMap<Arc<str>, SystemTime>>) -> Self {
+        Self { starts, ..self }
+    }
+
+    fn asks_for(&self, one: &Match) -> bool {
+        let Some(starts) = &self.starts else { return true };
+        let began = time(one.time_ms).checked_sub(Duration::from_millis(one.at_ms));
+        began.is_some() && starts.get(&one.origin).copied() == began
     }
 }
 
@@ -169,7 +182,7 @@ impl Index {
         };
         let found = session.on_threads(|| self.each_block(|bytes, place| self.scan(bytes, place, bank, &scorer, &within)))?;
         let mut classes: Vec<Vec<Match>> = (0..bank.names().len()).map(|_| Vec::new()).collect();
-        found.into_iter().flatten().for_each(|one| classes[one.class].push(one));
+        found.into_iter().flatten().filter(|one| query.asks_for(one)).for_each(|one| classes[one.class].push(one));
         Ok(classes.into_iter().map(|matches| sightings(matches, query)).collect())
     }
 

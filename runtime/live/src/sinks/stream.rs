@@ -17,7 +17,7 @@ use crate::session::latest::LatestQueue;
 use crate::session::{FrameReport, SegmentedFrame};
 use crate::source::child::Consumer;
 use crate::source::ffmpeg::PROGRAM;
-use crate::source::{Fault, Rate, redacted};
+use crate::source::{Fault, Rate, redacted_address};
 use crate::{Error, Result};
 use edge_seg_model::render::{Legend, OverlayOptions};
 
@@ -25,7 +25,9 @@ use edge_seg_model::render::{Legend, OverlayOptions};
 /// again, after growing pauses, when it ends or takes nothing more; frames that it is too slow for are left out.
 pub struct OverlayStream {
     frames: Arc<LatestQueue<Shown>>,
-    fault: Arc<Mutex<Option<Error>>>,
+    place: String,
+    /// Why frames are lost, until some were taken again for a while.
+    fault: Arc<Mutex<Option<String>>>,
     stop: Arc<AtomicBool>,
     worker: Option<JoinHandle<Result<()>>>,
 }
@@ -52,6 +54,8 @@ enum Target {
 const STALL: Duration = Duration::from_secs(10);
 /// How long the child may take at the end.
 const FINISH: Duration = Duration::from_millis(800);
+/// A child that takes frames for so long has reached its place.
+const REACHED: Duration = Duration::from_secs(2);
 /// A child that lived so long is started again at once.
 const SETTLED: Duration = Duration::from_secs(20);
 
@@ -59,11 +63,11 @@ impl Target {
     fn of(place: &Path) -> Option<Self> {
         let text = place.to_str()?;
         let (scheme, _) = text.split_once("://").unwrap_or_default();
-        match scheme {
+        match scheme.to_ascii_lowercase().as_str() {
             "rtsp" | "rtsps" => Some(Self::Rtsp),
             "rtmp" | "rtmps" => Some(Self::Rtmp),
             "srt" => Some(Self::Srt),
-            _ if text.ends_with(".m3u8") => Some(Self::Hls),
+            _ if scheme.is_empty() && text.ends_with(".m3u8") => Some(Self::Hls),
             _ if text.starts_with("/dev/video") => Some(Self::Device),
             _ => None,
         }
@@ -106,23 +110,35 @@ impl OverlayStream {
     /// | `/dev/videoN` | a camera of v4l2loopback's |
     ///
     /// # Errors
-    /// [`Error::Source`] if ffmpeg is missing, [`Io`](edge_seg_model::Error::Io) if the folder of a playlist cannot be made.
+    /// [`Option`](edge_seg_model::Error::Option) if it is an address of another kind, [`Error::Source`] if ffmpeg is missing,
+    /// [`Io`](edge_seg_model::Error::Io) if the folder of a playlist cannot be made.
     pub fn start(place: &Path, mut options: OverlayOptions, legend: Legend) -> Result<Option<Self>> {
-        let (Some(target), Some(text)) = (Target::of(place), place.to_str()) else { return Ok(None) };
+        let Some(text) = place.to_str() else { return Ok(None) };
+        let Some(target) = Target::of(place) else {
+            if text.contains("://") {
+                let expected = "a file, or an address of rtsp, rtsps, rtmp, rtmps or srt";
+                return Err(Error::option("overlay", expected, redacted_address(text)));
+            }
+            return Ok(None);
+        };
+        // ffmpeg knows schemes in small letters alone.
+        let small = |(scheme, rest): (&str, &str)| format!("{}://{rest}", scheme.to_ascii_lowercase());
+        let text = text.split_once("://").map_or_else(|| text.to_owned(), small);
         if !PROGRAM.is_there() {
-            return Err(Error::Source { uri: redacted(text), fault: PROGRAM.missing() });
+            return Err(Error::Source { uri: redacted_address(&text), fault: PROGRAM.missing() });
         }
         if let Some(folder) = place.parent().filter(|folder| target == Target::Hls && !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         }
         options.legend = legend != Legend::None;
         let frames = Arc::<LatestQueue<Shown>>::default();
-        let (fault, stop) = (Arc::<Mutex<Option<Error>>>::default(), Arc::<AtomicBool>::default());
-        let sender = Sender { target, place: text.into(), child: None, bytes: Vec::new() };
+        let (fault, stop) = (Arc::<Mutex<Option<String>>>::default(), Arc::<AtomicBool>::default());
+        let shown = redacted_address(&text);
+        let sender = Sender { target, place: text, child: None, bytes: Vec::new() };
         let (taken, told, stopped) = (frames.clone(), fault.clone(), stop.clone());
         let work = move || sender.send_all(&taken, &told, &stopped, |shown, report| drawn(shown, report, options, legend));
         let worker = std::thread::Builder::new().name("edge-seg stream".into()).spawn(work).map_err(Error::io("a thread"))?;
-        Ok(Some(Self { frames, fault, stop, worker: Some(worker) }))
+        Ok(Some(Self { frames, place: shown, fault, stop, worker: Some(worker) }))
     }
 
     fn end(&mut self) -> Result<()> {
@@ -131,17 +147,23 @@ impl OverlayStream {
         // A thread that panicked has told so.
         self.worker.take().map_or(Ok(()), |worker| worker.join().unwrap_or(Ok(())))
     }
+
+    /// Why frames are lost at present.
+    fn lost(&self) -> Result<()> {
+        let why = self.fault.lock().clone();
+        why.map_or(Ok(()), |found| Err(Error::Sink { place: self.place.clone(), found }))
+    }
 }
 
 impl LiveSink for OverlayStream {
     fn take(&mut self, shown: &Arc<SegmentedFrame>, report: &Arc<FrameReport>) -> Result<()> {
         drop(self.frames.put_newest((shown.clone(), report.clone())));
-        self.fault.lock().take().map_or(Ok(()), Err)
+        self.lost()
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {
         let ended = self.end();
-        self.fault.lock().take().map_or(ended, Err)
+        self.lost().and(ended)
     }
 }
 
@@ -169,26 +191,31 @@ impl Sender {
     fn send_all(
         mut self,
         frames: &LatestQueue<Shown>,
-        told: &Mutex<Option<Error>>,
+        told: &Mutex<Option<String>>,
         stop: &AtomicBool,
         draw: impl Fn(&SegmentedFrame, &FrameReport) -> RgbImage,
     ) -> Result<()> {
         let mut pauses = Backoff::default();
         while let Some((shown, report)) = frames.take() {
             let since = self.child.as_ref().map(|child| child.since);
-            let Err(fault) = self.send(draw(&shown, &report), shown.rate) else { continue };
+            let Err(fault) = self.send(draw(&shown, &report), shown.rate) else {
+                if self.child.as_ref().is_some_and(|child| child.since.elapsed() > REACHED) {
+                    *told.lock() = None;
+                }
+                continue;
+            };
             if since.is_some_and(|since| since.elapsed() > SETTLED) {
                 pauses.reset();
             }
             self.child = None;
-            *told.lock() = Some(self.fault(fault));
+            *told.lock() = Some(fault.to_string());
             sleep_unless(stop, pauses.pause());
         }
         self.child.take().map_or(Ok(()), |child| child.consumer.finish(FINISH)).map_err(|fault| self.fault(fault))
     }
 
     fn fault(&self, fault: Fault) -> Error {
-        Error::Source { uri: redacted(&self.place), fault }
+        Error::Source { uri: redacted_address(&self.place), fault }
     }
 
     fn send(&mut self, mut picture: RgbImage, rate: Option<Rate>) -> Result<(), Fault> {
@@ -218,12 +245,16 @@ mod tests {
     fn what_is_no_file_is_a_stream() {
         let of = |place: &str| Target::of(Path::new(place));
         assert_eq!(of("rtsp://me:it@host/a"), Some(Target::Rtsp));
-        assert_eq!(of("rtmps://host/live/key"), Some(Target::Rtmp));
+        assert_eq!(of("RTMPS://host/live/key"), Some(Target::Rtmp));
         assert_eq!(of("srt://host:9000?mode=caller"), Some(Target::Srt));
         assert_eq!(of("out/live.m3u8"), Some(Target::Hls));
         assert_eq!(of("/dev/video7"), Some(Target::Device));
         for file in ["out.mp4", "-", "video/out.y4m", "http/x.mkv", "/dev/null", "a.m3u"] {
             assert_eq!(of(file), None, "{file}");
+        }
+        for address in ["http://me:secret@host/x", "ftp://host/x.mp4", "udp://host:1234", "https://host/live.m3u8"] {
+            let said = OverlayStream::start(Path::new(address), OverlayOptions::default(), Legend::None).err().map(|e| e.to_string());
+            assert!(said.as_ref().is_some_and(|said| said.contains("rtmp") && !said.contains("secret")), "{address}: {said:?}");
         }
     }
 }

@@ -15,7 +15,7 @@ use super::mjpeg::Mjpeg;
 use super::open::ReadFrame;
 use super::raw::RawFrames;
 use super::y4m::Y4m;
-use super::{Fault, Rate, SourceOptions, redacted};
+use super::{Fault, Rate, SourceOptions, redacted, redacted_address};
 use edge_seg_model::Frame;
 
 /// A program that is read from.
@@ -226,13 +226,14 @@ impl Producer {
         reader: impl FnOnce(BufReader<ChildStdout>) -> Result<Frames<BufReader<ChildStdout>>, Fault>,
     ) -> Result<(Self, Option<ChildStdin>), Fault> {
         command.stdout(Stdio::piped());
+        let addresses = addresses(&command);
         let mut child = spawn(program, &mut command)?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().ok_or_else(without_pipes)?;
         let stderr = child.stderr.take().ok_or_else(without_pipes)?;
         let shared = Supervised::new(child, options.stop.clone(), options.stall);
         let (sender, times) = channel();
-        let messages = Messages::read(stderr, timed.then_some(sender));
+        let messages = Messages::read(stderr, timed.then_some(sender), addresses);
         let frames = reader(BufReader::with_capacity(1 << 16, stdout))?;
         Ok((Self { program, shared, frames, stall: options.stall, messages, times }, stdin))
     }
@@ -293,11 +294,12 @@ impl Consumer {
     /// Starts a program, which counts as dead once it takes nothing for longer than `stall`.
     pub fn start(program: Program, mut command: Command, stall: Duration) -> Result<Self, Fault> {
         command.stdin(Stdio::piped()).stdout(Stdio::null());
+        let addresses = addresses(&command);
         let mut child = spawn(program, &mut command)?;
         let stdin = child.stdin.take();
         let stderr = child.stderr.take().ok_or_else(without_pipes)?;
         let shared = Supervised::new(child, Arc::default(), stall);
-        Ok(Self { program, shared, stdin, stall, messages: Messages::read(stderr, None) })
+        Ok(Self { program, shared, stdin, stall, messages: Messages::read(stderr, None, addresses) })
     }
 
     /// Hands bytes on. After an error, which says why the child took no more, it has ended.
@@ -350,6 +352,11 @@ fn watch(shared: &Shared, stop: &AtomicBool, stall: Duration) {
     }
 }
 
+/// The addresses among a program's arguments.
+fn addresses(command: &Command) -> Vec<String> {
+    command.get_args().filter_map(OsStr::to_str).filter(|argument| argument.contains("://")).map(str::to_owned).collect()
+}
+
 /// What a child says on its stderr.
 struct Messages {
     said: Arc<Mutex<Said>>,
@@ -369,8 +376,9 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 const MAX_SAID: usize = 300;
 
 impl Messages {
-    /// Reads messages to their end and keeps the first and last line, cut to a line's length.
-    fn read(stderr: impl Read + Send + 'static, times: Option<Sender<Duration>>) -> Self {
+    /// Reads messages to their end and keeps the first and last line, cut to a line's length. A program repeats the `addresses` that it
+    /// was given, with their passwords.
+    fn read(stderr: impl Read + Send + 'static, times: Option<Sender<Duration>>, addresses: Vec<String>) -> Self {
         let said = Arc::new(Mutex::new(Said::default()));
         let shared = said.clone();
         let reader = std::thread::spawn(move || {
@@ -381,8 +389,9 @@ impl Messages {
                 let text = String::from_utf8_lossy(&line);
                 let is_time = times.as_ref().is_some_and(|times| take_time(&text, &mut base, times));
                 if !is_time && !text.trim().is_empty() {
-                    // A program repeats the address that it was given, with its password.
-                    let text: String = redacted(without_place(text.trim())).chars().take(MAX_SAID).collect();
+                    let named = |text: String, address: &String| text.replace(address.as_str(), &redacted_address(address));
+                    let text = addresses.iter().fold(without_place(text.trim()).to_owned(), named);
+                    let text: String = redacted(&text).chars().take(MAX_SAID).collect();
                     let mut said = shared.lock();
                     if said.first.is_empty() && !said.frames_come {
                         said.first.clone_from(&text);

@@ -174,9 +174,16 @@ impl<R: BufRead> Mjpeg<R> {
                 _ => {
                     in_scan = marker == 0xda;
                     let (Some(high), Some(low)) = (self.byte(at)?, self.byte(at + 1)?) else { break };
+                    let body = at;
                     at += usize::from(u16::from_be_bytes([high, low])).max(2);
                     if self.byte(at - 1)?.is_none() {
                         break;
+                    }
+                    // A segment that is cut off may be filled up by just as much of the next picture as hides its start.
+                    let segment = &self.bytes[body..at];
+                    if let Some(next) = (0..segment.len()).find(|next| begins_picture(&segment[*next..])) {
+                        self.done = body + next;
+                        return Ok(Walked::Cut);
                     }
                 }
             }
@@ -184,6 +191,19 @@ impl<R: BufRead> Mjpeg<R> {
         self.done = START.len();
         Ok(Walked::End)
     }
+}
+
+/// Whether these are the start of a picture and whole segments, as which a thumbnail in metadata does not end.
+fn begins_picture(bytes: &[u8]) -> bool {
+    let Some(mut rest) = bytes.strip_prefix(&START) else { return false };
+    while let [0xff, marker @ (0xc0..=0xd7 | 0xda..=0xfe), high, low, ..] = *rest {
+        let length = 2 + usize::from(u16::from_be_bytes([high, low]));
+        if marker == 0xda || length > rest.len() {
+            return false;
+        }
+        rest = &rest[length..];
+    }
+    rest.is_empty()
 }
 
 #[cfg(test)]
@@ -268,6 +288,17 @@ mod tests {
             assert_eq!(seen, want, "cut at {percent} %, {} bytes between", between.len());
             let told = told.lock();
             assert!(told[0].contains("sequence: 3") && told[0].contains("cut off"), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn wherever_its_header_is_cut_off_a_frame_costs_itself_alone() {
+        let whole = jpeg([200, 30, 60], 16);
+        let scan = whole.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
+        for cut in START.len()..scan + 10 {
+            let bytes = [&whole, &whole[..cut], &whole, &whole].concat();
+            let seen: Vec<_> = read(&bytes).unwrap().iter().map(|frame| frame.sequence).collect();
+            assert_eq!(seen, [0, 2, 3], "cut behind {cut} bytes");
         }
     }
 

@@ -39,6 +39,7 @@ mod watched;
 mod y4m;
 
 pub use crate::fault::Fault;
+pub(crate) use open::redacted_address;
 pub use open::{Notice, Pace, SourceOptions, VideoDecoder, open_source, redacted};
 pub use pixels::{Layout, Matrix, PixelFormat, Range, YuvDecoder};
 

@@ -18,9 +18,21 @@ pub(super) struct Stills {
 const RATE: Rate = (1, 1);
 
 impl Stills {
-    /// A picture, or the pictures of a folder in the order of their names.
+    /// A picture, or the pictures of a folder in the order of their names; what else lies there and would be missed is told.
     pub fn open(path: &Path, options: &SourceOptions) -> Result<Self> {
-        let paths = expand_inputs(&[path.display().to_string()]).into_iter().collect::<edge_seg_model::Result<_>>()?;
+        let (mut paths, mut left_out) = (Vec::new(), Vec::new());
+        for found in expand_inputs(&[path.display().to_string()]) {
+            match found {
+                Ok(path) => paths.push(path),
+                Err(why) => left_out.push(Error::from(why)),
+            }
+        }
+        for why in left_out {
+            if paths.is_empty() {
+                return Err(why);
+            }
+            (options.notify)(Notice::Skipped { why });
+        }
         Ok(Self { paths, next: 0, sequence: 0, read_one: false, options: options.clone() })
     }
 }

@@ -397,17 +397,15 @@ impl Follower {
         let mut weights = vec![0u32; rows * cols];
         for &cell in &cells {
             let [x, y] = self.cells.centre_px(cell);
-            let (row, col) = patch([x, y]);
+            let (mut row, mut col) = patch([x, y]);
             here[row * cols + col] = true;
             if let Some(motion) = sight.motion {
                 let [dx, dy] = motion.to_before([x, y]);
                 flow = [flow[0] + dx / count, flow[1] + dy / count];
                 let [dx, dy] = motion.to_key([x, y]);
-                let (row, col) = patch([x + dx, y + dy]);
-                weights[row * cols + col] += 1;
-            } else {
-                weights[row * cols + col] += 1;
+                (row, col) = patch([x + dx, y + dy]);
             }
+            weights[row * cols + col] += 1;
         }
         let class = usize::from(label).wrapping_sub(1);
         let scores = (0..here.len()).filter(|&i| here[i]).filter_map(|i| sight.found.scores.class_at(class, i / cols, i % cols));

@@ -4,7 +4,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::word::{Word, WordSpec, settle};
 use crate::{Error, Result};
-use edge_seg_model::{Background, Class, Gate, Session, TagBank, WordList, same_name};
+use edge_seg_model::{Background, Class, Gate, Meaning, Session, TagBank, WordList, same_name};
 
 /// Words with their embeddings, and their background.
 pub struct WordSet {
@@ -48,7 +48,7 @@ impl Words {
     /// [`Words`](edge_seg_model::Error::Words) if they cannot be used, and as [`Session::tag_bank`].
     pub fn new(session: Arc<Session>, specs: Vec<WordSpec>, background_words: Vec<String>, background: Background) -> Result<Self> {
         let background = background.checked()?;
-        let words = settle("words", specs, &[])?;
+        let words = understood(&session, settle("words", specs, &[])?, &[]);
         let bank = bank(&session, &words, &background_words)?;
         let current = RwLock::new(Arc::new(WordSet { words, bank, background, background_words, version: 1 }));
         Ok(Self { session, current, changing: Mutex::default() })
@@ -83,7 +83,7 @@ impl Words {
     pub fn change(&self, change: impl FnOnce(&[Word]) -> Result<Vec<WordSpec>>) -> Result<Arc<WordSet>> {
         let _alone = self.changing.lock();
         let old = self.current();
-        let words = settle("words", change(&old.words)?, &old.words)?;
+        let words = understood(&self.session, settle("words", change(&old.words)?, &old.words)?, &old.words);
         let background_words = old.background_words.clone();
         let bank = bank(&self.session, &words, &background_words)?;
         Ok(self.publish(WordSet { words, bank, background: old.background, background_words, version: old.version + 1 }))
@@ -143,7 +143,7 @@ impl Words {
         let _alone = self.changing.lock();
         let old = self.current();
         let words = match specs(&old.words) {
-            Some(specs) => settle("words", specs, &old.words)?,
+            Some(specs) => understood(&self.session, settle("words", specs, &old.words)?, &old.words),
             None => old.words.clone(),
         };
         let background_words = background_words.unwrap_or_else(|| old.background_words.clone());
@@ -157,7 +157,7 @@ impl Words {
         let _alone = self.changing.lock();
         let old = self.current();
         let (specs, background) = change(&old)?;
-        let words = settle("words", specs, &old.words)?;
+        let words = understood(&self.session, settle("words", specs, &old.words)?, &old.words);
         if words == old.words && background == old.background {
             return Ok(old);
         }
@@ -187,6 +187,38 @@ fn specs(list: &WordList) -> Vec<WordSpec> {
     let mut specs: Vec<WordSpec> = list.classes().iter().zip(list.bank().gates()).map(spec).collect();
     specs.iter_mut().zip(list.examples()).for_each(|(spec, examples)| spec.examples.clone_from(examples));
     specs
+}
+
+/// Words of a change whose meaning the log tells; more would hide what else it says.
+const MOST_TOLD: usize = 20;
+
+/// Words with what they mean; what is new of it is told once.
+fn understood(session: &Session, mut words: Vec<Word>, old: &[Word]) -> Vec<Word> {
+    let mut new = Vec::new();
+    for (at, word) in words.iter_mut().enumerate().filter(|(_, word)| word.text) {
+        match old.iter().find(|known| known.text && known.name == word.name) {
+            Some(known) => word.meaning.clone_from(&known.meaning),
+            None => new.push(at),
+        }
+    }
+    let names: Vec<&str> = new.iter().map(|at| words[*at].name.as_str()).collect();
+    let meanings = session.meanings(&names);
+    let mut told = 0;
+    for (at, meaning) in new.into_iter().zip(meanings).filter(|(_, meaning)| !meaning.is_plain()) {
+        let word = &mut words[at];
+        if told < MOST_TOLD {
+            match meaning {
+                Meaning::Unknown { .. } => tracing::warn!("{:?} {meaning}", word.name),
+                _ => tracing::info!("{:?} {meaning}", word.name),
+            }
+        }
+        told += 1;
+        word.meaning = Some(meaning);
+    }
+    if told > MOST_TOLD {
+        tracing::info!("{} more words have a meaning of their own, or none", told - MOST_TOLD);
+    }
+    words
 }
 
 fn bank(session: &Session, words: &[Word], background_words: &[String]) -> Result<TagBank> {

@@ -2,13 +2,14 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Error, Result};
 use edge_seg_bundle::text::is_hidden;
 use edge_seg_model::render::class_colour;
 use edge_seg_model::text::tidy_word;
-use edge_seg_model::{Class, Example};
+use edge_seg_model::{Class, Example, Meaning};
 use edge_seg_model::{Gate, check_classes, read_tag_lines, read_text, same_name};
 
 /// Most words that a running session takes, each with its synonyms.
@@ -72,6 +73,9 @@ pub struct Word {
     /// Whether its name means something beside its examples.
     #[serde(skip_serializing_if = "is_true")]
     pub text: bool,
+    /// What is looked for in its name's place, or that nothing knows its name; none where it is looked for as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meaning: Option<Meaning>,
 }
 
 impl Word {
@@ -146,6 +150,9 @@ struct Whole {
     examples: Vec<Example>,
     #[serde(default = "on")]
     text: bool,
+    // What a saved word meant is found anew.
+    #[serde(default, rename = "meaning")]
+    _meaning: IgnoredAny,
 }
 
 fn on() -> bool {
@@ -156,7 +163,7 @@ impl From<Written> for WordSpec {
     fn from(written: Written) -> Self {
         match written {
             Written::Name(name) => Class::word(name).into(),
-            Written::Whole(Whole { name, synonyms, threshold, colour, on, examples, text }) => {
+            Written::Whole(Whole { name, synonyms, threshold, colour, on, examples, text, _meaning }) => {
                 Self { name, synonyms, threshold, colour, on, examples, text }
             }
         }
@@ -183,7 +190,7 @@ impl From<Class> for WordSpec {
 
 impl From<Word> for WordSpec {
     fn from(word: Word) -> Self {
-        let Word { name, synonyms, threshold, colour, on, examples, text } = word;
+        let Word { name, synonyms, threshold, colour, on, examples, text, meaning: _ } = word;
         Self { name, synonyms, threshold, colour: Some(colour), on, examples, text }
     }
 }
@@ -233,7 +240,7 @@ pub(super) fn settle(place: &str, specs: Vec<WordSpec>, old: &[Word]) -> Result<
             taken.push(colour);
             colour
         });
-        words.push(Word { name, synonyms, threshold, colour, on, examples, text });
+        words.push(Word { name, synonyms, threshold, colour, on, examples, text, meaning: None });
     }
     Ok(words)
 }

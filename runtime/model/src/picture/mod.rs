@@ -20,7 +20,7 @@ use crate::frame::{Alpha, over_white};
 use crate::{Error, Frame, Result};
 
 /// Endings that count as pictures when a folder is read.
-const ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif"];
+const ENDINGS: [&str; 10] = ["jpg", "jpeg", "jfif", "jpe", "png", "webp", "bmp", "tif", "tiff", "gif"];
 /// Endings of pictures that cannot be read, of which a folder's reader is told.
 const FOREIGN_ENDINGS: [&str; 6] = ["heic", "heif", "avif", "jxl", "jp2", "dng"];
 /// What a picture may take in memory, its copies included: 350 megapixels of RGB that need none.
@@ -273,8 +273,9 @@ fn has_ending(path: &Path, endings: &[&str]) -> bool {
     path.extension().and_then(|e| e.to_str()).is_some_and(|e| endings.contains(&e.to_ascii_lowercase().as_str()))
 }
 
-/// `._NAME` holds what a foreign file system cannot keep of a file on macOS (AppleDouble); it is never the file itself.
-fn is_companion(path: &Path) -> bool {
+/// Whether a file is the companion `._NAME` of another, which holds what a foreign file system cannot keep of that on macOS (AppleDouble);
+/// it is never the file itself.
+pub fn is_companion(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"._"))
 }
 

@@ -153,6 +153,31 @@ fn what_takes_more_memory_than_the_limit_is_refused_before_it_is_decoded() {
 }
 
 #[test]
+fn a_picture_is_turned_whatever_stands_before_its_orientation() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.webp");
+    let (little, big) = (b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0", b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01");
+    // Some tools take JPEG's mark along into WebP, whose EXIF has none.
+    for (mark, is_big) in [&b""[..], b"Exif\0\0"].iter().flat_map(|mark| [false, true].map(|big| (*mark, big))) {
+        for orientation in 1..=8u8 {
+            let (head, value) = if is_big { (big, [0, orientation, 0, 0]) } else { (little, [orientation, 0, 0, 0]) };
+            let mut bytes = Vec::new();
+            let mut encoder = image::codecs::webp::WebPEncoder::new_lossless(&mut bytes);
+            image::ImageEncoder::set_exif_metadata(&mut encoder, [mark, head, &value, &[0; 4]].concat()).unwrap();
+            let pixels = [[200u8, 30, 60], [30, 60, 200]].concat();
+            encoder.encode(&pixels, 2, 1, image::ExtendedColorType::Rgb8).unwrap();
+            std::fs::write(&path, &bytes).unwrap();
+            let seen = read_picture(&path).unwrap().pixels;
+            let wide = orientation <= 4;
+            assert_eq!(seen.dimensions(), if wide { (2, 1) } else { (1, 2) }, "{orientation} behind {mark:?}");
+            // EXIF 2.3: where the stored picture's left end is shown.
+            let is_first = [1, 4, 5, 6].contains(&orientation);
+            assert_eq!(seen.get_pixel(0, 0).0 == [200, 30, 60], is_first, "{orientation} behind {mark:?}");
+        }
+    }
+}
+
+#[test]
 fn a_panic_in_a_decoder_is_that_pictures_fault_alone() {
     let said = decode_with::<()>(|| panic!("index out of bounds")).unwrap_err();
     assert_eq!(said, "what makes its decoder give up: index out of bounds");
@@ -177,6 +202,7 @@ fn what_no_decoder_knows_is_called_by_its_name() {
         assert!(said.contains(complaint), "{said}");
     }
     assert!(!is_picture(Path::new("folder/._a.jpg")) && is_picture(Path::new("._folder/a.jpg")));
+    assert!(is_picture(Path::new("from a browser.jfif")) && is_picture(Path::new("A.JPE")) && !is_picture(Path::new("jpg")));
 }
 
 #[test]

@@ -36,13 +36,52 @@ impl Class {
     }
 }
 
-/// Reads a comma-separated list of words.
+/// Reads words to look for, as [`parse_words`] does. Words to leave out have a place of their own: here they are refused.
 ///
 /// # Errors
-/// [`Error::Words`] if there is none, or one is there twice.
+/// [`Error::Words`] if there is none, one is there twice, or one is to be left out.
 pub fn parse_tags(place: &str, list: &str) -> Result<Vec<Class>> {
-    let classes = list.split(',').map(str::trim).filter(|w| !w.is_empty()).map(Class::word).collect();
+    let (classes, left_out) = split_words(place, list)?;
+    if let Some(word) = left_out.first() {
+        let expected = "words to look for; what is to be left out is a background word".into();
+        return Err(Error::Words { place: place.into(), expected, found: format!("{:?}", format!("-{word}")) });
+    }
     check_classes(place, classes)
+}
+
+/// Reads words as a program writes them: separated by commas or lines; other words for the same thing behind colons, `red car: sports
+/// car: coupe`; words for what is to be left out behind a minus, `-wall`. `place` names the text in errors.
+///
+/// # Errors
+/// [`Error::Words`] if there is no word to look for, or a class is there twice.
+pub fn parse_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)> {
+    let (classes, left_out) = split_words(place, list)?;
+    Ok((check_classes(place, classes)?, left_out))
+}
+
+fn split_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)> {
+    let (mut classes, mut left_out) = (Vec::new(), Vec::new());
+    for entry in list.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty()) {
+        let wrong = |expected: &str| Error::Words { place: place.into(), expected: expected.into(), found: format!("{entry:?}") };
+        if let Some(word) = entry.strip_prefix('-') {
+            match word.trim() {
+                "" => return Err(wrong("a word behind the minus")),
+                word => left_out.push(word.to_owned()),
+            }
+            continue;
+        }
+        let mut words = entry.split(':').map(str::trim);
+        let name = words.next().filter(|name| !name.is_empty()).ok_or_else(|| wrong("a name before the colon"))?;
+        let mut class = Class::word(name);
+        for word in words {
+            if word.is_empty() {
+                return Err(wrong("a word behind each colon"));
+            }
+            class.add_word(word.into());
+        }
+        classes.push(class);
+    }
+    Ok((classes, left_out))
 }
 
 /// Reads a file with one class a line: `name`, `name: synonym, synonym`, or `name, synonym, synonym`. Empty lines and comments behind `#`
@@ -164,6 +203,31 @@ pub fn same_name(a: &str, b: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_words_is_read() {
+        let (classes, left_out) = parse_words("words", "cat, red car: sports car : coupe,\n-wall, - white floor,").unwrap();
+        assert_eq!(classes[0], Class::word("cat"));
+        assert_eq!(classes[1], Class { name: "red car".into(), words: ["red car", "sports car", "coupe"].map(String::from).into() });
+        assert_eq!(left_out, ["wall", "white floor"]);
+        for (wrong, said) in [
+            ("", "one word or more"),
+            ("-wall", "one word or more"),
+            ("cat, Cat", "twice"),
+            (": a", "before the colon"),
+            ("a:", "each colon"),
+            ("-", "minus"),
+        ] {
+            let error = parse_words("words", wrong).unwrap_err().to_string();
+            assert!(error.contains(said), "{wrong:?}: {error}");
+        }
+        let tags = parse_tags("--tags", "cat, red car: sports car : coupe,").unwrap();
+        assert_eq!(tags, classes);
+        for list in ["cat, -wall", "-wall"] {
+            let error = parse_tags("--tags", list).unwrap_err().to_string();
+            assert!(error.contains("is a background word") && error.ends_with("\"-wall\""), "{error}");
+        }
+    }
 
     #[test]
     fn a_word_given_twice_is_refused() {

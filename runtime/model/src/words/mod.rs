@@ -1,4 +1,4 @@
-//! Words: how people write them, and the bank of embeddings that scoring reads.
+//! Words: how people write them, what they mean in English, and the bank of embeddings that scoring reads.
 
 mod bank;
 mod cache;
@@ -6,11 +6,14 @@ mod caption;
 mod class;
 mod example;
 pub mod lists;
+mod meaning;
 mod tokenizer;
 
 pub use bank::{Gate, TagBank};
 pub(crate) use cache::WordFiles;
 pub use caption::split_caption;
-pub use class::{Class, MAX_CLASSES, check_classes, parse_tags, read_tag_lines, read_tags_file, same_name};
+pub use class::{Class, MAX_CLASSES, check_classes, parse_tags, parse_words, read_tag_lines, read_tags_file, same_name};
 pub use example::Example;
+pub use meaning::{Language, Languages, Meaning, Translation};
+pub(crate) use meaning::{english_of, meaning, meanings};
 pub(crate) use tokenizer::WordTokenizer;

@@ -197,6 +197,7 @@ class Model:
     threads: as many as the processor has if None.
     refine: moves the borders of masks to the picture's edges.
     word_cache: a folder that keeps words' embeddings between runs, for long vocabularies.
+    languages: those whose words are looked for by their English meaning, such as "de,fr"; "all" or "off".
     """
 
     def __new__(
@@ -210,7 +211,11 @@ class Model:
         half: bool = False,
         refine: bool = False,
         word_cache: _Path | None = None,
+        languages: str = "all",
     ) -> Model: ...
+    def meaning(self, word: str) -> str | None:
+        """What is looked for in a word's place: its English meaning, or the word itself; None if nothing knows it."""
+
     def words(
         self,
         words: _WordsLike,

@@ -18,7 +18,7 @@ use crate::cli::flags::needs;
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct HttpArgs {
     /// Serve the web page and its HTTP interface here, such as 127.0.0.1:8080; off the loopback addresses only with a token.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = address)]
     #[serde(rename = "address")]
     http: Option<SocketAddr>,
     /// File whose one line clients must show as `Authorization: Bearer TOKEN`.
@@ -43,6 +43,10 @@ pub struct HttpArgs {
     /// Seconds after which a recording ends by itself [default: 600].
     #[arg(long, value_name = "S")]
     recording_limit: Option<u64>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an IP address and a port, as 127.0.0.1:8080 or [::1]:8080".to_owned())
 }
 
 impl HttpArgs {

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use edge_seg::sink::{JsonLines, LiveSink, MaskFolder, MaskStyle, OverlayOptions, OverlayStream, OverlayVideo};
 use edge_seg_live::metrics::Metrics;
@@ -50,6 +50,21 @@ enum JsonMasks {
 }
 
 impl OutputArgs {
+    /// The source's own file as overlay would be gone once the run ends.
+    pub fn check(&self, source: Option<&str>) -> Result<()> {
+        let (Some(overlay), Some(source)) = (&self.overlay, source) else { return Ok(()) };
+        let Ok(overlay) = overlay.canonicalize() else { return Ok(()) };
+        let behind_kind = source.split_once(':').map_or(source, |(_, rest)| rest);
+        let before_query = behind_kind.split('?').next().unwrap_or(behind_kind);
+        let is_source = |name: &str| Path::new(name).canonicalize().is_ok_and(|path| path == overlay);
+        ensure!(
+            ![source, behind_kind, before_query].into_iter().any(is_source),
+            "--overlay: expected another file than the source's, found {}",
+            overlay.display()
+        );
+        Ok(())
+    }
+
     pub fn mask_style(&self) -> Option<MaskStyle> {
         self.json_masks.map(|form| if form == JsonMasks::Rle { MaskStyle::Rle } else { MaskStyle::Polygons })
     }

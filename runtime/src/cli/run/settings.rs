@@ -95,10 +95,11 @@ impl Settings {
         self.hide.check()?;
         self.pipeline.check(self.hide.is_given())?;
         self.things.check()?;
+        self.output.check(self.input.source.as_deref())?;
         self.index.check()?;
         // Its embeddings are of whole frames, what is hidden included.
         anyhow::ensure!(!(self.hide.is_given() && self.index.is_given()), "--index, --hide: expected one of them, found both");
-        self.rules.check()?;
+        self.rules.check(self.index.is_given())?;
         #[cfg(feature = "service")]
         {
             self.http.check()?;

@@ -50,6 +50,14 @@ impl ThingsArgs {
         Ok(())
     }
 
+    /// Words whose things are counted and that are not listed: misspelt, or for somebody to add.
+    pub fn unlisted(&self, is_listed: impl Fn(&str) -> bool) -> Vec<String> {
+        match &self.things {
+            Some(Countable::Words(words)) => words.iter().filter(|word| !is_listed(word)).cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
+
     pub fn options(&self) -> Option<ThingOptions> {
         let options = ThingOptions::new(self.things.clone()?);
         let least = self.things_least.unwrap_or(options.least_share);

@@ -15,7 +15,7 @@ use crate::cli::examples::ExampleArg;
 #[command(next_help_heading = "Words")]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct WordsArgs {
-    /// Words to look for, separated by commas: "dog, grass, sky".
+    /// Words to look for, separated by commas, other words for the same thing behind colons: "dog, grass, car: taxi: van".
     #[arg(long, value_name = "WORDS")]
     pub tags: Option<String>,
     /// File with one class a line: `name`, or `name: synonym, synonym`, either with ` | threshold 0.4, colour #ff8800, off` behind it;

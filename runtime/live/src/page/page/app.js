@@ -438,7 +438,10 @@ function showWords({ version: told, words, background }) {
 }
 
 function fill(chip) {
-  const { name, colour, on, threshold, synonyms, examples = [] } = chip.word;
+  const { name, colour, on, threshold, synonyms, examples = [], meaning } = chip.word;
+  const means = chip.querySelector(".meaning");
+  means.hidden = !meaning;
+  means.textContent = told(meaning);
   const shows = chip.querySelector(".examples");
   shows.hidden = chip.querySelector(".forget").hidden = examples.length === 0;
   shows.textContent = `${examples.length} ${examples.length === 1 ? "example" : "examples"}`;
@@ -449,6 +452,14 @@ function fill(chip) {
   const toggle = chip.querySelector(".toggle");
   toggle.textContent = on ? "on" : "off";
   toggle.setAttribute("aria-pressed", String(on));
+}
+
+/** What a word of another language means, or that nothing knows it. */
+function told(meaning) {
+  if (!meaning) return "";
+  if (meaning.kind === "unknown") return meaning.near ? `unknown; near: ${meaning.near.join(", ")}` : "unknown word";
+  const others = (meaning.others ?? []).map(({ language, english }) => `${language}: ${english}`);
+  return [...(meaning.kind === "translated" ? [`means ${meaning.english}`] : ["English"]), ...others].join("; ");
 }
 
 function newChip(name) {

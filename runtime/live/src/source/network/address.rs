@@ -32,7 +32,8 @@ impl Address {
             Login { user: unescaped(user), password: unescaped(password) }
         });
         let rest = login_ends.map_or(rest, |at| &rest[at + 1..]);
-        let url = Url::parse(&format!("{scheme}://{rest}")).map_err(|e| wrong(format!("one that is none: {e}")))?;
+        let hint = if login_ends.is_none() && rest.contains('@') { "; a slash in a password is written as %2F" } else { "" };
+        let url = Url::parse(&format!("{scheme}://{rest}")).map_err(|e| wrong(format!("one that is none: {e}{hint}")))?;
         if url.host_str().is_none_or(str::is_empty) {
             return Err(wrong("one without a host".into()));
         }
@@ -66,5 +67,7 @@ mod tests {
             let said = Address::parse(wrong).err().expect(wrong).to_string();
             assert!(said.contains("an address like") && !said.contains("secret"), "{said}");
         }
+        let said = Address::parse("rtsp://me:se/cret@h/x").err().unwrap().to_string();
+        assert!(said.contains("%2F") && !said.contains("cret"), "{said}");
     }
 }

@@ -1,0 +1,67 @@
+"""The lexicon of other languages' words: how words are folded and chosen, and what stands in the file."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge_seg_trainer.lexicon import HEADER, LANGUAGES, LexiconError, by_hand, fold
+
+ROOT = Path(__file__).parents[3]
+TABLE = ROOT / "export/recipes/words-of-languages.tsv"
+LEXICON = ROOT / "runtime/model/src/words/lexicon.tsv"
+
+
+@pytest.mark.parametrize(
+    ("word", "folded"),
+    [("Löffel", "loffel"), ("Straße", "strasse"), ("łóżko", "lozko"), ("œil", "oeil"), ("E-Bike", "e bike"), ("fene\u0302tre", "fenetre")],
+)
+def test_words_are_folded(word, folded):
+    assert fold(word) == folded
+    assert fold(folded) == folded
+
+
+def test_the_table_by_hand_is_sound_and_holds_nothing_that_is_held_out():
+    table = by_hand(TABLE)
+    assert {language for _, language in table} == set(LANGUAGES)
+    rows = [line.split("\t") for line in (ROOT / "tests/data/words/held-out.tsv").read_text("utf-8").splitlines() if line[0] != "#"]
+    for row in rows[1:]:
+        for language, word in zip(rows[0][1:], row[1:], strict=True):
+            assert (fold(word), language) not in table, f"{word} ({language}) is held out"
+
+
+def test_the_file_holds_the_table_and_names_its_sources():
+    text = LEXICON.read_text("utf-8")
+    assert text.startswith(HEADER), "made anew after the head was changed"
+    lines = text.splitlines()
+    body = [line for line in lines if not line.startswith("#")]
+    assert body == sorted(set(body), key=lambda line: line.encode())
+    found = {tuple(line.split("\t")[:2]): line.split("\t")[2] for line in body}
+    for (word, language), meaning in by_hand(TABLE).items():
+        assert found[word, language] == meaning, f"{word} ({language}): make the lexicon anew"
+    for licence in ("Unicode License", "ISC", "CC BY 4.0", "CC BY 3.0", "WordNet License"):
+        assert licence in text[: len(HEADER)]
+    assert "BY-SA" not in HEADER and "GPL" not in HEADER
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("english\txx\ndog\tHund\n", "expected columns english"),
+        ("english\tde\ndog\n", "expected 2 columns in row 2, found 1"),
+        ("english\tde\ndog\tHund\nhound\thund\n", "means dog and hound"),
+    ],
+)
+def test_a_table_that_is_wrong_is_refused(tmp_path, text, said):
+    table = tmp_path / "table.tsv"
+    table.write_text(text, "utf-8")
+    with pytest.raises(LexiconError, match=said):
+        by_hand(table)
+
+
+def test_lists_that_are_missing_are_named(tmp_path):
+    command = [sys.executable, "-m", "edge_seg_trainer", "lexicon", "--sources", str(tmp_path), "--out", str(tmp_path / "lexicon.tsv")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "cldr-annotations-full" in done.stderr and "wordnet-base" in done.stderr
+    assert not (tmp_path / "lexicon.tsv").exists()

@@ -1,0 +1,125 @@
+//! Cameras behind a bad network, and what speaks RTSP and then sends anything.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use edge_seg_tests::need_program;
+
+use crate::cameras::{ALONE, H264, chart_film, free_port, has_rtsp_server, read_source, script, serve, told_of};
+
+#[test]
+fn an_rtsp_camera_behind_a_bad_network_is_survived() {
+    if !has_rtsp_server() || !need_program("ffmpeg") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let film = chart_film(folder.path(), "chart.mp4", &H264);
+    let alone = [(ALONE.0, ALONE.1.to_owned())];
+    let read = |transport: &str, frames: usize, stall_s: f64, network: &[&str]| {
+        let camera = if transport == "udp" { serve(free_port(), &[&film, "udp"]) } else { serve(free_port(), &[&film]) };
+        let port = camera.port.to_string();
+        let network = script("bad_network.py", free_port(), &[&[port.as_str()][..], network].concat());
+        read_source(&format!("rtsp://127.0.0.1:{}/test", network.port), frames, stall_s, &alone)
+    };
+    let breaks = |told: &[String]| told.iter().filter(|told| told.starts_with("lost")).count();
+    let damage = |told: &[String]| told.iter().filter(|told| told.starts_with("Damaged")).count();
+    // What comes late and whole is shown whole.
+    for transport in ["tcp", "udp"] {
+        let seen = read(transport, 40, 20.0, &["delay=30"]);
+        seen.assert_chart(transport, false);
+        assert_eq!((breaks(&seen.told), damage(&seen.told)), (0, 0), "{transport}: {:?}", seen.told);
+    }
+    // Packets that are lost, come twice or in another order cost pictures and not the connection.
+    for network in [["drop=0.03", "seed=1"], ["swap=0.03", "seed=2"], ["double=0.03", "seed=3"], ["change=0.03", "seed=4"]] {
+        let seen = read("udp", 40, 20.0, &network);
+        assert_eq!(breaks(&seen.told), 0, "{network:?}: {:?}", seen.told);
+    }
+    // Where the connection is cut or stands still it is made anew.
+    for (network, complaint) in [("cut=60", ""), ("stall=60:4", "no frame for 1500 ms"), ("change=0.05", "")] {
+        let seen = read("tcp", 60, 1.5, &[network]);
+        assert!(breaks(&seen.told) > 0 && seen.told.iter().any(|told| told.contains(complaint)), "{network}: {:?}", seen.told);
+        assert!(seen.told.iter().any(|told| told == "Back"), "{network}: {:?}", seen.told);
+    }
+}
+
+/// Answers an RTSP client rightly, and then sends these bytes.
+fn sending(bytes: Vec<u8>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let bytes = bytes.clone();
+            std::thread::spawn(move || answer(client, &bytes));
+        }
+    });
+    port
+}
+
+fn answer(mut client: TcpStream, bytes: &[u8]) -> Option<()> {
+    let description = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\na=control:*\r\nm=video 0 RTP/AVP 96\r\n\
+                       a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:one\r\n";
+    let mut lines = BufReader::new(client.try_clone().ok()?).lines().map_while(Result::ok);
+    loop {
+        let head: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+        let number = head.iter().find_map(|line| line.strip_prefix("CSeq:"))?.trim().to_owned();
+        let method = head.first()?.split(' ').next()?.to_owned();
+        let (more, body) = match method.as_str() {
+            "DESCRIBE" => (format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n", description.len()), description),
+            "SETUP" => ("Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1;ssrc=00000001\r\n".into(), ""),
+            _ => ("Session: 1\r\n".to_owned(), ""),
+        };
+        write!(client, "RTSP/1.0 200 OK\r\nCSeq: {number}\r\n{more}\r\n{body}").ok()?;
+        if method == "PLAY" {
+            client.write_all(bytes).ok()?;
+            std::thread::sleep(Duration::from_secs(3));
+            return Some(());
+        }
+    }
+}
+
+/// A packet of the interleaved stream (RFC 2326 section 10.12).
+fn interleaved(channel: u8, payload: &[u8]) -> Vec<u8> {
+    [&[b'$', channel][..], &(payload.len() as u16).to_be_bytes(), payload].concat()
+}
+
+/// RTP's header (RFC 3550 section 5.1) and a payload.
+fn rtp(sequence: u16, payload: &[u8]) -> Vec<u8> {
+    let [high, low] = sequence.to_be_bytes();
+    interleaved(0, &[&[0x80, 0x60, high, low, 0, 0, high, low, 0, 0, 0, 1][..], payload].concat())
+}
+
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+#[test]
+fn cameras_that_send_anything_are_errors() {
+    let noises = |header: usize| (0..64).flat_map(|n: u16| rtp(n, &noise(n.into(), header + usize::from(n) % 40))).collect::<Vec<_>>();
+    let hostile: [(&str, Vec<u8>); 10] = [
+        ("bytes of no protocol", noise(1, 5000)),
+        ("packets of nothing", (0..9).flat_map(|n| interleaved(n % 2, &[])).collect()),
+        ("headers that are cut off", (0..12).flat_map(|n| interleaved(0, &rtp(1, &[])[4..4 + n])).collect()),
+        ("a packet that is longer than what comes", [b"$\0\xff\xff".to_vec(), noise(2, 100)].concat()),
+        ("packets of channels that nobody asked for", (2..60).flat_map(|n| interleaved(n, &rtp(1, &[0x65, 1])[4..])).collect()),
+        ("reports of nothing", (0..20).flat_map(|n| interleaved(1, &noise(n, 28))).collect()),
+        ("payloads of noise", noises(1)),
+        // RFC 6184 sections 5.7.1 and 5.8.
+        ("an aggregation of more than there is", (0..40).flat_map(|n| rtp(n, &[0x78, 0xff, 0xff, 0x65, 1, 2])).collect()),
+        ("fragments of what never began", (0..40).flat_map(|n| rtp(n, &[0x7c, 0x05, 1, 2, 3])).collect()),
+        ("parameters that are none", (0..40).flat_map(|n| rtp(n, &[&[0x67][..], &noise(u64::from(n) + 9, 30)].concat())).collect()),
+    ];
+    for (what, bytes) in hostile {
+        let port = sending(bytes);
+        let start = Instant::now();
+        let told = told_of(&format!("rtsp://me:secret@127.0.0.1:{port}/x"), Duration::from_secs(2));
+        assert!(!told.contains("secret") && start.elapsed() < Duration::from_secs(20), "{what}: {:?}: {told}", start.elapsed());
+    }
+}
