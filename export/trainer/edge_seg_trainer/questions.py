@@ -20,6 +20,7 @@ from .data import DataError, table
 from .labelled_sets import LabelledSet
 
 ALIKE = 0.5  # cosine of two words from which one may be said of what the other names
+SAME = 0.7  # the same for two classes of one set, between which its labels have chosen
 IRREGULAR = {
     "person": "people", "man": "men", "woman": "women", "child": "children", "mouse": "mice", "knife": "knives", "shelf": "shelves",
     "bookshelf": "bookshelves", "loaf": "loaves", "sheep": "sheep", "cattle": "cattle", "foot": "feet", "scarf": "scarves", "calf": "calves",
@@ -112,6 +113,25 @@ def read_umbrellas(path: Path) -> list[Umbrella]:
     return found
 
 
+def said_of(names: list[str], umbrellas: list[Umbrella], cosines: np.ndarray) -> np.ndarray:
+    """[classes, classes] bool: whether the second's name may be said of what one set labels as the first, with the cosines of their names.
+
+    Names for one thing may, and what stands over it ("wall" of a stone wall, "food" of a pizza); what is a kind of it may not, nor what is
+    another kind: their labels would say so.
+    """
+    found = cosines >= SAME
+    for a, first in enumerate(names):
+        over = {word for umbrella in umbrellas if first in umbrella.children for word in umbrella.words}
+        for b, second in enumerate(names):
+            tails = first.split(" ")[-1], second.split(" ")[-1]
+            if second in over or first.endswith(f" {second}"):
+                found[a, b] = True
+            elif second.endswith(f" {first}") or (tails[0] == tails[1] and " " in first and " " in second):
+                found[a, b] = False
+    np.fill_diagonal(found, True)
+    return found
+
+
 @dataclass
 class Question:
     """`words` [k] asked of one photo. Rows are the set's classes and, last, `OTHER`."""
@@ -132,6 +152,7 @@ class Habits:
     most_umbrellas: int = 4  # of those that the photo shows
     distractors: float = 0.5  # share with words of other vocabularies
     most_distractors: int = 40
+    most_neighbours: int = 8  # of those, names of other sets' classes
 
 
 class Asker:
@@ -139,7 +160,7 @@ class Asker:
 
     def __init__(
         self, source: LabelledSet, umbrellas: list[Umbrella], vocabulary: list[str], lists: list[list[str]],
-        embed: Callable[[list[str]], Tensor], habits: Habits = Habits(),
+        embed: Callable[[list[str]], Tensor], habits: Habits = Habits(), neighbours: tuple[str, ...] = (),
     ):  # fmt: skip
         self.habits = habits
         self.names = source.names
@@ -163,15 +184,25 @@ class Asker:
             if words:
                 self.umbrellas.append((words, np.array(children), closed and bool(self.closed[children].all())))
         above = {word for umbrella in umbrellas for word in umbrella.words}
-        self.vocabulary = [word for word in vocabulary if not BELONGING.search(word.lower()) and word not in above]
+        own_words = {word for some in self.words for word in some}
+        near = [word for word in dict.fromkeys(neighbours) if word not in own_words]
+        far = [word for word in vocabulary if word not in near]
+        near, far = ([word for word in some if not BELONGING.search(word.lower()) and word not in above] for some in (near, far))
+        self.vocabulary, self.neighbours = near + far, len(near)
         # Which classes a distractor, or a class's name where the other is left out, may be said of too.
         own = embed(self.names)
-        self.alike_classes = (own @ own.T >= ALIKE).numpy().astype(np.float32)  # [classes, classes]
+        self.alike_classes = said_of(self.names, umbrellas, (own @ own.T).numpy()).astype(np.float32)  # [classes, classes]
         best = torch.full((len(self.vocabulary), len(self.names)), -1.0)
         distractors = embed(self.vocabulary) if self.vocabulary else own[:0]
         for n, some in enumerate(self.words):
             best[:, n] = (distractors @ embed(some).T).amax(1) if len(distractors) else best[:, n]
         self.alike = (best >= ALIKE).numpy()  # [vocabulary, classes]
+        # What is all that one word could mean, as a rider and a cyclist, is told apart by no label.
+        for kinds in (umbrella.children for umbrella in umbrellas if umbrella.closed == "yes"):
+            of_kind = np.array([name in kinds for name in self.names])
+            for n, word in enumerate(self.vocabulary[: self.neighbours]):
+                if word in kinds:
+                    self.alike[n] |= of_kind
 
     def draw(self, present: np.ndarray, rng: np.random.Generator) -> Question:
         """present [classes] bool: the classes that the photo shows."""
@@ -205,8 +236,10 @@ class Asker:
             columns.append((phrased(word, rng), one, one, bool(self.closed[n])))
         extra: list[int] = []
         if self.vocabulary and rng.random() < habits.distractors:
-            count = min(len(self.vocabulary), 1 + int(rng.random() ** 1.5 * habits.most_distractors))
-            extra = rng.choice(len(self.vocabulary), count, replace=False).tolist()
+            near, far = self.neighbours, len(self.vocabulary) - self.neighbours
+            beside = min(near, int(rng.integers(0, habits.most_neighbours + 1)))
+            count = min(far, 1 + int(rng.random() ** 1.5 * habits.most_distractors))
+            extra = [*rng.choice(near, beside, replace=False).tolist(), *(near + rng.choice(far, count, replace=False)).tolist()]
         k = len(columns) + len(extra)
         if k == 0:
             return self.draw(present, rng)

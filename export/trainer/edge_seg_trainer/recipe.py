@@ -64,7 +64,7 @@ class StageRecipe:
     validation_steps: int = key(8, "batches of a validation", SOME, CAPTIONED)
     patience: int = key(0, "validations without gain after which the stage ends; 0: never", COUNT, CAPTIONED)
     keep: str = key("always", "`better`: only if the held-out photos gain; `never`: measured, then undone", ("always", "better", "never"))
-    blend_with: str = key("", "an earlier stage whose weights are averaged with this one's")
+    blend_with: str = key("", "an earlier stage whose weights are averaged with this one's, or `start`: those that this one began with")
     blend: float = key(0.5, "this stage's share of that average", SHARE)
     folder: str = key("", "also write the model folder after this stage under this name")
     # pairs, ttd; dense with `taught`
@@ -116,6 +116,7 @@ class StageRecipe:
     sets: tuple[str, ...] = key(
         (), 'SET=SHARE: a labelled set or one of the teachers\', see "Labelled sets", and its part of each step', kinds=("sets",)
     )
+    rarity: float = key(0.0, "a set's photos are drawn as their rarest class is shown, to the minus this; 0: all alike", WEIGHT, ("sets",))
     umbrellas: str = key("umbrella-words.tsv", "words that stand for several classes; an empty text: none", kinds=("sets",), base="recipe")
 
     @property
@@ -246,8 +247,8 @@ def _stage(given: dict, place: str, earlier: list[str]) -> StageRecipe:
         raise RecipeError(f"{place}: patience needs validate_every")
     if built.validate_every and (built.evaluate_every or built.ema):
         raise RecipeError(f"{place}: expected one of validate_every, and evaluate_every or ema, found both")
-    if built.blend_with and built.blend_with not in earlier:
-        raise RecipeError(f"{place}: blend_with: expected an earlier stage, found {built.blend_with!r}{near(built.blend_with, earlier)}")
+    if built.blend_with and built.blend_with not in (*earlier, "start"):
+        raise RecipeError(f"{place}: blend_with: expected an earlier stage or start, found {built.blend_with!r}{near(built.blend_with, earlier)}")
     return built
 
 

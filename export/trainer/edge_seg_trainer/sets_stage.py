@@ -79,7 +79,14 @@ class Source:
     photos: LabelledSet
     asker: Asker
     weight: Tensor  # [classes], one on the mean labelled patch
-    present: list[np.ndarray]
+    until: np.ndarray | None  # [photos]: running sum of how often each is drawn; none: all alike
+
+
+def drawn_by_rarity(present: np.ndarray, rarity: float) -> np.ndarray:
+    """How often each photo is drawn, sum 1: as its rarest class is shown, to the minus `rarity`. present [photos, classes] bool."""
+    shown = present.sum(0).clip(min=1) / len(present)
+    often = np.where(present, shown**-rarity, 1.0).max(1, initial=1.0)
+    return often / often.sum()
 
 
 class SetsStage(Stage):
@@ -91,40 +98,42 @@ class SetsStage(Stage):
             raise RecipeError(f"stage {stage.name}: kind 'sets' draws its crops afresh: expected learns = 'all' or 'lora'")
         lists, vocabulary = taxonomies(around.root)
         umbrellas = read_umbrellas(around.recipes / stage.umbrellas) if stage.umbrellas else []
-        self.sources: list[Source] = []
-        shares = []
+        read, shares = [], []
         for entry in stage.sets:
             name, _, share = entry.partition("=")
             shares.append(float(share))
-            if name.startswith(TEACHERS):
-                from .teachers import taught_set
-
-                photos = taught_set(around.root, around.work, name.removeprefix(TEACHERS), around.seed, around.say)
-            elif name.startswith(SCENERY):
-                from .teachers import scenery_set
-
-                most = around.photos_at_most
-                photos = scenery_set(around.root, around.work, name.removeprefix(SCENERY), around.held_out, around.say, most)
-            else:
-                photos = read_set(around.root, name, around.held_out)
+            photos = self._read(name)
             if not photos.train:
                 raise DataError(f"{name}: no photo to train on: all {len(photos.held)} are held out")
             train = licensed(around.root / "seg" / name, photos.train, around.licences)
-            photos = replace(photos, train=self.few(train))
-            asker = Asker(photos, umbrellas, vocabulary, lists, self.words)
-            counts = np.zeros(len(photos.words))
-            present = []
-            for photo in photos.train:
-                found = np.bincount(photo.labels().ravel(), minlength=256)
-                counts += found[: len(counts)]
-                present.append(found[: len(counts)] > 0)
-            frequency = np.maximum(counts, counts.sum() * 1e-4) / counts.sum()
-            weight = frequency**-stage.balance
-            weight *= 1 / (weight * frequency).sum()
-            self.sources.append(Source(photos, asker, torch.tensor(weight, dtype=torch.float32), present))
-            around.say(f"{name}: {len(photos.train)} photos, {len(photos.words)} classes, {len(photos.held)} held out")
+            read.append(replace(photos, train=self.few(train)))
+        names = tuple(dict.fromkeys(name for photos in read for name in photos.names))
+        self.sources = [self._source(photos, Asker(photos, umbrellas, vocabulary, lists, self.words, neighbours=names)) for photos in read]
         self.shares = np.array(shares) / sum(shares)
         self.none = nn.Parameter((-self.model.logit_bias / self.model.logit_scale).detach().clone())
+
+    def _read(self, name: str) -> LabelledSet:
+        around = self.around
+        if name.startswith(TEACHERS):
+            from .teachers import taught_set
+
+            return taught_set(around.root, around.work, name.removeprefix(TEACHERS), around.seed, around.say)
+        if name.startswith(SCENERY):
+            from .teachers import scenery_set
+
+            return scenery_set(around.root, around.work, name.removeprefix(SCENERY), around.held_out, around.say, around.photos_at_most)
+        return read_set(around.root, name, around.held_out)
+
+    def _source(self, photos: LabelledSet, asker: Asker) -> Source:
+        stage, classes = self.stage, len(photos.words)
+        found = np.array([np.bincount(photo.labels().ravel(), minlength=256)[:classes] for photo in photos.train])  # [photos, classes]
+        often = drawn_by_rarity(found > 0, stage.rarity)
+        counts = (found * often[:, None] * len(found)).sum(0)
+        frequency = np.maximum(counts, counts.sum() * 1e-4) / counts.sum()
+        weight = frequency**-stage.balance
+        weight *= 1 / (weight * frequency).sum()
+        self.around.say(f"{photos.name}: {len(photos.train)} photos, {classes} classes, {len(photos.held)} held out")
+        return Source(photos, asker, torch.tensor(weight, dtype=torch.float32), np.cumsum(often) if stage.rarity else None)
 
     def own_parameters(self) -> list[nn.Parameter]:
         return [self.none]
@@ -136,19 +145,22 @@ class SetsStage(Stage):
         # Systematic draws: each batch holds the sets as nearly in their shares as its size allows.
         places = (np.arange(stage.batch) + rng.random()) / stage.batch
         chosen = np.searchsorted(np.cumsum(self.shares), places, side="right").clip(max=len(self.shares) - 1)
-        views, questions, sources = [], [], []
+        views, questions, sources, targets = [], [], [], []
         for number, seeded in list(zip(chosen, rng.spawn(stage.batch)))[own]:
             source = self.sources[number]
-            row = int(seeded.integers(len(source.photos.train)))
+            if source.until is None:
+                row = int(seeded.integers(len(source.photos.train)))
+            else:
+                row = min(int(np.searchsorted(source.until, seeded.random(), side="right")), len(source.photos.train) - 1)
             photo = source.photos.train[row]
-            views.append(random_crop(photo.image(), photo.labels(), stage.side_px, stage.zoom, seeded))
-            labels = views[-1][1]
+            view, labels = random_crop(photo.image(), photo.labels(), stage.side_px, stage.zoom, seeded)
+            views.append(view)
             present = np.bincount(labels.ravel(), minlength=256)[: len(source.photos.words)] > 0
+            shares, other, _ = patch_targets(labels[None], len(source.photos.words), self.model.image.config.patch_px)
+            targets.append((shares[0], other[0]))
             questions.append(source.asker.draw(present, seeded))
             sources.append(int(number))
-        return {
-            "pictures": bytes_of([image for image, _ in views]), "labels": [labels for _, labels in views], "questions": questions, "sources": sources,
-        }  # fmt: skip
+        return {"pictures": bytes_of(views), "targets": targets, "questions": questions, "sources": sources}
 
     def loss(self, batch: dict) -> tuple[Tensor, dict[str, float]]:
         stage, device, model = self.stage, self.model.device, self.model
@@ -156,11 +168,9 @@ class SetsStage(Stage):
             patches = model.image(self.pixels(batch["pictures"]))
         patches = F.normalize(patches.float(), dim=-1)
         total, weights, right = patches.new_zeros(()), 0.0, []
-        for own, labels, question, number in zip(patches, batch["labels"], batch["questions"], batch["sources"]):
+        for own, targets, question, number in zip(patches, batch["targets"], batch["questions"], batch["sources"]):
             source = self.sources[number]
-            shares, other, _ = (
-                part[0].to(device) for part in patch_targets(labels[None], len(source.photos.words), model.image.config.patch_px)
-            )
+            shares, other = (part.to(device) for part in targets)
             similarity = own @ self.words(question.words).T
             loss, weight = pixel_loss(
                 similarity, shares, other, question, source.weight.to(device), model.logit_scale, model.logit_bias, self.none, stage.yes_no

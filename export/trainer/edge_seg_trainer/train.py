@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from .folder import read_folder, recover, write_folder
 from .kinds import make_stage
 from .labelled_sets import TAXONOMIES
 from .licences import licensed_names
-from .loop import StageLoop
+from .loop import StageLoop, rate_at
 from .overlay import overlay
 from .plot import plot
 from .pretrained import bert_config, load_bert, load_timm_vit, vit_config, weights_in
@@ -56,6 +57,12 @@ def plain_tokenizer(source: Path, work: Path) -> Path:
     path = work / "tokenizer.json"
     path.write_text(json.dumps(content, ensure_ascii=False))
     return path
+
+
+# Keys of a stage that say how long it goes on and how its rate falls, and those that act when its steps are done.
+LENGTH = ("steps", "warmup", "cooldown", "cooldown_power", "final_rate")
+AFTER = ("blend_with", "blend", "keep", "folder")
+AT_THE_END = ("background", "calibrate")  # the recipe's own
 
 
 class Run:
@@ -175,12 +182,27 @@ class Run:
             )
         if state:
             # A checkpoint that was named is gone on from with newer code too, which is said.
-            for line in provenance.check(str(place), state.get("made_by"), self.made_by, way, other_code=self.resume is not None):
+            made_by = self._with_what_follows(state) if self.resume else state.get("made_by")
+            for line in provenance.check(str(place), made_by, self.made_by, way, other_code=self.resume is not None):
                 self.say(f"going on although {line}")
                 self.log({"run": provenance.digest(self.made_by), "despite": line})
         else:
             self.log({"run": provenance.digest(self.made_by), "seed": self.recipe.seed, "versions": provenance.versions()})
         return state
+
+    def _with_what_follows(self, state: dict) -> dict | None:
+        """What made a checkpoint, with what the recipe now says of the steps that its stage has not done yet and of what comes after them: where
+        no rate so far is another one, no step was either."""
+        made_by = state.get("made_by")
+        if not isinstance(made_by, dict) or "step" not in state or state["stage"] >= len(self.recipe.stages):
+            return made_by
+        stage, told = self.recipe.stages[state["stage"]], made_by["recipe"]
+        free = AFTER
+        before = replace(stage, **{name: told.get(f"stage.{stage.name}.{name}", getattr(stage, name)) for name in LENGTH})
+        if stage.steps >= state["step"] and all(rate_at(step, before) == rate_at(step, stage) for step in range(state["step"])):
+            free += LENGTH
+        here = {f"stage.{stage.name}.{name}": getattr(stage, name) for name in free} | {name: getattr(self.recipe, name) for name in AT_THE_END}
+        return made_by | {"recipe": told | here}
 
     def _check_folder(self, target: Path) -> None:
         if self.recipe.start and target.resolve() == Path(self.recipe.start).resolve():
@@ -256,7 +278,7 @@ class Run:
                 return not stop.asked()
             state = None
             if stage.blend_with:
-                self._blend(stage)
+                self._blend(stage, before)
             self._settle(stage, before)
             if any(later.blend_with == stage.name for later in self.recipe.stages[number + 1 :]):
                 self.to_blend[stage.name] = {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -301,9 +323,9 @@ class Run:
             self.bank.forget()
         return True
 
-    def _blend(self, stage: StageRecipe) -> None:
+    def _blend(self, stage: StageRecipe, before: dict[str, Tensor]) -> None:
         """Averages the weights with an earlier stage's: fine-tuned models of one start lie in one basin (Wortsman et al., CVPR 2022)."""
-        earlier = self.to_blend[stage.blend_with]
+        earlier = self.to_blend.get(stage.blend_with, before)
         self.model.load_state_dict({name: torch.lerp(earlier[name], value, stage.blend) for name, value in self.model.state_dict().items()})
         self.bank.forget()
 

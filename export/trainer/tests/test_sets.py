@@ -11,10 +11,10 @@ from PIL import Image
 
 from edge_seg_trainer.data import IGNORE, OTHER, DataError
 from edge_seg_trainer.labelled_sets import LabelledSet, held_places
-from edge_seg_trainer.questions import Asker, Habits, Umbrella, phrased, plural, read_umbrellas, taxonomy, with_synonyms
+from edge_seg_trainer.questions import Asker, Habits, Umbrella, phrased, plural, read_umbrellas, said_of, taxonomy, with_synonyms
 from edge_seg_trainer.recipe import RecipeError
 from edge_seg_trainer.sets import read_classes, read_set
-from edge_seg_trainer.sets_stage import pixel_loss
+from edge_seg_trainer.sets_stage import drawn_by_rarity, pixel_loss
 from edge_seg_trainer.teachers import ADE31, AGREED_SCENERY, SCENERY, THINGS, agreed, joined, scenery_set, with_scenery
 from edge_seg_trainer.config import TowerError
 from edge_seg_trainer.towers import ImageTower
@@ -265,6 +265,50 @@ def test_distractors_are_wrong_where_a_class_is_labelled_unless_they_may_be_said
                 assert question.told[0, k] == (word == "anvil") and question.told[5, k] == 0 and question.yes[:, k].sum() == 0
                 seen += 1
     assert seen > 50
+
+
+def test_of_a_class_that_is_left_out_its_set_tells_that_it_is_none_of_the_others():
+    names = ["wall", "stone wall", "brick wall", "dog", "cat", "coat", "jacket", "pizza", "food"]
+    near = {("wall", "stone wall"): 0.75, ("stone wall", "brick wall"): 0.7, ("dog", "cat"): 0.66, ("coat", "jacket"): 0.78, ("pizza", "food"): 0.64}
+    cosines = np.array([[near.get((a, b), near.get((b, a), float(a == b))) for b in names] for a in names])
+    food = Umbrella(["food", "meal"], "no", frozenset({"pizza"}))
+    found = said_of(names, [food], cosines)
+    told = {(a, b) for n, a in enumerate(names) for m, b in enumerate(names) if found[n, m] and n != m}
+    # A stone wall is a wall, another wall is none of stone; a coat may be called a jacket; a pizza is food, other food no pizza.
+    assert told == {("stone wall", "wall"), ("brick wall", "wall"), ("coat", "jacket"), ("jacket", "coat"), ("pizza", "food")}
+    known = {"dog": [1.0, 0.0], "cat": [0.66, 0.75], "cake": [0.0, 0.0, 1.0], "pizza": [0.0, 0.0, 0.8, 0.6]}
+    ask, met = asker(Habits(subset=1, umbrella=0, distractors=0), known=known), set()
+    for n in range(300):
+        question = ask.draw(np.ones(5, bool), np.random.default_rng(n))
+        plain = [word.lower().removeprefix("the ").removeprefix("an ").removeprefix("a ").rstrip("s") for word in question.words]
+        for left, asked, told in (("dog", "cat", 1), ("cake", "pizza", 0)):
+            if asked in plain and left not in plain:
+                row = ask.names.index(left)
+                assert question.told[row, plain.index(asked)] == told and question.wins[row] == len(plain)
+                met.add(left)
+    assert met == {"dog", "cake"}
+
+
+def test_names_of_other_sets_are_asked_as_distractors_more_often_than_a_vocabulary():
+    rider = Umbrella(["person"], "yes", frozenset({"cyclist", "rider"}))
+    own = set_of([["cyclist"], ["dog"]])
+    far = [f"gadget {n}" for n in range(300)]
+    ask = Asker(own, [rider], far, [], axes({}), Habits(subset=0, umbrella=0, distractors=1), neighbours=("dog", "rider", "zebra", "wheel", "person"))
+    assert ask.vocabulary[: ask.neighbours] == ["rider", "zebra"]  # its own classes, parts and umbrella words are none
+    drawn = [ask.draw(np.ones(2, bool), np.random.default_rng(n)) for n in range(100)]
+    assert sum("zebra" in question.words for question in drawn) > 50
+    for question in drawn:
+        for word, told in (("rider", [0, 1]), ("zebra", [1, 1])):
+            if word in question.words:
+                assert question.told[:2, question.words.index(word)].tolist() == told
+
+
+def test_photos_of_rare_classes_are_drawn_more_often():
+    present = np.array([[1, 0]] * 9 + [[1, 1]] + [[0, 0]], bool)
+    often = drawn_by_rarity(present, 0.5)
+    assert often.sum() == pytest.approx(1) and often[9] / often[10] == pytest.approx(11**0.5)
+    assert often[0] / often[10] == pytest.approx((11 / 10) ** 0.5)
+    assert drawn_by_rarity(present, 0.0).tolist() == pytest.approx([1 / 11] * 11)
 
 
 def test_a_class_that_is_left_out_is_none_of_the_words():

@@ -288,6 +288,38 @@ def test_another_version_of_the_code_is_refused_and_told_where_it_is_asked_for(r
     assert any("going on although the trainer's code" in text for text in said)
 
 
+def test_a_run_at_a_constant_rate_is_ended_sooner_from_a_checkpoint(recipe):
+    long = PAIRS | {"steps": 20, "schedule": "constant-cooldown", "cooldown": 0.4}
+    short = long | {"steps": 9, "cooldown": 0.34}
+    start(recipe(long)).follow(until=7)
+    refused(recipe(short), "steps: 20 there, 9 here")
+    # The rate of the longer one falls from step 12 on, that of the shorter one from step 6 on: the last checkpoint is of before.
+    ended = Run(recipe(short), Path("."), quiet, resume=Path(recipe(short).work) / "tiny" / "checkpoint.pt")
+    ended.follow()
+    whole = start(recipe(short, name="whole"))
+    whole.follow()
+    assert {at: loss for at, loss in losses(ended).items() if at[1] >= 6} == {at: loss for at, loss in losses(whole).items() if at[1] >= 6}
+    assert provenance.digest(ended.made_by) != provenance.digest(start(recipe(long, name="long")).provenance())
+    refused(recipe(short | {"cooldown": 0.8}), "cooldown: .* there, 0.8 here", resume=ended.checkpoints.folder / "pairs-0000006.pt")
+
+
+def test_a_stage_is_blended_with_what_it_began_with_also_where_that_is_thought_of_late(recipe):
+    plain = start(recipe(PAIRS | {"steps": 9}, name="plain"))
+    before = {name: value.clone() for name, value in plain.model.state_dict().items()}
+    plain.follow()
+    blended = recipe(PAIRS | {"steps": 9, "blend_with": "start", "blend": 0.25})
+    whole = start(blended)
+    whole.follow()
+    for name, value in whole.model.state_dict().items():
+        assert torch.allclose(value, torch.lerp(before[name], plain.model.state_dict()[name], 0.25), atol=1e-6), name
+    start(recipe(PAIRS | {"steps": 9}, name="late")).follow(until=7)
+    late = recipe(PAIRS | {"steps": 9, "blend_with": "start", "blend": 0.25}, name="late", background=0.4)
+    refused(late, "blend: .* there, 0.25 here")
+    again = Run(late, Path("."), quiet, resume=Path(late.work) / "late" / "checkpoint.pt")
+    again.follow()
+    assert all(torch.equal(value, whole.model.state_dict()[name]) for name, value in again.model.state_dict().items())
+
+
 def test_checkpoints_are_kept_and_gone_on_from(recipe, tmp_path):
     made = recipe(PAIRS | {"steps": 9}, save_every=2, keep_checkpoints=2)
     run = start(made)
