@@ -505,7 +505,8 @@ fn is_usual(mark: &str, is_form: bool, least: English) -> bool {
 fn is_english(part: &str, least: English) -> bool {
     // Adjectives alone are compared.
     let is_word = |part: &str, ending: &str| {
-        entry(part, ENGLISH).is_some_and(|mark| is_usual(mark, !ending.is_empty(), least) && (mark.ends_with('a') || !matches!(ending, "er" | "est")))
+        entry(part, ENGLISH)
+            .is_some_and(|mark| is_usual(mark, !ending.is_empty(), least) && (mark.ends_with('a') || !matches!(ending, "er" | "est")))
     };
     let inflected = |(ending, instead): &(&str, &str)| {
         let base = part.strip_suffix(ending).filter(|base| base.len() >= 3)?;
