@@ -152,7 +152,7 @@ fn the_program_tells_meanings_once_and_in_json() {
     let segment = |tags: &str, more: &[&str]| {
         edge_seg(
             folder.path(),
-            &[&["segment", cat.to_str().unwrap(), cat.to_str().unwrap(), "--tags", tags, "--size", "96"], more].concat(),
+            &[["segment", cat.to_str().unwrap(), cat.to_str().unwrap(), "--tags", tags, "--size", "96"].as_slice(), more].concat(),
         )
     };
     let german = segment("Katze, wall, Mauerr", &[]);
