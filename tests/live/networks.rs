@@ -31,15 +31,19 @@ fn an_rtsp_camera_behind_a_bad_network_is_survived() {
         assert_eq!((breaks(&seen.told), damage(&seen.told)), (0, 0), "{transport}: {:?}", seen.told);
     }
     // Packets that are lost, come twice or in another order cost pictures and not the connection.
-    for network in [["drop=0.03", "seed=1"], ["swap=0.03", "seed=2"], ["double=0.03", "seed=3"], ["change=0.03", "seed=4"]] {
+    for network in [["drop=0.03", "seed=1"], ["swap=0.03", "seed=2"], ["double=0.03", "seed=3"]] {
         let seen = read("udp", 40, 20.0, &network);
         assert_eq!(breaks(&seen.told), 0, "{network:?}: {:?}", seen.told);
     }
     // Where the connection is cut or stands still it is made anew.
-    for (network, complaint) in [("cut=60", ""), ("stall=60:4", "no frame for 1500 ms"), ("change=0.05", "")] {
+    for (network, complaint) in [("cut=60", ""), ("stall=60:4", "no frame for 1500 ms")] {
         let seen = read("tcp", 60, 1.5, &[network]);
         assert!(breaks(&seen.told) > 0 && seen.told.iter().any(|told| told.contains(complaint)), "{network}: {:?}", seen.told);
         assert!(seen.told.iter().any(|told| told == "Back"), "{network}: {:?}", seen.told);
+    }
+    // Nor do bytes that are changed end it.
+    for transport in ["tcp", "udp"] {
+        assert_eq!(read(transport, 40, 5.0, &["change=0.03", "seed=4"]).frames.len(), 40, "{transport}");
     }
 }
 

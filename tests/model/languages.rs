@@ -12,8 +12,11 @@ fn session(languages: &str) -> Session {
     Session::built_in_with(&Options::default().with_size_px(64).with_languages(languages)).unwrap()
 }
 
-/// The held-out words: for each language its code and pairs of a word and the English words that are right.
-fn held_out() -> Vec<(String, Vec<(String, Vec<String>)>)> {
+/// A word, and the English words that are right.
+type HeldOut = (String, Vec<String>);
+
+/// The held-out words of each language, by its code.
+fn held_out() -> Vec<(String, Vec<HeldOut>)> {
     let text = fs::read_to_string(root().join("tests/data/words/held-out.tsv")).unwrap();
     let mut rows = text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split('\t').collect::<Vec<_>>());
     let head = rows.next().unwrap();
@@ -23,9 +26,9 @@ fn held_out() -> Vec<(String, Vec<(String, Vec<String>)>)> {
     (1..head.len()).map(|at| (head[at].to_owned(), column(at))).collect()
 }
 
-fn share_right(words: &[(String, Vec<String>)], languages: &str) -> usize {
+fn share_right(words: &[HeldOut], languages: &str) -> usize {
     let session = session(languages);
-    let is_right = |(word, right): &&(String, Vec<String>)| {
+    let is_right = |(word, right): &&HeldOut| {
         let english = match session.meaning(word) {
             Meaning::Translated { means, .. } => means.english,
             _ => word.to_lowercase(),
@@ -36,7 +39,7 @@ fn share_right(words: &[(String, Vec<String>)], languages: &str) -> usize {
 }
 
 /// How many words the text encoder alone puts nearest to a right English word, of all English words of the list.
-fn right_by_the_encoder(words: &[(String, Vec<String>)]) -> usize {
+fn right_by_the_encoder(words: &[HeldOut]) -> usize {
     let session = session("off");
     let english: Vec<&String> = words.iter().map(|(_, right)| &right[0]).collect();
     let rows = |words: Vec<Class>| session.tag_bank(&words, &[]).unwrap().words().clone();
@@ -149,7 +152,7 @@ fn the_program_tells_meanings_once_and_in_json() {
     let segment = |tags: &str, more: &[&str]| {
         edge_seg(
             folder.path(),
-            &[&["segment", cat.to_str().unwrap(), cat.to_str().unwrap(), "--tags", tags, "--size", "96"], more].concat(),
+            &[["segment", cat.to_str().unwrap(), cat.to_str().unwrap(), "--tags", tags, "--size", "96"].as_slice(), more].concat(),
         )
     };
     let german = segment("Katze, wall, Mauerr", &[]);

@@ -167,3 +167,16 @@ fn a_run_that_is_killed_leaves_what_it_saw() {
         assert_eq!(after.json_lines()[0]["camera"], "hall");
     }
 }
+
+#[test]
+fn a_recorded_clip_keeps_its_own_times_in_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let cat = picture("cat.jpg");
+    let run =
+        ["run", "--source", text(&cat), "--tags", "wall", "--size", "224", "--index", "seen.index", "--start-time", "20260501T080000Z"];
+    assert_eq!(edge_seg(folder.path(), &run).code, 0);
+    let found = edge_seg(folder.path(), &["search", "seen.index", "cat", "--json"]);
+    assert_eq!(found.json_lines()[0]["from"], "2026-05-01T08:00:00.000Z", "{}", found.stderr);
+    let alone = edge_seg(folder.path(), &["run", "--source", text(&cat), "--tags", "wall", "--start-time", "20260501T080000Z"]);
+    assert!(alone.code == 2 && alone.stderr.contains("--start-time needs --rules or --index"), "{}", alone.stderr);
+}

@@ -74,6 +74,7 @@ def arguments() -> argparse.Namespace:
     lexicon = commands.add_parser("lexicon", help="make the lexicon of other languages' words from open word lists")
     lexicon.add_argument("--sources", type=Path, required=True, metavar="FOLDER", help="folder of the lists; without one it says what they are")
     lexicon.add_argument("--by-hand", type=Path, default=Path("export/recipes/words-of-languages.tsv"), metavar="FILE", help="words that win")
+    lexicon.add_argument("--presets", type=Path, default=Path("export/presets"), metavar="FOLDER", help="data sets whose words are English")
     lexicon.add_argument("--out", type=Path, default=Path("runtime/model/src/words/lexicon.tsv"), metavar="FILE")
     # A recipe alone is trained.
     given = sys.argv[1:]

@@ -291,9 +291,19 @@ def commonness(uses: int) -> int:
     return min(uses.bit_length(), 9)
 
 
-def english_words(sources: Path, english: English) -> dict[str, str]:
+# From this on a word is met in English texts, and holds against languages that somebody names.
+_COMMON = 2
+
+
+def data_set_words(presets: Path) -> set[str]:
+    """The words of labelled sets, which are what cameras are asked for."""
+    rows = [line for path in sorted(presets.glob("*.tsv")) for line in path.read_text("utf-8").splitlines() if not line.startswith("#")]
+    return {word for row in rows for word in re.findall(r"[a-z']{3,}", row)}
+
+
+def english_words(sources: Path, english: English, seen: set[str]) -> dict[str, str]:
     """English words as people write them, without capitals and hyphens, and how common each is: 0 to 9, `a` behind it for adjectives,
-    `p` in place of it for names, which give way to other languages' words."""
+    `p` in place of it for names, which give way to other languages' words. What is `seen` counts as common."""
     found: dict[str, str] = {}
 
     def add(word: str, mark: str = "") -> None:
@@ -314,11 +324,10 @@ def english_words(sources: Path, english: English) -> dict[str, str]:
                 add(form)
     for word in [*_SMALL_WORDS, *_ACCENTED]:
         add(word)
-    for names_of in emoji(sources, "en").values():
-        for word in names_of.get("default", []) + names_of.get("tts", []):
-            for part in re.split("[ -]", word):
-                if re.fullmatch(r"[a-z']+", part):
-                    add(part)
+    named = {word for names_of in emoji(sources, "en").values() for word in names_of.get("default", []) + names_of.get("tts", [])}
+    seen = seen | {part for word in named for part in re.split("[ -]", word) if re.fullmatch(r"[a-z']+", part)}
+    for part in sorted(seen):
+        found[part] = f"{max(commonness(english.uses(part)), _COMMON)}{'a' * english.is_adjective(part)}"
     for name in names:
         if re.fullmatch(r"[A-Za-z' -]+", name) and " " not in name:
             add(name, "p")
@@ -343,12 +352,13 @@ def by_hand(path: Path) -> dict[tuple[str, str], str]:
     return found
 
 
-def make(sources: Path, table: Path) -> str:
+def make(sources: Path, table: Path, presets: Path) -> str:
     """The lexicon's text."""
     english = English.read(sources / "wordnet")
-    known = english_words(sources, english)
-    lines = []
     hand = by_hand(table)
+    seen = data_set_words(presets) | {part for meaning in hand.values() for part in meaning.split()}
+    known = english_words(sources, english, seen)
+    lines = []
     for language in LANGUAGES:
         here = entries(sources, english, language)
         here.update({key: meaning for (key, tag), meaning in hand.items() if tag == language})
@@ -366,7 +376,7 @@ def main(given: argparse.Namespace, say: Callable[[str], None]) -> int:
     if missing:
         found = ", ".join(f"{given.sources / name} ({SOURCES[name]})" for name in missing)
         raise LexiconError(f"--sources: expected a folder with {', '.join(SOURCES)}; missing: {found}")
-    text = make(given.sources, given.by_hand)
+    text = make(given.sources, given.by_hand, given.presets)
     given.out.write_text(text, "utf-8")
     counts = Counter(line.split("\t")[1] for line in text.splitlines() if not line.startswith("#"))
     say(f"{given.out}: {len(text.encode())} bytes; " + ", ".join(f"{tag} {counts[tag]}" for tag in ("en", *LANGUAGES)))

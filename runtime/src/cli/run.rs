@@ -121,7 +121,7 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     let mut sinks = open_sinks(settings, &running)?;
     let waits = !settings.pipeline.is_live(settings.input.pace(), source.is_live());
     let Running { session, metrics, .. } = &running;
-    sinks.extend(settings.index.open(session, &settings.input.name(), waits, &settings.output, metrics)?);
+    sinks.extend(settings.index.open(session, &settings.input.name(), waits, settings.rules.start_time(), &settings.output, metrics)?);
     #[cfg(feature = "service")]
     let _server = settings.http.open(&running, settings.input.name(), settings.index.file(), &mut sinks)?;
     let hide = settings.hide.hide(&running.session, settings.pipeline.hide_max_age())?;

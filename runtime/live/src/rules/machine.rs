@@ -105,8 +105,13 @@ impl Machine {
         matches!(self.phase, Phase::On { .. })
     }
 
-    /// Takes what holds at `now`, and whether the other condition does that confirms it: at most an end and a start, in this order.
-    pub fn step(&mut self, now: Duration, holds: bool, confirms: bool, timing: &Timing) -> [Option<Change>; 2] {
+    /// Takes what holds at `now`: at most an end and a start, in this order.
+    pub fn step(&mut self, now: Duration, holds: bool, timing: &Timing) -> [Option<Change>; 2] {
+        self.step_confirmed(now, holds, false, timing)
+    }
+
+    /// The same, with whether the other condition holds that confirms it ([`Confirm::by_other`]).
+    pub fn step_confirmed(&mut self, now: Duration, holds: bool, confirms: bool, timing: &Timing) -> [Option<Change>; 2] {
         let mut end = None;
         let blind = self.seen.is_some_and(|seen| now < seen || now - seen > timing.gap);
         if blind {
@@ -195,7 +200,7 @@ mod tests {
         let mut machine = Machine::default();
         let mut told = Vec::new();
         for &(at, holds, confirms) in steps {
-            for change in machine.step(S(at), holds, confirms, &timing).into_iter().flatten() {
+            for change in machine.step_confirmed(S(at), holds, confirms, &timing).into_iter().flatten() {
                 let (sign, held) = match change {
                     Change::Noticed { held } => ('?', held),
                     Change::Cleared { held } => ('x', held),

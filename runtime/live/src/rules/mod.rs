@@ -499,7 +499,7 @@ impl Watcher {
         for (rule, machine) in self.book.rules.iter().zip(&mut self.machines) {
             let holds = rule.when.holds(&known).unwrap_or(false);
             let confirms = rule.confirm.as_ref().is_some_and(|confirm| confirm.holds(&known).unwrap_or(false));
-            for change in machine.step(now, holds, confirms, &rule.timing()).into_iter().flatten() {
+            for change in machine.step_confirmed(now, holds, confirms, &rule.timing()).into_iter().flatten() {
                 let unusual: Vec<&Unusual> = rule.conditions().flat_map(Condition::unusual).collect();
                 let of = |(word, zone): (&str, Option<&str>)| {
                     let (share, score) = measured(word, zone)?;

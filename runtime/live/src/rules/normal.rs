@@ -413,7 +413,7 @@ mod tests {
 
     /// Of 0 to 1, the same whenever it is asked (SplitMix64).
     fn noise(day: i32, second: u32) -> f64 {
-        let mut mixed = ((day as u64) << 32 | u64::from(second / 60)).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = (((day as u64) << 32) | u64::from(second / 60)).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1u64 << 53) as f64

@@ -29,6 +29,8 @@ pub struct IndexSink {
     key: Option<u64>,
     lost: Arc<AtomicU64>,
     waits: bool,
+    /// When a recorded clip began.
+    start: Option<SystemTime>,
     fault: Arc<Mutex<Option<Error>>>,
 }
 
@@ -74,6 +76,7 @@ impl IndexSink {
             key: None,
             lost,
             waits: false,
+            start: None,
             fault,
         })
     }
@@ -81,6 +84,12 @@ impl IndexSink {
     /// The same that holds frames up where the disk is slow, and loses none: for a source that waits.
     pub fn waiting(mut self) -> Self {
         self.waits = true;
+        self
+    }
+
+    /// The same for a recorded clip that began at `start`: its frames have its own times, and not those at which they are read.
+    pub fn starting(mut self, start: SystemTime) -> Self {
+        self.start = Some(start);
         self
     }
 
@@ -106,7 +115,8 @@ impl LiveSink for IndexSink {
         if !due || self.key == Some(shown.key_sequence) {
             return Ok(());
         }
-        let time = SystemTime::now().checked_sub(shown.latency).unwrap_or_else(SystemTime::now);
+        let came = || SystemTime::now().checked_sub(shown.latency).unwrap_or_else(SystemTime::now);
+        let time = self.start.and_then(|start| start.checked_add(at)).unwrap_or_else(came);
         let job = Job { shown: shown.clone(), time };
         let sent = self.sender.as_ref().map(|sender| match self.waits {
             true => sender.send(job).map_err(|e| TrySendError::Disconnected(e.0)),

@@ -246,13 +246,16 @@ fn locked(beside: &Path, place: &Path) -> Result<File> {
     }
 }
 
+/// Endings of videos of which a killed run's parts are known for what they are.
+const SWEPT: [&str; 8] = ["avi", "m4v", "mkv", "mov", "mp4", "ts", "webm", "y4m"];
+
 /// Removes what runs that were killed left in a folder: files beside videos that nobody writes.
 pub(super) fn sweep(folder: &Path) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let is_part =
-            name.to_str().is_some_and(|name| name.starts_with('.') && (name.ends_with(".part.y4m") || name.ends_with(".part.mp4")));
+        let parts = name.to_str().and_then(|name| name.strip_prefix('.')?.rsplit_once('.'));
+        let is_part = parts.is_some_and(|(rest, ending)| rest.ends_with(".part") && SWEPT.contains(&ending));
         if is_part
             && entry.file_type().is_ok_and(|kind| kind.is_file())
             && let Ok(part) = OpenOptions::new().write(true).open(entry.path())
@@ -400,6 +403,7 @@ mod tests {
         writer.finish().unwrap();
         assert!(VideoWriter::create_new(&new).unwrap().is_none());
         std::fs::write(folder.path().join(".20260101T000000Z.part.mp4"), "").unwrap();
+        std::fs::write(folder.path().join(".film.part.mkv"), "").unwrap();
         std::fs::write(folder.path().join(".o.17410.part.y4m"), "").unwrap();
         std::fs::write(folder.path().join("notes.part.y4m"), "").unwrap();
         sweep(folder.path());

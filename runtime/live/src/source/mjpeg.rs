@@ -142,7 +142,7 @@ impl<R: BufRead> Mjpeg<R> {
     /// Walks one picture from its start marker to its end marker, segment by segment (ITU-T T.81 annex B), so that a thumbnail
     /// inside ends nothing, and a start marker where none may be begins the next one.
     fn walk(&mut self) -> Result<Walked, Fault> {
-        let (mut at, mut in_scan) = (START.len(), false);
+        let (mut at, mut in_scan, mut has_frame) = (START.len(), false, false);
         while let Some(byte) = self.byte(at)? {
             at += 1;
             if byte != 0xff {
@@ -171,11 +171,21 @@ impl<R: BufRead> Mjpeg<R> {
                     return Ok(Walked::Cut);
                 }
                 0x00..=0xbf | 0xd0..=0xd7 if in_scan => {}
+                // A second frame header: the next picture has begun in a segment that was cut off.
+                0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) && std::mem::replace(&mut has_frame, true) => {
+                    self.done = START.len();
+                    return Ok(Walked::Cut);
+                }
                 _ => {
                     in_scan = marker == 0xda;
                     let (Some(high), Some(low)) = (self.byte(at)?, self.byte(at + 1)?) else { break };
-                    let body = at;
-                    at += usize::from(u16::from_be_bytes([high, low])).max(2);
+                    let (body, length) = (at, u16::from_be_bytes([high, low]));
+                    // A scan's header names one to four components.
+                    if in_scan && !(8..=14).contains(&length) {
+                        self.done = START.len();
+                        return Ok(Walked::Cut);
+                    }
+                    at += usize::from(length).max(2);
                     if self.byte(at - 1)?.is_none() {
                         break;
                     }

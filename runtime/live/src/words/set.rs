@@ -157,7 +157,7 @@ impl Words {
         let _alone = self.changing.lock();
         let old = self.current();
         let (specs, background) = change(&old)?;
-        let words = settle("words", specs, &old.words)?;
+        let words = understood(&self.session, settle("words", specs, &old.words)?, &old.words);
         if words == old.words && background == old.background {
             return Ok(old);
         }

@@ -282,6 +282,8 @@ mod tests {
             "\"person, person in shirt\"\ndog's\n",
             "\"person\", \"person in shirt\"\ndog's\n",
             "person: \"person in shirt\", person\ndog's\n",
+            "Idx,Ratio,Name\n1,0.15,person;person in shirt\n2,0.11,dog's\n",
+            "Idx,Ratio,Name\n1,0.15,\"person, person in shirt\"\n2,0.11,dog's\n",
             "name\tsynonyms\nperson\tperson,person in shirt\ndog's\t\n",
         ] {
             assert_eq!(read(text), with_synonyms, "{text:?}");

@@ -265,8 +265,11 @@ pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<(usize, L
                 if fields.len() != header.len() {
                     return Err(wrong(place, number, &format!("{} columns, as the first line has", header.len()), line));
                 }
-                let mut row = listed(None, &fields[at]);
-                row.synonyms = synonyms.map_or("", |s| &fields[s]).split(',').map(tidy_word).filter(|w| !w.is_empty()).collect();
+                // ADE20K's tables have `building;edifice` there.
+                let mut names = fields[at].split([';', ',']).map(tidy_word).filter(|word| !word.is_empty());
+                let others = synonyms.map_or("", |s| &fields[s]).split(',').map(tidy_word).filter(|word| !word.is_empty());
+                let mut row = listed(None, &names.next().unwrap_or_default());
+                row.synonyms = names.chain(others).collect();
                 rows.push((number, row));
             }
             return Ok(Some(rows));

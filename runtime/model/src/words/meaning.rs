@@ -318,10 +318,14 @@ fn look_up(word: &str, languages: &Languages, wants_others: bool) -> Meaning {
     }
     let (spelt, key) = (spelt(word), fold(word));
     let all_english = |least: English| {
-        entry(&spelt, ENGLISH).is_some_and(|mark| is_usual(mark, least)) || spelt.split(' ').all(|part| is_english(part, least))
+        entry(&spelt, ENGLISH).is_some_and(|mark| is_usual(mark, false, least)) || spelt.split(' ').all(|part| is_english(part, least))
     };
-    // Whoever names languages, or writes several words, means a rare English word such as rue or rotes less likely than theirs.
-    let usual = if languages.named || spelt.contains(' ') { English::Sure } else { English::Rare };
+    // Whoever names languages means a rare English word such as rue less likely than theirs, and whoever writes rotes Auto no form of rote.
+    let usual = match (languages.named, spelt.contains(' ')) {
+        (true, _) => English::Sure,
+        (false, true) => English::Rare,
+        (false, false) => English::RareForm,
+    };
     let mut asked = languages.asked.iter().copied();
     let mut found = None;
     for language in asked.by_ref() {
@@ -342,6 +346,9 @@ fn look_up(word: &str, languages: &Languages, wants_others: bool) -> Meaning {
         None if all_english(English::Name) => Meaning::English { others: Vec::new() },
         None => Meaning::Unknown { part: None, near: Vec::new() },
     };
+    if matches!(&found, Meaning::Translated { means, .. } if self::spelt(&means.english) == spelt) {
+        return Meaning::English { others: Vec::new() };
+    }
     let (english, others) = match &mut found {
         Meaning::English { others } if languages.named => (key.clone(), others),
         Meaning::Translated { means, others } => (means.english.clone(), others),
@@ -481,14 +488,16 @@ enum English {
     Sure,
     /// Any word.
     Rare,
+    /// Any word, or a form of one.
+    RareForm,
     /// The name of somebody or some place.
     Name,
 }
 
-fn is_usual(mark: &str, least: English) -> bool {
+fn is_usual(mark: &str, is_form: bool, least: English) -> bool {
     match mark {
         "p" => least == English::Name,
-        mark => commonness(mark) > 1 || least >= English::Rare,
+        mark => commonness(mark) > 1 || least >= if is_form { English::RareForm } else { English::Rare },
     }
 }
 
@@ -496,7 +505,8 @@ fn is_usual(mark: &str, least: English) -> bool {
 fn is_english(part: &str, least: English) -> bool {
     // Adjectives alone are compared.
     let is_word = |part: &str, ending: &str| {
-        entry(part, ENGLISH).is_some_and(|mark| is_usual(mark, least) && (mark.ends_with('a') || !matches!(ending, "er" | "est")))
+        entry(part, ENGLISH)
+            .is_some_and(|mark| is_usual(mark, !ending.is_empty(), least) && (mark.ends_with('a') || !matches!(ending, "er" | "est")))
     };
     let inflected = |(ending, instead): &(&str, &str)| {
         let base = part.strip_suffix(ending).filter(|base| base.len() >= 3)?;

@@ -1,5 +1,5 @@
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -67,6 +67,7 @@ impl IndexArgs {
         session: &Session,
         source: &str,
         waits: bool,
+        start: Option<SystemTime>,
         output: &OutputArgs,
         metrics: &Metrics,
     ) -> Result<Option<Box<dyn LiveSink>>> {
@@ -75,6 +76,7 @@ impl IndexArgs {
         options = options.with_interval(Duration::from_secs_f64(self.index_interval.unwrap_or(1.0)));
         let camera = self.index_camera.as_deref().unwrap_or(source).to_owned();
         let sink = IndexSink::open(file, session, camera, &options, metrics.queue("index")).context("--index")?;
-        Ok(Some(output.guard("--index", if waits { sink.waiting() } else { sink }, metrics)))
+        let sink = if waits { sink.waiting() } else { sink };
+        Ok(Some(output.guard("--index", start.into_iter().fold(sink, IndexSink::starting), metrics)))
     }
 }

@@ -41,8 +41,8 @@ pub struct RulesArgs {
     /// How many of these pictures are kept, the newest ones [default: 500].
     #[arg(long, value_name = "N")]
     snapshots_kept: Option<usize>,
-    /// When the source begins, as 2026-05-01T08:00:00Z or a recording's name has it (20260501T080000Z): a clip's events then tell its own
-    /// times, and not those of this run.
+    /// When the source begins, as 2026-05-01T08:00:00Z or a recording's name has it (20260501T080000Z): what comes of a clip's
+    /// frames, its events and what an index keeps, then has the clip's own times, and not those of this run.
     #[arg(long, value_name = "TIME", value_parser = started_at)]
     #[serde(deserialize_with = "read_time", serialize_with = "write_time")]
     start_time: Option<SystemTime>,
@@ -64,10 +64,9 @@ fn write_time<S: Serializer>(time: &Option<SystemTime>, writer: S) -> std::resul
 const KEPT: usize = 500;
 
 impl RulesArgs {
-    pub fn check(&self) -> Result<()> {
-        let outputs =
-            [("--events", self.events.is_some()), ("--snapshots", self.snapshots.is_some()), ("--start-time", self.start_time.is_some())];
-        for (option, given) in outputs {
+    pub fn check(&self, keeps_index: bool) -> Result<()> {
+        needs("--start-time", self.start_time.is_some(), "--rules or --index", self.rules.is_some() || keeps_index)?;
+        for (option, given) in [("--events", self.events.is_some()), ("--snapshots", self.snapshots.is_some())] {
             needs(option, given, "--rules", self.rules.is_some())?;
         }
         ensure!(self.snapshots_kept != Some(0), "--snapshots-kept: expected 1 or more, found 0");
@@ -76,6 +75,11 @@ impl RulesArgs {
 
     pub fn file(&self) -> Option<PathBuf> {
         self.rules.clone()
+    }
+
+    /// When a recorded clip began.
+    pub fn start_time(&self) -> Option<SystemTime> {
+        self.start_time
     }
 
     /// The rules of the file, none without one.

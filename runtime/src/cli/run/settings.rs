@@ -99,7 +99,7 @@ impl Settings {
         self.index.check()?;
         // Its embeddings are of whole frames, what is hidden included.
         anyhow::ensure!(!(self.hide.is_given() && self.index.is_given()), "--index, --hide: expected one of them, found both");
-        self.rules.check()?;
+        self.rules.check(self.index.is_given())?;
         #[cfg(feature = "service")]
         {
             self.http.check()?;
