@@ -96,7 +96,7 @@ fn words_may_be_none_many_foreign_or_twice() {
     let accents = run("Café, straße, кот, 山");
     assert_eq!(accents.code, 0, "{}", accents.stderr);
     assert_eq!(accents.json_lines()[0]["classes"][3]["name"], "山");
-    let unknown = run("cat, 猫");
+    let unknown = edge_seg(folder.path(), &["segment", text(&cat), "--tags", "cat, 猫", "--language", "off"]);
     assert_eq!(unknown.code, 2);
     assert!(unknown.stderr.contains("\"猫\"") && unknown.stderr.contains("the model knows"), "{}", unknown.stderr);
 
