@@ -80,5 +80,5 @@ def test_words_of_other_languages_are_looked_for_by_their_meaning(model: edge_se
     assert german.names == ["Hund", "rotes Auto"] and (german.embeddings == english.embeddings).all()
     off = edge_seg.Model(size=64, languages="off")
     assert off.meaning("Hund") == "Hund" and not (off.words("Hund").embeddings == english.embeddings[0]).all()
-    with pytest.raises(ValueError, match="expected off, all, or some of en, de"):
+    with pytest.raises(edge_seg.OptionError, match="expected off, all, or some of en, de"):
         edge_seg.Model(languages="xx")
