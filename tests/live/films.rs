@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -262,9 +263,15 @@ fn what_holds_no_video_says_so() {
 /// Opens a stream and reads frames of it; what was told meanwhile.
 fn stream(uri: &str, frames: usize) -> (Seen, Vec<String>) {
     let told = Arc::new(Mutex::new(Vec::new()));
-    let tell = told.clone();
-    let notify = move |notice: Notice| tell.lock().unwrap().push(format!("{notice:?}"));
-    let options = SourceOptions::default().with_stall(Duration::from_secs(20)).with_notify(notify);
+    let (tell, stop) = (told.clone(), Arc::new(AtomicBool::new(false)));
+    let end = stop.clone();
+    let notify = move |notice: Notice| {
+        let mut told = tell.lock().unwrap();
+        told.push(format!("{notice:?}"));
+        // A camera is asked for ever; what it said is to be seen.
+        end.store(told.len() > 12, Ordering::Relaxed);
+    };
+    let options = SourceOptions::default().with_stall(Duration::from_secs(20)).with_notify(notify).with_stop(stop);
     let seen = look(&mut *open_source(uri, &options).unwrap(), frames);
     let told = told.lock().unwrap().clone();
     (seen, told)
@@ -338,7 +345,7 @@ fn a_camera_that_sends_by_udp_alone_is_asked_by_udp() {
             }
         });
         let (seen, told) = stream(&uri, 3);
-        assert_eq!(seen.size, (64, 48));
+        assert_eq!(seen.size, (64, 48), "{told:?}");
         assert!(told[0].starts_with("OtherTransport") && told[0].contains("UDP"), "{told:?}");
         assert!(refusal.is_none_or(|refusal| told[0].contains(&refusal[..3])), "{told:?}");
     }
