@@ -27,7 +27,7 @@ pub struct HideArgs {
     #[arg(long, value_name = "SHARE")]
     #[serde(rename = "margin")]
     hide_margin: Option<f32>,
-    /// Score from which they are hidden, whatever else fits there better: lower hides more [default: half of the model's background].
+    /// Score from which they are hidden, whatever else fits there better: lower hides more [default: a third of the model's background].
     #[arg(long, value_name = "T")]
     #[serde(rename = "threshold")]
     hide_threshold: Option<f32>,

@@ -49,7 +49,7 @@ pub struct HideOptions {
     pub by: HideBy,
     /// How far around what the words cover it is hidden too, as a share of the picture's short side, 0 to 1.
     pub margin: f32,
-    /// The score in 0..1 from which a word covers a place, whatever other words fit there better; half of the model's background threshold
+    /// The score in 0..1 from which a word covers a place, whatever other words fit there better; a third of the model's background threshold
     /// if none.
     pub threshold: Option<f32>,
     /// In video, how old masks may become: beyond, whole frames are hidden.
@@ -119,7 +119,7 @@ impl Session {
             other => Err(Error::option(option, "0 to 1", other)),
         };
         share("hide margin", options.margin)?;
-        let threshold = share("hide threshold", options.threshold.unwrap_or(manifest.background / 2.0))?;
+        let threshold = share("hide threshold", options.threshold.unwrap_or(manifest.background / 3.0))?;
         if manifest.logit_bias.is_none() {
             let expected = "a model whose words are scored one by one (logit_bias in its manifest)";
             let found =
