@@ -83,33 +83,30 @@ pub fn read(path: &Path, images: &Path, only: Option<&HashSet<String>>) -> Resul
     let document: Document =
         serde_json::from_str(&edge_seg_model::read_text(path)?).map_err(|e| wrong("file", "COCO instances", e.to_string()))?;
     let known: HashSet<u32> = document.categories.iter().map(|c| c.id).collect();
-    let mut drawn: HashMap<u64, Vec<Annotation>> = HashMap::new();
+    let mut drawn: HashMap<u64, Vec<(Option<f64>, u32, Segmentation)>> = HashMap::new();
     for annotation in document.annotations {
         if !known.contains(&annotation.category_id) {
             return Err(wrong("annotations", "categories of the file", format!("category {}", annotation.category_id)));
         }
-        if annotation.segmentation.as_ref().is_none_or(|mask| *mask == Segmentation::Polygons(Vec::new())) {
+        let Some(mask) = annotation.segmentation.filter(|mask| *mask != Segmentation::Polygons(Vec::new())) else {
             return Err(wrong("annotations", "a mask for each", format!("a box alone, in image {}", annotation.image_id)));
-        }
-        drawn.entry(annotation.image_id).or_default().push(annotation);
+        };
+        let area = annotation.area.filter(|area| *area > 0.0);
+        drawn.entry(annotation.image_id).or_default().push((area, annotation.category_id, mask));
     }
     let mut pairs = Vec::new();
     for image in document.images {
-        let last = image.file_name.rsplit(['/', '\\']).next().unwrap_or_default();
-        let stem = Path::new(last).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        let stem = Path::new(last_part(&image.file_name)).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         if only.is_some_and(|only| !only.contains(&stem)) {
             continue;
         }
         let picture = picture(images, &image.file_name, &place)?;
         // What is small lies on top of what is large. That something is a crowd says nothing of it: datumaro and supervision call
         // every mask of run lengths so.
-        let sized = |a: Annotation| {
-            let mask = a.segmentation.unwrap_or_else(|| Segmentation::Polygons(Vec::new()));
-            (a.area.filter(|area| *area > 0.0).unwrap_or_else(|| mask.area_px()), a.category_id, mask)
-        };
-        let mut annotations: Vec<_> = drawn.remove(&image.id).unwrap_or_default().into_iter().map(sized).collect();
-        annotations.sort_by(|(a, ..), (b, ..)| b.total_cmp(a));
-        let shapes = annotations.into_iter().map(|(_, category, mask)| (category, mask)).collect();
+        let sized = |(area, category, mask): (Option<f64>, u32, Segmentation)| (area.unwrap_or_else(|| mask.area_px()), category, mask);
+        let mut masks: Vec<_> = drawn.remove(&image.id).unwrap_or_default().into_iter().map(sized).collect();
+        masks.sort_by(|(a, ..), (b, ..)| b.total_cmp(a));
+        let shapes = masks.into_iter().map(|(_, category, mask)| (category, mask)).collect();
         let coding = Coding::Shapes(Arc::new(Shapes { width: image.width, height: image.height, shapes }), Arc::default());
         pairs.push(Pair { stem, image: picture, labels: path.into(), coding, stored: false });
     }
@@ -121,12 +118,15 @@ pub fn read(path: &Path, images: &Path, only: Option<&HashSet<String>>) -> Resul
     Ok((pairs, document.categories.into_iter().map(listed).collect()))
 }
 
+/// A path's name without its folders, which tools on Windows part with their own sign.
+fn last_part(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
+}
+
 /// A picture that a file of labels names, in a folder: below it as it is named, or in it by its name alone.
 pub(super) fn picture(images: &Path, name: &str, place: &str) -> Result<PathBuf> {
     let path = Path::new(name);
-    // Tools on Windows part folders with their own sign.
-    let last = name.rsplit(['/', '\\']).next().unwrap_or(name);
-    let places = [images.join(path), images.join(path.file_name().unwrap_or_default()), images.join(last)];
+    let places = [images.join(path), images.join(path.file_name().unwrap_or_default()), images.join(last_part(name))];
     let found = places.into_iter().find(|place| place.is_file());
     found.ok_or_else(|| Error::file(images.display().to_string(), name, format!("a picture of {place}"), "none"))
 }

@@ -2,6 +2,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use image::codecs::jpeg::JpegEncoder;
 use image::{RgbImage, imageops};
 use tokio::sync::Mutex;
@@ -66,7 +68,7 @@ fn encode(snapshot: Arc<Snapshot>, drawn: bool) -> Option<Encoded> {
     let picture = overlay.as_ref().unwrap_or(pixels);
     let (width, height) = fitted(picture.dimensions(), LONGEST_PX);
     let small = ((width, height) != picture.dimensions()).then(|| imageops::thumbnail(picture, width, height));
-    let jpeg = jpeg(small.as_ref().unwrap_or(picture))?;
+    let jpeg = jpeg(small.as_ref().unwrap_or(picture), JPEG_QUALITY)?;
     let mask = if drawn { Vec::new() } else { mask(&shown.found.labels, &colours, width, height)? };
     Some(Encoded { jpeg: jpeg.into(), mask: mask.into(), snapshot })
 }
@@ -81,10 +83,15 @@ pub(super) fn fitted((width, height): (u32, u32), longest_px: u32) -> (u32, u32)
     (scaled(width), scaled(height))
 }
 
-fn jpeg(picture: &RgbImage) -> Option<Vec<u8>> {
+pub(super) fn jpeg(picture: &RgbImage, quality: u8) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    JpegEncoder::new_with_quality(&mut bytes, JPEG_QUALITY).encode_image(picture).ok()?;
+    JpegEncoder::new_with_quality(&mut bytes, quality).encode_image(picture).ok()?;
     Some(bytes)
+}
+
+/// A JPEG inside of JSON, as the `src` of a page's image.
+pub(super) fn data_uri(jpeg: &[u8]) -> String {
+    format!("data:image/jpeg;base64,{}", BASE64_STANDARD.encode(jpeg))
 }
 
 /// A PNG with a palette as long as that is enough for the labels, with colours in the pixels beyond.

@@ -6,11 +6,10 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::encode::data_uri;
 use super::routes::{Context, Fault, answer};
 use super::words::work;
 use crate::search::{ANSWER_VERSION, Answer, Index, Query as Wanted};
@@ -56,7 +55,7 @@ pub(super) async fn search(State(context): State<Context>, which: Result<Query<S
         let mut answers = Vec::new();
         for (word, sightings) in bank.names().iter().zip(&found) {
             for sighting in sightings {
-                let thumbnail = index.thumbnail(sighting)?.map(|jpeg| format!("data:image/jpeg;base64,{}", BASE64_STANDARD.encode(jpeg)));
+                let thumbnail = index.thumbnail(sighting)?.map(|jpeg| data_uri(&jpeg));
                 answers.push(Answer::new(word, sighting, thumbnail));
             }
         }

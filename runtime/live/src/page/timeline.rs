@@ -9,15 +9,12 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use image::codecs::jpeg::JpegEncoder;
 use image::{RgbImage, imageops};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::encode::fitted;
+use super::encode::{data_uri, fitted, jpeg};
 use super::routes::{Context, Fault, answer};
 use crate::rules::{Event, EventKind, Measured};
 use crate::session::{EventBus, FrameReport, SegmentedFrame};
@@ -175,9 +172,7 @@ fn tell(event_bus: &EventBus, log: &Mutex<Log>) {
 fn thumbnail(picture: &RgbImage) -> Option<String> {
     let (width, height) = fitted(picture.dimensions(), LONGEST_PX);
     let small = imageops::thumbnail(picture, width, height);
-    let mut jpeg = Vec::new();
-    JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY).encode_image(&small).ok()?;
-    Some(format!("data:image/jpeg;base64,{}", BASE64_STANDARD.encode(jpeg)))
+    Some(data_uri(&jpeg(&small, JPEG_QUALITY)?))
 }
 
 #[derive(Deserialize)]

@@ -83,10 +83,8 @@ impl Words {
     pub fn change(&self, change: impl FnOnce(&[Word]) -> Result<Vec<WordSpec>>) -> Result<Arc<WordSet>> {
         let _alone = self.changing.lock();
         let old = self.current();
-        let words = understood(&self.session, settle("words", change(&old.words)?, &old.words)?, &old.words);
-        let background_words = old.background_words.clone();
-        let bank = bank(&self.session, &words, &background_words)?;
-        Ok(self.publish(WordSet { words, bank, background: old.background, background_words, version: old.version + 1 }))
+        let words = self.settled(change(&old.words)?, &old.words)?;
+        self.renew(&old, words, old.background, old.background_words.clone())
     }
 
     /// Changes one word that is looked for.
@@ -143,13 +141,11 @@ impl Words {
         let _alone = self.changing.lock();
         let old = self.current();
         let words = match specs(&old.words) {
-            Some(specs) => understood(&self.session, settle("words", specs, &old.words)?, &old.words),
+            Some(specs) => self.settled(specs, &old.words)?,
             None => old.words.clone(),
         };
         let background_words = background_words.unwrap_or_else(|| old.background_words.clone());
-        let bank = bank(&self.session, &words, &background_words)?;
-        let background = background.unwrap_or(old.background);
-        Ok(self.publish(WordSet { words, bank, background, background_words, version: old.version + 1 }))
+        self.renew(&old, words, background.unwrap_or(old.background), background_words)
     }
 
     /// Exchanges words and background by changing the present ones; a change that changes nothing makes no other set.
@@ -157,11 +153,18 @@ impl Words {
         let _alone = self.changing.lock();
         let old = self.current();
         let (specs, background) = change(&old)?;
-        let words = understood(&self.session, settle("words", specs, &old.words)?, &old.words);
+        let words = self.settled(specs, &old.words)?;
         if words == old.words && background == old.background {
             return Ok(old);
         }
-        let background_words = old.background_words.clone();
+        self.renew(&old, words, background, old.background_words.clone())
+    }
+
+    fn settled(&self, specs: Vec<WordSpec>, old: &[Word]) -> Result<Vec<Word>> {
+        Ok(understood(&self.session, settle("words", specs, old)?, old))
+    }
+
+    fn renew(&self, old: &WordSet, words: Vec<Word>, background: Background, background_words: Vec<String>) -> Result<Arc<WordSet>> {
         let bank = bank(&self.session, &words, &background_words)?;
         Ok(self.publish(WordSet { words, bank, background, background_words, version: old.version + 1 }))
     }
