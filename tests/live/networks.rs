@@ -47,6 +47,36 @@ fn an_rtsp_camera_behind_a_bad_network_is_survived() {
     }
 }
 
+/// A camera that still clears one session away answers the next with 503: what it refuses is asked for otherwise in the same one.
+#[test]
+fn a_camera_that_refuses_tcp_is_asked_for_udp_in_the_same_session() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (asked, methods) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for (connection, client) in listener.incoming().map_while(Result::ok).enumerate() {
+            let asked = asked.clone();
+            std::thread::spawn(move || {
+                answer(client, &[], &mut |head: &[String]| {
+                    let _ = asked.send((connection, head[0].split(' ').next().unwrap_or_default().to_owned()));
+                    let transport = head.iter().find(|line| line.starts_with("Transport:"))?;
+                    match transport.split_once("client_port=") {
+                        None => Some(("461 Unsupported Transport", String::new())),
+                        Some((_, ports)) => {
+                            let line = format!("Session: 1\r\nTransport: RTP/AVP;unicast;client_port={ports};server_port=6970-6971\r\n");
+                            Some(("200 OK", line))
+                        }
+                    }
+                })
+            });
+        }
+    });
+    let told = told_of(&format!("rtsp://127.0.0.1:{port}/x"), Duration::from_secs(1));
+    assert!(told.contains("OtherTransport") && told.contains("461"), "{told}");
+    let asked: Vec<_> = methods.try_iter().take(4).collect();
+    assert_eq!(asked, ["DESCRIBE", "SETUP", "SETUP", "PLAY"].map(|method| (0, method.to_owned())), "{told}");
+}
+
 /// Answers an RTSP client rightly, and then sends these bytes.
 fn sending(bytes: Vec<u8>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -54,13 +84,14 @@ fn sending(bytes: Vec<u8>) -> u16 {
     std::thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
             let bytes = bytes.clone();
-            std::thread::spawn(move || answer(client, &bytes));
+            std::thread::spawn(move || answer(client, &bytes, &mut |_| None));
         }
     });
     port
 }
 
-fn answer(mut client: TcpStream, bytes: &[u8]) -> Option<()> {
+/// Answers by `other` where that has an answer to a request's head: a status, and lines.
+fn answer(mut client: TcpStream, bytes: &[u8], other: &mut dyn FnMut(&[String]) -> Option<(&'static str, String)>) -> Option<()> {
     let description = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\na=control:*\r\nm=video 0 RTP/AVP 96\r\n\
                        a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:one\r\n";
     let mut lines = BufReader::new(client.try_clone().ok()?).lines().map_while(Result::ok);
@@ -73,7 +104,8 @@ fn answer(mut client: TcpStream, bytes: &[u8]) -> Option<()> {
             "SETUP" => ("Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1;ssrc=00000001\r\n".into(), ""),
             _ => ("Session: 1\r\n".to_owned(), ""),
         };
-        write!(client, "RTSP/1.0 200 OK\r\nCSeq: {number}\r\n{more}\r\n{body}").ok()?;
+        let (status, more) = other(&head).unwrap_or(("200 OK", more));
+        write!(client, "RTSP/1.0 {status}\r\nCSeq: {number}\r\n{more}\r\n{body}").ok()?;
         if method == "PLAY" {
             client.write_all(bytes).ok()?;
             std::thread::sleep(Duration::from_secs(3));

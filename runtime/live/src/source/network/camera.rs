@@ -6,7 +6,7 @@ use super::fed::Fed;
 use super::h264::{H264, Refused};
 use super::http::{self, Pictures};
 use super::receive;
-use super::rtsp::{Codec, Opened, Opening, Rtsp, Unit};
+use super::rtsp::{Codec, Opened, Opening, Rtsp, Unit, is_refusal};
 use crate::source::child::Program;
 use crate::source::ffmpeg::{self, Decoder, Input, Learnt, PROGRAM, may_send_by_udp};
 use crate::source::mjpeg::Damage;
@@ -91,19 +91,16 @@ impl NetworkCamera {
                 }
                 // The child tries both by itself.
                 Err(fault) if self.address.starts_with("rtsp:") && !matches!(self.reading, Reading::Program(_)) => {
-                    let why = fault.to_string();
-                    let refused = is_refusal(&fault);
                     if Learnt::is(&self.learnt.udp) {
                         // If UDP does not help, it begins with TCP again; a camera that is busy says nothing of transports.
                         let busy = matches!(fault, Fault::Camera { status: Some(500..), .. });
                         self.learnt.udp.store(busy, Ordering::Relaxed);
                         return Err(fault);
                     }
-                    if !refused && (!may_send_by_udp(&why) || is_final(&fault)) {
+                    if !is_refusal(&fault) && (!may_send_by_udp(&fault.to_string()) || is_final(&fault)) {
                         return Err(fault);
                     }
-                    self.learnt.udp.store(true, Ordering::Relaxed);
-                    (self.options.notify)(Notice::OtherTransport { why, transport: "UDP" });
+                    self.ask_by_udp(&fault);
                     self.reading = Reading::Nothing;
                 }
                 Err(fault) => return Err(fault),
@@ -190,7 +187,7 @@ impl NetworkCamera {
 
     fn open_rtsp(&mut self) -> Result<Option<Reading>, Fault> {
         let rtsp = Rtsp::start(Address::parse(&self.address)?, Learnt::is(&self.learnt.udp))?;
-        let Opened { codec, rate, units } = match rtsp.opened(&self.options)? {
+        let Opened { codec, rate, refused_tcp, units } = match rtsp.opened(&self.options)? {
             None => return Ok(None),
             Some(Opening::Here(opened)) => opened,
             Some(Opening::Other(names)) if names.is_empty() => {
@@ -200,6 +197,9 @@ impl NetworkCamera {
             Some(Opening::Other(_)) => return self.by_program(),
         };
         self.rate = rate;
+        if let Some(why) = refused_tcp {
+            self.ask_by_udp(&why);
+        }
         let own = match self.options.decoder {
             _ if codec == Codec::Jpeg => return Ok(Some(Reading::Jpeg { units, _rtsp: rtsp })),
             _ if codec == Codec::H265 || Learnt::is(&self.learnt.not_own) => false,
@@ -216,6 +216,11 @@ impl NetworkCamera {
         Ok(Some(Reading::Fed { fed: Fed::start(codec, units, &self.options, &self.learnt)?, _rtsp: rtsp }))
     }
 
+    fn ask_by_udp(&self, why: &Fault) {
+        self.learnt.udp.store(true, Ordering::Relaxed);
+        (self.options.notify)(Notice::OtherTransport { why: why.to_string(), transport: "UDP" });
+    }
+
     fn by_program(&self) -> Result<Option<Reading>, Fault> {
         let decoder = Decoder::start(Input::Stream(self.address.clone()), &self.options, true, &self.learnt)?;
         Ok(Some(Reading::Program(Box::new(decoder))))
@@ -226,11 +231,6 @@ fn tell_lost(damage: &mut Damage, sequence: u64, lost: u64) {
     if lost > 0 {
         damage.tell(sequence, &format!("{lost} packets before it are lost"));
     }
-}
-
-/// Whether a camera refuses a transport (RFC 2326 section 11.3.14).
-fn is_refusal(fault: &Fault) -> bool {
-    matches!(fault, Fault::Camera { status: Some(406 | 461), .. })
 }
 
 /// What no transport changes.

@@ -51,6 +51,8 @@ pub(super) struct Unit {
 pub(super) struct Opened {
     pub codec: Codec,
     pub rate: Option<Rate>,
+    /// Why the camera did not send by TCP, if it sends by UDP for that.
+    pub refused_tcp: Option<Fault>,
     pub units: Receiver<Result<Unit, Fault>>,
 }
 
@@ -111,12 +113,26 @@ async fn converse(
         let _ = sender.send(Ok(Opening::Other(names.join(", "))));
         return Ok(());
     };
-    let transport = if udp { Transport::Udp(Default::default()) } else { Transport::default() };
-    session.setup(at, SetupOptions::default().transport(transport).frame_format(FrameFormat::SIMPLE)).await.map_err(fault)?;
+    let by = |udp| {
+        let transport = if udp { Transport::Udp(Default::default()) } else { Transport::default() };
+        SetupOptions::default().transport(transport).frame_format(FrameFormat::SIMPLE)
+    };
+    let mut refused_tcp = None;
+    if let Err(error) = session.setup(at, by(udp)).await {
+        let why = fault(error);
+        if udp || !is_refusal(&why) {
+            return Err(why);
+        }
+        // In the same session: a camera that still clears the one away may be too busy for the next.
+        if session.setup(at, by(true)).await.is_err() {
+            return Err(why);
+        }
+        refused_tcp = Some(why);
+    }
     let rate = session.streams()[at].framerate().and_then(rate_of);
     let mut session = session.play(PlayOptions::default()).await.and_then(|session| session.demuxed()).map_err(fault)?;
     let (out, units) = sync_channel(codec.queue());
-    let _ = sender.send(Ok(Opening::Here(Opened { codec, rate, units })));
+    let _ = sender.send(Ok(Opening::Here(Opened { codec, rate, refused_tcp, units })));
     let (mut lost, mut before_key, mut size) = (0, if codec == Codec::Jpeg { None } else { Some(0) }, None);
     loop {
         let frame = match session.next().await {
@@ -168,6 +184,11 @@ async fn last_word(out: &SyncSender<Result<Unit, Fault>>, gone: &AtomicBool, why
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(())
+}
+
+/// Whether a camera refuses a transport (RFC 2326 section 11.3.14).
+pub(super) fn is_refusal(fault: &Fault) -> bool {
+    matches!(fault, Fault::Camera { status: Some(406 | 461), .. })
 }
 
 fn rate_of(frames_a_second: f32) -> Option<Rate> {
