@@ -22,6 +22,7 @@ CAPTIONED = ("pairs", "ttd")
 TTD = ("ttd", "dense")
 DENSE = ("dense",)
 LABELLED = ("dense", "sets")
+CARD = ("title", "licence", "training_data", "limits")
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class Recipe:
 
     name: str = key(MISSING, "of the run, and of its folder below `work`")
     stages: tuple[StageRecipe, ...]
-    card: dict[str, str] = key(MISSING, "the model card: title, licence, training_data, limits", free=True)
+    card: dict[str, str] = key(MISSING, f"the model card: {', '.join(CARD)}, all needed", free=True)
     held_out: str = key("", "file with the names of the labelled photos that measure, one a line", base="recipe")
     data: str = key("", "the data's folder; without it EDGE_SEG_DATA names it", base="recipe")
     output: str = key("out/models", "where model folders go", base="recipe")
@@ -264,6 +265,11 @@ def parse(given: dict, where: str) -> Recipe:
     head = _head(given.pop("head", None), f"{where}: head")
     built = build(Recipe, given, where, {"stages": tuple(stages), "head": head})
     plain_name(built.name, f"{where}: name")
+    for name in built.card:
+        if name not in CARD:
+            raise RecipeError(f"{where}: card: unknown key {name!r}{near(name, list(CARD))}")
+    if lacking := [name for name in CARD if not built.card.get(name, "").strip()]:
+        raise RecipeError(f"{where}: card: {', '.join(lacking)}: expected a text, found none")
     if built.measure and "final_report" not in given:
         built = replace(built, final_report=())
     if not built.templates or not all("{}" in one for one in built.templates):

@@ -64,8 +64,10 @@ def _braces(pattern: str) -> list[str]:
             cuts.append(at)
         elif depth == 0:
             break
-    if start < 0 or depth:
+    if start < 0:
         return [pattern]
+    if depth:
+        raise DataError(f"{pattern}: expected a closing brace for the one at character {start + 1}, found none")
     parts = [pattern[low + 1 : high] for low, high in zip(cuts, [*cuts[1:], at])]
     choices = _range(parts[0], pattern) if len(parts) == 1 else [name for part in parts for name in _braces(part)]
     rest = _braces(pattern[at + 1 :])

@@ -202,7 +202,7 @@ class TextTower(nn.Module):
         super().__init__()
         if config.arch not in TEXTS:
             raise TowerError(f"text.arch {config.arch!r}: expected one of {', '.join(TEXTS)}")
-        if config.arch == "padded" and not 1 <= (context or 1) <= config.positions:
+        if context is not None and not 1 <= context <= config.positions:
             raise TowerError(f"context {context}: expected 1 to text.positions, {config.positions}")
         self.config = config
         self.context, self.pad_token = context or config.positions, pad_token  # what `padded` fills a text to, and with

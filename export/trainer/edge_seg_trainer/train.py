@@ -91,6 +91,9 @@ class Run:
             self.settings |= {name: config[name] for name in ("context", "templates", "pad_token", "background", "tag_threshold")}
         else:
             self._fresh()
+        patch = self.model.image.config.patch_px
+        if recipe.input_px < patch:
+            raise RecipeError(f"input_px: expected at least the model's patch, {patch}, found {recipe.input_px}")
         if recipe.score:
             self.model.score_from(*recipe.score)
         self.model.to(device)
@@ -114,6 +117,10 @@ class Run:
         source = text_source(recipe.text)
         self.tokenizer = plain_tokenizer(source, self.work)
         text = bert_config(source / "config.json")
+        if recipe.context > text.positions:
+            raise RecipeError(
+                f"context: expected at most {text.positions}, as many tokens as {recipe.text} has positions for, found {recipe.context}"
+            )
         if recipe.backbone.endswith(".esb"):
             # A bundle's image tower, head and score; the words are the published ones.
             found = unpack(Path(recipe.backbone))

@@ -73,7 +73,7 @@ def recipe(world, tmp_path):
         given = {
             "name": "tiny", "held_out": str(world / "held-out.txt"), "data": str(world), "backbone": "backbone.npz",
             "text": str(world / "text"), "work": str(tmp_path / "work"), "output": str(tmp_path / "models"),
-            "input_px": 64, "final_report": [], "save_every": 3, "log_every": 1, "threads": 1,
+            "input_px": 64, "context": 40, "final_report": [], "save_every": 3, "log_every": 1, "threads": 1,
             "head": {"kind": "fusion", "taps": ["block1", "value", "final"], "hidden": 32},
             "card": {"title": "tiny", "licence": "none", "training_data": "colours", "limits": "all"},
             "stage": [{"side_px": 64, "batch": 8, "warmup": 0.0, **stage} for stage in stages],

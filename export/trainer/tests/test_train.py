@@ -21,7 +21,7 @@ from edge_seg_trainer.data import DataError
 from edge_seg_trainer.kinds import make_stage
 from edge_seg_trainer.provenance import ProvenanceError
 from edge_seg_trainer.schema import RecipeError
-from edge_seg_trainer.folder import read_folder
+from edge_seg_trainer.folder import FolderError, read_folder
 from edge_seg_trainer.smoke import smoke
 from edge_seg_trainer.stages import Part
 from edge_seg_trainer.lamb import Lamb
@@ -469,6 +469,21 @@ def test_half_precision_scales_its_losses(recipe):
     run.follow()
     assert all(np.isfinite(value) for value in losses(run).values())
     assert all(torch.isfinite(value).all() for value in run.model.state_dict().values())
+
+
+def test_what_the_models_cannot_take_is_refused_before_the_first_step(recipe):
+    positions = json.loads((Path(recipe(PAIRS).text) / "config.json").read_text())["max_position_embeddings"]
+    with pytest.raises(RecipeError, match=f"context: expected at most {positions}.* found {positions + 1}"):
+        start(recipe(PAIRS, context=positions + 1))
+    with pytest.raises(RecipeError, match="input_px: expected at least the model's patch"):
+        start(recipe(PAIRS, input_px=3))
+    whole = start(recipe(PAIRS | {"steps": 1, "folder": "small"}, context=positions))
+    whole.follow()
+    with pytest.raises(FolderError, match=f"context {positions + 1}: expected 1 to text.positions, {positions}"):
+        folder = Path(whole.recipe.output) / "small"
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"context": positions + 1}))
+        read_folder(folder)
 
 
 def test_missing_data_is_named(recipe, tmp_path):
