@@ -66,9 +66,10 @@ impl Fleet {
             fs::create_dir_all(board.join("home")).unwrap();
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let at = fleet.folder.path().display().to_string();
+            // A home of its own: bash reads what stands there at each command that ssh brings.
             let server = format!(
                 "ListenAddress 127.0.0.1:{port}\nHostKey {at}/host\nAuthorizedKeysFile {at}/authorized\nStrictModes no\nUsePAM no\n\
-                 PasswordAuthentication no\nPidFile none\nSetEnv BOARD={board} PATH={at}/bin:/usr/bin:/bin\n\
+                 PasswordAuthentication no\nPidFile none\nSetEnv BOARD={board} HOME={board}/home PATH={at}/bin:/usr/bin:/bin\n\
                  ForceCommand cd {board}/home && eval \"$SSH_ORIGINAL_COMMAND\"\n",
                 board = board.display()
             );
@@ -120,7 +121,7 @@ impl Fleet {
     /// A signed or plain release: `r.esb` and the runtime `runtime`.
     pub fn release(&self, serial: u64, boards: &[&str], body: &str) {
         small::write(&self.at("r.esb"), serial, boards, 3_000_000);
-        write(self.at("runtime"), &format!("#!/bin/sh\n[ \"$1\" = config ] && exit\n{body}"), 0o755);
+        write(self.at("runtime"), &format!("#!/bin/sh\ncase \"$1\" in config|--version) exit;; esac\n{body}"), 0o755);
     }
 
     pub fn deploy(&self, arguments: &[&str]) -> Output {

