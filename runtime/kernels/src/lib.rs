@@ -82,3 +82,4 @@ pub use ops::{
     Bias, Linear, LinearF16, LinearInt8, PackedBank, PackedKeys, PackedKeysInt8, PackedPatches, Pairs, PatchBest, Precision, RowsF16,
     RowsInt8, Scan, Workspace, WorkspaceInt8,
 };
+pub use reference::{activate, erf};

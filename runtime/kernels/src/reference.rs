@@ -199,7 +199,8 @@ pub(crate) fn quantize(row: &[f32], inverse: f32, zero: i32, levels: u8, out: &m
     }
 }
 
-fn activate(x: f32, activation: Activation) -> f32 {
+/// The value of an activation at `x`, by its formula.
+pub fn activate(x: f32, activation: Activation) -> f32 {
     let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
     match activation {
         Activation::None => x,
@@ -215,7 +216,8 @@ pub(crate) const ERF: [f32; 5] = [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_4
 /// Its factor on the argument.
 pub(crate) const ERF_P: f32 = 0.327_591_1;
 
-fn erf(x: f32) -> f32 {
+/// The error function, within 1.5e-7 (Abramowitz and Stegun 7.1.26).
+pub fn erf(x: f32) -> f32 {
     let t = 1.0 / (1.0 + ERF_P * x.abs());
     let polynomial = ERF.iter().fold(0.0, |sum, factor| (sum + factor) * t);
     (1.0 - polynomial * (-x * x).exp()).copysign(x)

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use edge_seg_kernels::Activation;
+use edge_seg_kernels::{Activation, activate, erf};
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
 
 use super::names::{ATTENTION, EMBEDDING, FLOAT, FLOAT16, INT8, LAYER_NORM, LINEAR, LINEAR_INT8, UINT8, element};
@@ -173,21 +173,6 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Whether a node is `op` of `value` and a constant near `number`.
-    fn is(&self, index: usize, op: &str, value: &str, number: f32) -> bool {
-        self.node(index).is_some_and(|node| {
-            let [a, b] = node.input.as_slice() else { return false };
-            let other = if a == value { b } else { a };
-            let near = |found: f32| (found - number).abs() <= 1e-5 * number.abs();
-            node.op_type == op && (a == value || b == value) && self.scalar(other).is_some_and(near)
-        })
-    }
-
-    /// Follows `op` of `value` and a constant, where that is its only reader.
-    fn step(&self, value: &str, op: &str, number: f32) -> Option<usize> {
-        self.next(value, op).filter(|index| self.is(*index, op, value, number))
-    }
-
     fn output(&self, index: usize) -> &'a str {
         self.node(index).and_then(|node| node.output.first()).map_or("", String::as_str)
     }
@@ -294,35 +279,58 @@ fn other_of_sum<'a>(graph: &Graph<'a>, value: &str) -> Option<(usize, &'a str)> 
 }
 
 /// An activation of `x` and its nodes, the last one's output being its value.
+///
+/// Exporters write one function in many ways, so it is known by its values and not by its operators.
 fn activation(graph: &Graph<'_>, x: &str) -> Option<(Activation, Vec<usize>)> {
-    if let Some(index) = graph.next(x, "Gelu") {
-        let tanh = graph.node(index).and_then(|node| attribute(node, "approximate")).is_some_and(|a| a.s == b"tanh");
-        return Some((if tanh { Activation::GeluTanh } else { Activation::Gelu }, vec![index]));
-    }
-    let readers = graph.readers(x);
-    let first = |op: &str, number: f32| readers.iter().copied().find(|index| graph.is(*index, op, x, number));
-    if let Some(scaled) = first("Mul", 1.702) {
-        let gate = graph.next(graph.output(scaled), "Sigmoid")?;
-        let last = graph.next(graph.output(gate), "Mul")?;
-        let all = readers.len() == 2 && readers.contains(&last);
-        return all.then(|| (Activation::QuickGelu, vec![scaled, gate, last]));
-    }
-    let root = first("Mul", std::f32::consts::FRAC_1_SQRT_2).or_else(|| first("Div", std::f32::consts::SQRT_2))?;
-    let erf = graph.next(graph.output(root), "Erf")?;
-    let sum = graph.step(graph.output(erf), "Add", 1.0)?;
-    let product = graph.next(graph.output(sum), "Mul")?;
-    if let [_, _] = readers {
-        if readers.contains(&product) {
-            // x · (1 + erf) · ½
-            let last = graph.step(graph.output(product), "Mul", 0.5)?;
-            return Some((Activation::Gelu, vec![root, erf, sum, product, last]));
+    let points: Vec<f32> = (-32..=32).map(|n| n as f32 / 4.0).collect();
+    let is = |kind: Activation, values: &[f32]| points.iter().zip(values).all(|(x, y)| (activate(*x, kind) - y).abs() <= ACTIVATION_NEAR);
+    let mut known = HashMap::from([(x, points.clone())]);
+    let mut parts = Vec::new();
+    while parts.len() < ACTIVATION_NODES {
+        let next = known.keys().flat_map(|value| graph.readers(value)).filter(|index| !parts.contains(*index)).min()?;
+        let (value, values) = elementwise(graph, *next, &known)?;
+        parts.push(*next);
+        known.insert(value, values);
+        // Nothing but the last value is read elsewhere.
+        let inner = known.keys().filter(|name| **name != value).all(|name| graph.readers(name).iter().all(|index| parts.contains(index)));
+        let found = [Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu].into_iter().find(|kind| is(*kind, &known[value]));
+        if let Some(kind) = found.filter(|_| inner) {
+            return Some((kind, parts));
         }
-        // (½ · x) · (1 + erf)
-        let half = first("Mul", 0.5)?;
-        let joined = graph.next(graph.output(half), "Mul") == Some(product);
-        return joined.then(|| (Activation::Gelu, vec![root, erf, sum, half, product]));
     }
     None
+}
+
+/// The two forms of GELU are 4.7e-4 apart where they differ most.
+const ACTIVATION_NEAR: f32 = 5e-5;
+const ACTIVATION_NODES: usize = 16;
+
+/// What a node that works number by number gives for known values and constants of one number.
+fn elementwise<'a>(graph: &Graph<'a>, index: usize, known: &HashMap<&'a str, Vec<f32>>) -> Option<(&'a str, Vec<f32>)> {
+    let node = graph.node(index)?;
+    let given = |input: usize| {
+        let name = node.input.get(input)?;
+        known.get(name.as_str()).cloned().or_else(|| Some(vec![graph.scalar(name)?; known.values().next()?.len()]))
+    };
+    let one = |f: fn(f32) -> f32| Some(given(0)?.into_iter().map(f).collect());
+    let two = |f: fn(f32, f32) -> f32| Some(given(0)?.into_iter().zip(given(1)?).map(|(a, b)| f(a, b)).collect());
+    let values: Option<Vec<f32>> = match node.op_type.as_str() {
+        "Add" => two(|a, b| a + b),
+        "Sub" => two(|a, b| a - b),
+        "Mul" => two(|a, b| a * b),
+        "Div" => two(|a, b| a / b),
+        "Pow" => two(f32::powf),
+        "Neg" => one(|a| -a),
+        "Exp" => one(f32::exp),
+        "Reciprocal" => one(f32::recip),
+        "Erf" => one(erf),
+        "Tanh" => one(f32::tanh),
+        "Sigmoid" => one(|a| 1.0 / (1.0 + (-a).exp())),
+        "Gelu" if attribute(node, "approximate").is_some_and(|a| a.s == b"tanh") => one(|a| activate(a, Activation::GeluTanh)),
+        "Gelu" => one(|a| activate(a, Activation::Gelu)),
+        _ => None,
+    };
+    Some((graph.output(index), values?))
 }
 
 /// `LayerNormalization` over the last axis.

@@ -97,27 +97,76 @@ fn assert_fused(model: ModelProto, operators: &[&str]) {
     }
 }
 
+/// `x · w + b`, these operators of `h`, which is that sum, the last one's value `g`, and the sum of `x` and `g`.
+fn activated(nodes: Vec<NodeProto>) -> ModelProto {
+    let before = vec![node("MatMul", &["x", "w"], "p", vec![]), node("Add", &["p", "b"], "h", vec![])];
+    let nodes = [before, nodes, vec![node("Add", &["x", "g"], "y", vec![])]].concat();
+    let root = (2.0 / std::f32::consts::PI).sqrt();
+    let numbers = [("root", root), ("cubic", 0.044715), ("one", 1.0), ("half", 0.5), ("three", 3.0), ("slope", 1.702), ("two", 2.0)];
+    let mut constants = vec![random("w", &[WIDTH, WIDTH]), random("b", &[WIDTH]), floats("root2", &[], &[std::f32::consts::SQRT_2])];
+    constants.push(floats("inverse", &[], &[std::f32::consts::FRAC_1_SQRT_2]));
+    constants.extend(numbers.map(|(name, value)| floats(name, &[], &[value])));
+    graph(nodes, constants)
+}
+
 #[test]
 fn a_product_takes_bias_activation_and_residual_along() {
-    let nodes = vec![
-        node("MatMul", &["x", "w"], "p", vec![]),
-        node("Add", &["p", "b"], "h", vec![]),
-        node("Mul", &["h", "root"], "s", vec![]),
-        node("Erf", &["s"], "e", vec![]),
-        node("Add", &["e", "one"], "o", vec![]),
-        node("Mul", &["h", "half"], "hh", vec![]),
-        node("Mul", &["hh", "o"], "g", vec![]),
-        node("Add", &["x", "g"], "y", vec![]),
+    let of = |op: &str, input: &[&str], output: &str| node(op, input, output, vec![]);
+    // As this project, PyTorch, TensorFlow and optimizers write them.
+    let erf_of_half = vec![
+        of("Mul", &["h", "inverse"], "s"),
+        of("Erf", &["s"], "e"),
+        of("Add", &["e", "one"], "o"),
+        of("Mul", &["h", "half"], "hh"),
+        of("Mul", &["hh", "o"], "g"),
     ];
-    let scalar = |name, value| floats(name, &[], &[value]);
-    let constants = vec![
-        random("w", &[WIDTH, WIDTH]),
-        random("b", &[WIDTH]),
-        scalar("root", std::f32::consts::FRAC_1_SQRT_2),
-        scalar("one", 1.0),
-        scalar("half", 0.5),
+    let erf_then_half = vec![
+        of("Div", &["h", "root2"], "s"),
+        of("Erf", &["s"], "e"),
+        of("Add", &["e", "one"], "o"),
+        of("Mul", &["h", "o"], "ho"),
+        of("Mul", &["ho", "half"], "g"),
     ];
-    assert_fused(graph(nodes, constants), &[LINEAR]);
+    let erf_of_the_half_sum = vec![
+        of("Div", &["h", "root2"], "s"),
+        of("Erf", &["s"], "e"),
+        of("Add", &["one", "e"], "o"),
+        of("Mul", &["half", "o"], "oh"),
+        of("Mul", &["oh", "h"], "g"),
+    ];
+    let tanh = |cube: Vec<NodeProto>| {
+        let rest = vec![
+            of("Mul", &["cube", "cubic"], "c"),
+            of("Add", &["h", "c"], "i"),
+            of("Mul", &["i", "root"], "s"),
+            of("Tanh", &["s"], "t"),
+            of("Add", &["t", "one"], "o"),
+            of("Mul", &["h", "half"], "hh"),
+            of("Mul", &["hh", "o"], "g"),
+        ];
+        [cube, rest].concat()
+    };
+    let tanh_of_power = tanh(vec![of("Pow", &["h", "three"], "cube")]);
+    let tanh_of_products = tanh(vec![of("Mul", &["h", "h"], "square"), of("Mul", &["square", "h"], "cube")]);
+    let quick = vec![of("Mul", &["slope", "h"], "s"), of("Sigmoid", &["s"], "gate"), of("Mul", &["gate", "h"], "g")];
+    for nodes in [erf_of_half, erf_then_half, erf_of_the_half_sum, tanh_of_power, tanh_of_products, quick] {
+        assert_fused(activated(nodes), &[LINEAR]);
+    }
+}
+
+#[test]
+fn what_only_looks_like_an_activation_stays() {
+    let of = |op: &str, input: &[&str], output: &str| node(op, input, output, vec![]);
+    let twice = vec![of("Mul", &["h", "two"], "s"), of("Sigmoid", &["s"], "gate"), of("Mul", &["gate", "h"], "g")];
+    assert_fused(activated(twice), &[LINEAR, "Mul", "Sigmoid", "Mul", "Add"]);
+    // The gate is read elsewhere too.
+    let read = vec![
+        of("Mul", &["slope", "h"], "s"),
+        of("Sigmoid", &["s"], "gate"),
+        of("Mul", &["gate", "h"], "q"),
+        of("Mul", &["gate", "q"], "g"),
+    ];
+    assert_fused(activated(read), &[LINEAR, "Mul", "Sigmoid", "Mul", "Mul", "Add"]);
 }
 
 #[test]
