@@ -1,4 +1,4 @@
-//! What quiet alarms cost a frame of 1280×720 on one thread: `cargo bench -p edge-seg --bench alarms [-- ROUNDS]`.
+//! What quiet alarms cost a frame of 1280×720 on one thread: `cargo bench --workspace --bench alarms [-- ROUNDS]`.
 //!
 //! The same frames with plain rules on a zone, and with rules that also ask for a profile that goes with the light and for what is usual,
 //! after a month of history. Arrangements take turns, so that what else the machine does meets all of them; medians.

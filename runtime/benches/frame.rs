@@ -1,4 +1,4 @@
-//! One call at a time, for who compares: `cargo bench -p edge-seg --bench frame -- SIZE THREADS WORDS` reads a frame of 1280×720 RGB bytes
+//! One call at a time, for who compares: `cargo bench --workspace --bench frame -- SIZE THREADS WORDS` reads a frame of 1280×720 RGB bytes
 //! from stdin, then a line a call, and answers each with two numbers of nanoseconds: the call's, and those that making a `Frame` of the bytes
 //! took before it. `runtime/python/benches/frame.py` asks.
 

@@ -1,4 +1,4 @@
-//! What hiding costs a frame of 1280×720 on one thread: `cargo bench -p edge-seg --bench hide [-- ROUNDS]`.
+//! What hiding costs a frame of 1280×720 on one thread: `cargo bench --workspace --bench hide [-- ROUNDS]`.
 //!
 //! First the processor time of the frames between key frames of a running session, with and without `LiveOptions::with_hide`, then the pixels
 //! alone by how much is hidden. Arrangements take turns, so that what else the machine does meets all of them; medians, and how they compare.
