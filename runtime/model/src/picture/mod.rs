@@ -1,10 +1,13 @@
 //! Pictures in files and in memory. What a header claims is held against a limit before anything is taken for it, and a decoder
 //! that panics costs its own picture alone.
 
+mod animation;
 mod jpeg;
 mod kind;
 mod scan;
 mod tiff;
+
+pub use animation::{animation_times, read_animation};
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek};
