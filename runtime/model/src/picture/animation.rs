@@ -52,7 +52,10 @@ pub fn read_animation(path: &Path, mut each: impl FnMut(RgbImage) -> bool) -> Re
         match format {
             Some(ImageFormat::Gif) => play(GifDecoder::new(file).map_err(said)?, |decoder| Ok(decoder.into_frames()), &mut each),
             Some(ImageFormat::WebP) => play(WebPDecoder::new(file).map_err(said)?, |decoder| Ok(decoder.into_frames()), &mut each),
-            Some(ImageFormat::Png) => play(PngDecoder::new(file).map_err(said)?, |decoder| Ok(decoder.apng()?.into_frames()), &mut each),
+            Some(ImageFormat::Png) => {
+                let decoder = PngDecoder::with_limits(file, limits()).map_err(said)?;
+                play(decoder, |decoder| Ok(decoder.apng()?.into_frames()), &mut each)
+            }
             _ => Err("no animation".into()),
         }
     });
@@ -68,21 +71,27 @@ fn play<'a, D: ImageDecoder>(
     let (width, height) = decoder.dimensions();
     // The picture so far, the one that is put over it, and what is handed out, in four channels each; and that in three.
     check_size(width, height, 15 * u64::from(width) * u64::from(height), MAX_DECODED_BYTES)?;
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_DECODED_BYTES);
-    (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE_PX), Some(MAX_SIDE_PX));
-    decoder.set_limits(limits).map_err(said)?;
+    decoder.set_limits(limits()).map_err(said)?;
     let turn = orientation(&mut decoder)?;
+    let mut is_empty = true;
     for frame in frames(decoder).map_err(said)? {
         let mut picture = DynamicImage::ImageRgba8(frame.map_err(said)?.into_buffer());
         if turn != Orientation::NoTransforms {
             picture.apply_orientation(turn);
         }
+        is_empty = false;
         if !each(over_white(picture, Alpha::Straight)) {
             break;
         }
     }
-    Ok(())
+    if is_empty { Err("an animation without a picture".into()) } else { Ok(()) }
+}
+
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.max_alloc = Some(MAX_DECODED_BYTES);
+    (limits.max_image_width, limits.max_image_height) = (Some(MAX_SIDE_PX), Some(MAX_SIDE_PX));
+    limits
 }
 
 fn opened(path: &Path) -> Result<(BufReader<File>, Option<ImageFormat>)> {

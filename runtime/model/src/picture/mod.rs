@@ -2,6 +2,7 @@
 //! that panics costs its own picture alone.
 
 mod animation;
+mod bmp;
 mod jpeg;
 mod kind;
 mod scan;
@@ -106,6 +107,10 @@ pub fn decode_picture(place: &str, bytes: &[u8]) -> Result<Frame> {
 }
 
 fn decode_other<R: BufRead + Seek>(mut file: R, format: ImageFormat, limit: u64) -> Result<RgbImage, String> {
+    if format == ImageFormat::Bmp {
+        let mended = bmp::mended(file).map_err(|error| error.to_string())?;
+        return decode(ImageReader::with_format(BufReader::new(mended), format), limit, Alpha::Straight);
+    }
     let premultiplied = format == ImageFormat::Tiff && tiff::is_premultiplied(&mut file).unwrap_or(false);
     file.rewind().map_err(|error| error.to_string())?;
     decode(ImageReader::with_format(file, format), limit, if premultiplied { Alpha::Premultiplied } else { Alpha::Straight })
