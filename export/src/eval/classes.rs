@@ -95,14 +95,14 @@ impl ClassTable {
             let expected = "a header line with columns, or a number and a name in each line (`1 cat`, `1: cat`, `1,cat`)";
             return Err(Error::file(place, format!("line {number}"), expected, shown_line(first)));
         }
-        let wrong = |number: usize, expected: String, found: String| Err(Error::file(place, format!("line {number}"), expected, found));
+        let wrong = |number: usize, expected: String, found: String| Error::file(place, format!("line {number}"), expected, found);
         if !has_header {
             let numbered = |&(number, line): &(usize, &str)| match lists::numbered(line) {
                 // Behind a comma or semicolon in it comes another word for it, behind a tab another column.
                 Some((id, name)) if !name.contains('\t') => Ok(vec![id.to_string(), name]),
-                _ => wrong(number, "a number and a name, or a header line before all".into(), shown_line(line)),
+                _ => Err(wrong(number, "a number and a name, or a header line before all".into(), shown_line(line))),
             };
-            let rows = lines.iter().map(numbered).collect::<Result<_>>()?;
+            let rows = lines.iter().map(numbered).collect::<Result<Vec<Vec<String>>>>()?;
             return Ok(Self { place: place.into(), columns: vec!["id".into(), "name".into()], rows });
         }
         let mut columns = fields(first);
@@ -110,7 +110,7 @@ impl ClassTable {
         for &(number, line) in &lines[1..] {
             let row: Vec<String> = fields(line);
             if row.len() != columns.len() {
-                return wrong(number, format!("{} columns", columns.len()), format!("{}: {}", row.len(), shown_line(line)));
+                return Err(wrong(number, format!("{} columns", columns.len()), format!("{}: {}", row.len(), shown_line(line))));
             }
             rows.push(row);
         }
@@ -119,12 +119,13 @@ impl ClassTable {
         let has_numbers = position(&[&["id"][..], &IDS].concat()).is_some();
         // CamVid's table of colours numbers nothing: its label pictures hold colours.
         if let ([Some(r), Some(g), Some(b)], None) = (colour, position(&COLOURS)) {
-            rows.iter_mut().for_each(|row| row.push([r, g, b].map(|at| row[at].clone()).join(",")));
-            columns.push("colour".into());
-            if !has_numbers {
-                (0..).zip(&mut rows).for_each(|(at, row): (usize, _)| row.push(at.to_string()));
-                columns.push("id".into());
+            for (at, row) in rows.iter_mut().enumerate() {
+                let colour = [r, g, b].map(|at| row[at].clone()).join(",");
+                row.push(colour);
+                row.extend((!has_numbers).then(|| at.to_string()));
             }
+            columns.push("colour".into());
+            columns.extend((!has_numbers).then(|| "id".into()));
         }
         Ok(Self { place: place.into(), columns, rows })
     }

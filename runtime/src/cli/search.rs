@@ -105,16 +105,19 @@ pub fn run(args: &SearchArgs) -> Result<Outcome> {
     let words = words.map(|words| parse_words("WORDS", words)).transpose()?.unwrap_or_default();
     tell_meanings(&session, &words.0, &words.1);
     let like = args.like.iter().map(|shown| Ok((format!("like {shown}"), shown.embed(&session)?))).collect::<Result<Vec<_>>>()?;
-    let place = |(name, index)| match index {
-        Some(index) => Ok(Place { name, index, files: None }),
-        None => {
-            let (index, files) = Files::of(Path::new(name))?.index(args, &session)?;
-            Ok(Place { name, index, files: Some(files) })
-        }
-    };
-    let places = places.into_iter().zip(opened).map(place).collect::<Result<Vec<_>>>()?;
+    let mut searched = Vec::with_capacity(places.len());
+    for (name, index) in places.into_iter().zip(opened) {
+        let (index, files) = match index {
+            Some(index) => (index, None),
+            None => {
+                let (index, files) = Files::of(Path::new(name))?.index(args, &session)?;
+                (index, Some(files))
+            }
+        };
+        searched.push(Place { name, index, files });
+    }
     let (start, mut names, mut found) = (Instant::now(), Vec::new(), Vec::<Vec<(&Place, Sighting)>>::new());
-    for place in &places {
+    for place in &searched {
         let bank = bank(&session, &place.index, words.clone(), &like)?;
         let query = Query::default().with_threshold(args.threshold).within(since, until).with_gap(Duration::from_secs_f64(args.gap));
         // What has gone from the folder, or was another file then, is left out.
@@ -137,7 +140,7 @@ pub fn run(args: &SearchArgs) -> Result<Outcome> {
     let mut count = 0;
     for (word, sightings) in names.iter().zip(&found) {
         for (number, (place, sighting)) in sightings.iter().enumerate() {
-            args.tell(place, places.len() > 1, word, number, sighting)?;
+            args.tell(place, searched.len() > 1, word, number, sighting)?;
             count += 1;
         }
     }

@@ -129,7 +129,7 @@ fn json_list(place: &str, text: &str) -> Result<Vec<Listed>> {
     // Data sets and configurations hold them beside other keys.
     let inner = ["id2label", "names", "categories", "labels", "classes", "label2id"].iter().find_map(|key| parsed.get(key));
     let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.trim().parse().ok()).and_then(|id| u32::try_from(id).ok());
-    let entry = |value: &Value| {
+    let entry = |value: &Value| -> Result<Listed> {
         let text = |keys: &[&str]| keys.iter().find_map(|key| value.get(key)?.as_str()).map(tidy_word);
         let name = value.as_str().map(tidy_word).or_else(|| text(&["readable", "name", "label", "title"]));
         let name = name.filter(|name| !name.is_empty()).ok_or_else(|| fail(shown_line(&value.to_string())))?;
@@ -140,10 +140,14 @@ fn json_list(place: &str, text: &str) -> Result<Vec<Listed>> {
     let mut found: Vec<Listed> = match inner.unwrap_or(&parsed) {
         Value::Array(entries) => entries.iter().map(entry).collect::<Result<_>>()?,
         Value::Object(entries) => {
-            let pair = |(key, value): (&String, &Value)| match (key.trim().parse(), number(value)) {
-                (Ok(id), _) => Ok(Listed { id: Some(id), ..entry(value)? }),
-                (_, Some(id)) if value.is_number() => Ok(Listed { id: Some(id), name: tidy_word(key), colour: None, synonyms: Vec::new() }),
-                _ => Err(fail(format!("the key {} with {}", shown_line(key), shown_line(&value.to_string())))),
+            let pair = |(key, value): (&String, &Value)| -> Result<Listed> {
+                match (key.trim().parse(), number(value)) {
+                    (Ok(id), _) => Ok(Listed { id: Some(id), ..entry(value)? }),
+                    (_, Some(id)) if value.is_number() => {
+                        Ok(Listed { id: Some(id), name: tidy_word(key), colour: None, synonyms: Vec::new() })
+                    }
+                    _ => Err(fail(format!("the key {} with {}", shown_line(key), shown_line(&value.to_string())))),
+                }
             };
             entries.iter().map(pair).collect::<Result<_>>()?
         }
