@@ -13,8 +13,9 @@ use std::time::Duration;
 use edge_seg::Frame;
 use edge_seg::source::{Notice, Source, SourceOptions, open_source};
 use edge_seg_tests::{edge_seg, need_program};
+use image::codecs::gif::GifEncoder;
 use image::codecs::jpeg::JpegEncoder;
-use image::{Rgb, RgbImage};
+use image::{Delay, Rgb, RgbImage, Rgba, RgbaImage};
 
 fn ffmpeg(folder: &Path, arguments: &[&str]) {
     let mut command = Command::new("ffmpeg");
@@ -393,5 +394,49 @@ fn a_film_is_not_written_over_by_its_own_overlay() {
         assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{source}: {}", ended.stderr);
         assert!(ended.stderr.contains("--overlay: expected another file than the source's"), "{source}: {}", ended.stderr);
         assert_eq!(fs::read(folder.path().join("film.y4m")).unwrap(), film, "{source}");
+    }
+}
+
+#[test]
+fn an_animation_is_a_film_with_its_own_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gif");
+    let mut encoder = GifEncoder::new(fs::File::create(&path).unwrap());
+    for (red, ms) in [(0, 40), (80, 120), (160, 40), (240, 40)] {
+        let picture = RgbaImage::from_pixel(32, 24, Rgba([red, 0, 0, 255]));
+        encoder.encode_frame(image::Frame::from_parts(picture, 0, 0, Delay::from_numer_denom_ms(ms, 1))).unwrap();
+    }
+    drop(encoder);
+    let seen = film(&path);
+    assert_eq!((seen.size, seen.times_ms), ((32, 24), vec![0, 40, 160, 200]));
+    let ended = edge_seg(folder.path(), &["run", "--source", "a.gif", "--tags", "sky", "--size", "64", "--overlay", "o.y4m"]);
+    assert_eq!((ended.code, ended.json_lines().len()), (0, 4), "{}", ended.stderr);
+    let video = fs::read(folder.path().join("o.y4m")).unwrap();
+    assert_eq!(video.windows(6).filter(|bytes| bytes == b"FRAME\n").count(), 6, "each picture, the second three times");
+    // It begins again where that is asked for, and its time goes on.
+    let mut source = open_source(path.to_str().unwrap(), &SourceOptions::default().with_repeat(true)).unwrap();
+    assert_eq!(look(&mut *source, 6).times_ms, [0, 40, 160, 200, 240, 280]);
+    drop(source);
+    // What is cut off says so behind what is there.
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() * 2 / 3]).unwrap();
+    let ended = edge_seg(folder.path(), &["run", "--source", "a.gif", "--tags", "sky", "--size", "64"]);
+    assert!(ended.code == 2 && !ended.json_lines().is_empty() && ended.stderr.contains("a.gif"), "{}", ended.stderr);
+}
+
+#[test]
+fn an_overlay_of_another_kind_is_refused_before_anything_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    for (overlay, said) in [
+        ("o.xyz", "a video by its ending, one of .y4m, .mp4"),
+        ("o", "a video by its ending, one of .y4m, .mp4"),
+        ("nowhere/o.mp4", "a folder to write into, found nowhere"),
+        ("ftp://host/o.mp4", "an address of rtsp"),
+        (".", "a file to write"),
+    ] {
+        let ended =
+            edge_seg(folder.path(), &["run", "--source", "nowhere.mp4", "--model", "none.esb", "--tags", "a", "--overlay", overlay]);
+        assert!(ended.code == 2 && ended.stderr.contains(said), "{overlay}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("none.esb") && !ended.stderr.contains("nowhere.mp4"), "{overlay}: {}", ended.stderr);
     }
 }

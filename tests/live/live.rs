@@ -330,3 +330,44 @@ fn what_cannot_be_is_refused_before_it_costs_anything_and_shown_on_one_line() {
     let ended = run(folder.path(), &["--source", "test:?size=64x48&frames=1", "--tags-file", "words"]);
     assert!(ended.code == 2 && ended.stderr.len() < 5000 && ended.stderr.contains("in all"), "{} bytes", ended.stderr.len());
 }
+
+#[test]
+fn a_pipe_that_nobody_writes_into_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["words", "film", "events"] {
+        assert!(Command::new("mkfifo").arg(folder.path().join(name)).status().unwrap().success());
+    }
+    let start = |arguments: &[&str]| {
+        let mut command = Command::new(binary("edge-seg"));
+        command
+            .current_dir(folder.path())
+            .arg("run")
+            .args(arguments)
+            .args(SIZE)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    fs::write(folder.path().join("rules.toml"), "[[rule]]\nname = \"a\"\nwhen = { word = \"sky\", share_above = 0.5 }\n").unwrap();
+    for arguments in [
+        &["--source", "test:", "--tags-file", "words"] as &[&str],
+        &["--source", "y4m:film", "--tags", "sky"],
+        &["--source", "test:", "--tags", "sky", "--rules", "rules.toml", "--events", "events"],
+    ] {
+        let mut child = start(arguments);
+        std::thread::sleep(Duration::from_secs(4));
+        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        let asked = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            assert!(asked.elapsed() < Duration::from_secs(30), "{arguments:?}: one signal ends it");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    let ended = run(folder.path(), &["--source", "test:", "--tags-file", "words"]);
+    assert!(
+        ended.code == 2 && ended.stderr.contains("words: expected text, found a named pipe that nobody writes into"),
+        "{}",
+        ended.stderr
+    );
+}

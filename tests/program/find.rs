@@ -121,11 +121,14 @@ fn a_folder_is_searched_and_its_index_kept() {
     let like = text(&picture("rocket.jpg")).to_string();
     let ended = search(&["--like", &like, "--json", "--top", "1"]);
     assert_eq!(ended.json_lines()[0]["camera"], "photos/rocket.jpg", "{}", ended.stderr);
+    fs::write(folder.path().join("clip.mp4"), [0; 200]).unwrap();
     for (arguments, said) in [
         (&["search", "nowhere", "cat"] as &[&str], "nowhere"),
         (&["search", "photos"], "WORDS"),
-        (&["search", "photos.index", "cat", "--index", "x"], "expected a folder to make an index of"),
+        (&["search", "photos.index", "cat", "--index", "x"], "expected one folder to make an index of"),
         (&["search", "photos/coffee.jpg", "cat"], "expected an index of edge-seg, version 1, found a file that begins with"),
+        (&["search", "photos.index", "photos/coffee.jpg"], "WORDS: expected what to look for"),
+        (&["search", "clip.mp4", "cat"], "make an index of it: edge-seg run --source clip.mp4 --tags WORDS --index clip.index"),
         (&["search", "photos", "cat", "--since", "yesterday"], "--since: expected YYYY-MM-DD"),
         (&["search", "photos", "cat", "--threshold", "2"], "--threshold: expected 0 to 1"),
     ] {
@@ -179,4 +182,42 @@ fn a_recorded_clip_keeps_its_own_times_in_an_index() {
     assert_eq!(found.json_lines()[0]["from"], "2026-05-01T08:00:00.000Z", "{}", found.stderr);
     let alone = edge_seg(folder.path(), &["run", "--source", text(&cat), "--tags", "wall", "--start-time", "20260501T080000Z"]);
     assert!(alone.code == 2 && alone.stderr.contains("--start-time needs --rules or --index"), "{}", alone.stderr);
+}
+
+#[test]
+fn several_places_are_asked_at_once_and_names_tell_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |from: &str, to: &str| {
+        let to = folder.path().join(to);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(picture(from), to).unwrap();
+    };
+    put("cat.jpg", "hall/20260501T080000Z.jpg");
+    put("coffee.jpg", "hall/20260501T090000Z.jpg");
+    put("cat.jpg", "yard/cat.jpg");
+    let search = |arguments: &[&str]| {
+        let cache = ("XDG_CACHE_HOME", folder.path().join("cache"));
+        let command =
+            Command::new(binary("edge-seg")).current_dir(folder.path()).env(cache.0, cache.1).arg("search").args(arguments).output();
+        let ended = command.unwrap();
+        let found = String::from_utf8(ended.stdout).unwrap();
+        (ended.status.code().unwrap(), found, String::from_utf8(ended.stderr).unwrap())
+    };
+    let (code, found, said) = search(&["hall", "yard", "hall", "cat", "--json", "--size", "224"]);
+    assert_eq!(code, 0, "{said}");
+    let lines: Vec<serde_json::Value> = found.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut from: Vec<_> = lines.iter().map(|line| [line["index"].as_str().unwrap(), line["camera"].as_str().unwrap()]).collect();
+    from.sort_unstable();
+    assert_eq!(from, [["hall", "hall/20260501T080000Z.jpg"], ["yard", "yard/cat.jpg"]], "{found}");
+    let hall = lines.iter().find(|line| line["index"] == "hall").unwrap();
+    assert_eq!(hall["from"], "2026-05-01T08:00:00.000Z");
+    let scores: Vec<f64> = lines.iter().map(|line| line["score"].as_f64().unwrap()).collect();
+    assert!(scores[0] >= scores[1], "{scores:?}");
+    // By the time that the name tells, not by the file's own; one answer of all.
+    let (_, found, _) = search(&["hall", "yard", "cat", "--until", "2026-05-01T08:30:00Z", "--size", "224"]);
+    assert!(found.lines().count() == 1 && found.contains("2026-05-01 08:00:00") && found.trim_end().ends_with("  hall"), "{found}");
+    assert_eq!(search(&["hall", "yard", "cat", "--top", "1", "--size", "224"]).1.lines().count(), 1);
+    let like = text(&picture("cat.jpg")).to_string();
+    let (code, found, said) = search(&["hall", "yard", "--like", &like, "--top", "2", "--size", "224"]);
+    assert!(code == 0 && found.contains("yard/cat.jpg"), "{found} {said}");
 }

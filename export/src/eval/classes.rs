@@ -14,14 +14,20 @@ use crate::{Error, Result};
 /// Value of a label picture that counts for nothing, in every layout.
 pub(super) const VOID: u32 = 255;
 
+/// What tables call the column of numbers.
+const IDS: [&str; 8] = ["idx", "index", "value", "class_id", "category_id", "label_id", "class_index", "number"];
+/// What tables call the column of names.
+const NAMES: [&str; 6] = ["class", "class_name", "category", "category_name", "label_name", "label"];
+const COLOURS: [&str; 2] = ["colour", "color"];
+/// What tables call what is none of their classes.
+const BACKGROUNDS: [&str; 3] = ["background", "_background_", "__background__"];
+
 /// A table of classes: a header line, one category a line. A file without a header is read as numbers and names.
 #[derive(Debug, Clone)]
 pub struct ClassTable {
     place: String,
     columns: Vec<String>,
     rows: Vec<Vec<String>>,
-    /// Whether it numbers the background as its own row, as label maps of colours do.
-    label_map: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -82,34 +88,54 @@ impl ClassTable {
         let lines: Vec<(usize, &str)> =
             (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty() && !line.trim_start().starts_with('#')).collect();
         let &(number, first) = lines.first().ok_or_else(|| Error::file(place, "file", "a table of classes", "nothing"))?;
-        let numbered = first.trim_start().starts_with(|c: char| c.is_ascii_digit());
-        let separator = lists::separator(first).or(numbered.then_some(' ')).ok_or_else(|| {
-            let expected = "a header line with columns, or a number and a name in each line";
-            Error::file(place, format!("line {number}"), expected, shown_line(first))
-        })?;
-        let fields = |line: &str| match separator {
-            ' ' => line.trim().splitn(2, ' ').map(|f| f.trim().to_string()).collect(),
-            separator => lists::split_row(line, separator),
-        };
-        let has_header = fields(first)[0].parse::<u16>().is_err();
-        let columns = if has_header { fields(first) } else { vec!["id".into(), "name".into()] };
+        let separator = lists::separator(first);
+        let fields = |line: &str| separator.map_or_else(|| vec![line.trim().to_owned()], |separator| lists::split_row(line, separator));
+        let has_header = !first.trim_start().starts_with(|c: char| c.is_ascii_digit());
+        if has_header && separator.is_none() {
+            let expected = "a header line with columns, or a number and a name in each line (`1 cat`, `1: cat`, `1,cat`)";
+            return Err(Error::file(place, format!("line {number}"), expected, shown_line(first)));
+        }
+        let wrong = |number: usize, expected: String, found: String| Error::file(place, format!("line {number}"), expected, found);
+        if !has_header {
+            let numbered = |&(number, line): &(usize, &str)| match lists::numbered(line) {
+                // Behind a comma or semicolon in it comes another word for it, behind a tab another column.
+                Some((id, name)) if !name.contains('\t') => Ok(vec![id.to_string(), name]),
+                _ => Err(wrong(number, "a number and a name, or a header line before all".into(), shown_line(line))),
+            };
+            let rows = lines.iter().map(numbered).collect::<Result<Vec<Vec<String>>>>()?;
+            return Ok(Self { place: place.into(), columns: vec!["id".into(), "name".into()], rows });
+        }
+        let mut columns = fields(first);
         let mut rows = Vec::with_capacity(lines.len());
-        for &(number, line) in &lines[usize::from(has_header)..] {
+        for &(number, line) in &lines[1..] {
             let row: Vec<String> = fields(line);
             if row.len() != columns.len() {
-                let expected = format!("{} columns", columns.len());
-                return Err(Error::file(place, format!("line {number}"), expected, format!("{}: {}", row.len(), shown_line(line))));
+                return Err(wrong(number, format!("{} columns", columns.len()), format!("{}: {}", row.len(), shown_line(line))));
             }
             rows.push(row);
         }
-        Ok(Self { place: place.into(), columns, rows, label_map: false })
+        let position = |names: &[&str]| columns.iter().position(|c| names.iter().any(|name| c.eq_ignore_ascii_case(name)));
+        let colour = [position(&["r", "red"]), position(&["g", "green"]), position(&["b", "blue"])];
+        let has_numbers = position(&[&["id"][..], &IDS].concat()).is_some();
+        // CamVid's table of colours numbers nothing: its label pictures hold colours.
+        if let ([Some(r), Some(g), Some(b)], None) = (colour, position(&COLOURS)) {
+            for (at, row) in rows.iter_mut().enumerate() {
+                let colour = [r, g, b].map(|at| row[at].clone()).join(",");
+                row.push(colour);
+                row.extend((!has_numbers).then(|| at.to_string()));
+            }
+            columns.push("colour".into());
+            columns.extend((!has_numbers).then(|| "id".into()));
+        }
+        Ok(Self { place: place.into(), columns, rows })
     }
 
     /// What a name of another list stands for here.
     fn value_of(&self, place: &str, name: &str, name_column: usize, value_column: usize) -> Result<u32> {
         let named = |row: &usize| {
             let known = &self.rows[*row][name_column];
-            known.eq_ignore_ascii_case(name) || plain(known).eq_ignore_ascii_case(name)
+            let is = |known: &str| known.eq_ignore_ascii_case(name) || plain(known).eq_ignore_ascii_case(name);
+            is(known) || self.names(*row, name_column).0.is_some_and(is)
         };
         match (0..self.rows.len()).find(named) {
             Some(row) => self.number(row, value_column),
@@ -124,7 +150,7 @@ impl ClassTable {
     /// # Errors
     /// [`Error::File`] if a category is not in the table.
     pub fn categories(&self, place: &str, listed: &[Listed], values: Option<&str>) -> Result<HashMap<u32, u32>> {
-        let (value_column, name_column) = (values.map_or(Ok(0), |v| self.column(v))?, self.column("name")?);
+        let (value_column, name_column) = (self.values(values)?, self.column("name")?);
         let value = |l: &Listed| Ok((l.id.unwrap_or_default(), self.value_of(place, &l.name, name_column, value_column)?));
         listed.iter().map(value).collect()
     }
@@ -136,19 +162,19 @@ impl ClassTable {
         if !has_zero {
             listed.insert(0, Listed { id: Some(0), name: "background".into(), colour: None, synonyms: Vec::new() });
         }
-        Self { label_map: !has_zero, ..Self::of_list(place, listed) }
+        Self::of_list(place, listed)
     }
 
     fn of_list(place: &str, listed: Vec<Listed>) -> Self {
-        let label_map = listed.iter().any(|l| l.colour.is_some());
+        let has_colours = listed.iter().any(|l| l.colour.is_some());
         let mut columns: Vec<String> = vec!["id".into(), "name".into()];
-        columns.extend(label_map.then(|| "colour".into()));
+        columns.extend(has_colours.then(|| "colour".into()));
         let row = |(i, listed): (usize, Listed)| {
             let mut row = vec![listed.id.unwrap_or(i as u32).to_string(), listed.name];
-            row.extend(listed.colour.map(|[r, g, b]| format!("{r},{g},{b}")));
+            row.extend(has_colours.then(|| listed.colour.map_or_else(String::new, |[r, g, b]| format!("{r},{g},{b}"))));
             row
         };
-        Self { place: place.into(), columns, rows: listed.into_iter().enumerate().map(row).collect(), label_map }
+        Self { place: place.into(), columns, rows: listed.into_iter().enumerate().map(row).collect() }
     }
 
     /// What each colour of label pictures that hold colours stands for, in the terms of the column `values` (the first if none): by the
@@ -158,13 +184,13 @@ impl ClassTable {
     /// # Errors
     /// [`Error::File`] if a colour cannot be read, is there twice, or the label map names what the table does not.
     pub fn colours(&self, labels: &Path, values: Option<&str>) -> Result<HashMap<u32, u32>> {
-        let value_column = values.map_or(Ok(0), |v| self.column(v))?;
+        let value_column = self.values(values)?;
         let mut found = HashMap::new();
         let mut add = |place: &str, part: String, colour: u32, value: u32| match found.insert(colour, value) {
             Some(before) if before != value => Err(Error::file(place, part, "a colour for each class", "another class's")),
             _ => Ok(()),
         };
-        if let Some(column) = self.columns.iter().position(|c| c == "colour" || c == "color") {
+        if let Some(column) = self.columns.iter().position(|c| COLOURS.iter().any(|name| c.eq_ignore_ascii_case(name))) {
             for row in (0..self.rows.len()).filter(|row| !self.rows[*row][column].is_empty()) {
                 let field = &self.rows[row][column];
                 let part = || format!("colour of row {}", row + 1);
@@ -187,9 +213,31 @@ impl ClassTable {
         Ok(found)
     }
 
+    /// A column by its name, whatever its case; `id` and `name` also by what other tables call them.
     fn column(&self, name: &str) -> Result<usize> {
-        let found = self.columns.iter().position(|c| c == name);
-        found.ok_or_else(|| Error::file(&self.place, "columns", format!("one named {name:?}"), self.columns.join(", ")))
+        let others: &[&str] = match name {
+            "id" => &IDS,
+            "name" => &NAMES,
+            _ => &[],
+        };
+        let exact = self.columns.iter().position(|c| c == name);
+        let similar = [name].iter().chain(others).find_map(|name| self.columns.iter().position(|c| c.eq_ignore_ascii_case(name)));
+        exact.or(similar).ok_or_else(|| Error::file(&self.place, "columns", format!("one named {name:?}"), self.columns.join(", ")))
+    }
+
+    /// The column of the values that label pictures have: the first, or the one of numbers where that holds names.
+    fn values(&self, named: Option<&str>) -> Result<usize> {
+        match named {
+            Some(name) => self.column(name),
+            None if self.rows.iter().all(|row| row[0].parse::<u32>().is_err()) => Ok(self.column("id").unwrap_or(0)),
+            None => Ok(0),
+        }
+    }
+
+    /// The name in a row, and other words for it that stand behind it: ADE20K's tables have `building;edifice` and `floor, flooring`.
+    fn names(&self, row: usize, column: usize) -> (Option<&str>, impl Iterator<Item = &str>) {
+        let mut words = self.rows[row][column].split([';', ',']).map(str::trim).filter(|word| !word.is_empty());
+        (words.next(), words)
     }
 
     /// What each row is, in a table that says so.
@@ -223,7 +271,7 @@ impl ClassTable {
     /// # Errors
     /// [`Error::File`] if a column is missing or holds something else than numbers or roles.
     pub fn view(&self, view: &str, values: Option<&str>, names: Names, ignored: &[u32]) -> Result<View> {
-        let (view_column, value_column) = (self.column(view)?, values.map_or(Ok(0), |v| self.column(v))?);
+        let (view_column, value_column) = (self.column(view)?, self.values(values)?);
         let name_column = match self.columns.iter().position(|c| c == "voc_name") {
             Some(column) if view.starts_with("voc") => column,
             _ => self.column("name")?,
@@ -237,8 +285,9 @@ impl ClassTable {
             Some(roles) => roles[row] == Role::Ignore,
             None => is_void(&self.rows[row][name_column]),
         };
-        // One row of number 0 is a class that happens to be counted from 0; several are what the view leaves over.
-        let own_background = self.label_map && self.rows[0][name_column].eq_ignore_ascii_case("background");
+        // One row of number 0 is a class that happens to be counted from 0, unless it says what it is; several are what the view leaves over.
+        let is_background = |row: usize| BACKGROUNDS.iter().any(|name| self.rows[row][name_column].eq_ignore_ascii_case(name));
+        let own_background = (0..numbers.len()).any(|row| numbers[row].0 == 0 && is_background(row));
         let zero = own_background || numbers.iter().filter(|(number, _)| *number == 0).count() > 1;
         let behind = |row: usize| (zero && numbers[row].0 == 0) || roles.as_ref().is_some_and(|roles| roles[row] == Role::None);
         let background = zero || (0..numbers.len()).any(behind);
@@ -249,10 +298,8 @@ impl ClassTable {
             if void(row) || behind(row) {
                 continue;
             }
-            let name = plain(&self.rows[row][name_column]);
-            if name.is_empty() {
-                return Err(Error::file(&self.place, format!("row {}", row + 1), "a name", "none"));
-            }
+            let (name, others) = self.names(row, name_column);
+            let name = plain(name.ok_or_else(|| Error::file(&self.place, format!("row {}", row + 1), "a name", "none"))?);
             let class = classes.entry(number).or_insert_with(|| {
                 order.push(number);
                 Class { name: name.clone(), words: Vec::new() }
@@ -262,7 +309,8 @@ impl ClassTable {
                     let synonyms = self.rows[row][column].split(',').map(str::trim).filter(|w| !w.is_empty()).map(str::to_owned);
                     roles.as_ref().map(|_| name.clone()).into_iter().chain(synonyms).collect()
                 }
-                _ => vec![name.clone()],
+                (Names::Synonyms, None) => [name.clone()].into_iter().chain(others.map(plain)).collect(),
+                (Names::Plain, _) => vec![name.clone()],
             };
             if words.is_empty() {
                 words.push(name);
@@ -307,7 +355,8 @@ impl ClassTable {
         let spoken = |row: usize| {
             let row = &self.rows[row];
             let synonyms = synonyms_column.map_or("", |column| row[column].as_str()).split(',').map(|word| word.trim().to_owned());
-            let words = synonyms.chain([plain(&row[own_name]), plain(&row[name_column])]);
+            let names = [own_name, name_column].map(|column| row[column].split([';', ',']).map(|word| plain(word.trim())));
+            let words = synonyms.chain(names.into_iter().flatten());
             words.filter(|word| !word.is_empty()).map(|word| word.to_lowercase())
         };
         let (left, told): (Vec<usize>, Vec<usize>) = (0..numbers.len()).partition(|row| void(*row) || behind(*row));
@@ -461,6 +510,53 @@ mod tests {
         assert!(error.contains("line 1") && error.contains("\"cat\""), "{error}");
         let error = ClassTable::parse("t", "id,name\n1,a,b\n").unwrap_err().to_string();
         assert!(error.contains("line 2") && error.contains("\"1,a,b\""), "{error}");
+    }
+
+    #[test]
+    fn lists_of_data_sets_are_read_as_they_are() {
+        let with_one = [
+            // ADE20K's objectInfo150.txt and its .csv.
+            "Idx\tRatio\tTrain\tVal\tStuff\tName\n1\t0.1576\t11664\t1172\t1\tcat, kitten\n2\t0.1072\t6046\t612\t1\tred wall\n",
+            "Idx,Ratio,Train,Val,Stuff,Name\n1,0.1576,11664,1172,1,cat;kitten\n2,0.1072,6046,612,1,red wall\n",
+            "1: cat, kitten\n2: red wall\n",
+            "1: 'cat'\n2: 'red wall'\n",
+            "1. cat\n2. red wall\n",
+            "name,id\ncat,1\nred wall,2\n",
+            "name;category_id\ncat;1\nred wall;2\n",
+            "class_id\tclass\n1\tcat\n2\tred wall\n",
+            r#"[{"id": 1, "name": "cat", "supercategory": "animal"}, {"id": 2, "name": "red wall"}]"#,
+            r#"{"images": [], "categories": [{"id": 2, "name": "red wall"}, {"id": 1, "name": "cat"}]}"#,
+            r##"[{"id": 1, "name": "cat", "isthing": 1, "color": [250, 50, 83]}, {"id": 2, "name": "red wall", "color": "#24b353"}]"##,
+            r#"{"label2id": {"cat": 1, "red wall": 2}}"#,
+            "item {\n  id: 1\n  name: 'cat'\n}\nitem {\n  name: \"/m/0item\"\n  id: 2\n  display_name: \"red wall\"\n}\n",
+            "__ignore__\n_background_\ncat\nred wall\n",
+        ];
+        for text in with_one {
+            let view = ClassTable::parse("t", text).unwrap().view("id", None, Names::Plain, &[]).unwrap();
+            assert_eq!(view.classes.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["cat", "red wall"], "{text:?}");
+            assert_eq!((view.label(1), view.label(2)), (Some(Some(1)), Some(Some(2))), "{text:?}");
+            assert_eq!(view.background, text.contains("background"), "{text:?}");
+        }
+        let ade = ClassTable::parse("t", with_one[0]).unwrap().view("Idx", None, Names::Synonyms, &[]).unwrap();
+        assert_eq!(ade.classes[0].words, ["cat", "kitten"]);
+        // From 0, with and without a background of its own.
+        for (text, classes) in [("0: cat\n1: wall\n", 2), ("0,background\n1,wall\n", 1), ("id,name\n0,_background_\n1,wall\n", 1)] {
+            let view = ClassTable::parse("t", text).unwrap().view("id", None, Names::Plain, &[]).unwrap();
+            assert_eq!((view.classes.len(), view.background), (classes, classes == 1), "{text:?}");
+        }
+        // CamVid's class_dict.csv numbers nothing.
+        let camvid = ClassTable::parse("t", "name,r,g,b\nAnimal,64,128,64\nVoid,0,0,0\n").unwrap();
+        assert_eq!(camvid.colours(Path::new("nowhere"), None).unwrap(), HashMap::from([(0x408040, 0), (0, 1)]));
+        assert_eq!(camvid.view("id", None, Names::Plain, &[]).unwrap().classes[0].name, "Animal");
+        for (text, said) in [
+            (r#"[{"id": 1, "name": "cat"}, {"name": "wall"}]"#, "\"wall\" without a number"),
+            (r#"[{"id": 1, "name": "cat"}, {"id": 1, "name": "wall"}]"#, "one number for \"cat\" and \"wall\""),
+            ("item { name: 'cat' }", "NUMBER"),
+            ("1 cat\nwall\n", "line 2"),
+        ] {
+            let error = ClassTable::parse("t", text).unwrap_err().to_string();
+            assert!(error.contains(said), "{text:?}: {error}");
+        }
     }
 
     #[test]

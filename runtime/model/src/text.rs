@@ -2,7 +2,10 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use unicode_normalization_alignments::UnicodeNormalization;
 
@@ -19,10 +22,29 @@ pub fn read_text(path: &Path) -> Result<String> {
     read_text_within(path, MAX_TEXT_BYTES)
 }
 
+/// How long a named pipe may be without anybody who writes into it.
+const WRITER_WAIT: Duration = Duration::from_secs(5);
+
+/// Opens a file; of a named pipe, which the system keeps waiting for somebody who writes into it, none after a while.
+fn open_in_time(path: &Path) -> std::io::Result<Option<File>> {
+    if !std::fs::metadata(path)?.file_type().is_fifo() {
+        return File::open(path).map(Some);
+    }
+    let (sender, opened) = channel();
+    let path = path.to_owned();
+    // Nothing but a writer ends the call: its thread may outlast this one's patience.
+    std::thread::spawn(move || sender.send(File::open(path)));
+    opened.recv_timeout(WRITER_WAIT).map_or(Ok(None), |file| file.map(Some))
+}
+
 pub(crate) fn read_text_within(path: &Path, limit: u64) -> Result<String> {
-    let mut bytes = Vec::new();
-    File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes)).map_err(Error::io(path))?;
     let wrong = |expected: String, found: String| Error::Words { place: path.display().to_string(), expected, found };
+    let mut bytes = Vec::new();
+    let Some(file) = open_in_time(path).map_err(Error::io(path))? else {
+        let found = format!("a named pipe that nobody writes into for {} s; name a file, or start its writer first", WRITER_WAIT.as_secs());
+        return Err(wrong("text".into(), found));
+    };
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::io(path))?;
     if bytes.len() as u64 > limit {
         return Err(wrong(format!("at most {limit} bytes of text"), "more".into()));
     }
@@ -112,6 +134,21 @@ mod tests {
         for bytes in ways {
             assert_eq!(decode_text(bytes.clone()).as_deref(), Ok(text), "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn a_pipe_is_read_while_somebody_writes_and_told_of_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("words");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let writer = std::thread::spawn({
+            let path = path.clone();
+            move || std::fs::write(path, "dog\n").unwrap()
+        });
+        assert_eq!(read_text(&path).unwrap(), "dog\n");
+        writer.join().unwrap();
+        let error = read_text(&path).unwrap_err().to_string();
+        assert!(error.contains("words") && error.contains("a named pipe that nobody writes into"), "{error}");
     }
 
     #[test]

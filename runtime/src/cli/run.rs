@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use edge_seg::Session;
-use edge_seg::live::{Counters, FrameReport, Words};
+use edge_seg::live::{Counters, FrameReport, WordSpec, Words};
 use edge_seg::sink::LiveSink;
 use edge_seg_live::metrics::Metrics;
 use edge_seg_live::session::EventBus;
@@ -87,10 +87,13 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     if settings.hide.is_given() {
         hide::keep_memory()?;
     }
-    let mut rules = settings.rules.open(settings.words.state.as_deref())?;
-    if settings.things.options().is_none() && settings.rules.book()?.counts() {
+    let book = settings.rules.book()?;
+    if settings.things.options().is_none() && book.counts() {
         bail!("--rules: expected --things WORDS, whose things the rules count, found none; try --things person");
     }
+    let mut rules = settings.rules.open(book, settings.words.state.as_deref())?;
+    // Before signals only ask: a pipe in a file's place may keep this waiting.
+    let specs = settings.words.specs()?;
     let stop = Arc::new(AtomicBool::new(false));
     // Not `stop` itself, which other ends set as well: a first signal that comes then would cut short the finishing of files.
     let signalled = Arc::new(AtomicBool::new(false));
@@ -105,9 +108,11 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
         signal_hook::flag::register(signal, signalled.clone()).context("signals")?;
         signal_hook::flag::register(signal, stop.clone()).context("signals")?;
     }
+    let begun = Arc::new(AtomicBool::new(false));
+    end_before_frames(signalled, begun.clone());
     let reconnects = Arc::default();
     let source = settings.input.open(&stop, &reconnects)?;
-    let Some(running) = load(settings, &stop, reconnects)? else { return Ok(Outcome::Done) };
+    let Some(running) = load(settings, specs, &stop, reconnects)? else { return Ok(Outcome::Done) };
     rules.change(running.control.words.clone());
     if commands {
         steer::obey_stdin(running.control.clone());
@@ -129,6 +134,7 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     let options = options.with_hide(hide).with_things(settings.things.options());
     let mask_style = settings.output.mask_style();
     let start = Instant::now();
+    begun.store(true, Ordering::Relaxed);
     let mut shown = 0;
     let outcome = edge_seg_live::run(&running.session, source, &running.control.words, options, &running.counters, &stop, |frame| {
         let mut report = FrameReport::new(&frame);
@@ -159,6 +165,24 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     Ok(Outcome::Done)
 }
 
+/// Has a signal end the process where nothing else sees it: the start may wait for the other end of a named pipe, or for a disk that has
+/// gone. Until frames come there are no files to finish.
+fn end_before_frames(signalled: Arc<AtomicBool>, begun: Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        while !begun.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(200));
+            if signalled.load(Ordering::Relaxed) {
+                // What looks for the signal itself ends in order.
+                std::thread::sleep(Duration::from_secs(2));
+                if !begun.load(Ordering::Relaxed) {
+                    tracing::info!("ended before the first frame");
+                    std::process::exit(0);
+                }
+            }
+        }
+    });
+}
+
 /// Whether the process that started this one has SIGHUP ignored.
 fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -182,8 +206,7 @@ fn open_sinks(settings: &Settings, running: &Running) -> Result<Vec<Box<dyn Live
 }
 
 /// Loads the model and encodes the words, which a small board takes many seconds for; none if it is to stop meanwhile.
-fn load(settings: &Settings, stop: &Arc<AtomicBool>, reconnects: Arc<AtomicU64>) -> Result<Option<Running>> {
-    let specs = settings.words.specs()?;
+fn load(settings: &Settings, specs: Vec<WordSpec>, stop: &Arc<AtomicBool>, reconnects: Arc<AtomicU64>) -> Result<Option<Running>> {
     let background_words = settings.background.words()?;
     let count: usize = specs.iter().map(|s| 1 + s.synonyms.len()).sum();
     if count > MANY_WORDS {

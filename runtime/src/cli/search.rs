@@ -12,8 +12,9 @@ use edge_seg::{Class, Example, Frame, Session, TagBank, expand_inputs, parse_wor
 use edge_seg_bundle::date::{Date, parse_clock};
 use edge_seg_bundle::files::{cache_folder, replace_file};
 use edge_seg_bundle::text::shown;
-use edge_seg_live::search::{ANSWER_VERSION, Answer};
-use edge_seg_model::join_examples;
+use edge_seg_live::rules::LocalClock;
+use edge_seg_live::search::{ANSWER_VERSION, Answer, time_in_name};
+use edge_seg_model::{is_companion, is_picture, join_examples};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -22,13 +23,12 @@ use super::meanings::tell_meanings;
 use super::{ModelArgs, Outcome, flags, print_json};
 
 #[derive(Debug, Args)]
+#[command(override_usage = "edge-seg search [OPTIONS] <INDEX|FOLDER>... <WORDS>")]
 pub struct SearchArgs {
-    /// An index that `run --index` writes, or a folder of pictures and clips.
-    #[arg(value_name = "INDEX|FOLDER")]
-    place: PathBuf,
-    /// Words to look for, separated by commas: "red car, bicycle"; behind a minus, what is to be left out.
-    #[arg(value_name = "WORDS", required_unless_present = "like")]
-    words: Option<String>,
+    /// Indexes that `run --index` writes and folders of pictures and clips, one or more; then the words to look for, separated by
+    /// commas: "red car, bicycle"; behind a minus, what is to be left out. With --like words may be left away.
+    #[arg(value_name = "INDEX|FOLDER... WORDS", required = true, num_args = 1..)]
+    places: Vec<String>,
     /// Look for what a picture shows, or a box in it: PICTURE or PICTURE:x,y,w,h, in pixels.
     #[arg(long, value_name = "PICTURE")]
     like: Vec<Shown>,
@@ -69,6 +69,14 @@ struct Line<'a> {
     version: u32,
     #[serde(flatten)]
     answer: Answer<'a>,
+    index: &'a str,
+}
+
+/// What is searched: an index, and the files that it is of where it is a folder's.
+struct Place<'a> {
+    name: &'a str,
+    index: Index,
+    files: Option<Files>,
 }
 /// Endings of clips that a folder is searched for.
 const CLIPS: [&str; 10] = ["mp4", "mkv", "mov", "avi", "webm", "m4v", "ts", "mpg", "mjpeg", "y4m"];
@@ -84,34 +92,55 @@ pub fn run(args: &SearchArgs) -> Result<Outcome> {
     let now = SystemTime::now();
     let since = args.since.as_deref().map(|text| moment("--since", text, now)).transpose()?;
     let until = args.until.as_deref().map(|text| moment("--until", text, now)).transpose()?;
-    let is_folder = std::fs::metadata(&args.place).with_context(|| args.place.display().to_string())?.is_dir();
-    ensure!(is_folder || args.index.is_none(), "--index: expected a folder to make an index of, found the file {}", args.place.display());
+    let (places, words) = args.split()?;
+    let folders = places.iter().filter(|place| Path::new(place).is_dir()).count();
+    ensure!(
+        args.index.is_none() || (folders, places.len()) == (1, 1),
+        "--index: expected one folder to make an index of, found {}",
+        places.join(", ")
+    );
     // Before a model is loaded for nothing.
-    let opened = if is_folder { None } else { Some(Index::open(&args.place)?) };
+    let opened = places.iter().map(|place| opened(place)).collect::<Result<Vec<_>>>()?;
     let session = args.model.session()?;
-    let words = args.words.as_deref().map(|words| parse_words("WORDS", words)).transpose()?;
+    let words = words.map(|words| parse_words("WORDS", words)).transpose()?.unwrap_or_default();
+    tell_meanings(&session, &words.0, &words.1);
     let like = args.like.iter().map(|shown| Ok((format!("like {shown}"), shown.embed(&session)?))).collect::<Result<Vec<_>>>()?;
-    let (index, files) = match opened {
-        Some(index) => (index, None),
-        None => {
-            let (index, files) = Files::of(&args.place)?.index(args, &session)?;
-            (index, Some(files))
+    let mut searched = Vec::with_capacity(places.len());
+    for (name, index) in places.into_iter().zip(opened) {
+        let (index, files) = match index {
+            Some(index) => (index, None),
+            None => {
+                let (index, files) = Files::of(Path::new(name))?.index(args, &session)?;
+                (index, Some(files))
+            }
+        };
+        searched.push(Place { name, index, files });
+    }
+    let (start, mut names, mut found) = (Instant::now(), Vec::new(), Vec::<Vec<(&Place, Sighting)>>::new());
+    for place in &searched {
+        let bank = bank(&session, &place.index, words.clone(), &like)?;
+        let query = Query::default().with_threshold(args.threshold).within(since, until).with_gap(Duration::from_secs_f64(args.gap));
+        // What has gone from the folder, or was another file then, is left out.
+        let (changed, named) = place.files.as_ref().map(|files| (files.changed.clone(), files.named.clone())).unzip();
+        let query = query.with_starts(changed).with_corrected(named.unwrap_or_default()).with_most(args.top);
+        names = bank.names().to_vec();
+        found.resize_with(names.len(), Vec::new);
+        for (all, of_place) in found.iter_mut().zip(place.index.search(&session, &bank, &query)?) {
+            all.extend(of_place.into_iter().map(|sighting| (place, sighting)));
         }
-    };
-    let bank = bank(&session, &index, words.unwrap_or_default(), like)?;
-    let start = Instant::now();
-    let query = Query::default().with_threshold(args.threshold).within(since, until).with_gap(Duration::from_secs_f64(args.gap));
-    // What has gone from the folder, or was another file then, is left out.
-    let query = query.with_starts(files.map(|files| files.changed)).with_most(args.top);
-    let found = index.search(&session, &bank, &query)?;
+    }
+    for sightings in &mut found {
+        sightings.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score));
+        sightings.truncate(args.top);
+    }
     let took = start.elapsed();
     if let Some(folder) = &args.thumbnails {
         std::fs::create_dir_all(folder).with_context(|| format!("--thumbnails {}", folder.display()))?;
     }
     let mut count = 0;
-    for (word, sightings) in bank.names().iter().zip(&found) {
-        for (number, sighting) in sightings.iter().enumerate() {
-            args.tell(&index, word, number, sighting)?;
+    for (word, sightings) in names.iter().zip(&found) {
+        for (number, (place, sighting)) in sightings.iter().enumerate() {
+            args.tell(place, searched.len() > 1, word, number, sighting)?;
             count += 1;
         }
     }
@@ -120,39 +149,86 @@ pub fn run(args: &SearchArgs) -> Result<Outcome> {
     Ok(if count > 0 { Outcome::Done } else { Outcome::No })
 }
 
+/// The index of this name; none of a folder.
+fn opened(place: &str) -> Result<Option<Index>> {
+    let path = Path::new(place);
+    if std::fs::metadata(path).with_context(|| place.to_owned())?.is_dir() {
+        return Ok(None);
+    }
+    let film = is_clip(path).then(|| {
+        format!(
+            "; to search a clip, name its folder, or make an index of it: edge-seg run --source {} --tags WORDS --index {}",
+            shown(place),
+            shown(&path.with_extension("index").display().to_string())
+        )
+    });
+    let hint = film.or_else(|| is_picture(path).then(|| "; to search a picture, name its folder".to_owned())).unwrap_or_default();
+    Index::open(path).map(Some).map_err(|e| anyhow::anyhow!("{e}{hint}"))
+}
+
+fn is_clip(path: &Path) -> bool {
+    !is_companion(path) && path.extension().is_some_and(|ending| CLIPS.contains(&&*ending.to_string_lossy().to_lowercase()))
+}
+
 /// Words and what pictures show, as rows to be scored.
-fn bank(session: &Session, index: &Index, words: (Vec<Class>, Vec<String>), like: Vec<(String, Example)>) -> Result<TagBank> {
+fn bank(session: &Session, index: &Index, words: (Vec<Class>, Vec<String>), like: &[(String, Example)]) -> Result<TagBank> {
     let (mut classes, left_out) = words;
     // What a whole picture shows is told from all that the index has.
     let usual = if like.is_empty() { None } else { index.mean()? };
-    let beside = |example: Example| match &usual {
-        Some(usual) => example.beside(usual),
-        None => example,
+    let beside = |example: &Example| match &usual {
+        Some(usual) => example.clone().beside(usual),
+        None => example.clone(),
     };
-    let like: Vec<_> = like.into_iter().map(|(name, example)| (name, beside(example))).collect();
-    tell_meanings(session, &classes, &left_out);
+    let like: Vec<_> = like.iter().map(|(name, example)| (name.clone(), beside(example))).collect();
     let examples = join_examples(&mut classes, &like);
     Ok(session.tag_bank_with(&classes, &left_out, &examples)?)
 }
 
 impl SearchArgs {
-    fn tell(&self, index: &Index, word: &str, number: usize, sighting: &Sighting) -> Result<()> {
+    /// What is searched, each once, and the words behind it.
+    fn split(&self) -> Result<(Vec<&str>, Option<&str>)> {
+        let all: Vec<&str> = self.places.iter().map(String::as_str).collect();
+        let (last, before) = all.split_last().context("expected an index or a folder, found none")?;
+        let is_file = |name: &str| Path::new(name).is_file() && name.contains(['.', '/']);
+        let (mut places, words) = match self.like.is_empty() {
+            true => {
+                ensure!(
+                    !before.is_empty() && !is_file(last),
+                    "WORDS: expected what to look for behind the indexes and folders, found {last:?}"
+                );
+                (before.to_vec(), Some(*last))
+            }
+            false if before.is_empty() || Path::new(last).exists() => (all, None),
+            false => (before.to_vec(), Some(*last)),
+        };
+        let mut known = Vec::new();
+        places.retain(|place| {
+            let path = Path::new(place).canonicalize().unwrap_or_else(|_| place.into());
+            let is_new = !known.contains(&path);
+            known.push(path);
+            is_new
+        });
+        Ok((places, words))
+    }
+
+    fn tell(&self, place: &Place, is_one_of_several: bool, word: &str, number: usize, sighting: &Sighting) -> Result<()> {
         let thumbnail = match &self.thumbnails {
-            Some(folder) => self.write_thumbnail(folder, index, word, number, sighting)?,
+            Some(folder) => self.write_thumbnail(folder, &place.index, word, number, sighting)?,
             None => None,
         };
         let answer = Answer::new(word, sighting, thumbnail.map(|path| path.display().to_string()));
         if self.json {
-            return print_json(&Line { version: ANSWER_VERSION, answer });
+            return print_json(&Line { version: ANSWER_VERSION, answer, index: place.name });
         }
         let Answer { box_px: [left, top, w, h], frame_px: [width, height], from, to, .. } = answer;
         let until = if from == to { String::new() } else { format!(" to {}", &to[11..19]) };
         let at = if sighting.at.is_zero() { String::new() } else { format!(" at {:.1} s", sighting.at.as_secs_f64()) };
         let picture = answer.thumbnail.map(|path| format!("  {path}")).unwrap_or_default();
+        let index = if is_one_of_several { format!("  {}", shown(place.name)) } else { String::new() };
         let mut out = std::io::stdout().lock();
         writeln!(
             out,
-            "{:.2}  {}  {} {}{until}  {}{at}  {left},{top},{w},{h} of {width}×{height}{picture}",
+            "{:.2}  {}  {} {}{until}  {}{at}  {left},{top},{w},{h} of {width}×{height}{index}{picture}",
             sighting.score,
             shown(word),
             &from[..10],
@@ -187,12 +263,14 @@ fn moment(option: &str, text: &str, now: SystemTime) -> Result<SystemTime> {
     Ok(UNIX_EPOCH + Duration::from_secs(days * 86_400 + of_day.as_secs()))
 }
 
-/// The pictures and clips of a folder, and when each was changed.
+/// The pictures and clips of a folder, and when each was changed: by that it is known again.
 struct Files {
     folder: PathBuf,
     pictures: Vec<PathBuf>,
     clips: Vec<PathBuf>,
     changed: HashMap<Arc<str>, SystemTime>,
+    /// When those began whose names tell it.
+    named: HashMap<Arc<str>, SystemTime>,
 }
 
 impl Files {
@@ -200,8 +278,7 @@ impl Files {
         let mut clips = Vec::new();
         for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
             let path = entry.with_context(|| folder.display().to_string())?.path();
-            let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase()).unwrap_or_default();
-            if CLIPS.contains(&ending.as_str()) && path.is_file() {
+            if is_clip(&path) && path.is_file() {
                 clips.push(path);
             }
         }
@@ -216,12 +293,14 @@ impl Files {
                 Err(e) => eprintln!("edge-seg: {}", flags::with_flags(&e)),
             }
         }
-        let mut changed = HashMap::new();
+        let (mut changed, mut named, clock) = (HashMap::new(), HashMap::new(), LocalClock::default());
         for path in pictures.iter().chain(&clips) {
             let about = std::fs::metadata(path).and_then(|about| about.modified()).with_context(|| path.display().to_string())?;
-            changed.insert(path.display().to_string().into(), to_the_millisecond(about));
+            let name: Arc<str> = path.display().to_string().into();
+            named.extend(time_in_name(path, &clock).map(|time| (name.clone(), time)));
+            changed.insert(name, to_the_millisecond(about));
         }
-        Ok(Self { folder: folder.into(), pictures, clips, changed })
+        Ok(Self { folder: folder.into(), pictures, clips, changed, named })
     }
 
     /// Where the folder's index is kept.

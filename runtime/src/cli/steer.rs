@@ -79,10 +79,10 @@ pub fn watch_words(path: PathBuf, control: Control) {
     });
 }
 
-/// Calls whenever a file is another than before, or `asked` is set, which it resets.
+/// Calls whenever a file is another than before, or `asked` is set, which it resets. A pipe in its place is read once.
 pub fn watch(path: PathBuf, asked: Option<Arc<AtomicBool>>, stop: Arc<AtomicBool>, mut changed: impl FnMut() + Send + 'static) {
     let stamp = |path: &PathBuf| -> Option<(SystemTime, u64)> {
-        let found = std::fs::metadata(path).ok()?;
+        let found = std::fs::metadata(path).ok().filter(|found| found.is_file())?;
         Some((found.modified().ok()?, found.len()))
     };
     let mut last = stamp(&path);

@@ -22,12 +22,14 @@ use crate::commands::progress;
 ///   eval segmentation --preset voc21 --data VOCdevkit/VOC2012
 ///
 /// or any pictures: every STEM.png in --labels is paired with the picture of that stem in --images, holds one number per pixel, and the
-/// class table says what it means. A table is tab-separated with a header line (or `id<TAB>name` lines without one):
+/// class table says what it means. A table is tab-separated with a header line (or `id<TAB>name` lines without one); lists of data sets
+/// and labelling tools are read too (docs/formats.md):
 ///
-///   --values COLUMN   the column whose numbers the label pictures hold (default: the first, such as coco_id)
+///   --values COLUMN   the column whose numbers the label pictures hold (default: the first, such as coco_id, or `id` behind names)
 ///   --view COLUMN     the column that numbers the classes to tell apart
 ///
-/// A view with several rows of number 0 has a background (voc21, object81): label 0, found by --background. In any other view each row
+/// A view with several rows of number 0, or one that is named background, has a background (voc21, object81): label 0, found by
+/// --background. In any other view each row
 /// is a class, and by default every pixel gets one. Ignored pixels: value 255, value 0 where no row has it, rows whose name holds
 /// `ignore` or `void`, and --ignore. Any other value without a row is an error. A column `role` (thing, stuff, none, ignore), as sets that
 /// are trained on have it, says of each row what it is: `none` is the background.

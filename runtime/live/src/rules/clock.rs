@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 /// Seconds of a day that has no change of the clock.
@@ -32,6 +33,18 @@ impl LocalClock {
     /// The clock in a time zone that POSIX describes: `CET-1CEST,M3.5.0,M10.5.0/3`; none if it is not one.
     pub fn posix(zone: &str) -> Option<Self> {
         TimeZone::posix(zone).ok().map(Self)
+    }
+
+    /// Coordinated universal time.
+    pub fn utc() -> Self {
+        Self(TimeZone::UTC)
+    }
+
+    /// When it shows a day (year, month, day) and a time (hour, minute, second). Of an hour that comes twice it is the first; what no
+    /// clock shows, because an hour is left out, is as long after it. None where there is no such day or time.
+    pub fn when(&self, (year, month, day): (i16, i8, i8), [hour, minute, second]: [i8; 3]) -> Option<SystemTime> {
+        let shown = DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
+        Some(shown.to_zoned(self.0.clone()).ok()?.timestamp().into())
     }
 
     /// What it shows. A time beyond its calendar counts as 1970-01-01 in UTC.

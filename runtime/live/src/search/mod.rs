@@ -23,6 +23,7 @@
 
 mod answer;
 mod format;
+mod names;
 mod reader;
 mod sink;
 #[cfg(test)]
@@ -31,6 +32,7 @@ mod tests;
 mod writer;
 
 pub use answer::{ANSWER_VERSION, Answer};
+pub use names::time_in_name;
 pub use reader::{Contents, Index, Query, Sighting};
 pub use sink::IndexSink;
 pub use writer::{IndexOptions, IndexWriter, Seen};

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rayon::prelude::*;
 
 use super::format::{BLOCK_HEAD_BYTES, Header, Record, Records, StoredPart, generation, read_up_to, wrong};
-use super::writer::check_model;
+use super::writer::{check_model, millis};
 use crate::{Error, Result};
 use edge_seg_model::{Scoring, Session, StoredRows, TagBank};
 
@@ -35,11 +35,13 @@ pub struct Query {
     pub most: usize,
     /// Origins that are asked for, with the time at which each began; frames of others, or of another beginning, are left out. All if none.
     pub starts: Option<HashMap<Arc<str>, SystemTime>>,
+    /// Origins that truly began at another time than the index has of them; answers are by this time.
+    pub corrected: HashMap<Arc<str>, SystemTime>,
 }
 
 impl Default for Query {
     fn default() -> Self {
-        Self { threshold: None, since: None, until: None, gap: Duration::from_secs(5), most: 20, starts: None }
+        Self { threshold: None, since: None, until: None, gap: Duration::from_secs(5), most: 20, starts: None, corrected: HashMap::new() }
     }
 }
 
@@ -69,10 +71,26 @@ impl Query {
         Self { starts, ..self }
     }
 
-    fn asks_for(&self, one: &Match) -> bool {
-        let Some(starts) = &self.starts else { return true };
-        let began = time(one.time_ms).checked_sub(Duration::from_millis(one.at_ms));
-        began.is_some() && starts.get(&one.origin).copied() == began
+    /// The same with other [`corrected`](Self::corrected).
+    pub fn with_corrected(self, corrected: HashMap<Arc<str>, SystemTime>) -> Self {
+        Self { corrected, ..self }
+    }
+
+    /// The time of a frame that is asked for.
+    fn time_of(&self, record: &Record<'_>, origin: &str) -> Option<u64> {
+        if let Some(starts) = &self.starts {
+            let began = time(record.time_ms).checked_sub(Duration::from_millis(record.at_ms));
+            if began.is_none() || starts.get(origin).copied() != began {
+                return None;
+            }
+        }
+        let time_ms = match self.corrected.get(origin) {
+            Some(start) => millis(start.duration_since(UNIX_EPOCH).unwrap_or_default()).saturating_add(record.at_ms),
+            None => record.time_ms,
+        };
+        let time = time(time_ms);
+        let within = self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time <= until);
+        within.then_some(time_ms)
     }
 }
 
@@ -176,13 +194,9 @@ impl Index {
         let manifest = session.bundle().manifest();
         check_model(&self.path, &self.header, session.bundle().digest(), &manifest.name)?;
         let scorer = Scorer::new(bank, Scoring::from(manifest), query.threshold.unwrap_or(manifest.tag_threshold));
-        let within = |record: &Record<'_>| {
-            let time = time(record.time_ms);
-            query.since.is_none_or(|since| time >= since) && query.until.is_none_or(|until| time <= until)
-        };
-        let found = session.on_threads(|| self.each_block(|bytes, place| self.scan(bytes, place, bank, &scorer, &within)))?;
+        let found = session.on_threads(|| self.each_block(|bytes, place| self.scan(bytes, place, bank, &scorer, query)))?;
         let mut classes: Vec<Vec<Match>> = (0..bank.names().len()).map(|_| Vec::new()).collect();
-        found.into_iter().flatten().filter(|one| query.asks_for(one)).for_each(|one| classes[one.class].push(one));
+        found.into_iter().flatten().for_each(|one| classes[one.class].push(one));
         Ok(classes.into_iter().map(|matches| sightings(matches, query)).collect())
     }
 
@@ -282,14 +296,7 @@ impl Index {
         Ok(found.into_iter().flatten().collect())
     }
 
-    fn scan(
-        &self,
-        bytes: &[u8],
-        place: Place,
-        bank: &TagBank,
-        scorer: &Scorer,
-        within: &(impl Fn(&Record<'_>) -> bool + Sync),
-    ) -> Result<Vec<Match>> {
+    fn scan(&self, bytes: &[u8], place: Place, bank: &TagBank, scorer: &Scorer, query: &Query) -> Result<Vec<Match>> {
         let (mut values, mut scales) = (Vec::<i8>::with_capacity(bytes.len()), Vec::<f32>::new());
         let mut frames = Vec::new();
         let mut origin: Arc<str> = "".into();
@@ -302,8 +309,10 @@ impl Index {
             }
             values.extend(record.values.iter().map(|value| *value as i8));
             scales.extend(self::scales(record.scales));
-            if !record.is_end() && within(&record) {
-                frames.push((record, origin.clone(), at));
+            if !record.is_end()
+                && let Some(time_ms) = query.time_of(&record, &origin)
+            {
+                frames.push((record, origin.clone(), at, time_ms));
             }
         }
         if frames.is_empty() || scales.is_empty() {
@@ -312,7 +321,7 @@ impl Index {
         let stored = self.stored(values, scales, place.block)?;
         let levels = scorer.levels(bank, &stored)?;
         let mut found = Vec::new();
-        for (record, origin, at) in frames {
+        for (record, origin, at, time_ms) in frames {
             for (class, levels) in levels.chunks_exact(stored.rows()).enumerate() {
                 let level = |part: StoredPart| levels[usize::from(part.row)];
                 let Some(best) = record.parts().max_by(|a, b| level(*a).total_cmp(&level(*b))) else { continue };
@@ -324,7 +333,7 @@ impl Index {
                     class,
                     score: scorer.score(level(best)),
                     origin: origin.clone(),
-                    time_ms: record.time_ms,
+                    time_ms,
                     at_ms: record.at_ms,
                     frame_px: record.frame_px,
                     edges,

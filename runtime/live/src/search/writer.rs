@@ -342,7 +342,7 @@ impl Known {
     }
 }
 
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(END).min(END - 1)
 }
 

@@ -113,17 +113,8 @@ impl OverlayStream {
     /// [`Option`](edge_seg_model::Error::Option) if it is an address of another kind, [`Error::Source`] if ffmpeg is missing,
     /// [`Io`](edge_seg_model::Error::Io) if the folder of a playlist cannot be made.
     pub fn start(place: &Path, mut options: OverlayOptions, legend: Legend) -> Result<Option<Self>> {
+        let Some(target) = Self::target(place)? else { return Ok(None) };
         let Some(text) = place.to_str() else { return Ok(None) };
-        let Some(target) = Target::of(place) else {
-            if text.contains("://") {
-                let expected = "a file, or an address of rtsp, rtsps, rtmp, rtmps or srt";
-                return Err(Error::option("overlay", expected, redacted_address(text)));
-            }
-            return Ok(None);
-        };
-        if text.contains("://") && !names_host(text) {
-            return Err(Error::option("overlay", "an address with a host, such as rtsp://HOST/PATH", redacted_address(text)));
-        }
         // ffmpeg knows schemes in small letters alone.
         let small = |(scheme, rest): (&str, &str)| format!("{}://{rest}", scheme.to_ascii_lowercase());
         let text = text.split_once("://").map_or_else(|| text.to_owned(), small);
@@ -142,6 +133,27 @@ impl OverlayStream {
         let work = move || sender.send_all(&taken, &told, &stopped, |shown, report| drawn(shown, report, options, legend));
         let worker = std::thread::Builder::new().name("edge-seg stream".into()).spawn(work).map_err(Error::io("a thread"))?;
         Ok(Some(Self { frames, place: shown, fault, stop, worker: Some(worker) }))
+    }
+
+    fn target(place: &Path) -> Result<Option<Target>> {
+        match (Target::of(place), place.to_str()) {
+            (None, Some(text)) if text.contains("://") => {
+                let expected = "a file, or an address of rtsp, rtsps, rtmp, rtmps or srt";
+                Err(Error::option("overlay", expected, redacted_address(text)))
+            }
+            (Some(_), Some(text)) if text.contains("://") && !names_host(text) => {
+                Err(Error::option("overlay", "an address with a host, such as rtsp://HOST/PATH", redacted_address(text)))
+            }
+            (target, _) => Ok(target),
+        }
+    }
+
+    /// Whether [`Self::start`] would send the video to this place. Nothing is opened.
+    ///
+    /// # Errors
+    /// [`Option`](edge_seg_model::Error::Option) if it is an address of another kind or without a host.
+    pub fn takes(place: &Path) -> Result<bool> {
+        Ok(Self::target(place)?.is_some())
     }
 
     fn end(&mut self) -> Result<()> {

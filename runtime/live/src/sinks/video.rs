@@ -41,9 +41,10 @@ impl VideoWriter {
     /// stdout. Files are written beside and get their name when they are finished; what a run that was killed left there is written over.
     ///
     /// # Errors
-    /// [`Io`](edge_seg_model::Error::Io) if the file cannot be made, [`Error::Source`] if ffmpeg is missing, [`Error::Sink`] if another
-    /// run writes it.
+    /// As [`Self::check`]; [`Io`](edge_seg_model::Error::Io) if the file cannot be made, [`Error::Source`] if ffmpeg is missing,
+    /// [`Error::Sink`] if another run writes it.
     pub fn create(place: &Path) -> Result<Self> {
+        Self::check(place)?;
         let mut writer = Self::empty(place);
         if place == Path::new("-") {
             writer.out = Some(Box::new(BufWriter::new(std::io::stdout())));
@@ -60,6 +61,32 @@ impl VideoWriter {
         let part = locked(&beside, place)?;
         writer.begin(beside, part)?;
         Ok(writer)
+    }
+
+    /// Whether a name is that of a video that can be written, and its folder is there. Nothing is opened.
+    ///
+    /// # Errors
+    /// [`Option`](edge_seg_model::Error::Option) if it is not.
+    pub fn check(place: &Path) -> Result<()> {
+        let takes_bytes = std::fs::metadata(place).is_ok_and(|found| !found.is_file() && !found.is_dir());
+        if place == Path::new("-") || takes_bytes {
+            return Ok(());
+        }
+        let wrong = |expected: String, found: String| Err(Error::option(place.display().to_string(), expected, found));
+        let ending = ending_of(place);
+        if place.is_dir() {
+            return wrong("a file to write".into(), "a folder".into());
+        }
+        if !ENDINGS.contains(&&*ending) {
+            let found = if ending.is_empty() { "none".into() } else { format!("{:?}", format!(".{ending}")) };
+            return wrong(format!("a video by its ending, one of .{}", ENDINGS.join(", .")), found);
+        }
+        match place.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+                wrong("a folder to write into".into(), format!("{}, which is none; make it first", folder.display()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// As [`Self::create`], for a file that must not be there; none if it is, or if another run writes one of this name.
@@ -100,7 +127,7 @@ impl VideoWriter {
     fn begin(&mut self, beside: PathBuf, part: File) -> Result<()> {
         // From here on it is removed if this fails.
         let beside = self.beside.insert(beside);
-        if self.place.extension().is_some_and(|ending| ending == "y4m") {
+        if ending_of(&self.place) == "y4m" {
             self.out = Some(Box::new(part.try_clone().map_err(Error::io(&*beside))?));
         } else {
             let mut child = encoder(beside, &self.place)?;
@@ -246,8 +273,14 @@ fn locked(beside: &Path, place: &Path) -> Result<File> {
     }
 }
 
-/// Endings of videos of which a killed run's parts are known for what they are.
-const SWEPT: [&str; 8] = ["avi", "m4v", "mkv", "mov", "mp4", "ts", "webm", "y4m"];
+/// Endings of the videos that are written; a killed run's parts are known by them for what they are.
+const ENDINGS: [&str; 17] =
+    ["y4m", "mp4", "mkv", "mov", "webm", "avi", "m4v", "ts", "mts", "m2ts", "mpg", "mpeg", "flv", "wmv", "ogv", "mxf", "gif"];
+
+/// The ending of a name, in small letters.
+fn ending_of(place: &Path) -> String {
+    place.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
+}
 
 /// Removes what runs that were killed left in a folder: files beside videos that nobody writes.
 pub(super) fn sweep(folder: &Path) {
@@ -255,7 +288,7 @@ pub(super) fn sweep(folder: &Path) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let parts = name.to_str().and_then(|name| name.strip_prefix('.')?.rsplit_once('.'));
-        let is_part = parts.is_some_and(|(rest, ending)| rest.ends_with(".part") && SWEPT.contains(&ending));
+        let is_part = parts.is_some_and(|(rest, ending)| rest.ends_with(".part") && ENDINGS.contains(&&*ending.to_ascii_lowercase()));
         if is_part
             && entry.file_type().is_ok_and(|kind| kind.is_file())
             && let Ok(part) = OpenOptions::new().write(true).open(entry.path())
@@ -295,11 +328,16 @@ fn encoder(beside: &Path, place: &Path) -> Result<Child> {
     let mut command = Command::new("ffmpeg");
     command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-f", "yuv4mpegpipe", "-i", "pipe:0", "-vf"]);
     command.arg(TO_VIDEO).args(VIDEO_TAGS);
-    if place.extension().is_some_and(|e| e == "mp4" || e == "mkv") {
+    let ending = ending_of(place);
+    if ["mp4", "mkv"].contains(&&*ending) {
         // Without B-frames, before which a file in fragments would start two frames late.
         command.args(["-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-bf", "0"]);
     }
-    if place.extension().is_some_and(|e| e == "mp4") {
+    if ending == "webm" {
+        // As fast as frames come; what it does otherwise holds dozens of them back and takes seconds over each.
+        command.args(["-deadline", "realtime", "-cpu-used", "8"]);
+    }
+    if ending == "mp4" {
         // In fragments, so that a power cut leaves a file that plays.
         command.args(["-movflags", "+frag_keyframe+empty_moov+default_base_moof"]);
     }

@@ -20,6 +20,7 @@
 //! # assert!(Grabber.read(&mut Frame::still(Default::default())).is_ok_and(|read| read));
 //! ```
 
+mod animation;
 mod camera;
 pub(crate) mod child;
 pub(crate) mod ffmpeg;

@@ -1,10 +1,12 @@
 use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
+use std::io::{BufReader, Read};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::animation::Animation;
 use super::camera::{Csi, RpiCamera};
 use super::ffmpeg::{self, Decoder, Input, Learnt};
 use super::mjpeg::Mjpeg;
@@ -181,7 +183,7 @@ const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:P
 ///
 /// | name | is |
 /// |---|---|
-/// | `PATH`, `file:PATH` | a picture, a folder of pictures, or a video, which an `ffmpeg` child decodes |
+/// | `PATH`, `file:PATH` | a picture, an animation (GIF, WebP, PNG), a folder of pictures, or a video, which an `ffmpeg` child decodes |
 /// | `y4m:PATH`, `mjpeg:PATH?fps=25` | such a stream; `-` is stdin. A file of Motion JPEG has 25 frames a second unless `fps` says otherwise |
 /// | `raw:PATH?size=640x480&format=yuyv&fps=30` | frames without headers: `rgb24`, `bgr24`, `rgba`, `bgra`, `yuyv`, `uyvy`, `yvyu`, `vyuy`, `nv12`, `nv21`, `nv16`, `nv61`, `i420`, `yv12`, `i411`, `i422`, `i444` or `grey` |
 /// | `v4l2:///dev/video0?size=1280x720&fps=30&format=mjpeg` | a camera through Video4Linux: `mjpeg` or one of these (`i411`, `i422` and `i444` aside), without `format` the first of these that it has; a device with multi-planar calls alone is read by a `gst-launch-1.0` child |
@@ -316,10 +318,19 @@ fn again_and_again(
 
 fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn Source>> {
     let live = options.pace == Pace::Live;
-    if path.is_dir() || is_picture(path) {
+    if path.is_dir() {
         return Ok(Box::new(Stills::open(path, options)?));
     }
-    File::open(path).map_err(Error::io(path))?;
+    if is_picture(path) {
+        return match Animation::open(path, options)? {
+            Some(animation) => Ok(Box::new(animation)),
+            None => Ok(Box::new(Stills::open(path, options)?)),
+        };
+    }
+    // A pipe's writer would find that its reader has gone.
+    if !is_fifo(path)? {
+        File::open(path).map_err(Error::io(path))?;
+    }
     let mut child = Decoder::start(Input::File(path.into()), options, live, &Learnt::default())
         .map_err(|fault| Error::Source { uri: redacted(uri), fault })?;
     let read = Box::new(move |frame: &mut Frame| Ok((child.read(frame)?, child.rate())));
@@ -395,7 +406,32 @@ fn bytes(path: &str) -> Result<Box<dyn std::io::BufRead + Send>> {
     if path == "-" {
         return Ok(Box::new(BufReader::with_capacity(1 << 16, std::io::stdin())));
     }
-    Ok(Box::new(BufReader::with_capacity(1 << 16, File::open(path).map_err(Error::io(path))?)))
+    let input: Box<dyn Read + Send> = match is_fifo(path)? {
+        true => Box::new(NamedPipe { path: path.into(), opened: None }),
+        false => Box::new(File::open(path).map_err(Error::io(path))?),
+    };
+    Ok(Box::new(BufReader::with_capacity(1 << 16, input)))
+}
+
+fn is_fifo(path: impl AsRef<Path>) -> Result<bool> {
+    let path = path.as_ref();
+    Ok(std::fs::metadata(path).map_err(Error::io(path))?.file_type().is_fifo())
+}
+
+/// A named pipe, opened when it is first read: the system keeps whoever opens it waiting for somebody who writes, and what waits for
+/// frames is told of and can be ended.
+struct NamedPipe {
+    path: PathBuf,
+    opened: Option<File>,
+}
+
+impl Read for NamedPipe {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        if self.opened.is_none() {
+            self.opened = Some(File::open(&self.path)?);
+        }
+        self.opened.as_mut().map_or(Ok(0), |file| file.read(bytes))
+    }
 }
 
 pub(super) type ReadFrame = dyn FnMut(&mut Frame) -> Result<(bool, Option<Rate>), Fault> + Send;

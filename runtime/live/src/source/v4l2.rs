@@ -102,7 +102,17 @@ impl V4l2Camera {
             self.path.display()
         );
         let pipeline = pipeline.split(' ').map(String::from).collect();
-        gstreamer(pipeline, options, Some(options.matrix.unwrap_or(Matrix::Bt601)), options.range)
+        gstreamer(pipeline, options, Some(options.matrix.unwrap_or(Matrix::Bt601)), self.gstreamer_range(options.range))
+    }
+
+    /// GStreamer hands the range of JPEG and of grey on, which is the full one, and y4m does not tell it.
+    fn gstreamer_range(&self, asked: Option<Range>) -> Option<Range> {
+        let is_full = match self.format {
+            Some(Format::Mjpeg) => true,
+            Some(Format::Raw(format)) => format.usual_range() == Range::Full,
+            None => false,
+        };
+        asked.or(is_full.then_some(Range::Full))
     }
 
     fn start_stream(&self, device: Device, options: &SourceOptions) -> Result<V4l2Stream, Fault> {

@@ -1,10 +1,14 @@
 //! Pictures in files and in memory. What a header claims is held against a limit before anything is taken for it, and a decoder
 //! that panics costs its own picture alone.
 
+mod animation;
+mod bmp;
 mod jpeg;
 mod kind;
 mod scan;
 mod tiff;
+
+pub use animation::{animation_times, read_animation};
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek};
@@ -103,6 +107,10 @@ pub fn decode_picture(place: &str, bytes: &[u8]) -> Result<Frame> {
 }
 
 fn decode_other<R: BufRead + Seek>(mut file: R, format: ImageFormat, limit: u64) -> Result<RgbImage, String> {
+    if format == ImageFormat::Bmp {
+        let mended = bmp::mended(file).map_err(|error| error.to_string())?;
+        return decode(ImageReader::with_format(BufReader::new(mended), format), limit, Alpha::Straight);
+    }
     let premultiplied = format == ImageFormat::Tiff && tiff::is_premultiplied(&mut file).unwrap_or(false);
     file.rewind().map_err(|error| error.to_string())?;
     decode(ImageReader::with_format(file, format), limit, if premultiplied { Alpha::Premultiplied } else { Alpha::Straight })

@@ -328,3 +328,35 @@ fn files_in_memory_are_read_as_those_on_disk() {
         }
     }
 }
+
+#[test]
+fn a_bmp_is_read_where_its_pixels_are() {
+    // 5 pixels a line: 15 bytes and one of padding.
+    let picture = RgbImage::from_fn(5, 4, |x, y| image::Rgb([40 * x as u8, 60 * y as u8, 200]));
+    let bmp = |picture: DynamicImage| {
+        let mut bytes = Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, ImageFormat::Bmp).unwrap();
+        bytes.into_inner()
+    };
+    let colour = bmp(picture.clone().into());
+    let grey = bmp(DynamicImage::ImageLuma8(image::GrayImage::from_fn(5, 4, |x, y| image::Luma([(50 * x + 10 * y) as u8]))));
+    let with_offset = |bytes: &[u8], offset: u32| [&bytes[..10], &offset.to_le_bytes(), &bytes[14..]].concat();
+    let read = |bytes: &[u8]| decode_picture("a.bmp", bytes).map(|frame| frame.pixels);
+    for whole in [&colour, &grey] {
+        let right = read(whole).unwrap();
+        let headers = 14 + u32::from_le_bytes(whole[14..18].try_into().unwrap());
+        for offset in [0, 13, headers - 1] {
+            assert_eq!(read(&with_offset(whole, offset)).unwrap(), right, "an offset of {offset}");
+        }
+        // The last line's padding holds nothing.
+        assert_eq!(read(&whole[..whole.len() - 1]).unwrap(), right);
+        assert!(read(&whole[..whole.len() - 5]).is_err());
+        assert!(read(&with_offset(whole, u32::MAX - 53)).is_err());
+        for length in 0..whole.len() {
+            let _ = read(&whole[..length]);
+        }
+    }
+    let headers = 14 + u32::from_le_bytes(grey[14..18].try_into().unwrap());
+    assert_eq!(read(&with_offset(&grey, headers)).unwrap(), read(&grey).unwrap(), "behind the palette");
+    assert_eq!(read(&colour).unwrap(), picture);
+}

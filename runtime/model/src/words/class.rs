@@ -4,7 +4,7 @@ use std::path::Path;
 
 use edge_seg_bundle::text::is_hidden;
 
-use super::lists::{Listed, read_listed, read_table, split_row, unquoted, without_comment};
+use super::lists::{Listed, is_labelme_mark, read_listed, read_table, split_row, unquoted, without_comment};
 use crate::text::{read_text_within, shown_line, tidy_word};
 use crate::{Error, Result};
 
@@ -116,7 +116,7 @@ fn parse_tag_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Option
     if let Some(listed) = read_listed(place, text)? {
         // Label maps number the background too; it is no word to look for.
         let has_colours = listed.iter().any(|l| l.colour.is_some());
-        let listed = listed.into_iter().filter(|l| !(has_colours && l.name == "background"));
+        let listed = listed.into_iter().filter(|l| !(has_colours && l.name == "background") && !is_labelme_mark(&l.name));
         return Ok(listed.map(|l| (place.to_string(), class(l), None)).collect());
     }
     if let Some(rows) = read_table(place, text)? {

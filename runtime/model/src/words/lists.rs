@@ -78,7 +78,8 @@ pub fn separator(line: &str) -> Option<char> {
 }
 
 /// A list in one of the forms that say by themselves what they are: VOC's `labelmap.txt` (`name:r,g,b:parts:actions`), CamVid's
-/// `label_colors.txt` (`r g b name`), YAML with a key `names` (Ultralytics' `data.yaml`), JSON (a list of names, or names by numbers).
+/// `label_colors.txt` (`r g b name`), YAML with a key `names` (Ultralytics' `data.yaml`), JSON (names, names by numbers, COCO's
+/// categories), TensorFlow's label maps, LabelMe's `labels.txt` with its first two names.
 /// `None` if it is none of them.
 ///
 /// # Errors
@@ -98,10 +99,9 @@ pub fn read_listed(place: &str, text: &str) -> Result<Option<Vec<Listed>>> {
         return Ok(Some(names.into_iter().map(|(id, name)| Listed { id: Some(id), ..bare(&name) }).collect()));
     }
     if text.trim_start().starts_with(['[', '{']) {
-        let names = json_names(place, text)?;
-        return Ok(Some(names.into_iter().map(|(id, name)| Listed { id: Some(id), ..bare(&name) }).collect()));
+        return json_list(place, text).map(Some);
     }
-    Ok(None)
+    Ok(label_map_items(place, text)?.or_else(|| labelme_list(text)))
 }
 
 /// `name:r,g,b:parts:actions`.
@@ -120,24 +120,119 @@ fn colour_row(line: &str) -> Option<Coloured> {
     Some((name, colour)).filter(|(name, _)| !name.is_empty())
 }
 
-fn json_names(place: &str, text: &str) -> Result<Vec<(u32, String)>> {
+/// A JSON list of names, names by their numbers or numbers by their names, or a list of objects as COCO's `categories` are.
+fn json_list(place: &str, text: &str) -> Result<Vec<Listed>> {
     use serde_json::Value;
-    let expected = "a JSON list of names, or an object of names by their numbers";
+    let expected = "a JSON list of names, names by their numbers, or a list of objects with `name` and `id`, as COCO's categories are";
     let fail = |found: String| Error::Words { place: place.into(), expected: expected.into(), found };
     let parsed: Value = serde_json::from_str(text).map_err(|e| fail(e.to_string()))?;
-    let name = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(|| fail(shown_line(&value.to_string())));
-    // Hugging Face's configurations hold them beside other keys.
-    let inner = ["id2label", "names"].iter().find_map(|key| parsed.get(key)).unwrap_or(&parsed);
-    match inner {
-        Value::Array(names) => names.iter().enumerate().map(|(i, n)| Ok((i as u32, name(n)?))).collect(),
-        Value::Object(names) => {
-            let number = |key: &str| key.parse().map_err(|_| fail(format!("the key {}", shown_line(key))));
-            let mut found = names.iter().map(|(key, n)| Ok((number(key)?, name(n)?))).collect::<Result<Vec<_>>>()?;
-            found.sort();
-            Ok(found)
+    // Data sets and configurations hold them beside other keys.
+    let inner = ["id2label", "names", "categories", "labels", "classes", "label2id"].iter().find_map(|key| parsed.get(key));
+    let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.trim().parse().ok()).and_then(|id| u32::try_from(id).ok());
+    let entry = |value: &Value| -> Result<Listed> {
+        let text = |keys: &[&str]| keys.iter().find_map(|key| value.get(key)?.as_str()).map(tidy_word);
+        let name = value.as_str().map(tidy_word).or_else(|| text(&["readable", "name", "label", "title"]));
+        let name = name.filter(|name| !name.is_empty()).ok_or_else(|| fail(shown_line(&value.to_string())))?;
+        let colour = ["color", "colour"].iter().find_map(|key| json_colour(value.get(key)?));
+        let id = ["id", "category_id", "index"].iter().find_map(|key| number(value.get(key)?));
+        Ok(Listed { id, name, colour, synonyms: Vec::new() })
+    };
+    let mut found: Vec<Listed> = match inner.unwrap_or(&parsed) {
+        Value::Array(entries) => entries.iter().map(entry).collect::<Result<_>>()?,
+        Value::Object(entries) => {
+            let pair = |(key, value): (&String, &Value)| -> Result<Listed> {
+                match (key.trim().parse(), number(value)) {
+                    (Ok(id), _) => Ok(Listed { id: Some(id), ..entry(value)? }),
+                    (_, Some(id)) if value.is_number() => {
+                        Ok(Listed { id: Some(id), name: tidy_word(key), colour: None, synonyms: Vec::new() })
+                    }
+                    _ => Err(fail(format!("the key {} with {}", shown_line(key), shown_line(&value.to_string())))),
+                }
+            };
+            entries.iter().map(pair).collect::<Result<_>>()?
         }
-        other => Err(fail(shown_line(&other.to_string()))),
+        other => return Err(fail(shown_line(&other.to_string()))),
+    };
+    let numbered = found.iter().filter(|listed| listed.id.is_some()).count();
+    if numbered == 0 {
+        (0..).zip(&mut found).for_each(|(at, listed)| listed.id = Some(at));
+    } else if let Some(without) = found.iter().find(|listed| listed.id.is_none()) {
+        return Err(fail(format!("{} without a number, beside others that have one", shown_line(&without.name))));
     }
+    found.sort_by_key(|listed| listed.id);
+    if let Some(pair) = found.windows(2).find(|pair| pair[0].id == pair[1].id) {
+        return Err(fail(format!("one number for {} and {}", shown_line(&pair[0].name), shown_line(&pair[1].name))));
+    }
+    Ok(found)
+}
+
+/// `[r, g, b]` or `"#rrggbb"`.
+fn json_colour(value: &serde_json::Value) -> Option<[u8; 3]> {
+    if let Some(digits) = value.as_str().and_then(|text| text.strip_prefix('#')) {
+        let colour = u32::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 6)?;
+        return Some([colour >> 16, colour >> 8, colour].map(|part| part as u8));
+    }
+    let parts: Vec<u8> = value.as_array()?.iter().take(3).map(|part| u8::try_from(part.as_u64()?).ok()).collect::<Option<_>>()?;
+    parts.try_into().ok()
+}
+
+/// TensorFlow's label maps: `item { id: 1 name: 'cat' }`. `None` of what does not begin so.
+fn label_map_items(place: &str, text: &str) -> Result<Option<Vec<Listed>>> {
+    let plain: String = text.lines().map(|line| without_comment(line).to_owned() + "\n").collect();
+    if !plain.trim_start().strip_prefix("item").is_some_and(|rest| rest.trim_start().starts_with('{')) {
+        return Ok(None);
+    }
+    let begins = |at: &usize| plain[at + "item".len()..].trim_start().starts_with('{');
+    let starts: Vec<usize> = plain.match_indices("item").map(|(at, _)| at).filter(begins).collect();
+    let mut found = Vec::new();
+    for (start, end) in starts.iter().zip(starts.iter().skip(1).chain([&plain.len()])) {
+        let item = &plain[*start..*end];
+        let value = |key: &str| {
+            let (_, rest) = item.match_indices(key).map(|(at, _)| item.split_at(at + key.len())).find(|(before, rest)| {
+                let begins = before[..before.len() - key.len()].ends_with(|c: char| c.is_whitespace() || c == '{' || c == ',');
+                begins && rest.trim_start().starts_with(':')
+            })?;
+            let rest = rest.trim_start()[1..].trim_start();
+            let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''));
+            let text = match quote {
+                Some(quote) => rest[1..].split(quote).next(),
+                None => rest.split(|c: char| c.is_whitespace() || matches!(c, ',' | '}')).next(),
+            };
+            text.map(tidy_word).filter(|text| !text.is_empty())
+        };
+        let wrong = || Error::Words {
+            place: place.into(),
+            expected: "`item { id: NUMBER name: 'NAME' }`, as TensorFlow's label maps have it".into(),
+            found: shown_line(&item.split_whitespace().collect::<Vec<_>>().join(" ")),
+        };
+        // A name may be a code, such as `/m/01g317`, and then this is what it stands for.
+        let name = value("display_name").or_else(|| value("name")).ok_or_else(wrong)?;
+        let id = value("id").and_then(|id| id.parse().ok()).ok_or_else(wrong)?;
+        found.push(Listed { id: Some(id), name, colour: None, synonyms: Vec::new() });
+    }
+    Ok(Some(found))
+}
+
+/// LabelMe's lists, whose first names say from where they are counted: `__ignore__` for what is not known, `_background_` for 0.
+fn labelme_list(text: &str) -> Option<Vec<Listed>> {
+    let names: Vec<&str> = content(text).map(|(_, line)| line).collect();
+    let (ignored, rest) =
+        names.split_first().filter(|(first, _)| **first == "__ignore__").map_or((false, &names[..]), |(_, rest)| (true, rest));
+    if rest.first() != Some(&"_background_") {
+        return None;
+    }
+    let ignored = ignored.then(|| (IGNORED, "__ignore__"));
+    let counted = (0..).zip(rest.iter().copied());
+    let listed = |(id, name): (u32, &str)| Listed { id: Some(id), name: tidy_word(name), colour: None, synonyms: Vec::new() };
+    Some(ignored.into_iter().chain(counted).map(listed).collect())
+}
+
+/// The value of what is not known, in label pictures of 8 bits.
+const IGNORED: u32 = 255;
+
+/// What LabelMe's lists hold that is no class: its background and what is not known.
+pub fn is_labelme_mark(name: &str) -> bool {
+    matches!(name, "__ignore__" | "_background_")
 }
 
 /// The names of a YAML document's key `names`: a list or numbered names, in blocks or in brackets. `None` without such a key.
@@ -238,6 +333,15 @@ fn split_flow(text: &str) -> Vec<String> {
     entries.into_iter().map(|e| e.trim().to_string()).collect()
 }
 
+/// `1 cat`, `1: cat`, `1. cat`, `1) cat`, or the same with a tab, a comma or a semicolon.
+pub fn numbered(line: &str) -> Option<(u32, String)> {
+    let digits = line.bytes().take_while(u8::is_ascii_digit).count();
+    let (id, rest) = (line[..digits].parse().ok()?, line[digits..].trim_start_matches(' '));
+    let name = rest.strip_prefix(['\t', ',', ';', ':', '.', ')']).or_else(|| line[digits..].strip_prefix(' '))?;
+    let name = unquoted(name.trim());
+    (!name.is_empty() && name.contains(char::is_alphabetic)).then(|| (id, name.to_string()))
+}
+
 /// The rows of a table of classes: a header line with a column `name` (any case), or a number and a name in every line.
 /// `None` if it is neither.
 ///
@@ -275,13 +379,6 @@ pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<(usize, L
             return Ok(Some(rows));
         }
     }
-    let numbered = |line: &str| -> Option<(u32, String)> {
-        let digits = line.bytes().take_while(u8::is_ascii_digit).count();
-        let (id, rest) = (line[..digits].parse().ok()?, line[digits..].trim_start_matches(' '));
-        let name = rest.strip_prefix(['\t', ',', ';', ':', '.', ')']).or_else(|| line[digits..].strip_prefix(' '))?;
-        let name = unquoted(name.trim());
-        (!name.is_empty() && name.contains(char::is_alphabetic)).then(|| (id, name.to_string()))
-    };
     let rows: Option<Vec<_>> = lines.map(|(number, line)| Some((number, line, numbered(line)?))).collect();
     let Some(rows) = rows else { return Ok(None) };
     let mut last = None;

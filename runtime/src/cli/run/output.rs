@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use edge_seg::sink::{JsonLines, LiveSink, MaskFolder, MaskStyle, OverlayOptions, OverlayStream, OverlayVideo};
 use edge_seg_live::metrics::Metrics;
-use edge_seg_live::sinks::Tolerant;
+use edge_seg_live::sinks::{Tolerant, VideoWriter};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::LegendArg;
@@ -50,9 +50,13 @@ enum JsonMasks {
 }
 
 impl OutputArgs {
-    /// The source's own file as overlay would be gone once the run ends.
     pub fn check(&self, source: Option<&str>) -> Result<()> {
-        let (Some(overlay), Some(source)) = (&self.overlay, source) else { return Ok(()) };
+        let Some(overlay) = &self.overlay else { return Ok(()) };
+        if !OverlayStream::takes(overlay)? {
+            VideoWriter::check(overlay).context("--overlay")?;
+        }
+        // The source's own file as overlay would be gone once the run ends.
+        let Some(source) = source else { return Ok(()) };
         let Ok(overlay) = overlay.canonicalize() else { return Ok(()) };
         let behind_kind = source.split_once(':').map_or(source, |(_, rest)| rest);
         let before_query = behind_kind.split('?').next().unwrap_or(behind_kind);

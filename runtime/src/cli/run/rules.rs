@@ -87,9 +87,8 @@ impl RulesArgs {
         self.rules.as_deref().map_or_else(|| Ok(RuleBook::default()), RuleBook::read)
     }
 
-    /// Reads the rules, and follows their file. What is usual is kept in the folder for what outlasts a run.
-    pub fn open(&self, state: Option<&Path>) -> Result<Rules> {
-        let book = self.book()?;
+    /// Begins with these rules, and follows their file. What is usual is kept in the folder for what outlasts a run.
+    pub fn open(&self, book: RuleBook, state: Option<&Path>) -> Result<Rules> {
         let mut rules = Rules {
             history: state.map(|state| History::Closed(state.join("normal.history"))),
             profiles: None,
@@ -100,8 +99,8 @@ impl RulesArgs {
             words_version: None,
             incoming: Arc::default(),
         };
-        rules.replace(book.clone())?;
-        rules.reader().take(book, self.file());
+        rules.replace(book)?;
+        rules.reader().follow(self.file());
         Ok(rules)
     }
 
@@ -149,8 +148,13 @@ pub struct RulesReader(Arc<Mutex<Incoming>>);
 impl RulesReader {
     /// Goes on with these rules, and follows their file from now on.
     pub fn take(&self, book: RuleBook, file: Option<PathBuf>) {
+        self.0.lock().book = Some(book);
+        self.follow(file);
+    }
+
+    /// Follows this file from now on, and no other.
+    fn follow(&self, file: Option<PathBuf>) {
         let mut incoming = self.0.lock();
-        incoming.book = Some(book);
         incoming.watched.store(true, Ordering::Relaxed);
         incoming.watched = Arc::default();
         let Some(file) = file else { return };
@@ -190,7 +194,11 @@ impl Rules {
             *self.watcher.normal() = normal;
             self.history = Some(History::Open(file));
         }
-        Ok(self.watcher.replace(book)?)
+        self.watcher.replace(book)?;
+        self.names = self.watcher.states().map(|(name, _)| name.to_owned()).collect();
+        // Which of their words are missing is to be told anew.
+        self.words_version = None;
+        Ok(())
     }
 
     /// Keeps what was learned.
@@ -207,8 +215,6 @@ impl Rules {
             if let Err(e) = self.replace(book) {
                 tracing::error!("the rules stay as they were: {e}");
             }
-            self.names = self.watcher.states().map(|(name, _)| name.to_owned()).collect();
-            self.words_version = None;
         }
         report.rules = self.names.clone();
         if self.words_version != Some(report.words_version) {
