@@ -8,12 +8,11 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use edge_seg::search::{Index, IndexOptions, IndexWriter, Query, Seen, Sighting};
 use edge_seg::source::{Pace, SourceOptions, open_source};
-use edge_seg::{Class, Example, Frame, Session, TagBank, expand_inputs, parse_words, read_picture};
+use edge_seg::{Frame, Session, expand_inputs, parse_words, read_picture};
 use edge_seg_bundle::date::{Date, parse_clock};
 use edge_seg_bundle::files::{cache_folder, replace_file};
 use edge_seg_bundle::text::shown;
 use edge_seg_live::search::{ANSWER_VERSION, Answer};
-use edge_seg_model::join_examples;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -98,18 +97,20 @@ pub fn run(args: &SearchArgs) -> Result<Outcome> {
             (index, Some(files))
         }
     };
-    let bank = bank(&session, &index, words.unwrap_or_default(), like)?;
+    let (classes, left_out) = words.unwrap_or_default();
+    tell_meanings(&session, &classes, &left_out);
+    let words = session.with_examples(&session.word_list(classes, left_out)?, &like)?;
     let start = Instant::now();
     let query = Query::default().with_threshold(args.threshold).within(since, until).with_gap(Duration::from_secs_f64(args.gap));
     // What has gone from the folder, or was another file then, is left out.
     let query = query.with_starts(files.map(|files| files.changed)).with_most(args.top);
-    let found = index.search(&session, &bank, &query)?;
+    let found = index.find(&session, &words, &query)?;
     let took = start.elapsed();
     if let Some(folder) = &args.thumbnails {
         std::fs::create_dir_all(folder).with_context(|| format!("--thumbnails {}", folder.display()))?;
     }
     let mut count = 0;
-    for (word, sightings) in bank.names().iter().zip(&found) {
+    for (word, sightings) in words.names().iter().zip(&found) {
         for (number, sighting) in sightings.iter().enumerate() {
             args.tell(&index, word, number, sighting)?;
             count += 1;
@@ -118,21 +119,6 @@ pub fn run(args: &SearchArgs) -> Result<Outcome> {
     let plural = if count == 1 { "" } else { "s" };
     eprintln!("edge-seg: {count} answer{plural} in {:.0} ms", 1e3 * took.as_secs_f64());
     Ok(if count > 0 { Outcome::Done } else { Outcome::No })
-}
-
-/// Words and what pictures show, as rows to be scored.
-fn bank(session: &Session, index: &Index, words: (Vec<Class>, Vec<String>), like: Vec<(String, Example)>) -> Result<TagBank> {
-    let (mut classes, left_out) = words;
-    // What a whole picture shows is told from all that the index has.
-    let usual = if like.is_empty() { None } else { index.mean()? };
-    let beside = |example: Example| match &usual {
-        Some(usual) => example.beside(usual),
-        None => example,
-    };
-    let like: Vec<_> = like.into_iter().map(|(name, example)| (name, beside(example))).collect();
-    tell_meanings(session, &classes, &left_out);
-    let examples = join_examples(&mut classes, &like);
-    Ok(session.tag_bank_with(&classes, &left_out, &examples)?)
 }
 
 impl SearchArgs {
