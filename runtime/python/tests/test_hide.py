@@ -1,6 +1,7 @@
 """Hiding: no picture that comes out shows what the words cover."""
 
 import io
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -48,8 +49,9 @@ def test_no_form_of_a_picture_shows_what_is_hidden(model: edge_seg.Model, hide: 
 def test_ways_of_hiding(model: edge_seg.Model) -> None:
     picture = edge_seg.read_picture(ASTRONAUT)
     shown: dict[str, NDArray[np.uint8]] = {}
-    for by in ("fill", "pixelate", "blur"):
-        hide = model.hide(["person", "face"], by=by, margin=0.1, threshold=0.1, max_age=1.5)  # type: ignore[arg-type]
+    ways: list[Literal["fill", "pixelate", "blur"]] = ["fill", "pixelate", "blur"]
+    for by in ways:
+        hide = model.hide(["person", "face"], by=by, margin=0.1, threshold=0.1, max_age=1.5)
         assert (hide.names, hide.by, hide.max_age) == (["person", "face"], by, 1.5)
         assert (hide.margin, hide.threshold) == pytest.approx((0.1, 0.1)) and repr(hide) == f"<Hide person, face by {by}>"
         shown[by] = hide.show(ASTRONAUT)
@@ -84,11 +86,13 @@ def test_video_shows_none_of_it(model: edge_seg.Model, hide: edge_seg.Hide) -> N
 def test_what_cannot_be_hidden_is_refused(model: edge_seg.Model, hide: edge_seg.Hide) -> None:
     with pytest.raises(edge_seg.OptionError, match="by: expected"):
         model.hide("person", by="paint")  # type: ignore[arg-type]
-    for wrong in ({"margin": 2}, {"threshold": -0.1}, {"threshold": float("nan")}, {"max_age": -1}):
+    out_of_range: list[dict[str, Any]] = [{"margin": 2}, {"threshold": -0.1}, {"threshold": float("nan")}, {"max_age": -1}]
+    for wrong in out_of_range:
         with pytest.raises(edge_seg.OptionError):
-            model.hide("person", **wrong)  # type: ignore[arg-type]
-    for words, said in (("", "one word or more"), ("person, -wall", "to be left out"), (model.words(WORDS), "as text")):
+            model.hide("person", **wrong)
+    refused: list[tuple[Any, str]] = [("", "one word or more"), ("person, -wall", "to be left out"), (model.words(WORDS), "as text")]
+    for words, said in refused:
         with pytest.raises(edge_seg.WordsError, match=said):
-            model.hide(words)  # type: ignore[arg-type]
+            model.hide(words)
     # Another size of the same model knows the words as they are.
     assert edge_seg.Model(size=64).segment(ASTRONAUT, "flag", hide=hide).hidden is not None

@@ -104,7 +104,7 @@ fn a_sessions_key_frames_are_taken_once_and_no_more_often_than_asked() {
         // Another camera's frames are counted by themselves.
         assert_eq!(writer.add_shown(&shown, None, "garden").unwrap(), taken.last() == Some(&shown.frame.sequence));
     }
-    assert_eq!(taken, [0, 6, 12, 18], "half a second later, the next frame that has embeddings of its own");
+    assert_eq!(taken, [0, 5, 10, 15], "half a second later, with the embeddings of the key frame before");
     let contents = Index::open(&path).unwrap().contents().unwrap();
     assert_eq!((contents.frames, contents.span.unwrap().0), (8, start));
     assert!(contents.span.unwrap().1 >= before - Duration::from_secs(1), "without a time a frame has the clock's");
