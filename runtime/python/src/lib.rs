@@ -60,7 +60,7 @@ mod _native {
     #[pymodule_export]
     use super::things::Thing;
     #[pymodule_export]
-    use super::words::Words;
+    use super::words::{Words, read_words};
 
     #[allow(non_upper_case_globals)]
     #[pymodule_export]

@@ -1,12 +1,13 @@
 //! Words to look for, as Python writes them.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
-use edge_seg::{Background, Class, Gate, Session, WordList, check_classes, parse_words};
+use edge_seg::{Background, Class, Gate, Session, WordList, check_classes, parse_words, read_tags_file};
 use numpy::PyArray2;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyIterator, PyList, PyMapping, PyString};
+use pyo3::types::{PyDict, PyIterator, PyList, PyMapping, PyString};
 
 use crate::error::{EdgeSegError, OrRaise, WordsError, option};
 use crate::example::{Example, named};
@@ -68,6 +69,18 @@ pub fn parse(words: &Bound<'_, PyAny>) -> PyResult<(Vec<Class>, Vec<String>)> {
         entries.push(entry);
     }
     parse_words("words", &entries.join("\n")).or_raise()
+}
+
+/// Reads a file of words: a mapping from names to other words for the same thing, as `Model.words()` takes it.
+#[pyfunction]
+pub fn read_words(py: Python<'_>, file: PathBuf) -> PyResult<Bound<'_, PyDict>> {
+    let classes = py.detach(|| read_tags_file(&file)).or_raise()?;
+    let words = PyDict::new(py);
+    for Class { name, words: all } in classes {
+        let others: Vec<String> = all.into_iter().filter(|word| *word != name).collect();
+        words.set_item(name, others)?;
+    }
+    Ok(words)
 }
 
 fn wrong_type(words: &Bound<'_, PyAny>) -> PyErr {

@@ -53,6 +53,7 @@ from ._native import (
     label,
     merge_labels,
     read_picture,
+    read_words,
 )
 
 __all__ = [
@@ -95,4 +96,5 @@ __all__ = [
     "label",
     "merge_labels",
     "read_picture",
+    "read_words",
 ]

@@ -77,6 +77,7 @@ __all__ = [
     "label",
     "merge_labels",
     "read_picture",
+    "read_words",
 ]
 
 __version__: str
@@ -116,6 +117,9 @@ class ForkedError(EdgeSegError):
 
 def read_picture(file: _Path | bytes) -> NDArray[np.uint8]:
     """Reads a picture's file, upright: uint8 of height × width × 3, red first. A path, or the file's bytes."""
+
+def read_words(file: _Path) -> dict[str, list[str]]:
+    """Reads a file of words in any form that docs/words.md lists: names with other words for the same thing, as Model.words() takes them."""
 
 def label(
     images: _Path | Iterable[_Path],
