@@ -379,7 +379,10 @@ mod tests {
         let ready = SESSION.words("cat, wall, -floor").unwrap().with_threshold("wall", 0.7).unwrap();
         let ready = ready.with_background(Background::Threshold(0.2)).unwrap();
         let one = SESSION.with_examples(&ready, &[("it".into(), example.clone())]).unwrap();
-        assert_eq!((one.names(), one.left_out(), one.background()), (&["cat", "wall", "it"].map(String::from)[..], ready.left_out(), ready.background()));
+        assert_eq!(
+            (one.names(), one.left_out(), one.background()),
+            (&["cat", "wall", "it"].map(String::from)[..], ready.left_out(), ready.background())
+        );
         assert_eq!(one.bank().gates(), [Gate::Common, Gate::Own(0.7), Gate::Common]);
         let last = |list: &WordList| list.bank().words().row(list.bank().spans()[2].start).to_vec();
         assert_eq!(last(&one), SESSION.words_with("", &[("it".into(), example.clone())]).unwrap().bank().words().row(0));

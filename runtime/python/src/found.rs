@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use edge_seg::image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use edge_seg::hide::ShownFrame;
+use edge_seg::image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use edge_seg::image::{ExtendedColorType, ImageEncoder, RgbImage, imageops};
 use edge_seg::live::SegmentedFrame;
 use edge_seg::region;

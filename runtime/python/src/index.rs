@@ -261,7 +261,8 @@ impl IndexWriter {
     fn with<R: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut Writer) -> edge_seg::Result<R> + Send) -> PyResult<R> {
         self.home.check("IndexWriter")?;
         let done = py.detach(|| self.writer.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(work));
-        let closed = || EdgeSegError::new_err(format!("{}: expected an index that is open, found one that was closed", self.path.display()));
+        let closed =
+            || EdgeSegError::new_err(format!("{}: expected an index that is open, found one that was closed", self.path.display()));
         done.ok_or_else(closed)?.map_err(of_index)
     }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
 use edge_seg::live::{
-    Countable, Counters, FrameReport, KeyFrames, Live as Running, LiveOptions, Propagation, PropagationOptions, SegmentedFrame, ThingOptions,
-    WordSpec,
+    Countable, Counters, FrameReport, KeyFrames, Live as Running, LiveOptions, Propagation, PropagationOptions, SegmentedFrame,
+    ThingOptions, WordSpec,
 };
 use edge_seg::rules::Watcher;
 use numpy::PyArray3;

@@ -167,14 +167,7 @@ impl Model {
 
     /// What a box of a picture shows, or all of it, to be looked for as a word is.
     #[pyo3(signature = (image, r#box=None, *, order="rgb", counter=false))]
-    fn example(
-        &self,
-        py: Python<'_>,
-        image: &Bound<'_, PyAny>,
-        r#box: Option<[i64; 4]>,
-        order: &str,
-        counter: bool,
-    ) -> PyResult<Example> {
+    fn example(&self, py: Python<'_>, image: &Bound<'_, PyAny>, r#box: Option<[i64; 4]>, order: &str, counter: bool) -> PyResult<Example> {
         let session = self.session()?;
         let frame = frame(image, Order::parse(order)?)?;
         let encoded = py.detach(|| session.encode(&frame)).or_raise()?;
@@ -219,15 +212,16 @@ impl Model {
                 &made.list
             }
         };
-        let (found, shown) = py.detach(|| match hide {
-            None => session.find(&frame, words).map_err(edge_seg::Error::from).map(|found| (found, ShownFrame::open(frame))),
-            Some(hide) => {
-                let encoded = session.encode(&frame)?;
-                let found = session.find_encoded(&frame, &encoded, words)?;
-                Ok((found, hide.shown(session, frame, &encoded)?))
-            }
-        })
-        .or_raise()?;
+        let (found, shown) = py
+            .detach(|| match hide {
+                None => session.find(&frame, words).map_err(edge_seg::Error::from).map(|found| (found, ShownFrame::open(frame))),
+                Some(hide) => {
+                    let encoded = session.encode(&frame)?;
+                    let found = session.find_encoded(&frame, &encoded, words)?;
+                    Ok((found, hide.shown(session, frame, &encoded)?))
+                }
+            })
+            .or_raise()?;
         Segmentation::new(py, found, Picture::Still(Arc::new(shown)))
     }
 
@@ -392,15 +386,16 @@ impl Encoded {
     fn segment(&self, py: Python<'_>, words: &Bound<'_, PyAny>, hide: Option<&Hide>) -> PyResult<Segmentation> {
         self.home.check("Encoded")?;
         let words = Words::of(&self.session, words)?.list;
-        let (found, shown) = py.detach(|| {
-            let found = self.session.find_encoded(&self.frame, &self.encoded, &words)?;
-            let shown = match hide {
-                None => self.frame.clone(),
-                Some(hide) => Arc::new(hide.shown(&self.session, Frame::clone(&self.frame), &self.encoded)?),
-            };
-            Ok::<_, edge_seg::Error>((found, shown))
-        })
-        .or_raise()?;
+        let (found, shown) = py
+            .detach(|| {
+                let found = self.session.find_encoded(&self.frame, &self.encoded, &words)?;
+                let shown = match hide {
+                    None => self.frame.clone(),
+                    Some(hide) => Arc::new(hide.shown(&self.session, Frame::clone(&self.frame), &self.encoded)?),
+                };
+                Ok::<_, edge_seg::Error>((found, shown))
+            })
+            .or_raise()?;
         Segmentation::new(py, found, Picture::Still(shown))
     }
 

@@ -289,7 +289,10 @@ mod tests {
         let encoded = session.encode(&frame).unwrap();
         assert!(hide.check(&session).is_ok() && hide.show(&session, frame.clone(), &encoded).is_ok());
         let said = other.show(&session, frame, &encoded).unwrap_err().to_string();
-        assert!(said.starts_with("hide: expected words of the model ") && said.ends_with("found words of the model 0123456789ab"), "{said}");
+        assert!(
+            said.starts_with("hide: expected words of the model ") && said.ends_with("found words of the model 0123456789ab"),
+            "{said}"
+        );
         assert_eq!(other.check(&session).unwrap_err().to_string(), said);
     }
 }
