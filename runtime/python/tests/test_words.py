@@ -91,7 +91,7 @@ def test_files_of_words_are_read(model: edge_seg.Model, tmp_path: Path) -> None:
     words = edge_seg.read_words(file)
     assert words == {"cat": [], "red car": ["sports car", "coupe"]}
     assert model.words(words).classes == [("cat", ["cat"]), ("red car", ["red car", "sports car", "coupe"])]
-    (tmp_path / "table.csv").write_text('name,synonyms\n"cup","mug; beaker"\n')
+    (tmp_path / "table.csv").write_text('name,synonyms\n"cup","mug, beaker"\n')
     assert edge_seg.read_words(str(tmp_path / "table.csv")) == {"cup": ["mug", "beaker"]}
     file.write_text("cat\ncat\n")
     with pytest.raises(edge_seg.WordsError, match="words.txt"):
