@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use edge_seg::hide::{Hidden, HideOptions, Whole};
 use edge_seg::live::{KeyFrames, Live, LiveOptions};
+use edge_seg::search::{Index, IndexOptions, IndexSink, IndexWriter};
 use edge_seg::source::{Pace, Rate, Source};
 use edge_seg::{Frame, Options, Session as Model};
 use edge_seg_tests::{Ended, edge_seg, need_program, picture};
@@ -367,4 +369,22 @@ fn memory_with_whole_frames_goes_into_no_core_dump() {
         let cores = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap().split_whitespace().nth(1);
         assert!(hide.is_empty() || cores == Some("0"), "{limits}");
     }
+}
+
+#[test]
+fn no_index_takes_what_is_hidden() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = Arc::new(Model::built_in_with(&Options::default().with_size_px(64)).unwrap());
+    let options = LiveOptions::default().with_hide(model.hide("person", HideOptions::default()).unwrap());
+    let film = || Film(pan().take(2).collect(), 0);
+    let path = folder.path().join("seen.index");
+    let mut writer = IndexWriter::open(&path, &model, &IndexOptions::default()).unwrap();
+    let mut live = Live::start(model.clone(), film(), "wall", options.clone()).unwrap();
+    let said = writer.add_shown(&live.next().unwrap().unwrap(), None, "hall").unwrap_err().to_string();
+    assert!(said.contains("index: expected frames of which nothing is hidden"), "{said}");
+    drop((live, writer));
+    let sink = IndexSink::open(&path, &model, "hall".into(), &IndexOptions::default(), Default::default()).unwrap();
+    let mut live = Live::start(model.clone(), film(), "wall", options).unwrap().with_sink(sink);
+    assert_eq!(live.next().unwrap().unwrap_err().to_string(), said);
+    assert_eq!(Index::open(&path).unwrap().contents().unwrap().frames, 0);
 }

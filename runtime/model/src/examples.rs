@@ -2,8 +2,8 @@
 
 use edge_seg_bundle::text::shown;
 
-use crate::words::{Class, Example, TagBank, same_name};
-use crate::{Background, Encoded, Error, Frame, Result, Session, UnitRows, WordList, parse_words};
+use crate::words::{Class, Example, Gate, TagBank, same_name};
+use crate::{Encoded, Error, Frame, Result, Session, UnitRows, WordList, parse_words};
 
 impl Example {
     /// What a box of an embedded picture shows: left, top, width and height in pixels. Patches count whose centre is in the box, or the
@@ -58,6 +58,11 @@ impl Example {
     /// The same as one of what a word does not mean.
     pub fn countering(self) -> Self {
         Self { counter: true, ..self }
+    }
+
+    /// Whether it is all of its picture, so that nothing is beside it.
+    pub fn is_whole(&self) -> bool {
+        self.beside.is_empty()
     }
 
     /// Whether it shows what the word does not mean.
@@ -130,15 +135,27 @@ impl Session {
     /// # Errors
     /// As [`Self::words`] and [`Self::tag_bank_with`].
     pub fn words_with(&self, list: &str, examples: &[(String, Example)]) -> Result<WordList> {
-        let (mut classes, left_out) = match list.trim() {
+        let (classes, left_out) = match list.trim() {
             "" => (Vec::new(), Vec::new()),
             list => parse_words("words", list)?,
         };
-        let of = join_examples(&mut classes, examples);
+        self.with_examples(&self.word_list(classes, left_out)?, examples)
+    }
+
+    /// The same words with more examples, each with the name of its word; thresholds stay as they are. As [`Self::words_with`], of a list
+    /// that is made already, which may be empty.
+    ///
+    /// # Errors
+    /// As [`Self::tag_bank_with`]; [`Error::Words`] if a name cannot be one.
+    pub fn with_examples(&self, list: &WordList, examples: &[(String, Example)]) -> Result<WordList> {
+        let mut classes = list.classes().to_vec();
+        let mut of = join_examples(&mut classes, examples);
+        of.iter_mut().zip(list.examples()).for_each(|(new, old)| drop(new.splice(..0, old.iter().cloned())));
         let classes = crate::check_classes("words", classes)?;
-        let bank = self.tag_bank_with(&classes, &left_out, &of)?;
-        let background = Background::Threshold(self.bundle().manifest().background);
-        Ok(WordList::new(classes, left_out, bank, background).with_examples(of))
+        let mut gates = list.bank().gates().to_vec();
+        gates.resize(classes.len(), Gate::Common);
+        let bank = self.tag_bank_with(&classes, list.left_out(), &of)?.with_gates(gates)?;
+        Ok(WordList::new(classes, list.left_out().to_vec(), bank, list.background()).with_examples(of))
     }
 
     /// As [`Self::tag_bank`], with examples for each class: a class without words is looked for by its examples alone.
@@ -326,7 +343,7 @@ mod tests {
     use std::sync::LazyLock;
 
     use super::*;
-    use crate::{Options, read_picture};
+    use crate::{Background, Options, read_picture};
 
     static SESSION: LazyLock<Session> = LazyLock::new(|| Session::built_in_with(&Options::default().with_size_px(224)).unwrap());
 
@@ -353,6 +370,29 @@ mod tests {
         assert!(share(&cat, &against) < share(&cat, &text), "{} {}", share(&cat, &against), share(&cat, &text));
         assert_eq!(against.bank().words().row(1), text.bank().words().row(1));
         assert_eq!((against.names(), against.examples()[0].len(), against.examples()[1].len()), (text.names(), 1, 0));
+    }
+
+    #[test]
+    fn words_that_are_ready_take_examples_and_keep_their_settings() {
+        let cat = picture("cat.jpg");
+        let example = SESSION.example(&cat, middle(&cat)).unwrap();
+        let ready = SESSION.words("cat, wall, -floor").unwrap().with_threshold("wall", 0.7).unwrap();
+        let ready = ready.with_background(Background::Threshold(0.2)).unwrap();
+        let one = SESSION.with_examples(&ready, &[("it".into(), example.clone())]).unwrap();
+        assert_eq!(
+            (one.names(), one.left_out(), one.background()),
+            (&["cat", "wall", "it"].map(String::from)[..], ready.left_out(), ready.background())
+        );
+        assert_eq!(one.bank().gates(), [Gate::Common, Gate::Own(0.7), Gate::Common]);
+        let last = |list: &WordList| list.bank().words().row(list.bank().spans()[2].start).to_vec();
+        assert_eq!(last(&one), SESSION.words_with("", &[("it".into(), example.clone())]).unwrap().bank().words().row(0));
+        // One after the other is both at once.
+        let other = SESSION.example(&picture("coffee.jpg"), [0, 0, 200, 200]).unwrap();
+        let both = [("it".into(), example), ("It".into(), other)];
+        let joined = SESSION.with_examples(&one, &both[1..]).unwrap();
+        assert_eq!(joined, SESSION.with_examples(&ready, &both).unwrap());
+        assert!(joined.examples()[2].len() == 2 && last(&joined) != last(&one));
+        assert!(SESSION.words_with("", &[]).unwrap_err().to_string().contains("one word or more"));
     }
 
     #[test]

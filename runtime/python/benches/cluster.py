@@ -21,8 +21,9 @@ SCRIPT = Path(__file__).parents[3] / "examples" / "cluster" / "label_ray.py"
 WORDS = "person, car, road, tree, building, sky, grass, sign"
 
 
-def processor_s(run: int, workers: int) -> float:
-    """Seconds that a run's processes with a model have computed so far."""
+def processor_s(run: int, workers: int, known: dict[int, int]) -> float:
+    """Seconds that a run's processes with a model have computed so far. Ray lets go of workers that find no more work, before the last
+    shard is done: `known` keeps what each had."""
     ticks = {}
     parents = {}
     for process in Path("/proc").iterdir():
@@ -40,7 +41,8 @@ def processor_s(run: int, workers: int) -> float:
             process = parents.get(process)
         return process == run
 
-    return sum(of for process, of in ticks.items() if began(process)) / os.sysconf("SC_CLK_TCK")
+    known.update((process, of) for process, of in ticks.items() if began(process))
+    return sum(known.values()) / os.sysconf("SC_CLK_TCK")
 
 
 def run(pictures: Path, workers: int) -> tuple[float, float]:
@@ -52,15 +54,17 @@ def run(pictures: Path, workers: int) -> tuple[float, float]:
         quiet = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
         child = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, **quiet})
         first, last, count = 0.0, 0.0, 0
+        known: dict[int, int] = {}
         computed = [0.0, 0.0]
         while child.poll() is None:
             done = len(list((out / "shards").glob("*.jsonl"))) if (out / "shards").exists() else 0
+            used = processor_s(child.pid, workers, known)
             if done > count:
-                now, used = time.monotonic(), processor_s(child.pid, workers)
+                now = time.monotonic()
                 if not count:
                     first, computed[0], begun = now, used, done
                 count, last, computed[1] = done, now, used
-            time.sleep(0.02)
+            time.sleep(0.1)
         if child.returncode:
             sys.exit(child.communicate()[1])
         finished = shard * (count - begun)

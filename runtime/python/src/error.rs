@@ -23,7 +23,12 @@ create_exception!(edge_seg, EncoderError, EdgeSegError, "An encoder cannot be lo
 create_exception!(edge_seg, DeviceError, EdgeSegError, "A GPU that was asked for cannot be used, or failed.");
 create_exception!(edge_seg, SourceError, EdgeSegError, "A source of frames, or the program that reads it, does not work.");
 create_exception!(edge_seg, RulesError, EdgeSegError, "Rules cannot be used.");
-create_exception!(edge_seg, DataError, EdgeSegError, "Labels, tables of classes or captions, or the record of a run, cannot be used.");
+create_exception!(
+    edge_seg,
+    DataError,
+    EdgeSegError,
+    "Labels, tables of classes or captions, the record of a run, or an index, cannot be used."
+);
 create_exception!(
     edge_seg,
     ForkedError,

@@ -3,11 +3,12 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use edge_seg::hide::ShownFrame;
 use edge_seg::image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use edge_seg::image::{ExtendedColorType, ImageEncoder, RgbImage, imageops};
 use edge_seg::live::SegmentedFrame;
+use edge_seg::region;
 use edge_seg::sink::{LegendEntry, OverlayOptions, draw_overlay, draw_overlay_in};
-use edge_seg::{Frame, region};
 use numpy::{PyArray1, PyArray2, PyArray3, PyArrayMethods};
 use pyo3::exceptions::PyImportError;
 use pyo3::intern;
@@ -15,22 +16,36 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PyList, PyString};
 
 use crate::error::{EdgeSegError, OrRaise, WordsError, option};
+use crate::hide::Hidden;
 use crate::picture::{array_from, array_of};
 use crate::words::position;
 
 /// The frame that masks are of.
 #[derive(Clone)]
 pub enum Picture {
-    Still(Arc<Frame>),
+    Still(Arc<ShownFrame>),
     Live(Arc<SegmentedFrame>),
 }
 
 impl Picture {
-    pub fn pixels(&self) -> &RgbImage {
+    fn frame(&self) -> &ShownFrame {
         match self {
-            Self::Still(frame) => &frame.pixels,
-            Self::Live(shown) => &shown.frame.pixels,
+            Self::Still(frame) => frame,
+            Self::Live(shown) => &shown.frame,
         }
+    }
+
+    pub fn pixels(&self) -> &RgbImage {
+        &self.frame().pixels
+    }
+
+    pub fn hidden(&self) -> Option<Hidden> {
+        self.frame().hidden().map(|_| Hidden(self.clone()))
+    }
+
+    /// What is hidden of the frame, of a picture that says so.
+    pub fn cover(&self) -> Option<&edge_seg::hide::Hidden> {
+        self.frame().hidden()
     }
 
     /// Colours of the labels from 1, where somebody chose them.
@@ -171,7 +186,13 @@ impl Segmentation {
         (1..=this.get().found.names().len() as u16).map(|label| Self::class(this, label)).collect()
     }
 
-    /// The picture that the masks are of, upright: uint8 [height, width, 3], red first. A copy.
+    /// What is hidden of the picture; None where nothing was asked to be.
+    #[getter]
+    fn hidden(&self) -> Option<Hidden> {
+        self.picture.hidden()
+    }
+
+    /// The picture that the masks are of, upright and without what is hidden: uint8 [height, width, 3], red first. A copy.
     #[getter]
     fn picture<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray3<u8>>> {
         array_of(py, self.picture.pixels())
@@ -244,55 +265,32 @@ impl Segmentation {
     /// What was found as `supervision.Detections`, one for each word with pixels, or for each connected region.
     #[pyo3(signature = (*, regions=false))]
     fn to_supervision<'py>(&self, py: Python<'py>, regions: bool) -> PyResult<Bound<'py, PyAny>> {
-        let missing = |error: PyErr| {
-            let said = PyImportError::new_err(
-                "to_supervision: expected the package supervision, which is not installed; try: pip install supervision",
-            );
-            said.set_cause(py, Some(error));
-            said
-        };
-        let detections = py.import("supervision").map_err(missing)?.getattr("Detections")?;
         let whole = self.whole(py)?;
         let (width, height) = (whole.labels.width as usize, whole.labels.height as usize);
-        let (mut xyxy, mut masks, mut confidence, mut class_id, mut names) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut found = Detected::new(width, height);
         py.detach(|| {
             let classes = whole.classes();
-            let mut add = |class: &edge_seg::FoundClass<'_>, [left, top, w, h]: [u32; 4]| {
-                xyxy.extend([left, top, left + w, top + h].map(|edge| edge as f32));
-                confidence.push(class.score());
-                class_id.push(i64::from(class.label()));
-                names.push(class.name().to_owned());
-            };
-            if regions {
-                for (label, region) in region::regions(&whole.labels.labels, width, LEAST_REGION_PX) {
-                    let Some(class) = usize::from(label).checked_sub(1).and_then(|at| classes.get(at)) else { continue };
-                    let bounds = region.bounds_px();
-                    add(class, bounds);
-                    let start = masks.len();
-                    masks.resize(start + width * height, false);
-                    let [left, top, w, h] = bounds.map(|side| side as usize);
-                    for y in top..top + h {
-                        (left..left + w).for_each(|x| masks[start + y * width + x] = region.contains(x, y));
-                    }
+            if !regions {
+                for class in &classes {
+                    let Some(bounds) = class.bounds_px() else { continue };
+                    found.add(class.name(), class.label(), class.score(), bounds);
+                    found.masks.extend(whole.labels.labels.iter().map(|label| *label == class.label()));
                 }
                 return;
             }
-            for class in &classes {
-                let Some(bounds) = class.bounds_px() else { continue };
-                add(class, bounds);
-                masks.extend(whole.labels.labels.iter().map(|label| *label == class.label()));
+            for (label, region) in region::regions(&whole.labels.labels, width, LEAST_REGION_PX) {
+                let Some(class) = usize::from(label).checked_sub(1).and_then(|at| classes.get(at)) else { continue };
+                let bounds = region.bounds_px();
+                found.add(class.name(), class.label(), class.score(), bounds);
+                let start = found.masks.len();
+                found.masks.resize(start + width * height, false);
+                let [left, top, w, h] = bounds.map(|side| side as usize);
+                for y in top..top + h {
+                    (left..left + w).for_each(|x| found.masks[start + y * width + x] = region.contains(x, y));
+                }
             }
         });
-        let count = class_id.len();
-        let arguments = PyDict::new(py);
-        arguments.set_item("xyxy", PyArray1::from_vec(py, xyxy).reshape([count, 4])?)?;
-        arguments.set_item("mask", PyArray1::from_vec(py, masks).reshape([count, height, width])?)?;
-        arguments.set_item("confidence", PyArray1::from_vec(py, confidence))?;
-        arguments.set_item("class_id", PyArray1::from_vec(py, class_id))?;
-        let data = PyDict::new(py);
-        data.set_item("class_name", py.import(intern!(py, "numpy"))?.call_method1("array", (names, "str"))?)?;
-        arguments.set_item("data", data)?;
-        detections.call((), Some(&arguments))
+        found.detections(py, None)
     }
 
     fn _repr_png_<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
@@ -334,6 +332,78 @@ impl Segmentation {
         let more = if reports.len() > 8 { ", ..." } else { "" };
         Ok(format!("<Segmentation {}×{}: {}{more}>", self.found.labels.width, self.found.labels.height, told.join(", ")))
     }
+}
+
+/// What becomes `supervision.Detections`.
+pub struct Detected {
+    size: [usize; 2],
+    xyxy: Vec<f32>,
+    confidence: Vec<f32>,
+    class_id: Vec<i64>,
+    names: Vec<String>,
+    /// Of each, in their order. `[detections, height, width]`
+    pub masks: Vec<bool>,
+}
+
+impl Detected {
+    pub fn new(width: usize, height: usize) -> Self {
+        let (xyxy, confidence, class_id, names, masks) = Default::default();
+        Self { size: [height, width], xyxy, confidence, class_id, names, masks }
+    }
+
+    /// One more, whose mask is added to [`Self::masks`] by the caller.
+    pub fn add(&mut self, name: &str, label: u16, score: f32, [left, top, width, height]: [u32; 4]) {
+        self.xyxy.extend([left, top, left + width, top + height].map(|edge| edge as f32));
+        self.confidence.push(score);
+        self.class_id.push(i64::from(label));
+        self.names.push(name.to_owned());
+    }
+
+    pub fn detections(self, py: Python<'_>, tracker_id: Option<Vec<i64>>) -> PyResult<Bound<'_, PyAny>> {
+        let missing = |error: PyErr| {
+            let said = PyImportError::new_err(
+                "to_supervision: expected the package supervision, which is not installed; try: pip install supervision",
+            );
+            said.set_cause(py, Some(error));
+            said
+        };
+        let detections = py.import("supervision").map_err(missing)?.getattr("Detections")?;
+        let (count, [height, width]) = (self.class_id.len(), self.size);
+        let arguments = PyDict::new(py);
+        arguments.set_item("xyxy", PyArray1::from_vec(py, self.xyxy).reshape([count, 4])?)?;
+        arguments.set_item("mask", PyArray1::from_vec(py, self.masks).reshape([count, height, width])?)?;
+        arguments.set_item("confidence", PyArray1::from_vec(py, self.confidence))?;
+        arguments.set_item("class_id", PyArray1::from_vec(py, self.class_id))?;
+        if let Some(tracker_id) = tracker_id {
+            arguments.set_item("tracker_id", PyArray1::from_vec(py, tracker_id))?;
+        }
+        let data = PyDict::new(py);
+        data.set_item("class_name", py.import(intern!(py, "numpy"))?.call_method1("array", (self.names, "str"))?)?;
+        arguments.set_item("data", data)?;
+        detections.call((), Some(&arguments))
+    }
+}
+
+/// A mask as COCO has it: {"size": [height, width], "counts": str}.
+pub fn coco(py: Python<'_>, height: u32, width: u32, counts: String) -> PyResult<Bound<'_, PyDict>> {
+    let told = PyDict::new(py);
+    told.set_item(intern!(py, "size"), [height, width])?;
+    told.set_item(intern!(py, "counts"), counts)?;
+    Ok(told)
+}
+
+/// Outlines as arrays. `[corners, 2]` each
+pub fn outlines(py: Python<'_>, outlines: Vec<Vec<[u32; 2]>>) -> PyResult<Vec<Bound<'_, PyArray2<i32>>>> {
+    let array = |outline: Vec<[u32; 2]>| {
+        let flat = outline.iter().flatten().map(|at| *at as i32).collect();
+        PyArray1::from_vec(py, flat).reshape([outline.len(), 2])
+    };
+    outlines.into_iter().map(array).collect()
+}
+
+/// How far an outline may lie from the mask's, in pixels.
+pub fn tolerance(given: f64) -> PyResult<f64> {
+    if given >= 0.0 && given.is_finite() { Ok(given) } else { Err(option("tolerance", "pixels, 0 or more", given)) }
 }
 
 /// What was found of one word.
@@ -398,24 +468,14 @@ impl FoundClass {
     fn rle<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let counts = self.of(py, |class| class.rle())?;
         let labels = &self.found.get().found.labels;
-        let told = PyDict::new(py);
-        told.set_item(intern!(py, "size"), [labels.height, labels.width])?;
-        told.set_item(intern!(py, "counts"), counts)?;
-        Ok(told)
+        coco(py, labels.height, labels.width, counts)
     }
 
     /// The outer outline of each connected region, corner by corner along pixel edges: int32 [corners, 2] each, x and y.
     #[pyo3(signature = (tolerance=1.0))]
     fn polygons<'py>(&self, py: Python<'py>, tolerance: f64) -> PyResult<Vec<Bound<'py, PyArray2<i32>>>> {
-        if !(tolerance >= 0.0 && tolerance.is_finite()) {
-            return Err(option("tolerance", "pixels, 0 or more", tolerance));
-        }
-        let outlines = self.of(py, |class| class.polygons(tolerance))?;
-        let array = |outline: Vec<[u32; 2]>| {
-            let flat = outline.iter().flatten().map(|at| *at as i32).collect();
-            PyArray1::from_vec(py, flat).reshape([outline.len(), 2])
-        };
-        outlines.into_iter().map(array).collect()
+        let tolerance = self::tolerance(tolerance)?;
+        outlines(py, self.of(py, |class| class.polygons(tolerance))?)
     }
 
     fn __repr__(&self) -> String {

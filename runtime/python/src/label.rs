@@ -47,6 +47,9 @@ fn classes(words: &Bound<'_, PyAny>) -> PyResult<(Vec<Class>, Option<f32>)> {
         if list.bank().gates().iter().any(|gate| matches!(gate, Gate::Own(_) | Gate::Off)) {
             return unlike("some with a threshold of their own, or off");
         }
+        if list.examples().iter().any(|of| !of.is_empty()) {
+            return unlike("some that are shown");
+        }
         // Without a threshold every pixel belongs to some word.
         let common = if let Background::Threshold(threshold) = list.background() { threshold } else { 0.0 };
         return Ok((list.classes().to_vec(), Some(common)));

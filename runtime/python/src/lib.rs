@@ -8,14 +8,18 @@
 
 mod error;
 mod evaluate;
+mod example;
 mod found;
 mod guest;
+mod hide;
+mod index;
 mod label;
 mod live;
 mod model;
 mod picture;
 mod rules;
 mod source;
+mod things;
 mod wait;
 mod words;
 
@@ -34,7 +38,13 @@ mod _native {
     #[pymodule_export]
     use super::evaluate::{ClassMeasures, Evaluation, evaluate};
     #[pymodule_export]
+    use super::example::Example;
+    #[pymodule_export]
     use super::found::{FoundClass, Segmentation};
+    #[pymodule_export]
+    use super::hide::{Hidden, Hide};
+    #[pymodule_export]
+    use super::index::{Contents, Index, IndexWriter, Sighting};
     #[pymodule_export]
     use super::label::{Labelling, PictureLabels, Region, label, merge_labels};
     #[pymodule_export]
@@ -48,7 +58,9 @@ mod _native {
     #[pymodule_export]
     use super::source::Source;
     #[pymodule_export]
-    use super::words::Words;
+    use super::things::Thing;
+    #[pymodule_export]
+    use super::words::{Words, read_words};
 
     #[allow(non_upper_case_globals)]
     #[pymodule_export]

@@ -1,10 +1,15 @@
 //! Video that is being segmented.
 
+use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
-use edge_seg::live::{Counters, KeyFrames, Live as Running, LiveOptions, Propagation, PropagationOptions, SegmentedFrame, WordSpec};
+use edge_seg::live::{
+    Countable, Counters, FrameReport, KeyFrames, Live as Running, LiveOptions, Propagation, PropagationOptions, SegmentedFrame,
+    ThingOptions, WordSpec,
+};
+use edge_seg::rules::Watcher;
 use numpy::PyArray3;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -12,11 +17,13 @@ use pyo3::types::{PyBool, PyDict, PyString};
 
 use crate::error::{Home, OrRaise, option, raised, video_here};
 use crate::found::{Picture, Segmentation, seconds};
+use crate::hide::{Hidden, Hide};
 use crate::model::Model;
 use crate::picture::{Order, array_of};
 use crate::rules::{Event, Rules};
 use crate::source::{Iterated, POLL, iterator, open, parse_pace};
-use crate::words::Words;
+use crate::things::{self, Drawn, Thing};
+use crate::words::{Words, position};
 
 /// Video that is being segmented: an iterator of frames with their masks, and a context manager that lets the camera go.
 #[pyclass(frozen, module = "edge_seg")]
@@ -61,6 +68,37 @@ fn propagation(carry: &str, smoothing: f64) -> PyResult<PropagationOptions> {
     Ok(PropagationOptions::default().with_carry(carry).with_smoothing(seconds("smoothing", smoothing)?))
 }
 
+/// As a share of the picture: what `ThingOptions` begins with.
+const LEAST_SHARE: f64 = 0.0005;
+
+/// Warns of words that nothing will come of: they are written wrongly, or somebody adds them later.
+fn warn_of_missing(py: Python<'_>, rules: Option<&Rules>, things: Option<&ThingOptions>, names: &[String]) -> PyResult<()> {
+    let warn = |said: String| {
+        let said = CString::new(said.replace('\0', " ")).unwrap_or_default();
+        PyErr::warn(py, &py.get_type::<pyo3::exceptions::PyUserWarning>(), &said, 1)
+    };
+    let is_listed = |word: &str| position(names, word).is_some();
+    if let Some(Countable::Words(words)) = things.map(|things| &things.countable) {
+        let missing: Vec<&str> = words.iter().map(String::as_str).filter(|word| !is_listed(word)).collect();
+        if !missing.is_empty() {
+            warn(format!("things: {} are not among the words, and counted when somebody adds them", missing.join(", ")))?;
+        }
+    }
+    // Profiles look for other words at other times.
+    let Some(book) = rules.map(Rules::book).filter(|book| book.profiles.is_empty()) else { return Ok(()) };
+    let watcher = Watcher::new(book.clone()).or_raise()?;
+    let missing = watcher.missing_words(names);
+    if !missing.is_empty() {
+        warn(format!("rules: {} are not among the words, and no event comes of them", missing.join(", ")))?;
+    }
+    let counted: Vec<&str> = names.iter().map(String::as_str).filter(|name| things.is_some_and(|t| t.countable.holds(name))).collect();
+    let uncounted: Vec<&str> = watcher.uncounted_words(&counted).into_iter().filter(|word| is_listed(word)).collect();
+    if !uncounted.is_empty() {
+        warn(format!("rules: {} are not among the things, and no event comes of their number", uncounted.join(", ")))?;
+    }
+    Ok(())
+}
+
 impl Live {
     fn stopped(&self, py: Python<'_>) -> PyResult<()> {
         self.stops.iter().for_each(|stop| stop.store(true, Ordering::Relaxed));
@@ -76,7 +114,10 @@ impl Live {
 #[pymethods]
 impl Live {
     #[new]
-    #[pyo3(signature = (model, source, words, *, order="rgb", rules=None, pace="auto", keys=None, carry="scores", smoothing=0.0, scene_cuts=true, repeat=false))]
+    #[pyo3(signature = (
+        model, source, words, *, order="rgb", rules=None, things=None, things_least=LEAST_SHARE, things_patience=2.0, hide=None, pace="auto",
+        keys=None, carry="scores", smoothing=0.0, scene_cuts=true, repeat=false
+    ), text_signature = "(model, source, words, *, order='rgb', rules=None, things=None, things_least=0.0005, things_patience=2.0, hide=None, pace='auto', keys=None, carry='scores', smoothing=0.0, scene_cuts=True, repeat=False)")]
     #[allow(clippy::too_many_arguments)]
     fn new(
         py: Python<'_>,
@@ -85,6 +126,10 @@ impl Live {
         words: &Bound<'_, PyAny>,
         order: &str,
         rules: Option<&Rules>,
+        things: Option<&Bound<'_, PyAny>>,
+        things_least: f64,
+        things_patience: f64,
+        hide: Option<&Hide>,
         pace: &str,
         keys: Option<&Bound<'_, PyAny>>,
         carry: &str,
@@ -96,7 +141,10 @@ impl Live {
         let home = video_here("Live")?;
         let (pace, keys, carry) = (parse_pace(pace)?, key_frames(keys)?, propagation(carry, smoothing)?);
         let options = LiveOptions::default().with_pace(pace).with_keys(keys).with_carry(carry).with_scene_cuts(scene_cuts);
+        let things = things.map(|words| things::options(words, things_least, things_patience)).transpose()?;
         let list = Words::of(&session, words)?.list;
+        warn_of_missing(py, rules, things.as_ref(), list.names())?;
+        let options = options.with_things(things).with_hide(hide.map(|hide| hide.hide.clone()));
         let (stop, raised) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Option<PyErr>>>::default());
         let named = source.is_instance_of::<PyString>() || source.hasattr(intern!(py, "__fspath__"))?;
         let source: Box<dyn edge_seg::source::Source> = if named {
@@ -189,16 +237,17 @@ impl Live {
                 running.next_within(POLL).map(|shown| {
                     shown.map(|shown| {
                         shown.map(|shown| {
-                            let events = running.report().map(|report| report.events.clone()).unwrap_or_default();
-                            (shown.found.clone(), shown, events)
+                            let report = running.report().cloned();
+                            (shown.found.clone(), shown, report)
                         })
                     })
                 })
             });
             match next {
-                Poll::Ready(Some(Ok((found, shown, events)))) => {
+                Poll::Ready(Some(Ok((found, shown, report)))) => {
                     let found = Py::new(py, Segmentation::new(py, found, Picture::Live(shown.clone()))?)?;
-                    return Ok(Some(LiveFrame { found, shown, events }));
+                    let (drawn, session) = (Arc::new(Drawn::new(shown.clone())), self.session.clone());
+                    return Ok(Some(LiveFrame { found, shown, drawn, session, report }));
                 }
                 Poll::Ready(Some(Err(error))) => {
                     let raised_before = self.raised.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -235,7 +284,25 @@ impl Drop for Live {
 pub struct LiveFrame {
     found: Py<Segmentation>,
     shown: Arc<SegmentedFrame>,
-    events: Vec<edge_seg::rules::Event>,
+    drawn: Arc<Drawn>,
+    session: Arc<edge_seg::Session>,
+    report: Option<Arc<FrameReport>>,
+}
+
+impl LiveFrame {
+    pub fn shown(&self) -> &SegmentedFrame {
+        &self.shown
+    }
+
+    /// The digest of the model that embedded it.
+    pub fn model(&self) -> &str {
+        self.session.bundle().digest()
+    }
+
+    /// Its masks as the library's own functions take them.
+    pub fn whole(&self, py: Python<'_>) -> PyResult<edge_seg::Segmentation> {
+        self.found.get().whole(py)
+    }
 }
 
 #[pymethods]
@@ -297,7 +364,43 @@ impl LiveFrame {
     /// What rules found in it.
     #[getter]
     fn events(&self) -> Vec<Event> {
-        self.events.iter().cloned().map(Event).collect()
+        self.report.iter().flat_map(|report| &report.events).cloned().map(Event).collect()
+    }
+
+    /// The things that it shows, by number. OptionError where Live was not asked to follow any.
+    #[getter]
+    fn things(&self) -> PyResult<Vec<Thing>> {
+        Thing::of(&self.drawn)
+    }
+
+    /// How many things of each word that is counted it shows. OptionError where Live was not asked to follow any.
+    #[getter]
+    fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let (things, counts) = (self.drawn.things()?, PyDict::new(py));
+        for (label, name) in (1u16..).zip(self.shown.found.names().iter()) {
+            if let Some(count) = things.count(label) {
+                counts.set_item(name, count)?;
+            }
+        }
+        Ok(counts)
+    }
+
+    /// What was counted so far in the zones and over the lines of the rules.
+    #[getter]
+    fn tallies<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        self.drawn.things()?;
+        self.report.iter().flat_map(|report| &report.tallies).map(|told| things::tally(py, told)).collect()
+    }
+
+    /// What is hidden of its picture; None where nothing was asked to be.
+    #[getter]
+    fn hidden(&self) -> Option<Hidden> {
+        Picture::Live(self.shown.clone()).hidden()
+    }
+
+    /// Its things as `supervision.Detections`, their numbers as tracker_id.
+    fn to_supervision<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.drawn.detections(py)
     }
 
     fn __repr__(&self) -> String {

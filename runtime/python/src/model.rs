@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use edge_seg::device::Device;
+use edge_seg::hide::ShownFrame;
+use edge_seg::image::RgbImage;
 use edge_seg::trust::Trust;
 use edge_seg::{Bundle, Frame, Languages, Meaning, ModelError, Options, Refinement, Session, TagScore, score_tags};
 use numpy::{PyArray1, PyArray3};
@@ -11,7 +13,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMapping};
 
 use crate::error::{Home, OrRaise, option, whole};
+use crate::example::Example;
 use crate::found::{Picture, Segmentation, seconds};
+use crate::hide::Hide;
 use crate::label::{PictureLabels, label_one};
 use crate::picture::{Order, frame};
 use crate::words::{Common, Words};
@@ -137,18 +141,19 @@ impl Model {
 
     /// Words to look for, with their embeddings.
     #[pyo3(
-        signature = (words, *, thresholds=None, off=None, left_out=None, background=Common::Model),
-        text_signature = "($self, words, *, thresholds=None, off=None, left_out=None, background='model')"
+        signature = (words, *, examples=None, thresholds=None, off=None, left_out=None, background=Common::Model),
+        text_signature = "($self, words, *, examples=None, thresholds=None, off=None, left_out=None, background='model')"
     )]
     fn words(
         &self,
         words: &Bound<'_, PyAny>,
+        examples: Option<&Bound<'_, PyMapping>>,
         thresholds: Option<&Bound<'_, PyMapping>>,
         off: Option<Vec<String>>,
         left_out: Option<Vec<String>>,
         background: Common,
     ) -> PyResult<Words> {
-        Words::encode(self.session()?, words, thresholds, off, left_out, background)
+        Words::encode(self.session()?, words, examples, thresholds, off, left_out, background)
     }
 
     /// What is looked for in a word's place: its English meaning, or the word itself; None if nothing knows it.
@@ -160,14 +165,39 @@ impl Model {
         })
     }
 
+    /// What a box of a picture shows, or all of it, to be looked for as a word is.
+    #[pyo3(signature = (image, r#box=None, *, order="rgb", counter=false))]
+    fn example(&self, py: Python<'_>, image: &Bound<'_, PyAny>, r#box: Option<[i64; 4]>, order: &str, counter: bool) -> PyResult<Example> {
+        let session = self.session()?;
+        let frame = frame(image, Order::parse(order)?)?;
+        let encoded = py.detach(|| session.encode(&frame)).or_raise()?;
+        Example::of(session, &encoded, r#box, counter)
+    }
+
+    /// Words whose things are to be hidden in pictures and video. They need not be among those that are looked for.
+    #[pyo3(signature = (words, *, by="fill", margin=0.05, threshold=None, max_age=2.0))]
+    fn hide(
+        &self,
+        py: Python<'_>,
+        words: &Bound<'_, PyAny>,
+        by: &str,
+        margin: f32,
+        threshold: Option<f32>,
+        max_age: f64,
+    ) -> PyResult<Hide> {
+        Hide::of(py, self.session()?, self.home, words, by, margin, threshold, max_age)
+    }
+
     /// Finds words in a picture.
-    #[pyo3(signature = (image, words, *, order="rgb", timestamp=0.0, sequence=0))]
+    #[pyo3(signature = (image, words, *, order="rgb", hide=None, timestamp=0.0, sequence=0))]
+    #[allow(clippy::too_many_arguments)]
     fn segment(
         &self,
         py: Python<'_>,
         image: &Bound<'_, PyAny>,
         words: &Bound<'_, PyAny>,
         order: &str,
+        hide: Option<&Hide>,
         timestamp: f64,
         sequence: i64,
     ) -> PyResult<Segmentation> {
@@ -182,8 +212,17 @@ impl Model {
                 &made.list
             }
         };
-        let found = py.detach(|| session.find(&frame, words)).or_raise()?;
-        Segmentation::new(py, found, Picture::Still(Arc::new(frame)))
+        let (found, shown) = py
+            .detach(|| match hide {
+                None => session.find(&frame, words).map_err(edge_seg::Error::from).map(|found| (found, ShownFrame::open(frame))),
+                Some(hide) => {
+                    let encoded = session.encode(&frame)?;
+                    let found = session.find_encoded(&frame, &encoded, words)?;
+                    Ok((found, hide.shown(session, frame, &encoded)?))
+                }
+            })
+            .or_raise()?;
+        Segmentation::new(py, found, Picture::Still(Arc::new(shown)))
     }
 
     /// Embeds a picture's patches, for several lists of words, search or clustering.
@@ -192,7 +231,7 @@ impl Model {
         let session = self.session()?;
         let frame = frame(image, Order::parse(order)?)?;
         let encoded = py.detach(|| session.encode(&frame)).or_raise()?;
-        Ok(Encoded { session: session.clone(), home: self.home, frame: Arc::new(frame), encoded })
+        Ok(Encoded { session: session.clone(), home: self.home, frame: Arc::new(ShownFrame::open(frame)), encoded })
     }
 
     /// Embeds a text as it is: float32 [dim], unit-norm.
@@ -300,8 +339,20 @@ impl Model {
 pub struct Encoded {
     session: Arc<Session>,
     home: Home,
-    frame: Arc<Frame>,
+    frame: Arc<ShownFrame>,
     encoded: edge_seg::Encoded,
+}
+
+impl Encoded {
+    /// The picture, and its embeddings.
+    pub fn seen(&self) -> (&RgbImage, &edge_seg::Encoded) {
+        (&self.frame.pixels, &self.encoded)
+    }
+
+    /// The digest of the model that embedded it.
+    pub fn model(&self) -> &str {
+        self.session.bundle().digest()
+    }
 }
 
 #[pymethods]
@@ -331,11 +382,27 @@ impl Encoded {
     }
 
     /// Finds words, without encoding the picture once more.
-    fn segment(&self, py: Python<'_>, words: &Bound<'_, PyAny>) -> PyResult<Segmentation> {
+    #[pyo3(signature = (words, *, hide=None))]
+    fn segment(&self, py: Python<'_>, words: &Bound<'_, PyAny>, hide: Option<&Hide>) -> PyResult<Segmentation> {
         self.home.check("Encoded")?;
         let words = Words::of(&self.session, words)?.list;
-        let found = py.detach(|| self.session.find_encoded(&self.frame, &self.encoded, &words)).or_raise()?;
-        Segmentation::new(py, found, Picture::Still(self.frame.clone()))
+        let (found, shown) = py
+            .detach(|| {
+                let found = self.session.find_encoded(&self.frame, &self.encoded, &words)?;
+                let shown = match hide {
+                    None => self.frame.clone(),
+                    Some(hide) => Arc::new(hide.shown(&self.session, Frame::clone(&self.frame), &self.encoded)?),
+                };
+                Ok::<_, edge_seg::Error>((found, shown))
+            })
+            .or_raise()?;
+        Segmentation::new(py, found, Picture::Still(shown))
+    }
+
+    /// What a box of the picture shows, or all of it, to be looked for as a word is.
+    #[pyo3(signature = (r#box=None, *, counter=false))]
+    fn example(&self, r#box: Option<[i64; 4]>, counter: bool) -> PyResult<Example> {
+        Example::of(&self.session, &self.encoded, r#box, counter)
     }
 
     fn __repr__(&self) -> String {

@@ -10,6 +10,8 @@ use pyo3::types::{PyDict, PyType};
 
 use crate::error::OrRaise;
 use crate::found::{Segmentation, seconds, whole};
+use crate::live::LiveFrame;
+use crate::things::tally;
 
 /// Zones of the picture and conditions on words: what a rule file holds.
 #[pyclass(frozen, module = "edge_seg")]
@@ -57,14 +59,32 @@ impl Rules {
         Ok(states)
     }
 
-    /// Looks at one picture's masks at a time in seconds, the picture's own without another; times must not go back.
+    /// What was counted so far in their zones and over their lines.
+    #[getter]
+    fn tallies<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let tallies = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).tallies();
+        tallies.iter().map(|told| tally(py, told)).collect()
+    }
+
+    /// Looks at one picture's masks, or a frame's with its things, at a time in seconds, its own without another; times must not go back.
     #[pyo3(signature = (found, *, timestamp=None))]
-    fn look(&self, py: Python<'_>, found: &Bound<'_, Segmentation>, timestamp: Option<f64>) -> PyResult<Vec<Event>> {
-        let mut found = whole(py, found)?;
+    fn look(&self, py: Python<'_>, found: &Bound<'_, PyAny>, timestamp: Option<f64>) -> PyResult<Vec<Event>> {
+        let frame = found.cast::<LiveFrame>().ok();
+        let mut masks = match frame {
+            Some(frame) => frame.get().whole(py)?,
+            None => whole(py, found.cast::<Segmentation>()?)?,
+        };
         if let Some(timestamp) = timestamp {
-            found.timestamp = seconds("timestamp", timestamp)?;
+            masks.timestamp = seconds("timestamp", timestamp)?;
         }
-        let events = py.detach(|| self.watcher.lock().unwrap_or_else(PoisonError::into_inner).look(&found, SystemTime::now()));
+        let things = frame.and_then(|frame| frame.get().shown().things.as_ref());
+        let events = py.detach(|| {
+            let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+            match things {
+                Some(things) => watcher.look_at(&masks, things, SystemTime::now()),
+                None => watcher.look(&masks, SystemTime::now()),
+            }
+        });
         Ok(events.into_iter().map(Event).collect())
     }
 
@@ -114,7 +134,8 @@ impl Event {
         self.0.duration_ms / 1e3
     }
 
-    /// What the frame shows of each word that the rule is about: word, zone, share, score.
+    /// What the frame shows of each word that the rule is about: word, zone or line, share, score, and where they are counted the number of
+    /// its things, and of which ones; what is usual where the rule asks for that.
     #[getter]
     fn measured<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         let one = |measured: &edge_seg::rules::Measured| {
@@ -123,6 +144,10 @@ impl Event {
             told.set_item("zone", &measured.zone)?;
             told.set_item("share", measured.share)?;
             told.set_item("score", measured.score)?;
+            told.set_item("line", &measured.line)?;
+            told.set_item("count", measured.count)?;
+            told.set_item("ids", &measured.ids)?;
+            told.set_item("usual", measured.usual)?;
             Ok(told)
         };
         self.0.measured.iter().map(one).collect()

@@ -1,14 +1,16 @@
 //! Words to look for, as Python writes them.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
-use edge_seg::{Background, Class, Gate, Session, WordList, check_classes, parse_words};
+use edge_seg::{Background, Class, Gate, Session, WordList, check_classes, parse_words, read_tags_file};
 use numpy::PyArray2;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyIterator, PyList, PyMapping, PyString};
+use pyo3::types::{PyDict, PyIterator, PyList, PyMapping, PyString};
 
 use crate::error::{EdgeSegError, OrRaise, WordsError, option};
+use crate::example::{Example, named};
 use crate::wait::watched;
 
 /// Words with their embeddings and thresholds, made by Model.words(). They do not change: with_... gives others.
@@ -69,6 +71,18 @@ pub fn parse(words: &Bound<'_, PyAny>) -> PyResult<(Vec<Class>, Vec<String>)> {
     parse_words("words", &entries.join("\n")).or_raise()
 }
 
+/// Reads a file of words: a mapping from names to other words for the same thing, as `Model.words()` takes it.
+#[pyfunction]
+pub fn read_words(py: Python<'_>, file: PathBuf) -> PyResult<Bound<'_, PyDict>> {
+    let classes = py.detach(|| read_tags_file(&file)).or_raise()?;
+    let words = PyDict::new(py);
+    for Class { name, words: all } in classes {
+        let others: Vec<String> = all.into_iter().filter(|word| *word != name).collect();
+        words.set_item(name, others)?;
+    }
+    Ok(words)
+}
+
 fn wrong_type(words: &Bound<'_, PyAny>) -> PyErr {
     let found = words.get_type().name().map_or_else(|_| "something else".into(), |name| name.to_string());
     PyTypeError::new_err(format!("words: expected a string, a list of strings, or a mapping from names to lists of strings, found {found}"))
@@ -100,32 +114,30 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Common {
 impl Words {
     /// Words as they are written; ready ones as they are.
     pub fn of(session: &Session, words: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Self::encode(session, words, None, None, None, Common::Model)
+        Self::encode(session, words, None, None, None, None, Common::Model)
     }
 
     pub fn encode(
         session: &Session,
         words: &Bound<'_, PyAny>,
+        examples: Option<&Bound<'_, PyMapping>>,
         thresholds: Option<&Bound<'_, PyMapping>>,
         off: Option<Vec<String>>,
         left_out: Option<Vec<String>>,
         common: Common,
     ) -> PyResult<Self> {
         let py = words.py();
-        if let Ok(ready) = words.cast::<Self>() {
-            return Ok(Self { list: ready.get().list.clone() });
-        }
-        let (classes, mut out) = parse(words)?;
-        out.extend(left_out.into_iter().flatten());
-        if let Some(empty) = out.iter().find(|word| word.trim().is_empty()) {
-            return Err(WordsError::new_err(format!("left_out: expected words, found {empty:?}")));
-        }
-        let mut list = if classes.len() + out.len() <= AT_ONCE {
-            py.detach(|| session.word_list(classes, out)).or_raise()?
-        } else {
-            let made = watched(py, None, |watch| session.word_list_until(classes, out, || watch.stopped()))?;
-            made.or_raise()?.ok_or_else(|| EdgeSegError::new_err("words: stopped"))?
+        let examples = examples.map_or(Ok(Vec::new()), named)?;
+        let mut list = match words.cast::<Self>() {
+            Ok(_) if left_out.is_some() => {
+                return Err(WordsError::new_err("left_out: expected words as text beside it, found ready ones"));
+            }
+            Ok(ready) => ready.get().list.clone(),
+            Err(_) => Self::embed(session, words, left_out, !examples.is_empty())?,
         };
+        if !examples.is_empty() {
+            list = py.detach(|| session.with_examples(&list, &examples)).or_raise()?;
+        }
         let thresholds: Vec<(String, f32)> = thresholds.map(|given| given.items()?.extract()).transpose()?.unwrap_or_default();
         for (name, threshold) in thresholds {
             list = list.with_threshold(&name, threshold).or_raise()?;
@@ -137,6 +149,22 @@ impl Words {
             list = list.with_background(common).or_raise()?;
         }
         Ok(Self { list })
+    }
+
+    /// Words as they are written, or none where examples follow.
+    fn embed(session: &Session, words: &Bound<'_, PyAny>, left_out: Option<Vec<String>>, may_be_none: bool) -> PyResult<WordList> {
+        let py = words.py();
+        let is_none = || Ok::<_, PyErr>(words.is_none() || words.len()? == 0);
+        let (classes, mut out) = if may_be_none && is_none()? { Default::default() } else { parse(words)? };
+        out.extend(left_out.into_iter().flatten());
+        if let Some(empty) = out.iter().find(|word| word.trim().is_empty()) {
+            return Err(WordsError::new_err(format!("left_out: expected words, found {empty:?}")));
+        }
+        if classes.len() + out.len() <= AT_ONCE {
+            return py.detach(|| session.word_list(classes, out)).or_raise();
+        }
+        let made = watched(py, None, |watch| session.word_list_until(classes, out, || watch.stopped()))?;
+        made.or_raise()?.ok_or_else(|| EdgeSegError::new_err("words: stopped"))
     }
 }
 
@@ -152,6 +180,13 @@ impl Words {
     #[getter]
     fn classes(&self) -> Vec<(String, Vec<String>)> {
         self.list.classes().iter().map(|class| (class.name.clone(), class.words.clone())).collect()
+    }
+
+    /// What shows them, of those that are shown, by their names.
+    #[getter]
+    fn examples(&self) -> HashMap<String, Vec<Example>> {
+        let each = self.list.names().iter().zip(self.list.examples());
+        each.filter(|(_, of)| !of.is_empty()).map(|(name, of)| (name.clone(), of.iter().cloned().map(Example).collect())).collect()
     }
 
     /// Words for what is to be left out.

@@ -61,7 +61,7 @@ HELD: dict[str, Callable[[NDArray[np.uint8]], tuple[Any, str]]] = {
     "bgr": lambda a: (np.ascontiguousarray(a[..., ::-1]), "bgr"),
     "bgr by view": lambda a: (a[..., ::-1], "bgr"),
     "padded": lambda a: (padded(a), "rgb"),
-    "padded bgr": lambda a: (padded(np.ascontiguousarray(a[..., ::-1])), "bgr"),
+    "picamera2's RGB888, in padded lines": lambda a: (padded(np.ascontiguousarray(a[..., ::-1])), "bgr"),
     "columns first": lambda a: (np.asfortranarray(a), "rgb"),
     "upside down twice": lambda a: (np.ascontiguousarray(a[::-1])[::-1], "rgb"),
     "channels first, by view": lambda a: (np.ascontiguousarray(a.transpose(2, 0, 1)).transpose(1, 2, 0), "rgb"),

@@ -1,5 +1,6 @@
 """Words as Python writes them."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,3 +83,18 @@ def test_words_of_other_languages_are_looked_for_by_their_meaning(model: edge_se
     assert off.meaning("Hund") == "Hund" and not (off.words("Hund").embeddings == english.embeddings[0]).all()
     with pytest.raises(edge_seg.OptionError, match="expected off, all, or some of en, de"):
         edge_seg.Model(languages="xx")
+
+
+def test_files_of_words_are_read(model: edge_seg.Model, tmp_path: Path) -> None:
+    file = tmp_path / "words.txt"
+    file.write_text("cat # comment\n\nred car: sports car, coupe\n")
+    words = edge_seg.read_words(file)
+    assert words == {"cat": [], "red car": ["sports car", "coupe"]}
+    assert model.words(words).classes == [("cat", ["cat"]), ("red car", ["red car", "sports car", "coupe"])]
+    (tmp_path / "table.csv").write_text('name,synonyms\n"cup","mug, beaker"\n')
+    assert edge_seg.read_words(str(tmp_path / "table.csv")) == {"cup": ["mug", "beaker"]}
+    file.write_text("cat\ncat\n")
+    with pytest.raises(edge_seg.WordsError, match="words.txt"):
+        edge_seg.read_words(file)
+    with pytest.raises(FileNotFoundError):
+        edge_seg.read_words(tmp_path / "none.txt")

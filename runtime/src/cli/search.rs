@@ -8,13 +8,13 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use edge_seg::search::{Index, IndexOptions, IndexWriter, Query, Seen, Sighting};
 use edge_seg::source::{Pace, SourceOptions, open_source};
-use edge_seg::{Class, Example, Frame, Session, TagBank, expand_inputs, parse_words, read_picture};
+use edge_seg::{Frame, Session, expand_inputs, parse_words, read_picture};
 use edge_seg_bundle::date::{Date, parse_clock};
 use edge_seg_bundle::files::{cache_folder, replace_file};
 use edge_seg_bundle::text::shown;
 use edge_seg_live::rules::LocalClock;
 use edge_seg_live::search::{ANSWER_VERSION, Answer, time_in_name};
-use edge_seg_model::{is_companion, is_picture, join_examples};
+use edge_seg_model::{is_companion, is_picture};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -116,16 +116,15 @@ pub fn run(args: &SearchArgs) -> Result<Outcome> {
         };
         searched.push(Place { name, index, files });
     }
-    let (start, mut names, mut found) = (Instant::now(), Vec::new(), Vec::<Vec<(&Place, Sighting)>>::new());
+    let words = session.with_examples(&session.word_list(words.0, words.1)?, &like)?;
+    let (start, mut found) = (Instant::now(), Vec::<Vec<(&Place, Sighting)>>::new());
+    found.resize_with(words.names().len(), Vec::new);
     for place in &searched {
-        let bank = bank(&session, &place.index, words.clone(), &like)?;
         let query = Query::default().with_threshold(args.threshold).within(since, until).with_gap(Duration::from_secs_f64(args.gap));
         // What has gone from the folder, or was another file then, is left out.
         let (changed, named) = place.files.as_ref().map(|files| (files.changed.clone(), files.named.clone())).unzip();
         let query = query.with_starts(changed).with_corrected(named.unwrap_or_default()).with_most(args.top);
-        names = bank.names().to_vec();
-        found.resize_with(names.len(), Vec::new);
-        for (all, of_place) in found.iter_mut().zip(place.index.search(&session, &bank, &query)?) {
+        for (all, of_place) in found.iter_mut().zip(place.index.find(&session, &words, &query)?) {
             all.extend(of_place.into_iter().map(|sighting| (place, sighting)));
         }
     }
@@ -138,7 +137,7 @@ pub fn run(args: &SearchArgs) -> Result<Outcome> {
         std::fs::create_dir_all(folder).with_context(|| format!("--thumbnails {}", folder.display()))?;
     }
     let mut count = 0;
-    for (word, sightings) in names.iter().zip(&found) {
+    for (word, sightings) in words.names().iter().zip(&found) {
         for (number, (place, sighting)) in sightings.iter().enumerate() {
             args.tell(place, searched.len() > 1, word, number, sighting)?;
             count += 1;
@@ -168,20 +167,6 @@ fn opened(place: &str) -> Result<Option<Index>> {
 
 fn is_clip(path: &Path) -> bool {
     !is_companion(path) && path.extension().is_some_and(|ending| CLIPS.contains(&&*ending.to_string_lossy().to_lowercase()))
-}
-
-/// Words and what pictures show, as rows to be scored.
-fn bank(session: &Session, index: &Index, words: (Vec<Class>, Vec<String>), like: &[(String, Example)]) -> Result<TagBank> {
-    let (mut classes, left_out) = words;
-    // What a whole picture shows is told from all that the index has.
-    let usual = if like.is_empty() { None } else { index.mean()? };
-    let beside = |example: &Example| match &usual {
-        Some(usual) => example.clone().beside(usual),
-        None => example.clone(),
-    };
-    let like: Vec<_> = like.iter().map(|(name, example)| (name.clone(), beside(example))).collect();
-    let examples = join_examples(&mut classes, &like);
-    Ok(session.tag_bank_with(&classes, &left_out, &examples)?)
 }
 
 impl SearchArgs {

@@ -15,13 +15,14 @@
 //! let mut index = IndexWriter::open(&path, &session, &IndexOptions::default())?;
 //! let (time, at) = (std::time::SystemTime::now(), std::time::Duration::ZERO);
 //! index.add(&Seen { encoded: &session.encode(&frame)?, picture: &frame.pixels, time, at, origin: "hall" })?;
-//! let found = Index::open(&path)?.search(&session, session.words("cat")?.bank(), &Query::default())?;
+//! let found = Index::open(&path)?.find(&session, &session.words("cat")?, &Query::default())?;
 //! assert_eq!(&*found[0][0].origin, "hall");
 //! # Ok(())
 //! # }
 //! ```
 
 mod answer;
+mod due;
 mod format;
 mod names;
 mod reader;

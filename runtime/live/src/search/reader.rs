@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::format::{BLOCK_HEAD_BYTES, Header, Record, Records, StoredPart, generation, read_up_to, wrong};
 use super::writer::{check_model, millis};
 use crate::{Error, Result};
-use edge_seg_model::{Scoring, Session, StoredRows, TagBank};
+use edge_seg_model::{Example, Scoring, Session, StoredRows, TagBank, WordList};
 
 /// An index that is read. It may be written meanwhile.
 #[derive(Debug)]
@@ -198,6 +198,19 @@ impl Index {
         let mut classes: Vec<Vec<Match>> = (0..bank.names().len()).map(|_| Vec::new()).collect();
         found.into_iter().flatten().for_each(|one| classes[one.class].push(one));
         Ok(classes.into_iter().map(|matches| sightings(matches, query)).collect())
+    }
+
+    /// As [`Self::search`], of a list of words. An example that is all of its picture is told from what the index shows on average.
+    ///
+    /// # Errors
+    /// As [`Self::search`].
+    pub fn find(&self, session: &Session, words: &WordList, query: &Query) -> Result<Vec<Vec<Sighting>>> {
+        let is_whole = |example: &Example| example.is_whole();
+        let usual = if words.examples().iter().flatten().any(is_whole) { self.mean()? } else { None };
+        let Some(usual) = usual else { return self.search(session, words.bank(), query) };
+        let beside = |of: &Vec<Example>| of.iter().cloned().map(|example| example.beside(&usual)).collect();
+        let examples: Vec<Vec<Example>> = words.examples().iter().map(beside).collect();
+        self.search(session, &session.tag_bank_with(words.classes(), words.left_out(), &examples)?, query)
     }
 
     /// Counts what it holds.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
+use super::due::{Due, came};
 use super::{IndexOptions, IndexWriter, Seen};
 use crate::session::{FrameReport, SegmentedFrame};
 use crate::sinks::LiveSink;
@@ -18,15 +19,13 @@ const WAITING: usize = 4;
 /// How much a loss of power may cost.
 const SYNC: Duration = Duration::from_secs(10);
 
-/// Puts key frames into an index while they run, on a thread of its own.
+/// Puts key frames into an index while they run, on a thread of its own. A session that hides something is refused with its first frame.
 #[derive(Debug)]
 pub struct IndexSink {
     sender: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
     interval: Duration,
-    last: Option<Duration>,
-    /// The key frame that was put in last.
-    key: Option<u64>,
+    due: Due,
     lost: Arc<AtomicU64>,
     waits: bool,
     /// When a recorded clip began.
@@ -72,8 +71,7 @@ impl IndexSink {
             sender: Some(sender),
             thread: Some(thread),
             interval: options.interval,
-            last: None,
-            key: None,
+            due: Due::default(),
             lost,
             waits: false,
             start: None,
@@ -109,21 +107,17 @@ impl IndexSink {
 impl LiveSink for IndexSink {
     fn take(&mut self, shown: &Arc<SegmentedFrame>, _: &Arc<FrameReport>) -> Result<()> {
         self.told()?;
-        let at = shown.frame.timestamp;
-        // A source that begins again, begins with an earlier time.
-        let due = self.last.is_none_or(|last| at < last || at - last >= self.interval);
-        if !due || self.key == Some(shown.key_sequence) {
+        if !self.due.is_due(shown, self.interval)? {
             return Ok(());
         }
-        let came = || SystemTime::now().checked_sub(shown.latency).unwrap_or_else(SystemTime::now);
-        let time = self.start.and_then(|start| start.checked_add(at)).unwrap_or_else(came);
+        let time = self.start.and_then(|start| start.checked_add(shown.frame.timestamp)).unwrap_or_else(|| came(shown));
         let job = Job { shown: shown.clone(), time };
         let sent = self.sender.as_ref().map(|sender| match self.waits {
             true => sender.send(job).map_err(|e| TrySendError::Disconnected(e.0)),
             false => sender.try_send(job),
         });
         match sent {
-            Some(Ok(())) => (self.last, self.key) = (Some(at), Some(shown.key_sequence)),
+            Some(Ok(())) => self.due.took(shown),
             Some(Err(TrySendError::Full(_))) => drop(self.lost.fetch_add(1, Ordering::Relaxed)),
             Some(Err(TrySendError::Disconnected(_))) | None => {}
         }

@@ -1,12 +1,15 @@
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edge_seg_model::{Encoded, Frame, Options, PatchGrid, Placement, Session, UnitRows, read_picture};
 use image::RgbImage;
 
 use super::format::{BLOCK_BYTES, BLOCK_HEAD_BYTES, HEADER_BYTES, Header};
 use super::*;
+use crate::Live;
+use crate::session::{KeyFrames, LiveOptions};
+use crate::source::{Pace, SourceOptions, open_source};
 
 static SESSION: LazyLock<Arc<Session>> = LazyLock::new(|| Arc::new(Session::built_in_with(&Options::default().with_size_px(224)).unwrap()));
 
@@ -80,6 +83,53 @@ fn what_was_seen_is_found_with_its_time_camera_and_place() {
     assert_eq!((contents.frames, contents.span, contents.origins.len()), (21, Some((at(0), at(100))), 2));
     // Twenty frames of two pictures: what is seen again takes no room.
     assert!(contents.embeddings < 3 * 14 * 20, "{contents:?}");
+}
+
+#[test]
+fn a_sessions_key_frames_are_taken_once_and_no_more_often_than_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seen.index");
+    // Ten frames a second, of which every second one is a key frame.
+    let source = open_source("test:?size=96x64&fps=10&frames=20", &SourceOptions::default().with_pace(Pace::Every)).unwrap();
+    let options = LiveOptions::default().with_keys(KeyFrames::Every(2));
+    let options_of_index = IndexOptions::default().with_interval(Duration::from_millis(500));
+    let mut writer = IndexWriter::open(&path, &SESSION, &options_of_index).unwrap();
+    let (mut taken, start) = (Vec::new(), UNIX_EPOCH + START);
+    let before = SystemTime::now();
+    for shown in Live::start(SESSION.clone(), source, "sky, stripes", options).unwrap() {
+        let shown = shown.unwrap();
+        if writer.add_shown(&shown, start.checked_add(shown.frame.timestamp), "hall").unwrap() {
+            taken.push(shown.frame.sequence);
+        }
+        // Another camera's frames are counted by themselves.
+        assert_eq!(writer.add_shown(&shown, None, "garden").unwrap(), taken.last() == Some(&shown.frame.sequence));
+    }
+    assert_eq!(taken, [0, 5, 10, 15], "half a second later, with the embeddings of the key frame before");
+    let contents = Index::open(&path).unwrap().contents().unwrap();
+    assert_eq!((contents.frames, contents.span.unwrap().0), (8, start));
+    assert!(contents.span.unwrap().1 >= before - Duration::from_secs(1), "without a time a frame has the clock's");
+}
+
+#[test]
+fn a_whole_pictures_example_is_told_from_what_the_index_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seen.index");
+    let mut writer = IndexWriter::open(&path, &SESSION, &IndexOptions::default()).unwrap();
+    let (cat, coffee) = (picture("cat.jpg"), picture("coffee.jpg"));
+    for second in 0..10 {
+        put(&mut writer, if second == 5 { &cat } else { &coffee }, second * 60, "hall");
+    }
+    let index = Index::open(&path).unwrap();
+    let (width, height) = cat.pixels.dimensions();
+    let whole = SESSION.example(&cat, [0, 0, width, height]).unwrap();
+    assert!(whole.is_whole());
+    let like = SESSION.words_with("", &[("it".into(), whole.clone())]).unwrap();
+    let beside = SESSION.words_with("", &[("it".into(), whole.beside(&index.mean().unwrap().unwrap()))]).unwrap();
+    let query = Query::default().with_threshold(0.0).with_most(10);
+    let found = index.find(&SESSION, &like, &query).unwrap();
+    assert_eq!(found, index.search(&SESSION, beside.bank(), &query).unwrap());
+    assert_ne!(found, index.search(&SESSION, like.bank(), &query).unwrap());
+    assert_eq!(found[0][0].best, UNIX_EPOCH + START + Duration::from_secs(300));
 }
 
 #[test]

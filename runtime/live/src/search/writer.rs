@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -6,10 +7,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 
+use super::due::{Due, came};
 use super::format::{
     BLOCK_BYTES, BLOCK_HEAD_BYTES, END, HEADER_BYTES, Header, NewRecord, Records, StoredPart, encode_block_head, generation, read_up_to,
     write_at, wrong,
 };
+use crate::session::SegmentedFrame;
 use crate::{Error, Result};
 use edge_seg_model::{Cover, Encoded, Session, StoredRows, UnitRows};
 
@@ -91,6 +94,9 @@ pub struct IndexWriter {
     origin: String,
     /// Bytes that may be used beyond the average, or that are owed.
     credit: f64,
+    interval: Duration,
+    /// What [`Self::add_shown`] took of each origin.
+    due: HashMap<String, Due>,
 }
 
 /// The embeddings of a block so far.
@@ -153,6 +159,8 @@ impl IndexWriter {
             known: Known::default(),
             origin: String::new(),
             credit: 0.0,
+            interval: options.interval,
+            due: HashMap::new(),
         };
         if about.len() == 0 {
             write_at(&writer.file, path, &writer.header.encode(), 0)?;
@@ -276,6 +284,23 @@ impl IndexWriter {
             return Ok(());
         }
         Ok(())
+    }
+
+    /// Puts a frame of a session on video into the index, if its key frame is not in it yet and the last one of this origin came
+    /// [`IndexOptions::interval`] before it or earlier; tells whether it did. `time` is when it was captured, or when it came if none.
+    ///
+    /// # Errors
+    /// As [`Self::add`]; [`Option`](edge_seg_model::Error::Option) if something of the frame is hidden.
+    pub fn add_shown(&mut self, shown: &SegmentedFrame, time: Option<SystemTime>, origin: &str) -> Result<bool> {
+        let mut due = self.due.get(origin).copied().unwrap_or_default();
+        if !due.is_due(shown, self.interval)? {
+            return Ok(false);
+        }
+        let (frame, time) = (&shown.frame, time.unwrap_or_else(|| came(shown)));
+        self.add(&Seen { encoded: &shown.encoded, picture: &frame.pixels, time, at: frame.timestamp, origin })?;
+        due.took(shown);
+        self.due.insert(origin.to_owned(), due);
+        Ok(true)
     }
 
     /// Notes that all of a file is in the index: [`Contents::whole`](super::Contents::whole) says so.

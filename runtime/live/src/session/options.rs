@@ -34,8 +34,8 @@ pub struct LiveOptions {
 
 impl LiveOptions {
     /// # Errors
-    /// [`Error::Option`](edge_seg_model::Error::Option) if key frames are never due, or masks would have to be refined that labels are
-    /// carried to.
+    /// [`Error::Option`](edge_seg_model::Error::Option) if key frames are never due, masks would have to be refined that labels are
+    /// carried to, or what is to be hidden is another model's.
     pub(super) fn check(&self, session: &Session) -> Result<()> {
         match self.keys {
             KeyFrames::Every(0) => return Err(Error::option("keys", "every 1st frame or more", 0)),
@@ -45,6 +45,7 @@ impl LiveOptions {
             _ => {}
         }
         self.things.as_ref().map_or(Ok(()), ThingOptions::check)?;
+        self.hide.as_ref().map_or(Ok(()), |hide| hide.check(session))?;
         if self.carry.carry == Propagation::Labels && session.refinement() == Refinement::Guided {
             let expected = "scores or still, for masks that are refined frame by frame";
             return Err(Error::option("carry", expected, "labels"));

@@ -87,6 +87,8 @@ impl HideOptions {
 /// Words whose things are hidden, as one model knows them.
 #[derive(Clone, PartialEq)]
 pub struct Hide {
+    /// The digest of the model's bundle.
+    model: String,
     bank: TagBank,
     threshold: f32,
     options: HideOptions,
@@ -126,7 +128,7 @@ impl Session {
                 format!("{}, whose scores are shared out among the words, so that something is hidden in every picture", manifest.name);
             return Err(Error::option("hide", expected, found));
         }
-        Ok(Hide { bank: self.tag_bank(classes, &[])?, threshold, options })
+        Ok(Hide { model: self.bundle().digest().to_owned(), bank: self.tag_bank(classes, &[])?, threshold, options })
     }
 }
 
@@ -141,11 +143,29 @@ impl Hide {
         &self.options
     }
 
+    /// The score in 0..1 from which a word covers a place.
+    pub fn threshold(&self) -> f32 {
+        self.threshold
+    }
+
+    /// Whether a session knows the words as they are known here.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if its model is another one: what is hidden by numbers of another model would be anything.
+    pub fn check(&self, session: &Session) -> Result<()> {
+        if self.model == session.bundle().digest() {
+            return Ok(());
+        }
+        let short = |digest: &str| format!("words of the model {}", digest.chars().take(12).collect::<String>());
+        Err(Error::option("hide", short(session.bundle().digest()), short(&self.model)))
+    }
+
     /// By how much each patch's best word passes the threshold, in logits: what is above 0 is to be hidden. `[rows · cols]`
     ///
     /// # Errors
-    /// [`Error::Tensor`] if the embeddings are another model's.
+    /// As [`Self::check`], and [`Error::Tensor`] if the embeddings are another model's.
     pub fn evidence(&self, session: &Session, encoded: &Encoded) -> Result<Vec<f32>> {
+        self.check(session)?;
         let scores = session.score(encoded, &self.bank, Background::Threshold(self.threshold))?;
         let (front, words) = scores.planes().split_at(scores.rows() * scores.cols());
         let mut best = vec![f32::NEG_INFINITY; front.len()];
@@ -169,7 +189,7 @@ impl Hide {
     /// The picture without what the words cover in it.
     ///
     /// # Errors
-    /// [`Error::Tensor`] if the frame is not the one that was encoded, or its embeddings are another model's. The frame is gone then.
+    /// As [`Self::evidence`], and [`Error::Tensor`] if the frame is not the one that was encoded. The frame is gone then.
     pub fn show(&self, session: &Session, frame: Frame, encoded: &Encoded) -> Result<ShownFrame> {
         let cover = self.cover(&self.evidence(session, encoded)?, &encoded.placement, self.options.margin)?;
         if cover.frame_px() != frame.pixels.dimensions() {
@@ -252,5 +272,27 @@ impl Deref for ShownFrame {
 impl fmt::Debug for ShownFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.frame.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Options;
+
+    #[test]
+    fn words_of_another_model_hide_nothing() {
+        let session = Session::built_in_with(&Options::default().with_size_px(64)).unwrap();
+        let hide = session.hide("sky", HideOptions::default().with_threshold(0.0)).unwrap();
+        let other = Hide { model: "0123456789abcdef".into(), ..hide.clone() };
+        let frame = Frame::still(image::RgbImage::from_pixel(64, 48, image::Rgb([90, 160, 255])));
+        let encoded = session.encode(&frame).unwrap();
+        assert!(hide.check(&session).is_ok() && hide.show(&session, frame.clone(), &encoded).is_ok());
+        let said = other.show(&session, frame, &encoded).unwrap_err().to_string();
+        assert!(
+            said.starts_with("hide: expected words of the model ") && said.ends_with("found words of the model 0123456789ab"),
+            "{said}"
+        );
+        assert_eq!(other.check(&session).unwrap_err().to_string(), said);
     }
 }

@@ -1,6 +1,7 @@
 """Segments pictures and video by words. The package `edge_seg` is its public name."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeAlias, final
@@ -28,6 +29,10 @@ _Pace: TypeAlias = Literal["auto", "live", "every"]
 _Box: TypeAlias = tuple[int, int, int, int]
 _Format: TypeAlias = Literal["coco", "cvat", "voc", "yolo", "label-studio", "sheet"]
 _Refine: TypeAlias = Literal["none", "guided", "pamr"]
+_HideBy: TypeAlias = Literal["fill", "pixelate", "blur"]
+_Examples: TypeAlias = Mapping[str, Example | Iterable[Example]]
+# With a time zone, or seconds since 1970 as time.time() gives them.
+_Time: TypeAlias = datetime | float
 _Names: TypeAlias = Literal["plain", "synonyms"]
 # Called with how many pictures are done, and of how many; what it raises ends the run.
 _Progress: TypeAlias = Callable[[int, int], object]
@@ -42,9 +47,15 @@ __all__ = [
     "EncoderError",
     "Evaluation",
     "Event",
+    "Example",
     "ForkedError",
     "FoundClass",
+    "Hidden",
+    "Hide",
     "ImageError",
+    "Index",
+    "IndexContents",
+    "IndexWriter",
     "Labelling",
     "Live",
     "LiveFrame",
@@ -55,8 +66,10 @@ __all__ = [
     "Rules",
     "RulesError",
     "Segmentation",
+    "Sighting",
     "Source",
     "SourceError",
+    "Thing",
     "Words",
     "WordsError",
     "__version__",
@@ -64,6 +77,7 @@ __all__ = [
     "label",
     "merge_labels",
     "read_picture",
+    "read_words",
 ]
 
 __version__: str
@@ -96,13 +110,16 @@ class RulesError(EdgeSegError):
     """Rules cannot be used."""
 
 class DataError(EdgeSegError):
-    """Labels, tables of classes or captions, or the record of a run, cannot be used."""
+    """Labels, tables of classes or captions, the record of a run, or an index, cannot be used."""
 
 class ForkedError(EdgeSegError):
     """The process was forked from one that made the object, whose threads did not come with it."""
 
 def read_picture(file: _Path | bytes) -> NDArray[np.uint8]:
     """Reads a picture's file, upright: uint8 of height × width × 3, red first. A path, or the file's bytes."""
+
+def read_words(file: _Path) -> dict[str, list[str]]:
+    """Reads a file of words in any form that docs/words.md lists: names with other words for the same thing, as Model.words() takes them."""
 
 def label(
     images: _Path | Iterable[_Path],
@@ -218,8 +235,9 @@ class Model:
 
     def words(
         self,
-        words: _WordsLike,
+        words: _WordsLike | None,
         *,
+        examples: _Examples | None = None,
         thresholds: Mapping[str, float] | None = None,
         off: Sequence[str] | None = None,
         left_out: Sequence[str] | None = None,
@@ -228,20 +246,56 @@ class Model:
         """Words to look for, with their embeddings.
 
         words: ``"cat, red car: sports car, -wall"``, a list with one such entry a word, or a mapping from names to other words for the
-        same thing. A minus marks a word for what is to be left out.
+        same thing. A minus marks a word for what is to be left out. None, or nothing, beside examples; ready words take settings and examples.
+        examples: one Example or several by the name of their word. A name that the words have too is looked for by its text as well, another
+        one by its examples alone, behind the others; counter-examples show what a word does not mean.
         thresholds: what single words must score, in 0..1, in place of the common threshold.
         off: words that keep their label and get no pixels.
         left_out: more words for what is to be left out.
         background: the common threshold in 0..1; None for none, "model" for the model's own.
         """
 
+    def example(
+        self, image: _Picture, box: Sequence[int] | None = None, *, order: _Order = "rgb", counter: bool = False
+    ) -> Example:
+        """What a box of a picture shows, to be looked for as a word is: words(..., examples={"my mug": example}).
+
+        box: left, top, width, height in pixels; all of the picture if None. One without a pixel of the picture is an OptionError.
+        counter: whether it shows what the word does not mean.
+        """
+
+    def hide(
+        self,
+        words: str | Sequence[str] | Mapping[str, str | Sequence[str]],
+        *,
+        by: _HideBy = "fill",
+        margin: float = 0.05,
+        threshold: float | None = None,
+        max_age: float = 2.0,
+    ) -> Hide:
+        """Words whose things are to be hidden in pictures and video. They compete with no word that is looked for, and need not be one.
+
+        by: one dark grey, squares of their mean colours, or the same with soft passages.
+        margin: how far around them is hidden too, as a share of the picture's short side, 0..1.
+        threshold: the score in 0..1 from which they are hidden; a third of the model's background threshold if None.
+        max_age: in video, seconds beyond which masks are too old and whole frames are hidden.
+        """
+
     def segment(
-        self, image: _Picture, words: _WordsLike, *, order: _Order = "rgb", timestamp: float = 0.0, sequence: int = 0
+        self,
+        image: _Picture,
+        words: _WordsLike,
+        *,
+        order: _Order = "rgb",
+        hide: Hide | None = None,
+        timestamp: float = 0.0,
+        sequence: int = 0,
     ) -> Segmentation:
         """Finds words in a picture.
 
         image: a path, an array of uint8, a PIL image, or what has __array_interface__, __array__ or __dlpack__.
         order: the order of an array's channels. Files and PIL's images say it themselves.
+        hide: what no picture of the outcome shows; masks are found in the whole picture.
         timestamp: seconds, for rules.
         """
 
@@ -313,6 +367,10 @@ class Words:
         """For each name the words that are scored; the best one counts."""
 
     @property
+    def examples(self) -> dict[str, list[Example]]:
+        """What shows them, of those that are shown, by their names."""
+
+    @property
     def left_out(self) -> list[str]:
         """Words for what is to be left out."""
 
@@ -364,8 +422,82 @@ class Encoded:
     def patch_box(self, row: int, column: int) -> _Box | None:
         """The picture's pixels that a patch shows any of: left, top, width, height; None for a patch that is not there."""
 
-    def segment(self, words: _WordsLike) -> Segmentation:
+    def segment(self, words: _WordsLike, *, hide: Hide | None = None) -> Segmentation:
         """Finds words, without encoding the picture once more."""
+
+    def example(self, box: Sequence[int] | None = None, *, counter: bool = False) -> Example:
+        """What a box of the picture shows, or all of it, as Model.example(), without encoding the picture once more."""
+
+@final
+class Example:
+    """What a box of a picture shows, made by Model.example(): numbers of one model. Equal ones hold the same; they can be pickled."""
+
+    @property
+    def counter(self) -> bool:
+        """Whether it shows what the word does not mean."""
+
+    @property
+    def model(self) -> str:
+        """The digest of the model that made it: to others it means nothing."""
+
+    def countering(self) -> Example:
+        """The same as one of what the word does not mean."""
+
+    def to_json(self) -> str:
+        """All of it in one line, numbers to five places: what saved sets of words hold."""
+
+    @classmethod
+    def from_json(cls, text: str) -> Example:
+        """The inverse of to_json."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class Hide:
+    """Words whose things are hidden, made by Model.hide()."""
+
+    @property
+    def names(self) -> list[str]:
+        """The words' names."""
+
+    @property
+    def by(self) -> _HideBy:
+        """What is put in their place: "fill", "pixelate" or "blur"."""
+
+    @property
+    def margin(self) -> float:
+        """How far around them is hidden too, as a share of the picture's short side."""
+
+    @property
+    def threshold(self) -> float:
+        """The score in 0..1 from which they are hidden."""
+
+    @property
+    def max_age(self) -> float:
+        """In video, seconds beyond which masks are too old, and whole frames are hidden."""
+
+    def show(self, image: _Picture, *, order: _Order = "rgb") -> NDArray[np.uint8]:
+        """A picture without what the words cover in it, upright: uint8 [height, width, 3], red first."""
+
+@final
+class Hidden:
+    """What is hidden of a picture."""
+
+    @property
+    def share(self) -> float:
+        """Share of the picture's pixels, in 0..1."""
+
+    @property
+    def age(self) -> float:
+        """Seconds since the frame was captured that it was hidden by; 0 of a picture."""
+
+    @property
+    def whole(self) -> Literal["no-masks", "old-masks"] | None:
+        """Why all of it is hidden: no frame of this scene has been looked at, or that was too long ago; None otherwise."""
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Where: bool [height, width]."""
 
 @final
 class Segmentation:
@@ -392,8 +524,12 @@ class Segmentation:
         """What was found of each word, in their order, whether it has pixels or not."""
 
     @property
+    def hidden(self) -> Hidden | None:
+        """What is hidden of the picture; None where nothing was asked to be."""
+
+    @property
     def picture(self) -> NDArray[np.uint8]:
-        """The picture that the masks are of, upright: uint8 [height, width, 3], red first. A copy."""
+        """The picture that the masks are of, upright and without what is hidden: uint8 [height, width, 3], red first. A copy."""
 
     @property
     def background_share(self) -> float:
@@ -483,8 +619,12 @@ class Rules:
     def states(self) -> dict[str, bool]:
         """Each rule's name and whether an event of it is on."""
 
-    def look(self, found: Segmentation, *, timestamp: float | None = None) -> list[Event]:
-        """Looks at one picture's masks at a time in seconds, the picture's own without another; times must not go back."""
+    @property
+    def tallies(self) -> list[dict[str, Any]]:
+        """What was counted so far in their zones (word, zone, count, entered, left) and over their lines (word, line, to_right, to_left)."""
+
+    def look(self, found: Segmentation | LiveFrame, *, timestamp: float | None = None) -> list[Event]:
+        """Looks at one picture's masks, or a frame's with its things, at a time in seconds, its own without another; times must not go back."""
 
 @final
 class Event:
@@ -512,7 +652,8 @@ class Event:
 
     @property
     def measured(self) -> list[dict[str, Any]]:
-        """What the frame shows of each word that the rule is about: word, zone, share, score."""
+        """What the frame shows of each word that the rule is about: word, zone or line, share, score, and where they are counted the number of
+        its things (count) and of which ones (ids); what is usual, from lowest to highest, where the rule asks for that."""
 
 @final
 class Source:
@@ -541,6 +682,9 @@ class Live:
 
     source: a name as `edge-seg run --source` takes it, or an iterable of pictures, which is read on a thread of the session's own.
     rules: what they find is in each frame's events.
+    things: words whose things are counted and followed: "all", "person, car" or a list. Words that are added later may be among them.
+    things_least: least share of the picture that a thing covers. things_patience: seconds out of sight for which it keeps its number.
+    hide: what no frame shows. Frames are hidden whole until a first one was looked at, and while masks are too old.
     pace: "live" takes the newest frame and loses the others, "every" lets the source wait; "auto" leaves it to the source.
     keys: the encoder runs on every so many frames (an int), or in a share of the time (a float up to 1.0); on every frame if None.
     carry: how masks get to the frames between.
@@ -555,6 +699,10 @@ class Live:
         *,
         order: _Order = "rgb",
         rules: Rules | None = None,
+        things: str | Sequence[str] | None = None,
+        things_least: float = 0.0005,
+        things_patience: float = 2.0,
+        hide: Hide | None = None,
         pace: _Pace = "auto",
         keys: int | float | None = None,
         carry: Literal["scores", "labels", "still"] = "scores",
@@ -627,6 +775,211 @@ class LiveFrame:
     @property
     def events(self) -> list[Event]:
         """What rules found in it."""
+
+    @property
+    def things(self) -> list[Thing]:
+        """The things that it shows, by number. OptionError where Live was not asked to follow any."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many things of each word that is counted it shows. OptionError where Live was not asked to follow any."""
+
+    @property
+    def tallies(self) -> list[dict[str, Any]]:
+        """What was counted so far in zones (word, zone, count, entered, left) and over lines (word, line, to_right, to_left) of the rules."""
+
+    @property
+    def hidden(self) -> Hidden | None:
+        """What is hidden of its picture; None where nothing was asked to be."""
+
+    def to_supervision(self) -> Any:
+        """Its things as `supervision.Detections`, their numbers as tracker_id."""
+
+@final
+class Thing:
+    """A thing in a frame of video: an instance of a word, with a number that stays with it."""
+
+    @property
+    def id(self) -> int:
+        """Its number, from 1, which no other thing of the session gets."""
+
+    @property
+    def name(self) -> str:
+        """Its word."""
+
+    @property
+    def label(self) -> int:
+        """That word's label in Segmentation.labels."""
+
+    @property
+    def score(self) -> float:
+        """The score of its best patch, in 0..1."""
+
+    @property
+    def area(self) -> int:
+        """Its pixels."""
+
+    @property
+    def box(self) -> _Box:
+        """The smallest box around it in pixels: left, top, width, height."""
+
+    @property
+    def centroid(self) -> tuple[float, float]:
+        """The mean of its pixels' centres in pixels: x, y."""
+
+    @property
+    def foot(self) -> tuple[float, float]:
+        """Where it stands, the middle of its box's lower edge in pixels: x, y."""
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was first seen."""
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """Its mask: bool [height, width]."""
+
+    def rle(self) -> dict[str, Any]:
+        """Its mask as COCO's compressed run lengths: {"size": [height, width], "counts": str}."""
+
+    def polygons(self, tolerance: float = 1.0) -> list[NDArray[np.int32]]:
+        """The outer outline of each of its parts, corner by corner along pixel edges: int32 [corners, 2] each, x and y."""
+
+@final
+class IndexWriter:
+    """Keeps what pictures and video show, to be searched. What it was given is in the file, whatever ends the program.
+
+    path: an index to go on with, or a new one. Another model's, or one that somebody writes, is a DataError.
+    limit: most bytes that it takes, from 4 MiB on; beyond it the oldest goes out.
+    frame_bytes: what a frame takes on average; one that shows nothing new takes less.
+    interval: seconds between frames of video that are taken, at least.
+    """
+
+    def __new__(
+        cls, path: _Path, model: Model, *, limit: int = 1 << 30, frame_bytes: int = 10400, interval: float = 1.0
+    ) -> IndexWriter: ...
+    def add(self, seen: Encoded | LiveFrame, camera: str, *, time: _Time | None = None, at: float | None = None) -> bool:
+        """Puts a picture, or a frame of video, into the index; tells whether it did: a frame whose embeddings are in it, or that comes
+        sooner than the interval, is left out.
+
+        camera: what answers call it. A frame of which something is hidden is an OptionError: its embeddings tell of that too.
+        time: when it was captured; if None, when the frame came, or now.
+        at: of a picture, seconds since its source began.
+        """
+
+    def sync(self) -> None:
+        """Sees to it that what was put in outlasts a loss of power, too."""
+
+    def close(self) -> None:
+        """Lets the file go, as the end of a `with` does."""
+
+    def __enter__(self) -> IndexWriter: ...
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> None: ...
+
+@final
+class Index:
+    """An index of what was seen, to be searched; `edge-seg run --index` writes such, too. It may be written meanwhile."""
+
+    def __new__(cls, path: _Path) -> Index: ...
+    def search(
+        self,
+        model: Model,
+        words: _WordsLike,
+        *,
+        threshold: float | None = None,
+        since: _Time | timedelta | None = None,
+        until: _Time | timedelta | None = None,
+        gap: float = 5.0,
+        most: int = 20,
+    ) -> list[Sighting]:
+        """When, on what camera and where words were seen: the best of each word first, word after word.
+
+        words: also such as are shown by examples. An index of another model is a DataError.
+        threshold: the score in 0..1 from which a frame shows a word; the model's own for tags if None.
+        since, until: times, or a timedelta for so long ago.
+        gap: frames of a camera that lie no more seconds apart are one answer.
+        most: answers a word.
+        """
+
+    def contents(self) -> IndexContents:
+        """What it holds; all of it is read for that."""
+
+    @property
+    def model(self) -> str:
+        """The digest of the model that made it: no other one can search it."""
+
+@final
+class IndexContents:
+    """What an index holds."""
+
+    @property
+    def frames(self) -> int:
+        """Frames, or pictures."""
+
+    @property
+    def embeddings(self) -> int:
+        """Embeddings that they left."""
+
+    @property
+    def first(self) -> datetime | None:
+        """Time of the first frame, in UTC; None without frames."""
+
+    @property
+    def last(self) -> datetime | None:
+        """Time of the last frame, in UTC; None without frames."""
+
+    @property
+    def cameras(self) -> list[str]:
+        """Names of cameras and files."""
+
+@final
+class Sighting:
+    """When and where a word was seen: one frame, or several in a row."""
+
+    @property
+    def name(self) -> str:
+        """Which of the words."""
+
+    @property
+    def score(self) -> float:
+        """The score of the best frame, in 0..1; of a model without calibrated scores and a word alone its cosine."""
+
+    @property
+    def camera(self) -> str:
+        """The camera's name, or the file."""
+
+    @property
+    def first(self) -> datetime:
+        """Time of the first frame, in UTC."""
+
+    @property
+    def best(self) -> datetime:
+        """Time of the best frame, in UTC."""
+
+    @property
+    def last(self) -> datetime:
+        """Time of the last frame, in UTC."""
+
+    @property
+    def at(self) -> float:
+        """Seconds since the source began, of the best frame."""
+
+    @property
+    def frames(self) -> int:
+        """How many frames."""
+
+    @property
+    def box(self) -> _Box:
+        """Where it is in the best frame, in that frame's pixels: left, top, width, height."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """That frame's width and height in pixels."""
+
+    def thumbnail(self) -> bytes | None:
+        """The small picture of the best frame, a JPEG; None if it has none, or has gone out of the index meanwhile."""
+
+    def _repr_jpeg_(self) -> bytes | None: ...
 
 @final
 class Region:

@@ -1,0 +1,162 @@
+//! What is hidden of pictures.
+
+use std::sync::Arc;
+
+use edge_seg::hide::{HideBy, HideOptions, ShownFrame, Whole};
+use edge_seg::{Encoded, Frame, Session};
+use numpy::{PyArray1, PyArray2, PyArray3, PyArrayMethods};
+use pyo3::prelude::*;
+
+use crate::error::{OptionError, OrRaise, WordsError, option};
+use crate::found::{Picture, seconds};
+use crate::picture::{Order, array_from, frame};
+use crate::words::parse;
+
+/// Words whose things are hidden, made by Model.hide().
+#[pyclass(frozen, module = "edge_seg")]
+pub struct Hide {
+    pub hide: edge_seg::hide::Hide,
+    session: Arc<Session>,
+    home: crate::error::Home,
+}
+
+/// What is put in place of what is hidden, by its name.
+fn by_name(name: &str) -> PyResult<HideBy> {
+    match name {
+        "fill" => Ok(HideBy::Fill),
+        "pixelate" => Ok(HideBy::Pixelate),
+        "blur" => Ok(HideBy::Blur),
+        other => Err(option("by", "\"fill\", \"pixelate\" or \"blur\"", format!("{other:?}"))),
+    }
+}
+
+impl Hide {
+    #[allow(clippy::too_many_arguments)]
+    pub fn of(
+        py: Python<'_>,
+        session: &Arc<Session>,
+        home: crate::error::Home,
+        words: &Bound<'_, PyAny>,
+        by: &str,
+        margin: f32,
+        threshold: Option<f32>,
+        max_age: f64,
+    ) -> PyResult<Self> {
+        if words.is_instance_of::<crate::words::Words>() {
+            return Err(WordsError::new_err("hide: expected words as text, found ready ones, whose thresholds are for finding them"));
+        }
+        let (classes, left_out) = parse(words)?;
+        if !left_out.is_empty() {
+            return Err(WordsError::new_err(format!("hide: expected words to hide, found {} to be left out", left_out.join(", "))));
+        }
+        let options = HideOptions::default().with_by(by_name(by)?).with_margin(margin).with_threshold(threshold);
+        let options = options.with_max_age(seconds("max_age", max_age)?);
+        let hide = py.detach(|| session.hide_classes(&classes, options)).or_raise()?;
+        Ok(Self { hide, session: session.clone(), home })
+    }
+
+    /// The frame without what the words cover in it.
+    pub fn shown(&self, session: &Session, frame: Frame, encoded: &Encoded) -> edge_seg::Result<ShownFrame> {
+        Ok(self.hide.show(session, frame, encoded)?)
+    }
+}
+
+#[pymethods]
+impl Hide {
+    /// The words' names.
+    #[getter]
+    fn names(&self) -> Vec<String> {
+        self.hide.names().to_vec()
+    }
+
+    /// What is put in their place: "fill", "pixelate" or "blur".
+    #[getter]
+    fn by(&self) -> &'static str {
+        match self.hide.options().by {
+            HideBy::Fill => "fill",
+            HideBy::Pixelate => "pixelate",
+            HideBy::Blur => "blur",
+        }
+    }
+
+    /// How far around them is hidden too, as a share of the picture's short side.
+    #[getter]
+    fn margin(&self) -> f32 {
+        self.hide.options().margin
+    }
+
+    /// The score in 0..1 from which they are hidden.
+    #[getter]
+    fn threshold(&self) -> f32 {
+        self.hide.threshold()
+    }
+
+    /// In video, seconds beyond which masks are too old, and whole frames are hidden.
+    #[getter]
+    fn max_age(&self) -> f64 {
+        self.hide.options().max_age.as_secs_f64()
+    }
+
+    /// A picture without what the words cover in it, upright: uint8 [height, width, 3], red first.
+    #[pyo3(signature = (image, *, order="rgb"))]
+    fn show<'py>(&self, py: Python<'py>, image: &Bound<'py, PyAny>, order: &str) -> PyResult<Bound<'py, PyArray3<u8>>> {
+        self.home.check("Hide")?;
+        let frame = frame(image, Order::parse(order)?)?;
+        let shown = py.detach(|| {
+            let encoded = self.session.encode(&frame)?;
+            self.shown(&self.session, frame, &encoded)
+        });
+        array_from(py, shown.or_raise()?.into_inner().pixels)
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Hide {} by {}>", self.hide.names().join(", "), self.by())
+    }
+}
+
+/// What is hidden of a picture.
+#[pyclass(frozen, module = "edge_seg")]
+pub struct Hidden(pub Picture);
+
+impl Hidden {
+    fn told(&self) -> PyResult<&edge_seg::hide::Hidden> {
+        self.0.cover().ok_or_else(|| OptionError::new_err("hidden: expected a picture of which something is hidden, found an open one"))
+    }
+}
+
+#[pymethods]
+impl Hidden {
+    /// Share of the picture's pixels, in 0..1.
+    #[getter]
+    fn share(&self) -> PyResult<f64> {
+        Ok(self.told()?.share)
+    }
+
+    /// Seconds since the frame was captured that it was hidden by; 0 of a picture.
+    #[getter]
+    fn age(&self) -> PyResult<f64> {
+        Ok(self.told()?.age.as_secs_f64())
+    }
+
+    /// Why all of it is hidden: "no-masks" or "old-masks"; None where it is not for such a reason.
+    #[getter]
+    fn whole(&self) -> PyResult<Option<&'static str>> {
+        Ok(self.told()?.whole.map(|why| match why {
+            Whole::NoMasks => "no-masks",
+            Whole::OldMasks => "old-masks",
+        }))
+    }
+
+    /// Where: bool [height, width].
+    #[getter]
+    fn mask<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<bool>>> {
+        let cover = &self.told()?.cover;
+        let (width, height) = cover.frame_px();
+        let mask = py.detach(|| (0..height).flat_map(|y| (0..width).map(move |x| cover.hides(x, y))).collect::<Vec<bool>>());
+        PyArray1::from_vec(py, mask).reshape([height as usize, width as usize])
+    }
+
+    fn __repr__(&self) -> PyResult<String> {
+        Ok(format!("<Hidden {:.1} %>", 100.0 * self.share()?))
+    }
+}
