@@ -103,6 +103,9 @@ class Run:
         patch = self.model.image.config.patch_px
         if recipe.input_px % patch:
             raise RecipeError(f"input_px: expected a multiple of the model's patch, {patch}, found {recipe.input_px}")
+        for picture in recipe.overlay_pictures if recipe.overlay_every else ():
+            if not Path(picture).is_file():
+                raise RecipeError(f"overlay_pictures: expected a picture, found none at {picture}")
         if recipe.score:
             self.model.score_from(*recipe.score)
         self.model.to(device)

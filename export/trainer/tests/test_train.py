@@ -478,6 +478,8 @@ def test_what_the_models_cannot_take_is_refused_before_the_first_step(recipe):
         start(recipe(PAIRS, context=positions + 1))
     with pytest.raises(RecipeError, match="input_px: expected a multiple of the model's patch, 16, found 70"):
         start(recipe(PAIRS, input_px=70))
+    with pytest.raises(RecipeError, match="overlay_pictures: expected a picture, found none at .*absent.png"):
+        start(recipe(PAIRS, overlay_pictures=["absent.png"], overlay_words=["sea"], overlay_every=5))
     whole = start(recipe(PAIRS | {"steps": 1, "folder": "small"}, context=positions))
     whole.follow()
     with pytest.raises(FolderError, match=f"context {positions + 1}: expected 1 to text.positions, {positions}"):
