@@ -7,6 +7,17 @@ import sys
 from pathlib import Path
 
 
+def at_least(low: int):
+    """A whole number of an option, from `low` on."""
+
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not low <= int(text) < 2**31:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {low}, found {text!r}")
+        return int(text)
+
+    return read
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="edge_seg_trainer", description="Trains a model and writes its folder.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -28,11 +39,11 @@ def arguments() -> argparse.Namespace:
     views.add_argument("model", type=Path)
     views.add_argument("--recipes", type=Path, default=Path("export/recipes"), help="folder with coco-held-out.txt and umbrella-words.tsv")
     views.add_argument("--data", default=None)
-    views.add_argument("--size", type=int, default=448, help="short side in pixels")
+    views.add_argument("--size", type=at_least(1), default=448, help="short side in pixels")
     views.add_argument("--threshold", type=float, default=0.0, help="the model's own if none")
-    views.add_argument("--thin", type=int, default=1, help="every n-th photo of the larger sets")
+    views.add_argument("--thin", type=at_least(1), default=1, help="every n-th photo of the larger sets")
     views.add_argument("--words", action="store_true", help="also each word's figures, and the threshold that would suit it best")
-    views.add_argument("--threads", type=int, default=1)
+    views.add_argument("--threads", type=at_least(1), default=1)
     views.add_argument("--json", type=Path, default=None, help="figures at every threshold")
     adopt = commands.add_parser("adopt", help="take corrected labels over into a set to train on")
     adopt.add_argument("labels", type=Path, metavar="LABELS", help="a VOC folder with labelmap.txt, or a COCO JSON file")
@@ -52,15 +63,15 @@ def arguments() -> argparse.Namespace:
     bias.add_argument("--pairs", required=True, action="append", metavar="SET", help="a captioned set; may be given several times")
     bias.add_argument("--split", default="val")
     bias.add_argument("--data", default=None)
-    bias.add_argument("--limit", type=int, default=None, help="photos at most")
-    bias.add_argument("--size", type=int, default=0, help="short side in pixels; the model's if none")
+    bias.add_argument("--limit", type=at_least(1), default=None, help="photos at most")
+    bias.add_argument("--size", type=at_least(0), default=0, help="short side in pixels; the model's if none")
     bias.add_argument("--scale", type=float, default=0.0, help="factor on the cosines in the softmax; the model's if none")
-    bias.add_argument("--threads", type=int, default=1)
+    bias.add_argument("--threads", type=at_least(1), default=1)
     bias.add_argument("--out", type=Path, default=None, help="folder for bias.md, bias.json and bias.png")
     bench = commands.add_parser("bench", help="time a TTD step beside open_clip's training step")
     bench.add_argument("--model", default="ViT-B-16", choices=("ViT-B-16", "ViT-L-14", "tiny"))
-    bench.add_argument("--batch", type=int, default=256)
-    bench.add_argument("--rounds", type=int, default=20)
+    bench.add_argument("--batch", type=at_least(1), default=256)
+    bench.add_argument("--rounds", type=at_least(1), default=20)
     bench.add_argument("--device", default="auto")
     bench.add_argument("--compile", action="store_true")
     bench.add_argument("--recompute", action="store_true")
@@ -69,7 +80,7 @@ def arguments() -> argparse.Namespace:
     bench.add_argument("--plain", action="store_true", help="on the CPU, with loader, beside a plain loop of timm, transformers and peft")
     bench.add_argument("--loader", action="store_true", help="read shards beside webdataset")
     bench.add_argument("--photos", type=Path, default=None, metavar="FOLDER", help="--plain: JPEGs with .txt beside; made ones if none")
-    bench.add_argument("--threads", type=int, default=1, help="--plain")
+    bench.add_argument("--threads", type=at_least(1), default=1, help="--plain")
     bench.add_argument("--precision", default="f32", choices=("f32", "bf16"), help="--plain")
     lexicon = commands.add_parser("lexicon", help="make the lexicon of other languages' words from open word lists")
     lexicon.add_argument("--sources", type=Path, required=True, metavar="FOLDER", help="folder of the lists; without one it says what they are")
@@ -167,6 +178,12 @@ def main() -> int:
         OSError,
     ) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch has no kind of its own for a processor's memory that is full.
+        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
+            raise
+        say("error: the memory does not hold this; take a smaller `batch`, `side_px` or `input_px`, a larger `accumulate`, or `recompute`")
         return 2
     finally:
         parallel.finish()

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from . import checkpoint, evaluate, parallel, provenance
+from .provenance import ProvenanceError
 from .recipe import Recipe, StageRecipe
 from .schema import RecipeError, near
 from .sets import OBJECTS
@@ -116,6 +117,20 @@ def left_out(name: str, calibrated: bool) -> str:
     return ""
 
 
+def _store(path: Path, content: dict) -> None:
+    """Whole or not at all."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_text(json.dumps(content, indent=2) + "\n")
+    fresh.replace(path)
+
+
+def _stored(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ProvenanceError(f"{path}: expected what an ablation has kept, found {error}; measure anew by --fresh") from error
+
+
 def main(recipe: Recipe, base: Path, say, only: list[str] | None = None, fresh: bool = False) -> int:
     stage = _base(recipe)
     unknown = [name for name in only or [] if name not in VARIANTS]
@@ -135,11 +150,11 @@ def _rows(recipe: Recipe, base: Path, stage: StageRecipe, work: Path, say, only:
         if fresh:
             place.unlink(missing_ok=True)
         if place.is_file():
-            there = json.loads(of_place.read_text()) if of_place.is_file() else None
+            there = _stored(of_place) if of_place.is_file() else None
             provenance.check(str(place), there, made_by, "give back what differs, take another `name`, or measure anew by --fresh")
-        of_place.write_text(json.dumps(made_by, indent=2) + "\n")
+        _store(of_place, made_by)
     # A run that is done is not done again, so that an ablation that was stopped goes on.
-    rows: dict[str, list[dict]] = json.loads(place.read_text()) if place.is_file() else {}
+    rows: dict[str, list[dict]] = _stored(place) if place.is_file() else {}
     tasks = first.tasks(() if recipe.measure else tuple(COLUMNS))
     reasons = {name: reason for name in only or VARIANTS if (reason := left_out(name, first.model.calibrated))}
     for name, reason in reasons.items():
@@ -161,9 +176,7 @@ def _rows(recipe: Recipe, base: Path, stage: StageRecipe, work: Path, say, only:
                 if photos is None:
                     photos = [] if recipe.measure and not (run.root / "seg" / OBJECTS / "captions.tsv").is_file() else truths(run.root)
                 rows.setdefault(name, []).append(figures(run, tasks, photos))
-                fresh_table = place.with_name(".ablate.json.new")
-                fresh_table.write_text(json.dumps(rows, indent=2) + "\n")
-                fresh_table.replace(place)
+                _store(place, rows)
                 tags = rows[name][-1].get("tags")
                 say(f"{name}: {rows[name][-1]['miou']}" + (f", CaptionIoU {tags['caption_iou']:.1f}" if tags else ""))
             parallel.barrier()

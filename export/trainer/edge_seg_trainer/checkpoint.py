@@ -12,6 +12,9 @@ from pathlib import Path
 import torch
 
 
+LOCK = ".lock"  # in a run's folder
+
+
 class CheckpointError(ValueError):
     """A checkpoint that cannot be read or written."""
 
@@ -38,7 +41,7 @@ def save(path: Path, state: dict) -> None:
 def alone(work: Path) -> Iterator[None]:
     """Holds a run's folder for this process, which ends with it however it ends; what killed ones left half-written goes."""
     work.mkdir(parents=True, exist_ok=True)
-    place = work / ".lock"
+    place = work / LOCK
     with place.open("a+") as held:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -199,7 +199,11 @@ def read_held_out(path: Path) -> frozenset[str]:
     """File names, one a line, `#` starts a comment."""
     if not path.is_file():
         raise DataError(f"{path} is missing: expected the list of held-out photos, one file name a line")
-    lines = (line.split("#")[0].strip() for line in path.read_text().splitlines())
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected file names in UTF-8, found another byte at {error.start}") from error
+    lines = (line.split("#")[0].strip() for line in content.splitlines())
     return frozenset(filter(None, lines))
 
 

@@ -19,6 +19,12 @@ class FolderError(ValueError):
     """A model folder that breaks the contract."""
 
 
+KEYS = (
+    "image", "text", "embedding_dim", "context", "pad_token", "preprocess", "logit_scale", "logit_bias", "templates", "background",
+    "tag_threshold",
+)  # fmt: skip
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -126,6 +132,8 @@ def read_folder(folder: Path, head: HeadConfig | None = None) -> tuple[Model, di
         raise FolderError(f"{folder}: expected a model folder with config.json{_elsewhere(folder)}") from error
     except (OSError, ValueError) as error:
         raise FolderError(f"{folder / 'config.json'}: expected JSON, found {error}") from error
+    if lacking := [name for name in KEYS if not isinstance(config, dict) or name not in config]:
+        raise FolderError(f"{folder / 'config.json'}: expected the keys of docs/model-folder.md, found none of the name {', '.join(lacking)}")
     try:
         image = ImageConfig.from_folder(config["image"], config["embedding_dim"])
         text = TextConfig(**config["text"])

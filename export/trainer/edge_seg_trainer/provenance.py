@@ -26,7 +26,7 @@ def of_files(files: Iterable[tuple[str, Path]], contents: bool) -> dict:
     state, count = hashlib.sha256(), 0
     for name, path in files:
         count += 1
-        state.update(f"{name}\0{path.stat().st_size}\0".encode())
+        state.update(f"{name}\0{path.stat().st_size}\0".encode("utf-8", "surrogateescape"))
         if contents:
             with path.open("rb") as handle:
                 while part := handle.read(1 << 20):

@@ -15,8 +15,9 @@ from PIL import Image
 
 from . import parallel
 from .data import DataError, square
+from .provenance import of_files
 from .samples import Unusable
-from .shards import ShardReader
+from .shards import ShardReader, expand
 from .towers import bytes_of
 
 if TYPE_CHECKING:
@@ -59,6 +60,14 @@ def _samples(stage: TtdStage, around: Context) -> Iterator[tuple[list, list[Imag
             yield keys, images, texts
 
 
+def _listed(stage: TtdStage, around: Context) -> Iterator[tuple[str, Path]]:
+    """What the scores are of: photos with their captions, and shards."""
+    for source in stage.photos:
+        yield from (("\0".join((str(pair.path), *pair.captions)), pair.path) for pair in source.captioned.pairs)
+    for source in stage.shards:
+        yield from ((str(path), path) for pattern in source.patterns for path in expand(pattern, around.root))
+
+
 @torch.no_grad()
 def _score(stage: TtdStage, around: Context) -> list:
     """[key, cosine of the picture's own embedding with the caption] of this rank's pairs."""
@@ -79,12 +88,13 @@ def _score(stage: TtdStage, around: Context) -> list:
 def kept(stage: TtdStage, around: Context) -> set:
     """The keys of the pairs that stay: `prune` is the share that goes.
 
-    Keys are (path, caption), or PATH/KEY of a shard's sample. The scores are kept in the work folder, under the weights' digest.
+    Keys are (path, caption), or PATH/KEY of a shard's sample. The scores are kept in the work folder, under the digest of weights and data.
     """
     recipe = stage.stage
     digest = hashlib.sha256(repr((recipe.pairs, recipe.side_px)).encode())
     for name, value in sorted(around.model.state_dict().items()):
         digest.update(name.encode() + value.detach().float().cpu().contiguous().numpy().tobytes())
+    digest.update(of_files(_listed(stage, around), False)["digest"].encode())
     place = Path(around.work) / f"similarity-{digest.hexdigest()[:16]}-{parallel.world()}"
     mine = place.with_name(f"{place.name}.{parallel.rank()}.json")
     if not mine.is_file():

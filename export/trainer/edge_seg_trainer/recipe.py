@@ -22,6 +22,8 @@ CAPTIONED = ("pairs", "ttd")
 TTD = ("ttd", "dense")
 DENSE = ("dense",)
 LABELLED = ("dense", "sets")
+# What a bundle may hold; edge-seg-export refuses a model folder that has more.
+MOST_INPUT_PX, MOST_TAPS, WIDTH, SCALE = 8192, 16, Range(1, 1 << 16), Range(1e-3, 1e6)
 CARD = ("title", "licence", "training_data", "limits")
 
 
@@ -95,7 +97,7 @@ class StageRecipe:
     lora_targets: tuple[str, ...] = key(("qkv", "proj", "fc1", "fc2"), "the blocks' layers that get one", ("qkv", "proj", "fc1", "fc2"))
     lora_towers: tuple[str, ...] = key(("image", "text"), "the towers that get some", ("image", "text"))
     # dense
-    zoom: tuple[float, float] = key((0.8, 2.0), "least and greatest zoom of a crop", POSITIVE, LABELLED)
+    zoom: tuple[float, float] = key((0.8, 2.0), "least and greatest zoom of a crop", Range(0.01, 100), LABELLED)
     views: int = key(4, "`head`: crops drawn once of each photo", SOME, DENSE)
     yes_no: float = key(0.3, "weight of each class's own yes or no beside the choice among all", WEIGHT, LABELLED)
     balance: float = key(0.3, "class weights are frequency to the minus this", WEIGHT, LABELLED)
@@ -155,10 +157,12 @@ class Recipe:
     recompute: bool = key(False, "gradient checkpointing: less memory, a third more time", free=True)
     compile: bool = key(False, "torch.compile of the blocks", free=True)
     workers: int = key(0, "loader processes a rank; 0: the loop reads itself", COUNT, free=True)
-    threads: int = key(0, "0: as torch chooses", COUNT, free=True)
-    input_px: int = key(448, "short side that figures are measured at and the model folder names", SOME)
+    threads: int = key(0, "0: as torch chooses", Range(0, 1024), free=True)
+    input_px: int = key(
+        448, "short side that figures are measured at and the model folder names, a multiple of the patch", Range(1, MOST_INPUT_PX)
+    )
     context: int = key(64, "most tokens of a text", Range(3))
-    templates: tuple[str, ...] = key(("{}",), "sentences that a word is put into at its {}")
+    templates: tuple[str, ...] = key(("{}",), "sentences that a word is put into, each with one {}")
     log_every: int = key(10, "steps", SOME, free=True)
     save_every: int = key(50, "steps between checkpoints", SOME, free=True)
     keep_checkpoints: int = key(3, "earlier checkpoints of the stage that stay beside the last and the best", COUNT, free=True)
@@ -272,8 +276,8 @@ def parse(given: dict, where: str) -> Recipe:
         raise RecipeError(f"{where}: card: {', '.join(lacking)}: expected a text, found none")
     if built.measure and "final_report" not in given:
         built = replace(built, final_report=())
-    if not built.templates or not all("{}" in one for one in built.templates):
-        raise RecipeError(f"{where}: templates: expected sentences that hold {{}}, found {list(built.templates)}")
+    if not built.templates or not all(one.count("{}") == 1 for one in built.templates):
+        raise RecipeError(f"{where}: templates: expected sentences that hold {{}} once, found {list(built.templates)}")
     labelled = built.final_report or built.calibrate or any(
         stage.kind == "dense" or (not built.measure and (stage.keep != "always" or stage.evaluate_every)) for stage in stages
     )  # fmt: skip
@@ -283,8 +287,8 @@ def parse(given: dict, where: str) -> Recipe:
         )
     if not (built.calibrate or built.start or built.backbone.endswith(".esb")):
         raise RecipeError(f"{where}: calibrate = false needs `start`, whose thresholds then stay, or a bundle as `backbone`")
-    if built.score and not (len(built.score) == 2 and POSITIVE.holds(built.score[0]) and Range().holds(built.score[1])):
-        raise RecipeError(f"{where}: score: expected two numbers, a scale above 0 and a bias, found {list(built.score)}")
+    if built.score and not (len(built.score) == 2 and SCALE.holds(built.score[0]) and Range().holds(built.score[1])):
+        raise RecipeError(f"{where}: score: expected two numbers, a scale {SCALE} and a bias, found {list(built.score)}")
     if head and head.kind != "fusion" and not built.start:
         raise RecipeError(f"{where}: head kind {head.kind!r} needs `start`, a model folder with the weights it uses")
     for stage in stages if built.licences else ():
@@ -311,11 +315,11 @@ def _head(given: dict | None, where: str) -> HeadConfig | None:
             raise RecipeError(f"{where}: unknown key {name!r} of kind {kind!r}{near(name, sorted(HeadConfig.OWN[kind]))}")
     built = build(HeadConfig, given, where, {})
     one_of(built.similarity, SIMILARITIES, f"{where}: similarity")
-    for name, allowed in (("hidden", SOME), ("layers", SOME), ("neighbour", WEIGHT), ("heads", SOME), ("mlp_width", SOME)):
+    for name, allowed in (("hidden", WIDTH), ("layers", Range(1, 3)), ("neighbour", Range(0, 256)), ("heads", SOME), ("mlp_width", WIDTH)):
         if not allowed.holds(getattr(built, name)):
             raise RecipeError(f"{where}: {name}: expected {allowed}, found {getattr(built, name)!r}")
-    if kind == "fusion" and not built.taps:
-        raise RecipeError(f"{where}: taps: expected at least one, found none")
+    if kind == "fusion" and not 1 <= len(built.taps) <= MOST_TAPS:
+        raise RecipeError(f"{where}: taps: expected 1 to {MOST_TAPS}, found {len(built.taps)}")
     return built
 
 

@@ -94,21 +94,30 @@ def json_captions(content: bytes) -> tuple[str, ...]:
 
 
 def captions_of(given) -> tuple[str, ...]:
-    """One text, or a list of them; those of a list that are empty are left out."""
+    """One text, or a list of them; those of a list that cannot be used are left out."""
     if given is None:
         raise Unusable("without caption")
     if isinstance(given, str):
         return (_filled(given),)
     if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
         raise Unusable("caption is no text")
-    found = tuple(one.strip() for one in given if one.strip())
+    found, reason = [], Unusable("empty caption")
+    for one in given:
+        try:
+            found.append(_filled(one))
+        except Unusable as error:
+            reason = error
     if not found:
-        raise Unusable("empty caption")
-    return found
+        raise reason
+    return tuple(found)
 
 
 def _filled(text: str) -> str:
     text = text.strip()
     if not text:
         raise Unusable("empty caption")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # JSON can hold half of a letter, as `\ud83d` of an emoji that was cut
+        raise Unusable("caption is not Unicode") from error
     return text

@@ -38,6 +38,8 @@ COUNT = Range(0)  # nothing or more
 SOME = Range(1)
 POSITIVE = Range(0, open_low=True)
 WEIGHT = Range(0)
+MOST_INT = 2**63 - 1  # as TOML's integers
+MOST_FLOAT = 1e30  # what is computed is f32
 SHARE = Range(0, 1, what="a share ")
 PART = Range(0, 1, open_high=True, what="a share ")  # never the whole
 
@@ -121,6 +123,10 @@ def _typed(value, entry, where: str):
 
 
 def _allowed(value, known: Key | None, where: str) -> None:
+    if isinstance(value, (int, float)):
+        most = MOST_INT if isinstance(value, int) else MOST_FLOAT
+        if most < abs(value) < math.inf:
+            raise RecipeError(f"{where}: expected a number of at most {most:g} in size, found {value!r}")
     if known is None or known.allowed is None:
         return
     if isinstance(known.allowed, tuple):

@@ -94,7 +94,10 @@ def expand(pattern: str, root: Path = Path()) -> list[Path]:
     """`PLACE/{00000..00331}.tar`, `{a,b}.tar` or a glob, several joined by `::`; globs sorted. The error says what was looked for."""
     found: list[Path] = []
     for one in pattern.split("::"):
-        names = [name if Path(name).is_absolute() else escape(str(root)) + "/" + name for name in _braces(one)]
+        try:
+            names = [name if Path(name).is_absolute() else escape(str(root)) + "/" + name for name in _braces(one)]
+        except RecursionError as error:
+            raise DataError(f"{one[:60]}...: expected fewer braces in one another") from error
         if len(names) > 1:
             absent = [name for name in names if not glob(name)]
             if absent:

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from . import evaluate, parallel
+from . import checkpoint, evaluate, parallel
 from .progress import duration, memory_mb
 from .recipe import Recipe
 from .train import Run
@@ -46,17 +46,36 @@ def gb(count: float) -> str:
 
 def smoke(recipe: Recipe, base: Path, say) -> int:
     recipe = recipe.placed(base.absolute())
-    began = time.monotonic()
     place = Path(recipe.work) / f"{recipe.name}.smoke"
+    if parallel.rank():
+        return _walked(recipe, base, place, say)
+    with checkpoint.alone(place):
+        try:
+            return _walked(recipe, base, place, say)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _empty(place: Path) -> None:
+    """Removes all but the lock."""
+    for path in place.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != checkpoint.LOCK:
+            path.unlink(missing_ok=True)
+
+
+def _walked(recipe: Recipe, base: Path, place: Path, say) -> int:
+    began = time.monotonic()
     batch = max(2, parallel.world())
     peaks, run = [], None
     for size in (batch, 2 * batch):
-        shutil.rmtree(place, ignore_errors=True)
+        if parallel.rank() == 0:
+            _empty(place)
         run = Run(small(recipe, size), base, say, fresh=True, photos_at_most=PHOTOS)
         # Thresholds are fitted in the whole run alone.
         run.settings = {"background": 0.5, "tag_threshold": 0.5} | run.settings
         if not run.follow():
-            shutil.rmtree(place, ignore_errors=True)
             return 130
         peaks.append(memory_mb(run.model.device))
     each_report = _measured(run, recipe)
@@ -79,14 +98,13 @@ def smoke(recipe: Recipe, base: Path, say) -> int:
         seconds += reports * each_report
     slope = max(0.0, peaks[1] - peaks[0]) / batch
     memory = peaks[1] + slope * max(0, largest / parallel.world() / max(stage.accumulate for stage in recipe.stages) - 2 * batch)
-    checkpoint = run.checkpoints.last.stat().st_size
+    kept = run.checkpoints.last.stat().st_size
     many = sum(recipe.keep_checkpoints + 2 for _ in recipe.stages)
-    disk = checkpoint * many + cached + sum(bool(stage.folder) for stage in recipe.stages) * checkpoint
+    disk = kept * many + cached + sum(bool(stage.folder) for stage in recipe.stages) * kept
     lines.append(
         f"the whole: about {duration(seconds)}, {memory / 1000:.1f} GB of {'GPU ' if run.model.device.type == 'cuda' else ''}memory, {gb(disk)} of disk "
-        f"({many} checkpoints of up to {gb(checkpoint)} among it); figures from steps of {2 * batch} pictures, scaled"
+        f"({many} checkpoints of up to {gb(kept)} among it); figures from steps of {2 * batch} pictures, scaled"
     )
-    shutil.rmtree(place, ignore_errors=True)
     if parallel.rank() == 0:
         say(f"every stage was walked through in {duration(walked)}")
         for line in lines:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from . import parallel, ttd
 from .data import IGNORE, DataError, Labelled, coco_classes, patch_targets, random_crop, read_coco, recoloured, split_words, square
-from .features import FeatureCache
+from .features import FeatureCache, pictures_named
 from .licences import licensed
 from .losses import caption_contrast, dense_loss, pooled, word_contrast
 from .pairs import Captioned, draws, is_stream, mixed, read_pairs, shuffled_rows, weighed
@@ -158,7 +158,7 @@ class PairsStage(Stage):
         if stage.learns == "head":
             self.to_cache = len(every)
             pairs, side = self.captioned.pairs, stage.side_px
-            named = "\n".join(str(pair.path) for pair in pairs)
+            named = pictures_named(pair.path for pair in pairs)
             self.cache = FeatureCache(
                 around.work,
                 self.model.image,
@@ -368,7 +368,7 @@ class DenseStage(Stage):
         if stage.learns == "head":
             # The views are drawn once; what a step would draw afresh must stay still to be cached.
             count, self.to_cache = len(self.photos) * stage.views, in_all
-            named = f"{[photo.path.name for photo in photos]} {stage.views} {stage.zoom} {seed}"
+            named = f"{pictures_named(photo.path for photo in photos)} {stage.views} {stage.zoom} {seed}"
             self.cache = FeatureCache(
                 around.work, self.model.image, self.model.preprocess, count, named, lambda n: self._view(n)[0], stage.side_px, around.say
             )

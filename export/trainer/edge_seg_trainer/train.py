@@ -65,6 +65,15 @@ AFTER = ("blend_with", "blend", "keep", "folder")
 AT_THE_END = ("background", "calibrate")  # the recipe's own
 
 
+def _written(folder: Path) -> tuple[int, int] | None:
+    """Tells a model folder from the one that another run puts in its place."""
+    try:
+        found = (folder / "config.json").stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 class Run:
     """One recipe being followed."""
 
@@ -92,8 +101,11 @@ class Run:
         else:
             self._fresh()
         patch = self.model.image.config.patch_px
-        if recipe.input_px < patch:
-            raise RecipeError(f"input_px: expected at least the model's patch, {patch}, found {recipe.input_px}")
+        if recipe.input_px % patch:
+            raise RecipeError(f"input_px: expected a multiple of the model's patch, {patch}, found {recipe.input_px}")
+        for picture in recipe.overlay_pictures if recipe.overlay_every else ():
+            if not Path(picture).is_file():
+                raise RecipeError(f"overlay_pictures: expected a picture, found none at {picture}")
         if recipe.score:
             self.model.score_from(*recipe.score)
         self.model.to(device)
@@ -109,6 +121,7 @@ class Run:
         self.own_tasks: list[evaluate.Task] | None = None
         self.walked: dict[str, dict[str, float]] = {}  # by stage: its pace, and what it keeps of pictures
         self.figures: dict[str, dict] = {}
+        self.seen: dict[Path, tuple[int, int] | None] = {}  # the folders to write, as this run found or left them
         self.to_blend: dict[str, dict[str, Tensor]] = {}  # weights of stages that a later one is averaged with
 
     def _fresh(self) -> None:
@@ -171,16 +184,19 @@ class Run:
         self.made_by = self.provenance()
         way = "give back what differs, take another `name`, or start anew by --fresh, which forgets the checkpoints"
         if parallel.rank() == 0:
-            if self.fresh:
-                self.checkpoints.clear()
-                self.metrics.unlink(missing_ok=True)
             for stage in self.recipe.stages:
                 if stage.folder:
                     recover(Path(self.recipe.output) / stage.folder)
         parallel.barrier()
         for stage in self.recipe.stages:
             if stage.folder:
-                self._check_folder(Path(self.recipe.output) / stage.folder)
+                target = Path(self.recipe.output) / stage.folder
+                self._check_folder(target)
+                self.seen[target] = _written(target)
+        if parallel.rank() == 0 and self.fresh:
+            self.checkpoints.clear()
+            self.metrics.unlink(missing_ok=True)
+        parallel.barrier()
         place = self.resume or self.checkpoints.last
         state = checkpoint.load(place)
         if self.resume and not state:
@@ -214,7 +230,12 @@ class Run:
     def _check_folder(self, target: Path) -> None:
         if self.recipe.start and target.resolve() == Path(self.recipe.start).resolve():
             raise RecipeError(f"folder {target.name!r}: it would be written over `start`, {target}; take another name")
-        if self.fresh or not target.exists():
+        if not target.exists():
+            return
+        if self.fresh:
+            # What is written over is removed, and that may only be a model.
+            if any(target.iterdir()) and not (target / "config.json").is_file():
+                raise RecipeError(f"folder {target.name!r}: {target} is there and holds no model; take another name, or move it away")
             return
         way = f"take another `folder` or `output`, move {target} away, or give --fresh to write over it"
         try:
@@ -374,6 +395,10 @@ class Run:
         """Calibrates on the held-out photos where the recipe says so, and writes the model folder."""
         target = Path(self.recipe.output) / name
         if parallel.rank() == 0:
+            if target in self.seen and _written(target) != self.seen[target]:
+                raise ProvenanceError(
+                    f"{target}: another run has written it meanwhile; move it away, or take another `folder` or `output`, and the same command goes on"
+                )
             model = self.model
             if self.recipe.calibrate:
                 names = licensed_names(self.root / "seg" / PANOPTIC, self.held_out, self.around.licences)
@@ -389,6 +414,7 @@ class Run:
             card["measured"] = measured_text(next(reversed(self.figures.values()), {}), self.recipe.input_px)
             settings = self.settings | found | {"name": name, "input_px": self.recipe.input_px, "card": card}
             write_folder(target, model, self.tokenizer, settings, {"training.json": self._record()})
+            self.seen[target] = _written(target)
             self.say(f"wrote {target}")
         parallel.barrier()
         return target

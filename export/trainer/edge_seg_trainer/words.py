@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from .config import TowerError
 from .towers import TextTower
 
 
@@ -19,7 +20,10 @@ class WordBank:
     def __init__(self, tower: TextTower, tokenizer: Path, context: int = 64, pad_token: int = 0, templates: tuple[str, ...] = ("{}",)):
         self.tower = tower
         self.context, self.pad_token, self.templates = context, pad_token, templates
-        self.tokenizer = Tokenizer.from_file(str(tokenizer))
+        try:
+            self.tokenizer = Tokenizer.from_file(str(tokenizer))
+        except Exception as error:  # it raises nothing more special
+            raise TowerError(f"{tokenizer}: expected a tokenizer.json, found {error}") from error
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(context)
         self._known: dict[str, Tensor] = {}

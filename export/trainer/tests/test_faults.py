@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from edge_seg_trainer import checkpoint
 from edge_seg_trainer.checkpoint import CheckpointError
 from edge_seg_trainer.data import DataError
 from edge_seg_trainer.features import FeatureCache
 from edge_seg_trainer.provenance import ProvenanceError
+from edge_seg_trainer.schema import RecipeError
+from edge_seg_trainer.smoke import smoke
 from edge_seg_trainer.train import Run
 from test_layouts import shades
 from test_samples import shard
@@ -121,6 +124,82 @@ def test_two_runs_do_not_share_a_folder(recipe):
     with checkpoint.alone(run.work), pytest.raises(CheckpointError, match=rf"process {os.getpid()} trains there; wait for it"):
         run.follow()
     run.follow()
+
+
+def test_a_model_folder_that_another_run_has_written_meanwhile_is_left(recipe):
+    stage = PAIRS | {"steps": 3, "folder": "out"}
+    first, second = start(recipe(stage, name="first", save_every=2)), start(recipe(stage, name="second", seed=1))
+    first.follow(until=2)
+    second.follow()
+    theirs = (Path(second.recipe.output) / "out" / "model.safetensors").read_bytes()
+
+    late = start(first.recipe)
+    before = late._begin
+
+    def begin():
+        place = Path(late.recipe.output) / "out"
+        place.rename(place.with_name("aside"))
+        found = before()
+        place.with_name("aside").rename(place)
+        return found
+
+    late._begin = begin
+    with pytest.raises(ProvenanceError, match="another run has written it meanwhile; move it away"):
+        late.follow()
+    place = Path(late.recipe.output) / "out"
+    assert (place / "model.safetensors").read_bytes() == theirs
+    place.rename(place.with_name("theirs"))
+    start(first.recipe).follow()
+    assert (place / "config.json").is_file()
+
+
+def test_a_fresh_run_removes_models_alone(recipe):
+    made = recipe(PAIRS | {"steps": 1, "folder": "tiny"}, output=recipe(PAIRS).work)
+    run = start(recipe(PAIRS | {"steps": 1}))
+    run.follow()
+    (run.work / "notes.txt").write_text("mine")
+    with pytest.raises(RecipeError, match="is there and holds no model; take another name"):
+        Run(made, Path("."), quiet, fresh=True).follow()
+    assert (run.work / "notes.txt").read_text() == "mine" and run.checkpoints.last.is_file()
+
+
+def test_smoke_runs_do_not_share_a_folder_and_leave_none_when_they_fail(recipe, monkeypatch):
+    made = recipe(PAIRS)
+    place = Path(made.work) / "tiny.smoke"
+    with checkpoint.alone(place), pytest.raises(CheckpointError, match="trains there"):
+        smoke(made, Path("."), quiet)
+    with pytest.raises(RecipeError, match="input_px"):
+        smoke(recipe(PAIRS, input_px=70), Path("."), quiet)
+    assert not place.exists()
+
+
+@pytest.mark.parametrize("name", ["photo", os.fsdecode(b"caf\xe9")])
+def test_kept_features_and_scores_are_of_the_photos_that_are_there(recipe, world, tmp_path, name):
+    place = tmp_path / "photos"
+    place.mkdir()
+
+    def photo(number: int, side: int):
+        Image.new("RGB", (side, side), (20 * number, 90, 160)).save(place / f"{name}{number}.png")
+        (place / f"{name}{number}.txt").write_text("fire beside the sea")
+
+    for number in range(6):
+        photo(number, 48)
+    told = []
+    given = {"pairs": [f"folder:{place}"], "steps": 1}
+    stages = [PAIRS | given, TTD | given | {"prune": 0.4, "batch": 2}]
+    Run(recipe(*stages, name="a"), Path("."), told.append).follow()
+    assert any("pruning: 2 of 6 pairs" in text for text in told)
+    for number in (0, 6, 7, 8, 9):  # one is another picture now, four are new
+        photo(number, 96)
+    features = len(list((tmp_path / "work").glob("features-*.bin")))
+    told.clear()
+    Run(recipe(*stages, name="b"), Path("."), told.append).follow()
+    assert any("pruning: 4 of 10 pairs" in text for text in told)
+    assert len(list((tmp_path / "work").glob("features-*.bin"))) == features + 1
+    told.clear()
+    photo(1, 96)
+    Run(recipe(*stages, name="c"), Path("."), told.append).follow()
+    assert len(list((tmp_path / "work").glob("features-*.bin"))) == features + 2, "a picture of another size"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import random
+import shutil
 import sys
 import tarfile
 from pathlib import Path
@@ -14,9 +15,9 @@ import pytest
 from PIL import Image
 
 from edge_seg_trainer import samples, tar
-from edge_seg_trainer.data import DataError, squashed
+from edge_seg_trainer.data import DataError, read_held_out, squashed
 from edge_seg_trainer.kinds import make_stage
-from edge_seg_trainer.pairs import read_pairs
+from edge_seg_trainer.pairs import read_pairs, read_set
 from edge_seg_trainer.schema import RecipeError
 from edge_seg_trainer.shards import Count, ShardReader, _braces, expand, read_shard, sample_of, shuffled
 from edge_seg_trainer.stages import Part
@@ -202,6 +203,27 @@ def test_what_a_folder_lacks_is_counted(world, tmp_path):
     assert said == ["mine: passed over 4: 1 empty caption, 1 without caption, 1 row without a file, 1 picture missing"]
     with pytest.raises(DataError, match=r"no picture with a caption of split 'val'.*the table has rows 13 of split 'train'"):
         read_pairs(tmp_path, ["mine"], "val")
+
+
+def test_half_a_letter_ends_no_training(recipe, world, tmp_path):
+    place = tmp_path / "cut"
+    shutil.copytree(world / "pairs" / "shades" / "images", place)
+    for number, path in enumerate(sorted(place.glob("*.png"))):
+        text = "fire beside the sea" + (" \ud83d" if number % 2 else "")
+        path.with_suffix(".json").write_text(json.dumps({"caption": [text, text] if number % 3 else text}))
+    found = read_set(world, f"folder:{place}", "train")
+    assert len(found.pairs) == 12 and dict(found.skipped) == {"caption is not Unicode": 12}
+    made = recipe(TTD | {"pairs": [f"folder:{place}"], "steps": 2})
+    assert Run(made, Path("."), lambda _: None).follow()
+
+
+def test_a_list_of_held_out_photos_is_read_as_windows_writes_it(tmp_path):
+    place = tmp_path / "held-out.txt"
+    place.write_bytes("\ufeffa.jpg\r\nb.jpg # why\r\n".encode())
+    assert read_held_out(place) == {"a.jpg", "b.jpg"}
+    place.write_bytes(b"caf\xe9.jpg\n")
+    with pytest.raises(DataError, match="expected file names in UTF-8, found another byte at 3"):
+        read_held_out(place)
 
 
 def test_captions_beside_pictures_are_a_set(tmp_path):

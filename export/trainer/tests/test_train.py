@@ -17,6 +17,7 @@ from conftest import needed
 from edge_seg_trainer import evaluate, provenance
 from edge_seg_trainer.adapters import inject, merge
 from edge_seg_trainer.checkpoint import CheckpointError
+from edge_seg_trainer.config import TowerError
 from edge_seg_trainer.data import DataError
 from edge_seg_trainer.kinds import make_stage
 from edge_seg_trainer.provenance import ProvenanceError
@@ -475,8 +476,10 @@ def test_what_the_models_cannot_take_is_refused_before_the_first_step(recipe):
     positions = json.loads((Path(recipe(PAIRS).text) / "config.json").read_text())["max_position_embeddings"]
     with pytest.raises(RecipeError, match=f"context: expected at most {positions}.* found {positions + 1}"):
         start(recipe(PAIRS, context=positions + 1))
-    with pytest.raises(RecipeError, match="input_px: expected at least the model's patch"):
-        start(recipe(PAIRS, input_px=3))
+    with pytest.raises(RecipeError, match="input_px: expected a multiple of the model's patch, 16, found 70"):
+        start(recipe(PAIRS, input_px=70))
+    with pytest.raises(RecipeError, match="overlay_pictures: expected a picture, found none at .*absent.png"):
+        start(recipe(PAIRS, overlay_pictures=["absent.png"], overlay_words=["sea"], overlay_every=5))
     whole = start(recipe(PAIRS | {"steps": 1, "folder": "small"}, context=positions))
     whole.follow()
     with pytest.raises(FolderError, match=f"context {positions + 1}: expected 1 to text.positions, {positions}"):
@@ -484,6 +487,30 @@ def test_what_the_models_cannot_take_is_refused_before_the_first_step(recipe):
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(config | {"context": positions + 1}))
         read_folder(folder)
+
+
+def test_a_start_that_lacks_something_is_named(recipe, tmp_path):
+    def begin(place: Path):
+        return start(recipe(TTD, start=str(place), calibrate=False, held_out="", input_px=32, head=None))
+
+    for name, content, message in [
+        ("tokenizer.json", None, "tokenizer.json: expected a tokenizer.json, found"),
+        ("tokenizer.json", "{}", "tokenizer.json: expected a tokenizer.json, found"),
+        ("config.json", "[]", "config.json: expected the keys of docs/model-folder.md"),
+        ("config.json", "templates", "found none of the name templates"),
+    ]:
+        place = tmp_path / f"start-{len(list(tmp_path.iterdir()))}"
+        tiny_folder(place)
+        if content is None:
+            (place / name).unlink()
+        elif content == "templates":
+            config = json.loads((place / name).read_text())
+            del config["templates"]
+            (place / name).write_text(json.dumps(config))
+        else:
+            (place / name).write_text(content)
+        with pytest.raises((TowerError, FolderError), match=message):
+            begin(place)
 
 
 def test_missing_data_is_named(recipe, tmp_path):
