@@ -102,7 +102,7 @@ pub struct Part {
 }
 
 /// A patch is told apart from what is known if its cosine with all of it is below this.
-const NEAR: f32 = 0.9;
+const NEAR: f32 = 0.95;
 /// Beyond this a patch does not look like what it is nearest to, for lack of room: it stands for nothing.
 const ALIKE: f32 = 0.8;
 /// Parts that one embedding has in a picture at most, the largest first.
