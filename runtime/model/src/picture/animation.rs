@@ -152,7 +152,8 @@ fn webp_times(file: &mut BufReader<File>, times: &mut Vec<Duration>) -> std::io:
     let _: [u8; 12] = bytes(file)?;
     while times.len() < MAX_PICTURES {
         let [a, b, c, d, length @ ..]: [u8; 8] = bytes(file)?;
-        let padded = i64::from(u32::from_le_bytes(length)).next_multiple_of(2);
+        let length = i64::from(u32::from_le_bytes(length));
+        let padded = length + length % 2;
         let rest = if &[a, b, c, d] == b"ANMF" && padded >= 16 {
             let head: [u8; 16] = bytes(file)?;
             times.push(shown(Duration::from_millis(u64::from(u32::from_le_bytes([head[12], head[13], head[14], 0])))));
