@@ -4,7 +4,7 @@ use edge_seg::{Error, ModelError};
 use edge_seg_bundle::text::shown_lines;
 
 /// Fields as errors name them, and the flags that set them.
-const FLAGS: [(&str, &str); 21] = [
+const FLAGS: [(&str, &str); 22] = [
     ("address", "--http"),
     ("background", "--background"),
     ("batch", "--batch"),
@@ -21,6 +21,7 @@ const FLAGS: [(&str, &str); 21] = [
     ("mqtt discovery", "--mqtt-discovery"),
     ("mqtt node", "--mqtt-name"),
     ("mqtt url", "--mqtt"),
+    ("overlay", "--overlay"),
     ("score", "--score"),
     ("sets", "--state"),
     ("size_px", "--size"),
