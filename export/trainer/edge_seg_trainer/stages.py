@@ -231,9 +231,11 @@ class PairsStage(Stage):
             if self.learns_text:
                 size = len(batch["rows"])
                 own = captions[parallel.rank() * size :][:size]
-                texts = torch.cat([parallel.gather(self.bank.encode(own)), self.words(words, learning=True)])
+                of_captions = parallel.gather(self.bank.encode(own))
             else:
-                texts = torch.cat([self.bank.fixed(captions), self.words(words)])
+                of_captions = self.bank.fixed(captions)
+            # A batch of few or short captions may hold no word that counts.
+            texts = torch.cat([of_captions, self.words(words, learning=self.learns_text)]) if words else of_captions
         patches = F.normalize(patches.float(), dim=-1)
         scores = parallel.gather(pooled(patches, texts, stage.sharpness))
         present = batch["present"].to(scores.device)
@@ -245,7 +247,7 @@ class PairsStage(Stage):
                 raise DataError(f"stage {stage.name}: none of a step's {len(usable)} photos can be read: {self.passed_over().told()}")
             own_captions, of_words, present = own_captions[usable][:, usable], of_words[usable], present[usable]
         contrast = caption_contrast(own_captions, self.scale)
-        word = word_contrast(of_words, present, self.model.logit_scale, self.model.logit_bias)
+        word = word_contrast(of_words, present, self.model.logit_scale, self.model.logit_bias) if words else contrast.new_zeros(())
         return contrast + stage.word_weight * word, {"contrast": contrast.item(), "word": word.item()}
 
 

@@ -489,6 +489,12 @@ def test_what_the_models_cannot_take_is_refused_before_the_first_step(recipe):
         read_folder(folder)
 
 
+@pytest.mark.parametrize("learns", ["head", "lora"])
+def test_captions_without_a_word_that_counts_are_trained_on(recipe, learns):
+    run = start(recipe(PAIRS | {"word_min_count": 1000, "steps": 2, "learns": learns}))
+    assert run.follow() and len(losses(run)) == 2
+
+
 def test_a_start_that_lacks_something_is_named(recipe, tmp_path):
     def begin(place: Path):
         return start(recipe(TTD, start=str(place), calibrate=False, held_out="", input_px=32, head=None))
