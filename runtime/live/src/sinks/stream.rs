@@ -16,7 +16,7 @@ use crate::backoff::{Backoff, sleep_unless};
 use crate::session::latest::LatestQueue;
 use crate::session::{FrameReport, SegmentedFrame};
 use crate::source::child::Consumer;
-use crate::source::ffmpeg::PROGRAM;
+use crate::source::ffmpeg::{PROGRAM, names_host};
 use crate::source::{Fault, Rate, redacted_address};
 use crate::{Error, Result};
 use edge_seg_model::render::{Legend, OverlayOptions};
@@ -121,6 +121,9 @@ impl OverlayStream {
             }
             return Ok(None);
         };
+        if text.contains("://") && !names_host(text) {
+            return Err(Error::option("overlay", "an address with a host, such as rtsp://HOST/PATH", redacted_address(text)));
+        }
         // ffmpeg knows schemes in small letters alone.
         let small = |(scheme, rest): (&str, &str)| format!("{}://{rest}", scheme.to_ascii_lowercase());
         let text = text.split_once("://").map_or_else(|| text.to_owned(), small);
@@ -255,6 +258,10 @@ mod tests {
         for address in ["http://me:secret@host/x", "ftp://host/x.mp4", "udp://host:1234", "https://host/live.m3u8"] {
             let said = OverlayStream::start(Path::new(address), OverlayOptions::default(), Legend::None).err().map(|e| e.to_string());
             assert!(said.as_ref().is_some_and(|said| said.contains("rtmp") && !said.contains("secret")), "{address}: {said:?}");
+        }
+        for address in ["rtsp://", "rtmp:///live/key", "SRT://:9000", "rtsps://me:secret@/x"] {
+            let said = OverlayStream::start(Path::new(address), OverlayOptions::default(), Legend::None).err().map(|e| e.to_string());
+            assert!(said.as_ref().is_some_and(|said| said.contains("with a host") && !said.contains("secret")), "{address}: {said:?}");
         }
     }
 }

@@ -42,6 +42,16 @@ pub(super) fn stream_address(uri: &str) -> Option<String> {
     STREAMS.iter().any(|(known, _)| *known == scheme).then(|| format!("{scheme}{}", &uri[scheme.len()..]))
 }
 
+/// Whether an address says whom to ask. One of SRT that says to listen asks nobody.
+pub(crate) fn names_host(address: &str) -> bool {
+    let Some((scheme, rest)) = address.split_once("://") else { return false };
+    // A password may hold a question mark; what follows a slash is none of the login's.
+    let authority = &rest[..rest.find('/').unwrap_or(rest.len())];
+    let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let listens = || scheme.eq_ignore_ascii_case("srt") && rest.contains("mode=listener");
+    !authority.is_empty() && !authority.starts_with(['?', '#']) && (!authority.starts_with(':') || listens())
+}
+
 pub(crate) const PROGRAM: Program = Program { name: "ffmpeg", package: "ffmpeg" };
 
 /// What was learnt about a stream and the program, kept over every time that it is opened.

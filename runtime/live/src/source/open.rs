@@ -208,6 +208,10 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             let fault = Fault::name("an address without white space, which is written as %20", "one with some");
             return Err(Error::Source { uri: redacted_address(uri), fault });
         }
+        if !ffmpeg::names_host(&address) {
+            let fault = Fault::name("an address like rtsp://HOST/PATH or http://USER:PASSWORD@HOST:PORT/PATH", "one without a host");
+            return Err(Error::Source { uri: redacted_address(uri), fault });
+        }
         let learnt = Learnt::default();
         #[cfg(feature = "network")]
         {
@@ -503,6 +507,21 @@ mod tests {
         assert!(said("/no/such/clip.mp4").contains("/no/such/clip.mp4"));
         let blank = said("rtsp://me:se cret@10.0.0.7/x");
         assert!(blank.contains("%20") && !blank.contains("cret"), "{blank}");
+    }
+
+    #[test]
+    fn an_address_without_a_host_is_refused_before_anything_is_asked() {
+        for scheme in ["rtsp", "RTSPS", "http", "https", "rtmp", "rtmps", "srt"] {
+            for rest in ["", "/", "/path", ":554/path", "?a=b", "#a", "me:secret@", "me:secret@/path", "me:secret@:554", "me:sec?ret@"] {
+                let said = open_source(&format!("{scheme}://{rest}"), &SourceOptions::default()).err().map(|e| e.to_string());
+                let said = said.unwrap_or_else(|| panic!("{scheme}://{rest} is taken"));
+                assert!(said.contains("without a host") && !said.contains("secret") && !said.contains("ret@"), "{said}");
+            }
+        }
+        // Whoever listens needs no address of its own.
+        for right in ["srt://:9000?mode=listener", "srt://:9000/?latency=20&mode=listener", "rtsp://[::1]:554/x", "http://me:a?b@h/x"] {
+            assert!(open_source(right, &SourceOptions::default()).is_ok(), "{right}");
+        }
     }
 
     #[test]
