@@ -65,6 +65,13 @@ for deb in "$out"/edge-seg_*.deb; do
         done
     done
     ok "$arch has manual pages and completions for every command"
+    (cd "$work/$arch/usr/share/doc/edge-seg" && for page in *.md *.md.gz; do
+        [ -e "$page" ] || continue
+        for named in $(gunzip -cf "$page" | grep -o '](\([A-Za-z-]*\.md\)' | tr -d '](' | sort -u); do
+            [ -e "$named" ] || [ -e "$named.gz" ] || { echo "$page names $named"; exit 1; }
+        done
+    done) || fail "$arch: a page of the documentation names one that is not there"
+    ok "$arch: the pages of its documentation find one another"
     dpkg-deb -x "$out"/libedge-seg0_*_"$arch".deb "$work/$arch-library"
     newest=$(readelf --dyn-syms -W "$work/$arch-library"/usr/lib/*/libedge_seg.so.0 | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -n 1)
     [ "$(printf '%s\nGLIBC_2.31\n' "$newest" | sort -V | tail -n 1)" = GLIBC_2.31 ] || fail "$arch libedge_seg needs $newest"
