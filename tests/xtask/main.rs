@@ -1,6 +1,6 @@
 //! What developers run: `cargo xtask check|test|bench|book|semver`. Needs cargo alone; `check` runs Python's part where there is a Python.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 const HELP: &str = "\
@@ -10,8 +10,8 @@ cargo xtask COMMAND
   test [FILTER]   all tests but the soak, or those whose name contains FILTER
   bench [ARGS]    each stage's time on this machine (edge-seg bench ARGS)
   book            the book, to target/book (needs: cargo install mdbook --locked)
-  semver REVISION what breaks programs that were built on the library at this revision; before each release
-                  (needs: cargo install cargo-semver-checks --locked)
+  semver [REVISION]  what breaks programs that were built on the library at this revision, without it at the last
+                  release's tag; before each release (needs: cargo install cargo-semver-checks --locked)
 ";
 
 fn main() -> ExitCode {
@@ -55,10 +55,32 @@ fn test(rest: &[&str]) -> Result<(), String> {
 const LIBRARY: [&str; 4] = ["edge-seg", "edge-seg-bundle", "edge-seg-live", "edge-seg-model"];
 
 fn semver(rest: &[&str]) -> Result<(), String> {
-    let [revision] = rest else { return Err("semver: expected a revision, such as the last release's tag".into()) };
+    let baseline = match rest {
+        [] => last_release()?,
+        [revision] => commit(revision)?,
+        more => return Err(format!("semver: expected one revision at most, found {}", more.len())),
+    };
     let packages = LIBRARY.iter().flat_map(|name| ["--package", name]);
-    let arguments: Vec<&str> = ["semver-checks", "--default-features", "--baseline-rev", revision].into_iter().chain(packages).collect();
-    run(&cargo_path(), &arguments, &[], "cargo install cargo-semver-checks --locked")
+    let arguments: Vec<&str> = ["semver-checks", "--default-features", "--baseline-rev", &baseline].into_iter().chain(packages).collect();
+    run("cargo-semver-checks", &arguments, &[], "cargo install cargo-semver-checks --locked")
+}
+
+/// What there is to compare with where nothing is said: crates are published nowhere, so a release is a tag.
+fn last_release() -> Result<String, String> {
+    git(&["describe", "--tags", "--abbrev=0", "--match", "v[0-9]*"])?.ok_or_else(|| {
+        "semver: no release is tagged (v0.1.0, ...) before this commit, so there is nothing to compare with; name a revision".into()
+    })
+}
+
+fn commit(revision: &str) -> Result<String, String> {
+    git(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{revision}^{{commit}}")])?
+        .ok_or_else(|| format!("semver: expected a tag or another revision of this repository, found {revision:?}"))
+}
+
+/// What git answers; none if it knows nothing.
+fn git(arguments: &[&str]) -> Result<Option<String>, String> {
+    let output = Command::new("git").args(arguments).current_dir(root()).output().map_err(|e| format!("git cannot be started ({e})"))?;
+    Ok(output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().into()))
 }
 
 fn cargo(arguments: &[&str]) -> Result<(), String> {
@@ -74,16 +96,19 @@ fn cargo_path() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".into())
 }
 
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
 /// Runs a program in the repository's root, its output where ours goes.
 fn run(program: &str, arguments: &[&str], variables: &[(&str, &str)], from: &str) -> Result<(), String> {
     let name = Path::new(program).file_name().map_or(program.into(), |name| name.to_string_lossy());
     let told = format!("{name} {}", arguments.join(" "));
     eprintln!("+ {told}");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let status = Command::new(program)
         .args(arguments)
         .envs(variables.iter().copied())
-        .current_dir(root)
+        .current_dir(root())
         .status()
         .map_err(|e| format!("{program} cannot be started ({e}); get it from {from}"))?;
     if status.success() { Ok(()) } else { Err(format!("`{told}` failed ({status})")) }
