@@ -7,7 +7,8 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use edge_seg::{Frame, Options, Session, WordList};
@@ -28,9 +29,9 @@ fn load(size: usize, threads: usize) -> Loaded {
 }
 
 /// What a round came to.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Round {
-    /// Pictures a second.
+    /// Pictures a second, of all callers.
     rate: f64,
     /// Pictures.
     count: f64,
@@ -53,51 +54,81 @@ fn memory() -> f64 {
     line.trim().trim_end_matches(" kB").parse::<f64>().expect("kB") / 1024.0
 }
 
-/// Threads that share one session.
-fn shared(loaded: &Loaded, callers: usize, pictures: usize) -> Round {
-    let (next, start, before) = (AtomicUsize::new(0), Instant::now(), busy());
+/// Threads that share one session, `pictures` for each. Who is through goes on until `done` says that all are, so that nobody is timed
+/// beside fewer than all; `through` hears of each caller's rate.
+fn shared(loaded: &Loaded, callers: usize, pictures: usize, through: impl Fn(f64) + Sync, done: impl Fn() -> bool + Sync) -> Round {
+    let (count, before) = (AtomicUsize::new(0), busy());
+    let find = || {
+        loaded.session.find(&loaded.frame, &loaded.words).expect("masks");
+        count.fetch_add(1, Ordering::Relaxed);
+    };
     let call = || {
-        while next.fetch_add(1, Ordering::Relaxed) < pictures {
-            loaded.session.find(&loaded.frame, &loaded.words).expect("masks");
+        let start = Instant::now();
+        (0..pictures).for_each(|_| find());
+        through(pictures as f64 / start.elapsed().as_secs_f64());
+        while !done() {
+            find();
         }
     };
     std::thread::scope(|scope| (0..callers).for_each(|_| drop(scope.spawn(call))));
-    let count = pictures as f64;
-    Round { rate: count / start.elapsed().as_secs_f64(), count, busy: busy() - before, memory: memory() }
+    Round { rate: 0.0, count: count.into_inner() as f64, busy: busy() - before, memory: memory() }
 }
 
-/// As many processes, each with a session and threads of its own, which begin together.
+/// Callers in this process.
+fn together(loaded: &Loaded, callers: usize, pictures: usize) -> Round {
+    let rates = Mutex::new(Vec::new());
+    let round =
+        shared(loaded, callers, pictures / callers, |rate| rates.lock().unwrap().push(rate), || rates.lock().unwrap().len() == callers);
+    Round { rate: rates.into_inner().unwrap().iter().sum(), ..round }
+}
+
+/// As many processes, each with a session and threads of its own, which begin together and end when the last is through.
 fn apart(size: usize, processes: usize, threads: usize, pictures: usize) -> Round {
-    let pictures = pictures / processes;
     let program = std::env::current_exe().expect("this program");
     let start = |_| {
         let mut command = Command::new(&program);
         command
-            .args(["alone", &size.to_string(), &threads.to_string(), &pictures.to_string()])
+            .args(["alone", &size.to_string(), &threads.to_string(), &(pictures / processes).to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         command.spawn().expect("a process")
     };
     let mut children: Vec<Child> = (0..processes).map(start).collect();
     let mut told: Vec<_> = children.iter_mut().map(|child| BufReader::new(child.stdout.take().expect("a pipe"))).collect();
+    let mut ends: Vec<_> = children.iter_mut().map(|child| child.stdin.take().expect("a pipe")).collect();
     let line = |of: &mut BufReader<_>| {
         let mut line = String::new();
         of.read_line(&mut line).expect("a line");
-        line
+        line.split_whitespace().map(|number| number.parse().expect("a number")).collect::<Vec<f64>>()
     };
-    told.iter_mut().for_each(|told| assert_eq!(line(told), "ready\n"));
-    children.iter_mut().for_each(|child| child.stdin.take().expect("a pipe").write_all(b"go\n").expect("a process that waits"));
-    let mut sum = Round { rate: 0.0, count: 0.0, busy: 0.0, memory: 0.0 };
+    told.iter_mut().for_each(|told| assert!(line(told).is_empty()));
+    ends.iter_mut().for_each(|end| end.write_all(b"go\n").expect("a process that waits"));
+    let mut sum = Round::default();
+    told.iter_mut().for_each(|told| sum.rate += line(told)[0]);
+    drop(ends);
     for (child, told) in children.iter_mut().zip(&mut told) {
-        let line = line(told);
-        let numbers: Vec<f64> = line.split_whitespace().map(|number| number.parse().expect("a number")).collect();
+        let numbers = line(told);
         child.wait().expect("a process ends");
-        sum.rate += numbers[0];
-        sum.count += numbers[1];
-        sum.busy += numbers[2];
-        sum.memory += numbers[3];
+        sum.count += numbers[0];
+        sum.busy += numbers[1];
+        sum.memory += numbers[2];
     }
     sum
+}
+
+/// One of the processes of [`apart`].
+fn alone(size: usize, threads: usize, pictures: usize) {
+    let loaded = load(size, threads);
+    println!();
+    std::io::stdin().read_line(&mut String::new()).expect("a word to begin");
+    let done = Arc::new(AtomicBool::new(false));
+    let told = done.clone();
+    std::thread::spawn(move || {
+        std::io::stdin().read_line(&mut String::new()).expect("an end");
+        told.store(true, Ordering::Relaxed);
+    });
+    let Round { count, busy, memory, .. } = shared(&loaded, 1, pictures, |rate| println!("{rate}"), || done.load(Ordering::Relaxed));
+    println!("{count} {busy} {memory}");
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -109,12 +140,7 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     let number = |at: usize, default: usize| words.get(at).map_or(default, |word| word.parse().expect("a number"));
     if words.first().is_some_and(|word| word == "alone") {
-        let loaded = load(number(1, 0), number(2, 0));
-        println!("ready");
-        std::io::stdin().read_line(&mut String::new()).expect("a word to begin");
-        let Round { rate, count, busy, memory } = shared(&loaded, 1, number(3, 1));
-        println!("{rate} {count} {busy} {memory}");
-        return;
+        return alone(number(1, 0), number(2, 0), number(3, 1));
     }
     let (size, rounds, pictures) = (number(0, 224), number(1, 5), number(2, 48).next_multiple_of(8));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -123,8 +149,8 @@ fn main() {
     for callers in [2, 4, 8] {
         let mut seen = [const { Vec::new() }; 4];
         for _ in 0..rounds {
-            seen[0].push(shared(&loaded, 1, pictures));
-            seen[1].push(shared(&loaded, callers, pictures));
+            seen[0].push(together(&loaded, 1, pictures));
+            seen[1].push(together(&loaded, callers, pictures));
             seen[2].push(apart(size, callers, threads, pictures));
             seen[3].push(apart(size, callers, (threads / callers).max(1), pictures));
         }
