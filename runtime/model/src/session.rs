@@ -320,7 +320,7 @@ impl Session {
                 true
             })
         };
-        let found = self.find_until(frame, words, &asked);
+        let found = self.threads.call(|| self.find_until(frame, words, &asked));
         match panicked.into_inner() {
             Some(panic) => resume_unwind(panic),
             None => found,
@@ -451,9 +451,11 @@ impl Session {
     /// # Errors
     /// As [`Self::encode`], and [`Error::Option`] if the side is out of range.
     pub fn encode_sized(&self, frame: &Frame, size_px: usize) -> Result<Encoded> {
-        let start = Instant::now();
-        let input = prepare(&frame.pixels, &self.bundle.manifest().image, size_px)?;
-        self.encode_prepared(&input, start.elapsed())
+        self.threads.call(|| {
+            let start = Instant::now();
+            let input = prepare(&frame.pixels, &self.bundle.manifest().image, size_px)?;
+            self.encode_prepared(&input, start.elapsed())
+        })
     }
 
     fn encode_prepared(&self, input: &Input, prepare: Duration) -> Result<Encoded> {
@@ -501,6 +503,10 @@ impl Session {
     /// [`Error::Tensor`] if the frame is not the one that was encoded or the bank is another model's, [`Error::Option`] if the background
     /// is out of range.
     pub fn masks(&self, frame: &Frame, encoded: &Encoded, bank: &TagBank, background: Background) -> Result<Segmentation> {
+        self.threads.call(|| self.masks_in_call(frame, encoded, bank, background))
+    }
+
+    fn masks_in_call(&self, frame: &Frame, encoded: &Encoded, bank: &TagBank, background: Background) -> Result<Segmentation> {
         let size = |(width, height): (u32, u32)| format!("{width}×{height} pixels");
         if frame.pixels.dimensions() != encoded.placement.frame_px {
             let (expected, found) = (size(encoded.placement.frame_px), size(frame.pixels.dimensions()));
@@ -523,6 +529,10 @@ impl Session {
     /// # Errors
     /// As [`Self::encode`] and [`Self::masks`].
     pub fn segment(&self, frame: &Frame, bank: &TagBank, background: Background) -> Result<Segmentation> {
+        self.threads.call(|| self.segment_in_call(frame, bank, background))
+    }
+
+    fn segment_in_call(&self, frame: &Frame, bank: &TagBank, background: Background) -> Result<Segmentation> {
         let start = Instant::now();
         let input = prepare(&frame.pixels, &self.bundle.manifest().image, self.size_px)?;
         let prepare = start.elapsed();
@@ -532,7 +542,7 @@ impl Session {
             found.timings.prepare = prepare;
             return Ok(found);
         }
-        self.masks(frame, &self.encode_prepared(&input, prepare)?, bank, background)
+        self.masks_in_call(frame, &self.encode_prepared(&input, prepare)?, bank, background)
     }
 
     fn segment_on_device(&self, frame: &Frame, input: &Input, bank: &TagBank, background: Background) -> Result<Option<Segmentation>> {

@@ -4,9 +4,9 @@
 //! the engine's scratch memory of this thread in use. So no plan is ever work that a waiting thread could take: a plan has a pool for
 //! itself alone while it runs, and is begun by a thread that is none of rayon's, which sleeps until it is done.
 
+use std::cell::Cell;
 use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -19,14 +19,35 @@ pub struct Threads(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     count: usize,
-    callers: AtomicUsize,
-    idle: Mutex<Vec<Arc<ThreadPool>>>,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    callers: usize,
+    /// Threads of all callers, one at least for each.
+    threads: usize,
+    /// Pools that nobody uses.
+    idle: Vec<Arc<ThreadPool>>,
+}
+
+/// A call, from its first stage to its last: between its stages its share is not given to others, who would hold it for a whole stage.
+struct Caller<'a> {
+    /// None where the call around this one counts already.
+    shared: Option<&'a Shared>,
+    around: usize,
 }
 
 /// A caller's share, given back when it is done or panics.
 struct Share<'a> {
     shared: &'a Shared,
+    threads: usize,
     pool: Option<Arc<ThreadPool>>,
+}
+
+thread_local! {
+    /// Whose caller this thread is, as an address.
+    static CALLER_OF: Cell<usize> = const { Cell::new(0) };
 }
 
 impl Threads {
@@ -35,16 +56,24 @@ impl Threads {
 
     /// `count` threads. With one, encoders work on the calling thread, where that is none of rayon's.
     pub fn new(count: usize) -> Self {
-        Self(Arc::new(Shared { count: count.max(1), callers: AtomicUsize::new(0), idle: Mutex::default() }))
+        Self(Arc::new(Shared { count: count.max(1), taken: Mutex::default() }))
     }
 
     pub(crate) fn count(&self) -> usize {
         self.0.count
     }
 
+    /// Runs a call of several stages, each of which takes its share anew.
+    pub(crate) fn call<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        outside_rayon(|| {
+            let _caller = Caller::enter(&self.0);
+            work()
+        })
+    }
+
     /// Runs a plan of the engine, whose products use the caller's share.
     pub(crate) fn run_plan<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        outside_rayon(|| {
+        self.call(|| {
             let share = Share::take(&self.0, 2);
             match &share.pool {
                 Some(pool) => pool.install(|| multithread_tract_scope(Executor::MultiThread(pool.clone()), work)),
@@ -55,7 +84,7 @@ impl Threads {
 
     /// Runs what uses rayon by itself on the caller's share.
     pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        outside_rayon(|| {
+        self.call(|| {
             let share = Share::take(&self.0, 1);
             match &share.pool {
                 Some(pool) => pool.install(work),
@@ -73,35 +102,62 @@ fn outside_rayon<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     std::thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| resume_unwind(panic))
 }
 
+impl<'a> Caller<'a> {
+    fn enter(shared: &'a Arc<Shared>) -> Self {
+        let around = CALLER_OF.replace(Arc::as_ptr(shared).addr());
+        if around == Arc::as_ptr(shared).addr() {
+            return Self { shared: None, around };
+        }
+        let mut taken = shared.taken.lock();
+        taken.callers += 1;
+        taken.threads += 1;
+        Self { shared: Some(shared), around }
+    }
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        CALLER_OF.set(self.around);
+        if let Some(shared) = self.shared {
+            let mut taken = shared.taken.lock();
+            taken.callers -= 1;
+            taken.threads -= 1;
+        }
+    }
+}
+
 impl<'a> Share<'a> {
-    /// A pool that nobody else uses meanwhile; none where the share is below `least` threads, or the system starts no more.
+    /// A pool that nobody else uses meanwhile, of this caller's fair part as far as others have left it; none where that is below `least`
+    /// threads, or the system starts no more.
     fn take(shared: &'a Shared, least: usize) -> Self {
-        let callers = shared.callers.fetch_add(1, Ordering::Relaxed) + 1;
-        // Halves, quarters and so on, so that few sizes of pools are kept.
-        let threads = (shared.count / callers.next_power_of_two()).max(1);
-        let pool = (threads >= least).then(|| shared.pool(threads)).flatten();
-        Self { shared, pool }
+        let mut taken = shared.taken.lock();
+        let fair = shared.count.div_ceil(taken.callers.max(1));
+        let free = shared.count.saturating_sub(taken.threads) + 1; // with the caller's own
+        let threads = fair.min(free);
+        taken.threads += threads - 1;
+        let idle = taken.idle.iter().position(|pool| pool.current_num_threads() == threads);
+        let idle = idle.filter(|_| threads >= least).map(|at| taken.idle.swap_remove(at));
+        drop(taken);
+        let pool = if threads < least { None } else { idle.or_else(|| new_pool(threads)) };
+        Self { shared, threads, pool }
     }
 }
 
 impl Drop for Share<'_> {
     fn drop(&mut self) {
-        self.shared.callers.fetch_sub(1, Ordering::Relaxed);
-        if let Some(pool) = self.pool.take() {
-            self.shared.idle.lock().push(pool);
+        let mut taken = self.shared.taken.lock();
+        taken.threads -= self.threads - 1;
+        taken.idle.extend(self.pool.take());
+        // Room for a pool of all threads and one for each caller; what was used last is the likeliest to be asked for.
+        let most = self.shared.count + self.shared.count.max(taken.callers);
+        while taken.idle.iter().map(|pool| pool.current_num_threads()).sum::<usize>() > most {
+            drop(taken.idle.remove(0));
         }
     }
 }
 
-impl Shared {
-    fn pool(&self, threads: usize) -> Option<Arc<ThreadPool>> {
-        let mut idle = self.idle.lock();
-        if let Some(at) = idle.iter().position(|pool| pool.current_num_threads() == threads) {
-            return Some(idle.swap_remove(at));
-        }
-        drop(idle);
-        ThreadPoolBuilder::new().num_threads(threads).thread_name(|n| format!("edge-seg-{n}")).build().ok().map(Arc::new)
-    }
+fn new_pool(threads: usize) -> Option<Arc<ThreadPool>> {
+    ThreadPoolBuilder::new().num_threads(threads).thread_name(|n| format!("edge-seg-{n}")).build().ok().map(Arc::new)
 }
 
 #[cfg(test)]
@@ -118,21 +174,58 @@ mod tests {
         let threads = Threads::new(4);
         let alone = || threads.install(rayon::current_num_threads);
         assert_eq!(alone(), 4);
-        let (both, sizes) = (Barrier::new(2), Mutex::new(Vec::new()));
-        std::thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
+        // Shares of callers that are inside a call all at once, of which each has begun a stage since the last one came.
+        let shares = |callers: usize| {
+            let (inside, sizes) = (Barrier::new(callers), Mutex::new(Vec::new()));
+            let call = || {
+                threads.call(|| {
+                    inside.wait();
                     threads.install(|| {
-                        both.wait();
                         sizes.lock().push(rayon::current_num_threads());
-                    })
+                        inside.wait();
+                    });
+                    inside.wait();
                 });
-            }
-        });
-        let mut sizes = sizes.into_inner();
-        sizes.sort_unstable();
-        assert_eq!(sizes, [2, 4], "the first had all");
+            };
+            std::thread::scope(|scope| (0..callers).for_each(|_| drop(scope.spawn(call))));
+            let mut sizes = sizes.into_inner();
+            sizes.sort_unstable();
+            sizes
+        };
+        assert_eq!(shares(2), [2, 2]);
+        assert_eq!(shares(3), [1, 1, 2], "no thread is left over");
+        assert_eq!(shares(5), [1; 5]);
         assert_eq!(alone(), 4);
+        assert!(threads.0.taken.lock().idle.iter().map(|pool| pool.current_num_threads()).sum::<usize>() <= 8);
+    }
+
+    #[test]
+    fn a_caller_that_comes_takes_what_is_left_until_the_others_begin_a_stage() {
+        let threads = Threads::new(4);
+        let (come, done) = (Barrier::new(2), Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                threads.call(|| {
+                    threads.install(|| {
+                        assert_eq!(rayon::current_num_threads(), 4);
+                        come.wait();
+                        done.wait();
+                    });
+                    come.wait();
+                    threads.install(|| assert_eq!(rayon::current_num_threads(), 2));
+                    done.wait();
+                });
+            });
+            come.wait();
+            threads.call(|| {
+                threads.install(|| {
+                    assert_eq!(rayon::current_num_threads(), 1);
+                    done.wait();
+                });
+                come.wait();
+                done.wait();
+            });
+        });
     }
 
     #[test]
