@@ -188,7 +188,8 @@ fn run_with_path(folder: &Path, path: &str, arguments: &[&str]) -> Ended {
 #[test]
 fn sources_without_a_name_or_host_are_errors_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    for (source, said) in [("", "a file, a folder,"), ("rtsp://", "an address like rtsp://"), ("http://", "an address like rtsp://")] {
+    let addresses = ["rtsp://", "http://", "http:///x", "https://", "rtsps:///x", "rtmp://:1935/x", "srt://"];
+    for (source, said) in addresses.map(|address| (address, "an address like rtsp://")).into_iter().chain([("", "a file, a folder,")]) {
         let ended = run(folder.path(), &["--source", source, "--tags", "sky"]);
         assert!(ended.code == 2 && ended.stderr.contains(said), "{source}: {} {}", ended.code, ended.stderr);
     }
