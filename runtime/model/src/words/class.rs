@@ -116,7 +116,8 @@ fn parse_tag_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Option
     if let Some(listed) = read_listed(place, text)? {
         // Label maps number the background too; it is no word to look for.
         let has_colours = listed.iter().any(|l| l.colour.is_some());
-        let listed = listed.into_iter().filter(|l| !(has_colours && l.name == "background") && !is_labelme_mark(&l.name));
+        let is_word = |l: &Listed| !(has_colours && l.name == "background" || is_labelme_mark(&l.name));
+        let listed = listed.into_iter().filter(is_word);
         return Ok(listed.map(|l| (place.to_string(), class(l), None)).collect());
     }
     if let Some(rows) = read_table(place, text)? {

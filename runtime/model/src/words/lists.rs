@@ -221,7 +221,7 @@ fn labelme_list(text: &str) -> Option<Vec<Listed>> {
     if rest.first() != Some(&"_background_") {
         return None;
     }
-    let ignored = ignored.then(|| (IGNORED, "__ignore__"));
+    let ignored = ignored.then_some((IGNORED, "__ignore__"));
     let counted = (0..).zip(rest.iter().copied());
     let listed = |(id, name): (u32, &str)| Listed { id: Some(id), name: tidy_word(name), colour: None, synonyms: Vec::new() };
     Some(ignored.into_iter().chain(counted).map(listed).collect())

@@ -211,10 +211,8 @@ impl Rules {
     /// Puts a frame's events into its report and tells them to whoever listens.
     pub fn observe(&mut self, shown: &SegmentedFrame, report: &mut FrameReport, event_bus: &Arc<EventBus>) {
         let book = self.incoming.lock().book.take();
-        if let Some(book) = book {
-            if let Err(e) = self.replace(book) {
-                tracing::error!("the rules stay as they were: {e}");
-            }
+        if let Some(Err(e)) = book.map(|book| self.replace(book)) {
+            tracing::error!("the rules stay as they were: {e}");
         }
         report.rules = self.names.clone();
         if self.words_version != Some(report.words_version) {
