@@ -90,8 +90,10 @@ fn sending(bytes: Vec<u8>) -> u16 {
     port
 }
 
+type Answers<'a> = &'a mut dyn FnMut(&[String]) -> Option<(&'static str, String)>;
+
 /// Answers by `other` where that has an answer to a request's head: a status, and lines.
-fn answer(mut client: TcpStream, bytes: &[u8], other: &mut dyn FnMut(&[String]) -> Option<(&'static str, String)>) -> Option<()> {
+fn answer(mut client: TcpStream, bytes: &[u8], other: Answers<'_>) -> Option<()> {
     let description = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\na=control:*\r\nm=video 0 RTP/AVP 96\r\n\
                        a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1\r\na=control:one\r\n";
     let mut lines = BufReader::new(client.try_clone().ok()?).lines().map_while(Result::ok);
