@@ -1,3 +1,4 @@
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -5,6 +6,9 @@ import pytest
 from numpy.typing import NDArray
 
 import edge_seg
+
+# A shell that runs these in the background has them ignore Ctrl-C, and what they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PICTURES = Path(__file__).parents[3] / "examples" / "pictures"
 CAT = PICTURES / "cat.jpg"
