@@ -78,6 +78,7 @@ def test_examples_are_numbers_that_can_be_kept(model: edge_seg.Model, example: e
     kept = edge_seg.Example.from_json(example.to_json())
     ours, theirs = (model.words(None, examples={"it": one}).embeddings[0] for one in (example, kept))
     assert float(ours @ theirs) > 0.99999 and kept.model == example.model
+    assert pickle.loads(pickle.dumps(example)) == kept, "pickled as its text is, rounded"
     assert pickle.loads(pickle.dumps(kept)) == kept and edge_seg.Example.from_json(kept.to_json()) == kept
     assert pickle.loads(pickle.dumps(example.countering())).counter and "counter-example" in repr(example.countering())
     for wrong in ("", "{}", '{"model": "m", "shows": []}', example.to_json().replace("model", "mode1")):

@@ -430,7 +430,7 @@ class Encoded:
 
 @final
 class Example:
-    """What a box of a picture shows, made by Model.example(): numbers of one model. Equal ones hold the same; they can be pickled."""
+    """What a box of a picture shows, made by Model.example(): numbers of one model. Equal ones hold the same; they can be pickled, as to_json() rounds them."""
 
     @property
     def counter(self) -> bool:
@@ -448,7 +448,7 @@ class Example:
 
     @classmethod
     def from_json(cls, text: str) -> Example:
-        """The inverse of to_json."""
+        """Reads what to_json() wrote. Its numbers are rounded, so it equals the first one only if that was read from such a text, too."""
 
     def __eq__(self, other: object, /) -> bool: ...
 
