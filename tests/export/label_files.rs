@@ -343,6 +343,14 @@ fn parts_of_many_machines_join_to_what_one_writes() {
         refused(&["1", "2", "4"], "part 4/4 where part 3 is due");
         refused(&["1", "2", "3"], "all of the 4 parts");
         refused(&["1", "2", "2", "3"], "part 2/4 where part 3 is due");
+        // A part's own folder is not written over, and one that holds all is no part.
+        let before = fs::read(place.join(out("1/labels.jsonl"))).unwrap();
+        let into = export(place, &["label", "merge", &out("1"), &out("1"), &out("2"), &out("3"), &out("4")]);
+        assert!(into.code == 2 && into.stderr.contains("none of the parts"), "{}", into.stderr);
+        assert_eq!(fs::read(place.join(out("1/labels.jsonl"))).unwrap(), before);
+        let again = export(place, &[&base[..], &["-o", &out("whole"), "--part", "1/4"]].concat());
+        assert_eq!(again.code, 0, "{}", again.stderr);
+        refused(&["whole", "2", "3", "4"], "those of this part alone");
         fs::remove_file(place.join(out("2")).join("part.json")).unwrap();
         refused(&["1", "2", "3", "4"], "run that part again");
         let other = export(place, &[&base[..], &["-o", &out("2"), "--part", "2/3"]].concat());

@@ -1,5 +1,6 @@
 //! Labelling on many machines: each does its part of the pictures, and the parts are joined to what one run would have written.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -115,7 +116,7 @@ pub struct Joined {
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::Runtime`] if one cannot be read; [`Error::File`] if one is missing, not done, there twice, or was labelled with
-/// another model, other options or words, or out of another list.
+/// another model, other options or words, or out of another list, or holds a picture of another.
 pub fn join(folders: &[PathBuf]) -> Result<Joined> {
     let mut parts = Vec::with_capacity(folders.len());
     for folder in folders {
@@ -148,6 +149,23 @@ pub fn join(folders: &[PathBuf]) -> Result<Joined> {
     if parts.len() != first.part.of {
         let found = format!("the first {}", parts.len());
         return Err(Error::Option { option: "PART".into(), expected: format!("all of the {} parts", first.part.of), found });
+    }
+    // A part's folder may hold more than the part: what was labelled there before with the same options.
+    let mut known = HashMap::new();
+    for (folder, _, _, pictures) in &parts {
+        for picture in pictures {
+            let name = Path::new(&picture.file).file_name().unwrap_or_default();
+            if let Some(before) = known.insert(name, folder) {
+                let place = folder.join("labels.jsonl").display().to_string();
+                let found = format!("{} in {} too", name.display(), before.display());
+                return Err(Error::file(
+                    place,
+                    "pictures",
+                    "those of this part alone, each once; label it into a folder of its own",
+                    found,
+                ));
+            }
+        }
     }
     let failed = parts.iter().map(|(_, note, ..)| note.failed).sum();
     Ok(Joined { settings, note: first, failed, pictures: parts.into_iter().flat_map(|(.., pictures)| pictures).collect() })

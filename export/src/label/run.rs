@@ -172,8 +172,14 @@ impl Job<'_> {
 /// Joins the parts that runs with [`Job::part`] wrote, all of them, in any order, to what one run would have written.
 ///
 /// # Errors
-/// As [`part::join`] and [`Output::write`], and [`Error::Option`] if no picture was labelled in any part.
+/// As [`part::join`] and [`Output::write`], and [`Error::Option`] if no picture was labelled in any part or `out` is one of them.
 pub fn merge(out: &Path, parts: &[PathBuf], output: &Output) -> Result<Labelled> {
+    // It would be a part no longer, and look like one.
+    let real = |folder: &Path| folder.canonicalize().unwrap_or_else(|_| folder.into());
+    if parts.iter().any(|part| real(part) == real(out)) {
+        let expected = "a folder that is none of the parts".into();
+        return Err(Error::Option { option: "OUT".into(), expected, found: out.display().to_string() });
+    }
     let joined = part::join(parts)?;
     std::fs::create_dir_all(out).map_err(Error::io(out))?;
     folder::sweep(out)?;

@@ -8,7 +8,7 @@ use pyo3::types::{PyMapping, PyType};
 
 use crate::error::{OrRaise, WordsError};
 
-/// What a box of a picture shows, to be looked for as a word is. Equal ones hold the same; they can be pickled.
+/// What a box of a picture shows, to be looked for as a word is. Equal ones hold the same; they can be pickled, to five decimal places.
 #[pyclass(frozen, eq, module = "edge_seg")]
 #[derive(Clone, PartialEq)]
 pub struct Example(pub edge_seg::Example);
@@ -52,7 +52,7 @@ impl Example {
         serde_json::to_string(&self.0).map_err(|error| WordsError::new_err(format!("example: {error}")))
     }
 
-    /// The inverse of to_json.
+    /// What to_json wrote, to five decimal places.
     #[classmethod]
     fn from_json(_class: &Bound<'_, PyType>, text: &str) -> PyResult<Self> {
         serde_json::from_str(text).map(Self).map_err(|error| WordsError::new_err(format!("example: {error}")))

@@ -16,6 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyIterator, PyList, PyString};
 
 use crate::error::{EdgeSegError, OrRaise, WordsError, option};
+use crate::guest::outside;
 use crate::hide::Hidden;
 use crate::picture::{array_from, array_of};
 use crate::words::position;
@@ -106,7 +107,7 @@ impl Segmentation {
     fn reports(&self, py: Python<'_>) -> PyResult<&[Report]> {
         if self.reports.get().is_none() {
             let whole = self.whole(py)?;
-            let made = py.detach(|| {
+            let made = outside(py, || {
                 let classes = whole.classes();
                 let report = |class: &edge_seg::FoundClass<'_>| Report {
                     score: class.score(),
@@ -135,7 +136,7 @@ impl Segmentation {
 
     fn drawn(&self, py: Python<'_>, options: OverlayOptions) -> PyResult<RgbImage> {
         let whole = self.whole(py)?;
-        Ok(py.detach(|| {
+        Ok(outside(py, || {
             let legend: Vec<_> = whole
                 .classes()
                 .iter()
@@ -268,7 +269,7 @@ impl Segmentation {
         let whole = self.whole(py)?;
         let (width, height) = (whole.labels.width as usize, whole.labels.height as usize);
         let mut found = Detected::new(width, height);
-        py.detach(|| {
+        outside(py, || {
             let classes = whole.classes();
             if !regions {
                 for class in &classes {
@@ -295,7 +296,7 @@ impl Segmentation {
 
     fn _repr_png_<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let mut shown = self.drawn(py, OverlayOptions::default())?;
-        let png = py.detach(move || {
+        let png = outside(py, move || {
             let longest = shown.width().max(shown.height());
             if longest > SHOWN_PX {
                 let side = |px: u32| (u64::from(px) * u64::from(SHOWN_PX) / u64::from(longest)).max(1) as u32;
@@ -417,7 +418,7 @@ pub struct FoundClass {
 impl FoundClass {
     fn of<R: Send>(&self, py: Python<'_>, work: impl FnOnce(&edge_seg::FoundClass<'_>) -> R + Send) -> PyResult<R> {
         let whole = self.found.get().whole(py)?;
-        Ok(py.detach(|| work(&whole.classes()[usize::from(self.label) - 1])))
+        Ok(outside(py, || work(&whole.classes()[usize::from(self.label) - 1])))
     }
 }
 

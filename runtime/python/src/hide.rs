@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use crate::error::{OptionError, OrRaise, WordsError, option};
 use crate::found::{Picture, seconds};
+use crate::guest::outside;
 use crate::picture::{Order, array_from, frame};
 use crate::words::parse;
 
@@ -51,7 +52,7 @@ impl Hide {
         }
         let options = HideOptions::default().with_by(by_name(by)?).with_margin(margin).with_threshold(threshold);
         let options = options.with_max_age(seconds("max_age", max_age)?);
-        let hide = py.detach(|| session.hide_classes(&classes, options)).or_raise()?;
+        let hide = outside(py, || session.hide_classes(&classes, options)).or_raise()?;
         Ok(Self { hide, session: session.clone(), home })
     }
 
@@ -102,7 +103,7 @@ impl Hide {
     fn show<'py>(&self, py: Python<'py>, image: &Bound<'py, PyAny>, order: &str) -> PyResult<Bound<'py, PyArray3<u8>>> {
         self.home.check("Hide")?;
         let frame = frame(image, Order::parse(order)?)?;
-        let shown = py.detach(|| {
+        let shown = outside(py, || {
             let encoded = self.session.encode(&frame)?;
             self.shown(&self.session, frame, &encoded)
         });
@@ -152,7 +153,7 @@ impl Hidden {
     fn mask<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<bool>>> {
         let cover = &self.told()?.cover;
         let (width, height) = cover.frame_px();
-        let mask = py.detach(|| (0..height).flat_map(|y| (0..width).map(move |x| cover.hides(x, y))).collect::<Vec<bool>>());
+        let mask = outside(py, || (0..height).flat_map(|y| (0..width).map(move |x| cover.hides(x, y))).collect::<Vec<bool>>());
         PyArray1::from_vec(py, mask).reshape([height as usize, width as usize])
     }
 

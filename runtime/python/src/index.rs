@@ -12,6 +12,7 @@ use pyo3::types::{PyBytes, PyDict};
 
 use crate::error::{DataError, EdgeSegError, Home, option, raised, whole};
 use crate::found::seconds;
+use crate::guest::outside;
 use crate::live::LiveFrame;
 use crate::model::{Encoded, Model};
 use crate::words::Words;
@@ -96,14 +97,14 @@ impl Index {
         let query = Query::default().with_threshold(threshold).with_gap(seconds("gap", gap)?).with_most(whole("most", most)?);
         let query = query.within(moment_or_ago("since", since)?, moment_or_ago("until", until)?);
         let words = Words::of(session, words)?.list;
-        let found = py.detach(|| self.index.find(session, &words, &query)).map_err(of_index)?;
+        let found = outside(py, || self.index.find(session, &words, &query)).map_err(of_index)?;
         let sighting = |found: Found| Sighting { index: self.index.clone(), word: words.names()[found.class].clone(), found };
         Ok(found.into_iter().flatten().map(sighting).collect())
     }
 
     /// What it holds; all of it is read for that.
     fn contents(&self, py: Python<'_>) -> PyResult<Contents> {
-        py.detach(|| self.index.contents()).map(Contents).map_err(of_index)
+        outside(py, || self.index.contents()).map(Contents).map_err(of_index)
     }
 
     /// The digest of the model that made it: no other one can search it.
@@ -231,7 +232,7 @@ impl Sighting {
 
     /// The small picture of the best frame, a JPEG; None if it has none, or has gone out of the index meanwhile.
     fn thumbnail<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let jpeg = py.detach(|| self.index.thumbnail(&self.found)).map_err(of_index)?;
+        let jpeg = outside(py, || self.index.thumbnail(&self.found)).map_err(of_index)?;
         Ok(jpeg.map(|jpeg| PyBytes::new(py, &jpeg)))
     }
 
@@ -260,7 +261,7 @@ pub struct IndexWriter {
 impl IndexWriter {
     fn with<R: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut Writer) -> edge_seg::Result<R> + Send) -> PyResult<R> {
         self.home.check("IndexWriter")?;
-        let done = py.detach(|| self.writer.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(work));
+        let done = outside(py, || self.writer.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(work));
         let closed =
             || EdgeSegError::new_err(format!("{}: expected an index that is open, found one that was closed", self.path.display()));
         done.ok_or_else(closed)?.map_err(of_index)
@@ -283,7 +284,7 @@ impl IndexWriter {
         let session = model.session()?;
         let options = IndexOptions::default().with_limit_bytes(whole("limit", limit)?).with_frame_bytes(whole("frame_bytes", frame_bytes)?);
         let options = options.with_interval(seconds("interval", interval)?);
-        let writer = py.detach(|| Writer::open(&path, session, &options)).map_err(of_index)?;
+        let writer = outside(py, || Writer::open(&path, session, &options)).map_err(of_index)?;
         let model = session.bundle().digest().to_owned();
         Ok(Self { writer: Mutex::new(Some(writer)), path, model, home: Home::here() })
     }
@@ -331,7 +332,7 @@ impl IndexWriter {
     /// Lets the file go, as the end of a `with` does.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         self.home.check("IndexWriter")?;
-        py.detach(|| match self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        outside(py, || match self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(writer) => writer.sync(),
             None => Ok(()),
         })

@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde::de::value::{Error as Unknown, StrDeserializer};
 
 use crate::error::{OptionError, OrRaise, WordsError, option};
+use crate::guest::outside;
 use crate::model::Model;
 use crate::picture::{Order, frame};
 use crate::wait::watched;
@@ -112,7 +113,7 @@ impl Region {
     #[getter]
     fn mask<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<bool>>> {
         let (width, height) = (self.picture.width as usize, self.picture.height as usize);
-        let drawn = py.detach(|| {
+        let drawn = outside(py, || {
             let mask = self.found().mask(&self.picture)?;
             let mut drawn = vec![false; width * height];
             let [left, top, w, h] = mask.bounds_px().map(|side| side as usize);
@@ -346,7 +347,7 @@ pub fn merge_labels(
     label_studio_prefix: &str,
 ) -> PyResult<Labelling> {
     let output = output(formats, coco_masks, pictures, label_studio_prefix)?;
-    let merged = py.detach(|| run::merge(&out, &parts, &output)).or_raise()?;
+    let merged = outside(py, || run::merge(&out, &parts, &output)).or_raise()?;
     let failed = match merged.failed {
         0 => Vec::new(),
         count => vec![("parts".to_owned(), format!("{count} pictures could not be labelled; each part's run says which"))],
@@ -372,6 +373,6 @@ pub fn label_one(
     let (classes, common) = classes(words)?;
     let options = options(model, tag_threshold, background, common, least_share)?;
     let file = file.or_else(|| image.extract::<PathBuf>().ok().map(|path| path.display().to_string())).unwrap_or_default();
-    let labels = py.detach(|| -> Result<_> { label_frame(session, &file, &frame, &classes, &options) });
+    let labels = outside(py, || -> Result<_> { label_frame(session, &file, &frame, &classes, &options) });
     Ok(PictureLabels { labels: Arc::new(labels.or_raise()?) })
 }

@@ -17,6 +17,7 @@ use pyo3::types::{PyBool, PyDict, PyString};
 
 use crate::error::{Home, OrRaise, option, raised, video_here};
 use crate::found::{Picture, Segmentation, seconds};
+use crate::guest::outside;
 use crate::hide::{Hidden, Hide};
 use crate::model::Model;
 use crate::picture::{Order, array_of};
@@ -103,7 +104,7 @@ impl Live {
     fn stopped(&self, py: Python<'_>) -> PyResult<()> {
         self.stops.iter().for_each(|stop| stop.store(true, Ordering::Relaxed));
         // Threads that end may wait for the interpreter.
-        let ended = py.detach(|| match self.running.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let ended = outside(py, || match self.running.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(running) => running.stop(),
             None => Ok(()),
         });
@@ -154,17 +155,16 @@ impl Live {
             Box::new(Iterated { iterator: iterator(source)?, order: Order::parse(order)?, raised: raised.clone() })
         };
         let book = rules.map(|rules| rules.book().clone());
-        let (started, words) = py
-            .detach(|| {
-                let live = Running::start(session.clone(), source, list, options)?;
-                let live = match book {
-                    Some(book) => live.with_rules(book)?,
-                    None => live,
-                };
-                let words = live.words().clone();
-                Ok((live, words))
-            })
-            .map_err(|error: edge_seg::Error| crate::error::raised(error))?;
+        let (started, words) = outside(py, || {
+            let live = Running::start(session.clone(), source, list, options)?;
+            let live = match book {
+                Some(book) => live.with_rules(book)?,
+                None => live,
+            };
+            let words = live.words().clone();
+            Ok((live, words))
+        })
+        .map_err(|error: edge_seg::Error| crate::error::raised(error))?;
         let (counters, stops) = (started.counters().clone(), [started.stop_flag().clone(), stop]);
         Ok(Self { running: Mutex::new(Some(started)), session, words, counters, stops, raised, home })
     }
@@ -179,7 +179,7 @@ impl Live {
     fn set_words(&self, py: Python<'_>, words: &Bound<'_, PyAny>) -> PyResult<()> {
         self.home.check("Live")?;
         let list = Words::of(&self.session, words)?.list;
-        py.detach(|| self.words.set_list(&list)).or_raise().map(|_| ())
+        outside(py, || self.words.set_list(&list)).or_raise().map(|_| ())
     }
 
     /// Changes a word's threshold in 0..1, or whether it is looked for; what is None stays.
@@ -190,7 +190,7 @@ impl Live {
             spec.threshold = threshold.or(spec.threshold);
             spec.on = on.unwrap_or(spec.on);
         };
-        py.detach(|| self.words.adjust(name, adjust)).or_raise().map(|_| ())
+        outside(py, || self.words.adjust(name, adjust)).or_raise().map(|_| ())
     }
 
     /// Frames counted since the start: captured, dropped, segmented, late.
@@ -231,7 +231,7 @@ impl Live {
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<LiveFrame>> {
         self.home.check("Live")?;
         loop {
-            let next = py.detach(|| {
+            let next = outside(py, || {
                 let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
                 let Some(running) = running.as_mut() else { return Poll::Ready(None) };
                 running.next_within(POLL).map(|shown| {
@@ -274,7 +274,7 @@ impl Drop for Live {
         } else if let Some(running) = running {
             // Threads that end may wait for the interpreter, which is held here.
             let mut running = Some(running);
-            let _ = Python::try_attach(|py| py.detach(|| drop(running.take())));
+            let _ = Python::try_attach(|py| outside(py, || drop(running.take())));
         }
     }
 }

@@ -15,6 +15,7 @@ use pyo3::types::{PyBytes, PyMapping};
 use crate::error::{Home, OrRaise, option, whole};
 use crate::example::Example;
 use crate::found::{Picture, Segmentation, seconds};
+use crate::guest::outside;
 use crate::hide::Hide;
 use crate::label::{PictureLabels, label_one};
 use crate::picture::{Order, frame};
@@ -35,7 +36,7 @@ impl Model {
         if let Some(given) = given {
             return Ok(given.clone());
         }
-        let session = py.detach(|| Session::new(Bundle::built_in()?, &Options::default()).map(Arc::new)).or_raise()?;
+        let session = outside(py, || Session::new(Bundle::built_in()?, &Options::default()).map(Arc::new)).or_raise()?;
         Bound::new(py, Self { session, device: Device::Cpu, half: false, home: Home::here() })
     }
 
@@ -88,13 +89,13 @@ fn open(bundle: Option<&Bound<'_, PyAny>>, keys: Option<&Bound<'_, PyAny>>) -> P
     let (py, trust) = (bundle.py(), keys.map(trust).transpose()?);
     if let Ok(bytes) = bundle.cast::<PyBytes>() {
         let bytes = bytes.as_bytes().to_vec();
-        return py.detach(|| match trust {
+        return outside(py, || match trust {
             Some(trust) => trust.open_bytes("bytes", bytes).or_raise(),
             None => Bundle::from_bytes("bytes".into(), bytes).or_raise(),
         });
     }
     let path: PathBuf = bundle.extract()?;
-    py.detach(|| match trust {
+    outside(py, || match trust {
         Some(trust) => trust.open(&path).or_raise(),
         None => Bundle::open(&path).or_raise(),
     })
@@ -129,7 +130,7 @@ impl Model {
         let bundle = open(bundle, keys)?;
         let options = Options::default().with_size_px(size).with_threads(threads).with_device(device).with_half(half);
         let options = options.with_languages(languages);
-        let mut session = py.detach(|| Session::new(bundle, &options)).or_raise()?;
+        let mut session = outside(py, || Session::new(bundle, &options)).or_raise()?;
         if refine {
             session = session.with_refinement(Refinement::Guided);
         }
@@ -170,7 +171,7 @@ impl Model {
     fn example(&self, py: Python<'_>, image: &Bound<'_, PyAny>, r#box: Option<[i64; 4]>, order: &str, counter: bool) -> PyResult<Example> {
         let session = self.session()?;
         let frame = frame(image, Order::parse(order)?)?;
-        let encoded = py.detach(|| session.encode(&frame)).or_raise()?;
+        let encoded = outside(py, || session.encode(&frame)).or_raise()?;
         Example::of(session, &encoded, r#box, counter)
     }
 
@@ -212,16 +213,15 @@ impl Model {
                 &made.list
             }
         };
-        let (found, shown) = py
-            .detach(|| match hide {
-                None => session.find(&frame, words).map_err(edge_seg::Error::from).map(|found| (found, ShownFrame::open(frame))),
-                Some(hide) => {
-                    let encoded = session.encode(&frame)?;
-                    let found = session.find_encoded(&frame, &encoded, words)?;
-                    Ok((found, hide.shown(session, frame, &encoded)?))
-                }
-            })
-            .or_raise()?;
+        let (found, shown) = outside(py, || match hide {
+            None => session.find(&frame, words).map_err(edge_seg::Error::from).map(|found| (found, ShownFrame::open(frame))),
+            Some(hide) => {
+                let encoded = session.encode(&frame)?;
+                let found = session.find_encoded(&frame, &encoded, words)?;
+                Ok((found, hide.shown(session, frame, &encoded)?))
+            }
+        })
+        .or_raise()?;
         Segmentation::new(py, found, Picture::Still(Arc::new(shown)))
     }
 
@@ -230,14 +230,14 @@ impl Model {
     fn encode(&self, py: Python<'_>, image: &Bound<'_, PyAny>, order: &str) -> PyResult<Encoded> {
         let session = self.session()?;
         let frame = frame(image, Order::parse(order)?)?;
-        let encoded = py.detach(|| session.encode(&frame)).or_raise()?;
+        let encoded = outside(py, || session.encode(&frame)).or_raise()?;
         Ok(Encoded { session: session.clone(), home: self.home, frame: Arc::new(ShownFrame::open(frame)), encoded })
     }
 
     /// Embeds a text as it is: float32 [dim], unit-norm.
     fn embed_text<'py>(&self, py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyArray1<f32>>> {
         let session = self.session()?;
-        let rows = py.detach(|| session.embed_text(text)).or_raise()?;
+        let rows = outside(py, || session.embed_text(text)).or_raise()?;
         Ok(PyArray1::from_slice(py, rows.row(0)))
     }
 
@@ -257,7 +257,7 @@ impl Model {
         let session = self.session()?;
         let frame = frame(image, Order::parse(order)?)?;
         let words = Words::of(session, words)?.list;
-        py.detach(|| {
+        outside(py, || {
             let manifest = session.bundle().manifest();
             let encoded = session.encode(&frame)?;
             let scores = score_tags(TagScore::Pixel, &encoded.grid, words.bank(), None, manifest.into())?;
@@ -386,16 +386,15 @@ impl Encoded {
     fn segment(&self, py: Python<'_>, words: &Bound<'_, PyAny>, hide: Option<&Hide>) -> PyResult<Segmentation> {
         self.home.check("Encoded")?;
         let words = Words::of(&self.session, words)?.list;
-        let (found, shown) = py
-            .detach(|| {
-                let found = self.session.find_encoded(&self.frame, &self.encoded, &words)?;
-                let shown = match hide {
-                    None => self.frame.clone(),
-                    Some(hide) => Arc::new(hide.shown(&self.session, Frame::clone(&self.frame), &self.encoded)?),
-                };
-                Ok::<_, edge_seg::Error>((found, shown))
-            })
-            .or_raise()?;
+        let (found, shown) = outside(py, || {
+            let found = self.session.find_encoded(&self.frame, &self.encoded, &words)?;
+            let shown = match hide {
+                None => self.frame.clone(),
+                Some(hide) => Arc::new(hide.shown(&self.session, Frame::clone(&self.frame), &self.encoded)?),
+            };
+            Ok::<_, edge_seg::Error>((found, shown))
+        })
+        .or_raise()?;
         Segmentation::new(py, found, Picture::Still(shown))
     }
 

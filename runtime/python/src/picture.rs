@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
 use crate::error::{ImageError, OrRaise, option};
+use crate::guest::outside;
 
 /// In which order an array has its channels. PIL's images and files say it themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub fn frame(image: &Bound<'_, PyAny>, order: Order) -> PyResult<Frame> {
     }
     if image.is_instance_of::<PyString>() || image.hasattr(intern!(py, "__fspath__"))? {
         let path: PathBuf = image.extract()?;
-        return py.detach(|| read(&path)).or_raise();
+        return outside(py, || read(&path)).or_raise();
     }
     if image.hasattr(intern!(py, "getbands"))? && image.hasattr(intern!(py, "convert"))? {
         return of_pil(image);
@@ -185,11 +186,11 @@ pub fn read_picture<'py>(py: Python<'py>, file: &Bound<'py, PyAny>) -> PyResult<
     let frame = match file.cast::<PyBytes>() {
         Ok(bytes) => {
             let bytes = bytes.as_bytes();
-            py.detach(|| decode_picture("bytes", bytes)).or_raise()?
+            outside(py, || decode_picture("bytes", bytes)).or_raise()?
         }
         Err(_) => {
             let path: PathBuf = file.extract()?;
-            py.detach(|| read(&path)).or_raise()?
+            outside(py, || read(&path)).or_raise()?
         }
     };
     array_from(py, frame.pixels)

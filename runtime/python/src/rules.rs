@@ -10,6 +10,7 @@ use pyo3::types::{PyDict, PyType};
 
 use crate::error::OrRaise;
 use crate::found::{Segmentation, seconds, whole};
+use crate::guest::outside;
 use crate::live::LiveFrame;
 use crate::things::tally;
 
@@ -78,7 +79,7 @@ impl Rules {
             masks.timestamp = seconds("timestamp", timestamp)?;
         }
         let things = frame.and_then(|frame| frame.get().shown().things.as_ref());
-        let events = py.detach(|| {
+        let events = outside(py, || {
             let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
             match things {
                 Some(things) => watcher.look_at(&masks, things, SystemTime::now()),

@@ -11,6 +11,7 @@ use numpy::PyArray3;
 use pyo3::prelude::*;
 
 use crate::error::{EdgeSegError, Home, OrRaise, SourceError, option, raised, video_here};
+use crate::guest::outside;
 use crate::guest::visit;
 use crate::picture::{Order, array_from, frame};
 
@@ -36,7 +37,7 @@ pub fn open(py: Python<'_>, uri: &str, pace: Pace, repeat: bool, stop: &Arc<Atom
     let started = std::thread::Builder::new().name("edge-seg open".into()).spawn(open);
     started.map_err(|error| EdgeSegError::new_err(format!("thread of the source: {error}")))?;
     loop {
-        match py.detach(|| receiver.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(POLL)) {
+        match outside(py, || receiver.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(POLL)) {
             Ok(opened) => return opened.or_raise(),
             Err(RecvTimeoutError::Disconnected) => return Err(EdgeSegError::new_err("the source's thread ended without an answer")),
             Err(RecvTimeoutError::Timeout) => py.check_signals().inspect_err(|_| stop.store(true, Ordering::Relaxed))?,
@@ -99,7 +100,7 @@ impl Source {
     /// Lets the source go; no more pictures come.
     fn close(&self, py: Python<'_>) {
         self.stop.store(true, Ordering::Relaxed);
-        py.detach(|| *self.frames.lock().unwrap_or_else(PoisonError::into_inner) = None);
+        outside(py, || *self.frames.lock().unwrap_or_else(PoisonError::into_inner) = None);
     }
 
     fn __enter__(this: Py<Self>) -> Py<Self> {
@@ -117,7 +118,7 @@ impl Source {
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyArray3<u8>>>> {
         self.home.check("Source")?;
         loop {
-            let read = py.detach(|| {
+            let read = outside(py, || {
                 let mut frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
                 let read = frames.as_ref().map_or(Err(RecvTimeoutError::Disconnected), |receiver| receiver.recv_timeout(POLL));
                 if matches!(read, Ok(Err(_)) | Err(RecvTimeoutError::Disconnected)) {

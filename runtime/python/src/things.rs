@@ -12,6 +12,7 @@ use pyo3::types::{PyDict, PyString};
 
 use crate::error::{OptionError, option};
 use crate::found::{Detected, coco, outlines, seconds, tolerance};
+use crate::guest::outside;
 
 /// A frame's things, whose masks are drawn when somebody asks.
 pub struct Drawn {
@@ -39,7 +40,7 @@ impl Drawn {
     pub fn detections<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let (things, map) = (self.things()?, self.map()?);
         let mut found = Detected::new(map.width as usize, map.height as usize);
-        py.detach(|| {
+        outside(py, || {
             for (label, thing) in (1u16..).zip(&things.list) {
                 found.add(&thing.word, thing.label, thing.score, thing.bounds_px);
                 found.masks.extend(map.labels.iter().map(|at| *at == label));
@@ -69,7 +70,7 @@ impl Thing {
     /// The frame's map with this one alone, as label 1.
     fn alone(&self, py: Python<'_>) -> PyResult<LabelMap> {
         let (map, own) = (self.frame.map()?, self.at as u16 + 1);
-        let labels = py.detach(|| map.labels.iter().map(|label| u16::from(*label == own)).collect());
+        let labels = outside(py, || map.labels.iter().map(|label| u16::from(*label == own)).collect());
         Ok(LabelMap { width: map.width, height: map.height, labels })
     }
 }
@@ -144,7 +145,7 @@ impl Thing {
     /// Its mask as COCO's compressed run lengths: {"size": [height, width], "counts": str}.
     fn rle<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let alone = self.alone(py)?;
-        let counts = py.detach(|| region::class_counts(&alone, 1).pop().unwrap_or_default());
+        let counts = outside(py, || region::class_counts(&alone, 1).pop().unwrap_or_default());
         coco(py, alone.height, alone.width, counts)
     }
 
@@ -153,7 +154,7 @@ impl Thing {
     fn polygons<'py>(&self, py: Python<'py>, tolerance: f64) -> PyResult<Vec<Bound<'py, PyArray2<i32>>>> {
         let (tolerance, alone) = (self::tolerance(tolerance)?, self.alone(py)?);
         let parts = || region::regions(&alone.labels, alone.width as usize, 1).iter().map(|(_, mask)| mask.outline(tolerance)).collect();
-        outlines(py, py.detach(parts))
+        outlines(py, outside(py, parts))
     }
 
     fn __repr__(&self) -> PyResult<String> {

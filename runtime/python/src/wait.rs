@@ -8,6 +8,7 @@ use std::thread;
 use pyo3::prelude::*;
 
 use crate::error::EdgeSegError;
+use crate::guest::outside;
 use crate::source::POLL;
 
 /// How far work is, and whether it should end.
@@ -55,7 +56,7 @@ pub fn watched<T: Send>(py: Python<'_>, progress: Option<&Bound<'_, PyAny>>, wor
         started.map_err(|error| EdgeSegError::new_err(format!("thread of the work: {error}")))?;
         let (receiver, mut raised, mut told) = (Mutex::new(receiver), None, None);
         loop {
-            let received = py.detach(|| receiver.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(POLL));
+            let received = outside(py, || receiver.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(POLL));
             if raised.is_none()
                 && let Err(error) = py.check_signals().and_then(|()| watch.tell(progress, &mut told))
             {

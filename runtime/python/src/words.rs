@@ -11,6 +11,7 @@ use pyo3::types::{PyDict, PyIterator, PyList, PyMapping, PyString};
 
 use crate::error::{EdgeSegError, OrRaise, WordsError, option};
 use crate::example::{Example, named};
+use crate::guest::outside;
 use crate::wait::watched;
 
 /// Words with their embeddings and thresholds, made by Model.words(). They do not change: with_... gives others.
@@ -74,7 +75,7 @@ pub fn parse(words: &Bound<'_, PyAny>) -> PyResult<(Vec<Class>, Vec<String>)> {
 /// Reads a file of words: a mapping from names to other words for the same thing, as `Model.words()` takes it.
 #[pyfunction]
 pub fn read_words(py: Python<'_>, file: PathBuf) -> PyResult<Bound<'_, PyDict>> {
-    let classes = py.detach(|| read_tags_file(&file)).or_raise()?;
+    let classes = outside(py, || read_tags_file(&file)).or_raise()?;
     let words = PyDict::new(py);
     for Class { name, words: all } in classes {
         let others: Vec<String> = all.into_iter().filter(|word| *word != name).collect();
@@ -136,7 +137,7 @@ impl Words {
             Err(_) => Self::embed(session, words, left_out, !examples.is_empty())?,
         };
         if !examples.is_empty() {
-            list = py.detach(|| session.with_examples(&list, &examples)).or_raise()?;
+            list = outside(py, || session.with_examples(&list, &examples)).or_raise()?;
         }
         let thresholds: Vec<(String, f32)> = thresholds.map(|given| given.items()?.extract()).transpose()?.unwrap_or_default();
         for (name, threshold) in thresholds {
@@ -161,7 +162,7 @@ impl Words {
             return Err(WordsError::new_err(format!("left_out: expected words, found {empty:?}")));
         }
         if classes.len() + out.len() <= AT_ONCE {
-            return py.detach(|| session.word_list(classes, out)).or_raise();
+            return outside(py, || session.word_list(classes, out)).or_raise();
         }
         let made = watched(py, None, |watch| session.word_list_until(classes, out, || watch.stopped()))?;
         made.or_raise()?.ok_or_else(|| EdgeSegError::new_err("words: stopped"))

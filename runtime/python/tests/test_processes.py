@@ -241,3 +241,19 @@ def test_the_same_labels_as_the_program(tmp_path: Path) -> None:
         subprocess.run([program, "segment", path, "--tags", "cat, wall, person, cup", "--out", tmp_path], check=True, capture_output=True)
         expected = np.asarray(Image.open(tmp_path / f"{path.stem}.mask.png"))
         assert (model.segment(path, "cat, wall, person, cup").labels == expected).all()
+
+
+def test_a_daemon_thread_inside_a_call_does_not_outlast_the_interpreter() -> None:
+    code = f"""
+import threading, time, edge_seg
+model = edge_seg.Model(size=64, threads=1)
+picture = edge_seg.read_picture({str(CAT)!r})
+def work():
+    while True:
+        model.segment(picture, "cat")
+threading.Thread(target=work, daemon=True).start()
+time.sleep(0.3)
+"""
+    for _ in range(6):
+        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        assert (ended.returncode, ended.stderr) == (0, "")
