@@ -117,13 +117,6 @@ def left_out(name: str, calibrated: bool) -> str:
     return ""
 
 
-def _store(path: Path, content: dict) -> None:
-    """Whole or not at all."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(json.dumps(content, indent=2) + "\n")
-    fresh.replace(path)
-
-
 def _stored(path: Path) -> dict:
     try:
         return json.loads(path.read_text())
@@ -152,7 +145,7 @@ def _rows(recipe: Recipe, base: Path, stage: StageRecipe, work: Path, say, only:
         if place.is_file():
             there = _stored(of_place) if of_place.is_file() else None
             provenance.check(str(place), there, made_by, "give back what differs, take another `name`, or measure anew by --fresh")
-        _store(of_place, made_by)
+        checkpoint.write_text(of_place, json.dumps(made_by, indent=2) + "\n")
     # A run that is done is not done again, so that an ablation that was stopped goes on.
     rows: dict[str, list[dict]] = _stored(place) if place.is_file() else {}
     tasks = first.tasks(() if recipe.measure else tuple(COLUMNS))
@@ -176,7 +169,7 @@ def _rows(recipe: Recipe, base: Path, stage: StageRecipe, work: Path, say, only:
                 if photos is None:
                     photos = [] if recipe.measure and not (run.root / "seg" / OBJECTS / "captions.tsv").is_file() else truths(run.root)
                 rows.setdefault(name, []).append(figures(run, tasks, photos))
-                _store(place, rows)
+                checkpoint.write_text(place, json.dumps(rows, indent=2) + "\n")
                 tags = rows[name][-1].get("tags")
                 say(f"{name}: {rows[name][-1]['miou']}" + (f", CaptionIoU {tags['caption_iou']:.1f}" if tags else ""))
             parallel.barrier()

@@ -37,6 +37,13 @@ def save(path: Path, state: dict) -> None:
             fresh.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    fresh.write_text(text)
+    os.replace(fresh, path)
+
+
 @contextmanager
 def alone(work: Path) -> Iterator[None]:
     """Holds a run's folder for this process, which ends with it however it ends; what killed ones left half-written goes."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from . import parallel
+from . import checkpoint, parallel
 from .data import DataError, square
 from .provenance import of_files
 from .samples import Unusable
@@ -103,9 +102,7 @@ def kept(stage: TtdStage, around: Context) -> set:
         scores = _score(stage, around)
         around.model.train(was)
         mine.parent.mkdir(parents=True, exist_ok=True)
-        fresh = mine.with_name(f".{mine.name}.{os.getpid()}.new")
-        fresh.write_text(json.dumps(scores))
-        os.replace(fresh, mine)
+        checkpoint.write_text(mine, json.dumps(scores))
     parallel.barrier()
     every = []
     for rank in range(parallel.world()):

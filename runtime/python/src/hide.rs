@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use edge_seg::hide::{HideBy, HideOptions, ShownFrame, Whole};
-use edge_seg::{Encoded, Frame, Session};
+use edge_seg::Session;
+use edge_seg::hide::{HideBy, HideOptions, Whole};
 use numpy::{PyArray1, PyArray2, PyArray3, PyArrayMethods};
 use pyo3::prelude::*;
 
 use crate::error::{OptionError, OrRaise, WordsError, option};
-use crate::found::{Picture, seconds};
+use crate::found::Picture;
 use crate::guest::outside;
 use crate::picture::{Order, array_from, frame};
 use crate::words::parse;
@@ -22,7 +22,7 @@ pub struct Hide {
 }
 
 /// What is put in place of what is hidden, by its name.
-fn by_name(name: &str) -> PyResult<HideBy> {
+pub fn by_name(name: &str) -> PyResult<HideBy> {
     match name {
         "fill" => Ok(HideBy::Fill),
         "pixelate" => Ok(HideBy::Pixelate),
@@ -32,16 +32,12 @@ fn by_name(name: &str) -> PyResult<HideBy> {
 }
 
 impl Hide {
-    #[allow(clippy::too_many_arguments)]
     pub fn of(
         py: Python<'_>,
         session: &Arc<Session>,
         home: crate::error::Home,
         words: &Bound<'_, PyAny>,
-        by: &str,
-        margin: f32,
-        threshold: Option<f32>,
-        max_age: f64,
+        options: HideOptions,
     ) -> PyResult<Self> {
         if words.is_instance_of::<crate::words::Words>() {
             return Err(WordsError::new_err("hide: expected words as text, found ready ones, whose thresholds are for finding them"));
@@ -50,15 +46,8 @@ impl Hide {
         if !left_out.is_empty() {
             return Err(WordsError::new_err(format!("hide: expected words to hide, found {} to be left out", left_out.join(", "))));
         }
-        let options = HideOptions::default().with_by(by_name(by)?).with_margin(margin).with_threshold(threshold);
-        let options = options.with_max_age(seconds("max_age", max_age)?);
         let hide = outside(py, || session.hide_classes(&classes, options)).or_raise()?;
         Ok(Self { hide, session: session.clone(), home })
-    }
-
-    /// The frame without what the words cover in it.
-    pub fn shown(&self, session: &Session, frame: Frame, encoded: &Encoded) -> edge_seg::Result<ShownFrame> {
-        Ok(self.hide.show(session, frame, encoded)?)
     }
 }
 
@@ -105,7 +94,7 @@ impl Hide {
         let frame = frame(image, Order::parse(order)?)?;
         let shown = outside(py, || {
             let encoded = self.session.encode(&frame)?;
-            self.shown(&self.session, frame, &encoded)
+            self.hide.show(&self.session, frame, &encoded)
         });
         array_from(py, shown.or_raise()?.into_inner().pixels)
     }

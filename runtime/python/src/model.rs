@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use edge_seg::device::Device;
-use edge_seg::hide::ShownFrame;
+use edge_seg::hide::{HideOptions, ShownFrame};
 use edge_seg::image::RgbImage;
 use edge_seg::trust::Trust;
 use edge_seg::{Bundle, Frame, Languages, Meaning, ModelError, Options, Refinement, Session, TagScore, score_tags};
@@ -16,7 +16,7 @@ use crate::error::{Home, OrRaise, option, whole};
 use crate::example::Example;
 use crate::found::{Picture, Segmentation, seconds};
 use crate::guest::outside;
-use crate::hide::Hide;
+use crate::hide::{Hide, by_name};
 use crate::label::{PictureLabels, label_one};
 use crate::picture::{Order, frame};
 use crate::words::{Common, Words};
@@ -186,7 +186,8 @@ impl Model {
         threshold: Option<f32>,
         max_age: f64,
     ) -> PyResult<Hide> {
-        Hide::of(py, self.session()?, self.home, words, by, margin, threshold, max_age)
+        let options = HideOptions::default().with_by(by_name(by)?).with_margin(margin).with_threshold(threshold);
+        Hide::of(py, self.session()?, self.home, words, options.with_max_age(seconds("max_age", max_age)?))
     }
 
     /// Finds words in a picture.
@@ -218,7 +219,7 @@ impl Model {
             Some(hide) => {
                 let encoded = session.encode(&frame)?;
                 let found = session.find_encoded(&frame, &encoded, words)?;
-                Ok((found, hide.shown(session, frame, &encoded)?))
+                Ok((found, hide.hide.show(session, frame, &encoded)?))
             }
         })
         .or_raise()?;
@@ -390,7 +391,7 @@ impl Encoded {
             let found = self.session.find_encoded(&self.frame, &self.encoded, &words)?;
             let shown = match hide {
                 None => self.frame.clone(),
-                Some(hide) => Arc::new(hide.shown(&self.session, Frame::clone(&self.frame), &self.encoded)?),
+                Some(hide) => Arc::new(hide.hide.show(&self.session, Frame::clone(&self.frame), &self.encoded)?),
             };
             Ok::<_, edge_seg::Error>((found, shown))
         })

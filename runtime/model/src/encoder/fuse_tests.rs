@@ -109,64 +109,39 @@ fn activated(nodes: Vec<NodeProto>) -> ModelProto {
     graph(nodes, constants)
 }
 
+/// Operators as `s = Mul h half; g = ...`.
+fn steps(text: &str) -> Vec<NodeProto> {
+    let step = |step: &str| {
+        let (output, call) = step.split_once(" = ").unwrap();
+        let words: Vec<&str> = call.split_whitespace().collect();
+        node(words[0], &words[1..], output.trim(), vec![])
+    };
+    text.split(';').map(step).collect()
+}
+
 #[test]
 fn a_product_takes_bias_activation_and_residual_along() {
-    let of = |op: &str, input: &[&str], output: &str| node(op, input, output, vec![]);
+    const TANH: &str = "c = Mul cube cubic; i = Add h c; s = Mul i root; t = Tanh s; o = Add t one; hh = Mul h half; g = Mul hh o";
     // As this project, PyTorch, TensorFlow and optimizers write them.
-    let erf_of_half = vec![
-        of("Mul", &["h", "inverse"], "s"),
-        of("Erf", &["s"], "e"),
-        of("Add", &["e", "one"], "o"),
-        of("Mul", &["h", "half"], "hh"),
-        of("Mul", &["hh", "o"], "g"),
-    ];
-    let erf_then_half = vec![
-        of("Div", &["h", "root2"], "s"),
-        of("Erf", &["s"], "e"),
-        of("Add", &["e", "one"], "o"),
-        of("Mul", &["h", "o"], "ho"),
-        of("Mul", &["ho", "half"], "g"),
-    ];
-    let erf_of_the_half_sum = vec![
-        of("Div", &["h", "root2"], "s"),
-        of("Erf", &["s"], "e"),
-        of("Add", &["one", "e"], "o"),
-        of("Mul", &["half", "o"], "oh"),
-        of("Mul", &["oh", "h"], "g"),
-    ];
-    let tanh = |cube: Vec<NodeProto>| {
-        let rest = vec![
-            of("Mul", &["cube", "cubic"], "c"),
-            of("Add", &["h", "c"], "i"),
-            of("Mul", &["i", "root"], "s"),
-            of("Tanh", &["s"], "t"),
-            of("Add", &["t", "one"], "o"),
-            of("Mul", &["h", "half"], "hh"),
-            of("Mul", &["hh", "o"], "g"),
-        ];
-        [cube, rest].concat()
-    };
-    let tanh_of_power = tanh(vec![of("Pow", &["h", "three"], "cube")]);
-    let tanh_of_products = tanh(vec![of("Mul", &["h", "h"], "square"), of("Mul", &["square", "h"], "cube")]);
-    let quick = vec![of("Mul", &["slope", "h"], "s"), of("Sigmoid", &["s"], "gate"), of("Mul", &["gate", "h"], "g")];
-    for nodes in [erf_of_half, erf_then_half, erf_of_the_half_sum, tanh_of_power, tanh_of_products, quick] {
-        assert_fused(activated(nodes), &[LINEAR]);
+    for text in [
+        "s = Mul h inverse; e = Erf s; o = Add e one; hh = Mul h half; g = Mul hh o".to_owned(),
+        "s = Div h root2; e = Erf s; o = Add e one; ho = Mul h o; g = Mul ho half".to_owned(),
+        "s = Div h root2; e = Erf s; o = Add one e; oh = Mul half o; g = Mul oh h".to_owned(),
+        format!("cube = Pow h three; {TANH}"),
+        format!("square = Mul h h; cube = Mul square h; {TANH}"),
+        "s = Mul slope h; gate = Sigmoid s; g = Mul gate h".to_owned(),
+    ] {
+        assert_fused(activated(steps(&text)), &[LINEAR]);
     }
 }
 
 #[test]
 fn what_only_looks_like_an_activation_stays() {
-    let of = |op: &str, input: &[&str], output: &str| node(op, input, output, vec![]);
-    let twice = vec![of("Mul", &["h", "two"], "s"), of("Sigmoid", &["s"], "gate"), of("Mul", &["gate", "h"], "g")];
-    assert_fused(activated(twice), &[LINEAR, "Mul", "Sigmoid", "Mul", "Add"]);
+    let twice = "s = Mul h two; gate = Sigmoid s; g = Mul gate h";
+    assert_fused(activated(steps(twice)), &[LINEAR, "Mul", "Sigmoid", "Mul", "Add"]);
     // The gate is read elsewhere too.
-    let read = vec![
-        of("Mul", &["slope", "h"], "s"),
-        of("Sigmoid", &["s"], "gate"),
-        of("Mul", &["gate", "h"], "q"),
-        of("Mul", &["gate", "q"], "g"),
-    ];
-    assert_fused(activated(read), &[LINEAR, "Mul", "Sigmoid", "Mul", "Mul", "Add"]);
+    let read = "s = Mul slope h; gate = Sigmoid s; q = Mul gate h; g = Mul gate q";
+    assert_fused(activated(steps(read)), &[LINEAR, "Mul", "Sigmoid", "Mul", "Mul", "Add"]);
 }
 
 #[test]
