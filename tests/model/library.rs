@@ -104,6 +104,34 @@ fn a_source_that_panics_is_an_error_and_is_let_go() {
 }
 
 #[test]
+fn a_source_that_panics_while_it_is_let_go_is_an_error_of_the_stop() {
+    struct Stuck(Camera<fn(u64, &mut Frame) -> Result<bool>>);
+
+    impl Source for Stuck {
+        fn read(&mut self, frame: &mut Frame) -> Result<bool> {
+            self.0.read(frame)
+        }
+
+        fn rate(&self) -> Option<Rate> {
+            None
+        }
+    }
+
+    impl Drop for Stuck {
+        fn drop(&mut self) {
+            panic!("the lens cap is stuck");
+        }
+    }
+
+    let seen = Seen::default();
+    let mut live = Live::start(session(), Stuck(seen.camera(true, |_, frame| grey(frame))), "cat", patient()).unwrap();
+    assert!(live.next().unwrap().is_ok());
+    let ended = live.stop();
+    assert!(matches!(&ended, Err(Error::Panicked { part: "source", said }) if said == "the lens cap is stuck"), "{ended:?}");
+    assert!(seen.is_gone());
+}
+
+#[test]
 fn a_callback_that_panics_leaves_no_thread_and_no_camera_behind() {
     let seen = Seen::default();
     let camera = seen.camera(true, |_, frame| {

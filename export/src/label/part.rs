@@ -126,7 +126,7 @@ pub fn join(folders: &[PathBuf]) -> Result<Joined> {
     }
     parts.sort_by_key(|(_, note, ..)| note.part.index);
     let Some((_, first, settings, _)) = parts.first() else {
-        return Err(Error::Option { option: "PART".into(), expected: "folders of parts".into(), found: "none".into() });
+        return Err(Error::Option { option: "parts".into(), expected: "folders of parts".into(), found: "none".into() });
     };
     let (first, settings) = (first.clone(), settings.clone());
     let same =
@@ -148,7 +148,7 @@ pub fn join(folders: &[PathBuf]) -> Result<Joined> {
     }
     if parts.len() != first.part.of {
         let found = format!("the first {}", parts.len());
-        return Err(Error::Option { option: "PART".into(), expected: format!("all of the {} parts", first.part.of), found });
+        return Err(Error::Option { option: "parts".into(), expected: format!("all of the {} parts", first.part.of), found });
     }
     // A part's folder may hold more than the part: what was labelled there before with the same options.
     let mut known = HashMap::new();

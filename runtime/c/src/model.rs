@@ -114,6 +114,12 @@ pub unsafe extern "C" fn edge_seg_model_open(options_given: *const EdgeSegModelO
             let asked = unsafe { versioned("options", options_given) }?;
             // SAFETY: the caller's texts end with a zero.
             let (path, keys) = unsafe { (text("options.bundle", asked.bundle)?, text("options.keys", asked.keys)?) };
+            if asked.bundle_data.is_null() && asked.bundle_bytes > 0 {
+                return Err(argument("options.bundle_data", &format!("{} bytes of a bundle", asked.bundle_bytes), "NULL"));
+            }
+            if asked.refine > 1 {
+                return Err(argument("options.refine", "0 or 1", asked.refine));
+            }
             match (path, asked.bundle_data.is_null(), keys) {
                 (Some(_), false, _) => return Err(argument("options", "bundle or bundle_data", "both")),
                 (None, true, Some(_)) => {

@@ -375,6 +375,11 @@ static void models(const char *bundle, const char *folder) {
     FAILS(edge_seg_model_open(&options, &model), EDGE_SEG_STATUS_ARGUMENT, "both");
     options.bundle = NULL;
     FAILS(edge_seg_model_open(&options, &model), EDGE_SEG_STATUS_BUNDLE, "memory");
+    options.bundle_data = NULL;
+    FAILS(edge_seg_model_open(&options, &model), EDGE_SEG_STATUS_ARGUMENT, "8 bytes of a bundle");
+    options.bundle_bytes = 0;
+    options.refine = 7;
+    FAILS(edge_seg_model_open(&options, &model), EDGE_SEG_STATUS_ARGUMENT, "0 or 1");
     FAILS(edge_seg_model_open(NULL, NULL), EDGE_SEG_STATUS_ARGUMENT, "out");
     options = (EdgeSegModelOptions){.struct_size = sizeof options, .size_px = 1};
     FAILS(edge_seg_model_open(&options, &model), EDGE_SEG_STATUS_ARGUMENT, "size_px");
@@ -402,6 +407,7 @@ int main(int argc, char **argv) {
     FAILS(edge_seg_words_new(model, "", &none), EDGE_SEG_STATUS_WORDS, "one word or more");
     CHECK(none == NULL);
     FAILS(edge_seg_words_set_threshold(words, "dog", 0.5f), EDGE_SEG_STATUS_WORDS, "one of cat, wall");
+    FAILS(edge_seg_words_set_threshold(words, "cat", 1.5f), EDGE_SEG_STATUS_ARGUMENT, "0 to 1");
     FAILS(edge_seg_words_set_off(words, NULL), EDGE_SEG_STATUS_ARGUMENT, "name");
     FAILS(edge_seg_words_set_background(words, 2), EDGE_SEG_STATUS_ARGUMENT, "0 to 1");
     CHECK(edge_seg_words_set_threshold(words, "wall", 0.25f) == EDGE_SEG_STATUS_OK);

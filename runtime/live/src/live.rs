@@ -136,7 +136,8 @@ impl Live {
     /// Ends the threads, lets the source go and finishes the sinks.
     ///
     /// # Errors
-    /// [`Error::Source`] if the source blocks in a read for longer than [`LiveOptions::patience`], what a sink says otherwise.
+    /// [`Error::Source`] if the source blocks in a read for longer than [`LiveOptions::patience`], [`Error::Panicked`] if it panics while it
+    /// ends, what a sink says otherwise.
     pub fn stop(mut self) -> Result<()> {
         let ended = self.pipeline.stop();
         let finished = self.finish_sinks();
@@ -145,7 +146,7 @@ impl Live {
             let fault = Fault::Stream { place: "end".into(), expected: "a read that returns".into(), found: found.into() };
             return Err(Error::Source { uri: "source".into(), fault });
         }
-        finished
+        self.pipeline.panic().map_or(finished, Err)
     }
 
     fn finish_sinks(&mut self) -> Result<()> {

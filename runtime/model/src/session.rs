@@ -576,8 +576,9 @@ mod tests {
         let frame = Frame::still(image::RgbImage::new(64, 48));
         let found = session.find(&frame, &session.words("cat, wall").unwrap()).unwrap();
         let (encoded, words) = (session.encode(&frame).unwrap(), session.words("cat, wall").unwrap());
-        let shown: [&dyn fmt::Debug; 9] =
-            [&session, &frame, &found, session.bundle(), &encoded.grid, &words, words.bank(), &found.scores, &found.labels];
+        let example = session.example(&frame, [0, 0, 64, 48]).unwrap();
+        let shown: [&dyn fmt::Debug; 10] =
+            [&session, &frame, &found, session.bundle(), &encoded.grid, &words, words.bank(), &found.scores, &found.labels, &example];
         for shown in shown.map(|thing| format!("{thing:?}")).into_iter().chain([format!("{:?}", found.classes()[0])]) {
             assert!(shown.len() < 200, "{} bytes: {}", shown.len(), &shown[..200]);
         }
@@ -715,7 +716,10 @@ mod tests {
     fn thresholds_of_single_words_are_checked() {
         let words = session().words("cat, wall").unwrap();
         assert!(words.clone().with_threshold("dog", 0.5).unwrap_err().to_string().contains("one of cat, wall"));
-        assert!(words.clone().with_threshold("cat", f32::NAN).is_err());
+        for threshold in [f32::NAN, 1.5, -0.1] {
+            let error = words.clone().with_threshold("cat", threshold).unwrap_err();
+            assert!(matches!(error, crate::Error::Option { .. }) && error.to_string().contains("0 to 1 for \"cat\""), "{error}");
+        }
         assert!(words.clone().with_background(Background::Threshold(1.5)).is_err());
         let gates = words.with_threshold("Cat", 0.5).unwrap().with_off("wall").unwrap();
         assert_eq!(gates.bank().gates(), [crate::Gate::Own(0.5), crate::Gate::Off]);

@@ -45,7 +45,7 @@ impl WordList {
     /// The same words, of which one must reach a score of its own, in 0..1, in place of the common threshold.
     ///
     /// # Errors
-    /// [`Error::Words`] if the word is not looked for, [`Error::Tensor`] if the threshold is not in 0..1.
+    /// [`Error::Words`] if the word is not looked for, [`Error::Option`] if the threshold is not in 0..1.
     pub fn with_threshold(self, name: &str, threshold: f32) -> Result<Self> {
         self.with_gate(name, Gate::Own(threshold))
     }

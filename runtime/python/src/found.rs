@@ -19,7 +19,7 @@ use crate::error::{EdgeSegError, OrRaise, WordsError, option};
 use crate::guest::outside;
 use crate::hide::Hidden;
 use crate::picture::{array_from, array_of};
-use crate::words::position;
+use crate::words::{position, position_of};
 
 /// The frame that masks are of.
 #[derive(Clone)]
@@ -314,8 +314,8 @@ impl Segmentation {
         Self::class(this, this.get().label_of(name)?)
     }
 
-    fn __contains__(&self, name: &str) -> bool {
-        self.label_of(name).is_ok()
+    fn __contains__(&self, name: &Bound<'_, PyAny>) -> bool {
+        position_of(self.found.names(), name).is_some()
     }
 
     fn __iter__<'py>(this: &Bound<'py, Self>) -> PyResult<Bound<'py, PyIterator>> {

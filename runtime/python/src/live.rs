@@ -71,6 +71,8 @@ fn propagation(carry: &str, smoothing: f64) -> PyResult<PropagationOptions> {
 
 /// As a share of the picture: what `ThingOptions` begins with.
 const LEAST_SHARE: f64 = 0.0005;
+/// In seconds: likewise.
+const PATIENCE: f64 = 2.0;
 
 /// Warns of words that nothing will come of: they are written wrongly, or somebody adds them later.
 fn warn_of_missing(py: Python<'_>, rules: Option<&Rules>, things: Option<&ThingOptions>, names: &[String]) -> PyResult<()> {
@@ -116,7 +118,7 @@ impl Live {
 impl Live {
     #[new]
     #[pyo3(signature = (
-        model, source, words, *, order="rgb", rules=None, things=None, things_least=LEAST_SHARE, things_patience=2.0, hide=None, pace="auto",
+        model, source, words, *, order="rgb", rules=None, things=None, things_least=LEAST_SHARE, things_patience=PATIENCE, hide=None, pace="auto",
         keys=None, carry="scores", smoothing=0.0, scene_cuts=true, repeat=false
     ), text_signature = "(model, source, words, *, order='rgb', rules=None, things=None, things_least=0.0005, things_patience=2.0, hide=None, pace='auto', keys=None, carry='scores', smoothing=0.0, scene_cuts=True, repeat=False)")]
     #[allow(clippy::too_many_arguments)]
@@ -142,7 +144,11 @@ impl Live {
         let home = video_here("Live")?;
         let (pace, keys, carry) = (parse_pace(pace)?, key_frames(keys)?, propagation(carry, smoothing)?);
         let options = LiveOptions::default().with_pace(pace).with_keys(keys).with_carry(carry).with_scene_cuts(scene_cuts);
-        let things = things.map(|words| things::options(words, things_least, things_patience)).transpose()?;
+        let things = match things {
+            Some(words) => Some(things::options(words, things_least, things_patience)?),
+            None if (things_least, things_patience) == (LEAST_SHARE, PATIENCE) => None,
+            None => return Err(option("things", "words beside things_least and things_patience", "None")),
+        };
         let list = Words::of(&session, words)?.list;
         warn_of_missing(py, rules, things.as_ref(), list.names())?;
         let options = options.with_things(things).with_hide(hide.map(|hide| hide.hide.clone()));

@@ -162,6 +162,7 @@ impl Model {
         Ok(match self.session()?.meaning(word) {
             Meaning::Translated { means, .. } => Some(means.english),
             Meaning::Unknown { .. } => None,
+            _ if word.trim().is_empty() => None,
             _ => Some(word.into()),
         })
     }

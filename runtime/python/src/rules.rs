@@ -1,14 +1,14 @@
 //! Rules on what is seen, and their events.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use edge_seg::rules::{Event as Told, RuleBook, Watcher};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 
-use crate::error::OrRaise;
+use crate::error::{OrRaise, option};
 use crate::found::{Segmentation, seconds, whole};
 use crate::guest::outside;
 use crate::live::LiveFrame;
@@ -18,13 +18,23 @@ use crate::things::tally;
 #[pyclass(frozen, module = "edge_seg")]
 pub struct Rules {
     book: RuleBook,
-    watcher: Mutex<Watcher>,
+    looking: Mutex<Looking>,
+}
+
+struct Looking {
+    watcher: Watcher,
+    /// When it looked last.
+    last: Duration,
 }
 
 impl Rules {
     fn of(book: RuleBook) -> PyResult<Self> {
-        let watcher = Mutex::new(Watcher::new(book.clone()).or_raise()?);
-        Ok(Self { book, watcher })
+        let looking = Mutex::new(Looking { watcher: Watcher::new(book.clone()).or_raise()?, last: Duration::ZERO });
+        Ok(Self { book, looking })
+    }
+
+    fn looking(&self) -> MutexGuard<'_, Looking> {
+        self.looking.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn book(&self) -> &RuleBook {
@@ -55,19 +65,19 @@ impl Rules {
     #[getter]
     fn states<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let states = PyDict::new(py);
-        let watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
-        watcher.states().try_for_each(|(rule, on)| states.set_item(rule, on))?;
+        self.looking().watcher.states().try_for_each(|(rule, on)| states.set_item(rule, on))?;
         Ok(states)
     }
 
     /// What was counted so far in their zones and over their lines.
     #[getter]
     fn tallies<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let tallies = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).tallies();
+        let tallies = self.looking().watcher.tallies();
         tallies.iter().map(|told| tally(py, told)).collect()
     }
 
-    /// Looks at one picture's masks, or a frame's with its things, at a time in seconds, its own without another; times must not go back.
+    /// Looks at one picture's masks, or a frame's with its things, at a time in seconds, its own without another. OptionError where
+    /// it is before that of the last look: another video needs Rules of its own.
     #[pyo3(signature = (found, *, timestamp=None))]
     fn look(&self, py: Python<'_>, found: &Bound<'_, PyAny>, timestamp: Option<f64>) -> PyResult<Vec<Event>> {
         let frame = found.cast::<LiveFrame>().ok();
@@ -80,12 +90,20 @@ impl Rules {
         }
         let things = frame.and_then(|frame| frame.get().shown().things.as_ref());
         let events = outside(py, || {
-            let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
-            match things {
-                Some(things) => watcher.look_at(&masks, things, SystemTime::now()),
-                None => watcher.look(&masks, SystemTime::now()),
+            let mut looking = self.looking();
+            if masks.timestamp < looking.last {
+                return Err(looking.last);
             }
+            looking.last = masks.timestamp;
+            Ok(match things {
+                Some(things) => looking.watcher.look_at(&masks, things, SystemTime::now()),
+                None => looking.watcher.look(&masks, SystemTime::now()),
+            })
         });
+        let events = events.map_err(|last| {
+            let expected = format!("{} s or later, the time of the last look; try: Rules of its own for another video", last.as_secs_f64());
+            option("timestamp", &expected, masks.timestamp.as_secs_f64())
+        })?;
         Ok(events.into_iter().map(Event).collect())
     }
 

@@ -26,6 +26,11 @@ pub fn position(names: &[String], name: &str) -> Option<usize> {
     names.iter().position(|known| known == name).or_else(same)
 }
 
+/// As [`position`]; what is no text is no name.
+pub fn position_of(names: &[String], name: &Bound<'_, PyAny>) -> Option<usize> {
+    position(names, &name.cast::<PyString>().ok()?.to_cow().ok()?)
+}
+
 /// Words that are embedded before anybody looks whether Ctrl-C was pressed.
 const AT_ONCE: usize = 16;
 
@@ -246,8 +251,8 @@ impl Words {
         self.list.names().len()
     }
 
-    fn __contains__(&self, name: &str) -> bool {
-        position(self.list.names(), name).is_some()
+    fn __contains__(&self, name: &Bound<'_, PyAny>) -> bool {
+        position_of(self.list.names(), name).is_some()
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {

@@ -47,7 +47,7 @@ def test_each_class_comes_in_every_form(found: edge_seg.Segmentation) -> None:
     assert share == pytest.approx(1)
     assert found["cat"].area > 1000, "the cat is found"
     assert found["CAT"].name == "cat"
-    assert "cat" in found and "Wall" in found and "dog" not in found
+    assert "cat" in found and "Wall" in found and "dog" not in found and 1 not in found
     assert [one.name for one in found] == found.names
     assert (found.mask(0) == (found.labels == 0)).all()
     for wrong in ("dog", 3, -1):
@@ -164,6 +164,8 @@ def test_rules_make_events(model: edge_seg.Model) -> None:
         edge_seg.Rules("\nnonsense")
     with pytest.raises(edge_seg.OptionError, match="seconds"):
         rules.look(shown, timestamp=-1)
+    with pytest.raises(edge_seg.OptionError, match=r"timestamp: expected 4\.5 s or later"):
+        rules.look(shown, timestamp=4)
 
 
 def test_models_are_opened_and_refused(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_parts_are_joined_to_one_run(model: edge_seg.Model, tmp_path: Path) -> N
         edge_seg.label(ALL, WORDS, tmp_path / part[0], model=model, part=part)
     merged = edge_seg.merge_labels(tmp_path / "merged", [tmp_path / "2", tmp_path / "1"])
     assert len(merged.pictures) == len(ALL) and files(tmp_path / "merged") == files(tmp_path / "whole")
-    with pytest.raises(edge_seg.OptionError, match="all of the 2 parts"):
+    with pytest.raises(edge_seg.OptionError, match="^parts: expected all of the 2 parts"):
         edge_seg.merge_labels(tmp_path / "lacking", [tmp_path / "1"])
     with pytest.raises(edge_seg.DataError, match="part.json"):
         edge_seg.merge_labels(tmp_path / "lacking", [tmp_path / "whole"])

@@ -26,6 +26,8 @@ def test_a_source_gives_arrays() -> None:
     next(endless)
     endless.close()
     assert list(endless) == []
+    with pytest.raises(edge_seg.SourceError, match="^source: expected .* found an empty name"):
+        edge_seg.Source("")
     with pytest.raises(edge_seg.SourceError, match="nonsense"):
         edge_seg.Source("nonsense:?")
     with pytest.raises(edge_seg.OptionError, match="pace"):

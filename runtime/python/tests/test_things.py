@@ -149,6 +149,8 @@ def test_what_nobody_follows_is_told(model: edge_seg.Model, clip: str) -> None:
         ({"things": 5}, TypeError, "a list of words"),
         ({"things": "cat", "things_least": 2}, edge_seg.OptionError, "0 to 1"),
         ({"things": "cat", "things_least": float("nan")}, edge_seg.OptionError, "0 to 1"),
+        ({"things_least": 0.5}, edge_seg.OptionError, "words beside things_least"),
+        ({"things_patience": 1}, edge_seg.OptionError, "words beside things_least"),
         ({"things": "cat", "things_patience": -1}, edge_seg.OptionError, "seconds"),
     ],
 )

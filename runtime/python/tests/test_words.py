@@ -18,7 +18,7 @@ def test_a_line_a_list_and_a_mapping_are_the_same(model: edge_seg.Model) -> None
         assert words.names == ["cat", "red car"] and len(words) == 2
         assert words.classes == [("cat", ["cat"]), ("red car", ["red car", "sports car", "coupe"])]
         assert words.left_out == ["wall"]
-        assert list(words) == words.names and "Red Car" in words and "coupe" not in words
+        assert list(words) == words.names and "Red Car" in words and "coupe" not in words and 5 not in words
         assert (words.embeddings == line.embeddings).all()
     assert line.embeddings.shape == (5, model.dim) and line.embeddings.dtype == np.float32
     assert np.allclose(np.linalg.norm(line.embeddings, axis=1), 1, atol=1e-5)
@@ -65,8 +65,9 @@ def test_words_that_are_none_are_refused(model: edge_seg.Model, words: Any, erro
 def test_settings_that_are_none_are_refused(model: edge_seg.Model) -> None:
     with pytest.raises(edge_seg.WordsError, match="one of cat"):
         model.words("cat", thresholds={"dog": 0.5})
-    with pytest.raises(edge_seg.EdgeSegError, match="0 to 1"):
-        model.words("cat", thresholds={"cat": float("nan")})
+    for threshold in (float("nan"), 1.5, -0.1):
+        with pytest.raises(edge_seg.OptionError, match='threshold: expected 0 to 1 for "cat"'):
+            model.words("cat", thresholds={"cat": threshold})
     with pytest.raises(edge_seg.OptionError, match="0 to 1"):
         model.words("cat", background=2)
     with pytest.raises(edge_seg.OptionError, match='None or "model"'):
@@ -76,7 +77,7 @@ def test_settings_that_are_none_are_refused(model: edge_seg.Model) -> None:
 
 
 def test_words_of_other_languages_are_looked_for_by_their_meaning(model: edge_seg.Model) -> None:
-    assert [model.meaning(word) for word in ("Hund", "voiture rouge", "dog", "xyzzyplugh")] == ["dog", "red car", "dog", None]
+    assert [model.meaning(word) for word in ("Hund", "voiture rouge", "dog", "xyzzyplugh", "", " ")] == ["dog", "red car", "dog", None, None, None]
     german, english = model.words("Hund, rotes Auto"), model.words("dog, red car")
     assert german.names == ["Hund", "rotes Auto"] and (german.embeddings == english.embeddings).all()
     off = edge_seg.Model(size=64, languages="off")

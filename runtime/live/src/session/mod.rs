@@ -226,6 +226,11 @@ impl Pipeline {
         }
     }
 
+    /// The source's panic that nobody was told of: one in its end, or in a read that nobody waited for.
+    pub fn panic(&self) -> Option<Error> {
+        self.broken.lock().take().filter(|error| matches!(error, Error::Panicked { .. }))
+    }
+
     /// Ends the threads and waits for them. False if the source blocks in a read for longer than the options' patience.
     pub fn stop(&mut self) -> bool {
         self.stop.store(true, Ordering::Relaxed);

@@ -202,7 +202,7 @@ const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:P
 pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>> {
     let fail = |fault: Fault| Error::Source { uri: redacted(uri), fault };
     if uri.is_empty() {
-        return Err(fail(Fault::name(EXPECTED, "an empty name")));
+        return Err(Error::Source { uri: "source".into(), fault: Fault::name(EXPECTED, "an empty name") });
     }
     let live = options.pace == Pace::Live;
     if let Some(address) = ffmpeg::stream_address(uri) {

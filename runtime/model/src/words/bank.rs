@@ -110,15 +110,17 @@ impl TagBank {
     /// The same bank with a gate for each class.
     ///
     /// # Errors
-    /// [`Error::Tensor`] if they are not as many as the classes, or a threshold is not in 0..1.
+    /// [`Error::Option`] if they are not as many as the classes, or a threshold is not in 0..1.
     pub fn with_gates(mut self, gates: Vec<Gate>) -> Result<Self> {
-        let wrong =
-            |found: String| Error::Tensor { what: "gates".into(), expected: format!("{} thresholds of 0 to 1", self.names.len()), found };
         if gates.len() != self.names.len() {
-            return Err(wrong(gates.len().to_string()));
+            return Err(Error::option("gates", format!("one for each of {} classes", self.names.len()), gates.len()));
         }
-        if let Some(bad) = gates.iter().find(|g| matches!(g, Gate::Own(t) if !(0.0..=1.0).contains(t))) {
-            return Err(wrong(format!("{bad:?}")));
+        for (name, gate) in self.names.iter().zip(&gates) {
+            if let Gate::Own(threshold) = gate
+                && !(0.0..=1.0).contains(threshold)
+            {
+                return Err(Error::option("threshold", format!("0 to 1 for {name:?}"), threshold));
+            }
         }
         self.gates = gates;
         Ok(self)

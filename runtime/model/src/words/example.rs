@@ -1,9 +1,11 @@
+use std::fmt;
+
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{Result, UnitRows};
 
 /// What a box of a picture shows, as the model's numbers: it can be kept, and means something to that model alone.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Written")]
 pub struct Example {
     /// The digest of the bundle that made it.
@@ -19,6 +21,12 @@ pub struct Example {
     pub(crate) apart: Vec<f32>,
     /// Whether it shows what the word does not mean.
     pub(crate) counter: bool,
+}
+
+impl fmt::Debug for Example {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Example {{ {} numbers of {:?}, counter: {} }}", self.shows.len(), self.model, self.counter)
+    }
 }
 
 /// To five places, which no score would tell from all of them.
