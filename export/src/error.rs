@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use edge_seg_bundle::text::{shown, shown_lines};
+
 use crate::weights::LoadReport;
 
 /// Everything that can go wrong in this crate. The message says what was expected, what was found, and where.
@@ -7,7 +9,7 @@ use crate::weights::LoadReport;
 #[non_exhaustive]
 pub enum Error {
     /// The file system refused.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {source}", path = shown(&path.to_string_lossy()))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -15,7 +17,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A file is not what its name or its place says.
-    #[error("{place}: {part}: expected {expected}, found {found}")]
+    #[error("{place}: {part}: expected {expected}, found {found}", place = shown(place), part = shown(part), expected = shown_lines(expected), found = shown_lines(found))]
     File {
         /// The file.
         place: String,
@@ -27,7 +29,7 @@ pub enum Error {
         found: String,
     },
     /// Weights and architecture do not fit together.
-    #[error("{place}: the weights do not fit the architecture\n{report}")]
+    #[error("{place}: the weights do not fit the architecture\n{report}", place = shown(place), report = shown_lines(&report.to_string()))]
     Weights {
         /// The model folder or file.
         place: String,
@@ -35,7 +37,7 @@ pub enum Error {
         report: Box<LoadReport>,
     },
     /// An option is out of its range.
-    #[error("{option}: expected {expected}, found {found}")]
+    #[error("{option}: expected {expected}, found {found}", option = shown(option), expected = shown_lines(expected), found = shown_lines(found))]
     Option {
         /// The option.
         option: String,

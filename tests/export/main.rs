@@ -9,6 +9,7 @@ mod export_folder;
 mod export_heads;
 mod export_import;
 mod export_parity;
+mod fuzzed;
 mod label_files;
 mod metric_goldens;
 mod onnx_pairs;

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use crate::text::shown;
+use crate::text::{shown, shown_lines};
 
 /// Why a bundle, or a file of keys, cannot be used. The message says what was expected, what was found, and where.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +15,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A bundle breaks its format, or holds contents that do not fit together.
-    #[error("bundle {place}: {part}: expected {expected}, found {found}")]
+    #[error("bundle {place}: {part}: expected {expected}, found {found}", place = shown(place), part = shown(part), expected = shown_lines(expected), found = shown_lines(found))]
     Bundle {
         /// The bundle's path, or `built-in`.
         place: String,
@@ -27,7 +27,7 @@ pub enum Error {
         found: String,
     },
     /// A bundle is not trusted here.
-    #[error("bundle {place}: {why}")]
+    #[error("bundle {place}: {why}", place = shown(place), why = shown_lines(&why.to_string()))]
     Refused {
         /// The bundle's path.
         place: String,
@@ -35,7 +35,7 @@ pub enum Error {
         why: Refusal,
     },
     /// A file of trusted keys cannot be used.
-    #[error("{path}: expected {expected}, found {found}", path = shown(&path.to_string_lossy()))]
+    #[error("{path}: expected {expected}, found {found}", path = shown(&path.to_string_lossy()), expected = shown_lines(expected), found = shown_lines(found))]
     Key {
         /// The file or folder.
         path: PathBuf,

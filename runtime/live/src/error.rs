@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use edge_seg_bundle::text::{shown, shown_lines};
+
 /// Why video cannot be read, segmented or handed on. The message says what was expected, what was found, and where.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -8,7 +10,7 @@ pub enum Error {
     #[error(transparent)]
     Model(#[from] edge_seg_model::Error),
     /// A source of frames, or the program that reads or writes video, does not work.
-    #[error("{uri}: {fault}")]
+    #[error("{uri}: {fault}", uri = shown(uri), fault = shown_lines(&fault.to_string()))]
     Source {
         /// The source's name, without passwords.
         uri: String,
@@ -16,7 +18,7 @@ pub enum Error {
         fault: crate::fault::Fault,
     },
     /// A file of rules cannot be used.
-    #[error("{place}: expected {expected}, found {found}")]
+    #[error("{place}: expected {expected}, found {found}", place = shown(place), expected = shown_lines(expected), found = shown_lines(found))]
     Rules {
         /// The file and the line, zone or rule.
         place: String,
@@ -26,7 +28,7 @@ pub enum Error {
         found: String,
     },
     /// A source, a sink or a thread of the session panicked; the session has ended.
-    #[error("{part}: panicked: {said}")]
+    #[error("{part}: panicked: {said}", said = shown_lines(said))]
     Panicked {
         /// The source, a sink, or the thread that segments.
         part: &'static str,
@@ -34,7 +36,7 @@ pub enum Error {
         said: String,
     },
     /// A broker, a web hook or a display does not work.
-    #[error("{place}: {found}")]
+    #[error("{place}: {found}", place = shown(place), found = shown_lines(found))]
     Sink {
         /// The sink's name, without passwords.
         place: String,

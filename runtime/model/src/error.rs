@@ -1,7 +1,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use edge_seg_bundle::text::shown;
+use edge_seg_bundle::text::{shown, shown_lines};
 use serde::Serialize;
 
 /// Why a model, a picture or words cannot be used. The message says what was expected, what was found, and where.
@@ -20,7 +20,7 @@ pub enum Error {
     #[error(transparent)]
     Bundle(#[from] edge_seg_bundle::Error),
     /// A picture cannot be decoded.
-    #[error("{place}: not a picture that can be read: {found}; expected a whole JPEG, PNG, WebP, BMP, TIFF or GIF")]
+    #[error("{place}: not a picture that can be read: {found}; expected a whole JPEG, PNG, WebP, BMP, TIFF or GIF", place = shown(place), found = shown_lines(found))]
     Picture {
         /// The picture's path.
         place: String,
@@ -28,7 +28,7 @@ pub enum Error {
         found: String,
     },
     /// Words, or a file of words, cannot be used.
-    #[error("{place}: expected {expected}, found {found}")]
+    #[error("{place}: expected {expected}, found {found}", place = shown(place), expected = shown_lines(expected), found = shown_lines(found))]
     Words {
         /// The option, or the file and line.
         place: String,
@@ -38,7 +38,7 @@ pub enum Error {
         found: String,
     },
     /// A tensor has the wrong shape or holds numbers that cannot be used.
-    #[error("{what}: expected {expected}, found {found}")]
+    #[error("{what}: expected {expected}, found {found}", what = shown(what), expected = shown_lines(expected), found = shown_lines(found))]
     Tensor {
         /// The tensor.
         what: String,
@@ -48,7 +48,7 @@ pub enum Error {
         found: String,
     },
     /// An encoder cannot be loaded or run.
-    #[error("{encoder} encoder: {source}")]
+    #[error("{encoder} encoder: {source}", source = shown_lines(&source.to_string()))]
     Encoder {
         /// `image` or `text`.
         encoder: &'static str,
@@ -56,7 +56,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A GPU that was asked for cannot be used, or failed.
-    #[error("{device} {fault}: {found}; try: {fix}")]
+    #[error("{device} {fault}: {found}; try: {fix}", found = shown_lines(found), fix = shown_lines(fix))]
     Device {
         /// The device, by its name.
         device: &'static str,
@@ -68,7 +68,7 @@ pub enum Error {
         fix: String,
     },
     /// An option is out of its range, or names something that this machine or build lacks.
-    #[error("{option}: expected {expected}, found {found}")]
+    #[error("{option}: expected {expected}, found {found}", option = shown(option), expected = shown_lines(expected), found = shown_lines(found))]
     Option {
         /// The field of the options, or what the option is of.
         option: String,

@@ -19,7 +19,7 @@ use crate::input::{Input, Placement, prepare};
 use crate::options::{Options, Refinement, Timings};
 use crate::score::{Background, Scoring, TagScore, score, score_tags};
 use crate::word_list::WordList;
-use crate::words::{Class, Languages, Meaning, TagBank, WordFiles, WordTokenizer, english_of, meaning, meanings, parse_words};
+use crate::words::{Class, Languages, Meaning, TagBank, WordFiles, WordTokenizer, check_word, english_of, meaning, meanings, parse_words};
 use crate::{Error, Frame, LabelMap, PatchGrid, Result, ScoreGrid, UnitRows};
 use edge_seg_bundle::Bundle;
 
@@ -361,6 +361,7 @@ impl Session {
         let meant: Vec<Cow<'_, str>> =
             classes.iter().flat_map(|c| &c.words).chain(background_words).map(|word| english_of(word, &self.languages)).collect();
         let words: Vec<&str> = meant.iter().map(AsRef::as_ref).collect();
+        words.iter().try_for_each(|word| check_word("words", word))?;
         let Some(known) = self.embed_words(&words, stop)? else { return Ok(None) };
         let mut rows = Vec::with_capacity(words.len() * self.bundle.manifest().embedding_dim);
         words.iter().for_each(|word| rows.extend_from_slice(&known[word]));
@@ -710,6 +711,16 @@ mod tests {
         let classes = (0..70_000).map(|n| Class::word(format!("a word {n}"))).collect();
         let said = session.word_list(classes, vec![]).unwrap_err().to_string();
         assert!(said.contains("at most 65535 classes") && session.words.lock().is_empty(), "{said}");
+    }
+
+    #[test]
+    fn words_that_cannot_be_seen_are_refused_wherever_they_come_from() {
+        let session = session();
+        for hidden in ["", " ", "wal\u{feff}", "w\u{202e}all"] {
+            let class = session.tag_bank(&[Class::word(hidden)], &[]).unwrap_err().to_string();
+            let left_out = session.word_list(vec![Class::word("cat")], vec![hidden.into()]).unwrap_err().to_string();
+            assert!([&class, &left_out].iter().all(|said| said.contains("cannot be seen") && said.is_ascii()), "{class}, {left_out}");
+        }
     }
 
     #[test]

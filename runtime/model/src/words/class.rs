@@ -64,10 +64,12 @@ fn split_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)> {
     for entry in list.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty()) {
         let wrong = |expected: &str| Error::Words { place: place.into(), expected: expected.into(), found: format!("{entry:?}") };
         if let Some(word) = entry.strip_prefix('-') {
-            match word.trim() {
-                "" => return Err(wrong("a word behind the minus")),
-                word => left_out.push(word.to_owned()),
+            let word = tidy_word(word);
+            if word.is_empty() {
+                return Err(wrong("a word behind the minus"));
             }
+            check_word(place, &word)?;
+            left_out.push(word);
             continue;
         }
         let mut words = entry.split(':').map(str::trim);
@@ -184,9 +186,7 @@ pub fn check_classes(place: &str, mut classes: Vec<Class>) -> Result<Vec<Class>>
         class.name = tidy_word(&class.name);
         let given = std::mem::take(&mut class.words);
         given.iter().for_each(|word| class.add_word(tidy_word(word)));
-        if let Some(hidden) = std::iter::once(&class.name).chain(&class.words).find(|word| word.contains(is_hidden)) {
-            return words("words without characters that cannot be seen", shown_line(hidden));
-        }
+        std::iter::once(&class.name).chain(&class.words).try_for_each(|word| check_word(place, word))?;
     }
     let mut names: Vec<_> = classes.iter().map(|c| c.name.to_lowercase()).collect();
     names.sort();
@@ -194,6 +194,15 @@ pub fn check_classes(place: &str, mut classes: Vec<Class>) -> Result<Vec<Class>>
         Some(pair) => words("each class once", format!("{} twice", shown_line(&pair[0]))),
         None => Ok(classes),
     }
+}
+
+/// Whether all of a word can be seen, and any of it.
+pub(crate) fn check_word(place: &str, word: &str) -> Result<()> {
+    if word.trim().is_empty() || word.contains(is_hidden) {
+        let expected = "words without characters that cannot be seen".into();
+        return Err(Error::Words { place: place.into(), expected, found: shown_line(word) });
+    }
+    Ok(())
 }
 
 /// Whether two names are one class's: whatever their case, as it is when people write them.
@@ -235,8 +244,10 @@ mod tests {
         assert!(parse_tags("--tags", "dog, grass, Dog").unwrap_err().to_string().contains("\"dog\" twice"));
         assert!(parse_tags("--tags", " , ,").unwrap_err().to_string().contains("one word or more"));
         for hidden in ["d\u{202e}og", "do\u{200b}g", "d\x1bog"] {
-            let said = parse_tags("--tags", hidden).unwrap_err().to_string();
-            assert!(said.contains("cannot be seen") && said.is_ascii() && !said.contains('\x1b'), "{said}");
+            let of = [parse_tags("--tags", hidden).unwrap_err(), parse_words("words", &format!("cat, -{hidden}")).unwrap_err()];
+            for said in of.map(|error| error.to_string()) {
+                assert!(said.contains("cannot be seen") && said.is_ascii() && !said.contains('\x1b'), "{said}");
+            }
         }
         assert_eq!(parse_tags("--tags", "fire truck,dog").unwrap()[0], Class::word("fire truck"));
     }
