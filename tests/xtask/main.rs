@@ -1,4 +1,4 @@
-//! What developers run: `cargo xtask check|test|bench|book|semver`. Needs cargo alone; `check` runs Python's part where there is a Python.
+//! What developers run: `cargo xtask check|test|bench|book|semver|fuzz`. Needs cargo alone; `check` runs Python's part where there is a Python.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -12,6 +12,8 @@ cargo xtask COMMAND
   book            the book, to target/book (needs: cargo install mdbook --locked)
   semver [REVISION]  what breaks programs that were built on the library at this revision, without it at the last
                   release's tag; before each release (needs: cargo install cargo-semver-checks --locked)
+  fuzz [SECONDS [TARGET...]]  each reader of what strangers write under libFuzzer, or those named, for so long each [60]
+                  (needs: rustup toolchain install nightly; cargo install cargo-fuzz --locked)
 ";
 
 fn main() -> ExitCode {
@@ -24,11 +26,12 @@ fn main() -> ExitCode {
         "bench" => cargo(&[&["run", "--release", "--bin", "edge-seg", "--", "bench"], &rest[..]].concat()),
         "book" => run("mdbook", &["build", "docs"], &[], "cargo install mdbook --locked"),
         "semver" => semver(&rest),
+        "fuzz" => fuzz(&rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(())
         }
-        other => Err(format!("expected check, test, bench, book or semver, found {other:?}")),
+        other => Err(format!("expected check, test, bench, book, semver or fuzz, found {other:?}")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,6 +66,31 @@ fn semver(rest: &[&str]) -> Result<(), String> {
     let packages = LIBRARY.iter().flat_map(|name| ["--package", name]);
     let arguments: Vec<&str> = ["semver-checks", "--default-features", "--baseline-rev", &baseline].into_iter().chain(packages).collect();
     run("cargo-semver-checks", &arguments, &[], "cargo install cargo-semver-checks --locked")
+}
+
+/// What it finds stays in `tests/fuzz/corpus` for the next run, and what fails in `tests/fuzz/artifacts`.
+fn fuzz(rest: &[&str]) -> Result<(), String> {
+    let (seconds, wanted) = rest.split_first().map_or(("60", &[][..]), |(first, rest)| (*first, rest));
+    seconds.parse::<u32>().map_err(|_| format!("fuzz: expected seconds for each target, found {seconds:?}"))?;
+    let folder = root().join("tests/fuzz");
+    let table = std::fs::read_to_string(folder.join("targets.rs")).map_err(|e| format!("targets.rs: {e}"))?;
+    let known: Vec<&str> =
+        table.lines().filter_map(|line| line.trim().strip_prefix("Target { name: \"")?.split_once('"')).map(|(name, _)| name).collect();
+    if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
+        return Err(format!("fuzz: expected some of {}, found {unknown:?}", known.join(", ")));
+    }
+    for name in known.iter().filter(|name| wanted.is_empty() || wanted.contains(name)) {
+        let corpus = folder.join("corpus").join(name);
+        std::fs::create_dir_all(&corpus).map_err(|e| format!("{}: {e}", corpus.display()))?;
+        let corpus = corpus.display().to_string();
+        let time = format!("-max_total_time={seconds}");
+        // Without sanitizers: nothing below is unsafe, and they halve the speed.
+        let program = ["run", "nightly", "cargo", "fuzz", "run", "--fuzz-dir", "tests/fuzz", "--sanitizer", "none", "fuzz_target", &corpus];
+        let limits = ["--", &time, "-max_len=65536", "-rss_limit_mb=2048", "-timeout=20", "-print_final_stats=1"];
+        let variables = [("EDGE_SEG_FUZZ", *name), ("EDGE_SEG_FUZZ_SEEDS", &corpus)];
+        run("rustup", &[&program[..], &limits].concat(), &variables, "https://rustup.rs, then: cargo install cargo-fuzz --locked")?;
+    }
+    Ok(())
 }
 
 /// What there is to compare with where nothing is said: crates are published nowhere, so a release is a tag.
