@@ -101,8 +101,8 @@ def _there(path: Path, names: Iterable[str]) -> Path:
     """The set's table of classes, or an error that says which measures need it."""
     if not path.is_file():
         raise DataError(
-            f"{path} is missing: {' and '.join(names)} measure the labelled photos of {path.parent}; leave them out of `final_report`, or put "
-            "the set there; sets of your own measure by `measure`"
+            f"{path} is missing: {', '.join(names)}: expected the labelled photos of seg/{path.parent.name} in the data's folder; put the set "
+            "there, leave its measures out of `final_report`, or name sets of your own by `measure`"
         )
     return path
 

@@ -383,9 +383,9 @@ def test_labels_become_a_measure_with_the_rest_as_background(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"final_report": ["camvid"]}, r"camvid_clip101/classes.txt is missing: camvid measure.* leave them out of `final_report`.*`measure`"),
-        ({"final_report": ["ade150"]}, r"ade20k_dev400/classes.txt is missing: ade150 measure"),
-        ({"final_report": ["idx133", "voc21"]}, r"coco_panoptic200/classes.tsv is missing: idx133 and voc21 measure"),
+        ({"final_report": ["camvid"]}, r"camvid_clip101/classes.txt is missing: camvid: expected .* leave its measures out of `final_report`.*`measure`"),
+        ({"final_report": ["ade150"]}, r"ade20k_dev400/classes.txt is missing: ade150: expected"),
+        ({"final_report": ["idx133", "voc21"]}, r"coco_panoptic200/classes.tsv is missing: idx133, voc21: expected"),
     ],
 )
 def test_a_measure_whose_set_is_not_there_is_told(recipe, world, tmp_path, change, message):
