@@ -16,6 +16,7 @@ from PIL import Image
 
 from . import layouts
 from .data import IGNORE, OTHER, DataError, data_root
+from .lexicon import warn
 
 
 def adopt(source: Path, images: Path, target: Path, label_pixels: str = "upright", say=lambda text: None) -> int:
@@ -52,6 +53,7 @@ def adopt(source: Path, images: Path, target: Path, label_pixels: str = "upright
         ]
         (fresh / "classes.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
         fresh.rename(target)
+        warn(str(target), (some[0] for some in words), say)
         if turned := sum(layouts.turn_of(photo.path) is not None for photo in photos):
             other = "" if stored else "; for labels by a tool that ignores EXIF take --label-pixels stored"
             say(f"{turned} photos have an EXIF orientation: labels are taken as of their {label_pixels} pixels{other}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from .words import ClassBank, WordBank, class_bank
 
 THRESHOLDS = tuple(n / 20 for n in range(1, 20)) + (0.97, 0.98, 0.99)
 UNSEEN_SETS = ("camvid", "ade150")
+HELD_OUT = ("idx133", "present", "voc21")  # of COCO's held-out photos
 
 
 class Encoder:
@@ -95,8 +97,35 @@ def _remap(photo: Labelled, table: np.ndarray) -> Labelled:
     return replace(photo, table=table[photo.table])
 
 
+def _there(path: Path, names: Iterable[str]) -> Path:
+    """The set's table of classes, or an error that says which measures need it."""
+    if not path.is_file():
+        raise DataError(
+            f"{path} is missing: {', '.join(names)}: expected the labelled photos of seg/{path.parent.name} in the data's folder; put the set "
+            "there, leave its measures out of `final_report`, or name sets of your own by `measure`"
+        )
+    return path
+
+
 def tasks(root: Path, held_out: frozenset[str], only: tuple[str, ...] = ()) -> list[Task]:
     """The measures of a report. COCO ones are on the held-out photos alone."""
+    of_coco = [name for name in HELD_OUT if not only or name in only]
+    made = _coco_tasks(root, held_out, of_coco) if of_coco else []
+    for name, folder, shift in (("camvid", "camvid_clip101", 0), ("ade150", "ade20k_dev400", 1)):
+        if only and name not in only:
+            continue
+        place = root / "seg" / folder
+        rows = [line.split("\t") for line in _there(place / "classes.txt", [name]).read_text().splitlines() if line.strip()]
+        names = [[row[1]] for row in rows if "ignore" not in row[1] and "VOID" not in row[1]]
+        table = np.full(256, IGNORE, np.uint8)
+        table[shift : shift + len(names)] = np.arange(len(names))
+        made.append(Task(name, labelled_folder(place, "labels", table, lambda _: True), names))
+    return made
+
+
+def _coco_tasks(root: Path, held_out: frozenset[str], names: list[str]) -> list[Task]:
+    for folder in (PANOPTIC, OBJECTS):
+        _there(root / "seg" / folder / "classes.tsv", names)
     classes = coco_classes(root)
     to_voc = np.full(256, IGNORE, np.uint8)
     to_voc[: len(classes.names)] = classes.index_to_voc
@@ -107,21 +136,12 @@ def tasks(root: Path, held_out: frozenset[str], only: tuple[str, ...] = ()) -> l
             voc_words[voc - 1] += classes.words[index]
     panoptic = read_coco(root, held_out.__contains__, objects=False)
     every = read_coco(root, held_out.__contains__)
-    made = [
+    every_task = [
         Task("idx133", panoptic, classes.words),
         Task("present", panoptic, classes.words, present_only=True),
         Task("voc21", [_remap(photo, to_voc) for photo in every], voc_words, background=True),
     ]
-    for name, folder, shift in (("camvid", "camvid_clip101", 0), ("ade150", "ade20k_dev400", 1)):
-        if only and name not in only:
-            continue
-        place = root / "seg" / folder
-        rows = [line.split("\t") for line in (place / "classes.txt").read_text().splitlines() if line.strip()]
-        names = [[row[1]] for row in rows if "ignore" not in row[1] and "VOID" not in row[1]]
-        table = np.full(256, IGNORE, np.uint8)
-        table[shift : shift + len(names)] = np.arange(len(names))
-        made.append(Task(name, labelled_folder(place, "labels", table, lambda _: True), names))
-    return [task for task in made if not only or task.name in only]
+    return [task for task in every_task if task.name in names]
 
 
 def own_tasks(root: Path, names: tuple[str, ...], trained: set[str], held_out: frozenset[str]) -> list[Task]:

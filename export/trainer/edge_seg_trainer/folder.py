@@ -77,6 +77,9 @@ def write_folder(target: Path, model: Model, tokenizer: Path, settings: dict, ex
     shutil.rmtree(fresh, ignore_errors=True)
     try:
         _fill(fresh, model, tokenizer, settings, extra or {})
+    except OSError as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise FolderError(f"{target}: cannot be written: {error.strerror or error}; make room, and the same command goes on there") from error
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
@@ -93,7 +96,7 @@ def _fill(fresh: Path, model: Model, tokenizer: Path, settings: dict, extra: dic
     try:
         save_file(weights_of(model), fresh / "model.safetensors", metadata={"format": "pt"})
     except SafetensorError as error:
-        raise FolderError(f"{fresh / 'model.safetensors'}: cannot be written: {error}") from error
+        raise OSError(str(error)) from error
     os.chmod(fresh / "model.safetensors", 0o644)
     (fresh / "config.json").write_text(json.dumps(config_of(model, settings), indent=2, ensure_ascii=False) + "\n")
     shutil.copyfile(tokenizer, fresh / "tokenizer.json")

@@ -63,6 +63,43 @@ def fold(text: str) -> str:
     return " ".join(text.split())
 
 
+FILE = Path(__file__).parents[3] / "runtime" / "model" / "src" / "words" / "lexicon.tsv"
+
+
+def exchanged(words: Iterable[str], lexicon: Path = FILE) -> dict[str, str]:
+    """The words in whose place the runtime looks for an English one, where nobody has named languages: those that other languages have and
+    English has not, but as a name. Whole words and phrases alone; nothing where the lexicon is not beside the trainer."""
+    sought = {fold(word): word for word in words}
+    marks: dict[str, str] = {}  # of English, by key
+    meanings: dict[str, str] = {}
+    bases = {key.removesuffix(ending) for key in sought for ending in ("s", "es") if key.endswith(ending)}
+    if lexicon.is_file():
+        with lexicon.open(encoding="utf-8") as lines:
+            for line in lines:
+                key, _, rest = line.rstrip("\n").partition("\t")
+                if key not in sought and key not in bases:
+                    continue
+                language, _, value = rest.partition("\t")
+                if language == "en":
+                    marks[key] = value
+                elif key in sought:
+                    meanings.setdefault(key, value)
+
+    def english(key: str) -> bool:
+        return marks.get(key, "p") != "p"
+
+    plural = {key for key in sought if any(key.endswith(ending) and english(key.removesuffix(ending)) for ending in ("s", "es"))}
+    return {sought[key]: means for key, means in meanings.items() if not english(key) and key not in plural and fold(means) != key}
+
+
+def warn(name: str, words: Iterable[str], say: Callable[[str], None]) -> None:
+    """Tells of a set's words that the trainer embeds as they stand and the runtime exchanges."""
+    if found := exchanged(words):
+        first = ", ".join(f"{word!r} (for which the runtime looks for {means!r})" for word, means in list(found.items())[:8])
+        more = f" and {len(found) - 8} more" if len(found) > 8 else ""
+        say(f"{name}: not English: {first}{more}; training takes words as they stand: give its classes their English names")
+
+
 @dataclass
 class English:
     """Princeton's WordNet: which words are English, how common, and which of a meaning's words is the usual one."""

@@ -201,7 +201,7 @@ class StageLoop:
         self.loader = loader = Loader(self.source, self.first, run.recipe.workers, self.places)
         progress = Progress(run.metrics_log, stage.name, stage.steps, self.first, run.recipe.log_every)
         pace = self.pace = Pace(stage.batch + stage.taught, stage.steps, self.model.device)
-        told = 0
+        told = self.source.listed.total()
         try:
             for step in range(self.first, stage.steps):
                 if until is not None and step >= until:

@@ -93,16 +93,18 @@ def is_stream(name: str) -> bool:
     return name.startswith(SHARDS)
 
 
-def read_pairs(root: Path, names: list[str], split: str = "train", say=None) -> list[Pair]:
+def read_pairs(root: Path, names: list[str], split: str = "train", say=None, counted: Skipped | None = None) -> list[Pair]:
     """The photos of every set, in the order of their tables. `split` chooses among the rows of a table, or the folders of a folder.
 
-    Rows that cannot be used are passed over and told to `say` by their reasons; a set without any usable one is an error.
+    Rows that cannot be used are passed over, told to `say` by their reasons and added to `counted`; a set without any usable one is an error.
     """
     pairs: list[Pair] = []
     for name in names:
         found = read_set(Path(root), name, split)
         if found.skipped and say:
             say(f"{name}: passed over {found.skipped.told()}")
+        if counted is not None:
+            counted.update(found.skipped)
         pairs += found.pairs
     return pairs
 

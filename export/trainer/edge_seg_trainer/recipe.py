@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import ttd
 from .pairs import weighed
-from .schema import COUNT, PART, POSITIVE, SHARE, SOME, WEIGHT, Range, RecipeError, build, key, keys, near, one_of, plain_name
+from .schema import COUNT, PART, POSITIVE, SHARE, SOME, WEIGHT, Range, RecipeError, build, check_keys, key, keys, near, one_of, plain_name
 from .config import HEADS, SIMILARITIES, HeadConfig
 
 KINDS = ("pairs", "ttd", "dense", "sets")
@@ -198,10 +198,17 @@ class Recipe:
         return replace(self, **moved)
 
 
+def _elsewhere(kind: type) -> dict[str, str]:
+    """Where a key stands that is none of this table's: TOML takes what follows a [table] for a part of it."""
+    if kind is Recipe:
+        return {name: "a key of a [[stage]]: write it below one, or --set stage.NAME.KEY=VALUE" for name in keys(StageRecipe)}
+    return {name: "a key of the recipe itself: write it above the first [table] and [[stage]], or --set KEY=VALUE" for name in keys(Recipe)}
+
+
 def _stage(given: dict, place: str, earlier: list[str]) -> StageRecipe:
     if not isinstance(given, dict):
         raise RecipeError(f"{place}: expected a table, found {given!r}")
-    built = build(StageRecipe, given, place, {})
+    built = build(StageRecipe, given, place, {}, _elsewhere(StageRecipe))
     plain_name(built.name, f"{place}: name")
     if built.name in earlier:
         raise RecipeError(f"{place}: name: two stages are called {built.name!r}; each needs a name of its own")
@@ -267,11 +274,10 @@ def parse(given: dict, where: str) -> Recipe:
     for number, stage in enumerate(tables):
         stages.append(_stage(stage, f"{where}: stage {number + 1}", [stage.name for stage in stages]))
     head = _head(given.pop("head", None), f"{where}: head")
-    built = build(Recipe, given, where, {"stages": tuple(stages), "head": head})
+    if isinstance(given.get("card"), dict):
+        check_keys(given["card"], CARD, f"{where}: card", _elsewhere(dict))
+    built = build(Recipe, given, where, {"stages": tuple(stages), "head": head}, _elsewhere(Recipe))
     plain_name(built.name, f"{where}: name")
-    for name in built.card:
-        if name not in CARD:
-            raise RecipeError(f"{where}: card: unknown key {name!r}{near(name, list(CARD))}")
     if lacking := [name for name in CARD if not built.card.get(name, "").strip()]:
         raise RecipeError(f"{where}: card: {', '.join(lacking)}: expected a text, found none")
     if built.measure and "final_report" not in given:
@@ -310,9 +316,7 @@ def _head(given: dict | None, where: str) -> HeadConfig | None:
         raise RecipeError(f"{where}: expected a table, found {given!r}")
     kind = given.get("kind", "fusion")
     one_of(kind, HEADS, f"{where}: kind")
-    for name in given:
-        if name != "kind" and name not in HeadConfig.OWN[kind]:
-            raise RecipeError(f"{where}: unknown key {name!r} of kind {kind!r}{near(name, sorted(HeadConfig.OWN[kind]))}")
+    check_keys(given, {"kind", *HeadConfig.OWN[kind]}, where, _elsewhere(HeadConfig), f" of kind {kind!r}")
     built = build(HeadConfig, given, where, {})
     one_of(built.similarity, SIMILARITIES, f"{where}: similarity")
     for name, allowed in (("hidden", WIDTH), ("layers", Range(1, 3)), ("neighbour", Range(0, 256)), ("heads", SOME), ("mlp_width", WIDTH)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
@@ -80,12 +81,18 @@ def one_of(value: str, known: tuple[str, ...], where: str) -> None:
         raise RecipeError(f"{where}: {value!r}{near(value, list(known))}")
 
 
-def build(kind: type, given: dict, where: str, special: dict):
-    """An instance of the dataclass `kind` from a TOML table; `special` are fields that are no keys."""
-    known = {entry.name: entry for entry in fields(kind)}
+def check_keys(given: dict, known: Iterable[str], where: str, elsewhere: dict[str, str] | None = None, of: str = "") -> None:
+    """An unknown key is an error that says where it belongs (`elsewhere`, by key), or the near one."""
     for name in given:
-        if name not in known or name in special:
-            raise RecipeError(f"{where}: unknown key {name!r}{near(name, sorted({*known} - {*special}))}")
+        if name not in known:
+            place = (elsewhere or {}).get(name)
+            raise RecipeError(f"{where}: unknown key {name!r}{of}{f'; it is {place}' if place else near(name, sorted(known))}")
+
+
+def build(kind: type, given: dict, where: str, special: dict, elsewhere: dict[str, str] | None = None):
+    """An instance of the dataclass `kind` from a TOML table; `special` are fields that are no keys, `elsewhere` keys of other tables."""
+    known = {entry.name: entry for entry in fields(kind)}
+    check_keys(given, {*known} - {*special}, where, elsewhere)
     values = dict(special)
     for name, entry in known.items():
         if name in given:

@@ -77,8 +77,8 @@ def pasted(values: Tensor, cut: Tensor) -> Tensor:
 class Taught:
     """The photos of captioned sets, and the tower that labels them."""
 
-    def __init__(self, root: Path, names: list[str], classes: Classes, tower: ImageTower, rare: float, say=None):
-        self.pairs = read_pairs(root, names, say=say)
+    def __init__(self, root: Path, names: list[str], classes: Classes, tower: ImageTower, rare: float, say=None, listed: Skipped | None = None):
+        self.pairs = read_pairs(root, names, say=say, counted=listed)
         self.skipped = Skipped()
         self.named = np.stack([named_classes(pair.captions, classes) for pair in self.pairs])
         self.shares = rare_first(self.named, rare)

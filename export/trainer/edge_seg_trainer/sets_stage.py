@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .data import DataError, patch_targets, random_crop
 from .labelled_sets import TAXONOMIES, LabelledSet
+from .lexicon import warn
 from .licences import licensed
 from .pairs import draws
 from .questions import Asker, Question, read_umbrellas, taxonomy
@@ -103,6 +104,7 @@ class SetsStage(Stage):
             name, _, share = entry.partition("=")
             shares.append(float(share))
             photos = self._read(name)
+            warn(name, photos.names, around.say)
             if not photos.train:
                 raise DataError(f"{name}: no photo to train on: all {len(photos.held)} are held out")
             train = licensed(around.root / "seg" / name, photos.train, around.licences)

@@ -55,7 +55,8 @@ class Raw:
 
 
 def _braces(pattern: str) -> list[str]:
-    """Every name that a shell's braces stand for, in their order: `{00..12}`, `{00..12..3}`, `{a..d}`, `{a,b}`, also one in another."""
+    """Every name that a shell's braces stand for, in their order: `{00..12}`, `{00..12..3}`, `{a..d}`, `{a,b}`, also one in another; braces
+    around anything else are letters of the name."""
     start = pattern.find("{")
     depth, cuts = 0, [start]
     for at in range(max(start, 0), len(pattern)):
@@ -77,10 +78,10 @@ def _braces(pattern: str) -> list[str]:
 
 
 def _range(inner: str, pattern: str) -> list[str]:
-    """The names of `0..12`; what is no range stands for itself."""
+    """The names of `0..12`; what is no range keeps its braces."""
     ends = re.fullmatch(r"(?:(\d+)\.\.(\d+)|([a-zA-Z])\.\.([a-zA-Z]))(?:\.\.(\d+))?", inner)
     if not ends:
-        return _braces(inner)
+        return [f"{{{name}}}" for name in _braces(inner)]
     low, high, first, last, step = ends.groups()
     start, stop = (int(low), int(high)) if low else (ord(first), ord(last))
     if start > stop or step == "0":
@@ -90,12 +91,33 @@ def _range(inner: str, pattern: str) -> list[str]:
     return [f"{n:0{len(low)}d}" if low else chr(n) for n in range(start, stop + 1, int(step or 1))]
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a pattern longer than a name may be
+        return False
+
+
+def _globbed(name: str, root: Path) -> str:
+    """What `glob` takes for one name out of braces: brackets and stars count as letters where a file has them."""
+    path = root / name
+    if _is_file(path):
+        return escape(str(path))
+    return name if Path(name).is_absolute() else escape(str(root)) + "/" + name
+
+
 def expand(pattern: str, root: Path = Path()) -> list[Path]:
-    """`PLACE/{00000..00331}.tar`, `{a,b}.tar` or a glob, several joined by `::`; globs sorted. The error says what was looked for."""
+    """`PLACE/{00000..00331}.tar`, `{a,b}.tar` or a glob, several joined by `::`; globs sorted. The error says what was looked for.
+
+    A file of just that name is meant where there is one, whatever braces, brackets and colons it has.
+    """
     found: list[Path] = []
-    for one in pattern.split("::"):
+    for one in [pattern] if _is_file(root / pattern) else pattern.split("::"):
+        if _is_file(root / one):
+            found.append(root / one)
+            continue
         try:
-            names = [name if Path(name).is_absolute() else escape(str(root)) + "/" + name for name in _braces(one)]
+            names = [_globbed(name, root) for name in _braces(one)]
         except RecursionError as error:
             raise DataError(f"{one[:60]}...: expected fewer braces in one another") from error
         if len(names) > 1:
@@ -105,7 +127,7 @@ def expand(pattern: str, root: Path = Path()) -> list[Path]:
         for name in names:
             found += [Path(place) for place in sorted(glob(name)) if not is_companion(Path(place).name)]
     if not found:
-        raise DataError(f"{root / pattern}: expected tar shards, found none")
+        raise DataError(f"{root / pattern}: expected tar shards, found none; {{00000..00331}}, {{a,b}}, * and ? stand for several names")
     if folder := next((path for path in found if path.is_dir()), None):
         raise DataError(f"{pattern}: expected tar shards, found a folder; take {folder}/*.tar")
     return list(dict.fromkeys(found))

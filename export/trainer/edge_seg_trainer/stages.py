@@ -91,6 +91,7 @@ class Stage:
         self.model, self.bank = around.model, around.bank
         self.to_cache = 0  # pictures whose features a whole run keeps
         self.reader = 0
+        self.listed = Skipped()  # what was passed over in the tables and folders of the sets
         self.skipped = Skipped()  # what this reader's process passed over
         self.met: dict[int, dict[str, int]] = {}  # what each reader did, as their batches tell
 
@@ -99,8 +100,8 @@ class Stage:
         return photos[: self.around.photos_at_most or None]
 
     def passed_over(self) -> Skipped:
-        """Samples that this rank's readers passed over."""
-        found = Skipped()
+        """Samples that were passed over: of the sets' lists, and by this rank's readers."""
+        found = Skipped(self.listed)
         for one in self.met.values():
             found.update(one)
         return found
@@ -174,7 +175,7 @@ class PairsStage(Stage):
 
     def captioned_photos(self, name: str, split: str) -> list:
         around = self.around
-        return licensed(around.root / "pairs" / name, read_pairs(around.root, [name], split, around.say), around.licences)
+        return licensed(around.root / "pairs" / name, read_pairs(around.root, [name], split, around.say, self.listed), around.licences)
 
     def own_parameters(self) -> list[nn.Parameter]:
         return [self.scale]
@@ -283,7 +284,7 @@ class TtdStage(Stage):
         self.sources = [
             Shards(group, stage)
             if is_stream(group[0])
-            else Photos(self.few(read_pairs(around.root, group, split, around.say)), stage, self.skipped)
+            else Photos(self.few(read_pairs(around.root, group, split, around.say, self.listed)), stage, self.skipped)
             for group in groups
         ]
         self.photos = [source for source in self.sources if isinstance(source, Photos)]
@@ -354,7 +355,7 @@ class DenseStage(Stage):
             counts += np.bincount(labels.ravel(), minlength=256)[: len(counts)]
         weight = (np.maximum(counts, counts.sum() * 1e-5) / counts.sum()) ** -stage.balance
         self.class_weight = torch.tensor(weight * counts.sum() / (weight * counts).sum(), dtype=torch.float32)
-        self.taught = Taught(root, list(stage.pairs), self.classes, self.model.image, stage.rare, around.say) if stage.taught else None
+        self.taught = Taught(root, list(stage.pairs), self.classes, self.model.image, stage.rare, around.say, self.listed) if stage.taught else None
         if self.taught and stage.taught > len(self.taught.shares):
             raise RecipeError(f"stage {stage.name}: taught {stage.taught}: expected no more than the sets hold, {len(self.taught.shares)}")
         self.learns_text = "text" in stage.adapted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
@@ -17,7 +18,7 @@ from .adapters import inject, merge
 from .adapters import save as save_adapters
 from .calibrate import calibrate
 from .data import DataError, data_root, read_held_out
-from .folder import read_folder, recover, write_folder
+from .folder import FolderError, read_folder, recover, write_folder
 from .kinds import make_stage
 from .labelled_sets import TAXONOMIES
 from .licences import licensed_names
@@ -176,7 +177,13 @@ class Run:
         if any(stage.sets for stage in self.recipe.stages):
             words += [(path.name, path) for path in sorted((self.root / TAXONOMIES).glob("*.txt"))]
         umbrellas = dict.fromkeys(stage.umbrellas for stage in self.recipe.stages if stage.sets and stage.umbrellas)
-        words += [(name, self.base / name) for name in umbrellas]
+        for name in umbrellas:
+            if not (self.base / name).is_file():
+                raise DataError(
+                    f"{self.base / name} is missing: expected the table of umbrella words (`umbrellas`); export/recipes has one, and "
+                    'umbrellas = "" does without'
+                )
+            words.append((name, self.base / name))
         return provenance.provenance(self.recipe, self.root, self.began_with, labelled, words, parallel.world())
 
     def _begin(self) -> dict | None:
@@ -197,6 +204,7 @@ class Run:
             self.checkpoints.clear()
             self.metrics.unlink(missing_ok=True)
         parallel.barrier()
+        self.look_ahead(self.recipe)
         place = self.resume or self.checkpoints.last
         state = checkpoint.load(place)
         if self.resume and not state:
@@ -212,6 +220,42 @@ class Run:
         else:
             self.log({"run": provenance.digest(self.made_by), "seed": self.recipe.seed, "versions": provenance.versions()})
         return state
+
+    def look_ahead(self, recipe: Recipe) -> None:
+        """Looks for what stages and folders need at their ends: a run should not find out after its last step that it is not there."""
+        kept = next((stage for stage in recipe.stages if stage.keep != "always" or stage.evaluate_every), None)
+        writes = any(stage.folder for stage in recipe.stages)
+        needed = []
+        if kept and not recipe.measure:
+            key = "keep" if kept.keep != "always" else "evaluate_every"
+            needed.append((f"stage {kept.name}: {key}", self.held_out, "name sets of your own by `measure`"))
+        if recipe.calibrate and writes:
+            needed.append(("calibrate", self._calibrating(), "give calibrate = false, with `start` or with a bundle as `backbone`"))
+        for asked, names, way in needed:
+            try:
+                found = evaluate.tasks(self.root, names, evaluate.HELD_OUT)
+            except DataError as error:
+                raise DataError(f"{asked} needs the held-out photos of COCO: {error}; or {way}") from error
+            if not all(task.photos for task in found):
+                raise DataError(
+                    f"{asked} needs the held-out photos of COCO: none of those that {recipe.held_out} names lies in both of seg/{PANOPTIC} and "
+                    f"seg/{OBJECTS} of {self.root}; name some, or {way}"
+                )
+        if writes and parallel.rank() == 0:
+            output = Path(recipe.output)
+            there = next((place for place in (output, *output.parents) if place.exists()), output)
+            try:
+                with tempfile.TemporaryFile(dir=there):
+                    pass
+            except OSError as error:
+                raise FolderError(
+                    f"output {output}: expected a folder that can be written to, found at {there}: {error.strerror}; name another by `output`"
+                ) from error
+
+    def _calibrating(self) -> frozenset[str]:
+        """The held-out photos that thresholds may be fitted on."""
+        names = licensed_names(self.root / "seg" / PANOPTIC, self.held_out, self.around.licences)
+        return names | licensed_names(self.root / "seg" / OBJECTS, self.held_out, self.around.licences)
 
     def _with_what_follows(self, state: dict) -> dict | None:
         """What made a checkpoint, with what the recipe now says of the steps that its stage has not done yet and of what comes after them: where
@@ -244,12 +288,13 @@ class Run:
             raise ProvenanceError(f"{target}: a folder that is there already and no training of this recipe's; {way}") from None
         provenance.check(str(target), there, self.made_by, way, other_code=True)
 
-    def tasks(self, only: tuple[str, ...] | None = None) -> list[evaluate.Task]:
+    def tasks(self, only: tuple[str, ...] | None = None, recipe: Recipe | None = None) -> list[evaluate.Task]:
         """The measures of a report: the recipe's own sets, then the named ones of COCO and others."""
-        if self.recipe.measure and self.own_tasks is None:
-            trained = {entry.rpartition("=")[0] for stage in self.recipe.stages for entry in stage.sets}
-            self.own_tasks = evaluate.own_tasks(self.root, self.recipe.measure, trained, self.held_out)
-        named = self.recipe.final_report if only is None else only
+        recipe = recipe or self.recipe
+        if recipe.measure and self.own_tasks is None:
+            trained = {entry.rpartition("=")[0] for stage in recipe.stages for entry in stage.sets}
+            self.own_tasks = evaluate.own_tasks(self.root, recipe.measure, trained, self.held_out)
+        named = recipe.final_report if only is None else only
         return [*(self.own_tasks or []), *(evaluate.tasks(self.root, self.held_out, named) if named else [])]
 
     def report(self, name: str, only: tuple[str, ...] | None = None, thin: int = 1) -> dict:
@@ -377,7 +422,7 @@ class Run:
 
     def held_out_score(self, name: str) -> float:
         """Sum of the mIoU of the recipe's own measures, else of the held-out photos' three."""
-        only = () if self.recipe.measure else ("idx133", "present", "voc21")
+        only = () if self.recipe.measure else evaluate.HELD_OUT
         return sum(row["miou"] for row in self.report(f"{name}.check", only).values())
 
     def _record(self) -> bytes:
@@ -401,9 +446,7 @@ class Run:
                 )
             model = self.model
             if self.recipe.calibrate:
-                names = licensed_names(self.root / "seg" / PANOPTIC, self.held_out, self.around.licences)
-                names |= licensed_names(self.root / "seg" / OBJECTS, self.held_out, self.around.licences)
-                found = calibrate(model, self.bank, self.root, names, self.recipe.input_px)
+                found = calibrate(model, self.bank, self.root, self._calibrating(), self.recipe.input_px)
                 found |= {"background": self.recipe.background} if self.recipe.background else {}
                 self.log({"folder": name, "calibration": dict(found)})
                 self.say(f"calibrated: {found}")

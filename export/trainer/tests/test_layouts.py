@@ -10,8 +10,10 @@ from PIL import Image
 from edge_seg_trainer import evaluate, layouts
 from edge_seg_trainer.adopt import adopt
 from edge_seg_trainer.data import IGNORE, OTHER, DataError
+from edge_seg_trainer.folder import FolderError
 from edge_seg_trainer.schema import RecipeError
 from edge_seg_trainer.sets import read_set
+from edge_seg_trainer.smoke import smoke
 from edge_seg_trainer.tiny import SHADES
 from edge_seg_trainer.train import Run
 
@@ -376,6 +378,59 @@ def test_labels_become_a_measure_with_the_rest_as_background(tmp_path):
     shades(tmp_path / "one", "train", 1)
     with pytest.raises(DataError, match="folder:one: no photo stays out of training"):
         evaluate.own_tasks(tmp_path, ("folder:one",), {"folder:one"}, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"final_report": ["camvid"]}, r"camvid_clip101/classes.txt is missing: camvid: expected .* leave its measures out of `final_report`.*`measure`"),
+        ({"final_report": ["ade150"]}, r"ade20k_dev400/classes.txt is missing: ade150: expected"),
+        ({"final_report": ["idx133", "voc21"]}, r"coco_panoptic200/classes.tsv is missing: idx133, voc21: expected"),
+    ],
+)
+def test_a_measure_whose_set_is_not_there_is_told(recipe, world, tmp_path, change, message):
+    for name in ("backbone.npz", "pairs"):
+        (tmp_path / name).symlink_to(world / name)
+    stage = {"name": "p", "kind": "pairs", "pairs": ["shades"], "steps": 1, "learns": "head"}
+    with pytest.raises(DataError, match=message):
+        Run(recipe(stage, data=str(tmp_path), **change), Path("."), lambda text: None).follow()
+
+
+@pytest.mark.parametrize("key", ["keep", "evaluate_every", "calibrate", "none held out", "output"])
+def test_what_the_end_needs_is_looked_for_at_the_beginning(recipe, world, tmp_path, key):
+    for name in ("backbone.npz", "pairs"):
+        (tmp_path / name).symlink_to(world / name)
+    stage = {"name": "p", "kind": "pairs", "pairs": ["shades"], "steps": 1, "learns": "head"}
+    stage |= {"keep": {"keep": "better"}, "evaluate_every": {"evaluate_every": 1}}.get(key, {"folder": "m"})
+    more, wanted = {"data": str(tmp_path)}, f"{key} needs the held-out photos of COCO: .* is missing.*; or (name sets|give calibrate)"
+    if key == "none held out":
+        (tmp_path / "none.txt").write_text("# none\n")
+        more, wanted = {"held_out": str(tmp_path / "none.txt")}, "calibrate needs the held-out photos of COCO: none of those that .*none.txt names"
+    if key == "output":
+        (tmp_path / "file").write_text("")
+        more, wanted = {"output": str(tmp_path / "file" / "models")}, "output .*file/models: expected a folder that can be written to, found at"
+    made, said = recipe(stage, **more), []
+    for begin in (lambda: Run(made, Path("."), said.append).follow(), lambda: smoke(made, Path("."), said.append)):
+        with pytest.raises((DataError, FolderError), match=wanted):
+            begin()
+    assert not any("loss" in text for text in said), "before the first step"
+
+
+def test_a_smoke_run_measures_the_sets_of_the_recipe(recipe, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(evaluate, "report", lambda model, bank, tasks, *_: seen.extend(task.name for task in tasks) or {})
+    shades(tmp_path / "own", "val", 3)
+    own = f"folder:{tmp_path / 'own'}"
+    stage = {"name": "p", "kind": "pairs", "pairs": ["shades"], "steps": 1, "word_min_count": 1, "keep": "better"}
+    assert smoke(recipe(stage, measure=[own]), Path("."), lambda text: None) == 0
+    assert set(seen) == {own}
+
+
+def test_umbrella_words_that_are_not_there_are_told(recipe, tmp_path):
+    shades(tmp_path / "mine", "train", 12)
+    stage = {"name": "s", "kind": "sets", "learns": "all", "sets": [f"folder:{tmp_path / 'mine'}=1"], "steps": 1}
+    with pytest.raises(DataError, match='umbrella-words.tsv is missing: expected the table of umbrella words.* umbrellas = "" does without'):
+        Run(recipe(stage), tmp_path, lambda text: None).follow()
 
 
 def test_what_measures_and_stages_need_is_told(recipe, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_seg_trainer.lexicon import HEADER, LANGUAGES, LexiconError, by_hand, fold
+from edge_seg_trainer.lexicon import HEADER, LANGUAGES, LexiconError, by_hand, exchanged, fold, warn
 
 ROOT = Path(__file__).parents[3]
 TABLE = ROOT / "export/recipes/words-of-languages.tsv"
@@ -58,6 +58,25 @@ def test_a_table_that_is_wrong_is_refused(tmp_path, text, said):
     table.write_text(text, "utf-8")
     with pytest.raises(LexiconError, match=said):
         by_hand(table)
+
+
+def test_words_that_the_runtime_exchanges_are_told():
+    words = ["Hund", "Baum", "Löffel", "dog", "dogs", "traffic light", "Kind", "chat", "buses", "xyzzy", "t-shirt"]
+    assert exchanged(words) == {"Hund": "dog", "Baum": "tree", "Löffel": "spoon"}
+    said = []
+    warn("mine", words, said.append)
+    warn("theirs", ["dog", "cat"], said.append)
+    assert len(said) == 1 and "'Hund' (for which the runtime looks for 'dog')" in said[0]
+
+
+def test_no_class_of_a_data_set_is_taken_for_another_languages():
+    for path in sorted((Path(__file__).parents[3] / "export" / "presets").glob("*.tsv")):
+        rows = [line.split("\t") for line in path.read_text().splitlines() if line and not line.startswith("#")]
+        assert not exchanged(row[rows[0].index("name")] for row in rows[1:]), path
+
+
+def test_without_the_lexicon_nothing_is_told(tmp_path):
+    assert exchanged(["Hund"], tmp_path / "none.tsv") == {}
 
 
 def test_lists_that_are_missing_are_named(tmp_path):

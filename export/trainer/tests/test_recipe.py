@@ -27,6 +27,7 @@ def test_committed_recipes_are_sound():
     ("change", "message"),
     [
         ({"sed": 1}, "unknown key 'sed', did you mean 'seed'"),
+        ({"rate": 1.0}, r"unknown key 'rate'; it is a key of a \[\[stage\]\]: write it below one, or --set stage.NAME.KEY=VALUE"),
         ({"seed": "one"}, "seed: expected int, found 'one'"),
         ({"stage": []}, "no .*stage"),
         ({"stage": [STAGE | {"kind": "dence"}]}, "did you mean 'dense'"),
@@ -69,6 +70,7 @@ TTD = {"name": "t", "kind": "ttd", "learns": "lora", "steps": 3, "pairs": ["x"]}
         ({"name": "a/b"}, "expected a name that a file can have"),
         ({"folder": "../up"}, "expected a name that a file can have"),
         ({"lora_dropout": True}, "expected float, found True"),
+        ({"seed": 1}, "unknown key 'seed'; it is a key of the recipe itself"),
         ({"schedule": "cosin"}, "did you mean 'cosine'"),
     ],
 )
@@ -100,6 +102,8 @@ def test_each_value_has_a_range(change, message):
         ({"card": {"title": 3}}, "expected a table of texts"),
         ({"card": CARD | {"titel": "a"}}, "card: unknown key 'titel', did you mean 'title'"),
         ({"card": CARD | {"measured": "well"}}, "card: unknown key 'measured'"),
+        ({"card": CARD | {"seed": 1}}, r"card: unknown key 'seed'; it is a key of the recipe itself: write it above the first \[table\]"),
+        ({"head": {"threads": 1}}, "head: unknown key 'threads' of kind 'fusion'; it is a key of the recipe itself"),
         ({"card": {"title": "a", "licence": " ", "limits": "d"}}, "card: licence, training_data: expected a text"),
         ({"head": {"hidden": 0}}, "hidden: expected from 1"),
         ({"name": ".."}, "expected a name that a file can have"),

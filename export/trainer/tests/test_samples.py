@@ -154,6 +154,25 @@ def test_names_of_shards_are_expanded(tmp_path):
         expand("{a,c}1.tar", tmp_path)
 
 
+@pytest.mark.parametrize("name", ["we{i}rd.tar", "[x].tar", "a::b.tar", "{0..3}.tar", "star*.tar", "open{.tar", "with space é.tar"])
+def test_a_shard_is_found_by_its_own_name_whatever_letters_it_has(tmp_path, name):
+    for one in (name, "weird.tar", "x.tar", "a", "b.tar", "stars.tar"):
+        shard(tmp_path / one, {"a": {"jpg": b""}})
+    assert expand(name, tmp_path) == [tmp_path / name]
+    assert expand(str(tmp_path / name)) == [tmp_path / name]
+    assert tmp_path / name in expand("*.tar", tmp_path)
+
+
+def test_braces_around_no_choice_are_letters(tmp_path):
+    assert _braces("we{i}rd{}.tar") == ["we{i}rd{}.tar"]
+    assert _braces("{we{i}rd,{0..1}}.tar") == ["we{i}rd.tar", "0.tar", "1.tar"]
+    for one in ("we{i}rd.tar", "[x]1.tar"):
+        shard(tmp_path / one, {"a": {"jpg": b""}})
+    assert [path.name for path in expand("{we{i}rd,[x]1}.tar", tmp_path)] == ["we{i}rd.tar", "[x]1.tar"]
+    with pytest.raises(DataError, match=r"we\{j\}rd.tar: expected tar shards, found none; \{00000..00331\}, \{a,b\}"):
+        expand("we{j}rd.tar", tmp_path)
+
+
 def folder_set(root: Path, name: str) -> None:
     """A set of eight photos: some rows are short, empty, or name what is no picture."""
     place = root / "pairs" / name
@@ -189,6 +208,11 @@ def test_a_broken_sample_of_a_folder_never_ends_a_training(recipe, world, tmp_pa
     made = recipe(stage | {"pairs": ["mine"], "steps": 4}, data=str(root), workers=workers)
     run = Run(made, Path("."), said.append)
     run.follow()
+    # What the table lacks is counted as what cannot be read is.
+    counted = next(entry for line in run.metrics.read_text().splitlines() if "passed_over" in (entry := json.loads(line)))["passed_over"]
+    assert {name: counted[name] for name in ("without caption", "empty caption", "picture missing", "row without a file")} == {
+        "without caption": 1, "empty caption": 1, "picture missing": 1, "row without a file": 1,
+    }  # fmt: skip
     assert all(np.isfinite(loss) for loss in losses(run).values()) and len(losses(run)) == 4
     told = "\n".join(said)
     assert "mine: passed over 4: 1 empty caption" in told

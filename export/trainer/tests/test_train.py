@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -382,10 +383,25 @@ def test_a_smoke_run_walks_every_stage_and_says_what_the_whole_needs(recipe, cap
     for name in ("pairs", "ttd", "head", "dense"):
         assert f"stage {name}: " in told
     assert "features of 24 pictures" in told and "features of 27 pictures" in told and "5 reports (idx133)" in told
+    checks = -(-TTD["steps"] // 2)
+    assert f"{checks} measurements for evaluate_every and keep (idx133, present, voc21): about" in told
     assert "the whole: about" in told and "GB of memory" in told and "of disk" in told
     assert any("every stage was walked through" in text for text in said)
     # Nothing is left that a true run would take for its own.
     assert not list(Path(made.work).glob("*.smoke")) and not Path(made.output).exists()
+
+
+def test_a_smoke_run_says_what_checkpoints_the_whole_leaves(recipe, capsys):
+    stages = [PAIRS | {"learns": "all", "name": "all", "steps": 12}, DENSE | {"steps": 5, "evaluate_every": 2, "folder": "out"}]
+    made = recipe(*stages, save_every=2, keep_checkpoints=2)
+    assert smoke(made, Path("."), quiet) == 0
+    told = re.search(r"([\d.]+) MB of disk \((\d+) checkpoints of up to ([\d.]+) MB", capsys.readouterr().out)
+    start(made).follow()
+    left = [path.stat().st_size for path in (Path(made.work) / "tiny" / "checkpoints").glob("*.pt")]
+    assert int(told[2]) == len(left)
+    assert float(told[3]) == pytest.approx(max(left) / 1e6, abs=0.51)
+    models = sum(path.stat().st_size for path in Path(made.output).rglob("*") if path.is_file())
+    assert float(told[1]) == pytest.approx((sum(left) + max(left) + models) / 1e6, rel=0.15, abs=1)
 
 
 def test_rates_end_where_the_recipe_says(recipe):

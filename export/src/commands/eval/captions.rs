@@ -11,7 +11,7 @@ use edge_seg_export::eval::captions::{
 use edge_seg_export::eval::log::Log;
 use edge_seg_export::eval::{Names, caption_report, published, tagmask};
 use edge_seg_export::label::read_captions;
-use edge_seg_model::Session;
+use edge_seg_model::{Languages, Session};
 use serde_json::json;
 
 use super::source::Source;
@@ -105,9 +105,11 @@ impl Captions {
         };
         let tagged = self.nouns.as_deref().map(read_tagged).transpose()?;
         let options = Options { threshold, background, masks };
-        let session = Session::new(bundle, &self.source.device.options(self.size))?;
+        // Captions are English: a word of one is no word of another language, as `German` would be germanium in Polish.
+        let options_of_session = self.source.device.options(self.size).with_languages(Languages::off());
+        let session = Session::new(bundle, &options_of_session)?;
         let settings = Settings {
-            record: 1,
+            record: 2,
             digest: session.bundle().digest().into(),
             protocol: [Some(format!("{} px", session.size_px())), self.source.device.announce()?]
                 .into_iter()
