@@ -65,9 +65,10 @@ def test_words_that_are_none_are_refused(model: edge_seg.Model, words: Any, erro
 
 def test_what_stands_for_long_words_is_short(model: edge_seg.Model) -> None:
     words = model.words({f"{'very ' * 5000}good cat": []}, left_out=["bad " * 5000 + "cat"])
+    spoken = model.words({f"{'very ' * 30}good cat": []})
     found = model.segment(CAT, words)
     hidden = model.hide(words.names)
-    with edge_seg.Live(model, [CAT], words) as live:
+    with edge_seg.Live(model, [CAT], spoken) as live:
         shown = [repr(thing) for thing in (words, found, found.classes[0], hidden, live)]
     with pytest.raises(edge_seg.WordsError) as error:
         found.mask("dog")
