@@ -9,6 +9,7 @@
 #include <edge_seg.h>
 #include <gst/app/gstappsink.h>
 #include <gst/gst.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -37,6 +38,20 @@ static EdgeSegStatus segment(const EdgeSegModel *model, const EdgeSegWords *word
     return status;
 }
 
+/* Says what broke the pipeline, such as a camera that is not there; false if nothing has. */
+static bool broken(GstBus *bus) {
+    GstMessage *message = gst_bus_pop_filtered(bus, GST_MESSAGE_ERROR);
+    if (!message) {
+        return false;
+    }
+    GError *error = NULL;
+    gst_message_parse_error(message, &error, NULL);
+    fprintf(stderr, "%s: %s\n", GST_OBJECT_NAME(GST_MESSAGE_SRC(message)), error->message);
+    g_error_free(error);
+    gst_message_unref(message);
+    return true;
+}
+
 int main(int argc, char **argv) {
     gst_init(&argc, &argv);
     if (argc != 3) {
@@ -59,13 +74,25 @@ int main(int argc, char **argv) {
         return 2;
     }
     GstElement *sink = gst_bin_get_by_name(GST_BIN(pipeline), "sink");
-    gst_element_set_state(pipeline, GST_STATE_PLAYING);
+    GstBus *bus = gst_element_get_bus(pipeline);
     int code = 0;
-    for (unsigned long number = 0;; number++) {
-        /* NULL at the end of the stream, and after an error. */
-        GstSample *sample = gst_app_sink_pull_sample(GST_APP_SINK(sink));
+    if (gst_element_set_state(pipeline, GST_STATE_PLAYING) == GST_STATE_CHANGE_FAILURE) {
+        if (!broken(bus)) {
+            fprintf(stderr, "the pipeline does not start\n");
+        }
+        code = 2;
+    }
+    unsigned long number = 0;
+    while (code == 0) {
+        /* NULL at the end of the stream, after an error, and where no frame has come yet. */
+        GstSample *sample = gst_app_sink_try_pull_sample(GST_APP_SINK(sink), 100 * GST_MSECOND);
         if (!sample) {
-            break;
+            if (broken(bus)) {
+                code = 2;
+            } else if (gst_app_sink_is_eos(GST_APP_SINK(sink))) {
+                break;
+            }
+            continue;
         }
         EdgeSegFound *found = NULL;
         EdgeSegStatus status = segment(model, words, sample, &found);
@@ -75,7 +102,7 @@ int main(int argc, char **argv) {
             code = 2;
             break;
         }
-        printf("frame %lu:", number);
+        printf("frame %lu:", number++);
         for (size_t i = 0; i < edge_seg_found_count(found); i++) {
             EdgeSegClass one = {.struct_size = sizeof one};
             edge_seg_found_class(found, i, &one);
@@ -85,6 +112,7 @@ int main(int argc, char **argv) {
         edge_seg_found_free(found);
     }
     gst_element_set_state(pipeline, GST_STATE_NULL);
+    gst_object_unref(bus);
     gst_object_unref(sink);
     gst_object_unref(pipeline);
     edge_seg_words_free(words);

@@ -189,7 +189,7 @@ typedef struct EdgeSegImage {
 /**
  * Fills in the next picture: 1 if there is one, 0 at the end, below 0 if it failed. `image` comes with its struct_size set; what it
  * points to must stay until the next call. It is called on a thread of the library's, one call at a time, and must not call
- * edge_seg_live_free.
+ * edge_seg_live_free. Whoever ends the session waits until it has returned, so it should not wait for pictures without end.
  */
 typedef int32_t (*EdgeSegRead)(void *user, struct EdgeSegImage *image);
 
@@ -381,7 +381,7 @@ enum EdgeSegStatus edge_seg_live_set_words(const struct EdgeSegLive *live, const
 enum EdgeSegStatus edge_seg_live_wait(const struct EdgeSegLive *live);
 
 /**
- * Ends the session and waits for its threads; no callback runs afterwards. What went wrong meanwhile is this call's, once.
+ * Ends the session and waits for its threads and callbacks; none runs afterwards. What went wrong meanwhile is this call's, once.
  */
 enum EdgeSegStatus edge_seg_live_stop(const struct EdgeSegLive *live);
 

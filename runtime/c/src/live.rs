@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
+use std::time::Duration;
 
 use edge_seg::Frame;
 use edge_seg::live::{KeyFrames, Live, LiveOptions, Words};
@@ -22,7 +23,7 @@ pub const EDGE_SEG_PACE_EVERY: u32 = 2;
 
 /// Fills in the next picture: 1 if there is one, 0 at the end, below 0 if it failed. `image` comes with its struct_size set; what it
 /// points to must stay until the next call. It is called on a thread of the library's, one call at a time, and must not call
-/// edge_seg_live_free.
+/// edge_seg_live_free. Whoever ends the session waits until it has returned, so it should not wait for pictures without end.
 pub type EdgeSegRead = Option<unsafe extern "C" fn(user: *mut c_void, image: *mut EdgeSegImage) -> i32>;
 
 /// Takes a frame with its masks, which are there during the call alone. False ends the session. It is called on a thread of the
@@ -106,6 +107,8 @@ struct Called {
     read: unsafe extern "C" fn(*mut c_void, *mut EdgeSegImage) -> i32,
     user: User,
     thread: Arc<OnceLock<ThreadId>>,
+    /// Whether it said so itself.
+    failed: Arc<AtomicBool>,
 }
 
 impl Source for Called {
@@ -132,7 +135,10 @@ impl Source for Called {
                 into.pixels = unsafe { frame(&raw const image) }.map_err(|Fault(_, said)| wrong(said))?.pixels;
                 Ok(true)
             }
-            code => Err(wrong(format!("the callback's {code}"))),
+            code => {
+                self.failed.store(code < 0, Ordering::Relaxed);
+                Err(wrong(format!("the callback's {code}")))
+            }
         }
     }
 
@@ -147,7 +153,7 @@ fn follow(live: Live, show: unsafe extern "C" fn(*mut c_void, *const EdgeSegFram
         let shown = shown?;
         let found = found_of(shown.found.clone());
         let pixels = &shown.frame.pixels;
-        let nanoseconds = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let told = EdgeSegFrame {
             struct_size: size_of::<EdgeSegFrame>() as u32,
             key: shown.key.into(),
@@ -202,18 +208,29 @@ pub unsafe extern "C" fn edge_seg_live_start(
         };
         let show = asked.show.ok_or_else(|| argument("options.show", "a function", "NULL"))?;
         let (stop, user, reader) = (Arc::<AtomicBool>::default(), User(asked.user), Arc::<OnceLock<ThreadId>>::default());
+        let failed = Arc::<AtomicBool>::default();
+        let mut options = LiveOptions::default().with_pace(pace).with_keys(keys);
         // SAFETY: a text that ends with a zero, or null.
         let named = unsafe { text("options.source", asked.source) }?;
         let source: Box<dyn Source> = match (named, asked.read) {
             (Some(uri), None) => open_source(uri, &SourceOptions::default().with_pace(pace).with_stop(stop.clone()))?,
-            (None, Some(read)) => Box::new(Called { read, user, thread: reader.clone() }),
+            (None, Some(read)) => {
+                // What `user` points to may be gone once the session is: a read that still runs then would write into it.
+                options = options.with_patience(Duration::MAX);
+                Box::new(Called { read, user, thread: reader.clone(), failed: failed.clone() })
+            }
             (Some(_), Some(_)) => return Err(argument("options", "source or read", "both")),
             (None, None) => return Err(argument("options", "source or read", "neither")),
         };
-        let options = LiveOptions::default().with_pace(pace).with_keys(keys);
         let live = Live::start(model.session.clone(), source, words.list.clone(), options)?;
         let (shared, stops) = (live.words().clone(), [live.stop_flag().clone(), stop]);
-        let thread = std::thread::Builder::new().name("edge-seg show".into()).spawn(move || follow(live, show, user));
+        let followed = move || {
+            follow(live, show, user).map_err(|Fault(status, said)| match status {
+                EdgeSegStatus::Source if failed.load(Ordering::Relaxed) => Fault(EdgeSegStatus::Callback, said),
+                other => Fault(other, said),
+            })
+        };
+        let thread = std::thread::Builder::new().name("edge-seg show".into()).spawn(followed);
         let thread = thread.map_err(|error| Fault(EdgeSegStatus::Other, format!("thread of the callback: {error}")))?;
         let callbacks = (thread.thread().id(), reader);
         // SAFETY: as above.
@@ -257,7 +274,7 @@ pub unsafe extern "C" fn edge_seg_live_wait(live: *const EdgeSegLive) -> EdgeSeg
     guarded(|| unsafe { borrowed("live", live) }?.wait())
 }
 
-/// Ends the session and waits for its threads; no callback runs afterwards. What went wrong meanwhile is this call's, once.
+/// Ends the session and waits for its threads and callbacks; none runs afterwards. What went wrong meanwhile is this call's, once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn edge_seg_live_stop(live: *const EdgeSegLive) -> EdgeSegStatus {
     guarded(|| {

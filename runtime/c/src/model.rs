@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, c_char};
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use edge_seg::trust::Trust;
 use edge_seg::{Background, Bundle, Frame, Options, Refinement, Session, WordList};
@@ -55,6 +55,8 @@ pub struct EdgeSegWords {
 pub struct EdgeSegFound {
     pub(crate) found: edge_seg::Segmentation,
     names: Vec<CString>,
+    /// Of each word: one look at all pixels tells of them all.
+    told: OnceLock<Vec<EdgeSegClass>>,
 }
 
 /// A picture's embeddings.
@@ -289,7 +291,7 @@ pub unsafe extern "C" fn edge_seg_segment(
 
 pub(crate) fn found_of(found: edge_seg::Segmentation) -> EdgeSegFound {
     let names = c_names(found.names());
-    EdgeSegFound { found, names }
+    EdgeSegFound { found, names, told: OnceLock::new() }
 }
 
 /// Segments a picture, for what edge_seg_found_... tells of it.
@@ -373,9 +375,30 @@ pub unsafe extern "C" fn edge_seg_found_name(found: *const EdgeSegFound, index: 
     found.ok().and_then(|found| found.names.get(index)).map_or(ptr::null(), |name| name.as_ptr())
 }
 
-fn class_at(found: &EdgeSegFound, index: usize) -> Result<edge_seg::FoundClass<'_>> {
-    let last = found.names.len();
-    found.found.classes().get(index).copied().ok_or_else(|| argument("index", &format!("below {last}"), index))
+impl EdgeSegFound {
+    /// The label of the word at `index`.
+    fn label_at(&self, index: usize) -> Result<u16> {
+        let label = u16::try_from(index.saturating_add(1)).ok().filter(|label| usize::from(*label) <= self.names.len());
+        label.ok_or_else(|| argument("index", &format!("below {}", self.names.len()), index))
+    }
+
+    fn told(&self) -> &[EdgeSegClass] {
+        self.told.get_or_init(|| {
+            let told = |class: &edge_seg::FoundClass<'_>| {
+                let bounds = class.bounds_px();
+                EdgeSegClass {
+                    struct_size: size_of::<EdgeSegClass>() as u32,
+                    label: class.label().into(),
+                    score: class.score(),
+                    has_box: bounds.is_some().into(),
+                    pixels: class.pixels(),
+                    share: class.share(),
+                    box_px: bounds.unwrap_or_default(),
+                }
+            };
+            self.found.classes().iter().map(told).collect()
+        })
+    }
 }
 
 /// What was found of the word at `index`, counted from 0. `out->struct_size` is set by the caller.
@@ -384,24 +407,18 @@ pub unsafe extern "C" fn edge_seg_found_class(found: *const EdgeSegFound, index:
     guarded(|| {
         // SAFETY: from `edge_seg_find` and its like, or null.
         let found = unsafe { borrowed("found", found) }?;
-        let class = class_at(found, index)?;
-        let bounds = class.bounds_px();
+        let at = usize::from(found.label_at(index)?) - 1;
         // SAFETY: the caller's structure begins with its size.
-        let mut told = unsafe { head("out", out) }?;
-        told.label = class.label().into();
-        told.score = class.score();
-        told.has_box = bounds.is_some().into();
-        told.pixels = class.pixels();
-        told.share = class.share();
-        told.box_px = bounds.unwrap_or_default();
+        let struct_size = unsafe { size_given("out", out) }?;
+        let told = EdgeSegClass { struct_size, ..found.told()[at] };
         // SAFETY: the caller's structure is as long as it says, and is written no further.
-        unsafe { ptr::copy_nonoverlapping((&raw const told).cast::<u8>(), out.cast::<u8>(), told.struct_size as usize) };
+        unsafe { ptr::copy_nonoverlapping((&raw const told).cast::<u8>(), out.cast::<u8>(), struct_size as usize) };
         Ok(())
     })
 }
 
-/// An empty structure to be filled, of the size that the caller's has or this library knows, whichever is less.
-unsafe fn head(name: &str, out: *mut EdgeSegClass) -> Result<EdgeSegClass> {
+/// How much of a structure is to be filled: the size that the caller's has or this library knows, whichever is less.
+unsafe fn size_given(name: &str, out: *const EdgeSegClass) -> Result<u32> {
     if out.is_null() {
         return Err(argument(name, "a structure", "NULL"));
     }
@@ -410,8 +427,7 @@ unsafe fn head(name: &str, out: *mut EdgeSegClass) -> Result<EdgeSegClass> {
     if given < EdgeSegClass::FIRST {
         return Err(argument(name, &format!("struct_size of {} or more", EdgeSegClass::FIRST), given));
     }
-    let struct_size = given.min(size_of::<EdgeSegClass>()) as u32;
-    Ok(EdgeSegClass { struct_size, label: 0, score: 0.0, has_box: 0, pixels: 0, share: 0.0, box_px: [0; 4] })
+    Ok(given.min(size_of::<EdgeSegClass>()) as u32)
 }
 
 /// The mask of the word at `index`, counted from 0: 255 for its pixels, 0 elsewhere. Needs width × height bytes.
@@ -420,7 +436,7 @@ pub unsafe extern "C" fn edge_seg_found_mask(found: *const EdgeSegFound, index: 
     guarded(|| {
         // SAFETY: from `edge_seg_find` and its like, or null.
         let found = unsafe { borrowed("found", found) }?;
-        let label = class_at(found, index)?.label();
+        let label = found.label_at(index)?;
         let labels = &found.found.labels.labels;
         // SAFETY: the caller's buffer is as long as it says.
         let mask = unsafe { buffer("mask", mask, mask_len, labels.len()) }?;
@@ -442,7 +458,8 @@ pub unsafe extern "C" fn edge_seg_found_rle(
     guarded(|| {
         // SAFETY: from `edge_seg_find` and its like, or null.
         let found = unsafe { borrowed("found", found) }?;
-        let rle = class_at(found, index)?.rle();
+        let at = usize::from(found.label_at(index)?) - 1;
+        let rle = found.found.classes()[at].rle();
         let bytes = rle.as_bytes();
         if !needed_len.is_null() {
             // SAFETY: the caller's number.

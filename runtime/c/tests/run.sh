@@ -41,6 +41,10 @@ if pkg-config --exists gstreamer-app-1.0; then
     cc -std=c11 -Wall -Wextra -Werror "$root/examples/c/gstreamer_appsink.c" -o "$work/appsink" "${flags[@]}" "${gst[@]}"
     EVERY_FRAME=1 "$work/appsink" "videotestsrc num-buffers=5 ! video/x-raw,width=160,height=120" "sky, stripes" > "$work/appsink.txt"
     [ "$(grep -c '^frame ' "$work/appsink.txt")" = 5 ]
+    code=0
+    timeout 60 "$work/appsink" "filesrc location=$work/none.mp4 ! decodebin" "sky" 2> "$work/appsink.txt" || code=$?
+    [ "$code" = 2 ]
+    grep -q "none.mp4" "$work/appsink.txt"
 elif [ "${EDGE_SEG_TESTS_REQUIRE:-}" = all ]; then
     echo "run.sh: expected gstreamer-app-1.0, found none" >&2
     exit 1

@@ -61,6 +61,8 @@ pub fn raised(error: impl Into<edge_seg::Error>) -> PyErr {
             ModelError::Words { .. } => WordsError::new_err(said),
             ModelError::Encoder { .. } => EncoderError::new_err(said),
             ModelError::Device { .. } => DeviceError::new_err(said),
+            // Its name has a unit in Rust and in C.
+            ModelError::Option { option, expected, found } if option == "size_px" => self::option("size", expected, found),
             ModelError::Option { .. } => OptionError::new_err(said),
             _ => EdgeSegError::new_err(said),
         },
@@ -99,7 +101,10 @@ impl Raised for Export {
             Self::Runtime(error) => raised(error),
             Self::Io { path, source } => io(&source, &path),
             // Options have the names of the program's there.
-            Self::Option { .. } => OptionError::new_err(self.to_string().trim_start_matches("--").replace(" --", " ")),
+            Self::Option { option, expected, found } => {
+                let option = option.trim_start_matches("--").replace('-', "_");
+                self::option(&option, &expected.replace(" --", " "), found.replace(" --", " "))
+            }
             Self::File { .. } => DataError::new_err(self.to_string()),
             _ => EdgeSegError::new_err(self.to_string()),
         }

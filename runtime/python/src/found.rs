@@ -19,7 +19,7 @@ use crate::error::{EdgeSegError, OrRaise, WordsError, option};
 use crate::guest::outside;
 use crate::hide::Hidden;
 use crate::picture::{array_from, array_of};
-use crate::words::{position, position_of};
+use crate::words::{cut, listed, position, position_of};
 
 /// The frame that masks are of.
 #[derive(Clone)]
@@ -84,11 +84,14 @@ const LEAST_REGION_PX: u64 = 16;
 impl Segmentation {
     pub fn new(py: Python<'_>, mut found: edge_seg::Segmentation, picture: Picture) -> PyResult<Self> {
         let shape = [found.labels.height as usize, found.labels.width as usize];
-        let labels = PyArray1::from_vec(py, std::mem::take(&mut found.labels.labels)).reshape(shape)?;
-        // What is told of the classes is of these labels.
+        let flat = PyArray1::from_vec(py, std::mem::take(&mut found.labels.labels));
+        let labels = flat.reshape(shape)?;
+        // What is told of the classes is of these labels. Of an array that can be written numpy lets a view be made writable, too.
         let fixed = PyDict::new(py);
         fixed.set_item(intern!(py, "write"), false)?;
-        labels.call_method(intern!(py, "setflags"), (), Some(&fixed))?;
+        for array in [flat.as_any(), labels.as_any()] {
+            array.call_method(intern!(py, "setflags"), (), Some(&fixed))?;
+        }
         Ok(Self { found, labels: labels.unbind(), picture, reports: OnceLock::new() })
     }
 
@@ -125,7 +128,7 @@ impl Segmentation {
     fn label_of(&self, name: &str) -> PyResult<u16> {
         let names = self.found.names();
         let at = position(names, name);
-        let unknown = || WordsError::new_err(format!("mask: expected one of {}, found {name:?}", names.join(", ")));
+        let unknown = || WordsError::new_err(format!("mask: expected one of {}, found {name:?}", listed(names)));
         Ok(at.ok_or_else(unknown)? as u16 + 1)
     }
 
@@ -329,7 +332,7 @@ impl Segmentation {
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let reports = self.reports(py)?;
         let told = self.found.names().iter().zip(reports).take(8);
-        let told: Vec<_> = told.map(|(name, of)| format!("{name} {:.2} {:.1} %", of.score, 100.0 * of.share)).collect();
+        let told: Vec<_> = told.map(|(name, of)| format!("{} {:.2} {:.1} %", cut(name), of.score, 100.0 * of.share)).collect();
         let more = if reports.len() > 8 { ", ..." } else { "" };
         Ok(format!("<Segmentation {}×{}: {}{more}>", self.found.labels.width, self.found.labels.height, told.join(", ")))
     }
@@ -482,13 +485,13 @@ impl FoundClass {
     fn __repr__(&self) -> String {
         let of = &self.report;
         let place = of.bounds_px.map_or("no box".into(), |[left, top, width, height]| format!("box ({left}, {top}, {width}, {height})"));
-        format!("<FoundClass {}: score {:.2}, {:.1} %, {place}>", self.name(), of.score, 100.0 * of.share)
+        format!("<FoundClass {}: score {:.2}, {:.1} %, {place}>", cut(self.name()), of.score, 100.0 * of.share)
     }
 }
 
 /// Seconds of a frame, as Python has them.
 pub fn seconds(what: &str, value: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(value).map_err(|_| option(what, "seconds, 0 or more", value))
+    Duration::try_from_secs_f64(value).map_err(|_| option(what, "seconds, 0 or more", format!("{value:?}")))
 }
 
 /// Checks a segmentation that Rust's own functions made; see [`Segmentation::whole`].

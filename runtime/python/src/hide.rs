@@ -100,7 +100,7 @@ impl Hide {
     }
 
     fn __repr__(&self) -> String {
-        format!("<Hide {} by {}>", self.hide.names().join(", "), self.by())
+        format!("<Hide {} by {}>", crate::words::listed(self.hide.names()), self.by())
     }
 }
 

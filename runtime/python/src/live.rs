@@ -24,7 +24,7 @@ use crate::picture::{Order, array_of};
 use crate::rules::{Event, Rules};
 use crate::source::{Iterated, POLL, iterator, open, parse_pace};
 use crate::things::{self, Drawn, Thing};
-use crate::words::{Words, position};
+use crate::words::{Words, listed, position};
 
 /// Video that is being segmented: an iterator of frames with their masks, and a context manager that lets the camera go.
 #[pyclass(frozen, module = "edge_seg")]
@@ -266,7 +266,7 @@ impl Live {
     }
 
     fn __repr__(&self) -> String {
-        format!("<Live {}>", self.words().join(", "))
+        format!("<Live {}>", listed(&self.words()))
     }
 }
 

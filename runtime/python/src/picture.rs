@@ -6,10 +6,10 @@ use edge_seg::image::{DynamicImage, RgbImage, RgbaImage};
 use edge_seg::ndarray::{ArrayView2, ArrayViewD, Axis, Ix3};
 use edge_seg::{Frame, decode_picture, read_picture as read};
 use numpy::{PyArray3, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntypedArray, PyUntypedArrayMethods};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyMemoryError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
 
 use crate::error::{ImageError, OrRaise, option};
 use crate::guest::outside;
@@ -59,8 +59,11 @@ pub fn frame(image: &Bound<'_, PyAny>, order: Order) -> PyResult<Frame> {
     } else if image.hasattr(intern!(py, "__dlpack__"))? {
         numpy.call_method1(intern!(py, "from_dlpack"), (image,))?
     } else {
+        // What an upload or a message holds.
+        let is_bytes = image.is_instance_of::<PyBytes>() || image.is_instance_of::<PyByteArray>() || image.is_instance_of::<PyMemoryView>();
+        let hint = if is_bytes { "; try: edge_seg.read_picture(bytes(data)), for a picture's file" } else { "" };
         return Err(PyTypeError::new_err(format!(
-            "picture: expected a numpy array, a PIL image, a path, or what has __array_interface__, __array__ or __dlpack__, found {}",
+            "picture: expected a numpy array, a PIL image, a path, or what has __array_interface__, __array__ or __dlpack__, found {}{hint}",
             image.get_type().name()?
         )));
     };
@@ -99,26 +102,32 @@ fn of_array(array: &Bound<'_, PyArrayDyn<u8>>, order: Order) -> PyResult<Frame> 
     if shape[..2].iter().any(|side| *side > MAX_SIDE_PX) {
         return wrong(", with a side of more than 65536");
     }
-    Ok(Frame::still(pixels(view, order)))
+    Ok(Frame::still(pixels(view, order)?))
 }
 
 /// Whatever the strides are: lines whose pixels lie together are taken line by line.
-fn pixels(view: ArrayViewD<'_, u8>, order: Order) -> RgbImage {
+fn pixels(view: ArrayViewD<'_, u8>, order: Order) -> PyResult<RgbImage> {
     let view = if view.ndim() == 2 { view.insert_axis(Axis(2)) } else { view };
     let view = view.into_dimensionality::<Ix3>().expect("two or three axes, just looked at");
     let (height, width, channels) = view.dim();
     let line = 3 * width;
+    let mut bytes = Vec::new();
+    // A view may be larger than memory is: a file that is mapped, or one value for all.
+    let no_room =
+        |_| PyMemoryError::new_err(format!("picture: expected room for {} bytes of {width}×{height} pixels, found none", height * line));
+    bytes.try_reserve_exact(height * line).map_err(no_room)?;
     if let (Some(all), 3, Order::Rgb) = (view.as_slice(), channels, order) {
-        return RgbImage::from_raw(width as u32, height as u32, all.to_vec()).expect("three bytes a pixel");
+        bytes.extend_from_slice(all);
+        return Ok(RgbImage::from_raw(width as u32, height as u32, bytes).expect("three bytes a pixel"));
     }
-    let mut bytes = vec![0; height * line];
+    bytes.resize(height * line, 0);
     for (out, row) in bytes.chunks_exact_mut(line).zip(view.outer_iter()) {
         match row.as_slice() {
             Some(row) => copy_line(out, row, channels, order),
             None => copy_line(out, &gathered(row), channels, order),
         }
     }
-    RgbImage::from_raw(width as u32, height as u32, bytes).expect("three bytes a pixel")
+    Ok(RgbImage::from_raw(width as u32, height as u32, bytes).expect("three bytes a pixel"))
 }
 
 fn gathered(row: ArrayView2<'_, u8>) -> Vec<u8> {

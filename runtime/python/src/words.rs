@@ -1,5 +1,6 @@
 //! Words to look for, as Python writes them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -31,6 +32,25 @@ pub fn position_of(names: &[String], name: &Bound<'_, PyAny>) -> Option<usize> {
     position(names, &name.cast::<PyString>().ok()?.to_cow().ok()?)
 }
 
+/// Of names, how many and how much of each a line shows.
+const LISTED: usize = 8;
+const CUT: usize = 40;
+
+/// A name for a line that somebody reads: a text of any length may be one.
+pub fn cut(name: &str) -> Cow<'_, str> {
+    match name.char_indices().nth(CUT) {
+        Some((at, _)) => format!("{}...", &name[..at]).into(),
+        None => name.into(),
+    }
+}
+
+/// The first of some names, for a line that somebody reads.
+pub fn listed(names: &[String]) -> String {
+    let shown: Vec<_> = names.iter().take(LISTED).map(|name| cut(name)).collect();
+    let more = if names.len() > LISTED { format!(", ... {} in all", names.len()) } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}
+
 /// Words that are embedded before anybody looks whether Ctrl-C was pressed.
 const AT_ONCE: usize = 16;
 
@@ -45,7 +65,7 @@ pub fn parse(words: &Bound<'_, PyAny>) -> PyResult<(Vec<Class>, Vec<String>)> {
             let (name, others): (String, Bound<'_, PyAny>) = item.extract()?;
             let others: Vec<String> = match others.cast::<PyString>() {
                 Ok(one) => vec![one.to_string()],
-                Err(_) => others.extract()?,
+                Err(_) => others.extract().map_err(|_| wrong(&format!("{} for {name:?}", of_type(&others))))?,
             };
             let mut class = Class::word(name.trim());
             for word in others.iter().map(|word| word.trim()) {
@@ -64,8 +84,13 @@ pub fn parse(words: &Bound<'_, PyAny>) -> PyResult<(Vec<Class>, Vec<String>)> {
         return Ok((check_classes("words", classes).or_raise()?, Vec::new()));
     }
     let mut entries = Vec::new();
-    for entry in words.try_iter().map_err(|_| wrong_type(words))? {
-        let entry: String = entry?.extract().map_err(|_| wrong_type(words))?;
+    for entry in words.try_iter().map_err(|_| wrong(&of_type(words)))? {
+        let entry = entry?;
+        let Ok(text) = entry.cast::<PyString>() else {
+            let found = format!("{} that holds {}", of_type(words), of_type(&entry));
+            return Err(wrong(&found));
+        };
+        let entry = text.to_cow()?.into_owned();
         // One entry is one word: a comma would make two of it, and shift the labels of all that follow.
         if entry.contains([',', '\n']) || entry.trim().is_empty() {
             return Err(WordsError::new_err(format!(
@@ -89,8 +114,11 @@ pub fn read_words(py: Python<'_>, file: PathBuf) -> PyResult<Bound<'_, PyDict>> 
     Ok(words)
 }
 
-fn wrong_type(words: &Bound<'_, PyAny>) -> PyErr {
-    let found = words.get_type().name().map_or_else(|_| "something else".into(), |name| name.to_string());
+fn of_type(thing: &Bound<'_, PyAny>) -> String {
+    thing.get_type().name().map_or_else(|_| "something else".into(), |name| name.to_string())
+}
+
+fn wrong(found: &str) -> PyErr {
     PyTypeError::new_err(format!("words: expected a string, a list of strings, or a mapping from names to lists of strings, found {found}"))
 }
 
@@ -261,10 +289,7 @@ impl Words {
 
     fn __repr__(&self) -> String {
         let left_out = self.list.left_out();
-        let without = if left_out.is_empty() { String::new() } else { format!(", left out: {}", left_out.join(", ")) };
-        let names = self.list.names();
-        let shown = names[..names.len().min(8)].join(", ");
-        let more = if names.len() > 8 { format!(", ... {} in all", names.len()) } else { String::new() };
-        format!("<Words {shown}{more}{without}>")
+        let without = if left_out.is_empty() { String::new() } else { format!(", left out: {}", listed(left_out)) };
+        format!("<Words {}{without}>", listed(self.list.names()))
     }
 }

@@ -61,6 +61,10 @@ def test_labels_are_kept_as_they_were_found(found: edge_seg.Segmentation) -> Non
     assert found.labels is found.labels, "no copy"
     with pytest.raises(ValueError, match="read-only"):
         found.labels[0, 0] = 1
+    for array in (found.labels, found.labels.base):
+        assert isinstance(array, np.ndarray)
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.flags.writeable = True
 
 
 def test_pictures_of_masks(model: edge_seg.Model, found: edge_seg.Segmentation) -> None:
@@ -162,8 +166,9 @@ def test_rules_make_events(model: edge_seg.Model) -> None:
     assert [[event.event for event in events] for events in timed] == [[], ["started"]]
     with pytest.raises(edge_seg.RulesError, match="rules:2"):
         edge_seg.Rules("\nnonsense")
-    with pytest.raises(edge_seg.OptionError, match="seconds"):
-        rules.look(shown, timestamp=-1)
+    for wrong, said in ((-1, r"-1\.0"), (1e300, "1e300"), (float("nan"), "NaN")):
+        with pytest.raises(edge_seg.OptionError, match=f"timestamp: expected seconds, 0 or more, found {said}$"):
+            rules.look(shown, timestamp=wrong)
     with pytest.raises(edge_seg.OptionError, match=r"timestamp: expected 4\.5 s or later"):
         rules.look(shown, timestamp=4)
 
@@ -180,7 +185,7 @@ def test_models_are_opened_and_refused(tmp_path: Path) -> None:
         edge_seg.Model(tmp_path / "none.esb")
     with pytest.raises(edge_seg.BundleError):
         edge_seg.Model(b"nonsense")
-    with pytest.raises(edge_seg.OptionError, match="size_px"):
+    with pytest.raises(edge_seg.OptionError, match="^size: expected 16 to 8192 pixels, found 1$"):
         edge_seg.Model(size=1)
     for option, wrong in (("threads", 0), ("threads", -1), ("size", -448)):
         given: dict[str, Any] = {option: wrong}

@@ -144,8 +144,8 @@ def test_captions_give_each_picture_its_words(model: edge_seg.Model, tmp_path: P
         ({"coco_masks": "points"}, edge_seg.OptionError, "coco_masks: unknown variant"),
         ({"pictures": "move"}, edge_seg.OptionError, "pictures: unknown variant"),
         ({"part": "3/2"}, edge_seg.OptionError, "part: expected I/N"),
-        ({"tag_threshold": 2}, edge_seg.OptionError, "^tag-threshold: expected 0 to 1"),
-        ({"least_share": float("nan")}, edge_seg.OptionError, "least-share"),
+        ({"tag_threshold": 2}, edge_seg.OptionError, "^tag_threshold: expected 0 to 1"),
+        ({"least_share": float("nan")}, edge_seg.OptionError, "^least_share: "),
         ({"progress": "tqdm"}, TypeError, "not callable"),
     ],
 )

@@ -179,6 +179,9 @@ def test_what_is_no_picture_is_told(model: edge_seg.Model, tmp_path: Path) -> No
     for nothing in [5, None, b"bytes", object()]:
         with pytest.raises(TypeError, match="numpy array, a PIL image, a path"):
             model.segment(nothing, "cat")  # type: ignore[arg-type]
+    for held in (b"bytes", bytearray(b"bytes"), memoryview(b"bytes")):
+        with pytest.raises(TypeError, match=r"try: edge_seg.read_picture\(bytes\(data\)\)"):
+            model.segment(held, "cat")  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError) as missing:
         model.segment(tmp_path / "none.jpg", "cat")
     assert missing.value.filename == str(tmp_path / "none.jpg")

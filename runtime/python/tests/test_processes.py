@@ -257,3 +257,20 @@ time.sleep(0.3)
     for _ in range(6):
         ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
         assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_picture_that_memory_does_not_hold_is_an_error() -> None:
+    # As long views as any, of one byte: a map of a large file looks like that.
+    code, said = in_child("""
+import resource
+import numpy as np
+import edge_seg
+model = edge_seg.Model(size=64, threads=1)
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+for order in ("rgb", "bgr"):
+    try:
+        model.segment(np.broadcast_to(np.uint8(0), (50000, 50000, 3)), "cat", order=order)
+    except MemoryError as error:
+        print(error)
+""")
+    assert code == 0 and said.count("expected room for 7500000000 bytes of 50000×50000 pixels") == 2, said

@@ -52,7 +52,8 @@ def test_thresholds_and_background(model: edge_seg.Model) -> None:
         ({"": ["cat"]}, edge_seg.WordsError, "an empty one"),
         ({}, edge_seg.WordsError, "one word or more"),
         (5, TypeError, "found int"),
-        ([5], TypeError, "a list of strings"),
+        ([5], TypeError, "found list that holds int"),
+        ({"cat": None}, TypeError, "found NoneType for \"cat\""),
     ],
 )
 def test_words_that_are_none_are_refused(model: edge_seg.Model, words: Any, error: type[Exception], said: str) -> None:
@@ -60,6 +61,21 @@ def test_words_that_are_none_are_refused(model: edge_seg.Model, words: Any, erro
         model.words(words)
     with pytest.raises(error, match=said):
         model.segment(CAT, words)
+
+
+def test_what_stands_for_long_words_is_short(model: edge_seg.Model) -> None:
+    words = model.words({f"{'very ' * 5000}good cat": []}, left_out=["bad " * 5000 + "cat"])
+    spoken = model.words({f"{'very ' * 30}good cat": []})
+    found = model.segment(CAT, words)
+    hidden = model.hide(words.names)
+    with edge_seg.Live(model, [CAT], spoken) as live:
+        shown = [repr(thing) for thing in (words, found, found.classes[0], hidden, live)]
+    with pytest.raises(edge_seg.WordsError) as error:
+        found.mask("dog")
+    assert all(len(text) < 200 and "very very" in text for text in [*shown, str(error.value)]), shown
+    names = [f"thing {at}" for at in range(40)]
+    with pytest.raises(edge_seg.WordsError, match=r"thing 7, \.\.\. 40 in all, found"):
+        model.segment(CAT, names).mask("dog")
 
 
 def test_settings_that_are_none_are_refused(model: edge_seg.Model) -> None:
