@@ -371,6 +371,12 @@ def english_words(sources: Path, english: English, seen: set[str]) -> dict[str, 
     return found
 
 
+def english_by_hand(path: Path) -> list[str]:
+    """The first column of that table: English, also where no other language has a word for it."""
+    rows = [line for line in path.read_text("utf-8").splitlines() if line and not line.startswith("#")]
+    return [row.partition("\t")[0] for row in rows[1:]]
+
+
 def by_hand(path: Path) -> dict[tuple[str, str], str]:
     """A table of words that win over the lists: English in the first column, then a column for each language named in its head, several
     words separated by `|`."""
@@ -393,7 +399,7 @@ def make(sources: Path, table: Path, presets: Path) -> str:
     """The lexicon's text."""
     english = English.read(sources / "wordnet")
     hand = by_hand(table)
-    seen = data_set_words(presets) | {part for meaning in hand.values() for part in meaning.split()}
+    seen = data_set_words(presets) | {part for meaning in english_by_hand(table) for part in meaning.split()}
     known = english_words(sources, english, seen)
     lines = []
     for language in LANGUAGES:

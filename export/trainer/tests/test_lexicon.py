@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_seg_trainer.lexicon import HEADER, LANGUAGES, LexiconError, by_hand, exchanged, fold, warn
+from edge_seg_trainer.lexicon import HEADER, LANGUAGES, LexiconError, by_hand, english_by_hand, exchanged, fold, warn
 
 ROOT = Path(__file__).parents[3]
 TABLE = ROOT / "export/recipes/words-of-languages.tsv"
@@ -40,6 +40,9 @@ def test_the_file_holds_the_table_and_names_its_sources():
     found = {tuple(line.split("\t")[:2]): line.split("\t")[2] for line in body}
     for (word, language), meaning in by_hand(TABLE).items():
         assert found[word, language] == meaning, f"{word} ({language}): make the lexicon anew"
+    for word in english_by_hand(TABLE):
+        for part in fold(word).split():
+            assert found[part, "en"] != "p", f"{part}: make the lexicon anew"
     for licence in ("Unicode License", "ISC", "CC BY 4.0", "CC BY 3.0", "WordNet License"):
         assert licence in text[: len(HEADER)]
     assert "BY-SA" not in HEADER and "GPL" not in HEADER

@@ -465,12 +465,14 @@ fn entry(key: &str, language: Language) -> Option<&'static str> {
 }
 
 /// Endings of English forms, and what stands in their place in the lexicon. Irregular forms are there themselves.
-const ENGLISH_ENDINGS: [(&str, &str); 13] = [
+const ENGLISH_ENDINGS: [(&str, &str); 15] = [
     ("'s", ""),
     ("s'", ""),
     ("s", ""),
     ("es", ""),
     ("ies", "y"),
+    ("men", "man"),
+    ("children", "child"),
     ("ing", ""),
     ("ing", "e"),
     ("ed", ""),
@@ -509,7 +511,9 @@ fn is_english(part: &str, least: English) -> bool {
             .is_some_and(|mark| is_usual(mark, !ending.is_empty(), least) && (mark.ends_with('a') || !matches!(ending, "er" | "est")))
     };
     let inflected = |(ending, instead): &(&str, &str)| {
-        let base = part.strip_suffix(ending).filter(|base| base.len() >= 3)?;
+        // Skies, cries and flies are short.
+        let least = if *ending == "ies" { 2 } else { 3 };
+        let base = part.strip_suffix(ending).filter(|base| base.len() >= least)?;
         if *ending == "es" && !base.ends_with(['s', 'x', 'z', 'h', 'o']) {
             return None;
         }
@@ -787,6 +791,15 @@ mod tests {
             "traffic light",
             "e-scooter",
             "T-shirt",
+            "skies",
+            "policemen",
+            "schoolchildren",
+            "German shepherd",
+            "German",
+            "labrador",
+            "SUV",
+            "skatepark",
+            "hoodie",
             "42",
             "",
             "!",
