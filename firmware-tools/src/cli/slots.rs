@@ -195,7 +195,11 @@ impl Status {
             std::thread::sleep(SETTLED_EVERY);
             state = slots.load()?;
         }
-        let history = history::read(slots.disk(), &paths.state)?;
+        // What a board runs is told whatever has become of its history.
+        let history = history::read(slots.disk(), &paths.state).unwrap_or_else(|error| {
+            eprintln!("edge-seg-fw: the history: {error}");
+            Vec::new()
+        });
         let signed = paths.demands_signatures();
         let version = |slot: Slot| {
             let folder = slots.folder(slot);

@@ -13,7 +13,7 @@ use crate::slots::machine::Trial;
 pub use release::{Payload, Release};
 use release::{is_pending, trial_of_another};
 pub use remote::{OwnFolder, Remote, SshTarget};
-pub use rollout::{Gate, Pace, Phase, Row, Verdict, over, render, table};
+pub use rollout::{Gate, Interrupt, Job, Pace, Phase, Row, Verdict, in_order, over, render, table};
 
 /// How a release is brought to a board.
 #[derive(Debug, Clone)]
@@ -55,11 +55,11 @@ fn names(remote: &Remote, status: &Value) -> Result<Vec<String>> {
     Ok([own].into_iter().chain(report["advice"]["variant"].as_str().map(str::to_owned)).collect())
 }
 
-/// Brings a release to a board; tells its model and what was done.
+/// Brings a release to a board; tells its model and what was done. Its job is let go where the board is only waited for.
 ///
 /// # Errors
 /// When the board cannot be reached, refuses, or gives the release up; it runs what it ran before.
-pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str) -> Result<(String, String)> {
+pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str, job: &Job<'_>) -> Result<(String, String)> {
     let remote = Remote::new(target, host)?;
     let status = remote.ask(&["status", "--json"])?;
     let names = names(&remote, &status)?;
@@ -75,7 +75,10 @@ pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str) 
             let said = format!("slot {slot} is on trial with {} already", release.title());
             return match how.wait.filter(|_| !how.dry_run) {
                 None => Ok((board, said)),
-                Some(wait) => Ok((board, await_good(&remote, release, wait)?)),
+                Some(wait) => {
+                    job.let_go();
+                    Ok((board, await_good(&remote, release, wait)?))
+                }
             };
         }
         Some((slot, state)) if state["status"] == "good" => {
@@ -96,6 +99,7 @@ pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str) 
     let borrowed: Vec<&str> = words.words.iter().map(String::as_str).collect();
     let installed = remote.change(&borrowed);
     remote.remove(&words.copies);
+    job.let_go();
     let mine = |status: &Value| release.current(status).is_some_and(|(_, state)| is_pending(state));
     let said = match (installed, how.wait) {
         (Ok(said), None) => said,

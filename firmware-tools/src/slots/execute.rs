@@ -189,20 +189,23 @@ impl<D: Disk> Slots<D> {
     /// what is whole there is on trial, for nothing tells how far it was trusted.
     ///
     /// # Errors
-    /// [`StateError::Read`] when the disk refuses to read.
+    /// [`StateError::Read`] when the disk refuses to read both.
     pub fn load(&mut self) -> Result<State, StateError> {
         let current = self.pointer()?;
-        let mut saved = None;
-        for name in STATES {
-            let path = self.root.join(name);
-            saved = match self.disk.read(&path) {
-                Ok(bytes) => serde_json::from_slice::<Saved>(&bytes).ok().filter(|saved| saved.format == 1),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(source) => return Err(StateError::Read { path, source }),
-            };
+        let (mut saved, mut unread) = (None, None);
+        for path in STATES.map(|name| self.root.join(name)) {
+            match self.disk.read(&path) {
+                Ok(bytes) => saved = serde_json::from_slice::<Saved>(&bytes).ok().filter(|saved| saved.format == 1),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => unread = unread.or(Some(StateError::Read { path, source })),
+            }
             if saved.is_some() {
                 break;
             }
+        }
+        // What cannot be read may be what counts: nothing is rebuilt in its place.
+        if let Some(error) = unread.filter(|_| saved.is_none()) {
+            return Err(error);
         }
         let mut state = State::new(Trial::default());
         state.current = current;
