@@ -79,7 +79,7 @@ def package(programs, work):
         "Package: edge-seg\nVersion: 0.0.1\nArchitecture: amd64\nMaintainer: tests\nDepends: adduser\nDescription: edge-seg\n"
     )
     (control / "conffiles").write_text("".join(f"{name}\n" for name in manifest["conf-files"]))
-    for script in ["postinst", "postrm"]:
+    for script in ["postinst", "prerm", "postrm"]:
         (control / script).write_text((HERE / f"firmware-tools/packaging/scripts/{script}").read_text())
         (control / script).chmod(0o755)
     run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "-b", tree, work / "edge-seg.deb"])
