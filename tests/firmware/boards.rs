@@ -57,6 +57,7 @@ impl Fleet {
         // As the service manager does: what runs is stopped, and the call ends with the first frame, or without any.
         let tool = binary("edge-seg-fw");
         let restart = "#!/bin/sh\n\
+             [ \"$1\" = start ] && kill -0 -- -$(cat \"$BOARD/guard\" 2>/dev/null) 2>/dev/null && exit 0\n\
              kill -- -$(cat \"$BOARD/guard\" 2>/dev/null) 2>/dev/null\n\
              : >\"$BOARD/frames\"\n\
              setsid sh -c 'for i in 1 2 3 4; do TOOL guard --root \"$BOARD\" && exit; done' >\"$BOARD/frames\" 2>/dev/null </dev/null &\n\
@@ -138,7 +139,7 @@ impl Fleet {
         let mut command = Command::new(binary("edge-seg-fw"));
         command.current_dir(self.folder.path()).arg("deploy").args(arguments);
         command.args(["--ssh-config", "ssh_config", "--sudo", "", "--wait", "30"]).stdin(Stdio::null());
-        command.output().unwrap()
+        command.env("USER", "operator").env_remove("SUDO_USER").output().unwrap()
     }
 
     pub fn rows(&self, arguments: &[&str]) -> Vec<serde_json::Value> {
@@ -155,6 +156,16 @@ impl Fleet {
     pub fn left_over(&self, i: usize) -> usize {
         fs::read_dir(self.board(i).join("home/.cache/edge-seg")).map_or(0, Iterator::count)
     }
+}
+
+/// What copies of a file are called on a board, by its content and by the operator of [`Fleet::deploy`].
+pub fn copy_name(file: &Path) -> String {
+    let sum = |command: &str| {
+        let output = Command::new("sh").args(["-c", command, "sh"]).arg(file).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let operator = sum("printf 'operator@%s' \"$(cat /proc/sys/kernel/hostname)\" | sha256sum");
+    format!("{}-{}", &sum("sha256sum < \"$1\"")[..16], &operator[..8])
 }
 
 pub fn frames(serial: u64) -> String {

@@ -1,6 +1,6 @@
 //! Deployment over a real sshd on the loopback address.
 
-use crate::boards::{BRING, Fleet, frames, verdicts};
+use crate::boards::{BRING, Fleet, copy_name, frames, verdicts};
 use crate::small;
 
 use edge_seg_tests::binary;
@@ -140,8 +140,7 @@ fn a_copy_that_broke_off_is_gone_on_with_and_a_wrong_one_is_not() {
     for (serial, resumed) in [(1, true), (2, false), (3, false)] {
         fleet.release(serial, &[], &frames(serial));
         let bytes = fs::read(fleet.at("r.esb")).unwrap();
-        let digest = Command::new("sha256sum").arg(fleet.at("r.esb")).output().unwrap().stdout;
-        let name = String::from_utf8(digest[..16].to_vec()).unwrap();
+        let name = copy_name(&fleet.at("r.esb"));
         let part = fleet.board(0).join(format!("home/.cache/edge-seg/{name}.esb.part"));
         fs::create_dir_all(part.parent().unwrap()).unwrap();
         let left = [bytes[..bytes.len() / 2].to_vec(), vec![0; bytes.len() / 2], vec![1; bytes.len() * 2]];
@@ -162,6 +161,7 @@ fn a_copy_whose_sender_was_killed_is_gone_on_with() {
     small::write(&fleet.at("r.esb"), 1, &[], 200_000_000);
     let mut command = Command::new(binary("edge-seg-fw"));
     command.current_dir(fleet.folder.path()).args(["deploy", "cam0", "--ssh-config", "ssh_config", "--sudo", ""]).args(BRING);
+    command.env("USER", "operator").env_remove("SUDO_USER");
     let mut killed = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(killed.stderr.take().unwrap()).lines();
     assert!(lines.by_ref().any(|line| line.unwrap().contains("esb 10 %")), "the copy is told");

@@ -172,7 +172,9 @@ fn slow(seconds: f32) -> String {
 fn boards_on_trial_hold_no_job_and_have_a_limit_of_their_own() {
     let Some(fleet) = Fleet::start(4) else { return };
     fleet.release(1, &[], &slow(15.0));
-    let rollout = |under_way: usize| format!("[rollout]\nphases = [\"all\"]\njobs = 1\nunder-way = {under_way}\n{}", SHORT.replace("wait-s = 30", "wait-s = 120"));
+    let rollout = |under_way: usize| {
+        format!("[rollout]\nphases = [\"all\"]\njobs = 1\nunder-way = {under_way}\n{}", SHORT.replace("wait-s = 30", "wait-s = 120"))
+    };
     // How many boards are on trial at a time, at most.
     let most = |under_way: usize| {
         fleet.file(&rollout(under_way));
@@ -249,8 +251,11 @@ fn two_operators_at_once_bring_one_release_and_no_board_is_lost() {
     fleet.file(SHORT);
     assert_eq!(verdicts(&fleet.fleet_json(&BRING)), ["done"; 2]);
     fleet.release(2, &[], &slow(2.0));
-    let start = || fleet.fleet_command(&[&BRING[..], &["--json"]].concat()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    for deploy in [start(), start()] {
+    let start = |who: &str| {
+        let mut command = fleet.fleet_command(&[&BRING[..], &["--json"]].concat());
+        command.env("USER", who).env_remove("SUDO_USER").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    for deploy in [start("anna"), start("berta")] {
         let ended = deploy.wait_with_output().unwrap();
         let rows: Vec<Value> = serde_json::from_slice(&ended.stdout).unwrap();
         assert_eq!(verdicts(&rows), ["done"; 2], "{rows:?} {}", String::from_utf8_lossy(&ended.stderr));

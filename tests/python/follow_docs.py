@@ -323,6 +323,13 @@ def follow(programs, base, work, systems):
         fail(f"prune on a full disk: {said.returncode} {said.stdout}{said.stderr} {freed} {now}")
     ok("prune on a full disk")
 
+    # The slots of this one lie on another disk, whose mount point nobody can remove.
+    first.run("systemctl enable --now edge-seg-pull.timer && systemctl stop edge-seg && dpkg --purge edge-seg && systemctl daemon-reload")
+    left = first.run("find /var/lib/edge-seg -mindepth 1; ls -d /etc/edge-seg /usr/bin/edge-seg*; find /etc/systemd -name 'edge-seg-pull*'; getent passwd edge-seg", check=False).stdout
+    if left.strip() or first.run("systemctl is-active edge-seg-pull.timer", check=False).stdout.strip() == "active":
+        fail(f"the purge leaves {left}")
+    ok("a purge of a board whose slots lie on another disk")
+
 
 if __name__ == "__main__":
     main()

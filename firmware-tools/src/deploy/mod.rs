@@ -7,8 +7,11 @@ mod rollout;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use edge_seg_bundle::files::hex;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
+use crate::history;
 use crate::slots::machine::Trial;
 pub use release::{Payload, Release};
 use release::{is_pending, trial_of_another};
@@ -109,8 +112,10 @@ pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str, 
             Err(error) if remote.ask(&["status", "--json"]).is_ok_and(|now| !mine(&now)) => return Err(error),
             Err(error) => bail!("{error:#}; {}", back(&remote)),
         },
-        // The installation may be done and only the restart have failed.
-        (Err(error), Some(_)) if remote.ask(&["status", "--json"]).is_ok_and(|now| mine(&now)) => bail!("{error:#}; {}", back(&remote)),
+        // The installation may be done and only the restart have failed, or somebody else brings the same: its trial tells.
+        (Err(error), Some(wait)) if remote.ask(&["status", "--json"]).is_ok_and(|now| mine(&now)) => {
+            await_good(&remote, release, wait).map_err(|why| error.context(format!("{why:#}")))?
+        }
         (Err(error), _) => return Err(error),
     };
     Ok((board, said))
@@ -134,8 +139,10 @@ struct Copied {
 fn copied(remote: &Remote, release: &Release, how: &Bringing, host: &str) -> Result<Copied> {
     let mut done = Copied { words: Vec::new(), copies: Vec::new() };
     let first = release.files.first().context("nothing to bring")?;
-    // Named by content: what another release left half copied is not gone on with.
-    let base = |sha256: &str| format!(".cache/edge-seg/{}", &sha256[..16]);
+    // Named by content, for what another release left half copied is not gone on with, and by who brings it: two operators may copy the
+    // same at once.
+    let operator = hex(&Sha256::digest(history::operator()));
+    let base = |sha256: &str| format!(".cache/edge-seg/{}-{}", &sha256[..16], &operator[..8]);
     let (mut beside, mut path_of) = (String::new(), std::collections::HashMap::new());
     for file in &release.files {
         // A signature is looked for beside what it signs.

@@ -10,6 +10,8 @@ use edge_seg_bundle::date::utc;
 use edge_seg_bundle::text;
 use serde_json::{Value, json};
 
+use crate::history;
+
 /// An open journal.
 #[derive(Debug)]
 pub struct Journal {
@@ -28,7 +30,7 @@ impl Journal {
     /// # Errors
     /// When the file system refuses.
     pub fn add(&self, event: &str, more: &Value) -> Result<()> {
-        let mut entry = json!({ "time": utc(SystemTime::now()), "run": self.run, "who": who(), "event": event });
+        let mut entry = json!({ "time": utc(SystemTime::now()), "run": self.run, "who": history::operator(), "event": event });
         if let (Some(entry), Some(more)) = (entry.as_object_mut(), more.as_object()) {
             entry.extend(more.clone());
         }
@@ -48,14 +50,6 @@ impl Journal {
         };
         written().with_context(|| format!("{}", self.path.display()))
     }
-}
-
-/// The user and machine that work here.
-fn who() -> String {
-    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
-    let name = name.unwrap_or_else(|_| format!("user {}", rustix::process::getuid().as_raw()));
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{name}@{}", host.trim())
 }
 
 /// The entries, oldest first; torn lines are left out. None where nothing was ever brought.

@@ -145,6 +145,8 @@ pub struct Outcome {
     pub refused: Option<String>,
     /// What is to be run, after [`Event::Boot`].
     pub run: Option<Option<Slot>>,
+    /// Whether what was brought is on trial already, and has been started.
+    pub under_way: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -262,7 +264,7 @@ impl<D: Disk> Slots<D> {
     /// Like [`Slots::drive`], from a state that was loaded, with its trial changed or not.
     pub fn drive_from(&mut self, state: State, event: Event, mut source: Option<&mut dyn Source>) -> Outcome {
         let (state, mut actions) = step(state, event);
-        let mut outcome = Outcome { state, reports: Vec::new(), refused: None, run: None };
+        let mut outcome = Outcome { state, reports: Vec::new(), refused: None, run: None, under_way: false };
         loop {
             let mut answer = Event::Done;
             for action in &actions {
