@@ -65,11 +65,14 @@ def package(programs, work):
     for source, target, mode in manifest["assets"]:
         if "manual/" in source or "completions/" in source:
             continue
-        path = programs / Path(source).name if source.startswith("target/") else HERE / "firmware-tools" / source
-        to = tree / target / path.name if target.endswith("/") else tree / target
-        to.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, to)
-        to.chmod(int(mode, 8))
+        found = [programs / Path(source).name] if source.startswith("target/") else sorted((HERE / "firmware-tools").glob(source))
+        if not found:
+            fail(f"{source}: expected a file, found none")
+        for path in found:
+            to = tree / target / path.name if target.endswith("/") else tree / target
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, to)
+            to.chmod(int(mode, 8))
     unit = tree / "usr/lib/systemd/system/edge-seg.service"
     unit.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(HERE / "firmware-tools/packaging/edge-seg.service", unit)
