@@ -22,7 +22,7 @@ fail() { printf 'FAIL  %s\n' "$1"; exit 1; }
 work=$(mktemp -d)
 root=$work/root
 cleanup() {
-    for at in proc dev; do if mountpoint -q "$root/$at"; then umount "$root/$at"; fi; done
+    for at in var/lib/edge-seg/data/recordings var/lib/edge-seg proc dev; do if mountpoint -q "$root/$at"; then umount "$root/$at"; fi; done
     if [ -n "${registered:-}" ]; then echo -1 > "$binfmt/edge-seg-arm64"; fi
     rm -rf --one-file-system "$work"
 }
@@ -115,12 +115,25 @@ for arch in amd64 arm64; do
     wait "$guard" 2>/dev/null || true
     grep -q '"width"' "$work/guard.json" || { tail -n 5 "$work/guard.log"; fail "$arch: the guard with the configuration as it comes"; }
     ok "$arch: the programs and the service's command run in the root"
-    inside dpkg --purge "edge-seg:$arch" >/dev/null 2>&1
-    for left in /etc/edge-seg /var/lib/edge-seg /usr/bin/edge-seg /usr/bin/edge-seg-fw /usr/share/doc/edge-seg /usr/share/man/man1/edge-seg.1.gz; do
-        [ ! -e "$root$left" ] || fail "$arch: the purge leaves $left"
+    # The slots on another disk, as the documentation has it, a disk for recordings, and the timer switched on.
+    mkdir -p "$root/disk" "$root/etc/systemd/system/timers.target.wants"
+    cp -a "$root/var/lib/edge-seg/." "$root/disk"
+    mount --bind "$root/disk" "$root/var/lib/edge-seg"
+    mkdir "$root/var/lib/edge-seg/data/recordings"
+    mount -t tmpfs none "$root/var/lib/edge-seg/data/recordings"
+    touch "$root/var/lib/edge-seg/data/recordings/kept"
+    ln -sf /lib/systemd/system/edge-seg-pull.timer "$root/etc/systemd/system/timers.target.wants/"
+    inside dpkg --purge "edge-seg:$arch" > "$work/purge.log" 2>&1 || { tail -n 5 "$work/purge.log"; fail "$arch: the purge"; }
+    [ -e "$root/var/lib/edge-seg/data/recordings/kept" ] || fail "$arch: the purge empties a disk that is mounted below"
+    umount "$root/var/lib/edge-seg/data/recordings" "$root/var/lib/edge-seg"
+    rm -rf "$root/var/lib/edge-seg" # the mount point, with what lay there before
+    [ "$(find "$root/disk" -mindepth 1 | sort | tr '\n' ' ')" = "$root/disk/data $root/disk/data/recordings " ] || fail "$arch: the purge leaves what lies on another disk"
+    for left in /etc/edge-seg /etc/systemd/system/timers.target.wants/edge-seg-pull.timer /var/lib/edge-seg /usr/bin/edge-seg /usr/bin/edge-seg-fw /usr/share/doc/edge-seg /usr/share/man/man1/edge-seg.1.gz; do
+        { [ ! -e "$root$left" ] && [ ! -L "$root$left" ]; } || fail "$arch: the purge leaves $left"
     done
     ! inside getent passwd edge-seg >/dev/null || fail "$arch: the purge leaves the user"
-    ok "$arch: the purge leaves nothing"
+    rm -rf "$root/disk"
+    ok "$arch: the purge leaves nothing, but disks that are mounted there"
 done
 
 if [ -d "$work/arm64" ]; then

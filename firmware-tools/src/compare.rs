@@ -168,7 +168,7 @@ fn segmented(paths: &Paths, program: &Path, bundle: Option<&PathBuf>, words: &st
     fs::create_dir_all(out).with_context(|| format!("{}", out.display()))?;
     let user = paths.user_to_run_as()?;
     if let Some(user) = user.as_ref().filter(|_| rustix::process::geteuid().is_root()) {
-        std::os::unix::fs::chown(out, Some(user.number()), Some(user.group())).with_context(|| format!("{}", out.display()))?;
+        std::os::unix::fs::lchown(out, Some(user.number()), Some(user.group())).with_context(|| format!("{}", out.display()))?;
     }
     let limit = PICTURE_LIMIT * u32::try_from(pictures.len()).unwrap_or(u32::MAX);
     let output = service::output(user.as_ref(), &mut command, limit)?;

@@ -32,6 +32,12 @@ pub fn caller() -> String {
     name.unwrap_or_else(|_| format!("user {}", rustix::process::getuid().as_raw()))
 }
 
+/// The user and machine that work here.
+pub fn operator() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}@{}", caller(), host.trim())
+}
+
 /// The entries, oldest first; lines that a power cut has torn are left out.
 ///
 /// # Errors

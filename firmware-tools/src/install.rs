@@ -77,10 +77,11 @@ pub fn install(paths: &Paths, board: &Board, request: &Request) -> Result<Outcom
     let _lock = lock(paths)?;
     let mut slots = paths.slots();
     let mut state = slots.load()?;
-    let first = state.current.is_none();
+    let (first, under_way) = (state.current.is_none(), state.under_way());
     let mut release = Incoming::read(paths, board, request, &state)?;
     state.trial = request.trial;
     let mut outcome = slots.drive_from(state, Event::Install { downgrade: request.downgrade }, Some(&mut release));
+    outcome.under_way = outcome.refused.is_none() && under_way.is_some() && outcome.state.current == under_way;
     record(paths, &outcome, &history::caller());
     if first && outcome.refused.is_none() {
         outcome.reports.push(format!(

@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use rustix::{fs::Gid, fs::Uid};
 
+use crate::slots::kind_of;
+
 /// Who the runtime runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -180,7 +182,7 @@ fn plain(path: &Path, most: u64, opened: std::io::Result<File>) -> Result<File> 
     let file = opened.with_context(|| format!("{}", path.display()))?;
     let meta = file.metadata()?;
     if !meta.is_file() {
-        bail!("{}: expected a plain file, found {:?}", path.display(), meta.file_type());
+        bail!("{}: expected a plain file, found {}", path.display(), kind_of(&meta));
     }
     if meta.len() > most {
         bail!("{}: expected at most {most} bytes, found {}", path.display(), meta.len());

@@ -23,6 +23,11 @@ impl Drop for Fleet {
             let _ = server.kill();
             let _ = server.wait();
         }
+        for i in 0..self.servers.len() {
+            if let Ok(group) = fs::read_to_string(self.board(i).join("guard")) {
+                let _ = Command::new("kill").args(["--", &format!("-{}", group.trim())]).stderr(Stdio::null()).status();
+            }
+        }
     }
 }
 
@@ -49,11 +54,17 @@ impl Fleet {
         keygen(&fleet.at("user"));
         keygen(&fleet.at("host"));
         fs::copy(fleet.at("user.pub"), fleet.at("authorized")).unwrap();
-        // Restarting the service runs the guard until the release is good or given up.
+        // As the service manager does: what runs is stopped, and the call ends with the first frame, or without any.
         let tool = binary("edge-seg-fw");
-        let guard =
-            format!("#!/bin/sh\nfor i in 1 2 3 4; do {} guard --root \"$BOARD\" >/dev/null 2>&1 && exit 0; done\nexit 0\n", tool.display());
-        write(fleet.at("bin/systemctl"), &guard, 0o755);
+        let restart = "#!/bin/sh\n\
+             [ \"$1\" = start ] && kill -0 -- -$(cat \"$BOARD/guard\" 2>/dev/null) 2>/dev/null && exit 0\n\
+             kill -- -$(cat \"$BOARD/guard\" 2>/dev/null) 2>/dev/null\n\
+             : >\"$BOARD/frames\"\n\
+             setsid sh -c 'for i in 1 2 3 4; do TOOL guard --root \"$BOARD\" && exit; done' >\"$BOARD/frames\" 2>/dev/null </dev/null &\n\
+             echo $! >\"$BOARD/guard\"\n\
+             while kill -0 $! 2>/dev/null && ! [ -s \"$BOARD/frames\" ]; do sleep 0.05; done\n\
+             exit 0\n";
+        write(fleet.at("bin/systemctl"), &restart.replace("TOOL", &tool.display().to_string()), 0o755);
         let logged = format!("#!/bin/sh\necho \"$1\" >>\"$BOARD/calls\"\nexec {} \"$@\" --root \"$BOARD\"\n", tool.display());
         write(fleet.at("bin/edge-seg-fw"), &logged, 0o755);
         let mut config = String::new();
@@ -128,7 +139,7 @@ impl Fleet {
         let mut command = Command::new(binary("edge-seg-fw"));
         command.current_dir(self.folder.path()).arg("deploy").args(arguments);
         command.args(["--ssh-config", "ssh_config", "--sudo", "", "--wait", "30"]).stdin(Stdio::null());
-        command.output().unwrap()
+        command.env("USER", "operator").env_remove("SUDO_USER").output().unwrap()
     }
 
     pub fn rows(&self, arguments: &[&str]) -> Vec<serde_json::Value> {
@@ -145,6 +156,16 @@ impl Fleet {
     pub fn left_over(&self, i: usize) -> usize {
         fs::read_dir(self.board(i).join("home/.cache/edge-seg")).map_or(0, Iterator::count)
     }
+}
+
+/// What copies of a file are called on a board, by its content and by the operator of [`Fleet::deploy`].
+pub fn copy_name(file: &Path) -> String {
+    let sum = |command: &str| {
+        let output = Command::new("sh").args(["-c", command, "sh"]).arg(file).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let operator = sum("printf 'operator@%s' \"$(cat /proc/sys/kernel/hostname)\" | sha256sum");
+    format!("{}-{}", &sum("sha256sum < \"$1\"")[..16], &operator[..8])
 }
 
 pub fn frames(serial: u64) -> String {

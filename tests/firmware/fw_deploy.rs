@@ -1,10 +1,11 @@
 //! Deployment over a real sshd on the loopback address.
 
-use crate::boards::{BRING, Fleet, frames, verdicts};
+use crate::boards::{BRING, Fleet, copy_name, frames, verdicts};
 use crate::small;
 
 use edge_seg_tests::binary;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -139,8 +140,7 @@ fn a_copy_that_broke_off_is_gone_on_with_and_a_wrong_one_is_not() {
     for (serial, resumed) in [(1, true), (2, false), (3, false)] {
         fleet.release(serial, &[], &frames(serial));
         let bytes = fs::read(fleet.at("r.esb")).unwrap();
-        let digest = Command::new("sha256sum").arg(fleet.at("r.esb")).output().unwrap().stdout;
-        let name = String::from_utf8(digest[..16].to_vec()).unwrap();
+        let name = copy_name(&fleet.at("r.esb"));
         let part = fleet.board(0).join(format!("home/.cache/edge-seg/{name}.esb.part"));
         fs::create_dir_all(part.parent().unwrap()).unwrap();
         let left = [bytes[..bytes.len() / 2].to_vec(), vec![0; bytes.len() / 2], vec![1; bytes.len() * 2]];
@@ -152,4 +152,34 @@ fn a_copy_that_broke_off_is_gone_on_with_and_a_wrong_one_is_not() {
         let slot = fleet.status(0)["current"].as_str().unwrap().to_string();
         assert_eq!(fs::read(fleet.board(0).join(format!("var/lib/edge-seg/slots/{slot}/bundle.esb"))).unwrap(), bytes);
     }
+}
+
+#[test]
+fn a_copy_whose_sender_was_killed_is_gone_on_with() {
+    let Some(fleet) = Fleet::start(1) else { return };
+    fleet.release(1, &[], &frames(1));
+    small::write(&fleet.at("r.esb"), 1, &[], 200_000_000);
+    let mut command = Command::new(binary("edge-seg-fw"));
+    command.current_dir(fleet.folder.path()).args(["deploy", "cam0", "--ssh-config", "ssh_config", "--sudo", ""]).args(BRING);
+    command.env("USER", "operator").env_remove("SUDO_USER");
+    let mut killed = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(killed.stderr.take().unwrap()).lines();
+    assert!(lines.by_ref().any(|line| line.unwrap().contains("esb 30 %")), "the copy is told");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let cache = fleet.board(0).join("home/.cache/edge-seg");
+    let bytes = || {
+        let part =
+            fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.extension().is_some_and(|end| end == "part"));
+        part.map_or(0, |part| fs::metadata(part).unwrap().len())
+    };
+    let (mut before, mut now) = (0, bytes());
+    while now != before {
+        std::thread::sleep(Duration::from_secs(2));
+        (before, now) = (now, bytes());
+    }
+    assert!((40_000_000..200_000_000).contains(&now), "what has arrived stays: {now}");
+    let output = fleet.deploy(&[&["cam0"][..], &BRING[..]].concat());
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && !told.contains("esb 10 %"), "{told}");
 }

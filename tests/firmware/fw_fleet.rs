@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -162,6 +163,113 @@ fn a_board_that_was_away_is_brought_up_when_it_is_back() {
     assert!(output.status.code() == Some(1) && String::from_utf8_lossy(&output.stdout).contains("cannot be reached"));
 }
 
+/// A trial of `seconds` until its third frame.
+fn slow(seconds: f32) -> String {
+    format!("for i in 1 2 3 4; do echo '{{\"release\":1}}'; sleep {}; done\n", seconds / 2.0)
+}
+
+#[test]
+fn boards_on_trial_hold_no_job_and_have_a_limit_of_their_own() {
+    let Some(fleet) = Fleet::start(4) else { return };
+    fleet.release(1, &[], &slow(15.0));
+    let rollout = |under_way: usize| {
+        format!("[rollout]\nphases = [\"all\"]\njobs = 1\nunder-way = {under_way}\n{}", SHORT.replace("wait-s = 30", "wait-s = 120"))
+    };
+    // How many boards are on trial at a time, at most.
+    let most = |under_way: usize| {
+        fleet.file(&rollout(under_way));
+        let deploy = fleet.fleet_command(&[&BRING[..], &["--json"]].concat()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let ended = std::thread::spawn(move || deploy.wait_with_output().unwrap());
+        let mut most = 0;
+        while !ended.is_finished() {
+            let on_trial = |i: &usize| {
+                let status = fleet.status(*i);
+                status["current"].as_str().is_some_and(|slot| status[slot]["status"].get("pending").is_some())
+            };
+            most = most.max((0..4).filter(on_trial).count());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let rows: Vec<Value> = serde_json::from_slice(&ended.join().unwrap().stdout).unwrap();
+        assert_eq!(verdicts(&rows), ["done"; 4], "{rows:?}");
+        most
+    };
+    let many = most(100);
+    assert!(many > 1, "one job, and more than one board on trial: {many}");
+    fleet.release(2, &[], &slow(1.0));
+    assert_eq!(most(1), 1);
+}
+
+#[test]
+fn ctrl_c_lets_what_is_under_way_finish_and_nobody_else_begin() {
+    let Some(fleet) = Fleet::start(3) else { return };
+    fleet.release(1, &[], &slow(4.0));
+    fleet.file(SHORT);
+    let temp = fleet.at("temp");
+    fs::create_dir(&temp).unwrap();
+    let begun = |times: i32| {
+        let mut command = fleet.fleet_command(&[&BRING[..], &["--json"]].concat());
+        command.env("TMPDIR", &temp).process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let deploy = command.spawn().unwrap();
+        let end = Instant::now() + Duration::from_secs(60);
+        while fleet.status(0)["current"].is_null() {
+            assert!(Instant::now() < end, "the first board begins");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // As a terminal does: to the whole group.
+        for _ in 0..times {
+            let group = format!("-{}", deploy.id());
+            assert!(Command::new("kill").args(["-INT", "--", &group]).status().unwrap().success());
+            std::thread::sleep(Duration::from_millis(1000));
+        }
+        deploy.wait_with_output().unwrap()
+    };
+    let ended = begun(1);
+    let rows: Vec<Value> = serde_json::from_slice(&ended.stdout).unwrap();
+    assert!(ended.status.code() == Some(1) && verdicts(&rows) == ["done", "skipped", "skipped"], "{rows:?}");
+    assert!(what(&rows[2]).contains("interrupted") && fleet.status(1)["current"].is_null(), "{rows:?}");
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("no further board begins"));
+    assert_eq!(fleet.status(0)["a"]["status"], "good");
+    assert_eq!(fleet.fleet_json(&["journal"]).last().unwrap()["event"], "end");
+    assert_eq!(fs::read_dir(&temp).unwrap().count(), 0, "no configuration is left");
+
+    // Twice ends at once. The board goes on by itself, and the next run is told of the one that has no end, and ends what it began.
+    let rollback = fleet.fleet_json(&["deploy", "--rollback", "camera0"]);
+    assert_eq!(verdicts(&rollback), ["done"]);
+    fleet.release(2, &[], &slow(4.0));
+    let ended = begun(2);
+    assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+    let next = fleet.fleet_command(&[&BRING[..], &["--json"]].concat()).output().unwrap();
+    let rows: Vec<Value> = serde_json::from_slice(&next.stdout).unwrap();
+    assert_eq!(verdicts(&rows), ["done"; 3], "{rows:?}");
+    assert!(String::from_utf8_lossy(&next.stderr).contains("a run has no end in the journal"), "{next:?}");
+}
+
+#[test]
+fn two_operators_at_once_bring_one_release_and_no_board_is_lost() {
+    let Some(fleet) = Fleet::start(2) else { return };
+    fleet.release(1, &[], &frames(1));
+    fleet.file(SHORT);
+    assert_eq!(verdicts(&fleet.fleet_json(&BRING)), ["done"; 2]);
+    fleet.release(2, &[], &slow(2.0));
+    let start = |who: &str| {
+        let mut command = fleet.fleet_command(&[&BRING[..], &["--json"]].concat());
+        command.env("USER", who).env_remove("SUDO_USER").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    for deploy in [start("anna"), start("berta")] {
+        let ended = deploy.wait_with_output().unwrap();
+        let rows: Vec<Value> = serde_json::from_slice(&ended.stdout).unwrap();
+        assert_eq!(verdicts(&rows), ["done"; 2], "{rows:?} {}", String::from_utf8_lossy(&ended.stderr));
+    }
+    for i in 0..2 {
+        let status = fleet.status(i);
+        let slot = status["current"].as_str().unwrap();
+        assert!(status[slot]["release"]["serial"] == 2 && status[slot]["status"] == "good", "{status}");
+    }
+    // Lines of both, each whole.
+    let text = fs::read_to_string(fleet.at("fleet.journal.jsonl")).unwrap();
+    assert!(text.lines().all(|line| serde_json::from_str::<Value>(line).is_ok_and(|entry| entry.is_object())), "{text}");
+}
+
 #[test]
 fn a_trial_asks_for_more_than_frames() {
     let Some(fleet) = Fleet::start(1) else { return };
@@ -297,7 +405,7 @@ fn logs_metrics_and_findings_of_many_boards_are_fetched_at_once() {
     assert!(output.status.code() == Some(1) && table.contains("camera1") && table.contains("bad"), "{table}");
 }
 
-/// Times, which mean something on a machine that does nothing else; two rounds of 25 boards cannot take less than twice the time of one.
+/// Times, which mean something on a machine that does nothing else.
 /// `cargo test --release --workspace --test firmware -- --ignored --nocapture measured`.
 #[test]
 #[ignore = "a measurement"]

@@ -236,6 +236,38 @@ fn links_in_the_slots_lead_nowhere() {
 }
 
 #[test]
+fn nobody_elses_lock_holds_a_change_up_and_a_file_that_cannot_be_read_costs_itself_alone() {
+    let root = Root::new();
+    let release = root.release(1, &frames(1, 12));
+    root.ok(&install(&release, &[]));
+    assert_eq!(root.guard().0, 1);
+    let state = |name: &str| root.at("var/lib/edge-seg").join(name);
+    let mode = || fs::metadata(state("lock")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600, "who can open a lock can hold it");
+    // As an older tool made it.
+    fs::set_permissions(state("lock"), fs::Permissions::from_mode(0o644)).unwrap();
+    root.ok(&["prune"]);
+    assert_eq!(mode(), 0o600);
+
+    // What a dying card gives back: no file that can be read.
+    for name in ["state.json", "history.jsonl"] {
+        fs::remove_file(state(name)).unwrap();
+        fs::create_dir(state(name)).unwrap();
+    }
+    let told = root.run(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!((status["current"].as_str(), status["a"]["status"].as_str()), (Some("a"), Some("good")), "by the state's copy: {told:?}");
+    assert!(String::from_utf8_lossy(&told.stderr).contains("the history: "), "{told:?}");
+    assert_eq!(root.guard().0, 1);
+    // With both gone nothing is made up: the packaged release runs, and no change begins.
+    fs::remove_file(state("state.copy.json")).unwrap();
+    assert!(Command::new("mkfifo").arg(state("state.copy.json")).status().unwrap().success());
+    let (code, stderr) = root.refused(&["status"]);
+    assert!(code == 2 && stderr.contains("state.json: expected a plain file, found a folder"), "{stderr}");
+    assert_eq!(root.guard().0, 0);
+}
+
+#[test]
 fn a_folder_that_others_can_write_holds_no_releases() {
     let root = Root::new();
     root.ok(&install(&root.release(1, &frames(1, 5)), &[]));

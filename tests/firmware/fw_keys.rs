@@ -130,7 +130,8 @@ fn keys_expire_by_the_signatures_own_time_and_by_the_day_of_installation() {
 fn expired_keys_are_told_where_they_are_used() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    ok(folder.path(), &["keygen", "k", "--no-password", "--expires", "2020-12-31"]);
+    let made = fw(folder.path(), &["keygen", "k", "--no-password", "--expires", "2020-12-31"]);
+    assert!(made.status.success() && String::from_utf8_lossy(&made.stderr).contains("expired on 2020-12-31"), "{made:?}");
     small::write(&at("r.esb"), 1, &[], 10);
     let signed = Command::new(edge_seg_tests::binary("edge-seg-fw"))
         .current_dir(folder.path())

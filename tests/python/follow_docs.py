@@ -65,11 +65,14 @@ def package(programs, work):
     for source, target, mode in manifest["assets"]:
         if "manual/" in source or "completions/" in source:
             continue
-        path = programs / Path(source).name if source.startswith("target/") else HERE / "firmware-tools" / source
-        to = tree / target / path.name if target.endswith("/") else tree / target
-        to.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, to)
-        to.chmod(int(mode, 8))
+        found = [programs / Path(source).name] if source.startswith("target/") else sorted((HERE / "firmware-tools").glob(source))
+        if not found:
+            fail(f"{source}: expected a file, found none")
+        for path in found:
+            to = tree / target / path.name if target.endswith("/") else tree / target
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, to)
+            to.chmod(int(mode, 8))
     unit = tree / "usr/lib/systemd/system/edge-seg.service"
     unit.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(HERE / "firmware-tools/packaging/edge-seg.service", unit)
@@ -79,7 +82,7 @@ def package(programs, work):
         "Package: edge-seg\nVersion: 0.0.1\nArchitecture: amd64\nMaintainer: tests\nDepends: adduser\nDescription: edge-seg\n"
     )
     (control / "conffiles").write_text("".join(f"{name}\n" for name in manifest["conf-files"]))
-    for script in ["postinst", "postrm"]:
+    for script in ["postinst", "prerm", "postrm"]:
         (control / script).write_text((HERE / f"firmware-tools/packaging/scripts/{script}").read_text())
         (control / script).chmod(0o755)
     run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "-b", tree, work / "edge-seg.deb"])
@@ -322,6 +325,13 @@ def follow(programs, base, work, systems):
     if said.returncode != 0 or int(now) < int(freed) + 1000:
         fail(f"prune on a full disk: {said.returncode} {said.stdout}{said.stderr} {freed} {now}")
     ok("prune on a full disk")
+
+    # The slots of this one lie on another disk, whose mount point nobody can remove.
+    first.run("systemctl enable --now edge-seg-pull.timer && systemctl stop edge-seg && dpkg --purge edge-seg && systemctl daemon-reload")
+    left = first.run("find /var/lib/edge-seg -mindepth 1; ls -d /etc/edge-seg /usr/bin/edge-seg*; find /etc/systemd -name 'edge-seg-pull*'; getent passwd edge-seg", check=False).stdout
+    if left.strip() or first.run("systemctl is-active edge-seg-pull.timer", check=False).stdout.strip() == "active":
+        fail(f"the purge leaves {left}")
+    ok("a purge of a board whose slots lie on another disk")
 
 
 if __name__ == "__main__":

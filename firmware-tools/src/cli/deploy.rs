@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use edge_seg_fw::deploy::{self, Bringing, Gate, OwnFolder, Pace, Payload, Phase, Release, SshTarget, Verdict};
+use edge_seg_fw::deploy::{self, Bringing, Interrupt, OwnFolder, Pace, Payload, Phase, Release, SshTarget, Verdict};
 
 use super::print;
 use super::slots::TrialArgs;
@@ -32,7 +32,7 @@ pub struct Deploy {
     /// How many boards go first, one after the other
     #[arg(long, value_name = "N", default_value_t = 1)]
     canary: usize,
-    /// How many of the rest go at a time
+    /// How many of the rest go at a time, their trials included
     #[arg(long, value_name = "N", default_value_t = 4)]
     jobs: usize,
     /// Go on with the others when a board fails
@@ -86,21 +86,24 @@ impl Deploy {
             trial: self.trial.into(),
             wait: (!self.no_restart).then(|| Duration::from_secs(self.wait)),
         };
+        let interrupt = Interrupt::listen()?;
+        let gate = || interrupt.gate();
         let pace = Pace {
             // One after the other, each its own phase.
             phases: (1..=self.canary.min(self.hosts.len())).map(Phase::Boards).chain([Phase::All]).collect(),
             jobs: self.jobs,
+            under_way: self.jobs,
             keep_going: self.keep_going,
             retry: None,
             retry_every: Duration::ZERO,
-            gate: &|| Gate::Open,
+            gate: &gate,
             told: &|_| {},
         };
         let rows = match self.rollback {
-            true => deploy::over(&pace, &self.hosts, |host| deploy::rollback(&target, &how, host)),
+            true => deploy::over(&pace, &self.hosts, |host, _| deploy::rollback(&target, &how, host)),
             false => {
                 let release = Release::of(&Payload { bundle: self.bundle, binary: self.binary, config: self.config })?;
-                deploy::over(&pace, &self.hosts, |host| deploy::bring(&target, &how, &release, host))
+                deploy::over(&pace, &self.hosts, |host, job| deploy::bring(&target, &how, &release, host, job))
             }
         };
         match self.json {

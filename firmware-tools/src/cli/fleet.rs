@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 use edge_seg_bundle::date::Date;
-use edge_seg_fw::deploy::{OwnFolder, Payload, Phase, Verdict, render};
+use edge_seg_fw::deploy::{Interrupt, OwnFolder, Payload, Phase, Verdict, in_order, render};
 use edge_seg_fw::fleet::{self, Answer, Order, Publication, journal};
 use serde::Serialize;
 
@@ -178,6 +178,7 @@ impl Fleet {
             Command::Deploy(args) => {
                 let hosts = fleet.chosen(&args.boards.names)?;
                 ensure!(args.phases.as_ref().is_none_or(|phases| !phases.is_empty()), "--phases: expected one or more");
+                in_order(args.phases.as_deref().unwrap_or_default()).context("--phases")?;
                 let order = Order {
                     configs: !args.brought.no_config,
                     payload: args.brought.payload(),
@@ -188,6 +189,7 @@ impl Fleet {
                     downgrade: args.allow_downgrade,
                     at_once: args.now,
                     phases: args.phases,
+                    interrupt: Interrupt::listen()?,
                 };
                 let rows = fleet.deploy(&hosts, &order)?;
                 match json {

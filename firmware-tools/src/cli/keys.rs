@@ -1,6 +1,6 @@
 //! keygen, pack, sign, verify.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -53,9 +53,17 @@ impl Keygen {
         let public = keys::generate(&self.path, &self.password.password(), self.expires)?;
         eprintln!("edge-seg-fw: keep {} where no board can target it; boards trust it once", self.path.display());
         eprintln!("  {} is in their /etc/edge-seg/keys", public.display());
+        warn_of_expiry(&self.path, now())?;
         print(&format!("{}\n", public.display()))?;
         Ok(true)
     }
+}
+
+fn warn_of_expiry(key: &Path, unix_seconds: u64) -> Result<()> {
+    if let Some(until) = keys::expiry(key)?.filter(|until| Date::from_days(unix_seconds / 86_400).days() > until.days()) {
+        eprintln!("edge-seg-fw: {}: the key expired on {until}: boards refuse what it signs", key.display());
+    }
+    Ok(())
 }
 
 #[derive(clap::Args)]
@@ -126,9 +134,7 @@ impl Sign {
         let Some(key) = &self.key else { bail!("--key: expected a private key, found none") };
         let name = self.path.file_name().context("FILE: expected a file")?.to_string_lossy().replace(['\t', '\n', '\r'], " ");
         let seconds = now();
-        if let Some(until) = keys::expiry(key)?.filter(|until| Date::from_days(seconds / 86_400).days() > until.days()) {
-            eprintln!("edge-seg-fw: {}: the key expired on {until}: boards refuse what it signs", key.display());
-        }
+        warn_of_expiry(key, seconds)?;
         let message: Box<dyn std::io::Read> = match self.detached {
             true => Box::new(std::fs::File::open(&self.path).with_context(|| format!("{}", self.path.display()))?),
             false => Box::new(std::io::Cursor::new(keys::signed_part(&self.path)?)),

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use edge_seg_fw::board::Board;
 use edge_seg_fw::pull::{self, From, Pulled};
 
-use super::slots::{restart, tell};
+use super::slots::installed;
 use super::{RootArg, print};
 
 #[derive(clap::Args)]
@@ -49,13 +49,7 @@ impl Pull {
                 print(&format!("{why}\n"))?;
                 Ok(true)
             }
-            Pulled::Installed(outcome) => {
-                let done = tell(*outcome)?;
-                if done && self.restart {
-                    restart()?;
-                }
-                Ok(done)
-            }
+            Pulled::Installed(outcome) => installed(&outcome, self.restart),
         }
     }
 }

@@ -82,11 +82,7 @@ impl Install {
             trial: self.trial.into(),
             own: false,
         };
-        let done = tell(install::install(&paths, &board, &request)?)?;
-        if done && self.restart {
-            restart()?;
-        }
-        Ok(done)
+        installed(&install::install(&paths, &board, &request)?, self.restart)
     }
 }
 
@@ -122,24 +118,30 @@ impl Reconfigure {
         let board = Board::read(&self.root.host()?);
         let (config, packaged, trial) = (self.config, self.packaged, self.trial.into());
         let request = Request { bundle: None, binary: self.binary, packaged, config, downgrade: true, trial, own: false };
-        let done = tell(install::install(&paths, &board, &request)?)?;
-        if done && self.restart {
-            restart()?;
-        }
-        Ok(done)
+        installed(&install::install(&paths, &board, &request)?, self.restart)
     }
 }
 
-pub fn restart() -> Result<()> {
+/// Tells what came of an installation, and starts it where that is asked for: what is on trial already goes on, for a restart would cost
+/// it a start.
+pub fn installed(outcome: &Outcome, and_start: bool) -> Result<bool> {
+    let done = tell(outcome)?;
+    if done && and_start {
+        service(if outcome.under_way { "start" } else { "restart" })?;
+    }
+    Ok(done)
+}
+
+fn service(verb: &str) -> Result<()> {
     let status = std::process::Command::new("systemctl")
-        .args(["restart", "edge-seg.service"])
+        .args([verb, "edge-seg.service"])
         .status()
-        .context("systemctl restart edge-seg.service")?;
-    ensure!(status.success(), "systemctl restart edge-seg.service: {status}; see: journalctl -u edge-seg.service -n 50");
+        .with_context(|| format!("systemctl {verb} edge-seg.service"))?;
+    ensure!(status.success(), "systemctl {verb} edge-seg.service: {status}; see: journalctl -u edge-seg.service -n 50");
     Ok(())
 }
 
-pub fn tell(outcome: Outcome) -> Result<bool> {
+fn tell(outcome: &Outcome) -> Result<bool> {
     for report in &outcome.reports {
         print(&format!("{report}\n"))?;
     }
@@ -160,9 +162,9 @@ pub struct Change {
 
 impl Change {
     pub fn run(self, event: Event) -> Result<bool> {
-        let done = tell(install::feed(&self.root.paths(), event, &history::caller())?)?;
+        let done = tell(&install::feed(&self.root.paths(), event, &history::caller())?)?;
         if done && self.restart {
-            restart()?;
+            service("restart")?;
         }
         Ok(done)
     }
@@ -195,7 +197,11 @@ impl Status {
             std::thread::sleep(SETTLED_EVERY);
             state = slots.load()?;
         }
-        let history = history::read(slots.disk(), &paths.state)?;
+        // What a board runs is told whatever has become of its history.
+        let history = history::read(slots.disk(), &paths.state).unwrap_or_else(|error| {
+            eprintln!("edge-seg-fw: the history: {error}");
+            Vec::new()
+        });
         let signed = paths.demands_signatures();
         let version = |slot: Slot| {
             let folder = slots.folder(slot);

@@ -7,13 +7,16 @@ mod rollout;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use edge_seg_bundle::files::hex;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
+use crate::history;
 use crate::slots::machine::Trial;
 pub use release::{Payload, Release};
 use release::{is_pending, trial_of_another};
 pub use remote::{OwnFolder, Remote, SshTarget};
-pub use rollout::{Gate, Pace, Phase, Row, Verdict, over, render, table};
+pub use rollout::{Gate, Interrupt, Job, Pace, Phase, Row, Verdict, in_order, over, render, table};
 
 /// How a release is brought to a board.
 #[derive(Debug, Clone)]
@@ -55,11 +58,11 @@ fn names(remote: &Remote, status: &Value) -> Result<Vec<String>> {
     Ok([own].into_iter().chain(report["advice"]["variant"].as_str().map(str::to_owned)).collect())
 }
 
-/// Brings a release to a board; tells its model and what was done.
+/// Brings a release to a board; tells its model and what was done. Its job is let go where the board is only waited for.
 ///
 /// # Errors
 /// When the board cannot be reached, refuses, or gives the release up; it runs what it ran before.
-pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str) -> Result<(String, String)> {
+pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str, job: &Job<'_>) -> Result<(String, String)> {
     let remote = Remote::new(target, host)?;
     let status = remote.ask(&["status", "--json"])?;
     let names = names(&remote, &status)?;
@@ -75,7 +78,10 @@ pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str) 
             let said = format!("slot {slot} is on trial with {} already", release.title());
             return match how.wait.filter(|_| !how.dry_run) {
                 None => Ok((board, said)),
-                Some(wait) => Ok((board, await_good(&remote, release, wait)?)),
+                Some(wait) => {
+                    job.let_go();
+                    Ok((board, await_good(&remote, release, wait)?))
+                }
             };
         }
         Some((slot, state)) if state["status"] == "good" => {
@@ -96,6 +102,7 @@ pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str) 
     let borrowed: Vec<&str> = words.words.iter().map(String::as_str).collect();
     let installed = remote.change(&borrowed);
     remote.remove(&words.copies);
+    job.let_go();
     let mine = |status: &Value| release.current(status).is_some_and(|(_, state)| is_pending(state));
     let said = match (installed, how.wait) {
         (Ok(said), None) => said,
@@ -105,8 +112,10 @@ pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str) 
             Err(error) if remote.ask(&["status", "--json"]).is_ok_and(|now| !mine(&now)) => return Err(error),
             Err(error) => bail!("{error:#}; {}", back(&remote)),
         },
-        // The installation may be done and only the restart have failed.
-        (Err(error), Some(_)) if remote.ask(&["status", "--json"]).is_ok_and(|now| mine(&now)) => bail!("{error:#}; {}", back(&remote)),
+        // The installation may be done and only the restart have failed, or somebody else brings the same: its trial tells.
+        (Err(error), Some(wait)) if remote.ask(&["status", "--json"]).is_ok_and(|now| mine(&now)) => {
+            await_good(&remote, release, wait).map_err(|why| error.context(format!("{why:#}")))?
+        }
         (Err(error), _) => return Err(error),
     };
     Ok((board, said))
@@ -130,8 +139,10 @@ struct Copied {
 fn copied(remote: &Remote, release: &Release, how: &Bringing, host: &str) -> Result<Copied> {
     let mut done = Copied { words: Vec::new(), copies: Vec::new() };
     let first = release.files.first().context("nothing to bring")?;
-    // Named by content: what another release left half copied is not gone on with.
-    let base = |sha256: &str| format!(".cache/edge-seg/{}", &sha256[..16]);
+    // Named by content, for what another release left half copied is not gone on with, and by who brings it: two operators may copy the
+    // same at once.
+    let operator = hex(&Sha256::digest(history::operator()));
+    let base = |sha256: &str| format!(".cache/edge-seg/{}-{}", &sha256[..16], &operator[..8]);
     let (mut beside, mut path_of) = (String::new(), std::collections::HashMap::new());
     for file in &release.files {
         // A signature is looked for beside what it signs.

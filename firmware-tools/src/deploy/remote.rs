@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -25,6 +26,8 @@ const CHANGE_LIMIT: Duration = Duration::from_secs(900);
 const STALL_LIMIT: Duration = Duration::from_secs(120);
 /// Smaller files are not gone on with, they are sent again.
 const SMALL_BYTES: u64 = 1 << 20;
+/// How long a folder may take from being made to being locked.
+const UNLOCKED_LIMIT: Duration = Duration::from_secs(10);
 /// How many bytes the name of a socket may have, with what ssh adds to it.
 const SOCKET_NAME_BYTES: usize = 104 - 40 - 18;
 
@@ -43,9 +46,16 @@ pub struct SshTarget {
     pub shared: Option<Arc<OwnFolder>>,
 }
 
-/// A folder of this user's alone, which goes with it: for the sockets of ssh's connections, for configurations on their way.
+/// A folder of this user's alone, which goes with it: for the sockets of ssh's connections, for configurations on their way. Those of
+/// processes that were killed go with the next.
 #[derive(Debug)]
-pub struct OwnFolder(PathBuf);
+pub struct OwnFolder {
+    path: PathBuf,
+    /// Locked for as long as it is somebody's.
+    _held: File,
+}
+
+const OWN_FOLDERS: &str = "edge-seg-fw.";
 
 impl OwnFolder {
     /// A new one, among the system's temporary files.
@@ -54,11 +64,16 @@ impl OwnFolder {
     /// When it cannot be made.
     pub fn new() -> Result<OwnFolder> {
         let base = std::env::temp_dir();
+        sweep(&base);
         let made = (0..1000).find_map(|n| {
-            let path = base.join(format!("edge-seg-fw.{}.{n}", std::process::id()));
+            let path = base.join(format!("{OWN_FOLDERS}{}.{n}", std::process::id()));
             match std::fs::DirBuilder::new().mode(0o700).create(&path) {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => None,
-                made => Some(made.map(|()| OwnFolder(path))),
+                made => Some(made.and_then(|()| {
+                    let held = File::open(&path)?;
+                    held.lock_shared()?;
+                    Ok(OwnFolder { path, _held: held })
+                })),
             }
         });
         made.context("every name is taken")?.with_context(|| format!("{}", base.display()))
@@ -66,18 +81,34 @@ impl OwnFolder {
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// One for ssh's connections; none where its name is too long for a socket's, or it cannot be made: each question has its own then.
     pub fn for_connections() -> Option<Arc<OwnFolder>> {
-        OwnFolder::new().ok().filter(|folder| folder.0.as_os_str().len() < SOCKET_NAME_BYTES).map(Arc::new)
+        OwnFolder::new().ok().filter(|folder| folder.path.as_os_str().len() < SOCKET_NAME_BYTES).map(Arc::new)
     }
 }
 
 impl Drop for OwnFolder {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Removes this user's folders whose processes are gone: they may hold configurations with passwords.
+fn sweep(base: &Path) {
+    let own = rustix::process::geteuid().as_raw();
+    for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
+        let is_one = entry.file_name().to_string_lossy().starts_with(OWN_FOLDERS);
+        // By its own entry: a link is nobody's folder.
+        let of_old = |meta: std::fs::Metadata| {
+            let old = meta.modified().ok().and_then(|time| time.elapsed().ok()).is_some_and(|age| age > UNLOCKED_LIMIT);
+            meta.is_dir() && meta.uid() == own && old
+        };
+        if is_one && entry.metadata().is_ok_and(of_old) && File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -104,10 +135,17 @@ pub fn quote(word: &str) -> String {
     if plain { word.into() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
+/// ssh in a group of its own: Ctrl-C at the terminal is this program's to hear, and what is under way on a board is finished.
+fn ssh() -> Command {
+    let mut command = Command::new("ssh");
+    command.process_group(0);
+    command
+}
+
 impl Drop for Remote<'_> {
     fn drop(&mut self) {
         if self.target.shared.is_some() {
-            let mut end = Command::new("ssh");
+            let mut end = ssh();
             self.options(&mut end);
             let _ = service::output(None, end.args(["-O", "exit", "--", self.host]), ANSWER_LIMIT);
         }
@@ -142,7 +180,7 @@ impl<'a> Remote<'a> {
         command.args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=15"]);
         if let Some(shared) = &self.target.shared {
             command.args(["-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o"]);
-            command.arg(format!("ControlPath={}/%C", shared.0.display()));
+            command.arg(format!("ControlPath={}/%C", shared.path.display()));
         }
         for option in &self.target.options {
             command.args(["-o", option]);
@@ -150,7 +188,7 @@ impl<'a> Remote<'a> {
     }
 
     fn ssh(&self, line: &str) -> Command {
-        let mut command = Command::new("ssh");
+        let mut command = ssh();
         self.options(&mut command);
         command.arg("--").arg(self.host).arg(line);
         command
@@ -249,7 +287,8 @@ impl<'a> Remote<'a> {
         let umask = if source.metadata()?.permissions().mode() & 0o004 == 0 { "077" } else { "022" };
         let line = format!(
             "mkdir -p {folder} && umask {umask} && cat {redirect} {part} || exit 64; \
-             [ \"$(sha256sum < {part} | cut -c 1-64)\" = {sha256} ] || {{ rm -f {part}; exit 65; }}; mv {part} {to}",
+             [ \"$(sha256sum < {part} | cut -c 1-64)\" = {sha256} ] || \
+             {{ [ \"$(wc -c < {part})\" -lt {total} ] && exit 66; rm -f {part}; exit 65; }}; mv {part} {to}",
             folder = quote(folder),
             redirect = if start == 0 { ">" } else { ">>" },
             part = quote(&part),
@@ -328,8 +367,9 @@ fn send(child: &mut Child, source: &mut File, start: u64, progress: &mut impl Fn
     })
 }
 
+const HOST_KEY: &str = "Host key verification failed";
 /// What no later try mends.
-const KNOCKS_IN_VAIN: [&str; 3] = ["Permission denied", "Host key verification failed", "Bad configuration option"];
+const KNOCKS_IN_VAIN: [&str; 3] = ["Permission denied", HOST_KEY, "Bad configuration option"];
 
 fn reached(output: Output) -> Result<Output> {
     if output.status.code() != Some(255) {
@@ -337,9 +377,10 @@ fn reached(output: Output) -> Result<Output> {
     }
     let why = last_line(&output.stderr);
     let said = String::from_utf8_lossy(&output.stderr);
-    match KNOCKS_IN_VAIN.iter().any(|mark| said.contains(mark)) {
-        true => bail!("cannot be reached: {why}"),
-        false => Err(Away(why).into()),
+    match KNOCKS_IN_VAIN.iter().find(|mark| said.contains(**mark)) {
+        Some(&HOST_KEY) => bail!("cannot be reached: {why} Its key is new here or another than before: ssh to it by hand says which"),
+        Some(_) => bail!("cannot be reached: {why}"),
+        None => Err(Away(why).into()),
     }
 }
 
@@ -380,5 +421,31 @@ mod tests {
             assert!(Remote::new(&target, host).is_err(), "{host:?}");
         }
         assert!(Remote::new(&target, "pi@camera1.local").is_ok());
+    }
+
+    #[test]
+    fn folders_of_processes_that_are_gone_are_removed_and_no_others() {
+        let base = std::env::temp_dir().join(format!("edge-seg-sweep-{}", std::process::id()));
+        std::fs::create_dir_all(&base).unwrap();
+        let made = |name: &str, age_s: u64| {
+            let path = base.join(name);
+            std::fs::create_dir(&path).unwrap();
+            std::fs::write(path.join("camera1.toml"), "a password").unwrap();
+            let folder = File::open(&path).unwrap();
+            folder.set_modified(std::time::SystemTime::now() - Duration::from_secs(age_s)).unwrap();
+            folder
+        };
+        let held = made("edge-seg-fw.1.0", 3600);
+        held.lock_shared().unwrap();
+        for (name, age_s) in [("edge-seg-fw.2.0", 3600), ("edge-seg-fw.3.0", 0), ("another", 3600)] {
+            made(name, age_s);
+        }
+        std::os::unix::fs::symlink(base.join("another"), base.join("edge-seg-fw.4.0")).unwrap();
+        sweep(&base);
+        let mut left: Vec<_> = std::fs::read_dir(&base).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, ["another", "edge-seg-fw.1.0", "edge-seg-fw.3.0", "edge-seg-fw.4.0"]);
+        assert!(base.join("another/camera1.toml").exists());
+        std::fs::remove_dir_all(base).unwrap();
     }
 }

@@ -1,13 +1,17 @@
 //! In which order boards have their turn: a few first, more when those are well, nobody after a failure, and those that were away later.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use edge_seg_bundle::text;
 use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::remote::is_away;
 
@@ -30,6 +34,23 @@ impl Phase {
             Phase::All => boards,
         }
     }
+}
+
+/// Holds phases to follow each other: what ends before the one before it, or after all boards, was meant otherwise.
+///
+/// # Errors
+/// Which two do not.
+pub fn in_order(phases: &[Phase]) -> Result<()> {
+    for pair in phases.windows(2) {
+        let later = match (pair[0], pair[1]) {
+            (Phase::All, _) => false,
+            (Phase::Boards(first), Phase::Boards(then)) => first < then,
+            (Phase::Percent(first), Phase::Percent(then)) => first < then,
+            _ => true,
+        };
+        ensure!(later, "expected each phase to end after the one before it, found {} after {}", pair[1], pair[0]);
+    }
+    Ok(())
 }
 
 impl FromStr for Phase {
@@ -69,12 +90,48 @@ pub enum Gate {
     Shut(String),
 }
 
+/// Whether whoever started this run has asked it to end.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Hears Ctrl-C and SIGTERM from now on: after the first no further board begins, the second ends the program.
+    ///
+    /// # Errors
+    /// When the system takes no handler.
+    pub fn listen() -> Result<Interrupt> {
+        let asked = Interrupt::default();
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register_conditional_shutdown(signal, 2, asked.0.clone())?;
+            signal_hook::flag::register(signal, asked.0.clone())?;
+        }
+        let heard = asked.clone();
+        std::thread::spawn(move || {
+            while heard.gate() == Gate::Open {
+                std::thread::sleep(GATE_EVERY);
+            }
+            eprintln!("edge-seg-fw: no further board begins, those under way are finished; once more ends at once and leaves them alone");
+        });
+        Ok(asked)
+    }
+
+    /// Open until then.
+    pub fn gate(&self) -> Gate {
+        match self.0.load(Ordering::SeqCst) {
+            false => Gate::Open,
+            true => Gate::Shut("interrupted: what was under way was finished".into()),
+        }
+    }
+}
+
 /// How boards have their turn.
 pub struct Pace<'a> {
     /// Where each phase ends; boards beyond the last have no turn.
     pub phases: Vec<Phase>,
-    /// How many work at a time.
+    /// How many are worked on at a time: asked, copied to, installed on.
     pub jobs: usize,
+    /// How many may have begun and not ended, those that are only waited for included: what a failure finds under way.
+    pub under_way: usize,
     /// Go on after a failure.
     pub keep_going: bool,
     /// For how long boards that cannot be reached are tried again; without it one that is away has failed.
@@ -89,7 +146,45 @@ pub struct Pace<'a> {
 
 impl fmt::Debug for Pace<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pace {{ {:?}, {} at a time }}", self.phases, self.jobs)
+        write!(f, "Pace {{ {:?}, {} at a time, {} under way }}", self.phases, self.jobs, self.under_way)
+    }
+}
+
+/// A board's hold on one of the jobs: until it is let go, or the board's turn ends.
+#[derive(Debug)]
+pub struct Job<'a> {
+    jobs: &'a Jobs,
+    held: Cell<bool>,
+}
+
+impl Job<'_> {
+    /// Gives the job to the next board: from now on this one is only waited for.
+    pub fn let_go(&self) {
+        if self.held.take() {
+            *self.jobs.free.lock().unwrap_or_else(|e| e.into_inner()) += 1;
+            self.jobs.freed.notify_one();
+        }
+    }
+}
+
+impl Drop for Job<'_> {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+#[derive(Debug)]
+struct Jobs {
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+impl Jobs {
+    fn take(&self) -> Job<'_> {
+        let free = self.free.lock().unwrap_or_else(|e| e.into_inner());
+        let mut free = self.freed.wait_while(free, |free| *free == 0).unwrap_or_else(|e| e.into_inner());
+        *free -= 1;
+        Job { jobs: self, held: Cell::new(true) }
     }
 }
 
@@ -125,9 +220,10 @@ pub struct Row {
 /// How often a gate that is not open is asked.
 const GATE_EVERY: Duration = Duration::from_millis(500);
 
-/// Gives every host its turn, phase after phase; `work` tells the board's model and what was done.
-pub fn over(pace: &Pace<'_>, hosts: &[String], work: impl Fn(&str) -> Result<(String, String)> + Sync) -> Vec<Row> {
-    let run = Run { pace, rows: Mutex::new(Vec::new()), stopped: Mutex::new(None), work: &work };
+/// Gives every host its turn, phase after phase; `work` tells the board's model and what was done, and may let its job go before it ends.
+pub fn over(pace: &Pace<'_>, hosts: &[String], work: impl Fn(&str, &Job<'_>) -> Result<(String, String)> + Sync) -> Vec<Row> {
+    let jobs = Jobs { free: Mutex::new(pace.jobs.max(1)), freed: Condvar::new() };
+    let run = Run { pace, jobs, rows: Mutex::new(Vec::new()), stopped: Mutex::new(None), waits: Mutex::new(false), work: &work };
     let (mut begin, mut away) = (0, Vec::new());
     for phase in &pace.phases {
         let end = phase.end(hosts.len()).max(begin);
@@ -142,7 +238,9 @@ pub fn over(pace: &Pace<'_>, hosts: &[String], work: impl Fn(&str) -> Result<(St
     }
     let until = Instant::now() + pace.retry.unwrap_or_default();
     while !away.is_empty() && run.stopped().is_none() && Instant::now() + pace.retry_every <= until {
-        std::thread::sleep(pace.retry_every);
+        if !run.rest(pace.retry_every) {
+            break;
+        }
         let hosts: Vec<String> = away.drain(..).map(|row: Row| row.host).collect();
         away = run.turn(&hosts);
     }
@@ -159,13 +257,16 @@ pub fn over(pace: &Pace<'_>, hosts: &[String], work: impl Fn(&str) -> Result<(St
 
 struct Run<'a, W> {
     pace: &'a Pace<'a>,
+    jobs: Jobs,
     rows: Mutex<Vec<Row>>,
     /// Why nobody begins any more.
     stopped: Mutex<Option<String>>,
+    /// Whether it has been told that boards wait.
+    waits: Mutex<bool>,
     work: &'a W,
 }
 
-impl<W: Fn(&str) -> Result<(String, String)> + Sync> Run<'_, W> {
+impl<W: Fn(&str, &Job<'_>) -> Result<(String, String)> + Sync> Run<'_, W> {
     fn done(&self) -> usize {
         self.rows.lock().unwrap_or_else(|e| e.into_inner()).len()
     }
@@ -187,51 +288,77 @@ impl<W: Fn(&str) -> Result<(String, String)> + Sync> Run<'_, W> {
     fn turn(&self, hosts: &[String]) -> Vec<Row> {
         let queue = Mutex::new(hosts.iter().collect::<VecDeque<_>>());
         let away = Mutex::new(Vec::new());
-        std::thread::scope(|scope| {
-            for _ in 0..self.pace.jobs.clamp(1, hosts.len().max(1)) {
-                scope.spawn(|| {
-                    loop {
-                        let next = queue.lock().unwrap_or_else(|e| e.into_inner()).pop_front();
-                        let Some(host) = next.filter(|_| self.may_begin()) else { return };
-                        let row = self.one(host);
-                        if row.verdict == Verdict::Away && self.pace.retry.is_some() {
-                            away.lock().unwrap_or_else(|e| e.into_inner()).push(row);
-                            continue;
-                        }
-                        if row.verdict == Verdict::Failed && !self.pace.keep_going {
-                            self.stop("another board failed before".into());
-                        }
-                        self.tell(row);
-                    }
-                });
+        let turns = || {
+            loop {
+                // The job comes first: who has no turn yet is still to be stopped.
+                let job = self.jobs.take();
+                let next = queue.lock().unwrap_or_else(|e| e.into_inner()).pop_front();
+                let Some(host) = next.filter(|_| self.may_begin()) else { return };
+                let row = self.one(host, &job);
+                if row.verdict == Verdict::Away && self.pace.retry.is_some() {
+                    away.lock().unwrap_or_else(|e| e.into_inner()).push(row);
+                    continue;
+                }
+                if row.verdict == Verdict::Failed && !self.pace.keep_going {
+                    self.stop("another board failed before".into());
+                }
+                self.tell(row);
             }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..self.pace.under_way.min(hosts.len()) {
+                // Where the system gives no more threads, those that there are do the work.
+                if std::thread::Builder::new().spawn_scoped(scope, turns).is_err() {
+                    break;
+                }
+            }
+            turns();
         });
         away.into_inner().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// Waits, unless nobody may begin afterwards.
+    fn rest(&self, time: Duration) -> bool {
+        let end = Instant::now() + time;
+        loop {
+            if let Gate::Shut(why) = (self.pace.gate)() {
+                self.stop(why);
+                return false;
+            }
+            match end.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => return true,
+                left => std::thread::sleep(left.min(GATE_EVERY)),
+            }
+        }
+    }
+
     fn may_begin(&self) -> bool {
-        let mut told = String::new();
         loop {
             if self.stopped().is_some() {
                 return false;
             }
-            match (self.pace.gate)() {
-                Gate::Open => return true,
+            let gate = (self.pace.gate)();
+            let mut waits = self.waits.lock().unwrap_or_else(|e| e.into_inner());
+            match gate {
+                Gate::Open => {
+                    *waits = false;
+                    return true;
+                }
                 Gate::Shut(why) => self.stop(why),
                 Gate::Wait(why) => {
-                    if told != why {
+                    if !std::mem::replace(&mut *waits, true) {
                         eprintln!("edge-seg-fw: waiting: {why}");
-                        told = why;
                     }
+                    drop(waits);
                     std::thread::sleep(GATE_EVERY);
                 }
             }
         }
     }
 
-    fn one(&self, host: &str) -> Row {
+    fn one(&self, host: &str, job: &Job<'_>) -> Row {
         let start = Instant::now();
-        let (board, verdict, what) = match (self.work)(host) {
+        let (board, verdict, what) = match (self.work)(host, job) {
             Ok((board, what)) => (board, Verdict::Done, what),
             Err(error) if is_away(&error) && self.pace.retry.is_some() => (String::new(), Verdict::Away, format!("{error:#}")),
             Err(error) => (String::new(), Verdict::Failed, format!("{error:#}")),
@@ -257,6 +384,8 @@ pub fn render(rows: &[Row]) -> String {
 
 /// Rows of text in columns as wide as they need.
 pub fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    // What boards say is anybody's text.
+    let rows = rows.map(|row| row.map(|cell| text::shown(&cell).into_owned()));
     let all: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
     let mut out = String::new();
     for row in &all {
@@ -274,12 +403,13 @@ pub fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String
 mod tests {
     use super::*;
     use anyhow::bail;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     fn pace(phases: &[Phase], jobs: usize) -> Pace<'static> {
         Pace {
             phases: phases.to_vec(),
             jobs,
+            under_way: jobs,
             keep_going: false,
             retry: None,
             retry_every: Duration::from_millis(10),
@@ -300,13 +430,13 @@ mod tests {
     fn a_failing_phase_stops_everybody_after_it() {
         let asked = Mutex::new(Vec::new());
         let phases = [Phase::Boards(1), Phase::Boards(2), Phase::All];
-        let rows = over(&pace(&phases, 3), &hosts(6), |host| {
+        let rows = over(&pace(&phases, 3), &hosts(6), |host, _| {
             asked.lock().unwrap().push(host.to_string());
             bail!("no")
         });
         assert_eq!(*asked.lock().unwrap(), ["h0"]);
         assert_eq!(count(&rows, Verdict::Skipped), 5);
-        let rows = over(&Pace { keep_going: true, ..pace(&phases, 3) }, &hosts(6), |_| bail!("no"));
+        let rows = over(&Pace { keep_going: true, ..pace(&phases, 3) }, &hosts(6), |_, _| bail!("no"));
         assert_eq!(count(&rows, Verdict::Failed), 6);
     }
 
@@ -314,7 +444,7 @@ mod tests {
     fn phases_end_where_they_say_and_no_more_than_the_limit_work_at_a_time() {
         let phases: Vec<Phase> = ["1", "10 %", "all"].map(|text| text.parse().unwrap()).to_vec();
         let (now, most, ended) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
-        let rows = over(&pace(&phases, 3), &hosts(30), |host| {
+        let rows = over(&pace(&phases, 3), &hosts(30), |host, _| {
             let number: usize = host[1..].parse().unwrap();
             let before = ended.load(Ordering::SeqCst);
             assert!(number < 1 || before >= 1, "{host} began after {before}");
@@ -327,8 +457,15 @@ mod tests {
         });
         assert!(rows.iter().map(|row| row.host.clone()).eq(hosts(30)), "rows stand in the order that was given");
         assert!((2..=3).contains(&most.load(Ordering::SeqCst)));
-        let rows = over(&pace(&phases[..2], 3), &hosts(30), |_| Ok((String::new(), String::new())));
+        let rows = over(&pace(&phases[..2], 3), &hosts(30), |_, _| Ok((String::new(), String::new())));
         assert_eq!((count(&rows, Verdict::Done), count(&rows, Verdict::Skipped)), (3, 27), "a run may end before the last phase");
+        let ordered = |texts: &[&str]| in_order(&texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>());
+        for fine in [&["1", "10 %", "all"][..], &["1", "2", "5 %", "20 %"], &["all"], &["10 %", "3", "all"]] {
+            assert!(ordered(fine).is_ok(), "{fine:?}");
+        }
+        for wrong in [&["all", "1"][..], &["10 %", "5 %"], &["3", "3"], &["1", "all", "all"]] {
+            assert!(ordered(wrong).unwrap_err().to_string().contains("after"), "{wrong:?}");
+        }
         for odd in ["0", "0 %", "101 %", "some", "-1", ""] {
             assert!(odd.parse::<Phase>().is_err(), "{odd:?}");
         }
@@ -342,35 +479,108 @@ mod tests {
     fn boards_that_were_away_have_their_turn_when_they_are_back() {
         let tries = AtomicUsize::new(0);
         let retry = Pace { retry: Some(Duration::from_secs(20)), ..pace(&[Phase::Boards(2), Phase::All], 2) };
-        let rows = over(&retry, &hosts(4), |host| match host {
+        let rows = over(&retry, &hosts(4), |host, _| match host {
             "h1" if tries.fetch_add(1, Ordering::SeqCst) < 2 => Err(unreachable()),
             _ => Ok((String::new(), String::new())),
         });
         assert_eq!((count(&rows, Verdict::Done), tries.load(Ordering::SeqCst)), (4, 3));
         let short = Pace { retry: Some(Duration::from_millis(30)), ..pace(&[Phase::Boards(2), Phase::All], 2) };
-        let rows = over(&short, &hosts(4), |host| if host == "h3" { Err(unreachable()) } else { Ok((String::new(), String::new())) });
+        let rows = over(&short, &hosts(4), |host, _| if host == "h3" { Err(unreachable()) } else { Ok((String::new(), String::new())) });
         assert_eq!((count(&rows, Verdict::Done), count(&rows, Verdict::Away)), (3, 1));
         // A phase of which nobody answers proves nothing.
-        let rows = over(&short, &hosts(4), |host| if host < "h2" { Err(unreachable()) } else { Ok((String::new(), String::new())) });
+        let rows = over(&short, &hosts(4), |host, _| if host < "h2" { Err(unreachable()) } else { Ok((String::new(), String::new())) });
         assert_eq!((count(&rows, Verdict::Away), count(&rows, Verdict::Skipped)), (2, 2), "{rows:?}");
         // Without a time for it, one that is away has failed.
-        let rows = over(&pace(&[Phase::All], 1), &hosts(1), |_| Err(unreachable()));
+        let rows = over(&pace(&[Phase::All], 1), &hosts(1), |_, _| Err(unreachable()));
         assert_eq!(count(&rows, Verdict::Failed), 1);
+    }
+
+    #[test]
+    fn who_waits_for_boards_that_are_away_hears_of_the_end() {
+        let asked = AtomicUsize::new(0);
+        let gate = || if asked.fetch_add(1, Ordering::SeqCst) < 4 { Gate::Open } else { Gate::Shut("interrupted".into()) };
+        let hour = Duration::from_secs(3600);
+        let away = Pace { retry: Some(hour), retry_every: hour / 2, gate: &gate, ..pace(&[Phase::All], 1) };
+        let before = Instant::now();
+        let rows = over(&away, &hosts(2), |_, _| Err(unreachable()));
+        assert!(count(&rows, Verdict::Away) == 2 && before.elapsed() < Duration::from_secs(60), "{rows:?}");
+    }
+
+    #[test]
+    fn what_boards_say_moves_no_cursor() {
+        let text = table(["host"], [["a\u{1b}[2Jb\nc".to_owned()]].into_iter());
+        assert_eq!(text, "host\na\\u{1b}[2Jb\\nc\n");
     }
 
     #[test]
     fn a_gate_holds_boards_back_and_shuts_them_out() {
         let asked = AtomicUsize::new(0);
         let slow = || if asked.fetch_add(1, Ordering::SeqCst) < 1 { Gate::Wait("not yet".into()) } else { Gate::Open };
-        let rows = over(&Pace { gate: &slow, ..pace(&[Phase::All], 1) }, &hosts(2), |_| Ok((String::new(), String::new())));
+        let rows = over(&Pace { gate: &slow, ..pace(&[Phase::All], 1) }, &hosts(2), |_, _| Ok((String::new(), String::new())));
         assert_eq!(count(&rows, Verdict::Done), 2);
         let began = AtomicUsize::new(0);
         let shut = || if began.load(Ordering::SeqCst) > 0 { Gate::Shut("paused".into()) } else { Gate::Open };
-        let rows = over(&Pace { gate: &shut, ..pace(&[Phase::All], 1) }, &hosts(3), |_| {
+        let rows = over(&Pace { gate: &shut, ..pace(&[Phase::All], 1) }, &hosts(3), |_, _| {
             began.fetch_add(1, Ordering::SeqCst);
             Ok((String::new(), String::new()))
         });
         assert_eq!((count(&rows, Verdict::Done), count(&rows, Verdict::Skipped)), (1, 2));
         assert_eq!(rows[2].what, "paused");
+    }
+    /// A release's trial, which ends when it is let end.
+    fn trials(pace: &Pace<'_>, count: usize, fails: bool, ends: impl Fn(usize) -> bool + Sync) -> (Vec<Row>, usize, usize) {
+        let (working, most_working) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (waiting, most_waiting) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let began = AtomicUsize::new(0);
+        let rows = over(pace, &hosts(count), |_, job| {
+            began.fetch_add(1, Ordering::SeqCst);
+            most_working.fetch_max(working.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(2));
+            working.fetch_sub(1, Ordering::SeqCst);
+            most_waiting.fetch_max(waiting.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            job.let_go();
+            let end = Instant::now() + Duration::from_secs(20);
+            while !ends(began.load(Ordering::SeqCst)) {
+                assert!(Instant::now() < end, "{} began", began.load(Ordering::SeqCst));
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            waiting.fetch_sub(1, Ordering::SeqCst);
+            if fails { bail!("no") } else { Ok((String::new(), String::new())) }
+        });
+        (rows, most_working.into_inner(), most_waiting.into_inner())
+    }
+
+    #[test]
+    fn a_trial_holds_no_job_and_boards_on_trial_have_their_own_limit() {
+        let all = |jobs, under_way| Pace { under_way, ..pace(&[Phase::All], jobs) };
+        // Each trial ends when all boards are on trial: with jobs held, none would.
+        let (rows, working, waiting) = trials(&all(3, 100), 20, false, |began| began == 20);
+        assert_eq!((count(&rows, Verdict::Done), waiting), (20, 20));
+        assert!((1..=3).contains(&working), "{working}");
+        let (rows, working, waiting) = trials(&all(3, 5), 20, false, |began| began >= 5);
+        assert_eq!((count(&rows, Verdict::Done), waiting), (20, 5));
+        assert!((1..=3).contains(&working), "{working}");
+        // A limit of trials is one of work too.
+        let (rows, working, waiting) = trials(&all(25, 1), 4, false, |_| true);
+        assert_eq!((count(&rows, Verdict::Done), working, waiting), (4, 1, 1));
+    }
+
+    #[test]
+    fn a_failing_trial_stops_all_that_have_not_begun() {
+        let five = Pace { under_way: 5, ..pace(&[Phase::All], 3) };
+        let (rows, _, waiting) = trials(&five, 20, true, |began| began >= 5);
+        assert_eq!((count(&rows, Verdict::Failed), count(&rows, Verdict::Skipped), waiting), (5, 15, 5));
+        // A phase ends with the last of its trials.
+        let phases = [Phase::Boards(4), Phase::All];
+        let ended = AtomicUsize::new(0);
+        let rows = over(&Pace { under_way: 100, ..pace(&phases, 2) }, &hosts(10), |host, job| {
+            let number: usize = host[1..].parse().unwrap();
+            assert!(number < 4 || ended.load(Ordering::SeqCst) >= 4, "{host} began before the trials of its phase ended");
+            job.let_go();
+            std::thread::sleep(Duration::from_millis(10));
+            ended.fetch_add(1, Ordering::SeqCst);
+            Ok((String::new(), String::new()))
+        });
+        assert_eq!(count(&rows, Verdict::Done), 10);
     }
 }

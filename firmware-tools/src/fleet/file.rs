@@ -10,7 +10,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::window::Window;
-use crate::deploy::{Phase, Remote, SshTarget};
+use crate::deploy::{Phase, Remote, SshTarget, in_order};
 use crate::slots::machine::{Bar, Trial};
 
 /// Boards, by the file that names them.
@@ -22,8 +22,10 @@ pub struct Fleet {
     pub target: SshTarget,
     /// Where each phase of a rollout ends.
     pub phases: Vec<Phase>,
-    /// How many boards work at a time.
+    /// How many boards are asked, copied to and installed on at a time.
     pub jobs: usize,
+    /// How many boards of a rollout may have begun and not ended, those on trial included.
+    pub under_way: usize,
     /// When boards may be changed; at any time where there is none.
     pub windows: Vec<Window>,
     /// For how long boards that are away are tried again.
@@ -77,6 +79,7 @@ struct Written {
 struct Rollout {
     phases: Vec<String>,
     jobs: usize,
+    under_way: usize,
     windows: Vec<String>,
     retry_minutes: f64,
     retry_every_s: f64,
@@ -88,6 +91,7 @@ impl Default for Rollout {
         Rollout {
             phases: ["1", "10 %", "all"].map(str::to_owned).to_vec(),
             jobs: 25,
+            under_way: 100,
             windows: Vec::new(),
             retry_minutes: 0.0,
             retry_every_s: 60.0,
@@ -193,6 +197,9 @@ impl Fleet {
             ensure!(is_name(&host.name), "{}: expected a name of letters, digits, - _ and .", named());
             ensure!(!hosts.iter().any(|other: &Host| other.name == host.name), "{}: expected each name once", named());
             let ssh = host.ssh.clone().unwrap_or_else(|| host.name.clone());
+            if let Some(other) = hosts.iter().find(|other| other.ssh == ssh) {
+                anyhow::bail!("{}: ssh: expected a board of its own, found {ssh:?}, which is {:?}'s", named(), other.name);
+            }
             let config = config_of(&written, host, base.as_ref()).with_context(named)?;
             hosts.push(Host { name: host.name.clone(), ssh, groups: host.groups.clone(), config });
         }
@@ -207,7 +214,9 @@ impl Fleet {
         ensure!(minutes <= MOST_MINUTES, "trial.minutes: expected at most {MOST_MINUTES}, found {minutes}");
         ensure!(wait_s >= u64::from(minutes) * 60, "trial.wait-s: expected no less than the trial's minutes, found {wait_s}");
         let rollout = written.rollout;
-        ensure!(rollout.jobs > 0, "rollout.jobs: expected 1 or more, found 0");
+        for (name, count) in [("jobs", rollout.jobs), ("under-way", rollout.under_way)] {
+            ensure!((1..=MOST_AT_ONCE).contains(&count), "rollout.{name}: expected 1 to {MOST_AT_ONCE}, found {count}");
+        }
         let seconds = |name: &str, value: f64| {
             Duration::try_from_secs_f64(value).map_err(|_| anyhow!("rollout.{name}: expected a time of 0 or more, found {value}"))
         };
@@ -221,11 +230,14 @@ impl Fleet {
         for host in &hosts {
             Remote::check(&host.ssh).with_context(|| format!("host {:?}", host.name))?;
         }
+        let phases = parsed("rollout.phases", &rollout.phases)?;
+        in_order(&phases).context("rollout.phases")?;
         Ok(Fleet {
             hosts,
             target,
-            phases: parsed("rollout.phases", &rollout.phases)?,
+            phases,
             jobs: rollout.jobs,
+            under_way: rollout.under_way,
             windows: parsed("rollout.windows", &rollout.windows)?,
             retry: seconds("retry-minutes", rollout.retry_minutes * 60.0)?,
             retry_every: seconds("retry-every-s", rollout.retry_every_s)?,
@@ -259,6 +271,9 @@ impl Host {
         }
     }
 }
+
+/// Each board that is under way takes two processes of ssh and a thread here.
+const MOST_AT_ONCE: usize = 1000;
 
 /// A day: a trial that lasts longer is no trial.
 pub const MOST_MINUTES: u32 = 24 * 60;
@@ -364,7 +379,7 @@ mod tests {
         assert_eq!((second["words"]["tags"].as_str(), second["input"]["source"].as_str()), (Some("person, dog"), Some("test:")));
         assert_eq!((fleet.hosts[0].ssh.as_str(), fleet.hosts[1].ssh.as_str()), ("pi@camera1.local", "cam2"));
         assert_eq!(fleet.phases, [Phase::Boards(1), Phase::Percent(50), Phase::All]);
-        assert_eq!((fleet.retry, fleet.trial.bar.p95_ms, fleet.jobs), (Duration::from_secs(30), 900, 25));
+        assert_eq!((fleet.retry, fleet.trial.bar.p95_ms, (fleet.jobs, fleet.under_way)), (Duration::from_secs(30), 900, (25, 100)));
         let names = |chosen: &[&str]| -> Vec<String> {
             let chosen: Vec<String> = chosen.iter().map(|name| (*name).to_owned()).collect();
             fleet.chosen(&chosen).unwrap().iter().map(|host| host.name.clone()).collect()
@@ -381,6 +396,8 @@ mod tests {
             ("p95-ms", "p95", "unknown field `p95`"),
             ("name = \"cam2\"", "name = \"cam1\"", "each name once"),
             ("name = \"cam2\"", "name = \"../cam2\"", "expected a name"),
+            ("name = \"cam2\"", "name = \"cam2\"\nssh = \"pi@camera1.local\"", "which is \"cam1\"'s"),
+            ("[\"1\", \"50 %\", \"all\"]", "[\"all\", \"1\"]", "found 1 after all"),
             ("[\"yard\", \"night\"]", "[\"yard\", \"day\"]", "[group.day]"),
             ("pi@camera1.local", "-oProxyCommand=reboot", "expected a host"),
             ("base = \"base.toml\"", "", "expected [config] base"),
@@ -388,6 +405,9 @@ mod tests {
             ("\"log.level\" = \"debug\"", "\"log.level.x\" = 1", "is no section"),
             ("minutes = 2", "minutes = 5", "trial.wait-s"),
             ("retry-minutes = 0.5", "retry-minutes = -1", "rollout.retry-minutes"),
+            ("retry-minutes = 0.5", "jobs = 0", "rollout.jobs"),
+            ("retry-minutes = 0.5", "under-way = 0", "rollout.under-way"),
+            ("retry-minutes = 0.5", "under-way = 100000", "rollout.under-way"),
         ] {
             assert!(FILE.contains(from));
             let error = format!("{:#}", parse(&FILE.replacen(from, to, 1)).unwrap_err());

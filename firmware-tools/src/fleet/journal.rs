@@ -7,7 +7,10 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use edge_seg_bundle::date::utc;
+use edge_seg_bundle::text;
 use serde_json::{Value, json};
+
+use crate::history;
 
 /// An open journal.
 #[derive(Debug)]
@@ -27,7 +30,7 @@ impl Journal {
     /// # Errors
     /// When the file system refuses.
     pub fn add(&self, event: &str, more: &Value) -> Result<()> {
-        let mut entry = json!({ "time": utc(SystemTime::now()), "run": self.run, "who": who(), "event": event });
+        let mut entry = json!({ "time": utc(SystemTime::now()), "run": self.run, "who": history::operator(), "event": event });
         if let (Some(entry), Some(more)) = (entry.as_object_mut(), more.as_object()) {
             entry.extend(more.clone());
         }
@@ -49,14 +52,6 @@ impl Journal {
     }
 }
 
-/// The user and machine that work here.
-fn who() -> String {
-    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
-    let name = name.unwrap_or_else(|_| format!("user {}", rustix::process::getuid().as_raw()));
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{name}@{}", host.trim())
-}
-
 /// The entries, oldest first; torn lines are left out. None where nothing was ever brought.
 ///
 /// # Errors
@@ -75,14 +70,21 @@ pub fn read(path: &Path) -> Result<Vec<Value>> {
     }
 }
 
+/// The newest run's beginning, where it has no end.
+pub fn unfinished(entries: &[Value]) -> Option<&Value> {
+    let (at, start) = entries.iter().enumerate().rev().find(|(_, entry)| entry["event"] == "start")?;
+    let ended = entries[at..].iter().any(|entry| entry["event"] == "end" && entry["run"] == start["run"]);
+    (!ended).then_some(start)
+}
+
 /// An entry as a line of text.
 pub fn told(entry: &Value) -> String {
-    let text = |key: &str| entry[key].as_str().unwrap_or("-").to_owned();
-    let what = match text("event").as_str() {
-        "board" => format!("{}: {}: {}", text("host"), text("verdict"), text("what")),
-        event => format!("{event}: {}", text("what")),
+    let field = |key: &str| entry[key].as_str().unwrap_or("-").to_owned();
+    let what = match field("event").as_str() {
+        "board" => format!("{}: {}: {}", field("host"), field("verdict"), field("what")),
+        event => format!("{event}: {}", field("what")),
     };
-    format!("{}  {}  {what}", text("time"), text("who"))
+    text::shown(&format!("{}  {}  {what}", field("time"), field("who"))).into_owned()
 }
 
 #[cfg(test)]
@@ -103,6 +105,11 @@ mod tests {
         let entries = read(&path).unwrap();
         assert_eq!(entries.len(), 2, "{entries:?}");
         assert!(told(&entries[1]).ends_with("cam1: done: slot a is good") && entries[0]["who"].as_str().unwrap().contains('@'));
+        assert_eq!(unfinished(&entries).unwrap()["what"], "mini serial 7");
+        journal.add("end", &json!({ "run": "another", "what": "1 done" })).unwrap();
+        assert!(unfinished(&read(&path).unwrap()).is_some());
+        journal.add("end", &json!({ "what": "1 done" })).unwrap();
+        assert!(unfinished(&read(&path).unwrap()).is_none() && unfinished(&[]).is_none());
         std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -13,10 +13,11 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, ensure};
 use edge_seg_bundle::date::utc;
 use edge_seg_bundle::files::replace_file;
+use edge_seg_bundle::text;
 use minisign::SecretKey;
 use serde_json::{Value, json};
 
-use crate::deploy::{self, Bringing, Gate, OwnFolder, Pace, Payload, Phase, Release, Remote, Row, Verdict, table};
+use crate::deploy::{self, Bringing, Gate, Interrupt, OwnFolder, Pace, Payload, Phase, Release, Remote, Row, Verdict, table};
 use crate::install::now;
 use crate::keys::{self, Password};
 pub use file::{Fleet, Host, MOST_MINUTES};
@@ -64,6 +65,8 @@ pub struct Order {
     pub at_once: bool,
     /// Where phases end, in place of the file's.
     pub phases: Option<Vec<Phase>>,
+    /// Who may ask it to end.
+    pub interrupt: Interrupt,
 }
 
 impl Fleet {
@@ -217,6 +220,9 @@ impl Fleet {
         };
         let how = Bringing { dry_run: order.dry_run, downgrade: order.downgrade, trial: self.trial, wait: Some(self.wait) };
         let journal = Journal::at(&self.journal);
+        if let Some(entry) = journal::unfinished(&journal::read(&self.journal)?) {
+            eprintln!("edge-seg-fw: a run has no end in the journal: it was killed, or is under way elsewhere: {}", journal::told(entry));
+        }
         let what = match (order.rollback, order.dry_run) {
             (true, _) => "back to the release before".to_owned(),
             (false, true) => format!("dry run of {}", release.title()),
@@ -234,12 +240,16 @@ impl Fleet {
             if let Err(error) = journal.add("board", &entry) {
                 lost.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(error);
             }
-            eprintln!("{} {}: {}", utc(SystemTime::now()), row.host, row.what);
+            eprintln!("{} {}: {}", utc(SystemTime::now()), row.host, text::shown(&row.what));
         };
-        let gate = || self.gate(order.at_once || order.dry_run);
+        let gate = || match order.interrupt.gate() {
+            Gate::Open => self.gate(order.at_once || order.dry_run),
+            shut => shut,
+        };
         let pace = Pace {
             phases,
             jobs: self.jobs,
+            under_way: self.under_way,
             keep_going: order.keep_going,
             retry: Some(self.retry).filter(|_| !order.dry_run),
             retry_every: self.retry_every,
@@ -247,8 +257,8 @@ impl Fleet {
             told: &told,
         };
         let ssh = |name: &str| hosts.iter().find(|host| host.name == name).map_or("", |host| host.ssh.as_str());
-        let rows = deploy::over(&pace, &names, |name| match releases.get(name) {
-            Some(release) => deploy::bring(&self.target, &how, release, ssh(name)),
+        let rows = deploy::over(&pace, &names, |name, job| match releases.get(name) {
+            Some(release) => deploy::bring(&self.target, &how, release, ssh(name), job),
             None => deploy::rollback(&self.target, &how, ssh(name)),
         });
         let count = |verdict: Verdict| rows.iter().filter(|row| row.verdict == verdict).count();

@@ -3,11 +3,12 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use edge_seg_bundle::files::hex;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 /// Who may do what with a file.
@@ -88,20 +89,25 @@ impl RealDisk {
     /// When it is not there, is no plain file, or somebody else could have written it.
     pub fn open(&self, path: &Path) -> io::Result<File> {
         let (folder, name) = self.place(path)?;
-        let file = File::from(rustix::fs::openat(&folder, name, READ | OFlags::NONBLOCK, Mode::empty())?);
+        let file = rustix::fs::openat(&folder, name, READ | OFlags::NONBLOCK, Mode::empty());
+        let file = File::from(file.map_err(|error| of_link(path, error, false))?);
         trusted(path, &file, false)?;
         Ok(file)
     }
 
-    /// Opens a file that locks are taken on, and makes it where it is not there.
+    /// Opens a file that locks are taken on, and makes it where it is not there. Who can open it can hold every change up, so nobody else can.
     ///
     /// # Errors
     /// As [`RealDisk::open`].
     pub fn open_lock(&self, path: &Path) -> io::Result<File> {
         let (folder, name) = self.place(path)?;
         let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::openat(&folder, name, flags, Mode::from_raw_mode(0o644))?);
+        let file = rustix::fs::openat(&folder, name, flags, Mode::from_raw_mode(0o600));
+        let file = File::from(file.map_err(|error| of_link(path, error, false))?);
         trusted(path, &file, false)?;
+        if file.metadata()?.mode() & 0o077 != 0 {
+            file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        }
         Ok(file)
     }
 
@@ -116,7 +122,7 @@ impl RealDisk {
         for part in below.components() {
             let Component::Normal(name) = part else { return Err(io::ErrorKind::InvalidInput.into()) };
             at.push(name);
-            found = File::from(rustix::fs::openat(&found, name, FOLDER, Mode::empty()).map_err(|error| of_link(&at, error.into()))?);
+            found = File::from(rustix::fs::openat(&found, name, FOLDER, Mode::empty()).map_err(|error| of_link(&at, error, true))?);
             trusted(&at, &found, true)?;
         }
         Ok(found.into())
@@ -135,10 +141,25 @@ impl RealDisk {
 }
 
 /// The kernel's words for a link that is not followed name a loop, or something that is no folder.
-fn of_link(path: &Path, error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => error,
-        _ => io::Error::other(format!("{}: expected a folder of its own, found a link or something else ({error})", path.display())),
+fn of_link(path: &Path, error: Errno, folder: bool) -> io::Error {
+    match (matches!(error, Errno::LOOP | Errno::NOTDIR), folder) {
+        (false, _) => error.into(),
+        (true, true) => {
+            io::Error::other(format!("{}: expected a folder of its own, found a link or something else ({error})", path.display()))
+        }
+        (true, false) => io::Error::other(format!("{}: expected a plain file, found a link, and none is followed there", path.display())),
+    }
+}
+
+/// A file's kind in words.
+pub(crate) fn kind_of(meta: &fs::Metadata) -> &'static str {
+    let kind = meta.file_type();
+    match () {
+        () if kind.is_dir() => "a folder",
+        () if kind.is_file() => "a plain file",
+        () if kind.is_fifo() => "a named pipe",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
     }
 }
 
@@ -147,7 +168,7 @@ fn trusted(path: &Path, file: &File, folder: bool) -> io::Result<()> {
     let meta = file.metadata()?;
     let wrong = |expected: &str, found: String| Err(io::Error::other(format!("{}: expected {expected}, found {found}", path.display())));
     if meta.is_dir() != folder || !(meta.is_dir() || meta.is_file()) {
-        return wrong(if folder { "a folder" } else { "a plain file" }, format!("{:?}", meta.file_type()));
+        return wrong(if folder { "a folder" } else { "a plain file" }, kind_of(&meta).into());
     }
     let owner = meta.uid();
     if owner != 0 && owner != rustix::process::geteuid().as_raw() {
@@ -241,7 +262,7 @@ impl Disk for RealDisk {
             found => found?,
         };
         match rustix::fs::unlinkat(&folder, name, AtFlags::empty()) {
-            Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(Errno::NOENT) => Ok(()),
             other => Ok(other?),
         }
     }
@@ -257,7 +278,7 @@ impl Disk for RealDisk {
             let folder = self.folder(&at)?;
             at.push(part);
             match rustix::fs::mkdirat(&folder, part.as_os_str(), Mode::from_raw_mode(FOLDER_MODE)) {
-                Err(rustix::io::Errno::EXIST) => {}
+                Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
                 Ok(()) => File::from(self.folder(&at)?).set_permissions(fs::Permissions::from_mode(FOLDER_MODE))?,
             }

@@ -145,6 +145,8 @@ pub struct Outcome {
     pub refused: Option<String>,
     /// What is to be run, after [`Event::Boot`].
     pub run: Option<Option<Slot>>,
+    /// Whether what was brought is on trial already, and has been started.
+    pub under_way: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -189,20 +191,23 @@ impl<D: Disk> Slots<D> {
     /// what is whole there is on trial, for nothing tells how far it was trusted.
     ///
     /// # Errors
-    /// [`StateError::Read`] when the disk refuses to read.
+    /// [`StateError::Read`] when the disk refuses to read both.
     pub fn load(&mut self) -> Result<State, StateError> {
         let current = self.pointer()?;
-        let mut saved = None;
-        for name in STATES {
-            let path = self.root.join(name);
-            saved = match self.disk.read(&path) {
-                Ok(bytes) => serde_json::from_slice::<Saved>(&bytes).ok().filter(|saved| saved.format == 1),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(source) => return Err(StateError::Read { path, source }),
-            };
+        let (mut saved, mut unread) = (None, None);
+        for path in STATES.map(|name| self.root.join(name)) {
+            match self.disk.read(&path) {
+                Ok(bytes) => saved = serde_json::from_slice::<Saved>(&bytes).ok().filter(|saved| saved.format == 1),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => unread = unread.or(Some(StateError::Read { path, source })),
+            }
             if saved.is_some() {
                 break;
             }
+        }
+        // What cannot be read may be what counts: nothing is rebuilt in its place.
+        if let Some(error) = unread.filter(|_| saved.is_none()) {
+            return Err(error);
         }
         let mut state = State::new(Trial::default());
         state.current = current;
@@ -259,7 +264,7 @@ impl<D: Disk> Slots<D> {
     /// Like [`Slots::drive`], from a state that was loaded, with its trial changed or not.
     pub fn drive_from(&mut self, state: State, event: Event, mut source: Option<&mut dyn Source>) -> Outcome {
         let (state, mut actions) = step(state, event);
-        let mut outcome = Outcome { state, reports: Vec::new(), refused: None, run: None };
+        let mut outcome = Outcome { state, reports: Vec::new(), refused: None, run: None, under_way: false };
         loop {
             let mut answer = Event::Done;
             for action in &actions {

@@ -273,6 +273,12 @@ impl State {
         self.set(slot, Status::Bad { why: why.into() });
     }
 
+    /// The slot on trial that has been started.
+    pub fn under_way(&self) -> Option<Slot> {
+        let starts = self.trial.starts;
+        self.current.filter(|slot| matches!(self.slot(*slot).status, Status::Pending { tries_left } if tries_left < starts))
+    }
+
     fn good(&self, slot: Slot) -> bool {
         self.slot(slot).status == Status::Good
     }

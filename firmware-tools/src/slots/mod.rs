@@ -7,7 +7,7 @@ mod disk;
 mod execute;
 pub mod machine;
 
-pub(crate) use disk::digest_of;
 pub use disk::{Disk, Kind, RealDisk};
+pub(crate) use disk::{digest_of, kind_of};
 pub use execute::{Content, Outcome, Parts, Slots, Source, StateError, release_of};
 pub use machine::{Action, Bar, Event, Release, Slot, SlotState, State, Status, step};
