@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, watch};
 use super::encode::Encoder;
 use super::timeline::Timeline;
 use crate::Result;
-use crate::session::{Counters, EventBus, FrameReport, SegmentedFrame};
+use crate::session::{Counters, EventBus, FrameReport, HideSwitches, SegmentedFrame};
 use crate::sinks::{LiveSink, Recorder};
 use crate::words::Control;
 use edge_seg_model::{Placement, Session};
@@ -45,6 +45,7 @@ pub struct Hub {
     pub(super) recorder: Option<Recorder>,
     pub(super) encoder: Encoder,
     pub(super) index: OnceLock<PathBuf>,
+    pub(super) hiding: OnceLock<Hiding>,
     pub(super) timeline: Timeline,
     start: Instant,
     latest: watch::Sender<Option<Arc<Snapshot>>>,
@@ -53,6 +54,13 @@ pub struct Hub {
     /// Milliseconds since the start at which somebody last asked for a frame.
     asked_ms: AtomicU64,
     pace: Mutex<Pace>,
+}
+
+/// What is hidden, and what clients may change about it.
+#[derive(Debug)]
+pub(super) struct Hiding {
+    pub always: Vec<String>,
+    pub switches: Option<Arc<HideSwitches>>,
 }
 
 /// An event for those who listen: its kind, and its JSON.
@@ -109,6 +117,7 @@ impl Hub {
             recorder,
             encoder: Encoder::default(),
             index: OnceLock::new(),
+            hiding: OnceLock::new(),
             timeline,
             start: Instant::now(),
             latest: watch::Sender::new(None),
@@ -122,6 +131,18 @@ impl Hub {
     /// Lets clients search an index that this session keeps.
     pub fn searches(&self, index: PathBuf) {
         let _ = self.index.set(index);
+    }
+
+    /// Tells clients which words are hidden in any case, and lets them hide more where there are switches: those that the session runs with
+    /// ([`LiveOptions::hide_switches`](crate::session::LiveOptions::hide_switches)).
+    pub fn hides(&self, always: Vec<String>, switches: Option<Arc<HideSwitches>>) {
+        let _ = self.hiding.set(Hiding { always, switches });
+    }
+
+    /// Whether a frame is from before what is hidden by now.
+    pub(super) fn is_past(&self, shown: &SegmentedFrame) -> bool {
+        let switches = self.hiding.get().and_then(|hiding| hiding.switches.as_ref());
+        switches.is_some_and(|switches| shown.hide_version < switches.version())
     }
 
     fn pace(&self) -> parking_lot::MutexGuard<'_, Pace> {
@@ -172,7 +193,7 @@ impl Hub {
         self.asked_ms.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
         let _waiting = Waiting::new(&self.waiting);
         let mut latest = self.latest.subscribe();
-        let is_new = |snapshot: &Option<Arc<Snapshot>>| snapshot.as_ref().is_some_and(|s| Some(s.count) != after);
+        let is_new = |snapshot: &Option<Arc<Snapshot>>| snapshot.as_ref().is_some_and(|s| Some(s.count) != after && !self.is_past(&s.shown));
         let found = tokio::time::timeout(wait, latest.wait_for(is_new)).await.ok()?.ok()?;
         found.clone()
     }
@@ -217,6 +238,7 @@ impl Hub {
             "saves_sets": self.control.sets.is_some(),
             "records": self.recorder.is_some(),
             "searches": self.index.get().is_some(),
+            "hides": self.hiding.get().is_some(),
         })
     }
 

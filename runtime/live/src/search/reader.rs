@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::format::{BLOCK_HEAD_BYTES, Header, Record, Records, StoredPart, generation, read_up_to, wrong};
 use super::writer::{check_model, millis};
 use crate::{Error, Result};
-use edge_seg_model::{Example, Scoring, Session, StoredRows, TagBank, WordList};
+use edge_seg_model::{Class, Example, Scoring, Session, StoredRows, TagBank, WordList};
 
 /// An index that is read. It may be written meanwhile.
 #[derive(Debug)]
@@ -23,7 +23,8 @@ pub struct Index {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Query {
-    /// The score, in 0..1, from which a frame shows a word; the model's own for tags if none.
+    /// The score, in 0..1, from which a frame shows a word. If none, the model's own: for tags, and that of its background for a word of
+    /// examples alone, whose row is made to meet that one.
     pub threshold: Option<f32>,
     /// Frames before this are left out.
     pub since: Option<SystemTime>,
@@ -191,13 +192,8 @@ impl Index {
     /// # Errors
     /// [`Words`](edge_seg_model::Error::Words) if the index is another model's, [`Io`](edge_seg_model::Error::Io) if it cannot be read.
     pub fn search(&self, session: &Session, bank: &TagBank, query: &Query) -> Result<Vec<Vec<Sighting>>> {
-        let manifest = session.bundle().manifest();
-        check_model(&self.path, &self.header, session.bundle().digest(), &manifest.name)?;
-        let scorer = Scorer::new(bank, Scoring::from(manifest), query.threshold.unwrap_or(manifest.tag_threshold));
-        let found = session.on_threads(|| self.each_block(|bytes, place| self.scan(bytes, place, bank, &scorer, query)))?;
-        let mut classes: Vec<Vec<Match>> = (0..bank.names().len()).map(|_| Vec::new()).collect();
-        found.into_iter().flatten().for_each(|one| classes[one.class].push(one));
-        Ok(classes.into_iter().map(|matches| sightings(matches, query)).collect())
+        let threshold = query.threshold.unwrap_or(session.bundle().manifest().tag_threshold);
+        self.look(session, bank, &vec![threshold; bank.names().len()], query)
     }
 
     /// As [`Self::search`], of a list of words. An example that is all of its picture is told from what the index shows on average.
@@ -205,12 +201,27 @@ impl Index {
     /// # Errors
     /// As [`Self::search`].
     pub fn find(&self, session: &Session, words: &WordList, query: &Query) -> Result<Vec<Vec<Sighting>>> {
+        let manifest = session.bundle().manifest();
+        let shown = if manifest.logit_bias.is_some() { manifest.background.min(manifest.tag_threshold) } else { manifest.tag_threshold };
+        let own = |class: &Class| if class.words.is_empty() { shown } else { manifest.tag_threshold };
+        let thresholds: Vec<f32> = words.classes().iter().map(|class| query.threshold.unwrap_or_else(|| own(class))).collect();
         let is_whole = |example: &Example| example.is_whole();
         let usual = if words.examples().iter().flatten().any(is_whole) { self.mean()? } else { None };
-        let Some(usual) = usual else { return self.search(session, words.bank(), query) };
+        let Some(usual) = usual else { return self.look(session, words.bank(), &thresholds, query) };
         let beside = |of: &Vec<Example>| of.iter().cloned().map(|example| example.beside(&usual)).collect();
         let examples: Vec<Vec<Example>> = words.examples().iter().map(beside).collect();
-        self.search(session, &session.tag_bank_with(words.classes(), words.left_out(), &examples)?, query)
+        self.look(session, &session.tag_bank_with(words.classes(), words.left_out(), &examples)?, &thresholds, query)
+    }
+
+    /// `thresholds` of scores: `[classes]`
+    fn look(&self, session: &Session, bank: &TagBank, thresholds: &[f32], query: &Query) -> Result<Vec<Vec<Sighting>>> {
+        let manifest = session.bundle().manifest();
+        check_model(&self.path, &self.header, session.bundle().digest(), &manifest.name)?;
+        let scorer = Scorer::new(bank, Scoring::from(manifest), thresholds);
+        let found = session.on_threads(|| self.each_block(|bytes, place| self.scan(bytes, place, bank, &scorer, query)))?;
+        let mut classes: Vec<Vec<Match>> = (0..bank.names().len()).map(|_| Vec::new()).collect();
+        found.into_iter().flatten().for_each(|one| classes[one.class].push(one));
+        Ok(classes.into_iter().map(|matches| sightings(matches, query)).collect())
     }
 
     /// Counts what it holds.
@@ -335,13 +346,13 @@ impl Index {
         let levels = scorer.levels(bank, &stored)?;
         let mut found = Vec::new();
         for (record, origin, at, time_ms) in frames {
-            for (class, levels) in levels.chunks_exact(stored.rows()).enumerate() {
+            for ((class, levels), threshold) in levels.chunks_exact(stored.rows()).enumerate().zip(&scorer.thresholds) {
                 let level = |part: StoredPart| levels[usize::from(part.row)];
                 let Some(best) = record.parts().max_by(|a, b| level(*a).total_cmp(&level(*b))) else { continue };
-                if level(best) < scorer.threshold {
+                if level(best) < *threshold {
                     continue;
                 }
-                let edges = grown(best.edges, record.parts().filter(|part| level(*part) >= scorer.threshold).map(|part| part.edges));
+                let edges = grown(best.edges, record.parts().filter(|part| level(*part) >= *threshold).map(|part| part.edges));
                 found.push(Match {
                     class,
                     score: scorer.score(level(best)),
@@ -369,15 +380,15 @@ struct Scorer {
     /// Words beyond one compete, where scores are a softmax.
     softmax: bool,
     /// Of levels.
-    threshold: f32,
+    thresholds: Vec<f32>, // [classes]
 }
 
 impl Scorer {
-    fn new(bank: &TagBank, scoring: Scoring, threshold: f32) -> Self {
+    fn new(bank: &TagBank, scoring: Scoring, thresholds: &[f32]) -> Self {
         let softmax = scoring.bias.is_none() && bank.words().rows() > 1;
-        let sigmoid = |t: f32| (t / (1.0 - t)).ln();
-        let threshold = if scoring.bias.is_some() { sigmoid(threshold.clamp(1e-6, 1.0 - 1e-6)) } else { threshold };
-        Self { scoring, softmax, threshold }
+        let logit = |t: f32| (t / (1.0 - t)).ln();
+        let level = |t: &f32| if scoring.bias.is_some() { logit(t.clamp(1e-6, 1.0 - 1e-6)) } else { *t };
+        Self { scoring, softmax, thresholds: thresholds.iter().map(level).collect() }
     }
 
     /// Each class's level at each stored row: its logit, its probability, or its cosine. `[classes, rows]`

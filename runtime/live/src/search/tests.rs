@@ -326,6 +326,42 @@ fn a_cosine_of_one_is_found_whatever_the_thread() {
     assert_eq!(found[0].box_px, [400, 0, 80, 80]);
 }
 
+#[test]
+fn words_of_examples_alone_are_found_from_the_score_that_their_rows_are_made_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seen.index");
+    let mut writer = IndexWriter::open(&path, &SESSION, &IndexOptions::default()).unwrap();
+    let cat = picture("cat.jpg");
+    let (width, height) = cat.pixels.dimensions();
+    let example = SESSION.example(&cat, [width / 4, height / 4, width / 2, height / 2]).unwrap();
+    let alone = SESSION.words_with("", &[("it".into(), example.clone())]).unwrap();
+    let row = alone.bank().words().row(0);
+    let manifest = SESSION.bundle().manifest();
+    assert!(manifest.background < 0.4 && manifest.tag_threshold > 0.4);
+    // A patch of each frame has this score, and no other one is like the word.
+    for (second, score) in [0.2f32, 0.4, 0.6].into_iter().enumerate() {
+        let cosine = ((score / (1.0 - score)).ln() - manifest.logit_bias.unwrap()) / manifest.logit_scale;
+        let mut encoded = noise(second as u64);
+        let mut patches = encoded.grid.patches().data().to_vec();
+        let along: f32 = row.iter().zip(&patches).map(|(a, b)| a * b).sum();
+        let beside: Vec<f32> = row.iter().zip(&patches).map(|(a, b)| b - along * a).collect();
+        let length = beside.iter().map(|value| value * value).sum::<f32>().sqrt();
+        let patch = row.iter().zip(&beside).map(|(a, b)| cosine * a + (1.0 - cosine * cosine).sqrt() * b / length);
+        let patch: Vec<f32> = patch.collect();
+        patches[..patch.len()].copy_from_slice(&patch);
+        encoded.grid = PatchGrid::new(8, 8, patch.len(), patches, vec![1.0; patch.len()]).unwrap();
+        let (time, at) = (UNIX_EPOCH + START + Duration::from_secs(60 * second as u64), Duration::from_secs(60 * second as u64));
+        writer.add(&Seen { encoded: &encoded, picture: &RgbImage::new(16, 16), time, at, origin: "hall" }).unwrap();
+    }
+    let index = Index::open(&path).unwrap();
+    let minutes = |found: Vec<Vec<Sighting>>| -> Vec<u64> { found[0].iter().map(|one| one.at.as_secs() / 60).collect() };
+    let query = Query::default();
+    assert_eq!(minutes(index.find(&SESSION, &alone, &query).unwrap()), [2, 1]);
+    assert_eq!(minutes(index.find(&SESSION, &alone, &query.clone().with_threshold(0.5)).unwrap()), [2]);
+    // The same numbers as a typed word's are held against the threshold of those.
+    assert_eq!(minutes(index.search(&SESSION, alone.bank(), &query).unwrap()), [2]);
+}
+
 /// `cargo test --release --workspace --lib -- --ignored --nocapture a_day_of_a_camera`: time of a query over 86,400 frames of which each
 /// shows what none before it did, on two threads.
 #[test]
