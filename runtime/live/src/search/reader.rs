@@ -316,8 +316,12 @@ impl Index {
             }
             see(&bytes[..read], Place { block: number, generation: wanted, at: 0 }).map(Some)
         };
-        let found: Vec<Option<T>> = heads.par_iter().map_init(Vec::new, read).collect::<Result<_>>()?;
-        Ok(found.into_iter().flatten().collect())
+        let several = |heads: &[(u64, u32)]| -> Result<Vec<Option<T>>> {
+            let mut memory = Vec::new();
+            heads.iter().map(|head| read(&mut memory, head)).collect()
+        };
+        let found: Vec<Vec<Option<T>>> = heads.par_chunks(AT_ONCE).map(several).collect::<Result<_>>()?;
+        Ok(found.into_iter().flatten().flatten().collect())
     }
 
     fn scan(&self, bytes: &[u8], place: Place, bank: &TagBank, scorer: &Scorer, query: &Query) -> Result<Vec<Match>> {
@@ -344,30 +348,36 @@ impl Index {
         }
         let stored = self.stored(values, scales, place.block)?;
         let levels = scorer.levels(bank, &stored)?;
+        let classes = levels.chunks_exact(stored.rows()).zip(&scorer.thresholds).enumerate();
+        // Most blocks show nothing of what is looked for.
+        let shown: Vec<_> = classes.filter(|(_, (levels, threshold))| levels.iter().any(|level| level >= threshold)).collect();
         let mut found = Vec::new();
-        for (record, origin, at, time_ms) in frames {
-            for ((class, levels), threshold) in levels.chunks_exact(stored.rows()).enumerate().zip(&scorer.thresholds) {
+        for (record, origin, at, time_ms) in frames.iter().filter(|_| !shown.is_empty()) {
+            for (class, (levels, threshold)) in &shown {
                 let level = |part: StoredPart| levels[usize::from(part.row)];
                 let Some(best) = record.parts().max_by(|a, b| level(*a).total_cmp(&level(*b))) else { continue };
-                if level(best) < *threshold {
+                if level(best) < **threshold {
                     continue;
                 }
-                let edges = grown(best.edges, record.parts().filter(|part| level(*part) >= *threshold).map(|part| part.edges));
+                let edges = grown(best.edges, record.parts().filter(|part| level(*part) >= **threshold).map(|part| part.edges));
                 found.push(Match {
-                    class,
+                    class: *class,
                     score: scorer.score(level(best)),
                     origin: origin.clone(),
-                    time_ms,
+                    time_ms: *time_ms,
                     at_ms: record.at_ms,
                     frame_px: record.frame_px,
                     edges,
-                    place: Place { at, ..place },
+                    place: Place { at: *at, ..place },
                 });
             }
         }
         Ok(found)
     }
 }
+
+/// Blocks that one thread reads in a row, into the same memory.
+const AT_ONCE: usize = 16;
 
 /// Scales as they lie in the file.
 pub(super) fn scales(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
