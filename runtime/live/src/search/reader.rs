@@ -350,7 +350,7 @@ impl Index {
         let levels = scorer.levels(bank, &stored)?;
         let classes = levels.chunks_exact(stored.rows()).zip(&scorer.thresholds).enumerate();
         // Most blocks show nothing of what is looked for.
-        let shown: Vec<_> = classes.filter(|(_, (levels, threshold))| levels.iter().any(|level| level >= threshold)).collect();
+        let shown: Vec<_> = classes.filter(|(_, (levels, threshold))| levels.iter().any(|level| *level >= **threshold)).collect();
         let mut found = Vec::new();
         for (record, origin, at, time_ms) in frames.iter().filter(|_| !shown.is_empty()) {
             for (class, (levels, threshold)) in &shown {

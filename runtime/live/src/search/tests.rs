@@ -330,7 +330,7 @@ fn a_cosine_of_one_is_found_whatever_the_thread() {
 fn words_of_examples_alone_are_found_from_the_score_that_their_rows_are_made_for() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("seen.index");
-    let mut writer = IndexWriter::open(&path, &SESSION, &IndexOptions::default()).unwrap();
+    let mut writer = IndexWriter::open(&path, &SESSION, &IndexOptions::default().with_frame_bytes(100_000)).unwrap();
     let cat = picture("cat.jpg");
     let (width, height) = cat.pixels.dimensions();
     let example = SESSION.example(&cat, [width / 4, height / 4, width / 2, height / 2]).unwrap();
@@ -338,20 +338,21 @@ fn words_of_examples_alone_are_found_from_the_score_that_their_rows_are_made_for
     let row = alone.bank().words().row(0);
     let manifest = SESSION.bundle().manifest();
     assert!(manifest.background < 0.4 && manifest.tag_threshold > 0.4);
-    // A patch of each frame has this score, and no other one is like the word.
-    for (second, score) in [0.2f32, 0.4, 0.6].into_iter().enumerate() {
+    // The first patch of each frame has this score, and no other one is like the word.
+    for (minute, score) in [0.2f32, 0.4, 0.6].into_iter().enumerate() {
         let cosine = ((score / (1.0 - score)).ln() - manifest.logit_bias.unwrap()) / manifest.logit_scale;
-        let mut encoded = noise(second as u64);
+        let mut encoded = noise(minute as u64);
         let mut patches = encoded.grid.patches().data().to_vec();
-        let along: f32 = row.iter().zip(&patches).map(|(a, b)| a * b).sum();
-        let beside: Vec<f32> = row.iter().zip(&patches).map(|(a, b)| b - along * a).collect();
-        let length = beside.iter().map(|value| value * value).sum::<f32>().sqrt();
-        let patch = row.iter().zip(&beside).map(|(a, b)| cosine * a + (1.0 - cosine * cosine).sqrt() * b / length);
-        let patch: Vec<f32> = patch.collect();
-        patches[..patch.len()].copy_from_slice(&patch);
-        encoded.grid = PatchGrid::new(8, 8, patch.len(), patches, vec![1.0; patch.len()]).unwrap();
-        let (time, at) = (UNIX_EPOCH + START + Duration::from_secs(60 * second as u64), Duration::from_secs(60 * second as u64));
-        writer.add(&Seen { encoded: &encoded, picture: &RgbImage::new(16, 16), time, at, origin: "hall" }).unwrap();
+        for (at, patch) in patches.chunks_exact_mut(row.len()).enumerate() {
+            let along: f32 = row.iter().zip(&*patch).map(|(a, b)| a * b).sum();
+            patch.iter_mut().zip(row).for_each(|(value, a)| *value -= along * a);
+            let length = patch.iter().map(|value| value * value).sum::<f32>().sqrt();
+            let (of_row, of_rest) = if at == 0 { (cosine, (1.0 - cosine * cosine).sqrt() / length) } else { (0.0, 1.0 / length) };
+            patch.iter_mut().zip(row).for_each(|(value, a)| *value = of_row * a + of_rest * *value);
+        }
+        encoded.grid = PatchGrid::new(8, 8, row.len(), patches, vec![1.0; row.len()]).unwrap();
+        let at = Duration::from_secs(60 * minute as u64);
+        writer.add(&Seen { encoded: &encoded, picture: &RgbImage::new(16, 16), time: UNIX_EPOCH + START + at, at, origin: "hall" }).unwrap();
     }
     let index = Index::open(&path).unwrap();
     let minutes = |found: Vec<Vec<Sighting>>| -> Vec<u64> { found[0].iter().map(|one| one.at.as_secs() / 60).collect() };
