@@ -275,7 +275,8 @@ fn a_switch_hides_for_whoever_asks_after_it() {
         for round in 0..6 {
             let answer = session.send("POST", "/api/hide", &json!("person, flag"));
             assert_eq!(answer.status, 201, "{answer:?}");
-            let switched = if always { vec![("flag".to_owned(), false)] } else { vec![("person".to_owned(), false), ("flag".to_owned(), false)] };
+            let switched =
+                if always { vec![("flag".to_owned(), false)] } else { vec![("person".to_owned(), false), ("flag".to_owned(), false)] };
             assert_eq!(words(&answer.json()), [fixed.clone(), switched].concat());
             for path in ROUTES.iter().cycle().take(6) {
                 assert!(!shows(&session, path), "{path}, round {round}");
@@ -301,7 +302,8 @@ fn a_switch_hides_for_whoever_asks_after_it() {
         }
     }
     let folder = tempfile::tempdir().unwrap();
-    let session = Session::start(folder.path(), &["--source", "test:?size=64x48", "--tags", "sky", "--http", "127.0.0.1:0", "--hide", "sky"]);
+    let session =
+        Session::start(folder.path(), &["--source", "test:?size=64x48", "--tags", "sky", "--http", "127.0.0.1:0", "--hide", "sky"]);
     let refused = session.send("POST", "/api/hide", &json!("wall"));
     assert!(refused.status == 403 && refused.json()["error"].as_str().unwrap().contains("--hide-switches"), "{refused:?}");
     assert_eq!(session.get("/api/hide").json(), json!({ "version": 0, "switches": false, "words": [{ "name": "sky", "locked": true }] }));

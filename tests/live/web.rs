@@ -265,7 +265,8 @@ fn the_page_and_the_terminal_find_the_same() {
     let source = ["--source", cat.to_str().unwrap(), "--loop", "--tags", "wall", "--http", "127.0.0.1:0"];
     let index = ["--index", "seen.index", "--index-interval", "3600", "--example", &whole, "--example", &boxed];
     let mut session = Session::start(folder.path(), &[source.as_slice(), &index].concat());
-    session.until("a frame in the index", |s| !s.get("/api/search?words=wall&threshold=0").json()["answers"].as_array().unwrap().is_empty());
+    session
+        .until("a frame in the index", |s| !s.get("/api/search?words=wall&threshold=0").json()["answers"].as_array().unwrap().is_empty());
     let words = format!("{}:110,75,220,150", cat.display());
     for (asked, told) in [
         (&["--like", cat.to_str().unwrap()][..], "whole"),

@@ -101,8 +101,8 @@ pub struct Part {
     pub cells: [usize; 4],
 }
 
-/// A patch is told apart from what is known if its cosine with all of it is below this. A word's score is that of its best patch, which is one
-/// of many that differ a little; the row of a word that is shown tells them apart more sharply than that of one that is typed.
+/// A patch is told apart from what is known if its cosine with all of it is below this. A word's score is that of its best patch, which is
+/// one of many that differ a little; the row of a word that is shown tells them apart more sharply than that of one that is typed.
 const NEAR: f32 = 0.97;
 /// Beyond this a patch does not look like what it is nearest to, for lack of room: it stands for nothing.
 const ALIKE: f32 = 0.8;
@@ -252,7 +252,8 @@ mod tests {
     #[test]
     fn every_patch_is_near_to_one_that_is_kept() {
         // Directions around a common one, as those of a picture are.
-        let rows: Vec<f32> = numbers(600 * 8, 5).chunks_exact(8).flat_map(|row| (0..8).map(move |d| row[d] + if d == 0 { 2.0 } else { 0.0 })).collect();
+        let rows: Vec<f32> =
+            numbers(600 * 8, 5).chunks_exact(8).flat_map(|row| (0..8).map(move |d| row[d] + if d == 0 { 2.0 } else { 0.0 })).collect();
         let grid = PatchGrid::new(20, 30, 8, rows, vec![1.0; 8]).unwrap();
         let cover = Cover::of(&grid, &[], usize::MAX);
         let cosine = |a: usize, b: usize| grid.patches().row(a).iter().zip(grid.patches().row(b)).map(|(a, b)| a * b).sum::<f32>();

@@ -193,7 +193,8 @@ impl Hub {
         self.asked_ms.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
         let _waiting = Waiting::new(&self.waiting);
         let mut latest = self.latest.subscribe();
-        let is_new = |snapshot: &Option<Arc<Snapshot>>| snapshot.as_ref().is_some_and(|s| Some(s.count) != after && !self.is_past(&s.shown));
+        let is_new =
+            |snapshot: &Option<Arc<Snapshot>>| snapshot.as_ref().is_some_and(|s| Some(s.count) != after && !self.is_past(&s.shown));
         let found = tokio::time::timeout(wait, latest.wait_for(is_new)).await.ok()?.ok()?;
         found.clone()
     }

@@ -352,7 +352,9 @@ fn words_of_examples_alone_are_found_from_the_score_that_their_rows_are_made_for
         }
         encoded.grid = PatchGrid::new(8, 8, row.len(), patches, vec![1.0; row.len()]).unwrap();
         let at = Duration::from_secs(60 * minute as u64);
-        writer.add(&Seen { encoded: &encoded, picture: &RgbImage::new(16, 16), time: UNIX_EPOCH + START + at, at, origin: "hall" }).unwrap();
+        writer
+            .add(&Seen { encoded: &encoded, picture: &RgbImage::new(16, 16), time: UNIX_EPOCH + START + at, at, origin: "hall" })
+            .unwrap();
     }
     let index = Index::open(&path).unwrap();
     let minutes = |found: Vec<Vec<Sighting>>| -> Vec<u64> { found[0].iter().map(|one| one.at.as_secs() / 60).collect() };

@@ -10,8 +10,8 @@ use crate::{Error, Result};
 /// Words that are hidden by switches, while a session runs, beside those that it hides in any case
 /// ([`LiveOptions::hide`](super::LiveOptions::hide)), which no switch knows.
 ///
-/// A word that is switched on is hidden from the next frame that is segmented, by masks of its own or as a whole. Whatever has a frame from before
-/// tells it by [`SegmentedFrame::hide_version`](super::SegmentedFrame::hide_version).
+/// A word that is switched on is hidden from the next frame that is segmented, by masks of its own or as a whole. Which frames are from
+/// before tells [`SegmentedFrame::hide_version`](super::SegmentedFrame::hide_version).
 pub struct HideSwitches {
     session: Arc<Session>,
     options: HideOptions,
