@@ -255,7 +255,7 @@ fn a_switch_hides_for_whoever_asks_after_it() {
         for (frame, picture) in pan().enumerate().skip(7).take(3) {
             picture.save(folder.path().join(format!("film/{frame:02}.png"))).unwrap();
         }
-        let run = ["--source", "film", "--loop", "--tags", "wall, flag", "--http", "127.0.0.1:0"];
+        let run = ["--source", "film", "--loop", "--tags", "wall, flag", "--http", "127.0.0.1:0", "--recordings", "recordings"];
         let mut session = Session::start(folder.path(), &[run.as_slice(), hide].concat());
         let shows = |session: &Session, path: &str| {
             let found = pictures_in(&session.get(path).body);
@@ -278,6 +278,14 @@ fn a_switch_hides_for_whoever_asks_after_it() {
             let switched =
                 if always { vec![("flag".to_owned(), false)] } else { vec![("person".to_owned(), false), ("flag".to_owned(), false)] };
             assert_eq!(words(&answer.json()), [fixed.clone(), switched].concat());
+            if round == 0 {
+                let started = session.send("POST", "/api/recording", &json!({ "on": true, "format": "y4m" })).json();
+                session.until("recorded frames", |s| s.get("/api/recording").json()["frames"].as_u64() >= Some(3));
+                session.send("POST", "/api/recording", &json!({ "on": false }));
+                session.until("a whole file", |s| s.get("/api/recording").json()["whole"] == true);
+                let recorded = y4m(&fs::read(folder.path().join("recordings").join(started["name"].as_str().unwrap())).unwrap());
+                assert!(recorded.len() >= 3 && !recorded.iter().any(shows_mark));
+            }
             for path in ROUTES.iter().cycle().take(6) {
                 assert!(!shows(&session, path), "{path}, round {round}");
             }

@@ -7,7 +7,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::hub::Hub;
-use super::routes::{Context, Fault, answer, read};
+use super::routes::{Context, Fault, WAIT, answer, read};
 use super::words::work;
 use crate::session::HideSwitches;
 use edge_seg_model::{parse_tags, same_name};
@@ -40,6 +40,7 @@ async fn changed(
         Ok(hub.hidden())
     });
     let told = told.await?;
+    context.hub.passed(told["version"].as_u64().unwrap_or(0), WAIT).await;
     context.hub.event_bus.publish("hide", &told);
     Ok(answer(&told))
 }
@@ -49,7 +50,7 @@ pub(super) async fn get_hidden(State(context): State<Context>) -> Response {
     answer(&context.hub.hidden())
 }
 
-/// `POST /api/hide`: no frame that is given out after the answer shows the words.
+/// `POST /api/hide`: neither a picture that is asked for after the answer shows the words, nor a recording that is begun then.
 pub(super) async fn hide(State(context): State<Context>, body: Bytes) -> Result<Response, Fault> {
     let words: String = read(&body)?;
     let said = format!("hidden by HTTP: {words:?}");

@@ -49,6 +49,8 @@ pub struct Hub {
     pub(super) timeline: Timeline,
     start: Instant,
     latest: watch::Sender<Option<Arc<Snapshot>>>,
+    /// Of the newest frame.
+    hide_version: watch::Sender<u64>,
     events: broadcast::Sender<Event>,
     waiting: AtomicUsize,
     /// Milliseconds since the start at which somebody last asked for a frame.
@@ -121,6 +123,7 @@ impl Hub {
             timeline,
             start: Instant::now(),
             latest: watch::Sender::new(None),
+            hide_version: watch::Sender::new(0),
             events,
             waiting: AtomicUsize::new(0),
             asked_ms: AtomicU64::new(u64::MAX),
@@ -137,6 +140,12 @@ impl Hub {
     /// ([`LiveOptions::hide_switches`](crate::session::LiveOptions::hide_switches)).
     pub fn hides(&self, always: Vec<String>, switches: Option<Arc<HideSwitches>>) {
         let _ = self.hiding.set(Hiding { always, switches });
+    }
+
+    /// Waits until the frames from before a version of what is hidden have been through all sinks, or for so long where none come.
+    pub(super) async fn passed(&self, version: u64, wait: Duration) {
+        let mut newest = self.hide_version.subscribe();
+        let _ = tokio::time::timeout(wait, newest.wait_for(|newest| *newest >= version)).await;
     }
 
     /// Whether a frame is from before what is hidden by now.
@@ -157,6 +166,7 @@ impl Hub {
 
     fn take(&self, shown: &Arc<SegmentedFrame>, report: &Arc<FrameReport>) {
         self.timeline.take(shown, report);
+        self.hide_version.send_if_modified(|known| std::mem::replace(known, shown.hide_version) != shown.hide_version);
         let now = Instant::now();
         let (count, fps, tell_frame, tell_words) = {
             let mut pace = self.pace();

@@ -32,7 +32,7 @@ pub(super) const OPEN_PATHS: [&str; 6] = ["/", "/app.css", "/app.js", "/icon.svg
 /// Longest body of a request: many words with many synonyms.
 pub(super) const BODY_BYTES: usize = 256 << 10;
 /// How long a request for a frame may wait for one.
-const WAIT: Duration = Duration::from_secs(10);
+pub(super) const WAIT: Duration = Duration::from_secs(10);
 /// Changes that may wait for each other.
 const CHANGES: usize = 2;
 /// Streams without end at a time; the rest of the places is for requests that end.
