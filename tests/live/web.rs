@@ -151,7 +151,7 @@ impl Drop for Session {
 }
 
 pub(crate) struct Answer {
-    status: u16,
+    pub(crate) status: u16,
     headers: ureq::http::HeaderMap,
     pub(crate) body: Vec<u8>,
 }
