@@ -101,9 +101,9 @@ pub struct Part {
     pub cells: [usize; 4],
 }
 
-/// A patch is told apart from what is known if its cosine with all of it is below this. A word's score is that of its best patch, which is
-/// one of many that differ a little; the row of a word that is shown tells them apart more sharply than that of one that is typed.
-const NEAR: f32 = 0.97;
+/// A patch is told apart from what is known if its cosine with all of it is below this. At 0.97 an index of a drive has half as much again,
+/// and scores in it are no nearer to those of the patches.
+const NEAR: f32 = 0.95;
 /// Beyond this a patch does not look like what it is nearest to, for lack of room: it stands for nothing.
 const ALIKE: f32 = 0.8;
 /// Parts that one embedding has in a picture at most, the largest first.
@@ -259,7 +259,7 @@ mod tests {
         let cosine = |a: usize, b: usize| grid.patches().row(a).iter().zip(grid.patches().row(b)).map(|(a, b)| a * b).sum::<f32>();
         let nearest = |patch: usize| cover.new.iter().map(|kept| cosine(patch, *kept)).fold(f32::NEG_INFINITY, f32::max);
         let worst = (0..600).map(nearest).fold(f32::INFINITY, f32::min);
-        assert!(worst >= 0.9699 && cover.new.len() < 500, "{worst}, {} kept", cover.new.len());
+        assert!(worst >= NEAR - 1e-4 && cover.new.len() < 500, "{worst}, {} kept", cover.new.len());
     }
 
     #[test]
