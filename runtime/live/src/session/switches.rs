@@ -93,7 +93,8 @@ impl HideSwitches {
                 match classes.iter_mut().find(|known| same_name(&known.name, &class.name)) {
                     // With other words for the same it is all of them.
                     Some(known) => {
-                        let new: Vec<String> = class.words.into_iter().filter(|word| !known.words.contains(word)).collect();
+                        let new: Vec<String> =
+                            class.words.into_iter().filter(|word| !known.words.iter().any(|had| same_name(had, word))).collect();
                         known.words.extend(new);
                     }
                     None => classes.push(class),
