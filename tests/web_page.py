@@ -33,8 +33,8 @@ def free_port():
 class Camera:
     """A running `edge-seg` with its page."""
 
-    def __init__(self, binary, folder, port, *more):
-        arguments = ["run", "--source", PICTURE, "--loop", "--key-interval", "1000", "--tags", "cat, car", "--size", "224"]
+    def __init__(self, binary, folder, port, *more, key_interval=1000):
+        arguments = ["run", "--source", PICTURE, "--loop", "--key-interval", key_interval, "--tags", "cat, car", "--size", "224"]
         arguments += ["--http", f"127.0.0.1:{port}", "--state", folder / "state", "--recordings", folder / "recordings", *more]
         self.process = subprocess.Popen([binary, *map(str, arguments)], stdout=subprocess.DEVNULL)
         self.url = f"http://127.0.0.1:{port}"
@@ -159,7 +159,7 @@ confirm_s = 0.5
 confirm = { word = "car", score_above = 0.99 }
 """
 LIVE = 'document.querySelector("#link").dataset.state === "live"'
-NAMED = {"button", "textbox", "slider", "combobox", "ColorWell", "meter", "link", "heading", "listbox", "spinbutton", "application", "image"}
+NAMED = {"button", "textbox", "slider", "combobox", "ColorWell", "meter", "link", "heading", "listbox", "spinbutton", "application", "image", "switch"}
 
 
 def chips(browser):
@@ -364,6 +364,55 @@ def looks(browser, pictures):
     browser.look(1280, 800, "light")
 
 
+def switches(browser):
+    return browser.run("""[...document.querySelectorAll("#hides li")].map((row) => [row.querySelector(".name").textContent,
+        row.querySelector("[role=switch]").getAttribute("aria-checked"), row.querySelector("[role=switch]").getAttribute("aria-disabled")])""")
+
+
+def hide_switch(name):
+    return f'[...document.querySelectorAll("#hides [role=switch]")].find((e) => e.getAttribute("aria-label") === "Hide {name}")'
+
+
+def words_are_hidden(browser, binary, folder, pictures):
+    port = free_port()
+    camera = Camera(binary, folder, port, "--hide", "wall", "--hide-switches", key_interval=3)
+    open_page(browser, camera)
+    browser.until(LIVE, "pictures")
+    browser.until('document.querySelectorAll("#hides li").length === 3', "the switches")
+    assert switches(browser) == [["wall", "true", "true"], ["cat", "false", "false"], ["car", "false", "false"]], switches(browser)
+    share = browser.until('/(\\d+) % of the picture is hidden/.exec(document.querySelector("#now").textContent)?.[1]', "how much is hidden")
+    # What the configuration hides stays hidden, and the page says why.
+    browser.run(f'{hide_switch("wall")}.id = "pressed"')
+    browser.click("#pressed")
+    browser.until('/since the start/.test(document.querySelector("#hide-said").textContent)', "why the wall stays hidden")
+    browser.run('document.querySelector("#pressed").removeAttribute("id")')
+    # With the keyboard alone, and the focus stays where it is.
+    browser.run(f'{hide_switch("cat")}.focus()')
+    browser.key("Enter", 13)
+    browser.until(f'{hide_switch("cat")}.getAttribute("aria-checked") === "true"', "the cat hidden")
+    assert browser.run("document.activeElement.getAttribute('aria-label')") == "Hide cat"
+    assert browser.run('document.querySelector("#hide-said").textContent') == "cat is hidden."
+    more = f'Number(/(\\d+) % of the picture is hidden/.exec(document.querySelector("#now").textContent)?.[1]) > {share} + 15'
+    browser.until(more, "more that is hidden")
+    controls_have_names(browser)
+    if pictures:
+        (pictures / "hidden").mkdir(exist_ok=True)
+        looks(browser, pictures / "hidden")
+    browser.type("#hide-name", "screen")
+    browser.key("Enter", 13)
+    browser.until('document.querySelectorAll("#hides li").length === 4', "another word that is hidden")
+    # Another page is told.
+    names = json.load(urllib.request.urlopen(camera.url + "/api/hide"))["words"]
+    assert names == [{"name": "wall", "locked": True}, {"name": "cat", "locked": False}, {"name": "screen", "locked": False}], names
+    request = urllib.request.Request(camera.url + "/api/hide/screen", method="DELETE")
+    urllib.request.urlopen(request).read()
+    browser.until('document.querySelectorAll("#hides li").length === 3', "that somebody else shows it again")
+    browser.run(f'{hide_switch("cat")}.click()')
+    browser.until(f'{hide_switch("cat")}.getAttribute("aria-checked") === "false"', "the cat shown again")
+    browser.until(f"!({more})", "less that is hidden")
+    camera.stop()
+
+
 def tokens_are_asked_for(browser, binary, folder):
     (folder / "token").write_text("token-of-the-page-test\n")
     port = free_port()
@@ -432,12 +481,17 @@ def main():
             camera.stop()
 
             browser.complaints.clear()
+            words_are_hidden(browser, binary, folder, pictures)
+            lost = [c for c in browser.complaints if "net::ERR_" not in c]
+            assert not lost, lost
+
+            browser.complaints.clear()
             tokens_are_asked_for(browser, binary, folder)
             assert all("401" in c or "net::ERR_" in c for c in browser.complaints), browser.complaints
         finally:
             camera.process.kill()
             browser.stop()
-    print("web page: 11 passed, 0 failed")
+    print("web page: 12 passed, 0 failed")
 
 
 main()

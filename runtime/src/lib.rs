@@ -91,7 +91,9 @@ pub mod device {
 /// ```
 pub mod live {
     #[doc(inline)]
-    pub use edge_seg_live::session::{Counters, FrameReport, Governed, GovernorOptions, KeyFrames, LiveOptions, SegmentedFrame};
+    pub use edge_seg_live::session::{
+        Counters, FrameReport, Governed, GovernorOptions, HideSwitches, KeyFrames, LiveOptions, SegmentedFrame,
+    };
     #[doc(inline)]
     pub use edge_seg_live::things::{Countable, Follower, Sight, Thing, ThingOptions, Things};
     #[doc(inline)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use edge_seg::hide::{Hidden, HideOptions, Whole};
-use edge_seg::live::{KeyFrames, Live, LiveOptions};
+use edge_seg::live::{HideSwitches, KeyFrames, Live, LiveOptions};
 use edge_seg::search::{Index, IndexOptions, IndexSink, IndexWriter};
 use edge_seg::source::{Pace, Rate, Source};
 use edge_seg::{Frame, Options, Session as Model};
@@ -247,6 +247,76 @@ fn no_route_of_the_page_shows_what_is_hidden() {
     }
 }
 
+#[test]
+fn a_switch_hides_for_whoever_asks_after_it() {
+    for (hide, always) in [(&["--hide-switches"][..], false), (&["--hide-switches", "--hide", "Person"], true)] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("film")).unwrap();
+        for (frame, picture) in pan().enumerate().skip(7).take(3) {
+            picture.save(folder.path().join(format!("film/{frame:02}.png"))).unwrap();
+        }
+        let run = ["--source", "film", "--loop", "--tags", "wall, flag", "--http", "127.0.0.1:0", "--recordings", "recordings"];
+        let mut session = Session::start(folder.path(), &[run.as_slice(), hide].concat());
+        let shows = |session: &Session, path: &str| {
+            let found = pictures_in(&session.get(path).body);
+            shows_mark(found.first().unwrap_or_else(|| panic!("{path}: nothing to search")))
+        };
+        const ROUTES: [&str; 3] = ["/api/picture.jpg", "/api/picture.jpg?masks=true", "/api/frame"];
+        let words = |told: &Value| -> Vec<(String, bool)> {
+            let list = told["words"].as_array().unwrap();
+            list.iter().map(|word| (word["name"].as_str().unwrap().to_owned(), word["locked"] == true)).collect()
+        };
+        let fixed: Vec<(String, bool)> = always.then(|| ("Person".to_owned(), true)).into_iter().collect();
+        assert_eq!(words(&session.get("/api/hide").json()), fixed);
+        assert_eq!(session.get("/api/status").json()["hides"], true);
+        session.until("a picture", |s| !pictures_in(&s.get(ROUTES[0]).body).is_empty());
+        assert_eq!(shows(&session, ROUTES[0]), !always);
+        // Again and again, so that frames that are under way meet every moment of a switch.
+        for round in 0..6 {
+            let answer = session.send("POST", "/api/hide", &json!("person, flag"));
+            assert_eq!(answer.status, 201, "{answer:?}");
+            let switched =
+                if always { vec![("flag".to_owned(), false)] } else { vec![("person".to_owned(), false), ("flag".to_owned(), false)] };
+            assert_eq!(words(&answer.json()), [fixed.clone(), switched].concat());
+            if round == 0 {
+                let started = session.send("POST", "/api/recording", &json!({ "on": true, "format": "y4m" })).json();
+                session.until("recorded frames", |s| s.get("/api/recording").json()["frames"].as_u64() >= Some(3));
+                session.send("POST", "/api/recording", &json!({ "on": false }));
+                session.until("a whole file", |s| s.get("/api/recording").json()["whole"] == true);
+                let recorded = y4m(&fs::read(folder.path().join("recordings").join(started["name"].as_str().unwrap())).unwrap());
+                assert!(recorded.len() >= 3 && !recorded.iter().any(shows_mark));
+            }
+            for path in ROUTES.iter().cycle().take(6) {
+                assert!(!shows(&session, path), "{path}, round {round}");
+            }
+            for name in ["flag", "PERSON"] {
+                let answer = session.send("DELETE", &format!("/api/hide/{name}"), &json!({}));
+                assert_eq!(answer.status, if always && name != "flag" { 403 } else { 200 }, "{answer:?}");
+            }
+            assert_eq!(words(&session.get("/api/hide").json()), fixed);
+            match always {
+                true => assert!(!shows(&session, ROUTES[round % 3]), "what the configuration hides is hidden whatever is switched"),
+                false => session.until("what is shown again", |s| shows(s, ROUTES[round % 3])),
+            }
+        }
+        for (method, path, body, status) in [
+            ("DELETE", "/api/hide/flag", json!({}), 404),
+            ("POST", "/api/hide", json!(" , "), 422),
+            ("POST", "/api/hide", json!("-wall"), 422),
+            ("POST", "/api/hide", json!({ "name": "wall" }), 400),
+        ] {
+            let refused = session.send(method, path, &body);
+            assert_eq!(refused.status, status, "{body}: {refused:?}");
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let session =
+        Session::start(folder.path(), &["--source", "test:?size=64x48", "--tags", "sky", "--http", "127.0.0.1:0", "--hide", "sky"]);
+    let refused = session.send("POST", "/api/hide", &json!("wall"));
+    assert!(refused.status == 403 && refused.json()["error"].as_str().unwrap().contains("--hide-switches"), "{refused:?}");
+    assert_eq!(session.get("/api/hide").json(), json!({ "version": 0, "switches": false, "words": [{ "name": "sky", "locked": true }] }));
+}
+
 /// Pictures a tenth of a second apart.
 struct Film(Vec<RgbImage>, usize);
 
@@ -271,6 +341,72 @@ fn shown(film: Vec<RgbImage>, keys: u64, hide: HideOptions, more: impl Fn(LiveOp
     let options = LiveOptions::default().with_pace(Pace::Every).with_keys(KeyFrames::Every(keys)).with_hide(hide);
     let live = Live::start(model, Film(film, 0), "wall, flag", more(options)).unwrap();
     live.map(|shown| shown.unwrap()).map(|shown| (shown.frame.hidden().unwrap().clone(), shown.frame.pixels.clone())).collect()
+}
+
+#[test]
+fn what_is_switched_on_is_hidden_from_the_next_frame_by_masks_of_its_own() {
+    let model = Arc::new(Model::built_in_with(&Options::default().with_size_px(224)).unwrap());
+    let person = image::imageops::crop_imm(&marked(scene("astronaut.jpg"), (190, 330)), 40, 150, SIZE.0, SIZE.1).to_image();
+    // The encoder in turn with the frames, on the first one alone, and beside them.
+    for keys in [KeyFrames::Every(1), KeyFrames::Every(1000), KeyFrames::Auto { share: 1.0 }] {
+        let switches = HideSwitches::new(model.clone(), HideOptions::default()).unwrap();
+        let options = LiveOptions::default().with_pace(Pace::Every).with_keys(keys).with_hide_switches(switches.clone());
+        let live = Live::start(model.clone(), Film(vec![person.clone(); 40], 0), "wall, flag", options).unwrap();
+        let (mut hidden, mut open) = (0, 0);
+        for (frame, shown) in live.enumerate() {
+            let shown = shown.unwrap();
+            // Odd versions hide.
+            let hides = shown.hide_version % 2 == 1;
+            assert_eq!(shows_mark(&shown.frame.pixels), !hides, "{keys:?}, frame {frame}");
+            assert_eq!(shown.frame.hidden().is_some(), hides);
+            assert!(shown.frame.hidden().is_none_or(|hidden| hidden.whole.is_none() && hidden.share < 1.0), "{keys:?}, frame {frame}");
+            *if hides { &mut hidden } else { &mut open } += 1;
+            match frame {
+                6 | 26 => drop(switches.hide("person").unwrap()),
+                16 => assert_eq!(switches.show("Person").unwrap(), Some(2)),
+                _ => {}
+            }
+        }
+        // Some frames were under way each time.
+        assert!((13..24).contains(&hidden) && hidden + open == 40, "{keys:?}: {hidden} hidden, {open} open");
+        assert_eq!((switches.names(), switches.version()), (vec!["person".to_owned()], 3));
+    }
+}
+
+#[test]
+fn no_switch_uncovers_what_is_hidden_in_any_case() {
+    let model = Arc::new(Model::built_in_with(&Options::default().with_size_px(224)).unwrap());
+    for keys in [1, 6] {
+        let switches = HideSwitches::new(model.clone(), HideOptions::default()).unwrap();
+        let options = LiveOptions::default().with_pace(Pace::Every).with_keys(KeyFrames::Every(keys));
+        let options = options.with_hide(model.hide("person", HideOptions::default()).unwrap()).with_hide_switches(switches.clone());
+        let mut live = Live::start(model.clone(), Film(pan().collect(), 0), "wall, flag", options).unwrap();
+        let mut more = 0;
+        for frame in 0.. {
+            let Some(shown) = live.next() else { break };
+            let shown = shown.unwrap();
+            let hidden = shown.frame.hidden().unwrap();
+            assert!(!shows_mark(&shown.frame.pixels) && hidden.whole.is_none(), "{keys}, frame {frame}: {hidden:?}");
+            more += u32::from(hidden.share > 0.9);
+            if frame % 2 == 0 { switches.hide("flag, wall, jacket").map(drop) } else { switches.show("wall").map(drop) }.unwrap();
+        }
+        assert!(live.counters().segmented.load(std::sync::atomic::Ordering::Relaxed) == u64::from(FRAMES) && more < FRAMES, "{more}");
+    }
+}
+
+#[test]
+fn switches_are_of_a_model_and_keep_what_they_had_when_words_cannot_be_used() {
+    let model = Arc::new(Model::built_in_with(&Options::default().with_size_px(64)).unwrap());
+    let said = HideSwitches::new(model.clone(), HideOptions::default().with_margin(2.0)).unwrap_err().to_string();
+    assert!(said.contains("hide margin: expected 0 to 1"), "{said}");
+    let switches = HideSwitches::new(model, HideOptions::default()).unwrap();
+    assert_eq!((switches.hide("person, screen").unwrap(), switches.hide("Screen").unwrap()), (1, 1));
+    let many: Vec<String> = (0..120).map(|word| format!("word {word}")).collect();
+    for wrong in ["", "-wall", "cat, Cat", &many.join(",")] {
+        assert!(switches.hide(wrong).is_err(), "{wrong}");
+    }
+    assert_eq!((switches.show("door").unwrap(), switches.names()), (None, vec!["person".to_owned(), "screen".to_owned()]));
+    assert_eq!((switches.show("PERSON").unwrap(), switches.show("screen").unwrap(), switches.names().len()), (Some(2), Some(3), 0));
 }
 
 fn scene(name: &str) -> RgbImage {
@@ -347,6 +483,8 @@ fn what_cannot_be_hidden_is_refused_before_a_frame_is_shown() {
         (&["--hide-by", "blur"], "--hide-by needs --hide"),
         (&["--hide", "person", "--index", "index"], "--index, --hide: expected one of them, found both"),
         (&["--hide-max-age", "1"], "--hide-max-age needs --hide"),
+        (&["--hide-switches"], "--hide-switches needs --http"),
+        (&["--hide-switches", "--http", "127.0.0.1:0", "--index", "index"], "--index, --hide-switches: expected one of them, found both"),
         (&["--hide", "person", "--hide-margin", "1.5"], "--hide-margin: expected 0 to 1, found 1.5"),
         (&["--hide", "person", "--hide-threshold=-0.1"], "--hide-threshold: expected 0 to 1, found -0.1"),
         (&["--hide", "person", "--hide-max-age", "NaN"], "--hide-max-age: expected seconds"),
@@ -362,7 +500,7 @@ fn what_cannot_be_hidden_is_refused_before_a_frame_is_shown() {
 #[test]
 fn memory_with_whole_frames_goes_into_no_core_dump() {
     let folder = tempfile::tempdir().unwrap();
-    for hide in [&[][..], &HIDE] {
+    for hide in [&[][..], &HIDE, &["--hide-switches"]] {
         let session =
             Session::start(folder.path(), &[&["--source", "test:?size=64x48", "--tags", "sky", "--http", "127.0.0.1:0"], hide].concat());
         let limits = fs::read_to_string(format!("/proc/{}/limits", session.id())).unwrap();

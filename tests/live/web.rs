@@ -151,7 +151,7 @@ impl Drop for Session {
 }
 
 pub(crate) struct Answer {
-    status: u16,
+    pub(crate) status: u16,
     headers: ureq::http::HeaderMap,
     pub(crate) body: Vec<u8>,
 }
@@ -254,6 +254,42 @@ fn a_box_on_the_picture_becomes_a_word_and_the_past_is_searched() {
     // Forgotten, it is its name.
     let forgotten = session.send("PATCH", "/api/words/my%20friend", &json!({ "examples": [] })).json();
     assert!(forgotten["words"][1].get("examples").is_none() && forgotten["words"][1].get("text").is_none(), "{forgotten}");
+}
+
+#[test]
+fn the_page_and_the_terminal_find_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let cat = picture("cat.jpg");
+    // All of a picture, which is told from what the index shows on average, and a box.
+    let (whole, boxed) = (format!("{}=whole", cat.display()), format!("{}:110,75,220,150=boxed", cat.display()));
+    let source = ["--source", cat.to_str().unwrap(), "--loop", "--tags", "wall", "--http", "127.0.0.1:0"];
+    let index = ["--index", "seen.index", "--index-interval", "3600", "--example", &whole, "--example", &boxed];
+    let mut session = Session::start(folder.path(), &[source.as_slice(), &index].concat());
+    session
+        .until("a frame in the index", |s| !s.get("/api/search?words=wall&threshold=0").json()["answers"].as_array().unwrap().is_empty());
+    let words = format!("{}:110,75,220,150", cat.display());
+    for (asked, told) in [
+        (&["--like", cat.to_str().unwrap()][..], "whole"),
+        (&["--like", words.as_str()], "boxed"),
+        (&["cat, wall, -floor"], "cat,wall,-floor"),
+        (&["aeroplane"], "aeroplane"),
+    ] {
+        for threshold in ["", "0"] {
+            let more = if threshold.is_empty() { vec![] } else { vec!["--threshold", threshold] };
+            let ended = edge_seg(folder.path(), &[&["search", "--json", "--size", "96", "seen.index"][..], asked, &more].concat());
+            let query = if threshold.is_empty() { String::new() } else { format!("&threshold={threshold}") };
+            let page = session.get(&format!("/api/search?words={told}{query}")).json();
+            // Of the frame that was there from the start: more of the same may come.
+            let brief = |answer: &Value| -> (i64, Vec<Value>) {
+                let score = answer["score"].as_f64().unwrap();
+                ((1e4 * score).round() as i64, ["camera", "from", "best", "box_px", "frame_px"].map(|key| answer[key].clone()).to_vec())
+            };
+            let of_page: Vec<_> = page["answers"].as_array().unwrap().iter().map(brief).collect();
+            assert_eq!(of_page, ended.json_lines().iter().map(brief).collect::<Vec<_>>(), "{told}: {}", ended.stderr);
+            assert_eq!(of_page.is_empty(), ended.code == 1);
+            assert!(threshold.is_empty() || !of_page.is_empty(), "{told}: nothing to compare");
+        }
+    }
 }
 
 fn names(words: &Value) -> Vec<String> {

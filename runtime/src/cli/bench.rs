@@ -139,7 +139,7 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
         Some(file) => read_tags_file(file)?,
         None => parse_tags("--tags", &args.tags)?,
     };
-    args.hide.check()?;
+    args.hide.check(args.hide.is_given())?;
     let start = Instant::now();
     let session = args.model.session_with(None, args.gpu_masks)?.with_refinement(args.refine.into());
     let load = start.elapsed();

@@ -45,13 +45,14 @@ enum HideByArg {
 }
 
 impl HideArgs {
-    pub fn check(&self) -> Result<()> {
+    /// `may_hide` is whether something is hidden, or may be later.
+    pub fn check(&self, may_hide: bool) -> Result<()> {
         if let Some(words) = &self.hide {
             parse_tags("--hide", words)?;
         }
-        needs("--hide-by", self.hide_by.is_some(), "--hide", self.is_given())?;
+        needs("--hide-by", self.hide_by.is_some(), "--hide", may_hide)?;
         for (option, share) in [("--hide-margin", self.hide_margin), ("--hide-threshold", self.hide_threshold)] {
-            needs(option, share.is_some(), "--hide", self.is_given())?;
+            needs(option, share.is_some(), "--hide", may_hide)?;
             let share = share.unwrap_or_default();
             ensure!((0.0..=1.0).contains(&share), "{option}: expected 0 to 1, found {share}");
         }
@@ -62,9 +63,8 @@ impl HideArgs {
         self.hide.is_some()
     }
 
-    /// What is to be hidden, as the model knows it; none if nothing is.
-    pub fn hide(&self, session: &Session, max_age: Option<Duration>) -> Result<Option<Hide>> {
-        let Some(words) = &self.hide else { return Ok(None) };
+    /// How it is hidden.
+    pub fn options(&self, max_age: Option<Duration>) -> HideOptions {
         let by = match self.hide_by {
             None | Some(HideByArg::Fill) => HideBy::Fill,
             Some(HideByArg::Pixelate) => HideBy::Pixelate,
@@ -72,9 +72,14 @@ impl HideArgs {
         };
         let usual = HideOptions::default();
         let options = usual.with_by(by).with_margin(self.hide_margin.unwrap_or(usual.margin)).with_threshold(self.hide_threshold);
-        let options = options.with_max_age(max_age.unwrap_or(usual.max_age));
+        options.with_max_age(max_age.unwrap_or(usual.max_age))
+    }
+
+    /// What is to be hidden, as the model knows it; none if nothing is.
+    pub fn hide(&self, session: &Session, max_age: Option<Duration>) -> Result<Option<Hide>> {
+        let Some(words) = &self.hide else { return Ok(None) };
         tell_meanings(session, &parse_tags("--hide", words)?, &[]);
-        Ok(Some(session.hide(words, options)?))
+        Ok(Some(session.hide(words, self.options(max_age))?))
     }
 }
 

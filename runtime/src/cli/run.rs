@@ -26,6 +26,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use edge_seg::Session;
+#[cfg(feature = "service")]
+use edge_seg::live::HideSwitches;
 use edge_seg::live::{Counters, FrameReport, WordSpec, Words};
 use edge_seg::sink::LiveSink;
 use edge_seg_live::metrics::Metrics;
@@ -84,7 +86,7 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     if commands && settings.input.reads_stdin() {
         bail!("--commands and --source {} both read stdin", settings.input.name());
     }
-    if settings.hide.is_given() {
+    if settings.may_hide() {
         hide::keep_memory()?;
     }
     let book = settings.rules.book()?;
@@ -127,11 +129,18 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     let waits = !settings.pipeline.is_live(settings.input.pace(), source.is_live());
     let Running { session, metrics, .. } = &running;
     sinks.extend(settings.index.open(session, &settings.input.name(), waits, settings.rules.start_time(), &settings.output, metrics)?);
+    let hide = settings.hide.hide(session, settings.pipeline.hide_max_age())?;
+    let options = settings.pipeline.live_options(settings.input.pace(), source.is_live()).with_things(settings.things.options());
     #[cfg(feature = "service")]
-    let _server = settings.http.open(&running, settings.input.name(), settings.index.file(), &mut sinks)?;
-    let hide = settings.hide.hide(&running.session, settings.pipeline.hide_max_age())?;
-    let options = settings.pipeline.live_options(settings.input.pace(), source.is_live());
-    let options = options.with_hide(hide).with_things(settings.things.options());
+    let (options, _server) = {
+        let how = settings.hide.options(settings.pipeline.hide_max_age());
+        let switches = settings.http.hides().then(|| HideSwitches::new(session.clone(), how)).transpose().context("--hide-switches")?;
+        let always = hide.iter().flat_map(|hide| hide.names().to_vec()).collect();
+        let hidden = (hide.is_some() || switches.is_some()).then(|| http::Hidden { always, switches: switches.clone() });
+        let server = settings.http.open(&running, settings.input.name(), settings.index.file(), hidden, &mut sinks)?;
+        (options.with_hide_switches(switches), server)
+    };
+    let options = options.with_hide(hide);
     let mask_style = settings.output.mask_style();
     let start = Instant::now();
     begun.store(true, Ordering::Relaxed);

@@ -32,7 +32,7 @@ pub struct SearchArgs {
     /// Look for what a picture shows, or a box in it: PICTURE or PICTURE:x,y,w,h, in pixels.
     #[arg(long, value_name = "PICTURE")]
     like: Vec<Shown>,
-    /// Score, 0 to 1, from which a word counts as seen [default: the model's for tags].
+    /// Score, 0 to 1, from which a word counts as seen [default: the model's for tags, and for what is shown alone that of masks].
     #[arg(long, value_name = "T")]
     threshold: Option<f32>,
     /// Answers a word, the best ones.

@@ -80,7 +80,7 @@ pub fn run(args: &SegmentArgs) -> Result<Outcome> {
         _ => Vec::new(),
     };
     let background_words = args.background.words()?;
-    args.hide.check()?;
+    args.hide.check(args.hide.is_given())?;
     if args.hide.is_given() {
         hide::keep_memory()?;
     }

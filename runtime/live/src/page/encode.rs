@@ -42,17 +42,22 @@ impl Hub {
         if let Some((at, _)) = &*place {
             tokio::time::sleep_until((*at + Duration::from_secs_f64(1.0 / fps)).min(until)).await;
         }
-        // Frames went on while others were served and the pause passed.
-        let snapshot = self.next(after, until.saturating_duration_since(Instant::now())).await?;
-        if let Some((_, known)) = &*place
-            && known.snapshot.count == snapshot.count
-        {
-            return Some(known.clone());
+        loop {
+            // Frames went on while others were served and the pause passed.
+            let snapshot = self.next(after, until.saturating_duration_since(Instant::now())).await?;
+            if let Some((_, known)) = &*place
+                && known.snapshot.count == snapshot.count
+            {
+                return Some(known.clone());
+            }
+            let start = Instant::now();
+            let encoded = tokio::task::spawn_blocking(move || encode(snapshot, drawn)).await.ok()??;
+            *place = Some((start, encoded.clone()));
+            // Meanwhile somebody may have had something hidden that it shows.
+            if !self.is_past(&encoded.snapshot.shown) {
+                return Some(encoded);
+            }
         }
-        let start = Instant::now();
-        let encoded = tokio::task::spawn_blocking(move || encode(snapshot, drawn)).await.ok()??;
-        *place = Some((start, encoded.clone()));
-        Some(encoded)
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, watch};
 use super::encode::Encoder;
 use super::timeline::Timeline;
 use crate::Result;
-use crate::session::{Counters, EventBus, FrameReport, SegmentedFrame};
+use crate::session::{Counters, EventBus, FrameReport, HideSwitches, SegmentedFrame};
 use crate::sinks::{LiveSink, Recorder};
 use crate::words::Control;
 use edge_seg_model::{Placement, Session};
@@ -45,14 +45,24 @@ pub struct Hub {
     pub(super) recorder: Option<Recorder>,
     pub(super) encoder: Encoder,
     pub(super) index: OnceLock<PathBuf>,
+    pub(super) hiding: OnceLock<Hiding>,
     pub(super) timeline: Timeline,
     start: Instant,
     latest: watch::Sender<Option<Arc<Snapshot>>>,
+    /// Of the newest frame.
+    hide_version: watch::Sender<u64>,
     events: broadcast::Sender<Event>,
     waiting: AtomicUsize,
     /// Milliseconds since the start at which somebody last asked for a frame.
     asked_ms: AtomicU64,
     pace: Mutex<Pace>,
+}
+
+/// What is hidden, and what clients may change about it.
+#[derive(Debug)]
+pub(super) struct Hiding {
+    pub always: Vec<String>,
+    pub switches: Option<Arc<HideSwitches>>,
 }
 
 /// An event for those who listen: its kind, and its JSON.
@@ -109,9 +119,11 @@ impl Hub {
             recorder,
             encoder: Encoder::default(),
             index: OnceLock::new(),
+            hiding: OnceLock::new(),
             timeline,
             start: Instant::now(),
             latest: watch::Sender::new(None),
+            hide_version: watch::Sender::new(0),
             events,
             waiting: AtomicUsize::new(0),
             asked_ms: AtomicU64::new(u64::MAX),
@@ -122,6 +134,24 @@ impl Hub {
     /// Lets clients search an index that this session keeps.
     pub fn searches(&self, index: PathBuf) {
         let _ = self.index.set(index);
+    }
+
+    /// Tells clients which words are hidden in any case, and lets them hide more where there are switches: those that the session runs with
+    /// ([`LiveOptions::hide_switches`](crate::session::LiveOptions::hide_switches)).
+    pub fn hides(&self, always: Vec<String>, switches: Option<Arc<HideSwitches>>) {
+        let _ = self.hiding.set(Hiding { always, switches });
+    }
+
+    /// Waits until the frames from before a version of what is hidden have been through all sinks, or for so long where none come.
+    pub(super) async fn passed(&self, version: u64, wait: Duration) {
+        let mut newest = self.hide_version.subscribe();
+        let _ = tokio::time::timeout(wait, newest.wait_for(|newest| *newest >= version)).await;
+    }
+
+    /// Whether a frame is from before what is hidden by now.
+    pub(super) fn is_past(&self, shown: &SegmentedFrame) -> bool {
+        let switches = self.hiding.get().and_then(|hiding| hiding.switches.as_ref());
+        switches.is_some_and(|switches| shown.hide_version < switches.version())
     }
 
     fn pace(&self) -> parking_lot::MutexGuard<'_, Pace> {
@@ -136,6 +166,7 @@ impl Hub {
 
     fn take(&self, shown: &Arc<SegmentedFrame>, report: &Arc<FrameReport>) {
         self.timeline.take(shown, report);
+        self.hide_version.send_if_modified(|known| std::mem::replace(known, shown.hide_version) != shown.hide_version);
         let now = Instant::now();
         let (count, fps, tell_frame, tell_words) = {
             let mut pace = self.pace();
@@ -172,7 +203,8 @@ impl Hub {
         self.asked_ms.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
         let _waiting = Waiting::new(&self.waiting);
         let mut latest = self.latest.subscribe();
-        let is_new = |snapshot: &Option<Arc<Snapshot>>| snapshot.as_ref().is_some_and(|s| Some(s.count) != after);
+        let is_new =
+            |snapshot: &Option<Arc<Snapshot>>| snapshot.as_ref().is_some_and(|s| Some(s.count) != after && !self.is_past(&s.shown));
         let found = tokio::time::timeout(wait, latest.wait_for(is_new)).await.ok()?.ok()?;
         found.clone()
     }
@@ -217,6 +249,7 @@ impl Hub {
             "saves_sets": self.control.sets.is_some(),
             "records": self.recorder.is_some(),
             "searches": self.index.get().is_some(),
+            "hides": self.hiding.get().is_some(),
         })
     }
 

@@ -27,6 +27,7 @@ mod access;
 mod connections;
 mod encode;
 mod examples;
+mod hide;
 mod hub;
 mod recordings;
 mod routes;

@@ -10,7 +10,7 @@ use axum::http::{HeaderName, StatusCode};
 use axum::middleware::from_fn_with_state;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, patch, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use axum::{Json, Router};
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::access::{Access, guard};
 use super::encode::Encoded;
 use super::hub::{Hub, Snapshot};
-use super::{examples, recordings, search, timeline, words};
+use super::{examples, hide, recordings, search, timeline, words};
 use edge_seg_model::render::encode_mask;
 
 /// What anybody may see who reaches the address: the page without its data, and whether the session is well.
@@ -32,7 +32,7 @@ pub(super) const OPEN_PATHS: [&str; 6] = ["/", "/app.css", "/app.js", "/icon.svg
 /// Longest body of a request: many words with many synonyms.
 pub(super) const BODY_BYTES: usize = 256 << 10;
 /// How long a request for a frame may wait for one.
-const WAIT: Duration = Duration::from_secs(10);
+pub(super) const WAIT: Duration = Duration::from_secs(10);
 /// Changes that may wait for each other.
 const CHANGES: usize = 2;
 /// Streams without end at a time; the rest of the places is for requests that end.
@@ -114,6 +114,8 @@ fn paths() -> Vec<(&'static str, MethodRouter<Context>)> {
         ("/api/words", get(words::get_words).put(words::put_words).post(words::add_word)),
         ("/api/words/{name}", patch(words::patch_word).delete(words::delete_word)),
         ("/api/examples", post(examples::add_example).layer(DefaultBodyLimit::max(examples::PICTURE_BYTES))),
+        ("/api/hide", get(hide::get_hidden).post(hide::hide)),
+        ("/api/hide/{name}", delete(hide::show)),
         ("/api/search", get(search::search)),
         ("/api/timeline", get(timeline::timeline)),
         ("/api/background", patch(words::patch_background)),

@@ -13,6 +13,7 @@ use super::encode::data_uri;
 use super::routes::{Context, Fault, answer};
 use super::words::work;
 use crate::search::{ANSWER_VERSION, Answer, Index, Query as Wanted};
+use edge_seg_model::{parse_words, same_name};
 
 /// Answers that a client may ask for, each with its picture.
 const MOST: usize = 100;
@@ -42,18 +43,26 @@ pub(super) async fn search(State(context): State<Context>, which: Result<Query<S
     let found = work(&context, move |control| {
         // A word that is shown at present means here what it means there.
         let set = control.words.current();
-        let known = set.words.iter().position(|word| edge_seg_model::same_name(&word.name, words.trim()) && !word.examples.is_empty());
-        let bank = match known {
-            Some(at) => session.tag_bank_with(&[set.words[at].class()], &[], &[set.words[at].examples.clone()]),
-            None => session.words(&words).map(|list| list.bank().clone()),
+        let known = |name: &str| set.words.iter().find(|word| same_name(&word.name, name) && !word.examples.is_empty());
+        let (mut classes, left_out) = match known(words.trim()) {
+            Some(word) => (vec![word.class()], Vec::new()),
+            None => parse_words("words", &words).map_err(crate::Error::from)?,
         };
-        let bank = bank.map_err(crate::Error::from)?;
+        let mut examples = Vec::new();
+        for class in &mut classes {
+            if let Some(word) = known(&class.name) {
+                *class = word.class();
+                examples.extend(word.examples.iter().map(|example| (word.name.clone(), example.clone())));
+            }
+        }
+        let list = session.word_list(classes, left_out).and_then(|list| session.with_examples(&list, &examples));
+        let list = list.map_err(crate::Error::from)?;
         let start = Instant::now();
         let index = Index::open(&path)?;
-        let found = index.search(&session, &bank, &Wanted::default().with_most(top).with_threshold(threshold))?;
+        let found = index.find(&session, &list, &Wanted::default().with_most(top).with_threshold(threshold))?;
         let took_ms = 1e3 * start.elapsed().as_secs_f64();
         let mut answers = Vec::new();
-        for (word, sightings) in bank.names().iter().zip(&found) {
+        for (word, sightings) in list.names().iter().zip(&found) {
             for sighting in sightings {
                 let thumbnail = index.thumbnail(sighting)?.map(|jpeg| data_uri(&jpeg));
                 answers.push(Answer::new(word, sighting, thumbnail));

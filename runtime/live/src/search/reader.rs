@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::format::{BLOCK_HEAD_BYTES, Header, Record, Records, StoredPart, generation, read_up_to, wrong};
 use super::writer::{check_model, millis};
 use crate::{Error, Result};
-use edge_seg_model::{Example, Scoring, Session, StoredRows, TagBank, WordList};
+use edge_seg_model::{Class, Example, Scoring, Session, StoredRows, TagBank, WordList};
 
 /// An index that is read. It may be written meanwhile.
 #[derive(Debug)]
@@ -23,7 +23,8 @@ pub struct Index {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Query {
-    /// The score, in 0..1, from which a frame shows a word; the model's own for tags if none.
+    /// The score, in 0..1, from which a frame shows a word. If none, the model's own: for tags, and that of its background for a word of
+    /// examples alone, whose row is made to meet that one.
     pub threshold: Option<f32>,
     /// Frames before this are left out.
     pub since: Option<SystemTime>,
@@ -191,13 +192,8 @@ impl Index {
     /// # Errors
     /// [`Words`](edge_seg_model::Error::Words) if the index is another model's, [`Io`](edge_seg_model::Error::Io) if it cannot be read.
     pub fn search(&self, session: &Session, bank: &TagBank, query: &Query) -> Result<Vec<Vec<Sighting>>> {
-        let manifest = session.bundle().manifest();
-        check_model(&self.path, &self.header, session.bundle().digest(), &manifest.name)?;
-        let scorer = Scorer::new(bank, Scoring::from(manifest), query.threshold.unwrap_or(manifest.tag_threshold));
-        let found = session.on_threads(|| self.each_block(|bytes, place| self.scan(bytes, place, bank, &scorer, query)))?;
-        let mut classes: Vec<Vec<Match>> = (0..bank.names().len()).map(|_| Vec::new()).collect();
-        found.into_iter().flatten().for_each(|one| classes[one.class].push(one));
-        Ok(classes.into_iter().map(|matches| sightings(matches, query)).collect())
+        let threshold = query.threshold.unwrap_or(session.bundle().manifest().tag_threshold);
+        self.look(session, bank, &vec![threshold; bank.names().len()], query)
     }
 
     /// As [`Self::search`], of a list of words. An example that is all of its picture is told from what the index shows on average.
@@ -205,12 +201,27 @@ impl Index {
     /// # Errors
     /// As [`Self::search`].
     pub fn find(&self, session: &Session, words: &WordList, query: &Query) -> Result<Vec<Vec<Sighting>>> {
+        let manifest = session.bundle().manifest();
+        let shown = if manifest.logit_bias.is_some() { manifest.background.min(manifest.tag_threshold) } else { manifest.tag_threshold };
+        let own = |class: &Class| if class.words.is_empty() { shown } else { manifest.tag_threshold };
+        let thresholds: Vec<f32> = words.classes().iter().map(|class| query.threshold.unwrap_or_else(|| own(class))).collect();
         let is_whole = |example: &Example| example.is_whole();
         let usual = if words.examples().iter().flatten().any(is_whole) { self.mean()? } else { None };
-        let Some(usual) = usual else { return self.search(session, words.bank(), query) };
+        let Some(usual) = usual else { return self.look(session, words.bank(), &thresholds, query) };
         let beside = |of: &Vec<Example>| of.iter().cloned().map(|example| example.beside(&usual)).collect();
         let examples: Vec<Vec<Example>> = words.examples().iter().map(beside).collect();
-        self.search(session, &session.tag_bank_with(words.classes(), words.left_out(), &examples)?, query)
+        self.look(session, &session.tag_bank_with(words.classes(), words.left_out(), &examples)?, &thresholds, query)
+    }
+
+    /// `thresholds` of scores: `[classes]`
+    fn look(&self, session: &Session, bank: &TagBank, thresholds: &[f32], query: &Query) -> Result<Vec<Vec<Sighting>>> {
+        let manifest = session.bundle().manifest();
+        check_model(&self.path, &self.header, session.bundle().digest(), &manifest.name)?;
+        let scorer = Scorer::new(bank, Scoring::from(manifest), thresholds);
+        let found = session.on_threads(|| self.each_block(|bytes, place| self.scan(bytes, place, bank, &scorer, query)))?;
+        let mut classes: Vec<Vec<Match>> = (0..bank.names().len()).map(|_| Vec::new()).collect();
+        found.into_iter().flatten().for_each(|one| classes[one.class].push(one));
+        Ok(classes.into_iter().map(|matches| sightings(matches, query)).collect())
     }
 
     /// Counts what it holds.
@@ -305,8 +316,12 @@ impl Index {
             }
             see(&bytes[..read], Place { block: number, generation: wanted, at: 0 }).map(Some)
         };
-        let found: Vec<Option<T>> = heads.par_iter().map_init(Vec::new, read).collect::<Result<_>>()?;
-        Ok(found.into_iter().flatten().collect())
+        let several = |heads: &[(u64, u32)]| -> Result<Vec<Option<T>>> {
+            let mut memory = Vec::new();
+            heads.iter().map(|head| read(&mut memory, head)).collect()
+        };
+        let found: Vec<Vec<Option<T>>> = heads.par_chunks(AT_ONCE).map(several).collect::<Result<_>>()?;
+        Ok(found.into_iter().flatten().flatten().collect())
     }
 
     fn scan(&self, bytes: &[u8], place: Place, bank: &TagBank, scorer: &Scorer, query: &Query) -> Result<Vec<Match>> {
@@ -333,30 +348,36 @@ impl Index {
         }
         let stored = self.stored(values, scales, place.block)?;
         let levels = scorer.levels(bank, &stored)?;
+        let classes = levels.chunks_exact(stored.rows()).zip(&scorer.thresholds).enumerate();
+        // Most blocks show nothing of what is looked for.
+        let shown: Vec<_> = classes.filter(|(_, (levels, threshold))| levels.iter().any(|level| *level >= **threshold)).collect();
         let mut found = Vec::new();
-        for (record, origin, at, time_ms) in frames {
-            for (class, levels) in levels.chunks_exact(stored.rows()).enumerate() {
+        for (record, origin, at, time_ms) in frames.iter().filter(|_| !shown.is_empty()) {
+            for (class, (levels, threshold)) in &shown {
                 let level = |part: StoredPart| levels[usize::from(part.row)];
                 let Some(best) = record.parts().max_by(|a, b| level(*a).total_cmp(&level(*b))) else { continue };
-                if level(best) < scorer.threshold {
+                if level(best) < **threshold {
                     continue;
                 }
-                let edges = grown(best.edges, record.parts().filter(|part| level(*part) >= scorer.threshold).map(|part| part.edges));
+                let edges = grown(best.edges, record.parts().filter(|part| level(*part) >= **threshold).map(|part| part.edges));
                 found.push(Match {
-                    class,
+                    class: *class,
                     score: scorer.score(level(best)),
                     origin: origin.clone(),
-                    time_ms,
+                    time_ms: *time_ms,
                     at_ms: record.at_ms,
                     frame_px: record.frame_px,
                     edges,
-                    place: Place { at, ..place },
+                    place: Place { at: *at, ..place },
                 });
             }
         }
         Ok(found)
     }
 }
+
+/// Blocks that one thread reads in a row, into the same memory.
+const AT_ONCE: usize = 16;
 
 /// Scales as they lie in the file.
 pub(super) fn scales(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
@@ -369,15 +390,15 @@ struct Scorer {
     /// Words beyond one compete, where scores are a softmax.
     softmax: bool,
     /// Of levels.
-    threshold: f32,
+    thresholds: Vec<f32>, // [classes]
 }
 
 impl Scorer {
-    fn new(bank: &TagBank, scoring: Scoring, threshold: f32) -> Self {
+    fn new(bank: &TagBank, scoring: Scoring, thresholds: &[f32]) -> Self {
         let softmax = scoring.bias.is_none() && bank.words().rows() > 1;
-        let sigmoid = |t: f32| (t / (1.0 - t)).ln();
-        let threshold = if scoring.bias.is_some() { sigmoid(threshold.clamp(1e-6, 1.0 - 1e-6)) } else { threshold };
-        Self { scoring, softmax, threshold }
+        let logit = |t: f32| (t / (1.0 - t)).ln();
+        let level = |t: &f32| if scoring.bias.is_some() { logit(t.clamp(1e-6, 1.0 - 1e-6)) } else { *t };
+        Self { scoring, softmax, thresholds: thresholds.iter().map(level).collect() }
     }
 
     /// Each class's level at each stored row: its logit, its probability, or its cosine. `[classes, rows]`

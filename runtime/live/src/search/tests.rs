@@ -326,6 +326,45 @@ fn a_cosine_of_one_is_found_whatever_the_thread() {
     assert_eq!(found[0].box_px, [400, 0, 80, 80]);
 }
 
+#[test]
+fn words_of_examples_alone_are_found_from_the_score_that_their_rows_are_made_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seen.index");
+    let mut writer = IndexWriter::open(&path, &SESSION, &IndexOptions::default().with_frame_bytes(100_000)).unwrap();
+    let cat = picture("cat.jpg");
+    let (width, height) = cat.pixels.dimensions();
+    let example = SESSION.example(&cat, [width / 4, height / 4, width / 2, height / 2]).unwrap();
+    let alone = SESSION.words_with("", &[("it".into(), example.clone())]).unwrap();
+    let row = alone.bank().words().row(0);
+    let manifest = SESSION.bundle().manifest();
+    assert!(manifest.background < 0.4 && manifest.tag_threshold > 0.4);
+    // The first patch of each frame has this score, and no other one is like the word.
+    for (minute, score) in [0.2f32, 0.4, 0.6].into_iter().enumerate() {
+        let cosine = ((score / (1.0 - score)).ln() - manifest.logit_bias.unwrap()) / manifest.logit_scale;
+        let mut encoded = noise(minute as u64);
+        let mut patches = encoded.grid.patches().data().to_vec();
+        for (at, patch) in patches.chunks_exact_mut(row.len()).enumerate() {
+            let along: f32 = row.iter().zip(&*patch).map(|(a, b)| a * b).sum();
+            patch.iter_mut().zip(row).for_each(|(value, a)| *value -= along * a);
+            let length = patch.iter().map(|value| value * value).sum::<f32>().sqrt();
+            let (of_row, of_rest) = if at == 0 { (cosine, (1.0 - cosine * cosine).sqrt() / length) } else { (0.0, 1.0 / length) };
+            patch.iter_mut().zip(row).for_each(|(value, a)| *value = of_row * a + of_rest * *value);
+        }
+        encoded.grid = PatchGrid::new(8, 8, row.len(), patches, vec![1.0; row.len()]).unwrap();
+        let at = Duration::from_secs(60 * minute as u64);
+        writer
+            .add(&Seen { encoded: &encoded, picture: &RgbImage::new(16, 16), time: UNIX_EPOCH + START + at, at, origin: "hall" })
+            .unwrap();
+    }
+    let index = Index::open(&path).unwrap();
+    let minutes = |found: Vec<Vec<Sighting>>| -> Vec<u64> { found[0].iter().map(|one| one.at.as_secs() / 60).collect() };
+    let query = Query::default();
+    assert_eq!(minutes(index.find(&SESSION, &alone, &query).unwrap()), [2, 1]);
+    assert_eq!(minutes(index.find(&SESSION, &alone, &query.clone().with_threshold(0.5)).unwrap()), [2]);
+    // The same numbers as a typed word's are held against the threshold of those.
+    assert_eq!(minutes(index.search(&SESSION, alone.bank(), &query).unwrap()), [2]);
+}
+
 /// `cargo test --release --workspace --lib -- --ignored --nocapture a_day_of_a_camera`: time of a query over 86,400 frames of which each
 /// shows what none before it did, on two threads.
 #[test]

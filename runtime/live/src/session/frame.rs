@@ -30,6 +30,8 @@ pub struct SegmentedFrame {
     pub evidence_age: Duration,
     /// Time spent on finding motion and carrying masks along.
     pub carrying: Duration,
+    /// Which version of what is switched on is hidden of it ([`HideSwitches`](super::HideSwitches)).
+    pub hide_version: u64,
     /// From the frame's arrival to its masks.
     pub latency: Duration,
     /// Frames lost so far because a newer one came before they were taken.

@@ -1,9 +1,11 @@
 //! Between the source and everybody else: a frame leaves the session through [`RawFrame::shown`] and no other way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::switches::{HideSwitches, Switched};
 use crate::Result;
-use edge_seg_model::hide::{Cover, Hide, ShownFrame, Whole};
+use edge_seg_model::hide::{Cover, Hide, HideOptions, ShownFrame, Whole};
 use edge_seg_model::propagation::Propagator;
 use edge_seg_model::{Encoded, Frame, Session};
 
@@ -42,7 +44,12 @@ const HOLD: Duration = Duration::from_millis(500);
 
 /// Knows what is to be hidden of each frame.
 pub(super) struct Hider {
-    hide: Hide,
+    /// What is hidden in any case.
+    fixed: Option<Hide>,
+    switches: Option<Arc<HideSwitches>>,
+    /// What was switched on when the frame that is segmented came in.
+    switched: Arc<Switched>,
+    options: HideOptions,
     /// What the last key frame says, on its patches; none before there is one of this scene.
     key: Option<Key>,
     /// What the next key frame is to be joined with.
@@ -70,8 +77,60 @@ struct Mark {
 }
 
 impl Hider {
-    pub fn new(hide: Hide) -> Self {
-        Self { hide, key: None, marked: None, scene: 0, carried: Vec::new(), cover: None }
+    /// None where nothing is to be hidden, and nothing can be switched on.
+    pub fn new(fixed: Option<Hide>, switches: Option<Arc<HideSwitches>>) -> Option<Self> {
+        let options = *fixed.as_ref().map(Hide::options).or(switches.as_ref().map(|switches| switches.options()))?;
+        let (switched, carried) = (Arc::default(), Vec::new());
+        Some(Self { fixed, switches, switched, options, key: None, marked: None, scene: 0, carried, cover: None })
+    }
+
+    /// Whether anything is hidden at present.
+    pub fn is_on(&self) -> bool {
+        self.fixed.is_some() || self.switched.hide.is_some()
+    }
+
+    /// Counts the changes of what is switched on.
+    pub fn version(&self) -> u64 {
+        self.switched.version
+    }
+
+    /// Takes in what was switched since the last frame; `encoded` is the key frame whose evidence is carried. True if what is hidden has
+    /// begun to be: nobody has looked for it yet, nor followed the motion of the picture for it.
+    ///
+    /// # Errors
+    /// As [`Hide::evidence`].
+    pub fn switch(&mut self, session: &Session, encoded: Option<&Encoded>) -> Result<bool> {
+        let Some(now) = self.switches.as_ref().map(|switches| switches.current()) else { return Ok(false) };
+        if now.version == self.switched.version {
+            return Ok(false);
+        }
+        let was_on = self.is_on();
+        self.switched = now;
+        if !was_on || !self.is_on() {
+            (self.key, self.marked) = (None, None);
+            return Ok(self.is_on());
+        }
+        // What was there stays, and fades as what a key frame misses does: a switch uncovers nothing that other words hide.
+        if let (Some(hide), Some(key), Some(encoded)) = (&self.switched.hide, &mut self.key, encoded) {
+            let more = hide.evidence(session, encoded)?;
+            if more.len() == key.evidence.len() {
+                key.evidence.iter_mut().zip(more).for_each(|(value, more)| *value = value.max(more.min(1.0)));
+            } else {
+                self.key = None;
+            }
+        }
+        Ok(false)
+    }
+
+    /// By how much a patch's best word of all that are hidden passes its threshold. `[patches]`
+    fn evidence(&self, session: &Session, encoded: &Encoded) -> Result<Vec<f32>> {
+        let each = self.fixed.iter().chain(&self.switched.hide).map(|hide| hide.evidence(session, encoded));
+        let joined = each.reduce(|joined, one| {
+            let (mut joined, one) = (joined?, one?);
+            joined.iter_mut().zip(one).for_each(|(value, one)| *value = value.max(one));
+            Ok(joined)
+        });
+        joined.map_or_else(|| Ok(Vec::new()), |evidence| Ok(evidence?))
     }
 
     /// What was seen before this frame is of another scene.
@@ -81,6 +140,9 @@ impl Hider {
 
     /// The frame, the last one that the propagator followed, is the next to be encoded.
     pub fn mark(&mut self, frame: &Frame, propagator: &mut Propagator) {
+        if !self.is_on() {
+            return;
+        }
         let mut mark = Mark { sequence: frame.sequence, captured: frame.timestamp, evidence: Vec::new(), since: frame.timestamp };
         if let Some(key) = &self.key
             && propagator.carried(&key.evidence, &mut mark.evidence)
@@ -96,7 +158,7 @@ impl Hider {
     /// As [`Hide::evidence`].
     pub fn key_frame(&mut self, session: &Session, encoded: &Encoded) -> Result<()> {
         let Some(mark) = self.marked.take().filter(|mark| mark.sequence >= self.scene) else { return Ok(()) };
-        let mut evidence = self.hide.evidence(session, encoded)?;
+        let mut evidence = self.evidence(session, encoded)?;
         hold(&mut evidence, &mark.evidence, mark.captured.saturating_sub(mark.since));
         self.key = Some(Key { evidence, captured: mark.captured });
         Ok(())
@@ -107,6 +169,10 @@ impl Hider {
     /// # Errors
     /// As [`Hide::cover`].
     pub fn look(&mut self, frame: &Frame, propagator: &mut Propagator) -> Result<()> {
+        if !self.is_on() {
+            self.cover = None;
+            return Ok(());
+        }
         let (cover, age) = self.found(frame, propagator)?;
         self.cover = Some((frame.sequence, cover, age));
         Ok(())
@@ -116,12 +182,15 @@ impl Hider {
         let Some(key) = &self.key else { return Ok((Err(Whole::NoMasks), Duration::ZERO)) };
         // A source whose clock was set back says nothing of ages.
         let Some(age) = frame.timestamp.checked_sub(key.captured) else { return Ok((Err(Whole::OldMasks), Duration::ZERO)) };
-        if age > self.hide.options().max_age {
+        if age > self.options.max_age {
             return Ok((Err(Whole::OldMasks), age));
         }
         let carried = propagator.carried(&key.evidence, &mut self.carried);
-        let Some(placement) = propagator.placement().filter(|_| carried) else { return Ok((Err(Whole::NoMasks), age)) };
-        let mut cover = self.hide.cover(&self.carried, placement, self.hide.options().margin + GROWTH_A_S * age.as_secs_f32())?;
+        let any = self.fixed.as_ref().or(self.switched.hide.as_ref());
+        let (Some(hide), Some(placement)) = (any, propagator.placement().filter(|_| carried)) else {
+            return Ok((Err(Whole::NoMasks), age));
+        };
+        let mut cover = hide.cover(&self.carried, placement, self.options.margin + GROWTH_A_S * age.as_secs_f32())?;
         if !age.is_zero() {
             propagator.each_new(|corners| cover.add(corners));
         }
@@ -129,9 +198,12 @@ impl Hider {
     }
 
     fn show(&mut self, frame: Frame) -> ShownFrame {
+        if !self.is_on() {
+            return ShownFrame::open(frame);
+        }
         let known = self.cover.take().filter(|(sequence, ..)| *sequence == frame.sequence);
         let (_, cover, age) = known.unwrap_or((frame.sequence, Err(Whole::NoMasks), Duration::ZERO));
-        ShownFrame::covered(frame, cover, age, self.hide.options().by)
+        ShownFrame::covered(frame, cover, age, self.options.by)
     }
 }
 

@@ -23,6 +23,7 @@ pub(crate) mod latest;
 mod options;
 mod report;
 mod segment;
+mod switches;
 mod threads;
 
 pub use event_bus::EventBus;
@@ -30,6 +31,7 @@ pub use frame::SegmentedFrame;
 pub use governor::{Allowance, Governed, Governor, GovernorOptions, Readings, Zone};
 pub use options::{KeyFrames, LiveOptions};
 pub use report::FrameReport;
+pub use switches::HideSwitches;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -316,6 +318,7 @@ fn segment(
                 encoded: stats.encoded,
                 evidence_age: stats.evidence_age,
                 carrying: stats.carrying,
+                hide_version: stats.hide_version,
                 latency,
                 dropped: counters.dropped.load(Ordering::Relaxed),
                 late,

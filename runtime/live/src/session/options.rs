@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use edge_seg_model::hide::Hide;
@@ -5,6 +6,7 @@ use edge_seg_model::propagation::{Propagation, PropagationOptions};
 use edge_seg_model::{Refinement, Session};
 
 use super::governor::GovernorOptions;
+use super::switches::HideSwitches;
 use crate::source::Pace;
 use crate::things::ThingOptions;
 use crate::{Error, Result};
@@ -30,6 +32,8 @@ pub struct LiveOptions {
     pub patience: Duration,
     /// What no frame that leaves the session shows.
     pub hide: Option<Hide>,
+    /// What else none shows, while it is switched on. It is hidden as `hide` is, where there is that.
+    pub hide_switches: Option<Arc<HideSwitches>>,
 }
 
 impl LiveOptions {
@@ -46,6 +50,7 @@ impl LiveOptions {
         }
         self.things.as_ref().map_or(Ok(()), ThingOptions::check)?;
         self.hide.as_ref().map_or(Ok(()), |hide| hide.check(session))?;
+        self.hide_switches.as_ref().map_or(Ok(()), |switches| switches.check(session))?;
         if self.carry.carry == Propagation::Labels && session.refinement() == Refinement::Guided {
             let expected = "scores or still, for masks that are refined frame by frame";
             return Err(Error::option("carry", expected, "labels"));
@@ -92,6 +97,11 @@ impl LiveOptions {
     pub fn with_hide(self, hide: impl Into<Option<Hide>>) -> Self {
         Self { hide: hide.into(), ..self }
     }
+
+    /// The same with other [`hide_switches`](Self::hide_switches).
+    pub fn with_hide_switches(self, hide_switches: impl Into<Option<Arc<HideSwitches>>>) -> Self {
+        Self { hide_switches: hide_switches.into(), ..self }
+    }
 }
 
 impl Default for LiveOptions {
@@ -99,7 +109,8 @@ impl Default for LiveOptions {
     fn default() -> Self {
         let (keys, carry) = (KeyFrames::Every(1), PropagationOptions::default());
         let patience = Duration::from_secs(2);
-        Self { pace: Pace::Auto, keys, carry, scene_cuts: true, governor: None, things: None, patience, hide: None }
+        let (governor, things, hide, hide_switches) = (None, None, None, None);
+        Self { pace: Pace::Auto, keys, carry, scene_cuts: true, governor, things, patience, hide, hide_switches }
     }
 }
 

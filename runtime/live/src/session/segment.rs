@@ -28,6 +28,7 @@ pub(super) struct FrameStats {
     pub encoded: Arc<Encoded>,
     pub evidence_age: Duration,
     pub carrying: Duration,
+    pub hide_version: u64,
 }
 
 /// Frames in, masks out: decides which frames are encoded and carries masks to the others.
@@ -61,7 +62,7 @@ impl Segmenter {
             KeyFrames::Auto { share } => Some(EncoderWorker::start(session.clone(), share)?),
         };
         let watch = options.governor.clone().map(Watch::new);
-        let (propagator, hider) = (Propagator::new(options.carry), options.hide.clone().map(Hider::new));
+        let (propagator, hider) = (Propagator::new(options.carry), Hider::new(options.hide.clone(), options.hide_switches.clone()));
         let follower = options.things.clone().map(Follower::new).transpose()?;
         let (painter, owed) = (Painter::default(), Duration::ZERO);
         Ok(Self { session, words, options, propagator, painter, follower, key: None, worker, watch, hider, owed })
@@ -84,15 +85,19 @@ impl Segmenter {
             watch.look();
         }
         let words = self.words.current();
+        let begun = match &mut self.hider {
+            Some(hider) => hider.switch(&self.session, self.key.as_ref().map(|key| &*key.encoded))?,
+            None => false,
+        };
         let start = Instant::now();
         let cut = self.follows() && self.propagator.follow(&frame.pixels).cut;
         let another_scene = cut && self.options.scene_cuts;
         let followed = start.elapsed();
         let another_size = self.key.as_ref().is_some_and(|key| key.size != frame.pixels.dimensions());
-        if let Some(hider) = self.hider.as_mut().filter(|_| cut || another_size) {
+        if let Some(hider) = self.hider.as_mut().filter(|_| cut || another_size || begun) {
             hider.cut(frame);
         }
-        if another_scene || another_size {
+        if another_scene || another_size || begun {
             self.propagator.forget();
             if let Some(worker) = &mut self.worker {
                 worker.stale = worker.busy;
@@ -153,6 +158,7 @@ impl Segmenter {
             encoded: key.encoded.clone(),
             evidence_age: propagator.evidence_age(frame.timestamp),
             carrying: followed + carried,
+            hide_version: self.hider.as_ref().map_or(0, Hider::version),
         };
         Ok((found, stats))
     }
@@ -160,13 +166,14 @@ impl Segmenter {
     /// Whether the motion of the picture matters at all.
     fn follows(&self) -> bool {
         // What is hidden moves with the picture in any case.
-        let moves = self.options.carry.carry != Propagation::Still || self.hider.is_some();
+        let hides = self.hider.as_ref().is_some_and(Hider::is_on);
+        let moves = self.options.carry.carry != Propagation::Still || hides;
         if moves && self.options.things.is_some() {
             return true;
         }
         match self.options.keys {
             KeyFrames::Auto { .. } => moves || self.options.scene_cuts,
-            KeyFrames::Every(1) if self.hider.is_some() => true,
+            KeyFrames::Every(1) if hides => true,
             KeyFrames::Every(1) => !self.options.carry.smoothing.is_zero() && (moves || self.options.scene_cuts),
             KeyFrames::Every(_) => moves || self.options.scene_cuts,
         }

@@ -82,6 +82,27 @@ impl HideOptions {
     pub fn with_max_age(self, max_age: Duration) -> Self {
         Self { max_age, ..self }
     }
+
+    /// The score from which a word covers a place with a session's model.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if an option is out of range, or the model's scores are no word's own (a softmax over words).
+    pub fn check(&self, session: &Session) -> Result<f32> {
+        let manifest = session.bundle().manifest();
+        let share = |option: &str, value: f32| match value {
+            0.0..=1.0 => Ok(value),
+            other => Err(Error::option(option, "0 to 1", other)),
+        };
+        share("hide margin", self.margin)?;
+        let threshold = share("hide threshold", self.threshold.unwrap_or(manifest.background / 3.0))?;
+        if manifest.logit_bias.is_none() {
+            let expected = "a model whose words are scored one by one (logit_bias in its manifest)";
+            let found =
+                format!("{}, whose scores are shared out among the words, so that something is hidden in every picture", manifest.name);
+            return Err(Error::option("hide", expected, found));
+        }
+        Ok(threshold)
+    }
 }
 
 /// Words whose things are hidden, as one model knows them.
@@ -115,19 +136,7 @@ impl Session {
     /// # Errors
     /// As [`Self::hide`].
     pub fn hide_classes(&self, classes: &[Class], options: HideOptions) -> Result<Hide> {
-        let manifest = self.bundle().manifest();
-        let share = |option: &str, value: f32| match value {
-            0.0..=1.0 => Ok(value),
-            other => Err(Error::option(option, "0 to 1", other)),
-        };
-        share("hide margin", options.margin)?;
-        let threshold = share("hide threshold", options.threshold.unwrap_or(manifest.background / 3.0))?;
-        if manifest.logit_bias.is_none() {
-            let expected = "a model whose words are scored one by one (logit_bias in its manifest)";
-            let found =
-                format!("{}, whose scores are shared out among the words, so that something is hidden in every picture", manifest.name);
-            return Err(Error::option("hide", expected, found));
-        }
+        let threshold = options.check(self)?;
         Ok(Hide { model: self.bundle().digest().to_owned(), bank: self.tag_bank(classes, &[])?, threshold, options })
     }
 }

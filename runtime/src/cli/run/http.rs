@@ -1,9 +1,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use edge_seg::live::HideSwitches;
 use edge_seg::sink::LiveSink;
 use edge_seg_live::page::{About, Hub, HubSink, ServeOptions, Server, Token};
 use edge_seg_live::sinks::Recorder;
@@ -37,6 +39,9 @@ pub struct HttpArgs {
     #[arg(long, value_name = "N")]
     #[serde(rename = "fps")]
     http_fps: Option<f64>,
+    /// Let the page hide more words than `--hide` does, and show these again; what `--hide` names stays hidden.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    hide_switches: Option<bool>,
     /// Folder for recordings that are started from the page.
     #[arg(long, value_name = "DIR")]
     recordings: Option<PathBuf>,
@@ -56,6 +61,7 @@ impl HttpArgs {
             ("--http-host", self.http_host.is_some()),
             ("--http-clients", self.http_clients.is_some()),
             ("--http-fps", self.http_fps.is_some()),
+            ("--hide-switches", self.hide_switches.is_some()),
             ("--recordings", self.recordings.is_some()),
         ];
         for (option, given) in others {
@@ -67,6 +73,11 @@ impl HttpArgs {
         ensure!((0.1..=100.0).contains(&fps), "--http-fps: expected 0.1 to 100, found {fps}");
         ensure!((1..=86400).contains(&limit), "--recording-limit: expected 1 to 86400 seconds, found {limit}");
         Ok(())
+    }
+
+    /// Whether the page may hide words.
+    pub fn hides(&self) -> bool {
+        self.hide_switches == Some(true)
     }
 
     fn clients(&self) -> usize {
@@ -91,6 +102,7 @@ impl HttpArgs {
         running: &Running,
         source: String,
         index: Option<PathBuf>,
+        hidden: Option<Hidden>,
         sinks: &mut Vec<Box<dyn LiveSink>>,
     ) -> Result<Option<Server>> {
         let Some(address) = self.http else { return Ok(None) };
@@ -102,6 +114,9 @@ impl HttpArgs {
         if let Some(index) = index {
             hub.searches(index);
         }
+        if let Some(Hidden { always, switches }) = hidden {
+            hub.hides(always, switches);
+        }
         let options = ServeOptions::at(address).with_token(self.token()?).with_clients(self.clients()).with_fps(self.fps());
         let options = options.with_hosts(self.http_host.clone().unwrap_or_default());
         let server = Server::start(&options, hub.clone())?;
@@ -110,6 +125,13 @@ impl HttpArgs {
         sinks.extend(recorder.map(|recorder| Box::new(recorder) as Box<dyn LiveSink>));
         Ok(Some(server))
     }
+}
+
+/// What of the hiding clients are told, and may change.
+pub struct Hidden {
+    /// Words that are hidden in any case.
+    pub always: Vec<String>,
+    pub switches: Option<Arc<HideSwitches>>,
 }
 
 /// Without a frame for so long /healthz says no.

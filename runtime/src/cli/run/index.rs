@@ -58,6 +58,7 @@ impl IndexArgs {
         Ok(())
     }
 
+    #[cfg(feature = "service")]
     pub fn file(&self) -> Option<PathBuf> {
         self.index.clone()
     }

@@ -92,8 +92,8 @@ impl Settings {
         self.words.check()?;
         self.background.words()?;
         self.model.check()?;
-        self.hide.check()?;
-        self.pipeline.check(self.hide.is_given())?;
+        self.hide.check(self.may_hide())?;
+        self.pipeline.check(self.may_hide())?;
         self.things.check()?;
         self.output.check(self.input.source.as_deref())?;
         self.index.check()?;
@@ -103,10 +103,20 @@ impl Settings {
         #[cfg(feature = "service")]
         {
             self.http.check()?;
+            anyhow::ensure!(!(self.http.hides() && self.index.is_given()), "--index, --hide-switches: expected one of them, found both");
             self.mqtt.check()?;
             self.webhook.check()?;
         }
         self.display.check()
+    }
+
+    /// Whether something is hidden, or may be while it runs.
+    pub fn may_hide(&self) -> bool {
+        #[cfg(feature = "service")]
+        let switched = self.http.hides();
+        #[cfg(not(feature = "service"))]
+        let switched = false;
+        self.hide.is_given() || switched
     }
 
     /// As [`Self::check`], and whether the files that it names and that are read at the start can be used.

@@ -431,6 +431,7 @@ function showWords({ version: told, words, background }) {
     // Only what stands elsewhere is moved: moving takes the focus away.
     if ($("chips").children[i] !== chip) $("chips").insertBefore(chip, $("chips").children[i] ?? null);
   });
+  drawHidden();
   if (document.activeElement !== $("background")) {
     $("background").value = background.threshold ?? 0;
     $("background-value").textContent = background.threshold === null ? "none" : background.threshold.toFixed(2);
@@ -532,6 +533,85 @@ $("background").addEventListener("input", () => { $("background-value").textCont
 $("background").addEventListener("change", () => {
   const threshold = Number($("background").value);
   change("api/background", "PATCH", { threshold }, `Background below ${threshold.toFixed(2)}.`);
+});
+
+// ---- what is hidden
+
+let hidden = { switches: false, words: [] };
+const hideRows = new Map();
+
+/** What is hidden, and the words that could be. */
+function drawHidden() {
+  const known = new Set(hidden.words.map(({ name }) => name.toLowerCase()));
+  const offered = hidden.switches ? [...chips.keys()].filter((name) => !known.has(name.toLowerCase())) : [];
+  const rows = [...hidden.words.map((word) => ({ ...word, on: true })), ...offered.map((name) => ({ name, locked: false, on: false }))];
+  const names = new Set(rows.map(({ name }) => name));
+  for (const [name, row] of hideRows) {
+    if (names.has(name)) continue;
+    row.remove();
+    hideRows.delete(name);
+  }
+  rows.forEach(({ name, locked, on }, i) => {
+    const row = hideRows.get(name) ?? newHideRow(name);
+    hideRows.set(name, row);
+    const control = row.querySelector("button");
+    control.setAttribute("aria-checked", String(on));
+    control.setAttribute("aria-disabled", String(locked));
+    row.querySelector(".why").hidden = !locked;
+    // Only what stands elsewhere is moved: moving takes the focus away.
+    if ($("hides").children[i] !== row) $("hides").insertBefore(row, $("hides").children[i] ?? null);
+  });
+  $("hide-add").hidden = !hidden.switches;
+}
+
+function newHideRow(name) {
+  const row = $("hides-row").content.firstElementChild.cloneNode(true);
+  const control = row.querySelector("button");
+  row.querySelector(".name").textContent = name;
+  control.setAttribute("aria-label", `Hide ${name}`);
+  control.addEventListener("click", () => {
+    if (control.getAttribute("aria-disabled") === "true") {
+      $("hide-said").textContent = `${name} is hidden since the start; the page cannot change that.`;
+    } else {
+      switchHidden(name, control.getAttribute("aria-checked") !== "true");
+    }
+  });
+  return row;
+}
+
+function showHidden(told) {
+  const news = told.words.filter(({ name }) => !hidden.words.some((word) => word.name === name));
+  // The picture that is on the screen shows it; so does one that is paused.
+  if (news.length > 0 && latest) {
+    for (const canvas of [$("picture"), $("masks")]) canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+    $("empty").hidden = false;
+  }
+  hidden = told;
+  drawHidden();
+}
+
+async function loadHidden() {
+  showHidden(await (await ask("api/hide")).json());
+}
+
+/** Has a word hidden, or shown again; tells whether it is. */
+async function switchHidden(name, on) {
+  $("hide-said").textContent = "…";
+  try {
+    const [path, options] = on ? ["api/hide", { method: "POST", body: name }] : [`api/hide/${encodeURIComponent(name)}`, { method: "DELETE" }];
+    showHidden(await (await ask(path, options)).json());
+    $("hide-said").textContent = on ? `${name} is hidden.` : `${name} is shown again.`;
+    return true;
+  } catch (fault) {
+    $("hide-said").textContent = fault instanceof Refused ? fault.message : "The camera does not answer.";
+    return false;
+  }
+}
+
+$("hide-add").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (await switchHidden($("hide-name").value.trim(), true)) $("hide-name").value = "";
+  $("hide-name").focus();
 });
 
 // ---- saved sets
@@ -739,6 +819,7 @@ function note(kind, data) {
   if (kind === "profile") data = data.name ?? "none";
   // What was lost may have been the timeline's.
   if (kind === "timeline" || kind === "lost") return void attempt(loadTimeline);
+  if (kind === "hide") return showHidden(data);
   if (kind === "words") return void (changing || attempt(loadWords));
   if (kind === "recording") return void attempt(watchRecording);
   const item = document.createElement("li");
@@ -783,7 +864,9 @@ async function refresh() {
   $("sets").hidden = !status.saves_sets;
   $("recorder").hidden = !status.records;
   $("search-card").hidden = !status.searches;
+  $("hide-card").hidden = !status.hides;
   await loadWords();
+  if (status.hides) await loadHidden();
   await loadTimeline();
   if (status.saves_sets) await loadSets($("set").value);
   if (status.records) await watchRecording();

@@ -1,0 +1,83 @@
+//! What is hidden, and the switches that hide more, over HTTP.
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use super::hub::Hub;
+use super::routes::{Context, Fault, WAIT, answer, read};
+use super::words::work;
+use crate::session::HideSwitches;
+use edge_seg_model::{parse_tags, same_name};
+
+impl Hub {
+    /// Words that are hidden, those of the start first.
+    fn hidden(&self) -> Value {
+        let (always, switches) = self.hiding.get().map_or((&[][..], None), |hiding| (&hiding.always[..], hiding.switches.as_ref()));
+        let switched: Vec<String> = switches.map(|switches| switches.names()).unwrap_or_default();
+        let words = always.iter().map(|name| (name, true)).chain(switched.iter().map(|name| (name, false)));
+        let words: Vec<Value> = words.map(|(name, locked)| json!({ "name": name, "locked": locked })).collect();
+        json!({ "version": switches.map_or(0, |switches| switches.version()), "switches": switches.is_some(), "words": words })
+    }
+
+    fn hides_always(&self, name: &str) -> bool {
+        self.hiding.get().is_some_and(|hiding| hiding.always.iter().any(|known| same_name(known, name)))
+    }
+}
+
+/// Changes what is hidden, and tells everybody who watches.
+async fn changed(
+    context: &Context,
+    change: impl FnOnce(&Hub, &HideSwitches) -> Result<(), Fault> + Send + 'static,
+) -> Result<Response, Fault> {
+    let hub = context.hub.clone();
+    let told = work(context, move |_| {
+        let switches = hub.hiding.get().and_then(|hiding| hiding.switches.as_ref());
+        let none = || Fault::new(StatusCode::FORBIDDEN, "hide: expected a session with switches (--hide-switches), found one without");
+        change(&hub, switches.ok_or_else(none)?)?;
+        Ok(hub.hidden())
+    });
+    let told = told.await?;
+    context.hub.passed(told["version"].as_u64().unwrap_or(0), WAIT).await;
+    context.hub.event_bus.publish("hide", &told);
+    Ok(answer(&told))
+}
+
+/// `GET /api/hide`
+pub(super) async fn get_hidden(State(context): State<Context>) -> Response {
+    answer(&context.hub.hidden())
+}
+
+/// `POST /api/hide`: neither a picture that is asked for after the answer shows the words, nor a recording that is begun then.
+pub(super) async fn hide(State(context): State<Context>, body: Bytes) -> Result<Response, Fault> {
+    let words: String = read(&body)?;
+    let said = format!("hidden by HTTP: {words:?}");
+    let change = move |hub: &Hub, switches: &HideSwitches| {
+        let new = parse_tags("hide", &words).map_err(crate::Error::from)?.into_iter().filter(|class| !hub.hides_always(&class.name));
+        Ok(switches.hide_classes(new.collect()).map(drop)?)
+    };
+    let mut response = changed(&context, change).await?;
+    tracing::info!("{said}");
+    *response.status_mut() = StatusCode::CREATED;
+    Ok(response)
+}
+
+/// `DELETE /api/hide/{name}`
+pub(super) async fn show(State(context): State<Context>, Path(name): Path<String>) -> Result<Response, Fault> {
+    let said = format!("shown again by HTTP: {name:?}");
+    let change = move |hub: &Hub, switches: &HideSwitches| {
+        if switches.show(&name)?.is_some() {
+            return Ok(());
+        }
+        let (status, found) = match hub.hides_always(&name) {
+            true => (StatusCode::FORBIDDEN, "is hidden since the start, and stays so until the program ends"),
+            false => (StatusCode::NOT_FOUND, "is not hidden"),
+        };
+        Err(Fault::new(status, format!("hide: expected a word that was switched on, found {name:?}, which {found}")))
+    };
+    let response = changed(&context, change).await?;
+    tracing::info!("{said}");
+    Ok(response)
+}
