@@ -278,6 +278,32 @@ fn stream(uri: &str, frames: usize) -> (Seen, Vec<String>) {
     (seen, told)
 }
 
+#[test]
+fn a_film_that_is_cut_off_says_so() {
+    if !need_program("ffmpeg") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let input = ["-f", "lavfi", "-i", "testsrc2=s=64x48:r=10:d=2"];
+    ffmpeg(folder.path(), &[&input[..], &["-c:v", "mpeg4", "whole.mkv"]].concat());
+    ffmpeg(folder.path(), &[&input[..], &["whole.y4m"]].concat());
+    let bytes = fs::read(at("whole.mkv")).unwrap();
+    fs::write(at("cut.mkv"), &bytes[..bytes.len() / 2]).unwrap();
+    // ffmpeg reads the first of two streams alone.
+    fs::write(at("two.y4m"), fs::read(at("whole.y4m")).unwrap().repeat(2)).unwrap();
+    let read = |name: &str| stream(at(name).to_str().unwrap(), usize::MAX);
+    for name in ["whole.mkv", "whole.y4m"] {
+        let (seen, told) = read(name);
+        assert_eq!((seen.times_ms.len(), told), (20, Vec::new()), "{name}");
+    }
+    for (name, frames) in [("cut.mkv", 2..20), ("two.y4m", 20..21)] {
+        let (seen, told) = read(name);
+        assert!(frames.contains(&seen.times_ms.len()), "{name}: {:?}", seen.times_ms);
+        assert!(told.len() == 1 && told[0].starts_with("Incomplete") && told[0].contains("ffmpeg"), "{name}: {told:?}");
+    }
+}
+
 /// Reads a request's head.
 fn request(reader: &mut impl BufRead) -> Option<String> {
     let mut head = String::new();

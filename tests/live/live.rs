@@ -301,6 +301,26 @@ fn an_output_that_fails_ends_no_other_unless_that_is_asked_for() {
 }
 
 #[test]
+fn each_output_whose_folder_vanishes_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("out");
+    fs::create_dir(&at).unwrap();
+    let outputs = ["--masks", "out/masks", "--overlay", "out/film.y4m"];
+    let source = ["--source", "test:?size=64x48&fps=10&frames=20", "--pace", "live", "--tags", "sky"];
+    let mut command = Command::new(binary("edge-seg"));
+    command.current_dir(folder.path()).arg("run").args(source).args(outputs).args(SIZE);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.next().expect("a frame").unwrap();
+    fs::rename(&at, folder.path().join("away")).unwrap();
+    lines.for_each(drop);
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(2), "{said}");
+    assert!(said.contains("frames could not be written") && said.contains("out/film.y4m: No such file"), "{said}");
+}
+
+#[test]
 fn a_killed_run_leaves_nothing_behind_the_next() {
     let folder = tempfile::tempdir().unwrap();
     for _ in 0..2 {

@@ -521,6 +521,8 @@ mod tests {
             "1: cat, kitten\n2: red wall\n",
             "1: 'cat'\n2: 'red wall'\n",
             "1. cat\n2. red wall\n",
+            "red wall 2\ncat 1\n",
+            "cat,1\nred wall,2\n",
             "name,id\ncat,1\nred wall,2\n",
             "name;category_id\ncat;1\nred wall;2\n",
             "class_id\tclass\n1\tcat\n2\tred wall\n",

@@ -328,6 +328,10 @@ impl<'a> Header<'a> {
     /// # Errors
     /// [`Error::Bundle`] if the file is too short, of another kind or version, or its manifest is too long.
     pub fn parse(place: &str, bytes: &'a [u8]) -> Result<Self> {
+        if bytes.starts_with(b"version https://git-lfs") {
+            let found = "a Git LFS pointer in place of it; run `git lfs pull`";
+            return Err(bundle_error(place, "file", "an .esb file", found));
+        }
         if bytes.len() < MANIFEST_OFFSET {
             return Err(bundle_error(place, "file", format!("at least {MANIFEST_OFFSET} bytes"), format!("{} bytes", bytes.len())));
         }

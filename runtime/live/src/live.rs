@@ -142,6 +142,9 @@ impl Live {
         let ended = self.pipeline.stop();
         let finished = self.finish_sinks();
         if !ended {
+            if let Err(error) = finished {
+                tracing::error!("{error}");
+            }
             let found = "it still reads, and is let go when that returns";
             let fault = Fault::Stream { place: "end".into(), expected: "a read that returns".into(), found: found.into() };
             return Err(Error::Source { uri: "source".into(), fault });
@@ -150,8 +153,16 @@ impl Live {
     }
 
     fn finish_sinks(&mut self) -> Result<()> {
-        // Each is finished, whatever became of the others.
-        self.sinks.drain(..).map(|sink| catch("sink", || sink.finish())).fold(Ok(()), Result::and)
+        // Each is finished, whatever became of the others; the first fault is the caller's, and the log has the rest.
+        let mut finished = Ok(());
+        for sink in self.sinks.drain(..) {
+            let Err(error) = catch("sink", || sink.finish()) else { continue };
+            match finished {
+                Ok(()) => finished = Err(error),
+                Err(_) => tracing::error!("{error}"),
+            }
+        }
+        finished
     }
 
     fn handed_on(&mut self, shown: Result<Arc<SegmentedFrame>>) -> Result<Arc<SegmentedFrame>> {

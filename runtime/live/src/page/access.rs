@@ -119,6 +119,9 @@ impl Access {
 
 const HEALTH: &str = "/healthz";
 
+/// A header of scripts that ask for a token themselves, as the page does.
+const ASKS_ITSELF: &str = "x-requested-with";
+
 /// The token that a client shows: by `Bearer`, or as the password of `Basic`, with any user, for programs that know no other.
 fn shown_secret(authorization: &str) -> Option<String> {
     let (kind, value) = authorization.split_once(' ')?;
@@ -143,6 +146,7 @@ const SAID_BYTES: usize = 4096;
 pub(super) async fn guard(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
     // After a body without a length the connection is closed: nothing can follow it that a proxy in front would count otherwise.
     let closes = request.headers().contains_key(TRANSFER_ENCODING);
+    let asks_itself = request.headers().contains_key(ASKS_ITSELF);
     let mut response = match access.check(&request) {
         Ok(()) => next.run(request).await,
         Err(fault) => fault.into_response(),
@@ -172,7 +176,14 @@ pub(super) async fn guard(State(access): State<Arc<Access>>, request: Request, n
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     match status {
         StatusCode::TOO_MANY_REQUESTS => drop(headers.insert(RETRY_AFTER, HeaderValue::from_static("1"))),
-        StatusCode::UNAUTHORIZED => drop(headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        StatusCode::UNAUTHORIZED => {
+            // Programs that know logins show theirs once they are asked for one; a browser asks for one in a window of its own, before
+            // the page can.
+            if !asks_itself {
+                headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"edge-seg\", charset=\"UTF-8\""));
+            }
+            headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         _ => {}
     }
     response

@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom, Take};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::header::{ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RANGE};
+use axum::http::header::{ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_RANGE, RANGE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::unfold;
@@ -82,8 +82,15 @@ pub(super) async fn download(State(context): State<Context>, Path(name): Path<St
     let opened = tokio::task::spawn_blocking(move || recorder.open(&wanted)).await;
     let opened = opened.map_err(|e| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))??;
     let (mut file, bytes) = opened.ok_or_else(|| Fault::new(StatusCode::NOT_FOUND, format!("no finished recording {name:?}")))?;
-    let part = wanted_part(headers.get(RANGE).and_then(|range| range.to_str().ok()), bytes);
-    let part = part.map_err(|()| Fault::new(StatusCode::RANGE_NOT_SATISFIABLE, format!("Range: expected one within {bytes} bytes")))?;
+    // A recording has no mark by which a client could know its version: one that has some has it of another file.
+    let range = headers.get(RANGE).filter(|_| !headers.contains_key(IF_RANGE));
+    let Ok(part) = wanted_part(range.and_then(|range| range.to_str().ok()), bytes) else {
+        let said = format!("Range: expected one within {bytes} bytes");
+        let mut refused = Fault::new(StatusCode::RANGE_NOT_SATISFIABLE, said).into_response();
+        let all = HeaderValue::from_str(&format!("bytes */{bytes}"));
+        refused.headers_mut().extend(all.ok().map(|all| (CONTENT_RANGE, all)));
+        return Ok(refused);
+    };
     let (first, length) = part.unwrap_or((0, bytes));
     file.seek(SeekFrom::Start(first)).map_err(|e| Fault::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
     let pieces = unfold((Some(file.take(length)), place), |(file, place)| async move {

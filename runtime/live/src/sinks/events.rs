@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +42,36 @@ impl EventLog {
         }
         Ok(Self { path: path.into(), file, waiting: VecDeque::new(), torn: false })
     }
+
+    /// Goes on in another file where the one that is open has lost its name: what rotates logs, or empties a folder, takes it away.
+    fn keep_its_name(&mut self) -> Result<()> {
+        let open = self.file.metadata().map_err(Error::io(&self.path))?;
+        let same = |there: std::fs::Metadata| (there.dev(), there.ino()) == (open.dev(), open.ino());
+        if open.is_file() && !std::fs::metadata(&self.path).is_ok_and(same) {
+            self.file = Self::open(&self.path)?.file;
+            self.torn = false;
+        }
+        Ok(())
+    }
+
+    /// Writes what waits.
+    fn write(&mut self) -> Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        self.keep_its_name()?;
+        while let Some(line) = self.waiting.front() {
+            if self.torn && is_torn(&self.path).map_err(Error::io(&self.path))? {
+                self.file.write_all(b"\n").map_err(Error::io(&self.path))?;
+            }
+            // In one call, so that a reader never sees half a line.
+            let written = self.file.write_all(line).and_then(|()| if is_device(&self.file) { Ok(()) } else { self.file.sync_data() });
+            self.torn = written.is_err();
+            written.map_err(Error::io(&self.path))?;
+            self.waiting.pop_front();
+        }
+        Ok(())
+    }
 }
 
 /// Whether a file's last line has no end. A pipe or device has no lines to mend.
@@ -67,17 +98,7 @@ impl LiveSink for EventLog {
             tracing::error!("{}: {lost} events are lost", self.path.display());
             self.waiting.drain(..lost);
         }
-        while let Some(line) = self.waiting.front() {
-            if self.torn && is_torn(&self.path).map_err(Error::io(&self.path))? {
-                self.file.write_all(b"\n").map_err(Error::io(&self.path))?;
-            }
-            // In one call, so that a reader never sees half a line.
-            let written = self.file.write_all(line).and_then(|()| if is_device(&self.file) { Ok(()) } else { self.file.sync_data() });
-            self.torn = written.is_err();
-            written.map_err(Error::io(&self.path))?;
-            self.waiting.pop_front();
-        }
-        Ok(())
+        self.write()
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {
@@ -189,6 +210,30 @@ fn draw(shown: &SegmentedFrame, report: &FrameReport) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_go_on_where_their_file_was_taken_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let (there, away) = (folder.path().join("there"), folder.path().join("away"));
+        std::fs::create_dir(&there).unwrap();
+        let path = there.join("events.jsonl");
+        let mut log = EventLog::open(&path).unwrap();
+        let mut put = |line: &str| {
+            log.waiting.push_back(line.into());
+            log.write().map_err(|error| error.to_string())
+        };
+        put("1\n").unwrap();
+        std::fs::rename(&path, there.join("events.jsonl.1")).unwrap();
+        put("2\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "2\n");
+        assert_eq!(std::fs::read_to_string(there.join("events.jsonl.1")).unwrap(), "1\n");
+        // Without its folder they wait until it is back.
+        std::fs::rename(&there, &away).unwrap();
+        assert!(put("3\n").unwrap_err().contains("No such file"));
+        std::fs::rename(&away, &there).unwrap();
+        put("4\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "2\n3\n4\n");
+    }
 
     #[test]
     fn a_torn_line_is_ended_before_the_next() {

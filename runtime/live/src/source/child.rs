@@ -270,6 +270,11 @@ impl Producer {
         }
     }
 
+    /// The first and the last line that a child that has ended complained in.
+    pub fn said(&self) -> String {
+        self.messages.said()
+    }
+
     /// When the frame that was read belongs, by a child that tells it.
     pub fn time_of(&self, sequence: u64) -> Result<Duration, Fault> {
         let told = self.times.recv_timeout(self.stall);

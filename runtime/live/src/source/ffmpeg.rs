@@ -124,8 +124,14 @@ impl Decoder {
 
     fn next(&mut self, frame: &mut Frame) -> Result<bool, Fault> {
         let more = self.child.read(frame)?;
-        if more && matches!(self.input, Input::File(_)) {
-            frame.timestamp = self.child.time_of(frame.sequence)?;
+        match self.input {
+            Input::File(_) if more => frame.timestamp = self.child.time_of(frame.sequence)?,
+            // It ends well however much of a file it could not read.
+            Input::File(_) => {
+                let said = Some(self.child.said()).filter(|said| !said.is_empty());
+                said.into_iter().for_each(|said| (self.options.notify)(Notice::Incomplete { by: PROGRAM.name, said }));
+            }
+            Input::Stream(_) => {}
         }
         Ok(more)
     }

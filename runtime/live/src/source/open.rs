@@ -88,6 +88,13 @@ pub enum Notice {
         /// What is wrong with it.
         why: Error,
     },
+    /// A file has ended, and not all of it could be read: pictures may be damaged or missing.
+    Incomplete {
+        /// What read it.
+        by: &'static str,
+        /// Its words.
+        said: String,
+    },
     /// A camera was opened, and its pictures are decoded.
     Decoding {
         /// By what, as [`Source::decoder`] has it.
@@ -400,7 +407,10 @@ fn without_value(part: &str) -> String {
 }
 
 /// Parts of the names of values that are nobody's business.
-const SECRETS: [&str; 12] = ["user", "usr", "pass", "psw", "pwd", "token", "secret", "auth", "key", "cred", "signature", "streamid"];
+const SECRETS: [&str; 18] = [
+    "user", "usr", "login", "pas", "psw", "pwd", "token", "secret", "auth", "key", "cred", "sig", "sid", "session", "ticket", "jwt",
+    "hash", "streamid",
+];
 
 fn bytes(path: &str) -> Result<Box<dyn std::io::BufRead + Send>> {
     if path == "-" {
@@ -575,6 +585,8 @@ mod tests {
             ("rtsp://h:554/user=me&password=it&channel=1", "rtsp://h:554/user=***&password=***&channel=1"),
             ("rtsp://h/channel=1_user=me_password=it_stream=0.sdp", "rtsp://h/channel=1_user=***"),
             ("http://h/video.cgi?resolution=32&usr=me&psw=it", "http://h/video.cgi?resolution=32&usr=***&psw=***"),
+            ("http://h:81/x.cgi?loginuse=me&loginpas=it&size=3", "http://h:81/x.cgi?loginuse=***&loginpas=***&size=3"),
+            ("https://h/x.m3u8?_sid=it&sig=it&se=3", "https://h/x.m3u8?_sid=***&sig=***&se=3"),
             ("http://10.0.0.7:81/x?usr=me&pwd=se@cret", "http://10.0.0.7:81/x?usr=***&pwd=***"),
             ("rtsp://[::1]:554/user=me&password=se@cret&channel=1", "rtsp://[::1]:554/user=***&password=***&channel=1"),
             ("rtsp://me:1/2=3@10.0.0.7/x", "rtsp://***@10.0.0.7/x"),

@@ -81,7 +81,7 @@ fn read_within(path: &Path, limit: u64, damage: &mut Option<Option<String>>) -> 
     let mut file = BufReader::new(File::open(path).map_err(Error::io(path))?);
     let mut start = Vec::new();
     file.by_ref().take(64).read_to_end(&mut start).and_then(|_| file.rewind()).map_err(Error::io(path))?;
-    let format = image::guess_format(&start).map_err(|_| fail(kind::describe(&start).into()))?;
+    let format = guess_format(&start).ok_or_else(|| fail(kind::describe(&start).into()))?;
     let picture = if format == ImageFormat::Jpeg {
         let mut jpeg = Vec::with_capacity(bytes.min(MAX_JPEG_BYTES) as usize);
         file.take(MAX_JPEG_BYTES + 1).read_to_end(&mut jpeg).map_err(Error::io(path))?;
@@ -97,11 +97,11 @@ fn read_within(path: &Path, limit: u64, damage: &mut Option<Option<String>>) -> 
 /// # Errors
 /// [`Error::Picture`] as there.
 pub fn decode_picture(place: &str, bytes: &[u8]) -> Result<Frame> {
-    let picture = match image::guess_format(bytes) {
+    let picture = match guess_format(bytes) {
         _ if bytes.is_empty() => Err("an empty file".into()),
-        Ok(ImageFormat::Jpeg) => decode_with(|| whole_jpeg(bytes, MAX_DECODED_BYTES, &mut None)),
-        Ok(format) => decode_with(|| decode_other(Cursor::new(bytes), format, MAX_DECODED_BYTES)),
-        Err(_) => Err(kind::describe(&bytes[..bytes.len().min(64)]).into()),
+        Some(ImageFormat::Jpeg) => decode_with(|| whole_jpeg(bytes, MAX_DECODED_BYTES, &mut None)),
+        Some(format) => decode_with(|| decode_other(Cursor::new(bytes), format, MAX_DECODED_BYTES)),
+        None => Err(kind::describe(&bytes[..bytes.len().min(64)]).into()),
     };
     picture.map(Frame::still).map_err(|found| Error::Picture { place: place.into(), found })
 }
@@ -144,11 +144,16 @@ pub fn read_orientation(path: &Path) -> Result<Orientation> {
 
 /// What a file that begins with these bytes is, where it is no picture that [`read_picture`] knows, and what to do with it.
 pub fn describe_picture(start: &[u8]) -> &'static str {
-    match image::guess_format(start) {
-        Ok(ImageFormat::Jpeg) => "a JPEG",
-        Ok(_) => "another format of pictures",
-        Err(_) => kind::describe(start),
+    match guess_format(start) {
+        Some(ImageFormat::Jpeg) => "a JPEG",
+        Some(_) => "another format of pictures",
+        None => kind::describe(start),
     }
+}
+
+/// The format that bytes begin as, where there is a decoder for it here.
+fn guess_format(start: &[u8]) -> Option<ImageFormat> {
+    image::guess_format(start).ok().filter(ImageFormat::reading_enabled)
 }
 
 /// Decodes a picture; a decoder's panic is one more thing that is wrong with it.

@@ -188,9 +188,11 @@ fn a_panic_in_a_decoder_is_that_pictures_fault_alone() {
 fn what_no_decoder_knows_is_called_by_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jpg");
-    let cases: [(&[u8], &str); 6] = [
+    let cases: [(&[u8], &str); 8] = [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0", "AVIF, which is not read; save it as JPEG or PNG"),
+        (b"\x76\x2f\x31\x01\x02\0\0\0", "no known picture format"),
         (b"\0\0\0\x18ftypisom\0\0\0\0", "a film"),
         (b"II\x2b\0\x08\0\0\0", "BigTIFF"),
         (b"\n<html>not found", "markup"),

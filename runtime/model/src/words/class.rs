@@ -4,7 +4,7 @@ use std::path::Path;
 
 use edge_seg_bundle::text::is_hidden;
 
-use super::lists::{Listed, is_labelme_mark, read_listed, read_table, split_row, unquoted, without_comment};
+use super::lists::{Listed, is_labelme_mark, read_listed, read_table, split_row, unquoted, without_bullets, without_comment};
 use crate::text::{read_text_within, shown_line, tidy_word};
 use crate::{Error, Result};
 
@@ -125,8 +125,9 @@ fn parse_tag_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Option
     if let Some(rows) = read_table(place, text)? {
         return Ok(rows.into_iter().map(|(number, row)| (format!("{place}:{number}"), class(row), None)).collect());
     }
-    let lines: Vec<(usize, &str)> =
+    let mut lines: Vec<(usize, &str)> =
         (1..).zip(text.lines()).map(|(number, line)| (number, without_comment(line))).filter(|(_, line)| !line.is_empty()).collect();
+    without_bullets(&mut lines);
     let mut classes = Vec::with_capacity(lines.len());
     for &(number, line) in &lines {
         let place = format!("{place}:{number}");
@@ -137,6 +138,9 @@ fn parse_tag_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Option
             inner if inner.contains(['"', '“']) => written,
             inner => inner,
         };
+        if ["//", ";", "- ", "* "].iter().any(|mark| written.starts_with(mark)) {
+            return Err(wrong("one class a line, with comments behind #"));
+        }
         if written.contains('\t') {
             return Err(wrong("one class a line without tabs, or a table with a column `name`"));
         }
@@ -161,7 +165,10 @@ fn parse_tag_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Option
         };
         let mut class = Class::word(tidy_word(&name));
         words.for_each(|word| class.add_word(tidy_word(&word)));
-        let odd = |word: &String| word.starts_with(['"', '[', '{', ']', '}', '<', '=']) || word.ends_with(['"', '[', '{', '>', '=']);
+        let odd = |word: &String| {
+            let stray = |c| matches!(c, '=' | '{' | '}' | '\\');
+            word.contains(stray) || word.starts_with(['"', '[', ']', '<']) || word.starts_with("//") || word.ends_with(['"', '[', '>'])
+        };
         if let Some(word) = class.words.iter().find(|word| odd(word)) {
             return Err(wrong(&format!("one class a line, {} being no word", shown_line(word))));
         }
@@ -274,6 +281,12 @@ mod tests {
             "0 cat\n1 red wall\n",
             "0: cat\n1: red wall\n",
             "1\tcat\n2\tred wall\n",
+            "cat 0\nred wall 1\n",
+            "cat,1\n\"red wall\",2\n",
+            "red wall: 1\ncat: 0\n",
+            "cat = 0\nred wall = 1\n",
+            "- cat\n- red wall\n",
+            "* cat\n* \"red wall\"\n",
             "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:250,50,83::\nred wall:36,179,83::\n",
             "64 128 64\tcat\n192 0 128\t\tred wall\n",
             "path: ../datasets/x\ntrain: images\nnc: 2 # classes\nnames: ['cat', 'red wall']\n",
@@ -300,6 +313,8 @@ mod tests {
         ] {
             assert_eq!(read(text), with_synonyms, "{text:?}");
         }
+        let routes = ["route 1", "route 2"].map(|name| (name.to_string(), Vec::new()));
+        assert_eq!(read("route 1\nroute 2\n"), Ok(routes.to_vec()), "numbers may belong to names");
     }
 
     #[test]
@@ -313,6 +328,12 @@ mod tests {
             ("names: [dog, cat\n", "that ends the names"),
             ("dog\n\"cat\n", "words.txt:2"),
             ("dog\n<html>\n", "words.txt:2"),
+            ("dog\n- cat\n", "words.txt:2: expected one class a line, with comments behind #"),
+            ("// pets\ncat\n", "words.txt:1: expected one class a line, with comments behind #"),
+            ("; pets\ncat\n", "words.txt:1: expected one class a line, with comments behind #"),
+            ("cat\nfirst = dog\n", "words.txt:2: expected one class a line, \"first = dog\" being no word"),
+            ("cat\\ndog\n", "words.txt:1"),
+            ("https://host/words\n", "words.txt:1"),
             ("caf\u{e9}\ncafe\u{301}\n", "\"caf\u{e9}\" twice"),
             ("red car\nred  car\n", "twice"),
             ("dog\nca\u{200b}t\n", "\\u{200b}"),

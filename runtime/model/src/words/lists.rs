@@ -101,7 +101,37 @@ pub fn read_listed(place: &str, text: &str) -> Result<Option<Vec<Listed>>> {
     if text.trim_start().starts_with(['[', '{']) {
         return json_list(place, text).map(Some);
     }
-    Ok(label_map_items(place, text)?.or_else(|| labelme_list(text)))
+    Ok(label_map_items(place, text)?.or_else(|| labelme_list(text)).or_else(|| numbered_behind(text)))
+}
+
+/// Names with their numbers behind them: `cat 0`, `cat,0`, `cat: 0`, `cat = 0`. `None` unless the numbers of all lines, of two at least,
+/// are counted from 0 or 1 and their names differ, as those of the words `route 1` and `route 2` do not.
+fn numbered_behind(text: &str) -> Option<Vec<Listed>> {
+    const BETWEEN: [char; 5] = ['=', ':', ',', ';', '\t'];
+    let row = |line: &str| {
+        let name = line.trim_end_matches(|c: char| c.is_ascii_digit());
+        let id: u32 = line[name.len()..].parse().ok()?;
+        let inner = name.trim_end().trim_end_matches(BETWEEN).trim_end();
+        let parted = inner.len() < name.len() && !inner.contains(BETWEEN) && inner.contains(char::is_alphabetic);
+        parted.then(|| Listed { id: Some(id), name: tidy_word(unquoted(inner)), colour: None, synonyms: Vec::new() })
+    };
+    let mut found: Vec<Listed> = content(text).map(|(_, line)| row(line)).collect::<Option<_>>()?;
+    found.sort_by_key(|listed| listed.id);
+    let first = found.first()?.id.filter(|first| *first < 2)?;
+    let counted = (first..).zip(&found).all(|(id, listed)| listed.id == Some(id));
+    let mut names: Vec<String> = found.iter().map(|listed| listed.name.to_lowercase()).collect();
+    names.sort();
+    names.dedup();
+    (found.len() > 1 && counted && names.len() == found.len()).then_some(found)
+}
+
+/// Lines without the marks of a list in YAML or Markdown, where each has one.
+pub(super) fn without_bullets(lines: &mut [(usize, &str)]) {
+    for mark in ["- ", "* ", "• "] {
+        if lines.iter().all(|(_, line)| line.starts_with(mark)) {
+            lines.iter_mut().for_each(|(_, line)| *line = line[mark.len()..].trim_start());
+        }
+    }
 }
 
 /// `name:r,g,b:parts:actions`.

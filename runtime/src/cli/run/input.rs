@@ -112,6 +112,7 @@ impl InputArgs {
             Notice::Damaged { sequence, count, why } => tracing::warn!("frame {sequence} is left out: {why} ({count} so far)"),
             Notice::OtherTransport { why, transport } => tracing::warn!("no frame by TCP: {why}; trying {transport}"),
             Notice::Decoding { by } => tracing::info!("pictures are decoded by {by}"),
+            Notice::Incomplete { by, said } => tracing::warn!("pictures may be damaged or missing: {by} says: {said}"),
             Notice::Skipped { why } => tracing::warn!("passed over: {why}"),
             _ => {}
         };

@@ -18,7 +18,8 @@ class Refused extends Error {
 /** Asks for a path; a wrong token is asked for, once for all who wait. */
 async function ask(path, { method = "GET", body, picture, signal } = {}) {
   for (;;) {
-    const headers = {};
+    // The token is asked for here, and not by the browser.
+    const headers = { "X-Requested-With": "XMLHttpRequest" };
     if (token) headers.Authorization = `Bearer ${token}`;
     if (body !== undefined) headers["Content-Type"] = "application/json";
     if (picture) headers["Content-Type"] = picture.type;
