@@ -527,21 +527,21 @@ mod tests {
         assert_eq!((count(&rows, Verdict::Done), count(&rows, Verdict::Skipped)), (1, 2));
         assert_eq!(rows[2].what, "paused");
     }
-    /// A release's trial, which ends when it is let end.
+    /// Boards whose trials end when so many as `ends` asks for have come to theirs; how many were worked on and on trial at a time.
     fn trials(pace: &Pace<'_>, count: usize, fails: bool, ends: impl Fn(usize) -> bool + Sync) -> (Vec<Row>, usize, usize) {
         let (working, most_working) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let (waiting, most_waiting) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let began = AtomicUsize::new(0);
+        let came = AtomicUsize::new(0);
         let rows = over(pace, &hosts(count), |_, job| {
-            began.fetch_add(1, Ordering::SeqCst);
             most_working.fetch_max(working.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(2));
             working.fetch_sub(1, Ordering::SeqCst);
             most_waiting.fetch_max(waiting.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             job.let_go();
+            came.fetch_add(1, Ordering::SeqCst);
             let end = Instant::now() + Duration::from_secs(20);
-            while !ends(began.load(Ordering::SeqCst)) {
-                assert!(Instant::now() < end, "{} began", began.load(Ordering::SeqCst));
+            while !ends(came.load(Ordering::SeqCst)) {
+                assert!(Instant::now() < end, "{} came to their trials", came.load(Ordering::SeqCst));
                 std::thread::sleep(Duration::from_millis(1));
             }
             waiting.fetch_sub(1, Ordering::SeqCst);
@@ -554,10 +554,10 @@ mod tests {
     fn a_trial_holds_no_job_and_boards_on_trial_have_their_own_limit() {
         let all = |jobs, under_way| Pace { under_way, ..pace(&[Phase::All], jobs) };
         // Each trial ends when all boards are on trial: with jobs held, none would.
-        let (rows, working, waiting) = trials(&all(3, 100), 20, false, |began| began == 20);
+        let (rows, working, waiting) = trials(&all(3, 100), 20, false, |came| came == 20);
         assert_eq!((count(&rows, Verdict::Done), waiting), (20, 20));
         assert!((1..=3).contains(&working), "{working}");
-        let (rows, working, waiting) = trials(&all(3, 5), 20, false, |began| began >= 5);
+        let (rows, working, waiting) = trials(&all(3, 5), 20, false, |came| came >= 5);
         assert_eq!((count(&rows, Verdict::Done), waiting), (20, 5));
         assert!((1..=3).contains(&working), "{working}");
         // A limit of trials is one of work too.
@@ -568,7 +568,7 @@ mod tests {
     #[test]
     fn a_failing_trial_stops_all_that_have_not_begun() {
         let five = Pace { under_way: 5, ..pace(&[Phase::All], 3) };
-        let (rows, _, waiting) = trials(&five, 20, true, |began| began >= 5);
+        let (rows, _, waiting) = trials(&five, 20, true, |came| came >= 5);
         assert_eq!((count(&rows, Verdict::Failed), count(&rows, Verdict::Skipped), waiting), (5, 15, 5));
         // A phase ends with the last of its trials.
         let phases = [Phase::Boards(4), Phase::All];

@@ -1,6 +1,7 @@
 //! `fleet.toml`: boards, groups, what differs between them, and how they are changed.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -173,8 +174,7 @@ impl Fleet {
     /// # Errors
     /// What is wrong with it, and where.
     pub fn read(path: &Path) -> Result<Fleet> {
-        let mut text = String::new();
-        std::io::Read::read_to_string(&mut crate::service::open_plain(path, LONGEST_FILE_BYTES)?, &mut text)?;
+        let text = read_text(path)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Fleet::parse(&text, folder, &path.with_extension("pause")).with_context(|| format!("{}", path.display()))
     }
@@ -185,7 +185,7 @@ impl Fleet {
         let base = match &written.config.base {
             Some(base) => {
                 let base = at(base);
-                let text = std::fs::read_to_string(&base).with_context(|| format!("config.base: {}", base.display()))?;
+                let text = read_text(&base).context("config.base")?;
                 Some(text.parse::<Table>().with_context(|| format!("config.base: {}", base.display()))?)
             }
             None => None,
@@ -277,6 +277,12 @@ const MOST_AT_ONCE: usize = 1000;
 
 /// A day: a trial that lasts longer is no trial.
 pub const MOST_MINUTES: u32 = 24 * 60;
+
+fn read_text(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    crate::service::open_plain(path, LONGEST_FILE_BYTES)?.read_to_string(&mut text).with_context(|| format!("{}", path.display()))?;
+    Ok(text)
+}
 
 fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -414,5 +420,16 @@ mod tests {
             assert!(error.contains(expected), "{to}: {error}");
         }
         assert!(parse("").is_err());
+        // A pipe that nobody writes is no file, and is not waited for.
+        let folder = std::env::temp_dir().join(format!("edge-seg-fleet-odd-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (file, base) = (folder.join("fleet.toml"), folder.join("base.toml"));
+        assert!(std::process::Command::new("mkfifo").arg(&base).status().unwrap().success());
+        std::fs::write(&file, FILE).unwrap();
+        let told = |path: &Path| format!("{:#}", Fleet::read(path).unwrap_err());
+        assert!(told(&file).contains("config.base: ") && told(&file).contains("found a named pipe"), "{}", told(&file));
+        std::fs::write(&file, b"\xff\xfe").unwrap();
+        assert!(told(&file).contains("fleet.toml: "), "{}", told(&file));
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

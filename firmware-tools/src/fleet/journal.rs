@@ -63,7 +63,8 @@ pub fn read(path: &Path) -> Result<Vec<Value>> {
             let lines = BufReader::new(opened.with_context(|| format!("{}", path.display()))?).split(b'\n');
             let mut entries = Vec::new();
             for line in lines {
-                entries.extend(serde_json::from_slice(&line?).ok());
+                let line = line.with_context(|| format!("{}", path.display()))?;
+                entries.extend(serde_json::from_slice(&line).ok());
             }
             Ok(entries)
         }
@@ -97,6 +98,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("journal.jsonl");
         assert!(read(&path).unwrap().is_empty());
+        assert!(format!("{:#}", read(&folder).unwrap_err()).contains("edge-seg-journal-"), "a folder is named");
         let journal = Journal::at(&path);
         journal.add("start", &json!({ "what": "mini serial 7" })).unwrap();
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
