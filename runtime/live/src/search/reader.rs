@@ -316,12 +316,8 @@ impl Index {
             }
             see(&bytes[..read], Place { block: number, generation: wanted, at: 0 }).map(Some)
         };
-        let several = |heads: &[(u64, u32)]| -> Result<Vec<Option<T>>> {
-            let mut memory = Vec::new();
-            heads.iter().map(|head| read(&mut memory, head)).collect()
-        };
-        let found: Vec<Vec<Option<T>>> = heads.par_chunks(AT_ONCE).map(several).collect::<Result<_>>()?;
-        Ok(found.into_iter().flatten().flatten().collect())
+        let found: Vec<Option<T>> = heads.par_iter().map_init(Vec::new, read).collect::<Result<_>>()?;
+        Ok(found.into_iter().flatten().collect())
     }
 
     fn scan(&self, bytes: &[u8], place: Place, bank: &TagBank, scorer: &Scorer, query: &Query) -> Result<Vec<Match>> {
@@ -375,9 +371,6 @@ impl Index {
         Ok(found)
     }
 }
-
-/// Blocks that one thread reads in a row, into the same memory.
-const AT_ONCE: usize = 16;
 
 /// Scales as they lie in the file.
 pub(super) fn scales(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
