@@ -160,8 +160,15 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
         anyhow::Ok(settings.pipeline.frames.is_none_or(|frames| shown < frames))
     });
     rules.finish();
-    // Each sink is finished, whatever became of the others; the first fault is told.
-    let finished = sinks.into_iter().map(LiveSink::finish).fold(Ok(()), Result::and);
+    // Each sink is finished, whatever became of the others; the first fault ends the run, and the log has the rest.
+    let mut finished = Ok(());
+    for sink in sinks {
+        let Err(error) = sink.finish() else { continue };
+        match finished {
+            Ok(()) if outcome.is_ok() => finished = Err(error),
+            _ => tracing::error!("{error}"),
+        }
+    }
     let seconds = start.elapsed().as_secs_f64();
     let dropped = running.counters.dropped.load(Ordering::Relaxed);
     let [captured, late] = [&running.counters.captured, &running.counters.late].map(|c| c.load(Ordering::Relaxed));
