@@ -93,13 +93,13 @@ for arch in amd64 arm64; do
         inside apt-get -qq update
     fi
     inside apt-get -qq install -y --no-install-recommends /edge-seg.deb > "$work/install.log" 2>&1 || { tail -n 20 "$work/install.log"; fail "$arch: the installation"; }
-    inside id -nG edge-seg | grep -qw video || fail "edge-seg is not in group video"
+    inside id -nG edge-seg | grep -w video > /dev/null || fail "edge-seg is not in group video"
     [ "$(inside stat -c %U:%a /var/lib/edge-seg)" = root:755 ] || fail "/var/lib/edge-seg has another owner or mode"
     [ "$(inside stat -c %U:%a /var/lib/edge-seg/data)" = edge-seg:755 ] || fail "/var/lib/edge-seg/data has another owner or mode"
     [ -f "$root/usr/lib/systemd/system/edge-seg.service" ] || [ -f "$root/lib/systemd/system/edge-seg.service" ] || fail "no unit"
     ok "$arch installs on glibc $(inside ldd --version | head -n 1 | grep -o '[0-9.]*$'), with its user, its folders and its unit"
-    inside edge-seg segment /photo.jpg --tags "$words" --out /masks --size 224 | grep -q '"width"' || fail "$arch: segment in the root"
-    inside edge-seg-fw board --json | grep -q '"key"' || fail "$arch: board in the root"
+    inside edge-seg segment /photo.jpg --tags "$words" --out /masks --size 224 | grep '"width"' > /dev/null || fail "$arch: segment in the root"
+    inside edge-seg-fw board --json | grep '"key"' > /dev/null || fail "$arch: board in the root"
     inside edge-seg config check /etc/edge-seg/edge-seg.toml 2> "$work/check.log" || { cat "$work/check.log"; fail "$arch: the configuration as it comes"; }
     # The service's own command on the configuration as it comes, until its first frame; what it starts is the service's user's.
     inside install -d -o edge-seg -g edge-seg /var/lib/edge-seg/data/pictures

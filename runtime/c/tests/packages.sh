@@ -22,8 +22,8 @@ read -ra flags <<< "$(pkg-config --cflags --libs edge_seg)"
 read -ra alone <<< "$(pkg-config --static --cflags --libs edge_seg | sed "s|-ledge_seg|$work/unpacked/usr/lib/$triplet/libedge_seg.a|")"
 $cc -std=c11 -Wall -Wextra -Werror "$root/examples/c/segment_picture.c" -o "$work/shared" "${flags[@]}"
 $cc -std=c11 -Wall -Wextra -Werror "$root/examples/c/segment_picture.c" -o "$work/static" "${alone[@]}"
-readelf -d "$work/shared" | grep -q 'NEEDED.*\[libedge_seg.so.0\]'
-! readelf -d "$work/static" | grep -q 'NEEDED.*libedge_seg'
+readelf -d "$work/shared" | grep 'NEEDED.*\[libedge_seg.so.0\]' > /dev/null
+! readelf -d "$work/static" | grep 'NEEDED.*libedge_seg' > /dev/null
 # What was linked when it was built is what is found when it runs, and both say the same.
 for program in shared static; do
     env LD_LIBRARY_PATH="$work/unpacked/usr/lib/$triplet" "${run[@]}" "$work/$program" "$root/examples/pictures/cat.jpg" "cat, wall" > "$work/$program.txt"

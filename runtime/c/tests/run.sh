@@ -2,6 +2,7 @@
 # The C interface from outside: installed, found by pkg-config, used from C and C++ under the address sanitizer, and by the examples.
 #
 #     runtime/c/tests/run.sh BUILT-LIBRARIES-FOLDER
+# What reads a pipe reads all of it: a program that is cut off in its writing would fail.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../../..
@@ -26,16 +27,16 @@ c++ -std=c++17 "${strict[@]}" "${sanitized[@]}" "$here/interface.cpp" -o "$work/
 read -ra alone <<< "$(pkg-config --static --libs edge_seg | sed 's/-ledge_seg//')"
 cc -std=c11 "${strict[@]}" "$here/interface.c" -I"$work/usr/include" "$work/usr/lib/libedge_seg.a" -o "$work/static" "${alone[@]}"
 # Assembly of the engine does not say that it needs no executable stack, and one such file is enough for the linker.
-if readelf -lW "$work/static" | grep -q "GNU_STACK.*RWE"; then echo "run.sh: expected no executable stack in the static program" >&2; exit 1; fi
+if readelf -lW "$work/static" | grep "GNU_STACK.*RWE" > /dev/null; then echo "run.sh: expected no executable stack in the static program" >&2; exit 1; fi
 env -u LD_LIBRARY_PATH "$work/static" "$cat" "$bundle" "$work/empty"
 
 # Nothing but the interface is exported.
 others=$(nm -D --defined-only "$work/usr/lib/libedge_seg.so" | awk '$2 ~ /[TDB]/ && $3 !~ /^edge_seg_/ { print $3 }')
 [ -z "$others" ] || { echo "run.sh: exported beside the interface: $others" >&2; exit 1; }
-readelf -d "$work/usr/lib/libedge_seg.so" | grep -q 'soname: \[libedge_seg.so.0\]'
+readelf -d "$work/usr/lib/libedge_seg.so" | grep 'soname: \[libedge_seg.so.0\]' > /dev/null
 
 cc -std=c11 "${strict[@]}" "$root/examples/c/segment_picture.c" -o "$work/segment_picture" "${flags[@]}"
-(cd "$work" && ./segment_picture "$cat" "cat, wall") | grep -q '^cat '
+(cd "$work" && ./segment_picture "$cat" "cat, wall") | grep '^cat ' > /dev/null
 if pkg-config --exists gstreamer-app-1.0; then
     read -ra gst <<< "$(pkg-config --cflags --libs gstreamer-app-1.0)"
     cc -std=c11 -Wall -Wextra -Werror "$root/examples/c/gstreamer_appsink.c" -o "$work/appsink" "${flags[@]}" "${gst[@]}"
