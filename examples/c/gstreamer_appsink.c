@@ -45,9 +45,12 @@ static bool broken(GstBus *bus) {
         return false;
     }
     GError *error = NULL;
-    gst_message_parse_error(message, &error, NULL);
-    fprintf(stderr, "%s: %s\n", GST_OBJECT_NAME(GST_MESSAGE_SRC(message)), error->message);
+    gchar *details = NULL;
+    gst_message_parse_error(message, &error, &details);
+    /* Which file or device it was stands in the details alone. */
+    fprintf(stderr, "%s: %s\n%s\n", GST_OBJECT_NAME(GST_MESSAGE_SRC(message)), error->message, details ? details : "");
     g_error_free(error);
+    g_free(details);
     gst_message_unref(message);
     return true;
 }
