@@ -105,7 +105,7 @@ impl Captions {
         };
         let tagged = self.nouns.as_deref().map(read_tagged).transpose()?;
         let options = Options { threshold, background, masks };
-        // Captions are English: a word of one is no word of another language, as `German` would be germanium in Polish.
+        // Captions are English, whatever else a word of theirs means in another language.
         let options_of_session = self.source.device.options(self.size).with_languages(Languages::off());
         let session = Session::new(bundle, &options_of_session)?;
         let settings = Settings {
