@@ -15,7 +15,7 @@ use edge_seg_model::{parse_tags, same_name};
 impl Hub {
     /// Words that are hidden, those of the start first.
     fn hidden(&self) -> Value {
-        let (always, switches) = self.hiding.get().map_or((&[][..], None), |hiding| (&hiding.always[..], hiding.switches.as_ref()));
+        let (always, switches) = (self.always_hidden(), self.switches());
         let switched: Vec<String> = switches.map(|switches| switches.names()).unwrap_or_default();
         let words = always.iter().map(|name| (name, true)).chain(switched.iter().map(|name| (name, false)));
         let words: Vec<Value> = words.map(|(name, locked)| json!({ "name": name, "locked": locked })).collect();
@@ -23,7 +23,7 @@ impl Hub {
     }
 
     fn hides_always(&self, name: &str) -> bool {
-        self.hiding.get().is_some_and(|hiding| hiding.always.iter().any(|known| same_name(known, name)))
+        self.always_hidden().iter().any(|known| same_name(known, name))
     }
 }
 
@@ -34,9 +34,8 @@ async fn changed(
 ) -> Result<Response, Fault> {
     let hub = context.hub.clone();
     let told = work(context, move |_| {
-        let switches = hub.hiding.get().and_then(|hiding| hiding.switches.as_ref());
         let none = || Fault::new(StatusCode::FORBIDDEN, "hide: expected a session with switches (--hide-switches), found one without");
-        change(&hub, switches.ok_or_else(none)?)?;
+        change(&hub, hub.switches().ok_or_else(none)?)?;
         Ok(hub.hidden())
     });
     let told = told.await?;

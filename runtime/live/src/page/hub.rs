@@ -45,7 +45,7 @@ pub struct Hub {
     pub(super) recorder: Option<Recorder>,
     pub(super) encoder: Encoder,
     pub(super) index: OnceLock<PathBuf>,
-    pub(super) hiding: OnceLock<Hiding>,
+    hiding: OnceLock<Hiding>,
     pub(super) timeline: Timeline,
     start: Instant,
     latest: watch::Sender<Option<Arc<Snapshot>>>,
@@ -60,9 +60,9 @@ pub struct Hub {
 
 /// What is hidden, and what clients may change about it.
 #[derive(Debug)]
-pub(super) struct Hiding {
-    pub always: Vec<String>,
-    pub switches: Option<Arc<HideSwitches>>,
+struct Hiding {
+    always: Vec<String>,
+    switches: Option<Arc<HideSwitches>>,
 }
 
 /// An event for those who listen: its kind, and its JSON.
@@ -142,6 +142,15 @@ impl Hub {
         let _ = self.hiding.set(Hiding { always, switches });
     }
 
+    /// Words that are hidden in any case.
+    pub(super) fn always_hidden(&self) -> &[String] {
+        self.hiding.get().map_or(&[], |hiding| &hiding.always)
+    }
+
+    pub(super) fn switches(&self) -> Option<&HideSwitches> {
+        self.hiding.get()?.switches.as_deref()
+    }
+
     /// Waits until the frames from before a version of what is hidden have been through all sinks, or for so long where none come.
     pub(super) async fn passed(&self, version: u64, wait: Duration) {
         let mut newest = self.hide_version.subscribe();
@@ -150,8 +159,7 @@ impl Hub {
 
     /// Whether a frame is from before what is hidden by now.
     pub(super) fn is_past(&self, shown: &SegmentedFrame) -> bool {
-        let switches = self.hiding.get().and_then(|hiding| hiding.switches.as_ref());
-        switches.is_some_and(|switches| shown.hide_version < switches.version())
+        self.switches().is_some_and(|switches| shown.hide_version < switches.version())
     }
 
     fn pace(&self) -> parking_lot::MutexGuard<'_, Pace> {
