@@ -13,11 +13,14 @@ cargo xtask COMMAND
   semver [REVISION]  what breaks programs that were built on the library at this revision, without it at the last
                   release's tag; before each release (needs: cargo install cargo-semver-checks --locked)
   fuzz [SECONDS [TARGET...]]  each reader of what strangers write under libFuzzer, or those named, for so long each [60]
-                  (needs: rustup toolchain install nightly; cargo install cargo-fuzz --locked)
+                  (needs a C++ compiler)
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if std::env::var_os(AS_RUSTC).is_some() {
+        return rustc(&arguments);
+    }
     let (command, rest) = arguments.split_first().map_or(("help", &[][..]), |(command, rest)| (command.as_str(), rest));
     let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
     let done = match command {
@@ -68,6 +71,35 @@ fn semver(rest: &[&str]) -> Result<(), String> {
     run("cargo-semver-checks", &arguments, &[], "cargo install cargo-semver-checks --locked")
 }
 
+/// Set where cargo calls this program in rustc's place.
+const AS_RUSTC: &str = "EDGE_SEG_FUZZ_RUSTC";
+/// LLVM's coverage as libFuzzer reads it.
+const COVERAGE: [&str; 7] = [
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    "-Ccodegen-units=1",
+    "-Cdebug-assertions=on",
+];
+
+/// rustc, which counts what our crates run through: with the engine counted too, libFuzzer is ten times slower.
+fn rustc(arguments: &[String]) -> ExitCode {
+    let Some((rustc, rest)) = arguments.split_first() else { return ExitCode::FAILURE };
+    let named = rest.iter().skip_while(|argument| *argument != "--crate-name").nth(1);
+    let ours = named.is_some_and(|name| name.starts_with("edge_seg") || name == "fuzz_target");
+    let coverage = if ours { &COVERAGE[..] } else { &[] };
+    match Command::new(rustc).args(rest).args(coverage).status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(e) => {
+            eprintln!("{rustc} cannot be started ({e})");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// What it finds stays in `tests/fuzz/corpus` for the next run, and what fails in `tests/fuzz/artifacts`.
 fn fuzz(rest: &[&str]) -> Result<(), String> {
     let (seconds, wanted) = rest.split_first().map_or(("60", &[][..]), |(first, rest)| (*first, rest));
@@ -79,16 +111,20 @@ fn fuzz(rest: &[&str]) -> Result<(), String> {
     if let Some(unknown) = wanted.iter().find(|name| !known.contains(name)) {
         return Err(format!("fuzz: expected some of {}, found {unknown:?}", known.join(", ")));
     }
+    let this = std::env::current_exe().map_err(|e| format!("fuzz: {e}"))?.display().to_string();
+    let built = folder.join("target").display().to_string();
+    let build = ["build", "--release", "--manifest-path", "tests/fuzz/Cargo.toml"];
+    run(&cargo_path(), &build, &[("RUSTC_WRAPPER", &this), (AS_RUSTC, "1"), ("CARGO_TARGET_DIR", &built)], "rustup")?;
+    let program = folder.join("target/release/fuzz_target").display().to_string();
     for name in known.iter().filter(|name| wanted.is_empty() || wanted.contains(name)) {
-        let corpus = folder.join("corpus").join(name);
-        std::fs::create_dir_all(&corpus).map_err(|e| format!("{}: {e}", corpus.display()))?;
-        let corpus = corpus.display().to_string();
+        let [corpus, artifacts] = ["corpus", "artifacts"].map(|kind| folder.join(kind).join(name));
+        for kept in [&corpus, &artifacts] {
+            std::fs::create_dir_all(kept).map_err(|e| format!("{}: {e}", kept.display()))?;
+        }
+        let (corpus, found) = (corpus.display().to_string(), format!("-artifact_prefix={}/", artifacts.display()));
         let time = format!("-max_total_time={seconds}");
-        // Without sanitizers: nothing below is unsafe, and they halve the speed.
-        let program = ["run", "nightly", "cargo", "fuzz", "run", "--fuzz-dir", "tests/fuzz", "--sanitizer", "none", "fuzz_target", &corpus];
-        let limits = ["--", &time, "-max_len=65536", "-rss_limit_mb=2048", "-timeout=20", "-print_final_stats=1"];
-        let variables = [("EDGE_SEG_FUZZ", *name), ("EDGE_SEG_FUZZ_SEEDS", &corpus)];
-        run("rustup", &[&program[..], &limits].concat(), &variables, "https://rustup.rs, then: cargo install cargo-fuzz --locked")?;
+        let limits = [&corpus, &found, &time, "-max_len=65536", "-rss_limit_mb=2048", "-timeout=20", "-print_final_stats=1"];
+        run(&program, &limits, &[("EDGE_SEG_FUZZ", *name), ("EDGE_SEG_FUZZ_SEEDS", &corpus)], "cargo")?;
     }
     Ok(())
 }

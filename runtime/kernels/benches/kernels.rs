@@ -75,7 +75,7 @@ fn cpu_ms() -> f64 {
     stat.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e6
 }
 
-fn scan(set: &Kernels, patches: &[f32], bank: &PackedBank) -> u64 {
+fn scan(set: &Kernels, patches: &[f32], bank: &PackedBank<'_>) -> u64 {
     let packed = set.pack_patches(patches, DIM, bank.precision());
     let mut scan = Scan::new(packed.count());
     let mut tags = vec![TagBest::default(); bank.tags()];

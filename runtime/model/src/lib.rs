@@ -60,7 +60,7 @@ pub use picture::{
 };
 pub use score::{Background, ScoreGrid, Scoring, TagScore, score, score_tags};
 pub use session::{Encoded, Segmentation, Session};
-pub use stored::{Cover, Part, StoredRows};
+pub use stored::{Cover, PackedWords, Part, StoredRows};
 pub use text::read_text;
 pub use word_list::WordList;
 pub use words::{

@@ -1,17 +1,30 @@
 //! Embeddings that are kept to be looked through later: fewer of them than a picture has patches, as 8-bit integers.
 
-use edge_seg_kernels::{PANEL, PackedBank, Pairs, Precision, kernels};
+use edge_seg_kernels::{PANEL, PackedBank, PackedPatches, Pairs, Precision, kernels};
 
 use crate::mask::region::{Mask, regions};
 use crate::{Error, PatchGrid, Result, UnitRows};
 
 /// Rows of unit norm as 8-bit integers with a scale each, in panels of [`Self::PANEL`]: a cosine errs by about 0.002.
 #[derive(Debug, Clone)]
-pub struct StoredRows {
-    bank: PackedBank,
+pub struct StoredRows<'a> {
+    bank: PackedBank<'a>,
 }
 
-impl StoredRows {
+/// Words as stored rows are scored against them, packed once for many.
+#[derive(Debug, Clone)]
+pub struct PackedWords {
+    patches: PackedPatches,
+}
+
+impl PackedWords {
+    /// Packs words. `[words, dim]`
+    pub fn new(words: &UnitRows) -> Self {
+        Self { patches: kernels().pack_patches(words.data(), words.dim(), Precision::Int8) }
+    }
+}
+
+impl<'a> StoredRows<'a> {
     /// Rows that lie side by side; the last panel is filled up with zeros, whose cosine with anything is 0.
     pub const PANEL: usize = PANEL;
 
@@ -25,7 +38,7 @@ impl StoredRows {
     ///
     /// # Errors
     /// [`Error::Tensor`] if the lengths are not those of whole panels, or a scale is no positive number of rows of unit norm.
-    pub fn from_parts(dim: usize, values: Vec<i8>, scales: Vec<f32>) -> Result<Self> {
+    pub fn from_parts(dim: usize, values: &'a [u8], scales: Vec<f32>) -> Result<Self> {
         let fail = |expected: String, found: String| Err(Error::Tensor { what: "stored embeddings".into(), expected, found });
         if dim == 0 || !scales.len().is_multiple_of(PANEL) || values.len() != scales.len() * dim.next_multiple_of(4) {
             return fail(format!("panels of {PANEL} rows of {dim}"), format!("{} scales and {} values", scales.len(), values.len()));
@@ -47,25 +60,20 @@ impl StoredRows {
         self.bank.panels() * PANEL
     }
 
-    /// Each row's cosine with some words. `[words, rows]`
+    /// Each row's cosine with some words: `see` is given a word, the first of [`Self::PANEL`] rows that lie side by side, and their cosines.
     ///
     /// # Errors
     /// [`Error::Tensor`] if the words have another width.
-    pub fn cosines(&self, words: &UnitRows) -> Result<Vec<f32>> {
-        if words.dim() != self.bank.dim() {
+    pub fn cosines(&self, words: &PackedWords, mut see: impl FnMut(usize, usize, &[f32])) -> Result<()> {
+        if words.patches.dim() != self.bank.dim() {
             let expected = format!("rows of {} numbers, as the stored ones have", self.bank.dim());
-            return Err(Error::Tensor { what: "words".into(), expected, found: words.dim().to_string() });
+            return Err(Error::Tensor { what: "words".into(), expected, found: words.patches.dim().to_string() });
         }
-        let patches = kernels().pack_patches(words.data(), words.dim(), Precision::Int8);
-        let rows = self.rows();
-        let mut cosines = vec![0.0; words.rows() * rows];
-        let pairs = Pairs { patches: &patches, bank: &self.bank, panels: 0..self.bank.panels(), scale: 1.0 };
+        let pairs = Pairs { patches: &words.patches, bank: &self.bank, panels: 0..self.bank.panels(), scale: 1.0 };
         kernels().each_panel(&pairs, |panel, products| {
-            for (word, products) in products.chunks_exact(PANEL).enumerate() {
-                cosines[word * rows + panel * PANEL..][..PANEL].copy_from_slice(products);
-            }
+            products.chunks_exact(PANEL).enumerate().for_each(|(word, products)| see(word, panel * PANEL, products));
         });
-        Ok(cosines)
+        Ok(())
     }
 
     /// The rows as numbers again. `[rows, dim]`
@@ -188,6 +196,18 @@ mod tests {
         (0..count).map(|_| next()).collect()
     }
 
+    /// `[words, rows]`, of each once.
+    fn cosines(stored: &StoredRows<'_>, words: &UnitRows) -> Vec<f32> {
+        let mut found = vec![f32::NAN; words.rows() * stored.rows()];
+        let see = |word: usize, row: usize, cosines: &[f32]| {
+            let into = &mut found[word * stored.rows() + row..][..StoredRows::PANEL];
+            assert!(into.iter().all(|value| value.is_nan()), "{word} {row} twice");
+            into.copy_from_slice(cosines);
+        };
+        stored.cosines(&PackedWords::new(words), see).unwrap();
+        found
+    }
+
     #[test]
     fn rows_come_back_from_their_parts_and_give_the_cosines_of_the_numbers() {
         for (rows, dim) in [(1, 4), (16, 384), (37, 30)] {
@@ -196,9 +216,9 @@ mod tests {
             let stored = StoredRows::pack(&unit);
             let mut scales = stored.parts().1.to_vec();
             scales.resize(stored.rows(), 0.0);
-            let back = StoredRows::from_parts(dim, stored.parts().0.to_vec(), scales).unwrap();
-            let found = back.cosines(&words).unwrap();
-            assert_eq!(found.len(), 5 * stored.rows());
+            let values: Vec<u8> = stored.parts().0.iter().map(|value| *value as u8).collect();
+            let back = StoredRows::from_parts(dim, &values, scales).unwrap();
+            let found = cosines(&back, &words);
             for word in 0..5 {
                 for row in 0..stored.rows() {
                     let exact: f32 = if row < rows { unit.row(row).iter().zip(words.row(word)).map(|(a, b)| a * b).sum() } else { 0.0 };
@@ -215,16 +235,18 @@ mod tests {
 
     #[test]
     fn parts_of_a_file_that_do_not_fit_are_refused() {
-        let said = |values: usize, scale: f32| StoredRows::from_parts(8, vec![1; values], vec![scale; 16]).unwrap_err().to_string();
+        let said = |values: usize, scale: f32| StoredRows::from_parts(8, &vec![1; values], vec![scale; 16]).unwrap_err().to_string();
         assert!(said(8 * 16 - 1, 0.001).contains("panels of 16 rows of 8"));
         for scale in [f32::NAN, -0.1, 0.1, f32::INFINITY] {
             assert!(said(8 * 16, scale).contains("scales of 0 to 1/127"), "{scale}");
         }
         // The one byte that packing never writes, everywhere.
-        let stored = StoredRows::from_parts(8, vec![-128; 8 * 16], vec![1.0 / 127.0; 16]).unwrap();
+        let values = [-128i8 as u8; 8 * 16];
+        let stored = StoredRows::from_parts(8, &values, vec![1.0 / 127.0; 16]).unwrap();
         let words = UnitRows::normalise("words", 8, vec![-1.0; 8]).unwrap();
-        assert!(stored.cosines(&words).unwrap().iter().all(|cosine| (cosine - 8f32.sqrt()).abs() < 0.1));
-        assert!(stored.cosines(&UnitRows::normalise("words", 4, vec![1.0; 4]).unwrap()).is_err());
+        assert!(cosines(&stored, &words).iter().all(|cosine| (cosine - 8f32.sqrt()).abs() < 0.1));
+        let narrow = PackedWords::new(&UnitRows::normalise("words", 4, vec![1.0; 4]).unwrap());
+        assert!(stored.cosines(&narrow, |_, _, _| ()).is_err());
     }
 
     /// A picture of three things: a left half, a right half, and one patch in the right one.

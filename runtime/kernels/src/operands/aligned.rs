@@ -1,6 +1,6 @@
-//! Memory that begins on a cache line.
+//! Bytes as the numbers that they are, and memory that begins on a cache line.
 
-#![allow(unsafe_code)] // a line's bytes are read as numbers
+#![allow(unsafe_code)] // bytes are read as numbers
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -21,6 +21,12 @@ unsafe impl Number for u16 {}
 unsafe impl Number for i32 {}
 // SAFETY: see the trait.
 unsafe impl Number for f32 {}
+
+/// Bytes of a file as signed numbers.
+pub(crate) fn signed(bytes: &[u8]) -> &[i8] {
+    // SAFETY: the same memory, as long as it is borrowed; both types take a byte, whose every pattern is a value.
+    unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast::<i8>(), bytes.len()) }
+}
 
 /// Numbers that begin on a cache line, so that registers as wide as a line are not read from two.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ mod quantized;
 mod scoring;
 mod tile;
 
-pub(crate) use aligned::{Aligned, padded};
+pub(crate) use aligned::{Aligned, padded, signed};
 pub use epilogue::Activation;
 pub(crate) use epilogue::{Epilogue, Scales};
 pub(crate) use f16::{from_f16, to_f16};

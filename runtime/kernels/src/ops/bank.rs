@@ -1,7 +1,9 @@
 //! How long tag banks and the patches scored against them are laid out in memory.
 
+use std::borrow::Cow;
+
 use crate::dispatch::Kernels;
-use crate::operands::{PANEL, from_f16, to_f16};
+use crate::operands::{PANEL, from_f16, signed, to_f16};
 
 /// How a bank's numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,23 +18,23 @@ pub enum Precision {
 
 /// Embeddings of many tags, packed for scoring: panels of [`PANEL`] tags, the last one filled up with zeros.
 #[derive(Debug, Clone)]
-pub struct PackedBank {
+pub struct PackedBank<'a> {
     tags: usize,
     dim: usize,
-    pub(crate) store: BankStore,
+    pub(crate) store: BankStore<'a>,
 }
 
 #[derive(Debug, Clone)]
-pub(crate) enum BankStore {
+pub(crate) enum BankStore<'a> {
     F32(Vec<f32>), // [panels, dim, PANEL]
     F16(Vec<u16>), // [panels, dim, PANEL]
     Int8 {
-        values: Vec<i8>,  // [panels, dim / 4, PANEL, 4], dim filled up with zeros
-        scales: Vec<f32>, // [panels, PANEL]
+        values: Cow<'a, [i8]>, // [panels, dim / 4, PANEL, 4], dim filled up with zeros
+        scales: Vec<f32>,      // [panels, PANEL]
     },
 }
 
-impl PackedBank {
+impl<'a> PackedBank<'a> {
     /// Packs `bank`, `[tags, dim]` of finite numbers; unit-norm rows make the products cosines.
     ///
     /// # Panics
@@ -47,30 +49,29 @@ impl PackedBank {
             Precision::Int8 => {
                 let (values, mut scales) = quantize_rows(bank, dim);
                 scales.resize(panels * PANEL, 0.0);
-                BankStore::Int8 { values: interleave_quads(&values, dim.next_multiple_of(4), PANEL), scales }
+                BankStore::Int8 { values: interleave_quads(&values, dim.next_multiple_of(4), PANEL).into(), scales }
             }
         };
         PackedBank { tags, dim, store }
     }
 
-    /// A bank of 8-bit integers as [`Self::int8_parts`] gave it, from a file. What was never packed gives products that mean nothing.
+    /// A bank of 8-bit integers as [`Self::int8_parts`] gave it, from a file, whose bytes are read where they are. What was never packed
+    /// gives products that mean nothing; -128, which packing never gives, overflows nowhere, for patches have none.
     ///
     /// # Shapes
-    /// - `values`: `[panels, dim / 4, PANEL, 4]`, `dim` filled up to a multiple of four
+    /// - `values`: `[panels, dim / 4, PANEL, 4]`, `dim` filled up to a multiple of four; signed
     /// - `scales`: `[panels, PANEL]`
     ///
     /// # Panics
     /// The lengths do not fit those shapes.
-    pub fn from_int8_parts(mut values: Vec<i8>, scales: Vec<f32>, dim: usize) -> Self {
+    pub fn from_int8_parts(values: &'a [u8], scales: Vec<f32>, dim: usize) -> Self {
         let (tags, wide) = (scales.len(), dim.next_multiple_of(4));
         assert!(
             dim > 0 && tags.is_multiple_of(PANEL) && values.len() == tags * wide,
             "from_int8_parts: expected whole panels of {PANEL} rows of {wide}, found {tags} scales and {} values",
             values.len()
         );
-        // -128, which packing never gives, would overflow where sets without a dot product add pairs in 16 bits.
-        values.iter_mut().for_each(|value| *value = (*value).max(-127));
-        PackedBank { tags, dim, store: BankStore::Int8 { values, scales } }
+        PackedBank { tags, dim, store: BankStore::Int8 { values: signed(values).into(), scales } }
     }
 
     /// The integers and scales of a bank of [`Precision::Int8`], to be kept in a file; none of another.

@@ -92,7 +92,7 @@ pub struct Pairs<'a> {
     /// All patches.
     pub patches: &'a PackedPatches,
     /// A bank packed with the patches' precision.
-    pub bank: &'a PackedBank,
+    pub bank: &'a PackedBank<'a>,
     /// The panels of the bank whose tags take part.
     pub panels: Range<usize>,
     /// Factor on the products.
@@ -170,7 +170,7 @@ impl Kernels {
     }
 
     /// The products of one panel: `out` is `[patches, PANEL]` with the patches that fill up the last group.
-    fn panel_products(&self, patches: &PackedPatches, bank: &PackedBank, panel: usize, expanded: &mut Vec<f32>, out: &mut [f32]) {
+    fn panel_products(&self, patches: &PackedPatches, bank: &PackedBank<'_>, panel: usize, expanded: &mut Vec<f32>, out: &mut [f32]) {
         let dim = bank.dim();
         assert_eq!(patches.dim(), dim, "scan: expected patches as wide as the bank");
         assert_eq!(patches.group(), self.patch_group(bank.precision()), "scan: expected patches packed by the same kernels");

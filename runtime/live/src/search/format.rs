@@ -210,7 +210,7 @@ pub(super) struct NewRecord<'a> {
     pub origin: &'a str,
     pub thumbnail: &'a [u8],
     pub parts: &'a [StoredPart],
-    pub rows: Option<&'a StoredRows>,
+    pub rows: Option<&'a StoredRows<'a>>,
 }
 
 impl NewRecord<'_> {

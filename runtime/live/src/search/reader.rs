@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::format::{BLOCK_HEAD_BYTES, Header, Record, Records, StoredPart, generation, read_up_to, wrong};
 use super::writer::{check_model, millis};
 use crate::{Error, Result};
-use edge_seg_model::{Class, Example, Scoring, Session, StoredRows, TagBank, WordList};
+use edge_seg_model::{Class, Example, PackedWords, Scoring, Session, StoredRows, TagBank, WordList};
 
 /// An index that is read. It may be written meanwhile.
 #[derive(Debug)]
@@ -264,7 +264,7 @@ impl Index {
         let sums = self.each_block(|bytes, place| {
             let mut sum = vec![0.0f64; dim];
             for record in Records::new(bytes, place.generation, dim) {
-                let stored = self.stored(record.values.iter().map(|v| *v as i8).collect(), scales(record.scales).collect(), place.block)?;
+                let stored = self.stored(record.values, record.scales, place.block)?;
                 for row in stored.unpack().chunks_exact(dim) {
                     sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
                 }
@@ -277,9 +277,9 @@ impl Index {
         Ok((norm > 1e-9).then(|| mean.iter().map(|value| (value / norm) as f32).collect()))
     }
 
-    fn stored(&self, values: Vec<i8>, scales: Vec<f32>, block: u32) -> Result<StoredRows> {
+    fn stored<'a>(&self, values: &'a [u8], scales: &[u8], block: u32) -> Result<StoredRows<'a>> {
         let damaged = |e: edge_seg_model::Error| wrong(&self.path, "an index", format!("{e}, in block {block}"));
-        StoredRows::from_parts(self.header.dim, values, scales).map_err(damaged)
+        StoredRows::from_parts(self.header.dim, values, self::scales(scales).collect()).map_err(damaged)
     }
 
     /// The small picture of a sighting's best frame, a JPEG; none if it has none, or has gone out of the index meanwhile.
@@ -321,8 +321,7 @@ impl Index {
     }
 
     fn scan(&self, bytes: &[u8], place: Place, bank: &TagBank, scorer: &Scorer, query: &Query) -> Result<Vec<Match>> {
-        let (mut values, mut scales) = (Vec::<i8>::with_capacity(bytes.len()), Vec::<f32>::new());
-        let mut frames = Vec::new();
+        let (mut stored, mut frames) = (Vec::new(), Vec::new());
         let mut origin: Arc<str> = "".into();
         let mut records = Records::new(bytes, place.generation, self.header.dim);
         loop {
@@ -331,20 +330,27 @@ impl Index {
             if !record.origin.is_empty() {
                 origin = record.origin.into();
             }
-            values.extend(record.values.iter().map(|value| *value as i8));
-            scales.extend(self::scales(record.scales));
+            stored.push((record.values, record.scales));
             if !record.is_end()
                 && let Some(time_ms) = query.time_of(&record, &origin)
             {
                 frames.push((record, origin.clone(), at, time_ms));
             }
         }
-        if frames.is_empty() || scales.is_empty() {
+        let rows = records.rows;
+        if frames.is_empty() || rows == 0 {
             return Ok(Vec::new());
         }
-        let stored = self.stored(values, scales, place.block)?;
-        let levels = scorer.levels(bank, &stored)?;
-        let classes = levels.chunks_exact(stored.rows()).zip(&scorer.thresholds).enumerate();
+        let mut cosines = vec![0.0; bank.words().rows() * rows];
+        let mut before = 0;
+        for (values, scales) in stored {
+            let stored = self.stored(values, scales, place.block)?;
+            stored
+                .cosines(&scorer.words, |word, row, found| cosines[word * rows + before + row..][..found.len()].copy_from_slice(found))?;
+            before += stored.rows();
+        }
+        let levels = scorer.levels(bank, &cosines, rows);
+        let classes = levels.chunks_exact(rows).zip(&scorer.thresholds).enumerate();
         // Most blocks show nothing of what is looked for.
         let shown: Vec<_> = classes.filter(|(_, (levels, threshold))| levels.iter().any(|level| *level >= **threshold)).collect();
         let mut found = Vec::new();
@@ -379,6 +385,7 @@ pub(super) fn scales(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
 
 /// How stored embeddings are scored: as a picture's patches are, word by word.
 struct Scorer {
+    words: PackedWords,
     scoring: Scoring,
     /// Words beyond one compete, where scores are a softmax.
     softmax: bool,
@@ -391,13 +398,12 @@ impl Scorer {
         let softmax = scoring.bias.is_none() && bank.words().rows() > 1;
         let logit = |t: f32| (t / (1.0 - t)).ln();
         let level = |t: &f32| if scoring.bias.is_some() { logit(t.clamp(1e-6, 1.0 - 1e-6)) } else { *t };
-        Self { scoring, softmax, thresholds: thresholds.iter().map(level).collect() }
+        Self { words: PackedWords::new(bank.words()), scoring, softmax, thresholds: thresholds.iter().map(level).collect() }
     }
 
-    /// Each class's level at each stored row: its logit, its probability, or its cosine. `[classes, rows]`
-    fn levels(&self, bank: &TagBank, stored: &StoredRows) -> Result<Vec<f32>> {
-        let cosines = stored.cosines(bank.words())?;
-        let rows = stored.rows();
+    /// Each class's level at each stored row, by the words' cosines with them `[words, rows]`: its logit, its probability, or its cosine.
+    /// `[classes, rows]`
+    fn levels(&self, bank: &TagBank, cosines: &[f32], rows: usize) -> Vec<f32> {
         let plane = |row: usize| &cosines[row * rows..][..rows];
         let best = |into: &mut [f32], row: usize| into.iter_mut().zip(plane(row)).for_each(|(best, cosine)| *best = best.max(*cosine));
         let mut levels = vec![f32::NEG_INFINITY; bank.spans().len() * rows];
@@ -419,15 +425,14 @@ impl Scorer {
                 }
             }
         }
-        for (at, level) in levels.iter_mut().enumerate().filter(|_| !self.softmax) {
-            // Where a word to be left out fits better, there is nothing.
-            if outside[at % rows] > *level {
-                *level = f32::NEG_INFINITY;
-            } else if let Some(bias) = bias {
-                *level = *level * scale + bias;
+        for levels in levels.chunks_exact_mut(rows).filter(|_| !self.softmax) {
+            for (level, outside) in levels.iter_mut().zip(&outside) {
+                // Where a word to be left out fits better, there is nothing.
+                let inside = bias.map_or(*level, |bias| *level * scale + bias);
+                *level = if outside > level { f32::NEG_INFINITY } else { inside };
             }
         }
-        Ok(levels)
+        levels
     }
 
     fn score(&self, level: f32) -> f32 {

@@ -86,6 +86,38 @@ fn what_was_seen_is_found_with_its_time_camera_and_place() {
 }
 
 #[test]
+fn a_file_that_is_taken_away_is_begun_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, away) = (folder.path().join("seen.index"), folder.path().join("old.index"));
+    let mut writer = IndexWriter::open(&path, &SESSION, &IndexOptions::default()).unwrap();
+    let seconds = |path: &Path| Index::open(path).unwrap().contents().unwrap().frames;
+    put_noise(&mut writer, 0);
+    std::fs::rename(&path, &away).unwrap();
+    put_noise(&mut writer, 1);
+    put_noise(&mut writer, 2);
+    assert_eq!((seconds(&away), seconds(&path)), (1, 2), "renamed");
+    std::fs::remove_file(&path).unwrap();
+    put_noise(&mut writer, 3);
+    assert_eq!(seconds(&path), 1, "removed");
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+    put_noise(&mut writer, 4);
+    assert_eq!(seconds(&path), 1, "emptied");
+    // A folder that is gone is told, and gone on in when it is there again.
+    let gone = folder.path().join("gone");
+    std::fs::create_dir(&gone).unwrap();
+    let path = gone.join("seen.index");
+    let mut writer = IndexWriter::open(&path, &SESSION, &IndexOptions::default()).unwrap();
+    std::fs::remove_dir_all(&gone).unwrap();
+    let picture = RgbImage::new(16, 16);
+    let seen = Seen { encoded: &noise(5), picture: &picture, time: UNIX_EPOCH, at: Duration::ZERO, origin: "noise" };
+    let said = writer.add(&seen).unwrap_err().to_string();
+    assert!(said.contains("seen.index"), "{said}");
+    std::fs::create_dir(&gone).unwrap();
+    put_noise(&mut writer, 6);
+    assert_eq!(seconds(&path), 1);
+}
+
+#[test]
 fn a_sessions_key_frames_are_taken_once_and_no_more_often_than_asked() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("seen.index");

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Cursor;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -79,7 +80,8 @@ pub struct Seen<'a> {
     pub origin: &'a str,
 }
 
-/// Writes an index. Whatever ends it, the frames that it was given before are in the file.
+/// Writes an index. Whatever ends it, the frames that it was given before are in the file. Where that is removed or renamed meanwhile, it
+/// begins another of its name.
 #[derive(Debug)]
 pub struct IndexWriter {
     file: File,
@@ -136,6 +138,10 @@ impl IndexWriter {
             digest: bundle.digest().to_owned(),
             model: bundle.manifest().name.clone(),
         };
+        Self::begin(path, wanted, f64::from(options.frame_bytes), options.interval)
+    }
+
+    fn begin(path: &Path, wanted: Header, frame_bytes: f64, interval: Duration) -> Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(Error::io(path))?;
         match file.try_lock() {
             Ok(()) => {}
@@ -151,7 +157,7 @@ impl IndexWriter {
         let mut writer = Self {
             file,
             path: path.into(),
-            frame_bytes: f64::from(options.frame_bytes),
+            frame_bytes,
             header: wanted,
             block: 0,
             generation: 0,
@@ -159,16 +165,34 @@ impl IndexWriter {
             known: Known::default(),
             origin: String::new(),
             credit: 0.0,
-            interval: options.interval,
+            interval,
             due: HashMap::new(),
         };
         if about.len() == 0 {
-            write_at(&writer.file, path, &writer.header.encode(), 0)?;
-            writer.begin_block()?;
+            writer.begin_file()?;
         } else {
             writer.go_on(about.len())?;
         }
         Ok(writer)
+    }
+
+    fn begin_file(&mut self) -> Result<()> {
+        write_at(&self.file, &self.path, &self.header.encode(), 0)?;
+        self.begin_block()
+    }
+
+    /// Goes on in another file where the one that is open has lost its name, and begins anew in one that was emptied.
+    fn keep_its_name(&mut self) -> Result<()> {
+        let open = self.file.metadata().map_err(Error::io(&self.path))?;
+        let same = |there: std::fs::Metadata| (there.dev(), there.ino()) == (open.dev(), open.ino());
+        if !std::fs::metadata(&self.path).is_ok_and(same) {
+            let wanted = Header { block_bytes: BLOCK_BYTES, ..self.header.clone() };
+            let other = Self::begin(&self.path, wanted, self.frame_bytes, self.interval)?;
+            *self = Self { due: std::mem::take(&mut self.due), ..other };
+        } else if open.len() == 0 {
+            self.begin_file()?;
+        }
+        Ok(())
     }
 
     /// Finds the end of a file that is there.
@@ -193,9 +217,8 @@ impl IndexWriter {
         let mut records = Records::new(&bytes[..read], generation, self.header.dim);
         for record in records.by_ref() {
             let scales = super::reader::scales(record.scales).collect();
-            let values = record.values.iter().map(|value| *value as i8).collect();
             let stored =
-                StoredRows::from_parts(self.header.dim, values, scales).map_err(|e| wrong(&self.path, "an index", e.to_string()))?;
+                StoredRows::from_parts(self.header.dim, record.values, scales).map_err(|e| wrong(&self.path, "an index", e.to_string()))?;
             self.known.add(stored.unpack(), self.header.dim, record.parts());
             if !record.origin.is_empty() {
                 record.origin.clone_into(&mut self.origin);
@@ -244,6 +267,7 @@ impl IndexWriter {
             let expected = format!("embeddings of {} numbers", self.header.dim);
             return Err(edge_seg_model::Error::Tensor { what: "frame".into(), expected, found: dim.to_string() }.into());
         }
+        self.keep_its_name()?;
         let thumbnail = thumbnail(seen.picture);
         let origin = &seen.origin[..seen.origin.floor_char_boundary(MOST_ORIGIN_BYTES)];
         self.credit = (self.credit + self.frame_bytes).min(6.0 * BLOCK_CREDIT * self.frame_bytes);
@@ -308,6 +332,7 @@ impl IndexWriter {
     /// # Errors
     /// As [`Self::add`].
     pub fn end_of(&mut self, origin: &str, time: SystemTime) -> Result<()> {
+        self.keep_its_name()?;
         let origin = &origin[..origin.floor_char_boundary(MOST_ORIGIN_BYTES)];
         let time_ms = millis(time.duration_since(UNIX_EPOCH).unwrap_or_default());
         let record = NewRecord { time_ms, at_ms: END, frame_px: (1, 1), origin, thumbnail: &[], parts: &[], rows: None };

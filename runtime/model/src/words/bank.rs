@@ -29,7 +29,7 @@ pub struct TagBank {
     gates: Vec<Gate>,
     words: UnitRows, // [words, dim], unit-norm rows, class by class, background words last
     precision: Precision,
-    packed: OnceLock<PackedBank>,
+    packed: OnceLock<PackedBank<'static>>,
 }
 
 impl PartialEq for TagBank {
@@ -137,7 +137,7 @@ impl TagBank {
     }
 
     /// The words as patches are scored against them, made once.
-    pub fn packed(&self) -> &PackedBank {
+    pub fn packed(&self) -> &PackedBank<'static> {
         self.packed.get_or_init(|| PackedBank::new(self.words.data(), self.words.dim(), self.precision))
     }
 

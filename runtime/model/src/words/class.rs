@@ -12,6 +12,8 @@ use crate::{Error, Result};
 const MAX_FILE_BYTES: u64 = 16 << 20;
 /// Labels are 16-bit, 0 is the background.
 pub const MAX_CLASSES: usize = u16::MAX as usize;
+/// Longest word, in characters: longer than any text that a text model takes whole.
+const MAX_WORD_CHARS: usize = 1000;
 
 /// A thing to look for: the name that is reported and the words that stand for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +64,7 @@ pub fn parse_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)>
 fn split_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)> {
     let (mut classes, mut left_out) = (Vec::new(), Vec::new());
     for entry in list.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty()) {
-        let wrong = |expected: &str| Error::Words { place: place.into(), expected: expected.into(), found: format!("{entry:?}") };
+        let wrong = |expected: &str| Error::Words { place: place.into(), expected: expected.into(), found: shown_line(entry) };
         if let Some(word) = entry.strip_prefix('-') {
             let word = tidy_word(word);
             if word.is_empty() {
@@ -203,10 +205,10 @@ pub fn check_classes(place: &str, mut classes: Vec<Class>) -> Result<Vec<Class>>
     }
 }
 
-/// Whether all of a word can be seen, and any of it.
+/// Whether a word is one: something that can be seen, all of it, and not a book.
 pub(crate) fn check_word(place: &str, word: &str) -> Result<()> {
-    if word.trim().is_empty() || word.contains(is_hidden) {
-        let expected = "words without characters that cannot be seen".into();
+    if word.trim().is_empty() || word.contains(is_hidden) || word.chars().nth(MAX_WORD_CHARS).is_some() {
+        let expected = format!("words of 1 to {MAX_WORD_CHARS} characters, all of which can be seen");
         return Err(Error::Words { place: place.into(), expected, found: shown_line(word) });
     }
     Ok(())
@@ -253,7 +255,7 @@ mod tests {
         for hidden in ["d\u{202e}og", "do\u{200b}g", "d\x1bog"] {
             let of = [parse_tags("--tags", hidden).unwrap_err(), parse_words("words", &format!("cat, -{hidden}")).unwrap_err()];
             for said in of.map(|error| error.to_string()) {
-                assert!(said.contains("cannot be seen") && said.is_ascii() && !said.contains('\x1b'), "{said}");
+                assert!(said.contains("can be seen") && said.is_ascii() && !said.contains('\x1b'), "{said}");
             }
         }
         assert_eq!(parse_tags("--tags", "fire truck,dog").unwrap()[0], Class::word("fire truck"));
@@ -337,7 +339,7 @@ mod tests {
             ("caf\u{e9}\ncafe\u{301}\n", "\"caf\u{e9}\" twice"),
             ("red car\nred  car\n", "twice"),
             ("dog\nca\u{200b}t\n", "\\u{200b}"),
-            ("dog\n\u{202e}tac\n", "cannot be seen"),
+            ("dog\n\u{202e}tac\n", "can be seen"),
             ("[1, 2]", "JSON list of names"),
             ("id,name\n1,a,b\n", "words.txt:2: expected 2 columns"),
         ] {
