@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use edge_seg_bundle::date::Date;
 use edge_seg_bundle::files::hex;
 use edge_seg_bundle::trust::Trust;
-use edge_seg_bundle::{MANIFEST_MAX_BYTES, MANIFEST_OFFSET};
+use edge_seg_bundle::{Header, MANIFEST_MAX_BYTES, MANIFEST_OFFSET};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -38,6 +38,8 @@ const FILE_MAX_BYTES: u64 = 4 << 30;
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 /// What has not arrived by then is gone on with at the next pull.
 const BODY_LIMIT: Duration = Duration::from_secs(3600);
+/// How much of a bundle's beginning is asked for at first.
+const HEAD_BYTES: usize = 1 << 16;
 /// Files that a release may have, by their names in the index.
 const NAMES: [&str; 5] = [BUNDLE, PROGRAM, "edge-seg.minisig", CONFIG, "config.toml.minisig"];
 
@@ -103,8 +105,8 @@ impl From {
         }
     }
 
-    /// A file from `start` on, and where it really begins.
-    fn open(&self, name: &str, start: u64) -> Result<(u64, Box<dyn Read>)> {
+    /// A file from `start` on, no more than `most` bytes where the server knows ranges, and where it really begins.
+    fn open(&self, name: &str, start: u64, most: Option<u64>) -> Result<(u64, Box<dyn Read>)> {
         match self {
             From::Folder(folder) => {
                 let mut file = open_named(&folder.join(name), FILE_MAX_BYTES)?;
@@ -120,8 +122,9 @@ impl From {
                     .build()
                     .into();
                 let mut request = agent.get(&url);
-                if start > 0 {
-                    request = request.header("range", format!("bytes={start}-"));
+                if start > 0 || most.is_some() {
+                    let last = most.map_or_else(String::new, |most| (start + most - 1).to_string());
+                    request = request.header("range", format!("bytes={start}-{last}"));
                 }
                 let answer = request.call().with_context(|| url.clone())?;
                 // A server that knows no ranges begins at the beginning.
@@ -133,7 +136,7 @@ impl From {
 
     fn read(&self, name: &str, most: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.open(name, 0)?.1.take(most + 1).read_to_end(&mut bytes).with_context(|| name.to_owned())?;
+        self.open(name, 0, None)?.1.take(most + 1).read_to_end(&mut bytes).with_context(|| name.to_owned())?;
         ensure!(bytes.len() as u64 <= most, "{name}: expected at most {most} bytes, found more");
         Ok(bytes)
     }
@@ -214,7 +217,9 @@ pub fn pull(paths: &Paths, board: &Board, from: &From, host: &str, again: bool) 
         seen.refused = Some(Refused { under: under.clone(), why: why.to_owned() });
         keep(seen, &mut paths.disk(), paths)
     };
-    if let Some(why) = foretold(paths, board, from, offer)? {
+    let begun = offer.files.iter().any(|file| folder.join(part_name(file)).exists());
+    // A download that goes on was asked about when it began.
+    if !begun && let Some(why) = foretold(paths, board, from, offer)? {
         remember(&why, &mut seen)?;
         bail!("refused, and not fetched: {}: {why}", offer.title);
     }
@@ -276,9 +281,19 @@ fn foretold(paths: &Paths, board: &Board, from: &From, offer: &Offer) -> Result<
     };
     let mut head = Vec::new();
     if let Some(bundle) = listed(BUNDLE) {
-        let (_, source) = from.open(&bundle.file, 0)?;
-        let most = (MANIFEST_OFFSET + MANIFEST_MAX_BYTES) as u64;
-        source.take(most).read_to_end(&mut head).with_context(|| bundle.file.clone())?;
+        let most = MANIFEST_OFFSET + MANIFEST_MAX_BYTES;
+        // A manifest is seldom as long as it may be.
+        let mut wanted = HEAD_BYTES;
+        while head.len() < most && Header::parse("the bundle", &head).is_err() {
+            let before = head.len();
+            let (_, source) = from.open(&bundle.file, 0, Some(wanted as u64))?;
+            head.clear();
+            source.take(wanted as u64).read_to_end(&mut head).with_context(|| bundle.file.clone())?;
+            if head.len() <= before {
+                break;
+            }
+            wanted = (wanted * 4).min(most);
+        }
     }
     let config = small(CONFIG, install::LARGEST_CONFIG)?;
     let signature = small("config.toml.minisig", SIGNATURE_MAX_BYTES)?;
@@ -400,7 +415,7 @@ fn fetch(from: &From, disk: &RealDisk, folder: &Path, file: &Listed, known: Opti
     let had = there.metadata()?.len();
     let start = if had <= file.bytes { had } else { 0 };
     if start < file.bytes || file.bytes == 0 {
-        let (begin, source) = from.open(&file.file, start)?;
+        let (begin, source) = from.open(&file.file, start, None)?;
         there.set_len(begin)?;
         there.seek(SeekFrom::End(0))?;
         // One byte more than it should have is enough to tell.

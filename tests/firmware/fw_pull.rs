@@ -258,18 +258,25 @@ fn a_download_that_broke_off_goes_on_where_it_stopped() {
             let lines = BufReader::new(client.try_clone().unwrap()).lines();
             head.extend(lines.map_while(|line| line.ok().filter(|line| !line.is_empty())));
             let name = head[0].split(' ').nth(1).unwrap().trim_start_matches('/').to_owned();
-            let range = head
-                .iter()
-                .find_map(|line| line.to_ascii_lowercase().strip_prefix("range: bytes=")?.trim_end_matches('-').parse::<usize>().ok());
+            let range = head.iter().find_map(|line| {
+                let line = line.to_ascii_lowercase();
+                let (start, last) = line.strip_prefix("range: bytes=")?.split_once('-')?;
+                Some((start.parse::<usize>().ok()?, last.parse::<usize>().ok()))
+            });
             let mut bytes = Vec::new();
             fs::File::open(web.join(&name)).unwrap().read_to_end(&mut bytes).unwrap();
-            let start = range.unwrap_or(0);
+            let start = range.map_or(0, |(start, _)| start);
+            let first_bytes = range.and_then(|(_, last)| last);
+            if let Some(last) = first_bytes {
+                bytes.truncate(last + 1);
+            }
             let cut = name.ends_with(".esb") && range.is_none();
             let status = if range.is_some() { "206 Partial Content" } else { "200 OK" };
             let _ = write!(client, "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", bytes.len() - start);
             let end = if cut { bytes.len() / 2 } else { bytes.len() };
             let _ = client.write_all(&bytes[start..end]);
-            log.lock().unwrap().push(format!("{name} {start}"));
+            let what = if first_bytes.is_some() { "head".into() } else { format!("{name} {start}") };
+            log.lock().unwrap().push(what);
         }
     });
     let (code, said) = place.pulled(&[&address]);

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::board::{Board, Host};
 use crate::install::board_names;
 use crate::paths::Paths;
-use crate::slots::{RealDisk, Slot, Slots, State, machine};
+use crate::slots::{RealDisk, Slot, Slots, State, StateError, machine};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -180,6 +180,10 @@ fn releases(paths: &Paths, board: &Board) -> Vec<Finding> {
     let mut slots = paths.slots();
     let state = match slots.load() {
         Ok(state) => state,
+        Err(StateError::Read { path, source }) if source.kind() == io::ErrorKind::PermissionDenied => {
+            found.push(note("model", format!("{}: this user may not read it, and cannot tell without sudo", path.display()), AS_ROOT));
+            return found;
+        }
         Err(error) => {
             found.push(bad("model", error.to_string(), format!("sudo ls -ld {}", paths.state.display())));
             return found;
