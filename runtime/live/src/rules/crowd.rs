@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::zone::{Anchor, Unit, Zone};
 use crate::things::Thing;
-use edge_seg_model::same_name;
+use edge_seg_model::{folded_name, same_name};
 
 /// Masks tremble: a thing is on the other side of a border when it has been there for so long, in two frames or more.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -187,7 +187,7 @@ impl Crowds {
     /// Takes a frame's things, of the words that are counted.
     pub fn take(&mut self, things: &[Thing], counted: &[&str], frame_px: (u32, u32), now: Duration) {
         let words: Vec<String> = counted.iter().map(|&word| word.to_owned()).collect();
-        let key = |word: &str| word.to_lowercase();
+        let key = folded_name;
         if now < self.now {
             // A clock that starts again is another film.
             self.known.values_mut().for_each(|presence| (presence.members, presence.began) = (BTreeMap::new(), now));
@@ -262,7 +262,7 @@ impl Crowds {
             Place::Line(name) => 1 + self.zones.len() + self.lines.iter().position(|line| line.name == *name)?,
         };
         self.counted.as_ref()?;
-        self.known.get(&(place, word.to_lowercase()))
+        self.known.get(&(place, folded_name(word)))
     }
 
     /// What was counted so far, by place and then by word.

@@ -214,9 +214,14 @@ pub(crate) fn check_word(place: &str, word: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether two names are one class's: whatever their case, as it is when people write them.
+/// Whether two names are one class's: whatever their case, blanks and way to write accents, as people write them.
 pub fn same_name(a: &str, b: &str) -> bool {
-    a == b || a.to_lowercase() == b.to_lowercase()
+    a == b || folded_name(a) == folded_name(b)
+}
+
+/// What the names of one class have in common.
+pub fn folded_name(name: &str) -> String {
+    tidy_word(name).to_lowercase()
 }
 
 #[cfg(test)]
@@ -250,6 +255,7 @@ mod tests {
 
     #[test]
     fn a_word_given_twice_is_refused() {
+        assert!(same_name("red  Car", " red car") && same_name("Lo\u{308}we", "l\u{f6}we") && !same_name("red car", "redcar"));
         assert!(parse_tags("--tags", "dog, grass, Dog").unwrap_err().to_string().contains("\"dog\" twice"));
         assert!(parse_tags("--tags", " , ,").unwrap_err().to_string().contains("one word or more"));
         for hidden in ["d\u{202e}og", "do\u{200b}g", "d\x1bog"] {
