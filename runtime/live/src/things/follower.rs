@@ -19,8 +19,8 @@ const HELD_CELLS: usize = 2;
 const ROOM: f32 = 1.1;
 /// A part lies in a thing's box by this share of its cells.
 const INSIDE_SHARE: f32 = 0.5;
-/// Frames in which a thing was a part of its own before others' parts are cut for it.
-const ALONE: u32 = 3;
+/// Frames in which a thing was a part of its own, since it came into sight, before others' parts are cut for it.
+const ALONE: u32 = 6;
 /// Pieces are joined over gaps of at most this many sides of a square of the smaller one's area: pieces of a thing that is known, and of a new one.
 const KNOWN_GAP: f32 = 0.75;
 const NEW_GAP: f32 = 0.25;
@@ -497,7 +497,13 @@ impl Follower {
         for (piece, given) in pieces.iter().zip(&mut given) {
             let Some(word) = self.word(piece.label).cloned() else { continue };
             match given.and_then(|serial| self.tracks.iter_mut().find(|track| track.serial == serial)) {
-                Some(track) => track.take(piece, now),
+                Some(track) => {
+                    // What comes into sight again may be a piece of it, or of another.
+                    if self.before != Some(track.seen) {
+                        track.alone = 0;
+                    }
+                    track.take(piece, now);
+                }
                 None if is_large(piece) => {
                     self.serials += 1;
                     *given = Some(self.serials);
