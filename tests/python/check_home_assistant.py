@@ -66,8 +66,9 @@ class Camera:
         self.process = await asyncio.create_subprocess_exec(*self.command, stdout=subprocess.DEVNULL, stderr=self.log)
 
     async def end(self, how=signal.SIGTERM):
-        self.process.send_signal(how)
-        await self.process.wait()
+        if self.process.returncode is None:
+            self.process.send_signal(how)
+            await self.process.wait()
 
 
 async def until(what, holds):
