@@ -172,7 +172,8 @@ impl Follower {
         let start = Instant::now();
         let labels = &sight.found.labels;
         let frame_px = (labels.width, labels.height);
-        if sight.another_scene || frame_px != self.frame_px {
+        let is_anew = sight.another_scene || frame_px != self.frame_px;
+        if is_anew {
             self.tracks.clear();
         }
         self.frame_px = frame_px;
@@ -180,7 +181,7 @@ impl Follower {
         let counted: Vec<bool> = self.words.iter().map(Option::is_some).collect();
         // What a map claims and does not have takes no memory.
         if labels.checked().is_err() {
-            return Things { counted, took: start.elapsed(), ..Things::default() };
+            return Things { counted, took: start.elapsed(), is_anew, ..Things::default() };
         }
         self.cells = Cells::of(labels.width, labels.height);
         let now = sight.found.timestamp;
@@ -195,7 +196,7 @@ impl Follower {
             run.part = place.unwrap_or_default();
             place.is_some()
         });
-        Things { list, counted, took: start.elapsed(), frame_px, runs }
+        Things { list, counted, took: start.elapsed(), frame_px, runs, is_anew }
     }
 
     fn take_names(&mut self, names: &Arc<[String]>) {
