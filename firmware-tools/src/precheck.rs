@@ -8,15 +8,17 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, fchown};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use edge_seg_bundle::trust::Trust;
 use edge_seg_bundle::{Header, MANIFEST_MAX_BYTES, MANIFEST_OFFSET};
 use serde::Deserialize;
 
 use crate::board::Board;
-use crate::install::{LARGEST_CONFIG, board_names, now, of_file};
+use crate::install::{LARGEST_CONFIG, check_program, not_whole, now, of_file, trust_of};
 use crate::paths::Paths;
-use crate::slots::machine::{FileMark, PROGRAM, Release};
+use crate::slots::Disk;
+use crate::slots::machine::{BUNDLE, FileMark, PROGRAM, Release};
 
+/// How errors name a bundle that is not there yet.
+const PLACE: &str = "that is brought";
 const LONGEST_LINE_BYTES: u64 = 1 << 18;
 
 #[derive(Deserialize)]
@@ -24,6 +26,9 @@ struct Question {
     head_bytes: u64,
     config_bytes: u64,
     config_signature: Option<String>,
+    /// The first bytes of a program that is brought.
+    #[serde(default)]
+    program_head: Option<Vec<u8>>,
     downgrade: bool,
     files: Vec<FileMark>,
 }
@@ -43,10 +48,7 @@ pub fn answer(paths: &Paths, board: &Board, input: impl Read) -> Result<Option<S
     let mut slots = paths.slots();
     let state = slots.load()?;
     let current = state.current.and_then(|slot| state.slot(slot).release.clone());
-    let trust = match paths.demands_signatures()? {
-        true => Some(Trust::read(&paths.keys)?.on_board(&board_names(board)).installing_at(now())),
-        false => None,
-    };
+    let trust = trust_of(paths, board)?;
     let (name, serial) = if head.is_empty() {
         match &current {
             Some(release) => (release.name.clone(), release.serial),
@@ -55,10 +57,10 @@ pub fn answer(paths: &Paths, board: &Board, input: impl Read) -> Result<Option<S
             }
         }
     } else {
-        if let Some(Err(error)) = trust.as_ref().map(|trust| trust.check("the bundle", &head)) {
+        if let Some(Err(error)) = trust.as_ref().map(|trust| trust.check(PLACE, &head)) {
             return Ok(Some(error.to_string()));
         }
-        match Header::parse("the bundle", &head).and_then(|header| header.manifest("the bundle")) {
+        match Header::parse(PLACE, &head).and_then(|header| header.manifest(PLACE)) {
             Ok(manifest) => (manifest.name, manifest.serial),
             Err(error) => return Ok(Some(error.to_string())),
         }
@@ -80,6 +82,17 @@ pub fn answer(paths: &Paths, board: &Board, input: impl Read) -> Result<Option<S
     }
     // What is not brought stays what it is.
     let brings = |name: &str| question.files.iter().any(|file| file.name == name);
+    if let Some(Err(why)) = question.program_head.as_ref().map(|head| check_program(head, board.arch.as_deref())) {
+        return Ok(Some(why));
+    }
+    for file in current.iter().flat_map(|release| &release.files).filter(|file| [BUNDLE, PROGRAM].contains(&file.name.as_str())) {
+        let path = state.current.map(|slot| slots.folder(slot).join(&file.name)).filter(|_| !brings(&file.name));
+        if let Some(path) = path
+            && slots.disk().digest(&path).is_ok_and(|(_, sha256)| sha256 != file.sha256)
+        {
+            return Ok(Some(not_whole(&file.name)));
+        }
+    }
     let kept = current.iter().flat_map(|release| &release.files).filter(|file| !brings(&file.name)).cloned();
     let files = question.files.iter().cloned().chain(kept).collect();
     let downgrade = question.downgrade || head.is_empty();

@@ -89,9 +89,12 @@ struct Deploy {
     boards: Boards,
     #[command(flatten)]
     brought: Brought,
-    /// Bring the boards back to the release before
-    #[arg(long, conflicts_with_all = ["bundle", "binary", "allow_downgrade"])]
+    /// Bring boards back to the release before: those that run what the journal's newest rollout brought, or with --bundle or --of that
+    #[arg(long, conflicts_with_all = ["binary", "allow_downgrade"])]
     rollback: bool,
+    /// SHA-256 of the bundle, program or configuration that boards are brought back from
+    #[arg(long, value_name = "SHA256", requires = "rollback", conflicts_with = "bundle", value_parser = super::deploy::sha256)]
+    of: Option<String>,
     /// Only look, and say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -184,6 +187,7 @@ impl Fleet {
                     payload: args.brought.payload(),
                     password: args.password.password(),
                     rollback: args.rollback,
+                    of: args.of,
                     dry_run: args.dry_run,
                     keep_going: args.keep_going,
                     downgrade: args.allow_downgrade,

@@ -17,11 +17,11 @@ use edge_seg_bundle::text;
 use minisign::SecretKey;
 use serde_json::{Value, json};
 
-use crate::deploy::{self, Bringing, Gate, Interrupt, OwnFolder, Pace, Payload, Phase, Release, Remote, Row, Verdict, table};
+use crate::deploy::{self, Bringing, Gate, Interrupt, OwnFolder, Pace, Payload, Phase, Release, Remote, Row, Turn, Verdict, table};
 use crate::install::now;
 use crate::keys::{self, Password};
 pub use file::{Fleet, Host, MOST_MINUTES};
-use journal::Journal;
+use journal::{Journal, Rollout};
 pub use publish::Publication;
 pub use window::{Window, opens_in};
 
@@ -53,8 +53,11 @@ pub struct Order {
     pub configs: bool,
     /// Password of the key that signs configurations.
     pub password: Password,
-    /// Bring boards back to the release before, in place of anything else.
+    /// Bring boards back to the release before, in place of anything else: those that run what the payload holds or `of` names, else what
+    /// the newest rollout of the journal brought.
     pub rollback: bool,
+    /// SHA-256 of what boards are brought back from.
+    pub of: Option<String>,
     /// Only look.
     pub dry_run: bool,
     /// Go on after a failure.
@@ -203,6 +206,19 @@ impl Fleet {
         Ok(releases)
     }
 
+    /// What boards are brought back from.
+    fn back_from(&self, hosts: &[&Host], order: &Order, bundle: &Release, entries: &[Value]) -> Result<Rollout> {
+        let of: Vec<String> = bundle.marks().into_iter().chain(order.of.clone()).collect();
+        if of.is_empty() {
+            let place = self.journal.display();
+            return journal::newest_rollout(entries).with_context(|| {
+                format!("{place}: no rollout is there to bring boards back from: name one with --bundle FILE or --of SHA256")
+            });
+        }
+        let what = if bundle.is_empty() { of.join(", ") } else { bundle.title() };
+        Ok(Rollout { what, boards: hosts.iter().map(|host| (host.name.clone(), of.clone())).collect() })
+    }
+
     /// Brings what `order` says to boards, phase after phase, and writes the journal.
     ///
     /// # Errors
@@ -220,23 +236,32 @@ impl Fleet {
         };
         let how = Bringing { dry_run: order.dry_run, downgrade: order.downgrade, trial: self.trial, wait: Some(self.wait) };
         let journal = Journal::at(&self.journal);
-        if let Some(entry) = journal::unfinished(&journal::read(&self.journal)?) {
+        let entries = journal::read(&self.journal)?;
+        if let Some(entry) = journal::unfinished(&entries) {
             eprintln!("edge-seg-fw: a run has no end in the journal: it was killed, or is under way elsewhere: {}", journal::told(entry));
         }
-        let what = match (order.rollback, order.dry_run) {
-            (true, _) => "back to the release before".to_owned(),
-            (false, true) => format!("dry run of {}", release.title()),
-            (false, false) => release.title(),
-        };
+        let back = if order.rollback { Some(self.back_from(hosts, order, &release, &entries)?) } else { None };
+        let what = back.as_ref().map_or_else(|| release.title(), |back| format!("back from {}", back.what));
+        let what = if order.dry_run { format!("dry run of {what}") } else { what };
         let phases = order.phases.clone().unwrap_or_else(|| self.phases.clone());
         let names: Vec<String> = hosts.iter().map(|host| host.name.clone()).collect();
         let title =
             format!("{what} to {} boards, phases {}", hosts.len(), phases.iter().map(Phase::to_string).collect::<Vec<_>>().join(", "));
-        journal.add("start", &json!({ "what": title, "files": release.digests(), "hosts": names }))?;
+        let each: serde_json::Map<_, _> = releases.iter().map(|(name, release)| ((*name).to_owned(), release.digests())).collect();
+        journal.add(
+            "start",
+            &json!({
+                "what": title, "files": release.digests(), "hosts": names, "boards": each, "dry_run": order.dry_run,
+                "rollback": order.rollback,
+            }),
+        )?;
+        if back.is_some() {
+            eprintln!("edge-seg-fw: {title}");
+        }
         let lost = Mutex::new(None);
         let told = |row: &Row| {
             let files = releases.get(row.host.as_str()).map(Release::digests);
-            let entry = json!({ "host": row.host, "board": row.board, "verdict": row.verdict, "what": row.what, "seconds": row.seconds, "files": files });
+            let entry = json!({ "host": row.host, "board": row.board, "verdict": row.verdict, "what": row.what, "seconds": row.seconds, "left_alone": row.left_alone, "files": files });
             if let Err(error) = journal.add("board", &entry) {
                 lost.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(error);
             }
@@ -259,7 +284,10 @@ impl Fleet {
         let ssh = |name: &str| hosts.iter().find(|host| host.name == name).map_or("", |host| host.ssh.as_str());
         let rows = deploy::over(&pace, &names, |name, job| match releases.get(name) {
             Some(release) => deploy::bring(&self.target, &how, release, ssh(name), job),
-            None => deploy::rollback(&self.target, &how, ssh(name)),
+            None => match back.as_ref().and_then(|back| back.boards.get(name)) {
+                Some(of) => deploy::rollback(&self.target, &how, of, ssh(name), job),
+                None => Ok(Turn { what: "left alone: that rollout has not changed it".into(), left_alone: true, ..Turn::default() }),
+            },
         });
         let count = |verdict: Verdict| rows.iter().filter(|row| row.verdict == verdict).count();
         let what = format!(
