@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 use edge_seg_bundle::date::Date;
-use edge_seg_fw::deploy::{Interrupt, OwnFolder, Payload, Phase, Verdict, in_order, render};
+use edge_seg_fw::deploy::{Interrupt, OwnFolder, Payload, Phase, Remote, Verdict, in_order, render};
 use edge_seg_fw::fleet::{self, Answer, Order, Publication, journal};
 use serde::Serialize;
 
@@ -137,6 +137,10 @@ impl Fleet {
     pub fn run(self) -> Result<bool> {
         let mut fleet = fleet::Fleet::read(&self.file)?;
         fleet.target.shared = OwnFolder::for_connections();
+        if let Command::Status(_) | Command::Doctor(_) | Command::Collect { .. } | Command::Deploy(_) = &self.command {
+            let hosts = fleet.hosts.iter().map(|host| (host.name.as_str(), host.ssh.as_str()));
+            Remote::check_distinct(&fleet.target, hosts).with_context(|| format!("{}", self.file.display()))?;
+        }
         let json = self.json;
         match self.command {
             Command::Status(boards) => {
@@ -152,7 +156,7 @@ impl Fleet {
             Command::Collect { boards, into, lines } => {
                 let answers = fleet.collect(&fleet.chosen(&boards.names)?, &into, lines);
                 tell(json, &answers, fleet::render_collected)?;
-                Ok(answers.iter().all(|answer| answer.answer.is_ok()))
+                Ok(answers.iter().all(fleet::has_log))
             }
             Command::Publish(args) => {
                 if let Some(key) = args.key {

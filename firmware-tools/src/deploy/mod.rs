@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::history;
 use crate::slots::machine::Trial;
+pub(crate) use release::Brought;
 pub use release::{Payload, Release};
 use release::{is_pending, trial_of_another};
 pub use remote::{OwnFolder, Remote, SshTarget};

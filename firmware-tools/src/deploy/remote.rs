@@ -193,6 +193,38 @@ impl<'a> Remote<'a> {
         Ok(())
     }
 
+    /// Where ssh would go for a name: what tells one board from another. None where it does not say.
+    fn place(target: &SshTarget, host: &str) -> Option<[String; 4]> {
+        let mut asked = ssh();
+        Remote { target: &SshTarget { shared: None, ..target.clone() }, host }.options(&mut asked);
+        let said = service::output(None, asked.args(["-G", "--", host]), ANSWER_LIMIT).ok().filter(|said| said.status.success())?;
+        let text = String::from_utf8_lossy(&said.stdout);
+        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')).unwrap_or_default().to_lowercase();
+        // Behind other machines the same address is another board.
+        let mut way = value("proxycommand");
+        if way.contains("%n") {
+            way.push_str(host);
+        }
+        Some([value("hostname"), value("port"), value("proxyjump"), way])
+    }
+
+    /// Holds names to lead to a board each: two for one would have it swapped between two configurations.
+    ///
+    /// # Errors
+    /// Which two do not.
+    pub fn check_distinct<'n>(target: &SshTarget, hosts: impl IntoIterator<Item = (&'n str, &'n str)>) -> Result<()> {
+        let mut seen = std::collections::HashMap::new();
+        for (name, host) in hosts {
+            let Some(place) = Remote::place(target, host) else { continue };
+            let [address, port, ..] = &place;
+            let where_to = format!("{address} port {port}");
+            if let Some(other) = seen.insert(place, name) {
+                bail!("{other:?} and {name:?}: expected a board each, found {where_to} for both, as ssh reads their names");
+            }
+        }
+        Ok(())
+    }
+
     fn options(&self, command: &mut Command) {
         if let Some(config) = &self.target.ssh_config {
             command.arg("-F").arg(config);
@@ -453,6 +485,25 @@ mod tests {
             assert!(Remote::new(&target, host).is_err(), "{host:?}");
         }
         assert!(Remote::new(&target, "pi@camera1.local").is_ok());
+    }
+
+    #[test]
+    fn two_names_for_one_board_are_told_apart_from_two_boards() {
+        if Command::new("ssh").arg("-V").output().is_err() {
+            return;
+        }
+        let config = std::env::temp_dir().join(format!("edge-seg-ssh-{}", std::process::id()));
+        let text = "Host alias\n  HostName 10.0.0.1\nHost cam2\n  HostName 10.0.0.1\n  Port 2222\n\
+                    Host far\n  HostName 10.0.0.1\n  ProxyJump gate\nHost CAM1\n  HostName 10.0.0.1\n";
+        std::fs::write(&config, text).unwrap();
+        let target = SshTarget { ssh_config: Some(config.clone()), options: vec![], tool: "t".into(), sudo: String::new(), shared: None };
+        let distinct = |hosts: &[&'static str]| Remote::check_distinct(&target, hosts.iter().map(|host| (*host, *host)));
+        distinct(&["alias", "cam2", "far", "10.0.0.2"]).unwrap();
+        for same in [["alias", "10.0.0.1"], ["alias", "CAM1"], ["pi@alias", "alias"], ["root@10.0.0.1", "pi@alias"]] {
+            let error = distinct(&same).unwrap_err().to_string();
+            assert!(same.iter().all(|name| error.contains(name)) && error.contains("10.0.0.1 port 22"), "{error}");
+        }
+        std::fs::remove_file(config).unwrap();
     }
 
     #[test]

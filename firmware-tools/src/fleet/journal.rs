@@ -114,7 +114,10 @@ pub fn newest_rollout(entries: &[Value]) -> Option<Rollout> {
         }
         let ended = of_run("end").next().is_some();
         changed.extend(boards.keys().filter(|host| may_have_changed(row(host), ended)).cloned());
-        let newest = Rollout { what: start["what"].as_str().unwrap_or_default().into(), boards: BTreeMap::new() };
+        // Without to how many and in what phases.
+        let title = start["what"].as_str().unwrap_or_default();
+        let what = title.rsplit_once(" to ").map_or(title, |(what, _)| what).to_owned();
+        let newest = Rollout { what, boards: BTreeMap::new() };
         let (rollout, _) = found.get_or_insert((newest, start));
         for (host, files) in boards {
             rollout.boards.entry(host).or_insert(files);

@@ -12,14 +12,16 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 use edge_seg_bundle::date::utc;
-use edge_seg_bundle::files::replace_file;
+use edge_seg_bundle::files::{hex, replace_file};
 use edge_seg_bundle::text;
 use minisign::SecretKey;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::deploy::{self, Bringing, Gate, Interrupt, OwnFolder, Pace, Payload, Phase, Release, Remote, Row, Turn, Verdict, table};
 use crate::install::now;
 use crate::keys::{self, Password};
+use crate::slots::machine::{BUNDLE, PROGRAM};
 pub use file::{Fleet, Host, MOST_MINUTES};
 use journal::{Journal, Rollout};
 pub use publish::Publication;
@@ -98,7 +100,10 @@ impl Fleet {
     pub fn status<'a>(&self, hosts: &[&'a Host]) -> Vec<Answer<'a>> {
         self.ask(hosts, |host| Answer {
             host,
-            answer: Remote::new(&self.target, &host.ssh).and_then(|remote| remote.ask(&["status", "--json"])),
+            answer: Remote::new(&self.target, &host.ssh).and_then(|remote| remote.ask(&["status", "--json"])).map(|mut status| {
+                status["digest"] = json!(digest(&status));
+                status
+            }),
         })
     }
 
@@ -125,7 +130,7 @@ impl Fleet {
         let log = format!("journalctl -u edge-seg.service -n {lines} -o short-iso --no-pager");
         let metrics = || remote.change(&["metrics"]).map(|text| format!("{text}\n").into_bytes());
         // One that fails leaves no file of an earlier time beside the other's.
-        for (name, got) in [("log.txt", remote.printed(&log)), ("metrics.prom", metrics())] {
+        for (name, got) in [("log.txt", remote.printed(&log).and_then(read_log)), ("metrics.prom", metrics())] {
             let path = folder.join(name);
             fetched[name] = match got {
                 Ok(bytes) => {
@@ -314,8 +319,29 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(file.write_all(bytes)?)
 }
 
+/// What tells the bundle and the program that a board runs from others of the same number, by which alone they are shown otherwise.
+fn digest(status: &Value) -> Option<String> {
+    let files = status[status["current"].as_str()?]["release"]["files"].as_array()?;
+    let mut hash = Sha256::new();
+    for name in [BUNDLE, PROGRAM] {
+        hash.update(files.iter().find(|file| file["name"] == name)?["sha256"].as_str()?);
+    }
+    Some(hex(&hash.finalize()))
+}
+
+/// How many of its digits are shown.
+const DIGEST_SHOWN: usize = 8;
+
+/// What a board's status says that it runs, in a few words.
+fn runs(status: &Value) -> String {
+    let Some(slot) = status["current"].as_str() else { return "packaged".into() };
+    format!("{} {}", status[slot]["release"]["name"].as_str().unwrap_or("-"), status[slot]["release"]["serial"])
+}
+
 /// What boards run, as a table.
 pub fn render_status(answers: &[Answer]) -> String {
+    let statuses = || answers.iter().filter_map(|answer| answer.answer.as_ref().ok());
+    let others = |status: &Value| statuses().any(|other| runs(other) == runs(status) && other["digest"] != status["digest"]);
     let rows = answers.iter().map(|answer| {
         let [board, runs, state, program, last] = match &answer.answer {
             Err(error) => ["-".into(), "?".into(), "-".into(), "-".into(), format!("{error:#}")],
@@ -330,9 +356,10 @@ pub fn render_status(answers: &[Answer]) -> String {
                 };
                 let last = status["history"].as_array().and_then(|entries| entries.last());
                 let last = last.map_or("-".into(), |entry| format!("{} {}", text(&entry["time"]), text(&entry["what"])));
-                let runs = slot.map_or("packaged".into(), |slot| {
-                    format!("{} {}", text(&status[slot]["release"]["name"]), status[slot]["release"]["serial"])
-                });
+                let mut runs = runs(status);
+                if let Some(digest) = status["digest"].as_str().filter(|_| others(status)) {
+                    runs.push_str(&format!(" ({})", &digest[..DIGEST_SHOWN]));
+                }
                 [text(&status["board"][0]), runs, state, text(&status["versions"][slot.unwrap_or("packaged")]), last]
             }
         };
@@ -371,6 +398,20 @@ pub fn render_doctor(answers: &[Answer]) -> String {
     table(["host", "level", "check", "found", "mend"], rows.into_iter())
 }
 
+/// journalctl shows a user without rights nothing, and calls that no entries.
+fn read_log(text: Vec<u8>) -> Result<Vec<u8>> {
+    ensure!(
+        !text.trim_ascii().ends_with(b"-- No entries --"),
+        "no line of the service's log can be read: may the user there read it? If not: sudo usermod -aG systemd-journal USER"
+    );
+    Ok(text)
+}
+
+/// Whether a board's log was fetched.
+pub fn has_log(answer: &Answer) -> bool {
+    answer.answer.as_ref().is_ok_and(|fetched| fetched["log.txt"].is_u64())
+}
+
 /// What was fetched, as a table.
 pub fn render_collected(answers: &[Answer]) -> String {
     let cell = |value: &Value| value.as_u64().map_or_else(|| value.as_str().unwrap_or("-").to_owned(), |bytes| format!("{bytes} bytes"));
@@ -379,4 +420,32 @@ pub fn render_collected(answers: &[Answer]) -> String {
         Err(error) => [answer.host.name.clone(), format!("{error:#}"), "-".into()],
     });
     table(["host", "log.txt", "metrics.prom"], rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boards_that_run_different_releases_of_one_number_do_not_look_alike() {
+        let host = Host { name: "cam".into(), ssh: "cam".into(), groups: Vec::new(), config: None };
+        let status = |bundle: &str, program: &str, config: &str| {
+            let file = |name: &str, sha256: &str| json!({ "name": name, "sha256": sha256 });
+            let files = [file(BUNDLE, bundle), file(PROGRAM, program), file("config.toml", config)];
+            let mut status =
+                json!({ "current": "a", "a": { "status": "good", "release": { "name": "tiny", "serial": 4, "files": files } } });
+            status["digest"] = json!(digest(&status));
+            Answer { host: &host, answer: Ok(status) }
+        };
+        let shown = |answers: &[Answer]| render_status(answers).matches("tiny 4 (").count();
+        assert_eq!(shown(&[status("1", "p", "words"), status("1", "p", "others")]), 0, "words are each board's own");
+        assert_eq!(shown(&[status("1", "p", ""), status("2", "p", "")]), 2);
+        assert_eq!(shown(&[status("1", "p", ""), status("1", "q", "")]), 2);
+    }
+
+    #[test]
+    fn a_log_that_may_not_be_read_is_no_log() {
+        assert!(read_log(b"-- No entries --\n".to_vec()).unwrap_err().to_string().contains("systemd-journal"));
+        assert_eq!(read_log(b"a line\n".to_vec()).unwrap(), b"a line\n");
+    }
 }
