@@ -9,12 +9,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
 use edge_seg_bundle::Bundle;
+use edge_seg_bundle::files::cache_folder;
 use edge_seg_bundle::trust::{Refusal, Trust};
 
 use crate::board::Board;
 use crate::history;
 use crate::paths::Paths;
-use crate::service::{open_named, open_plain};
+use crate::service::{User, open_named, open_plain, with_rights_of};
 use crate::slots::machine::{BUNDLE, CONFIG, FileMark, PROGRAM, SlotState, State, Status, Trial, describe, name_of, step};
 use crate::slots::{Action, Content, Disk, Event, Kind, Outcome, Parts, RealDisk, Release, Slot, Source, release_of};
 
@@ -444,6 +445,32 @@ fn sweep(paths: &Paths) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes what deployments that were killed have left in the home of who asks: a bundle or a program each, or half of one.
+fn sweep_copies() {
+    let user = User::caller();
+    let folder = match &user {
+        Some(user) => user.home().map(|home| home.join(".cache/edge-seg")),
+        None => cache_folder(),
+    };
+    let Some(folder) = folder else { return };
+    // With no more rights than theirs: what their names lead to is their own affair.
+    let _ = with_rights_of(user.as_ref(), false, || {
+        for entry in std::fs::read_dir(&folder)?.flatten() {
+            if entry.file_name().to_str().is_some_and(is_copy) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Whether `deploy` calls a copy so: 16 digits of its content's digest, 8 of the operator's, what it is.
+fn is_copy(name: &str) -> bool {
+    let digits = |text: &str, count: usize| text.len() == count && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let parts = name.split_once('-').and_then(|(content, rest)| Some((content, rest.split_once('.')?.0)));
+    parts.is_some_and(|(content, operator)| digits(content, 16) && digits(operator, 8))
+}
+
 /// Feeds an event that needs no release, for `who` asks for it.
 ///
 /// # Errors
@@ -453,6 +480,7 @@ pub fn feed(paths: &Paths, event: Event, who: &str) -> Result<Outcome> {
     if event == Event::Prune {
         // Before anything else: where there is no room, what is left of an installation that was killed may be all that can go.
         sweep(paths).with_context(|| format!("{}", paths.state.display()))?;
+        sweep_copies();
     }
     let outcome = paths.slots().drive(event, None).map_err(|error| anyhow!(error))?;
     record(paths, &outcome, who);
@@ -581,6 +609,17 @@ mod tests {
             let why = not_meant(state, &asked(of, on_trial));
             assert_eq!(why.is_none(), meant, "{of:?} {on_trial}: {why:?}");
             assert!(why.is_none_or(|why| why.starts_with("left alone: it runs ")));
+        }
+    }
+
+    #[test]
+    fn copies_are_told_from_what_else_lies_in_a_cache() {
+        for name in ["0123456789abcdef-01234567.esb", "0123456789abcdef-01234567.esb.part", "0123456789abcdef-01234567.toml.minisig"] {
+            assert!(is_copy(name), "{name}");
+        }
+        for name in ["words.json", "0123456789abcdef.esb", "0123456789abcdef-0123456.esb", "clip-01234567.esb", "0123456789abcdef-01234567"]
+        {
+            assert!(!is_copy(name), "{name}");
         }
     }
 

@@ -317,11 +317,19 @@ fn given_up(remote: &Remote, release: &Release, late: anyhow::Error) -> Result<S
     }
 }
 
+/// What the guard said of the newest trial before it called it bad.
+fn told_by_guard(status: &Value) -> String {
+    let entries = status["history"].as_array().map_or(&[][..], Vec::as_slice).iter().rev();
+    let said = entries.take_while(|entry| entry["who"] == "guard").filter_map(|entry| entry["what"].as_str());
+    let mut said = said.filter(|what| what.starts_with("slot ") && !what.contains(" is bad: ") && !what.ends_with(" is good"));
+    said.next().map_or(String::new(), |what| format!(" ({what})"))
+}
+
 /// What became of a release that a board no longer runs, and why.
 fn lost(status: &Value, release: &Release) -> String {
     let slots = ["a", "b"].map(|slot| &status[slot]);
     let why = slots.iter().filter(|slot| release.is_in(slot)).find_map(|slot| slot["status"]["bad"]["why"].as_str());
-    let why = why.map_or(String::new(), |why| format!(": {why}"));
+    let why = why.map_or(String::new(), |why| format!(": {why}{}", told_by_guard(status)));
     format!("the board rolled back {}{why}; it runs {}", release.title(), current(status))
 }
 
@@ -364,4 +372,58 @@ pub fn current(status: &Value) -> String {
 
 fn told_slot(status: &Value, slot: &str) -> String {
     format!("slot {slot} with serial {}", status[slot]["release"]["serial"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slots::machine::Bar;
+    use serde_json::json;
+
+    #[test]
+    fn a_wait_is_longer_than_the_trial_that_it_waits_for() {
+        let trial = |minutes| Trial { bar: Bar { minutes, ..Bar::default() }, ..Trial::default() };
+        let seconds = |minutes, asked| wait_for(&trial(minutes), asked).map(|wait| wait.as_secs());
+        assert_eq!((seconds(0, None).unwrap(), seconds(0, Some(5)).unwrap()), (180, 5));
+        assert_eq!((seconds(4, None).unwrap(), seconds(4, Some(241)).unwrap()), (420, 241));
+        for short in [0, 180, 240] {
+            assert!(seconds(4, Some(short)).unwrap_err().to_string().contains("240 s that the trial takes"));
+        }
+    }
+
+    #[test]
+    fn a_board_goes_back_to_the_slot_beside_or_to_what_is_packaged() {
+        let status = |current: Option<&str>, a: Value, b: Value| {
+            let slot =
+                |status: Value| json!({ "status": status, "release": { "serial": 1, "files": [{ "name": "bundle.esb", "sha256": "x" }] } });
+            json!({ "current": current, "a": slot(a), "b": slot(b) })
+        };
+        let (good, trial, bad) = (json!("good"), json!({ "pending": { "tries_left": 3 } }), json!({ "bad": { "why": "rolled back" } }));
+        for (status, to, told) in [
+            (status(Some("b"), good.clone(), good.clone()), Some("a"), "to slot a"),
+            (status(Some("a"), good.clone(), trial), Some("b"), "to slot b"),
+            (status(Some("a"), good.clone(), json!("empty")), None, "to the packaged release"),
+            (status(Some("a"), good.clone(), bad), None, "nothing good"),
+            (status(None, good.clone(), good), None, "nothing is installed"),
+        ] {
+            assert_eq!(older_slot(&status), to, "{status}");
+            let foretold = foretold_back(&status).unwrap_or_else(|error| error.to_string());
+            assert!(foretold.contains(told), "{foretold}");
+        }
+    }
+
+    #[test]
+    fn a_lost_trial_is_told_with_its_reason() {
+        let entry = |who: &str, what: &str| json!({ "who": who, "what": what });
+        let held = json!({ "files": [] });
+        let status = json!({
+            "current": "a", "a": { "status": "good", "release": { "serial": 1, "files": [] } },
+            "b": { "status": { "bad": { "why": "too few frames" } }, "release": held },
+            "history": [entry("guard", "slot b was slow before"), entry("root", "installed"), entry("guard", "slot b is slow"),
+                        entry("guard", "slot b is bad: too few frames")],
+        });
+        let release = Release { bundle: None, files: Vec::new() };
+        let told = lost(&status, &release);
+        assert!(told.contains(": too few frames (slot b is slow); it runs slot a with serial 1"), "{told}");
+    }
 }

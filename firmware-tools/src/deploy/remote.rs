@@ -391,7 +391,9 @@ impl<'a> Remote<'a> {
     /// others have left goes after a week.
     pub fn tidy(&self, folder: &str, end: &str) {
         let folder = quote(folder);
-        let _ = self.run(&format!("rm -f {folder}/*{}.*; find {folder} -type f -mtime +6 -exec rm -f {{}} +", quote(end)));
+        // Programs keep other things there, under other names.
+        let old = "-name '????????????????-????????.*' -mtime +6 -exec rm -f {} +";
+        let _ = self.run(&format!("rm -f {folder}/????????????????{}.*; find {folder} -type f {old}", quote(end)));
     }
 }
 
