@@ -20,7 +20,7 @@ use crate::history;
 use crate::install;
 use crate::paths::Paths;
 use crate::service::{self, User};
-use crate::slots::machine::{self, BUNDLE, CONFIG, PROGRAM, Release, Trial};
+use crate::slots::machine::{self, BUNDLE, CONFIG, PROGRAM, Packaged, Release, Trial};
 use crate::slots::{Bar, Event, Slot, Status};
 
 /// How a run ended.
@@ -92,7 +92,17 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
     let memory = || memory_kib(user.as_ref(), process);
     let (mut watch, mut confirmed, mut told) = (Watch::new(chosen.trial), false, Instant::now());
     let mut next = chosen.trial.frames;
-    let confirm = |frames: u64, ended: bool| chosen.slot.as_ref().is_none_or(|slot| slot.confirm(paths, frames, ended));
+    let confirm = |frames: u64, ended: bool| match &chosen.slot {
+        Some(slot) => tell(paths, slot.event(frames, ended)),
+        // One that has only come to its end cannot stand in: it would be started again and again, faster than what fails.
+        None => chosen.packaged.failed_starts == 0 || chosen.packaged.stands_in && ended || tell(paths, Event::PackagedWorks),
+    };
+    let fell_short = |why: &str| {
+        chosen.record(paths, &format!("{name} does not do what its trial asks: {why}"));
+        if let Some(ChosenSlot { slot, digest, .. }) = &chosen.slot {
+            tell(paths, Event::FellShort { slot: *slot, digest: digest.clone(), why: why.to_owned() });
+        }
+    };
     // What is asked beyond frames is asked of a trial: a release that was good yesterday runs on a hot day too.
     let judge = |watch: &Watch, ended: bool| match watch.judge(Instant::now(), ended, memory) {
         Health::Good if chosen.on_trial => asked_hook(paths, user.as_ref(), name).map_or(Health::Good, Health::Poor),
@@ -127,7 +137,7 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                         Health::Poor(why) => {
                             let _ = child.kill();
                             let _ = child.wait();
-                            chosen.record(paths, &format!("{name} does not do what its trial asks: {why}"));
+                            fell_short(&why);
                             return Ok(End::Poor { why });
                         }
                     }
@@ -141,20 +151,28 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 let status = child.wait()?;
                 // A folder of pictures may hold fewer than a trial asks for.
-                if !confirmed && frames > 0 && status.success() {
+                if !confirmed && (frames > 0 || chosen.slot.is_none()) && status.success() {
                     match judge(&watch, true) {
                         Health::Poor(why) => {
-                            chosen.record(paths, &format!("{name} does not do what its trial asks: {why}"));
+                            fell_short(&why);
                             return Ok(End::Poor { why });
                         }
                         _ => _ = confirm(frames, true),
                     }
                 }
-                return Ok(End::Exited { success: status.success(), how: format!("{name} ended with {status} after {frames} frames") });
+                let how = format!("{name} ended with {status} after {frames} frames");
+                return Ok(match chosen.packaged.stands_in && status.success() {
+                    true => End::Exited { success: false, how: format!("{how}; what is installed is tried again") },
+                    false => End::Exited { success: status.success(), how },
+                });
             }
         }
     }
 }
+
+/// How long the packaged release must work in place of another before that one's failures are forgotten: longer than starts ever wait, so
+/// that starts do not come faster by it.
+const STANDS_IN_MINUTES: u32 = 5;
 
 /// How long the hook may take; the service manager waits three times as long for a frame.
 const HOOK_LIMIT: Duration = Duration::from_secs(30);
@@ -176,6 +194,20 @@ fn asked_hook(paths: &Paths, user: Option<&User>, name: &str) -> Option<String> 
     }
 }
 
+/// Tells the slots what has shown itself; true once that need not be told again.
+fn tell(paths: &Paths, event: Event) -> bool {
+    match install::feed(paths, event, "guard") {
+        Ok(outcome) => {
+            outcome.reports.iter().chain(&outcome.refused).for_each(|report| eprintln!("edge-seg-fw: {report}"));
+            outcome.refused.is_none()
+        }
+        Err(error) => {
+            eprintln!("edge-seg-fw: {error:#}");
+            false
+        }
+    }
+}
+
 /// A process's memory in KiB, as its own user sees it: the service manager may hide other users' processes.
 fn memory_kib(user: Option<&User>, process: u32) -> Option<u64> {
     let read = || std::fs::read_to_string(format!("/proc/{process}/status"));
@@ -191,6 +223,8 @@ struct Chosen {
     trial: Trial,
     /// Whether more than frames is asked of it.
     on_trial: bool,
+    /// What is counted of the packaged release, where it is that one.
+    packaged: Packaged,
     patience: Duration,
 }
 
@@ -211,12 +245,13 @@ struct ChosenSlot {
 fn choose(paths: &Paths) -> Chosen {
     let _lock = install::lock(paths).map_err(|error| eprintln!("edge-seg-fw: without a lock: {error:#}")).ok();
     let mut slots = paths.slots();
-    let packaged = |trial| Chosen {
+    let packaged = |trial, packaged: Packaged, patience| Chosen {
         slot: None,
         name: machine::name_of(None),
-        trial: Trial { bar: Bar::default(), ..trial },
+        trial: Trial { bar: Bar { minutes: if packaged.stands_in { STANDS_IN_MINUTES } else { 0 }, ..Bar::default() }, ..trial },
         on_trial: false,
-        patience: Duration::ZERO,
+        packaged,
+        patience,
     };
     match slots.drive(Event::Boot, None) {
         Ok(outcome) => {
@@ -232,32 +267,28 @@ fn choose(paths: &Paths) -> Chosen {
                         trial.bar = Bar::default();
                     }
                     let chosen = ChosenSlot { slot, folder: slots.folder(slot), digest };
-                    Chosen { slot: Some(chosen), name: machine::name_of(Some(slot)), trial, on_trial, patience }
+                    Chosen {
+                        slot: Some(chosen),
+                        name: machine::name_of(Some(slot)),
+                        trial,
+                        on_trial,
+                        packaged: Packaged::default(),
+                        patience,
+                    }
                 }
-                None => packaged(trial),
+                None => packaged(trial, outcome.state.packaged, outcome.state.patience()),
             }
         }
         Err(error) => {
             eprintln!("edge-seg-fw: {error}");
-            packaged(Trial::default())
+            packaged(Trial::default(), Packaged::default(), Duration::ZERO)
         }
     }
 }
 
 impl ChosenSlot {
-    /// Tells the slots of healthy frames; true once that need not be told again.
-    fn confirm(&self, paths: &Paths, frames: u64, ended: bool) -> bool {
-        let event = Event::Healthy { slot: self.slot, digest: self.digest.clone(), frames, ended };
-        match install::feed(paths, event, "guard") {
-            Ok(outcome) => {
-                outcome.reports.iter().chain(&outcome.refused).for_each(|report| eprintln!("edge-seg-fw: {report}"));
-                outcome.refused.is_none()
-            }
-            Err(error) => {
-                eprintln!("edge-seg-fw: {error:#}");
-                false
-            }
-        }
+    fn event(&self, frames: u64, ended: bool) -> Event {
+        Event::Healthy { slot: self.slot, digest: self.digest.clone(), frames, ended }
     }
 }
 

@@ -447,11 +447,13 @@ fn a_good_release_that_fails_later_gives_way_to_the_other() {
         let (next, outcome) = drive(disk, Event::Boot, None);
         let outcome = outcome.unwrap();
         waited.push(outcome.state.patience().as_secs());
-        ran.push(outcome.run.unwrap().unwrap());
+        ran.push(outcome.run.unwrap());
         disk = next;
     }
     let (a, b) = (Slot::A, Slot::B);
-    assert_eq!(ran, [b, b, b, a, a, a, a, a, a, b, b, b, b, b], "each in turn, for ever");
+    let packaged = [None; 3];
+    let expected = [[Some(b); 3], [Some(a); 3], packaged, [Some(a); 3], [Some(b); 3]].concat();
+    assert_eq!(ran, expected[..14], "each in turn, the packaged release too, for ever");
     assert!(waited.is_sorted() && waited[0] == 0 && waited[3] > 0 && waited[13] == 240, "slower and slower: {waited:?}");
     // Both stay good, for nothing says that it was their fault; a healthy one starts anew.
     let disk = good(disk);
@@ -459,13 +461,38 @@ fn a_good_release_that_fails_later_gives_way_to_the_other() {
     assert_eq!((&state.slot(a).status, &state.slot(b).status, state.slot(b).failed_starts), (&Status::Good, &Status::Good, 0));
     let (disk, serial) = boot(disk);
     assert_eq!(serial, Some(2));
-    // Alone, it is started all the same.
+    // Alone, it and the packaged release take turns, and the pointer stays.
     let (mut disk, _) = drive(good(disk), Event::Prune, None);
-    for _ in 0..8 {
+    for expected in [2, 2, 2, 0, 0, 0, 2, 2] {
         let serial;
         (disk, serial) = boot(disk);
-        assert_eq!(serial, Some(2));
+        assert_eq!(serial, Some(expected));
+        assert_eq!(Slots::new(disk.clone(), ROOT).load().unwrap().current, Some(b));
     }
+}
+
+#[test]
+fn a_start_of_the_packaged_release_that_cannot_be_counted_runs_it_all_the_same() {
+    let mut disk = board();
+    for _ in 0..3 {
+        disk = boot(disk).0;
+    }
+    disk.fault = Some(Fault::ReadOnly);
+    assert_eq!(boot(disk).1, Some(0));
+}
+
+#[test]
+fn what_was_gone_back_from_runs_where_the_other_starts_no_more() {
+    let (disk, _) = install(board(), 2);
+    let disk = good(boot(disk).0);
+    let (mut disk, outcome) = drive(disk, Event::Rollback, None);
+    assert_eq!(outcome.unwrap().refused, None);
+    for expected in [1, 1, 1, 2] {
+        let serial;
+        (disk, serial) = boot(disk);
+        assert_eq!(serial, Some(expected));
+    }
+    assert_eq!(boot(good(disk)).1, Some(2));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use edge_seg_fw::fleet::MOST_MINUTES;
 use edge_seg_fw::history;
 use edge_seg_fw::install::{self, Request, RolledBack};
 use edge_seg_fw::paths::Paths;
-use edge_seg_fw::slots::machine::{PROGRAM, Trial, describe, name_of};
+use edge_seg_fw::slots::machine::{PROGRAM, Trial, describe, running};
 use edge_seg_fw::slots::{Bar, Event, Outcome, Slot, State, Status as SlotStatus};
 use edge_seg_fw::supervisor::{self, End};
 use serde_json::json;
@@ -243,6 +243,7 @@ impl Status {
             let [packaged, a, b] = &versions;
             let json = json!({
                 "current": state.current.map(Slot::name),
+                "packaged_stands_in": state.packaged.stands_in,
                 "floor": state.floor,
                 "trial": state.trial,
                 "a": state.a,
@@ -256,7 +257,7 @@ impl Status {
             return Ok(true);
         }
         let [packaged, a, b] = versions.map(|version| version.map_or(String::new(), |version| format!(", program {version}")));
-        print(&format!("runs    {}\n", name_of(state.current)))?;
+        print(&format!("runs    {}\n", running(&state)))?;
         print(&format!("slot a  {}{a}\nslot b  {}{b}\n", describe(&state.a), describe(&state.b)))?;
         print(&format!("package{packaged}\n").replace("package, ", "package "))?;
         let signed = match signed {

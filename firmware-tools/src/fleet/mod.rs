@@ -352,6 +352,7 @@ pub fn render_status(answers: &[Answer]) -> String {
                     None => "-".into(),
                     Some(Value::String(state)) => state.clone(),
                     Some(state) if state.get("pending").is_some() => "on trial".into(),
+                    Some(state) if state.get("aside").is_some() => "set aside".into(),
                     Some(_) => "bad".into(),
                 };
                 let last = status["history"].as_array().and_then(|entries| entries.last());

@@ -8,7 +8,7 @@
 //! ```
 
 use super::disk::digest_of;
-use super::machine::{Action, Event, FileMark, Release, Slot, SlotState, State, Status, Trial, step};
+use super::machine::{Action, Event, FileMark, Packaged, Release, Slot, SlotState, State, Status, Trial, step};
 use super::{Disk, Kind, machine};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -157,6 +157,8 @@ struct Saved {
     trial: Trial,
     a: SlotState,
     b: SlotState,
+    #[serde(default, skip_serializing_if = "Packaged::is_none")]
+    packaged: Packaged,
 }
 
 /// The slots under one folder.
@@ -212,7 +214,10 @@ impl<D: Disk> Slots<D> {
         let mut state = State::new(Trial::default());
         state.current = current;
         match saved {
-            Some(saved) => (state.a, state.b, state.floor, state.trial) = (saved.a, saved.b, saved.floor, saved.trial),
+            Some(saved) => {
+                (state.a, state.b, state.packaged) = (saved.a, saved.b, saved.packaged);
+                (state.floor, state.trial) = (saved.floor, saved.trial);
+            }
             None => {
                 state.a = self.rebuild(Slot::A, state.trial);
                 state.b = self.rebuild(Slot::B, state.trial);
@@ -240,7 +245,7 @@ impl<D: Disk> Slots<D> {
             Ok(()) => Status::Pending { tries_left: trial.starts },
             Err(why) => Status::Bad { why },
         };
-        SlotState { status, release: Some(release), failed_starts: 0 }
+        SlotState { status, release: Some(release), ..SlotState::empty() }
     }
 
     /// Reads a slot's files back as a start does.
@@ -376,7 +381,8 @@ impl<D: Disk> Slots<D> {
     }
 
     fn save(&mut self, state: &State) -> io::Result<()> {
-        let saved = Saved { format: 1, floor: state.floor, trial: state.trial, a: state.a.clone(), b: state.b.clone() };
+        let (a, b) = (state.a.clone(), state.b.clone());
+        let saved = Saved { format: 1, floor: state.floor, trial: state.trial, a, b, packaged: state.packaged };
         let mut bytes = serde_json::to_vec_pretty(&saved)?;
         bytes.push(b'\n');
         self.make_root()?;

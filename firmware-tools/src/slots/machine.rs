@@ -102,6 +102,11 @@ pub enum Status {
     },
     /// Proven by healthy frames, or by the operator.
     Good,
+    /// Whole, and not wanted: the last choice, where nothing else starts.
+    Aside {
+        /// Why.
+        why: String,
+    },
 }
 
 /// A slot's status and contents.
@@ -115,16 +120,36 @@ pub struct SlotState {
     /// Starts in a row in which a good release showed too few healthy frames, with the one that is under way.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failed_starts: u32,
+    /// What its trial asks and the newest start that was stopped for it did not do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fell_short: Option<String>,
 }
 
 fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
+/// The packaged release beside what is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Packaged {
+    /// Whether it was started in place of the slot that the pointer names, which keeps failing.
+    pub stands_in: bool,
+    /// Its starts in a row, for as long as another release could be started and this one has not worked.
+    pub failed_starts: u32,
+}
+
+impl Packaged {
+    /// Whether nothing is known of it.
+    pub fn is_none(&self) -> bool {
+        *self == Packaged::default()
+    }
+}
+
 impl SlotState {
     /// A slot that was never written.
     pub fn empty() -> SlotState {
-        SlotState { status: Status::Empty, release: None, failed_starts: 0 }
+        SlotState { status: Status::Empty, release: None, failed_starts: 0, fell_short: None }
     }
 }
 
@@ -215,6 +240,8 @@ pub struct State {
     pub b: SlotState,
     /// Where the pointer points; `None` is the packaged release.
     pub current: Option<Slot>,
+    /// The packaged release.
+    pub packaged: Packaged,
     /// Highest serial that was ever good; lower ones are refused.
     pub floor: u64,
     /// Trial of a new release.
@@ -228,7 +255,16 @@ pub struct State {
 impl State {
     /// A board on which nothing was ever installed.
     pub fn new(trial: Trial) -> State {
-        State { a: SlotState::empty(), b: SlotState::empty(), current: None, floor: 0, trial, work: Work::Idle, incoming: None }
+        State {
+            a: SlotState::empty(),
+            b: SlotState::empty(),
+            current: None,
+            packaged: Packaged::default(),
+            floor: 0,
+            trial,
+            work: Work::Idle,
+            incoming: None,
+        }
     }
 
     /// A slot.
@@ -248,21 +284,27 @@ impl State {
 
     fn set(&mut self, slot: Slot, status: Status) {
         let state = self.slot_mut(slot);
-        (state.status, state.failed_starts) = (status, 0);
+        (state.status, state.failed_starts, state.fell_short) = (status, 0, None);
     }
 
     fn fill(&mut self, slot: Slot, release: Option<Release>) {
         self.slot_mut(slot).release = release;
     }
 
-    /// How often a good slot has used up the starts in which a release must become healthy.
-    fn rounds_failed(&self, slot: Slot) -> u32 {
-        self.slot(slot).failed_starts / self.trial.starts.max(1)
+    /// How often a release (`None` is the packaged one) has used up the starts in which one must become healthy.
+    fn rounds_failed(&self, slot: Option<Slot>) -> u32 {
+        slot.map_or(self.packaged.failed_starts, |slot| self.slot(slot).failed_starts) / self.trial.starts.max(1)
+    }
+
+    /// Whether a good slot has used up its starts without showing enough frames.
+    pub fn fails(&self, slot: Slot) -> bool {
+        self.rounds_failed(Some(slot)) > 0
     }
 
     /// How long to wait before the start that was chosen: nothing at first, longer the more starts in a row have failed.
     pub fn patience(&self) -> std::time::Duration {
-        let failed = [&self.a, &self.b].iter().map(|slot| slot.failed_starts).fold(0, u32::saturating_add).saturating_sub(1);
+        let failed = [self.a.failed_starts, self.b.failed_starts, self.packaged.failed_starts];
+        let failed = failed.into_iter().fold(0, u32::saturating_add).saturating_sub(1);
         std::time::Duration::from_secs(match failed.checked_sub(self.trial.starts.max(1)) {
             None => 0,
             Some(beyond) => (2u64 << beyond.min(16)).min(LONGEST_WAIT_S),
@@ -285,6 +327,10 @@ impl State {
 
     fn pending(&self, slot: Slot) -> bool {
         matches!(self.slot(slot).status, Status::Pending { .. })
+    }
+
+    fn aside(&self, slot: Slot) -> bool {
+        matches!(self.slot(slot).status, Status::Aside { .. })
     }
 
     /// Where a new release goes: never the slot that runs.
@@ -327,6 +373,17 @@ pub enum Event {
         /// Whether its source came to its end and the runtime ended well: there will be no more.
         ended: bool,
     },
+    /// A release that runs does not do what its trial asks, and was stopped.
+    FellShort {
+        /// The slot that it was started from.
+        slot: Slot,
+        /// [`Release::digest`] of what was started.
+        digest: String,
+        /// What it did not do.
+        why: String,
+    },
+    /// The packaged release, started beside what is installed, works.
+    PackagedWorks,
     /// The operator vouches for the running release.
     MarkGood,
     /// The operator wants the other slot back.
@@ -416,6 +473,11 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
         }
         (Work::Writing(target), Event::Done) => {
             state.set(target, Status::Pending { tries_left: state.trial.starts });
+            let other = target.other();
+            if state.pending(other) {
+                let by = state.incoming.as_ref().map_or_else(String::new, |by| format!("{} serial {}", by.name, by.serial));
+                state.set(other, Status::Aside { why: format!("another deployment replaced it by {by} before it had proved itself") });
+            }
             state.work = Work::Switching(target);
             (state, vec![Action::Save, Action::Point(Some(target))])
         }
@@ -468,21 +530,42 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
             }
             let proven = frames >= state.trial.frames || (ended && frames > 0);
             match state.slot(slot).status {
-                Status::Pending { .. } if proven => confirm(state, slot),
+                Status::Pending { .. } | Status::Aside { .. } if proven => confirm(state, slot),
                 Status::Good if proven && state.slot(slot).failed_starts > 0 => {
                     state.set(slot, Status::Good);
+                    state.packaged = Packaged::default();
                     state.work = Work::Confirming;
                     (state, vec![Action::Save])
                 }
                 _ => (state, Vec::new()),
             }
         }
+        (Work::Idle, Event::FellShort { slot, digest, why }) => {
+            if !state.pending(slot) || state.slot(slot).release.as_ref().map(Release::digest) != Some(digest) {
+                return (state, Vec::new());
+            }
+            state.slot_mut(slot).fell_short = Some(why);
+            state.work = Work::Confirming;
+            (state, vec![Action::Save])
+        }
+        (Work::Idle, Event::PackagedWorks) => {
+            if state.packaged.failed_starts == 0 {
+                return (state, Vec::new());
+            }
+            // What made the others fail may be over, so the next start tries them as at first. Without a pointer nobody wants them.
+            if state.packaged.stands_in {
+                (state.a.failed_starts, state.b.failed_starts) = (0, 0);
+            }
+            state.packaged.failed_starts = 0;
+            state.work = Work::Confirming;
+            (state, vec![Action::Save])
+        }
         (Work::Idle, Event::MarkGood) => match state.current {
             Some(slot) if state.slot(slot).status == (Status::Pending { tries_left: state.trial.starts }) => {
                 let why = format!("slot {} has not run yet: sudo systemctl restart edge-seg.service", slot.name());
                 (state, vec![Action::Refuse(why)])
             }
-            Some(slot) if state.pending(slot) => confirm(state, slot),
+            Some(slot) if state.pending(slot) || state.aside(slot) => confirm(state, slot),
             Some(slot) if state.good(slot) => (state, vec![Action::Report(format!("slot {} is good already", slot.name()))]),
             _ => (state, vec![Action::Refuse("no slot runs that could be marked good".into())]),
         },
@@ -495,9 +578,26 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 );
                 (state, vec![Action::Refuse(why)])
             }
+            // Else an order given twice would undo itself.
+            Some(slot) if state.aside(slot.other()) && state.good(slot) && !state.fails(slot) => {
+                let why = format!(
+                    "slot {} holds nothing good to go back to: {}; installed once more it is on trial again, and with it pruned, rollback \
+                     goes back to the packaged release",
+                    slot.other().name(),
+                    describe(state.slot(slot.other()))
+                );
+                (state, vec![Action::Refuse(why)])
+            }
             Some(slot) => {
-                let to = Some(slot.other()).filter(|other| state.good(*other) || state.pending(*other));
-                state.bad(slot, "rolled back by the operator");
+                let usable = |other: &Slot| state.good(*other) || state.pending(*other) || state.aside(*other);
+                let to = Some(slot.other()).filter(usable);
+                let why = "rolled back by the operator".to_owned();
+                match state.slot(slot).status {
+                    // It has worked: should what is gone back to not start, it is better than a dark camera.
+                    Status::Good | Status::Aside { .. } => state.set(slot, Status::Aside { why }),
+                    _ => state.bad(slot, why),
+                }
+                state.packaged = Packaged::default();
                 state.work = Work::Returning(to);
                 let mut actions = vec![Action::Save, Action::Point(to)];
                 if let Some(to) = to {
@@ -552,42 +652,73 @@ fn confirm(mut state: State, slot: Slot) -> (State, Vec<Action>) {
     state.set(slot, Status::Good);
     let serial = state.slot(slot).release.as_ref().map_or(0, |release| release.serial);
     state.floor = state.floor.max(serial);
+    state.packaged = Packaged::default();
     state.work = Work::Confirming;
     (state, vec![Action::Save, Action::Report(format!("slot {} is good", slot.name()))])
 }
 
-/// Picks what to start: a release on trial, then of the good ones that which has failed less, then the packaged one.
-fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
+/// What may be started, the best first; `None` is the packaged release.
+fn choices(state: &State) -> Vec<Option<Slot>> {
     let order = match state.current {
         Some(slot) => [slot, slot.other()],
         None => [Slot::A, Slot::B],
     };
-    for slot in order {
+    if let Some(slot) = state.current.filter(|slot| state.pending(*slot)) {
+        return vec![Some(slot)];
+    }
+    let good: Vec<_> = order.into_iter().filter(|slot| state.good(*slot)).map(Some).collect();
+    let pending = order.into_iter().find(|slot| state.pending(*slot));
+    if let Some(slot) = pending.filter(|_| good.is_empty()) {
+        return vec![Some(slot)];
+    }
+    let aside: Vec<_> = order.into_iter().filter(|slot| state.aside(*slot)).map(Some).collect();
+    match state.current.is_none() && good.is_empty() {
+        // The operator went back to the packaged release.
+        true => [vec![None], aside].concat(),
+        false => [good, aside, vec![None]].concat(),
+    }
+}
+
+/// Picks what to start: of [`choices`] the first of those that have failed least.
+fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
+    for slot in [Slot::A, Slot::B] {
         if state.slot(slot).status == (Status::Pending { tries_left: 0 }) {
-            let why = format!("it showed fewer than {} healthy frames in {} starts", state.trial.frames, state.trial.starts);
+            let starts = state.trial.starts;
+            let why = match &state.slot(slot).fell_short {
+                Some(why) => format!("it did not do what its trial asks in {starts} starts: {why}"),
+                None => format!("it showed fewer than {} healthy frames in {starts} starts", state.trial.frames),
+            };
             actions.push(Action::Report(format!("slot {} is bad: {why}", slot.name())));
             state.bad(slot, why);
         }
     }
-    let good = order.into_iter().filter(|slot| state.good(*slot)).min_by_key(|slot| state.rounds_failed(*slot));
-    if let Some(slot) = good.filter(|slot| state.current.is_some_and(|current| current != *slot && state.good(current))) {
-        let report = format!("slot {} failed in {} starts in a row", slot.other().name(), state.slot(slot.other()).failed_starts);
-        actions.push(Action::Report(format!("{report}: slot {} is tried", slot.name())));
+    let choices = choices(&state);
+    let pick = choices.iter().copied().min_by_key(|choice| state.rounds_failed(*choice)).flatten();
+    if let Some(current) = state.current.filter(|current| pick != Some(*current) && state.fails(*current)) {
+        let failed = state.slot(current).failed_starts;
+        actions.push(Action::Report(format!("slot {} failed in {failed} starts in a row: {} is tried", current.name(), name_of(pick))));
     }
-    let pick = order.into_iter().find(|slot| state.pending(*slot)).or(good);
-    match pick {
-        Some(slot) => {
-            state.work = Work::Probing(slot);
-            actions.push(Action::ReadBack(slot));
+    if let Some(slot) = pick {
+        state.work = Work::Probing(slot);
+        actions.push(Action::ReadBack(slot));
+        return (state, actions);
+    }
+    // Run comes first among what can fail: a disk that cannot be written must not keep the packaged release from running.
+    state.work = Work::Idle;
+    actions.push(Action::Run(None));
+    let before = (state.packaged, state.current);
+    match choices.len() {
+        1 => (state.packaged, state.current) = (Packaged::default(), None),
+        _ => {
+            let failed_starts = state.packaged.failed_starts.saturating_add(1);
+            state.packaged = Packaged { stands_in: state.current.is_some(), failed_starts };
         }
-        None => {
-            state.work = Work::Idle;
-            // Run comes first among what can fail: a disk that cannot be written must not keep the packaged release from running.
-            actions.push(Action::Run(None));
-            if state.current.take().is_some() {
-                actions.extend([Action::Save, Action::Point(None)]);
-            }
-        }
+    }
+    if before != (state.packaged, state.current) {
+        actions.push(Action::Save);
+    }
+    if before.1 != state.current {
+        actions.push(Action::Point(None));
     }
     (state, actions)
 }
@@ -601,6 +732,7 @@ fn start(mut state: State, slot: Slot) -> (State, Vec<Action>) {
             *failed = failed.saturating_add(1);
         }
     }
+    state.packaged.stands_in = false;
     actions.push(Action::Save);
     if state.current != Some(slot) {
         actions.push(Action::Point(Some(slot)));
@@ -614,6 +746,14 @@ pub fn name_of(slot: Option<Slot>) -> String {
     slot.map_or_else(|| "the packaged release".into(), |slot| format!("slot {}", slot.name()))
 }
 
+/// What a state says that runs, in words.
+pub fn running(state: &State) -> String {
+    match state.current.filter(|_| state.packaged.stands_in) {
+        Some(slot) => format!("the packaged release, in place of slot {}, which kept failing", slot.name()),
+        None => name_of(state.current),
+    }
+}
+
 /// A slot in a few words.
 pub fn describe(slot: &SlotState) -> String {
     let what = slot.release.as_ref().map_or_else(String::new, |release| format!("{} serial {}, ", release.name, release.serial));
@@ -623,5 +763,220 @@ pub fn describe(slot: &SlotState) -> String {
         Status::Pending { tries_left } => format!("{what}on trial, {tries_left} starts left"),
         Status::Good if slot.failed_starts > 1 => format!("{what}good, {} starts in a row without enough frames", slot.failed_starts - 1),
         Status::Good => format!("{what}good"),
+        Status::Aside { why } => format!("{what}set aside: {why}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STARTS: u32 = 3;
+
+    fn release(serial: u64) -> Release {
+        let mark = |name: &str| FileMark { name: name.into(), bytes: serial, sha256: format!("{name} {serial}") };
+        Release { name: "m".into(), serial, files: [BUNDLE, PROGRAM, CONFIG].map(mark).into() }
+    }
+
+    #[derive(Default)]
+    struct Board {
+        state: Option<State>,
+        reports: Vec<String>,
+    }
+
+    impl Board {
+        fn new() -> Board {
+            Board { state: Some(State::new(Trial { starts: STARTS, ..Trial::default() })), ..Board::default() }
+        }
+
+        fn state(&self) -> &State {
+            self.state.as_ref().unwrap()
+        }
+
+        /// What is run, or why not.
+        fn drive(&mut self, event: Event, brought: Option<Release>) -> Result<Option<Option<Slot>>, String> {
+            let (mut run, mut refused, mut event) = (None, None, event);
+            loop {
+                let (state, actions) = step(self.state.take().unwrap(), event);
+                event = Event::Done;
+                for action in actions {
+                    match action {
+                        Action::Verify => event = Event::Verified(brought.clone().unwrap()),
+                        Action::Run(slot) => run = Some(slot),
+                        Action::Refuse(why) => refused = Some(why),
+                        Action::Report(what) => self.reports.push(what),
+                        _ => {}
+                    }
+                }
+                let idle = state.work == Work::Idle;
+                self.state = Some(state);
+                if idle && event == Event::Done {
+                    return refused.map_or(Ok(run), Err);
+                }
+            }
+        }
+
+        fn install(&mut self, serial: u64) {
+            self.drive(Event::Install { downgrade: true }, Some(release(serial))).unwrap();
+        }
+
+        /// Starts, and tells the number of what runs; 0 is the packaged release.
+        fn boot(&mut self) -> u64 {
+            let slot = self.drive(Event::Boot, None).unwrap().unwrap();
+            slot.map_or(0, |slot| self.state().slot(slot).release.as_ref().unwrap().serial)
+        }
+
+        fn boots(&mut self, count: usize) -> Vec<u64> {
+            (0..count).map(|_| self.boot()).collect()
+        }
+
+        fn healthy(&mut self) {
+            let slot = self.state().current.unwrap();
+            let digest = self.state().slot(slot).release.as_ref().unwrap().digest();
+            self.drive(Event::Healthy { slot, digest, frames: 50, ended: false }, None).unwrap();
+        }
+
+        /// Installs a release that works.
+        fn proven(mut self, serial: u64) -> Board {
+            self.install(serial);
+            assert_eq!(self.boot(), serial);
+            self.healthy();
+            self
+        }
+
+        fn status(&self, serial: u64) -> Status {
+            let of = |slot: &&SlotState| slot.release.as_ref().is_some_and(|held| held.serial == serial);
+            [&self.state().a, &self.state().b].into_iter().find(of).unwrap().status.clone()
+        }
+    }
+
+    #[test]
+    fn a_replaced_trial_never_comes_before_what_is_good() {
+        for started in [false, true] {
+            let mut board = Board::new();
+            board.install(1);
+            if started {
+                assert_eq!(board.boot(), 1);
+            }
+            board.install(2);
+            let Status::Aside { why } = board.status(1) else { panic!("{:?}", board.state()) };
+            assert!(why.contains("another deployment replaced it by m serial 2"), "{why}");
+            assert_eq!(board.boot(), 2);
+            board.healthy();
+            assert_eq!(board.boots(STARTS as usize), [2, 2, 2]);
+            assert_eq!(board.state().floor, 2);
+        }
+        // Where the one that replaced it fails, it is better than nothing, and proves itself as any other.
+        let mut board = Board::new();
+        board.install(1);
+        board.install(2);
+        assert_eq!(board.boots(4), [2, 2, 2, 1]);
+        board.healthy();
+        assert_eq!((board.status(1), board.boot()), (Status::Good, 1));
+    }
+
+    #[test]
+    fn with_the_state_lost_what_the_pointer_names_comes_first() {
+        let mut board = Board::new().proven(1).proven(2);
+        let mut state = board.state.take().unwrap();
+        for slot in [Slot::A, Slot::B] {
+            state.set(slot, Status::Pending { tries_left: STARTS });
+        }
+        board.state = Some(state);
+        assert_eq!(board.boot(), 2);
+        board.healthy();
+        assert_eq!(board.boots(2), [2, 2]);
+    }
+
+    #[test]
+    fn what_the_operator_left_runs_again_where_what_was_gone_back_to_does_not_start() {
+        let mut board = Board::new().proven(1).proven(2);
+        board.drive(Event::Rollback, None).unwrap();
+        assert!(matches!(board.status(2), Status::Aside { .. }), "{:?}", board.state());
+        // The same order, given once more, does not undo it.
+        let why = board.drive(Event::Rollback, None).unwrap_err();
+        assert!(why.contains("nothing good to go back to"), "{why}");
+        assert_eq!(board.boots(4), [1, 1, 1, 2]);
+        board.healthy();
+        assert_eq!((board.status(2), board.boots(3)), (Status::Good, vec![2, 2, 2]));
+
+        // And the operator may order it, once what was gone back to has failed.
+        let mut board = Board::new().proven(1).proven(2);
+        board.drive(Event::Rollback, None).unwrap();
+        board.boots(3);
+        board.drive(Event::Rollback, None).unwrap();
+        assert_eq!(board.boot(), 2);
+
+        // Gone back to from a trial, it never worked.
+        let mut board = Board::new().proven(1);
+        board.install(2);
+        board.boot();
+        board.drive(Event::Rollback, None).unwrap();
+        assert!(matches!(board.status(2), Status::Bad { .. }));
+    }
+
+    #[test]
+    fn the_packaged_release_stands_in_for_a_round_and_starts_go_on_slower() {
+        let mut board = Board::new().proven(1);
+        assert_eq!(board.boots(13), [1, 1, 1, 0, 0, 0, 1, 1, 1, 0, 0, 0, 1]);
+        assert_eq!(board.state().current, Some(Slot::A), "the pointer stays");
+        assert_eq!(board.state().patience().as_secs(), LONGEST_WAIT_S);
+        assert!(board.reports.iter().any(|report| report == "slot a failed in 3 starts in a row: the packaged release is tried"));
+        board.healthy();
+        assert_eq!((board.boot(), board.state().patience().as_secs()), (1, 0));
+
+        // Two that fail, and one that was set aside: each has its round.
+        let mut board = Board::new().proven(1).proven(2);
+        assert_eq!(board.boots(10), [2, 2, 2, 1, 1, 1, 0, 0, 0, 1]);
+        let mut board = Board::new().proven(1).proven(2);
+        board.drive(Event::Rollback, None).unwrap();
+        assert_eq!(board.boots(9), [1, 1, 1, 2, 2, 2, 0, 0, 0]);
+    }
+
+    #[test]
+    fn where_the_packaged_release_works_the_next_start_tries_what_is_installed() {
+        let mut board = Board::new().proven(1);
+        assert_eq!(board.boots(4), [1, 1, 1, 0]);
+        assert!(board.state().packaged.stands_in);
+        board.drive(Event::PackagedWorks, None).unwrap();
+        assert!(board.state().packaged.stands_in, "it still runs");
+        assert_eq!(board.boots(4), [1, 1, 1, 0]);
+        assert!(board.state().patience().as_secs() < 10);
+    }
+
+    #[test]
+    fn gone_back_to_the_packaged_release_it_stays_for_as_long_as_it_works() {
+        let mut board = Board::new().proven(1);
+        board.drive(Event::Rollback, None).unwrap();
+        for _ in 0..5 {
+            assert_eq!(board.boot(), 0);
+            assert!(!board.state().packaged.stands_in, "it is what the operator wants");
+            board.drive(Event::PackagedWorks, None).unwrap();
+        }
+        assert_eq!(board.boots(4), [0, 0, 0, 1], "it starts no more");
+        // Without anything else there is nothing to count.
+        let mut board = Board::new();
+        assert_eq!(board.boots(5), [0; 5]);
+        assert!(board.state().packaged.is_none());
+    }
+
+    #[test]
+    fn a_trial_is_lost_for_the_reason_that_it_was_lost_for() {
+        let mut board = Board::new().proven(1);
+        board.install(2);
+        for _ in 0..STARTS {
+            assert_eq!(board.boot(), 2);
+            let digest = release(2).digest();
+            let slot = board.state().current.unwrap();
+            board.drive(Event::FellShort { slot, digest, why: "95 of 100 frames took up to 300 ms".into() }, None).unwrap();
+        }
+        assert_eq!(board.boot(), 1);
+        let Status::Bad { why } = board.status(2) else { panic!("{:?}", board.state()) };
+        assert!(why.contains("in 3 starts: 95 of 100 frames took up to 300 ms"), "{why}");
+        // Nor is one release's failure another's.
+        board.install(3);
+        board.drive(Event::FellShort { slot: Slot::B, digest: release(2).digest(), why: "late".into() }, None).unwrap();
+        assert_eq!(board.boots(4), [3, 3, 3, 1]);
+        assert!(matches!(board.status(3), Status::Bad { why } if why.contains("fewer than 10 healthy frames in 3 starts")));
     }
 }
