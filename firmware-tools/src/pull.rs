@@ -12,15 +12,20 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use edge_seg_bundle::date::Date;
+use edge_seg_bundle::files::hex;
 use edge_seg_bundle::trust::Trust;
+use edge_seg_bundle::{MANIFEST_MAX_BYTES, MANIFEST_OFFSET};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::board::Board;
 use crate::install::{self, Request, board_names, now, of_file};
 use crate::paths::Paths;
+use crate::precheck;
 use crate::service::open_named;
-use crate::slots::machine::{BUNDLE, CONFIG, PROGRAM, SlotState, Status, Trial};
-use crate::slots::{Disk, Kind, Outcome, RealDisk, digest_of};
+use crate::slots::machine::{ALLOW_DOWNGRADE, BUNDLE, CONFIG, GivenUp, PROGRAM, Trial};
+use crate::slots::{Disk, Kind, Outcome, RESERVE_BYTES, RealDisk, Release, Slot, State, TOO_FULL, digest_of};
 
 /// Name of the index.
 pub const INDEX: &str = "index.json";
@@ -146,6 +151,16 @@ pub enum Pulled {
 #[derive(Default, Serialize, Deserialize)]
 struct Seen {
     number: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refused: Option<Refused>,
+}
+
+/// What was refused here, so that it is not fetched again for the same answer.
+#[derive(Serialize, Deserialize)]
+struct Refused {
+    /// By [`circumstances`].
+    under: String,
+    why: String,
 }
 
 /// Looks at an index and installs what it offers to this board, called `host`. `again` tries what failed here before.
@@ -167,7 +182,7 @@ pub fn pull(paths: &Paths, board: &Board, from: &From, host: &str, again: bool) 
     }
     let index: Index = serde_json::from_slice(&bytes).with_context(|| INDEX.to_owned())?;
     let mut disk = paths.disk();
-    accept(&index, &mut disk, paths)?;
+    let mut seen = accept(&index, &mut disk, paths)?;
     let names = board_names(board);
     let is_ours = |offer: &&Offer| {
         (offer.boards.is_empty() || offer.boards.iter().any(|board| names.contains(&board.as_str())))
@@ -178,20 +193,33 @@ pub fn pull(paths: &Paths, board: &Board, from: &From, host: &str, again: bool) 
     };
     check(offer)?;
     let state = paths.slots().load()?;
-    if let Some(slot) = state.current.filter(|slot| is_held(offer, state.slot(*slot))) {
+    let is_in = |slot: Slot| state.slot(slot).release.as_ref().is_some_and(|release| is_held(offer, release));
+    if let Some(slot) = state.current.filter(|slot| is_in(*slot)) {
         return Ok(Pulled::Nothing(format!("slot {} runs {} already", slot.name(), offer.title)));
     }
-    let failed = [&state.a, &state.b].into_iter().find(|slot| matches!(slot.status, Status::Bad { .. }) && is_held(offer, slot));
-    if let Some(SlotState { status: Status::Bad { why }, .. }) = failed.filter(|_| !again) {
+    if let Some(GivenUp { why, .. }) = state.given_up.iter().find(|given_up| !again && is_held(offer, &given_up.release)) {
         return Ok(Pulled::Nothing(format!("{} failed here before ({why}): --again tries it once more", offer.title)));
+    }
+    let under = circumstances(paths, offer, &state)?;
+    if let Some(Refused { why, .. }) = seen.refused.as_ref().filter(|refused| !again && refused.under == under) {
+        return Ok(Pulled::Nothing(format!("{} was refused here before ({why}): --again tries it once more", offer.title)));
     }
     let folder = paths.state.join("pull");
     let lock = disk.open_lock(&paths.state.join("pull.lock"))?;
     ensure!(lock.try_lock().is_ok(), "another pull is under way");
     disk.make_folder(&folder).with_context(|| format!("{}", folder.display()))?;
     sweep(&mut disk, &folder, offer)?;
-    for file in &offer.files {
-        let known = install::known(paths, &state, &file.name, &file.sha256);
+    let known: Vec<_> = offer.files.iter().map(|file| install::known(paths, &state, &file.name, &file.sha256)).collect();
+    let remember = |why: &str, seen: &mut Seen| {
+        seen.refused = Some(Refused { under: under.clone(), why: why.to_owned() });
+        keep(seen, &mut paths.disk(), paths)
+    };
+    if let Some(why) = foretold(paths, board, from, offer)? {
+        remember(&why, &mut seen)?;
+        bail!("refused, and not fetched: {}: {why}", offer.title);
+    }
+    room(&mut disk, &folder, offer, &known)?;
+    for (file, known) in offer.files.iter().zip(known) {
         fetch(from, &disk, &folder, file, known).with_context(|| file.file.clone())?;
     }
     let at = |name: &str| offer.files.iter().any(|file| file.name == name).then(|| folder.join(name));
@@ -204,15 +232,93 @@ pub fn pull(paths: &Paths, board: &Board, from: &From, host: &str, again: bool) 
         trial: offer.trial,
         own: true,
     };
-    let outcome = install::install(paths, board, &request)?;
+    let mut outcome = install::install(paths, board, &request)?;
+    outcome.refused = outcome.refused.map(advised);
+    let began = [&outcome.state.a, &outcome.state.b].iter().any(|slot| slot.release.as_ref().is_some_and(|held| is_held(offer, held)));
+    // What a disk could not take may find room the next time.
+    if let Some(why) = outcome.refused.as_ref().filter(|why| !began && !why.contains(TOO_FULL)) {
+        remember(why, &mut seen)?;
+    }
     for name in disk.list(&folder)? {
         disk.remove(&folder.join(name))?;
     }
     Ok(Pulled::Installed(Box::new(outcome)))
 }
 
+/// All that a refusal depends on: what is offered, the keys, what is installed and packaged, and this tool.
+fn circumstances(paths: &Paths, offer: &Offer, state: &State) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(serde_json::to_vec(offer)?);
+    let mut keys: Vec<PathBuf> = match fs::read_dir(&paths.keys) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?,
+        Err(_) => vec![paths.keys.clone()],
+    };
+    keys.sort();
+    for key in keys {
+        hash.update(format!("{}\n", key.display()));
+        hash.update(fs::read(&key).unwrap_or_default());
+    }
+    let held = [&state.a, &state.b].map(|slot| slot.release.as_ref().map(Release::digest));
+    let packaged = fs::metadata(&paths.packaged).ok().map(|meta| (meta.len(), meta.modified().ok()));
+    hash.update(format!("{held:?} {:?} {} {packaged:?} {}", state.current, state.floor, env!("CARGO_PKG_VERSION")));
+    Ok(hex(&hash.finalize()))
+}
+
+/// Why an offer would be refused, as its bundle's first bytes and its configuration tell.
+fn foretold(paths: &Paths, board: &Board, from: &From, offer: &Offer) -> Result<Option<String>> {
+    let listed = |name: &str| offer.files.iter().find(|file| file.name == name);
+    let small = |name: &str, most: u64| -> Result<Vec<u8>> {
+        let Some(file) = listed(name) else { return Ok(Vec::new()) };
+        let bytes = from.read(&file.file, most)?;
+        let (_, sha256) = digest_of(bytes.as_slice())?;
+        ensure!(sha256 == file.sha256, "{}: expected SHA-256 {}, found {sha256}", file.file, file.sha256);
+        Ok(bytes)
+    };
+    let mut head = Vec::new();
+    if let Some(bundle) = listed(BUNDLE) {
+        let (_, source) = from.open(&bundle.file, 0)?;
+        let most = (MANIFEST_OFFSET + MANIFEST_MAX_BYTES) as u64;
+        source.take(most).read_to_end(&mut head).with_context(|| bundle.file.clone())?;
+    }
+    let config = small(CONFIG, install::LARGEST_CONFIG)?;
+    let signature = small("config.toml.minisig", SIGNATURE_MAX_BYTES)?;
+    let signature = (!signature.is_empty()).then(|| String::from_utf8_lossy(&signature).into_owned());
+    let named = offer.files.iter().filter(|file| !file.name.ends_with(".minisig"));
+    let files: Vec<_> = named.map(|file| json!({ "name": file.name, "bytes": file.bytes, "sha256": file.sha256 })).collect();
+    let line = json!({
+        "head_bytes": head.len(), "config_bytes": config.len(), "config_signature": signature, "downgrade": head.is_empty(), "files": files,
+    });
+    let question = [format!("{line}\n").as_bytes(), &head, &config].concat();
+    // What is here already counts as room there, and is looked at when that is known.
+    Ok(precheck::answer(paths, board, question.as_slice())?.filter(|why| !why.contains(TOO_FULL)).map(advised))
+}
+
+/// A refusal with advice that whoever publishes can follow.
+fn advised(why: String) -> String {
+    why.replace(ALLOW_DOWNGRADE, "publish it under a higher number: edge-seg-fw pack BUNDLE --serial N")
+}
+
+/// Whether what has to be fetched fits beside both slots: the one that is not running is the way back until all is here.
+fn room(disk: &mut RealDisk, folder: &Path, offer: &Offer, known: &[Option<PathBuf>]) -> Result<()> {
+    let mut needed = RESERVE_BYTES;
+    for (file, _) in offer.files.iter().zip(known).filter(|(_, known)| known.is_none()) {
+        let length = |name: &str| fs::metadata(folder.join(name)).map_or(0, |meta| meta.len());
+        needed += file.bytes.saturating_sub(length(&part_name(file)));
+        // It is tried before a slot shares it.
+        needed += if file.name == PROGRAM { file.bytes } else { 0 };
+    }
+    let free = disk.free_bytes(folder).with_context(|| format!("{}", folder.display()))?;
+    ensure!(
+        free >= needed,
+        "{}: {TOO_FULL}: {} needs {needed} bytes more, {free} are free: sudo edge-seg-fw prune frees the slot that does not run",
+        folder.display(),
+        offer.title
+    );
+    Ok(())
+}
+
 /// Holds an index against the day and the highest number that was seen here, and remembers its number.
-fn accept(index: &Index, disk: &mut RealDisk, paths: &Paths) -> Result<()> {
+fn accept(index: &Index, disk: &mut RealDisk, paths: &Paths) -> Result<Seen> {
     ensure!(index.format == FORMAT, "{INDEX}: expected format {FORMAT}, found {}", index.format);
     if let Some(day) = &index.expires {
         let last = Date::parse(day).with_context(|| format!("{INDEX}: expires: expected a day as YYYY-MM-DD, found {day:?}"))?;
@@ -220,7 +326,7 @@ fn accept(index: &Index, disk: &mut RealDisk, paths: &Paths) -> Result<()> {
         ensure!(now() / 86_400 <= last.days(), "{INDEX}: it counted until {day}: the server, or somebody between, holds newer ones back");
     }
     let path = paths.state.join("pull.json");
-    let seen = match disk.read(&path) {
+    let mut seen = match disk.read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Seen::default(),
         read => {
             serde_json::from_slice(&read.with_context(|| format!("{}", path.display()))?).with_context(|| format!("{}", path.display()))?
@@ -228,15 +334,18 @@ fn accept(index: &Index, disk: &mut RealDisk, paths: &Paths) -> Result<()> {
     };
     ensure!(index.number >= seen.number, "{INDEX}: expected number {} or higher, found {}: an old index", seen.number, index.number);
     if index.number > seen.number {
-        let _lock = install::lock(paths)?;
-        let beside = path.with_extension("new");
-        let written = disk.write(&beside, &mut serde_json::to_vec(&Seen { number: index.number })?.as_slice(), Kind::Plain);
-        written
-            .and_then(|()| disk.sync_file(&beside))
-            .and_then(|()| disk.rename(&beside, &path))
-            .with_context(|| format!("{}", path.display()))?;
+        seen.number = index.number;
+        keep(&seen, disk, paths)?;
     }
-    Ok(())
+    Ok(seen)
+}
+
+fn keep(seen: &Seen, disk: &mut RealDisk, paths: &Paths) -> Result<()> {
+    let _lock = install::lock(paths)?;
+    let path = paths.state.join("pull.json");
+    let beside = path.with_extension("new");
+    let written = disk.write(&beside, &mut serde_json::to_vec(seen)?.as_slice(), Kind::Plain);
+    written.and_then(|()| disk.sync_file(&beside)).and_then(|()| disk.rename(&beside, &path)).with_context(|| format!("{}", path.display()))
 }
 
 /// Holds an offer to be one that can be installed.
@@ -256,9 +365,8 @@ fn check(offer: &Offer) -> Result<()> {
     Ok(())
 }
 
-/// Whether a slot holds what is offered.
-fn is_held(offer: &Offer, slot: &SlotState) -> bool {
-    let Some(release) = &slot.release else { return false };
+/// Whether a release is what is offered.
+fn is_held(offer: &Offer, release: &Release) -> bool {
     let mut named = offer.files.iter().filter(|file| !file.name.ends_with(".minisig"));
     named.all(|file| release.files.iter().any(|held| held.name == file.name && held.sha256 == file.sha256))
 }

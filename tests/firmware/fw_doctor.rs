@@ -59,6 +59,7 @@ impl Setup {
             ("commands/timedatectl_show_-p_NTPSynchronized_--value", "yes\n"),
             ("commands/systemctl_show_edge-seg.service_-p_LoadState_--value", "loaded\n"),
             ("commands/systemctl_show_edge-seg.service_-p_ActiveState_--value", "active\n"),
+            ("commands/journalctl_-u_edge-seg.service_-n_1_-o_cat", "edge-seg-fw: the packaged release runs as process 7\n"),
         ] {
             setup.put(path, text);
         }
@@ -216,6 +217,72 @@ fn what_the_next_start_refuses_is_bad_today() {
         let bad = setup.bad();
         assert!(bad.iter().any(|(check, found, cure)| *check == "model" && found.contains(file) && cure.contains(mend)), "{bad:?}");
     }
+}
+
+#[test]
+fn a_service_that_came_to_its_end_by_itself_is_healthy_and_one_that_was_stopped_is_not() {
+    let setup = Setup::healthy();
+    let show = |name: &str, value: &str| setup.put(&format!("commands/systemctl_show_edge-seg.service_-p_{name}_--value"), value);
+    show("ActiveState", "inactive\n");
+    for (code, status, healthy) in [("1", "0", true), ("2", "15", false), ("0", "0", false), ("1", "1", false)] {
+        show("ExecMainCode", code);
+        show("ExecMainStatus", status);
+        assert_eq!(is_healthy(&setup.examine(NOW)), healthy, "code {code}, status {status}");
+    }
+}
+
+#[test]
+fn a_journal_that_shows_nothing_is_not_one_without_errors() {
+    let setup = Setup::healthy();
+    fs::remove_file(setup.at("commands/journalctl_-u_edge-seg.service_-n_1_-o_cat")).unwrap();
+    let findings = setup.examine(NOW);
+    let errors = findings.iter().find(|finding| finding.check == "errors").unwrap();
+    assert!(errors.level == Level::Note && errors.found.contains("cannot tell without sudo"), "{errors:?}");
+    assert!(is_healthy(&findings));
+}
+
+#[test]
+fn keys_that_changed_after_the_installation_are_worth_a_note() {
+    let setup = Setup::healthy();
+    small::write(&setup.at("r.esb"), 7, &["pi5"], 5000);
+    let root = setup.0.path().to_str().unwrap();
+    let run = |words: &[&str]| Command::new(binary("edge-seg-fw")).current_dir(setup.0.path()).args(words).output().unwrap();
+    let install = run(&["install", "r.esb", "--root", root]);
+    assert!(install.status.success(), "{}", String::from_utf8_lossy(&install.stderr));
+    assert!(run(&["keygen", "later", "--no-password"]).status.success());
+    fs::create_dir_all(setup.at("etc/edge-seg/keys")).unwrap();
+    fs::copy(setup.at("later.pub"), setup.at("etc/edge-seg/keys/later.pub")).unwrap();
+    let findings = setup.examine(NOW);
+    let signature = findings.iter().find(|finding| finding.check == "signature").unwrap();
+    assert!(signature.level == Level::Note && signature.mend.as_deref().unwrap().contains("edge-seg-fw sign"), "{signature:?}");
+    assert!(is_healthy(&findings), "{}", render(&findings));
+}
+
+#[test]
+fn the_slot_that_does_not_run_is_looked_at_too() {
+    let setup = Setup::healthy();
+    let root = setup.0.path().to_str().unwrap();
+    let run = |words: &[&str]| {
+        let output = Command::new(binary("edge-seg-fw")).args(words).args(["--root", root]).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    for serial in [1, 2] {
+        small::write(&setup.at("r.esb"), serial, &["pi5"], 5000);
+        run(&["install", &format!("{root}/r.esb")]);
+        if serial == 1 {
+            // The stand-in shows no frames: the operator vouches for it.
+            let _ = Command::new(binary("edge-seg-fw")).args(["guard", "--root", root]).output().unwrap();
+            run(&["mark-good"]);
+        }
+    }
+    let other = |setup: &Setup| setup.examine(NOW).into_iter().find(|finding| finding.check == "other slot");
+    assert_eq!(other(&setup), None);
+    let path = setup.at("var/lib/edge-seg/slots/a/bundle.esb");
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let found = other(&setup).unwrap();
+    assert!(found.level == Level::Note && found.found.contains("cannot be gone back to"), "{found:?}");
 }
 
 #[test]

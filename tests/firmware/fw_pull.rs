@@ -124,6 +124,42 @@ fn a_board_takes_what_a_folder_offers_to_it_once_and_never_an_older_index() {
 }
 
 #[test]
+fn what_is_refused_or_given_up_is_fetched_once() {
+    let place = Place::new();
+    place.publish(2, &frames(2), &[]);
+    assert_eq!(place.pulled(&["web"]).0, 0);
+    place.guard();
+    assert_eq!(place.status()["a"]["status"], "good");
+    // Given up, and pruned as the doctor says.
+    place.publish(3, "exit 1\n", &[]);
+    assert_eq!(place.pulled(&["web"]).0, 0);
+    (0..4).for_each(|_| place.guard());
+    place.ok(&["prune", "--root", "board"]);
+    let (code, said) = place.pulled(&["web"]);
+    assert!(code == 0 && said.contains("failed here before") && place.serial() == 2, "{said}");
+    // A number that is too low is told by the bundle's first bytes, with advice for who publishes; then it is known.
+    place.publish(1, &frames(1), &[]);
+    let (code, said) = place.pulled(&["web"]);
+    assert!(code == 2 && said.contains("not fetched") && said.contains("downgrade") && said.contains("higher number"), "{said}");
+    assert!(!said.contains("--allow-downgrade"), "{said}");
+    let (code, said) = place.pulled(&["web"]);
+    assert!(code == 0 && said.contains("refused here before"), "{said}");
+    assert_eq!(fs::read_dir(place.at("board/var/lib/edge-seg/pull")).unwrap().count(), 0);
+    // What only the release's own program tells is fetched once.
+    place.publish(4, &frames(4), &[]);
+    write(place.at("runtime"), "#!/bin/sh\necho no >&2\nexit 1\n", 0o755);
+    place.ok(&["sign", "runtime", "--detached", "--key", "workshop", "--no-password"]);
+    place.ok(&["fleet", "publish", "-o", "web", "--bundle", "r.esb", "--binary", "runtime", "--no-password"]);
+    let (code, said) = place.pulled(&["web"]);
+    assert!(code == 1 && said.contains("the configuration"), "{said}");
+    let (code, said) = place.pulled(&["web"]);
+    assert!(code == 0 && said.contains("refused here before"), "{said}");
+    // Another key may be one that has signed it.
+    fs::copy(place.at("workshop.pub"), place.at("board/etc/edge-seg/keys/again.pub")).unwrap();
+    assert_eq!(place.pulled(&["web"]).0, 1);
+}
+
+#[test]
 fn nothing_is_used_before_its_signature_and_its_digest_hold() {
     let place = Place::new();
     place.publish(1, &frames(1), &[]);

@@ -23,13 +23,13 @@ const SOURCE: &str = "test:?size=256x256";
 /// programs.
 const ABOVE_PREDICTION: f64 = 4.0;
 
-/// How long a runtime may take for a few pictures, with loading, on the slowest board.
+/// How long a runtime may take for a few pictures, with loading, on the slowest board, where nobody waits for the rest.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Runs the inference and judges its time: by the time that this board took when all was well, else by what is predicted for such
-/// boards.
-pub fn try_once(paths: &Paths, board: &Board) -> Finding {
-    let Measured { milliseconds, work } = match run(paths) {
+/// boards. No longer than `limit`.
+pub fn try_once(paths: &Paths, board: &Board, limit: Duration) -> Finding {
+    let Measured { milliseconds, work } = match run(paths, limit) {
         Ok(measured) => measured,
         Err(error) => return bad("inference", format!("{error:#}"), "journalctl -u edge-seg.service -n 50; edge-seg inspect"),
     };
@@ -55,7 +55,7 @@ const LOOK: &str = "edge-seg-fw board   # temperature, throttling; then: top -b 
 
 /// Records the baseline.
 pub fn record(paths: &Paths) -> Result<f64> {
-    let milliseconds = run(paths)?.milliseconds;
+    let milliseconds = run(paths, LIMIT)?.milliseconds;
     fs::create_dir_all(&paths.state).with_context(|| format!("{}", paths.state.display()))?;
     edge_seg_bundle::files::replace_file(&baseline(&paths.state), format!("{}\n", json!({ "milliseconds": milliseconds })).as_bytes())?;
     Ok(milliseconds)
@@ -68,14 +68,14 @@ struct Measured {
 }
 
 /// Lets the runtime time itself on a picture that it makes.
-fn run(paths: &Paths) -> Result<Measured> {
+fn run(paths: &Paths, limit: Duration) -> Result<Measured> {
     let (binary, bundle) = runtime(paths);
     let mut command = Command::new(&binary);
     command.args(["bench", SOURCE, "--tags", "sky, wall", "--frames", "3", "--warmup", "1", "--json"]);
     if let Some(bundle) = bundle {
         command.arg("--model").arg(bundle);
     }
-    let output = service::output(paths.user_to_run_as()?.as_ref(), &mut command, LIMIT)?;
+    let output = service::output(paths.user_to_run_as()?.as_ref(), &mut command, limit)?;
     ensure!(
         output.status.success(),
         "{} ended with {}: {}",
@@ -103,13 +103,16 @@ pub fn runtime(paths: &Paths) -> (PathBuf, Option<PathBuf>) {
     }
 }
 
+/// How long a runtime may take to say what it has found.
+const GPU_LIMIT: Duration = Duration::from_secs(20);
+
 /// Whether the runtime can use the board's GPU, by its own word. A board without one of NVIDIA's is not asked.
-pub fn gpu(paths: &Paths) -> Finding {
+pub fn gpu(paths: &Paths, limit: Duration) -> Finding {
     let ask = || -> Result<Value> {
         let (binary, bundle) = runtime(paths);
         let mut command = Command::new(&binary);
         command.args(["inspect", "--json"]).args(bundle);
-        let output = service::output(paths.user_to_run_as()?.as_ref(), &mut command, LIMIT)?;
+        let output = service::output(paths.user_to_run_as()?.as_ref(), &mut command, limit.min(GPU_LIMIT))?;
         Ok(serde_json::from_slice::<Value>(&output.stdout).context("expected JSON of edge-seg inspect")?["devices"]["cuda"].take())
     };
     match ask() {

@@ -2,11 +2,13 @@
 
 mod inference;
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use edge_seg_board::sensors;
 use edge_seg_bundle::Bundle;
-use edge_seg_bundle::trust::Trust;
+use edge_seg_bundle::trust::{Refusal, Trust};
 use serde::Serialize;
 
 use crate::board::{Board, Host};
@@ -58,11 +60,22 @@ const MEMORY_NEEDED_BYTES: u64 = 160 << 20;
 /// 2025-01-01: a clock before it was never set.
 const CLOCK_FLOOR_SECONDS: u64 = 1_735_689_600;
 
+/// How long runtimes are asked for, all in all: whoever asks many boards waits two minutes for each, and all findings would be lost with
+/// the answer of one that hangs.
+const ASKED_LIMIT: Duration = Duration::from_secs(80);
+/// How long one that is asked late is given.
+const ASKED_LEAST: Duration = Duration::from_secs(5);
+const SIGN: &str = "edge-seg-fw sign BUNDLE --key KEY   # where it is built, with a key that this board trusts; then deploy it";
+/// What answers where the user who asks may not look.
+const AS_ROOT: &str = "sudo edge-seg-fw doctor";
+
 /// Looks at everything. `now` is the clock, in seconds since 1970.
 pub fn examine(host: &Host, paths: &Paths, now: u64) -> Vec<Finding> {
+    let end = Instant::now() + ASKED_LIMIT;
+    let left = || end.saturating_duration_since(Instant::now()).max(ASKED_LEAST);
     let board = Board::read(host);
     let mut found = vec![system(&board)];
-    found.extend(cameras(host, &board, source(paths).as_deref()));
+    found.extend(cameras(host, &board, source(paths)));
     found.push(permissions(host));
     found.extend(releases(paths, &board));
     found.push(disk(host));
@@ -73,9 +86,9 @@ pub fn examine(host: &Host, paths: &Paths, now: u64) -> Vec<Finding> {
     found.push(name(host));
     found.extend(service(host));
     if board.jetson.is_some() {
-        found.push(inference::gpu(paths));
+        found.push(inference::gpu(paths, left()));
     }
-    found.push(inference::try_once(paths, &board));
+    found.push(inference::try_once(paths, &board, left()));
     found
 }
 
@@ -89,20 +102,26 @@ fn system(board: &Board) -> Finding {
     }
 }
 
-/// What the configuration that runs takes frames from, where it can be read.
-fn source(paths: &Paths) -> Option<String> {
+/// What the configuration that runs takes frames from, where it says so.
+fn source(paths: &Paths) -> io::Result<Option<String>> {
     let (_, config) = running(paths);
-    let text = std::fs::read_to_string(config).ok()?;
-    Some(text.parse::<toml::Table>().ok()?.get("input")?.get("source")?.as_str()?.to_owned())
+    let text = std::fs::read_to_string(config)?;
+    let source = || Some(text.parse::<toml::Table>().ok()?.get("input")?.get("source")?.as_str()?.to_owned());
+    Ok(source())
 }
 
-fn cameras(host: &Host, board: &Board, source: Option<&str>) -> Vec<Finding> {
+fn cameras(host: &Host, board: &Board, source: io::Result<Option<String>>) -> Vec<Finding> {
+    let untold = source.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    let source = source.ok().flatten();
     // Frames of a network's camera, of files or of a program need no camera here.
     let local = |source: &str| ["v4l2:", "rpicam:", "csi:", "/dev/"].iter().any(|start| source.starts_with(start));
-    if let Some(source) = source.filter(|source| !local(source)) {
+    if let Some(source) = source.as_deref().filter(|source| !local(source)) {
         // An address may hold a password.
         let kind = source.split_once(':').map_or("files", |(scheme, _)| scheme);
         return vec![ok("camera", format!("{} here; the configuration takes frames from elsewhere ({kind})", board.cameras.len()))];
+    }
+    if board.cameras.is_empty() && untold {
+        return vec![note("camera", "the kernel offers none; whether the configuration asks for one cannot be told without sudo", AS_ROOT)];
     }
     if board.cameras.is_empty() {
         let mend = match board.key.starts_with("pi") {
@@ -118,10 +137,13 @@ fn cameras(host: &Host, board: &Board, source: Option<&str>) -> Vec<Finding> {
         .iter()
         .map(|camera| match std::fs::File::open(host.path(&camera.device)) {
             Ok(_) => ok("camera", format!("{} can be read: {}", camera.device, camera.name)),
+            // What counts is the service's user, whose groups are looked at beside.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                note("camera", format!("{}: this user may not open it, and cannot tell without sudo", camera.device), AS_ROOT)
+            }
             Err(error) => {
                 let mend = match error.kind() {
-                    std::io::ErrorKind::PermissionDenied => "sudo usermod -aG video $USER   # then log in again",
-                    std::io::ErrorKind::NotFound => "sudo udevadm trigger --subsystem-match=video4linux && sudo udevadm settle",
+                    io::ErrorKind::NotFound => "sudo udevadm trigger --subsystem-match=video4linux && sudo udevadm settle",
                     _ => "sudo systemctl stop edge-seg.service   # if another program holds it",
                 };
                 bad("camera", format!("{} cannot be read: {error}", camera.device), mend)
@@ -169,8 +191,8 @@ fn releases(paths: &Paths, board: &Board) -> Vec<Finding> {
         None => format!("sudoedit {}", config.display()),
     };
     found.push(match (std::fs::File::open(&config), paths.complaint(&runtime, &config)) {
-        (Err(error), _) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            note("configuration", format!("{}: this user may not read it", config.display()), "sudo edge-seg-fw doctor")
+        (Err(error), _) if error.kind() == io::ErrorKind::PermissionDenied => {
+            note("configuration", format!("{}: this user may not read it, and cannot tell without sudo", config.display()), AS_ROOT)
         }
         (_, Ok(None)) => ok("configuration", config.display().to_string()),
         (_, Ok(Some(complaint))) => bad("configuration", complaint, change),
@@ -178,22 +200,38 @@ fn releases(paths: &Paths, board: &Board) -> Vec<Finding> {
     });
     let Some(slot) = state.current else {
         found.push(ok("model", "the packaged release runs"));
+        found.extend([Slot::A, Slot::B].into_iter().flat_map(|slot| way_back(&mut slots, &state, slot)));
         return found;
     };
-    found.push(contents(paths, board, &mut slots, &state, slot));
+    found.extend(contents(paths, board, &mut slots, &state, slot));
     found.extend(beside_the_package(paths, &config, &runtime));
     if matches!(state.slot(slot).status, machine::Status::Pending { .. }) {
         let what = format!("slot {}: {}", slot.name(), machine::describe(state.slot(slot)));
         found.push(note("trial", what, "sudo edge-seg-fw mark-good   # or wait for healthy frames"));
     }
-    if state.slot(slot).failed_starts > 1 {
+    if state.packaged.stands_in {
+        let what = format!("{} runs; slot {}: {}", machine::running(&state), slot.name(), machine::describe(state.slot(slot)));
+        found.push(bad("starts", what, "journalctl -u edge-seg.service -n 50"));
+    } else if state.slot(slot).failed_starts > 1 {
         let what = format!("slot {}: {}", slot.name(), machine::describe(state.slot(slot)));
         found.push(bad("starts", what, "journalctl -u edge-seg.service -n 50"));
     }
-    if let machine::Status::Bad { why } = &state.slot(slot.other()).status {
-        found.push(note("other slot", format!("slot {} is bad: {why}", slot.other().name()), "sudo edge-seg-fw prune"));
-    }
+    found.extend(way_back(&mut slots, &state, slot.other()));
     found
+}
+
+/// What keeps a slot that does not run from being gone back to.
+fn way_back(slots: &mut Slots<RealDisk>, state: &State, slot: Slot) -> Option<Finding> {
+    let name = slot.name();
+    let told = |found: String| Some(note("other slot", found, "sudo edge-seg-fw prune"));
+    match &state.slot(slot).status {
+        machine::Status::Empty => None,
+        machine::Status::Bad { why } => told(format!("slot {name} is bad: {why}")),
+        _ => match slots.check(state, slot) {
+            Err(why) => told(format!("slot {name} cannot be gone back to: {why}")),
+            Ok(_) => None,
+        },
+    }
 }
 
 /// The runtime and the configuration that the service would start.
@@ -205,30 +243,58 @@ fn running(paths: &Paths) -> (PathBuf, PathBuf) {
     }
 }
 
-/// What the next start looks at: every file of the slot; and the bundle's signature as an installation would.
-fn contents(paths: &Paths, board: &Board, slots: &mut Slots<RealDisk>, state: &State, slot: Slot) -> Finding {
+/// What the next start looks at: every file of the slot by its digest; and, as what is worth knowing, what an installation would say of
+/// the bundle's signature today.
+fn contents(paths: &Paths, board: &Board, slots: &mut Slots<RealDisk>, state: &State, slot: Slot) -> Vec<Finding> {
     let folder = slots.folder(slot);
-    if let Err(why) = slots.check(state, slot) {
-        let mend = match why.contains(machine::CONFIG) {
-            true => format!("sudo edge-seg-fw reconfigure {} --restart   # takes it as it is now", folder.join(machine::CONFIG).display()),
-            false => "sudo edge-seg-fw rollback --restart".into(),
-        };
-        return bad("model", format!("the next start will refuse slot {}: {why}", slot.name()), mend);
-    }
-    let path = folder.join(machine::BUNDLE);
-    let opened = paths.demands_signatures().and_then(|signed| {
-        let bundle = match signed {
-            true => Trust::read(&paths.keys)?.on_board(&board_names(board)).open(&path)?,
-            false => Bundle::open(&path)?,
-        };
-        Ok((bundle, if signed { "signature and contents hold" } else { "contents hold, no key is trusted" }))
-    });
-    match opened {
-        Ok((bundle, holds)) => {
-            ok("model", format!("slot {}: {} serial {}, {holds}", slot.name(), bundle.manifest().name, bundle.manifest().serial))
+    let unread = match slots.check(state, slot) {
+        Ok(unread) => unread,
+        Err(why) => {
+            let mend = match why.contains(machine::CONFIG) {
+                true => {
+                    format!("sudo edge-seg-fw reconfigure {} --restart   # takes it as it is now", folder.join(machine::CONFIG).display())
+                }
+                false => "sudo edge-seg-fw rollback --restart".into(),
+            };
+            return vec![bad("model", format!("the next start will refuse slot {}: {why}", slot.name()), mend)];
         }
-        Err(error) => bad("model", format!("{error:#}"), "sudo edge-seg-fw rollback --restart"),
-    }
+    };
+    let path = folder.join(machine::BUNDLE);
+    let what = state.slot(slot).release.as_ref().map_or_else(String::new, |held| format!("{} serial {}", held.name, held.serial));
+    let what = format!("slot {}: {what}", slot.name());
+    let mut found = vec![match unread.as_slice() {
+        [] => ok("model", format!("{what}, contents hold")),
+        unread => note("model", format!("{what}: {} cannot be told without sudo", unread.join(", ")), AS_ROOT),
+    }];
+    let signed = || -> anyhow::Result<Option<Bundle>> {
+        match paths.demands_signatures()? {
+            true => Ok(Some(Trust::read(&paths.keys)?.on_board(&board_names(board)).open(&path)?)),
+            false => Ok(None),
+        }
+    };
+    let denied = |error: &anyhow::Error| {
+        let kind = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        error.chain().any(|cause| kind(cause) == Some(io::ErrorKind::PermissionDenied))
+    };
+    found.push(match signed() {
+        Ok(Some(_)) => ok("signature", "holds"),
+        Ok(None) => ok("signature", "not asked for: no key is trusted"),
+        Err(error) if denied(&error) => note("signature", format!("{error:#}: cannot tell without sudo"), AS_ROOT),
+        Err(error) => match error.downcast_ref() {
+            // Keys change after what they have signed.
+            Some(edge_seg_bundle::Error::Refused {
+                why: Refusal::Unsigned | Refusal::UnknownKey { .. } | Refusal::ExpiredKey { .. },
+                ..
+            }) => note("signature", format!("{what} runs on, but would not be installed today: {error:#}"), SIGN),
+            Some(edge_seg_bundle::Error::Refused { .. }) => bad("signature", format!("{error:#}"), "sudo edge-seg-fw rollback --restart"),
+            _ => bad(
+                "signature",
+                format!("{error:#}"),
+                format!("sudo ls -l {}   # nothing is installed before they can be read", paths.keys.display()),
+            ),
+        },
+    });
+    found
 }
 
 /// What of the package the slots have copies of, where they differ: a change there changes nothing of what runs.
@@ -346,18 +412,34 @@ fn service(host: &Host) -> Vec<Finding> {
         Some(text.trim().to_string()).filter(|text| !text.is_empty())
     };
     let mut found = Vec::new();
-    match (property("LoadState").as_deref(), property("ActiveState").as_deref()) {
+    // By itself, and well: a stop leaves a signal there, and a service that never ran has no code of an end.
+    let ended = || property("ExecMainCode").as_deref() == Some("1") && property("ExecMainStatus").as_deref() == Some("0");
+    let state = property("ActiveState");
+    match (property("LoadState").as_deref(), state.as_deref()) {
         (None, _) => return vec![note("service", "systemd does not answer here", "systemctl status edge-seg.service")],
         (Some("loaded"), Some("active")) => found.push(ok("service", "active")),
         (Some("loaded"), Some("failed")) => {
             found.push(bad("service", "failed", "sudo systemctl reset-failed edge-seg.service && sudo systemctl restart edge-seg.service"))
         }
+        (Some("loaded"), Some("inactive")) if ended() => found.push(note(
+            "service",
+            "inactive: what the configuration reads, such as a folder of pictures, has come to its end",
+            "sudo systemctl restart edge-seg.service   # once there is more",
+        )),
         (Some("loaded"), state) => found.push(bad("service", state.unwrap_or("unknown"), "sudo systemctl enable --now edge-seg.service")),
         (Some(_), _) => return vec![bad("service", "not installed", "sudo apt install ./edge-seg_*.deb")],
     }
     let errors = host.command("journalctl", &["-u", SERVICE, "-p", "err", "-n", "5", "-o", "cat", "--since", "-1h"]).unwrap_or_default();
     let errors: Vec<&str> = errors.lines().filter(|line| !line.starts_with("-- ")).collect();
+    // The guard tells of each start: where there is nothing at all, this user may not read it.
+    let told = || host.command("journalctl", &["-u", SERVICE, "-n", "1", "-o", "cat"]);
+    let readable = || state.as_deref() == Some("inactive") || told().is_some_and(|text| text.lines().any(|line| !line.starts_with("-- ")));
     found.push(match errors.as_slice() {
+        [] if !readable() => note(
+            "errors",
+            "the journal shows this user nothing of the service: cannot tell without sudo",
+            "sudo journalctl -u edge-seg.service -n 50",
+        ),
         [] => ok("errors", "none in the last hour"),
         errors => note("errors", format!("in the last hour: {}", errors.join(" | ")), "journalctl -u edge-seg.service -n 50"),
     });

@@ -8,7 +8,7 @@
 //! ```
 
 use super::disk::digest_of;
-use super::machine::{Action, Event, FileMark, Packaged, Release, Slot, SlotState, State, Status, Trial, step};
+use super::machine::{Action, Event, FileMark, GivenUp, Packaged, Release, Slot, SlotState, State, Status, Trial, step};
 use super::{Disk, Kind, machine};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -16,7 +16,8 @@ use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 /// Room that is left free on the disk beside a new release.
-const RESERVE_BYTES: u64 = 1 << 20;
+pub(crate) const RESERVE_BYTES: u64 = 1 << 20;
+pub(crate) const TOO_FULL: &str = "the disk is too full";
 const RELEASE: &str = "release.json";
 /// The state and its copy, in the order in which they are written and looked for.
 const STATES: [&str; 2] = ["state.json", "state.copy.json"];
@@ -159,6 +160,8 @@ struct Saved {
     b: SlotState,
     #[serde(default, skip_serializing_if = "Packaged::is_none")]
     packaged: Packaged,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    given_up: Vec<GivenUp>,
 }
 
 /// The slots under one folder.
@@ -216,7 +219,7 @@ impl<D: Disk> Slots<D> {
         match saved {
             Some(saved) => {
                 (state.a, state.b, state.packaged) = (saved.a, saved.b, saved.packaged);
-                (state.floor, state.trial) = (saved.floor, saved.trial);
+                (state.floor, state.trial, state.given_up) = (saved.floor, saved.trial, saved.given_up);
             }
             None => {
                 state.a = self.rebuild(Slot::A, state.trial);
@@ -248,13 +251,21 @@ impl<D: Disk> Slots<D> {
         SlotState { status, release: Some(release), ..SlotState::empty() }
     }
 
-    /// Reads a slot's files back as a start does.
+    /// Reads a slot's files back as a start does; tells those that this user may not read.
     ///
     /// # Errors
     /// Which file is not what was installed.
-    pub fn check(&mut self, state: &State, slot: Slot) -> Result<(), String> {
+    pub fn check(&mut self, state: &State, slot: Slot) -> Result<Vec<String>, String> {
         let release = state.slot(slot).release.as_ref().ok_or("nothing is known of its contents")?;
-        self.read_back(slot, release)
+        let mut unread = Vec::new();
+        for file in &release.files {
+            match self.compare(slot, file) {
+                Ok(()) => {}
+                Err((io::ErrorKind::PermissionDenied, _)) => unread.push(file.name.clone()),
+                Err((_, why)) => return Err(why),
+            }
+        }
+        Ok(unread)
     }
 
     /// Feeds one event to the machine and carries out all that follows from it.
@@ -299,8 +310,11 @@ impl<D: Disk> Slots<D> {
             },
             Action::CheckBoard => {
                 let source = source.as_mut().ok_or("no release was given")?;
-                self.check_room(&outcome.state)?;
                 let incoming = outcome.state.incoming.as_ref();
+                let files = incoming.map_or(&[][..], |release| &release.files);
+                let is_there = |file: &&FileMark| source.ready(&file.name).is_some_and(|ready| self.is_whole(&ready, file));
+                let there: Vec<FileMark> = files.iter().filter(is_there).cloned().collect();
+                self.check_room(&outcome.state, &there)?;
                 let program = incoming.and_then(|release| release.files.iter().find(|file| file.name == machine::PROGRAM));
                 let held = program.and_then(|program| self.held_whole(program, &outcome.state));
                 source.check_board(held.as_deref())?;
@@ -338,18 +352,22 @@ impl<D: Disk> Slots<D> {
             _ => None,
         });
         // A folder that is not there yet has as much room as its disk, which nobody has asked for.
-        refused.or_else(|| self.disk.list(&self.root).ok().filter(|names| !names.is_empty()).and_then(|_| self.room(&state, beside).err()))
+        refused.or_else(|| {
+            self.disk.list(&self.root).ok().filter(|names| !names.is_empty()).and_then(|_| self.room(&state, &[], beside).err())
+        })
     }
 
-    fn check_room(&mut self, state: &State) -> Result<(), String> {
+    fn check_room(&mut self, state: &State, there: &[FileMark]) -> Result<(), String> {
         self.make_root().map_err(|error| format!("{}: {error}", self.root.display()))?;
-        self.room(state, 0)
+        self.room(state, there, 0)
     }
 
-    fn room(&mut self, state: &State, beside: u64) -> Result<(), String> {
+    /// Whether there is room for what is brought, and for so many bytes `beside` it, but for what is `there` already and needs a second name
+    /// alone.
+    fn room(&mut self, state: &State, there: &[FileMark], beside: u64) -> Result<(), String> {
         let incoming = state.incoming.as_ref().map_or(&[][..], |release| &release.files);
-        let needed =
-            incoming.iter().filter(|file| self.held(file, state).is_none()).map(|file| file.bytes).sum::<u64>() + RESERVE_BYTES + beside;
+        let is_new = |file: &&FileMark| self.held(file, state).is_none() && !there.contains(file);
+        let needed = incoming.iter().filter(is_new).map(|file| file.bytes).sum::<u64>() + RESERVE_BYTES + beside;
         let free = self.disk.free_bytes(&self.root).map_err(|error| format!("{}: {error}", self.root.display()))?;
         // A file that the other slot has as well stays when this one goes.
         let kept = state.slot(state.target().other()).release.as_ref().map_or(&[][..], |release| &release.files);
@@ -357,9 +375,7 @@ impl<D: Disk> Slots<D> {
         let freed: u64 = old.iter().filter(|file| !kept.contains(file)).map(|file| file.bytes).sum();
         match free.saturating_add(freed) >= needed {
             true => Ok(()),
-            false => {
-                Err(format!("{}: the disk is too full: the release needs {needed} bytes, {} can be had", self.root.display(), free + freed))
-            }
+            false => Err(format!("{}: {TOO_FULL}: the release needs {needed} bytes, {} can be had", self.root.display(), free + freed)),
         }
     }
 
@@ -381,8 +397,8 @@ impl<D: Disk> Slots<D> {
     }
 
     fn save(&mut self, state: &State) -> io::Result<()> {
-        let (a, b) = (state.a.clone(), state.b.clone());
-        let saved = Saved { format: 1, floor: state.floor, trial: state.trial, a, b, packaged: state.packaged };
+        let (a, b, given_up) = (state.a.clone(), state.b.clone(), state.given_up.clone());
+        let saved = Saved { format: 1, floor: state.floor, trial: state.trial, a, b, packaged: state.packaged, given_up };
         let mut bytes = serde_json::to_vec_pretty(&saved)?;
         bytes.push(b'\n');
         self.make_root()?;
@@ -445,23 +461,19 @@ impl<D: Disk> Slots<D> {
     }
 
     fn read_back(&mut self, slot: Slot, release: &Release) -> Result<(), String> {
-        let folder = self.folder(slot);
-        for file in &release.files {
-            let path = folder.join(&file.name);
-            let (bytes, sha256) = self.disk.digest(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-            let found = FileMark { name: file.name.clone(), bytes, sha256 };
-            if found != *file {
-                return Err(format!(
-                    "{}: expected {} bytes with SHA-256 {}, found {} bytes with {}",
-                    path.display(),
-                    file.bytes,
-                    file.sha256,
-                    found.bytes,
-                    found.sha256
-                ));
-            }
+        release.files.iter().try_for_each(|file| self.compare(slot, file).map_err(|(_, why)| why))
+    }
+
+    fn compare(&mut self, slot: Slot, file: &FileMark) -> Result<(), (io::ErrorKind, String)> {
+        let path = self.folder(slot).join(&file.name);
+        let read = self.disk.digest(&path);
+        let (bytes, sha256) = read.map_err(|error| (error.kind(), format!("{}: {error}", path.display())))?;
+        if (bytes, &sha256) == (file.bytes, &file.sha256) {
+            return Ok(());
         }
-        Ok(())
+        let (path, expected, of) = (path.display(), file.bytes, &file.sha256);
+        let why = format!("{path}: expected {expected} bytes with SHA-256 {of}, found {bytes} bytes with {sha256}");
+        Err((io::ErrorKind::InvalidData, why))
     }
 
     fn point(&mut self, slot: Option<Slot>) -> io::Result<()> {

@@ -49,6 +49,9 @@ pub struct FileMark {
     pub sha256: String,
 }
 
+/// What is advised where a number is too low.
+pub(crate) const ALLOW_DOWNGRADE: &str = "--allow-downgrade installs it all the same";
+
 /// Name of the bundle in a slot.
 pub const BUNDLE: &str = "bundle.esb";
 /// Name of the runtime in a slot.
@@ -138,6 +141,19 @@ pub struct Packaged {
     /// Its starts in a row, for as long as another release could be started and this one has not worked.
     pub failed_starts: u32,
 }
+
+/// A release that did not prove itself here, or that the operator went back from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GivenUp {
+    /// What it is.
+    pub release: Release,
+    /// Why.
+    pub why: String,
+}
+
+/// How many of them are remembered, the newest.
+const MOST_GIVEN_UP: usize = 8;
 
 impl Packaged {
     /// Whether nothing is known of it.
@@ -242,6 +258,8 @@ pub struct State {
     pub current: Option<Slot>,
     /// The packaged release.
     pub packaged: Packaged,
+    /// What was given up here, whatever its slot holds by now.
+    pub given_up: Vec<GivenUp>,
     /// Highest serial that was ever good; lower ones are refused.
     pub floor: u64,
     /// Trial of a new release.
@@ -260,6 +278,7 @@ impl State {
             b: SlotState::empty(),
             current: None,
             packaged: Packaged::default(),
+            given_up: Vec::new(),
             floor: 0,
             trial,
             work: Work::Idle,
@@ -313,6 +332,18 @@ impl State {
 
     fn bad(&mut self, slot: Slot, why: impl Into<String>) {
         self.set(slot, Status::Bad { why: why.into() });
+    }
+
+    fn give_up(&mut self, slot: Slot, why: &str) {
+        let Some(release) = self.slot(slot).release.clone() else { return };
+        self.given_up.retain(|given_up| given_up.release != release);
+        self.given_up.push(GivenUp { release, why: why.into() });
+        self.given_up.drain(..self.given_up.len().saturating_sub(MOST_GIVEN_UP));
+    }
+
+    fn take_up(&mut self, slot: Slot) {
+        let release = self.slot(slot).release.clone();
+        self.given_up.retain(|given_up| Some(&given_up.release) != release.as_ref());
     }
 
     /// The slot on trial that has been started.
@@ -429,10 +460,8 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
         }
         (Work::Verifying { downgrade }, Event::Verified(release)) => {
             if release.serial < state.floor && !downgrade {
-                let why = format!(
-                    "downgrade: the bundle's serial is {}, this board has run {}; --allow-downgrade installs it all the same",
-                    release.serial, state.floor
-                );
+                let why =
+                    format!("downgrade: the bundle's serial is {}, this board has run {}; {ALLOW_DOWNGRADE}", release.serial, state.floor);
                 return (state, vec![Action::Refuse(why)]);
             }
             let same = |slot: &Slot| state.slot(*slot).release.as_ref() == Some(&release);
@@ -473,6 +502,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
         }
         (Work::Writing(target), Event::Done) => {
             state.set(target, Status::Pending { tries_left: state.trial.starts });
+            state.take_up(target);
             let other = target.other();
             if state.pending(other) {
                 let by = state.incoming.as_ref().map_or_else(String::new, |by| format!("{} serial {}", by.name, by.serial));
@@ -592,6 +622,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 let usable = |other: &Slot| state.good(*other) || state.pending(*other) || state.aside(*other);
                 let to = Some(slot.other()).filter(usable);
                 let why = "rolled back by the operator".to_owned();
+                state.give_up(slot, &why);
                 match state.slot(slot).status {
                     // It has worked: should what is gone back to not start, it is better than a dark camera.
                     Status::Good | Status::Aside { .. } => state.set(slot, Status::Aside { why }),
@@ -650,6 +681,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
 
 fn confirm(mut state: State, slot: Slot) -> (State, Vec<Action>) {
     state.set(slot, Status::Good);
+    state.take_up(slot);
     let serial = state.slot(slot).release.as_ref().map_or(0, |release| release.serial);
     state.floor = state.floor.max(serial);
     state.packaged = Packaged::default();
@@ -689,6 +721,7 @@ fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
                 None => format!("it showed fewer than {} healthy frames in {starts} starts", state.trial.frames),
             };
             actions.push(Action::Report(format!("slot {} is bad: {why}", slot.name())));
+            state.give_up(slot, &why);
             state.bad(slot, why);
         }
     }
@@ -958,6 +991,28 @@ mod tests {
         let mut board = Board::new();
         assert_eq!(board.boots(5), [0; 5]);
         assert!(board.state().packaged.is_none());
+    }
+
+    #[test]
+    fn what_was_given_up_is_remembered_when_its_slot_is_freed() {
+        let mut board = Board::new().proven(1);
+        board.install(2);
+        assert_eq!(board.boots(4), [2, 2, 2, 1]);
+        board.drive(Event::Prune, None).unwrap();
+        let given_up = |board: &Board| board.state().given_up.iter().map(|given_up| given_up.release.serial).collect::<Vec<_>>();
+        assert_eq!(given_up(&board), [2]);
+        board.install(3);
+        board.boot();
+        board.healthy();
+        board.drive(Event::Rollback, None).unwrap();
+        assert_eq!(given_up(&board), [2, 3]);
+        // Brought again, it has another try.
+        board.install(2);
+        assert_eq!(given_up(&board), [3]);
+        // What broke off or has rotted was not given up.
+        let (state, _) = step(board.state().clone(), Event::Boot);
+        let (state, _) = step(state, Event::Failed { why: "rot".into() });
+        assert_eq!(state.given_up.len(), 1);
     }
 
     #[test]

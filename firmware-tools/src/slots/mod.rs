@@ -10,4 +10,5 @@ pub mod machine;
 pub use disk::{Disk, Kind, RealDisk};
 pub(crate) use disk::{digest_of, kind_of};
 pub use execute::{Content, Outcome, Parts, Slots, Source, StateError, release_of};
+pub(crate) use execute::{RESERVE_BYTES, TOO_FULL};
 pub use machine::{Action, Bar, Event, Release, Slot, SlotState, State, Status, step};
