@@ -9,10 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
 use edge_seg_bundle::Bundle;
-use edge_seg_bundle::files::cache_folder;
+use edge_seg_bundle::files::{cache_folder, hex};
 use edge_seg_bundle::trust::{Refusal, Trust};
+use sha2::{Digest, Sha256};
 
-use crate::board::Board;
+use crate::board::{Board, Host};
 use crate::history;
 use crate::paths::Paths;
 use crate::service::{User, open_named, open_plain, with_rights_of};
@@ -427,6 +428,14 @@ pub fn board_names(board: &Board) -> Vec<&str> {
     let mut names = vec![board.key.as_str()];
     names.extend(board.advice.variant.map(|variant| variant.name()).filter(|name| *name != board.key));
     names
+}
+
+/// What tells a board that is up from every other, whatever leads to it; none where its kernel does not say. Cards that were copied share
+/// the machine's number, containers the boot's.
+pub fn machine(host: &Host) -> Option<String> {
+    let boot = host.text("proc/sys/kernel/random/boot_id")?;
+    let more = ["etc/machine-id", "proc/sys/kernel/hostname"].map(|path| host.text(path).unwrap_or_default());
+    Some(hex(&Sha256::digest([&boot[..], &more[0], &more[1]].concat()))[..32].to_owned())
 }
 
 /// The clock, in seconds since 1970.

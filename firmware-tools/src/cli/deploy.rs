@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use edge_seg_fw::deploy::{self, Bringing, Interrupt, OwnFolder, Pace, Payload, Phase, Release, Remote, SshTarget, Verdict};
+use edge_seg_fw::deploy::{self, Bringing, Interrupt, Machines, OwnFolder, Pace, Payload, Phase, Release, Remote, SshTarget, Verdict};
 use edge_seg_fw::slots::machine::Trial;
 
 use super::print;
@@ -94,7 +94,8 @@ impl Deploy {
             shared: OwnFolder::for_connections(),
         };
         Remote::check_distinct(&target, self.hosts.iter().map(|host| (host.as_str(), host.as_str()))).context("HOST")?;
-        let how = Bringing { dry_run: self.dry_run, downgrade: self.allow_downgrade, trial, wait: (!self.no_restart).then_some(wait) };
+        let (dry_run, downgrade) = (self.dry_run, self.allow_downgrade);
+        let how = Bringing { dry_run, downgrade, trial, wait: (!self.no_restart).then_some(wait), machines: Machines::default() };
         let interrupt = Interrupt::listen()?;
         let gate = || interrupt.gate();
         let pace = Pace {

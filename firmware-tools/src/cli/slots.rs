@@ -250,6 +250,7 @@ impl Status {
                 "b": state.b,
                 "signatures": signed.as_ref().ok(),
                 "versions": { "packaged": packaged, "a": a, "b": b },
+                "machine": install::machine(&self.root.host()?),
                 "board": install::board_names(&Board::read(&self.root.host()?)),
                 "history": history,
             });

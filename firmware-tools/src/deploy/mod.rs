@@ -4,6 +4,8 @@ mod release;
 pub mod remote;
 mod rollout;
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -30,6 +32,23 @@ pub struct Bringing {
     pub trial: Trial,
     /// Restart the service, and wait this long for the release to become good.
     pub wait: Option<Duration>,
+    /// The boards of this run.
+    pub machines: Machines,
+}
+
+/// Which name has led to which board: two for one would have it swapped between what is meant for each.
+#[derive(Debug, Clone, Default)]
+pub struct Machines(Arc<Mutex<HashMap<String, String>>>);
+
+impl Machines {
+    /// Holds a board's status to be that of a board that no other name has led to.
+    fn check(&self, status: &Value, host: &str) -> Result<()> {
+        let Some(machine) = status["machine"].as_str() else { return Ok(()) };
+        let mut seen = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let other = seen.entry(machine.to_owned()).or_insert_with(|| host.to_owned());
+        ensure!(other == host, "expected a board of its own, found the one that {other} leads to");
+        Ok(())
+    }
 }
 
 /// How long a release may take to become good: what was asked for, else three minutes beyond those of its trial.
@@ -51,6 +70,7 @@ pub fn wait_for(trial: &Trial, asked: Option<u64>) -> Result<Duration> {
 pub fn rollback(target: &SshTarget, how: &Bringing, of: &[String], host: &str, job: &Job<'_>) -> Result<Turn> {
     let remote = Remote::new(target, host)?;
     let status = remote.ask(&["status", "--json"])?;
+    how.machines.check(&status, host)?;
     let board = names(&remote, &status)?.swap_remove(0);
     let runs = status["current"].as_str().is_some_and(|slot| release::holds(&status[slot], of));
     if !of.is_empty() && !runs {
@@ -153,6 +173,7 @@ fn names(remote: &Remote, status: &Value) -> Result<Vec<String>> {
 pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str, job: &Job<'_>) -> Result<Turn> {
     let remote = Remote::new(target, host)?;
     let status = remote.ask(&["status", "--json"])?;
+    how.machines.check(&status, host)?;
     let names = names(&remote, &status)?;
     let board = names.first().context("status: expected the board's name")?.clone();
     if let Some(bundle) = &release.bundle {
@@ -234,7 +255,7 @@ fn copied(remote: &Remote, release: &Release, how: &Bringing, host: &str) -> Res
     let first = release.files.first().context("nothing to bring")?;
     // Named by content, for what another release left half copied is not gone on with.
     let base = |sha256: &str| format!("{COPIES}/{}{}", &sha256[..16], operators_mark());
-    let (mut beside, mut path_of) = (String::new(), std::collections::HashMap::new());
+    let (mut beside, mut path_of) = (String::new(), HashMap::new());
     for file in &release.files {
         // A signature is looked for beside what it signs.
         if !file.name.is_empty() {
@@ -410,6 +431,18 @@ mod tests {
             let foretold = foretold_back(&status).unwrap_or_else(|error| error.to_string());
             assert!(foretold.contains(told), "{foretold}");
         }
+    }
+
+    #[test]
+    fn two_names_that_lead_to_one_board_are_told() {
+        let machines = Machines::default();
+        let status = |machine: &str| json!({ "machine": machine });
+        machines.check(&status("1"), "cam0").unwrap();
+        machines.check(&status("2"), "cam1").unwrap();
+        // One that was away has another turn; tools from before say nothing.
+        machines.check(&status("1"), "cam0").unwrap();
+        machines.check(&json!({}), "10.0.0.1").unwrap();
+        assert!(machines.check(&status("1"), "10.0.0.1").unwrap_err().to_string().contains("that cam0 leads to"));
     }
 
     #[test]

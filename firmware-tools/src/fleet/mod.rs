@@ -239,7 +239,8 @@ impl Fleet {
             true => HashMap::new(),
             false => self.releases(hosts, &release, order.configs, secret.as_ref(), &folder)?,
         };
-        let how = Bringing { dry_run: order.dry_run, downgrade: order.downgrade, trial: self.trial, wait: Some(self.wait) };
+        let (dry_run, downgrade) = (order.dry_run, order.downgrade);
+        let how = Bringing { dry_run, downgrade, trial: self.trial, wait: Some(self.wait), machines: deploy::Machines::default() };
         let journal = Journal::at(&self.journal);
         let entries = journal::read(&self.journal)?;
         if let Some(entry) = journal::unfinished(&entries) {
