@@ -54,7 +54,7 @@ for deb in "$out"/edge-seg_*.deb; do
     for program in edge-seg edge-seg-fw; do
         # Every command that the program's own page names has a page, and every shell a script that can be read.
         page=$work/$arch/usr/share/man/man1/$program.1.gz
-        commands=$(gunzip -c "$page" | sed -n "s/^$program\\\\-\([a-z\\-]*\)(1)$/\1/p" | tr -d '\\')
+        commands=$(gunzip -c "$page" | tr -d '\\' | sed -n "s/^$program-\([a-z-]*\)(1)$/\1/p")
         [ "$(wc -w <<< "$commands")" -ge 7 ] || fail "$arch: the page of $program names few commands: $commands"
         for command in $commands; do
             [ -s "$work/$arch/usr/share/man/man1/$program-$command.1.gz" ] || fail "$arch: no page for $program $command"

@@ -407,6 +407,13 @@ def words_are_hidden(browser, binary, folder, pictures):
     request = urllib.request.Request(camera.url + "/api/hide/screen", method="DELETE")
     urllib.request.urlopen(request).read()
     browser.until('document.querySelectorAll("#hides li").length === 3', "that somebody else shows it again")
+    # A word that nothing knows is no promise.
+    browser.type("#hide-name", "qwertz zuiop")
+    browser.key("Enter", 13)
+    browser.until('/unknown.*Look whether/.test(document.querySelector("#hide-said[data-bad]")?.textContent)', "a warning of an unknown word")
+    request = urllib.request.Request(camera.url + "/api/hide/qwertz%20zuiop", method="DELETE")
+    urllib.request.urlopen(request).read()
+    browser.until('document.querySelectorAll("#hides li").length === 3', "that somebody else shows it again")
     browser.run(f'{hide_switch("cat")}.click()')
     browser.until(f'{hide_switch("cat")}.getAttribute("aria-checked") === "false"', "the cat shown again")
     browser.until(f"!({more})", "less that is hidden")

@@ -10,6 +10,7 @@ pub mod ensemble;
 pub mod examples;
 pub mod fit;
 pub mod layout;
+pub mod left_out;
 pub mod log;
 mod mat;
 pub mod metric;
@@ -32,4 +33,5 @@ pub mod variant;
 pub mod video;
 
 pub use classes::{ClassTable, Names, View};
+pub use left_out::LeftOut;
 pub use metric::{Confusion, Measures};

@@ -28,8 +28,18 @@ pub struct Entry {
 
 /// Who asks: by sudo the user who called it.
 pub fn caller() -> String {
-    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
-    name.unwrap_or_else(|_| format!("user {}", rustix::process::getuid().as_raw()))
+    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")).ok().filter(|name| !name.is_empty());
+    // The service manager sets neither.
+    name.unwrap_or_else(|| user_of(rustix::process::getuid().as_raw(), &std::fs::read_to_string("/etc/passwd").unwrap_or_default()))
+}
+
+fn user_of(number: u32, passwd: &str) -> String {
+    let named = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(number)).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| format!("user {number}"))
 }
 
 /// The user and machine that work here.
@@ -75,5 +85,16 @@ pub fn add(disk: &mut RealDisk, state: &Path, who: &str, what: &[String]) {
     }
     if let Err(error) = added() {
         eprintln!("edge-seg-fw: {}: the history cannot be written: {error}", state.join(NAME).display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_no_name_in_the_environment_has_one_in_passwd() {
+        let passwd = "root:x:0:0:root:/root:/bin/bash\npi:x:1000:1000::/home/pi:/bin/sh\n";
+        assert_eq!((user_of(0, passwd), user_of(1000, passwd), user_of(7, passwd)), ("root".into(), "pi".into(), "user 7".into()));
     }
 }

@@ -9,14 +9,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, bail};
 use edge_seg_bundle::Bundle;
+use edge_seg_bundle::files::{cache_folder, hex};
 use edge_seg_bundle::trust::{Refusal, Trust};
+use sha2::{Digest, Sha256};
 
-use crate::board::Board;
+use crate::board::{Board, Host};
 use crate::history;
 use crate::paths::Paths;
-use crate::service::{open_named, open_plain};
-use crate::slots::machine::{BUNDLE, CONFIG, PROGRAM, State, Trial};
-use crate::slots::{Content, Disk, Event, Kind, Outcome, Parts, RealDisk, Release, Slot, Source, release_of};
+use crate::service::{User, open_named, open_plain, with_rights_of};
+use crate::slots::machine::{BUNDLE, CONFIG, FileMark, PROGRAM, SlotState, State, Status, Trial, describe, name_of, step};
+use crate::slots::{Action, Content, Disk, Event, Kind, Outcome, Parts, RealDisk, Release, Slot, Source, release_of};
 
 /// What the operator brings.
 #[derive(Debug, Clone)]
@@ -105,6 +107,12 @@ struct Incoming<'a> {
     parts: Parts,
     paths: &'a Paths,
     trust: Option<Trust>,
+    /// What the slots hold, and vouch for by its digest.
+    held: Vec<FileMark>,
+    /// Names of files that are not brought but taken from the slot that runs.
+    kept: Vec<&'static str>,
+    /// Fetched by an index that was signed.
+    own: bool,
     /// Signatures of files that were brought.
     signed: Vec<Signed>,
     /// Where the runtime is tried; the slot shares it.
@@ -112,6 +120,7 @@ struct Incoming<'a> {
     /// A bundle that the slot may share too.
     own_bundle: Option<PathBuf>,
     board: Vec<String>,
+    arch: Option<String>,
 }
 
 /// A file that was brought with its signature, or without one where it must have one.
@@ -160,13 +169,17 @@ impl<'a> Incoming<'a> {
         let private = config.metadata()?.mode() & 0o004 == 0;
         let mut text = Vec::new();
         config.read_to_end(&mut text)?;
-        let trust = match paths.demands_signatures()? {
-            true => Some(Trust::read(&paths.keys)?.on_board(&board_names(board)).installing_at(now())),
-            false => {
-                eprintln!("edge-seg-fw: {} holds no key: signatures are not asked for", paths.keys.display());
-                None
-            }
-        };
+        let trust = trust_of(paths, board)?;
+        if trust.is_none() {
+            eprintln!("edge-seg-fw: {} holds no key: signatures are not asked for", paths.keys.display());
+        }
+        let mut kept = Vec::new();
+        if request.bundle.is_none() {
+            kept.push(BUNDLE);
+        }
+        if request.binary.is_none() && !request.packaged && state.current.is_some() {
+            kept.push(PROGRAM);
+        }
         // The packaged binary came through the system's own signatures; what a slot holds has been asked for its own.
         let mut signed = Vec::new();
         for (option, name, path) in [("--binary", PROGRAM, &request.binary), ("the configuration", CONFIG, &request.config)] {
@@ -182,16 +195,20 @@ impl<'a> Incoming<'a> {
             bundle: Opened(bundle),
             paths,
             trust,
+            held: held(state),
+            kept,
+            own: request.own,
             signed,
             tried: paths.state.join("check.edge-seg"),
             own_bundle: request.bundle.clone().filter(|_| request.own),
             board: board_names(board).iter().map(|name| name.to_string()).collect(),
+            arch: board.arch.clone(),
         })
     }
 
     /// Holds the files that were brought against their signatures, each by what `reader` gives for its name in a slot.
     fn check_signatures<'r>(&self, reader: impl Fn(&str) -> io::Result<Box<dyn Read + 'r>>) -> Result<(), String> {
-        for Signed { option, name, signature } in &self.signed {
+        for Signed { option, name, signature } in self.signed.iter().filter(|signed| !self.kept.contains(&signed.name)) {
             let Some(trust) = &self.trust else {
                 if *name == CONFIG && signature.is_none() {
                     return Err(format!("{option} must be signed here, and no key is trusted: {}", self.paths.keys.display()));
@@ -207,7 +224,7 @@ impl<'a> Incoming<'a> {
     }
 
     fn open(&self, path: &Path) -> Result<Bundle, String> {
-        let opened = match &self.trust {
+        let opened = match self.trust.as_ref().filter(|_| !self.kept.contains(&BUNDLE)) {
             Some(trust) => trust.open(path),
             None => Bundle::open(path),
         };
@@ -257,14 +274,26 @@ fn cannot_run_here(error: &anyhow::Error) -> bool {
 
 impl Source for Incoming<'_> {
     fn verify(&mut self) -> Result<Release, String> {
+        let files = release_of("", 0, &self.parts).map_err(|error| format!("{}: {error}", self.place))?.files;
+        // What the slots hold was let in by its signature then: a key that has gone or expired since takes nothing back.
+        for name in [BUNDLE, PROGRAM] {
+            let kept = self.kept.contains(&name);
+            let known = || self.held.iter().any(|held| held.name == name);
+            match files.iter().any(|file| file.name == name && self.held.contains(file)) {
+                true if self.own && !kept => self.kept.push(name),
+                false if kept && known() => return Err(not_whole(name)),
+                // Nothing vouches for it.
+                false => self.kept.retain(|kept| *kept != name),
+                true => {}
+            }
+        }
         let bundle = self.open(&self.bundle.path())?;
         self.check_signatures(|name| if name == PROGRAM { self.parts.binary.reader() } else { self.parts.config.reader() })?;
-        let mut head = [0; 4];
-        let len = self.parts.binary.reader().and_then(|mut binary| binary.read(&mut head)).map_err(|error| format!("--binary: {error}"))?;
-        if !head[..len].starts_with(b"\x7fELF") && !head[..len].starts_with(b"#!") {
-            return Err("the runtime: expected a program, found a file of another kind".into());
-        }
-        release_of(&bundle.manifest().name, bundle.manifest().serial, &self.parts).map_err(|error| format!("{}: {error}", self.place))
+        let mut head = Vec::new();
+        let read = self.parts.binary.reader().and_then(|binary| binary.take(PROGRAM_HEAD_BYTES).read_to_end(&mut head));
+        read.map_err(|error| format!("the runtime: {error}"))?;
+        check_program(&head, self.arch.as_deref())?;
+        Ok(Release { name: bundle.manifest().name.clone(), serial: bundle.manifest().serial, files })
     }
 
     fn check_board(&mut self, program: Option<&Path>) -> Result<(), String> {
@@ -301,6 +330,67 @@ impl Drop for Incoming<'_> {
         let _ = self.paths.disk().remove(&self.tried);
     }
 }
+
+/// What must have signed what is brought to this board; nothing where no key is trusted.
+///
+/// # Errors
+/// When the keys cannot be read.
+pub(crate) fn trust_of(paths: &Paths, board: &Board) -> Result<Option<Trust>> {
+    match paths.demands_signatures()? {
+        true => Ok(Some(Trust::read(&paths.keys)?.on_board(&board_names(board)).installing_at(now()))),
+        false => Ok(None),
+    }
+}
+
+/// The files of slots that may be run.
+fn held(state: &State) -> Vec<FileMark> {
+    let sound = |slot: &&SlotState| matches!(slot.status, Status::Good | Status::Pending { .. });
+    let releases = [&state.a, &state.b].into_iter().filter(sound).filter_map(|slot| slot.release.as_ref());
+    releases.flat_map(|release| release.files.iter().cloned()).collect()
+}
+
+/// Why a file that is not brought cannot be taken from the slot that runs.
+pub(crate) fn not_whole(name: &str) -> String {
+    format!("{name} of what runs: expected what was installed, found other bytes: bring the whole release")
+}
+
+/// As much of a program as tells which machine it is for.
+pub(crate) const PROGRAM_HEAD_BYTES: u64 = 20;
+
+/// Holds a program, by its first bytes, to be one that this board can start.
+pub(crate) fn check_program(head: &[u8], arch: Option<&str>) -> Result<(), String> {
+    let machine = match head {
+        [b'#', b'!', ..] => return Ok(()),
+        // The sixth byte tells the order of the others; 18 and 19 are the machine.
+        [0x7f, b'E', b'L', b'F', _, 2, ..] if head.len() >= 20 => u16::from_be_bytes([head[18], head[19]]),
+        [0x7f, b'E', b'L', b'F', ..] if head.len() >= 20 => u16::from_le_bytes([head[18], head[19]]),
+        _ => return Err("the runtime: expected a program, found a file of another kind".into()),
+    };
+    // A 64-bit kernel may start 32-bit programs too.
+    let fits: &[u16] = match arch {
+        Some("aarch64") => &[AARCH64, ARM],
+        Some("armv7") => &[ARM],
+        Some("x86_64") => &[X86_64, X86],
+        _ => return Ok(()),
+    };
+    let name = match machine {
+        AARCH64 => "aarch64".into(),
+        ARM => "armv7".into(),
+        X86_64 => "x86_64".into(),
+        X86 => "x86".into(),
+        other => format!("machine {other}"),
+    };
+    match fits.contains(&machine) {
+        true => Ok(()),
+        false => Err(format!("the runtime: expected a program for {}, as this board is, found one for {name}", arch.unwrap_or("it"))),
+    }
+}
+
+// As elf.h numbers them.
+const X86: u16 = 3;
+const ARM: u16 = 40;
+const X86_64: u16 = 62;
+const AARCH64: u16 = 183;
 
 /// A file of this digest that a slot holds under this name, so that it need not be brought once more.
 pub(crate) fn known(paths: &Paths, state: &State, name: &str, sha256: &str) -> Option<PathBuf> {
@@ -340,6 +430,14 @@ pub fn board_names(board: &Board) -> Vec<&str> {
     names
 }
 
+/// What tells a board that is up from every other, whatever leads to it; none where its kernel does not say. Cards that were copied share
+/// the machine's number, containers the boot's.
+pub fn machine(host: &Host) -> Option<String> {
+    let boot = host.text("proc/sys/kernel/random/boot_id")?;
+    let more = ["etc/machine-id", "proc/sys/kernel/hostname"].map(|path| host.text(path).unwrap_or_default());
+    Some(hex(&Sha256::digest([&boot[..], &more[0], &more[1]].concat()))[..32].to_owned())
+}
+
 /// The clock, in seconds since 1970.
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
@@ -356,6 +454,32 @@ fn sweep(paths: &Paths) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes what deployments that were killed have left in the home of who asks: a bundle or a program each, or half of one.
+fn sweep_copies() {
+    let user = User::caller();
+    let folder = match &user {
+        Some(user) => user.home().map(|home| home.join(".cache/edge-seg")),
+        None => cache_folder(),
+    };
+    let Some(folder) = folder else { return };
+    // With no more rights than theirs: what their names lead to is their own affair.
+    let _ = with_rights_of(user.as_ref(), false, || {
+        for entry in std::fs::read_dir(&folder)?.flatten() {
+            if entry.file_name().to_str().is_some_and(is_copy) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    });
+}
+
+/// Whether `deploy` calls a copy so: 16 digits of its content's digest, 8 of the operator's, what it is.
+fn is_copy(name: &str) -> bool {
+    let digits = |text: &str, count: usize| text.len() == count && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let parts = name.split_once('-').and_then(|(content, rest)| Some((content, rest.split_once('.')?.0)));
+    parts.is_some_and(|(content, operator)| digits(content, 16) && digits(operator, 8))
+}
+
 /// Feeds an event that needs no release, for `who` asks for it.
 ///
 /// # Errors
@@ -365,8 +489,170 @@ pub fn feed(paths: &Paths, event: Event, who: &str) -> Result<Outcome> {
     if event == Event::Prune {
         // Before anything else: where there is no room, what is left of an installation that was killed may be all that can go.
         sweep(paths).with_context(|| format!("{}", paths.state.display()))?;
+        sweep_copies();
     }
     let outcome = paths.slots().drive(event, None).map_err(|error| anyhow!(error))?;
     record(paths, &outcome, who);
     Ok(outcome)
+}
+
+/// What a rollback is asked of.
+#[derive(Debug, Clone, Default)]
+pub struct Rollback {
+    /// Only where what runs holds files of these SHA-256; anything where there is none.
+    pub of: Vec<String>,
+    /// Only while it is on trial.
+    pub on_trial: bool,
+    /// Only tell what would be done.
+    pub dry_run: bool,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum RolledBack {
+    /// Nothing was to be done, and why.
+    LeftAlone(String),
+    /// What would be done.
+    Would(String),
+    /// It was done, or refused.
+    Done(Box<Outcome>),
+}
+
+/// Goes back to the release before, where what runs is what `asked` means: whoever asks from afar may know less than the board.
+///
+/// # Errors
+/// When the lock or the state cannot be had.
+pub fn rollback(paths: &Paths, asked: &Rollback, who: &str) -> Result<RolledBack> {
+    let _lock = if asked.dry_run { None } else { Some(lock(paths)?) };
+    let mut slots = paths.slots();
+    let state = slots.load()?;
+    if let Some(why) = not_meant(&state, asked) {
+        return Ok(RolledBack::LeftAlone(why));
+    }
+    if !asked.of.is_empty() && state.current.is_some_and(|slot| holds(&state, slot.other(), &asked.of)) {
+        let slot = state.current.map_or(Slot::A, Slot::other);
+        return Ok(refused(state, format!("{} holds it too: {}", name_of(Some(slot)), "nothing older is here to go back to")));
+    }
+    if !asked.dry_run {
+        let outcome = slots.drive_from(state, Event::Rollback, None);
+        record(paths, &outcome, who);
+        return Ok(RolledBack::Done(Box::new(outcome)));
+    }
+    let (then, actions) = step(state.clone(), Event::Rollback);
+    let mut to = None;
+    for action in actions {
+        match action {
+            Action::Refuse(why) => return Ok(refused(state, why)),
+            Action::ReadBack(slot) => {
+                if let Err(why) = slots.check(&then, slot) {
+                    return Ok(refused(state, why));
+                }
+                to = Some(slot);
+            }
+            _ => {}
+        }
+    }
+    let told = |slot: Option<Slot>| match slot {
+        Some(slot) => format!("slot {} ({})", slot.name(), describe(state.slot(slot))),
+        None => name_of(None),
+    };
+    Ok(RolledBack::Would(format!("would go back from {} to {}", told(state.current), told(to))))
+}
+
+fn refused(state: State, why: String) -> RolledBack {
+    RolledBack::Done(Box::new(Outcome { state, reports: Vec::new(), refused: Some(why), run: None, under_way: false }))
+}
+
+fn holds(state: &State, slot: Slot, digests: &[String]) -> bool {
+    let release = state.slot(slot).release.as_ref();
+    release.is_some_and(|release| digests.iter().all(|digest| release.files.iter().any(|file| file.sha256 == *digest)))
+}
+
+/// Why what runs is not what is to be rolled back.
+fn not_meant(state: &State, asked: &Rollback) -> Option<String> {
+    let (meant, runs) = match state.current {
+        None => (asked.of.is_empty() && !asked.on_trial, name_of(None)),
+        Some(slot) => {
+            let on_trial = matches!(state.slot(slot).status, Status::Pending { .. });
+            let runs = format!("slot {} with {}", slot.name(), describe(state.slot(slot)));
+            (holds(state, slot, &asked.of) && (on_trial || !asked.on_trial), runs)
+        }
+    };
+    (!meant).then(|| format!("left alone: it runs {runs}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(serial: u64) -> Release {
+        let file = |name: &str, sha256: String| FileMark { name: name.into(), bytes: 1, sha256 };
+        Release { name: "tiny".into(), serial, files: vec![file(BUNDLE, format!("bundle{serial}")), file(CONFIG, "config".into())] }
+    }
+
+    fn state(a: (Status, u64), b: (Status, u64), current: Option<Slot>) -> State {
+        let slot = |(status, serial)| SlotState { status, release: Some(release(serial)), failed_starts: 0, fell_short: None };
+        State { a: slot(a), b: slot(b), current, ..State::new(Trial::default()) }
+    }
+
+    #[test]
+    fn only_what_is_meant_is_rolled_back() {
+        let asked = |of: &[&str], on_trial| Rollback { of: of.iter().map(|of| (*of).to_owned()).collect(), on_trial, dry_run: false };
+        let pending = Status::Pending { tries_left: 2 };
+        let good = state((Status::Good, 1), (Status::Good, 2), Some(Slot::B));
+        let trial = state((Status::Good, 1), (pending, 2), Some(Slot::B));
+        let packaged = state((Status::Good, 1), (Status::Good, 2), None);
+        for (state, of, on_trial, meant) in [
+            (&good, &[][..], false, true),
+            (&good, &["bundle2"], false, true),
+            (&good, &["bundle2", "config"], false, true),
+            (&good, &["bundle2", "another"], false, false),
+            (&good, &["bundle1"], false, false),
+            // The board has called it good meanwhile.
+            (&good, &["bundle2"], true, false),
+            (&trial, &["bundle2"], true, true),
+            (&trial, &["bundle1"], true, false),
+            (&packaged, &["bundle2"], false, false),
+            (&packaged, &[], true, false),
+        ] {
+            let why = not_meant(state, &asked(of, on_trial));
+            assert_eq!(why.is_none(), meant, "{of:?} {on_trial}: {why:?}");
+            assert!(why.is_none_or(|why| why.starts_with("left alone: it runs ")));
+        }
+    }
+
+    #[test]
+    fn copies_are_told_from_what_else_lies_in_a_cache() {
+        for name in ["0123456789abcdef-01234567.esb", "0123456789abcdef-01234567.esb.part", "0123456789abcdef-01234567.toml.minisig"] {
+            assert!(is_copy(name), "{name}");
+        }
+        for name in ["words.json", "0123456789abcdef.esb", "0123456789abcdef-0123456.esb", "clip-01234567.esb", "0123456789abcdef-01234567"]
+        {
+            assert!(!is_copy(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_program_for_another_machine_is_refused() {
+        let elf = |order: u8, machine: [u8; 2]| [&b"\x7fELF\x02"[..], &[order], &[0; 12], &machine].concat();
+        for (head, arch, fits) in [
+            (elf(1, [183, 0]), Some("aarch64"), true),
+            (elf(1, [62, 0]), Some("aarch64"), false),
+            (elf(1, [183, 0]), Some("x86_64"), false),
+            (elf(1, [183, 0]), Some("armv7"), false),
+            (elf(1, [40, 0]), Some("aarch64"), true),
+            (elf(2, [0, 183]), Some("aarch64"), true),
+            (elf(1, [62, 0]), None, true),
+            (b"#!/bin/sh\nexit".to_vec(), Some("aarch64"), true),
+            (b"\x7fELF".to_vec(), Some("aarch64"), false),
+            (b"text".to_vec(), None, false),
+            (Vec::new(), None, false),
+        ] {
+            let checked = check_program(&head, arch);
+            assert_eq!(checked.is_ok(), fits, "{head:?} {arch:?}: {checked:?}");
+        }
+        assert!(
+            check_program(&elf(1, [183, 0]), Some("x86_64")).unwrap_err().contains("for x86_64, as this board is, found one for aarch64")
+        );
+    }
 }

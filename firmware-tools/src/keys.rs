@@ -178,6 +178,17 @@ pub struct Packing {
     pub variant: Option<String>,
 }
 
+/// Waits until no other process of this machine works in a folder, and keeps others out while what is given back is held. Where the file
+/// system knows no locks, nobody is kept out.
+///
+/// # Errors
+/// When the folder cannot be opened.
+pub(crate) fn alone_in(folder: &Path) -> Result<fs::File> {
+    let held = fs::File::open(folder).with_context(|| format!("{}", folder.display()))?;
+    let _ = held.lock();
+    Ok(held)
+}
+
 /// Writes a bundle for release: the same model under a release number and for named boards, unsigned.
 ///
 /// # Errors
@@ -185,6 +196,8 @@ pub struct Packing {
 pub fn pack(input: &Path, output: &Path, packing: &Packing) -> Result<Manifest> {
     let bundle = Bundle::open(input)?;
     let mut manifest = bundle.manifest().clone();
+    // Two at once must not find the same number free.
+    let _alone = alone_in(folder_of(output))?;
     manifest.serial = match packing.serial {
         Some(serial) => serial,
         None => next_serial(&manifest, output).context("--serial: expected one, for the input's is the highest there is")?,
@@ -202,10 +215,13 @@ pub fn pack(input: &Path, output: &Path, packing: &Packing) -> Result<Manifest> 
     Ok(manifest)
 }
 
+fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// One more than every release of the same model that is known here: boards refuse two of one number.
 fn next_serial(input: &Manifest, output: &Path) -> Option<u64> {
-    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let others = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let others = fs::read_dir(folder_of(output)).into_iter().flatten().flatten().map(|entry| entry.path());
     let bundles = others.filter(|path| path.extension().is_some_and(|ext| ext == "esb"));
     let serials = bundles.filter_map(|path| {
         let bundle = Bundle::open(&path).ok()?;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use crate::slots::kind_of;
 pub struct User {
     uid: u32,
     gid: u32,
+    home: Option<PathBuf>,
     /// Its groups by `/etc/group`.
     groups: Vec<u32>,
 }
@@ -40,17 +41,21 @@ impl User {
     fn numbered(uid: u32, gid: u32, etc: &Path) -> User {
         let text = |name: &str| std::fs::read_to_string(etc.join(name)).unwrap_or_default();
         let passwd = text("passwd");
-        let name = passwd.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let name = fields.next()?;
-            (fields.nth(1)?.parse::<u32>() == Ok(uid)).then_some(name)
-        });
+        let mut users = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        let own = users.find(|fields| fields.get(2).is_some_and(|number| number.parse() == Ok(uid))).unwrap_or_default();
+        let name = own.first().copied();
+        let home = own.get(5).map(PathBuf::from).filter(|home| home.is_absolute());
         let of_group = |line: &str| {
             let fields: Vec<_> = line.split(':').collect();
             let member = fields.get(3)?.split(',').any(|member| Some(member) == name);
             fields.get(2)?.parse::<u32>().ok().filter(|_| member)
         };
-        User { uid, gid, groups: text("group").lines().filter_map(of_group).collect() }
+        User { uid, gid, home, groups: text("group").lines().filter_map(of_group).collect() }
+    }
+
+    /// Its home, as `/etc/passwd` has it.
+    pub fn home(&self) -> Option<&Path> {
+        self.home.as_deref()
     }
 
     /// Its main group.

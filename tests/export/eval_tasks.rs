@@ -302,3 +302,50 @@ fn labelling_that_is_killed_goes_on_to_the_same_files() {
         assert!(read("whole") == read("cut"), "{file}");
     }
 }
+
+#[test]
+fn one_broken_picture_or_label_ends_no_task() {
+    let folder = folder();
+    for stem in ["a", "b", "c", "d"] {
+        picture(&folder.path().join(format!("images/{stem}.png")), stem.as_bytes()[0]);
+        labels(&folder.path().join(format!("labels/{stem}.png")), 3, 2);
+    }
+    classes(folder.path());
+    fs::write(folder.path().join("captions.tsv"), "file\tcaption\na.png\ta dog\nb.png\tgrass\nc.png\tdog\nd.png\tthe grass\n").unwrap();
+    let data = ["--images", "images", "--labels", "labels", "--classes", "classes.tsv", "--view", "view", "--json"];
+    let run = |task: &[&str]| export(folder.path(), &[&["eval"], task, &data[..]].concat());
+    let model = tiny();
+    let tasks: [&[&str]; 6] = [
+        &["segmentation", "--model", "tiny.esb"],
+        &["tags", "--model", "tiny.esb", "--captions", "captions.tsv"],
+        &["caption", "--model", "tiny.esb", "--captions", "captions.tsv"],
+        &["examples", "--model", "tiny.esb", "--examples", "1"],
+        &["quantization", &model, "--weights", "f16"],
+        &["video", "--model", "tiny.esb", "--interval", "1,2", "--carry", "scores"],
+    ];
+    for task in tasks {
+        assert_eq!(run(task).code, 0, "{task:?}: {}", run(task).stderr);
+    }
+    fs::write(folder.path().join("images/b.png"), b"no picture").unwrap();
+    let label = fs::read(folder.path().join("labels/c.png")).unwrap();
+    fs::write(folder.path().join("labels/c.png"), &label[..label.len() / 2]).unwrap();
+    for task in tasks {
+        let ended = run(task);
+        assert_eq!(ended.code, 2, "{task:?}: {}", ended.stderr);
+        for said in ["b.png", "c.png", "left out of the figures: 2"] {
+            assert!(ended.stderr.contains(said), "{task:?}: {said}: {}", ended.stderr);
+        }
+        let rows = ended.json_lines();
+        assert!(!rows.is_empty() && rows.iter().all(|row| row["left_out"] == 2), "{task:?}: {rows:?}");
+    }
+    let table = export(folder.path(), &[&["eval"], tasks[0], &data[..8]].concat());
+    assert!(table.code == 2 && table.stdout.contains("2 (2 that cannot be read left out)"), "{}", table.stdout);
+    // Nothing that can be read is a run that failed.
+    for stem in ["a", "d"] {
+        fs::write(folder.path().join(format!("images/{stem}.png")), b"no picture").unwrap();
+    }
+    for task in tasks {
+        let ended = run(task);
+        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{task:?}: {}", ended.stderr);
+    }
+}

@@ -119,12 +119,23 @@ fn eval_names_what_does_not_fit() {
     fails(&["--view", "all", "--background", "2"], "0 to 1");
     fs::write(folder.path().join("only.txt"), "c.jpg\n").unwrap();
     fails(&["--view", "all", "--only", "only.txt"], "c");
+    // One broken picture or label ends no run over many.
+    let left_out = |word: &str| {
+        let ended = export(folder.path(), &[&base[..], &["--view", "all", "--json"]].concat());
+        assert_eq!(ended.code, 2, "{}", ended.stderr);
+        assert!(ended.stderr.contains(word) && ended.stderr.contains("left out of the figures: 1"), "{word}: {}", ended.stderr);
+        let found = ended.json_lines().remove(0);
+        assert_eq!((found["pictures"].as_u64(), found["left_out"].as_u64()), (Some(1), Some(1)), "{found}");
+    };
     GrayImage::from_pixel(32, 32, Luma([77])).save(folder.path().join("labels/a.png")).unwrap();
-    fails(&["--view", "all"], "found 77");
+    left_out("found 77");
     GrayImage::from_pixel(8, 8, Luma([4])).save(folder.path().join("labels/a.png")).unwrap();
-    fails(&["--view", "all"], "8×8");
+    left_out("8×8");
     RgbImage::new(32, 32).save(folder.path().join("labels/a.png")).unwrap();
-    fails(&["--view", "all"], "one channel");
+    left_out("one channel");
+    let picture = fs::read(folder.path().join("images/a.png")).unwrap();
+    fs::write(folder.path().join("images/a.png"), &picture[..picture.len() / 2]).unwrap();
+    left_out("a.png");
     fs::remove_file(folder.path().join("images/a.png")).unwrap();
     fails(&["--view", "all"], "a picture for");
 }

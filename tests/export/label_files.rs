@@ -484,3 +484,72 @@ fn what_label_writes_eval_reads() {
     refused(&|d| d["categories"][0]["name"] = "horse".into(), "horse");
     refused(&|d| d["images"][0]["file_name"] = "gone.png".into(), "gone.png");
 }
+
+#[test]
+fn labels_of_a_turned_photo_are_read_back_from_every_format() {
+    let folder = folder();
+    let place = folder.path();
+    fs::remove_dir_all(place.join("images")).unwrap();
+    fs::create_dir(place.join("images")).unwrap();
+    let stored = RgbImage::from_fn(40, 30, |x, y| Rgb([6 * x as u8, 8 * y as u8, 60u8.wrapping_mul((x / 9) as u8)]));
+    photo(&place.join("images/p.jpg"), &stored, 6);
+    assert_eq!(label(place, "out", &[]).code, 0);
+    let own = |labels: &str| {
+        let data = ["eval", "--model", "tiny.esb", "--json", "--confusion", "--images", "images", "--labels", labels];
+        measures(&export(place, &data))
+    };
+    let truth = own("out/coco.json");
+    assert_eq!(truth[2].as_u64(), Some(40 * 30));
+    for labels in ["out/yolo/labels", "out/cvat.xml"] {
+        assert_eq!(own(labels)[1], truth[1], "{labels}");
+    }
+}
+
+#[test]
+fn classes_from_zero_take_no_unlabelled_pixel() {
+    let folder = folder();
+    let place = folder.path();
+    // Half of each picture is labelled, as class 0.
+    fs::create_dir_all(place.join("yolo/labels")).unwrap();
+    fs::write(place.join("yolo/data.yaml"), "names: [dog, grass]\n").unwrap();
+    let (mut images, mut annotations) = (Vec::new(), Vec::new());
+    for (id, (name, width)) in [("a", 40), ("b", 40), ("c d", 40), ("e", 60)].into_iter().enumerate() {
+        fs::write(place.join(format!("yolo/labels/{name}.txt")), "0 0 0 0.5 0 0.5 1 0 1\n").unwrap();
+        let half = width / 2;
+        images.push(serde_json::json!({ "id": id, "file_name": format!("{name}.png"), "width": width, "height": 30 }));
+        let outline = [[0, 0, half, 0, half, 30, 0, 30]];
+        annotations.push(serde_json::json!({ "id": id, "image_id": id, "category_id": 0, "segmentation": outline }));
+    }
+    let categories = serde_json::json!([{ "id": 0, "name": "dog" }, { "id": 1, "name": "grass" }]);
+    let document = serde_json::json!({ "images": images, "annotations": annotations, "categories": categories });
+    fs::write(place.join("zero.json"), document.to_string()).unwrap();
+    let own = |labels: &str, more: &[&str]| {
+        let data = ["eval", "--model", "tiny.esb", "--json", "--confusion", "--images", "images", "--labels", labels];
+        measures(&export(place, &[&data[..], more].concat()))
+    };
+    let truth = |found: &serde_json::Value| -> Vec<u64> {
+        let sum = |row: &serde_json::Value| row.as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).sum();
+        found[1].as_array().unwrap().iter().map(sum).collect()
+    };
+    for labels in ["yolo/labels", "zero.json"] {
+        assert_eq!(truth(&own(labels, &[])), [2700, 2700, 0], "{labels}: as Label Studio and labelme2coco number them");
+        // A table where 0 is a class leaves out what is not covered.
+        let by_table = own(labels, &["--classes", "yolo/data.yaml", "--view", "id"]);
+        assert_eq!(truth(&by_table), [0, 2700, 0], "{labels}");
+    }
+}
+
+#[test]
+fn yolo_pictures_without_labels_are_measured_and_told() {
+    let folder = folder();
+    let place = folder.path();
+    assert_eq!(label(place, "out", &[]).code, 0);
+    fs::remove_file(place.join("out/yolo/labels/b.txt")).unwrap();
+    let data = ["eval", "--model", "tiny.esb", "--json", "--confusion", "--images", "images", "--labels", "out/yolo/labels"];
+    let ended = export(place, &data);
+    assert!(ended.code == 0 && ended.stderr.contains("1 pictures have no .txt (b is one)"), "{}", ended.stderr);
+    assert_eq!(ended.json_lines()[0]["pictures"], 4);
+    fs::write(place.join("out/yolo/labels/a.txt"), "0 0.1\n").unwrap();
+    let ended = export(place, &data);
+    assert_eq!((ended.code, &ended.json_lines()[0]["pictures"], &ended.json_lines()[0]["left_out"]), (2, &3.into(), &1.into()));
+}

@@ -119,6 +119,23 @@ fn a_dry_run_refuses_what_a_board_would() {
 }
 
 #[test]
+fn a_program_for_another_processor_and_two_names_for_one_board_are_refused() {
+    let Some(fleet) = Fleet::start(1) else { return };
+    fleet.release(1, &[], &frames(1));
+    // The head of a program for x86_64; the board is a Raspberry Pi.
+    fs::write(fleet.at("runtime"), [&b"\x7fELF\x02\x01"[..], &[0; 12], &[62, 0], &[0; 44]].concat()).unwrap();
+    for more in [&["--dry-run"][..], &[]] {
+        let rows = fleet.rows(&[&["cam0"][..], &BRING[..], more].concat());
+        let what = rows[0]["what"].as_str().unwrap();
+        assert!(verdicts(&rows) == ["failed"] && what.contains("expected a program for aarch64") && what.contains("x86_64"), "{rows:?}");
+    }
+    assert_eq!((fleet.left_over(0), &fleet.status(0)["current"]), (0, &serde_json::Value::Null));
+    let output = fleet.deploy(&[&["cam0", "root@cam0"][..], &BRING[..]].concat());
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && told.contains("cam0") && told.contains("expected a board each"), "{told}");
+}
+
+#[test]
 fn wrong_boards_and_boards_that_do_not_answer_are_told() {
     let Some(mut fleet) = Fleet::start(2) else { return };
     fleet.release(1, &["jetson-nano"], &frames(1));

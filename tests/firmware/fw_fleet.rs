@@ -245,6 +245,44 @@ fn ctrl_c_lets_what_is_under_way_finish_and_nobody_else_begin() {
 }
 
 #[test]
+fn a_rollback_undoes_the_newest_rollout_and_nothing_else() {
+    let Some(fleet) = Fleet::start(3) else { return };
+    fleet.release(1, &[], &frames(1));
+    fleet.file(SHORT);
+    assert_eq!(verdicts(&fleet.fleet_json(&BRING)), ["done"; 3]);
+    // Two of three get the next one.
+    fleet.release(2, &[], &frames(2));
+    assert_eq!(verdicts(&fleet.fleet_json(&[&BRING[..], &["--phases", "2"]].concat())), ["done", "done", "skipped"]);
+    let serial = |i: usize| {
+        let status = fleet.status(i);
+        status["current"].as_str().map(|slot| status[slot]["release"]["serial"].as_u64().unwrap())
+    };
+    let dry = fleet.fleet_json(&["deploy", "--rollback", "--dry-run"]);
+    assert_eq!(verdicts(&dry), ["done"; 3]);
+    assert!(what(&dry[0]).contains("would go back from slot b (tiny serial 2, good) to slot a (tiny serial 1, good)"), "{dry:?}");
+    assert!(what(&dry[2]).contains("left alone") && serial(0) == Some(2), "{dry:?}");
+    // Twice brings no board further back.
+    for _ in 0..2 {
+        let rows = fleet.fleet_json(&["deploy", "--rollback"]);
+        assert!(verdicts(&rows) == ["done"; 3] && what(&rows[2]).contains("left alone"), "{rows:?}");
+        assert_eq!([serial(0), serial(1), serial(2)], [Some(1); 3]);
+    }
+    // By name, and refused where the older one is damaged, as a dry run says.
+    assert_eq!(verdicts(&fleet.fleet_json(&[&BRING[..], &["--phases", "all"]].concat())), ["done"; 3]);
+    let bundle = fleet.board(0).join("var/lib/edge-seg/slots/a/bundle.esb");
+    let mut bytes = fs::read(&bundle).unwrap();
+    bytes[2_000_000] ^= 1;
+    fs::write(&bundle, bytes).unwrap();
+    for more in [&["--dry-run"][..], &[]] {
+        let rows = fleet.fleet_json(&[&["deploy", "--rollback", "--bundle", "r.esb", "--keep-going"][..], more].concat());
+        assert!(verdicts(&rows) == ["failed", "done", "done"] && what(&rows[0]).contains("bundle.esb: expected"), "{rows:?}");
+    }
+    assert_eq!([serial(0), serial(1), serial(2)], [Some(2), Some(1), Some(1)]);
+    let journal = fleet.fleet_json(&["journal"]);
+    assert_eq!(journal.iter().filter(|entry| entry["event"] == "start" && entry["dry_run"] == true).count(), 2, "{journal:?}");
+}
+
+#[test]
 fn two_operators_at_once_bring_one_release_and_no_board_is_lost() {
     let Some(fleet) = Fleet::start(2) else { return };
     fleet.release(1, &[], &frames(1));
@@ -345,6 +383,20 @@ fn configurations_are_signed_where_the_board_asks_for_it_and_a_dry_run_tells_wha
     fleet.file(&signed.replace("person, dog", "car").replace("\"workshop\"", "\"stranger\""));
     refused(&["deploy", "--no-password"], "unknown key");
     assert!(fleet.config(0).contains("\"person\""));
+    // Another key in place of the one that signed what runs: that goes on, with words that the new one signs.
+    fs::rename(keys.join("workshop.pub"), fleet.at("old.pub")).unwrap();
+    fs::copy(fleet.at("stranger.pub"), keys.join("stranger.pub")).unwrap();
+    for more in [&["--dry-run"][..], &[]] {
+        let rows = fleet.fleet_json(&[&["deploy", "--no-password"][..], more].concat());
+        assert_eq!(verdicts(&rows), ["done"], "{rows:?}");
+    }
+    assert!(fleet.config(0).contains("\"car\""));
+    // A key that cannot be read is told by a dry run too.
+    fs::write(keys.join("odd.pub"), "no key\n").unwrap();
+    refused(&dry, "odd.pub");
+    fs::remove_file(keys.join("odd.pub")).unwrap();
+    fs::remove_file(keys.join("stranger.pub")).unwrap();
+    fs::rename(fleet.at("old.pub"), keys.join("workshop.pub")).unwrap();
     // On the board as well, whoever asks.
     fs::write(fleet.at("own.toml"), BASE).unwrap();
     let own = Command::new(binary("edge-seg-fw"))

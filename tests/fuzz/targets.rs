@@ -155,7 +155,7 @@ fn labels(bytes: &[u8]) {
     let path = file(&format!("labels/cat.{kind}"), &bytes);
     let image = file("images/cat.png", &grey_png());
     if matches!(kind, "json" | "xml") {
-        let Some(Some(drawn)) = said(drawn::read(&path, image.parent().expect("a folder"), None)) else { return };
+        let Some(Some(drawn)) = said(drawn::read(&path, image.parent().expect("a folder"), None, false)) else { return };
         drawn.pairs.iter().for_each(|pair| drop(said(read_labels(pair, None))));
         return;
     }

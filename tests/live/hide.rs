@@ -475,6 +475,41 @@ fn pictures_of_segment_are_written_without_what_is_hidden() {
 }
 
 #[test]
+fn a_switch_takes_away_what_the_timeline_shows_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("film")).unwrap();
+    for (frame, picture) in pan().enumerate().skip(7).take(3) {
+        picture.save(folder.path().join(format!("film/{frame:02}.png"))).unwrap();
+    }
+    fs::write(folder.path().join("rules.toml"), RULE).unwrap();
+    let run = ["--source", "film", "--loop", "--tags", "wall, flag", "--http", "127.0.0.1:0", "--rules", "rules.toml", "--hide-switches"];
+    let mut session = Session::start(folder.path(), &run);
+    let shown = |session: &Session| -> Vec<bool> {
+        let told = session.get("/api/timeline").json();
+        let urls = told["events"].as_array().unwrap().iter().filter_map(|event| event["thumbnail"].as_str());
+        urls.flat_map(|url| pictures_in(&BASE64_STANDARD.decode(url.split_once(',').unwrap().1).unwrap())).map(|p| shows_mark(&p)).collect()
+    };
+    session.until("an event's picture", |s| !shown(s).is_empty());
+    assert!(shown(&session).iter().any(|mark| *mark));
+    let revision = session.get("/api/timeline").json()["revision"].as_u64().unwrap();
+    assert_eq!(session.send("POST", "/api/hide", &json!("person")).status, 201);
+    assert!(!shown(&session).iter().any(|mark| *mark), "pictures from before the switch");
+    assert!(session.get(&format!("/api/timeline?after={revision}")).json()["events"][0].get("thumbnail").is_none());
+}
+
+#[test]
+fn clients_are_told_what_hidden_words_mean() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = ["--source", "test:?size=64x48", "--tags", "sky", "--http", "127.0.0.1:0", "--hide", "Hund, car", "--hide-switches"];
+    let session = Session::start(folder.path(), &run);
+    let told = session.send("POST", "/api/hide", &json!("qwertz zuiop, Katze, wall")).json();
+    let meaning = |at: usize, key: &str| told["words"][at]["meaning"].get(key).and_then(Value::as_str);
+    assert_eq!((meaning(0, "english"), meaning(2, "kind"), meaning(3, "english")), (Some("dog"), Some("unknown"), Some("cat")), "{told}");
+    assert!(told["words"][1].get("meaning").is_none() && told["words"][4].get("meaning").is_none(), "{told}");
+    assert_eq!(session.get("/api/hide").json(), told);
+}
+
+#[test]
 fn what_cannot_be_hidden_is_refused_before_a_frame_is_shown() {
     let folder = tempfile::tempdir().unwrap();
     for (arguments, said) in [

@@ -10,6 +10,7 @@ mod video;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use edge_seg_export::eval::LeftOut;
 
 /// Measure a bundle on labelled pictures.
 ///
@@ -32,6 +33,21 @@ enum Task {
     Examples(examples::Examples),
     Quantization(quantization::Quantization),
     Video(video::Video),
+}
+
+/// Says which pictures were left out, and the exit status that goes with it.
+fn tell_left_out<'a>(left_out: impl IntoIterator<Item = &'a LeftOut>) -> ExitCode {
+    let mut count = 0;
+    for one in left_out {
+        let causes = std::iter::successors(Some(&*one.why as &dyn std::error::Error), |error| error.source());
+        eprintln!("edge-seg-export: {}", edge_seg_terminal::joined(causes.map(ToString::to_string)));
+        count += 1;
+    }
+    if count == 0 {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("edge-seg-export: left out of the figures: {count} that cannot be read");
+    ExitCode::from(2)
 }
 
 impl Eval {

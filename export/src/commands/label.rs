@@ -191,6 +191,9 @@ impl Output {
         let regions: usize = labelled.pictures.iter().map(|p| p.regions.len()).sum();
         let (pictures, classes) = (labelled.pictures.len(), labelled.classes.len());
         eprintln!("{pictures} pictures, {regions} regions, {classes} classes in {}", out.display());
+        if labelled.failed > 0 {
+            eprintln!("left out, since they could not be labelled: {}", labelled.failed);
+        }
         if labelled.missing > 0 || self.pictures == Pictures::None {
             eprintln!("put the pictures into voc/JPEGImages and yolo/images, where loaders look for them");
         }

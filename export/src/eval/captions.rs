@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::classes::View;
 use super::ensemble::whole;
+use super::left_out::{LeftOut, parted};
 use super::log::Kept;
 use super::nouns::nouns;
 use super::pictures::{Pair, truth};
@@ -242,28 +243,35 @@ fn file_name(path: &Path) -> String {
     path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Scores every caption of those pictures that `wanted` picks by their file names, in parallel over pictures; `done` is called after each.
-/// Results are in the order of the pictures.
+/// Scores every caption of those pictures that `wanted` picks by their file names, in parallel over pictures; `done` is called after each,
+/// with nothing for one that is left out, since it or its labels cannot be read. Both are given back in the order of the pictures.
 ///
 /// # Errors
-/// The first picture's that cannot be read or whose labels hold a value without a meaning; and what `done` answers.
+/// The first picture's that the model cannot take; and what `done` answers.
 pub fn evaluate(
     session: &Session,
     pictures: &Captioned,
     options: &Options,
     wanted: impl Fn(&str) -> bool + Sync,
-    done: impl Fn(&PictureCaptions) -> Result<()> + Sync,
-) -> Result<Vec<PictureCaptions>> {
-    (0..pictures.len())
+    done: impl Fn(Option<&PictureCaptions>) -> Result<()> + Sync,
+) -> Result<(Vec<PictureCaptions>, Vec<LeftOut>)> {
+    let found: Vec<_> = (0..pictures.len())
         .into_par_iter()
         .filter(|index| wanted(&pictures.name(*index)))
         .map(|index| {
-            let (frame, told) = pictures.picture(index, options.masks)?;
+            let (frame, told) = match pictures.picture(index, options.masks) {
+                Ok(read) => read,
+                Err(why) => {
+                    done(None)?;
+                    return Ok(Err(LeftOut::new(&pictures.name(index), why)));
+                }
+            };
             let found = PictureCaptions { picture: pictures.name(index), captions: picture(session, &frame, &told, options)? };
-            done(&found)?;
-            Ok(found)
+            done(Some(&found))?;
+            Ok(Ok(found))
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    Ok(parted(found))
 }
 
 fn picture(session: &Session, frame: &Frame, told: &[Told], options: &Options) -> Result<Vec<CaptionResult>> {

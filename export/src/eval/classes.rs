@@ -13,6 +13,8 @@ use crate::{Error, Result};
 
 /// Value of a label picture that counts for nothing, in every layout.
 pub(super) const VOID: u32 = 255;
+/// What counts for nothing whatever a table says, beyond what label pictures hold: 0 and 255 may be classes of it.
+pub(super) const NOTHING: u32 = u32::MAX;
 
 /// What tables call the column of numbers.
 const IDS: [&str; 8] = ["idx", "index", "value", "class_id", "category_id", "label_id", "class_index", "number"];
@@ -90,6 +92,12 @@ impl ClassTable {
         let &(number, first) = lines.first().ok_or_else(|| Error::file(place, "file", "a table of classes", "nothing"))?;
         let separator = lists::separator(first);
         let fields = |line: &str| separator.map_or_else(|| vec![line.trim().to_owned()], |separator| lists::split_row(line, separator));
+        let coloured =
+            separator.and_then(|separator| lines.iter().map(|(_, line)| coloured_row(line, separator)).collect::<Option<Vec<_>>>());
+        if let Some(rows) = coloured {
+            let listed = |(name, colour)| Listed { id: None, name, colour: Some(colour), synonyms: Vec::new() };
+            return Ok(Self::of_list(place, rows.into_iter().map(listed).collect()));
+        }
         let has_header = !first.trim_start().starts_with(|c: char| c.is_ascii_digit());
         if has_header && separator.is_none() {
             let expected = "a header line with columns, or a number and a name in each line (`1 cat`, `1: cat`, `1,cat`)";
@@ -134,13 +142,13 @@ impl ClassTable {
     fn value_of(&self, place: &str, name: &str, name_column: usize, value_column: usize) -> Result<u32> {
         let named = |row: &usize| {
             let known = &self.rows[*row][name_column];
-            let is = |known: &str| known.eq_ignore_ascii_case(name) || plain(known).eq_ignore_ascii_case(name);
+            let is = |known: &str| known.eq_ignore_ascii_case(name) || plain(known).eq_ignore_ascii_case(&plain(name));
             is(known) || self.names(*row, name_column).0.is_some_and(is)
         };
         match (0..self.rows.len()).find(named) {
             Some(row) => self.number(row, value_column),
-            None if name.eq_ignore_ascii_case("background") => Ok(0),
-            None if is_void(name) => Ok(VOID),
+            None if name.eq_ignore_ascii_case("background") => self.uncovered(name_column, value_column),
+            None if is_void(name) => Ok(NOTHING),
             None => Err(Error::file(place, "names", format!("those of {}", self.place), format!("{name:?}"))),
         }
     }
@@ -152,16 +160,31 @@ impl ClassTable {
     pub fn categories(&self, place: &str, listed: &[Listed], values: Option<&str>) -> Result<HashMap<u32, u32>> {
         let (value_column, name_column) = (self.values(values)?, self.column("name")?);
         let value = |l: &Listed| Ok((l.id.unwrap_or_default(), self.value_of(place, &l.name, name_column, value_column)?));
-        listed.iter().map(value).collect()
+        let mut values = listed.iter().map(value).collect::<Result<HashMap<u32, u32>>>()?;
+        values.insert(NOTHING, self.uncovered(name_column, value_column)?);
+        Ok(values)
     }
 
-    /// The categories of a COCO instances file; what none of them covers is the background.
+    /// What stands for pixels of no class: 0, unless that is a class of this table.
+    fn uncovered(&self, name_column: usize, value_column: usize) -> Result<u32> {
+        let roles = self.roles()?;
+        let is_class = |row: usize| {
+            let is_background = BACKGROUNDS.iter().any(|name| self.rows[row][name_column].eq_ignore_ascii_case(name));
+            !is_background && roles.as_ref().is_none_or(|roles| roles[row] == Role::Class)
+        };
+        let zero = (0..self.rows.len()).find(|row| self.rows[*row][value_column].parse() == Ok(0u32) && is_class(*row));
+        Ok(zero.map_or(0, |_| NOTHING))
+    }
+
+    /// The categories of a COCO instances file; what none of them covers is the background, 0. Their numbers are kept where they are from 1
+    /// on and small enough; else they are counted from 1, in their order, as those from 0 of Label Studio are.
     pub fn of_categories(place: &str, mut listed: Vec<Listed>) -> Self {
         listed.retain(|l| !l.name.eq_ignore_ascii_case("background"));
-        let has_zero = listed.iter().any(|l| l.id == Some(0));
-        if !has_zero {
-            listed.insert(0, Listed { id: Some(0), name: "background".into(), colour: None, synonyms: Vec::new() });
+        if listed.iter().any(|l| l.id.is_none_or(|id| id == 0 || id > u32::from(u16::MAX))) {
+            listed.sort_by_key(|l| l.id);
+            (1..).zip(&mut listed).for_each(|(id, l)| l.id = Some(id));
         }
+        listed.insert(0, Listed { id: Some(0), name: "background".into(), colour: None, synonyms: Vec::new() });
         Self::of_list(place, listed)
     }
 
@@ -262,7 +285,7 @@ impl ClassTable {
     /// The classes that column `view` tells apart, in label pictures whose values are those of column `values` (the first column if none).
     ///
     /// A view that gives several rows the number 0 has a background there; every other number is a class, named by the `name` column
-    /// (by `voc_name` in a view whose name starts with `voc`). A row whose name holds `ignore` or `void` is ignored, and so are value 255,
+    /// (by `voc_name` in a view whose name starts with `voc`). A row whose name holds the word `ignore` or `void` is ignored, and so are value 255,
     /// value 0 where no row has it, and `ignored`. Any other value without a row is an error when it is met.
     ///
     /// A column `role`, as the trainer's sets have it, says so of each row instead: `thing`, `stuff`, `none` for the background, `ignore`.
@@ -324,7 +347,7 @@ impl ClassTable {
         }
         let label = |number: u16| order.binary_search(&number).ok().map(|at| at as u16 + 1);
 
-        let mut labels = BTreeMap::from([(VOID, None)]);
+        let mut labels = BTreeMap::from([(VOID, None), (NOTHING, None)]);
         for (row, &(number, value)) in numbers.iter().enumerate() {
             let meant = if void(row) {
                 None
@@ -384,13 +407,30 @@ impl View {
     }
 }
 
+/// Whether a name says that its pixels count for nothing, by a word of its own: an "avoid zone" is a class.
 fn is_void(name: &str) -> bool {
-    let name = name.to_lowercase();
-    name.contains("ignore") || name.contains("void")
+    let words = name.split(|c: char| !c.is_alphanumeric());
+    words.into_iter().any(|word| ["ignore", "ignored", "void"].iter().any(|mark| word.eq_ignore_ascii_case(mark)))
 }
 
-/// `r,g,b` or `#rrggbb` as `0xRRGGBB`.
+/// `255,0,0,cat` or `cat,255,0,0`: a name and the colour of its pixels.
+fn coloured_row(line: &str, separator: char) -> Option<(String, [u8; 3])> {
+    let fields = lists::split_row(line, separator);
+    let colour = |fields: &[String]| -> Option<[u8; 3]> {
+        let parts: Option<Vec<u8>> = fields.iter().map(|field| field.parse().ok()).collect();
+        parts?.try_into().ok()
+    };
+    let is_name = |name: &str| name.contains(char::is_alphabetic);
+    match fields.as_slice() {
+        [name, rest @ ..] if is_name(name) => Some((name.clone(), colour(rest)?)),
+        [rest @ .., name] if is_name(name) => Some((name.clone(), colour(rest)?)),
+        _ => None,
+    }
+}
+
+/// `r,g,b`, with or without brackets, or `#rrggbb` as `0xRRGGBB`.
 fn colour(text: &str) -> Option<u32> {
+    let text = text.trim_matches(['(', ')', '[', ']']).trim();
     if let Some(digits) = text.strip_prefix('#') {
         return u32::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 6);
     }
@@ -399,13 +439,13 @@ fn colour(text: &str) -> Option<u32> {
     Some(r << 16 | g << 8 | b)
 }
 
-/// A class's name as people write it: without the data set's suffixes, hyphens as spaces.
+/// A class's name as people write it: without the data set's suffixes, hyphens and underscores as spaces.
 pub(super) fn plain(name: &str) -> String {
     let mut name = name;
     for suffix in ["-merged", "-other", "-stuff"] {
         name = name.strip_suffix(suffix).unwrap_or(name);
     }
-    name.replace('-', " ")
+    name.split(['-', '_', ' ']).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -569,5 +609,65 @@ mod tests {
             let table = ClassTable::parse("t", &format!("id\tname\tcolour\n{broken}\n")).unwrap();
             assert!(table.colours(Path::new("nowhere"), None).is_err(), "{broken}");
         }
+    }
+
+    fn listed(id: u32, name: &str) -> Listed {
+        Listed { id: Some(id), name: name.into(), colour: None, synonyms: Vec::new() }
+    }
+
+    #[test]
+    fn categories_from_zero_are_not_the_background() {
+        for (ids, kept) in [([0, 1], [1, 2]), ([1, 2], [1, 2]), ([3, 70_000], [1, 2]), ([7, 255], [7, 255])] {
+            let own = vec![listed(ids[0], "cat"), listed(ids[1], "wall")];
+            let table = ClassTable::of_categories("t", own.clone());
+            let values = table.categories("t", &own, None).unwrap();
+            assert_eq!([values[&ids[0]], values[&ids[1]], values[&NOTHING]], [kept[0], kept[1], 0], "{ids:?}");
+            let view = table.view("id", None, Names::Plain, &[]).unwrap();
+            assert!(view.background);
+            let labels = [0, kept[0], kept[1]].map(|value| view.label(value));
+            assert_eq!(labels, [Some(Some(0)), Some(Some(1)), Some(Some(2))], "{ids:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_covered_counts_for_nothing_where_zero_is_a_class() {
+        let own = [listed(1, "cat"), listed(2, "wall"), listed(3, "background"), listed(4, "void")];
+        for (text, uncovered) in [
+            ("names:\n  0: cat\n  1: wall\n", None),
+            ("0,background\n1,cat\n2,wall\n", Some(0)),
+            ("value\tname\trole\n0\t\tnone\n1\tcat\tthing\n2\twall\tstuff\n", Some(0)),
+            ("value\tname\trole\n0\tcat\tthing\n1\twall\tstuff\n", None),
+        ] {
+            let table = ClassTable::parse("t", text).unwrap();
+            let values = table.categories("t", &own, None).unwrap();
+            let column = table.columns[0].clone();
+            let view = table.view(&column, None, Names::Plain, &[]).unwrap();
+            let labels = [1, 2, 3, 4, NOTHING].map(|category| view.label(values[&category]));
+            let expected = [Some(Some(1)), Some(Some(2)), Some(uncovered), Some(None), Some(uncovered)];
+            assert_eq!(labels, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn rows_of_names_and_colours_are_read() {
+        for text in ["255,0,0,cat\n0,128,0,red wall\n", "cat,255,0,0\nred wall,0,128,0\n", "cat;255;0;0\nred wall;0;128;0\n"] {
+            let table = ClassTable::parse("t", text).unwrap();
+            assert_eq!(table.colours(Path::new("nowhere"), None).unwrap(), HashMap::from([(0xff_00_00, 0), (0x00_80_00, 1)]), "{text:?}");
+            let names: Vec<String> =
+                table.view("id", None, Names::Plain, &[]).unwrap().classes.into_iter().map(|class| class.name).collect();
+            assert_eq!(names, ["cat", "red wall"], "{text:?}");
+        }
+        let cityscapes = ClassTable::parse("t", "name,id,color\nroad,7,\"(128, 64,128)\"\n").unwrap();
+        assert_eq!(cityscapes.colours(Path::new("nowhere"), None).unwrap(), HashMap::from([(0x80_40_80, 7)]));
+    }
+
+    #[test]
+    fn names_are_ignored_by_whole_words_and_read_without_underscores() {
+        for (name, ignored) in [("avoid zone", false), ("void", true), ("__ignore__", true), ("ignore_region", true), ("devoid", false)] {
+            assert_eq!(is_void(name), ignored, "{name}");
+        }
+        assert_eq!([plain("dining_table"), plain("sky-other-merged"), plain("red wall")], ["dining table", "sky", "red wall"]);
+        let table = ClassTable::parse("t", "1,dining table\n").unwrap();
+        assert_eq!(table.categories("t", &[listed(9, "dining_table")], None).unwrap()[&9], 1);
     }
 }

@@ -9,6 +9,8 @@ use edge_seg_model::lists::Listed;
 use edge_seg_model::region::{Mask, compress_runs};
 use serde::Deserialize;
 
+use super::classes::NOTHING;
+use super::drawn::uploaded;
 use super::pictures::{Coding, LabelPicture, MAX_PIXELS, Pair};
 use crate::{Error, Result};
 
@@ -35,7 +37,9 @@ struct Document {
 struct Image {
     id: u64,
     file_name: String,
+    #[serde(deserialize_with = "whole")]
     width: u32,
+    #[serde(deserialize_with = "whole")]
     height: u32,
 }
 
@@ -73,15 +77,26 @@ pub(super) enum Counts {
     Numbers(Vec<u64>),
 }
 
-/// Reads the file, and finds its pictures in a folder: pairs in the order of their names, and the categories.
+/// A number that may be written as 640 or 640.0.
+fn whole<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    let value = f64::deserialize(from)?;
+    let is_whole = value.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&value);
+    if is_whole { Ok(value as u32) } else { Err(serde::de::Error::custom(format!("expected a whole number of pixels, found {value}"))) }
+}
+
+/// Reads a file's text, and finds its pictures in a folder: pairs in the order of their names, and the categories.
 ///
 /// # Errors
-/// [`Error::Runtime`] if it cannot be read, [`Error::File`] if it is no such file, a picture is not there, or a wanted one not in it.
-pub fn read(path: &Path, images: &Path, only: Option<&HashSet<String>>) -> Result<(Vec<Pair>, Vec<Listed>)> {
+/// [`Error::File`] if it is no such file, a picture is not there, or a wanted one not in it.
+pub fn read(path: &Path, text: &str, images: &Path, only: Option<&HashSet<String>>) -> Result<(Vec<Pair>, Vec<Listed>)> {
     let place = path.display().to_string();
     let wrong = |part: &str, expected: &str, found: String| Error::file(&place, part, expected, found);
-    let document: Document =
-        serde_json::from_str(&edge_seg_model::read_text(path)?).map_err(|e| wrong("file", "COCO instances", e.to_string()))?;
+    let document: Document = serde_json::from_str(text).map_err(|e| match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(value) if value.get("shapes").is_some() => {
+            wrong("file", "COCO instances", "labelme's file of one picture; turn the folder into COCO, as labelme2coco does".into())
+        }
+        _ => wrong("file", "COCO instances", e.to_string()),
+    })?;
     let known: HashSet<u32> = document.categories.iter().map(|c| c.id).collect();
     let mut drawn: HashMap<u64, Vec<(Option<f64>, u32, Segmentation)>> = HashMap::new();
     for annotation in document.annotations {
@@ -96,11 +111,13 @@ pub fn read(path: &Path, images: &Path, only: Option<&HashSet<String>>) -> Resul
     }
     let mut pairs = Vec::new();
     for image in document.images {
-        let stem = Path::new(last_part(&image.file_name)).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        let picture = picture(images, &image.file_name, &place);
+        let named = picture.as_deref().unwrap_or(Path::new(last_part(&image.file_name)));
+        let stem = named.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         if only.is_some_and(|only| !only.contains(&stem)) {
             continue;
         }
-        let picture = picture(images, &image.file_name, &place)?;
+        let picture = picture?;
         // What is small lies on top of what is large. That something is a crowd says nothing of it: datumaro and supervision call
         // every mask of run lengths so.
         let sized = |(area, category, mask): (Option<f64>, u32, Segmentation)| (area.unwrap_or_else(|| mask.area_px()), category, mask);
@@ -123,21 +140,15 @@ fn last_part(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
-/// A picture that a file of labels names, in a folder: below it as it is named, or in it by its name alone.
+/// A picture that a file of labels names, in a folder: below it as it is named, or in it by its name alone, or by what is left of an
+/// address or of a name that an upload has lengthened.
 pub(super) fn picture(images: &Path, name: &str, place: &str) -> Result<PathBuf> {
     let path = Path::new(name);
-    let places = [images.join(path), images.join(path.file_name().unwrap_or_default()), images.join(last_part(name))];
+    let shorter = uploaded(name, images);
+    let names = [path, Path::new(path.file_name().unwrap_or_default()), Path::new(last_part(name)), Path::new(&shorter)];
+    let places = names.map(|name| images.join(name));
     let found = places.into_iter().find(|place| place.is_file());
     found.ok_or_else(|| Error::file(images.display().to_string(), name, format!("a picture of {place}"), "none"))
-}
-
-/// The name of the picture of this stem in a folder.
-pub(super) fn picture_of_stem(images: &Path, stem: &str, place: &str) -> Result<String> {
-    let entries = std::fs::read_dir(images).map_err(Error::io(images))?;
-    let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    let mut found = paths.filter(|path| path.file_stem().is_some_and(|s| s == stem) && edge_seg_model::is_picture(path));
-    let name = found.next().and_then(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()));
-    name.ok_or_else(|| Error::file(images.display().to_string(), stem, format!("a picture for {place}"), "none"))
 }
 
 impl Segmentation {
@@ -180,7 +191,7 @@ impl Shapes {
     /// What is wrong with a mask.
     pub(super) fn draw(&self, categories: &HashMap<u32, u32>) -> Result<LabelPicture, String> {
         let (width, height) = (self.width as usize, self.height as usize);
-        let mut values = vec![0; width * height];
+        let mut values = vec![categories.get(&NOTHING).copied().unwrap_or(0); width * height];
         for (category, segmentation) in &self.shapes {
             let category = categories.get(category).unwrap_or(category);
             match segmentation {
@@ -316,7 +327,8 @@ mod tests {
             let categories = "[{\"id\":1,\"name\":\"mug\"},{\"id\":2,\"name\":\"table\"}]";
             let path = folder.path().join("coco.json");
             std::fs::write(&path, format!("{{\"images\":[{image}],\"annotations\":[{mug},{table}],\"categories\":{categories}}}")).unwrap();
-            let (pairs, _) = read(&path, folder.path(), None).unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let (pairs, _) = read(&path, &text, folder.path(), None).unwrap();
             let Coding::Shapes(shapes, _) = &pairs[0].coding else { panic!("{:?}", pairs[0]) };
             let drawn = shapes.draw(&HashMap::new()).unwrap().values;
             let rows: Vec<String> = drawn.chunks(6).map(|row| row.iter().map(u32::to_string).collect()).collect();

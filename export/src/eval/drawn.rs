@@ -1,15 +1,17 @@
 //! Labels that were drawn by hand, as the tools write them: COCO instances, "CVAT for images", Label Studio, YOLO segmentation.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use edge_seg_model::image::metadata::Orientation;
 use edge_seg_model::lists::{self, Listed};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::coco::{self, Segmentation, Shapes};
-use super::pictures::{Coding, Pair};
+use super::left_out::{LeftOut, parted, unless_all};
+use super::pictures::{self, Coding, Pair};
 use crate::{Error, Result};
 
 /// Pictures with their labels, and the classes of these.
@@ -20,6 +22,10 @@ pub struct Drawn {
     pub listed: Vec<Listed>,
     /// What reports call the layout.
     pub layout: &'static str,
+    /// Pictures that are left out, since they or their labels cannot be read.
+    pub left_out: Vec<LeftOut>,
+    /// Pictures without a file of labels, which are taken as pictures of nothing.
+    pub unlabelled: Vec<String>,
 }
 
 /// One picture's shapes, of classes by their names.
@@ -29,46 +35,84 @@ struct Sheet {
     shapes: Vec<(String, Segmentation)>,
 }
 
-/// Reads what a tool wrote, and finds its pictures in a folder; none if it is a folder of label pictures.
+/// Reads what a tool wrote, and finds its pictures in a folder; none if it is a folder of label pictures. With `stored`, shares of a
+/// picture's sides are of its pixels as the file stores them, and else as they are shown, its EXIF orientation applied.
 ///
 /// # Errors
-/// [`Error::Runtime`] if it cannot be read, [`Error::File`] if it is no such file, a picture is not there, or a wanted one not in it.
-pub fn read(labels: &Path, images: &Path, only: Option<&HashSet<String>>) -> Result<Option<Drawn>> {
+/// [`Error::Runtime`] if it cannot be read, [`Error::File`] if it is no such file, a picture is not there, or a wanted one not in it;
+/// the first picture's if none can be read.
+pub fn read(labels: &Path, images: &Path, only: Option<&HashSet<String>>, stored: bool) -> Result<Option<Drawn>> {
     let place = labels.display().to_string();
     if labels.is_dir() {
-        let texts = yolo_files(labels)?;
-        if texts.is_empty() {
-            return Ok(None);
-        }
-        let names = yolo_names(labels)?;
-        let sheets = texts.iter().filter(|path| only.is_none_or(|only| only.contains(&stem(path)))).map(|path| yolo(path, images, &names));
-        let listed = names.iter().map(|name| name.as_str()).collect::<Vec<_>>();
-        return together(&place, images, sheets.collect::<Result<_>>()?, only, "YOLO segmentation", Some(listed.as_slice())).map(Some);
+        return yolo_folder(labels, images, only, stored);
     }
     let text = edge_seg_model::read_text(labels)?;
     match text.trim_start().chars().next() {
         Some('<') => {
             let (sheets, names) = cvat(&place, &text)?;
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let sheets = sheets.into_iter().map(Ok).collect();
             together(&place, images, sheets, only, "CVAT for images", Some(names.as_slice()).filter(|names| !names.is_empty())).map(Some)
         }
-        Some('[') => together(&place, images, label_studio(&place, &text, images)?, only, "Label Studio", None).map(Some),
+        Some('[') => together(&place, images, label_studio(&place, &text, images, stored)?, only, "Label Studio", None).map(Some),
         _ => {
-            let (pairs, listed) = coco::read(labels, images, only)?;
-            Ok(Some(Drawn { pairs, listed, layout: "COCO instances" }))
+            let (pairs, listed) = coco::read(labels, &text, images, only)?;
+            Ok(Some(Drawn { pairs, listed, layout: "COCO instances", left_out: Vec::new(), unlabelled: Vec::new() }))
         }
     }
+}
+
+/// A folder of YOLO's outlines, and the pictures that have none; nothing if it is a folder of label pictures.
+fn yolo_folder(labels: &Path, images: &Path, only: Option<&HashSet<String>>, stored: bool) -> Result<Option<Drawn>> {
+    let pictures = pictures::by_stem(images)?;
+    let texts = yolo_files(labels, &pictures, pictures::is_same(labels, images))?;
+    if texts.is_empty() {
+        return Ok(None);
+    }
+    let names = yolo_names(labels)?;
+    let wanted = |stem: &String| only.is_none_or(|only| only.contains(stem));
+    let mut sheets = Vec::new();
+    for (stem, path) in texts.iter().filter(|(stem, _)| wanted(stem)) {
+        let picture = pictures::only_one(pictures.get(stem).into_iter().flatten(), images, stem, path)?;
+        sheets.push(yolo(path, &picture, &names, stored).map_err(|why| LeftOut::new(stem, why)));
+    }
+    // For Ultralytics these are pictures of nothing.
+    let mut unlabelled = Vec::new();
+    for (stem, paths) in pictures.iter().filter(|(stem, _)| wanted(stem) && !texts.contains_key(*stem)) {
+        for path in paths {
+            let sheet = upright_size(path, stored).map(|size| Sheet { name: file_name(path), size, shapes: Vec::new() });
+            sheets.push(sheet.map_err(|why| LeftOut::new(stem, why)));
+            unlabelled.push(stem.clone());
+        }
+    }
+    let listed = names.iter().map(|name| name.as_str()).collect::<Vec<_>>();
+    let drawn = together(&labels.display().to_string(), images, sheets, only, "YOLO segmentation", Some(listed.as_slice()))?;
+    Ok(Some(Drawn { unlabelled, ..drawn }))
+}
+
+/// Width and height of the picture that labels are of: as it is shown, or as its file stores it.
+fn upright_size(picture: &Path, stored: bool) -> Result<(u32, u32)> {
+    let size = edge_seg_model::image::image_dimensions(picture)
+        .map_err(|e| Error::file(picture.display().to_string(), "file", "a picture", e.to_string()))?;
+    let turn = if stored { Orientation::NoTransforms } else { edge_seg_model::read_orientation(picture)? };
+    Ok(pictures::swapped(size, turn))
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Numbers the classes, in the file's order or else by name, from 1, and finds the pictures.
 fn together(
     place: &str,
     images: &Path,
-    sheets: Vec<Sheet>,
+    sheets: Vec<Result<Sheet, LeftOut>>,
     only: Option<&HashSet<String>>,
     layout: &'static str,
     names: Option<&[&str]>,
 ) -> Result<Drawn> {
+    let (sheets, left_out) = parted(sheets);
+    let left_out = unless_all(&sheets, left_out)?;
     let mut classes: Vec<String> = match names {
         Some(names) => names.iter().map(|name| (*name).to_owned()).collect(),
         None => sheets.iter().flat_map(|sheet| sheet.shapes.iter().map(|(name, _)| name.clone())).collect(),
@@ -93,7 +137,8 @@ fn together(
         let coding = Coding::Shapes(Arc::new(Shapes::new(sheet.size, shapes)), Arc::default());
         pairs.push(Pair { stem, image, labels: PathBuf::from(place), coding, stored: false });
     }
-    if let Some(lost) = only.into_iter().flatten().find(|stem| !pairs.iter().any(|pair| pair.stem == **stem)) {
+    let known = |stem: &String| pairs.iter().any(|pair| pair.stem == *stem) || left_out.iter().any(|one| one.picture == *stem);
+    if let Some(lost) = only.into_iter().flatten().find(|stem| !known(stem)) {
         return Err(Error::file(place, lost, "a picture of that name", "none"));
     }
     if pairs.is_empty() {
@@ -101,7 +146,8 @@ fn together(
     }
     pairs.sort_by(|a, b| a.stem.cmp(&b.stem));
     let listed = |(i, name): (usize, String)| Listed { id: Some(i as u32 + 1), name, colour: None, synonyms: Vec::new() };
-    Ok(Drawn { pairs, listed: classes.into_iter().enumerate().map(listed).collect(), layout })
+    let listed = classes.into_iter().enumerate().map(listed).collect();
+    Ok(Drawn { pairs, listed, layout, left_out, unlabelled: Vec::new() })
 }
 
 fn stem(path: &Path) -> String {
@@ -113,21 +159,21 @@ fn largest_first(shapes: &mut [(String, Segmentation)]) {
     shapes.sort_by(|(_, a), (_, b)| b.area_px().total_cmp(&a.area_px()));
 }
 
-/// The `*.txt` of a folder that holds no label pictures.
-fn yolo_files(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The `*.txt` of a folder that holds no label pictures, by their names without endings. In the pictures' own folder a PNG is a label
+/// picture if it lies beside another picture of its name.
+fn yolo_files(folder: &Path, pictures: &BTreeMap<String, Vec<PathBuf>>, one_folder: bool) -> Result<BTreeMap<String, PathBuf>> {
     let entries = std::fs::read_dir(folder).map_err(Error::io(folder))?;
     let mut paths: Vec<PathBuf> =
         entries.map(|entry| entry.map(|e| e.path())).collect::<std::io::Result<_>>().map_err(Error::io(folder))?;
     paths.retain(|path| !edge_seg_model::is_companion(path));
     let ends = |path: &Path, ending: &str| path.extension().is_some_and(|e| e.eq_ignore_ascii_case(ending));
-    if paths.iter().any(|path| ends(path, "png")) {
-        return Ok(Vec::new());
+    let is_photo = |path: &Path| one_folder && pictures.get(&stem(path)).is_some_and(|named| named.len() == 1);
+    if paths.iter().any(|path| ends(path, "png") && !is_photo(path)) {
+        return Ok(BTreeMap::new());
     }
     // Darknet's list of classes may lie among them.
     let is_label = |path: &PathBuf| ends(path, "txt") && path.file_name().is_some_and(|name| name != "classes.txt");
-    let mut texts: Vec<PathBuf> = paths.into_iter().filter(is_label).collect();
-    texts.sort();
-    Ok(texts)
+    Ok(paths.into_iter().filter(is_label).map(|path| (stem(&path), path)).collect())
 }
 
 /// Names by their numbers, from the `data.yaml` or `classes.txt` in the folder or above it.
@@ -154,12 +200,11 @@ fn yolo_names(folder: &Path) -> Result<Vec<String>> {
     Err(Error::file(folder.display().to_string(), "folder", "data.yaml or classes.txt in it or above it", "none"))
 }
 
-/// `CLASS x y x y ...` a line, in shares of width and height; five numbers are a box, which is no mask.
-fn yolo(path: &Path, images: &Path, names: &[String]) -> Result<Sheet> {
-    let (place, stem) = (path.display().to_string(), stem(path));
-    let name = coco::picture_of_stem(images, &stem, &place)?;
-    let (width, height) = edge_seg_model::image::image_dimensions(images.join(&name))
-        .map_err(|e| Error::file(images.display().to_string(), &name, "a picture", e.to_string()))?;
+/// `CLASS x y x y ...` a line, in shares of width and height, and a confidence behind them where they are predictions; five numbers are a
+/// box, which is no mask.
+fn yolo(path: &Path, picture: &Path, names: &[String], stored: bool) -> Result<Sheet> {
+    let place = path.display().to_string();
+    let (width, height) = upright_size(picture, stored)?;
     let mut shapes = Vec::new();
     for (number, line) in (1..).zip(edge_seg_model::read_text(path)?.lines()) {
         let wrong = |expected: &str, found: String| Error::file(&place, format!("line {number}"), expected, found);
@@ -177,13 +222,17 @@ fn yolo(path: &Path, images: &Path, names: &[String]) -> Result<Sheet> {
         if points.len() == 4 {
             return Err(wrong("an outline, class x y x y x y ...", "a box alone; export segmentation".into()));
         }
+        // Behind an outline stands at most the confidence.
+        if points.len() > 6 && points.len() % 2 == 1 && (0.0..=f64::from(width)).contains(&points[points.len() - 1]) {
+            points.pop();
+        }
         if points.len() < 6 || points.len() % 2 == 1 {
             return Err(wrong("an outline of three points or more", format!("{} numbers", points.len())));
         }
         shapes.push((class.clone(), Segmentation::Polygons(vec![points])));
     }
     largest_first(&mut shapes);
-    Ok(Sheet { name, size: (width, height), shapes })
+    Ok(Sheet { name: file_name(picture), size: (width, height), shapes })
 }
 
 /// Pictures, and the labels that the file names.
@@ -274,9 +323,16 @@ struct Work {
 }
 
 /// Tasks as Label Studio exports them: the first annotation of each that was not skipped, or else its first prediction.
-fn label_studio(place: &str, text: &str, images: &Path) -> Result<Vec<Sheet>> {
+fn label_studio(place: &str, text: &str, images: &Path, stored: bool) -> Result<Vec<Result<Sheet, LeftOut>>> {
     let wrong = |part: String, expected: &str, found: String| Error::file(place, part, expected, found);
-    let tasks: Vec<Task> = serde_json::from_str(text).map_err(|e| wrong("file".into(), "Label Studio's tasks", e.to_string()))?;
+    let tasks: Vec<Task> = serde_json::from_str(text).map_err(|e| {
+        let smaller = |value: &Value| value.get(0).is_some_and(|task| task.is_object() && task.get("data").is_none());
+        let found = match serde_json::from_str(text) {
+            Ok(value) if smaller(&value) => "tasks without `data`, as JSON-MIN has them; export as JSON".into(),
+            _ => e.to_string(),
+        };
+        wrong("file".into(), "Label Studio's tasks", found)
+    })?;
     let mut sheets = Vec::new();
     for (i, task) in tasks.iter().enumerate() {
         let part = || format!("task {}", i + 1);
@@ -319,17 +375,22 @@ fn label_studio(place: &str, text: &str, images: &Path) -> Result<Vec<Sheet>> {
         let size = match size {
             Some(size) => size,
             // Nothing was found in it.
-            None => edge_seg_model::image::image_dimensions(coco::picture(images, &name, place)?)
-                .map_err(|e| Error::file(images.display().to_string(), &name, "a picture", e.to_string()))?,
+            None => match upright_size(&coco::picture(images, &name, place)?, stored) {
+                Ok(size) => size,
+                Err(why) => {
+                    sheets.push(Err(LeftOut::new(&stem(Path::new(&name)), why)));
+                    continue;
+                }
+            },
         };
         largest_first(&mut shapes);
-        sheets.push(Sheet { name, size, shapes });
+        sheets.push(Ok(Sheet { name, size, shapes }));
     }
     Ok(sheets)
 }
 
 /// The file name behind an address. Label Studio puts eight digits before the name of what is uploaded.
-fn uploaded(address: &str, images: &Path) -> String {
+pub(super) fn uploaded(address: &str, images: &Path) -> String {
     let last = address.rsplit(['/', '\\']).next().unwrap_or(address);
     let last = last.split_once("?d=").map_or(last, |(_, name)| name).split('?').next().unwrap_or(last);
     let name = unescaped(last);
@@ -416,7 +477,7 @@ mod tests {
     }
 
     fn rows(folder: &Path, labels: &str) -> (Vec<String>, Vec<String>) {
-        let found = read(&folder.join(labels), &folder.join("images"), None).unwrap().unwrap();
+        let found = read(&folder.join(labels), &folder.join("images"), None, false).unwrap().unwrap();
         let Coding::Shapes(shapes, numbers) = &found.pairs[0].coding else { panic!("{:?}", found.pairs[0]) };
         let drawn = shapes.draw(numbers).unwrap();
         let rows = drawn.values.chunks(6).map(|row| row.iter().map(u32::to_string).collect());
@@ -424,7 +485,7 @@ mod tests {
     }
 
     fn complaint(folder: &Path, labels: &str) -> String {
-        read(&folder.join(labels), &folder.join("images"), None).err().map_or_else(String::new, |e| e.to_string())
+        read(&folder.join(labels), &folder.join("images"), None, false).err().map_or_else(String::new, |e| e.to_string())
     }
 
     #[test]
@@ -515,6 +576,101 @@ mod tests {
         ] {
             file(&[results]);
             assert!(complaint(folder.path(), "tasks.json").contains(said), "{}", complaint(folder.path(), "tasks.json"));
+        }
+    }
+
+    fn yolo_set(names: &str) -> tempfile::TempDir {
+        let folder = folder();
+        fs::create_dir_all(folder.path().join("set/labels")).unwrap();
+        fs::write(folder.path().join("set/data.yaml"), format!("names: [{names}]\n")).unwrap();
+        folder
+    }
+
+    /// A JPEG of 6×4 stored pixels that is shown turned by a quarter.
+    fn turned_photo(path: &Path) {
+        let mut jpeg = Vec::new();
+        let encoder = image::codecs::jpeg::JpegEncoder::new(&mut jpeg);
+        image::RgbImage::new(6, 4).write_with_encoder(encoder).unwrap();
+        let exif = b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+        let mut bytes = vec![0xff, 0xd8, 0xff, 0xe1];
+        bytes.extend((exif.len() as u16 + 2).to_be_bytes());
+        bytes.extend(exif);
+        bytes.extend(&jpeg[2..]);
+        fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn shares_are_of_the_picture_as_it_is_shown() {
+        let folder = yolo_set("top");
+        let (images, labels) = (folder.path().join("images"), folder.path().join("set/labels"));
+        fs::remove_file(images.join("a b.png")).unwrap();
+        turned_photo(&images.join("p.jpg"));
+        fs::write(labels.join("p.txt"), "0 0 0 1 0 1 0.5 0 0.5\n").unwrap();
+        for (stored, size) in [(false, (4, 6)), (true, (6, 4))] {
+            let found = read(&labels, &images, None, stored).unwrap().unwrap();
+            let Coding::Shapes(shapes, numbers) = &found.pairs[0].coding else { panic!("{:?}", found.pairs[0]) };
+            let drawn = shapes.draw(numbers).unwrap();
+            assert_eq!((drawn.width, drawn.height), size);
+            assert!(drawn.values.iter().enumerate().all(|(at, value)| (*value == 1) == (at < 12)), "{:?}", drawn.values);
+            // As labels of the frame that is measured.
+            let pair = Pair { stored, ..found.pairs[0].clone() };
+            pictures::read_labels(&pair, Some((4, 6))).unwrap();
+        }
+    }
+
+    #[test]
+    fn yolo_pictures_without_labels_are_of_nothing_and_broken_ones_left_out() {
+        let folder = yolo_set("dot");
+        let (images, labels) = (folder.path().join("images"), folder.path().join("set/labels"));
+        for name in ["b.png", "c.png"] {
+            image::RgbImage::new(6, 4).save(images.join(name)).unwrap();
+        }
+        fs::write(images.join("d.png"), b"no picture").unwrap();
+        // A prediction has its confidence behind it.
+        fs::write(labels.join("a b.txt"), "0 0 0 1 0 1 1 0.9\n").unwrap();
+        for broken in ["b", "d"] {
+            fs::write(labels.join(format!("{broken}.txt")), "0 0 0 1 0 1 1 7 8\n0 0.1\n").unwrap();
+        }
+        let found = read(&labels, &images, None, false).unwrap().unwrap();
+        assert_eq!(found.pairs.iter().map(|pair| pair.stem.as_str()).collect::<Vec<_>>(), ["a b", "c"]);
+        assert_eq!(found.left_out.iter().map(|one| one.picture.as_str()).collect::<Vec<_>>(), ["b", "d"]);
+        assert_eq!(found.unlabelled, ["c"]);
+        let only = HashSet::from(["a b".to_owned(), "b".to_owned()]);
+        let found = read(&labels, &images, Some(&only), false).unwrap().unwrap();
+        assert_eq!((found.pairs.len(), found.left_out.len(), found.unlabelled.len()), (1, 1, 0));
+    }
+
+    #[test]
+    fn yolo_labels_may_lie_beside_their_pictures() {
+        let folder = yolo_set("dot");
+        let images = folder.path().join("images");
+        fs::write(images.join("classes.txt"), "dot\n").unwrap();
+        fs::write(images.join("a b.txt"), "0 0 0 1 0 1 1\n").unwrap();
+        let found = read(&images, &images, None, false).unwrap().unwrap();
+        assert_eq!((found.layout, found.pairs.len(), found.unlabelled.len()), ("YOLO segmentation", 1, 0));
+        // Beside another picture of its name a PNG is a label picture.
+        fs::write(images.join("a b.jpg"), b"").unwrap();
+        assert!(read(&images, &images, None, false).unwrap().is_none());
+    }
+
+    #[test]
+    fn files_of_other_kinds_are_told_by_name() {
+        let folder = folder();
+        for (text, said) in [
+            (r#"[{"image": "/data/a.png", "id": 1, "label": []}]"#, "JSON-MIN"),
+            (r#"{"version": "5.0", "shapes": [], "imagePath": "a b.png"}"#, "labelme"),
+            (r#"{"images": [{"id": 1, "file_name": "a b.png", "width": 6.5, "height": 4}], "annotations": [], "categories": []}"#, "6.5"),
+        ] {
+            fs::write(folder.path().join("labels.json"), text).unwrap();
+            assert!(complaint(folder.path(), "labels.json").contains(said), "{}", complaint(folder.path(), "labels.json"));
+        }
+        // Label Studio puts digits before what is uploaded, and writes addresses; others write sizes as 6.0.
+        for name in ["0a1b2c3d-a b.png", "/data/local-files/?d=x/a%20b.png"] {
+            let image = format!(r#"{{"id": 1, "file_name": "{name}", "width": 6.0, "height": 4}}"#);
+            fs::write(folder.path().join("labels.json"), format!(r#"{{"images": [{image}], "annotations": [], "categories": []}}"#))
+                .unwrap();
+            let found = read(&folder.path().join("labels.json"), &folder.path().join("images"), None, false).unwrap().unwrap();
+            assert_eq!(found.pairs[0].stem, "a b", "{name}");
         }
     }
 }

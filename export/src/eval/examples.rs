@@ -5,11 +5,12 @@
 //! are left out of what it is measured on. What is measured is IoU against everything else, at the model's own threshold, over the pixels
 //! of every fourth row and column.
 
-use edge_seg_model::{Background, Class, Encoded, Example, Session, TagBank, read_picture, region};
+use edge_seg_model::{Background, Class, Encoded, Example, Frame, Session, TagBank, region};
 use rayon::prelude::*;
 
 use super::classes::View;
-use super::pictures::{Pair, truth};
+use super::left_out::{LeftOut, parted, unless_all};
+use super::pictures::{Pair, read_pair};
 use crate::Result;
 
 /// Rows and columns of pixels that are counted.
@@ -52,17 +53,29 @@ struct Looked {
     held: Vec<bool>, // [1 + classes]
 }
 
-/// Measures every way on all pictures; `done` is called after each picture is embedded.
+/// Measures every way on all pictures; `done` is called after each picture is embedded. Pictures that are left out, since they or their
+/// labels cannot be read, are given back as well.
 ///
 /// # Errors
-/// The first picture's that cannot be read or embedded, or whose labels hold a value without a meaning.
-pub fn evaluate(session: &Session, view: &View, pairs: &[Pair], ways: &[Way], done: impl Fn() + Sync) -> Result<Vec<WayResult>> {
+/// The first picture's that cannot be embedded, or if none can be read.
+pub fn evaluate(
+    session: &Session,
+    view: &View,
+    pairs: &[Pair],
+    ways: &[Way],
+    done: impl Fn() + Sync,
+) -> Result<(Vec<WayResult>, Vec<LeftOut>)> {
     let look = |pair: &Pair| {
-        let looked = look(session, view, pair);
+        let looked = match read_pair(pair, view) {
+            Ok((frame, labels)) => Ok(look(session, view, &frame, &labels)?),
+            Err(left_out) => Err(left_out),
+        };
         done();
-        looked
+        Ok(looked)
     };
-    let looked: Vec<Looked> = pairs.par_iter().map(look).collect::<Result<_>>()?;
+    let all: Vec<Result<Looked, LeftOut>> = pairs.par_iter().map(look).collect::<Result<_>>()?;
+    let (looked, left_out) = parted(all);
+    let left_out = unless_all(&looked, left_out)?;
     let most = ways.iter().map(|way| way.examples).max().unwrap_or(0);
     let classes: Vec<(usize, Vec<usize>)> = (0..view.classes.len())
         .filter_map(|class| {
@@ -73,19 +86,19 @@ pub fn evaluate(session: &Session, view: &View, pairs: &[Pair], ways: &[Way], do
             (shown.len() == most && others >= LEAST_PICTURES).then_some((class, shown))
         })
         .collect();
-    ways.iter()
+    let results = ways
+        .iter()
         .map(|way| {
             let one = |(class, shown): &(usize, Vec<usize>)| Ok((*class, iou(session, view, &looked, *class, shown, *way)?));
             Ok(WayResult { way: *way, ious: classes.par_iter().map(one).collect::<Result<_>>()? })
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    Ok((results, left_out))
 }
 
-fn look(session: &Session, view: &View, pair: &Pair) -> Result<Looked> {
-    let frame = read_picture(&pair.image)?;
+fn look(session: &Session, view: &View, frame: &Frame, labels: &[Option<u16>]) -> Result<Looked> {
     let (width, height) = frame.pixels.dimensions();
-    let labels = truth(pair, view, (width, height))?;
-    let encoded = session.encode(&frame)?;
+    let encoded = session.encode(frame)?;
     let known: Vec<u16> = labels.iter().map(|label| label.unwrap_or(0)).collect();
     let mut boxes: Vec<(u16, u64, [u32; 4])> = Vec::new();
     let least = u64::from(width) * u64::from(height) * LEAST_PER_MILLE / 1000;

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use edge_seg_model::{Background, Scoring, score};
+use edge_seg_model::{Background, Frame, Scoring, score};
 use serde::Serialize;
 
 use super::classes::View;
 use super::metric::Confusion;
-use super::pictures::Pair;
 use super::segmentation::{PictureCounts, Protocol};
 use super::variant::Variant;
 use crate::{Error, Result};
@@ -100,9 +99,9 @@ impl Histograms {
     ///
     /// # Errors
     /// As [`Protocol::evaluate`].
-    pub fn add(&mut self, protocol: &Protocol, variant: &Variant, pair: &Pair) -> Result<()> {
+    pub fn add(&mut self, protocol: &Protocol, variant: &Variant, frame: &Frame, truth: &[Option<u16>]) -> Result<()> {
         let session = protocol.looks.session();
-        let (_, truth, encoded) = protocol.look(pair)?;
+        let encoded = protocol.looks.encode(frame)?;
         let bank = protocol.lexicon.bank(session, &variant.templates, &variant.classes, &variant.background_words)?;
         let scoring = Scoring::from(session.bundle().manifest());
         let grid = score(&encoded.grid, &bank, scoring, Background::None)?;

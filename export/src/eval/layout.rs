@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::pictures::{Coding, Pair};
+use super::pictures::{Coding, Pair, only_one};
 use super::preset::Preset;
 use crate::{Error, Result};
 
@@ -172,10 +172,10 @@ fn pairs(layout: &Layout, images: &Path, labels: &Path, list: Option<&Path>) -> 
             ending => name.strip_suffix(ending).filter(|k| !k.is_empty()).map(str::to_owned),
         }
     };
-    let mut pictures = HashMap::new();
+    let mut pictures: HashMap<String, Vec<PathBuf>> = HashMap::new();
     for path in files_below(images)? {
         if let Some(key) = key(&path, layout.image_ending) {
-            pictures.insert(key, path);
+            pictures.entry(key).or_default().push(path);
         }
     }
     let mut found = BTreeMap::new();
@@ -193,10 +193,7 @@ fn pairs(layout: &Layout, images: &Path, labels: &Path, list: Option<&Path>) -> 
         found.retain(|key, _| wanted.contains(key.as_str()));
     }
     let pair = |(stem, labels): (String, PathBuf)| {
-        let image = pictures
-            .get(&stem)
-            .cloned()
-            .ok_or_else(|| Error::file(images.display().to_string(), &stem, format!("a picture for {}", labels.display()), "none"))?;
+        let image = only_one(pictures.get(&stem).into_iter().flatten(), images, &stem, &labels)?;
         Ok(Pair { stem, image, labels, coding: Coding::Numbers, stored: false })
     };
     found.into_iter().map(pair).collect()

@@ -1,14 +1,16 @@
 //! Pictures and their labels on disk.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use edge_seg_model::image::metadata::Orientation;
+use edge_seg_model::{Frame, read_picture};
 
-use super::classes::{VOID, View};
+use super::classes::{NOTHING, View};
 use super::coco::Shapes;
+use super::left_out::LeftOut;
 use super::mat;
 use crate::{Error, Result};
 
@@ -48,36 +50,58 @@ pub enum Coding {
     LabelMap,
 }
 
+/// The pictures of a folder by their names without endings.
+pub(super) fn by_stem(folder: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>> {
+    files_by_stem(folder, edge_seg_model::is_picture)
+}
+
+fn files_by_stem(folder: &Path, wanted: fn(&Path) -> bool) -> Result<BTreeMap<String, Vec<PathBuf>>> {
+    let mut found: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
+        let path = entry.map_err(Error::io(folder))?.path();
+        if wanted(&path)
+            && !edge_seg_model::is_companion(&path)
+            && path.is_file()
+            && let Some(stem) = path.file_stem().and_then(|s| s.to_str())
+        {
+            found.entry(stem.to_owned()).or_default().push(path.clone());
+        }
+    }
+    found.values_mut().for_each(|paths| paths.sort());
+    Ok(found)
+}
+
+/// The one picture that these labels can be of, among those of their name.
+pub(super) fn only_one<'a>(named: impl Iterator<Item = &'a PathBuf>, folder: &Path, stem: &str, labels: &Path) -> Result<PathBuf> {
+    let named: Vec<&PathBuf> = named.collect();
+    let wrong = |found: String| Error::file(folder.display().to_string(), stem, format!("one picture for {}", labels.display()), found);
+    match named.as_slice() {
+        [] => Err(wrong("none".into())),
+        [one] => Ok((*one).clone()),
+        [one, other, ..] => Err(wrong(format!("{} and {}; leave one in the folder", one.display(), other.display()))),
+    }
+}
+
 /// Every label picture (`STEM.png`) of one folder with its picture in the other, in the order of their names. With `only`, those stems alone.
+/// Both may be in one folder: a picture of another ending beside its labels.
 ///
 /// # Errors
-/// [`Error::Io`] if a folder cannot be read, [`Error::File`] if a label picture has no picture, a wanted stem no labels, or there are none.
+/// [`Error::Io`] if a folder cannot be read, [`Error::File`] if a label picture has not one picture, a wanted stem no labels, or there are none.
 pub fn pairs(images: &Path, labels: &Path, only: Option<&HashSet<String>>) -> Result<Vec<Pair>> {
-    let stems = |folder: &Path, wanted: fn(&Path) -> bool| -> Result<Vec<(String, PathBuf)>> {
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(folder).map_err(Error::io(folder))? {
-            let path = entry.map_err(Error::io(folder))?.path();
-            if let Some(stem) = path
-                .file_stem()
-                .and_then(|s| s.to_str())
-                .filter(|_| wanted(&path) && !edge_seg_model::is_companion(&path) && path.is_file())
-            {
-                found.push((stem.to_string(), path.clone()));
-            }
-        }
-        found.sort();
-        Ok(found)
-    };
-    let pictures: HashMap<_, _> = stems(images, edge_seg_model::is_picture)?.into_iter().collect();
+    let is_label = |path: &Path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("png"));
+    let pictures = by_stem(images)?;
+    let one_folder = is_same(images, labels);
     let mut pairs = Vec::new();
-    for (stem, path) in stems(labels, |p| p.extension().is_some_and(|e| e.eq_ignore_ascii_case("png")))? {
+    for (stem, paths) in files_by_stem(labels, is_label)? {
         if only.is_some_and(|only| !only.contains(&stem)) {
             continue;
         }
-        let image = pictures.get(&stem).cloned();
-        let image =
-            image.ok_or_else(|| Error::file(images.display().to_string(), &stem, format!("a picture for {}", path.display()), "none"))?;
-        pairs.push(Pair { stem, image, labels: path, coding: Coding::Numbers, stored: false });
+        for path in paths {
+            let others = pictures.get(&stem).into_iter().flatten();
+            let others = others.filter(|other| !one_folder || other.file_name() != path.file_name());
+            let image = only_one(others, images, &stem, &path)?;
+            pairs.push(Pair { stem: stem.clone(), image, labels: path, coding: Coding::Numbers, stored: false });
+        }
     }
     let found: HashSet<&str> = pairs.iter().map(|p| p.stem.as_str()).collect();
     if let Some(lost) = only.into_iter().flatten().find(|stem| !found.contains(stem.as_str())) {
@@ -87,6 +111,12 @@ pub fn pairs(images: &Path, labels: &Path, only: Option<&HashSet<String>>) -> Re
         return Err(Error::file(labels.display().to_string(), "folder", "label pictures, STEM.png", "none"));
     }
     Ok(pairs)
+}
+
+/// Whether two paths lead to the same place.
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.into());
+    real(one) == real(other)
 }
 
 /// A label picture: the values as they are in the file, palettes not applied.
@@ -186,7 +216,7 @@ pub fn read_labels(pair: &Pair, frame_px: Option<(u32, u32)>) -> Result<LabelPic
             },
             Coding::Mapped(known) => match (known.get(&(r << 16 | g << 8 | b)), r << 16 | g << 8 | b) {
                 (Some(value), _) => *value,
-                (None, VOC_VOID) => VOID,
+                (None, VOC_VOID) => NOTHING,
                 _ => return Err(unknown("colours of the label map", format!("{r},{g},{b}; was it drawn with smooth edges?"))),
             },
             _ => r << 16 | g << 8 | b,
@@ -196,7 +226,7 @@ pub fn read_labels(pair: &Pair, frame_px: Option<(u32, u32)>) -> Result<LabelPic
 }
 
 /// What a size is when it is turned.
-fn swapped((width, height): (u32, u32), turn: Orientation) -> (u32, u32) {
+pub(super) fn swapped((width, height): (u32, u32), turn: Orientation) -> (u32, u32) {
     let sideways = [Orientation::Rotate90, Orientation::Rotate270, Orientation::Rotate90FlipH, Orientation::Rotate270FlipH];
     if sideways.contains(&turn) { (height, width) } else { (width, height) }
 }
@@ -246,6 +276,19 @@ fn numbers(line: &[u8], depth: png::BitDepth, width: usize) -> Vec<u32> {
     }
 }
 
+/// A picture and its labels, in the terms of a view: `None` where a pixel counts for nothing. `[height, width]`
+///
+/// # Errors
+/// That the picture is to be left out, if it or its labels cannot be read, as [`truth`] has it.
+pub fn read_pair(pair: &Pair, view: &View) -> Result<(Frame, Vec<Option<u16>>), LeftOut> {
+    let read = || {
+        let frame = read_picture(&pair.image)?;
+        let truth = truth(pair, view, frame.pixels.dimensions())?;
+        Ok((frame, truth))
+    };
+    read().map_err(|why| LeftOut::new(&pair.stem, why))
+}
+
 /// A pair's labels, in the terms of a view: `None` where a pixel counts for nothing. `[height, width]`
 ///
 /// # Errors
@@ -274,5 +317,32 @@ mod tests {
             assert_eq!((found.width, found.height), (expected.width(), expected.height()), "{turn:?}");
             assert_eq!(found.values, expected.to_luma16().iter().map(|v| u32::from(*v)).collect::<Vec<_>>(), "{turn:?}");
         }
+    }
+
+    #[test]
+    fn labels_are_paired_with_the_other_picture_of_their_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (images, labels) = (folder.path().join("images"), folder.path().join("labels"));
+        for path in ["images/a.jpg", "images/a.png", "images/b.png", "images/b.txt", "labels/b.png"] {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, b"").unwrap();
+        }
+        let found = |images: &Path, labels: &Path, only: &str| {
+            let only = HashSet::from([only.to_owned()]);
+            pairs(images, labels, Some(&only)).map(|mut pairs| {
+                let pair = pairs.remove(0);
+                [pair.image, pair.labels].map(|path| path.strip_prefix(folder.path()).unwrap().display().to_string())
+            })
+        };
+        // Both in one folder, however it is written.
+        for other in [images.clone(), images.join("../images")] {
+            assert!(found(&images, &other, "a").unwrap()[0].ends_with("a.jpg"));
+            assert!(found(&images, &other, "b").is_err(), "a picture is not its own label");
+        }
+        assert_eq!(found(&images, &labels, "b").unwrap(), ["images/b.png", "labels/b.png"]);
+        std::fs::write(labels.join("a.png"), b"").unwrap();
+        let error = found(&images, &labels, "a").unwrap_err().to_string();
+        assert!(error.contains("a.jpg") && error.contains("a.png") && error.contains("one picture"), "{error}");
     }
 }

@@ -10,8 +10,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::classes::View;
+use super::left_out::{LeftOut, parted, unless_all};
 use super::metric::Confusion;
-use super::pictures::{Pair, truth};
+use super::pictures::{Pair, read_pair};
 use crate::bundle::{Release, write};
 use crate::checkpoint::Model;
 use crate::onnx::{Storage, TapPoint, with_layers};
@@ -112,10 +113,10 @@ pub struct Way {
 }
 
 /// Measures what each of `variants` loses against `float`, on the same pictures, by the model's own scores. The first answer is the float's
-/// mIoU.
+/// mIoU, the last the pictures that are left out, since they or their labels cannot be read.
 ///
 /// # Errors
-/// As [`Session::segment`]; [`Error::Option`] if a variant is of another architecture.
+/// As [`Session::segment`]; the first picture's if none can be read; [`Error::Option`] if a variant is of another architecture.
 pub fn measure(
     float: &Bundle,
     variants: &[Bundle],
@@ -123,7 +124,7 @@ pub fn measure(
     pairs: &[Pair],
     way: &Way,
     done: impl Fn() + Sync,
-) -> Result<(Option<f64>, Vec<Loss>)> {
+) -> Result<(Option<f64>, Vec<Loss>, Vec<LeftOut>)> {
     let Way { background, layer_pictures, ref options } = *way;
     let session = |bundle: &Bundle| Ok(Session::new(bundle.clone(), options)?);
     let reference = session(float)?;
@@ -148,16 +149,22 @@ pub fn measure(
         })
         .collect();
 
-    struct Picture {
+    struct Picture<'a> {
+        pair: &'a Pair,
         tables: Vec<Confusion>,
         changed: Vec<(u64, u64)>,
         cosines: Vec<CosineSum>,
     }
-    let pictures: Vec<Picture> = pairs
+    let pictures: Vec<Result<Picture, LeftOut>> = pairs
         .par_iter()
         .map(|pair| {
-            let frame = edge_seg_model::read_picture(&pair.image)?;
-            let truth = truth(pair, view, frame.pixels.dimensions())?;
+            let (frame, truth) = match read_pair(pair, view) {
+                Ok(read) => read,
+                Err(left_out) => {
+                    done();
+                    return Ok(Err(left_out));
+                }
+            };
             let encoded = reference.encode(&frame)?;
             let drawn = reference.masks(&frame, &encoded, &banks[0], background)?.labels.labels;
             let table = |found: &[u16]| {
@@ -169,7 +176,7 @@ pub fn measure(
                 });
                 table
             };
-            let mut picture = Picture { tables: vec![table(&drawn)], changed: Vec::new(), cosines: Vec::new() };
+            let mut picture = Picture { pair, tables: vec![table(&drawn)], changed: Vec::new(), cosines: Vec::new() };
             for (other, bank) in others.iter().zip(&banks[1..]) {
                 let seen = other.encode(&frame)?;
                 let found = other.masks(&frame, &seen, bank, background)?.labels.labels;
@@ -180,9 +187,11 @@ pub fn measure(
                 picture.cosines.push(sum);
             }
             done();
-            Ok(picture)
+            Ok(Ok(picture))
         })
         .collect::<Result<_>>()?;
+    let (pictures, left_out) = parted(pictures);
+    let left_out = unless_all(&pictures, left_out)?;
 
     let miou = |at: usize| {
         let mut whole = Confusion::new(view.classes.len());
@@ -190,7 +199,8 @@ pub fn measure(
         whole.measures(view.background).miou
     };
     let own = miou(0);
-    let layers = layers(float, variants, &pairs[..layer_pictures.min(pairs.len())], options)?;
+    let looked_into: Vec<&Pair> = pictures.iter().take(layer_pictures).map(|picture| picture.pair).collect();
+    let layers = layers(float, variants, &looked_into, options)?;
     let loss = |(i, layers): (usize, Vec<LayerLoss>)| {
         let miou = miou(i + 1);
         let (changed, all) = pictures.iter().fold((0, 0), |(c, n), p| (c + p.changed[i].0, n + p.changed[i].1));
@@ -205,11 +215,11 @@ pub fn measure(
             layers,
         }
     };
-    Ok((own, layers.into_iter().enumerate().map(loss).collect()))
+    Ok((own, layers.into_iter().enumerate().map(loss).collect(), left_out))
 }
 
 /// For each variant, each layer's cosines with the float's.
-fn layers(float: &Bundle, variants: &[Bundle], pairs: &[Pair], options: &Options) -> Result<Vec<Vec<LayerLoss>>> {
+fn layers(float: &Bundle, variants: &[Bundle], pairs: &[&Pair], options: &Options) -> Result<Vec<Vec<LayerLoss>>> {
     if pairs.is_empty() {
         return Ok(vec![Vec::new(); variants.len()]);
     }

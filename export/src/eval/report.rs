@@ -76,7 +76,7 @@ fn facts(body: &mut String, summary: &Summary) {
     let digest: String = summary.digest.chars().take(16).collect();
     for (name, value) in [
         ("Model", format!("{} ({}), {digest}", summary.model, summary.variant)),
-        ("Pictures", format!("{}, {} labelled pixels, {}", summary.pictures, summary.runs[0].measures.labelled_px, summary.layout)),
+        ("Pictures", format!("{}, {} labelled pixels, {}", summary.told_pictures(), summary.runs[0].measures.labelled_px, summary.layout)),
         ("Classes", format!("{} in the labels, {} offered", summary.runs[0].measures.classes_present, summary.labels.len() - 1)),
         ("Protocol", summary.protocol.to_string()),
         ("Encoder", format!("{}, {:.1} ms a picture (median)", summary.backend, summary.encode_ms_median)),

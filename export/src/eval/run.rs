@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::ensemble::{Ensemble, Looks, Windows};
 use super::fit;
+use super::left_out::{LeftOut, unless_all};
 use super::log::{Log, Settings};
 use super::pamr::Pamr;
 use super::report;
@@ -238,17 +239,17 @@ impl<'a> Measurement<'a> {
 
     /// Measures the pictures that `record` does not hold yet, on `threads` threads, as many as the processor has if none. `done` is told of
     /// each, from several threads, and at the start how many the record holds; what it answers with an error ends the run, and what is
-    /// done is in the record.
+    /// done is in the record. Pictures that are left out are given back as well, beside [`Found::left_out`].
     ///
     /// # Errors
-    /// As [`Protocol::evaluate`], [`Error::File`] if the record is one of other settings, [`Error::Io`] if threads cannot be started.
+    /// As [`Protocol::evaluate`], the first picture's if none can be read, [`Error::File`] if the record is one of other settings, [`Error::Io`] if threads cannot be started.
     pub fn run(
         &self,
         protocol: &Protocol<'_>,
         record: Option<&Path>,
         threads: Option<usize>,
         done: impl Fn(usize) -> Result<()> + Sync,
-    ) -> Result<Vec<PictureCounts>> {
+    ) -> Result<(Vec<PictureCounts>, Vec<LeftOut>)> {
         let log = record.map(|path| Log::open::<PictureCounts>(path, &self.settings)).transpose()?;
         let (log, mut counts) = log.map_or((None, Vec::new()), |(log, done)| (Some(log), done));
         let wanted: HashSet<&str> = self.found.pairs.iter().map(|p| p.stem.as_str()).collect();
@@ -258,14 +259,16 @@ impl<'a> Measurement<'a> {
         let measure = || {
             let unknown = |pair: &super::pictures::Pair| !known.contains(&pair.stem);
             protocol.evaluate(&self.found.pairs, unknown, |picture| {
-                log.as_ref().map_or(Ok(()), |log| log.add(picture))?;
+                log.as_ref().zip(picture).map_or(Ok(()), |(log, picture)| log.add(picture))?;
                 done(1)
             })
         };
-        counts.extend(self.in_parallel(threads, measure)??);
+        let (measured, left_out) = self.in_parallel(threads, measure)??;
+        counts.extend(measured);
+        let left_out = unless_all(&counts, left_out)?;
         // A resumed run reports what an unbroken one does.
         counts.sort_by(|a, b| a.picture.cmp(&b.picture));
-        Ok(counts)
+        Ok((counts, left_out))
     }
 
     /// Runs `work`, which uses rayon: whole pictures side by side use the cores better than one picture's matrix products do.
@@ -296,7 +299,8 @@ impl<'a> Measurement<'a> {
             model: &manifest.name,
             variant: &manifest.variant,
             digest: &self.settings.digest,
-            pictures: self.found.pairs.len(),
+            pictures: counts.len(),
+            left_out: self.found.pairs.len() + self.found.left_out.len() - counts.len(),
             view: &self.found.view_name,
             layout: &self.found.layout,
             protocol: &self.settings.protocol,

@@ -1,13 +1,14 @@
 //! Segmentation of labelled pictures: every pixel's predicted label against the true one.
 
-use edge_seg_model::{Encoded, Frame, read_picture};
+use edge_seg_model::Frame;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::classes::View;
 use super::ensemble::Ensemble;
+use super::left_out::{LeftOut, parted};
 use super::metric::Confusion;
-use super::pictures::{Pair, truth};
+use super::pictures::{Pair, read_pair};
 use super::stability::flicker;
 use super::templates::Lexicon;
 use super::variant::Variant;
@@ -67,39 +68,48 @@ impl PictureCounts {
 const FRAMES_PER_TASK: usize = 8;
 
 impl Protocol<'_> {
-    /// Segments those of `pairs` that `wanted` picks and counts, in parallel over pictures; `done` is called after each. Results are
-    /// in the order of `pairs`.
+    /// Segments those of `pairs` that `wanted` picks and counts, in parallel over pictures; `done` is called after each, with nothing for
+    /// one that is left out, since it or its labels cannot be read. Both are given back in the order of `pairs`.
     ///
     /// # Errors
-    /// The first picture's that cannot be read or segmented, or whose labels hold a value without a meaning; and what `done` answers.
+    /// The first picture's that cannot be segmented; and what `done` answers.
     pub fn evaluate(
         &self,
         pairs: &[Pair],
         wanted: impl Fn(&Pair) -> bool + Sync,
-        done: impl Fn(&PictureCounts) -> Result<()> + Sync,
-    ) -> Result<Vec<PictureCounts>> {
+        done: impl Fn(Option<&PictureCounts>) -> Result<()> + Sync,
+    ) -> Result<(Vec<PictureCounts>, Vec<LeftOut>)> {
         self.variants.iter().try_for_each(|v| v.prepare(self.looks.session(), &self.lexicon))?;
         let task = if self.clip { FRAMES_PER_TASK } else { 1 };
         let chunks: Vec<usize> = (0..pairs.len()).step_by(task).collect();
-        let found: Vec<Vec<PictureCounts>> = chunks
+        let found: Vec<Vec<Result<PictureCounts, LeftOut>>> = chunks
             .into_par_iter()
             .map(|start| {
                 let mut before: Option<(usize, Drawn)> = None;
                 let mut counted = Vec::new();
                 for i in (start..pairs.len().min(start + task)).filter(|i| wanted(&pairs[*i])) {
-                    let drawn = self.draw(&pairs[i])?;
+                    let drawn = match read_pair(&pairs[i], self.view) {
+                        Ok((frame, truth)) => self.segment(frame, truth)?,
+                        Err(left_out) => {
+                            done(None)?;
+                            counted.push(Err(left_out));
+                            continue;
+                        }
+                    };
                     if self.clip && i > 0 && before.as_ref().is_none_or(|(at, _)| at + 1 != i) {
-                        before = Some((i - 1, self.draw(&pairs[i - 1])?));
+                        // One that is left out is told where it is the frame itself.
+                        let read = read_pair(&pairs[i - 1], self.view).ok();
+                        before = read.map(|(frame, truth)| self.segment(frame, truth)).transpose()?.map(|drawn| (i - 1, drawn));
                     }
                     let counts = self.count(&pairs[i], &drawn, before.as_ref().map(|(_, drawn)| drawn).filter(|_| self.clip && i > 0));
-                    done(&counts)?;
-                    counted.push(counts);
+                    done(Some(&counts))?;
+                    counted.push(Ok(counts));
                     before = Some((i, drawn));
                 }
                 Ok(counted)
             })
             .collect::<Result<_>>()?;
-        Ok(found.into_iter().flatten().collect())
+        Ok(parted(found.into_iter().flatten()))
     }
 
     fn count(&self, pair: &Pair, drawn: &Drawn, before: Option<&Drawn>) -> PictureCounts {
@@ -120,23 +130,17 @@ impl Protocol<'_> {
         PictureCounts { picture: pair.stem.clone(), runs: runs.collect(), flicker: changes, encode_ms: drawn.encode_ms }
     }
 
-    /// Reads and encodes one picture.
-    ///
-    /// # Errors
-    /// As [`Self::evaluate`].
-    pub fn look(&self, pair: &Pair) -> Result<(Frame, Vec<Option<u16>>, Encoded)> {
-        let frame = read_picture(&pair.image)?;
-        let truth = truth(pair, self.view, frame.pixels.dimensions())?;
-        let encoded = self.looks.encode(&frame)?;
-        Ok((frame, truth, encoded))
-    }
-
     /// Segments one picture.
     ///
     /// # Errors
-    /// As [`Self::evaluate`].
+    /// As [`Self::evaluate`], and if the picture or its labels cannot be read.
     pub fn draw(&self, pair: &Pair) -> Result<Drawn> {
-        let (frame, truth, encoded) = self.look(pair)?;
+        let (frame, truth) = read_pair(pair, self.view)?;
+        self.segment(frame, truth)
+    }
+
+    fn segment(&self, frame: Frame, truth: Vec<Option<u16>>) -> Result<Drawn> {
+        let encoded = self.looks.encode(&frame)?;
         let offered: Vec<u16> =
             (1..=self.view.classes.len() as u16).filter(|label| !self.present_only || truth.contains(&Some(*label))).collect();
         let encode_ms = encoded.timings.encode.as_secs_f64() * 1e3;

@@ -8,6 +8,7 @@ use edge_seg_model::image::metadata::Orientation;
 use edge_seg_model::{is_picture, read_orientation, read_text};
 use rayon::prelude::*;
 
+use super::left_out::LeftOut;
 use super::pictures::{self, Coding, Pair};
 use super::preset::{self, Preset};
 use super::{ClassTable, Names, View, drawn, layout};
@@ -54,6 +55,10 @@ pub struct Found {
     /// Photos of `images` that are turned by their EXIF orientation: which pixels their labels are of shows nowhere where one is turned
     /// by half or mirrored.
     pub turned: Vec<String>,
+    /// Pictures that are left out, since they or their labels cannot be read.
+    pub left_out: Vec<LeftOut>,
+    /// Pictures without a file of labels, which are taken as pictures of nothing.
+    pub unlabelled: Vec<String>,
     column: Option<String>,
     table: Option<ClassTable>,
     ignore: Vec<u32>,
@@ -69,7 +74,7 @@ impl Query {
             |option: &str, expected: &str| Error::Option { option: option.into(), expected: expected.into(), found: "none".into() };
         let preset = self.preset.as_deref().map(preset::find).transpose()?;
         let only = self.only.as_deref().map(read_stems).transpose()?;
-        let (mut table, mut categories) = (None, None);
+        let (mut table, mut categories, mut left_out, mut unlabelled) = (None, None, Vec::new(), Vec::new());
         let (mut pairs, mut layout, mut column) = (Vec::new(), "--images, --labels".to_string(), self.values.clone());
         match (preset, &self.data, &self.images, &self.labels) {
             (Some(preset), Some(data), ..) => {
@@ -85,11 +90,12 @@ impl Query {
                     }
                 }
             }
-            (_, None, Some(images), Some(labels)) => match drawn::read(labels, images, only.as_ref())? {
+            (_, None, Some(images), Some(labels)) => match drawn::read(labels, images, only.as_ref(), self.stored)? {
                 Some(found) if preset.is_none() => {
                     (pairs, layout) = (found.pairs, format!("--images, {}", found.layout));
                     table = Some(ClassTable::of_categories(&labels.display().to_string(), found.listed.clone()));
                     categories = Some((labels.display().to_string(), found.listed));
+                    (left_out, unlabelled) = (found.left_out, found.unlabelled);
                 }
                 Some(found) => {
                     let found = format!("{}; leave --preset out", found.layout);
@@ -124,9 +130,9 @@ impl Query {
             }
         }
         pairs.iter_mut().for_each(|pair| pair.stored = self.stored);
-        let turned = if self.images.is_some() { turned(&pairs)? } else { Vec::new() };
+        let turned = if self.images.is_some() { turned(&pairs) } else { Vec::new() };
         let view_name = preset.map(|p| p.name.to_string()).or(self.view.clone()).unwrap_or_else(|| "id".into());
-        Ok(Found { preset, pairs, view_name, layout, turned, column, table, ignore: self.ignore.clone() })
+        Ok(Found { preset, pairs, view_name, layout, turned, left_out, unlabelled, column, table, ignore: self.ignore.clone() })
     }
 }
 
@@ -144,10 +150,10 @@ impl Found {
     }
 }
 
-fn turned(pairs: &[Pair]) -> Result<Vec<String>> {
-    let orientations = pairs.par_iter().map(|pair| read_orientation(&pair.image)).collect::<Result<Vec<_>, _>>()?;
-    let turned = pairs.iter().zip(orientations).filter(|(_, o)| *o != Orientation::NoTransforms);
-    Ok(turned.map(|(pair, _)| pair.stem.clone()).collect())
+fn turned(pairs: &[Pair]) -> Vec<String> {
+    // What cannot be read is told where it is measured.
+    let is_turned = |pair: &&Pair| read_orientation(&pair.image).is_ok_and(|orientation| orientation != Orientation::NoTransforms);
+    pairs.par_iter().filter(is_turned).map(|pair| pair.stem.clone()).collect()
 }
 
 fn read_stems(path: &Path) -> Result<HashSet<String>> {

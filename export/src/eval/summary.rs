@@ -74,6 +74,8 @@ pub struct Summary<'a> {
     pub digest: &'a str,
     /// Pictures measured.
     pub pictures: usize,
+    /// Pictures that are left out, since they or their labels cannot be read.
+    pub left_out: usize,
     /// The preset's name or the view's column.
     pub view: &'a str,
     /// How the data was laid out.
@@ -105,6 +107,14 @@ impl Summary<'_> {
         (0..self.runs.len()).fold(0, |best, i| if miou(&self.runs[i]) > miou(&self.runs[best]) { i } else { best })
     }
 
+    /// How many pictures were measured, and how many are left out.
+    pub fn told_pictures(&self) -> String {
+        match self.left_out {
+            0 => self.pictures.to_string(),
+            left_out => format!("{} ({left_out} that cannot be read left out)", self.pictures),
+        }
+    }
+
     /// Run number `run` as a JSON object, on request with its table of true by predicted labels.
     pub fn json(&self, run: usize, confusion: bool) -> serde_json::Value {
         let found = &self.runs[run];
@@ -113,6 +123,7 @@ impl Summary<'_> {
             "variant": self.variant,
             "digest": self.digest,
             "pictures": self.pictures,
+            "left_out": self.left_out,
             "view": self.view,
             "layout": self.layout,
             "protocol": self.protocol,

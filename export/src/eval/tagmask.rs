@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::pictures::{Coding, Pair, read_labels};
+use super::pictures::{Coding, Pair, by_stem, only_one, read_labels};
 use crate::{Error, Result};
 
 /// A picture with a caption, the tags that it shows, and where they are.
@@ -35,16 +35,8 @@ pub fn read(folder: &Path) -> Result<Vec<TagMask>> {
         std::fs::read_dir(&texts).and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect()).map_err(Error::io(&texts))?;
     files.retain(|p| p.extension().is_some_and(|e| e == "json") && !edge_seg_model::is_companion(p));
     files.sort();
-    let mut pictures = std::collections::HashMap::new();
     let images = folder.join("image");
-    for entry in std::fs::read_dir(&images).map_err(Error::io(&images))? {
-        let path = entry.map_err(Error::io(&images))?.path();
-        if edge_seg_model::is_picture(&path)
-            && let Some(stem) = path.file_stem()
-        {
-            pictures.insert(stem.to_os_string(), path);
-        }
-    }
+    let pictures = by_stem(&images)?;
     let one = |path: PathBuf| -> Result<TagMask> {
         let place = path.display().to_string();
         let text = edge_seg_model::read_text(&path)?;
@@ -60,9 +52,8 @@ pub fn read(folder: &Path) -> Result<Vec<TagMask>> {
             shown.extend(tag.split_whitespace().map(str::to_owned));
         }
         let stem = path.file_stem().unwrap_or_default();
-        let image = pictures.get(stem).cloned();
-        let image = image
-            .ok_or_else(|| Error::file(images.display().to_string(), stem.to_string_lossy(), format!("a picture for {place}"), "none"))?;
+        let name = stem.to_string_lossy();
+        let image = only_one(pictures.get(&*name).into_iter().flatten(), &images, &name, &path)?;
         let mask = folder.join("mask_using_HQ-SAM").join(stem).with_extension("png");
         Ok(TagMask { image, caption: caption.trim().into(), tags: shown, mask: mask.is_file().then_some(mask) })
     };

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use edge_seg_model::propagation::{PropagationOptions, Propagator};
-use edge_seg_model::{Background, LabelMap, Painter, Session, read_picture};
+use edge_seg_model::{Background, LabelMap, Painter, Session};
 
 use super::classes::View;
+use super::left_out::{LeftOut, unless_all};
 use super::metric::Confusion;
-use super::pictures::{Pair, read_labels};
+use super::pictures::{Pair, read_pair};
 use super::stability::flicker;
 use crate::{Error, Result};
 
@@ -40,12 +41,14 @@ pub struct Outcome {
 }
 
 /// A clip's outcomes, and what its encoder took.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Report {
     /// In the order of the plans.
     pub outcomes: Vec<Outcome>,
     /// Time from a frame to its masks with the encoder, for each frame.
     pub key_ms: Vec<f64>,
+    /// Frames that are left out, since they or their labels cannot be read or have not the first one's size.
+    pub left_out: Vec<LeftOut>,
 }
 
 struct Run {
@@ -59,8 +62,7 @@ struct Run {
 /// Segments the frames of a clip, in the order of `pairs`, by every plan. `apart` is the time between two frames.
 ///
 /// # Errors
-/// A frame's that cannot be read or segmented, whose size is not its labels' or the first frame's, or whose labels hold a value
-/// without a meaning.
+/// A frame's that cannot be segmented, and the first one's if none can be read.
 pub fn evaluate(
     session: &Session,
     view: &View,
@@ -88,19 +90,34 @@ pub fn evaluate(
         last: Vec::new(),
     };
     let mut runs: Vec<Run> = plans.iter().map(run).collect();
-    let (mut key_ms, mut last_truth) = (Vec::new(), Vec::new());
+    let (mut key_ms, mut last_truth, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
+    let mut first_px = None;
     for (index, pair) in pairs.iter().enumerate() {
-        let truth = read_truth(view, pair)?;
-        let mut frame = read_picture(&pair.image)?;
+        let read = read_pair(pair, view).and_then(|(frame, truth)| {
+            let (own, first) = (frame.pixels.dimensions(), *first_px.get_or_insert(frame.pixels.dimensions()));
+            if own == first {
+                return Ok((frame, truth));
+            }
+            let size = |(width, height)| format!("{width}×{height}");
+            let expected = format!("the first frame's, {}", size(first));
+            Err(LeftOut::new(&pair.stem, Error::file(pair.image.display().to_string(), "size", expected, size(own))))
+        });
+        let (mut frame, truth) = match read {
+            Ok(read) => read,
+            Err(why) => {
+                left_out.push(why);
+                // What changes across the gap is no flicker.
+                runs.iter_mut().for_each(|run| run.last.clear());
+                done();
+                continue;
+            }
+        };
         (frame.sequence, frame.timestamp) = (index as u64, apart * index as u32);
-        if frame.pixels.width() as usize * frame.pixels.height() as usize != truth.len() || (index > 0 && truth.len() != last_truth.len()) {
-            let found = format!("{} labels for {}×{} pixels", truth.len(), frame.pixels.width(), frame.pixels.height());
-            return Err(Error::file(pair.labels.display().to_string(), "size", "the picture's, and the same for every frame", found));
-        }
         // The first frame's plan is made once for all.
-        if index == 0 {
+        if key_ms.is_empty() {
             session.encode(&frame)?;
         }
+        let seen = key_ms.len();
         let start = Instant::now();
         let encoded = session.encode(&frame)?;
         let scores = session.score(&encoded, &bank, background)?;
@@ -109,7 +126,7 @@ pub fn evaluate(
         for run in &mut runs {
             let start = Instant::now();
             run.propagator.follow(&frame.pixels);
-            let key = index % run.outcome.plan.interval == 0;
+            let key = seen % run.outcome.plan.interval == 0;
             if key {
                 run.propagator.mark(frame.timestamp);
                 run.propagator.set_keyframe(scores.clone(), encoded.placement);
@@ -124,7 +141,8 @@ pub fn evaluate(
         last_truth = truth;
         done();
     }
-    Ok(Report { outcomes: runs.into_iter().map(|run| run.outcome).collect(), key_ms })
+    let left_out = unless_all(&key_ms, left_out)?;
+    Ok(Report { outcomes: runs.into_iter().map(|run| run.outcome).collect(), key_ms, left_out })
 }
 
 impl Run {
@@ -143,13 +161,6 @@ impl Run {
         }
         self.last.clone_from(labels);
     }
-}
-
-fn read_truth(view: &View, pair: &Pair) -> Result<Vec<Option<u16>>> {
-    let place = || pair.labels.display().to_string();
-    let meaning =
-        |value: &u32| view.label(*value).ok_or_else(|| Error::file(place(), "values", "values of the class table", value.to_string()));
-    read_labels(pair, None)?.values.iter().map(meaning).collect()
 }
 
 fn ms(duration: Duration) -> f64 {

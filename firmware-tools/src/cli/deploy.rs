@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use edge_seg_fw::deploy::{self, Bringing, Interrupt, OwnFolder, Pace, Payload, Phase, Release, SshTarget, Verdict};
+use anyhow::{Context, Result, ensure};
+use edge_seg_fw::deploy::{self, Bringing, Interrupt, Machines, OwnFolder, Pace, Payload, Phase, Release, Remote, SshTarget, Verdict};
+use edge_seg_fw::slots::machine::Trial;
 
 use super::print;
 use super::slots::TrialArgs;
@@ -23,9 +24,12 @@ pub struct Deploy {
     /// Configuration to bring with it, and its FILE.minisig where there is one
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Bring the boards back to the release before
-    #[arg(long, conflicts_with_all = ["bundle", "binary", "config", "allow_downgrade"])]
+    /// Bring the boards back to the release before; with --bundle or --of those alone that run it
+    #[arg(long, conflicts_with_all = ["binary", "config", "allow_downgrade"])]
     rollback: bool,
+    /// SHA-256 of the bundle, program or configuration that boards are brought back from
+    #[arg(long, value_name = "SHA256", requires = "rollback", conflicts_with = "bundle", value_parser = sha256)]
+    of: Option<String>,
     /// Only look, and say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -43,9 +47,9 @@ pub struct Deploy {
     allow_downgrade: bool,
     #[command(flatten)]
     trial: TrialArgs,
-    /// Seconds to wait until a board calls the release good; then it is rolled back
-    #[arg(long, value_name = "S", default_value_t = 180)]
-    wait: u64,
+    /// Seconds to wait until a board calls the release good; then it is rolled back [default: 180 beyond the trial's minutes]
+    #[arg(long, value_name = "S")]
+    wait: Option<u64>,
     /// Leave the service alone: the release runs at its next start
     #[arg(long)]
     no_restart: bool,
@@ -66,6 +70,13 @@ pub struct Deploy {
     json: bool,
 }
 
+pub fn sha256(text: &str) -> Result<String, String> {
+    match text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err(format!("expected a SHA-256, 64 hexadecimal digits as sha256sum prints them, found {text:?}")),
+    }
+}
+
 impl Deploy {
     pub fn run(self) -> Result<bool> {
         let mut sorted = self.hosts.clone();
@@ -73,6 +84,8 @@ impl Deploy {
         sorted.dedup();
         ensure!(sorted.len() == self.hosts.len(), "HOST: expected each board once, found one twice");
         ensure!(self.jobs > 0, "--jobs: expected 1 or more, found 0");
+        let trial: Trial = self.trial.into();
+        let wait = deploy::wait_for(&trial, self.wait).context("--wait")?;
         let target = SshTarget {
             ssh_config: self.ssh_config,
             options: self.ssh_option,
@@ -80,12 +93,9 @@ impl Deploy {
             sudo: self.sudo,
             shared: OwnFolder::for_connections(),
         };
-        let how = Bringing {
-            dry_run: self.dry_run,
-            downgrade: self.allow_downgrade,
-            trial: self.trial.into(),
-            wait: (!self.no_restart).then(|| Duration::from_secs(self.wait)),
-        };
+        Remote::check_distinct(&target, self.hosts.iter().map(|host| (host.as_str(), host.as_str()))).context("HOST")?;
+        let (dry_run, downgrade) = (self.dry_run, self.allow_downgrade);
+        let how = Bringing { dry_run, downgrade, trial, wait: (!self.no_restart).then_some(wait), machines: Machines::default() };
         let interrupt = Interrupt::listen()?;
         let gate = || interrupt.gate();
         let pace = Pace {
@@ -100,7 +110,11 @@ impl Deploy {
             told: &|_| {},
         };
         let rows = match self.rollback {
-            true => deploy::over(&pace, &self.hosts, |host, _| deploy::rollback(&target, &how, host)),
+            true => {
+                let bundle = Release::of(&Payload { bundle: self.bundle, ..Payload::default() })?;
+                let of: Vec<String> = bundle.marks().into_iter().chain(self.of).collect();
+                deploy::over(&pace, &self.hosts, |host, job| deploy::rollback(&target, &how, &of, host, job))
+            }
             false => {
                 let release = Release::of(&Payload { bundle: self.bundle, binary: self.binary, config: self.config })?;
                 deploy::over(&pace, &self.hosts, |host, job| deploy::bring(&target, &how, &release, host, job))

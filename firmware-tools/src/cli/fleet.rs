@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 use edge_seg_bundle::date::Date;
-use edge_seg_fw::deploy::{Interrupt, OwnFolder, Payload, Phase, Verdict, in_order, render};
+use edge_seg_fw::deploy::{Interrupt, OwnFolder, Payload, Phase, Remote, Verdict, in_order, render};
 use edge_seg_fw::fleet::{self, Answer, Order, Publication, journal};
 use serde::Serialize;
 
@@ -89,9 +89,12 @@ struct Deploy {
     boards: Boards,
     #[command(flatten)]
     brought: Brought,
-    /// Bring the boards back to the release before
-    #[arg(long, conflicts_with_all = ["bundle", "binary", "allow_downgrade"])]
+    /// Bring boards back to the release before: those that run what the journal's newest rollout brought, or with --bundle or --of that
+    #[arg(long, conflicts_with_all = ["binary", "allow_downgrade"])]
     rollback: bool,
+    /// SHA-256 of the bundle, program or configuration that boards are brought back from
+    #[arg(long, value_name = "SHA256", requires = "rollback", conflicts_with = "bundle", value_parser = super::deploy::sha256)]
+    of: Option<String>,
     /// Only look, and say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -134,6 +137,10 @@ impl Fleet {
     pub fn run(self) -> Result<bool> {
         let mut fleet = fleet::Fleet::read(&self.file)?;
         fleet.target.shared = OwnFolder::for_connections();
+        if let Command::Status(_) | Command::Doctor(_) | Command::Collect { .. } | Command::Deploy(_) = &self.command {
+            let hosts = fleet.hosts.iter().map(|host| (host.name.as_str(), host.ssh.as_str()));
+            Remote::check_distinct(&fleet.target, hosts).with_context(|| format!("{}", self.file.display()))?;
+        }
         let json = self.json;
         match self.command {
             Command::Status(boards) => {
@@ -149,7 +156,7 @@ impl Fleet {
             Command::Collect { boards, into, lines } => {
                 let answers = fleet.collect(&fleet.chosen(&boards.names)?, &into, lines);
                 tell(json, &answers, fleet::render_collected)?;
-                Ok(answers.iter().all(|answer| answer.answer.is_ok()))
+                Ok(answers.iter().all(fleet::has_log))
             }
             Command::Publish(args) => {
                 if let Some(key) = args.key {
@@ -184,6 +191,7 @@ impl Fleet {
                     payload: args.brought.payload(),
                     password: args.password.password(),
                     rollback: args.rollback,
+                    of: args.of,
                     dry_run: args.dry_run,
                     keep_going: args.keep_going,
                     downgrade: args.allow_downgrade,

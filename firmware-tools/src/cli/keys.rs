@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use edge_seg_bundle::Bundle;
 use edge_seg_bundle::date::Date;
 use edge_seg_bundle::files::replace_file;
 use edge_seg_bundle::trust::Trust;
+use edge_seg_fw::board::table::Target;
 use edge_seg_fw::keys::{self, Packing, Password};
 
 use super::print;
@@ -179,7 +180,8 @@ impl Verify {
     pub fn run(self) -> Result<bool> {
         let mut trust = Trust::read(&self.trusted_keys)?.at_least(self.min_serial).installing_at(now());
         if let Some(board) = &self.board {
-            trust = trust.on_board(&[board]);
+            let board: Target = board.parse().map_err(|unknown| anyhow!("--board: {unknown}"))?;
+            trust = trust.on_board(&board.names());
         }
         let found: edge_seg_bundle::Result<Bundle> = trust.open(&self.path);
         match found {

@@ -81,7 +81,7 @@ enum Command {
     /// Vouch for the release on trial
     MarkGood(slots::Change),
     /// Go back to the release before
-    Rollback(slots::Change),
+    Rollback(slots::Rollback),
     /// Free the slot that does not run
     Prune(slots::Change),
     /// Bring a release to boards over ssh, or bring them back
@@ -184,7 +184,7 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Reconfigure(args) => args.run(),
         Command::Status(args) => args.run(),
         Command::MarkGood(args) => args.run(edge_seg_fw::slots::Event::MarkGood),
-        Command::Rollback(args) => args.run(edge_seg_fw::slots::Event::Rollback),
+        Command::Rollback(args) => args.run(),
         Command::Prune(args) => args.run(edge_seg_fw::slots::Event::Prune),
         Command::Deploy(args) => args.run(),
         Command::Fleet(args) => args.run(),

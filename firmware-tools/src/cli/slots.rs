@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use edge_seg_fw::board::Board;
 use edge_seg_fw::fleet::MOST_MINUTES;
 use edge_seg_fw::history;
-use edge_seg_fw::install::{self, Request};
+use edge_seg_fw::install::{self, Request, RolledBack};
 use edge_seg_fw::paths::Paths;
 use edge_seg_fw::slots::machine::{PROGRAM, Trial, describe, running};
 use edge_seg_fw::slots::{Bar, Event, Outcome, Slot, State, Status as SlotStatus};
@@ -171,6 +171,37 @@ impl Change {
 }
 
 #[derive(clap::Args)]
+pub struct Rollback {
+    /// Only where what runs holds a file of this SHA-256; several must all be held
+    #[arg(long, value_name = "SHA256")]
+    of: Vec<String>,
+    /// Only while what runs is on trial
+    #[arg(long)]
+    on_trial: bool,
+    /// Only tell what would be done
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    change: Change,
+}
+
+impl Rollback {
+    pub fn run(self) -> Result<bool> {
+        let asked = install::Rollback { of: self.of, on_trial: self.on_trial, dry_run: self.dry_run };
+        match install::rollback(&self.change.root.paths(), &asked, &history::caller())? {
+            RolledBack::LeftAlone(what) | RolledBack::Would(what) => print(&format!("{what}\n")).map(|()| true),
+            RolledBack::Done(outcome) => {
+                let done = tell(&outcome)?;
+                if done && self.change.restart {
+                    service("restart")?;
+                }
+                Ok(done)
+            }
+        }
+    }
+}
+
+#[derive(clap::Args)]
 pub struct Status {
     /// Print JSON
     #[arg(long)]
@@ -219,6 +250,7 @@ impl Status {
                 "b": state.b,
                 "signatures": signed.as_ref().ok(),
                 "versions": { "packaged": packaged, "a": a, "b": b },
+                "machine": install::machine(&self.root.host()?),
                 "board": install::board_names(&Board::read(&self.root.host()?)),
                 "history": history,
             });

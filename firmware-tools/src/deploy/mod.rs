@@ -4,19 +4,22 @@ mod release;
 pub mod remote;
 mod rollout;
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use edge_seg_bundle::files::hex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::history;
 use crate::slots::machine::Trial;
+pub(crate) use release::Brought;
 pub use release::{Payload, Release};
 use release::{is_pending, trial_of_another};
 pub use remote::{OwnFolder, Remote, SshTarget};
-pub use rollout::{Gate, Interrupt, Job, Pace, Phase, Row, Verdict, in_order, over, render, table};
+pub use rollout::{Gate, Interrupt, Job, Pace, Phase, Row, Turn, Verdict, in_order, over, render, table};
 
 /// How a release is brought to a board.
 #[derive(Debug, Clone)]
@@ -29,22 +32,127 @@ pub struct Bringing {
     pub trial: Trial,
     /// Restart the service, and wait this long for the release to become good.
     pub wait: Option<Duration>,
+    /// The boards of this run.
+    pub machines: Machines,
 }
 
-/// Brings a board back to the release before; tells its model and what was done.
+/// Which name has led to which board: two for one would have it swapped between what is meant for each.
+#[derive(Debug, Clone, Default)]
+pub struct Machines(Arc<Mutex<HashMap<String, String>>>);
+
+impl Machines {
+    /// Holds a board's status to be that of a board that no other name has led to.
+    fn check(&self, status: &Value, host: &str) -> Result<()> {
+        let Some(machine) = status["machine"].as_str() else { return Ok(()) };
+        let mut seen = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let other = seen.entry(machine.to_owned()).or_insert_with(|| host.to_owned());
+        ensure!(other == host, "expected a board of its own, found the one that {other} leads to");
+        Ok(())
+    }
+}
+
+/// How long a release may take to become good: what was asked for, else three minutes beyond those of its trial.
 ///
 /// # Errors
-/// When it cannot be reached or refuses.
-pub fn rollback(target: &SshTarget, how: &Bringing, host: &str) -> Result<(String, String)> {
+/// When no release could become good in that time.
+pub fn wait_for(trial: &Trial, asked: Option<u64>) -> Result<Duration> {
+    let trial_s = u64::from(trial.bar.minutes) * 60;
+    let wait_s = asked.unwrap_or(180 + trial_s);
+    ensure!(trial_s == 0 || wait_s > trial_s, "expected more than the {trial_s} s that the trial takes, found {wait_s}");
+    Ok(Duration::from_secs(wait_s))
+}
+
+/// Brings a board back to the release before, where it runs what `of` names by SHA-256, whatever it runs where that is empty; waits until
+/// the older one is healthy.
+///
+/// # Errors
+/// When it cannot be reached or refuses, or what it goes back to does not become healthy.
+pub fn rollback(target: &SshTarget, how: &Bringing, of: &[String], host: &str, job: &Job<'_>) -> Result<Turn> {
     let remote = Remote::new(target, host)?;
     let status = remote.ask(&["status", "--json"])?;
+    how.machines.check(&status, host)?;
     let board = names(&remote, &status)?.swap_remove(0);
-    let words: &[&str] = if how.wait.is_some() { &["rollback", "--restart"] } else { &["rollback"] };
-    let what = match how.dry_run {
-        true => format!("would go back from slot {}", status["current"].as_str().unwrap_or("none")),
-        false => remote.change(words)?,
+    let runs = status["current"].as_str().is_some_and(|slot| release::holds(&status[slot], of));
+    if !of.is_empty() && !runs {
+        return Ok(Turn { board, what: format!("{LEFT_ALONE}: it runs {}", current(&status)), left_alone: true });
+    }
+    let to = older_slot(&status);
+    let words = |first: &[&str]| -> Vec<String> {
+        first.iter().map(|word| (*word).to_owned()).chain(of.iter().map(|sha256| format!("--of={sha256}"))).collect()
     };
-    Ok((board, what))
+    if how.dry_run {
+        let what = match remote.change(&borrowed(&words(&["rollback", "--dry-run"]))) {
+            Err(error) if remote::is_older(&error) => foretold_back(&status)?,
+            said => said?,
+        };
+        return Ok(Turn { board, what, left_alone: true });
+    }
+    let verb: &[&str] = if how.wait.is_some() { &["rollback", "--restart"] } else { &["rollback"] };
+    let changed = match remote.change(&borrowed(&words(verb))) {
+        // Its status has said what it runs.
+        Err(error) if remote::is_older(&error) && !of.is_empty() => remote.change(verb),
+        changed => changed,
+    };
+    job.let_go();
+    let from = current(&status);
+    let what = match (changed, how.wait) {
+        (Ok(said), _) if said.starts_with(LEFT_ALONE) => return Ok(Turn { board, what: said, left_alone: true }),
+        (Ok(said), None) => said,
+        (Ok(_), Some(wait)) => format!("back from {from}: {}", await_back(&remote, to, wait)?),
+        // It may have gone back, and only the restart have failed.
+        (Err(error), Some(wait)) if remote.ask(&["status", "--json"]).is_ok_and(|now| now["current"].as_str() == to) => {
+            format!("back from {from}: {}", await_back(&remote, to, wait).map_err(|why| error.context(format!("{why:#}")))?)
+        }
+        (Err(error), _) => return Err(error),
+    };
+    Ok(Turn { board, what, left_alone: false })
+}
+
+/// How a board's tool begins what it says where it has changed nothing.
+const LEFT_ALONE: &str = "left alone";
+
+fn borrowed(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
+}
+
+/// What a board goes back to; none is the packaged release.
+fn older_slot(status: &Value) -> Option<&'static str> {
+    let beside = if status["current"] == "a" { "b" } else { "a" };
+    let state = &status[beside];
+    (status["current"].is_string() && (state["status"] == "good" || is_pending(state))).then_some(beside)
+}
+
+/// What a tool that foretells no rollback would do, as far as its status tells.
+fn foretold_back(status: &Value) -> Result<String> {
+    let slot = status["current"].as_str().context("nothing is installed: the packaged release runs")?;
+    let beside = if slot == "a" { "b" } else { "a" };
+    ensure!(status[beside]["status"].get("bad").is_none(), "slot {beside} holds nothing good to go back to");
+    let to = older_slot(status).map_or("the packaged release".into(), |to| told_slot(status, to));
+    Ok(format!("would go back from {} to {to}", current(status)))
+}
+
+/// Waits until what a board went back to is healthy.
+fn await_back(remote: &Remote, to: Option<&str>, wait: Duration) -> Result<String> {
+    let end = Instant::now() + wait;
+    loop {
+        // A board that restarts its network in between is asked again.
+        let asked = remote.ask(&["status", "--json"]);
+        if let Ok(status) = &asked {
+            ensure!(status["current"].as_str() == to, "it did not stay healthy after the way back; it runs {}", current(status));
+            let Some(slot) = to else { return Ok("the packaged release runs".into()) };
+            // Each start counts as failed until it has shown enough frames.
+            if status[slot]["status"] == "good" && status[slot]["failed_starts"].as_u64().unwrap_or(0) == 0 {
+                return Ok(format!("{} is healthy", current(status)));
+            }
+        }
+        ensure!(
+            Instant::now() < end,
+            "it went back to {}, {}",
+            to.map_or("the packaged release".into(), |to| format!("slot {to}")),
+            late(&asked, wait)
+        );
+        std::thread::sleep(ASK_EVERY.min(end.saturating_duration_since(Instant::now())));
+    }
 }
 
 /// Names under which a bundle may mean a board, its own first.
@@ -58,13 +166,14 @@ fn names(remote: &Remote, status: &Value) -> Result<Vec<String>> {
     Ok([own].into_iter().chain(report["advice"]["variant"].as_str().map(str::to_owned)).collect())
 }
 
-/// Brings a release to a board; tells its model and what was done. Its job is let go where the board is only waited for.
+/// Brings a release to a board; tells what was done. Its job is let go where the board is only waited for.
 ///
 /// # Errors
 /// When the board cannot be reached, refuses, or gives the release up; it runs what it ran before.
-pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str, job: &Job<'_>) -> Result<(String, String)> {
+pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str, job: &Job<'_>) -> Result<Turn> {
     let remote = Remote::new(target, host)?;
     let status = remote.ask(&["status", "--json"])?;
+    how.machines.check(&status, host)?;
     let names = names(&remote, &status)?;
     let board = names.first().context("status: expected the board's name")?.clone();
     if let Some(bundle) = &release.bundle {
@@ -77,15 +186,15 @@ pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str, 
         Some((slot, state)) if is_pending(state) => {
             let said = format!("slot {slot} is on trial with {} already", release.title());
             return match how.wait.filter(|_| !how.dry_run) {
-                None => Ok((board, said)),
+                None => Ok(Turn { board, what: said, left_alone: true }),
                 Some(wait) => {
                     job.let_go();
-                    Ok((board, await_good(&remote, release, wait)?))
+                    Ok(Turn { board, what: await_good(&remote, release, wait)?, left_alone: false })
                 }
             };
         }
         Some((slot, state)) if state["status"] == "good" => {
-            return Ok((board, format!("slot {slot} runs it already, and it is good")));
+            return Ok(Turn { board, what: format!("slot {slot} runs it already, and it is good"), left_alone: true });
         }
         _ => {}
     }
@@ -96,21 +205,23 @@ pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str, 
         bail!("{why}");
     }
     if how.dry_run {
-        return Ok((board, format!("would copy {} bytes and install {} beside {}", release.bytes(), release.title(), current(&status))));
+        let mut what = format!("would copy {} bytes and install {} beside {}", release.bytes(), release.title(), current(&status));
+        if release.files.iter().any(|file| file.ending == "binary") {
+            what.push_str("; whether that program takes the configuration it tells when it is there");
+        }
+        return Ok(Turn { board, what, left_alone: true });
     }
-    let words = copied(&remote, release, how, host)?;
-    let borrowed: Vec<&str> = words.words.iter().map(String::as_str).collect();
-    let installed = remote.change(&borrowed);
-    remote.remove(&words.copies);
+    let installed = remote.change(&borrowed(&copied(&remote, release, how, host)?));
+    remote.tidy(COPIES, &operators_mark());
     job.let_go();
     let mine = |status: &Value| release.current(status).is_some_and(|(_, state)| is_pending(state));
     let said = match (installed, how.wait) {
         (Ok(said), None) => said,
         (Ok(_), Some(wait)) => match await_good(&remote, release, wait) {
             Ok(said) => said,
+            Err(error) if error.is::<Late>() => given_up(&remote, release, error)?,
             // A board that gave it up by itself runs what it ran before.
-            Err(error) if remote.ask(&["status", "--json"]).is_ok_and(|now| !mine(&now)) => return Err(error),
-            Err(error) => bail!("{error:#}; {}", back(&remote)),
+            Err(error) => return Err(error),
         },
         // The installation may be done and only the restart have failed, or somebody else brings the same: its trial tells.
         (Err(error), Some(wait)) if remote.ask(&["status", "--json"]).is_ok_and(|now| mine(&now)) => {
@@ -118,32 +229,33 @@ pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str, 
         }
         (Err(error), _) => return Err(error),
     };
-    Ok((board, said))
+    Ok(Turn { board, what: said, left_alone: false })
 }
 
-/// What a board says of a release that it has not got yet; a tool that cannot be asked says nothing.
+/// What a board says of a release that it has not got yet; a tool from before it could be asked says nothing.
 fn foretold(remote: &Remote, release: &Release, downgrade: bool) -> Result<Option<String>> {
     match remote.ask_whether(&["precheck"], &release.question(downgrade)?) {
         Ok(answer) => Ok(answer["refused"].as_str().map(str::to_owned)),
-        Err(error) if remote::is_away(&error) => Err(error),
-        Err(_) => Ok(None),
+        Err(error) if remote::is_older(&error) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
-struct Copied {
-    /// The tool's words that install it.
-    words: Vec<String>,
-    copies: Vec<String>,
+/// Where copies lie on a board, below the operator's home.
+const COPIES: &str = ".cache/edge-seg";
+
+/// Ends the names of an operator's copies: two may copy the same at once.
+fn operators_mark() -> String {
+    format!("-{}", &hex(&Sha256::digest(history::operator()))[..8])
 }
 
-fn copied(remote: &Remote, release: &Release, how: &Bringing, host: &str) -> Result<Copied> {
-    let mut done = Copied { words: Vec::new(), copies: Vec::new() };
+/// Copies what is brought; gives back the tool's words that install it.
+fn copied(remote: &Remote, release: &Release, how: &Bringing, host: &str) -> Result<Vec<String>> {
+    let mut done = Vec::new();
     let first = release.files.first().context("nothing to bring")?;
-    // Named by content, for what another release left half copied is not gone on with, and by who brings it: two operators may copy the
-    // same at once.
-    let operator = hex(&Sha256::digest(history::operator()));
-    let base = |sha256: &str| format!(".cache/edge-seg/{}-{}", &sha256[..16], &operator[..8]);
-    let (mut beside, mut path_of) = (String::new(), std::collections::HashMap::new());
+    // Named by content, for what another release left half copied is not gone on with.
+    let base = |sha256: &str| format!("{COPIES}/{}{}", &sha256[..16], operators_mark());
+    let (mut beside, mut path_of) = (String::new(), HashMap::new());
     for file in &release.files {
         // A signature is looked for beside what it signs.
         if !file.name.is_empty() {
@@ -158,31 +270,30 @@ fn copied(remote: &Remote, release: &Release, how: &Bringing, host: &str) -> Res
                 told = tenth;
             }
         })?;
-        done.copies.push(to.clone());
         path_of.insert(file.ending, to);
     }
     let path = |ending: &str| path_of.get(ending).cloned();
     match path("esb") {
-        Some(bundle) => done.words.extend(["install".into(), bundle]),
+        Some(bundle) => done.extend(["install".into(), bundle]),
         None => {
-            done.words.push("reconfigure".into());
-            done.words.extend(path("toml"));
+            done.push("reconfigure".into());
+            done.extend(path("toml"));
         }
     }
     if let Some(binary) = path("binary") {
-        done.words.extend(["--binary".into(), binary]);
+        done.extend(["--binary".into(), binary]);
     }
     if let Some(config) = path("toml").filter(|_| first.ending == "esb") {
-        done.words.extend(["--config".into(), config]);
+        done.extend(["--config".into(), config]);
     }
-    done.words.push(format!("--trial-starts={}", how.trial.starts));
-    done.words.push(format!("--trial-frames={}", how.trial.frames));
-    done.words.extend(how.trial.bar.words());
+    done.push(format!("--trial-starts={}", how.trial.starts));
+    done.push(format!("--trial-frames={}", how.trial.frames));
+    done.extend(how.trial.bar.words());
     if how.downgrade && first.ending == "esb" {
-        done.words.push("--allow-downgrade".into());
+        done.push("--allow-downgrade".into());
     }
     if how.wait.is_some() {
-        done.words.push("--restart".into());
+        done.push("--restart".into());
     }
     Ok(done)
 }
@@ -190,11 +301,57 @@ fn copied(remote: &Remote, release: &Release, how: &Bringing, host: &str) -> Res
 /// Nobody waits long for less.
 const TOLD_BYTES: u64 = 1 << 20;
 
-fn back(remote: &Remote) -> String {
-    match remote.change(&["rollback", "--restart"]) {
-        Ok(said) => format!("rolled back: {said}"),
-        Err(error) => format!("not rolled back: {error:#}"),
+/// A release that did not become good in time.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Late(String);
+
+fn late(asked: &Result<Value>, wait: Duration) -> String {
+    match asked {
+        Ok(_) => format!("not healthy within {} s", wait.as_secs()),
+        Err(error) => format!("not known to be healthy within {} s: {error:#}", wait.as_secs()),
     }
+}
+
+/// Rolls back what did not become good in time. The board decides, for it may have called it good since it was last asked.
+fn given_up(remote: &Remote, release: &Release, late: anyhow::Error) -> Result<String> {
+    let of = release.marks().into_iter().map(|sha256| format!("--of={sha256}"));
+    let words: Vec<String> = ["rollback", "--restart", "--on-trial"].map(str::to_owned).into_iter().chain(of).collect();
+    let mut said = remote.change(&borrowed(&words));
+    let on_trial = |status: &Value| release.current(status).is_some_and(|(_, state)| is_pending(state));
+    if said.as_ref().is_err_and(remote::is_older) {
+        said = match remote.ask(&["status", "--json"]) {
+            Ok(status) if on_trial(&status) => remote.change(&["rollback", "--restart"]),
+            asked => asked.map(|_| LEFT_ALONE.into()),
+        };
+    }
+    match said {
+        Ok(said) if said.starts_with(LEFT_ALONE) => {
+            let status = remote.ask(&["status", "--json"]).map_err(|error| anyhow!("{late:#}; {said}, and then: {error:#}"))?;
+            match release.current(&status).filter(|(_, state)| state["status"] == "good") {
+                Some((slot, _)) => Ok(format!("slot {slot} is good with {}", release.title())),
+                None => bail!("{late:#}; {}", lost(&status, release)),
+            }
+        }
+        Ok(said) => bail!("{late:#}; rolled back: {said}"),
+        Err(error) => bail!("{late:#}; not rolled back: {error:#}"),
+    }
+}
+
+/// What the guard said of the newest trial before it called it bad.
+fn told_by_guard(status: &Value) -> String {
+    let entries = status["history"].as_array().map_or(&[][..], Vec::as_slice).iter().rev();
+    let said = entries.take_while(|entry| entry["who"] == "guard").filter_map(|entry| entry["what"].as_str());
+    let mut said = said.filter(|what| what.starts_with("slot ") && !what.contains(" is bad: ") && !what.ends_with(" is good"));
+    said.next().map_or(String::new(), |what| format!(" ({what})"))
+}
+
+/// What became of a release that a board no longer runs, and why.
+fn lost(status: &Value, release: &Release) -> String {
+    let slots = ["a", "b"].map(|slot| &status[slot]);
+    let why = slots.iter().filter(|slot| release.is_in(slot)).find_map(|slot| slot["status"]["bad"]["why"].as_str());
+    let why = why.map_or(String::new(), |why| format!(": {why}{}", told_by_guard(status)));
+    format!("the board rolled back {}{why}; it runs {}", release.title(), current(status))
 }
 
 /// Longest time that a board is left to wait by itself.
@@ -210,16 +367,18 @@ fn await_good(remote: &Remote, release: &Release, wait: Duration) -> Result<Stri
         let words = format!("--until-settled={left}");
         let asked = if settled { remote.ask(&["status", "--json", &words]) } else { remote.ask(&["status", "--json"]) };
         // A tool from before it could wait.
-        settled &= !asked.as_ref().is_err_and(|error| format!("{error:#}").contains("unexpected argument"));
+        settled &= !asked.as_ref().is_err_and(remote::is_older);
         // A board that restarts its network in between is asked again.
         if let Ok(status) = &asked {
             match release.current(status) {
                 Some((slot, state)) if state["status"] == "good" => return Ok(format!("slot {slot} is good with {}", release.title())),
                 Some(_) => {}
-                None => bail!("the board rolled back {}; it runs {}", release.title(), current(status)),
+                None => bail!("{}", lost(status, release)),
             }
         }
-        ensure!(Instant::now() < end, "not healthy within {} s", wait.as_secs());
+        if Instant::now() >= end {
+            return Err(Late(late(&asked, wait)).into());
+        }
         std::thread::sleep(ASK_EVERY.min(end.saturating_duration_since(Instant::now())));
     }
 }
@@ -228,6 +387,76 @@ fn await_good(remote: &Remote, release: &Release, wait: Duration) -> Result<Stri
 pub fn current(status: &Value) -> String {
     match status["current"].as_str() {
         None => "the packaged release".into(),
-        Some(slot) => format!("slot {slot} with serial {}", status[slot]["release"]["serial"]),
+        Some(slot) => told_slot(status, slot),
+    }
+}
+
+fn told_slot(status: &Value, slot: &str) -> String {
+    format!("slot {slot} with serial {}", status[slot]["release"]["serial"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slots::machine::Bar;
+    use serde_json::json;
+
+    #[test]
+    fn a_wait_is_longer_than_the_trial_that_it_waits_for() {
+        let trial = |minutes| Trial { bar: Bar { minutes, ..Bar::default() }, ..Trial::default() };
+        let seconds = |minutes, asked| wait_for(&trial(minutes), asked).map(|wait| wait.as_secs());
+        assert_eq!((seconds(0, None).unwrap(), seconds(0, Some(5)).unwrap()), (180, 5));
+        assert_eq!((seconds(4, None).unwrap(), seconds(4, Some(241)).unwrap()), (420, 241));
+        for short in [0, 180, 240] {
+            assert!(seconds(4, Some(short)).unwrap_err().to_string().contains("240 s that the trial takes"));
+        }
+    }
+
+    #[test]
+    fn a_board_goes_back_to_the_slot_beside_or_to_what_is_packaged() {
+        let status = |current: Option<&str>, a: Value, b: Value| {
+            let slot =
+                |status: Value| json!({ "status": status, "release": { "serial": 1, "files": [{ "name": "bundle.esb", "sha256": "x" }] } });
+            json!({ "current": current, "a": slot(a), "b": slot(b) })
+        };
+        let (good, trial, bad) = (json!("good"), json!({ "pending": { "tries_left": 3 } }), json!({ "bad": { "why": "rolled back" } }));
+        for (status, to, told) in [
+            (status(Some("b"), good.clone(), good.clone()), Some("a"), "to slot a"),
+            (status(Some("a"), good.clone(), trial), Some("b"), "to slot b"),
+            (status(Some("a"), good.clone(), json!("empty")), None, "to the packaged release"),
+            (status(Some("a"), good.clone(), bad), None, "nothing good"),
+            (status(None, good.clone(), good), None, "nothing is installed"),
+        ] {
+            assert_eq!(older_slot(&status), to, "{status}");
+            let foretold = foretold_back(&status).unwrap_or_else(|error| error.to_string());
+            assert!(foretold.contains(told), "{foretold}");
+        }
+    }
+
+    #[test]
+    fn two_names_that_lead_to_one_board_are_told() {
+        let machines = Machines::default();
+        let status = |machine: &str| json!({ "machine": machine });
+        machines.check(&status("1"), "cam0").unwrap();
+        machines.check(&status("2"), "cam1").unwrap();
+        // One that was away has another turn; tools from before say nothing.
+        machines.check(&status("1"), "cam0").unwrap();
+        machines.check(&json!({}), "10.0.0.1").unwrap();
+        assert!(machines.check(&status("1"), "10.0.0.1").unwrap_err().to_string().contains("that cam0 leads to"));
+    }
+
+    #[test]
+    fn a_lost_trial_is_told_with_its_reason() {
+        let entry = |who: &str, what: &str| json!({ "who": who, "what": what });
+        let held = json!({ "files": [] });
+        let status = json!({
+            "current": "a", "a": { "status": "good", "release": { "serial": 1, "files": [] } },
+            "b": { "status": { "bad": { "why": "too few frames" } }, "release": held },
+            "history": [entry("guard", "slot b was slow before"), entry("root", "installed"), entry("guard", "slot b is slow"),
+                        entry("guard", "slot b is bad: too few frames")],
+        });
+        let release = Release { bundle: None, files: Vec::new() };
+        let told = lost(&status, &release);
+        assert!(told.contains(": too few frames (slot b is slow); it runs slot a with serial 1"), "{told}");
     }
 }

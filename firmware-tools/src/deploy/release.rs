@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use edge_seg_bundle::{Bundle, Header, MANIFEST_MAX_BYTES, MANIFEST_OFFSET};
 use serde_json::{Value, json};
 
+use crate::install::PROGRAM_HEAD_BYTES;
 use crate::slots::digest_of;
 use crate::slots::machine::{BUNDLE, CONFIG, PROGRAM};
 
@@ -130,6 +131,11 @@ impl Release {
         named.map(|file| (file.name.to_owned(), Value::from(file.sha256.as_str()))).collect::<serde_json::Map<_, _>>().into()
     }
 
+    /// The SHA-256 alone.
+    pub fn marks(&self) -> Vec<String> {
+        self.files.iter().filter(|file| !file.name.is_empty()).map(|file| file.sha256.clone()).collect()
+    }
+
     pub(crate) fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
     }
@@ -168,7 +174,10 @@ impl Release {
             .filter(|file| !file.name.is_empty())
             .map(|file| json!({ "name": file.name, "bytes": file.bytes, "sha256": file.sha256 }))
             .collect();
+        let program = self.files.iter().find(|file| file.name == PROGRAM);
+        let program_head = program.map(|program| program_head(&program.path)).transpose()?;
         let line = json!({
+            "program_head": program_head,
             "head_bytes": head.len(), "config_bytes": text.len(), "config_signature": signature, "downgrade": downgrade, "files": files,
         });
         Ok([format!("{line}\n").as_bytes(), head, &text].concat())
@@ -202,6 +211,12 @@ impl Release {
     }
 }
 
+/// Whether a slot of a board's status holds files of all these SHA-256.
+pub(crate) fn holds(slot: &Value, of: &[String]) -> bool {
+    let files = slot["release"]["files"].as_array();
+    files.is_some_and(|files| of.iter().all(|sha256| files.iter().any(|file| file["sha256"] == sha256.as_str())))
+}
+
 /// Whether a slot of a board's status is on trial.
 pub(crate) fn is_pending(slot: &Value) -> bool {
     slot["status"].get("pending").is_some()
@@ -214,6 +229,13 @@ pub(crate) fn trial_of_another(status: &Value) -> Option<String> {
     (is_pending(&status[current]) && status[beside]["status"] == "good").then(|| {
         format!("slot {current} is on trial with serial {}: mark-good or --rollback comes first", status[current]["release"]["serial"])
     })
+}
+
+fn program_head(path: &Path) -> Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let file = File::open(path).with_context(|| format!("{}", path.display()))?;
+    file.take(PROGRAM_HEAD_BYTES).read_to_end(&mut head)?;
+    Ok(head)
 }
 
 fn head_of(path: &Path) -> Result<Vec<u8>> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use edge_seg_bundle::files::hex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -129,6 +129,27 @@ pub fn is_away(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.is::<Away>())
 }
 
+/// A tool there that does not know what it is asked, or a line for sudo that does not: both are from before.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Older(String);
+
+/// Whether the tool on a board is from before what it was asked.
+pub fn is_older(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<Older>())
+}
+
+const FROM_BEFORE: [&str; 3] = ["unexpected argument", "unrecognized subcommand", "a password is required"];
+
+/// What a tool said where it failed.
+fn failed(words: &[&str], output: &Output) -> anyhow::Error {
+    let said = String::from_utf8_lossy(&output.stderr);
+    match said.lines().find(|line| FROM_BEFORE.iter().any(|mark| line.contains(mark))) {
+        Some(line) => Older(format!("{}: {line}", words[0])).into(),
+        None => anyhow!("{}: {}", words[0], last_line(&output.stderr)),
+    }
+}
+
 /// A word that a POSIX shell takes as it is.
 pub fn quote(word: &str) -> String {
     let plain = !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=@%+,".contains(&b));
@@ -169,6 +190,38 @@ impl<'a> Remote<'a> {
     pub fn check(host: &str) -> Result<()> {
         let odd = host.is_empty() || host.starts_with('-') || host.chars().any(|c| c.is_whitespace() || c.is_control());
         ensure!(!odd, "expected a host as ssh takes it, user@name, found {host:?}");
+        Ok(())
+    }
+
+    /// Where ssh would go for a name: what tells one board from another. None where it does not say.
+    fn place(target: &SshTarget, host: &str) -> Option<[String; 4]> {
+        let mut asked = ssh();
+        Remote { target: &SshTarget { shared: None, ..target.clone() }, host }.options(&mut asked);
+        let said = service::output(None, asked.args(["-G", "--", host]), ANSWER_LIMIT).ok().filter(|said| said.status.success())?;
+        let text = String::from_utf8_lossy(&said.stdout);
+        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')).unwrap_or_default().to_lowercase();
+        // Behind other machines the same address is another board.
+        let mut way = value("proxycommand");
+        if way.contains("%n") {
+            way.push_str(host);
+        }
+        Some([value("hostname"), value("port"), value("proxyjump"), way])
+    }
+
+    /// Holds names to lead to a board each: two for one would have it swapped between two configurations.
+    ///
+    /// # Errors
+    /// Which two do not.
+    pub fn check_distinct<'n>(target: &SshTarget, hosts: impl IntoIterator<Item = (&'n str, &'n str)>) -> Result<()> {
+        let mut seen = std::collections::HashMap::new();
+        for (name, host) in hosts {
+            let Some(place) = Remote::place(target, host) else { continue };
+            let [address, port, ..] = &place;
+            let where_to = format!("{address} port {port}");
+            if let Some(other) = seen.insert(place, name) {
+                bail!("{other:?} and {name:?}: expected a board each, found {where_to} for both, as ssh reads their names");
+            }
+        }
         Ok(())
     }
 
@@ -246,7 +299,7 @@ impl<'a> Remote<'a> {
         match output.status.code() {
             Some(127) => bail!("{} is not installed there: copy the .deb over and apt install it", self.target.tool),
             Some(code) if fine.contains(&code) => {}
-            _ => bail!("{}: {}", words.join(" "), last_line(&output.stderr)),
+            _ => return Err(failed(words, &output)),
         }
         serde_json::from_slice(&output.stdout).with_context(|| format!("{}: expected JSON", words.join(" ")))
     }
@@ -267,7 +320,9 @@ impl<'a> Remote<'a> {
     /// What the tool says when it refuses.
     pub fn change(&self, words: &[&str]) -> Result<String> {
         let output = self.run_within(&self.tool(true, words), CHANGE_LIMIT)?;
-        ensure!(output.status.success(), "{}: {}", words[0], last_line(&output.stderr));
+        if !output.status.success() {
+            return Err(failed(words, &output));
+        }
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_string())
     }
 
@@ -281,8 +336,9 @@ impl<'a> Remote<'a> {
         let total = source.metadata()?.len();
         let part = format!("{to}.part");
         let folder = to.rsplit_once('/').map_or(".", |(folder, _)| folder);
-        let start = if total < SMALL_BYTES { 0 } else { self.arrived(&mut source, total, &part)? };
-        progress(start);
+        let start = if total < SMALL_BYTES { Some(0) } else { self.arrived(&mut source, total, &part, to, sha256)? };
+        progress(start.unwrap_or(total));
+        let Some(start) = start else { return Ok(()) };
         // What others may not read here, such as a configuration with a password, they may not there.
         let umask = if source.metadata()?.permissions().mode() & 0o004 == 0 { "077" } else { "022" };
         let line = format!(
@@ -312,22 +368,32 @@ impl<'a> Remote<'a> {
         }
     }
 
-    /// How many bytes of the same file an earlier copy has left there.
-    fn arrived(&self, source: &mut File, total: u64, part: &str) -> Result<u64> {
-        let part = quote(part);
-        let there = self.run(&format!("if [ -f {part} ]; then wc -c < {part} && sha256sum < {part}; else echo 0; fi"))?;
+    /// How many bytes of the same file an earlier copy has left there; none where it is whole.
+    fn arrived(&self, source: &mut File, total: u64, part: &str, to: &str, sha256: &str) -> Result<Option<u64>> {
+        let (part, to) = (quote(part), quote(to));
+        let there = self.run(&format!(
+            "if [ -f {to} ]; then echo whole && sha256sum < {to}; \
+             elif [ -f {part} ]; then wc -c < {part} && sha256sum < {part}; else echo 0; fi"
+        ))?;
         ensure!(there.status.success(), "{part}: {}", last_line(&there.stderr));
         let text = String::from_utf8_lossy(&there.stdout);
         let mut words = text.split_whitespace();
-        let start: u64 = words.next().unwrap_or_default().parse().context("the size of an earlier copy")?;
+        let first = words.next().unwrap_or_default();
+        if first == "whole" {
+            return Ok(if words.next() == Some(sha256) { None } else { Some(0) });
+        }
+        let start: u64 = first.parse().context("the size of an earlier copy")?;
         let same = start > 0 && start <= total && words.next() == Some(&prefix_hash(source, start)?);
-        Ok(if same { start } else { 0 })
+        Ok(Some(if same { start } else { 0 }))
     }
 
-    /// Removes files; they need not be there.
-    pub fn remove(&self, paths: &[String]) {
-        let words: Vec<String> = paths.iter().map(|path| quote(path)).collect();
-        let _ = self.run(&format!("rm -f {}", words.join(" ")));
+    /// Removes what copies have left in a folder whose names end so, up to a dot: this run's, and those of runs that were killed. What
+    /// others have left goes after a week.
+    pub fn tidy(&self, folder: &str, end: &str) {
+        let folder = quote(folder);
+        // Programs keep other things there, under other names.
+        let old = "-name '????????????????-????????.*' -mtime +6 -exec rm -f {} +";
+        let _ = self.run(&format!("rm -f {folder}/????????????????{}.*; find {folder} -type f {old}", quote(end)));
     }
 }
 
@@ -421,6 +487,25 @@ mod tests {
             assert!(Remote::new(&target, host).is_err(), "{host:?}");
         }
         assert!(Remote::new(&target, "pi@camera1.local").is_ok());
+    }
+
+    #[test]
+    fn two_names_for_one_board_are_told_apart_from_two_boards() {
+        if Command::new("ssh").arg("-V").output().is_err() {
+            return;
+        }
+        let config = std::env::temp_dir().join(format!("edge-seg-ssh-{}", std::process::id()));
+        let text = "Host alias\n  HostName 10.0.0.1\nHost cam2\n  HostName 10.0.0.1\n  Port 2222\n\
+                    Host far\n  HostName 10.0.0.1\n  ProxyJump gate\nHost CAM1\n  HostName 10.0.0.1\n";
+        std::fs::write(&config, text).unwrap();
+        let target = SshTarget { ssh_config: Some(config.clone()), options: vec![], tool: "t".into(), sudo: String::new(), shared: None };
+        let distinct = |hosts: &[&'static str]| Remote::check_distinct(&target, hosts.iter().map(|host| (*host, *host)));
+        distinct(&["alias", "cam2", "far", "10.0.0.2"]).unwrap();
+        for same in [["alias", "10.0.0.1"], ["alias", "CAM1"], ["pi@alias", "alias"], ["root@10.0.0.1", "pi@alias"]] {
+            let error = distinct(&same).unwrap_err().to_string();
+            assert!(same.iter().all(|name| error.contains(name)) && error.contains("10.0.0.1 port 22"), "{error}");
+        }
+        std::fs::remove_file(config).unwrap();
     }
 
     #[test]

@@ -202,6 +202,17 @@ pub enum Verdict {
     Skipped,
 }
 
+/// What was done with a board.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Its model's key.
+    pub board: String,
+    /// In words.
+    pub what: String,
+    /// It was left as it was.
+    pub left_alone: bool,
+}
+
 /// One row of the summary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Row {
@@ -215,13 +226,15 @@ pub struct Row {
     pub what: String,
     /// How long it took.
     pub seconds: u64,
+    /// Nothing was changed there.
+    pub left_alone: bool,
 }
 
 /// How often a gate that is not open is asked.
 const GATE_EVERY: Duration = Duration::from_millis(500);
 
-/// Gives every host its turn, phase after phase; `work` tells the board's model and what was done, and may let its job go before it ends.
-pub fn over(pace: &Pace<'_>, hosts: &[String], work: impl Fn(&str, &Job<'_>) -> Result<(String, String)> + Sync) -> Vec<Row> {
+/// Gives every host its turn, phase after phase; `work` tells what was done, and may let its job go before it ends.
+pub fn over(pace: &Pace<'_>, hosts: &[String], work: impl Fn(&str, &Job<'_>) -> Result<Turn> + Sync) -> Vec<Row> {
     let jobs = Jobs { free: Mutex::new(pace.jobs.max(1)), freed: Condvar::new() };
     let run = Run { pace, jobs, rows: Mutex::new(Vec::new()), stopped: Mutex::new(None), waits: Mutex::new(false), work: &work };
     let (mut begin, mut away) = (0, Vec::new());
@@ -248,7 +261,14 @@ pub fn over(pace: &Pace<'_>, hosts: &[String], work: impl Fn(&str, &Job<'_>) -> 
     let had: Vec<String> = run.rows.lock().unwrap_or_else(|e| e.into_inner()).iter().map(|row| row.host.clone()).collect();
     let why = run.stopped().unwrap_or_else(|| "its phase is not among those of this run".into());
     for host in hosts.iter().filter(|host| !had.contains(host)) {
-        run.tell(Row { host: host.clone(), board: String::new(), verdict: Verdict::Skipped, what: why.clone(), seconds: 0 });
+        run.tell(Row {
+            host: host.clone(),
+            board: String::new(),
+            verdict: Verdict::Skipped,
+            what: why.clone(),
+            seconds: 0,
+            left_alone: true,
+        });
     }
     let mut rows = run.rows.into_inner().unwrap_or_else(|e| e.into_inner());
     rows.sort_by_key(|row| hosts.iter().position(|host| *host == row.host));
@@ -266,7 +286,7 @@ struct Run<'a, W> {
     work: &'a W,
 }
 
-impl<W: Fn(&str, &Job<'_>) -> Result<(String, String)> + Sync> Run<'_, W> {
+impl<W: Fn(&str, &Job<'_>) -> Result<Turn> + Sync> Run<'_, W> {
     fn done(&self) -> usize {
         self.rows.lock().unwrap_or_else(|e| e.into_inner()).len()
     }
@@ -358,12 +378,16 @@ impl<W: Fn(&str, &Job<'_>) -> Result<(String, String)> + Sync> Run<'_, W> {
 
     fn one(&self, host: &str, job: &Job<'_>) -> Row {
         let start = Instant::now();
-        let (board, verdict, what) = match (self.work)(host, job) {
-            Ok((board, what)) => (board, Verdict::Done, what),
-            Err(error) if is_away(&error) && self.pace.retry.is_some() => (String::new(), Verdict::Away, format!("{error:#}")),
-            Err(error) => (String::new(), Verdict::Failed, format!("{error:#}")),
+        let (verdict, turn) = match (self.work)(host, job) {
+            Ok(turn) => (Verdict::Done, turn),
+            Err(error) => {
+                let away = is_away(&error) && self.pace.retry.is_some();
+                let verdict = if away { Verdict::Away } else { Verdict::Failed };
+                (verdict, Turn { what: format!("{error:#}"), ..Turn::default() })
+            }
         };
-        Row { host: host.into(), board, verdict, what, seconds: start.elapsed().as_secs() }
+        let Turn { board, what, left_alone } = turn;
+        Row { host: host.into(), board, verdict, what, seconds: start.elapsed().as_secs(), left_alone }
     }
 }
 
@@ -453,11 +477,11 @@ mod tests {
             std::thread::sleep(Duration::from_millis(5));
             now.fetch_sub(1, Ordering::SeqCst);
             ended.fetch_add(1, Ordering::SeqCst);
-            Ok((String::new(), String::new()))
+            Ok(Turn::default())
         });
         assert!(rows.iter().map(|row| row.host.clone()).eq(hosts(30)), "rows stand in the order that was given");
         assert!((2..=3).contains(&most.load(Ordering::SeqCst)));
-        let rows = over(&pace(&phases[..2], 3), &hosts(30), |_, _| Ok((String::new(), String::new())));
+        let rows = over(&pace(&phases[..2], 3), &hosts(30), |_, _| Ok(Turn::default()));
         assert_eq!((count(&rows, Verdict::Done), count(&rows, Verdict::Skipped)), (3, 27), "a run may end before the last phase");
         let ordered = |texts: &[&str]| in_order(&texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>());
         for fine in [&["1", "10 %", "all"][..], &["1", "2", "5 %", "20 %"], &["all"], &["10 %", "3", "all"]] {
@@ -481,14 +505,14 @@ mod tests {
         let retry = Pace { retry: Some(Duration::from_secs(20)), ..pace(&[Phase::Boards(2), Phase::All], 2) };
         let rows = over(&retry, &hosts(4), |host, _| match host {
             "h1" if tries.fetch_add(1, Ordering::SeqCst) < 2 => Err(unreachable()),
-            _ => Ok((String::new(), String::new())),
+            _ => Ok(Turn::default()),
         });
         assert_eq!((count(&rows, Verdict::Done), tries.load(Ordering::SeqCst)), (4, 3));
         let short = Pace { retry: Some(Duration::from_millis(30)), ..pace(&[Phase::Boards(2), Phase::All], 2) };
-        let rows = over(&short, &hosts(4), |host, _| if host == "h3" { Err(unreachable()) } else { Ok((String::new(), String::new())) });
+        let rows = over(&short, &hosts(4), |host, _| if host == "h3" { Err(unreachable()) } else { Ok(Turn::default()) });
         assert_eq!((count(&rows, Verdict::Done), count(&rows, Verdict::Away)), (3, 1));
         // A phase of which nobody answers proves nothing.
-        let rows = over(&short, &hosts(4), |host, _| if host < "h2" { Err(unreachable()) } else { Ok((String::new(), String::new())) });
+        let rows = over(&short, &hosts(4), |host, _| if host < "h2" { Err(unreachable()) } else { Ok(Turn::default()) });
         assert_eq!((count(&rows, Verdict::Away), count(&rows, Verdict::Skipped)), (2, 2), "{rows:?}");
         // Without a time for it, one that is away has failed.
         let rows = over(&pace(&[Phase::All], 1), &hosts(1), |_, _| Err(unreachable()));
@@ -516,13 +540,13 @@ mod tests {
     fn a_gate_holds_boards_back_and_shuts_them_out() {
         let asked = AtomicUsize::new(0);
         let slow = || if asked.fetch_add(1, Ordering::SeqCst) < 1 { Gate::Wait("not yet".into()) } else { Gate::Open };
-        let rows = over(&Pace { gate: &slow, ..pace(&[Phase::All], 1) }, &hosts(2), |_, _| Ok((String::new(), String::new())));
+        let rows = over(&Pace { gate: &slow, ..pace(&[Phase::All], 1) }, &hosts(2), |_, _| Ok(Turn::default()));
         assert_eq!(count(&rows, Verdict::Done), 2);
         let began = AtomicUsize::new(0);
         let shut = || if began.load(Ordering::SeqCst) > 0 { Gate::Shut("paused".into()) } else { Gate::Open };
         let rows = over(&Pace { gate: &shut, ..pace(&[Phase::All], 1) }, &hosts(3), |_, _| {
             began.fetch_add(1, Ordering::SeqCst);
-            Ok((String::new(), String::new()))
+            Ok(Turn::default())
         });
         assert_eq!((count(&rows, Verdict::Done), count(&rows, Verdict::Skipped)), (1, 2));
         assert_eq!(rows[2].what, "paused");
@@ -545,7 +569,7 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(1));
             }
             waiting.fetch_sub(1, Ordering::SeqCst);
-            if fails { bail!("no") } else { Ok((String::new(), String::new())) }
+            if fails { bail!("no") } else { Ok(Turn::default()) }
         });
         (rows, most_working.into_inner(), most_waiting.into_inner())
     }
@@ -579,7 +603,7 @@ mod tests {
             job.let_go();
             std::thread::sleep(Duration::from_millis(10));
             ended.fetch_add(1, Ordering::SeqCst);
-            Ok((String::new(), String::new()))
+            Ok(Turn::default())
         });
         assert_eq!(count(&rows, Verdict::Done), 10);
     }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::window::Window;
-use crate::deploy::{Phase, Remote, SshTarget, in_order};
+use crate::deploy::{Phase, Remote, SshTarget, in_order, wait_for};
 use crate::slots::machine::{Bar, Trial};
 
 /// Boards, by the file that names them.
@@ -124,13 +124,13 @@ struct WrittenTrial {
     minutes: u32,
     p95_ms: u32,
     growth_mib: u32,
-    wait_s: u64,
+    wait_s: Option<u64>,
 }
 
 impl Default for WrittenTrial {
     fn default() -> WrittenTrial {
         let Trial { starts, frames, .. } = Trial::default();
-        WrittenTrial { starts, frames, minutes: 0, p95_ms: 0, growth_mib: 0, wait_s: 180 }
+        WrittenTrial { starts, frames, minutes: 0, p95_ms: 0, growth_mib: 0, wait_s: None }
     }
 }
 
@@ -212,7 +212,8 @@ impl Fleet {
             "trial: expected 1 to 100 starts and 1 to 1000000 frames"
         );
         ensure!(minutes <= MOST_MINUTES, "trial.minutes: expected at most {MOST_MINUTES}, found {minutes}");
-        ensure!(wait_s >= u64::from(minutes) * 60, "trial.wait-s: expected no less than the trial's minutes, found {wait_s}");
+        let trial = Trial { starts, frames, bar: Bar { minutes, p95_ms, growth_mib } };
+        let wait = wait_for(&trial, wait_s).context("trial.wait-s")?;
         let rollout = written.rollout;
         for (name, count) in [("jobs", rollout.jobs), ("under-way", rollout.under_way)] {
             ensure!((1..=MOST_AT_ONCE).contains(&count), "rollout.{name}: expected 1 to {MOST_AT_ONCE}, found {count}");
@@ -241,8 +242,8 @@ impl Fleet {
             windows: parsed("rollout.windows", &rollout.windows)?,
             retry: seconds("retry-minutes", rollout.retry_minutes * 60.0)?,
             retry_every: seconds("retry-every-s", rollout.retry_every_s)?,
-            trial: Trial { starts, frames, bar: Bar { minutes, p95_ms, growth_mib } },
-            wait: Duration::from_secs(wait_s),
+            trial,
+            wait,
             journal: at(&rollout.journal),
             pause: pause.into(),
             key: written.config.key.as_ref().map(at),
@@ -409,7 +410,7 @@ mod tests {
             ("base = \"base.toml\"", "", "expected [config] base"),
             ("base.toml", "gone.toml", "gone.toml"),
             ("\"log.level\" = \"debug\"", "\"log.level.x\" = 1", "is no section"),
-            ("minutes = 2", "minutes = 5", "trial.wait-s"),
+            ("minutes = 2", "minutes = 5\nwait-s = 300", "trial.wait-s"),
             ("retry-minutes = 0.5", "retry-minutes = -1", "rollout.retry-minutes"),
             ("retry-minutes = 0.5", "jobs = 0", "rollout.jobs"),
             ("retry-minutes = 0.5", "under-way = 0", "rollout.under-way"),

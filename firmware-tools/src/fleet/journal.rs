@@ -1,5 +1,6 @@
 //! Who brought what to which boards, and when: a file of JSON lines beside `fleet.toml`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -78,6 +79,70 @@ pub fn unfinished(entries: &[Value]) -> Option<&Value> {
     (!ended).then_some(start)
 }
 
+/// What the newest rollout brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rollout {
+    /// In words.
+    pub what: String,
+    /// The SHA-256 that each board got by it, for boards that it may have changed.
+    pub boards: BTreeMap<String, Vec<String>>,
+}
+
+/// The newest rollout that is no way back and no dry run, with the runs before it that brought the same: one that was interrupted is
+/// ended by running it again.
+pub fn newest_rollout(entries: &[Value]) -> Option<Rollout> {
+    let mut found: Option<(Rollout, &Value)> = None;
+    let mut changed = BTreeSet::new();
+    for start in entries.iter().rev().filter(|entry| entry["event"] == "start" && brings(entry)) {
+        let of_run = |event: &'static str| entries.iter().filter(move |entry| entry["event"] == event && entry["run"] == start["run"]);
+        let row = |host: &str| of_run("board").filter(|row| row["host"] == host).last();
+        let marks = |files: &Value| -> Vec<String> {
+            files.as_object().into_iter().flatten().filter_map(|(_, sha256)| Some(sha256.as_str()?.to_owned())).collect()
+        };
+        let boards: BTreeMap<String, Vec<String>> = match start["boards"].as_object() {
+            Some(boards) => boards.iter().map(|(host, files)| (host.clone(), marks(files))).collect(),
+            // A journal from before they stood there.
+            None => of_run("board").filter_map(|row| Some((row["host"].as_str()?.to_owned(), marks(&row["files"])))).collect(),
+        };
+        if let Some((rollout, newest)) = &found {
+            let common = boards.iter().filter_map(|(host, files)| Some((files, rollout.boards.get(host)?)));
+            let alike = common.clone().all(|(files, newer)| files == newer);
+            let release = newest["files"].as_object().is_some_and(|files| !files.is_empty()) && newest["files"] == start["files"];
+            if !alike || !(release || common.count() > 0) {
+                break;
+            }
+        }
+        let ended = of_run("end").next().is_some();
+        changed.extend(boards.keys().filter(|host| may_have_changed(row(host), ended)).cloned());
+        // Without to how many and in what phases.
+        let title = start["what"].as_str().unwrap_or_default();
+        let what = title.rsplit_once(" to ").map_or(title, |(what, _)| what).to_owned();
+        let newest = Rollout { what, boards: BTreeMap::new() };
+        let (rollout, _) = found.get_or_insert((newest, start));
+        for (host, files) in boards {
+            rollout.boards.entry(host).or_insert(files);
+        }
+    }
+    let (mut rollout, _) = found?;
+    rollout.boards.retain(|host, files| changed.contains(host) && !files.is_empty());
+    Some(rollout)
+}
+
+fn brings(start: &Value) -> bool {
+    // Earlier journals say it in words alone.
+    let says = |words: &str| start["what"].as_str().is_some_and(|what| what.starts_with(words));
+    let no = |key: &str, words: &str| !start[key].as_bool().unwrap_or_else(|| says(words));
+    no("dry_run", "dry run of ") && no("rollback", "back to the release before")
+}
+
+/// Whether a run may have changed a board, by the row that it has of it.
+fn may_have_changed(row: Option<&Value>, ended: bool) -> bool {
+    match row {
+        None => !ended,
+        Some(row) => row["left_alone"] != true && row["verdict"] != "skipped" && row["verdict"] != "away",
+    }
+}
+
 /// An entry as a line of text.
 pub fn told(entry: &Value) -> String {
     let field = |key: &str| entry[key].as_str().unwrap_or("-").to_owned();
@@ -91,6 +156,52 @@ pub fn told(entry: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_rollout_is_what_was_brought_last_with_the_runs_that_it_took() {
+        let start = |run: &str, boards: Value, more: Value| {
+            let mut entry =
+                json!({ "event": "start", "run": run, "what": run, "files": {}, "boards": boards, "dry_run": false, "rollback": false });
+            entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            entry
+        };
+        let row = |run: &str, host: &str, verdict: &str, left_alone: bool| json!({ "event": "board", "run": run, "host": host, "verdict": verdict, "left_alone": left_alone });
+        let end = |run: &str| json!({ "event": "end", "run": run });
+        let four = json!({ "cam0": { "bundle.esb": "four" }, "cam1": { "bundle.esb": "four" }, "cam2": { "bundle.esb": "four" } });
+        let r4 = json!({ "files": { "bundle.esb": "four" } });
+        let boards = |entries: &[Value]| newest_rollout(entries).map(|rollout| rollout.boards.into_keys().collect::<Vec<_>>());
+        assert_eq!(boards(&[]), None);
+        // Interrupted: those that had no turn are none of it.
+        let mut entries = vec![
+            start("r1", json!({ "cam0": { "bundle.esb": "one" }, "cam1": { "bundle.esb": "one" } }), json!({})),
+            row("r1", "cam0", "done", false),
+            end("r1"),
+            start("a", four.clone(), r4.clone()),
+            row("a", "cam0", "done", false),
+            row("a", "cam1", "skipped", true),
+            row("a", "cam2", "away", false),
+            end("a"),
+        ];
+        assert_eq!(boards(&entries).unwrap(), ["cam0"]);
+        // Run again, it is the same rollout; one without an end may have changed whom it has no row of.
+        entries.extend([start("b", four.clone(), r4), row("b", "cam0", "done", true), row("b", "cam1", "done", false)]);
+        assert_eq!(boards(&entries).unwrap(), ["cam0", "cam1", "cam2"]);
+        assert_eq!(newest_rollout(&entries).unwrap().boards["cam2"], ["four"]);
+        // Dry runs and ways back bring nothing.
+        entries.extend([start("c", four.clone(), json!({ "dry_run": true })), start("d", json!({}), json!({ "rollback": true }))]);
+        assert_eq!(boards(&entries).unwrap().len(), 3);
+        // Other words for one board are a rollout of their own, of that board.
+        let words = json!({ "cam0": { "config.toml": "other" }, "cam1": { "config.toml": "same" } });
+        entries.extend([start("e", words, json!({})), row("e", "cam0", "done", false), row("e", "cam1", "done", true), end("e")]);
+        assert_eq!(boards(&entries).unwrap(), ["cam0"]);
+        // Journals from before: the rows tell, and the title.
+        let mut old = row("f", "cam1", "done", false);
+        old["files"] = json!({ "bundle.esb": "five" });
+        entries.extend([json!({ "event": "start", "run": "f", "what": "tiny serial 5 to 1 boards", "files": {} }), old, end("f")]);
+        entries.push(json!({ "event": "start", "run": "g", "what": "back to the release before to 1 boards", "files": {} }));
+        entries.push(json!({ "event": "start", "run": "h", "what": "dry run of tiny serial 6", "files": {} }));
+        assert_eq!(newest_rollout(&entries).unwrap().boards, BTreeMap::from([("cam1".to_owned(), vec!["five".to_owned()])]));
+    }
 
     #[test]
     fn a_torn_line_costs_itself_alone() {

@@ -12,16 +12,18 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 use edge_seg_bundle::date::utc;
-use edge_seg_bundle::files::replace_file;
+use edge_seg_bundle::files::{hex, replace_file};
 use edge_seg_bundle::text;
 use minisign::SecretKey;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
-use crate::deploy::{self, Bringing, Gate, Interrupt, OwnFolder, Pace, Payload, Phase, Release, Remote, Row, Verdict, table};
+use crate::deploy::{self, Bringing, Gate, Interrupt, OwnFolder, Pace, Payload, Phase, Release, Remote, Row, Turn, Verdict, table};
 use crate::install::now;
 use crate::keys::{self, Password};
+use crate::slots::machine::{BUNDLE, PROGRAM};
 pub use file::{Fleet, Host, MOST_MINUTES};
-use journal::Journal;
+use journal::{Journal, Rollout};
 pub use publish::Publication;
 pub use window::{Window, opens_in};
 
@@ -53,8 +55,11 @@ pub struct Order {
     pub configs: bool,
     /// Password of the key that signs configurations.
     pub password: Password,
-    /// Bring boards back to the release before, in place of anything else.
+    /// Bring boards back to the release before, in place of anything else: those that run what the payload holds or `of` names, else what
+    /// the newest rollout of the journal brought.
     pub rollback: bool,
+    /// SHA-256 of what boards are brought back from.
+    pub of: Option<String>,
     /// Only look.
     pub dry_run: bool,
     /// Go on after a failure.
@@ -95,7 +100,10 @@ impl Fleet {
     pub fn status<'a>(&self, hosts: &[&'a Host]) -> Vec<Answer<'a>> {
         self.ask(hosts, |host| Answer {
             host,
-            answer: Remote::new(&self.target, &host.ssh).and_then(|remote| remote.ask(&["status", "--json"])),
+            answer: Remote::new(&self.target, &host.ssh).and_then(|remote| remote.ask(&["status", "--json"])).map(|mut status| {
+                status["digest"] = json!(digest(&status));
+                status
+            }),
         })
     }
 
@@ -122,7 +130,7 @@ impl Fleet {
         let log = format!("journalctl -u edge-seg.service -n {lines} -o short-iso --no-pager");
         let metrics = || remote.change(&["metrics"]).map(|text| format!("{text}\n").into_bytes());
         // One that fails leaves no file of an earlier time beside the other's.
-        for (name, got) in [("log.txt", remote.printed(&log)), ("metrics.prom", metrics())] {
+        for (name, got) in [("log.txt", remote.printed(&log).and_then(read_log)), ("metrics.prom", metrics())] {
             let path = folder.join(name);
             fetched[name] = match got {
                 Ok(bytes) => {
@@ -203,6 +211,19 @@ impl Fleet {
         Ok(releases)
     }
 
+    /// What boards are brought back from.
+    fn back_from(&self, hosts: &[&Host], order: &Order, bundle: &Release, entries: &[Value]) -> Result<Rollout> {
+        let of: Vec<String> = bundle.marks().into_iter().chain(order.of.clone()).collect();
+        if of.is_empty() {
+            let place = self.journal.display();
+            return journal::newest_rollout(entries).with_context(|| {
+                format!("{place}: no rollout is there to bring boards back from: name one with --bundle FILE or --of SHA256")
+            });
+        }
+        let what = if bundle.is_empty() { of.join(", ") } else { bundle.title() };
+        Ok(Rollout { what, boards: hosts.iter().map(|host| (host.name.clone(), of.clone())).collect() })
+    }
+
     /// Brings what `order` says to boards, phase after phase, and writes the journal.
     ///
     /// # Errors
@@ -218,25 +239,35 @@ impl Fleet {
             true => HashMap::new(),
             false => self.releases(hosts, &release, order.configs, secret.as_ref(), &folder)?,
         };
-        let how = Bringing { dry_run: order.dry_run, downgrade: order.downgrade, trial: self.trial, wait: Some(self.wait) };
+        let (dry_run, downgrade) = (order.dry_run, order.downgrade);
+        let how = Bringing { dry_run, downgrade, trial: self.trial, wait: Some(self.wait), machines: deploy::Machines::default() };
         let journal = Journal::at(&self.journal);
-        if let Some(entry) = journal::unfinished(&journal::read(&self.journal)?) {
+        let entries = journal::read(&self.journal)?;
+        if let Some(entry) = journal::unfinished(&entries) {
             eprintln!("edge-seg-fw: a run has no end in the journal: it was killed, or is under way elsewhere: {}", journal::told(entry));
         }
-        let what = match (order.rollback, order.dry_run) {
-            (true, _) => "back to the release before".to_owned(),
-            (false, true) => format!("dry run of {}", release.title()),
-            (false, false) => release.title(),
-        };
+        let back = if order.rollback { Some(self.back_from(hosts, order, &release, &entries)?) } else { None };
+        let what = back.as_ref().map_or_else(|| release.title(), |back| format!("back from {}", back.what));
+        let what = if order.dry_run { format!("dry run of {what}") } else { what };
         let phases = order.phases.clone().unwrap_or_else(|| self.phases.clone());
         let names: Vec<String> = hosts.iter().map(|host| host.name.clone()).collect();
         let title =
             format!("{what} to {} boards, phases {}", hosts.len(), phases.iter().map(Phase::to_string).collect::<Vec<_>>().join(", "));
-        journal.add("start", &json!({ "what": title, "files": release.digests(), "hosts": names }))?;
+        let each: serde_json::Map<_, _> = releases.iter().map(|(name, release)| ((*name).to_owned(), release.digests())).collect();
+        journal.add(
+            "start",
+            &json!({
+                "what": title, "files": release.digests(), "hosts": names, "boards": each, "dry_run": order.dry_run,
+                "rollback": order.rollback,
+            }),
+        )?;
+        if back.is_some() {
+            eprintln!("edge-seg-fw: {title}");
+        }
         let lost = Mutex::new(None);
         let told = |row: &Row| {
             let files = releases.get(row.host.as_str()).map(Release::digests);
-            let entry = json!({ "host": row.host, "board": row.board, "verdict": row.verdict, "what": row.what, "seconds": row.seconds, "files": files });
+            let entry = json!({ "host": row.host, "board": row.board, "verdict": row.verdict, "what": row.what, "seconds": row.seconds, "left_alone": row.left_alone, "files": files });
             if let Err(error) = journal.add("board", &entry) {
                 lost.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(error);
             }
@@ -259,7 +290,10 @@ impl Fleet {
         let ssh = |name: &str| hosts.iter().find(|host| host.name == name).map_or("", |host| host.ssh.as_str());
         let rows = deploy::over(&pace, &names, |name, job| match releases.get(name) {
             Some(release) => deploy::bring(&self.target, &how, release, ssh(name), job),
-            None => deploy::rollback(&self.target, &how, ssh(name)),
+            None => match back.as_ref().and_then(|back| back.boards.get(name)) {
+                Some(of) => deploy::rollback(&self.target, &how, of, ssh(name), job),
+                None => Ok(Turn { what: "left alone: that rollout has not changed it".into(), left_alone: true, ..Turn::default() }),
+            },
         });
         let count = |verdict: Verdict| rows.iter().filter(|row| row.verdict == verdict).count();
         let what = format!(
@@ -286,8 +320,29 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(file.write_all(bytes)?)
 }
 
+/// What tells the bundle and the program that a board runs from others of the same number, by which alone they are shown otherwise.
+fn digest(status: &Value) -> Option<String> {
+    let files = status[status["current"].as_str()?]["release"]["files"].as_array()?;
+    let mut hash = Sha256::new();
+    for name in [BUNDLE, PROGRAM] {
+        hash.update(files.iter().find(|file| file["name"] == name)?["sha256"].as_str()?);
+    }
+    Some(hex(&hash.finalize()))
+}
+
+/// How many of its digits are shown.
+const DIGEST_SHOWN: usize = 8;
+
+/// What a board's status says that it runs, in a few words.
+fn runs(status: &Value) -> String {
+    let Some(slot) = status["current"].as_str() else { return "packaged".into() };
+    format!("{} {}", status[slot]["release"]["name"].as_str().unwrap_or("-"), status[slot]["release"]["serial"])
+}
+
 /// What boards run, as a table.
 pub fn render_status(answers: &[Answer]) -> String {
+    let statuses = || answers.iter().filter_map(|answer| answer.answer.as_ref().ok());
+    let others = |status: &Value| statuses().any(|other| runs(other) == runs(status) && other["digest"] != status["digest"]);
     let rows = answers.iter().map(|answer| {
         let [board, runs, state, program, last] = match &answer.answer {
             Err(error) => ["-".into(), "?".into(), "-".into(), "-".into(), format!("{error:#}")],
@@ -303,9 +358,10 @@ pub fn render_status(answers: &[Answer]) -> String {
                 };
                 let last = status["history"].as_array().and_then(|entries| entries.last());
                 let last = last.map_or("-".into(), |entry| format!("{} {}", text(&entry["time"]), text(&entry["what"])));
-                let runs = slot.map_or("packaged".into(), |slot| {
-                    format!("{} {}", text(&status[slot]["release"]["name"]), status[slot]["release"]["serial"])
-                });
+                let mut runs = runs(status);
+                if let Some(digest) = status["digest"].as_str().filter(|_| others(status)) {
+                    runs.push_str(&format!(" ({})", &digest[..DIGEST_SHOWN]));
+                }
                 [text(&status["board"][0]), runs, state, text(&status["versions"][slot.unwrap_or("packaged")]), last]
             }
         };
@@ -344,6 +400,20 @@ pub fn render_doctor(answers: &[Answer]) -> String {
     table(["host", "level", "check", "found", "mend"], rows.into_iter())
 }
 
+/// journalctl shows a user without rights nothing, and calls that no entries.
+fn read_log(text: Vec<u8>) -> Result<Vec<u8>> {
+    ensure!(
+        !text.trim_ascii().ends_with(b"-- No entries --"),
+        "no line of the service's log can be read: may the user there read it? If not: sudo usermod -aG systemd-journal USER"
+    );
+    Ok(text)
+}
+
+/// Whether a board's log was fetched.
+pub fn has_log(answer: &Answer) -> bool {
+    answer.answer.as_ref().is_ok_and(|fetched| fetched["log.txt"].is_u64())
+}
+
 /// What was fetched, as a table.
 pub fn render_collected(answers: &[Answer]) -> String {
     let cell = |value: &Value| value.as_u64().map_or_else(|| value.as_str().unwrap_or("-").to_owned(), |bytes| format!("{bytes} bytes"));
@@ -352,4 +422,32 @@ pub fn render_collected(answers: &[Answer]) -> String {
         Err(error) => [answer.host.name.clone(), format!("{error:#}"), "-".into()],
     });
     table(["host", "log.txt", "metrics.prom"], rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boards_that_run_different_releases_of_one_number_do_not_look_alike() {
+        let host = Host { name: "cam".into(), ssh: "cam".into(), groups: Vec::new(), config: None };
+        let status = |bundle: &str, program: &str, config: &str| {
+            let file = |name: &str, sha256: &str| json!({ "name": name, "sha256": sha256 });
+            let files = [file(BUNDLE, bundle), file(PROGRAM, program), file("config.toml", config)];
+            let mut status =
+                json!({ "current": "a", "a": { "status": "good", "release": { "name": "tiny", "serial": 4, "files": files } } });
+            status["digest"] = json!(digest(&status));
+            Answer { host: &host, answer: Ok(status) }
+        };
+        let shown = |answers: &[Answer]| render_status(answers).matches("tiny 4 (").count();
+        assert_eq!(shown(&[status("1", "p", "words"), status("1", "p", "others")]), 0, "words are each board's own");
+        assert_eq!(shown(&[status("1", "p", ""), status("2", "p", "")]), 2);
+        assert_eq!(shown(&[status("1", "p", ""), status("1", "q", "")]), 2);
+    }
+
+    #[test]
+    fn a_log_that_may_not_be_read_is_no_log() {
+        assert!(read_log(b"-- No entries --\n".to_vec()).unwrap_err().to_string().contains("systemd-journal"));
+        assert_eq!(read_log(b"a line\n".to_vec()).unwrap(), b"a line\n");
+    }
 }

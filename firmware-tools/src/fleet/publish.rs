@@ -1,7 +1,7 @@
 //! A folder for a web server or a USB stick, from which boards that nobody can reach pull.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -12,10 +12,11 @@ use serde_json::json;
 
 use super::journal::Journal;
 use super::{Fleet, Host};
-use crate::deploy::{OwnFolder, Payload, Release};
+use crate::deploy::{Brought, OwnFolder, Payload, Release};
 use crate::install::now;
 use crate::keys::{self, Password};
 use crate::pull::{FORMAT, INDEX, Index, Listed, Offer};
+use crate::slots::digest_of;
 use crate::slots::machine::{CONFIG, PROGRAM};
 
 /// What is published.
@@ -42,6 +43,28 @@ fn holds_password(config: &toml::Table) -> bool {
     })
 }
 
+/// Removes what runs that were killed have left; nobody else writes here meanwhile.
+fn sweep(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("{}", folder.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == "part") && path.is_file() {
+            fs::remove_file(&path).with_context(|| format!("{}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether what is there is what it is named by: a stick that was pulled out may hold other bytes under the right length.
+fn is_whole(path: &Path, file: &Brought) -> bool {
+    let same_length = fs::metadata(path).is_ok_and(|meta| meta.len() == file.bytes);
+    let digest = || {
+        let there = File::open(path)?;
+        let _ = rustix::fs::fadvise(&there, 0, None, rustix::fs::Advice::DontNeed);
+        digest_of(there)
+    };
+    same_length && digest().is_ok_and(|(_, sha256)| sha256 == file.sha256)
+}
+
 impl Fleet {
     /// Writes files and a signed index into `folder`, the index last and in one step.
     ///
@@ -51,6 +74,8 @@ impl Fleet {
         let key = self.key.as_ref().context("--key: expected the private key that signs the index, here or as [config] key")?;
         let secret = keys::read_secret(key, &what.password)?;
         fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
+        let alone = keys::alone_in(folder)?;
+        sweep(folder)?;
         let path = folder.join(INDEX);
         let number = match fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => 1,
@@ -78,6 +103,8 @@ impl Fleet {
         let mut bytes = serde_json::to_vec_pretty(&index)?;
         bytes.push(b'\n');
         let signature = keys::sign(&secret, bytes.as_slice(), INDEX, now())?;
+        // An index must not last where what it names does not.
+        alone.sync_all().with_context(|| format!("{}", folder.display()))?;
         // Between the two, a board finds a signature that does not fit, and asks again later.
         replace_file(&folder.join(format!("{INDEX}.minisig")), signature.as_bytes())?;
         replace_file(&path, &bytes)?;
@@ -97,12 +124,13 @@ impl Fleet {
             // Named by content: an index that is being read goes on to mean what it says.
             let stored = format!("{}.{}", &file.sha256[..16], file.ending);
             let to = folder.join(&stored);
-            if fs::metadata(&to).map_or(true, |meta| meta.len() != file.bytes) {
+            if !is_whole(&to, file) {
                 let beside = folder.join(format!("{stored}.{}.part", std::process::id()));
                 // Whoever may read the folder reads all of it.
                 let readable = |_| fs::set_permissions(&beside, fs::Permissions::from_mode(0o644));
                 fs::copy(&file.path, &beside)
                     .and_then(readable)
+                    .and_then(|()| File::open(&beside)?.sync_all())
                     .and_then(|_| fs::rename(&beside, &to))
                     .with_context(|| format!("{}", to.display()))?;
             }

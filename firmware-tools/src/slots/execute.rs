@@ -342,8 +342,9 @@ impl<D: Disk> Slots<D> {
         Ok(None)
     }
 
-    /// Why a release would be refused, as far as its name, number and sizes tell; nothing is written.
-    pub fn foretell(&mut self, state: &State, release: Release, downgrade: bool) -> Option<String> {
+    /// Why a release would be refused, as far as its name, number and sizes tell; nothing is written. `beside` bytes will be taken on the
+    /// same disk before it is installed.
+    pub fn foretell(&mut self, state: &State, release: Release, downgrade: bool, beside: u64) -> Option<String> {
         let (state, _) = step(state.clone(), Event::Install { downgrade });
         let (state, actions) = step(state, Event::Verified(release));
         let refused = actions.into_iter().find_map(|action| match action {
@@ -351,19 +352,22 @@ impl<D: Disk> Slots<D> {
             _ => None,
         });
         // A folder that is not there yet has as much room as its disk, which nobody has asked for.
-        refused.or_else(|| self.disk.list(&self.root).ok().filter(|names| !names.is_empty()).and_then(|_| self.room(&state, &[]).err()))
+        refused.or_else(|| {
+            self.disk.list(&self.root).ok().filter(|names| !names.is_empty()).and_then(|_| self.room(&state, &[], beside).err())
+        })
     }
 
     fn check_room(&mut self, state: &State, there: &[FileMark]) -> Result<(), String> {
         self.make_root().map_err(|error| format!("{}: {error}", self.root.display()))?;
-        self.room(state, there)
+        self.room(state, there, 0)
     }
 
-    /// Whether there is room for what is brought, beside what is `there` already and needs a second name alone.
-    fn room(&mut self, state: &State, there: &[FileMark]) -> Result<(), String> {
+    /// Whether there is room for what is brought, and for so many bytes `beside` it, but for what is `there` already and needs a second name
+    /// alone.
+    fn room(&mut self, state: &State, there: &[FileMark], beside: u64) -> Result<(), String> {
         let incoming = state.incoming.as_ref().map_or(&[][..], |release| &release.files);
         let is_new = |file: &&FileMark| self.held(file, state).is_none() && !there.contains(file);
-        let needed = incoming.iter().filter(is_new).map(|file| file.bytes).sum::<u64>() + RESERVE_BYTES;
+        let needed = incoming.iter().filter(is_new).map(|file| file.bytes).sum::<u64>() + RESERVE_BYTES + beside;
         let free = self.disk.free_bytes(&self.root).map_err(|error| format!("{}: {error}", self.root.display()))?;
         // A file that the other slot has as well stays when this one goes.
         let kept = state.slot(state.target().other()).release.as_ref().map_or(&[][..], |release| &release.files);

@@ -652,12 +652,13 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 // With the pointer lost, the next start goes back to a good slot: it is needed.
                 let needed = |slot: Slot| current == Some(slot) || state.pending(slot) || (current.is_none() && state.good(slot));
                 let unused: Vec<Slot> = [Slot::A, Slot::B].into_iter().filter(|slot| !needed(*slot)).collect();
+                let names: Vec<_> =
+                    unused.iter().filter(|slot| state.slot(**slot).status != Status::Empty).map(|slot| slot.name()).collect();
                 for slot in &unused {
                     state.set(*slot, Status::Empty);
                     state.fill(*slot, None);
                 }
                 state.work = Work::Freeing;
-                let names: Vec<_> = unused.iter().map(|slot| slot.name()).collect();
                 // On a full disk there is no room for the mark before the files are gone; a start reads back what is marked good.
                 let mut actions: Vec<_> = unused.iter().map(|slot| Action::Erase(*slot)).collect();
                 actions.push(Action::Save);

@@ -203,6 +203,13 @@ impl Target {
         let boards = BOARDS.iter().map(|board| Target { name: board.key, variant: board.variant });
         boards.chain(builds.map(|variant| Target { name: variant.name(), variant }))
     }
+
+    /// Names under which a bundle may mean it: its own and its build's.
+    pub fn names(self) -> Vec<&'static str> {
+        let mut names = vec![self.name];
+        names.extend(Some(self.variant.name()).filter(|name| *name != self.name));
+        names
+    }
 }
 
 impl std::str::FromStr for Target {
@@ -243,6 +250,14 @@ impl Rates {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bundle_may_name_a_board_or_its_build() {
+        let names = |name: &str| name.parse::<Target>().unwrap().names();
+        assert_eq!(names("jetson-orin"), ["jetson-orin", "jetson"]);
+        assert_eq!((names("pi3"), names("pi4"), names("jetson")), (vec!["pi3", "pi4"], vec!["pi4"], vec!["jetson"]));
+        assert!("orin".parse::<Target>().unwrap_err().to_string().contains("jetson-orin"));
+    }
 
     fn rates(key: &str) -> Rates {
         find(key).unwrap().rates.unwrap()

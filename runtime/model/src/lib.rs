@@ -64,7 +64,7 @@ pub use stored::{Cover, PackedWords, Part, StoredRows};
 pub use text::read_text;
 pub use word_list::WordList;
 pub use words::{
-    Class, Example, Gate, Language, Languages, MAX_CLASSES, Meaning, TagBank, Translation, check_classes, lists, parse_tags, parse_words,
-    read_tag_lines, read_tags_file, same_name, split_caption,
+    Class, Example, Gate, Language, Languages, MAX_CLASSES, Meaning, TagBank, Translation, check_classes, folded_name, lists, parse_tags,
+    parse_words, read_tag_lines, read_tags_file, same_name, split_caption,
 };
 pub use {image, ndarray};

@@ -47,6 +47,7 @@ pub struct Evaluation {
     run: Run,
     labels: Vec<String>,
     pictures: usize,
+    failed: Vec<(String, String)>,
     told: String,
 }
 
@@ -92,6 +93,12 @@ impl Evaluation {
     #[getter]
     fn pictures(&self) -> usize {
         self.pictures
+    }
+
+    /// Pictures that were left out, and why.
+    #[getter]
+    fn failed(&self) -> Vec<(String, String)> {
+        self.failed.clone()
     }
 
     /// Names of the labels, the background's first: those of confusion's rows and columns.
@@ -222,7 +229,7 @@ pub fn evaluate<'py>(
             let loading = model.loading();
             let measurement = Measurement::new(session.bundle(), &found, &options, &loading, further.into_iter().flatten())?;
             let protocol = measurement.protocol();
-            let counts = measurement.run(&protocol, record.as_deref(), Some(session.threads()), |more| {
+            let (counts, left_out) = measurement.run(&protocol, record.as_deref(), Some(session.threads()), |more| {
                 watch.add(more);
                 if watch.stopped() { Err(Error::Stopped) } else { Ok(()) }
             })?;
@@ -230,10 +237,13 @@ pub fn evaluate<'py>(
             if let Some(path) = &html {
                 measurement.write_report(path, &protocol, &summary, &counts)?;
             }
+            let failed: Vec<(String, String)> =
+                found.left_out.iter().chain(&left_out).map(|one| (one.picture.clone(), one.why.to_string())).collect();
             let one = |(at, run): (usize, &Run)| Evaluation {
                 run: run.clone(),
                 labels: summary.labels.clone(),
                 pictures: summary.pictures,
+                failed: failed.clone(),
                 told: summary.json(at, false).to_string(),
             };
             Ok::<_, Error>(summary.runs.iter().enumerate().map(one).collect())

@@ -25,6 +25,7 @@ use edge_seg::{
     Background, Bundle, Frame, Languages, Manifest, ModelError, Options, Refinement, Session, parse_tags, read_damaged_picture,
     read_picture,
 };
+use edge_seg_board::boards::Target;
 use edge_seg_model::Threads;
 use edge_seg_terminal::{Completions, Manual};
 use serde::{Deserialize, Serialize};
@@ -153,7 +154,8 @@ impl ModelArgs {
         self.check()?;
         Ok(match (&self.model, &self.trusted_keys) {
             (Some(path), Some(keys)) => {
-                let board: Vec<&str> = self.board.iter().flatten().map(String::as_str).collect();
+                let board = self.board.iter().flatten().map(|name| name.parse::<Target>().context("--board"));
+                let board: Vec<&str> = board.collect::<Result<Vec<_>>>()?.into_iter().flat_map(Target::names).collect();
                 Trust::read(keys)?.on_board(&board).at_least(self.min_serial.unwrap_or(0)).open(path)?
             }
             (Some(path), None) => Bundle::open(path)?,

@@ -89,6 +89,7 @@ pub fn run(args: &SearchArgs) -> Result<Outcome> {
     for (option, seconds) in [("--gap", args.gap), ("--interval", args.interval)] {
         ensure!((0.0..=86400.0).contains(&seconds), "{option}: expected seconds, 0 to 86400, found {seconds}");
     }
+    ensure!(args.top > 0, "--top: expected 1 or more, found 0");
     let now = SystemTime::now();
     let since = args.since.as_deref().map(|text| moment("--since", text, now)).transpose()?;
     let until = args.until.as_deref().map(|text| moment("--until", text, now)).transpose()?;
@@ -100,21 +101,25 @@ pub fn run(args: &SearchArgs) -> Result<Outcome> {
         places.join(", ")
     );
     // Before a model is loaded for nothing.
-    let opened = places.iter().map(|place| opened(place)).collect::<Result<Vec<_>>>()?;
+    let mut failed = 0;
+    let opened: Vec<_> = places.iter().filter_map(|name| Some((*name, or_told(opened(name), &mut failed)?))).collect();
+    if opened.is_empty() {
+        return Ok(Outcome::SomeFailed);
+    }
     let session = args.model.session()?;
     let words = words.map(|words| parse_words("WORDS", words)).transpose()?.unwrap_or_default();
     tell_meanings(&session, &words.0, &words.1);
     let like = args.like.iter().map(|shown| Ok((format!("like {shown}"), shown.embed(&session)?))).collect::<Result<Vec<_>>>()?;
     let mut searched = Vec::with_capacity(places.len());
-    for (name, index) in places.into_iter().zip(opened) {
-        let (index, files) = match index {
-            Some(index) => (index, None),
+    for (name, index) in opened {
+        let place = match index {
+            Some(index) => Some((index, None)),
             None => {
-                let (index, files) = Files::of(Path::new(name))?.index(args, &session)?;
-                (index, Some(files))
+                let made = Files::of(Path::new(name)).and_then(|files| files.index(args, &session));
+                or_told(made, &mut failed).map(|(index, files)| (index, Some(files)))
             }
         };
-        searched.push(Place { name, index, files });
+        searched.extend(place.map(|(index, files)| Place { name, index, files }));
     }
     let words = session.with_examples(&session.word_list(words.0, words.1)?, &like)?;
     let (start, mut found) = (Instant::now(), Vec::<Vec<(&Place, Sighting)>>::new());
@@ -124,12 +129,13 @@ pub fn run(args: &SearchArgs) -> Result<Outcome> {
         // What has gone from the folder, or was another file then, is left out.
         let (changed, named) = place.files.as_ref().map(|files| (files.changed.clone(), files.named.clone())).unzip();
         let query = query.with_starts(changed).with_corrected(named.unwrap_or_default()).with_most(args.top);
-        for (all, of_place) in found.iter_mut().zip(place.index.find(&session, &words, &query)?) {
+        let Some(answers) = or_told(place.index.find(&session, &words, &query).map_err(Into::into), &mut failed) else { continue };
+        for (all, of_place) in found.iter_mut().zip(answers) {
             all.extend(of_place.into_iter().map(|sighting| (place, sighting)));
         }
     }
     for sightings in &mut found {
-        sightings.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score));
+        sightings.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score).then_with(|| b.from.cmp(&a.from)));
         sightings.truncate(args.top);
     }
     let took = start.elapsed();
@@ -145,7 +151,20 @@ pub fn run(args: &SearchArgs) -> Result<Outcome> {
     }
     let plural = if count == 1 { "" } else { "s" };
     eprintln!("edge-seg: {count} answer{plural} in {:.0} ms", 1e3 * took.as_secs_f64());
-    Ok(if count > 0 { Outcome::Done } else { Outcome::No })
+    Ok(match (failed, count) {
+        (1.., _) => Outcome::SomeFailed,
+        (0, 0) => Outcome::No,
+        (0, _) => Outcome::Done,
+    })
+}
+
+/// What was asked for; none, told and counted, where a place cannot be searched.
+fn or_told<T>(done: Result<T>, failed: &mut usize) -> Option<T> {
+    done.map_err(|error| {
+        *failed += 1;
+        eprintln!("edge-seg: {}", flags::told(&error));
+    })
+    .ok()
 }
 
 /// The index of this name; none of a folder.

@@ -214,6 +214,23 @@ fn a_thing_that_appears_behind_a_pole_is_one_if_it_looks_alike() {
 }
 
 #[test]
+fn what_comes_into_sight_in_pieces_is_one_thing() {
+    let mut film = Film::new();
+    for _ in 0..10 {
+        film.show(&[blob(0, [60.0, 90.0], [18.0, 45.0])]);
+    }
+    for _ in 0..3 {
+        film.show(&[]);
+    }
+    // Head and feet come from behind something first, and one of them is taken for who was there before.
+    for _ in 0..4 {
+        film.show(&[blob(1, [64.0, 58.0], [14.0, 14.0]), blob(1, [64.0, 128.0], [12.0, 10.0])]);
+    }
+    let counts: Vec<usize> = (0..20).map(|_| film.show(&[blob(1, [64.0, 90.0], [18.0, 48.0])]).list.len()).collect();
+    assert!(counts.iter().all(|count| *count == 1), "{counts:?}");
+}
+
+#[test]
 fn two_who_pass_each_other_keep_their_numbers() {
     let mut film = Film::new();
     let pair = |frame: usize| {

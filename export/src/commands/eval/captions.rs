@@ -9,12 +9,13 @@ use edge_seg_export::eval::captions::{
     read_tagged, tag_measures,
 };
 use edge_seg_export::eval::log::Log;
-use edge_seg_export::eval::{Names, caption_report, published, tagmask};
+use edge_seg_export::eval::{LeftOut, Names, caption_report, published, tagmask};
 use edge_seg_export::label::read_captions;
 use edge_seg_model::{Languages, Session};
 use serde_json::json;
 
 use super::source::Source;
+use super::tell_left_out;
 use crate::commands::progress;
 
 /// What the two tasks on captions have in common.
@@ -74,6 +75,7 @@ struct Measured {
     pictures: Captioned,
     options: Options,
     results: Vec<PictureCaptions>,
+    left_out: Vec<LeftOut>,
 }
 
 impl Measured {
@@ -94,11 +96,13 @@ impl Captions {
         for (name, value) in [("--threshold", threshold), ("--background", background)] {
             anyhow::ensure!((0.0..=1.0).contains(&value), "{name}: expected 0 to 1, found {value}");
         }
+        let mut left_out = Vec::new();
         let (pictures, truth) = match (&self.tagmask, &self.captions) {
             (Some(folder), _) => (Captioned::Files(tagmask::read(folder)?), "CC3M-TagMask".to_string()),
             (None, Some(captions)) => {
                 let found = self.source.find()?;
                 let view = found.view(Names::Synonyms)?;
+                left_out = found.left_out;
                 (Captioned::labelled(view, found.pairs, read_captions(captions)?)?, found.view_name)
             }
             (None, None) => unreachable!("clap asks for one of them"),
@@ -125,22 +129,30 @@ impl Captions {
         let known: HashSet<String> = results.iter().map(|r| r.picture.clone()).collect();
         let bar = progress(pictures.len());
         bar.inc(known.len() as u64);
-        let done = |found: &PictureCaptions| {
+        let done = |found: Option<&PictureCaptions>| {
             bar.inc(1);
-            log.as_ref().map_or(Ok(()), |log| log.add(found))
+            log.as_ref().zip(found).map_or(Ok(()), |(log, found)| log.add(found))
         };
         let unknown = |picture: &str| !known.contains(picture);
-        let measured = session.with_busy_encoder(|| evaluate(&session, &pictures, &options, unknown, done))??;
+        let (measured, unread) = session.with_busy_encoder(|| evaluate(&session, &pictures, &options, unknown, done))??;
         bar.finish_and_clear();
         results.extend(measured);
+        left_out.extend(unread);
         // A resumed run reports what an unbroken one does.
         results.sort_by(|a, b| a.picture.cmp(&b.picture));
         if let Some(tagged) = &tagged {
             mark_tagged(&mut results, tagged)?;
         }
+        if results.is_empty() && !left_out.is_empty() {
+            return Err(edge_seg_export::Error::from(left_out.swap_remove(0)).into());
+        }
         anyhow::ensure!(results.iter().any(|r| !r.captions.is_empty()), "no caption holds more than stop words");
-        Ok(Measured { session, pictures, options, results })
+        Ok(Measured { session, pictures, options, results, left_out })
     }
+}
+
+fn without(left_out: usize) -> String {
+    if left_out == 0 { String::new() } else { format!(" ({left_out} pictures left out)") }
 }
 
 fn cell(value: Option<f64>) -> String {
@@ -169,14 +181,19 @@ impl Tags {
             let page = caption_report::tags(&measured.results, &rows, threshold, &|picture, caption| measured.draw(picture, caption))?;
             edge_seg_bundle::files::replace_file(path, page.as_bytes())?;
         }
+        let left_out = measured.left_out.len();
         let mut out = std::io::stdout().lock();
         if self.captions.json {
             for (name, measures) in rows {
-                writeln!(out, "{}", json!({ "score": name, "threshold": threshold, "captions": count, "measures": measures }))?;
+                writeln!(
+                    out,
+                    "{}",
+                    json!({ "score": name, "threshold": threshold, "captions": count, "measures": measures, "left_out": left_out })
+                )?;
             }
-            return Ok(ExitCode::SUCCESS);
+            return Ok(tell_left_out(&measured.left_out));
         }
-        writeln!(out, "{count} captions, words chosen from {threshold}; percent\n")?;
+        writeln!(out, "{count} captions{}, words chosen from {threshold}; percent\n", without(left_out))?;
         writeln!(out, "{:<16} {:>9} {:>7} {:>7} {:>9} {:>7}", "score", "precision", "recall", "F1", "accuracy", "mAP")?;
         let mut row = |name: &str, m: [Option<f64>; 5]| {
             writeln!(out, "{name:<16} {:>9} {:>7} {:>7} {:>9} {:>7}", cell(m[0]), cell(m[1]), cell(m[2]), cell(m[3]), cell(m[4]))
@@ -187,7 +204,7 @@ impl Tags {
         row("", [None; 5])?;
         published::TAGS.iter().try_for_each(|(name, m)| row(name, *m))?;
         writeln!(out, "\nThe last rows are published for CC3M-TagMask (Jo et al. 2024).")?;
-        Ok(ExitCode::SUCCESS)
+        Ok(tell_left_out(&measured.left_out))
     }
 }
 
@@ -202,14 +219,14 @@ impl Caption {
         }
         let mut out = std::io::stdout().lock();
         if !self.captions.json {
-            writeln!(out, "words chosen from {threshold}; percent\n")?;
+            writeln!(out, "words chosen from {threshold}{}; percent\n", without(measured.left_out.len()))?;
             writeln!(out, "{:<16} {:>10} {:>7} {:>7} {:>9}", "chosen by", "CaptionIoU", "mFPR", "mFNR", "captions")?;
         }
         for (k, name) in names.enumerate() {
             let pixels: Vec<[u64; 3]> = measured.captions().filter_map(|r| r.pixels.map(|p| p[k])).collect();
             let Some(m) = caption_measures(&pixels) else { anyhow::bail!("no caption tells of anything that is labelled") };
             if self.captions.json {
-                writeln!(out, "{}", json!({ "score": name, "threshold": threshold, "measures": m }))?;
+                writeln!(out, "{}", json!({ "score": name, "threshold": threshold, "measures": m, "left_out": measured.left_out.len() }))?;
             } else {
                 let [iou, fpr, fnr] = [m.caption_iou, m.mfpr, m.mfnr].map(|v| 100.0 * v);
                 writeln!(out, "{name:<16} {iou:>10.1} {fpr:>7.1} {fnr:>7.1} {:>9}", m.captions)?;
@@ -222,6 +239,6 @@ impl Caption {
             }
             writeln!(out, "\nThe last rows are published for CC3M-TagMask (Jo et al. 2024).")?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(tell_left_out(&measured.left_out))
     }
 }

@@ -9,6 +9,7 @@ use edge_seg_model::Session;
 use serde_json::json;
 
 use super::source::Source;
+use super::tell_left_out;
 use crate::commands::progress;
 
 /// Measure words that are shown by boxes against words that are typed.
@@ -38,18 +39,21 @@ impl Examples {
         ensure!(self.examples.iter().all(|n| (1..=100).contains(n)), "--examples: expected 1 to 100, found {:?}", self.examples);
         let found = self.source.find()?;
         let view = found.view(self.names)?;
-        let mut pairs = found.pairs;
+        let (mut pairs, unread) = (found.pairs, found.left_out);
         pairs.truncate(self.pictures.unwrap_or(usize::MAX));
         let session = Session::new(self.source.bundle()?, &self.source.device.options_for_frames(None)?)?;
         self.source.device.announce()?;
         let shown = self.examples.iter().flat_map(|n| [false, true].map(|text| Way { text, examples: *n }));
         let ways: Vec<Way> = std::iter::once(Way { text: true, examples: 0 }).chain(shown).collect();
         let bar = progress(pairs.len());
-        let results = evaluate(&session, &view, &pairs, &ways, || bar.inc(1))?;
+        let (results, left_out) = evaluate(&session, &view, &pairs, &ways, || bar.inc(1))?;
         bar.finish_and_clear();
+        let measured = pairs.len() - left_out.len();
+        let left_out: Vec<_> = unread.into_iter().chain(left_out).collect();
         let mut out = std::io::stdout().lock();
         if !self.json {
-            writeln!(out, "{} pictures, {} classes, {} px", pairs.len(), results[0].ious.len(), session.size_px())?;
+            let without = if left_out.is_empty() { String::new() } else { format!(" ({} left out)", left_out.len()) };
+            writeln!(out, "{measured} pictures{without}, {} classes, {} px", results[0].ious.len(), session.size_px())?;
             writeln!(out, "{:>5} {:>8} {:>6}", "name", "examples", "mIoU")?;
         }
         for result in &results {
@@ -58,12 +62,12 @@ impl Examples {
             if self.json {
                 let ious: serde_json::Map<_, _> =
                     result.ious.iter().map(|(class, iou)| (view.classes[*class].name.clone(), json!(iou))).collect();
-                writeln!(out, "{}", json!({ "name": text, "examples": examples, "miou": miou, "ious": ious }))?;
+                writeln!(out, "{}", json!({ "name": text, "examples": examples, "miou": miou, "ious": ious, "left_out": left_out.len() }))?;
             } else {
                 let miou = miou.map_or("-".into(), |miou| format!("{:.1}", 100.0 * miou));
                 writeln!(out, "{:>5} {examples:>8} {miou:>6}", if text { "yes" } else { "no" })?;
             }
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(tell_left_out(&left_out))
     }
 }

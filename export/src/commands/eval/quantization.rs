@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::show::percent;
 use super::source::Source;
+use super::tell_left_out;
 use crate::commands::progress;
 
 /// Measure what variants of a model lose against its float weights: mIoU, cosines of patch embeddings (mean and worst), layer by layer.
@@ -70,14 +71,17 @@ impl Quantization {
         self.source.device.announce()?;
         let way = Way { background, layer_pictures: self.layer_pictures, options: self.source.device.options(None) };
         let bar = progress(found.pairs.len());
-        let (miou, losses) = measure(&float, &variants, &view, &found.pairs, &way, || bar.inc(1))?;
+        let (miou, losses, left_out) = measure(&float, &variants, &view, &found.pairs, &way, || bar.inc(1))?;
         bar.finish_and_clear();
+        let measured = found.pairs.len() - left_out.len();
+        let left_out: Vec<_> = found.left_out.into_iter().chain(left_out).collect();
         let mut out = std::io::stdout().lock();
         if self.json {
             for loss in &losses {
                 let mut row = serde_json::to_value(loss)?;
                 row["float_miou"] = json!(miou);
-                row["pictures"] = json!(found.pairs.len());
+                row["pictures"] = json!(measured);
+                row["left_out"] = json!(left_out.len());
                 row["view"] = json!(found.view_name);
                 writeln!(out, "{row}")?;
             }
@@ -85,11 +89,11 @@ impl Quantization {
             let manifest = float.manifest();
             writeln!(
                 out,
-                "{} ({}) on {}, {} pictures: mIoU {} %\n",
+                "{} ({}) on {}, {measured} pictures{}: mIoU {} %\n",
                 manifest.name,
                 manifest.variant,
                 found.view_name,
-                found.pairs.len(),
+                if left_out.is_empty() { String::new() } else { format!(" ({} left out)", left_out.len()) },
                 percent(miou)
             )?;
             let header = ["bytes", "mIoU %", "points", "changed %", "cosine", "worst", "words", "worst"];
@@ -128,6 +132,7 @@ impl Quantization {
             }
         }
         let poor = self.least_cosine.is_some_and(|least| losses.iter().any(|l| l.patches.mean < least));
-        Ok(if poor { ExitCode::from(1) } else { ExitCode::SUCCESS })
+        let status = tell_left_out(&left_out);
+        Ok(if left_out.is_empty() && poor { ExitCode::from(1) } else { status })
     }
 }

@@ -4,15 +4,16 @@ use std::process::ExitCode;
 
 use anyhow::ensure;
 use clap::{Args, ValueEnum};
-use edge_seg_export::eval::Names;
 use edge_seg_export::eval::fit::Histograms;
+use edge_seg_export::eval::pictures::read_pair;
 use edge_seg_export::eval::run::{Measurement, Options, Refinement};
 use edge_seg_export::eval::segmentation::Protocol;
+use edge_seg_export::eval::{LeftOut, Names};
 use edge_seg_model::Background;
 use rayon::prelude::*;
 
-use super::show;
 use super::source::Source;
+use super::{show, tell_left_out};
 use crate::commands::progress;
 
 /// Measure a bundle on labelled pictures: mIoU, pixel accuracy, mFPR, mFNR, per class.
@@ -31,7 +32,7 @@ use crate::commands::progress;
 /// A view with several rows of number 0, or one that is named background, has a background (voc21, object81): label 0, found by
 /// --background. In any other view each row
 /// is a class, and by default every pixel gets one. Ignored pixels: value 255, value 0 where no row has it, rows whose name holds
-/// `ignore` or `void`, and --ignore. Any other value without a row is an error. A column `role` (thing, stuff, none, ignore), as sets that
+/// the word `ignore` or `void`, and --ignore. A picture with any other value is told and left out. A column `role` (thing, stuff, none, ignore), as sets that
 /// are trained on have it, says of each row what it is: `none` is the background.
 ///
 /// --names, --templates, --background, --tag-threshold and --refine take several values with commas: every combination is measured, on
@@ -41,6 +42,8 @@ use crate::commands::progress;
 /// Measures, over all pixels of all pictures: IoU = TP / (TP + FP + FN) per class; mIoU is the mean over the classes that the labels hold,
 /// `any` counts classes that are only predicted as 0; mFPR and mFNR are the means of FP and FN over TP + FP + FN. On a clip (camvid)
 /// flicker is the share of pixels whose label changes from frame to frame while the true one does not.
+///
+/// A picture that cannot be read, or whose labels cannot, is told, counted and left out; the exit code is then 2.
 ///
 /// --scales, --flip and --windows average several looks at each picture (their patch embeddings, on the plain look's grid).
 #[derive(Args)]
@@ -127,7 +130,7 @@ impl Segmentation {
             return self.fit(&measurement, &protocol, path);
         }
         let bar = progress(found.pairs.len());
-        let counts = measurement.run(&protocol, self.record.as_deref(), self.threads, |more| {
+        let (counts, left_out) = measurement.run(&protocol, self.record.as_deref(), self.threads, |more| {
             bar.inc(more as u64);
             Ok(())
         })?;
@@ -144,7 +147,7 @@ impl Segmentation {
         } else {
             show::segmentation(&mut out, &summary)?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(tell_left_out(found.left_out.iter().chain(&left_out)))
     }
 
     fn options(&self) -> Options {
@@ -175,8 +178,14 @@ impl Segmentation {
                 .pairs
                 .par_iter()
                 .map(|pair| {
-                    let mut part = Histograms::new(variant.classes.len());
-                    part.add(protocol, variant, pair)?;
+                    let part = match read_pair(pair, protocol.view) {
+                        Ok((frame, truth)) => {
+                            let mut part = Histograms::new(variant.classes.len());
+                            part.add(protocol, variant, &frame, &truth)?;
+                            Ok(part)
+                        }
+                        Err(left_out) => Err(left_out),
+                    };
                     bar.inc(1);
                     Ok(part)
                 })
@@ -184,7 +193,10 @@ impl Segmentation {
         })??;
         bar.finish_and_clear();
         let mut all = Histograms::new(variant.classes.len());
-        parts.iter().for_each(|part| all.merge(part));
+        let left_out: Vec<&LeftOut> = parts.iter().filter_map(|part| part.as_ref().err()).collect();
+        let status = tell_left_out(found.left_out.iter().chain(left_out.iter().copied()));
+        ensure!(left_out.len() < parts.len(), "no picture can be read: {} has not been written", path.display());
+        parts.iter().flatten().for_each(|part| all.merge(part));
         let default = match variant.background {
             Background::Threshold(t) => t,
             Background::None => protocol.looks.session().bundle().manifest().background,
@@ -196,7 +208,8 @@ impl Segmentation {
         }
         edge_seg_bundle::files::replace_file(path, text.as_bytes())?;
         let met = thresholds.iter().flatten().count();
-        eprintln!("{met} classes were met in {} pictures; the other {} keep {default}", found.pairs.len(), thresholds.len() - met);
-        Ok(ExitCode::SUCCESS)
+        let pictures = parts.len() - left_out.len();
+        eprintln!("{met} classes were met in {pictures} pictures; the other {} keep {default}", thresholds.len() - met);
+        Ok(status)
     }
 }

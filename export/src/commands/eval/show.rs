@@ -10,7 +10,7 @@ pub fn percent(x: Option<f64>) -> String {
 pub fn segmentation(out: &mut impl Write, summary: &Summary) -> Result<()> {
     writeln!(out, "model      {} ({})", summary.model, summary.variant)?;
     writeln!(out, "protocol   {}", summary.protocol)?;
-    writeln!(out, "pictures   {}, {} labelled pixels, {}", summary.pictures, summary.runs[0].measures.labelled_px, summary.layout)?;
+    writeln!(out, "pictures   {}, {} labelled pixels, {}", summary.told_pictures(), summary.runs[0].measures.labelled_px, summary.layout)?;
     writeln!(out, "view       {}, {} classes in the labels", summary.view, summary.runs[0].measures.classes_present)?;
     writeln!(out, "encoder    {:.1} ms a picture (median)\n", summary.encode_ms_median)?;
     let clip = summary.runs[0].flicker.is_some();

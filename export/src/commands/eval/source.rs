@@ -95,6 +95,12 @@ impl Source {
             let count = found.turned.len();
             eprintln!("{count} photos have an EXIF orientation ({first} is one): labels are taken as of their {which} pixels{other}");
         }
+        if let Some(first) = found.unlabelled.first() {
+            let count = found.unlabelled.len();
+            eprintln!(
+                "{count} pictures have no .txt ({first} is one): they are taken as pictures of no class, as Ultralytics does; --only leaves some out"
+            );
+        }
         Ok(found)
     }
 }

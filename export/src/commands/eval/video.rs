@@ -12,6 +12,7 @@ use edge_seg_model::propagation::{Propagation, PropagationOptions};
 use edge_seg_model::{Background, Session};
 use serde::Serialize;
 
+use super::tell_left_out;
 use crate::commands::device::DeviceArgs;
 use crate::commands::progress;
 
@@ -88,6 +89,7 @@ struct Row {
     between_ms: Option<f64>,
     key_ms: Option<f64>,
     fps: Option<f64>,
+    left_out: usize,
 }
 
 impl Video {
@@ -138,17 +140,20 @@ impl Video {
                 between_ms,
                 key_ms,
                 fps: cycle_ms.map(|cycle| 1e3 * interval as f64 / cycle),
+                left_out: report.left_out.len(),
             }
         };
         let rows: Vec<Row> = report.outcomes.iter().zip(&plans).map(row).collect();
         let mut out = std::io::stdout().lock();
+        let left_out = report.left_out.len();
         if self.json {
             for row in &rows {
                 writeln!(out, "{}", serde_json::to_string(row)?)?;
             }
-            return Ok(ExitCode::SUCCESS);
+            return Ok(tell_left_out(&report.left_out));
         }
-        writeln!(out, "{} frames, {} px", pairs.len(), session.size_px())?;
+        let without = if left_out == 0 { String::new() } else { format!(" ({left_out} left out)") };
+        writeln!(out, "{} frames{without}, {} px", pairs.len() - left_out, session.size_px())?;
         writeln!(
             out,
             "{:>8} {:>7} {:>9} {:>8} {:>9} {:>9} {:>8} {:>9} {:>8} {:>7}",
@@ -172,7 +177,7 @@ impl Video {
                 number(row.fps),
             )?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(tell_left_out(&report.left_out))
     }
 }
 

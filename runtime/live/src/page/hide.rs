@@ -10,20 +10,39 @@ use super::hub::Hub;
 use super::routes::{Context, Fault, WAIT, answer, read};
 use super::words::work;
 use crate::session::HideSwitches;
-use edge_seg_model::{parse_tags, same_name};
+use edge_seg_model::{Class, Meaning, parse_tags, same_name};
 
 impl Hub {
     /// Words that are hidden, those of the start first.
     fn hidden(&self) -> Value {
-        let (always, switches) = (self.always_hidden(), self.switches());
-        let switched: Vec<String> = switches.map(|switches| switches.names()).unwrap_or_default();
-        let words = always.iter().map(|name| (name, true)).chain(switched.iter().map(|name| (name, false)));
-        let words: Vec<Value> = words.map(|(name, locked)| json!({ "name": name, "locked": locked })).collect();
-        json!({ "version": switches.map_or(0, |switches| switches.version()), "switches": switches.is_some(), "words": words })
+        let (switches, now) = (self.switches(), self.switches().map(HideSwitches::current).unwrap_or_default());
+        let word = |name: &str, locked: bool, meaning: Option<&Meaning>| {
+            let mut told = json!({ "name": name, "locked": locked });
+            if let Some(meaning) = meaning {
+                told["meaning"] = json!(meaning);
+            }
+            told
+        };
+        let always = self.always_hidden().iter().map(|(name, meaning)| word(name, true, meaning.as_ref()));
+        // A word that is known by another one for the same tells nothing of that one.
+        let own = |class: &Class, meanings: &[Option<Meaning>]| {
+            let at = class.words.iter().position(|word| *word == class.name)?;
+            meanings.get(at)?.clone()
+        };
+        let switched = now.classes.iter().zip(&now.meanings).map(|(class, all)| word(&class.name, false, own(class, all).as_ref()));
+        let words: Vec<Value> = always.chain(switched).collect();
+        json!({ "version": now.version, "switches": switches.is_some(), "words": words })
     }
 
     fn hides_always(&self, name: &str) -> bool {
-        self.always_hidden().iter().any(|known| same_name(known, name))
+        self.always_hidden().iter().any(|(known, _)| same_name(known, name))
+    }
+
+    /// Takes away the timeline's pictures that show what has been hidden since.
+    pub(super) fn clear_timeline(&self) {
+        if let Some(switches) = self.switches() {
+            self.timeline.hide_before(switches.since());
+        }
     }
 }
 
@@ -36,6 +55,7 @@ async fn changed(
     let told = work(context, move |_| {
         let none = || Fault::new(StatusCode::FORBIDDEN, "hide: expected a session with switches (--hide-switches), found one without");
         change(&hub, hub.switches().ok_or_else(none)?)?;
+        hub.clear_timeline();
         Ok(hub.hidden())
     });
     let told = told.await?;

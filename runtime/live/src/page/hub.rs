@@ -13,7 +13,7 @@ use crate::Result;
 use crate::session::{Counters, EventBus, FrameReport, HideSwitches, SegmentedFrame};
 use crate::sinks::{LiveSink, Recorder};
 use crate::words::Control;
-use edge_seg_model::{Placement, Session};
+use edge_seg_model::{Meaning, Placement, Session};
 
 /// What does not change about a running session.
 #[derive(Debug, Clone)]
@@ -61,7 +61,8 @@ pub struct Hub {
 /// What is hidden, and what clients may change about it.
 #[derive(Debug)]
 struct Hiding {
-    always: Vec<String>,
+    /// With what is looked for in their places.
+    always: Vec<(String, Option<Meaning>)>,
     switches: Option<Arc<HideSwitches>>,
 }
 
@@ -139,11 +140,14 @@ impl Hub {
     /// Tells clients which words are hidden in any case, and lets them hide more where there are switches: those that the session runs with
     /// ([`LiveOptions::hide_switches`](crate::session::LiveOptions::hide_switches)).
     pub fn hides(&self, always: Vec<String>, switches: Option<Arc<HideSwitches>>) {
+        let names: Vec<&str> = always.iter().map(String::as_str).collect();
+        let meanings = self.session.meanings(&names).into_iter().map(|meaning| Some(meaning).filter(|meaning| !meaning.is_plain()));
+        let always = always.iter().cloned().zip(meanings).collect();
         let _ = self.hiding.set(Hiding { always, switches });
     }
 
-    /// Words that are hidden in any case.
-    pub(super) fn always_hidden(&self) -> &[String] {
+    /// Words that are hidden in any case, with what is looked for in their places.
+    pub(super) fn always_hidden(&self) -> &[(String, Option<Meaning>)] {
         self.hiding.get().map_or(&[], |hiding| &hiding.always)
     }
 

@@ -43,6 +43,9 @@ struct Entry {
     measured: Vec<Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     thumbnail: Option<String>,
+    /// The version of what is hidden that its picture is of.
+    #[serde(skip)]
+    hide_version: u64,
     /// The change that it was changed by last.
     #[serde(skip)]
     changed: u64,
@@ -54,6 +57,8 @@ struct Log {
     entries: VecDeque<Entry>,
     ids: u64,
     changes: u64,
+    /// Pictures from before this version of what is hidden show what is hidden now.
+    hide_version: u64,
 }
 
 impl Log {
@@ -84,6 +89,7 @@ impl Log {
             duration_ms: event.duration_ms,
             measured: event.measured.clone(),
             thumbnail: None,
+            hide_version: 0,
             changed: self.changes,
         });
         while self.entries.len() > KEPT {
@@ -92,11 +98,25 @@ impl Log {
         Some(self.ids)
     }
 
-    fn picture(&mut self, id: u64, thumbnail: &str) {
+    fn picture(&mut self, id: u64, thumbnail: &str, hide_version: u64) {
+        if hide_version < self.hide_version {
+            return;
+        }
         self.changes += 1;
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.id == id) {
-            (entry.thumbnail, entry.changed) = (Some(thumbnail.into()), self.changes);
+            (entry.thumbnail, entry.hide_version, entry.changed) = (Some(thumbnail.into()), hide_version, self.changes);
         }
+    }
+
+    /// Takes away the pictures from before a version of what is hidden. True if there were some.
+    fn hide_before(&mut self, version: u64) -> bool {
+        self.hide_version = self.hide_version.max(version);
+        let before = self.changes;
+        for entry in self.entries.iter_mut().filter(|entry| entry.thumbnail.is_some() && entry.hide_version < version) {
+            self.changes += 1;
+            (entry.thumbnail, entry.changed) = (None, self.changes);
+        }
+        self.changes > before
     }
 
     /// What changed after a change, the newest first.
@@ -130,7 +150,7 @@ impl Timeline {
             move || {
                 for (ids, shown) in jobs {
                     let Some(thumbnail) = thumbnail(&shown.frame.pixels) else { continue };
-                    ids.iter().for_each(|id| log.lock().picture(*id, &thumbnail));
+                    ids.iter().for_each(|id| log.lock().picture(*id, &thumbnail, shown.hide_version));
                     tell(&event_bus, &log);
                 }
             }
@@ -155,6 +175,13 @@ impl Timeline {
             let _ = pictures.try_send((new, shown.clone()));
         }
         tell(&self.event_bus, &self.log);
+    }
+
+    /// Pictures from before a version of what is hidden are served no more.
+    pub fn hide_before(&self, version: u64) {
+        if self.log.lock().hide_before(version) {
+            tell(&self.event_bus, &self.log);
+        }
     }
 
     fn since(&self, after: u64, most: usize) -> Value {
@@ -194,6 +221,8 @@ pub(super) async fn timeline(State(context): State<Context>, which: Result<Query
     if !(1..=KEPT).contains(&most) {
         return Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, format!("most: expected 1 to {KEPT}, found {most}")));
     }
+    // A program may have switched without asking over HTTP.
+    context.hub.clear_timeline();
     Ok(answer(&context.hub.timeline.since(after, most)))
 }
 
@@ -225,7 +254,7 @@ mod tests {
         let mut log = Log::default();
         assert_eq!(log.take(&event("door", EventKind::Noticed, 1)), Some(1));
         assert_eq!(log.take(&event("yard", EventKind::Started, 2)), Some(2));
-        log.picture(1, "picture");
+        log.picture(1, "picture", 0);
         assert_eq!(log.take(&event("door", EventKind::Started, 3)), None);
         assert_eq!(brief(&log.since(0, 9)), ["2 yard started -", "1 door started picture"]);
         let revision = log.changes;
@@ -246,6 +275,23 @@ mod tests {
     }
 
     #[test]
+    fn no_picture_outlives_a_switch_that_hides_more() {
+        let mut log = Log::default();
+        for (second, rule) in (0..).zip(["door", "yard", "gate"]) {
+            log.take(&event(rule, EventKind::Started, second));
+        }
+        log.picture(1, "before", 0);
+        log.picture(2, "after", 1);
+        let revision = log.changes;
+        assert!(log.hide_before(1));
+        assert_eq!(brief(&log.since(revision, 9)), ["1 door started -"], "who knows it already is told that it is gone");
+        // One that was being drawn meanwhile comes too late.
+        log.picture(3, "before", 0);
+        assert_eq!(brief(&log.since(0, 9)), ["3 gate started -", "2 yard started after", "1 door started -"]);
+        assert!(!log.hide_before(1));
+    }
+
+    #[test]
     fn the_oldest_go_first() {
         let mut log = Log::default();
         for second in 0..KEPT as u32 + 5 {
@@ -253,7 +299,7 @@ mod tests {
         }
         assert_eq!((log.entries.len(), log.entries[0].id), (KEPT, 6));
         // Their pictures come too late.
-        log.picture(1, "picture");
+        log.picture(1, "picture", 0);
         assert!(log.entries.iter().all(|entry| entry.thumbnail.is_none()));
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::zone::{Anchor, Unit, Zone};
 use crate::things::Thing;
-use edge_seg_model::same_name;
+use edge_seg_model::{folded_name, same_name};
 
 /// Masks tremble: a thing is on the other side of a border when it has been there for so long, in two frames or more.
 const SETTLE: Duration = Duration::from_millis(300);
@@ -184,13 +184,18 @@ impl Crowds {
         }
     }
 
+    /// What is there from now on has not come, as at the start, and what was there before has not left.
+    pub fn begin_anew(&mut self, now: Duration) {
+        self.known.values_mut().for_each(|presence| (presence.members, presence.began) = (BTreeMap::new(), now));
+    }
+
     /// Takes a frame's things, of the words that are counted.
     pub fn take(&mut self, things: &[Thing], counted: &[&str], frame_px: (u32, u32), now: Duration) {
         let words: Vec<String> = counted.iter().map(|&word| word.to_owned()).collect();
-        let key = |word: &str| word.to_lowercase();
+        let key = folded_name;
         if now < self.now {
             // A clock that starts again is another film.
-            self.known.values_mut().for_each(|presence| (presence.members, presence.began) = (BTreeMap::new(), now));
+            self.begin_anew(now);
         }
         self.now = now;
         // What is counted no more begins anew when it is again.
@@ -262,7 +267,7 @@ impl Crowds {
             Place::Line(name) => 1 + self.zones.len() + self.lines.iter().position(|line| line.name == *name)?,
         };
         self.counted.as_ref()?;
-        self.known.get(&(place, word.to_lowercase()))
+        self.known.get(&(place, folded_name(word)))
     }
 
     /// What was counted so far, by place and then by word.
@@ -451,6 +456,23 @@ mod tests {
         assert_eq!(zone_of(&crowds.tallies()), (1, 1, 0), "a blink");
         crowds.take(&[], &["person"], (100, 100), Duration::from_millis(3600));
         assert_eq!(zone_of(&crowds.tallies()), (0, 1, 2));
+    }
+
+    #[test]
+    fn another_scene_is_another_start() {
+        let mut crowds = crowds(Anchor::Centre);
+        for (scene, ids) in (0u64..6).map(|scene| (scene, [2 * scene + 1, 2 * scene + 2])) {
+            let start = Duration::from_secs(5 * scene);
+            crowds.begin_anew(start);
+            crowds.take(&[thing(ids[0], [80, 30])], &["person"], (100, 100), start);
+            crowds.take(&[thing(ids[0], [80, 30])], &["person"], (100, 100), start + Duration::from_secs(4));
+            assert_eq!(zone_of(&crowds.tallies()), (1, scene.min(1), 0), "scene {scene}");
+            if scene == 0 {
+                let both = [thing(ids[0], [80, 30]), thing(ids[1], [70, 30])];
+                crowds.take(&both, &["person"], (100, 100), start + Duration::from_millis(4500));
+                assert_eq!(zone_of(&crowds.tallies()), (2, 1, 0), "who comes later has entered");
+            }
+        }
     }
 
     #[test]

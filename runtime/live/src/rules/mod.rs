@@ -129,7 +129,10 @@ impl RuleBook {
     pub fn parse(place: &str, text: &str) -> Result<Self> {
         let book: Self = toml::from_str(text).map_err(|e| {
             let line = e.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
-            Error::Rules { place: format!("{place}:{line}"), expected: "zones and rules".into(), found: e.message().into() }
+            // What checks a value says both itself.
+            let said = e.message().strip_prefix("expected ").and_then(|said| said.split_once(", found "));
+            let (expected, found) = said.unwrap_or(("zones and rules", e.message()));
+            Error::Rules { place: format!("{place}:{line}"), expected: expected.into(), found: found.into() }
         })?;
         book.check(place)?;
         Ok(book)
@@ -400,6 +403,11 @@ impl Watcher {
         self.is_counted = true;
     }
 
+    /// The things that [`Self::count`] takes next are of a scene that nobody saw them come into.
+    pub(crate) fn begin_anew(&mut self, timestamp_ms: f64) {
+        self.crowds.begin_anew(moment(timestamp_ms));
+    }
+
     /// What was counted in each zone and over each line, by the frame that was taken last.
     pub fn tallies(&self) -> Vec<Tally> {
         self.crowds.tallies()
@@ -409,7 +417,11 @@ impl Watcher {
     pub fn look_at(&mut self, found: &Segmentation, things: &Things, clock: SystemTime) -> Vec<Event> {
         let counted: Vec<&str> =
             found.names.iter().zip(&things.counted).filter(|(_, counted)| **counted).map(|(name, _)| name.as_str()).collect();
-        self.count(&things.list, &counted, things.frame_px(), found.timestamp.as_secs_f64() * 1e3);
+        let timestamp_ms = found.timestamp.as_secs_f64() * 1e3;
+        if things.is_anew {
+            self.begin_anew(timestamp_ms);
+        }
+        self.count(&things.list, &counted, things.frame_px(), timestamp_ms);
         self.look(found, clock)
     }
 

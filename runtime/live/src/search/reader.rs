@@ -495,7 +495,8 @@ fn sightings(mut matches: Vec<Match>, query: &Query) -> Vec<Sighting> {
             None => found.push(alone),
         }
     }
-    found.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.from.cmp(&b.from)));
+    // Of the equally good the last: where something lay last is what is asked most.
+    found.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| b.from.cmp(&a.from)));
     found.truncate(query.most);
     found
 }

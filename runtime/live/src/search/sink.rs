@@ -30,7 +30,8 @@ pub struct IndexSink {
     waits: bool,
     /// When a recorded clip began.
     start: Option<SystemTime>,
-    fault: Arc<Mutex<Option<Error>>>,
+    /// What is wrong, until something is written again.
+    fault: Arc<Mutex<Option<String>>>,
 }
 
 struct Job {
@@ -58,12 +59,10 @@ impl IndexSink {
                     synced = Instant::now();
                     done = done.and_then(|()| writer.sync());
                 }
-                if let Err(e) = done {
-                    *told.lock() = Some(e);
-                }
+                *told.lock() = done.err().map(|e| e.to_string());
             }
             if let Err(e) = writer.sync() {
-                *told.lock() = Some(e);
+                *told.lock() = Some(e.to_string());
             }
         };
         let thread = std::thread::Builder::new().name("index".into()).spawn(work).map_err(Error::io("thread of the index"))?;
@@ -100,15 +99,15 @@ impl IndexSink {
     }
 
     fn told(&self) -> Result<()> {
-        self.fault.lock().take().map_or(Ok(()), Err)
+        let fault = self.fault.lock().clone();
+        fault.map_or(Ok(()), |found| Err(Error::Sink { place: "index".into(), found }))
     }
 }
 
 impl LiveSink for IndexSink {
     fn take(&mut self, shown: &Arc<SegmentedFrame>, _: &Arc<FrameReport>) -> Result<()> {
-        self.told()?;
         if !self.due.is_due(shown, self.interval)? {
-            return Ok(());
+            return self.told();
         }
         let time = self.start.and_then(|start| start.checked_add(shown.frame.timestamp)).unwrap_or_else(|| came(shown));
         let job = Job { shown: shown.clone(), time };
@@ -121,7 +120,7 @@ impl LiveSink for IndexSink {
             Some(Err(TrySendError::Full(_))) => drop(self.lost.fetch_add(1, Ordering::Relaxed)),
             Some(Err(TrySendError::Disconnected(_))) | None => {}
         }
-        Ok(())
+        self.told()
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {

@@ -111,6 +111,13 @@ pub struct Allowance {
     pub size: f32,
 }
 
+impl Allowance {
+    /// As little work for the processor, by the rate alone: for input that has to keep its size.
+    pub fn in_full_size(self) -> Self {
+        Self { rate: self.rate * self.size * self.size, size: 1.0 }
+    }
+}
+
 const LEVELS: [Allowance; 5] = [
     Allowance { rate: 1.0, size: 1.0 },
     Allowance { rate: 0.5, size: 1.0 },
@@ -200,6 +207,14 @@ mod tests {
         assert!(LEVELS.windows(2).all(|w| w[1].rate <= w[0].rate && w[1].size <= w[0].size && w[0] != w[1]));
         assert!(LEVELS.iter().all(|l| l.size == 1.0 || l.rate == LEVELS[2].rate), "the rate goes first");
         assert_eq!(governor.state().reason, "cpu-thermal at 80 °C");
+    }
+
+    #[test]
+    fn input_that_keeps_its_size_is_encoded_less_often() {
+        let full = LEVELS.map(Allowance::in_full_size);
+        assert_eq!(full[..3], LEVELS[..3]);
+        assert!(full.iter().all(|level| level.size == 1.0));
+        assert!(full.windows(2).all(|w| w[1].rate < w[0].rate), "each level is a step down: {full:?}");
     }
 
     #[test]

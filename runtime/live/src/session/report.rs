@@ -125,6 +125,9 @@ impl FrameReport {
             watcher.light(brightness(&shown.frame.pixels));
         }
         if let Some(things) = &self.things {
+            if shown.things.as_ref().is_some_and(|things| things.is_anew) {
+                watcher.begin_anew(self.timestamp_ms);
+            }
             watcher.count(things, &self.counted(), (self.width, self.height), self.timestamp_ms);
         }
         self.events = watcher.observe(&shown.found.labels, &self.classes, self.sequence, self.timestamp_ms, clock);

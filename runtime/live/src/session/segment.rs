@@ -81,14 +81,14 @@ impl Segmenter {
     /// Segments one frame into memory that is reused.
     pub fn segment(&mut self, frame: &RawFrame, memory: Option<Segmentation>) -> Result<(Segmentation, FrameStats)> {
         let frame = frame.inside();
-        if let Some(watch) = &mut self.watch {
-            watch.look();
-        }
         let words = self.words.current();
         let begun = match &mut self.hider {
             Some(hider) => hider.switch(&self.session, self.key.as_ref().map(|key| &*key.encoded))?,
             None => false,
         };
+        if let Some(watch) = &mut self.watch {
+            watch.look(self.hider.as_ref().is_some_and(Hider::is_on));
+        }
         let start = Instant::now();
         let cut = self.follows() && self.propagator.follow(&frame.pixels).cut;
         let another_scene = cut && self.options.scene_cuts;
@@ -180,13 +180,13 @@ impl Segmenter {
     }
 
     fn size_px(&self) -> usize {
-        let factor = self.watch.as_ref().map_or(1.0, |watch| watch.governor.allowance().size);
+        let factor = self.watch.as_ref().map_or(1.0, |watch| watch.told.allowance.size);
         let patch = self.session.bundle().manifest().image.patch_px;
         ((self.session.size_px() as f32 * factor) as usize).max(patch)
     }
 
     fn rate(&self) -> f32 {
-        self.watch.as_ref().map_or(1.0, |watch| watch.governor.allowance().rate)
+        self.watch.as_ref().map_or(1.0, |watch| watch.told.allowance.rate)
     }
 
     /// Encodes the frame if it is due. Says how long scoring took if so.
@@ -359,6 +359,8 @@ struct Watch {
     governor: Governor,
     start: Instant,
     last: Option<Instant>,
+    /// Whether something is hidden: a smaller input would miss what is to be, where old masks hide the whole frame.
+    hides: bool,
     told: Arc<Governed>,
 }
 
@@ -369,16 +371,25 @@ impl Watch {
     fn new(options: GovernorOptions) -> Self {
         let governor = Governor::default();
         let told = Arc::new(governor.state());
-        Self { options, governor, start: Instant::now(), last: None, told }
+        Self { options, governor, start: Instant::now(), last: None, hides: false, told }
     }
 
-    fn look(&mut self) {
-        if self.last.is_some_and(|last| last.elapsed() < LOOK) {
+    fn look(&mut self, hides: bool) {
+        let is_due = self.last.is_none_or(|last| last.elapsed() >= LOOK);
+        let mut is_new = false;
+        if is_due {
+            self.last = Some(Instant::now());
+            is_new = self.governor.step(self.start.elapsed(), &Readings::take(&self.options));
+        }
+        if !is_new && hides == self.hides {
             return;
         }
-        self.last = Some(Instant::now());
-        if self.governor.step(self.start.elapsed(), &Readings::take(&self.options)) {
-            let state = self.governor.state();
+        self.hides = hides;
+        let mut state = self.governor.state();
+        if hides {
+            state.allowance = state.allowance.in_full_size();
+        }
+        if state.allowance != self.told.allowance {
             let percent = |x: f32| (100.0 * x).round();
             tracing::warn!(
                 level = state.level,
@@ -387,7 +398,49 @@ impl Watch {
                 percent(state.allowance.size),
                 state.reason
             );
-            self.told = Arc::new(state);
         }
+        self.told = Arc::new(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::governor::Zone;
+    use super::super::switches::HideSwitches;
+    use super::*;
+    use edge_seg_model::Options;
+    use edge_seg_model::hide::HideOptions;
+
+    #[test]
+    fn heat_lowers_the_rate_alone_while_something_is_hidden() {
+        let session = Arc::new(Session::built_in_with(&Options::default().with_size_px(128)).unwrap());
+        let switches = HideSwitches::new(session.clone(), HideOptions::default()).unwrap();
+        let words = Arc::new(Words::of(session.clone(), &session.words("sky").unwrap()).unwrap());
+        let no_sensors = tempfile::tempdir().unwrap();
+        let governor = GovernorOptions::default().with_root(no_sensors.path());
+        let options = LiveOptions::default().with_governor(governor).with_hide_switches(switches.clone());
+        let mut segmenter = Segmenter::new(session, words, options).unwrap();
+        let hot = Readings { hottest: Some(Zone { name: "cpu-thermal".into(), celsius: 99.0, hot_c: 75.0 }), throttled: None };
+        let watch = segmenter.watch.as_mut().unwrap();
+        while watch.governor.allowance().size > 0.5 {
+            let at = watch.governor.state().level as u64;
+            watch.governor.step(Duration::from_secs(100 * at), &hot);
+            watch.governor.step(Duration::from_secs(100 * at + 50), &hot);
+        }
+        watch.told = Arc::new(watch.governor.state());
+        let mut rows = |sequence: u64| {
+            let pixels = RgbImage::from_pixel(128, 128, image::Rgb([90, 120, 160]));
+            let frame = RawFrame::new(Frame { sequence, timestamp: Duration::from_millis(100 * sequence), ..Frame::still(pixels) });
+            let (found, _) = segmenter.segment(&frame, None).unwrap();
+            (found.scores.rows(), segmenter.governed().unwrap().allowance)
+        };
+        let (small, cooled) = rows(0);
+        assert_eq!(cooled.size, 0.5);
+        switches.hide("person").unwrap();
+        let (full, hiding) = rows(1);
+        assert_eq!(full, 2 * small, "what is to be hidden is looked for in the whole size");
+        assert_eq!((hiding.size, hiding.rate), (1.0, cooled.rate / 4.0));
+        switches.show("person").unwrap();
+        assert_eq!(rows(2), (small, cooled));
     }
 }

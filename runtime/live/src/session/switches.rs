@@ -2,9 +2,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use edge_seg_model::hide::{Hide, HideOptions};
-use edge_seg_model::{Class, Session, parse_tags, same_name};
+use edge_seg_model::{Class, Meaning, Session, parse_tags, same_name};
 use parking_lot::Mutex;
 
+use crate::words::told_meanings;
 use crate::{Error, Result};
 
 /// Words that are hidden by switches, while a session runs, beside those that it hides in any case
@@ -28,7 +29,11 @@ const MOST: usize = 100;
 pub(crate) struct Switched {
     /// Counts the changes.
     pub version: u64,
+    /// The version that hid more than the one before it: pictures from before show more than they may.
+    pub more: u64,
     pub classes: Vec<Class>,
+    /// What is looked for in the words' places. `[classes][words]`
+    pub meanings: Vec<Vec<Option<Meaning>>>,
     /// The same as the model knows them; none without words.
     pub hide: Option<Hide>,
 }
@@ -107,6 +112,11 @@ impl HideSwitches {
         })
     }
 
+    /// The version from which on a picture shows nothing that is hidden now.
+    pub fn since(&self) -> u64 {
+        self.current().more
+    }
+
     /// Has a word hidden no more. None if it is not switched on.
     ///
     /// # Errors
@@ -132,7 +142,17 @@ impl HideSwitches {
         }
         let hide = if classes.is_empty() { None } else { Some(self.session.hide_classes(&classes, self.options)?) };
         let version = old.version + 1;
-        *self.state.lock() = Arc::new(Switched { version, classes, hide });
+        let known = |class: &Class| old.classes.iter().position(|known| known.name == class.name);
+        let is_more = |class: &Class| known(class).is_none_or(|at| class.words.len() > old.classes[at].words.len());
+        let more = if classes.iter().any(is_more) { version } else { old.more };
+        let meanings = classes.iter().map(|class| {
+            let mut meanings = known(class).map(|at| old.meanings[at].clone()).unwrap_or_default();
+            let new: Vec<&str> = class.words[meanings.len()..].iter().map(String::as_str).collect();
+            meanings.extend(told_meanings(&self.session, "hide: ", &new));
+            meanings
+        });
+        let meanings = meanings.collect();
+        *self.state.lock() = Arc::new(Switched { version, more, classes, meanings, hide });
         Ok(version)
     }
 
@@ -144,5 +164,31 @@ impl HideSwitches {
             return Ok(());
         }
         Err(Error::option("hide switches", short(session), short(&self.session)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edge_seg_model::Options;
+
+    #[test]
+    fn switches_know_what_their_words_mean_and_when_more_was_hidden() {
+        let session = Arc::new(Session::built_in_with(&Options::default().with_size_px(64)).unwrap());
+        let switches = HideSwitches::new(session, HideOptions::default()).unwrap();
+        assert_eq!(switches.hide("Hund, qwertz zuiop, car").unwrap(), 1);
+        let now = switches.current();
+        assert!(matches!(&now.meanings[0][..], [Some(Meaning::Translated { means, .. })] if means.english == "dog"), "{:?}", now.meanings);
+        assert!(matches!(&now.meanings[1][..], [Some(Meaning::Unknown { .. })]), "{:?}", now.meanings);
+        assert_eq!(now.meanings[2], [None]);
+        for (change, version, since) in [("-car", 2, 1), ("Hund: terrier", 3, 3), ("-qwertz zuiop", 4, 3), ("car", 5, 5), ("CAR", 5, 5)] {
+            match change.strip_prefix('-') {
+                Some(name) => assert_eq!(switches.show(name).unwrap(), Some(version)),
+                None => assert_eq!(switches.hide(change).unwrap(), version),
+            }
+            let now = switches.current();
+            assert_eq!((now.version, switches.since()), (version, since), "{change}");
+            assert!(now.classes.iter().zip(&now.meanings).all(|(class, meanings)| class.words.len() == meanings.len()), "{now:?}");
+        }
     }
 }

@@ -37,7 +37,16 @@ struct State {
     running: Option<Recording>,
     /// Recordings whose files are being finished.
     finishing: Vec<JoinHandle<()>>,
-    last: Option<Arc<Mutex<Finished>>>,
+    last: Option<Last>,
+}
+
+/// The last recording that was ended, whose file may still be written.
+#[derive(Debug, Clone)]
+struct Last {
+    seconds: f64,
+    frames: Arc<AtomicU64>,
+    lost: u64,
+    finished: Arc<Mutex<Finished>>,
 }
 
 #[derive(Debug)]
@@ -67,9 +76,9 @@ pub struct RecorderStatus {
     pub recording: bool,
     /// The file's name in the recorder's folder: the running one, or the last one.
     pub name: Option<String>,
-    /// How long it has been running.
+    /// How long it has been running, or the last one was.
     pub seconds: f64,
-    /// Frames written.
+    /// Frames written to it.
     pub frames: u64,
     /// Frames lost because the disk or the encoder was too slow.
     pub lost: u64,
@@ -189,9 +198,12 @@ impl Recorder {
                 error: None,
             };
         }
-        let last = state.last.as_ref().map(|last| last.lock().clone()).unwrap_or_default();
-        let name = Some(last.name).filter(|n| !n.is_empty());
-        RecorderStatus { recording: false, name, seconds: 0.0, frames: 0, lost: 0, whole: last.whole, error: last.error }
+        let Some(last) = &state.last else {
+            return RecorderStatus { recording: false, name: None, seconds: 0.0, frames: 0, lost: 0, whole: None, error: None };
+        };
+        let Finished { name, whole, error } = last.finished.lock().clone();
+        let frames = last.frames.load(Ordering::Relaxed);
+        RecorderStatus { recording: false, name: Some(name), seconds: last.seconds, frames, lost: last.lost, whole, error }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -201,9 +213,9 @@ impl Recorder {
 
 impl State {
     fn stop(&mut self) {
-        if let Some(Recording { thread, finished, .. }) = self.running.take() {
+        if let Some(Recording { since, frames, lost, thread, finished, .. }) = self.running.take() {
             self.finishing.push(thread);
-            self.last = Some(finished);
+            self.last = Some(Last { seconds: since.elapsed().as_secs_f64(), frames, lost, finished });
         }
     }
 }
@@ -234,7 +246,7 @@ impl LiveSink for Recorder {
             let _ = thread.join();
         }
         let last = self.lock().last.clone();
-        let error = last.and_then(|last| last.lock().error.clone());
+        let error = last.and_then(|last| last.finished.lock().error.clone());
         match error {
             Some(error) => Err(Error::io(self.0.folder.clone())(std::io::Error::other(error))),
             None => Ok(()),

@@ -19,8 +19,8 @@ const HELD_CELLS: usize = 2;
 const ROOM: f32 = 1.1;
 /// A part lies in a thing's box by this share of its cells.
 const INSIDE_SHARE: f32 = 0.5;
-/// Frames in which a thing was a part of its own before others' parts are cut for it.
-const ALONE: u32 = 3;
+/// Frames in which a thing was a part of its own, since it came into sight, before others' parts are cut for it.
+const ALONE: u32 = 6;
 /// Pieces are joined over gaps of at most this many sides of a square of the smaller one's area: pieces of a thing that is known, and of a new one.
 const KNOWN_GAP: f32 = 0.75;
 const NEW_GAP: f32 = 0.25;
@@ -172,7 +172,8 @@ impl Follower {
         let start = Instant::now();
         let labels = &sight.found.labels;
         let frame_px = (labels.width, labels.height);
-        if sight.another_scene || frame_px != self.frame_px {
+        let is_anew = sight.another_scene || frame_px != self.frame_px;
+        if is_anew {
             self.tracks.clear();
         }
         self.frame_px = frame_px;
@@ -180,7 +181,7 @@ impl Follower {
         let counted: Vec<bool> = self.words.iter().map(Option::is_some).collect();
         // What a map claims and does not have takes no memory.
         if labels.checked().is_err() {
-            return Things { counted, took: start.elapsed(), ..Things::default() };
+            return Things { counted, took: start.elapsed(), is_anew, ..Things::default() };
         }
         self.cells = Cells::of(labels.width, labels.height);
         let now = sight.found.timestamp;
@@ -195,7 +196,7 @@ impl Follower {
             run.part = place.unwrap_or_default();
             place.is_some()
         });
-        Things { list, counted, took: start.elapsed(), frame_px, runs }
+        Things { list, counted, took: start.elapsed(), frame_px, runs, is_anew }
     }
 
     fn take_names(&mut self, names: &Arc<[String]>) {
@@ -497,7 +498,13 @@ impl Follower {
         for (piece, given) in pieces.iter().zip(&mut given) {
             let Some(word) = self.word(piece.label).cloned() else { continue };
             match given.and_then(|serial| self.tracks.iter_mut().find(|track| track.serial == serial)) {
-                Some(track) => track.take(piece, now),
+                Some(track) => {
+                    // What comes into sight again may be a piece of it, or of another.
+                    if self.before != Some(track.seen) {
+                        track.alone = 0;
+                    }
+                    track.take(piece, now);
+                }
                 None if is_large(piece) => {
                     self.serials += 1;
                     *given = Some(self.serials);

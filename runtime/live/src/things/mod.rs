@@ -176,6 +176,8 @@ pub struct Things {
     pub took: Duration,
     frame_px: (u32, u32),
     runs: Vec<Run>,
+    /// Whether nothing was followed hither from the frame before: another scene, or frames of another size.
+    pub(crate) is_anew: bool,
 }
 
 impl Things {

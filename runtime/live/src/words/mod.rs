@@ -22,7 +22,7 @@ mod word;
 pub use commands::{Control, Outcome};
 pub use profile::{ProfileFollower, Profiled};
 pub use saved::WordSets;
-#[cfg(feature = "service")]
-pub(crate) use set::unknown;
 pub use set::{WordSet, Words, keep_examples};
+#[cfg(feature = "service")]
+pub(crate) use set::{told_meanings, unknown};
 pub use word::{Colour, MAX_LIVE_WORDS, Word, WordSpec, parse_words_json, read_words_file};

@@ -205,23 +205,29 @@ fn understood(session: &Session, mut words: Vec<Word>, old: &[Word]) -> Vec<Word
         }
     }
     let names: Vec<&str> = new.iter().map(|at| words[*at].name.as_str()).collect();
-    let meanings = session.meanings(&names);
-    let mut told = 0;
-    for (at, meaning) in new.into_iter().zip(meanings).filter(|(_, meaning)| !meaning.is_plain()) {
-        let word = &mut words[at];
-        if told < MOST_TOLD {
-            match meaning {
-                Meaning::Unknown { .. } => tracing::warn!("{:?} {meaning}", word.name),
-                _ => tracing::info!("{:?} {meaning}", word.name),
-            }
-        }
-        told += 1;
-        word.meaning = Some(meaning);
-    }
-    if told > MOST_TOLD {
-        tracing::info!("{} more words have a meaning of their own, or none", told - MOST_TOLD);
+    let meanings = told_meanings(session, "", &names);
+    for (at, meaning) in new.into_iter().zip(meanings) {
+        words[at].meaning = meaning;
     }
     words
+}
+
+/// What is looked for in words' places, or that nothing knows them; none of those that are looked for as they are. The log tells it too.
+pub(crate) fn told_meanings(session: &Session, context: &str, words: &[&str]) -> Vec<Option<Meaning>> {
+    let meanings = session.meanings(words).into_iter().map(|meaning| Some(meaning).filter(|meaning| !meaning.is_plain()));
+    let meanings: Vec<Option<Meaning>> = meanings.collect();
+    let mut told = words.iter().zip(&meanings).filter_map(|(word, meaning)| Some((word, meaning.as_ref()?)));
+    for (word, meaning) in told.by_ref().take(MOST_TOLD) {
+        match meaning {
+            Meaning::Unknown { .. } => tracing::warn!("{context}{word:?} {meaning}"),
+            _ => tracing::info!("{context}{word:?} {meaning}"),
+        }
+    }
+    match told.count() {
+        0 => {}
+        more => tracing::info!("{context}{more} more words have a meaning of their own, or none"),
+    }
+    meanings
 }
 
 fn bank(session: &Session, words: &[Word], background_words: &[String]) -> Result<TagBank> {

@@ -1,13 +1,17 @@
 //! Animations: GIF, WebP and PNG that hold several pictures, each with the time that it is shown.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+use std::io::{BufReader, Cursor, Read, Seek};
 use std::path::Path;
 use std::time::Duration;
 
 use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
+use image::error::{DecodingError, ImageFormatHint};
 use image::metadata::Orientation;
-use image::{AnimationDecoder, DynamicImage, Frames, ImageDecoder, ImageFormat, ImageResult, Limits, RgbImage};
+use image::{
+    AnimationDecoder, Delay, DynamicImage, Frames, ImageDecoder, ImageError, ImageFormat, ImageResult, Limits, RgbImage, RgbaImage,
+    imageops,
+};
 
 use super::{MAX_DECODED_BYTES, MAX_SIDE_PX, check_size, decode_with, orientation};
 use crate::frame::{Alpha, over_white};
@@ -51,7 +55,10 @@ pub fn read_animation(path: &Path, mut each: impl FnMut(RgbImage) -> bool) -> Re
         let said = |e: image::ImageError| e.to_string();
         match format {
             Some(ImageFormat::Gif) => play(GifDecoder::new(file).map_err(said)?, |decoder| Ok(decoder.into_frames()), &mut each),
-            Some(ImageFormat::WebP) => play(WebPDecoder::new(file).map_err(said)?, |decoder| Ok(decoder.into_frames()), &mut each),
+            Some(ImageFormat::WebP) => {
+                let (own, _) = opened(path).map_err(|e| e.to_string())?;
+                play(WebPDecoder::new(file).map_err(said)?, |decoder| Ok(webp_frames(own, decoder.dimensions())), &mut each)
+            }
             Some(ImageFormat::Png) => {
                 let decoder = PngDecoder::with_limits(file, limits()).map_err(said)?;
                 play(decoder, |decoder| Ok(decoder.apng()?.into_frames()), &mut each)
@@ -166,6 +173,67 @@ fn webp_times(file: &mut BufReader<File>, times: &mut Vec<Duration>) -> std::io:
     Ok(())
 }
 
+/// The pictures of an animated WebP, put over one another here: the decoder (image-webp 0.2.4) does not clear what a picture leaves unless
+/// it is told a colour, and then clears the wrong pixels where the next picture is opaque.
+fn webp_frames(mut file: BufReader<File>, (width, height): (u32, u32)) -> Frames<'static> {
+    let mut shown = RgbaImage::new(width, height);
+    let (mut began, mut leaves) = (false, None);
+    Frames::new(Box::new(std::iter::from_fn(move || {
+        if !std::mem::replace(&mut began, true)
+            && let Err(error) = bytes::<12>(&mut file)
+        {
+            return Some(Err(error.into()));
+        }
+        // What is no chunk any more is the end.
+        let body = loop {
+            let [kind @ .., l0, l1, l2, l3]: [u8; 8] = bytes(&mut file).ok()?;
+            let length = u32::from_le_bytes([l0, l1, l2, l3]);
+            let padded = i64::from(length) + i64::from(length % 2);
+            if &kind == b"ANMF" {
+                let mut body = Vec::new();
+                let read = file.by_ref().take(padded as u64).read_to_end(&mut body);
+                break read.map(|_| body);
+            }
+            file.seek_relative(padded).ok()?;
+        };
+        let drawn = body.map_err(ImageError::from).and_then(|body| draw_webp(&body, &mut shown, &mut leaves));
+        Some(drawn.map(|()| image::Frame::from_parts(shown.clone(), 0, 0, Delay::from_numer_denom_ms(0, 1))))
+    })))
+}
+
+/// Puts a picture of an animation over what is shown; `leaves` is the place that the one before leaves clear.
+fn draw_webp(body: &[u8], shown: &mut RgbaImage, leaves: &mut Option<[u32; 4]>) -> ImageResult<()> {
+    let wrong = |why: &str| ImageError::Decoding(DecodingError::new(ImageFormatHint::Exact(ImageFormat::WebP), why.to_owned()));
+    let (head, data) = body.split_at_checked(16).ok_or_else(|| wrong("a picture of an animation that is cut off"))?;
+    let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], 0]);
+    let [x, y, width, height] = [2 * number(0), 2 * number(3), number(6) + 1, number(9) + 1];
+    if x + width > shown.width() || y + height > shown.height() {
+        return Err(wrong("a picture of an animation that reaches out of it"));
+    }
+    // A file of its own. Alpha that stands apart needs a header that says so.
+    let side = |from: usize| &head[from..from + 3];
+    let extended = [b"VP8X\x0a\0\0\0\x10\0\0\0", side(6), side(9)].concat();
+    let header = if data.starts_with(b"ALPH") { extended.as_slice() } else { &[] };
+    let length = (4 + header.len() + data.len()) as u32;
+    let file = [b"RIFF", length.to_le_bytes().as_slice(), b"WEBP", header, data].concat();
+    let mut decoder = WebPDecoder::new(Cursor::new(file))?;
+    decoder.set_limits(limits())?;
+    if decoder.dimensions() != (width, height) {
+        return Err(wrong("a picture of an animation that is of another size than it claims"));
+    }
+    let picture = DynamicImage::from_decoder(decoder)?.into_rgba8();
+    if let Some([x, y, width, height]) = leaves.take() {
+        imageops::replace(shown, &RgbaImage::new(width, height), x.into(), y.into());
+    }
+    // WebP container specification, figure 10: the last bit says that its place is cleared after it, the one before that it is not blended.
+    match head[15] & 2 {
+        0 => imageops::overlay(shown, &picture, x.into(), y.into()),
+        _ => imageops::replace(shown, &picture, x.into(), y.into()),
+    }
+    *leaves = (head[15] & 1 == 1).then_some([x, y, width, height]);
+    Ok(())
+}
+
 /// PNG, third edition, section 11.3.6: a chunk `fcTL` a picture, its time as a fraction of a second, of hundredths where it has no
 /// denominator.
 fn png_times(file: &mut BufReader<File>, times: &mut Vec<Duration>) -> std::io::Result<()> {
@@ -192,7 +260,7 @@ fn png_times(file: &mut BufReader<File>, times: &mut Vec<Duration>) -> std::io::
 mod tests {
     use super::*;
     use image::codecs::gif::GifEncoder;
-    use image::{Delay, ExtendedColorType, ImageEncoder, Rgba, RgbaImage};
+    use image::{ExtendedColorType, ImageEncoder, Rgba};
 
     const COLOURS: [[u8; 3]; 3] = [[200, 30, 40], [20, 180, 60], [30, 50, 220]];
     /// The last is too short to be meant.
@@ -262,6 +330,64 @@ mod tests {
         }
         bytes.extend(chunk(b"IEND", &[]));
         bytes
+    }
+
+    /// A WebP of 8×4 pixels: each picture has a place, flags and a colour.
+    fn composed(pictures: &[([u8; 4], u8, [u8; 4])]) -> Vec<u8> {
+        let chunk = |kind: &[u8], data: &[u8]| [kind, &(data.len() as u32).to_le_bytes(), data, &[0][..data.len() % 2]].concat();
+        let mut body = [b"WEBP".as_slice(), &chunk(b"VP8X", &[0x12, 0, 0, 0, 7, 0, 0, 3, 0, 0]), &chunk(b"ANIM", &[0; 6])].concat();
+        for ([x, y, width, height], flags, colour) in pictures {
+            let picture = RgbaImage::from_pixel(u32::from(*width), u32::from(*height), Rgba(*colour));
+            let mut still = Vec::new();
+            // Without alpha where it has none, as encoders leave it out.
+            let encoder = image::codecs::webp::WebPEncoder::new_lossless(&mut still);
+            match colour[3] {
+                255 => {
+                    let opaque = DynamicImage::from(picture).into_rgb8();
+                    encoder.write_image(&opaque, opaque.width(), opaque.height(), ExtendedColorType::Rgb8).unwrap();
+                }
+                _ => encoder.write_image(&picture, picture.width(), picture.height(), ExtendedColorType::Rgba8).unwrap(),
+            }
+            let head = [x / 2, 0, 0, y / 2, 0, 0, width - 1, 0, 0, height - 1, 0, 0, 100, 0, 0, *flags];
+            body.extend(chunk(b"ANMF", &[&head[..], &still[12..]].concat()));
+        }
+        [b"RIFF".as_slice(), &(body.len() as u32).to_le_bytes(), &body].concat()
+    }
+
+    #[test]
+    fn pictures_of_a_webp_leave_what_they_are_to_leave() {
+        const RED: [u8; 4] = [200, 0, 0, 255];
+        const BLUE: [u8; 4] = [0, 0, 200, 255];
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.webp");
+        // What is seen at the left, where the first picture was, and at the right in the second picture, both opaque or not.
+        let cases = [
+            (0, BLUE, [200, 0, 0], [0, 0, 200]),
+            (1, BLUE, [255; 3], [0, 0, 200]),
+            (2, BLUE, [200, 0, 0], [0, 0, 200]),
+            (3, BLUE, [255; 3], [0, 0, 200]),
+            (0, [0, 0, 200, 0], [200, 0, 0], [255; 3]),
+            (1, [0, 0, 200, 0], [255; 3], [255; 3]),
+        ];
+        for (flags, colour, left, right) in cases {
+            std::fs::write(&path, composed(&[([0, 0, 4, 4], flags, RED), ([4, 0, 4, 4], 0, colour)])).unwrap();
+            let mut seen = Vec::new();
+            read_animation(&path, |picture| {
+                seen.push([1, 6].map(|x| picture.get_pixel(x, 2).0));
+                true
+            })
+            .unwrap();
+            assert_eq!(seen, [[[200, 0, 0], [255; 3]], [left, right]], "{flags} {colour:?}");
+        }
+        // Over what is shown, or in its place.
+        for (flags, want) in [(0, [200, 0, 0]), (2, [255; 3])] {
+            std::fs::write(&path, composed(&[([0, 0, 8, 4], 0, RED), ([0, 0, 8, 4], flags, [0; 4])])).unwrap();
+            let mut last = None;
+            read_animation(&path, |picture| last.replace(picture.get_pixel(3, 1).0).is_none_or(|_| true)).unwrap();
+            assert_eq!(last, Some(want), "{flags}");
+        }
+        std::fs::write(&path, composed(&[([0, 0, 8, 4], 0, RED), ([4, 0, 8, 4], 0, BLUE)])).unwrap();
+        assert!(read_animation(&path, |_| true).unwrap_err().to_string().contains("reaches out"));
     }
 
     #[test]

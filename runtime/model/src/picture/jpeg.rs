@@ -1,9 +1,10 @@
 //! JPEG as cameras, phones and tools write it: its segments (ITU-T T.81 annex B) are walked before a decoder sees them.
 
 use std::borrow::Cow;
-use std::io::Cursor;
+use std::io::{BufRead, Cursor, Seek, SeekFrom};
 
 use image::codecs::jpeg::JpegDecoder;
+use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, RgbImage};
 
 /// What the segments of a JPEG say.
@@ -19,6 +20,8 @@ pub(super) struct Shape {
     pub several_scans: bool,
     /// Several scans of whole blocks, one component or two in each.
     separate: bool,
+    /// Its first component is of less than full size, which the usual decoder does not expect.
+    fine_chroma: bool,
     /// Its end marker is there.
     pub whole: bool,
 }
@@ -27,7 +30,7 @@ impl Shape {
     /// Bytes that decoding to pixels of one byte a component takes.
     pub fn decoded_bytes(&self) -> u64 {
         let samples = u64::from(self.width) * u64::from(self.height) * self.components;
-        samples * if self.several_scans { 3 } else { 1 }
+        samples * if self.several_scans || self.fine_chroma { 3 } else { 1 }
     }
 }
 
@@ -37,9 +40,18 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Shape, String> {
     if !bytes.starts_with(&[0xff, 0xd8]) {
         return Err("no JPEG: it does not begin with FF D8".into());
     }
-    let mut shape =
-        Shape { width: 0, height: 0, components: 0, scan: 0, has_tables: false, several_scans: false, separate: false, whole: false };
-    let mut at = 2;
+    let mut shape = Shape {
+        width: 0,
+        height: 0,
+        components: 0,
+        scan: 0,
+        has_tables: false,
+        several_scans: false,
+        separate: false,
+        fine_chroma: false,
+        whole: false,
+    };
+    let (mut at, mut between) = (2, false);
     while let Some(marker) = next_marker(bytes, &mut at, shape.scan > 0) {
         match marker {
             0xd9 => {
@@ -73,12 +85,23 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Shape, String> {
                 }
                 (shape.width, shape.height) = (u16::from_be_bytes([x1, x0]).into(), u16::from_be_bytes([y1, y0]).into());
                 (shape.components, shape.several_scans) = (components.into(), marker == 0xc2);
+                let factors: Vec<[u8; 2]> = body[6..].chunks_exact(3).map(|part| [part[1] >> 4, part[1] & 15]).collect();
+                let most = [0, 1].map(|i| factors.iter().map(|f| f[i]).max().unwrap_or(1));
+                between = factors.iter().any(|f| (0..2).any(|i| f[i] > 1 && f[i] < most[i]));
+                if factors.len() > 1 && factors.iter().flatten().any(|f| *f == 3) {
+                    return Err("a JPEG of rare sampling (a third), which is not read; save it as a common JPEG".into());
+                }
+                shape.fine_chroma = factors.first().is_some_and(|luma| *luma != most);
             }
             0xda => {
                 if shape.components == 0 {
                     return Err("a JPEG without a frame header".into());
                 }
                 if body.first().is_some_and(|&n| u64::from(n) < shape.components) && !shape.several_scans {
+                    // The decoder of those counts such a component's blocks wrongly.
+                    if between {
+                        return Err("a JPEG of rare sampling in several scans, which is not read; save it with one scan or as PNG".into());
+                    }
                     (shape.separate, shape.several_scans) = (true, true);
                 }
                 if shape.scan == 0 {
@@ -159,13 +182,48 @@ fn standard_tables() -> Vec<u8> {
     segment
 }
 
+/// The orientation in the EXIF segments before the first scan, however much stands there: depth maps and long XMP take megabytes. The last
+/// of several counts, as for the decoder.
+pub(super) fn orientation(mut file: impl BufRead + Seek) -> std::io::Result<Orientation> {
+    let mut found = Orientation::NoTransforms;
+    file.seek(SeekFrom::Start(2))?;
+    loop {
+        let mut byte = [0];
+        file.read_exact(&mut byte)?;
+        if byte[0] != 0xff {
+            return Ok(found);
+        }
+        while byte[0] == 0xff {
+            file.read_exact(&mut byte)?;
+        }
+        if matches!(byte[0], 0x01 | 0xd0..=0xd7) {
+            continue;
+        }
+        if matches!(byte[0], 0xd8..=0xda) {
+            return Ok(found);
+        }
+        let mut length = [0; 2];
+        file.read_exact(&mut length)?;
+        let length = i64::from(u16::from_be_bytes(length).saturating_sub(2));
+        if byte[0] != 0xe1 {
+            file.seek_relative(length)?;
+            continue;
+        }
+        let mut body = vec![0; length as usize];
+        file.read_exact(&mut body)?;
+        if let Some(turn) = body.strip_prefix(b"Exif\0\0").and_then(Orientation::from_exif_chunk) {
+            found = turn;
+        }
+    }
+}
+
 /// A decoder of a JPEG's header for its orientation and colours.
 pub(super) fn header(bytes: &[u8]) -> Result<JpegDecoder<Cursor<&[u8]>>, String> {
     JpegDecoder::new(Cursor::new(bytes)).map_err(|e| e.to_string())
 }
 
 /// Pixels of baseline scans of one or two components each, which the usual decoder gets wrong where they have restarts or chroma of
-/// half height.
+/// half height, and of what has chroma finer than luma.
 pub(super) fn separate_scans(bytes: &[u8]) -> Result<DynamicImage, String> {
     let mut decoder = jpeg_decoder::Decoder::new(bytes);
     let pixels = decoder.decode().map_err(|e| e.to_string())?;
@@ -174,7 +232,7 @@ pub(super) fn separate_scans(bytes: &[u8]) -> Result<DynamicImage, String> {
     let picture = match info.pixel_format {
         jpeg_decoder::PixelFormat::RGB24 => RgbImage::from_raw(width, height, pixels).map(DynamicImage::from),
         jpeg_decoder::PixelFormat::L8 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::from),
-        _ => return Err("a JPEG of four colours in several scans; save it with one scan or as RGB".into()),
+        _ => return Err("a JPEG of four colours in several scans or of rare sampling; save it as a common JPEG".into()),
     };
     picture.ok_or_else(|| "a JPEG of fewer pixels than it claims".into())
 }
@@ -182,6 +240,6 @@ pub(super) fn separate_scans(bytes: &[u8]) -> Result<DynamicImage, String> {
 impl Shape {
     /// Whether [`separate_scans`] is to decode it.
     pub fn is_separate(&self) -> bool {
-        self.separate
+        self.separate || self.fine_chroma
     }
 }

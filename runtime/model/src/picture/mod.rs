@@ -24,15 +24,17 @@ use crate::frame::{Alpha, over_white};
 use crate::{Error, Frame, Result};
 
 /// Endings that count as pictures when a folder is read.
-const ENDINGS: [&str; 10] = ["jpg", "jpeg", "jfif", "jpe", "png", "webp", "bmp", "tif", "tiff", "gif"];
+const ENDINGS: [&str; 12] = ["jpg", "jpeg", "jfif", "jpe", "mpo", "png", "apng", "webp", "bmp", "tif", "tiff", "gif"];
 /// Endings of pictures that cannot be read, of which a folder's reader is told.
-const FOREIGN_ENDINGS: [&str; 6] = ["heic", "heif", "avif", "jxl", "jp2", "dng"];
+const FOREIGN_ENDINGS: [&str; 13] = ["heic", "heif", "hif", "avif", "jxl", "jxr", "jp2", "j2k", "ppm", "pgm", "pnm", "psd", "tga"];
+/// Cameras' raw pictures: many are TIFF on the outside.
+const RAW_ENDINGS: [&str; 10] = ["dng", "cr2", "cr3", "nef", "arw", "orf", "rw2", "raf", "pef", "srw"];
 /// What a picture may take in memory, its copies included: 350 megapixels of RGB that need none.
 const MAX_DECODED_BYTES: u64 = 1 << 30;
 /// What a frame of a stream may take: 85 megapixels.
 const MAX_FRAME_BYTES: u64 = 1 << 28;
-/// What is read of a JPEG for its orientation: its metadata are in segments of 64 KiB at most.
-const ORIENTATION_BYTES: u64 = 1 << 19;
+/// Beyond any highlight: floats that reach it count from 0 to 255 or further.
+const MAX_FLOAT: f32 = 16.0;
 const MAX_SIDE_PX: u32 = 1 << 16;
 const MAX_FILE_BYTES: u64 = 1 << 30;
 /// A JPEG is read whole before it is decoded.
@@ -111,9 +113,12 @@ fn decode_other<R: BufRead + Seek>(mut file: R, format: ImageFormat, limit: u64)
         let mended = bmp::mended(file).map_err(|error| error.to_string())?;
         return decode(ImageReader::with_format(BufReader::new(mended), format), limit, Alpha::Straight);
     }
-    let premultiplied = format == ImageFormat::Tiff && tiff::is_premultiplied(&mut file).unwrap_or(false);
+    let kind = if format == ImageFormat::Tiff { tiff::look(&mut file).unwrap_or_default() } else { tiff::Kind::default() };
+    if let Some(found) = kind.refused {
+        return Err(found);
+    }
     file.rewind().map_err(|error| error.to_string())?;
-    decode(ImageReader::with_format(file, format), limit, if premultiplied { Alpha::Premultiplied } else { Alpha::Straight })
+    decode(ImageReader::with_format(file, format), limit, if kind.premultiplied { Alpha::Premultiplied } else { Alpha::Straight })
 }
 
 /// How a picture is turned before it is shown, by its EXIF orientation. A file that says nothing, or cannot be read that far, is not.
@@ -126,10 +131,9 @@ pub fn read_orientation(path: &Path) -> Result<Orientation> {
     }
     let mut file = File::open(path).map_err(Error::io(path))?;
     let mut start = Vec::new();
-    file.by_ref().take(ORIENTATION_BYTES).read_to_end(&mut start).and_then(|_| file.rewind()).map_err(Error::io(path))?;
+    file.by_ref().take(64).read_to_end(&mut start).and_then(|_| file.rewind()).map_err(Error::io(path))?;
     let found = decode_with(|| match image::guess_format(&start) {
-        // EXIF comes before the pixels of a JPEG.
-        Ok(ImageFormat::Jpeg) => orientation(&mut jpeg::header(&start)?),
+        Ok(ImageFormat::Jpeg) => jpeg::orientation(BufReader::new(file)).map_err(|e| e.to_string()),
         Ok(format) => {
             let mut reader = ImageReader::with_format(BufReader::new(file), format);
             let mut limits = Limits::default();
@@ -196,6 +200,14 @@ fn decode<R: BufRead + Seek>(mut reader: ImageReader<R>, limit: u64, alpha: Alph
     };
     check_size(width, height, decoded.saturating_add(own.max(turned)).saturating_add(converted), limit)?;
     let mut picture = DynamicImage::from_decoder(decoder).map_err(said)?;
+    let brightest = match &picture {
+        DynamicImage::ImageRgb32F(floats) => floats.iter().copied().fold(0.0, f32::max),
+        DynamicImage::ImageRgba32F(floats) => floats.iter().copied().fold(0.0, f32::max),
+        _ => 0.0,
+    };
+    if brightest > MAX_FLOAT {
+        return Err(format!("floats of up to {brightest}, where 0 is black and 1 white; divide them, or save it with 8 or 16 bits"));
+    }
     picture.apply_orientation(orientation);
     Ok(over_white(picture, alpha))
 }
@@ -317,7 +329,7 @@ fn expand(input: &str) -> Vec<Result<PathBuf>> {
         found.retain(|p| p.is_file() && !is_companion(p));
         found.sort();
         let (pictures, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|p| is_picture(p));
-        let foreign: Vec<_> = others.iter().filter(|p| has_ending(p, &FOREIGN_ENDINGS)).collect();
+        let foreign: Vec<_> = others.iter().filter(|p| has_ending(p, &FOREIGN_ENDINGS) || has_ending(p, &RAW_ENDINGS)).collect();
         if pictures.is_empty() && foreign.is_empty() {
             return nothing("a folder without pictures");
         }
@@ -326,7 +338,11 @@ fn expand(input: &str) -> Vec<Result<PathBuf>> {
             let more = if foreign.len() > 1 { format!(" (and {} like it in this folder)", foreign.len() - 1) } else { String::new() };
             let mut start = Vec::new();
             let read = File::open(first).and_then(|file| file.take(64).read_to_end(&mut start));
-            let found = if read.is_ok() { describe_picture(&start) } else { "a file that cannot be opened" };
+            let found = match read {
+                Err(_) => "a file that cannot be opened",
+                Ok(_) if has_ending(first, &RAW_ENDINGS) => kind::RAW,
+                Ok(_) => describe_picture(&start),
+            };
             Err(Error::Picture { place: first.display().to_string(), found: format!("{found}{more}") })
         });
         pictures.into_iter().map(Ok).chain(told).collect()

@@ -70,6 +70,9 @@ struct Block {
     lines: usize,
 }
 
+/// Bytes of any kind that may stand between the last block of a scan and its end, as padding does; of damaged codes more are left over.
+const SPARE: usize = 3;
+
 /// For each 16 bits that may come next, the bits of the code at their front and its value; no bits where there is no such code.
 struct Table(Vec<(u8, u8)>);
 
@@ -162,7 +165,7 @@ impl Picture {
                 }
             }
         }
-        Some(if bits.is_at_end() { Ok(()) } else { Err(Block { row: down.saturating_sub(1), lines: rows_px }) })
+        Some(if bits.is_at_end(SPARE) { Ok(()) } else { Err(Block { row: down.saturating_sub(1), lines: rows_px }) })
     }
 }
 
@@ -334,7 +337,7 @@ impl<'a> Bits<'a> {
 
     /// Goes on behind the restart marker of this number, if it comes next.
     fn restart(&mut self, number: u8) -> bool {
-        let ends = self.is_at_end();
+        let ends = self.is_at_end(0);
         (self.held, self.count) = (0, 0);
         while self.bytes.get(self.at..self.at + 2) == Some(&[0xff, 0xff]) {
             self.at += 1;
@@ -344,8 +347,8 @@ impl<'a> Bits<'a> {
         ends && comes
     }
 
-    /// Whether a marker comes next, behind nothing but what fills bytes up. Some encoders fill more than the last one.
-    fn is_at_end(&mut self) -> bool {
+    /// Whether a marker comes next, behind nothing but what fills bytes up, or so many others. Some encoders fill more than the last one.
+    fn is_at_end(&mut self, spare: usize) -> bool {
         let left = self.count / 8;
         let rest = self.held & ((1 << (8 * left)) - 1);
         let mut extra: Vec<u8> = (0..left).map(|i| (rest >> (8 * i)) as u8).collect();
@@ -353,6 +356,6 @@ impl<'a> Bits<'a> {
         while let Some(byte) = self.byte() {
             extra.push(byte);
         }
-        extra.iter().all(|byte| *byte == extra[0] && matches!(byte, 0x00 | 0xff))
+        extra.len() <= spare || extra.iter().all(|byte| *byte == extra[0] && matches!(byte, 0x00 | 0xff))
     }
 }

@@ -11,19 +11,26 @@ fn tile(x: usize, y: usize) -> [i32; 3] {
 }
 
 /// A JPEG of flat blocks: each has a DC code of four bits and, where there are AC coefficients, an end of block of one bit.
-fn flat_jpeg([h, v]: [usize; 2], scans: &[&[usize]], restart: usize, progressive: bool) -> Vec<u8> {
+fn flat_jpeg(luma: [usize; 2], scans: &[&[usize]], restart: usize, progressive: bool) -> Vec<u8> {
+    sampled_jpeg([luma, [1, 1], [1, 1]], scans, restart, progressive)
+}
+
+/// As [`flat_jpeg`], each component with sampling factors of its own.
+fn sampled_jpeg(factors: [[usize; 2]; 3], scans: &[&[usize]], restart: usize, progressive: bool) -> Vec<u8> {
     let [width, height] = SIZE;
-    let side = |c: usize| if c == 0 { [h, v] } else { [1, 1] };
-    let mcus = [width.div_ceil(8 * h), height.div_ceil(8 * v)];
+    let side = |c: usize| factors[c];
+    let most = [0, 1].map(|i| factors.map(|f| f[i]).into_iter().max().unwrap());
+    let pixels = |c: usize| [most[0] / factors[c][0], most[1] / factors[c][1]];
+    let mcus = [width.div_ceil(8 * most[0]), height.div_ceil(8 * most[1])];
     // The value of a component's block: what is at its first pixel.
     let value = |c: usize, x: usize, y: usize| {
-        let [fx, fy] = if c == 0 { [1, 1] } else { [h, v] };
+        let [fx, fy] = pixels(c);
         2 * (tile((8 * x * fx).min(width - 1), (8 * y * fy).min(height - 1))[c] - 128)
     };
     let mut out = vec![0xff, 0xd8, 0xff, 0xdb, 0, 67, 0];
     out.extend([4; 64]);
     out.extend([0xff, if progressive { 0xc2 } else { 0xc0 }, 0, 17, 8, 0, height as u8, 0, width as u8, 3]);
-    out.extend([1, (h << 4 | v) as u8, 0, 2, 0x11, 0, 3, 0x11, 0]);
+    out.extend((1u8..).zip(factors).flat_map(|(id, [h, v])| [id, (h << 4 | v) as u8, 0]));
     out.extend([0xff, 0xc4, 0, 31, 0, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
     out.extend([0xff, 0xc4, 0, 20, 0x10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     out.extend([0xff, 0xdd, 0, 4, 0, restart as u8]);
@@ -33,7 +40,7 @@ fn flat_jpeg([h, v]: [usize; 2], scans: &[&[usize]], restart: usize, progressive
         out.extend([0, if progressive { 0 } else { 63 }, 0]);
         let units: Vec<Vec<(usize, usize, usize)>> = match scan {
             &[c] => {
-                let [fx, fy] = if c == 0 { [1, 1] } else { [h, v] };
+                let [fx, fy] = pixels(c);
                 let grid = [width.div_ceil(fx).div_ceil(8), height.div_ceil(fy).div_ceil(8)];
                 (0..grid[1]).flat_map(|y| (0..grid[0]).map(move |x| vec![(c, x, y)])).collect()
             }
@@ -80,11 +87,14 @@ fn flat_jpeg([h, v]: [usize; 2], scans: &[&[usize]], restart: usize, progressive
 #[test]
 fn every_order_of_scans_shows_the_same_picture() {
     let layouts: [&[&[usize]]; 4] = [&[&[0, 1, 2]], &[&[0], &[1], &[2]], &[&[0], &[1, 2]], &[&[1], &[2], &[0]]];
-    for sampling in [[1, 1], [2, 1], [2, 2], [1, 2], [4, 1], [4, 2]] {
+    let common = [[1, 1], [2, 1], [2, 2], [1, 2], [4, 1], [4, 2]].map(|luma| [luma, [1, 1], [1, 1]]);
+    // Of these, chroma is finer than luma.
+    let fine = [[[1, 1], [2, 2], [2, 2]], [[1, 1], [2, 1], [1, 1]], [[1, 1], [1, 2], [1, 2]], [[2, 1], [2, 2], [2, 2]]];
+    for sampling in common.into_iter().chain(fine) {
         for (layout, restart, progressive) in
             layouts.iter().flat_map(|l| [0, 5].into_iter().flat_map(move |r| [false, true].map(|p| (l, r, p))))
         {
-            let bytes = flat_jpeg(sampling, layout, restart, progressive);
+            let bytes = sampled_jpeg(sampling, layout, restart, progressive);
             let what = format!("{sampling:?} {layout:?} restart {restart} progressive {progressive}");
             let mut picture = RgbImage::new(1, 1);
             decode_jpeg(&bytes, &mut picture).unwrap_or_else(|e| panic!("{what}: {e}"));
@@ -99,6 +109,30 @@ fn every_order_of_scans_shows_the_same_picture() {
             }
         }
     }
+}
+
+#[test]
+fn a_jpeg_of_a_sampling_that_no_decoder_takes_is_refused_by_name() {
+    let apart: &[&[usize]] = &[&[0], &[1], &[2]];
+    for (factors, scans) in
+        [([[4, 1], [2, 1], [2, 1]], apart), ([[4, 2], [2, 2], [1, 1]], apart), ([[3, 1], [1, 1], [1, 1]], &[&[0, 1, 2]])]
+    {
+        let said = whole_jpeg(&sampled_jpeg(factors, scans, 0, false), MAX_DECODED_BYTES, &mut None).unwrap_err();
+        assert!(said.contains("a JPEG of rare sampling") && said.contains("save it"), "{factors:?}: {said}");
+    }
+}
+
+#[test]
+fn the_orientation_of_a_jpeg_is_found_behind_a_megabyte_of_metadata() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jpg");
+    let exif = b"\xff\xe1\0\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    let long = [&[0xff, 0xe2, 0xff, 0xff][..], &[0; 0xfffd]].concat().repeat(17);
+    std::fs::write(&path, [&small_jpeg()[..2], &long, exif, &small_jpeg()[2..]].concat()).unwrap();
+    assert_eq!(read_orientation(&path).unwrap(), Orientation::Rotate90);
+    assert_eq!(read_picture(&path).unwrap().pixels.dimensions(), (48, 64));
+    std::fs::write(&path, [&small_jpeg()[..2], &long, &small_jpeg()[2..]].concat()).unwrap();
+    assert_eq!(read_orientation(&path).unwrap(), Orientation::NoTransforms);
 }
 
 fn small_jpeg() -> Vec<u8> {
@@ -188,7 +222,11 @@ fn a_panic_in_a_decoder_is_that_pictures_fault_alone() {
 fn what_no_decoder_knows_is_called_by_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jpg");
-    let cases: [(&[u8], &str); 8] = [
+    let cases: [(&[u8], &str); 12] = [
+        (b"P6\n2 2\n255\n", "PPM"),
+        (b"8BPS\0\x01\0\0", "Photoshop"),
+        (b"\xff\x4f\xff\x51\0\x2f\0\0", "JPEG 2000"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\x01", "raw picture"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
         (b"\0\0\0\x18ftypavif\0\0\0\0", "AVIF, which is not read; save it as JPEG or PNG"),
@@ -225,36 +263,61 @@ fn companions_are_passed_over_and_pipes_are_refused() {
 
 /// A TIFF of one pixel with alpha, of which its colours are, or are not, a multiple.
 fn tiff_with_alpha(little: bool, extra: u16, pixel: [u8; 4]) -> Vec<u8> {
+    tiff_of(little, &[(338, extra)], &pixel)
+}
+
+/// A TIFF of one pixel of four channels, in which some tags are others.
+fn tiff_of(little: bool, others: &[(u16, u16)], pixel: &[u8]) -> Vec<u8> {
     let short = |v: u16| if little { v.to_le_bytes() } else { v.to_be_bytes() };
     let long = |v: u32| if little { v.to_le_bytes() } else { v.to_be_bytes() };
-    let tags: [(u16, u16, u32); 10] = [
-        (256, 3, 1),
-        (257, 3, 1),
-        (258, 3, 0),
-        (259, 3, 1),
-        (262, 3, 2),
-        (273, 4, 200),
-        (277, 3, 4),
-        (278, 3, 1),
-        (279, 4, 4),
-        (338, 3, extra.into()),
-    ];
+    let usual: [(u16, u16); 9] =
+        [(256, 1), (257, 1), (258, 8), (259, 1), (262, 2), (273, 220), (277, 4), (278, 1), (279, pixel.len() as u16)];
+    let tags: std::collections::BTreeMap<u16, u16> = usual.iter().chain(others).copied().collect();
     let mut bytes = [if little { b"II" } else { b"MM" }.as_slice(), &short(42), &long(8), &short(tags.len() as u16)].concat();
-    for (tag, kind, value) in tags {
-        let count = if tag == 258 { 4 } else { 1 };
-        bytes.extend([short(tag), short(kind)].concat());
-        bytes.extend(long(count));
-        match (tag, kind) {
-            (258, _) => bytes.extend(long(180)),
-            (_, 3) => bytes.extend([short(value as u16), [0; 2]].concat()),
-            _ => bytes.extend(long(value)),
+    for (tag, value) in &tags {
+        bytes.extend([short(*tag), short(3)].concat());
+        match tag {
+            258 => bytes.extend([long(4), long(200)].concat()),
+            _ => bytes.extend([long(1).as_slice(), &short(*value), &[0; 2]].concat()),
         }
     }
-    bytes.resize(180, 0);
-    bytes.extend(short(8).repeat(4));
+    assert!(bytes.len() < 196, "{} tags", tags.len());
     bytes.resize(200, 0);
+    bytes.extend(short(tags[&258]).repeat(4));
+    bytes.resize(220, 0);
     bytes.extend(pixel);
     bytes
+}
+
+#[test]
+fn a_tiff_that_would_be_read_wrongly_is_refused_by_name() {
+    let cases: [(&[(u16, u16)], &str); 16] = [
+        (&[(254, 1)], "thumbnail"),
+        (&[(262, 32803)], "raw picture"),
+        (&[(50706, 1)], "raw picture"),
+        (&[(266, 2)], "bits in reverse order (FillOrder 2), which is not read; save it as PNG"),
+        (&[(259, 3)], "fax compression of group 3"),
+        (&[(259, 50000)], "ZSTD"),
+        (&[(259, 7), (262, 6)], "YCbCr"),
+        (&[(259, 999)], "compression of kind 999"),
+        (&[(262, 3)], "a palette"),
+        (&[(262, 8)], "Lab"),
+        (&[(262, 1)], "grey with alpha"),
+        (&[(258, 32)], "integers of 32 bits"),
+        (&[(258, 16), (339, 3)], "floats of 16 bits"),
+        (&[(258, 12)], "12 bits a sample"),
+        (&[(339, 2)], "signed numbers"),
+        (&[(284, 2), (322, 16)], "tiles of their own"),
+    ];
+    for (little, (tags, complaint)) in [true, false].into_iter().flat_map(|little| cases.map(|case| (little, case))) {
+        let said = decode_picture("a.tif", &tiff_of(little, tags, &[0; 16])).unwrap_err().to_string();
+        assert!(said.contains(complaint), "{tags:?}: {said}");
+    }
+    let floats = |white: f32| [white, 0.0, 0.0, 1.0].map(f32::to_le_bytes).concat();
+    let tags = [(258, 32), (339, 3), (338, 2)];
+    assert_eq!(decode_picture("a.tif", &tiff_of(true, &tags, &floats(1.0))).unwrap().pixels.get_pixel(0, 0).0, [255, 0, 0]);
+    let said = decode_picture("a.tif", &tiff_of(true, &tags, &floats(200.0))).unwrap_err().to_string();
+    assert!(said.contains("floats of up to 200, where 0 is black and 1 white"), "{said}");
 }
 
 #[test]
@@ -279,7 +342,7 @@ fn damage_in_coded_data_is_told_and_passed_over_on_demand() {
     let mut damaged: Vec<_> = [30, 60, 90].map(cut).to_vec();
     // Bytes that are gone from the middle, and some too many at the end.
     damaged.push([&whole[..coded(40)], &whole[coded(60)..]].concat());
-    damaged.push([&whole[..whole.len() - 2], &[0x12, 0x34, 0x56, 0xff, 0xd9]].concat());
+    damaged.push([&whole[..whole.len() - 2], &[0x12, 0x34, 0x56, 0x78, 0x9a, 0xff, 0xd9]].concat());
     let restarts = flat_jpeg([2, 2], &[&[0, 1, 2]], 5, false);
     let first = restarts.windows(2).position(|pair| pair == [0xff, 0xd0]).unwrap();
     damaged.push([&restarts[..first], &restarts[first + 2..]].concat());
@@ -297,7 +360,7 @@ fn damage_in_coded_data_is_told_and_passed_over_on_demand() {
     let want = whole_jpeg(&whole, MAX_DECODED_BYTES, &mut None).unwrap();
     assert_eq!(frame.pixels.get_pixel(9, 3), want.get_pixel(9, 3), "what comes before is read");
     // Encoders may fill up what they send.
-    for filling in [&[0x00][..], &[0x00; 40], &[0xff, 0x00], &[0xff]] {
+    for filling in [&[0x00][..], &[0x00; 40], &[0xff, 0x00], &[0xff], &[0x12], &[0x12, 0x34, 0x56]] {
         let padded = [&whole[..whole.len() - 2], filling, &[0xff, 0xd9]].concat();
         assert_eq!(whole_jpeg(&padded, MAX_DECODED_BYTES, &mut None).as_ref(), Ok(&want), "{filling:?}");
     }

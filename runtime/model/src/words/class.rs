@@ -214,9 +214,14 @@ pub(crate) fn check_word(place: &str, word: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether two names are one class's: whatever their case, as it is when people write them.
+/// Whether two names are one class's: whatever their case, blanks and way to write accents, as people write them.
 pub fn same_name(a: &str, b: &str) -> bool {
-    a == b || a.to_lowercase() == b.to_lowercase()
+    a == b || folded_name(a) == folded_name(b)
+}
+
+/// What the names of one class have in common.
+pub fn folded_name(name: &str) -> String {
+    tidy_word(name).to_lowercase()
 }
 
 #[cfg(test)]
@@ -250,6 +255,7 @@ mod tests {
 
     #[test]
     fn a_word_given_twice_is_refused() {
+        assert!(same_name("red  Car", " red car") && same_name("Lo\u{308}we", "l\u{f6}we") && !same_name("red car", "redcar"));
         assert!(parse_tags("--tags", "dog, grass, Dog").unwrap_err().to_string().contains("\"dog\" twice"));
         assert!(parse_tags("--tags", " , ,").unwrap_err().to_string().contains("one word or more"));
         for hidden in ["d\u{202e}og", "do\u{200b}g", "d\x1bog"] {
@@ -291,6 +297,15 @@ mod tests {
             "* cat\n* \"red wall\"\n",
             "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:250,50,83::\nred wall:36,179,83::\n",
             "64 128 64\tcat\n192 0 128\t\tred wall\n",
+            "64,128,64,cat\n192,0,128,red wall\n",
+            "cat 255 0 0\nred wall 192 0 128\n",
+            "cat,255,0,0\nred wall, 192, 0, 128\n",
+            "name,r,g,b\ncat,64,128,64\nred wall,192,0,128\n",
+            ",name\n0,cat\n1,red wall\n",
+            "Pixel Value, Class\n0, background\n1, cat\n2, red wall\n",
+            "/m/01yrx,cat\n/m/011k07,red wall\n",
+            "LabelName,DisplayName\n/m/01yrx,cat\n/m/011k07,red wall\n",
+            "n02121808 cat\nn04546855 red wall\n",
             "path: ../datasets/x\ntrain: images\nnc: 2 # classes\nnames: ['cat', 'red wall']\n",
             "names:\n  0: cat # one\n  1: \"red wall\"\nval: images\n",
             "names:\n- cat\n- red wall\nnc: 2\n",
@@ -312,6 +327,7 @@ mod tests {
             "Idx,Ratio,Name\n1,0.15,person;person in shirt\n2,0.11,dog's\n",
             "Idx,Ratio,Name\n1,0.15,\"person, person in shirt\"\n2,0.11,dog's\n",
             "name\tsynonyms\nperson\tperson,person in shirt\ndog's\t\n",
+            "n00007846 person, person in shirt\nn02084071 dog's\n",
         ] {
             assert_eq!(read(text), with_synonyms, "{text:?}");
         }

@@ -72,13 +72,26 @@ pub(super) fn unquoted(word: &str) -> &str {
     inner.map_or(word, str::trim)
 }
 
+/// The names behind the code that begins a line: WordNet's (`n01440764 tench, Tinca tinca`, ImageNet's `synset_words.txt`) or a Freebase
+/// one (`/m/011k07,Tortoise`, Open Images' `class-descriptions.csv`).
+fn behind_code(line: &str) -> Option<Vec<String>> {
+    let is_freebase = ["/m/", "/g/", "/t/"].iter().any(|mark| line.starts_with(mark));
+    if let Some((_, name)) = line.split_once(',').filter(|_| is_freebase) {
+        return Some(vec![unquoted(name.trim()).into()]);
+    }
+    let (code, names) = line.split_once([' ', '\t'])?;
+    let digits = code.strip_prefix('n')?;
+    let is_wordnet = digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_digit());
+    is_wordnet.then(|| names.split(',').map(Into::into).collect())
+}
+
 /// What separates the columns of a table whose first line this is: a tab, a semicolon or a comma.
 pub fn separator(line: &str) -> Option<char> {
     ['\t', ';', ','].into_iter().find(|c| line.contains(*c))
 }
 
 /// A list in one of the forms that say by themselves what they are: VOC's `labelmap.txt` (`name:r,g,b:parts:actions`), CamVid's
-/// `label_colors.txt` (`r g b name`), YAML with a key `names` (Ultralytics' `data.yaml`), JSON (names, names by numbers, COCO's
+/// `label_colors.txt` (`r g b name`, also behind the name), YAML with a key `names` (Ultralytics' `data.yaml`), JSON (names, names by numbers, COCO's
 /// categories), TensorFlow's label maps, LabelMe's `labels.txt` with its first two names.
 /// `None` if it is none of them.
 ///
@@ -142,12 +155,23 @@ fn label_map_row(line: &str) -> Option<Coloured> {
     Some((name.trim().to_string(), parts.try_into().ok()?)).filter(|(name, _)| !name.is_empty())
 }
 
-/// `r g b name`.
+/// `r g b name` or `name r g b`, with blanks or commas between.
 fn colour_row(line: &str) -> Option<Coloured> {
-    let mut fields = line.split_whitespace();
-    let colour = [fields.next()?.parse().ok()?, fields.next()?.parse().ok()?, fields.next()?.parse().ok()?];
-    let name = fields.collect::<Vec<_>>().join(" ");
-    Some((name, colour)).filter(|(name, _)| !name.is_empty())
+    let of = |fields: &[&str]| -> Option<Coloured> {
+        let colour = |parts: &[&str]| -> Option<[u8; 3]> {
+            parts.iter().map(|part| part.parse().ok()).collect::<Option<Vec<u8>>>()?.try_into().ok()
+        };
+        let (front, names_behind) = fields.split_at_checked(3)?;
+        let (names, back) = fields.split_at_checked(fields.len() - 3)?;
+        let (colour, names) = match (colour(front), colour(back)) {
+            (Some(colour), _) => (colour, names_behind),
+            (_, colour) => (colour?, names),
+        };
+        Some((names.join(" "), colour)).filter(|(name, _)| name.contains(char::is_alphabetic))
+    };
+    let blanks: Vec<&str> = line.split_whitespace().collect();
+    let commas: Vec<&str> = line.split([',', ';']).map(str::trim).collect();
+    of(&blanks).or_else(|| of(&commas).filter(|_| commas.len() == 4))
 }
 
 /// A JSON list of names, names by their numbers or numbers by their names, or a list of objects as COCO's `categories` are.
@@ -372,7 +396,7 @@ pub fn numbered(line: &str) -> Option<(u32, String)> {
     (!name.is_empty() && name.contains(char::is_alphabetic)).then(|| (id, name.to_string()))
 }
 
-/// The rows of a table of classes: a header line with a column `name` (any case), or a number and a name in every line.
+/// The rows of a table of classes: a header line with a column `name` (any case), or a number or code and a name in every line.
 /// `None` if it is neither.
 ///
 /// # Errors
@@ -384,11 +408,36 @@ pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<(usize, L
     if let Some(sep) = separator(first) {
         let header: Vec<String> = split_row(first, sep).iter().map(|c| c.to_lowercase()).collect();
         let column = |wanted: &str| header.iter().position(|c| c == wanted);
-        let known = ["id", "idx", "index", "ids", "colour", "color", "label", "synonyms", "threshold"];
+        // Without a name of its own: the index that pandas puts before a table. `r`, `g`, `b` are CamVid's, `pixel value` Roboflow's,
+        // `labelname` Open Images'.
+        let known = [
+            "",
+            "id",
+            "idx",
+            "index",
+            "ids",
+            "colour",
+            "color",
+            "label",
+            "synonyms",
+            "threshold",
+            "r",
+            "g",
+            "b",
+            "red",
+            "green",
+            "blue",
+            "pixel value",
+            "labelname",
+            "mid",
+            "supercategory",
+        ];
         let is_header = header.iter().any(|c| known.contains(&c.as_str()) || c.ends_with("_id"));
-        if let Some(at) = column("name").filter(|_| is_header || sep == '\t') {
+        let names = ["name", "class", "displayname", "display_name", "class_name"].iter().find_map(|wanted| column(wanted));
+        if let Some(at) = names.filter(|_| is_header || sep == '\t') {
             lines.next();
             let synonyms = header.iter().position(|c| c.starts_with("synonyms"));
+            let of_pixels = ["r", "red", "pixel value"].iter().any(|wanted| column(wanted).is_some());
             let mut rows = Vec::new();
             for (number, line) in lines {
                 // Trimming takes the tabs before empty columns along.
@@ -404,10 +453,22 @@ pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<(usize, L
                 let others = synonyms.map_or("", |s| &fields[s]).split(',').map(tidy_word).filter(|word| !word.is_empty());
                 let mut row = listed(None, &names.next().unwrap_or_default());
                 row.synonyms = names.chain(others).collect();
-                rows.push((number, row));
+                // What label pictures have where no class is.
+                if !(of_pixels && row.name.eq_ignore_ascii_case("background")) {
+                    rows.push((number, row));
+                }
             }
             return Ok(Some(rows));
         }
+    }
+    let coded: Option<Vec<_>> = content(text).map(|(number, line)| Some((number, behind_code(line)?))).collect();
+    if let Some(rows) = coded {
+        let row = |(number, names): (usize, Vec<String>)| {
+            let mut words = names.iter().map(|name| tidy_word(name)).filter(|word| !word.is_empty());
+            let row = listed(None, &words.next().unwrap_or_default());
+            (number, Listed { synonyms: words.collect(), ..row })
+        };
+        return Ok(Some(rows.into_iter().map(row).collect()));
     }
     let rows: Option<Vec<_>> = lines.map(|(number, line)| Some((number, line, numbered(line)?))).collect();
     let Some(rows) = rows else { return Ok(None) };

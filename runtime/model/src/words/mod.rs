@@ -13,7 +13,7 @@ pub use bank::{Gate, TagBank};
 pub(crate) use cache::WordFiles;
 pub use caption::split_caption;
 pub(crate) use class::check_word;
-pub use class::{Class, MAX_CLASSES, check_classes, parse_tags, parse_words, read_tag_lines, read_tags_file, same_name};
+pub use class::{Class, MAX_CLASSES, check_classes, folded_name, parse_tags, parse_words, read_tag_lines, read_tags_file, same_name};
 pub use example::Example;
 pub use meaning::{Language, Languages, Meaning, Translation};
 pub(crate) use meaning::{english_of, meaning, meanings};

@@ -1108,6 +1108,10 @@ class Evaluation:
         """Pictures measured."""
 
     @property
+    def failed(self) -> list[tuple[str, str]]:
+        """Pictures that were left out, since they or their labels cannot be read, and why."""
+
+    @property
     def labels(self) -> list[str]:
         """Names of the labels, the background's first: those of confusion's rows and columns."""
 

@@ -190,7 +190,11 @@ impl Rules {
             && let Some(History::Closed(path)) = &self.history
         {
             let (file, normal) = NormalFile::open(path)?;
-            tracing::info!("{}: {} of {LEARNING_DAYS} days from which it is said what is unusual", path.display(), normal.days());
+            let learned = format!("{}: what is usual is learned from {} days", path.display(), normal.days());
+            match normal.days() {
+                ..LEARNING_DAYS => tracing::info!("{learned}, of {LEARNING_DAYS} before it is said what is unusual"),
+                LEARNING_DAYS.. => tracing::info!("{learned}"),
+            }
             *self.watcher.normal() = normal;
             self.history = Some(History::Open(file));
         }

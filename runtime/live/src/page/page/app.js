@@ -78,6 +78,7 @@ let drawing = false;
 
 function link(state, text) {
   const place = $("link");
+  document.body.classList.toggle("stale", state !== "live");
   if (place.dataset.state !== state) place.dataset.state = state;
   if (place.textContent !== text) place.textContent = text;
 }
@@ -545,20 +546,24 @@ const hideRows = new Map();
 function drawHidden() {
   const known = new Set(hidden.words.map(({ name }) => name.toLowerCase()));
   const offered = hidden.switches ? [...chips.keys()].filter((name) => !known.has(name.toLowerCase())) : [];
-  const rows = [...hidden.words.map((word) => ({ ...word, on: true })), ...offered.map((name) => ({ name, locked: false, on: false }))];
+  const rows = [...hidden.words.map((word) => ({ ...word, on: true })), ...offered.map((name) => ({ name, locked: false, on: false, meaning: chips.get(name).word?.meaning }))];
   const names = new Set(rows.map(({ name }) => name));
   for (const [name, row] of hideRows) {
     if (names.has(name)) continue;
     row.remove();
     hideRows.delete(name);
   }
-  rows.forEach(({ name, locked, on }, i) => {
+  rows.forEach(({ name, locked, on, meaning }, i) => {
     const row = hideRows.get(name) ?? newHideRow(name);
     hideRows.set(name, row);
     const control = row.querySelector("button");
     control.setAttribute("aria-checked", String(on));
     control.setAttribute("aria-disabled", String(locked));
     row.querySelector(".why").hidden = !locked;
+    const means = row.querySelector(".meaning");
+    means.hidden = !meaning;
+    means.textContent = told(meaning);
+    means.toggleAttribute("data-bad", meaning?.kind === "unknown");
     // Only what stands elsewhere is moved: moving takes the focus away.
     if ($("hides").children[i] !== row) $("hides").insertBefore(row, $("hides").children[i] ?? null);
   });
@@ -572,7 +577,7 @@ function newHideRow(name) {
   control.setAttribute("aria-label", `Hide ${name}`);
   control.addEventListener("click", () => {
     if (control.getAttribute("aria-disabled") === "true") {
-      $("hide-said").textContent = `${name} is hidden since the start; the page cannot change that.`;
+      sayHidden(`${name} is hidden since the start; the page cannot change that.`);
     } else {
       switchHidden(name, control.getAttribute("aria-checked") !== "true");
     }
@@ -595,16 +600,28 @@ async function loadHidden() {
   showHidden(await (await ask("api/hide")).json());
 }
 
+function sayHidden(text, bad = false) {
+  $("hide-said").textContent = text;
+  $("hide-said").toggleAttribute("data-bad", bad);
+}
+
 /** Has a word hidden, or shown again; tells whether it is. */
 async function switchHidden(name, on) {
-  $("hide-said").textContent = "…";
+  sayHidden("…");
+  const before = new Set(hidden.words.map((word) => word.name));
   try {
     const [path, options] = on ? ["api/hide", { method: "POST", body: name }] : [`api/hide/${encodeURIComponent(name)}`, { method: "DELETE" }];
-    showHidden(await (await ask(path, options)).json());
-    $("hide-said").textContent = on ? `${name} is hidden.` : `${name} is shown again.`;
+    const now = await (await ask(path, options)).json();
+    showHidden(now);
+    // What is hidden is what the word means, and of a word that nothing knows it is no more than a guess.
+    const means = on ? now.words.filter((word) => word.meaning && (!before.has(word.name) || word.name.toLowerCase() === name.toLowerCase())) : [];
+    const unsure = means.some(({ meaning }) => meaning.kind === "unknown");
+    const done = !on ? `${name} is shown again.` : unsure ? `${name} is switched on.` : `${name} is hidden.`;
+    const look = unsure ? ["Look whether the picture hides what is meant."] : [];
+    sayHidden([done, ...means.map((word) => `${word.name}: ${told(word.meaning)}.`), ...look].join(" "), unsure);
     return true;
   } catch (fault) {
-    $("hide-said").textContent = fault instanceof Refused ? fault.message : "The camera does not answer.";
+    sayHidden(fault instanceof Refused ? fault.message : "The camera does not answer.", true);
     return false;
   }
 }
@@ -732,7 +749,9 @@ function showEntry({ id, rule, state, from, duration_ms: ms, measured, thumbnail
   find("time").textContent = today ? began.toLocaleTimeString() : began.toLocaleString();
   find(".state").textContent = state === "ended" ? lasted(ms) : STATES[state];
   find(".measured").textContent = measured.map(measure).join(", ");
-  if (thumbnail && find("img").src !== thumbnail) Object.assign(find("img"), { src: thumbnail, hidden: false });
+  find("img").hidden = !thumbnail;
+  if (!thumbnail) find("img").removeAttribute("src");
+  else if (find("img").src !== thumbnail) find("img").src = thumbnail;
   while (entries.size > MOST_ENTRIES) {
     const oldest = Math.min(...entries.keys());
     entries.get(oldest).remove();

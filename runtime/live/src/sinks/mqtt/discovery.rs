@@ -122,7 +122,8 @@ impl Device<'_> {
             add(
                 "binary_sensor",
                 &format!("{slug}_present"),
-                word,
+                // A rule may have the word's name.
+                &format!("{word} present"),
                 json!({
                     "state_topic": state,
                     "value_template": known(format!("{{{{ {value}.present }}}}")),
@@ -165,9 +166,9 @@ impl Device<'_> {
                     let object = format!("zone_{zone_slug}_{word_slug}");
                     let name = format!("{zone}: {word}");
                     add("sensor", &format!("{object}_count"), &name, number(&path, "count", "measurement", "mdi:account-group"));
-                    for (key, said) in [("entered", "entered"), ("left", "left")] {
-                        let own = number(&path, key, "total_increasing", "mdi:location-enter");
-                        add("sensor", &format!("{object}_{key}"), &format!("{name} {said}"), own);
+                    for (key, icon) in [("entered", "mdi:location-enter"), ("left", "mdi:location-exit")] {
+                        let own = number(&path, key, "total_increasing", icon);
+                        add("sensor", &format!("{object}_{key}"), &format!("{name} {key}"), own);
                     }
                 }
                 CountedPlace::Line(line) => {
@@ -214,6 +215,8 @@ impl Device<'_> {
                 "Words",
                 json!({
                     "state_topic": format!("{}/words", self.base),
+                    // A longer list than it takes comes before the word that this entity is gone.
+                    "value_template": format!("{{{{ value if value | length <= {MAX_TEXT} else '' }}}}"),
                     "command_topic": format!("{}/words/set", self.base),
                     "max": MAX_TEXT,
                     "icon": "mdi:form-textbox",
