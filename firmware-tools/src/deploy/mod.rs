@@ -349,6 +349,9 @@ fn told_by_guard(status: &Value) -> String {
 /// What became of a release that a board no longer runs, and why.
 fn lost(status: &Value, release: &Release) -> String {
     let slots = ["a", "b"].map(|slot| &status[slot]);
+    if let Some(why) = slots.iter().filter(|slot| release.is_in(slot)).find_map(|slot| slot["status"]["aside"]["why"].as_str()) {
+        return format!("the board no longer tries {}: {why}; it runs {}", release.title(), current(status));
+    }
     let why = slots.iter().filter(|slot| release.is_in(slot)).find_map(|slot| slot["status"]["bad"]["why"].as_str());
     let why = why.map_or(String::new(), |why| format!(": {why}{}", told_by_guard(status)));
     format!("the board rolled back {}{why}; it runs {}", release.title(), current(status))

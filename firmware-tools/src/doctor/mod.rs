@@ -214,7 +214,7 @@ fn releases(paths: &Paths, board: &Board) -> Vec<Finding> {
         found.push(note("trial", what, "sudo edge-seg-fw mark-good   # or wait for healthy frames"));
     }
     if state.packaged.stands_in {
-        let what = format!("{} runs; slot {}: {}", machine::running(&state), slot.name(), machine::describe(state.slot(slot)));
+        let what = format!("{} runs in place of slot {}: {}", machine::name_of(None), slot.name(), machine::describe(state.slot(slot)));
         found.push(bad("starts", what, "journalctl -u edge-seg.service -n 50"));
     } else if state.slot(slot).failed_starts > 1 {
         let what = format!("slot {}: {}", slot.name(), machine::describe(state.slot(slot)));

@@ -727,7 +727,8 @@ fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
     }
     let choices = choices(&state);
     let pick = choices.iter().copied().min_by_key(|choice| state.rounds_failed(*choice)).flatten();
-    if let Some(current) = state.current.filter(|current| pick != Some(*current) && state.fails(*current)) {
+    let told = pick.is_none() && state.packaged.stands_in;
+    if let Some(current) = state.current.filter(|current| !told && pick != Some(*current) && state.fails(*current)) {
         let failed = state.slot(current).failed_starts;
         actions.push(Action::Report(format!("slot {} failed in {failed} starts in a row: {} is tried", current.name(), name_of(pick))));
     }
