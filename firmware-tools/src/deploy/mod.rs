@@ -119,7 +119,8 @@ fn borrowed(words: &[String]) -> Vec<&str> {
 fn older_slot(status: &Value) -> Option<&'static str> {
     let beside = if status["current"] == "a" { "b" } else { "a" };
     let state = &status[beside];
-    (status["current"].is_string() && (state["status"] == "good" || is_pending(state))).then_some(beside)
+    let is_whole = state["status"] == "good" || is_pending(state) || state["status"].get("aside").is_some();
+    (status["current"].is_string() && is_whole).then_some(beside)
 }
 
 /// What a tool that foretells no rollback would do, as far as its status tells.

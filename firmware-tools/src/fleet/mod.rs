@@ -351,6 +351,7 @@ pub fn render_status(answers: &[Answer]) -> String {
                 let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
                 let state = match slot.map(|slot| &status[slot]["status"]) {
                     None => "-".into(),
+                    Some(_) if status["packaged_stands_in"] == true => "fails, packaged runs".into(),
                     Some(Value::String(state)) => state.clone(),
                     Some(state) if state.get("pending").is_some() => "on trial".into(),
                     Some(state) if state.get("aside").is_some() => "set aside".into(),
