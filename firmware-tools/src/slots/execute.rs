@@ -353,7 +353,8 @@ impl<D: Disk> Slots<D> {
         match free.saturating_add(freed) >= needed {
             true => Ok(()),
             false => {
-                Err(format!("{}: the disk is too full: the release needs {needed} bytes, {} can be had", self.root.display(), free + freed))
+                let needs = if beside == 0 { "the release needs" } else { "the release and its copy need" };
+                Err(format!("{}: the disk is too full: {needs} {needed} bytes, {} can be had", self.root.display(), free + freed))
             }
         }
     }
