@@ -174,11 +174,9 @@ impl<'a> Incoming<'a> {
             eprintln!("edge-seg-fw: {} holds no key: signatures are not asked for", paths.keys.display());
         }
         let mut kept = Vec::new();
-        if request.bundle.is_none() {
-            kept.push(BUNDLE);
-        }
-        if request.binary.is_none() && !request.packaged && state.current.is_some() {
-            kept.push(PROGRAM);
+        if state.current.is_some_and(|slot| is_sound(state.slot(slot))) {
+            kept.extend(Some(BUNDLE).filter(|_| request.bundle.is_none()));
+            kept.extend(Some(PROGRAM).filter(|_| request.binary.is_none() && !request.packaged));
         }
         // The packaged binary came through the system's own signatures; what a slot holds has been asked for its own.
         let mut signed = Vec::new();
@@ -342,10 +340,13 @@ pub(crate) fn trust_of(paths: &Paths, board: &Board) -> Result<Option<Trust>> {
     }
 }
 
+fn is_sound(slot: &SlotState) -> bool {
+    matches!(slot.status, Status::Good | Status::Pending { .. })
+}
+
 /// The files of slots that may be run.
 fn held(state: &State) -> Vec<FileMark> {
-    let sound = |slot: &&SlotState| matches!(slot.status, Status::Good | Status::Pending { .. });
-    let releases = [&state.a, &state.b].into_iter().filter(sound).filter_map(|slot| slot.release.as_ref());
+    let releases = [&state.a, &state.b].into_iter().filter(|slot| is_sound(slot)).filter_map(|slot| slot.release.as_ref());
     releases.flat_map(|release| release.files.iter().cloned()).collect()
 }
 

@@ -105,7 +105,8 @@ pub fn answer(paths: &Paths, board: &Board, input: impl Read) -> Result<Option<S
         return Ok(Some(why));
     }
     // Another runtime may take another configuration: that one is asked when it is there.
-    if config.is_empty() || brings(PROGRAM) {
+    let runs = |file: &FileMark| current.as_ref().is_some_and(|release| release.files.contains(file));
+    if config.is_empty() || question.files.iter().any(|file| file.name == PROGRAM && !runs(file)) {
         return Ok(None);
     }
     let runtime = state.current.map_or_else(|| paths.packaged.clone(), |slot| slots.folder(slot).join(PROGRAM));

@@ -137,7 +137,7 @@ fn eval_names_what_does_not_fit() {
     fs::write(folder.path().join("images/a.png"), &picture[..picture.len() / 2]).unwrap();
     left_out("a.png");
     fs::remove_file(folder.path().join("images/a.png")).unwrap();
-    fails(&["--view", "all"], "a picture for");
+    fails(&["--view", "all"], "one picture for labels/a.png");
 }
 
 #[test]

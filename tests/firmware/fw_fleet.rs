@@ -393,7 +393,8 @@ fn configurations_are_signed_where_the_board_asks_for_it_and_a_dry_run_tells_wha
     assert!(fleet.config(0).contains("\"car\""));
     // A key that cannot be read is told by a dry run too.
     fs::write(keys.join("odd.pub"), "no key\n").unwrap();
-    refused(&dry, "odd.pub");
+    fleet.file(&signed.replace("person, dog", "bus").replace("\"workshop\"", "\"stranger\""));
+    refused(&["deploy", "--dry-run", "--no-password"], "odd.pub");
     fs::remove_file(keys.join("odd.pub")).unwrap();
     fs::remove_file(keys.join("stranger.pub")).unwrap();
     fs::rename(fleet.at("old.pub"), keys.join("workshop.pub")).unwrap();

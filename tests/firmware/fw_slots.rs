@@ -239,8 +239,8 @@ fn a_hundred_installations_with_random_cuts() {
                 "seed {seed}, release {serial}: {runs:?} runs, expected {running} or {serial}"
             );
             disk = next;
+            disk = good(disk);
             if runs == Some(serial) {
-                disk = good(disk);
                 running = serial;
             }
         }

@@ -207,7 +207,8 @@ pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str, 
     }
     if how.dry_run {
         let mut what = format!("would copy {} bytes and install {} beside {}", release.bytes(), release.title(), current(&status));
-        if release.files.iter().any(|file| file.ending == "binary") {
+        let runs = |sha256: &str| status["current"].as_str().is_some_and(|slot| release::holds(&status[slot], &[sha256.to_owned()]));
+        if release.files.iter().any(|file| file.ending == "binary" && !runs(&file.sha256)) {
             what.push_str("; whether that program takes the configuration it tells when it is there");
         }
         return Ok(Turn { board, what, left_alone: true });

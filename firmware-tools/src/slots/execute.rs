@@ -375,7 +375,10 @@ impl<D: Disk> Slots<D> {
         let freed: u64 = old.iter().filter(|file| !kept.contains(file)).map(|file| file.bytes).sum();
         match free.saturating_add(freed) >= needed {
             true => Ok(()),
-            false => Err(format!("{}: {TOO_FULL}: the release needs {needed} bytes, {} can be had", self.root.display(), free + freed)),
+            false => {
+                let needs = if beside == 0 { "the release needs" } else { "the release and its copy need" };
+                Err(format!("{}: {TOO_FULL}: {needs} {needed} bytes, {} can be had", self.root.display(), free + freed))
+            }
         }
     }
 
