@@ -95,7 +95,7 @@ pub fn newest_rollout(entries: &[Value]) -> Option<Rollout> {
     let mut changed = BTreeSet::new();
     for start in entries.iter().rev().filter(|entry| entry["event"] == "start" && brings(entry)) {
         let of_run = |event: &'static str| entries.iter().filter(move |entry| entry["event"] == event && entry["run"] == start["run"]);
-        let row = |host: &str| of_run("board").filter(|row| row["host"] == host).last();
+        let row = |host: &str| of_run("board").rfind(|row| row["host"] == host);
         let marks = |files: &Value| -> Vec<String> {
             files.as_object().into_iter().flatten().filter_map(|(_, sha256)| Some(sha256.as_str()?.to_owned())).collect()
         };
