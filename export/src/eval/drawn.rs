@@ -76,14 +76,19 @@ fn yolo_folder(labels: &Path, images: &Path, only: Option<&HashSet<String>>, sto
         let picture = pictures::only_one(pictures.get(stem).into_iter().flatten(), images, stem, path)?;
         sheets.push(yolo(path, &picture, &names, stored).map_err(|why| LeftOut::new(stem, why)));
     }
+    // Pictures of nothing alone would be no measure of labels of which none can be read.
+    if sheets.iter().all(Result::is_err)
+        && let Some(Err(first)) = sheets.drain(..).next()
+    {
+        return Err(first.into());
+    }
     // For Ultralytics these are pictures of nothing.
     let mut unlabelled = Vec::new();
-    for (stem, paths) in pictures.iter().filter(|(stem, _)| wanted(stem) && !texts.contains_key(*stem)) {
-        for path in paths {
-            let sheet = upright_size(path, stored).map(|size| Sheet { name: file_name(path), size, shapes: Vec::new() });
-            sheets.push(sheet.map_err(|why| LeftOut::new(stem, why)));
-            unlabelled.push(stem.clone());
-        }
+    for (stem, named) in pictures.iter().filter(|(stem, _)| wanted(stem) && !texts.contains_key(*stem)) {
+        let path = pictures::only_one(named.iter(), images, stem, labels)?;
+        let sheet = upright_size(&path, stored).map(|size| Sheet { name: file_name(&path), size, shapes: Vec::new() });
+        sheets.push(sheet.map_err(|why| LeftOut::new(stem, why)));
+        unlabelled.push(stem.clone());
     }
     let listed = names.iter().map(|name| name.as_str()).collect::<Vec<_>>();
     let drawn = together(&labels.display().to_string(), images, sheets, only, "YOLO segmentation", Some(listed.as_slice()))?;
