@@ -352,7 +352,7 @@ fn encoder(beside: &Path, place: &Path) -> Result<Child> {
 
 /// The head of a y4m stream.
 pub(super) fn header(width: u32, height: u32, (frames, seconds): Rate) -> Vec<u8> {
-    format!("YUV4MPEG2 W{width} H{height} F{frames}:{seconds} Ip A1:1 C444 XCOLORRANGE=LIMITED\n").into_bytes()
+    format!("YUV4MPEG2 W{width} H{height} F{frames}:{seconds} Ip A1:1 C444 XCOLORRANGE=LIMITED XEDGESEGMATRIX=BT601\n").into_bytes()
 }
 
 const FRAME: &[u8] = b"FRAME\n";
@@ -403,6 +403,22 @@ mod tests {
         let want = [0, 1, 2, 2, 3, 4, 5].map(|i: usize| colours[i]);
         for (found, want) in seen.iter().zip(want) {
             assert!(found.iter().zip(want).all(|(&a, b)| a.abs_diff(b) <= 2), "{found:?} instead of {want:?}");
+        }
+    }
+
+    #[test]
+    fn colours_read_back_at_every_height() {
+        let folder = tempfile::tempdir().unwrap();
+        for height in [4, 720] {
+            let path = folder.path().join(format!("{height}.y4m"));
+            let mut video = VideoWriter::create(&path).unwrap();
+            video.write(&RgbImage::from_pixel(4, height, image::Rgb([200, 40, 40])), Duration::ZERO, None).unwrap();
+            video.finish().unwrap();
+            let mut source = open_source(&format!("y4m:{}", path.display()), &SourceOptions::default()).unwrap();
+            let mut frame = Frame::still(RgbImage::default());
+            assert!(source.read(&mut frame).unwrap());
+            let found = frame.pixels.get_pixel(1, 1).0;
+            assert!(found.iter().zip([200, 40, 40]).all(|(&a, b)| a.abs_diff(b) <= 2), "{height}: {found:?}");
         }
     }
 

@@ -104,8 +104,10 @@ impl Decoder {
     }
 
     pub fn rate(&self) -> Option<Rate> {
-        // What is faster is the clock of a film without a rate of its own.
-        self.child.rate().filter(|&(frames, seconds)| frames <= MAX_RATE.saturating_mul(seconds))
+        let rate = self.child.rate()?;
+        let is_real = rate.0 <= MAX_RATE.saturating_mul(rate.1);
+        // What is faster is the clock of a film without a rate of its own, as browsers record it: a rate that keeps each of its pictures.
+        if is_real { Some(rate) } else { matches!(self.input, Input::File(_)).then_some(WITHOUT_RATE) }
     }
 
     /// Reads the next frame; false at the end.
@@ -194,8 +196,12 @@ impl Decoder {
     }
 }
 
+/// The rate of a film without one.
+const WITHOUT_RATE: Rate = (60, 1);
 /// Frames a second beyond which a film has no rate.
 const MAX_RATE: u32 = 300;
+/// Microseconds of a stream that ffmpeg looks at before it gives a picture.
+const PROBE_US: &str = "2000000";
 /// Video streams of a file that are looked at.
 const MAX_STREAMS: usize = 8;
 
@@ -223,7 +229,8 @@ fn spawn(input: &Input, options: &SourceOptions, live: bool, learnt: &Learnt, st
             } else {
                 command.args(["-protocol_whitelist", allowed]);
             }
-            command.args(["-fflags", "nobuffer", "-i", uri]);
+            // Not the flag `nobuffer`, with which it throws away what it has looked at: short films and single pictures whole.
+            command.args(["-analyzeduration", PROBE_US, "-fpsprobesize", "0", "-i", uri]);
         }
     }
     let once = once(learnt);
@@ -267,7 +274,7 @@ pub(super) fn decode_units(
 ) -> Result<(Producer, std::process::ChildStdin), Fault> {
     let mut command = Command::new(PROGRAM.name);
     command.args(["-nostdin", "-hide_banner", "-loglevel", "error"]);
-    // It would look at twenty pictures for their rate before it gave one, and with the flag `nobuffer` lose them.
+    // It would look at twenty pictures for their rate before it gave one.
     command.args(["-probesize", "32", "-analyzeduration", "0", "-fpsprobesize", "0"]);
     command.args(["-f", encoding, "-i", "pipe:0"]);
     frames_out(&mut command, options, learnt);

@@ -1,5 +1,5 @@
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Fault, Notice, Rate, Source, SourceOptions};
 use crate::backoff::{Backoff, sleep_unless};
@@ -45,9 +45,23 @@ impl Reconnecting {
     fn rest(&mut self, why: Option<Error>) {
         self.inner = None;
         self.lost = true;
-        let pause = self.pauses.pause();
+        let mut pause = self.pauses.pause();
+        if why.as_ref().is_some_and(is_wrong_login) {
+            pause = pause.max(AFTER_WRONG_LOGIN);
+        }
         (self.options.notify)(Notice::Lost { why, retry_in: pause });
         sleep_unless(&self.options.stop, pause);
+    }
+}
+
+/// Cameras lock an account that tries a wrong password again and again, often five times in some minutes.
+const AFTER_WRONG_LOGIN: Duration = Duration::from_secs(60);
+
+fn is_wrong_login(error: &Error) -> bool {
+    match error {
+        Error::Source { fault: Fault::Camera { status, .. }, .. } => *status == Some(401),
+        Error::Source { fault: Fault::Ended { said, .. }, .. } => said.contains("401 Unauthorized"),
+        _ => false,
     }
 }
 

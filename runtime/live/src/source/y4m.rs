@@ -93,6 +93,7 @@ fn header(line: &str, matrix: Option<Matrix>, range: Option<Range>) -> Result<St
         return Err(Fault::stream("header", "YUV4MPEG2", format!("{found:?}")));
     }
     let (mut width, mut height, mut rate, mut format, mut tagged, mut aspect) = (0, 0, (25, 1), (PixelFormat::I420, 8), None, (1, 1));
+    let mut written = None;
     for word in words.filter(|w| !w.is_empty()) {
         let bad = |expected: &str| Fault::stream("header", expected, format!("{word:?}"));
         let (Some(tag), Some(value)) = (word.get(..1), word.get(1..)) else { return Err(bad("plain text")) };
@@ -112,6 +113,8 @@ fn header(line: &str, matrix: Option<Matrix>, range: Option<Range>) -> Result<St
                 }
             }
             "C" => format = colour_space(value).ok_or_else(|| bad(COLOUR_SPACES))?,
+            // The format has no tag for it; what this program writes carries one of its own.
+            "X" if value == "EDGESEGMATRIX=BT601" => written = Some(Matrix::Bt601),
             "X" if value == "COLORRANGE=FULL" => tagged = Some(Range::Full),
             "X" if value == "COLORRANGE=LIMITED" => tagged = Some(Range::Limited),
             // 0:0 stands for an unknown shape.
@@ -122,7 +125,7 @@ fn header(line: &str, matrix: Option<Matrix>, range: Option<Range>) -> Result<St
     let (format, bits) = format;
     let layout = Layout::deep(format, width, height, bits)?;
     let range = range.or(tagged).unwrap_or(format.usual_range());
-    let decoder = YuvDecoder::new(matrix.unwrap_or(Matrix::of_height(height)), range);
+    let decoder = YuvDecoder::new(matrix.or(written).unwrap_or(Matrix::of_height(height)), range);
     Ok(Stream { frames: RawFrames::new(layout, decoder, rate), shown: squared((width, height), aspect) })
 }
 

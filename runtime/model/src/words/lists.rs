@@ -408,31 +408,11 @@ pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<(usize, L
     if let Some(sep) = separator(first) {
         let header: Vec<String> = split_row(first, sep).iter().map(|c| c.to_lowercase()).collect();
         let column = |wanted: &str| header.iter().position(|c| c == wanted);
-        // Without a name of its own: the index that pandas puts before a table. `r`, `g`, `b` are CamVid's, `pixel value` Roboflow's,
-        // `labelname` Open Images'.
-        let known = [
-            "",
-            "id",
-            "idx",
-            "index",
-            "ids",
-            "colour",
-            "color",
-            "label",
-            "synonyms",
-            "threshold",
-            "r",
-            "g",
-            "b",
-            "red",
-            "green",
-            "blue",
-            "pixel value",
-            "labelname",
-            "mid",
-            "supercategory",
-        ];
-        let is_header = header.iter().any(|c| known.contains(&c.as_str()) || c.ends_with("_id"));
+        // `r`, `g`, `b` are CamVid's, `pixel value` Roboflow's, `labelname` Open Images'.
+        let known = "id idx index ids colour color label synonyms threshold r g b red green blue labelname mid supercategory";
+        let is_known = |c: &String| known.split(' ').any(|known| known == c) || c == "pixel value" || c.ends_with("_id");
+        // Without a name comes first the index that pandas puts before a table.
+        let is_header = header[0].is_empty() || header.iter().any(is_known);
         let names = ["name", "class", "displayname", "display_name", "class_name"].iter().find_map(|wanted| column(wanted));
         if let Some(at) = names.filter(|_| is_header || sep == '\t') {
             lines.next();

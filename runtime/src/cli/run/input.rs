@@ -27,7 +27,7 @@ pub struct InputArgs {
     /// Seconds without a frame after which a network stream counts as dead and is opened again [default: 10].
     #[arg(long, value_name = "S")]
     stall: Option<f64>,
-    /// The source's colour matrix [default: what it says, else BT.709 from 720 lines, BT.601 below].
+    /// The source's colour matrix [default: what it says, else BT.601; of y4m, raw frames and V4L2 from 720 lines BT.709].
     #[arg(long, value_enum)]
     matrix: Option<MatrixArg>,
     /// The source's colour range [default: what it says, else limited].

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rumqttc::{
     AsyncClient, Event, LastWill, MqttOptions as Settings, Packet, Publish, PublishOptions, QoS, SubscribeFilter, TlsConfiguration,
@@ -41,8 +41,12 @@ const COMMANDS: [(&str, &str); 4] = [("/words/set", "tags "), ("/words/add", "ad
 const RUN: &str = "/run";
 const MAX_OTHERS: usize = 64;
 const KEEP_ALIVE_S: u16 = 20;
-/// Longest command that is read.
-const MAX_INCOMING_BYTES: usize = 64 << 10;
+/// Longest command that is obeyed.
+const MAX_COMMAND_BYTES: usize = 64 << 10;
+/// Longest message that is received: a longer one ends the connection, and a broker that keeps it sends it anew with each.
+const MAX_INCOMING_BYTES: usize = 8 << 20;
+/// A connection that lasts so long is a good one.
+const STEADY: Duration = Duration::from_secs(3);
 const MAX_OUTGOING_BYTES: usize = 1 << 20;
 /// How often the outbox is looked at while there is no connection.
 const LOOK: Duration = Duration::from_millis(500);
@@ -215,12 +219,13 @@ impl Listener {
     async fn listen(self) {
         let (mut pauses, mut told) = (Backoff::default(), false);
         loop {
+            let mut since: Option<Instant> = None;
             let (client, mut events) = AsyncClient::builder(self.settings.clone()).capacity(8).build();
             let why = loop {
                 match events.poll().await {
                     Ok(Event::Incoming(Packet::ConnAck(_))) => {
                         tracing::info!("{}: connected", self.place);
-                        pauses.reset();
+                        since = Some(Instant::now());
                         told = false;
                         self.outbox.send_retained_again();
                         self.outbox.keep(format!("{}{RUN}", self.base), self.run.clone().into());
@@ -240,8 +245,18 @@ impl Listener {
             if self.outbox.is_closing() {
                 return;
             }
+            // What ends each connection soon after its beginning, such as a message that the broker keeps, is not met twice a second.
+            if since.is_some_and(|since| since.elapsed() >= STEADY) {
+                pauses.reset();
+            }
             let pause = pauses.pause();
             if !told {
+                let mut why = why.to_string();
+                if why.contains("size limit exceeded") {
+                    let under = format!("{0}/words/…, {0}/command or {0}/run", self.base);
+                    why =
+                        format!("a message of more than {MAX_INCOMING_BYTES} bytes under {under}: clear it (mosquitto_pub -r -n -t TOPIC)");
+                }
                 tracing::warn!("{}: {why}; connecting again in {:.1} s", self.place, pause.as_secs_f64());
                 told = true;
             }
@@ -277,10 +292,14 @@ impl Listener {
         if let Some((_, verb)) = command {
             // A command that the broker kept would come again with every connection and undo what was said since.
             if message.retain {
-                tracing::warn!("{topic}: a retained command is not obeyed");
+                tracing::warn!("{topic}: a retained command is not obeyed; clear it (mosquitto_pub -r -n -t {topic})");
                 return;
             }
             let sent = match std::str::from_utf8(&message.payload).map(str::trim) {
+                _ if message.payload.len() > MAX_COMMAND_BYTES => {
+                    tracing::warn!("{topic}: a command of {} bytes, where at most {MAX_COMMAND_BYTES} are obeyed", message.payload.len());
+                    Err("expected a command of at most 65536 bytes")
+                }
                 Ok(list) if verb.is_empty() && list.split_whitespace().next() == Some("quit") => {
                     Err("expected a command about words: a broker ends no session")
                 }
@@ -323,5 +342,35 @@ mod tests {
             let error = parse(url).expect_err(url).to_string();
             assert!(error.starts_with("mqtt url: expected") && !error.contains("secret"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_command_is_obeyed_unless_it_is_retained_or_too_long() {
+        let (commands, obeyed) = std::sync::mpsc::sync_channel(4);
+        let listener = Listener {
+            place: "mqtt://broker".into(),
+            settings: Settings::new("test", ("broker".to_owned(), 1883)),
+            run: "1".into(),
+            others: RefCell::default(),
+            outbox: Arc::new(Outbox::new(Arc::default())),
+            base: "edge-seg/a".into(),
+            discovery: None,
+            node: "a".into(),
+            commands,
+            link: watch::channel(Link::default()).0,
+        };
+        let told = |length: usize, retain: bool| {
+            let mut message = Publish::new("edge-seg/a/words/add", QoS::AtLeastOnce, vec![b'a'; length]);
+            message.retain = retain;
+            listener.obey(&message);
+            obeyed.try_recv().ok().map(|line| line.len())
+        };
+        assert_eq!(told(MAX_COMMAND_BYTES, false), Some(4 + MAX_COMMAND_BYTES));
+        assert_eq!(told(9, true), None);
+        assert_eq!(listener.outbox.next(), None);
+        assert_eq!(told(MAX_COMMAND_BYTES + 1, false), None);
+        let error = listener.outbox.next().unwrap();
+        assert_eq!(error.topic, "edge-seg/a/error");
+        assert!(String::from_utf8_lossy(&error.payload).contains("at most 65536 bytes"));
     }
 }

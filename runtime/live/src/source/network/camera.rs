@@ -129,6 +129,12 @@ impl NetworkCamera {
                 tell_lost(&mut self.damage, self.sequence, lost);
                 match decoded {
                     Ok(()) => break true,
+                    // Sides stand in a byte there, in steps of eight (RFC 2435 section 3.1.5); larger ones are sent as 0.
+                    Err(why) if is_without_size(&why) => {
+                        let expected = "Motion JPEG of up to 2040×2040 pixels, the most that RTP can tell";
+                        let found = "a larger picture; choose H.264 or a smaller size in the camera's settings";
+                        return Err(Fault::name(expected, found));
+                    }
                     Err(why) => self.damage.tell(self.sequence, &why),
                 }
                 self.sequence += 1;
@@ -157,7 +163,9 @@ impl NetworkCamera {
                             if !PROGRAM.is_there() {
                                 return Err(unread(&what));
                             }
-                            return Err(Fault::Camera { status: None, said: format!("{what} is decoded by {} alone", PROGRAM.name) });
+                            // Asked anew by the same transport, which is not at fault; the rest of this picture is lost.
+                            self.reading = Reading::Nothing;
+                            return self.once(frame);
                         }
                     }
                     self.sequence += 1;
@@ -233,6 +241,12 @@ fn tell_lost(damage: &mut Damage, sequence: u64, lost: u64) {
     }
 }
 
+/// Whether a JPEG was refused because one of its sides is 0.
+fn is_without_size(why: &str) -> bool {
+    let sides = why.strip_suffix(" pixels").and_then(|sides| sides.split_once('×'));
+    sides.is_some_and(|(width, height)| width == "0" || height == "0")
+}
+
 /// What no transport changes.
 fn is_final(fault: &Fault) -> bool {
     matches!(
@@ -247,4 +261,15 @@ fn unread(encoding: &str) -> Fault {
         "video as H.264 or Motion JPEG",
         format!("{encoding}, which the program {name} reads, which is not installed; install the package {package}"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_without_a_size_is_told_from_a_damaged_one() {
+        assert!(["0×0 pixels", "0×1440 pixels", "2560×0 pixels"].into_iter().all(is_without_size));
+        assert!(!["640×480 pixels in a JPEG of 9 bytes, which cannot hold them", "10×20 pixels", ""].into_iter().any(is_without_size));
+    }
 }

@@ -8,7 +8,7 @@ use http_auth::{PasswordClient, PasswordParams};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT, WWW_AUTHENTICATE};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, LOCATION, USER_AGENT, WWW_AUTHENTICATE};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -88,22 +88,55 @@ pub(super) fn open(address: &Address, options: &SourceOptions) -> Result<Option<
 /// Kinds of content that are one JPEG after the other.
 const KINDS: [&str; 4] = ["multipart/x-mixed-replace", "multipart/mixed", "video/x-motion-jpeg", "video/x-mjpeg"];
 
+/// Redirections that are followed, as browsers follow twenty.
+const MAX_REDIRECTIONS: usize = 8;
+
 /// The response, if it is Motion JPEG.
 async fn ask(address: &Address) -> Result<Option<Response<Incoming>>, Fault> {
-    let mut response = get(address, None).await?;
-    if let (StatusCode::UNAUTHORIZED, Some(login)) = (response.status(), &address.login) {
-        let Some(answer) = answer_to(&response, login, &target(address)) else { return Ok(None) };
-        response = get(address, Some(answer)).await?;
+    let mut address = address.clone();
+    for _ in 0..=MAX_REDIRECTIONS {
+        let mut response = get(&address, None).await?;
+        if let (StatusCode::UNAUTHORIZED, Some(login)) = (response.status(), &address.login) {
+            let Some(answer) = answer_to(&response, login, &target(&address)) else { return Ok(None) };
+            response = get(&address, Some(answer)).await?;
+        }
+        let status = response.status();
+        if let Some(place) = header(&response, LOCATION).filter(|_| status.is_redirection()) {
+            match redirected(&address, place)? {
+                Some(next) => address = next,
+                None => return Ok(None),
+            }
+            continue;
+        }
+        if !status.is_success() {
+            return Err(Fault::Camera { status: Some(status.as_u16()), said: format!("the camera answers {status}") });
+        }
+        let kind = header(&response, CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
+        // Of a length that is known: a camera that sends on does not know it.
+        if kind.starts_with("image/") && header(&response, CONTENT_LENGTH).is_some() {
+            return Err(Fault::name("the address of a stream", format!("one picture ({kind}); take the address of the camera's stream")));
+        }
+        return Ok(KINDS.iter().any(|known| kind.starts_with(known)).then_some(response));
     }
-    let status = response.status();
-    if status.is_redirection() {
-        return Ok(None);
+    Err(Fault::Camera { status: None, said: format!("the camera sends on to other addresses more than {MAX_REDIRECTIONS} times") })
+}
+
+fn header(response: &Response<Incoming>, name: HeaderName) -> Option<&str> {
+    response.headers().get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Where an address sends on to; none if that is encrypted, which ffmpeg reads. A login goes to its own host alone.
+fn redirected(address: &Address, place: &str) -> Result<Option<Address>, Fault> {
+    let wrong = || Fault::Camera { status: None, said: "the camera sends on to what is no address of HTTP".into() };
+    let mut url = address.url.join(place).map_err(|_| wrong())?;
+    match url.scheme() {
+        "http" => {}
+        "https" => return Ok(None),
+        _ => return Err(wrong()),
     }
-    if !status.is_success() {
-        return Err(Fault::Camera { status: Some(status.as_u16()), said: format!("the camera answers {status}") });
-    }
-    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
-    Ok(KINDS.iter().any(|known| kind.starts_with(known)).then_some(response))
+    let _ = (url.set_username(""), url.set_password(None));
+    let login = address.login.clone().filter(|_| url.host_str() == address.url.host_str());
+    Ok(Some(Address { url, login }))
 }
 
 fn target(address: &Address) -> String {
@@ -162,5 +195,23 @@ async fn hand_on(response: Response<Incoming>, sender: &SyncSender<Result<Bytes,
         if last {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_follows_a_redirection_to_its_own_host_alone() {
+        let from = Address::parse("http://me:it@camera:81/video?size=3").unwrap();
+        let to = |place: &str| redirected(&from, place).map(|to| to.map(|to| (to.url.to_string(), to.login.is_some())));
+        let found = |url: &str, login: bool| Some((url.to_owned(), login));
+        assert_eq!(to("/live").unwrap(), found("http://camera:81/live", true));
+        assert_eq!(to("http://camera/live?a=b").unwrap(), found("http://camera/live?a=b", true));
+        assert_eq!(to("http://elsewhere/live").unwrap(), found("http://elsewhere/live", false));
+        assert_eq!(to("http://you:yours@elsewhere/live").unwrap(), found("http://elsewhere/live", false));
+        assert_eq!(to("https://camera/live").unwrap(), None);
+        assert!(to("file:///etc/passwd").is_err() && to("http://[").is_err());
     }
 }
