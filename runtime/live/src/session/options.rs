@@ -23,7 +23,7 @@ pub struct LiveOptions {
     pub carry: PropagationOptions,
     /// Whether another scene makes a key frame of its own, and what was smoothed is forgotten there.
     pub scene_cuts: bool,
-    /// Lowers rate and size while the board is hot; none lets it run as it is.
+    /// Lowers rate and size while the board is hot, and the rate alone while something is hidden; none lets it run as it is.
     pub governor: Option<GovernorOptions>,
     /// Cuts the masks of words into things that are followed; none leaves them as they are.
     pub things: Option<ThingOptions>,

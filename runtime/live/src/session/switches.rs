@@ -145,13 +145,15 @@ impl HideSwitches {
         let known = |class: &Class| old.classes.iter().position(|known| known.name == class.name);
         let is_more = |class: &Class| known(class).is_none_or(|at| class.words.len() > old.classes[at].words.len());
         let more = if classes.iter().any(is_more) { version } else { old.more };
-        let meanings = classes.iter().map(|class| {
-            let mut meanings = known(class).map(|at| old.meanings[at].clone()).unwrap_or_default();
-            let new: Vec<&str> = class.words[meanings.len()..].iter().map(String::as_str).collect();
-            meanings.extend(told_meanings(&self.session, "hide: ", &new));
-            meanings
-        });
-        let meanings = meanings.collect();
+        let mut meanings: Vec<Vec<Option<Meaning>>> =
+            classes.iter().map(|class| known(class).map(|at| old.meanings[at].clone()).unwrap_or_default()).collect();
+        // Words of a known class that are new stand behind the others.
+        let new = classes.iter().zip(&meanings).flat_map(|(class, known)| &class.words[known.len()..]);
+        let new: Vec<&str> = new.map(String::as_str).collect();
+        let mut told = told_meanings(&self.session, "hide: ", &new).into_iter();
+        for (class, known) in classes.iter().zip(&mut meanings) {
+            known.extend(told.by_ref().take(class.words.len() - known.len()));
+        }
         *self.state.lock() = Arc::new(Switched { version, more, classes, meanings, hide });
         Ok(version)
     }
