@@ -67,6 +67,14 @@ def test_a_table_that_is_wrong_is_refused(tmp_path, text, said):
         by_hand(table)
 
 
+def test_a_table_takes_words_out_and_lets_english_give_way(tmp_path):
+    table = tmp_path / "table.tsv"
+    table.write_text("# head\nenglish\tde\ndog\tHund\n-\tStuss\n~visage\t\nsuv\t\n", "utf-8")
+    assert by_hand(table) == {("hund", "de"): "dog", ("stuss", "de"): "-"}
+    assert english_by_hand(table) == ["dog", "suv"]
+    assert gives_way(table) == ["visage"]
+
+
 def test_words_that_the_runtime_exchanges_are_told():
     words = ["Hund", "Baum", "Löffel", "dog", "dogs", "traffic light", "Kind", "chat", "buses", "xyzzy", "t-shirt"]
     assert exchanged(words) == {"Hund": "dog", "Baum": "tree", "Löffel": "spoon"}
