@@ -371,15 +371,30 @@ def english_words(sources: Path, english: English, seen: set[str]) -> dict[str, 
     return found
 
 
+# In place of the English of words that the lists have and nobody wants.
+_NOT_A_WORD = "-"
+# In front of English that gives way to other languages' words.
+_GIVES_WAY = "~"
+
+
 def english_by_hand(path: Path) -> list[str]:
     """The first column of that table: English, also where no other language has a word for it."""
+    return [word for word in _first_column(path) if word != _NOT_A_WORD and not word.startswith(_GIVES_WAY)]
+
+
+def gives_way(path: Path) -> list[str]:
+    """English words of that table that give way to other languages' words, as names do."""
+    return [word.removeprefix(_GIVES_WAY) for word in _first_column(path) if word.startswith(_GIVES_WAY)]
+
+
+def _first_column(path: Path) -> list[str]:
     rows = [line for line in path.read_text("utf-8").splitlines() if line and not line.startswith("#")]
     return [row.partition("\t")[0] for row in rows[1:]]
 
 
 def by_hand(path: Path) -> dict[tuple[str, str], str]:
     """A table of words that win over the lists: English in the first column, then a column for each language named in its head, several
-    words separated by `|`."""
+    words separated by `|`. What means `-` is in the lists and wanted by nobody."""
     rows = [line.split("\t") for line in path.read_text("utf-8").splitlines() if line and not line.startswith("#")]
     found: dict[tuple[str, str], str] = {}
     head = rows[0]
@@ -405,11 +420,15 @@ def make(sources: Path, table: Path, presets: Path) -> str:
     for language in LANGUAGES:
         here = entries(sources, english, language)
         here.update({key: meaning for (key, tag), meaning in hand.items() if tag == language})
+        here = {key: meaning for key, meaning in here.items() if meaning != _NOT_A_WORD}
         lines += [f"{key}\t{language}\t{meaning}" for key, meaning in here.items()]
         # Whatever is looked for is English, such as the halves of a word that stands in two.
         for part in {part for meaning in here.values() for part in meaning.lower().replace("-", " ").split()}:
             if known.get(part, "p") == "p":
                 known[part] = str(commonness(english.uses(part)))
+    # A word that somebody wrote down here is meant sooner than English that is hardly met.
+    rare = {key for (key, _), meaning in hand.items() if meaning != _NOT_A_WORD and known.get(key, "p")[0] < str(_COMMON)}
+    known.update(dict.fromkeys(rare | set(gives_way(table)), "p"))
     lines += [f"{key}\ten\t{mark}" for key, mark in known.items()]
     return HEADER + "\n".join(sorted(set(lines), key=lambda line: line.encode())) + "\n"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_seg_trainer.lexicon import HEADER, LANGUAGES, LexiconError, by_hand, english_by_hand, exchanged, fold, warn
+from edge_seg_trainer.lexicon import HEADER, LANGUAGES, LexiconError, by_hand, english_by_hand, exchanged, fold, gives_way, warn
 
 ROOT = Path(__file__).parents[3]
 TABLE = ROOT / "export/recipes/words-of-languages.tsv"
@@ -39,10 +39,14 @@ def test_the_file_holds_the_table_and_names_its_sources():
     assert body == sorted(set(body), key=lambda line: line.encode())
     found = {tuple(line.split("\t")[:2]): line.split("\t")[2] for line in body}
     for (word, language), meaning in by_hand(TABLE).items():
-        assert found[word, language] == meaning, f"{word} ({language}): make the lexicon anew"
+        assert found.get((word, language), "-") == meaning, f"{word} ({language}): make the lexicon anew"
     for word in english_by_hand(TABLE):
         for part in fold(word).split():
             assert found[part, "en"] != "p", f"{part}: make the lexicon anew"
+    for word in gives_way(TABLE):
+        assert found[word, "en"] == "p", f"{word}: make the lexicon anew"
+    for word, _ in (key for key, meaning in by_hand(TABLE).items() if meaning != "-"):
+        assert found.get((word, "en"), "p") == "p" or found[word, "en"][0] >= "2", f"{word}: make the lexicon anew"
     for licence in ("Unicode License", "ISC", "CC BY 4.0", "CC BY 3.0", "WordNet License"):
         assert licence in text[: len(HEADER)]
     assert "BY-SA" not in HEADER and "GPL" not in HEADER
@@ -61,6 +65,14 @@ def test_a_table_that_is_wrong_is_refused(tmp_path, text, said):
     table.write_text(text, "utf-8")
     with pytest.raises(LexiconError, match=said):
         by_hand(table)
+
+
+def test_a_table_takes_words_out_and_lets_english_give_way(tmp_path):
+    table = tmp_path / "table.tsv"
+    table.write_text("# head\nenglish\tde\ndog\tHund\n-\tStuss\n~visage\t\nsuv\t\n", "utf-8")
+    assert by_hand(table) == {("hund", "de"): "dog", ("stuss", "de"): "-"}
+    assert english_by_hand(table) == ["dog", "suv"]
+    assert gives_way(table) == ["visage"]
 
 
 def test_words_that_the_runtime_exchanges_are_told():

@@ -32,6 +32,8 @@ pub struct Language(usize);
 struct Grammar {
     code: &'static str,
     name: &'static str,
+    /// Letters beside a to z that it writes.
+    accents: &'static str,
     /// Words that are left out.
     articles: &'static [&'static str],
     /// Words behind which stands what the thing before them is of: a table of wood.
@@ -46,10 +48,11 @@ const ENGLISH: Language = Language(0);
 
 /// In the order in which they are asked.
 static GRAMMARS: [Grammar; 9] = [
-    Grammar { code: "en", name: "English", articles: &[], of: &[], endings: &[], head_first: false },
+    Grammar { code: "en", name: "English", accents: "", articles: &[], of: &[], endings: &[], head_first: false },
     Grammar {
         code: "de",
         name: "German",
+        accents: "äöüß",
         articles: &["der", "die", "das", "den", "dem", "des", "ein", "eine", "einen", "einem", "einer", "eines"],
         of: &["aus", "von"],
         endings: &[("n", ""), ("e", ""), ("en", ""), ("er", ""), ("es", ""), ("em", ""), ("s", "")],
@@ -58,6 +61,7 @@ static GRAMMARS: [Grammar; 9] = [
     Grammar {
         code: "es",
         name: "Spanish",
+        accents: "áéíñóúü",
         articles: &["el", "la", "los", "las", "un", "una", "unos", "unas"],
         of: &["de", "del"],
         endings: &[("s", ""), ("es", ""), ("a", "o"), ("as", "o"), ("ces", "z")],
@@ -66,6 +70,7 @@ static GRAMMARS: [Grammar; 9] = [
     Grammar {
         code: "fr",
         name: "French",
+        accents: "àâæçèéêëîïôœùûüÿ",
         articles: &["le", "la", "les", "l'", "un", "une"],
         of: &["de", "du", "des", "d'", "a", "au", "en"],
         endings: &[("s", ""), ("x", ""), ("e", ""), ("es", ""), ("aux", "al")],
@@ -74,6 +79,7 @@ static GRAMMARS: [Grammar; 9] = [
     Grammar {
         code: "it",
         name: "Italian",
+        accents: "àèéìîòóù",
         articles: &["il", "lo", "la", "l'", "i", "gli", "le", "un", "un'", "una", "uno"],
         of: &["di", "del", "della", "dello", "dei", "delle", "degli", "d'", "da", "in"],
         endings: &[("i", "o"), ("e", "a"), ("i", "e"), ("a", "o"), ("e", "o"), ("hi", "o"), ("he", "a"), ("i", "a")],
@@ -82,6 +88,7 @@ static GRAMMARS: [Grammar; 9] = [
     Grammar {
         code: "pt",
         name: "Portuguese",
+        accents: "àáâãçéêíóôõúü",
         articles: &["o", "a", "os", "as", "um", "uma"],
         of: &["de", "do", "da", "dos", "das"],
         endings: &[("s", ""), ("es", ""), ("a", "o"), ("as", "o"), ("oes", "ao"), ("aes", "ao"), ("is", "l")],
@@ -90,6 +97,7 @@ static GRAMMARS: [Grammar; 9] = [
     Grammar {
         code: "nl",
         name: "Dutch",
+        accents: "áèéêëíïóöúü",
         articles: &["de", "het", "een"],
         of: &["van"],
         endings: &[("en", ""), ("s", ""), ("e", ""), ("n", "")],
@@ -98,6 +106,7 @@ static GRAMMARS: [Grammar; 9] = [
     Grammar {
         code: "pl",
         name: "Polish",
+        accents: "ąćęłńóśźż",
         articles: &[],
         of: &["z", "ze"],
         endings: &[("y", ""), ("i", ""), ("a", "y"), ("e", "y"), ("y", "a"), ("i", "a"), ("e", ""), ("e", "a"), ("a", "i"), ("ie", "i")],
@@ -106,6 +115,7 @@ static GRAMMARS: [Grammar; 9] = [
     Grammar {
         code: "zh",
         name: "Chinese",
+        accents: "",
         articles: &["的", "一", "个", "個", "只", "隻", "辆", "輛", "张", "張", "条", "條", "棵", "位"],
         of: &[],
         endings: &[],
@@ -333,7 +343,7 @@ fn look_up(word: &str, languages: &Languages, wants_others: bool) -> Meaning {
             ENGLISH if all_english(usual) => Some(Meaning::English { others: Vec::new() }),
             ENGLISH if languages.named => None,
             // Nobody said which: where languages differ, what most of them mean, or else the commonest English word.
-            ENGLISH => commonest(&key, languages).map(translated),
+            ENGLISH => commonest(&spelt, &key, languages).map(translated),
             language => translate(&key, language).map(|english| translated(Translation { language, english })),
         };
         if found.is_some() {
@@ -367,17 +377,20 @@ fn translated(means: Translation) -> Meaning {
     Meaning::Translated { means, others: Vec::new() }
 }
 
-/// What most languages mean by a word that they have in this very form; of several meanings the commonest.
-fn commonest(key: &str, languages: &Languages) -> Option<Translation> {
+/// What most languages mean by a word that they have in this very form; of several meanings the commonest. A language that does not write
+/// the word's accents comes last: no French word is spelt Säge.
+fn commonest(word: &str, key: &str, languages: &Languages) -> Option<Translation> {
     let found: Vec<Translation> = languages
         .asked
         .iter()
         .filter(|language| **language != ENGLISH)
         .filter_map(|language| entry(key, *language).map(|english| Translation { language: *language, english: english.into() }))
         .collect();
+    let accents: Vec<char> = word.chars().filter(|c| c.is_alphabetic() && !c.is_ascii()).collect();
     let rank = |one: &Translation| {
+        let writes = accents.iter().all(|c| one.language.grammar().accents.contains(*c));
         let agree = found.iter().filter(|other| other.english == one.english).count();
-        (agree, entry(&spelt(&one.english), ENGLISH).map_or(0, commonness))
+        (writes, agree, entry(&spelt(&one.english), ENGLISH).map_or(0, commonness))
     };
     // Of equals the first.
     found.iter().rev().max_by_key(|one| rank(one)).cloned()
@@ -848,6 +861,33 @@ mod tests {
         assert_eq!(english("rotes Xyzzyplugh", "all"), "rotes Xyzzyplugh");
         let meant = meaning("rotes Xyzzyplugh", &Languages::default());
         assert_eq!(meant, Meaning::Unknown { part: Some("xyzzyplugh".into()), near: Vec::new() });
+    }
+
+    #[test]
+    fn people_and_what_is_private_are_meant_rightly() {
+        for (words, meant) in [
+            ("Personen personne pessoa personen osoby", "person"),
+            ("cara rostro visage visages volti rostos gezichten twarze 人脸 臉", "face"),
+            ("Köpfe cabezas têtes teste cabeças hoofden głowy 头部", "head"),
+            ("Hände manos mãos handen ręce 双手", "hand"),
+            ("Nummernschild Kennzeichen matrícula kenteken 車牌", "license plate"),
+            ("Bildschirme pantallas écrans schermi telas beeldschermen ekrany 螢幕", "screen"),
+            ("Fenstern ventanas fenêtres finestre janelas vensters okna", "window"),
+            ("Haustür puertas portes deuren 門", "door"),
+            ("Frauen mujeres femmes donne mulheres vrouwen kobiety", "women"),
+        ] {
+            for word in words.split(' ') {
+                assert_eq!(english(word, "all"), meant, "{word}");
+            }
+        }
+    }
+
+    #[test]
+    fn accents_say_which_language_is_meant() {
+        // Without them: wise in French, willow in French, a bar in French.
+        for (word, meant) in [("Säge", "saw"), ("Säule", "pillar"), ("Bär", "bear"), ("vélo", "bicycle"), ("cień", "shadow")] {
+            assert_eq!(english(word, "all"), meant, "{word}");
+        }
     }
 
     #[test]
