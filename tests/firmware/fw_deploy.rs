@@ -43,7 +43,13 @@ fn a_failing_canary_keeps_the_others_and_itself_as_they_were() {
     fleet.release(2, &[], "echo '{\"error\":\"no camera\"}'\nexit 1\n");
     let rows = fleet.rows(&[&hosts[..], &BRING[..]].concat());
     assert_eq!(verdicts(&rows), ["failed", "skipped", "skipped"], "{rows:?}");
-    assert!(rows[0]["what"].as_str().unwrap().contains("serial 2: it showed fewer than 3 healthy frames in 3 starts; it runs slot a with serial 1"), "{rows:?}");
+    assert!(
+        rows[0]["what"]
+            .as_str()
+            .unwrap()
+            .contains("serial 2: it showed fewer than 3 healthy frames in 3 starts; it runs slot a with serial 1"),
+        "{rows:?}"
+    );
     for i in 0..3 {
         assert_eq!(fleet.status(i)["current"], "a");
         assert_eq!(fleet.status(i)["a"]["status"], "good");

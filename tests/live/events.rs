@@ -235,7 +235,7 @@ fn what_departs_from_a_week_is_an_event() {
     for before in 1..=7 {
         let (events, said) = day(before, "wall.rgb");
         assert_eq!(events, Vec::<Value>::new(), "day {before}");
-        assert!(said.contains(&format!("normal.history: {} of 7 days", before - 1)), "{said}");
+        assert!(said.contains(&format!("normal.history: what is usual is learned from {} days", before - 1)), "{said}");
     }
     let learned = fs::read(&history).unwrap();
     let (events, _) = day(8, "cat.rgb");
