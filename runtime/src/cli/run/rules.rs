@@ -190,8 +190,10 @@ impl Rules {
             && let Some(History::Closed(path)) = &self.history
         {
             let (file, normal) = NormalFile::open(path)?;
-            let learned = format!("{}: what is usual is learned from {} days", path.display(), normal.days());
-            match normal.days() {
+            let days = normal.days();
+            let plural = if days == 1 { "" } else { "s" };
+            let learned = format!("{}: what is usual is learned from {days} day{plural}", path.display());
+            match days {
                 ..LEARNING_DAYS => tracing::info!("{learned}, of {LEARNING_DAYS} before it is said what is unusual"),
                 LEARNING_DAYS.. => tracing::info!("{learned}"),
             }
