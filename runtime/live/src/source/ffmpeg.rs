@@ -223,7 +223,8 @@ fn spawn(input: &Input, options: &SourceOptions, live: bool, learnt: &Learnt, st
             } else {
                 command.args(["-protocol_whitelist", allowed]);
             }
-            command.args(["-fflags", "nobuffer", "-i", uri]);
+            // It would look at five seconds. With its flag `nobuffer` it would lose them, and what then follows up to the next whole picture.
+            command.args(["-analyzeduration", "1000000", "-i", uri]);
         }
     }
     let once = once(learnt);
