@@ -48,7 +48,7 @@ fn film(path: &Path) -> Seen {
 /// Frames at these moments in milliseconds.
 fn irregular(folder: &Path, name: &str) -> Vec<u64> {
     let filter = "settb=1/1000,setpts='floor(N*1000/30+mod(N*N*13\\,23)+if(gte(N\\,10)\\,1500\\,0))'";
-    let times = ["-vsync", "passthrough", "-enc_time_base", "1/1000"];
+    let times = ["-fps_mode", "passthrough", "-enc_time_base", "1/1000"];
     let input = ["-f", "lavfi", "-i", "testsrc2=s=64x48:r=30:d=0.6", "-vf", filter];
     ffmpeg(folder, &[&input[..], &times, &["-c:v", "mpeg4", name]].concat());
     (0..18u64).map(|n| n * 1000 / 30 + n * n * 13 % 23 + if n >= 10 { 1500 } else { 0 }).collect()
@@ -376,6 +376,32 @@ fn a_camera_that_sends_by_udp_alone_is_asked_by_udp() {
         assert!(told[0].starts_with("OtherTransport") && told[0].contains("UDP"), "{told:?}");
         assert!(refusal.is_none_or(|refusal| told[0].contains(&refusal[..3])), "{told:?}");
     }
+}
+
+#[test]
+fn a_stream_loses_none_of_its_first_pictures() {
+    if !need_program("ffmpeg") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // The first picture alone is whole.
+    let input = ["-f", "lavfi", "-i", "testsrc2=s=64x48:r=10:d=2", "-c:v", "mpeg2video", "-g", "100", "-sc_threshold", "1000000000"];
+    ffmpeg(folder.path(), &[&input[..], &["film.ts"]].concat());
+    let film = fs::read(folder.path().join("film.ts")).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("http://127.0.0.1:{}/film.ts", listener.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let film = film.clone();
+            std::thread::spawn(move || {
+                request(&mut BufReader::new(client.try_clone()?));
+                write!(client, "HTTP/1.0 200 OK\r\nContent-Type: video/mp2t\r\n\r\n")?;
+                client.write_all(&film)
+            });
+        }
+    });
+    let (seen, told) = stream(&uri, 20);
+    assert_eq!((seen.size, seen.times_ms.len()), ((64, 48), 20), "{told:?}");
 }
 
 #[test]

@@ -52,8 +52,8 @@ enum Target {
 
 /// After how long a child that takes nothing counts as dead.
 const STALL: Duration = Duration::from_secs(10);
-/// How long the child may take at the end.
-const FINISH: Duration = Duration::from_millis(800);
+/// How long the child may take at the end: libsrt lets go of a socket after a second.
+const FINISH: Duration = Duration::from_secs(2);
 /// A child that takes frames for so long has reached its place.
 const REACHED: Duration = Duration::from_secs(2);
 /// A child that lived so long is started again at once.

@@ -322,13 +322,21 @@ fn fault(place: &Path, fault: Fault) -> Error {
 /// To 4:2:0 of even sides in BT.709 for players. From version 7 on the encoder takes its tags from the frames, and not from options.
 pub(super) const TO_VIDEO: &str = "scale=trunc(iw/2)*2:trunc(ih/2)*2:in_color_matrix=bt601:in_range=limited:out_color_matrix=bt709:\
     out_range=limited,format=yuv420p,setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709";
+/// The same in BT.601, for files that tell no matrix: players take this one.
+const TO_UNTAGGED: &str = "scale=trunc(iw/2)*2:trunc(ih/2)*2:in_color_matrix=bt601:in_range=limited:out_color_matrix=bt601:\
+    out_range=limited,format=yuv420p";
+const UNTAGGED: [&str; 4] = ["avi", "flv", "wmv", "ogv"];
 pub(super) const VIDEO_TAGS: [&str; 8] = ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709", "-color_range", "tv"];
 
 fn encoder(beside: &Path, place: &Path) -> Result<Child> {
     let mut command = Command::new("ffmpeg");
     command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-f", "yuv4mpegpipe", "-i", "pipe:0", "-vf"]);
-    command.arg(TO_VIDEO).args(VIDEO_TAGS);
     let ending = ending_of(place);
+    if UNTAGGED.contains(&&*ending) {
+        command.arg(TO_UNTAGGED);
+    } else {
+        command.arg(TO_VIDEO).args(VIDEO_TAGS);
+    }
     if ["mp4", "mkv"].contains(&&*ending) {
         // Without B-frames, before which a file in fragments would start two frames late.
         command.args(["-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-bf", "0"]);
@@ -336,6 +344,14 @@ fn encoder(beside: &Path, place: &Path) -> Result<Child> {
     if ending == "webm" {
         // As fast as frames come; what it does otherwise holds dozens of them back and takes seconds over each.
         command.args(["-deadline", "realtime", "-cpu-used", "8"]);
+    }
+    if ["mpg", "mpeg"].contains(&&*ending) {
+        // What it takes otherwise, MPEG-1, knows a few rates alone.
+        command.args(["-c:v", "mpeg2video"]);
+    }
+    if ending == "mxf" {
+        // Rates that no broadcast has.
+        command.args(["-strict", "unofficial"]);
     }
     if ending == "mp4" {
         // In fragments, so that a power cut leaves a file that plays.

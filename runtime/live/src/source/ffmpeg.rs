@@ -201,7 +201,7 @@ const WITHOUT_RATE: Rate = (60, 1);
 /// Frames a second beyond which a film has no rate.
 const MAX_RATE: u32 = 300;
 /// Microseconds of a stream that ffmpeg looks at before it gives a picture.
-const PROBE_US: &str = "2000000";
+const PROBE_US: &str = "1000000";
 /// Video streams of a file that are looked at.
 const MAX_STREAMS: usize = 8;
 
@@ -229,8 +229,8 @@ fn spawn(input: &Input, options: &SourceOptions, live: bool, learnt: &Learnt, st
             } else {
                 command.args(["-protocol_whitelist", allowed]);
             }
-            // Not the flag `nobuffer`, with which it throws away what it has looked at: short films and single pictures whole.
-            command.args(["-analyzeduration", PROBE_US, "-fpsprobesize", "0", "-i", uri]);
+            // It would look at five seconds. With its flag `nobuffer` it would lose them, and what then follows up to the next whole picture.
+            command.args(["-analyzeduration", PROBE_US, "-i", uri]);
         }
     }
     let once = once(learnt);
