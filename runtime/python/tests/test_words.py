@@ -64,15 +64,17 @@ def test_words_that_are_none_are_refused(model: edge_seg.Model, words: Any, erro
 
 
 def test_what_stands_for_long_words_is_short(model: edge_seg.Model) -> None:
-    words = model.words({f"{'very ' * 5000}good cat": []}, left_out=["bad " * 5000 + "cat"])
-    spoken = model.words({f"{'very ' * 30}good cat": []})
+    words = model.words({f"{'very ' * 190}good cat": []}, left_out=["bad " * 200 + "cat"])
     found = model.segment(CAT, words)
     hidden = model.hide(words.names)
-    with edge_seg.Live(model, [CAT], spoken) as live:
+    with edge_seg.Live(model, [CAT], words) as live:
         shown = [repr(thing) for thing in (words, found, found.classes[0], hidden, live)]
     with pytest.raises(edge_seg.WordsError) as error:
         found.mask("dog")
     assert all(len(text) < 200 and "very very" in text for text in [*shown, str(error.value)]), shown
+    with pytest.raises(edge_seg.WordsError, match="1 to 1000 characters") as error:
+        model.words("very " * 200 + "good cat")
+    assert len(str(error.value)) < 300
     names = [f"thing {at}" for at in range(40)]
     with pytest.raises(edge_seg.WordsError, match=r"thing 7, \.\.\. 40 in all, found"):
         model.segment(CAT, names).mask("dog")
