@@ -34,7 +34,7 @@ when = { word = "sky", score_above = 0 }
 # The same name for a word and a rule, one without a Latin letter, and letters of both cases.
 WORDS = ["sky", "café", "犬", "Dog", "traffic light"]
 THINGS = ["sky_count", "left_sky", "left_sky_entered", "left_sky_left", "gate_sky_to_the_right", "gate_sky_to_the_left"]
-WITHIN_S = 20
+WITHIN_S = 40
 ENTRY = "broker"
 
 
