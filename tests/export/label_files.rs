@@ -376,7 +376,15 @@ fn what_a_killed_run_left_is_swept_and_what_a_living_one_writes_is_not() {
         format!("out/voc/Annotations/a.xml.{dead}.part"),
         format!("out/yolo/labels/a.txt.{dead}.part"),
     ];
-    let kept = [format!("out/coco.json.{living}.part"), "out/notes.part".into(), "out/x.part.txt".into()];
+    fs::create_dir_all(place.join("out/mine")).unwrap();
+    let kept = [
+        format!("out/coco.json.{living}.part"),
+        "out/notes.part".into(),
+        "out/x.part.txt".into(),
+        format!("out/film.{dead}.part"),
+        format!("out/film.mp4.{dead}.part"),
+        format!("out/mine/coco.json.{dead}.part"),
+    ];
     left.iter().chain(&kept).for_each(|file| fs::write(place.join(file), "half").unwrap());
     assert_eq!(label(place, "out", &[]).code, 0);
     assert!(left.iter().all(|file| !place.join(file).exists()), "{left:?}");

@@ -58,13 +58,15 @@ pub fn put_pictures(folder: &Path, pictures: &[PictureLabels], way: Pictures) ->
     Ok(missing)
 }
 
-/// Removes the half-written files `NAME.PID.part` of processes that have ended, from a folder and those in it.
+/// Removes the half-written files `NAME.PID.part` of processes that have ended, where labels are written: tables beside what else may lie in
+/// the folder, and all below `voc` and `yolo`. What others keep there is not looked into.
 ///
 /// # Errors
 /// [`Error::Io`] if a folder cannot be read or a file not be removed.
 pub fn sweep(folder: &Path) -> Result<()> {
-    let mut open = vec![folder.to_path_buf()];
-    while let Some(folder) = open.pop() {
+    const TABLES: [&str; 4] = ["json", "jsonl", "xml", "txt"];
+    let mut open = vec![(folder.to_path_buf(), false), (folder.join("voc"), true), (folder.join("yolo"), true)];
+    while let Some((folder, ours)) = open.pop() {
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(e) if e.kind() == ErrorKind::NotFound => continue,
@@ -73,9 +75,12 @@ pub fn sweep(folder: &Path) -> Result<()> {
         for entry in entries {
             let entry = entry.map_err(Error::io(&folder))?;
             let (path, kind) = (entry.path(), entry.file_type().map_err(Error::io(&folder))?);
-            if kind.is_dir() {
-                open.push(path);
-            } else if kind.is_file() && path.file_name().and_then(|name| name.to_str()).is_some_and(is_left_over) {
+            // NAME.PID.part without its last two endings.
+            let written = path.file_stem().map(Path::new).and_then(Path::file_stem).map(Path::new);
+            let is_table = || written.and_then(Path::extension).is_some_and(|ending| TABLES.iter().any(|table| ending == *table));
+            if kind.is_dir() && ours {
+                open.push((path, true));
+            } else if kind.is_file() && path.file_name().and_then(|name| name.to_str()).is_some_and(is_left_over) && (ours || is_table()) {
                 std::fs::remove_file(&path).map_err(Error::io(&path))?;
             }
         }
