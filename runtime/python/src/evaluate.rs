@@ -210,7 +210,7 @@ pub fn evaluate<'py>(
         names: names.map_or(Ok(Vec::new()), |given| several(given, |name| named("names", &name.extract::<String>()?)))?,
         templates: texts(templates)?,
         background: texts(background)?,
-        background_words: texts(background_words)?,
+        background_words: texts(background_words)?.iter().flat_map(|words| words.split(',')).map(|word| word.trim().to_owned()).collect(),
         present_only,
         tag_threshold: texts(tag_threshold)?,
         word_thresholds,

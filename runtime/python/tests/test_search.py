@@ -214,3 +214,12 @@ def test_indexes_that_are_none_are_refused(model: edge_seg.Model, index: edge_se
         index.search(model, "cat", threshold=2)
     with pytest.raises(edge_seg.WordsError):
         index.search(model, "")
+
+
+def test_times_beyond_pythons_calendar_are_refused(model: edge_seg.Model, tmp_path: Path) -> None:
+    encoded = model.encode(CAT)
+    with edge_seg.IndexWriter(tmp_path / "seen.index", model) as writer:
+        with pytest.raises(edge_seg.OptionError, match="milliseconds"):
+            writer.add(encoded, "hall", time=1_796_062_365_700)
+        assert writer.add(encoded, "hall", time=1_796_062_365.7)
+    assert edge_seg.Index(tmp_path / "seen.index").contents().frames == 1
