@@ -33,5 +33,5 @@ pub mod variant;
 pub mod video;
 
 pub use classes::{ClassTable, Names, View};
-pub use left_out::LeftOut;
+pub use left_out::{LeftOut, unless_all};
 pub use metric::{Confusion, Measures};

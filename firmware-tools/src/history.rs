@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use edge_seg_bundle::date::utc;
 use serde::{Deserialize, Serialize};
 
+use crate::service::account;
 use crate::slots::{Disk, Kind, RealDisk};
 
 const NAME: &str = "history.jsonl";
@@ -34,12 +35,7 @@ pub fn caller() -> String {
 }
 
 fn user_of(number: u32, passwd: &str) -> String {
-    let named = passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(number)).then(|| name.to_owned())
-    });
-    named.unwrap_or_else(|| format!("user {number}"))
+    account(passwd, number).map_or_else(|| format!("user {number}"), |fields| fields[0].to_owned())
 }
 
 /// The user and machine that work here.

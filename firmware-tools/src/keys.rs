@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, ensure};
 use edge_seg_board::boards::Target;
 use edge_seg_bundle::date::Date;
-use edge_seg_bundle::files::replace_file;
+use edge_seg_bundle::files::{folder_of, replace_file};
 use edge_seg_bundle::{self as bundle, Bundle, Header, MANIFEST_OFFSET, Manifest, SIGNATURE_BYTES, SIGNATURE_OFFSET};
 use minisign::{KeyPair, SecretKey, SecretKeyBox};
 
@@ -213,10 +213,6 @@ pub fn pack(input: &Path, output: &Path, packing: &Packing) -> Result<Manifest> 
     let blobs: Vec<(&str, &[u8])> = blobs.iter().map(|(name, bytes)| (name.as_str(), &**bytes)).collect();
     bundle::write(output, manifest.clone(), &blobs)?;
     Ok(manifest)
-}
-
-fn folder_of(file: &Path) -> &Path {
-    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// One more than every release of the same model that is known here: boards refuse two of one number.

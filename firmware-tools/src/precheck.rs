@@ -15,8 +15,8 @@ use serde::Deserialize;
 use crate::board::Board;
 use crate::install::{LARGEST_CONFIG, check_program, not_whole, now, of_file, trust_of};
 use crate::paths::Paths;
-use crate::slots::Disk;
 use crate::slots::machine::{BUNDLE, FileMark, PROGRAM, Release};
+use crate::slots::{Disk, TOO_FULL};
 
 /// How errors name a bundle that is not there yet.
 const PLACE: &str = "that is brought";
@@ -131,7 +131,7 @@ fn room_for_copies(paths: &Paths, files: &[FileMark]) -> Result<u64, String> {
     let free = rustix::fs::statvfs(&home).map_or(u64::MAX, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
     match free >= needed {
         true => Ok(if device(&home) == device(&state) { needed } else { 0 }),
-        false => Err(format!("{}: the disk is too full: the copy needs {needed} bytes, {free} can be had", home.display())),
+        false => Err(format!("{}: {TOO_FULL}: the copy needs {needed} bytes, {free} can be had", home.display())),
     }
 }
 

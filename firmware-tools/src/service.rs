@@ -23,6 +23,12 @@ pub struct User {
     groups: Vec<u32>,
 }
 
+/// The fields of a user's line in `/etc/passwd`.
+pub(crate) fn account(passwd: &str, uid: u32) -> Option<Vec<&str>> {
+    let mut users = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    users.find(|fields| fields.get(2).is_some_and(|number| number.parse() == Ok(uid)))
+}
+
 impl User {
     /// The owner of the service's folder, as `etc` knows it.
     pub fn owner_of(folder: &Path, etc: &Path) -> Option<User> {
@@ -41,8 +47,7 @@ impl User {
     fn numbered(uid: u32, gid: u32, etc: &Path) -> User {
         let text = |name: &str| std::fs::read_to_string(etc.join(name)).unwrap_or_default();
         let passwd = text("passwd");
-        let mut users = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
-        let own = users.find(|fields| fields.get(2).is_some_and(|number| number.parse() == Ok(uid))).unwrap_or_default();
+        let own = account(&passwd, uid).unwrap_or_default();
         let name = own.first().copied();
         let home = own.get(5).map(PathBuf::from).filter(|home| home.is_absolute());
         let of_group = |line: &str| {

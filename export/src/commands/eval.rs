@@ -35,6 +35,11 @@ enum Task {
     Video(video::Video),
 }
 
+/// How many were left out, behind a count of what was measured.
+fn without(left_out: usize, of: &str) -> String {
+    if left_out == 0 { String::new() } else { format!(" ({left_out}{of} left out)") }
+}
+
 /// Says which pictures were left out, and the exit status that goes with it.
 fn tell_left_out<'a>(left_out: impl IntoIterator<Item = &'a LeftOut>) -> ExitCode {
     let mut count = 0;

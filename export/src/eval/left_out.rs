@@ -39,7 +39,7 @@ pub(super) fn parted<T>(all: impl IntoIterator<Item = Result<T, LeftOut>>) -> (V
 ///
 /// # Errors
 /// The first picture's if nothing was found.
-pub(super) fn unless_all<T>(found: &[T], mut left_out: Vec<LeftOut>) -> Result<Vec<LeftOut>> {
+pub fn unless_all<T>(found: &[T], mut left_out: Vec<LeftOut>) -> Result<Vec<LeftOut>> {
     if found.is_empty() && !left_out.is_empty() {
         return Err(left_out.swap_remove(0).into());
     }

@@ -11,6 +11,7 @@ use super::output::Output;
 use super::part::{self, Note, Part};
 use super::{Options, PictureLabels, Settings, folder, formats, label, words_of, write_record};
 use crate::eval::log::Log;
+use crate::eval::pictures::is_same;
 use crate::{Error, Result};
 
 /// The record of a run, in the folder that it writes.
@@ -175,8 +176,7 @@ impl Job<'_> {
 /// As [`part::join`] and [`Output::write`], and [`Error::Option`] if no picture was labelled in any part or `out` is one of them.
 pub fn merge(out: &Path, parts: &[PathBuf], output: &Output) -> Result<Labelled> {
     // It would be a part no longer, and look like one.
-    let real = |folder: &Path| folder.canonicalize().unwrap_or_else(|_| folder.into());
-    if parts.iter().any(|part| real(part) == real(out)) {
+    if parts.iter().any(|part| is_same(part, out)) {
         let expected = "a folder that is none of the parts".into();
         return Err(Error::Option { option: "OUT".into(), expected, found: out.display().to_string() });
     }

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use edge_seg_bundle::files::folder_of;
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -175,7 +176,7 @@ impl Fleet {
     /// What is wrong with it, and where.
     pub fn read(path: &Path) -> Result<Fleet> {
         let text = read_text(path)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(path);
         Fleet::parse(&text, folder, &path.with_extension("pause")).with_context(|| format!("{}", path.display()))
     }
 

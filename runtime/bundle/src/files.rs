@@ -12,6 +12,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,10 +46,22 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
         return Err(Error::Io { path: path.into(), source });
     }
     // The rename itself lasts only once the folder is on disk; file systems that cannot sync a folder need no such call.
-    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()).or(Some(Path::new("."))) {
-        let _ = File::open(folder).and_then(|folder| folder.sync_all());
-    }
+    let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
     Ok(())
+}
+
+/// The folder that a file is in; `.` for a name alone.
+pub fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether what has this name is an open file, and not another that took its place since, or nothing.
+///
+/// # Errors
+/// When the system does not tell which file is open.
+pub fn has_name(file: &File, name: &Path) -> std::io::Result<bool> {
+    let open = file.metadata()?;
+    Ok(std::fs::metadata(name).is_ok_and(|there| (there.dev(), there.ino()) == (open.dev(), open.ino())))
 }
 
 /// Removes what [`replace_file`] left in a folder when its process was killed: files beside others whose process is gone. Young ones

@@ -25,8 +25,8 @@ fn of_index(error: edge_seg::Error) -> PyErr {
     }
 }
 
-/// From here on Python has no dates.
-const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
+/// From here on, the end of 9999 but for a day that time zones may take, Python has no dates.
+const END_OF_DATES: Duration = Duration::from_secs(253_402_300_800 - 86_400);
 
 /// A time with its zone, as Python has it.
 fn datetime<'py>(py: Python<'py>, time: SystemTime) -> PyResult<Bound<'py, PyAny>> {
@@ -35,7 +35,7 @@ fn datetime<'py>(py: Python<'py>, time: SystemTime) -> PyResult<Bound<'py, PyAny
     let epoch = datetime.getattr(intern!(py, "datetime"))?.call1((1970, 1, 1, 0, 0, 0, 0, utc))?;
     let since = PyDict::new(py);
     // What Python cannot name is its last day.
-    let passed = time.duration_since(UNIX_EPOCH).unwrap_or_default().min(YEAR_10000 - Duration::from_secs(86_400));
+    let passed = time.duration_since(UNIX_EPOCH).unwrap_or_default().min(END_OF_DATES);
     since.set_item(intern!(py, "microseconds"), u64::try_from(passed.as_micros()).unwrap_or(u64::MAX))?;
     epoch.add(datetime.getattr(intern!(py, "timedelta"))?.call((), Some(&since))?)
 }
@@ -55,7 +55,7 @@ fn moment(name: &str, given: &Bound<'_, PyAny>) -> PyResult<SystemTime> {
         given.extract::<f64>().map_err(|_| wrong(""))?
     };
     let passed = Duration::try_from_secs_f64(passed).map_err(|_| wrong(""))?;
-    if passed >= YEAR_10000 - Duration::from_secs(86_400) {
+    if passed >= END_OF_DATES {
         return Err(wrong("; if these are milliseconds, divide them by 1000"));
     }
     UNIX_EPOCH.checked_add(passed).ok_or_else(|| wrong(""))

@@ -135,7 +135,7 @@ pub fn run(args: &SearchArgs) -> Result<Outcome> {
         }
     }
     for sightings in &mut found {
-        sightings.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score).then_with(|| b.from.cmp(&a.from)));
+        sightings.sort_by(|(_, a), (_, b)| a.by_rank(b));
         sightings.truncate(args.top);
     }
     let took = start.elapsed();

@@ -9,13 +9,13 @@ use edge_seg_export::eval::captions::{
     read_tagged, tag_measures,
 };
 use edge_seg_export::eval::log::Log;
-use edge_seg_export::eval::{LeftOut, Names, caption_report, published, tagmask};
+use edge_seg_export::eval::{LeftOut, Names, caption_report, published, tagmask, unless_all};
 use edge_seg_export::label::read_captions;
 use edge_seg_model::{Languages, Session};
 use serde_json::json;
 
 use super::source::Source;
-use super::tell_left_out;
+use super::{tell_left_out, without};
 use crate::commands::progress;
 
 /// What the two tasks on captions have in common.
@@ -143,16 +143,10 @@ impl Captions {
         if let Some(tagged) = &tagged {
             mark_tagged(&mut results, tagged)?;
         }
-        if results.is_empty() && !left_out.is_empty() {
-            return Err(edge_seg_export::Error::from(left_out.swap_remove(0)).into());
-        }
+        let left_out = unless_all(&results, left_out)?;
         anyhow::ensure!(results.iter().any(|r| !r.captions.is_empty()), "no caption holds more than stop words");
         Ok(Measured { session, pictures, options, results, left_out })
     }
-}
-
-fn without(left_out: usize) -> String {
-    if left_out == 0 { String::new() } else { format!(" ({left_out} pictures left out)") }
 }
 
 fn cell(value: Option<f64>) -> String {
@@ -193,7 +187,7 @@ impl Tags {
             }
             return Ok(tell_left_out(&measured.left_out));
         }
-        writeln!(out, "{count} captions{}, words chosen from {threshold}; percent\n", without(left_out))?;
+        writeln!(out, "{count} captions{}, words chosen from {threshold}; percent\n", without(left_out, " pictures"))?;
         writeln!(out, "{:<16} {:>9} {:>7} {:>7} {:>9} {:>7}", "score", "precision", "recall", "F1", "accuracy", "mAP")?;
         let mut row = |name: &str, m: [Option<f64>; 5]| {
             writeln!(out, "{name:<16} {:>9} {:>7} {:>7} {:>9} {:>7}", cell(m[0]), cell(m[1]), cell(m[2]), cell(m[3]), cell(m[4]))
@@ -219,7 +213,7 @@ impl Caption {
         }
         let mut out = std::io::stdout().lock();
         if !self.captions.json {
-            writeln!(out, "words chosen from {threshold}{}; percent\n", without(measured.left_out.len()))?;
+            writeln!(out, "words chosen from {threshold}{}; percent\n", without(measured.left_out.len(), " pictures"))?;
             writeln!(out, "{:<16} {:>10} {:>7} {:>7} {:>9}", "chosen by", "CaptionIoU", "mFPR", "mFNR", "captions")?;
         }
         for (k, name) in names.enumerate() {

@@ -9,7 +9,7 @@ use edge_seg_model::Session;
 use serde_json::json;
 
 use super::source::Source;
-use super::tell_left_out;
+use super::{tell_left_out, without};
 use crate::commands::progress;
 
 /// Measure words that are shown by boxes against words that are typed.
@@ -52,7 +52,7 @@ impl Examples {
         let left_out: Vec<_> = unread.into_iter().chain(left_out).collect();
         let mut out = std::io::stdout().lock();
         if !self.json {
-            let without = if left_out.is_empty() { String::new() } else { format!(" ({} left out)", left_out.len()) };
+            let without = without(left_out.len(), "");
             writeln!(out, "{measured} pictures{without}, {} classes, {} px", results[0].ious.len(), session.size_px())?;
             writeln!(out, "{:>5} {:>8} {:>6}", "name", "examples", "mIoU")?;
         }

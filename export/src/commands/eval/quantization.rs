@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::show::percent;
 use super::source::Source;
-use super::tell_left_out;
+use super::{tell_left_out, without};
 use crate::commands::progress;
 
 /// Measure what variants of a model lose against its float weights: mIoU, cosines of patch embeddings (mean and worst), layer by layer.
@@ -93,7 +93,7 @@ impl Quantization {
                 manifest.name,
                 manifest.variant,
                 found.view_name,
-                if left_out.is_empty() { String::new() } else { format!(" ({} left out)", left_out.len()) },
+                without(left_out.len(), ""),
                 percent(miou)
             )?;
             let header = ["bytes", "mIoU %", "points", "changed %", "cosine", "worst", "words", "worst"];

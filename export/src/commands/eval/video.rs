@@ -12,7 +12,7 @@ use edge_seg_model::propagation::{Propagation, PropagationOptions};
 use edge_seg_model::{Background, Session};
 use serde::Serialize;
 
-use super::tell_left_out;
+use super::{tell_left_out, without};
 use crate::commands::device::DeviceArgs;
 use crate::commands::progress;
 
@@ -152,8 +152,7 @@ impl Video {
             }
             return Ok(tell_left_out(&report.left_out));
         }
-        let without = if left_out == 0 { String::new() } else { format!(" ({left_out} left out)") };
-        writeln!(out, "{} frames{without}, {} px", pairs.len() - left_out, session.size_px())?;
+        writeln!(out, "{} frames{}, {} px", pairs.len() - left_out, without(left_out, ""), session.size_px())?;
         writeln!(
             out,
             "{:>8} {:>7} {:>9} {:>8} {:>9} {:>9} {:>8} {:>9} {:>8} {:>7}",

@@ -12,7 +12,7 @@ use super::timeline::Timeline;
 use crate::Result;
 use crate::session::{Counters, EventBus, FrameReport, HideSwitches, SegmentedFrame};
 use crate::sinks::{LiveSink, Recorder};
-use crate::words::Control;
+use crate::words::{Control, own_meanings};
 use edge_seg_model::{Meaning, Placement, Session};
 
 /// What does not change about a running session.
@@ -141,8 +141,7 @@ impl Hub {
     /// ([`LiveOptions::hide_switches`](crate::session::LiveOptions::hide_switches)).
     pub fn hides(&self, always: Vec<String>, switches: Option<Arc<HideSwitches>>) {
         let names: Vec<&str> = always.iter().map(String::as_str).collect();
-        let meanings = self.session.meanings(&names).into_iter().map(|meaning| Some(meaning).filter(|meaning| !meaning.is_plain()));
-        let always = always.iter().cloned().zip(meanings).collect();
+        let always = always.iter().cloned().zip(own_meanings(&self.session, &names)).collect();
         let _ = self.hiding.set(Hiding { always, switches });
     }
 

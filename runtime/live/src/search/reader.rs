@@ -1,3 +1,4 @@
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -119,6 +120,13 @@ pub struct Sighting {
     /// Width and height of that frame.
     pub frame_px: (u32, u32),
     place: Place,
+}
+
+impl Sighting {
+    /// The best first; of the equally good the last: where something lay last is what is asked most.
+    pub fn by_rank(&self, other: &Self) -> Ordering {
+        other.score.total_cmp(&self.score).then_with(|| other.from.cmp(&self.from))
+    }
 }
 
 /// Where a record lies.
@@ -495,8 +503,7 @@ fn sightings(mut matches: Vec<Match>, query: &Query) -> Vec<Sighting> {
             None => found.push(alone),
         }
     }
-    // Of the equally good the last: where something lay last is what is asked most.
-    found.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| b.from.cmp(&a.from)));
+    found.sort_by(Sighting::by_rank);
     found.truncate(query.most);
     found
 }

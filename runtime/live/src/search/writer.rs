@@ -1,7 +1,6 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Cursor;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,6 +14,7 @@ use super::format::{
 };
 use crate::session::SegmentedFrame;
 use crate::{Error, Result};
+use edge_seg_bundle::files::has_name;
 use edge_seg_model::{Cover, Encoded, Session, StoredRows, UnitRows};
 
 /// How an index is written.
@@ -183,13 +183,11 @@ impl IndexWriter {
 
     /// Goes on in another file where the one that is open has lost its name, and begins anew in one that was emptied.
     fn keep_its_name(&mut self) -> Result<()> {
-        let open = self.file.metadata().map_err(Error::io(&self.path))?;
-        let same = |there: std::fs::Metadata| (there.dev(), there.ino()) == (open.dev(), open.ino());
-        if !std::fs::metadata(&self.path).is_ok_and(same) {
+        if !has_name(&self.file, &self.path).map_err(Error::io(&self.path))? {
             let wanted = Header { block_bytes: BLOCK_BYTES, ..self.header.clone() };
             let other = Self::begin(&self.path, wanted, self.frame_bytes, self.interval)?;
             *self = Self { due: std::mem::take(&mut self.due), ..other };
-        } else if open.len() == 0 {
+        } else if self.file.metadata().map_err(Error::io(&self.path))?.len() == 0 {
             self.begin_file()?;
         }
         Ok(())

@@ -1,7 +1,6 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +13,7 @@ use super::LiveSink;
 use crate::rules::Event;
 use crate::session::{FrameReport, SegmentedFrame};
 use crate::{Error, Result};
-use edge_seg_bundle::files::{replace_file, sweep_parts};
+use edge_seg_bundle::files::{has_name, replace_file, sweep_parts};
 use edge_seg_model::render::{Legend, LegendEntry, OverlayOptions, draw_overlay_in};
 
 /// Rule events as lines of JSON at the end of a file, each on disk before the next frame.
@@ -45,9 +44,8 @@ impl EventLog {
 
     /// Goes on in another file where the one that is open has lost its name: what rotates logs, or empties a folder, takes it away.
     fn keep_its_name(&mut self) -> Result<()> {
-        let open = self.file.metadata().map_err(Error::io(&self.path))?;
-        let same = |there: std::fs::Metadata| (there.dev(), there.ino()) == (open.dev(), open.ino());
-        if open.is_file() && !std::fs::metadata(&self.path).is_ok_and(same) {
+        let is_file = self.file.metadata().map_err(Error::io(&self.path))?.is_file();
+        if is_file && !has_name(&self.file, &self.path).map_err(Error::io(&self.path))? {
             self.file = Self::open(&self.path)?.file;
             self.torn = false;
         }

@@ -1,7 +1,6 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufWriter, ErrorKind, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +11,7 @@ use image::imageops::{FilterType, resize};
 
 use crate::source::{Fault, Rate};
 use crate::{Error, Result};
+use edge_seg_bundle::files::has_name;
 
 /// Video at a constant rate: frames are repeated where the source lost some, so that it plays at the right speed.
 pub struct VideoWriter {
@@ -265,8 +265,7 @@ fn locked(beside: &Path, place: &Path) -> Result<File> {
             return Err(Error::Sink { place: place.display().to_string(), found });
         }
         // Its writer may have finished it between the two calls.
-        let same = |there: std::fs::Metadata| part.metadata().is_ok_and(|here| (here.dev(), here.ino()) == (there.dev(), there.ino()));
-        if std::fs::metadata(beside).is_ok_and(same) {
+        if has_name(&part, beside).is_ok_and(|same| same) {
             part.set_len(0).map_err(Error::io(beside))?;
             return Ok(part);
         }

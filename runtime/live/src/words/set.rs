@@ -212,10 +212,14 @@ fn understood(session: &Session, mut words: Vec<Word>, old: &[Word]) -> Vec<Word
     words
 }
 
-/// What is looked for in words' places, or that nothing knows them; none of those that are looked for as they are. The log tells it too.
+/// What is looked for in words' places, or that nothing knows them; none of those that are looked for as they are.
+pub(crate) fn own_meanings(session: &Session, words: &[&str]) -> Vec<Option<Meaning>> {
+    session.meanings(words).into_iter().map(|meaning| Some(meaning).filter(|meaning| !meaning.is_plain())).collect()
+}
+
+/// As [`own_meanings`], and the log tells it too.
 pub(crate) fn told_meanings(session: &Session, context: &str, words: &[&str]) -> Vec<Option<Meaning>> {
-    let meanings = session.meanings(words).into_iter().map(|meaning| Some(meaning).filter(|meaning| !meaning.is_plain()));
-    let meanings: Vec<Option<Meaning>> = meanings.collect();
+    let meanings = own_meanings(session, words);
     let mut told = words.iter().zip(&meanings).filter_map(|(word, meaning)| Some((word, meaning.as_ref()?)));
     for (word, meaning) in told.by_ref().take(MOST_TOLD) {
         match meaning {
