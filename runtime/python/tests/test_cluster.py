@@ -121,6 +121,101 @@ def test_what_cannot_be_read_costs_itself_alone(tmp_path: Path) -> None:
     assert "pictures/none.jpg: " in run(tmp_path / "list.txt", tmp_path / "listed", *WORDS, "--workers", 0, code=2)
 
 
+@pytest.mark.parametrize("task", ["label", "embed"])
+def test_what_failed_once_is_tried_again_and_nothing_else(task: str, tmp_path: Path) -> None:
+    pictures = many(tmp_path / "pictures", 6)
+    words = [] if task == "embed" else WORDS
+    job = ["--do", task, *words, "--workers", 0, "--shard", 3]
+    outcome = ["embeddings.npy", "pictures.jsonl"] if task == "embed" else ["coco.json"]
+    run(pictures, tmp_path / "whole", *job)
+    late = sorted(pictures.rglob("*.jpg"))[1]
+    content = late.read_bytes()
+    late.write_bytes(content[:100])
+    out = tmp_path / "resumed"
+    assert f"{late.relative_to(pictures)}: " in run(pictures, out, *job, code=2)
+    first, second = out / "shards" / "000000.jsonl", out / "shards" / "000001.jsonl"
+    marked = [json.loads(line) for line in first.read_text().splitlines()]
+    assert [("error" in one) for one in marked] == [False, True, False]
+    before = second.stat().st_mtime_ns
+    assert f"{late.relative_to(pictures)}: " in run(pictures, out, *job, code=2), "it is still broken"
+    late.write_bytes(content)
+    others = [path for path in pictures.rglob("*.jpg") if path != late]
+    held = [path.read_bytes() for path in others]
+    for path in others:
+        path.write_text("not to be read again")
+    run(pictures, out, *job)
+    for name in outcome:
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert second.stat().st_mtime_ns == before
+    # A shard that is gone, and one that was damaged, are done anew.
+    for path, data in zip(others, held):
+        path.write_bytes(data)
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-40])
+    run(pictures, out, *job)
+    for name in outcome:
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_tar_that_came_whole_later_is_read_on(tmp_path: Path) -> None:
+    pictures = many(tmp_path / "pictures", 6)
+    tar = tars(tmp_path / "tars", pictures)
+    cut = sorted(tar.iterdir())[0]
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[: len(whole) // 2])
+    run(tar, tmp_path / "out", *WORDS, "--workers", 0, code=2)
+    cut.write_bytes(whole)
+    run(tar, tmp_path / "out", *WORDS, "--workers", 0)
+    run(pictures, tmp_path / "files", *WORDS, "--workers", 0)
+    assert (tmp_path / "out" / "coco.json").read_bytes() == (tmp_path / "files" / "coco.json").read_bytes()
+
+
+def names(out: Path) -> list[str]:
+    return [image["file_name"] for image in json.loads((out / "coco.json").read_text())["images"]]
+
+
+def test_lists_are_read_as_editors_write_them(tmp_path: Path) -> None:
+    pictures = many(tmp_path / "my pictures", 3)
+    (pictures / "0" / "000.jpg").rename(pictures / "0" / "ä ö.jpg")
+    first = "my pictures/0/ä ö.jpg"
+    rest = ["my pictures/1/001.jpg", str(pictures / "2" / "002.jpg"), "./my pictures/1/001.jpg", "  my pictures/1/001.jpg "]
+    expected = sorted([first, "my pictures/1/001.jpg", rest[1]])
+    for number, (end, encoding) in enumerate([("\n", "utf-8"), ("\r\n", "utf-8-sig"), ("\r\n", "utf-16"), ("\r", "utf-8-sig")]):
+        (tmp_path / "list.txt").write_bytes((end.join([first, *rest, "", first]) + end).encode(encoding))
+        out = tmp_path / f"out-{number}"
+        run(tmp_path / "list.txt", out, *WORDS, "--workers", 0, LC_ALL="C")
+        assert names(out) == expected, encoding
+    (tmp_path / "empty.txt").write_text("\n\n")
+    assert "expected pictures or tars, found none" in run(tmp_path / "empty.txt", tmp_path / "none", *WORDS, code=1)
+    (tmp_path / "latin.txt").write_bytes("ä.jpg\n".encode("latin-1"))
+    said = run(tmp_path / "latin.txt", tmp_path / "none", *WORDS, code=1)
+    assert "expected a list of paths in UTF-8" in said and "Traceback" not in said
+
+
+def test_single_pictures_globs_and_folders_with_others_are_sources(tmp_path: Path) -> None:
+    pictures = many(tmp_path / "pictures", 3)
+    for name in ["notes.txt", ".hidden.jpg", "a.jpg.part"]:
+        (pictures / name).write_text("no picture")
+    one = pictures / "0" / "000.jpg"
+    run(one, tmp_path / "one", *WORDS, "--workers", 0)
+    assert names(tmp_path / "one") == [str(one)]
+    run(pictures / "**" / "*", tmp_path / "glob", *WORDS, "--workers", 0)
+    assert names(tmp_path / "glob") == sorted(map(str, pictures.rglob("[0-9]*.jpg")))
+    assert "out of" not in run(pictures, tmp_path / "folder", *WORDS, "--workers", 0)
+    assert names(tmp_path / "folder") == ["0/000.jpg", "1/001.jpg", "2/002.jpg"]
+    # A tar by what it holds, not by its name; a file name that is no text.
+    tar = tars(tmp_path / "tars", pictures)
+    odd = (tar / "train-000000.tar").rename(tar / "shard")
+    run(odd, tmp_path / "tarred", *WORDS, "--workers", 0)
+    assert names(tmp_path / "tarred")[:3] == ["0/000.jpg", "1/001.jpg", "2/002.jpg"]
+    os.rename(os.fsencode(one), os.fsencode(pictures / "0") + b"/\xff.jpg")
+    run(pictures, tmp_path / "bytes", *WORDS, "--workers", 0)
+    assert names(tmp_path / "bytes") == ["0/\ufffd.jpg", "1/001.jpg", "2/002.jpg"]
+    odd.rename(pictures / "train.tar")
+    said = run(pictures, tmp_path / "both", *WORDS, "--workers", 0, code=1)
+    assert "expected pictures or tars, found both, 3 and 1" in said and not (tmp_path / "both").exists()
+
+
 def workers_of(run: int) -> set[int]:
     """The processes of Ray's that hold a model, of those that a run's process has started."""
     titles: dict[int, bytes] = {}
