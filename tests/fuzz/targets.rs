@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use edge_seg_board::{Host, boards, processor, sensors};
-use edge_seg_bundle::text::is_hidden;
+use edge_seg_bundle::text::hidden;
 use edge_seg_bundle::trust::Trust;
 use edge_seg_bundle::{Bundle, FORMAT, Header, MAGIC, MANIFEST_OFFSET, date};
 use edge_seg_export::checkpoint::{read_contents, read_npz};
@@ -53,7 +53,7 @@ fn said<T, E: Display>(read: Result<T, E>) -> Option<T> {
         Ok(value) => return Some(value),
         Err(error) => error.to_string(),
     };
-    let raw = error.chars().find(|c| *c != '\n' && is_hidden(*c));
+    let raw = hidden(&error).find(|(_, c)| *c != '\n');
     assert!(raw.is_none(), "a hidden character {raw:?} in an error: {error:?}");
     None
 }
@@ -86,7 +86,7 @@ fn words(bytes: &[u8]) {
     said(split_caption(text, text.len() % 2 == 0));
     let Some((classes, left_out)) = said(parse_words("words", text)) else { return };
     let all = classes.iter().flat_map(|class| [&class.name].into_iter().chain(&class.words)).chain(&left_out);
-    all.for_each(|word| assert!(!word.trim().is_empty() && !word.contains(is_hidden), "{word:?} of {text:?}"));
+    all.for_each(|word| assert!(!word.trim().is_empty() && hidden(word).next().is_none(), "{word:?} of {text:?}"));
 }
 
 fn classes(bytes: &[u8]) {

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use edge_seg_bundle::text::is_hidden;
+use edge_seg_bundle::text::hidden;
+use unicode_normalization_alignments::char::is_combining_mark;
 
 use super::lists::{Listed, is_labelme_mark, read_listed, read_table, split_row, unquoted, without_bullets, without_comment};
 use crate::text::{read_text_within, shown_line, tidy_word};
@@ -205,10 +206,11 @@ pub fn check_classes(place: &str, mut classes: Vec<Class>) -> Result<Vec<Class>>
     }
 }
 
-/// Whether a word is one: something that can be seen, all of it, and not a book.
+/// Whether a word is one: something that can be seen, all of it, with a letter below each accent, and not a book.
 pub(crate) fn check_word(place: &str, word: &str) -> Result<()> {
-    if word.trim().is_empty() || word.contains(is_hidden) || word.chars().nth(MAX_WORD_CHARS).is_some() {
-        let expected = format!("words of 1 to {MAX_WORD_CHARS} characters, all of which can be seen");
+    let bare_accent = || word.split_whitespace().any(|part| part.starts_with(is_combining_mark));
+    if word.trim().is_empty() || word.chars().nth(MAX_WORD_CHARS).is_some() || hidden(word).next().is_some() || bare_accent() {
+        let expected = format!("words of 1 to {MAX_WORD_CHARS} characters, all of which can be seen, and no accent without a letter");
         return Err(Error::Words { place: place.into(), expected, found: shown_line(word) });
     }
     Ok(())
@@ -258,13 +260,19 @@ mod tests {
         assert!(same_name("red  Car", " red car") && same_name("Lo\u{308}we", "l\u{f6}we") && !same_name("red car", "redcar"));
         assert!(parse_tags("--tags", "dog, grass, Dog").unwrap_err().to_string().contains("\"dog\" twice"));
         assert!(parse_tags("--tags", " , ,").unwrap_err().to_string().contains("one word or more"));
-        for hidden in ["d\u{202e}og", "do\u{200b}g", "d\x1bog"] {
+        let partly = ["d\u{202e}og", "do\u{200b}g", "d\x1bog", "do\u{200d}g", "do\u{34f}g", "dog\u{e0001}", "dog\u{fe0f}", "\u{e000}dog"];
+        let nothing =
+            ["\u{3164}", "\u{115f}\u{1160}", "\u{ffa0}", "\u{2800}", "\u{301}", "d \u{301}og", "\u{fe0f}", "\u{180e}", "do\u{ad}g"];
+        for hidden in partly.into_iter().chain(nothing) {
             let of = [parse_tags("--tags", hidden).unwrap_err(), parse_words("words", &format!("cat, -{hidden}")).unwrap_err()];
             for said in of.map(|error| error.to_string()) {
-                assert!(said.contains("can be seen") && said.is_ascii() && !said.contains('\x1b'), "{said}");
+                assert!(said.contains("can be seen") && super::hidden(&said).next().is_none(), "{said}");
             }
         }
         assert_eq!(parse_tags("--tags", "fire truck,dog").unwrap()[0], Class::word("fire truck"));
+        // What people write in their scripts, however accents are stored.
+        let people = ["Lo\u{308}we", "کتاب\u{200c}ها", "ශ්\u{200d}රී", "അവന്\u{200d}", "q\u{307}\u{323}", "❤\u{fe0f}", "👩🏽\u{200d}🔬"];
+        assert_eq!(parse_tags("--tags", &people.join(", ")).unwrap().len(), people.len());
     }
 
     /// Names and further words of a file of this text.

@@ -53,7 +53,7 @@ impl IndexArgs {
         ensure!((5..=1_000_000).contains(&limit), "--index-limit: expected MB, 5 to 1000000, found {limit}");
         ensure!((0.0..=3600.0).contains(&interval), "--index-interval: expected seconds, 0 to 3600, found {interval}");
         let camera = self.index_camera.as_deref().unwrap_or("camera");
-        let shows = !camera.trim().is_empty() && camera.len() <= 200 && !camera.contains(edge_seg_bundle::text::is_hidden);
+        let shows = !camera.trim().is_empty() && camera.len() <= 200 && edge_seg_bundle::text::hidden(camera).next().is_none();
         ensure!(shows, "--index-camera: expected a name of up to 200 bytes that can be seen, found {camera:?}");
         Ok(())
     }
