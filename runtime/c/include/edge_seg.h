@@ -12,9 +12,9 @@
  * each thread its own, until that thread calls the next function that can fail. Nothing is thrown and no panic crosses: a fault inside
  * the library is EDGE_SEG_STATUS_PANICKED. A callback must not throw either, nor leave by longjmp.
  *
- * Memory. What edge_seg_..._open, _new, _find, _encode and _start give is freed by the function of its name with _free, once, in any
- * order: a thing that is still needed inside stays. Freeing NULL does nothing. Pointers that other functions return belong to the thing
- * that they were asked of. Text is UTF-8 and ends with a zero.
+ * Memory. What edge_seg_..._open, _new, _find, _find_file, _encode and _start give is freed by the function of its name with _free, once,
+ * in any order: a thing that is still needed inside stays. Where they fail, *out is NULL, whatever it was before. Freeing NULL does
+ * nothing. Pointers that other functions return belong to the thing that they were asked of. Text is UTF-8 and ends with a zero.
  *
  * Threads. A model, and what was found or encoded, may be used by several threads at once. Words may be read by several; the functions
  * edge_seg_words_set_... want them alone, before others use them. A thing is freed when nobody uses it any more. A process that was
@@ -22,6 +22,9 @@
  *
  * Versions. Structures that a program fills begin with struct_size, which the program sets to sizeof the structure as it was compiled;
  * what a newer library has added to the end counts as zero then. What is left at zero has its default.
+ *
+ * Standards. C99 and newer, C++11 and newer, also with -Wall -Wextra -pedantic. C89 and C++98 take it where they are not asked to be
+ * pedantic, of compilers that have <stdint.h> and <stdbool.h> for them.
  */
 
 
@@ -187,8 +190,9 @@ typedef struct EdgeSegImage {
 } EdgeSegImage;
 
 /**
- * Fills in the next picture: 1 if there is one, 0 at the end, below 0 if it failed. `image` comes with its struct_size set; what it
- * points to must stay until the next call. It is called on a thread of the library's, one call at a time, and must not call
+ * Fills in the next picture: 1 if there is one, 0 at the end, below 0 if it failed. `image` comes with its struct_size set, which the
+ * program leaves or sets to its own sizeof(EdgeSegImage); with 0, or what can be no release's, the session ends with an error. What
+ * `image` points to must stay until the next call. It is called on a thread of the library's, one call at a time, and must not call
  * edge_seg_live_free. Whoever ends the session waits until it has returned, so it should not wait for pictures without end.
  */
 typedef int32_t (*EdgeSegRead)(void *user, struct EdgeSegImage *image);

@@ -199,15 +199,39 @@ pub(crate) unsafe trait Sized32: Copy {
     const FIRST: usize;
 }
 
+/// A structure of this library's that a callback fills: a program that knows a longer one may write all of that.
+#[repr(C)]
+pub(crate) struct Filled<T> {
+    pub structure: T,
+    pub beyond: [u8; 256],
+}
+
+impl<T: Sized32> Filled<T> {
+    pub fn new(structure: T) -> Self {
+        Self { structure, beyond: [0; 256] }
+    }
+
+    /// As [`versioned`], of what the callback has left here. What it says of the size is its own word, and nothing beyond is looked at.
+    pub fn read(&self, name: &str) -> Result<T> {
+        // SAFETY: as long as the limit, and it holds nothing but numbers and pointers.
+        unsafe { versioned_within(name, (&raw const *self).cast(), size_of::<Self>()) }
+    }
+}
+
 /// Reads as much of a structure as its caller knows; the rest is zero. What a newer caller has beyond must be zero.
 pub(crate) unsafe fn versioned<T: Sized32>(name: &str, pointer: *const T) -> Result<T> {
+    // SAFETY: the caller's structure is as long as it says; no structure is longer than the limit.
+    unsafe { versioned_within(name, pointer, 1 << 16) }
+}
+
+unsafe fn versioned_within<T: Sized32>(name: &str, pointer: *const T, limit: usize) -> Result<T> {
     if pointer.is_null() {
         return Err(argument(name, "a structure", "NULL"));
     }
     // SAFETY: the first field is a `u32`, which every caller's structure has.
     let given = unsafe { pointer.cast::<u32>().read_unaligned() } as usize;
     let known = size_of::<T>();
-    if given < T::FIRST || given > (1 << 16) {
+    if given < T::FIRST || given > limit {
         let expected = format!("struct_size of {} to {known}", T::FIRST);
         return Err(argument(name, &expected, given));
     }
@@ -239,6 +263,22 @@ mod tests {
     // SAFETY: numbers; `repr(C)`, and the size comes first.
     unsafe impl Sized32 for Now {
         const FIRST: usize = 8;
+    }
+
+    #[test]
+    fn a_callbacks_word_on_a_size_is_not_believed() {
+        let mut filled = Filled::new(Now { struct_size: 12, first: 5, added: 6 });
+        assert_eq!(filled.read("image").map_err(|Fault(_, said)| said).unwrap(), Now { struct_size: 12, first: 5, added: 6 });
+        let room = size_of::<Filled<Now>>() as u32;
+        for wrong in [0, 7, room + 1, 1 << 16, u32::MAX] {
+            filled.structure.struct_size = wrong;
+            assert!(filled.read("image").unwrap_err().1.contains("image: expected struct_size of 8 to 12"), "{wrong}");
+        }
+        // A newer program's, with nothing set in what this library does not know, and with something.
+        filled.structure.struct_size = room;
+        assert_eq!(filled.read("image").map_err(|Fault(_, said)| said).unwrap().added, 6);
+        filled.beyond[255] = 1;
+        assert!(filled.read("image").unwrap_err().1.contains("too old"));
     }
 
     fn last() -> String {

@@ -10,9 +10,9 @@ use edge_seg::Frame;
 use edge_seg::live::{KeyFrames, Live, LiveOptions, Words};
 use edge_seg::source::{Fault as SourceFault, Pace, Rate, Source, SourceOptions, open_source};
 
-use crate::border::{EdgeSegStatus, Fault, Result, Sized32, argument, borrowed, clear, free, give, guarded, text, versioned};
+use crate::border::{EdgeSegStatus, Fault, Filled, Result, Sized32, argument, borrowed, clear, free, give, guarded, text, versioned};
 use crate::model::{EdgeSegFound, EdgeSegModel, EdgeSegWords, found_of};
-use crate::picture::{EdgeSegImage, frame};
+use crate::picture::{EdgeSegImage, frame_of};
 
 /// The source decides: cameras and network streams lose frames that nobody is ready for, everything else waits.
 pub const EDGE_SEG_PACE_AUTO: u32 = 0;
@@ -21,8 +21,9 @@ pub const EDGE_SEG_PACE_LIVE: u32 = 1;
 /// Every frame is segmented.
 pub const EDGE_SEG_PACE_EVERY: u32 = 2;
 
-/// Fills in the next picture: 1 if there is one, 0 at the end, below 0 if it failed. `image` comes with its struct_size set; what it
-/// points to must stay until the next call. It is called on a thread of the library's, one call at a time, and must not call
+/// Fills in the next picture: 1 if there is one, 0 at the end, below 0 if it failed. `image` comes with its struct_size set, which the
+/// program leaves or sets to its own sizeof(EdgeSegImage); with 0, or what can be no release's, the session ends with an error. What
+/// `image` points to must stay until the next call. It is called on a thread of the library's, one call at a time, and must not call
 /// edge_seg_live_free. Whoever ends the session waits until it has returned, so it should not wait for pictures without end.
 pub type EdgeSegRead = Option<unsafe extern "C" fn(user: *mut c_void, image: *mut EdgeSegImage) -> i32>;
 
@@ -117,7 +118,7 @@ impl Source for Called {
             let fault = SourceFault::Stream { place: "read".into(), expected: "a picture".into(), found };
             edge_seg::Error::Source { uri: "callback".into(), fault }
         };
-        let mut image = EdgeSegImage {
+        let mut image = Filled::new(EdgeSegImage {
             struct_size: size_of::<EdgeSegImage>() as u32,
             format: 0,
             width: 0,
@@ -125,14 +126,17 @@ impl Source for Called {
             stride_bytes: 0,
             data: std::ptr::null(),
             data_bytes: 0,
-        };
+        });
         self.thread.get_or_init(|| std::thread::current().id());
-        // SAFETY: the program's function with what it asked for and a structure that is there during the call.
-        match unsafe { (self.read)(self.user.pointer(), &raw mut image) } {
+        // SAFETY: the program's function with what it asked for and a structure, with what lies behind it, that is there during the call.
+        match unsafe { (self.read)(self.user.pointer(), (&raw mut image).cast()) } {
             0 => Ok(false),
             1 => {
-                // SAFETY: the program has said that the picture is there until the next call.
-                into.pixels = unsafe { frame(&raw const image) }.map_err(|Fault(_, said)| wrong(said))?.pixels;
+                let read = image.read("image").and_then(|image| {
+                    // SAFETY: the program has said that the picture is there until the next call.
+                    unsafe { frame_of(image) }
+                });
+                into.pixels = read.map_err(|Fault(_, said)| wrong(said))?.pixels;
                 Ok(true)
             }
             code => {

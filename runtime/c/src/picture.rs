@@ -42,8 +42,12 @@ unsafe impl Sized32 for EdgeSegImage {
 
 /// The frame of a picture.
 pub(crate) unsafe fn frame(image: *const EdgeSegImage) -> Result<Frame> {
-    // SAFETY: the caller's structure begins with its size.
-    let image = unsafe { versioned("image", image) }?;
+    // SAFETY: the caller's structure begins with its size, and its pixels are as many as it says.
+    unsafe { frame_of(versioned("image", image)?) }
+}
+
+/// As [`frame`], of a structure that was read.
+pub(crate) unsafe fn frame_of(image: EdgeSegImage) -> Result<Frame> {
     let (channels, bytes) = match image.format {
         EDGE_SEG_RGB => (Channels::Rgb, 3),
         EDGE_SEG_BGR => (Channels::Bgr, 3),

@@ -190,6 +190,86 @@ static bool show(void *user, const EdgeSegFrame *frame) {
     return video->stop_after == 0 || video->shown < video->stop_after;
 }
 
+/* A program's own structure, of a newer release perhaps, in place of what the library gave. */
+struct sized {
+    uint32_t size;
+    uint64_t later;
+    int read;
+};
+
+static int32_t read_of_a_size(void *user, EdgeSegImage *image) {
+    struct sized *sized = user;
+    struct { EdgeSegImage known; uint64_t later; } newer = {picture(), sized->later};
+    if (sized->read++ == 2) return 0;
+    newer.known.struct_size = sized->size;
+    memcpy(image, &newer, sized->size == sizeof newer ? sizeof newer : sizeof *image);
+    return 1;
+}
+
+static bool goes_on_with(void *user, const EdgeSegFrame *frame) {
+    (void)user;
+    return frame->image.width == WIDTH;
+}
+
+/* What a callback says of a structure's size is held to what there is. */
+static void sizes_from_a_callback(const EdgeSegModel *model, const EdgeSegWords *words) {
+    static const struct { uint32_t size; uint64_t later; const char *said; } sizes[] = {
+        {sizeof(EdgeSegImage), 0, NULL},
+        {sizeof(EdgeSegImage) + 8, 0, NULL},
+        {sizeof(EdgeSegImage) + 8, 1, "too old"},
+        {0, 0, "struct_size"},
+        {sizeof(EdgeSegImage) - 8, 0, "struct_size"},
+        {4096, 0, "struct_size"},
+        {65536, 0, "struct_size"},
+        {UINT32_MAX, 0, "struct_size"}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct sized sized = {sizes[i].size, sizes[i].later, 0};
+        EdgeSegLiveOptions options = {
+            .struct_size = sizeof options, .pace = EDGE_SEG_PACE_EVERY, .show = goes_on_with, .read = read_of_a_size, .user = &sized};
+        EdgeSegLive *live = NULL;
+        CHECK(edge_seg_live_start(model, words, &options, &live) == EDGE_SEG_STATUS_OK);
+        if (sizes[i].said == NULL)
+            CHECK(edge_seg_live_wait(live) == EDGE_SEG_STATUS_OK && sized.read == 3);
+        else
+            FAILS(edge_seg_live_wait(live), EDGE_SEG_STATUS_SOURCE, sizes[i].said);
+        edge_seg_live_free(live);
+    }
+}
+
+/* Whatever a call gives is NULL where it fails, so that it may be freed. */
+static void gives_nothing(const EdgeSegModel *model, const EdgeSegWords *words) {
+    void *odd = &pixels;
+    EdgeSegImage image = picture();
+    EdgeSegModel *opened = odd;
+    EdgeSegModelOptions wrong = {.struct_size = 1};
+    FAILS(edge_seg_model_open(&wrong, &opened), EDGE_SEG_STATUS_ARGUMENT, "struct_size");
+    CHECK(opened == NULL);
+    EdgeSegWords *made = odd;
+    FAILS(edge_seg_words_new(model, NULL, &made), EDGE_SEG_STATUS_ARGUMENT, "list");
+    CHECK(made == NULL);
+    made = odd;
+    FAILS(edge_seg_words_new(NULL, "cat", &made), EDGE_SEG_STATUS_ARGUMENT, "model");
+    CHECK(made == NULL);
+    made = odd;
+    FAILS(edge_seg_words_new(model, "do\xe2\x80\x8bg", &made), EDGE_SEG_STATUS_WORDS, "can be seen");
+    CHECK(made == NULL);
+    EdgeSegFound *found = odd;
+    FAILS(edge_seg_find(NULL, &image, words, &found), EDGE_SEG_STATUS_ARGUMENT, "model");
+    CHECK(found == NULL);
+    found = odd;
+    FAILS(edge_seg_find_file(model, NULL, words, &found), EDGE_SEG_STATUS_ARGUMENT, "path");
+    CHECK(found == NULL);
+    found = odd;
+    FAILS(edge_seg_encoded_find(NULL, words, &found), EDGE_SEG_STATUS_ARGUMENT, "encoded");
+    CHECK(found == NULL);
+    EdgeSegEncoded *encoded = odd;
+    FAILS(edge_seg_encode(model, NULL, &encoded), EDGE_SEG_STATUS_ARGUMENT, "image");
+    CHECK(encoded == NULL);
+    EdgeSegLive *live = odd;
+    FAILS(edge_seg_live_start(model, words, NULL, &live), EDGE_SEG_STATUS_ARGUMENT, "options");
+    CHECK(live == NULL);
+}
+
 /* Callbacks that call the library themselves. */
 struct inside {
     pthread_mutex_t lock;
@@ -482,6 +562,8 @@ int main(int argc, char **argv) {
     finding(model, words, argv[1]);
     encoding(model, words);
     videos(model, words);
+    sizes_from_a_callback(model, words);
+    gives_nothing(model, words);
     calls_from_callbacks(model, words);
     stops_while_another_waits(model, words);
     waits_for_a_read(model, words);

@@ -17,6 +17,15 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 for deb in "$packages"/libedge-seg0_*_"$arch".deb "$packages"/libedge-seg-dev_*_"$arch".deb; do dpkg-deb -x "$deb" "$work/unpacked"; done
 [ "$(dpkg-deb -f "$packages"/libedge-seg-dev_*_"$arch".deb Depends)" = "libedge-seg0 (= $(dpkg-deb -f "$packages"/libedge-seg0_*_"$arch".deb Version)), libc6-dev" ]
+# The C library that the package asks for has all that the library does, and no newer one is asked for.
+newest=$(readelf -VW "$work"/unpacked/usr/lib/*/libedge_seg.so.0 | grep -o 'GLIBC_[0-9][0-9.]*' | sort -Vu | tail -n 1)
+[ "$(dpkg-deb -f "$packages"/libedge-seg0_*_"$arch".deb Depends)" = "libc6 (>= ${newest#GLIBC_}), libgcc-s1" ]
+# One for another processor is not packed.
+mkdir "$work/built"
+for kind in so.0 a; do ln -s "$work"/unpacked/usr/lib/*/libedge_seg.$kind "$work/built/libedge_seg_c.${kind%.0}"; done
+other=$([ "$arch" = amd64 ] && echo arm64 || echo amd64)
+! "$root/firmware-tools/packaging/library" "$other" "$work/built" "$work/none" 2> "$work/refused.txt"
+grep -q "libedge_seg_c.so for $other, found" "$work/refused.txt"
 export PKG_CONFIG_SYSROOT_DIR=$work/unpacked PKG_CONFIG_LIBDIR=$work/unpacked/usr/lib/$triplet/pkgconfig
 read -ra flags <<< "$(pkg-config --cflags --libs edge_seg)"
 read -ra alone <<< "$(pkg-config --static --cflags --libs edge_seg | sed "s|-ledge_seg|$work/unpacked/usr/lib/$triplet/libedge_seg.a|")"

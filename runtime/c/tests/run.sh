@@ -23,6 +23,14 @@ cc -std=c11 "${strict[@]}" "${sanitized[@]}" "$here/interface.c" -o "$work/inter
 c++ -std=c++17 "${strict[@]}" "${sanitized[@]}" "$here/interface.cpp" -o "$work/interface_cpp" "${flags[@]}"
 "$work/interface_cpp" "$cat"
 
+# The header alone, in every standard that knows commas behind an enumeration's last name.
+for standard in c99 c11 c17 c2x; do cc -std=$standard "${strict[@]}" -fsyntax-only "$here/interface.c" "${flags[@]}"; done
+echo '#include <edge_seg.h>' > "$work/header.cpp"
+for standard in c++11 c++14 c++17 c++20 c++23; do c++ -std=$standard "${strict[@]}" -fsyntax-only "$work/header.cpp" "${flags[@]}"; done
+# In older ones too, where nobody asks for strictness.
+cc -std=c89 -fsyntax-only -x c "$work/header.cpp" "${flags[@]}"
+c++ -std=c++98 -Wall -Wextra -Werror -fsyntax-only "$work/header.cpp" "${flags[@]}"
+
 # The same program with the library inside.
 read -ra alone <<< "$(pkg-config --static --libs edge_seg | sed 's/-ledge_seg//')"
 cc -std=c11 "${strict[@]}" "$here/interface.c" -I"$work/usr/include" "$work/usr/lib/libedge_seg.a" -o "$work/static" "${alone[@]}"
