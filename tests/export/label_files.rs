@@ -318,7 +318,7 @@ fn parts_of_many_machines_join_to_what_one_writes() {
         fs::copy(place.join("images/a.png"), place.join(format!("images/p{i}.png"))).unwrap();
     }
     let captions: String =
-        ["a", "b", "c d", "e", "p0", "p1", "p2", "p3", "p4"].iter().map(|s| format!("{s}.png\tdog and snow\n")).collect();
+        ["a", "b", "c d", "e", "p0", "p1", "p2", "p3", "p4", "zz"].iter().map(|s| format!("{s}.png\tdog and snow\n")).collect();
     fs::write(place.join("captions.tsv"), format!("file\tcaption\n{captions}")).unwrap();
     for (name, words) in [("words", ["--vocabulary", "words.txt"]), ("captions", ["--captions", "captions.tsv"])] {
         let base = [&["label", "images"], &LABEL[..8], &words].concat();
@@ -343,14 +343,36 @@ fn parts_of_many_machines_join_to_what_one_writes() {
         refused(&["1", "2", "4"], "part 4/4 where part 3 is due");
         refused(&["1", "2", "3"], "all of the 4 parts");
         refused(&["1", "2", "2", "3"], "part 2/4 where part 3 is due");
-        // A part's own folder is not written over, and one that holds all is no part.
+        // A part's own folder is not written over.
         let before = fs::read(place.join(out("1/labels.jsonl"))).unwrap();
         let into = export(place, &["label", "merge", &out("1"), &out("1"), &out("2"), &out("3"), &out("4")]);
         assert!(into.code == 2 && into.stderr.contains("none of the parts"), "{}", into.stderr);
         assert_eq!(fs::read(place.join(out("1/labels.jsonl"))).unwrap(), before);
         let again = export(place, &[&base[..], &["-o", &out("whole"), "--part", "1/4"]].concat());
         assert_eq!(again.code, 0, "{}", again.stderr);
-        refused(&["whole", "2", "3", "4"], "those of this part alone");
+        // Of a folder where more was labelled before, the part alone is joined; what is there already of the same parts is written anew.
+        let joined_before = fs::read(place.join(out("joined/labels.jsonl"))).unwrap();
+        let joined = merge(&["whole", "2", "3", "4"]);
+        assert_eq!(joined.code, 0, "{}", joined.stderr);
+        assert_eq!(fs::read(place.join(out("joined/labels.jsonl"))).unwrap(), joined_before);
+        // A part that was copied half-way.
+        let record = place.join(out("3/labels.jsonl"));
+        let whole = fs::read(&record).unwrap();
+        fs::write(&record, &whole[..whole.len() - 5]).unwrap();
+        refused(&["1", "2", "3", "4"], "of the part; copy its folder again");
+        fs::write(&record, whole).unwrap();
+        // What another run labelled is not written over.
+        let others = format!("{name}-others");
+        fs::create_dir(place.join("some")).unwrap();
+        fs::copy(place.join("images/a.png"), place.join("some/zz.png")).unwrap();
+        assert_eq!(export(place, &[&["label", "some", "-o", &others], &base[2..]].concat()).code, 0);
+        let theirs = fs::read(place.join(&others).join("labels.jsonl")).unwrap();
+        for (into, said) in [(&others, "zz.png, which no part has"), (&out("whole"), "found a part")] {
+            let ended = export(place, &["label", "merge", into, &out("1"), &out("2"), &out("3"), &out("4")]);
+            assert!(ended.code == 2 && ended.stderr.contains(said), "{}", ended.stderr);
+        }
+        assert_eq!(fs::read(place.join(&others).join("labels.jsonl")).unwrap(), theirs);
+        fs::remove_dir_all(place.join("some")).unwrap();
         fs::remove_file(place.join(out("2")).join("part.json")).unwrap();
         refused(&["1", "2", "3", "4"], "run that part again");
         let other = export(place, &[&base[..], &["-o", &out("2"), "--part", "2/3"]].concat());

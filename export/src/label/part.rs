@@ -1,6 +1,5 @@
 //! Labelling on many machines: each does its part of the pictures, and the parts are joined to what one run would have written.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -59,6 +58,8 @@ pub struct Note {
     pub part: Part,
     /// Digest of the whole list of pictures, in its order: parts of other lists do not fit together.
     pub list: String,
+    /// Pictures of the part that were labelled: the first of its record, which may go on with what was labelled there before.
+    pub done: usize,
     /// Pictures of the part that could not be labelled.
     pub failed: usize,
     /// The model's name.
@@ -116,12 +117,18 @@ pub struct Joined {
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::Runtime`] if one cannot be read; [`Error::File`] if one is missing, not done, there twice, or was labelled with
-/// another model, other options or words, or out of another list, or holds a picture of another.
+/// another model, other options or words, or out of another list, or its record lacks pictures that it is done with.
 pub fn join(folders: &[PathBuf]) -> Result<Joined> {
     let mut parts = Vec::with_capacity(folders.len());
     for folder in folders {
         let note = Note::read(folder)?;
-        let (settings, pictures) = log::read::<PictureLabels>(&folder.join("labels.jsonl"))?;
+        let record = folder.join("labels.jsonl");
+        let (settings, mut pictures) = log::read::<PictureLabels>(&record)?;
+        if pictures.len() < note.done {
+            let expected = format!("the {} of the part; copy its folder again", note.done);
+            return Err(Error::file(record.display().to_string(), "pictures", expected, pictures.len().to_string()));
+        }
+        pictures.truncate(note.done);
         parts.push((folder, note, settings, pictures));
     }
     parts.sort_by_key(|(_, note, ..)| note.part.index);
@@ -149,23 +156,6 @@ pub fn join(folders: &[PathBuf]) -> Result<Joined> {
     if parts.len() != first.part.of {
         let found = format!("the first {}", parts.len());
         return Err(Error::Option { option: "parts".into(), expected: format!("all of the {} parts", first.part.of), found });
-    }
-    // A part's folder may hold more than the part: what was labelled there before with the same options.
-    let mut known = HashMap::new();
-    for (folder, _, _, pictures) in &parts {
-        for picture in pictures {
-            let name = Path::new(&picture.file).file_name().unwrap_or_default();
-            if let Some(before) = known.insert(name, folder) {
-                let place = folder.join("labels.jsonl").display().to_string();
-                let found = format!("{} in {} too", name.display(), before.display());
-                return Err(Error::file(
-                    place,
-                    "pictures",
-                    "those of this part alone, each once; label it into a folder of its own",
-                    found,
-                ));
-            }
-        }
     }
     let failed = parts.iter().map(|(_, note, ..)| note.failed).sum();
     Ok(Joined { settings, note: first, failed, pictures: parts.into_iter().flat_map(|(.., pictures)| pictures).collect() })

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::output::Output;
 use super::part::{self, Note, Part};
 use super::{Options, PictureLabels, Settings, folder, formats, label, words_of, write_record};
-use crate::eval::log::Log;
+use crate::eval::log::{self, Log};
 use crate::eval::pictures::is_same;
 use crate::{Error, Result};
 
@@ -101,7 +101,7 @@ impl Job<'_> {
         let (classes, model) = (formats::class_list(&pictures, given.clone()), self.session.bundle().manifest().name.clone());
         let missing = self.output.write(&self.out, &model, &pictures, &classes)?;
         if let Some(part) = self.part {
-            Note { note: 1, part, list, failed, model, classes: given }.write(&self.out)?;
+            Note { note: 1, part, list, done: pictures.len(), failed, model, classes: given }.write(&self.out)?;
         }
         Ok(Labelled { pictures, classes, failed, missing })
     }
@@ -170,10 +170,34 @@ impl Job<'_> {
     }
 }
 
+/// Whether a folder has nothing but what an earlier merge of the same parts wrote: what else was labelled there would be lost.
+fn check_free(out: &Path, joined: &part::Joined) -> Result<()> {
+    let expected = "a folder without labels, or with those of an earlier merge of these parts; name another one";
+    let record = out.join(RECORD);
+    let other = |place: PathBuf, found: String| Err(Error::file(place.display().to_string(), "labels", expected, found));
+    if out.join(part::NOTE).exists() {
+        return other(out.join(part::NOTE), "a part".into());
+    }
+    if !record.exists() {
+        return Ok(());
+    }
+    let (settings, pictures) = log::read::<PictureLabels>(&record)?;
+    if settings != joined.settings {
+        return other(record, "those of another model, other options or words".into());
+    }
+    let name = |picture: &PictureLabels| Path::new(&picture.file).file_name().map(ToOwned::to_owned);
+    let merged: HashSet<_> = joined.pictures.iter().map(name).collect();
+    match pictures.iter().find(|picture| !merged.contains(&name(picture))) {
+        Some(picture) => other(record, format!("those of {}, which no part has", picture.file)),
+        None => Ok(()),
+    }
+}
+
 /// Joins the parts that runs with [`Job::part`] wrote, all of them, in any order, to what one run would have written.
 ///
 /// # Errors
-/// As [`part::join`] and [`Output::write`], and [`Error::Option`] if no picture was labelled in any part or `out` is one of them.
+/// As [`part::join`] and [`Output::write`], [`Error::Option`] if no picture was labelled in any part or `out` is one of them, and
+/// [`Error::File`] if `out` holds what another run labelled.
 pub fn merge(out: &Path, parts: &[PathBuf], output: &Output) -> Result<Labelled> {
     // It would be a part no longer, and look like one.
     if parts.iter().any(|part| is_same(part, out)) {
@@ -181,6 +205,7 @@ pub fn merge(out: &Path, parts: &[PathBuf], output: &Output) -> Result<Labelled>
         return Err(Error::Option { option: "OUT".into(), expected, found: out.display().to_string() });
     }
     let joined = part::join(parts)?;
+    check_free(out, &joined)?;
     std::fs::create_dir_all(out).map_err(Error::io(out))?;
     folder::sweep(out)?;
     if joined.pictures.is_empty() {
