@@ -60,6 +60,8 @@ pub struct Note {
     pub list: String,
     /// Pictures of the part that were labelled: the first of its record, which may go on with what was labelled there before.
     pub done: usize,
+    /// Digest of these: a record that another run wrote meanwhile, or that was copied half-way, has others.
+    pub labelled: String,
     /// Pictures of the part that could not be labelled.
     pub failed: usize,
     /// The model's name.
@@ -70,10 +72,10 @@ pub struct Note {
 
 impl Note {
     /// Digest of a list of pictures: their names without folders, which differ from machine to machine.
-    pub fn digest(pictures: &[PathBuf]) -> String {
+    pub fn digest<P: AsRef<Path>>(pictures: impl IntoIterator<Item = P>) -> String {
         let mut digest = Sha256::new();
         for picture in pictures {
-            let name = picture.file_name().unwrap_or_default().as_encoded_bytes();
+            let name = picture.as_ref().file_name().unwrap_or_default().as_encoded_bytes();
             digest.update((name.len() as u64).to_le_bytes());
             digest.update(name);
         }
@@ -117,18 +119,19 @@ pub struct Joined {
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::Runtime`] if one cannot be read; [`Error::File`] if one is missing, not done, there twice, or was labelled with
-/// another model, other options or words, or out of another list, or its record lacks pictures that it is done with.
+/// another model, other options or words, or out of another list, or its record does not hold the pictures that it is done with.
 pub fn join(folders: &[PathBuf]) -> Result<Joined> {
     let mut parts = Vec::with_capacity(folders.len());
     for folder in folders {
         let note = Note::read(folder)?;
         let record = folder.join("labels.jsonl");
         let (settings, mut pictures) = log::read::<PictureLabels>(&record)?;
-        if pictures.len() < note.done {
-            let expected = format!("the {} of the part; copy its folder again", note.done);
-            return Err(Error::file(record.display().to_string(), "pictures", expected, pictures.len().to_string()));
-        }
         pictures.truncate(note.done);
+        if Note::digest(pictures.iter().map(|picture| &picture.file)) != note.labelled {
+            let expected = format!("the {} that part {} is done with; copy its folder again, or label it again", note.done, note.part);
+            let found = if pictures.len() < note.done { pictures.len().to_string() } else { "others".into() };
+            return Err(Error::file(record.display().to_string(), "pictures", expected, found));
+        }
         parts.push((folder, note, settings, pictures));
     }
     parts.sort_by_key(|(_, note, ..)| note.part.index);

@@ -101,7 +101,8 @@ impl Job<'_> {
         let (classes, model) = (formats::class_list(&pictures, given.clone()), self.session.bundle().manifest().name.clone());
         let missing = self.output.write(&self.out, &model, &pictures, &classes)?;
         if let Some(part) = self.part {
-            Note { note: 1, part, list, done: pictures.len(), failed, model, classes: given }.write(&self.out)?;
+            let labelled = Note::digest(pictures.iter().map(|picture| &picture.file));
+            Note { note: 1, part, list, done: pictures.len(), labelled, failed, model, classes: given }.write(&self.out)?;
         }
         Ok(Labelled { pictures, classes, failed, missing })
     }
