@@ -159,7 +159,7 @@ impl Job<'_> {
             if let Some(picture) = known.get(&path.display().to_string()) {
                 return Ok(picture.clone());
             }
-            let picture = label(self.session, path, &*self.words(path, same.as_ref())?, &self.options)?;
+            let picture = label(self.session, path, &self.words(path, same.as_ref())?, &self.options)?;
             log.add(&picture)?;
             Ok(picture)
         };

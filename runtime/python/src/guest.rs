@@ -134,6 +134,17 @@ pub fn check_interpreter() -> PyResult<()> {
     }
 }
 
+/// Keeps the engine's errors, of which it makes many that it handles itself, from noting where they are made: nobody is shown that, and it
+/// is noted under a lock, which a child that is forked meanwhile would wait for for ever. Whoever asks first decides it for the process.
+pub fn leave_backtraces(py: Python<'_>) -> PyResult<()> {
+    const VARIABLE: &str = "RUST_LIB_BACKTRACE";
+    let environment = py.import(intern!(py, "os"))?.getattr(intern!(py, "environ"))?;
+    let before = environment.call_method1(intern!(py, "get"), (VARIABLE,))?;
+    environment.set_item(VARIABLE, "0")?;
+    let _ = std::backtrace::Backtrace::capture();
+    if before.is_none() { environment.del_item(VARIABLE) } else { environment.set_item(VARIABLE, before) }
+}
+
 /// Lets nobody in any more, and waits for those inside.
 #[pyfunction]
 fn close(py: Python<'_>) {

@@ -70,6 +70,7 @@ mod _native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         super::guest::check_interpreter()?;
+        super::guest::leave_backtraces(module.py())?;
         super::guest::close_at_exit(module.py())
     }
 }
