@@ -159,7 +159,8 @@ impl Job<'_> {
             if let Some(picture) = known.get(&path.display().to_string()) {
                 return Ok(picture.clone());
             }
-            let picture = label(self.session, path, &self.words(path, same.as_ref())?, &self.options)?;
+            let words = self.words(path, same.as_ref())?;
+            let picture = label(self.session, path, &words, &self.options)?;
             log.add(&picture)?;
             Ok(picture)
         };
