@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use edge_seg_model::region::{Mask, regions};
-use edge_seg_model::{Background, Class, Frame, Scoring, Session, read_picture, score, split_caption};
+use edge_seg_model::{Background, Class, Frame, Scoring, Session, WordList, read_picture, score, split_caption};
 use serde::{Deserialize, Serialize};
 
 use crate::eval::log::Kept;
@@ -120,24 +120,34 @@ pub struct Region {
     pub area_px: u64,
 }
 
-/// Labels one picture with those of `classes` that it shows.
+/// Embeds the words of classes, of which there may be thousands, unless `stop` says so meanwhile.
 ///
 /// # Errors
-/// [`Error::Runtime`] if the picture cannot be read or the model fails.
-pub fn label(session: &Session, path: &Path, classes: &[Class], options: &Options) -> Result<PictureLabels> {
-    label_frame(session, &path.display().to_string(), &read_picture(path)?, classes, options)
+/// [`Error::Stopped`] once it does, [`Error::Runtime`] if the model fails or knows nothing of a word.
+pub fn embed(session: &Session, classes: &[Class], stop: impl Fn() -> bool + Sync) -> Result<WordList> {
+    session.word_list_until(classes.to_vec(), Vec::new(), stop)?.ok_or(Error::Stopped)
+}
+
+/// Labels one picture with those of `words` that it shows.
+///
+/// # Errors
+/// [`Error::Runtime`] if the picture cannot be read or the model fails, [`Error::File`] if its name is no text.
+pub fn label(session: &Session, path: &Path, words: &WordList, options: &Options) -> Result<PictureLabels> {
+    let file = path.to_str().ok_or_else(|| {
+        Error::file(path.display().to_string(), "name", "one in UTF-8, as files of labels have it", "other bytes; rename it, or link to it")
+    })?;
+    label_frame(session, file, &read_picture(path)?, words, options)
 }
 
 /// As [`label`], of a picture in memory that has a name.
 ///
 /// # Errors
 /// [`Error::Runtime`] if the model fails.
-pub fn label_frame(session: &Session, file: &str, frame: &Frame, classes: &[Class], options: &Options) -> Result<PictureLabels> {
+pub fn label_frame(session: &Session, file: &str, frame: &Frame, words: &WordList, options: &Options) -> Result<PictureLabels> {
     let encoded = session.encode(frame)?;
-    let bank = session.tag_bank(classes, &[])?;
-    let scores = score(&encoded.grid, &bank, Scoring::from(session.bundle().manifest()), Background::None)?;
+    let scores = score(&encoded.grid, words.bank(), Scoring::from(session.bundle().manifest()), Background::None)?;
     let kept: Vec<(&Class, f32)> =
-        classes.iter().zip(scores.scores().iter().copied()).filter(|(_, s)| *s >= options.tag_threshold).collect();
+        words.classes().iter().zip(scores.scores().iter().copied()).filter(|(_, s)| *s >= options.tag_threshold).collect();
     let (width, height) = frame.pixels.dimensions();
     let mut found = Vec::new();
     if !kept.is_empty() {

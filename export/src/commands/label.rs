@@ -160,7 +160,8 @@ impl LabelPictures {
             }
         }
         let mine = self.part.map_or(pictures.len(), |part| part.of_list(&pictures).len());
-        let job = Job { session: &session, device, options, wanted, pictures, part: self.part, out, output: self.output.output() };
+        let (output, stop) = (self.output.output(), &|| false);
+        let job = Job { session: &session, device, options, wanted, pictures, part: self.part, out, output, stop };
         let bar = progress(mine);
         let labelled = job.run(|_, result| {
             bar.inc(1);

@@ -238,8 +238,8 @@ impl<'a> Measurement<'a> {
     }
 
     /// Measures the pictures that `record` does not hold yet, on `threads` threads, as many as the processor has if none. `done` is told of
-    /// each, from several threads, and at the start how many the record holds; what it answers with an error ends the run, and what is
-    /// done is in the record. Pictures that are left out are given back as well, beside [`Found::left_out`].
+    /// each, from several threads, at the start how many the record holds, and of none before each word that is embedded; what it answers
+    /// with an error ends the run, and what is done is in the record. Pictures that are left out are given back as well, beside [`Found::left_out`].
     ///
     /// # Errors
     /// As [`Protocol::evaluate`], the first picture's if none can be read, [`Error::File`] if the record is one of other settings, [`Error::Io`] if threads cannot be started.
@@ -258,7 +258,8 @@ impl<'a> Measurement<'a> {
         done(known.len())?;
         let measure = || {
             let unknown = |pair: &super::pictures::Pair| !known.contains(&pair.stem);
-            protocol.evaluate(&self.found.pairs, unknown, |picture| {
+            let stop = || done(0).is_err();
+            protocol.evaluate(&self.found.pairs, unknown, &stop, |picture| {
                 log.as_ref().zip(picture).map_or(Ok(()), |(log, picture)| log.add(picture))?;
                 done(1)
             })

@@ -69,17 +69,19 @@ const FRAMES_PER_TASK: usize = 8;
 
 impl Protocol<'_> {
     /// Segments those of `pairs` that `wanted` picks and counts, in parallel over pictures; `done` is called after each, with nothing for
-    /// one that is left out, since it or its labels cannot be read. Both are given back in the order of `pairs`.
+    /// one that is left out, since it or its labels cannot be read. Both are given back in the order of `pairs`. `stop` is asked before each
+    /// word that is embedded.
     ///
     /// # Errors
-    /// The first picture's that cannot be segmented; and what `done` answers.
+    /// The first picture's that cannot be segmented; what `done` answers; and [`Error::Stopped`](crate::Error::Stopped) once `stop` says so.
     pub fn evaluate(
         &self,
         pairs: &[Pair],
         wanted: impl Fn(&Pair) -> bool + Sync,
+        stop: &(dyn Fn() -> bool + Sync),
         done: impl Fn(Option<&PictureCounts>) -> Result<()> + Sync,
     ) -> Result<(Vec<PictureCounts>, Vec<LeftOut>)> {
-        self.variants.iter().try_for_each(|v| v.prepare(self.looks.session(), &self.lexicon))?;
+        self.variants.iter().try_for_each(|v| v.prepare(self.looks.session(), &self.lexicon, stop))?;
         let task = if self.clip { FRAMES_PER_TASK } else { 1 };
         let chunks: Vec<usize> = (0..pairs.len()).step_by(task).collect();
         let found: Vec<Vec<Result<PictureCounts, LeftOut>>> = chunks

@@ -63,11 +63,31 @@ impl Lexicon {
     /// # Errors
     /// As there.
     pub fn bank(&self, session: &Session, templates: &Templates, classes: &[Class], background_words: &[String]) -> Result<TagBank> {
-        let Some(sentences) = &templates.sentences else { return Ok(session.tag_bank(classes, background_words)?) };
+        self.bank_until(session, templates, classes, background_words, &|| false)
+    }
+
+    /// As [`Self::bank`], unless `stop` says so meanwhile. It is asked before each word.
+    ///
+    /// # Errors
+    /// As there, and [`Error::Stopped`] once it does.
+    pub fn bank_until(
+        &self,
+        session: &Session,
+        templates: &Templates,
+        classes: &[Class],
+        background_words: &[String],
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<TagBank> {
+        let Some(sentences) = &templates.sentences else {
+            let words = session.word_list_until(classes.to_vec(), background_words.to_vec(), stop)?;
+            return words.map(|words| words.bank().clone()).ok_or(Error::Stopped);
+        };
         let words: Vec<&String> = classes.iter().flat_map(|c| &c.words).chain(background_words).collect();
         let dim = session.bundle().manifest().embedding_dim;
-        let embedded: Vec<Arc<Vec<f32>>> =
-            words.par_iter().map(|word| self.word(session, &templates.name, sentences, word, dim)).collect::<Result<_>>()?;
+        let embedded: Vec<Arc<Vec<f32>>> = words
+            .par_iter()
+            .map(|word| if stop() { Err(Error::Stopped) } else { self.word(session, &templates.name, sentences, word, dim) })
+            .collect::<Result<_>>()?;
         let data = embedded.iter().flat_map(|row| row.iter().copied()).collect();
         Ok(TagBank::new(classes, background_words.len(), UnitRows::normalise("tag bank", dim, data)?)?)
     }

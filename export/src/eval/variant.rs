@@ -70,8 +70,8 @@ impl Variant {
     ///
     /// # Errors
     /// As [`Session::tag_bank`].
-    pub fn prepare(&self, session: &Session, lexicon: &Lexicon) -> Result<()> {
-        lexicon.bank(session, &self.templates, &self.classes, &self.background_words).map(drop)
+    pub fn prepare(&self, session: &Session, lexicon: &Lexicon, stop: &(dyn Fn() -> bool + Sync)) -> Result<()> {
+        lexicon.bank_until(session, &self.templates, &self.classes, &self.background_words, stop).map(drop)
     }
 
     /// The label of every pixel. `offered` are the labels that may be given, in rising order. `[height, width]`

@@ -1,15 +1,16 @@
 //! A run over many pictures, which goes on where one that was stopped left off, and joins the parts that several machines did.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use edge_seg_model::{Class, Refinement, Session};
+use edge_seg_model::{Class, Refinement, Session, WordList};
 use rayon::prelude::*;
 
 use super::output::Output;
 use super::part::{self, Note, Part};
-use super::{Options, PictureLabels, Settings, folder, formats, label, words_of, write_record};
+use super::{Options, PictureLabels, Settings, embed, folder, formats, label, words_of, write_record};
 use crate::eval::log::{self, Log};
 use crate::eval::pictures::is_same;
 use crate::{Error, Result};
@@ -27,7 +28,6 @@ pub enum Wanted {
 }
 
 /// Which pictures are labelled, with what, and what is written.
-#[derive(Debug)]
 pub struct Job<'a> {
     /// The model. One with a thread of its own is the fastest: whole pictures side by side use the cores better.
     pub session: &'a Session,
@@ -45,6 +45,8 @@ pub struct Job<'a> {
     pub out: PathBuf,
     /// What is written there.
     pub output: Output,
+    /// Asked before each word that is embedded whether the run should end.
+    pub stop: &'a (dyn Fn() -> bool + Sync),
 }
 
 /// What a run gave.
@@ -122,16 +124,18 @@ impl Job<'_> {
         }
     }
 
-    fn words(&self, path: &Path) -> Result<Vec<Class>> {
-        match &self.wanted {
-            Wanted::Same(classes) => Ok(classes.clone()),
-            Wanted::Captions(captions) => {
+    /// The words that are looked for in a picture. `same` are those of all.
+    fn words<'w>(&self, path: &Path, same: Option<&'w WordList>) -> Result<Cow<'w, WordList>> {
+        match (&self.wanted, same) {
+            (_, Some(same)) => Ok(Cow::Borrowed(same)),
+            (Wanted::Same(classes), None) => embed(self.session, classes, self.stop).map(Cow::Owned),
+            (Wanted::Captions(captions), None) => {
                 let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
                 let words = captions.get(&name).map(|c| words_of(c)).unwrap_or_default();
                 if words.is_empty() {
                     Err(Error::file(path.display().to_string(), "caption", "one with words in it", "none"))
                 } else {
-                    Ok(words)
+                    embed(self.session, &words, self.stop).map(Cow::Owned)
                 }
             }
         }
@@ -146,11 +150,18 @@ impl Job<'_> {
         let (record, settings) = (self.out.join(RECORD), self.settings());
         let (log, before) = Log::open::<PictureLabels>(&record, &settings)?;
         let known: HashMap<String, PictureLabels> = before.into_iter().map(|picture| (picture.file.clone(), picture)).collect();
+        // Once for all pictures, and not if none is left to do.
+        let is_new = |path: &PathBuf| !known.contains_key(&path.display().to_string());
+        let same = match &self.wanted {
+            Wanted::Same(classes) if paths.iter().any(is_new) => Some(embed(self.session, classes, self.stop)?),
+            _ => None,
+        };
         let one = |path: &PathBuf| -> Result<PictureLabels> {
             if let Some(picture) = known.get(&path.display().to_string()) {
                 return Ok(picture.clone());
             }
-            let picture = label(self.session, path, &self.words(path)?, &self.options)?;
+            let words = self.words(path, same.as_ref())?;
+            let picture = label(self.session, path, &words, &self.options)?;
             log.add(&picture)?;
             Ok(picture)
         };

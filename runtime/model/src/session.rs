@@ -274,7 +274,7 @@ impl Session {
         Ok(self.list(classes, left_out, bank))
     }
 
-    /// As [`Self::word_list`], unless `stop` says so meanwhile; then none. It is asked before each new word, by threads of the session's:
+    /// As [`Self::word_list`], unless `stop` says so meanwhile; then none. It is asked before each word, also by threads of the session's:
     /// thousands of words take minutes.
     ///
     /// # Errors
@@ -355,11 +355,18 @@ impl Session {
         Ok(self.tag_bank_until(classes, background_words, &|| false)?.expect("nobody stops it"))
     }
 
-    fn tag_bank_until(&self, classes: &[Class], background_words: &[String], stop: &(dyn Fn() -> bool + Sync)) -> Result<Option<TagBank>> {
+    /// As [`Self::tag_bank`], unless `stop` says so meanwhile; then none.
+    pub(crate) fn tag_bank_until(
+        &self,
+        classes: &[Class],
+        background_words: &[String],
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Option<TagBank>> {
         // Before thousands of words are embedded for nothing.
         TagBank::check_count(classes)?;
-        let meant: Vec<Cow<'_, str>> =
-            classes.iter().flat_map(|c| &c.words).chain(background_words).map(|word| english_of(word, &self.languages)).collect();
+        let words = classes.iter().flat_map(|c| &c.words).chain(background_words);
+        let meant = words.map(|word| if stop() { None } else { Some(english_of(word, &self.languages)) }).collect();
+        let Some::<Vec<Cow<'_, str>>>(meant) = meant else { return Ok(None) };
         let words: Vec<&str> = meant.iter().map(AsRef::as_ref).collect();
         words.iter().try_for_each(|word| check_word("words", word))?;
         let Some(known) = self.embed_words(&words, stop)? else { return Ok(None) };

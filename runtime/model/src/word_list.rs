@@ -1,6 +1,9 @@
 //! Words as a program asks for them in one line.
 
-use crate::words::{Class, Gate, TagBank, same_name};
+use std::collections::HashMap;
+
+use crate::text::shown_line;
+use crate::words::{Class, Gate, TagBank, folded_name};
 use crate::{Background, Error, Example, Result};
 
 /// What is looked for: words with their embeddings, the thresholds that they must pass, and words for what is to be left out. Made by
@@ -47,7 +50,7 @@ impl WordList {
     /// # Errors
     /// [`Error::Words`] if the word is not looked for, [`Error::Option`] if the threshold is not in 0..1.
     pub fn with_threshold(self, name: &str, threshold: f32) -> Result<Self> {
-        self.with_gate(name, Gate::Own(threshold))
+        self.with_gates([(name, Gate::Own(threshold))])
     }
 
     /// The same words, of which one keeps its label and gets no pixels.
@@ -55,18 +58,24 @@ impl WordList {
     /// # Errors
     /// [`Error::Words`] if the word is not looked for.
     pub fn with_off(self, name: &str) -> Result<Self> {
-        self.with_gate(name, Gate::Off)
+        self.with_gates([(name, Gate::Off)])
     }
 
-    fn with_gate(mut self, name: &str, gate: Gate) -> Result<Self> {
-        let same = |class: &Class| same_name(&class.name, name);
-        let at = self.classes.iter().position(same).ok_or_else(|| Error::Words {
-            place: "words".into(),
-            expected: format!("one of {}", self.names().join(", ")),
-            found: format!("{name:?}"),
-        })?;
+    /// As [`Self::with_threshold`] and [`Self::with_off`], of many words at once.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with_gates<'a>(mut self, given: impl IntoIterator<Item = (&'a str, Gate)>) -> Result<Self> {
+        let places: HashMap<String, usize> = self.classes.iter().enumerate().map(|(at, class)| (folded_name(&class.name), at)).collect();
         let mut gates = self.bank.gates().to_vec();
-        gates[at] = gate;
+        for (name, gate) in given {
+            let at = places.get(&folded_name(name)).ok_or_else(|| Error::Words {
+                place: "words".into(),
+                expected: format!("one of {}", first_of(self.names())),
+                found: shown_line(name),
+            })?;
+            gates[*at] = gate;
+        }
         self.bank = self.bank.with_gates(gates)?;
         Ok(self)
     }
@@ -108,4 +117,11 @@ impl WordList {
     pub fn background(&self) -> Background {
         self.background
     }
+}
+
+/// Names for a line that somebody reads: thousands would hide what else it says.
+fn first_of(names: &[String]) -> String {
+    const FIRST: usize = 20;
+    let more = if names.len() > FIRST { format!(", ... {} in all", names.len()) } else { String::new() };
+    names.iter().take(FIRST).map(String::as_str).collect::<Vec<_>>().join(", ") + &more
 }

@@ -1,5 +1,6 @@
 //! The library's errors as Python's exceptions, and calls in a process that has no threads of the library any more.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -37,7 +38,7 @@ create_exception!(
 );
 
 /// A file that cannot be read or written is Python's own `OSError`, such as `FileNotFoundError`.
-fn io(source: &std::io::Error, path: &Path) -> PyErr {
+pub fn io(source: &std::io::Error, path: &Path) -> PyErr {
     match source.raw_os_error() {
         // With number, text and path Python chooses the class.
         Some(number) => {
@@ -51,21 +52,29 @@ fn io(source: &std::io::Error, path: &Path) -> PyErr {
 
 /// The exception for an error.
 pub fn raised(error: impl Into<edge_seg::Error>) -> PyErr {
-    let error = error.into();
+    error.into().raised()
+}
+
+fn of_model(error: &ModelError) -> PyErr {
     let said = error.to_string();
-    match &error {
-        edge_seg::Error::Model(model) => match model {
-            ModelError::Io { path, source } | ModelError::Bundle(bundle::Error::Io { path, source }) => io(source, path),
-            ModelError::Bundle(_) => BundleError::new_err(said),
-            ModelError::Picture { .. } | ModelError::Tensor { .. } => ImageError::new_err(said),
-            ModelError::Words { .. } => WordsError::new_err(said),
-            ModelError::Encoder { .. } => EncoderError::new_err(said),
-            ModelError::Device { .. } => DeviceError::new_err(said),
-            // Its name has a unit in Rust and in C.
-            ModelError::Option { option, expected, found } if option == "size_px" => self::option("size", expected, found),
-            ModelError::Option { .. } => OptionError::new_err(said),
-            _ => EdgeSegError::new_err(said),
-        },
+    match error {
+        ModelError::Io { path, source } | ModelError::Bundle(bundle::Error::Io { path, source }) => io(source, path),
+        ModelError::Bundle(_) => BundleError::new_err(said),
+        ModelError::Picture { .. } | ModelError::Tensor { .. } => ImageError::new_err(said),
+        ModelError::Words { .. } => WordsError::new_err(said),
+        ModelError::Encoder { .. } => EncoderError::new_err(said),
+        ModelError::Device { .. } => DeviceError::new_err(said),
+        // Its name has a unit in Rust and in C.
+        ModelError::Option { option, expected, found } if option == "size_px" => self::option("size", expected, found),
+        ModelError::Option { .. } => OptionError::new_err(brief(&said).into_owned()),
+        _ => EdgeSegError::new_err(said),
+    }
+}
+
+fn of_live(error: &edge_seg::Error) -> PyErr {
+    let said = error.to_string();
+    match error {
+        edge_seg::Error::Model(model) => of_model(model),
         edge_seg::Error::Source { .. } => SourceError::new_err(said),
         edge_seg::Error::Rules { .. } => RulesError::new_err(said),
         _ => EdgeSegError::new_err(said),
@@ -74,41 +83,61 @@ pub fn raised(error: impl Into<edge_seg::Error>) -> PyErr {
 
 /// An error of one of the libraries.
 pub trait Raised {
-    fn raised(self) -> PyErr;
+    fn raised(&self) -> PyErr;
 }
 
 impl Raised for edge_seg::Error {
-    fn raised(self) -> PyErr {
-        raised(self)
+    fn raised(&self) -> PyErr {
+        of_live(self)
     }
 }
 
 impl Raised for ModelError {
-    fn raised(self) -> PyErr {
-        raised(self)
+    fn raised(&self) -> PyErr {
+        of_model(self)
     }
 }
 
 impl Raised for bundle::Error {
-    fn raised(self) -> PyErr {
-        raised(ModelError::from(self))
+    fn raised(&self) -> PyErr {
+        match self {
+            Self::Io { path, source } => io(source, path),
+            other => BundleError::new_err(other.to_string()),
+        }
     }
 }
 
 impl Raised for Export {
-    fn raised(self) -> PyErr {
+    fn raised(&self) -> PyErr {
         match self {
-            Self::Runtime(error) => raised(error),
-            Self::Io { path, source } => io(&source, &path),
-            // Options have the names of the program's there.
-            Self::Option { option, expected, found } => {
-                let option = option.trim_start_matches("--").replace('-', "_");
-                self::option(&option, &expected.replace(" --", " "), found.replace(" --", " "))
-            }
-            Self::File { .. } => DataError::new_err(self.to_string()),
-            _ => EdgeSegError::new_err(self.to_string()),
+            Self::Runtime(error) => of_model(error),
+            Self::Io { path, source } => io(source, path),
+            Self::Option { .. } => OptionError::new_err(brief(&as_arguments(&self.to_string())).into_owned()),
+            Self::File { .. } => DataError::new_err(as_arguments(&self.to_string())),
+            _ => EdgeSegError::new_err(as_arguments(&self.to_string())),
         }
     }
+}
+
+/// A message of the program's libraries, in which options have the names of its own: `--word-thresholds` is the argument word_thresholds.
+fn as_arguments(said: &str) -> String {
+    let mut parts = said.split("--");
+    let mut told = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_flag =
+            part.starts_with(|c: char| c.is_ascii_lowercase()) && !told.ends_with(|c: char| c.is_alphanumeric() || "-/".contains(c));
+        if !is_flag {
+            told.push_str("--");
+            told.push_str(part);
+            continue;
+        }
+        let end = part.find(|c: char| !c.is_ascii_lowercase() && c != '-').unwrap_or(part.len());
+        // The one that is called otherwise.
+        let name = if &part[..end] == "format" { "formats" } else { &part[..end] };
+        told.push_str(&name.replace('-', "_"));
+        told.push_str(&part[end..]);
+    }
+    told
 }
 
 /// Turns a result's error into its exception.
@@ -118,13 +147,22 @@ pub trait OrRaise<T> {
 
 impl<T, E: Raised> OrRaise<T> for Result<T, E> {
     fn or_raise(self) -> PyResult<T> {
-        self.map_err(Raised::raised)
+        self.map_err(|error| error.raised())
     }
 }
 
 /// An option that cannot be taken.
 pub fn option(name: &str, expected: &str, found: impl std::fmt::Display) -> PyErr {
-    OptionError::new_err(format!("{name}: expected {expected}, found {found}"))
+    OptionError::new_err(brief(&format!("{name}: expected {expected}, found {found}")).into_owned())
+}
+
+/// A message that somebody reads: what was given may be of any length, and stands last.
+pub fn brief(given: &str) -> Cow<'_, str> {
+    const MOST: usize = 400;
+    match given.char_indices().nth(MOST) {
+        Some((at, _)) => format!("{}... of {} characters", &given[..at], given.chars().count()).into(),
+        None => given.into(),
+    }
 }
 
 /// The process that something with threads was made in.

@@ -1,7 +1,5 @@
 //! Models measured on labelled pictures.
 
-use std::path::PathBuf;
-
 use edge_seg_export::Error;
 use edge_seg_export::eval::run::{Measurement, Options, Refinement};
 use edge_seg_export::eval::source::Query;
@@ -13,6 +11,7 @@ use pyo3::prelude::*;
 use crate::error::{OrRaise, option, whole};
 use crate::label::{named, several};
 use crate::model::Model;
+use crate::path::Path;
 use crate::wait::watched;
 
 /// Measures of one class.
@@ -160,16 +159,16 @@ pub fn evaluate<'py>(
     py: Python<'py>,
     model: Option<&Bound<'py, Model>>,
     preset: Option<String>,
-    data: Option<PathBuf>,
+    data: Option<Path>,
     split: Option<String>,
-    images: Option<PathBuf>,
-    labels: Option<PathBuf>,
-    classes: Option<PathBuf>,
+    images: Option<Path>,
+    labels: Option<Path>,
+    classes: Option<Path>,
     view: Option<String>,
     values: Option<String>,
     ignore: Vec<u32>,
     label_pixels: &str,
-    only: Option<PathBuf>,
+    only: Option<Path>,
     protocol: &str,
     names: Option<&Bound<'py, PyAny>>,
     templates: Option<&Bound<'py, PyAny>>,
@@ -177,14 +176,14 @@ pub fn evaluate<'py>(
     background_words: Option<&Bound<'py, PyAny>>,
     present_only: bool,
     tag_threshold: Option<&Bound<'py, PyAny>>,
-    word_thresholds: Option<PathBuf>,
+    word_thresholds: Option<Path>,
     refine: Option<&Bound<'py, PyAny>>,
     size: Option<i64>,
     scales: Vec<f32>,
     flip: bool,
     windows: Option<String>,
-    record: Option<PathBuf>,
-    html: Option<PathBuf>,
+    record: Option<Path>,
+    html: Option<Path>,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Vec<Evaluation>> {
     let paper = match protocol {
@@ -197,9 +196,9 @@ pub fn evaluate<'py>(
         "stored" => true,
         other => return Err(option("label_pixels", "\"upright\" or \"stored\"", format!("{other:?}"))),
     };
-    let model = Model::or_built_in(py, model)?;
-    let model = model.get();
-    let session = model.session()?;
+    let model = Model::or_built_in(py, model)?.get().clone();
+    let session = model.session()?.clone();
+    let inside = |path: Option<Path>| path.map(|path| path.0);
     let mut refine: Vec<Refinement> =
         refine.map_or(Ok(Vec::new()), |given| several(given, |name| named("refine", &name.extract::<String>()?)))?;
     if refine.is_empty() && session.refinement() != edge_seg::Refinement::None {
@@ -213,16 +212,18 @@ pub fn evaluate<'py>(
         background_words: texts(background_words)?.iter().flat_map(|words| words.split(',')).map(|word| word.trim().to_owned()).collect(),
         present_only,
         tag_threshold: texts(tag_threshold)?,
-        word_thresholds,
+        word_thresholds: inside(word_thresholds),
         refine,
         size_px: size.map(|size| whole("size", size)).transpose()?.or_else(|| (!paper).then(|| session.size_px())),
         scales,
         flip,
         windows,
     };
+    let (data, images, labels, classes, only) = (inside(data), inside(images), inside(labels), inside(classes), inside(only));
+    let (record, html) = (inside(record), inside(html));
     let query = Query { preset, data, split, images, labels, classes, view, values, ignore, stored, only };
     let further = [stored.then(|| "labels of stored pixels".to_owned()), model.told_device()];
-    let measured = watched(py, progress, |watch| {
+    let measured = watched(py, progress, move |watch| {
         model.in_parallel(|| {
             let found = query.find()?;
             watch.expect(found.pairs.len());

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyMapping, PyType};
 
 use crate::error::{OrRaise, WordsError};
+use crate::guest::{is_iterable, list};
 
 /// What a box of a picture shows, to be looked for as a word is. Equal ones hold the same; they can be pickled, to five decimal places.
 #[pyclass(frozen, eq, module = "edge_seg")]
@@ -85,8 +86,10 @@ pub fn named(examples: &Bound<'_, PyMapping>) -> PyResult<Vec<(String, edge_seg:
             PyTypeError::new_err(format!("examples: expected an Example of {name:?} or a list of some, found {found}"))
         };
         let before = all.len();
-        for one in of.try_iter().map_err(|_| wrong(&of))? {
-            let one = one?;
+        if !is_iterable(&of)? {
+            return Err(wrong(&of));
+        }
+        for one in list(&of)?.iter() {
             all.push((name.clone(), one.cast::<Example>().map_err(|_| wrong(&one))?.get().0.clone()));
         }
         if all.len() == before {

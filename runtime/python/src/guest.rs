@@ -2,13 +2,21 @@
 //!
 //! CPython frees a thread's state, and the interpreter that it would be made in, while such a thread may be on its way in: neither
 //! `Py_IsFinalizing` nor `PyGILState_Ensure` closes that gap, and the process dies of a signal after its last line. `atexit` runs before any of it.
+#![allow(unsafe_code)] // the C library's pthread_cleanup_push(), and what tells interpreters apart
 
+use std::cell::UnsafeCell;
+use std::ffi::{c_int, c_void};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
+use pyo3::call::PyCallArgs;
+use pyo3::exceptions::PyImportError;
+use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 /// How many are inside, and whether anybody may still enter. No lock: a forked child would inherit it as it was.
 static GUESTS: AtomicUsize = AtomicUsize::new(0);
@@ -54,6 +62,87 @@ pub fn outside<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
     });
     drop(guest);
     done
+}
+
+/// Calls what may be anybody's code, and so may take any time. Up to 3.13, CPython ends a thread that comes back to the interpreter at its
+/// end by `pthread_exit`, which unwinds the thread's stack, and a process dies of that where it meets Rust. Here such a thread stays, as
+/// later CPythons have it.
+pub fn call<'py>(function: &Bound<'py, PyAny>, arguments: impl PyCallArgs<'py>) -> PyResult<Bound<'py, PyAny>> {
+    let _stays = Stays::begin();
+    function.call1(arguments)
+}
+
+/// While it is there, a thread that ends by `pthread_exit` stays.
+struct Stays(Box<UnsafeCell<Cleanup>>);
+
+/// As <pthread.h> has it: `struct _pthread_cleanup_buffer`.
+#[repr(C)]
+struct Cleanup {
+    routine: usize,
+    argument: usize,
+    cancel_type: c_int,
+    before: usize,
+}
+
+unsafe extern "C" {
+    fn _pthread_cleanup_push(buffer: *mut Cleanup, routine: extern "C" fn(*mut c_void), argument: *mut c_void);
+    fn _pthread_cleanup_pop(buffer: *mut Cleanup, execute: c_int);
+}
+
+impl Stays {
+    fn begin() -> Self {
+        extern "C" fn stay(_: *mut c_void) {
+            loop {
+                std::thread::park();
+            }
+        }
+        // What does not lie on the stack has its turn before any frame is unwound.
+        let stays = Self(Box::new(UnsafeCell::new(Cleanup { routine: 0, argument: 0, cancel_type: 0, before: 0 })));
+        // SAFETY: it lives until it is popped, by the same thread, in turn: a value of this type goes out of scope where it came into it.
+        unsafe { _pthread_cleanup_push(stays.0.get(), stay, std::ptr::null_mut()) };
+        stays
+    }
+}
+
+impl Drop for Stays {
+    fn drop(&mut self) {
+        // SAFETY: this thread pushed it, and what was pushed later was popped.
+        unsafe { _pthread_cleanup_pop(self.0.get(), 0) };
+    }
+}
+
+/// What an iterable has, which may be anybody's code as well.
+pub fn list<'py>(iterable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+    Ok(call(iterable.py().get_type::<PyList>().as_any(), (iterable,))?.cast_into::<PyList>()?)
+}
+
+/// Whether something says that it can be iterated over; what goes wrong when that is tried is an error of its own.
+pub fn is_iterable(thing: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let of = thing.get_type();
+    Ok(of.hasattr(intern!(thing.py(), "__iter__"))? || of.hasattr(intern!(thing.py(), "__getitem__"))?)
+}
+
+/// # Errors
+/// `ImportError` in an interpreter that is not the process's first: threads of the library enter that one alone.
+pub fn check_interpreter() -> PyResult<()> {
+    // SAFETY: the interpreter is held, and so there is one.
+    match unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) } {
+        0 => Ok(()),
+        number => Err(PyImportError::new_err(format!(
+            "edge_seg: expected the process's main interpreter, found its subinterpreter {number}; try: a process of its own"
+        ))),
+    }
+}
+
+/// Keeps the engine's errors, of which it makes many that it handles itself, from noting where they are made: nobody is shown that, and it
+/// is noted under a lock, which a child that is forked meanwhile would wait for for ever. Whoever asks first decides it for the process.
+pub fn leave_backtraces(py: Python<'_>) -> PyResult<()> {
+    const VARIABLE: &str = "RUST_LIB_BACKTRACE";
+    let environment = py.import(intern!(py, "os"))?.getattr(intern!(py, "environ"))?;
+    let before = environment.call_method1(intern!(py, "get"), (VARIABLE,))?;
+    environment.set_item(VARIABLE, "0")?;
+    let _ = std::backtrace::Backtrace::capture();
+    if before.is_none() { environment.del_item(VARIABLE) } else { environment.set_item(VARIABLE, before) }
 }
 
 /// Lets nobody in any more, and waits for those inside.

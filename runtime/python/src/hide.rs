@@ -7,16 +7,17 @@ use edge_seg::hide::{HideBy, HideOptions, Whole};
 use numpy::{PyArray1, PyArray2, PyArray3, PyArrayMethods};
 use pyo3::prelude::*;
 
-use crate::error::{OptionError, OrRaise, WordsError, option};
+use crate::error::{EdgeSegError, OptionError, OrRaise, WordsError, option};
 use crate::found::Picture;
 use crate::guest::outside;
 use crate::picture::{Order, array_from, frame};
+use crate::wait::watched;
 use crate::words::parse;
 
 /// Words whose things are hidden, made by Model.hide().
 #[pyclass(frozen, module = "edge_seg")]
 pub struct Hide {
-    pub hide: edge_seg::hide::Hide,
+    pub hide: Arc<edge_seg::hide::Hide>,
     session: Arc<Session>,
     home: crate::error::Home,
 }
@@ -46,8 +47,10 @@ impl Hide {
         if !left_out.is_empty() {
             return Err(WordsError::new_err(format!("hide: expected words to hide, found {} to be left out", left_out.join(", "))));
         }
-        let hide = outside(py, || session.hide_classes(&classes, options)).or_raise()?;
-        Ok(Self { hide, session: session.clone(), home })
+        let of_session = session.clone();
+        let made = watched(py, None, move |watch| of_session.hide_classes_until(&classes, options, || watch.stopped()))?;
+        let hide = made.or_raise()?.ok_or_else(|| EdgeSegError::new_err("hide: stopped"))?;
+        Ok(Self { hide: Arc::new(hide), session: session.clone(), home })
     }
 }
 
@@ -92,11 +95,12 @@ impl Hide {
     fn show<'py>(&self, py: Python<'py>, image: &Bound<'py, PyAny>, order: &str) -> PyResult<Bound<'py, PyArray3<u8>>> {
         self.home.check("Hide")?;
         let frame = frame(image, Order::parse(order)?)?;
-        let shown = outside(py, || {
-            let encoded = self.session.encode(&frame)?;
-            self.hide.show(&self.session, frame, &encoded)
+        let (session, hide) = (self.session.clone(), self.hide.clone());
+        let shown = watched(py, None, move |_| {
+            let encoded = session.encode(&frame)?;
+            hide.show(&session, frame, &encoded)
         });
-        array_from(py, shown.or_raise()?.into_inner().pixels)
+        array_from(py, shown?.or_raise()?.into_inner().pixels)
     }
 
     fn __repr__(&self) -> String {

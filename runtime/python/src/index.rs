@@ -15,6 +15,8 @@ use crate::found::seconds;
 use crate::guest::outside;
 use crate::live::LiveFrame;
 use crate::model::{Encoded, Model};
+use crate::path::Path;
+use crate::wait::watched;
 use crate::words::Words;
 
 /// The exception for an error of an index: what is wrong with its file is no fault of words.
@@ -79,8 +81,8 @@ pub struct Index {
 #[pymethods]
 impl Index {
     #[new]
-    fn new(path: PathBuf) -> PyResult<Self> {
-        Ok(Self { index: Arc::new(Opened::open(&path).map_err(of_index)?) })
+    fn new(path: Path) -> PyResult<Self> {
+        Ok(Self { index: Arc::new(Opened::open(&path.0).map_err(of_index)?) })
     }
 
     /// When, on what camera and where words were seen: the best of each word first, word after word.
@@ -103,15 +105,17 @@ impl Index {
         let session = model.session()?;
         let query = Query::default().with_threshold(threshold).with_gap(seconds("gap", gap)?).with_most(whole("most", most)?);
         let query = query.within(moment_or_ago("since", since)?, moment_or_ago("until", until)?);
-        let words = Words::of(session, words)?.list;
-        let found = outside(py, || self.index.find(session, &words, &query)).map_err(of_index)?;
-        let sighting = |found: Found| Sighting { index: self.index.clone(), word: words.names()[found.class].clone(), found };
+        let list = Words::of(session, words)?.list;
+        let (index, session, words) = (self.index.clone(), session.clone(), list.clone());
+        let found = watched(py, None, move |_| index.find(&session, &words, &query))?.map_err(of_index)?;
+        let sighting = |found: Found| Sighting { index: self.index.clone(), word: list.names()[found.class].clone(), found };
         Ok(found.into_iter().flatten().map(sighting).collect())
     }
 
     /// What it holds; all of it is read for that.
     fn contents(&self, py: Python<'_>) -> PyResult<Contents> {
-        outside(py, || self.index.contents()).map(Contents).map_err(of_index)
+        let index = self.index.clone();
+        watched(py, None, move |_| index.contents())?.map(Contents).map_err(of_index)
     }
 
     /// The digest of the model that made it: no other one can search it.
@@ -287,8 +291,8 @@ impl IndexWriter {
 impl IndexWriter {
     #[new]
     #[pyo3(signature = (path, model, *, limit=1 << 30, frame_bytes=10_400, interval=1.0))]
-    fn new(py: Python<'_>, path: PathBuf, model: &Model, limit: i64, frame_bytes: i64, interval: f64) -> PyResult<Self> {
-        let session = model.session()?;
+    fn new(py: Python<'_>, path: Path, model: &Model, limit: i64, frame_bytes: i64, interval: f64) -> PyResult<Self> {
+        let (session, Path(path)) = (model.session()?, path);
         let options = IndexOptions::default().with_limit_bytes(whole("limit", limit)?).with_frame_bytes(whole("frame_bytes", frame_bytes)?);
         let options = options.with_interval(seconds("interval", interval)?);
         let writer = outside(py, || Writer::open(&path, session, &options)).map_err(of_index)?;

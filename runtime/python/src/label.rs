@@ -1,40 +1,42 @@
 //! Pictures labelled for other tools.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use edge_seg::{Background, Class, Gate, expand_inputs};
 use edge_seg_export::label::output::Output;
 use edge_seg_export::label::part::Part;
 use edge_seg_export::label::run::{self, Job, Labelled, Wanted};
-use edge_seg_export::label::{Options, PictureLabels as Labels, Region as Found, label_frame, read_captions};
+use edge_seg_export::label::{Options, PictureLabels as Labels, Region as Found, embed, label_frame, read_captions};
 use edge_seg_export::{Error, Result};
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyType};
+use pyo3::types::{PyBytes, PyDict, PyType};
 use serde::Deserialize;
 use serde::de::value::{Error as Unknown, StrDeserializer};
 
-use crate::error::{OptionError, OrRaise, WordsError, option};
-use crate::guest::outside;
+use crate::error::{OptionError, OrRaise, Raised, WordsError, brief, io, option};
+use crate::guest::{is_iterable, list, outside};
 use crate::model::Model;
+use crate::path::{Path, is_path};
 use crate::picture::{Order, frame};
 use crate::wait::watched;
 use crate::words::{Words, parse};
 
 /// What is chosen by a name, as the program's options have it.
 pub fn named<'a, T: Deserialize<'a>>(option: &str, name: &'a str) -> PyResult<T> {
-    T::deserialize(StrDeserializer::<Unknown>::new(name)).map_err(|error| OptionError::new_err(format!("{option}: {error}")))
+    T::deserialize(StrDeserializer::<Unknown>::new(name))
+        .map_err(|error| OptionError::new_err(format!("{option}: {}", brief(&error.to_string()))))
 }
 
 /// One name or several.
 pub fn several<T>(given: &Bound<'_, PyAny>, one: impl Fn(&Bound<'_, PyAny>) -> PyResult<T>) -> PyResult<Vec<T>> {
-    if given.is_instance_of::<PyString>() || given.hasattr(intern!(given.py(), "__fspath__"))? || given.try_iter().is_err() {
+    if is_path(given)? || given.is_instance_of::<PyBytes>() || !is_iterable(given)? {
         return Ok(vec![one(given)?]);
     }
-    given.try_iter()?.map(|item| one(&item?)).collect()
+    list(given)?.iter().map(|item| one(&item)).collect()
 }
 
 /// The classes of words that have no settings of their own, and the threshold that ready ones have in common.
@@ -255,23 +257,31 @@ fn inputs(images: &Bound<'_, PyAny>) -> PyResult<(Vec<PathBuf>, Failed)> {
         let found = found.get_type().name().map_or_else(|_| "something else".into(), |name| name.to_string());
         PyTypeError::new_err(format!("images: expected a path, a folder, a glob, or several of them, found {found}"))
     };
-    let given = several(images, |path| path.extract::<PathBuf>().map_err(|_| wrong(path)))?;
+    let given =
+        several(images, |path| if is_path(path)? || path.is_instance_of::<PyBytes>() { path.extract::<Path>() } else { Err(wrong(path)) })?;
     let (mut paths, mut failed) = (Vec::new(), Vec::new());
     for given in given {
-        let name = given.into_os_string().into_string().map_err(|name| option("images", "names in UTF-8", name.display()))?;
+        // What has no place is a file that is missing, unless it may be a glob.
+        let missing =
+            std::fs::metadata(&given.0).err().filter(|_| !given.0.as_os_str().as_encoded_bytes().iter().any(|b| b"*?[".contains(b)));
+        let name = given.text("images")?;
+        if let Some(error) = missing {
+            failed.push((name.clone(), (error.to_string(), io(&error, name.as_ref()))));
+            continue;
+        }
         for found in expand_inputs(std::slice::from_ref(&name)) {
             match found {
                 Ok(path) => paths.push(path),
-                Err(error) => failed.push((name.clone(), error)),
+                Err(error) => failed.push((name.clone(), (error.to_string(), error.raised()))),
             }
         }
     }
     match failed.into_iter() {
         mut failed if paths.is_empty() => match failed.next() {
-            Some((_, error)) => Err(error).or_raise(),
+            Some((_, (_, error))) => Err(error),
             None => Err(option("images", "one picture or more", "none")),
         },
-        failed => Ok((paths, failed.map(|(name, error)| (name, error.to_string())).collect())),
+        failed => Ok((paths, failed.map(|(name, (error, _))| (name, error)).collect())),
     }
 }
 
@@ -286,9 +296,9 @@ pub fn label<'py>(
     py: Python<'py>,
     images: &Bound<'py, PyAny>,
     words: Option<&Bound<'py, PyAny>>,
-    out: PathBuf,
+    out: Path,
     model: Option<&Bound<'py, Model>>,
-    captions: Option<PathBuf>,
+    captions: Option<Path>,
     formats: Option<&Bound<'py, PyAny>>,
     tag_threshold: Option<f32>,
     background: Option<f32>,
@@ -304,34 +314,39 @@ pub fn label<'py>(
             let (classes, common) = classes(words)?;
             (Wanted::Same(classes), common)
         }
-        (None, Some(captions)) => (Wanted::Captions(read_captions(&captions).or_raise()?), None),
+        (None, Some(captions)) => (Wanted::Captions(read_captions(&captions.0).or_raise()?), None),
         _ => return Err(option("words", "words for all pictures, or None and captions", if words.is_some() { "both" } else { "neither" })),
     };
     let output = output(formats, coco_masks, pictures, label_studio_prefix)?;
     let part = part.map(str::parse::<Part>).transpose().map_err(|error| OptionError::new_err(format!("part: {error}")))?;
     let (pictures, mut failed) = inputs(images)?;
-    let model = Model::or_built_in(py, model)?;
-    let model = model.get();
-    let options = options(model, tag_threshold, background, common, least_share)?;
-    let (session, device) = (model.session()?, model.told_device());
-    let job = Job { session, device, options, wanted, pictures, part, out, output };
-    let faults = Mutex::new(Vec::new());
-    let labelled = watched(py, progress, |watch| {
-        watch.expect(part.map_or(job.pictures.len(), |part| part.of_list(&job.pictures).len()));
-        model.in_parallel(|| {
-            job.run(|path: &Path, result| {
+    let model = Model::or_built_in(py, model)?.get().clone();
+    let options = options(&model, tag_threshold, background, common, least_share)?;
+    let (session, device) = (model.session()?.clone(), model.told_device());
+    let (labelled, mut faults) = watched(py, progress, move |watch| {
+        watch.expect(part.map_or(pictures.len(), |part| part.of_list(&pictures).len()));
+        let (stop, faults) = (|| watch.stopped(), Mutex::new(Vec::new()));
+        let job = Job { session: &session, device, options, wanted, pictures, part, out: out.0, output, stop: &stop };
+        let labelled = model.in_parallel(|| {
+            job.run(|path: &std::path::Path, result| {
                 if let Err(error) = result {
-                    faults.lock().unwrap_or_else(PoisonError::into_inner).push((path.display().to_string(), error.to_string()));
+                    let fault = (path.display().to_string(), error.to_string(), error.raised());
+                    faults.lock().unwrap_or_else(PoisonError::into_inner).push(fault);
                 }
                 watch.add(1);
                 if watch.stopped() { Err(Error::Stopped) } else { Ok(()) }
             })
-        })
+        });
+        (labelled, faults.into_inner().unwrap_or_else(PoisonError::into_inner))
     })?;
-    let mut faults = faults.into_inner().unwrap_or_else(PoisonError::into_inner);
-    faults.sort();
-    failed.extend(faults);
-    Ok(Labelling::new(labelled.or_raise()?, failed))
+    faults.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+    let labelled = match labelled {
+        // Where no picture is left, the first one's fault says more.
+        Err(Error::Option { option, .. }) if option == "pictures" && !faults.is_empty() => return Err(faults.swap_remove(0).2),
+        labelled => labelled.or_raise()?,
+    };
+    failed.extend(faults.into_iter().map(|(name, said, _)| (name, said)));
+    Ok(Labelling::new(labelled, failed))
 }
 
 /// Joins the parts that label(..., part="I/N") wrote, all of them, in any order, to what one run would have written.
@@ -339,15 +354,16 @@ pub fn label<'py>(
 #[pyo3(signature = (out, parts, *, formats=None, coco_masks="rle", pictures="link", label_studio_prefix="/data/local-files/?d="))]
 pub fn merge_labels(
     py: Python<'_>,
-    out: PathBuf,
-    parts: Vec<PathBuf>,
+    out: Path,
+    parts: Vec<Path>,
     formats: Option<&Bound<'_, PyAny>>,
     coco_masks: &str,
     pictures: &str,
     label_studio_prefix: &str,
 ) -> PyResult<Labelling> {
     let output = output(formats, coco_masks, pictures, label_studio_prefix)?;
-    let merged = outside(py, || run::merge(&out, &parts, &output)).or_raise()?;
+    let parts: Vec<PathBuf> = parts.into_iter().map(|part| part.0).collect();
+    let merged = watched(py, None, move |_| run::merge(&out.0, &parts, &output))?.or_raise()?;
     let failed = match merged.failed {
         0 => Vec::new(),
         count => vec![("parts".to_owned(), format!("{count} pictures could not be labelled; each part's run says which"))],
@@ -368,11 +384,17 @@ pub fn label_one(
     least_share: f64,
     order: &str,
 ) -> PyResult<PictureLabels> {
-    let session = model.session()?;
+    let session = model.session()?.clone();
+    let file = match file {
+        None if is_path(image)? => image.extract::<Path>()?.text("file")?,
+        file => file.unwrap_or_default(),
+    };
     let frame = frame(image, Order::parse(order)?)?;
     let (classes, common) = classes(words)?;
     let options = options(model, tag_threshold, background, common, least_share)?;
-    let file = file.or_else(|| image.extract::<PathBuf>().ok().map(|path| path.display().to_string())).unwrap_or_default();
-    let labels = outside(py, || -> Result<_> { label_frame(session, &file, &frame, &classes, &options) });
-    Ok(PictureLabels { labels: Arc::new(labels.or_raise()?) })
+    let labels = watched(py, None, move |watch| -> Result<_> {
+        let words = embed(&session, &classes, || watch.stopped())?;
+        label_frame(&session, &file, &frame, &words, &options)
+    });
+    Ok(PictureLabels { labels: Arc::new(labels?.or_raise()?) })
 }

@@ -16,6 +16,7 @@ mod index;
 mod label;
 mod live;
 mod model;
+mod path;
 mod picture;
 mod rules;
 mod source;
@@ -68,6 +69,8 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::guest::check_interpreter()?;
+        super::guest::leave_backtraces(module.py())?;
         super::guest::close_at_exit(module.py())
     }
 }

@@ -5,25 +5,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 
+use edge_seg::WordList;
+use edge_seg::hide::Hide as Hiding;
 use edge_seg::live::{
     Countable, Counters, FrameReport, KeyFrames, Live as Running, LiveOptions, Propagation, PropagationOptions, SegmentedFrame,
     ThingOptions, WordSpec,
 };
 use edge_seg::rules::Watcher;
 use numpy::PyArray3;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyString};
+use pyo3::types::{PyBool, PyDict};
 
 use crate::error::{Home, OrRaise, option, raised, video_here};
 use crate::found::{Picture, Segmentation, seconds};
 use crate::guest::outside;
 use crate::hide::{Hidden, Hide};
 use crate::model::Model;
+use crate::path::{Path, is_path};
 use crate::picture::{Order, array_of};
 use crate::rules::{Event, Rules};
 use crate::source::{Iterated, POLL, iterator, open, parse_pace};
 use crate::things::{self, Drawn, Thing};
+use crate::wait::watched;
 use crate::words::{Words, listed, position};
 
 /// Video that is being segmented: an iterator of frames with their masks, and a context manager that lets the camera go.
@@ -110,7 +113,11 @@ impl Live {
             Some(running) => running.stop(),
             None => Ok(()),
         });
-        ended.or_raise()
+        match ended {
+            // Whoever leaves has nothing to wait for: a source that is slow to return is let go when it does.
+            Err(edge_seg::Error::Source { .. }) => Ok(()),
+            ended => ended.or_raise(),
+        }
     }
 }
 
@@ -149,29 +156,27 @@ impl Live {
             None if (things_least, things_patience) == (LEAST_SHARE, PATIENCE) => None,
             None => return Err(option("things", "words beside things_least and things_patience", "None")),
         };
-        let list = Words::of(&session, words)?.list;
+        let list = WordList::clone(&Words::of(&session, words)?.list);
         warn_of_missing(py, rules, things.as_ref(), list.names())?;
-        let options = options.with_things(things).with_hide(hide.map(|hide| hide.hide.clone()));
+        let options = options.with_things(things).with_hide(hide.map(|hide| Hiding::clone(&hide.hide)));
         let (stop, raised) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Option<PyErr>>>::default());
-        let named = source.is_instance_of::<PyString>() || source.hasattr(intern!(py, "__fspath__"))?;
-        let source: Box<dyn edge_seg::source::Source> = if named {
-            let uri: std::path::PathBuf = source.extract()?;
-            open(py, &uri.to_string_lossy(), pace, repeat, &stop)?
+        let source: Box<dyn edge_seg::source::Source> = if is_path(source)? {
+            open(py, &source.extract::<Path>()?.text("source")?, pace, repeat, &stop)?
         } else {
             Box::new(Iterated { iterator: iterator(source)?, order: Order::parse(order)?, raised: raised.clone() })
         };
         let book = rules.map(|rules| rules.book().clone());
-        let (started, words) = outside(py, || {
-            let live = Running::start(session.clone(), source, list, options)?;
+        let of_session = session.clone();
+        let started = watched(py, None, move |_| {
+            let live = Running::start(of_session, source, list, options)?;
             let live = match book {
                 Some(book) => live.with_rules(book)?,
                 None => live,
             };
-            let words = live.words().clone();
-            Ok((live, words))
-        })
-        .map_err(|error: edge_seg::Error| crate::error::raised(error))?;
-        let (counters, stops) = (started.counters().clone(), [started.stop_flag().clone(), stop]);
+            Ok::<_, edge_seg::Error>(live)
+        });
+        let started = started?.or_raise()?;
+        let (words, counters, stops) = (started.words().clone(), started.counters().clone(), [started.stop_flag().clone(), stop]);
         Ok(Self { running: Mutex::new(Some(started)), session, words, counters, stops, raised, home })
     }
 
@@ -184,8 +189,8 @@ impl Live {
     /// Looks for other words from the next frame on; frames go on with the old ones while these are encoded.
     fn set_words(&self, py: Python<'_>, words: &Bound<'_, PyAny>) -> PyResult<()> {
         self.home.check("Live")?;
-        let list = Words::of(&self.session, words)?.list;
-        outside(py, || self.words.set_list(&list)).or_raise().map(|_| ())
+        let (list, words) = (Words::of(&self.session, words)?.list, self.words.clone());
+        watched(py, None, move |_| words.set_list(&list).map(drop))?.or_raise()
     }
 
     /// Changes a word's threshold in 0..1, or whether it is looked for; what is None stays.

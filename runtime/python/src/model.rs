@@ -1,6 +1,5 @@
 //! A loaded model.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use edge_seg::device::Device;
@@ -18,11 +17,14 @@ use crate::found::{Picture, Segmentation, seconds};
 use crate::guest::outside;
 use crate::hide::{Hide, by_name};
 use crate::label::{PictureLabels, label_one};
+use crate::path::Path;
 use crate::picture::{Order, frame};
+use crate::wait::watched;
 use crate::words::{Common, Words};
 
 /// A loaded model. Several threads may share one.
 #[pyclass(frozen, module = "edge_seg")]
+#[derive(Clone)]
 pub struct Model {
     session: Arc<Session>,
     device: Device,
@@ -36,7 +38,7 @@ impl Model {
         if let Some(given) = given {
             return Ok(given.clone());
         }
-        let session = outside(py, || Session::new(Bundle::built_in()?, &Options::default()).map(Arc::new)).or_raise()?;
+        let session = watched(py, None, |_| Session::new(Bundle::built_in()?, &Options::default()))?.map(Arc::new).or_raise()?;
         Bound::new(py, Self { session, device: Device::Cpu, half: false, home: Home::here() })
     }
 
@@ -73,7 +75,7 @@ impl Model {
 
 fn trust(keys: &Bound<'_, PyAny>) -> PyResult<Trust> {
     let Ok(mapping) = keys.cast::<PyMapping>() else {
-        return Trust::read(&keys.extract::<PathBuf>()?).or_raise();
+        return Trust::read(&keys.extract::<Path>()?.0).or_raise();
     };
     let texts: Vec<(String, String)> = mapping.items()?.extract()?;
     Trust::in_keys(texts.iter().map(|(name, text)| (name.as_str(), text.as_str()))).or_raise()
@@ -94,7 +96,7 @@ fn open(bundle: Option<&Bound<'_, PyAny>>, keys: Option<&Bound<'_, PyAny>>) -> P
             None => Bundle::from_bytes("bytes".into(), bytes).or_raise(),
         });
     }
-    let path: PathBuf = bundle.extract()?;
+    let Path(path) = bundle.extract()?;
     outside(py, || match trust {
         Some(trust) => trust.open(&path).or_raise(),
         None => Bundle::open(&path).or_raise(),
@@ -115,7 +117,7 @@ impl Model {
         device: &str,
         half: bool,
         refine: bool,
-        word_cache: Option<PathBuf>,
+        word_cache: Option<Path>,
         languages: &str,
     ) -> PyResult<Self> {
         let device = match device {
@@ -130,12 +132,12 @@ impl Model {
         let bundle = open(bundle, keys)?;
         let options = Options::default().with_size_px(size).with_threads(threads).with_device(device).with_half(half);
         let options = options.with_languages(languages);
-        let mut session = outside(py, || Session::new(bundle, &options)).or_raise()?;
+        let mut session = watched(py, None, move |_| Session::new(bundle, &options))?.or_raise()?;
         if refine {
             session = session.with_refinement(Refinement::Guided);
         }
         if let Some(folder) = word_cache {
-            session = session.with_word_cache(&folder);
+            session = session.with_word_cache(&folder.0);
         }
         Ok(Self { session: Arc::new(session), device, half, home: Home::here() })
     }
@@ -172,7 +174,8 @@ impl Model {
     fn example(&self, py: Python<'_>, image: &Bound<'_, PyAny>, r#box: Option<[i64; 4]>, order: &str, counter: bool) -> PyResult<Example> {
         let session = self.session()?;
         let frame = frame(image, Order::parse(order)?)?;
-        let encoded = outside(py, || session.encode(&frame)).or_raise()?;
+        let of_session = session.clone();
+        let encoded = watched(py, None, move |_| of_session.encode(&frame))?.or_raise()?;
         Example::of(session, &encoded, r#box, counter)
     }
 
@@ -207,23 +210,16 @@ impl Model {
         let session = self.session()?;
         let mut frame = frame(image, Order::parse(order)?)?;
         (frame.timestamp, frame.sequence) = (seconds("timestamp", timestamp)?, whole("sequence", sequence)?);
-        let made;
-        let words = match words.cast::<Words>() {
-            Ok(ready) => &ready.get().list,
-            Err(_) => {
-                made = Words::of(session, words)?;
-                &made.list
-            }
-        };
-        let (found, shown) = outside(py, || match hide {
-            None => session.find(&frame, words).map_err(edge_seg::Error::from).map(|found| (found, ShownFrame::open(frame))),
+        let (session, words, hide) = (session.clone(), Words::of(session, words)?.list, hide.map(|hide| hide.hide.clone()));
+        let found = watched(py, None, move |_| match hide {
+            None => session.find(&frame, &words).map(|found| (found, ShownFrame::open(frame))),
             Some(hide) => {
                 let encoded = session.encode(&frame)?;
-                let found = session.find_encoded(&frame, &encoded, words)?;
-                Ok((found, hide.hide.show(session, frame, &encoded)?))
+                let found = session.find_encoded(&frame, &encoded, &words)?;
+                Ok((found, hide.show(&session, frame, &encoded)?))
             }
-        })
-        .or_raise()?;
+        });
+        let (found, shown) = found?.or_raise()?;
         Segmentation::new(py, found, Picture::Still(Arc::new(shown)))
     }
 
@@ -232,8 +228,13 @@ impl Model {
     fn encode(&self, py: Python<'_>, image: &Bound<'_, PyAny>, order: &str) -> PyResult<Encoded> {
         let session = self.session()?;
         let frame = frame(image, Order::parse(order)?)?;
-        let encoded = outside(py, || session.encode(&frame)).or_raise()?;
-        Ok(Encoded { session: session.clone(), home: self.home, frame: Arc::new(ShownFrame::open(frame)), encoded })
+        let session = session.clone();
+        let encoded = watched(py, None, move |_| {
+            let encoded = session.encode(&frame)?;
+            Ok::<_, ModelError>((session, ShownFrame::open(frame), encoded))
+        });
+        let (session, frame, encoded) = encoded?.or_raise()?;
+        Ok(Encoded { session, home: self.home, frame: Arc::new(frame), encoded: Arc::new(encoded) })
     }
 
     /// Embeds a text as it is: float32 [dim], unit-norm.
@@ -258,17 +259,17 @@ impl Model {
         }
         let session = self.session()?;
         let frame = frame(image, Order::parse(order)?)?;
-        let words = Words::of(session, words)?.list;
-        outside(py, || {
+        let (session, words) = (session.clone(), Words::of(session, words)?.list);
+        let tags = watched(py, None, move |_| {
             let manifest = session.bundle().manifest();
             let encoded = session.encode(&frame)?;
             let scores = score_tags(TagScore::Pixel, &encoded.grid, words.bank(), None, manifest.into())?;
             let least = threshold.unwrap_or(manifest.tag_threshold);
             let mut tags: Vec<_> = words.names().iter().cloned().zip(scores).filter(|(_, score)| *score >= least).collect();
             tags.sort_by(|a, b| b.1.total_cmp(&a.1));
-            Ok(tags)
-        })
-        .map_err(|error: edge_seg::ModelError| crate::error::raised(error))
+            Ok::<_, ModelError>(tags)
+        });
+        tags?.or_raise()
     }
 
     /// Labels a picture: the words that it shows, their masks cut into connected regions.
@@ -342,7 +343,7 @@ pub struct Encoded {
     session: Arc<Session>,
     home: Home,
     frame: Arc<ShownFrame>,
-    encoded: edge_seg::Encoded,
+    encoded: Arc<edge_seg::Encoded>,
 }
 
 impl Encoded {
@@ -387,16 +388,17 @@ impl Encoded {
     #[pyo3(signature = (words, *, hide=None))]
     fn segment(&self, py: Python<'_>, words: &Bound<'_, PyAny>, hide: Option<&Hide>) -> PyResult<Segmentation> {
         self.home.check("Encoded")?;
-        let words = Words::of(&self.session, words)?.list;
-        let (found, shown) = outside(py, || {
-            let found = self.session.find_encoded(&self.frame, &self.encoded, &words)?;
+        let (session, words, hide) = (self.session.clone(), Words::of(&self.session, words)?.list, hide.map(|hide| hide.hide.clone()));
+        let (frame, encoded) = (self.frame.clone(), self.encoded.clone());
+        let found = watched(py, None, move |_| {
+            let found = session.find_encoded(&frame, &encoded, &words)?;
             let shown = match hide {
-                None => self.frame.clone(),
-                Some(hide) => Arc::new(hide.hide.show(&self.session, Frame::clone(&self.frame), &self.encoded)?),
+                None => frame,
+                Some(hide) => Arc::new(hide.show(&session, Frame::clone(&frame), &encoded)?),
             };
-            Ok::<_, edge_seg::Error>((found, shown))
-        })
-        .or_raise()?;
+            Ok::<_, ModelError>((found, shown))
+        });
+        let (found, shown) = found?.or_raise()?;
         Segmentation::new(py, found, Picture::Still(shown))
     }
 

@@ -1,7 +1,5 @@
 //! Pictures as Python has them: arrays, PIL's images, tensors and paths.
 
-use std::path::PathBuf;
-
 use edge_seg::image::{DynamicImage, RgbImage, RgbaImage};
 use edge_seg::ndarray::{ArrayView2, ArrayViewD, Axis, Ix3};
 use edge_seg::{Frame, decode_picture, read_picture as read};
@@ -9,10 +7,11 @@ use numpy::{PyArray3, PyArrayDescrMethods, PyArrayDyn, PyArrayMethods, PyUntyped
 use pyo3::exceptions::{PyMemoryError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString};
+use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView};
 
 use crate::error::{ImageError, OrRaise, option};
-use crate::guest::outside;
+use crate::guest::{call, outside};
+use crate::path::{Path, is_path};
 
 /// In which order an array has its channels. PIL's images and files say it themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +45,8 @@ pub fn frame(image: &Bound<'_, PyAny>, order: Order) -> PyResult<Frame> {
     if let Ok(array) = image.cast::<PyUntypedArray>() {
         return Err(wrong_dtype(array));
     }
-    if image.is_instance_of::<PyString>() || image.hasattr(intern!(py, "__fspath__"))? {
-        let path: PathBuf = image.extract()?;
+    if is_path(image)? {
+        let Path(path) = image.extract()?;
         return outside(py, || read(&path)).or_raise();
     }
     if image.hasattr(intern!(py, "getbands"))? && image.hasattr(intern!(py, "convert"))? {
@@ -55,9 +54,9 @@ pub fn frame(image: &Bound<'_, PyAny>, order: Order) -> PyResult<Frame> {
     }
     let numpy = py.import(intern!(py, "numpy"))?;
     let array = if image.hasattr(intern!(py, "__array_interface__"))? || image.hasattr(intern!(py, "__array__"))? {
-        numpy.call_method1(intern!(py, "asarray"), (image,))?
+        call(&numpy.getattr(intern!(py, "asarray"))?, (image,))?
     } else if image.hasattr(intern!(py, "__dlpack__"))? {
-        numpy.call_method1(intern!(py, "from_dlpack"), (image,))?
+        call(&numpy.getattr(intern!(py, "from_dlpack"))?, (image,))?
     } else {
         // What an upload or a message holds.
         let is_bytes = image.is_instance_of::<PyBytes>() || image.is_instance_of::<PyByteArray>() || image.is_instance_of::<PyMemoryView>();
@@ -162,8 +161,8 @@ fn of_pil(image: &Bound<'_, PyAny>) -> PyResult<Frame> {
         || (mode == "P" && palette.is_ok_and(|palette| has_alpha(&palette)))
         || info.cast::<PyDict>().is_ok_and(|info| info.contains("transparency").unwrap_or(false));
     let wanted = if clear { "RGBA" } else { "RGB" };
-    let converted = if mode == wanted { image.clone() } else { image.call_method1(intern!(py, "convert"), (wanted,))? };
-    let array = py.import(intern!(py, "numpy"))?.call_method1(intern!(py, "asarray"), (converted,))?;
+    let converted = if mode == wanted { image.clone() } else { call(&image.getattr(intern!(py, "convert"))?, (wanted,))? };
+    let array = call(&py.import(intern!(py, "numpy"))?.getattr(intern!(py, "asarray"))?, (converted,))?;
     let array = array.cast::<PyArrayDyn<u8>>()?;
     if !clear {
         return of_array(array, Order::Rgb);
@@ -198,7 +197,7 @@ pub fn read_picture<'py>(py: Python<'py>, file: &Bound<'py, PyAny>) -> PyResult<
             outside(py, || decode_picture("bytes", bytes)).or_raise()?
         }
         Err(_) => {
-            let path: PathBuf = file.extract()?;
+            let Path(path) = file.extract()?;
             outside(py, || read(&path)).or_raise()?
         }
     };

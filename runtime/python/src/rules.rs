@@ -1,6 +1,5 @@
 //! Rules on what is seen, and their events.
 
-use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +11,7 @@ use crate::error::{OrRaise, option};
 use crate::found::{Segmentation, seconds, whole};
 use crate::guest::outside;
 use crate::live::LiveFrame;
+use crate::path::Path;
 use crate::things::tally;
 
 /// Zones of the picture and conditions on words: what a rule file holds.
@@ -51,8 +51,8 @@ impl Rules {
 
     /// Reads a rule file.
     #[classmethod]
-    fn read(_class: &Bound<'_, PyType>, path: PathBuf) -> PyResult<Self> {
-        Self::of(RuleBook::read(&path).or_raise()?)
+    fn read(_class: &Bound<'_, PyType>, path: Path) -> PyResult<Self> {
+        Self::of(RuleBook::read(&path.0).or_raise()?)
     }
 
     /// Words that the rules are about, each once.

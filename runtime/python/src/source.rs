@@ -8,11 +8,12 @@ use std::time::Duration;
 use edge_seg::source::{Fault, Pace, Rate, SourceOptions, open_source};
 use edge_seg::{Error, Frame};
 use numpy::PyArray3;
+use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::error::{EdgeSegError, Home, OrRaise, SourceError, option, raised, video_here};
-use crate::guest::outside;
-use crate::guest::visit;
+use crate::guest::{call, is_iterable, outside, visit};
+use crate::path::Path;
 use crate::picture::{Order, array_from, frame};
 
 /// How long Python waits before it looks after its signals, such as Ctrl-C.
@@ -59,10 +60,10 @@ pub struct Source {
 impl Source {
     #[new]
     #[pyo3(signature = (uri, *, pace="auto", repeat=false))]
-    fn new(py: Python<'_>, uri: std::path::PathBuf, pace: &str, repeat: bool) -> PyResult<Self> {
+    fn new(py: Python<'_>, uri: Path, pace: &str, repeat: bool) -> PyResult<Self> {
         let home = video_here("Source")?;
         let stop = Arc::<AtomicBool>::default();
-        let uri = uri.to_string_lossy().into_owned();
+        let uri = uri.text("source")?;
         let mut source = open(py, &uri, parse_pace(pace)?, repeat, &stop)?;
         let (sender, receiver) = sync_channel(1);
         let ended = stop.clone();
@@ -159,7 +160,7 @@ pub struct Iterated {
 
 impl edge_seg::source::Source for Iterated {
     fn read(&mut self, into: &mut Frame) -> edge_seg::Result<bool> {
-        let next = visit(|py| match self.iterator.bind(py).call_method0("__next__") {
+        let next = visit(|py| match self.iterator.bind(py).getattr(intern!(py, "__next__")).and_then(|next| call(&next, ())) {
             Ok(image) => frame(&image, self.order).map(Some),
             Err(error) if error.is_instance_of::<pyo3::exceptions::PyStopIteration>(py) => Ok(None),
             Err(error) => Err(error),
@@ -186,11 +187,12 @@ impl edge_seg::source::Source for Iterated {
 
 /// The iterator of an iterable of pictures.
 pub fn iterator(source: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-    match source.try_iter() {
-        Ok(iterator) => Ok(iterator.into_any().unbind()),
-        Err(_) => Err(SourceError::new_err(format!(
-            "source: expected a name as `edge-seg run --source` takes it, or an iterable of pictures, found {}",
-            source.get_type().name()?
-        ))),
+    if is_iterable(source)? {
+        return Ok(source.try_iter()?.into_any().unbind());
     }
+    let of = source.get_type().name()?;
+    let hint = if source.is_callable() { "; try: calling it, if it makes an iterator" } else { "" };
+    Err(SourceError::new_err(format!(
+        "source: expected a file, a stream or a camera by its name, or an iterable of pictures, found {of}{hint}"
+    )))
 }

@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyString};
 
 use crate::error::{OptionError, option};
 use crate::found::{Detected, coco, outlines, seconds, tolerance};
-use crate::guest::outside;
+use crate::guest::{is_iterable, list, outside};
 
 /// A frame's things, whose masks are drawn when somebody asks.
 pub struct Drawn {
@@ -170,7 +170,7 @@ pub fn options(words: &Bound<'_, PyAny>, least: f64, patience: f64) -> PyResult<
         Ok(line) => line.to_string(),
         Err(_) => {
             let wrong = || PyTypeError::new_err("things: expected \"all\", a line of words, or a list of words");
-            let words: Vec<String> = words.extract().map_err(|_| wrong())?;
+            let words: Vec<String> = if is_iterable(words)? { list(words)?.extract().map_err(|_| wrong())? } else { return Err(wrong()) };
             if words.iter().any(|word| word.contains(',')) {
                 return Err(option("things", "one word an entry", format!("{words:?}")));
             }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use edge_seg::{Background, Class, Gate, Session, WordList, check_classes, parse_words, read_tags_file};
 use numpy::PyArray2;
@@ -10,15 +10,16 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyList, PyMapping, PyString};
 
-use crate::error::{EdgeSegError, OrRaise, WordsError, option};
+use crate::error::{EdgeSegError, OrRaise, WordsError, brief, option};
 use crate::example::{Example, named};
-use crate::guest::outside;
+use crate::guest::{is_iterable, list, outside};
+use crate::path::Path;
 use crate::wait::watched;
 
 /// Words with their embeddings and thresholds, made by Model.words(). They do not change: with_... gives others.
 #[pyclass(frozen, module = "edge_seg")]
 pub struct Words {
-    pub list: WordList,
+    pub list: Arc<WordList>,
 }
 
 /// Where a name is, as it is written or else in other letters' case.
@@ -65,7 +66,10 @@ pub fn parse(words: &Bound<'_, PyAny>) -> PyResult<(Vec<Class>, Vec<String>)> {
             let (name, others): (String, Bound<'_, PyAny>) = item.extract()?;
             let others: Vec<String> = match others.cast::<PyString>() {
                 Ok(one) => vec![one.to_string()],
-                Err(_) => others.extract().map_err(|_| wrong(&format!("{} for {name:?}", of_type(&others))))?,
+                Err(_) => {
+                    let texts = if is_iterable(&others)? { list(&others)?.extract() } else { others.extract() };
+                    texts.map_err(|_| wrong(&format!("{} for {name:?}", of_type(&others))))?
+                }
             };
             let mut class = Class::word(name.trim());
             for word in others.iter().map(|word| word.trim()) {
@@ -84,8 +88,10 @@ pub fn parse(words: &Bound<'_, PyAny>) -> PyResult<(Vec<Class>, Vec<String>)> {
         return Ok((check_classes("words", classes).or_raise()?, Vec::new()));
     }
     let mut entries = Vec::new();
-    for entry in words.try_iter().map_err(|_| wrong(&of_type(words)))? {
-        let entry = entry?;
+    if !is_iterable(words)? {
+        return Err(wrong(&of_type(words)));
+    }
+    for entry in list(words)?.iter() {
         let Ok(text) = entry.cast::<PyString>() else {
             let found = format!("{} that holds {}", of_type(words), of_type(&entry));
             return Err(wrong(&found));
@@ -94,7 +100,8 @@ pub fn parse(words: &Bound<'_, PyAny>) -> PyResult<(Vec<Class>, Vec<String>)> {
         // One entry is one word: a comma would make two of it, and shift the labels of all that follow.
         if entry.contains([',', '\n']) || entry.trim().is_empty() {
             return Err(WordsError::new_err(format!(
-                "words: expected one word an entry, found {entry:?}; try: one string for several words, or a mapping for words with commas"
+                "words: expected one word an entry, found {:?}; try: one string for several words, or a mapping for words with commas",
+                brief(&entry)
             )));
         }
         entries.push(entry);
@@ -104,8 +111,8 @@ pub fn parse(words: &Bound<'_, PyAny>) -> PyResult<(Vec<Class>, Vec<String>)> {
 
 /// Reads a file of words: a mapping from names to other words for the same thing, as `Model.words()` takes it.
 #[pyfunction]
-pub fn read_words(py: Python<'_>, file: PathBuf) -> PyResult<Bound<'_, PyDict>> {
-    let classes = outside(py, || read_tags_file(&file)).or_raise()?;
+pub fn read_words(py: Python<'_>, file: Path) -> PyResult<Bound<'_, PyDict>> {
+    let classes = outside(py, || read_tags_file(&file.0)).or_raise()?;
     let words = PyDict::new(py);
     for Class { name, words: all } in classes {
         let others: Vec<String> = all.into_iter().filter(|word| *word != name).collect();
@@ -147,12 +154,12 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Common {
 
 impl Words {
     /// Words as they are written; ready ones as they are.
-    pub fn of(session: &Session, words: &Bound<'_, PyAny>) -> PyResult<Self> {
+    pub fn of(session: &Arc<Session>, words: &Bound<'_, PyAny>) -> PyResult<Self> {
         Self::encode(session, words, None, None, None, None, Common::Model)
     }
 
     pub fn encode(
-        session: &Session,
+        session: &Arc<Session>,
         words: &Bound<'_, PyAny>,
         examples: Option<&Bound<'_, PyMapping>>,
         thresholds: Option<&Bound<'_, PyMapping>>,
@@ -162,31 +169,34 @@ impl Words {
     ) -> PyResult<Self> {
         let py = words.py();
         let examples = examples.map_or(Ok(Vec::new()), named)?;
-        let mut list = match words.cast::<Self>() {
+        let list = match words.cast::<Self>() {
             Ok(_) if left_out.is_some() => {
                 return Err(WordsError::new_err("left_out: expected words as text beside it, found ready ones"));
             }
             Ok(ready) => ready.get().list.clone(),
-            Err(_) => Self::embed(session, words, left_out, !examples.is_empty())?,
+            Err(_) => Arc::new(Self::embed(session, words, left_out, !examples.is_empty())?),
         };
-        if !examples.is_empty() {
-            list = outside(py, || session.with_examples(&list, &examples)).or_raise()?;
-        }
+        let list = match examples.is_empty() {
+            true => list,
+            false => {
+                let session = session.clone();
+                watched(py, None, move |_| session.with_examples(&list, &examples))?.map(Arc::new).or_raise()?
+            }
+        };
         let thresholds: Vec<(String, f32)> = thresholds.map(|given| given.items()?.extract()).transpose()?.unwrap_or_default();
-        for (name, threshold) in thresholds {
-            list = list.with_threshold(&name, threshold).or_raise()?;
+        let off = off.unwrap_or_default();
+        if thresholds.is_empty() && off.is_empty() && matches!(common, Common::Model) {
+            return Ok(Self { list });
         }
-        for name in off.into_iter().flatten() {
-            list = list.with_off(&name).or_raise()?;
-        }
-        if let Common::Given(common) = common {
-            list = list.with_background(common).or_raise()?;
-        }
-        Ok(Self { list })
+        let gates =
+            thresholds.iter().map(|(name, own)| (name.as_str(), Gate::Own(*own))).chain(off.iter().map(|name| (name.as_str(), Gate::Off)));
+        let list = Arc::unwrap_or_clone(list).with_gates(gates).or_raise()?;
+        let list = if let Common::Given(common) = common { list.with_background(common).or_raise()? } else { list };
+        Ok(Self { list: Arc::new(list) })
     }
 
     /// Words as they are written, or none where examples follow.
-    fn embed(session: &Session, words: &Bound<'_, PyAny>, left_out: Option<Vec<String>>, may_be_none: bool) -> PyResult<WordList> {
+    fn embed(session: &Arc<Session>, words: &Bound<'_, PyAny>, left_out: Option<Vec<String>>, may_be_none: bool) -> PyResult<WordList> {
         let py = words.py();
         let is_none = || Ok::<_, PyErr>(words.is_none() || words.len()? == 0);
         let (classes, mut out) = if may_be_none && is_none()? { Default::default() } else { parse(words)? };
@@ -197,7 +207,8 @@ impl Words {
         if classes.len() + out.len() <= AT_ONCE {
             return outside(py, || session.word_list(classes, out)).or_raise();
         }
-        let made = watched(py, None, |watch| session.word_list_until(classes, out, || watch.stopped()))?;
+        let session = session.clone();
+        let made = watched(py, None, move |watch| session.word_list_until(classes, out, || watch.stopped()))?;
         made.or_raise()?.ok_or_else(|| EdgeSegError::new_err("words: stopped"))
     }
 }
@@ -260,19 +271,19 @@ impl Words {
 
     /// The same words, of which one must reach a score of its own, in 0..1.
     fn with_threshold(&self, name: &str, threshold: f32) -> PyResult<Self> {
-        Ok(Self { list: self.list.clone().with_threshold(name, threshold).or_raise()? })
+        Ok(Self { list: Arc::new(WordList::clone(&self.list).with_threshold(name, threshold).or_raise()?) })
     }
 
     /// The same words, of which one keeps its label and gets no pixels.
     fn with_off(&self, name: &str) -> PyResult<Self> {
-        Ok(Self { list: self.list.clone().with_off(name).or_raise()? })
+        Ok(Self { list: Arc::new(WordList::clone(&self.list).with_off(name).or_raise()?) })
     }
 
     /// The same words with another common threshold: 0 to 1, or None for none.
     #[pyo3(signature = (threshold))]
     fn with_background(&self, threshold: Option<f32>) -> PyResult<Self> {
         let background = threshold.map_or(Background::None, Background::Threshold);
-        Ok(Self { list: self.list.clone().with_background(background).or_raise()? })
+        Ok(Self { list: Arc::new(WordList::clone(&self.list).with_background(background).or_raise()?) })
     }
 
     fn __len__(&self) -> usize {

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from importlib.metadata import files, metadata
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,10 @@ def test_the_document_works_as_it_is_written(heading: str, tmp_path: Path, monke
         assert not (edge_seg.read_picture("street.png") == edge_seg.read_picture("street.jpg")).all()
     if heading == "Words that are shown":
         assert edge_seg.Example.from_json(Path("mug.json").read_text()).model == names["mug"].model
+
+
+def test_the_licence_comes_with_the_package() -> None:
+    told = metadata("edge-seg")
+    assert told["License-Expression"] == "Apache-2.0" and told.get_all("License-File") == ["LICENSE", "NOTICE"]
+    texts = {path.name: path.read_text() for path in files("edge-seg") or [] if path.parent.name == "licenses"}
+    assert texts == {name: (Path(__file__).parents[3] / name).read_text() for name in ("LICENSE", "NOTICE")}

@@ -1,5 +1,7 @@
 """Video: sources, sessions, rules, and the loops that people write."""
 
+import os
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,6 +34,11 @@ def test_a_source_gives_arrays() -> None:
         edge_seg.Source("nonsense:?")
     with pytest.raises(edge_seg.OptionError, match="pace"):
         edge_seg.Source(TEST, pace="fast")  # type: ignore[arg-type]
+    with pytest.raises(edge_seg.OptionError) as long:
+        edge_seg.Source(TEST, pace="fast" * 1000)  # type: ignore[arg-type]
+    assert str(long.value).startswith('pace: expected "auto", "live" or "every", found "fast') and len(str(long.value)) < 500
+    with pytest.raises(edge_seg.OptionError, match="source: expected a name in UTF-8"):
+        edge_seg.Source(os.fsdecode(b"caf\xe9.mjpeg"))
 
 
 def test_a_session_gives_the_masks_of_each_frame(model: edge_seg.Model) -> None:
@@ -92,8 +99,52 @@ def test_what_a_source_raises_is_raised(model: edge_seg.Model) -> None:
         next(live)
     with pytest.raises(edge_seg.ImageError, match="float64"):
         list(edge_seg.Live(model, [np.zeros((4, 4, 3))], "cat"))
-    with pytest.raises(edge_seg.SourceError, match="iterable of pictures"):
+    with pytest.raises(edge_seg.SourceError, match="iterable of pictures, found int$"):
         edge_seg.Live(model, 5, "cat")  # type: ignore[arg-type]
+    with pytest.raises(edge_seg.SourceError, match="found function; try: calling it"):
+        edge_seg.Live(model, breaks, "cat")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the cable is out"), TypeError("the camera's own"), ValueError("no such camera")])
+def test_what_a_source_raises_at_its_start_is_raised(model: edge_seg.Model, error: Exception) -> None:
+    class Camera:
+        def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+            raise error
+
+    def starts() -> Iterator[NDArray[np.uint8]]:
+        raise error
+        yield
+
+    with pytest.raises(type(error)) as raised:
+        edge_seg.Live(model, Camera(), "cat")
+    assert raised.value is error
+    with pytest.raises(type(error)) as raised, edge_seg.Live(model, starts(), "cat") as live:
+        next(live)
+    assert raised.value is error
+    for words in (Camera(), {"cat": Camera()}):
+        with pytest.raises(type(error)) as raised:
+            model.words(words)  # type: ignore[arg-type]
+        assert raised.value is error
+
+
+def test_leaving_early_is_no_error(model: edge_seg.Model) -> None:
+    gone = threading.Event()
+
+    def camera() -> Iterator[NDArray[np.uint8]]:
+        yield edge_seg.read_picture(ALL[0])
+        gone.wait()
+
+    with edge_seg.Live(model, camera(), "cat") as live:
+        for _ in live:
+            break
+    assert list(live) == []
+    with pytest.raises(KeyError, match="the loop's own"), edge_seg.Live(model, camera(), "cat") as live:
+        next(live)
+        raise KeyError("the loop's own")
+    live = edge_seg.Live(model, camera(), "cat")
+    next(live)
+    live.stop()
+    gone.set()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Every way that Python's users hold a picture gives the same masks."""
 
 import os
+import shutil
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
@@ -118,6 +119,59 @@ def test_files_in_memory_are_arrays(cat: NDArray[np.uint8], tmp_path: Path) -> N
     for broken in (b"", b"no picture", CAT.read_bytes()[:1000]):
         with pytest.raises(edge_seg.ImageError, match="bytes"):
             edge_seg.read_picture(broken)
+
+
+class Named:
+    """As an entry of os.scandir(b"...")."""
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+
+    def __fspath__(self) -> bytes:
+        return self.name
+
+
+HOLDERS: list[Callable[[bytes], Any]] = [os.fsdecode, bytes, Named, lambda name: Path(os.fsdecode(name))]
+
+
+@pytest.mark.parametrize("held", HOLDERS, ids=["str", "bytes", "PathLike", "Path"])
+def test_files_may_have_any_name(model: edge_seg.Model, cat: NDArray[np.uint8], held: Callable[[bytes], Any], tmp_path: Path) -> None:
+    """Names are bytes on Linux, whatever text they are."""
+    folder = os.fsencode(tmp_path) + b"/caf\xe9 \xff"
+    os.mkdir(folder)
+
+    def name(of: str, text: str | None = None) -> Any:
+        path = folder + b"/\xe9" + of.encode()
+        if text is not None:
+            with open(path, "w") as file:
+                file.write(text)
+        return held(path)
+
+    picture = folder + b"/cat.jpg"
+    shutil.copy(CAT, os.fsdecode(picture))
+    if held is not bytes:  # these are a file's contents where a picture or a bundle may be in memory
+        assert (edge_seg.read_picture(held(picture)) == cat).all()
+        assert (model.segment(held(picture), WORDS).labels == model.segment(cat, WORDS).labels).all()
+        assert (model.encode(held(picture)).embedding == model.encode(cat).embedding).all()
+        bundle = name("mini.esb")
+        os.link(Path(__file__).parents[2] / "models" / "mini.esb", bundle)
+        assert edge_seg.Model(bundle, size=64).name == "mini"
+        with pytest.raises(FileNotFoundError):
+            model.segment(name("none.jpg"), WORDS)
+    assert edge_seg.read_words(name("words.txt", "cat\nwall\n")) == {"cat": [], "wall": []}
+    assert edge_seg.Rules.read(name("rules.toml", "")).words == []
+    edge_seg.Model(size=64, word_cache=name("cache")).words(WORDS)
+    assert os.listdir(name("cache"))
+    with pytest.raises(FileNotFoundError) as missing:
+        edge_seg.Model(CAT, keys=name("keys"))
+    assert os.fsencode(missing.value.filename) == folder + b"/\xe9keys"
+    with edge_seg.IndexWriter(name("seen.index"), model) as index:
+        index.add(model.encode(cat), "hall")
+    assert edge_seg.Index(name("seen.index")).contents().frames == 1
+    with pytest.raises(FileNotFoundError):
+        edge_seg.evaluate(model=model, images=name("images"), labels=name("labels"))
+    with pytest.raises(TypeError, match="expected a path .str, bytes or os.PathLike., found int"):
+        edge_seg.Index(5)  # type: ignore[arg-type]
 
 
 def test_pixels_of_every_size_arrive_as_they_are(model: edge_seg.Model) -> None:

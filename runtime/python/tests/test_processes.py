@@ -96,6 +96,58 @@ def test_a_forked_child_is_told_and_can_begin_anew() -> None:
     assert code == 0, said
 
 
+# The engine makes plans on threads while the process forks, and in its children.
+PLANS = f"""
+import itertools, os, threading, time
+import edge_seg
+def plans(sizes):
+    for size in itertools.cycle(sizes):
+        edge_seg.Model(size=size, threads=1).segment({str(CAT)!r}, "cat")
+for start in range(4):
+    threading.Thread(target=plans, args=(range(64 + 16 * start, 160, 16),), daemon=True).start()
+time.sleep(0.5)
+for attempt in range(40):
+    time.sleep(0.01 + 0.007 * attempt)
+    child = os.fork()
+    if child == 0:
+        edge_seg.Model(size=64, threads=1).segment({str(CAT)!r}, "cat")
+        os._exit(0)
+    end = time.monotonic() + 60
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if time.monotonic() > end:
+            os.kill(child, 9)
+            print("a child hangs", flush=True)
+            os._exit(1)
+        time.sleep(0.01)
+assert "RUST_LIB_BACKTRACE" not in os.environ
+os._exit(0)
+"""
+
+
+def test_a_fork_leaves_no_lock_of_backtraces_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUST_BACKTRACE", "1")
+    monkeypatch.delenv("RUST_LIB_BACKTRACE", raising=False)
+    code, said = in_child(PLANS, timeout=600)
+    assert code == 0, said
+
+
+def test_an_interpreter_inside_another_is_told() -> None:
+    code, said = in_child("""
+try:
+    import _interpreters as interpreters
+except ImportError:
+    import _xxsubinterpreters as interpreters
+interpreters.run_string(interpreters.create(), '''
+try:
+    import edge_seg
+except ImportError as error:
+    print(error)
+''')
+""")
+    # Later CPythons refuse it by themselves.
+    assert code == 0 and said.count("\n") == 1 and "subinterpreter" in said, said
+
+
 def find_cat(path: Path) -> int:
     return edge_seg.Model(size=64).segment(path, "cat")["cat"].area
 
@@ -193,20 +245,75 @@ def test_an_interpreter_ends_with_sessions_still_running(_again: int) -> None:
     assert in_child(LEFT) == (0, "end\n")
 
 
-WAITS = """
-import sys, threading, edge_seg, numpy
+# Each is inside Python's own code, on a thread that is not the main one, when the interpreter ends, and comes back to it meanwhile.
+INSIDE = {
+    "waits for ever": "threading.Event().wait()",
+    "sleeps": "time.sleep(1.2)",
+    "sleeps longer than anybody waits": "time.sleep(60)",
+    "works": "sum(range(1000))",
+    "waits for a queue": "queue.Queue().get()",
+    "looks at a queue now and then": "try: queue.Queue().get(timeout=1.1)\n        except queue.Empty: pass",
+    "gives pictures": "yield picture",
+    "gives what becomes a picture in Python": "yield image",
+}
+
+ENDS = f"""
+import os, queue, sys, tempfile, threading, time
+import edge_seg, numpy
+from PIL import Image
 model = edge_seg.Model(size=64)
-def camera():
-    yield numpy.zeros((48, 64, 3), numpy.uint8)
-    print("end", flush=True)
-    threading.Event().wait()
-live = edge_seg.Live(model, camera(), "cat")
-next(live)
+picture = numpy.zeros((48, 64, 3), numpy.uint8)
+image = Image.fromarray(numpy.zeros((48, 64), numpy.uint8))
+inside = threading.Event()
+# The end takes a while in which threads can come back.
+class Last:
+    def __del__(self, sleep=time.sleep):
+        sleep(1.5)
+last = Last()
 """
 
 
-def test_an_interpreter_ends_though_an_iterator_waits_for_ever() -> None:
-    assert in_child(WAITS) == (0, "end\n")
+@pytest.mark.parametrize("what", INSIDE)
+def test_an_interpreter_ends_though_an_iterator_is_inside_it(what: str) -> None:
+    code = f"""{ENDS}
+def camera():
+    yield picture
+    inside.set()
+    while True:
+        {INSIDE[what]}
+live = edge_seg.Live(model, camera(), "cat")
+next(live)
+inside.wait()
+print("end", flush=True)
+"""
+    started = time.monotonic()
+    assert in_child(code) == (0, "end\n")
+    assert time.monotonic() - started < 30
+
+
+CALLED = {
+    "label": "edge_seg.label({pictures!r}, 'cat', tempfile.mkdtemp(), model=model, progress=told)",
+    "words": "model.words(name for name in iter(lambda: told(0, 0), None))",
+    "segment": "model.segment(Slow(), 'cat')",
+}
+
+
+@pytest.mark.parametrize("what", CALLED)
+@pytest.mark.parametrize("how", ["sleeps", "sleeps longer than anybody waits", "works", "waits for a queue"])
+def test_an_interpreter_ends_though_a_daemon_thread_is_inside_what_was_called(what: str, how: str) -> None:
+    code = f"""{ENDS}
+def told(done, total):
+    inside.set()
+    while True:
+        {INSIDE[how]}
+class Slow:
+    def __array__(self, dtype=None, copy=None):
+        told(0, 0)
+threading.Thread(target=lambda: {CALLED[what].format(pictures=str(PICTURES))}, daemon=True).start()
+inside.wait()
+print("end", flush=True)
+"""
+    assert in_child(code) == (0, "end\n")
 
 
 def test_an_abandoned_session_lets_its_iterator_go(model: edge_seg.Model) -> None:

@@ -171,7 +171,7 @@ impl Segmentation {
     fn fit(&self, measurement: &Measurement, protocol: &Protocol, path: &std::path::Path) -> anyhow::Result<ExitCode> {
         ensure!(protocol.variants.len() == 1, "--fit-word-thresholds: one variant, found {}: choose --names", protocol.variants.len());
         let (variant, found) = (&protocol.variants[0], measurement.found);
-        variant.prepare(protocol.looks.session(), &protocol.lexicon)?;
+        variant.prepare(protocol.looks.session(), &protocol.lexicon, &|| false)?;
         let bar = progress(found.pairs.len());
         let parts = measurement.in_parallel(self.threads, || {
             found

@@ -136,8 +136,17 @@ impl Session {
     /// # Errors
     /// As [`Self::hide`].
     pub fn hide_classes(&self, classes: &[Class], options: HideOptions) -> Result<Hide> {
+        Ok(self.hide_classes_until(classes, options, || false)?.expect("nobody stops it"))
+    }
+
+    /// As [`Self::hide_classes`], unless `stop` says so meanwhile; then none. It is asked as by [`Self::word_list_until`].
+    ///
+    /// # Errors
+    /// As [`Self::hide`].
+    pub fn hide_classes_until(&self, classes: &[Class], options: HideOptions, stop: impl Fn() -> bool + Sync) -> Result<Option<Hide>> {
         let threshold = options.check(self)?;
-        Ok(Hide { model: self.bundle().digest().to_owned(), bank: self.tag_bank(classes, &[])?, threshold, options })
+        let bank = self.tag_bank_until(classes, &[], &stop)?;
+        Ok(bank.map(|bank| Hide { model: self.bundle().digest().to_owned(), bank, threshold, options }))
     }
 }
 
@@ -288,6 +297,16 @@ impl fmt::Debug for ShownFrame {
 mod tests {
     use super::*;
     use crate::Options;
+
+    #[test]
+    fn long_lists_of_words_can_be_stopped() {
+        let session = Session::built_in_with(&Options::default().with_size_px(64)).unwrap();
+        let classes: Vec<Class> = (0..50).map(|n| Class::word(format!("a thing that nobody embedded before {n}"))).collect();
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let stop = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= 60;
+        assert!(session.hide_classes_until(&classes, HideOptions::default(), stop).unwrap().is_none());
+        assert!(session.hide_classes_until(&classes, HideOptions::default(), || false).unwrap().is_some());
+    }
 
     #[test]
     fn words_of_another_model_hide_nothing() {

@@ -13,8 +13,6 @@ Threads may share a `Model` and what it gives; the interpreter is let go while s
 `ForkedError` in the child.
 """
 
-import numpy as _numpy  # pyright: ignore[reportUnusedImport] - a missing one is told now, and not by the first array
-
 from ._native import (
     BundleError,
     ClassMeasures,
@@ -57,6 +55,8 @@ from ._native import (
     read_picture,
     read_words,
 )
+
+import numpy as _numpy  # pyright: ignore[reportUnusedImport] - a missing one is told now, and not by the first array
 
 __all__ = [
     "BundleError",

@@ -19,7 +19,9 @@ class _HasArray(Protocol):
 class _HasDLPack(Protocol):
     def __dlpack__(self) -> Any: ...
 
-_Path: TypeAlias = str | PathLike[str]
+_Path: TypeAlias = str | PathLike[str] | PathLike[bytes]
+# As Python's own functions take names, also those that are no text.
+_File: TypeAlias = _Path | bytes
 # uint8 [height, width, 3], [height, width, 4] (the last is left out), [height, width, 1] or [height, width]; or a file's path.
 _Picture: TypeAlias = _Path | NDArray[np.uint8] | _HasArrayInterface | _HasArray | _HasDLPack
 # "cat, red car: sports car, -wall", a list with one entry a word, or a mapping from names to other words for the same thing.
@@ -118,16 +120,16 @@ class ForkedError(EdgeSegError):
 def read_picture(file: _Path | bytes) -> NDArray[np.uint8]:
     """Reads a picture's file, upright: uint8 of height × width × 3, red first. A path, or the file's bytes."""
 
-def read_words(file: _Path) -> dict[str, list[str]]:
+def read_words(file: _File) -> dict[str, list[str]]:
     """Reads a file of words in any form that docs/words.md lists: names with other words for the same thing, as Model.words() takes them."""
 
 def label(
-    images: _Path | Iterable[_Path],
+    images: _File | Iterable[_File],
     words: _WordsLike | None,
-    out: _Path,
+    out: _File,
     *,
     model: Model | None = None,
-    captions: _Path | None = None,
+    captions: _File | None = None,
     formats: _Format | Iterable[_Format] | None = None,
     tag_threshold: float | None = None,
     background: float | None = None,
@@ -153,8 +155,8 @@ def label(
     """
 
 def merge_labels(
-    out: _Path,
-    parts: Sequence[_Path],
+    out: _File,
+    parts: Sequence[_File],
     *,
     formats: _Format | Iterable[_Format] | None = None,
     coco_masks: Literal["rle", "polygon"] = "rle",
@@ -167,16 +169,16 @@ def evaluate(
     *,
     model: Model | None = None,
     preset: str | None = None,
-    data: _Path | None = None,
+    data: _File | None = None,
     split: str | None = None,
-    images: _Path | None = None,
-    labels: _Path | None = None,
-    classes: _Path | None = None,
+    images: _File | None = None,
+    labels: _File | None = None,
+    classes: _File | None = None,
     view: str | None = None,
     values: str | None = None,
     ignore: Sequence[int] = (),
     label_pixels: Literal["upright", "stored"] = "upright",
-    only: _Path | None = None,
+    only: _File | None = None,
     protocol: Literal["edge", "paper"] = "edge",
     names: _Names | Iterable[_Names] | None = None,
     templates: str | Iterable[str] | None = None,
@@ -184,14 +186,14 @@ def evaluate(
     background_words: str | Iterable[str] | None = None,
     present_only: bool = False,
     tag_threshold: float | str | Iterable[float | str | None] | None = None,
-    word_thresholds: _Path | None = None,
+    word_thresholds: _File | None = None,
     refine: _Refine | Iterable[_Refine] | None = None,
     size: int | None = None,
     scales: Sequence[float] = (),
     flip: bool = False,
     windows: str | None = None,
-    record: _Path | None = None,
-    html: _Path | None = None,
+    record: _File | None = None,
+    html: _File | None = None,
     progress: _Progress | None = None,
 ) -> list[Evaluation]:
     """Measures a model on labelled pictures: what `edge-seg-export eval` does, whose options these are, with the same numbers.
@@ -221,13 +223,13 @@ class Model:
         cls,
         bundle: _Path | bytes | None = None,
         *,
-        keys: _Path | Mapping[str, str] | None = None,
+        keys: _File | Mapping[str, str] | None = None,
         size: int | None = None,
         threads: int | None = None,
         device: Literal["cpu", "cuda", "auto"] = "cpu",
         half: bool = False,
         refine: bool = False,
-        word_cache: _Path | None = None,
+        word_cache: _File | None = None,
         languages: str = "all",
     ) -> Model: ...
     def meaning(self, word: str) -> str | None:
@@ -608,7 +610,7 @@ class Rules:
 
     def __new__(cls, text: str) -> Rules: ...
     @classmethod
-    def read(cls, path: _Path) -> Rules:
+    def read(cls, path: _File) -> Rules:
         """Reads a rule file."""
 
     @property
@@ -856,7 +858,7 @@ class IndexWriter:
     """
 
     def __new__(
-        cls, path: _Path, model: Model, *, limit: int = 1 << 30, frame_bytes: int = 10400, interval: float = 1.0
+        cls, path: _File, model: Model, *, limit: int = 1 << 30, frame_bytes: int = 10400, interval: float = 1.0
     ) -> IndexWriter: ...
     def add(self, seen: Encoded | LiveFrame, camera: str, *, time: _Time | None = None, at: float | None = None) -> bool:
         """Puts a picture, or a frame of video, into the index; tells whether it did: a frame whose embeddings are in it, or that comes
@@ -880,7 +882,7 @@ class IndexWriter:
 class Index:
     """An index of what was seen, to be searched; `edge-seg run --index` writes such, too. It may be written meanwhile."""
 
-    def __new__(cls, path: _Path) -> Index: ...
+    def __new__(cls, path: _File) -> Index: ...
     def search(
         self,
         model: Model,
