@@ -1,9 +1,14 @@
 //! Laws on the sources that no manifest can keep. What depends on what, and on whom, is in `Cargo.toml` and `deny.toml`.
 
+#[path = "laws/circles.rs"]
+mod circles;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use circles::{Crate, circle};
 use edge_seg_tests::root;
 
 /// Files that belong to the project, relative to its root.
@@ -100,7 +105,7 @@ fn unsafe_code_stands_in_three_crates() {
 }
 
 /// What a lock names: `(name, version)`.
-fn locked(path: &str) -> std::collections::BTreeSet<(String, String)> {
+fn locked(path: &str) -> BTreeSet<(String, String)> {
     let lock: toml::Table = fs::read_to_string(root().join(path)).unwrap().parse().unwrap();
     let of = |package: &toml::Value, key: &str| package[key].as_str().unwrap_or_default().to_owned();
     lock["package"].as_array().unwrap().iter().map(|package| (of(package, "name"), of(package, "version"))).collect()
@@ -110,7 +115,7 @@ fn locked(path: &str) -> std::collections::BTreeSet<(String, String)> {
 fn python_is_built_of_the_same_crates() {
     let (all, python) = (locked("Cargo.lock"), locked("runtime/python/Cargo.lock"));
     assert!(python.iter().any(|(name, _)| name == "edge-seg-model"), "a lock that was read");
-    let names: std::collections::BTreeSet<_> = all.iter().map(|(name, _)| name).collect();
+    let names: BTreeSet<_> = all.iter().map(|(name, _)| name).collect();
     let other: Vec<_> =
         python.iter().filter(|package| names.contains(&package.0) && !all.contains(package)).map(|p| format!("{p:?}")).collect();
     assert_none(&other, "runtime/python/Cargo.lock has the versions of Cargo.lock; try: cp Cargo.lock runtime/python/ and build there");
@@ -178,64 +183,29 @@ fn manifests_of_python_and_rust_name_a_licence() {
     }
 }
 
-/// Crates whose modules form no circle; the kernels' have an order of their own.
-const ROUND_NOWHERE: [&str; 6] = ["runtime/bundle", "runtime/board", "runtime/model", "runtime/live", "export", "firmware-tools"];
+/// Files of Rust by the source folders that they are in, each with its name there and its text: a folder with a `lib.rs` or a `main.rs`.
+fn sources() -> BTreeMap<String, Vec<(String, String)>> {
+    let names: Vec<String> = files().iter().map(|path| path.to_string_lossy().into_owned()).filter(|name| name.ends_with(".rs")).collect();
+    let folders: BTreeSet<&str> = names.iter().filter_map(|name| name.strip_suffix("lib.rs").or(name.strip_suffix("main.rs"))).collect();
+    let mut found: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for name in &names {
+        let Some(folder) = folders.iter().filter(|folder| name.starts_with(**folder)).max_by_key(|folder| folder.len()) else { continue };
+        let text = fs::read_to_string(root().join(name)).unwrap();
+        found.entry((*folder).to_owned()).or_default().push((name[folder.len()..].to_owned(), text));
+    }
+    found
+}
 
 #[test]
-fn no_modules_of_a_crate_form_a_circle() {
-    use std::collections::{BTreeMap, BTreeSet};
-    let mut arrows_seen = 0;
-    for krate in ROUND_NOWHERE {
-        let folder = format!("{krate}/src/");
-        let face = fs::read_to_string(root().join(&folder).join("lib.rs")).unwrap();
-        // What the crate's face calls by a name of its own is a module's all the same.
-        let mut homes: BTreeMap<String, String> = BTreeMap::new();
-        for line in face.split(";\n") {
-            let Some((_, path)) = line.rsplit_once("pub use ") else { continue };
-            let Some((module, names)) = path.split_once("::") else { continue };
-            for name in names.trim_matches(['{', '}']).split(',').map(|name| name.trim().trim_matches(['{', '}'])) {
-                homes.insert(name.rsplit(' ').next().unwrap_or_default().into(), module.into());
-            }
-        }
-        let mut arrows: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        let top = |name: &str| name.split(['/', '.']).next().unwrap_or_default().to_owned();
-        let sources: Vec<String> =
-            files().iter().filter_map(|path| path.to_string_lossy().strip_prefix(&folder).map(str::to_owned)).collect();
-        let modules: BTreeSet<String> = sources.iter().map(|name| top(name)).collect();
-        for name in
-            sources.iter().filter(|name| name.ends_with(".rs") && !name.contains("tests") && !["lib.rs", "main.rs"].contains(&&***name))
-        {
-            let text = fs::read_to_string(root().join(&folder).join(name)).unwrap();
-            let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-            let code = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-            for rest in code.split("crate::").skip(1) {
-                let listed: Vec<&str> = match rest.strip_prefix('{').and_then(|group| group.split_once('}')) {
-                    Some((group, _)) => group.split(',').collect(),
-                    None => vec![rest],
-                };
-                for named in listed.into_iter().filter_map(|item| item.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next()) {
-                    let home = if modules.contains(named) { Some(named) } else { homes.get(named).map(String::as_str) };
-                    if let Some(home) = home.filter(|home| *home != top(name)) {
-                        arrows_seen += 1;
-                        arrows.entry(top(name)).or_default().insert(home.into());
-                    }
-                }
-            }
-        }
-        // What is left when modules that name nobody left are taken away, again and again, is a circle or leads to one.
-        let mut left: BTreeSet<String> = arrows.keys().cloned().collect();
-        loop {
-            let before = left.len();
-            let free = |module: &String| arrows[module].iter().all(|other| !left.contains(other));
-            let stay: BTreeSet<String> = left.iter().filter(|module| !free(module)).cloned().collect();
-            left = stay;
-            if left.len() == before {
-                break;
-            }
-        }
-        assert!(left.is_empty(), "{krate}: modules that form a circle, or lead to one: {left:?}");
+fn no_files_of_a_crate_form_a_circle() {
+    let (mut found, mut seen) = (Vec::new(), 0);
+    for (folder, files) in sources() {
+        let arrows = Crate::read(&files).arrows();
+        seen += arrows.values().map(BTreeMap::len).sum::<usize>();
+        found.extend(circle(&arrows).map(|circle| format!("{folder}: {circle}")));
     }
-    assert!(arrows_seen > 100, "modules name each other, found {arrows_seen} places");
+    assert!(seen > 1000, "files use each other, found {seen} places");
+    assert_none(&found, "what two files share is in a third one that uses neither");
 }
 
 #[test]

@@ -5,14 +5,13 @@ mod eval;
 mod import;
 mod label;
 mod pack;
+mod progress;
 mod train;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use edge_seg_terminal::{Completions, Manual};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Takes trained models to bundles and measures them.
 ///
@@ -63,11 +62,4 @@ impl Cli {
             Command::Manual(command) => command.run(Self::command(), "").map(|()| ExitCode::SUCCESS),
         }
     }
-}
-
-/// A bar for pictures, where somebody watches.
-fn progress(len: usize) -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} pictures, {eta} left").expect("a valid template");
-    ProgressBar::with_draw_target(Some(len as u64), target).with_style(style)
 }

@@ -4,6 +4,7 @@
 //! the source's configuration, from marks that only one publisher leaves, or, where there is none, from the caller.
 
 mod clean;
+mod files;
 #[cfg(feature = "hub")]
 mod hub;
 mod kinds;

@@ -3,8 +3,10 @@
 //! Inputs and outputs are those of `docs/model-folder.md`. The operators are of opset 17, the first with `LayerNormalization`;
 //! the error-function GELU is spelled out in the form that both engines recognise and fuse.
 
+mod block;
 pub(crate) mod foreign;
 mod graph;
+mod grid;
 mod heads;
 mod image;
 mod proto;

@@ -1,6 +1,7 @@
 mod captions;
 mod compare;
 mod examples;
+mod left_out;
 mod quantization;
 mod segmentation;
 mod show;
@@ -10,7 +11,6 @@ mod video;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use edge_seg_export::eval::LeftOut;
 
 /// Measure a bundle on labelled pictures.
 ///
@@ -33,26 +33,6 @@ enum Task {
     Examples(examples::Examples),
     Quantization(quantization::Quantization),
     Video(video::Video),
-}
-
-/// How many were left out, behind a count of what was measured.
-fn without(left_out: usize, of: &str) -> String {
-    if left_out == 0 { String::new() } else { format!(" ({left_out}{of} left out)") }
-}
-
-/// Says which pictures were left out, and the exit status that goes with it.
-fn tell_left_out<'a>(left_out: impl IntoIterator<Item = &'a LeftOut>) -> ExitCode {
-    let mut count = 0;
-    for one in left_out {
-        let causes = std::iter::successors(Some(&*one.why as &dyn std::error::Error), |error| error.source());
-        eprintln!("edge-seg-export: {}", edge_seg_terminal::joined(causes.map(ToString::to_string)));
-        count += 1;
-    }
-    if count == 0 {
-        return ExitCode::SUCCESS;
-    }
-    eprintln!("edge-seg-export: left out of the figures: {count} that cannot be read");
-    ExitCode::from(2)
 }
 
 impl Eval {

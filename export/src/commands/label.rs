@@ -13,7 +13,7 @@ use edge_seg_export::label::{Options, read_captions};
 use edge_seg_model::{Session, expand_inputs, read_tags_file};
 
 use super::device::DeviceArgs;
-use super::progress;
+use super::progress::progress;
 
 /// Label pictures with a model, for other tools to read or to train on; or `label merge`, which joins the parts of `--part`.
 ///

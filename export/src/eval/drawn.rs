@@ -9,9 +9,10 @@ use edge_seg_model::lists::{self, Listed};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::coco::{self, Segmentation, Shapes};
+use super::coco::{self, uploaded};
 use super::left_out::{LeftOut, parted, unless_all};
 use super::pictures::{self, Coding, Pair};
+use super::shapes::{Segmentation, Shapes};
 use crate::{Error, Result};
 
 /// Pictures with their labels, and the classes of these.
@@ -392,35 +393,6 @@ fn label_studio(place: &str, text: &str, images: &Path, stored: bool) -> Result<
         sheets.push(Ok(Sheet { name, size, shapes }));
     }
     Ok(sheets)
-}
-
-/// The file name behind an address. Label Studio puts eight digits before the name of what is uploaded.
-pub(super) fn uploaded(address: &str, images: &Path) -> String {
-    let last = address.rsplit(['/', '\\']).next().unwrap_or(address);
-    let last = last.split_once("?d=").map_or(last, |(_, name)| name).split('?').next().unwrap_or(last);
-    let name = unescaped(last);
-    match name.split_once('-') {
-        Some((digits, rest)) if digits.len() == 8 && digits.chars().all(|c| c.is_ascii_hexdigit()) && !images.join(&name).is_file() => {
-            rest.to_owned()
-        }
-        _ => name,
-    }
-}
-
-fn unescaped(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut parts = text.split('%');
-    bytes.extend(parts.next().unwrap_or_default().bytes());
-    for part in parts {
-        match part.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                bytes.extend(part[2..].bytes());
-            }
-            None => bytes.extend(b"%".iter().copied().chain(part.bytes())),
-        }
-    }
-    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
 
 /// Pixels that a brush has painted: run lengths of RGBA bytes, bit by bit, as `@thi.ng/rle-pack` packs them and Label Studio keeps them.

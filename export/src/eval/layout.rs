@@ -7,7 +7,6 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::pictures::{Coding, Pair, only_one};
-use super::preset::Preset;
 use crate::{Error, Result};
 
 /// One way to lay a data set out. Paths are below a root and may hold `{split}`.
@@ -126,15 +125,20 @@ impl Layout {
     }
 }
 
-/// Finds a preset's pictures below `data`: the first layout whose folders are there and hold labels.
+/// Finds the pictures of the data set `name` below `data` and one of its `roots`: the first layout whose folders are there and hold labels.
 ///
 /// # Errors
-/// [`Error::File`] if no layout fits, naming those that were looked for; if a picture is missing, or a list names one without labels;
-/// [`Error::Io`] if a file cannot be read.
-pub fn find(preset: &Preset, data: &Path, split: Option<&str>) -> Result<(&'static Layout, Vec<Pair>)> {
+/// As [`Preset::pairs`](super::preset::Preset::pairs).
+pub(super) fn find(
+    name: &str,
+    roots: &[&str],
+    layouts: &[&'static [Layout]],
+    data: &Path,
+    split: Option<&str>,
+) -> Result<(&'static Layout, Vec<Pair>)> {
     let mut tried = Vec::new();
-    for root in preset.roots {
-        for layout in preset.layouts.iter().copied().flatten() {
+    for root in roots {
+        for layout in layouts.iter().copied().flatten() {
             let path = |part: &str| data.join(root).join(part.replace("{split}", split.unwrap_or(layout.split)));
             let (images, labels) = (path(layout.images), path(layout.labels));
             let list = layout.list.map(path);
@@ -160,7 +164,7 @@ pub fn find(preset: &Preset, data: &Path, split: Option<&str>) -> Result<(&'stat
         }
     }
     tried.dedup();
-    Err(Error::file(data.display().to_string(), preset.name, format!("one of: {}", tried.join("; ")), "none of them"))
+    Err(Error::file(data.display().to_string(), name, format!("one of: {}", tried.join("; ")), "none of them"))
 }
 
 fn pairs(layout: &Layout, images: &Path, labels: &Path, list: Option<&Path>) -> Result<Vec<Pair>> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use flate2::read::ZlibDecoder;
 
-use super::pictures::{LabelPicture, MAX_PIXELS};
+use super::label_picture::{LabelPicture, MAX_PIXELS};
 use crate::{Error, Result};
 
 /// Most bytes of a file, and of a matrix in it: 2,048 × 2,048 doubles. A small file can claim to unpack to anything.

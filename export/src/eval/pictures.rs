@@ -9,13 +9,13 @@ use edge_seg_model::image::metadata::Orientation;
 use edge_seg_model::{Frame, read_picture};
 
 use super::classes::{NOTHING, View};
-use super::coco::Shapes;
+use super::label_picture::MAX_PIXELS;
 use super::left_out::LeftOut;
 use super::mat;
+use super::shapes::Shapes;
 use crate::{Error, Result};
 
-/// Most pixels of a label picture.
-pub(super) const MAX_PIXELS: u64 = 1 << 28;
+pub use super::label_picture::LabelPicture;
 
 /// A picture and its labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,17 +117,6 @@ pub fn pairs(images: &Path, labels: &Path, only: Option<&HashSet<String>>) -> Re
 pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.into());
     real(one) == real(other)
-}
-
-/// A label picture: the values as they are in the file, palettes not applied.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LabelPicture {
-    /// Width in pixels.
-    pub width: u32,
-    /// Height in pixels.
-    pub height: u32,
-    /// Row by row. `[height, width]`
-    pub values: Vec<u32>,
 }
 
 /// Pixels that CVAT and VOC leave out, where a label map does not name their colour.

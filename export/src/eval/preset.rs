@@ -5,11 +5,13 @@
 //! value. Value 255 counts for nothing, but in `labelmap`, where it is a category like others.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use edge_seg_model::Class;
 
 use super::classes::{Names, VOID, View, plain};
 use super::layout::{self, Layout};
+use super::pictures::Pair;
 use crate::{Error, Result};
 
 /// A data set of the literature.
@@ -112,6 +114,15 @@ pub fn find(name: &str) -> Result<&'static Preset> {
 }
 
 impl Preset {
+    /// Its pictures below `data`, in the first layout whose folders are there and hold labels.
+    ///
+    /// # Errors
+    /// [`Error::File`] if no layout fits, naming those that were looked for; if a picture is missing, or a list names one without labels;
+    /// [`Error::Io`] if a file cannot be read.
+    pub fn pairs(&self, data: &Path, split: Option<&str>) -> Result<(&'static Layout, Vec<Pair>)> {
+        layout::find(self.name, self.roots, self.layouts, data, split)
+    }
+
     fn rows(&self) -> impl Iterator<Item = Vec<&'static str>> {
         self.table.lines().filter(|l| !l.starts_with('#') && !l.trim().is_empty()).map(|l| l.split('\t').map(str::trim).collect())
     }

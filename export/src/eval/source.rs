@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::left_out::LeftOut;
 use super::pictures::{self, Coding, Pair};
 use super::preset::{self, Preset};
-use super::{ClassTable, Names, View, drawn, layout};
+use super::{ClassTable, Names, View, drawn};
 use crate::{Error, Result};
 
 /// What is asked for.
@@ -78,7 +78,7 @@ impl Query {
         let (mut pairs, mut layout, mut column) = (Vec::new(), "--images, --labels".to_string(), self.values.clone());
         match (preset, &self.data, &self.images, &self.labels) {
             (Some(preset), Some(data), ..) => {
-                let (found, all) = layout::find(preset, data, self.split.as_deref())?;
+                let (found, all) = preset.pairs(data, self.split.as_deref())?;
                 pairs = all;
                 layout = found.name.into();
                 column = column.or(Some(found.column().into()));

@@ -8,7 +8,7 @@ use hf_hub::api::sync::{ApiBuilder, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use serde_json::Value;
 
-use super::source::{WEIGHTS, read_json};
+use super::files::{WEIGHTS, read_json};
 use crate::{Error, Result};
 
 /// What a repository may say beside its weights.

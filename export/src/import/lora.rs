@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 use serde_json::Value;
 
-use super::source::{read_json, read_weights};
+use super::files::read_json;
+use super::source::read_weights;
 use super::state::cleaned;
 use crate::weights::{Tensor, Weights};
 use crate::{Error, Result};

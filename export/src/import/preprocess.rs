@@ -5,7 +5,8 @@ use std::path::Path;
 use edge_seg_bundle::{Fit, Interpolation};
 use serde_json::Value;
 
-use super::source::{Source, read_json};
+use super::files::read_json;
+use super::source::Source;
 use crate::{Error, Result};
 
 /// Channel means of CLIP's training pictures, in 0..1 (Radford et al. 2021).

@@ -5,26 +5,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::files::{WEIGHTS, read_json};
 #[cfg(feature = "hub")]
 use super::hub;
 use super::{pickle, tokenizer};
 use crate::checkpoint::{Contents, read_contents};
 use crate::{Error, Result};
 
-/// Files of weights in a folder, the one that counts first. An index stands for the shards that it names.
-pub(super) const WEIGHTS: [&str; 8] = [
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "open_clip_pytorch_model.bin",
-    "tcl.pth",
-];
 /// Endings of files of weights under any other name.
 const ENDINGS: [&str; 7] = [".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pth.tar", ".pt.tar"];
-const INDEX_MAX_BYTES: u64 = 64 << 20;
 
 /// A place with weights.
 pub(super) struct Source {
@@ -131,16 +120,6 @@ fn is_variant(name: &str) -> bool {
 /// Files that training scripts leave beside a model's weights.
 fn is_no_model(name: &str) -> bool {
     ["optimizer", "scheduler", "scaler", "rng_state", "random_states", "training_args", "adapter_model"].iter().any(|n| name.starts_with(n))
-}
-
-pub(super) fn read_json(path: &Path) -> Result<Value> {
-    let place = path.display().to_string();
-    let size = std::fs::metadata(path).map_err(Error::io(path))?.len();
-    if size > INDEX_MAX_BYTES {
-        return Err(Error::file(place, "file", format!("at most {INDEX_MAX_BYTES} bytes"), size.to_string()));
-    }
-    let bytes = std::fs::read(path).map_err(Error::io(path))?;
-    serde_json::from_slice(&bytes).map_err(|e| Error::file(place, "file", "JSON", e.to_string()))
 }
 
 /// The shards that an index names; every tensor from the shard that the index gives it to.

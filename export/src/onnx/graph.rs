@@ -299,7 +299,7 @@ impl<'a> Graph<'a> {
         let mut weight = take(self.tensor(&format!("{block}.attn.qkv.weight")));
         let mut bias = take(self.tensor(&format!("{block}.attn.qkv.bias")));
         if part < 2 && self.model.config.image.rotary.is_some() && block.starts_with("image.blocks.") {
-            [weight, bias] = [weight, bias].map(|tensor| super::rotary::sorted(tensor, heads));
+            [weight, bias] = [weight, bias].map(|tensor| sorted(tensor, heads));
         }
         if part == 0 {
             let scale = ((weight.shape[0] / heads) as f32).sqrt().recip();
@@ -426,6 +426,17 @@ fn value_info(name: &str, elem_type: i32, dims: &[Dim]) -> ValueInfoProto {
     let dim = dims.iter().map(|value| DimProto { value: Some(value.clone()) }).collect();
     let tensor = TensorTypeProto { elem_type, shape: Some(ShapeProto { dim }) };
     ValueInfoProto { name: name.into(), kind: Some(TypeProto { tensor: Some(tensor) }) }
+}
+
+/// The rows of a query's or key's weights, that rotary embeddings turn, with the first of all pairs of a head before the second of them.
+fn sorted(tensor: Tensor, heads: usize) -> Tensor {
+    let rows = tensor.shape[0];
+    let (row, head) = (tensor.data.len() / rows, rows / heads);
+    let order = (0..rows).map(|n| {
+        let (first, at) = (n / head * head, n % head);
+        first + if at < head / 2 { 2 * at } else { 2 * (at - head / 2) + 1 }
+    });
+    Tensor::new(tensor.shape.clone(), order.flat_map(|from| tensor.data[from * row..][..row].iter().copied()).collect())
 }
 
 /// `[rows, columns]` to `[columns, rows]`.

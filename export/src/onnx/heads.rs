@@ -1,7 +1,8 @@
 //! Dense heads: what makes patch tokens embeddings. `docs/model-folder.md` has their formulas; the trainer's `heads.py` is their twin.
 
+use super::block::{block, rest_of_block};
 use super::graph::{Attr, Graph, Value};
-use super::image::rest_of_block;
+use super::grid::{Grid, LONGEST};
 use super::rotary::turned;
 use crate::checkpoint::Model;
 use crate::config::{Activation, Global, Similarity};
@@ -9,26 +10,6 @@ use crate::weights::Tensor;
 
 /// Epsilon of the decoder's norms, which no configuration names.
 const DECODER_EPS: f32 = 1e-5;
-/// Longest side of a grid, in patches.
-pub(super) const LONGEST: usize = 512;
-
-/// Rows and columns of the patches, known when the encoder runs.
-pub(super) struct Grid {
-    pub(super) rows: Value, // i64 [1]
-    pub(super) cols: Value, // i64 [1]
-}
-
-impl Grid {
-    /// Of the patch convolution's output `[1, width, rows, cols]`.
-    pub(super) fn of(graph: &mut Graph, image: &Value) -> Self {
-        if graph.has_node("image.grid") {
-            return Self { rows: "image.grid.rows".into(), cols: "image.grid.cols".into() };
-        }
-        let shape = graph.op("image.grid", "Shape", &[image], vec![]);
-        Self { rows: graph.slice("image.grid.rows", &shape, 0, 2, 3), cols: graph.slice("image.grid.cols", &shape, 0, 3, 4) }
-    }
-}
-
 /// Maps `[1, 1 + patches, width]`, normalised each, side by side through an MLP.
 pub(super) fn fusion(graph: &mut Graph, model: &Model, maps: Vec<Value>) -> (Value, Value) {
     let tower = &model.config.image;
@@ -258,7 +239,7 @@ pub(super) fn global(graph: &mut Graph, model: &Model, stream: &Value, patches: 
     match tower.global {
         Global::Mean => mean_of_units(graph, patches),
         Global::PoolNorm | Global::NormPool => {
-            let stream = super::image::block(graph, model, tower.layers - 1, stream).0;
+            let stream = block(graph, model, tower.layers - 1, stream).0;
             let patches = graph.slice("image.pool.patches", &stream, 1, tower.prefix() as i64, i64::MAX);
             let mean = |graph: &mut Graph, x: &Value| {
                 graph.op("image.pool.mean", "ReduceMean", &[x], vec![("axes", Attr::Ints(vec![1])), ("keepdims", Attr::Int(0))])

@@ -1,9 +1,11 @@
 //! The image tower: pre-norm vision transformer, then the head that makes patch tokens embeddings.
 
+use super::block::block;
 use super::graph::{Attr, Graph, Layers, Value};
+use super::grid::Grid;
 use super::heads;
 use super::proto::{self, Dim};
-use super::rotary::{angles, turned};
+use super::rotary::angles;
 use crate::Result;
 use crate::checkpoint::Model;
 use crate::config::{Activation, Head, Tap};
@@ -81,7 +83,7 @@ pub(super) fn write(model: &Model, layers: &Layers) -> Result<(Vec<u8>, Vec<Stri
             }
             let patches = match last_block {
                 Head::Attention { similarity, neighbour, residual, mlp } => {
-                    let grid = heads::Grid::of(&mut graph, &image);
+                    let grid = Grid::of(&mut graph, &image);
                     heads::attention(
                         &mut graph,
                         model,
@@ -92,7 +94,7 @@ pub(super) fn write(model: &Model, layers: &Layers) -> Result<(Vec<u8>, Vec<Stri
                     )
                 }
                 Head::Tcl { layers } => {
-                    let grid = heads::Grid::of(&mut graph, &image);
+                    let grid = Grid::of(&mut graph, &image);
                     heads::tcl(&mut graph, model, &stream, &grid, *layers)
                 }
                 _ => heads::maskclip(&mut graph, model, &stream),
@@ -104,25 +106,4 @@ pub(super) fn write(model: &Model, layers: &Layers) -> Result<(Vec<u8>, Vec<Stri
     graph.output("patches", &patches, &[dim(1), symbol("patches"), dim(model.config.embedding_dim)]);
     graph.output("global", &global, &[dim(1), dim(model.config.embedding_dim)]);
     Ok(graph.finish())
-}
-
-/// One pre-norm block: the stream after it, and its values `[1, tokens, width]` before attention mixes them.
-pub(super) fn block(graph: &mut Graph, model: &Model, n: usize, stream: &Value) -> (Value, Value) {
-    let tower = &model.config.image;
-    let name = format!("image.blocks.{n}");
-    let normed = graph.norm(&format!("{name}.norm1"), stream, tower.norm_eps);
-    let [query, key, value] = [0, 1, 2].map(|part| graph.qkv_part(&name, part, tower.heads, &normed));
-    let [query, key] = [query, key].map(|x| turned(graph, model, &x));
-    let mixed = graph.attention(&format!("{name}.attn"), [&query, &key, &value], None, tower.heads, tower.width);
-    let after = rest_of_block(graph, &name, stream, &mixed, tower.norm_eps, tower.activation);
-    (after, value)
-}
-
-/// Output projection, residual sum, MLP, residual sum.
-pub(super) fn rest_of_block(graph: &mut Graph, name: &str, stream: &Value, mixed: &Value, eps: f32, activation: Activation) -> Value {
-    let projected = graph.attention_out(&format!("{name}.attn"), &format!("{name}.attn.out"), mixed);
-    let stream = graph.add(&format!("{name}.attn.sum"), stream, &projected);
-    let normed = graph.norm(&format!("{name}.norm2"), &stream, eps);
-    let hidden = graph.mlp(&format!("{name}.mlp"), activation, &normed);
-    graph.add(&format!("{name}.mlp.sum"), &stream, &hidden)
 }

@@ -2,9 +2,8 @@
 //! are sorted for, so that a turn is four products and no shuffle.
 
 use super::graph::{Attr, Graph, Value};
-use super::heads::{Grid, LONGEST};
+use super::grid::{Grid, LONGEST};
 use crate::checkpoint::Model;
-use crate::weights::Tensor;
 
 const COS: &str = "image.rotary.cos";
 const SIN: &str = "image.rotary.sin";
@@ -76,15 +75,4 @@ pub(super) fn turned(graph: &mut Graph, model: &Model, x: &Value) -> Value {
     let second = graph.add(&name("second.turned"), &c, &d);
     let joined = graph.op(&name("joined"), "Concat", &[&first, &second], vec![("axis", Attr::Int(-1))]);
     graph.reshape(&done, &joined, &[0, 0, width])
-}
-
-/// The rows of a query's or key's weights, with the first of all pairs of a head before the second of them.
-pub(super) fn sorted(tensor: Tensor, heads: usize) -> Tensor {
-    let rows = tensor.shape[0];
-    let (row, head) = (tensor.data.len() / rows, rows / heads);
-    let order = (0..rows).map(|n| {
-        let (first, at) = (n / head * head, n % head);
-        first + if at < head / 2 { 2 * at } else { 2 * (at - head / 2) + 1 }
-    });
-    Tensor::new(tensor.shape.clone(), order.flat_map(|from| tensor.data[from * row..][..row].iter().copied()).collect())
 }

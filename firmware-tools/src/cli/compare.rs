@@ -6,7 +6,8 @@ use anyhow::Result;
 use edge_seg_fw::board::Board;
 use edge_seg_fw::compare::{self, Question};
 
-use super::{RootArg, print};
+use super::output::print;
+use super::root::RootArg;
 
 #[derive(clap::Args)]
 pub struct Compare {

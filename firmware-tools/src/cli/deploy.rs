@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use edge_seg_fw::deploy::{self, Bringing, Interrupt, Machines, OwnFolder, Pace, Payload, Phase, Release, Remote, SshTarget, Verdict};
 use edge_seg_fw::slots::machine::Trial;
 
-use super::print;
+use super::output::print;
 use super::slots::TrialArgs;
 
 #[derive(clap::Args)]

@@ -10,7 +10,7 @@ use edge_seg_fw::fleet::{self, Answer, Order, Publication, journal};
 use serde::Serialize;
 
 use super::keys::PasswordArgs;
-use super::print;
+use super::output::print;
 
 #[derive(clap::Args)]
 pub struct Fleet {

@@ -11,7 +11,7 @@ use edge_seg_bundle::trust::Trust;
 use edge_seg_fw::board::table::Target;
 use edge_seg_fw::keys::{self, Packing, Password};
 
-use super::print;
+use super::output::print;
 
 #[derive(clap::Args)]
 pub struct PasswordArgs {

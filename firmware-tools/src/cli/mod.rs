@@ -4,17 +4,21 @@ mod compare;
 mod deploy;
 mod fleet;
 mod keys;
+mod output;
 mod pull;
+mod root;
 mod slots;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{CommandFactory, Parser, Subcommand};
-use edge_seg_fw::board::{Board, Host, render};
-use edge_seg_fw::paths::Paths;
+use edge_seg_fw::board::{Board, render};
 use edge_seg_terminal::{Completions, Manual};
+
+use output::print;
+use root::{RootArg, host};
 
 /// Takes edge-seg to Raspberry Pi and Jetson boards, keeps it running there, and tells what is wrong.
 #[derive(Parser)]
@@ -129,24 +133,6 @@ Slots, state, and what the service writes.
 /usr/share/doc/edge-seg/
 "#;
 
-/// Where a board's files are.
-#[derive(clap::Args)]
-struct RootArg {
-    /// Root of the board's file system
-    #[arg(long, value_name = "DIR", default_value = "/")]
-    root: PathBuf,
-}
-
-impl RootArg {
-    fn paths(&self) -> Paths {
-        Paths::under(&self.root)
-    }
-
-    fn host(&self) -> Result<Host> {
-        host(Some(self.root.clone()).filter(|root| root.as_os_str() != "/"))
-    }
-}
-
 /// Runs the command line.
 pub fn run() -> ExitCode {
     let cli = match edge_seg_terminal::parse::<Cli>() {
@@ -219,18 +205,4 @@ fn doctor(root: &RootArg, json: bool, baseline: bool) -> Result<bool> {
         false => print(&edge_seg_fw::doctor::render(&findings))?,
     }
     Ok(edge_seg_fw::doctor::is_healthy(&findings))
-}
-
-fn host(root: Option<PathBuf>) -> Result<Host> {
-    match root {
-        None => Ok(Host::live()),
-        Some(root) => Host::at(&root).with_context(|| format!("--root {}: expected a folder", root.display())),
-    }
-}
-
-fn print(text: &str) -> Result<()> {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
 }

@@ -6,8 +6,9 @@ use anyhow::{Context, Result};
 use edge_seg_fw::board::Board;
 use edge_seg_fw::pull::{self, From, Pulled};
 
+use super::output::print;
+use super::root::RootArg;
 use super::slots::installed;
-use super::{RootArg, print};
 
 #[derive(clap::Args)]
 pub struct Pull {

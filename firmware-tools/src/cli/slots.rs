@@ -14,7 +14,8 @@ use edge_seg_fw::slots::{Bar, Event, Outcome, Slot, State, Status as SlotStatus}
 use edge_seg_fw::supervisor::{self, End};
 use serde_json::json;
 
-use super::{RootArg, print};
+use super::output::print;
+use super::root::RootArg;
 
 #[derive(clap::Args)]
 pub struct Install {

@@ -1,7 +1,7 @@
 //! One picture through the runtime, and its time against the time that this board took when all was well.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use edge_seg_board::boards::{self, Multiplications};
 use serde_json::{Value, json};
 
-use super::{Finding, bad, baseline, note, ok};
+use super::finding::{Finding, bad, note, ok};
 use crate::board::Board;
 use crate::paths::Paths;
 use crate::service;
@@ -52,6 +52,11 @@ pub fn try_once(paths: &Paths, board: &Board, limit: Duration) -> Finding {
 }
 
 const LOOK: &str = "edge-seg-fw board   # temperature, throttling; then: top -b -n 1 | head -n 15";
+
+/// Where the baseline is kept.
+fn baseline(state: &Path) -> PathBuf {
+    state.join("inference.json")
+}
 
 /// Records the baseline.
 pub fn record(paths: &Paths) -> Result<f64> {

@@ -1,6 +1,9 @@
 //! What is wrong with a board, and the command that mends it.
 
+mod finding;
 mod inference;
+
+pub use finding::{Finding, Level};
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,50 +12,13 @@ use std::time::{Duration, Instant};
 use edge_seg_board::sensors;
 use edge_seg_bundle::Bundle;
 use edge_seg_bundle::trust::{Refusal, Trust};
-use serde::Serialize;
+
+use finding::{bad, note, ok};
 
 use crate::board::{Board, Host};
 use crate::install::board_names;
 use crate::paths::Paths;
 use crate::slots::{RealDisk, Slot, Slots, State, StateError, machine};
-
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// As it should be.
-    Ok,
-    /// Worth knowing; the camera works.
-    Note,
-    /// Needs mending.
-    Bad,
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// What was looked at.
-    pub check: &'static str,
-    /// How bad it is.
-    pub level: Level,
-    /// What was found.
-    pub found: String,
-    /// The command that mends it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mend: Option<String>,
-}
-
-fn ok(check: &'static str, found: impl Into<String>) -> Finding {
-    Finding { check, level: Level::Ok, found: found.into(), mend: None }
-}
-
-fn note(check: &'static str, found: impl Into<String>, mend: &str) -> Finding {
-    Finding { check, level: Level::Note, found: found.into(), mend: Some(mend.into()) }
-}
-
-fn bad(check: &'static str, found: impl Into<String>, mend: impl Into<String>) -> Finding {
-    Finding { check, level: Level::Bad, found: found.into(), mend: Some(mend.into()) }
-}
 
 const SERVICE: &str = "edge-seg.service";
 const DISK_NEEDED_BYTES: u64 = 256 << 20;
@@ -480,9 +446,4 @@ pub fn is_healthy(findings: &[Finding]) -> bool {
 /// When the inference fails or the file cannot be written.
 pub fn record_baseline(paths: &Paths) -> anyhow::Result<f64> {
     inference::record(paths)
-}
-
-/// Where the baseline is kept.
-fn baseline(state: &Path) -> std::path::PathBuf {
-    state.join("inference.json")
 }

@@ -19,8 +19,9 @@ use edge_seg_model::render::draw_overlay_on;
 use serde::Serialize;
 
 use self::machine::Machine;
+use super::args::{BackgroundArgs, ModelArgs, RefineArg};
 use super::hide::HideArgs;
-use super::{BackgroundArgs, ModelArgs, Outcome, RefineArg, print_json};
+use super::output::{Outcome, print_json};
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {

@@ -3,8 +3,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use super::Outcome;
-use super::run::{Settings, commented};
+use super::output::Outcome;
+use super::run::{commented, read_settings};
 
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
@@ -33,7 +33,7 @@ pub fn run(args: &ConfigArgs) -> Result<Outcome> {
         ConfigCommand::Check { file } => {
             // That there is no such file is no answer about it.
             std::fs::File::open(file).map_err(edge_seg::Error::io(file))?;
-            match Settings::read(file).and_then(|settings| settings.check_files()) {
+            match read_settings(file).and_then(|settings| settings.check_files()) {
                 Ok(()) => {
                     eprintln!("edge-seg: {}: the configuration is right", file.display());
                     Ok(Outcome::Done)

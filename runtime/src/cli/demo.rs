@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser};
 use edge_seg_bundle::files::replace_file;
 
-use super::Outcome;
+use super::output::Outcome;
 use super::segment::{self, SegmentArgs};
 
 /// Pictures that the program carries, by name.

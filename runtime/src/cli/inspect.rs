@@ -9,7 +9,7 @@ use edge_seg::bundle::Fit;
 use edge_seg_bundle::text::shown;
 use serde_json::json;
 
-use super::{Outcome, print_json};
+use super::output::{Outcome, print_json};
 
 #[derive(Debug, Args)]
 pub struct InspectArgs {

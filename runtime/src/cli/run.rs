@@ -1,5 +1,6 @@
 mod describe;
 mod display;
+mod file;
 #[cfg(feature = "service")]
 mod http;
 mod index;
@@ -11,6 +12,7 @@ mod output;
 mod pipeline;
 mod reload;
 mod rules;
+mod running;
 mod settings;
 #[cfg(feature = "service")]
 mod systemd;
@@ -25,7 +27,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use edge_seg::Session;
 #[cfg(feature = "service")]
 use edge_seg::live::HideSwitches;
 use edge_seg::live::{Counters, FrameReport, WordSpec, Words};
@@ -36,9 +37,13 @@ use edge_seg_live::words::{Control, WordSets};
 use edge_seg_model::same_name;
 
 use super::examples::{ExampleArg, with_examples};
-use super::{MANY_WORDS, Outcome, flags, hide, steer};
+use super::input::MANY_WORDS;
+use super::output::Outcome;
+use super::{flags, hide, steer};
 pub use describe::commented;
+pub use file::read_settings;
 use log::LogHandle;
+use running::Running;
 pub use settings::Settings;
 pub use things::parse as countable;
 
@@ -51,22 +56,9 @@ pub struct RunArgs {
     flags: Settings,
 }
 
-/// A session that runs, as sinks may need to know or change it.
-#[derive(Clone)]
-pub struct Running {
-    pub session: Arc<Session>,
-    /// The words, their saved sets, and the flag that ends the run.
-    pub control: Control,
-    pub counters: Arc<Counters>,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// Where sinks leave metrics and events for the web server, and the other way round.
-    pub event_bus: Arc<EventBus>,
-}
-
 pub fn run(args: RunArgs) -> Result<Outcome> {
     let settings = match &args.config {
-        Some(file) => args.flags.over(Settings::read(file)?)?,
+        Some(file) => args.flags.over(read_settings(file)?)?,
         None => args.flags.clone(),
     };
     settings.check()?;

@@ -18,9 +18,11 @@ use edge_seg_model::{is_companion, is_picture};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
+use super::args::ModelArgs;
 use super::examples::Shown;
+use super::flags;
 use super::meanings::tell_meanings;
-use super::{ModelArgs, Outcome, flags, print_json};
+use super::output::{Outcome, print_json};
 
 #[derive(Debug, Args)]
 #[command(override_usage = "edge-seg search [OPTIONS] <INDEX|FOLDER>... <WORDS>")]

@@ -18,10 +18,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use super::args::{BackgroundArgs, LegendArg, ModelArgs, RefineArg};
 use super::examples::ExampleArg;
 use super::hide::{self, HideArgs};
+use super::input::{read_input, warn_of_many};
 use super::meanings::tell_meanings;
-use super::{BackgroundArgs, LegendArg, ModelArgs, Outcome, RefineArg, print_json, read_input, warn_of_many};
+use super::output::{Outcome, print_json};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("words").required(true).multiple(true))]

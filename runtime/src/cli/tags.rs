@@ -9,8 +9,10 @@ use edge_seg_kernels::Precision;
 use edge_seg_model::split_caption;
 use serde::Serialize;
 
+use super::args::ModelArgs;
+use super::input::{read_input, warn_of_many};
 use super::meanings::tell_meanings;
-use super::{ModelArgs, Outcome, print_json, read_input, warn_of_many};
+use super::output::{Outcome, print_json};
 
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("words").required(true))]

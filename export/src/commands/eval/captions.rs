@@ -14,9 +14,9 @@ use edge_seg_export::label::read_captions;
 use edge_seg_model::{Languages, Session};
 use serde_json::json;
 
+use super::left_out::{tell_left_out, without};
 use super::source::Source;
-use super::{tell_left_out, without};
-use crate::commands::progress;
+use crate::commands::progress::progress;
 
 /// What the two tasks on captions have in common.
 ///

@@ -8,9 +8,9 @@ use edge_seg_export::eval::examples::{Way, evaluate};
 use edge_seg_model::Session;
 use serde_json::json;
 
+use super::left_out::{tell_left_out, without};
 use super::source::Source;
-use super::{tell_left_out, without};
-use crate::commands::progress;
+use crate::commands::progress::progress;
 
 /// Measure words that are shown by boxes against words that are typed.
 ///

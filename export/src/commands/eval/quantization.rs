@@ -11,10 +11,10 @@ use edge_seg_export::onnx::Storage;
 use edge_seg_model::Background;
 use serde_json::json;
 
+use super::left_out::{tell_left_out, without};
 use super::show::percent;
 use super::source::Source;
-use super::{tell_left_out, without};
-use crate::commands::progress;
+use crate::commands::progress::progress;
 
 /// Measure what variants of a model lose against its float weights: mIoU, cosines of patch embeddings (mean and worst), layer by layer.
 ///

@@ -12,9 +12,10 @@ use edge_seg_export::eval::{LeftOut, Names};
 use edge_seg_model::Background;
 use rayon::prelude::*;
 
+use super::left_out::tell_left_out;
+use super::show;
 use super::source::Source;
-use super::{show, tell_left_out};
-use crate::commands::progress;
+use crate::commands::progress::progress;
 
 /// Measure a bundle on labelled pictures: mIoU, pixel accuracy, mFPR, mFNR, per class.
 ///

@@ -12,9 +12,9 @@ use edge_seg_model::propagation::{Propagation, PropagationOptions};
 use edge_seg_model::{Background, Session};
 use serde::Serialize;
 
-use super::{tell_left_out, without};
+use super::left_out::{tell_left_out, without};
 use crate::commands::device::DeviceArgs;
-use crate::commands::progress;
+use crate::commands::progress::progress;
 
 /// Measure masks between key frames on a clip that has labels for every frame.
 ///

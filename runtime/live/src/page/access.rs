@@ -1,4 +1,5 @@
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,10 +17,43 @@ use base64::prelude::BASE64_STANDARD;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
-use super::Token;
 use super::connections::Client;
-use super::examples::PICTURE_BYTES;
-use super::routes::{BODY_BYTES, Fault, OPEN_PATHS};
+use super::http::{BODY_BYTES, Fault, OPEN_PATHS, PICTURE_BYTES};
+use crate::{Error, Result};
+
+/// A secret that clients show. It is never printed.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+impl Token {
+    /// Reads a file whose only line is the token.
+    ///
+    /// # Errors
+    /// [`Io`](edge_seg_model::Error::Io) if it cannot be read, [`Option`](edge_seg_model::Error::Option) if it holds no 16 to 512 printable characters without spaces.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let token = text.trim();
+        if !(16..=512).contains(&token.len()) || !token.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Error::option(
+                format!("token file {}", path.display()),
+                "one line of 16 to 512 printable characters without spaces",
+                // What is there may be a secret nevertheless.
+                format!("{} bytes", token.len()),
+            ));
+        }
+        Ok(Self(token.into()))
+    }
+
+    fn matches(&self, shown: &str) -> bool {
+        same_secret(&self.0, shown)
+    }
+}
 
 /// Who may ask for what, and how often.
 pub(super) struct Access {
@@ -42,7 +76,7 @@ impl Access {
         Self { token, hosts, open, reads, writes: Bucket::new(10.0, 40.0), refusals: Bucket::new(1.0, 20.0) }
     }
 
-    fn check(&self, request: &Request) -> Result<(), Fault> {
+    fn check(&self, request: &Request) -> std::result::Result<(), Fault> {
         let headers = request.headers();
         let place = request.extensions().get::<ConnectInfo<Client>>().map(|client| &client.0.0);
         let both = headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING);
@@ -190,7 +224,7 @@ pub(super) async fn guard(State(access): State<Arc<Access>>, request: Request, n
 }
 
 /// Compares in a time that tells nothing about where two secrets differ, nor about the length of the right one.
-pub(super) fn same_secret(right: &str, shown: &str) -> bool {
+fn same_secret(right: &str, shown: &str) -> bool {
     let (right, shown) = (Sha256::digest(right), Sha256::digest(shown));
     let difference = right.iter().zip(shown.iter()).fold(0u8, |seen, (a, b)| std::hint::black_box(seen | (a ^ b)));
     difference == 0

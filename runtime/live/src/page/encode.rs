@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Bytes;
 use base64::Engine;
@@ -9,7 +8,7 @@ use image::{RgbImage, imageops};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::hub::{Hub, Snapshot};
+use super::snapshot::Snapshot;
 use edge_seg_model::LabelMap;
 use edge_seg_model::render::{Legend, LegendEntry, OverlayOptions, draw_overlay_in};
 
@@ -29,39 +28,11 @@ pub(super) struct Encoded {
 /// Encodes one frame at a time, and no more often than the limit.
 #[derive(Debug, Default)]
 pub(super) struct Encoder {
-    plain: Mutex<Option<(Instant, Encoded)>>,
-    drawn: Mutex<Option<(Instant, Encoded)>>,
+    pub plain: Mutex<Option<(Instant, Encoded)>>,
+    pub drawn: Mutex<Option<(Instant, Encoded)>>,
 }
 
-impl Hub {
-    /// The newest frame that is not `after`, encoded; none if none comes in time. With `drawn`, masks and legend are in the picture.
-    pub(super) async fn encoded(&self, after: Option<u64>, drawn: bool, fps: f64, wait: Duration) -> Option<Encoded> {
-        let until = Instant::now() + wait;
-        self.next(after, wait).await?;
-        let mut place = if drawn { &self.encoder.drawn } else { &self.encoder.plain }.lock().await;
-        if let Some((at, _)) = &*place {
-            tokio::time::sleep_until((*at + Duration::from_secs_f64(1.0 / fps)).min(until)).await;
-        }
-        loop {
-            // Frames went on while others were served and the pause passed.
-            let snapshot = self.next(after, until.saturating_duration_since(Instant::now())).await?;
-            if let Some((_, known)) = &*place
-                && known.snapshot.count == snapshot.count
-            {
-                return Some(known.clone());
-            }
-            let start = Instant::now();
-            let encoded = tokio::task::spawn_blocking(move || encode(snapshot, drawn)).await.ok()??;
-            *place = Some((start, encoded.clone()));
-            // Meanwhile somebody may have had something hidden that it shows.
-            if !self.is_past(&encoded.snapshot.shown) {
-                return Some(encoded);
-            }
-        }
-    }
-}
-
-fn encode(snapshot: Arc<Snapshot>, drawn: bool) -> Option<Encoded> {
+pub(super) fn encode(snapshot: Arc<Snapshot>, drawn: bool) -> Option<Encoded> {
     let shown = &snapshot.shown;
     let colours = shown.words.colours();
     let pixels = &shown.frame.pixels;

@@ -7,14 +7,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::routes::{Context, Fault, latest};
+use super::http::{Context, Fault, latest};
 use super::words::changed;
 use crate::words::WordSpec;
 use edge_seg_model::image::RgbImage;
 use edge_seg_model::{Frame, decode_jpeg};
-
-/// Longest picture that a client may send along: a large camera's frame.
-pub(super) const PICTURE_BYTES: usize = 8 << 20;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -6,8 +6,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
+use super::http::{Context, Fault, WAIT, answer, read};
 use super::hub::Hub;
-use super::routes::{Context, Fault, WAIT, answer, read};
 use super::words::work;
 use crate::session::HideSwitches;
 use edge_seg_model::{Class, Meaning, parse_tags, same_name};

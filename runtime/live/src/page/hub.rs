@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{broadcast, watch};
 
-use super::encode::Encoder;
+use super::encode::{Encoded, Encoder, encode};
+use super::snapshot::Snapshot;
 use super::timeline::Timeline;
 use crate::Result;
 use crate::session::{Counters, EventBus, FrameReport, HideSwitches, SegmentedFrame};
@@ -68,22 +69,6 @@ struct Hiding {
 
 /// An event for those who listen: its kind, and its JSON.
 pub(super) type Event = (Arc<str>, Arc<str>);
-
-/// A frame as it was taken.
-#[derive(Debug)]
-pub(super) struct Snapshot {
-    /// Counts the frames that the hub took from 1, over every start of the source.
-    pub count: u64,
-    pub fps: f64,
-    pub shown: Arc<SegmentedFrame>,
-    pub report: Arc<FrameReport>,
-}
-
-impl Snapshot {
-    pub fn json(&self) -> Value {
-        json!({ "count": self.count, "frames_per_second": self.fps, "report": &*self.report })
-    }
-}
 
 #[derive(Debug, Default)]
 struct Pace {
@@ -218,6 +203,32 @@ impl Hub {
             |snapshot: &Option<Arc<Snapshot>>| snapshot.as_ref().is_some_and(|s| Some(s.count) != after && !self.is_past(&s.shown));
         let found = tokio::time::timeout(wait, latest.wait_for(is_new)).await.ok()?.ok()?;
         found.clone()
+    }
+
+    /// The newest frame that is not `after`, encoded; none if none comes in time. With `drawn`, masks and legend are in the picture.
+    pub(super) async fn encoded(&self, after: Option<u64>, drawn: bool, fps: f64, wait: Duration) -> Option<Encoded> {
+        let until = tokio::time::Instant::now() + wait;
+        self.next(after, wait).await?;
+        let mut place = if drawn { &self.encoder.drawn } else { &self.encoder.plain }.lock().await;
+        if let Some((at, _)) = &*place {
+            tokio::time::sleep_until((*at + Duration::from_secs_f64(1.0 / fps)).min(until)).await;
+        }
+        loop {
+            // Frames went on while others were served and the pause passed.
+            let snapshot = self.next(after, until.saturating_duration_since(tokio::time::Instant::now())).await?;
+            if let Some((_, known)) = &*place
+                && known.snapshot.count == snapshot.count
+            {
+                return Some(known.clone());
+            }
+            let start = tokio::time::Instant::now();
+            let encoded = tokio::task::spawn_blocking(move || encode(snapshot, drawn)).await.ok()??;
+            *place = Some((start, encoded.clone()));
+            // Meanwhile somebody may have had something hidden that it shows.
+            if !self.is_past(&encoded.snapshot.shown) {
+                return Some(encoded);
+            }
+        }
     }
 
     pub(super) fn events(&self) -> broadcast::Receiver<Event> {

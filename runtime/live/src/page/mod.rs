@@ -28,17 +28,20 @@ mod connections;
 mod encode;
 mod examples;
 mod hide;
+mod http;
 mod hub;
 mod recordings;
 mod routes;
 mod search;
+mod snapshot;
 mod timeline;
 mod words;
 
+pub use access::Token;
 pub use hub::{About, Hub, HubSink};
+pub use routes::OPENAPI;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
@@ -46,9 +49,6 @@ use tokio::sync::oneshot;
 use crate::{Error, Result};
 use access::Access;
 use connections::{Client, Connections};
-
-/// The description of the interface, as OpenAPI 3.1.
-pub const OPENAPI: &str = include_str!("openapi.json");
 
 /// How the interface is served.
 #[derive(Debug, Clone)]
@@ -89,40 +89,6 @@ impl ServeOptions {
     /// The same with another [`fps`](Self::fps).
     pub fn with_fps(self, fps: f64) -> Self {
         Self { fps, ..self }
-    }
-}
-
-/// A secret that clients show. It is never printed.
-#[derive(Clone)]
-pub struct Token(String);
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Token")
-    }
-}
-
-impl Token {
-    /// Reads a file whose only line is the token.
-    ///
-    /// # Errors
-    /// [`Io`](edge_seg_model::Error::Io) if it cannot be read, [`Option`](edge_seg_model::Error::Option) if it holds no 16 to 512 printable characters without spaces.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
-        let token = text.trim();
-        if !(16..=512).contains(&token.len()) || !token.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Error::option(
-                format!("token file {}", path.display()),
-                "one line of 16 to 512 printable characters without spaces",
-                // What is there may be a secret nevertheless.
-                format!("{} bytes", token.len()),
-            ));
-        }
-        Ok(Self(token.into()))
-    }
-
-    fn matches(&self, shown: &str) -> bool {
-        access::same_secret(&self.0, shown)
     }
 }
 

@@ -13,7 +13,7 @@ use futures_util::stream::unfold;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::routes::{Context, Fault, answer, read, yes};
+use super::http::{Context, Fault, answer, read, yes};
 use crate::sinks::Recorder;
 
 /// Bytes that are read from the disk at a time.

@@ -15,84 +15,26 @@ use axum::{Json, Router};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::access::{Access, guard};
 use super::encode::Encoded;
-use super::hub::{Hub, Snapshot};
-use super::{examples, hide, recordings, search, timeline, words};
+use super::http::{BODY_BYTES, Context, Fault, PICTURE_BYTES, WAIT, answer, latest, yes};
+use super::hub::Hub;
+use super::timeline::KEPT;
+use super::{examples, hide, recordings, search, words};
 use edge_seg_model::render::encode_mask;
 
-/// What anybody may see who reaches the address: the page without its data, and whether the session is well.
-pub(super) const OPEN_PATHS: [&str; 6] = ["/", "/app.css", "/app.js", "/icon.svg", "/openapi.json", "/healthz"];
+/// The description of the interface, as OpenAPI 3.1.
+pub const OPENAPI: &str = include_str!("openapi.json");
 
-/// Longest body of a request: many words with many synonyms.
-pub(super) const BODY_BYTES: usize = 256 << 10;
-/// How long a request for a frame may wait for one.
-pub(super) const WAIT: Duration = Duration::from_secs(10);
 /// Changes that may wait for each other.
 const CHANGES: usize = 2;
 /// Streams without end at a time; the rest of the places is for requests that end.
 const STREAMS: usize = 8;
 const BOUNDARY: &str = "edge-seg-frame-5b1f9c3e7a";
-
-/// What handlers work with.
-#[derive(Clone)]
-pub(super) struct Context {
-    pub hub: Arc<Hub>,
-    pub changes: Arc<Semaphore>,
-    streams: Arc<Semaphore>,
-    fps: f64,
-}
-
-impl Context {
-    /// A place among the answers that take long.
-    pub fn stream(&self) -> Result<OwnedSemaphorePermit, Fault> {
-        let place = self.streams.clone().try_acquire_owned();
-        place.map_err(|_| Fault::new(StatusCode::SERVICE_UNAVAILABLE, "too many streams"))
-    }
-}
-
-/// An answer that says what is wrong: a status and `{"error": ...}`.
-#[derive(Debug)]
-pub(super) struct Fault {
-    status: StatusCode,
-    said: String,
-}
-
-impl Fault {
-    pub fn new(status: StatusCode, said: impl Into<String>) -> Self {
-        Self { status, said: said.into() }
-    }
-
-    fn no_frame() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "no frame came")
-    }
-}
-
-impl IntoResponse for Fault {
-    fn into_response(self) -> Response {
-        (self.status, Json(json!({ "error": self.said }))).into_response()
-    }
-}
-
-impl From<QueryRejection> for Fault {
-    fn from(e: QueryRejection) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, e.body_text())
-    }
-}
-
-pub(super) fn answer(value: &Value) -> Response {
-    Json(value).into_response()
-}
-
-/// Reads a JSON body.
-pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
-    serde_json::from_slice(body).map_err(|e| Fault::new(StatusCode::BAD_REQUEST, format!("body: {e}")))
-}
 
 fn paths() -> Vec<(&'static str, MethodRouter<Context>)> {
     vec![
@@ -100,7 +42,7 @@ fn paths() -> Vec<(&'static str, MethodRouter<Context>)> {
         ("/app.css", get(|| file("text/css; charset=utf-8", include_str!("page/app.css")))),
         ("/app.js", get(|| file("text/javascript; charset=utf-8", include_str!("page/app.js")))),
         ("/icon.svg", get(|| file("image/svg+xml", include_str!("page/icon.svg")))),
-        ("/openapi.json", get(|| file("application/json", super::OPENAPI))),
+        ("/openapi.json", get(|| file("application/json", OPENAPI))),
         ("/healthz", get(health)),
         ("/metrics", get(metrics)),
         ("/api/status", get(|State(context): State<Context>| async move { answer(&context.hub.status()) })),
@@ -113,11 +55,11 @@ fn paths() -> Vec<(&'static str, MethodRouter<Context>)> {
         ("/api/events", get(events)),
         ("/api/words", get(words::get_words).put(words::put_words).post(words::add_word)),
         ("/api/words/{name}", patch(words::patch_word).delete(words::delete_word)),
-        ("/api/examples", post(examples::add_example).layer(DefaultBodyLimit::max(examples::PICTURE_BYTES))),
+        ("/api/examples", post(examples::add_example).layer(DefaultBodyLimit::max(PICTURE_BYTES))),
         ("/api/hide", get(hide::get_hidden).post(hide::hide)),
         ("/api/hide/{name}", delete(hide::show)),
         ("/api/search", get(search::search)),
-        ("/api/timeline", get(timeline::timeline)),
+        ("/api/timeline", get(timeline)),
         ("/api/background", patch(words::patch_background)),
         ("/api/sets", get(words::list_sets)),
         ("/api/sets/{name}", get(words::get_set).put(words::put_set).delete(words::delete_set)),
@@ -217,10 +159,6 @@ async fn stream(State(context): State<Context>, which: Result<Query<Which>, Quer
     Ok(([(CONTENT_TYPE, kind)], Body::from_stream(parts)).into_response())
 }
 
-pub(super) async fn latest(context: &Context, after: Option<u64>) -> Result<Arc<Snapshot>, Fault> {
-    context.hub.next(after, WAIT).await.ok_or_else(Fault::no_frame)
-}
-
 /// The labels themselves, at the frame's own size, for other programs.
 async fn labels(State(context): State<Context>) -> Result<Response, Fault> {
     let snapshot = latest(&context, None).await?;
@@ -263,10 +201,6 @@ async fn scores(State(context): State<Context>, at: Result<Query<At>, QueryRejec
     Ok(answer(&json!({ "count": snapshot.count, "x": x, "y": y, "row": row, "col": col, "label": label, "name": name, "words": words })))
 }
 
-pub(super) fn yes() -> bool {
-    true
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Listen {
@@ -296,15 +230,41 @@ async fn events(
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(10))))
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Since {
+    #[serde(default)]
+    after: u64,
+    #[serde(default = "most")]
+    most: usize,
+}
+
+fn most() -> usize {
+    50
+}
+
+/// `GET /api/timeline`: the newest events of this run, or those that changed after a revision.
+async fn timeline(State(context): State<Context>, which: Result<Query<Since>, QueryRejection>) -> Result<Response, Fault> {
+    let Query(Since { after, most }) = which?;
+    if !(1..=KEPT).contains(&most) {
+        return Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, format!("most: expected 1 to {KEPT}, found {most}")));
+    }
+    // A program may have switched without asking over HTTP.
+    context.hub.clear_timeline();
+    Ok(answer(&context.hub.timeline.since(after, most)))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use serde_json::Value;
 
     use super::*;
 
     #[test]
     fn the_description_has_every_path_and_no_other() {
-        let described: Value = serde_json::from_str(super::super::OPENAPI).unwrap();
+        let described: Value = serde_json::from_str(OPENAPI).unwrap();
         let described: BTreeSet<_> = described["paths"].as_object().unwrap().keys().cloned().collect();
         let served: BTreeSet<_> = paths().into_iter().map(|(path, _)| path.to_owned()).collect();
         assert_eq!(described, served);

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::encode::data_uri;
-use super::routes::{Context, Fault, answer};
+use super::http::{Context, Fault, answer};
 use super::words::work;
 use crate::search::{ANSWER_VERSION, Answer, Index, Query as Wanted};
 use edge_seg_model::{parse_words, same_name};

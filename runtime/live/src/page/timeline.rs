@@ -5,24 +5,19 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::StatusCode;
-use axum::response::Response;
 use image::{RgbImage, imageops};
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::encode::{data_uri, fitted, jpeg};
-use super::routes::{Context, Fault, answer};
 use crate::rules::{Event, EventKind, Measured};
 use crate::session::{EventBus, FrameReport, SegmentedFrame};
 
 /// Which fields an answer has.
 const ANSWER_VERSION: u32 = 1;
 /// Events that are kept; beyond, the oldest go.
-const KEPT: usize = 200;
+pub(super) const KEPT: usize = 200;
 /// Longer side of a picture: a few kilobytes each.
 const LONGEST_PX: u32 = 224;
 const JPEG_QUALITY: u8 = 75;
@@ -184,7 +179,7 @@ impl Timeline {
         }
     }
 
-    fn since(&self, after: u64, most: usize) -> Value {
+    pub fn since(&self, after: u64, most: usize) -> Value {
         let mut told = self.log.lock().since(after, most);
         told["run"] = self.run.into();
         told
@@ -200,30 +195,6 @@ fn thumbnail(picture: &RgbImage) -> Option<String> {
     let (width, height) = fitted(picture.dimensions(), LONGEST_PX);
     let small = imageops::thumbnail(picture, width, height);
     Some(data_uri(&jpeg(&small, JPEG_QUALITY)?))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Since {
-    #[serde(default)]
-    after: u64,
-    #[serde(default = "most")]
-    most: usize,
-}
-
-fn most() -> usize {
-    50
-}
-
-/// `GET /api/timeline`: the newest events of this run, or those that changed after a revision.
-pub(super) async fn timeline(State(context): State<Context>, which: Result<Query<Since>, QueryRejection>) -> Result<Response, Fault> {
-    let Query(Since { after, most }) = which?;
-    if !(1..=KEPT).contains(&most) {
-        return Err(Fault::new(StatusCode::UNPROCESSABLE_ENTITY, format!("most: expected 1 to {KEPT}, found {most}")));
-    }
-    // A program may have switched without asking over HTTP.
-    context.hub.clear_timeline();
-    Ok(answer(&context.hub.timeline.since(after, most)))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use super::routes::{Context, Fault, answer, read};
+use super::http::{Context, Fault, answer, read};
 use crate::Error;
 use crate::words::{Colour, Control, WordSet, WordSpec, parse_words_json, unknown};
 use edge_seg_model::{Background, Example, same_name};

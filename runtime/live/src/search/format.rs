@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io::{Error as IoError, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
 use edge_seg_bundle::text::shown;
 use edge_seg_model::{Part, Placement, StoredRows};
@@ -111,6 +112,21 @@ impl Header {
         let blocks = bytes.saturating_sub(HEADER_BYTES as u64).div_ceil(self.block_bytes as u64);
         blocks.min(u64::from(self.blocks)) as u32
     }
+}
+
+/// Whether an index is a model's.
+///
+/// # Errors
+/// [`Words`](edge_seg_model::Error::Words) if not, with both models' names.
+pub(super) fn check_model(path: &Path, header: &Header, digest: &str, name: &str) -> Result<()> {
+    if header.digest == digest {
+        return Ok(());
+    }
+    let short = |digest: &str| digest.chars().take(12).collect::<String>();
+    let model =
+        |name: &str, digest: &str| format!("{} ({})", edge_seg_bundle::text::shown(name), edge_seg_bundle::text::shown(&short(digest)));
+    let expected = format!("an index of the model {}", model(name, digest));
+    Err(wrong(path, expected, format!("one of {}; embeddings of two models cannot be compared", model(&header.model, &header.digest))))
 }
 
 /// Reads as much as there is.
@@ -350,4 +366,13 @@ impl<'a> Fields<'a> {
 /// Writes all of it at a place in the file.
 pub(super) fn write_at(file: &File, path: &Path, bytes: &[u8], at: u64) -> Result<()> {
     file.write_all_at(bytes, at).map_err(|e: IoError| Error::io(path)(e))
+}
+
+/// Scales as they lie in the file.
+pub(super) fn scales_of(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+}
+
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(END).min(END - 1)
 }

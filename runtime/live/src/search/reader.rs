@@ -7,8 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
 
-use super::format::{BLOCK_HEAD_BYTES, Header, Record, Records, StoredPart, generation, read_up_to, wrong};
-use super::writer::{check_model, millis};
+use super::format::{BLOCK_HEAD_BYTES, Header, Record, Records, StoredPart, check_model, generation, millis, read_up_to, scales_of, wrong};
 use crate::{Error, Result};
 use edge_seg_model::{Class, Example, PackedWords, Scoring, Session, StoredRows, TagBank, WordList};
 
@@ -287,7 +286,7 @@ impl Index {
 
     fn stored<'a>(&self, values: &'a [u8], scales: &[u8], block: u32) -> Result<StoredRows<'a>> {
         let damaged = |e: edge_seg_model::Error| wrong(&self.path, "an index", format!("{e}, in block {block}"));
-        StoredRows::from_parts(self.header.dim, values, self::scales(scales).collect()).map_err(damaged)
+        StoredRows::from_parts(self.header.dim, values, scales_of(scales).collect()).map_err(damaged)
     }
 
     /// The small picture of a sighting's best frame, a JPEG; none if it has none, or has gone out of the index meanwhile.
@@ -384,11 +383,6 @@ impl Index {
         }
         Ok(found)
     }
-}
-
-/// Scales as they lie in the file.
-pub(super) fn scales(bytes: &[u8]) -> impl Iterator<Item = f32> + '_ {
-    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
 }
 
 /// How stored embeddings are scored: as a picture's patches are, word by word.

@@ -9,8 +9,8 @@ use image::codecs::jpeg::JpegEncoder;
 
 use super::due::{Due, came};
 use super::format::{
-    BLOCK_BYTES, BLOCK_HEAD_BYTES, END, HEADER_BYTES, Header, NewRecord, Records, StoredPart, encode_block_head, generation, read_up_to,
-    write_at, wrong,
+    BLOCK_BYTES, BLOCK_HEAD_BYTES, END, HEADER_BYTES, Header, NewRecord, Records, StoredPart, check_model, encode_block_head, generation,
+    millis, read_up_to, scales_of, write_at, wrong,
 };
 use crate::session::SegmentedFrame;
 use crate::{Error, Result};
@@ -214,7 +214,7 @@ impl IndexWriter {
         let read = read_up_to(&self.file, &mut bytes, self.header.block_at(block)).map_err(Error::io(&self.path))?;
         let mut records = Records::new(&bytes[..read], generation, self.header.dim);
         for record in records.by_ref() {
-            let scales = super::reader::scales(record.scales).collect();
+            let scales = scales_of(record.scales).collect();
             let stored =
                 StoredRows::from_parts(self.header.dim, record.values, scales).map_err(|e| wrong(&self.path, "an index", e.to_string()))?;
             self.known.add(stored.unpack(), self.header.dim, record.parts());
@@ -354,21 +354,6 @@ impl IndexWriter {
     }
 }
 
-/// Whether an index is a model's.
-///
-/// # Errors
-/// [`Words`](edge_seg_model::Error::Words) if not, with both models' names.
-pub(super) fn check_model(path: &Path, header: &Header, digest: &str, name: &str) -> Result<()> {
-    if header.digest == digest {
-        return Ok(());
-    }
-    let short = |digest: &str| digest.chars().take(12).collect::<String>();
-    let model =
-        |name: &str, digest: &str| format!("{} ({})", edge_seg_bundle::text::shown(name), edge_seg_bundle::text::shown(&short(digest)));
-    let expected = format!("an index of the model {}", model(name, digest));
-    Err(wrong(path, expected, format!("one of {}; embeddings of two models cannot be compared", model(&header.model, &header.digest))))
-}
-
 impl Known {
     /// Takes in a record: its new embeddings, and which ones it shows.
     fn add(&mut self, rows: Vec<f32>, dim: usize, parts: impl Iterator<Item = StoredPart>) {
@@ -388,10 +373,6 @@ impl Known {
         }
         (of.iter().flat_map(|row| &self.rows[row * dim..][..dim]).copied().collect(), of)
     }
-}
-
-pub(super) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(END).min(END - 1)
 }
 
 /// The picture, small; nothing if it cannot be.

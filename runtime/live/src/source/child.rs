@@ -12,10 +12,9 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::mjpeg::Mjpeg;
-use super::open::ReadFrame;
 use super::raw::RawFrames;
 use super::y4m::Y4m;
-use super::{Fault, Rate, SourceOptions, redacted, redacted_address};
+use super::{Fault, Rate, ReadFrame, SourceOptions, redacted, redacted_address};
 use edge_seg_model::Frame;
 
 /// A program that is read from.

@@ -28,10 +28,12 @@ mod mjpeg;
 #[cfg(feature = "network")]
 mod network;
 mod open;
+mod options;
 mod pixels;
 mod query;
 mod raw;
 mod reconnect;
+mod redact;
 mod stills;
 mod synthetic;
 #[cfg(feature = "v4l2")]
@@ -40,15 +42,20 @@ mod watched;
 mod y4m;
 
 pub use crate::fault::Fault;
-pub(crate) use open::redacted_address;
-pub use open::{Notice, Pace, SourceOptions, VideoDecoder, open_source, redacted};
+pub use open::open_source;
+pub use options::{Notice, Pace, SourceOptions, VideoDecoder};
 pub use pixels::{Layout, Matrix, PixelFormat, Range, YuvDecoder};
+pub use redact::redacted;
+pub(crate) use redact::redacted_address;
 
 use crate::Result;
 use edge_seg_model::Frame;
 
 /// Frames a second as a fraction: numerator, denominator.
 pub type Rate = (u32, u32);
+
+/// Fills a frame: whether there was one more, and the stream's rate where that is known.
+type ReadFrame = dyn FnMut(&mut Frame) -> Result<(bool, Option<Rate>), Fault> + Send;
 
 /// A stream of frames.
 pub trait Source: Send {

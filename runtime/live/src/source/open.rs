@@ -4,7 +4,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::animation::Animation;
 use super::camera::{Csi, RpiCamera};
@@ -12,174 +12,20 @@ use super::ffmpeg::{self, Decoder, Input, Learnt};
 use super::mjpeg::Mjpeg;
 #[cfg(feature = "network")]
 use super::network::NetworkCamera;
+use super::options::{Pace, SourceOptions};
 use super::query::Query;
 use super::raw::RawFrames;
 use super::reconnect::Reconnecting;
+use super::redact::{redacted, redacted_address};
 use super::stills::Stills;
 use super::synthetic::Synthetic;
 #[cfg(feature = "v4l2")]
 use super::v4l2::V4l2Camera;
 use super::watched::Watched;
 use super::y4m::Y4m;
-use super::{Fault, Layout, Matrix, PixelFormat, Range, Rate, Source, YuvDecoder};
+use super::{Fault, Layout, Matrix, PixelFormat, Rate, ReadFrame, Source, YuvDecoder};
 use crate::{Error, Result};
 use edge_seg_model::{Frame, is_picture};
-
-/// What happens when frames come faster than they can be segmented.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Pace {
-    /// `Live` for cameras and network streams, `Every` for everything else.
-    #[default]
-    Auto,
-    /// Frames come in their own time; the newest is taken and the others are dropped and counted.
-    Live,
-    /// The source waits: every frame is segmented.
-    Every,
-}
-
-/// What decodes H.264 from a camera. Motion JPEG is always decoded here, H.265 and H.264 in more than 10 bits or 4:4:4 by `ffmpeg`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum VideoDecoder {
-    /// `ffmpeg` where it is installed, which takes a third of the time; else the one in Rust.
-    #[default]
-    Auto,
-    /// The one in Rust, in this process.
-    Own,
-    /// An `ffmpeg` child.
-    Ffmpeg,
-}
-
-/// Something that a source has to say while it runs.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Notice {
-    /// The source ended or broke and will be opened again.
-    Lost {
-        /// What was wrong; none if it simply ended.
-        why: Option<Error>,
-        /// After which pause.
-        retry_in: Duration,
-    },
-    /// A pipe sends nothing; it is waited for.
-    Stalled {
-        /// For how long.
-        after: Duration,
-    },
-    /// It sends frames again.
-    Back,
-    /// A frame was damaged and is left out. The first is told, then ever fewer: the 2nd, 4th, 8th and so on.
-    Damaged {
-        /// Its number.
-        sequence: u64,
-        /// How many there were by now.
-        count: u64,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// A camera gives no frame by one transport and is asked by the other.
-    OtherTransport {
-        /// What came of the first.
-        why: String,
-        /// The other.
-        transport: &'static str,
-    },
-    /// A picture among others cannot be read and is passed over.
-    Skipped {
-        /// What is wrong with it.
-        why: Error,
-    },
-    /// A file has ended, and not all of it could be read: pictures may be damaged or missing.
-    Incomplete {
-        /// What read it.
-        by: &'static str,
-        /// Its words.
-        said: String,
-    },
-    /// A camera was opened, and its pictures are decoded.
-    Decoding {
-        /// By what, as [`Source::decoder`] has it.
-        by: &'static str,
-    },
-}
-
-/// How a source is read.
-#[derive(Clone)]
-#[non_exhaustive]
-pub struct SourceOptions {
-    /// Whether frames may be lost.
-    pub pace: Pace,
-    /// After how long without a frame a stream counts as dead.
-    pub stall: Duration,
-    /// The matrix, where the source does not say or says it wrongly.
-    pub matrix: Option<Matrix>,
-    /// The range, where the source does not say or says it wrongly.
-    pub range: Option<Range>,
-    /// What decodes H.264 from a camera.
-    pub decoder: VideoDecoder,
-    /// Files, pictures and folders start again at their end.
-    pub repeat: bool,
-    /// Set to end the source from another thread.
-    pub stop: Arc<AtomicBool>,
-    /// Is told what happens meanwhile.
-    pub notify: Arc<dyn Fn(Notice) + Send + Sync>,
-}
-
-impl SourceOptions {
-    /// The same with another [`pace`](Self::pace).
-    pub fn with_pace(self, pace: Pace) -> Self {
-        Self { pace, ..self }
-    }
-
-    /// The same with another [`stall`](Self::stall).
-    pub fn with_stall(self, stall: Duration) -> Self {
-        Self { stall, ..self }
-    }
-
-    /// The same with another [`matrix`](Self::matrix).
-    pub fn with_matrix(self, matrix: impl Into<Option<Matrix>>) -> Self {
-        Self { matrix: matrix.into(), ..self }
-    }
-
-    /// The same with another [`range`](Self::range).
-    pub fn with_range(self, range: impl Into<Option<Range>>) -> Self {
-        Self { range: range.into(), ..self }
-    }
-
-    /// The same with another [`decoder`](Self::decoder).
-    pub fn with_decoder(self, decoder: VideoDecoder) -> Self {
-        Self { decoder, ..self }
-    }
-
-    /// The same with another [`repeat`](Self::repeat).
-    pub fn with_repeat(self, repeat: bool) -> Self {
-        Self { repeat, ..self }
-    }
-
-    /// The same with somebody else who is told what happens.
-    pub fn with_notify(self, notify: impl Fn(Notice) + Send + Sync + 'static) -> Self {
-        Self { notify: Arc::new(notify), ..self }
-    }
-
-    /// The same with another [`stop`](Self::stop).
-    pub fn with_stop(self, stop: Arc<AtomicBool>) -> Self {
-        Self { stop, ..self }
-    }
-}
-
-impl Default for SourceOptions {
-    fn default() -> Self {
-        Self {
-            pace: Pace::Auto,
-            stall: Duration::from_secs(10),
-            matrix: None,
-            range: None,
-            decoder: VideoDecoder::Auto,
-            repeat: false,
-            stop: Arc::default(),
-            notify: Arc::new(|_| {}),
-        }
-    }
-}
 
 /// What a file of Motion JPEG is taken to have, as ffmpeg takes it.
 const MJPEG_RATE: Rate = (25, 1);
@@ -345,73 +191,6 @@ fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn 
     Ok(Box::new(Stream { uri: redacted(uri), live, stop: options.stop.clone(), rate: None, decoder, read }))
 }
 
-/// A text without the passwords of the addresses in it, for messages: what comes before the last `@` of an address, whatever it
-/// holds, and the values of what is named like a secret, in its query or in its path.
-pub fn redacted(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (scheme, address) = rest.split_at(at + 3);
-        shown.push_str(scheme);
-        // An address ends at white space; a quote or bracket may belong to a password.
-        let (address, behind) = address.split_at(address.find(char::is_whitespace).unwrap_or(address.len()));
-        shown.push_str(&without_secrets(address));
-        rest = behind;
-    }
-    shown + rest
-}
-
-/// One address without its secrets: as [`redacted`], white space included, and without the last part of an RTMP path, which is a key
-/// to the server that takes the video.
-pub(crate) fn redacted_address(address: &str) -> String {
-    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
-    let shown = without_secrets(rest);
-    if !scheme.to_ascii_lowercase().starts_with("rtmp") {
-        return format!("{scheme}://{shown}");
-    }
-    let (path, query) = shown.split_once('?').map_or((shown.as_str(), String::new()), |(path, query)| (path, format!("?{query}")));
-    match path.rsplit_once('/') {
-        Some((before, key)) if before.contains('/') && !key.is_empty() => format!("{scheme}://{before}/***{query}"),
-        _ => format!("{scheme}://{shown}"),
-    }
-}
-
-fn without_secrets(address: &str) -> String {
-    let host_ends = address.find('/').unwrap_or(address.len());
-    let host = &address[..host_ends];
-    // A password may hold a slash, and then a colon comes before it. An @ in the path behind a bare host is none of a password's, nor one
-    // in a value behind a host with its port.
-    let has_port = host.rsplit_once(':').is_some_and(|(name, port)| {
-        port.bytes().all(|digit| digit.is_ascii_digit()) && (name.contains('.') || name.starts_with('[') || name == "localhost")
-    });
-    let in_login = |at: usize| host.contains(':') && !(has_port && address[host_ends..at].contains('='));
-    let user_ends = address.rfind('@').filter(|&at| at < host_ends || in_login(at));
-    let (user, rest) = user_ends.map_or(("", address), |at| ("***", &address[at..]));
-    format!("{user}{}", rest.split('&').map(without_value).collect::<Vec<_>>().join("&"))
-}
-
-/// What stands between two `&` of an address, without the value of what is named like a secret. Cameras take such names in paths too,
-/// as in `/user=admin_password=1234_channel=1`.
-fn without_value(part: &str) -> String {
-    let mut key = 0;
-    for (at, c) in part.char_indices() {
-        match c {
-            '=' if SECRETS.iter().any(|secret| part[key..at].to_ascii_lowercase().contains(secret)) => {
-                return format!("{}***", &part[..=at]);
-            }
-            '=' | '/' | '?' | ';' | '#' => key = at + 1,
-            _ => {}
-        }
-    }
-    part.to_owned()
-}
-
-/// Parts of the names of values that are nobody's business.
-const SECRETS: [&str; 18] = [
-    "user", "usr", "login", "pas", "psw", "pwd", "token", "secret", "auth", "key", "cred", "sig", "sid", "session", "ticket", "jwt",
-    "hash", "streamid",
-];
-
 fn bytes(path: &str) -> Result<Box<dyn std::io::BufRead + Send>> {
     if path == "-" {
         return Ok(Box::new(BufReader::with_capacity(1 << 16, std::io::stdin())));
@@ -443,8 +222,6 @@ impl Read for NamedPipe {
         self.opened.as_mut().map_or(Ok(0), |file| file.read(bytes))
     }
 }
-
-pub(super) type ReadFrame = dyn FnMut(&mut Frame) -> Result<(bool, Option<Rate>), Fault> + Send;
 
 struct Stream {
     uri: String,
@@ -568,44 +345,5 @@ mod tests {
         for right in ["srt://:9000?mode=listener", "srt://:9000/?latency=20&mode=listener", "rtsp://[::1]:554/x", "http://me:a?b@h/x"] {
             assert!(open_source(right, &SourceOptions::default()).is_ok(), "{right}");
         }
-    }
-
-    #[test]
-    fn passwords_are_not_shown() {
-        assert_eq!(redacted("rtsp://me:secret@camera/1"), "rtsp://***@camera/1");
-        assert_eq!(redacted("rtsp://camera/a@b"), "rtsp://camera/a@b");
-        assert_eq!(redacted("rtsp://me:123/456@camera/1"), "rtsp://***@camera/1");
-        for password in ["se/cret", "se?cret", "se#cret", "se@cret", "s/e:c@ret", "\"secret'"] {
-            let said = redacted(&format!("rtsp://me:{password}@10.0.0.7:554/x: Connection refused"));
-            assert_eq!(said, "rtsp://***@10.0.0.7:554/x: Connection refused");
-        }
-        assert_eq!(redacted("a rtsp://h/x?user=me&Password=it&size=3 b"), "a rtsp://h/x?user=***&Password=***&size=3 b");
-        // As cameras and servers take logins outside of an address's beginning.
-        for (address, shown) in [
-            ("rtsp://h:554/user=me&password=it&channel=1", "rtsp://h:554/user=***&password=***&channel=1"),
-            ("rtsp://h/channel=1_user=me_password=it_stream=0.sdp", "rtsp://h/channel=1_user=***"),
-            ("http://h/video.cgi?resolution=32&usr=me&psw=it", "http://h/video.cgi?resolution=32&usr=***&psw=***"),
-            ("http://h:81/x.cgi?loginuse=me&loginpas=it&size=3", "http://h:81/x.cgi?loginuse=***&loginpas=***&size=3"),
-            ("https://h/x.m3u8?_sid=it&sig=it&se=3", "https://h/x.m3u8?_sid=***&sig=***&se=3"),
-            ("http://10.0.0.7:81/x?usr=me&pwd=se@cret", "http://10.0.0.7:81/x?usr=***&pwd=***"),
-            ("rtsp://[::1]:554/user=me&password=se@cret&channel=1", "rtsp://[::1]:554/user=***&password=***&channel=1"),
-            ("rtsp://me:1/2=3@10.0.0.7/x", "rtsp://***@10.0.0.7/x"),
-            ("http://h/x?password=a/b?c#d&size=3", "http://h/x?password=***&size=3"),
-            ("srt://h:9?latency=20&passphrase=it&streamid=publish:a:me:it", "srt://h:9?latency=20&passphrase=***&streamid=***"),
-            ("http://h/a=b/c?d=e&f=g", "http://h/a=b/c?d=e&f=g"),
-        ] {
-            assert_eq!((redacted(address), redacted_address(address)), (shown.to_owned(), shown.to_owned()));
-        }
-        for (address, shown) in [
-            ("rtmp://h/live/abcd-1234", "rtmp://h/live/***"),
-            ("RTMPS://h:443/app/abcd?user=me", "RTMPS://h:443/app/***?user=***"),
-            ("rtmp://h/camera", "rtmp://h/camera"),
-            ("rtsp://me:se cret@h/x", "rtsp://***@h/x"),
-            ("out/film.mp4", "out/film.mp4"),
-        ] {
-            assert_eq!(redacted_address(address), shown);
-        }
-        assert_eq!(redacted("v4l2:///dev/video0?size=640x480"), "v4l2:///dev/video0?size=640x480");
-        assert_eq!(redacted("nothing"), "nothing");
     }
 }

@@ -23,23 +23,11 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{Background, Class, Encoded, Error, Frame, Placement, Result, Session, TagBank, parse_tags};
 pub use cover::Cover;
-
-/// What is put in place of what is hidden.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum HideBy {
-    /// One dark grey: nothing but the place is left.
-    #[default]
-    Fill,
-    /// Squares of their mean colour, a sixteenth of the picture's short side or larger, so that there are no more than 48 of them.
-    Pixelate,
-    /// The same means, with soft passages between.
-    Blur,
-}
+pub use pixels::HideBy;
 
 /// How things are hidden.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,6 +1,20 @@
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 
-use super::{Cover, HideBy};
+use super::Cover;
+
+/// What is put in place of what is hidden.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HideBy {
+    /// One dark grey: nothing but the place is left.
+    #[default]
+    Fill,
+    /// Squares of their mean colour, a sixteenth of the picture's short side or larger, so that there are no more than 48 of them.
+    Pixelate,
+    /// The same means, with soft passages between.
+    Blur,
+}
 
 /// What is filled in.
 const GREY: u8 = 40;

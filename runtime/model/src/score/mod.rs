@@ -1,5 +1,6 @@
 //! Pixel-tag scoring: how well every patch fits every word.
 
+mod scoring;
 mod vocabulary;
 
 use std::ops::Range;
@@ -10,49 +11,12 @@ use rayon::prelude::*;
 
 use crate::words::Gate;
 use crate::{Error, PatchGrid, Result, TagBank};
-use edge_seg_bundle::Manifest;
+use scoring::sigmoid;
+pub use scoring::{Background, Scoring};
 use vocabulary::{LogSums, Patches};
 
 /// Stands for "never": finite, so that interpolation between it and itself stays itself.
 const NEVER: f32 = -1e30;
-
-/// How cosines become scores. From the manifest: TCL's learned scale and bias (Cha et al. 2023) or CLIP's softmax.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Scoring {
-    /// Factor on the cosine.
-    pub scale: f32,
-    /// With a bias a score is `sigmoid(scale · cosine + bias)`, each word for itself; without, a softmax over the words.
-    pub bias: Option<f32>,
-}
-
-impl From<&Manifest> for Scoring {
-    fn from(manifest: &Manifest) -> Self {
-        Self { scale: manifest.logit_scale, bias: manifest.logit_bias }
-    }
-}
-
-/// What the words must beat to be drawn, as label 0; words for what is to be left out always compete.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Background {
-    /// No threshold in common: a pixel is background only where a word to be left out fits best, or where every word has a threshold of
-    /// its own and none passes. Without either, every pixel gets a word.
-    None,
-    /// Pixels whose best score is below this, in 0..1.
-    Threshold(f32),
-}
-
-impl Background {
-    /// The background itself, if its threshold can be one.
-    ///
-    /// # Errors
-    /// [`Error::Option`] if the threshold is not in 0..1.
-    pub fn checked(self) -> Result<Self> {
-        match self {
-            Self::Threshold(t) if !(0.0..=1.0).contains(&t) => Err(Error::option("background", "0 to 1, or none", t)),
-            fine => Ok(fine),
-        }
-    }
-}
 
 /// Logits of every class on the patch grid, with the background's in front.
 #[derive(Clone, PartialEq)]
@@ -313,6 +277,7 @@ pub fn score_tags(kind: TagScore, grid: &PatchGrid, bank: &TagBank, caption: Opt
             let (image, text) = (from(grid.global().data())?, text()?);
             Ok(image.iter().zip(text).map(|(a, b)| (a + b) / 2.0).collect())
         }
+        TagScore::Pixel if bank.gates().contains(&Gate::Off) => Ok(score(grid, bank, scoring, Background::None)?.scores),
         TagScore::Pixel => vocabulary::pixel_scores(grid, bank, scoring),
     }
 }
@@ -329,10 +294,6 @@ fn softmax(values: &[f32], scale: f32) -> Vec<f32> {
 fn log_sum_exp(values: impl Iterator<Item = f32> + Clone) -> f32 {
     let max = values.clone().fold(f32::NEG_INFINITY, f32::max);
     max + values.map(|v| (v - max).exp()).sum::<f32>().ln()
-}
-
-fn sigmoid(logit: f32) -> f32 {
-    1.0 / (1.0 + (-logit).exp())
 }
 
 /// The inverse of the sigmoid, finite at 0 and 1.

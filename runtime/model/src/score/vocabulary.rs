@@ -5,8 +5,7 @@ use std::ops::Range;
 use edge_seg_kernels::{PANEL, PackedPatches, Pairs, Scan, TagBest, kernels};
 use rayon::prelude::*;
 
-use super::{Background, Scoring, score, sigmoid};
-use crate::words::Gate;
+use super::scoring::{Scoring, sigmoid};
 use crate::{Error, PatchGrid, Result, TagBank};
 
 /// Panels of one task: enough that a task outlasts its start, and the same for any number of threads, so that sums are too.
@@ -94,14 +93,11 @@ impl<'a> Patches<'a> {
     }
 }
 
-/// Each class's score at its best patch, in 0..1. `[classes]`
+/// Each class's score at its best patch, in 0..1, where all classes take part. `[classes]`
 ///
 /// # Errors
 /// [`Error::Tensor`] if patches and words differ in width.
 pub(super) fn pixel_scores(grid: &PatchGrid, bank: &TagBank, scoring: Scoring) -> Result<Vec<f32>> {
-    if bank.gates().contains(&Gate::Off) {
-        return Ok(score(grid, bank, scoring, Background::None)?.scores);
-    }
     let patches = Patches::new(grid, bank)?;
     let best = |words: &[f32]| words.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
     if let Some(bias) = scoring.bias {
@@ -185,6 +181,7 @@ impl LogSums {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::score::{Background, score};
     use crate::{Class, UnitRows};
     use edge_seg_kernels::Precision;
 

@@ -11,7 +11,7 @@ use edge_seg_live::page::{About, Hub, HubSink, ServeOptions, Server, Token};
 use edge_seg_live::sinks::Recorder;
 use serde::{Deserialize, Serialize};
 
-use super::Running;
+use super::running::Running;
 use crate::cli::flags::needs;
 
 /// The web page and the interface beneath it.

@@ -7,7 +7,7 @@ use edge_seg_live::metrics::Metrics;
 use edge_seg_live::sinks::{Tolerant, VideoWriter};
 use serde::{Deserialize, Serialize};
 
-use crate::cli::LegendArg;
+use crate::cli::args::LegendArg;
 
 /// What is written of each frame.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]

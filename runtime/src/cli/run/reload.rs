@@ -6,9 +6,10 @@ use anyhow::{Context, Result};
 use edge_seg::{Background, parse_tags};
 use serde_json::json;
 
-use super::Running;
+use super::file::read_settings;
 use super::log::LogHandle;
 use super::rules::RulesReader;
+use super::running::Running;
 use super::settings::Settings;
 use crate::cli::steer;
 
@@ -20,7 +21,7 @@ pub fn follow(file: PathBuf, flags: Settings, running: Running, rules: RulesRead
     let asked = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGHUP, asked.clone()).context("signals")?;
     let stop = running.control.stop.clone();
-    let mut current = flags.over(Settings::read(&file)?)?;
+    let mut current = flags.over(read_settings(&file)?)?;
     steer::watch(file.clone(), Some(asked), stop, move || match reload(&file, &flags, &current, &running, &rules, &log) {
         Ok((settings, restart)) => {
             current = settings;
@@ -48,7 +49,7 @@ fn reload(
     rules: &RulesReader,
     log: &LogHandle,
 ) -> Result<(Settings, Vec<String>)> {
-    let new = flags.over(Settings::read(file)?)?;
+    let new = flags.over(read_settings(file)?)?;
     new.check()?;
     let changed = current.differences(&new)?;
     let has = |key: &str| changed.iter().any(|c| c == key);

@@ -1,6 +1,4 @@
-use std::path::Path;
-
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -18,8 +16,8 @@ use super::pipeline::PipelineArgs;
 use super::rules::RulesArgs;
 use super::things::ThingsArgs;
 use super::words::WordsArgs;
+use crate::cli::args::{BackgroundArgs, ModelArgs};
 use crate::cli::hide::HideArgs;
-use crate::cli::{BackgroundArgs, ModelArgs};
 
 /// Everything that `run` can be told: as flags, or as a TOML file with a section for each group. Whatever is not given is none,
 /// so that a flag can be told from a default and wins over the file.
@@ -62,15 +60,6 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// A file's settings.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = edge_seg_model::read_text(path)?;
-        toml::from_str(&text).map_err(|e| {
-            let hint = nearest(e.message()).map(|hint| format!("\n{hint}")).unwrap_or_default();
-            anyhow!("{}: {}{hint}", path.display(), e.to_string().trim_end())
-        })
-    }
-
     /// These settings where they say something, else those of `file`.
     pub fn over(&self, mut file: Self) -> Result<Self> {
         if self.words.tags.is_some() || self.words.tags_file.is_some() {
@@ -157,54 +146,16 @@ fn overlay(below: &mut Table, above: Table) {
     }
 }
 
-/// What an unknown name was probably meant to be, from serde's message: "unknown field `a`, expected one of `b`, `c`".
-fn nearest(message: &str) -> Option<String> {
-    let rest = message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("unknown variant `"))?;
-    let (found, known) = rest.split_once('`')?;
-    if let Some((name, _)) =
-        super::describe::options().into_iter().find(|(name, _)| name.split_once('.').is_some_and(|(_, key)| key == found))
-    {
-        let section = name.split_once('.').map_or("", |(section, _)| section);
-        if !known.contains(&format!("`{found}`")) {
-            return Some(format!("`{found}` belongs into [{section}]"));
-        }
-    }
-    let close = |name: &&str| strsim::damerau_levenshtein(found, name);
-    let best = known.split('`').skip(1).step_by(2).min_by_key(close)?;
-    (close(&best) <= best.len().max(found.len()) / 2).then(|| format!("did you mean `{best}`?"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Settings> {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("settings.toml");
-        std::fs::write(&file, text).unwrap();
-        Settings::read(&file)
-    }
-
-    #[test]
-    fn unknown_names_are_refused_with_the_nearest() {
-        for (text, hint) in [
-            ("[input]\nsorce = \"test:\"\n", "did you mean `source`?"),
-            ("[imput]\nsource = \"test:\"\n", "did you mean `input`?"),
-            ("[input]\npace = \"life\"\n", "did you mean `live`?"),
-            ("[input]\ntags = \"dog\"\n", "`tags` belongs into [words]"),
-            ("tags = \"dog\"\n", "`tags` belongs into [words]"),
-        ] {
-            let error = read(text).unwrap_err().to_string();
-            assert!(error.contains(hint) && error.contains(" line "), "{text}: {error}");
-        }
-        assert!(read("[background]\nthreshold = 2.0\n").unwrap_err().to_string().contains("0 to 1"));
-        assert!(read("[input\n").is_err());
-    }
-
     #[test]
     fn flags_win_over_the_file() {
-        let file =
-            read("[input]\nsource = \"a.y4m\"\nloop = true\n[words]\ntags-file = \"w.txt\"\n[background]\nthreshold = \"none\"\n").unwrap();
+        let file: Settings = toml::from_str(
+            "[input]\nsource = \"a.y4m\"\nloop = true\n[words]\ntags-file = \"w.txt\"\n[background]\nthreshold = \"none\"\n",
+        )
+        .unwrap();
         let mut flags = Settings::default();
         flags.input.source = Some("b.y4m".into());
         flags.words.tags = Some("dog".into());

@@ -22,6 +22,7 @@ mod framebuffer;
 mod layout;
 #[cfg(feature = "displays")]
 mod oled;
+mod screen;
 #[cfg(feature = "displays")]
 mod spi;
 
@@ -29,6 +30,7 @@ pub use framebuffer::{Framebuffer, Geometry};
 pub use layout::{Line, View, draw, draw_mono};
 #[cfg(feature = "displays")]
 pub use oled::Oled;
+pub use screen::Screen;
 #[cfg(feature = "displays")]
 pub use spi::{Controller, Panel, Wiring};
 
@@ -42,15 +44,6 @@ use super::LiveSink;
 use crate::session::{FrameReport, SegmentedFrame};
 use crate::{Error, Result};
 use address::Address;
-
-/// Something that shows a view.
-pub trait Screen: Send {
-    /// Draws it and brings it to the glass.
-    ///
-    /// # Errors
-    /// [`Error::Sink`] if the device does not take it.
-    fn show(&mut self, view: &View) -> Result<()>;
-}
 
 /// Opens a display by its name:
 ///

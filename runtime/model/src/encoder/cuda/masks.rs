@@ -1,16 +1,16 @@
 //! Scores and masks beside the encoder: its output is read where it lies on the device.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
-use edge_seg_cuda::{DevicePatches, GpuMasks};
+use edge_seg_cuda::DevicePatches;
 use edge_seg_kernels::Planes;
 use tract_cuda::kernels::get_cuda_view;
 use tract_cuda::with_cuda_stream;
 use tract_gpu::tensor::LazyHostStorage;
 use tract_onnx::prelude::*;
 
-use super::{GraphEncoder, Shape, fix_for, one_line, quietly, unusable};
+use super::masker::Masker;
+use super::{GraphEncoder, Shape};
 use crate::encoder::backend::{MaskRequest, Masks};
 use crate::encoder::tensors::fail;
 use crate::input::Input;
@@ -18,35 +18,6 @@ use crate::mask::LabelMap;
 use crate::options::Timings;
 use crate::score::score_logits;
 use crate::{Error, Result};
-use edge_seg_bundle::files::cache_folder;
-
-/// The kernels for masks, loaded for the engine's device.
-#[derive(Debug)]
-pub(super) struct Masker(GpuMasks);
-
-impl Masker {
-    /// # Errors
-    /// [`Error::Device`] if the kernels cannot be compiled or loaded.
-    pub(super) fn load() -> Result<Self> {
-        let load = || with_cuda_stream(|stream| GpuMasks::load(stream, cache().as_deref()).map_err(TractError::msg));
-        let found = match quietly(load) {
-            Ok(Ok(masks)) => return Ok(Self(masks)),
-            Ok(Err(error)) => format!("{error:#}"),
-            Err(panic) => panic,
-        };
-        let fix = fix_for(&found);
-        Err(unusable(one_line(&found), fix))
-    }
-
-    pub(super) fn release(&self) {
-        self.0.release();
-    }
-}
-
-/// Where compiled kernels are kept, beside the engine's own.
-fn cache() -> Option<PathBuf> {
-    Some(cache_folder()?.join("kernels"))
-}
 
 impl GraphEncoder {
     pub(super) fn masks_on_device(&self, Masker(masks): &Masker, input: &Input, request: &MaskRequest<'_>) -> Result<Masks> {

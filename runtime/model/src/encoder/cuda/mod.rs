@@ -12,12 +12,18 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::floats::FloatPrecisionTranslator;
 use tract_onnx::tract_core::transform::ModelTransform;
 
+mod faults;
+#[cfg(feature = "_cuda")]
+mod masker;
 #[cfg(feature = "_cuda")]
 mod masks;
 mod probe;
 
 pub(super) use probe::unusable;
 pub use probe::{choose_device, probe_cuda};
+
+use faults::{judge, quietly};
+use probe::RUNTIME;
 
 use super::backend::Encoder;
 #[cfg(feature = "_cuda")]
@@ -28,7 +34,7 @@ use super::limits::check_graph;
 use super::parse::guarded;
 use super::positions::resample;
 use super::tensors::{MAX_PLANS, crop, fail, floats};
-use crate::device::{Device, DeviceFault};
+use crate::device::Device;
 use crate::input::Input;
 use crate::options::Options;
 use crate::{Error, PatchGrid, Result};
@@ -36,7 +42,6 @@ use edge_seg_bundle::{Bundle, Positions};
 
 /// What runs the encoder, as reports name it.
 pub(crate) const BACKEND: &str = "tract-cuda";
-const RUNTIME: &str = "cuda";
 
 /// The image encoder as a GPU takes it: the plain ONNX graph, whole, for several pictures at once. Plans are kept per grid and batch.
 #[derive(Debug)]
@@ -50,7 +55,7 @@ pub struct GraphEncoder {
     backend: &'static str,
     plans: Mutex<HashMap<Shape, Prepared>>,
     #[cfg(feature = "_cuda")]
-    masks: Option<masks::Masker>,
+    masks: Option<masker::Masker>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,7 +94,7 @@ impl GraphEncoder {
     pub(crate) fn with_masks(bundle: &Bundle, options: &Options) -> Result<Self> {
         Ok(Self {
             #[cfg(feature = "_cuda")]
-            masks: options.gpu_masks.then(masks::Masker::load).transpose()?,
+            masks: options.gpu_masks.then(masker::Masker::load).transpose()?,
             ..Self::on_gpu(bundle, options.half)?
         })
     }
@@ -270,7 +275,7 @@ impl Encoder for GraphEncoder {
     fn release(&self) {
         self.plans.lock().clear();
         #[cfg(feature = "_cuda")]
-        self.masks.iter().for_each(masks::Masker::release);
+        self.masks.iter().for_each(masker::Masker::release);
     }
 }
 
@@ -339,61 +344,6 @@ fn widen(onnx: &mut ModelProto, pictures: usize) {
             ..TensorProto::default()
         });
     }
-}
-
-/// Runs `work`; a panic in it becomes its message, since the binding panics where it could answer.
-fn quietly<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    crate::contained::contained(work).map_err(|text| one_line(&text))
-}
-
-/// What a failing device's message means; none if it is not the device that failed.
-fn judge(found: &str) -> Option<Error> {
-    let has = |marks: &[&str]| marks.iter().any(|mark| found.contains(mark));
-    let error = |fault, fix: &str| Some(Error::Device { device: "cuda", fault, found: one_line(found), fix: fix.into() });
-    if has(&["OUT_OF_MEMORY", "ALLOC_FAILED", "cudaErrorMemoryAllocation"]) {
-        return error(
-            DeviceFault::Memory,
-            "end other programs that use the GPU (nvidia-smi, or tegrastats on a Jetson), or take a smaller size_px",
-        );
-    }
-    if has(&["Missing symbol"]) {
-        return error(DeviceFault::Unusable, &fix_for(found));
-    }
-    if has(&["CUDA_ERROR_", "CUBLAS_STATUS_", "CUDNN_STATUS_", "cudaError", "CUDA context", "Cuda Stream"]) {
-        return error(DeviceFault::Lost, "read dmesg for NVRM or Xid lines, then start the program again");
-    }
-    None
-}
-
-/// What mends a GPU that the engine refuses, by the first thing that it misses.
-fn fix_for(found: &str) -> String {
-    let cures = [
-        (
-            "driver library not found",
-            "install NVIDIA's driver (on a Jetson: nvidia-l4t-cuda, part of JetPack); in a container, start it with --gpus all or --runtime nvidia",
-        ),
-        ("driver too old", "install a newer driver or JetPack, or a build of this program for the CUDA release that the driver has"),
-        (
-            "cuInit returned",
-            "check that nvidia-smi (on a Jetson: /dev/nvhost-gpu) shows a GPU to this user; on a Jetson, add the user to group video",
-        ),
-        ("DEVICE_UNAVAILABLE", "another program holds the GPU for itself alone: end it, or let several use it (nvidia-smi -c DEFAULT)"),
-        ("OUT_OF_MEMORY", "end other programs that use the GPU (nvidia-smi, or tegrastats on a Jetson)"),
-        ("NVRTC compilation failed", "install the headers and libnvrtc of one release of CUDA"),
-        ("Failed to create /", "let XDG_CACHE_HOME name a folder that can be written, for compiled kernels"),
-        ("Failed to write", "let XDG_CACHE_HOME name a folder that can be written and has capacity, for compiled kernels"),
-        ("cudart", "install libcudart (package cuda-cudart-N-M)"),
-        ("nvrtc", "install libnvrtc (package cuda-nvrtc-N-M)"),
-        ("cublas", "install libcublas (package libcublas-N-M)"),
-        ("cudnn", "install cuDNN 9 (package libcudnn9-cuda-N)"),
-    ];
-    cures.iter().find(|(mark, _)| found.contains(mark)).map_or("reinstall NVIDIA's driver and CUDA libraries", |(_, cure)| cure).into()
-}
-
-/// What was said, without the engine's own line breaks and backtraces.
-fn one_line(text: &str) -> String {
-    let said = text.split_once("Stack backtrace:").map_or(text, |(said, _)| said);
-    said.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Operators of a GPU's plan that it leaves to the processor, with their names: what they give does not lie on the device.

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use tract_onnx::prelude::*;
 
-use super::{RUNTIME, fix_for, one_line, quietly};
+use super::faults::{fix_for, one_line, quietly};
 use crate::device::{Choice, Device, DeviceFault};
 use crate::{Error, Result};
+
+pub(super) const RUNTIME: &str = "cuda";
 
 /// Looks for what the GPU needs to run: the driver, the GPU and the libraries, opened by name.
 fn probe() -> Result<()> {

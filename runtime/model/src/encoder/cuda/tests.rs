@@ -2,7 +2,9 @@
 
 use image::RgbImage;
 
+use super::faults::one_line;
 use super::*;
+use crate::device::DeviceFault;
 use crate::encoder::{ImageEncoder, Threads};
 use crate::input::prepare;
 

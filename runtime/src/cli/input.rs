@@ -1,0 +1,26 @@
+//! What commands are given: pictures, and how many words.
+
+use std::path::Path;
+
+use edge_seg::{Frame, ModelError, read_damaged_picture, read_picture};
+
+/// Beyond this many words people usually notice: each is encoded once and every pixel weighs them all.
+pub const MANY_WORDS: usize = 100;
+
+pub fn warn_of_many(words: usize) {
+    if words > MANY_WORDS {
+        eprintln!("edge-seg: {words} words: encoding them takes a while once, and the more words compete, the less likely each is right");
+    }
+}
+
+/// Reads a picture; one that is damaged only if that is asked for.
+pub fn read_input(path: &Path, keep_damaged: bool) -> Result<Frame, ModelError> {
+    if !keep_damaged {
+        return read_picture(path);
+    }
+    let (frame, damage) = read_damaged_picture(path)?;
+    if let Some(damage) = damage {
+        eprintln!("edge-seg: {}: {damage}", path.display());
+    }
+    Ok(frame)
+}

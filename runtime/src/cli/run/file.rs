@@ -1,0 +1,58 @@
+use std::path::Path;
+
+use anyhow::{Result, anyhow};
+
+use super::describe::options;
+use super::settings::Settings;
+
+/// A file's settings.
+pub fn read_settings(path: &Path) -> Result<Settings> {
+    let text = edge_seg_model::read_text(path)?;
+    toml::from_str(&text).map_err(|e| {
+        let hint = nearest(e.message()).map(|hint| format!("\n{hint}")).unwrap_or_default();
+        anyhow!("{}: {}{hint}", path.display(), e.to_string().trim_end())
+    })
+}
+
+/// What an unknown name was probably meant to be, from serde's message: "unknown field `a`, expected one of `b`, `c`".
+fn nearest(message: &str) -> Option<String> {
+    let rest = message.strip_prefix("unknown field `").or_else(|| message.strip_prefix("unknown variant `"))?;
+    let (found, known) = rest.split_once('`')?;
+    if let Some((name, _)) = options().into_iter().find(|(name, _)| name.split_once('.').is_some_and(|(_, key)| key == found)) {
+        let section = name.split_once('.').map_or("", |(section, _)| section);
+        if !known.contains(&format!("`{found}`")) {
+            return Some(format!("`{found}` belongs into [{section}]"));
+        }
+    }
+    let close = |name: &&str| strsim::damerau_levenshtein(found, name);
+    let best = known.split('`').skip(1).step_by(2).min_by_key(close)?;
+    (close(&best) <= best.len().max(found.len()) / 2).then(|| format!("did you mean `{best}`?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("settings.toml");
+        std::fs::write(&file, text).unwrap();
+        read_settings(&file)
+    }
+
+    #[test]
+    fn unknown_names_are_refused_with_the_nearest() {
+        for (text, hint) in [
+            ("[input]\nsorce = \"test:\"\n", "did you mean `source`?"),
+            ("[imput]\nsource = \"test:\"\n", "did you mean `input`?"),
+            ("[input]\npace = \"life\"\n", "did you mean `live`?"),
+            ("[input]\ntags = \"dog\"\n", "`tags` belongs into [words]"),
+            ("tags = \"dog\"\n", "`tags` belongs into [words]"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains(hint) && error.contains(" line "), "{text}: {error}");
+        }
+        assert!(read("[background]\nthreshold = 2.0\n").unwrap_err().to_string().contains("0 to 1"));
+        assert!(read("[input\n").is_err());
+    }
+}
