@@ -174,13 +174,21 @@ fn wrong_options_are_refused_with_what_is_accepted() {
         (vec!["--tags", "cat", "--background", "2"], "score from 0 to 1"),
         (vec!["--tags", "cat", "--size", "3"], "16 to 8192"),
         (vec!["--tags", "cat", "--threads", "0"], "1 to 1024"),
-        (vec!["--tags", "cat", "--model", "nowhere.esb"], "nowhere.esb"),
+        (vec!["--tags", "cat", "--model", "nowhere.esb"], "nowhere.esb: No such file or directory (os error 2); try: without --model"),
+        (vec!["--tags", "cat, -wall"], "found \"-wall\"; try: --background-words \"wall\""),
         (vec![], "--tags"),
     ] {
         let ended = edge_seg(folder.path(), &[vec!["segment", text(&cat)], arguments].concat());
         assert_eq!(ended.code, 2, "{}", ended.stderr);
         assert!(ended.stderr.contains(complaint), "{}", ended.stderr);
         assert!(ended.stdout.is_empty());
+    }
+    for (arguments, remedy) in [
+        (["search", "nowhere.index", "cat"], "try: a folder of pictures, or an index that edge-seg run --index nowhere.index has made"),
+        (["run", "--config", "nowhere.toml"], "try: edge-seg config default > nowhere.toml"),
+    ] {
+        let ended = edge_seg(folder.path(), &arguments);
+        assert!(ended.code == 2 && ended.stderr.contains(remedy), "{}", ended.stderr);
     }
     let kernels = std::process::Command::new(edge_seg_tests::binary("edge-seg"))
         .args(["segment", text(&cat), "--tags", "cat"])

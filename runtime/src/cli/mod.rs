@@ -41,9 +41,9 @@ struct Cli {
 /// Each works as it is, with nothing but the program.
 const EXAMPLES: &str = "\
 Examples:
-  edge-seg demo                                                     masks on two pictures that the program carries
-  edge-seg demo --tags \"animal, spoon\"                             the same for other words
-  edge-seg run --source \"test:?frames=30\" --tags \"sea, wall\"       one JSON line for each frame of a test video
+  edge-seg demo                                                   masks on two pictures that the program carries
+  edge-seg demo --tags \"animal, spoon\"                            the same for other words
+  edge-seg run --source \"test:?frames=30\" --tags \"sea, wall\"      one JSON line for each frame of a test video
 
 With pictures of your own: edge-seg segment photo.jpg --tags \"dog, grass, sky\"
 Pages that are named docs/...: in the sources, and in /usr/share/doc/edge-seg by the package";
@@ -153,6 +153,12 @@ impl ModelArgs {
 
     fn bundle(&self) -> Result<Bundle> {
         self.check()?;
+        let opened = self.open_bundle();
+        let Some(path) = &self.model else { return opened };
+        opened.map_err(|e| flags::or_try(e, path, "without --model, for the model in the program"))
+    }
+
+    fn open_bundle(&self) -> Result<Bundle> {
         Ok(match (&self.model, &self.trusted_keys) {
             (Some(path), Some(keys)) => {
                 let board = self.board.iter().flatten().map(|name| name.parse::<Target>().context("--board"));

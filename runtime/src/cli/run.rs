@@ -39,7 +39,7 @@ use super::examples::{ExampleArg, with_examples};
 use super::{MANY_WORDS, Outcome, flags, hide, steer};
 pub use describe::commented;
 use log::LogHandle;
-pub use settings::Settings;
+pub use settings::{Settings, absent};
 pub use things::parse as countable;
 
 #[derive(Debug, Args)]
@@ -172,10 +172,13 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     let seconds = start.elapsed().as_secs_f64();
     let dropped = running.counters.dropped.load(Ordering::Relaxed);
     let [captured, late] = [&running.counters.captured, &running.counters.late].map(|c| c.load(Ordering::Relaxed));
-    tracing::info!(
-        "{captured} captured, {shown} shown in {seconds:.1} s ({:.1} a second), {late} late, {dropped} dropped",
-        shown as f64 / seconds
-    );
+    // A source that could not be opened has nothing to count.
+    if outcome.is_ok() || captured > 0 {
+        tracing::info!(
+            "{captured} captured, {shown} shown in {seconds:.1} s ({:.1} a second), {late} late, {dropped} dropped",
+            shown as f64 / seconds
+        );
+    }
     outcome?;
     finished?;
     Ok(Outcome::Done)

@@ -18,6 +18,7 @@ use super::pipeline::PipelineArgs;
 use super::rules::RulesArgs;
 use super::things::ThingsArgs;
 use super::words::WordsArgs;
+use crate::cli::flags::or_try;
 use crate::cli::hide::HideArgs;
 use crate::cli::{BackgroundArgs, ModelArgs};
 
@@ -64,7 +65,7 @@ pub struct Settings {
 impl Settings {
     /// A file's settings.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = edge_seg_model::read_text(path)?;
+        let text = edge_seg_model::read_text(path).map_err(|e| absent(e, path))?;
         toml::from_str(&text).map_err(|e| {
             let hint = nearest(e.message()).map(|hint| format!("\n{hint}")).unwrap_or_default();
             anyhow!("{}: {}{hint}", path.display(), e.to_string().trim_end())
@@ -137,6 +138,11 @@ impl Settings {
         names.dedup();
         Ok(names)
     }
+}
+
+/// Why a file of settings cannot be read, with how one is made where there is none.
+pub fn absent(error: impl Into<anyhow::Error>, file: &Path) -> anyhow::Error {
+    or_try(error, file, format_args!("edge-seg config default > {}", file.display()))
 }
 
 /// All keys with their values, as `section.key`.

@@ -259,6 +259,7 @@ fn names_of_displays_are_checked() {
         ("ssd1306:/dev/no-such-i2c", "/dev/no-such-i2c: No such file or directory (os error 2); try: ls /dev/i2c-*"),
         ("fb:/dev/no-such-fb", "/dev/no-such-fb: No such file or directory (os error 2); try: ls /dev/fb*"),
         ("fb:/dev/null", "expected size=WxH"),
+        ("fb:no-such-file", "expected size=WxH"),
         ("fb:/dev/no-such-fb?size=64x48&bits=24", "16 or 32 bits"),
         ("fb:/dev/no-such-fb?size=64x48", "/dev/no-such-fb"),
     ] {
