@@ -1,7 +1,7 @@
 //! A sink of one's own beside the program's: each word's box as a line of CSV, and the masks as pictures in a folder.
 //!
 //! ```text
-//! cargo run --release --example custom_sink -- examples/pictures "cat, wall" masks > boxes.csv
+//! cargo run --release --example custom_sink -- examples/pictures "cat, cup, person, table" masks > boxes.csv
 //! ```
 
 use std::io::Write;

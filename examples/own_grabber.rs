@@ -1,7 +1,7 @@
 //! A camera of one's own: raw BGR lines with padding, as drivers and OpenCV hand them over, to a bitmap mask for each word.
 //!
 //! ```text
-//! cargo run --release --example own_grabber -- examples/pictures/cat.jpg "cat, wall"
+//! cargo run --release --example own_grabber -- examples/pictures/coffee.jpg "cup, table, spoon"
 //! ```
 
 use std::time::Duration;

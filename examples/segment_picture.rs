@@ -1,7 +1,7 @@
 //! Segments one picture by words, with the model that the library carries:
 //!
 //! ```text
-//! cargo run --release --example segment_picture -- examples/pictures/cat.jpg "cat, wall"
+//! cargo run --release --example segment_picture -- examples/pictures/coffee.jpg "cup, table, spoon"
 //! ```
 
 use anyhow::{Context, Result};

@@ -1,6 +1,6 @@
 /* Segments one picture by words and prints what it found:
  *
- *     cc segment_picture.c $(pkg-config --cflags --libs edge_seg) && ./a.out ../pictures/cat.jpg "cat, wall"
+ *     cc segment_picture.c $(pkg-config --cflags --libs edge_seg) && ./a.out ../pictures/coffee.jpg "cup, table, spoon"
  */
 #include <edge_seg.h>
 #include <stdio.h>

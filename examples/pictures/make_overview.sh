@@ -40,10 +40,9 @@ scene() {
         first=$((first + step))
     done
 }
-scene cat.jpg 0.45 0.4 1.3 "cat" "cat, wall"
-scene coffee.jpg 0.6 0.5 1.25 "bowl" "bowl, table"
-scene astronaut.jpg 0.4 0.2 1.2 "person" "person, flag"
-scene rocket.jpg 0.5 0.7 1.2 "sky" "sky, building"
+scene coffee.jpg 0.6 0.5 1.25 "cup" "cup, table" "cup, table, spoon"
+scene astronaut.jpg 0.4 0.2 1.2 "person" "person, wall"
+scene cat.jpg 0.45 0.4 1.3 "cat"
 
 ffmpeg -hide_banner -loglevel error -y -f concat -safe 0 -i "$work/parts.txt" -c:v libwebp_anim -quality 55 -compression_level 6 -loop 0 "$work/overview.webp"
 bytes=$(stat -c %s "$work/overview.webp")

@@ -1,6 +1,6 @@
 """Segments one picture by words, with the model in the package:
 
-python segment_picture.py ../pictures/cat.jpg "cat, wall"
+python segment_picture.py ../pictures/coffee.jpg "cup, table, spoon"
 """
 
 import sys

@@ -159,6 +159,28 @@ pub mod rules {
 }
 
 /// What cameras saw, to be asked for later: an index of embeddings in one file, and the search in it.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+///
+/// use edge_seg::search::{Index, IndexOptions, IndexWriter, Query, Seen};
+/// # fn main() -> edge_seg::Result<()> {
+/// # if cfg!(not(feature = "mini")) { return Ok(()) }
+/// # let folder = tempfile::tempdir().expect("a folder for the test");
+/// # let path = folder.path().join("seen.index");
+/// # let cat = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pictures/cat.jpg");
+/// # let session = edge_seg::Session::built_in_with(&edge_seg::Options::default().with_size_px(224))?;
+/// let frame = edge_seg::read_picture(&cat)?;
+/// let mut index = IndexWriter::open(&path, &session, &IndexOptions::default())?;
+/// let (time, at) = (SystemTime::now(), Duration::ZERO);
+/// index.add(&Seen { encoded: &session.encode(&frame)?, picture: &frame.pixels, time, at, origin: "hall" })?;
+/// for sighting in &Index::open(&path)?.find(&session, &session.words("cat")?, &Query::default())?[0] {
+///     println!("{} {:.2} {:?}", sighting.origin, sighting.score, sighting.from);
+///     # assert_eq!(&*sighting.origin, "hall");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub mod search {
     #[doc(inline)]
     pub use edge_seg_live::search::{Contents, Index, IndexOptions, IndexSink, IndexWriter, Query, Seen, Sighting};
@@ -220,12 +242,14 @@ pub mod source {
 
 /// Who may be trusted with a bundle: keys, boards and serials that it is held against before anything of it is used.
 ///
-/// ```no_run
-/// # fn main() -> edge_seg::Result<()> {
-/// # let (key, bytes) = (String::new(), Vec::<u8>::new());
-/// let bundle = edge_seg::trust::Trust::in_keys([("key", key.as_str())])?.open_bytes("flash", bytes)?;
-/// # Ok(())
-/// # }
+/// ```
+/// use edge_seg::trust::Trust;
+/// let key = "untrusted comment: the workshop's\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n";
+/// let trust = Trust::in_keys([("workshop.pub", key)])?.on_board(&["pi5"]).at_least(7);
+/// # let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/models/mini.esb")).expect("the model of this project");
+/// let refused = trust.open_bytes("flash", bytes).unwrap_err().to_string(); // nobody has signed this one
+/// assert!(refused.contains("unsigned"), "{refused}");
+/// # Ok::<(), edge_seg::Error>(())
 /// ```
 pub mod trust {
     #[doc(inline)]

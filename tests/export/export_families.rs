@@ -268,7 +268,7 @@ fn a_model_of_the_hub_is_downloaded_once_and_found_again_offline() {
     fs::remove_dir_all(folder.path().join("hub")).unwrap();
     let ended = export(folder.path(), &arguments, nobody);
     assert_eq!(ended.code, 2);
-    assert!(ended.stderr.contains("hf:someone/tiny@v1") && ended.stderr.contains("cache"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("hf:someone/tiny@v1") && ended.stderr.contains("try: a folder or a file"), "{}", ended.stderr);
     for (wrong, word) in [("hf:someone", "OWNER/NAME"), ("hf:../x/y", "OWNER/NAME"), ("hf:someone/absent@v1", "404")] {
         let ended = export(folder.path(), &["import", wrong, "-o", "out"], &address);
         assert_eq!(ended.code, 2);

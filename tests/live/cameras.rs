@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use edge_seg::Frame;
@@ -214,7 +216,7 @@ fn a_camera_program_that_dies_stalls_sends_garbage_or_changes_size_is_survived()
     fs::write(here.join("small.jpg"), jpeg(&RgbImage::from_pixel(32, 16, Rgb([9; 3])))).unwrap();
     let show = format!("cat {}/frame.jpg", here.display());
     for (end, complaint) in [
-        ("echo 'ERROR: *** no cameras available ***' >&2; exit 255", "no cameras available"),
+        ("echo 'ERROR: *** no cameras available ***' >&2; exit 255", "no cameras available ***; try: edge-seg-fw doctor"),
         ("exit 0", "ended"),
         ("exec sleep 60", "no frame for 500 ms"),
         ("exec >&-; sleep 60", "ended"),
@@ -282,7 +284,33 @@ fn missing_camera_programs_are_named_with_their_packages() {
     for (uri, package) in [("rpicam:", "install the package rpicam-apps"), ("csi:", "install the package gstreamer1.0-tools")] {
         let said = read_source(uri, 1, 1.0, &nowhere).error.unwrap();
         assert!(said.contains(package), "{said}");
+        // Before a page is served or a model is loaded.
+        let mut run = Command::new(binary("edge-seg"));
+        run.args(["run", "--source", uri, "--tags", "cat", "--http", "127.0.0.1:0"]).envs(nowhere.clone());
+        let ended: Ended = run.output().unwrap().into();
+        assert!(ended.code == 2 && ended.stderr.contains(package), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("web page") && !ended.stderr.contains("captured"), "{}", ended.stderr);
     }
+    let folder = tempfile::tempdir().unwrap();
+    stand_in(folder.path(), "gst-launch-1.0", "echo 'WARNING: erroneous pipeline: no element \"nvarguscamerasrc\"' >&2; exit 1");
+    let said = read_source("csi:", 1, 5.0, &[("PATH", path_with(folder.path()))]).error.unwrap();
+    assert!(said.contains("nvarguscamerasrc, which is not installed; install the package nvidia-l4t-gstreamer"), "{said}");
+}
+
+#[test]
+fn a_camera_that_is_not_there_is_told_with_what_to_try_and_waited_for() {
+    let (stop, told) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+    let (stop_too, told_too) = (stop.clone(), told.clone());
+    let options = SourceOptions::default().with_stop(stop).with_notify(move |notice| {
+        let Notice::Lost { why: Some(why), .. } = notice else { panic!("{notice:?}") };
+        told_too.lock().unwrap().push(why.to_string());
+        stop_too.store(true, Ordering::Relaxed);
+    });
+    let mut source = open_source("v4l2:///dev/no-such-camera", &options).unwrap();
+    assert!(!source.read(&mut Frame::still(RgbImage::default())).unwrap());
+    let wanted = "/dev/no-such-camera: No such file or directory (os error 2); try: ls /dev/video*, or edge-seg-fw doctor";
+    let told = told.lock().unwrap();
+    assert!(told.len() == 1 && told[0].ends_with(wanted), "{told:?}");
 }
 
 /// The double of V4L2's calls, compiled once for all tests.

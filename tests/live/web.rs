@@ -726,14 +726,20 @@ fn a_configuration_is_followed_and_a_wrong_one_is_not() {
     };
     assert_eq!(check("[input]\nsource = \"test:\"\n[words]\ntags = \"dog\"\n").code, 0);
     let missing = check("[input]\nsource = \"test:\"\n");
-    assert_eq!((missing.code, missing.stderr.contains("--tags")), (1, true), "{}", missing.stderr);
+    let wanted = "other.toml: --tags, --tags-file: expected one of them, or --example, found neither; try: --tags \"person, dog\", or in a configuration";
+    assert_eq!((missing.code, missing.stderr.contains(wanted)), (1, true), "{}", missing.stderr);
     let unknown = check("[input]\nsorce = \"test:\"\n");
     assert_eq!((unknown.code, unknown.stderr.contains("did you mean `source`?")), (1, true), "{}", unknown.stderr);
-    assert_eq!(edge_seg(folder.path(), &["config", "check", "no-such-file.toml"]).code, 2);
+    let absent = edge_seg(folder.path(), &["config", "check", "no-such-file.toml"]);
+    assert_eq!((absent.code, absent.stderr.contains("try: edge-seg config default > no-such-file.toml")), (2, true), "{}", absent.stderr);
     let printed = edge_seg(folder.path(), &["config", "default"]);
     assert_eq!((printed.code, printed.stdout.contains("#token-file = ")), (0, true), "{}", printed.stdout);
     let commented = check(&format!("{}\n", printed.stdout));
-    assert!(commented.stderr.contains("--source"), "nothing but what must be given is missing: {}", commented.stderr);
+    assert!(
+        commented.stderr.contains("source = \"v4l2:///dev/video0\" below [input]"),
+        "nothing but what must be given is missing: {}",
+        commented.stderr
+    );
 }
 
 #[test]

@@ -174,13 +174,21 @@ fn wrong_options_are_refused_with_what_is_accepted() {
         (vec!["--tags", "cat", "--background", "2"], "score from 0 to 1"),
         (vec!["--tags", "cat", "--size", "3"], "16 to 8192"),
         (vec!["--tags", "cat", "--threads", "0"], "1 to 1024"),
-        (vec!["--tags", "cat", "--model", "nowhere.esb"], "nowhere.esb"),
+        (vec!["--tags", "cat", "--model", "nowhere.esb"], "nowhere.esb: No such file or directory (os error 2); try: without --model"),
+        (vec!["--tags", "cat, -wall"], "found \"-wall\"; try: --background-words \"wall\""),
         (vec![], "--tags"),
     ] {
         let ended = edge_seg(folder.path(), &[vec!["segment", text(&cat)], arguments].concat());
         assert_eq!(ended.code, 2, "{}", ended.stderr);
         assert!(ended.stderr.contains(complaint), "{}", ended.stderr);
         assert!(ended.stdout.is_empty());
+    }
+    for (arguments, remedy) in [
+        (["search", "nowhere.index", "cat"], "try: a folder of pictures, or an index that edge-seg run --index nowhere.index has made"),
+        (["run", "--config", "nowhere.toml"], "try: edge-seg config default > nowhere.toml"),
+    ] {
+        let ended = edge_seg(folder.path(), &arguments);
+        assert!(ended.code == 2 && ended.stderr.contains(remedy), "{}", ended.stderr);
     }
     let kernels = std::process::Command::new(edge_seg_tests::binary("edge-seg"))
         .args(["segment", text(&cat), "--tags", "cat"])
@@ -327,8 +335,18 @@ fn a_newcomer_is_shown_what_works() {
         let overlay = folder.path().join(line["overlay"].as_str().unwrap());
         assert_eq!(image::image_dimensions(&overlay).unwrap().0 as u64, line["width"].as_u64().unwrap(), "{}", overlay.display());
     }
-    let cat = lines[0]["classes"].as_array().unwrap().iter().find(|class| class["name"] == "cat").unwrap();
-    assert!(cat["share"].as_f64().unwrap() > 0.2, "{cat}");
-    let video = edge_seg(folder.path(), &["run", "--source", "test:?frames=30", "--tags", "sky, wall"]);
+    // Each of the words that it looks for is drawn.
+    for (line, name) in [(0, "cat"), (1, "cup"), (1, "table"), (1, "spoon")] {
+        let found = lines[line]["classes"].as_array().unwrap().iter().find(|class| class["name"] == name).unwrap();
+        assert!(found["share"].as_f64().unwrap() > 0.01, "{found}");
+    }
+    let examples = alone.stderr.lines().filter_map(|line| line.trim().strip_prefix("edge-seg demo --tags \"")?.split_once('"'));
+    let words = examples.map(|(words, _)| words).next().unwrap();
+    let demo = edge_seg(folder.path(), &["demo", "--tags", words]).json_lines();
+    for word in words.split(", ") {
+        let of = |line: &serde_json::Value| line["classes"].as_array().unwrap().iter().any(|c| c["name"] == word && c["pixels"] != 0);
+        assert!(demo.iter().any(of), "{word}: {demo:?}");
+    }
+    let video = edge_seg(folder.path(), &["run", "--source", "test:?frames=30", "--tags", "sea, wall"]);
     assert_eq!((video.code, video.json_lines().is_empty()), (0, false), "{}", video.stderr);
 }

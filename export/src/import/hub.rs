@@ -40,9 +40,10 @@ pub(super) fn fetch(id: &str) -> Result<PathBuf> {
     }
     let repo = Repo::with_revision(name.into(), RepoType::Model, revision.into());
     let cached = Cache::from_env().repo(repo.clone());
+    let remedy = "try: a folder or a file that another machine has downloaded in the name's place, or HF_ENDPOINT=https://MIRROR";
     let offline = |why: String| {
         let at = Cache::from_env().path().display().to_string();
-        Error::file(&place, "hub", format!("an answer of the hub, or the files in its cache {at}"), format!("neither; {why}"))
+        Error::file(&place, "hub", format!("an answer of the hub, or the files in its cache {at}"), format!("neither; {why}; {remedy}"))
     };
     let api = ApiBuilder::from_env().with_progress(std::io::stderr().is_terminal()).with_retries(2);
     let api = api.build().map_err(|e| offline(e.to_string()))?.repo(repo);

@@ -164,7 +164,7 @@ pub(super) fn read_weights(path: &Path) -> Result<Contents> {
     match &start[..] {
         [b'P', b'K', ..] | [0x80, 2..=5, ..] => pickle::read(path),
         [_, _, _, _, _, _, _, _, b'{', ..] if header.is_some_and(|len| len < 1 << 32) => read_contents(path),
-        [b'G', b'G', b'U', b'F', ..] => refuse(expected, "a GGUF file, whose weights are quantised: take the model that it was made from"),
+        [b'G', b'G', b'U', b'F', ..] => refuse(expected, "a GGUF file, whose weights are quantized: take the model that it was made from"),
         [0x89, b'H', b'D', b'F', ..] => {
             refuse(expected, "an HDF5 file (TensorFlow, Keras): take the PyTorch or safetensors weights of the model")
         }

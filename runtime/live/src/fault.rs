@@ -2,10 +2,10 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// A program that reads this kind of source is not there.
-    #[error("this source is read by the program {program}, which is not installed; install the package {package}")]
+    /// A program that reads this kind of source, or a part of it, is not there.
+    #[error("this source is read by {program}, which is not installed; install the package {package}")]
     MissingProgram {
-        /// The program.
+        /// The program, or its part.
         program: &'static str,
         /// The Debian package that holds it.
         package: &'static str,

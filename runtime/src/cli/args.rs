@@ -12,7 +12,7 @@ use edge_seg_board::boards::Target;
 use edge_seg_model::Threads;
 use serde::{Deserialize, Serialize};
 
-use super::flags::{needs, with_flags};
+use super::flags::{needs, or_try, with_flags};
 
 /// Which model runs, and how.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -79,6 +79,12 @@ impl ModelArgs {
 
     pub fn bundle(&self) -> Result<Bundle> {
         self.check()?;
+        let opened = self.open_bundle();
+        let Some(path) = &self.model else { return opened };
+        opened.map_err(|e| or_try(e, path, "without --model, for the model in the program"))
+    }
+
+    fn open_bundle(&self) -> Result<Bundle> {
         Ok(match (&self.model, &self.trusted_keys) {
             (Some(path), Some(keys)) => {
                 let board = self.board.iter().flatten().map(|name| name.parse::<Target>().context("--board"));

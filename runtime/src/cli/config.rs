@@ -1,10 +1,10 @@
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 
 use super::output::Outcome;
-use super::run::{commented, read_settings};
+use super::run::{absent, commented, read_settings};
 
 #[derive(Debug, Args)]
 pub struct ConfigArgs {
@@ -32,8 +32,9 @@ pub fn run(args: &ConfigArgs) -> Result<Outcome> {
         }
         ConfigCommand::Check { file } => {
             // That there is no such file is no answer about it.
-            std::fs::File::open(file).map_err(edge_seg::Error::io(file))?;
-            match read_settings(file).and_then(|settings| settings.check_files()) {
+            std::fs::File::open(file).map_err(edge_seg::Error::io(file)).map_err(|e| absent(e, file))?;
+            let named = || file.display().to_string();
+            match read_settings(file).and_then(|settings| settings.check_files().with_context(named)) {
                 Ok(()) => {
                     eprintln!("edge-seg: {}: the configuration is right", file.display());
                     Ok(Outcome::Done)

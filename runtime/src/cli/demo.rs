@@ -16,7 +16,7 @@ const PICTURES: [(&str, &[u8]); 2] =
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Words to look for, separated by commas.
-    #[arg(long, value_name = "WORDS", default_value = "cat, cup, table, wall")]
+    #[arg(long, value_name = "WORDS", default_value = "cat, cup, table, spoon")]
     tags: String,
     /// Folder to write to; it is made if missing.
     #[arg(long, value_name = "DIR", default_value = "edge-seg-out")]

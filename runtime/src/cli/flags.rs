@@ -1,5 +1,7 @@
 //! The library names the fields of its options; whoever typed a command knows them as flags.
 
+use std::path::Path;
+
 use edge_seg::{Error, ModelError};
 use edge_seg_bundle::text::shown_lines;
 
@@ -45,6 +47,12 @@ const PHRASES: [(&str, &str); 8] = [
 pub fn needs(option: &str, given: bool, other: &str, there: bool) -> anyhow::Result<()> {
     anyhow::ensure!(!given || there, "{option} needs {other}");
     Ok(())
+}
+
+/// An error about a file, with what to try where there is none.
+pub fn or_try(error: impl Into<anyhow::Error>, file: &Path, remedy: impl std::fmt::Display) -> anyhow::Error {
+    let error = error.into();
+    if file.exists() { error } else { anyhow::anyhow!("{}; try: {remedy}", told(&error)) }
 }
 
 /// An error with all of its causes, as `{:#}` has it, with flags in place of fields.

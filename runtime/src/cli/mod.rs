@@ -33,11 +33,12 @@ struct Cli {
 /// Each works as it is, with nothing but the program.
 const EXAMPLES: &str = "\
 Examples:
-  edge-seg demo                                                     masks on two pictures that the program carries
-  edge-seg demo --tags \"eye, spoon\"                                the same for other words
-  edge-seg run --source \"test:?frames=30\" --tags \"sky, wall\"       one JSON line for each frame of a test video
+  edge-seg demo                                                   masks on two pictures that the program carries
+  edge-seg demo --tags \"animal, spoon\"                            the same for other words
+  edge-seg run --source \"test:?frames=30\" --tags \"sea, wall\"      one JSON line for each frame of a test video
 
-With pictures of your own: edge-seg segment photo.jpg --tags \"dog, grass, sky\"";
+With pictures of your own: edge-seg segment photo.jpg --tags \"dog, grass, sky\"
+Pages that are named docs/...: in the sources, and in /usr/share/doc/edge-seg by the package";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -41,7 +41,7 @@ use super::input::MANY_WORDS;
 use super::output::Outcome;
 use super::{flags, hide, steer};
 pub use describe::commented;
-pub use file::read_settings;
+pub use file::{absent, read_settings};
 use log::LogHandle;
 use running::Running;
 pub use settings::Settings;
@@ -164,10 +164,13 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     let seconds = start.elapsed().as_secs_f64();
     let dropped = running.counters.dropped.load(Ordering::Relaxed);
     let [captured, late] = [&running.counters.captured, &running.counters.late].map(|c| c.load(Ordering::Relaxed));
-    tracing::info!(
-        "{captured} captured, {shown} shown in {seconds:.1} s ({:.1} a second), {late} late, {dropped} dropped",
-        shown as f64 / seconds
-    );
+    // A source that could not be opened has nothing to count.
+    if outcome.is_ok() || captured > 0 {
+        tracing::info!(
+            "{captured} captured, {shown} shown in {seconds:.1} s ({:.1} a second), {late} late, {dropped} dropped",
+            shown as f64 / seconds
+        );
+    }
     outcome?;
     finished?;
     Ok(Outcome::Done)

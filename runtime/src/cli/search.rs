@@ -172,7 +172,8 @@ fn or_told<T>(done: Result<T>, failed: &mut usize) -> Option<T> {
 /// The index of this name; none of a folder.
 fn opened(place: &str) -> Result<Option<Index>> {
     let path = Path::new(place);
-    if std::fs::metadata(path).with_context(|| place.to_owned())?.is_dir() {
+    let made = format!("a folder of pictures, or an index that edge-seg run --index {} has made", shown(place));
+    if std::fs::metadata(path).with_context(|| place.to_owned()).map_err(|e| flags::or_try(e, path, made))?.is_dir() {
         return Ok(None);
     }
     let film = is_clip(path).then(|| {

@@ -212,7 +212,7 @@ impl Kernels {
         }
     }
 
-    /// Products of rows of bytes with a matrix, in rows that lie a out_ld apart.
+    /// Products of rows of bytes with a matrix, in rows that begin `out_ld` numbers apart.
     fn products(
         &self,
         (bytes, scales, zeros): (&[u8], &[f32], &[i32]),

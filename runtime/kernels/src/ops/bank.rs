@@ -202,7 +202,7 @@ pub(crate) fn interleave_into<T: Copy + Default>(rows: &[f32], dim: usize, group
     packed.clear();
     packed.resize((rows.len() / dim).next_multiple_of(group) * dim, T::default());
     for (rows, packed) in rows.chunks(group * dim).zip(packed.chunks_exact_mut(group * dim)) {
-        // Written in order: reading with a rows_ld stays in the cache, writing with one would not be gathered.
+        // Written in order: strided reads stay in the cache, strided writes would not be combined.
         for (column, slots) in packed.chunks_exact_mut(group).enumerate() {
             for (value, slot) in rows[column..].iter().step_by(dim).zip(slots) {
                 *slot = convert(*value);

@@ -52,6 +52,7 @@ impl RpiCamera {
         if self.codec == Codec::Yuv420 && (!width.is_multiple_of(128) || height % 2 == 1) {
             return Err(Fault::name("a width of a multiple of 128 and an even height, for codec=yuv420", format!("{width}x{height}")));
         }
+        program()?;
         Ok(self)
     }
 
@@ -74,7 +75,7 @@ impl RpiCamera {
     }
 
     pub fn start(self, options: &SourceOptions) -> Result<Producer, Fault> {
-        let program = RPICAM.into_iter().find(|p| p.is_there()).ok_or_else(|| RPICAM[0].missing())?;
+        let program = program()?;
         let mut command = Command::new(program.name);
         command.args(self.arguments());
         Producer::start(program, command, options, |out| {
@@ -87,6 +88,10 @@ impl RpiCamera {
             Ok(Frames::Raw(out, RawFrames::new(layout, decoder, self.rate)))
         })
     }
+}
+
+fn program() -> Result<Program, Fault> {
+    RPICAM.into_iter().find(|p| p.is_there()).ok_or_else(|| RPICAM[0].missing())
 }
 
 /// A camera on a Jetson's CSI connector, through NVIDIA's image processor.
@@ -119,6 +124,9 @@ impl Csi {
         Layout::new(PixelFormat::I420, width, height)?;
         if !width.is_multiple_of(8) || height % 2 == 1 {
             return Err(Fault::name("a width of a multiple of 8 and an even height", format!("{width}x{height}")));
+        }
+        if !GSTREAMER.is_there() {
+            return Err(GSTREAMER.missing());
         }
         Ok(self)
     }

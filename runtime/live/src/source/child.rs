@@ -338,8 +338,26 @@ fn spawn(program: Program, command: &mut Command) -> Result<Child, Fault> {
     })
 }
 
+/// The elements of GStreamer's pipelines here, and the packages that hold them.
+const ELEMENTS: [Program; 6] = [
+    Program { name: "nvarguscamerasrc", package: "nvidia-l4t-gstreamer" },
+    Program { name: "nvvidconv", package: "nvidia-l4t-gstreamer" },
+    Program { name: "v4l2src", package: "gstreamer1.0-plugins-good" },
+    Program { name: "jpegdec", package: "gstreamer1.0-plugins-good" },
+    Program { name: "y4menc", package: "gstreamer1.0-plugins-good" },
+    Program { name: "videoconvert", package: "gstreamer1.0-plugins-base" },
+];
+
 fn ended(program: Program, status: ExitStatus, said: String) -> Fault {
-    let said = if said.is_empty() { "it said nothing".into() } else { said };
+    if let Some(missing) = ELEMENTS.iter().find(|element| said.contains(&format!("no element \"{}\"", element.name))) {
+        return missing.missing();
+    }
+    // rpicam-vid's words and, with a capital, those of NVIDIA's camera stack.
+    let said = match said.to_lowercase().contains("no cameras available") {
+        true => format!("{said}; try: edge-seg-fw doctor"),
+        false if said.is_empty() => "it said nothing".into(),
+        false => said,
+    };
     Fault::Ended { program: program.name, status: status.to_string(), said }
 }
 

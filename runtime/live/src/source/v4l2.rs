@@ -1,6 +1,7 @@
 //! Cameras through Video4Linux 2, with buffers that the driver shares. Devices that speak its multi-planar calls alone, as image
 //! processors on boards do, are read through GStreamer: the crate here has no streams of that kind.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -69,7 +70,7 @@ impl V4l2Camera {
 
     /// Opens the camera and lets it stream.
     pub fn start(&self, options: &SourceOptions) -> Result<V4l2Reader, Fault> {
-        let place = |e: std::io::Error| Fault::Io(std::io::Error::new(e.kind(), format!("{}: {e}", self.path.display())));
+        let place = |e| self.refused(e);
         let device = Device::open(&self.path).map_err(place)?;
         let can = device.capabilities().map_err(place)?.device_capabilities();
         if can.contains(CapabilityFlags::VIDEO_CAPTURE_MPLANE) && !can.contains(CapabilityFlags::VIDEO_CAPTURE) {
@@ -78,6 +79,17 @@ impl V4l2Camera {
             return self.start_gstreamer(options).map(V4l2Reader::Gstreamer);
         }
         self.start_stream(device, options).map(V4l2Reader::Direct)
+    }
+
+    /// What the system says of the device, with what mends that.
+    fn refused(&self, error: std::io::Error) -> Fault {
+        let path = self.path.display();
+        let remedy = match error.kind() {
+            ErrorKind::PermissionDenied => "; try: sudo usermod -aG video $USER, then log in anew".into(),
+            ErrorKind::ResourceBusy => format!("; try: fuser -v {path}, which tells the program that holds it"),
+            _ => "; try: ls /dev/video*, or edge-seg-fw doctor".into(),
+        };
+        Fault::Io(std::io::Error::new(error.kind(), format!("{path}: {error}{remedy}")))
     }
 
     fn start_gstreamer(&self, options: &SourceOptions) -> Result<Producer, Fault> {
@@ -117,7 +129,7 @@ impl V4l2Camera {
 
     fn start_stream(&self, device: Device, options: &SourceOptions) -> Result<V4l2Stream, Fault> {
         let path = self.path.display();
-        let place = |e: std::io::Error| Fault::Io(std::io::Error::new(e.kind(), format!("{path}: {e}")));
+        let place = |e| self.refused(e);
         let offered: Vec<FourCc> = device.formats(BufType::VIDEO_CAPTURE).filter_map(|f| Some(f.ok()?.pixel_format())).collect();
         let has = |code: &[u8; 4]| offered.contains(&FourCc::from_fourcc(*code));
         let wanted = |format: Format| self.format.is_none_or(|wanted| wanted == format);

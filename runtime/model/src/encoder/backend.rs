@@ -14,7 +14,7 @@ pub(crate) struct MaskRequest<'a> {
     pub labels: bool,
 }
 
-/// A picture's scores, and its labels if they were request, with the time of each step.
+/// A picture's scores, and its labels if they were requested, with the time of each step.
 #[cfg_attr(not(feature = "_cuda"), allow(dead_code))]
 pub(crate) struct Masks {
     pub scores: ScoreGrid,

@@ -46,15 +46,15 @@ fn product<'a>(node: &'a NodeProto, by: &impl Fn(&str, &str) -> Option<&'a NodeP
     let (cast, both) = by(a, "Cast").zip(by(b, "Mul")).or_else(|| by(b, "Cast").zip(by(a, "Mul")))?;
     let sums = by(cast.input.first()?, "MatMulInteger")?;
     let [rows, weight, zero] = sums.input.as_slice() else { return None };
-    let quantiser = by(rows, "DynamicQuantizeLinear").filter(|quantiser| quantiser.output.get(2) == Some(zero))?;
-    let row_scale = quantiser.output.get(1)?;
+    let quantizer = by(rows, "DynamicQuantizeLinear").filter(|quantizer| quantizer.output.get(2) == Some(zero))?;
+    let row_scale = quantizer.output.get(1)?;
     let scales = match both.input.as_slice() {
         [first, scales] if first == row_scale => scales,
         [scales, last] if last == row_scale => scales,
         _ => return None,
     };
     let known = constants.contains(weight.as_str()) && constants.contains(scales.as_str());
-    known.then_some(Product { rows: quantiser.input.first()?, weight, scales })
+    known.then_some(Product { rows: quantizer.input.first()?, weight, scales })
 }
 
 fn make(op: &str, inputs: [&str; 2], output: &str) -> NodeProto {

@@ -199,8 +199,8 @@ fn linear(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
 /// it as in [`linear`].
 fn linear_int8(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
     let [rows, matrix, row_zero, zero @ ..] = graph.node(at)?.input.as_slice() else { return None };
-    let quantiser = graph.node(*graph.made.get(rows.as_str())?).filter(|node| node.op_type == "DynamicQuantizeLinear")?;
-    let [row_values, row_scale, zero_of_rows] = quantiser.output.as_slice() else { return None };
+    let quantizer = graph.node(*graph.made.get(rows.as_str())?).filter(|node| node.op_type == "DynamicQuantizeLinear")?;
+    let [row_values, row_scale, zero_of_rows] = quantizer.output.as_slice() else { return None };
     let weight = graph.initializer(matrix).filter(|weight| weight.dims.len() == 2)?;
     if row_values != rows || zero_of_rows != row_zero || !zero.iter().all(|zero| zero.is_empty() || graph.is_symmetric(weight, zero)) {
         return None;
@@ -218,7 +218,7 @@ fn linear_int8(graph: &Graph<'_>, at: usize) -> Option<Fusion> {
     let attributes = vec![tensor("weight", weight), tensor("scales", scales)];
     let (outputs, value) = (weight.dims[1], graph.output(product));
     Some(
-        Product { op: LINEAR_INT8, x: quantiser.input.first()?, outputs, attributes, parts: vec![at, cast, product], value }
+        Product { op: LINEAR_INT8, x: quantizer.input.first()?, outputs, attributes, parts: vec![at, cast, product], value }
             .with_rest(graph),
     )
 }

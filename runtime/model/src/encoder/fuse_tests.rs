@@ -268,10 +268,10 @@ fn attention_with_another_mask_is_left_to_the_engine() {
 fn dynamic(data_type: i32, zero: u8) -> ModelProto {
     let columns = 10;
     let integers = numbers("w", (WIDTH * columns) as usize).iter().map(|v| ((v * 127.0) as i8 as u8).wrapping_add(zero)).collect();
-    let quantise =
+    let quantize =
         NodeProto { output: ["q", "q.scale", "q.zero"].map(String::from).into(), ..node("DynamicQuantizeLinear", &["x"], "q", vec![]) };
     let nodes = vec![
-        quantise,
+        quantize,
         node("MatMulInteger", &["q", "w", "q.zero", "w.zero"], "sums", vec![]),
         node("Cast", &["sums"], "sums.float", vec![integer("to", FLOAT.into())]),
         node("Mul", &["q.scale", "w.scale"], "scales", vec![]),

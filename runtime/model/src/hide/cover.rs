@@ -42,7 +42,7 @@ impl Cover {
         Self { frame_px, cols, rows, cells: vec![hidden; cols * rows] }
     }
 
-    /// Where values on the patches, laid bilinearly over the frame, are above 0 or no numbers.
+    /// The cells in which the patches' values, interpolated bilinearly over the frame, are above 0 or NaN.
     ///
     /// # Errors
     /// [`Error::Tensor`] if they are not of this placement.

@@ -4,14 +4,20 @@ use anyhow::{Result, anyhow};
 
 use super::describe::options;
 use super::settings::Settings;
+use crate::cli::flags::or_try;
 
 /// A file's settings.
 pub fn read_settings(path: &Path) -> Result<Settings> {
-    let text = edge_seg_model::read_text(path)?;
+    let text = edge_seg_model::read_text(path).map_err(|e| absent(e, path))?;
     toml::from_str(&text).map_err(|e| {
         let hint = nearest(e.message()).map(|hint| format!("\n{hint}")).unwrap_or_default();
         anyhow!("{}: {}{hint}", path.display(), e.to_string().trim_end())
     })
+}
+
+/// Why a file of settings cannot be read, with how one is made where there is none.
+pub fn absent(error: impl Into<anyhow::Error>, file: &Path) -> anyhow::Error {
+    or_try(error, file, format_args!("edge-seg config default > {}", file.display()))
 }
 
 /// What an unknown name was probably meant to be, from serde's message: "unknown field `a`, expected one of `b`, `c`".

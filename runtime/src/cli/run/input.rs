@@ -87,7 +87,10 @@ impl InputArgs {
     }
 
     fn uri(&self) -> Result<&str> {
-        self.source.as_deref().context("--source is required: a camera, a file or a stream")
+        self.source.as_deref().context(
+            "--source: expected a camera, a file or a stream, found none; try: --source v4l2:///dev/video0, or in a configuration \
+             source = \"v4l2:///dev/video0\" below [input]",
+        )
     }
 
     /// The source's name without passwords.

@@ -39,7 +39,7 @@ impl WordsArgs {
     pub fn check(&self) -> Result<()> {
         let found = match (&self.tags, &self.tags_file) {
             (None, None) if self.example.as_ref().is_some_and(|examples| !examples.is_empty()) => return Ok(()),
-            (None, None) => "neither",
+            (None, None) => "neither; try: --tags \"person, dog\", or in a configuration tags = \"person, dog\" below [words]",
             (Some(_), Some(_)) => "both",
             _ => return Ok(()),
         };

@@ -53,7 +53,7 @@ impl Int8Scoring for Neon {
     }
 }
 
-/// PanelProducts of bytes are added in pairs in 16 bits, which ±127 on both sides never overflow, and then pairwise into 32 bits.
+/// Products of bytes are added in pairs in 16 bits, which ±127 on both sides never overflow, and then pairwise into 32 bits.
 ///
 /// # Safety
 /// The processor has NEON; lengths are as `InterleavedRows::check` asserts.
@@ -103,7 +103,7 @@ unsafe fn score_panel_int8(patches: &InterleavedRows<'_>, panel: &InterleavedRow
     }
 }
 
-/// PanelProducts of bytes are added in pairs in 16 bits and then pairwise into 32 bits.
+/// Products of bytes are added in pairs in 16 bits and then pairwise into 32 bits.
 ///
 /// # Safety
 /// The processor has NEON; lengths are as `TileInt8::check` asserts, for panels of 16.

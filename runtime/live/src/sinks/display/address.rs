@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::str::FromStr;
 
 use crate::{Error, Result};
@@ -36,6 +37,15 @@ impl<'a> Address<'a> {
     #[cfg(feature = "displays")]
     pub fn broken(&self, found: impl std::fmt::Display) -> Error {
         Error::Sink { place: self.device.into(), found: found.to_string() }
+    }
+
+    /// A device that cannot be opened, with what finds or switches it on, or else lets people of a group use it.
+    pub fn unopened(&self, error: impl std::fmt::Display, search: &str, group: &str) -> Error {
+        let remedy = match Path::new(self.device).exists() {
+            true => format!("sudo usermod -aG {group} $USER, then log in anew"),
+            false => search.into(),
+        };
+        Error::Sink { place: self.device.into(), found: format!("{error}; try: {remedy}") }
     }
 
     /// Refuses keys that are not known.

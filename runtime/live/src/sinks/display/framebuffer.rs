@@ -98,7 +98,17 @@ impl Framebuffer {
                 let (width, bits) = (u32::from(width), address.number("bits")?.unwrap_or(16));
                 Geometry { width, height: height.into(), bits, stride: address.number("stride")?.unwrap_or(width * bits / 8) }
             }
-            None => Geometry::read(&Path::new("/sys/class/graphics").join(path.file_name().unwrap_or_default()))?,
+            None => {
+                let is_device = path.starts_with("/dev");
+                if is_device {
+                    OpenOptions::new().write(true).open(path).map_err(|e| address.unopened(e, "ls /dev/fb*", "video"))?;
+                }
+                let folder = Path::new("/sys/class/graphics").join(path.file_name().unwrap_or_default());
+                if !is_device || !folder.exists() {
+                    return Err(address.wrong("size=WxH, for this is no framebuffer of the kernel", "none"));
+                }
+                Geometry::read(&folder)?
+            }
         };
         Self::new(path, geometry, address.rotation()?)
     }

@@ -23,7 +23,11 @@ impl<I: I2c, S: DisplaySize> Oled<I, S> {
         let interface = I2CDisplayInterface::new_custom_address(bus, address);
         let mut display = Ssd1306::new(interface, size, rotation).into_buffered_graphics_mode();
         let place = place.to_owned();
-        display.init().map_err(|e| Error::Sink { place: place.clone(), found: format!("SSD1306 at {address:#04x}: {e:?}") })?;
+        display.init().map_err(|e| {
+            let number = place.rsplit('-').next().unwrap_or_default();
+            let found = format!("SSD1306 at {address:#04x}: {e:?}; try: i2cdetect -y {number}, which shows who answers, and address=0x3d");
+            Error::Sink { place: place.clone(), found }
+        })?;
         Ok(Self { place, display })
     }
 }
@@ -54,7 +58,8 @@ pub(super) fn open(address: &Address) -> Result<Box<dyn Screen>> {
         180 => DisplayRotation::Rotate180,
         _ => DisplayRotation::Rotate270,
     };
-    let bus = I2cdev::new(address.device).map_err(|e| address.broken(e))?;
+    let bus = I2cdev::new(address.device)
+        .map_err(|e| address.unopened(e, "ls /dev/i2c-*; on a Raspberry Pi sudo raspi-config nonint do_i2c 0", "i2c"))?;
     match address.pair("size", 'x')?.unwrap_or((128, 64)) {
         (128, 64) => Ok(Box::new(Oled::new(address.device, bus, at, DisplaySize128x64, rotation)?)),
         (128, 32) => Ok(Box::new(Oled::new(address.device, bus, at, DisplaySize128x32, rotation)?)),

@@ -166,13 +166,14 @@ pub(super) fn open(address: &Address) -> Result<Box<dyn Screen>> {
         3 => SpiModeFlags::SPI_MODE_3,
         other => return Err(address.wrong("mode of 0 or 3", other.to_string())),
     };
-    let mut bus = SpidevDevice::open(address.device).map_err(|e| address.broken(e))?;
+    let mut bus = SpidevDevice::open(address.device)
+        .map_err(|e| address.unopened(e, "ls /dev/spidev*; on a Raspberry Pi sudo raspi-config nonint do_spi 0", "spi"))?;
     let options = SpidevOptions::new().bits_per_word(8).max_speed_hz(megahertz * 1_000_000).mode(mode).build();
     bus.configure(&options).map_err(|e| address.broken(e))?;
     let mut chip = open_chip(address)?;
     let mut line = |number: u32, value: u8| {
         let handle = chip.get_line(number).and_then(|line| line.request(LineRequestFlags::OUTPUT, value, "edge-seg"));
-        handle.and_then(CdevPin::new).map_err(|e| address.broken(format!("GPIO {number}: {e}")))
+        handle.and_then(CdevPin::new).map_err(|e| address.broken(format!("GPIO {number}: {e}; try: gpioinfo, which tells who holds it")))
     };
     let data = line(data, 0)?;
     let reset = reset.map(|number| line(number, 1)).transpose()?.map_or(Reset::None, Reset::Line);
@@ -183,10 +184,15 @@ pub(super) fn open(address: &Address) -> Result<Box<dyn Screen>> {
 /// The chip that drives the board's header: what `chip` names, else the first whose label is one of theirs.
 fn open_chip(address: &Address) -> Result<Chip> {
     if let Some(path) = address.text("chip") {
-        return Chip::new(path).map_err(|e| address.broken(format!("{path}: {e}")));
+        return Chip::new(path)
+            .map_err(|e| address.broken(format!("{path}: {e}; try: ls -l /dev/gpiochip*, or sudo usermod -aG gpio $USER")));
     }
     const HEADERS: [&str; 3] = ["pinctrl-rp1", "pinctrl-bcm", "tegra"];
     let found = chips().map_err(|e| address.broken(e))?.filter_map(Result::ok).find(|c| HEADERS.iter().any(|h| c.label().starts_with(h)));
-    found
-        .ok_or_else(|| address.broken("expected the GPIO chip of a Raspberry Pi's or Jetson's header; name another by chip=/dev/gpiochipN"))
+    found.ok_or_else(|| {
+        address.broken(
+            "expected the GPIO chip of a Raspberry Pi's or Jetson's header, found none that may be opened; try: sudo usermod -aG gpio \
+             $USER, then log in anew, or another by chip=/dev/gpiochipN",
+        )
+    })
 }

@@ -244,7 +244,7 @@ fn an_ssd1306_is_started_as_its_data_sheet_says_and_shows_patterns() {
 fn a_display_that_does_not_answer_is_told() {
     let bus = TwoWires(Arc::default(), true);
     let error = Oled::new("/dev/i2c-1", bus, 0x3c, DisplaySize128x64, DisplayRotation::Rotate0).err().unwrap().to_string();
-    assert!(error.starts_with("/dev/i2c-1: SSD1306 at 0x3c"), "{error}");
+    assert!(error.starts_with("/dev/i2c-1: SSD1306 at 0x3c") && error.contains("try: i2cdetect -y 1,"), "{error}");
 }
 
 #[test]
@@ -252,12 +252,14 @@ fn names_of_displays_are_checked() {
     for (uri, complaint) in [
         ("lcd:/dev/x", "expected fb:, st7789:, ili9341: or ssd1306:, found lcd"),
         ("st7789:/dev/no-such-spi", "expected dc=GPIO"),
-        ("st7789:/dev/no-such-spi?dc=25", "/dev/no-such-spi"),
+        ("st7789:/dev/no-such-spi?dc=25", "/dev/no-such-spi: No such file or directory (os error 2); try: ls /dev/spidev*"),
         ("st7789:/dev/no-such-spi?dc=25&colour=1", "found colour"),
         ("st7789:/dev/no-such-spi?dc=25&mhz=900", "mhz of 1 to 125"),
         ("ssd1306:/dev/no-such-i2c?address=0x80", "0x08 to 0x77"),
-        ("ssd1306:/dev/no-such-i2c", "/dev/no-such-i2c"),
-        ("fb:/dev/no-such-fb", "/sys/class/graphics/no-such-fb"),
+        ("ssd1306:/dev/no-such-i2c", "/dev/no-such-i2c: No such file or directory (os error 2); try: ls /dev/i2c-*"),
+        ("fb:/dev/no-such-fb", "/dev/no-such-fb: No such file or directory (os error 2); try: ls /dev/fb*"),
+        ("fb:/dev/null", "expected size=WxH"),
+        ("fb:no-such-file", "expected size=WxH"),
         ("fb:/dev/no-such-fb?size=64x48&bits=24", "16 or 32 bits"),
         ("fb:/dev/no-such-fb?size=64x48", "/dev/no-such-fb"),
     ] {

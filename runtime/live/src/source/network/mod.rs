@@ -51,7 +51,7 @@ impl Drop for Reception {
     }
 }
 
-/// Does what may take for ever; none once nobody waits for it.
+/// Runs `work` until it ends or the receiver is dropped; then `None`.
 async fn unless_gone<T>(gone: &AtomicBool, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     loop {
