@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
 
+pub mod schema;
+
 /// The repository's root.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests crate lies in the workspace").into()
@@ -149,10 +151,12 @@ impl From<Output> for Ended {
     }
 }
 
-/// Runs `edge-seg` with these arguments in a folder.
+/// Runs `edge-seg` with these arguments in a folder. What it tells as JSON is held against the schema, by every test that runs it.
 ///
 /// # Panics
-/// If it cannot be started.
+/// If it cannot be started, or tells what the schema does not say.
 pub fn edge_seg(folder: &Path, arguments: &[&str]) -> Ended {
-    Command::new(binary("edge-seg")).current_dir(folder).args(arguments).output().expect("edge-seg starts").into()
+    let ended: Ended = Command::new(binary("edge-seg")).current_dir(folder).args(arguments).output().expect("edge-seg starts").into();
+    schema::check_lines(arguments, &ended);
+    ended
 }

@@ -420,6 +420,31 @@ def words_are_hidden(browser, binary, folder, pictures):
     camera.stop()
 
 
+def many_words_find_room(browser, binary, folder, pictures):
+    port = free_port()
+    camera = Camera(binary, folder, port, "--things", "all", "--hide-switches")
+    browser.look(360, 740, "light", True)
+    open_page(browser, camera)
+    browser.until(LIVE, "pictures")
+    things = ["traffic signal", "refrigerated lorry", "pedestrian crossing", "fire extinguisher", "Donaudampfschifffahrtsgesellschaft"]
+    words = [f"{thing} number {number} with a long name" for number in range(8) for thing in things]
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(camera.url + "/api/words", json.dumps(words).encode(), headers, method="PUT")
+    urllib.request.urlopen(request).read()
+    for list_of in ["#chips .chip", "#counts div", "#hides li"]:
+        browser.until(f'document.querySelectorAll("{list_of}").length === 40', f"{list_of} of 40 words")
+    wide, tall = browser.run("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]")
+    assert wide <= 360 and tall < 5 * 740, f"{wide} by {tall} pixels: what lies below 40 words is out of reach"
+    # The last of them is within reach of a finger.
+    press(browser, words[-1], ".toggle")
+    browser.until(f'{chip(words[-1])}.classList.contains("off")', "the last word off")
+    if pictures:
+        browser.run("scrollTo(0, 0)")
+        browser.picture(pictures / "forty-words.png")
+    browser.look(1280, 800, "light")
+    camera.stop()
+
+
 def tokens_are_asked_for(browser, binary, folder):
     (folder / "token").write_text("token-of-the-page-test\n")
     port = free_port()
@@ -493,12 +518,17 @@ def main():
             assert not lost, lost
 
             browser.complaints.clear()
+            many_words_find_room(browser, binary, folder, pictures)
+            lost = [c for c in browser.complaints if "net::ERR_" not in c]
+            assert not lost, lost
+
+            browser.complaints.clear()
             tokens_are_asked_for(browser, binary, folder)
             assert all("401" in c or "net::ERR_" in c for c in browser.complaints), browser.complaints
         finally:
             camera.process.kill()
             browser.stop()
-    print("web page: 12 passed, 0 failed")
+    print("web page: 13 passed, 0 failed")
 
 
 main()

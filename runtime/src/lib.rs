@@ -207,8 +207,8 @@ pub mod sink {
     pub use edge_seg_live::sinks::{JsonLines, LiveSink, MaskFolder, OverlayStream, OverlayVideo, VideoWriter};
     #[doc(inline)]
     pub use edge_seg_model::render::{
-        ClassReport, HiddenReport, Legend, LegendEntry, MaskReport, MaskStyle, Milliseconds, OverlayOptions, class_colour, draw_overlay,
-        draw_overlay_in, encode_mask,
+        ClassReport, HiddenReport, JSON_VERSION, JsonVersion, Legend, LegendEntry, MaskReport, MaskStyle, Milliseconds, OverlayOptions,
+        class_colour, draw_overlay, draw_overlay_in, encode_mask,
     };
 }
 

@@ -4,12 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use edge_seg_tests::{Ended, binary, root};
+use edge_seg_tests::{Ended, binary, root, schema};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use serde_json::Value;
 
 fn export(folder: &Path, arguments: &[&str]) -> Ended {
-    Command::new(binary("edge-seg-export")).current_dir(folder).args(arguments).output().expect("edge-seg-export starts").into()
+    let output = Command::new(binary("edge-seg-export")).current_dir(folder).args(arguments).output();
+    let ended = output.expect("edge-seg-export starts").into();
+    schema::check_lines(arguments, &ended);
+    ended
 }
 
 /// The model in the binary knows the words of every preset, which the tests' tiny one does not; at 32 pixels it is quick.

@@ -5,11 +5,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use edge_seg_tests::{Ended, binary, root};
+use edge_seg_tests::{Ended, binary, root, schema};
 use image::{GrayImage, Luma, Rgb, RgbImage};
 
 fn export(folder: &Path, arguments: &[&str]) -> Ended {
-    Command::new(binary("edge-seg-export")).current_dir(folder).args(arguments).output().expect("edge-seg-export starts").into()
+    let output = Command::new(binary("edge-seg-export")).current_dir(folder).args(arguments).output();
+    let ended = output.expect("edge-seg-export starts").into();
+    schema::check_lines(arguments, &ended);
+    ended
 }
 
 fn tiny() -> String {

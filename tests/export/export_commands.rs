@@ -4,13 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use edge_seg_tests::{Ended, binary, root};
+use edge_seg_tests::{Ended, binary, root, schema};
 use image::{GrayImage, Luma, RgbImage};
 
 fn export(folder: &Path, arguments: &[&str]) -> Ended {
     let mut command = Command::new(binary("edge-seg-export"));
     command.current_dir(folder).args(arguments).env_remove("EDGE_SEG_TRAINER_VENV");
-    command.output().expect("edge-seg-export starts").into()
+    let ended = command.output().expect("edge-seg-export starts").into();
+    schema::check_lines(arguments, &ended);
+    ended
 }
 
 fn tiny() -> String {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use edge_seg_tests::{Ended, binary, root};
+use edge_seg_tests::{Ended, binary, root, schema};
 use image::{DynamicImage, GrayImage, Luma, Rgb, RgbImage};
 
 fn export(folder: &Path, arguments: &[&str]) -> Ended {
@@ -14,7 +14,9 @@ fn export(folder: &Path, arguments: &[&str]) -> Ended {
 fn export_with(folder: &Path, arguments: &[&str], threads: &str) -> Ended {
     let mut command = Command::new(binary("edge-seg-export"));
     command.current_dir(folder).args(arguments).env("RAYON_NUM_THREADS", threads);
-    command.output().expect("edge-seg-export starts").into()
+    let ended = command.output().expect("edge-seg-export starts").into();
+    schema::check_lines(arguments, &ended);
+    ended
 }
 
 /// Four pictures, 40×30 (the last wide), with the tiny model beside.
@@ -303,6 +305,9 @@ fn the_same_bytes_are_written_by_any_number_of_threads_and_after_a_stop() {
     // As a stop leaves it: some done, in the order they were, the last line cut.
     let record = fs::read_to_string(place.join("one/labels.jsonl")).unwrap();
     let lines: Vec<&str> = record.lines().collect();
+    for (i, line) in lines.iter().enumerate() {
+        schema::check(if i == 0 { "label-run" } else { "label-picture" }, &serde_json::from_str(line).unwrap());
+    }
     fs::create_dir(place.join("resumed")).unwrap();
     let cut = [lines[0], lines[9], lines[3], lines[20], &lines[5][..lines[5].len() / 2]].join("\n");
     fs::write(place.join("resumed/labels.jsonl"), cut).unwrap();
@@ -376,7 +381,9 @@ fn parts_of_many_machines_join_to_what_one_writes() {
         }
         assert_eq!(fs::read(place.join(&others).join("labels.jsonl")).unwrap(), theirs);
         fs::remove_dir_all(place.join("some")).unwrap();
-        fs::remove_file(place.join(out("2")).join("part.json")).unwrap();
+        let note = place.join(out("2")).join("part.json");
+        schema::check("label-part", &serde_json::from_slice(&fs::read(&note).unwrap()).unwrap());
+        fs::remove_file(note).unwrap();
         refused(&["1", "2", "3", "4"], "run that part again");
         let other = export(place, &[&base[..], &["-o", &out("2"), "--part", "2/3"]].concat());
         assert_eq!(other.code, 0, "{}", other.stderr);

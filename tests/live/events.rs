@@ -15,7 +15,7 @@ use edge_seg::source::{Pace, SourceOptions, open_source};
 use edge_seg::{Background, Bundle, Options, Session, parse_tags};
 use edge_seg_live::metrics::Metrics;
 use edge_seg_model::region::Mask;
-use edge_seg_tests::{Ended, binary, edge_seg, need_program, picture};
+use edge_seg_tests::{Ended, binary, edge_seg, need_program, picture, schema};
 use serde_json::Value;
 
 /// Small enough for a test on two cores.
@@ -43,7 +43,7 @@ fn free_port() -> u16 {
 }
 
 /// A process that ends with the test.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Running {
     fn start(command: &mut Command) -> Self {
@@ -107,8 +107,11 @@ fn a_visit_gives_its_events_everywhere() {
     let frames = ended.json_lines();
     assert_eq!(frames.len(), 20);
     let in_frames: Vec<Value> = frames.iter().filter_map(|f| f.get("events")).flat_map(|e| e.as_array().unwrap().clone()).collect();
-    let in_file: Vec<Value> =
+    let mut in_file: Vec<Value> =
         fs::read_to_string(folder.path().join("events.jsonl")).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    in_file.iter().for_each(|event| schema::check("event", event));
+    let versions = in_file.iter_mut().map(|event| event.as_object_mut().unwrap().remove("version"));
+    assert!(versions.collect::<Vec<_>>().iter().all(|version| *version == Some(1.into())), "a line by itself has a version");
     assert_eq!(in_frames, in_file);
     let brief: Vec<_> = in_file.iter().map(|e| (e["event"].as_str().unwrap(), e["sequence"].as_u64(), e["duration_ms"].as_f64())).collect();
     // The cat stands there from frame 5; half a second later is frame 8. It is gone from frame 15 on; half a second after the last
@@ -337,10 +340,10 @@ fn masks_in_json_lines_are_those_of_the_pictures() {
     assert_eq!(polygons["segmentation"].as_array().unwrap().len(), regions);
 }
 
-type Requests = Arc<Mutex<Vec<(String, String)>>>;
+pub(crate) type Requests = Arc<Mutex<Vec<(String, String)>>>;
 
 /// Answers each request with the next status of a list, then with its last, and keeps what came.
-fn http_server(statuses: &'static [u16], pause: Duration) -> (u16, Requests) {
+pub(crate) fn http_server(statuses: &'static [u16], pause: Duration) -> (u16, Requests) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let requests = Arc::new(Mutex::new(Vec::new()));
@@ -399,7 +402,8 @@ fn web_hooks_are_signed_and_tried_again() {
     let requests = requests.lock().unwrap();
     let (head, body) = &requests[0];
     let event: Value = serde_json::from_str(body).unwrap();
-    assert_eq!((event["rule"].as_str(), event["event"].as_str()), (Some("on"), Some("started")));
+    schema::check("event", &event);
+    assert_eq!((event["version"].as_u64(), event["rule"].as_str(), event["event"].as_str()), (Some(1), Some("on"), Some("started")));
     assert!(head.starts_with("POST /hook?token=abc HTTP/1.1"), "{head}");
     assert_eq!((body, body), (&requests[1].1, &requests[2].1), "the same event three times");
     let header = |head: &str, name: &str| head.lines().find_map(|l| l.to_lowercase().strip_prefix(name).map(|v| v.trim().to_owned()));
@@ -477,3 +481,5 @@ fn metrics_are_what_prometheus_reads() {
 }
 
 mod broker;
+
+pub(crate) use broker::{Heard, Mosquitto};

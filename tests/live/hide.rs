@@ -1,21 +1,25 @@
 //! What is to be hidden leaves the program by no way: every output is searched for it, decoded.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE};
 use edge_seg::hide::{Hidden, HideOptions, Whole};
 use edge_seg::live::{HideSwitches, KeyFrames, Live, LiveOptions};
 use edge_seg::search::{Index, IndexOptions, IndexSink, IndexWriter};
 use edge_seg::source::{Pace, Rate, Source};
 use edge_seg::{Frame, Options, Session as Model};
-use edge_seg_tests::{Ended, edge_seg, need_program, picture};
+use edge_seg_tests::{Ended, binary, edge_seg, need_program, picture};
 use image::RgbImage;
 use serde_json::{Value, json};
 
+use crate::events::{Heard, Mosquitto, http_server};
+use crate::streams::received;
 use crate::web::Session;
 
 const SIZE: (u32, u32) = (400, 300);
@@ -42,6 +46,14 @@ fn pan() -> impl Iterator<Item = RgbImage> {
 fn film(folder: &Path) -> String {
     fs::write(folder.join("film.rgb"), pan().flat_map(RgbImage::into_raw).collect::<Vec<u8>>()).unwrap();
     format!("raw:film.rgb?size={}x{}&format=rgb24&fps=10", SIZE.0, SIZE.1)
+}
+
+/// Pictures of that which are shown over and over, in a folder of their own.
+fn looped(folder: &Path) -> [String; 3] {
+    for (frame, picture) in pan().enumerate().skip(7).take(3) {
+        picture.save(folder.join(format!("{frame:02}.png"))).unwrap();
+    }
+    ["--source".into(), folder.to_str().unwrap().into(), "--loop".into()]
 }
 
 /// Whether a picture shows the mark, even small, blended with a mask's colour or coded with loss: lines in which green and magenta
@@ -88,6 +100,14 @@ fn pictures_in(bytes: &[u8]) -> Vec<RgbImage> {
     found.filter_map(|at| image::load_from_memory(&bytes[at..]).ok()).map(|picture| picture.into_rgb8()).collect()
 }
 
+/// Those in text too, in base 64 as JSON would hold them.
+fn pictures_in_text(text: &str) -> Vec<RgbImage> {
+    let in_base = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '-' | '_' | '=');
+    let long = text.split(|c| !in_base(c)).filter(|part| part.len() > 100);
+    let decoded = long.filter_map(|part| BASE64_STANDARD.decode(part).ok().or_else(|| BASE64_URL_SAFE.decode(part).ok()));
+    decoded.flat_map(|bytes| pictures_in(&bytes)).chain(pictures_in(text.as_bytes())).collect()
+}
+
 /// What a framebuffer with 16 bits a pixel shows.
 fn screen(bytes: &[u8], (width, height): (u32, u32)) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
@@ -101,8 +121,8 @@ fn screen(bytes: &[u8], (width, height): (u32, u32)) -> RgbImage {
 fn left_behind(folder: &Path, ended: &Ended) -> Vec<(String, RgbImage)> {
     let mut found = Vec::new();
     let mut add = |name: &str, pictures: Vec<RgbImage>| found.extend(pictures.into_iter().map(|picture| (name.to_owned(), picture)));
-    add("stdout", pictures_in(ended.stdout.as_bytes()));
-    add("stderr", pictures_in(ended.stderr.as_bytes()));
+    add("stdout", pictures_in_text(&ended.stdout));
+    add("stderr", pictures_in_text(&ended.stderr));
     let mut folders = vec![folder.to_owned()];
     while let Some(place) = folders.pop() {
         for path in fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()) {
@@ -112,11 +132,11 @@ fn left_behind(folder: &Path, ended: &Ended) -> Vec<(String, RgbImage)> {
                 _ if path.is_dir() => folders.push(path),
                 // The parts of a playlist are searched with it.
                 "rgb" | "toml" | "ts" => {}
-                "jsonl" => add(&name, pictures_in(&bytes)),
+                "jsonl" => add(&name, pictures_in_text(&String::from_utf8(bytes).unwrap())),
                 "y4m" => add(&name, y4m(&bytes)),
                 "png" | "jpg" => add(&name, pictures_in(&bytes)),
                 "screen" => add(&name, vec![screen(&bytes, (240, 240))]),
-                "mp4" | "m3u8" => {
+                "mp4" | "m3u8" | "flv" | "mpegts" => {
                     let decoded = std::process::Command::new("ffmpeg")
                         .args(["-v", "error", "-i", path.to_str().unwrap(), "-pix_fmt", "yuv444p", "-f", "yuv4mpegpipe", "-"])
                         .output()
@@ -181,6 +201,99 @@ fn no_output_shows_what_is_hidden() {
 }
 
 #[test]
+fn nothing_that_is_sent_shows_what_is_hidden() {
+    let jpeg = fs::read(picture("cat.jpg")).unwrap();
+    for text in [BASE64_STANDARD.encode(&jpeg), BASE64_URL_SAFE.encode(&jpeg)] {
+        assert_eq!(
+            pictures_in_text(&format!("{{\"thumbnail\":\"data:image/jpeg;base64,{text}\"}}")).len(),
+            1,
+            "a search that finds nothing"
+        );
+    }
+    let base = ["--tags", "wall, flag", "--pace", "every", "--key-interval", "6", "--size", "224", "--rules", "rules.toml"];
+    // Messages: none holds a picture, whether somebody hides or not.
+    if need_program("mosquitto") && need_program("mosquitto_sub") {
+        let folder = tempfile::tempdir().unwrap();
+        let source = film(folder.path());
+        fs::write(folder.path().join("rules.toml"), RULE).unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let broker = Mosquitto::start(place.path(), "allow_anonymous true");
+        let (heard, _listener) = Heard::listen(broker.port, &[]);
+        let (port, requests) = http_server(&[200], Duration::ZERO);
+        let (url, hook) = (format!("mqtt://127.0.0.1:{}", broker.port), format!("http://127.0.0.1:{port}/hook"));
+        let sent = ["--mqtt", &url, "--mqtt-interval", "0", "--webhook", &hook, "--snapshots", "shots", "--json-masks", "rle"];
+        let ended = edge_seg(folder.path(), &[&["run", "--source", &source], base.as_slice(), &sent, &HIDE].concat());
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let heard = heard.0.lock().unwrap();
+        assert!(heard.iter().any(|(_, topic, _)| topic.ends_with("/event")) && heard.iter().any(|(_, topic, _)| topic.ends_with("/state")));
+        let requests = requests.lock().unwrap();
+        assert!(!requests.is_empty());
+        for text in heard.iter().map(|(_, _, payload)| payload).chain(requests.iter().map(|(_, body)| body)) {
+            assert!(pictures_in_text(text).is_empty(), "{text}");
+        }
+    }
+    // Video that is sent on.
+    let pictures = tempfile::tempdir().unwrap();
+    if need_program("ffmpeg") {
+        for (scheme, hide) in [("rtmp", &[][..]), ("rtmp", &HIDE), ("srt", &HIDE)] {
+            let folder = tempfile::tempdir().unwrap();
+            let source = looped(pictures.path());
+            let run = ["--tags", "wall, flag", "--frames", "60", "--size", "224", "--key-interval", "6"];
+            let send = |address: &str| {
+                let source = source.each_ref().map(String::as_str);
+                edge_seg(folder.path(), &[&["run"], source.as_slice(), &run, &["--overlay", address], hide].concat())
+            };
+            let (taken, ended) = received(folder.path(), scheme, send);
+            assert_eq!(ended.code, 0, "{scheme}: {}", ended.stderr);
+            let name = taken.file_name().unwrap().to_str().unwrap();
+            let found = left_behind(folder.path(), &ended);
+            let frames = found.iter().filter(|(of, _)| of == name).count();
+            let shown = found.iter().filter(|(_, picture)| shows_mark(picture)).count();
+            assert!(frames >= 3 && if hide.is_empty() { shown >= 3 } else { shown == 0 }, "{scheme}, {hide:?}: {shown} of {frames}");
+        }
+    }
+}
+
+#[test]
+fn a_crash_leaves_nothing_of_what_is_hidden() {
+    let (folder, pictures) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let source = looped(pictures.path());
+    fs::write(folder.path().join("rules.toml"), RULE).unwrap();
+    let run = ["--tags", "wall, flag", "--size", "224", "--rules", "rules.toml"];
+    let outputs = ["--snapshots", "shots", "--events", "events.jsonl", "--masks", "masks", "--overlay", "out.y4m", "--key-interval", "3"];
+    let mut child = Command::new("sh")
+        .current_dir(folder.path())
+        .args(["-c", "ulimit -c unlimited; exec \"$@\"", "sh"])
+        .arg(binary("edge-seg"))
+        .arg("run")
+        .args(source)
+        .args([&run[..], &outputs, &HIDE].concat())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut said = String::new();
+    while said.lines().count() < 8 {
+        assert!(stdout.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    assert!(Command::new("kill").args(["-ABRT", &child.id().to_string()]).status().unwrap().success());
+    stdout.read_to_string(&mut said).unwrap();
+    let mut ended: Ended = child.wait_with_output().unwrap().into();
+    assert_eq!(ended.code, -1, "{}", ended.stderr);
+    ended.stdout = said;
+    // A film that nobody finished keeps another name, and the frame that was being written is cut off.
+    let film = folder.path().join(".out.part.y4m");
+    let bytes = fs::read(&film).unwrap();
+    let head = bytes.iter().position(|b| *b == b'\n').unwrap() + 1;
+    let frame = 6 + 3 * (SIZE.0 * SIZE.1) as usize;
+    fs::write(&film, &bytes[..head + (bytes.len() - head) / frame * frame]).unwrap();
+    // A dump of its memory would be a file that nobody knows how to search.
+    let found = left_behind(folder.path(), &ended);
+    assert!(found.len() > 3 && !found.iter().any(|(_, picture)| shows_mark(picture)), "{}", found.len());
+}
+
+#[test]
 fn no_route_of_the_page_shows_what_is_hidden() {
     for hide in [&[][..], &HIDE] {
         let folder = tempfile::tempdir().unwrap();
@@ -234,6 +347,9 @@ fn no_route_of_the_page_shows_what_is_hidden() {
             } else if gives("image/") {
                 ["", "?masks=true"].iter().flat_map(|query| pictures_in(&session.get(&format!("{path}{query}")).body)).collect()
             } else {
+                let bytes = if gives("text/event-stream") { session.beginning(path, 20_000) } else { session.get(path).body };
+                let shown = pictures_in_text(&String::from_utf8_lossy(&bytes)).iter().any(shows_mark);
+                assert!(hide.is_empty() || !shown, "{path}");
                 continue;
             };
             assert!(!found.is_empty(), "{path}: nothing to search");

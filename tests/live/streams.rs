@@ -1,7 +1,7 @@
 //! The overlay for whoever looks while it runs, taken by real servers and players.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -55,36 +55,45 @@ fn listens(protocol: &str, port: u16) -> bool {
     })
 }
 
+/// What a listener takes, in a file, of what is sent to it by RTMP or SRT.
+pub(crate) fn received(folder: &Path, scheme: &str, send: impl FnOnce(&str) -> Ended) -> (PathBuf, Ended) {
+    let (protocol, path, listen, ending) = match scheme {
+        "rtmp" => ("tcp", "/live/the-key", &["-listen", "1", "-f", "flv"][..], "flv"),
+        _ => ("udp", "?passphrase=the-key-is-long", &["-f", "mpegts"][..], "mpegts"),
+    };
+    let port = free_port();
+    let taken = folder.join(format!("taken.{ending}"));
+    let address = format!("{scheme}://127.0.0.1:{port}{path}");
+    let input = if scheme == "srt" { format!("{address}&mode=listener") } else { address.clone() };
+    let mut receiver = Command::new("ffmpeg");
+    receiver.args(["-v", "error", "-nostdin", "-y"]).args(listen).args(["-i", &input, "-c", "copy", "-f"]);
+    receiver.arg(if scheme == "rtmp" { "flv" } else { "mpegts" }).arg(&taken);
+    let mut receiver = receiver.stdout(Stdio::null()).spawn().unwrap();
+    let start = Instant::now();
+    while !listens(protocol, port) {
+        assert!(start.elapsed() < Duration::from_secs(60) && receiver.try_wait().unwrap().is_none(), "{scheme}: nothing listens");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let ended = send(&address);
+    while receiver.try_wait().unwrap().is_none() {
+        if start.elapsed() > Duration::from_secs(120) {
+            receiver.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    (taken, ended)
+}
+
 #[test]
 fn whoever_listens_takes_the_overlay_by_rtmp_and_srt() {
     if !need_program("ffmpeg") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    for (protocol, scheme, path, listen, ending) in [
-        ("tcp", "rtmp", "/live/the-key", &["-listen", "1", "-f", "flv"][..], "flv"),
-        ("udp", "srt", "?passphrase=the-key-is-long", &["-f", "mpegts"][..], "ts"),
-    ] {
-        let port = free_port();
-        let taken = folder.path().join(format!("taken.{ending}"));
-        let address = format!("{scheme}://127.0.0.1:{port}{path}");
-        let input = if scheme == "srt" { format!("{address}&mode=listener") } else { address.clone() };
-        let mut receiver = Command::new("ffmpeg");
-        receiver.args(["-v", "error", "-nostdin", "-y"]).args(listen).args(["-i", &input, "-c", "copy"]).arg(&taken);
-        let mut receiver = receiver.stdout(Stdio::null()).spawn().unwrap();
-        let start = Instant::now();
-        while !listens(protocol, port) {
-            assert!(start.elapsed() < Duration::from_secs(60) && receiver.try_wait().unwrap().is_none(), "{scheme}: nothing listens");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    for scheme in ["rtmp", "srt"] {
         // Capitals are no other scheme.
-        let ended = run(folder.path(), 60, &address.replacen(scheme, &scheme.to_uppercase(), 1));
-        while receiver.try_wait().unwrap().is_none() {
-            if start.elapsed() > Duration::from_secs(120) {
-                receiver.kill().unwrap();
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let send = |address: &str| run(folder.path(), 60, &address.replacen(scheme, &scheme.to_uppercase(), 1));
+        let (taken, ended) = received(folder.path(), scheme, send);
         assert_eq!(ended.code, 0, "{scheme}: {}", ended.stderr);
         assert!(!ended.stderr.contains("the-key"), "{}", ended.stderr);
         let (frames, size) = counted(&taken);

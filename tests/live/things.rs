@@ -5,7 +5,7 @@ mod drawn;
 use std::fs;
 use std::path::Path;
 
-use edge_seg_tests::{Ended, edge_seg, picture, root};
+use edge_seg_tests::{Ended, edge_seg, picture};
 use serde_json::Value;
 
 /// Two cats on grey, 5 frames a second: both stand for a second, then one walks out to the right, through the middle, and the other stays.
@@ -57,22 +57,6 @@ const RULES: &str = r#"
     name = "back"
     when = { word = "cat", line = "gate", crosses = "left" }
 "#;
-
-/// The fields that a table of a document names, each in its first cell, below a heading.
-fn documented(document: &str, heading: &str) -> Vec<String> {
-    let text = fs::read_to_string(root().join("docs").join(document)).unwrap();
-    let (_, section) = text.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("{document} has {heading}"));
-    let section = section.split("\n#").next().unwrap_or_default();
-    let cells = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('|').next().map(str::to_owned));
-    cells
-        .flat_map(|cell| cell.split('`').step_by(2).map(str::to_owned).collect::<Vec<_>>())
-        .filter(|name| !name.trim_matches([',', ' ']).is_empty())
-        .collect()
-}
-
-fn keys(value: &Value) -> Vec<&str> {
-    value.as_object().unwrap().keys().map(String::as_str).collect()
-}
 
 #[test]
 fn two_cats_are_counted_followed_and_told() {
@@ -126,24 +110,6 @@ fn two_cats_are_counted_followed_and_told() {
         { "word": "cat", "line": "gate", "to_right": 1, "to_left": 0 },
     ]);
     assert_eq!(frames[29]["tallies"], tallies);
-
-    // What a line holds stands in the document, and nothing else.
-    let fields = [documented("formats.md", "## A line of `run`"), documented("things.md", "## In the JSON lines")].concat();
-    let of_class = [documented("formats.md", "## A line of `segment`"), vec!["count".into()]].concat();
-    for frame in &frames {
-        for key in keys(frame) {
-            assert!(fields.iter().any(|name| name == key), "{key} of a line stands in no document");
-        }
-        for key in frame["classes"].as_array().unwrap().iter().flat_map(keys) {
-            assert!(of_class.iter().any(|name| name == key), "{key} of a class stands in no document");
-        }
-    }
-    let of_thing = documented("things.md", "### A thing");
-    let sorted = |mut names: Vec<String>| {
-        names.sort();
-        names
-    };
-    assert_eq!(sorted(of_thing), sorted(keys(thing).into_iter().map(str::to_owned).collect()));
 }
 
 #[test]
@@ -173,18 +139,33 @@ fn nothing_is_counted_unless_it_is_asked_for() {
 }
 
 #[test]
-fn bench_tells_what_things_cost() {
+fn bench_tells_what_each_option_costs() {
     let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("rules.toml"), RULES).unwrap();
     let stages = |more: &[&str]| -> Vec<String> {
         let base = ["bench", "test:?size=64x48", "--tags", "sky", "--size", "64", "--frames", "2", "--json"];
         let ended = edge_seg(folder.path(), &[&base, more].concat());
         assert_eq!(ended.code, 0, "{}", ended.stderr);
         let report: Value = serde_json::from_str(&ended.stdout).unwrap();
-        report["stages"].as_array().unwrap().iter().map(|stage| stage["stage"].as_str().unwrap().to_owned()).collect()
+        let list = report["stages"].as_array().unwrap();
+        let more = list.iter().filter(|stage| !["read", "prepare", "score"].contains(&stage["stage"].as_str().unwrap()));
+        assert!(more.clone().all(|stage| stage["median_ms"].as_f64() > Some(0.0)), "{report}");
+        list.iter().map(|stage| stage["stage"].as_str().unwrap().to_owned()).collect()
     };
     let plain = stages(&[]);
-    assert!(!plain.contains(&"things".to_owned()), "{plain:?}");
-    let things = stages(&["--things", "sky"]);
-    assert_eq!(things.len(), plain.len() + 2);
-    assert!(["motion", "things"].iter().all(|stage| things.iter().any(|s| s == stage)), "{things:?}");
+    for (more, own) in [
+        (&["--things", "sky"][..], &["motion", "things"][..]),
+        (&["--rules", "rules.toml"], &["rules"]),
+        (&["--index"], &["index"]),
+        (&["--hide", "sky"], &["hide"]),
+        (&["--things", "sky", "--rules", "rules.toml", "--index"], &["motion", "things", "rules", "index"]),
+    ] {
+        let found = stages(more);
+        let others: Vec<&str> = found.iter().filter(|stage| !plain.contains(stage)).map(String::as_str).collect();
+        assert_eq!(others, own, "{more:?}");
+    }
+    let cat = format!("{}:10,10,200,200=eye", picture("cat.jpg").display());
+    assert_eq!(stages(&["--example", &cat]), plain);
+    let both = edge_seg(folder.path(), &["bench", "--hide", "sky", "--index"]);
+    assert!(both.code == 2 && both.stderr.contains("--index"), "{}", both.stderr);
 }

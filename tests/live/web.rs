@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use edge_seg_tests::{binary, edge_seg, picture};
+use edge_seg_tests::{binary, edge_seg, picture, schema};
 use serde_json::{Value, json};
 
 /// A running session with its page; it is ended when the test is over.
@@ -89,11 +89,15 @@ impl Session {
             None => agent.run(request.body(()).unwrap()),
         };
         let mut response = response?;
-        Ok(Answer {
+        let answer = Answer {
             status: response.status().as_u16(),
             headers: response.headers().clone(),
             body: response.body_mut().with_config().limit(64 << 20).read_to_vec()?,
-        })
+        };
+        if answer.header("Content-Type") == "application/json" {
+            schema::check_answer(method, path, answer.status, &answer.json());
+        }
+        Ok(answer)
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {

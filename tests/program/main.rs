@@ -2,4 +2,5 @@
 
 mod command_line;
 mod find;
+mod json;
 mod terminal;

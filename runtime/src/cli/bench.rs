@@ -1,25 +1,28 @@
 mod machine;
 
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use edge_seg::hide::Hide;
 use edge_seg::live::{Countable, Follower, Sight, ThingOptions};
+use edge_seg::rules::{RuleBook, Watcher, brightness};
+use edge_seg::search::{IndexOptions, IndexWriter, Seen};
 use edge_seg::sink::{LegendEntry, Milliseconds, OverlayOptions};
 use edge_seg::source::{Pace, SourceOptions, open_source};
 use edge_seg::{Frame, Session, TagBank, parse_tags, read_tags_file};
 use edge_seg_board::boards::Multiplications;
 use edge_seg_board::boards::{BOARDS, Board, Rates};
 use edge_seg_kernels::{Kernels, kernels};
-use edge_seg_model::multiplications;
 use edge_seg_model::propagation::{PropagationOptions, Propagator};
 use edge_seg_model::render::draw_overlay_on;
+use edge_seg_model::{check_classes, join_examples, multiplications};
 use serde::Serialize;
 
 use self::machine::Machine;
 use super::args::{BackgroundArgs, ModelArgs, RefineArg};
+use super::examples::ExampleArg;
 use super::hide::HideArgs;
 use super::output::{Outcome, print_json};
 
@@ -49,6 +52,15 @@ pub struct BenchArgs {
     /// Also count and follow things of these words, as `run --things` does.
     #[arg(long, value_name = "WORDS", value_parser = super::run::countable)]
     things: Option<Countable>,
+    /// Also look for what a box of a picture shows, as `run --example` does. As often as there are boxes.
+    #[arg(long, value_name = "PICTURE:x,y,w,h=NAME")]
+    example: Vec<ExampleArg>,
+    /// Also watch by the zones, rules and profiles of a file, as `run --rules` does.
+    #[arg(long, value_name = "FILE")]
+    rules: Option<std::path::PathBuf>,
+    /// Also put each frame into an index, as `run --index` does once a second; it is thrown away.
+    #[arg(long, conflicts_with = "hide")]
+    index: bool,
     /// What is done to the masks' borders.
     #[arg(long, value_enum, default_value_t = RefineArg::None)]
     refine: RefineArg,
@@ -131,12 +143,23 @@ impl Elsewhere {
 }
 
 /// What is timed, in a frame's order; `frame` is all of it.
-const STAGES: [&str; 10] = ["read", "prepare", "encode", "score", "mask", "hide", "motion", "things", "overlay", "frame"];
-/// Of these, what is timed where things are followed.
-const OF_THINGS: [&str; 2] = ["motion", "things"];
+const STAGES: [&str; 12] = ["read", "prepare", "encode", "score", "mask", "motion", "things", "rules", "index", "hide", "overlay", "frame"];
+
+impl BenchArgs {
+    /// Whether a stage is of an option that was given, or of none.
+    fn times(&self, stage: &str) -> bool {
+        match stage {
+            "motion" | "things" => self.things.is_some(),
+            "rules" => self.rules.is_some(),
+            "index" => self.index,
+            "hide" => self.hide.is_given(),
+            _ => true,
+        }
+    }
+}
 
 pub fn run(args: &BenchArgs) -> Result<Outcome> {
-    let classes = match &args.tags_file {
+    let mut classes = match &args.tags_file {
         Some(file) => read_tags_file(file)?,
         None => parse_tags("--tags", &args.tags)?,
     };
@@ -144,7 +167,9 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
     let start = Instant::now();
     let session = args.model.session_with(None, args.gpu_masks)?.with_refinement(args.refine.into());
     let load = start.elapsed();
-    let bank = session.tag_bank(&classes, &args.background.words()?)?;
+    let examples = join_examples(&mut classes, &ExampleArg::embed_all(&args.example, &session)?);
+    let classes = check_classes("--tags, --example", classes)?;
+    let bank = session.tag_bank_with(&classes, &args.background.words()?, &examples)?;
     let words = start.elapsed() - load;
     let mut timed = Timed::new(args, &session, &bank)?;
     let first = timed.frame()?;
@@ -163,8 +188,7 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
     let stages: Vec<_> = STAGES
         .iter()
         .enumerate()
-        .filter(|(_, stage)| **stage != "hide" || args.hide.is_given())
-        .filter(|(_, stage)| args.things.is_some() || !OF_THINGS.contains(stage))
+        .filter(|(_, stage)| args.times(stage))
         .map(|(i, stage)| {
             let times: Vec<f64> = laps.iter().map(|lap| Milliseconds::rounded(lap.stages[i])).collect();
             Stage { stage, median_ms: quantile(&times, 0.5), p95_ms: quantile(&times, 0.95) }
@@ -235,6 +259,9 @@ struct Timed<'a> {
     uri: &'a str,
     /// What follows things, and the motion that it goes by.
     follower: Option<(Follower, Propagator)>,
+    watcher: Option<Watcher>,
+    /// With the folder that it lies in.
+    index: Option<(IndexWriter, tempfile::TempDir)>,
 }
 
 struct Lap {
@@ -249,6 +276,11 @@ impl<'a> Timed<'a> {
             let follower = Follower::new(ThingOptions::new(words))?;
             anyhow::Ok((follower, Propagator::new(PropagationOptions::default())))
         });
+        let watcher = args.rules.as_deref().map(|file| Watcher::new(RuleBook::read(file)?)).transpose()?;
+        let index = args.index.then(|| {
+            let folder = tempfile::tempdir().context("a folder for the index")?;
+            anyhow::Ok((IndexWriter::open(&folder.path().join("index"), session, &IndexOptions::default())?, folder))
+        });
         Ok(Self {
             source: open_source(&args.source, &options)?,
             session,
@@ -259,6 +291,8 @@ impl<'a> Timed<'a> {
             hide: args.hide.hide(session, None)?,
             uri: &args.source,
             follower: follower.transpose()?,
+            watcher,
+            index: index.transpose()?,
         })
     }
 
@@ -270,8 +304,9 @@ impl<'a> Timed<'a> {
         }
         let read = start.elapsed();
         let mut hide = Duration::ZERO;
-        let (mut motion_took, mut things_took) = (Duration::ZERO, Duration::ZERO);
-        let found = if self.hide.is_none() && self.follower.is_none() {
+        let [mut motion_took, mut things_took, mut rules_took, mut index_took] = [Duration::ZERO; 4];
+        let is_plain = self.hide.is_none() && self.follower.is_none() && self.watcher.is_none() && self.index.is_none();
+        let found = if is_plain {
             self.session.segment(&self.frame, self.bank, self.background)?
         } else {
             let moved = Instant::now();
@@ -279,10 +314,29 @@ impl<'a> Timed<'a> {
             motion_took = cut.map_or(Duration::ZERO, |_| moved.elapsed());
             let encoded = self.session.encode(&self.frame)?;
             let masks = self.session.masks(&self.frame, &encoded, self.bank, self.background)?;
+            let mut things = None;
             if let (Some((follower, propagator)), Some(another_scene)) = (&mut self.follower, cut) {
                 let motion = (!another_scene).then(|| propagator.motion(self.frame.pixels.dimensions()));
                 let (placement, patches) = (&encoded.placement, Some(&encoded.grid));
-                things_took = follower.follow(&Sight { found: &masks, placement, motion, patches, another_scene }).took;
+                let seen = things.insert(follower.follow(&Sight { found: &masks, placement, motion, patches, another_scene }));
+                things_took = seen.took;
+            }
+            if let Some(watcher) = &mut self.watcher {
+                let start = Instant::now();
+                if watcher.needs_light() {
+                    watcher.light(brightness(&self.frame.pixels));
+                }
+                match &things {
+                    Some(things) => watcher.look_at(&masks, things, SystemTime::now()),
+                    None => watcher.look(&masks, SystemTime::now()),
+                };
+                rules_took = start.elapsed();
+            }
+            if let Some((writer, _)) = &mut self.index {
+                let start = Instant::now();
+                let (picture, at) = (&self.frame.pixels, self.frame.timestamp);
+                writer.add(&Seen { encoded: &encoded, picture, time: SystemTime::now(), at, origin: self.uri })?;
+                index_took = start.elapsed();
             }
             if let Some(hidden) = &self.hide {
                 let start = Instant::now();
@@ -307,7 +361,20 @@ impl<'a> Timed<'a> {
         self.placement = Some(edge_seg::Placement::new(self.frame.pixels.dimensions(), image, self.session.size_px())?);
         let t = found.timings;
         Ok(Lap {
-            stages: [read, t.prepare, t.encode, t.score, t.mask, hide, motion_took, things_took, overlay, start.elapsed()],
+            stages: [
+                read,
+                t.prepare,
+                t.encode,
+                t.score,
+                t.mask,
+                motion_took,
+                things_took,
+                rules_took,
+                index_took,
+                hide,
+                overlay,
+                start.elapsed(),
+            ],
             cpu_ms: cpu_before.zip(machine::cpu_ms()).map(|(before, after)| after - before),
         })
     }

@@ -13,7 +13,8 @@ use edge_seg_bundle::date::{Date, parse_clock};
 use edge_seg_bundle::files::{cache_folder, replace_file};
 use edge_seg_bundle::text::shown;
 use edge_seg_live::rules::LocalClock;
-use edge_seg_live::search::{ANSWER_VERSION, Answer, time_in_name};
+use edge_seg_live::search::{Answer, time_in_name};
+use edge_seg_model::render::JsonVersion;
 use edge_seg_model::{is_companion, is_picture};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -68,7 +69,7 @@ pub struct SearchArgs {
 /// A line of JSON.
 #[derive(Serialize)]
 struct Line<'a> {
-    version: u32,
+    version: JsonVersion,
     #[serde(flatten)]
     answer: Answer<'a>,
     index: &'a str,
@@ -225,7 +226,7 @@ impl SearchArgs {
         };
         let answer = Answer::new(word, sighting, thumbnail.map(|path| path.display().to_string()));
         if self.json {
-            return print_json(&Line { version: ANSWER_VERSION, answer, index: place.name });
+            return print_json(&Line { version: JsonVersion, answer, index: place.name });
         }
         let Answer { box_px: [left, top, w, h], frame_px: [width, height], from, to, .. } = answer;
         let until = if from == to { String::new() } else { format!(" to {}", &to[11..19]) };

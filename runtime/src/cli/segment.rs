@@ -12,7 +12,7 @@ use edge_seg::{
     parse_tags, read_tags_file, score_tags,
 };
 use edge_seg_bundle::files::replace_file;
-use edge_seg_model::render::{HiddenReport, SegmentReport, draw_overlay_on};
+use edge_seg_model::render::{HiddenReport, JsonVersion, SegmentReport, draw_overlay_on};
 use edge_seg_model::{check_classes, join_examples, split_caption};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
@@ -283,6 +283,7 @@ impl Job<'_> {
         replace_file(&overlay_path, overlay_png.get_ref())?;
         Ok(Line {
             report: SegmentReport {
+                version: JsonVersion,
                 input: path.display().to_string(),
                 width,
                 height,

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use clap::{ArgGroup, Args, ValueEnum};
 use edge_seg::{Meaning, TagScore, expand_inputs, read_tags_file, score_tags};
 use edge_seg_kernels::Precision;
+use edge_seg_model::render::JsonVersion;
 use edge_seg_model::split_caption;
 use serde::Serialize;
 
@@ -79,6 +80,7 @@ enum ScoreArg {
 
 #[derive(Serialize)]
 struct Line<'a> {
+    version: JsonVersion,
     input: String,
     score: String,
     threshold: f32,
@@ -153,6 +155,7 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
                 tags.truncate(args.top.unwrap_or(usize::MAX));
                 let score = args.score.to_possible_value().map_or_else(String::new, |v| v.get_name().into());
                 print_json(&Line {
+                    version: JsonVersion,
                     input: path.display().to_string(),
                     score,
                     threshold: manifest.tag_threshold,

@@ -2,14 +2,14 @@
 
 use super::*;
 
-struct Mosquitto {
-    port: u16,
+pub(crate) struct Mosquitto {
+    pub(crate) port: u16,
     folder: std::path::PathBuf,
     process: Option<Running>,
 }
 
 impl Mosquitto {
-    fn start(folder: &Path, extra: &str) -> Self {
+    pub(crate) fn start(folder: &Path, extra: &str) -> Self {
         let port = free_port();
         fs::write(folder.join("mosquitto.conf"), format!("listener {port} 127.0.0.1\n{extra}\n")).unwrap();
         let mut broker = Self { port, folder: folder.into(), process: None };
@@ -36,10 +36,10 @@ impl Mosquitto {
 
 /// Everything that a broker hands out: whether it was retained, topic, payload.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Vec<(bool, String, String)>>>);
+pub(crate) struct Heard(pub(crate) Arc<Mutex<Vec<(bool, String, String)>>>);
 
 impl Heard {
-    fn listen(port: u16, more: &[&str]) -> (Self, Running) {
+    pub(crate) fn listen(port: u16, more: &[&str]) -> (Self, Running) {
         let heard = Self::default();
         let mut child = Running::start(
             Command::new("mosquitto_sub")
@@ -128,8 +128,10 @@ fn a_broker_gets_documents_states_and_events_and_changes_words() {
     assert!(state["words"]["sky"]["score"].as_f64().is_some_and(|s| (0.0..=1.0).contains(&s)), "{state}");
     assert!(state["words"]["sky"]["count"].is_u64() && state["words"]["traffic_light"].get("count").is_none(), "{state}");
     assert!(state["zones"]["left"]["sky"]["entered"].is_u64() && state["lines"]["gate"]["sky"]["to_left"].is_u64(), "{state}");
+    schema::check("mqtt-state", &state);
     let event = heard.json("edge-seg/cam/event", |_| true);
-    assert_eq!((event["rule"].as_str(), event["event"].as_str()), (Some("Sky!"), Some("started")));
+    schema::check("event", &event);
+    assert_eq!((event["version"].as_u64(), event["rule"].as_str(), event["event"].as_str()), (Some(1), Some("Sky!"), Some("started")));
     let documents = documents(&heard);
     for topic in [
         "sensor/cam/sky_share",
@@ -181,7 +183,8 @@ fn a_broker_gets_documents_states_and_events_and_changes_words() {
         ("edge-seg/cam/command", "quit", "ends no session"),
     ] {
         publish(broker.port, topic, payload, &[]);
-        heard.json("edge-seg/cam/error", |e| e["error"].as_str().is_some_and(|e| e.contains(complaint)));
+        let error = heard.json("edge-seg/cam/error", |e| e["error"].as_str().is_some_and(|e| e.contains(complaint)));
+        schema::check("mqtt-error", &error);
     }
     // A retained command would come back after every reconnection.
     publish(broker.port, "edge-seg/cam/words/set", "horse", &["-r"]);

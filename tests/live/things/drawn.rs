@@ -332,3 +332,23 @@ fn what_is_countable_is_read_and_told() {
         assert!(Follower::new(ThingOptions::new(Countable::All).with_least_share(share)).is_err());
     }
 }
+
+#[test]
+fn two_hundred_in_one_frame_keep_their_numbers() {
+    let mut film = Film::with(ThingOptions::new(Countable::All).with_least_share(0.0002));
+    let crowd = |frame: usize| -> Vec<Blob> {
+        let walked = |row: usize| frame as f32 * if row % 2 == 0 { 0.5 } else { -0.5 };
+        let one = |i: usize| blob(i % 9, [10.0 + 15.5 * (i % 20) as f32 + walked(i / 20), 14.0 + 18.0 * (i / 20) as f32], [4.5, 6.0]);
+        (0..200).map(one).collect()
+    };
+    film.show(&crowd(0));
+    let first = film.show(&crowd(1));
+    assert_eq!(first.count(1), Some(200));
+    let ids: Vec<u64> = crowd(1).iter().map(|blob| at(&first, blob.centre)).collect();
+    for frame in 2..9 {
+        let blobs = crowd(frame);
+        let things = film.show(&blobs);
+        let now: Vec<u64> = blobs.iter().map(|blob| at(&things, blob.centre)).collect();
+        assert_eq!((things.count(1), &now), (Some(200), &ids), "frame {frame}");
+    }
+}

@@ -12,7 +12,8 @@ use serde_json::json;
 use super::encode::data_uri;
 use super::http::{Context, Fault, answer};
 use super::words::work;
-use crate::search::{ANSWER_VERSION, Answer, Index, Query as Wanted};
+use crate::search::{Answer, Index, Query as Wanted};
+use edge_seg_model::render::JSON_VERSION;
 use edge_seg_model::{parse_words, same_name};
 
 /// Answers that a client may ask for, each with its picture.
@@ -68,7 +69,7 @@ pub(super) async fn search(State(context): State<Context>, which: Result<Query<S
                 answers.push(Answer::new(word, sighting, thumbnail));
             }
         }
-        Ok(json!({ "version": ANSWER_VERSION, "milliseconds": took_ms, "answers": answers }))
+        Ok(json!({ "version": JSON_VERSION, "milliseconds": took_ms, "answers": answers }))
     });
     Ok(answer(&found.await?))
 }

@@ -13,9 +13,8 @@ use serde_json::{Value, json};
 use super::encode::{data_uri, fitted, jpeg};
 use crate::rules::{Event, EventKind, Measured};
 use crate::session::{EventBus, FrameReport, SegmentedFrame};
+use edge_seg_model::render::JSON_VERSION;
 
-/// Which fields an answer has.
-const ANSWER_VERSION: u32 = 1;
 /// Events that are kept; beyond, the oldest go.
 pub(super) const KEPT: usize = 200;
 /// Longer side of a picture: a few kilobytes each.
@@ -119,7 +118,7 @@ impl Log {
         // Who knows more than there is knows another run.
         let after = if after > self.changes { 0 } else { after };
         let entries: Vec<_> = self.entries.iter().rev().filter(|entry| entry.changed > after).take(most).collect();
-        json!({ "version": ANSWER_VERSION, "revision": self.changes, "events": entries })
+        json!({ "version": JSON_VERSION, "revision": self.changes, "events": entries })
     }
 }
 

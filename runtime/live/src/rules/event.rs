@@ -1,6 +1,7 @@
 use serde::Serialize;
 
 use super::Measured;
+use edge_seg_model::render::JsonVersion;
 
 /// A rule's event began or ended.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -22,6 +23,22 @@ pub struct Event {
     /// The picture that was kept of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
+}
+
+impl Event {
+    /// As it is told by itself: its fields, and their version.
+    ///
+    /// # Errors
+    /// If a number is none.
+    pub fn line(&self) -> serde_json::Result<String> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            version: JsonVersion,
+            #[serde(flatten)]
+            event: &'a Event,
+        }
+        serde_json::to_string(&Line { version: JsonVersion, event: self })
+    }
 }
 
 /// What an event tells.

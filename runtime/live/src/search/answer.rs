@@ -3,9 +3,6 @@ use serde::Serialize;
 
 use super::Sighting;
 
-/// Of the fields of an [`Answer`].
-pub const ANSWER_VERSION: u32 = 1;
-
 /// A sighting as JSON tells it.
 #[derive(Debug, Serialize)]
 pub struct Answer<'a> {

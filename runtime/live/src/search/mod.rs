@@ -32,7 +32,7 @@ mod sink;
 mod tests;
 mod writer;
 
-pub use answer::{ANSWER_VERSION, Answer};
+pub use answer::Answer;
 pub use names::time_in_name;
 pub use reader::{Contents, Index, Query, Sighting};
 pub use sink::IndexSink;

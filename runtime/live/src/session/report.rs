@@ -7,11 +7,13 @@ use super::frame::SegmentedFrame;
 use super::governor::Governed;
 use crate::rules::{Event, Tally, Watcher, brightness};
 use crate::things::Thing;
-use edge_seg_model::render::{ClassReport, HiddenReport, MaskReport, MaskStyle, Milliseconds};
+use edge_seg_model::render::{ClassReport, HiddenReport, JsonVersion, MaskReport, MaskStyle, Milliseconds};
 
 /// What is told of a frame, as one JSON line.
 #[derive(Default, Serialize)]
 pub struct FrameReport {
+    /// Of the fields.
+    pub version: JsonVersion,
     /// The frame's number in its source.
     pub sequence: u64,
     /// Its time since the source started.
@@ -90,6 +92,7 @@ impl FrameReport {
         }
         let ms = Milliseconds::rounded;
         Self {
+            version: JsonVersion,
             sequence: shown.frame.sequence,
             timestamp_ms: ms(shown.frame.timestamp),
             width: shown.frame.pixels.width(),

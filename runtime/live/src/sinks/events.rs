@@ -87,9 +87,8 @@ fn is_torn(path: &Path) -> std::io::Result<bool> {
 impl LiveSink for EventLog {
     fn take(&mut self, _: &Arc<SegmentedFrame>, report: &Arc<FrameReport>) -> Result<()> {
         for event in &report.events {
-            let mut line = serde_json::to_vec(event).map_err(|e| Error::io(self.path.clone())(e.into()))?;
-            line.push(b'\n');
-            self.waiting.push_back(line);
+            let line = event.line().map_err(|e| Error::io(self.path.clone())(e.into()))?;
+            self.waiting.push_back((line + "\n").into_bytes());
         }
         if self.waiting.len() > MAX_WAITING {
             let lost = self.waiting.len() - MAX_WAITING;

@@ -151,7 +151,7 @@ impl Webhook {
 impl LiveSink for Webhook {
     fn take(&mut self, _: &Arc<SegmentedFrame>, report: &Arc<FrameReport>) -> Result<()> {
         for event in report.events.iter().filter(|event| event.event.is_acted_on()) {
-            let body = serde_json::to_string(event).unwrap_or_default();
+            let body = event.line().unwrap_or_default();
             if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.queue.try_send(body) {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
             }

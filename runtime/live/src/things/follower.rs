@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -118,6 +118,12 @@ impl Place {
     fn distance(&self, [x, y]: [f32; 2]) -> f32 {
         let along = |v: f32, i: usize| (v - self.middle[i]).abs() / (self.size[i] / 2.0).max(1.0);
         along(x, 0).max(along(y, 1))
+    }
+
+    /// Whether a place can lie within both, each larger by this many pixels.
+    fn meets(&self, other: &Self, room_px: f32) -> bool {
+        let reach = |place: &Self, i: usize| ROOM * place.size[i].max(2.0) / 2.0 + room_px;
+        (0..2).all(|i| (self.middle[i] - other.middle[i]).abs() <= reach(self, i) + reach(other, i))
     }
 
     fn holds(&self, place: [f32; 2]) -> bool {
@@ -300,6 +306,7 @@ impl Follower {
             .iter()
             .filter(|other| other.serial != track.serial && other.word == track.word && other.id.is_some())
             .map(|other| Place { middle: other.expected(now), size: other.size })
+            .filter(|other| other.meets(&expected, self.cells.side_px as f32))
             .collect();
         let (mut sum, mut count, mut all) = ([0.0f32; 2], 0.0f32, 0.0f32);
         for cell in self.cells_in(&expected) {
@@ -479,18 +486,17 @@ impl Follower {
     /// Gives pieces to tracks, or begins new ones, and forgets what has been out of sight for too long. `[pieces]`: serial numbers
     fn assign(&mut self, pieces: &[Piece], is_large: impl Fn(&Piece) -> bool, now: Duration) -> Vec<Option<u32>> {
         let mut given: Vec<Option<u32>> = pieces.iter().map(|piece| piece.track).collect();
+        let mut taken: BTreeSet<u32> = given.iter().flatten().copied().collect();
         // What was lost, by where it should be and what it looks like.
         let mut pairs = Vec::new();
         for (i, piece) in pieces.iter().enumerate().filter(|(i, piece)| given[*i].is_none() && is_large(piece)) {
-            for track in
-                self.tracks.iter().filter(|track| self.word(piece.label) == Some(&track.word) && !given.contains(&Some(track.serial)))
-            {
+            for track in self.tracks.iter().filter(|track| self.word(piece.label) == Some(&track.word) && !taken.contains(&track.serial)) {
                 pairs.extend(track.cost(piece, now).map(|cost| (cost, i, track.serial)));
             }
         }
         pairs.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.2.cmp(&b.2)));
         for (_, piece, serial) in pairs {
-            if given[piece].is_none() && !given.contains(&Some(serial)) {
+            if given[piece].is_none() && taken.insert(serial) {
                 given[piece] = Some(serial);
             }
         }

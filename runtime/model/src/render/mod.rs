@@ -15,4 +15,4 @@ mod report;
 pub use mask_png::encode_mask;
 pub use overlay::{Legend, LegendEntry, OverlayOptions, Panel, draw_overlay, draw_overlay_in, draw_overlay_on, printable};
 pub use palette::class_colour;
-pub use report::{ClassReport, HiddenReport, MaskReport, MaskStyle, Milliseconds, SegmentReport};
+pub use report::{ClassReport, HiddenReport, JSON_VERSION, JsonVersion, MaskReport, MaskStyle, Milliseconds, SegmentReport};

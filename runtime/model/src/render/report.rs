@@ -1,14 +1,29 @@
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::hide::{Hidden, Whole};
 use crate::mask::region::{class_counts, class_outlines};
 use crate::{Extent, LabelMap, Segmentation, Timings};
 
+/// Raised when a field of what is told as JSON changes or goes. One that is added leaves it. `docs/json.md` has them all.
+pub const JSON_VERSION: u32 = 1;
+
+/// [`JSON_VERSION`], as the field of what is told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JsonVersion;
+
+impl Serialize for JsonVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(JSON_VERSION)
+    }
+}
+
 /// What is told of a picture, as one JSON line.
 #[derive(Debug, Serialize)]
 pub struct SegmentReport {
+    /// Of the fields.
+    pub version: JsonVersion,
     /// The picture.
     pub input: String,
     /// Its width in pixels.

@@ -38,6 +38,10 @@ struct Grammar {
     articles: &'static [&'static str],
     /// Words behind which stands what the thing before them is of: a table of wood.
     of: &'static [&'static str],
+    /// Words that stand between two things in English too, and what they are there.
+    between: &'static [(&'static str, &'static str)],
+    /// Whether one word is made of several, the last of which is the thing: Gartenstuhl.
+    compounds: bool,
     /// Endings of inflected forms, and what stands in their place in the lexicon.
     endings: &'static [(&'static str, &'static str)],
     /// Whether a noun that qualifies another stands behind it.
@@ -48,13 +52,38 @@ const ENGLISH: Language = Language(0);
 
 /// In the order in which they are asked.
 static GRAMMARS: [Grammar; 9] = [
-    Grammar { code: "en", name: "English", accents: "", articles: &[], of: &[], endings: &[], head_first: false },
+    Grammar {
+        code: "en",
+        name: "English",
+        accents: "",
+        articles: &[],
+        of: &[],
+        between: &[],
+        compounds: false,
+        endings: &[],
+        head_first: false,
+    },
     Grammar {
         code: "de",
         name: "German",
         accents: "äöüß",
         articles: &["der", "die", "das", "den", "dem", "des", "ein", "eine", "einen", "einem", "einer", "eines"],
         of: &["aus", "von"],
+        between: &[
+            ("mit", "with"),
+            ("ohne", "without"),
+            ("und", "and"),
+            ("auf", "on"),
+            ("in", "in"),
+            ("im", "in"),
+            ("am", "at"),
+            ("an", "at"),
+            ("unter", "under"),
+            ("neben", "next to"),
+            ("vor", "in front of"),
+            ("hinter", "behind"),
+        ],
+        compounds: true,
         endings: &[("n", ""), ("e", ""), ("en", ""), ("er", ""), ("es", ""), ("em", ""), ("s", "")],
         head_first: false,
     },
@@ -64,6 +93,8 @@ static GRAMMARS: [Grammar; 9] = [
         accents: "áéíñóúü",
         articles: &["el", "la", "los", "las", "un", "una", "unos", "unas"],
         of: &["de", "del"],
+        between: &[("con", "with"), ("sin", "without"), ("y", "and"), ("en", "on"), ("sobre", "on"), ("bajo", "under")],
+        compounds: false,
         endings: &[("s", ""), ("es", ""), ("a", "o"), ("as", "o"), ("ces", "z")],
         head_first: true,
     },
@@ -73,6 +104,17 @@ static GRAMMARS: [Grammar; 9] = [
         accents: "àâæçèéêëîïôœùûüÿ",
         articles: &["le", "la", "les", "l'", "un", "une"],
         of: &["de", "du", "des", "d'", "a", "au", "en"],
+        between: &[
+            ("avec", "with"),
+            ("sans", "without"),
+            ("et", "and"),
+            ("sur", "on"),
+            ("dans", "in"),
+            ("sous", "under"),
+            ("devant", "in front of"),
+            ("derriere", "behind"),
+        ],
+        compounds: false,
         endings: &[("s", ""), ("x", ""), ("e", ""), ("es", ""), ("aux", "al")],
         head_first: true,
     },
@@ -82,6 +124,21 @@ static GRAMMARS: [Grammar; 9] = [
         accents: "àèéìîòóù",
         articles: &["il", "lo", "la", "l'", "i", "gli", "le", "un", "un'", "una", "uno"],
         of: &["di", "del", "della", "dello", "dei", "delle", "degli", "d'", "da", "in"],
+        between: &[
+            ("con", "with"),
+            ("senza", "without"),
+            ("e", "and"),
+            ("su", "on"),
+            ("sul", "on"),
+            ("sulla", "on"),
+            ("sullo", "on"),
+            ("sull'", "on"),
+            ("nel", "in"),
+            ("nella", "in"),
+            ("nell'", "in"),
+            ("sotto", "under"),
+        ],
+        compounds: false,
         endings: &[("i", "o"), ("e", "a"), ("i", "e"), ("a", "o"), ("e", "o"), ("hi", "o"), ("he", "a"), ("i", "a")],
         head_first: true,
     },
@@ -91,6 +148,17 @@ static GRAMMARS: [Grammar; 9] = [
         accents: "àáâãçéêíóôõúü",
         articles: &["o", "a", "os", "as", "um", "uma"],
         of: &["de", "do", "da", "dos", "das"],
+        between: &[
+            ("com", "with"),
+            ("sem", "without"),
+            ("e", "and"),
+            ("em", "on"),
+            ("no", "on"),
+            ("na", "on"),
+            ("sobre", "on"),
+            ("sob", "under"),
+        ],
+        compounds: false,
         endings: &[("s", ""), ("es", ""), ("a", "o"), ("as", "o"), ("oes", "ao"), ("aes", "ao"), ("is", "l")],
         head_first: true,
     },
@@ -100,6 +168,18 @@ static GRAMMARS: [Grammar; 9] = [
         accents: "áèéêëíïóöúü",
         articles: &["de", "het", "een"],
         of: &["van"],
+        between: &[
+            ("met", "with"),
+            ("zonder", "without"),
+            ("en", "and"),
+            ("op", "on"),
+            ("in", "in"),
+            ("onder", "under"),
+            ("naast", "next to"),
+            ("voor", "in front of"),
+            ("achter", "behind"),
+        ],
+        compounds: true,
         endings: &[("en", ""), ("s", ""), ("e", ""), ("n", "")],
         head_first: false,
     },
@@ -109,6 +189,8 @@ static GRAMMARS: [Grammar; 9] = [
         accents: "ąćęłńóśźż",
         articles: &[],
         of: &["z", "ze"],
+        between: &[("bez", "without"), ("i", "and"), ("na", "on"), ("w", "in"), ("pod", "under")],
+        compounds: false,
         endings: &[("y", ""), ("i", ""), ("a", "y"), ("e", "y"), ("y", "a"), ("i", "a"), ("e", ""), ("e", "a"), ("a", "i"), ("ie", "i")],
         head_first: false,
     },
@@ -118,10 +200,17 @@ static GRAMMARS: [Grammar; 9] = [
         accents: "",
         articles: &["的", "一", "个", "個", "只", "隻", "辆", "輛", "张", "張", "条", "條", "棵", "位"],
         of: &[],
+        between: &[],
+        compounds: false,
         endings: &[],
         head_first: false,
     },
 ];
+
+/// Words of English sentences that no other language has between things: where one stands beside others, all are English. To the French
+/// the is tea.
+const ENGLISH_GRAMMAR: [&str; 17] =
+    ["the", "with", "without", "of", "and", "on", "at", "from", "under", "behind", "near", "this", "that", "these", "his", "its", "my"];
 
 impl Language {
     fn grammar(self) -> &'static Grammar {
@@ -336,6 +425,10 @@ fn look_up(word: &str, languages: &Languages, wants_others: bool) -> Meaning {
         (false, true) => English::Rare,
         (false, false) => English::RareForm,
     };
+    let is_sentence = spelt.contains(' ') && spelt.split(' ').any(|part| ENGLISH_GRAMMAR.contains(&part));
+    if is_sentence && all_english(English::Name) {
+        return Meaning::English { others: Vec::new() };
+    }
     let mut asked = languages.asked.iter().copied();
     let mut found = None;
     for language in asked.by_ref() {
@@ -344,7 +437,7 @@ fn look_up(word: &str, languages: &Languages, wants_others: bool) -> Meaning {
             ENGLISH if languages.named => None,
             // Nobody said which: where languages differ, what most of them mean, or else the commonest English word.
             ENGLISH => commonest(&spelt, &key, languages).map(translated),
-            language => translate(&key, language).map(|english| translated(Translation { language, english })),
+            language => translate(&key, language, Words::Known).map(|english| translated(Translation { language, english })),
         };
         if found.is_some() {
             break;
@@ -354,7 +447,7 @@ fn look_up(word: &str, languages: &Languages, wants_others: bool) -> Meaning {
         Some(found) => found,
         // A name is English where nothing else has a word like it.
         None if all_english(English::Name) => Meaning::English { others: Vec::new() },
-        None => Meaning::Unknown { part: None, near: Vec::new() },
+        None => composed(&key, languages).map_or(Meaning::Unknown { part: None, near: Vec::new() }, translated),
     };
     if matches!(&found, Meaning::Translated { means, .. } if self::spelt(&means.english) == spelt) {
         return Meaning::English { others: Vec::new() };
@@ -366,11 +459,18 @@ fn look_up(word: &str, languages: &Languages, wants_others: bool) -> Meaning {
     };
     if wants_others {
         for language in asked.filter(|language| *language != ENGLISH) {
-            let other = translate(&key, language).filter(|other| *other != english && others.iter().all(|known| known.english != *other));
+            let other = translate(&key, language, Words::Known)
+                .filter(|other| *other != english && others.iter().all(|known| known.english != *other));
             others.extend(other.map(|english| Translation { language, english }));
         }
     }
     found
+}
+
+/// What a word means that is made of others, in the first language that makes such words.
+fn composed(key: &str, languages: &Languages) -> Option<Translation> {
+    let mut asked = languages.asked.iter().copied().filter(|language| language.grammar().compounds);
+    asked.find_map(|language| translate(key, language, Words::Composed).map(|english| Translation { language, english }))
 }
 
 fn translated(means: Translation) -> Meaning {
@@ -544,21 +644,31 @@ fn undoubled(base: &str) -> Option<&str> {
 }
 
 /// What a folded text means in a language: a word, or several with an adjective or what the thing is of.
-fn translate(key: &str, language: Language) -> Option<String> {
+fn translate(key: &str, language: Language, which: Words) -> Option<String> {
     if let Some(english) = form(key, language) {
         return Some(english.into());
     }
-    let parts = if language.code() == "zh" { cut_chinese(key, language)? } else { cut(key, language)? };
+    let parts = if language.code() == "zh" { cut_chinese(key, language)? } else { cut(key, language, which)? };
     compose(&parts, language.grammar())
+}
+
+/// Which words of a text are taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Words {
+    /// Those that the lexicon has, in any form.
+    Known,
+    /// Those that are made of them as well.
+    Composed,
 }
 
 /// A part of a text.
 enum Part {
     Means(&'static str),
     Of,
+    Between(&'static str),
 }
 
-fn cut(key: &str, language: Language) -> Option<Vec<Part>> {
+fn cut(key: &str, language: Language, which: Words) -> Option<Vec<Part>> {
     let spaced = key.replace('\'', "' ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     let grammar = language.grammar();
@@ -576,13 +686,20 @@ fn cut(key: &str, language: Language) -> Option<Vec<Part>> {
         }
         let word = words[at];
         let inside = at > 0 && at + 1 < words.len();
+        let between = grammar.between.iter().find(|(known, _)| inside && *known == word);
         if inside && grammar.of.contains(&word) {
             // `de la`: the article behind it is left out below.
             parts.push(Part::Of);
+        } else if let Some((_, english)) = between {
+            parts.push(Part::Between(english));
         } else if at + 1 < words.len() && grammar.articles.contains(&word) {
             // Nothing to look for.
         } else {
-            parts.push(Part::Means(form(word, language)?));
+            match form(word, language) {
+                Some(english) => parts.push(Part::Means(english)),
+                None if which == Words::Composed => parts.extend(compound(word, language)?.map(Part::Means)),
+                None => return None,
+            }
         }
         at += 1;
     }
@@ -631,6 +748,21 @@ fn form(word: &str, language: Language) -> Option<&'static str> {
     if plain == word { None } else { find(&plain).or_else(|| inflected(&plain)) }
 }
 
+/// Letters of each part of a compound: shorter ones are found in any word.
+const PART_LETTERS: usize = 4;
+
+/// What a word is made of: one that the lexicon has, perhaps with what joins it to the other, and the longest behind it that it has in any
+/// form.
+fn compound(word: &str, language: Language) -> Option<[&'static str; 2]> {
+    let joints = if language.code() == "de" { &["", "s", "n", "e", "es", "en", "er"][..] } else { &["", "s", "en", "e"] };
+    let cuts = word.char_indices().map(|(at, _)| at).skip(PART_LETTERS);
+    cuts.filter(|at| word[*at..].chars().count() >= PART_LETTERS).find_map(|at| {
+        let (before, thing) = word.split_at(at);
+        let known = |joint: &&str| before.strip_suffix(*joint).filter(|b| b.len() >= PART_LETTERS).and_then(|b| entry(b, language));
+        Some([joints.iter().find_map(|joint| known(&joint))?, form(thing, language)?])
+    })
+}
+
 /// Dutch writes a long vowel once in front of one consonant and a vowel: bomen, of boom.
 fn lengthened(base: &str) -> Option<String> {
     let consonant = base.chars().next_back()?;
@@ -646,11 +778,24 @@ fn lengthened(base: &str) -> Option<String> {
 
 /// English order: what the thing is of, then adjectives, then the thing.
 fn compose(parts: &[Part], grammar: &Grammar) -> Option<String> {
+    let mut said: Vec<String> = Vec::new();
+    for part in parts.chunk_by(|_, next| !matches!(next, Part::Between(_))) {
+        match part.split_first()? {
+            (Part::Between(english), things) => said.extend([(*english).to_owned(), composed_thing(things, grammar)?]),
+            _ => said.push(composed_thing(part, grammar)?),
+        }
+    }
+    Some(said.join(" "))
+}
+
+/// A thing with what is said of it.
+fn composed_thing(parts: &[Part], grammar: &Grammar) -> Option<String> {
     let mut groups: Vec<Vec<&str>> = vec![Vec::new()];
     for part in parts {
         match part {
             Part::Of => groups.push(Vec::new()),
             Part::Means(english) => groups.last_mut()?.push(english),
+            Part::Between(_) => return None,
         }
     }
     if groups.iter().any(Vec::is_empty) || groups.iter().map(Vec::len).sum::<usize>() > 6 {
@@ -675,7 +820,12 @@ fn strange_part(word: &str, languages: &Languages) -> Option<String> {
     let spelt = spelt(word);
     let strange = |part: &&str| {
         let key = fold(part);
-        !is_english(part, English::Name) && languages.asked.iter().all(|l| *l == ENGLISH || form(&key, *l).is_none())
+        let has = |l: &Language| {
+            let grammar = l.grammar();
+            let joins = grammar.of.contains(&key.as_str()) || grammar.between.iter().any(|(known, _)| *known == key);
+            joins || *l != ENGLISH && form(&key, *l).is_some()
+        };
+        !is_english(part, English::Name) && !languages.asked.iter().any(has)
     };
     spelt.split_once(' ')?;
     spelt.split(' ').find(strange).map(Into::into)
@@ -857,6 +1007,29 @@ mod tests {
         ] {
             assert_eq!(english(phrase, "all"), meant, "{phrase}");
         }
+        for (phrase, meant) in [
+            ("die Frau mit Hut", "woman with hat"),
+            ("ein Mann auf einem Fahrrad", "man on bicycle"),
+            ("Hund im Gras", "dog in grass"),
+            ("roter Stuhl neben dem Tisch", "red chair next to table"),
+            ("perro en la hierba", "dog on grass"),
+            ("mujer con sombrero rojo", "woman with red hat"),
+            ("chien sur l'herbe", "dog on grass"),
+            ("chat noir dans une boîte", "black cat in box"),
+            ("gatto sulla sedia", "cat on chair"),
+            ("cachorro na grama", "dog on grass"),
+            ("hond op het gras", "dog on grass"),
+            ("Feuerwehrauto", "fire truck"),
+            ("Gartentisch", "garden table"),
+            ("rote Gartentische", "red garden table"),
+        ] {
+            assert_eq!(english(phrase, "all"), meant, "{phrase}");
+        }
+        // An English sentence is one, whatever its words mean elsewhere.
+        for phrase in ["the dame", "the dame with the hut", "dame on the chaise", "the rue"] {
+            assert_eq!((english(phrase, "all"), english(phrase, "fr")), (phrase.into(), phrase.into()), "{phrase}");
+        }
+        assert_eq!(english("thé vert", "all"), "green tea");
         // A word that is unknown makes the phrase unknown, and nothing is made up.
         assert_eq!(english("rotes Xyzzyplugh", "all"), "rotes Xyzzyplugh");
         let meant = meaning("rotes Xyzzyplugh", &Languages::default());

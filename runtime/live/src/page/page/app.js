@@ -114,6 +114,9 @@ function number({ things, width }) {
   }
 }
 
+/** Counts that find room as large numbers; more are lines of a list, what is there first. */
+const MANY = 8;
+
 /** What is counted, as large numbers: words, zones, lines. */
 function count({ classes, tallies = [] }) {
   const lines = classes.filter((c) => c.count !== undefined).map((c) => [c.name, c.count, ""]);
@@ -125,7 +128,7 @@ function count({ classes, tallies = [] }) {
   if (lines.length !== list.children.length || lines.some(([name], i) => list.children[i].firstChild.textContent !== name)) {
     list.replaceChildren(...lines.map(([name]) => {
       const [group, dt, dd] = ["div", "dt", "dd"].map((tag) => document.createElement(tag));
-      dt.textContent = name;
+      dt.textContent = dt.title = name;
       group.append(dt, dd);
       return group;
     }));
@@ -134,7 +137,9 @@ function count({ classes, tallies = [] }) {
     const small = document.createElement("small");
     small.textContent = more ? ` ${more}` : "";
     list.children[i].lastChild.replaceChildren(String(value), small);
+    list.children[i].classList.toggle("none", value === 0);
   });
+  list.classList.toggle("many", lines.length > MANY);
 }
 
 async function frames() {

@@ -228,7 +228,7 @@ impl LiveSink for Mqtt {
             if self.rules.contains(&event.rule) {
                 self.outbox.retain(&self.topic(&format!("rule/{}", slug(&event.rule))), state);
             }
-            self.outbox.keep(self.topic("event"), serde_json::to_vec(event).unwrap_or_default());
+            self.outbox.keep(self.topic("event"), event.line().unwrap_or_default().into_bytes());
         }
         self.frames_since += 1;
         let since = self.last_state.map(|last| last.elapsed());
