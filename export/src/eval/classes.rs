@@ -257,6 +257,17 @@ impl ClassTable {
         }
     }
 
+    /// Which of several columns of numbers label pictures are taken to hold; nothing where there is one alone, or it was named.
+    pub fn values_told(&self, named: Option<&str>) -> Option<String> {
+        let is_colour = |name: &str| ["r", "g", "b", "red", "green", "blue"].iter().any(|part| name.eq_ignore_ascii_case(part));
+        let is_of_numbers = |at: &usize| self.rows.iter().all(|row| row[*at].parse::<i32>().is_ok());
+        let columns = (0..self.columns.len()).filter(|at| !is_colour(&self.columns[*at]) && is_of_numbers(at));
+        let numbers: Vec<&str> = columns.map(|at| self.columns[at].as_str()).collect();
+        let chosen = self.values(named).ok().filter(|_| named.is_none() && numbers.len() > 1)?;
+        let others = numbers.iter().filter(|name| **name != self.columns[chosen]).copied().collect::<Vec<_>>();
+        Some(format!("values by column {}, not {}", self.columns[chosen], others.join(", ")))
+    }
+
     /// The name in a row, and other words for it that stand behind it: ADE20K's tables have `building;edifice` and `floor, flooring`.
     fn names(&self, row: usize, column: usize) -> (Option<&str>, impl Iterator<Item = &str>) {
         let mut words = self.rows[row][column].split([';', ',']).map(str::trim).filter(|word| !word.is_empty());
@@ -460,6 +471,14 @@ mod tests {
 
     fn table() -> ClassTable {
         ClassTable::parse("t", COCO).unwrap()
+    }
+
+    #[test]
+    fn which_of_several_columns_gives_the_values_is_told() {
+        let table = ClassTable::parse("t", "name,id,trainId,r,g,b\nroad,7,0,1,2,3\nvoid,0,-1,0,0,0\n").unwrap();
+        assert_eq!(table.values_told(None).as_deref(), Some("values by column id, not trainId"));
+        assert_eq!(table.values_told(Some("trainId")), None);
+        assert_eq!(ClassTable::parse("t", "id,name\n1,cat\n").unwrap().values_told(None), None);
     }
 
     #[test]

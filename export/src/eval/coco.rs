@@ -76,6 +76,7 @@ pub fn read(path: &Path, text: &str, images: &Path, only: Option<&HashSet<String
         drawn.entry(annotation.image_id).or_default().push((area, annotation.category_id, mask));
     }
     let mut pairs = Vec::new();
+    let mut apart = Apart::default();
     for image in document.images {
         let picture = picture(images, &image.file_name, &place);
         let named = picture.as_deref().unwrap_or(Path::new(last_part(&image.file_name)));
@@ -84,6 +85,7 @@ pub fn read(path: &Path, text: &str, images: &Path, only: Option<&HashSet<String
             continue;
         }
         let picture = picture?;
+        apart.check(&place, &image.file_name, &picture)?;
         // What is small lies on top of what is large. That something is a crowd says nothing of it: datumaro and supervision call
         // every mask of run lengths so.
         let sized = |(area, category, mask): (Option<f64>, u32, Segmentation)| (area.unwrap_or_else(|| mask.area_px()), category, mask);
@@ -99,6 +101,22 @@ pub fn read(path: &Path, text: &str, images: &Path, only: Option<&HashSet<String
     pairs.sort_by(|a, b| a.stem.cmp(&b.stem));
     let listed = |c: Category| Listed { id: Some(c.id), name: c.name, colour: None, synonyms: Vec::new() };
     Ok((pairs, document.categories.into_iter().map(listed).collect()))
+}
+
+/// The pictures that the names in a file of labels have led to.
+#[derive(Default)]
+pub(super) struct Apart(HashMap<PathBuf, String>);
+
+impl Apart {
+    /// That no other name has led to this picture: of names without their folders nobody knows whose labels they are.
+    ///
+    /// # Errors
+    /// [`Error::File`] if one has.
+    pub(super) fn check(&mut self, place: &str, name: &str, picture: &Path) -> Result<()> {
+        let Some(other) = self.0.insert(picture.into(), name.to_owned()) else { return Ok(()) };
+        let found = format!("{}, which {other:?} names too; take the folder in which both are found", picture.display());
+        Err(Error::file(place, name, "a picture of its own", found))
+    }
 }
 
 /// A path's name without its folders, which tools on Windows part with their own sign.

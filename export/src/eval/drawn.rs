@@ -9,7 +9,7 @@ use edge_seg_model::lists::{self, Listed};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::coco::{self, uploaded};
+use super::coco::{self, Apart, uploaded};
 use super::left_out::{LeftOut, parted, unless_all};
 use super::pictures::{self, Coding, Pair};
 use super::shapes::{Segmentation, Shapes};
@@ -128,12 +128,14 @@ fn together(
         classes.dedup();
     }
     let mut pairs = Vec::new();
+    let mut apart = Apart::default();
     for sheet in sheets {
         let stem = stem(Path::new(&sheet.name));
         if only.is_some_and(|only| !only.contains(&stem)) {
             continue;
         }
         let image = coco::picture(images, &sheet.name, place)?;
+        apart.check(place, &sheet.name, &image)?;
         let mut shapes = Vec::with_capacity(sheet.shapes.len());
         for (name, shape) in sheet.shapes {
             let number = classes.iter().position(|class| *class == name).map(|at| at as u32 + 1);
@@ -192,6 +194,10 @@ fn yolo_names(folder: &Path) -> Result<Vec<String>> {
         if path.extension().is_some_and(|e| e == "txt") {
             return Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect());
         }
+        // The outline would be of its numbers, wherever these are.
+        if text.lines().any(|line| line.starts_with("kpt_shape:")) {
+            return Err(Error::file(&place, "kpt_shape", "a set of outlines", "one of poses, which are no masks"));
+        }
         let listed = lists::read_listed(&place, &text)?;
         let listed = listed.ok_or_else(|| Error::file(&place, "file", "`names:`, as Ultralytics' data.yaml has it", "none"))?;
         let mut names =
@@ -206,6 +212,9 @@ fn yolo_names(folder: &Path) -> Result<Vec<String>> {
     Err(Error::file(folder.display().to_string(), "folder", "data.yaml or classes.txt in it or above it", "none"))
 }
 
+/// How far beyond a picture's edge a point of a YOLO outline may lie, in shares of its side: as far as Ultralytics takes them.
+const SHARES_BEYOND: f64 = 0.01;
+
 /// `CLASS x y x y ...` a line, in shares of width and height, and a confidence behind them where they are predictions; five numbers are a
 /// box, which is no mask.
 fn yolo(path: &Path, picture: &Path, names: &[String], stored: bool) -> Result<Sheet> {
@@ -216,25 +225,33 @@ fn yolo(path: &Path, picture: &Path, names: &[String], stored: bool) -> Result<S
         let wrong = |expected: &str, found: String| Error::file(&place, format!("line {number}"), expected, found);
         let mut words = line.split_whitespace();
         let Some(class) = words.next() else { continue };
-        let class = class.parse::<usize>().ok().and_then(|class| names.get(class));
+        // Some tools write 0.0 for 0.
+        let class = class.parse::<f64>().ok().filter(|class| class.fract() == 0.0 && *class >= 0.0);
+        let class = class.and_then(|class| names.get(class as usize));
         let class =
             class.ok_or_else(|| wrong(&format!("a class of 0 to {}", names.len().saturating_sub(1)), line.chars().take(40).collect()))?;
-        let mut points = Vec::new();
-        for (i, word) in words.enumerate() {
-            let share = word.parse::<f64>().ok().filter(|share| share.is_finite());
-            let share = share.ok_or_else(|| wrong("numbers", format!("{word:?}")))?;
-            points.push(share * f64::from(if i % 2 == 0 { width } else { height }));
-        }
-        if points.len() == 4 {
+        let number = |word: &str| word.parse::<f64>().ok().filter(|number| number.is_finite());
+        let numbers = words.map(|word| number(word).ok_or_else(|| wrong("numbers", format!("{word:?}"))));
+        let mut shares = numbers.collect::<Result<Vec<f64>>>()?;
+        if shares.len() == 4 {
             return Err(wrong("an outline, class x y x y x y ...", "a box alone; export segmentation".into()));
         }
-        // Behind an outline stands at most the confidence.
-        if points.len() > 6 && points.len() % 2 == 1 && (0.0..=f64::from(width)).contains(&points[points.len() - 1]) {
-            points.pop();
+        // Behind an outline stands at most the confidence, and behind that a track's number, which alone may be beyond 1.
+        let is_share = |share: &f64| (-SHARES_BEYOND..=1.0 + SHARES_BEYOND).contains(share);
+        if shares.len() > 7 && shares.len() % 2 == 0 && shares.last().is_some_and(|last| *last > 1.0 + SHARES_BEYOND && last.fract() == 0.0)
+        {
+            shares.truncate(shares.len() - 2);
+        } else if shares.len() > 6 && shares.len() % 2 == 1 {
+            shares.pop();
         }
-        if points.len() < 6 || points.len() % 2 == 1 {
-            return Err(wrong("an outline of three points or more", format!("{} numbers", points.len())));
+        if shares.len() < 6 || shares.len() % 2 == 1 {
+            return Err(wrong("an outline of three points or more", format!("{} numbers", shares.len())));
         }
+        if let Some(beyond) = shares.iter().find(|share| !is_share(share)) {
+            return Err(wrong("shares of the picture's width and height, 0 to 1", format!("{beyond}; are these pixels?")));
+        }
+        let sides = [f64::from(width), f64::from(height)];
+        let points = shares.into_iter().zip(sides.into_iter().cycle()).map(|(share, side)| share * side).collect();
         shapes.push((class.clone(), Segmentation::Polygons(vec![points])));
     }
     largest_first(&mut shapes);
@@ -481,10 +498,17 @@ mod tests {
             ("7 0 0 1 0 1 1", "a class of 0 to 1"),
             ("0 0 0 1 x 1 1", "numbers"),
             ("0 0 0 1", "three points"),
+            ("0.5 0 0 1 0 1 1", "a class of 0 to 1"),
+            ("0 10 20 300 20 300 200", "shares of the picture"),
         ] {
             fs::write(&label, line).unwrap();
             assert!(complaint(folder.path(), "set/labels").contains(said), "{line}: {}", complaint(folder.path(), "set/labels"));
         }
+        // A class as some write it; a track's number behind the confidence.
+        fs::write(&label, format!("0.0{ring} 0.9 17\n")).unwrap();
+        assert_eq!(rows(folder.path(), "set/labels").0[1], RING[1]);
+        fs::write(folder.path().join("set/data.yaml"), "kpt_shape: [4, 3]\nnames: [ring, dot]\n").unwrap();
+        assert!(complaint(folder.path(), "set/labels").contains("poses"));
         fs::remove_file(folder.path().join("set/data.yaml")).unwrap();
         assert!(complaint(folder.path(), "set/labels").contains("data.yaml"));
     }
@@ -628,6 +652,24 @@ mod tests {
         // Beside another picture of its name a PNG is a label picture.
         fs::write(images.join("a b.jpg"), b"").unwrap();
         assert!(read(&images, &images, None, false).unwrap().is_none());
+    }
+
+    #[test]
+    fn two_names_of_one_picture_are_refused() {
+        let folder = folder();
+        let image = |id: u32, name: &str| format!(r#"{{"id": {id}, "file_name": "{name}", "width": 6, "height": 4}}"#);
+        let images = [image(1, "train/a b.png"), image(2, "val/a b.png")].join(",");
+        fs::write(folder.path().join("labels.json"), format!(r#"{{"images": [{images}], "annotations": [], "categories": []}}"#)).unwrap();
+        let sheet = |name: &str| format!("<image name=\"{name}\" width=\"6\" height=\"4\"/>");
+        let sheets = sheet("train/a b.png") + &sheet("val/a b.png");
+        fs::write(folder.path().join("cvat.xml"), format!("<annotations>{sheets}</annotations>")).unwrap();
+        let task = |name: &str| format!(r#"{{"data": {{"image": "/data/upload/1/{name}"}}, "annotations": [{{"result": []}}]}}"#);
+        let tasks = [task("0123abcd-a%20b.png"), task("4567cdef-a%20b.png")].join(",");
+        fs::write(folder.path().join("tasks.json"), format!("[{tasks}]")).unwrap();
+        for (labels, other) in [("labels.json", "train/a b.png"), ("cvat.xml", "train/a b.png"), ("tasks.json", "0123abcd-a")] {
+            let said = complaint(folder.path(), labels);
+            assert!(said.contains("a picture of its own") && said.contains(other), "{labels}: {said}");
+        }
     }
 
     #[test]

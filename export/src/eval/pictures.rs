@@ -1,6 +1,6 @@
 //! Pictures and their labels on disk.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -189,13 +189,17 @@ pub fn read_labels(pair: &Pair, frame_px: Option<(u32, u32)>) -> Result<LabelPic
     let mut bytes = vec![0; size];
     let frame = reader.next_frame(&mut bytes).map_err(|e| wrong(e.to_string()))?;
     let lines = bytes.chunks_exact(frame.line_size).take(height as usize);
+    let unknown = |expected: &str, found: String| Error::file(path.display().to_string(), "pixels", expected, found);
+    let no_colour = |[r, g, b]: [u32; 3]| unknown("colours of the label map", format!("{r},{g},{b}; was it drawn with smooth edges?"));
     if !coloured {
-        let values = lines.flat_map(|line| numbers(line, depth, width as usize)).collect();
+        let mut values: Vec<u32> = lines.flat_map(|line| numbers(line, depth, width as usize)).collect();
+        if let (Coding::Mapped(known), Some(palette)) = (&pair.coding, reader.info().palette.as_deref()) {
+            by_palette(&mut values, palette, known).map_err(no_colour)?;
+        }
         return Ok(upright(LabelPicture { width, height, values }, turn));
     }
     let channels = color.samples();
     let mut values = Vec::with_capacity(width as usize * height as usize);
-    let unknown = |expected: &str, found: String| Error::file(path.display().to_string(), "pixels", expected, found);
     for pixel in lines.flat_map(|line| line.chunks_exact(channels)) {
         let [r, g, b] = [pixel[0], pixel[1], pixel[2]].map(u32::from);
         values.push(match &pair.coding {
@@ -203,15 +207,40 @@ pub fn read_labels(pair: &Pair, frame_px: Option<(u32, u32)>) -> Result<LabelPic
                 0 => 0,
                 segment => *categories.get(&segment).ok_or_else(|| unknown("segments of the JSON file", segment.to_string()))?,
             },
-            Coding::Mapped(known) => match (known.get(&(r << 16 | g << 8 | b)), r << 16 | g << 8 | b) {
-                (Some(value), _) => *value,
-                (None, VOC_VOID) => NOTHING,
-                _ => return Err(unknown("colours of the label map", format!("{r},{g},{b}; was it drawn with smooth edges?"))),
-            },
+            Coding::Mapped(known) => mapped([r, g, b], known).ok_or_else(|| no_colour([r, g, b]))?,
             _ => r << 16 | g << 8 | b,
         });
     }
     Ok(upright(LabelPicture { width, height, values }, turn))
+}
+
+/// What a colour stands for in a label map.
+fn mapped([r, g, b]: [u32; 3], known: &HashMap<u32, u32>) -> Option<u32> {
+    let colour = r << 16 | g << 8 | b;
+    known.get(&colour).copied().or((colour == VOC_VOID).then_some(NOTHING))
+}
+
+/// Reads indices by their palette's colours where these contradict the label map: then something has put the palette into another order.
+/// A palette that gives one colour to several of the indices in the picture tells nothing.
+///
+/// # Errors
+/// A colour that the map does not know, in such a palette.
+fn by_palette(values: &mut [u32], palette: &[u8], known: &HashMap<u32, u32>) -> Result<(), [u32; 3]> {
+    let colour = |index: u32| palette.chunks_exact(3).nth(index as usize).map(|c| [c[0], c[1], c[2]].map(u32::from));
+    let used: BTreeSet<u32> = values.iter().copied().collect();
+    let Some(colours) = used.iter().map(|index| colour(*index)).collect::<Option<BTreeSet<_>>>() else { return Ok(()) };
+    let contradicts = |index: &u32| colour(*index).and_then(|colour| mapped(colour, known)).is_some_and(|value| value != *index);
+    let voids = |index: &u32| colour(*index).and_then(|colour| mapped(colour, known)) == Some(NOTHING);
+    if colours.len() < used.len() || !used.iter().any(|index| contradicts(index) && !voids(index)) {
+        return Ok(());
+    }
+    let meanings = used.iter().map(|index| {
+        let colour = colour(*index).unwrap_or_default();
+        mapped(colour, known).map(|value| (*index, value)).ok_or(colour)
+    });
+    let meanings: HashMap<u32, u32> = meanings.collect::<Result<_, _>>()?;
+    values.iter_mut().for_each(|value| *value = meanings[value]);
+    Ok(())
 }
 
 /// What a size is when it is turned.
@@ -306,6 +335,27 @@ mod tests {
             assert_eq!((found.width, found.height), (expected.width(), expected.height()), "{turn:?}");
             assert_eq!(found.values, expected.to_luma16().iter().map(|v| u32::from(*v)).collect::<Vec<_>>(), "{turn:?}");
         }
+    }
+
+    #[test]
+    fn a_palette_that_contradicts_the_label_map_is_read_by_its_colours() {
+        let known = HashMap::from([(0, 0), (0xff_00_00, 1), (0x00_ff_00, 2)]);
+        let read = |palette: &[u8]| {
+            let mut values = vec![0, 1, 2, 1];
+            by_palette(&mut values, palette, &known).map(|()| values)
+        };
+        let (black, red, green, grey) = ([0, 0, 0], [255, 0, 0], [0, 255, 0], [9, 9, 9]);
+        for (palette, expected) in [
+            ([black, red, green], Ok(vec![0, 1, 2, 1])),
+            ([red, green, black], Ok(vec![1, 2, 0, 2])),
+            // Of colours that the map does not know the indices are the labels.
+            ([black, red, grey], Ok(vec![0, 1, 2, 1])),
+            ([red, red, black], Ok(vec![0, 1, 2, 1])),
+            ([green, red, grey], Err([9, 9, 9])),
+        ] {
+            assert_eq!(read(&palette.concat()), expected, "{palette:?}");
+        }
+        assert_eq!(read(&[0, 0, 0]), Ok(vec![0, 1, 2, 1]), "a palette that is too short");
     }
 
     #[test]

@@ -122,6 +122,7 @@ impl Query {
                     }
                 }
             } else if let Some(labels) = &self.labels {
+                layout.extend(table.values_told(column.as_deref()).map(|told| format!(", {told}")));
                 let colours = table.colours(labels, column.as_deref())?;
                 if !colours.is_empty() {
                     let coding = Coding::Mapped(Arc::new(colours));

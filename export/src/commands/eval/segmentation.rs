@@ -148,7 +148,15 @@ impl Segmentation {
         } else {
             show::segmentation(&mut out, &summary)?;
         }
-        Ok(tell_left_out(found.left_out.iter().chain(&left_out)))
+        let told = tell_left_out(found.left_out.iter().chain(&left_out));
+        if summary.runs.iter().all(|run| run.measures.labelled_px == 0) {
+            eprintln!(
+                "edge-seg-export: expected labels of the classes, found no pixel of one; try: a class table with the values that the label \
+                 pictures hold (255 counts for nothing), --values COLUMN"
+            );
+            return Ok(ExitCode::from(2));
+        }
+        Ok(told)
     }
 
     fn options(&self) -> Options {

@@ -78,8 +78,14 @@ impl<R: BufRead> Mjpeg<R> {
             self.sequence += 1;
             let decoded = match self.walk()? {
                 Walked::Whole => decode_jpeg(&self.bytes[..self.done], &mut frame.pixels),
-                Walked::Cut => Err("it is cut off; the next one begins inside it".into()),
-                Walked::End => Err("it is cut off by the end of the stream".into()),
+                // Cameras that write no end markers lose nothing else.
+                Walked::Cut => decode_jpeg(&self.bytes[..self.done], &mut frame.pixels)
+                    .map_err(|_| "it is cut off; the next one begins inside it".into()),
+                Walked::End => {
+                    let decoded = decode_jpeg(&self.bytes, &mut frame.pixels);
+                    self.done = if decoded.is_ok() { self.bytes.len() } else { self.done };
+                    decoded.map_err(|_| "it is cut off by the end of the stream".into())
+                }
             };
             match decoded {
                 Ok(()) => {
@@ -330,6 +336,14 @@ mod tests {
         let frames = read(&bare.repeat(3)).unwrap();
         assert_eq!(frames.len(), 3);
         assert_eq!(frames[0].pixels, read(&whole).unwrap()[0].pixels);
+    }
+
+    #[test]
+    fn frames_without_end_markers_are_whole() {
+        let whole = jpeg([200, 30, 60], 64);
+        let frames = read(&whole[..whole.len() - 2].repeat(3)).unwrap();
+        assert_eq!(frames.iter().map(|frame| frame.sequence).collect::<Vec<_>>(), [0, 1, 2]);
+        assert!(frames.iter().all(|frame| frame.pixels == read(&whole).unwrap()[0].pixels));
     }
 
     #[test]

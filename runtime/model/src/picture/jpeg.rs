@@ -238,6 +238,11 @@ pub(super) fn separate_scans(bytes: &[u8]) -> Result<DynamicImage, String> {
 }
 
 impl Shape {
+    /// Whether coded data begin in it.
+    pub fn has_scan(&self) -> bool {
+        self.scan > 0
+    }
+
     /// Whether [`separate_scans`] is to decode it.
     pub fn is_separate(&self) -> bool {
         self.separate || self.fine_chroma

@@ -224,16 +224,20 @@ fn orientation(decoder: &mut impl ImageDecoder) -> Result<Orientation, String> {
 /// What is to be decoded of a JPEG: its shape, and its bytes with the tables that it lacks.
 fn checked_jpeg(bytes: &[u8], limit: u64) -> Result<(jpeg::Shape, std::borrow::Cow<'_, [u8]>), String> {
     let shape = jpeg::walk(bytes)?;
-    if !shape.whole {
-        return Err("a JPEG without its end marker; it is cut off".into());
-    }
     let area = u64::from(shape.width) * u64::from(shape.height);
     let converted = if shape.components == 3 { 0 } else { 3 * area };
     check_size(shape.width, shape.height, shape.decoded_bytes() + converted, limit)?;
     if bytes.len() as u64 * MAX_PIXELS_A_BYTE < area {
         return Err(format!("{}×{} pixels in a JPEG of {} bytes, which cannot hold them", shape.width, shape.height, bytes.len()));
     }
-    let bytes = jpeg::with_tables(bytes, &shape);
+    let mut bytes = jpeg::with_tables(bytes, &shape);
+    if !shape.whole {
+        // Some writers leave the end marker out. Of several scans a later one may be what is missing.
+        bytes.to_mut().extend([0xff, 0xd9]);
+        if shape.several_scans || !shape.has_scan() || scan::judge(&bytes) != Some(Ok(())) {
+            return Err("a JPEG without its end marker; it is cut off".into());
+        }
+    }
     Ok((shape, bytes))
 }
 

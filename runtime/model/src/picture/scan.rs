@@ -3,6 +3,11 @@
 
 /// What is wrong with the coded data of a JPEG whose segments are whole, if something is. A picture that this cannot follow is not judged.
 pub(super) fn damage(bytes: &[u8]) -> Option<String> {
+    judge(bytes)?.err()
+}
+
+/// Whether the coded data of a JPEG are whole, up to its end marker; nothing of a picture that this cannot follow.
+pub(super) fn judge(bytes: &[u8]) -> Option<Result<(), String>> {
     let mut picture = Picture::default();
     let mut at = 2;
     loop {
@@ -17,7 +22,7 @@ pub(super) fn damage(bytes: &[u8]) -> Option<String> {
             continue;
         }
         if marker == 0xd9 {
-            return None;
+            return Some(Ok(()));
         }
         let length = usize::from(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?])).max(2);
         let body = bytes.get(at + 2..at + length)?;
@@ -31,7 +36,7 @@ pub(super) fn damage(bytes: &[u8]) -> Option<String> {
                 let lines = picture.height;
                 if let Err(block) = picture.scan(body, &mut bits)? {
                     let line = (block.row * block.lines).min(lines.saturating_sub(1));
-                    return Some(format!("its coded data are damaged near byte {}, line {line} of {lines}", at + bits.at));
+                    return Some(Err(format!("its coded data are damaged near byte {}, line {line} of {lines}", at + bits.at)));
                 }
                 at += bits.at;
             }

@@ -164,6 +164,17 @@ fn what_stands_behind_a_jpeg_or_inside_its_segments_is_no_part_of_it() {
 }
 
 #[test]
+fn a_jpeg_that_lacks_its_end_marker_alone_is_whole() {
+    let whole = small_jpeg();
+    let read = |bytes: &[u8]| whole_jpeg(bytes, MAX_DECODED_BYTES, &mut None);
+    let coded = &whole[..whole.len() - 2];
+    assert_eq!(read(coded), read(&whole));
+    for missing in [8, 40, coded.len() / 3] {
+        assert!(read(&coded[..coded.len() - missing]).unwrap_err().contains("cut off"), "{missing} bytes missing");
+    }
+}
+
+#[test]
 fn what_takes_more_memory_than_the_limit_is_refused_before_it_is_decoded() {
     let folder = tempfile::tempdir().unwrap();
     let picture = RgbImage::from_pixel(200, 100, image::Rgb([200, 30, 60]));

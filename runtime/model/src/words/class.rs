@@ -16,6 +16,13 @@ pub const MAX_CLASSES: usize = u16::MAX as usize;
 /// Longest word, in characters: longer than any text that a text model takes whole.
 const MAX_WORD_CHARS: usize = 1000;
 
+/// Line ends that are not `\n`: next line, line and paragraph separator, vertical tab, form feed.
+const OTHER_LINE_ENDS: [char; 5] = ['\u{85}', '\u{2028}', '\u{2029}', '\u{b}', '\u{c}'];
+/// What tables of one column call it.
+const HEADERS: [&str; 10] = ["name", "names", "class", "classes", "label", "labels", "category", "categories", "class_name", "label_name"];
+/// Languages that a table of words may have columns of.
+const LANGUAGES: [&str; 16] = ["en", "de", "fr", "es", "it", "pt", "nl", "pl", "sv", "da", "fi", "tr", "ru", "ja", "zh", "ko"];
+
 /// A thing to look for: the name that is reported and the words that stand for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Class {
@@ -69,7 +76,7 @@ pub fn parse_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)>
 
 fn split_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)> {
     let (mut classes, mut left_out) = (Vec::new(), Vec::new());
-    for entry in list.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty()) {
+    for entry in list.split([',', '\n']).map(|entry| unquoted(entry.trim())).filter(|entry| !entry.is_empty()) {
         let wrong = |expected: &str| Error::Words { place: place.into(), expected: expected.into(), found: shown_line(entry) };
         if let Some(word) = entry.strip_prefix('-') {
             let word = tidy_word(word);
@@ -81,13 +88,13 @@ fn split_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)> {
             continue;
         }
         let mut words = entry.split(':').map(str::trim);
-        let name = words.next().filter(|name| !name.is_empty()).ok_or_else(|| wrong("a name before the colon"))?;
+        let name = words.next().map(unquoted).filter(|name| !name.is_empty()).ok_or_else(|| wrong("a name before the colon"))?;
         let mut class = Class::word(name);
         for word in words {
             if word.is_empty() {
                 return Err(wrong("a word behind each colon"));
             }
-            class.add_word(word.into());
+            class.add_word(unquoted(word).into());
         }
         classes.push(class);
     }
@@ -123,6 +130,9 @@ fn parse_tag_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Option
         listed.synonyms.into_iter().for_each(|word| class.add_word(word));
         class
     };
+    // What editors and spreadsheets end lines with beside the usual; in JSON they are a string's own.
+    let ended = (!text.trim_start().starts_with(['[', '{'])).then(|| text.replace(OTHER_LINE_ENDS, "\n"));
+    let text = ended.as_deref().unwrap_or(text);
     if let Some(listed) = read_listed(place, text)? {
         // Label maps number the background too; it is no word to look for.
         let has_colours = listed.iter().any(|l| l.colour.is_some());
@@ -136,6 +146,7 @@ fn parse_tag_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Option
     let mut lines: Vec<(usize, &str)> =
         (1..).zip(text.lines()).map(|(number, line)| (number, without_comment(line))).filter(|(_, line)| !line.is_empty()).collect();
     without_bullets(&mut lines);
+    check_is_list(place, text, &lines)?;
     let mut classes = Vec::with_capacity(lines.len());
     for &(number, line) in &lines {
         let place = format!("{place}:{number}");
@@ -183,6 +194,39 @@ fn parse_tag_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Option
         classes.push((place, class, settings));
     }
     Ok(classes)
+}
+
+/// That lines are words, where each could be one but all together are something else: a table's only column, YAML, words beside those of
+/// another language, words with scores.
+fn check_is_list(place: &str, text: &str, lines: &[(usize, &str)]) -> Result<()> {
+    let wrong = |number: usize, expected: &str, line: &str| {
+        Err(Error::Words { place: format!("{place}:{number}"), expected: expected.into(), found: shown_line(line) })
+    };
+    let Some(&(first, header)) = lines.first() else { return Ok(()) };
+    let fields: Vec<String> = split_row(header, ',').iter().map(|field| field.to_lowercase()).collect();
+    if lines.len() > 1 && (HEADERS.contains(&unquoted(header).to_lowercase().as_str()) || is_of_languages(&fields)) {
+        return wrong(first, "a word; take the line away if it is a header, and what is none of its words", header);
+    }
+    let begins_block = |pair: &[&str]| without_comment(pair[0]).ends_with(':') && pair[1].starts_with([' ', '\t']);
+    let raw: Vec<&str> = text.lines().filter(|line| !without_comment(line).is_empty()).collect();
+    let block = raw.windows(2).position(begins_block);
+    let count = lines.iter().position(|(_, line)| line.strip_prefix("nc:").is_some_and(|count| count.trim().parse::<u32>().is_ok()));
+    if let Some(at) = block.or(count) {
+        return wrong(lines[at].0, "one class a line, or YAML with a key `names`, as Ultralytics' data.yaml has it", lines[at].1);
+    }
+    let has_score = |line: &str| {
+        let number = line.rsplit_once([' ', '\t']).filter(|(_, number)| number.contains('.')).and_then(|(_, number)| number.parse().ok());
+        number.is_some_and(|number: f32| (0.0..=1.0).contains(&number))
+    };
+    match lines.iter().all(|(_, line)| has_score(line)) {
+        true => wrong(first, "a word without a number; a threshold is written `cat | threshold 0.5`", header),
+        false => Ok(()),
+    }
+}
+
+/// Whether a header names languages, by their codes.
+fn is_of_languages(fields: &[String]) -> bool {
+    fields.len() > 1 && fields.iter().all(|field| LANGUAGES.contains(&field.as_str()))
 }
 
 /// Classes as they are scored (words in Unicode's composed form, single-spaced), if there are some, not too many, and each once.
@@ -282,6 +326,7 @@ mod tests {
         // What people write in their scripts, however accents are stored.
         let people = ["Lo\u{308}we", "کتاب\u{200c}ها", "ශ්\u{200d}රී", "അവന്\u{200d}", "q\u{307}\u{323}", "❤\u{fe0f}", "👩🏽\u{200d}🔬"];
         assert_eq!(parse_tags("--tags", &people.join(", ")).unwrap().len(), people.len());
+        assert_eq!(parse_tags("--tags", "\"fire truck\", 'dog'").unwrap(), parse_tags("--tags", "fire truck,dog").unwrap());
     }
 
     /// Names and further words of a file of this text.
@@ -328,6 +373,9 @@ mod tests {
             "names:\n- cat\n- red wall\nnc: 2\n",
             "nc: 2\nnames: [ 'cat',\n         red wall ]\n",
             "names: {1: red wall, 0: cat}\n",
+            "cat\u{85}red wall",
+            "cat\u{2028}red wall\u{2029}",
+            "cat\u{b}red wall\u{c}",
             "[\"cat\", \"red wall\"]",
             "{\"id2label\": {\"0\": \"cat\", \"10\": \"red wall\"}}",
         ] {
@@ -373,6 +421,12 @@ mod tests {
             ("red car\nred  car\n", "twice"),
             ("dog\nca\u{200b}t\n", "\\u{200b}"),
             ("dog\n\u{202e}tac\n", "can be seen"),
+            ("name\ncat\nwall\n", "words.txt:1: expected a word; take the line away if it is a header"),
+            ("\"Label\"\ncat\n", "words.txt:1: expected a word"),
+            ("en,de\ncat,Katze\n", "words.txt:1: expected a word"),
+            ("# of a model\nid2label:\n  0: cat\n  1: wall\n", "words.txt:2: expected one class a line, or YAML with a key `names`"),
+            ("path: x\ntrain: images\nnc: 2\n", "words.txt:3: expected one class a line, or YAML"),
+            ("cat 0.5\nwall 0.25\n", "words.txt:1: expected a word without a number"),
             ("[1, 2]", "JSON list of names"),
             ("id,name\n1,a,b\n", "words.txt:2: expected 2 columns"),
         ] {
