@@ -217,6 +217,11 @@ pub(crate) fn holds(slot: &Value, of: &[String]) -> bool {
     files.is_some_and(|files| of.iter().all(|sha256| files.iter().any(|file| file["sha256"] == sha256.as_str())))
 }
 
+/// The slot that does not run.
+pub(crate) fn beside(slot: &str) -> &'static str {
+    if slot == "a" { "b" } else { "a" }
+}
+
 /// Whether a slot of a board's status is on trial.
 pub(crate) fn is_pending(slot: &Value) -> bool {
     slot["status"].get("pending").is_some()
@@ -225,8 +230,7 @@ pub(crate) fn is_pending(slot: &Value) -> bool {
 /// Why nothing at all can be brought: what is on trial has the other slot to go back to.
 pub(crate) fn trial_of_another(status: &Value) -> Option<String> {
     let current = status["current"].as_str()?;
-    let beside = if current == "a" { "b" } else { "a" };
-    (is_pending(&status[current]) && status[beside]["status"] == "good").then(|| {
+    (is_pending(&status[current]) && status[beside(current)]["status"] == "good").then(|| {
         format!("slot {current} is on trial with serial {}: mark-good or --rollback comes first", status[current]["release"]["serial"])
     })
 }

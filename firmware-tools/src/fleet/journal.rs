@@ -86,6 +86,8 @@ pub struct Rollout {
     pub what: String,
     /// The SHA-256 that each board got by it, for boards that it may have changed.
     pub boards: BTreeMap<String, Vec<String>>,
+    /// Every board that it was for.
+    pub known: BTreeSet<String>,
 }
 
 /// The newest rollout that is no way back and no dry run, with the runs before it that brought the same: one that was interrupted is
@@ -95,7 +97,6 @@ pub fn newest_rollout(entries: &[Value]) -> Option<Rollout> {
     let mut changed = BTreeSet::new();
     for start in entries.iter().rev().filter(|entry| entry["event"] == "start" && brings(entry)) {
         let of_run = |event: &'static str| entries.iter().filter(move |entry| entry["event"] == event && entry["run"] == start["run"]);
-        let row = |host: &str| of_run("board").rfind(|row| row["host"] == host);
         let marks = |files: &Value| -> Vec<String> {
             files.as_object().into_iter().flatten().filter_map(|(_, sha256)| Some(sha256.as_str()?.to_owned())).collect()
         };
@@ -113,12 +114,13 @@ pub fn newest_rollout(entries: &[Value]) -> Option<Rollout> {
             }
         }
         let ended = of_run("end").next().is_some();
-        changed.extend(boards.keys().filter(|host| may_have_changed(row(host), ended)).cloned());
+        changed.extend(boards.keys().filter(|host| may_have_changed(of_run("board").filter(|row| row["host"] == **host), ended)).cloned());
         // Without to how many and in what phases.
         let title = start["what"].as_str().unwrap_or_default();
         let what = title.rsplit_once(" to ").map_or(title, |(what, _)| what).to_owned();
-        let newest = Rollout { what, boards: BTreeMap::new() };
+        let newest = Rollout { what, ..Rollout::default() };
         let (rollout, _) = found.get_or_insert((newest, start));
+        rollout.known.extend(boards.keys().cloned());
         for (host, files) in boards {
             rollout.boards.entry(host).or_insert(files);
         }
@@ -135,12 +137,11 @@ fn brings(start: &Value) -> bool {
     no("dry_run", "dry run of ") && no("rollback", "back to the release before")
 }
 
-/// Whether a run may have changed a board, by the row that it has of it.
-fn may_have_changed(row: Option<&Value>, ended: bool) -> bool {
-    match row {
-        None => !ended,
-        Some(row) => row["left_alone"] != true && row["verdict"] != "skipped" && row["verdict"] != "away",
-    }
+/// Whether a run may have changed a board, by the rows that it has of it: an attempt is not taken back by a later one that changes nothing.
+/// Earlier journals have rows of boards that were away once they had been asked to change.
+fn may_have_changed<'a>(mut rows: impl Iterator<Item = &'a Value>, ended: bool) -> bool {
+    let Some(first) = rows.next() else { return !ended };
+    std::iter::once(first).chain(rows).any(|row| row["left_alone"] != true && row["verdict"] != "skipped")
 }
 
 /// An entry as a line of text.
@@ -179,10 +180,17 @@ mod tests {
             start("a", four.clone(), r4.clone()),
             row("a", "cam0", "done", false),
             row("a", "cam1", "skipped", true),
-            row("a", "cam2", "away", false),
+            row("a", "cam2", "away", true),
             end("a"),
         ];
         assert_eq!(boards(&entries).unwrap(), ["cam0"]);
+        assert_eq!(newest_rollout(&entries).unwrap().known.len(), 3);
+        // Whom nobody could reach once it was asked may have changed, whatever a later turn says.
+        for (verdict, left_alone) in [("unknown", false), ("away", false), ("failed", false)] {
+            entries.insert(6, row("a", "cam2", verdict, left_alone));
+            assert_eq!(boards(&entries).unwrap(), ["cam0", "cam2"], "{verdict}");
+            entries.remove(6);
+        }
         // Run again, it is the same rollout; one without an end may have changed whom it has no row of.
         entries.extend([start("b", four.clone(), r4), row("b", "cam0", "done", true), row("b", "cam1", "done", false)]);
         assert_eq!(boards(&entries).unwrap(), ["cam0", "cam1", "cam2"]);

@@ -5,7 +5,7 @@ pub mod journal;
 mod publish;
 mod window;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::SystemTime;
@@ -221,7 +221,38 @@ impl Fleet {
             });
         }
         let what = if bundle.is_empty() { of.join(", ") } else { bundle.title() };
-        Ok(Rollout { what, boards: hosts.iter().map(|host| (host.name.clone(), of.clone())).collect() })
+        let boards: BTreeMap<_, _> = hosts.iter().map(|host| (host.name.clone(), of.clone())).collect();
+        Ok(Rollout { what, known: boards.keys().cloned().collect(), boards })
+    }
+
+    /// Rows of a way back for boards of this file that the rollout was not for, and of those that it may have changed and this file lacks:
+    /// one may be the other under a new name.
+    fn unmatched(&self, back: &Rollout, strangers: &[String], all: bool) -> Vec<Row> {
+        let row = |host: &str, verdict: Verdict, what: String| Row {
+            host: host.to_owned(),
+            board: String::new(),
+            verdict,
+            what,
+            seconds: 0,
+            left_alone: true,
+        };
+        let is_here = |name: &&String| self.hosts.iter().any(|host| host.name == **name);
+        let lacking: Vec<&String> = back.boards.keys().filter(|name| !is_here(name)).collect();
+        let names = lacking.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+        let unknown = strangers.iter().map(|name| match lacking.is_empty() {
+            true => row(name, Verdict::Done, "left alone: that rollout was not for it".into()),
+            false => row(
+                name,
+                Verdict::Failed,
+                format!(
+                    "the journal's rollout knows no board of this name, but {names}, which the file lacks: where one was renamed, give it                      its old name back, or name what to go back from by --of SHA256"
+                ),
+            ),
+        });
+        let lacked = lacking.iter().filter(|_| all).map(|name| {
+            row(name, Verdict::Failed, "the rollout may have changed it, and the file has no board of this name any more".into())
+        });
+        unknown.chain(lacked).collect()
     }
 
     /// Brings what `order` says to boards, phase after phase, and writes the journal.
@@ -288,18 +319,27 @@ impl Fleet {
             told: &told,
         };
         let ssh = |name: &str| hosts.iter().find(|host| host.name == name).map_or("", |host| host.ssh.as_str());
-        let rows = deploy::over(&pace, &names, |name, job| match releases.get(name) {
+        let (known, strangers): (Vec<String>, Vec<String>) =
+            names.into_iter().partition(|name| back.as_ref().is_none_or(|back| back.known.contains(name)));
+        let mut rows = deploy::over(&pace, &known, |name, job| match releases.get(name) {
             Some(release) => deploy::bring(&self.target, &how, release, ssh(name), job),
             None => match back.as_ref().and_then(|back| back.boards.get(name)) {
                 Some(of) => deploy::rollback(&self.target, &how, of, ssh(name), job),
                 None => Ok(Turn { what: "left alone: that rollout has not changed it".into(), left_alone: true, ..Turn::default() }),
             },
         });
+        if let Some(back) = &back {
+            let added = self.unmatched(back, &strangers, hosts.len() == self.hosts.len());
+            added.iter().for_each(told);
+            rows.extend(added);
+            rows.sort_by_key(|row| hosts.iter().position(|host| host.name == row.host).unwrap_or(hosts.len()));
+        }
         let count = |verdict: Verdict| rows.iter().filter(|row| row.verdict == verdict).count();
         let what = format!(
-            "{} done, {} failed, {} away, {} skipped",
+            "{} done, {} failed, {} unknown, {} away, {} skipped",
             count(Verdict::Done),
             count(Verdict::Failed),
+            count(Verdict::Unknown),
             count(Verdict::Away),
             count(Verdict::Skipped)
         );
