@@ -123,7 +123,10 @@ fn a_pause_a_closed_window_and_a_failing_phase_hold_the_others_back() {
     drop(said);
     let table = String::from_utf8(ended.stdout).unwrap();
     assert!(ended.status.code() == Some(1) && table.matches("skipped").count() == 3 && table.contains("a demonstration"), "{table}");
-    assert!(fleet.fleet(&["resume"]).status.success());
+    let resumed: Value = serde_json::from_slice(&fleet.fleet(&["resume", "--json"]).stdout).unwrap();
+    assert!(resumed["paused"].is_null() && resumed["was"] == "a demonstration", "{resumed}");
+    let resumed: Value = serde_json::from_slice(&fleet.fleet(&["resume", "--json"]).stdout).unwrap();
+    assert!(resumed["was"].is_null(), "{resumed}");
     // A run of the first phases alone; a later one goes on.
     let rows = fleet.fleet_json(&[&BRING[..], &["--now", "--phases", "1"]].concat());
     assert_eq!(verdicts(&rows), ["done", "skipped", "skipped"], "{rows:?}");

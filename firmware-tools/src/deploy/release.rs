@@ -5,10 +5,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use edge_seg_bundle::{Bundle, Header, MANIFEST_MAX_BYTES, MANIFEST_OFFSET};
+use edge_seg_bundle::trust::{Refusal, Trust};
+use edge_seg_bundle::{Bundle, Error, Header, MANIFEST_MAX_BYTES, MANIFEST_OFFSET};
 use serde_json::{Value, json};
 
-use crate::install::PROGRAM_HEAD_BYTES;
+use crate::install::{PROGRAM_HEAD_BYTES, of_file};
 use crate::slots::digest_of;
 use crate::slots::machine::{BUNDLE, CONFIG, PROGRAM};
 
@@ -181,6 +182,33 @@ impl Release {
             "head_bytes": head.len(), "config_bytes": text.len(), "config_signature": signature, "downgrade": downgrade, "files": files,
         });
         Ok([format!("{line}\n").as_bytes(), head, &text].concat())
+    }
+
+    /// Why every board that trusts a key would refuse it, as far as that can be told by the keys of `trust`, which are not all there are.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(crate) fn refusal_by(&self, trust: &Trust) -> Result<Option<String>> {
+        let of = |ending: &str| self.files.iter().find(|file| file.ending == ending);
+        if let (Some(bundle), Some(file)) = (&self.bundle, of("esb")) {
+            match trust.check(&file.path.display().to_string(), &bundle.head) {
+                Ok(()) | Err(Error::Refused { why: Refusal::UnknownKey { .. }, .. }) => {}
+                Err(refused) => return Ok(Some(refused.to_string())),
+            }
+        }
+        let Some(binary) = of("binary") else { return Ok(None) };
+        let place = binary.path.display();
+        let Some(minisig) = of("binary.minisig") else {
+            return Ok(Some(format!(
+                "{place}: unsigned: expected {place}.minisig beside it: edge-seg-fw sign {place} --detached --key KEY"
+            )));
+        };
+        let text = std::fs::read(&minisig.path).with_context(|| format!("{}", minisig.path.display()))?;
+        let opened = File::open(&binary.path).with_context(|| format!("{place}"))?;
+        Ok(match trust.check_signature_of(&text, opened).with_context(|| format!("{place}"))? {
+            Ok(()) | Err(Refusal::UnknownKey { .. }) => None,
+            Err(why) => Some(format!("{place}: {}", of_file(&why))),
+        })
     }
 
     /// Why a board would refuse it, as far as its status tells.

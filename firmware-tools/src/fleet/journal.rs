@@ -130,6 +130,16 @@ pub fn newest_rollout(entries: &[Value]) -> Option<Rollout> {
     Some(rollout)
 }
 
+/// The highest number that an index was published under.
+pub fn highest_index(entries: &[Value]) -> u64 {
+    let number = |entry: &Value| {
+        // Earlier journals say it in words alone: "..., index 3 in web".
+        let said = || entry["what"].as_str()?.rsplit_once(", index ")?.1.split(' ').next()?.parse().ok();
+        entry["number"].as_u64().or_else(said)
+    };
+    entries.iter().filter(|entry| entry["event"] == "publish").filter_map(number).max().unwrap_or(0)
+}
+
 fn brings(start: &Value) -> bool {
     // Earlier journals say it in words alone.
     let says = |words: &str| start["what"].as_str().is_some_and(|what| what.starts_with(words));
@@ -209,6 +219,15 @@ mod tests {
         entries.push(json!({ "event": "start", "run": "g", "what": "back to the release before to 1 boards", "files": {} }));
         entries.push(json!({ "event": "start", "run": "h", "what": "dry run of tiny serial 6", "files": {} }));
         assert_eq!(newest_rollout(&entries).unwrap().boards, BTreeMap::from([("cam1".to_owned(), vec!["five".to_owned()])]));
+    }
+
+    #[test]
+    fn an_index_has_a_number_that_no_folder_has_had() {
+        let mut entries = vec![json!({ "event": "publish", "what": "tiny serial 4 for 2 boards, index 3 in web" })];
+        assert_eq!((highest_index(&entries), highest_index(&[])), (3, 0));
+        entries.push(json!({ "event": "publish", "what": "tiny, index 9 in odd, index 5 in stick", "number": 5 }));
+        entries.push(json!({ "event": "start", "what": "tiny, index 8 in web", "number": 8 }));
+        assert_eq!(highest_index(&entries), 5);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::keys::{self, Password};
 use crate::slots::machine::{BUNDLE, PROGRAM};
 pub use file::{Fleet, Host, MOST_MINUTES};
 use journal::{Journal, Rollout};
-pub use publish::Publication;
+pub use publish::{Publication, Published};
 pub use window::{Window, opens_in};
 
 /// What a board answered.
@@ -170,15 +170,20 @@ impl Fleet {
         Journal::at(&self.journal).add("pause", &json!({ "what": why }))
     }
 
-    /// Takes a pause back.
+    /// Takes a pause back, and tells why there was one; none where there was none.
     ///
     /// # Errors
     /// When its file cannot be removed.
-    pub fn resume(&self) -> Result<()> {
-        match std::fs::remove_file(&self.pause) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).with_context(|| format!("{}", self.pause.display())),
-            _ => Journal::at(&self.journal).add("resume", &json!({ "what": "" })),
-        }
+    pub fn resume(&self) -> Result<Option<String>> {
+        let why = std::fs::read_to_string(&self.pause).unwrap_or_default();
+        let was = match std::fs::remove_file(&self.pause) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("{}", self.pause.display()));
+            }
+            removed => removed.is_ok(),
+        };
+        Journal::at(&self.journal).add("resume", &json!({ "what": "" }))?;
+        Ok(was.then(|| why.trim().to_owned()))
     }
 
     /// What each board gets: `release`, with its own configuration, which is written into `folder` and signed.
