@@ -5,7 +5,7 @@ use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::paths::Paths;
 use crate::service;
@@ -40,7 +40,13 @@ pub fn config(paths: &Paths) -> Result<toml::Table> {
         }
         None => std::fs::read(&paths.config).with_context(|| format!("{}", paths.config.display()))?,
     };
-    String::from_utf8(config)?.parse().context("the configuration")
+    let text = String::from_utf8(config).context("the configuration")?;
+    text.parse().map_err(|error| toml_fault(&text, &error)).context("the configuration")
+}
+
+/// What is wrong with a file of TOML, without the line, which may hold a password.
+pub(crate) fn toml_fault(text: &str, error: &toml::de::Error) -> anyhow::Error {
+    anyhow!(edge_seg_terminal::toml_fault(text, error.span().map_or(0, |span| span.start), error.message()))
 }
 
 impl Page {

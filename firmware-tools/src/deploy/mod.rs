@@ -19,6 +19,7 @@ pub(crate) use release::Brought;
 pub use release::{Payload, Release};
 use release::{beside, is_pending, trial_of_another};
 pub use remote::{OwnFolder, Remote, SshTarget};
+pub(crate) use rollout::one_line;
 pub use rollout::{Gate, Interrupt, Job, Pace, Phase, Row, Turn, Verdict, in_order, over, render, table};
 
 /// How a release is brought to a board.

@@ -121,7 +121,9 @@ impl Release {
             Some(bundle) => format!("{} serial {}", bundle.name, bundle.serial),
             None => {
                 let names: Vec<&str> = self.files.iter().map(|file| file.name).filter(|name| !name.is_empty()).collect();
-                format!("another {} for what runs", names.join(" and "))
+                // Each board's own is brought where nothing else is.
+                let names = if names.is_empty() { CONFIG.to_owned() } else { names.join(" and ") };
+                format!("another {names} for what runs")
             }
         }
     }

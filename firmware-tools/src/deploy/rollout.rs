@@ -438,10 +438,15 @@ pub fn render(rows: &[Row]) -> String {
     table(["host", "board", "verdict", "s", "what"], cells)
 }
 
+/// What a board said, on one line and without what moves a cursor.
+pub(crate) fn one_line(said: &str) -> String {
+    text::shown(&said.lines().collect::<Vec<_>>().join("; ")).into_owned()
+}
+
 /// Rows of text in columns as wide as they need.
 pub fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     // What boards say is anybody's text.
-    let rows = rows.map(|row| row.map(|cell| text::shown(&cell).into_owned()));
+    let rows = rows.map(|row| row.map(|cell| one_line(&cell)));
     let all: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
     let mut out = String::new();
     for row in &all {
@@ -588,8 +593,8 @@ mod tests {
 
     #[test]
     fn what_boards_say_moves_no_cursor() {
-        let text = table(["host"], [["a\u{1b}[2Jb\nc".to_owned()]].into_iter());
-        assert_eq!(text, "host\na\\u{1b}[2Jb\\nc\n");
+        let text = table(["host"], [["a\u{1b}[2Jb\nc\r".to_owned()]].into_iter());
+        assert_eq!(text, "host\na\\u{1b}[2Jb; c\\r\n");
     }
 
     #[test]

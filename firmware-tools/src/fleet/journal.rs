@@ -8,10 +8,9 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use edge_seg_bundle::date::utc;
-use edge_seg_bundle::text;
 use serde_json::{Value, json};
 
-use crate::history;
+use crate::{deploy, history};
 
 /// An open journal.
 #[derive(Debug)]
@@ -161,7 +160,7 @@ pub fn told(entry: &Value) -> String {
         "board" => format!("{}: {}: {}", field("host"), field("verdict"), field("what")),
         event => format!("{event}: {}", field("what")),
     };
-    text::shown(&format!("{}  {}  {what}", field("time"), field("who"))).into_owned()
+    deploy::one_line(&format!("{}  {}  {what}", field("time"), field("who")))
 }
 
 #[cfg(test)]

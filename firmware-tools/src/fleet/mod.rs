@@ -13,7 +13,6 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, ensure};
 use edge_seg_bundle::date::utc;
 use edge_seg_bundle::files::{hex, replace_file};
-use edge_seg_bundle::text;
 use minisign::SecretKey;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -130,7 +129,7 @@ impl Fleet {
         let log = format!("journalctl -u edge-seg.service -n {lines} -o short-iso --no-pager");
         let metrics = || remote.change(&["metrics"]).map(|text| format!("{text}\n").into_bytes());
         // One that fails leaves no file of an earlier time beside the other's.
-        for (name, got) in [("log.txt", remote.printed(&log).and_then(read_log)), ("metrics.prom", metrics())] {
+        for (name, got) in [("log.txt", read_log(remote.printed(&log))), ("metrics.prom", metrics())] {
             let path = folder.join(name);
             fetched[name] = match got {
                 Ok(bytes) => {
@@ -307,7 +306,7 @@ impl Fleet {
             if let Err(error) = journal.add("board", &entry) {
                 lost.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(error);
             }
-            eprintln!("{} {}: {}", utc(SystemTime::now()), row.host, text::shown(&row.what));
+            eprintln!("{} {}: {}", utc(SystemTime::now()), row.host, deploy::one_line(&row.what));
         };
         let gate = || match order.interrupt.gate() {
             Gate::Open => self.gate(order.at_once || order.dry_run),
@@ -446,12 +445,15 @@ pub fn render_doctor(answers: &[Answer]) -> String {
     table(["host", "level", "check", "found", "mend"], rows.into_iter())
 }
 
-/// journalctl shows a user without rights nothing, and calls that no entries.
-fn read_log(text: Vec<u8>) -> Result<Vec<u8>> {
-    ensure!(
-        !text.trim_ascii().ends_with(b"-- No entries --"),
-        "no line of the service's log can be read: may the user there read it? If not: sudo usermod -aG systemd-journal USER"
-    );
+const NO_LOG: &str = "no line of the service's log can be read: may the user there read it? If not: sudo usermod -aG systemd-journal USER";
+
+/// journalctl shows a user without rights nothing, and calls that no entries, or says that the journal's files may not be opened.
+fn read_log(said: Result<Vec<u8>>) -> Result<Vec<u8>> {
+    let text = said.map_err(|error| match error.to_string().contains("permission") {
+        true => error.context(NO_LOG),
+        false => error,
+    })?;
+    ensure!(!text.trim_ascii().ends_with(b"-- No entries --"), NO_LOG);
     Ok(text)
 }
 
@@ -493,7 +495,11 @@ mod tests {
 
     #[test]
     fn a_log_that_may_not_be_read_is_no_log() {
-        assert!(read_log(b"-- No entries --\n".to_vec()).unwrap_err().to_string().contains("systemd-journal"));
-        assert_eq!(read_log(b"a line\n".to_vec()).unwrap(), b"a line\n");
+        let denied = || anyhow::anyhow!("No journal files were opened due to insufficient permissions.");
+        for said in [Ok(b"-- No entries --\n".to_vec()), Err(denied())] {
+            assert!(read_log(said).unwrap_err().to_string().contains("usermod -aG systemd-journal"));
+        }
+        assert_eq!(read_log(Ok(b"a line\n".to_vec())).unwrap(), b"a line\n");
+        assert_eq!(read_log(Err(anyhow::anyhow!("no such command"))).unwrap_err().to_string(), "no such command");
     }
 }

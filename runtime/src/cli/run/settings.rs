@@ -66,8 +66,9 @@ impl Settings {
     pub fn read(path: &Path) -> Result<Self> {
         let text = edge_seg_model::read_text(path)?;
         toml::from_str(&text).map_err(|e| {
-            let hint = nearest(e.message()).map(|hint| format!("\n{hint}")).unwrap_or_default();
-            anyhow!("{}: {}{hint}", path.display(), e.to_string().trim_end())
+            let hint = nearest(e.message()).map(|hint| format!("; {hint}")).unwrap_or_default();
+            let at = e.span().map_or(0, |span| span.start);
+            anyhow!("{}: {}{hint}", path.display(), edge_seg_terminal::toml_fault(&text, at, e.message()))
         })
     }
 
@@ -199,6 +200,13 @@ mod tests {
         }
         assert!(read("[background]\nthreshold = 2.0\n").unwrap_err().to_string().contains("0 to 1"));
         assert!(read("[input\n").is_err());
+        // The line may hold a password.
+        for text in
+            ["[mqtt]\nurl = mqtt://cam:hunter2@broker\n", "[mqtt]\nurl = \"mqtt://cam:hunter2@broker\n", "[mqtt]\nurl = [\"hunter2\"]\n"]
+        {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.contains("line 2, ") && error.contains("url: ") && !error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]
