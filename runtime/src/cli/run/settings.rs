@@ -201,11 +201,9 @@ mod tests {
         assert!(read("[background]\nthreshold = 2.0\n").unwrap_err().to_string().contains("0 to 1"));
         assert!(read("[input\n").is_err());
         // The line may hold a password.
-        for text in
-            ["[mqtt]\nurl = mqtt://cam:hunter2@broker\n", "[mqtt]\nurl = \"mqtt://cam:hunter2@broker\n", "[mqtt]\nurl = [\"hunter2\"]\n"]
-        {
-            let error = read(text).unwrap_err().to_string();
-            assert!(error.contains("line 2, ") && error.contains("url: ") && !error.contains("hunter2"), "{error}");
+        for value in ["rtsp://cam:hunter2@camera", "\"rtsp://cam:hunter2@camera", "[\"hunter2\"]"] {
+            let error = read(&format!("[input]\nsource = {value}\n")).unwrap_err().to_string();
+            assert!(error.contains("line 2, ") && error.contains(", source: ") && !error.contains("hunter2"), "{error}");
         }
     }
 
