@@ -108,16 +108,27 @@ pub fn compare(paths: &Paths, board: &Board, question: &Question) -> Result<Comp
         question.bundle.is_some() || question.other_words.is_some(),
         "expected another bundle, --other-tags, or both: there is nothing to compare"
     );
+    let made = !question.out.exists();
+    let compared = written(paths, question, &program, own.as_ref(), &words);
+    // Where it failed nothing is left of a folder that was not there before.
+    if compared.is_err() && made {
+        let _ = fs::remove_dir_all(&question.out);
+    }
+    compared
+}
+
+/// Both sides' results on the same pictures, in the question's folder.
+fn written(paths: &Paths, question: &Question, program: &Path, own: Option<&PathBuf>, words: &String) -> Result<Comparison> {
     fs::create_dir_all(&question.out).with_context(|| format!("{}", question.out.display()))?;
     let pictures = match &question.pictures {
         Some(folder) => listed(folder, question.count)?,
         None => taken(&Page::of(paths)?, &question.out.join("pictures"), question.count)?,
     };
-    let other = question.bundle.as_ref().or(own.as_ref());
-    let other_words = question.other_words.as_ref().unwrap_or(&words);
+    let other = question.bundle.as_ref().or(own);
+    let other_words = question.other_words.as_ref().unwrap_or(words);
     let mut lines = Vec::new();
-    for (name, bundle, words) in [("a", own.as_ref(), &words), ("b", other, other_words)] {
-        lines.push(segmented(paths, &program, bundle, words, &pictures, &question.out.join(name))?);
+    for (name, bundle, words) in [("a", own, words), ("b", other, other_words)] {
+        lines.push(segmented(paths, program, bundle, words, &pictures, &question.out.join(name))?);
         let text: String = lines[lines.len() - 1].iter().map(|line| format!("{line}\n")).collect();
         replace_file(&question.out.join(format!("{name}.jsonl")), text.as_bytes())?;
     }
@@ -125,7 +136,7 @@ pub fn compare(paths: &Paths, board: &Board, question: &Question) -> Result<Comp
         None => Ok("the packaged model".to_owned()),
         Some(path) => Bundle::open(path).map(|bundle| format!("{} serial {}", bundle.manifest().name, bundle.manifest().serial)),
     };
-    summary([title(own.as_ref())?, title(other)?], &lines[0], &lines[1])
+    summary([title(own)?, title(other)?], &lines[0], &lines[1])
 }
 
 fn listed(folder: &Path, count: usize) -> Result<Vec<PathBuf>> {
@@ -147,14 +158,13 @@ fn listed(folder: &Path, count: usize) -> Result<Vec<PathBuf>> {
 fn taken(page: &Page, folder: &Path, count: usize) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
     let mut found = Vec::new();
-    let mut after = String::new();
+    let mut after = None;
     for n in 0..count {
-        let report: Value = serde_json::from_slice(&page.get(&format!("/api/report{after}"))?)?;
-        let sequence = report["sequence"].as_u64().context("/api/report: expected a sequence")?;
+        let (number, jpeg) = page.picture(after)?;
         let path = folder.join(format!("{n:06}.jpg"));
-        replace_file(&path, &page.get("/api/picture.jpg")?)?;
+        replace_file(&path, &jpeg)?;
         found.push(path);
-        after = format!("?after={sequence}");
+        after = Some(number);
     }
     Ok(found)
 }

@@ -12,8 +12,9 @@ use anyhow::{Context, Result, anyhow, ensure};
 use edge_seg_board::boards::Target;
 use edge_seg_bundle::date::Date;
 use edge_seg_bundle::files::{folder_of, replace_file};
+use edge_seg_bundle::trust::Trust;
 use edge_seg_bundle::{self as bundle, Bundle, Header, MANIFEST_OFFSET, Manifest, SIGNATURE_BYTES, SIGNATURE_OFFSET};
-use minisign::{KeyPair, SecretKey, SecretKeyBox};
+use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox};
 
 const PASSWORD_MAX_BYTES: u64 = 1024;
 
@@ -117,6 +118,17 @@ pub fn read_secret(path: &Path, password: &Password) -> Result<SecretKey> {
         }
     };
     key.with_context(|| format!("{}: wrong password, or the key has none (--no-password)", path.display()))
+}
+
+/// Trust in the public half of a private key at `path`, with the last day that stands beside it.
+///
+/// # Errors
+/// When what stands beside it cannot be read.
+pub fn trust_in(path: &Path, secret: &SecretKey) -> Result<Trust> {
+    let boxed = PublicKey::from_secret_key(secret).and_then(|key| key.to_box()).context("the public key")?.into_string();
+    let (comment, key) = boxed.split_once('\n').context("the public key")?;
+    let expires = expiry(path)?.map_or_else(String::new, |date| format!(" expires:{date}"));
+    Ok(Trust::in_keys([(path.display().to_string().as_str(), format!("{comment}{expires}\n{key}").as_str())])?)
 }
 
 /// Text of a `.minisig` over all that `message` gives, with the time and `name` in its trusted comment.

@@ -5,16 +5,19 @@ use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::paths::Paths;
 use crate::service;
 use crate::slots::Disk;
 use crate::slots::machine::CONFIG;
 
-const LIMIT: Duration = Duration::from_secs(10);
+/// Longer than the page itself waits for a frame.
+const LIMIT: Duration = Duration::from_secs(20);
 const MOST_BYTES: u64 = 64 << 20;
 const LONGEST_TOKEN_BYTES: u64 = 4096;
+/// Where the page numbers a picture.
+const COUNT: &str = "x-frame-count";
 
 /// A page, by the configuration of what runs.
 #[derive(Debug)]
@@ -37,7 +40,13 @@ pub fn config(paths: &Paths) -> Result<toml::Table> {
         }
         None => std::fs::read(&paths.config).with_context(|| format!("{}", paths.config.display()))?,
     };
-    String::from_utf8(config)?.parse().context("the configuration")
+    let text = String::from_utf8(config).context("the configuration")?;
+    text.parse().map_err(|error| toml_fault(&text, &error)).context("the configuration")
+}
+
+/// What is wrong with a file of TOML, without the line, which may hold a password.
+pub(crate) fn toml_fault(text: &str, error: &toml::de::Error) -> anyhow::Error {
+    anyhow!(edge_seg_terminal::toml_fault(text, error.span().map_or(0, |span| span.start), error.message()))
 }
 
 impl Page {
@@ -69,11 +78,29 @@ impl Page {
     /// # Errors
     /// When it does not answer, or refuses.
     pub fn get(&self, path: &str) -> Result<Vec<u8>> {
+        Ok(self.answer(path)?.1)
+    }
+
+    /// Its newest picture, and the number by which it counts that; with `after` one that comes after that number.
+    ///
+    /// # Errors
+    /// When it does not answer, refuses, or tells no number.
+    pub fn picture(&self, after: Option<u64>) -> Result<(u64, Vec<u8>)> {
+        let path = after.map_or("/api/picture.jpg".into(), |count| format!("/api/picture.jpg?after={count}"));
+        let (count, jpeg) = self.answer(&path)?;
+        let count = count.with_context(|| format!("the page at {}{path}: expected a header {COUNT} with a number", self.address))?;
+        Ok((count, jpeg))
+    }
+
+    fn answer(&self, path: &str) -> Result<(Option<u64>, Vec<u8>)> {
         let mut request = self.agent.get(format!("http://{}{path}", self.address));
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let answer = request.call().and_then(|mut answer| answer.body_mut().with_config().limit(MOST_BYTES).read_to_vec());
+        let answer = request.call().and_then(|mut answer| {
+            let count = answer.headers().get(COUNT).and_then(|count| count.to_str().ok()?.parse().ok());
+            Ok((count, answer.body_mut().with_config().limit(MOST_BYTES).read_to_vec()?))
+        });
         answer.with_context(|| format!("the page at {}{path}", self.address))
     }
 }

@@ -158,6 +158,26 @@ fn wrong_boards_and_boards_that_do_not_answer_are_told() {
 }
 
 #[test]
+fn a_board_without_a_release_before_or_a_place_for_copies_is_told() {
+    let Some(fleet) = Fleet::start(1) else { return };
+    for more in [&["--dry-run"][..], &[]] {
+        let rows = fleet.rows(&[&["cam0", "--rollback"][..], more].concat());
+        assert!(verdicts(&rows) == ["failed"] && rows[0]["left_alone"] == true, "{rows:?}");
+        assert!(rows[0]["what"].as_str().unwrap().contains("nothing is installed"), "{rows:?}");
+    }
+    fleet.release(1, &[], &frames(1));
+    fs::write(fleet.board(0).join("home/.cache"), "no folder").unwrap();
+    let rows = fleet.rows(&[&["cam0"][..], &BRING[..]].concat());
+    let what = rows[0]["what"].as_str().unwrap();
+    assert!(verdicts(&rows) == ["failed"] && what.contains("cannot be written there: mkdir") && !what.contains("broke off"), "{rows:?}");
+    fs::remove_file(fleet.board(0).join("home/.cache")).unwrap();
+    // What a board's tool says in several lines is one of the table.
+    let table = fleet.deploy(&[&["cam0", "--no-restart"][..], &BRING[..]].concat());
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(table.lines().count() == 2 && table.contains("runs at the next start") && !table.contains("\\n"), "{table}");
+}
+
+#[test]
 fn a_copy_that_broke_off_is_gone_on_with_and_a_wrong_one_is_not() {
     let Some(fleet) = Fleet::start(1) else { return };
     for (serial, resumed) in [(1, true), (2, false), (3, false)] {

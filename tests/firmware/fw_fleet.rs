@@ -123,7 +123,10 @@ fn a_pause_a_closed_window_and_a_failing_phase_hold_the_others_back() {
     drop(said);
     let table = String::from_utf8(ended.stdout).unwrap();
     assert!(ended.status.code() == Some(1) && table.matches("skipped").count() == 3 && table.contains("a demonstration"), "{table}");
-    assert!(fleet.fleet(&["resume"]).status.success());
+    let resumed: Value = serde_json::from_slice(&fleet.fleet(&["resume", "--json"]).stdout).unwrap();
+    assert!(resumed["paused"].is_null() && resumed["was"] == "a demonstration", "{resumed}");
+    let resumed: Value = serde_json::from_slice(&fleet.fleet(&["resume", "--json"]).stdout).unwrap();
+    assert!(resumed["was"].is_null(), "{resumed}");
     // A run of the first phases alone; a later one goes on.
     let rows = fleet.fleet_json(&[&BRING[..], &["--now", "--phases", "1"]].concat());
     assert_eq!(verdicts(&rows), ["done", "skipped", "skipped"], "{rows:?}");
@@ -161,6 +164,94 @@ fn a_board_that_was_away_is_brought_up_when_it_is_back() {
     assert_eq!(verdicts(&rows), ["done", "away"], "{rows:?}");
     let output = fleet.fleet(&["status"]);
     assert!(output.status.code() == Some(1) && String::from_utf8_lossy(&output.stdout).contains("cannot be reached"));
+}
+
+/// An ssh, by its `PATH`, that loses a board for which there is a file `cut-HOST` once that has been told to install, and until
+/// `down-HOST` is gone.
+fn breaking_links(fleet: &Fleet) -> String {
+    let at = fleet.folder.path().display();
+    let wrapper = format!(
+        "#!/bin/bash\nPATH=${{PATH#*:}}\nfor word; do case $word in cam[0-9]) host=$word;; esac; done\n\
+         case \" $* \" in *' -G '*) exec ssh \"$@\";; esac\n\
+         if [ -e {at}/down-$host ]; then echo 'ssh: No route to host' >&2; exit 255; fi\n\
+         case \"$*\" in *'edge-seg-fw install '*) if [ -e {at}/cut-$host ]; then\n\
+         ssh \"$@\" >/dev/null 2>&1; mv {at}/cut-$host {at}/down-$host; echo 'client_loop: send disconnect: Broken pipe' >&2; exit 255\n\
+         fi;; esac\nexec ssh \"$@\"\n"
+    );
+    write(fleet.at("links/ssh"), &wrapper, 0o755);
+    format!("{}:{}", fleet.at("links").display(), std::env::var("PATH").unwrap())
+}
+
+#[test]
+fn a_board_that_is_lost_while_it_installs_stays_under_way_and_its_rollout_is_undone() {
+    let Some(fleet) = Fleet::start(3) else { return };
+    let path = breaking_links(&fleet);
+    let start = |arguments: &[&str]| {
+        let mut command = fleet.fleet_command(&[arguments, &["--json"]].concat());
+        command.env("PATH", &path).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let rows = |run: std::process::Child| -> Vec<Value> {
+        let ended = run.wait_with_output().unwrap();
+        serde_json::from_slice(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&ended.stderr)))
+    };
+    let serial = |i: usize| fleet.status(i)[fleet.status(i)["current"].as_str().unwrap()]["release"]["serial"].clone();
+    let rollout = "[rollout]\nphases = [\"all\"]\njobs = 1\nunder-way = 1\nretry-minutes = 1\nretry-every-s = 0.5\n";
+    fleet.file(&format!("{rollout}{}", SHORT.replace("wait-s = 30", "wait-s = 10")));
+    fleet.release(1, &[], &frames(1));
+    assert_eq!(verdicts(&rows(start(&BRING))), ["done"; 3]);
+
+    // Nobody knows what it runs: no other board begins.
+    fleet.release(2, &[], &frames(2));
+    fs::write(fleet.at("cut-cam0"), "").unwrap();
+    let told = rows(start(&BRING));
+    assert!(verdicts(&told) == ["unknown", "skipped", "skipped"] && told[0]["left_alone"] == false, "{told:?}");
+    assert!(what(&told[0]).contains("the link broke after the board was asked to change"), "{told:?}");
+    assert_eq!([serial(0), serial(1), serial(2)], [2, 1, 1]);
+    fs::remove_file(fleet.at("down-cam0")).unwrap();
+    // Run again, it is left alone, which takes the first attempt not back.
+    let again = rows(start(&[&BRING[..], &["--phases", "1"]].concat()));
+    assert!(what(&again[0]).contains("runs it already") && again[0]["left_alone"] == true, "{again:?}");
+    let back = rows(start(&["deploy", "--rollback"]));
+    assert!(verdicts(&back) == ["done"; 3] && what(&back[1]).starts_with("left alone"), "{back:?}");
+    assert_eq!([serial(0), serial(1), serial(2)], [1, 1, 1]);
+
+    // One that is back in time has its trial, as if the link had held.
+    fleet.release(3, &[], &frames(3));
+    fs::write(fleet.at("cut-cam0"), "").unwrap();
+    let run = start(&BRING);
+    let end = Instant::now() + Duration::from_secs(50);
+    while !fleet.at("down-cam0").exists() {
+        assert!(Instant::now() < end, "it was never told to install");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    fs::remove_file(fleet.at("down-cam0")).unwrap();
+    let told = rows(run);
+    assert!(verdicts(&told) == ["done"; 3] && told[0]["left_alone"] == false, "{told:?}");
+    assert_eq!([serial(0), serial(1), serial(2)], [3, 3, 3]);
+    assert_eq!(verdicts(&rows(start(&["deploy", "--rollback"]))), ["done"; 3]);
+    assert_eq!([serial(0), serial(1), serial(2)], [1, 1, 1]);
+}
+
+#[test]
+fn a_board_under_a_new_name_is_not_called_untouched() {
+    let Some(fleet) = Fleet::start(2) else { return };
+    fleet.file(SHORT);
+    for serial in [1, 2] {
+        fleet.release(serial, &[], &frames(serial));
+        assert_eq!(verdicts(&fleet.fleet_json(&BRING)), ["done"; 2]);
+    }
+    let text = fs::read_to_string(fleet.at("fleet.toml")).unwrap();
+    fs::write(fleet.at("fleet.toml"), text.replace("\"camera1\"", "\"garage\"")).unwrap();
+    let rows = fleet.fleet_json(&["deploy", "--rollback"]);
+    assert_eq!(verdicts(&rows), ["done", "failed", "failed"], "{rows:?}");
+    assert!(rows[1]["host"] == "garage" && what(&rows[1]).contains("knows no board of this name, but camera1"), "{rows:?}");
+    assert!(rows[2]["host"] == "camera1" && what(&rows[2]).contains("no board of this name any more"), "{rows:?}");
+    // A board that is new here is none of that rollout; one that is left out by name is not asked for.
+    fs::write(fleet.at("fleet.toml"), &text).unwrap();
+    assert_eq!(verdicts(&fleet.fleet_json(&["deploy", "--rollback"])), ["done"; 2]);
+    fs::write(fleet.at("fleet.toml"), format!("{text}[[host]]\nname = \"new\"\nssh = \"cam7\"\n")).unwrap();
+    let rows = fleet.fleet_json(&["deploy", "--rollback"]);
+    assert!(verdicts(&rows) == ["done"; 3] && what(&rows[2]).contains("was not for it"), "{rows:?}");
 }
 
 /// A trial of `seconds` until its third frame.

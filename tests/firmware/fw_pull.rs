@@ -124,6 +124,86 @@ fn a_board_takes_what_a_folder_offers_to_it_once_and_never_an_older_index() {
 }
 
 #[test]
+fn a_second_folder_counts_on_and_one_board_more_leaves_the_others_their_offers() {
+    let place = Place::new();
+    place.publish(1, &frames(1), &[]);
+    place.publish(2, &frames(2), &[]);
+    assert_eq!(place.pulled(&["web"]).0, 0);
+    place.guard();
+    let publish = |to: &str, more: &[&str]| {
+        place.run(&[&["fleet", "publish", "-o", to, "--bundle", "r.esb", "--binary", "runtime", "--no-password"], more].concat())
+    };
+    let index = || -> Value { serde_json::from_slice(&fs::read(place.at("web/index.json")).unwrap()).unwrap() };
+    let offers = || -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        index()["releases"].as_array().unwrap().iter().map(|offer| (text(&offer["hosts"][0]), text(&offer["title"]))).collect()
+    };
+    // A stick that is new is no older than what boards have seen.
+    place.publish(3, &frames(3), &[]);
+    let told = publish("stick", &["--json"]);
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap_or_else(|error| panic!("{error}: {told:?}"));
+    assert_eq!((&told["number"], &told["after"]), (&Value::from(4), &Value::from(3)), "{told}");
+    let (code, said) = place.pulled(&["stick"]);
+    assert!(code == 0 && said.contains("serial 3 is in slot"), "{said}");
+    place.guard();
+    assert_eq!(place.serial(), 3);
+    // The other board's offer stays, signed anew.
+    place.publish(4, &frames(4), &["cam2"]);
+    let serials = [("cam2", "tiny serial 4"), ("cam1", "tiny serial 3")].map(|(host, title)| (host.to_owned(), title.to_owned()));
+    assert_eq!(offers(), serials);
+    let (code, said) = place.pulled(&["web"]);
+    assert!(code == 0 && said.contains("runs tiny serial 3 already"), "{said}");
+    let (code, said) = place.pulled(&["web", "--name", "cam2"]);
+    assert!(code == 0 && said.contains("serial 4 is in slot"), "{said}");
+
+    // What nobody here has signed is not signed over.
+    let refused = |more: &[&str], why: &str| {
+        let output = publish("web", more);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(why), "expected {why}: {said}");
+    };
+    let text = fs::read_to_string(place.at("web/index.json")).unwrap();
+    fs::write(place.at("web/index.json"), text.replace("\"frames\": 3", "\"frames\": 1")).unwrap();
+    refused(&["cam2"], "for its offers to cam1 stay: tampered");
+    fs::write(place.at("web/index.json"), &text).unwrap();
+    let file = index()["releases"][1]["files"][0]["file"].as_str().unwrap().to_owned();
+    fs::rename(place.at(&format!("web/{file}")), place.at("gone")).unwrap();
+    refused(&["cam2"], &file);
+    fs::rename(place.at("gone"), place.at(&format!("web/{file}"))).unwrap();
+    let all = publish("web", &[]);
+    assert!(all.status.success() && String::from_utf8_lossy(&all.stdout).contains("index 6 with 2 offers"), "{all:?}");
+}
+
+#[test]
+fn what_every_board_would_refuse_is_not_published() {
+    let place = Place::new();
+    place.publish(1, &frames(1), &[]);
+    let before = fs::read(place.at("web/index.json")).unwrap();
+    place.ok(&["keygen", "over", "--no-password", "--expires", "2020-12-31"]);
+    place.ok(&["keygen", "stranger", "--no-password"]);
+    let publish = ["fleet", "publish", "-o", "web", "--bundle", "r.esb", "--binary", "runtime", "--no-password"];
+    let refused = |more: &[&str], why: &str| {
+        let output = place.run(&[&publish, more].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(why), "expected {why}: {said}");
+        assert_eq!(fs::read(place.at("web/index.json")).unwrap(), before, "{why}");
+    };
+    refused(&["--key", "over"], "over: the key expired on 2020-12-31");
+    refused(&["--expires", "2020-12-31"], "found 2020-12-31: boards would refuse the index");
+    fs::remove_file(place.at("runtime.minisig")).unwrap();
+    refused(&[], "runtime: unsigned");
+    place.ok(&["sign", "r.esb", "--detached", "--key", "workshop", "--no-password"]);
+    fs::rename(place.at("r.esb.minisig"), place.at("runtime.minisig")).unwrap();
+    refused(&[], "runtime: tampered");
+    place.ok(&["sign", "runtime", "--detached", "--key", "workshop", "--no-password"]);
+    small::write(&place.at("r.esb"), 2, &[], 2_000_000);
+    refused(&[], "r.esb: unsigned");
+    // Boards may trust another key too.
+    place.ok(&["sign", "r.esb", "--key", "stranger", "--no-password"]);
+    place.ok(&publish);
+}
+
+#[test]
 fn what_is_refused_or_given_up_is_fetched_once() {
     let place = Place::new();
     place.publish(2, &frames(2), &[]);

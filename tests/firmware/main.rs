@@ -3,6 +3,7 @@
 mod boards;
 mod disk;
 mod fw_board;
+mod fw_compare;
 mod fw_deploy;
 mod fw_doctor;
 mod fw_fleet;

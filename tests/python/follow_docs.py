@@ -217,7 +217,7 @@ def follow(programs, base, work, systems):
         system.run("dpkg -i /edge-seg.deb && systemctl daemon-reload")
         system.run("useradd -m -s /bin/bash pi && mkdir -p ~pi/.ssh && chown pi ~pi/.ssh && echo 'pi ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/010_pi")
         shutil.copy(home / "id.pub", system.root / "home/pi/.ssh/authorized_keys")
-        # The line for sudo as the page has it, and no other.
+        # The lines for sudo and for the log as the page has them, and no other.
         system.run(f"USER=pi; {sudo_line}", user="pi")
         system.run("rm /etc/sudoers.d/010_pi; visudo -c")
         system.run("install -d -o edge-seg -g edge-seg /var/lib/edge-seg/data/pictures")
@@ -267,9 +267,11 @@ def follow(programs, base, work, systems):
         config = (system.root / f"var/lib/edge-seg/slots/{slot}/config.toml").read_text()
         if expected not in config or system.status()[slot]["status"] != "good":
             fail(f"{name}: expected the words {expected}\n{config}\n{text}")
-        for fetched in ["log.txt", "status.json"]:
-            if not (home / "collected" / name / fetched).exists():
-                fail(f"{name}: expected {fetched} to be fetched\n{text}")
+        if not (home / "collected" / name / "status.json").exists():
+            fail(f"{name}: expected status.json to be fetched\n{text}")
+        log = home / "collected" / name / "log.txt"
+        if not log.exists() or "edge-seg-fw" not in log.read_text():
+            fail(f"{name}: expected the service's log to be fetched, by a user of the group that the page names\n{text}")
     ok("fleet: status, dry run, deploy, configurations alone, doctor, collect, journal")
 
     # The guard's runtime is the service's user, and its memory can be read in the service's own sandbox.

@@ -6,8 +6,9 @@ use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 use edge_seg_bundle::date::Date;
 use edge_seg_fw::deploy::{Interrupt, OwnFolder, Payload, Phase, Remote, Verdict, in_order, render};
-use edge_seg_fw::fleet::{self, Answer, Order, Publication, journal};
+use edge_seg_fw::fleet::{self, Answer, Order, Publication, Published, journal};
 use serde::Serialize;
+use serde_json::json;
 
 use super::keys::PasswordArgs;
 use super::output::print;
@@ -118,7 +119,7 @@ struct Deploy {
 struct Publish {
     #[command(flatten)]
     boards: Boards,
-    /// The folder; what it has from before stays, and its index is counted up
+    /// The folder; what it offers to other boards stays, and its index is counted up, beyond those of other folders by the journal
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     #[command(flatten)]
@@ -168,12 +169,22 @@ impl Fleet {
                     expires: args.expires,
                     password: args.password.password(),
                 };
-                let index = fleet.publish(&fleet.chosen(&args.boards.names)?, &args.output, &publication)?;
-                print(&format!("{}: index {} with {} offers\n", args.output.display(), index.number, index.releases.len()))?;
-                Ok(true)
+                let published = fleet.publish(&fleet.chosen(&args.boards.names)?, &args.output, &publication)?;
+                let Published { index, kept, after } = &published;
+                let after = after.map_or_else(String::new, |number| format!(", one more than the journal's {number},"));
+                let kept = if *kept > 0 { format!(", {kept} of them as before for other boards") } else { String::new() };
+                let text = format!("{}: index {}{after} with {} offers{kept}\n", args.output.display(), index.number, index.releases.len());
+                said(json, &published, &text)
             }
-            Command::Pause { why } => fleet.pause(&why).map(|()| true),
-            Command::Resume => fleet.resume().map(|()| true),
+            Command::Pause { why } => {
+                fleet.pause(&why)?;
+                said(json, &json!({ "paused": why }), &format!("paused: {why}: no further board begins until edge-seg-fw fleet resume\n"))
+            }
+            Command::Resume => {
+                let why = fleet.resume()?;
+                let text = why.as_ref().map_or("nothing was paused\n".into(), |why| format!("no longer paused: {why}\n"));
+                said(json, &json!({ "paused": null, "was": why }), &text)
+            }
             Command::Journal => {
                 let entries = journal::read(&fleet.journal)?;
                 match json {
@@ -215,6 +226,14 @@ fn tell(json: bool, answers: &[Answer], render: impl Fn(&[Answer]) -> String) ->
         true => print_json(&answers.iter().map(Answer::json).collect::<Vec<_>>()),
         false => print(&render(answers)),
     }
+}
+
+fn said(json: bool, value: &impl Serialize, text: &str) -> Result<bool> {
+    match json {
+        true => print(&format!("{}\n", serde_json::to_string_pretty(value)?))?,
+        false => print(text)?,
+    }
+    Ok(true)
 }
 
 fn print_json(values: &[impl Serialize]) -> Result<()> {

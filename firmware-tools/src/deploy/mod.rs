@@ -17,8 +17,9 @@ use crate::history;
 use crate::slots::machine::Trial;
 pub(crate) use release::Brought;
 pub use release::{Payload, Release};
-use release::{is_pending, trial_of_another};
+use release::{beside, is_pending, trial_of_another};
 pub use remote::{OwnFolder, Remote, SshTarget};
+pub(crate) use rollout::one_line;
 pub use rollout::{Gate, Interrupt, Job, Pace, Phase, Row, Turn, Verdict, in_order, over, render, table};
 
 /// How a release is brought to a board.
@@ -76,6 +77,7 @@ pub fn rollback(target: &SshTarget, how: &Bringing, of: &[String], host: &str, j
     if !of.is_empty() && !runs {
         return Ok(Turn { board, what: format!("{LEFT_ALONE}: it runs {}", current(&status)), left_alone: true });
     }
+    ensure!(status["current"].is_string(), "{NOTHING_INSTALLED}");
     let to = older_slot(&status);
     let words = |first: &[&str]| -> Vec<String> {
         first.iter().map(|word| (*word).to_owned()).chain(of.iter().map(|sha256| format!("--of={sha256}"))).collect()
@@ -88,6 +90,7 @@ pub fn rollback(target: &SshTarget, how: &Bringing, of: &[String], host: &str, j
         return Ok(Turn { board, what, left_alone: true });
     }
     let verb: &[&str] = if how.wait.is_some() { &["rollback", "--restart"] } else { &["rollback"] };
+    job.asks();
     let changed = match remote.change(&borrowed(&words(verb))) {
         // Its status has said what it runs.
         Err(error) if remote::is_older(&error) && !of.is_empty() => remote.change(verb),
@@ -98,18 +101,37 @@ pub fn rollback(target: &SshTarget, how: &Bringing, of: &[String], host: &str, j
     let what = match (changed, how.wait) {
         (Ok(said), _) if said.starts_with(LEFT_ALONE) => return Ok(Turn { board, what: said, left_alone: true }),
         (Ok(said), None) => said,
-        (Ok(_), Some(wait)) => format!("back from {from}: {}", await_back(&remote, to, wait)?),
-        // It may have gone back, and only the restart have failed.
-        (Err(error), Some(wait)) if remote.ask(&["status", "--json"]).is_ok_and(|now| now["current"].as_str() == to) => {
-            format!("back from {from}: {}", await_back(&remote, to, wait).map_err(|why| error.context(format!("{why:#}")))?)
+        (Ok(_), Some(wait)) => format!("back from {from}: {}", await_back(&remote, to, wait, true)?),
+        // What it did behind a link that broke, the board knows.
+        (Err(error), Some(wait)) if remote::is_away(&error) => {
+            format!("back from {from}: {}", await_back(&remote, to, wait, false).context(BROKEN_LINK)?)
         }
-        (Err(error), _) => return Err(error),
+        (Err(error), None) if remote::is_away(&error) => return Err(error.context(BROKEN_LINK)),
+        // It may have gone back, and only the restart have failed.
+        (Err(error), Some(wait)) => match remote.ask(&["status", "--json"]) {
+            Ok(now) if now["current"].as_str() == to => {
+                format!("back from {from}: {}", await_back(&remote, to, wait, true).map_err(|why| both(error, why))?)
+            }
+            Ok(_) => return Err(error),
+            Err(why) => return Err(both(error, why)),
+        },
+        (Err(error), None) => return Err(error),
     };
     Ok(Turn { board, what, left_alone: false })
 }
 
 /// How a board's tool begins what it says where it has changed nothing.
 const LEFT_ALONE: &str = "left alone";
+const NOTHING_INSTALLED: &str = "nothing is installed: the packaged release runs";
+const BROKEN_LINK: &str = "the link broke after the board was asked to change, so that it may have done so";
+
+/// Two errors of one board: that it cannot be reached stays one that says so.
+fn both(error: anyhow::Error, then: anyhow::Error) -> anyhow::Error {
+    match remote::is_away(&then) {
+        true => then.context(format!("{error:#}")),
+        false => error.context(format!("{then:#}")),
+    }
+}
 
 fn borrowed(words: &[String]) -> Vec<&str> {
     words.iter().map(String::as_str).collect()
@@ -117,41 +139,49 @@ fn borrowed(words: &[String]) -> Vec<&str> {
 
 /// What a board goes back to; none is the packaged release.
 fn older_slot(status: &Value) -> Option<&'static str> {
-    let beside = if status["current"] == "a" { "b" } else { "a" };
-    let state = &status[beside];
+    let older = beside(status["current"].as_str()?);
+    let state = &status[older];
     let is_whole = state["status"] == "good" || is_pending(state) || state["status"].get("aside").is_some();
-    (status["current"].is_string() && is_whole).then_some(beside)
+    is_whole.then_some(older)
 }
 
 /// What a tool that foretells no rollback would do, as far as its status tells.
 fn foretold_back(status: &Value) -> Result<String> {
-    let slot = status["current"].as_str().context("nothing is installed: the packaged release runs")?;
-    let beside = if slot == "a" { "b" } else { "a" };
-    ensure!(status[beside]["status"].get("bad").is_none(), "slot {beside} holds nothing good to go back to");
+    let older = beside(status["current"].as_str().context(NOTHING_INSTALLED)?);
+    ensure!(status[older]["status"].get("bad").is_none(), "slot {older} holds nothing good to go back to");
     let to = older_slot(status).map_or("the packaged release".into(), |to| told_slot(status, to));
     Ok(format!("would go back from {} to {to}", current(status)))
 }
 
-/// Waits until what a board went back to is healthy.
-fn await_back(remote: &Remote, to: Option<&str>, wait: Duration) -> Result<String> {
+/// Waits until what a board goes back to is healthy. One that has not gone back yet is given the time where `begun` is false.
+fn await_back(remote: &Remote, to: Option<&str>, wait: Duration, mut begun: bool) -> Result<String> {
     let end = Instant::now() + wait;
     loop {
         // A board that restarts its network in between is asked again.
         let asked = remote.ask(&["status", "--json"]);
         if let Ok(status) = &asked {
-            ensure!(status["current"].as_str() == to, "it did not stay healthy after the way back; it runs {}", current(status));
-            let Some(slot) = to else { return Ok("the packaged release runs".into()) };
-            // Each start counts as failed until it has shown enough frames.
-            if status[slot]["status"] == "good" && status[slot]["failed_starts"].as_u64().unwrap_or(0) == 0 {
-                return Ok(format!("{} is healthy", current(status)));
+            let is_back = status["current"].as_str() == to;
+            ensure!(is_back || !begun, "it did not stay healthy after the way back; it runs {}", current(status));
+            begun |= is_back;
+            match to {
+                None if is_back => return Ok("the packaged release runs".into()),
+                // Each start counts as failed until it has shown enough frames.
+                Some(slot) if is_back && status[slot]["status"] == "good" && status[slot]["failed_starts"].as_u64().unwrap_or(0) == 0 => {
+                    return Ok(format!("{} is healthy", current(status)));
+                }
+                _ => {}
             }
         }
-        ensure!(
-            Instant::now() < end,
-            "it went back to {}, {}",
-            to.map_or("the packaged release".into(), |to| format!("slot {to}")),
-            late(&asked, wait)
-        );
+        if Instant::now() >= end {
+            return Err(match &asked {
+                Ok(status) if !begun => anyhow!("it has not gone back within {} s; it runs {}", wait.as_secs(), current(status)),
+                _ => late(asked, wait).context(format!(
+                    "{} to {}",
+                    if begun { "it went back" } else { "it may have gone back" },
+                    to.map_or("the packaged release".into(), |to| format!("slot {to}"))
+                )),
+            });
+        }
         std::thread::sleep(ASK_EVERY.min(end.saturating_duration_since(Instant::now())));
     }
 }
@@ -189,8 +219,10 @@ pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str, 
             return match how.wait.filter(|_| !how.dry_run) {
                 None => Ok(Turn { board, what: said, left_alone: true }),
                 Some(wait) => {
+                    // What becomes of it is this run's too.
+                    job.asks();
                     job.let_go();
-                    Ok(Turn { board, what: await_good(&remote, release, wait)?, left_alone: false })
+                    Ok(Turn { board, what: await_good(&remote, release, wait, true)?, left_alone: false })
                 }
             };
         }
@@ -213,23 +245,38 @@ pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str, 
         }
         return Ok(Turn { board, what, left_alone: true });
     }
-    let installed = remote.change(&borrowed(&copied(&remote, release, how, host)?));
-    remote.tidy(COPIES, &operators_mark());
+    let words = copied(&remote, release, how, host)?;
+    job.asks();
+    let installed = remote.change(&borrowed(&words));
+    let broken = installed.as_ref().is_err_and(remote::is_away);
+    // Behind a link that broke, an installation may still read them: they go with the next deployment.
+    if !broken {
+        remote.tidy(COPIES, &operators_mark());
+    }
     job.let_go();
     let mine = |status: &Value| release.current(status).is_some_and(|(_, state)| is_pending(state));
+    let good = |wait, begun| match await_good(&remote, release, wait, begun) {
+        Err(error) if error.is::<Late>() => given_up(&remote, release, error),
+        // A board that gave it up by itself runs what it ran before.
+        said => said,
+    };
     let said = match (installed, how.wait) {
         (Ok(said), None) => said,
-        (Ok(_), Some(wait)) => match await_good(&remote, release, wait) {
-            Ok(said) => said,
-            Err(error) if error.is::<Late>() => given_up(&remote, release, error)?,
-            // A board that gave it up by itself runs what it ran before.
-            Err(error) => return Err(error),
-        },
-        // The installation may be done and only the restart have failed, or somebody else brings the same: its trial tells.
-        (Err(error), Some(wait)) if remote.ask(&["status", "--json"]).is_ok_and(|now| mine(&now)) => {
-            await_good(&remote, release, wait).map_err(|why| error.context(format!("{why:#}")))?
+        (Ok(_), Some(wait)) => good(wait, true)?,
+        // What it did behind a link that broke, the board knows.
+        (Err(_), Some(wait)) if broken => {
+            let said = good(wait, false).context(BROKEN_LINK)?;
+            remote.tidy(COPIES, &operators_mark());
+            said
         }
-        (Err(error), _) => return Err(error),
+        (Err(error), None) if broken => return Err(error.context(BROKEN_LINK)),
+        // The installation may be done and only the restart have failed, or somebody else brings the same: its trial tells.
+        (Err(error), Some(wait)) => match remote.ask(&["status", "--json"]) {
+            Ok(now) if mine(&now) => await_good(&remote, release, wait, true).map_err(|why| both(error, why))?,
+            Ok(_) => return Err(error),
+            Err(why) => return Err(both(error, why)),
+        },
+        (Err(error), None) => return Err(error),
     };
     Ok(Turn { board, what: said, left_alone: false })
 }
@@ -308,10 +355,10 @@ const TOLD_BYTES: u64 = 1 << 20;
 #[error("{0}")]
 struct Late(String);
 
-fn late(asked: &Result<Value>, wait: Duration) -> String {
+fn late(asked: Result<Value>, wait: Duration) -> anyhow::Error {
     match asked {
-        Ok(_) => format!("not healthy within {} s", wait.as_secs()),
-        Err(error) => format!("not known to be healthy within {} s: {error:#}", wait.as_secs()),
+        Ok(_) => Late(format!("not healthy within {} s", wait.as_secs())).into(),
+        Err(error) => error.context(Late(format!("not known to be healthy within {} s", wait.as_secs()))),
     }
 }
 
@@ -329,14 +376,14 @@ fn given_up(remote: &Remote, release: &Release, late: anyhow::Error) -> Result<S
     }
     match said {
         Ok(said) if said.starts_with(LEFT_ALONE) => {
-            let status = remote.ask(&["status", "--json"]).map_err(|error| anyhow!("{late:#}; {said}, and then: {error:#}"))?;
+            let status = remote.ask(&["status", "--json"]).map_err(|error| error.context(format!("{late:#}; {said}, and then")))?;
             match release.current(&status).filter(|(_, state)| state["status"] == "good") {
                 Some((slot, _)) => Ok(format!("slot {slot} is good with {}", release.title())),
                 None => bail!("{late:#}; {}", lost(&status, release)),
             }
         }
         Ok(said) => bail!("{late:#}; rolled back: {said}"),
-        Err(error) => bail!("{late:#}; not rolled back: {error:#}"),
+        Err(error) => Err(error.context(format!("{late:#}; not rolled back"))),
     }
 }
 
@@ -356,15 +403,16 @@ fn lost(status: &Value, release: &Release) -> String {
     }
     let why = slots.iter().filter(|slot| release.is_in(slot)).find_map(|slot| slot["status"]["bad"]["why"].as_str());
     let why = why.map_or(String::new(), |why| format!(": {why}{}", told_by_guard(status)));
-    format!("the board rolled back {}{why}; it runs {}", release.title(), current(status))
+    let fate = if slots.iter().any(|slot| release.is_in(slot)) { "rolled back" } else { "has not taken" };
+    format!("the board {fate} {}{why}; it runs {}", release.title(), current(status))
 }
 
 /// Longest time that a board is left to wait by itself.
 const SETTLE_S: u64 = 60;
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
-/// Waits until the board calls the release good, or gives it up.
-fn await_good(remote: &Remote, release: &Release, wait: Duration) -> Result<String> {
+/// Waits until the board calls the release good, or gives it up. One that does not run it yet is given the time where `begun` is false.
+fn await_good(remote: &Remote, release: &Release, wait: Duration, mut begun: bool) -> Result<String> {
     let end = Instant::now() + wait;
     let mut settled = true;
     loop {
@@ -377,12 +425,13 @@ fn await_good(remote: &Remote, release: &Release, wait: Duration) -> Result<Stri
         if let Ok(status) = &asked {
             match release.current(status) {
                 Some((slot, state)) if state["status"] == "good" => return Ok(format!("slot {slot} is good with {}", release.title())),
-                Some(_) => {}
-                None => bail!("{}", lost(status, release)),
+                Some(_) => begun = true,
+                None if begun => bail!("{}", lost(status, release)),
+                None => {}
             }
         }
         if Instant::now() >= end {
-            return Err(Late(late(&asked, wait)).into());
+            return Err(late(asked, wait));
         }
         std::thread::sleep(ASK_EVERY.min(end.saturating_duration_since(Instant::now())));
     }

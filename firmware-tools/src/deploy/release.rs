@@ -5,10 +5,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use edge_seg_bundle::{Bundle, Header, MANIFEST_MAX_BYTES, MANIFEST_OFFSET};
+use edge_seg_bundle::trust::{Refusal, Trust};
+use edge_seg_bundle::{Bundle, Error, Header, MANIFEST_MAX_BYTES, MANIFEST_OFFSET};
 use serde_json::{Value, json};
 
-use crate::install::PROGRAM_HEAD_BYTES;
+use crate::install::{PROGRAM_HEAD_BYTES, of_file};
 use crate::slots::digest_of;
 use crate::slots::machine::{BUNDLE, CONFIG, PROGRAM};
 
@@ -120,7 +121,9 @@ impl Release {
             Some(bundle) => format!("{} serial {}", bundle.name, bundle.serial),
             None => {
                 let names: Vec<&str> = self.files.iter().map(|file| file.name).filter(|name| !name.is_empty()).collect();
-                format!("another {} for what runs", names.join(" and "))
+                // Each board's own is brought where nothing else is.
+                let names = if names.is_empty() { CONFIG.to_owned() } else { names.join(" and ") };
+                format!("another {names} for what runs")
             }
         }
     }
@@ -183,6 +186,33 @@ impl Release {
         Ok([format!("{line}\n").as_bytes(), head, &text].concat())
     }
 
+    /// Why every board that trusts a key would refuse it, as far as that can be told by the keys of `trust`, which are not all there are.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub(crate) fn refusal_by(&self, trust: &Trust) -> Result<Option<String>> {
+        let of = |ending: &str| self.files.iter().find(|file| file.ending == ending);
+        if let (Some(bundle), Some(file)) = (&self.bundle, of("esb")) {
+            match trust.check(&file.path.display().to_string(), &bundle.head) {
+                Ok(()) | Err(Error::Refused { why: Refusal::UnknownKey { .. }, .. }) => {}
+                Err(refused) => return Ok(Some(refused.to_string())),
+            }
+        }
+        let Some(binary) = of("binary") else { return Ok(None) };
+        let place = binary.path.display();
+        let Some(minisig) = of("binary.minisig") else {
+            return Ok(Some(format!(
+                "{place}: unsigned: expected {place}.minisig beside it: edge-seg-fw sign {place} --detached --key KEY"
+            )));
+        };
+        let text = std::fs::read(&minisig.path).with_context(|| format!("{}", minisig.path.display()))?;
+        let opened = File::open(&binary.path).with_context(|| format!("{place}"))?;
+        Ok(match trust.check_signature_of(&text, opened).with_context(|| format!("{place}"))? {
+            Ok(()) | Err(Refusal::UnknownKey { .. }) => None,
+            Err(why) => Some(format!("{place}: {}", of_file(&why))),
+        })
+    }
+
     /// Why a board would refuse it, as far as its status tells.
     pub(crate) fn refusal(&self, status: &Value, downgrade: bool) -> Option<String> {
         let Some(bundle) = &self.bundle else {
@@ -217,6 +247,11 @@ pub(crate) fn holds(slot: &Value, of: &[String]) -> bool {
     files.is_some_and(|files| of.iter().all(|sha256| files.iter().any(|file| file["sha256"] == sha256.as_str())))
 }
 
+/// The slot that does not run.
+pub(crate) fn beside(slot: &str) -> &'static str {
+    if slot == "a" { "b" } else { "a" }
+}
+
 /// Whether a slot of a board's status is on trial.
 pub(crate) fn is_pending(slot: &Value) -> bool {
     slot["status"].get("pending").is_some()
@@ -225,8 +260,7 @@ pub(crate) fn is_pending(slot: &Value) -> bool {
 /// Why nothing at all can be brought: what is on trial has the other slot to go back to.
 pub(crate) fn trial_of_another(status: &Value) -> Option<String> {
     let current = status["current"].as_str()?;
-    let beside = if current == "a" { "b" } else { "a" };
-    (is_pending(&status[current]) && status[beside]["status"] == "good").then(|| {
+    (is_pending(&status[current]) && status[beside(current)]["status"] == "good").then(|| {
         format!("slot {current} is on trial with serial {}: mark-good or --rollback comes first", status[current]["release"]["serial"])
     })
 }

@@ -24,6 +24,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 const CHANGE_LIMIT: Duration = Duration::from_secs(900);
 /// How long a copy may stand still: a card that is full or dying may never take the next byte.
 const STALL_LIMIT: Duration = Duration::from_secs(120);
+/// How the board's shell tells that it cannot write what is copied.
+const NOT_WRITTEN: i32 = 64;
 /// Smaller files are not gone on with, they are sent again.
 const SMALL_BYTES: u64 = 1 << 20;
 /// How long a folder may take from being made to being locked.
@@ -342,7 +344,7 @@ impl<'a> Remote<'a> {
         // What others may not read here, such as a configuration with a password, they may not there.
         let umask = if source.metadata()?.permissions().mode() & 0o004 == 0 { "077" } else { "022" };
         let line = format!(
-            "mkdir -p {folder} && umask {umask} && cat {redirect} {part} || exit 64; \
+            "mkdir -p {folder} && umask {umask} && cat {redirect} {part} || exit {NOT_WRITTEN}; \
              [ \"$(sha256sum < {part} | cut -c 1-64)\" = {sha256} ] || \
              {{ [ \"$(wc -c < {part})\" -lt {total} ] && exit 66; rm -f {part}; exit 65; }}; mv {part} {to}",
             folder = quote(folder),
@@ -357,6 +359,7 @@ impl<'a> Remote<'a> {
         match output.status.code() {
             Some(0) => Ok(()),
             Some(65) => bail!("the copy differs: expected SHA-256 {sha256}"),
+            Some(NOT_WRITTEN) => bail!("the copy cannot be written there: {}", last_line(&output.stderr)),
             _ => {
                 let why =
                     format!("the copy broke off after {sent} of {total} bytes, the next try goes on there: {}", last_line(&output.stderr));

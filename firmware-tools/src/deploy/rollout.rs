@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -132,7 +132,7 @@ pub struct Pace<'a> {
     pub jobs: usize,
     /// How many may have begun and not ended, those that are only waited for included: what a failure finds under way.
     pub under_way: usize,
-    /// Go on after a failure.
+    /// Go on after a failure. Boards of which nobody knows what they run stay under way.
     pub keep_going: bool,
     /// For how long boards that cannot be reached are tried again; without it one that is away has failed.
     pub retry: Option<Duration>,
@@ -155,9 +155,15 @@ impl fmt::Debug for Pace<'_> {
 pub struct Job<'a> {
     jobs: &'a Jobs,
     held: Cell<bool>,
+    asked: Cell<bool>,
 }
 
 impl Job<'_> {
+    /// The board is asked to change: who cannot reach it from now on does not know what it runs.
+    pub fn asks(&self) {
+        self.asked.set(true);
+    }
+
     /// Gives the job to the next board: from now on this one is only waited for.
     pub fn let_go(&self) {
         if self.held.take() {
@@ -184,7 +190,7 @@ impl Jobs {
         let free = self.free.lock().unwrap_or_else(|e| e.into_inner());
         let mut free = self.freed.wait_while(free, |free| *free == 0).unwrap_or_else(|e| e.into_inner());
         *free -= 1;
-        Job { jobs: self, held: Cell::new(true) }
+        Job { jobs: self, held: Cell::new(true), asked: Cell::new(false) }
     }
 }
 
@@ -196,7 +202,9 @@ pub enum Verdict {
     Done,
     /// It failed; the board runs what it ran before.
     Failed,
-    /// It could not be reached.
+    /// It could not be reached any more once it was asked to change: it may have done so.
+    Unknown,
+    /// It could not be reached, and was not asked to change.
     Away,
     /// It had no turn.
     Skipped,
@@ -236,7 +244,15 @@ const GATE_EVERY: Duration = Duration::from_millis(500);
 /// Gives every host its turn, phase after phase; `work` tells what was done, and may let its job go before it ends.
 pub fn over(pace: &Pace<'_>, hosts: &[String], work: impl Fn(&str, &Job<'_>) -> Result<Turn> + Sync) -> Vec<Row> {
     let jobs = Jobs { free: Mutex::new(pace.jobs.max(1)), freed: Condvar::new() };
-    let run = Run { pace, jobs, rows: Mutex::new(Vec::new()), stopped: Mutex::new(None), waits: Mutex::new(false), work: &work };
+    let run = Run {
+        pace,
+        jobs,
+        rows: Mutex::new(Vec::new()),
+        stopped: Mutex::new(None),
+        waits: Mutex::new(false),
+        unknown: AtomicUsize::new(0),
+        work: &work,
+    };
     let (mut begin, mut away) = (0, Vec::new());
     for phase in &pace.phases {
         let end = phase.end(hosts.len()).max(begin);
@@ -283,6 +299,8 @@ struct Run<'a, W> {
     stopped: Mutex<Option<String>>,
     /// Whether it has been told that boards wait.
     waits: Mutex<bool>,
+    /// Boards that may run what is not proven, as long as nobody reaches them.
+    unknown: AtomicUsize,
     work: &'a W,
 }
 
@@ -319,14 +337,23 @@ impl<W: Fn(&str, &Job<'_>) -> Result<Turn> + Sync> Run<'_, W> {
                     away.lock().unwrap_or_else(|e| e.into_inner()).push(row);
                     continue;
                 }
-                if row.verdict == Verdict::Failed && !self.pace.keep_going {
+                if matches!(row.verdict, Verdict::Failed | Verdict::Unknown) && !self.pace.keep_going {
                     self.stop("another board failed before".into());
                 }
+                let stays_under_way = row.verdict == Verdict::Unknown;
                 self.tell(row);
+                if stays_under_way {
+                    let unknown = self.unknown.fetch_add(1, Ordering::SeqCst) + 1;
+                    if unknown >= self.pace.under_way {
+                        self.stop(format!("nobody knows what {unknown} boards run, and no more than that may be under way"));
+                    }
+                    return;
+                }
             }
         };
+        let under_way = self.pace.under_way.saturating_sub(self.unknown.load(Ordering::SeqCst));
         std::thread::scope(|scope| {
-            for _ in 1..self.pace.under_way.min(hosts.len()) {
+            for _ in 1..under_way.min(hosts.len()) {
                 // Where the system gives no more threads, those that there are do the work.
                 if std::thread::Builder::new().spawn_scoped(scope, turns).is_err() {
                     break;
@@ -381,9 +408,13 @@ impl<W: Fn(&str, &Job<'_>) -> Result<Turn> + Sync> Run<'_, W> {
         let (verdict, turn) = match (self.work)(host, job) {
             Ok(turn) => (Verdict::Done, turn),
             Err(error) => {
-                let away = is_away(&error) && self.pace.retry.is_some();
-                let verdict = if away { Verdict::Away } else { Verdict::Failed };
-                (verdict, Turn { what: format!("{error:#}"), ..Turn::default() })
+                let asked = job.asked.get();
+                let verdict = match is_away(&error) {
+                    true if asked => Verdict::Unknown,
+                    true if self.pace.retry.is_some() => Verdict::Away,
+                    _ => Verdict::Failed,
+                };
+                (verdict, Turn { what: format!("{error:#}"), left_alone: !asked, ..Turn::default() })
             }
         };
         let Turn { board, what, left_alone } = turn;
@@ -397,6 +428,7 @@ pub fn render(rows: &[Row]) -> String {
         let verdict = match row.verdict {
             Verdict::Done => "done",
             Verdict::Failed => "FAILED",
+            Verdict::Unknown => "UNKNOWN",
             Verdict::Away => "away",
             Verdict::Skipped => "skipped",
         };
@@ -406,10 +438,15 @@ pub fn render(rows: &[Row]) -> String {
     table(["host", "board", "verdict", "s", "what"], cells)
 }
 
+/// What a board said, on one line and without what moves a cursor.
+pub(crate) fn one_line(said: &str) -> String {
+    text::shown(&said.lines().collect::<Vec<_>>().join("; ")).into_owned()
+}
+
 /// Rows of text in columns as wide as they need.
 pub fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     // What boards say is anybody's text.
-    let rows = rows.map(|row| row.map(|cell| text::shown(&cell).into_owned()));
+    let rows = rows.map(|row| row.map(|cell| one_line(&cell)));
     let all: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
     let mut out = String::new();
     for row in &all {
@@ -427,7 +464,6 @@ pub fn table<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String
 mod tests {
     use super::*;
     use anyhow::bail;
-    use std::sync::atomic::AtomicUsize;
 
     fn pace(phases: &[Phase], jobs: usize) -> Pace<'static> {
         Pace {
@@ -520,6 +556,31 @@ mod tests {
     }
 
     #[test]
+    fn a_board_that_is_lost_once_it_was_asked_is_under_way_for_good() {
+        let lost = |_: &str, job: &Job<'_>| {
+            job.asks();
+            Err(unreachable())
+        };
+        let retry = Pace { retry: Some(Duration::from_secs(20)), ..pace(&[Phase::All], 1) };
+        let rows = over(&retry, &hosts(3), lost);
+        assert_eq!((count(&rows, Verdict::Unknown), count(&rows, Verdict::Skipped)), (1, 2), "{rows:?}");
+        assert!(!rows[0].left_alone && rows[0].seconds < 20, "it has no second turn: {rows:?}");
+        // Who goes on after failures has no more boards in such a state than may be under way, later phases included.
+        let phases = [Phase::Boards(2), Phase::All];
+        let rows = over(&Pace { keep_going: true, under_way: 3, ..pace(&phases, 5) }, &hosts(8), lost);
+        assert_eq!((count(&rows, Verdict::Unknown), count(&rows, Verdict::Skipped)), (3, 5), "{rows:?}");
+        assert!(rows[7].what.contains("what 3 boards run"), "{rows:?}");
+        // What refuses before it is asked is as it was; what fails after it is not known to be.
+        let rows = over(&Pace { keep_going: true, ..pace(&[Phase::All], 1) }, &hosts(2), |host, job| {
+            if host == "h1" {
+                job.asks();
+            }
+            bail!("no")
+        });
+        assert_eq!((count(&rows, Verdict::Failed), rows[0].left_alone, rows[1].left_alone), (2, true, false), "{rows:?}");
+    }
+
+    #[test]
     fn who_waits_for_boards_that_are_away_hears_of_the_end() {
         let asked = AtomicUsize::new(0);
         let gate = || if asked.fetch_add(1, Ordering::SeqCst) < 4 { Gate::Open } else { Gate::Shut("interrupted".into()) };
@@ -532,8 +593,8 @@ mod tests {
 
     #[test]
     fn what_boards_say_moves_no_cursor() {
-        let text = table(["host"], [["a\u{1b}[2Jb\nc".to_owned()]].into_iter());
-        assert_eq!(text, "host\na\\u{1b}[2Jb\\nc\n");
+        let text = table(["host"], [["a\u{1b}[2Jb\nc\r".to_owned()]].into_iter());
+        assert_eq!(text, "host\na\\u{1b}[2Jb; c\\r\n");
     }
 
     #[test]

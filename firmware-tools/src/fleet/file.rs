@@ -13,6 +13,7 @@ use toml::{Table, Value};
 
 use super::window::Window;
 use crate::deploy::{Phase, Remote, SshTarget, in_order, wait_for};
+use crate::page::toml_fault;
 use crate::slots::machine::{Bar, Trial};
 
 /// Boards, by the file that names them.
@@ -181,13 +182,14 @@ impl Fleet {
     }
 
     fn parse(text: &str, folder: &Path, pause: &Path) -> Result<Fleet> {
-        let written: Written = toml::from_str(text)?;
+        let written: Written = toml::from_str(text).map_err(|error| toml_fault(text, &error))?;
         let at = |path: &PathBuf| folder.join(path);
         let base = match &written.config.base {
             Some(base) => {
                 let base = at(base);
                 let text = read_text(&base).context("config.base")?;
-                Some(text.parse::<Table>().with_context(|| format!("config.base: {}", base.display()))?)
+                let table = text.parse::<Table>().map_err(|error| toml_fault(&text, &error));
+                Some(table.with_context(|| format!("config.base: {}", base.display()))?)
             }
             None => None,
         };
@@ -422,6 +424,20 @@ mod tests {
             assert!(error.contains(expected), "{to}: {error}");
         }
         assert!(parse("").is_err());
+        // A line may hold a password, and so may a value of another type than was meant.
+        for (value, key) in [
+            ("url = mqtt://cam:hunter2@broker", "url"),
+            ("url = \"mqtt://cam:hunter2@broker", "url"),
+            ("sudo = [\"hunter2\"]", "sudo"),
+            ("options = \"hunter2\"", "options"),
+            ("hunter2", ""),
+            ("tool = 'hunter2' hunter2", "tool"),
+        ] {
+            let error = format!("{:#}", parse(&format!("[ssh]\n{value}\n")).unwrap_err());
+            let place = if key.is_empty() { String::new() } else { format!(", {key}: ") };
+            assert!(error.contains("line 2, column ") && error.contains(&place) && !error.contains("hunter2"), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
         // A pipe that nobody writes is no file, and is not waited for.
         let folder = std::env::temp_dir().join(format!("edge-seg-fleet-odd-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();

@@ -8,10 +8,9 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use edge_seg_bundle::date::utc;
-use edge_seg_bundle::text;
 use serde_json::{Value, json};
 
-use crate::history;
+use crate::{deploy, history};
 
 /// An open journal.
 #[derive(Debug)]
@@ -86,6 +85,8 @@ pub struct Rollout {
     pub what: String,
     /// The SHA-256 that each board got by it, for boards that it may have changed.
     pub boards: BTreeMap<String, Vec<String>>,
+    /// Every board that it was for.
+    pub known: BTreeSet<String>,
 }
 
 /// The newest rollout that is no way back and no dry run, with the runs before it that brought the same: one that was interrupted is
@@ -95,7 +96,6 @@ pub fn newest_rollout(entries: &[Value]) -> Option<Rollout> {
     let mut changed = BTreeSet::new();
     for start in entries.iter().rev().filter(|entry| entry["event"] == "start" && brings(entry)) {
         let of_run = |event: &'static str| entries.iter().filter(move |entry| entry["event"] == event && entry["run"] == start["run"]);
-        let row = |host: &str| of_run("board").rfind(|row| row["host"] == host);
         let marks = |files: &Value| -> Vec<String> {
             files.as_object().into_iter().flatten().filter_map(|(_, sha256)| Some(sha256.as_str()?.to_owned())).collect()
         };
@@ -113,12 +113,13 @@ pub fn newest_rollout(entries: &[Value]) -> Option<Rollout> {
             }
         }
         let ended = of_run("end").next().is_some();
-        changed.extend(boards.keys().filter(|host| may_have_changed(row(host), ended)).cloned());
+        changed.extend(boards.keys().filter(|host| may_have_changed(of_run("board").filter(|row| row["host"] == **host), ended)).cloned());
         // Without to how many and in what phases.
         let title = start["what"].as_str().unwrap_or_default();
         let what = title.rsplit_once(" to ").map_or(title, |(what, _)| what).to_owned();
-        let newest = Rollout { what, boards: BTreeMap::new() };
+        let newest = Rollout { what, ..Rollout::default() };
         let (rollout, _) = found.get_or_insert((newest, start));
+        rollout.known.extend(boards.keys().cloned());
         for (host, files) in boards {
             rollout.boards.entry(host).or_insert(files);
         }
@@ -128,6 +129,16 @@ pub fn newest_rollout(entries: &[Value]) -> Option<Rollout> {
     Some(rollout)
 }
 
+/// The highest number that an index was published under.
+pub fn highest_index(entries: &[Value]) -> u64 {
+    let number = |entry: &Value| {
+        // Earlier journals say it in words alone: "..., index 3 in web".
+        let said = || entry["what"].as_str()?.rsplit_once(", index ")?.1.split(' ').next()?.parse().ok();
+        entry["number"].as_u64().or_else(said)
+    };
+    entries.iter().filter(|entry| entry["event"] == "publish").filter_map(number).max().unwrap_or(0)
+}
+
 fn brings(start: &Value) -> bool {
     // Earlier journals say it in words alone.
     let says = |words: &str| start["what"].as_str().is_some_and(|what| what.starts_with(words));
@@ -135,12 +146,11 @@ fn brings(start: &Value) -> bool {
     no("dry_run", "dry run of ") && no("rollback", "back to the release before")
 }
 
-/// Whether a run may have changed a board, by the row that it has of it.
-fn may_have_changed(row: Option<&Value>, ended: bool) -> bool {
-    match row {
-        None => !ended,
-        Some(row) => row["left_alone"] != true && row["verdict"] != "skipped" && row["verdict"] != "away",
-    }
+/// Whether a run may have changed a board, by the rows that it has of it: an attempt is not taken back by a later one that changes nothing.
+/// Earlier journals have rows of boards that were away once they had been asked to change.
+fn may_have_changed<'a>(mut rows: impl Iterator<Item = &'a Value>, ended: bool) -> bool {
+    let Some(first) = rows.next() else { return !ended };
+    std::iter::once(first).chain(rows).any(|row| row["left_alone"] != true && row["verdict"] != "skipped")
 }
 
 /// An entry as a line of text.
@@ -150,7 +160,7 @@ pub fn told(entry: &Value) -> String {
         "board" => format!("{}: {}: {}", field("host"), field("verdict"), field("what")),
         event => format!("{event}: {}", field("what")),
     };
-    text::shown(&format!("{}  {}  {what}", field("time"), field("who"))).into_owned()
+    deploy::one_line(&format!("{}  {}  {what}", field("time"), field("who")))
 }
 
 #[cfg(test)]
@@ -179,10 +189,17 @@ mod tests {
             start("a", four.clone(), r4.clone()),
             row("a", "cam0", "done", false),
             row("a", "cam1", "skipped", true),
-            row("a", "cam2", "away", false),
+            row("a", "cam2", "away", true),
             end("a"),
         ];
         assert_eq!(boards(&entries).unwrap(), ["cam0"]);
+        assert_eq!(newest_rollout(&entries).unwrap().known.len(), 3);
+        // Whom nobody could reach once it was asked may have changed, whatever a later turn says.
+        for (verdict, left_alone) in [("unknown", false), ("away", false), ("failed", false)] {
+            entries.insert(6, row("a", "cam2", verdict, left_alone));
+            assert_eq!(boards(&entries).unwrap(), ["cam0", "cam2"], "{verdict}");
+            entries.remove(6);
+        }
         // Run again, it is the same rollout; one without an end may have changed whom it has no row of.
         entries.extend([start("b", four.clone(), r4), row("b", "cam0", "done", true), row("b", "cam1", "done", false)]);
         assert_eq!(boards(&entries).unwrap(), ["cam0", "cam1", "cam2"]);
@@ -201,6 +218,15 @@ mod tests {
         entries.push(json!({ "event": "start", "run": "g", "what": "back to the release before to 1 boards", "files": {} }));
         entries.push(json!({ "event": "start", "run": "h", "what": "dry run of tiny serial 6", "files": {} }));
         assert_eq!(newest_rollout(&entries).unwrap().boards, BTreeMap::from([("cam1".to_owned(), vec!["five".to_owned()])]));
+    }
+
+    #[test]
+    fn an_index_has_a_number_that_no_folder_has_had() {
+        let mut entries = vec![json!({ "event": "publish", "what": "tiny serial 4 for 2 boards, index 3 in web" })];
+        assert_eq!((highest_index(&entries), highest_index(&[])), (3, 0));
+        entries.push(json!({ "event": "publish", "what": "tiny, index 9 in odd, index 5 in stick", "number": 5 }));
+        entries.push(json!({ "event": "start", "what": "tiny, index 8 in web", "number": 8 }));
+        assert_eq!(highest_index(&entries), 5);
     }
 
     #[test]

@@ -5,7 +5,7 @@ pub mod journal;
 mod publish;
 mod window;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::SystemTime;
@@ -13,7 +13,6 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, ensure};
 use edge_seg_bundle::date::utc;
 use edge_seg_bundle::files::{hex, replace_file};
-use edge_seg_bundle::text;
 use minisign::SecretKey;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -24,7 +23,7 @@ use crate::keys::{self, Password};
 use crate::slots::machine::{BUNDLE, PROGRAM};
 pub use file::{Fleet, Host, MOST_MINUTES};
 use journal::{Journal, Rollout};
-pub use publish::Publication;
+pub use publish::{Publication, Published};
 pub use window::{Window, opens_in};
 
 /// What a board answered.
@@ -130,7 +129,7 @@ impl Fleet {
         let log = format!("journalctl -u edge-seg.service -n {lines} -o short-iso --no-pager");
         let metrics = || remote.change(&["metrics"]).map(|text| format!("{text}\n").into_bytes());
         // One that fails leaves no file of an earlier time beside the other's.
-        for (name, got) in [("log.txt", remote.printed(&log).and_then(read_log)), ("metrics.prom", metrics())] {
+        for (name, got) in [("log.txt", read_log(remote.printed(&log))), ("metrics.prom", metrics())] {
             let path = folder.join(name);
             fetched[name] = match got {
                 Ok(bytes) => {
@@ -170,15 +169,20 @@ impl Fleet {
         Journal::at(&self.journal).add("pause", &json!({ "what": why }))
     }
 
-    /// Takes a pause back.
+    /// Takes a pause back, and tells why there was one; none where there was none.
     ///
     /// # Errors
     /// When its file cannot be removed.
-    pub fn resume(&self) -> Result<()> {
-        match std::fs::remove_file(&self.pause) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).with_context(|| format!("{}", self.pause.display())),
-            _ => Journal::at(&self.journal).add("resume", &json!({ "what": "" })),
-        }
+    pub fn resume(&self) -> Result<Option<String>> {
+        let why = std::fs::read_to_string(&self.pause).unwrap_or_default();
+        let was = match std::fs::remove_file(&self.pause) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("{}", self.pause.display()));
+            }
+            removed => removed.is_ok(),
+        };
+        Journal::at(&self.journal).add("resume", &json!({ "what": "" }))?;
+        Ok(was.then(|| why.trim().to_owned()))
     }
 
     /// What each board gets: `release`, with its own configuration, which is written into `folder` and signed.
@@ -221,7 +225,38 @@ impl Fleet {
             });
         }
         let what = if bundle.is_empty() { of.join(", ") } else { bundle.title() };
-        Ok(Rollout { what, boards: hosts.iter().map(|host| (host.name.clone(), of.clone())).collect() })
+        let boards: BTreeMap<_, _> = hosts.iter().map(|host| (host.name.clone(), of.clone())).collect();
+        Ok(Rollout { what, known: boards.keys().cloned().collect(), boards })
+    }
+
+    /// Rows of a way back for boards of this file that the rollout was not for, and of those that it may have changed and this file lacks:
+    /// one may be the other under a new name.
+    fn unmatched(&self, back: &Rollout, strangers: &[String], all: bool) -> Vec<Row> {
+        let row = |host: &str, verdict: Verdict, what: String| Row {
+            host: host.to_owned(),
+            board: String::new(),
+            verdict,
+            what,
+            seconds: 0,
+            left_alone: true,
+        };
+        let is_here = |name: &&String| self.hosts.iter().any(|host| host.name == **name);
+        let lacking: Vec<&String> = back.boards.keys().filter(|name| !is_here(name)).collect();
+        let names = lacking.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+        let unknown = strangers.iter().map(|name| match lacking.is_empty() {
+            true => row(name, Verdict::Done, "left alone: that rollout was not for it".into()),
+            false => row(
+                name,
+                Verdict::Failed,
+                format!(
+                    "the journal's rollout knows no board of this name, but {names}, which the file lacks: where one was renamed, give it                      its old name back, or name what to go back from by --of SHA256"
+                ),
+            ),
+        });
+        let lacked = lacking.iter().filter(|_| all).map(|name| {
+            row(name, Verdict::Failed, "the rollout may have changed it, and the file has no board of this name any more".into())
+        });
+        unknown.chain(lacked).collect()
     }
 
     /// Brings what `order` says to boards, phase after phase, and writes the journal.
@@ -271,7 +306,7 @@ impl Fleet {
             if let Err(error) = journal.add("board", &entry) {
                 lost.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(error);
             }
-            eprintln!("{} {}: {}", utc(SystemTime::now()), row.host, text::shown(&row.what));
+            eprintln!("{} {}: {}", utc(SystemTime::now()), row.host, deploy::one_line(&row.what));
         };
         let gate = || match order.interrupt.gate() {
             Gate::Open => self.gate(order.at_once || order.dry_run),
@@ -288,18 +323,27 @@ impl Fleet {
             told: &told,
         };
         let ssh = |name: &str| hosts.iter().find(|host| host.name == name).map_or("", |host| host.ssh.as_str());
-        let rows = deploy::over(&pace, &names, |name, job| match releases.get(name) {
+        let (known, strangers): (Vec<String>, Vec<String>) =
+            names.into_iter().partition(|name| back.as_ref().is_none_or(|back| back.known.contains(name)));
+        let mut rows = deploy::over(&pace, &known, |name, job| match releases.get(name) {
             Some(release) => deploy::bring(&self.target, &how, release, ssh(name), job),
             None => match back.as_ref().and_then(|back| back.boards.get(name)) {
                 Some(of) => deploy::rollback(&self.target, &how, of, ssh(name), job),
                 None => Ok(Turn { what: "left alone: that rollout has not changed it".into(), left_alone: true, ..Turn::default() }),
             },
         });
+        if let Some(back) = &back {
+            let added = self.unmatched(back, &strangers, hosts.len() == self.hosts.len());
+            added.iter().for_each(told);
+            rows.extend(added);
+            rows.sort_by_key(|row| hosts.iter().position(|host| host.name == row.host).unwrap_or(hosts.len()));
+        }
         let count = |verdict: Verdict| rows.iter().filter(|row| row.verdict == verdict).count();
         let what = format!(
-            "{} done, {} failed, {} away, {} skipped",
+            "{} done, {} failed, {} unknown, {} away, {} skipped",
             count(Verdict::Done),
             count(Verdict::Failed),
+            count(Verdict::Unknown),
             count(Verdict::Away),
             count(Verdict::Skipped)
         );
@@ -401,12 +445,15 @@ pub fn render_doctor(answers: &[Answer]) -> String {
     table(["host", "level", "check", "found", "mend"], rows.into_iter())
 }
 
-/// journalctl shows a user without rights nothing, and calls that no entries.
-fn read_log(text: Vec<u8>) -> Result<Vec<u8>> {
-    ensure!(
-        !text.trim_ascii().ends_with(b"-- No entries --"),
-        "no line of the service's log can be read: may the user there read it? If not: sudo usermod -aG systemd-journal USER"
-    );
+const NO_LOG: &str = "no line of the service's log can be read: may the user there read it? If not: sudo usermod -aG systemd-journal USER";
+
+/// journalctl shows a user without rights nothing, and calls that no entries, or says that the journal's files may not be opened.
+fn read_log(said: Result<Vec<u8>>) -> Result<Vec<u8>> {
+    let text = said.map_err(|error| match error.to_string().contains("permission") {
+        true => error.context(NO_LOG),
+        false => error,
+    })?;
+    ensure!(!text.trim_ascii().ends_with(b"-- No entries --"), NO_LOG);
     Ok(text)
 }
 
@@ -448,7 +495,11 @@ mod tests {
 
     #[test]
     fn a_log_that_may_not_be_read_is_no_log() {
-        assert!(read_log(b"-- No entries --\n".to_vec()).unwrap_err().to_string().contains("systemd-journal"));
-        assert_eq!(read_log(b"a line\n".to_vec()).unwrap(), b"a line\n");
+        let denied = || anyhow::anyhow!("No journal files were opened due to insufficient permissions.");
+        for said in [Ok(b"-- No entries --\n".to_vec()), Err(denied())] {
+            assert!(read_log(said).unwrap_err().to_string().contains("usermod -aG systemd-journal"));
+        }
+        assert_eq!(read_log(Ok(b"a line\n".to_vec())).unwrap(), b"a line\n");
+        assert_eq!(read_log(Err(anyhow::anyhow!("no such command"))).unwrap_err().to_string(), "no such command");
     }
 }

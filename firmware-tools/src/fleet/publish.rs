@@ -5,15 +5,17 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use edge_seg_bundle::date::Date;
 use edge_seg_bundle::files::replace_file;
+use edge_seg_bundle::trust::Trust;
+use serde::Serialize;
 use serde_json::json;
 
-use super::journal::Journal;
+use super::journal::{self, Journal};
 use super::{Fleet, Host};
 use crate::deploy::{Brought, OwnFolder, Payload, Release};
-use crate::install::now;
+use crate::install::{now, of_file};
 use crate::keys::{self, Password};
 use crate::pull::{FORMAT, INDEX, Index, Listed, Offer};
 use crate::slots::digest_of;
@@ -30,6 +32,65 @@ pub struct Publication {
     pub expires: Option<Date>,
     /// Password of the key that signs it.
     pub password: Password,
+}
+
+/// What was published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Published {
+    /// The index, with all offers.
+    #[serde(flatten)]
+    pub index: Index,
+    /// How many of its offers are those of before, for other boards.
+    pub kept: usize,
+    /// The highest number of another folder, by the journal, where the folder's own was lower.
+    pub after: Option<u64>,
+}
+
+fn read_index(path: &Path) -> Result<Option<(Index, Vec<u8>)>> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        read => read.with_context(|| format!("{}", path.display()))?,
+    };
+    let index = serde_json::from_slice(&bytes).with_context(|| format!("{}", path.display()))?;
+    Ok(Some((index, bytes)))
+}
+
+/// The offers of an index for boards other than `hosts`. They are signed anew, so that somebody with the same key must have signed them.
+fn kept(index: Index, bytes: &[u8], path: &Path, hosts: &[&Host], trust: &Trust) -> Result<Vec<Offer>> {
+    let mut offers = Vec::new();
+    for mut offer in index.releases {
+        let for_any = offer.hosts.is_empty();
+        offer.hosts.retain(|name| !hosts.iter().any(|host| host.name == *name));
+        if for_any || !offer.hosts.is_empty() {
+            offers.push(offer);
+        }
+    }
+    let names = || offers.iter().flat_map(|offer| offer.hosts.clone()).collect::<Vec<_>>().join(", ");
+    if offers.is_empty() {
+        return Ok(offers);
+    }
+    let signature = fs::read(format!("{}.minisig", path.display())).unwrap_or_default();
+    if let Err(why) = trust.check_signature(&signature, bytes) {
+        bail!(
+            "{}: expected a signature by this key, for its offers to {} stay: {}; publish for them too, or remove the index",
+            path.display(),
+            names(),
+            of_file(&why)
+        );
+    }
+    for file in offers.iter().flat_map(|offer| &offer.files) {
+        let there = path.with_file_name(&file.file);
+        let found = fs::metadata(&there).map_or(0, |meta| meta.len());
+        ensure!(
+            found == file.bytes,
+            "{}: expected {} bytes, which {} names, found {found}; publish for {} too, or remove the index",
+            there.display(),
+            file.bytes,
+            path.display(),
+            names()
+        );
+    }
+    Ok(offers)
 }
 
 /// Whether some text in it is an address with a password.
@@ -66,29 +127,43 @@ fn is_whole(path: &Path, file: &Brought) -> bool {
 }
 
 impl Fleet {
-    /// Writes files and a signed index into `folder`, the index last and in one step.
+    /// Writes files and a signed index into `folder`, the index last and in one step. What the folder offers to other boards stays.
     ///
     /// # Errors
-    /// When there is no key, a file cannot be read, or the folder cannot be written.
-    pub fn publish(&self, hosts: &[&Host], folder: &Path, what: &Publication) -> Result<Index> {
+    /// When there is no key, every board would refuse what is published, a file cannot be read, or the folder cannot be written.
+    pub fn publish(&self, hosts: &[&Host], folder: &Path, what: &Publication) -> Result<Published> {
         let key = self.key.as_ref().context("--key: expected the private key that signs the index, here or as [config] key")?;
+        let today = Date::from_days(now() / 86_400);
+        if let Some(until) = keys::expiry(key)?.filter(|until| today.days() > until.days()) {
+            bail!("{}: the key expired on {until}, and boards refuse what it signs: name another by --key", key.display());
+        }
+        if let Some(last) = what.expires.filter(|last| today.days() > last.days()) {
+            bail!("--expires: expected today, {today}, or later, found {last}: boards would refuse the index");
+        }
+        let release = Release::of(&what.payload)?;
         let secret = keys::read_secret(key, &what.password)?;
+        let trust = keys::trust_in(key, &secret)?.installing_at(now());
+        if let Some(why) = release.refusal_by(&trust)? {
+            bail!("boards would refuse it: {why}");
+        }
         fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
         let alone = keys::alone_in(folder)?;
         sweep(folder)?;
         let path = folder.join(INDEX);
-        let number = match fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 1,
-            read => {
-                let before: Index = serde_json::from_slice(&read?).with_context(|| format!("{}", path.display()))?;
-                before.number.checked_add(1).with_context(|| format!("{}: its number is the highest there is", path.display()))?
-            }
+        let before = read_index(&path)?;
+        // A fresh stick, or a second folder, must not look older to boards than what they have seen.
+        let elsewhere = journal::highest_index(&journal::read(&self.journal)?);
+        let here = before.as_ref().map_or(0, |(index, _)| index.number);
+        let number =
+            here.max(elsewhere).checked_add(1).with_context(|| format!("{}: its number is the highest there is", path.display()))?;
+        let kept = match before {
+            Some((index, bytes)) => kept(index, &bytes, &path, hosts, &trust)?,
+            None => Vec::new(),
         };
         for host in hosts.iter().filter(|host| what.configs && host.config.as_ref().is_some_and(holds_password)) {
             eprintln!("edge-seg-fw: {}: an address with a password is published: whoever can read {} has it", host.name, folder.display());
         }
         let own = OwnFolder::new()?;
-        let release = Release::of(&what.payload)?;
         let releases = self.releases(hosts, &release, what.configs, Some(&secret), &own)?;
         // Boards that get the same have one offer.
         let mut offers: BTreeMap<Vec<String>, Offer> = BTreeMap::new();
@@ -99,7 +174,8 @@ impl Fleet {
             offers.entry(digests).or_insert(offer).hosts.push(host.name.clone());
         }
         let expires = what.expires.map(|day| day.to_string());
-        let index = Index { format: FORMAT, number, expires, releases: offers.into_values().collect() };
+        let stay = kept.len();
+        let index = Index { format: FORMAT, number, expires, releases: offers.into_values().chain(kept).collect() };
         let mut bytes = serde_json::to_vec_pretty(&index)?;
         bytes.push(b'\n');
         let signature = keys::sign(&secret, bytes.as_slice(), INDEX, now())?;
@@ -109,8 +185,8 @@ impl Fleet {
         replace_file(&folder.join(format!("{INDEX}.minisig")), signature.as_bytes())?;
         replace_file(&path, &bytes)?;
         let title = format!("{} for {} boards, index {number} in {}", release.title(), hosts.len(), folder.display());
-        Journal::at(&self.journal).add("publish", &json!({ "what": title, "files": release.digests() }))?;
-        Ok(index)
+        Journal::at(&self.journal).add("publish", &json!({ "what": title, "files": release.digests(), "number": number }))?;
+        Ok(Published { index, kept: stay, after: Some(elsewhere).filter(|elsewhere| *elsewhere > here) })
     }
 
     fn offer(&self, release: &Release, folder: &Path) -> Result<Offer> {

@@ -47,6 +47,24 @@ pub fn joined(causes: impl Iterator<Item = String>) -> String {
     causes.reduce(|said, cause| if said.ends_with(&cause) { said } else { format!("{said}: {cause}") }).unwrap_or_default()
 }
 
+/// What is wrong with a text of TOML, by the byte and the message of its reader: where, and at which key. The line itself and a value of a
+/// wrong type are not told: either may be a password.
+#[must_use]
+pub fn toml_fault(text: &str, at: usize, message: &str) -> String {
+    let before = text.get(..at).unwrap_or(text);
+    let start = before.rfind('\n').map_or(0, |end| end + 1);
+    let (line, column) = (1 + before.matches('\n').count(), 1 + before[start..].chars().count());
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.\"' ".contains(c);
+    let key = text[start..].lines().next().and_then(|line| line.split_once('=')).map(|(key, _)| key.trim());
+    let key = key.filter(|key| !key.is_empty() && key.chars().all(is_plain)).map_or(String::new(), |key| format!(", {key}"));
+    let odd = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    let said = match odd.and_then(|odd| odd.rsplit_once(", expected ")) {
+        Some((found, expected)) => format!("expected {expected}, found {}", found.split(['`', '"']).next().unwrap_or_default().trim()),
+        None => message.lines().collect::<Vec<_>>().join(", "),
+    };
+    format!("line {line}, column {column}{key}: {said}")
+}
+
 /// Completions of a program's commands and options.
 #[derive(Debug, Args)]
 pub struct Completions {

@@ -10,8 +10,9 @@ use crate::cli::flags::or_try;
 pub fn read_settings(path: &Path) -> Result<Settings> {
     let text = edge_seg_model::read_text(path).map_err(|e| absent(e, path))?;
     toml::from_str(&text).map_err(|e| {
-        let hint = nearest(e.message()).map(|hint| format!("\n{hint}")).unwrap_or_default();
-        anyhow!("{}: {}{hint}", path.display(), e.to_string().trim_end())
+        let hint = nearest(e.message()).map(|hint| format!("; {hint}")).unwrap_or_default();
+        let at = e.span().map_or(0, |span| span.start);
+        anyhow!("{}: {}{hint}", path.display(), edge_seg_terminal::toml_fault(&text, at, e.message()))
     })
 }
 
@@ -60,5 +61,10 @@ mod tests {
         }
         assert!(read("[background]\nthreshold = 2.0\n").unwrap_err().to_string().contains("0 to 1"));
         assert!(read("[input\n").is_err());
+        // The line may hold a password.
+        for value in ["rtsp://cam:hunter2@camera", "\"rtsp://cam:hunter2@camera", "[\"hunter2\"]"] {
+            let error = read(&format!("[input]\nsource = {value}\n")).unwrap_err().to_string();
+            assert!(error.contains("line 2, ") && error.contains(", source: ") && !error.contains("hunter2"), "{error}");
+        }
     }
 }
