@@ -1,12 +1,10 @@
 //! Masks and scores as arrays.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use edge_seg::hide::ShownFrame;
 use edge_seg::image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use edge_seg::image::{ExtendedColorType, ImageEncoder, RgbImage, imageops};
-use edge_seg::live::SegmentedFrame;
 use edge_seg::region;
 use edge_seg::sink::{LegendEntry, OverlayOptions, draw_overlay, draw_overlay_in};
 use numpy::{PyArray1, PyArray2, PyArray3, PyArrayMethods};
@@ -19,44 +17,8 @@ use crate::error::{EdgeSegError, OrRaise, WordsError, option};
 use crate::guest::outside;
 use crate::hide::Hidden;
 use crate::picture::{array_from, array_of};
+use crate::shown::Picture;
 use crate::words::{cut, listed, position, position_of};
-
-/// The frame that masks are of.
-#[derive(Clone)]
-pub enum Picture {
-    Still(Arc<ShownFrame>),
-    Live(Arc<SegmentedFrame>),
-}
-
-impl Picture {
-    fn frame(&self) -> &ShownFrame {
-        match self {
-            Self::Still(frame) => frame,
-            Self::Live(shown) => &shown.frame,
-        }
-    }
-
-    pub fn pixels(&self) -> &RgbImage {
-        &self.frame().pixels
-    }
-
-    pub fn hidden(&self) -> Option<Hidden> {
-        self.frame().hidden().map(|_| Hidden(self.clone()))
-    }
-
-    /// What is hidden of the frame, of a picture that says so.
-    pub fn cover(&self) -> Option<&edge_seg::hide::Hidden> {
-        self.frame().hidden()
-    }
-
-    /// Colours of the labels from 1, where somebody chose them.
-    fn colours(&self) -> Vec<[u8; 3]> {
-        match self {
-            Self::Still(_) => Vec::new(),
-            Self::Live(shown) => shown.words.colours(),
-        }
-    }
-}
 
 /// The masks and scores of a picture.
 #[pyclass(frozen, module = "edge_seg")]
@@ -193,7 +155,7 @@ impl Segmentation {
     /// What is hidden of the picture; None where nothing was asked to be.
     #[getter]
     fn hidden(&self) -> Option<Hidden> {
-        self.picture.hidden()
+        Hidden::of(&self.picture)
     }
 
     /// The picture that the masks are of, upright and without what is hidden: uint8 [height, width, 3], red first. A copy.

@@ -8,9 +8,9 @@ use numpy::{PyArray1, PyArray2, PyArray3, PyArrayMethods};
 use pyo3::prelude::*;
 
 use crate::error::{EdgeSegError, OptionError, OrRaise, WordsError, option};
-use crate::found::Picture;
 use crate::guest::outside;
 use crate::picture::{Order, array_from, frame};
+use crate::shown::Picture;
 use crate::wait::watched;
 use crate::words::parse;
 
@@ -110,9 +110,14 @@ impl Hide {
 
 /// What is hidden of a picture.
 #[pyclass(frozen, module = "edge_seg")]
-pub struct Hidden(pub Picture);
+pub struct Hidden(Picture);
 
 impl Hidden {
+    /// None of an open picture.
+    pub fn of(picture: &Picture) -> Option<Self> {
+        picture.cover().map(|_| Self(picture.clone()))
+    }
+
     fn told(&self) -> PyResult<&edge_seg::hide::Hidden> {
         self.0.cover().ok_or_else(|| OptionError::new_err("hidden: expected a picture of which something is hidden, found an open one"))
     }

@@ -13,7 +13,7 @@ use pyo3::types::{PyBytes, PyDict};
 use crate::error::{DataError, EdgeSegError, Home, option, raised, whole};
 use crate::found::seconds;
 use crate::guest::outside;
-use crate::live::LiveFrame;
+use crate::live_frame::LiveFrame;
 use crate::model::{Encoded, Model};
 use crate::path::Path;
 use crate::wait::watched;

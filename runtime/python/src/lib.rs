@@ -8,17 +8,21 @@
 
 mod error;
 mod evaluate;
+mod event;
 mod example;
 mod found;
 mod guest;
 mod hide;
 mod index;
 mod label;
+mod labels;
 mod live;
+mod live_frame;
 mod model;
 mod path;
 mod picture;
 mod rules;
+mod shown;
 mod source;
 mod things;
 mod wait;
@@ -39,6 +43,8 @@ mod _native {
     #[pymodule_export]
     use super::evaluate::{ClassMeasures, Evaluation, evaluate};
     #[pymodule_export]
+    use super::event::Event;
+    #[pymodule_export]
     use super::example::Example;
     #[pymodule_export]
     use super::found::{FoundClass, Segmentation};
@@ -47,15 +53,19 @@ mod _native {
     #[pymodule_export]
     use super::index::{Contents, Index, IndexWriter, Sighting};
     #[pymodule_export]
-    use super::label::{Labelling, PictureLabels, Region, label, merge_labels};
+    use super::label::{Labelling, label, merge_labels};
     #[pymodule_export]
-    use super::live::{Live, LiveFrame};
+    use super::labels::{PictureLabels, Region};
+    #[pymodule_export]
+    use super::live::Live;
+    #[pymodule_export]
+    use super::live_frame::LiveFrame;
     #[pymodule_export]
     use super::model::{Encoded, Model};
     #[pymodule_export]
     use super::picture::read_picture;
     #[pymodule_export]
-    use super::rules::{Event, Rules};
+    use super::rules::Rules;
     #[pymodule_export]
     use super::source::Source;
     #[pymodule_export]

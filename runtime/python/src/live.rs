@@ -8,24 +8,24 @@ use std::task::Poll;
 use edge_seg::WordList;
 use edge_seg::hide::Hide as Hiding;
 use edge_seg::live::{
-    Countable, Counters, FrameReport, KeyFrames, Live as Running, LiveOptions, Propagation, PropagationOptions, SegmentedFrame,
-    ThingOptions, WordSpec,
+    Countable, Counters, KeyFrames, Live as Running, LiveOptions, Propagation, PropagationOptions, ThingOptions, WordSpec,
 };
 use edge_seg::rules::Watcher;
-use numpy::PyArray3;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict};
 
 use crate::error::{Home, OrRaise, option, raised, video_here};
-use crate::found::{Picture, Segmentation, seconds};
+use crate::found::{Segmentation, seconds};
 use crate::guest::outside;
-use crate::hide::{Hidden, Hide};
+use crate::hide::Hide;
+use crate::live_frame::LiveFrame;
 use crate::model::Model;
 use crate::path::{Path, is_path};
-use crate::picture::{Order, array_of};
-use crate::rules::{Event, Rules};
+use crate::picture::Order;
+use crate::rules::Rules;
+use crate::shown::Picture;
 use crate::source::{Iterated, POLL, iterator, open, parse_pace};
-use crate::things::{self, Drawn, Thing};
+use crate::things::{self, Drawn};
 use crate::wait::watched;
 use crate::words::{Words, listed, position};
 
@@ -287,134 +287,5 @@ impl Drop for Live {
             let mut running = Some(running);
             let _ = Python::try_attach(|py| outside(py, || drop(running.take())));
         }
-    }
-}
-
-/// A frame of video with its masks.
-#[pyclass(frozen, module = "edge_seg")]
-pub struct LiveFrame {
-    found: Py<Segmentation>,
-    shown: Arc<SegmentedFrame>,
-    drawn: Arc<Drawn>,
-    session: Arc<edge_seg::Session>,
-    report: Option<Arc<FrameReport>>,
-}
-
-impl LiveFrame {
-    pub fn shown(&self) -> &SegmentedFrame {
-        &self.shown
-    }
-
-    /// The digest of the model that embedded it.
-    pub fn model(&self) -> &str {
-        self.session.bundle().digest()
-    }
-
-    /// Its masks as the library's own functions take them.
-    pub fn whole(&self, py: Python<'_>) -> PyResult<edge_seg::Segmentation> {
-        self.found.get().whole(py)
-    }
-}
-
-#[pymethods]
-impl LiveFrame {
-    /// Its masks and scores.
-    #[getter]
-    fn found(&self, py: Python<'_>) -> Py<Segmentation> {
-        self.found.clone_ref(py)
-    }
-
-    /// Its pixels: uint8 [height, width, 3], red first. A copy.
-    #[getter]
-    fn picture<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray3<u8>>> {
-        array_of(py, &self.shown.frame.pixels)
-    }
-
-    /// Its number in its source.
-    #[getter]
-    fn sequence(&self) -> u64 {
-        self.shown.frame.sequence
-    }
-
-    /// Its time in seconds since the source started.
-    #[getter]
-    fn timestamp(&self) -> f64 {
-        self.shown.frame.timestamp.as_secs_f64()
-    }
-
-    /// Whether its masks come from its own embeddings.
-    #[getter]
-    fn key(&self) -> bool {
-        self.shown.key
-    }
-
-    /// The frame that its masks come from.
-    #[getter]
-    fn key_sequence(&self) -> u64 {
-        self.shown.key_sequence
-    }
-
-    /// Seconds from the frame's arrival to its masks.
-    #[getter]
-    fn latency(&self) -> f64 {
-        self.shown.latency.as_secs_f64()
-    }
-
-    /// Frames lost so far because a newer one came before they were taken.
-    #[getter]
-    fn dropped(&self) -> u64 {
-        self.shown.dropped
-    }
-
-    /// Frames so far whose masks took longer than frames are apart.
-    #[getter]
-    fn late(&self) -> u64 {
-        self.shown.late
-    }
-
-    /// What rules found in it.
-    #[getter]
-    fn events(&self) -> Vec<Event> {
-        self.report.iter().flat_map(|report| &report.events).cloned().map(Event).collect()
-    }
-
-    /// The things that it shows, by number. OptionError where Live was not asked to follow any.
-    #[getter]
-    fn things(&self) -> PyResult<Vec<Thing>> {
-        Thing::of(&self.drawn)
-    }
-
-    /// How many things of each word that is counted it shows. OptionError where Live was not asked to follow any.
-    #[getter]
-    fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let (things, counts) = (self.drawn.things()?, PyDict::new(py));
-        for (label, name) in (1u16..).zip(self.shown.found.names().iter()) {
-            if let Some(count) = things.count(label) {
-                counts.set_item(name, count)?;
-            }
-        }
-        Ok(counts)
-    }
-
-    /// What was counted so far in the zones and over the lines of the rules.
-    #[getter]
-    fn tallies<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        self.drawn.things()?;
-        self.report.iter().flat_map(|report| &report.tallies).map(|told| things::tally(py, told)).collect()
-    }
-
-    /// What is hidden of its picture; None where nothing was asked to be.
-    #[getter]
-    fn hidden(&self) -> Option<Hidden> {
-        Picture::Live(self.shown.clone()).hidden()
-    }
-
-    /// Its things as `supervision.Detections`, their numbers as tracker_id.
-    fn to_supervision<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.drawn.detections(py)
-    }
-
-    fn __repr__(&self) -> String {
-        format!("<LiveFrame {} at {:.3} s>", self.sequence(), self.timestamp())
     }
 }

@@ -13,12 +13,13 @@ use pyo3::types::{PyBytes, PyMapping};
 
 use crate::error::{Home, OrRaise, option, whole};
 use crate::example::Example;
-use crate::found::{Picture, Segmentation, seconds};
+use crate::found::{Segmentation, seconds};
 use crate::guest::outside;
 use crate::hide::{Hide, by_name};
-use crate::label::{PictureLabels, label_one};
+use crate::labels::{PictureLabels, label_one};
 use crate::path::Path;
 use crate::picture::{Order, frame};
+use crate::shown::Picture;
 use crate::wait::watched;
 use crate::words::{Common, Words};
 
@@ -286,7 +287,7 @@ impl Model {
         least_share: f64,
         order: &str,
     ) -> PyResult<PictureLabels> {
-        label_one(py, self, image, words, file, tag_threshold, background, least_share, order)
+        label_one(py, self.session()?, image, words, file, tag_threshold, background, least_share, order)
     }
 
     /// The model's name, such as "mini".
