@@ -83,6 +83,9 @@ pub fn answer(paths: &Paths, board: &Board, input: impl Read) -> Result<Option<S
     }
     // What is not brought stays what it is.
     let brings = |name: &str| question.files.iter().any(|file| file.name == name);
+    if let Some(why) = state.not_to_be_kept(brings) {
+        return Ok(Some(why));
+    }
     if let Some(Err(why)) = question.program_head.as_ref().map(|head| check_program(head, board.arch.as_deref())) {
         return Ok(Some(why));
     }

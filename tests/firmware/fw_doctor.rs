@@ -286,6 +286,67 @@ fn the_slot_that_does_not_run_is_looked_at_too() {
 }
 
 #[test]
+fn a_release_that_runs_in_place_of_another_and_a_state_that_is_torn_are_found() {
+    let setup = Setup::healthy();
+    let root = setup.0.path().to_str().unwrap();
+    let run = |words: &[&str]| Command::new(binary("edge-seg-fw")).args(words).args(["--root", root]).output().unwrap();
+    let well = |words: &[&str]| {
+        let output = run(words);
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    for serial in [1, 2] {
+        small::write(&setup.at("r.esb"), serial, &["pi5"], 5000);
+        well(&["install", &format!("{root}/r.esb")]);
+        // The stand-in shows no frames: the operator vouches for it.
+        run(&["guard"]);
+        well(&["mark-good"]);
+    }
+    let starts = || setup.bad().into_iter().find(|(check, ..)| *check == "starts");
+    assert_eq!(starts(), None);
+    for _ in 0..4 {
+        run(&["guard"]);
+    }
+    let (_, found, mend) = starts().expect("what is wanted does not run");
+    let both = ["slot b (tiny serial 2, good, 3 starts in a row", "slot a (tiny serial 1, good)"];
+    assert!(both.iter().all(|part| found.contains(part)) && mend.contains("journalctl"), "{found} -> {mend}");
+    let status = String::from_utf8(run(&["status"]).stdout).unwrap();
+    assert!(status.starts_with("runs    slot a, in place of slot b"), "{status}");
+    let json: serde_json::Value = serde_json::from_slice(&run(&["status", "--json"]).stdout).unwrap();
+    assert_eq!(json["fell_back"]["from"], "b");
+
+    let state = |setup: &Setup| setup.examine(NOW).into_iter().find(|finding| finding.check == "state");
+    assert_eq!(state(&setup), None);
+    setup.put("var/lib/edge-seg/state.json", "{\"for");
+    let found = state(&setup).unwrap();
+    assert!(found.level == Level::Note && found.found.contains("state.json") && found.found.contains("the other copy"), "{found:?}");
+    setup.put("var/lib/edge-seg/state.copy.json", "");
+    assert_eq!(state(&setup).unwrap().level, Level::Bad);
+    for name in ["state.json", "state.copy.json"] {
+        setup.put(&format!("var/lib/edge-seg/{name}"), "{\"format\":9}");
+    }
+    let found = state(&setup).unwrap();
+    assert!(found.level == Level::Bad && found.found.contains("found 9"), "{found:?}");
+}
+
+#[test]
+fn a_pointer_that_names_no_slot_is_found() {
+    let setup = Setup::healthy();
+    small::write(&setup.at("r.esb"), 7, &["pi5"], 5000);
+    let root = setup.0.path().to_str().unwrap();
+    let run = |words: &[&str]| Command::new(binary("edge-seg-fw")).args(words).args(["--root", root]).output().unwrap();
+    assert!(run(&["install", &format!("{root}/r.esb")]).status.success());
+    run(&["guard"]);
+    assert!(run(&["mark-good"]).status.success());
+    let current = setup.at("var/lib/edge-seg/current");
+    fs::remove_file(&current).unwrap();
+    std::os::unix::fs::symlink("slots/zzz", &current).unwrap();
+    let bad = setup.bad();
+    assert!(bad.iter().any(|(check, found, _)| *check == "model" && found.contains("the next start runs slot a")), "{bad:?}");
+    let status = String::from_utf8(run(&["status"]).stdout).unwrap();
+    assert!(status.starts_with("runs    cannot tell"), "{status}");
+}
+
+#[test]
 fn what_the_package_brings_and_no_release_reads_is_told() {
     let setup = Setup::healthy();
     small::write(&setup.at("r.esb"), 7, &["pi5"], 5000);

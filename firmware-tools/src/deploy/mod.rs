@@ -72,7 +72,9 @@ pub fn rollback(target: &SshTarget, how: &Bringing, of: &[String], host: &str, j
     let status = remote.ask(&["status", "--json"])?;
     how.machines.check(&status, host)?;
     let board = names(&remote, &status)?.swap_remove(0);
-    let runs = status["current"].as_str().is_some_and(|slot| release::holds(&status[slot], of));
+    // What was deployed may have fallen back, and is tried again until it is given up.
+    let from = status["fell_back"]["from"].as_str().or(status["current"].as_str());
+    let runs = from.is_some_and(|slot| release::holds(&status[slot], of));
     if !of.is_empty() && !runs {
         return Ok(Turn { board, what: format!("{LEFT_ALONE}: it runs {}", current(&status)), left_alone: true });
     }
@@ -117,7 +119,10 @@ fn borrowed(words: &[String]) -> Vec<&str> {
 
 /// What a board goes back to; none is the packaged release.
 fn older_slot(status: &Value) -> Option<&'static str> {
-    let beside = if status["current"] == "a" { "b" } else { "a" };
+    let beside = match status["fell_back"]["from"].as_str().or(status["current"].as_str()) {
+        Some("a") => "b",
+        _ => "a",
+    };
     let state = &status[beside];
     let is_whole = state["status"] == "good" || is_pending(state) || state["status"].get("aside").is_some();
     (status["current"].is_string() && is_whole).then_some(beside)
@@ -430,12 +435,15 @@ mod tests {
             (status(Some("a"), good.clone(), trial), Some("b"), "to slot b"),
             (status(Some("a"), good.clone(), json!("empty")), None, "to the packaged release"),
             (status(Some("a"), good.clone(), bad), None, "nothing good"),
-            (status(None, good.clone(), good), None, "nothing is installed"),
+            (status(None, good.clone(), good.clone()), None, "nothing is installed"),
         ] {
             assert_eq!(older_slot(&status), to, "{status}");
             let foretold = foretold_back(&status).unwrap_or_else(|error| error.to_string());
             assert!(foretold.contains(told), "{foretold}");
         }
+        let mut fallen = status(Some("a"), good.clone(), good);
+        fallen["fell_back"] = json!({ "from": "b" });
+        assert_eq!(older_slot(&fallen), Some("a"), "what fell back is given up, and what runs stays");
     }
 
     #[test]

@@ -184,11 +184,16 @@ fn releases(paths: &Paths, board: &Board) -> Vec<Finding> {
             found.push(note("model", format!("{}: this user may not read it, and cannot tell without sudo", path.display()), AS_ROOT));
             return found;
         }
+        Err(error @ StateError::Newer { .. }) => {
+            found.push(bad("state", error.to_string(), "sudo apt install ./edge-seg_*.deb   # of the version that wrote it"));
+            return found;
+        }
         Err(error) => {
             found.push(bad("model", error.to_string(), format!("sudo ls -ld {}", paths.state.display())));
             return found;
         }
     };
+    found.extend(damage(&mut slots));
     let (runtime, config) = running(paths);
     let change = match state.current {
         Some(_) => format!("cp {} new.toml; editor new.toml; sudo edge-seg-fw reconfigure new.toml --restart", config.display()),
@@ -203,25 +208,65 @@ fn releases(paths: &Paths, board: &Board) -> Vec<Finding> {
         (_, Err(error)) => bad("configuration", format!("{error:#}"), "sudo apt install --reinstall ./edge-seg_*.deb"),
     });
     let Some(slot) = state.current else {
-        found.push(ok("model", "the packaged release runs"));
+        found.push(match state.unpointed() {
+            None => ok("model", "the packaged release runs"),
+            Some(slot) => bad(
+                "model",
+                format!(
+                    "{}: expected a link to a slot, found none: the next start runs slot {}",
+                    paths.state.join("current").display(),
+                    slot.name()
+                ),
+                "sudo systemctl restart edge-seg.service",
+            ),
+        });
         found.extend([Slot::A, Slot::B].into_iter().flat_map(|slot| way_back(&mut slots, &state, slot)));
         return found;
     };
     found.extend(contents(paths, board, &mut slots, &state, slot));
     found.extend(beside_the_package(paths, &config, &runtime));
     if matches!(state.slot(slot).status, machine::Status::Pending { .. }) {
-        let what = format!("slot {}: {}", slot.name(), machine::describe(state.slot(slot)));
+        let what = format!("slot {}: {}", slot.name(), machine::describe(&state, slot));
         found.push(note("trial", what, "sudo edge-seg-fw mark-good   # or wait for healthy frames"));
     }
-    if state.packaged.stands_in {
-        let what = format!("{} runs in place of slot {}: {}", machine::name_of(None), slot.name(), machine::describe(state.slot(slot)));
+    if let Some(wanted) = state.fallen_from() {
+        let instead = if state.packaged.stands_in { None } else { Some(slot) };
+        let [what, instead] = [Some(wanted), instead].map(|slot| match slot {
+            Some(slot) => format!("slot {} ({})", slot.name(), machine::describe(&state, slot)),
+            None => machine::name_of(None),
+        });
+        found.push(bad("starts", format!("{what} kept failing: {instead} runs in its place until it is tried again"), again(&state)));
+    } else if state.packaged.stands_in {
+        let what = format!("{} runs in place of slot {}: {}", machine::name_of(None), slot.name(), machine::describe(&state, slot));
         found.push(bad("starts", what, "journalctl -u edge-seg.service -n 50"));
     } else if state.slot(slot).failed_starts > 1 {
-        let what = format!("slot {}: {}", slot.name(), machine::describe(state.slot(slot)));
+        let what = format!("slot {}: {}", slot.name(), machine::describe(&state, slot));
         found.push(bad("starts", what, "journalctl -u edge-seg.service -n 50"));
     }
     found.extend(way_back(&mut slots, &state, slot.other()));
     found
+}
+
+/// What is wrong with the state and its copy: each start that is counted writes both anew.
+fn damage(slots: &mut Slots<RealDisk>) -> Option<Finding> {
+    const ANEW: &str = "sudo systemctl restart edge-seg.service   # writes both anew; then, of the card: sudo dmesg | tail -n 30";
+    let (damaged, lost) = slots.damage();
+    let what = damaged.join("; ");
+    match (damaged.is_empty(), lost) {
+        (true, _) => None,
+        (false, false) => Some(note("state", format!("{what}: the other copy is used"), ANEW)),
+        (false, true) => Some(bad("state", format!("{what}: what is whole in the slots is on trial again"), ANEW)),
+    }
+}
+
+/// Why what is wanted failed, and when it is tried again.
+fn again(state: &State) -> String {
+    let minutes = state.steady_after().map_or(0, |wait| wait.as_secs() / 60);
+    let how = match state.fallen.is_some_and(|fallen| fallen.due) {
+        true => "sudo systemctl restart edge-seg.service, once frames come".into(),
+        false => format!("after {minutes} minutes of frames by itself, or deploy it once more"),
+    };
+    format!("journalctl -u edge-seg.service -n 50   # why; to try it again: {how}")
 }
 
 /// What keeps a slot that does not run from being gone back to.
