@@ -329,6 +329,77 @@ fn a_release_that_runs_in_place_of_another_and_a_state_that_is_torn_are_found() 
 }
 
 #[test]
+fn a_board_that_fetches_is_asked_whether_it_does() {
+    let setup = Setup::healthy();
+    let show = |unit: &str, name: &str, value: &str| setup.put(&format!("commands/systemctl_show_{unit}_-p_{name}_--value"), value);
+    let (timer, service) = ("edge-seg-pull.timer", "edge-seg-pull.service");
+    let found = |now: u64| setup.examine(now).into_iter().filter(|finding| finding.check == "pull").collect::<Vec<_>>();
+    let only = |level: Level, part: &str| {
+        let found = found(NOW);
+        let told: Vec<_> = found.iter().filter(|finding| finding.level == level).collect();
+        assert!(told.len() == 1 && told[0].found.contains(part), "{level:?} {part}: {found:?}");
+    };
+    show(timer, "ActiveState", "failed\n");
+    setup.put("var/lib/edge-seg/pull.json", "torn");
+    assert_eq!(found(NOW), [], "it is not set up to fetch");
+
+    fs::remove_file(setup.at("var/lib/edge-seg/pull.json")).unwrap();
+    setup.put("etc/edge-seg/pull-from", "https://updates.example.org\n");
+    only(Level::Bad, "its timer has failed");
+    show(timer, "ActiveState", "inactive\n");
+    only(Level::Note, "the timer is inactive");
+    show(timer, "ActiveState", "active\n");
+    show(service, "Result", "success\n");
+    only(Level::Ok, "by its timer");
+
+    show(service, "Result", "exit-code\n");
+    let said = "Starting edge-seg-pull.service\nedge-seg-fw: index.json: it counted until 2026-01-01\nFailed with result 'exit-code'.\n";
+    setup.put("commands/journalctl_-u_edge-seg-pull.service_-n_20_-o_cat", said);
+    only(Level::Bad, "the newest failed: index.json: it counted until");
+    show(service, "Result", "success\n");
+
+    let seen = "{\"number\":3,\"expires\":\"2027-01-01\",\"refused\":{\"under\":\"x\",\"why\":\"wrong board\"}}";
+    for name in ["pull.json", "pull.copy.json"] {
+        setup.put(&format!("var/lib/edge-seg/{name}"), seen);
+    }
+    only(Level::Bad, "the index counted until 2027-01-01");
+    only(Level::Note, "refused what is offered: wrong board");
+    assert!(found(1_735_700_000).iter().all(|finding| finding.level != Level::Bad), "that day has not come");
+    setup.put("var/lib/edge-seg/pull.json", "{\"num");
+    assert!(found(NOW).iter().any(|finding| finding.level == Level::Note && finding.found.contains("the other copy is used")));
+}
+
+#[test]
+fn a_disk_that_became_read_only_is_told_first() {
+    let setup = Setup::healthy();
+    let options = |options: &str| setup.put("commands/findmnt_-n_-o_OPTIONS_-T_-var-lib-edge-seg", options);
+    options("rw,noatime,errors=remount-ro\n");
+    assert!(is_healthy(&setup.examine(NOW)));
+    options("ro,noatime\n");
+    let findings = setup.examine(NOW);
+    assert_eq!((findings[0].check, findings[0].level), ("read-only", Level::Bad));
+    assert!(render(&findings).starts_with("BAD  read-only"), "{}", render(&findings));
+}
+
+#[test]
+fn a_program_that_the_package_has_brought_since_is_told() {
+    let setup = Setup::healthy();
+    small::write(&setup.at("r.esb"), 7, &["pi5"], 5000);
+    let root = setup.0.path().to_str().unwrap();
+    let install = Command::new(binary("edge-seg-fw")).args(["install", &format!("{root}/r.esb"), "--root", root]).output().unwrap();
+    assert!(install.status.success(), "{}", String::from_utf8_lossy(&install.stderr));
+    let told = || setup.examine(NOW).into_iter().find(|finding| finding.check == "packaged program");
+    assert_eq!(told(), None);
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    // As dpkg does it: a new file, as old as its build.
+    setup.runtime(41);
+    let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+    fs::File::options().append(true).open(setup.at("usr/bin/edge-seg")).unwrap().set_modified(old).unwrap();
+    let finding = told().expect("the slot holds the older program");
+    assert!(finding.level == Level::Note && finding.mend.as_deref().unwrap().contains("reconfigure --packaged"), "{finding:?}");
+}
+
+#[test]
 fn a_pointer_that_names_no_slot_is_found() {
     let setup = Setup::healthy();
     small::write(&setup.at("r.esb"), 7, &["pi5"], 5000);

@@ -210,6 +210,11 @@ pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str, 
     if let Some(why) = foretold(&remote, release, how.downgrade)? {
         bail!("{why}");
     }
+    // What a line for sudo allows, it allows with any words.
+    let verb = if release.bundle.is_some() { "install" } else { "reconfigure" };
+    if let Some(why) = remote.lacks_rights(verb)? {
+        bail!("{why}");
+    }
     if how.dry_run {
         let mut what = format!("would copy {} bytes and install {} beside {}", release.bytes(), release.title(), current(&status));
         let runs = |sha256: &str| status["current"].as_str().is_some_and(|slot| release::holds(&status[slot], &[sha256.to_owned()]));
