@@ -134,7 +134,10 @@ pub enum StateError {
         source: io::Error,
     },
     /// A newer tool has written the state.
-    #[error("{path}: expected format {FORMAT}, found {found}: a newer edge-seg wrote it, and this one changes nothing: install that version again", path = path.display())]
+    #[error(
+        "{path}: expected format {FORMAT}, found {found}: a newer edge-seg wrote it, and this one changes nothing: install that version",
+        path = path.display()
+    )]
     Newer {
         /// The file.
         path: PathBuf,
