@@ -81,6 +81,13 @@ pub fn install(paths: &Paths, board: &Board, request: &Request) -> Result<Outcom
     let mut state = slots.load()?;
     let (first, under_way) = (state.current.is_none(), state.under_way());
     let mut release = Incoming::read(paths, board, request, &state)?;
+    let brings = |name: &str| match name {
+        BUNDLE => request.bundle.is_some(),
+        _ => request.binary.is_some() || request.packaged,
+    };
+    if let Some(why) = state.not_to_be_kept(brings) {
+        return Ok(Outcome { state, reports: Vec::new(), refused: Some(why), run: None, under_way: false });
+    }
     state.trial = request.trial;
     let mut outcome = slots.drive_from(state, Event::Install { downgrade: request.downgrade }, Some(&mut release));
     outcome.under_way = outcome.refused.is_none() && under_way.is_some() && outcome.state.current == under_way;
@@ -530,8 +537,10 @@ pub fn rollback(paths: &Paths, asked: &Rollback, who: &str) -> Result<RolledBack
     if let Some(why) = not_meant(&state, asked) {
         return Ok(RolledBack::LeftAlone(why));
     }
-    if !asked.of.is_empty() && state.current.is_some_and(|slot| holds(&state, slot.other(), &asked.of)) {
-        let slot = state.current.map_or(Slot::A, Slot::other);
+    // What is gone back from, which may be wanted and not run.
+    let from = state.fallen_from().or(state.current);
+    if !asked.of.is_empty() && from.is_some_and(|slot| holds(&state, slot.other(), &asked.of)) {
+        let slot = from.map_or(Slot::A, Slot::other);
         return Ok(refused(state, format!("{} holds it too: {}", name_of(Some(slot)), "nothing older is here to go back to")));
     }
     if !asked.dry_run {
@@ -554,10 +563,13 @@ pub fn rollback(paths: &Paths, asked: &Rollback, who: &str) -> Result<RolledBack
         }
     }
     let told = |slot: Option<Slot>| match slot {
-        Some(slot) => format!("slot {} ({})", slot.name(), describe(state.slot(slot))),
+        Some(slot) => format!("slot {} ({})", slot.name(), describe(&state, slot)),
         None => name_of(None),
     };
-    Ok(RolledBack::Would(format!("would go back from {} to {}", told(state.current), told(to))))
+    Ok(RolledBack::Would(match state.fallen_from() {
+        Some(wanted) => format!("would no longer try {}: {} stays", told(Some(wanted)), told(state.current)),
+        None => format!("would go back from {} to {}", told(state.current), told(to)),
+    }))
 }
 
 fn refused(state: State, why: String) -> RolledBack {
@@ -575,8 +587,9 @@ fn not_meant(state: &State, asked: &Rollback) -> Option<String> {
         None => (asked.of.is_empty() && !asked.on_trial, name_of(None)),
         Some(slot) => {
             let on_trial = matches!(state.slot(slot).status, Status::Pending { .. });
-            let runs = format!("slot {} with {}", slot.name(), describe(state.slot(slot)));
-            (holds(state, slot, &asked.of) && (on_trial || !asked.on_trial), runs)
+            let runs = format!("slot {} with {}", slot.name(), describe(state, slot));
+            let from = state.fallen_from().unwrap_or(slot);
+            (holds(state, from, &asked.of) && (on_trial || !asked.on_trial), runs)
         }
     };
     (!meant).then(|| format!("left alone: it runs {runs}"))

@@ -28,6 +28,8 @@ pub struct Paths {
     pub packaged: PathBuf,
     /// A program that is asked whether a release on trial does its work, where there is one.
     pub hook: PathBuf,
+    /// The file that names where releases are pulled from.
+    pub pull_from: PathBuf,
     /// Where this file is, configurations that are brought must be signed as bundles are.
     pub signed_config: PathBuf,
 }
@@ -49,6 +51,7 @@ impl Paths {
             keys: root.join("etc/edge-seg/keys"),
             packaged: root.join("usr/bin/edge-seg"),
             hook: root.join("etc/edge-seg/trial-hook"),
+            pull_from: root.join("etc/edge-seg/pull-from"),
             signed_config: root.join("etc/edge-seg/keys/signed-config"),
         }
     }
@@ -61,6 +64,14 @@ impl Paths {
     /// The state's folder as a file system.
     pub fn disk(&self) -> RealDisk {
         RealDisk::below(&self.state).shared_with(self.user().map(|user| user.group()))
+    }
+
+    /// Whether the disk of the state refuses to be written.
+    pub fn is_read_only(&self) -> bool {
+        // A folder that is not there yet will be on the disk of the one above it.
+        let there = self.state.ancestors().find(|path| path.exists());
+        let flags = there.and_then(|path| rustix::fs::statvfs(path).ok()).map(|stat| stat.f_flag);
+        flags.is_some_and(|flags| flags.contains(rustix::fs::StatVfsMountFlags::RDONLY))
     }
 
     /// Whether bundles must be signed here: where a key is trusted.

@@ -46,6 +46,10 @@ pub fn answer(paths: &Paths, board: &Board, input: impl Read) -> Result<Option<S
     let head = part(&mut input, question.head_bytes, (MANIFEST_OFFSET + MANIFEST_MAX_BYTES) as u64)?;
     let config = part(&mut input, question.config_bytes, LARGEST_CONFIG)?;
 
+    if paths.is_read_only() {
+        let why = "its disk is read-only, as a card that fails often is made: sudo dmesg | tail -n 30 says why";
+        return Ok(Some(format!("{}: {why}", paths.state.display())));
+    }
     let mut slots = paths.slots();
     let state = slots.load()?;
     let current = state.current.and_then(|slot| state.slot(slot).release.clone());
@@ -83,6 +87,9 @@ pub fn answer(paths: &Paths, board: &Board, input: impl Read) -> Result<Option<S
     }
     // What is not brought stays what it is.
     let brings = |name: &str| question.files.iter().any(|file| file.name == name);
+    if let Some(why) = state.not_to_be_kept(brings) {
+        return Ok(Some(why));
+    }
     if let Some(Err(why)) = question.program_head.as_ref().map(|head| check_program(head, board.arch.as_deref())) {
         return Ok(Some(why));
     }

@@ -25,7 +25,7 @@ use crate::paths::Paths;
 use crate::precheck;
 use crate::service::open_named;
 use crate::slots::machine::{ALLOW_DOWNGRADE, BUNDLE, CONFIG, GivenUp, PROGRAM, Trial};
-use crate::slots::{Disk, Kind, Outcome, RESERVE_BYTES, RealDisk, Release, Slot, State, TOO_FULL, digest_of};
+use crate::slots::{Disk, Outcome, RESERVE_BYTES, RealDisk, Release, Slot, State, TOO_FULL, digest_of};
 
 /// Name of the index.
 pub const INDEX: &str = "index.json";
@@ -151,19 +151,49 @@ pub enum Pulled {
     Installed(Box<Outcome>),
 }
 
-#[derive(Default, Serialize, Deserialize)]
-struct Seen {
+/// What is known of earlier pulls, and its copy, in the order in which they are written and looked for.
+const SEEN: [&str; 2] = ["pull.json", "pull.copy.json"];
+
+/// What is known of earlier pulls.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Seen {
     number: u64,
+    /// Last day of the newest index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    refused: Option<Refused>,
+    pub expires: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
+}
+
+impl Seen {
+    /// Reads what is known; tells what is wrong with its files, each in words. Where none can be read, nothing is known, and serials alone
+    /// keep what is old away.
+    pub fn read(disk: &mut RealDisk, state: &Path) -> (Seen, Vec<String>) {
+        let (mut seen, mut wrong) = (None, Vec::new());
+        for path in SEEN.map(|name| state.join(name)) {
+            let read = disk.read(&path).and_then(|bytes| Ok(serde_json::from_slice::<Seen>(&bytes)?));
+            match read {
+                Ok(read) => seen = seen.or(Some(read)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => wrong.push(format!("{}: {error}", path.display())),
+            }
+        }
+        (seen.unwrap_or_default(), wrong)
+    }
+
+    /// What is wrong with its files, in words.
+    pub fn told(&self, wrong: &[String]) -> String {
+        let then = if self.number > 0 { "the other copy is used" } else { "an index older than those before would not be noticed" };
+        format!("{}: {then}", wrong.join("; "))
+    }
 }
 
 /// What was refused here, so that it is not fetched again for the same answer.
-#[derive(Serialize, Deserialize)]
-struct Refused {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Refused {
     /// By [`circumstances`].
     under: String,
-    why: String,
+    pub why: String,
 }
 
 /// Looks at an index and installs what it offers to this board, called `host`. `again` tries what failed here before.
@@ -171,6 +201,18 @@ struct Refused {
 /// # Errors
 /// When no key is trusted, the index cannot be had or is refused, or a file is not what it says.
 pub fn pull(paths: &Paths, board: &Board, from: &From, host: &str, again: bool) -> Result<Pulled> {
+    pulled(paths, board, from, host, again).map_err(|error| {
+        let kind = |cause: &(dyn std::error::Error + 'static)| cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        match error.chain().any(|cause| kind(cause) == Some(io::ErrorKind::StorageFull)) {
+            true => error.context(format!("{TOO_FULL}: {PRUNE}")),
+            false => error,
+        }
+    })
+}
+
+const PRUNE: &str = "sudo edge-seg-fw prune frees the slot that does not run";
+
+fn pulled(paths: &Paths, board: &Board, from: &From, host: &str, again: bool) -> Result<Pulled> {
     paths.check_root()?;
     ensure!(
         paths.demands_signatures()?,
@@ -198,7 +240,14 @@ pub fn pull(paths: &Paths, board: &Board, from: &From, host: &str, again: bool) 
     let state = paths.slots().load()?;
     let is_in = |slot: Slot| state.slot(slot).release.as_ref().is_some_and(|release| is_held(offer, release));
     if let Some(slot) = state.current.filter(|slot| is_in(*slot)) {
+        if seen.refused.take().is_some() {
+            keep(&seen, &mut disk, paths)?;
+        }
         return Ok(Pulled::Nothing(format!("slot {} runs {} already", slot.name(), offer.title)));
+    }
+    // Installed once more it would be on trial, and lost in an outage that it has nothing to do with.
+    if let Some(slot) = state.fallen_from().filter(|slot| !again && is_in(*slot)) {
+        return Ok(Pulled::Nothing(format!("slot {} holds {} already, and is tried again by itself", slot.name(), offer.title)));
     }
     if let Some(GivenUp { why, .. }) = state.given_up.iter().find(|given_up| !again && is_held(offer, &given_up.release)) {
         return Ok(Pulled::Nothing(format!("{} failed here before ({why}): --again tries it once more", offer.title)));
@@ -323,12 +372,7 @@ fn room(disk: &mut RealDisk, folder: &Path, offer: &Offer, known: &[Option<PathB
         needed += if file.name == PROGRAM { file.bytes } else { 0 };
     }
     let free = disk.free_bytes(folder).with_context(|| format!("{}", folder.display()))?;
-    ensure!(
-        free >= needed,
-        "{}: {TOO_FULL}: {} needs {needed} bytes more, {free} are free: sudo edge-seg-fw prune frees the slot that does not run",
-        folder.display(),
-        offer.title
-    );
+    ensure!(free >= needed, "{}: {TOO_FULL}: {} needs {needed} bytes more, {free} are free: {PRUNE}", folder.display(), offer.title);
     Ok(())
 }
 
@@ -340,16 +384,13 @@ fn accept(index: &Index, disk: &mut RealDisk, paths: &Paths) -> Result<Seen> {
         // A clock that was never set is years behind, and refuses nothing.
         ensure!(now() / 86_400 <= last.days(), "{INDEX}: it counted until {day}: the server, or somebody between, holds newer ones back");
     }
-    let path = paths.state.join("pull.json");
-    let mut seen = match disk.read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Seen::default(),
-        read => {
-            serde_json::from_slice(&read.with_context(|| format!("{}", path.display()))?).with_context(|| format!("{}", path.display()))?
-        }
-    };
+    let (mut seen, wrong) = Seen::read(disk, &paths.state);
+    if !wrong.is_empty() {
+        eprintln!("edge-seg-fw: {}", seen.told(&wrong));
+    }
     ensure!(index.number >= seen.number, "{INDEX}: expected number {} or higher, found {}: an old index", seen.number, index.number);
-    if index.number > seen.number {
-        seen.number = index.number;
+    if index.number > seen.number || index.expires != seen.expires || !wrong.is_empty() {
+        (seen.number, seen.expires) = (index.number, index.expires.clone());
         keep(&seen, disk, paths)?;
     }
     Ok(seen)
@@ -357,10 +398,10 @@ fn accept(index: &Index, disk: &mut RealDisk, paths: &Paths) -> Result<Seen> {
 
 fn keep(seen: &Seen, disk: &mut RealDisk, paths: &Paths) -> Result<()> {
     let _lock = install::lock(paths)?;
-    let path = paths.state.join("pull.json");
-    let beside = path.with_extension("new");
-    let written = disk.write(&beside, &mut serde_json::to_vec(seen)?.as_slice(), Kind::Plain);
-    written.and_then(|()| disk.sync_file(&beside)).and_then(|()| disk.rename(&beside, &path)).with_context(|| format!("{}", path.display()))
+    let bytes = serde_json::to_vec(seen)?;
+    SEEN.map(|name| paths.state.join(name))
+        .iter()
+        .try_for_each(|path| disk.replace(path, &bytes).with_context(|| format!("{}", path.display())))
 }
 
 /// Holds an offer to be one that can be installed.
@@ -440,4 +481,38 @@ fn fetch(from: &From, disk: &RealDisk, folder: &Path, file: &Listed, known: Opti
     File::set_permissions(&there, fs::Permissions::from_mode(mode))?;
     disk.rename(&part, &whole)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_pulls_outlives_a_torn_file_and_ends_no_updates() {
+        let root = std::env::temp_dir().join(format!("edge-seg-seen-{}", std::process::id()));
+        let paths = Paths::under(&root);
+        fs::create_dir_all(&paths.state).unwrap();
+        let mut disk = RealDisk::below(&paths.state);
+        let index = |number: u64| Index { format: FORMAT, number, expires: Some("2999-01-01".into()), releases: Vec::new() };
+        let mut take = |number: u64| accept(&index(number), &mut disk, &paths);
+        take(7).unwrap();
+        for torn in ["", "{\"num", "[]"] {
+            for name in SEEN {
+                fs::write(paths.state.join(name), torn).unwrap();
+                assert!(take(6).unwrap_err().to_string().contains("an old index"), "{name} holds {torn:?}");
+                assert_eq!(take(7).unwrap().number, 7);
+                assert!(serde_json::from_slice::<Seen>(&fs::read(paths.state.join(name)).unwrap()).is_ok(), "{name} is mended");
+            }
+        }
+        SEEN.iter().for_each(|name| fs::write(paths.state.join(name), "").unwrap());
+        assert_eq!(Seen::read(&mut RealDisk::below(&paths.state), &paths.state).1.len(), 2);
+        assert_eq!(take(8).unwrap().number, 8);
+        assert!(take(7).is_err());
+        // A tool from before wrote one file, and knew no days.
+        fs::remove_file(paths.state.join(SEEN[1])).unwrap();
+        fs::write(paths.state.join(SEEN[0]), "{\"number\":9}").unwrap();
+        let (seen, wrong) = Seen::read(&mut RealDisk::below(&paths.state), &paths.state);
+        assert_eq!((seen.number, wrong), (9, Vec::new()));
+        fs::remove_dir_all(root).unwrap();
+    }
 }

@@ -38,6 +38,11 @@ pub enum End {
         /// How long, in seconds.
         seconds: u64,
     },
+    /// It has worked in place of what is wanted, and was stopped so that that one is tried again.
+    GivesWay {
+        /// In words.
+        how: String,
+    },
     /// It was on trial, did not do what is asked of it, and was stopped.
     Poor {
         /// Why.
@@ -92,6 +97,7 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
     let memory = || memory_kib(user.as_ref(), process);
     let (mut watch, mut confirmed, mut told) = (Watch::new(chosen.trial), false, Instant::now());
     let mut next = chosen.trial.frames;
+    let (mut first_frame, mut steady) = (None, chosen.steady);
     let confirm = |frames: u64, ended: bool| match &chosen.slot {
         Some(slot) => tell(paths, slot.event(frames, ended)),
         // One that has only come to its end cannot stand in: it would be started again and again, faster than what fails.
@@ -120,6 +126,7 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                     continue;
                 }
                 let frames = watch.frames();
+                let working = first_frame.get_or_insert_with(Instant::now).elapsed();
                 if frames == 1 {
                     notify(&[NotifyState::Ready]);
                 }
@@ -140,6 +147,21 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                             fell_short(&why);
                             return Ok(End::Poor { why });
                         }
+                    }
+                }
+                if confirmed && let (Some(slot), Some(wait)) = (&chosen.slot, steady.filter(|wait| working >= *wait)) {
+                    // Where that cannot be kept, nothing is stopped for it.
+                    steady = match tell(paths, Event::Steady { slot: slot.slot, digest: slot.digest.clone() }) {
+                        true => None,
+                        false => Some(wait.saturating_mul(2)),
+                    };
+                    if let (None, Some(wanted)) = (steady, chosen.in_place_of) {
+                        let _ = child.kill();
+                        let _ = child.wait();
+                        let minutes = wait.as_secs() / 60;
+                        let how =
+                            format!("{name} has worked for {minutes} minutes in place of slot {0}: slot {0} is tried again", wanted.name());
+                        return Ok(End::GivesWay { how });
                     }
                 }
             }
@@ -226,6 +248,9 @@ struct Chosen {
     /// What is counted of the packaged release, where it is that one.
     packaged: Packaged,
     patience: Duration,
+    /// How long it must work until the slots are told, and the slot that is wanted in its place.
+    steady: Option<Duration>,
+    in_place_of: Option<Slot>,
 }
 
 impl Chosen {
@@ -252,6 +277,8 @@ fn choose(paths: &Paths) -> Chosen {
         on_trial: false,
         packaged,
         patience,
+        steady: None,
+        in_place_of: None,
     };
     match slots.drive(Event::Boot, None) {
         Ok(outcome) => {
@@ -274,6 +301,8 @@ fn choose(paths: &Paths) -> Chosen {
                         on_trial,
                         packaged: Packaged::default(),
                         patience,
+                        steady: outcome.state.steady_after(),
+                        in_place_of: outcome.state.fallen_from(),
                     }
                 }
                 None => packaged(trial, outcome.state.packaged, outcome.state.patience()),

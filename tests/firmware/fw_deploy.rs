@@ -6,6 +6,7 @@ use crate::small;
 use edge_seg_tests::binary;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -225,4 +226,34 @@ fn a_copy_whose_sender_was_killed_is_gone_on_with() {
     let output = fleet.deploy(&[&["cam0"][..], &BRING[..]].concat());
     let told = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && !told.contains("esb 10 %"), "{told}");
+}
+
+#[test]
+fn who_may_not_change_a_board_is_told_before_anything_is_copied() {
+    let Some(fleet) = Fleet::start(1) else { return };
+    fleet.release(1, &["pi5"], &frames(1));
+    // A line for sudo that lets installations alone; every other command asks for a password.
+    let sudo = "#!/bin/sh\n[ \"$1\" = -n ] && shift\n[ \"$2\" = install ] && [ -e \"$BOARD/may\" ] && exec \"$@\"\n\
+                echo 'sudo: a password is required' >&2\nexit 1\n";
+    fs::write(fleet.at("bin/sudo"), sudo).unwrap();
+    fs::set_permissions(fleet.at("bin/sudo"), fs::Permissions::from_mode(0o755)).unwrap();
+    let deploy = |more: &[&str]| {
+        let mut command = Command::new(binary("edge-seg-fw"));
+        command.current_dir(fleet.folder.path()).args(["deploy", "cam0", "--ssh-config", "ssh_config", "--wait", "30", "--json"]);
+        let output = command.args(more).env("USER", "operator").env_remove("SUDO_USER").stdin(Stdio::null()).output().unwrap();
+        let rows: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+        (rows[0]["verdict"].as_str().unwrap().to_owned(), rows[0]["what"].as_str().unwrap().to_owned())
+    };
+    for more in [&[&BRING[..], &["--dry-run"]].concat()[..], &BRING] {
+        let (verdict, what) = deploy(more);
+        assert!(verdict == "failed" && what.contains("a password is required") && what.contains("line for sudo"), "{what}");
+        assert_eq!(fleet.left_over(0), 0, "nothing is copied");
+    }
+    fs::write(fleet.board(0).join("may"), "").unwrap();
+    let (verdict, what) = deploy(&[&BRING[..], &["--dry-run"]].concat());
+    assert!(verdict == "done" && what.contains("would copy"), "{what}");
+    // That line lets no configurations through.
+    fs::write(fleet.at("camera.toml"), "[input]\nsource = \"test:?fps=7\"\n").unwrap();
+    assert_eq!(verdicts(&fleet.rows(&[&["cam0"][..], &BRING].concat())), ["done"]);
+    assert_eq!(deploy(&["--config", "camera.toml", "--dry-run"]).0, "failed");
 }

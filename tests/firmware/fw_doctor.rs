@@ -286,6 +286,138 @@ fn the_slot_that_does_not_run_is_looked_at_too() {
 }
 
 #[test]
+fn a_release_that_runs_in_place_of_another_and_a_state_that_is_torn_are_found() {
+    let setup = Setup::healthy();
+    let root = setup.0.path().to_str().unwrap();
+    let run = |words: &[&str]| Command::new(binary("edge-seg-fw")).args(words).args(["--root", root]).output().unwrap();
+    let well = |words: &[&str]| {
+        let output = run(words);
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    for serial in [1, 2] {
+        small::write(&setup.at("r.esb"), serial, &["pi5"], 5000);
+        well(&["install", &format!("{root}/r.esb")]);
+        // The stand-in shows no frames: the operator vouches for it.
+        run(&["guard"]);
+        well(&["mark-good"]);
+    }
+    let starts = || setup.bad().into_iter().find(|(check, ..)| *check == "starts");
+    assert_eq!(starts(), None);
+    for _ in 0..4 {
+        run(&["guard"]);
+    }
+    let (_, found, mend) = starts().expect("what is wanted does not run");
+    let both = ["slot b (tiny serial 2, good, 3 starts in a row", "slot a (tiny serial 1, good)"];
+    assert!(both.iter().all(|part| found.contains(part)) && mend.contains("journalctl"), "{found} -> {mend}");
+    let status = String::from_utf8(run(&["status"]).stdout).unwrap();
+    assert!(status.starts_with("runs    slot a, in place of slot b"), "{status}");
+    let json: serde_json::Value = serde_json::from_slice(&run(&["status", "--json"]).stdout).unwrap();
+    assert_eq!(json["fell_back"]["from"], "b");
+
+    let state = |setup: &Setup| setup.examine(NOW).into_iter().find(|finding| finding.check == "state");
+    assert_eq!(state(&setup), None);
+    setup.put("var/lib/edge-seg/state.json", "{\"for");
+    let found = state(&setup).unwrap();
+    assert!(found.level == Level::Note && found.found.contains("state.json") && found.found.contains("the other copy"), "{found:?}");
+    setup.put("var/lib/edge-seg/state.copy.json", "");
+    assert_eq!(state(&setup).unwrap().level, Level::Bad);
+    for name in ["state.json", "state.copy.json"] {
+        setup.put(&format!("var/lib/edge-seg/{name}"), "{\"format\":9}");
+    }
+    let found = state(&setup).unwrap();
+    assert!(found.level == Level::Bad && found.found.contains("found 9"), "{found:?}");
+}
+
+#[test]
+fn a_board_that_fetches_is_asked_whether_it_does() {
+    let setup = Setup::healthy();
+    let show = |unit: &str, name: &str, value: &str| setup.put(&format!("commands/systemctl_show_{unit}_-p_{name}_--value"), value);
+    let (timer, service) = ("edge-seg-pull.timer", "edge-seg-pull.service");
+    let found = |now: u64| setup.examine(now).into_iter().filter(|finding| finding.check == "pull").collect::<Vec<_>>();
+    let only = |level: Level, part: &str| {
+        let found = found(NOW);
+        let told: Vec<_> = found.iter().filter(|finding| finding.level == level).collect();
+        assert!(told.len() == 1 && told[0].found.contains(part), "{level:?} {part}: {found:?}");
+    };
+    show(timer, "ActiveState", "failed\n");
+    setup.put("var/lib/edge-seg/pull.json", "torn");
+    assert_eq!(found(NOW), [], "it is not set up to fetch");
+
+    fs::remove_file(setup.at("var/lib/edge-seg/pull.json")).unwrap();
+    setup.put("etc/edge-seg/pull-from", "https://updates.example.org\n");
+    only(Level::Bad, "its timer has failed");
+    show(timer, "ActiveState", "inactive\n");
+    only(Level::Note, "the timer is inactive");
+    show(timer, "ActiveState", "active\n");
+    show(service, "Result", "success\n");
+    only(Level::Ok, "by its timer");
+
+    show(service, "Result", "exit-code\n");
+    let said = "Starting edge-seg-pull.service\nedge-seg-fw: index.json: it counted until 2026-01-01\nFailed with result 'exit-code'.\n";
+    setup.put("commands/journalctl_-u_edge-seg-pull.service_-n_20_-o_cat", said);
+    only(Level::Bad, "the newest failed: index.json: it counted until");
+    show(service, "Result", "success\n");
+
+    let seen = "{\"number\":3,\"expires\":\"2027-01-01\",\"refused\":{\"under\":\"x\",\"why\":\"wrong board\"}}";
+    for name in ["pull.json", "pull.copy.json"] {
+        setup.put(&format!("var/lib/edge-seg/{name}"), seen);
+    }
+    only(Level::Bad, "the index counted until 2027-01-01");
+    only(Level::Note, "refused what is offered: wrong board");
+    assert!(found(1_735_700_000).iter().all(|finding| finding.level != Level::Bad), "that day has not come");
+    setup.put("var/lib/edge-seg/pull.json", "{\"num");
+    assert!(found(NOW).iter().any(|finding| finding.level == Level::Note && finding.found.contains("the other copy is used")));
+}
+
+#[test]
+fn a_disk_that_became_read_only_is_told_first() {
+    let setup = Setup::healthy();
+    let options = |options: &str| setup.put("commands/findmnt_-n_-o_OPTIONS_-T_-var-lib-edge-seg", options);
+    options("rw,noatime,errors=remount-ro\n");
+    assert!(is_healthy(&setup.examine(NOW)));
+    options("ro,noatime\n");
+    let findings = setup.examine(NOW);
+    assert_eq!((findings[0].check, findings[0].level), ("read-only", Level::Bad));
+    assert!(render(&findings).starts_with("BAD  read-only"), "{}", render(&findings));
+}
+
+#[test]
+fn a_program_that_the_package_has_brought_since_is_told() {
+    let setup = Setup::healthy();
+    small::write(&setup.at("r.esb"), 7, &["pi5"], 5000);
+    let root = setup.0.path().to_str().unwrap();
+    let install = Command::new(binary("edge-seg-fw")).args(["install", &format!("{root}/r.esb"), "--root", root]).output().unwrap();
+    assert!(install.status.success(), "{}", String::from_utf8_lossy(&install.stderr));
+    let told = || setup.examine(NOW).into_iter().find(|finding| finding.check == "packaged program");
+    assert_eq!(told(), None);
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    // As dpkg does it: a new file, as old as its build.
+    setup.runtime(41);
+    let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+    fs::File::options().append(true).open(setup.at("usr/bin/edge-seg")).unwrap().set_modified(old).unwrap();
+    let finding = told().expect("the slot holds the older program");
+    assert!(finding.level == Level::Note && finding.mend.as_deref().unwrap().contains("reconfigure --packaged"), "{finding:?}");
+}
+
+#[test]
+fn a_pointer_that_names_no_slot_is_found() {
+    let setup = Setup::healthy();
+    small::write(&setup.at("r.esb"), 7, &["pi5"], 5000);
+    let root = setup.0.path().to_str().unwrap();
+    let run = |words: &[&str]| Command::new(binary("edge-seg-fw")).args(words).args(["--root", root]).output().unwrap();
+    assert!(run(&["install", &format!("{root}/r.esb")]).status.success());
+    run(&["guard"]);
+    assert!(run(&["mark-good"]).status.success());
+    let current = setup.at("var/lib/edge-seg/current");
+    fs::remove_file(&current).unwrap();
+    std::os::unix::fs::symlink("slots/zzz", &current).unwrap();
+    let bad = setup.bad();
+    assert!(bad.iter().any(|(check, found, _)| *check == "model" && found.contains("the next start runs slot a")), "{bad:?}");
+    let status = String::from_utf8(run(&["status"]).stdout).unwrap();
+    assert!(status.starts_with("runs    cannot tell"), "{status}");
+}
+
+#[test]
 fn what_the_package_brings_and_no_release_reads_is_told() {
     let setup = Setup::healthy();
     small::write(&setup.at("r.esb"), 7, &["pi5"], 5000);

@@ -383,7 +383,18 @@ fn a_good_release_that_fails_later_gives_way_and_starts_go_on() {
     let (serial, output) = root.guard();
     assert_eq!(serial, 1);
     assert!(String::from_utf8_lossy(&output.stderr).contains("slot b failed in 3 starts in a row: slot a is tried"), "{output:?}");
-    assert_eq!(root.status()["b"]["status"], "good", "nothing says that the release is to blame");
+    let status = root.status();
+    assert_eq!((&status["b"]["status"], &status["fell_back"]["from"]), (&"good".into(), &"b".into()), "nothing says that it is to blame");
+    // The next start tries it, those after it do not; words alone are not brought to what stands in for another release.
+    fs::write(root.at("new.toml"), "[input]\nsource = \"test:?fps=9\"\n").unwrap();
+    let (code, stderr) = root.refused(&["reconfigure", "new.toml"]);
+    assert!(code == 1 && stderr.contains("in place of slot b") && stderr.contains("bring the whole release"), "{stderr}");
+    assert_eq!(root.run(&["guard"]).status.code(), Some(1));
+    assert_eq!((root.guard().0, root.guard().0), (1, 1));
+    // Redeployed with what it needs, it runs.
+    fs::write(root.at("words"), "").unwrap();
+    root.ok(&install(&root.release(2, &format!("[ -e words ] || exit 1\n{}", frames(2, 5))), &[]));
+    assert_eq!((root.guard().0, &root.status()["fell_back"]), (2, &serde_json::Value::Null));
     // The service manager never gives up.
     let unit = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware-tools/packaging/edge-seg.service")).unwrap();
     assert!(unit.lines().any(|line| line == "StartLimitIntervalSec=0"), "{unit}");

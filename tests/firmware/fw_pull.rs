@@ -204,6 +204,40 @@ fn what_every_board_would_refuse_is_not_published() {
 }
 
 #[test]
+fn a_torn_memory_ends_no_pulls_and_what_is_tried_again_by_itself_is_left_alone() {
+    let place = Place::new();
+    place.publish(1, &frames(1), &[]);
+    assert_eq!(place.pulled(&["web"]).0, 0);
+    place.guard();
+    let memory = |name: &str| place.at("board/var/lib/edge-seg").join(name);
+    for (torn, serial) in [(&["pull.json"][..], 2), (&["pull.copy.json"], 3), (&["pull.json", "pull.copy.json"], 4)] {
+        for name in torn {
+            fs::write(memory(name), "{\"num").unwrap();
+        }
+        place.publish(serial, &format!("[ -e {} ] && exit 1\n{}", place.at("outage").display(), frames(serial)), &[]);
+        let (code, said) = place.pulled(&["web"]);
+        assert!(code == 0 && said.contains("EOF while parsing"), "{said}");
+        place.guard();
+        assert_eq!(place.serial(), serial);
+        let (code, said) = place.pulled(&["web"]);
+        assert!(code == 0 && !said.contains("EOF"), "{said}");
+    }
+    // The camera goes while 4 runs, and an older release stands in.
+    fs::write(place.at("outage"), "").unwrap();
+    let mut starts = 0;
+    while place.serial() == 4 {
+        place.guard();
+        starts += 1;
+        assert!(starts < 6, "{}", place.status());
+    }
+    let before = place.status();
+    assert_eq!(before["fell_back"]["from"], "b", "{before}");
+    let (code, said) = place.pulled(&["web"]);
+    assert!(code == 0 && said.contains("is tried again by itself"), "{said}");
+    assert_eq!(place.status()["b"], before["b"]);
+}
+
+#[test]
 fn what_is_refused_or_given_up_is_fetched_once() {
     let place = Place::new();
     place.publish(2, &frames(2), &[]);

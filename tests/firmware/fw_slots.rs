@@ -451,9 +451,9 @@ fn a_good_release_that_fails_later_gives_way_to_the_other() {
         disk = next;
     }
     let (a, b) = (Slot::A, Slot::B);
-    let packaged = [None; 3];
-    let expected = [[Some(b); 3], [Some(a); 3], packaged, [Some(a); 3], [Some(b); 3]].concat();
-    assert_eq!(ran, expected[..14], "each in turn, the packaged release too, for ever");
+    let round = [Some(b), Some(b), Some(b), Some(a)];
+    let expected = [&round[..], &round, &[None; 3], &round].concat();
+    assert_eq!(ran, expected[..14], "what is wanted most often, the packaged release last, for ever");
     assert!(waited.is_sorted() && waited[0] == 0 && waited[3] > 0 && waited[13] == 240, "slower and slower: {waited:?}");
     // Both stay good, for nothing says that it was their fault; a healthy one starts anew.
     let disk = good(disk);
@@ -492,7 +492,10 @@ fn what_was_gone_back_from_runs_where_the_other_starts_no_more() {
         (disk, serial) = boot(disk);
         assert_eq!(serial, Some(expected));
     }
-    assert_eq!(boot(good(disk)).1, Some(2));
+    // What it failed for may be over; where it is not, what stood in goes on.
+    let (disk, serial) = boot(good(disk));
+    assert_eq!(serial, Some(1));
+    assert_eq!(boot(disk).1, Some(2));
 }
 
 #[test]
@@ -572,6 +575,107 @@ fn what_both_releases_have_in_common_is_stored_once() {
     assert_eq!(drive(disk, Event::Boot, None).1.unwrap().run, Some(Some(Slot::B)));
 }
 
+/// A board that ran release 2 until it failed, and runs release 1 in its place.
+fn fallen() -> FakeDisk {
+    let (disk, _) = install(board(), 2);
+    let mut disk = good(boot(disk).0);
+    for expected in [2, 2, 2, 1] {
+        let serial;
+        (disk, serial) = boot(disk);
+        assert_eq!(serial, Some(expected));
+    }
+    disk
+}
+
+fn steady(disk: &FakeDisk) -> Event {
+    let Event::Healthy { slot, digest, .. } = healthy(disk, 0) else { unreachable!() };
+    Event::Steady { slot, digest }
+}
+
+#[test]
+fn what_is_wanted_comes_back_after_a_cut_anywhere_in_a_fall_or_a_recovery() {
+    let (two, _) = install(board(), 2);
+    let mut two = good(boot(two).0);
+    for _ in 0..3 {
+        two = boot(two).0;
+    }
+    let fell = fallen();
+    let stands_in = good(fell.clone());
+    let (tried, serial) = boot(stands_in.clone());
+    assert_eq!(serial, Some(2));
+    let works = good(tried.clone());
+    for (disk, event) in [
+        (&two, Event::Boot),
+        (&fell, healthy(&fell, 50)),
+        (&stands_in, steady(&stands_in)),
+        (&stands_in, Event::Boot),
+        (&tried, healthy(&tried, 50)),
+        (&works, steady(&works)),
+    ] {
+        cut_everywhere(disk, event, None, 40, |found, place| {
+            let mut disk = found;
+            for turn in 0.. {
+                assert!(turn < 5, "{place}: release 2 does not come back");
+                let serial;
+                (disk, serial) = boot(disk);
+                assert!(matches!(serial, Some(1 | 2)), "{place}: {serial:?} runs");
+                disk = good(disk);
+                let event = steady(&disk);
+                disk = drive(disk, event, None).0;
+                let state = Slots::new(disk.clone(), ROOT).load().unwrap();
+                if serial == Some(2) {
+                    assert_eq!((state.fallen, state.current), (None, Some(Slot::B)), "{place}");
+                    break;
+                }
+            }
+        });
+    }
+    // Given up, it is not tried again, whatever was cut.
+    let (given_up, outcome) = drive(stands_in.clone(), Event::Rollback, None);
+    assert_eq!(outcome.unwrap().refused, None);
+    assert_eq!(boot(given_up).1, Some(1));
+    cut_everywhere(&stands_in, Event::Rollback, None, 40, |found, place| {
+        let serial = boot(found).1;
+        assert!(matches!(serial, Some(1 | 2)), "{place}: {serial:?} runs");
+    });
+}
+
+#[test]
+fn a_newer_tools_state_is_read_as_far_as_it_is_known_and_refused_by_its_version() {
+    let write = |disk: &mut FakeDisk, change: &dyn Fn(&mut serde_json::Value)| {
+        for name in ["state.json", "state.copy.json"] {
+            let path = PathBuf::from(ROOT).join(name);
+            let mut state = serde_json::from_slice(&disk.read(&path).unwrap()).unwrap();
+            change(&mut state);
+            disk.write(&path, &mut state.to_string().as_bytes(), Kind::Plain).unwrap();
+        }
+    };
+    let (disk, _) = install(board(), 2);
+    let mut disk = disk;
+    for _ in 0..4 {
+        disk = boot(disk).0;
+    }
+    let mut later = disk.clone();
+    write(&mut later, &|state| {
+        state["later"] = 1.into();
+        for place in ["trial", "a", "b"] {
+            state[place]["later"] = 1.into();
+        }
+        state["b"]["release"]["later"] = 1.into();
+        state["b"]["release"]["files"][0]["later"] = 1.into();
+    });
+    let state = Slots::new(later.clone(), ROOT).load().unwrap();
+    assert!(matches!(state.slot(Slot::B).status, Status::Bad { .. }), "{:?}", state.slot(Slot::B));
+    assert_eq!((state.floor, boot(later).1), (1, Some(1)));
+
+    write(&mut disk, &|state| state["format"] = 2.into());
+    let error = Slots::new(disk.clone(), ROOT).load().unwrap_err().to_string();
+    assert!(error.contains("expected format 1, found 2") && error.contains("newer edge-seg"), "{error}");
+    let before = disk.changes;
+    let (disk, outcome) = install(disk, 3);
+    assert!(outcome.is_none() && disk.changes == before, "it changes nothing that it does not know");
+}
+
 /// Random events, answers and errors: the rules alone, without a disk.
 #[test]
 fn the_rules_never_touch_what_runs_and_never_trust_without_proof() {
@@ -586,6 +690,10 @@ fn the_rules_never_touch_what_runs_and_never_trust_without_proof() {
                     let slot = [Slot::A, Slot::B][rng.below(2)];
                     let digest = state.slot(slot).release.as_ref().map_or("none".into(), Release::digest);
                     Event::Healthy { slot, digest, frames: rng.below(20) as u64, ended: rng.below(4) == 0 }
+                }
+                (Work::Idle, 7) if rng.below(2) == 0 => {
+                    let slot = [Slot::A, Slot::B][rng.below(2)];
+                    Event::Steady { slot, digest: state.slot(slot).release.as_ref().map_or("none".into(), Release::digest) }
                 }
                 (Work::Idle, 7) => Event::MarkGood,
                 (Work::Idle, 8) => Event::Rollback,

@@ -34,9 +34,9 @@ impl Pull {
         let from = match self.from {
             Some(from) => from,
             None => {
-                let path = paths.root.join("etc/edge-seg/pull-from");
+                let path = &paths.pull_from;
                 let text =
-                    std::fs::read_to_string(&path).with_context(|| format!("{}: expected the address to pull from", path.display()))?;
+                    std::fs::read_to_string(path).with_context(|| format!("{}: expected the address to pull from", path.display()))?;
                 text.lines().next().unwrap_or_default().trim().to_owned()
             }
         };

@@ -245,6 +245,7 @@ impl Status {
             let json = json!({
                 "current": state.current.map(Slot::name),
                 "packaged_stands_in": state.packaged.stands_in,
+                "fell_back": state.fallen_from().map(|slot| json!({ "from": slot.name() })),
                 "floor": state.floor,
                 "trial": state.trial,
                 "a": state.a,
@@ -260,7 +261,7 @@ impl Status {
         }
         let [packaged, a, b] = versions.map(|version| version.map_or(String::new(), |version| format!(", program {version}")));
         print(&format!("runs    {}\n", running(&state)))?;
-        print(&format!("slot a  {}{a}\nslot b  {}{b}\n", describe(&state.a), describe(&state.b)))?;
+        print(&format!("slot a  {}{a}\nslot b  {}{b}\n", describe(&state, Slot::A), describe(&state, Slot::B)))?;
         print(&format!("package{packaged}\n").replace("package, ", "package "))?;
         let signed = match signed {
             Ok(true) => "asked for".into(),
@@ -296,6 +297,10 @@ impl Guard {
             }
             End::Stalled { seconds } => {
                 eprintln!("edge-seg-fw: no frame for {seconds} s: the runtime was stopped");
+                Ok(false)
+            }
+            End::GivesWay { how } => {
+                eprintln!("edge-seg-fw: {how}");
                 Ok(false)
             }
             End::Poor { why } => {

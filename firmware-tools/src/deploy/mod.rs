@@ -73,7 +73,9 @@ pub fn rollback(target: &SshTarget, how: &Bringing, of: &[String], host: &str, j
     let status = remote.ask(&["status", "--json"])?;
     how.machines.check(&status, host)?;
     let board = names(&remote, &status)?.swap_remove(0);
-    let runs = status["current"].as_str().is_some_and(|slot| release::holds(&status[slot], of));
+    // What was deployed may have fallen back, and is tried again until it is given up.
+    let from = status["fell_back"]["from"].as_str().or(status["current"].as_str());
+    let runs = from.is_some_and(|slot| release::holds(&status[slot], of));
     if !of.is_empty() && !runs {
         return Ok(Turn { board, what: format!("{LEFT_ALONE}: it runs {}", current(&status)), left_alone: true });
     }
@@ -139,7 +141,7 @@ fn borrowed(words: &[String]) -> Vec<&str> {
 
 /// What a board goes back to; none is the packaged release.
 fn older_slot(status: &Value) -> Option<&'static str> {
-    let older = beside(status["current"].as_str()?);
+    let older = beside(status["fell_back"]["from"].as_str().or(status["current"].as_str()).unwrap_or("b"));
     let state = &status[older];
     let is_whole = state["status"] == "good" || is_pending(state) || state["status"].get("aside").is_some();
     is_whole.then_some(older)
@@ -235,6 +237,11 @@ pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str, 
         bail!("{why}");
     }
     if let Some(why) = foretold(&remote, release, how.downgrade)? {
+        bail!("{why}");
+    }
+    // What a line for sudo allows, it allows with any words.
+    let verb = if release.bundle.is_some() { "install" } else { "reconfigure" };
+    if let Some(why) = remote.lacks_rights(verb)? {
         bail!("{why}");
     }
     if how.dry_run {
@@ -479,12 +486,15 @@ mod tests {
             (status(Some("a"), good.clone(), trial), Some("b"), "to slot b"),
             (status(Some("a"), good.clone(), json!("empty")), None, "to the packaged release"),
             (status(Some("a"), good.clone(), bad), None, "nothing good"),
-            (status(None, good.clone(), good), None, "nothing is installed"),
+            (status(None, good.clone(), good.clone()), None, "nothing is installed"),
         ] {
             assert_eq!(older_slot(&status), to, "{status}");
             let foretold = foretold_back(&status).unwrap_or_else(|error| error.to_string());
             assert!(foretold.contains(told), "{foretold}");
         }
+        let mut fallen = status(Some("a"), good.clone(), good);
+        fallen["fell_back"] = json!({ "from": "b" });
+        assert_eq!(older_slot(&fallen), Some("a"), "what fell back is given up, and what runs stays");
     }
 
     #[test]

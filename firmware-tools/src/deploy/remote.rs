@@ -316,6 +316,22 @@ impl<'a> Remote<'a> {
         Ok(output.stdout)
     }
 
+    /// Why the tool cannot be run with the rights to change the board; asked of a command by its help, which changes nothing.
+    ///
+    /// # Errors
+    /// When the board cannot be reached.
+    pub fn lacks_rights(&self, verb: &str) -> Result<Option<String>> {
+        if self.target.sudo.is_empty() {
+            return Ok(None);
+        }
+        let output = self.run(&self.tool(true, &[verb, "--help"]))?;
+        let why = last_line(&output.stderr);
+        Ok((!output.status.success()).then(|| {
+            let user = "the user there may not run it as root; docs/jetson.md has a line for sudo that lets it";
+            format!("{} {} {verb}: {why}: {user}", self.target.sudo, self.target.tool)
+        }))
+    }
+
     /// Runs the tool with the rights to change the board.
     ///
     /// # Errors

@@ -6,11 +6,13 @@ mod inference;
 pub use finding::{Finding, Level};
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use edge_seg_board::sensors;
 use edge_seg_bundle::Bundle;
+use edge_seg_bundle::date::Date;
 use edge_seg_bundle::trust::{Refusal, Trust};
 
 use finding::{bad, note, ok};
@@ -18,7 +20,8 @@ use finding::{bad, note, ok};
 use crate::board::{Board, Host};
 use crate::install::board_names;
 use crate::paths::Paths;
-use crate::slots::{RealDisk, Slot, Slots, State, StateError, machine};
+use crate::pull::Seen;
+use crate::slots::{RealDisk, Slot, Slots, State, StateError, digest_of, machine};
 
 const SERVICE: &str = "edge-seg.service";
 const DISK_NEEDED_BYTES: u64 = 256 << 20;
@@ -40,7 +43,8 @@ pub fn examine(host: &Host, paths: &Paths, now: u64) -> Vec<Finding> {
     let end = Instant::now() + ASKED_LIMIT;
     let left = || end.saturating_duration_since(Instant::now()).max(ASKED_LEAST);
     let board = Board::read(host);
-    let mut found = vec![system(&board)];
+    // A card that fails may be why of much else.
+    let mut found: Vec<Finding> = read_only(host, paths).into_iter().chain([system(&board)]).collect();
     found.extend(cameras(host, &board, source(paths)));
     found.push(permissions(host));
     found.extend(releases(paths, &board));
@@ -51,6 +55,7 @@ pub fn examine(host: &Host, paths: &Paths, now: u64) -> Vec<Finding> {
     found.push(clock(host, now));
     found.push(name(host));
     found.extend(service(host));
+    found.extend(pulling(host, paths, now));
     if board.jetson.is_some() {
         found.push(inference::gpu(paths, left()));
     }
@@ -150,11 +155,16 @@ fn releases(paths: &Paths, board: &Board) -> Vec<Finding> {
             found.push(note("model", format!("{}: this user may not read it, and cannot tell without sudo", path.display()), AS_ROOT));
             return found;
         }
+        Err(error @ StateError::Newer { .. }) => {
+            found.push(bad("state", error.to_string(), "sudo apt install ./edge-seg_*.deb   # of the version that wrote it"));
+            return found;
+        }
         Err(error) => {
             found.push(bad("model", error.to_string(), format!("sudo ls -ld {}", paths.state.display())));
             return found;
         }
     };
+    found.extend(damage(&mut slots));
     let (runtime, config) = running(paths);
     let change = match state.current {
         Some(_) => format!("cp {} new.toml; editor new.toml; sudo edge-seg-fw reconfigure new.toml --restart", config.display()),
@@ -169,25 +179,65 @@ fn releases(paths: &Paths, board: &Board) -> Vec<Finding> {
         (_, Err(error)) => bad("configuration", format!("{error:#}"), "sudo apt install --reinstall ./edge-seg_*.deb"),
     });
     let Some(slot) = state.current else {
-        found.push(ok("model", "the packaged release runs"));
+        found.push(match state.unpointed() {
+            None => ok("model", "the packaged release runs"),
+            Some(slot) => bad(
+                "model",
+                format!(
+                    "{}: expected a link to a slot, found none: the next start runs slot {}",
+                    paths.state.join("current").display(),
+                    slot.name()
+                ),
+                "sudo systemctl restart edge-seg.service",
+            ),
+        });
         found.extend([Slot::A, Slot::B].into_iter().flat_map(|slot| way_back(&mut slots, &state, slot)));
         return found;
     };
     found.extend(contents(paths, board, &mut slots, &state, slot));
     found.extend(beside_the_package(paths, &config, &runtime));
     if matches!(state.slot(slot).status, machine::Status::Pending { .. }) {
-        let what = format!("slot {}: {}", slot.name(), machine::describe(state.slot(slot)));
+        let what = format!("slot {}: {}", slot.name(), machine::describe(&state, slot));
         found.push(note("trial", what, "sudo edge-seg-fw mark-good   # or wait for healthy frames"));
     }
-    if state.packaged.stands_in {
-        let what = format!("{} runs in place of slot {}: {}", machine::name_of(None), slot.name(), machine::describe(state.slot(slot)));
+    if let Some(wanted) = state.fallen_from() {
+        let instead = if state.packaged.stands_in { None } else { Some(slot) };
+        let [what, instead] = [Some(wanted), instead].map(|slot| match slot {
+            Some(slot) => format!("slot {} ({})", slot.name(), machine::describe(&state, slot)),
+            None => machine::name_of(None),
+        });
+        found.push(bad("starts", format!("{what} kept failing: {instead} runs in its place until it is tried again"), again(&state)));
+    } else if state.packaged.stands_in {
+        let what = format!("{} runs in place of slot {}: {}", machine::name_of(None), slot.name(), machine::describe(&state, slot));
         found.push(bad("starts", what, "journalctl -u edge-seg.service -n 50"));
     } else if state.slot(slot).failed_starts > 1 {
-        let what = format!("slot {}: {}", slot.name(), machine::describe(state.slot(slot)));
+        let what = format!("slot {}: {}", slot.name(), machine::describe(&state, slot));
         found.push(bad("starts", what, "journalctl -u edge-seg.service -n 50"));
     }
     found.extend(way_back(&mut slots, &state, slot.other()));
     found
+}
+
+/// What is wrong with the state and its copy: each start that is counted writes both anew.
+fn damage(slots: &mut Slots<RealDisk>) -> Option<Finding> {
+    const ANEW: &str = "sudo systemctl restart edge-seg.service   # writes both anew; then, of the card: sudo dmesg | tail -n 30";
+    let (damaged, lost) = slots.damage();
+    let what = damaged.join("; ");
+    match (damaged.is_empty(), lost) {
+        (true, _) => None,
+        (false, false) => Some(note("state", format!("{what}: the other copy is used"), ANEW)),
+        (false, true) => Some(bad("state", format!("{what}: what is whole in the slots is on trial again"), ANEW)),
+    }
+}
+
+/// Why what is wanted failed, and when it is tried again.
+fn again(state: &State) -> String {
+    let minutes = state.steady_after().map_or(0, |wait| wait.as_secs() / 60);
+    let how = match state.fallen.is_some_and(|fallen| fallen.due) {
+        true => "sudo systemctl restart edge-seg.service, once frames come".into(),
+        false => format!("after {minutes} minutes of frames by itself, or deploy it once more"),
+    };
+    format!("journalctl -u edge-seg.service -n 50   # why; to try it again: {how}")
 }
 
 /// What keeps a slot that does not run from being gone back to.
@@ -272,17 +322,39 @@ fn beside_the_package(paths: &Paths, config: &Path, runtime: &Path) -> Vec<Findi
     let mut found = Vec::new();
     let time = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
     let newer = time(&paths.config).zip(time(config)).is_some_and(|(packaged, slot)| packaged > slot);
-    let differs = |a: &Path, b: &Path| std::fs::read(a).ok().zip(std::fs::read(b).ok()).is_some_and(|(a, b)| a != b);
+    let digest = |path: &Path| std::fs::File::open(path).and_then(digest_of).ok();
+    let differs = |a: &Path, b: &Path| digest(a).zip(digest(b)).is_some_and(|(a, b)| a != b);
     if newer && differs(&paths.config, config) {
         let what = format!("{} is newer than what runs, and is not read: the release has its own", paths.config.display());
         found.push(note("packaged configuration", what, "sudo edge-seg-fw reconfigure /etc/edge-seg/edge-seg.toml --restart"));
     }
-    let newer = time(&paths.packaged).zip(time(runtime)).is_some_and(|(packaged, slot)| packaged > slot);
-    if let Some((packaged, slot)) = paths.version_of(&paths.packaged).zip(paths.version_of(runtime)).filter(|(a, b)| a != b && newer) {
-        let what = format!("the slot runs {slot}, the package brings {packaged}");
+    // Packages bring files as old as their build: what counts is when this one came here.
+    let came = std::fs::metadata(&paths.packaged).ok().map(|meta| (meta.ctime(), meta.ctime_nsec()));
+    let written = std::fs::metadata(runtime).ok().map(|meta| (meta.mtime(), meta.mtime_nsec()));
+    let newer = came.zip(written).is_some_and(|(came, written)| came > written);
+    if newer && differs(&paths.packaged, runtime) {
+        let version = |path: &Path| paths.version_of(path).unwrap_or_else(|| "another".into());
+        let (packaged, slot) = (version(&paths.packaged), version(runtime));
+        let same = if packaged == slot { ", built otherwise" } else { "" };
+        let what = format!("the slot runs {slot}, the package has brought {packaged}{same} since");
         found.push(note("packaged program", what, "sudo edge-seg-fw reconfigure --packaged --restart"));
     }
     found
+}
+
+fn read_only(host: &Host, paths: &Paths) -> Option<Finding> {
+    // A tree that stands for a board tells its own.
+    let is_read_only = match host.is_live() {
+        true => paths.is_read_only(),
+        false => host
+            .command("findmnt", &["-n", "-o", "OPTIONS", "-T", "/var/lib/edge-seg"])
+            .is_some_and(|options| options.trim().split(',').any(|option| option == "ro")),
+    };
+    let what =
+        "/var/lib/edge-seg is on a disk that is read-only, as a card that fails often is made: nothing is installed, and no start counted";
+    is_read_only.then(|| {
+        bad("read-only", what, "sudo dmesg | tail -n 30   # why; a card with errors is replaced, else: sudo mount -o remount,rw /")
+    })
 }
 
 fn disk(host: &Host) -> Finding {
@@ -376,11 +448,50 @@ fn name(host: &Host) -> Finding {
     }
 }
 
+fn property(host: &Host, unit: &str, name: &str) -> Option<String> {
+    let text = host.command("systemctl", &["show", unit, "-p", name, "--value"])?;
+    Some(text.trim().to_string()).filter(|text| !text.is_empty())
+}
+
+/// Where the board is set up to fetch releases: whether it does.
+fn pulling(host: &Host, paths: &Paths, now: u64) -> Vec<Finding> {
+    const NOW: &str = "sudo edge-seg-fw pull --restart";
+    if !paths.pull_from.exists() {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    let timer = property(host, "edge-seg-pull.timer", "ActiveState");
+    let enable = "sudo systemctl enable --now edge-seg-pull.timer";
+    match timer.as_deref() {
+        Some("active") => found.push(ok("pull", "looks for releases by its timer")),
+        Some("failed") => found.push(bad("pull", "its timer has failed", enable)),
+        Some(state) => {
+            found.push(note("pull", format!("{} is there, and the timer is {state}: by hand alone", paths.pull_from.display()), enable));
+        }
+        None => {}
+    }
+    if let Some(result) = property(host, "edge-seg-pull.service", "Result").filter(|result| result != "success") {
+        let lines = host.command("journalctl", &["-u", "edge-seg-pull.service", "-n", "20", "-o", "cat"]).unwrap_or_default();
+        let said = lines.lines().filter_map(|line| line.strip_prefix("edge-seg-fw: ")).next_back();
+        found.push(bad("pull", format!("the newest failed: {}", said.unwrap_or(&result)), format!("{NOW}   # tries at once")));
+    }
+    let (seen, wrong) = Seen::read(&mut paths.disk(), &paths.state);
+    if !wrong.is_empty() {
+        found.push(note("pull", seen.told(&wrong), &format!("{NOW}   # writes both anew")));
+    }
+    if let Some(day) = seen.expires.as_deref().and_then(Date::parse).filter(|day| now / 86_400 > day.days()) {
+        let day = day.to_string();
+        let what = format!("the index counted until {day}: the server, or somebody between, holds newer ones back");
+        found.push(bad("pull", what, "edge-seg-fw fleet publish -o web --expires DAY   # where releases are published"));
+    }
+    if let Some(refused) = &seen.refused {
+        found.push(note("pull", format!("refused what is offered: {}", refused.why), &format!("{NOW} --again   # once that is mended")));
+    }
+    found
+}
+
 fn service(host: &Host) -> Vec<Finding> {
-    let property = |name: &str| {
-        let text = host.command("systemctl", &["show", SERVICE, "-p", name, "--value"])?;
-        Some(text.trim().to_string()).filter(|text| !text.is_empty())
-    };
+    let property = |name: &str| property(host, SERVICE, name);
     let mut found = Vec::new();
     // By itself, and well: a stop leaves a signal there, and a service that never ran has no code of an end.
     let ended = || property("ExecMainCode").as_deref() == Some("1") && property("ExecMainStatus").as_deref() == Some("0");

@@ -379,7 +379,10 @@ const DIGEST_SHOWN: usize = 8;
 
 /// What a board's status says that it runs, in a few words.
 fn runs(status: &Value) -> String {
-    let Some(slot) = status["current"].as_str() else { return "packaged".into() };
+    status["current"].as_str().map_or_else(|| "packaged".into(), |slot| release_in(status, slot))
+}
+
+fn release_in(status: &Value, slot: &str) -> String {
     format!("{} {}", status[slot]["release"]["name"].as_str().unwrap_or("-"), status[slot]["release"]["serial"])
 }
 
@@ -396,6 +399,9 @@ pub fn render_status(answers: &[Answer]) -> String {
                 let state = match slot.map(|slot| &status[slot]["status"]) {
                     None => "-".into(),
                     Some(_) if status["packaged_stands_in"] == true => "fails, packaged runs".into(),
+                    Some(_) if let Some(from) = status["fell_back"]["from"].as_str() => {
+                        format!("fell back from slot {from}, {}", release_in(status, from))
+                    }
                     Some(Value::String(state)) => state.clone(),
                     Some(state) if state.get("pending").is_some() => "on trial".into(),
                     Some(state) if state.get("aside").is_some() => "set aside".into(),
@@ -491,6 +497,15 @@ mod tests {
         assert_eq!(shown(&[status("1", "p", "words"), status("1", "p", "others")]), 0, "words are each board's own");
         assert_eq!(shown(&[status("1", "p", ""), status("2", "p", "")]), 2);
         assert_eq!(shown(&[status("1", "p", ""), status("1", "q", "")]), 2);
+    }
+
+    #[test]
+    fn a_board_that_fell_back_is_shown_with_both_releases() {
+        let host = Host { name: "cam".into(), ssh: "cam".into(), groups: Vec::new(), config: None };
+        let slot = |serial: u64| json!({ "status": "good", "release": { "name": "tiny", "serial": serial, "files": [] } });
+        let status = json!({ "current": "a", "a": slot(4), "b": slot(5), "fell_back": { "from": "b" } });
+        let shown = render_status(&[Answer { host: &host, answer: Ok(status) }]);
+        assert!(shown.contains("tiny 4") && shown.contains("fell back from slot b, tiny 5"), "{shown}");
     }
 
     #[test]

@@ -55,6 +55,16 @@ pub trait Disk {
     fn list(&mut self, path: &Path) -> io::Result<Vec<String>>;
     /// Bytes that can still be written.
     fn free_bytes(&mut self, path: &Path) -> io::Result<u64>;
+    /// Puts a small file that everybody may read in place of the one that is there, in one step that lasts.
+    fn replace(&mut self, path: &Path, mut bytes: &[u8]) -> io::Result<()> {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let beside = folder.join(format!("{}.new", name.to_string_lossy()));
+        self.remove(&beside)?;
+        self.write(&beside, &mut bytes, Kind::Plain)?;
+        self.sync_file(&beside)?;
+        self.rename(&beside, path)?;
+        self.sync_folder(folder)
+    }
 }
 
 /// The system's own, below a folder that is root's or the caller's and that nobody else may write. Whatever lies below is opened by

@@ -8,7 +8,7 @@
 //! ```
 
 use super::disk::digest_of;
-use super::machine::{Action, Event, FileMark, GivenUp, Packaged, Release, Slot, SlotState, State, Status, Trial, step};
+use super::machine::{Action, Event, Fallen, FileMark, GivenUp, Packaged, Release, Slot, SlotState, State, Status, Trial, step};
 use super::{Disk, Kind, machine};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -133,6 +133,17 @@ pub enum StateError {
         /// What the system said.
         source: io::Error,
     },
+    /// A newer tool has written the state.
+    #[error(
+        "{path}: expected format {FORMAT}, found {found}: a newer edge-seg wrote it, and this one changes nothing: install that version",
+        path = path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+    },
 }
 
 /// What came of an event.
@@ -150,10 +161,10 @@ pub struct Outcome {
     pub under_way: bool,
 }
 
+/// What a newer tool has added is left out; what would be misread without it has a higher [`FORMAT`].
 #[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Saved {
-    format: u32,
+    format: u64,
     floor: u64,
     trial: Trial,
     a: SlotState,
@@ -162,6 +173,22 @@ struct Saved {
     packaged: Packaged,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     given_up: Vec<GivenUp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fallen: Option<Fallen>,
+}
+
+/// Version of the state that is read and written.
+const FORMAT: u64 = 1;
+
+/// What one of the two copies of the state is.
+enum Copy {
+    Whole(Box<Saved>),
+    Missing,
+    /// Not what was written.
+    Torn(String),
+    /// A newer tool's, of this version.
+    Newer(u64),
+    Unread(io::Error),
 }
 
 /// The slots under one folder.
@@ -196,22 +223,23 @@ impl<D: Disk> Slots<D> {
     /// what is whole there is on trial, for nothing tells how far it was trusted.
     ///
     /// # Errors
-    /// [`StateError::Read`] when the disk refuses to read both.
+    /// When the disk refuses to read both, or a newer tool wrote them.
     pub fn load(&mut self) -> Result<State, StateError> {
         let current = self.pointer()?;
-        let (mut saved, mut unread) = (None, None);
-        for path in STATES.map(|name| self.root.join(name)) {
-            match self.disk.read(&path) {
-                Ok(bytes) => saved = serde_json::from_slice::<Saved>(&bytes).ok().filter(|saved| saved.format == 1),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => unread = unread.or(Some(StateError::Read { path, source })),
+        let (mut saved, mut refused) = (None, None);
+        for (path, copy) in STATES.map(|name| (self.root.join(name), self.copy(name))) {
+            match copy {
+                Copy::Whole(whole) => saved = Some(whole),
+                Copy::Missing | Copy::Torn(_) => {}
+                Copy::Newer(found) => refused = refused.or(Some(StateError::Newer { path, found })),
+                Copy::Unread(source) => refused = refused.or(Some(StateError::Read { path, source })),
             }
             if saved.is_some() {
                 break;
             }
         }
         // What cannot be read may be what counts: nothing is rebuilt in its place.
-        if let Some(error) = unread.filter(|_| saved.is_none()) {
+        if let Some(error) = refused.filter(|_| saved.is_none()) {
             return Err(error);
         }
         let mut state = State::new(Trial::default());
@@ -220,6 +248,7 @@ impl<D: Disk> Slots<D> {
             Some(saved) => {
                 (state.a, state.b, state.packaged) = (saved.a, saved.b, saved.packaged);
                 (state.floor, state.trial, state.given_up) = (saved.floor, saved.trial, saved.given_up);
+                state.fallen = saved.fallen;
             }
             None => {
                 state.a = self.rebuild(Slot::A, state.trial);
@@ -228,6 +257,46 @@ impl<D: Disk> Slots<D> {
             }
         }
         Ok(state)
+    }
+
+    fn copy(&mut self, name: &str) -> Copy {
+        #[derive(Deserialize)]
+        struct Version {
+            format: u64,
+        }
+        let bytes = match self.disk.read(&self.root.join(name)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Copy::Missing,
+            Err(error) => return Copy::Unread(error),
+        };
+        match (serde_json::from_slice::<Version>(&bytes), serde_json::from_slice::<Saved>(&bytes)) {
+            (Ok(version), _) if version.format > FORMAT => Copy::Newer(version.format),
+            (_, Ok(saved)) if saved.format == FORMAT => Copy::Whole(Box::new(saved)),
+            (_, Ok(saved)) => Copy::Torn(format!("expected format {FORMAT}, found {}", saved.format)),
+            (_, Err(error)) => Copy::Torn(error.to_string()),
+        }
+    }
+
+    /// What is wrong with the two copies of the state, each in words; whether none is left to go by.
+    pub fn damage(&mut self) -> (Vec<String>, bool) {
+        let copies = STATES.map(|name| (self.root.join(name), self.copy(name)));
+        let lost = !copies.iter().any(|(_, copy)| matches!(copy, Copy::Whole(_)));
+        if copies.iter().all(|(_, copy)| matches!(copy, Copy::Missing))
+            && self.disk.list(&self.root.join("slots/a")).unwrap_or_default().is_empty()
+        {
+            return (Vec::new(), false);
+        }
+        let told = copies.into_iter().filter_map(|(path, copy)| {
+            let why = match copy {
+                Copy::Whole(_) => return None,
+                Copy::Missing => "it is gone".into(),
+                Copy::Torn(why) => why,
+                Copy::Newer(found) => format!("expected format {FORMAT}, found {found}"),
+                Copy::Unread(error) => error.to_string(),
+            };
+            Some(format!("{}: {why}", path.display()))
+        });
+        (told.collect(), lost)
     }
 
     fn pointer(&mut self) -> Result<Option<Slot>, StateError> {
@@ -271,7 +340,7 @@ impl<D: Disk> Slots<D> {
     /// Feeds one event to the machine and carries out all that follows from it.
     ///
     /// # Errors
-    /// [`StateError::Read`] when the state cannot be read. What an action says is in the [`Outcome`].
+    /// When the state cannot be read. What an action says is in the [`Outcome`].
     pub fn drive(&mut self, event: Event, source: Option<&mut dyn Source>) -> Result<Outcome, StateError> {
         let state = self.load()?;
         Ok(self.drive_from(state, event, source))
@@ -401,19 +470,12 @@ impl<D: Disk> Slots<D> {
 
     fn save(&mut self, state: &State) -> io::Result<()> {
         let (a, b, given_up) = (state.a.clone(), state.b.clone(), state.given_up.clone());
-        let saved = Saved { format: 1, floor: state.floor, trial: state.trial, a, b, packaged: state.packaged, given_up };
+        let (format, fallen) = (FORMAT, state.fallen);
+        let saved = Saved { format, floor: state.floor, trial: state.trial, a, b, packaged: state.packaged, given_up, fallen };
         let mut bytes = serde_json::to_vec_pretty(&saved)?;
         bytes.push(b'\n');
         self.make_root()?;
-        for name in STATES {
-            let (beside, path) = (self.root.join(format!("{name}.new")), self.root.join(name));
-            self.disk.remove(&beside)?;
-            self.disk.write(&beside, &mut bytes.as_slice(), Kind::Plain)?;
-            self.disk.sync_file(&beside)?;
-            self.disk.rename(&beside, &path)?;
-            self.disk.sync_folder(&self.root)?;
-        }
-        Ok(())
+        STATES.iter().try_for_each(|name| self.disk.replace(&self.root.join(name), &bytes))
     }
 
     /// Makes the root; its own name must last as well, or all that is synced below it could be lost with it.

@@ -39,7 +39,6 @@ impl Slot {
 
 /// A file of a release: its length and SHA-256.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct FileMark {
     /// Name in the slot's folder.
     pub name: String,
@@ -61,7 +60,6 @@ pub const CONFIG: &str = "config.toml";
 
 /// What a slot holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Release {
     /// The model's name.
     pub name: String,
@@ -89,7 +87,7 @@ impl Release {
 
 /// How far a slot is to be trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Nothing was ever written there.
     Empty,
@@ -114,7 +112,6 @@ pub enum Status {
 
 /// A slot's status and contents.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct SlotState {
     /// Status.
     pub status: Status,
@@ -134,7 +131,7 @@ fn is_zero(count: &u32) -> bool {
 
 /// The packaged release beside what is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Packaged {
     /// Whether it was started in place of the slot that the pointer names, which keeps failing.
     pub stands_in: bool,
@@ -144,13 +141,29 @@ pub struct Packaged {
 
 /// A release that did not prove itself here, or that the operator went back from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct GivenUp {
     /// What it is.
     pub release: Release,
     /// Why.
     pub why: String,
 }
+
+/// A good slot that is wanted, and failed so often that the other one runs in its place: what it failed for may be over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fallen {
+    /// The slot.
+    pub slot: Slot,
+    /// How often it was tried again because the other one had worked for [`State::steady_after`].
+    #[serde(default)]
+    pub retries: u32,
+    /// Whether the next start tries it, once the other one has shown enough frames.
+    #[serde(default)]
+    pub due: bool,
+}
+
+/// How long the other one works before what is wanted is tried again, longer each time: one that truly fails takes the camera for a start
+/// each. Half a day at most, for boards that are switched off at night.
+const TRIED_AGAIN_S: [u64; 3] = [600, 3600, 43_200];
 
 /// How many of them are remembered, the newest.
 const MOST_GIVEN_UP: usize = 8;
@@ -171,7 +184,7 @@ impl SlotState {
 
 /// How many starts and frames a release is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Trial {
     /// Starts in which it must become healthy.
     pub starts: u32,
@@ -190,7 +203,7 @@ impl Default for Trial {
 
 /// What is asked of a trial beyond frames; 0 asks nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Bar {
     /// Minutes that it must run, from its first frame on.
     pub minutes: u32,
@@ -260,6 +273,8 @@ pub struct State {
     pub packaged: Packaged,
     /// What was given up here, whatever its slot holds by now.
     pub given_up: Vec<GivenUp>,
+    /// What is wanted, where another runs in its place or it has only begun to work again.
+    pub fallen: Option<Fallen>,
     /// Highest serial that was ever good; lower ones are refused.
     pub floor: u64,
     /// Trial of a new release.
@@ -279,6 +294,7 @@ impl State {
             current: None,
             packaged: Packaged::default(),
             given_up: Vec::new(),
+            fallen: None,
             floor: 0,
             trial,
             work: Work::Idle,
@@ -310,14 +326,63 @@ impl State {
         self.slot_mut(slot).release = release;
     }
 
-    /// How often a release (`None` is the packaged one) has used up the starts in which one must become healthy.
-    fn rounds_failed(&self, slot: Option<Slot>) -> u32 {
-        slot.map_or(self.packaged.failed_starts, |slot| self.slot(slot).failed_starts) / self.trial.starts.max(1)
+    /// The slot that is wanted, whatever runs.
+    fn wanted(&self) -> Option<Slot> {
+        let fallen = self.fallen.map(|fallen| fallen.slot).filter(|slot| self.good(*slot));
+        fallen.or(self.current.map(|slot| match self.slot(slot).status {
+            Status::Bad { .. } | Status::Empty => slot.other(),
+            _ => slot,
+        }))
+    }
+
+    /// The slot that is wanted, where another one runs in its place.
+    pub fn fallen_from(&self) -> Option<Slot> {
+        self.fallen.map(|fallen| fallen.slot).filter(|slot| self.good(*slot) && self.current.is_some_and(|current| current != *slot))
+    }
+
+    /// How long what runs must work until [`Event::Steady`]; nothing is waited for where what is wanted has run all along.
+    pub fn steady_after(&self) -> Option<std::time::Duration> {
+        let retries = self.fallen.filter(|fallen| self.good(fallen.slot))?.retries as usize;
+        Some(std::time::Duration::from_secs(TRIED_AGAIN_S[retries.min(TRIED_AGAIN_S.len() - 1)]))
+    }
+
+    /// How many rounds a release (`None` is the packaged one) of `choices` has failed. What is wanted has the starts in which a release must
+    /// become healthy, another slot one: where that fails too, the cause is likely theirs in common.
+    fn rounds_failed(&self, slot: Option<Slot>, choices: &[Option<Slot>]) -> u32 {
+        let starts = self.trial.starts.max(1);
+        match slot {
+            Some(slot) if self.wanted() != Some(slot) => self.slot(slot).failed_starts,
+            Some(slot) => self.slot(slot).failed_starts / starts,
+            None => {
+                let comes_last = self.wanted().is_some() && choices.iter().flatten().count() > 1;
+                self.packaged.failed_starts / starts + u32::from(comes_last)
+            }
+        }
     }
 
     /// Whether a good slot has used up its starts without showing enough frames.
     pub fn fails(&self, slot: Slot) -> bool {
-        self.rounds_failed(Some(slot)) > 0
+        self.slot(slot).failed_starts >= self.trial.starts.max(1)
+    }
+
+    /// The slot that the next start runs though no pointer names it; none where the packaged release is what the operator wants.
+    pub fn unpointed(&self) -> Option<Slot> {
+        match self.current {
+            Some(_) => None,
+            None => choices(self).first().copied().flatten(),
+        }
+    }
+
+    /// Why a file that is not brought cannot be taken from what runs: it is not what is wanted.
+    pub fn not_to_be_kept(&self, brings: impl Fn(&str) -> bool) -> Option<String> {
+        let (runs, wanted) = self.current.zip(self.fallen_from())?;
+        let file = |slot: Slot, name: &str| self.slot(slot).release.as_ref()?.files.iter().find(|file| file.name == name);
+        let name = [BUNDLE, PROGRAM].into_iter().find(|name| !brings(name) && file(runs, name) != file(wanted, name))?;
+        let (runs, wanted) = (runs.name(), wanted.name());
+        Some(format!(
+            "slot {runs} runs in place of slot {wanted}, which kept failing and has another {name}: bring the whole release, or give slot \
+             {wanted} up first: edge-seg-fw rollback"
+        ))
     }
 
     /// How long to wait before the start that was chosen: nothing at first, longer the more starts in a row have failed.
@@ -413,6 +478,13 @@ pub enum Event {
         /// What it did not do.
         why: String,
     },
+    /// A release that runs has worked for [`State::steady_after`].
+    Steady {
+        /// The slot that it was started from.
+        slot: Slot,
+        /// [`Release::digest`] of what was started.
+        digest: String,
+    },
     /// The packaged release, started beside what is installed, works.
     PackagedWorks,
     /// The operator vouches for the running release.
@@ -466,7 +538,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
             }
             let same = |slot: &Slot| state.slot(*slot).release.as_ref() == Some(&release);
             if let Some(slot) = state.current.filter(|slot| state.pending(*slot) && same(slot)) {
-                let report = format!("slot {} holds this release already: {}", slot.name(), describe(state.slot(slot)));
+                let report = format!("slot {} holds this release already: {}", slot.name(), describe(&state, slot));
                 return (state, vec![Action::Report(report)]);
             }
             let other = |slot: &SlotState| {
@@ -495,6 +567,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
         }
         (Work::Checking, Event::Done) => {
             let target = state.target();
+            state.fallen = None;
             state.bad(target, "its installation was interrupted");
             state.fill(target, state.incoming.clone());
             state.work = Work::Writing(target);
@@ -546,9 +619,10 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
         }
         (Work::Starting(slot), Event::Failed { why }) => {
             // A try that cannot be counted could be repeated for ever: what is proven comes first then.
-            let run = match state.pending(slot) && state.good(slot.other()) {
-                true => slot.other(),
-                false => slot,
+            let run = match state.current.filter(|_| state.fallen_from() == Some(slot)) {
+                Some(current) => current,
+                None if state.pending(slot) && state.good(slot.other()) => slot.other(),
+                None => slot,
             };
             let report = format!("the start of slot {} cannot be recorded ({why}); slot {} runs", slot.name(), run.name());
             (state, vec![Action::Report(report), Action::Run(Some(run))])
@@ -560,9 +634,15 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
             }
             let proven = frames >= state.trial.frames || (ended && frames > 0);
             match state.slot(slot).status {
-                Status::Pending { .. } | Status::Aside { .. } if proven => confirm(state, slot),
-                Status::Good if proven && state.slot(slot).failed_starts > 0 => {
-                    state.set(slot, Status::Good);
+                Status::Pending { .. } if proven => confirm(state, slot),
+                // Where it stands in for what is wanted, the operator's order holds.
+                Status::Aside { .. } if proven && state.fallen_from().is_none() => confirm(state, slot),
+                Status::Good | Status::Aside { .. } if proven && state.slot(slot).failed_starts > 0 => {
+                    if state.wanted() == Some(slot) {
+                        // What both failed for is over.
+                        state.slot_mut(slot.other()).failed_starts = 0;
+                    }
+                    state.slot_mut(slot).failed_starts = 0;
                     state.packaged = Packaged::default();
                     state.work = Work::Confirming;
                     (state, vec![Action::Save])
@@ -575,6 +655,18 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 return (state, Vec::new());
             }
             state.slot_mut(slot).fell_short = Some(why);
+            state.work = Work::Confirming;
+            (state, vec![Action::Save])
+        }
+        (Work::Idle, Event::Steady { slot, digest }) => {
+            if state.current != Some(slot) || state.slot(slot).release.as_ref().map(Release::digest) != Some(digest) {
+                return (state, vec![Action::Refuse(format!("slot {} no longer runs what has worked", slot.name()))]);
+            }
+            let Some(fallen) = state.fallen else { return (state, Vec::new()) };
+            state.fallen = match state.fallen_from() {
+                Some(_) => Some(Fallen { retries: fallen.retries.saturating_add(1), due: true, ..fallen }),
+                None => None,
+            };
             state.work = Work::Confirming;
             (state, vec![Action::Save])
         }
@@ -599,12 +691,22 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
             Some(slot) if state.good(slot) => (state, vec![Action::Report(format!("slot {} is good already", slot.name()))]),
             _ => (state, vec![Action::Refuse("no slot runs that could be marked good".into())]),
         },
+        (Work::Idle, Event::Rollback) if let Some(wanted) = state.fallen_from() => {
+            let why = "rolled back by the operator".to_owned();
+            state.give_up(wanted, &why);
+            state.set(wanted, Status::Aside { why });
+            (state.fallen, state.packaged) = (None, Packaged::default());
+            state.work = Work::Confirming;
+            let runs = name_of(state.current);
+            let report = format!("slot {} is not tried again: {runs}, which ran in its place, stays", wanted.name());
+            (state, vec![Action::Save, Action::Report(report)])
+        }
         (Work::Idle, Event::Rollback) => match state.current {
             Some(slot) if matches!(state.slot(slot.other()).status, Status::Bad { .. }) => {
                 let why = format!(
                     "slot {} holds nothing good to go back to: {}; with it pruned, rollback goes back to the packaged release",
                     slot.other().name(),
-                    describe(state.slot(slot.other()))
+                    describe(&state, slot.other())
                 );
                 (state, vec![Action::Refuse(why)])
             }
@@ -614,7 +716,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                     "slot {} holds nothing good to go back to: {}; installed once more it is on trial again, and with it pruned, rollback \
                      goes back to the packaged release",
                     slot.other().name(),
-                    describe(state.slot(slot.other()))
+                    describe(&state, slot.other())
                 );
                 (state, vec![Action::Refuse(why)])
             }
@@ -628,7 +730,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                     Status::Good | Status::Aside { .. } => state.set(slot, Status::Aside { why }),
                     _ => state.bad(slot, why),
                 }
-                state.packaged = Packaged::default();
+                (state.packaged, state.fallen) = (Packaged::default(), None);
                 state.work = Work::Returning(to);
                 let mut actions = vec![Action::Save, Action::Point(to)];
                 if let Some(to) = to {
@@ -650,7 +752,9 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
             }
             current => {
                 // With the pointer lost, the next start goes back to a good slot: it is needed.
-                let needed = |slot: Slot| current == Some(slot) || state.pending(slot) || (current.is_none() && state.good(slot));
+                let wanted = state.wanted();
+                let needed =
+                    |slot: Slot| [current, wanted].contains(&Some(slot)) || state.pending(slot) || (current.is_none() && state.good(slot));
                 let unused: Vec<Slot> = [Slot::A, Slot::B].into_iter().filter(|slot| !needed(*slot)).collect();
                 let names: Vec<_> =
                     unused.iter().filter(|slot| state.slot(**slot).status != Status::Empty).map(|slot| slot.name()).collect();
@@ -663,6 +767,11 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 let mut actions: Vec<_> = unused.iter().map(|slot| Action::Erase(*slot)).collect();
                 actions.push(Action::Save);
                 actions.push(Action::Report(format!("freed: {}", if names.is_empty() { "nothing".into() } else { names.join(", ") })));
+                if let Some(wanted) = state.fallen_from() {
+                    let name = wanted.name();
+                    let why = format!("slot {name} stays: it is tried again; edge-seg-fw rollback gives it up, and prune frees it then");
+                    actions.push(Action::Report(why));
+                }
                 (state, actions)
             }
         },
@@ -684,14 +793,14 @@ fn confirm(mut state: State, slot: Slot) -> (State, Vec<Action>) {
     state.take_up(slot);
     let serial = state.slot(slot).release.as_ref().map_or(0, |release| release.serial);
     state.floor = state.floor.max(serial);
-    state.packaged = Packaged::default();
+    (state.packaged, state.fallen) = (Packaged::default(), None);
     state.work = Work::Confirming;
     (state, vec![Action::Save, Action::Report(format!("slot {} is good", slot.name()))])
 }
 
 /// What may be started, the best first; `None` is the packaged release.
 fn choices(state: &State) -> Vec<Option<Slot>> {
-    let order = match state.current {
+    let order = match state.wanted() {
         Some(slot) => [slot, slot.other()],
         None => [Slot::A, Slot::B],
     };
@@ -725,12 +834,28 @@ fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
             state.bad(slot, why);
         }
     }
+    if let (Some(fallen), Some(wanted)) = (state.fallen, state.fallen_from())
+        && fallen.due
+        && !state.packaged.stands_in
+        && state.current.is_some_and(|current| state.slot(current).failed_starts == 0)
+    {
+        state.fallen = Some(Fallen { due: false, ..fallen });
+        // One start is enough to tell that it still fails.
+        state.slot_mut(wanted).failed_starts = state.trial.starts.saturating_sub(1);
+        actions.push(Action::Report(format!("slot {} is tried again", wanted.name())));
+    }
     let choices = choices(&state);
-    let pick = choices.iter().copied().min_by_key(|choice| state.rounds_failed(*choice)).flatten();
+    let pick = choices.iter().copied().min_by_key(|choice| state.rounds_failed(*choice, &choices)).flatten();
     let told = pick.is_none() && state.packaged.stands_in;
-    if let Some(current) = state.current.filter(|current| !told && pick != Some(*current) && state.fails(*current)) {
-        let failed = state.slot(current).failed_starts;
-        actions.push(Action::Report(format!("slot {} failed in {failed} starts in a row: {} is tried", current.name(), name_of(pick))));
+    if let Some(current) = state.current.filter(|current| !told && pick != Some(*current)) {
+        let (name, next) = (current.name(), name_of(pick));
+        match state.slot(current).failed_starts {
+            0 => {}
+            failed if state.fails(current) => {
+                actions.push(Action::Report(format!("slot {name} failed in {failed} starts in a row: {next} is tried")));
+            }
+            _ => actions.push(Action::Report(format!("slot {name} failed too: {next} is tried"))),
+        }
     }
     if let Some(slot) = pick {
         state.work = Work::Probing(slot);
@@ -759,6 +884,10 @@ fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
 
 fn start(mut state: State, slot: Slot) -> (State, Vec<Action>) {
     let mut actions = Vec::new();
+    state.fallen = state.fallen.filter(|fallen| state.good(fallen.slot));
+    if let Some(current) = state.current.filter(|current| *current != slot && state.fallen.is_none() && state.good(*current)) {
+        state.fallen = Some(Fallen { slot: current, retries: 0, due: true });
+    }
     match &mut state.slot_mut(slot).status {
         Status::Pending { tries_left } => *tries_left = tries_left.saturating_sub(1),
         _ => {
@@ -782,20 +911,31 @@ pub fn name_of(slot: Option<Slot>) -> String {
 
 /// What a state says that runs, in words.
 pub fn running(state: &State) -> String {
-    match state.current.filter(|_| state.packaged.stands_in) {
-        Some(slot) => format!("the packaged release, in place of slot {}, which kept failing", slot.name()),
-        None => name_of(state.current),
+    let (wanted, instead) = match (state.current, state.packaged.stands_in) {
+        (Some(slot), true) => (Some(state.fallen_from().unwrap_or(slot)), name_of(None)),
+        _ => (state.fallen_from(), name_of(state.current)),
+    };
+    match (wanted, state.unpointed()) {
+        (Some(slot), _) => format!("{instead}, in place of slot {}, which kept failing", slot.name()),
+        (None, Some(slot)) => format!("cannot tell: the pointer names no slot; the next start runs slot {}", slot.name()),
+        (None, None) => instead,
     }
 }
 
 /// A slot in a few words.
-pub fn describe(slot: &SlotState) -> String {
+pub fn describe(state: &State, slot: Slot) -> String {
+    // The start of what runs is counted before it has shown anything.
+    let under_way = state.current == Some(slot) && !state.packaged.stands_in;
+    let slot = state.slot(slot);
+    let failed = slot.failed_starts.saturating_sub(under_way.into());
     let what = slot.release.as_ref().map_or_else(String::new, |release| format!("{} serial {}, ", release.name, release.serial));
     match &slot.status {
         Status::Empty => "empty".into(),
         Status::Bad { why } => format!("{what}bad: {why}"),
         Status::Pending { tries_left } => format!("{what}on trial, {tries_left} starts left"),
-        Status::Good if slot.failed_starts > 1 => format!("{what}good, {} starts in a row without enough frames", slot.failed_starts - 1),
+        Status::Good if failed > 0 => {
+            format!("{what}good, {failed} start{} in a row without enough frames", if failed == 1 { "" } else { "s" })
+        }
         Status::Good => format!("{what}good"),
         Status::Aside { why } => format!("{what}set aside: {why}"),
     }
@@ -870,6 +1010,30 @@ mod tests {
             self.drive(Event::Healthy { slot, digest, frames: 50, ended: false }, None).unwrap();
         }
 
+        /// It has worked for as long as is asked.
+        fn steady(&mut self) {
+            let slot = self.state().current.unwrap();
+            let digest = self.state().slot(slot).release.as_ref().unwrap().digest();
+            self.drive(Event::Steady { slot, digest }, None).unwrap();
+        }
+
+        fn fallen_from(&self) -> Option<u64> {
+            let slot = self.state().fallen_from()?;
+            Some(self.state().slot(slot).release.as_ref().unwrap().serial)
+        }
+
+        /// Starts until what starts has shown frames, where only those that `works` says do; what was started.
+        fn until_healthy(&mut self, works: &[u64]) -> Vec<u64> {
+            let mut started = Vec::new();
+            loop {
+                started.push(self.boot());
+                if works.contains(started.last().unwrap()) {
+                    self.healthy();
+                    return started;
+                }
+            }
+        }
+
         /// Installs a release that works.
         fn proven(mut self, serial: u64) -> Board {
             self.install(serial);
@@ -932,7 +1096,14 @@ mod tests {
         assert!(why.contains("nothing good to go back to"), "{why}");
         assert_eq!(board.boots(4), [1, 1, 1, 2]);
         board.healthy();
-        assert_eq!((board.status(2), board.boots(3)), (Status::Good, vec![2, 2, 2]));
+        // What it failed for may be over, and the operator's order holds.
+        assert!(matches!(board.status(2), Status::Aside { .. }), "{:?}", board.state());
+        assert_eq!(board.boots(2), [1, 2]);
+        board.healthy();
+        board.steady();
+        assert_eq!(board.boot(), 1);
+        board.healthy();
+        assert_eq!(board.boots(3), [1, 1, 1]);
 
         // And the operator may order it, once what was gone back to has failed.
         let mut board = Board::new().proven(1).proven(2);
@@ -959,12 +1130,12 @@ mod tests {
         board.healthy();
         assert_eq!((board.boot(), board.state().patience().as_secs()), (1, 0));
 
-        // Two that fail, and one that was set aside: each has its round.
+        // Two that fail, and one that was set aside: what is wanted has most starts, the packaged release the last.
         let mut board = Board::new().proven(1).proven(2);
-        assert_eq!(board.boots(10), [2, 2, 2, 1, 1, 1, 0, 0, 0, 1]);
+        assert_eq!(board.boots(19), [2, 2, 2, 1, 2, 2, 2, 1, 0, 0, 0, 2, 2, 2, 1, 0, 0, 0, 2]);
         let mut board = Board::new().proven(1).proven(2);
         board.drive(Event::Rollback, None).unwrap();
-        assert_eq!(board.boots(9), [1, 1, 1, 2, 2, 2, 0, 0, 0]);
+        assert_eq!(board.boots(12), [1, 1, 1, 2, 1, 1, 1, 2, 0, 0, 0, 1]);
     }
 
     #[test]
@@ -1034,5 +1205,120 @@ mod tests {
         board.drive(Event::FellShort { slot: Slot::B, digest: release(2).digest(), why: "late".into() }, None).unwrap();
         assert_eq!(board.boots(4), [3, 3, 3, 1]);
         assert!(matches!(board.status(3), Status::Bad { why } if why.contains("fewer than 10 healthy frames in 3 starts")));
+    }
+
+    #[test]
+    fn an_outage_of_all_ends_with_what_is_wanted_running() {
+        // However long it lasts, and whichever release is up when it ends.
+        for outage in 0..40 {
+            let mut board = Board::new().proven(1).proven(2);
+            board.boots(outage);
+            let mut starts = 0;
+            while board.state().fallen_from().is_some() || board.state().packaged.stands_in || starts == 0 {
+                let serial = board.boot();
+                match serial {
+                    0 => drop(board.drive(Event::PackagedWorks, None).unwrap()),
+                    _ => board.healthy(),
+                }
+                if serial == 1 {
+                    assert_eq!(board.fallen_from(), Some(2), "after {outage} failed starts");
+                    board.steady();
+                }
+                starts += 1;
+                assert!(starts < 6, "after {outage} failed starts: {:?}", board.state());
+            }
+            assert_eq!(board.boots(2), [2, 2], "after {outage} failed starts");
+            board.healthy();
+            board.steady();
+            assert_eq!((board.state().fallen, board.state().a.status.clone()), (None, Status::Good));
+        }
+    }
+
+    #[test]
+    fn what_is_wanted_and_truly_fails_is_tried_ever_more_seldom_and_with_one_start() {
+        let mut board = Board::new().proven(1).proven(2);
+        assert_eq!(board.until_healthy(&[1]), [2, 2, 2, 1]);
+        assert_eq!((board.fallen_from(), board.state().steady_after().map(|wait| wait.as_secs())), (Some(2), Some(600)));
+        assert_eq!(running(board.state()), "slot a, in place of slot b, which kept failing");
+        assert!(describe(board.state(), Slot::B).ends_with("good, 3 starts in a row without enough frames"));
+        // The next start tries it, those after it do not.
+        assert_eq!(board.until_healthy(&[1]), [2, 1]);
+        for _ in 0..5 {
+            assert_eq!(board.until_healthy(&[1]), [1]);
+        }
+        for wait in [3600, 43_200, 43_200] {
+            board.steady();
+            assert_eq!(board.state().steady_after().map(|wait| wait.as_secs()), Some(wait));
+            assert_eq!(board.until_healthy(&[1]), [2, 1]);
+            assert_eq!(board.until_healthy(&[1]), [1]);
+        }
+        // One that shows frames at each try and then fails does not begin anew.
+        board.steady();
+        assert_eq!(board.until_healthy(&[1, 2]), [2]);
+        assert_eq!((board.fallen_from(), board.until_healthy(&[1])), (None, vec![2, 2, 2, 1]));
+        assert_eq!((board.fallen_from(), board.state().steady_after().map(|wait| wait.as_secs())), (Some(2), Some(43_200)));
+        // Mended, it stays.
+        board.steady();
+        assert_eq!(board.until_healthy(&[1, 2]), [2]);
+        board.steady();
+        assert_eq!((board.state().steady_after(), board.boots(3)), (None, vec![2, 2, 2]));
+    }
+
+    #[test]
+    fn a_deployment_and_an_operators_word_end_what_was_fallen_from() {
+        let fallen = || {
+            let mut board = Board::new().proven(1).proven(2);
+            board.until_healthy(&[1]);
+            board
+        };
+        let mut board = fallen().proven(3);
+        assert_eq!((board.state().fallen, board.boots(2)), (None, vec![3, 3]));
+
+        let mut board = fallen();
+        board.drive(Event::Rollback, None).unwrap();
+        assert!(matches!(board.status(2), Status::Aside { .. }), "{:?}", board.state());
+        assert_eq!((board.fallen_from(), board.until_healthy(&[1]), board.state().given_up.len()), (None, vec![1], 1));
+
+        // It is not freed as what nobody needs.
+        let mut board = fallen();
+        board.drive(Event::Prune, None).unwrap();
+        assert_eq!(board.until_healthy(&[1, 2]), [2]);
+        assert!(board.reports.iter().any(|report| report.contains("slot b stays")), "{:?}", board.reports);
+
+        // Rotten, it is wanted no more.
+        let mut board = fallen();
+        let (state, _) = step(board.state.take().unwrap(), Event::Boot);
+        let (state, _) = step(state, Event::Failed { why: "rot".into() });
+        assert_eq!((state.work, state.fallen_from()), (Work::Probing(Slot::A), None));
+    }
+
+    #[test]
+    fn what_is_not_brought_is_not_taken_from_a_release_that_only_stands_in() {
+        let mut board = Board::new().proven(1).proven(2);
+        assert_eq!(board.state().not_to_be_kept(|_| false), None);
+        board.until_healthy(&[1]);
+        let why = board.state().not_to_be_kept(|name| name == PROGRAM).unwrap();
+        assert!(why.contains("slot a runs in place of slot b") && why.contains(BUNDLE), "{why}");
+        assert_eq!(board.state().not_to_be_kept(|name| [BUNDLE, PROGRAM].contains(&name)), None);
+        // Other words for the same bundle and program are other words for either.
+        let mut words = release(1);
+        words.files[2].sha256 = "other words".into();
+        let mut board = Board::new().proven(1);
+        board.drive(Event::Install { downgrade: true }, Some(words)).unwrap();
+        board.boot();
+        board.healthy();
+        board.boots(4);
+        board.healthy();
+        assert_eq!((board.state().fallen_from(), board.state().not_to_be_kept(|_| false)), (Some(Slot::B), None));
+    }
+
+    #[test]
+    fn a_lost_pointer_is_not_taken_for_the_packaged_release() {
+        let mut board = Board::new().proven(1);
+        board.state.as_mut().unwrap().current = None;
+        assert!(running(board.state()).contains("the next start runs slot a"), "{}", running(board.state()));
+        assert_eq!(board.boot(), 1);
+        board.drive(Event::Rollback, None).unwrap();
+        assert_eq!(running(board.state()), "the packaged release");
     }
 }
