@@ -4,11 +4,11 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use retina::client::{Credentials, PlayOptions, Session, SessionGroup, SessionOptions, SetupOptions, Transport};
+use retina::client::{Credentials, Demuxed, PlayOptions, Session, SessionGroup, SessionOptions, SetupOptions, Transport};
 use retina::codec::{CodecItem, FrameFormat, ParametersRef};
 
 use super::address::Address;
-use super::{LEAVE, Reception, receive, unless_gone};
+use super::{LEAVE, Reception, receive, unless_gone, unless_panics};
 use crate::source::{Fault, Rate, SourceOptions, redacted};
 
 /// What a camera's video is encoded as.
@@ -98,6 +98,28 @@ async fn converse(
     gone: &AtomicBool,
     sender: &SyncSender<Result<Opening, Fault>>,
 ) -> Result<(), Fault> {
+    let Some(mut playing) = unless_panics(begin(address, udp, group, sender)).await? else { return Ok(()) };
+    match unless_panics(hand_on(&mut playing.session, playing.at, playing.codec, &playing.out)).await {
+        Ok(()) => Ok(()),
+        Err(why) => last_word(&playing.out, gone, why).await,
+    }
+}
+
+/// A session that sends, the number and encoding of its stream of video, and where its units go.
+struct Playing {
+    session: Demuxed,
+    at: usize,
+    codec: Codec,
+    out: SyncSender<Result<Unit, Fault>>,
+}
+
+/// Tells what the camera has; none where that is nothing that is read here.
+async fn begin(
+    address: &Address,
+    udp: bool,
+    group: &Arc<SessionGroup>,
+    sender: &SyncSender<Result<Opening, Fault>>,
+) -> Result<Option<Playing>, Fault> {
     let login = address.login.clone().map(|login| Credentials { username: login.user, password: login.password });
     let options = SessionOptions::default()
         .creds(login)
@@ -111,7 +133,7 @@ async fn converse(
     let Some((at, codec)) = known else {
         let names: Vec<_> = videos().map(|(_, stream)| stream.encoding_name().to_owned()).collect();
         let _ = sender.send(Ok(Opening::Other(names.join(", "))));
-        return Ok(());
+        return Ok(None);
     };
     let by = |udp| {
         let transport = if udp { Transport::Udp(Default::default()) } else { Transport::default() };
@@ -130,15 +152,20 @@ async fn converse(
         refused_tcp = Some(why);
     }
     let rate = session.streams()[at].framerate().and_then(rate_of);
-    let mut session = session.play(PlayOptions::default()).await.and_then(|session| session.demuxed()).map_err(fault)?;
+    let session = session.play(PlayOptions::default()).await.and_then(|session| session.demuxed()).map_err(fault)?;
     let (out, units) = sync_channel(codec.queue());
     let _ = sender.send(Ok(Opening::Here(Opened { codec, rate, refused_tcp, units })));
+    Ok(Some(Playing { session, at, codec, out }))
+}
+
+/// Hands units on until the camera ends, or nobody takes them.
+async fn hand_on(session: &mut Demuxed, at: usize, codec: Codec, out: &SyncSender<Result<Unit, Fault>>) -> Result<(), Fault> {
     let (mut lost, mut before_key, mut size) = (0, if codec == Codec::Jpeg { None } else { Some(0) }, None);
     loop {
         let frame = match session.next().await {
             Some(Ok(CodecItem::VideoFrame(frame))) => frame,
             Some(Ok(_)) => continue,
-            Some(Err(error)) => return last_word(&out, gone, fault(error)).await,
+            Some(Err(error)) => return Err(fault(error)),
             None => return Ok(()),
         };
         lost += u64::from(frame.loss());
