@@ -64,6 +64,12 @@ pub(super) struct Learnt {
     /// Its video is of a kind that the program's own decoder has not learnt.
     #[cfg(feature = "network")]
     pub not_own: Arc<AtomicBool>,
+    /// The camera is none that the program itself can speak with.
+    #[cfg(feature = "network")]
+    pub by_program: Arc<AtomicBool>,
+    /// Whether its refusal of the login was looked into.
+    #[cfg(feature = "network")]
+    pub login_asked: Arc<AtomicBool>,
 }
 
 impl Learnt {

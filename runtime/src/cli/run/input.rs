@@ -111,6 +111,7 @@ impl InputArgs {
             Notice::Back => tracing::info!("the source is back"),
             Notice::Damaged { sequence, count, why } => tracing::warn!("frame {sequence} is left out: {why} ({count} so far)"),
             Notice::OtherTransport { why, transport } => tracing::warn!("no frame by TCP: {why}; trying {transport}"),
+            Notice::OtherProgram { why, program } => tracing::warn!("{why}; {program} reads the camera from now on"),
             Notice::Decoding { by } => tracing::info!("pictures are decoded by {by}"),
             Notice::Incomplete { by, said } => tracing::warn!("pictures may be damaged or missing: {by} says: {said}"),
             Notice::Skipped { why } => tracing::warn!("passed over: {why}"),

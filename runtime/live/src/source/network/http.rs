@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::address::{Address, Login};
+use super::ask::is_stale;
 use super::{Reception, receive, unless_gone};
 use crate::source::mjpeg::Mjpeg;
 use crate::source::{Fault, SourceOptions};
@@ -99,6 +100,11 @@ async fn ask(address: &Address) -> Result<Option<Response<Incoming>>, Fault> {
         if let (StatusCode::UNAUTHORIZED, Some(login)) = (response.status(), &address.login) {
             let Some(answer) = answer_to(&response, login, &target(&address)) else { return Ok(None) };
             response = get(&address, Some(answer)).await?;
+            // The login may be right and the answer too old; anything else would be one more try of a wrong password.
+            if response.status() == StatusCode::UNAUTHORIZED && is_stale(&challenges(&response)) {
+                let Some(answer) = answer_to(&response, login, &target(&address)) else { return Ok(None) };
+                response = get(&address, Some(answer)).await?;
+            }
         }
         let status = response.status();
         if let Some(place) = header(&response, LOCATION).filter(|_| status.is_redirection()) {
@@ -165,10 +171,13 @@ async fn get(address: &Address, authorization: Option<String>) -> Result<Respons
     sender.send_request(request).await.map_err(said)
 }
 
+fn challenges(response: &Response<Incoming>) -> Vec<&str> {
+    response.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).collect()
+}
+
 /// The answer to what a camera asks of a login: Basic or Digest.
 fn answer_to(response: &Response<Incoming>, login: &Login, uri: &str) -> Option<String> {
-    let asked: Vec<&str> = response.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).collect();
-    let mut client = PasswordClient::try_from(asked.join(", ").as_str()).ok()?;
+    let mut client = PasswordClient::try_from(challenges(response).join(", ").as_str()).ok()?;
     let (username, password) = (login.user.as_str(), login.password.as_str());
     client.respond(&PasswordParams { username, password, uri, method: "GET", body: Some(&[]) }).ok()
 }

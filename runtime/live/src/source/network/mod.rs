@@ -1,6 +1,7 @@
 //! Cameras on the network, by the program itself: RTSP by `retina`, Motion JPEG over HTTP by `hyper`, each on a thread of its own.
 
 mod address;
+mod ask;
 mod camera;
 mod fed;
 mod h264;
