@@ -127,10 +127,15 @@ impl InputArgs {
                 DecoderArg::Own => VideoDecoder::Own,
                 DecoderArg::Ffmpeg => VideoDecoder::Ffmpeg,
             })
-            .with_repeat(self.repeat.unwrap_or(false))
+            .with_repeat(self.repeats())
             .with_stop(stop.clone())
             .with_notify(notify);
         Ok(open_source(self.uri()?, &options)?)
+    }
+
+    /// Whether a film begins again at its end, and so has none.
+    pub fn repeats(&self) -> bool {
+        self.repeat.unwrap_or(false)
     }
 
     pub fn pace(&self) -> Pace {
