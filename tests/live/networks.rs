@@ -108,7 +108,7 @@ fn answer(mut client: TcpStream, bytes: &[u8], other: Answers<'_>) -> Option<()>
             "SETUP" => ("Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1;ssrc=00000001\r\n".into(), ""),
             _ => ("Session: 1\r\n".to_owned(), ""),
         };
-        let (status, more) = other(&head).unwrap_or(("200 OK", more));
+        let (status, more, body) = other(&head).map_or(("200 OK", more, body), |(status, lines)| (status, lines, ""));
         write!(client, "RTSP/1.0 {status}\r\nCSeq: {number}\r\n{more}\r\n{body}").ok()?;
         if method == "PLAY" {
             client.write_all(bytes).ok()?;

@@ -18,13 +18,14 @@ struct Asked<'a> {
     url: &'a str,
     stream: TcpStream,
     questions: u32,
+    bytes: Vec<u8>,
 }
 
 impl<'a> Asked<'a> {
     async fn connect(address: &'a Address) -> Result<Self> {
         let host = address.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let stream = TcpStream::connect((host, address.url.port().unwrap_or(554))).await?;
-        Ok(Self { url: address.url.as_str(), stream, questions: 0 })
+        Ok(Self { url: address.url.as_str(), stream, questions: 0, bytes: Vec::new() })
     }
 
     /// The head of its answer.
@@ -34,13 +35,27 @@ impl<'a> Asked<'a> {
         let program = concat!("edge-seg/", env!("CARGO_PKG_VERSION"));
         let head = format!("DESCRIBE {} RTSP/1.0\r\nCSeq: {}\r\nUser-Agent: {program}\r\n", self.url, self.questions);
         self.stream.write_all(format!("{head}Accept: application/sdp\r\n{login}\r\n").as_bytes()).await?;
-        let mut bytes = Vec::new();
-        while !bytes.windows(4).any(|end| end == b"\r\n\r\n") {
-            if bytes.len() > LONGEST || self.stream.read_buf(&mut bytes).await? == 0 {
-                return Err(Error::other("no head of an answer"));
+        let head_ends = loop {
+            match self.bytes.windows(4).position(|end| end == b"\r\n\r\n") {
+                Some(at) => break at + 4,
+                None => self.read_on().await?,
             }
+        };
+        let head = String::from_utf8_lossy(&self.bytes[..head_ends]).into_owned();
+        let body = values(&head, "Content-Length").first().and_then(|length| length.parse().ok()).unwrap_or(0);
+        let ends = head_ends.saturating_add(body);
+        while self.bytes.len() < ends {
+            self.read_on().await?;
         }
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        self.bytes.drain(..ends);
+        Ok(head)
+    }
+
+    async fn read_on(&mut self) -> Result<()> {
+        match self.stream.read_buf(&mut self.bytes).await? {
+            1.. if self.bytes.len() <= LONGEST => Ok(()),
+            _ => Err(Error::other("no answer of a usual length")),
+        }
     }
 }
 
