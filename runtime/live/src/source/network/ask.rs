@@ -90,9 +90,15 @@ pub(super) async fn renews_login(address: &Address, login: &Login) -> bool {
 }
 
 fn answer_to(head: &str, login: &Login, uri: &str) -> Option<String> {
-    let mut client = PasswordClient::try_from(values(head, "WWW-Authenticate").join(", ").as_str()).ok()?;
+    respond(&values(head, "WWW-Authenticate"), login, "DESCRIBE", uri)
+}
+
+/// The answer to what a camera asks of a login: Basic or Digest.
+pub(super) fn respond(challenges: &[&str], login: &Login, method: &str, uri: &str) -> Option<String> {
+    let mut client = PasswordClient::try_from(challenges.join(", ").as_str()).ok()?;
     let (username, password) = (login.user.as_str(), login.password.as_str());
-    client.respond(&PasswordParams { username, password, uri, method: "DESCRIBE", body: Some(&[]) }).ok()
+    // With a body to protect, `auth-int` would be chosen wherever it is offered, which few cameras know well.
+    [None, Some(&[][..])].into_iter().find_map(|body| client.respond(&PasswordParams { username, password, uri, method, body }).ok())
 }
 
 /// Whether one of the ways to log in that a camera offers says `stale=true`.
@@ -120,6 +126,18 @@ mod tests {
         ] {
             assert_eq!(is_stale(challenges), stale, "{challenges:?}");
         }
+    }
+
+    #[test]
+    fn logins_are_answered_by_auth_where_that_is_offered() {
+        let login = Login { user: "me".into(), password: "secret".into() };
+        let respond = |challenge: &str| super::respond(&[challenge], &login, "GET", "/x");
+        let found = respond(r#"Digest realm="a", nonce="b", qop="auth,auth-int""#).unwrap();
+        assert!(found.contains("qop=auth") && !found.contains("auth-int"), "{found}");
+        assert!(respond(r#"Digest realm="a", nonce="b", qop="auth-int""#).unwrap().contains("auth-int"));
+        assert!(respond(r#"Digest realm="a", nonce="b""#).unwrap().starts_with("Digest "));
+        assert_eq!(respond(r#"Basic realm="a""#).as_deref(), Some("Basic bWU6c2VjcmV0"));
+        assert_eq!(respond("Negotiate"), None);
     }
 
     #[test]
