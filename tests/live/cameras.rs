@@ -83,13 +83,13 @@ fn full_range_i420() -> Vec<u8> {
 }
 
 /// A program of this name in a folder that is put first on the search path.
-fn stand_in(folder: &Path, name: &str, script: &str) {
+pub fn stand_in(folder: &Path, name: &str, script: &str) {
     let path = folder.join(name);
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn path_with(folder: &Path) -> String {
+pub fn path_with(folder: &Path) -> String {
     format!("{}:{}", folder.display(), std::env::var("PATH").unwrap())
 }
 
@@ -183,7 +183,7 @@ fn reads_a_source_for_another_test() {
     }
 }
 
-fn arguments_of(folder: &Path) -> String {
+pub fn arguments_of(folder: &Path) -> String {
     fs::read_to_string(folder.join("arguments")).unwrap().trim().to_owned()
 }
 
@@ -654,8 +654,8 @@ fn servers_that_speak_no_rtsp_are_errors() {
     }
 }
 
-/// A camera that sends pictures by HTTP to who gives this header.
-fn http_camera(authorization: &'static str, chunked: bool, pictures: usize) -> u16 {
+/// A camera that sends pictures by HTTP to who gives this header, whose nonce must be the newer one if it `renews` that.
+fn http_camera(authorization: &'static str, renews: bool, chunked: bool, pictures: usize) -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
@@ -664,8 +664,11 @@ fn http_camera(authorization: &'static str, chunked: bool, pictures: usize) -> u
                 let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
                 let head: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
                 assert!(head.first().is_none_or(|line| line.starts_with("GET /video?size=3 HTTP/1.1")), "{head:?}");
-                if !head.iter().any(|line| line.to_ascii_lowercase().starts_with(&authorization.to_ascii_lowercase())) {
-                    let asked = if authorization.contains("Digest") {
+                let given = head.iter().find(|line| line.to_ascii_lowercase().starts_with(&authorization.to_ascii_lowercase()));
+                if given.is_none_or(|line| renews && !line.contains("nonce=\"new\"")) {
+                    let asked = if renews && given.is_some() {
+                        "Digest realm=\"camera\", nonce=\"new\", qop=\"auth,auth-int\", stale=true"
+                    } else if authorization.contains("Digest") {
                         "Digest realm=\"camera\", nonce=\"abc\", qop=\"auth\""
                     } else {
                         "Basic realm=\"camera\""
@@ -703,21 +706,22 @@ fn http_camera(authorization: &'static str, chunked: bool, pictures: usize) -> u
 fn motion_jpeg_over_http_needs_no_other_program() {
     let alone = [(ALONE.0, ALONE.1.to_owned())];
     // "me:s@cret" as Basic has it.
-    for (what, header, login, chunked) in [
-        ("plain", "GET", "", false),
-        ("chunked", "GET", "", true),
-        ("basic", "authorization: Basic bWU6c0BjcmV0", "me:s@cret@", false),
-        ("digest", "authorization: Digest username=\"me\"", "me:s@cret@", true),
+    for (what, header, login, renews, chunked) in [
+        ("plain", "GET", "", false, false),
+        ("chunked", "GET", "", false, true),
+        ("basic", "authorization: Basic bWU6c0BjcmV0", "me:s@cret@", false, false),
+        ("digest", "authorization: Digest username=\"me\"", "me:s@cret@", false, true),
+        ("a nonce that was too old", "authorization: Digest username=\"me\"", "me:s@cret@", true, false),
     ] {
-        let port = http_camera(header, chunked, usize::MAX);
+        let port = http_camera(header, renews, chunked, usize::MAX);
         let seen = read_source(&format!("http://{login}127.0.0.1:{port}/video?size=3"), 8, 10.0, &alone);
         seen.assert_chart(what, false);
         assert_eq!(seen.told, ["Decoding { by: \"jpeg\" }"], "{what}");
     }
-    let port = http_camera("GET", false, 3);
+    let port = http_camera("GET", false, false, 3);
     let seen = read_source(&format!("http://127.0.0.1:{port}/video?size=3"), 5, 0.5, &alone);
     assert!(seen.told.iter().any(|told| told.contains("no frame for 500 ms")), "{:?}", seen.told);
-    let port = http_camera("authorization: Basic bWU6c0BjcmV0", false, 3);
+    let port = http_camera("authorization: Basic bWU6c0BjcmV0", false, false, 3);
     let told = told_of(&format!("http://me:wrong-word@127.0.0.1:{port}/video?size=3"), Duration::from_secs(10));
     assert!(told.contains("401 Unauthorized") && !told.contains("wrong-word"), "{told}");
 }

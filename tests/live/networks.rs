@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use edge_seg_tests::need_program;
 
-use crate::cameras::{ALONE, H264, chart_film, free_port, has_rtsp_server, read_source, script, serve, told_of};
+use crate::cameras::{
+    ALONE, H264, arguments_of, chart_film, free_port, has_rtsp_server, path_with, read_source, script, serve, stand_in, told_of,
+};
 
 #[test]
 fn an_rtsp_camera_behind_a_bad_network_is_survived() {
@@ -106,7 +108,7 @@ fn answer(mut client: TcpStream, bytes: &[u8], other: Answers<'_>) -> Option<()>
             "SETUP" => ("Session: 1\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1;ssrc=00000001\r\n".into(), ""),
             _ => ("Session: 1\r\n".to_owned(), ""),
         };
-        let (status, more) = other(&head).unwrap_or(("200 OK", more));
+        let (status, more, body) = other(&head).map_or(("200 OK", more, body), |(status, lines)| (status, lines, ""));
         write!(client, "RTSP/1.0 {status}\r\nCSeq: {number}\r\n{more}\r\n{body}").ok()?;
         if method == "PLAY" {
             client.write_all(bytes).ok()?;
@@ -159,5 +161,65 @@ fn cameras_that_send_anything_are_errors() {
         let start = Instant::now();
         let told = told_of(&format!("rtsp://me:secret@127.0.0.1:{port}/x"), Duration::from_secs(2));
         assert!(!told.contains("secret") && start.elapsed() < Duration::from_secs(20), "{what}: {:?}: {told}", start.elapsed());
+    }
+}
+
+/// A camera that answers these methods otherwise, and then sends these bytes.
+fn odd_camera(bytes: Vec<u8>, odd: &'static [(&'static str, &'static str, &'static str)]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let bytes = bytes.clone();
+            std::thread::spawn(move || {
+                answer(client, &bytes, &mut |head| {
+                    let method = head[0].split(' ').next()?;
+                    let (_, status, lines) = odd.iter().find(|(asked, ..)| *asked == method)?;
+                    Some((*status, (*lines).to_owned()))
+                })
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn a_camera_that_is_not_understood_is_left_to_ffmpeg() {
+    const PLAYED: &str = "printf 'YUV4MPEG2 W2 H2 F10:1 Ip A1:1 C420\\n'; while printf 'FRAME\\nabcdef'; do sleep 0.05; done";
+    const WRONG: &str = "WWW-Authenticate: Digest realm=\"camera\", nonce=\"abc\"\r\n";
+    const SESSION: &str = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1;timeout=60.5\r\n";
+    const STALE: &str = "WWW-Authenticate: Digest realm=\"camera\", nonce=\"abc\", stale=true\r\n";
+    let start_codes = (0..40).flat_map(|n| rtp(n, &[0, 0, 0, 1, 0x65, 1, 2])).collect::<Vec<_>>();
+    let cameras: [(&str, u16, &str); 5] = [
+        ("a header", odd_camera(Vec::new(), &[("SETUP", "200 OK", SESSION)]), "60.5"),
+        (
+            "another place",
+            odd_camera(Vec::new(), &[("DESCRIBE", "302 Moved", "Location: rtsp://127.0.0.1:1/there\r\n")]),
+            "127.0.0.1:1/there",
+        ),
+        ("a login asked for anew", odd_camera(Vec::new(), &[("SETUP", "401 Unauthorized", STALE)]), "another nonce"),
+        ("the same at once", odd_camera(Vec::new(), &[("DESCRIBE", "401 Unauthorized", STALE)]), "another nonce"),
+        ("packets", odd_camera(start_codes, &[]), "nal"),
+    ];
+    for (what, port, complaint) in cameras {
+        let folder = tempfile::tempdir().unwrap();
+        stand_in(folder.path(), "ffmpeg", &format!("echo \"$*\" >> {}/arguments; {PLAYED}", folder.path().display()));
+        let address = format!("rtsp://me:secret@127.0.0.1:{port}/x");
+        let seen = read_source(&address, 3, 5.0, &[("PATH", path_with(folder.path())), ("CAMERAS_DECODER", "own".into())]);
+        assert_eq!(seen.frames.len(), 3, "{what}: {:?} {:?}", seen.error, seen.told);
+        let handed: Vec<_> = seen.told.iter().filter(|told| told.contains("OtherProgram")).collect();
+        assert!(handed.len() == 1 && handed[0].contains(complaint), "{what}: {:?}", seen.told);
+        assert!(seen.told.iter().all(|told| !told.contains("secret") && !told.starts_with("lost")), "{what}: {:?}", seen.told);
+        assert!(arguments_of(folder.path()).contains(&address), "{what}: {}", arguments_of(folder.path()));
+    }
+    // A wrong password is none of that, nor a path that is not there.
+    let refusing = odd_camera(Vec::new(), &[("DESCRIBE", "401 Unauthorized", WRONG)]);
+    for (port, complaint) in [
+        (refusing, "refuses this user name or password (401 Unauthorized)"),
+        (odd_camera(Vec::new(), &[("DESCRIBE", "404 Not Found", "")]), "answers 404 (not found"),
+        (odd_camera(Vec::new(), &[("DESCRIBE", "503 Service Unavailable", "")]), "answers 503 (it is not available"),
+    ] {
+        let told = told_of(&format!("rtsp://me:secret@127.0.0.1:{port}/x"), Duration::from_secs(5));
+        assert!(told.contains(complaint) && !told.contains("Other") && !told.contains("secret"), "{told}");
     }
 }

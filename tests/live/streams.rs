@@ -136,3 +136,36 @@ fn a_playlist_is_written_and_the_next_run_goes_on_with_it() {
         assert!(frames >= 10 * runs && size == "64x48", "{frames} frames of {size}");
     }
 }
+
+#[test]
+fn every_picture_of_a_film_is_in_its_playlist_in_parts_of_the_films_own_time() {
+    if !need_program("ffmpeg") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // As fast as they come, for longer than the six parts that are kept of what has no end; again, it begins anew.
+    for _ in 0..2 {
+        let source = "test:?size=64x48&fps=10&frames=150";
+        let arguments = ["run", "--source", source, "--pace", "every", "--tags", "stripes", "--size", "96", "--legend", "none"];
+        let ended = edge_seg(folder.path(), &[&arguments[..], &["--overlay", "page/film.m3u8"]].concat());
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        assert!(!ended.stderr.contains("left out"), "{}", ended.stderr);
+        let place = folder.path().join("page/film.m3u8");
+        let list = fs::read_to_string(&place).unwrap();
+        assert_eq!((list.matches("#EXTINF:2.0").count(), list.matches("#EXTINF:1.0").count()), (7, 1), "{list}");
+        assert!(list.contains("#EXT-X-ENDLIST"), "{list}");
+        assert_eq!(counted(&place), (150, "64x48".into()), "{list}");
+    }
+}
+
+#[test]
+fn what_a_place_that_is_away_does_not_take_of_a_film_is_told() {
+    if !need_program("ffmpeg") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (source, address) = ("test:?size=64x48&fps=10&frames=150", format!("rtmp://127.0.0.1:{}/live/the-key", free_port()));
+    let arguments = ["run", "--source", source, "--pace", "every", "--tags", "stripes", "--size", "96", "--overlay", &address];
+    let ended = edge_seg(folder.path(), &arguments);
+    assert!(ended.stderr.contains("of 150 frames are left out") && !ended.stderr.contains("the-key"), "{}", ended.stderr);
+}

@@ -8,7 +8,10 @@ thread_local! {
 
 /// Runs somebody else's code, which may panic where it could answer: the panic becomes its message, and is not on stderr as well.
 /// What `work` was changing must not be used after a panic.
-pub(crate) fn contained<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+///
+/// # Errors
+/// What the panic said.
+pub fn contained<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = std::panic::take_hook();

@@ -42,6 +42,7 @@ pub mod text;
 mod word_list;
 mod words;
 
+pub use contained::contained;
 pub use embeddings::{PatchGrid, UnitRows};
 pub use encoder::{
     GraphEncoder, GraphFact, GraphProducts, GraphTensor, ImageEncoder, Numbers, TextEncoder, Threads, choose_device, graph_facts,

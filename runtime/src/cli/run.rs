@@ -117,8 +117,8 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     if let Some(file) = &args.config {
         reload::follow(file.clone(), args.flags.clone(), running.clone(), rules.reader(), log)?;
     }
-    let mut sinks = open_sinks(settings, &running)?;
     let waits = !settings.pipeline.is_live(settings.input.pace(), source.is_live());
+    let mut sinks = open_sinks(settings, &running, waits)?;
     let Running { session, metrics, .. } = &running;
     sinks.extend(settings.index.open(session, &settings.input.name(), waits, settings.rules.start_time(), &settings.output, metrics)?);
     let hide = settings.hide.hide(session, settings.pipeline.hide_max_age())?;
@@ -202,8 +202,8 @@ fn ignores_hangup() -> bool {
 }
 
 /// Every group of options that takes frames adds its sinks here.
-fn open_sinks(settings: &Settings, running: &Running) -> Result<Vec<Box<dyn LiveSink>>> {
-    let mut sinks = settings.output.open(&running.metrics)?;
+fn open_sinks(settings: &Settings, running: &Running, waits: bool) -> Result<Vec<Box<dyn LiveSink>>> {
+    let mut sinks = settings.output.open(&running.metrics, waits && !settings.input.repeats())?;
     sinks.extend(settings.rules.sinks(&settings.output, &running.metrics)?);
     #[cfg(feature = "service")]
     {

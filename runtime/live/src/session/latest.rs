@@ -61,6 +61,13 @@ impl<T> LatestQueue<T> {
         }
     }
 
+    /// The item, if there is one by now.
+    pub fn take_now(&self) -> Option<T> {
+        let item = self.lock().item.take();
+        self.changed.notify_all();
+        item
+    }
+
     /// Lets nothing more in and wakes everybody.
     pub fn close(&self) {
         self.lock().closed = true;
@@ -77,6 +84,8 @@ mod tests {
         let queue = LatestQueue::default();
         assert_eq!(queue.put_newest(1), None);
         assert_eq!(queue.put_newest(2), Some(1));
+        assert_eq!((queue.take_now(), queue.take_now()), (Some(2), None));
+        assert_eq!(queue.put_newest(2), None);
         queue.close();
         assert_eq!(queue.put_newest(3), Some(3));
         assert_eq!(queue.put_waiting(4), Some(4));

@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::LiveSink;
 use super::live::drawn;
-use super::video::{TO_VIDEO, VIDEO_TAGS, encode, header};
+use super::video::{MAX_REPEATS, TO_VIDEO, VIDEO_TAGS, encode, header};
 use crate::backoff::{Backoff, sleep_unless};
 use crate::session::latest::LatestQueue;
 use crate::session::{FrameReport, SegmentedFrame};
@@ -22,14 +22,22 @@ use crate::{Error, Result};
 use edge_seg_model::render::{Legend, OverlayOptions};
 
 /// The video with its masks, for whoever looks while it runs: an `ffmpeg` child encodes it as H.264 and hands it on. It is started
-/// again, after growing pauses, when it ends or takes nothing more; frames that it is too slow for are left out.
+/// again, after growing pauses, when it ends or takes nothing more. Frames that it is too slow for are waited with or left out.
 pub struct OverlayStream {
     frames: Arc<LatestQueue<Shown>>,
     place: String,
+    waits: bool,
+    counts: Arc<Counts>,
     /// Why frames are lost, until some were taken again for a while.
     fault: Arc<Mutex<Option<String>>>,
     stop: Arc<AtomicBool>,
     worker: Option<JoinHandle<Result<()>>>,
+}
+
+#[derive(Default)]
+struct Counts {
+    came: AtomicU64,
+    left_out: AtomicU64,
 }
 
 /// A frame and what is told of it.
@@ -73,28 +81,34 @@ impl Target {
         }
     }
 
-    fn arguments(self) -> &'static [&'static str] {
+    /// Arguments for what comes as it comes, or is a film, which is kept from its beginning; `again` where a child went before.
+    fn arguments(self, waits: bool, again: bool) -> &'static [&'static str] {
         match self {
             Self::Rtsp => &["-f", "rtsp", "-rtsp_transport", "tcp"],
             Self::Rtmp => &["-f", "flv"],
             Self::Srt => &["-f", "mpegts"],
+            Self::Hls if waits && again => &["-f", "hls", "-hls_time", "2", "-hls_list_size", "0", "-hls_flags", "append_list+temp_file"],
+            Self::Hls if waits => &["-f", "hls", "-hls_time", "2", "-hls_list_size", "0", "-hls_flags", "temp_file"],
             // Parts of two seconds, of which the newest six are kept; a child that is started again goes on with the list.
             Self::Hls => &["-f", "hls", "-hls_time", "2", "-hls_list_size", "6", "-hls_flags", "delete_segments+append_list+temp_file"],
             Self::Device => &["-f", "v4l2"],
         }
     }
 
-    fn command(self, place: &str) -> Command {
+    fn command(self, place: &str, waits: bool, again: bool) -> Command {
         let mut command = Command::new(PROGRAM.name);
-        // Pictures come when they come: they are shown at these times, and not as many a second as the camera promises.
-        command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y", "-use_wallclock_as_timestamps", "1"]);
+        command.args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y"]);
+        if !waits {
+            // Pictures come when they come: they are shown at these times, and not as many a second as the camera promises.
+            command.args(["-use_wallclock_as_timestamps", "1"]);
+        }
         command.args(["-f", "yuv4mpegpipe", "-i", "pipe:0", "-fps_mode", "passthrough", "-vf", TO_VIDEO]);
         if self != Self::Device {
             command.args(VIDEO_TAGS).args(["-c:v", "libx264", "-preset", "veryfast", "-tune", "zerolatency", "-bf", "0"]);
             // Whoever comes in the middle sees something after two seconds.
             command.args(["-force_key_frames", "expr:gte(t,n_forced*2)"]);
         }
-        command.args(self.arguments()).arg(place);
+        command.args(self.arguments(waits, again)).arg(place);
         command
     }
 }
@@ -109,10 +123,13 @@ impl OverlayStream {
     /// | `PATH.m3u8` | HLS: a playlist, and parts of two seconds beside it |
     /// | `/dev/videoN` | a camera of v4l2loopback's |
     ///
+    /// With `waits`, as for a film, who hands frames on is kept waiting while the place is reached and takes them, frames have their own
+    /// times, and a playlist keeps all of its parts. Without, the newest frame is sent at the time at which it comes.
+    ///
     /// # Errors
     /// [`Option`](edge_seg_model::Error::Option) if it is an address of another kind, [`Error::Source`] if ffmpeg is missing,
     /// [`Io`](edge_seg_model::Error::Io) if the folder of a playlist cannot be made.
-    pub fn start(place: &Path, mut options: OverlayOptions, legend: Legend) -> Result<Option<Self>> {
+    pub fn start(place: &Path, mut options: OverlayOptions, legend: Legend, waits: bool) -> Result<Option<Self>> {
         let Some(target) = Self::target(place)? else { return Ok(None) };
         let Some(text) = place.to_str() else { return Ok(None) };
         // ffmpeg knows schemes in small letters alone.
@@ -128,11 +145,12 @@ impl OverlayStream {
         let frames = Arc::<LatestQueue<Shown>>::default();
         let (fault, stop) = (Arc::<Mutex<Option<String>>>::default(), Arc::<AtomicBool>::default());
         let shown = redacted_address(&text);
-        let sender = Sender { target, place: text, child: None, bytes: Vec::new() };
+        let counts = Arc::<Counts>::default();
+        let sender = Sender { target, place: text, waits, again: false, child: None, bytes: Vec::new(), counts: counts.clone() };
         let (taken, told, stopped) = (frames.clone(), fault.clone(), stop.clone());
         let work = move || sender.send_all(&taken, &told, &stopped, |shown, report| drawn(shown, report, options, legend));
         let worker = std::thread::Builder::new().name("edge-seg stream".into()).spawn(work).map_err(Error::io("a thread"))?;
-        Ok(Some(Self { frames, place: shown, fault, stop, worker: Some(worker) }))
+        Ok(Some(Self { frames, place: shown, waits, counts, fault, stop, worker: Some(worker) }))
     }
 
     fn target(place: &Path) -> Result<Option<Target>> {
@@ -172,12 +190,21 @@ impl OverlayStream {
 
 impl LiveSink for OverlayStream {
     fn take(&mut self, shown: &Arc<SegmentedFrame>, report: &Arc<FrameReport>) -> Result<()> {
-        drop(self.frames.put_newest((shown.clone(), report.clone())));
+        let frame = (shown.clone(), report.clone());
+        self.counts.came.fetch_add(1, Ordering::Relaxed);
+        // A place that is away is not waited for.
+        let waits = self.waits && self.fault.lock().is_none();
+        let lost = if waits { self.frames.put_waiting(frame) } else { self.frames.put_newest(frame) };
+        self.counts.left_out.fetch_add(u64::from(lost.is_some()), Ordering::Relaxed);
         self.lost()
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {
         let ended = self.end();
+        let [left_out, came] = [&self.counts.left_out, &self.counts.came].map(|count| count.load(Ordering::Relaxed));
+        if left_out > 0 {
+            tracing::warn!("{}: {left_out} of {came} frames are left out: it took no more of them", self.place);
+        }
         self.lost().and(ended)
     }
 }
@@ -192,14 +219,36 @@ impl Drop for OverlayStream {
 struct Sender {
     target: Target,
     place: String,
+    waits: bool,
+    /// Whether a child went before.
+    again: bool,
     child: Option<Encoding>,
     bytes: Vec<u8>,
+    counts: Arc<Counts>,
 }
 
 struct Encoding {
     consumer: Consumer,
     size: (u32, u32),
     since: Instant,
+    rate: Rate,
+    /// The time of the first frame, and how many were written since.
+    first: Duration,
+    written: u64,
+}
+
+impl Encoding {
+    /// Frames that are missing before one of this time, so that it has its own in a stream of constant rate. A longer gap is cut.
+    fn missing(&mut self, timestamp: Duration) -> u64 {
+        let (frames, seconds) = (f64::from(self.rate.0), f64::from(self.rate.1));
+        let due = (timestamp.saturating_sub(self.first).as_secs_f64() * frames / seconds).round() as u64;
+        let missing = due.saturating_sub(self.written);
+        if missing <= MAX_REPEATS {
+            return missing;
+        }
+        self.first = timestamp.saturating_sub(Duration::from_secs_f64(self.written as f64 * seconds / frames));
+        0
+    }
 }
 
 impl Sender {
@@ -213,7 +262,7 @@ impl Sender {
         let mut pauses = Backoff::default();
         while let Some((shown, report)) = frames.take() {
             let since = self.child.as_ref().map(|child| child.since);
-            let Err(fault) = self.send(draw(&shown, &report), shown.rate) else {
+            let Err(fault) = self.send(draw(&shown, &report), shown.frame.timestamp, shown.rate) else {
                 if self.child.as_ref().is_some_and(|child| child.since.elapsed() > REACHED) {
                     *told.lock() = None;
                 }
@@ -224,31 +273,47 @@ impl Sender {
             }
             self.child = None;
             *told.lock() = Some(fault.to_string());
+            // Whoever waits for room is not to wait for this pause.
+            let waiting = if self.waits { frames.take_now() } else { None };
+            self.counts.left_out.fetch_add(1 + u64::from(waiting.is_some()), Ordering::Relaxed);
             sleep_unless(stop, pauses.pause());
         }
-        self.child.take().map_or(Ok(()), |child| child.consumer.finish(FINISH)).map_err(|fault| self.fault(fault))
+        self.child
+            .take()
+            .map_or(Ok(()), |child| child.consumer.finish(if self.waits { STALL } else { FINISH }))
+            .map_err(|fault| self.fault(fault))
     }
 
     fn fault(&self, fault: Fault) -> Error {
         Error::Source { uri: redacted_address(&self.place), fault }
     }
 
-    fn send(&mut self, mut picture: RgbImage, rate: Option<Rate>) -> Result<(), Fault> {
+    fn send(&mut self, mut picture: RgbImage, timestamp: Duration, rate: Option<Rate>) -> Result<(), Fault> {
         let child = match &mut self.child {
             Some(child) => child,
             None => {
-                let mut consumer = Consumer::start(PROGRAM, self.target.command(&self.place), STALL)?;
+                let again = std::mem::replace(&mut self.again, true);
+                let mut consumer = Consumer::start(PROGRAM, self.target.command(&self.place, self.waits, again), STALL)?;
                 let size = picture.dimensions();
                 let rate = rate.filter(|&(frames, seconds)| frames > 0 && seconds > 0).unwrap_or((25, 1));
                 consumer.write(&header(size.0, size.1, rate))?;
-                self.child.insert(Encoding { consumer, size, since: Instant::now() })
+                self.child.insert(Encoding { consumer, size, since: Instant::now(), rate, first: timestamp, written: 0 })
             }
         };
         if picture.dimensions() != child.size {
             picture = resize(&picture, child.size.0, child.size.1, FilterType::Triangle);
         }
+        if self.waits {
+            // The picture before stays until this one's time.
+            for _ in 0..child.missing(timestamp) {
+                child.consumer.write(&self.bytes)?;
+                child.written += 1;
+            }
+        }
         encode(&picture, &mut self.bytes);
-        child.consumer.write(&self.bytes)
+        child.consumer.write(&self.bytes)?;
+        child.written += 1;
+        Ok(())
     }
 }
 
@@ -268,11 +333,13 @@ mod tests {
             assert_eq!(of(file), None, "{file}");
         }
         for address in ["http://me:secret@host/x", "ftp://host/x.mp4", "udp://host:1234", "https://host/live.m3u8"] {
-            let said = OverlayStream::start(Path::new(address), OverlayOptions::default(), Legend::None).err().map(|e| e.to_string());
+            let said =
+                OverlayStream::start(Path::new(address), OverlayOptions::default(), Legend::None, false).err().map(|e| e.to_string());
             assert!(said.as_ref().is_some_and(|said| said.contains("rtmp") && !said.contains("secret")), "{address}: {said:?}");
         }
         for address in ["rtsp://", "rtmp:///live/key", "SRT://:9000", "rtsps://me:secret@/x"] {
-            let said = OverlayStream::start(Path::new(address), OverlayOptions::default(), Legend::None).err().map(|e| e.to_string());
+            let said =
+                OverlayStream::start(Path::new(address), OverlayOptions::default(), Legend::None, false).err().map(|e| e.to_string());
             assert!(said.as_ref().is_some_and(|said| said.contains("with a host") && !said.contains("secret")), "{address}: {said:?}");
         }
     }

@@ -32,7 +32,7 @@ pub struct VideoWriter {
 }
 
 /// A longer gap, such as a camera that was away, is cut instead of filled.
-const MAX_REPEATS: u64 = 250;
+pub(super) const MAX_REPEATS: u64 = 250;
 /// How long ffmpeg may take to finish its file.
 const FINISH: Duration = Duration::from_secs(5);
 

@@ -60,13 +60,13 @@ impl RpiCamera {
         let codec = if self.codec == Codec::Mjpeg { "mjpeg" } else { "yuv420" };
         let mut arguments: Vec<String> = ["--timeout", "0", "--nopreview", "--flush", "--codec", codec].map(String::from).into();
         let values = [
-            ("--width", u64::from(self.size.0)),
-            ("--height", u64::from(self.size.1)),
-            ("--framerate", u64::from(self.rate.0)),
-            ("--camera", self.camera),
+            ("--width", self.size.0.to_string()),
+            ("--height", self.size.1.to_string()),
+            ("--framerate", (f64::from(self.rate.0) / f64::from(self.rate.1)).to_string()),
+            ("--camera", self.camera.to_string()),
         ];
         for (option, value) in values {
-            arguments.extend([option.into(), value.to_string()]);
+            arguments.extend([option.into(), value]);
         }
         arguments.extend(self.hflip.then(|| "--hflip".into()));
         arguments.extend(self.vflip.then(|| "--vflip".into()));
@@ -133,9 +133,9 @@ impl Csi {
 
     /// `y4menc` writes a header, so that sizes need not be guessed.
     fn pipeline(self) -> Vec<String> {
-        let Self { size: (width, height), rate: (fps, _), camera, flip } = self;
+        let Self { size: (width, height), rate: (frames, seconds), camera, flip } = self;
         format!(
-            "nvarguscamerasrc sensor-id={camera} ! video/x-raw(memory:NVMM),width={width},height={height},framerate={fps}/1 ! \
+            "nvarguscamerasrc sensor-id={camera} ! video/x-raw(memory:NVMM),width={width},height={height},framerate={frames}/{seconds} ! \
              nvvidconv flip-method={flip} ! video/x-raw,format=I420 ! y4menc ! fdsink fd=3"
         )
         .split(' ')

@@ -64,6 +64,12 @@ pub(super) struct Learnt {
     /// Its video is of a kind that the program's own decoder has not learnt.
     #[cfg(feature = "network")]
     pub not_own: Arc<AtomicBool>,
+    /// The camera is none that the program itself can speak with.
+    #[cfg(feature = "network")]
+    pub by_program: Arc<AtomicBool>,
+    /// Whether its refusal of the login was looked into.
+    #[cfg(feature = "network")]
+    pub login_asked: Arc<AtomicBool>,
 }
 
 impl Learnt {
@@ -276,7 +282,8 @@ pub(super) fn decode_units(
     command.args(["-nostdin", "-hide_banner", "-loglevel", "error"]);
     // It would look at twenty pictures for their rate before it gave one.
     command.args(["-probesize", "32", "-analyzeduration", "0", "-fpsprobesize", "0"]);
-    command.args(["-f", encoding, "-i", "pipe:0"]);
+    // Turned pictures would not be those that the own decoder gives.
+    command.args(["-noautorotate", "-f", encoding, "-i", "pipe:0"]);
     frames_out(&mut command, options, learnt);
     Producer::start_fed(PROGRAM, command, options, |out| Ok(Frames::Y4m(Y4m::new(out, Some(Matrix::Bt601), Some(Range::Limited)))))
 }

@@ -63,6 +63,13 @@ pub enum Notice {
         /// The other.
         transport: &'static str,
     },
+    /// What a camera answers or sends cannot be read here, by either transport; another program reads it from now on.
+    OtherProgram {
+        /// What could not be read.
+        why: String,
+        /// The other.
+        program: &'static str,
+    },
     /// A picture among others cannot be read and is passed over.
     Skipped {
         /// What is wrong with it.

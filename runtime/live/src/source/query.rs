@@ -48,12 +48,27 @@ impl<'a> Query<'a> {
     }
 
     pub fn fps(&self) -> Result<Option<Rate>> {
-        self.value("fps", "frames a second, 1 to 1000", |v| Some((v.parse().ok().filter(|n| (1..=1000).contains(n))?, 1)))
+        self.value("fps", "frames a second, 0.01 to 1000, as 25, 29.97 or 30000/1001", rate)
     }
 
     pub fn format(&self) -> Result<Option<PixelFormat>> {
         self.word("format", &FORMATS)
     }
+}
+
+/// Frames a second: a whole number, a decimal one or a fraction.
+fn rate(text: &str) -> Option<Rate> {
+    let number = |text: &str| text.parse::<u32>().ok().filter(|_| text.bytes().all(|digit| digit.is_ascii_digit()));
+    let (frames, seconds) = match (text.split_once('/'), text.split_once('.')) {
+        (Some((frames, seconds)), _) => (number(frames)?, number(seconds)?),
+        (None, Some((whole, part))) => {
+            number(whole).and(number(part))?;
+            (number(&format!("{whole}{part}"))?, 10u32.checked_pow(part.len() as u32)?)
+        }
+        (None, None) => (number(text)?, 1),
+    };
+    let (most, least) = (u64::from(seconds) * 1000, u64::from(frames) * 100);
+    (seconds > 0 && u64::from(frames) <= most && least >= u64::from(seconds)).then_some((frames, seconds))
 }
 
 /// Formats of raw frames, by their names.
@@ -77,3 +92,24 @@ const FORMATS: [(&str, PixelFormat); 18] = [
     ("i444", PixelFormat::I444),
     ("grey", PixelFormat::Grey),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_whole_decimal_or_fractions() {
+        for (text, found) in
+            [("25", (25, 1)), ("29.97", (2997, 100)), ("30000/1001", (30_000, 1001)), ("0.5", (5, 10)), ("1000", (1000, 1))]
+        {
+            let query = format!("fps={text}");
+            assert_eq!(Query::parse(&query, &["fps"]).unwrap().fps().unwrap(), Some(found), "{text}");
+        }
+        for wrong in ["", "0", "0.0", "1001", "25/0", "0/1", "-5", "+5", "1e2", "25.", ".5", "1/2/3", "2.5/1", "0.001", "inf", "4294967296"]
+        {
+            let query = format!("fps={wrong}");
+            let said = Query::parse(&query, &["fps"]).unwrap().fps().unwrap_err().to_string();
+            assert!(said.contains("29.97 or 30000/1001"), "{wrong}: {said}");
+        }
+    }
+}

@@ -114,6 +114,7 @@ impl InputArgs {
             Notice::Back => tracing::info!("the source is back"),
             Notice::Damaged { sequence, count, why } => tracing::warn!("frame {sequence} is left out: {why} ({count} so far)"),
             Notice::OtherTransport { why, transport } => tracing::warn!("no frame by TCP: {why}; trying {transport}"),
+            Notice::OtherProgram { why, program } => tracing::warn!("{why}; {program} reads the camera from now on"),
             Notice::Decoding { by } => tracing::info!("pictures are decoded by {by}"),
             Notice::Incomplete { by, said } => tracing::warn!("pictures may be damaged or missing: {by} says: {said}"),
             Notice::Skipped { why } => tracing::warn!("passed over: {why}"),
@@ -129,10 +130,15 @@ impl InputArgs {
                 DecoderArg::Own => VideoDecoder::Own,
                 DecoderArg::Ffmpeg => VideoDecoder::Ffmpeg,
             })
-            .with_repeat(self.repeat.unwrap_or(false))
+            .with_repeat(self.repeats())
             .with_stop(stop.clone())
             .with_notify(notify);
         Ok(open_source(self.uri()?, &options)?)
+    }
+
+    /// Whether a film begins again at its end, and so has none.
+    pub fn repeats(&self) -> bool {
+        self.repeat.unwrap_or(false)
     }
 
     pub fn pace(&self) -> Pace {

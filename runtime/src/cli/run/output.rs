@@ -81,14 +81,15 @@ impl OutputArgs {
         }
     }
 
-    pub fn open(&self, metrics: &Metrics) -> Result<Vec<Box<dyn LiveSink>>> {
+    /// Opens them; of a film, whose source `waits`, nothing is left out.
+    pub fn open(&self, metrics: &Metrics, waits: bool) -> Result<Vec<Box<dyn LiveSink>>> {
         let mut sinks: Vec<Box<dyn LiveSink>> = Vec::new();
         if let Some(folder) = &self.masks {
             sinks.push(self.guard("--masks", MaskFolder::create(folder.clone()).context("--masks")?, metrics));
         }
         if let Some(place) = &self.overlay {
             let (options, legend) = (OverlayOptions::default(), self.legend.unwrap_or_default().into());
-            sinks.push(match OverlayStream::start(place, options, legend)? {
+            sinks.push(match OverlayStream::start(place, options, legend, waits)? {
                 Some(stream) => self.guard("--overlay", stream, metrics),
                 None => {
                     let video = OverlayVideo::create(place, options)?.with_legend(legend);

@@ -49,7 +49,10 @@ pub struct RulesArgs {
 }
 
 fn started_at(text: &str) -> std::result::Result<SystemTime, String> {
-    parse_utc(text).ok_or_else(|| format!("expected a time in UTC, as 2026-05-01T08:00:00Z or 20260501T080000Z, found {text:?}"))
+    // The second recording of one second is called `20260501T080000Z-2`.
+    let is_number = |number: &str| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit());
+    let time = text.rsplit_once('-').filter(|(time, number)| time.ends_with('Z') && is_number(number)).map_or(text, |(time, _)| time);
+    parse_utc(time).ok_or_else(|| format!("expected a time in UTC, as 2026-05-01T08:00:00Z or 20260501T080000Z, found {text:?}"))
 }
 
 fn read_time<'de, D: Deserializer<'de>>(reader: D) -> std::result::Result<Option<SystemTime>, D::Error> {

@@ -76,6 +76,7 @@ impl NetworkCamera {
 
     /// Reads the next frame; false at the end.
     pub fn read(&mut self, frame: &mut Frame) -> Result<bool, Fault> {
+        let mut by_tcp = None;
         loop {
             let read = self.once(frame);
             if self.began {
@@ -91,16 +92,19 @@ impl NetworkCamera {
                 }
                 // The child tries both by itself.
                 Err(fault) if self.address.starts_with("rtsp:") && !matches!(self.reading, Reading::Program(_)) => {
-                    if Learnt::is(&self.learnt.udp) {
+                    let by_udp = Learnt::is(&self.learnt.udp);
+                    if !by_udp && (is_refusal(&fault) || may_send_by_udp(&fault.to_string()) && !is_final(&fault)) {
+                        self.ask_by_udp(&fault);
+                        by_tcp = Some(fault);
+                    } else {
                         // If UDP does not help, it begins with TCP again; a camera that is busy says nothing of transports.
-                        let busy = matches!(fault, Fault::Camera { status: Some(500..), .. });
+                        let busy = by_udp && matches!(fault, Fault::Camera { status: Some(500..), .. });
                         self.learnt.udp.store(busy, Ordering::Relaxed);
-                        return Err(fault);
+                        if by_udp && by_tcp.is_none() {
+                            return Err(fault);
+                        }
+                        self.hand_over(by_tcp.take(), fault)?;
                     }
-                    if !is_refusal(&fault) && (!may_send_by_udp(&fault.to_string()) || is_final(&fault)) {
-                        return Err(fault);
-                    }
-                    self.ask_by_udp(&fault);
                     self.reading = Reading::Nothing;
                 }
                 Err(fault) => return Err(fault),
@@ -194,7 +198,10 @@ impl NetworkCamera {
     }
 
     fn open_rtsp(&mut self) -> Result<Option<Reading>, Fault> {
-        let rtsp = Rtsp::start(Address::parse(&self.address)?, Learnt::is(&self.learnt.udp))?;
+        if Learnt::is(&self.learnt.by_program) {
+            return self.by_program();
+        }
+        let rtsp = Rtsp::start(Address::parse(&self.address)?, Learnt::is(&self.learnt.udp), self.learnt.login_asked.clone())?;
         let Opened { codec, rate, refused_tcp, units } = match rtsp.opened(&self.options)? {
             None => return Ok(None),
             Some(Opening::Here(opened)) => opened,
@@ -229,6 +236,24 @@ impl NetworkCamera {
         (self.options.notify)(Notice::OtherTransport { why: why.to_string(), transport: "UDP" });
     }
 
+    /// Leaves a camera to ffmpeg of which something could not be read, by the one transport or the other.
+    fn hand_over(&self, by_tcp: Option<Fault>, last: Fault) -> Result<(), Fault> {
+        let why = match by_tcp {
+            Some(first) if is_unread(&first) => first,
+            _ if is_unread(&last) => last,
+            _ => return Err(last),
+        };
+        let Program { name, package } = PROGRAM;
+        if !PROGRAM.is_there() {
+            let said = format!("{why}; the program {name} may read it, which is not installed; install the package {package}");
+            return Err(Fault::Camera { status: None, said });
+        }
+        self.learnt.udp.store(false, Ordering::Relaxed);
+        self.learnt.by_program.store(true, Ordering::Relaxed);
+        (self.options.notify)(Notice::OtherProgram { why: why.to_string(), program: name });
+        Ok(())
+    }
+
     fn by_program(&self) -> Result<Option<Reading>, Fault> {
         let decoder = Decoder::start(Input::Stream(self.address.clone()), &self.options, true, &self.learnt)?;
         Ok(Some(Reading::Program(Box::new(decoder))))
@@ -251,8 +276,13 @@ fn is_without_size(why: &str) -> bool {
 fn is_final(fault: &Fault) -> bool {
     matches!(
         fault,
-        Fault::Name { .. } | Fault::MissingProgram { .. } | Fault::Camera { status: Some(400 | 401 | 403 | 404 | 451 | 500..), .. }
+        Fault::Name { .. } | Fault::MissingProgram { .. } | Fault::Camera { status: Some(300..=401 | 403 | 404 | 451 | 500..), .. }
     )
+}
+
+/// Whether a camera was reached, and what it answers or sends is not understood here: it refuses nothing.
+fn is_unread(fault: &Fault) -> bool {
+    matches!(fault, Fault::Camera { status: None | Some(200..400), .. })
 }
 
 fn unread(encoding: &str) -> Fault {

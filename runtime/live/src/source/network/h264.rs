@@ -1,5 +1,3 @@
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use image::imageops::{self, FilterType};
 use rust_h264::decoder::{ChromaFormat, Decoder, Frame as Picture};
 use rust_h264::error::DecodeError;
@@ -7,7 +5,7 @@ use rust_h264::nal::{NalUnitType, SpsInfo, parse_annex_b, parse_sps_info};
 
 use crate::source::y4m::squared;
 use crate::source::{Fault, Layout, Matrix, PixelFormat, Range, SourceOptions, YuvDecoder};
-use edge_seg_model::Frame;
+use edge_seg_model::{Frame, contained};
 
 /// Decodes H.264 by `rust_h264`, and gives its pictures in the order in which they are shown.
 pub(super) struct H264 {
@@ -56,8 +54,7 @@ impl H264 {
 
     /// Takes the NAL units of one picture.
     pub fn push(&mut self, unit: &[u8]) -> Result<(), Refused> {
-        let taken = catch_unwind(AssertUnwindSafe(|| self.take(unit)));
-        taken.unwrap_or_else(|_| {
+        contained(|| self.take(unit)).unwrap_or_else(|_| {
             *self = Self { info: self.info, depth: self.depth, ..Self::new() };
             Err(Refused::Damaged("the decoder gave up on it".into()))
         })

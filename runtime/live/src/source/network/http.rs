@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
-use http_auth::{PasswordClient, PasswordParams};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
@@ -13,7 +12,8 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::address::{Address, Login};
+use super::address::Address;
+use super::ask::{is_stale, respond};
 use super::{Reception, receive, unless_gone};
 use crate::source::mjpeg::Mjpeg;
 use crate::source::{Fault, SourceOptions};
@@ -97,8 +97,13 @@ async fn ask(address: &Address) -> Result<Option<Response<Incoming>>, Fault> {
     for _ in 0..=MAX_REDIRECTIONS {
         let mut response = get(&address, None).await?;
         if let (StatusCode::UNAUTHORIZED, Some(login)) = (response.status(), &address.login) {
-            let Some(answer) = answer_to(&response, login, &target(&address)) else { return Ok(None) };
+            let Some(answer) = respond(&challenges(&response), login, "GET", &target(&address)) else { return Ok(None) };
             response = get(&address, Some(answer)).await?;
+            // The login may be right and the answer too old; anything else would be one more try of a wrong password.
+            if response.status() == StatusCode::UNAUTHORIZED && is_stale(&challenges(&response)) {
+                let Some(answer) = respond(&challenges(&response), login, "GET", &target(&address)) else { return Ok(None) };
+                response = get(&address, Some(answer)).await?;
+            }
         }
         let status = response.status();
         if let Some(place) = header(&response, LOCATION).filter(|_| status.is_redirection()) {
@@ -165,12 +170,8 @@ async fn get(address: &Address, authorization: Option<String>) -> Result<Respons
     sender.send_request(request).await.map_err(said)
 }
 
-/// The answer to what a camera asks of a login: Basic or Digest.
-fn answer_to(response: &Response<Incoming>, login: &Login, uri: &str) -> Option<String> {
-    let asked: Vec<&str> = response.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).collect();
-    let mut client = PasswordClient::try_from(asked.join(", ").as_str()).ok()?;
-    let (username, password) = (login.user.as_str(), login.password.as_str());
-    client.respond(&PasswordParams { username, password, uri, method: "GET", body: Some(&[]) }).ok()
+fn challenges(response: &Response<Incoming>) -> Vec<&str> {
+    response.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok()).collect()
 }
 
 async fn hand_on(response: Response<Incoming>, sender: &SyncSender<Result<Bytes, Fault>>, gone: &AtomicBool) {

@@ -1,6 +1,7 @@
 //! Cameras on the network, by the program itself: RTSP by `retina`, Motion JPEG over HTTP by `hyper`, each on a thread of its own.
 
 mod address;
+mod ask;
 mod camera;
 mod fed;
 mod h264;
@@ -9,16 +10,18 @@ mod rtsp;
 
 pub(super) use camera::NetworkCamera;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::child::WATCH;
 use super::{Fault, SourceOptions};
+use edge_seg_model::contained;
 
 /// What happens on a thread that receives: it ends when the camera does, or nobody listens any more.
 struct Reception {
@@ -33,7 +36,10 @@ impl Reception {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let flag = gone.clone();
         let body = move || {
-            runtime.block_on(work(flag));
+            // A panic in a task beside the work is its own end, and is no more to be read on stderr than one of the work.
+            if let Err(panic) = contained(|| runtime.block_on(work(flag))) {
+                tracing::debug!("what receives from a camera panicked: {panic}");
+            }
             // A name that is being looked up is not waited for.
             runtime.shutdown_background();
         };
@@ -63,6 +69,16 @@ async fn unless_gone<T>(gone: &AtomicBool, work: impl Future<Output = T>) -> Opt
     }
 }
 
+/// What a library makes of a camera's answers; its panic becomes a fault.
+async fn unless_panics<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    let mut work = pin!(work);
+    let unread = |panic: String| {
+        tracing::debug!("a library panicked over what a camera sent: {panic}");
+        Fault::Camera { status: None, said: "what the camera answers could not be read".into() }
+    };
+    poll_fn(|context| contained(|| work.as_mut().poll(context)).unwrap_or_else(|panic| Poll::Ready(Err(unread(panic))))).await
+}
+
 /// What the other thread sends; none if it has ended, or the program stops.
 fn receive<T>(receiver: &Receiver<T>, options: &SourceOptions) -> Result<Option<T>, Fault> {
     let start = Instant::now();
@@ -81,3 +97,32 @@ fn receive<T>(receiver: &Receiver<T>, options: &SourceOptions) -> Result<Option<
 
 /// How long a camera may take to take leave.
 const LEAVE: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::sync_channel;
+
+    #[test]
+    fn a_library_that_panics_over_an_answer_is_a_fault_and_the_thread_ends() {
+        let (sender, told) = sync_channel(2);
+        let reception = Reception::start("test", move |_| async move {
+            let second = async {
+                tokio::task::yield_now().await;
+                let answer: Option<()> = std::hint::black_box(None);
+                answer.ok_or(()).unwrap();
+                Ok(())
+            };
+            let _ = sender.send(unless_panics(async { Ok(()) }).await);
+            let _ = sender.send(unless_panics(second).await);
+            let _ = tokio::spawn(async { panic!("beside the work") }).await;
+            panic!("the work itself");
+        });
+        let reception = reception.unwrap();
+        assert!(told.recv().unwrap().is_ok());
+        let said = told.recv().unwrap().unwrap_err().to_string();
+        assert!(said.contains("what the camera answers could not be read"), "{said}");
+        drop(reception);
+        assert!(told.recv().is_err());
+    }
+}
