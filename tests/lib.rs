@@ -157,6 +157,6 @@ impl From<Output> for Ended {
 /// If it cannot be started, or tells what the schema does not say.
 pub fn edge_seg(folder: &Path, arguments: &[&str]) -> Ended {
     let ended: Ended = Command::new(binary("edge-seg")).current_dir(folder).args(arguments).output().expect("edge-seg starts").into();
-    schema::check_lines(arguments, &ended);
+    schema::check_lines(arguments, &ended.stdout);
     ended
 }

@@ -17,7 +17,7 @@ pub fn check(kind: &str, value: &Value) {
 ///
 /// # Panics
 /// As [`check`].
-pub fn check_lines(arguments: &[&str], ended: &crate::Ended) {
+pub fn check_lines(arguments: &[&str], stdout: &str) {
     let kind = match arguments {
         ["eval", task @ ("segmentation" | "video" | "tags" | "caption" | "examples" | "quantization" | "compare"), ..] => {
             format!("eval-{task}")
@@ -26,10 +26,10 @@ pub fn check_lines(arguments: &[&str], ended: &crate::Ended) {
         _ => return,
     };
     // A film on stdout stands in place of lines.
-    if ended.stdout.starts_with("YUV4MPEG2") {
+    if stdout.starts_with("YUV4MPEG2") {
         return;
     }
-    for line in ended.stdout.lines().filter(|line| line.starts_with('{')) {
+    for line in stdout.lines().filter(|line| line.starts_with('{')) {
         check(&kind, &serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line:?}")));
     }
 }

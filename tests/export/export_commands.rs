@@ -11,7 +11,7 @@ fn export(folder: &Path, arguments: &[&str]) -> Ended {
     let mut command = Command::new(binary("edge-seg-export"));
     command.current_dir(folder).args(arguments).env_remove("EDGE_SEG_TRAINER_VENV");
     let ended = command.output().expect("edge-seg-export starts").into();
-    schema::check_lines(arguments, &ended);
+    schema::check_lines(arguments, &ended.stdout);
     ended
 }
 

@@ -175,7 +175,7 @@ fn wrong_options_are_refused_with_what_is_accepted() {
         (vec!["--tags", "cat", "--size", "3"], "16 to 8192"),
         (vec!["--tags", "cat", "--threads", "0"], "1 to 1024"),
         (vec!["--tags", "cat", "--model", "nowhere.esb"], "nowhere.esb: No such file or directory (os error 2); try: without --model"),
-        (vec!["--tags", "cat, -wall"], "found \"-wall\"; try: --background-words \"wall\""),
+        (vec!["--tags", "cat, -wall"], "what is to be left out is a background word (--background-words), found \"-wall\""),
         (vec![], "--tags"),
     ] {
         let ended = edge_seg(folder.path(), &[vec!["segment", text(&cat)], arguments].concat());
