@@ -27,11 +27,18 @@
 //! | `mini` | the model of [`Session::built_in`], 31 MB in the program | yes |
 //! | `v4l2` | cameras through Video4Linux, `v4l2:///dev/video0` in [`source::open_source`] | yes |
 //! | `displays` | small displays on SPI and I²C in [`sink::open_screen`] | yes |
+//! | `network` | cameras over RTSP, and Motion JPEG over HTTP, without `ffmpeg` in [`source::open_source`] | yes |
 //! | `service` | MQTT and webhooks as sinks | yes |
 //! | `program` | the command line of the program `edge-seg`, of no use to a library | yes |
 //! | `cuda`, or one of `cuda-12020`, `cuda-12060`, `cuda-13000` | NVIDIA GPUs, for a driver of that release of CUDA or a later one | no |
 //!
 //! Without any, pictures, video, rules and signed bundles of one's own work all the same.
+//!
+//! # The panic hook
+//!
+//! Engine and decoders give up on some inputs by panics, which are caught and become errors. So that they are not on stderr as well, the
+//! first session or picture wraps the process's panic hook: it is silent for these, and calls the hook that was there for all others. A
+//! program that sets a hook of its own does so before, or is told of these too.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 

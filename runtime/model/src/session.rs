@@ -192,7 +192,10 @@ impl Session {
     }
 
     /// Runs `work`, which uses rayon, on this caller's share of the threads.
-    pub fn on_threads<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the system starts no more threads.
+    pub fn on_threads<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R> {
         self.threads.install(work)
     }
 
@@ -320,7 +323,7 @@ impl Session {
                 true
             })
         };
-        let found = self.threads.call(|| self.find_until(frame, words, &asked));
+        let found = self.threads.call(|| self.find_until(frame, words, &asked)).flatten();
         match panicked.into_inner() {
             Some(panic) => resume_unwind(panic),
             None => found,
@@ -396,7 +399,7 @@ impl Session {
             let encoder = self.text()?;
             let one = |word: &&'a str| if stop() { Ok(None) } else { Ok(Some((*word, self.embed_word(encoder, word)?))) };
             let embed = || words.par_iter().map(one).collect::<Result<Option<Vec<_>>>>();
-            let Some(made) = self.threads.install(embed)? else { return Ok(None) };
+            let Some(made) = self.threads.install(embed)?? else { return Ok(None) };
             if let Some(files) = &self.word_files
                 && let Err(fault) = files.add(made.iter().map(|(word, row)| (*word, row.as_slice())))
             {
@@ -456,7 +459,7 @@ impl Session {
             let start = Instant::now();
             let input = prepare(&frame.pixels, &self.bundle.manifest().image, size_px)?;
             self.encode_prepared(&input, start.elapsed())
-        })
+        })?
     }
 
     fn encode_prepared(&self, input: &Input, prepare: Duration) -> Result<Encoded> {
@@ -487,7 +490,7 @@ impl Session {
     /// # Errors
     /// As [`Self::masks`].
     pub fn score(&self, encoded: &Encoded, bank: &TagBank, background: Background) -> Result<ScoreGrid> {
-        self.threads.install(|| score(&encoded.grid, bank, Scoring::from(self.bundle.manifest()), background))
+        self.threads.install(|| score(&encoded.grid, bank, Scoring::from(self.bundle.manifest()), background))?
     }
 
     /// How well each class fits an embedded frame as a whole, in 0..1; what reaches the manifest's `tag_threshold` counts as seen. `[classes]`
@@ -495,7 +498,7 @@ impl Session {
     /// # Errors
     /// As [`score_tags`].
     pub fn tag_scores(&self, encoded: &Encoded, words: &WordList, kind: TagScore) -> Result<Vec<f32>> {
-        self.threads.install(|| score_tags(kind, &encoded.grid, words.bank(), None, self.bundle.manifest().into()))
+        self.threads.install(|| score_tags(kind, &encoded.grid, words.bank(), None, self.bundle.manifest().into()))?
     }
 
     /// Scores an embedded frame against a bank and draws the masks.
@@ -504,7 +507,7 @@ impl Session {
     /// [`Error::Tensor`] if the frame is not the one that was encoded or the bank is another model's, [`Error::Option`] if the background
     /// is out of range.
     pub fn masks(&self, frame: &Frame, encoded: &Encoded, bank: &TagBank, background: Background) -> Result<Segmentation> {
-        self.threads.call(|| self.masks_in_call(frame, encoded, bank, background))
+        self.threads.call(|| self.masks_in_call(frame, encoded, bank, background))?
     }
 
     fn masks_in_call(&self, frame: &Frame, encoded: &Encoded, bank: &TagBank, background: Background) -> Result<Segmentation> {
@@ -519,7 +522,7 @@ impl Session {
         let labels = self.threads.install(|| match self.refinement {
             Refinement::None => LabelMap::from_scores(&scores, &encoded.placement),
             Refinement::Guided => LabelMap::refined(&scores, &encoded.placement, &frame.pixels),
-        })?;
+        })??;
         let timings = Timings { score: scored - start, mask: scored.elapsed(), ..encoded.timings };
         let (sequence, timestamp, names) = (frame.sequence, frame.timestamp, bank.shared_names());
         Ok(Segmentation { sequence, timestamp, labels, scores, timings, backend: encoded.backend, names })
@@ -530,7 +533,7 @@ impl Session {
     /// # Errors
     /// As [`Self::encode`] and [`Self::masks`].
     pub fn segment(&self, frame: &Frame, bank: &TagBank, background: Background) -> Result<Segmentation> {
-        self.threads.call(|| self.segment_in_call(frame, bank, background))
+        self.threads.call(|| self.segment_in_call(frame, bank, background))?
     }
 
     fn segment_in_call(&self, frame: &Frame, bank: &TagBank, background: Background) -> Result<Segmentation> {

@@ -33,7 +33,7 @@ fn open_in_time(path: &Path) -> std::io::Result<Option<File>> {
     let (sender, opened) = channel();
     let path = path.to_owned();
     // Nothing but a writer ends the call: its thread may outlast this one's patience.
-    std::thread::spawn(move || sender.send(File::open(path)));
+    std::thread::Builder::new().name("edge-seg open".into()).spawn(move || sender.send(File::open(path)))?;
     opened.recv_timeout(WRITER_WAIT).map_or(Ok(None), |file| file.map(Some))
 }
 

@@ -40,9 +40,13 @@ mod watched;
 mod y4m;
 
 pub use crate::fault::Fault;
+use open::Stop;
 pub(crate) use open::redacted_address;
 pub use open::{Notice, Pace, SourceOptions, VideoDecoder, open_source, redacted};
 pub use pixels::{Layout, Matrix, PixelFormat, Range, YuvDecoder};
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::Result;
 use edge_seg_model::Frame;
@@ -72,6 +76,12 @@ pub trait Source: Send {
     fn is_live(&self) -> bool {
         false
     }
+
+    /// What has a read end soon, and this source alone, once it is set: a session on video sets it to let the source go. None where no
+    /// read takes long.
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        None
+    }
 }
 
 impl<S: Source + ?Sized> Source for Box<S> {
@@ -89,5 +99,9 @@ impl<S: Source + ?Sized> Source for Box<S> {
 
     fn is_live(&self) -> bool {
         (**self).is_live()
+    }
+
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        (**self).stop_flag()
     }
 }

@@ -102,6 +102,25 @@ pub enum Notice {
     },
 }
 
+impl Notice {
+    /// Tells the log.
+    pub fn log(self) {
+        match self {
+            Self::Lost { why, retry_in } => {
+                let why = why.map_or_else(|| "the source ended".into(), |e| e.to_string());
+                tracing::warn!("{why}; opening it again in {:.1} s", retry_in.as_secs_f64());
+            }
+            Self::Stalled { after } => tracing::warn!("no frame for {:.1} s; waiting for the pipe", after.as_secs_f64()),
+            Self::Back => tracing::info!("the source is back"),
+            Self::Damaged { sequence, count, why } => tracing::warn!("frame {sequence} is left out: {why} ({count} so far)"),
+            Self::OtherTransport { why, transport } => tracing::warn!("no frame by TCP: {why}; trying {transport}"),
+            Self::Decoding { by } => tracing::info!("pictures are decoded by {by}"),
+            Self::Incomplete { by, said } => tracing::warn!("pictures may be damaged or missing: {by} says: {said}"),
+            Self::Skipped { why } => tracing::warn!("passed over: {why}"),
+        }
+    }
+}
+
 /// How a source is read.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -118,13 +137,41 @@ pub struct SourceOptions {
     pub decoder: VideoDecoder,
     /// Files, pictures and folders start again at their end.
     pub repeat: bool,
-    /// Set to end the source from another thread.
+    /// Set to end the source from another thread, and all others that are opened with this flag.
     pub stop: Arc<AtomicBool>,
-    /// Is told what happens meanwhile.
+    /// Is told what happens meanwhile; the log is, unless somebody else is given.
     pub notify: Arc<dyn Fn(Notice) + Send + Sync>,
+    /// Of one source: what ends it alone.
+    own_stop: Arc<AtomicBool>,
+}
+
+/// What ends a source: its options' flag, which it may share, or its own.
+#[derive(Clone)]
+pub(super) struct Stop {
+    shared: Arc<AtomicBool>,
+    own: Arc<AtomicBool>,
+}
+
+impl Stop {
+    pub fn is_set(&self) -> bool {
+        self.shared.load(Ordering::Relaxed) || self.own.load(Ordering::Relaxed)
+    }
+
+    /// What [`Source::stop_flag`] answers.
+    pub fn flag(&self) -> Option<Arc<AtomicBool>> {
+        Some(self.own.clone())
+    }
 }
 
 impl SourceOptions {
+    pub(super) fn stop(&self) -> Stop {
+        Stop { shared: self.stop.clone(), own: self.own_stop.clone() }
+    }
+
+    pub(super) fn stopped(&self) -> bool {
+        self.stop().is_set()
+    }
+
     /// The same with another [`pace`](Self::pace).
     pub fn with_pace(self, pace: Pace) -> Self {
         Self { pace, ..self }
@@ -176,7 +223,8 @@ impl Default for SourceOptions {
             decoder: VideoDecoder::Auto,
             repeat: false,
             stop: Arc::default(),
-            notify: Arc::new(|_| {}),
+            notify: Arc::new(|notice| notice.log()),
+            own_stop: Arc::default(),
         }
     }
 }
@@ -207,6 +255,7 @@ const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:P
 /// # Errors
 /// [`Error::Source`] if the name is wrong or a program is missing, [`Io`](edge_seg_model::Error::Io) if a file cannot be opened.
 pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>> {
+    let options = &SourceOptions { own_stop: Arc::default(), ..options.clone() };
     let fail = |fault: Fault| Error::Source { uri: redacted(uri), fault };
     if uri.is_empty() {
         return Err(Error::Source { uri: "source".into(), fault: Fault::name(EXPECTED, "an empty name") });
@@ -227,7 +276,7 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             let (uri, inner) = (redacted(uri), options.clone());
             return Ok(Box::new(Reconnecting::new(options.clone(), move || {
                 let camera = NetworkCamera::new(address.clone(), &inner, &learnt);
-                Ok(Box::new(OpenCamera { uri: uri.clone(), stop: inner.stop.clone(), camera }))
+                Ok(Box::new(OpenCamera { uri: uri.clone(), stop: inner.stop(), camera }))
             })));
         }
         #[cfg(not(feature = "network"))]
@@ -276,7 +325,7 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
                 rate: query.fps()?.unwrap_or((30, 1)),
                 frames: query.number("frames")?,
                 live: options.pace != Pace::Every,
-                stop: options.stop.clone(),
+                stop: options.stop(),
                 sequence: 0,
                 start: Instant::now(),
             }))
@@ -342,7 +391,7 @@ fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn 
         .map_err(|fault| Error::Source { uri: redacted(uri), fault })?;
     let read = Box::new(move |frame: &mut Frame| Ok((child.read(frame)?, child.rate())));
     let decoder = Some(ffmpeg::PROGRAM.name);
-    Ok(Box::new(Stream { uri: redacted(uri), live, stop: options.stop.clone(), rate: None, decoder, read }))
+    Ok(Box::new(Stream { uri: redacted(uri), live, stop: options.stop(), rate: None, decoder, read }))
 }
 
 /// A text without the passwords of the addresses in it, for messages: what comes before the last `@` of an address, whatever it
@@ -449,7 +498,7 @@ pub(super) type ReadFrame = dyn FnMut(&mut Frame) -> Result<(bool, Option<Rate>)
 struct Stream {
     uri: String,
     live: bool,
-    stop: Arc<AtomicBool>,
+    stop: Stop,
     rate: Option<Rate>,
     decoder: Option<&'static str>,
     read: Box<ReadFrame>,
@@ -461,7 +510,7 @@ fn stream(
     options: &SourceOptions,
     read: impl FnMut(&mut Frame) -> Result<(bool, Option<Rate>), Fault> + Send + 'static,
 ) -> Result<Box<dyn Source>> {
-    Ok(Box::new(Stream { uri: redacted(uri), live, stop: options.stop.clone(), rate: None, decoder: None, read: Box::new(read) }))
+    Ok(Box::new(Stream { uri: redacted(uri), live, stop: options.stop(), rate: None, decoder: None, read: Box::new(read) }))
 }
 
 /// A stream that cannot be opened again, and is watched where it may stall.
@@ -477,7 +526,7 @@ fn pipe(
 impl Source for Stream {
     fn read(&mut self, frame: &mut Frame) -> Result<bool> {
         match (self.read)(frame) {
-            _ if self.stop.load(Ordering::Relaxed) => Ok(false),
+            _ if self.stop.is_set() => Ok(false),
             Ok((more, rate)) => {
                 self.rate = rate;
                 Ok(more)
@@ -497,13 +546,17 @@ impl Source for Stream {
     fn is_live(&self) -> bool {
         self.live
     }
+
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        self.stop.flag()
+    }
 }
 
 /// A camera on the network, as a source.
 #[cfg(feature = "network")]
 struct OpenCamera {
     uri: String,
-    stop: Arc<AtomicBool>,
+    stop: Stop,
     camera: NetworkCamera,
 }
 
@@ -511,7 +564,7 @@ struct OpenCamera {
 impl Source for OpenCamera {
     fn read(&mut self, frame: &mut Frame) -> Result<bool> {
         match self.camera.read(frame) {
-            _ if self.stop.load(Ordering::Relaxed) => Ok(false),
+            _ if self.stop.is_set() => Ok(false),
             read => read.map_err(|fault| Error::Source { uri: self.uri.clone(), fault }),
         }
     }
@@ -526,6 +579,10 @@ impl Source for OpenCamera {
 
     fn is_live(&self) -> bool {
         true
+    }
+
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        self.stop.flag()
     }
 }
 

@@ -2,7 +2,6 @@
 //! processors on boards do, are read through GStreamer: the crate here has no streams of that kind.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use linuxvideo::format::{FrameSizes, PixFormat, PixelFormat as FourCc};
@@ -232,7 +231,7 @@ impl V4l2Stream {
         for _ in 0..MAX_DAMAGED {
             let waiting = Instant::now();
             while self.stream.will_block()? {
-                if self.options.stop.load(Ordering::Relaxed) {
+                if self.options.stopped() {
                     return Ok(false);
                 }
                 if waiting.elapsed() > self.options.stall {
