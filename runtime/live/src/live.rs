@@ -149,7 +149,11 @@ impl Live {
             let fault = Fault::Stream { place: "end".into(), expected: "a read that returns".into(), found: found.into() };
             return Err(Error::Source { uri: "source".into(), fault });
         }
-        self.pipeline.panic().map_or(finished, Err)
+        let Some(panic) = self.pipeline.panic() else { return finished };
+        if let Err(error) = finished {
+            tracing::error!("{error}");
+        }
+        Err(panic)
     }
 
     fn finish_sinks(&mut self) -> Result<()> {

@@ -19,7 +19,9 @@ use crate::input::{Input, Placement, prepare};
 use crate::options::{Options, Refinement, Timings};
 use crate::score::{Background, Scoring, TagScore, score, score_tags};
 use crate::word_list::WordList;
-use crate::words::{Class, Languages, Meaning, TagBank, WordFiles, WordTokenizer, check_word, english_of, meaning, meanings, parse_words};
+use crate::words::{
+    Class, Languages, Meaning, TagBank, WordFiles, WordTokenizer, check_classes, check_word, english_of, meaning, meanings, parse_words,
+};
 use crate::{Error, Frame, LabelMap, PatchGrid, Result, ScoreGrid, UnitRows};
 use edge_seg_bundle::Bundle;
 
@@ -271,8 +273,9 @@ impl Session {
     /// As [`Self::words`], of classes and words for what is to be left out.
     ///
     /// # Errors
-    /// As [`Self::tag_bank`].
+    /// As [`check_classes`], but that there may be none, [`Error::Words`] if a class is without words, and as [`Self::tag_bank`].
     pub fn word_list(&self, classes: Vec<Class>, left_out: Vec<String>) -> Result<WordList> {
+        let classes = listed(classes)?;
         let bank = self.tag_bank(&classes, &left_out)?;
         Ok(self.list(classes, left_out, bank))
     }
@@ -281,8 +284,9 @@ impl Session {
     /// thousands of words take minutes.
     ///
     /// # Errors
-    /// As [`Self::tag_bank`].
+    /// As [`Self::word_list`].
     pub fn word_list_until(&self, classes: Vec<Class>, left_out: Vec<String>, stop: impl Fn() -> bool + Sync) -> Result<Option<WordList>> {
+        let classes = listed(classes)?;
         let bank = self.tag_bank_until(&classes, &left_out, &stop)?;
         Ok(bank.map(|bank| self.list(classes, left_out, bank)))
     }
@@ -564,6 +568,18 @@ impl Session {
     }
 }
 
+/// Classes that a list of words can be made of, if any.
+fn listed(classes: Vec<Class>) -> Result<Vec<Class>> {
+    if classes.is_empty() {
+        return Ok(classes);
+    }
+    let classes = check_classes("words", classes)?;
+    match classes.iter().find(|class| class.words.is_empty()) {
+        Some(class) => Err(Error::words("words", "a word or more of each class", format!("none of {:?}", class.name))),
+        None => Ok(classes),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -714,6 +730,33 @@ mod tests {
         let classes = (0..70_000).map(|n| Class::word(format!("a word {n}"))).collect();
         let said = session.word_list(classes, vec![]).unwrap_err().to_string();
         assert!(said.contains("at most 65535 classes") && session.words.lock().is_empty(), "{said}");
+    }
+
+    #[test]
+    fn a_map_of_more_labels_than_pixels_has_no_class_beyond_the_picture() {
+        let session = session();
+        let words = session.words("cat").unwrap();
+        let mut found = session.find(&Frame::still(image::RgbImage::new(8, 8)), &words).unwrap();
+        found.labels.labels = vec![1; 64 * 450];
+        assert_eq!(found.classes()[0].share(), 1.0);
+    }
+
+    #[test]
+    fn many_words_are_told_by_the_first() {
+        let words = (0..60).map(|n| format!("w{n}")).collect::<Vec<_>>().join(",");
+        let said = session().words(&words).unwrap().with_threshold("nothing", 0.5).unwrap_err().to_string();
+        assert!(said.contains("w19 and 40 more, found \"nothing\"") && said.len() < 200, "{said}");
+    }
+
+    #[test]
+    fn a_list_of_classes_is_held_to_what_a_line_of_words_is() {
+        let session = session();
+        let refused = |classes: Vec<Class>| session.word_list(classes, vec![]).unwrap_err().to_string();
+        assert!(refused(vec![Class::word("cat"), Class::word("Cat")]).contains("each class once"));
+        let bare = || vec![Class { name: "cat".into(), words: vec![] }];
+        assert!(refused(bare()).contains("expected a word or more of each class, found none of \"cat\""), "{}", refused(bare()));
+        assert!(session.word_list_until(bare(), vec![], || false).is_err());
+        assert!(session.word_list(vec![], vec!["wall".into()]).unwrap().names().is_empty(), "what is shown may come later");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Words as a program asks for them in one line.
 
+use crate::text::shown_names;
 use crate::words::{Class, Gate, TagBank, same_name};
 use crate::{Background, Error, Example, Result};
 
@@ -62,7 +63,7 @@ impl WordList {
         let same = |class: &Class| same_name(&class.name, name);
         let at = self.classes.iter().position(same).ok_or_else(|| Error::Words {
             place: "words".into(),
-            expected: format!("one of {}", self.names().join(", ")),
+            expected: format!("one of {}", shown_names(self.names())),
             found: format!("{name:?}"),
         })?;
         let mut gates = self.bank.gates().to_vec();

@@ -4,6 +4,7 @@ use parking_lot::{ReentrantMutex, ReentrantMutexGuard, RwLock};
 
 use super::word::{Word, WordSpec, settle};
 use crate::{Error, Result};
+use edge_seg_model::text::shown_names;
 use edge_seg_model::{Background, Class, Gate, Meaning, Session, TagBank, WordList, same_name};
 
 /// Words with their embeddings, and their background.
@@ -279,8 +280,11 @@ pub fn keep_examples(old: &[Word], mut specs: Vec<WordSpec>) -> Vec<WordSpec> {
 /// A name that none of the current words has.
 pub(crate) fn unknown(words: &[Word], name: &str) -> Error {
     let names: Vec<_> = words.iter().map(|word| word.name.as_str()).collect();
-    let expected =
-        if names.is_empty() { "no name, as there are no words".into() } else { format!("one of the current words: {}", names.join(", ")) };
+    let expected = if names.is_empty() {
+        "no name, as there are no words".into()
+    } else {
+        format!("one of the current words: {}", shown_names(&names))
+    };
     Error::words("words", expected, format!("{name:?}"))
 }
 

@@ -60,10 +60,10 @@ impl TagBank {
             spans.push(next..next + class.words.len());
             next += class.words.len();
         }
-        if next + background_words != words.rows() {
+        if next.checked_add(background_words) != Some(words.rows()) {
             return Err(Error::Tensor {
                 what: "tag bank".into(),
-                expected: format!("{} rows", next + background_words),
+                expected: format!("{next} rows of words and {background_words} of background words"),
                 found: words.rows().to_string(),
             });
         }

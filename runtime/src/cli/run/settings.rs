@@ -61,10 +61,13 @@ pub struct Settings {
     pub log: LogArgs,
 }
 
+/// Longest file of settings that is read; it may hold words.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+
 impl Settings {
     /// A file's settings.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = edge_seg_model::read_text(path)?;
+        let text = edge_seg_model::text::read_text_within(path, MAX_FILE_BYTES)?;
         toml::from_str(&text).map_err(|e| {
             let hint = nearest(e.message()).map(|hint| format!("\n{hint}")).unwrap_or_default();
             anyhow!("{}: {}{hint}", path.display(), e.to_string().trim_end())
