@@ -52,8 +52,9 @@ pub use edge_seg_model::Error as ModelError;
 #[doc(inline)]
 pub use edge_seg_model::{
     Background, Channels, Class, Encoded, Example, Extent, FoundClass, Frame, Gate, LabelMap, Language, Languages, Meaning, Options,
-    PatchGrid, Placement, Refinement, ScoreGrid, Segmentation, Session, TagBank, TagScore, Timings, Translation, UnitRows, WordList,
-    check_classes, decode_picture, expand_inputs, parse_tags, parse_words, read_damaged_picture, read_picture, read_tags_file, score_tags,
+    PatchGrid, Placement, Refinement, ScoreGrid, Scoring, Segmentation, Session, TagBank, TagScore, Timings, Translation, UnitRows,
+    WordList, check_classes, decode_picture, expand_inputs, parse_tags, parse_words, read_damaged_picture, read_picture, read_tags_file,
+    score_tags,
 };
 pub use edge_seg_model::{image, ndarray};
 
@@ -108,7 +109,7 @@ pub mod live {
     #[doc(inline)]
     pub use edge_seg_live::{Live, LiveWords};
     #[doc(inline)]
-    pub use edge_seg_model::propagation::{Propagation, PropagationOptions};
+    pub use edge_seg_model::propagation::{Motion, Movement, Propagation, PropagationOptions, Propagator};
 }
 
 /// Privacy: what some words cover never leaves, in video by [`LiveOptions::with_hide`](live::LiveOptions::with_hide), in a picture by
@@ -160,8 +161,9 @@ pub mod region {
 pub mod rules {
     #[doc(inline)]
     pub use edge_seg_live::rules::{
-        Amount, Anchor, Change, Condition, Confirm, Departure, Event, EventKind, Line, LocalClock, Machine, Measured, Normal, Place,
-        Profile, Rule, RuleBook, Tally, TallyPlace, Test, ThingTest, Timing, Unit, Unusual, Watcher, Way, Zone, brightness,
+        Amount, Anchor, Change, Condition, Confirm, Departure, Event, EventKind, Line, LocalClock, LocalTime, Machine, Measured, Normal,
+        Place, Profile, Rule, RuleBook, Tally, TallyPlace, Test, ThingTest, Timing, Unit, Unusual, Watcher, Way, Zone, ZoneMask,
+        brightness,
     };
 }
 

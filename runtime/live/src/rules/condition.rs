@@ -9,6 +9,7 @@ pub const PRESENT_SHARE: f64 = 0.001;
 /// What a rule waits for.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Raw")]
+#[non_exhaustive]
 pub enum Condition {
     /// A word measured in a frame.
     Word {
@@ -57,6 +58,7 @@ pub struct Unusual {
 
 /// What must hold of a word.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum Test {
     /// Its share of the picture or zone is this or more, in 0..1.
     ShareAbove(f64),

@@ -11,6 +11,7 @@ use edge_seg_model::render::{ClassReport, HiddenReport, MaskReport, MaskStyle, M
 
 /// What is told of a frame, as one JSON line.
 #[derive(Default, Serialize)]
+#[non_exhaustive]
 pub struct FrameReport {
     /// The frame's number in its source.
     pub sequence: u64,

@@ -27,6 +27,7 @@ use edge_seg_model::{Frame, is_picture};
 
 /// What happens when frames come faster than they can be segmented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Pace {
     /// `Live` for cameras and network streams, `Every` for everything else.
     #[default]

@@ -79,7 +79,8 @@ impl std::fmt::Debug for LabelMap {
 }
 
 impl LabelMap {
-    /// Upsamples the logits bilinearly to the frame's own pixels and keeps the largest of each.
+    /// Upsamples the logits bilinearly to the frame's own pixels and keeps the largest of each, by the threads of the rayon pool that it is
+    /// called in, or else by rayon's global ones: [`Session::on_threads`](crate::Session::on_threads) keeps to the session's.
     ///
     /// # Errors
     /// [`Error::Tensor`] if the scores are not those of this placement.
