@@ -742,6 +742,12 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_is_told_in_a_line() {
+        let told = format!("{:?}", session().bundle().manifest());
+        assert!(told.starts_with("Manifest { \"mini\" ") && told.len() < 150, "{told}");
+    }
+
+    #[test]
     fn many_words_are_told_by_the_first() {
         let words = (0..60).map(|n| format!("w{n}")).collect::<Vec<_>>().join(",");
         let said = session().words(&words).unwrap().with_threshold("nothing", 0.5).unwrap_err().to_string();
