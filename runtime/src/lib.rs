@@ -27,11 +27,18 @@
 //! | `mini` | the model of [`Session::built_in`], 31 MB in the program | yes |
 //! | `v4l2` | cameras through Video4Linux, `v4l2:///dev/video0` in [`source::open_source`] | yes |
 //! | `displays` | small displays on SPI and I²C in [`sink::open_screen`] | yes |
+//! | `network` | cameras over RTSP, and Motion JPEG over HTTP, without `ffmpeg` in [`source::open_source`] | yes |
 //! | `service` | MQTT and webhooks as sinks | yes |
 //! | `program` | the command line of the program `edge-seg`, of no use to a library | yes |
 //! | `cuda`, or one of `cuda-12020`, `cuda-12060`, `cuda-13000` | NVIDIA GPUs, for a driver of that release of CUDA or a later one | no |
 //!
 //! Without any, pictures, video, rules and signed bundles of one's own work all the same.
+//!
+//! # The panic hook
+//!
+//! Engine and decoders give up on some inputs by panics, which are caught and become errors. So that they are not on stderr as well, the
+//! first session or picture wraps the process's panic hook: it is silent for these, and calls the hook that was there for all others. A
+//! program that sets a hook of its own does so before, or is told of these too.
 #![forbid(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 
@@ -45,8 +52,9 @@ pub use edge_seg_model::Error as ModelError;
 #[doc(inline)]
 pub use edge_seg_model::{
     Background, Channels, Class, Encoded, Example, Extent, FoundClass, Frame, Gate, LabelMap, Language, Languages, Meaning, Options,
-    PatchGrid, Placement, Refinement, ScoreGrid, Segmentation, Session, TagBank, TagScore, Timings, Translation, UnitRows, WordList,
-    check_classes, decode_picture, expand_inputs, parse_tags, parse_words, read_damaged_picture, read_picture, read_tags_file, score_tags,
+    PatchGrid, Placement, Refinement, ScoreGrid, Scoring, Segmentation, Session, TagBank, TagScore, Timings, Translation, UnitRows,
+    WordList, check_classes, decode_picture, expand_inputs, parse_tags, parse_words, read_damaged_picture, read_picture, read_tags_file,
+    score_tags,
 };
 pub use edge_seg_model::{image, ndarray};
 
@@ -101,7 +109,7 @@ pub mod live {
     #[doc(inline)]
     pub use edge_seg_live::{Live, LiveWords};
     #[doc(inline)]
-    pub use edge_seg_model::propagation::{Propagation, PropagationOptions};
+    pub use edge_seg_model::propagation::{Motion, Movement, Propagation, PropagationOptions, Propagator};
 }
 
 /// Privacy: what some words cover never leaves, in video by [`LiveOptions::with_hide`](live::LiveOptions::with_hide), in a picture by
@@ -153,8 +161,9 @@ pub mod region {
 pub mod rules {
     #[doc(inline)]
     pub use edge_seg_live::rules::{
-        Amount, Anchor, Change, Condition, Confirm, Departure, Event, EventKind, Line, LocalClock, Machine, Measured, Normal, Place,
-        Profile, Rule, RuleBook, Tally, TallyPlace, Test, ThingTest, Timing, Unit, Unusual, Watcher, Way, Zone, brightness,
+        Amount, Anchor, Change, Condition, Confirm, Departure, Event, EventKind, Line, LocalClock, LocalTime, Machine, Measured, Normal,
+        Place, Profile, Rule, RuleBook, Tally, TallyPlace, Test, ThingTest, Timing, Unit, Unusual, Watcher, Way, Zone, ZoneMask,
+        brightness,
     };
 }
 

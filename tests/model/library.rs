@@ -11,7 +11,7 @@ use edge_seg::image::{RgbImage, imageops};
 use edge_seg::live::{FrameReport, KeyFrames, Live, LiveOptions, Propagation, PropagationOptions, SegmentedFrame, Words};
 use edge_seg::rules::{EventKind, RuleBook, Watcher};
 use edge_seg::sink::LiveSink;
-use edge_seg::source::{Rate, Source};
+use edge_seg::source::{Rate, Source, SourceOptions, open_source};
 use edge_seg::trust::{Refusal, Trust};
 use edge_seg::{Error, Frame, Options, Refinement, Result, Session, read_picture};
 use edge_seg_fw::keys::{Password, embed, generate, read_secret, sign, signed_part};
@@ -175,6 +175,22 @@ fn a_session_that_stops_or_is_dropped_has_let_the_camera_go() {
     }
     let seen = Seen::default();
     run(&seen, seen.camera(true, |_, frame| grey(frame)), |_| Ok(false)).unwrap();
+}
+
+#[test]
+fn a_camera_that_is_away_is_let_go() {
+    let session = session();
+    // Nobody listens at this port; the pauses between tries are longer than the patience.
+    for uri in ["rtsp://127.0.0.1:9/stream", "v4l2:///dev/no-such-camera"] {
+        let options = LiveOptions::default().with_patience(Duration::from_secs(20));
+        let camera = open_source(uri, &SourceOptions::default()).unwrap();
+        let mut live = Live::start(session.clone(), camera, "cat", options).unwrap();
+        assert!(live.next_within(Duration::from_secs(2)).is_pending());
+        live.stop().unwrap();
+        let camera = open_source(uri, &SourceOptions::default()).unwrap();
+        drop(Live::start(session.clone(), camera, "cat", patient()).unwrap());
+        assert_eq!(Arc::strong_count(&session), 1, "no thread of {uri} is left");
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub const MANIFEST_MAX_BYTES: usize = 1 << 20;
 pub const ALIGNMENT: usize = 64;
 
 /// What a bundle says of itself. Every key is required unless its type is an `Option`; unknown keys are refused.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// Version of the layout, [`FORMAT`].
@@ -67,6 +67,13 @@ pub struct Manifest {
     pub card: Card,
     /// The blobs, in the order in which they lie in the file.
     pub blobs: Vec<Blob>,
+}
+
+impl std::fmt::Debug for Manifest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { name, variant, serial, templates, blobs, .. } = self;
+        write!(f, "Manifest {{ {name:?} {variant:?}, serial {serial}, {} templates, {} blobs }}", templates.len(), blobs.len())
+    }
 }
 
 /// The image encoder's part of the manifest.

@@ -40,8 +40,13 @@ impl Backoff {
 
 /// Sleeps so long, or until `stop` is set.
 pub(crate) fn sleep_unless(stop: &AtomicBool, pause: Duration) {
+    sleep_until(|| stop.load(Ordering::Relaxed), pause);
+}
+
+/// Sleeps so long, or until `over`.
+pub(crate) fn sleep_until(over: impl Fn() -> bool, pause: Duration) {
     let start = Instant::now();
-    while !stop.load(Ordering::Relaxed) {
+    while !over() {
         let left = pause.saturating_sub(start.elapsed());
         if left.is_zero() {
             break;

@@ -149,7 +149,11 @@ impl Live {
             let fault = Fault::Stream { place: "end".into(), expected: "a read that returns".into(), found: found.into() };
             return Err(Error::Source { uri: "source".into(), fault });
         }
-        self.pipeline.panic().map_or(finished, Err)
+        let Some(panic) = self.pipeline.panic() else { return finished };
+        if let Err(error) = finished {
+            tracing::error!("{error}");
+        }
+        Err(panic)
     }
 
     fn finish_sinks(&mut self) -> Result<()> {
@@ -234,4 +238,51 @@ pub fn run<E: From<Error>>(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::source::Rate;
+    use edge_seg_model::{Frame, Options};
+
+    /// A camera that is away: a read waits until it is told not to.
+    struct Away(Arc<AtomicBool>);
+
+    impl Source for Away {
+        fn read(&mut self, _: &mut Frame) -> Result<bool> {
+            while !self.0.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Ok(false)
+        }
+
+        fn rate(&self) -> Option<Rate> {
+            None
+        }
+
+        fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+            Some(self.0.clone())
+        }
+    }
+
+    #[test]
+    fn a_source_that_waits_is_let_go_by_a_stop_and_by_a_drop() {
+        let session = Arc::new(Session::built_in_with(&Options::default().with_size_px(64)).unwrap());
+        let words = Arc::new(Words::of(session.clone(), &session.words("cat").unwrap()).unwrap());
+        let start = || {
+            let camera = Away(Arc::default());
+            let options = LiveOptions::default().with_patience(Duration::from_secs(20));
+            (camera.0.clone(), Live::start(session.clone(), Box::new(camera) as Box<dyn Source>, words.clone(), options).unwrap())
+        };
+        let (flag, mut live) = start();
+        assert!(live.next_within(Duration::from_millis(50)).is_pending());
+        live.stop().unwrap();
+        assert_eq!(Arc::strong_count(&flag), 1, "the source is gone");
+        let (flag, live) = start();
+        drop(live);
+        assert_eq!(Arc::strong_count(&flag), 1, "the source is gone");
+    }
 }

@@ -17,6 +17,7 @@ pub use crate::error::DeviceFault;
 /// Where the image encoder is asked to run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Device {
     /// The processor.
     #[default]

@@ -43,6 +43,9 @@ impl UnitRows {
     }
 
     /// One row. `[dim]`
+    ///
+    /// # Panics
+    /// If there are no more than `row` rows.
     pub fn row(&self, row: usize) -> &[f32] {
         &self.data[row * self.dim..][..self.dim]
     }
@@ -88,7 +91,8 @@ impl PatchGrid {
     /// # Errors
     /// [`Error::Tensor`] if a length does not fit, or an embedding is zero or not finite.
     pub fn new(rows: usize, cols: usize, dim: usize, patches: Vec<f32>, global: Vec<f32>) -> Result<Self> {
-        if patches.len() != rows * cols * dim || rows * cols == 0 || global.len() != dim {
+        let numbers = rows.checked_mul(cols).and_then(|patches| patches.checked_mul(dim));
+        if numbers != Some(patches.len()) || patches.is_empty() || global.len() != dim {
             return Err(Error::Tensor {
                 what: "patch embeddings".into(),
                 expected: format!("{rows}×{cols} patches and a global one, of {dim} numbers"),
@@ -127,5 +131,25 @@ impl PatchGrid {
     /// The picture's embedding. `[1, dim]`, unit-norm
     pub fn global(&self) -> &UnitRows {
         &self.global
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TagBank;
+
+    #[test]
+    fn counts_beyond_all_numbers_are_refused() {
+        let refused = |rows, cols, dim| PatchGrid::new(rows, cols, dim, vec![1.0; 8], vec![1.0; dim]).unwrap_err().to_string();
+        for (rows, cols) in [((1 << 63) + 1, 2), (2, (1 << 63) + 1), (usize::MAX, usize::MAX), (0, 2)] {
+            let said = refused(rows, cols, 4);
+            assert!(said.contains(&format!("expected {rows}×{cols} patches")), "{said}");
+        }
+        let row = || UnitRows::normalise("row", 2, vec![1.0, 0.0]).unwrap();
+        let said = TagBank::new(&[], usize::MAX, row()).unwrap_err().to_string();
+        assert!(said.contains("found 1"), "{said}");
+        let cat = crate::Class::word("cat");
+        assert!(TagBank::new(&[cat.clone(), cat], usize::MAX, row()).is_err(), "the sum begins anew at 1");
     }
 }

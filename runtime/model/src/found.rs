@@ -54,9 +54,11 @@ impl<'a> FoundClass<'a> {
         self.extent.pixels
     }
 
-    /// Their share of the picture.
+    /// Their share of the picture, in 0..1.
     pub fn share(&self) -> f64 {
-        self.extent.pixels as f64 / self.found.labels.pixels().max(1) as f64
+        // A map of one's own may hold more labels than its size says.
+        let labels = self.found.labels.labels.len() as u64;
+        self.extent.pixels as f64 / self.found.labels.pixels().max(labels).max(1) as f64
     }
 
     /// The smallest box around its mask, in pixels: left, top, width, height; none without pixels.

@@ -19,7 +19,9 @@ use crate::input::{Input, Placement, prepare};
 use crate::options::{Options, Refinement, Timings};
 use crate::score::{Background, Scoring, TagScore, score, score_tags};
 use crate::word_list::WordList;
-use crate::words::{Class, Languages, Meaning, TagBank, WordFiles, WordTokenizer, check_word, english_of, meaning, meanings, parse_words};
+use crate::words::{
+    Class, Languages, Meaning, TagBank, WordFiles, WordTokenizer, check_classes, check_word, english_of, meaning, meanings, parse_words,
+};
 use crate::{Error, Frame, LabelMap, PatchGrid, Result, ScoreGrid, UnitRows};
 use edge_seg_bundle::Bundle;
 
@@ -192,7 +194,10 @@ impl Session {
     }
 
     /// Runs `work`, which uses rayon, on this caller's share of the threads.
-    pub fn on_threads<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the system starts no more threads.
+    pub fn on_threads<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R> {
         self.threads.install(work)
     }
 
@@ -268,8 +273,9 @@ impl Session {
     /// As [`Self::words`], of classes and words for what is to be left out.
     ///
     /// # Errors
-    /// As [`Self::tag_bank`].
+    /// As [`check_classes`], but that there may be none, [`Error::Words`] if a class is without words, and as [`Self::tag_bank`].
     pub fn word_list(&self, classes: Vec<Class>, left_out: Vec<String>) -> Result<WordList> {
+        let classes = listed(classes)?;
         let bank = self.tag_bank(&classes, &left_out)?;
         Ok(self.list(classes, left_out, bank))
     }
@@ -278,8 +284,9 @@ impl Session {
     /// thousands of words take minutes.
     ///
     /// # Errors
-    /// As [`Self::tag_bank`].
+    /// As [`Self::word_list`].
     pub fn word_list_until(&self, classes: Vec<Class>, left_out: Vec<String>, stop: impl Fn() -> bool + Sync) -> Result<Option<WordList>> {
+        let classes = listed(classes)?;
         let bank = self.tag_bank_until(&classes, &left_out, &stop)?;
         Ok(bank.map(|bank| self.list(classes, left_out, bank)))
     }
@@ -320,7 +327,7 @@ impl Session {
                 true
             })
         };
-        let found = self.threads.call(|| self.find_until(frame, words, &asked));
+        let found = self.threads.call(|| self.find_until(frame, words, &asked)).flatten();
         match panicked.into_inner() {
             Some(panic) => resume_unwind(panic),
             None => found,
@@ -403,7 +410,7 @@ impl Session {
             let encoder = self.text()?;
             let one = |word: &&'a str| if stop() { Ok(None) } else { Ok(Some((*word, self.embed_word(encoder, word)?))) };
             let embed = || words.par_iter().map(one).collect::<Result<Option<Vec<_>>>>();
-            let Some(made) = self.threads.install(embed)? else { return Ok(None) };
+            let Some(made) = self.threads.install(embed)?? else { return Ok(None) };
             if let Some(files) = &self.word_files
                 && let Err(fault) = files.add(made.iter().map(|(word, row)| (*word, row.as_slice())))
             {
@@ -463,7 +470,7 @@ impl Session {
             let start = Instant::now();
             let input = prepare(&frame.pixels, &self.bundle.manifest().image, size_px)?;
             self.encode_prepared(&input, start.elapsed())
-        })
+        })?
     }
 
     fn encode_prepared(&self, input: &Input, prepare: Duration) -> Result<Encoded> {
@@ -494,7 +501,7 @@ impl Session {
     /// # Errors
     /// As [`Self::masks`].
     pub fn score(&self, encoded: &Encoded, bank: &TagBank, background: Background) -> Result<ScoreGrid> {
-        self.threads.install(|| score(&encoded.grid, bank, Scoring::from(self.bundle.manifest()), background))
+        self.threads.install(|| score(&encoded.grid, bank, Scoring::from(self.bundle.manifest()), background))?
     }
 
     /// How well each class fits an embedded frame as a whole, in 0..1; what reaches the manifest's `tag_threshold` counts as seen. `[classes]`
@@ -502,7 +509,7 @@ impl Session {
     /// # Errors
     /// As [`score_tags`].
     pub fn tag_scores(&self, encoded: &Encoded, words: &WordList, kind: TagScore) -> Result<Vec<f32>> {
-        self.threads.install(|| score_tags(kind, &encoded.grid, words.bank(), None, self.bundle.manifest().into()))
+        self.threads.install(|| score_tags(kind, &encoded.grid, words.bank(), None, self.bundle.manifest().into()))?
     }
 
     /// Scores an embedded frame against a bank and draws the masks.
@@ -511,7 +518,7 @@ impl Session {
     /// [`Error::Tensor`] if the frame is not the one that was encoded or the bank is another model's, [`Error::Option`] if the background
     /// is out of range.
     pub fn masks(&self, frame: &Frame, encoded: &Encoded, bank: &TagBank, background: Background) -> Result<Segmentation> {
-        self.threads.call(|| self.masks_in_call(frame, encoded, bank, background))
+        self.threads.call(|| self.masks_in_call(frame, encoded, bank, background))?
     }
 
     fn masks_in_call(&self, frame: &Frame, encoded: &Encoded, bank: &TagBank, background: Background) -> Result<Segmentation> {
@@ -526,7 +533,7 @@ impl Session {
         let labels = self.threads.install(|| match self.refinement {
             Refinement::None => LabelMap::from_scores(&scores, &encoded.placement),
             Refinement::Guided => LabelMap::refined(&scores, &encoded.placement, &frame.pixels),
-        })?;
+        })??;
         let timings = Timings { score: scored - start, mask: scored.elapsed(), ..encoded.timings };
         let (sequence, timestamp, names) = (frame.sequence, frame.timestamp, bank.shared_names());
         Ok(Segmentation { sequence, timestamp, labels, scores, timings, backend: encoded.backend, names })
@@ -537,7 +544,7 @@ impl Session {
     /// # Errors
     /// As [`Self::encode`] and [`Self::masks`].
     pub fn segment(&self, frame: &Frame, bank: &TagBank, background: Background) -> Result<Segmentation> {
-        self.threads.call(|| self.segment_in_call(frame, bank, background))
+        self.threads.call(|| self.segment_in_call(frame, bank, background))?
     }
 
     fn segment_in_call(&self, frame: &Frame, bank: &TagBank, background: Background) -> Result<Segmentation> {
@@ -565,6 +572,18 @@ impl Session {
         timings.mask += start.elapsed();
         let (sequence, timestamp, names) = (frame.sequence, frame.timestamp, bank.shared_names());
         Ok(Some(Segmentation { sequence, timestamp, labels, scores, timings, backend: self.backend(), names }))
+    }
+}
+
+/// Classes that a list of words can be made of, if any.
+fn listed(classes: Vec<Class>) -> Result<Vec<Class>> {
+    if classes.is_empty() {
+        return Ok(classes);
+    }
+    let classes = check_classes("words", classes)?;
+    match classes.iter().find(|class| class.words.is_empty()) {
+        Some(class) => Err(Error::words("words", "a word or more of each class", format!("none of {:?}", class.name))),
+        None => Ok(classes),
     }
 }
 
@@ -718,6 +737,39 @@ mod tests {
         let classes = (0..70_000).map(|n| Class::word(format!("a word {n}"))).collect();
         let said = session.word_list(classes, vec![]).unwrap_err().to_string();
         assert!(said.contains("at most 65535 classes") && session.words.lock().is_empty(), "{said}");
+    }
+
+    #[test]
+    fn a_map_of_more_labels_than_pixels_has_no_class_beyond_the_picture() {
+        let session = session();
+        let words = session.words("cat").unwrap();
+        let mut found = session.find(&Frame::still(image::RgbImage::new(8, 8)), &words).unwrap();
+        found.labels.labels = vec![1; 64 * 450];
+        assert_eq!(found.classes()[0].share(), 1.0);
+    }
+
+    #[test]
+    fn a_manifest_is_told_in_a_line() {
+        let told = format!("{:?}", session().bundle().manifest());
+        assert!(told.starts_with("Manifest { \"mini\" ") && told.len() < 150, "{told}");
+    }
+
+    #[test]
+    fn many_words_are_told_by_the_first() {
+        let words = (0..60).map(|n| format!("w{n}")).collect::<Vec<_>>().join(",");
+        let said = session().words(&words).unwrap().with_threshold("nothing", 0.5).unwrap_err().to_string();
+        assert!(said.contains("w19 and 40 more, found \"nothing\"") && said.len() < 200, "{said}");
+    }
+
+    #[test]
+    fn a_list_of_classes_is_held_to_what_a_line_of_words_is() {
+        let session = session();
+        let refused = |classes: Vec<Class>| session.word_list(classes, vec![]).unwrap_err().to_string();
+        assert!(refused(vec![Class::word("cat"), Class::word("Cat")]).contains("each class once"));
+        let bare = || vec![Class { name: "cat".into(), words: vec![] }];
+        assert!(refused(bare()).contains("expected a word or more of each class, found none of \"cat\""), "{}", refused(bare()));
+        assert!(session.word_list_until(bare(), vec![], || false).is_err());
+        assert!(session.word_list(vec![], vec!["wall".into()]).unwrap().names().is_empty(), "what is shown may come later");
     }
 
     #[test]

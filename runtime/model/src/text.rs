@@ -33,11 +33,24 @@ fn open_in_time(path: &Path) -> std::io::Result<Option<File>> {
     let (sender, opened) = channel();
     let path = path.to_owned();
     // Nothing but a writer ends the call: its thread may outlast this one's patience.
-    std::thread::spawn(move || sender.send(File::open(path)));
+    std::thread::Builder::new().name("edge-seg open".into()).spawn(move || sender.send(File::open(path)))?;
     opened.recv_timeout(WRITER_WAIT).map_or(Ok(None), |file| file.map(Some))
 }
 
-pub(crate) fn read_text_within(path: &Path, limit: u64) -> Result<String> {
+/// As [`read_text`], of a file that holds at most so many bytes.
+///
+/// # Errors
+/// As [`read_text`].
+pub fn read_text_within(path: &Path, limit: u64) -> Result<String> {
+    let wrong = |found| Error::words(path.display().to_string(), "text in UTF-8, or in UTF-16 with its mark", found);
+    decode_text(read_bytes_within(path, limit)?).map_err(wrong)
+}
+
+/// The bytes of a text file that holds at most so many, whatever they are. Of what has no end, such as a device, no more are read.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be read, [`Error::Words`] if it holds more.
+pub fn read_bytes_within(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let wrong = |expected: String, found: String| Error::Words { place: path.display().to_string(), expected, found };
     let mut bytes = Vec::new();
     let Some(file) = open_in_time(path).map_err(Error::io(path))? else {
@@ -48,7 +61,7 @@ pub(crate) fn read_text_within(path: &Path, limit: u64) -> Result<String> {
     if bytes.len() as u64 > limit {
         return Err(wrong(format!("at most {limit} bytes of text"), "more".into()));
     }
-    decode_text(bytes).map_err(|found| wrong("text in UTF-8, or in UTF-16 with its mark".into(), found))
+    Ok(bytes)
 }
 
 /// As [`read_text`], of bytes; the error says what they are instead.
@@ -95,6 +108,16 @@ pub fn decode_text(mut bytes: Vec<u8>) -> Result<String, String> {
         return Err("a NUL".into());
     }
     Ok(if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text })
+}
+
+/// Names as errors list them: the first of them, and how many more there are.
+pub fn shown_names<T: AsRef<str>>(names: &[T]) -> String {
+    const MOST: usize = 20;
+    let mut shown = names.iter().take(MOST).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
+    if let Some(more) = names.len().checked_sub(MOST).filter(|more| *more > 0) {
+        shown += &format!(" and {more} more");
+    }
+    shown
 }
 
 /// A line as errors show it: quoted, escaped, not too long.
@@ -152,6 +175,17 @@ mod tests {
     }
 
     #[test]
+    fn of_a_file_without_an_end_no_more_is_read_than_is_taken() {
+        let said = read_text_within(Path::new("/dev/zero"), 1 << 10).unwrap_err().to_string();
+        assert!(said.contains("at most 1024 bytes of text, found more"), "{said}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, b"\xff1\n").unwrap();
+        assert_eq!(read_bytes_within(&path, 3).unwrap(), b"\xff1\n");
+        assert!(read_bytes_within(&path, 2).is_err());
+    }
+
+    #[test]
     fn what_is_no_text_is_named() {
         let cases: [(&[u8], &str); 8] = [
             (b"d\0o\0g\0\n\0", "UTF-16 without its mark"),
@@ -167,6 +201,14 @@ mod tests {
             let error = decode_text(bytes.to_vec()).unwrap_err();
             assert!(error.contains(said), "{bytes:?}: {error}");
         }
+    }
+
+    #[test]
+    fn of_many_names_the_first_are_shown() {
+        let names: Vec<String> = (0..900).map(|n| format!("word {n}")).collect();
+        assert_eq!(shown_names(&names[..2]), "word 0, word 1");
+        assert!(shown_names(&names[..20]).ends_with(", word 19"));
+        assert!(shown_names(&names).ends_with(", word 19 and 880 more"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::text::shown_line;
+use crate::text::{shown_line, shown_names};
 use crate::words::{Class, Gate, TagBank, folded_name};
 use crate::{Background, Error, Example, Result};
 
@@ -71,7 +71,7 @@ impl WordList {
         for (name, gate) in given {
             let at = places.get(&folded_name(name)).ok_or_else(|| Error::Words {
                 place: "words".into(),
-                expected: format!("one of {}", first_of(self.names())),
+                expected: format!("one of {}", shown_names(self.names())),
                 found: shown_line(name),
             })?;
             gates[*at] = gate;
@@ -117,11 +117,4 @@ impl WordList {
     pub fn background(&self) -> Background {
         self.background
     }
-}
-
-/// Names for a line that somebody reads: thousands would hide what else it says.
-fn first_of(names: &[String]) -> String {
-    const FIRST: usize = 20;
-    let more = if names.len() > FIRST { format!(", ... {} in all", names.len()) } else { String::new() };
-    names.iter().take(FIRST).map(String::as_str).collect::<Vec<_>>().join(", ") + &more
 }

@@ -14,6 +14,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use edge_seg_model::text::read_bytes_within;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
@@ -31,13 +32,17 @@ impl std::fmt::Debug for Token {
     }
 }
 
+/// Longest file of a token that is read.
+const MAX_TOKEN_BYTES: u64 = 1 << 16;
+
 impl Token {
     /// Reads a file whose only line is the token.
     ///
     /// # Errors
     /// [`Io`](edge_seg_model::Error::Io) if it cannot be read, [`Option`](edge_seg_model::Error::Option) if it holds no 16 to 512 printable characters without spaces.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let bytes = read_bytes_within(path, MAX_TOKEN_BYTES)?;
+        let text = String::from_utf8_lossy(&bytes);
         let token = text.trim();
         if !(16..=512).contains(&token.len()) || !token.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(Error::option(

@@ -9,6 +9,7 @@ pub const PRESENT_SHARE: f64 = 0.001;
 /// What a rule waits for.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(try_from = "Raw")]
+#[non_exhaustive]
 pub enum Condition {
     /// A word measured in a frame.
     Word {
@@ -57,6 +58,7 @@ pub struct Unusual {
 
 /// What must hold of a word.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum Test {
     /// Its share of the picture or zone is this or more, in 0..1.
     ShareAbove(f64),
@@ -128,10 +130,7 @@ impl TryFrom<Raw> for Condition {
                     return Err("expected unusual or unusual_count alone, found other tests as well".into());
                 }
                 let deviations = raw.deviations.unwrap_or(DEVIATIONS);
-                if !(1.0..=100.0).contains(&deviations) {
-                    return Err(format!("expected deviations of 1 to 100, found {deviations}"));
-                }
-                Ok(Self::Unusual(Unusual { word, zone: raw.zone, of, departure, deviations }))
+                Self::Unusual(Unusual { word, zone: raw.zone, of, departure, deviations }).in_range()
             }
             (Some(word), 0) if !of_things.is_empty() || raw.line.is_some() => {
                 let [test] = of_things[..] else {
@@ -147,7 +146,7 @@ impl TryFrom<Raw> for Condition {
                     (Some(zone), None, _) => Place::Zone(zone),
                     (None, None, _) => Place::Picture,
                 };
-                Ok(Self::Things { word, place, test })
+                Self::Things { word, place, test }.in_range()
             }
             (Some(word), 0) => {
                 let test = match tests[..] {
@@ -155,14 +154,10 @@ impl TryFrom<Raw> for Condition {
                     [test] => test,
                     _ => return Err("expected one of share_above, share_below, score_above, score_below, absent, found more".into()),
                 };
-                let (Test::ShareAbove(value) | Test::ShareBelow(value) | Test::ScoreAbove(value) | Test::ScoreBelow(value)) = test;
-                if !(0.0..=1.0).contains(&value) {
-                    return Err(format!("expected shares and scores of 0 to 1, found {value}"));
-                }
                 if matches!(test, Test::ScoreAbove(_) | Test::ScoreBelow(_)) && raw.zone.is_some() {
                     return Err("expected a share with a zone, found a score: scores are of the whole picture".into());
                 }
-                Ok(Self::Word { word, zone: raw.zone, test })
+                Self::Word { word, zone: raw.zone, test }.in_range()
             }
             (None, 1) if is_plain && !is_unusual && raw.zone.is_none() => match (raw.all, raw.any, raw.not) {
                 (Some(all), _, _) if !all.is_empty() => Ok(Self::All(all)),
@@ -183,9 +178,6 @@ impl Raw {
             Some(false) => Err(format!("expected {key} = true, found false; say not = {{ ... }} around it")),
             given => Ok(given.map(|_| test)),
         };
-        if let Some(seconds) = self.dwell_above_s.filter(|seconds| !(0.0..=86_400.0 * 366.0).contains(seconds)) {
-            return Err(format!("expected dwell_above_s of seconds, up to a year, found {seconds}"));
-        }
         let tests = [
             self.count_above.map(ThingTest::CountAbove),
             self.count_below.map(ThingTest::CountBelow),
@@ -301,6 +293,34 @@ impl Condition {
             }
         });
         found
+    }
+
+    /// What is expected in place of the first number that is out of its range, and that number.
+    pub(super) fn out_of_range(&self) -> Option<(&'static str, f64)> {
+        let mut first = None;
+        self.each(&mut |part| {
+            let (value, range, expected) = match part {
+                Self::Word { test: Test::ShareAbove(v) | Test::ShareBelow(v) | Test::ScoreAbove(v) | Test::ScoreBelow(v), .. } => {
+                    (*v, 0.0..=1.0, "shares and scores of 0 to 1")
+                }
+                Self::Things { test: ThingTest::DwellAbove(seconds), .. } => {
+                    (*seconds, 0.0..=86_400.0 * 366.0, "dwell_above_s of seconds, up to a year")
+                }
+                Self::Unusual(unusual) => (unusual.deviations, 1.0..=100.0, "deviations of 1 to 100"),
+                Self::Things { .. } | Self::Profile(_) | Self::All(_) | Self::Any(_) | Self::Not(_) => return,
+            };
+            if !range.contains(&value) {
+                first.get_or_insert((expected, value));
+            }
+        });
+        first
+    }
+
+    fn in_range(self) -> Result<Self, String> {
+        match self.out_of_range() {
+            None => Ok(self),
+            Some((expected, found)) => Err(format!("expected {expected}, found {found}")),
+        }
     }
 
     /// Shows every part that holds no others.

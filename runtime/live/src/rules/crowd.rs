@@ -72,6 +72,7 @@ pub enum Place {
 
 /// What must hold of a word's things.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum ThingTest {
     /// There are so many or more.
     CountAbove(u32),

@@ -41,6 +41,7 @@ use crate::things::{Thing, Things};
 use crate::{Error, Result};
 use crowd::Crowds;
 use edge_seg_model::render::{ClassReport, Milliseconds};
+use edge_seg_model::text::read_text_within;
 use edge_seg_model::{LabelMap, Segmentation, same_name};
 use profile::Schedule;
 
@@ -114,12 +115,11 @@ impl RuleBook {
     /// # Errors
     /// [`Io`](edge_seg_model::Error::Io) if it cannot be read, [`Error::Rules`] if it is not as `docs/events.md` says.
     pub fn read(path: &Path) -> Result<Self> {
-        let place = path.display().to_string();
-        let bytes = std::fs::metadata(path).map_err(Error::io(path))?.len();
-        if bytes > MAX_FILE_BYTES {
-            return Err(Error::Rules { place, expected: "at most 1 MiB".into(), found: format!("{bytes} bytes") });
-        }
-        Self::parse(&place, &edge_seg_model::read_text(path)?)
+        let text = read_text_within(path, MAX_FILE_BYTES).map_err(|error| match error {
+            edge_seg_model::Error::Words { place, expected, found } => Error::Rules { place, expected, found },
+            other => other.into(),
+        })?;
+        Self::parse(&path.display().to_string(), &text)
     }
 
     /// Reads rules from a text; `place` names it in errors.
@@ -203,6 +203,9 @@ impl RuleBook {
                 rule.conditions().flat_map(Condition::profiles).find(|name| self.profiles.iter().all(|p| p.name != *name))
             {
                 return wrong(part(), "the name of a [[profile]]".into(), format!("{unknown:?}"));
+            }
+            if let Some((expected, found)) = rule.conditions().find_map(Condition::out_of_range) {
+                return wrong(part(), expected.into(), found.to_string());
             }
             let is_instant = |condition: &Condition| condition.counts().iter().any(|(_, _, test)| test.is_instant());
             if rule.for_s > 0.0 && is_instant(&rule.when) {

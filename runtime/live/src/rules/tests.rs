@@ -178,6 +178,31 @@ fn rules_of_impossible_times_are_refused() {
 }
 
 #[test]
+fn tests_of_impossible_numbers_are_refused_in_rules_that_a_program_makes() {
+    let mut book = RuleBook::parse("book", "[[rule]]\nname = \"r\"\nwhen = { any = [{ not = { word = \"cat\" } }] }").unwrap();
+    let word = |test| Condition::Word { word: "cat".into(), zone: None, test };
+    let dwells = |seconds| Condition::Things { word: "cat".into(), place: Place::Picture, test: ThingTest::DwellAbove(seconds) };
+    for (wrong, complaint) in [
+        (word(Test::ShareAbove(f64::NAN)), "shares and scores of 0 to 1, found NaN"),
+        (word(Test::ShareBelow(-5.0)), "shares and scores of 0 to 1, found -5"),
+        (word(Test::ScoreAbove(1.1)), "shares and scores of 0 to 1, found 1.1"),
+        (dwells(f64::INFINITY), "dwell_above_s of seconds, up to a year, found inf"),
+    ] {
+        book.rules[0].when = Condition::Any(vec![Condition::Not(Box::new(wrong))]);
+        let said = book.check("own").unwrap_err().to_string();
+        assert!(said.contains(complaint) && said.contains("own: rule \"r\""), "{said}");
+    }
+    book.rules[0].when = Condition::All(vec![word(Test::ShareAbove(1.0)), dwells(0.0)]);
+    book.check("own").unwrap();
+}
+
+#[test]
+fn of_a_file_without_an_end_no_more_is_read_than_rules_may_have() {
+    let said = RuleBook::read(std::path::Path::new("/dev/zero")).unwrap_err();
+    assert!(matches!(&said, crate::Error::Rules { expected, .. } if expected == "at most 1048576 bytes of text"), "{said}");
+}
+
+#[test]
 fn in_a_map_that_lacks_labels_nothing_is_known_of_zones() {
     let mut watcher = Watcher::new(RuleBook::parse("book", BOOK).unwrap()).unwrap();
     let whole = map("1");

@@ -225,7 +225,7 @@ impl Index {
         let manifest = session.bundle().manifest();
         check_model(&self.path, &self.header, session.bundle().digest(), &manifest.name)?;
         let scorer = Scorer::new(bank, Scoring::from(manifest), thresholds);
-        let found = session.on_threads(|| self.each_block(|bytes, place| self.scan(bytes, place, bank, &scorer, query)))?;
+        let found = session.on_threads(|| self.each_block(|bytes, place| self.scan(bytes, place, bank, &scorer, query)))??;
         let mut classes: Vec<Vec<Match>> = (0..bank.names().len()).map(|_| Vec::new()).collect();
         found.into_iter().flatten().for_each(|one| classes[one.class].push(one));
         Ok(classes.into_iter().map(|matches| sightings(matches, query)).collect())

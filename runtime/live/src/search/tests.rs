@@ -45,6 +45,16 @@ fn put_noise(writer: &mut IndexWriter, second: u64) {
 }
 
 #[test]
+fn a_writer_is_told_in_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seen.index");
+    let mut writer = IndexWriter::open(&path, &SESSION, &IndexOptions::default()).unwrap();
+    put_noise(&mut writer, 1);
+    let told = format!("{writer:?}");
+    assert!(told.contains("seen.index") && told.len() < path.as_os_str().len() + 100, "{told}");
+}
+
+#[test]
 fn what_was_seen_is_found_with_its_time_camera_and_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("seen.index");

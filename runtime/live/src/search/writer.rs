@@ -82,7 +82,6 @@ pub struct Seen<'a> {
 
 /// Writes an index. Whatever ends it, the frames that it was given before are in the file. Where that is removed or renamed meanwhile, it
 /// begins another of its name.
-#[derive(Debug)]
 pub struct IndexWriter {
     file: File,
     path: PathBuf,
@@ -99,6 +98,12 @@ pub struct IndexWriter {
     interval: Duration,
     /// What [`Self::add_shown`] took of each origin.
     due: HashMap<String, Due>,
+}
+
+impl std::fmt::Debug for IndexWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "IndexWriter {{ {:?}, block {}, {} records }}", self.path, self.block, self.known.records)
+    }
 }
 
 /// The embeddings of a block so far.

@@ -11,6 +11,7 @@ use crate::words::WordSet;
 
 /// A frame with its masks.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct SegmentedFrame {
     /// The frame, without what is to be hidden.
     pub frame: ShownFrame,

@@ -118,6 +118,8 @@ pub(crate) struct Pipeline {
     /// A source that breaks may have left frames behind that are whole; they come first, then what was wrong.
     broken: Arc<Mutex<Option<Error>>>,
     stop: Arc<AtomicBool>,
+    /// What has the source's read return.
+    source_stop: Option<Arc<AtomicBool>>,
     /// What was handed on last, to be filled again once nobody else holds it.
     last: Option<Arc<SegmentedFrame>>,
     patience: Duration,
@@ -151,6 +153,7 @@ impl Pipeline {
             pools: pools.clone(),
             broken: broken.clone(),
             stop: stop.clone(),
+            source_stop: source.stop_flag(),
             last: None,
             patience,
         };
@@ -236,6 +239,9 @@ impl Pipeline {
     /// Ends the threads and waits for them. False if the source blocks in a read for longer than the options' patience.
     pub fn stop(&mut self) -> bool {
         self.stop.store(true, Ordering::Relaxed);
+        if let Some(stop) = &self.source_stop {
+            stop.store(true, Ordering::Relaxed);
+        }
         self.queue.close();
         (self.receiver, self.last) = (None, None);
         // It ends with the frame that it has, which on a slow board may take longer than a source may.

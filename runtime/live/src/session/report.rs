@@ -11,6 +11,7 @@ use edge_seg_model::render::{ClassReport, HiddenReport, JsonVersion, MaskReport,
 
 /// What is told of a frame, as one JSON line.
 #[derive(Default, Serialize)]
+#[non_exhaustive]
 pub struct FrameReport {
     /// Of the fields.
     pub version: JsonVersion,

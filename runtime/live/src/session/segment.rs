@@ -140,7 +140,7 @@ impl Segmenter {
                 Refinement::None => painter.draw(&found.scores, &placement, &mut found.labels)?,
             }
             Ok(())
-        })?;
+        })??;
         timings.mask = start.elapsed();
         (found.sequence, found.timestamp, found.timings) = (frame.sequence, frame.timestamp, timings);
         (found.backend, found.names) = (key.encoded.backend, words.bank.shared_names());

@@ -133,13 +133,14 @@ impl Recorder {
         let frames = Arc::new(AtomicU64::new(0));
         let finished = Arc::new(Mutex::new(Finished { name: name.clone(), ..Finished::default() }));
         let (counted, outcome) = (frames.clone(), finished.clone());
-        let thread = std::thread::spawn(move || {
+        let write_on = move || {
             let written = write(video, masks, &receiver, &counted);
             // Frames that come after a fault have nobody to go to.
             drop(receiver);
             let mut outcome = outcome.lock();
             (outcome.whole, outcome.error) = (Some(written.is_ok()), written.err().map(|e| e.to_string()));
-        });
+        };
+        let thread = std::thread::Builder::new().name("edge-seg recorder".into()).spawn(write_on).map_err(Error::io("thread recorder"))?;
         state.running = Some(Recording { name: name.clone(), since: Instant::now(), frames, lost: 0, sender, thread, finished });
         Ok(name)
     }

@@ -23,6 +23,7 @@ use crate::backoff::{Backoff, sleep_unless};
 use crate::session::{FrameReport, SegmentedFrame};
 use crate::source::redacted;
 use crate::{Error, Result};
+use edge_seg_model::text::read_bytes_within;
 
 /// Where events are posted to.
 #[derive(Clone)]
@@ -67,12 +68,15 @@ impl WebhookOptions {
     }
 }
 
+/// Longest file of a secret that is read.
+const MAX_SECRET_BYTES: u64 = 1 << 16;
+
 /// Reads a secret: the file's bytes without the last line's end.
 ///
 /// # Errors
 /// [`Io`](edge_seg_model::Error::Io) if it cannot be read, [`Error::Sink`] if it is empty.
 pub fn read_secret(path: &Path) -> Result<Vec<u8>> {
-    let mut secret = std::fs::read(path).map_err(Error::io(path))?;
+    let mut secret = read_bytes_within(path, MAX_SECRET_BYTES)?;
     while secret.last().is_some_and(|b| *b == b'\n' || *b == b'\r') {
         secret.pop();
     }

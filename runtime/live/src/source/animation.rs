@@ -1,4 +1,6 @@
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -6,7 +8,7 @@ use edge_seg_model::image::RgbImage;
 use edge_seg_model::{Frame, animation_times, read_animation};
 
 use super::{Pace, Rate, Source, SourceOptions};
-use crate::backoff::sleep_unless;
+use crate::backoff::sleep_until;
 use crate::{Error, Result};
 
 /// An animation as a film: each picture once, at its own time.
@@ -62,7 +64,7 @@ impl Source for Animation {
         };
         if self.options.pace == Pace::Live {
             let start = *self.start.get_or_insert_with(Instant::now);
-            sleep_unless(&self.options.stop, self.timestamp.saturating_sub(start.elapsed()));
+            sleep_until(|| self.options.stopped(), self.timestamp.saturating_sub(start.elapsed()));
         }
         frame.pixels = picture;
         (frame.sequence, frame.timestamp) = (self.sequence, self.timestamp);
@@ -80,5 +82,9 @@ impl Source for Animation {
 
     fn is_live(&self) -> bool {
         self.options.pace == Pace::Live
+    }
+
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        self.options.stop().flag()
     }
 }

@@ -14,7 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::mjpeg::Mjpeg;
 use super::raw::RawFrames;
 use super::y4m::Y4m;
-use super::{Fault, Rate, ReadFrame, SourceOptions, redacted, redacted_address};
+use super::{Fault, Rate, ReadFrame, SourceOptions, Stop, redacted, redacted_address};
 use edge_seg_model::Frame;
 
 /// A program that is read from.
@@ -115,7 +115,7 @@ struct Supervised {
 }
 
 impl Supervised {
-    fn new(child: Child, stop: Arc<AtomicBool>, stall: Duration) -> Self {
+    fn new(child: Child, stop: Stop, stall: Duration) -> Result<Self, Fault> {
         let shared = Arc::new(Shared {
             child: Mutex::new(child),
             waiting: Waiting::new(),
@@ -123,7 +123,11 @@ impl Supervised {
             gone: AtomicBool::new(false),
         });
         let watched = shared.clone();
-        Self { shared, watchdog: Some(std::thread::spawn(move || watch(&watched, &stop, stall))) }
+        // Dropped without a watchdog it ends the child.
+        let mut supervised = Self { shared, watchdog: None };
+        let watchdog = std::thread::Builder::new().name("edge-seg watch".into()).spawn(move || watch(&watched, &stop, stall))?;
+        supervised.watchdog = Some(watchdog);
+        Ok(supervised)
     }
 }
 
@@ -230,9 +234,9 @@ impl Producer {
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().ok_or_else(without_pipes)?;
         let stderr = child.stderr.take().ok_or_else(without_pipes)?;
-        let shared = Supervised::new(child, options.stop.clone(), options.stall);
+        let shared = Supervised::new(child, options.stop(), options.stall)?;
         let (sender, times) = channel();
-        let messages = Messages::read(stderr, timed.then_some(sender), addresses);
+        let messages = Messages::read(stderr, timed.then_some(sender), addresses)?;
         let frames = reader(BufReader::with_capacity(1 << 16, stdout))?;
         Ok((Self { program, shared, frames, stall: options.stall, messages, times }, stdin))
     }
@@ -302,8 +306,8 @@ impl Consumer {
         let mut child = spawn(program, &mut command)?;
         let stdin = child.stdin.take();
         let stderr = child.stderr.take().ok_or_else(without_pipes)?;
-        let shared = Supervised::new(child, Arc::default(), stall);
-        Ok(Self { program, shared, stdin, stall, messages: Messages::read(stderr, None, addresses) })
+        let shared = Supervised::new(child, SourceOptions::default().stop(), stall)?;
+        Ok(Self { program, shared, stdin, stall, messages: Messages::read(stderr, None, addresses)? })
     }
 
     /// Hands bytes on. After an error, which says why the child took no more, it has ended.
@@ -362,10 +366,10 @@ fn ended(program: Program, status: ExitStatus, said: String) -> Fault {
 }
 
 /// Ends the child when the program stops or the child has sent nothing for too long: the read that waits for it then returns.
-fn watch(shared: &Shared, stop: &AtomicBool, stall: Duration) {
+fn watch(shared: &Shared, stop: &Stop, stall: Duration) {
     while !shared.gone.load(Ordering::Relaxed) {
         let stalled = shared.waiting.lasted().is_some_and(|lasted| lasted > stall);
-        if stalled || stop.load(Ordering::Relaxed) {
+        if stalled || stop.is_set() {
             shared.stalled.store(stalled, Ordering::Relaxed);
             let _ = shared.child().kill();
             return;
@@ -400,10 +404,10 @@ const MAX_SAID: usize = 300;
 impl Messages {
     /// Reads messages to their end and keeps the first and last line, cut to a line's length. A program repeats the `addresses` that it
     /// was given, with their passwords.
-    fn read(stderr: impl Read + Send + 'static, times: Option<Sender<Duration>>, addresses: Vec<String>) -> Self {
+    fn read(stderr: impl Read + Send + 'static, times: Option<Sender<Duration>>, addresses: Vec<String>) -> Result<Self, Fault> {
         let said = Arc::new(Mutex::new(Said::default()));
         let shared = said.clone();
-        let reader = std::thread::spawn(move || {
+        let reader = std::thread::Builder::new().name("edge-seg messages".into()).spawn(move || {
             let mut reader = BufReader::new(stderr);
             let mut line = Vec::new();
             let mut base = (1, 1);
@@ -422,8 +426,8 @@ impl Messages {
                 }
                 line.clear();
             }
-        });
-        Self { said, reader }
+        })?;
+        Ok(Self { said, reader })
     }
 
     fn lock(&self) -> MutexGuard<'_, Said> {

@@ -43,10 +43,14 @@ mod y4m;
 
 pub use crate::fault::Fault;
 pub use open::open_source;
+use options::Stop;
 pub use options::{Notice, Pace, SourceOptions, VideoDecoder};
 pub use pixels::{Layout, Matrix, PixelFormat, Range, YuvDecoder};
 pub use redact::redacted;
 pub(crate) use redact::redacted_address;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::Result;
 use edge_seg_model::Frame;
@@ -79,6 +83,12 @@ pub trait Source: Send {
     fn is_live(&self) -> bool {
         false
     }
+
+    /// What has a read end soon, and this source alone, once it is set: a session on video sets it to let the source go. None where no
+    /// read takes long.
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        None
+    }
 }
 
 impl<S: Source + ?Sized> Source for Box<S> {
@@ -96,5 +106,9 @@ impl<S: Source + ?Sized> Source for Box<S> {
 
     fn is_live(&self) -> bool {
         (**self).is_live()
+    }
+
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        (**self).stop_flag()
     }
 }

@@ -53,6 +53,7 @@ const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:P
 /// # Errors
 /// [`Error::Source`] if the name is wrong or a program is missing, [`Io`](edge_seg_model::Error::Io) if a file cannot be opened.
 pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>> {
+    let options = &options.of_its_own();
     let fail = |fault: Fault| Error::Source { uri: redacted(uri), fault };
     if uri.is_empty() {
         return Err(Error::Source { uri: "source".into(), fault: Fault::name(EXPECTED, "an empty name") });
@@ -73,7 +74,7 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             let (uri, inner) = (redacted(uri), options.clone());
             return Ok(Box::new(Reconnecting::new(options.clone(), move || {
                 let camera = NetworkCamera::new(address.clone(), &inner, &learnt);
-                Ok(Box::new(OpenCamera { uri: uri.clone(), stop: inner.stop.clone(), camera }))
+                Ok(Box::new(OpenCamera { uri: uri.clone(), stop: inner.stop(), camera }))
             })));
         }
         #[cfg(not(feature = "network"))]
@@ -122,7 +123,7 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
                 rate: query.fps()?.unwrap_or((30, 1)),
                 frames: query.number("frames")?,
                 live: options.pace != Pace::Every,
-                stop: options.stop.clone(),
+                stop: options.stop(),
                 sequence: 0,
                 start: Instant::now(),
             }))
@@ -188,7 +189,7 @@ fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn 
         .map_err(|fault| Error::Source { uri: redacted(uri), fault })?;
     let read = Box::new(move |frame: &mut Frame| Ok((child.read(frame)?, child.rate())));
     let decoder = Some(ffmpeg::PROGRAM.name);
-    Ok(Box::new(Stream { uri: redacted(uri), live, stop: options.stop.clone(), rate: None, decoder, read }))
+    Ok(Box::new(Stream { uri: redacted(uri), live, stop: options.stop(), rate: None, decoder, read }))
 }
 
 fn bytes(path: &str) -> Result<Box<dyn std::io::BufRead + Send>> {
@@ -226,7 +227,7 @@ impl Read for NamedPipe {
 struct Stream {
     uri: String,
     live: bool,
-    stop: Arc<AtomicBool>,
+    stop: Stop,
     rate: Option<Rate>,
     decoder: Option<&'static str>,
     read: Box<ReadFrame>,
@@ -238,7 +239,7 @@ fn stream(
     options: &SourceOptions,
     read: impl FnMut(&mut Frame) -> Result<(bool, Option<Rate>), Fault> + Send + 'static,
 ) -> Result<Box<dyn Source>> {
-    Ok(Box::new(Stream { uri: redacted(uri), live, stop: options.stop.clone(), rate: None, decoder: None, read: Box::new(read) }))
+    Ok(Box::new(Stream { uri: redacted(uri), live, stop: options.stop(), rate: None, decoder: None, read: Box::new(read) }))
 }
 
 /// A stream that cannot be opened again, and is watched where it may stall.
@@ -254,7 +255,7 @@ fn pipe(
 impl Source for Stream {
     fn read(&mut self, frame: &mut Frame) -> Result<bool> {
         match (self.read)(frame) {
-            _ if self.stop.load(Ordering::Relaxed) => Ok(false),
+            _ if self.stop.is_set() => Ok(false),
             Ok((more, rate)) => {
                 self.rate = rate;
                 Ok(more)
@@ -274,13 +275,17 @@ impl Source for Stream {
     fn is_live(&self) -> bool {
         self.live
     }
+
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        self.stop.flag()
+    }
 }
 
 /// A camera on the network, as a source.
 #[cfg(feature = "network")]
 struct OpenCamera {
     uri: String,
-    stop: Arc<AtomicBool>,
+    stop: Stop,
     camera: NetworkCamera,
 }
 
@@ -288,7 +293,7 @@ struct OpenCamera {
 impl Source for OpenCamera {
     fn read(&mut self, frame: &mut Frame) -> Result<bool> {
         match self.camera.read(frame) {
-            _ if self.stop.load(Ordering::Relaxed) => Ok(false),
+            _ if self.stop.is_set() => Ok(false),
             read => read.map_err(|fault| Error::Source { uri: self.uri.clone(), fault }),
         }
     }
@@ -303,6 +308,10 @@ impl Source for OpenCamera {
 
     fn is_live(&self) -> bool {
         true
+    }
+
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        self.stop.flag()
     }
 }
 

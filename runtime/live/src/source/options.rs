@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{Matrix, Range};
@@ -7,6 +7,7 @@ use crate::Error;
 
 /// What happens when frames come faster than they can be segmented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Pace {
     /// `Live` for cameras and network streams, `Every` for everything else.
     #[default]
@@ -89,6 +90,26 @@ pub enum Notice {
     },
 }
 
+impl Notice {
+    /// Tells the log.
+    pub fn log(self) {
+        match self {
+            Self::Lost { why, retry_in } => {
+                let why = why.map_or_else(|| "the source ended".into(), |e| e.to_string());
+                tracing::warn!("{why}; opening it again in {:.1} s", retry_in.as_secs_f64());
+            }
+            Self::Stalled { after } => tracing::warn!("no frame for {:.1} s; waiting for the pipe", after.as_secs_f64()),
+            Self::Back => tracing::info!("the source is back"),
+            Self::Damaged { sequence, count, why } => tracing::warn!("frame {sequence} is left out: {why} ({count} so far)"),
+            Self::OtherTransport { why, transport } => tracing::warn!("no frame by TCP: {why}; trying {transport}"),
+            Self::OtherProgram { why, program } => tracing::warn!("{why}; {program} reads the camera from now on"),
+            Self::Decoding { by } => tracing::info!("pictures are decoded by {by}"),
+            Self::Incomplete { by, said } => tracing::warn!("pictures may be damaged or missing: {by} says: {said}"),
+            Self::Skipped { why } => tracing::warn!("passed over: {why}"),
+        }
+    }
+}
+
 /// How a source is read.
 #[derive(Clone)]
 #[non_exhaustive]
@@ -105,13 +126,46 @@ pub struct SourceOptions {
     pub decoder: VideoDecoder,
     /// Files, pictures and folders start again at their end.
     pub repeat: bool,
-    /// Set to end the source from another thread.
+    /// Set to end the source from another thread, and all others that are opened with this flag.
     pub stop: Arc<AtomicBool>,
-    /// Is told what happens meanwhile.
+    /// Is told what happens meanwhile; the log is, unless somebody else is given.
     pub notify: Arc<dyn Fn(Notice) + Send + Sync>,
+    /// Of one source: what ends it alone.
+    own_stop: Arc<AtomicBool>,
+}
+
+/// What ends a source: its options' flag, which it may share, or its own.
+#[derive(Clone)]
+pub(super) struct Stop {
+    shared: Arc<AtomicBool>,
+    own: Arc<AtomicBool>,
+}
+
+impl Stop {
+    pub fn is_set(&self) -> bool {
+        self.shared.load(Ordering::Relaxed) || self.own.load(Ordering::Relaxed)
+    }
+
+    /// What [`Source::stop_flag`](super::Source::stop_flag) answers.
+    pub fn flag(&self) -> Option<Arc<AtomicBool>> {
+        Some(self.own.clone())
+    }
 }
 
 impl SourceOptions {
+    /// These, for one source more: what ends it alone is its own.
+    pub(super) fn of_its_own(&self) -> Self {
+        Self { own_stop: Arc::default(), ..self.clone() }
+    }
+
+    pub(super) fn stop(&self) -> Stop {
+        Stop { shared: self.stop.clone(), own: self.own_stop.clone() }
+    }
+
+    pub(super) fn stopped(&self) -> bool {
+        self.stop().is_set()
+    }
+
     /// The same with another [`pace`](Self::pace).
     pub fn with_pace(self, pace: Pace) -> Self {
         Self { pace, ..self }
@@ -163,7 +217,8 @@ impl Default for SourceOptions {
             decoder: VideoDecoder::Auto,
             repeat: false,
             stop: Arc::default(),
-            notify: Arc::new(|_| {}),
+            notify: Arc::new(|notice| notice.log()),
+            own_stop: Arc::default(),
         }
     }
 }

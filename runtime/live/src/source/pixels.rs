@@ -38,6 +38,7 @@ pub enum Range {
 
 /// How a raw frame's bytes lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PixelFormat {
     /// Three bytes a pixel: red, green, blue.
     Rgb24,

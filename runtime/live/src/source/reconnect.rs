@@ -1,8 +1,9 @@
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::{Fault, Notice, Rate, Source, SourceOptions};
-use crate::backoff::{Backoff, sleep_unless};
+use crate::backoff::{Backoff, sleep_until};
 use crate::{Error, Result};
 use edge_seg_model::Frame;
 
@@ -34,7 +35,7 @@ impl Reconnecting {
     }
 
     fn stopped(&self) -> bool {
-        self.options.stop.load(Ordering::Relaxed)
+        self.options.stopped()
     }
 
     /// No pause installs a program, or teaches a camera a format.
@@ -50,7 +51,7 @@ impl Reconnecting {
             pause = pause.max(AFTER_WRONG_LOGIN);
         }
         (self.options.notify)(Notice::Lost { why, retry_in: pause });
-        sleep_unless(&self.options.stop, pause);
+        sleep_until(|| self.stopped(), pause);
     }
 }
 
@@ -108,5 +109,41 @@ impl Source for Reconnecting {
 
     fn is_live(&self) -> bool {
         true
+    }
+
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        self.options.stop().flag()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::super::open_source;
+    use super::*;
+
+    #[test]
+    fn a_camera_that_is_away_is_let_go_by_its_own_flag_alone() {
+        let away = || Err(Error::Source { uri: "camera".into(), fault: Fault::stream("start", "a camera", "none") });
+        let (tries, tried) = std::sync::mpsc::channel();
+        let options = SourceOptions::default().with_notify(move |notice| tries.send(format!("{notice:?}")).unwrap());
+        let mut source = Reconnecting::new(options, away);
+        let stop = source.stop_flag().unwrap();
+        let reads = std::thread::spawn(move || source.read(&mut Frame::still(Default::default())).unwrap());
+        let told = tried.recv().unwrap();
+        assert!(told.starts_with("Lost") && told.contains("found: \"none\""), "{told}");
+        stop.store(true, Ordering::Relaxed);
+        assert!(!reads.join().unwrap(), "a stop is an end");
+
+        let options = SourceOptions::default();
+        let [one, other] = [0; 2].map(|_| open_source("test:?fps=1", &options).unwrap());
+        let mut sources: [Box<dyn Source>; 2] = [Box::new(one), other];
+        let mut frame = Frame::still(Default::default());
+        assert!(sources.iter_mut().all(|source| source.read(&mut frame).unwrap()));
+        sources[0].stop_flag().unwrap().store(true, Ordering::Relaxed);
+        assert!(!sources[0].read(&mut frame).unwrap());
+        assert!(sources[1].read(&mut frame).unwrap(), "another of the same options goes on");
+        assert!(!options.stop.load(Ordering::Relaxed));
     }
 }

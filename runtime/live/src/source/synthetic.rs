@@ -1,10 +1,10 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::pixels::resize;
 use super::raw::time_of;
-use super::{Rate, Source};
+use super::{Rate, Source, Stop};
 use crate::Result;
 use edge_seg_model::Frame;
 
@@ -14,7 +14,7 @@ pub(super) struct Synthetic {
     pub rate: Rate,
     pub frames: Option<u64>,
     pub live: bool,
-    pub stop: Arc<AtomicBool>,
+    pub stop: Stop,
     pub sequence: u64,
     pub start: Instant,
 }
@@ -29,7 +29,7 @@ impl Source for Synthetic {
         let due = time_of(self.sequence, self.rate);
         if self.live {
             while self.start.elapsed() < due {
-                if self.stop.load(Ordering::Relaxed) {
+                if self.stop.is_set() {
                     return Ok(false);
                 }
                 std::thread::sleep(due.saturating_sub(self.start.elapsed()).min(Duration::from_millis(50)));
@@ -52,5 +52,9 @@ impl Source for Synthetic {
 
     fn is_live(&self) -> bool {
         self.live
+    }
+
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        self.stop.flag()
     }
 }

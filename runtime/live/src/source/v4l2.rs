@@ -3,7 +3,6 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use linuxvideo::format::{FrameSizes, PixFormat, PixelFormat as FourCc};
@@ -244,7 +243,7 @@ impl V4l2Stream {
         for _ in 0..MAX_DAMAGED {
             let waiting = Instant::now();
             while self.stream.will_block()? {
-                if self.options.stop.load(Ordering::Relaxed) {
+                if self.options.stopped() {
                     return Ok(false);
                 }
                 if waiting.elapsed() > self.options.stall {

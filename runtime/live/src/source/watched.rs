@@ -32,7 +32,7 @@ impl Watched {
 
 impl Shared {
     fn watch(&self) {
-        let over = || self.gone.load(Ordering::Relaxed) || self.options.stop.load(Ordering::Relaxed);
+        let over = || self.gone.load(Ordering::Relaxed) || self.options.stopped();
         while !over() {
             let stalled = self.waiting.lasted().is_some_and(|lasted| lasted > self.options.stall);
             if stalled && !self.stalled.swap(true, Ordering::Relaxed) {
@@ -62,6 +62,10 @@ impl Source for Watched {
 
     fn is_live(&self) -> bool {
         self.inner.is_live()
+    }
+
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        self.inner.stop_flag()
     }
 }
 

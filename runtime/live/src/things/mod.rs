@@ -166,7 +166,7 @@ impl Thing {
 }
 
 /// A frame's things.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Things {
     /// Each thing that is seen, by number.
     pub list: Vec<Thing>,
@@ -178,6 +178,12 @@ pub struct Things {
     runs: Vec<Run>,
     /// Whether nothing was followed hither from the frame before: another scene, or frames of another size.
     pub(crate) is_anew: bool,
+}
+
+impl fmt::Debug for Things {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Things {{ {} of {} classes, {:?} }}", self.list.len(), self.counted.len(), self.took)
+    }
 }
 
 impl Things {

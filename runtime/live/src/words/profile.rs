@@ -5,6 +5,7 @@ use super::set::{WordSet, Words};
 use super::word::{Word, WordSpec};
 use crate::Result;
 use crate::rules::Profile;
+use edge_seg_model::text::shown_names;
 use edge_seg_model::{Background, same_name};
 
 /// What a profile changed of the words, so that it can be taken back.
@@ -77,7 +78,7 @@ fn start(words: Arc<Words>) -> Sender<Option<Profile>> {
             }
             let name = profile.as_ref().map_or("none", |profile| profile.name.as_str());
             match words.follow(&mut profiled, profile.as_ref()) {
-                Ok(set) => tracing::info!("profile {name}: words, set {}: {}", set.version, set.bank.names().join(", ")),
+                Ok(set) => tracing::info!("profile {name}: words, set {}: {}", set.version, shown_names(set.bank.names())),
                 Err(e) => tracing::error!("profile {name}: the words stay as they are: {e}"),
             }
         }

@@ -2,16 +2,16 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::word::{Word, WordSpec, parse_words_json};
+use super::word::{MAX_FILE_BYTES, Word, WordSpec, parse_words_json};
 use crate::{Error, Result};
 use edge_seg_bundle::files::replace_file;
+use edge_seg_model::text::{read_bytes_within, shown_names};
 
 /// Word sets saved under names, one JSON file each in a folder.
 #[derive(Debug)]
 pub struct WordSets(PathBuf);
 
 const MAX_SETS: usize = 200;
-const MAX_BYTES: u64 = 16 << 20;
 const MAX_NAME: usize = 64;
 
 impl WordSets {
@@ -64,12 +64,7 @@ impl WordSets {
     /// [`Words`](edge_seg_model::Error::Words) if there is none of this name or it cannot be understood, [`Io`](edge_seg_model::Error::Io) if it cannot be read.
     pub fn load(&self, name: &str) -> Result<Vec<WordSpec>> {
         let path = self.existing(name)?;
-        let bytes = std::fs::metadata(&path).map_err(Error::io(&path))?.len();
-        if bytes > MAX_BYTES {
-            let place = path.display().to_string();
-            return Err(Error::words(place, "at most 16 MiB", format!("{bytes} bytes")));
-        }
-        parse_words_json(&path.display().to_string(), &std::fs::read(&path).map_err(Error::io(&path))?)
+        parse_words_json(&path.display().to_string(), &read_bytes_within(&path, MAX_FILE_BYTES)?)
     }
 
     /// Takes a set away.
@@ -90,7 +85,7 @@ impl WordSets {
         if path.is_file() {
             return Ok(path);
         }
-        let known = self.names()?.join(", ");
+        let known = shown_names(&self.names()?);
         let expected = if known.is_empty() { "a saved set; there is none yet".into() } else { format!("one of {known}") };
         Err(Error::words("saved words", expected, format!("{name:?}")))
     }

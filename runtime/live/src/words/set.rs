@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{ReentrantMutex, ReentrantMutexGuard, RwLock};
 
 use super::word::{Word, WordSpec, settle};
 use crate::{Error, Result};
+use edge_seg_model::text::shown_names;
 use edge_seg_model::{Background, Class, Gate, Meaning, Session, TagBank, WordList, same_name};
 
 /// Words with their embeddings, and their background.
@@ -38,7 +39,8 @@ impl WordSet {
 pub struct Words {
     session: Arc<Session>,
     current: RwLock<Arc<WordSet>>,
-    changing: Mutex<()>,
+    /// Held once by a thread; what its closure asks for within is refused, as it would go missing.
+    changing: ReentrantMutex<()>,
 }
 
 impl Words {
@@ -51,7 +53,7 @@ impl Words {
         let words = understood(&session, settle("words", specs, &[])?, &[]);
         let bank = bank(&session, &words, &background_words)?;
         let current = RwLock::new(Arc::new(WordSet { words, bank, background, background_words, version: 1 }));
-        Ok(Self { session, current, changing: Mutex::default() })
+        Ok(Self { session, current, changing: ReentrantMutex::default() })
     }
 
     /// The words of a list, with its thresholds, its background and what it leaves out.
@@ -76,12 +78,13 @@ impl Words {
     }
 
     /// Exchanges the words by changing the present ones; nobody else changes them meanwhile. They are encoded on the calling thread
-    /// while frames go on with the old ones, which also stay if it fails.
+    /// while frames go on with the old ones, which also stay if it fails. `change` may read these words, but not change them by another
+    /// call, which is an error.
     ///
     /// # Errors
-    /// [`Words`](edge_seg_model::Error::Words) if the new ones cannot be used, as [`Session::tag_bank`], or what `change` says.
+    /// [`Words`](edge_seg_model::Error::Words) if the new ones cannot be used or it is called within another change, as [`Session::tag_bank`], or what `change` says.
     pub fn change(&self, change: impl FnOnce(&[Word]) -> Result<Vec<WordSpec>>) -> Result<Arc<WordSet>> {
-        let _alone = self.changing.lock();
+        let _alone = self.alone()?;
         let old = self.current();
         let words = self.settled(change(&old.words)?, &old.words)?;
         self.renew(&old, words, old.background, old.background_words.clone())
@@ -138,7 +141,7 @@ impl Words {
         background_words: Option<Vec<String>>,
     ) -> Result<Arc<WordSet>> {
         background.map(Background::checked).transpose()?;
-        let _alone = self.changing.lock();
+        let _alone = self.alone()?;
         let old = self.current();
         let words = match specs(&old.words) {
             Some(specs) => self.settled(specs, &old.words)?,
@@ -150,7 +153,7 @@ impl Words {
 
     /// Exchanges words and background by changing the present ones; a change that changes nothing makes no other set.
     pub(super) fn exchange_all(&self, change: impl FnOnce(&WordSet) -> Result<(Vec<WordSpec>, Background)>) -> Result<Arc<WordSet>> {
-        let _alone = self.changing.lock();
+        let _alone = self.alone()?;
         let old = self.current();
         let (specs, background) = change(&old)?;
         let words = self.settled(specs, &old.words)?;
@@ -158,6 +161,14 @@ impl Words {
             return Ok(old);
         }
         self.renew(&old, words, background, old.background_words.clone())
+    }
+
+    fn alone(&self) -> Result<ReentrantMutexGuard<'_, ()>> {
+        if self.changing.is_owned_by_current_thread() {
+            let found = "one inside another; have the outer one return all that is to change";
+            return Err(Error::words("words", "one change at a time", found));
+        }
+        Ok(self.changing.lock())
     }
 
     fn settled(&self, specs: Vec<WordSpec>, old: &[Word]) -> Result<Vec<Word>> {
@@ -269,7 +280,36 @@ pub fn keep_examples(old: &[Word], mut specs: Vec<WordSpec>) -> Vec<WordSpec> {
 /// A name that none of the current words has.
 pub(crate) fn unknown(words: &[Word], name: &str) -> Error {
     let names: Vec<_> = words.iter().map(|word| word.name.as_str()).collect();
-    let expected =
-        if names.is_empty() { "no name, as there are no words".into() } else { format!("one of the current words: {}", names.join(", ")) };
+    let expected = if names.is_empty() {
+        "no name, as there are no words".into()
+    } else {
+        format!("one of the current words: {}", shown_names(&names))
+    };
     Error::words("words", expected, format!("{name:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edge_seg_model::Options;
+
+    #[test]
+    fn a_change_inside_a_change_is_an_error() {
+        let session = Arc::new(Session::built_in_with(&Options::default().with_size_px(64)).unwrap());
+        let words = Words::of(session.clone(), &session.words("cat, dog").unwrap()).unwrap();
+        let inner = |inner: &dyn Fn() -> Result<Arc<WordSet>>| {
+            let said = words.change(|_| inner().map(|_| Vec::new())).unwrap_err().to_string();
+            assert!(said.contains("one change at a time, found one inside another"), "{said}");
+        };
+        inner(&|| words.set(Vec::new()));
+        inner(&|| words.adjust("cat", |_| {}));
+        inner(&|| words.set_background(None, None));
+        let mut said = None;
+        let adjusted = words.adjust("cat", |spec| {
+            said = words.set(Vec::new()).err();
+            spec.on = false;
+        });
+        assert!(said.is_some() && !adjusted.unwrap().words[0].on, "the outer one goes on");
+        assert_eq!(words.current().version, 2);
+    }
 }

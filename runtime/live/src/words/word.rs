@@ -7,9 +7,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Error, Result};
 use edge_seg_model::render::class_colour;
+use edge_seg_model::text::read_text_within;
 use edge_seg_model::text::tidy_word;
 use edge_seg_model::{Class, Example, Meaning};
-use edge_seg_model::{Gate, check_classes, read_tag_lines, read_text, same_name};
+use edge_seg_model::{Gate, check_classes, read_tag_lines, same_name};
 
 /// Most words that a running session takes, each with its synonyms.
 pub const MAX_LIVE_WORDS: usize = 1000;
@@ -236,6 +237,9 @@ pub(super) fn settle(place: &str, specs: Vec<WordSpec>, old: &[Word]) -> Result<
     Ok(words)
 }
 
+/// Longest file of words as JSON that is read, as of those with a word a line.
+pub(super) const MAX_FILE_BYTES: u64 = 16 << 20;
+
 /// Reads a file with one word a line: `name`, `name: synonym, synonym`, either with ` | ` and settings behind it: `threshold 0.4`,
 /// `colour #ff8800`, `off`, separated by commas. A file whose name ends in `.json` holds a list as [`WordSpec`] has it.
 ///
@@ -243,7 +247,7 @@ pub(super) fn settle(place: &str, specs: Vec<WordSpec>, old: &[Word]) -> Result<
 /// [`Io`](edge_seg_model::Error::Io) if it cannot be read, [`Words`](edge_seg_model::Error::Words) with the line if it cannot be understood.
 pub fn read_words_file(path: &Path) -> Result<Vec<WordSpec>> {
     if path.extension().is_some_and(|e| e == "json") {
-        return parse_words_json(&path.display().to_string(), read_text(path)?.as_bytes());
+        return parse_words_json(&path.display().to_string(), read_text_within(path, MAX_FILE_BYTES)?.as_bytes());
     }
     let specs = read_tag_lines(path)?.into_iter().map(|(place, class, settings)| {
         let mut spec = WordSpec::from(class);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use super::backend::{Encoder, MaskRequest, Masks};
+use super::threads::none_left;
 use crate::device::DeviceFault;
 use crate::input::Input;
 use crate::{Error, PatchGrid, Result};
@@ -63,7 +64,7 @@ impl std::fmt::Debug for DynamicBatcher {
 }
 
 impl DynamicBatcher {
-    pub(crate) fn new(encoder: Arc<dyn Encoder>, at_once: usize) -> Self {
+    pub(crate) fn new(encoder: Arc<dyn Encoder>, at_once: usize) -> Result<Self> {
         let shared = Arc::new(Shared {
             encoder,
             at_once: AtomicUsize::new(at_once),
@@ -71,12 +72,13 @@ impl DynamicBatcher {
             changed: Condvar::new(),
             alone: RwLock::default(),
         });
-        let work = |_| {
-            let shared = shared.clone();
-            std::thread::spawn(move || shared.work())
-        };
-        let workers = (0..UNDER_WAY).map(work).collect();
-        Self { shared, workers }
+        let mut batcher = Self { shared, workers: Vec::new() };
+        for _ in 0..UNDER_WAY {
+            let shared = batcher.shared.clone();
+            let worker = std::thread::Builder::new().name("edge-seg batch".into()).spawn(move || shared.work());
+            batcher.workers.push(worker.map_err(none_left)?);
+        }
+        Ok(batcher)
     }
 
     fn ask(&self, input: &Input, plan_only: bool) -> Result<Option<PatchGrid>> {
@@ -296,7 +298,7 @@ mod tests {
     #[test]
     fn pictures_of_one_size_share_a_batch_and_each_gets_its_own_answer() {
         let inner = Arc::new(Turning::default());
-        let encoder = DynamicBatcher::new(inner.clone(), 8);
+        let encoder = DynamicBatcher::new(inner.clone(), 8).unwrap();
         encode_on_threads(&encoder, 40, |_| false);
         let batches = inner.batches.lock();
         assert_eq!(batches.iter().map(|(pictures, _)| pictures).sum::<usize>(), 40);
@@ -307,7 +309,7 @@ mod tests {
     #[test]
     fn a_picture_alone_does_not_wait_for_ever() {
         let inner = Arc::new(Turning::default());
-        let encoder = DynamicBatcher::new(inner.clone(), 8);
+        let encoder = DynamicBatcher::new(inner.clone(), 8).unwrap();
         encode_on_threads(&encoder, 1, |_| false);
         assert_eq!(*inner.batches.lock(), [(1, 8)]);
     }
@@ -315,24 +317,24 @@ mod tests {
     #[test]
     fn a_shortage_of_memory_halves_the_batches() {
         let inner = Arc::new(Turning { most_at_once: Some(2), ..Turning::default() });
-        let encoder = DynamicBatcher::new(inner.clone(), 8);
+        let encoder = DynamicBatcher::new(inner.clone(), 8).unwrap();
         encode_on_threads(&encoder, 30, |_| false);
         assert_eq!(encoder.shared.at_once(), 2);
         assert!(inner.released.load(Ordering::Relaxed) >= 2);
         // A shortage that one picture meets is for others to judge.
-        let encoder = DynamicBatcher::new(Arc::new(Turning { most_at_once: Some(0), ..Turning::default() }), 4);
+        let encoder = DynamicBatcher::new(Arc::new(Turning { most_at_once: Some(0), ..Turning::default() }), 4).unwrap();
         encode_on_threads(&encoder, 5, |_| true);
     }
 
     #[test]
     fn one_pictures_fault_is_not_its_neighbours() {
-        let encoder = DynamicBatcher::new(Arc::new(Turning { refuses: Some(7.0 / 20.0), ..Turning::default() }), 8);
+        let encoder = DynamicBatcher::new(Arc::new(Turning { refuses: Some(7.0 / 20.0), ..Turning::default() }), 8).unwrap();
         encode_on_threads(&encoder, 20, |n| n == 7);
     }
 
     #[test]
     fn who_waits_gets_an_answer_from_a_batch_that_ended_badly() {
-        let encoder = DynamicBatcher::new(Arc::new(Turning { panics: true, ..Turning::default() }), 4);
+        let encoder = DynamicBatcher::new(Arc::new(Turning { panics: true, ..Turning::default() }), 4).unwrap();
         for _ in 0..3 {
             assert!(encoder.encode(&input(0.5, 16)).unwrap_err().to_string().contains("image encoder"));
         }

@@ -117,7 +117,7 @@ impl ImageEncoder {
         let shape = [1, 3, input.placement.input_px.1 as usize, input.placement.input_px.0 as usize];
         let pixels = Tensor::from_shape(&shape, &input.pixels).map_err(fail("image"))?;
         let inputs = tvec!(pixels.into_tvalue(), TValue::from_const(plan.positions.clone()));
-        let run = || self.threads.run_plan(|| run_until(&plan.plan, inputs, stop));
+        let run = || self.threads.run_plan(|| run_until(&plan.plan, inputs, stop))?;
         let Some(outputs) = guarded("image", &self.place, run)? else { return Ok(None) };
         let patches = floats(&outputs, 0, &[1, rows * cols, self.dim])?;
         let global = floats(&outputs, 1, &[1, self.dim])?;

@@ -66,7 +66,7 @@ pub(crate) fn load(bundle: &Bundle, options: &Options, threads: Threads) -> Resu
         return Ok((Box::new(ImageEncoder::load(bundle, threads)?), choice));
     }
     let gpu = GraphEncoder::with_masks(bundle, options)?;
-    let gpu = Box::new(batcher::DynamicBatcher::new(Arc::new(gpu), pictures));
+    let gpu = Box::new(batcher::DynamicBatcher::new(Arc::new(gpu), pictures)?);
     let spare = options.on_fallback.clone().map(|on_fallback| {
         let (bundle, threads) = (bundle.clone(), threads.clone());
         let spare: fallback::Spare = Box::new(move || Ok(Box::new(ImageEncoder::load(&bundle, threads.clone())?)));

@@ -12,6 +12,8 @@ use parking_lot::Mutex;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tract_onnx::prelude::multithread::{Executor, multithread_tract_scope};
 
+use crate::{Error, Result};
+
 /// Threads that several callers share: a caller alone has all of them, several have a share each.
 #[derive(Debug, Clone)]
 pub struct Threads(Arc<Shared>);
@@ -64,7 +66,10 @@ impl Threads {
     }
 
     /// Runs a call of several stages, each of which takes its share anew.
-    pub(crate) fn call<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a thread is needed and the system starts none.
+    pub(crate) fn call<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R> {
         outside_rayon(|| {
             let _caller = Caller::enter(&self.0);
             work()
@@ -72,7 +77,10 @@ impl Threads {
     }
 
     /// Runs a plan of the engine, whose products use the caller's share.
-    pub(crate) fn run_plan<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub(crate) fn run_plan<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R> {
         self.call(|| {
             let share = Share::take(&self.0, 2);
             match &share.pool {
@@ -83,23 +91,33 @@ impl Threads {
     }
 
     /// Runs what uses rayon by itself on the caller's share.
-    pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the system starts no thread, and none is idle.
+    pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R> {
         self.call(|| {
             let share = Share::take(&self.0, 1);
-            match &share.pool {
-                Some(pool) => pool.install(work),
-                None => work(),
-            }
-        })
+            // Rayon's own threads, which it would have without a pool, are more that cannot be started.
+            let pool = share.pool.as_ref().ok_or_else(|| none_left(std::io::ErrorKind::WouldBlock.into()))?;
+            Ok(pool.install(work))
+        })?
     }
 }
 
 /// Runs `work` on a thread that is none of rayon's: this one, or one for this alone, which costs some 30 µs.
-fn outside_rayon<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+fn outside_rayon<R: Send>(work: impl FnOnce() -> R + Send) -> Result<R> {
     if rayon::current_thread_index().is_none() {
-        return work();
+        return Ok(work());
     }
-    std::thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| resume_unwind(panic))
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("edge-seg call".into()).spawn_scoped(scope, work).map_err(none_left)?;
+        Ok(thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
+/// That the system starts no more threads.
+pub(super) fn none_left(why: std::io::Error) -> Error {
+    Error::Io { path: "threads".into(), source: why }
 }
 
 impl<'a> Caller<'a> {
@@ -128,8 +146,12 @@ impl Drop for Caller<'_> {
 
 impl<'a> Share<'a> {
     /// A pool that nobody else uses meanwhile, of this caller's fair part as far as others have left it; none where that is below `least`
-    /// threads, or the system starts no more.
+    /// threads. Where the system starts no more it is whichever there is, if any.
     fn take(shared: &'a Shared, least: usize) -> Self {
+        Self::take_with(shared, least, new_pool)
+    }
+
+    fn take_with(shared: &'a Shared, least: usize, new_pool: impl Fn(usize) -> Option<Arc<ThreadPool>>) -> Self {
         let mut taken = shared.taken.lock();
         let fair = shared.count.div_ceil(taken.callers.max(1));
         let free = shared.count.saturating_sub(taken.threads) + 1; // with the caller's own
@@ -138,7 +160,8 @@ impl<'a> Share<'a> {
         let idle = taken.idle.iter().position(|pool| pool.current_num_threads() == threads);
         let idle = idle.filter(|_| threads >= least).map(|at| taken.idle.swap_remove(at));
         drop(taken);
-        let pool = if threads < least { None } else { idle.or_else(|| new_pool(threads)) };
+        let others = || shared.taken.lock().idle.pop();
+        let pool = if threads < least { None } else { idle.or_else(|| new_pool(threads)).or_else(others).or_else(|| new_pool(1)) };
         Self { shared, threads, pool }
     }
 }
@@ -172,20 +195,22 @@ mod tests {
     #[test]
     fn callers_share_and_a_caller_alone_has_all() {
         let threads = Threads::new(4);
-        let alone = || threads.install(rayon::current_num_threads);
+        let alone = || threads.install(rayon::current_num_threads).unwrap();
         assert_eq!(alone(), 4);
         // Shares of callers that are inside a call all at once, of which each has begun a stage since the last one came.
         let shares = |callers: usize| {
             let (inside, sizes) = (Barrier::new(callers), Mutex::new(Vec::new()));
             let call = || {
-                threads.call(|| {
+                let call = threads.call(|| {
                     inside.wait();
-                    threads.install(|| {
+                    let stage = threads.install(|| {
                         sizes.lock().push(rayon::current_num_threads());
                         inside.wait();
                     });
                     inside.wait();
+                    stage
                 });
+                call.unwrap().unwrap();
             };
             std::thread::scope(|scope| (0..callers).for_each(|_| drop(scope.spawn(call))));
             let mut sizes = sizes.into_inner();
@@ -205,26 +230,30 @@ mod tests {
         let (come, done) = (Barrier::new(2), Barrier::new(2));
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                threads.call(|| {
-                    threads.install(|| {
+                let call = threads.call(|| {
+                    let first = threads.install(|| {
                         assert_eq!(rayon::current_num_threads(), 4);
                         come.wait();
                         done.wait();
                     });
                     come.wait();
-                    threads.install(|| assert_eq!(rayon::current_num_threads(), 2));
+                    let second = threads.install(|| assert_eq!(rayon::current_num_threads(), 2));
                     done.wait();
+                    first.and(second)
                 });
+                call.unwrap().unwrap();
             });
             come.wait();
-            threads.call(|| {
-                threads.install(|| {
+            let call = threads.call(|| {
+                let stage = threads.install(|| {
                     assert_eq!(rayon::current_num_threads(), 1);
                     done.wait();
                 });
                 come.wait();
                 done.wait();
+                stage
             });
+            call.unwrap().unwrap();
         });
     }
 
@@ -235,13 +264,14 @@ mod tests {
         }
         let threads = Threads::new(2);
         let plan = || {
-            threads.run_plan(|| {
+            let run = threads.run_plan(|| {
                 assert!(!INSIDE.replace(true), "a plan inside a plan");
                 // Waits as products do, again and again.
                 let sum: usize = (0..20).map(|_| (0..64usize).into_par_iter().map(|n| n % 3).sum::<usize>()).sum();
                 INSIDE.set(false);
                 sum
-            })
+            });
+            run.unwrap()
         };
         let expected = 20 * (0..64).map(|n| n % 3).sum::<usize>();
         let callers = ThreadPoolBuilder::new().num_threads(4).build().unwrap();
@@ -260,6 +290,36 @@ mod tests {
             let caught = catch_unwind(AssertUnwindSafe(|| threads.run_plan(|| std::panic::panic_any("no"))));
             assert!(caught.is_err());
         }
-        assert_eq!(threads.install(rayon::current_num_threads), 2);
+        assert_eq!(threads.install(rayon::current_num_threads).unwrap(), 2);
+    }
+
+    /// Run again by itself in a process whose threads would need more memory than there are addresses.
+    #[test]
+    fn where_no_thread_can_be_started_calls_are_errors() {
+        const NAME: &str = "encoder::threads::tests::where_no_thread_can_be_started_calls_are_errors";
+        const HUGE: &str = "1152921504606846976";
+        if std::env::var("RUST_MIN_STACK").is_ok_and(|bytes| bytes == HUGE) {
+            let threads = Threads::new(2);
+            let refused = threads.install(|| (0..64usize).into_par_iter().sum::<usize>()).unwrap_err().to_string();
+            assert!(refused.starts_with("threads: "), "{refused}");
+            assert_eq!(threads.run_plan(|| 7).unwrap(), 7, "a plan runs on the caller's own");
+            let pool = ThreadPoolBuilder::new().num_threads(1).use_current_thread().build().unwrap();
+            let refused = pool.install(|| threads.call(|| 7)).unwrap_err().to_string();
+            assert!(refused.starts_with("threads: "), "{refused}");
+            return;
+        }
+        let mut own = std::process::Command::new(std::env::current_exe().unwrap());
+        let ran = own.args(["--exact", NAME, "--test-threads=1"]).env("RUST_MIN_STACK", HUGE).output().unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&ran.stderr));
+    }
+
+    #[test]
+    fn a_pool_that_is_idle_serves_where_no_other_can_be_had() {
+        let threads = Threads::new(2);
+        let idle = new_pool(3).unwrap();
+        threads.0.taken.lock().idle.push(idle);
+        let share = Share::take_with(&threads.0, 1, |_| None);
+        assert_eq!(share.pool.as_ref().map(|pool| pool.current_num_threads()), Some(3));
     }
 }

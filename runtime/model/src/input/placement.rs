@@ -118,12 +118,14 @@ impl Placement {
         Some([left, top, width, height])
     }
 
+    #[doc(hidden)]
     /// For each of `out` pixels across the frame, the two covered patch columns around it and their weight. `[out]`
     pub fn column_taps(&self, out: usize) -> Vec<Tap> {
         let [_, columns] = self.cell_taps([0, out], 1);
         columns
     }
 
+    #[doc(hidden)]
     /// As [`Self::column_taps`], down the frame. `[out]`
     pub fn row_taps(&self, out: usize) -> Vec<Tap> {
         let [rows, _] = self.cell_taps([out, 0], 1);

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::refine::{CELLS, refine};
 use crate::input::Placement;
-use crate::{Error, Result, ScoreGrid};
+use crate::{Error, MAX_CLASSES, Result, ScoreGrid};
 
 /// A label for every pixel: 0 is the background, k the k-th class.
 #[derive(Clone, PartialEq, Eq)]
@@ -79,7 +79,8 @@ impl std::fmt::Debug for LabelMap {
 }
 
 impl LabelMap {
-    /// Upsamples the logits bilinearly to the frame's own pixels and keeps the largest of each.
+    /// Upsamples the logits bilinearly to the frame's own pixels and keeps the largest of each, by the threads of the rayon pool that it is
+    /// called in, or else by rayon's global ones: [`Session::on_threads`](crate::Session::on_threads) keeps to the session's.
     ///
     /// # Errors
     /// [`Error::Tensor`] if the scores are not those of this placement.
@@ -110,7 +111,7 @@ impl LabelMap {
         Ok(Self { width, height, labels })
     }
 
-    /// Where each label lies, the background first. `[1 + classes]`
+    /// Where each label lies, the background first. More classes than labels can name ([`MAX_CLASSES`]) are left out. `[1 + classes]`
     pub fn extents(&self, classes: usize) -> Vec<Extent> {
         struct Seen {
             pixels: u64,
@@ -119,7 +120,8 @@ impl LabelMap {
             right: u32,
             bottom: u32,
         }
-        let mut seen: Vec<_> = (0..=classes).map(|_| Seen { pixels: 0, left: u32::MAX, top: u32::MAX, right: 0, bottom: 0 }).collect();
+        let mut seen: Vec<_> =
+            (0..=classes.min(MAX_CLASSES)).map(|_| Seen { pixels: 0, left: u32::MAX, top: u32::MAX, right: 0, bottom: 0 }).collect();
         for (y, row) in (0u32..).zip(self.labels.chunks_exact((self.width as usize).max(1))) {
             let mut x = 0u32;
             for run in row.chunk_by(|a, b| a == b) {
@@ -186,6 +188,7 @@ mod tests {
         assert_eq!(extents[3], Extent::default());
         assert_eq!(map.view().unwrap()[[1, 3]], 1);
         assert_eq!(LabelMap { width: 0, height: 0, labels: vec![] }.extents(1), [Extent::default(); 2]);
+        assert_eq!(map.extents(usize::MAX).len(), 1 + MAX_CLASSES);
         let short = LabelMap { width: 4, height: 4, labels: vec![1; 4] };
         assert!(short.view().unwrap_err().to_string().contains("expected 16 labels, for 4×4 pixels, found 4"));
     }

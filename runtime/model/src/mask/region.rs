@@ -9,9 +9,10 @@
 use std::collections::HashMap;
 
 use super::LabelMap;
+use crate::MAX_CLASSES;
 
 /// A mask inside its bounding box.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Mask {
     left: usize,
     top: usize,
@@ -77,14 +78,14 @@ pub fn compress_runs(runs: &[u64]) -> String {
 }
 
 /// The whole mask of every class but the background as compressed run lengths ([`compress_runs`]), in one pass over the map; labels that
-/// the map lacks count as background. `[classes]`
+/// the map lacks count as background, and more classes than labels can name ([`MAX_CLASSES`]) are left out. `[classes]`
 pub fn class_counts(map: &LabelMap, classes: usize) -> Vec<String> {
     #[derive(Default, Clone)]
     struct Open {
         runs: Vec<u64>,
         end: u64,
     }
-    let mut open = vec![Open::default(); classes];
+    let mut open = vec![Open::default(); classes.min(MAX_CLASSES)];
     let (width, height) = (map.width as usize, u64::from(map.height));
     // Whatever size a map claims, the work is that of the labels that it has.
     let columns = width.min(map.labels.len());
@@ -121,15 +122,21 @@ pub fn class_counts(map: &LabelMap, classes: usize) -> Vec<String> {
 }
 
 /// The outlines of every class but the background, one for each connected region of `least` pixels or more, holes included
-/// ([`Mask::contour`]). `[classes][regions]`
+/// ([`Mask::contour`]). More classes than labels can name ([`MAX_CLASSES`]) are left out. `[classes][regions]`
 pub fn class_outlines(map: &LabelMap, classes: usize, least: u64, tolerance_px: f64) -> Vec<Vec<Vec<[f64; 2]>>> {
-    let mut outlines = vec![Vec::new(); classes];
+    let mut outlines = vec![Vec::new(); classes.min(MAX_CLASSES)];
     for (label, mask) in regions(&map.labels, map.width as usize, least) {
         if let Some(class) = outlines.get_mut(usize::from(label) - 1) {
             class.push(mask.contour(tolerance_px));
         }
     }
     outlines
+}
+
+impl std::fmt::Debug for Mask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Mask {{ {} pixels in {:?} }}", self.area(), self.bounds_px())
+    }
 }
 
 impl Mask {
@@ -426,6 +433,16 @@ mod tests {
         assert_eq!(found.iter().map(|(l, m)| (*l, m.area())).collect::<Vec<_>>(), [(1, 4), (1, 1), (2, 1), (2, 1)]);
         assert_eq!(found[0].1.bounds_px(), [0, 0, 3, 2]);
         assert_eq!(regions(&labels, width, 2).len(), 1);
+    }
+
+    #[test]
+    fn a_large_mask_is_told_in_a_line_and_classes_beyond_all_labels_cost_nothing() {
+        let (labels, width) = (vec![1; 500 * 400], 500);
+        let told = format!("{:?}", regions(&labels, width, 1));
+        assert_eq!(told, "[(1, Mask { 200000 pixels in [0, 0, 500, 400] })]");
+        let map = LabelMap { width: 2, height: 1, labels: vec![0, 1] };
+        assert_eq!(class_counts(&map, usize::MAX).len(), MAX_CLASSES);
+        assert_eq!(class_outlines(&map, usize::MAX, 1, 1.0).len(), MAX_CLASSES);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::{Error, LabelMap, Result, ScoreGrid};
 
 /// How masks get from a key frame to the frames after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Propagation {
     /// They stand still.
     Still,

@@ -60,10 +60,10 @@ impl TagBank {
             spans.push(next..next + class.words.len());
             next += class.words.len();
         }
-        if next + background_words != words.rows() {
+        if next.checked_add(background_words) != Some(words.rows()) {
             return Err(Error::Tensor {
                 what: "tag bank".into(),
-                expected: format!("{} rows", next + background_words),
+                expected: format!("{next} rows of words and {background_words} of background words"),
                 found: words.rows().to_string(),
             });
         }
@@ -131,11 +131,13 @@ impl TagBank {
         &self.gates
     }
 
+    #[doc(hidden)]
     /// The same bank with its numbers stored in another precision for scoring patches; [`Precision::F32`] without this.
     pub fn with_precision(self, precision: Precision) -> Self {
         Self { precision, packed: OnceLock::new(), ..self }
     }
 
+    #[doc(hidden)]
     /// The words as patches are scored against them, made once.
     pub fn packed(&self) -> &PackedBank<'static> {
         self.packed.get_or_init(|| PackedBank::new(self.words.data(), self.words.dim(), self.precision))

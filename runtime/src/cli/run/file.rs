@@ -6,9 +6,12 @@ use super::describe::options;
 use super::settings::Settings;
 use crate::cli::flags::or_try;
 
+/// Longest file of settings that is read; it may hold words.
+const MAX_FILE_BYTES: u64 = 16 << 20;
+
 /// A file's settings.
 pub fn read_settings(path: &Path) -> Result<Settings> {
-    let text = edge_seg_model::read_text(path).map_err(|e| absent(e, path))?;
+    let text = edge_seg_model::text::read_text_within(path, MAX_FILE_BYTES).map_err(|e| absent(e, path))?;
     toml::from_str(&text).map_err(|e| {
         let hint = nearest(e.message()).map(|hint| format!("; {hint}")).unwrap_or_default();
         let at = e.span().map_or(0, |span| span.start);

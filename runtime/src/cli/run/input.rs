@@ -104,21 +104,9 @@ impl InputArgs {
 
     pub fn open(&self, stop: &Arc<AtomicBool>, reconnects: &Arc<AtomicU64>) -> Result<Box<dyn Source>> {
         let reconnects = reconnects.clone();
-        let notify = move |notice: Notice| match notice {
-            Notice::Lost { why, retry_in } => {
-                reconnects.fetch_add(1, Ordering::Relaxed);
-                let why = why.map_or_else(|| "the source ended".into(), |e| e.to_string());
-                tracing::warn!("{why}; opening it again in {:.1} s", retry_in.as_secs_f64());
-            }
-            Notice::Stalled { after } => tracing::warn!("no frame for {:.1} s; waiting for the pipe", after.as_secs_f64()),
-            Notice::Back => tracing::info!("the source is back"),
-            Notice::Damaged { sequence, count, why } => tracing::warn!("frame {sequence} is left out: {why} ({count} so far)"),
-            Notice::OtherTransport { why, transport } => tracing::warn!("no frame by TCP: {why}; trying {transport}"),
-            Notice::OtherProgram { why, program } => tracing::warn!("{why}; {program} reads the camera from now on"),
-            Notice::Decoding { by } => tracing::info!("pictures are decoded by {by}"),
-            Notice::Incomplete { by, said } => tracing::warn!("pictures may be damaged or missing: {by} says: {said}"),
-            Notice::Skipped { why } => tracing::warn!("passed over: {why}"),
-            _ => {}
+        let notify = move |notice: Notice| {
+            reconnects.fetch_add(u64::from(matches!(notice, Notice::Lost { .. })), Ordering::Relaxed);
+            notice.log();
         };
         let options = SourceOptions::default()
             .with_pace(self.pace())

@@ -82,7 +82,7 @@ async fn unless_panics<T>(work: impl Future<Output = Result<T, Fault>>) -> Resul
 /// What the other thread sends; none if it has ended, or the program stops.
 fn receive<T>(receiver: &Receiver<T>, options: &SourceOptions) -> Result<Option<T>, Fault> {
     let start = Instant::now();
-    while !options.stop.load(Ordering::Relaxed) {
+    while !options.stopped() {
         match receiver.recv_timeout(WATCH) {
             Ok(item) => return Ok(Some(item)),
             Err(RecvTimeoutError::Disconnected) => return Ok(None),
