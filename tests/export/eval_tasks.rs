@@ -10,7 +10,7 @@ use image::{GrayImage, Luma, Rgb, RgbImage};
 
 fn export(folder: &Path, arguments: &[&str]) -> Ended {
     let output = Command::new(binary("edge-seg-export")).current_dir(folder).args(arguments).output();
-    let ended = output.expect("edge-seg-export starts").into();
+    let ended: Ended = output.expect("edge-seg-export starts").into();
     schema::check_lines(arguments, &ended.stdout);
     ended
 }

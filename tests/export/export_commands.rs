@@ -10,7 +10,7 @@ use image::{GrayImage, Luma, RgbImage};
 fn export(folder: &Path, arguments: &[&str]) -> Ended {
     let mut command = Command::new(binary("edge-seg-export"));
     command.current_dir(folder).args(arguments).env_remove("EDGE_SEG_TRAINER_VENV");
-    let ended = command.output().expect("edge-seg-export starts").into();
+    let ended: Ended = command.output().expect("edge-seg-export starts").into();
     schema::check_lines(arguments, &ended.stdout);
     ended
 }

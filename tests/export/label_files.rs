@@ -14,7 +14,7 @@ fn export(folder: &Path, arguments: &[&str]) -> Ended {
 fn export_with(folder: &Path, arguments: &[&str], threads: &str) -> Ended {
     let mut command = Command::new(binary("edge-seg-export"));
     command.current_dir(folder).args(arguments).env("RAYON_NUM_THREADS", threads);
-    let ended = command.output().expect("edge-seg-export starts").into();
+    let ended: Ended = command.output().expect("edge-seg-export starts").into();
     schema::check_lines(arguments, &ended.stdout);
     ended
 }

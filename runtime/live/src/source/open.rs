@@ -3,7 +3,7 @@ use std::io::{BufReader, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::animation::Animation;
@@ -23,7 +23,7 @@ use super::synthetic::Synthetic;
 use super::v4l2::V4l2Camera;
 use super::watched::Watched;
 use super::y4m::Y4m;
-use super::{Fault, Layout, Matrix, PixelFormat, Rate, ReadFrame, Source, YuvDecoder};
+use super::{Fault, Layout, Matrix, PixelFormat, Rate, ReadFrame, Source, Stop, YuvDecoder};
 use crate::{Error, Result};
 use edge_seg_model::{Frame, is_picture};
 

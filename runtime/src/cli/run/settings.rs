@@ -59,8 +59,6 @@ pub struct Settings {
     pub log: LogArgs,
 }
 
-/// Longest file of settings that is read; it may hold words.
-const MAX_FILE_BYTES: u64 = 16 << 20;
 
 impl Settings {
     /// These settings where they say something, else those of `file`.
