@@ -257,7 +257,9 @@ impl Crate {
         let mut arrows: BTreeMap<Path, BTreeMap<Path, String>> = BTreeMap::new();
         for (place, module) in &self.0 {
             let used = module.imports.iter().filter(|import| !import.passed_on || module.words.contains(&import.name));
-            let words = module.words.iter().map(|word| vec![word.clone()]);
+            // A word alone comes from elsewhere by an import, or unseen by all of a module.
+            let all = module.imports.iter().any(|import| import.name == "*");
+            let words = module.words.iter().filter(|_| all).map(|word| vec![word.clone()]);
             let named = used.map(|import| import.path.clone()).chain(module.paths.iter().cloned()).chain(words);
             for path in named.filter(|path| path[path.len() - 1] != "*") {
                 // Naming a module alone uses nothing of it.
