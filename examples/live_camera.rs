@@ -10,7 +10,7 @@
 use anyhow::{Context, Result};
 use edge_seg::live::{Live, LiveOptions};
 use edge_seg::source::{Pace, SourceOptions, open_source};
-use edge_seg::{Session, parse_tags};
+use edge_seg::{Session, parse_classes};
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -25,7 +25,7 @@ fn main() -> Result<()> {
     std::thread::spawn(move || {
         for line in std::io::stdin().lines().map_while(Result::ok) {
             // The new words are encoded here while frames go on with the old ones.
-            if let Err(e) = parse_tags("stdin", &line).map_err(Into::into).and_then(|classes| typed.set(classes)) {
+            if let Err(e) = parse_classes("stdin", &line).map_err(Into::into).and_then(|classes| typed.set(classes)) {
                 eprintln!("{e}");
             }
         }

@@ -5,7 +5,7 @@
 //! ```
 
 use anyhow::{Context, Result};
-use edge_seg::{Session, TagScore, expand_inputs, read_picture};
+use edge_seg::{Session, WordScore, expand_inputs, read_picture};
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -17,7 +17,7 @@ fn main() -> Result<()> {
     let threshold = session.bundle().manifest().tag_threshold;
     for path in expand_inputs(&[album]) {
         let path = path?;
-        let scores = session.tag_scores(&session.encode(&read_picture(&path)?)?, &words, TagScore::Pixel)?;
+        let scores = session.tag_scores(&session.encode(&read_picture(&path)?)?, &words, WordScore::Pixel)?;
         let mut tags: Vec<_> = words.names().iter().zip(scores).filter(|(_, score)| *score >= threshold).collect();
         tags.sort_by(|a, b| b.1.total_cmp(&a.1));
         let tags: Vec<_> = tags.iter().map(|(name, score)| format!("{name} {score:.2}")).collect();

@@ -139,7 +139,7 @@ fn embed(model: &Model, tower: Tower, layers: &Layers, sample: &Sample) -> Resul
     let session = Session::new(bundle, &Options::default().with_size_px(sample.size_px).with_threads(sample.threads))?;
     let rows = |rows: &edge_seg_model::UnitRows| (0..rows.rows()).map(|i| rows.row(i).to_vec()).collect::<Vec<_>>();
     if tower == Tower::Text {
-        return Ok(rows(session.tag_bank(&sample.words, &[])?.words()));
+        return Ok(rows(session.word_bank(&sample.words, &[])?.words()));
     }
     let mut found = Vec::new();
     for frame in &sample.frames {

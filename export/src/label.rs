@@ -152,7 +152,7 @@ pub fn label_frame(session: &Session, file: &str, frame: &Frame, words: &WordLis
     let mut found = Vec::new();
     if !kept.is_empty() {
         let chosen: Vec<Class> = kept.iter().map(|(class, _)| (*class).clone()).collect();
-        let bank = session.tag_bank(&chosen, &[])?;
+        let bank = session.word_bank(&chosen, &[])?;
         let drawn = session.masks(frame, &encoded, &bank, Background::Threshold(options.background))?;
         let least = ((f64::from(width) * f64::from(height) * options.least_share).ceil() as u64).max(1);
         for (at, mask) in regions(&drawn.labels.labels, width as usize, least) {

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use edge_seg_bundle::{self as bundle, Bundle, Card, Fit, ImageManifest, Manifest, Positions, TextManifest};
-use edge_seg_model::{Frame, GraphTensor, Numbers, Session, graph_products, parse_tags, run_graph, run_text_graph};
+use edge_seg_model::{Frame, GraphTensor, Numbers, Session, graph_products, parse_classes, run_graph, run_text_graph};
 use serde_json::Value;
 
 use crate::bundle::{IMAGE_BLOB, POSITIONS_BLOB, Release, TEXT_BLOB, TOKENIZER_BLOB};
@@ -174,7 +174,7 @@ impl Pair {
         let bundle = bundle::build(place.into(), manifest, &blobs)?;
         let session = Session::new(bundle.clone(), &edge_seg_model::Options::default())?;
         session.encode(&Frame::still(image::RgbImage::from_pixel(64, 48, image::Rgb([90, 140, 60]))))?;
-        session.tag_bank(&parse_tags("words", "dog")?, &[])?;
+        session.word_bank(&parse_classes("words", "dog")?, &[])?;
         Ok(bundle)
     }
 

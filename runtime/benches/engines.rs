@@ -4,7 +4,7 @@
 //! engines pack BASE.esb image|text ENCODER.onnx OUT.esb     a bundle with that encoder alone
 //! engines image BUNDLE.esb PIXELS.f32 SIDE THREADS          pixels [3, SIDE, SIDE], little-endian
 //! engines text BUNDLE.esb IDS.i64 THREADS
-//! engines graph BUNDLE.esb PIXELS.f32 SIDE PICTURES gpu|rehearsal f32|f16
+//! engines graph BUNDLE.esb PIXELS.f32 SIDE PICTURES gpu|cpu f32|f16
 //!     the graph that a GPU gets, on one or on the processor; pixels [PICTURES, 3, SIDE, SIDE]
 //! ```
 //! All but the first obey lines on stdin and answer each with `ok`: `open` reads the bundle, `load` loads the encoder and makes its plan,

@@ -90,7 +90,7 @@ def reference(name, folder, options):
 
 def commands(name, folder, pictures, width, options):
     arch, _, side = CASES[name]
-    ours = [options.bench, "graph", folder / "f32.esb", folder / f"pixels-{pictures}.f32", side, pictures, "gpu" if options.device == "cuda" else "rehearsal", width]
+    ours = [options.bench, "graph", folder / "f32.esb", folder / f"pixels-{pictures}.f32", side, pictures, "gpu" if options.device == "cuda" else "cpu", width]
     theirs = [sys.executable, __file__, "--worker"]
     about = [options.device, width, folder, pictures, side, arch["image"]["width"]]
     environment = {"XDG_CACHE_HOME": str(folder / "cache")}

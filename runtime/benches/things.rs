@@ -7,7 +7,7 @@ use std::time::Duration;
 use edge_seg::live::{Countable, Follower, PropagationOptions, Sight, ThingOptions};
 use edge_seg::{LabelMap, PatchGrid, Placement, Segmentation};
 use edge_seg_model::propagation::Propagator;
-use edge_seg_model::{Background, Class, Scoring, TagBank, Timings, UnitRows, score};
+use edge_seg_model::{Background, Class, Scoring, Timings, UnitRows, WordBank, score};
 use image::RgbImage;
 
 const SIZE: (u32, u32) = (1280, 720);
@@ -39,7 +39,7 @@ fn main() {
     let grid = PatchGrid::new(rows, cols, DIM, patches, vec![1.0; DIM]).expect("a grid");
     let class = Class { name: "person".into(), words: vec!["person".into()] };
     let words = UnitRows::normalise("words", DIM, vec![1.0; DIM]).expect("a row");
-    let bank = TagBank::new(&[class], 0, words).expect("a bank");
+    let bank = WordBank::new(&[class], 0, words).expect("a bank");
     let scores = score(&grid, &bank, Scoring { scale: 10.0, bias: Some(-3.0) }, Background::Threshold(0.5)).expect("scores");
     println!("a frame of {}×{}, {rounds} rounds of {FRAMES}", SIZE.0, SIZE.1);
     for (across, down) in [(1, 1), (4, 3), (10, 5), (20, 10), (40, 20)] {

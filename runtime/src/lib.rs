@@ -52,9 +52,9 @@ pub use edge_seg_model::Error as ModelError;
 #[doc(inline)]
 pub use edge_seg_model::{
     Background, Channels, Class, Encoded, Example, Extent, FoundClass, Frame, Gate, LabelMap, Language, Languages, Meaning, Options,
-    PatchGrid, Placement, Refinement, ScoreGrid, Scoring, Segmentation, Session, TagBank, TagScore, Timings, Translation, UnitRows,
-    WordList, check_classes, decode_picture, expand_inputs, parse_tags, parse_words, read_damaged_picture, read_picture, read_tags_file,
-    score_tags,
+    PatchGrid, Placement, Refinement, ScoreGrid, Scoring, Segmentation, Session, Timings, Translation, UnitRows, WordBank, WordList,
+    WordScore, check_classes, decode_picture, expand_inputs, parse_classes, parse_words, read_classes_file, read_damaged_picture,
+    read_picture, score_words,
 };
 pub use edge_seg_model::{image, ndarray};
 

@@ -107,7 +107,7 @@ fn texts_are_read_with_marks_line_ends_and_encodings_of_other_programs() {
     }
     for (way, bytes) in as_others_save_it("dog\n") {
         fs::write(place.join("words.txt"), bytes).unwrap();
-        assert_eq!(edge_seg::read_tags_file(&place.join("words.txt")).unwrap()[0].name, "dog", "{way}");
+        assert_eq!(edge_seg::read_classes_file(&place.join("words.txt")).unwrap()[0].name, "dog", "{way}");
     }
 }
 

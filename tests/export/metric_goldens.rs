@@ -1,7 +1,7 @@
 //! Measures against values of scikit-learn, torchmetrics and pycocotools (`tests/python/make_metric_goldens.py`), refinements against
 //! torch and numpy (`tests/python/make_refinement_goldens.py`).
 
-use edge_seg::{Background, Class, LabelMap, PatchGrid, Placement, TagBank, UnitRows};
+use edge_seg::{Background, Class, LabelMap, PatchGrid, Placement, UnitRows, WordBank};
 use edge_seg_export::eval::captions::{caption_measures, tag_measures, union_counts};
 use edge_seg_export::eval::metric::Confusion;
 use edge_seg_export::eval::pamr::Pamr;
@@ -118,7 +118,7 @@ fn borders_moved_by_the_guided_filter_are_those_of_numpy() {
     let grid = PatchGrid::new(rows, cols, dim, floats(&case["patches"]), vec![1.0; dim]).unwrap();
     let words = UnitRows::normalise("words", dim, floats(&case["words"])).unwrap();
     let classes: Vec<Class> = (0..words.rows()).map(|i| Class::word(i.to_string())).collect();
-    let bank = TagBank::new(&classes, 0, words).unwrap();
+    let bank = WordBank::new(&classes, 0, words).unwrap();
     let scoring = Scoring { scale: case["scale"].as_f64().unwrap() as f32, bias: Some(0.0) };
     let scores = score(&grid, &bank, scoring, Background::None).unwrap();
     // A frame of as many pixels as the filter's grid has cells, four along a patch: nothing is resized.

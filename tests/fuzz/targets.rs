@@ -21,7 +21,8 @@ use edge_seg_live::source::{Pace, SourceOptions, open_source, redacted};
 use edge_seg_live::words::parse_words_json;
 use edge_seg_model::render::ClassReport;
 use edge_seg_model::{
-    Channels, Frame, LabelMap, Options, Session, decode_picture, describe_picture, parse_tags, parse_words, read_orientation, split_caption,
+    Channels, Frame, LabelMap, Options, Session, decode_picture, describe_picture, parse_classes, parse_words, read_orientation,
+    split_caption,
 };
 
 /// A reader, and what it is begun with.
@@ -82,7 +83,7 @@ fn file(name: &str, bytes: &[u8]) -> PathBuf {
 fn words(bytes: &[u8]) {
     said(parse_words_json("words", bytes));
     let Some(text) = text(bytes) else { return };
-    said(parse_tags("tags", text));
+    said(parse_classes("tags", text));
     said(split_caption(text, text.len() % 2 == 0));
     let Some((classes, left_out)) = said(parse_words("words", text)) else { return };
     let all = classes.iter().flat_map(|class| [&class.name].into_iter().chain(&class.words)).chain(&left_out);

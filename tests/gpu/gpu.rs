@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
-use edge_seg::{Background, Class, PatchGrid, Placement, TagBank, UnitRows};
+use edge_seg::{Background, Class, PatchGrid, Placement, UnitRows, WordBank};
 use edge_seg_kernels::{Columns, Kernels, Planes, Scratch, Tap};
 use edge_seg_model::{GraphEncoder, ImageEncoder, Input, Scoring, Threads, score};
 use edge_seg_tests::{may_lack, need, need_program, root};
@@ -202,7 +202,7 @@ fn logits_are_the_processors() {
         let grid = PatchGrid::new(rows, cols, dim, kept, vec![1.0; dim]).unwrap();
         let class = |(n, length): (usize, &usize)| Class { name: n.to_string(), words: vec!["word".into(); *length] };
         let classes: Vec<Class> = spans.iter().enumerate().map(class).collect();
-        let bank = TagBank::new(&classes, 0, words).unwrap();
+        let bank = WordBank::new(&classes, 0, words).unwrap();
         let expected = score(&grid, &bank, Scoring { scale, bias: Some(bias) }, Background::None).unwrap();
         for (at, (found, expected)) in found.iter().zip(&expected.planes()[rows * cols..]).enumerate() {
             assert!((found - expected).abs() <= scale * 2e-6 * dim as f32 + 1e-5, "case {case}, {at}: {found} for {expected}");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use edge_seg::live::{Propagation, PropagationOptions};
 use edge_seg::source::{Pace, SourceOptions, open_source};
-use edge_seg::{Background, Bundle, Frame, LabelMap, Options, Session, parse_tags};
+use edge_seg::{Background, Bundle, Frame, LabelMap, Options, Session, parse_classes};
 use edge_seg_model::Painter;
 use edge_seg_model::propagation::Propagator;
 use edge_seg_tests::{binary, edge_seg, picture};
@@ -32,7 +32,7 @@ fn pan(picture: &RgbImage, step: u32, frame: u32) -> Frame {
 fn carried_masks_follow_what_moves_and_standing_ones_do_not() {
     let session = session();
     for (name, words) in [("astronaut.jpg", "person, flag, wall"), ("coffee.jpg", "cup, table, spoon")] {
-        let bank = session.tag_bank(&parse_tags("words", words).unwrap(), &[]).unwrap();
+        let bank = session.word_bank(&parse_classes("words", words).unwrap(), &[]).unwrap();
         let picture = image::open(picture(name)).unwrap().thumbnail(480, 480).into_rgb8();
         let (step, last) = (6, 10);
         let agreement = |carry: Propagation| {
@@ -64,7 +64,7 @@ fn carried_masks_follow_what_moves_and_standing_ones_do_not() {
 #[test]
 fn smoothing_weighs_key_frames_by_their_age() {
     let session = session();
-    let bank = session.tag_bank(&parse_tags("words", "cat, wall").unwrap(), &[]).unwrap();
+    let bank = session.word_bank(&parse_classes("words", "cat, wall").unwrap(), &[]).unwrap();
     let picture = image::open(picture("cat.jpg")).unwrap().thumbnail(240, 240).into_rgb8();
     let frame = pan(&picture, 0, 0);
     let encoded = session.encode(&frame).unwrap();
@@ -93,7 +93,7 @@ fn smoothing_weighs_key_frames_by_their_age() {
 #[test]
 fn capture_and_masks_take_no_memory_once_warm() {
     let session = session();
-    let bank = session.tag_bank(&parse_tags("words", "cat, wall, sky").unwrap(), &[]).unwrap();
+    let bank = session.word_bank(&parse_classes("words", "cat, wall, sky").unwrap(), &[]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let (width, height, frames) = (160, 120, 60);
     let raw = folder.path().join("clip.yuv");

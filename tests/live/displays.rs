@@ -4,7 +4,7 @@ use std::path::Path;
 
 use edge_seg::sink::class_colour;
 use edge_seg::sink::open_screen;
-use edge_seg::{Background, Bundle, Frame, LabelMap, Options, Session, parse_tags, read_picture};
+use edge_seg::{Background, Bundle, Frame, LabelMap, Options, Session, parse_classes, read_picture};
 use edge_seg_live::sinks::display::{Line, View, draw, draw_mono};
 use edge_seg_model::region::regions;
 use edge_seg_tests::{edge_seg, picture};
@@ -14,7 +14,7 @@ use embedded_graphics_simulator::{OutputSettingsBuilder, SimulatorDisplay};
 
 fn scene(name: &str, words: &str) -> (Frame, LabelMap, Vec<Line>) {
     let session = Session::new(Bundle::built_in().unwrap(), &Options::default().with_size_px(224)).unwrap();
-    let bank = session.tag_bank(&parse_tags("words", words).unwrap(), &[]).unwrap();
+    let bank = session.word_bank(&parse_classes("words", words).unwrap(), &[]).unwrap();
     let frame = read_picture(&picture(name)).unwrap();
     let found = session.segment(&frame, &bank, Background::Threshold(session.bundle().manifest().background)).unwrap();
     let extents = found.labels.extents(bank.names().len());

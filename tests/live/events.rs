@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use edge_seg::live::{Counters, FrameReport, KeyFrames, LiveOptions, Words};
 use edge_seg::rules::{RuleBook, Watcher};
 use edge_seg::source::{Pace, SourceOptions, open_source};
-use edge_seg::{Background, Bundle, Options, Session, parse_tags};
+use edge_seg::{Background, Bundle, Options, Session, parse_classes};
 use edge_seg_live::metrics::Metrics;
 use edge_seg_model::region::Mask;
 use edge_seg_tests::{Ended, binary, edge_seg, need_program, picture, schema};
@@ -436,7 +436,7 @@ fn a_web_hook_that_hangs_or_sends_elsewhere_costs_events_and_no_frames() {
 #[test]
 fn metrics_are_what_prometheus_reads() {
     let session = Arc::new(Session::new(Bundle::built_in().unwrap(), &Options::default().with_size_px(96)).unwrap());
-    let specs = parse_tags("words", "sky, \"odd\\\" word").unwrap().into_iter().map(Into::into).collect();
+    let specs = parse_classes("words", "sky, \"odd\\\" word").unwrap().into_iter().map(Into::into).collect();
     let words = Arc::new(Words::new(session.clone(), specs, vec![], Background::Threshold(0.3)).unwrap());
     let counters = Arc::new(Counters::default());
     let metrics = Metrics::new(&session, counters.clone(), Arc::default());

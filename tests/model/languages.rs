@@ -42,7 +42,7 @@ fn share_right(words: &[HeldOut], languages: &str) -> usize {
 fn right_by_the_encoder(words: &[HeldOut]) -> usize {
     let session = session("off");
     let english: Vec<&String> = words.iter().map(|(_, right)| &right[0]).collect();
-    let row = |word: &str| session.tag_bank(&[Class::word(word)], &[]).ok().map(|bank| bank.words().row(0).to_vec());
+    let row = |word: &str| session.word_bank(&[Class::word(word)], &[]).ok().map(|bank| bank.words().row(0).to_vec());
     let targets: Vec<Vec<f32>> = english.iter().map(|word| row(word).unwrap()).collect();
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
     let nearest = |asked: &[f32]| (0..targets.len()).max_by(|a, b| dot(asked, &targets[*a]).total_cmp(&dot(asked, &targets[*b])));

@@ -333,7 +333,7 @@ fn rules_sinks_and_words_belong_to_the_handle() {
         (first.words.words[0].synonyms.as_slice(), first.words.background_words.as_slice()),
         (&["kitten".to_owned()][..], &["wall".to_owned()][..])
     );
-    live.words().set(edge_seg::parse_tags("words", "cat, dog").unwrap()).unwrap();
+    live.words().set(edge_seg::parse_classes("words", "cat, dog").unwrap()).unwrap();
     let rest: Vec<_> = live.by_ref().map(|shown| shown.unwrap()).collect();
     assert_eq!(rest.last().unwrap().found.names().len(), 2, "the new words");
     drop(live);
@@ -438,7 +438,7 @@ fn keys_and_bundles_come_from_memory_in_one_call() {
 fn more_classes_than_labels_have_bits_are_refused() {
     let classes: Vec<_> = (0..65536).map(|i| edge_seg::Class::word(i.to_string())).collect();
     let rows = |count| edge_seg::UnitRows::normalise("rows", 1, vec![1.0; count]).unwrap();
-    let refused = edge_seg::TagBank::new(&classes, 0, rows(65536)).unwrap_err().to_string();
+    let refused = edge_seg::WordBank::new(&classes, 0, rows(65536)).unwrap_err().to_string();
     assert!(refused.contains("at most 65535 classes") && refused.contains("found 65536"), "{refused}");
-    assert_eq!(edge_seg::TagBank::new(&classes[1..], 0, rows(65535)).unwrap().names().len(), 65535);
+    assert_eq!(edge_seg::WordBank::new(&classes[1..], 0, rows(65535)).unwrap().names().len(), 65535);
 }

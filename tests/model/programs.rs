@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use edge_seg::live::{KeyFrames, Live, LiveOptions};
 use edge_seg::source::{Pace, Rate, Source};
-use edge_seg::{Background, Channels, Frame, Options, Session, parse_tags, read_picture};
+use edge_seg::{Background, Channels, Frame, Options, Session, parse_classes, read_picture};
 use edge_seg_tests::picture;
 use image::RgbImage;
 use rayon::prelude::*;
@@ -63,7 +63,7 @@ fn words_change_from_another_thread_and_bad_ones_change_nothing() {
     let words = live.words().clone();
     let changer = std::thread::spawn(move || {
         let unknown = words.set(vec![edge_seg::Class::word("\u{200b}")]).unwrap_err().to_string();
-        words.set(parse_tags("words", "blanket, ear, cat").unwrap()).unwrap();
+        words.set(parse_classes("words", "blanket, ear, cat").unwrap()).unwrap();
         unknown
     });
     let changed = live.by_ref().map(|shown| shown.unwrap()).find(|shown| shown.words.version == 2).unwrap();

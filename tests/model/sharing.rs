@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use edge_seg::live::{Counters, Live, LiveOptions, Words};
 use edge_seg::source::{SourceOptions, open_source};
-use edge_seg::{Background, Bundle, Frame, LabelMap, Options, Session, TagBank, parse_tags};
+use edge_seg::{Background, Bundle, Frame, LabelMap, Options, Session, WordBank, parse_classes};
 use image::RgbImage;
 use rayon::prelude::*;
 
@@ -15,7 +15,7 @@ const CALLERS: usize = 4;
 
 struct Shared {
     session: Session,
-    bank: TagBank,
+    bank: WordBank,
     frames: Vec<Frame>,
     expected: Vec<LabelMap>,
 }
@@ -24,7 +24,7 @@ impl Shared {
     fn new(threads: usize) -> Arc<Self> {
         let options = Options::default().with_size_px(32).with_threads(threads);
         let session = Session::new(Bundle::built_in().unwrap(), &options).unwrap();
-        let bank = session.tag_bank(&parse_tags("words", "sky, grass").unwrap(), &[]).unwrap();
+        let bank = session.word_bank(&parse_classes("words", "sky, grass").unwrap(), &[]).unwrap();
         let frame = |(width, height): (u32, u32)| {
             Frame::still(RgbImage::from_fn(width, height, |x, y| image::Rgb([(x * 5) as u8, (y * 5) as u8, (x * y) as u8])))
         };
@@ -83,7 +83,7 @@ fn an_async_runtime_s_threads_share_a_session() {
 fn stills_are_segmented_beside_a_live_session() {
     let options = Options::default().with_size_px(32).with_threads(4);
     let session = Arc::new(Session::new(Bundle::built_in().unwrap(), &options).unwrap());
-    let specs = parse_tags("words", "sky, grass").unwrap().into_iter().map(Into::into).collect();
+    let specs = parse_classes("words", "sky, grass").unwrap().into_iter().map(Into::into).collect();
     let words = Arc::new(Words::new(session.clone(), specs, vec![], Background::None).unwrap());
     let (bank, frame) = (words.current().bank.clone(), Frame::still(RgbImage::new(48, 32)));
     let ended = AtomicBool::new(false);

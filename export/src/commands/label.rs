@@ -10,7 +10,7 @@ use edge_seg_export::label::output::{self, Format};
 use edge_seg_export::label::part::Part;
 use edge_seg_export::label::run::{self, Job, Labelled, Wanted};
 use edge_seg_export::label::{Options, read_captions};
-use edge_seg_model::{Session, expand_inputs, read_tags_file};
+use edge_seg_model::{Session, expand_inputs, read_classes_file};
 
 use super::device::DeviceArgs;
 use super::progress::progress;
@@ -143,7 +143,7 @@ impl LabelPictures {
         };
         options.check()?;
         let wanted = match (&self.vocabulary, &self.captions) {
-            (Some(file), _) => Wanted::Same(read_tags_file(file)?),
+            (Some(file), _) => Wanted::Same(read_classes_file(file)?),
             (_, Some(file)) => Wanted::Captions(read_captions(file)?),
             _ => unreachable!("clap asks for one of them"),
         };

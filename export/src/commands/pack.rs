@@ -264,7 +264,7 @@ impl Quantize {
             .collect::<edge_seg_model::Result<Vec<_>>>()?;
         let sample = Sample {
             frames,
-            words: edge_seg_model::parse_tags("--words", &self.words)?,
+            words: edge_seg_model::parse_classes("--words", &self.words)?,
             size_px: self.size,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
         };

@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use edge_seg_model::{Background, Class, Encoded, Frame, Scoring, Session, TagScore, read_picture, score_tags, split_caption};
+use edge_seg_model::{Background, Class, Encoded, Frame, Scoring, Session, WordScore, read_picture, score_words, split_caption};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::classes::View;
 use super::ensemble::whole;
-use super::left_out::{LeftOut, parted};
+use super::left_out::{LeftOut, split_left_out};
 use super::log::Kept;
 use super::nouns::nouns;
 use super::pictures::{Pair, truth};
@@ -23,8 +23,8 @@ use super::tagmask::TagMask;
 use crate::{Error, Result};
 
 /// How a caption's tags are scored.
-pub const KINDS: [(&str, TagScore); 4] =
-    [("image", TagScore::Image), ("text", TagScore::Text), ("image-text", TagScore::ImageText), ("pixel", TagScore::Pixel)];
+pub const KINDS: [(&str, WordScore); 4] =
+    [("image", WordScore::Image), ("text", WordScore::Text), ("image-text", WordScore::ImageText), ("pixel", WordScore::Pixel)];
 
 /// The way of [`KINDS`] that is measured beside the others: reports show what it chooses.
 pub const PIXEL: usize = KINDS.len() - 1;
@@ -109,7 +109,7 @@ pub enum Captioned {
 }
 
 /// One caption and its truth.
-struct Told {
+struct CaptionTruth {
     caption: String,
     /// Words of which nothing is known: they are left out.
     untold: Arc<BTreeSet<String>>,
@@ -183,14 +183,14 @@ impl Captioned {
         })
     }
 
-    fn picture(&self, index: usize, masks: bool) -> Result<(Frame, Vec<Told>)> {
+    fn picture(&self, index: usize, masks: bool) -> Result<(Frame, Vec<CaptionTruth>)> {
         match self {
             Self::Files(files) => {
                 let frame = read_picture(&files[index].image)?;
                 let mask = if masks { files[index].mask(frame.pixels.dimensions())? } else { None };
                 let tags = files[index].tags.clone();
                 let shown = Box::new(move |word: &str| tags.contains(word));
-                Ok((frame, vec![Told { caption: files[index].caption.clone(), untold: Arc::default(), shown, mask }]))
+                Ok((frame, vec![CaptionTruth { caption: files[index].caption.clone(), untold: Arc::default(), shown, mask }]))
             }
             Self::Labels { view, pairs, captions } => {
                 let pair = &pairs[index];
@@ -207,7 +207,7 @@ impl Captioned {
                     let mask = (masks && !meant.is_empty()).then(|| labels.iter().map(|l| l.map(|l| meant.contains(&l))).collect());
                     let held = held.clone();
                     let shown = Box::new(move |word: &str| held.iter().any(|(_, class)| names(class, word)));
-                    Told { caption: caption.clone(), untold: view.untold.clone(), shown, mask }
+                    CaptionTruth { caption: caption.clone(), untold: view.untold.clone(), shown, mask }
                 });
                 Ok((frame, told.collect()))
             }
@@ -271,10 +271,10 @@ pub fn evaluate(
             Ok(Ok(found))
         })
         .collect::<Result<_>>()?;
-    Ok(parted(found))
+    Ok(split_left_out(found))
 }
 
-fn picture(session: &Session, frame: &Frame, told: &[Told], options: &Options) -> Result<Vec<CaptionResult>> {
+fn picture(session: &Session, frame: &Frame, told: &[CaptionTruth], options: &Options) -> Result<Vec<CaptionResult>> {
     let image = &session.bundle().manifest().image;
     whole(frame.pixels.dimensions(), (image.fit, image.patch_px), session.size_px())?;
     let encoded = session.encode(frame)?;
@@ -287,9 +287,9 @@ fn picture(session: &Session, frame: &Frame, told: &[Told], options: &Options) -
         if classes.is_empty() {
             continue;
         }
-        let bank = session.tag_bank(&classes, &[])?;
+        let bank = session.word_bank(&classes, &[])?;
         let text = session.embed_text(&told.caption)?;
-        let scores = KINDS.map(|(_, kind)| score_tags(kind, &encoded.grid, &bank, Some(text.data()), scoring));
+        let scores = KINDS.map(|(_, kind)| score_words(kind, &encoded.grid, &bank, Some(text.data()), scoring));
         let mut by_kind: Vec<Vec<f32>> = Vec::with_capacity(KINDS.len());
         for scores in scores {
             by_kind.push(scores?);
@@ -325,7 +325,7 @@ fn union_labels(session: &Session, frame: &Frame, encoded: &Encoded, chosen: &[C
         return Ok(vec![0; frame.pixels.width() as usize * frame.pixels.height() as usize]);
     }
     let background = Background::Threshold(options.background);
-    Ok(session.masks(frame, encoded, &session.tag_bank(chosen, &[])?, background)?.labels.labels)
+    Ok(session.masks(frame, encoded, &session.word_bank(chosen, &[])?, background)?.labels.labels)
 }
 
 /// Pixels of a mask and of what was found (any label but 0): both, found alone, mask alone; `None` in the mask counts for nothing.

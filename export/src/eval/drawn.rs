@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::coco::{self, Apart, uploaded};
-use super::left_out::{LeftOut, parted, unless_all};
+use super::left_out::{LeftOut, split_left_out, unless_all};
 use super::pictures::{self, Coding, Pair};
 use super::shapes::{Segmentation, Shapes};
 use crate::{Error, Result};
@@ -117,7 +117,7 @@ fn together(
     layout: &'static str,
     names: Option<&[&str]>,
 ) -> Result<Drawn> {
-    let (sheets, left_out) = parted(sheets);
+    let (sheets, left_out) = split_left_out(sheets);
     let left_out = unless_all(&sheets, left_out)?;
     let mut classes: Vec<String> = match names {
         Some(names) => names.iter().map(|name| (*name).to_owned()).collect(),

@@ -5,11 +5,11 @@
 //! are left out of what it is measured on. What is measured is IoU against everything else, at the model's own threshold, over the pixels
 //! of every fourth row and column.
 
-use edge_seg_model::{Background, Class, Encoded, Example, Frame, Session, TagBank, region};
+use edge_seg_model::{Background, Class, Encoded, Example, Frame, Session, WordBank, region};
 use rayon::prelude::*;
 
 use super::classes::View;
-use super::left_out::{LeftOut, parted, unless_all};
+use super::left_out::{LeftOut, split_left_out, unless_all};
 use super::pictures::{Pair, read_pair};
 use crate::Result;
 
@@ -74,7 +74,7 @@ pub fn evaluate(
         Ok(looked)
     };
     let all: Vec<Result<Looked, LeftOut>> = pairs.par_iter().map(look).collect::<Result<_>>()?;
-    let (looked, left_out) = parted(all);
+    let (looked, left_out) = split_left_out(all);
     let left_out = unless_all(&looked, left_out)?;
     let most = ways.iter().map(|way| way.examples).max().unwrap_or(0);
     let classes: Vec<(usize, Vec<usize>)> = (0..view.classes.len())
@@ -128,7 +128,7 @@ fn iou(session: &Session, view: &View, looked: &[Looked], class: usize, shown: &
     if !way.text {
         named = Class { name: named.name, words: Vec::new() };
     }
-    let bank = session.tag_bank_with(&[named], &[], &[examples])?;
+    let bank = session.word_bank_with(&[named], &[], &[examples])?;
     let mut counts = [0u64; 2];
     for (_, one) in looked.iter().enumerate().filter(|(at, _)| !shown.contains(at)) {
         let [both, either] = overlap(session, &bank, one, label)?;
@@ -139,7 +139,7 @@ fn iou(session: &Session, view: &View, looked: &[Looked], class: usize, shown: &
 }
 
 /// Pixels of the class that were found, and pixels of it or found.
-fn overlap(session: &Session, bank: &TagBank, one: &Looked, label: u16) -> Result<[u64; 2]> {
+fn overlap(session: &Session, bank: &WordBank, one: &Looked, label: u16) -> Result<[u64; 2]> {
     let manifest = session.bundle().manifest();
     let scores = session.score(&one.encoded, bank, Background::Threshold(manifest.background))?;
     let (area, cols) = (scores.rows() * scores.cols(), scores.cols());

@@ -24,7 +24,7 @@ impl From<LeftOut> for Error {
 }
 
 /// What was found, and what is left out, each in its order.
-pub(super) fn parted<T>(all: impl IntoIterator<Item = Result<T, LeftOut>>) -> (Vec<T>, Vec<LeftOut>) {
+pub(super) fn split_left_out<T>(all: impl IntoIterator<Item = Result<T, LeftOut>>) -> (Vec<T>, Vec<LeftOut>) {
     let (mut found, mut left_out) = (Vec::new(), Vec::new());
     for one in all {
         match one {
@@ -56,10 +56,10 @@ mod tests {
 
     #[test]
     fn what_is_broken_is_left_out_unless_it_is_everything() {
-        let (found, left_out) = parted([Ok(1), Err(wrong("b")), Ok(3)]);
+        let (found, left_out) = split_left_out([Ok(1), Err(wrong("b")), Ok(3)]);
         assert_eq!((found.as_slice(), left_out[0].picture.as_str()), (&[1, 3][..], "b"));
         assert_eq!(unless_all(&found, left_out).unwrap().len(), 1);
-        let (none, left_out) = parted::<u32>([Err(wrong("a")), Err(wrong("b"))]);
+        let (none, left_out) = split_left_out::<u32>([Err(wrong("a")), Err(wrong("b"))]);
         assert!(unless_all(&none, left_out).unwrap_err().to_string().starts_with("a: "));
         assert!(unless_all::<u32>(&[], Vec::new()).unwrap().is_empty());
     }

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::classes::View;
-use super::left_out::{LeftOut, parted, unless_all};
+use super::left_out::{LeftOut, split_left_out, unless_all};
 use super::metric::Confusion;
 use super::pictures::{Pair, read_pair};
 use crate::bundle::{Release, write};
@@ -139,7 +139,7 @@ pub fn measure(
             });
         }
     }
-    let banks = [&reference].into_iter().chain(&others).map(|s| Ok(s.tag_bank(&view.classes, &[])?)).collect::<Result<Vec<_>>>()?;
+    let banks = [&reference].into_iter().chain(&others).map(|s| Ok(s.word_bank(&view.classes, &[])?)).collect::<Result<Vec<_>>>()?;
     let words: Vec<CosineSum> = banks[1..]
         .iter()
         .map(|bank| {
@@ -190,7 +190,7 @@ pub fn measure(
             Ok(Ok(picture))
         })
         .collect::<Result<_>>()?;
-    let (pictures, left_out) = parted(pictures);
+    let (pictures, left_out) = split_left_out(pictures);
     let left_out = unless_all(&pictures, left_out)?;
 
     let miou = |at: usize| {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::classes::View;
 use super::ensemble::Ensemble;
-use super::left_out::{LeftOut, parted};
+use super::left_out::{LeftOut, split_left_out};
 use super::metric::Confusion;
 use super::pictures::{Pair, read_pair};
 use super::stability::flicker;
@@ -111,7 +111,7 @@ impl Protocol<'_> {
                 Ok(counted)
             })
             .collect::<Result<_>>()?;
-        Ok(parted(found.into_iter().flatten()))
+        Ok(split_left_out(found.into_iter().flatten()))
     }
 
     fn count(&self, pair: &Pair, drawn: &Drawn, before: Option<&Drawn>) -> PictureCounts {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use edge_seg_model::{Class, Session, TagBank, UnitRows};
+use edge_seg_model::{Class, Session, UnitRows, WordBank};
 use parking_lot::Mutex;
 use rayon::prelude::*;
 
@@ -58,11 +58,11 @@ pub struct Lexicon {
 }
 
 impl Lexicon {
-    /// As [`Session::tag_bank`], with other templates than the model's.
+    /// As [`Session::word_bank`], with other templates than the model's.
     ///
     /// # Errors
     /// As there.
-    pub fn bank(&self, session: &Session, templates: &Templates, classes: &[Class], background_words: &[String]) -> Result<TagBank> {
+    pub fn bank(&self, session: &Session, templates: &Templates, classes: &[Class], background_words: &[String]) -> Result<WordBank> {
         self.bank_until(session, templates, classes, background_words, &|| false)
     }
 
@@ -77,7 +77,7 @@ impl Lexicon {
         classes: &[Class],
         background_words: &[String],
         stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<TagBank> {
+    ) -> Result<WordBank> {
         let Some(sentences) = &templates.sentences else {
             let words = session.word_list_until(classes.to_vec(), background_words.to_vec(), stop)?;
             return words.map(|words| words.bank().clone()).ok_or(Error::Stopped);
@@ -89,7 +89,7 @@ impl Lexicon {
             .map(|word| if stop() { Err(Error::Stopped) } else { self.word(session, &templates.name, sentences, word, dim) })
             .collect::<Result<_>>()?;
         let data = embedded.iter().flat_map(|row| row.iter().copied()).collect();
-        Ok(TagBank::new(classes, background_words.len(), UnitRows::normalise("tag bank", dim, data)?)?)
+        Ok(WordBank::new(classes, background_words.len(), UnitRows::normalise("tag bank", dim, data)?)?)
     }
 
     fn word(&self, session: &Session, set: &str, sentences: &[String], word: &str, dim: usize) -> Result<Arc<Vec<f32>>> {

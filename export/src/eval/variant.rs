@@ -1,7 +1,7 @@
 //! One way to draw masks from a picture's embeddings. A run measures several on the same embeddings, since encoding is what takes time.
 
 use edge_seg_kernels::{Columns, Planes, Scratch, Tap, kernels};
-use edge_seg_model::{Background, Class, Encoded, Frame, Gate, LabelMap, Scoring, Session, TagBank, score};
+use edge_seg_model::{Background, Class, Encoded, Frame, Gate, LabelMap, Scoring, Session, WordBank, score};
 use rayon::prelude::*;
 
 use super::classes::Names;
@@ -69,7 +69,7 @@ impl Variant {
     /// Embeds all of its words ahead of the pictures.
     ///
     /// # Errors
-    /// As [`Session::tag_bank`].
+    /// As [`Session::word_bank`].
     pub fn prepare(&self, session: &Session, lexicon: &Lexicon, stop: &(dyn Fn() -> bool + Sync)) -> Result<()> {
         lexicon.bank_until(session, &self.templates, &self.classes, &self.background_words, stop).map(drop)
     }
@@ -80,7 +80,7 @@ impl Variant {
     /// As [`Session::masks`].
     pub fn labels(&self, session: &Session, lexicon: &Lexicon, frame: &Frame, encoded: &Encoded, offered: &[u16]) -> Result<Vec<u16>> {
         let scoring = Scoring::from(session.bundle().manifest());
-        let bank = |offered: &[u16]| -> Result<TagBank> {
+        let bank = |offered: &[u16]| -> Result<WordBank> {
             let classes: Vec<_> = offered.iter().map(|&label| self.classes[usize::from(label) - 1].clone()).collect();
             lexicon.bank(session, &self.templates, &classes, &self.background_words)
         };
@@ -113,7 +113,7 @@ impl Variant {
 }
 
 /// Takes the logarithm of the softmax's denominator off planes of logits, where scores are a softmax over `words`.
-fn as_logarithms(planes: &mut [f32], encoded: &Encoded, words: &TagBank, scoring: Scoring) -> Result<()> {
+fn as_logarithms(planes: &mut [f32], encoded: &Encoded, words: &WordBank, scoring: Scoring) -> Result<()> {
     if scoring.bias.is_none() {
         // A threshold of 1 puts the denominator itself in front.
         let front = score(&encoded.grid, words, scoring, Background::Threshold(1.0))?;
@@ -124,7 +124,7 @@ fn as_logarithms(planes: &mut [f32], encoded: &Encoded, words: &TagBank, scoring
 }
 
 /// Every class's score on every patch, in 0..1. `[classes, rows · cols]`
-pub(super) fn probabilities(encoded: &Encoded, words: &TagBank, scoring: Scoring) -> Result<Vec<f32>> {
+pub(super) fn probabilities(encoded: &Encoded, words: &WordBank, scoring: Scoring) -> Result<Vec<f32>> {
     let mut planes = score(&encoded.grid, words, scoring, Background::None)?.planes()[encoded.grid.patches().rows()..].to_vec();
     as_logarithms(&mut planes, encoded, words, scoring)?;
     Ok(planes.iter().map(|v| probability(*v, scoring)).collect())

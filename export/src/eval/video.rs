@@ -72,7 +72,7 @@ pub fn evaluate(
     plans: &[Plan],
     mut done: impl FnMut(),
 ) -> Result<Report> {
-    let bank = session.tag_bank(&view.classes, &[])?;
+    let bank = session.word_bank(&view.classes, &[])?;
     let empty = || LabelMap { width: 0, height: 0, labels: Vec::new() };
     let run = |plan: &Plan| Run {
         outcome: Outcome {

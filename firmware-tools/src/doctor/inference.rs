@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use edge_seg_board::boards::{self, Multiplications};
+use edge_seg_board::boards::{self, Macs};
 use serde_json::{Value, json};
 
 use super::finding::{Finding, bad, note, ok};
@@ -69,7 +69,7 @@ pub fn record(paths: &Paths) -> Result<f64> {
 /// What the runtime says of a picture: how long it takes, without loading, and what its encoder multiplies.
 struct Measured {
     milliseconds: f64,
-    work: Multiplications,
+    work: Macs,
 }
 
 /// Lets the runtime time itself on a picture that it makes.
@@ -95,7 +95,7 @@ fn run(paths: &Paths, limit: Duration) -> Result<Measured> {
     let number = |key: &str| report[key].as_u64().with_context(|| format!("the runtime's output: expected {key}"));
     Ok(Measured {
         milliseconds: counted.filter_map(|stage| stage["median_ms"].as_f64()).sum(),
-        work: Multiplications { floats: number("multiplications")?, integers: number("integer_multiplications")? },
+        work: Macs { floats: number("multiplications")?, integers: number("integer_multiplications")? },
     })
 }
 

@@ -5,11 +5,11 @@
 //! a time is the least that can be expected.
 //!
 //! ```
-//! use edge_seg_board::boards::{Multiplications, find, recognise};
+//! use edge_seg_board::boards::{Macs, find, recognise};
 //! let board = recognise(&["raspberrypi,5-model-b".into(), "brcm,bcm2712".into()]).expect("a board of the table");
 //! assert_eq!((board.key, board.variant.name()), ("pi5", "pi5"));
 //! let rates = find("pi5").and_then(|board| board.rates).expect("its core has a model");
-//! let work = Multiplications { floats: 0, integers: 1_000_000_000 };
+//! let work = Macs { floats: 0, integers: 1_000_000_000 };
 //! assert!(rates.least_ms(work, 4) < rates.least_ms(work, 1));
 //! ```
 
@@ -21,7 +21,7 @@ use crate::Variant;
 
 /// Multiplications, each with its addition.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Multiplications {
+pub struct Macs {
     /// Of floats.
     pub floats: u64,
     /// Of 8-bit integers, summed in 32 bits.
@@ -241,7 +241,7 @@ impl Rates {
     }
 
     /// Milliseconds that `work` takes at least on `cores` of the processor's cores.
-    pub fn least_ms(&self, work: Multiplications, cores: usize) -> f64 {
+    pub fn least_ms(&self, work: Macs, cores: usize) -> f64 {
         let cycles = work.floats as f64 / self.core.floats + work.integers as f64 / self.core.integers;
         cycles / (self.clock_ghz * 1e6 * cores.max(1) as f64)
     }
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn a_million_multiplications_take_what_the_rates_say() {
         let pi4 = rates("pi4");
-        let work = Multiplications { floats: 3_920_000, integers: 6_730_000 };
+        let work = Macs { floats: 3_920_000, integers: 6_730_000 };
         assert!((pi4.least_ms(work, 1) - 2.0 / 1.5).abs() < 1e-9, "two million cycles at 1.5 GHz");
         assert!((pi4.least_ms(work, 4) * 4.0 - pi4.least_ms(work, 1)).abs() < 1e-9);
         assert!(find("toaster").is_none());

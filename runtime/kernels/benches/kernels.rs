@@ -8,7 +8,7 @@
 
 use std::io::{BufRead, Write};
 
-use edge_seg_kernels::{Columns, Kernels, PackedBank, Pairs, Planes, Precision, Scan, Scratch, TagBest, Tap};
+use edge_seg_kernels::{Columns, Kernels, PackedBank, Pairs, Planes, Precision, Scan, Scratch, Tap, WordBest};
 use ndarray::{Array2, Array3, Axis, Zip};
 
 const DIM: usize = 512;
@@ -43,9 +43,9 @@ fn main() {
             ["product", "ndarray"] => u64::from(patch_matrix.dot(&bank_matrix.t())[(0, 0)].to_bits()),
             ["scan", "ndarray"] => {
                 let logits = patch_matrix.dot(&bank_matrix.t()) * SCALE;
-                let (_, tags) = best_of_lanes(&logits, Axis(1));
+                let (_, words) = best_of_lanes(&logits, Axis(1));
                 let (_, _) = best_of_lanes(&logits, Axis(0));
-                tags.iter().map(|tag| *tag as u64).sum()
+                words.iter().map(|word| *word as u64).sum()
             }
             ["scan", set, precision] => {
                 let bank = banks.iter().find(|bank| format!("{:?}", bank.precision()).eq_ignore_ascii_case(precision)).unwrap();
@@ -78,10 +78,10 @@ fn cpu_ms() -> f64 {
 fn scan(set: &Kernels, patches: &[f32], bank: &PackedBank<'_>) -> u64 {
     let packed = set.pack_patches(patches, DIM, bank.precision());
     let mut scan = Scan::new(packed.count());
-    let mut tags = vec![TagBest::default(); bank.tags()];
-    set.scan(&Pairs { patches: &packed, bank, panels: 0..bank.panels(), scale: SCALE }, true, &mut scan, &mut tags);
-    std::hint::black_box(&tags);
-    scan.patches().iter().map(|patch| u64::from(patch.tag)).sum()
+    let mut words = vec![WordBest::default(); bank.words()];
+    set.scan(&Pairs { patches: &packed, bank, panels: 0..bank.panels(), scale: SCALE }, true, &mut scan, &mut words);
+    std::hint::black_box(&words);
+    scan.patches().iter().map(|patch| u64::from(patch.word)).sum()
 }
 
 fn best_of_lanes(logits: &Array2<f32>, axis: Axis) -> (Vec<f32>, Vec<usize>) {

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::operands::{Epilogue, InterleavedRows, PANEL, PanelProducts, Pass, RowRange, Scales, TagBest, TileF16, TileF32, TileInt8};
+use crate::operands::{Epilogue, InterleavedRows, PANEL, PanelProducts, Pass, RowRange, Scales, TileF16, TileF32, TileInt8, WordBest};
 
 /// Kernels for one instruction set. They need not be of one file: a set takes its floats, integers and 16-bit floats from where they are
 /// fastest on the processors that have it.
@@ -87,7 +87,7 @@ pub(crate) trait FloatKernels: fmt::Debug + Send + Sync {
     unsafe fn exp_row_int8(&self, row: &mut [f32], levels: u8, out: &mut [u8]) -> f32;
     unsafe fn layer_norm(&self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]);
     unsafe fn score_panel(&self, rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]);
-    unsafe fn fold(&self, products: &PanelProducts<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest; PANEL]);
+    unsafe fn fold(&self, products: &PanelProducts<'_>, pass: &mut Pass<'_>, words: &mut [WordBest; PANEL]);
 }
 
 /// Products of bytes for layers.

@@ -77,7 +77,7 @@ mod reference;
 mod tests;
 
 pub use dispatch::{KERNELS_VARIABLE, Kernels, kernels, try_kernels};
-pub use operands::{Activation, Columns, Label, PANEL, Planes, Scratch, TagBest, Tap};
+pub use operands::{Activation, Columns, Label, PANEL, Planes, Scratch, Tap, WordBest};
 pub use ops::{
     Bias, Linear, LinearF16, LinearInt8, PackedBank, PackedKeys, PackedKeysInt8, PackedPatches, Pairs, PatchBest, Precision, RowsF16,
     RowsInt8, Scan, Workspace, WorkspaceInt8,

@@ -3,15 +3,15 @@
 #![forbid(unsafe_code)]
 
 use crate::operands::{
-    Activation, CHUNK_F16, Columns, Epilogue, InterleavedRows, Label, PANEL, PanelProducts, Pass, Planes, RowRange, Scales, Scratch,
-    TagBest, Tap, TileF16, TileF32, TileInt8, from_f16, to_f16,
+    Activation, CHUNK_F16, Columns, Epilogue, InterleavedRows, Label, PANEL, PanelProducts, Pass, Planes, RowRange, Scales, Scratch, Tap,
+    TileF16, TileF32, TileInt8, WordBest, from_f16, to_f16,
 };
 
 pub(crate) fn dot_products(patches: &[f32], bank: &[f32], dim: usize, out: &mut [f32]) {
     let mut results = out.iter_mut();
     for patch in patches.chunks_exact(dim) {
-        for tag in bank.chunks_exact(dim) {
-            let sum = patch.iter().zip(tag).map(|(a, b)| a * b).sum();
+        for word in bank.chunks_exact(dim) {
+            let sum = patch.iter().zip(word).map(|(a, b)| a * b).sum();
             if let Some(result) = results.next() {
                 *result = sum;
             }
@@ -74,8 +74,8 @@ pub(crate) fn upsample_argmax<L: Label>(planes: &Planes<'_>, rows: &[Tap], colum
 pub(crate) fn score_panel_f32(rows: &[f32], dim: usize, panel: &[f32], out: &mut [f32]) {
     for (row, out) in rows.chunks_exact(dim).zip(out.chunks_exact_mut(PANEL)) {
         out.fill(0.0);
-        for (value, tags) in row.iter().zip(panel.chunks_exact(PANEL)) {
-            out.iter_mut().zip(tags).for_each(|(sum, tag)| *sum += value * tag);
+        for (value, words) in row.iter().zip(panel.chunks_exact(PANEL)) {
+            out.iter_mut().zip(words).for_each(|(sum, word)| *sum += value * word);
         }
     }
 }
@@ -85,9 +85,9 @@ pub(crate) fn score_panel_int8(patches: &InterleavedRows<'_>, panel: &Interleave
     let rows = patches.values.chunks_exact(patches.wide).zip(patches.scales);
     for ((row, scale), out) in rows.zip(out.chunks_exact_mut(PANEL)) {
         let mut sums = [0i32; PANEL];
-        for (quad, tags) in row.chunks_exact(4).zip(panel.values.chunks_exact(4 * PANEL)) {
-            for (sum, tag) in sums.iter_mut().zip(tags.chunks_exact(4)) {
-                *sum += quad.iter().zip(tag).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum::<i32>();
+        for (quad, words) in row.chunks_exact(4).zip(panel.values.chunks_exact(4 * PANEL)) {
+            for (sum, word) in sums.iter_mut().zip(words.chunks_exact(4)) {
+                *sum += quad.iter().zip(word).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum::<i32>();
             }
         }
         for ((out, sum), tag_scale) in out.iter_mut().zip(sums).zip(panel.scales) {
@@ -96,10 +96,10 @@ pub(crate) fn score_panel_int8(patches: &InterleavedRows<'_>, panel: &Interleave
     }
 }
 
-/// Folds one panel's products into what a pass keeps; `tags` may be fewer than a panel's.
-pub(crate) fn fold(products: &PanelProducts<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest]) {
+/// Folds one panel's products into what a pass keeps; `words` may be fewer than a panel's.
+pub(crate) fn fold(products: &PanelProducts<'_>, pass: &mut Pass<'_>, words: &mut [WordBest]) {
     for (patch, row) in products.values.chunks_exact(PANEL).enumerate() {
-        for (lane, (product, tag)) in row.iter().zip(&mut *tags).enumerate() {
+        for (lane, (product, word)) in row.iter().zip(&mut *words).enumerate() {
             let mut logit = product * products.scale;
             match pass {
                 Pass::Best { best, panel, sum, sums } => {
@@ -115,12 +115,12 @@ pub(crate) fn fold(products: &PanelProducts<'_>, pass: &mut Pass<'_>, tags: &mut
                 }
                 Pass::Mass { log_sums } => {
                     logit -= log_sums[patch];
-                    tag.mass += logit.exp();
+                    word.mass += logit.exp();
                 }
             }
-            if logit > tag.logit {
-                tag.logit = logit;
-                tag.patch = patch as u32;
+            if logit > word.logit {
+                word.logit = logit;
+                word.patch = patch as u32;
             }
         }
     }

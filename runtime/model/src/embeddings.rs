@@ -137,7 +137,7 @@ impl PatchGrid {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TagBank;
+    use crate::WordBank;
 
     #[test]
     fn counts_beyond_all_numbers_are_refused() {
@@ -147,9 +147,9 @@ mod tests {
             assert!(said.contains(&format!("expected {rows}×{cols} patches")), "{said}");
         }
         let row = || UnitRows::normalise("row", 2, vec![1.0, 0.0]).unwrap();
-        let said = TagBank::new(&[], usize::MAX, row()).unwrap_err().to_string();
+        let said = WordBank::new(&[], usize::MAX, row()).unwrap_err().to_string();
         assert!(said.contains("found 1"), "{said}");
         let cat = crate::Class::word("cat");
-        assert!(TagBank::new(&[cat.clone(), cat], usize::MAX, row()).is_err(), "the sum begins anew at 1");
+        assert!(WordBank::new(&[cat.clone(), cat], usize::MAX, row()).is_err(), "the sum begins anew at 1");
     }
 }

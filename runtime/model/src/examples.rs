@@ -2,7 +2,7 @@
 
 use edge_seg_bundle::text::shown;
 
-use crate::words::{Class, Example, Gate, TagBank, same_name};
+use crate::words::{Class, Example, Gate, WordBank, same_name};
 use crate::{Encoded, Error, Frame, Result, Session, UnitRows, WordList, parse_words};
 
 impl Example {
@@ -133,7 +133,7 @@ impl Session {
     /// list has is looked for by its text as well; another one by its examples alone.
     ///
     /// # Errors
-    /// As [`Self::words`] and [`Self::tag_bank_with`].
+    /// As [`Self::words`] and [`Self::word_bank_with`].
     pub fn words_with(&self, list: &str, examples: &[(String, Example)]) -> Result<WordList> {
         let (classes, left_out) = match list.trim() {
             "" => (Vec::new(), Vec::new()),
@@ -146,7 +146,7 @@ impl Session {
     /// that is made already, which may be empty.
     ///
     /// # Errors
-    /// As [`Self::tag_bank_with`]; [`Error::Words`] if a name cannot be one.
+    /// As [`Self::word_bank_with`]; [`Error::Words`] if a name cannot be one.
     pub fn with_examples(&self, list: &WordList, examples: &[(String, Example)]) -> Result<WordList> {
         let mut classes = list.classes().to_vec();
         let mut of = join_examples(&mut classes, examples);
@@ -154,17 +154,17 @@ impl Session {
         let classes = crate::check_classes("words", classes)?;
         let mut gates = list.bank().gates().to_vec();
         gates.resize(classes.len(), Gate::Common);
-        let bank = self.tag_bank_with(&classes, list.left_out(), &of)?.with_gates(gates)?;
+        let bank = self.word_bank_with(&classes, list.left_out(), &of)?.with_gates(gates)?;
         Ok(WordList::new(classes, list.left_out().to_vec(), bank, list.background()).with_examples(of))
     }
 
-    /// As [`Self::tag_bank`], with examples for each class: a class without words is looked for by its examples alone.
+    /// As [`Self::word_bank`], with examples for each class: a class without words is looked for by its examples alone.
     ///
     /// # Errors
-    /// As [`Self::tag_bank`]; [`Error::Words`] if a class has neither words nor an example of what it means, or an example is another
+    /// As [`Self::word_bank`]; [`Error::Words`] if a class has neither words nor an example of what it means, or an example is another
     /// model's.
-    pub fn tag_bank_with(&self, classes: &[Class], background_words: &[String], examples: &[Vec<Example>]) -> Result<TagBank> {
-        let bank = self.tag_bank(classes, background_words)?;
+    pub fn word_bank_with(&self, classes: &[Class], background_words: &[String], examples: &[Vec<Example>]) -> Result<WordBank> {
+        let bank = self.word_bank(classes, background_words)?;
         if examples.iter().all(Vec::is_empty) && classes.iter().all(|class| !class.words.is_empty()) {
             return Ok(bank);
         }
@@ -241,7 +241,7 @@ fn fitted(examples: &[Example], text: &[&[f32]], boundary: f32) -> Vec<f32> {
         (Some(shows), None) => unit(shows.clone()),
         // Counter-examples of a word alone.
         (None, _) => {
-            let away = |row: &[f32], other: &Example| parted(row, &unit(other.shows.clone()), boundary - BELOW);
+            let away = |row: &[f32], other: &Example| turned_away(row, &unit(other.shows.clone()), boundary - BELOW);
             return text.iter().flat_map(|text| showing(true).fold(text.to_vec(), |row, other| away(&row, other))).collect();
         }
     };
@@ -263,7 +263,7 @@ fn unit(row: Vec<f32>) -> Vec<f32> {
 }
 
 /// A row of unit norm, turned away from another just so far that their cosine is `most`.
-fn parted(row: &[f32], from: &[f32], most: f32) -> Vec<f32> {
+fn turned_away(row: &[f32], from: &[f32], most: f32) -> Vec<f32> {
     let with = |weight: f32| unit(row.iter().zip(from).map(|(a, b)| a - weight * b).collect());
     // The cosine falls with the weight.
     let (mut low, mut high) = (0.0, 4.0);

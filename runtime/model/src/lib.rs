@@ -45,8 +45,8 @@ mod words;
 pub use contained::contained;
 pub use embeddings::{PatchGrid, UnitRows};
 pub use encoder::{
-    GraphEncoder, GraphFact, GraphProducts, GraphTensor, ImageEncoder, Numbers, TextEncoder, Threads, choose_device, graph_facts,
-    graph_products, multiplications, probe_cuda, run_graph, run_text_graph,
+    GraphEncoder, GraphFact, GraphProducts, GraphTensor, ImageEncoder, Numbers, TextEncoder, Threads, choose_device, count_macs,
+    graph_facts, graph_products, probe_cuda, run_graph, run_text_graph,
 };
 pub use error::{Error, Result};
 pub use examples::join_examples;
@@ -59,13 +59,13 @@ pub use picture::{
     animation_times, decode_jpeg, decode_picture, describe_picture, expand_inputs, is_companion, is_picture, read_animation,
     read_damaged_picture, read_orientation, read_picture,
 };
-pub use score::{Background, ScoreGrid, Scoring, TagScore, score, score_tags};
+pub use score::{Background, ScoreGrid, Scoring, WordScore, score, score_words};
 pub use session::{Encoded, Segmentation, Session};
 pub use stored::{Cover, PackedWords, Part, StoredRows};
 pub use text::read_text;
 pub use word_list::WordList;
 pub use words::{
-    Class, Example, Gate, Language, Languages, MAX_CLASSES, Meaning, TagBank, Translation, check_classes, folded_name, lists, parse_tags,
-    parse_words, read_tag_lines, read_tags_file, same_name, split_caption,
+    Class, Example, Gate, Language, Languages, MAX_CLASSES, Meaning, Translation, WordBank, check_classes, folded_name, lists,
+    parse_classes, parse_words, read_class_lines, read_classes_file, same_name, split_caption,
 };
 pub use {image, ndarray};

@@ -17,10 +17,10 @@ use crate::device::{Choice, Device};
 use crate::encoder::{self, Encoder, MaskRequest, Masks, Stop, TextEncoder, Threads};
 use crate::input::{Input, Placement, prepare};
 use crate::options::{Options, Refinement, Timings};
-use crate::score::{Background, Scoring, TagScore, score, score_tags};
+use crate::score::{Background, Scoring, WordScore, score, score_words};
 use crate::word_list::WordList;
 use crate::words::{
-    Class, Languages, Meaning, TagBank, WordFiles, WordTokenizer, check_classes, check_word, english_of, meaning, meanings, parse_words,
+    Class, Languages, Meaning, WordBank, WordFiles, WordTokenizer, check_classes, check_word, english_of, meaning, meanings, parse_words,
 };
 use crate::{Error, Frame, LabelMap, PatchGrid, Result, ScoreGrid, UnitRows};
 use edge_seg_bundle::Bundle;
@@ -241,12 +241,12 @@ impl Session {
         self
     }
 
-    /// Why the words' embeddings could last not be kept, if so: no reason for [`Self::tag_bank`] to fail.
+    /// Why the words' embeddings could last not be kept, if so: no reason for [`Self::word_bank`] to fail.
     pub fn word_cache_fault(&self) -> Option<Error> {
         self.cache_fault.lock().take()
     }
 
-    /// What the model is asked for in a word's place: [`Self::tag_bank`] looks for the meaning, and reports the word.
+    /// What the model is asked for in a word's place: [`Self::word_bank`] looks for the meaning, and reports the word.
     pub fn meaning(&self, word: &str) -> Meaning {
         meaning(word, &self.languages)
     }
@@ -264,7 +264,7 @@ impl Session {
     /// Words to look for, as [`parse_words`] reads them (`cat, red car: sports car, -wall`), with the model's own threshold.
     ///
     /// # Errors
-    /// [`Error::Words`] if they cannot be read, and as [`Self::tag_bank`].
+    /// [`Error::Words`] if they cannot be read, and as [`Self::word_bank`].
     pub fn words(&self, list: &str) -> Result<WordList> {
         let (classes, left_out) = parse_words("words", list)?;
         self.word_list(classes, left_out)
@@ -273,10 +273,10 @@ impl Session {
     /// As [`Self::words`], of classes and words for what is to be left out.
     ///
     /// # Errors
-    /// As [`check_classes`], but that there may be none, [`Error::Words`] if a class is without words, and as [`Self::tag_bank`].
+    /// As [`check_classes`], but that there may be none, [`Error::Words`] if a class is without words, and as [`Self::word_bank`].
     pub fn word_list(&self, classes: Vec<Class>, left_out: Vec<String>) -> Result<WordList> {
         let classes = listed(classes)?;
-        let bank = self.tag_bank(&classes, &left_out)?;
+        let bank = self.word_bank(&classes, &left_out)?;
         Ok(self.list(classes, left_out, bank))
     }
 
@@ -287,11 +287,11 @@ impl Session {
     /// As [`Self::word_list`].
     pub fn word_list_until(&self, classes: Vec<Class>, left_out: Vec<String>, stop: impl Fn() -> bool + Sync) -> Result<Option<WordList>> {
         let classes = listed(classes)?;
-        let bank = self.tag_bank_until(&classes, &left_out, &stop)?;
+        let bank = self.word_bank_until(&classes, &left_out, &stop)?;
         Ok(bank.map(|bank| self.list(classes, left_out, bank)))
     }
 
-    fn list(&self, classes: Vec<Class>, left_out: Vec<String>, bank: TagBank) -> WordList {
+    fn list(&self, classes: Vec<Class>, left_out: Vec<String>, bank: WordBank) -> WordList {
         WordList::new(classes, left_out, bank, Background::Threshold(self.bundle.manifest().background))
     }
 
@@ -358,19 +358,19 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Words`] if the model knows nothing of a word, [`Error::Encoder`] if the text encoder fails.
-    pub fn tag_bank(&self, classes: &[Class], background_words: &[String]) -> Result<TagBank> {
-        Ok(self.tag_bank_until(classes, background_words, &|| false)?.expect("nobody stops it"))
+    pub fn word_bank(&self, classes: &[Class], background_words: &[String]) -> Result<WordBank> {
+        Ok(self.word_bank_until(classes, background_words, &|| false)?.expect("nobody stops it"))
     }
 
-    /// As [`Self::tag_bank`], unless `stop` says so meanwhile; then none.
-    pub(crate) fn tag_bank_until(
+    /// As [`Self::word_bank`], unless `stop` says so meanwhile; then none.
+    pub(crate) fn word_bank_until(
         &self,
         classes: &[Class],
         background_words: &[String],
         stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Option<TagBank>> {
+    ) -> Result<Option<WordBank>> {
         // Before thousands of words are embedded for nothing.
-        TagBank::check_count(classes)?;
+        WordBank::check_count(classes)?;
         let words = classes.iter().flat_map(|c| &c.words).chain(background_words);
         let meant = words.map(|word| if stop() { None } else { Some(english_of(word, &self.languages)) }).collect();
         let Some::<Vec<Cow<'_, str>>>(meant) = meant else { return Ok(None) };
@@ -379,8 +379,8 @@ impl Session {
         let Some(known) = self.embed_words(&words, stop)? else { return Ok(None) };
         let mut rows = Vec::with_capacity(words.len() * self.bundle.manifest().embedding_dim);
         words.iter().for_each(|word| rows.extend_from_slice(&known[word]));
-        let rows = UnitRows::normalise("tag bank", self.bundle.manifest().embedding_dim, rows)?;
-        TagBank::new(classes, background_words.len(), rows).map(Some)
+        let rows = UnitRows::normalise("word bank", self.bundle.manifest().embedding_dim, rows)?;
+        WordBank::new(classes, background_words.len(), rows).map(Some)
     }
 
     /// Every word's embedding: known already, kept on disk, or made by the text encoder; none once `stop` says so.
@@ -426,7 +426,7 @@ impl Session {
     /// Embeds a text as it is, without templates. `[1, dim]`, unit-norm
     ///
     /// # Errors
-    /// As [`Self::tag_bank`].
+    /// As [`Self::word_bank`].
     pub fn embed_text(&self, text: &str) -> Result<UnitRows> {
         let tokens = self.tokenizer.encode(text)?;
         UnitRows::normalise("text embedding", self.bundle.manifest().embedding_dim, self.text()?.encode(&tokens)?)
@@ -500,16 +500,16 @@ impl Session {
     ///
     /// # Errors
     /// As [`Self::masks`].
-    pub fn score(&self, encoded: &Encoded, bank: &TagBank, background: Background) -> Result<ScoreGrid> {
+    pub fn score(&self, encoded: &Encoded, bank: &WordBank, background: Background) -> Result<ScoreGrid> {
         self.threads.install(|| score(&encoded.grid, bank, Scoring::from(self.bundle.manifest()), background))?
     }
 
     /// How well each class fits an embedded frame as a whole, in 0..1; what reaches the manifest's `tag_threshold` counts as seen. `[classes]`
     ///
     /// # Errors
-    /// As [`score_tags`].
-    pub fn tag_scores(&self, encoded: &Encoded, words: &WordList, kind: TagScore) -> Result<Vec<f32>> {
-        self.threads.install(|| score_tags(kind, &encoded.grid, words.bank(), None, self.bundle.manifest().into()))?
+    /// As [`score_words`].
+    pub fn tag_scores(&self, encoded: &Encoded, words: &WordList, kind: WordScore) -> Result<Vec<f32>> {
+        self.threads.install(|| score_words(kind, &encoded.grid, words.bank(), None, self.bundle.manifest().into()))?
     }
 
     /// Scores an embedded frame against a bank and draws the masks.
@@ -517,11 +517,11 @@ impl Session {
     /// # Errors
     /// [`Error::Tensor`] if the frame is not the one that was encoded or the bank is another model's, [`Error::Option`] if the background
     /// is out of range.
-    pub fn masks(&self, frame: &Frame, encoded: &Encoded, bank: &TagBank, background: Background) -> Result<Segmentation> {
+    pub fn masks(&self, frame: &Frame, encoded: &Encoded, bank: &WordBank, background: Background) -> Result<Segmentation> {
         self.threads.call(|| self.masks_in_call(frame, encoded, bank, background))?
     }
 
-    fn masks_in_call(&self, frame: &Frame, encoded: &Encoded, bank: &TagBank, background: Background) -> Result<Segmentation> {
+    fn masks_in_call(&self, frame: &Frame, encoded: &Encoded, bank: &WordBank, background: Background) -> Result<Segmentation> {
         let size = |(width, height): (u32, u32)| format!("{width}×{height} pixels");
         if frame.pixels.dimensions() != encoded.placement.frame_px {
             let (expected, found) = (size(encoded.placement.frame_px), size(frame.pixels.dimensions()));
@@ -543,11 +543,11 @@ impl Session {
     ///
     /// # Errors
     /// As [`Self::encode`] and [`Self::masks`].
-    pub fn segment(&self, frame: &Frame, bank: &TagBank, background: Background) -> Result<Segmentation> {
+    pub fn segment(&self, frame: &Frame, bank: &WordBank, background: Background) -> Result<Segmentation> {
         self.threads.call(|| self.segment_in_call(frame, bank, background))?
     }
 
-    fn segment_in_call(&self, frame: &Frame, bank: &TagBank, background: Background) -> Result<Segmentation> {
+    fn segment_in_call(&self, frame: &Frame, bank: &WordBank, background: Background) -> Result<Segmentation> {
         let start = Instant::now();
         let input = prepare(&frame.pixels, &self.bundle.manifest().image, self.size_px)?;
         let prepare = start.elapsed();
@@ -560,7 +560,7 @@ impl Session {
         self.masks_in_call(frame, &self.encode_prepared(&input, prepare)?, bank, background)
     }
 
-    fn segment_on_device(&self, frame: &Frame, input: &Input, bank: &TagBank, background: Background) -> Result<Option<Segmentation>> {
+    fn segment_on_device(&self, frame: &Frame, input: &Input, bank: &WordBank, background: Background) -> Result<Option<Segmentation>> {
         let labels = self.refinement == Refinement::None;
         let request = MaskRequest { bank, scoring: Scoring::from(self.bundle.manifest()), background, labels };
         let Some(Masks { scores, labels, mut timings }) = self.image.masks(input, &request)? else { return Ok(None) };
@@ -776,7 +776,7 @@ mod tests {
     fn words_that_cannot_be_seen_are_refused_wherever_they_come_from() {
         let session = session();
         for hidden in ["", " ", "wal\u{feff}", "w\u{202e}all"] {
-            let class = session.tag_bank(&[Class::word(hidden)], &[]).unwrap_err().to_string();
+            let class = session.word_bank(&[Class::word(hidden)], &[]).unwrap_err().to_string();
             let left_out = session.word_list(vec![Class::word("cat")], vec![hidden.into()]).unwrap_err().to_string();
             assert!([&class, &left_out].iter().all(|said| said.contains("can be seen") && said.is_ascii()), "{class}, {left_out}");
         }

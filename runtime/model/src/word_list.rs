@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::text::{shown_line, shown_names};
-use crate::words::{Class, Gate, TagBank, folded_name};
+use crate::words::{Class, Gate, WordBank, folded_name};
 use crate::{Background, Error, Example, Result};
 
 /// What is looked for: words with their embeddings, the thresholds that they must pass, and words for what is to be left out. Made by
@@ -23,7 +23,7 @@ use crate::{Background, Error, Example, Result};
 pub struct WordList {
     classes: Vec<Class>,
     left_out: Vec<String>,
-    bank: TagBank,
+    bank: WordBank,
     background: Background,
     examples: Vec<Vec<Example>>,
 }
@@ -36,7 +36,7 @@ impl std::fmt::Debug for WordList {
 }
 
 impl WordList {
-    pub(crate) fn new(classes: Vec<Class>, left_out: Vec<String>, bank: TagBank, background: Background) -> Self {
+    pub(crate) fn new(classes: Vec<Class>, left_out: Vec<String>, bank: WordBank, background: Background) -> Self {
         let examples = vec![Vec::new(); classes.len()];
         Self { classes, left_out, bank, background, examples }
     }
@@ -109,7 +109,7 @@ impl WordList {
     }
 
     /// Their embeddings.
-    pub fn bank(&self) -> &TagBank {
+    pub fn bank(&self) -> &WordBank {
         &self.bank
     }
 

@@ -6,7 +6,7 @@ use edge_seg::device::Device;
 use edge_seg::hide::{HideOptions, ShownFrame};
 use edge_seg::image::RgbImage;
 use edge_seg::trust::Trust;
-use edge_seg::{Bundle, Frame, Languages, Meaning, ModelError, Options, Refinement, Session, TagScore, score_tags};
+use edge_seg::{Bundle, Frame, Languages, Meaning, ModelError, Options, Refinement, Session, WordScore, score_words};
 use numpy::{PyArray1, PyArray3};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMapping};
@@ -264,7 +264,7 @@ impl Model {
         let tags = watched(py, None, move |_| {
             let manifest = session.bundle().manifest();
             let encoded = session.encode(&frame)?;
-            let scores = score_tags(TagScore::Pixel, &encoded.grid, words.bank(), None, manifest.into())?;
+            let scores = score_words(WordScore::Pixel, &encoded.grid, words.bank(), None, manifest.into())?;
             let least = threshold.unwrap_or(manifest.tag_threshold);
             let mut tags: Vec<_> = words.names().iter().cloned().zip(scores).filter(|(_, score)| *score >= least).collect();
             tags.sort_by(|a, b| b.1.total_cmp(&a.1));

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use edge_seg::{Background, Class, Gate, Session, WordList, check_classes, parse_words, read_tags_file};
+use edge_seg::{Background, Class, Gate, Session, WordList, check_classes, parse_words, read_classes_file};
 use numpy::PyArray2;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -112,7 +112,7 @@ pub fn parse(words: &Bound<'_, PyAny>) -> PyResult<(Vec<Class>, Vec<String>)> {
 /// Reads a file of words: a mapping from names to other words for the same thing, as `Model.words()` takes it.
 #[pyfunction]
 pub fn read_words(py: Python<'_>, file: Path) -> PyResult<Bound<'_, PyDict>> {
-    let classes = outside(py, || read_tags_file(&file.0)).or_raise()?;
+    let classes = outside(py, || read_classes_file(&file.0)).or_raise()?;
     let words = PyDict::new(py);
     for Class { name, words: all } in classes {
         let others: Vec<String> = all.into_iter().filter(|word| *word != name).collect();

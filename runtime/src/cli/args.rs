@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use edge_seg::device::{Device, OnFallback};
 use edge_seg::sink::Legend;
 use edge_seg::trust::Trust;
-use edge_seg::{Background, Bundle, Languages, Manifest, ModelError, Options, Refinement, Session, parse_tags};
+use edge_seg::{Background, Bundle, Languages, Manifest, ModelError, Options, Refinement, Session, parse_classes};
 use edge_seg_board::boards::Target;
 use edge_seg_model::Threads;
 use serde::{Deserialize, Serialize};
@@ -187,7 +187,7 @@ impl BackgroundArgs {
 
     pub fn words(&self) -> edge_seg::Result<Vec<String>> {
         match &self.background_words {
-            Some(list) => Ok(parse_tags("--background-words", list)?.into_iter().flat_map(|class| class.words).collect()),
+            Some(list) => Ok(parse_classes("--background-words", list)?.into_iter().flat_map(|class| class.words).collect()),
             None => Ok(Vec::new()),
         }
     }

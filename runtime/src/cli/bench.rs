@@ -11,13 +11,13 @@ use edge_seg::rules::{RuleBook, Watcher, brightness};
 use edge_seg::search::{IndexOptions, IndexWriter, Seen};
 use edge_seg::sink::{LegendEntry, Milliseconds, OverlayOptions};
 use edge_seg::source::{Pace, SourceOptions, open_source};
-use edge_seg::{Frame, Session, TagBank, parse_tags, read_tags_file};
-use edge_seg_board::boards::Multiplications;
+use edge_seg::{Frame, Session, WordBank, parse_classes, read_classes_file};
+use edge_seg_board::boards::Macs;
 use edge_seg_board::boards::{BOARDS, Board, Rates};
 use edge_seg_kernels::{Kernels, kernels};
 use edge_seg_model::propagation::{PropagationOptions, Propagator};
 use edge_seg_model::render::draw_overlay_on;
-use edge_seg_model::{check_classes, join_examples, multiplications};
+use edge_seg_model::{check_classes, count_macs, join_examples};
 use serde::Serialize;
 
 use self::machine::Machine;
@@ -129,7 +129,7 @@ struct Elsewhere {
 
 impl Elsewhere {
     /// With `half`, in 16-bit floats where the board has them.
-    fn on(board: &Board, rates: Rates, work: Multiplications, half: bool) -> Self {
+    fn on(board: &Board, rates: Rates, work: Macs, half: bool) -> Self {
         let halved = rates.in_halves().filter(|_| half);
         let fewest = board.cores.first().copied().unwrap_or(1);
         let [one_thread_ms, all_cores_ms] = [1, fewest].map(|cores| halved.unwrap_or(rates).least_ms(work, cores));
@@ -160,8 +160,8 @@ impl BenchArgs {
 
 pub fn run(args: &BenchArgs) -> Result<Outcome> {
     let mut classes = match &args.tags_file {
-        Some(file) => read_tags_file(file)?,
-        None => parse_tags("--tags", &args.tags)?,
+        Some(file) => read_classes_file(file)?,
+        None => parse_classes("--tags", &args.tags)?,
     };
     args.hide.check(args.hide.is_given())?;
     let start = Instant::now();
@@ -169,7 +169,7 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
     let load = start.elapsed();
     let examples = join_examples(&mut classes, &ExampleArg::embed_all(&args.example, &session)?);
     let classes = check_classes("--tags, --example", classes)?;
-    let bank = session.tag_bank_with(&classes, &args.background.words()?, &examples)?;
+    let bank = session.word_bank_with(&classes, &args.background.words()?, &examples)?;
     let words = start.elapsed() - load;
     let mut timed = Timed::new(args, &session, &bank)?;
     let first = timed.frame()?;
@@ -182,7 +182,7 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
     let placement = timed.placement.ok_or_else(|| anyhow::anyhow!("no frame"))?;
     // Counting loads the encoder again.
     let peak_memory_bytes = machine::peak_memory_bytes();
-    let work = multiplications(session.bundle(), placement.grid())?;
+    let work = count_macs(session.bundle(), placement.grid())?;
     let half = args.model.half.unwrap_or(false);
     let sets = Kernels::all();
     let stages: Vec<_> = STAGES
@@ -251,7 +251,7 @@ fn assert(report: &Report) -> Result<Outcome> {
 struct Timed<'a> {
     source: Box<dyn edge_seg::source::Source>,
     session: &'a Session,
-    bank: &'a TagBank,
+    bank: &'a WordBank,
     background: edge_seg::Background,
     frame: Frame,
     placement: Option<edge_seg::Placement>,
@@ -270,7 +270,7 @@ struct Lap {
 }
 
 impl<'a> Timed<'a> {
-    fn new(args: &'a BenchArgs, session: &'a Session, bank: &'a TagBank) -> Result<Self> {
+    fn new(args: &'a BenchArgs, session: &'a Session, bank: &'a WordBank) -> Result<Self> {
         let options = SourceOptions::default().with_pace(Pace::Every).with_repeat(true);
         let follower = args.things.clone().map(|words| {
             let follower = Follower::new(ThingOptions::new(words))?;

@@ -10,12 +10,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A picture, or a box in it: `PICTURE` or `PICTURE:x,y,w,h`, in pixels.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Shown {
+pub struct PictureRegion {
     picture: PathBuf,
     box_px: Option<[u32; 4]>,
 }
 
-impl FromStr for Shown {
+impl FromStr for PictureRegion {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -38,14 +38,14 @@ impl FromStr for Shown {
     }
 }
 
-impl fmt::Display for Shown {
+impl fmt::Display for PictureRegion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.picture.display())?;
         self.box_px.map_or(Ok(()), |[x, y, w, h]| write!(f, ":{x},{y},{w},{h}"))
     }
 }
 
-impl Shown {
+impl PictureRegion {
     /// What it shows.
     pub fn embed(&self, session: &Session) -> edge_seg::Result<Example> {
         let frame = read_picture(&self.picture)?;
@@ -57,7 +57,7 @@ impl Shown {
 /// What a picture shows of a word: `PICTURE:x,y,w,h=NAME`, or `=-NAME` for what the word does not mean.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExampleArg {
-    shown: Shown,
+    shown: PictureRegion,
     pub name: String,
     counter: bool,
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use edge_seg::hide::{Hide, HideBy, HideOptions};
-use edge_seg::{Session, parse_tags};
+use edge_seg::{Session, parse_classes};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +48,7 @@ impl HideArgs {
     /// `may_hide` is whether something is hidden, or may be later.
     pub fn check(&self, may_hide: bool) -> Result<()> {
         if let Some(words) = &self.hide {
-            parse_tags("--hide", words)?;
+            parse_classes("--hide", words)?;
         }
         needs("--hide-by", self.hide_by.is_some(), "--hide", may_hide)?;
         for (option, share) in [("--hide-margin", self.hide_margin), ("--hide-threshold", self.hide_threshold)] {
@@ -78,7 +78,7 @@ impl HideArgs {
     /// What is to be hidden, as the model knows it; none if nothing is.
     pub fn hide(&self, session: &Session, max_age: Option<Duration>) -> Result<Option<Hide>> {
         let Some(words) = &self.hide else { return Ok(None) };
-        tell_meanings(session, &parse_tags("--hide", words)?, &[]);
+        tell_meanings(session, &parse_classes("--hide", words)?, &[]);
         Ok(Some(session.hide(words, self.options(max_age))?))
     }
 }

@@ -20,7 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::args::ModelArgs;
-use super::examples::Shown;
+use super::examples::PictureRegion;
 use super::flags;
 use super::meanings::tell_meanings;
 use super::output::{Outcome, print_json};
@@ -34,7 +34,7 @@ pub struct SearchArgs {
     places: Vec<String>,
     /// Look for what a picture shows, or a box in it: PICTURE or PICTURE:x,y,w,h, in pixels.
     #[arg(long, value_name = "PICTURE")]
-    like: Vec<Shown>,
+    like: Vec<PictureRegion>,
     /// Score, 0 to 1, from which a word counts as seen [default: the model's for tags, and for what is shown alone that of masks].
     #[arg(long, value_name = "T")]
     threshold: Option<f32>,
@@ -68,7 +68,7 @@ pub struct SearchArgs {
 
 /// A line of JSON.
 #[derive(Serialize)]
-struct Line<'a> {
+struct SearchLine<'a> {
     version: JsonVersion,
     #[serde(flatten)]
     answer: Answer<'a>,
@@ -226,7 +226,7 @@ impl SearchArgs {
         };
         let answer = Answer::new(word, sighting, thumbnail.map(|path| path.display().to_string()));
         if self.json {
-            return print_json(&Line { version: JsonVersion, answer, index: place.name });
+            return print_json(&SearchLine { version: JsonVersion, answer, index: place.name });
         }
         let Answer { box_px: [left, top, w, h], frame_px: [width, height], from, to, .. } = answer;
         let until = if from == to { String::new() } else { format!(" to {}", &to[11..19]) };

@@ -8,8 +8,8 @@ use clap::{ArgGroup, Args};
 use edge_seg::hide::{Hide, ShownFrame};
 use edge_seg::sink::{ClassReport, Legend, LegendEntry, Milliseconds, OverlayOptions, encode_mask};
 use edge_seg::{
-    Background, Class, Encoded, Frame, LabelMap, Meaning, ModelError, Options, Segmentation, Session, TagBank, TagScore, expand_inputs,
-    parse_tags, read_tags_file, score_tags,
+    Background, Class, Encoded, Frame, LabelMap, Meaning, ModelError, Options, Segmentation, Session, WordBank, WordScore, expand_inputs,
+    parse_classes, read_classes_file, score_words,
 };
 use edge_seg_bundle::files::replace_file;
 use edge_seg_model::render::{HiddenReport, JsonVersion, SegmentReport, draw_overlay_on};
@@ -75,8 +75,8 @@ pub struct SegmentArgs {
 
 pub fn run(args: &SegmentArgs) -> Result<Outcome> {
     let mut classes = match (&args.tags, &args.tags_file, &args.caption) {
-        (Some(list), _, _) => parse_tags("--tags", list)?,
-        (_, Some(file), _) => read_tags_file(file)?,
+        (Some(list), _, _) => parse_classes("--tags", list)?,
+        (_, Some(file), _) => read_classes_file(file)?,
         (_, _, Some(caption)) => split_caption(caption, args.keep_stop_words)?,
         // Examples alone.
         _ => Vec::new(),
@@ -97,7 +97,7 @@ pub fn run(args: &SegmentArgs) -> Result<Outcome> {
     let meanings = tell_meanings(&session, &classes, &background_words);
     let job = Job {
         background: args.background.threshold(session.bundle().manifest()),
-        bank: session.tag_bank_with(&classes, &background_words, &examples)?,
+        bank: session.word_bank_with(&classes, &background_words, &examples)?,
         classes,
         background_words,
         meanings,
@@ -117,7 +117,7 @@ struct Job<'a> {
     classes: Vec<Class>,
     background_words: Vec<String>,
     meanings: BTreeMap<String, Meaning>,
-    bank: TagBank,
+    bank: WordBank,
     background: Background,
     hide: Option<Hide>,
     caption: Option<&'a str>,
@@ -127,7 +127,7 @@ struct Job<'a> {
 }
 
 #[derive(Serialize)]
-struct Line {
+struct SegmentLine {
     #[serde(flatten)]
     report: SegmentReport,
     mask: String,
@@ -174,7 +174,7 @@ impl Job<'_> {
                     bar.set_message(path.display().to_string());
                     self.run_one(&path, &stem)
                 };
-                let lines: Vec<Result<Line>> = match some.len() {
+                let lines: Vec<Result<SegmentLine>> = match some.len() {
                     0 => return Ok(()),
                     1 => some.into_iter().map(segment).collect(),
                     _ => some.into_par_iter().map(segment).collect(),
@@ -203,7 +203,7 @@ impl Job<'_> {
         Ok(if failed > 0 { Outcome::SomeFailed } else { Outcome::Done })
     }
 
-    fn run_one(&self, path: &Path, stem: &str) -> Result<Line> {
+    fn run_one(&self, path: &Path, stem: &str) -> Result<SegmentLine> {
         let start = Instant::now();
         let frame = read_input(path, self.keep_damaged)?;
         let read = start.elapsed();
@@ -230,10 +230,10 @@ impl Job<'_> {
     }
 
     /// Selects the caption's words by pixel-tag score, then draws the selected ones alone.
-    fn run_caption(&self, caption: &str, path: &Path, stem: &str, frame: Frame, read: Duration) -> Result<Line> {
+    fn run_caption(&self, caption: &str, path: &Path, stem: &str, frame: Frame, read: Duration) -> Result<SegmentLine> {
         let manifest = self.session.bundle().manifest();
         let encoded = self.session.encode(&frame)?;
-        let scores = score_tags(TagScore::Pixel, &encoded.grid, &self.bank, None, manifest.into())?;
+        let scores = score_words(WordScore::Pixel, &encoded.grid, &self.bank, None, manifest.into())?;
         let words: Vec<_> = self
             .classes
             .iter()
@@ -249,7 +249,7 @@ impl Job<'_> {
                 found
             }
             selected => {
-                let bank = self.session.tag_bank(selected, &self.background_words)?;
+                let bank = self.session.word_bank(selected, &self.background_words)?;
                 self.session.masks(&frame, &encoded, &bank, self.background)?
             }
         };
@@ -268,7 +268,15 @@ impl Job<'_> {
         Ok(line)
     }
 
-    fn write(&self, path: &Path, stem: &str, frame: ShownFrame, found: &Segmentation, names: &[String], read: Duration) -> Result<Line> {
+    fn write(
+        &self,
+        path: &Path,
+        stem: &str,
+        frame: ShownFrame,
+        found: &Segmentation,
+        names: &[String],
+        read: Duration,
+    ) -> Result<SegmentLine> {
         let (classes, background_share) = ClassReport::list(names, found);
         let legend = LegendEntry::list(&classes, self.legend);
         let (width, height) = frame.pixels.dimensions();
@@ -281,7 +289,7 @@ impl Job<'_> {
         let overlay_path = self.out.join(format!("{stem}.overlay.png"));
         replace_file(&mask_path, &encode_mask(&found.labels, names.len())?)?;
         replace_file(&overlay_path, overlay_png.get_ref())?;
-        Ok(Line {
+        Ok(SegmentLine {
             report: SegmentReport {
                 version: JsonVersion,
                 input: path.display().to_string(),

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::{ArgGroup, Args, ValueEnum};
-use edge_seg::{Meaning, TagScore, expand_inputs, read_tags_file, score_tags};
+use edge_seg::{Meaning, WordScore, expand_inputs, read_classes_file, score_words};
 use edge_seg_kernels::Precision;
 use edge_seg_model::render::JsonVersion;
 use edge_seg_model::split_caption;
@@ -79,7 +79,7 @@ enum ScoreArg {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct TagsLine<'a> {
     version: JsonVersion,
     input: String,
     score: String,
@@ -111,7 +111,7 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
     }
     let classes = match (&args.caption, &args.vocabulary) {
         (Some(caption), _) => split_caption(caption, args.keep_stop_words)?,
-        (_, Some(file)) => read_tags_file(file)?,
+        (_, Some(file)) => read_classes_file(file)?,
         _ => unreachable!("clap asks for one of them"),
     };
     warn_of_many(classes.iter().map(|c| c.words.len()).sum());
@@ -120,16 +120,16 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
         session = session.with_word_cache(&folder);
     }
     let meanings = tell_meanings(&session, &classes, &[]);
-    let bank = session.tag_bank(&classes, &[])?.with_precision(args.precision.into());
+    let bank = session.word_bank(&classes, &[])?.with_precision(args.precision.into());
     if let Some(fault) = session.word_cache_fault() {
         eprintln!("edge-seg: the words' embeddings are not kept for the next run: {fault} (--word-cache none asks for that)");
     }
     let caption = args.caption.as_deref().map(|c| session.embed_text(c)).transpose()?;
     let kind = match args.score {
-        ScoreArg::Pixel => TagScore::Pixel,
-        ScoreArg::Image => TagScore::Image,
-        ScoreArg::Text => TagScore::Text,
-        ScoreArg::ImageText => TagScore::ImageText,
+        ScoreArg::Pixel => WordScore::Pixel,
+        ScoreArg::Image => WordScore::Image,
+        ScoreArg::Text => WordScore::Text,
+        ScoreArg::ImageText => WordScore::ImageText,
     };
     let manifest = session.bundle().manifest();
     let mut outcome = Outcome::Done;
@@ -140,7 +140,7 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
             let read = clock.lap_ms();
             let encoded = session.encode(&frame)?;
             let encode = clock.lap_ms();
-            let scores = score_tags(kind, &encoded.grid, &bank, caption.as_ref().map(|c| c.data()), manifest.into())?;
+            let scores = score_words(kind, &encoded.grid, &bank, caption.as_ref().map(|c| c.data()), manifest.into())?;
             Ok((path, scores, Milliseconds { read, encode, score: clock.lap_ms() }))
         });
         match scored {
@@ -154,7 +154,7 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
                 tags.sort_by(|a, b| b.score.total_cmp(&a.score));
                 tags.truncate(args.top.unwrap_or(usize::MAX));
                 let score = args.score.to_possible_value().map_or_else(String::new, |v| v.get_name().into());
-                print_json(&Line {
+                print_json(&TagsLine {
                     version: JsonVersion,
                     input: path.display().to_string(),
                     score,

@@ -7,7 +7,7 @@ use edge_seg_live::things::{Countable, Follower, Sight, Thing, ThingOptions, Thi
 use edge_seg_model::image::{Rgb, RgbImage};
 use edge_seg_model::propagation::{Propagation, PropagationOptions, Propagator};
 use edge_seg_model::render::{MaskReport, MaskStyle};
-use edge_seg_model::{Background, Class, LabelMap, PatchGrid, Placement, Scoring, Segmentation, TagBank, Timings, UnitRows, score};
+use edge_seg_model::{Background, Class, LabelMap, PatchGrid, Placement, Scoring, Segmentation, Timings, UnitRows, WordBank, score};
 
 const WIDTH: u32 = 320;
 const HEIGHT: u32 = 192;
@@ -94,7 +94,7 @@ impl Film {
         let grid = PatchGrid::new(rows, cols, 12, patches, vec![1.0; 12]).unwrap();
         let words: Vec<f32> = (0..2).flat_map(|word| (0..12).map(move |i| if i == 1 + word { 1.0 } else { 0.0 })).collect();
         let classes = ["person", "car"].map(|name| Class { name: name.into(), words: vec![name.into()] });
-        let bank = TagBank::new(&classes, 0, UnitRows::normalise("words", 12, words).unwrap()).unwrap();
+        let bank = WordBank::new(&classes, 0, UnitRows::normalise("words", 12, words).unwrap()).unwrap();
         let scores = score(&grid, &bank, Scoring { scale: 10.0, bias: Some(-3.0) }, Background::Threshold(0.5)).unwrap();
         let movement = self.propagator.follow(&pixels);
         let timestamp = Duration::from_millis(100 * self.sequence);
@@ -299,7 +299,7 @@ fn another_scene_has_other_things() {
 fn flat_scores() -> edge_seg_model::ScoreGrid {
     let grid = PatchGrid::new(1, 1, 2, vec![1.0, 0.0], vec![1.0, 0.0]).unwrap();
     let classes = ["person", "car"].map(|name| Class { name: name.into(), words: vec![name.into()] });
-    let bank = TagBank::new(&classes, 0, UnitRows::normalise("words", 2, vec![1.0, 0.0, 0.0, 1.0]).unwrap()).unwrap();
+    let bank = WordBank::new(&classes, 0, UnitRows::normalise("words", 2, vec![1.0, 0.0, 0.0, 1.0]).unwrap()).unwrap();
     score(&grid, &bank, Scoring { scale: 10.0, bias: Some(-3.0) }, Background::Threshold(0.5)).unwrap()
 }
 

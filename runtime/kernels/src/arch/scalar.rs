@@ -1,7 +1,7 @@
 //! The reference as a set, which every machine has.
 
 use crate::isa::{F16Kernels, FloatKernels, FloatSizes, Int8Kernels, Int8Scoring, Int8Sizes, Set};
-use crate::operands::{Epilogue, InterleavedRows, PANEL, PanelProducts, Pass, RowRange, Scales, TagBest, TileF16, TileF32, TileInt8};
+use crate::operands::{Epilogue, InterleavedRows, PANEL, PanelProducts, Pass, RowRange, Scales, TileF16, TileF32, TileInt8, WordBest};
 use crate::reference;
 
 /// The name of the set that the others are tested against.
@@ -71,8 +71,8 @@ impl FloatKernels for Scalar {
         reference::score_panel_f32(rows, dim, panel, out);
     }
 
-    unsafe fn fold(&self, products: &PanelProducts<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest; PANEL]) {
-        reference::fold(products, pass, tags);
+    unsafe fn fold(&self, products: &PanelProducts<'_>, pass: &mut Pass<'_>, words: &mut [WordBest; PANEL]) {
+        reference::fold(products, pass, words);
     }
 }
 

@@ -4,15 +4,15 @@
 
 use super::Kernels;
 use crate::isa::F16Kernels;
-use crate::operands::{Epilogue, InterleavedRows, PANEL, PanelProducts, Pass, RowRange, Scales, TagBest, TileF16, TileF32, TileInt8};
+use crate::operands::{Epilogue, InterleavedRows, PANEL, PanelProducts, Pass, RowRange, Scales, TileF16, TileF32, TileInt8, WordBest};
 
 impl Kernels {
-    /// `out[p · tags + t] = Σ_d patches[p, d] · bank[t, d]`.
+    /// `out[p · words + t] = Σ_d patches[p, d] · bank[t, d]`.
     ///
     /// # Shapes
     /// - `patches`: `[P, dim]`
-    /// - `bank`: `[tags, dim]`
-    /// - `out`: `[P, tags]`
+    /// - `bank`: `[words, dim]`
+    /// - `out`: `[P, words]`
     ///
     /// Sums are taken in another order than a plain loop's: a result differs from the exact one by at most
     /// `dim · 2⁻²³ · Σ_d |patches[p, d] · bank[t, d]|`.
@@ -20,7 +20,7 @@ impl Kernels {
     /// # Panics
     /// The lengths do not fit those shapes.
     pub fn dot_products(&self, patches: &[f32], bank: &[f32], dim: usize, out: &mut [f32]) {
-        let Some((count, tags)) = rows_of(patches, bank, dim) else {
+        let Some((count, words)) = rows_of(patches, bank, dim) else {
             assert!(
                 dim == 0 && patches.is_empty() && bank.is_empty(),
                 "dot_products: expected whole rows of {dim} values, found {} and {} values",
@@ -30,7 +30,7 @@ impl Kernels {
             out.fill(0.0);
             return;
         };
-        assert_eq!(out.len(), count * tags, "dot_products: expected room for {count} x {tags} results");
+        assert_eq!(out.len(), count * words, "dot_products: expected room for {count} x {words} results");
         // SAFETY: whole rows, and a result for each pair of them.
         unsafe { self.set.floats.dot_products(patches, bank, dim, out) }
     }
@@ -188,10 +188,10 @@ impl Kernels {
     }
 
     /// Folds one panel's products into what a pass keeps.
-    pub(crate) fn fold(&self, products: &PanelProducts<'_>, pass: &mut Pass<'_>, tags: &mut [TagBest; PANEL]) {
+    pub(crate) fn fold(&self, products: &PanelProducts<'_>, pass: &mut Pass<'_>, words: &mut [WordBest; PANEL]) {
         products.check(pass);
         // SAFETY: checked.
-        unsafe { self.set.floats.fold(products, pass, tags) }
+        unsafe { self.set.floats.fold(products, pass, words) }
     }
 }
 

@@ -3,16 +3,16 @@
 use super::Vector;
 use crate::reference;
 
-/// As `Kernels::dot_products`, in tiles of `M` patches and `N` tags, whose sums stay in registers.
+/// As `Kernels::dot_products`, in tiles of `M` patches and `N` words, whose sums stay in registers.
 ///
 /// # Safety
 /// The processor has the instruction set of `V`; `patches` and `bank` hold whole rows of `dim > 0` values, and `out` has one value for
 /// each pair of them.
 #[inline(always)]
 pub(crate) unsafe fn dot_products<V: Vector, const M: usize, const N: usize>(patches: &[f32], bank: &[f32], dim: usize, out: &mut [f32]) {
-    let (count, tags) = (patches.len() / dim, bank.len() / dim);
+    let (count, words) = (patches.len() / dim, bank.len() / dim);
     let whole = count - count % M;
-    let mut part = |patch: usize| (patches[patch * dim..].as_ptr(), out[patch * tags..].as_mut_ptr());
+    let mut part = |patch: usize| (patches[patch * dim..].as_ptr(), out[patch * words..].as_mut_ptr());
     for patch in (0..whole).step_by(M) {
         let (a, out) = part(patch);
         // SAFETY: `M` patches are left from here on, and `out` has their results.
@@ -29,15 +29,15 @@ pub(crate) unsafe fn dot_products<V: Vector, const M: usize, const N: usize>(pat
 /// `a` holds `M` rows of `dim` values; `out` has a value for each of them and each row of `bank`.
 #[inline(always)]
 unsafe fn dot_rows<V: Vector, const M: usize, const N: usize>(a: *const f32, bank: &[f32], dim: usize, out: *mut f32) {
-    let tags = bank.len() / dim;
-    let whole = tags - tags % N;
-    for tag in (0..whole).step_by(N) {
+    let words = bank.len() / dim;
+    let whole = words - words % N;
+    for word in (0..whole).step_by(N) {
         // SAFETY: `N` rows of `bank` are left from here on.
-        unsafe { dot_tile::<V, M, N>(a, bank.as_ptr().add(tag * dim), dim, out.add(tag), tags) }
+        unsafe { dot_tile::<V, M, N>(a, bank.as_ptr().add(word * dim), dim, out.add(word), words) }
     }
-    for tag in whole..tags {
+    for word in whole..words {
         // SAFETY: one row of `bank` is left from here on.
-        unsafe { dot_tile::<V, M, 1>(a, bank.as_ptr().add(tag * dim), dim, out.add(tag), tags) }
+        unsafe { dot_tile::<V, M, 1>(a, bank.as_ptr().add(word * dim), dim, out.add(word), words) }
     }
 }
 

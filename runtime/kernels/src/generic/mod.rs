@@ -16,7 +16,7 @@ mod vector;
 pub(crate) use vector::Vector;
 
 /// Implements [`FloatKernels`](crate::isa::FloatKernels) for a set: every kernel of this folder over the set's vector, compiled with the
-/// features before it. `dot_products` names the rows and tags, `gemm` the rows and registers, and `score_panel` the patches that
+/// features before it. `dot_products` names the rows and words, `gemm` the rows and registers, and `score_panel` the patches that
 /// the registers hold the sums of.
 macro_rules! float_kernels {
     (
@@ -128,11 +128,11 @@ macro_rules! float_kernels {
                 &self,
                 products: &$crate::operands::PanelProducts<'_>,
                 pass: &mut $crate::operands::Pass<'_>,
-                tags: &mut [$crate::operands::TagBest; $crate::operands::PANEL],
+                words: &mut [$crate::operands::WordBest; $crate::operands::PANEL],
             ) {
                 const REGISTERS: usize = $crate::operands::PANEL / <$vector as $crate::generic::Vector>::LANES;
                 // SAFETY: see the implementation's head.
-                unsafe { $crate::generic::scoring::fold::<$vector, REGISTERS>(products, pass, tags) }
+                unsafe { $crate::generic::scoring::fold::<$vector, REGISTERS>(products, pass, words) }
             }
         }
     };

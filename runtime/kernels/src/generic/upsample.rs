@@ -1,6 +1,6 @@
 //! Upsampling with the arg-maximum, by geometry instead of pixel by pixel. It needs no instruction set.
 
-use crate::operands::{Columns, Label, Line, Planes, Scratch, Tap};
+use crate::operands::{ClassSegment, Columns, Label, Planes, Scratch, Tap};
 
 /// As `Kernels::upsample_argmax`, by geometry instead of pixel by pixel.
 ///
@@ -41,7 +41,7 @@ pub(crate) fn upsample_argmax<L: Label>(planes: &Planes<'_>, rows: &[Tap], colum
                             row.blend(planes.at(class, row.lo as usize, col), planes.at(class, row.hi as usize, col))
                         };
                         lines.clear();
-                        lines.extend(classes.iter().map(|&class| Line { class, lo: at(class, lo), hi: at(class, hi) }));
+                        lines.extend(classes.iter().map(|&class| ClassSegment { class, lo: at(class, lo), hi: at(class, hi) }));
                         let floor = lines.iter().map(|line| line.lo.min(line.hi)).fold(f32::NEG_INFINITY, f32::max);
                         lines.retain(|line| line.lo.max(line.hi) >= floor);
                         let (first, last) = (winner(lines, taps[0]), winner(lines, taps[taps.len() - 1]));
@@ -72,7 +72,7 @@ fn find_rivals(planes: &Planes<'_>, row: Tap, column: Tap, heights: &mut Vec<f32
 }
 
 /// The line with the largest value at `tap`, the first one on a tie.
-fn winner(lines: &[Line], tap: Tap) -> Line {
+fn winner(lines: &[ClassSegment], tap: Tap) -> ClassSegment {
     let (mut best, mut largest) = (0, f32::NEG_INFINITY);
     for (index, line) in lines.iter().enumerate() {
         let value = tap.blend(line.lo, line.hi);
@@ -83,8 +83,8 @@ fn winner(lines: &[Line], tap: Tap) -> Line {
 }
 
 /// Labels a stretch whose first pixel `first` wins, and the last one `last`.
-fn fill<L: Label>(lines: &[Line], taps: &[Tap], labels: &mut [L], first: Line, last: Line) {
-    let label = |line: Line| L::from_index(line.class as usize);
+fn fill<L: Label>(lines: &[ClassSegment], taps: &[Tap], labels: &mut [L], first: ClassSegment, last: ClassSegment) {
+    let label = |line: ClassSegment| L::from_index(line.class as usize);
     if first.class == last.class || taps.len() < 2 {
         labels.fill(label(first));
         return;

@@ -124,11 +124,11 @@ impl Columns {
 /// Memory that upsampling uses between calls, so that none is allocated for each row.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    pub(crate) blended: Vec<f32>, // [classes, cols]
-    pub(crate) rivals: Vec<u32>,  // classes that can win in a span, span after span
-    pub(crate) ends: Vec<usize>,  // where each span's rivals end in `rivals`
-    pub(crate) heights: Vec<f32>, // largest corner of each class, for one span
-    pub(crate) lines: Vec<Line>,  // the rivals' values along one row of a span
+    pub(crate) blended: Vec<f32>,        // [classes, cols]
+    pub(crate) rivals: Vec<u32>,         // classes that can win in a span, span after span
+    pub(crate) ends: Vec<usize>,         // where each span's rivals end in `rivals`
+    pub(crate) heights: Vec<f32>,        // largest corner of each class, for one span
+    pub(crate) lines: Vec<ClassSegment>, // the rivals' values along one row of a span
 }
 
 impl Scratch {
@@ -140,7 +140,7 @@ impl Scratch {
 
 /// A class's values along one row of a span: from `lo` to `hi`, linear in the taps' weight.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Line {
+pub(crate) struct ClassSegment {
     pub(crate) class: u32,
     pub(crate) lo: f32,
     pub(crate) hi: f32,

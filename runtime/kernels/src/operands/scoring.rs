@@ -1,30 +1,30 @@
-//! What scoring works on: panels of tags, rows of integers, and what a pass over the panels keeps.
+//! What scoring works on: panels of words, rows of integers, and what a pass over the panels keeps.
 
-/// Tags that lie side by side in a bank: the tags of one panel.
+/// Words that lie side by side in a bank: the words of one panel.
 pub const PANEL: usize = 16;
 
-/// The best patch of a tag.
+/// The best patch of a word.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct TagBest {
+pub struct WordBest {
     /// `scale · product`, less the patch's denominator in the second pass.
     pub logit: f32,
     /// Index of the patch, the first one on a tie.
     pub patch: u32,
-    /// The tag's probability summed over the patches; 0 after a first pass.
+    /// The word's probability summed over the patches; 0 after a first pass.
     pub mass: f32,
 }
 
-impl Default for TagBest {
+impl Default for WordBest {
     fn default() -> Self {
-        TagBest { logit: f32::NEG_INFINITY, patch: 0, mass: 0.0 }
+        WordBest { logit: f32::NEG_INFINITY, patch: 0, mass: 0.0 }
     }
 }
 
 /// What a pass keeps.
 pub(crate) enum Pass<'a> {
-    /// The best tag of each patch and the best patch of each tag; with `sums` the softmax's denominators too.
+    /// The best word of each patch and the best patch of each word; with `sums` the softmax's denominators too.
     Best { best: &'a mut [f32], panel: &'a mut [f32], sum: &'a mut [f32], sums: bool },
-    /// With the denominators taken away, the best patch of each tag and its summed probability.
+    /// With the denominators taken away, the best patch of each word and its summed probability.
     Mass { log_sums: &'a [f32] },
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct InterleavedRows<'a> {
     pub(crate) values: &'a [i8], // [groups, wide / 4, group, 4]
     pub(crate) wide: usize,
     pub(crate) scales: &'a [f32], // [groups, group]
-    pub(crate) sums: &'a [i32],   // [groups, group] for patches, empty for tags
+    pub(crate) sums: &'a [i32],   // [groups, group] for patches, empty for words
 }
 
 /// The products of one panel with all patches.
@@ -45,7 +45,7 @@ pub(crate) struct PanelProducts<'a> {
 }
 
 impl InterleavedRows<'_> {
-    /// What the kernels rely on, of patches in groups of `group` and one panel of tags; `out` is `[patches, PANEL]`.
+    /// What the kernels rely on, of patches in groups of `group` and one panel of words; `out` is `[patches, PANEL]`.
     pub(crate) fn check(&self, panel: &InterleavedRows<'_>, group: usize, out: &[f32]) {
         let rows = self.scales.len();
         assert!(

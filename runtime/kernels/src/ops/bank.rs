@@ -1,4 +1,4 @@
-//! How long tag banks and the patches scored against them are laid out in memory.
+//! How long word banks and the patches scored against them are laid out in memory.
 
 use std::borrow::Cow;
 
@@ -12,14 +12,14 @@ pub enum Precision {
     F32,
     /// 16-bit floats, computed with in 32 bits: half the memory, cosines within 2⁻¹¹.
     F16,
-    /// 8-bit integers with a scale for each tag and each patch: a quarter of the memory, and the fastest.
+    /// 8-bit integers with a scale for each word and each patch: a quarter of the memory, and the fastest.
     Int8,
 }
 
-/// Embeddings of many tags, packed for scoring: panels of [`PANEL`] tags, the last one filled up with zeros.
+/// Embeddings of many words, packed for scoring: panels of [`PANEL`] words, the last one filled up with zeros.
 #[derive(Debug, Clone)]
 pub struct PackedBank<'a> {
-    tags: usize,
+    words: usize,
     dim: usize,
     pub(crate) store: BankStore<'a>,
 }
@@ -35,14 +35,14 @@ pub(crate) enum BankStore<'a> {
 }
 
 impl<'a> PackedBank<'a> {
-    /// Packs `bank`, `[tags, dim]` of finite numbers; unit-norm rows make the products cosines.
+    /// Packs `bank`, `[words, dim]` of finite numbers; unit-norm rows make the products cosines.
     ///
     /// # Panics
     /// `bank` does not hold whole rows of `dim` values.
     pub fn new(bank: &[f32], dim: usize, precision: Precision) -> Self {
         assert!(dim > 0 && bank.len().is_multiple_of(dim), "PackedBank: expected whole rows of {dim} values, found {}", bank.len());
-        let tags = bank.len() / dim;
-        let panels = tags.div_ceil(PANEL);
+        let words = bank.len() / dim;
+        let panels = words.div_ceil(PANEL);
         let store = match precision {
             Precision::F32 => BankStore::F32(interleave(bank, dim, PANEL, |v| v)),
             Precision::F16 => BankStore::F16(interleave(bank, dim, PANEL, to_f16)),
@@ -52,7 +52,7 @@ impl<'a> PackedBank<'a> {
                 BankStore::Int8 { values: interleave_quads(&values, dim.next_multiple_of(4), PANEL).into(), scales }
             }
         };
-        PackedBank { tags, dim, store }
+        PackedBank { words, dim, store }
     }
 
     /// A bank of 8-bit integers as [`Self::int8_parts`] gave it, from a file, whose bytes are read where they are. What was never packed
@@ -65,13 +65,13 @@ impl<'a> PackedBank<'a> {
     /// # Panics
     /// The lengths do not fit those shapes.
     pub fn from_int8_parts(values: &'a [u8], scales: Vec<f32>, dim: usize) -> Self {
-        let (tags, wide) = (scales.len(), dim.next_multiple_of(4));
+        let (words, wide) = (scales.len(), dim.next_multiple_of(4));
         assert!(
-            dim > 0 && tags.is_multiple_of(PANEL) && values.len() == tags * wide,
-            "from_int8_parts: expected whole panels of {PANEL} rows of {wide}, found {tags} scales and {} values",
+            dim > 0 && words.is_multiple_of(PANEL) && values.len() == words * wide,
+            "from_int8_parts: expected whole panels of {PANEL} rows of {wide}, found {words} scales and {} values",
             values.len()
         );
-        PackedBank { tags, dim, store: BankStore::Int8 { values: signed(values).into(), scales } }
+        PackedBank { words, dim, store: BankStore::Int8 { values: signed(values).into(), scales } }
     }
 
     /// The integers and scales of a bank of [`Precision::Int8`], to be kept in a file; none of another.
@@ -85,10 +85,10 @@ impl<'a> PackedBank<'a> {
         }
     }
 
-    /// How many tags it holds.
+    /// How many words it holds.
     #[inline]
-    pub fn tags(&self) -> usize {
-        self.tags
+    pub fn words(&self) -> usize {
+        self.words
     }
 
     /// Numbers in a row.
@@ -100,7 +100,7 @@ impl<'a> PackedBank<'a> {
     /// How many panels; the last one may be filled up.
     #[inline]
     pub fn panels(&self) -> usize {
-        self.tags.div_ceil(PANEL)
+        self.words.div_ceil(PANEL)
     }
 
     /// How its numbers are stored.

@@ -1,17 +1,17 @@
-//! Scoring at vocabulary scale: patches against long tag banks, panel by panel, without the matrix of all scores.
+//! Scoring at vocabulary scale: patches against long word banks, panel by panel, without the matrix of all scores.
 //!
-//! One pass keeps for every patch its best tag and the logarithm of its summed exponentials (the softmax's denominator, summed with a
-//! running maximum as Milakov and Gimelshein 2018 do), and for every tag its best patch. A second pass, which needs that denominator,
-//! gives every tag's softmax probability.
+//! One pass keeps for every patch its best word and the logarithm of its summed exponentials (the softmax's denominator, summed with a
+//! running maximum as Milakov and Gimelshein 2018 do), and for every word its best patch. A second pass, which needs that denominator,
+//! gives every word's softmax probability.
 
 use std::ops::Range;
 
 use super::bank::{BankStore, PackedBank, PackedPatches, PatchStore, expand};
 use crate::dispatch::Kernels;
-use crate::operands::{InterleavedRows, PANEL, PanelProducts, Pass, TagBest};
+use crate::operands::{InterleavedRows, PANEL, PanelProducts, Pass, WordBest};
 use crate::reference;
 
-/// What a pass over some tags found for every patch. Lane `l` has seen every tag `t` with `t % PANEL = l`.
+/// What a pass over some words found for every patch. Lane `l` has seen every word `t` with `t % PANEL = l`.
 #[derive(Debug, Clone)]
 pub struct Scan {
     best: Vec<f32>,  // [patches, PANEL]
@@ -27,14 +27,14 @@ struct ScanWorkspace {
     expanded: Vec<f32>, // [dim, PANEL]
 }
 
-/// The best tag of a patch.
+/// The best word of a patch.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PatchBest {
     /// `scale · product`.
     pub logit: f32,
-    /// Index of the tag, the first one on a tie.
-    pub tag: u32,
-    /// The logarithm of the sum over the tags of `exp(scale · product)`; meaningless if sums were not asked for.
+    /// Index of the word, the first one on a tie.
+    pub word: u32,
+    /// The logarithm of the sum over the words of `exp(scale · product)`; meaningless if sums were not asked for.
     pub log_sum: f32,
 }
 
@@ -49,7 +49,7 @@ impl Scan {
         }
     }
 
-    /// Adds what another pass found over other tags of the same bank for the same patches.
+    /// Adds what another pass found over other words of the same bank for the same patches.
     pub fn merge(&mut self, other: &Scan) {
         let theirs = other.best.iter().zip(&other.panel).zip(&other.sum);
         let ours = self.best.iter_mut().zip(&mut self.panel).zip(&mut self.sum);
@@ -66,16 +66,16 @@ impl Scan {
         }
     }
 
-    /// Each patch's best tag. `[patches]`
+    /// Each patch's best word. `[patches]`
     pub fn patches(&self) -> Vec<PatchBest> {
         let lanes = self.best.chunks_exact(PANEL).zip(self.panel.chunks_exact(PANEL)).zip(self.sum.chunks_exact(PANEL));
         lanes
             .map(|((best, panel), sum)| {
-                let mut found = PatchBest { logit: f32::NEG_INFINITY, tag: 0, log_sum: 0.0 };
+                let mut found = PatchBest { logit: f32::NEG_INFINITY, word: 0, log_sum: 0.0 };
                 for (lane, (&logit, &panel)) in best.iter().zip(panel).enumerate() {
-                    let tag = panel as u32 * PANEL as u32 + lane as u32;
-                    if logit > found.logit || logit == found.logit && tag < found.tag {
-                        found = PatchBest { logit, tag, log_sum: 0.0 };
+                    let word = panel as u32 * PANEL as u32 + lane as u32;
+                    if logit > found.logit || logit == found.logit && word < found.word {
+                        found = PatchBest { logit, word, log_sum: 0.0 };
                     }
                 }
                 let total: f32 = best.iter().zip(sum).map(|(best, sum)| sum * (best - found.logit).exp()).sum();
@@ -86,54 +86,54 @@ impl Scan {
     }
 }
 
-/// Which patches are scored against which tags.
+/// Which patches are scored against which words.
 #[derive(Debug, Clone)]
 pub struct Pairs<'a> {
     /// All patches.
     pub patches: &'a PackedPatches,
     /// A bank packed with the patches' precision.
     pub bank: &'a PackedBank<'a>,
-    /// The panels of the bank whose tags take part.
+    /// The panels of the bank whose words take part.
     pub panels: Range<usize>,
     /// Factor on the products.
     pub scale: f32,
 }
 
 impl Pairs<'_> {
-    /// The tags that take part.
+    /// The words that take part.
     #[inline]
-    pub fn tags(&self) -> Range<usize> {
-        let end = |panel: usize| (panel * PANEL).min(self.bank.tags());
+    pub fn words(&self) -> Range<usize> {
+        let end = |panel: usize| (panel * PANEL).min(self.bank.words());
         end(self.panels.start)..end(self.panels.end)
     }
 }
 
 impl Kernels {
-    /// First pass: keeps each patch's best tag in `scan` and each tag's best patch in `tags`, one for each of [`Pairs::tags`]. With
+    /// First pass: keeps each patch's best word in `scan` and each word's best patch in `words`, one for each of [`Pairs::words`]. With
     /// `sums`, `scan` also sums each patch's `exp(scale · product)`; that takes longer.
     ///
     /// # Panics
-    /// Patches and bank were packed for another precision, width or set of kernels; the panels lie outside the bank; `tags` or `scan` has
+    /// Patches and bank were packed for another precision, width or set of kernels; the panels lie outside the bank; `words` or `scan` has
     /// another length.
-    pub fn scan(&self, pairs: &Pairs<'_>, sums: bool, scan: &mut Scan, tags: &mut [TagBest]) {
+    pub fn scan(&self, pairs: &Pairs<'_>, sums: bool, scan: &mut Scan, words: &mut [WordBest]) {
         let count = pairs.patches.count();
         assert_eq!(scan.best.len(), count * PANEL, "scan: expected a state for {count} patches");
         let Scan { best, panel, sum, workspace } = scan;
-        self.pass(pairs, Pass::Best { best, panel, sum, sums }, workspace, tags);
+        self.pass(pairs, Pass::Best { best, panel, sum, sums }, workspace, words);
     }
 
-    /// Second pass: in `tags`, one for each of [`Pairs::tags`], `logit` becomes the logarithm of the tag's softmax probability at its best
+    /// Second pass: in `words`, one for each of [`Pairs::words`], `logit` becomes the logarithm of the word's softmax probability at its best
     /// patch, `scale · product - log_sum`, and `mass` the probability summed over the patches. `log_sums` is [`PatchBest::log_sum`]
     /// of each patch.
     ///
     /// # Panics
     /// As [`scan`](Self::scan).
-    pub fn scan_mass(&self, pairs: &Pairs<'_>, log_sums: &[f32], tags: &mut [TagBest]) {
+    pub fn scan_mass(&self, pairs: &Pairs<'_>, log_sums: &[f32], words: &mut [WordBest]) {
         assert_eq!(log_sums.len(), pairs.patches.count(), "scan_mass: expected a denominator for each patch");
-        self.pass(pairs, Pass::Mass { log_sums }, &mut ScanWorkspace::default(), tags);
+        self.pass(pairs, Pass::Mass { log_sums }, &mut ScanWorkspace::default(), words);
     }
 
-    /// Hands the products of each panel to `see` with the panel's index, without the factor `scale`: `[patches, PANEL]`, the tags side by
+    /// Hands the products of each panel to `see` with the panel's index, without the factor `scale`: `[patches, PANEL]`, the words side by
     /// side. For what the two passes do not keep.
     ///
     /// # Panics
@@ -142,15 +142,15 @@ impl Kernels {
         self.scan_products(pairs, &mut ScanWorkspace::default(), see);
     }
 
-    fn pass(&self, pairs: &Pairs<'_>, mut pass: Pass<'_>, workspace: &mut ScanWorkspace, tags: &mut [TagBest]) {
-        let taking_part = pairs.tags();
-        assert_eq!(tags.len(), taking_part.len(), "scan: expected room for the tags of panels {:?}", pairs.panels);
+    fn pass(&self, pairs: &Pairs<'_>, mut pass: Pass<'_>, workspace: &mut ScanWorkspace, words: &mut [WordBest]) {
+        let taking_part = pairs.words();
+        assert_eq!(words.len(), taking_part.len(), "scan: expected room for the words of panels {:?}", pairs.panels);
         self.scan_products(pairs, workspace, |panel, values| {
-            let tags = &mut tags[panel * PANEL - taking_part.start..];
+            let words = &mut words[panel * PANEL - taking_part.start..];
             let products = PanelProducts { values, panel, scale: pairs.scale };
-            match tags.first_chunk_mut::<PANEL>() {
-                Some(tags) => self.fold(&products, &mut pass, tags),
-                None => reference::fold(&products, &mut pass, tags),
+            match words.first_chunk_mut::<PANEL>() {
+                Some(words) => self.fold(&products, &mut pass, words),
+                None => reference::fold(&products, &mut pass, words),
             }
         });
     }

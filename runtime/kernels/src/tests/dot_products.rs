@@ -6,20 +6,20 @@ fn dot_products_stay_within_the_bound_of_summed_products() {
     let mut random = Random(1);
     for set in Kernels::all() {
         for dim in (1..=2 * LANES + 1).chain([127, 384, 512]) {
-            for (count, tags) in [(1, 1), (2, 3), (4, 6), (5, 7), (9, 13), (3, 20)] {
+            for (count, words) in [(1, 1), (2, 3), (4, 6), (5, 7), (9, 13), (3, 20)] {
                 for offset in [0, 1, 3] {
                     let patches = random.values(offset + count * dim);
-                    let bank = random.values(offset + tags * dim);
-                    let mut out = vec![f32::NAN; count * tags];
+                    let bank = random.values(offset + words * dim);
+                    let mut out = vec![f32::NAN; count * words];
                     set.dot_products(&patches[offset..], &bank[offset..], dim, &mut out);
                     for (index, found) in out.iter().enumerate() {
-                        let a = &patches[offset + index / tags * dim..][..dim];
-                        let b = &bank[offset + index % tags * dim..][..dim];
+                        let a = &patches[offset + index / words * dim..][..dim];
+                        let b = &bank[offset + index % words * dim..][..dim];
                         let pairs = || a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
                         let exact: f64 = pairs().sum();
                         let bound = pairs().map(f64::abs).sum::<f64>() * dim as f64 * f64::from(f32::EPSILON);
                         let error = (f64::from(*found) - exact).abs();
-                        assert!(error <= bound, "{}: dim {dim}, {count} x {tags}, at {index}: {found} for {exact}", set.name());
+                        assert!(error <= bound, "{}: dim {dim}, {count} x {words}, at {index}: {found} for {exact}", set.name());
                     }
                 }
             }
@@ -31,15 +31,15 @@ fn dot_products_stay_within_the_bound_of_summed_products() {
 fn dot_products_carry_nan_to_their_own_row_and_column_only() {
     for set in Kernels::all() {
         for dim in 1..=2 * LANES + 1 {
-            let (count, tags) = (6, 9);
+            let (count, words) = (6, 9);
             let mut patches = vec![1.0; count * dim];
-            let mut bank = vec![1.0; tags * dim];
+            let mut bank = vec![1.0; words * dim];
             patches[2 * dim + dim / 2] = f32::NAN;
             bank[4 * dim + dim - 1] = f32::NAN;
-            let mut out = vec![0.0; count * tags];
+            let mut out = vec![0.0; count * words];
             set.dot_products(&patches, &bank, dim, &mut out);
             for (index, found) in out.iter().enumerate() {
-                let nan = index / tags == 2 || index % tags == 4;
+                let nan = index / words == 2 || index % words == 4;
                 assert_eq!(found.is_nan(), nan, "{}: dim {dim}, at {index}", set.name());
                 assert!(nan || *found == dim as f32, "{}: dim {dim}, at {index}", set.name());
             }

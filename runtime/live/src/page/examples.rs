@@ -15,7 +15,7 @@ use edge_seg_model::{Frame, decode_jpeg};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Shown {
+pub(super) struct ExampleBox {
     name: String,
     x: u32,
     y: u32,
@@ -29,7 +29,7 @@ pub(super) struct Shown {
 /// `POST /api/examples`: the body is the JPEG that the box was drawn on, or nothing for the newest frame.
 pub(super) async fn add_example(
     State(context): State<Context>,
-    which: Result<Query<Shown>, QueryRejection>,
+    which: Result<Query<ExampleBox>, QueryRejection>,
     body: Bytes,
 ) -> Result<Response, Fault> {
     let Query(shown) = which?;

@@ -10,7 +10,7 @@ use super::http::{Context, Fault, WAIT, answer, read};
 use super::hub::Hub;
 use super::words::work;
 use crate::session::HideSwitches;
-use edge_seg_model::{Class, Meaning, parse_tags, same_name};
+use edge_seg_model::{Class, Meaning, parse_classes, same_name};
 
 impl Hub {
     /// Words that are hidden, those of the start first.
@@ -74,7 +74,7 @@ pub(super) async fn hide(State(context): State<Context>, body: Bytes) -> Result<
     let words: String = read(&body)?;
     let said = format!("hidden by HTTP: {words:?}");
     let change = move |hub: &Hub, switches: &HideSwitches| {
-        let new = parse_tags("hide", &words).map_err(crate::Error::from)?.into_iter().filter(|class| !hub.hides_always(&class.name));
+        let new = parse_classes("hide", &words).map_err(crate::Error::from)?.into_iter().filter(|class| !hub.hides_always(&class.name));
         Ok(switches.hide_classes(new.collect()).map(drop)?)
     };
     let mut response = changed(&context, change).await?;

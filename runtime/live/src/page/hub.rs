@@ -197,7 +197,7 @@ impl Hub {
     /// The newest frame, or the next one if the newest is `after`; none if none comes in time.
     pub(super) async fn next(&self, after: Option<u64>, wait: Duration) -> Option<Arc<Snapshot>> {
         self.asked_ms.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
-        let _waiting = Waiting::new(&self.waiting);
+        let _waiting = WaitingClient::new(&self.waiting);
         let mut latest = self.latest.subscribe();
         let is_new =
             |snapshot: &Option<Arc<Snapshot>>| snapshot.as_ref().is_some_and(|s| Some(s.count) != after && !self.is_past(&s.shown));
@@ -302,16 +302,16 @@ impl Pace {
 }
 
 /// Counts a client that waits for as long as it does, even if it goes away meanwhile.
-struct Waiting<'a>(&'a AtomicUsize);
+struct WaitingClient<'a>(&'a AtomicUsize);
 
-impl<'a> Waiting<'a> {
+impl<'a> WaitingClient<'a> {
     fn new(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingClient<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -123,13 +123,13 @@ impl Log {
 }
 
 /// New entries, and the frame that shows their beginning.
-type Job = (Vec<u64>, Arc<SegmentedFrame>);
+type ThumbnailJob = (Vec<u64>, Arc<SegmentedFrame>);
 
 /// Events of this run. Their pictures are made on a thread of their own.
 #[derive(Debug)]
 pub(super) struct Timeline {
     log: Arc<Mutex<Log>>,
-    pictures: Option<SyncSender<Job>>,
+    pictures: Option<SyncSender<ThumbnailJob>>,
     event_bus: Arc<EventBus>,
     /// Tells runs apart: milliseconds since 1970 at its start.
     run: u64,
@@ -138,7 +138,7 @@ pub(super) struct Timeline {
 impl Timeline {
     pub fn new(event_bus: Arc<EventBus>) -> Self {
         let log = Arc::<Mutex<Log>>::default();
-        let (pictures, jobs) = sync_channel::<Job>(WAITING);
+        let (pictures, jobs) = sync_channel::<ThumbnailJob>(WAITING);
         let work = {
             let (log, event_bus) = (log.clone(), event_bus.clone());
             move || {

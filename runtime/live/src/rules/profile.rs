@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use super::clock::{DAY_S, LocalTime};
 use edge_seg_bundle::date::parse_clock;
 use edge_seg_model::image::RgbImage;
-use edge_seg_model::{Class, parse_tags};
+use edge_seg_model::{Class, parse_classes};
 
 /// What is looked for, and how, at some times.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -93,7 +93,7 @@ impl Profile {
     /// # Errors
     /// [`Words`](edge_seg_model::Error::Words) if they cannot be used.
     pub fn classes(&self) -> edge_seg_model::Result<Option<Vec<Class>>> {
-        self.words.as_deref().map(|words| parse_tags(&format!("profile {:?}", self.name), words)).transpose()
+        self.words.as_deref().map(|words| parse_classes(&format!("profile {:?}", self.name), words)).transpose()
     }
 
     /// Whether it goes with the light.

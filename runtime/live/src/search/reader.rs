@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::format::{BLOCK_HEAD_BYTES, Header, Record, Records, StoredPart, check_model, generation, millis, read_up_to, scales_of, wrong};
 use crate::{Error, Result};
-use edge_seg_model::{Class, Example, PackedWords, Scoring, Session, StoredRows, TagBank, WordList};
+use edge_seg_model::{Class, Example, PackedWords, Scoring, Session, StoredRows, WordBank, WordList};
 
 /// An index that is read. It may be written meanwhile.
 #[derive(Debug)]
@@ -198,7 +198,7 @@ impl Index {
     ///
     /// # Errors
     /// [`Words`](edge_seg_model::Error::Words) if the index is another model's, [`Io`](edge_seg_model::Error::Io) if it cannot be read.
-    pub fn search(&self, session: &Session, bank: &TagBank, query: &Query) -> Result<Vec<Vec<Sighting>>> {
+    pub fn search(&self, session: &Session, bank: &WordBank, query: &Query) -> Result<Vec<Vec<Sighting>>> {
         let threshold = query.threshold.unwrap_or(session.bundle().manifest().tag_threshold);
         self.look(session, bank, &vec![threshold; bank.names().len()], query)
     }
@@ -217,11 +217,11 @@ impl Index {
         let Some(usual) = usual else { return self.look(session, words.bank(), &thresholds, query) };
         let beside = |of: &Vec<Example>| of.iter().cloned().map(|example| example.beside(&usual)).collect();
         let examples: Vec<Vec<Example>> = words.examples().iter().map(beside).collect();
-        self.look(session, &session.tag_bank_with(words.classes(), words.left_out(), &examples)?, &thresholds, query)
+        self.look(session, &session.word_bank_with(words.classes(), words.left_out(), &examples)?, &thresholds, query)
     }
 
     /// `thresholds` of scores: `[classes]`
-    fn look(&self, session: &Session, bank: &TagBank, thresholds: &[f32], query: &Query) -> Result<Vec<Vec<Sighting>>> {
+    fn look(&self, session: &Session, bank: &WordBank, thresholds: &[f32], query: &Query) -> Result<Vec<Vec<Sighting>>> {
         let manifest = session.bundle().manifest();
         check_model(&self.path, &self.header, session.bundle().digest(), &manifest.name)?;
         let scorer = Scorer::new(bank, Scoring::from(manifest), thresholds);
@@ -327,7 +327,7 @@ impl Index {
         Ok(found.into_iter().flatten().collect())
     }
 
-    fn scan(&self, bytes: &[u8], place: Place, bank: &TagBank, scorer: &Scorer, query: &Query) -> Result<Vec<Match>> {
+    fn scan(&self, bytes: &[u8], place: Place, bank: &WordBank, scorer: &Scorer, query: &Query) -> Result<Vec<Match>> {
         let (mut stored, mut frames) = (Vec::new(), Vec::new());
         let mut origin: Arc<str> = "".into();
         let mut records = Records::new(bytes, place.generation, self.header.dim);
@@ -396,7 +396,7 @@ struct Scorer {
 }
 
 impl Scorer {
-    fn new(bank: &TagBank, scoring: Scoring, thresholds: &[f32]) -> Self {
+    fn new(bank: &WordBank, scoring: Scoring, thresholds: &[f32]) -> Self {
         let softmax = scoring.bias.is_none() && bank.words().rows() > 1;
         let logit = |t: f32| (t / (1.0 - t)).ln();
         let level = |t: &f32| if scoring.bias.is_some() { logit(t.clamp(1e-6, 1.0 - 1e-6)) } else { *t };
@@ -405,7 +405,7 @@ impl Scorer {
 
     /// Each class's level at each stored row, by the words' cosines with them `[words, rows]`: its logit, its probability, or its cosine.
     /// `[classes, rows]`
-    fn levels(&self, bank: &TagBank, cosines: &[f32], rows: usize) -> Vec<f32> {
+    fn levels(&self, bank: &WordBank, cosines: &[f32], rows: usize) -> Vec<f32> {
         let plane = |row: usize| &cosines[row * rows..][..rows];
         let best = |into: &mut [f32], row: usize| into.iter_mut().zip(plane(row)).for_each(|(best, cosine)| *best = best.max(*cosine));
         let mut levels = vec![f32::NEG_INFINITY; bank.spans().len() * rows];

@@ -22,7 +22,7 @@ const SYNC: Duration = Duration::from_secs(10);
 /// Puts key frames into an index while they run, on a thread of its own. A session that hides something is refused with its first frame.
 #[derive(Debug)]
 pub struct IndexSink {
-    sender: Option<SyncSender<Job>>,
+    sender: Option<SyncSender<IndexJob>>,
     thread: Option<JoinHandle<()>>,
     interval: Duration,
     due: Due,
@@ -34,7 +34,7 @@ pub struct IndexSink {
     fault: Arc<Mutex<Option<String>>>,
 }
 
-struct Job {
+struct IndexJob {
     shown: Arc<SegmentedFrame>,
     time: SystemTime,
 }
@@ -46,12 +46,12 @@ impl IndexSink {
     /// As [`IndexWriter::open`].
     pub fn open(path: &Path, session: &Session, origin: String, options: &IndexOptions, lost: Arc<AtomicU64>) -> Result<Self> {
         let mut writer = IndexWriter::open(path, session, options)?;
-        let (sender, jobs) = sync_channel::<Job>(WAITING);
+        let (sender, jobs) = sync_channel::<IndexJob>(WAITING);
         let fault = Arc::new(Mutex::new(None));
         let told = fault.clone();
         let work = move || {
             let mut synced = Instant::now();
-            for Job { shown, time } in jobs {
+            for IndexJob { shown, time } in jobs {
                 let frame = &shown.frame;
                 let seen = Seen { encoded: &shown.encoded, picture: &frame.pixels, time, at: frame.timestamp, origin: &origin };
                 let mut done = writer.add(&seen);
@@ -110,7 +110,7 @@ impl LiveSink for IndexSink {
             return self.told();
         }
         let time = self.start.and_then(|start| start.checked_add(shown.frame.timestamp)).unwrap_or_else(|| came(shown));
-        let job = Job { shown: shown.clone(), time };
+        let job = IndexJob { shown: shown.clone(), time };
         let sent = self.sender.as_ref().map(|sender| match self.waits {
             true => sender.send(job).map_err(|e| TrySendError::Disconnected(e.0)),
             false => sender.try_send(job),

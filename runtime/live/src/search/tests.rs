@@ -360,7 +360,7 @@ fn a_cosine_of_one_is_found_whatever_the_thread() {
     let mut writer = IndexWriter::open(&path, &SESSION, &IndexOptions::default().with_frame_bytes(50_000)).unwrap();
     (0..30).for_each(|second| put_noise(&mut writer, second));
     let row = noise(17).grid.patches().row(5).to_vec();
-    let bank = edge_seg_model::TagBank::new(&[edge_seg_model::Class::word("it")], 0, UnitRows::normalise("it", row.len(), row).unwrap());
+    let bank = edge_seg_model::WordBank::new(&[edge_seg_model::Class::word("it")], 0, UnitRows::normalise("it", row.len(), row).unwrap());
     let query = Query::default().with_threshold(0.9);
     let found = Index::open(&path).unwrap().search(&SESSION, &bank.unwrap(), &query).unwrap().remove(0);
     assert_eq!((found.len(), found[0].at, found[0].frames), (1, Duration::from_secs(17), 1));
@@ -503,7 +503,7 @@ fn recall_against_exact_scoring() {
         for (at, picture) in paths.iter().step_by(step).enumerate() {
             let frame = read_picture(picture).unwrap();
             let encoded = session.encode(&frame).unwrap();
-            exact.push(session.tag_scores(&encoded, &words, edge_seg_model::TagScore::Pixel).unwrap());
+            exact.push(session.tag_scores(&encoded, &words, edge_seg_model::WordScore::Pixel).unwrap());
             let at = Duration::from_secs(at as u64);
             let (time, origin) = (UNIX_EPOCH + START + at, at.as_secs().to_string());
             for writer in &mut writers {

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use edge_seg_model::hide::{Hide, HideOptions};
-use edge_seg_model::{Class, Meaning, Session, parse_tags, same_name};
+use edge_seg_model::{Class, Meaning, Session, parse_classes, same_name};
 use parking_lot::Mutex;
 
 use crate::words::told_meanings;
@@ -85,7 +85,7 @@ impl HideSwitches {
     /// # Errors
     /// [`Words`](edge_seg_model::Error::Words) if they cannot be used, or are too many with those that are hidden. Nothing changes then.
     pub fn hide(&self, words: &str) -> Result<u64> {
-        self.hide_classes(parse_tags("hide", words)?)
+        self.hide_classes(parse_classes("hide", words)?)
     }
 
     /// As [`Self::hide`], of words with their synonyms.
@@ -120,7 +120,7 @@ impl HideSwitches {
     /// Has a word hidden no more. None if it is not switched on.
     ///
     /// # Errors
-    /// As [`Session::tag_bank`] of the words that are left.
+    /// As [`Session::word_bank`] of the words that are left.
     pub fn show(&self, name: &str) -> Result<Option<u64>> {
         let mut is_known = false;
         let version = self.change(|classes| {

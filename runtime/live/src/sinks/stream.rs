@@ -24,7 +24,7 @@ use edge_seg_model::render::{Legend, OverlayOptions};
 /// The video with its masks, for whoever looks while it runs: an `ffmpeg` child encodes it as H.264 and hands it on. It is started
 /// again, after growing pauses, when it ends or takes nothing more. Frames that it is too slow for are waited with or left out.
 pub struct OverlayStream {
-    frames: Arc<LatestQueue<Shown>>,
+    frames: Arc<LatestQueue<ReportedFrame>>,
     place: String,
     waits: bool,
     counts: Arc<Counts>,
@@ -41,7 +41,7 @@ struct Counts {
 }
 
 /// A frame and what is told of it.
-type Shown = (Arc<SegmentedFrame>, Arc<FrameReport>);
+type ReportedFrame = (Arc<SegmentedFrame>, Arc<FrameReport>);
 
 /// Where the video goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +142,7 @@ impl OverlayStream {
             std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
         }
         options.legend = legend != Legend::None;
-        let frames = Arc::<LatestQueue<Shown>>::default();
+        let frames = Arc::<LatestQueue<ReportedFrame>>::default();
         let (fault, stop) = (Arc::<Mutex<Option<String>>>::default(), Arc::<AtomicBool>::default());
         let shown = redacted_address(&text);
         let counts = Arc::<Counts>::default();
@@ -254,7 +254,7 @@ impl Encoding {
 impl Sender {
     fn send_all(
         mut self,
-        frames: &LatestQueue<Shown>,
+        frames: &LatestQueue<ReportedFrame>,
         told: &Mutex<Option<String>>,
         stop: &AtomicBool,
         draw: impl Fn(&SegmentedFrame, &FrameReport) -> RgbImage,

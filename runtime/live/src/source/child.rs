@@ -76,7 +76,7 @@ pub(super) struct Producer {
 
 struct Shared {
     child: Mutex<Child>,
-    waiting: Waiting,
+    waiting: FrameWait,
     stalled: AtomicBool,
     gone: AtomicBool,
 }
@@ -118,7 +118,7 @@ impl Supervised {
     fn new(child: Child, stop: Stop, stall: Duration) -> Result<Self, Fault> {
         let shared = Arc::new(Shared {
             child: Mutex::new(child),
-            waiting: Waiting::new(),
+            waiting: FrameWait::new(),
             stalled: AtomicBool::new(false),
             gone: AtomicBool::new(false),
         });
@@ -151,13 +151,13 @@ impl Drop for Supervised {
 }
 
 /// For how long somebody has been waiting for a frame, as another thread can see it.
-pub(super) struct Waiting {
+pub(super) struct FrameWait {
     start: Instant,
     /// Milliseconds after `start` plus one; 0 while nobody waits.
     since_ms: AtomicU64,
 }
 
-impl Waiting {
+impl FrameWait {
     pub fn new() -> Self {
         Self { start: Instant::now(), since_ms: AtomicU64::new(0) }
     }

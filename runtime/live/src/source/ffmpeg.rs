@@ -56,7 +56,7 @@ pub(crate) const PROGRAM: Program = Program { name: "ffmpeg", package: "ffmpeg" 
 
 /// What was learnt about a stream and the program, kept over every time that it is opened.
 #[derive(Clone, Default)]
-pub(super) struct Learnt {
+pub(super) struct StreamQuirks {
     /// The program is older than 5.1 and knows the former name of an option alone.
     old_names: Arc<AtomicBool>,
     /// The camera sends by UDP alone.
@@ -72,7 +72,7 @@ pub(super) struct Learnt {
     pub login_asked: Arc<AtomicBool>,
 }
 
-impl Learnt {
+impl StreamQuirks {
     pub fn is(flag: &AtomicBool) -> bool {
         flag.load(Ordering::Relaxed)
     }
@@ -83,7 +83,7 @@ pub(super) struct Decoder {
     input: Input,
     options: SourceOptions,
     live: bool,
-    learnt: Learnt,
+    quirks: StreamQuirks,
     child: Producer,
     /// Video streams that were begun and hold one picture alone, as a cover does.
     passed: usize,
@@ -103,10 +103,10 @@ pub(super) fn may_send_by_udp(why: &str) -> bool {
 }
 
 impl Decoder {
-    pub fn start(input: Input, options: &SourceOptions, live: bool, learnt: &Learnt) -> Result<Self, Fault> {
-        let child = spawn(&input, options, live, learnt, 0)?;
-        let (options, learnt) = (options.clone(), learnt.clone());
-        Ok(Self { input, options, live, learnt, child, passed: 0, ahead: Vec::new(), fault: None, began: false })
+    pub fn start(input: Input, options: &SourceOptions, live: bool, quirks: &StreamQuirks) -> Result<Self, Fault> {
+        let child = spawn(&input, options, live, quirks, 0)?;
+        let (options, quirks) = (options.clone(), quirks.clone());
+        Ok(Self { input, options, live, quirks, child, passed: 0, ahead: Vec::new(), fault: None, began: false })
     }
 
     pub fn rate(&self) -> Option<Rate> {
@@ -148,14 +148,14 @@ impl Decoder {
     fn begin(&mut self, frame: &mut Frame) -> Result<bool, Fault> {
         loop {
             match self.next(frame) {
-                Err(Fault::Ended { said, .. }) if said.contains("fps_mode") && !Learnt::is(&self.learnt.old_names) => {
-                    self.learnt.old_names.store(true, Ordering::Relaxed);
+                Err(Fault::Ended { said, .. }) if said.contains("fps_mode") && !StreamQuirks::is(&self.quirks.old_names) => {
+                    self.quirks.old_names.store(true, Ordering::Relaxed);
                 }
                 Err(fault) if self.input.is_rtsp() => {
                     let why = fault.to_string();
                     // If UDP does not help, it begins with TCP again the next time.
-                    if self.learnt.udp.fetch_xor(true, Ordering::Relaxed) || !may_send_by_udp(&why) {
-                        self.learnt.udp.store(false, Ordering::Relaxed);
+                    if self.quirks.udp.fetch_xor(true, Ordering::Relaxed) || !may_send_by_udp(&why) {
+                        self.quirks.udp.store(false, Ordering::Relaxed);
                         return Err(fault);
                     }
                     (self.options.notify)(Notice::OtherTransport { why, transport: "UDP" });
@@ -166,7 +166,7 @@ impl Decoder {
                 Ok(true) if matches!(self.input, Input::File(_)) => return self.look_for_film(frame),
                 other => return other,
             }
-            self.child = spawn(&self.input, &self.options, self.live, &self.learnt, 0)?;
+            self.child = spawn(&self.input, &self.options, self.live, &self.quirks, 0)?;
         }
     }
 
@@ -185,7 +185,7 @@ impl Decoder {
     fn look_further(&mut self, frame: &mut Frame, empty: &Frame) -> Result<(), Fault> {
         while self.passed < MAX_STREAMS {
             self.passed += 1;
-            let mut child = spawn(&self.input, &self.options, self.live, &self.learnt, self.passed)?;
+            let mut child = spawn(&self.input, &self.options, self.live, &self.quirks, self.passed)?;
             let (mut first, mut second) = (empty.clone(), empty.clone());
             // Ends with an error where there is no stream of this number.
             let Ok(true) = child.read(&mut first) else { break };
@@ -213,7 +213,7 @@ const MAX_STREAMS: usize = 8;
 
 /// Starts the child; `stream` is the number of the video stream from 1, or 0 for the one that ffmpeg takes for the film: the largest that
 /// is not marked as a cover.
-fn spawn(input: &Input, options: &SourceOptions, live: bool, learnt: &Learnt, stream: usize) -> Result<Producer, Fault> {
+fn spawn(input: &Input, options: &SourceOptions, live: bool, quirks: &StreamQuirks, stream: usize) -> Result<Producer, Fault> {
     let mut command = Command::new(PROGRAM.name);
     command.args(["-nostdin", "-hide_banner", "-loglevel", "error"]);
     match input {
@@ -231,7 +231,7 @@ fn spawn(input: &Input, options: &SourceOptions, live: bool, learnt: &Learnt, st
         Input::Stream(uri) => {
             let allowed = STREAMS.iter().find(|(known, _)| *known == scheme_of(uri)).map_or("", |(_, allowed)| allowed);
             if allowed.is_empty() {
-                command.args(["-rtsp_transport", if Learnt::is(&learnt.udp) { "udp" } else { "tcp" }]);
+                command.args(["-rtsp_transport", if StreamQuirks::is(&quirks.udp) { "udp" } else { "tcp" }]);
             } else {
                 command.args(["-protocol_whitelist", allowed]);
             }
@@ -239,7 +239,7 @@ fn spawn(input: &Input, options: &SourceOptions, live: bool, learnt: &Learnt, st
             command.args(["-analyzeduration", PROBE_US, "-i", uri]);
         }
     }
-    let once = once(learnt);
+    let once = once(quirks);
     let chosen = stream.checked_sub(1).map(|index| format!("0:v:{index}"));
     let chosen: Vec<&str> = chosen.iter().flat_map(|which| ["-map", which]).collect();
     if matches!(input, Input::File(_)) {
@@ -248,18 +248,18 @@ fn spawn(input: &Input, options: &SourceOptions, live: bool, learnt: &Learnt, st
         command.args(["-enc_time_base", "1:90000", "-c:v", "wrapped_avframe", "-f", "framecrc", "-flush_packets", "1", "pipe:2"]);
     }
     command.args(chosen);
-    frames_out(&mut command, options, learnt);
+    frames_out(&mut command, options, quirks);
     let timed = matches!(input, Input::File(_));
     Producer::start_timed(PROGRAM, command, options, timed, |out| Ok(Frames::Y4m(Y4m::new(out, Some(Matrix::Bt601), Some(Range::Limited)))))
 }
 
 /// Each picture once: a film of no constant rate is not filled up.
-fn once(learnt: &Learnt) -> [&'static str; 2] {
-    if Learnt::is(&learnt.old_names) { ["-vsync", "passthrough"] } else { ["-fps_mode", "passthrough"] }
+fn once(quirks: &StreamQuirks) -> [&'static str; 2] {
+    if StreamQuirks::is(&quirks.old_names) { ["-vsync", "passthrough"] } else { ["-fps_mode", "passthrough"] }
 }
 
 /// Has the child write each picture to its stdout.
-fn frames_out(command: &mut Command, options: &SourceOptions, learnt: &Learnt) {
+fn frames_out(command: &mut Command, options: &SourceOptions, quirks: &StreamQuirks) {
     // ffmpeg knows the source's own matrix and range; what leaves it is BT.601 in limited range, always.
     let matrix = options.matrix.map_or("auto", |m| if m == Matrix::Bt601 { "bt601" } else { "bt709" });
     let range = options.range.map_or("auto", |r| if r == Range::Full { "full" } else { "limited" });
@@ -268,7 +268,7 @@ fn frames_out(command: &mut Command, options: &SourceOptions, learnt: &Learnt) {
         "scale=w='if(gt(sar,1)*lte(sar,4),trunc(iw*sar+0.5),iw)':h='if(lt(sar,1)*gte(sar,0.25),trunc(ih/sar+0.5),ih)':\
          in_color_matrix={matrix}:in_range={range}:out_color_matrix=bt601:out_range=limited,format=yuv420p,setsar=1"
     );
-    command.args(["-an", "-sn", "-dn", "-vf", &filter]).args(once(learnt)).args(["-f", "yuv4mpegpipe", "pipe:1"]);
+    command.args(["-an", "-sn", "-dn", "-vf", &filter]).args(once(quirks)).args(["-f", "yuv4mpegpipe", "pipe:1"]);
 }
 
 /// Starts the child on pictures of one encoding, `h264` or `hevc`, which are written into the pipe that comes with it.
@@ -276,7 +276,7 @@ fn frames_out(command: &mut Command, options: &SourceOptions, learnt: &Learnt) {
 pub(super) fn decode_units(
     encoding: &str,
     options: &SourceOptions,
-    learnt: &Learnt,
+    quirks: &StreamQuirks,
 ) -> Result<(Producer, std::process::ChildStdin), Fault> {
     let mut command = Command::new(PROGRAM.name);
     command.args(["-nostdin", "-hide_banner", "-loglevel", "error"]);
@@ -284,6 +284,6 @@ pub(super) fn decode_units(
     command.args(["-probesize", "32", "-analyzeduration", "0", "-fpsprobesize", "0"]);
     // Turned pictures would not be those that the own decoder gives.
     command.args(["-noautorotate", "-f", encoding, "-i", "pipe:0"]);
-    frames_out(&mut command, options, learnt);
+    frames_out(&mut command, options, quirks);
     Producer::start_fed(PROGRAM, command, options, |out| Ok(Frames::Y4m(Y4m::new(out, Some(Matrix::Bt601), Some(Range::Limited)))))
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::animation::Animation;
 use super::camera::{Csi, RpiCamera};
-use super::ffmpeg::{self, Decoder, Input, Learnt};
+use super::ffmpeg::{self, Decoder, Input, StreamQuirks};
 use super::mjpeg::Mjpeg;
 #[cfg(feature = "network")]
 use super::network::NetworkCamera;
@@ -68,18 +68,18 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             let fault = Fault::name("an address like rtsp://HOST/PATH or http://USER:PASSWORD@HOST:PORT/PATH", "one without a host");
             return Err(Error::Source { uri: redacted_address(uri), fault });
         }
-        let learnt = Learnt::default();
+        let quirks = StreamQuirks::default();
         #[cfg(feature = "network")]
         {
             let (uri, inner) = (redacted(uri), options.clone());
             return Ok(Box::new(Reconnecting::new(options.clone(), move || {
-                let camera = NetworkCamera::new(address.clone(), &inner, &learnt);
+                let camera = NetworkCamera::new(address.clone(), &inner, &quirks);
                 Ok(Box::new(OpenCamera { uri: uri.clone(), stop: inner.stop(), camera }))
             })));
         }
         #[cfg(not(feature = "network"))]
-        return Ok(again_and_again(uri, options, move |options| {
-            let mut decoder = Decoder::start(Input::Stream(address.clone()), options, true, &learnt)?;
+        return Ok(reconnecting(uri, options, move |options| {
+            let mut decoder = Decoder::start(Input::Stream(address.clone()), options, true, &quirks)?;
             Ok(Box::new(move |frame: &mut Frame| Ok((decoder.read(frame)?, decoder.rate()))))
         }));
     }
@@ -146,19 +146,19 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
         "rpicam" => {
             let query = Query::parse(rest.trim_start_matches('?'), &RpiCamera::KEYS).map_err(fail)?;
             let camera = RpiCamera::parse(&query).and_then(|camera| camera.check().map_err(fail))?;
-            Ok(again_and_again(uri, options, move |options| Ok(camera.start(options)?.into_reader())))
+            Ok(reconnecting(uri, options, move |options| Ok(camera.start(options)?.into_reader())))
         }
         "csi" => {
             let query = Query::parse(rest.trim_start_matches('?'), &Csi::KEYS).map_err(fail)?;
             let camera = Csi::parse(&query).and_then(|camera| camera.check().map_err(fail))?;
-            Ok(again_and_again(uri, options, move |options| Ok(camera.start(options)?.into_reader())))
+            Ok(reconnecting(uri, options, move |options| Ok(camera.start(options)?.into_reader())))
         }
         _ => Err(fail(Fault::name(EXPECTED, format!("{:?}", redacted(uri))))),
     }
 }
 
 /// A child that is started again whenever it ends, breaks or stalls.
-fn again_and_again(
+fn reconnecting(
     uri: &str,
     options: &SourceOptions,
     start: impl Fn(&SourceOptions) -> Result<Box<ReadFrame>, Fault> + Send + 'static,
@@ -185,7 +185,7 @@ fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn 
     if !is_fifo(path)? {
         File::open(path).map_err(Error::io(path))?;
     }
-    let mut child = Decoder::start(Input::File(path.into()), options, live, &Learnt::default())
+    let mut child = Decoder::start(Input::File(path.into()), options, live, &StreamQuirks::default())
         .map_err(|fault| Error::Source { uri: redacted(uri), fault })?;
     let read = Box::new(move |frame: &mut Frame| Ok((child.read(frame)?, child.rate())));
     let decoder = Some(ffmpeg::PROGRAM.name);

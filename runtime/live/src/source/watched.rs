@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::child::{WATCH, Waiting};
+use super::child::{FrameWait, WATCH};
 use super::{Notice, Rate, Source, SourceOptions};
 use crate::Result;
 use edge_seg_model::Frame;
@@ -13,7 +13,7 @@ pub(super) struct Watched {
 }
 
 struct Shared {
-    waiting: Waiting,
+    waiting: FrameWait,
     stalled: AtomicBool,
     gone: AtomicBool,
     options: SourceOptions,
@@ -22,7 +22,7 @@ struct Shared {
 impl Watched {
     pub fn new(inner: Box<dyn Source>, options: &SourceOptions) -> Self {
         let (stalled, gone) = (AtomicBool::new(false), AtomicBool::new(false));
-        let shared = Arc::new(Shared { waiting: Waiting::new(), stalled, gone, options: options.clone() });
+        let shared = Arc::new(Shared { waiting: FrameWait::new(), stalled, gone, options: options.clone() });
         let watched = shared.clone();
         // Without a thread to spare a stall is not told.
         let _ = std::thread::Builder::new().name("edge-seg watch".into()).spawn(move || watched.watch());

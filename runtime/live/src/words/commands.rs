@@ -5,7 +5,7 @@ use super::saved::WordSets;
 use super::set::{WordSet, Words, kept, unknown};
 use super::word::{WordSpec, parse_words_json};
 use crate::{Error, Result};
-use edge_seg_model::{Background, parse_tags};
+use edge_seg_model::{Background, parse_classes};
 
 /// What commands from stdin, the network or a message broker act on.
 #[derive(Debug, Clone)]
@@ -50,10 +50,10 @@ impl Control {
         let (command, rest) = line.split_once(char::is_whitespace).map_or((line, ""), |(c, r)| (c, r.trim()));
         let changed = match command {
             "" => return Ok(Outcome::Nothing),
-            "tags" => self.words.set(parse_tags(PLACE, rest)?),
+            "tags" => self.words.set(parse_classes(PLACE, rest)?),
             "add" => self.words.change(|old| {
                 let mut specs: Vec<WordSpec> = old.iter().cloned().map(WordSpec::from).collect();
-                let new = parse_tags(PLACE, rest)?.into_iter().map(|class| kept(old, class));
+                let new = parse_classes(PLACE, rest)?.into_iter().map(|class| kept(old, class));
                 specs.extend(new.filter(|n| n.colour.is_none()).collect::<Vec<_>>());
                 Ok(specs)
             }),
@@ -135,5 +135,5 @@ fn wrong(expected: &str, found: &str) -> Error {
 /// The names of those present words that a list names, each of which must be there.
 fn named(old: &[super::Word], list: &str) -> Result<Vec<String>> {
     let find = |name: &str| old.iter().find(|w| edge_seg_model::same_name(&w.name, name)).map(|w| w.name.clone());
-    parse_tags(PLACE, list)?.into_iter().map(|class| find(&class.name).ok_or_else(|| unknown(old, &class.name))).collect()
+    parse_classes(PLACE, list)?.into_iter().map(|class| find(&class.name).ok_or_else(|| unknown(old, &class.name))).collect()
 }

@@ -23,7 +23,9 @@ pub use commands::{Control, Outcome};
 pub use profile::{ProfileFollower, Profiled};
 pub use saved::WordSets;
 #[cfg(feature = "service")]
+pub(crate) use set::own_meanings;
+pub(crate) use set::told_meanings;
+#[cfg(feature = "service")]
 pub(crate) use set::unknown;
 pub use set::{WordSet, Words, keep_examples};
-pub(crate) use set::{own_meanings, told_meanings};
 pub use word::{Colour, MAX_LIVE_WORDS, Word, WordSpec, parse_words_json, read_words_file};

@@ -5,14 +5,14 @@ use parking_lot::{ReentrantMutex, ReentrantMutexGuard, RwLock};
 use super::word::{Word, WordSpec, settle};
 use crate::{Error, Result};
 use edge_seg_model::text::shown_names;
-use edge_seg_model::{Background, Class, Gate, Meaning, Session, TagBank, WordList, same_name};
+use edge_seg_model::{Background, Class, Gate, Meaning, Session, WordBank, WordList, same_name};
 
 /// Words with their embeddings, and their background.
 pub struct WordSet {
     /// The words as they were asked for; label k is the k-th.
     pub words: Vec<Word>,
     /// Their embeddings.
-    pub bank: TagBank,
+    pub bank: WordBank,
     /// What the words must beat.
     pub background: Background,
     /// Words for what is to be left out.
@@ -47,7 +47,7 @@ impl Words {
     /// Encodes the first words.
     ///
     /// # Errors
-    /// [`Words`](edge_seg_model::Error::Words) if they cannot be used, and as [`Session::tag_bank`].
+    /// [`Words`](edge_seg_model::Error::Words) if they cannot be used, and as [`Session::word_bank`].
     pub fn new(session: Arc<Session>, specs: Vec<WordSpec>, background_words: Vec<String>, background: Background) -> Result<Self> {
         let background = background.checked()?;
         let words = understood(&session, settle("words", specs, &[])?, &[]);
@@ -82,7 +82,7 @@ impl Words {
     /// call, which is an error.
     ///
     /// # Errors
-    /// [`Words`](edge_seg_model::Error::Words) if the new ones cannot be used or it is called within another change, as [`Session::tag_bank`], or what `change` says.
+    /// [`Words`](edge_seg_model::Error::Words) if the new ones cannot be used or it is called within another change, as [`Session::word_bank`], or what `change` says.
     pub fn change(&self, change: impl FnOnce(&[Word]) -> Result<Vec<WordSpec>>) -> Result<Arc<WordSet>> {
         let _alone = self.alone()?;
         let old = self.current();
@@ -245,10 +245,10 @@ pub(crate) fn told_meanings(session: &Session, context: &str, words: &[&str]) ->
     meanings
 }
 
-fn bank(session: &Session, words: &[Word], background_words: &[String]) -> Result<TagBank> {
+fn bank(session: &Session, words: &[Word], background_words: &[String]) -> Result<WordBank> {
     let classes: Vec<_> = words.iter().map(Word::class).collect();
     let examples: Vec<_> = words.iter().map(|word| word.examples.clone()).collect();
-    Ok(session.tag_bank_with(&classes, background_words, &examples)?.with_gates(words.iter().map(Word::gate).collect())?)
+    Ok(session.word_bank_with(&classes, background_words, &examples)?.with_gates(words.iter().map(Word::gate).collect())?)
 }
 
 /// A class with the settings that the word of its name has already.

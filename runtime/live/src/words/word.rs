@@ -10,7 +10,7 @@ use edge_seg_model::render::class_colour;
 use edge_seg_model::text::read_text_within;
 use edge_seg_model::text::tidy_word;
 use edge_seg_model::{Class, Example, Meaning};
-use edge_seg_model::{Gate, check_classes, read_tag_lines, same_name};
+use edge_seg_model::{Gate, check_classes, read_class_lines, same_name};
 
 /// Most words that a running session takes, each with its synonyms.
 pub const MAX_LIVE_WORDS: usize = 1000;
@@ -249,7 +249,7 @@ pub fn read_words_file(path: &Path) -> Result<Vec<WordSpec>> {
     if path.extension().is_some_and(|e| e == "json") {
         return parse_words_json(&path.display().to_string(), read_text_within(path, MAX_FILE_BYTES)?.as_bytes());
     }
-    let specs = read_tag_lines(path)?.into_iter().map(|(place, class, settings)| {
+    let specs = read_class_lines(path)?.into_iter().map(|(place, class, settings)| {
         let mut spec = WordSpec::from(class);
         for setting in settings.iter().flat_map(|s| s.split(',')).map(str::trim).filter(|s| !s.is_empty()) {
             apply_setting(&place, &mut spec, setting)?;

@@ -3,12 +3,12 @@
 use crate::input::Input;
 use crate::options::Timings;
 use crate::score::{Background, Scoring};
-use crate::{LabelMap, PatchGrid, Result, ScoreGrid, TagBank};
+use crate::{LabelMap, PatchGrid, Result, ScoreGrid, WordBank};
 
 /// What is wanted of a picture beside its embeddings.
 #[cfg_attr(not(feature = "_cuda"), allow(dead_code))]
 pub(crate) struct MaskRequest<'a> {
-    pub bank: &'a TagBank,
+    pub bank: &'a WordBank,
     pub scoring: Scoring,
     pub background: Background,
     pub labels: bool,

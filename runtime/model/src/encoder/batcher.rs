@@ -43,11 +43,11 @@ struct Shared {
 struct Queue {
     closed: bool,
     next: u64,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<QueuedInput>,
     done: HashMap<u64, Result<Option<PatchGrid>>>,
 }
 
-struct Waiting {
+struct QueuedInput {
     ticket: u64,
     since: Instant,
     input: Arc<Input>,
@@ -86,7 +86,7 @@ impl DynamicBatcher {
         let mut queue = shared.lock();
         let ticket = queue.next;
         queue.next += 1;
-        queue.waiting.push_back(Waiting { ticket, since: Instant::now(), input: Arc::new(input.clone()), plan_only });
+        queue.waiting.push_back(QueuedInput { ticket, since: Instant::now(), input: Arc::new(input.clone()), plan_only });
         shared.changed.notify_all();
         loop {
             if let Some(done) = queue.done.remove(&ticket) {
@@ -168,7 +168,7 @@ impl Shared {
     }
 
     /// Waits until the first picture has company, or has waited for it long enough; none at the end.
-    fn next_batch(&self) -> Option<Vec<Waiting>> {
+    fn next_batch(&self) -> Option<Vec<QueuedInput>> {
         let mut queue = self.lock();
         loop {
             if queue.closed {
@@ -179,7 +179,7 @@ impl Shared {
                 self.changed.wait(&mut queue);
                 continue;
             };
-            let joins = |other: &Waiting| !other.plan_only && first.input.placement.same_shape(&other.input.placement);
+            let joins = |other: &QueuedInput| !other.plan_only && first.input.placement.same_shape(&other.input.placement);
             let patience = PATIENCE.saturating_sub(first.since.elapsed());
             if first.plan_only || patience.is_zero() || queue.waiting.iter().filter(|other| joins(other)).count() >= at_once {
                 let mut batch = vec![queue.waiting.pop_front()?];

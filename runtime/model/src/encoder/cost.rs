@@ -1,6 +1,6 @@
 //! How much work an encoder is, counted on the layers that are run.
 
-use edge_seg_board::boards::Multiplications;
+use edge_seg_board::boards::Macs;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::Cost;
 
@@ -12,14 +12,14 @@ use edge_seg_bundle::Bundle;
 ///
 /// # Errors
 /// [`crate::Error::Encoder`] if the engine refuses the ONNX file.
-pub fn multiplications(bundle: &Bundle, (rows, cols): (usize, usize)) -> Result<Multiplications> {
+pub fn count_macs(bundle: &Bundle, (rows, cols): (usize, usize)) -> Result<Macs> {
     let image = &bundle.manifest().image;
     let model = parse("image", bundle, &image.blob, &["pixels", "positions"], false)?;
-    let count = || -> TractResult<Multiplications> {
+    let count = || -> TractResult<Macs> {
         let pixels = f32::fact([1, 3, rows * image.patch_px, cols * image.patch_px]);
         let positions = f32::fact([1, 1 + rows * cols, image.positions.width]);
         let model = model.with_input_fact(0, pixels.into())?.with_input_fact(1, positions.into())?.into_typed()?;
-        let mut total = Multiplications::default();
+        let mut total = Macs::default();
         for node in model.nodes() {
             for (cost, count) in node.op.cost(&model.node_input_facts(node.id)?)? {
                 match cost {
@@ -39,9 +39,9 @@ mod tests {
     use super::*;
 
     /// The second difference of a count over the number of tokens: zero for what grows with that number alone.
-    fn bend(count: impl Fn(Multiplications) -> u64) -> f64 {
+    fn bend(count: impl Fn(Macs) -> u64) -> f64 {
         let bundle = Bundle::built_in().unwrap();
-        let [a, b, c] = [4, 8, 12].map(|side| ((1 + side * side) as f64, count(multiplications(&bundle, (side, side)).unwrap()) as f64));
+        let [a, b, c] = [4, 8, 12].map(|side| ((1 + side * side) as f64, count(count_macs(&bundle, (side, side)).unwrap()) as f64));
         let slope = |(x0, y0): (f64, f64), (x1, y1): (f64, f64)| (y1 - y0) / (x1 - x0);
         (slope(b, c) - slope(a, b)) / (c.0 - a.0)
     }

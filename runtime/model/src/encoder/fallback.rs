@@ -8,13 +8,13 @@ use crate::input::Input;
 use crate::{Error, PatchGrid, Result};
 
 /// Loads the encoder that takes over.
-pub(crate) type Spare = Box<dyn Fn() -> Result<Box<dyn Encoder>> + Send + Sync>;
+pub(crate) type FallbackLoader = Box<dyn Fn() -> Result<Box<dyn Encoder>> + Send + Sync>;
 
 /// A GPU's encoder, and perhaps the processor's, which takes over for good when the GPU fails. A shortage of memory is met once by
 /// giving back what is kept for speed; a device that failed is not asked again where another can take over.
 pub(crate) struct FallbackEncoder {
     gpu: Box<dyn Encoder>,
-    spare: Option<(Spare, OnFallback)>,
+    spare: Option<(FallbackLoader, OnFallback)>,
     taken_over: OnceLock<Box<dyn Encoder>>,
 }
 
@@ -25,7 +25,7 @@ impl std::fmt::Debug for FallbackEncoder {
 }
 
 impl FallbackEncoder {
-    pub(crate) fn new(gpu: Box<dyn Encoder>, spare: Option<(Spare, OnFallback)>) -> Self {
+    pub(crate) fn new(gpu: Box<dyn Encoder>, spare: Option<(FallbackLoader, OnFallback)>) -> Self {
         Self { gpu, spare, taken_over: OnceLock::new() }
     }
 
@@ -128,7 +128,7 @@ mod tests {
             |name, faults: &[DeviceFault]| Arc::new(Injected { name, faults: Mutex::new(faults.to_vec()), ..Injected::default() });
         let (gpu, cpu, told) = (injected("gpu", faults), injected("cpu", &[]), Arc::new(Mutex::new(Vec::new())));
         let (spare, hears) = (cpu.clone(), told.clone());
-        let spare: Spare = Box::new(move || Ok(Box::new(spare.clone())));
+        let spare: FallbackLoader = Box::new(move || Ok(Box::new(spare.clone())));
         let on_fallback = OnFallback::new(move |error| hears.lock().push(error.to_string()));
         Setup { guarded: FallbackEncoder::new(Box::new(gpu.clone()), may_fall_back.then_some((spare, on_fallback))), gpu, cpu, told }
     }

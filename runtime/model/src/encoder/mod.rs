@@ -26,7 +26,7 @@ use edge_seg_bundle::Bundle;
 use edge_seg_kernels::kernels;
 
 pub(crate) use backend::{Encoder, MaskRequest, Masks, Stop};
-pub use cost::multiplications;
+pub use cost::count_macs;
 pub use cuda::{GraphEncoder, choose_device, probe_cuda};
 pub use image::ImageEncoder;
 pub use text::TextEncoder;
@@ -69,7 +69,7 @@ pub(crate) fn load(bundle: &Bundle, options: &Options, threads: Threads) -> Resu
     let gpu = Box::new(batcher::DynamicBatcher::new(Arc::new(gpu), pictures)?);
     let spare = options.on_fallback.clone().map(|on_fallback| {
         let (bundle, threads) = (bundle.clone(), threads.clone());
-        let spare: fallback::Spare = Box::new(move || Ok(Box::new(ImageEncoder::load(&bundle, threads.clone())?)));
+        let spare: fallback::FallbackLoader = Box::new(move || Ok(Box::new(ImageEncoder::load(&bundle, threads.clone())?)));
         (spare, on_fallback)
     });
     Ok((Box::new(fallback::FallbackEncoder::new(gpu, spare)), choice))

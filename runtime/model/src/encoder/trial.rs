@@ -53,7 +53,7 @@ pub struct GraphProducts {
     pub own: usize,
     /// All products, convolutions among them.
     pub all: usize,
-    /// Multiplications in such layers.
+    /// Macs in such layers.
     pub own_multiplications: u64,
     /// All multiplications.
     pub all_multiplications: u64,

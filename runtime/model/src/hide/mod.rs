@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::{Background, Class, Encoded, Error, Frame, Placement, Result, Session, TagBank, parse_tags};
+use crate::{Background, Class, Encoded, Error, Frame, Placement, Result, Session, WordBank, parse_classes};
 pub use cover::Cover;
 pub use pixels::HideBy;
 
@@ -98,7 +98,7 @@ impl HideOptions {
 pub struct Hide {
     /// The digest of the model's bundle.
     model: String,
-    bank: TagBank,
+    bank: WordBank,
     threshold: f32,
     options: HideOptions,
 }
@@ -114,9 +114,9 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Words`] if they cannot be used, [`Error::Option`] if an option is out of range or the model's scores are no word's own (a
-    /// softmax over words), and as [`Self::tag_bank`].
+    /// softmax over words), and as [`Self::word_bank`].
     pub fn hide(&self, words: &str, options: HideOptions) -> Result<Hide> {
-        self.hide_classes(&parse_tags("hide", words)?, options)
+        self.hide_classes(&parse_classes("hide", words)?, options)
     }
 
     /// As [`Self::hide`], of words with their synonyms.
@@ -133,7 +133,7 @@ impl Session {
     /// As [`Self::hide`].
     pub fn hide_classes_until(&self, classes: &[Class], options: HideOptions, stop: impl Fn() -> bool + Sync) -> Result<Option<Hide>> {
         let threshold = options.check(self)?;
-        let bank = self.tag_bank_until(classes, &[], &stop)?;
+        let bank = self.word_bank_until(classes, &[], &stop)?;
         Ok(bank.map(|bank| Hide { model: self.bundle().digest().to_owned(), bank, threshold, options }))
     }
 }

@@ -162,7 +162,7 @@ fn box_mean(values: &[f32], rows: usize, cols: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Background, Class, LabelMap, PatchGrid, Scoring, TagBank, UnitRows, score};
+    use crate::{Background, Class, LabelMap, PatchGrid, Scoring, UnitRows, WordBank, score};
     use edge_seg_bundle::{Fit, ImageManifest, Positions};
 
     fn placement(width: u32, height: u32) -> Placement {
@@ -208,7 +208,7 @@ mod tests {
         let patches: Vec<f32> = (0..16).flat_map(|i| [[1.0, 0.0], [1.0, 0.0], [0.3, 1.0], [0.0, 1.0]][i % 4]).collect();
         let grid = PatchGrid::new(4, 4, 2, patches, vec![1.0, 1.0]).unwrap();
         let words = UnitRows::normalise("words", 2, vec![1.0, 0.0, 0.0, 1.0]).unwrap();
-        let bank = TagBank::new(&[Class::word("left"), Class::word("right")], 0, words).unwrap();
+        let bank = WordBank::new(&[Class::word("left"), Class::word("right")], 0, words).unwrap();
         let scores = score(&grid, &bank, Scoring { scale: 10.0, bias: Some(0.0) }, Background::None).unwrap();
         let wrong = |map: &LabelMap| map.labels.iter().enumerate().filter(|(i, label)| (**label == 1) != ((*i as u32) % 64 < EDGE)).count();
         let placement = placement(64, 64);
@@ -224,7 +224,7 @@ mod tests {
         let patches: Vec<f32> = (0..16).flat_map(|i| if i % 4 < 2 { [1.0, 0.1] } else { [-0.2, 1.0] }).collect();
         let grid = PatchGrid::new(4, 4, 2, patches, vec![1.0, 1.0]).unwrap();
         let words = UnitRows::normalise("words", 2, vec![1.0, 0.0]).unwrap();
-        let bank = TagBank::new(&[Class::word("left")], 0, words).unwrap();
+        let bank = WordBank::new(&[Class::word("left")], 0, words).unwrap();
         let scores = score(&grid, &bank, Scoring { scale: 10.0, bias: Some(-5.0) }, Background::Threshold(0.5)).unwrap();
         let placement = Placement { frame_px: (50, 41), scaled_px: (60, 50), input_px: (64, 64), patch_px: 16 };
         let map = LabelMap::refined(&scores, &placement, &RgbImage::new(50, 41)).unwrap();

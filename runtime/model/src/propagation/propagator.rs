@@ -61,7 +61,7 @@ pub struct Propagator {
     marked: Option<Mark>,
     spare: Option<ScoreGrid>,
     moved: Option<ScoreGrid>,
-    taps: Vec<Reach>,
+    taps: Vec<CubicTap>,
     /// Memory of keys that are gone.
     gone: Vec<(Field, Grey)>,
 }
@@ -117,7 +117,7 @@ struct Mark {
 
 /// The four by four cells around a place, as one offset for each and their weights.
 #[derive(Debug, Clone, Copy)]
-struct Reach {
+struct CubicTap {
     cols: [u32; 4],
     rows: [u32; 4],
     across: [f32; 4],
@@ -321,7 +321,7 @@ fn reach(position: f32, len: usize) -> ([u32; 4], [f32; 4]) {
     (cells.map(|c| c as u32), cubic(position - low as f32))
 }
 
-fn carry_scores(key: &Key, grey_px: (usize, usize), taps: &mut Vec<Reach>, out: &mut ScoreGrid) {
+fn carry_scores(key: &Key, grey_px: (usize, usize), taps: &mut Vec<CubicTap>, out: &mut ScoreGrid) {
     reach_back(key, grey_px, taps);
     out.copy_from(&key.scores);
     let (planes, _, beside) = out.parts_mut();
@@ -332,7 +332,7 @@ fn carry_scores(key: &Key, grey_px: (usize, usize), taps: &mut Vec<Reach>, out: 
 }
 
 /// For each patch of the present frame, the patches of the key frame around where it lay there.
-fn reach_back(key: &Key, grey_px: (usize, usize), taps: &mut Vec<Reach>) {
+fn reach_back(key: &Key, grey_px: (usize, usize), taps: &mut Vec<CubicTap>) {
     let (rows, cols) = (key.scores.rows(), key.scores.cols());
     let placement = &key.placement;
     let patch = placement.patch_px as f32;
@@ -343,12 +343,12 @@ fn reach_back(key: &Key, grey_px: (usize, usize), taps: &mut Vec<Reach>) {
         for col in 0..cols {
             let [dx, dy] = key.field.at((col as f32 + 0.5) * pitch[0], (row as f32 + 0.5) * pitch[1]);
             let ((cells, across), (lines, down)) = (reach(col as f32 + dx / pitch[0], cols), reach(row as f32 + dy / pitch[1], rows));
-            taps.push(Reach { cols: cells, rows: lines.map(|r| r * cols as u32), across, down });
+            taps.push(CubicTap { cols: cells, rows: lines.map(|r| r * cols as u32), across, down });
         }
     }
 }
 
-fn carry_plane(taps: &[Reach], from: &[f32], plane: &mut [f32]) {
+fn carry_plane(taps: &[CubicTap], from: &[f32], plane: &mut [f32]) {
     for (value, tap) in plane.iter_mut().zip(taps) {
         let line = |row: u32| -> f32 { tap.cols.iter().zip(tap.across).map(|(col, across)| across * from[(row + col) as usize]).sum() };
         *value = tap.rows.iter().zip(tap.down).map(|(row, down)| down * line(*row)).sum();

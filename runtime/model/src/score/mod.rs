@@ -10,7 +10,7 @@ use ndarray::ArrayView3;
 use rayon::prelude::*;
 
 use crate::words::Gate;
-use crate::{Error, PatchGrid, Result, TagBank};
+use crate::{Error, PatchGrid, Result, WordBank};
 use scoring::sigmoid;
 pub use scoring::{Background, Scoring};
 use vocabulary::{LogSums, Patches};
@@ -135,7 +135,7 @@ impl ScoreGrid {
 ///
 /// # Errors
 /// [`Error::Tensor`] if patches and words differ in width, [`Error::Option`] if the threshold is not in 0..1.
-pub fn score(grid: &PatchGrid, bank: &TagBank, scoring: Scoring, background: Background) -> Result<ScoreGrid> {
+pub fn score(grid: &PatchGrid, bank: &WordBank, scoring: Scoring, background: Background) -> Result<ScoreGrid> {
     let count = grid.patches().rows();
     let patches = Patches::new(grid, bank)?;
     let bias = scoring.bias.unwrap_or(0.0);
@@ -153,7 +153,7 @@ pub fn score(grid: &PatchGrid, bank: &TagBank, scoring: Scoring, background: Bac
 /// As [`score`], with logits `scale · cosine + bias` that `logits` writes for the spans of words that it is given. `[spans, rows · cols]`
 pub(crate) fn score_logits(
     (rows, cols): (usize, usize),
-    bank: &TagBank,
+    bank: &WordBank,
     scoring: Scoring,
     background: Background,
     mut logits: impl FnMut(&mut [f32], &[Range<usize>]) -> Result<()>,
@@ -229,15 +229,15 @@ fn shifts(gates: &[Gate], scoring: Scoring, background: Background) -> (Backgrou
 /// Classes that one task scores.
 const TASK_CLASSES: usize = 64;
 
-/// How tags of a picture are scored (Jo et al. 2024, Eq. 1, 2 and 7).
+/// How words are scored in a picture (Jo et al. 2024, Eq. 1, 2 and 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TagScore {
-    /// For each tag the best patch, of the softmax over the tags at every patch (Eq. 2); in a model that is calibrated word by word,
+pub enum WordScore {
+    /// For each word the best patch, of the softmax over the words at every patch (Eq. 2); in a model that is calibrated word by word,
     /// of the sigmoid.
     Pixel,
-    /// Softmax over the tags of the picture's own embedding (Eq. 1).
+    /// Softmax over the words of the picture's own embedding (Eq. 1).
     Image,
-    /// Softmax over the tags of the caption's embedding (Eq. 7).
+    /// Softmax over the words of the caption's embedding (Eq. 7).
     Text,
     /// The mean of `Image` and `Text`.
     ImageText,
@@ -252,10 +252,10 @@ pub enum TagScore {
 ///
 /// # Errors
 /// [`Error::Option`] if a caption is needed and missing, [`Error::Tensor`] if widths differ.
-pub fn score_tags(kind: TagScore, grid: &PatchGrid, bank: &TagBank, caption: Option<&[f32]>, scoring: Scoring) -> Result<Vec<f32>> {
+pub fn score_words(kind: WordScore, grid: &PatchGrid, bank: &WordBank, caption: Option<&[f32]>, scoring: Scoring) -> Result<Vec<f32>> {
     if grid.patches().dim() != bank.words().dim() {
         return Err(Error::Tensor {
-            what: "tag bank".into(),
+            what: "word bank".into(),
             expected: format!("rows of {} numbers, as the patches have", grid.patches().dim()),
             found: bank.words().dim().to_string(),
         });
@@ -274,18 +274,18 @@ pub fn score_tags(kind: TagScore, grid: &PatchGrid, bank: &TagBank, caption: Opt
         from(caption)
     };
     match kind {
-        TagScore::Image => from(grid.global().data()),
-        TagScore::Text => text(),
-        TagScore::ImageText => {
+        WordScore::Image => from(grid.global().data()),
+        WordScore::Text => text(),
+        WordScore::ImageText => {
             let (image, text) = (from(grid.global().data())?, text()?);
             Ok(image.iter().zip(text).map(|(a, b)| (a + b) / 2.0).collect())
         }
-        TagScore::Pixel if bank.gates().contains(&Gate::Off) => Ok(score(grid, bank, scoring, Background::None)?.scores),
-        TagScore::Pixel => vocabulary::pixel_scores(grid, bank, scoring),
+        WordScore::Pixel if bank.gates().contains(&Gate::Off) => Ok(score(grid, bank, scoring, Background::None)?.scores),
+        WordScore::Pixel => vocabulary::pixel_scores(grid, bank, scoring),
     }
 }
 
-fn best_of_spans(cosines: &[f32], bank: &TagBank) -> Vec<f32> {
+fn best_of_spans(cosines: &[f32], bank: &WordBank) -> Vec<f32> {
     bank.spans().iter().map(|span| cosines[span.clone()].iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b))).collect()
 }
 
@@ -310,11 +310,11 @@ mod tests {
     use crate::{Class, UnitRows};
 
     /// Two patches, of which the first is the first word's and the second half way between the first and the second.
-    fn fixture(background_words: usize) -> (PatchGrid, TagBank) {
+    fn fixture(background_words: usize) -> (PatchGrid, WordBank) {
         let grid = PatchGrid::new(1, 2, 2, vec![3.0, 0.0, 1.0, 1.0], vec![2.0, 1.0]).unwrap();
         let words = UnitRows::normalise("words", 2, vec![1.0, 0.0, 0.0, 1.0]).unwrap();
         let classes = [Class::word("a"), Class::word("b")];
-        (grid, TagBank::new(&classes[..2 - background_words], background_words, words).unwrap())
+        (grid, WordBank::new(&classes[..2 - background_words], background_words, words).unwrap())
     }
 
     const HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
@@ -437,10 +437,10 @@ mod tests {
         let (grid, _) = fixture(0);
         for dim in [1, 8, 4096] {
             let rows = UnitRows::normalise("rows", dim, vec![1.0; dim]).unwrap();
-            let bank = TagBank::new(&[Class::word("a")], 0, rows).unwrap();
-            for kind in [TagScore::Pixel, TagScore::Image, TagScore::Text, TagScore::ImageText] {
+            let bank = WordBank::new(&[Class::word("a")], 0, rows).unwrap();
+            for kind in [WordScore::Pixel, WordScore::Image, WordScore::Text, WordScore::ImageText] {
                 let scoring = Scoring { scale: 1.0, bias: None };
-                let said = score_tags(kind, &grid, &bank, Some(&vec![1.0; dim]), scoring).unwrap_err().to_string();
+                let said = score_words(kind, &grid, &bank, Some(&vec![1.0; dim]), scoring).unwrap_err().to_string();
                 assert!(said.contains("rows of 2 numbers") && said.ends_with(&format!("found {dim}")), "{kind:?}: {said}");
             }
         }
@@ -463,17 +463,17 @@ mod tests {
         let (grid, bank) = fixture(0);
         let softmax = |a: f32, b: f32| 1.0 / (1.0 + (b - a).exp());
         let scoring = Scoring { scale: 4.0, bias: None };
-        let pixel = score_tags(TagScore::Pixel, &grid, &bank, None, scoring).unwrap();
+        let pixel = score_words(WordScore::Pixel, &grid, &bank, None, scoring).unwrap();
         assert_near(&pixel, &[softmax(4.0, 0.0), 0.5]);
-        let alone = score_tags(TagScore::Pixel, &grid, &bank, None, Scoring { scale: 4.0, bias: Some(-2.0) }).unwrap();
+        let alone = score_words(WordScore::Pixel, &grid, &bank, None, Scoring { scale: 4.0, bias: Some(-2.0) }).unwrap();
         assert_near(&alone, &[sigmoid(2.0), sigmoid(4.0 * HALF - 2.0)]);
         let five = 5f32.sqrt();
-        let image = score_tags(TagScore::Image, &grid, &bank, None, scoring).unwrap();
+        let image = score_words(WordScore::Image, &grid, &bank, None, scoring).unwrap();
         assert_near(&image, &[softmax(8.0 / five, 4.0 / five), softmax(4.0 / five, 8.0 / five)]);
-        let text = score_tags(TagScore::Text, &grid, &bank, Some(&[0.0, 1.0]), scoring).unwrap();
+        let text = score_words(WordScore::Text, &grid, &bank, Some(&[0.0, 1.0]), scoring).unwrap();
         assert_near(&text, &[softmax(0.0, 4.0), softmax(4.0, 0.0)]);
-        let both = score_tags(TagScore::ImageText, &grid, &bank, Some(&[0.0, 1.0]), scoring).unwrap();
+        let both = score_words(WordScore::ImageText, &grid, &bank, Some(&[0.0, 1.0]), scoring).unwrap();
         assert_near(&both, &[(image[0] + text[0]) / 2.0, (image[1] + text[1]) / 2.0]);
-        assert!(score_tags(TagScore::Text, &grid, &bank, None, scoring).is_err());
+        assert!(score_words(WordScore::Text, &grid, &bank, None, scoring).is_err());
     }
 }

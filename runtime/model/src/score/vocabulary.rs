@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use edge_seg_kernels::{PANEL, PackedPatches, Pairs, Scan, TagBest, kernels};
+use edge_seg_kernels::{PANEL, PackedPatches, Pairs, Scan, WordBest, kernels};
 use rayon::prelude::*;
 
 use super::scoring::{Scoring, sigmoid};
-use crate::{Error, PatchGrid, Result, TagBank};
+use crate::{Error, PatchGrid, Result, WordBank};
 
 /// Panels of one task: enough that a task outlasts its start, and the same for any number of threads, so that sums are too.
 const TASK_PANELS: usize = 32;
@@ -14,17 +14,17 @@ const TASK_PANELS: usize = 32;
 /// Patches packed for scoring against a bank.
 pub(super) struct Patches<'a> {
     packed: PackedPatches,
-    bank: &'a TagBank,
+    bank: &'a WordBank,
 }
 
 impl<'a> Patches<'a> {
     /// # Errors
     /// [`Error::Tensor`] if patches and words differ in width.
-    pub(super) fn new(grid: &PatchGrid, bank: &'a TagBank) -> Result<Self> {
+    pub(super) fn new(grid: &PatchGrid, bank: &'a WordBank) -> Result<Self> {
         let (patches, words) = (grid.patches(), bank.words());
         if patches.dim() != words.dim() {
             return Err(Error::Tensor {
-                what: "tag bank".into(),
+                what: "word bank".into(),
                 expected: format!("rows of {} numbers, as the patches have", patches.dim()),
                 found: words.dim().to_string(),
             });
@@ -68,28 +68,28 @@ impl<'a> Patches<'a> {
     /// `[words]`
     fn best_of_words(&self, scale: f32, sums: bool) -> Vec<f32> {
         let panels = self.bank.packed().panels();
-        let mut tags = vec![TagBest::default(); self.bank.words().rows()];
+        let mut words = vec![WordBest::default(); self.bank.words().rows()];
         let task = |index: usize| self.pairs(index * TASK_PANELS..panels.min((index + 1) * TASK_PANELS), scale);
-        let scan = |(index, tags): (usize, &mut [TagBest])| {
+        let scan = |(index, words): (usize, &mut [WordBest])| {
             let mut scan = Scan::new(self.packed.count());
-            kernels().scan(&task(index), sums, &mut scan, tags);
+            kernels().scan(&task(index), sums, &mut scan, words);
             scan
         };
-        let parts = tags.par_chunks_mut(TASK_PANELS * PANEL).enumerate();
+        let parts = words.par_chunks_mut(TASK_PANELS * PANEL).enumerate();
         if sums {
             let scans: Vec<Scan> = parts.map(scan).collect();
             let mut scans = scans.into_iter();
             let mut all = scans.next().unwrap_or_else(|| Scan::new(self.packed.count()));
             scans.for_each(|scan| all.merge(&scan));
             let log_sums: Vec<f32> = all.patches().iter().map(|patch| patch.log_sum).collect();
-            tags.fill(TagBest::default());
-            tags.par_chunks_mut(TASK_PANELS * PANEL).enumerate().for_each(|(index, tags)| {
-                kernels().scan_mass(&task(index), &log_sums, tags);
+            words.fill(WordBest::default());
+            words.par_chunks_mut(TASK_PANELS * PANEL).enumerate().for_each(|(index, words)| {
+                kernels().scan_mass(&task(index), &log_sums, words);
             });
         } else {
             parts.for_each(|found| drop(scan(found)));
         }
-        tags.into_iter().map(|tag| tag.logit).collect()
+        words.into_iter().map(|word| word.logit).collect()
     }
 }
 
@@ -97,7 +97,7 @@ impl<'a> Patches<'a> {
 ///
 /// # Errors
 /// [`Error::Tensor`] if patches and words differ in width.
-pub(super) fn pixel_scores(grid: &PatchGrid, bank: &TagBank, scoring: Scoring) -> Result<Vec<f32>> {
+pub(super) fn pixel_scores(grid: &PatchGrid, bank: &WordBank, scoring: Scoring) -> Result<Vec<f32>> {
     let patches = Patches::new(grid, bank)?;
     let best = |words: &[f32]| words.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
     if let Some(bias) = scoring.bias {
@@ -197,18 +197,18 @@ mod tests {
 
     const DIM: usize = 24;
 
-    fn fixture(words_of_class: impl Fn(usize) -> usize, classes: usize, backgrounds: usize) -> (PatchGrid, TagBank) {
+    fn fixture(words_of_class: impl Fn(usize) -> usize, classes: usize, backgrounds: usize) -> (PatchGrid, WordBank) {
         let classes: Vec<Class> = (0..classes)
             .map(|i| Class { name: format!("c{i}"), words: (0..words_of_class(i)).map(|w| format!("c{i} w{w}")).collect() })
             .collect();
         let words = classes.iter().map(|c| c.words.len()).sum::<usize>() + backgrounds;
         let grid = PatchGrid::new(5, 7, DIM, numbers(1, 35 * DIM), numbers(2, DIM)).unwrap();
         let rows = UnitRows::normalise("words", DIM, numbers(3, words * DIM)).unwrap();
-        (grid, TagBank::new(&classes, backgrounds, rows).unwrap())
+        (grid, WordBank::new(&classes, backgrounds, rows).unwrap())
     }
 
     /// The formula itself, in f64, by way of the matrix of all scores.
-    fn expected(grid: &PatchGrid, bank: &TagBank, scoring: Scoring) -> Vec<f64> {
+    fn expected(grid: &PatchGrid, bank: &WordBank, scoring: Scoring) -> Vec<f64> {
         let cosine = |patch: usize, word: usize| -> f64 {
             grid.patches().row(patch).iter().zip(bank.words().row(word)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
         };

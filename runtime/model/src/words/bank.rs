@@ -22,7 +22,7 @@ pub enum Gate {
 
 /// Embeddings of the words of some classes.
 #[derive(Clone)]
-pub struct TagBank {
+pub struct WordBank {
     names: Arc<[String]>,
     spans: Vec<Range<usize>>,
     backgrounds: usize,
@@ -32,7 +32,7 @@ pub struct TagBank {
     packed: OnceLock<PackedBank<'static>>,
 }
 
-impl PartialEq for TagBank {
+impl PartialEq for WordBank {
     // Whether a bank has been packed already makes no difference.
     fn eq(&self, other: &Self) -> bool {
         (&self.names, &self.spans, self.backgrounds, &self.gates, &self.words, self.precision)
@@ -40,13 +40,13 @@ impl PartialEq for TagBank {
     }
 }
 
-impl std::fmt::Debug for TagBank {
+impl std::fmt::Debug for WordBank {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "TagBank {{ {} classes, {:?} }}", self.names.len(), self.words)
+        write!(f, "WordBank {{ {} classes, {:?} }}", self.names.len(), self.words)
     }
 }
 
-impl TagBank {
+impl WordBank {
     /// Joins classes and their words' embeddings, row by row in the same order; the last `background_words` rows are words
     /// for what is to be left out.
     ///
@@ -62,7 +62,7 @@ impl TagBank {
         }
         if next.checked_add(background_words) != Some(words.rows()) {
             return Err(Error::Tensor {
-                what: "tag bank".into(),
+                what: "word bank".into(),
                 expected: format!("{next} rows of words and {background_words} of background words"),
                 found: words.rows().to_string(),
             });
@@ -84,7 +84,7 @@ impl TagBank {
             return Ok(());
         }
         Err(Error::Tensor {
-            what: "tag bank".into(),
+            what: "word bank".into(),
             expected: format!("at most {MAX_CLASSES} classes, whose labels have 16 bits"),
             found: classes.len().to_string(),
         })
@@ -103,7 +103,7 @@ impl TagBank {
             spans.push(first..rows.len() / dim);
         }
         self.background_rows().for_each(|row| rows.extend_from_slice(self.words.row(row)));
-        let words = UnitRows::normalise("tag bank", dim, rows)?;
+        let words = UnitRows::normalise("word bank", dim, rows)?;
         Ok(Self { spans, words, packed: OnceLock::new(), ..self })
     }
 

@@ -9,7 +9,7 @@ use super::lists::{Listed, is_labelme_mark, read_listed, read_table, split_row, 
 use crate::text::{read_text_within, shown_line, tidy_word};
 use crate::{Error, Result};
 
-/// Longest tags file that is read.
+/// Longest file of classes that is read.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 /// Labels are 16-bit, 0 is the background.
 pub const MAX_CLASSES: usize = u16::MAX as usize;
@@ -50,7 +50,7 @@ impl Class {
 ///
 /// # Errors
 /// [`Error::Words`] if there is none, one is there twice, or one is to be left out.
-pub fn parse_tags(place: &str, list: &str) -> Result<Vec<Class>> {
+pub fn parse_classes(place: &str, list: &str) -> Result<Vec<Class>> {
     let (classes, left_out) = split_words(place, list)?;
     if let Some(word) = left_out.first() {
         let expected = "words to look for; what is to be left out is a background word".into();
@@ -103,8 +103,8 @@ fn split_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)> {
 /// # Errors
 /// [`Error::Io`] if it cannot be read, [`Error::Words`] if it is no text, too long, empty, names a class twice, or a line can mean several
 /// things.
-pub fn read_tags_file(path: &Path) -> Result<Vec<Class>> {
-    let lines = read_tag_lines(path)?.into_iter().map(|(place, class, settings)| match settings {
+pub fn read_classes_file(path: &Path) -> Result<Vec<Class>> {
+    let lines = read_class_lines(path)?.into_iter().map(|(place, class, settings)| match settings {
         None => Ok(class),
         Some(found) => Err(Error::Words { place, expected: "no settings, which only running video takes".into(), found }),
     });
@@ -114,12 +114,12 @@ pub fn read_tags_file(path: &Path) -> Result<Vec<Class>> {
 /// The classes of a file with their places, and what follows a `|` in their lines.
 ///
 /// # Errors
-/// As [`read_tags_file`].
-pub fn read_tag_lines(path: &Path) -> Result<Vec<(String, Class, Option<String>)>> {
-    parse_tag_lines(&path.display().to_string(), &read_text_within(path, MAX_FILE_BYTES)?)
+/// As [`read_classes_file`].
+pub fn read_class_lines(path: &Path) -> Result<Vec<(String, Class, Option<String>)>> {
+    parse_class_lines(&path.display().to_string(), &read_text_within(path, MAX_FILE_BYTES)?)
 }
 
-fn parse_tag_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Option<String>)>> {
+fn parse_class_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Option<String>)>> {
     let class = |listed: Listed| {
         let mut class = Class::word(listed.name);
         listed.synonyms.into_iter().for_each(|word| class.add_word(word));
@@ -291,10 +291,10 @@ mod tests {
             let error = parse_words("words", wrong).unwrap_err().to_string();
             assert!(error.contains(said), "{wrong:?}: {error}");
         }
-        let tags = parse_tags("--tags", "cat, red car: sports car : coupe,").unwrap();
+        let tags = parse_classes("--tags", "cat, red car: sports car : coupe,").unwrap();
         assert_eq!(tags, classes);
         for list in ["cat, -wall", "-wall"] {
-            let error = parse_tags("--tags", list).unwrap_err().to_string();
+            let error = parse_classes("--tags", list).unwrap_err().to_string();
             assert!(error.contains("is a background word") && error.ends_with("\"-wall\""), "{error}");
         }
     }
@@ -302,27 +302,27 @@ mod tests {
     #[test]
     fn a_word_given_twice_is_refused() {
         assert!(same_name("red  Car", " red car") && same_name("Lo\u{308}we", "l\u{f6}we") && !same_name("red car", "redcar"));
-        assert!(parse_tags("--tags", "dog, grass, Dog").unwrap_err().to_string().contains("\"dog\" twice"));
-        assert!(parse_tags("--tags", " , ,").unwrap_err().to_string().contains("one word or more"));
+        assert!(parse_classes("--tags", "dog, grass, Dog").unwrap_err().to_string().contains("\"dog\" twice"));
+        assert!(parse_classes("--tags", " , ,").unwrap_err().to_string().contains("one word or more"));
         let partly = ["d\u{202e}og", "do\u{200b}g", "d\x1bog", "do\u{200d}g", "do\u{34f}g", "dog\u{e0001}", "dog\u{fe0f}", "\u{e000}dog"];
         let nothing =
             ["\u{3164}", "\u{115f}\u{1160}", "\u{ffa0}", "\u{2800}", "\u{301}", "d \u{301}og", "\u{fe0f}", "\u{180e}", "do\u{ad}g"];
         for hidden in partly.into_iter().chain(nothing) {
-            let of = [parse_tags("--tags", hidden).unwrap_err(), parse_words("words", &format!("cat, -{hidden}")).unwrap_err()];
+            let of = [parse_classes("--tags", hidden).unwrap_err(), parse_words("words", &format!("cat, -{hidden}")).unwrap_err()];
             for said in of.map(|error| error.to_string()) {
                 assert!(said.contains("can be seen") && super::hidden(&said).next().is_none(), "{said}");
             }
         }
-        assert_eq!(parse_tags("--tags", "fire truck,dog").unwrap()[0], Class::word("fire truck"));
+        assert_eq!(parse_classes("--tags", "fire truck,dog").unwrap()[0], Class::word("fire truck"));
         // What people write in their scripts, however accents are stored.
         let people = ["Lo\u{308}we", "کتاب\u{200c}ها", "ශ්\u{200d}රී", "അവന്\u{200d}", "q\u{307}\u{323}", "❤\u{fe0f}", "👩🏽\u{200d}🔬"];
-        assert_eq!(parse_tags("--tags", &people.join(", ")).unwrap().len(), people.len());
-        assert_eq!(parse_tags("--tags", "\"fire truck\", 'dog'").unwrap(), parse_tags("--tags", "fire truck,dog").unwrap());
+        assert_eq!(parse_classes("--tags", &people.join(", ")).unwrap().len(), people.len());
+        assert_eq!(parse_classes("--tags", "\"fire truck\", 'dog'").unwrap(), parse_classes("--tags", "fire truck,dog").unwrap());
     }
 
     /// Names and further words of a file of this text.
     fn read(text: &str) -> Result<Vec<(String, Vec<String>)>, String> {
-        let lines = parse_tag_lines("words.txt", text).map_err(|e| e.to_string())?;
+        let lines = parse_class_lines("words.txt", text).map_err(|e| e.to_string())?;
         let classes = lines.into_iter().map(|(_, class, _)| class).collect();
         let classes = check_classes("words.txt", classes).map_err(|e| e.to_string())?;
         Ok(classes.into_iter().map(|c| (c.name, c.words[1..].to_vec())).collect())
@@ -428,7 +428,7 @@ mod tests {
 
     #[test]
     fn settings_stand_behind_a_bar() {
-        let lines = parse_tag_lines("w", "car: auto | threshold 0.4, colour #ff8800, off # seldom\ndog\n").unwrap();
+        let lines = parse_class_lines("w", "car: auto | threshold 0.4, colour #ff8800, off # seldom\ndog\n").unwrap();
         assert_eq!(lines[0].2.as_deref(), Some("threshold 0.4, colour #ff8800, off"));
         assert_eq!((lines[0].1.words.join(","), lines[1].2.clone()), ("car,auto".into(), None));
     }

@@ -9,11 +9,13 @@ pub mod lists;
 mod meaning;
 mod tokenizer;
 
-pub use bank::{Gate, TagBank};
+pub use bank::{Gate, WordBank};
 pub(crate) use cache::WordFiles;
 pub use caption::split_caption;
 pub(crate) use class::check_word;
-pub use class::{Class, MAX_CLASSES, check_classes, folded_name, parse_tags, parse_words, read_tag_lines, read_tags_file, same_name};
+pub use class::{
+    Class, MAX_CLASSES, check_classes, folded_name, parse_classes, parse_words, read_class_lines, read_classes_file, same_name,
+};
 pub use example::Example;
 pub use meaning::{Language, Languages, Meaning, Translation};
 pub(crate) use meaning::{english_of, meaning, meanings};

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
-use edge_seg::{Background, parse_tags};
+use edge_seg::{Background, parse_classes};
 use serde_json::json;
 
 use super::file::read_settings;
@@ -55,7 +55,7 @@ fn reload(
     let has = |key: &str| changed.iter().any(|c| c == key);
     let words = match &new.words.tags {
         Some(tags) if has("words.tags") && current.words.tags.is_some() => {
-            let mut classes = parse_tags("words.tags", tags)?;
+            let mut classes = parse_classes("words.tags", tags)?;
             classes.extend(new.words.shown_alone(&classes));
             Some(classes)
         }

@@ -59,7 +59,6 @@ pub struct Settings {
     pub log: LogArgs,
 }
 
-
 impl Settings {
     /// These settings where they say something, else those of `file`.
     pub fn over(&self, mut file: Self) -> Result<Self> {

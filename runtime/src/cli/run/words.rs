@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::Args;
 use edge_seg::live::WordSpec;
-use edge_seg::{Class, parse_tags};
+use edge_seg::{Class, parse_classes};
 use edge_seg_live::words::read_words_file;
 use edge_seg_model::same_name;
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,7 @@ impl WordsArgs {
         match (&self.tags_file, &self.tags) {
             (Some(file), _) => read_words_file(file),
             (None, None) => Ok(Vec::new()),
-            (None, Some(tags)) => Ok(parse_tags("--tags", tags)?.into_iter().map(WordSpec::from).collect()),
+            (None, Some(tags)) => Ok(parse_classes("--tags", tags)?.into_iter().map(WordSpec::from).collect()),
         }
     }
 

@@ -64,15 +64,15 @@ unsafe fn score_panel_int8(patches: &InterleavedRows<'_>, panel: &InterleavedRow
     for ((group, scales), out) in groups.zip(out.chunks_exact_mut(PANEL * M)) {
         // SAFETY: per step `group` has `4 · M` bytes and `panel` `4 · PANEL`; `out` has `M · PANEL` values, `panel.scales` `PANEL`.
         unsafe {
-            // Two partial sums for each tag lie side by side.
+            // Two partial sums for each word lie side by side.
             let mut sums = [[[vdupq_n_s32(0); 2]; PANEL / 4]; M];
-            let (mut row, mut tags) = (group.as_ptr(), panel.values.as_ptr());
+            let (mut row, mut words) = (group.as_ptr(), panel.values.as_ptr());
             let quad = |at: *const i8| vreinterpretq_s8_s32(vdupq_n_s32(at.cast::<i32>().read_unaligned()));
             let steps = patches.wide / 4;
             for _ in 0..steps / 2 {
                 let quads: [[int8x16_t; 2]; M] = std::array::from_fn(|m| [quad(row.add(4 * m)), quad(row.add(4 * (M + m)))]);
                 for v in 0..PANEL / 4 {
-                    let (first, second) = (vld1q_s8(tags.add(16 * v)), vld1q_s8(tags.add(4 * PANEL + 16 * v)));
+                    let (first, second) = (vld1q_s8(words.add(16 * v)), vld1q_s8(words.add(4 * PANEL + 16 * v)));
                     for (sums, [a, b]) in sums.iter_mut().zip(quads) {
                         let low = vmlal_s8(vmull_s8(vget_low_s8(first), vget_low_s8(a)), vget_low_s8(second), vget_low_s8(b));
                         let high = vmlal_high_s8(vmull_high_s8(first, a), second, b);
@@ -80,11 +80,11 @@ unsafe fn score_panel_int8(patches: &InterleavedRows<'_>, panel: &InterleavedRow
                     }
                 }
                 row = row.add(8 * M);
-                tags = tags.add(8 * PANEL);
+                words = words.add(8 * PANEL);
             }
             if steps % 2 == 1 {
                 for v in 0..PANEL / 4 {
-                    let column = vld1q_s8(tags.add(16 * v));
+                    let column = vld1q_s8(words.add(16 * v));
                     for (m, sums) in sums.iter_mut().enumerate() {
                         let a = quad(row.add(4 * m));
                         let (low, high) = (vmull_s8(vget_low_s8(column), vget_low_s8(a)), vmull_high_s8(column, a));

@@ -80,18 +80,18 @@ unsafe fn score_panel_int8_dot(patches: &InterleavedRows<'_>, panel: &Interleave
         // SAFETY: per step `group` has `4 · M` bytes and `panel` `4 · PANEL`; `out` has `M · PANEL` values, `panel.scales` `PANEL`.
         unsafe {
             let mut sums = [[vdupq_n_s32(0); PANEL / 4]; M];
-            let (mut row, mut tags) = (group.as_ptr(), panel.values.as_ptr());
+            let (mut row, mut words) = (group.as_ptr(), panel.values.as_ptr());
             for _ in 0..patches.wide / 4 {
                 let quads = vld1q_s8(row);
                 for v in 0..PANEL / 4 {
-                    let column = vld1q_s8(tags.add(16 * v));
+                    let column = vld1q_s8(words.add(16 * v));
                     sums[0][v] = dot::<0>(sums[0][v], column, quads);
                     sums[1][v] = dot::<1>(sums[1][v], column, quads);
                     sums[2][v] = dot::<2>(sums[2][v], column, quads);
                     sums[3][v] = dot::<3>(sums[3][v], column, quads);
                 }
                 row = row.add(4 * M);
-                tags = tags.add(4 * PANEL);
+                words = words.add(4 * PANEL);
             }
             for (m, sums) in sums.iter().enumerate() {
                 for (v, sum) in sums.iter().enumerate() {

@@ -90,9 +90,9 @@ unsafe fn score_panel_int8(patches: &InterleavedRows<'_>, panel: &InterleavedRow
         unsafe {
             let ones = _mm256_set1_epi16(1);
             let mut sums = [[_mm256_setzero_si256(); 2]; M];
-            let (mut row, mut tags) = (group.as_ptr(), panel.values.as_ptr());
+            let (mut row, mut words) = (group.as_ptr(), panel.values.as_ptr());
             for _ in 0..patches.wide / 4 {
-                let columns = [_mm256_loadu_si256(tags.cast()), _mm256_loadu_si256(tags.add(32).cast())];
+                let columns = [_mm256_loadu_si256(words.cast()), _mm256_loadu_si256(words.add(32).cast())];
                 let sizes = columns.map(|column| _mm256_abs_epi8(column));
                 for (m, sums) in sums.iter_mut().enumerate() {
                     let quad = _mm256_set1_epi32(row.add(4 * m).cast::<i32>().read_unaligned());
@@ -102,7 +102,7 @@ unsafe fn score_panel_int8(patches: &InterleavedRows<'_>, panel: &InterleavedRow
                     }
                 }
                 row = row.add(4 * M);
-                tags = tags.add(4 * PANEL);
+                words = words.add(4 * PANEL);
             }
             for (m, sums) in sums.iter().enumerate() {
                 for (r, sum) in sums.iter().enumerate() {

@@ -67,7 +67,7 @@ impl Int8Scoring for Avx512Vnni {
     }
 }
 
-/// VNNI multiplies unsigned by signed bytes: 128 is added to the tags, and 128 times each patch's sum taken away again.
+/// VNNI multiplies unsigned by signed bytes: 128 is added to the words, and 128 times each patch's sum taken away again.
 ///
 /// # Safety
 /// The processor has AVX-512 with VNNI; lengths are as `InterleavedRows::check` asserts.
@@ -80,15 +80,15 @@ unsafe fn score_panel_int8(patches: &InterleavedRows<'_>, panel: &InterleavedRow
         unsafe {
             let shift = _mm512_set1_epi8(i8::MIN);
             let mut sums = [_mm512_setzero_si512(); M];
-            let (mut row, mut tags) = (group.as_ptr(), panel.values.as_ptr());
+            let (mut row, mut words) = (group.as_ptr(), panel.values.as_ptr());
             for _ in 0..patches.wide / 4 {
-                let column = _mm512_xor_si512(_mm512_loadu_si512(tags.cast()), shift);
+                let column = _mm512_xor_si512(_mm512_loadu_si512(words.cast()), shift);
                 for (m, sum) in sums.iter_mut().enumerate() {
                     let quad = _mm512_set1_epi32(row.add(4 * m).cast::<i32>().read_unaligned());
                     *sum = _mm512_dpbusd_epi32(*sum, column, quad);
                 }
                 row = row.add(4 * M);
-                tags = tags.add(4 * PANEL);
+                words = words.add(4 * PANEL);
             }
             let tag_scales = _mm512_loadu_ps(panel.scales.as_ptr());
             for (m, sum) in sums.iter().enumerate() {

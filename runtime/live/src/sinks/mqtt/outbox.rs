@@ -25,13 +25,13 @@ pub enum Kind {
 
 /// What waits for the broker. Nothing ever waits on it: beyond its bounds the oldest is dropped and counted.
 pub struct Outbox {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<Pending>,
     pub changed: Notify,
     dropped: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Pending {
     retained: BTreeMap<String, (Vec<u8>, bool)>,
     kept: VecDeque<Message>,
     latest: Option<Message>,
@@ -50,7 +50,7 @@ impl Outbox {
         Self { waiting: Mutex::default(), changed: Notify::new(), dropped }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, Pending> {
         self.waiting.lock()
     }
 
@@ -85,7 +85,7 @@ impl Outbox {
         self.take_away_stale(waiting);
     }
 
-    fn take_away_stale(&self, mut waiting: MutexGuard<'_, Waiting>) {
+    fn take_away_stale(&self, mut waiting: MutexGuard<'_, Pending>) {
         if waiting.announced {
             for topic in std::mem::take(&mut waiting.found) {
                 waiting.retained.entry(topic).or_insert((Vec::new(), true));

@@ -8,7 +8,7 @@ use super::http::{self, Pictures};
 use super::receive;
 use super::rtsp::{Codec, Opened, Opening, Rtsp, Unit, is_refusal};
 use crate::source::child::Program;
-use crate::source::ffmpeg::{self, Decoder, Input, Learnt, PROGRAM, may_send_by_udp};
+use crate::source::ffmpeg::{self, Decoder, Input, PROGRAM, StreamQuirks, may_send_by_udp};
 use crate::source::mjpeg::Damage;
 use crate::source::{Fault, Notice, Rate, SourceOptions, VideoDecoder};
 use edge_seg_model::{Frame, decode_jpeg};
@@ -17,7 +17,7 @@ use edge_seg_model::{Frame, decode_jpeg};
 pub(in crate::source) struct NetworkCamera {
     address: String,
     options: SourceOptions,
-    learnt: Learnt,
+    quirks: StreamQuirks,
     reading: Reading,
     rate: Option<Rate>,
     damage: Damage,
@@ -51,10 +51,10 @@ enum Reading {
 const MAX_DAMAGED: u32 = 300;
 
 impl NetworkCamera {
-    pub fn new(address: String, options: &SourceOptions, learnt: &Learnt) -> Self {
-        let (options, learnt) = (options.clone(), learnt.clone());
+    pub fn new(address: String, options: &SourceOptions, quirks: &StreamQuirks) -> Self {
+        let (options, quirks) = (options.clone(), quirks.clone());
         let damage = Damage::new(&options.notify);
-        Self { address, options, learnt, reading: Reading::Nothing, rate: None, damage, sequence: 0, began: false }
+        Self { address, options, quirks, reading: Reading::Nothing, rate: None, damage, sequence: 0, began: false }
     }
 
     pub fn rate(&self) -> Option<Rate> {
@@ -92,14 +92,14 @@ impl NetworkCamera {
                 }
                 // The child tries both by itself.
                 Err(fault) if self.address.starts_with("rtsp:") && !matches!(self.reading, Reading::Program(_)) => {
-                    let by_udp = Learnt::is(&self.learnt.udp);
+                    let by_udp = StreamQuirks::is(&self.quirks.udp);
                     if !by_udp && (is_refusal(&fault) || may_send_by_udp(&fault.to_string()) && !is_final(&fault)) {
                         self.ask_by_udp(&fault);
                         by_tcp = Some(fault);
                     } else {
                         // If UDP does not help, it begins with TCP again; a camera that is busy says nothing of transports.
                         let busy = by_udp && matches!(fault, Fault::Camera { status: Some(500..), .. });
-                        self.learnt.udp.store(busy, Ordering::Relaxed);
+                        self.quirks.udp.store(busy, Ordering::Relaxed);
                         if by_udp && by_tcp.is_none() {
                             return Err(fault);
                         }
@@ -163,7 +163,7 @@ impl NetworkCamera {
                             }
                         }
                         Err(Refused::Unknown(what)) => {
-                            self.learnt.not_own.store(true, Ordering::Relaxed);
+                            self.quirks.not_own.store(true, Ordering::Relaxed);
                             if !PROGRAM.is_there() {
                                 return Err(unread(&what));
                             }
@@ -198,10 +198,10 @@ impl NetworkCamera {
     }
 
     fn open_rtsp(&mut self) -> Result<Option<Reading>, Fault> {
-        if Learnt::is(&self.learnt.by_program) {
+        if StreamQuirks::is(&self.quirks.by_program) {
             return self.by_program();
         }
-        let rtsp = Rtsp::start(Address::parse(&self.address)?, Learnt::is(&self.learnt.udp), self.learnt.login_asked.clone())?;
+        let rtsp = Rtsp::start(Address::parse(&self.address)?, StreamQuirks::is(&self.quirks.udp), self.quirks.login_asked.clone())?;
         let Opened { codec, rate, refused_tcp, units } = match rtsp.opened(&self.options)? {
             None => return Ok(None),
             Some(Opening::Here(opened)) => opened,
@@ -217,7 +217,7 @@ impl NetworkCamera {
         }
         let own = match self.options.decoder {
             _ if codec == Codec::Jpeg => return Ok(Some(Reading::Jpeg { units, _rtsp: rtsp })),
-            _ if codec == Codec::H265 || Learnt::is(&self.learnt.not_own) => false,
+            _ if codec == Codec::H265 || StreamQuirks::is(&self.quirks.not_own) => false,
             VideoDecoder::Own => true,
             VideoDecoder::Ffmpeg => false,
             VideoDecoder::Auto => !PROGRAM.is_there(),
@@ -228,11 +228,11 @@ impl NetworkCamera {
         if !PROGRAM.is_there() {
             return Err(unread(codec.name()));
         }
-        Ok(Some(Reading::Fed { fed: Fed::start(codec, units, &self.options, &self.learnt)?, _rtsp: rtsp }))
+        Ok(Some(Reading::Fed { fed: Fed::start(codec, units, &self.options, &self.quirks)?, _rtsp: rtsp }))
     }
 
     fn ask_by_udp(&self, why: &Fault) {
-        self.learnt.udp.store(true, Ordering::Relaxed);
+        self.quirks.udp.store(true, Ordering::Relaxed);
         (self.options.notify)(Notice::OtherTransport { why: why.to_string(), transport: "UDP" });
     }
 
@@ -248,14 +248,14 @@ impl NetworkCamera {
             let said = format!("{why}; the program {name} may read it, which is not installed; install the package {package}");
             return Err(Fault::Camera { status: None, said });
         }
-        self.learnt.udp.store(false, Ordering::Relaxed);
-        self.learnt.by_program.store(true, Ordering::Relaxed);
+        self.quirks.udp.store(false, Ordering::Relaxed);
+        self.quirks.by_program.store(true, Ordering::Relaxed);
         (self.options.notify)(Notice::OtherProgram { why: why.to_string(), program: name });
         Ok(())
     }
 
     fn by_program(&self) -> Result<Option<Reading>, Fault> {
-        let decoder = Decoder::start(Input::Stream(self.address.clone()), &self.options, true, &self.learnt)?;
+        let decoder = Decoder::start(Input::Stream(self.address.clone()), &self.options, true, &self.quirks)?;
         Ok(Some(Reading::Program(Box::new(decoder))))
     }
 }

@@ -7,7 +7,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::rtsp::{Codec, Unit};
 use crate::source::child::Producer;
-use crate::source::ffmpeg::{Learnt, decode_units};
+use crate::source::ffmpeg::{StreamQuirks, decode_units};
 use crate::source::{Fault, SourceOptions};
 use edge_seg_model::Frame;
 
@@ -26,9 +26,14 @@ struct Ended {
 }
 
 impl Fed {
-    pub fn start(codec: Codec, units: Receiver<Result<Unit, Fault>>, options: &SourceOptions, learnt: &Learnt) -> Result<Self, Fault> {
+    pub fn start(
+        codec: Codec,
+        units: Receiver<Result<Unit, Fault>>,
+        options: &SourceOptions,
+        quirks: &StreamQuirks,
+    ) -> Result<Self, Fault> {
         let encoding = if codec == Codec::H265 { "hevc" } else { "h264" };
-        let (producer, pipe) = decode_units(encoding, options, learnt)?;
+        let (producer, pipe) = decode_units(encoding, options, quirks)?;
         let ended = Arc::<Mutex<Ended>>::default();
         let shared = ended.clone();
         let feed = move || feed(codec, &units, pipe, &shared);

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::address::Address;
 use super::ask::{is_stale, respond};
-use super::{Reception, receive, unless_gone};
+use super::{Reception, receive, run_until_cancelled};
 use crate::source::mjpeg::Mjpeg;
 use crate::source::{Fault, SourceOptions};
 use edge_seg_model::Frame;
@@ -77,7 +77,7 @@ pub(super) fn open(address: &Address, options: &SourceOptions) -> Result<Option<
                 Err(fault) => drop(told.send(Err(fault))),
             }
         };
-        unless_gone(&gone, work).await;
+        run_until_cancelled(&gone, work).await;
     })?;
     let here = receive(&kind, options)?.transpose()?.unwrap_or(false);
     let input = Bytestream { chunks, waiting: VecDeque::new(), options: options.clone(), _reception: reception };

@@ -58,7 +58,7 @@ impl Drop for Reception {
 }
 
 /// Runs `work` until it ends or the receiver is dropped; then `None`.
-async fn unless_gone<T>(gone: &AtomicBool, work: impl Future<Output = T>) -> Option<T> {
+async fn run_until_cancelled<T>(gone: &AtomicBool, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     loop {
         match tokio::time::timeout(WATCH, work.as_mut()).await {

@@ -9,7 +9,7 @@ use retina::codec::{CodecItem, FrameFormat, ParametersRef};
 
 use super::address::Address;
 use super::ask;
-use super::{LEAVE, Reception, receive, unless_gone, unless_panics};
+use super::{LEAVE, Reception, receive, run_until_cancelled, unless_panics};
 use crate::source::{Fault, Rate, SourceOptions, redacted};
 
 /// What a camera's video is encoded as.
@@ -75,7 +75,7 @@ impl Rtsp {
         let (sender, opening) = sync_channel(1);
         let reception = Reception::start("rtsp", move |gone| async move {
             let group = Arc::new(SessionGroup::default());
-            if let Some(Err(fault)) = unless_gone(&gone, converse(&address, udp, &login_asked, &group, &gone, &sender)).await {
+            if let Some(Err(fault)) = run_until_cancelled(&gone, converse(&address, udp, &login_asked, &group, &gone, &sender)).await {
                 // If it was open, that has been told where units are.
                 let _ = sender.try_send(Err(fault));
             }

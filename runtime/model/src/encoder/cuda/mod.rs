@@ -87,7 +87,7 @@ impl GraphEncoder {
     /// # Errors
     /// As [`ImageEncoder::load`](crate::ImageEncoder::load).
     pub fn on_cpu(bundle: &Bundle, half: bool) -> Result<Self> {
-        Self::load(bundle, half, "cpu", "rehearsal")
+        Self::load(bundle, half, "cpu", "graph-on-cpu")
     }
 
     /// As [`Self::on_gpu`], to make masks there as well if the options want that.
