@@ -134,7 +134,8 @@ fn left_behind(folder: &Path, ended: &Ended) -> Vec<(String, RgbImage)> {
                 "rgb" | "toml" | "ts" => {}
                 "jsonl" => add(&name, pictures_in_text(&String::from_utf8(bytes).unwrap())),
                 "y4m" => add(&name, y4m(&bytes)),
-                "png" | "jpg" => add(&name, pictures_in(&bytes)),
+                // As "part" what a kill left of a picture.
+                "png" | "jpg" | "part" => add(&name, pictures_in(&bytes)),
                 "screen" => add(&name, vec![screen(&bytes, (240, 240))]),
                 "mp4" | "m3u8" | "flv" | "mpegts" => {
                     let decoded = std::process::Command::new("ffmpeg")

@@ -707,7 +707,7 @@ fn a_configuration_is_followed_and_a_wrong_one_is_not() {
     for (wrong, said) in [
         ("[words]\ntegs = \"sky\"\n", "did you mean `tags`?"),
         ("[words]\ntags = \"dog, Dog\"\n", "twice"),
-        ("[words]\ntags = \"dog\"\n[pipeline]\nkey-interval = 0\n", "key-interval = 0"),
+        ("[words]\ntags = \"dog\"\n[pipeline]\nkey-interval = 0\n", "column 16, key-interval: expected"),
         ("[words\n", "line 5"),
     ] {
         session.said.lock().unwrap().clear();
