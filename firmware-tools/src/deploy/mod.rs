@@ -141,7 +141,7 @@ fn borrowed(words: &[String]) -> Vec<&str> {
 
 /// What a board goes back to; none is the packaged release.
 fn older_slot(status: &Value) -> Option<&'static str> {
-    let older = beside(status["fell_back"]["from"].as_str().or(status["current"].as_str()).unwrap_or("b"));
+    let older = beside(status["fell_back"]["from"].as_str().or(status["current"].as_str())?);
     let state = &status[older];
     let is_whole = state["status"] == "good" || is_pending(state) || state["status"].get("aside").is_some();
     is_whole.then_some(older)

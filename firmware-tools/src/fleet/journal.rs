@@ -57,7 +57,11 @@ impl Journal {
 /// # Errors
 /// When there is a journal that cannot be read.
 pub fn read(path: &Path) -> Result<Vec<Value>> {
-    match File::open(path) {
+    let opened = std::fs::metadata(path).and_then(|known| match known.is_file() {
+        true => File::open(path),
+        false => Err(std::io::Error::other("expected a regular file, in which the journal is kept")),
+    });
+    match opened {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         opened => {
             let lines = BufReader::new(opened.with_context(|| format!("{}", path.display()))?).split(b'\n');
@@ -166,6 +170,11 @@ pub fn told(entry: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_is_no_journal() {
+        assert!(format!("{:#}", read(Path::new("/dev/zero")).unwrap_err()).contains("expected a regular file"));
+    }
 
     #[test]
     fn the_newest_rollout_is_what_was_brought_last_with_the_runs_that_it_took() {
