@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
 
+mod place;
 pub mod schema;
 
-/// The repository's root.
-pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests crate lies in the workspace").into()
-}
+pub use place::root;
 
 /// A picture of `examples/pictures`.
 pub fn picture(name: &str) -> PathBuf {

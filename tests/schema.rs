@@ -39,7 +39,7 @@ pub fn check_lines(arguments: &[&str], stdout: &str) {
 /// # Panics
 /// With what differs, and where.
 pub fn check_answer(method: &str, path: &str, status: u16, value: &Value) {
-    let text = std::fs::read_to_string(crate::root().join("runtime/live/src/page/openapi.json")).expect("openapi.json");
+    let text = std::fs::read_to_string(crate::place::root().join("runtime/live/src/page/openapi.json")).expect("openapi.json");
     let whole: Value = serde_json::from_str(&text).expect("openapi.json is JSON");
     let parts = |path: &str| path.split('?').next().unwrap_or_default().split('/').map(str::to_owned).collect::<Vec<_>>();
     let (asked, method) = (parts(path), method.to_lowercase());
@@ -64,7 +64,7 @@ pub fn check_answer(method: &str, path: &str, status: u16, value: &Value) {
 /// # Panics
 /// If it cannot be read.
 pub fn outputs() -> Value {
-    let text = std::fs::read_to_string(crate::root().join("docs/json.schema.json")).expect("docs/json.schema.json");
+    let text = std::fs::read_to_string(crate::place::root().join("docs/json.schema.json")).expect("docs/json.schema.json");
     serde_json::from_str(&text).expect("docs/json.schema.json is JSON")
 }
 
