@@ -53,7 +53,7 @@ fn pictures() -> usize {
 #[test]
 fn a_picture_and_an_album() {
     let (folder, told) = as_its_head_says("segment_picture");
-    assert!(told.contains("cat") && files(folder.path()).len() > 1, "{told}");
+    assert!(told.contains("cup: 0.9") && files(folder.path()).len() > 1, "{told}");
     let (_folder, told) = as_its_head_says("tag_album");
     let line = |picture: &str| told.lines().find(|line| line.contains(picture)).unwrap_or_default().to_owned();
     assert!(line("cat.jpg").contains("cat") && line("coffee.jpg").contains("coffee"), "{told}");
@@ -65,11 +65,11 @@ fn a_picture_and_an_album() {
 #[test]
 fn a_grabbers_lines_become_bitmaps() {
     let (folder, told) = as_its_head_says("own_grabber");
-    assert_eq!(told.lines().filter(|line| line.contains(": cat ")).count(), 4, "{told}");
-    let (mask, whole) = (image::open(folder.path().join("cat.png")).unwrap().into_luma8(), image::open(picture("cat.jpg")).unwrap());
+    assert_eq!(told.lines().filter(|line| line.contains(": cup ")).count(), 4, "{told}");
+    let (mask, whole) = (image::open(folder.path().join("cup.png")).unwrap().into_luma8(), image::open(picture("coffee.jpg")).unwrap());
     assert_eq!(mask.dimensions(), (whole.width(), whole.height()));
     let covered = mask.pixels().filter(|pixel| pixel.0 == [255]).count() as f64 / f64::from(mask.width() * mask.height());
-    assert!((0.4..0.95).contains(&covered), "{covered}");
+    assert!((0.1..0.4).contains(&covered), "{covered}");
 }
 
 #[test]
