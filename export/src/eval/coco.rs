@@ -114,7 +114,8 @@ impl Apart {
     /// [`Error::File`] if one has.
     pub(super) fn check(&mut self, place: &str, name: &str, picture: &Path) -> Result<()> {
         let Some(other) = self.0.insert(picture.into(), name.to_owned()) else { return Ok(()) };
-        let found = format!("{}, which {other:?} names too; take the folder in which both are found", picture.display());
+        let advice = if other == name { "leave one of the entries" } else { "take the folder in which both are found" };
+        let found = format!("{}, which {other:?} names too; {advice}", picture.display());
         Err(Error::file(place, name, "a picture of its own", found))
     }
 }

@@ -79,7 +79,7 @@ impl<R: BufRead> Mjpeg<R> {
             let decoded = match self.walk()? {
                 Walked::Whole => decode_jpeg(&self.bytes[..self.done], &mut frame.pixels),
                 // Cameras that write no end markers lose nothing else.
-                Walked::Cut => decode_jpeg(&self.bytes[..self.done], &mut frame.pixels)
+                Walked::Cut => decode_jpeg(before_part(&self.bytes[..self.done]), &mut frame.pixels)
                     .map_err(|_| "it is cut off; the next one begins inside it".into()),
                 Walked::End => {
                     let decoded = decode_jpeg(&self.bytes, &mut frame.pixels);
@@ -207,6 +207,15 @@ impl<R: BufRead> Mjpeg<R> {
         self.done = START.len();
         Ok(Walked::End)
     }
+}
+
+/// What comes before the head of a multipart stream's next part, if one ends these bytes.
+fn before_part(bytes: &[u8]) -> &[u8] {
+    let is_text = |byte: &u8| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let text = bytes.len() - bytes.iter().rev().take_while(|byte| is_text(byte)).count();
+    let Some(at) = bytes[text..].windows(2).position(|pair| pair == b"--") else { return bytes };
+    let coded = &bytes[..text + at];
+    coded.strip_suffix(b"\r\n").unwrap_or(coded)
 }
 
 /// Whether these are the start of a picture and whole segments, as which a thumbnail in metadata does not end.
@@ -344,6 +353,11 @@ mod tests {
         let frames = read(&whole[..whole.len() - 2].repeat(3)).unwrap();
         assert_eq!(frames.iter().map(|frame| frame.sequence).collect::<Vec<_>>(), [0, 1, 2]);
         assert!(frames.iter().all(|frame| frame.pixels == read(&whole).unwrap()[0].pixels));
+        // As parts, whose heads come between.
+        for head in ["\r\n--frame\r\nContent-Type: image/jpeg\r\nContent-Length: 700\r\n\r\n", "--frame\n\n"] {
+            let parts = [&whole[..whole.len() - 2], head.as_bytes()].concat().repeat(3);
+            assert_eq!(read(&[&parts, whole.as_slice()].concat()).unwrap().len(), 4, "{head:?}");
+        }
     }
 
     #[test]

@@ -24,6 +24,12 @@ pub(super) struct Shape {
     fine_chroma: bool,
     /// Its end marker is there.
     pub whole: bool,
+    /// It is a JFIF file, whose three components are YCbCr whatever else it says.
+    is_jfif: bool,
+    /// Where Adobe's marker stands, which tells colours too.
+    adobe: Option<usize>,
+    /// Where components are named R, G and B.
+    named_rgb: Vec<usize>,
 }
 
 impl Shape {
@@ -50,6 +56,9 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Shape, String> {
         separate: false,
         fine_chroma: false,
         whole: false,
+        is_jfif: false,
+        adobe: None,
+        named_rgb: Vec::new(),
     };
     let (mut at, mut between) = (2, false);
     while let Some(marker) = next_marker(bytes, &mut at, shape.scan > 0) {
@@ -69,6 +78,8 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Shape, String> {
                 return Err(format!("a JPEG that is cut off: other data from byte {at} on"));
             }
             0xc4 => shape.has_tables |= shape.scan == 0,
+            0xe0 => shape.is_jfif |= body.starts_with(b"JFIF\0"),
+            0xee if body.starts_with(b"Adobe") => shape.adobe = Some(at - 1),
             0xc3 | 0xc7 | 0xcb | 0xcf => return Err("a lossless JPEG; save it as PNG or as a common JPEG".into()),
             0xc5 | 0xc6 | 0xc9 | 0xca | 0xcd | 0xce => {
                 return Err("a JPEG of arithmetic coding or hierarchy; save it as a common JPEG".into());
@@ -85,6 +96,9 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Shape, String> {
                 }
                 (shape.width, shape.height) = (u16::from_be_bytes([x1, x0]).into(), u16::from_be_bytes([y1, y0]).into());
                 (shape.components, shape.several_scans) = (components.into(), marker == 0xc2);
+                if body[6..].iter().step_by(3).eq(b"RGB") {
+                    shape.named_rgb.extend((0..3).map(|i| at + 8 + 3 * i));
+                }
                 let factors: Vec<[u8; 2]> = body[6..].chunks_exact(3).map(|part| [part[1] >> 4, part[1] & 15]).collect();
                 let most = [0, 1].map(|i| factors.iter().map(|f| f[i]).max().unwrap_or(1));
                 between = factors.iter().any(|f| (0..2).any(|i| f[i] > 1 && f[i] < most[i]));
@@ -106,6 +120,9 @@ pub(super) fn walk(bytes: &[u8]) -> Result<Shape, String> {
                 }
                 if shape.scan == 0 {
                     shape.scan = at - 2;
+                }
+                if !shape.named_rgb.is_empty() {
+                    shape.named_rgb.extend((0..usize::from(body.first().copied().unwrap_or(0))).map(|i| at + 3 + 2 * i));
                 }
             }
             _ => {}
@@ -133,10 +150,28 @@ fn next_marker(bytes: &[u8], at: &mut usize, coded: bool) -> Option<u8> {
     }
 }
 
+/// The bytes without what contradicts JFIF's colours, by which libjpeg goes: the decoders here would take YCbCr for RGB.
+pub(super) fn with_jfif_colours<'a>(bytes: &'a [u8], shape: &Shape) -> Cow<'a, [u8]> {
+    const COMMENT: u8 = 0xfe;
+    let mut bytes = Cow::Borrowed(bytes);
+    if shape.is_jfif && shape.components == 3 {
+        if let Some(adobe) = shape.adobe {
+            bytes.to_mut()[adobe] = COMMENT;
+        }
+        for &at in &shape.named_rgb {
+            let name = bytes.get(at).and_then(|name| b"RGB".iter().position(|letter| letter == name));
+            if let Some(number) = name {
+                bytes.to_mut()[at] = number as u8 + 1;
+            }
+        }
+    }
+    bytes
+}
+
 /// The bytes with the standard's Huffman tables where they bring none, as Motion JPEG may.
-pub(super) fn with_tables<'a>(bytes: &'a [u8], shape: &Shape) -> Cow<'a, [u8]> {
+pub(super) fn with_tables<'a>(bytes: Cow<'a, [u8]>, shape: &Shape) -> Cow<'a, [u8]> {
     if shape.has_tables || shape.scan == 0 {
-        return Cow::Borrowed(bytes);
+        return bytes;
     }
     let (head, rest) = bytes.split_at(shape.scan);
     Cow::Owned([head, &standard_tables(), rest].concat())

@@ -230,7 +230,7 @@ fn checked_jpeg(bytes: &[u8], limit: u64) -> Result<(jpeg::Shape, std::borrow::C
     if bytes.len() as u64 * MAX_PIXELS_A_BYTE < area {
         return Err(format!("{}×{} pixels in a JPEG of {} bytes, which cannot hold them", shape.width, shape.height, bytes.len()));
     }
-    let mut bytes = jpeg::with_tables(bytes, &shape);
+    let mut bytes = jpeg::with_tables(jpeg::with_jfif_colours(bytes, &shape), &shape);
     if !shape.whole {
         // Some writers leave the end marker out. Of several scans a later one may be what is missing.
         bytes.to_mut().extend([0xff, 0xd9]);

@@ -164,6 +164,23 @@ fn what_stands_behind_a_jpeg_or_inside_its_segments_is_no_part_of_it() {
 }
 
 #[test]
+fn the_colours_of_jfif_are_ycbcr_whatever_else_a_file_says() {
+    let whole = small_jpeg();
+    let read = |bytes: &[u8]| whole_jpeg(bytes, MAX_DECODED_BYTES, &mut None).unwrap();
+    assert_eq!(&whole[6..10], b"JFIF");
+    let behind = 4 + usize::from(u16::from_be_bytes([whole[4], whole[5]]));
+    let adobe = b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\0";
+    assert_eq!(read(&[&whole[..behind], adobe, &whole[behind..]].concat()), read(&whole));
+    let mut named = whole.clone();
+    let segment = |marker: u8| whole.windows(2).position(|pair| pair == [0xff, marker]).unwrap();
+    for i in 0..3 {
+        named[segment(0xc0) + 10 + 3 * i] = b"RGB"[i];
+        named[segment(0xda) + 5 + 2 * i] = b"RGB"[i];
+    }
+    assert_eq!(read(&named), read(&whole));
+}
+
+#[test]
 fn a_jpeg_that_lacks_its_end_marker_alone_is_whole() {
     let whole = small_jpeg();
     let read = |bytes: &[u8]| whole_jpeg(bytes, MAX_DECODED_BYTES, &mut None);

@@ -200,7 +200,7 @@ fn check_is_list(place: &str, text: &str, lines: &[(usize, &str)]) -> Result<()>
     let Some(&(first, header)) = lines.first() else { return Ok(()) };
     let fields: Vec<String> = split_row(header, ',').iter().map(|field| field.to_lowercase()).collect();
     if lines.len() > 1 && (HEADERS.contains(&unquoted(header).to_lowercase().as_str()) || is_of_languages(&fields)) {
-        return wrong(first, "a word; take the line away if it is a header, and what is none of its words", header);
+        return wrong(first, "a word; take the line away if it is a header, or write `NAME:` if it is a word", header);
     }
     let begins_block = |pair: &[&str]| without_comment(pair[0]).ends_with(':') && pair[1].starts_with([' ', '\t']);
     let raw: Vec<&str> = text.lines().filter(|line| !without_comment(line).is_empty()).collect();
@@ -210,10 +210,11 @@ fn check_is_list(place: &str, text: &str, lines: &[(usize, &str)]) -> Result<()>
         return wrong(lines[at].0, "one class a line, or YAML with a key `names`, as Ultralytics' data.yaml has it", lines[at].1);
     }
     let has_score = |line: &str| {
-        let number = line.rsplit_once([' ', '\t']).filter(|(_, number)| number.contains('.')).and_then(|(_, number)| number.parse().ok());
-        number.is_some_and(|number: f32| (0.0..=1.0).contains(&number))
+        let number = line.rsplit_once([' ', '\t', ',', ';']).filter(|(_, number)| number.contains('.'));
+        number.and_then(|(_, number)| number.trim().parse().ok()).is_some_and(|number: f32| (0.0..=1.0).contains(&number))
     };
-    match lines.iter().all(|(_, line)| has_score(line)) {
+    // A name or two may end so: `USB 1.0`.
+    match lines.len() > 2 && lines.iter().all(|(_, line)| has_score(line)) {
         true => wrong(first, "a word without a number; a threshold is written `cat | threshold 0.5`", header),
         false => Ok(()),
     }
@@ -387,6 +388,12 @@ mod tests {
         ] {
             assert_eq!(read(text), with_synonyms, "{text:?}");
         }
+        for names in [["0.5 l bottle", "1.5 l jug"], ["USB 1.0", "YOLO 1.0"]] {
+            assert_eq!(
+                read(&names.join("\n")).map(|read| read.into_iter().map(|(name, _)| name).collect()),
+                Ok(names.map(String::from).to_vec())
+            );
+        }
         let routes = ["route 1", "route 2"].map(|name| (name.to_string(), Vec::new()));
         assert_eq!(read("route 1\nroute 2\n"), Ok(routes.to_vec()), "numbers may belong to names");
     }
@@ -417,7 +424,8 @@ mod tests {
             ("en,de\ncat,Katze\n", "words.txt:1: expected a word"),
             ("# of a model\nid2label:\n  0: cat\n  1: wall\n", "words.txt:2: expected one class a line, or YAML with a key `names`"),
             ("path: x\ntrain: images\nnc: 2\n", "words.txt:3: expected one class a line, or YAML"),
-            ("cat 0.5\nwall 0.25\n", "words.txt:1: expected a word without a number"),
+            ("cat 0.5\nwall 0.25\ndog 1.0\n", "words.txt:1: expected a word without a number"),
+            ("cat,0.95\nwall,0.25\ndog,0.5\n", "words.txt:1: expected a word without a number"),
             ("[1, 2]", "JSON list of names"),
             ("id,name\n1,a,b\n", "words.txt:2: expected 2 columns"),
         ] {

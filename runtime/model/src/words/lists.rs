@@ -391,7 +391,12 @@ fn split_flow(text: &str) -> Vec<String> {
 pub fn numbered(line: &str) -> Option<(u32, String)> {
     let digits = line.bytes().take_while(u8::is_ascii_digit).count();
     let (id, rest) = (line[..digits].parse().ok()?, line[digits..].trim_start_matches(' '));
-    let name = rest.strip_prefix(['\t', ',', ';', ':', '.', ')']).or_else(|| line[digits..].strip_prefix(' '))?;
+    let behind = rest.strip_prefix(['\t', ',', ';', ':', '.', ')']);
+    // A number with a fraction is part of a name: `0.5 l bottle`.
+    if rest.starts_with('.') && behind.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_digit())) {
+        return None;
+    }
+    let name = behind.or_else(|| line[digits..].strip_prefix(' '))?;
     let name = unquoted(name.trim());
     (!name.is_empty() && name.contains(char::is_alphabetic)).then(|| (id, name.to_string()))
 }
