@@ -18,7 +18,7 @@ const DIM: usize = 384;
 fn labels(cols: u32, rows: u32, frame: u32) -> LabelMap {
     let (wide, high) = (SIZE.0 / cols, SIZE.1 / rows);
     let is_one = |x: u32, y: u32| {
-        let walked = if (y / high) % 2 == 0 { x + 2 * frame } else { x + SIZE.0 - 2 * frame };
+        let walked = if (y / high).is_multiple_of(2) { x + 2 * frame } else { x + SIZE.0 - 2 * frame };
         let (within, down) = (walked % wide, y % high);
         within < wide * 2 / 3 && down < high * 2 / 3
     };

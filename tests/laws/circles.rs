@@ -225,7 +225,7 @@ impl Crate {
             (rest, rooted) = (behind, true);
         }
         while let Some((first, behind)) = rest.split_first() {
-            let below = [&*place, &[first.clone()]].concat();
+            let below = [&*place, std::slice::from_ref(first)].concat();
             if !self.0.contains_key(&below) {
                 break;
             }
@@ -242,10 +242,10 @@ impl Crate {
                     true => [&import.path[..import.path.len() - 1], rest].concat(),
                     false => [&import.path, behind].concat(),
                 };
-                if full != path || place != module {
-                    if let Some(found) = self.home(&place, &full, depth + 1) {
-                        return Some(found);
-                    }
+                if (full != path || place != module)
+                    && let Some(found) = self.home(&place, &full, depth + 1)
+                {
+                    return Some(found);
                 }
             }
         }

@@ -663,10 +663,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 return (state, vec![Action::Refuse(format!("slot {} no longer runs what has worked", slot.name()))]);
             }
             let Some(fallen) = state.fallen else { return (state, Vec::new()) };
-            state.fallen = match state.fallen_from() {
-                Some(_) => Some(Fallen { retries: fallen.retries.saturating_add(1), due: true, ..fallen }),
-                None => None,
-            };
+            state.fallen = state.fallen_from().map(|_| Fallen { retries: fallen.retries.saturating_add(1), due: true, ..fallen });
             state.work = Work::Confirming;
             (state, vec![Action::Save])
         }

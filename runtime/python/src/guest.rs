@@ -16,7 +16,7 @@ use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 /// How many are inside, and whether anybody may still enter. No lock: a forked child would inherit it as it was.
 static GUESTS: AtomicUsize = AtomicUsize::new(0);
@@ -120,6 +120,23 @@ pub fn list<'py>(iterable: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
 pub fn is_iterable(thing: &Bound<'_, PyAny>) -> PyResult<bool> {
     let of = thing.get_type();
     Ok(of.hasattr(intern!(thing.py(), "__iter__"))? || of.hasattr(intern!(thing.py(), "__getitem__"))?)
+}
+
+/// The pairs of a mapping, none of what is no mapping. By hand: pyo3's cast asks Python too, and takes whatever is raised there, Ctrl-C
+/// among it, for a no.
+///
+/// # Errors
+/// What is raised meanwhile.
+pub fn pairs<'py>(given: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyList>>> {
+    let py = given.py();
+    if let Ok(dict) = given.cast::<PyDict>() {
+        return Ok(Some(dict.items()));
+    }
+    if given.is_instance_of::<PyList>() || given.is_instance_of::<PyTuple>() || given.is_instance_of::<PyString>() {
+        return Ok(None);
+    }
+    let mapping = py.import(intern!(py, "collections.abc"))?.getattr(intern!(py, "Mapping"))?;
+    if given.is_instance(&mapping)? { list(&given.call_method0(intern!(py, "items"))?).map(Some) } else { Ok(None) }
 }
 
 /// # Errors

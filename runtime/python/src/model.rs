@@ -14,7 +14,7 @@ use pyo3::types::{PyBytes, PyMapping};
 use crate::error::{Home, OrRaise, option, whole};
 use crate::example::Example;
 use crate::found::{Segmentation, seconds};
-use crate::guest::outside;
+use crate::guest::{outside, pairs};
 use crate::hide::{Hide, by_name};
 use crate::labels::{PictureLabels, label_one};
 use crate::path::Path;
@@ -75,10 +75,10 @@ impl Model {
 }
 
 fn trust(keys: &Bound<'_, PyAny>) -> PyResult<Trust> {
-    let Ok(mapping) = keys.cast::<PyMapping>() else {
+    let Some(texts) = pairs(keys)? else {
         return Trust::read(&keys.extract::<Path>()?.0).or_raise();
     };
-    let texts: Vec<(String, String)> = mapping.items()?.extract()?;
+    let texts: Vec<(String, String)> = texts.extract()?;
     Trust::in_keys(texts.iter().map(|(name, text)| (name.as_str(), text.as_str()))).or_raise()
 }
 

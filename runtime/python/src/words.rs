@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyIterator, PyList, PyMapping, PyString};
 
 use crate::error::{EdgeSegError, OrRaise, WordsError, brief, option};
 use crate::example::{Example, named};
-use crate::guest::{is_iterable, list, outside};
+use crate::guest::{is_iterable, list, outside, pairs};
 use crate::path::Path;
 use crate::wait::watched;
 
@@ -60,9 +60,9 @@ pub fn parse(words: &Bound<'_, PyAny>) -> PyResult<(Vec<Class>, Vec<String>)> {
     if let Ok(line) = words.cast::<PyString>() {
         return parse_words("words", &line.to_cow()?).or_raise();
     }
-    if let Ok(mapping) = words.cast::<PyMapping>() {
+    if let Some(pairs) = pairs(words)? {
         let mut classes = Vec::new();
-        for item in mapping.items()?.iter() {
+        for item in pairs.iter() {
             let (name, others): (String, Bound<'_, PyAny>) = item.extract()?;
             let others: Vec<String> = match others.cast::<PyString>() {
                 Ok(one) => vec![one.to_string()],

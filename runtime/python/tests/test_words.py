@@ -63,6 +63,16 @@ def test_words_that_are_none_are_refused(model: edge_seg.Model, words: Any, erro
         model.segment(CAT, words)
 
 
+def test_what_is_raised_while_a_mapping_is_looked_for_is_raised(model: edge_seg.Model) -> None:
+    class Odd:
+        @property
+        def __class__(self) -> Any:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.words(Odd())  # type: ignore[arg-type]
+
+
 def test_what_stands_for_long_words_is_short(model: edge_seg.Model) -> None:
     words = model.words({f"{'very ' * 190}good cat": []}, left_out=["bad " * 200 + "cat"])
     found = model.segment(CAT, words)

@@ -337,7 +337,7 @@ fn what_is_countable_is_read_and_told() {
 fn two_hundred_in_one_frame_keep_their_numbers() {
     let mut film = Film::with(ThingOptions::new(Countable::All).with_least_share(0.0002));
     let crowd = |frame: usize| -> Vec<Blob> {
-        let walked = |row: usize| frame as f32 * if row % 2 == 0 { 0.5 } else { -0.5 };
+        let walked = |row: usize| frame as f32 * if row.is_multiple_of(2) { 0.5 } else { -0.5 };
         let one = |i: usize| blob(i % 9, [10.0 + 15.5 * (i % 20) as f32 + walked(i / 20), 14.0 + 18.0 * (i / 20) as f32], [4.5, 6.0]);
         (0..200).map(one).collect()
     };

@@ -759,7 +759,7 @@ fn compound(word: &str, language: Language) -> Option<[&'static str; 2]> {
     cuts.filter(|at| word[*at..].chars().count() >= PART_LETTERS).find_map(|at| {
         let (before, thing) = word.split_at(at);
         let known = |joint: &&str| before.strip_suffix(*joint).filter(|b| b.len() >= PART_LETTERS).and_then(|b| entry(b, language));
-        Some([joints.iter().find_map(|joint| known(&joint))?, form(thing, language)?])
+        Some([joints.iter().find_map(known)?, form(thing, language)?])
     })
 }
 
