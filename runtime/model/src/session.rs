@@ -241,7 +241,7 @@ impl Session {
         self
     }
 
-    /// Why the words' embeddings could last not be kept, if so: no reason for [`Self::word_bank`] to fail.
+    /// Why the last attempt to keep the words' embeddings failed, if it did: [`Self::word_bank`] goes on without.
     pub fn word_cache_fault(&self) -> Option<Error> {
         self.cache_fault.lock().take()
     }

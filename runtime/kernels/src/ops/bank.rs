@@ -1,4 +1,4 @@
-//! How long word banks and the patches scored against them are laid out in memory.
+//! The memory layout of long word banks and of the patches scored against them.
 
 use std::borrow::Cow;
 

@@ -67,7 +67,7 @@ impl Int8Scoring for Avx512Vnni {
     }
 }
 
-/// VNNI multiplies unsigned by signed bytes: 128 is added to the words, and 128 times each patch's sum taken away again.
+/// VNNI multiplies unsigned by signed bytes: 128 is added to the bank's bytes, and 128 times each patch's sum taken away again.
 ///
 /// # Safety
 /// The processor has AVX-512 with VNNI; lengths are as `InterleavedRows::check` asserts.
