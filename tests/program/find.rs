@@ -125,6 +125,7 @@ fn a_folder_is_searched_and_its_index_kept() {
     for (arguments, said) in [
         (&["search", "nowhere", "cat"] as &[&str], "nowhere"),
         (&["search", "photos"], "WORDS"),
+        (&["search", "red car"], "try: edge-seg search PICTURES \"red car\""),
         (&["search", "photos.index", "cat", "--index", "x"], "expected one folder to make an index of"),
         (&["search", "photos/coffee.jpg", "cat"], "expected an index of edge-seg, version 1, found a file that begins with"),
         (&["search", "photos.index", "photos/coffee.jpg"], "WORDS: expected what to look for"),

@@ -201,6 +201,10 @@ impl SearchArgs {
         let (mut places, words) = match self.like.is_empty() {
             true => {
                 ensure!(
+                    !before.is_empty() || Path::new(last).exists(),
+                    "INDEX: expected an index or a folder before the words, found {last:?} alone; try: edge-seg search PICTURES {last:?}"
+                );
+                ensure!(
                     !before.is_empty() && !is_file(last),
                     "WORDS: expected what to look for behind the indexes and folders, found {last:?}"
                 );

@@ -172,6 +172,10 @@ fn reconnecting(
 
 fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn Source>> {
     let live = options.pace == Pace::Live;
+    if uri.starts_with("/dev/video") {
+        let fault = Fault::name(format!("v4l2://{uri} for a camera"), format!("{uri:?}"));
+        return Err(Error::Source { uri: redacted(uri), fault });
+    }
     if path.is_dir() {
         return Ok(Box::new(Stills::open(path, options)?));
     }
@@ -337,6 +341,7 @@ mod tests {
         assert!(said("v4l2:///dev/video0?format=h264").contains("one of mjpeg, nv12"));
         assert!(said("test:?size=9").contains("WIDTHxHEIGHT"));
         assert!(said("test:?fps=0").contains("1 to 1000"));
+        assert!(said("/dev/video0").contains("expected v4l2:///dev/video0"));
         assert!(said("/no/such/clip.mp4").contains("/no/such/clip.mp4"));
         let blank = said("rtsp://me:se cret@10.0.0.7/x");
         assert!(blank.contains("%20") && !blank.contains("cret"), "{blank}");
