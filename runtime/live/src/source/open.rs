@@ -42,7 +42,7 @@ const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:P
 /// | `v4l2:///dev/video0?size=1280x720&fps=30&format=mjpeg` | a camera through Video4Linux: `mjpeg` or one of these (`i411`, `i422` and `i444` aside), without `format` the first of these that it has; a device with multi-planar calls alone is read by a `gst-launch-1.0` child |
 /// | `rpicam:?size=1280x720&fps=30&camera=0&hflip=1&vflip=1&codec=mjpeg` | a Raspberry Pi camera through an `rpicam-vid` child, or `libcamera-vid` on older systems; `codec` is `mjpeg` or `yuv420` |
 /// | `csi:?size=1280x720&fps=30&camera=0&flip=0` | a Jetson's CSI camera through a `gst-launch-1.0` child; `flip` is 0 to 7 as in `nvvidconv` |
-/// | `rtsp://...` | a camera that sends Motion JPEG, H.264 or H.265, of which [`VideoDecoder`] says what decodes it; other video through an `ffmpeg` child |
+/// | `rtsp://...` | a camera that sends Motion JPEG, H.264 or H.265, of which [`VideoDecoder`](super::VideoDecoder) says what decodes it; other video through an `ffmpeg` child |
 /// | `http://...` | a camera that sends Motion JPEG; other video through an `ffmpeg` child |
 /// | `rtsps://...`, `https://...`, `rtmp://...`, `rtmps://...`, `srt://...` | a network camera through an `ffmpeg` child |
 /// | `test:?size=640x360&fps=30&frames=N` | walking colour bars |

@@ -201,7 +201,7 @@ impl SourceOptions {
         Self { notify: Arc::new(notify), ..self }
     }
 
-    /// The same with another [`stop`](Self::stop).
+    /// The same with another flag that ends it from another thread.
     pub fn with_stop(self, stop: Arc<AtomicBool>) -> Self {
         Self { stop, ..self }
     }
