@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use edge_seg_bundle::Bundle;
 use edge_seg_bundle::files::{cache_folder, hex};
 use edge_seg_bundle::trust::{Refusal, Trust};
@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use crate::board::{Board, Host};
 use crate::history;
 use crate::paths::Paths;
+use crate::precheck;
 use crate::service::{User, open_named, open_plain, with_rights_of};
 use crate::slots::machine::{BUNDLE, CONFIG, FileMark, PROGRAM, SlotState, State, Status, Trial, describe, name_of, step};
 use crate::slots::{Action, Content, Disk, Event, Kind, Outcome, Parts, RealDisk, Release, Slot, Source, release_of};
@@ -168,6 +169,13 @@ impl<'a> Incoming<'a> {
             Ok((path.into(), open_plain(path, most)?))
         };
         let (bundle_path, bundle) = pick(request.bundle.as_deref(), BUNDLE, None, LARGEST_BUNDLE)?;
+        let takes_packaged =
+            request.binary.is_none() && (request.packaged || slot.as_ref().is_none_or(|slot| !slot.join(PROGRAM).exists()));
+        ensure!(
+            !takes_packaged || paths.packaged.exists(),
+            "{}: expected the runtime to install with the bundle, found none; try: sudo apt install ./edge-seg_*.deb, or --binary FILE",
+            paths.packaged.display()
+        );
         let (_, binary) = match request.packaged {
             true => (paths.packaged.clone(), open_plain(&paths.packaged, LARGEST_PROGRAM)?),
             false => pick(request.binary.as_deref(), PROGRAM, Some(&paths.packaged), LARGEST_PROGRAM)?,
@@ -548,6 +556,9 @@ pub fn rollback(paths: &Paths, asked: &Rollback, who: &str) -> Result<RolledBack
         record(paths, &outcome, who);
         return Ok(RolledBack::Done(Box::new(outcome)));
     }
+    if let Some(why) = precheck::read_only(paths) {
+        return Ok(refused(state, why));
+    }
     let (then, actions) = step(state.clone(), Event::Rollback);
     let mut to = None;
     for action in actions {
@@ -567,7 +578,10 @@ pub fn rollback(paths: &Paths, asked: &Rollback, who: &str) -> Result<RolledBack
         None => name_of(None),
     };
     Ok(RolledBack::Would(match state.fallen_from() {
-        Some(wanted) => format!("would no longer try {}: {} stays", told(Some(wanted)), told(state.current)),
+        Some(wanted) => {
+            let then = if state.packaged.stands_in { "runs at the next start" } else { "stays" };
+            format!("would no longer try {}: {} {then}", told(Some(wanted)), told(state.current))
+        }
         None => format!("would go back from {} to {}", told(state.current), told(to)),
     }))
 }

@@ -46,9 +46,8 @@ pub fn answer(paths: &Paths, board: &Board, input: impl Read) -> Result<Option<S
     let head = part(&mut input, question.head_bytes, (MANIFEST_OFFSET + MANIFEST_MAX_BYTES) as u64)?;
     let config = part(&mut input, question.config_bytes, LARGEST_CONFIG)?;
 
-    if paths.is_read_only() {
-        let why = "its disk is read-only, as a card that fails often is made: sudo dmesg | tail -n 30 says why";
-        return Ok(Some(format!("{}: {why}", paths.state.display())));
+    if let Some(why) = read_only(paths) {
+        return Ok(Some(why));
     }
     let mut slots = paths.slots();
     let state = slots.load()?;
@@ -118,6 +117,12 @@ pub fn answer(paths: &Paths, board: &Board, input: impl Read) -> Result<Option<S
     }
     let runtime = state.current.map_or_else(|| paths.packaged.clone(), |slot| slots.folder(slot).join(PROGRAM));
     complaint(paths, &runtime, &config).map(|why| why.map(|why| format!("the configuration: {why}")))
+}
+
+/// Why nothing at all can be changed here.
+pub(crate) fn read_only(paths: &Paths) -> Option<String> {
+    let why = "its disk is read-only, as a card that fails often is made: sudo dmesg | tail -n 30 says why";
+    paths.is_read_only().then(|| format!("{}: {why}", paths.state.display()))
 }
 
 /// Holds the disk of the caller's home to have room for the copies that come first; tells how much of the slots' disk they take. What

@@ -149,9 +149,13 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                         }
                     }
                 }
-                if confirmed && let (Some(slot), Some(wait)) = (&chosen.slot, steady.filter(|wait| working >= *wait)) {
+                if confirmed && let Some(wait) = steady.filter(|wait| working >= *wait) {
+                    let event = match &chosen.slot {
+                        Some(slot) => Event::Steady { slot: slot.slot, digest: slot.digest.clone() },
+                        None => Event::PackagedSteady,
+                    };
                     // Where that cannot be kept, nothing is stopped for it.
-                    steady = match tell(paths, Event::Steady { slot: slot.slot, digest: slot.digest.clone() }) {
+                    steady = match tell(paths, event) {
                         true => None,
                         false => Some(wait.saturating_mul(2)),
                     };
@@ -270,15 +274,15 @@ struct ChosenSlot {
 fn choose(paths: &Paths) -> Chosen {
     let _lock = install::lock(paths).map_err(|error| eprintln!("edge-seg-fw: without a lock: {error:#}")).ok();
     let mut slots = paths.slots();
-    let packaged = |trial, packaged: Packaged, patience| Chosen {
+    let packaged = |trial, packaged: Packaged, patience, steady, in_place_of| Chosen {
         slot: None,
         name: machine::name_of(None),
         trial: Trial { bar: Bar { minutes: if packaged.stands_in { STANDS_IN_MINUTES } else { 0 }, ..Bar::default() }, ..trial },
         on_trial: false,
         packaged,
         patience,
-        steady: None,
-        in_place_of: None,
+        steady,
+        in_place_of,
     };
     match slots.drive(Event::Boot, None) {
         Ok(outcome) => {
@@ -305,12 +309,17 @@ fn choose(paths: &Paths) -> Chosen {
                         in_place_of: outcome.state.fallen_from(),
                     }
                 }
-                None => packaged(trial, outcome.state.packaged, outcome.state.patience()),
+                None => {
+                    let counted = outcome.state.packaged;
+                    let wanted = outcome.state.wanted().filter(|_| counted.stands_in);
+                    let steady = outcome.state.steady_after().filter(|_| counted.stands_in);
+                    packaged(trial, counted, outcome.state.patience(), steady, wanted)
+                }
             }
         }
         Err(error) => {
             eprintln!("edge-seg-fw: {error}");
-            packaged(Trial::default(), Packaged::default(), Duration::ZERO)
+            packaged(Trial::default(), Packaged::default(), Duration::ZERO, None, None)
         }
     }
 }

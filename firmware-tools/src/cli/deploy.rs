@@ -104,6 +104,7 @@ impl Deploy {
             jobs: self.jobs,
             under_way: self.jobs,
             keep_going: self.keep_going,
+            back: self.rollback,
             retry: None,
             retry_every: Duration::ZERO,
             gate: &gate,

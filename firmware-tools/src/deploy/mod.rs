@@ -85,6 +85,9 @@ pub fn rollback(target: &SshTarget, how: &Bringing, of: &[String], host: &str, j
         first.iter().map(|word| (*word).to_owned()).chain(of.iter().map(|sha256| format!("--of={sha256}"))).collect()
     };
     if how.dry_run {
+        if let Some(why) = remote.lacks_rights("rollback")? {
+            bail!("{why}");
+        }
         let what = match remote.change(&borrowed(&words(&["rollback", "--dry-run"]))) {
             Err(error) if remote::is_older(&error) => foretold_back(&status)?,
             said => said?,
@@ -168,7 +171,12 @@ fn await_back(remote: &Remote, to: Option<&str>, wait: Duration, mut begun: bool
             match to {
                 None if is_back => return Ok("the packaged release runs".into()),
                 // Each start counts as failed until it has shown enough frames.
-                Some(slot) if is_back && status[slot]["status"] == "good" && status[slot]["failed_starts"].as_u64().unwrap_or(0) == 0 => {
+                Some(slot)
+                    if is_back
+                        && status["packaged_stands_in"] != true
+                        && status[slot]["status"] == "good"
+                        && status[slot]["failed_starts"].as_u64().unwrap_or(0) == 0 =>
+                {
                     return Ok(format!("{} is healthy", current(status)));
                 }
                 _ => {}
@@ -448,6 +456,10 @@ fn await_good(remote: &Remote, release: &Release, wait: Duration, mut begun: boo
 pub fn current(status: &Value) -> String {
     match status["current"].as_str() {
         None => "the packaged release".into(),
+        Some(slot) if status["packaged_stands_in"] == true => {
+            let wanted = status["fell_back"]["from"].as_str().unwrap_or(slot);
+            format!("the packaged release, in place of {}", told_slot(status, wanted))
+        }
         Some(slot) => told_slot(status, slot),
     }
 }
@@ -495,6 +507,8 @@ mod tests {
         let mut fallen = status(Some("a"), good.clone(), good);
         fallen["fell_back"] = json!({ "from": "b" });
         assert_eq!(older_slot(&fallen), Some("a"), "what fell back is given up, and what runs stays");
+        fallen["packaged_stands_in"] = json!(true);
+        assert_eq!(current(&fallen), "the packaged release, in place of slot b with serial 1");
     }
 
     #[test]

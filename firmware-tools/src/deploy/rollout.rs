@@ -134,6 +134,8 @@ pub struct Pace<'a> {
     pub under_way: usize,
     /// Go on after a failure. Boards of which nobody knows what they run stay under way.
     pub keep_going: bool,
+    /// Whether boards are brought back: no phase proves anything for the next one then, and none waits for what is away.
+    pub back: bool,
     /// For how long boards that cannot be reached are tried again; without it one that is away has failed.
     pub retry: Option<Duration>,
     /// How long to wait between two tries of a board that is away.
@@ -259,7 +261,8 @@ pub fn over(pace: &Pace<'_>, hosts: &[String], work: impl Fn(&str, &Job<'_>) -> 
         let before = run.done();
         let missing = run.turn(&hosts[begin..end]);
         // What nobody could try is no proof for the next phase.
-        if missing.len() == end - begin && !missing.is_empty() && run.done() == before && end < hosts.len() {
+        let needs_proof = !(pace.back || pace.keep_going);
+        if needs_proof && missing.len() == end - begin && !missing.is_empty() && run.done() == before && end < hosts.len() {
             run.stop(format!("no board of phase {phase} could be reached"));
         }
         away.extend(missing);
@@ -471,6 +474,7 @@ mod tests {
             jobs,
             under_way: jobs,
             keep_going: false,
+            back: false,
             retry: None,
             retry_every: Duration::from_millis(10),
             gate: &|| Gate::Open,
@@ -550,6 +554,17 @@ mod tests {
         // A phase of which nobody answers proves nothing.
         let rows = over(&short, &hosts(4), |host, _| if host < "h2" { Err(unreachable()) } else { Ok(Turn::default()) });
         assert_eq!((count(&rows, Verdict::Away), count(&rows, Verdict::Skipped)), (2, 2), "{rows:?}");
+        // But who goes back, or goes on after failures, needs none.
+        for (back, keep_going) in [(true, false), (false, true)] {
+            let pace = Pace { back, keep_going, retry: short.retry, ..pace(&[Phase::Boards(1), Phase::Boards(3), Phase::All], 2) };
+            let rows =
+                over(&pace, &hosts(5), |host, _| if ["h1", "h2"].contains(&host) { Err(unreachable()) } else { Ok(Turn::default()) });
+            assert_eq!((count(&rows, Verdict::Away), count(&rows, Verdict::Done)), (2, 3), "{rows:?}");
+        }
+        // With none at all it has one turn, and the others have theirs.
+        let once = Pace { retry: Some(Duration::ZERO), retry_every: Duration::from_secs(60), ..pace(&[Phase::All], 1) };
+        let rows = over(&once, &hosts(3), |host, _| if host == "h0" { Err(unreachable()) } else { Ok(Turn::default()) });
+        assert_eq!((count(&rows, Verdict::Away), count(&rows, Verdict::Done)), (1, 2), "{rows:?}");
         // Without a time for it, one that is away has failed.
         let rows = over(&pace(&[Phase::All], 1), &hosts(1), |_, _| Err(unreachable()));
         assert_eq!(count(&rows, Verdict::Failed), 1);

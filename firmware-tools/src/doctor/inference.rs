@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use edge_seg_board::boards::{self, Macs};
 use serde_json::{Value, json};
 
+use super::REINSTALL;
 use super::finding::{Finding, bad, note, ok};
 use crate::board::Board;
 use crate::paths::Paths;
@@ -31,7 +32,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 pub fn try_once(paths: &Paths, board: &Board, limit: Duration) -> Finding {
     let Measured { milliseconds, work } = match run(paths, limit) {
         Ok(measured) => measured,
-        Err(error) => return bad("inference", format!("{error:#}"), "journalctl -u edge-seg.service -n 50; edge-seg inspect"),
+        Err(error) => return bad("inference", format!("{error:#}"), mend(paths, "journalctl -u edge-seg.service -n 50; edge-seg inspect")),
     };
     let expected = fs::read(baseline(&paths.state)).ok().and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     if let Some(expected) = expected.and_then(|value| value["milliseconds"].as_f64()) {
@@ -49,6 +50,11 @@ pub fn try_once(paths: &Paths, board: &Board, limit: Duration) -> Finding {
         }
         None => ok("inference", format!("{milliseconds:.0} ms; no baseline to hold it against (doctor --baseline records one)")),
     }
+}
+
+/// What helps where there is no program at all, else `otherwise`.
+fn mend<'a>(paths: &Paths, otherwise: &'a str) -> &'a str {
+    if runtime(paths).0.exists() { otherwise } else { REINSTALL }
 }
 
 const LOOK: &str = "edge-seg-fw board   # temperature, throttling; then: top -b -n 1 | head -n 15";
@@ -126,6 +132,6 @@ pub fn gpu(paths: &Paths, limit: Duration) -> Finding {
             let why = cuda["why"].as_str().unwrap_or("the runtime does not tell").to_string();
             note("gpu", format!("the encoders run on the processor: {why}"), "see docs/jetson.md, the section on the GPU")
         }
-        Err(error) => note("gpu", format!("could not be asked for: {error:#}"), "edge-seg inspect"),
+        Err(error) => note("gpu", format!("could not be asked for: {error:#}"), mend(paths, "edge-seg inspect")),
     }
 }

@@ -37,6 +37,8 @@ const ASKED_LEAST: Duration = Duration::from_secs(5);
 const SIGN: &str = "edge-seg-fw sign BUNDLE --key KEY   # where it is built, with a key that this board trusts; then deploy it";
 /// What answers where the user who asks may not look.
 const AS_ROOT: &str = "sudo edge-seg-fw doctor";
+/// What brings back what the package holds.
+const REINSTALL: &str = "sudo apt install --reinstall ./edge-seg_*.deb";
 
 /// Looks at everything. `now` is the clock, in seconds since 1970.
 pub fn examine(host: &Host, paths: &Paths, now: u64) -> Vec<Finding> {
@@ -126,7 +128,7 @@ fn cameras(host: &Host, board: &Board, source: io::Result<Option<String>>) -> Ve
 fn permissions(host: &Host) -> Finding {
     let passwd = host.text("etc/passwd").unwrap_or_default();
     if !passwd.lines().any(|line| line.starts_with("edge-seg:")) {
-        return bad("user", "there is no user edge-seg", "sudo apt install --reinstall ./edge-seg_*.deb");
+        return bad("user", "there is no user edge-seg", REINSTALL);
     }
     let groups = host.text("etc/group").unwrap_or_default();
     let member = groups
@@ -146,7 +148,7 @@ fn permissions(host: &Host) -> Finding {
 fn releases(paths: &Paths, board: &Board) -> Vec<Finding> {
     let mut found = Vec::new();
     if !paths.packaged.exists() {
-        found.push(bad("runtime", format!("{} is not there", paths.packaged.display()), "sudo apt install --reinstall ./edge-seg_*.deb"));
+        found.push(bad("runtime", format!("{} is not there", paths.packaged.display()), REINSTALL));
     }
     let mut slots = paths.slots();
     let state = match slots.load() {
@@ -176,12 +178,13 @@ fn releases(paths: &Paths, board: &Board) -> Vec<Finding> {
         }
         (_, Ok(None)) => ok("configuration", config.display().to_string()),
         (_, Ok(Some(complaint))) => bad("configuration", complaint, change),
-        (_, Err(error)) => bad("configuration", format!("{error:#}"), "sudo apt install --reinstall ./edge-seg_*.deb"),
+        (_, Err(error)) => bad("configuration", format!("{error:#}"), REINSTALL),
     });
     let Some(slot) = state.current else {
-        found.push(match state.unpointed() {
-            None => ok("model", "the packaged release runs"),
-            Some(slot) => bad(
+        found.extend(match state.unpointed() {
+            None if !paths.packaged.exists() => None,
+            None => Some(ok("model", "the packaged release runs")),
+            Some(slot) => Some(bad(
                 "model",
                 format!(
                     "{}: expected a link to a slot, found none: the next start runs slot {}",
@@ -189,7 +192,7 @@ fn releases(paths: &Paths, board: &Board) -> Vec<Finding> {
                     slot.name()
                 ),
                 "sudo systemctl restart edge-seg.service",
-            ),
+            )),
         });
         found.extend([Slot::A, Slot::B].into_iter().flat_map(|slot| way_back(&mut slots, &state, slot)));
         return found;
@@ -209,7 +212,7 @@ fn releases(paths: &Paths, board: &Board) -> Vec<Finding> {
         found.push(bad("starts", format!("{what} kept failing: {instead} runs in its place until it is tried again"), again(&state)));
     } else if state.packaged.stands_in {
         let what = format!("{} runs in place of slot {}: {}", machine::name_of(None), slot.name(), machine::describe(&state, slot));
-        found.push(bad("starts", what, "journalctl -u edge-seg.service -n 50"));
+        found.push(bad("starts", what, again(&state)));
     } else if state.slot(slot).failed_starts > 1 {
         let what = format!("slot {}: {}", slot.name(), machine::describe(&state, slot));
         found.push(bad("starts", what, "journalctl -u edge-seg.service -n 50"));
@@ -233,7 +236,7 @@ fn damage(slots: &mut Slots<RealDisk>) -> Option<Finding> {
 /// Why what is wanted failed, and when it is tried again.
 fn again(state: &State) -> String {
     let minutes = state.steady_after().map_or(0, |wait| wait.as_secs() / 60);
-    let how = match state.fallen.is_some_and(|fallen| fallen.due) {
+    let how = match state.fallen.is_some_and(|fallen| fallen.due) && !state.packaged.stands_in {
         true => "sudo systemctl restart edge-seg.service, once frames come".into(),
         false => format!("after {minutes} minutes of frames by itself, or deploy it once more"),
     };

@@ -8,7 +8,7 @@ mod window;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use edge_seg_bundle::date::utc;
@@ -249,7 +249,8 @@ impl Fleet {
                 name,
                 Verdict::Failed,
                 format!(
-                    "the journal's rollout knows no board of this name, but {names}, which the file lacks: where one was renamed, give it                      its old name back, or name what to go back from by --of SHA256"
+                    "the journal's rollout knows no board of this name, but {names}, which the file lacks: where one was renamed, give it \
+                     its old name back, or name what to go back from by --of SHA256"
                 ),
             ),
         });
@@ -317,7 +318,9 @@ impl Fleet {
             jobs: self.jobs,
             under_way: self.under_way,
             keep_going: order.keep_going,
-            retry: Some(self.retry).filter(|_| !order.dry_run),
+            back: order.rollback,
+            // Who only looks waits for nobody.
+            retry: Some(if order.dry_run { Duration::ZERO } else { self.retry }),
             retry_every: self.retry_every,
             gate: &gate,
             told: &told,

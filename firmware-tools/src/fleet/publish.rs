@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use edge_seg_bundle::date::Date;
-use edge_seg_bundle::files::replace_file;
+use edge_seg_bundle::files::{folder_of, replace_file};
 use edge_seg_bundle::trust::Trust;
 use serde::Serialize;
 use serde_json::json;
@@ -46,13 +46,22 @@ pub struct Published {
     pub after: Option<u64>,
 }
 
-fn read_index(path: &Path) -> Result<Option<(Index, Vec<u8>)>> {
+/// The index that is there. A torn one is none where everything in it is written `anew`.
+fn read_index(path: &Path, anew: bool) -> Result<Option<(Index, Vec<u8>)>> {
     let bytes = match fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         read => read.with_context(|| format!("{}", path.display()))?,
     };
-    let index = serde_json::from_slice(&bytes).with_context(|| format!("{}", path.display()))?;
-    Ok(Some((index, bytes)))
+    let place = path.display();
+    match serde_json::from_slice(&bytes) {
+        Ok(index) => Ok(Some((index, bytes))),
+        Err(why) if why.is_syntax() || why.is_eof() => {
+            ensure!(anew, "{place}: expected an index, found {} torn bytes: {why}; publish for all boards, or remove it", bytes.len());
+            eprintln!("edge-seg-fw: {place}: torn ({why}), and written anew");
+            Ok(None)
+        }
+        Err(why) => Err(why).with_context(|| format!("{place}: expected an index of this version; publish elsewhere, or remove it")),
+    }
 }
 
 /// The offers of an index for boards other than `hosts`. They are signed anew, so that somebody with the same key must have signed them.
@@ -104,6 +113,12 @@ fn holds_password(config: &toml::Table) -> bool {
     })
 }
 
+/// Whether two names lead to one folder.
+fn is_one(folder: &Path, other: &Path) -> Result<bool> {
+    let of = |path: &Path| fs::metadata(path).map(|meta| (meta.dev(), meta.ino())).with_context(|| format!("{}", path.display()));
+    Ok(of(folder)? == of(other)?)
+}
+
 /// Removes what runs that were killed have left; nobody else writes here meanwhile.
 fn sweep(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| format!("{}", folder.display()))? {
@@ -147,10 +162,13 @@ impl Fleet {
             bail!("boards would refuse it: {why}");
         }
         fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
+        // Two at once, into whatever folders, must not find the same number free.
+        let journals = folder_of(&self.journal);
+        let _alone = if is_one(journals, folder)? { None } else { Some(keys::alone_in(journals)?) };
         let alone = keys::alone_in(folder)?;
         sweep(folder)?;
         let path = folder.join(INDEX);
-        let before = read_index(&path)?;
+        let before = read_index(&path, hosts.len() == self.hosts.len())?;
         // A fresh stick, or a second folder, must not look older to boards than what they have seen.
         let elsewhere = journal::highest_index(&journal::read(&self.journal)?);
         let here = before.as_ref().map_or(0, |(index, _)| index.number);
@@ -214,5 +232,62 @@ impl Fleet {
         }
         let boards = release.bundle.as_ref().map(|bundle| bundle.boards.clone()).unwrap_or_default();
         Ok(Offer { boards, hosts: Vec::new(), title: release.title(), trial: self.trial, files })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A fleet of two boards in a folder of its own, with a key.
+    fn fleet(name: &str) -> (Fleet, std::path::PathBuf) {
+        let folder = std::env::temp_dir().join(format!("edge-seg-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        keys::generate(&folder.join("key"), &Password::None, None).unwrap();
+        fs::write(folder.join("base.toml"), "[input]\nsource = \"test:\"\n").unwrap();
+        let boards = "[config]\nbase = \"base.toml\"\nkey = \"key\"\n[[host]]\nname = \"cam0\"\n[[host]]\nname = \"cam1\"\n";
+        fs::write(folder.join("fleet.toml"), boards).unwrap();
+        (Fleet::read(&folder.join("fleet.toml")).unwrap(), folder)
+    }
+
+    fn words() -> Publication {
+        Publication { payload: Payload::default(), configs: true, expires: None, password: Password::None }
+    }
+
+    #[test]
+    fn a_torn_index_is_written_anew_for_all_boards_and_told_for_some() {
+        let (fleet, folder) = fleet("torn");
+        let (all, web) = (fleet.chosen(&[]).unwrap(), folder.join("web"));
+        assert_eq!(fleet.publish(&all, &web, &words()).unwrap().index.number, 1);
+        let path = web.join(INDEX);
+        let whole = fs::read(&path).unwrap();
+        for torn in [&whole[..whole.len() / 2], &[0; 512]] {
+            fs::write(&path, torn).unwrap();
+            let why = format!("{:#}", fleet.publish(&all[..1], &web, &words()).unwrap_err());
+            assert!(why.contains("publish for all boards, or remove it"), "{why}");
+            let before = journal::highest_index(&journal::read(&fleet.journal).unwrap());
+            let published = fleet.publish(&all, &web, &words()).unwrap();
+            assert_eq!((published.index.number, published.kept), (before + 1, 0));
+        }
+        // What is whole and of another kind is somebody's.
+        fs::write(&path, "{\"format\": 99}").unwrap();
+        assert!(format!("{:#}", fleet.publish(&all, &web, &words()).unwrap_err()).contains("of this version"));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn folders_that_are_published_into_at_once_have_numbers_of_their_own() {
+        let (fleet, folder) = fleet("numbers");
+        let all = fleet.chosen(&[]).unwrap();
+        // The folder of the journal may be one of them.
+        let folders: Vec<_> = (0..3).map(|n| if n == 0 { folder.clone() } else { folder.join(format!("stick{n}")) }).collect();
+        let mut numbers: Vec<u64> = std::thread::scope(|scope| {
+            let publish = |into| fleet.publish(&all, into, &words()).unwrap().index.number;
+            let runs: Vec<_> = folders.iter().map(|into| scope.spawn(move || publish(into))).collect();
+            runs.into_iter().map(|run| run.join().unwrap()).collect()
+        });
+        numbers.sort_unstable();
+        assert_eq!(numbers, [1, 2, 3]);
+        fs::remove_dir_all(folder).unwrap();
     }
 }

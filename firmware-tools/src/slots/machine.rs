@@ -327,7 +327,7 @@ impl State {
     }
 
     /// The slot that is wanted, whatever runs.
-    fn wanted(&self) -> Option<Slot> {
+    pub fn wanted(&self) -> Option<Slot> {
         let fallen = self.fallen.map(|fallen| fallen.slot).filter(|slot| self.good(*slot));
         fallen.or(self.current.map(|slot| match self.slot(slot).status {
             Status::Bad { .. } | Status::Empty => slot.other(),
@@ -340,9 +340,16 @@ impl State {
         self.fallen.map(|fallen| fallen.slot).filter(|slot| self.good(*slot) && self.current.is_some_and(|current| current != *slot))
     }
 
-    /// How long what runs must work until [`Event::Steady`]; nothing is waited for where what is wanted has run all along.
+    /// How long what runs must work until [`Event::Steady`] or [`Event::PackagedSteady`]; nothing is waited for where what is wanted has
+    /// run all along.
     pub fn steady_after(&self) -> Option<std::time::Duration> {
-        let retries = self.fallen.filter(|fallen| self.good(fallen.slot))?.retries as usize;
+        let retries = match self.fallen.filter(|fallen| self.good(fallen.slot)) {
+            Some(fallen) => fallen.retries as usize,
+            None if !self.packaged.stands_in => return None,
+            None if self.wanted().is_some_and(|slot| self.good(slot)) => 0,
+            // What the operator left is no more than a last choice.
+            None => usize::MAX,
+        };
         Some(std::time::Duration::from_secs(TRIED_AGAIN_S[retries.min(TRIED_AGAIN_S.len() - 1)]))
     }
 
@@ -487,6 +494,8 @@ pub enum Event {
     },
     /// The packaged release, started beside what is installed, works.
     PackagedWorks,
+    /// The packaged release has worked in place of what is installed for [`State::steady_after`].
+    PackagedSteady,
     /// The operator vouches for the running release.
     MarkGood,
     /// The operator wants the other slot back.
@@ -679,6 +688,21 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
             state.work = Work::Confirming;
             (state, vec![Action::Save])
         }
+        (Work::Idle, Event::PackagedSteady) => {
+            let Some(wanted) = state.wanted().filter(|_| state.packaged.stands_in) else {
+                return (state, vec![Action::Refuse("the packaged release no longer runs in place of another".into())]);
+            };
+            let retries = state.fallen.filter(|fallen| fallen.slot == wanted).map_or(0, |fallen| fallen.retries).saturating_add(1);
+            state.fallen = Some(Fallen { slot: wanted, retries, due: false });
+            // One start of each is enough to tell that they still fail: what is packaged comes next then.
+            let others = u32::from(choices(&state).contains(&Some(wanted.other())));
+            let starts = state.trial.starts.max(1);
+            state.slot_mut(wanted).failed_starts = starts.saturating_mul(1 + others).saturating_sub(1);
+            state.slot_mut(wanted.other()).failed_starts = others;
+            state.packaged.failed_starts = 0;
+            state.work = Work::Confirming;
+            (state, vec![Action::Save])
+        }
         (Work::Idle, Event::MarkGood) => match state.current {
             Some(slot) if state.slot(slot).status == (Status::Pending { tries_left: state.trial.starts }) => {
                 let why = format!("slot {} has not run yet: sudo systemctl restart edge-seg.service", slot.name());
@@ -692,10 +716,16 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
             let why = "rolled back by the operator".to_owned();
             state.give_up(wanted, &why);
             state.set(wanted, Status::Aside { why });
+            let (wanted, other) = (wanted.name(), wanted.other());
+            let report = match state.packaged.stands_in {
+                true => format!("slot {wanted} is not tried again: slot {} runs at the next start", other.name()),
+                false => format!("slot {wanted} is not tried again: slot {}, which ran in its place, stays", other.name()),
+            };
+            if state.packaged.stands_in {
+                state.slot_mut(other).failed_starts = 0;
+            }
             (state.fallen, state.packaged) = (None, Packaged::default());
             state.work = Work::Confirming;
-            let runs = name_of(state.current);
-            let report = format!("slot {} is not tried again: {runs}, which ran in its place, stays", wanted.name());
             (state, vec![Action::Save, Action::Report(report)])
         }
         (Work::Idle, Event::Rollback) => match state.current {
@@ -847,6 +877,7 @@ fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
     if let Some(current) = state.current.filter(|current| !told && pick != Some(*current)) {
         let (name, next) = (current.name(), name_of(pick));
         match state.slot(current).failed_starts {
+            _ if state.packaged.stands_in => actions.push(Action::Report(format!("{next} is tried again"))),
             0 => {}
             failed if state.fails(current) => {
                 actions.push(Action::Report(format!("slot {name} failed in {failed} starts in a row: {next} is tried")));
@@ -1031,6 +1062,19 @@ mod tests {
             }
         }
 
+        /// Starts until the packaged release has its turn; what was started.
+        fn until_packaged(&mut self) -> Vec<u64> {
+            let mut started = Vec::new();
+            while started.last() != Some(&0) {
+                started.push(self.boot());
+            }
+            started
+        }
+
+        fn slot_of(&self, serial: u64) -> Option<Slot> {
+            [Slot::A, Slot::B].into_iter().find(|slot| self.state().slot(*slot).release.as_ref().is_some_and(|held| held.serial == serial))
+        }
+
         /// Installs a release that works.
         fn proven(mut self, serial: u64) -> Board {
             self.install(serial);
@@ -1144,6 +1188,63 @@ mod tests {
         assert!(board.state().packaged.stands_in, "it still runs");
         assert_eq!(board.boots(4), [1, 1, 1, 0]);
         assert!(board.state().patience().as_secs() < 10);
+    }
+
+    #[test]
+    fn an_outage_that_ends_while_the_packaged_release_runs_ends_with_what_is_wanted() {
+        let steady = |board: &mut Board| {
+            board.drive(Event::PackagedWorks, None).unwrap();
+            board.drive(Event::PackagedSteady, None).unwrap();
+        };
+        let wait = |board: &Board| board.state().steady_after().map(|wait| wait.as_secs());
+        for slots in [1, 2] {
+            let stands_in = || {
+                let mut board = if slots == 1 { Board::new().proven(2) } else { Board::new().proven(1).proven(2) };
+                board.until_packaged();
+                board
+            };
+            // The camera is back: its only run ends, and what is wanted stays.
+            let mut board = stands_in();
+            assert_eq!((board.state().wanted(), wait(&board)), (board.slot_of(2), Some(600)));
+            steady(&mut board);
+            assert!(board.state().packaged.stands_in, "it still runs");
+            assert_eq!(board.until_healthy(&[1, 2]), [2], "{slots} slots");
+            assert_eq!((board.fallen_from(), board.state().packaged, wait(&board)), (None, Packaged::default(), Some(3600)));
+            board.steady();
+            assert_eq!((board.state().fallen, board.boots(3)), (None, vec![2, 2, 2]));
+            if slots == 2 {
+                // What was deployed last still fails, the one before works.
+                let mut board = stands_in();
+                steady(&mut board);
+                assert_eq!(board.until_healthy(&[1]), [2, 1]);
+                assert_eq!((board.fallen_from(), wait(&board)), (Some(2), Some(3600)));
+                board.steady();
+                assert_eq!(board.until_healthy(&[1, 2]), [2]);
+            }
+            // All that is installed still fails: ever more seldom, with one start each.
+            let mut board = stands_in();
+            for seconds in [3600, 43_200, 43_200] {
+                steady(&mut board);
+                assert_eq!(board.until_packaged(), if slots == 2 { vec![2, 1, 0] } else { vec![2, 0] });
+                assert_eq!(wait(&board), Some(seconds), "{slots} slots");
+            }
+            assert!(board.reports.iter().any(|report| report.contains("is tried")), "{:?}", board.reports);
+        }
+        // What the operator wants runs in nobody's place.
+        let mut board = Board::new().proven(1);
+        board.drive(Event::Rollback, None).unwrap();
+        assert_eq!((board.boot(), wait(&board)), (0, None));
+        assert!(board.drive(Event::PackagedSteady, None).is_err());
+    }
+
+    #[test]
+    fn what_is_gone_back_to_while_the_packaged_release_runs_is_told_as_the_next_start() {
+        let mut board = Board::new().proven(1).proven(2);
+        board.boots(17);
+        assert!(board.state().packaged.stands_in && board.fallen_from() == Some(2));
+        board.drive(Event::Rollback, None).unwrap();
+        assert_eq!(board.reports.last().unwrap(), "slot b is not tried again: slot a runs at the next start");
+        assert_eq!(board.boots(3), [1, 1, 1]);
     }
 
     #[test]
