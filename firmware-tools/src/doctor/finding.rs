@@ -1,5 +1,8 @@
 use serde::Serialize;
 
+/// What brings back what the package holds.
+pub(super) const REINSTALL: &str = "sudo apt install --reinstall ./edge-seg_*.deb";
+
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

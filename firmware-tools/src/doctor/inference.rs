@@ -9,8 +9,7 @@ use anyhow::{Context, Result, ensure};
 use edge_seg_board::boards::{self, Macs};
 use serde_json::{Value, json};
 
-use super::REINSTALL;
-use super::finding::{Finding, bad, note, ok};
+use super::finding::{Finding, REINSTALL, bad, note, ok};
 use crate::board::Board;
 use crate::paths::Paths;
 use crate::service;

@@ -15,7 +15,7 @@ use edge_seg_bundle::Bundle;
 use edge_seg_bundle::date::Date;
 use edge_seg_bundle::trust::{Refusal, Trust};
 
-use finding::{bad, note, ok};
+use finding::{REINSTALL, bad, note, ok};
 
 use crate::board::{Board, Host};
 use crate::install::board_names;
@@ -37,8 +37,6 @@ const ASKED_LEAST: Duration = Duration::from_secs(5);
 const SIGN: &str = "edge-seg-fw sign BUNDLE --key KEY   # where it is built, with a key that this board trusts; then deploy it";
 /// What answers where the user who asks may not look.
 const AS_ROOT: &str = "sudo edge-seg-fw doctor";
-/// What brings back what the package holds.
-const REINSTALL: &str = "sudo apt install --reinstall ./edge-seg_*.deb";
 
 /// Looks at everything. `now` is the clock, in seconds since 1970.
 pub fn examine(host: &Host, paths: &Paths, now: u64) -> Vec<Finding> {
