@@ -16,7 +16,6 @@ use sha2::{Digest, Sha256};
 use crate::board::{Board, Host};
 use crate::history;
 use crate::paths::Paths;
-use crate::precheck;
 use crate::service::{User, open_named, open_plain, with_rights_of};
 use crate::slots::machine::{BUNDLE, CONFIG, FileMark, PROGRAM, SlotState, State, Status, Trial, describe, name_of, step};
 use crate::slots::{Action, Content, Disk, Event, Kind, Outcome, Parts, RealDisk, Release, Slot, Source, release_of};
@@ -556,7 +555,7 @@ pub fn rollback(paths: &Paths, asked: &Rollback, who: &str) -> Result<RolledBack
         record(paths, &outcome, who);
         return Ok(RolledBack::Done(Box::new(outcome)));
     }
-    if let Some(why) = precheck::read_only(paths) {
+    if let Some(why) = paths.read_only() {
         return Ok(refused(state, why));
     }
     let (then, actions) = step(state.clone(), Event::Rollback);

@@ -66,6 +66,12 @@ impl Paths {
         RealDisk::below(&self.state).shared_with(self.user().map(|user| user.group()))
     }
 
+    /// Why nothing at all can be changed here.
+    pub(crate) fn read_only(&self) -> Option<String> {
+        let why = "its disk is read-only, as a card that fails often is made: sudo dmesg | tail -n 30 says why";
+        self.is_read_only().then(|| format!("{}: {why}", self.state.display()))
+    }
+
     /// Whether the disk of the state refuses to be written.
     pub fn is_read_only(&self) -> bool {
         // A folder that is not there yet will be on the disk of the one above it.

@@ -46,7 +46,7 @@ pub fn answer(paths: &Paths, board: &Board, input: impl Read) -> Result<Option<S
     let head = part(&mut input, question.head_bytes, (MANIFEST_OFFSET + MANIFEST_MAX_BYTES) as u64)?;
     let config = part(&mut input, question.config_bytes, LARGEST_CONFIG)?;
 
-    if let Some(why) = read_only(paths) {
+    if let Some(why) = paths.read_only() {
         return Ok(Some(why));
     }
     let mut slots = paths.slots();
@@ -117,12 +117,6 @@ pub fn answer(paths: &Paths, board: &Board, input: impl Read) -> Result<Option<S
     }
     let runtime = state.current.map_or_else(|| paths.packaged.clone(), |slot| slots.folder(slot).join(PROGRAM));
     complaint(paths, &runtime, &config).map(|why| why.map(|why| format!("the configuration: {why}")))
-}
-
-/// Why nothing at all can be changed here.
-pub(crate) fn read_only(paths: &Paths) -> Option<String> {
-    let why = "its disk is read-only, as a card that fails often is made: sudo dmesg | tail -n 30 says why";
-    paths.is_read_only().then(|| format!("{}: {why}", paths.state.display()))
 }
 
 /// Holds the disk of the caller's home to have room for the copies that come first; tells how much of the slots' disk they take. What
