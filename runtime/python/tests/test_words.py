@@ -64,13 +64,12 @@ def test_words_that_are_none_are_refused(model: edge_seg.Model, words: Any, erro
 
 
 def test_what_is_raised_while_a_mapping_is_looked_for_is_raised(model: edge_seg.Model) -> None:
-    class Odd:
-        @property
-        def __class__(self) -> Any:
-            raise KeyboardInterrupt
+    def interrupted(_self: Any) -> Any:
+        raise KeyboardInterrupt
 
+    odd: Any = type("Odd", (), {"__class__": property(interrupted)})()
     with pytest.raises(KeyboardInterrupt):
-        model.words(Odd())  # type: ignore[arg-type]
+        model.words(odd)
 
 
 def test_what_stands_for_long_words_is_short(model: edge_seg.Model) -> None:
