@@ -1,6 +1,8 @@
 //! Whether JSON is what a schema says, and nothing beside: the part of JSON Schema that ours use, closed, so that a field that no schema
 //! names is a fault too.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value};
 
 /// Fails unless `value` is the `kind` of `docs/json.schema.json`.
@@ -9,7 +11,7 @@ use serde_json::{Map, Value};
 /// With what differs, and where.
 pub fn check(kind: &str, value: &Value) {
     let schema = outputs();
-    let found = faults(&schema, &schema["$defs"][kind], value, kind);
+    let found = faults(schema, &schema["$defs"][kind], value, kind);
     assert!(found.is_empty(), "docs/json.schema.json: {}\n{value}", found.join("; "));
 }
 
@@ -63,9 +65,13 @@ pub fn check_answer(method: &str, path: &str, status: u16, value: &Value) {
 ///
 /// # Panics
 /// If it cannot be read.
-pub fn outputs() -> Value {
-    let text = std::fs::read_to_string(crate::place::root().join("docs/json.schema.json")).expect("docs/json.schema.json");
-    serde_json::from_str(&text).expect("docs/json.schema.json is JSON")
+pub fn outputs() -> &'static Value {
+    // Every line that the tests see is held to it.
+    static OUTPUTS: LazyLock<Value> = LazyLock::new(|| {
+        let text = std::fs::read_to_string(crate::place::root().join("docs/json.schema.json")).expect("docs/json.schema.json");
+        serde_json::from_str(&text).expect("docs/json.schema.json is JSON")
+    });
+    &OUTPUTS
 }
 
 /// What of `value`, which is at `place`, is not as `schema` says, a part of the document `whole`.

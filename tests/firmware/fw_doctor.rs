@@ -45,6 +45,14 @@ fn bench(milliseconds: u64) -> String {
 }
 
 impl Setup {
+    /// Installs release 7.
+    fn install(&self) {
+        small::write(&self.at("r.esb"), 7, &["pi5"], 5000);
+        let root = self.0.path().to_str().unwrap();
+        let install = Command::new(binary("edge-seg-fw")).args(["install", &format!("{root}/r.esb"), "--root", root]).output().unwrap();
+        assert!(install.status.success(), "{}", String::from_utf8_lossy(&install.stderr));
+    }
+
     /// A Pi 5 on which all is well.
     fn healthy() -> Setup {
         let setup = Setup(tempfile::tempdir().unwrap());
@@ -207,10 +215,7 @@ fn a_board_with_a_networks_camera_needs_none_of_its_own() {
 fn what_the_next_start_refuses_is_bad_today() {
     for (file, mend) in [("config.toml", "reconfigure"), ("edge-seg", "rollback")] {
         let setup = Setup::healthy();
-        small::write(&setup.at("r.esb"), 7, &["pi5"], 5000);
-        let root = setup.0.path().to_str().unwrap();
-        let install = Command::new(binary("edge-seg-fw")).args(["install", &format!("{root}/r.esb"), "--root", root]).output().unwrap();
-        assert!(install.status.success(), "{}", String::from_utf8_lossy(&install.stderr));
+        setup.install();
         let path = setup.at("var/lib/edge-seg/slots/a").join(file);
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, format!("{text}\n# edited\n")).unwrap();
@@ -384,10 +389,7 @@ fn a_disk_that_became_read_only_is_told_first() {
 #[test]
 fn a_program_that_the_package_has_brought_since_is_told() {
     let setup = Setup::healthy();
-    small::write(&setup.at("r.esb"), 7, &["pi5"], 5000);
-    let root = setup.0.path().to_str().unwrap();
-    let install = Command::new(binary("edge-seg-fw")).args(["install", &format!("{root}/r.esb"), "--root", root]).output().unwrap();
-    assert!(install.status.success(), "{}", String::from_utf8_lossy(&install.stderr));
+    setup.install();
     let told = || setup.examine(NOW).into_iter().find(|finding| finding.check == "packaged program");
     assert_eq!(told(), None);
     std::thread::sleep(std::time::Duration::from_millis(20));
@@ -420,10 +422,7 @@ fn a_pointer_that_names_no_slot_is_found() {
 #[test]
 fn what_the_package_brings_and_no_release_reads_is_told() {
     let setup = Setup::healthy();
-    small::write(&setup.at("r.esb"), 7, &["pi5"], 5000);
-    let root = setup.0.path().to_str().unwrap();
-    let install = Command::new(binary("edge-seg-fw")).args(["install", &format!("{root}/r.esb"), "--root", root]).output().unwrap();
-    assert!(install.status.success(), "{}", String::from_utf8_lossy(&install.stderr));
+    setup.install();
     let told = || setup.examine(NOW).into_iter().find(|finding| finding.check == "packaged configuration");
     assert_eq!(told(), None);
     std::thread::sleep(std::time::Duration::from_millis(20));
@@ -466,10 +465,7 @@ fn a_clock_at_1970_and_a_32_bit_system_are_found() {
 #[test]
 fn the_running_slots_contents_are_checked() {
     let setup = Setup::healthy();
-    small::write(&setup.at("r.esb"), 7, &["pi5"], 5000);
-    let root = setup.0.path().to_str().unwrap();
-    let install = Command::new(binary("edge-seg-fw")).args(["install", &format!("{root}/r.esb"), "--root", root]).output().unwrap();
-    assert!(install.status.success(), "{}", String::from_utf8_lossy(&install.stderr));
+    setup.install();
     let findings = setup.examine(NOW);
     assert!(is_healthy(&findings), "{}", render(&findings));
     assert!(findings.iter().any(|finding| finding.check == "model" && finding.found.contains("tiny serial 7")));

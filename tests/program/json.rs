@@ -158,13 +158,13 @@ fn every_option_tells_what_the_schema_says() {
         assert!(!lines.is_empty(), "{arguments:?}");
         for line in lines {
             assert!(arguments[0] == "bench" || line["version"] == 1, "{line}");
-            collect(&whole, arguments[0], &whole["$defs"][arguments[0]], &line, &mut seen);
+            collect(whole, arguments[0], &whole["$defs"][arguments[0]], &line, &mut seen);
         }
     }
     for line in fs::read_to_string(at.join("events.jsonl")).unwrap().lines() {
         let line = serde_json::from_str(line).unwrap();
         schema::check("event", &line);
-        collect(&whole, "event", &whole["$defs"]["event"], &line, &mut seen);
+        collect(whole, "event", &whole["$defs"]["event"], &line, &mut seen);
     }
     // Of a board, and what takes a week to learn: other tests have them.
     let elsewhere = ["hidden.whole", "measured.usual", "machine.throttled", "machine.name", "machine.celsius"];
@@ -188,7 +188,7 @@ fn sensors(root: &Path) {
 #[test]
 fn the_schema_finds_what_it_does_not_say() {
     let whole = schema::outputs();
-    let faults = |value: &str| schema::faults(&whole, &whole["$defs"]["class"], &serde_json::from_str(value).unwrap(), "class");
+    let faults = |value: &str| schema::faults(whole, &whole["$defs"]["class"], &serde_json::from_str(value).unwrap(), "class");
     let class = r#"{"label":1,"name":"cat","score":0.5,"pixels":2,"share":0.1,"box":[0,0,2,1]}"#;
     assert!(faults(class).is_empty());
     for (right, wrong) in [

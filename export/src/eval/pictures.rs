@@ -228,16 +228,13 @@ fn mapped([r, g, b]: [u32; 3], known: &HashMap<u32, u32>) -> Option<u32> {
 fn by_palette(values: &mut [u32], palette: &[u8], known: &HashMap<u32, u32>) -> Result<(), [u32; 3]> {
     let colour = |index: u32| palette.chunks_exact(3).nth(index as usize).map(|c| [c[0], c[1], c[2]].map(u32::from));
     let used: BTreeSet<u32> = values.iter().copied().collect();
-    let Some(colours) = used.iter().map(|index| colour(*index)).collect::<Option<BTreeSet<_>>>() else { return Ok(()) };
-    let contradicts = |index: &u32| colour(*index).and_then(|colour| mapped(colour, known)).is_some_and(|value| value != *index);
-    let voids = |index: &u32| colour(*index).and_then(|colour| mapped(colour, known)) == Some(NOTHING);
-    if colours.len() < used.len() || !used.iter().any(|index| contradicts(index) && !voids(index)) {
+    let Some(colours) = used.into_iter().map(|index| Some((index, colour(index)?))).collect::<Option<Vec<_>>>() else { return Ok(()) };
+    let different: BTreeSet<_> = colours.iter().map(|(_, colour)| colour).collect();
+    let contradicts = |(index, colour): &(u32, _)| mapped(*colour, known).is_some_and(|value| value != *index && value != NOTHING);
+    if different.len() < colours.len() || !colours.iter().any(contradicts) {
         return Ok(());
     }
-    let meanings = used.iter().map(|index| {
-        let colour = colour(*index).unwrap_or_default();
-        mapped(colour, known).map(|value| (*index, value)).ok_or(colour)
-    });
+    let meanings = colours.into_iter().map(|(index, colour)| mapped(colour, known).map(|value| (index, value)).ok_or(colour));
     let meanings: HashMap<u32, u32> = meanings.collect::<Result<_, _>>()?;
     values.iter_mut().for_each(|value| *value = meanings[value]);
     Ok(())

@@ -136,7 +136,7 @@ pub fn pairs<'py>(given: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyLis
         return Ok(None);
     }
     let mapping = py.import(intern!(py, "collections.abc"))?.getattr(intern!(py, "Mapping"))?;
-    if given.is_instance(&mapping)? { list(&given.call_method0(intern!(py, "items"))?).map(Some) } else { Ok(None) }
+    if given.is_instance(&mapping)? { list(&call(&given.getattr(intern!(py, "items"))?, ())?).map(Some) } else { Ok(None) }
 }
 
 /// # Errors

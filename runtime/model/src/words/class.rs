@@ -5,7 +5,7 @@ use std::path::Path;
 use edge_seg_bundle::text::hidden;
 use unicode_normalization_alignments::char::is_combining_mark;
 
-use super::lists::{Listed, is_labelme_mark, read_listed, read_table, split_row, unquoted, without_bullets, without_comment};
+use super::lists::{Listed, content, is_labelme_mark, read_listed, read_table, split_row, unquoted, without_bullets};
 use crate::text::{read_text_within, shown_line, tidy_word};
 use crate::{Error, Result};
 
@@ -138,8 +138,7 @@ fn parse_class_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Opti
     if let Some(rows) = read_table(place, text)? {
         return Ok(rows.into_iter().map(|(number, row)| (format!("{place}:{number}"), class(row), None)).collect());
     }
-    let mut lines: Vec<(usize, &str)> =
-        (1..).zip(text.lines()).map(|(number, line)| (number, without_comment(line))).filter(|(_, line)| !line.is_empty()).collect();
+    let mut lines: Vec<(usize, &str)> = content(text).collect();
     without_bullets(&mut lines);
     check_is_list(place, text, &lines)?;
     let mut classes = Vec::with_capacity(lines.len());
@@ -202,9 +201,9 @@ fn check_is_list(place: &str, text: &str, lines: &[(usize, &str)]) -> Result<()>
     if lines.len() > 1 && (HEADERS.contains(&unquoted(header).to_lowercase().as_str()) || is_of_languages(&fields)) {
         return wrong(first, "a word; take the line away if it is a header, or write `NAME:` if it is a word", header);
     }
-    let begins_block = |pair: &[&str]| without_comment(pair[0]).ends_with(':') && pair[1].starts_with([' ', '\t']);
-    let raw: Vec<&str> = text.lines().filter(|line| !without_comment(line).is_empty()).collect();
-    let block = raw.windows(2).position(begins_block);
+    let written: Vec<&str> = text.lines().collect();
+    let is_indented = |number: usize| written[number - 1].starts_with([' ', '\t']);
+    let block = lines.windows(2).position(|pair| pair[0].1.ends_with(':') && is_indented(pair[1].0));
     let count = lines.iter().position(|(_, line)| line.strip_prefix("nc:").is_some_and(|count| count.trim().parse::<u32>().is_ok()));
     if let Some(at) = block.or(count) {
         return wrong(lines[at].0, "one class a line, or YAML with a key `names`, as Ultralytics' data.yaml has it", lines[at].1);

@@ -20,7 +20,7 @@ pub struct Listed {
 type Coloured = (String, [u8; 3]);
 
 /// Content lines with their numbers from 1, comments and empty lines left out.
-fn content(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(super) fn content(text: &str) -> impl Iterator<Item = (usize, &str)> {
     (1..).zip(text.lines()).map(|(n, line)| (n, without_comment(line))).filter(|(_, line)| !line.is_empty())
 }
 
