@@ -618,7 +618,7 @@ mod tests {
     }
 
     fn state(a: (Status, u64), b: (Status, u64), current: Option<Slot>) -> State {
-        let slot = |(status, serial)| SlotState { status, release: Some(release(serial)), failed_starts: 0, fell_short: None };
+        let slot = |(status, serial)| SlotState { status, release: Some(release(serial)), ..SlotState::empty() };
         State { a: slot(a), b: slot(b), current, ..State::new(Trial::default()) }
     }
 

@@ -1,7 +1,7 @@
 //! Slots survive power cuts, full and read-only disks, rot, and releases that never become healthy.
 
 use crate::disk::{FakeDisk, Fault, Rng};
-use edge_seg_fw::slots::machine::{Trial, Work};
+use edge_seg_fw::slots::machine::{Trial, Work, describe, name_of, running};
 use edge_seg_fw::slots::{Action, Disk, Event, Kind, Outcome, Parts, Release, Slot, Slots, Source, State, Status, release_of, step};
 use std::path::PathBuf;
 
@@ -329,6 +329,127 @@ fn rot_in_the_running_slot_brings_the_other_back() {
     assert_eq!(serial, Some(1));
     disk.rot(&PathBuf::from(ROOT).join("slots/a/bundle.esb"));
     assert_eq!(boot(disk).1, Some(0), "with both gone the packaged release runs");
+}
+
+#[test]
+fn a_slot_that_rots_while_the_other_runs_in_its_place_is_told_and_never_started() {
+    let program = PathBuf::from(ROOT).join("slots/b/edge-seg");
+    let mut disk = good(fallen());
+    disk.rot(&program);
+    let (disk, serial) = boot(disk);
+    assert_eq!(serial, Some(1));
+    let state = Slots::new(disk.clone(), ROOT).load().unwrap();
+    let told = describe(&state, Slot::B);
+    assert!(state.slot(Slot::B).changed && told.contains("mini serial 2, bad, for it has changed on the disk: "), "{told}");
+    let (disk, serial) = boot(good(disk));
+    assert_eq!(serial, Some(1));
+    // It is brought again as any other.
+    let (disk, outcome) = install(disk, 2);
+    assert_eq!(outcome.unwrap().refused, None);
+    let (disk, serial) = boot(disk);
+    let state = Slots::new(good(disk), ROOT).load().unwrap();
+    assert_eq!((serial, state.slot(Slot::B).changed), (Some(2), false));
+
+    // Nor where the disk refuses to count the start of the other one.
+    let mut disk = good(fallen());
+    disk.rot(&PathBuf::from(ROOT).join("slots/a/edge-seg"));
+    disk.fault = Some(Fault::ReadOnly);
+    assert_eq!(boot(disk).1, Some(2));
+}
+
+#[test]
+fn a_release_is_not_written_over_the_last_one_that_is_whole() {
+    let (disk, _) = install(board(), 2);
+    let mut disk = good(boot(disk).0);
+    // What runs has rotted, and only the next start would find it.
+    disk.rot(&PathBuf::from(ROOT).join("slots/b/config.toml"));
+    let before = disk.changes;
+    let (disk, outcome) = install(disk, 3);
+    let why = outcome.unwrap().refused.unwrap();
+    assert!(why.starts_with("slot a alone is whole (") && why.contains("slots/b/config.toml") && why.contains("restart"), "{why}");
+    let (disk, outcome) = drive(disk, Event::Prune, None);
+    assert!(outcome.unwrap().refused.is_some());
+    assert_eq!(disk.changes, before);
+    let (disk, serial) = boot(disk);
+    assert_eq!(serial, Some(1));
+    let (disk, outcome) = install(good(disk), 3);
+    assert_eq!(outcome.unwrap().refused, None);
+    assert_eq!(boot(disk).1, Some(3));
+    // With both gone there is nothing to lose.
+    let (disk, _) = install(board(), 2);
+    let mut disk = good(boot(disk).0);
+    for slot in ["a", "b"] {
+        disk.rot(&PathBuf::from(ROOT).join("slots").join(slot).join("config.toml"));
+    }
+    assert_eq!(install(disk, 3).1.unwrap().refused, None);
+}
+
+#[test]
+fn a_deployment_while_what_fails_is_tried_again_leaves_what_works_wherever_power_fails() {
+    let (two, _) = install(board(), 2);
+    let mut falling = good(boot(two).0);
+    for _ in 0..2 {
+        falling = boot(falling).0;
+    }
+    let (tried_again, serial) = boot(good(fallen()));
+    assert_eq!(serial, Some(2));
+    for disk in [falling, tried_again] {
+        let (done, outcome) = install(disk.clone(), 3);
+        assert_eq!(outcome.unwrap().refused, None);
+        assert_eq!((serial_in(&mut done.clone(), Slot::A), serial_in(&mut done.clone(), Slot::B)), (Some(1), Some(3)));
+        cut_everywhere(&disk, Event::Install { downgrade: false }, Some(3), 10, |found, place| {
+            assert_eq!(serial_in(&mut found.clone(), Slot::A), Some(1), "{place}");
+            let mut disk = found;
+            let mut ran = Vec::new();
+            for _ in 0..5 {
+                let serial;
+                (disk, serial) = boot(disk);
+                ran.push(serial.unwrap());
+            }
+            assert!(ran.contains(&1), "{place}: {ran:?} ran");
+        });
+    }
+}
+
+#[test]
+fn with_both_states_lost_while_fallen_back_what_stands_in_goes_on_and_nothing_is_written_over() {
+    let mut disk = good(fallen());
+    for name in ["state.json", "state.copy.json"] {
+        disk.remove(&PathBuf::from(ROOT).join(name)).unwrap();
+    }
+    // Nothing tells which one worked: neither is taken before one has proved itself.
+    let (disk, outcome) = install(disk, 3);
+    assert!(outcome.unwrap().refused.unwrap().contains("slot b is what it would fall back to"));
+    let (disk, serial) = boot(disk);
+    assert_eq!(serial, Some(1));
+    let mut disk = good(disk);
+    let state = Slots::new(disk.clone(), ROOT).load().unwrap();
+    assert_eq!(describe(&state, Slot::B), "mini serial 2, not proven, 3 starts left: runs where slot a fails");
+    // The operator may want it, and where the other one fails it has its trial.
+    assert_eq!(drive(disk.clone(), Event::Rollback, None).1.unwrap().reports, ["slot b runs at the next start"]);
+    for expected in [1, 1, 1, 2] {
+        let serial;
+        (disk, serial) = boot(disk);
+        assert_eq!(serial, Some(expected));
+    }
+    let state = Slots::new(good(disk), ROOT).load().unwrap();
+    assert_eq!((state.current, state.wanted(), &state.slot(Slot::B).status), (Some(Slot::B), Some(Slot::B), &Status::Good));
+}
+
+#[test]
+fn what_a_start_finds_is_kept_where_the_packaged_release_runs() {
+    // Power fails in each start of a first release, before the pointer names it.
+    let (mut disk, _) = install(FakeDisk::new(), 1);
+    disk.remove(&PathBuf::from(ROOT).join("current")).unwrap();
+    for _ in 0..3 {
+        disk = boot(disk).0;
+        disk.remove(&PathBuf::from(ROOT).join("current")).unwrap();
+    }
+    let (disk, serial) = boot(disk);
+    let state = Slots::new(disk, ROOT).load().unwrap();
+    assert_eq!(serial, Some(0));
+    assert!(matches!(state.slot(Slot::A).status, Status::Bad { .. }), "{state:?}");
+    assert_eq!(running(&state), "the packaged release");
 }
 
 #[test]
@@ -676,6 +797,258 @@ fn a_newer_tools_state_is_read_as_far_as_it_is_known_and_refused_by_its_version(
     assert!(outcome.is_none() && disk.changes == before, "it changes nothing that it does not know");
 }
 
+/// A board under random schedules, with what is known of it beside its disk.
+struct Model {
+    disk: FakeDisk,
+    rng: Rng,
+    /// Number of the next release.
+    next: u64,
+    /// Releases that fail from now on.
+    broken: Vec<u64>,
+    /// Whether the camera is away, so that nothing at all works.
+    outage: bool,
+    /// What the newest start runs, for as long as it does: its slot, its number, whether it has shown its frames.
+    runs: Option<(Option<Slot>, u64, bool)>,
+    /// The release that has shown its frames last.
+    shown: u64,
+    /// Releases that were good; those that the state has told so without being lost since.
+    proven: Vec<u64>,
+    remembered: Vec<u64>,
+    log: Vec<String>,
+}
+
+impl Model {
+    fn new(seed: u64) -> Model {
+        let (proven, remembered, broken, log) = (vec![], vec![], vec![], vec![]);
+        let mut rng = Rng(seed * 7919 + 1);
+        (0..4).for_each(|_| _ = rng.below(2));
+        Model { disk: FakeDisk::new(), rng, next: 1, broken, outage: false, runs: None, shown: 0, proven, remembered, log }
+    }
+
+    fn state(&self) -> State {
+        Slots::new(self.disk.clone(), ROOT).load().unwrap()
+    }
+
+    fn held(&self, slot: Slot) -> Option<u64> {
+        serial_in(&mut self.disk.clone(), slot)
+    }
+
+    fn works(&self, serial: u64) -> bool {
+        !self.outage && !self.broken.contains(&serial)
+    }
+
+    /// Slots that are whole, have been good, and that nobody went back from.
+    fn to_fall_back_on(&self) -> Vec<Slot> {
+        let state = self.state();
+        let is_one = |slot: &Slot| {
+            matches!(state.slot(*slot).status, Status::Good | Status::Pending { .. })
+                && self.held(*slot).is_some_and(|serial| self.remembered.contains(&serial))
+        };
+        [Slot::A, Slot::B].into_iter().filter(is_one).collect()
+    }
+
+    fn drive(&mut self, event: Event, brought: Option<u64>) -> Option<Outcome> {
+        let mut release = brought.map(fake);
+        let disk = std::mem::take(&mut self.disk);
+        let (disk, outcome) = drive(disk, event, release.as_mut().map(|release| release as &mut dyn Source));
+        self.disk = disk;
+        outcome
+    }
+
+    /// Loses power before some change that `event` makes, or not at all.
+    fn drive_and_cut(&mut self, event: Event, brought: Option<u64>) -> Option<Outcome> {
+        if self.rng.below(3) == 0 {
+            let changes = changes_of(&self.disk, &event, brought);
+            self.disk.cut_at = Some(self.disk.changes + self.rng.below(changes + 1));
+        }
+        let outcome = self.drive(event, brought);
+        self.disk.cut_at = None;
+        if !self.disk.is_dead() {
+            return outcome;
+        }
+        self.log.push("power is cut".into());
+        (self.disk, self.runs) = (self.disk.after_power_cut(&mut self.rng), None);
+        None
+    }
+
+    fn deploy(&mut self) {
+        let (before, runs) = (self.to_fall_back_on(), self.runs);
+        let serial = self.next;
+        self.next += 1;
+        let outcome = self.drive_and_cut(Event::Install { downgrade: false }, Some(serial));
+        self.log.push(format!("release {serial}: {:?}", outcome.map(|outcome| (outcome.refused, outcome.reports))));
+        // What has shown its frames last stays, whatever it stands in for.
+        let state = self.state();
+        let stays = [Slot::A, Slot::B].into_iter().any(|slot| state.may_run(slot) && self.held(slot) == Some(self.shown));
+        assert!(stays || before.is_empty() || !self.to_fall_back_on().is_empty(), "the last release that was good is gone");
+        let works = runs.and_then(|(slot, serial, shown)| slot.filter(|_| shown).map(|slot| (slot, serial)));
+        let written = works.filter(|(slot, serial)| before.contains(slot) && self.held(*slot) != Some(*serial));
+        assert!(written.is_none(), "{written:?} was written, and what runs from it works");
+    }
+
+    fn boot(&mut self) {
+        self.runs = None;
+        let Some(outcome) = self.drive_and_cut(Event::Boot, None) else { return };
+        let run = outcome.run.expect("something always runs");
+        let serial = match run {
+            Some(slot) => self.held(slot).expect("what is started is whole"),
+            None => 0,
+        };
+        self.log.push(format!("{run:?} runs with release {serial}: {:?}", outcome.reports));
+        let state = self.state();
+        assert_eq!(state.runs(), run, "the state says what runs");
+        let told = running(&state);
+        assert!(told.split(", in place of").next() == Some(name_of(run).as_str()), "{told}");
+        self.runs = Some((run, serial, false));
+        if self.works(serial) && self.rng.below(4) > 0 {
+            self.frames();
+        }
+    }
+
+    /// What runs shows its frames, for long or not.
+    fn frames(&mut self) {
+        let Some((run, serial, _)) = self.runs else { return };
+        let long = self.rng.below(2) == 0;
+        self.log.push(format!("release {serial} shows its frames{}", if long { " for long" } else { "" }));
+        let Some(slot) = run else {
+            if self.state().packaged.failed_starts > 0 {
+                self.drive(Event::PackagedWorks, None);
+                if long && self.drive(Event::PackagedSteady, None).unwrap().refused.is_none() {
+                    self.runs = None;
+                }
+            }
+            return;
+        };
+        let release = fake(serial).verify().unwrap();
+        self.runs = Some((run, serial, true));
+        self.drive_and_cut(Event::Healthy { slot, digest: release.digest(), frames: 50, ended: false }, None);
+        let state = self.state();
+        if state.slot(slot).release.as_ref() != Some(&release) {
+            return;
+        }
+        self.shown = serial;
+        if state.slot(slot).status == Status::Good {
+            self.proven.push(serial);
+            self.remembered.push(serial);
+        }
+        if self.runs.is_some() && long && state.steady_after().is_some() {
+            let gives_way = state.fallen_from().is_some();
+            self.drive_and_cut(Event::Steady { slot, digest: release.digest() }, None);
+            self.runs = self.runs.filter(|_| !gives_way);
+        }
+    }
+
+    fn rot(&mut self) {
+        let slot = [Slot::A, Slot::B][self.rng.below(2)];
+        let name = ["bundle.esb", "edge-seg", "config.toml"][self.rng.below(3)];
+        if self.held(slot).is_some() {
+            self.log.push(format!("{name} rots in slot {}", slot.name()));
+            self.disk.rot(&PathBuf::from(ROOT).join("slots").join(slot.name()).join(name));
+        }
+    }
+
+    /// One copy of the state, or both: what was good is then no longer known, nor where power was cut between the two copies.
+    fn tear(&mut self) {
+        let which = 1 + self.rng.below(3);
+        let paths = ["state.json", "state.copy.json"].map(|name| PathBuf::from(ROOT).join(name));
+        let copies = paths.each_ref().map(|path| self.disk.read(path).ok());
+        for (path, _) in
+            paths.iter().zip(&copies).enumerate().filter(|(i, (_, copy))| which >> i & 1 == 1 && copy.is_some()).map(|(_, both)| both)
+        {
+            self.log.push(format!("{} is torn", path.display()));
+            self.disk.write(path, &mut &b"{\"format\":"[..], Kind::Plain).unwrap();
+            self.disk.sync_file(path).unwrap();
+        }
+        if which == 3 || copies[0] != copies[1] {
+            self.remembered.clear();
+        }
+    }
+
+    fn turn(&mut self) {
+        match self.rng.below(20) {
+            0..=2 => {
+                self.deploy();
+                // Not always with a restart.
+                if self.rng.below(3) > 0 {
+                    self.boot();
+                }
+            }
+            3..=9 => self.boot(),
+            10..=11 => self.frames_where_it_works(),
+            12 => {
+                let serial = self.runs.map_or(self.next, |(_, serial, _)| serial);
+                if serial > 0 {
+                    self.log.push(format!("release {serial} is broken"));
+                    self.broken.push(serial);
+                }
+            }
+            13 => {
+                self.log.push("all that was broken is mended".into());
+                self.broken.clear();
+            }
+            14 => {
+                self.outage = !self.outage;
+                self.log.push(format!("the camera is away: {}", self.outage));
+            }
+            15 => {
+                let outcome = self.drive_and_cut(Event::Rollback, None);
+                self.log.push(format!("rollback: {:?}", outcome.map(|outcome| (outcome.refused, outcome.reports))));
+                self.boot();
+            }
+            16 => {
+                let before = self.to_fall_back_on();
+                let outcome = self.drive_and_cut(Event::Prune, None);
+                self.log.push(format!("prune: {:?}", outcome.map(|outcome| (outcome.refused, outcome.reports))));
+                let current = self.state().current;
+                assert!(current.is_none() || before.is_empty() || !self.to_fall_back_on().is_empty(), "all that was good is pruned");
+            }
+            17..=18 => self.rot(),
+            _ => self.tear(),
+        }
+    }
+
+    fn frames_where_it_works(&mut self) {
+        if self.runs.is_some_and(|(_, serial, _)| self.works(serial)) {
+            self.frames();
+        }
+    }
+
+    fn check(&self) {
+        let state = self.state();
+        for slot in [Slot::A, Slot::B] {
+            let held = self.held(slot);
+            match &state.slot(slot).status {
+                Status::Good => {
+                    let serial = state.slot(slot).release.as_ref().unwrap().serial;
+                    assert!(self.proven.contains(&serial), "release {serial} is good and never showed it");
+                }
+                Status::Bad { why } => {
+                    let named = state.slot(slot).release.as_ref().map(|release| release.serial);
+                    let ran = held.is_some_and(|serial| named == Some(serial) && self.remembered.contains(&serial));
+                    assert!(!ran, "release {held:?} is whole, was good, and is called bad: {why}");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn under_random_schedules_there_is_always_a_way_back_and_what_runs_is_told() {
+    for seed in 1..=200 {
+        let mut model = Model::new(seed);
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for _ in 0..60 {
+                model.turn();
+                model.check();
+            }
+        }));
+        let state = model.state();
+        let slots = [Slot::A, Slot::B].map(|slot| describe(&state, slot));
+        assert!(done.is_ok(), "seed {seed}:\n{}\n{} {slots:?}", model.log.join("\n"), running(&state));
+    }
+}
+
 /// Random events, answers and errors: the rules alone, without a disk.
 #[test]
 fn the_rules_never_touch_what_runs_and_never_trust_without_proof() {
@@ -708,7 +1081,15 @@ fn the_rules_never_touch_what_runs_and_never_trust_without_proof() {
                 Event::Healthy { slot, frames, ended, .. } if *frames >= 10 || (*ended && *frames > 0) => Some(*slot),
                 _ => None,
             };
+            let boots = event == Event::Boot;
             let (next, actions) = step(state, event);
+            if boots {
+                let runs = match next.work {
+                    Work::Probing(slot) => Some(slot),
+                    _ => None,
+                };
+                assert_eq!(before.next_start(), runs, "what is foretold is what starts: {before:?}");
+            }
             for action in &actions {
                 if let Action::Write(slot) | Action::Erase(slot) = action {
                     assert_ne!(next.current, Some(*slot), "{before:?} -> {actions:?}");

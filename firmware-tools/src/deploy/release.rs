@@ -260,7 +260,8 @@ pub(crate) fn is_pending(slot: &Value) -> bool {
 /// Why nothing at all can be brought: what is on trial has the other slot to go back to.
 pub(crate) fn trial_of_another(status: &Value) -> Option<String> {
     let current = status["current"].as_str()?;
-    (is_pending(&status[current]) && status[beside(current)]["status"] == "good").then(|| {
+    let other = &status[beside(current)];
+    (is_pending(&status[current]) && (other["status"] == "good" || is_pending(other))).then(|| {
         format!("slot {current} is on trial with serial {}: mark-good or --rollback comes first", status[current]["release"]["serial"])
     })
 }

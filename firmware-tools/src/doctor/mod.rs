@@ -179,15 +179,15 @@ fn releases(paths: &Paths, board: &Board) -> Vec<Finding> {
         (_, Err(error)) => bad("configuration", format!("{error:#}"), REINSTALL),
     });
     let Some(slot) = state.current else {
-        found.extend(match state.unpointed() {
-            None if !paths.packaged.exists() => None,
-            None => Some(ok("model", "the packaged release runs")),
-            Some(slot) => Some(bad(
+        found.extend(match state.is_unpointed() {
+            false if !paths.packaged.exists() => None,
+            false => Some(ok("model", "the packaged release runs")),
+            true => Some(bad(
                 "model",
                 format!(
-                    "{}: expected a link to a slot, found none: the next start runs slot {}",
+                    "{}: expected a link to a slot, found none: the next start runs {}",
                     paths.state.join("current").display(),
-                    slot.name()
+                    machine::name_of(state.next_start())
                 ),
                 "sudo systemctl restart edge-seg.service",
             )),
@@ -241,14 +241,22 @@ fn again(state: &State) -> String {
     format!("journalctl -u edge-seg.service -n 50   # why; to try it again: {how}")
 }
 
-/// What keeps a slot that does not run from being gone back to.
+/// What keeps a slot that does not run from being gone back to, or from being tried again.
 fn way_back(slots: &mut Slots<RealDisk>, state: &State, slot: Slot) -> Option<Finding> {
+    const ANEW: &str = "deploy it once more; then, of the card: sudo dmesg | tail -n 30";
     let name = slot.name();
     let told = |found: String| Some(note("other slot", found, "sudo edge-seg-fw prune"));
+    let changed = |why: &str| {
+        let what =
+            state.slot(slot).release.as_ref().map_or_else(String::new, |release| format!("{} serial {}", release.name, release.serial));
+        Some(bad("other slot", format!("slot {name} held {what}, has changed on the disk, and is not started: {why}"), ANEW))
+    };
     match &state.slot(slot).status {
         machine::Status::Empty => None,
+        machine::Status::Bad { why } if state.slot(slot).changed => changed(why),
         machine::Status::Bad { why } => told(format!("slot {name} is bad: {why}")),
         _ => match slots.check(state, slot) {
+            Err(why) if state.wanted() == Some(slot) => changed(&why),
             Err(why) => told(format!("slot {name} cannot be gone back to: {why}")),
             Ok(_) => None,
         },

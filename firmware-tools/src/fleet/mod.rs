@@ -369,7 +369,7 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// What tells the bundle and the program that a board runs from others of the same number, by which alone they are shown otherwise.
 fn digest(status: &Value) -> Option<String> {
-    let files = status[status["current"].as_str()?]["release"]["files"].as_array()?;
+    let files = status[slot_that_runs(status)?]["release"]["files"].as_array()?;
     let mut hash = Sha256::new();
     for name in [BUNDLE, PROGRAM] {
         hash.update(files.iter().find(|file| file["name"] == name)?["sha256"].as_str()?);
@@ -380,9 +380,19 @@ fn digest(status: &Value) -> Option<String> {
 /// How many of its digits are shown.
 const DIGEST_SHOWN: usize = 8;
 
+/// The slot that a board's status says that it runs; none is the packaged release, installed or in place of what keeps failing.
+fn slot_that_runs(status: &Value) -> Option<&str> {
+    status["current"].as_str().filter(|_| status["packaged_stands_in"] != true)
+}
+
 /// What a board's status says that it runs, in a few words.
 fn runs(status: &Value) -> String {
-    status["current"].as_str().map_or_else(|| "packaged".into(), |slot| release_in(status, slot))
+    slot_that_runs(status).map_or_else(|| "packaged".into(), |slot| release_in(status, slot))
+}
+
+/// The slot whose release has changed on a board's disk.
+fn changed_slot(status: &Value) -> Option<&'static str> {
+    ["a", "b"].into_iter().find(|slot| status[slot]["changed"] == true)
 }
 
 fn release_in(status: &Value, slot: &str) -> String {
@@ -397,14 +407,17 @@ pub fn render_status(answers: &[Answer]) -> String {
         let [board, runs, state, program, last] = match &answer.answer {
             Err(error) => ["-".into(), "?".into(), "-".into(), "-".into(), format!("{error:#}")],
             Ok(status) => {
-                let slot = status["current"].as_str();
+                let slot = slot_that_runs(status);
                 let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+                let stood_for = status["current"].as_str().filter(|_| slot.is_none());
                 let state = match slot.map(|slot| &status[slot]["status"]) {
-                    None => "-".into(),
-                    Some(_) if status["packaged_stands_in"] == true => "fails, packaged runs".into(),
-                    Some(_) if let Some(from) = status["fell_back"]["from"].as_str() => {
+                    _ if let Some(from) = status["fell_back"]["from"].as_str().or(stood_for) => {
                         format!("fell back from slot {from}, {}", release_in(status, from))
                     }
+                    _ if let Some(changed) = changed_slot(status) => {
+                        format!("slot {changed} changed on disk, {}", release_in(status, changed))
+                    }
+                    None => "-".into(),
                     Some(Value::String(state)) => state.clone(),
                     Some(state) if state.get("pending").is_some() => "on trial".into(),
                     Some(state) if state.get("aside").is_some() => "set aside".into(),
@@ -509,6 +522,28 @@ mod tests {
         let status = json!({ "current": "a", "a": slot(4), "b": slot(5), "fell_back": { "from": "b" } });
         let shown = render_status(&[Answer { host: &host, answer: Ok(status) }]);
         assert!(shown.contains("tiny 4") && shown.contains("fell back from slot b, tiny 5"), "{shown}");
+    }
+
+    #[test]
+    fn what_a_board_runs_is_never_told_as_what_it_should_run() {
+        let host = Host { name: "cam".into(), ssh: "cam".into(), groups: Vec::new(), config: None };
+        let slot = |serial: u64| json!({ "status": "good", "release": { "name": "tiny", "serial": serial, "files": [] } });
+        let versions = json!({ "packaged": "0.1.0", "a": "0.2.0", "b": "0.3.0" });
+        let shown = |status: &Value| {
+            let text = render_status(&[Answer { host: &host, answer: Ok(status.clone()) }]);
+            let row = text.lines().last().unwrap_or_default().to_owned();
+            row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let mut status = json!({ "current": "a", "a": slot(4), "b": slot(5), "packaged_stands_in": true, "versions": versions });
+        assert_eq!(shown(&status)[2..5], ["packaged", "fell back from slot a, tiny 4", "0.1.0"]);
+        assert_eq!(digest(&status), None);
+        status["fell_back"] = json!({ "from": "b" });
+        assert_eq!(shown(&status)[2..5], ["packaged", "fell back from slot b, tiny 5", "0.1.0"]);
+        // What was deployed last has rotted, and the other one runs for good.
+        status = json!({ "current": "a", "a": slot(4), "b": slot(5), "packaged_stands_in": false, "versions": versions });
+        assert_eq!(shown(&status)[2..5], ["tiny 4", "good", "0.2.0"]);
+        (status["b"]["status"], status["b"]["changed"]) = (json!({ "bad": { "why": "other bytes" } }), json!(true));
+        assert_eq!(shown(&status)[2..5], ["tiny 4", "slot b changed on disk, tiny 5", "0.2.0"]);
     }
 
     #[test]

@@ -384,6 +384,7 @@ impl<D: Disk> Slots<D> {
                 let is_there = |file: &&FileMark| source.ready(&file.name).is_some_and(|ready| self.is_whole(&ready, file));
                 let there: Vec<FileMark> = files.iter().filter(is_there).cloned().collect();
                 self.check_room(&outcome.state, &there)?;
+                self.check_kept(&outcome.state)?;
                 let program = incoming.and_then(|release| release.files.iter().find(|file| file.name == machine::PROGRAM));
                 let held = program.and_then(|program| self.held_whole(program, &outcome.state));
                 source.check_board(held.as_deref())?;
@@ -431,6 +432,21 @@ impl<D: Disk> Slots<D> {
         self.room(state, there, 0)
     }
 
+    /// What stays beside a new release must be whole, or the slot that is about to be written holds all that is left.
+    fn check_kept(&mut self, state: &State) -> Result<(), String> {
+        let (target, kept) = (state.target(), state.target().other());
+        let releases = [target, kept].map(|slot| state.slot(slot).release.clone().filter(|_| state.may_run(slot)));
+        let [Some(old), Some(stays)] = releases else { return Ok(()) };
+        match self.read_back(kept, &stays) {
+            Err(why) if self.read_back(target, &old).is_ok() => Err(format!(
+                "slot {} alone is whole ({why}): first let it run, then bring the release once more: \
+                 sudo systemctl restart edge-seg.service",
+                target.name()
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether there is room for what is brought, and for so many bytes `beside` it, but for what is `there` already and needs a second name
     /// alone.
     fn room(&mut self, state: &State, there: &[FileMark], beside: u64) -> Result<(), String> {
@@ -441,7 +457,9 @@ impl<D: Disk> Slots<D> {
         // A file that the other slot has as well stays when this one goes.
         let kept = state.slot(state.target().other()).release.as_ref().map_or(&[][..], |release| &release.files);
         let old = state.slot(state.target()).release.as_ref().map_or(&[][..], |release| &release.files);
-        let freed: u64 = old.iter().filter(|file| !kept.contains(file)).map(|file| file.bytes).sum();
+        // What still runs keeps its room.
+        let goes = |file: &&FileMark| !kept.contains(file) && state.runs() != Some(state.target());
+        let freed: u64 = old.iter().filter(goes).map(|file| file.bytes).sum();
         match free.saturating_add(freed) >= needed {
             true => Ok(()),
             false => {

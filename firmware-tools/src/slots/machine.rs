@@ -123,6 +123,9 @@ pub struct SlotState {
     /// What its trial asks and the newest start that was stopped for it did not do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fell_short: Option<String>,
+    /// Whether it is bad because its files were found to be no longer what was installed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub changed: bool,
 }
 
 fn is_zero(count: &u32) -> bool {
@@ -178,7 +181,7 @@ impl Packaged {
 impl SlotState {
     /// A slot that was never written.
     pub fn empty() -> SlotState {
-        SlotState { status: Status::Empty, release: None, failed_starts: 0, fell_short: None }
+        SlotState { status: Status::Empty, release: None, failed_starts: 0, fell_short: None, changed: false }
     }
 }
 
@@ -247,6 +250,13 @@ pub enum Work {
     Probing(Slot),
     /// A start: try and pointer are being recorded.
     Starting(Slot),
+    /// A start that cannot be recorded: another slot's contents are read.
+    Resorting {
+        /// The slot that is read.
+        to: Slot,
+        /// The one that was chosen, and is whole.
+        from: Slot,
+    },
     /// The mark of a slot that proved itself.
     Confirming,
     /// The pointer, back to the other slot or to the packaged release.
@@ -319,7 +329,7 @@ impl State {
 
     fn set(&mut self, slot: Slot, status: Status) {
         let state = self.slot_mut(slot);
-        (state.status, state.failed_starts, state.fell_short) = (status, 0, None);
+        (state.status, state.failed_starts, state.fell_short, state.changed) = (status, 0, None, false);
     }
 
     fn fill(&mut self, slot: Slot, release: Option<Release>) {
@@ -372,12 +382,21 @@ impl State {
         self.slot(slot).failed_starts >= self.trial.starts.max(1)
     }
 
-    /// The slot that the next start runs though no pointer names it; none where the packaged release is what the operator wants.
-    pub fn unpointed(&self) -> Option<Slot> {
-        match self.current {
-            Some(_) => None,
-            None => choices(self).first().copied().flatten(),
-        }
+    /// What the next start tries first; `None` is the packaged release.
+    pub fn next_start(&self) -> Option<Slot> {
+        let mut next = self.clone();
+        settle(&mut next, &mut Vec::new());
+        pick(&next, &choices(&next))
+    }
+
+    /// Whether the pointer is gone: it names no slot, and one holds what nobody went back from.
+    pub fn is_unpointed(&self) -> bool {
+        self.current.is_none() && [Slot::A, Slot::B].into_iter().any(|slot| self.good(slot) || self.pending(slot))
+    }
+
+    /// What runs, as far as the slots know; `None` is the packaged release.
+    pub fn runs(&self) -> Option<Slot> {
+        self.current.filter(|_| !self.packaged.stands_in)
     }
 
     /// Why a file that is not brought cannot be taken from what runs: it is not what is wanted.
@@ -436,13 +455,43 @@ impl State {
         matches!(self.slot(slot).status, Status::Aside { .. })
     }
 
-    /// Where a new release goes: never the slot that runs.
-    pub fn target(&self) -> Slot {
-        match self.current {
-            Some(slot) => slot.other(),
-            None if self.good(Slot::A) => Slot::B,
-            None => Slot::A,
+    /// Starts in a row in which a slot showed too few frames, without the one that may still show them.
+    fn ended_starts(&self, slot: Slot) -> u32 {
+        self.slot(slot).failed_starts.saturating_sub((self.runs() == Some(slot)).into())
+    }
+
+    /// Whether a slot has failed since it last worked. One that is tried again where the other one works has yet to show that it no longer
+    /// does.
+    fn is_failing(&self, slot: Slot) -> bool {
+        let tried_again = self.fallen.is_some_and(|fallen| fallen.slot == slot) && self.slot(slot).failed_starts > 0;
+        tried_again || self.ended_starts(slot) > 0
+    }
+
+    /// How much would be lost with a slot.
+    fn worth(&self, slot: Slot) -> u32 {
+        let fallen_to = self.fallen.is_some_and(|fallen| fallen.slot == slot.other());
+        match self.slot(slot).status {
+            Status::Good if !self.is_failing(slot) => 4,
+            // It has worked in place of what is wanted.
+            Status::Aside { .. } if fallen_to && !self.is_failing(slot) => 3,
+            Status::Good | Status::Pending { .. } => 2,
+            Status::Aside { .. } => 1,
+            Status::Bad { .. } | Status::Empty => 0,
         }
+    }
+
+    /// Whether a slot may be started at all.
+    pub fn may_run(&self, slot: Slot) -> bool {
+        self.worth(slot) > 0
+    }
+
+    /// Where a new release goes: never the slot that works.
+    pub fn target(&self) -> Slot {
+        if let Work::Writing(slot) = self.work {
+            return slot;
+        }
+        let kept = self.wanted().or_else(|| self.next_start()).unwrap_or(Slot::B);
+        if self.worth(kept.other()) > self.worth(kept) { kept } else { kept.other() }
     }
 }
 
@@ -562,7 +611,8 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 );
                 return (state, vec![Action::Refuse(why)]);
             }
-            if let Some(slot) = state.current.filter(|slot| state.pending(*slot) && state.good(slot.other())) {
+            let falls_back = |slot: Slot| state.good(slot) || state.pending(slot);
+            if let Some(slot) = state.current.filter(|slot| state.pending(*slot) && falls_back(slot.other())) {
                 let why = format!(
                     "slot {} is on trial, and slot {} is what it would fall back to: mark-good or rollback comes first",
                     slot.name(),
@@ -576,11 +626,18 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
         }
         (Work::Checking, Event::Done) => {
             let target = state.target();
+            let mut actions = vec![Action::Save];
+            // What only fails gives way to what works before its slot is written.
+            if state.current == Some(target) {
+                state.current = Some(target.other()).filter(|kept| state.may_run(*kept));
+                actions.push(Action::Point(state.current));
+            }
             state.fallen = None;
             state.bad(target, "its installation was interrupted");
             state.fill(target, state.incoming.clone());
             state.work = Work::Writing(target);
-            (state, vec![Action::Save, Action::Erase(target), Action::Write(target), Action::Sync(target), Action::ReadBack(target)])
+            actions.extend([Action::Erase(target), Action::Write(target), Action::Sync(target), Action::ReadBack(target)]);
+            (state, actions)
         }
         (Work::Writing(target), Event::Done) => {
             state.set(target, Status::Pending { tries_left: state.trial.starts });
@@ -620,6 +677,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
         (Work::Probing(slot), Event::Failed { why }) => {
             let report = Action::Report(format!("slot {}: {why}", slot.name()));
             state.bad(slot, why);
+            state.slot_mut(slot).changed = true;
             choose(state, vec![report])
         }
         (Work::Starting(slot), Event::Done) => {
@@ -633,8 +691,19 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 None if state.pending(slot) && state.good(slot.other()) => slot.other(),
                 None => slot,
             };
-            let report = format!("the start of slot {} cannot be recorded ({why}); slot {} runs", slot.name(), run.name());
-            (state, vec![Action::Report(report), Action::Run(Some(run))])
+            let report = Action::Report(format!("the start of slot {} cannot be recorded ({why}); slot {} runs", slot.name(), run.name()));
+            match run == slot {
+                true => (state, vec![report, Action::Run(Some(run))]),
+                false => {
+                    state.work = Work::Resorting { to: run, from: slot };
+                    (state, vec![report, Action::ReadBack(run)])
+                }
+            }
+        }
+        (Work::Resorting { to, .. }, Event::Done) => (state, vec![Action::Run(Some(to))]),
+        (Work::Resorting { to, from }, Event::Failed { why }) => {
+            let report = Action::Report(format!("slot {}: {why}; slot {} runs all the same", to.name(), from.name()));
+            (state, vec![report, Action::Run(Some(from))])
         }
         (Work::Idle, Event::Healthy { slot, digest, frames, ended }) => {
             if state.slot(slot).release.as_ref().map(Release::digest) != Some(digest) {
@@ -785,13 +854,16 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 let unused: Vec<Slot> = [Slot::A, Slot::B].into_iter().filter(|slot| !needed(*slot)).collect();
                 let names: Vec<_> =
                     unused.iter().filter(|slot| state.slot(**slot).status != Status::Empty).map(|slot| slot.name()).collect();
+                // Where what stays has changed on the disk, what would go is what is left to run.
+                let goes = unused.iter().find(|slot| state.may_run(**slot) && state.may_run(slot.other())).copied();
+                let read_first = goes.map(|slot| Action::ReadBack(slot.other()));
                 for slot in &unused {
                     state.set(*slot, Status::Empty);
                     state.fill(*slot, None);
                 }
                 state.work = Work::Freeing;
                 // On a full disk there is no room for the mark before the files are gone; a start reads back what is marked good.
-                let mut actions: Vec<_> = unused.iter().map(|slot| Action::Erase(*slot)).collect();
+                let mut actions: Vec<_> = read_first.into_iter().chain(unused.iter().map(|slot| Action::Erase(*slot))).collect();
                 actions.push(Action::Save);
                 actions.push(Action::Report(format!("freed: {}", if names.is_empty() { "nothing".into() } else { names.join(", ") })));
                 if let Some(wanted) = state.fallen_from() {
@@ -843,12 +915,17 @@ fn choices(state: &State) -> Vec<Option<Slot>> {
     match state.current.is_none() && good.is_empty() {
         // The operator went back to the packaged release.
         true => [vec![None], aside].concat(),
-        false => [good, aside, vec![None]].concat(),
+        false => [good, pending.map(Some).into_iter().collect(), aside, vec![None]].concat(),
     }
 }
 
-/// Picks what to start: of [`choices`] the first of those that have failed least.
-fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
+/// Of [`choices`] the first of those that have failed least.
+fn pick(state: &State, choices: &[Option<Slot>]) -> Option<Slot> {
+    choices.iter().copied().min_by_key(|choice| state.rounds_failed(*choice, choices)).flatten()
+}
+
+/// Ends trials without starts left, and gives what is wanted its turn.
+fn settle(state: &mut State, actions: &mut Vec<Action>) {
     for slot in [Slot::A, Slot::B] {
         if state.slot(slot).status == (Status::Pending { tries_left: 0 }) {
             let starts = state.trial.starts;
@@ -871,8 +948,13 @@ fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
         state.slot_mut(wanted).failed_starts = state.trial.starts.saturating_sub(1);
         actions.push(Action::Report(format!("slot {} is tried again", wanted.name())));
     }
+}
+
+fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
+    settle(&mut state, &mut actions);
+    let is_news = !actions.is_empty();
     let choices = choices(&state);
-    let pick = choices.iter().copied().min_by_key(|choice| state.rounds_failed(*choice, &choices)).flatten();
+    let pick = pick(&state, &choices);
     let told = pick.is_none() && state.packaged.stands_in;
     if let Some(current) = state.current.filter(|current| !told && pick != Some(*current)) {
         let (name, next) = (current.name(), name_of(pick));
@@ -901,7 +983,7 @@ fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
             state.packaged = Packaged { stands_in: state.current.is_some(), failed_starts };
         }
     }
-    if before != (state.packaged, state.current) {
+    if is_news || before != (state.packaged, state.current) {
         actions.push(Action::Save);
     }
     if before.1 != state.current {
@@ -913,7 +995,10 @@ fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
 fn start(mut state: State, slot: Slot) -> (State, Vec<Action>) {
     let mut actions = Vec::new();
     state.fallen = state.fallen.filter(|fallen| state.good(fallen.slot));
-    if let Some(current) = state.current.filter(|current| *current != slot && state.fallen.is_none() && state.good(*current)) {
+    if state.pending(slot) {
+        // Proven, it is what is wanted.
+        state.fallen = None;
+    } else if let Some(current) = state.current.filter(|current| *current != slot && state.fallen.is_none() && state.good(*current)) {
         state.fallen = Some(Fallen { slot: current, retries: 0, due: true });
     }
     match &mut state.slot_mut(slot).status {
@@ -943,23 +1028,29 @@ pub fn running(state: &State) -> String {
         (Some(slot), true) => (Some(state.fallen_from().unwrap_or(slot)), name_of(None)),
         _ => (state.fallen_from(), name_of(state.current)),
     };
-    match (wanted, state.unpointed()) {
-        (Some(slot), _) => format!("{instead}, in place of slot {}, which kept failing", slot.name()),
-        (None, Some(slot)) => format!("cannot tell: the pointer names no slot; the next start runs slot {}", slot.name()),
-        (None, None) => instead,
+    match wanted {
+        Some(slot) => format!("{instead}, in place of slot {}, which kept failing", slot.name()),
+        None if state.is_unpointed() => {
+            format!("cannot tell: the pointer names no slot; the next start runs {}", name_of(state.next_start()))
+        }
+        None => instead,
     }
 }
 
 /// A slot in a few words.
 pub fn describe(state: &State, slot: Slot) -> String {
     // The start of what runs is counted before it has shown anything.
-    let under_way = state.current == Some(slot) && !state.packaged.stands_in;
+    let failed = state.ended_starts(slot);
+    let beside = state.current.filter(|current| *current != slot);
     let slot = state.slot(slot);
-    let failed = slot.failed_starts.saturating_sub(under_way.into());
     let what = slot.release.as_ref().map_or_else(String::new, |release| format!("{} serial {}, ", release.name, release.serial));
     match &slot.status {
         Status::Empty => "empty".into(),
+        Status::Bad { why } if slot.changed => format!("{what}bad, for it has changed on the disk: {why}"),
         Status::Bad { why } => format!("{what}bad: {why}"),
+        Status::Pending { tries_left } if let Some(beside) = beside => {
+            format!("{what}not proven, {tries_left} starts left: runs where slot {} fails", beside.name())
+        }
         Status::Pending { tries_left } => format!("{what}on trial, {tries_left} starts left"),
         Status::Good if failed > 0 => {
             format!("{what}good, {failed} start{} in a row without enough frames", if failed == 1 { "" } else { "s" })
@@ -1408,6 +1499,45 @@ mod tests {
         board.boots(4);
         board.healthy();
         assert_eq!((board.state().fallen_from(), board.state().not_to_be_kept(|_| false)), (Some(Slot::B), None));
+    }
+
+    #[test]
+    fn a_deployment_while_what_fails_is_tried_leaves_the_slot_that_works() {
+        // As it falls, and when it is tried again.
+        let falls = |starts| {
+            let mut board = Board::new().proven(1).proven(2);
+            assert_eq!(board.boots(starts), vec![2; starts]);
+            board
+        };
+        let again = || {
+            let mut board = falls(3);
+            assert_eq!(board.boot(), 1);
+            board.healthy();
+            assert_eq!((board.state().target(), board.boot()), (Slot::B, 2));
+            board
+        };
+        for mut board in [falls(2), falls(3), again()] {
+            board.install(3);
+            assert_eq!((board.status(1), board.slot_of(2)), (Status::Good, None), "{:?}", board.state());
+            assert_eq!(board.boots(4), [3, 3, 3, 1]);
+        }
+        // What has shown its frames, and what has merely been started, is what works.
+        assert_eq!(falls(1).state().target(), Slot::A);
+        let mut board = again();
+        board.healthy();
+        assert_eq!(board.state().target(), Slot::A);
+        // Where neither has worked since, what is wanted stays.
+        let mut board = falls(3);
+        assert_eq!((board.boots(2), board.state().target()), (vec![1, 2], Slot::A));
+        board.until_packaged();
+        assert_eq!((board.state().fallen_from(), board.state().target()), (Some(Slot::B), Slot::A));
+        // What the operator left, and works in place of what is wanted, is what works.
+        let mut board = Board::new().proven(1).proven(2);
+        board.drive(Event::Rollback, None).unwrap();
+        assert_eq!(board.boots(2), [1, 1]);
+        assert_eq!(board.state().target(), Slot::B, "it is only a last choice");
+        assert_eq!(board.until_healthy(&[2]), [1, 2]);
+        assert_eq!((board.boot(), board.state().target()), (1, Slot::A));
     }
 
     #[test]
