@@ -319,6 +319,20 @@ fn a_release_that_runs_in_place_of_another_and_a_state_that_is_torn_are_found() 
     let json: serde_json::Value = serde_json::from_slice(&run(&["status", "--json"]).stdout).unwrap();
     assert_eq!(json["fell_back"]["from"], "b");
 
+    // It rots before it is tried again: found at once, and at the try told and not started.
+    let program = setup.at("var/lib/edge-seg/slots/b/bundle.esb");
+    let mut bytes = fs::read(&program).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&program, &bytes).unwrap();
+    let other = || setup.bad().into_iter().find(|(check, ..)| *check == "other slot").map(|(_, found, _)| found);
+    let changed = |found: Option<String>| found.is_some_and(|found| found.contains("tiny serial 2, has changed on the disk"));
+    assert!(changed(other()));
+    run(&["guard"]);
+    run(&["guard"]);
+    let status = String::from_utf8(run(&["status"]).stdout).unwrap();
+    assert!(status.starts_with("runs    slot a\n") && status.contains("tiny serial 2, bad, for it has changed on the disk"), "{status}");
+    assert!(changed(other()));
+
     let state = |setup: &Setup| setup.examine(NOW).into_iter().find(|finding| finding.check == "state");
     assert_eq!(state(&setup), None);
     setup.put("var/lib/edge-seg/state.json", "{\"for");
