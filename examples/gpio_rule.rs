@@ -32,9 +32,7 @@ fn main() -> Result<()> {
     let session = Session::built_in()?;
     let words = session.words(&word)?;
     let mut source = open_source(&uri, &SourceOptions::default().with_pace(Pace::Live))?;
-    let second = Duration::from_secs(1);
-    let timing =
-        Timing { hold: Duration::try_from_secs_f64(hold)?, release: second, cool_down: Duration::ZERO, gap: 10 * second, confirm: None };
+    let timing = Timing::default().with_hold(Duration::try_from_secs_f64(hold)?);
     let (mut rule, mut frame) = (Machine::default(), Frame::still(Default::default()));
     while source.read(&mut frame)? {
         let covered = 100.0 * session.find(&frame, &words)?.classes()[0].share();

@@ -20,7 +20,7 @@ fn main() -> Result<()> {
     let mut legend = Vec::new();
     for class in found.classes() {
         println!("{}: {:.2}", class.name(), class.score());
-        legend.push(LegendEntry { label: class.label().into(), name: class.name().into(), score: class.score() });
+        legend.push(LegendEntry::new(class.label().into(), class.name(), class.score()));
     }
     draw_overlay(&frame.pixels, &found.labels, &legend, OverlayOptions::default()).save("overlay.png")?;
     Ok(())

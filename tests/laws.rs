@@ -231,3 +231,105 @@ fn every_promise_names_tests_that_are_there() {
     }
     assert_none(&found, "each promise of docs/SECURITY.md names a test");
 }
+
+/// Types of the library's face that are written and matched field by field, and why nothing can be added to them.
+const WHOLE: [(&str, &str); 10] = [
+    ("Colour", "red, green and blue"),
+    ("Departure", "more, less or either"),
+    ("Fit", "the bundle format's: a reader that does not know one cannot prepare a picture"),
+    ("Interpolation", "the bundle format's, as Fit"),
+    ("JsonLines", "one writer, which it is made of"),
+    ("JsonVersion", "the version alone"),
+    ("LabelMap", "two sides and the labels between them"),
+    ("LocalTime", "a day and a second of it"),
+    ("Range", "limited or full, as video has them"),
+    ("Way", "the two sides of a line, or either"),
+];
+
+/// What the library's face shows: crate, module, and the name there.
+fn shown_by_the_library() -> Vec<(String, String, String)> {
+    let face = fs::read_to_string(root().join("runtime/src/lib.rs")).unwrap();
+    let code: String = face.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join(" ");
+    let mut shown = Vec::new();
+    for used in code.split("pub use ").skip(1).filter_map(|rest| rest.split(';').next()) {
+        let (path, names) = used.rsplit_once("::{").map_or_else(|| used.rsplit_once("::").unwrap(), |(path, names)| (path, names));
+        let (home, module) = path.split_once("::").unwrap_or((path, ""));
+        let names = names.trim_end_matches([' ', '}']).split(',').filter_map(|name| name.split_whitespace().next());
+        shown.extend(names.map(|name| (home.to_owned(), module.replace("::", "/"), name.to_owned())));
+    }
+    shown
+}
+
+/// How the type of this name is written: its attributes, and what follows `struct` or `enum`; none if it is no struct and no enum.
+fn definitions<'a>(text: &'a str, name: &str) -> Vec<(Vec<&'a str>, &'a str)> {
+    let mut found = Vec::new();
+    for kind in ["struct", "enum"] {
+        let head = format!("\npub {kind} {name}");
+        for (at, _) in text.match_indices(&head) {
+            let rest = &text[at + head.len()..];
+            if !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_') {
+                let attributes = text[..at].lines().rev().take_while(|line| line.starts_with("#[") || line.starts_with("///")).collect();
+                found.push((attributes, &text[at + "\npub ".len()..]));
+            }
+        }
+    }
+    found
+}
+
+/// Whether others can write and match it field by field: an enum, or a struct without a field of its own.
+fn is_open(definition: &str) -> bool {
+    let end = definition.find("\n}").unwrap_or(definition.len());
+    let first = definition.lines().next().unwrap_or_default();
+    if definition.starts_with("enum ") || first.ends_with(" {}") {
+        return true;
+    }
+    if let Some((_, fields)) = first.rsplit_once('(') {
+        return fields.starts_with("pub ");
+    }
+    if !first.ends_with('{') {
+        return first.ends_with(';');
+    }
+    let is_field = |line: &&str| line.starts_with("    ") && line[4..].starts_with(|c: char| c.is_ascii_lowercase()) && line.contains(": ");
+    definition[..end].lines().skip(1).filter(is_field).all(|line| line.starts_with("    pub "))
+}
+
+#[test]
+fn types_of_the_library_can_grow() {
+    let sources = sources();
+    let (mut found, mut seen, mut whole) = (Vec::new(), 0, BTreeSet::new());
+    for (home, module, name) in shown_by_the_library() {
+        let Some(part) = home.strip_prefix("edge_seg_") else { panic!("{home}: expected a crate of this project") };
+        let files = &sources[&format!("runtime/{part}/src/")];
+        let here = |file: &str| file.strip_prefix(&*module).is_some_and(|rest| module.is_empty() || rest.starts_with(['/', '.']));
+        let of = |all: bool| files.iter().filter(move |(file, _)| all || here(file)).flat_map(|(_, text)| definitions(text, &name));
+        let mut defined: Vec<_> = of(false).collect();
+        if defined.is_empty() {
+            defined = of(true).collect();
+        }
+        for (attributes, definition) in defined {
+            seen += 1;
+            if is_open(definition) && !attributes.contains(&"#[non_exhaustive]") {
+                if WHOLE.iter().any(|(listed, _)| *listed == name) {
+                    whole.insert(name.clone());
+                } else {
+                    found.push(format!("{home}::{module}::{name}"));
+                }
+            }
+        }
+    }
+    assert!(seen > 120, "types that the library shows, found {seen}");
+    assert_none(&found, "types that the library shows are #[non_exhaustive], with a constructor where others make them, or stand in WHOLE");
+    let stale: Vec<_> = WHOLE.iter().filter(|(name, _)| !whole.contains(*name)).map(|(name, _)| (*name).to_owned()).collect();
+    assert_none(&stale, "types in WHOLE that need not be there");
+}
+
+#[test]
+fn a_type_that_cannot_grow_is_seen() {
+    let text =
+        "\n/// A.\n#[derive(Debug)]\npub struct A {\n    /// One.\n    pub one: u8,\n}\n\n#[non_exhaustive]\npub enum B {\n    One,\n}\n";
+    let [(attributes, a)] = &definitions(text, "A")[..] else { panic!("one") };
+    assert!(is_open(a) && !attributes.contains(&"#[non_exhaustive]"));
+    let [(attributes, b)] = &definitions(text, "B")[..] else { panic!("one") };
+    assert!(is_open(b) && attributes.contains(&"#[non_exhaustive]"));
+    assert!(!is_open("struct C {\n    pub one: u8,\n    two: u8,\n}") && !is_open("struct D(u8);") && is_open("struct E(pub [u8; 3]);"));
+}

@@ -75,41 +75,16 @@ impl Blobs {
 
 fn manifest(model: &Model, storage: Storage, release: &Release) -> Manifest {
     let config = &model.config;
-    Manifest {
-        format: bundle::FORMAT,
-        name: config.name.clone(),
-        variant: storage.variant().into(),
-        serial: release.serial,
-        boards: release.boards.clone(),
-        image: ImageManifest {
-            blob: IMAGE_BLOB.into(),
-            patch_px: config.image.patch_px,
-            input_px: config.preprocess.input_px,
-            fit: config.preprocess.fit,
-            interpolation: config.preprocess.interpolation,
-            mean: config.preprocess.mean,
-            std: config.preprocess.std,
-            positions: Positions {
-                blob: POSITIONS_BLOB.into(),
-                rows: config.image.grid[0],
-                cols: config.image.grid[1],
-                width: config.image.width,
-            },
-            head: Some(config.image.head.describe()),
-        },
-        text: TextManifest {
-            blob: TEXT_BLOB.into(),
-            tokenizer: TOKENIZER_BLOB.into(),
-            context: config.context,
-            pad_token: config.pad_token,
-        },
-        embedding_dim: config.embedding_dim,
-        logit_scale: config.logit_scale,
-        logit_bias: config.logit_bias,
-        templates: config.templates.clone(),
-        background: config.background,
-        tag_threshold: config.tag_threshold,
-        card: config.card.clone(),
-        blobs: Vec::new(),
-    }
+    let (image, preprocess) = (&config.image, &config.preprocess);
+    let positions = Positions::new(POSITIONS_BLOB, image.grid[0], image.grid[1], image.width);
+    let mut image_manifest = ImageManifest::new(IMAGE_BLOB, image.patch_px, preprocess.input_px, positions);
+    (image_manifest.fit, image_manifest.interpolation) = (preprocess.fit, preprocess.interpolation);
+    (image_manifest.mean, image_manifest.std) = (preprocess.mean, preprocess.std);
+    image_manifest.head = Some(image.head.describe());
+    let text = TextManifest::new(TEXT_BLOB, TOKENIZER_BLOB, config.context, config.pad_token);
+    let mut manifest = Manifest::new(&config.name, image_manifest, text, config.embedding_dim, config.logit_scale, config.card.clone());
+    (manifest.variant, manifest.serial, manifest.boards) = (storage.variant().into(), release.serial, release.boards.clone());
+    (manifest.logit_bias, manifest.templates) = (config.logit_bias, config.templates.clone());
+    (manifest.background, manifest.tag_threshold) = (config.background, config.tag_threshold);
+    manifest
 }

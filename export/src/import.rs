@@ -452,13 +452,11 @@ fn configure(
         // The threshold that TCL is measured with on VOC.
         background: if family == Family::Tcl { 0.4 } else { 0.5 },
         tag_threshold: 0.5,
-        card: Card {
-            title: format!("{}, imported", options.name),
-            licence: options.licence.clone(),
-            training_data: "see the source of the weights".into(),
-            measured: "nothing yet".into(),
-            limits: format!("dense head: {}, as it was published", head.describe()),
-        },
+        card: Card::new(format!("{}, imported", options.name))
+            .with_licence(&options.licence)
+            .with_training_data("see the source of the weights")
+            .with_measured("nothing yet")
+            .with_limits(format!("dense head: {}, as it was published", head.describe())),
     })
 }
 

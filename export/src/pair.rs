@@ -117,39 +117,21 @@ pub fn read(options: &Options) -> Result<Pair> {
         CLIP_SCALE
     });
     notes.insert(0, format!("patches: {}", image.how));
-    let manifest = Manifest {
-        format: bundle::FORMAT,
-        name: options.name.clone(),
-        variant: Storage::F32.variant().into(),
-        serial: 0,
-        boards: Vec::new(),
-        image: ImageManifest {
-            blob: IMAGE_BLOB.into(),
-            patch_px: image.side / image.grid,
-            input_px: image.side,
-            fit,
-            interpolation: input.interpolation,
-            mean: input.mean,
-            std: input.std,
-            positions: Positions { blob: POSITIONS_BLOB.into(), rows: image.grid, cols: image.grid, width: 1 },
-            head: Some(image.how.clone()),
-        },
-        text: TextManifest { blob: TEXT_BLOB.into(), tokenizer: TOKENIZER_BLOB.into(), context: text.context, pad_token: text.pad },
-        embedding_dim: text.dim,
-        logit_scale,
-        logit_bias: options.logit_bias,
-        templates: if options.templates.is_empty() { vec!["a photo of a {}.".into()] } else { options.templates.clone() },
-        background: 0.5,
-        tag_threshold: 0.5,
-        card: Card {
-            title: format!("{} from ONNX files", options.name),
-            licence: options.licence.clone(),
-            training_data: "see the source of the weights".into(),
-            measured: "nothing: thresholds are the runtime's own".into(),
-            limits: "see the source of the weights".into(),
-        },
-        blobs: Vec::new(),
-    };
+    let positions = Positions::new(POSITIONS_BLOB, image.grid, image.grid, 1);
+    let mut image_manifest = ImageManifest::new(IMAGE_BLOB, image.side / image.grid, image.side, positions);
+    (image_manifest.fit, image_manifest.interpolation) = (fit, input.interpolation);
+    (image_manifest.mean, image_manifest.std) = (input.mean, input.std);
+    image_manifest.head = Some(image.how.clone());
+    let card = Card::new(format!("{} from ONNX files", options.name))
+        .with_licence(&options.licence)
+        .with_training_data("see the source of the weights")
+        .with_measured("nothing: thresholds are the runtime's own")
+        .with_limits("see the source of the weights");
+    let text_manifest = TextManifest::new(TEXT_BLOB, TOKENIZER_BLOB, text.context, text.pad);
+    let mut manifest = Manifest::new(&options.name, image_manifest, text_manifest, text.dim, logit_scale, card);
+    manifest.variant = Storage::F32.variant().into();
+    manifest.logit_bias = options.logit_bias;
+    manifest.templates = if options.templates.is_empty() { vec!["a photo of a {}.".into()] } else { options.templates.clone() };
     Ok(Pair { image: image.graph, text: text.graph, tokenizer, manifest, notes })
 }
 
@@ -167,8 +149,8 @@ impl Pair {
         let [image_onnx, text_onnx] = [self.image.clone().stored(image), self.text.clone().stored(text)].map(|graph| graph.encode());
         let positions = &self.manifest.image.positions;
         let positions = vec![0u8; 4 * (1 + positions.rows * positions.cols) * positions.width];
-        let manifest =
-            Manifest { variant: image.variant().into(), serial: release.serial, boards: release.boards.clone(), ..self.manifest.clone() };
+        let mut manifest = self.manifest.clone();
+        (manifest.variant, manifest.serial, manifest.boards) = (image.variant().into(), release.serial, release.boards.clone());
         let blobs: [(&str, &[u8]); 4] =
             [(IMAGE_BLOB, &image_onnx), (TEXT_BLOB, &text_onnx), (POSITIONS_BLOB, &positions), (TOKENIZER_BLOB, &self.tokenizer)];
         let bundle = bundle::build(place.into(), manifest, &blobs)?;

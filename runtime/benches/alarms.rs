@@ -45,17 +45,8 @@ fn main() {
     let classes: Vec<ClassReport> = labels.extents(2)[1..]
         .iter()
         .zip(["person", "car"])
-        .enumerate()
-        .map(|(i, (extent, name))| ClassReport {
-            label: i + 1,
-            name: name.into(),
-            score: 0.5,
-            pixels: extent.pixels,
-            share: extent.pixels as f64 / labels.pixels() as f64,
-            count: None,
-            bounds_px: extent.bounds_px,
-            segmentation: None,
-        })
+        .zip(1..)
+        .map(|((extent, name), label)| ClassReport::new(label, name, 0.5, *extent, labels.pixels()))
         .collect();
     let mut watchers =
         [ZONE.to_owned(), [ZONE, QUIET].concat()].map(|book| Watcher::new(RuleBook::parse("book", &book).expect("rules")).expect("rules"));

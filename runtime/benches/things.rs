@@ -7,7 +7,7 @@ use std::time::Duration;
 use edge_seg::live::{Countable, Follower, PropagationOptions, Sight, ThingOptions};
 use edge_seg::{LabelMap, PatchGrid, Placement, Segmentation};
 use edge_seg_model::propagation::Propagator;
-use edge_seg_model::{Background, Class, Scoring, Timings, UnitRows, WordBank, score};
+use edge_seg_model::{Background, Class, Scoring, UnitRows, WordBank, score};
 use image::RgbImage;
 
 const SIZE: (u32, u32) = (1280, 720);
@@ -33,14 +33,14 @@ fn median(times: &mut [f64]) -> f64 {
 
 fn main() {
     let rounds = std::env::args().filter_map(|word| word.parse::<usize>().ok()).next().unwrap_or(3);
-    let placement = Placement { frame_px: SIZE, scaled_px: (800, 448), input_px: (800, 448), patch_px: 16 };
+    let placement = Placement::of(SIZE, (800, 448), (800, 448), 16);
     let (rows, cols) = placement.covered();
     let patches: Vec<f32> = (0..rows * cols * DIM).map(|i| ((i * 37) % 101) as f32 / 101.0).collect();
     let grid = PatchGrid::new(rows, cols, DIM, patches, vec![1.0; DIM]).expect("a grid");
-    let class = Class { name: "person".into(), words: vec!["person".into()] };
+    let class = Class::word("person");
     let words = UnitRows::normalise("words", DIM, vec![1.0; DIM]).expect("a row");
     let bank = WordBank::new(&[class], 0, words).expect("a bank");
-    let scores = score(&grid, &bank, Scoring { scale: 10.0, bias: Some(-3.0) }, Background::Threshold(0.5)).expect("scores");
+    let scores = score(&grid, &bank, Scoring::new(10.0, Some(-3.0)), Background::Threshold(0.5)).expect("scores");
     println!("a frame of {}×{}, {rounds} rounds of {FRAMES}", SIZE.0, SIZE.1);
     for (across, down) in [(1, 1), (4, 3), (10, 5), (20, 10), (40, 20)] {
         let names: Arc<[String]> = vec!["person".to_owned()].into();
@@ -60,18 +60,10 @@ fn main() {
                 let timestamp = Duration::from_millis(33 * u64::from(frame));
                 propagator.mark(timestamp);
                 propagator.set_keyframe(scores.clone(), placement);
-                let found = Segmentation {
-                    sequence: frame.into(),
-                    timestamp,
-                    labels,
-                    scores: scores.clone(),
-                    timings: Timings::default(),
-                    backend: "none",
-                    names: names.clone(),
-                };
+                let mut found = Segmentation::new(names.clone(), scores.clone(), labels, "none");
+                (found.sequence, found.timestamp) = (frame.into(), timestamp);
                 let motion = (!cut).then(|| propagator.motion(SIZE));
-                let things =
-                    follower.follow(&Sight { found: &found, placement: &placement, motion, patches: Some(&grid), another_scene: false });
+                let things = follower.follow(&Sight::new(&found, &placement).with_motion(motion).with_patches(&grid));
                 seen = things.list.len();
                 times.push(things.took.as_secs_f64() * 1e3);
             }

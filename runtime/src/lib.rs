@@ -182,7 +182,7 @@ pub mod rules {
 /// let frame = edge_seg::read_picture(&cat)?;
 /// let mut index = IndexWriter::open(&path, &session, &IndexOptions::default())?;
 /// let (time, at) = (SystemTime::now(), Duration::ZERO);
-/// index.add(&Seen { encoded: &session.encode(&frame)?, picture: &frame.pixels, time, at, origin: "hall" })?;
+/// index.add(&Seen::new(&session.encode(&frame)?, &frame.pixels, time, at, "hall"))?;
 /// for sighting in &Index::open(&path)?.find(&session, &session.words("cat")?, &Query::default())?[0] {
 ///     println!("{} {:.2} {:?}", sighting.origin, sighting.score, sighting.from);
 ///     # assert_eq!(&*sighting.origin, "hall");

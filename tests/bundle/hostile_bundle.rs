@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use edge_seg_bundle as bundle;
+use edge_seg_bundle::Bundle;
 use edge_seg_bundle::MANIFEST_OFFSET;
-use edge_seg_bundle::{Bundle, Manifest};
 use edge_seg_tests::{edge_seg, picture};
 
 use crate::tiny::tiny_manifest;
@@ -67,7 +67,9 @@ fn what_was_written_is_read() {
     for (name, content) in BLOBS {
         assert_eq!(*read.blob(name).unwrap(), *content);
     }
-    assert_eq!(Manifest { blobs: vec![], format: 0, ..read.manifest().clone() }, tiny_manifest());
+    let mut manifest = read.manifest().clone();
+    (manifest.blobs, manifest.format) = (vec![], 0);
+    assert_eq!(manifest, tiny_manifest());
     assert_eq!(read.signature(), None);
     assert!(read.blob("other").unwrap_err().to_string().contains("image.onnx, positions"));
     assert!(read.manifest().blobs.iter().all(|b| b.offset.is_multiple_of(64)));

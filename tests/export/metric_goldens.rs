@@ -119,12 +119,12 @@ fn borders_moved_by_the_guided_filter_are_those_of_numpy() {
     let words = UnitRows::normalise("words", dim, floats(&case["words"])).unwrap();
     let classes: Vec<Class> = (0..words.rows()).map(|i| Class::word(i.to_string())).collect();
     let bank = WordBank::new(&classes, 0, words).unwrap();
-    let scoring = Scoring { scale: case["scale"].as_f64().unwrap() as f32, bias: Some(0.0) };
+    let scoring = Scoring::new(case["scale"].as_f64().unwrap() as f32, Some(0.0));
     let scores = score(&grid, &bank, scoring, Background::None).unwrap();
     // A frame of as many pixels as the filter's grid has cells, four along a patch: nothing is resized.
     let (width, height) = (4 * cols as u32, 4 * rows as u32);
     let scaled_px = (4 * width, 4 * height);
-    let placement = Placement { frame_px: (width, height), scaled_px, input_px: scaled_px, patch_px: 16 };
+    let placement = Placement::of((width, height), scaled_px, scaled_px, 16);
     let bytes = numbers(&case["picture"]).into_iter().map(|v| v as u8).collect();
     let picture = RgbImage::from_raw(width, height, bytes).unwrap();
     let (refined, plain) = (LabelMap::refined(&scores, &placement, &picture).unwrap(), LabelMap::from_scores(&scores, &placement).unwrap());

@@ -21,7 +21,7 @@ use edge_seg_live::source::{Pace, SourceOptions, open_source, redacted};
 use edge_seg_live::words::parse_words_json;
 use edge_seg_model::render::ClassReport;
 use edge_seg_model::{
-    Channels, Frame, LabelMap, Options, Session, decode_picture, describe_picture, parse_classes, parse_words, read_orientation,
+    Channels, Extent, Frame, LabelMap, Options, Session, decode_picture, describe_picture, parse_classes, parse_words, read_orientation,
     split_caption,
 };
 
@@ -104,17 +104,9 @@ fn rules(bytes: &[u8]) {
     let names: Vec<String> = book.words().into_iter().map(str::to_owned).collect();
     let Some(mut watcher) = said(Watcher::new(book)) else { return };
     let labels = LabelMap { width: 8, height: 6, labels: (0..48).map(|at| at % 3).collect() };
-    let class = |(label, name): (usize, &String)| ClassReport {
-        label,
-        name: name.clone(),
-        score: 0.5,
-        pixels: 16,
-        share: 16.0 / 48.0,
-        count: None,
-        bounds_px: Some([0, 0, 8, 6]),
-        segmentation: None,
-    };
-    let classes: Vec<_> = (1..).zip(&names).map(class).collect();
+    let mut extent = Extent::default();
+    (extent.pixels, extent.bounds_px) = (16, Some([0, 0, 8, 6]));
+    let classes: Vec<_> = (1..).zip(&names).map(|(label, name)| ClassReport::new(label, name, 0.5, extent, 48)).collect();
     for (sequence, timestamp_ms) in [0.0, 900.0, 1e7].into_iter().enumerate() {
         watcher.observe(&labels, &classes, sequence as u64, timestamp_ms, SystemTime::UNIX_EPOCH + Duration::from_secs(86_399));
     }
@@ -353,7 +345,7 @@ fn index_seeds() -> Vec<Vec<u8>> {
     for second in 0..3 {
         let at = Duration::from_secs(second);
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000) + at;
-        writer.add(&Seen { encoded: &encoded, picture: &frame.pixels, time, at, origin: "hall" }).expect("room");
+        writer.add(&Seen::new(&encoded, &frame.pixels, time, at, "hall")).expect("room");
     }
     drop(writer);
     vec![std::fs::read(&path).expect("an index")]

@@ -200,10 +200,10 @@ fn logits_are_the_processors() {
         let found = floats(&found);
         let kept: Vec<f32> = patches.chunks_exact(stride * dim).flat_map(|row| &row[..cols * dim]).copied().collect();
         let grid = PatchGrid::new(rows, cols, dim, kept, vec![1.0; dim]).unwrap();
-        let class = |(n, length): (usize, &usize)| Class { name: n.to_string(), words: vec!["word".into(); *length] };
+        let class = |(n, length): (usize, &usize)| Class::new(n.to_string(), vec!["word".into(); *length]);
         let classes: Vec<Class> = spans.iter().enumerate().map(class).collect();
         let bank = WordBank::new(&classes, 0, words).unwrap();
-        let expected = score(&grid, &bank, Scoring { scale, bias: Some(bias) }, Background::None).unwrap();
+        let expected = score(&grid, &bank, Scoring::new(scale, Some(bias)), Background::None).unwrap();
         for (at, (found, expected)) in found.iter().zip(&expected.planes()[rows * cols..]).enumerate() {
             assert!((found - expected).abs() <= scale * 2e-6 * dim as f32 + 1e-5, "case {case}, {at}: {found} for {expected}");
         }

@@ -21,11 +21,8 @@ fn session() -> Session {
 /// A window that pans over a picture by some pixels a frame.
 fn pan(picture: &RgbImage, step: u32, frame: u32) -> Frame {
     let (width, height) = (picture.width() * 2 / 3, picture.height() * 2 / 3);
-    Frame {
-        sequence: frame.into(),
-        timestamp: Duration::from_millis(40 * u64::from(frame)),
-        ..Frame::still(crop_imm(picture, step * frame, step * frame / 2, width, height).to_image())
-    }
+    let pixels = crop_imm(picture, step * frame, step * frame / 2, width, height).to_image();
+    Frame::new(pixels, frame.into(), Duration::from_millis(40 * u64::from(frame)))
 }
 
 #[test]

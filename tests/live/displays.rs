@@ -18,10 +18,9 @@ fn scene(name: &str, words: &str) -> (Frame, LabelMap, Vec<Line>) {
     let frame = read_picture(&picture(name)).unwrap();
     let found = session.segment(&frame, &bank, Background::Threshold(session.bundle().manifest().background)).unwrap();
     let extents = found.labels.extents(bank.names().len());
-    let line = |(i, name): (usize, &String)| Line {
-        name: name.clone(),
-        share: extents[i + 1].pixels as f64 / found.labels.pixels() as f64,
-        colour: class_colour(i + 1),
+    let line = |(i, name): (usize, &String)| {
+        let share = extents[i + 1].pixels as f64 / found.labels.pixels() as f64;
+        Line::new(name, share, class_colour(i + 1))
     };
     let lines = bank.names().iter().enumerate().map(line).collect();
     (frame, found.labels, lines)
@@ -57,7 +56,7 @@ fn colour_displays_show_the_picture_and_the_words() {
         let (frame, labels, lines) = scene(name, words);
         for (width, height) in [(240, 240), (320, 240), (135, 240), (800, 480)] {
             let mut display = SimulatorDisplay::<Rgb565>::with_default_color(Size::new(width, height), Rgb565::MAGENTA);
-            draw(&View { picture: &frame.pixels, labels: &labels, words: lines.clone() }, &mut display).unwrap();
+            draw(&View::new(&frame.pixels, &labels, lines.clone()), &mut display).unwrap();
             keep(&display, &format!("{}-{width}x{height}", name.trim_end_matches(".jpg")), 1);
             let all: Vec<_> = (0..height as i32).flat_map(|y| (0..width as i32).map(move |x| Point::new(x, y))).collect();
             assert!(all.iter().all(|p| display.get_pixel(*p) != Rgb565::MAGENTA), "every pixel is drawn");
@@ -76,9 +75,9 @@ fn the_mask_lies_where_the_label_is() {
     let picture = image::RgbImage::new(400, 200);
     let inside = |i: usize| i % 400 < 100 && i / 400 < 100;
     let labels = LabelMap { width: 400, height: 200, labels: (0..400 * 200).map(|i| u16::from(inside(i))).collect() };
-    let words = vec![Line { name: "square".into(), share: 0.125, colour: [250, 0, 0] }];
+    let words = vec![Line::new("square", 0.125, [250, 0, 0])];
     let mut display = SimulatorDisplay::<Rgb888>::with_default_color(Size::new(200, 200), Rgb888::WHITE);
-    draw(&View { picture: &picture, labels: &labels, words }, &mut display).unwrap();
+    draw(&View::new(&picture, &labels, words), &mut display).unwrap();
     let drawn: Vec<u16> = (0..100)
         .flat_map(|y| (0..200).map(move |x| (x, y)))
         .map(|(x, y)| u16::from(display.get_pixel(Point::new(x, y)).r() > 60))
@@ -92,7 +91,7 @@ fn one_colour_displays_show_patterns_and_words() {
     let (frame, labels, lines) = scene("cat.jpg", "cat, wall, floor");
     for (width, height) in [(128, 64), (128, 32), (64, 128)] {
         let mut display = SimulatorDisplay::<BinaryColor>::new(Size::new(width, height));
-        draw_mono(&View { picture: &frame.pixels, labels: &labels, words: lines.clone() }, &mut display).unwrap();
+        draw_mono(&View::new(&frame.pixels, &labels, lines.clone()), &mut display).unwrap();
         keep(&display, &format!("mono-{width}x{height}"), 4);
         let lit =
             (0..height as i32).flat_map(|y| (0..width as i32).map(move |x| Point::new(x, y))).filter(|p| display.get_pixel(*p).is_on());

@@ -336,7 +336,7 @@ impl ClassTable {
             let name = plain(name.ok_or_else(|| Error::file(&self.place, format!("row {}", row + 1), "a name", "none"))?);
             let class = classes.entry(number).or_insert_with(|| {
                 order.push(number);
-                Class { name: name.clone(), words: Vec::new() }
+                Class::new(name.clone(), Vec::new())
             });
             let mut words: Vec<String> = match (names, synonyms_column) {
                 (Names::Synonyms, Some(column)) => {
@@ -495,7 +495,7 @@ mod tests {
     fn several_rows_of_number_zero_are_background() {
         let view = table().view("voc", None, Names::Synonyms, &[3]).unwrap();
         assert!(view.background);
-        assert_eq!(view.classes[0], Class { name: "car".into(), words: vec!["car".into(), "cars".into()] });
+        assert_eq!(view.classes[0], Class::new("car", vec!["car".into(), "cars".into()]));
         assert_eq!((view.label(1), view.label(3), view.label(193), view.label(0)), (Some(Some(2)), Some(None), Some(Some(0)), Some(None)));
         assert_eq!(view.untold.iter().map(String::as_str).collect::<Vec<_>>(), ["clouds", "grass", "sky"]);
         assert!(table().view("idx", None, Names::Plain, &[]).unwrap().untold.is_empty());

@@ -140,7 +140,7 @@ impl Ensemble {
                 }
             }
         }
-        Ok(Encoded { grid: PatchGrid::new(rows, cols, dim, sum, global)?, placement, timings, backend: self.session().backend() })
+        Ok(Encoded::new(PatchGrid::new(rows, cols, dim, sum, global)?, placement, timings, self.session().backend()))
     }
 }
 

@@ -126,7 +126,7 @@ fn iou(session: &Session, view: &View, looked: &[Looked], class: usize, shown: &
     }
     let mut named = view.classes[class].clone();
     if !way.text {
-        named = Class { name: named.name, words: Vec::new() };
+        named = Class::new(named.name, Vec::new());
     }
     let bank = session.word_bank_with(&[named], &[], &[examples])?;
     let mut counts = [0u64; 2];

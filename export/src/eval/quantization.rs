@@ -261,7 +261,9 @@ fn tapped(bundle: &Bundle, options: &Options) -> Result<(Session, Vec<TapPoint>)
     let embedding_dim = points.iter().map(|p| p.width).sum();
     let scratch = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
     let path = scratch.path().join("layers.esb");
-    bundle::write(&path, Manifest { embedding_dim, blobs: Vec::new(), ..manifest.clone() }, &blobs)?;
+    let mut manifest = manifest.clone();
+    (manifest.embedding_dim, manifest.blobs) = (embedding_dim, Vec::new());
+    bundle::write(&path, manifest, &blobs)?;
     Ok((Session::new(Bundle::open(&path)?, options)?, points))
 }
 

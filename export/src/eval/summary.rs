@@ -1,6 +1,5 @@
 //! What a run found, ready for tables, JSON and reports.
 
-use edge_seg_model::Background;
 use serde::Serialize;
 use serde_json::json;
 
@@ -46,10 +45,7 @@ impl Run {
             run: variant.name.clone(),
             names: if variant.names == Names::Plain { "plain" } else { "synonyms" },
             templates: variant.templates.name.clone(),
-            background: match variant.background {
-                Background::Threshold(t) => Some(decimal(t)),
-                Background::None => None,
-            },
+            background: variant.background.threshold().map(decimal),
             tag_threshold: variant.tag_threshold.map(decimal),
             refine: match variant.refine {
                 Refine::None => "none",

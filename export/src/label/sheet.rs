@@ -59,7 +59,7 @@ fn thumbnail(picture: &PictureLabels, classes: &[String]) -> Result<RgbImage> {
     for region in &picture.regions {
         if !legend.iter().any(|entry| entry.name == region.class) {
             let label = 1 + classes.iter().position(|c| *c == region.class).unwrap_or(0);
-            legend.push(LegendEntry { label, name: region.class.clone(), score: region.score });
+            legend.push(LegendEntry::new(label, &region.class, region.score));
         }
     }
     Ok(draw_overlay(&small, &map, &legend, OverlayOptions::default()))

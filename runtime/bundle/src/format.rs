@@ -36,6 +36,7 @@ pub const ALIGNMENT: usize = 64;
 /// What a bundle says of itself. Every key is required unless its type is an `Option`; unknown keys are refused.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Manifest {
     /// Version of the layout, [`FORMAT`].
     pub format: u32,
@@ -69,6 +70,37 @@ pub struct Manifest {
     pub blobs: Vec<Blob>,
 }
 
+impl Manifest {
+    /// A manifest of a bundle that is to be written, in this release's format. What it does not say: a release number of 0, any board,
+    /// float weights, a bare word for a template, scores that are a softmax, and a half for both thresholds.
+    pub fn new(
+        name: impl Into<String>,
+        image: ImageManifest,
+        text: TextManifest,
+        embedding_dim: usize,
+        logit_scale: f32,
+        card: Card,
+    ) -> Self {
+        Self {
+            format: FORMAT,
+            name: name.into(),
+            variant: "f32".into(),
+            serial: 0,
+            boards: Vec::new(),
+            image,
+            text,
+            embedding_dim,
+            logit_scale,
+            logit_bias: None,
+            templates: vec!["{}".into()],
+            background: 0.5,
+            tag_threshold: 0.5,
+            card,
+            blobs: Vec::new(),
+        }
+    }
+}
+
 impl std::fmt::Debug for Manifest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { name, variant, serial, templates, blobs, .. } = self;
@@ -79,6 +111,7 @@ impl std::fmt::Debug for Manifest {
 /// The image encoder's part of the manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct ImageManifest {
     /// Name of the ONNX blob.
     pub blob: String,
@@ -101,9 +134,19 @@ pub struct ImageManifest {
     pub head: Option<String>,
 }
 
+impl ImageManifest {
+    /// An encoder of square patches in the blob of this name, whose input is `input_px` a side. What it does not say: the short side
+    /// becomes `input_px`, by a cubic filter, and channels stay in 0..1.
+    pub fn new(blob: impl Into<String>, patch_px: usize, input_px: usize, positions: Positions) -> Self {
+        let (fit, interpolation, mean, std) = (Fit::Grid, Interpolation::Bicubic, [0.0; 3], [1.0; 3]);
+        Self { blob: blob.into(), patch_px, input_px, fit, interpolation, mean, std, positions, head: None }
+    }
+}
+
 /// Position embeddings `[1 + rows·cols, width]`, the class token's first, little-endian f32.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Positions {
     /// Name of the blob.
     pub blob: String,
@@ -115,9 +158,17 @@ pub struct Positions {
     pub width: usize,
 }
 
+impl Positions {
+    /// Embeddings of a grid of `rows` and `cols`, of `width` numbers each, in the blob of this name.
+    pub fn new(blob: impl Into<String>, rows: usize, cols: usize, width: usize) -> Self {
+        Self { blob: blob.into(), rows, cols, width }
+    }
+}
+
 /// The text encoder's part of the manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct TextManifest {
     /// Name of the ONNX blob.
     pub blob: String,
@@ -127,6 +178,13 @@ pub struct TextManifest {
     pub context: usize,
     /// Token that fills the shorter rows of a batch.
     pub pad_token: i64,
+}
+
+impl TextManifest {
+    /// An encoder and its tokenizer in the blobs of these names.
+    pub fn new(blob: impl Into<String>, tokenizer: impl Into<String>, context: usize, pad_token: i64) -> Self {
+        Self { blob: blob.into(), tokenizer: tokenizer.into(), context, pad_token }
+    }
 }
 
 /// How a picture is brought to the encoder's input size.
@@ -152,8 +210,9 @@ pub enum Interpolation {
 }
 
 /// The model card: free text for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Card {
     /// One line.
     pub title: String,
@@ -167,9 +226,37 @@ pub struct Card {
     pub limits: String,
 }
 
+impl Card {
+    /// A card of this title.
+    pub fn new(title: impl Into<String>) -> Self {
+        Self { title: title.into(), ..Self::default() }
+    }
+
+    /// The same with another [`licence`](Self::licence).
+    pub fn with_licence(self, licence: impl Into<String>) -> Self {
+        Self { licence: licence.into(), ..self }
+    }
+
+    /// The same with other [`training_data`](Self::training_data).
+    pub fn with_training_data(self, training_data: impl Into<String>) -> Self {
+        Self { training_data: training_data.into(), ..self }
+    }
+
+    /// The same with other [`measured`](Self::measured) scores.
+    pub fn with_measured(self, measured: impl Into<String>) -> Self {
+        Self { measured: measured.into(), ..self }
+    }
+
+    /// The same with other [`limits`](Self::limits).
+    pub fn with_limits(self, limits: impl Into<String>) -> Self {
+        Self { limits: limits.into(), ..self }
+    }
+}
+
 /// A named run of bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Blob {
     /// Its name, unique in the bundle.
     pub name: String,

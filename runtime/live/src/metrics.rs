@@ -223,19 +223,15 @@ fn write_process(out: &mut String) {
 mod tests {
     use super::*;
     use crate::rules::{Event, EventKind};
+    use edge_seg_model::Extent;
     use edge_seg_model::render::{ClassReport, Milliseconds};
 
     fn report(key: bool) -> FrameReport {
-        let class = |label: usize, name: &str| ClassReport {
-            label,
-            name: name.into(),
-            score: 0.5,
-            pixels: 3,
-            share: 0.25,
-            bounds_px: None,
-            segmentation: None,
-            count: None,
-        };
+        let mut extent = Extent::default();
+        extent.pixels = 3;
+        let class = |label: usize, name: &str| ClassReport::new(label, name, 0.5, extent, 12);
+        let mut milliseconds = Milliseconds::default();
+        (milliseconds.prepare, milliseconds.encode, milliseconds.score, milliseconds.mask) = (2.0, 20_000.0, 0.5, 1.0);
         let event = Event {
             rule: "a \"quoted\"\nrule".into(),
             event: EventKind::Started,
@@ -250,7 +246,7 @@ mod tests {
             key,
             classes: vec![class(1, "dog"), class(2, "back\\slash")],
             latency_ms: 30.0,
-            milliseconds: Milliseconds { prepare: 2.0, encode: 20_000.0, score: 0.5, mask: 1.0, ..Milliseconds::default() },
+            milliseconds,
             events: vec![event],
             ..FrameReport::default()
         }

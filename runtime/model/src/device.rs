@@ -61,6 +61,7 @@ impl fmt::Debug for OnFallback {
 
 /// A device, and why it and not another.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Choice {
     /// [`Device::Cpu`] or [`Device::Cuda`].
     pub device: Device,

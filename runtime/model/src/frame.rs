@@ -6,6 +6,7 @@ use crate::{Error, Result};
 
 /// A picture on its way through the pipeline.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Frame {
     /// 8-bit RGB, upright.
     pub pixels: RgbImage,
@@ -45,6 +46,11 @@ impl Channels {
 const MAX_SIDE_PX: u32 = 1 << 16;
 
 impl Frame {
+    /// A picture of a video: its number, from 0, and its time since the source started.
+    pub fn new(pixels: RgbImage, sequence: u64, timestamp: Duration) -> Self {
+        Self { pixels, sequence, timestamp }
+    }
+
     /// A single picture.
     pub fn still(pixels: RgbImage) -> Self {
         Self { pixels, sequence: 0, timestamp: Duration::ZERO }

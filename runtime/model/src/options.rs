@@ -74,6 +74,7 @@ impl Options {
 
 /// What is done to masks between scores and pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Refinement {
     /// Nothing: scores are upsampled bilinearly.
     #[default]
@@ -84,6 +85,7 @@ pub enum Refinement {
 
 /// Time spent in each stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Timings {
     /// Resize and normalise.
     pub prepare: Duration,

@@ -54,6 +54,7 @@ const WORDS_AT_ONCE: usize = 2048;
 
 /// A picture's embeddings and where they lie.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Encoded {
     /// Embeddings of the patches that show the frame.
     pub grid: PatchGrid,
@@ -65,8 +66,16 @@ pub struct Encoded {
     pub backend: &'static str,
 }
 
+impl Encoded {
+    /// Embeddings that were made elsewhere, by what `backend` names.
+    pub fn new(grid: PatchGrid, placement: Placement, timings: Timings, backend: &'static str) -> Self {
+        Self { grid, placement, timings, backend }
+    }
+}
+
 /// A frame's masks.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Segmentation {
     /// The frame's number in its source.
     pub sequence: u64,
@@ -82,6 +91,13 @@ pub struct Segmentation {
     pub backend: &'static str,
     /// Names of the classes; label k is `names[k - 1]`.
     pub names: Arc<[String]>,
+}
+
+impl Segmentation {
+    /// Masks of a still that were made elsewhere, by what `backend` names. A frame of a video has its number and its time in the fields.
+    pub fn new(names: Arc<[String]>, scores: ScoreGrid, labels: LabelMap, backend: &'static str) -> Self {
+        Self { sequence: 0, timestamp: Duration::ZERO, labels, scores, timings: Timings::default(), backend, names }
+    }
 }
 
 impl fmt::Debug for Session {

@@ -102,11 +102,8 @@ impl Segmentation {
     fn drawn(&self, py: Python<'_>, options: OverlayOptions) -> PyResult<RgbImage> {
         let whole = self.whole(py)?;
         Ok(outside(py, || {
-            let legend: Vec<_> = whole
-                .classes()
-                .iter()
-                .map(|class| LegendEntry { label: class.label().into(), name: class.name().into(), score: class.score() })
-                .collect();
+            let legend: Vec<_> =
+                whole.classes().iter().map(|class| LegendEntry::new(class.label().into(), class.name(), class.score())).collect();
             match self.picture.colours() {
                 none if none.is_empty() => draw_overlay(self.picture.pixels(), &whole.labels, &legend, options),
                 colours => draw_overlay_in(self.picture.pixels(), &whole.labels, &legend, &colours, options),

@@ -65,11 +65,7 @@ impl Hide {
     /// What is put in their place: "fill", "pixelate" or "blur".
     #[getter]
     fn by(&self) -> &'static str {
-        match self.hide.options().by {
-            HideBy::Fill => "fill",
-            HideBy::Pixelate => "pixelate",
-            HideBy::Blur => "blur",
-        }
+        self.hide.options().by.name()
     }
 
     /// How far around them is hidden too, as a share of the picture's short side.
@@ -140,10 +136,7 @@ impl Hidden {
     /// Why all of it is hidden: "no-masks" or "old-masks"; None where it is not for such a reason.
     #[getter]
     fn whole(&self) -> PyResult<Option<&'static str>> {
-        Ok(self.told()?.whole.map(|why| match why {
-            Whole::NoMasks => "no-masks",
-            Whole::OldMasks => "old-masks",
-        }))
+        Ok(self.told()?.whole.map(Whole::name))
     }
 
     /// Where: bool [height, width].

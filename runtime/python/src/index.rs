@@ -331,7 +331,7 @@ impl IndexWriter {
         self.check_model(encoded.model())?;
         let (picture, encoded) = encoded.seen();
         let time = time.unwrap_or_else(SystemTime::now);
-        self.with(py, |writer| writer.add(&Seen { encoded, picture, time, at, origin: camera }))?;
+        self.with(py, |writer| writer.add(&Seen::new(encoded, picture, time, at, camera)))?;
         Ok(true)
     }
 

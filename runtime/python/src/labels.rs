@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use edge_seg::{Background, Class, Gate, Session};
+use edge_seg::{Class, Gate, Session};
 use edge_seg_export::label::{Options, PictureLabels as Labels, Region as Found, embed, label_frame};
 use edge_seg_export::{Error, Result};
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
@@ -32,7 +32,7 @@ pub fn classes(words: &Bound<'_, PyAny>) -> PyResult<(Vec<Class>, Option<f32>)> 
             return unlike("some that are shown");
         }
         // Without a threshold every pixel belongs to some word.
-        let common = if let Background::Threshold(threshold) = list.background() { threshold } else { 0.0 };
+        let common = list.background().threshold().unwrap_or(0.0);
         return Ok((list.classes().to_vec(), Some(common)));
     }
     let (classes, left_out) = parse(words)?;

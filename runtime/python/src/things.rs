@@ -197,6 +197,7 @@ pub fn tally<'py>(py: Python<'py>, told: &Tally) -> PyResult<Bound<'py, PyDict>>
             tally.set_item("to_right", to_right)?;
             tally.set_item("to_left", to_left)?;
         }
+        _ => {}
     }
     Ok(tally)
 }

@@ -114,7 +114,7 @@ pub fn parse(words: &Bound<'_, PyAny>) -> PyResult<(Vec<Class>, Vec<String>)> {
 pub fn read_words(py: Python<'_>, file: Path) -> PyResult<Bound<'_, PyDict>> {
     let classes = outside(py, || read_classes_file(&file.0)).or_raise()?;
     let words = PyDict::new(py);
-    for Class { name, words: all } in classes {
+    for Class { name, words: all, .. } in classes {
         let others: Vec<String> = all.into_iter().filter(|word| *word != name).collect();
         words.set_item(name, others)?;
     }
@@ -257,10 +257,7 @@ impl Words {
     /// The common threshold in 0..1; None where there is none.
     #[getter]
     fn background(&self) -> Option<f32> {
-        match self.list.background() {
-            Background::Threshold(threshold) => Some(threshold),
-            Background::None => None,
-        }
+        self.list.background().threshold()
     }
 
     /// Embeddings of all words, class by class, those to be left out last: float32 [words, dim], unit-norm rows. A copy.

@@ -217,10 +217,7 @@ mod background_value {
     }
 
     pub fn serialize<S: Serializer>(background: &Option<Background>, serializer: S) -> Result<S::Ok, S::Error> {
-        let value = background.map(|b| match b {
-            Background::None => Value::Text("none".into()),
-            Background::Threshold(t) => Value::Number(t.into()),
-        });
+        let value = background.map(|b| b.threshold().map_or_else(|| Value::Text("none".into()), |t| Value::Number(t.into())));
         value.serialize(serializer)
     }
 

@@ -318,7 +318,10 @@ impl<'a> Timed<'a> {
             if let (Some((follower, propagator)), Some(another_scene)) = (&mut self.follower, cut) {
                 let motion = (!another_scene).then(|| propagator.motion(self.frame.pixels.dimensions()));
                 let (placement, patches) = (&encoded.placement, Some(&encoded.grid));
-                let seen = things.insert(follower.follow(&Sight { found: &masks, placement, motion, patches, another_scene }));
+                let seen = things
+                    .insert(follower.follow(
+                        &Sight::new(&masks, placement).with_motion(motion).with_patches(patches).with_another_scene(another_scene),
+                    ));
                 things_took = seen.took;
             }
             if let Some(watcher) = &mut self.watcher {
@@ -335,7 +338,7 @@ impl<'a> Timed<'a> {
             if let Some((writer, _)) = &mut self.index {
                 let start = Instant::now();
                 let (picture, at) = (&self.frame.pixels, self.frame.timestamp);
-                writer.add(&Seen { encoded: &encoded, picture, time: SystemTime::now(), at, origin: self.uri })?;
+                writer.add(&Seen::new(&encoded, picture, SystemTime::now(), at, self.uri))?;
                 index_took = start.elapsed();
             }
             if let Some(hidden) = &self.hide {
@@ -353,7 +356,7 @@ impl<'a> Timed<'a> {
             .iter()
             .zip(found.scores.scores())
             .enumerate()
-            .map(|(i, (name, score))| LegendEntry { label: i + 1, name: name.clone(), score: *score })
+            .map(|(i, (name, score))| LegendEntry::new(i + 1, name, *score))
             .collect();
         draw_overlay_on(&mut self.frame.pixels, &found.labels, &legend, &[], OverlayOptions::default());
         let overlay = drawn.elapsed();

@@ -382,7 +382,7 @@ impl Files {
 fn add(writer: &mut IndexWriter, session: &Session, name: &str, changed: SystemTime, frame: &Frame) -> Result<()> {
     let encoded = session.encode(frame)?;
     let at = Duration::from_millis(u64::try_from(frame.timestamp.as_millis())?);
-    Ok(writer.add(&Seen { encoded: &encoded, picture: &frame.pixels, time: changed + at, at, origin: name })?)
+    Ok(writer.add(&Seen::new(&encoded, &frame.pixels, changed + at, at, name))?)
 }
 
 fn add_clip(writer: &mut IndexWriter, session: &Session, name: &str, changed: SystemTime, interval_s: f64) -> Result<()> {

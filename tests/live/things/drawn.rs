@@ -7,7 +7,7 @@ use edge_seg_live::things::{Countable, Follower, Sight, Thing, ThingOptions, Thi
 use edge_seg_model::image::{Rgb, RgbImage};
 use edge_seg_model::propagation::{Propagation, PropagationOptions, Propagator};
 use edge_seg_model::render::{MaskReport, MaskStyle};
-use edge_seg_model::{Background, Class, LabelMap, PatchGrid, Placement, Scoring, Segmentation, Timings, UnitRows, WordBank, score};
+use edge_seg_model::{Background, Class, LabelMap, PatchGrid, Placement, Scoring, Segmentation, UnitRows, WordBank, score};
 
 const WIDTH: u32 = 320;
 const HEIGHT: u32 = 192;
@@ -78,7 +78,7 @@ impl Film {
         for (i, label) in (0u32..).zip(&mut labels.labels) {
             *label = seen((i % WIDTH) as f32 + 0.5, (i / WIDTH) as f32 + 0.5).map_or(0, |blob| blob.label);
         }
-        let placement = Placement { frame_px: (WIDTH, HEIGHT), scaled_px: (WIDTH, HEIGHT), input_px: (WIDTH, HEIGHT), patch_px: PATCH };
+        let placement = Placement::of((WIDTH, HEIGHT), (WIDTH, HEIGHT), (WIDTH, HEIGHT), PATCH);
         // Every look has a direction of its own, with the word's mixed in: one of a hue, as it were.
         let (rows, cols) = placement.covered();
         let mut patches = Vec::new();
@@ -93,26 +93,20 @@ impl Film {
         }
         let grid = PatchGrid::new(rows, cols, 12, patches, vec![1.0; 12]).unwrap();
         let words: Vec<f32> = (0..2).flat_map(|word| (0..12).map(move |i| if i == 1 + word { 1.0 } else { 0.0 })).collect();
-        let classes = ["person", "car"].map(|name| Class { name: name.into(), words: vec![name.into()] });
+        let classes = ["person", "car"].map(Class::word);
         let bank = WordBank::new(&classes, 0, UnitRows::normalise("words", 12, words).unwrap()).unwrap();
-        let scores = score(&grid, &bank, Scoring { scale: 10.0, bias: Some(-3.0) }, Background::Threshold(0.5)).unwrap();
+        let scores = score(&grid, &bank, Scoring::new(10.0, Some(-3.0)), Background::Threshold(0.5)).unwrap();
         let movement = self.propagator.follow(&pixels);
         let timestamp = Duration::from_millis(100 * self.sequence);
         self.propagator.mark(timestamp);
         self.propagator.set_keyframe(scores.clone(), placement);
-        let found = Segmentation {
-            sequence: self.sequence,
-            timestamp,
-            labels,
-            scores,
-            timings: Timings::default(),
-            backend: "drawn",
-            names: self.names.clone(),
-        };
+        let mut found = Segmentation::new(self.names.clone(), scores, labels, "drawn");
+        (found.sequence, found.timestamp) = (self.sequence, timestamp);
         self.sequence += 1;
         let motion = (!movement.cut).then(|| self.propagator.motion((WIDTH, HEIGHT)));
         let another_scene = movement.cut && self.sequence > 1;
-        self.follower.follow(&Sight { found: &found, placement: &placement, motion, patches: Some(&grid), another_scene })
+        let sight = Sight::new(&found, &placement).with_motion(motion).with_patches(&grid).with_another_scene(another_scene);
+        self.follower.follow(&sight)
     }
 
     fn ids(&mut self, blobs: &[Blob]) -> Vec<u64> {
@@ -277,48 +271,29 @@ fn another_scene_has_other_things() {
     let one = [blob(0, [50.0, 60.0], [20.0, 40.0])];
     film.show(&one);
     assert_eq!(film.ids(&one), [1]);
-    film.follower.follow(&Sight {
-        found: &Segmentation {
-            sequence: 0,
-            timestamp: Duration::from_millis(200),
-            labels: LabelMap { width: 8, height: 8, labels: vec![1; 64] },
-            scores: flat_scores(),
-            timings: Timings::default(),
-            backend: "drawn",
-            names: film.names.clone(),
-        },
-        placement: &Placement { frame_px: (8, 8), scaled_px: (8, 8), input_px: (16, 16), patch_px: 16 },
-        motion: None,
-        patches: None,
-        another_scene: true,
-    });
+    let labels = LabelMap { width: 8, height: 8, labels: vec![1; 64] };
+    let mut found = Segmentation::new(film.names.clone(), flat_scores(), labels, "drawn");
+    found.timestamp = Duration::from_millis(200);
+    let placement = Placement::of((8, 8), (8, 8), (16, 16), 16);
+    film.follower.follow(&Sight::new(&found, &placement).with_another_scene(true));
     film.show(&one);
     assert_eq!(film.ids(&one), [2]);
 }
 
 fn flat_scores() -> edge_seg_model::ScoreGrid {
     let grid = PatchGrid::new(1, 1, 2, vec![1.0, 0.0], vec![1.0, 0.0]).unwrap();
-    let classes = ["person", "car"].map(|name| Class { name: name.into(), words: vec![name.into()] });
+    let classes = ["person", "car"].map(Class::word);
     let bank = WordBank::new(&classes, 0, UnitRows::normalise("words", 2, vec![1.0, 0.0, 0.0, 1.0]).unwrap()).unwrap();
-    score(&grid, &bank, Scoring { scale: 10.0, bias: Some(-3.0) }, Background::Threshold(0.5)).unwrap()
+    score(&grid, &bank, Scoring::new(10.0, Some(-3.0)), Background::Threshold(0.5)).unwrap()
 }
 
 #[test]
 fn maps_that_lack_labels_have_no_things() {
     let mut film = Film::new();
     for (width, height, labels) in [(0, 0, vec![]), (4, 4, vec![1; 3]), (u32::MAX, u32::MAX, vec![1])] {
-        let found = Segmentation {
-            sequence: 0,
-            timestamp: Duration::ZERO,
-            labels: LabelMap { width, height, labels },
-            scores: flat_scores(),
-            timings: Timings::default(),
-            backend: "drawn",
-            names: film.names.clone(),
-        };
-        let placement = Placement { frame_px: (16, 16), scaled_px: (16, 16), input_px: (16, 16), patch_px: 16 };
-        let things =
-            film.follower.follow(&Sight { found: &found, placement: &placement, motion: None, patches: None, another_scene: false });
+        let found = Segmentation::new(film.names.clone(), flat_scores(), LabelMap { width, height, labels }, "drawn");
+        let placement = Placement::of((16, 16), (16, 16), (16, 16), 16);
+        let things = film.follower.follow(&Sight::new(&found, &placement));
         assert_eq!((things.list.len(), things.count(1)), (0, Some(0)));
     }
 }

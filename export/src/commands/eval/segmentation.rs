@@ -9,7 +9,6 @@ use edge_seg_export::eval::pictures::read_pair;
 use edge_seg_export::eval::run::{Measurement, Options, Refinement};
 use edge_seg_export::eval::segmentation::Protocol;
 use edge_seg_export::eval::{LeftOut, Names};
-use edge_seg_model::Background;
 use rayon::prelude::*;
 
 use super::left_out::tell_left_out;
@@ -206,10 +205,7 @@ impl Segmentation {
         let status = tell_left_out(found.left_out.iter().chain(left_out.iter().copied()));
         ensure!(left_out.len() < parts.len(), "no picture can be read: {} has not been written", path.display());
         parts.iter().flatten().for_each(|part| all.merge(part));
-        let default = match variant.background {
-            Background::Threshold(t) => t,
-            Background::None => protocol.looks.session().bundle().manifest().background,
-        };
+        let default = variant.background.threshold().unwrap_or_else(|| protocol.looks.session().bundle().manifest().background);
         let thresholds = all.thresholds();
         let mut text = String::new();
         for (class, threshold) in variant.classes.iter().zip(&thresholds) {

@@ -25,10 +25,7 @@ pub(super) async fn work<T: Send + 'static>(
 }
 
 fn document(set: &WordSet) -> Value {
-    let background = match set.background {
-        Background::None => Value::Null,
-        Background::Threshold(t) => json!((f64::from(t) * 1e6).round() / 1e6),
-    };
+    let background = set.background.threshold().map(|t| (f64::from(t) * 1e6).round() / 1e6);
     json!({ "version": set.version, "words": set.words, "background": { "threshold": background, "words": set.background_words } })
 }
 

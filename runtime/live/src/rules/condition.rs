@@ -43,6 +43,7 @@ pub enum Condition {
 
 /// What departs from what is usual.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Unusual {
     /// The word.
     pub word: String,
@@ -54,6 +55,13 @@ pub struct Unusual {
     pub departure: Departure,
     /// Robust standard deviations that count.
     pub deviations: f64,
+}
+
+impl Unusual {
+    /// What departs in the whole picture.
+    pub fn new(word: impl Into<String>, of: Amount, departure: Departure, deviations: f64) -> Self {
+        Self { word: word.into(), zone: None, of, departure, deviations }
+    }
 }
 
 /// What must hold of a word.
@@ -214,6 +222,7 @@ pub struct Known<'a> {
 
 /// What was measured of a word in a frame.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Measured {
     /// The word.
     pub word: String,

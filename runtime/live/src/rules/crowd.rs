@@ -23,6 +23,7 @@ const BEYOND_SHARE: f64 = 0.005;
 /// A line that things cross.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Line {
     /// What rules and events call it.
     pub name: String,
@@ -37,6 +38,11 @@ pub struct Line {
 }
 
 impl Line {
+    /// A line between two points, in shares of the picture's width and height, which a thing's centre crosses.
+    pub fn new(name: impl Into<String>, points: [[f64; 2]; 2]) -> Self {
+        Self { name: name.into(), unit: Unit::default(), anchor: Anchor::default(), points }
+    }
+
     /// What is wrong with it: expected and found.
     pub(super) fn check(&self) -> Result<(), (String, String)> {
         super::zone::check_points(&self.name, self.unit, &self.points)?;
@@ -61,6 +67,7 @@ pub enum Way {
 
 /// Where things are counted.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Place {
     /// The whole picture.
     Picture,
@@ -97,6 +104,7 @@ impl ThingTest {
 
 /// What was counted of a word in a zone, or over a line, since the rules have been followed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Tally {
     /// The word.
     pub word: String,
@@ -108,6 +116,7 @@ pub struct Tally {
 /// The part of a [`Tally`] that depends on where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum TallyPlace {
     /// A zone.
     Zone {

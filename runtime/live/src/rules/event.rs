@@ -5,6 +5,7 @@ use edge_seg_model::render::JsonVersion;
 
 /// A rule's event began or ended.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Event {
     /// The rule.
     pub rule: String,
@@ -44,6 +45,7 @@ impl Event {
 /// What an event tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum EventKind {
     /// The condition holds, and the event starts if that is confirmed. Nothing acts on it yet.
     Noticed,

@@ -4,6 +4,7 @@ use super::EventKind;
 
 /// How long a condition must hold, and how its events follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Timing {
     /// An event starts when the condition has held for this long.
     pub hold: Duration,
@@ -17,8 +18,44 @@ pub struct Timing {
     pub confirm: Option<Confirm>,
 }
 
+impl Default for Timing {
+    /// As a rule has them that says none: an event starts at once, ends after a second, and gaps may be 10 seconds.
+    fn default() -> Self {
+        let (hold, release, cool_down, gap) = (Duration::ZERO, Duration::from_secs(1), Duration::ZERO, Duration::from_secs(10));
+        Self { hold, release, cool_down, gap, confirm: None }
+    }
+}
+
+impl Timing {
+    /// The same with another [`hold`](Self::hold).
+    pub fn with_hold(self, hold: Duration) -> Self {
+        Self { hold, ..self }
+    }
+
+    /// The same with another [`release`](Self::release).
+    pub fn with_release(self, release: Duration) -> Self {
+        Self { release, ..self }
+    }
+
+    /// The same with another [`cool_down`](Self::cool_down).
+    pub fn with_cool_down(self, cool_down: Duration) -> Self {
+        Self { cool_down, ..self }
+    }
+
+    /// The same with another [`gap`](Self::gap).
+    pub fn with_gap(self, gap: Duration) -> Self {
+        Self { gap, ..self }
+    }
+
+    /// The same with another [`confirm`](Self::confirm).
+    pub fn with_confirm(self, confirm: impl Into<Option<Confirm>>) -> Self {
+        Self { confirm: confirm.into(), ..self }
+    }
+}
+
 /// How what is noticed is confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Confirm {
     /// After this long.
     pub after: Duration,
@@ -26,8 +63,16 @@ pub struct Confirm {
     pub by_other: bool,
 }
 
+impl Confirm {
+    /// What is noticed goes on for this long, or another condition says so then.
+    pub fn new(after: Duration, by_other: bool) -> Self {
+        Self { after, by_other }
+    }
+}
+
 /// A change of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Change {
     /// The condition has held for long enough, and waits to be confirmed.
     Noticed {

@@ -48,6 +48,7 @@ use profile::Schedule;
 /// A rule: a condition, and the times that make events of it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Rule {
     /// What its events are called.
     pub name: String,
@@ -76,6 +77,23 @@ pub struct Rule {
     pub snapshot: bool,
 }
 
+impl Rule {
+    /// A rule with the times of one in a file that says none.
+    pub fn new(name: impl Into<String>, when: Condition) -> Self {
+        Self {
+            name: name.into(),
+            when,
+            for_s: 0.0,
+            confirm_s: 0.0,
+            confirm: None,
+            end_after_s: default_release_s(),
+            cool_down_s: 0.0,
+            gap_s: default_gap_s(),
+            snapshot: default_snapshot(),
+        }
+    }
+}
+
 fn default_release_s() -> f64 {
     1.0
 }
@@ -91,6 +109,7 @@ fn default_snapshot() -> bool {
 /// A file of zones and rules.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct RuleBook {
     /// The zones that rules name.
     #[serde(default, rename = "zone")]

@@ -31,6 +31,7 @@ const BEHIND: Duration = Duration::from_secs(3600);
 /// What is measured of a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Amount {
     /// Its share of the picture or zone.
     Share,

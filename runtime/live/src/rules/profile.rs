@@ -13,6 +13,7 @@ use edge_seg_model::{Class, parse_classes};
 /// What is looked for, and how, at some times.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Profile {
     /// What conditions and reports call it.
     pub name: String,

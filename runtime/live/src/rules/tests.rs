@@ -22,16 +22,8 @@ const BOOK: &str = r#"
 /// What is reported of a frame of this second, ten a second: classes, number, time.
 fn report(labels: &LabelMap, names: &[&str], second: f64) -> (Vec<ClassReport>, u64, f64) {
     let extents = labels.extents(names.len());
-    let classes = names.iter().zip(&extents[1..]).enumerate().map(|(i, (name, extent))| ClassReport {
-        label: i + 1,
-        name: (*name).into(),
-        score: 0.5,
-        pixels: extent.pixels,
-        share: extent.pixels as f64 / labels.pixels() as f64,
-        count: None,
-        bounds_px: extent.bounds_px,
-        segmentation: None,
-    });
+    let pixels = labels.pixels();
+    let classes = (1..).zip(names).zip(&extents[1..]).map(|((label, name), extent)| ClassReport::new(label, *name, 0.5, *extent, pixels));
     (classes.collect(), (second * 10.0) as u64, second * 1e3)
 }
 

@@ -6,6 +6,7 @@ use edge_seg_model::LabelMap;
 /// A part of the picture: a polygon.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Zone {
     /// What rules and events call it.
     pub name: String,
@@ -19,9 +20,17 @@ pub struct Zone {
     pub points: Vec<[f64; 2]>,
 }
 
+impl Zone {
+    /// A polygon in shares of the picture's width and height, in which a thing is whose centre is in it.
+    pub fn new(name: impl Into<String>, points: Vec<[f64; 2]>) -> Self {
+        Self { name: name.into(), unit: Unit::default(), anchor: Anchor::default(), points }
+    }
+}
+
 /// What a zone's corners count in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Unit {
     /// Shares of the picture's width and height, 0 to 1: fits every size of the same view.
     #[default]
@@ -33,6 +42,7 @@ pub enum Unit {
 /// Which point of a thing stands for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Anchor {
     /// The mean of its pixels.
     #[default]

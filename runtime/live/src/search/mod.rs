@@ -14,7 +14,7 @@
 //! let frame = read_picture(&cat)?;
 //! let mut index = IndexWriter::open(&path, &session, &IndexOptions::default())?;
 //! let (time, at) = (std::time::SystemTime::now(), std::time::Duration::ZERO);
-//! index.add(&Seen { encoded: &session.encode(&frame)?, picture: &frame.pixels, time, at, origin: "hall" })?;
+//! index.add(&Seen::new(&session.encode(&frame)?, &frame.pixels, time, at, "hall"))?;
 //! let found = Index::open(&path)?.find(&session, &session.words("cat")?, &Query::default())?;
 //! assert_eq!(&*found[0][0].origin, "hall");
 //! # Ok(())

@@ -97,6 +97,7 @@ impl Query {
 
 /// When and where a word was seen: one frame or several in a row.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Sighting {
     /// The word's place among the classes.
     pub class: usize,
@@ -150,6 +151,7 @@ struct Match {
 
 /// What an index holds.
 #[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
 pub struct Contents {
     /// Frames, or pictures.
     pub frames: u64,
@@ -414,7 +416,7 @@ impl Scorer {
         }
         let mut outside = vec![f32::NEG_INFINITY; rows];
         bank.background_rows().for_each(|row| best(&mut outside, row));
-        let Scoring { scale, bias } = self.scoring;
+        let Scoring { scale, bias, .. } = self.scoring;
         if self.softmax {
             for row in 0..rows {
                 let all =

@@ -34,8 +34,8 @@ fn noise(seed: u64) -> Encoded {
     };
     let dim = SESSION.bundle().manifest().embedding_dim;
     let grid = PatchGrid::new(8, 8, dim, (0..64 * dim).map(|_| next()).collect(), vec![1.0; dim]).unwrap();
-    let placement = Placement { frame_px: (640, 640), scaled_px: (128, 128), input_px: (128, 128), patch_px: 16 };
-    Encoded { grid, placement, timings: Default::default(), backend: "test" }
+    let placement = Placement::of((640, 640), (128, 128), (128, 128), 16);
+    Encoded::new(grid, placement, Default::default(), "test")
 }
 
 fn put_noise(writer: &mut IndexWriter, second: u64) {

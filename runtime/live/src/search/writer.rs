@@ -67,6 +67,7 @@ impl IndexOptions {
 
 /// A frame that is put into an index.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Seen<'a> {
     /// Its embeddings.
     pub encoded: &'a Encoded,
@@ -78,6 +79,13 @@ pub struct Seen<'a> {
     pub at: Duration,
     /// The camera, or the file.
     pub origin: &'a str,
+}
+
+impl<'a> Seen<'a> {
+    /// A frame by its embeddings and its picture, when it was captured by the clock and since its source began, and the camera or file.
+    pub fn new(encoded: &'a Encoded, picture: &'a RgbImage, time: SystemTime, at: Duration, origin: &'a str) -> Self {
+        Self { encoded, picture, time, at, origin }
+    }
 }
 
 /// Writes an index. Whatever ends it, the frames that it was given before are in the file. Where that is removed or renamed meanwhile, it

@@ -128,6 +128,7 @@ const LEVELS: [Allowance; 5] = [
 
 /// A governor's state, as it is reported with each frame.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Governed {
     /// 0 is full speed; each further one is slower.
     pub level: usize,

@@ -55,6 +55,7 @@ use threads::spawn;
 
 /// Frames counted since the start.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Counters {
     /// Read from the source.
     pub captured: AtomicU64,

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,6 +117,7 @@ impl Default for LiveOptions {
 
 /// Which frames the encoder runs on.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum KeyFrames {
     /// Every so many frames of the source, 1 or more. Frames wait for their encoder.
     Every(u64),
@@ -125,4 +127,13 @@ pub enum KeyFrames {
         /// Share of the time in which the encoder works.
         share: f32,
     },
+}
+
+impl fmt::Display for KeyFrames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Every(interval) => write!(f, "{interval}"),
+            Self::Auto { share } => write!(f, "auto:{share}"),
+        }
+    }
 }

@@ -107,7 +107,8 @@ impl Segmenter {
         let fresh = if self.worker.is_some() { self.keys_beside(frame, &words)? } else { self.key_here(frame, &words)? };
         let Self { key: Some(key), propagator, painter, follower, .. } = self else { return Err(no_key()) };
         if let Some(scored) = fresh {
-            timings = Timings { score: scored, ..key.encoded.timings };
+            timings = key.encoded.timings;
+            timings.score = scored;
         }
         if key.words_version != words.version {
             let start = Instant::now();
@@ -120,24 +121,19 @@ impl Segmenter {
         }
         let start = Instant::now();
         let (scores, &placement) = propagator.scores().ok_or_else(no_key)?;
-        let mut found = memory.unwrap_or_else(|| Segmentation {
-            sequence: frame.sequence,
-            timestamp: frame.timestamp,
-            labels: LabelMap { width: 0, height: 0, labels: Vec::new() },
-            scores: scores.clone(),
-            timings,
-            backend: key.encoded.backend,
-            names: words.bank.shared_names(),
+        let mut found = memory.unwrap_or_else(|| {
+            let labels = LabelMap { width: 0, height: 0, labels: Vec::new() };
+            Segmentation::new(words.bank.shared_names(), scores.clone(), labels, key.encoded.backend)
         });
         found.scores.copy_from(scores);
         let carried = start.elapsed();
         let start = Instant::now();
         let refinement = self.session.refinement();
         self.session.on_threads(|| -> Result<()> {
-            match refinement {
-                Refinement::Guided => found.labels = LabelMap::refined(&found.scores, &placement, &frame.pixels)?,
-                Refinement::None if propagator.moved_labels(painter, &mut found.labels)? => {}
-                Refinement::None => painter.draw(&found.scores, &placement, &mut found.labels)?,
+            if refinement == Refinement::Guided {
+                found.labels = LabelMap::refined(&found.scores, &placement, &frame.pixels)?;
+            } else if !propagator.moved_labels(painter, &mut found.labels)? {
+                painter.draw(&found.scores, &placement, &mut found.labels)?;
             }
             Ok(())
         })??;
@@ -430,7 +426,7 @@ mod tests {
         watch.told = Arc::new(watch.governor.state());
         let mut rows = |sequence: u64| {
             let pixels = RgbImage::from_pixel(128, 128, image::Rgb([90, 120, 160]));
-            let frame = RawFrame::new(Frame { sequence, timestamp: Duration::from_millis(100 * sequence), ..Frame::still(pixels) });
+            let frame = RawFrame::new(Frame::new(pixels, sequence, Duration::from_millis(100 * sequence)));
             let (found, _) = segmenter.segment(&frame, None).unwrap();
             (found.scores.rows(), segmenter.governed().unwrap().allowance)
         };

@@ -20,6 +20,7 @@ pub enum Pace {
 
 /// What decodes H.264 from a camera. Motion JPEG is always decoded here, H.265 and H.264 in more than 10 bits or 4:4:4 by `ffmpeg`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum VideoDecoder {
     /// `ffmpeg` where it is installed, which takes a third of the time; else the one in Rust.
     #[default]

@@ -5,6 +5,7 @@ use super::Fault;
 
 /// Which red, green and blue a luma is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Matrix {
     /// ITU-R BT.601: standard definition, JPEG, most webcams.
     Bt601,

@@ -54,6 +54,7 @@ const SLOWING: Duration = Duration::from_millis(1000);
 
 /// What one frame shows.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Sight<'a> {
     /// Its masks.
     pub found: &'a Segmentation,
@@ -65,6 +66,28 @@ pub struct Sight<'a> {
     pub patches: Option<&'a PatchGrid>,
     /// Whether it is another scene: what was followed is gone.
     pub another_scene: bool,
+}
+
+impl<'a> Sight<'a> {
+    /// A frame that goes on where the one before was, of which nothing else is known: neither how it moved, nor what its patches look like.
+    pub fn new(found: &'a Segmentation, placement: &'a Placement) -> Self {
+        Self { found, placement, motion: None, patches: None, another_scene: false }
+    }
+
+    /// The same with another [`motion`](Self::motion).
+    pub fn with_motion(self, motion: impl Into<Option<Motion<'a>>>) -> Self {
+        Self { motion: motion.into(), ..self }
+    }
+
+    /// The same with other [`patches`](Self::patches).
+    pub fn with_patches(self, patches: impl Into<Option<&'a PatchGrid>>) -> Self {
+        Self { patches: patches.into(), ..self }
+    }
+
+    /// The same with another [`another_scene`](Self::another_scene).
+    pub fn with_another_scene(self, another_scene: bool) -> Self {
+        Self { another_scene, ..self }
+    }
 }
 
 /// Follows things over the frames of a session.

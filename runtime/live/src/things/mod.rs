@@ -36,6 +36,7 @@ use parts::Run;
 
 /// Which words have things that can be counted. Nobody but the person knows: sky and sand have none.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Countable {
     /// Every word.
     All,
@@ -128,6 +129,7 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A thing in a frame.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Thing {
     /// Its number, from 1, which no other thing of the session gets.
     pub id: u64,

@@ -8,6 +8,7 @@ use edge_seg_model::text::shown_names;
 use edge_seg_model::{Background, Class, Gate, Meaning, Session, WordBank, WordList, same_name};
 
 /// Words with their embeddings, and their background.
+#[non_exhaustive]
 pub struct WordSet {
     /// The words as they were asked for; label k is the k-th.
     pub words: Vec<Word>,
@@ -191,10 +192,9 @@ impl Words {
 fn specs(list: &WordList) -> Vec<WordSpec> {
     let spec = |(class, gate): (&Class, &Gate)| {
         let mut spec = WordSpec::from(class.clone());
-        match gate {
-            Gate::Common => {}
-            Gate::Own(threshold) => spec.threshold = Some(*threshold),
-            Gate::Off => spec.on = false,
+        spec.on = *gate != Gate::Off;
+        if let Gate::Own(threshold) = gate {
+            spec.threshold = Some(*threshold);
         }
         spec
     };

@@ -53,6 +53,7 @@ impl<'de> Deserialize<'de> for Colour {
 
 /// A word that is looked for.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Word {
     /// What is reported, and scored.
     pub name: String,
@@ -80,7 +81,7 @@ impl Word {
     /// The word without its settings.
     pub fn class(&self) -> Class {
         let name = self.text.then_some(&self.name);
-        Class { name: self.name.clone(), words: name.into_iter().chain(&self.synonyms).cloned().collect() }
+        Class::new(self.name.clone(), name.into_iter().chain(&self.synonyms).cloned().collect())
     }
 
     pub(super) fn gate(&self) -> Gate {
@@ -95,6 +96,7 @@ impl Word {
 /// A word as somebody asks for it: its name alone, or an object. What is not given gets a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written")]
+#[non_exhaustive]
 pub struct WordSpec {
     /// What is reported, and scored.
     pub name: String,
@@ -160,7 +162,7 @@ fn on() -> bool {
 impl From<Written> for WordSpec {
     fn from(written: Written) -> Self {
         match written {
-            Written::Name(name) => Class::word(name).into(),
+            Written::Name(name) => Self::new(name),
             Written::Whole(Whole { name, synonyms, threshold, colour, on, examples, text, _meaning }) => {
                 Self { name, synonyms, threshold, colour, on, examples, text }
             }
@@ -169,11 +171,16 @@ impl From<Written> for WordSpec {
 }
 
 impl WordSpec {
+    /// A word by its name alone.
+    pub fn new(name: impl Into<String>) -> Self {
+        Class::word(name).into()
+    }
+
     /// Adds an example to the word of this name, or else a word of that example alone behind the others.
     pub fn add_example(specs: &mut Vec<Self>, name: String, example: Example) {
         match specs.iter_mut().find(|spec| same_name(&spec.name, &name)) {
             Some(spec) => spec.examples.push(example),
-            None => specs.push(Self { examples: vec![example], ..Class { name, words: Vec::new() }.into() }),
+            None => specs.push(Self { examples: vec![example], ..Class::new(name, Vec::new()).into() }),
         }
     }
 }
@@ -219,7 +226,7 @@ pub(super) fn settle(place: &str, specs: Vec<WordSpec>, old: &[Word]) -> Result<
             return Err(wrong("a threshold of 0 to 1".into(), format!("{t} for {name:?}")));
         }
     }
-    check_classes(place, specs.iter().map(|s| Class { name: s.name.clone(), words: s.synonyms.clone() }).collect())?;
+    check_classes(place, specs.iter().map(|s| Class::new(s.name.clone(), s.synonyms.clone())).collect())?;
     let had = |name: &str| old.iter().find(|w| same_name(&w.name, name)).map(|w| w.colour);
     let mut taken: Vec<_> = specs.iter().filter_map(|s| s.colour.or_else(|| had(&s.name))).collect();
     let mut words = Vec::with_capacity(specs.len());

@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn matches_torch_on_a_ramp() {
-        let layout = Positions { blob: String::new(), rows: 2, cols: 3, width: 1 };
+        let layout = Positions::new("", 2, 3, 1);
         let stored = [9.0, 0.0, 1.0, 4.0, 2.0, 3.0, 8.0];
         // torch.nn.functional.interpolate(torch.tensor([[[[0.,1,4],[2,3,8]]]]), size=(3,2), mode="bicubic")
         let expected = [-0.046_413_872, 3.047_581, 1.085_937_5, 5.128_906_2, 2.218_288_7, 7.210_232_7];
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn the_stored_grid_comes_back_as_it_is() {
-        let layout = Positions { blob: String::new(), rows: 2, cols: 2, width: 2 };
+        let layout = Positions::new("", 2, 2, 2);
         let stored: Vec<f32> = (0..10).map(|v| v as f32).collect();
         assert_eq!(resample(&stored, &layout, 2, 2), stored);
     }

@@ -209,11 +209,22 @@ impl Hide {
 /// Why a whole frame is hidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Whole {
     /// No key frame of this scene has been looked at.
     NoMasks,
     /// The last key frame is older than masks may become.
     OldMasks,
+}
+
+impl Whole {
+    /// As reports write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoMasks => "no-masks",
+            Self::OldMasks => "old-masks",
+        }
+    }
 }
 
 /// What is hidden of a frame.

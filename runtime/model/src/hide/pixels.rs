@@ -6,6 +6,7 @@ use super::Cover;
 /// What is put in place of what is hidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum HideBy {
     /// One dark grey: nothing but the place is left.
     #[default]
@@ -14,6 +15,17 @@ pub enum HideBy {
     Pixelate,
     /// The same means, with soft passages between.
     Blur,
+}
+
+impl HideBy {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fill => "fill",
+            Self::Pixelate => "pixelate",
+            Self::Blur => "blur",
+        }
+    }
 }
 
 /// What is filled in.

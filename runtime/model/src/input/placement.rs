@@ -13,6 +13,7 @@ const MAX_FRAME_PIXELS: u64 = 1 << 32;
 
 /// Where a frame lies in the encoder's input: the inverse of resize and letterbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Placement {
     /// The frame's own width and height.
     pub frame_px: (u32, u32),
@@ -25,6 +26,11 @@ pub struct Placement {
 }
 
 impl Placement {
+    /// Where a frame lies that was prepared elsewhere: widths and heights of the frame, of its part of the input, and of the input.
+    pub fn of(frame_px: (u32, u32), scaled_px: (u32, u32), input_px: (u32, u32), patch_px: u32) -> Self {
+        Self { frame_px, scaled_px, input_px, patch_px }
+    }
+
     /// Finds the input size for a frame of `frame_px` (width, height).
     ///
     /// # Errors
@@ -148,23 +154,15 @@ fn taps(out: usize, scaled_px: u32, cell_px: f64, cells: usize) -> Vec<Tap> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use edge_seg_bundle::{Interpolation, Positions};
+    use edge_seg_bundle::Positions;
 
     use super::*;
 
     /// An image manifest of patches of 16 px, 224 px a side, normalised around a half.
     pub(crate) fn manifest(fit: Fit) -> ImageManifest {
-        ImageManifest {
-            blob: String::new(),
-            patch_px: 16,
-            input_px: 224,
-            fit,
-            interpolation: Interpolation::Bicubic,
-            mean: [0.5; 3],
-            std: [0.5; 3],
-            positions: Positions { blob: String::new(), rows: 14, cols: 14, width: 4 },
-            head: None,
-        }
+        let mut image = ImageManifest::new("", 16, 224, Positions::new("", 14, 14, 4));
+        (image.fit, image.mean, image.std) = (fit, [0.5; 3], [0.5; 3]);
+        image
     }
 
     #[test]

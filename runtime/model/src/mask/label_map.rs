@@ -22,6 +22,7 @@ pub struct LabelMap {
 
 /// Where a label lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Extent {
     /// How many pixels have the label.
     pub pixels: u64,

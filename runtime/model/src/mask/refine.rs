@@ -163,20 +163,11 @@ fn box_mean(values: &[f32], rows: usize, cols: usize) -> Vec<f32> {
 mod tests {
     use super::*;
     use crate::{Background, Class, LabelMap, PatchGrid, Scoring, UnitRows, WordBank, score};
-    use edge_seg_bundle::{Fit, ImageManifest, Positions};
+    use edge_seg_bundle::{ImageManifest, Positions};
 
     fn placement(width: u32, height: u32) -> Placement {
-        let image = ImageManifest {
-            blob: String::new(),
-            patch_px: 16,
-            input_px: 64,
-            fit: Fit::Grid,
-            interpolation: Interpolation::Bilinear,
-            mean: [0.5; 3],
-            std: [0.5; 3],
-            positions: Positions { blob: String::new(), rows: 1, cols: 1, width: 1 },
-            head: None,
-        };
+        let mut image = ImageManifest::new("", 16, 64, Positions::new("", 1, 1, 1));
+        (image.interpolation, image.mean, image.std) = (Interpolation::Bilinear, [0.5; 3], [0.5; 3]);
         Placement::new((width, height), &image, 64).unwrap()
     }
 

@@ -190,6 +190,7 @@ fn centre(col: usize, row: usize) -> (f32, f32) {
 
 /// What was found between two pictures.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Movement {
     /// Mean absolute difference that is left after the motion was taken out, in grey levels, 0 to 255.
     pub residual_levels: f32,

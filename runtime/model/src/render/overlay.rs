@@ -28,6 +28,7 @@ pub struct OverlayOptions {
 
 /// Which words a legend lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Legend {
     /// None.
     None,
@@ -68,6 +69,7 @@ impl Default for OverlayOptions {
 
 /// A line of the legend.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct LegendEntry {
     /// The class's label.
     pub label: usize,
@@ -78,6 +80,11 @@ pub struct LegendEntry {
 }
 
 impl LegendEntry {
+    /// A class by its label, its name and its score.
+    pub fn new(label: usize, name: impl Into<String>, score: f32) -> Self {
+        Self { label, name: name.into(), score }
+    }
+
     /// The lines of a legend.
     pub fn list(classes: &[ClassReport], which: Legend) -> Vec<Self> {
         let mut classes: Vec<_> = match which {

@@ -47,6 +47,7 @@ pub struct SegmentReport {
 
 /// What is told of what is hidden in a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct HiddenReport {
     /// Share of the pixels.
     pub share: f64,
@@ -65,6 +66,7 @@ impl From<&Hidden> for HiddenReport {
 
 /// What is told of a class.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct ClassReport {
     /// Its label in the mask.
     pub label: usize,
@@ -90,6 +92,7 @@ pub struct ClassReport {
 /// A class's mask, as COCO's files have it in `segmentation`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum MaskReport {
     /// Compressed run lengths: exact.
     Rle {
@@ -104,6 +107,7 @@ pub enum MaskReport {
 
 /// How masks are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MaskStyle {
     /// As run lengths.
     Rle,
@@ -135,6 +139,7 @@ impl MaskReport {
 
 /// Milliseconds spent in each stage.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
+#[non_exhaustive]
 pub struct Milliseconds {
     /// Reading and decoding.
     pub read: f64,
@@ -171,27 +176,24 @@ impl Milliseconds {
 }
 
 impl ClassReport {
+    /// What is told of a class by its label, its name, its score and where it lies in a picture of so many pixels.
+    pub fn new(label: usize, name: impl Into<String>, score: f32, extent: Extent, of_pixels: u64) -> Self {
+        let Extent { pixels, bounds_px } = extent;
+        let share = pixels as f64 / of_pixels.max(1) as f64;
+        Self { label, name: name.into(), score, pixels, share, count: None, bounds_px, segmentation: None }
+    }
+
     /// One report for each of `names`, from a segmentation by these classes.
     pub fn list(names: &[String], found: &Segmentation) -> (Vec<Self>, f64) {
-        let pixels = found.labels.pixels().max(1) as f64;
+        let pixels = found.labels.pixels();
         let extents = found.labels.extents(names.len());
-        let share = |extent: &Extent| extent.pixels as f64 / pixels;
         let list = names
             .iter()
             .zip(found.scores.scores())
             .zip(&extents[1..])
             .enumerate()
-            .map(|(i, ((name, &score), extent))| Self {
-                label: i + 1,
-                name: name.clone(),
-                score,
-                pixels: extent.pixels,
-                share: share(extent),
-                count: None,
-                bounds_px: extent.bounds_px,
-                segmentation: None,
-            })
+            .map(|(i, ((name, &score), extent))| Self::new(i + 1, name, score, *extent, pixels))
             .collect();
-        (list, share(&extents[0]))
+        (list, extents[0].pixels as f64 / pixels.max(1) as f64)
     }
 }

@@ -231,6 +231,7 @@ const TASK_CLASSES: usize = 64;
 
 /// How words are scored in a picture (Jo et al. 2024, Eq. 1, 2 and 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WordScore {
     /// For each word the best patch, of the softmax over the words at every patch (Eq. 2); in a model that is calibrated word by word,
     /// of the sigmoid.

@@ -4,11 +4,19 @@ use crate::{Error, Result};
 
 /// How cosines become scores. From the manifest: TCL's learned scale and bias (Cha et al. 2023) or CLIP's softmax.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Scoring {
     /// Factor on the cosine.
     pub scale: f32,
     /// With a bias a score is `sigmoid(scale · cosine + bias)`, each word for itself; without, a softmax over the words.
     pub bias: Option<f32>,
+}
+
+impl Scoring {
+    /// Sigmoids with a bias, a softmax without.
+    pub fn new(scale: f32, bias: Option<f32>) -> Self {
+        Self { scale, bias }
+    }
 }
 
 impl From<&Manifest> for Scoring {
@@ -19,6 +27,7 @@ impl From<&Manifest> for Scoring {
 
 /// What the words must beat to be drawn, as label 0; words for what is to be left out always compete.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum Background {
     /// No threshold in common: a pixel is background only where a word to be left out fits best, or where every word has a threshold of
     /// its own and none passes. Without either, every pixel gets a word.
@@ -28,6 +37,14 @@ pub enum Background {
 }
 
 impl Background {
+    /// The threshold in common, in 0..1; none where there is none.
+    pub fn threshold(self) -> Option<f32> {
+        match self {
+            Self::None => None,
+            Self::Threshold(threshold) => Some(threshold),
+        }
+    }
+
     /// The background itself, if its threshold can be one.
     ///
     /// # Errors

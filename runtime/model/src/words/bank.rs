@@ -10,6 +10,7 @@ use crate::{Error, Result, UnitRows};
 
 /// What a pixel must reach to be a class's.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
 pub enum Gate {
     /// The background's threshold.
     #[default]

@@ -25,6 +25,7 @@ const LANGUAGES: [&str; 16] = ["en", "de", "fr", "es", "it", "pt", "nl", "pl", "
 
 /// A thing to look for: the name that is reported and the words that stand for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Class {
     /// What is reported.
     pub name: String,
@@ -33,6 +34,11 @@ pub struct Class {
 }
 
 impl Class {
+    /// A class of these words, of which its name is only one if it is among them.
+    pub fn new(name: impl Into<String>, words: Vec<String>) -> Self {
+        Self { name: name.into(), words }
+    }
+
     /// A class that is its own only word.
     pub fn word(name: impl Into<String>) -> Self {
         let name = name.into();

@@ -313,6 +313,7 @@ impl fmt::Display for Languages {
 
 /// What a word means in a language.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Translation {
     /// The language.
     pub language: Language,
@@ -323,6 +324,7 @@ pub struct Translation {
 /// What the model is asked for in a word's place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Meaning {
     /// The word as it is: it is English, or no languages are asked for.
     English {

@@ -90,10 +90,7 @@ impl FromStr for KeyInterval {
 
 impl fmt::Display for KeyInterval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            KeyFrames::Every(interval) => write!(f, "{interval}"),
-            KeyFrames::Auto { share } => write!(f, "auto:{share}"),
-        }
+        self.0.fmt(f)
     }
 }
 

@@ -64,7 +64,7 @@ impl WordsArgs {
         let mut alone: Vec<Class> = Vec::new();
         for name in self.examples().iter().map(|example| &example.name) {
             if !listed.iter().chain(&alone).any(|class| same_name(&class.name, name)) {
-                alone.push(Class { name: name.clone(), words: Vec::new() });
+                alone.push(Class::new(name, Vec::new()));
             }
         }
         alone

@@ -14,6 +14,7 @@ use edge_seg_model::render::{Panel, printable};
 
 /// What a screen shows.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct View<'a> {
     /// The picture.
     pub picture: &'a RgbImage,
@@ -25,6 +26,7 @@ pub struct View<'a> {
 
 /// A word on a screen; the k-th has label k.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Line {
     /// Its name.
     pub name: String,
@@ -32,6 +34,13 @@ pub struct Line {
     pub share: f64,
     /// Its colour.
     pub colour: [u8; 3],
+}
+
+impl Line {
+    /// A word by its name, its share in 0..1 and its colour.
+    pub fn new(name: impl Into<String>, share: f64, colour: [u8; 3]) -> Self {
+        Self { name: name.into(), share, colour }
+    }
 }
 
 const FONT: MonoFont<'static> = FONT_9X15_BOLD;
@@ -42,6 +51,11 @@ const COLUMN_PX: u32 = 150;
 const UNIT_PX: u32 = 240;
 
 impl<'a> View<'a> {
+    /// A picture with its labels, and the words that they stand for.
+    pub fn new(picture: &'a RgbImage, labels: &'a LabelMap, words: Vec<Line>) -> Self {
+        Self { picture, labels, words }
+    }
+
     pub(super) fn of(shown: &'a SegmentedFrame, report: &FrameReport) -> Self {
         let colours = shown.words.colours();
         let line = |(class, colour): (&edge_seg_model::render::ClassReport, &[u8; 3])| Line {
