@@ -579,7 +579,7 @@ pub fn rollback(paths: &Paths, asked: &Rollback, who: &str) -> Result<RolledBack
     Ok(RolledBack::Would(match state.fallen_from() {
         Some(wanted) => {
             let then = if state.packaged.stands_in { "runs at the next start" } else { "stays" };
-            format!("would no longer try {}: {} {then}", told(Some(wanted)), told(state.current))
+            format!("would no longer try {}: {} {then}{}", told(Some(wanted)), told(Some(wanted.other())), state.warning_of(wanted.other()))
         }
         None => format!("would go back from {} to {}", told(state.current), told(to)),
     }))

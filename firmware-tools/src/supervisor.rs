@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
 
+use crate::board::Host;
+use crate::doctor::SERVICE;
 use crate::health::{Health, Watch};
 use crate::history;
 use crate::install;
@@ -97,7 +99,7 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
     let memory = || memory_kib(user.as_ref(), process);
     let (mut watch, mut confirmed, mut told) = (Watch::new(chosen.trial), false, Instant::now());
     let mut next = chosen.trial.frames;
-    let (mut first_frame, mut steady) = (None, chosen.steady);
+    let (mut first_frame, mut steady, mut kept) = (None, chosen.steady, Duration::ZERO);
     let confirm = |frames: u64, ended: bool| match &chosen.slot {
         Some(slot) => tell(paths, slot.event(frames, ended)),
         // One that has only come to its end cannot stand in: it would be started again and again, faster than what fails.
@@ -162,11 +164,13 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                     if let (None, Some(wanted)) = (steady, chosen.in_place_of) {
                         let _ = child.kill();
                         let _ = child.wait();
-                        let minutes = wait.as_secs() / 60;
-                        let how =
-                            format!("{name} has worked for {minutes} minutes in place of slot {0}: slot {0} is tried again", wanted.name());
+                        let how = format!("{name} has worked long enough in place of slot {0}: slot {0} is tried again", wanted.name());
                         return Ok(End::GivesWay { how });
                     }
+                }
+                if confirmed && steady.is_some() && chosen.in_place_of.is_some() && working >= kept + KEPT_EVERY {
+                    kept += KEPT_EVERY;
+                    tell(paths, Event::Worked { seconds: KEPT_EVERY.as_secs() });
                 }
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {
@@ -199,6 +203,9 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
 /// How long the packaged release must work in place of another before that one's failures are forgotten: longer than starts ever wait, so
 /// that starts do not come faster by it.
 const STANDS_IN_MINUTES: u32 = 5;
+
+/// How often it is kept how long a release has worked in place of another: a start of its own begins with what was kept.
+const KEPT_EVERY: Duration = Duration::from_secs(600);
 
 /// How long the hook may take; the service manager waits three times as long for a frame.
 const HOOK_LIMIT: Duration = Duration::from_secs(30);
@@ -284,7 +291,13 @@ fn choose(paths: &Paths) -> Chosen {
         steady,
         in_place_of,
     };
-    match slots.drive(Event::Boot, None) {
+    let started = slots.load().map(|mut state| {
+        if state.fallen_from().is_some() && is_asked_for(paths) {
+            state.try_wanted();
+        }
+        slots.drive_from(state, Event::Boot, None)
+    });
+    match started {
         Ok(outcome) => {
             outcome.reports.iter().for_each(|report| eprintln!("edge-seg-fw: {report}"));
             history::add(&mut paths.disk(), &paths.state, "guard", &outcome.reports);
@@ -322,6 +335,13 @@ fn choose(paths: &Paths) -> Chosen {
             packaged(Trial::default(), Packaged::default(), Duration::ZERO, None, None)
         }
     }
+}
+
+/// Whether somebody has the service started, or the system as it comes up, and not the service manager once more after it has ended: what
+/// fails must not be tried again and again by its own failures.
+fn is_asked_for(paths: &Paths) -> bool {
+    let restarts = Host::under(&paths.root).command("systemctl", &["show", SERVICE, "-p", "NRestarts", "--value"]);
+    restarts.is_some_and(|restarts| restarts.trim() == "0")
 }
 
 impl ChosenSlot {

@@ -391,6 +391,26 @@ fn a_good_release_that_fails_later_gives_way_and_starts_go_on() {
     assert!(code == 1 && stderr.contains("in place of slot b") && stderr.contains("bring the whole release"), "{stderr}");
     assert_eq!(root.run(&["guard"]).status.code(), Some(1));
     assert_eq!((root.guard().0, root.guard().0), (1, 1));
+    // Nor does the service manager's own restart; the operator's, or a start of the system, does once.
+    let restarts = |count: u32| {
+        fs::create_dir_all(root.at("commands")).unwrap();
+        fs::write(root.at("commands/systemctl_show_edge-seg.service_-p_NRestarts_--value"), format!("{count}\n")).unwrap();
+    };
+    restarts(7);
+    assert_eq!((root.guard().0, root.guard().0), (1, 1));
+    restarts(0);
+    assert_eq!(root.run(&["guard"]).status.code(), Some(1));
+    restarts(1);
+    assert_eq!((root.guard().0, root.guard().0), (1, 1));
+    restarts(0);
+    fs::write(root.at("words"), "").unwrap();
+    assert_eq!((root.guard().0, &root.status()["fell_back"]), (2, &serde_json::Value::Null));
+    let status = root.status();
+    assert_eq!(status["history"].as_array().unwrap().last().unwrap()["what"], "slot b works again");
+    fs::remove_file(root.at("words")).unwrap();
+    restarts(1);
+    assert_eq!((0..3).filter(|_| root.run(&["guard"]).status.code() == Some(1)).count(), 3);
+    assert_eq!(root.guard().0, 1);
     // Redeployed with what it needs, it runs.
     fs::write(root.at("words"), "").unwrap();
     root.ok(&install(&root.release(2, &format!("[ -e words ] || exit 1\n{}", frames(2, 5))), &[]));
@@ -398,6 +418,9 @@ fn a_good_release_that_fails_later_gives_way_and_starts_go_on() {
     // The service manager never gives up.
     let unit = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware-tools/packaging/edge-seg.service")).unwrap();
     assert!(unit.lines().any(|line| line == "StartLimitIntervalSec=0"), "{unit}");
+    // Where its output goes nowhere, so would what it says, unless it is said otherwise.
+    let lines: Vec<&str> = unit.lines().filter(|line| line.starts_with("Standard")).collect();
+    assert_eq!(lines, ["StandardOutput=null", "StandardError=journal"]);
 }
 
 #[test]

@@ -23,7 +23,8 @@ use crate::paths::Paths;
 use crate::pull::Seen;
 use crate::slots::{RealDisk, Slot, Slots, State, StateError, digest_of, machine};
 
-const SERVICE: &str = "edge-seg.service";
+/// The service manager's name of the guard.
+pub const SERVICE: &str = "edge-seg.service";
 const DISK_NEEDED_BYTES: u64 = 256 << 20;
 const MEMORY_NEEDED_BYTES: u64 = 160 << 20;
 /// 2025-01-01: a clock before it was never set.

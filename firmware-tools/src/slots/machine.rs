@@ -132,6 +132,10 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
+fn is_none_yet(seconds: &u64) -> bool {
+    *seconds == 0
+}
+
 /// The packaged release beside what is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -162,6 +166,9 @@ pub struct Fallen {
     /// Whether the next start tries it, once the other one has shown enough frames.
     #[serde(default)]
     pub due: bool,
+    /// Seconds that the other one has worked since, kept over its starts: a camera that is switched off each night works for none at once.
+    #[serde(default, skip_serializing_if = "is_none_yet")]
+    pub worked_s: u64,
 }
 
 /// How long the other one works before what is wanted is tried again, longer each time: one that truly fails takes the camera for a start
@@ -350,8 +357,16 @@ impl State {
         self.fallen.map(|fallen| fallen.slot).filter(|slot| self.good(*slot) && self.current.is_some_and(|current| current != *slot))
     }
 
-    /// How long what runs must work until [`Event::Steady`] or [`Event::PackagedSteady`]; nothing is waited for where what is wanted has
-    /// run all along.
+    /// Gives what is wanted its turn at the next start, where another one has worked in its place: the operator or the system starts it,
+    /// and not the service manager after a failure.
+    pub fn try_wanted(&mut self) {
+        if let Some(fallen) = &mut self.fallen {
+            fallen.due = true;
+        }
+    }
+
+    /// How long what runs must still work until [`Event::Steady`] or [`Event::PackagedSteady`]; nothing is waited for where what is wanted
+    /// has run all along.
     pub fn steady_after(&self) -> Option<std::time::Duration> {
         let retries = match self.fallen.filter(|fallen| self.good(fallen.slot)) {
             Some(fallen) => fallen.retries as usize,
@@ -360,7 +375,23 @@ impl State {
             // What the operator left is no more than a last choice.
             None => usize::MAX,
         };
-        Some(std::time::Duration::from_secs(TRIED_AGAIN_S[retries.min(TRIED_AGAIN_S.len() - 1)]))
+        let worked_s = self.fallen.filter(|_| self.is_stood_for()).map_or(0, |fallen| fallen.worked_s);
+        let wait = TRIED_AGAIN_S[retries.min(TRIED_AGAIN_S.len() - 1)].saturating_sub(worked_s);
+        Some(std::time::Duration::from_secs(wait))
+    }
+
+    /// Whether another release runs in place of what is wanted.
+    fn is_stood_for(&self) -> bool {
+        self.packaged.stands_in || self.fallen_from().is_some()
+    }
+
+    /// What is worth knowing before a slot is gone back to: nothing, or words that begin with a comma.
+    pub fn warning_of(&self, to: Slot) -> String {
+        match (self.packaged.stands_in, self.is_failing(to)) {
+            (true, _) => ", though it kept failing too: the packaged release, which runs in place of both, ends".into(),
+            (false, true) => format!(", though it has failed starts: {}", describe(self, to)),
+            (false, false) => String::new(),
+        }
     }
 
     /// How many rounds a release (`None` is the packaged one) of `choices` has failed. What is wanted has the starts in which a release must
@@ -411,8 +442,12 @@ impl State {
         ))
     }
 
-    /// How long to wait before the start that was chosen: nothing at first, longer the more starts in a row have failed.
+    /// How long to wait before the start that was chosen: nothing at first and for what has not failed itself, longer the more starts in a
+    /// row have failed.
     pub fn patience(&self) -> std::time::Duration {
+        if self.runs().is_some_and(|slot| self.slot(slot).failed_starts <= 1) {
+            return std::time::Duration::ZERO;
+        }
         let failed = [self.a.failed_starts, self.b.failed_starts, self.packaged.failed_starts];
         let failed = failed.into_iter().fold(0, u32::saturating_add).saturating_sub(1);
         std::time::Duration::from_secs(match failed.checked_sub(self.trial.starts.max(1)) {
@@ -540,6 +575,11 @@ pub enum Event {
         slot: Slot,
         /// [`Release::digest`] of what was started.
         digest: String,
+    },
+    /// What runs in place of what is wanted has worked for so long, beside what was told before.
+    Worked {
+        /// Seconds.
+        seconds: u64,
     },
     /// The packaged release, started beside what is installed, works.
     PackagedWorks,
@@ -716,14 +756,19 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 // Where it stands in for what is wanted, the operator's order holds.
                 Status::Aside { .. } if proven && state.fallen_from().is_none() => confirm(state, slot),
                 Status::Good | Status::Aside { .. } if proven && state.slot(slot).failed_starts > 0 => {
+                    let mut actions = vec![Action::Save];
+                    if state.is_failing(slot) {
+                        actions.push(Action::Report(format!("slot {} works again", slot.name())));
+                    }
                     if state.wanted() == Some(slot) {
                         // What both failed for is over.
                         state.slot_mut(slot.other()).failed_starts = 0;
+                        state.fallen = state.fallen.map(|fallen| Fallen { worked_s: 0, ..fallen });
                     }
                     state.slot_mut(slot).failed_starts = 0;
                     state.packaged = Packaged::default();
                     state.work = Work::Confirming;
-                    (state, vec![Action::Save])
+                    (state, actions)
                 }
                 _ => (state, Vec::new()),
             }
@@ -741,7 +786,19 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 return (state, vec![Action::Refuse(format!("slot {} no longer runs what has worked", slot.name()))]);
             }
             let Some(fallen) = state.fallen else { return (state, Vec::new()) };
-            state.fallen = state.fallen_from().map(|_| Fallen { retries: fallen.retries.saturating_add(1), due: true, ..fallen });
+            state.fallen = state.fallen_from().map(|_| Fallen {
+                retries: fallen.retries.saturating_add(1),
+                due: true,
+                worked_s: 0,
+                ..fallen
+            });
+            state.work = Work::Confirming;
+            (state, vec![Action::Save])
+        }
+        (Work::Idle, Event::Worked { seconds }) => {
+            let is_stood_for = state.is_stood_for();
+            let Some(fallen) = state.fallen.as_mut().filter(|_| is_stood_for) else { return (state, Vec::new()) };
+            fallen.worked_s = fallen.worked_s.saturating_add(seconds);
             state.work = Work::Confirming;
             (state, vec![Action::Save])
         }
@@ -762,7 +819,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 return (state, vec![Action::Refuse("the packaged release no longer runs in place of another".into())]);
             };
             let retries = state.fallen.filter(|fallen| fallen.slot == wanted).map_or(0, |fallen| fallen.retries).saturating_add(1);
-            state.fallen = Some(Fallen { slot: wanted, retries, due: false });
+            state.fallen = Some(Fallen { slot: wanted, retries, due: false, worked_s: 0 });
             // One start of each is enough to tell that they still fail: what is packaged comes next then.
             let others = u32::from(choices(&state).contains(&Some(wanted.other())));
             let starts = state.trial.starts.max(1);
@@ -783,12 +840,13 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
         },
         (Work::Idle, Event::Rollback) if let Some(wanted) = state.fallen_from() => {
             let why = "rolled back by the operator".to_owned();
+            let warning = state.warning_of(wanted.other());
             state.give_up(wanted, &why);
             state.set(wanted, Status::Aside { why });
             let (wanted, other) = (wanted.name(), wanted.other());
             let report = match state.packaged.stands_in {
-                true => format!("slot {wanted} is not tried again: slot {} runs at the next start", other.name()),
-                false => format!("slot {wanted} is not tried again: slot {}, which ran in its place, stays", other.name()),
+                true => format!("slot {wanted} is not tried again: slot {} runs at the next start{warning}", other.name()),
+                false => format!("slot {wanted} is not tried again: slot {}, which ran in its place, stays{warning}", other.name()),
             };
             if state.packaged.stands_in {
                 state.slot_mut(other).failed_starts = 0;
@@ -943,7 +1001,7 @@ fn settle(state: &mut State, actions: &mut Vec<Action>) {
         && !state.packaged.stands_in
         && state.current.is_some_and(|current| state.slot(current).failed_starts == 0)
     {
-        state.fallen = Some(Fallen { due: false, ..fallen });
+        state.fallen = Some(Fallen { due: false, worked_s: 0, ..fallen });
         // One start is enough to tell that it still fails.
         state.slot_mut(wanted).failed_starts = state.trial.starts.saturating_sub(1);
         actions.push(Action::Report(format!("slot {} is tried again", wanted.name())));
@@ -999,7 +1057,7 @@ fn start(mut state: State, slot: Slot) -> (State, Vec<Action>) {
         // Proven, it is what is wanted.
         state.fallen = None;
     } else if let Some(current) = state.current.filter(|current| *current != slot && state.fallen.is_none() && state.good(*current)) {
-        state.fallen = Some(Fallen { slot: current, retries: 0, due: true });
+        state.fallen = Some(Fallen { slot: current, retries: 0, due: true, worked_s: 0 });
     }
     match &mut state.slot_mut(slot).status {
         Status::Pending { tries_left } => *tries_left = tries_left.saturating_sub(1),
@@ -1334,7 +1392,9 @@ mod tests {
         board.boots(17);
         assert!(board.state().packaged.stands_in && board.fallen_from() == Some(2));
         board.drive(Event::Rollback, None).unwrap();
-        assert_eq!(board.reports.last().unwrap(), "slot b is not tried again: slot a runs at the next start");
+        let told = "slot b is not tried again: slot a runs at the next start, though it kept failing too: the packaged release, which runs in \
+                    place of both, ends";
+        assert_eq!(board.reports.last().unwrap(), told);
         assert_eq!(board.boots(3), [1, 1, 1]);
     }
 
@@ -1451,6 +1511,89 @@ mod tests {
         assert_eq!(board.until_healthy(&[1, 2]), [2]);
         board.steady();
         assert_eq!((board.state().steady_after(), board.boots(3)), (None, vec![2, 2, 2]));
+    }
+
+    #[test]
+    fn somebodys_start_tries_what_is_wanted_where_the_other_one_has_worked_and_no_failure_does() {
+        let mut board = Board::new().proven(1).proven(2);
+        assert_eq!((board.until_healthy(&[1]), board.until_healthy(&[1])), (vec![2, 2, 2, 1], vec![2, 1]));
+        for _ in 0..3 {
+            assert_eq!(board.until_healthy(&[1]), [1]);
+            board.state.as_mut().unwrap().try_wanted();
+            assert_eq!(board.until_healthy(&[1]), [2, 1], "one start alone");
+        }
+        // What has not worked since gives no way.
+        assert_eq!(board.boot(), 1);
+        board.state.as_mut().unwrap().try_wanted();
+        assert_eq!((board.state().slot(Slot::A).failed_starts, board.state().next_start()), (1, Some(Slot::B)), "an outage of both");
+        assert!(board.state().slot(Slot::B).failed_starts == 3, "it is no try of its own: {:?}", board.state());
+        // Mended, it stays, and the history has a line.
+        let mut board = Board::new().proven(1).proven(2);
+        board.until_healthy(&[1]);
+        board.until_healthy(&[1]);
+        board.state.as_mut().unwrap().try_wanted();
+        assert_eq!(board.until_healthy(&[1, 2]), [2]);
+        assert_eq!((board.fallen_from(), board.reports.last().unwrap().as_str()), (None, "slot b works again"));
+        board.steady();
+        board.state.as_mut().unwrap().try_wanted();
+        assert_eq!((board.state().fallen, board.boots(2)), (None, vec![2, 2]));
+    }
+
+    #[test]
+    fn how_long_the_other_one_has_worked_is_kept_over_its_starts() {
+        let mut board = Board::new().proven(1).proven(2);
+        board.until_healthy(&[1]);
+        board.steady();
+        assert_eq!(board.until_healthy(&[1]), [2, 1]);
+        let wait = |board: &Board| board.state().steady_after().map(|wait| wait.as_secs());
+        for left in [3600, 3000, 2400, 1800, 1200, 600, 0] {
+            assert_eq!(wait(&board), Some(left));
+            board.drive(Event::Worked { seconds: 600 }, None).unwrap();
+            // The camera is away for a night: neither works, and the other one is up first.
+            board.boots(2);
+            assert_eq!(board.until_healthy(&[1]).last(), Some(&1));
+        }
+        board.steady();
+        assert_eq!((wait(&board), board.until_healthy(&[1, 2])), (Some(43_200), vec![2]));
+        // What is wanted counts its own time, and one that gave nothing up counts none.
+        board.drive(Event::Worked { seconds: 600 }, None).unwrap();
+        assert_eq!(wait(&board), Some(43_200));
+        board.steady();
+        board.drive(Event::Worked { seconds: 600 }, None).unwrap();
+        assert_eq!((board.state().fallen, wait(&board)), (None, None));
+    }
+
+    #[test]
+    fn what_has_not_failed_itself_waits_for_nothing() {
+        let mut board = Board::new().proven(1).proven(2);
+        let waits = |board: &mut Board, count: usize| {
+            let wait = |board: &mut Board| (board.boot(), board.state().patience().as_secs());
+            (0..count).map(|_| wait(board)).collect::<Vec<_>>()
+        };
+        assert_eq!(waits(&mut board, 6), [(2, 0), (2, 0), (2, 0), (1, 0), (2, 4), (2, 8)]);
+        // Up again after a long outage, the other one is healthy at each start.
+        assert_eq!(waits(&mut board, 2).last(), Some(&(1, 32)));
+        board.healthy();
+        assert_eq!((board.boot(), board.until_healthy(&[1])), (2, vec![1]));
+        for _ in 0..3 {
+            assert_eq!(waits(&mut board, 1), [(1, 0)]);
+            board.healthy();
+        }
+        // Nor does a new release for what the one before it failed.
+        let mut board = Board::new().proven(1);
+        board.boots(7);
+        board.install(2);
+        assert_eq!(waits(&mut board, 3), [(2, 0), (2, 0), (2, 0)]);
+    }
+
+    #[test]
+    fn with_one_start_a_trial_what_is_tried_again_has_yet_to_show_that_it_works() {
+        let mut board = Board { state: Some(State::new(Trial { starts: 1, ..Trial::default() })), ..Board::default() }.proven(1).proven(2);
+        assert_eq!(board.until_healthy(&[1]), [2, 1]);
+        assert_eq!(board.boot(), 2);
+        assert_eq!(board.state().target(), Slot::B, "the other one has worked last");
+        board.healthy();
+        assert_eq!(board.state().target(), Slot::A);
     }
 
     #[test]
