@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::service::{self, User};
-use crate::slots::{RealDisk, Slots};
+use crate::slots::machine::{PROGRAM, Release};
+use crate::slots::{RealDisk, Slots, digest_of};
 
 /// Where things are. Under another root for tests and for images that are built on another machine.
 #[derive(Debug, Clone)]
@@ -180,6 +181,16 @@ impl Paths {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.trim().trim_start_matches("edge-seg: ");
         Ok((!output.status.success()).then(|| if said.is_empty() { output.status.to_string() } else { said.to_owned() }))
+    }
+
+    /// Whether the packaged runtime is another than a release's, whatever versions they tell; none where it cannot be read.
+    pub fn packages_another_program(&self, release: &Release) -> Option<bool> {
+        let held = release.files.iter().find(|file| file.name == PROGRAM)?;
+        let packaged = std::fs::File::open(&self.packaged).ok()?;
+        if packaged.metadata().ok()?.len() != held.bytes {
+            return Some(true);
+        }
+        Some(digest_of(packaged).ok()?.1 != held.sha256)
     }
 
     /// The version that a runtime tells of itself.

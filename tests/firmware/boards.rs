@@ -138,7 +138,10 @@ impl Fleet {
     pub fn deploy(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(binary("edge-seg-fw"));
         command.current_dir(self.folder.path()).arg("deploy").args(arguments);
-        command.args(["--ssh-config", "ssh_config", "--sudo", "", "--wait", "30"]).stdin(Stdio::null());
+        command.args(["--ssh-config", "ssh_config", "--sudo", ""]).stdin(Stdio::null());
+        if !arguments.contains(&"--wait") {
+            command.args(["--wait", "30"]);
+        }
         command.env("USER", "operator").env_remove("SUDO_USER").output().unwrap()
     }
 

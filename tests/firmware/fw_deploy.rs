@@ -1,6 +1,6 @@
 //! Deployment over a real sshd on the loopback address.
 
-use crate::boards::{BRING, Fleet, copy_name, frames, verdicts};
+use crate::boards::{BRING, Fleet, copy_name, frames, verdicts, write};
 use crate::small;
 
 use edge_seg_tests::binary;
@@ -80,6 +80,47 @@ fn one_number_means_one_release_and_what_crashes_is_never_called_good() {
         "{rows:?}"
     );
     assert_eq!(fleet.status(0)["current"], "a");
+}
+
+#[test]
+fn what_a_board_holds_already_is_good_news_once_it_shows_frames() {
+    let Some(fleet) = Fleet::start(1) else { return };
+    let bring = [&["cam0"][..], &BRING[..]].concat();
+    fleet.release(1, &[], &format!("[ -e $BOARD/dark ] && exec sleep 600\n{}", frames(1)));
+    assert_eq!(verdicts(&fleet.rows(&bring)), ["done"]);
+    let told = |more: &[&'static str]| {
+        let rows = fleet.rows(&[&bring[..], more].concat());
+        (verdicts(&rows)[0].to_owned(), rows[0]["what"].as_str().unwrap().to_owned(), rows[0]["left_alone"] == true)
+    };
+    assert_eq!(told(&[]), ("done".into(), "slot a runs it already, and it is good".into(), true));
+    // The camera is gone: a start shows none, and then another.
+    let dark = fleet.board(0).join("dark");
+    fs::write(&dark, "").unwrap();
+    let start = || {
+        let mut guard = Command::new(binary("edge-seg-fw"));
+        guard.args(["guard", "--first", "1", "--root"]).arg(fleet.board(0));
+        guard.env("BOARD", fleet.board(0)).stderr(Stdio::null()).stdout(Stdio::null()).status().unwrap().success()
+    };
+    assert!(!start());
+    assert!(told(&["--dry-run"]).1.contains("its newest start has shown too few frames"), "{:?}", told(&["--dry-run"]));
+    assert!(!start());
+    let (verdict, what, left_alone) = told(&["--wait", "1"]);
+    assert!(verdict == "failed" && left_alone && what.contains("slot a holds it already, and 2 starts in a row"), "{what}");
+    // Frames come while it is waited for.
+    fs::remove_file(&dark).unwrap();
+    let (_, (verdict, what, _)) = std::thread::scope(|scope| {
+        let deployment = scope.spawn(|| told(&[]));
+        std::thread::sleep(Duration::from_secs(1));
+        (start(), deployment.join().unwrap())
+    });
+    assert_eq!((verdict.as_str(), what.as_str()), ("done", "slot a runs it already, and it is good"));
+    // With the service stopped none will.
+    for property in ["ActiveState", "ExecMainCode", "ExecMainStatus"] {
+        let value = if property == "ActiveState" { "inactive" } else { "0" };
+        write(fleet.board(0).join(format!("commands/systemctl_show_edge-seg.service_-p_{property}_--value")), value, 0o644);
+    }
+    let (verdict, what, _) = told(&[]);
+    assert!(verdict == "failed" && what.contains("its service is inactive"), "{what}");
 }
 
 #[test]

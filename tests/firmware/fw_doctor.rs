@@ -134,7 +134,7 @@ fn a_healthy_board_needs_nothing() {
 #[test]
 fn every_fault_is_found_alone_and_with_its_cure() {
     type Break = fn(&Setup);
-    let faults: [(&str, Break, &str, &str); 16] = [
+    let faults: [(&str, Break, &str, &str); 17] = [
         (
             "camera",
             |s| {
@@ -167,6 +167,12 @@ fn every_fault_is_found_alone_and_with_its_cure() {
         ("throttling", |s| s.put("commands/vcgencmd_get_throttled", "throttled=0x10000\n"), "since boot: under-voltage", "power supply"),
         ("service", |s| s.put("commands/systemctl_show_edge-seg.service_-p_ActiveState_--value", "failed\n"), "failed", "reset-failed"),
         ("service", |s| s.put("commands/systemctl_show_edge-seg.service_-p_ActiveState_--value", "inactive\n"), "inactive", "enable --now"),
+        (
+            "service",
+            |s| s.put("commands/systemctl_show_edge-seg.service_-p_ActiveState_--value", "activating\n"),
+            "has shown no frame yet",
+            "journalctl -u edge-seg.service",
+        ),
         (
             "service",
             |s| s.put("commands/systemctl_show_edge-seg.service_-p_LoadState_--value", "not-found\n"),
@@ -413,6 +419,40 @@ fn a_program_that_the_package_has_brought_since_is_told() {
     fs::File::options().append(true).open(setup.at("usr/bin/edge-seg")).unwrap().set_modified(old).unwrap();
     let finding = told().expect("the slot holds the older program");
     assert!(finding.level == Level::Note && finding.mend.as_deref().unwrap().contains("reconfigure --packaged"), "{finding:?}");
+    assert!(finding.found.contains("since"), "{finding:?}");
+    // One that was there before the slot's own was written, as where that one was brought.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    let program = setup.at("var/lib/edge-seg/slots/a/edge-seg");
+    let bytes = fs::read(&program).unwrap();
+    fs::remove_file(&program).unwrap();
+    fs::write(&program, bytes).unwrap();
+    let finding = told().unwrap();
+    assert!(finding.found.contains("the package holds") && finding.mend.unwrap().contains("reconfigure --packaged"), "{}", finding.found);
+}
+
+#[test]
+fn where_the_packaged_release_stands_in_it_is_what_is_looked_at() {
+    let setup = Setup::healthy();
+    let root = setup.0.path().to_str().unwrap().to_owned();
+    setup.install();
+    let run = |words: &[&str]| Command::new(binary("edge-seg-fw")).args(words).args(["--root", &root]).output().unwrap();
+    run(&["guard"]);
+    run(&["mark-good"]);
+    for _ in 0..4 {
+        run(&["guard"]);
+    }
+    let configuration = || setup.examine(NOW).into_iter().find(|finding| finding.check == "configuration").unwrap();
+    let inference = || setup.examine(NOW).into_iter().find(|finding| finding.check == "inference").unwrap().found;
+    let status: serde_json::Value = serde_json::from_slice(&run(&["status", "--json"]).stdout).unwrap();
+    assert_eq!((status["current"].as_str(), &status["packaged_stands_in"]), (Some("a"), &true.into()));
+    assert_eq!(configuration().found, setup.at("etc/edge-seg/edge-seg.toml").display().to_string());
+    setup.runtime(77);
+    assert!(inference().starts_with("78 ms"), "{}", inference());
+    setup.put("etc/edge-seg/edge-seg.toml", "[input]\n");
+    assert!(configuration().mend.unwrap().starts_with("sudoedit "));
+    // And what a rollback takes away is told before it does.
+    let dry = String::from_utf8(run(&["rollback", "--dry-run"]).stdout).unwrap();
+    assert!(dry.starts_with("would go back from slot a"), "{dry}");
 }
 
 #[test]

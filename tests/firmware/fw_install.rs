@@ -470,7 +470,11 @@ fn what_runs_takes_another_configuration_or_the_packages_program() {
     let text = root.ok(&["status"]);
     assert!(text.contains("package program 9.9.9"), "{text}");
     assert_eq!(root.status()["versions"]["packaged"], "9.9.9");
+    assert!(text.contains("not that of slot b: sudo edge-seg-fw reconfigure --packaged"), "{text}");
+    assert_eq!(root.status()["other_program_packaged"], true);
     root.ok(&["reconfigure", "--packaged", "--trial-frames", "3"]);
+    assert_eq!(root.status()["other_program_packaged"], false);
+    assert!(!root.ok(&["status"]).contains("not that of"));
     assert_eq!(root.guard().0, 9);
     assert_eq!(root.status()["versions"]["a"], "9.9.9");
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use edge_seg_fw::board::Board;
+use edge_seg_fw::doctor;
 use edge_seg_fw::fleet::MOST_MINUTES;
 use edge_seg_fw::history;
 use edge_seg_fw::install::{self, Request, RolledBack};
@@ -240,6 +241,8 @@ impl Status {
             state.slot(slot).release.as_ref().and_then(|_| paths.version_of(&folder.join(PROGRAM)))
         };
         let versions = [paths.version_of(&paths.packaged), version(Slot::A), version(Slot::B)];
+        let other_program = state.current.and_then(|slot| paths.packages_another_program(state.slot(slot).release.as_ref()?));
+        let host = self.root.host()?;
         if self.json {
             let [packaged, a, b] = &versions;
             let json = json!({
@@ -252,8 +255,10 @@ impl Status {
                 "b": state.b,
                 "signatures": signed.as_ref().ok(),
                 "versions": { "packaged": packaged, "a": a, "b": b },
-                "machine": install::machine(&self.root.host()?),
-                "board": install::board_names(&Board::read(&self.root.host()?)),
+                "other_program_packaged": other_program,
+                "service": doctor::service_state(&host),
+                "machine": install::machine(&host),
+                "board": install::board_names(&Board::read(&host)),
                 "history": history,
             });
             print(&format!("{}\n", serde_json::to_string_pretty(&json)?))?;
@@ -262,7 +267,13 @@ impl Status {
         let [packaged, a, b] = versions.map(|version| version.map_or(String::new(), |version| format!(", program {version}")));
         print(&format!("runs    {}\n", running(&state)))?;
         print(&format!("slot a  {}{a}\nslot b  {}{b}\n", describe(&state, Slot::A), describe(&state, Slot::B)))?;
-        print(&format!("package{packaged}\n").replace("package, ", "package "))?;
+        let beside = match (other_program, state.current) {
+            (Some(true), Some(slot)) => {
+                format!(", not that of slot {}: sudo edge-seg-fw reconfigure --packaged --restart takes it", slot.name())
+            }
+            _ => String::new(),
+        };
+        print(&format!("package{packaged}{beside}\n").replace("package, ", "package "))?;
         let signed = match signed {
             Ok(true) => "asked for".into(),
             Ok(false) => "not asked for: no key is trusted".into(),

@@ -18,6 +18,7 @@ use crate::slots::machine::Trial;
 pub(crate) use release::Brought;
 pub use release::{Payload, Release};
 use release::{beside, is_pending, trial_of_another};
+pub(crate) use release::{starts_without_frames, stopped};
 pub use remote::{OwnFolder, Remote, SshTarget};
 pub(crate) use rollout::one_line;
 pub use rollout::{Gate, Interrupt, Job, Pace, Phase, Row, Turn, Verdict, in_order, over, render, table};
@@ -236,8 +237,16 @@ pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str, 
                 }
             };
         }
-        Some((slot, state)) if state["status"] == "good" => {
-            return Ok(Turn { board, what: format!("slot {slot} runs it already, and it is good"), left_alone: true });
+        // What another release runs in place of is brought once more, which tries it.
+        Some((slot, state)) if state["status"] == "good" && status["packaged_stands_in"] != true => {
+            let what = match how.wait.filter(|_| !how.dry_run) {
+                None => format!("slot {slot} {}", held_already(&status, state).unwrap_or_else(|doubt| doubt)),
+                Some(wait) => {
+                    job.let_go();
+                    await_frames(&remote, release, wait)?
+                }
+            };
+            return Ok(Turn { board, what, left_alone: true });
         }
         _ => {}
     }
@@ -443,6 +452,44 @@ fn await_good(remote: &Remote, release: &Release, wait: Duration, mut begun: boo
                 Some(_) => begun = true,
                 None if begun => bail!("{}", lost(status, release)),
                 None => {}
+            }
+        }
+        if Instant::now() >= end {
+            return Err(late(asked, wait));
+        }
+        std::thread::sleep(ASK_EVERY.min(end.saturating_duration_since(Instant::now())));
+    }
+}
+
+/// How a board is with a good slot that holds already what is brought, or why that is no good news.
+fn held_already(status: &Value, slot: &Value) -> Result<String, String> {
+    const LOG: &str = "there, journalctl -u edge-seg.service -n 50 tells more";
+    match (stopped(status), starts_without_frames(slot)) {
+        (Some(service), _) => {
+            Err(format!("holds it already, and its service is {service}: there, sudo systemctl restart edge-seg.service"))
+        }
+        (None, 0) => Ok("runs it already, and it is good".into()),
+        (None, 1) => Err(format!("holds it already, and its newest start has shown too few frames: {LOG}")),
+        (None, starts) => Err(format!("holds it already, and {starts} starts in a row have shown too few frames: {LOG}")),
+    }
+}
+
+/// Waits until a good slot that holds what is brought shows its frames.
+fn await_frames(remote: &Remote, release: &Release, wait: Duration) -> Result<String> {
+    let end = Instant::now() + wait;
+    let mut stands = 0;
+    loop {
+        let asked = remote.ask(&["status", "--json"]);
+        if let Ok(status) = &asked {
+            stands = if stopped(status).is_some() { stands + 1 } else { 0 };
+            let Some((slot, state)) = release.current(status).filter(|_| status["packaged_stands_in"] != true) else {
+                bail!("{}", lost(status, release));
+            };
+            match held_already(status, state) {
+                Ok(well) => return Ok(format!("slot {slot} {well}")),
+                // Between two starts it stands for a moment.
+                Err(doubt) if stands > 10 || Instant::now() >= end => bail!("slot {slot} {doubt}"),
+                Err(_) => {}
             }
         }
         if Instant::now() >= end {

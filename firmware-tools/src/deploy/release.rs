@@ -257,6 +257,16 @@ pub(crate) fn is_pending(slot: &Value) -> bool {
     slot["status"].get("pending").is_some()
 }
 
+/// Starts in a row of a slot in a board's status that have shown too few frames, with the one that is under way.
+pub(crate) fn starts_without_frames(slot: &Value) -> u64 {
+    slot["failed_starts"].as_u64().unwrap_or(0)
+}
+
+/// What a board's status says of the service where that does not run, nor is started again.
+pub(crate) fn stopped(status: &Value) -> Option<&str> {
+    status["service"].as_str().filter(|state| ["failed", "inactive", "deactivating"].contains(state))
+}
+
 /// Why nothing at all can be brought: what is on trial has the other slot to go back to.
 pub(crate) fn trial_of_another(status: &Value) -> Option<String> {
     let current = status["current"].as_str()?;

@@ -13,6 +13,7 @@ use super::finding::{Finding, REINSTALL, bad, note, ok};
 use crate::board::Board;
 use crate::paths::Paths;
 use crate::service;
+use crate::slots::machine::{BUNDLE, PROGRAM};
 
 /// How much slower than the baseline is too slow.
 const SLOWER: f64 = 1.5;
@@ -104,12 +105,11 @@ fn run(paths: &Paths, limit: Duration) -> Result<Measured> {
     })
 }
 
-/// The runtime that the service would start, and its bundle where that is not the runtime's own.
+/// The runtime that the service runs, and its bundle where that is not the runtime's own.
 pub fn runtime(paths: &Paths) -> (PathBuf, Option<PathBuf>) {
-    let slot = paths.state.join("current");
-    match slot.join("edge-seg").exists() {
-        true => (slot.join("edge-seg"), Some(slot.join("bundle.esb"))),
-        false => (paths.packaged.clone(), None),
+    match super::slot_that_runs(paths) {
+        Some(slot) => (slot.join(PROGRAM), Some(slot.join(BUNDLE))),
+        None => (paths.packaged.clone(), None),
     }
 }
 

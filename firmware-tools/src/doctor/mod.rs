@@ -167,7 +167,7 @@ fn releases(paths: &Paths, board: &Board) -> Vec<Finding> {
     };
     found.extend(damage(&mut slots));
     let (runtime, config) = running(paths);
-    let change = match state.current {
+    let change = match state.runs() {
         Some(_) => format!("cp {} new.toml; editor new.toml; sudo edge-seg-fw reconfigure new.toml --restart", config.display()),
         None => format!("sudoedit {}", config.display()),
     };
@@ -197,7 +197,8 @@ fn releases(paths: &Paths, board: &Board) -> Vec<Finding> {
         return found;
     };
     found.extend(contents(paths, board, &mut slots, &state, slot));
-    found.extend(beside_the_package(paths, &config, &runtime));
+    let folder = slots.folder(slot);
+    found.extend(beside_the_package(paths, &folder.join(machine::CONFIG), &folder.join(machine::PROGRAM)));
     if matches!(state.slot(slot).status, machine::Status::Pending { .. }) {
         let what = format!("slot {}: {}", slot.name(), machine::describe(&state, slot));
         found.push(note("trial", what, "sudo edge-seg-fw mark-good   # or wait for healthy frames"));
@@ -264,12 +265,18 @@ fn way_back(slots: &mut Slots<RealDisk>, state: &State, slot: Slot) -> Option<Fi
     }
 }
 
-/// The runtime and the configuration that the service would start.
-fn running(paths: &Paths) -> (PathBuf, PathBuf) {
+/// Folder of the slot that runs; none where the packaged release does, in place of one or not.
+fn slot_that_runs(paths: &Paths) -> Option<PathBuf> {
     let slot = paths.state.join("current");
-    match slot.join(machine::PROGRAM).exists() {
-        true => (slot.join(machine::PROGRAM), slot.join(machine::CONFIG)),
-        false => (paths.packaged.clone(), paths.config.clone()),
+    let stands_in = || paths.slots().load().is_ok_and(|state| state.packaged.stands_in);
+    (slot.join(machine::PROGRAM).exists() && !stands_in()).then_some(slot)
+}
+
+/// The runtime and the configuration that the service runs.
+fn running(paths: &Paths) -> (PathBuf, PathBuf) {
+    match slot_that_runs(paths) {
+        Some(slot) => (slot.join(machine::PROGRAM), slot.join(machine::CONFIG)),
+        None => (paths.packaged.clone(), paths.config.clone()),
     }
 }
 
@@ -342,11 +349,14 @@ fn beside_the_package(paths: &Paths, config: &Path, runtime: &Path) -> Vec<Findi
     let came = std::fs::metadata(&paths.packaged).ok().map(|meta| (meta.ctime(), meta.ctime_nsec()));
     let written = std::fs::metadata(runtime).ok().map(|meta| (meta.mtime(), meta.mtime_nsec()));
     let newer = came.zip(written).is_some_and(|(came, written)| came > written);
-    if newer && differs(&paths.packaged, runtime) {
+    if differs(&paths.packaged, runtime) {
         let version = |path: &Path| paths.version_of(path).unwrap_or_else(|| "another".into());
         let (packaged, slot) = (version(&paths.packaged), version(runtime));
         let same = if packaged == slot { ", built otherwise" } else { "" };
-        let what = format!("the slot runs {slot}, the package has brought {packaged}{same} since");
+        let what = match newer {
+            true => format!("the slot runs {slot}, the package has brought {packaged}{same} since"),
+            false => format!("the slot runs {slot}, the package holds {packaged}{same}"),
+        };
         found.push(note("packaged program", what, "sudo edge-seg-fw reconfigure --packaged --restart"));
     }
     found
@@ -500,11 +510,23 @@ fn pulling(host: &Host, paths: &Paths, now: u64) -> Vec<Finding> {
     found
 }
 
+/// Whether the service ended by itself, and well: a stop leaves a signal there, and a service that never ran has no code of an end.
+fn ended_well(host: &Host) -> bool {
+    let property = |name: &str| property(host, SERVICE, name);
+    property("ExecMainCode").as_deref() == Some("1") && property("ExecMainStatus").as_deref() == Some("0")
+}
+
+/// What the service manager says of the service, in a word; `ended` where what it reads has come to its end.
+pub fn service_state(host: &Host) -> Option<String> {
+    match property(host, SERVICE, "ActiveState")?.as_str() {
+        "inactive" if ended_well(host) => Some("ended".into()),
+        state => Some(state.into()),
+    }
+}
+
 fn service(host: &Host) -> Vec<Finding> {
     let property = |name: &str| property(host, SERVICE, name);
     let mut found = Vec::new();
-    // By itself, and well: a stop leaves a signal there, and a service that never ran has no code of an end.
-    let ended = || property("ExecMainCode").as_deref() == Some("1") && property("ExecMainStatus").as_deref() == Some("0");
     let state = property("ActiveState");
     match (property("LoadState").as_deref(), state.as_deref()) {
         (None, _) => return vec![note("service", "systemd does not answer here", "systemctl status edge-seg.service")],
@@ -512,11 +534,15 @@ fn service(host: &Host) -> Vec<Finding> {
         (Some("loaded"), Some("failed")) => {
             found.push(bad("service", "failed", "sudo systemctl reset-failed edge-seg.service && sudo systemctl restart edge-seg.service"))
         }
-        (Some("loaded"), Some("inactive")) if ended() => found.push(note(
+        (Some("loaded"), Some("inactive")) if ended_well(host) => found.push(note(
             "service",
             "inactive: what the configuration reads, such as a folder of pictures, has come to its end",
             "sudo systemctl restart edge-seg.service   # once there is more",
         )),
+        (Some("loaded"), Some("activating")) => {
+            let what = "activating: it starts, and has shown no frame yet";
+            found.push(bad("service", what, "journalctl -u edge-seg.service -n 50   # or wait for its first frame"));
+        }
         (Some("loaded"), state) => found.push(bad("service", state.unwrap_or("unknown"), "sudo systemctl enable --now edge-seg.service")),
         (Some(_), _) => return vec![bad("service", "not installed", "sudo apt install ./edge-seg_*.deb")],
     }

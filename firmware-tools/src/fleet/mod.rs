@@ -417,7 +417,14 @@ pub fn render_status(answers: &[Answer]) -> String {
                     _ if let Some(changed) = changed_slot(status) => {
                         format!("slot {changed} changed on disk, {}", release_in(status, changed))
                     }
+                    _ if let Some(service) = deploy::stopped(status) => format!("service {service}"),
                     None => "-".into(),
+                    Some(Value::String(state)) if state == "good" => match deploy::starts_without_frames(&status[slot.unwrap_or_default()])
+                    {
+                        0 => state.clone(),
+                        1 => "starting".into(),
+                        starts => format!("fails, {starts} starts"),
+                    },
                     Some(Value::String(state)) => state.clone(),
                     Some(state) if state.get("pending").is_some() => "on trial".into(),
                     Some(state) if state.get("aside").is_some() => "set aside".into(),
@@ -544,6 +551,16 @@ mod tests {
         assert_eq!(shown(&status)[2..5], ["tiny 4", "good", "0.2.0"]);
         (status["b"]["status"], status["b"]["changed"]) = (json!({ "bad": { "why": "other bytes" } }), json!(true));
         assert_eq!(shown(&status)[2..5], ["tiny 4", "slot b changed on disk, tiny 5", "0.2.0"]);
+        // What is good and shows nothing is not called so.
+        status = json!({ "current": "a", "a": slot(4), "versions": versions, "service": "active" });
+        for (starts, told) in [(0, "good"), (1, "starting"), (2, "fails, 2 starts"), (7, "fails, 7 starts")] {
+            status["a"]["failed_starts"] = json!(starts);
+            assert_eq!(shown(&status)[2..5], ["tiny 4", told, "0.2.0"]);
+        }
+        for (service, told) in [("failed", "service failed"), ("inactive", "service inactive"), ("ended", "fails, 7 starts")] {
+            status["service"] = json!(service);
+            assert_eq!(shown(&status)[3], told);
+        }
     }
 
     #[test]

@@ -786,12 +786,8 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 return (state, vec![Action::Refuse(format!("slot {} no longer runs what has worked", slot.name()))]);
             }
             let Some(fallen) = state.fallen else { return (state, Vec::new()) };
-            state.fallen = state.fallen_from().map(|_| Fallen {
-                retries: fallen.retries.saturating_add(1),
-                due: true,
-                worked_s: 0,
-                ..fallen
-            });
+            state.fallen =
+                state.fallen_from().map(|_| Fallen { retries: fallen.retries.saturating_add(1), due: true, worked_s: 0, ..fallen });
             state.work = Work::Confirming;
             (state, vec![Action::Save])
         }
