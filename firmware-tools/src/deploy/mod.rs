@@ -483,7 +483,7 @@ fn await_frames(remote: &Remote, release: &Release, wait: Duration) -> Result<St
         if let Ok(status) = &asked {
             stands = if stopped(status).is_some() { stands + 1 } else { 0 };
             let Some((slot, state)) = release.current(status).filter(|_| status["packaged_stands_in"] != true) else {
-                bail!("{}", lost(status, release));
+                bail!("it showed too few frames, and another runs in its place: {}", current(status));
             };
             match held_already(status, state) {
                 Ok(well) => return Ok(format!("slot {slot} {well}")),

@@ -236,9 +236,9 @@ fn damage(slots: &mut Slots<RealDisk>) -> Option<Finding> {
 /// Why what is wanted failed, and when it is tried again.
 fn again(state: &State) -> String {
     let minutes = state.steady_after().map_or(0, |wait| wait.as_secs() / 60);
-    let how = match state.fallen.is_some_and(|fallen| fallen.due) && !state.packaged.stands_in {
-        true => "sudo systemctl restart edge-seg.service, once frames come".into(),
-        false => format!("after {minutes} minutes of frames by itself, or deploy it once more"),
+    let how = match state.packaged.stands_in {
+        true => format!("after {minutes} minutes of frames by itself, or deploy it once more"),
+        false => format!("sudo systemctl restart edge-seg.service once frames come, or after {minutes} minutes of them by itself"),
     };
     format!("journalctl -u edge-seg.service -n 50   # why; to try it again: {how}")
 }
