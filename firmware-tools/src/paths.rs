@@ -35,6 +35,8 @@ pub struct Paths {
     pub signed_config: PathBuf,
 }
 
+/// The service manager's name of the guard.
+pub const SERVICE: &str = "edge-seg.service";
 /// The service's user.
 const SERVICE_USER: &str = "edge-seg";
 /// How long a runtime may take to read a configuration.
@@ -60,6 +62,13 @@ impl Paths {
     /// The slots.
     pub fn slots(&self) -> Slots<RealDisk> {
         Slots::new(self.disk(), &self.state)
+    }
+
+    /// Folder of the slot that runs; none where the packaged release does, in place of one or not.
+    pub fn slot_that_runs(&self) -> Option<PathBuf> {
+        let slot = self.state.join("current");
+        let stands_in = || self.slots().load().is_ok_and(|state| state.packaged.stands_in);
+        (slot.join(PROGRAM).exists() && !stands_in()).then_some(slot)
     }
 
     /// The state's folder as a file system.

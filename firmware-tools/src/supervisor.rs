@@ -16,11 +16,10 @@ use anyhow::{Context, Result};
 use sd_notify::NotifyState;
 
 use crate::board::Host;
-use crate::doctor::SERVICE;
 use crate::health::{Health, Watch};
 use crate::history;
 use crate::install;
-use crate::paths::Paths;
+use crate::paths::{Paths, SERVICE};
 use crate::service::{self, User};
 use crate::slots::machine::{self, BUNDLE, CONFIG, PROGRAM, Packaged, Release, Trial};
 use crate::slots::{Bar, Event, Slot, Status};

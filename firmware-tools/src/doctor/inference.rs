@@ -107,7 +107,7 @@ fn run(paths: &Paths, limit: Duration) -> Result<Measured> {
 
 /// The runtime that the service runs, and its bundle where that is not the runtime's own.
 pub fn runtime(paths: &Paths) -> (PathBuf, Option<PathBuf>) {
-    match super::slot_that_runs(paths) {
+    match paths.slot_that_runs() {
         Some(slot) => (slot.join(PROGRAM), Some(slot.join(BUNDLE))),
         None => (paths.packaged.clone(), None),
     }

@@ -19,12 +19,10 @@ use finding::{REINSTALL, bad, note, ok};
 
 use crate::board::{Board, Host};
 use crate::install::board_names;
-use crate::paths::Paths;
+use crate::paths::{Paths, SERVICE};
 use crate::pull::Seen;
 use crate::slots::{RealDisk, Slot, Slots, State, StateError, digest_of, machine};
 
-/// The service manager's name of the guard.
-pub const SERVICE: &str = "edge-seg.service";
 const DISK_NEEDED_BYTES: u64 = 256 << 20;
 const MEMORY_NEEDED_BYTES: u64 = 160 << 20;
 /// 2025-01-01: a clock before it was never set.
@@ -265,16 +263,9 @@ fn way_back(slots: &mut Slots<RealDisk>, state: &State, slot: Slot) -> Option<Fi
     }
 }
 
-/// Folder of the slot that runs; none where the packaged release does, in place of one or not.
-fn slot_that_runs(paths: &Paths) -> Option<PathBuf> {
-    let slot = paths.state.join("current");
-    let stands_in = || paths.slots().load().is_ok_and(|state| state.packaged.stands_in);
-    (slot.join(machine::PROGRAM).exists() && !stands_in()).then_some(slot)
-}
-
 /// The runtime and the configuration that the service runs.
 fn running(paths: &Paths) -> (PathBuf, PathBuf) {
-    match slot_that_runs(paths) {
+    match paths.slot_that_runs() {
         Some(slot) => (slot.join(machine::PROGRAM), slot.join(machine::CONFIG)),
         None => (paths.packaged.clone(), paths.config.clone()),
     }
