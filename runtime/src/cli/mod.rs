@@ -118,6 +118,10 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(status) => return status,
     };
+    // It has a log.
+    if !matches!(cli.command, Command::Run(_)) {
+        edge_seg_terminal::speak("edge-seg");
+    }
     let outcome = match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Segment(args) => segment::run(&args),

@@ -1,6 +1,7 @@
 //! What the programs share at the command line: how they end, shell completions and manual pages from their definitions.
 #![forbid(unsafe_code)]
 
+use std::fmt::Debug;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
@@ -11,6 +12,9 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Command, Parser};
 use clap_complete::Shell;
 use clap_mangen::Man;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 /// The command line, or the status to end with: help and version are done, a mistake is an error.
 ///
@@ -39,6 +43,45 @@ pub fn parse_with<C: Parser>(tip: impl FnOnce(&clap::Error) -> Option<String>) -
             _ => ExitCode::SUCCESS,
         }
     })
+}
+
+/// Prints what the libraries have to tell, behind the program's name as everything else that it says. For commands without a log of their
+/// own.
+pub fn speak(program: &'static str) {
+    // Whoever has set another before has it told there.
+    let _ = tracing::subscriber::set_global_default(Spoken(program));
+}
+
+struct Spoken(&'static str);
+
+impl Subscriber for Spoken {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let most = if metadata.target().starts_with("edge_seg_model") { Level::INFO } else { Level::WARN };
+        metadata.is_event() && metadata.target().starts_with("edge_seg") && *metadata.level() <= most
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut Message(self.0));
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+struct Message(&'static str);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == "message" {
+            let _ = writeln!(io::stderr(), "{}: {value:?}", self.0);
+        }
+    }
 }
 
 /// Whether whoever reads stdout has seen enough, as `head` has: that is no failure. Libraries' errors name the system's as their source.
