@@ -17,7 +17,7 @@ fn main() -> Result<()> {
     let threshold = session.bundle().manifest().tag_threshold;
     for path in expand_inputs(&[album]) {
         let path = path?;
-        let scores = session.tag_scores(&session.encode(&read_picture(&path)?)?, &words, WordScore::Pixel)?;
+        let scores = session.class_scores(&session.encode(&read_picture(&path)?)?, &words, WordScore::Pixel)?;
         let mut tags: Vec<_> = words.names().iter().zip(scores).filter(|(_, score)| *score >= threshold).collect();
         tags.sort_by(|a, b| b.1.total_cmp(&a.1));
         let tags: Vec<_> = tags.iter().map(|(name, score)| format!("{name} {score:.2}")).collect();

@@ -10,6 +10,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(status) => return status,
     };
+    edge_seg_terminal::speak("edge-seg-export");
     match cli.run() {
         Ok(code) => code,
         Err(error) if edge_seg_terminal::is_closed_pipe(&error) => ExitCode::SUCCESS,

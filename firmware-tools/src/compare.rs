@@ -196,7 +196,10 @@ fn summary(names: [String; 2], a: &[Value], b: &[Value]) -> Result<Comparison> {
     };
     let (a, b) = (by_input(a), by_input(b));
     let both: Vec<[&Value; 2]> = a.iter().filter_map(|(input, line)| Some([line, b.get(input)?])).collect();
-    ensure!(!both.is_empty(), "no picture was segmented on both sides");
+    ensure!(
+        !both.is_empty(),
+        "no picture was segmented on both sides: what the programs said stands above; other pictures are taken by --pictures DIR"
+    );
     let mut words: Vec<Word> = Vec::new();
     let class = |line: &Value, name: &str| line["classes"].as_array().into_iter().flatten().find(|class| class["name"] == name).cloned();
     for name in

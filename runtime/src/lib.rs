@@ -105,7 +105,10 @@ pub mod live {
     #[doc(inline)]
     pub use edge_seg_live::things::{Countable, Follower, Sight, Thing, ThingOptions, Things};
     #[doc(inline)]
-    pub use edge_seg_live::words::{Colour, Word, WordSet, WordSpec, Words};
+    #[expect(deprecated, reason = "kept for a release")]
+    pub use edge_seg_live::words::Word;
+    #[doc(inline)]
+    pub use edge_seg_live::words::{Colour, LiveClass, WordSet, WordSpec, Words};
     #[doc(inline)]
     pub use edge_seg_live::{Live, LiveWords};
     #[doc(inline)]

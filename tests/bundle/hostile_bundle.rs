@@ -109,7 +109,23 @@ fn rules_are_named_when_broken() {
     let mut longer = valid();
     longer.push(0);
     assert!(refusal(longer).contains("its end after the last blob"));
-    assert!(refusal(b"PK\x03\x04".repeat(400)).contains("magic"));
+    for (bytes, kind) in [
+        (&b"PK\x03\x04"[..], "a zip file"),
+        (b"\x89PNG\r\n", "a picture (PNG)"),
+        (b"# a page\n", "a text file"),
+        (b"<!DOCTYPE html>\n", "a web page"),
+        (b"\x08\x08\x12\x07pytorch", "an ONNX model"),
+        (b"\x40\x01\0\0\0\0\0\0{\"a\":1}", "weights (safetensors)"),
+        (b"\x01\x02\x03\x04\x05\x06\x07\x08", "[01, 02, 03, 04, 05, 06, 07, 08]"),
+        (b"", "an empty file"),
+    ] {
+        for bytes in [bytes.to_vec(), bytes.repeat(400)] {
+            let refused = refusal(bytes);
+            assert!(refused.contains(&format!("magic: expected an .esb file, found {kind}")), "{refused}");
+            assert!(refused.contains("edge-seg-export bundle"), "{refused}");
+        }
+    }
+    assert!(refusal(valid()[..100].to_vec()).contains("cut off; copy or fetch it again"));
     let mut version = valid();
     version[8] = 2;
     assert!(refusal(version).contains("format version: expected 1, found 2"));

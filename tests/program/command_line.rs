@@ -199,6 +199,59 @@ fn wrong_options_are_refused_with_what_is_accepted() {
     assert!(String::from_utf8_lossy(&kernels.stderr).contains("abacus"));
 }
 
+/// What people get wrong, and what they are told to try.
+#[test]
+fn mistakes_are_told_with_what_to_try() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::copy(picture("cat.jpg"), path("cat.jpg")).unwrap();
+    fs::write(path("page.md"), "# A page\n").unwrap();
+    fs::write(path("a file"), "").unwrap();
+    let whole = fs::read(root().join("runtime/models/mini.esb")).unwrap();
+    fs::write(path("cut.esb"), &whole[..whole.len() / 3]).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let run: &[&str] = &["run", "--source", "test:?size=64x48&frames=1", "--size", "64"];
+    let run_sky: &[&str] = &[run, &["--tags", "sky"]].concat();
+    let segment: &[&str] = &["segment", "cat.jpg", "--size", "64"];
+    let segment_cat: &[&str] = &[segment, &["--tags", "cat"]].concat();
+    let cases: &[(&str, &[&[&str]], &str)] = &[
+        ("edge-seg", &[run_sky, &["--http", &taken]], "try: another port"),
+        ("edge-seg", &[run_sky, &["--http", ":80"]], "as 127.0.0.1:8080"),
+        ("edge-seg", &[run_sky, &["--index", "nowhere/x.index"]], "try: mkdir -p nowhere"),
+        ("edge-seg", &[run_sky, &["--rules", "nowhere.toml"]], "> nowhere.toml   # docs/events.md"),
+        ("edge-seg", &[run, &["--tags-file", "nowhere.txt"]], "> nowhere.txt   # one class a line"),
+        ("edge-seg", &[run, &["--tags", "sky", "sea"]], "stand in quotes"),
+        ("edge-seg", &[&["run", "--tags", "sky", "film.mp4"]], "--source film.mp4"),
+        ("edge-seg", &[&["run", "--tags", "sky", "--source", "nowhere.mp4"]], "try: the path as ls shows it"),
+        ("edge-seg", &[&["run", "--tags", "sky", "--source", "libcamera:"]], "did you mean rpicam:?size=1280x720?"),
+        ("edge-seg", &[segment_cat, &["--out", "a file"]], "try: another name"),
+        ("edge-seg", &[segment_cat, &["--out", "/proc/none"]], "try: "),
+        ("edge-seg", &[&["demo", "--out", "a file"]], "try: another name"),
+        ("edge-seg", &[segment, &["--tags-file", "nowhere.txt"]], "> nowhere.txt   # one class a line"),
+        ("edge-seg", &[&["tags", "cat.jpg", "--vocabulary", "nowhere.txt"]], "> nowhere.txt   # one class a line"),
+        ("edge-seg", &[segment_cat, &["--model", "page.md"]], "found a text file; to make a bundle: edge-seg-export import"),
+        ("edge-seg", &[&["segment", "cat.jpg", "--tags", "red", "car,", "dog"]], "try: --tags \"red car, dog\""),
+        ("edge-seg", &[&["cat.jpg"]], "edge-seg segment cat.jpg --tags"),
+        ("edge-seg", &[&["film.mp4"]], "edge-seg run --source film.mp4 --tags"),
+        ("edge-seg", &[&["inspect", "page.md"]], "found a text file; to make a bundle"),
+        ("edge-seg", &[&["inspect", "cat.jpg"]], "found a picture (JPEG); to make a bundle"),
+        ("edge-seg", &[&["inspect", "cut.esb"]], "it is cut off; copy or fetch it again"),
+        ("edge-seg", &[&["inspect", "nowhere.esb"]], "try: without a file, for the model in the program"),
+        ("edge-seg-export", &[&["bundle", ".", "-o", "x.esb"]], "try: edge-seg-export import hf:openai/clip-vit-base-patch16 -o ."),
+        ("edge-seg-fw", &[&["pack", "nowhere.esb", "--serial", "7", "-o", "x.esb"]], "try: the path as ls shows it"),
+        ("edge-seg-fw", &[&["deploy", "--bundle", "nowhere.esb", "camera1"]], "try: the path as ls shows it"),
+    ];
+    for (program, arguments, remedy) in cases {
+        let arguments = arguments.concat();
+        let ended = Command::new(binary(program)).current_dir(folder.path()).args(&arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(2), "{program} {arguments:?}: {said}");
+        assert!(said.contains(remedy), "{program} {arguments:?}: expected {remedy:?}, found {said}");
+        assert!(said.matches("try: ").count() <= 1, "{program} {arguments:?}: {said}");
+    }
+}
+
 #[test]
 fn exif_orientation_is_honoured() {
     let folder = tempfile::tempdir().unwrap();

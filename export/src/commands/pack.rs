@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use edge_seg_board::Variant;
 use edge_seg_board::boards::Target;
@@ -378,6 +378,13 @@ impl Extract {
 }
 
 fn read(folder: &std::path::Path) -> anyhow::Result<Model> {
+    let config = folder.join("config.json");
+    let place = folder.display();
+    ensure!(
+        config.exists(),
+        "{}: expected a model folder, found none; try: edge-seg-export import hf:openai/clip-vit-base-patch16 -o {place}",
+        config.display()
+    );
     let model = Model::read(folder)?;
     eprintln!("{}:\n{}", folder.display(), model.report);
     Ok(model)

@@ -17,9 +17,7 @@ pub(super) const VOID: u32 = 255;
 pub(super) const NOTHING: u32 = u32::MAX;
 
 /// What tables call the column of numbers.
-const IDS: [&str; 8] = ["idx", "index", "value", "class_id", "category_id", "label_id", "class_index", "number"];
-/// What tables call the column of names.
-const NAMES: [&str; 6] = ["class", "class_name", "category", "category_name", "label_name", "label"];
+const IDS: [&str; 9] = ["idx", "index", "value", "pixel value", "class_id", "category_id", "label_id", "class_index", "number"];
 const COLOURS: [&str; 2] = ["colour", "color"];
 /// What tables call what is none of their classes.
 const BACKGROUNDS: [&str; 3] = ["background", "_background_", "__background__"];
@@ -88,10 +86,9 @@ impl ClassTable {
             return Ok(Self::of_list(place, listed));
         }
         let lines: Vec<(usize, &str)> =
-            (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty() && !line.trim_start().starts_with('#')).collect();
+            (1..).zip(text.lines()).filter(|(n, line)| !lists::is_filler(*n, line) && !line.trim_start().starts_with('#')).collect();
         let &(number, first) = lines.first().ok_or_else(|| Error::file(place, "file", "a table of classes", "nothing"))?;
         let separator = lists::separator(first);
-        let fields = |line: &str| separator.map_or_else(|| vec![line.trim().to_owned()], |separator| lists::split_row(line, separator));
         let coloured =
             separator.and_then(|separator| lines.iter().map(|(_, line)| coloured_row(line, separator)).collect::<Option<Vec<_>>>());
         if let Some(rows) = coloured {
@@ -99,10 +96,6 @@ impl ClassTable {
             return Ok(Self::of_list(place, rows.into_iter().map(listed).collect()));
         }
         let has_header = !first.trim_start().starts_with(|c: char| c.is_ascii_digit());
-        if has_header && separator.is_none() {
-            let expected = "a header line with columns, or a number and a name in each line (`1 cat`, `1: cat`, `1,cat`)";
-            return Err(Error::file(place, format!("line {number}"), expected, shown_line(first)));
-        }
         let wrong = |number: usize, expected: String, found: String| Error::file(place, format!("line {number}"), expected, found);
         if !has_header {
             let numbered = |&(number, line): &(usize, &str)| match lists::numbered(line) {
@@ -113,12 +106,16 @@ impl ClassTable {
             let rows = lines.iter().map(numbered).collect::<Result<Vec<Vec<String>>>>()?;
             return Ok(Self { place: place.into(), columns: vec!["id".into(), "name".into()], rows });
         }
-        let mut columns = fields(first);
+        let Some(separator) = separator else {
+            let expected = "a header line with columns, or a number and a name in each line (`1 cat`, `1: cat`, `1,cat`)";
+            return Err(wrong(number, expected.into(), shown_line(first)));
+        };
+        let mut columns = lists::split_row(first, separator);
         let mut rows = Vec::with_capacity(lines.len());
-        for &(number, line) in &lines[1..] {
-            let row: Vec<String> = fields(line);
+        for (number, row) in lists::split_rows(lines[1..].iter().copied(), separator) {
             if row.len() != columns.len() {
-                return Err(wrong(number, format!("{} columns", columns.len()), format!("{}: {}", row.len(), shown_line(line))));
+                let found = format!("{}: {}", row.len(), shown_line(&row.join(&separator.to_string())));
+                return Err(wrong(number, format!("{} columns", columns.len()), found));
             }
             rows.push(row);
         }
@@ -238,13 +235,21 @@ impl ClassTable {
 
     /// A column by its name, whatever its case; `id` and `name` also by what other tables call them.
     fn column(&self, name: &str) -> Result<usize> {
-        let others: &[&str] = match name {
-            "id" => &IDS,
-            "name" => &NAMES,
-            _ => &[],
-        };
         let exact = self.columns.iter().position(|c| c == name);
-        let similar = [name].iter().chain(others).find_map(|name| self.columns.iter().position(|c| c.eq_ignore_ascii_case(name)));
+        let similar = match name {
+            "name" => lists::name_column(&self.columns, &self.rows),
+            _ => {
+                let others: &[&str] = if name == "id" { &IDS } else { &[] };
+                let named = |name: &&str| self.columns.iter().position(|c| c.eq_ignore_ascii_case(name));
+                // Beside a column `class_name`.
+                let is_of_numbers = |at: &usize| name == "id" && self.rows.iter().all(|row| row[*at].parse::<u32>().is_ok());
+                [name]
+                    .iter()
+                    .chain(others)
+                    .find_map(named)
+                    .or_else(|| ["class", "label", "category"].iter().find_map(named).filter(is_of_numbers))
+            }
+        };
         exact.or(similar).ok_or_else(|| Error::file(&self.place, "columns", format!("one named {name:?}"), self.columns.join(", ")))
     }
 
@@ -585,6 +590,9 @@ mod tests {
             "name,id\ncat,1\nred wall,2\n",
             "name;category_id\ncat;1\nred wall;2\n",
             "class_id\tclass\n1\tcat\n2\tred wall\n",
+            "class,class_name\n1,cat\n2,red wall\n",
+            "sep=;\nid;name;note\n1;cat;\"two\nlines\"\n2;red wall;\n;;\n",
+            "Pixel Value, Class\n1, cat\n2, red wall\n",
             r#"[{"id": 1, "name": "cat", "supercategory": "animal"}, {"id": 2, "name": "red wall"}]"#,
             r#"{"images": [], "categories": [{"id": 2, "name": "red wall"}, {"id": 1, "name": "cat"}]}"#,
             r##"[{"id": 1, "name": "cat", "isthing": 1, "color": [250, 50, 83]}, {"id": 2, "name": "red wall", "color": "#24b353"}]"##,

@@ -125,22 +125,35 @@ fn last_part(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
-/// A picture that a file of labels names, in a folder: below it as it is named, or in it by its name alone, or by what is left of an
-/// address or of a name that an upload has lengthened.
+/// A picture that a file of labels names, in a folder: below it as it is named, or by the longest end of that which leads to one, or by what
+/// is left of an address or of a name that an upload has lengthened.
 pub(super) fn picture(images: &Path, name: &str, place: &str) -> Result<PathBuf> {
-    let path = Path::new(name);
-    let shorter = uploaded(name, images);
-    let names = [path, Path::new(path.file_name().unwrap_or_default()), Path::new(last_part(name)), Path::new(&shorter)];
-    let places = names.map(|name| images.join(name));
-    let found = places.into_iter().find(|place| place.is_file());
+    let as_named = Some(images.join(name)).filter(|path| path.is_file());
+    let found = as_named.or_else(|| by_end(images, name)).or_else(|| {
+        let shorter = images.join(uploaded(name, images));
+        shorter.is_file().then_some(shorter)
+    });
     found.ok_or_else(|| Error::file(images.display().to_string(), name, format!("a picture of {place}"), "none"))
 }
 
-/// The file name behind an address. Label Studio puts eight digits before the name of what is uploaded.
+/// The file in a folder to which the longest end of a path leads: of `set/train/a.jpg` that is `train/a.jpg` before `a.jpg`.
+fn by_end(images: &Path, path: &str) -> Option<PathBuf> {
+    let parts: Vec<&str> = path.split(['/', '\\']).filter(|part| !matches!(*part, "" | "." | "..")).collect();
+    (0..parts.len()).map(|from| images.join(parts[from..].join("/"))).find(|path| path.is_file())
+}
+
+/// The file that an address leads to in a folder, or the name behind it. Label Studio's local files stand behind `?d=`, with their folders;
+/// it puts eight digits before the name of what is uploaded.
 pub(super) fn uploaded(address: &str, images: &Path) -> String {
-    let last = address.rsplit(['/', '\\']).next().unwrap_or(address);
-    let last = last.split_once("?d=").map_or(last, |(_, name)| name).split('?').next().unwrap_or(last);
-    let name = unescaped(last);
+    let path = match address.split_once("?d=") {
+        Some((_, path)) => path.split('&').next().unwrap_or(path),
+        None => address.split('?').next().unwrap_or(address),
+    };
+    let path = unescaped(path);
+    if let Some(found) = by_end(images, &path) {
+        return found.strip_prefix(images).unwrap_or(&found).to_string_lossy().into_owned();
+    }
+    let name = last_part(&path).to_owned();
     match name.split_once('-') {
         Some((digits, rest)) if digits.len() == 8 && digits.chars().all(|c| c.is_ascii_hexdigit()) && !images.join(&name).is_file() => {
             rest.to_owned()

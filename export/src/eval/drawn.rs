@@ -71,11 +71,12 @@ fn yolo_folder(labels: &Path, images: &Path, only: Option<&HashSet<String>>, sto
         return Ok(None);
     }
     let names = yolo_names(labels)?;
+    let tracked = are_tracked(texts.values());
     let wanted = |stem: &String| only.is_none_or(|only| only.contains(stem));
     let mut sheets = Vec::new();
     for (stem, path) in texts.iter().filter(|(stem, _)| wanted(stem)) {
         let picture = pictures::only_one(pictures.get(stem).into_iter().flatten(), images, stem, path)?;
-        sheets.push(yolo(path, &picture, &names, stored).map_err(|why| LeftOut::new(stem, why)));
+        sheets.push(yolo(path, &picture, &names, stored, tracked).map_err(|why| LeftOut::new(stem, why)));
     }
     // Pictures of nothing alone would be no measure of labels of which none can be read.
     if sheets.iter().all(Result::is_err)
@@ -215,9 +216,30 @@ fn yolo_names(folder: &Path) -> Result<Vec<String>> {
 /// How far beyond a picture's edge a point of a YOLO outline may lie, in shares of its side: as far as Ultralytics takes them.
 const SHARES_BEYOND: f64 = 0.01;
 
+/// Whether lines of a folder end with a confidence and a track's number, as predictions do that follow things from picture to picture.
+/// Numbers beyond 1 tell. Where there is none, every line tells if it ends with a 1, below no other point that is at the picture's lower edge.
+fn are_tracked<'a>(labels: impl Iterator<Item = &'a PathBuf>) -> bool {
+    let (mut lines, mut alone) = (0, 0);
+    for path in labels {
+        // What cannot be read is told where its line is.
+        let text = edge_seg_model::read_text(path).unwrap_or_default();
+        for line in text.lines() {
+            let numbers: Option<Vec<f64>> = line.split_whitespace().skip(1).map(|word| word.parse().ok()).collect();
+            let Some([points @ .., score, track]) = numbers.as_deref() else { continue };
+            let has_both = points.len() >= 4 && points.len() % 2 == 0 && (0.0..=1.0).contains(score);
+            if has_both && *track > 1.0 + SHARES_BEYOND && track.fract() == 0.0 {
+                return true;
+            }
+            let is_alone = *track == 1.0 && *score > 0.0 && *score < 1.0 && points.iter().skip(1).step_by(2).all(|y| *y < 1.0);
+            (lines, alone) = (lines + 1, alone + u32::from(has_both && is_alone));
+        }
+    }
+    lines > 1 && alone == lines
+}
+
 /// `CLASS x y x y ...` a line, in shares of width and height, and a confidence behind them where they are predictions; five numbers are a
 /// box, which is no mask.
-fn yolo(path: &Path, picture: &Path, names: &[String], stored: bool) -> Result<Sheet> {
+fn yolo(path: &Path, picture: &Path, names: &[String], stored: bool, tracked: bool) -> Result<Sheet> {
     let place = path.display().to_string();
     let (width, height) = upright_size(picture, stored)?;
     let mut shapes = Vec::new();
@@ -233,15 +255,15 @@ fn yolo(path: &Path, picture: &Path, names: &[String], stored: bool) -> Result<S
         let number = |word: &str| word.parse::<f64>().ok().filter(|number| number.is_finite());
         let numbers = words.map(|word| number(word).ok_or_else(|| wrong("numbers", format!("{word:?}"))));
         let mut shares = numbers.collect::<Result<Vec<f64>>>()?;
-        if shares.len() == 4 {
+        // Behind an outline stands at most the confidence, and behind that a track's number.
+        if tracked && shares.len() > 5 && shares.len() % 2 == 0 && shares.last().is_some_and(|last| *last >= 1.0 && last.fract() == 0.0) {
+            shares.truncate(shares.len() - 2);
+        }
+        if matches!(shares.len(), 4 | 5) {
             return Err(wrong("an outline, class x y x y x y ...", "a box alone; export segmentation".into()));
         }
-        // Behind an outline stands at most the confidence, and behind that a track's number, which alone may be beyond 1.
         let is_share = |share: &f64| (-SHARES_BEYOND..=1.0 + SHARES_BEYOND).contains(share);
-        if shares.len() > 7 && shares.len() % 2 == 0 && shares.last().is_some_and(|last| *last > 1.0 + SHARES_BEYOND && last.fract() == 0.0)
-        {
-            shares.truncate(shares.len() - 2);
-        } else if shares.len() > 6 && shares.len() % 2 == 1 {
+        if shares.len() > 6 && shares.len() % 2 == 1 {
             shares.pop();
         }
         if shares.len() < 6 || shares.len() % 2 == 1 {
@@ -507,6 +529,15 @@ mod tests {
         // A class as some write it; a track's number behind the confidence.
         fs::write(&label, format!("0.0{ring} 0.9 17\n")).unwrap();
         assert_eq!(rows(folder.path(), "set/labels").0[1], RING[1]);
+        // The first track's number is no point, nor is it where another has a larger one; a point at the lower edge stays.
+        fs::write(&label, format!("0{ring} 0.9 1\n0{ring} 0.8 2\n")).unwrap();
+        assert_eq!(rows(folder.path(), "set/labels").0[1], RING[1]);
+        fs::write(&label, "0 0 0 1 0 1 0.5 0 0.5 0.9 1\n0 0 0 1 0 1 0.5 0 0.5 0.8 1\n").unwrap();
+        assert_eq!(rows(folder.path(), "set/labels").0, ["111111", "111111", "000000", "000000"]);
+        fs::write(&label, "0 0 0 1 0 1 1 0.5 1\n0 0 0 1 0 1 0.5 0.5 1\n").unwrap();
+        assert_eq!(rows(folder.path(), "set/labels").0[3].matches('1').count(), 3);
+        fs::write(&label, "0 0.5 0.5 0.2 0.2 0.9 1\n0 0.3 0.5 0.2 0.2 0.8 1\n").unwrap();
+        assert!(complaint(folder.path(), "set/labels").contains("box alone"));
         fs::write(folder.path().join("set/data.yaml"), "kpt_shape: [4, 3]\nnames: [ring, dot]\n").unwrap();
         assert!(complaint(folder.path(), "set/labels").contains("poses"));
         fs::remove_file(folder.path().join("set/data.yaml")).unwrap();
@@ -684,6 +715,15 @@ mod tests {
             assert!(complaint(folder.path(), "labels.json").contains(said), "{}", complaint(folder.path(), "labels.json"));
         }
         // Label Studio puts digits before what is uploaded, and writes addresses; others write sizes as 6.0.
+        fs::create_dir(folder.path().join("images/train")).unwrap();
+        fs::rename(folder.path().join("images/a b.png"), folder.path().join("images/train/a b.png")).unwrap();
+        for name in ["/data/local-files/?d=train/a%20b.png", "/data/local-files/?d=set%2Ftrain%2Fa%20b.png", "s3://x/train/a b.png?v=1"] {
+            let task = format!("[{{\"data\": {{\"image\": \"{name}\"}}, \"annotations\": [{{\"result\": []}}]}}]");
+            fs::write(folder.path().join("tasks.json"), task).unwrap();
+            let found = read(&folder.path().join("tasks.json"), &folder.path().join("images"), None, false).unwrap().unwrap();
+            assert!(found.pairs[0].image.ends_with("train/a b.png"), "{name}");
+        }
+        fs::rename(folder.path().join("images/train/a b.png"), folder.path().join("images/a b.png")).unwrap();
         for name in ["0a1b2c3d-a b.png", "/data/local-files/?d=x/a%20b.png"] {
             let image = format!(r#"{{"id": 1, "file_name": "{name}", "width": 6.0, "height": 4}}"#);
             fs::write(folder.path().join("labels.json"), format!(r#"{{"images": [{image}], "annotations": [], "categories": []}}"#))

@@ -82,8 +82,11 @@ pub(super) fn only_one<'a>(named: impl Iterator<Item = &'a PathBuf>, folder: &Pa
     }
 }
 
-/// Every label picture (`STEM.png`) of one folder with its picture in the other, in the order of their names. With `only`, those stems alone.
-/// Both may be in one folder: a picture of another ending beside its labels.
+/// What Roboflow puts behind a picture's name for its mask.
+const MASK: &str = "_mask";
+
+/// Every label picture (`STEM.png`, or `STEM_mask.png` as Roboflow has them) of one folder with its picture in the other, in the order of their
+/// names. With `only`, those stems alone. Both may be in one folder: a picture of another ending or name beside its labels.
 ///
 /// # Errors
 /// [`Error::Io`] if a folder cannot be read, [`Error::File`] if a label picture has not one picture, a wanted stem no labels, or there are none.
@@ -92,15 +95,24 @@ pub fn pairs(images: &Path, labels: &Path, only: Option<&HashSet<String>>) -> Re
     let pictures = by_stem(images)?;
     let one_folder = is_same(images, labels);
     let mut pairs = Vec::new();
-    for (stem, paths) in files_by_stem(labels, is_label)? {
+    let files = files_by_stem(labels, is_label)?;
+    let masked = |stem: &str| files.contains_key(&format!("{stem}{MASK}"));
+    for (file_stem, paths) in &files {
+        // A photo beside its mask.
+        if one_folder && masked(file_stem) {
+            continue;
+        }
+        let of_mask = file_stem.strip_suffix(MASK).filter(|stem| pictures.contains_key(*stem));
+        let has_own = pictures.get(file_stem).is_some_and(|named| named.iter().any(|other| !one_folder || !paths.contains(other)));
+        let stem = of_mask.filter(|_| !has_own).unwrap_or(file_stem).to_owned();
         if only.is_some_and(|only| !only.contains(&stem)) {
             continue;
         }
         for path in paths {
             let others = pictures.get(&stem).into_iter().flatten();
             let others = others.filter(|other| !one_folder || other.file_name() != path.file_name());
-            let image = only_one(others, images, &stem, &path)?;
-            pairs.push(Pair { stem: stem.clone(), image, labels: path, coding: Coding::Numbers, stored: false });
+            let image = only_one(others, images, &stem, path)?;
+            pairs.push(Pair { stem: stem.clone(), image, labels: path.clone(), coding: Coding::Numbers, stored: false });
         }
     }
     let found: HashSet<&str> = pairs.iter().map(|p| p.stem.as_str()).collect();
@@ -377,6 +389,16 @@ mod tests {
             assert!(found(&images, &other, "b").is_err(), "a picture is not its own label");
         }
         assert_eq!(found(&images, &labels, "b").unwrap(), ["images/b.png", "labels/b.png"]);
+        // Roboflow's masks, beside photos of either ending.
+        let set = folder.path().join("set");
+        std::fs::create_dir(&set).unwrap();
+        for name in ["c.jpg", "c_mask.png", "d.png", "d_mask.png", "_classes.csv"] {
+            std::fs::write(set.join(name), b"").unwrap();
+        }
+        let masks = pairs(&set, &set, None).unwrap().into_iter().map(|pair| (pair.stem, pair.image, pair.labels));
+        let expected = [("c", "c.jpg", "c_mask.png"), ("d", "d.png", "d_mask.png")];
+        let expected = expected.map(|(stem, image, labels)| (stem.to_owned(), set.join(image), set.join(labels)));
+        assert_eq!(masks.collect::<Vec<_>>(), expected);
         std::fs::write(labels.join("a.png"), b"").unwrap();
         let error = found(&images, &labels, "a").unwrap_err().to_string();
         assert!(error.contains("a.jpg") && error.contains("a.png") && error.contains("one picture"), "{error}");

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 
-use crate::error::bundle_error;
+use crate::error::{bundle_error, cut_off};
 use crate::files::hex;
 use crate::{Error, Result};
 
@@ -99,8 +99,8 @@ impl Content {
         while filled < count {
             match file.read(&mut buffer[filled..]) {
                 Ok(0) => {
-                    let found = format!("{filled} bytes before the end of the file");
-                    return Err(bundle_error(&path.display().to_string(), "file", format!("{count} bytes from {}", range.start), found));
+                    let expected = format!("{count} bytes from {}", range.start);
+                    return Err(bundle_error(&path.display().to_string(), "file", expected, cut_off(filled as u64)));
                 }
                 Ok(more) => filled += more,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

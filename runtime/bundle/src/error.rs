@@ -116,3 +116,8 @@ pub enum Refusal {
 pub(crate) fn bundle_error(place: &str, part: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Error {
     Error::Bundle { place: place.into(), part: part.into(), expected: expected.into(), found: found.into() }
 }
+
+/// What is found of a file that ends too early.
+pub(crate) fn cut_off(left: u64) -> String {
+    format!("{left} bytes before the end of the file: it is cut off; copy or fetch it again")
+}

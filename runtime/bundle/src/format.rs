@@ -15,8 +15,9 @@ use crate::Error;
 use crate::Result;
 pub use crate::content::BUNDLE_MAX_BYTES;
 use crate::content::Content;
-use crate::error::bundle_error;
+use crate::error::{bundle_error, cut_off};
 use crate::files::{hex, replace_file};
+use crate::looks::looks_like;
 
 /// First bytes of every bundle: a text-mode transfer, a truncation to 7 bits or a NUL stop all break them.
 pub const MAGIC: [u8; 8] = *b"\x89ESB\r\n\x1a\n";
@@ -408,6 +409,9 @@ impl Bundle {
     }
 }
 
+/// Where bundles come from.
+const MAKE: &str = "to make a bundle: edge-seg-export import, then edge-seg-export bundle (docs/models.md)";
+
 /// The part of a bundle that a signature covers, found without parsing anything that the signature protects.
 #[derive(Debug, Clone, Copy)]
 pub struct Header<'a> {
@@ -426,27 +430,24 @@ impl<'a> Header<'a> {
             let found = "a Git LFS pointer in place of it; run `git lfs pull`";
             return Err(bundle_error(place, "file", "an .esb file", found));
         }
-        if bytes.len() < MANIFEST_OFFSET {
-            return Err(bundle_error(place, "file", format!("at least {MANIFEST_OFFSET} bytes"), format!("{} bytes", bytes.len())));
+        if bytes.is_empty() || !bytes.starts_with(&MAGIC[..bytes.len().min(MAGIC.len())]) {
+            return Err(bundle_error(place, "magic", "an .esb file", format!("{}; {MAKE}", looks_like(bytes))));
         }
-        if bytes[..8] != MAGIC {
-            return Err(bundle_error(place, "magic", "the first bytes of an .esb file", format!("{:02x?}", &bytes[..8])));
+        if bytes.len() < MANIFEST_OFFSET {
+            return Err(bundle_error(place, "file", format!("at least {MANIFEST_OFFSET} bytes"), cut_off(bytes.len() as u64)));
         }
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         if word(8) != FORMAT {
-            return Err(bundle_error(place, "format version", FORMAT.to_string(), word(8).to_string()));
+            let found = format!("{}; a bundle of another release of edge-seg: update edge-seg, or make the bundle again", word(8));
+            return Err(bundle_error(place, "format version", FORMAT.to_string(), found));
         }
         let len = word(12) as usize;
         if len > MANIFEST_MAX_BYTES {
             return Err(bundle_error(place, "manifest", format!("at most {MANIFEST_MAX_BYTES} bytes"), format!("{len} bytes")));
         }
         let manifest = bytes.get(MANIFEST_OFFSET..MANIFEST_OFFSET + len).ok_or_else(|| {
-            bundle_error(
-                place,
-                "manifest",
-                format!("{len} bytes"),
-                format!("{} bytes before the end of the file", bytes.len() - MANIFEST_OFFSET),
-            )
+            let left = (bytes.len() - MANIFEST_OFFSET) as u64;
+            bundle_error(place, "manifest", format!("{len} bytes"), cut_off(left))
         })?;
         Ok(Self { prefix: &bytes[..SIGNATURE_OFFSET], signature: &bytes[SIGNATURE_OFFSET..MANIFEST_OFFSET], manifest })
     }
@@ -549,7 +550,7 @@ fn check_blobs(place: &str, content: &Content, header_end: usize, blobs: &[Blob]
         }
         end = start.checked_add(blob.bytes).filter(|&end| end <= content.len()).ok_or_else(|| {
             let left = content.len().saturating_sub(start);
-            bundle_error(place, part.clone(), format!("{} bytes", blob.bytes), format!("{left} bytes before the end of the file"))
+            bundle_error(place, part.clone(), format!("{} bytes", blob.bytes), cut_off(left))
         })?;
         let gap_start = if i == 0 { header_end as u64 } else { blobs[i - 1].offset + blobs[i - 1].bytes };
         if content.read(gap_start..start)?.iter().any(|&b| b != 0) {

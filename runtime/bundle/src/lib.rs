@@ -22,6 +22,7 @@ pub mod date;
 mod error;
 pub mod files;
 mod format;
+mod looks;
 pub mod text;
 pub mod trust;
 

@@ -454,7 +454,7 @@ enum EdgeSegStatus edge_seg_words_set_background(struct EdgeSegWords *words, flo
  * Segments a picture into the caller's buffers.
  *
  * `labels` gets the label of every pixel, line by line: 0 for the background, k for the k-th word. It needs width × height of them.
- * `scores` gets each word's score in 0..1; it may be NULL, and needs edge_seg_words_count() otherwise.
+ * `scores` gets each class's score in 0..1; it may be NULL, and needs edge_seg_words_count() otherwise.
  */
 enum EdgeSegStatus edge_seg_segment(const struct EdgeSegModel *model,
                                     const struct EdgeSegImage *image,

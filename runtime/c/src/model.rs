@@ -256,7 +256,7 @@ pub unsafe extern "C" fn edge_seg_words_set_background(words: *mut EdgeSegWords,
 /// Segments a picture into the caller's buffers.
 ///
 /// `labels` gets the label of every pixel, line by line: 0 for the background, k for the k-th word. It needs width × height of them.
-/// `scores` gets each word's score in 0..1; it may be NULL, and needs edge_seg_words_count() otherwise.
+/// `scores` gets each class's score in 0..1; it may be NULL, and needs edge_seg_words_count() otherwise.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn edge_seg_segment(
     model: *const EdgeSegModel,

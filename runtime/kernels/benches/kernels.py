@@ -37,14 +37,14 @@ def main():
         return float((patches @ bank.T)[0, 0])
 
     def numpy_scan():
-        """What a scan finds: each patch's best tag and softmax denominator, each tag's best patch."""
+        """What a scan finds: each patch's best word and softmax denominator, each word's best patch."""
         logits = patches @ bank.T
         logits *= 20
-        tags, _ = logits.argmax(axis=1), logits.argmax(axis=0)
+        words, _ = logits.argmax(axis=1), logits.argmax(axis=0)
         logits -= logits.max(axis=1, keepdims=True)
         np.exp(logits, out=logits)
         logits.sum(axis=1)
-        return int(tags.sum())
+        return int(words.sum())
 
     with tempfile.TemporaryDirectory() as folder:
         for name, values in [("patches", patches), ("bank", bank), ("planes", smooth_planes(random))]:
@@ -95,7 +95,7 @@ def measure(tasks, rounds):
             milliseconds, checksums[name] = task()
             found[name].append(milliseconds)
     exact = {name for name in checksums if name.startswith("scan") and name.endswith("f32")}
-    assert {checksums[name] for name in exact} == {checksums["numpy scan"]}, f"the best tags differ: {checksums}"
+    assert {checksums[name] for name in exact} == {checksums["numpy scan"]}, f"the best words differ: {checksums}"
     medians = {name: statistics.median(times) for name, times in found.items()}
     for name, median in medians.items():
         base = "mask ndarray" if name.startswith("mask") else "numpy scan"

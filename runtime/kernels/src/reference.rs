@@ -90,8 +90,8 @@ pub(crate) fn score_panel_int8(patches: &InterleavedRows<'_>, panel: &Interleave
                 *sum += quad.iter().zip(word).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum::<i32>();
             }
         }
-        for ((out, sum), tag_scale) in out.iter_mut().zip(sums).zip(panel.scales) {
-            *out = sum as f32 * (scale * tag_scale);
+        for ((out, sum), word_scale) in out.iter_mut().zip(sums).zip(panel.scales) {
+            *out = sum as f32 * (scale * word_scale);
         }
     }
 }

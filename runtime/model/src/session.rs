@@ -525,8 +525,17 @@ impl Session {
     ///
     /// # Errors
     /// As [`score_words`].
-    pub fn tag_scores(&self, encoded: &Encoded, words: &WordList, kind: WordScore) -> Result<Vec<f32>> {
+    pub fn class_scores(&self, encoded: &Encoded, words: &WordList, kind: WordScore) -> Result<Vec<f32>> {
         self.threads.install(|| score_words(kind, &encoded.grid, words.bank(), None, self.bundle.manifest().into()))?
+    }
+
+    /// Another name of [`Self::class_scores`].
+    ///
+    /// # Errors
+    /// As [`Self::class_scores`].
+    #[deprecated(note = "it is called `class_scores`")]
+    pub fn tag_scores(&self, encoded: &Encoded, words: &WordList, kind: WordScore) -> Result<Vec<f32>> {
+        self.class_scores(encoded, words, kind)
     }
 
     /// Scores an embedded frame against a bank and draws the masks.

@@ -84,6 +84,10 @@ pub fn decode_text(mut bytes: Vec<u8>) -> Result<String, String> {
         if bytes.starts_with(&[0xef, 0xbb, 0xbf]) {
             bytes.drain(..3);
         }
+        // What DOS and what copies from it end a file with.
+        while bytes.last() == Some(&0x1a) {
+            bytes.pop();
+        }
         if bytes.starts_with(b"version https://git-lfs") {
             return Err("a Git LFS pointer in place of the file; run `git lfs pull`".into());
         }
@@ -149,6 +153,7 @@ mod tests {
         let ways = [
             text.as_bytes().to_vec(),
             [b"\xef\xbb\xbf", text.as_bytes()].concat(),
+            [text.as_bytes(), b"\x1a"].concat(),
             text.replace('\n', "\r\n").into_bytes(),
             text.replace('\n', "\r").into_bytes(),
             utf16(u16::to_le_bytes),

@@ -18,7 +18,7 @@ pub struct DemoArgs {
     /// Words to look for, separated by commas.
     #[arg(long, value_name = "WORDS", default_value = "cat, cup, table, spoon")]
     tags: String,
-    /// Folder to write to; it is made if missing.
+    /// Folder to write to; it is made if missing. The pictures, cat and coffee, each as .jpg, .mask.png and .overlay.png.
     #[arg(long, value_name = "DIR", default_value = "edge-seg-out")]
     out: PathBuf,
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use edge_seg::{Error, ModelError};
+use edge_seg::{Class, Error, ModelError, read_classes_file};
 use edge_seg_bundle::text::shown_lines;
 
 /// Fields as errors name them, and the flags that set them.
@@ -53,11 +53,33 @@ pub fn needs(option: &str, given: bool, other: &str, there: bool) -> anyhow::Res
 /// An error about a file, with what to try where there is none.
 pub fn or_try(error: impl Into<anyhow::Error>, file: &Path, remedy: impl std::fmt::Display) -> anyhow::Error {
     let error = error.into();
-    if file.exists() { error } else { anyhow::anyhow!("{}; try: {remedy}", told(&error)) }
+    if file.exists() { error } else { anyhow::anyhow!("{}; try: {remedy}", said(&error)) }
+}
+
+/// An error about a file that is to be written, with how its folder is made where there is none.
+pub fn or_make_folder(error: impl Into<anyhow::Error>, file: &Path) -> anyhow::Error {
+    match file.parent() {
+        Some(folder) if folder != Path::new("") => or_try(error, folder, format_args!("mkdir -p {}", folder.display())),
+        _ => error.into(),
+    }
+}
+
+/// The classes of a file, or how such a file is made.
+pub fn classes_of(file: &Path) -> anyhow::Result<Vec<Class>> {
+    read_classes_file(file).map_err(|e| no_list(e, file))
+}
+
+/// Why a list cannot be read, with how one is made where there is none.
+pub fn no_list(error: impl Into<anyhow::Error>, file: &Path) -> anyhow::Error {
+    or_try(error, file, format_args!("printf 'dog\\ncar: taxi, van\\n' > {}   # one class a line", file.display()))
 }
 
 /// An error with all of its causes, as `{:#}` has it, with flags in place of fields.
 pub fn told(error: &anyhow::Error) -> String {
+    edge_seg_terminal::with_remedy(error, said(error))
+}
+
+fn said(error: &anyhow::Error) -> String {
     let causes = error.chain().map(|cause| {
         let model = cause.downcast_ref::<ModelError>().or(match cause.downcast_ref() {
             Some(Error::Model(error)) => Some(error),

@@ -13,6 +13,15 @@ pub fn warn_of_many(words: usize) {
     }
 }
 
+/// What is to be typed where the rest of a list, or of a sentence, came as inputs because there were no quotes around it.
+pub fn tell_unquoted(option: &str, given: &str, inputs: &[String]) {
+    let is_word = |input: &&String| !input.contains(['/', '.', '*', '?', '[']) && !Path::new(input).exists();
+    let rest: Vec<_> = inputs.iter().filter(is_word).map(String::as_str).collect();
+    if !rest.is_empty() {
+        eprintln!("edge-seg: words with spaces between them stand in quotes; try: {option} \"{given} {}\"", rest.join(" "));
+    }
+}
+
 /// Reads a picture; one that is damaged only if that is asked for.
 pub fn read_input(path: &Path, keep_damaged: bool) -> Result<Frame, ModelError> {
     if !keep_damaged {

@@ -9,6 +9,7 @@ use edge_seg::bundle::Fit;
 use edge_seg_bundle::text::shown;
 use serde_json::json;
 
+use super::flags::or_try;
 use super::output::{Outcome, print_json};
 
 #[derive(Debug, Args)]
@@ -22,7 +23,7 @@ pub struct InspectArgs {
 
 pub fn run(args: &InspectArgs) -> Result<Outcome> {
     let bundle = match &args.model {
-        Some(path) => Bundle::open(path)?,
+        Some(path) => Bundle::open(path).map_err(|e| or_try(e, path, "without a file, for the model in the program"))?,
         None => Bundle::built_in()?,
     };
     if args.json {

@@ -15,8 +15,10 @@ mod segment;
 mod steer;
 mod tags;
 
+use std::path::Path;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use edge_seg_terminal::{Completions, Manual};
 
@@ -80,11 +82,46 @@ prints every option.
 /usr/share/doc/edge-seg/
 "#;
 
+/// What somebody meant who named a picture or a film and no command, or words without quotes.
+fn tip(error: &clap::Error) -> Option<String> {
+    let given = |kind| match error.get(kind) {
+        Some(ContextValue::String(given)) if !given.starts_with('-') => Some(given.clone()),
+        _ => None,
+    };
+    let is_film = |name: &str| [".mp4", ".mkv", ".avi", ".mov", ".webm"].iter().any(|end| name.to_lowercase().ends_with(end));
+    let is_source = |name: &str| is_film(name) || name.contains("://") || name.starts_with("rpicam:") || name.starts_with("/dev/video");
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let name = given(ContextKind::InvalidSubcommand)?;
+            let path = Path::new(&name);
+            match name {
+                _ if is_source(&name) => Some(format!("to segment video: edge-seg run --source {name} --tags \"dog, grass\"")),
+                _ if path.exists() || path.extension().is_some() => {
+                    Some(format!("to segment a picture: edge-seg segment {name} --tags \"dog, grass\""))
+                }
+                _ => None,
+            }
+        }
+        ErrorKind::UnknownArgument => {
+            let name = given(ContextKind::InvalidArg)?;
+            if is_source(&name) || Path::new(&name).exists() {
+                return Some(format!("a video is given as --source {name}"));
+            }
+            Some(format!("words with spaces between them stand in quotes, as --tags \"red car, dog\"; {name:?} came alone"))
+        }
+        _ => None,
+    }
+}
+
 pub fn run() -> ExitCode {
-    let cli = match edge_seg_terminal::parse::<Cli>() {
+    let cli = match edge_seg_terminal::parse_with::<Cli>(tip) {
         Ok(cli) => cli,
         Err(status) => return status,
     };
+    // It has a log.
+    if !matches!(cli.command, Command::Run(_)) {
+        edge_seg_terminal::speak("edge-seg");
+    }
     let outcome = match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Segment(args) => segment::run(&args),

@@ -76,7 +76,10 @@ pub fn run(args: RunArgs) -> Result<Outcome> {
 fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcome> {
     let commands = settings.words.commands.unwrap_or(false);
     if commands && settings.input.reads_stdin() {
-        bail!("--commands and --source {} both read stdin", settings.input.name());
+        bail!(
+            "--commands and --source {} both read stdin: give one of them alone; words also change by --tags-file or --http",
+            settings.input.name()
+        );
     }
     if settings.may_hide() {
         hide::keep_memory()?;

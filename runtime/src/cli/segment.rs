@@ -9,7 +9,7 @@ use edge_seg::hide::{Hide, ShownFrame};
 use edge_seg::sink::{ClassReport, Legend, LegendEntry, Milliseconds, OverlayOptions, encode_mask};
 use edge_seg::{
     Background, Class, Encoded, Frame, LabelMap, Meaning, ModelError, Options, Segmentation, Session, WordBank, WordScore, expand_inputs,
-    parse_classes, read_classes_file, score_words,
+    parse_classes, score_words,
 };
 use edge_seg_bundle::files::replace_file;
 use edge_seg_model::render::{HiddenReport, JsonVersion, SegmentReport, draw_overlay_on};
@@ -20,8 +20,9 @@ use serde::Serialize;
 
 use super::args::{BackgroundArgs, LegendArg, ModelArgs, RefineArg};
 use super::examples::ExampleArg;
+use super::flags::classes_of;
 use super::hide::{self, HideArgs};
-use super::input::{read_input, warn_of_many};
+use super::input::{read_input, tell_unquoted, warn_of_many};
 use super::meanings::tell_meanings;
 use super::output::{Outcome, print_json};
 
@@ -47,7 +48,7 @@ pub struct SegmentArgs {
     /// With --caption: score words like "the" and "on" as well.
     #[arg(long, requires = "caption")]
     keep_stop_words: bool,
-    /// Folder to write to; it is made if missing.
+    /// Folder to write to; it is made if missing. For each picture NAME.mask.png and NAME.overlay.png, with --caption NAME.union.png too.
     #[arg(long, value_name = "DIR", default_value = "edge-seg-out")]
     out: PathBuf,
     /// What is done to the masks' borders.
@@ -76,7 +77,7 @@ pub struct SegmentArgs {
 pub fn run(args: &SegmentArgs) -> Result<Outcome> {
     let mut classes = match (&args.tags, &args.tags_file, &args.caption) {
         (Some(list), _, _) => parse_classes("--tags", list)?,
-        (_, Some(file), _) => read_classes_file(file)?,
+        (_, Some(file), _) => classes_of(file)?,
         (_, _, Some(caption)) => split_caption(caption, args.keep_stop_words)?,
         // Examples alone.
         _ => Vec::new(),
@@ -109,7 +110,11 @@ pub fn run(args: &SegmentArgs) -> Result<Outcome> {
         keep_damaged: args.keep_damaged,
     };
     std::fs::create_dir_all(&args.out).with_context(|| format!("--out {}", args.out.display()))?;
-    job.run_all(inputs)
+    let outcome = job.run_all(inputs)?;
+    for (option, given) in [("--tags", &args.tags), ("--caption", &args.caption)] {
+        given.iter().for_each(|given| tell_unquoted(option, given, &args.inputs));
+    }
+    Ok(outcome)
 }
 
 struct Job<'a> {
@@ -161,7 +166,7 @@ impl Job<'_> {
             ProgressBar::hidden()
         };
         let mut stems = HashSet::new();
-        let mut failed = 0;
+        let (mut failed, mut shown) = (0, None);
         let total = inputs.len();
         // Two batches in memory: one is read and prepared, or drawn, while the other is encoded.
         let at_once = if self.session.batch() > 1 { 2 * self.session.batch() } else { 1 };
@@ -180,7 +185,12 @@ impl Job<'_> {
                     _ => some.into_par_iter().map(segment).collect(),
                 };
                 for line in lines {
-                    match line.and_then(|line| bar.suspend(|| print_json(&line))) {
+                    let printed = line.and_then(|line| {
+                        bar.suspend(|| print_json(&line))?;
+                        shown = Some(line.overlay);
+                        Ok(())
+                    });
+                    match printed {
                         Err(e) if edge_seg_terminal::is_closed_pipe(&e) => return Err(e),
                         Err(e) => {
                             failed += 1;
@@ -196,9 +206,9 @@ impl Job<'_> {
         if failed > 0 && total > 1 {
             eprintln!("edge-seg: {failed} of {total} inputs failed");
         }
-        if failed < total {
-            let overlays = self.out.join("*.overlay.png");
-            eprintln!("edge-seg: to look at: {}", overlays.display());
+        if let Some(overlay) = shown {
+            let several = || self.out.join("*.overlay.png").display().to_string();
+            eprintln!("edge-seg: to look at: {}", if total - failed > 1 { several() } else { overlay });
         }
         Ok(if failed > 0 { Outcome::SomeFailed } else { Outcome::Done })
     }

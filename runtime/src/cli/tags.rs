@@ -4,14 +4,15 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use clap::{ArgGroup, Args, ValueEnum};
-use edge_seg::{Meaning, WordScore, expand_inputs, read_classes_file, score_words};
+use edge_seg::{Meaning, WordScore, expand_inputs, score_words};
 use edge_seg_kernels::Precision;
 use edge_seg_model::render::JsonVersion;
 use edge_seg_model::split_caption;
 use serde::Serialize;
 
 use super::args::ModelArgs;
-use super::input::{read_input, warn_of_many};
+use super::flags::classes_of;
+use super::input::{read_input, tell_unquoted, warn_of_many};
 use super::meanings::tell_meanings;
 use super::output::{Outcome, print_json};
 
@@ -111,7 +112,7 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
     }
     let classes = match (&args.caption, &args.vocabulary) {
         (Some(caption), _) => split_caption(caption, args.keep_stop_words)?,
-        (_, Some(file)) => read_classes_file(file)?,
+        (_, Some(file)) => classes_of(file)?,
         _ => unreachable!("clap asks for one of them"),
     };
     warn_of_many(classes.iter().map(|c| c.words.len()).sum());
@@ -171,6 +172,7 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
             }
         }
     }
+    args.caption.iter().for_each(|caption| tell_unquoted("--caption", caption, &args.inputs));
     Ok(outcome)
 }
 

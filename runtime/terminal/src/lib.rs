@@ -1,22 +1,38 @@
 //! What the programs share at the command line: how they end, shell completions and manual pages from their definitions.
 #![forbid(unsafe_code)]
 
+use std::fmt::Debug;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Command, Parser};
 use clap_complete::Shell;
 use clap_mangen::Man;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 /// The command line, or the status to end with: help and version are done, a mistake is an error.
 ///
 /// # Errors
 /// The exit status, after clap has printed what there is to say.
 pub fn parse<C: Parser>() -> std::result::Result<C, ExitCode> {
-    C::try_parse().map_err(|error| {
+    parse_with(|_| None)
+}
+
+/// As [`parse`], with a tip for a mistake that people make.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_with<C: Parser>(tip: impl FnOnce(&clap::Error) -> Option<String>) -> std::result::Result<C, ExitCode> {
+    C::try_parse().map_err(|mut error| {
+        if let Some(tip) = tip(&error) {
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+        }
         let printed = error.print().and_then(|()| io::stdout().flush());
         match printed {
             _ if error.use_stderr() => ExitCode::from(2),
@@ -29,16 +45,84 @@ pub fn parse<C: Parser>() -> std::result::Result<C, ExitCode> {
     })
 }
 
+/// Prints what the libraries have to tell, behind the program's name as everything else that it says. For commands without a log of their
+/// own.
+pub fn speak(program: &'static str) {
+    // Whoever has set another before has it told there.
+    let _ = tracing::subscriber::set_global_default(Spoken(program));
+}
+
+struct Spoken(&'static str);
+
+impl Subscriber for Spoken {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let most = if metadata.target().starts_with("edge_seg_model") { Level::INFO } else { Level::WARN };
+        metadata.is_event() && metadata.target().starts_with("edge_seg") && *metadata.level() <= most
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut Message(self.0));
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+struct Message(&'static str);
+
+impl Visit for Message {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        if field.name() == "message" {
+            let _ = writeln!(io::stderr(), "{}: {value:?}", self.0);
+        }
+    }
+}
+
 /// Whether whoever reads stdout has seen enough, as `head` has: that is no failure. Libraries' errors name the system's as their source.
 #[must_use]
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| cause.kind() == ErrorKind::BrokenPipe)
 }
 
-/// An error with its causes, each once: what the file system said is in the error that names the file, and is its cause as well.
+/// An error with its causes, each once: what the file system said is in the error that names the file, and is its cause as well. Where the
+/// system refused, what to try is told too.
 #[must_use]
 pub fn told(error: &anyhow::Error) -> String {
-    joined(error.chain().map(ToString::to_string))
+    with_remedy(error, joined(error.chain().map(ToString::to_string)))
+}
+
+/// What was said of an error, and what to try where it is the system that refused and nobody has said so yet.
+#[must_use]
+pub fn with_remedy(error: &anyhow::Error, said: String) -> String {
+    let refused = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>());
+    match refused.and_then(|refused| remedy(refused.kind())) {
+        Some(remedy) if !said.contains("try: ") => format!("{said}; try: {remedy}"),
+        _ => said,
+    }
+}
+
+/// What helps where the system refuses in this way.
+fn remedy(kind: ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        ErrorKind::NotFound => "the path as ls shows it, from the folder of the call unless it starts with /; a program: to install it",
+        ErrorKind::PermissionDenied => "a place that this user may read and write, or ls -l to see who may",
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
+            "another name: here is a file in a folder's place, or a folder in a file's"
+        }
+        ErrorKind::ReadOnlyFilesystem => "a folder on a disk that can be written",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "a folder on a disk with room, which df -h shows",
+        ErrorKind::AddrInUse => "another port, or ss -tlnp to see which program has this one",
+        ErrorKind::AddrNotAvailable => "an address of this machine, which ip -brief address shows",
+        ErrorKind::ConnectionRefused => "whether the other side is running, and the port is right",
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::TimedOut => "whether the other side answers to ping",
+        _ => return None,
+    })
 }
 
 /// As [`told`], of causes in one's own words.
@@ -190,6 +274,18 @@ mod tests {
         let error = Manual { folder: file.clone() }.run(program(), "").unwrap_err().to_string();
         assert!(error.contains("expected a folder") && error.contains("found a file"), "{error}");
         assert_eq!(fs::read_to_string(file).unwrap(), "kept");
+    }
+
+    #[test]
+    fn what_the_system_refuses_is_told_with_what_to_try() {
+        let refused = |kind: ErrorKind| anyhow::Error::from(io::Error::from(kind)).context("place");
+        assert!(
+            told(&refused(ErrorKind::NotFound))
+                .ends_with("; try: the path as ls shows it, from the folder of the call unless it starts with /; a program: to install it")
+        );
+        assert!(told(&refused(ErrorKind::AddrInUse)).contains("; try: another port"));
+        assert_eq!(told(&refused(ErrorKind::InvalidData)), "place: invalid data");
+        assert_eq!(told(&refused(ErrorKind::NotFound).context("a; try: b")).matches("try: ").count(), 1);
     }
 
     #[test]

@@ -144,7 +144,10 @@ impl Captions {
             mark_tagged(&mut results, tagged)?;
         }
         let left_out = unless_all(&results, left_out)?;
-        anyhow::ensure!(results.iter().any(|r| !r.captions.is_empty()), "no caption holds more than stop words");
+        anyhow::ensure!(
+            results.iter().any(|r| !r.captions.is_empty()),
+            "no caption holds more than stop words: expected sentences that name what is seen; look at the file of captions"
+        );
         Ok(Measured { session, pictures, options, results, left_out })
     }
 }

@@ -22,7 +22,7 @@ macro_rules! float_kernels {
     (
         $(#[$features:meta])?
         impl $set:ty, $vector:ty;
-        dot_products: $dot_rows:literal x $dot_tags:literal;
+        dot_products: $dot_rows:literal x $dot_words:literal;
         gemm: $tile_rows:literal x [$($fewer:literal,)* ..$registers:literal];
         score_panel: $patches:literal
     ) => {
@@ -36,7 +36,7 @@ macro_rules! float_kernels {
             $(#[$features])?
             unsafe fn dot_products(&self, patches: &[f32], bank: &[f32], dim: usize, out: &mut [f32]) {
                 // SAFETY: see the implementation's head.
-                unsafe { $crate::generic::dot_products::dot_products::<$vector, $dot_rows, $dot_tags>(patches, bank, dim, out) }
+                unsafe { $crate::generic::dot_products::dot_products::<$vector, $dot_rows, $dot_words>(patches, bank, dim, out) }
             }
 
             $(#[$features])?

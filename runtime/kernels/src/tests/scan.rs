@@ -40,10 +40,10 @@ fn integer_products_are_the_reference_s_to_the_last_bit() {
             patches[..dim].fill(-1.0);
             bank[..dim].iter_mut().enumerate().for_each(|(i, v)| *v = if i % 3 == 0 { 1.0 } else { -1.0 });
             bank[(words - 1) * dim..].fill(0.0);
-            let (expected, [expected_tags, _]) = scanned(reference(), &patches, &bank, dim, 10.0, Precision::Int8);
+            let (expected, [expected_words, _]) = scanned(reference(), &patches, &bank, dim, 10.0, Precision::Int8);
             for set in Kernels::all() {
-                let (found, [found_tags, _]) = scanned(set, &patches, &bank, dim, 10.0, Precision::Int8);
-                assert_eq!(found_tags, expected_tags, "{}: dim {dim}, {count} x {words}", set.name());
+                let (found, [found_words, _]) = scanned(set, &patches, &bank, dim, 10.0, Precision::Int8);
+                assert_eq!(found_words, expected_words, "{}: dim {dim}, {count} x {words}", set.name());
                 for (found, expected) in found.iter().zip(&expected) {
                     assert_eq!((found.word, found.logit.to_bits()), (expected.word, expected.logit.to_bits()), "{}: dim {dim}", set.name());
                     assert!((found.log_sum - expected.log_sum).abs() < 1e-4, "{}: {found:?} for {expected:?}", set.name());
@@ -70,7 +70,7 @@ fn scans_find_the_best_and_the_softmax_of_the_exact_products() {
                 let bound = scale * (rounding + dim as f64 * f64::from(f32::EPSILON)) + 1e-4;
                 let log_sums: Vec<f64> = (0..count).map(|p| (0..words).map(|t| logit(p, t).exp()).sum::<f64>().ln()).collect();
                 for set in Kernels::all() {
-                    let (found, [found_tags, masses]) = scanned(set, &patches, &bank, dim, scale as f32, precision);
+                    let (found, [found_words, masses]) = scanned(set, &patches, &bank, dim, scale as f32, precision);
                     let close = |found: f32, exact: f64| {
                         let error = (f64::from(found) - exact).abs();
                         assert!(error <= bound, "{} {precision:?}: dim {dim}, {count} x {words}: {found} for {exact}", set.name());
@@ -80,7 +80,7 @@ fn scans_find_the_best_and_the_softmax_of_the_exact_products() {
                         close(patch.logit, logit(p, patch.word as usize));
                         close(patch.log_sum, log_sums[p]);
                     }
-                    for (t, (word, mass)) in found_tags.iter().zip(&masses).enumerate() {
+                    for (t, (word, mass)) in found_words.iter().zip(&masses).enumerate() {
                         close(word.logit, (0..count).map(|p| logit(p, t)).fold(f64::MIN, f64::max));
                         close(word.logit, logit(word.patch as usize, t));
                         let share = |p: usize| logit(p, t) - log_sums[p];
@@ -96,7 +96,7 @@ fn scans_find_the_best_and_the_softmax_of_the_exact_products() {
 }
 
 #[test]
-fn equal_scores_go_to_the_first_tag_and_the_first_patch() {
+fn equal_scores_go_to_the_first_word_and_the_first_patch() {
     for set in Kernels::all() {
         for precision in [Precision::F32, Precision::F16, Precision::Int8] {
             let (patches, bank) = (vec![0.5; 30 * 4], vec![0.5; 50 * 4]);

@@ -503,7 +503,7 @@ fn recall_against_exact_scoring() {
         for (at, picture) in paths.iter().step_by(step).enumerate() {
             let frame = read_picture(picture).unwrap();
             let encoded = session.encode(&frame).unwrap();
-            exact.push(session.tag_scores(&encoded, &words, edge_seg_model::WordScore::Pixel).unwrap());
+            exact.push(session.class_scores(&encoded, &words, edge_seg_model::WordScore::Pixel).unwrap());
             let at = Duration::from_secs(at as u64);
             let (time, origin) = (UNIX_EPOCH + START + at, at.as_secs().to_string());
             for writer in &mut writers {

@@ -3,6 +3,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
+
 use super::child::{Frames, Producer, Program, file_argument};
 use super::y4m::Y4m;
 use super::{Fault, Matrix, Notice, Range, Rate, SourceOptions};
@@ -61,6 +63,8 @@ pub(super) struct StreamQuirks {
     old_names: Arc<AtomicBool>,
     /// The camera sends by UDP alone.
     pub udp: Arc<AtomicBool>,
+    /// Why UDP was tried, as it was told last.
+    udp_told: Arc<Mutex<String>>,
     /// Its video is of a kind that the program's own decoder has not learnt.
     #[cfg(feature = "network")]
     pub not_own: Arc<AtomicBool>,
@@ -75,6 +79,15 @@ pub(super) struct StreamQuirks {
 impl StreamQuirks {
     pub fn is(flag: &AtomicBool) -> bool {
         flag.load(Ordering::Relaxed)
+    }
+
+    /// Says that UDP is tried, and why: once, however often the stream is opened, until there is another reason.
+    pub fn tell_udp(&self, why: String, options: &SourceOptions) {
+        let mut told = self.udp_told.lock();
+        if *told != why {
+            (options.notify)(Notice::OtherTransport { why: why.clone(), transport: "UDP" });
+            *told = why;
+        }
     }
 }
 
@@ -158,7 +171,7 @@ impl Decoder {
                         self.quirks.udp.store(false, Ordering::Relaxed);
                         return Err(fault);
                     }
-                    (self.options.notify)(Notice::OtherTransport { why, transport: "UDP" });
+                    self.quirks.tell_udp(why, &self.options);
                 }
                 Err(Fault::Ended { said, .. }) if said.contains("does not contain any stream") => {
                     return Err(Fault::name("a video, or a camera's address", "a file or stream with no video in it"));

@@ -32,6 +32,14 @@ const MJPEG_RATE: Rate = (25, 1);
 
 const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:PATH?size=WxH&format=F (PATH may be - for stdin), rtsp://HOST/... (rtsps, http, https, rtmp, rtmps, srt too), v4l2:///dev/video0?size=WxH&fps=N&format=F, rpicam:?size=WxH&fps=N, csi:?size=WxH&fps=N, or test:?size=WxH&fps=N";
 
+/// What other programs call such a source, and its name here.
+const USUAL: [(&[&str], &str); 4] = [
+    (&["libcamera", "libcamerasrc", "picamera", "picamera2", "picam", "raspicam", "rpi"], "rpicam:?size=1280x720"),
+    (&["nvarguscamerasrc", "argus", "nvargus"], "csi:?size=1280x720"),
+    (&["usb", "webcam", "video", "camera", "v4l", "v4l2src"], "v4l2:///dev/video0"),
+    (&["testsrc", "videotestsrc"], "test:"),
+];
+
 /// Opens a source by its name:
 ///
 /// | name | is |
@@ -153,7 +161,10 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             let camera = Csi::parse(&query).and_then(|camera| camera.check().map_err(fail))?;
             Ok(reconnecting(uri, options, move |options| Ok(camera.start(options)?.into_reader())))
         }
-        _ => Err(fail(Fault::name(EXPECTED, format!("{:?}", redacted(uri))))),
+        _ => {
+            let meant = USUAL.iter().find(|(names, _)| names.contains(&scheme)).map(|(_, meant)| format!("; did you mean {meant}?"));
+            Err(fail(Fault::name(EXPECTED, format!("{:?}{}", redacted(uri), meant.unwrap_or_default()))))
+        }
     }
 }
 

@@ -133,7 +133,7 @@ fn wrong(expected: &str, found: &str) -> Error {
 }
 
 /// The names of those present words that a list names, each of which must be there.
-fn named(old: &[super::Word], list: &str) -> Result<Vec<String>> {
+fn named(old: &[super::LiveClass], list: &str) -> Result<Vec<String>> {
     let find = |name: &str| old.iter().find(|w| edge_seg_model::same_name(&w.name, name)).map(|w| w.name.clone());
     parse_classes(PLACE, list)?.into_iter().map(|class| find(&class.name).ok_or_else(|| unknown(old, &class.name))).collect()
 }

@@ -28,4 +28,6 @@ pub(crate) use set::told_meanings;
 #[cfg(feature = "service")]
 pub(crate) use set::unknown;
 pub use set::{WordSet, Words, keep_examples};
-pub use word::{Colour, MAX_LIVE_WORDS, Word, WordSpec, parse_words_json, read_words_file};
+#[expect(deprecated, reason = "kept for a release")]
+pub use word::Word;
+pub use word::{Colour, LiveClass, MAX_LIVE_WORDS, WordSpec, parse_words_json, read_words_file};

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
 use super::set::{WordSet, Words};
-use super::word::{Word, WordSpec};
+use super::word::{LiveClass, WordSpec};
 use crate::Result;
 use crate::rules::Profile;
 use edge_seg_model::text::shown_names;
@@ -94,7 +94,7 @@ fn named<'a>(specs: &'a mut [WordSpec], name: &str) -> Option<&'a mut WordSpec> 
 }
 
 impl Profiled {
-    fn take_back(&self, specs: &mut Vec<WordSpec>, background: &mut Background, words: &[Word]) {
+    fn take_back(&self, specs: &mut Vec<WordSpec>, background: &mut Background, words: &[LiveClass]) {
         for (name, before, made) in &self.on {
             named(specs, name).filter(|spec| spec.on == *made).into_iter().for_each(|spec| spec.on = *before);
         }
@@ -107,7 +107,7 @@ impl Profiled {
             *background = before;
         }
         // A word that somebody has changed meanwhile is somebody's.
-        let is_as_added = |word: &Word, added: &WordSpec| {
+        let is_as_added = |word: &LiveClass, added: &WordSpec| {
             let threshold =
                 self.thresholds.iter().find(|(name, ..)| same_name(name, &word.name)).map_or(added.threshold, |(_, _, made)| *made);
             word.on && word.threshold == threshold && word.synonyms == added.synonyms && word.examples.is_empty()
@@ -163,7 +163,7 @@ mod tests {
     use edge_seg_model::Class;
 
     struct List {
-        words: Vec<Word>,
+        words: Vec<LiveClass>,
         background: Background,
         profiled: Profiled,
     }

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::word::{MAX_FILE_BYTES, Word, WordSpec, parse_words_json};
+use super::word::{LiveClass, MAX_FILE_BYTES, WordSpec, parse_words_json};
 use crate::{Error, Result};
 use edge_seg_bundle::files::replace_file;
 use edge_seg_model::text::{read_bytes_within, shown_names};
@@ -45,7 +45,7 @@ impl WordSets {
     ///
     /// # Errors
     /// [`Words`](edge_seg_model::Error::Words) if the name cannot be used or there are too many sets, [`Io`](edge_seg_model::Error::Io) if the file cannot be written.
-    pub fn save(&self, name: &str, words: &[Word]) -> Result<()> {
+    pub fn save(&self, name: &str, words: &[LiveClass]) -> Result<()> {
         let path = self.path(name)?;
         if !path.exists() {
             let found = self.names()?.len();

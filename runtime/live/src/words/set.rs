@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use parking_lot::{ReentrantMutex, ReentrantMutexGuard, RwLock};
 
-use super::word::{Word, WordSpec, settle};
+use super::word::{LiveClass, WordSpec, settle};
 use crate::{Error, Result};
 use edge_seg_model::text::shown_names;
 use edge_seg_model::{Background, Class, Gate, Meaning, Session, WordBank, WordList, same_name};
@@ -11,7 +11,7 @@ use edge_seg_model::{Background, Class, Gate, Meaning, Session, WordBank, WordLi
 #[non_exhaustive]
 pub struct WordSet {
     /// The words as they were asked for; label k is the k-th.
-    pub words: Vec<Word>,
+    pub words: Vec<LiveClass>,
     /// Their embeddings.
     pub bank: WordBank,
     /// What the words must beat.
@@ -84,7 +84,7 @@ impl Words {
     ///
     /// # Errors
     /// [`Words`](edge_seg_model::Error::Words) if the new ones cannot be used or it is called within another change, as [`Session::word_bank`], or what `change` says.
-    pub fn change(&self, change: impl FnOnce(&[Word]) -> Result<Vec<WordSpec>>) -> Result<Arc<WordSet>> {
+    pub fn change(&self, change: impl FnOnce(&[LiveClass]) -> Result<Vec<WordSpec>>) -> Result<Arc<WordSet>> {
         let _alone = self.alone()?;
         let old = self.current();
         let words = self.settled(change(&old.words)?, &old.words)?;
@@ -131,13 +131,13 @@ impl Words {
         background: Option<Background>,
         background_words: Option<Vec<String>>,
     ) -> Result<Arc<WordSet>> {
-        let kept = |old: &[Word]| classes.map(|classes| classes.into_iter().map(|class| kept(old, class)).collect());
+        let kept = |old: &[LiveClass]| classes.map(|classes| classes.into_iter().map(|class| kept(old, class)).collect());
         self.exchange(kept, background, background_words)
     }
 
     fn exchange(
         &self,
-        specs: impl FnOnce(&[Word]) -> Option<Vec<WordSpec>>,
+        specs: impl FnOnce(&[LiveClass]) -> Option<Vec<WordSpec>>,
         background: Option<Background>,
         background_words: Option<Vec<String>>,
     ) -> Result<Arc<WordSet>> {
@@ -172,11 +172,11 @@ impl Words {
         Ok(self.changing.lock())
     }
 
-    fn settled(&self, specs: Vec<WordSpec>, old: &[Word]) -> Result<Vec<Word>> {
+    fn settled(&self, specs: Vec<WordSpec>, old: &[LiveClass]) -> Result<Vec<LiveClass>> {
         Ok(understood(&self.session, settle("words", specs, old)?, old))
     }
 
-    fn renew(&self, old: &WordSet, words: Vec<Word>, background: Background, background_words: Vec<String>) -> Result<Arc<WordSet>> {
+    fn renew(&self, old: &WordSet, words: Vec<LiveClass>, background: Background, background_words: Vec<String>) -> Result<Arc<WordSet>> {
         let bank = bank(&self.session, &words, &background_words)?;
         Ok(self.publish(WordSet { words, bank, background, background_words, version: old.version + 1 }))
     }
@@ -207,7 +207,7 @@ fn specs(list: &WordList) -> Vec<WordSpec> {
 const MOST_TOLD: usize = 20;
 
 /// Words with what they mean; what is new of it is told once.
-fn understood(session: &Session, mut words: Vec<Word>, old: &[Word]) -> Vec<Word> {
+fn understood(session: &Session, mut words: Vec<LiveClass>, old: &[LiveClass]) -> Vec<LiveClass> {
     let mut new = Vec::new();
     for (at, word) in words.iter_mut().enumerate().filter(|(_, word)| word.text) {
         match old.iter().find(|known| known.text && known.name == word.name) {
@@ -245,14 +245,14 @@ pub(crate) fn told_meanings(session: &Session, context: &str, words: &[&str]) ->
     meanings
 }
 
-fn bank(session: &Session, words: &[Word], background_words: &[String]) -> Result<WordBank> {
-    let classes: Vec<_> = words.iter().map(Word::class).collect();
+fn bank(session: &Session, words: &[LiveClass], background_words: &[String]) -> Result<WordBank> {
+    let classes: Vec<_> = words.iter().map(LiveClass::class).collect();
     let examples: Vec<_> = words.iter().map(|word| word.examples.clone()).collect();
-    Ok(session.word_bank_with(&classes, background_words, &examples)?.with_gates(words.iter().map(Word::gate).collect())?)
+    Ok(session.word_bank_with(&classes, background_words, &examples)?.with_gates(words.iter().map(LiveClass::gate).collect())?)
 }
 
 /// A class with the settings that the word of its name has already.
-pub(super) fn kept(old: &[Word], class: Class) -> WordSpec {
+pub(super) fn kept(old: &[LiveClass], class: Class) -> WordSpec {
     let mut spec = WordSpec::from(class);
     if let Some(word) = old.iter().find(|w| same_name(&w.name, &spec.name)) {
         (spec.threshold, spec.colour, spec.on) = (word.threshold, Some(word.colour), word.on);
@@ -265,7 +265,7 @@ pub(super) fn kept(old: &[Word], class: Class) -> WordSpec {
 }
 
 /// Other words than those before, with the examples that those of the same names have, and those of examples alone behind.
-pub fn keep_examples(old: &[Word], mut specs: Vec<WordSpec>) -> Vec<WordSpec> {
+pub fn keep_examples(old: &[LiveClass], mut specs: Vec<WordSpec>) -> Vec<WordSpec> {
     for word in old.iter().filter(|word| !word.examples.is_empty()) {
         match specs.iter_mut().find(|spec| same_name(&spec.name, &word.name)) {
             Some(spec) if spec.examples.is_empty() => spec.examples.clone_from(&word.examples),
@@ -278,7 +278,7 @@ pub fn keep_examples(old: &[Word], mut specs: Vec<WordSpec>) -> Vec<WordSpec> {
 }
 
 /// A name that none of the current words has.
-pub(crate) fn unknown(words: &[Word], name: &str) -> Error {
+pub(crate) fn unknown(words: &[LiveClass], name: &str) -> Error {
     let names: Vec<_> = words.iter().map(|word| word.name.as_str()).collect();
     let expected = if names.is_empty() {
         "no name, as there are no words".into()

@@ -51,20 +51,20 @@ impl<'de> Deserialize<'de> for Colour {
     }
 }
 
-/// A word that is looked for.
+/// What is looked for: the words of one class, and its settings.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
-pub struct Word {
+pub struct LiveClass {
     /// What is reported, and scored.
     pub name: String,
     /// Other words for the same thing; the best one counts.
     pub synonyms: Vec<String>,
-    /// The score in 0..1 that a pixel must reach to be this word's; the background's threshold if none.
+    /// The score in 0..1 that a pixel must reach to be this class's; the background's threshold if none.
     #[serde(serialize_with = "as_written")]
     pub threshold: Option<f32>,
     /// How its mask is drawn.
     pub colour: Colour,
-    /// Whether it is looked for. A word that is off keeps its label and gets no pixels.
+    /// Whether it is looked for. A class that is off keeps its label and gets no pixels.
     pub on: bool,
     /// Pictures of what it means, as numbers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -77,8 +77,8 @@ pub struct Word {
     pub meaning: Option<Meaning>,
 }
 
-impl Word {
-    /// The word without its settings.
+impl LiveClass {
+    /// The class without its settings.
     pub fn class(&self) -> Class {
         let name = self.text.then_some(&self.name);
         Class::new(self.name.clone(), name.into_iter().chain(&self.synonyms).cloned().collect())
@@ -93,7 +93,11 @@ impl Word {
     }
 }
 
-/// A word as somebody asks for it: its name alone, or an object. What is not given gets a default.
+/// The name that [`LiveClass`] had.
+#[deprecated(note = "it is called `LiveClass`")]
+pub type Word = LiveClass;
+
+/// A class as somebody asks for it: its name alone, or an object. What is not given gets a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Written")]
 #[non_exhaustive]
@@ -102,17 +106,17 @@ pub struct WordSpec {
     pub name: String,
     /// Other words for the same thing.
     pub synonyms: Vec<String>,
-    /// As [`Word::threshold`].
+    /// As [`LiveClass::threshold`].
     #[serde(serialize_with = "as_written")]
     pub threshold: Option<f32>,
     /// The mask's colour; if none, the one that the word has, or one that no other word has.
     pub colour: Option<Colour>,
     /// Whether it is looked for.
     pub on: bool,
-    /// As [`Word::examples`].
+    /// As [`LiveClass::examples`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<Example>,
-    /// As [`Word::text`].
+    /// As [`LiveClass::text`].
     #[serde(skip_serializing_if = "is_true")]
     pub text: bool,
 }
@@ -193,9 +197,9 @@ impl From<Class> for WordSpec {
     }
 }
 
-impl From<Word> for WordSpec {
-    fn from(word: Word) -> Self {
-        let Word { name, synonyms, threshold, colour, on, examples, text, meaning: _ } = word;
+impl From<LiveClass> for WordSpec {
+    fn from(word: LiveClass) -> Self {
+        let LiveClass { name, synonyms, threshold, colour, on, examples, text, meaning: _ } = word;
         Self { name, synonyms, threshold, colour: Some(colour), on, examples, text }
     }
 }
@@ -205,7 +209,7 @@ impl From<Word> for WordSpec {
 ///
 /// # Errors
 /// [`Words`](edge_seg_model::Error::Words) if there is none or too many, one is there twice, is empty or too long, or a threshold is not in 0..1.
-pub(super) fn settle(place: &str, specs: Vec<WordSpec>, old: &[Word]) -> Result<Vec<Word>> {
+pub(super) fn settle(place: &str, specs: Vec<WordSpec>, old: &[LiveClass]) -> Result<Vec<LiveClass>> {
     let wrong = |expected: String, found: String| Error::words(place, expected, found);
     if specs.len() > MAX_LIVE_WORDS {
         return Err(wrong(format!("at most {MAX_LIVE_WORDS} words"), specs.len().to_string()));
@@ -239,7 +243,7 @@ pub(super) fn settle(place: &str, specs: Vec<WordSpec>, old: &[Word]) -> Result<
             taken.push(colour);
             colour
         });
-        words.push(Word { name, synonyms, threshold, colour, on, examples, text, meaning: None });
+        words.push(LiveClass { name, synonyms, threshold, colour, on, examples, text, meaning: None });
     }
     Ok(words)
 }

@@ -10,6 +10,7 @@ mod tiff;
 
 pub use animation::{animation_times, read_animation};
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
@@ -334,8 +335,15 @@ fn expand(input: &str) -> Vec<Result<PathBuf>> {
         found.sort();
         let (pictures, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|p| is_picture(p));
         let foreign: Vec<_> = others.iter().filter(|p| has_ending(p, &FOREIGN_ENDINGS) || has_ending(p, &RAW_ENDINGS)).collect();
+        let below = PicturesBelow::count(path);
         if pictures.is_empty() && foreign.is_empty() {
-            return nothing("a folder without pictures");
+            return match below.advice(input) {
+                Some(advice) => nothing(&format!("a folder without pictures of its own; {advice}")),
+                None => nothing("a folder without pictures"),
+            };
+        }
+        if let Some(advice) = below.advice(input) {
+            tracing::info!("{}: {advice}", shown(input));
         }
         // They would be missed: told once, whatever their number.
         let told = foreign.first().map(|first| {
@@ -363,6 +371,48 @@ fn expand(input: &str) -> Vec<Result<PathBuf>> {
         }
     } else {
         nothing("nothing of that name")
+    }
+}
+
+/// Pictures in the folders below one, which are no input unless they are named.
+#[derive(Default)]
+struct PicturesBelow {
+    count: usize,
+    endings: BTreeSet<String>,
+}
+
+impl PicturesBelow {
+    /// Entries beyond which a tree is not looked through: it is a disk, and no folder of pictures.
+    const MOST_ENTRIES: usize = 100_000;
+
+    fn count(folder: &Path) -> Self {
+        let (mut found, mut open, mut seen) = (Self::default(), vec![(folder.to_path_buf(), false)], 0);
+        while let Some((folder, is_below)) = open.pop() {
+            // What cannot be read holds nothing that could be named.
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                seen += 1;
+                if seen > Self::MOST_ENTRIES {
+                    return found;
+                }
+                let (path, kind) = (entry.path(), entry.file_type());
+                let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+                if kind.as_ref().is_ok_and(std::fs::FileType::is_dir) && !is_hidden {
+                    open.push((path, true));
+                } else if is_below && is_picture(&path) && kind.is_ok_and(|kind| kind.is_file()) {
+                    found.count += 1;
+                    found.endings.extend(path.extension().map(|ending| ending.to_string_lossy().into_owned()));
+                }
+            }
+        }
+        found
+    }
+
+    /// How many there are, and what to type for them.
+    fn advice(&self, folder: &str) -> Option<String> {
+        let folder = shown(folder.trim_end_matches('/'));
+        let globs: Vec<String> = self.endings.iter().map(|ending| format!("'{folder}/**/*.{ending}'")).collect();
+        let plural = if self.count == 1 { "picture in its sub-folders is" } else { "pictures in its sub-folders are" };
+        (self.count > 0).then(|| format!("{} {plural} passed over; to take all, give {}", self.count, globs.join(" ")))
     }
 }
 

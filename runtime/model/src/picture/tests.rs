@@ -274,6 +274,26 @@ fn what_no_decoder_knows_is_called_by_its_name() {
 }
 
 #[test]
+fn pictures_in_subfolders_are_told_with_what_to_type() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a/b.jpg", "a/deep er/c.png", "d/e.JPG", ".cache/f.jpg", "a/notes.txt"] {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, small_jpeg()).unwrap();
+    }
+    let here = folder.path().display().to_string();
+    let said = expand_inputs(std::slice::from_ref(&here)).remove(0).unwrap_err().to_string();
+    let globs = ["JPG", "jpg", "png"].map(|ending| format!("'{here}/**/*.{ending}'"));
+    let told = format!("3 pictures in its sub-folders are passed over; to take all, give {}", globs.join(" "));
+    assert!(said.ends_with(&told), "{said}");
+    // What it says leads to them, and to those of the folder itself.
+    std::fs::write(folder.path().join("g.jpg"), small_jpeg()).unwrap();
+    let typed: Vec<String> = globs.iter().map(|glob| glob.trim_matches('\'').to_owned()).collect();
+    assert_eq!(expand_inputs(&typed).into_iter().filter(Result::is_ok).count(), 5);
+    assert_eq!(expand_inputs(&[here]).len(), 1);
+}
+
+#[test]
 fn companions_are_passed_over_and_pipes_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["a.jpg", "._a.jpg"] {

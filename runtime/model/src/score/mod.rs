@@ -247,7 +247,7 @@ pub enum WordScore {
 /// Scores each class of the bank for the whole picture, in 0..1. `[classes]`
 ///
 /// The work is done by the threads of the rayon pool that it is called in, or else by rayon's global ones, which the first such call
-/// starts: [`Session::tag_scores`](crate::Session::tag_scores) keeps to the session's.
+/// starts: [`Session::class_scores`](crate::Session::class_scores) keeps to the session's.
 ///
 /// `caption` is the caption's unit-norm embedding `[dim]`; `Text` and `ImageText` need it.
 ///

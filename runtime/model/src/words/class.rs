@@ -5,7 +5,7 @@ use std::path::Path;
 use edge_seg_bundle::text::hidden;
 use unicode_normalization_alignments::char::is_combining_mark;
 
-use super::lists::{Listed, content, is_labelme_mark, read_listed, read_table, split_row, unquoted, without_bullets};
+use super::lists::{LANGUAGES, Listed, QUOTES, content, is_labelme_mark, read_listed, read_table, split_row, unquoted, without_bullets};
 use crate::text::{read_text_within, shown_line, tidy_word};
 use crate::{Error, Result};
 
@@ -20,8 +20,6 @@ const MAX_WORD_CHARS: usize = 1000;
 const OTHER_LINE_ENDS: [char; 5] = ['\u{85}', '\u{2028}', '\u{2029}', '\u{b}', '\u{c}'];
 /// What tables of one column call it.
 const HEADERS: [&str; 10] = ["name", "names", "class", "classes", "label", "labels", "category", "categories", "class_name", "label_name"];
-/// Languages that a table of words may have columns of.
-const LANGUAGES: [&str; 16] = ["en", "de", "fr", "es", "it", "pt", "nl", "pl", "sv", "da", "fi", "tr", "ru", "ja", "zh", "ko"];
 
 /// A thing to look for: the name that is reported and the words that stand for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,10 +75,17 @@ pub fn parse_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)>
 
 fn split_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)> {
     let (mut classes, mut left_out) = (Vec::new(), Vec::new());
-    for entry in list.split([',', '\n']).map(|entry| unquoted(entry.trim())).filter(|entry| !entry.is_empty()) {
+    let entries = split_outside_quotes(list, &[',', '\n']);
+    if let [entry] = entries.as_slice()
+        && entry.contains(',')
+    {
+        let expected = "words separated by commas, without quotes around them all; with a comma behind its quotes this is one word";
+        return Err(Error::Words { place: place.into(), expected: expected.into(), found: entry.trim().into() });
+    }
+    for entry in entries.into_iter().map(|entry| unquoted_whole(entry.trim())).filter(|entry| !entry.is_empty()) {
         let wrong = |expected: &str| Error::Words { place: place.into(), expected: expected.into(), found: shown_line(entry) };
         if let Some(word) = entry.strip_prefix('-') {
-            let word = tidy_word(word);
+            let word = tidy_word(unquoted_whole(word.trim()));
             if word.is_empty() {
                 return Err(wrong("a word behind the minus"));
             }
@@ -88,7 +93,7 @@ fn split_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)> {
             left_out.push(word);
             continue;
         }
-        let mut words = entry.split(':').map(str::trim);
+        let mut words = split_outside_quotes(entry, &[':']).into_iter().map(str::trim);
         let name = words.next().map(unquoted).filter(|name| !name.is_empty()).ok_or_else(|| wrong("a name before the colon"))?;
         let mut class = Class::word(name);
         for word in words {
@@ -100,6 +105,41 @@ fn split_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)> {
         classes.push(class);
     }
     Ok((classes, left_out))
+}
+
+/// The parts of a text between separators, those in quotes left alone: `"cat, domestic", dog` has two. A quote is one where a part, or what
+/// follows its minus or a colon, begins, and where the other of its pair ends it in the same line.
+fn split_outside_quotes<'a>(text: &'a str, separators: &[char]) -> Vec<&'a str> {
+    let is_end = |rest: &str| rest.trim_start_matches([' ', '\t']).chars().next().is_none_or(|c| matches!(c, ',' | ':' | '\n'));
+    let quoted_len = |rest: &str| -> Option<usize> {
+        let (open, close) = QUOTES.into_iter().find(|(open, _)| rest.starts_with(*open))?;
+        let line = &rest[..rest.find('\n').unwrap_or(rest.len())];
+        let ends = line.match_indices(close).map(|(at, found)| at + found.len()).filter(|end| *end > open.len_utf8());
+        ends.into_iter().find(|end| is_end(&rest[*end..]))
+    };
+    let (mut parts, mut start, mut at, mut begins) = (Vec::new(), 0, 0, true);
+    while let Some(c) = text[at..].chars().next() {
+        if begins && let Some(len) = quoted_len(&text[at..]) {
+            (at, begins) = (at + len, false);
+            continue;
+        }
+        let end = at;
+        at += c.len_utf8();
+        if separators.contains(&c) {
+            parts.push(&text[start..end]);
+            start = at;
+        }
+        begins = separators.contains(&c) || c == ':' || begins && (c.is_whitespace() || c == '-');
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+/// A text without quotes around it, if they are one pair: `"a": "b"` keeps its own.
+fn unquoted_whole(text: &str) -> &str {
+    let inner = unquoted(text);
+    let is_pair = |(open, close): &(char, char)| text.starts_with(*open) && inner.contains([*open, *close]);
+    if QUOTES.iter().any(is_pair) { text } else { inner }
 }
 
 /// Reads a file with one class a line: `name`, `name: synonym, synonym`, or `name, synonym, synonym`. Empty lines and comments behind `#`
@@ -142,7 +182,7 @@ fn parse_class_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Opti
         return Ok(listed.map(|l| (place.to_string(), class(l), None)).collect());
     }
     if let Some(rows) = read_table(place, text)? {
-        return Ok(rows.into_iter().map(|(number, row)| (format!("{place}:{number}"), class(row), None)).collect());
+        return Ok(rows.into_iter().map(|(number, row, settings)| (format!("{place}:{number}"), class(row), settings)).collect());
     }
     let mut lines: Vec<(usize, &str)> = content(text).collect();
     without_bullets(&mut lines);
@@ -306,6 +346,23 @@ mod tests {
     }
 
     #[test]
+    fn a_comma_in_quotes_parts_nothing() {
+        let read = |list: &str| {
+            let (classes, left_out) = parse_words("words", list).unwrap();
+            (classes.into_iter().map(|class| class.words.join("|")).collect::<Vec<_>>(), left_out)
+        };
+        let (classes, left_out) = read("\"cat, domestic\", dog: 'hound, old': \"pup\", -\"wall, red\", '-floor'");
+        assert_eq!(classes, ["cat, domestic", "dog|hound, old|pup"]);
+        assert_eq!(left_out, ["wall, red", "floor"]);
+        assert_eq!(read("\"cat\": \"tom, grey\"\n“a, b”").0, ["cat|tom, grey", "a, b"]);
+        assert_eq!(read("dog's bowl, cat's, '90s car, 5\" pipe, 6\" pipe").0, ["dog's bowl", "cat's", "'90s car", "5\" pipe", "6\" pipe"]);
+        // Quotes around a whole list are left over from a shell or an env file.
+        let said = parse_words("words", "\"cat, dog\"").unwrap_err().to_string();
+        assert!(said.contains("without quotes around them all") && said.ends_with("\"cat, dog\""), "{said}");
+        assert_eq!(read("\"cat, dog\",").0, ["cat, dog"]);
+    }
+
+    #[test]
     fn a_word_given_twice_is_refused() {
         assert!(same_name("red  Car", " red car") && same_name("Lo\u{308}we", "l\u{f6}we") && !same_name("red car", "redcar"));
         assert!(parse_classes("--tags", "dog, grass, Dog").unwrap_err().to_string().contains("\"dog\" twice"));
@@ -370,6 +427,30 @@ mod tests {
             "names:\n- cat\n- red wall\nnc: 2\n",
             "nc: 2\nnames: [ 'cat',\n         red wall ]\n",
             "names: {1: red wall, 0: cat}\n",
+            // Headers of any columns, in any order.
+            "name,description\ncat,a pet\nred wall,\"of bricks, # mostly\"\n",
+            "class,class_name\n0,cat\n1,red wall\n",
+            "class_name,class\ncat,0\nred wall,1\n",
+            "category_id,category\n1,cat\n5,red wall\n",
+            "Label;Count;Comment\ncat;120;\nred wall;30;seldom\n",
+            "Nummer;Tier\n1;cat\n2;red wall\n",
+            "word\tcount\ncat\t120\nred wall\t30\n",
+            "name_en,name_de\ncat,Katze\nred wall,Wand\n",
+            ",0\n0,cat\n1,red wall\n",
+            "id,name,note\n0,cat,\"two\nlines\"\n1,red wall,x\n",
+            // As Excel exports them.
+            "sep=;\nid;name\n0;cat\n1;red wall\n;\n;\n",
+            "id,name\n0,cat\n,\n1,red wall\n,\n",
+            "---\n- cat\n- red wall\n...\n",
+            "---\nnames:\n  - cat\n  - red wall\n...\n",
+            "names:\n- name: cat\n- name: red wall\n",
+            "names:\n  - id: 7\n    name: red wall\n    tags:\n      - x\n  - id: 3\n    name: cat\n",
+            "names:\n  -\n    name: cat\n  -\n    name: 'red wall'\n",
+            "names: [{name: cat}, {name: \"red wall\", id: 1}]\n",
+            "- {name: cat, id: 0}\n- {name: red wall, id: 1}\n",
+            "- name: cat\n  colour: red\n- name: red wall\n",
+            "classes:\n- cat\n- red wall\n",
+            "id2label:\n  0: cat\n  1: red wall\n",
             "cat\u{85}red wall",
             "cat\u{2028}red wall\u{2029}",
             "cat\u{b}red wall\u{c}",
@@ -399,6 +480,17 @@ mod tests {
                 Ok(names.map(String::from).to_vec())
             );
         }
+        // Numbers that count or measure are part of the name.
+        for text in
+            ["12 volt battery\n24 volt battery\n", "12 volt battery\n", "2 door car\n4 door car\n", "1 litre bottle\n2 litre bottle\n"]
+        {
+            let names = text.lines().map(|name| (name.to_string(), Vec::new())).collect::<Vec<_>>();
+            assert_eq!(read(text), Ok(names), "{text:?}");
+        }
+        let ids = [("banner".to_string(), vec![]), ("blanket".to_string(), vec![])];
+        for text in ["92 banner\n93 blanket\n", "1 banner\n7 blanket\n", "12: banner\n24: blanket\n"] {
+            assert_eq!(read(text), Ok(ids.to_vec()), "{text:?}");
+        }
         let routes = ["route 1", "route 2"].map(|name| (name.to_string(), Vec::new()));
         assert_eq!(read("route 1\nroute 2\n"), Ok(routes.to_vec()), "numbers may belong to names");
     }
@@ -427,7 +519,12 @@ mod tests {
             ("name\ncat\nwall\n", "words.txt:1: expected a word; take the line away if it is a header"),
             ("\"Label\"\ncat\n", "words.txt:1: expected a word"),
             ("en,de\ncat,Katze\n", "words.txt:1: expected a word"),
-            ("# of a model\nid2label:\n  0: cat\n  1: wall\n", "words.txt:2: expected one class a line, or YAML with a key `names`"),
+            ("# of a model\nkinds:\n  0: cat\n  1: wall\n", "words.txt:2: expected one class a line, or YAML with a key `names`"),
+            ("names:\n- id: 1\n  colour: red\n", "words.txt:2: expected `name:` in each mapping"),
+            (
+                "name,description\ncat,a pet\nwall,of bricks, mostly\n",
+                "words.txt:3: expected 2 columns, as the first line has, which is taken",
+            ),
             ("path: x\ntrain: images\nnc: 2\n", "words.txt:3: expected one class a line, or YAML"),
             ("cat 0.5\nwall 0.25\ndog 1.0\n", "words.txt:1: expected a word without a number"),
             ("cat,0.95\nwall,0.25\ndog,0.5\n", "words.txt:1: expected a word without a number"),
@@ -444,5 +541,7 @@ mod tests {
         let lines = parse_class_lines("w", "car: auto | threshold 0.4, colour #ff8800, off # seldom\ndog\n").unwrap();
         assert_eq!(lines[0].2.as_deref(), Some("threshold 0.4, colour #ff8800, off"));
         assert_eq!((lines[0].1.words.join(","), lines[1].2.clone()), ("car,auto".into(), None));
+        let lines = parse_class_lines("w", "name,threshold\ncar,0.4\ndog,\n").unwrap();
+        assert_eq!(lines.into_iter().map(|(_, _, settings)| settings).collect::<Vec<_>>(), [Some("threshold 0.4".into()), None]);
     }
 }

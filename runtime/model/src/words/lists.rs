@@ -19,18 +19,45 @@ pub struct Listed {
 /// A name and red, green, blue.
 type Coloured = (String, [u8; 3]);
 
-/// Content lines with their numbers from 1, comments and empty lines left out.
+/// What tables call their columns, in lower case and in one word.
+const COLUMNS: &str = "id ids idx index no nr num number key value code mid uuid \
+    description desc definition def comment comments note notes remark remarks synonym synonyms alias aliases \
+    threshold score weight confidence color colour colors colours rgb hex r g b red green blue \
+    count counts frequency freq instances ratio train val test stuff thing isthing isstuff parent supercategory group type kind \
+    url link image file filename split shape attributes plural beschreibung farbe couleur descripcion descrizione nummer";
+/// What they call the column of names, the surest first.
+const NAME_COLUMNS: &str = "name classname displayname readablename readable class categoryname category labelname label title \
+    objectname object tagname tag wordname word term names classes labels categories words tags bezeichnung klasse nom nombre classe clase";
+/// With an id, a number or a name behind it, these are columns too: `class_id`, `label number`.
+const OF_COLUMNS: &str = "class category label object tag word train super display pixel short long full parent eval";
+const PARTS_OF_COLUMNS: &str = "id idx index name number code value description color colour count label category";
+/// Languages that a table may have columns of.
+pub(super) const LANGUAGES: [&str; 16] = ["en", "de", "fr", "es", "it", "pt", "nl", "pl", "sv", "da", "fi", "tr", "ru", "ja", "zh", "ko"];
+
+/// Content lines with their numbers from 1, comments and fillers left out.
 pub(super) fn content(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    (1..).zip(text.lines()).map(|(n, line)| (n, without_comment(line))).filter(|(_, line)| !line.is_empty())
+    (1..).zip(text.lines()).map(|(n, line)| (n, without_comment(line))).filter(|(n, line)| !is_filler(*n, line))
 }
 
-/// A line without its comment: from a `#` at its start, or one between blanks.
+/// Whether a line holds nothing: the empty rows of a spreadsheet, what tells it how columns are separated (`sep=;`), YAML's marks of where a
+/// document begins and ends.
+pub fn is_filler(number: usize, line: &str) -> bool {
+    let line = line.trim();
+    let is_setting = number == 1 && line.len() == 5 && line.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("sep="));
+    is_setting || matches!(line, "---" | "...") || line.chars().all(|c| matches!(c, ',' | ';' | '\t' | ' '))
+}
+
+/// A line without its comment: from a `#` at its start, or one between blanks that no quotes enclose.
 pub(super) fn without_comment(line: &str) -> &str {
     let line = line.trim();
     if line.starts_with('#') {
         return "";
     }
-    let lone = |at: &usize| line[..*at].ends_with(char::is_whitespace) && line[at + 1..].chars().next().is_none_or(char::is_whitespace);
+    let lone = |at: &usize| {
+        let (before, behind) = (&line[..*at], &line[at + 1..]);
+        let in_quotes = before.matches('"').count() % 2 == 1 && behind.contains('"');
+        before.ends_with(char::is_whitespace) && behind.chars().next().is_none_or(char::is_whitespace) && !in_quotes
+    };
     match line.match_indices('#').map(|(at, _)| at).find(lone) {
         Some(at) => line[..at].trim_end(),
         None => line,
@@ -43,6 +70,11 @@ fn wrong(place: &str, line: usize, expected: &str, found: &str) -> Error {
 
 /// The fields of a row, quotes taken off as spreadsheets put them on: `"a, b"` is one field, `""` in it a quote.
 pub fn split_row(line: &str, separator: char) -> Vec<String> {
+    scan_row(line, separator).0
+}
+
+/// The fields of a row, and whether its last one is in quotes that nothing ends.
+fn scan_row(line: &str, separator: char) -> (Vec<String>, bool) {
     let (mut fields, mut field, mut quoted) = (Vec::new(), String::new(), false);
     let mut chars = line.chars().peekable();
     while let Some(c) = chars.next() {
@@ -62,13 +94,96 @@ pub fn split_row(line: &str, separator: char) -> Vec<String> {
     }
     // A quote that nothing ends is none: it stays, to be seen.
     fields.push(if quoted { format!("\"{field}") } else { field });
-    fields.into_iter().map(|f| unquoted(f.trim()).into()).collect()
+    (fields.into_iter().map(|f| unquoted(f.trim()).into()).collect(), quoted)
 }
+
+/// The rows of a table, each with the number of its first line: a field in quotes may hold line ends, as spreadsheets write them.
+pub fn split_rows<'a>(lines: impl IntoIterator<Item = (usize, &'a str)>, separator: char) -> Vec<(usize, Vec<String>)> {
+    /// Beyond this a quote is taken as one that nothing ends.
+    const MOST_LINES: usize = 100;
+    let lines: Vec<(usize, &str)> = lines.into_iter().collect();
+    let (mut rows, mut at) = (Vec::new(), 0);
+    while let Some(&(number, line)) = lines.get(at) {
+        let (mut fields, open) = scan_row(line, separator);
+        let mut taken = 1;
+        if open {
+            let mut joined = line.to_owned();
+            for (behind, (_, more)) in lines[at + 1..].iter().take(MOST_LINES).enumerate() {
+                joined = joined + " " + more;
+                if let (whole, false) = scan_row(&joined, separator) {
+                    (fields, taken) = (whole, behind + 2);
+                    break;
+                }
+            }
+        }
+        rows.push((number, fields));
+        at += taken;
+    }
+    rows
+}
+
+/// A column's name without what people write differently in it: `Class_ID` is `classid`, `name_en` is `name`.
+fn plain_column(name: &str) -> String {
+    let name = name.trim().to_lowercase();
+    let name = match name.rsplit_once(['_', '-', ' ']) {
+        Some((name, language)) if LANGUAGES.contains(&language) => name,
+        _ => &name,
+    };
+    name.chars().filter(|c| !matches!(c, '_' | '-' | ' ' | '.')).collect()
+}
+
+fn is_among(words: &str, word: &str) -> bool {
+    words.split_whitespace().any(|known| known == word)
+}
+
+/// Whether a cell names a column, in the words that tables have.
+fn is_column(plain: &str) -> bool {
+    let compound = || OF_COLUMNS.split(' ').filter_map(|of| plain.strip_prefix(of)).any(|part| is_among(PARTS_OF_COLUMNS, part));
+    is_among(COLUMNS, plain) || is_among(NAME_COLUMNS, plain) || compound()
+}
+
+/// The column of names of a table with these columns: the one that is called so, whose cells are not all numbers.
+pub fn name_column<S: AsRef<str>>(columns: &[S], rows: &[Vec<String>]) -> Option<usize> {
+    let plain: Vec<String> = columns.iter().map(|column| plain_column(column.as_ref())).collect();
+    let is_of_words = |at: &usize| rows.is_empty() || !is_of_numbers(rows, *at);
+    let named = |wanted: &str| (0..plain.len()).filter(|at| plain[*at] == wanted).find(is_of_words);
+    NAME_COLUMNS.split_whitespace().find_map(named)
+}
+
+fn is_of_numbers(rows: &[Vec<String>], at: usize) -> bool {
+    rows.iter().all(|row| row.get(at).is_some_and(|cell| cell.parse::<f64>().is_ok()))
+}
+
+/// Which column of a table has its names, if its first line is a header: all its cells name columns, or one of them is a word above numbers
+/// alone. A tab in a line is no part of a word, and so there one cell suffices.
+fn header_names(separator: char, header: &[String], rows: &[Vec<String>]) -> Option<usize> {
+    let plain: Vec<String> = header.iter().map(|cell| plain_column(cell)).collect();
+    let is_even = rows.iter().all(|row| row.len() == header.len());
+    // Before a table stands the index of pandas, without a name.
+    let is_index = |at: usize| at == 0 && plain[0].is_empty();
+    let is_word = |at: usize| is_index(at) || header[at].contains(char::is_alphabetic) && header[at].parse::<f64>().is_err();
+    let above_numbers = |at: usize| is_word(at) && is_of_numbers(rows, at);
+    let is_numbered = is_even && (rows.len() > 1 || rows.len() == 1 && is_index(0)) && (0..header.len()).any(above_numbers);
+    // What seldom is a word to look for, and beside a column of names never.
+    let sure = "id idx index ids threshold synonyms color colour r g b red green blue labelname mid supercategory pixelvalue";
+    let is_sure = plain.iter().enumerate().any(|(at, cell)| is_index(at) || is_among(sure, cell))
+        || header.iter().any(|cell| cell.to_lowercase().ends_with("_id"));
+    let surest = plain.iter().any(|cell| matches!(cell.as_str(), "name" | "class" | "displayname" | "classname"));
+    let all = plain.iter().enumerate().all(|(at, cell)| is_index(at) || is_column(cell));
+    let names = name_column(header, if is_even { rows } else { &[] });
+    if names.is_some() && (all || is_numbered || is_sure && surest || separator == '\t') {
+        return names;
+    }
+    let is_other = |at: &usize| !is_index(*at) && !is_of_numbers(rows, *at) && !is_column(&plain[*at]);
+    is_numbered.then(|| (0..header.len()).find(is_other)).flatten()
+}
+
+/// What opens and closes a quotation.
+pub(super) const QUOTES: [(char, char); 5] = [('"', '"'), ('\'', '\''), ('“', '”'), ('‘', '’'), ('`', '`')];
 
 /// A word without a pair of quotes around it.
 pub(super) fn unquoted(word: &str) -> &str {
-    let pairs = [('"', '"'), ('\'', '\''), ('“', '”'), ('‘', '’'), ('`', '`')];
-    let inner = pairs.iter().find_map(|(open, close)| word.strip_prefix(*open)?.strip_suffix(*close));
+    let inner = QUOTES.iter().find_map(|(open, close)| word.strip_prefix(*open)?.strip_suffix(*close));
     inner.map_or(word, str::trim)
 }
 
@@ -289,69 +404,131 @@ pub fn is_labelme_mark(name: &str) -> bool {
     matches!(name, "__ignore__" | "_background_")
 }
 
-/// The names of a YAML document's key `names`: a list or numbered names, in blocks or in brackets. `None` without such a key.
+/// Keys under which YAML has names, the surest first.
+const YAML_KEYS: [&str; 6] = ["names", "classes", "class_names", "categories", "labels", "id2label"];
+
+/// The names of a YAML document: of its key `names` or what else is called so, a list, numbered names, or mappings with a key `name`, in
+/// blocks or in brackets; or of a list of such mappings without a key. `None` of other texts.
 fn yaml_names(place: &str, text: &str) -> Result<Option<Vec<(u32, String)>>> {
     let lines: Vec<(usize, &str)> = (1..).zip(text.lines()).collect();
-    let head = lines.iter().position(|(_, line)| {
-        let rest = line.strip_prefix("names:").map(|rest| without_comment(rest).trim_start());
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '{']))
-    });
-    let Some(head) = head else { return Ok(None) };
+    let begins_block = |line: &str| line.starts_with([' ', '\t']) || line.starts_with("- ");
+    let key_at = |key: &'static str| {
+        lines.iter().enumerate().find_map(|(at, (_, line))| {
+            let rest = without_comment(line.strip_prefix(key)?.strip_prefix(':')?);
+            let next = || lines[at + 1..].iter().find(|(n, line)| !is_filler(*n, without_comment(line)));
+            let is_block = rest.is_empty() && (key == "names" || next().is_some_and(|(_, line)| begins_block(line)));
+            (is_block || rest.starts_with(['[', '{'])).then_some((at, key))
+        })
+    };
+    let Some((head, key)) = YAML_KEYS.iter().find_map(|key| key_at(key)) else {
+        let entries = yaml_block(&lines);
+        let is_whole = entries.iter().map(|(_, entry)| entry.lines().count()).sum::<usize>() == content(text).count();
+        let are_mappings = is_whole && !entries.is_empty() && entries.iter().all(|(_, entry)| named_mapping(entry).is_some());
+        return if are_mappings { numbered_names(place, &entries, "").map(Some) } else { Ok(None) };
+    };
     let expected = "`names:` with a list, or with numbered names, as Ultralytics' data.yaml has it";
-    let rest = without_comment(&lines[head].1["names:".len()..]);
-    let mut entries: Vec<(usize, String)> = Vec::new();
-    let mut in_brackets = !rest.is_empty();
-    if in_brackets {
-        let (mut flow, mut last) = (String::new(), head);
-        let close = if rest.trim_start().starts_with('[') { ']' } else { '}' };
-        for (at, (_, line)) in lines.iter().enumerate().skip(head) {
-            let line = if at == head { rest } else { without_comment(line) };
-            flow.push_str(line);
-            flow.push(' ');
-            last = at;
-            if line.trim_end().ends_with(close) {
-                in_brackets = false;
-                break;
-            }
-        }
-        if in_brackets {
-            return Err(wrong(place, lines[head].0, &format!("a {close:?} that ends the names"), lines[last].1));
-        }
-        let flow = flow.trim();
-        for entry in split_flow(&flow[1..flow.len() - 1]).into_iter().filter(|entry| !entry.is_empty()) {
-            entries.push((lines[head].0, if close == ']' { format!("- {entry}") } else { entry }));
-        }
-    } else {
-        for (number, line) in &lines[head + 1..] {
-            let stripped = without_comment(line);
-            if stripped.is_empty() {
-                continue;
-            }
-            // A list may be at the key's own depth.
-            if !line.starts_with([' ', '\t']) && !stripped.starts_with("- ") {
-                break;
-            }
-            entries.push((*number, stripped.into()));
+    let rest = without_comment(&lines[head].1[key.len() + 1..]);
+    if rest.is_empty() {
+        let block: Vec<_> = lines[head + 1..].to_vec();
+        let names = numbered_names(place, &yaml_block(&block), expected)?;
+        return if names.is_empty() { Err(wrong(place, lines[head].0, expected, lines[head].1)) } else { Ok(Some(names)) };
+    }
+    let (mut flow, mut last, mut in_brackets) = (String::new(), head, true);
+    let close = if rest.starts_with('[') { ']' } else { '}' };
+    for (at, (_, line)) in lines.iter().enumerate().skip(head) {
+        let line = if at == head { rest } else { without_comment(line) };
+        flow.push_str(line);
+        flow.push(' ');
+        last = at;
+        if line.trim_end().ends_with(close) {
+            in_brackets = false;
+            break;
         }
     }
-    let mut names = Vec::new();
+    if in_brackets {
+        return Err(wrong(place, lines[head].0, &format!("a {close:?} that ends the names"), lines[last].1));
+    }
+    let flow = flow.trim();
+    let entries = split_flow(&flow[1..flow.len() - 1]).into_iter().filter(|entry| !entry.is_empty());
+    let entries: Vec<_> = entries.map(|entry| (lines[head].0, if close == ']' { format!("- {entry}") } else { entry })).collect();
+    let names = numbered_names(place, &entries, expected)?;
+    if names.is_empty() { Err(wrong(place, lines[head].0, expected, lines[head].1)) } else { Ok(Some(names)) }
+}
+
+/// The entries of a YAML list or mapping in a block: its lines, and those of a mapping in a list together.
+fn yaml_block(lines: &[(usize, &str)]) -> Vec<(usize, String)> {
+    let mut entries: Vec<(usize, String)> = Vec::new();
+    let mut depth = None;
+    for (number, line) in lines {
+        let stripped = without_comment(line);
+        if is_filler(*number, stripped) {
+            continue;
+        }
+        let indent = line.len() - line.trim_start().len();
+        let is_item = stripped.starts_with("- ") || stripped == "-";
+        // A list may be at the key's own depth.
+        if indent == 0 && !is_item {
+            break;
+        }
+        let inside = depth.is_some_and(|depth| indent > depth);
+        match entries
+            .last_mut()
+            .filter(|(_, entry)| inside && entry.starts_with('-') && (entry.len() < 3 || yaml_pair(&entry[2..]).is_some()))
+        {
+            Some((_, entry)) => *entry = if entry.len() < 3 { format!("- {stripped}") } else { format!("{entry}\n{stripped}") },
+            None => {
+                depth = depth.or(is_item.then_some(indent));
+                entries.push((*number, if stripped == "-" { "- ".into() } else { stripped.into() }));
+            }
+        }
+    }
+    entries
+}
+
+/// A key and its value, where a line of YAML is such a pair and no text.
+fn yaml_pair(line: &str) -> Option<(&str, &str)> {
+    let line = line.lines().next().unwrap_or_default();
+    let (key, value) = line.split_once(": ").or_else(|| line.strip_suffix(':').map(|key| (key, "")))?;
+    let is_key =
+        !key.is_empty() && !key.starts_with(['"', '\'', '[', '{']) && key.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+    is_key.then(|| (key.trim(), value.trim()))
+}
+
+/// The number and the name of a list's entry that is a mapping, in a block or in braces.
+fn named_mapping(entry: &str) -> Option<(Option<u32>, String)> {
+    let entry = entry.strip_prefix("- ")?.trim();
+    let pairs: Vec<String> = match entry.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')) {
+        Some(inner) => split_flow(inner),
+        None => entry.lines().map(str::to_owned).collect(),
+    };
+    let pairs: Vec<(&str, &str)> =
+        pairs.iter().filter_map(|pair| pair.split_once(':')).map(|(key, value)| (unquoted(key.trim()), value.trim())).collect();
+    let value = |keys: &[&str]| keys.iter().find_map(|wanted| pairs.iter().find(|(key, _)| key.eq_ignore_ascii_case(wanted)));
+    let (_, name) = value(&["name", "class_name", "label", "title", "class"])?;
+    let id = value(&["id", "index", "class_id", "category_id"]).and_then(|(_, id)| unquoted(id).parse().ok());
+    Some((id, yaml_scalar(name))).filter(|(_, name)| !name.is_empty())
+}
+
+/// Names with their numbers: those that they have, or else those of their places.
+fn numbered_names(place: &str, entries: &[(usize, String)], expected: &str) -> Result<Vec<(u32, String)>> {
+    let mut names: Vec<(u32, String)> = Vec::new();
     for (at, (line, entry)) in entries.iter().enumerate() {
-        let found = match entry.strip_prefix("- ") {
-            Some(name) => Some((at as u32, name)),
-            None => entry.split_once(':').and_then(|(id, name)| Some((unquoted(id.trim()).parse().ok()?, name))),
+        let found = match entry.strip_prefix("- ").map(str::trim) {
+            Some(inner) if inner.starts_with('{') || yaml_pair(inner).is_some() => match named_mapping(entry) {
+                Some((id, name)) => Some((id.unwrap_or(at as u32), name)),
+                None => return Err(wrong(place, *line, "`name:` in each mapping of the list", entry)),
+            },
+            Some(name) => Some((at as u32, yaml_scalar(name))),
+            None => entry.split_once(':').and_then(|(id, name)| Some((unquoted(id.trim()).parse().ok()?, yaml_scalar(name.trim())))),
         };
         let (id, name) = found.ok_or_else(|| wrong(place, *line, expected, entry))?;
-        let name = yaml_scalar(name.trim());
         if name.is_empty() || names.iter().any(|(known, _)| *known == id) {
             return Err(wrong(place, *line, "a name for each number, once", entry));
         }
         names.push((id, name));
     }
-    if names.is_empty() {
-        return Err(wrong(place, lines[head].0, expected, lines[head].1));
-    }
     names.sort_by_key(|(id, _)| *id);
-    Ok(Some(names))
+    Ok(names)
 }
 
 fn yaml_scalar(text: &str) -> String {
@@ -367,11 +544,18 @@ fn yaml_scalar(text: &str) -> String {
 
 /// The entries of a YAML list in brackets: at its commas, those in quotes left alone.
 fn split_flow(text: &str) -> Vec<String> {
-    let (mut entries, mut entry, mut quote) = (Vec::new(), String::new(), None);
+    let (mut entries, mut entry, mut quote, mut depth) = (Vec::new(), String::new(), None, 0usize);
     for c in text.chars() {
+        if quote.is_none() {
+            match c {
+                '[' | '{' => depth += 1,
+                ']' | '}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
         match (quote, c) {
-            (None, ',') => entries.push(std::mem::take(&mut entry)),
-            (None, '"' | '\'') if entry.trim().is_empty() || entry.trim_end().ends_with(':') => {
+            (None, ',') if depth == 0 => entries.push(std::mem::take(&mut entry)),
+            (None, '"' | '\'') if entry.trim().is_empty() || entry.trim_end().ends_with([':', '{', '[']) => {
                 quote = Some(c);
                 entry.push(c);
             }
@@ -401,62 +585,73 @@ pub fn numbered(line: &str) -> Option<(u32, String)> {
     (!name.is_empty() && name.contains(char::is_alphabetic)).then(|| (id, name.to_string()))
 }
 
-/// The rows of a table of classes: a header line with a column `name` (any case), or a number or code and a name in every line.
+/// A row of a table of classes: its line, the class, and settings as [`parse_class_lines`](super::class) has them behind a bar.
+pub(super) type Row = (usize, Listed, Option<String>);
+
+/// The rows of a table of classes: a header line that names a column of names, or a number or code and a name in every line.
 /// `None` if it is neither.
 ///
 /// # Errors
 /// [`Error::Words`], with the line, if a row lacks a column, or numbers do not rise where they alone tell the order.
-pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<(usize, Listed)>>> {
-    let mut lines = content(text).peekable();
-    let Some(&(_, first)) = lines.peek() else { return Ok(None) };
+pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<Row>>> {
+    let lines: Vec<(usize, &str)> = content(text).collect();
+    let Some(&(first_number, first)) = lines.first() else { return Ok(None) };
     let listed = |id: Option<u32>, name: &str| Listed { id, name: tidy_word(name), colour: None, synonyms: Vec::new() };
     if let Some(sep) = separator(first) {
-        let header: Vec<String> = split_row(first, sep).iter().map(|c| c.to_lowercase()).collect();
-        let column = |wanted: &str| header.iter().position(|c| c == wanted);
-        // `r`, `g`, `b` are CamVid's, `pixel value` Roboflow's, `labelname` Open Images'.
-        let known = "id idx index ids colour color label synonyms threshold r g b red green blue labelname mid supercategory";
-        let is_known = |c: &String| known.split(' ').any(|known| known == c) || c == "pixel value" || c.ends_with("_id");
-        // Without a name comes first the index that pandas puts before a table.
-        let is_header = header[0].is_empty() || header.iter().any(is_known);
-        let names = ["name", "class", "displayname", "display_name", "class_name"].iter().find_map(|wanted| column(wanted));
-        if let Some(at) = names.filter(|_| is_header || sep == '\t') {
-            lines.next();
-            let synonyms = header.iter().position(|c| c.starts_with("synonyms"));
-            let of_pixels = ["r", "red", "pixel value"].iter().any(|wanted| column(wanted).is_some());
-            let mut rows = Vec::new();
-            for (number, line) in lines {
-                // Trimming takes the tabs before empty columns along.
-                let mut fields = split_row(line, sep);
-                if sep == '\t' && fields.len() > at {
-                    fields.resize(fields.len().max(header.len()), String::new());
-                }
+        let header = split_row(first, sep);
+        // Trimming takes the tabs before empty columns along.
+        let filled = |(number, mut fields): (usize, Vec<String>)| {
+            if sep == '\t' {
+                fields.resize(fields.len().max(header.len()), String::new());
+            }
+            (number, fields)
+        };
+        let (numbers, rows): (Vec<usize>, Vec<Vec<String>>) = split_rows(lines[1..].iter().copied(), sep).into_iter().map(filled).unzip();
+        if let Some(at) = header_names(sep, &header, &rows) {
+            let plain: Vec<String> = header.iter().map(|cell| plain_column(cell)).collect();
+            let column = |wanted: &[&str]| plain.iter().position(|cell| wanted.contains(&cell.as_str()));
+            let synonyms = plain.iter().position(|cell| ["synonym", "alias"].iter().any(|start| cell.starts_with(start)));
+            let threshold = column(&["threshold"]);
+            let of_pixels = column(&["r", "red", "pixelvalue"]).is_some();
+            let read = [Some(at), synonyms, threshold];
+            let left: Vec<String> = (0..header.len()).filter(|at| !read.contains(&Some(*at))).map(|at| shown_line(&header[at])).collect();
+            let left = if left.is_empty() { String::new() } else { format!("; passed over: {}", left.join(", ")) };
+            tracing::info!(
+                "{place}:{first_number}: taken for a header; the words are those of its column {}{left}",
+                shown_line(&header[at])
+            );
+            let mut found = Vec::new();
+            for (number, fields) in numbers.into_iter().zip(rows) {
                 if fields.len() != header.len() {
-                    return Err(wrong(place, number, &format!("{} columns, as the first line has", header.len()), line));
+                    let expected = format!("{} columns, as the first line has, which is taken for a header", header.len());
+                    return Err(wrong(place, number, &expected, &fields.join(&sep.to_string())));
                 }
                 // ADE20K's tables have `building;edifice` there.
                 let mut names = fields[at].split([';', ',']).map(tidy_word).filter(|word| !word.is_empty());
-                let others = synonyms.map_or("", |s| &fields[s]).split(',').map(tidy_word).filter(|word| !word.is_empty());
+                let others = synonyms.map_or("", |s| &fields[s]).split([';', ',']).map(tidy_word).filter(|word| !word.is_empty());
                 let mut row = listed(None, &names.next().unwrap_or_default());
                 row.synonyms = names.chain(others).collect();
+                let settings = threshold.map(|t| &fields[t]).filter(|t| !t.is_empty()).map(|t| format!("threshold {t}"));
                 // What label pictures have where no class is.
                 if !(of_pixels && row.name.eq_ignore_ascii_case("background")) {
-                    rows.push((number, row));
+                    found.push((number, row, settings));
                 }
             }
-            return Ok(Some(rows));
+            return Ok(Some(found));
         }
     }
-    let coded: Option<Vec<_>> = content(text).map(|(number, line)| Some((number, behind_code(line)?))).collect();
+    let coded: Option<Vec<_>> = lines.iter().map(|(number, line)| Some((*number, behind_code(line)?))).collect();
     if let Some(rows) = coded {
         let row = |(number, names): (usize, Vec<String>)| {
             let mut words = names.iter().map(|name| tidy_word(name)).filter(|word| !word.is_empty());
             let row = listed(None, &words.next().unwrap_or_default());
-            (number, Listed { synonyms: words.collect(), ..row })
+            (number, Listed { synonyms: words.collect(), ..row }, None)
         };
         return Ok(Some(rows.into_iter().map(row).collect()));
     }
-    let rows: Option<Vec<_>> = lines.map(|(number, line)| Some((number, line, numbered(line)?))).collect();
-    let Some(rows) = rows else { return Ok(None) };
+    let rows: Option<Vec<_>> = lines.iter().map(|(number, line)| Some((*number, *line, numbered(line)?))).collect();
+    let Some(rows) = rows.filter(|rows| !are_amounts(rows)) else { return Ok(None) };
+    tracing::info!("{place}: the numbers before the words are taken for their ids, and left away");
     let mut last = None;
     let mut found = Vec::new();
     for (number, line, (id, name)) in rows {
@@ -470,7 +665,35 @@ pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<(usize, L
         let mut words = name.split(',').map(tidy_word).filter(|w| !w.is_empty());
         let mut row = listed(Some(id), &words.next().unwrap_or_default());
         row.synonyms = words.collect();
-        found.push((number, row));
+        found.push((number, row, None));
     }
     Ok(Some(found))
+}
+
+/// What numbers count or measure, in the singular.
+const UNITS: &str = "volt v kv watt w kw kwh amp amps ampere a ah mah ohm inch in foot feet ft yard mile mm cm m metre meter km g gram kg kilo \
+    kilogram ton tonne lb lbs pound oz ounce ml cl l litre liter gallon pint bar psi hp cc k mp megapixel gb tb mb hz khz mhz ghz degree percent \
+    euro dollar cent pence bit byte pin port core cylinder stroke speed axle wheel wheeled door seat seater person man woman way lane storey \
+    story floor room bed burner piece pack pair part ply fold sided string key drawer shelf year month week day hour minute second";
+
+/// Whether the numbers before words, blanks alone between, belong to them: `12 volt battery`, `2 door car`. The numbers of classes are all
+/// counted, those of amounts stand before units or come again before one name.
+fn are_amounts(rows: &[(usize, &str, (u32, String))]) -> bool {
+    let is_bare = |line: &str| line.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with(' ');
+    if !rows.iter().all(|(_, line, _)| is_bare(line)) {
+        return false;
+    }
+    let has_unit = |name: &str| {
+        let first = name.split([' ', '-']).next().unwrap_or_default().to_lowercase();
+        // A unit alone is a class: `3 person`.
+        name.len() > first.len() && (is_among(UNITS, &first) || first.strip_suffix('s').is_some_and(|one| is_among(UNITS, one)))
+    };
+    let ids: Vec<u32> = rows.iter().map(|(_, _, (id, _))| *id).collect();
+    let is_counted = ids[0] < 2 && ids.windows(2).all(|pair| pair[1] == pair[0] + 1);
+    let measured = rows.iter().filter(|(_, _, (_, name))| has_unit(name)).count();
+    let mut names: Vec<String> = rows.iter().map(|(_, _, (_, name))| name.to_lowercase()).collect();
+    names.sort();
+    let is_same = names.windows(2).any(|pair| pair[0] == pair[1]) && ids.windows(2).all(|pair| pair[0] < pair[1]);
+    let is_alone = rows.len() == 1 && ids[0] > 1;
+    measured > 0 && (!is_counted || measured == rows.len()) || is_same || is_alone
 }

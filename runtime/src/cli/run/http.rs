@@ -1,9 +1,10 @@
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use edge_seg::live::HideSwitches;
 use edge_seg::sink::LiveSink;
@@ -119,11 +120,20 @@ impl HttpArgs {
         }
         let options = ServeOptions::at(address).with_token(self.token()?).with_clients(self.clients()).with_fps(self.fps());
         let options = options.with_hosts(self.http_host.clone().unwrap_or_default());
-        let server = Server::start(&options, hub.clone())?;
+        let server = Server::start(&options, hub.clone()).map_err(|e| low_port(e.into(), address)).context("--http")?;
         tracing::info!("the web page is at http://{}/", server.address());
         sinks.push(Box::new(HubSink(hub)));
         sinks.extend(recorder.map(|recorder| Box::new(recorder) as Box<dyn LiveSink>));
         Ok(Some(server))
+    }
+}
+
+/// Where the system keeps low ports for its own services, a port that it does not.
+fn low_port(error: anyhow::Error, address: SocketAddr) -> anyhow::Error {
+    let refused = error.root_cause().downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::PermissionDenied);
+    match refused && address.port() < 1024 {
+        true => anyhow!("{error}; try: --http {} (ports below 1024 are for root alone)", SocketAddr::new(address.ip(), 8080)),
+        false => error,
     }
 }
 
@@ -136,3 +146,15 @@ pub struct Hidden {
 
 /// Without a frame for so long /healthz says no.
 pub const HEALTHY: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_root_alone_may_have_is_told_with_another() {
+        let denied = || anyhow::Error::from(io::Error::from(io::ErrorKind::PermissionDenied)).context("http://127.0.0.1:80");
+        assert!(low_port(denied(), ([127, 0, 0, 1], 80).into()).to_string().contains("try: --http 127.0.0.1:8080"));
+        assert_eq!(low_port(denied(), ([127, 0, 0, 1], 8080).into()).to_string(), "http://127.0.0.1:80");
+    }
+}

@@ -10,7 +10,7 @@ use edge_seg_live::metrics::Metrics;
 use serde::{Deserialize, Serialize};
 
 use super::output::OutputArgs;
-use crate::cli::flags::needs;
+use crate::cli::flags::{needs, or_make_folder};
 
 /// What is kept to be searched later.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -76,7 +76,8 @@ impl IndexArgs {
         let mut options = IndexOptions::default().with_limit_bytes(self.index_limit.unwrap_or(1000) * 1_000_000);
         options = options.with_interval(Duration::from_secs_f64(self.index_interval.unwrap_or(1.0)));
         let camera = self.index_camera.as_deref().unwrap_or(source).to_owned();
-        let sink = IndexSink::open(file, session, camera, &options, metrics.queue("index")).context("--index")?;
+        let sink = IndexSink::open(file, session, camera, &options, metrics.queue("index"));
+        let sink = sink.map_err(|e| or_make_folder(e, file)).context("--index")?;
         let sink = if waits { sink.waiting() } else { sink };
         Ok(Some(output.guard("--index", start.into_iter().fold(sink, IndexSink::starting), metrics)))
     }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
 
 use super::output::OutputArgs;
-use crate::cli::flags::needs;
+use crate::cli::flags::{needs, or_make_folder, or_try};
 use crate::cli::steer;
 
 /// What becomes of what is seen.
@@ -66,6 +66,9 @@ fn write_time<S: Serializer>(time: &Option<SystemTime>, writer: S) -> std::resul
 
 const KEPT: usize = 500;
 
+/// What writes a first rule.
+const RULE: &str = r#"printf '[[rule]]\nname = "a dog"\nwhen = { word = "dog", share_above = 0.05 }\n'"#;
+
 impl RulesArgs {
     pub fn check(&self, keeps_index: bool) -> Result<()> {
         needs("--start-time", self.start_time.is_some(), "--rules or --index", self.rules.is_some() || keeps_index)?;
@@ -86,8 +89,9 @@ impl RulesArgs {
     }
 
     /// The rules of the file, none without one.
-    pub fn book(&self) -> edge_seg::Result<RuleBook> {
-        self.rules.as_deref().map_or_else(|| Ok(RuleBook::default()), RuleBook::read)
+    pub fn book(&self) -> Result<RuleBook> {
+        let Some(file) = &self.rules else { return Ok(RuleBook::default()) };
+        RuleBook::read(file).map_err(|e| or_try(e, file, format_args!("{RULE} > {}   # docs/events.md has more", file.display())))
     }
 
     /// Begins with these rules, and follows their file. What is usual is kept in the folder for what outlasts a run.
@@ -110,7 +114,7 @@ impl RulesArgs {
     pub fn sinks(&self, output: &OutputArgs, metrics: &Metrics) -> Result<Vec<Box<dyn LiveSink>>> {
         let mut sinks: Vec<Box<dyn LiveSink>> = Vec::new();
         if let Some(file) = &self.events {
-            sinks.push(output.guard("--events", EventLog::open(file).context("--events")?, metrics));
+            sinks.push(output.guard("--events", EventLog::open(file).map_err(|e| or_make_folder(e, file)).context("--events")?, metrics));
         }
         if let Some(folder) = &self.snapshots {
             let kept = self.snapshots_kept.unwrap_or(KEPT);

@@ -9,6 +9,7 @@ use edge_seg_model::same_name;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::examples::ExampleArg;
+use crate::cli::flags::no_list;
 
 /// What is looked for.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -46,9 +47,9 @@ impl WordsArgs {
         bail!("--tags, --tags-file: expected one of them, or --example, found {found}");
     }
 
-    pub fn specs(&self) -> edge_seg::Result<Vec<WordSpec>> {
+    pub fn specs(&self) -> Result<Vec<WordSpec>> {
         match (&self.tags_file, &self.tags) {
-            (Some(file), _) => read_words_file(file),
+            (Some(file), _) => read_words_file(file).map_err(|e| no_list(e, file)),
             (None, None) => Ok(Vec::new()),
             (None, Some(tags)) => Ok(parse_classes("--tags", tags)?.into_iter().map(WordSpec::from).collect()),
         }

@@ -90,10 +90,10 @@ unsafe fn score_panel_int8(patches: &InterleavedRows<'_>, panel: &InterleavedRow
                 row = row.add(4 * M);
                 words = words.add(4 * PANEL);
             }
-            let tag_scales = _mm512_loadu_ps(panel.scales.as_ptr());
+            let word_scales = _mm512_loadu_ps(panel.scales.as_ptr());
             for (m, sum) in sums.iter().enumerate() {
                 let exact = _mm512_cvtepi32_ps(_mm512_sub_epi32(*sum, _mm512_set1_epi32(128 * row_sums[m])));
-                let scale = _mm512_mul_ps(_mm512_set1_ps(scales[m]), tag_scales);
+                let scale = _mm512_mul_ps(_mm512_set1_ps(scales[m]), word_scales);
                 _mm512_storeu_ps(out.as_mut_ptr().add(m * PANEL), _mm512_mul_ps(exact, scale));
             }
         }

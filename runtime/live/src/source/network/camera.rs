@@ -233,7 +233,7 @@ impl NetworkCamera {
 
     fn ask_by_udp(&self, why: &Fault) {
         self.quirks.udp.store(true, Ordering::Relaxed);
-        (self.options.notify)(Notice::OtherTransport { why: why.to_string(), transport: "UDP" });
+        self.quirks.tell_udp(why.to_string(), &self.options);
     }
 
     /// Leaves a camera to ffmpeg of which something could not be read, by the one transport or the other.
