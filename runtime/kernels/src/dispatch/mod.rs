@@ -103,6 +103,11 @@ impl Kernels {
         4 * (self.depth() + self.panel())
     }
 
+    /// As [`row_bytes`](Self::row_bytes), of bytes.
+    pub fn row_bytes_int8(&self) -> usize {
+        self.depth_int8() + 4 * self.panel()
+    }
+
     /// Rows that a tile of floats has; parts of a multiple of it waste nothing.
     pub fn tile_rows(&self) -> usize {
         self.set.float_sizes.tile_rows
