@@ -87,14 +87,25 @@ impl Kernels {
         self.set.float_sizes.lanes
     }
 
-    /// Numbers of a row that a product sums at a time: so much of a panel stays in the first cache while all rows pass it.
+    /// Numbers of a row that a product sums at a time: so much of a panel, 16 KB, stays in the first cache while all rows pass it and as
+    /// much of what comes next is fetched.
     pub(crate) fn depth(&self) -> usize {
-        8192 / self.panel().max(32)
+        4096 / self.panel()
+    }
+
+    /// As [`depth`](Self::depth), of bytes. No shorter with wide panels: AMX would go back to its sums too often.
+    pub(crate) fn depth_int8(&self) -> usize {
+        4 * self.depth().max(128)
     }
 
     /// Bytes of a row, of what goes in and of sums, that a product goes back to before it goes on to the next weights.
     pub fn row_bytes(&self) -> usize {
         4 * (self.depth() + self.panel())
+    }
+
+    /// As [`row_bytes`](Self::row_bytes), of bytes.
+    pub fn row_bytes_int8(&self) -> usize {
+        self.depth_int8() + 4 * self.panel()
     }
 
     /// Rows that a tile of floats has; parts of a multiple of it waste nothing.

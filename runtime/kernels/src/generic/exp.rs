@@ -35,11 +35,11 @@ pub(crate) unsafe fn erf<V: Vector>(x: V) -> V {
     unsafe {
         let (zero, one) = (V::splat(0.0), V::splat(1.0));
         let t = one.div(one.fma(x.max(zero.sub(x)), V::splat(ERF_P)));
-        let mut polynomial = zero;
-        for factor in ERF {
-            polynomial = polynomial.add(V::splat(factor)).mul(t);
+        let mut polynomial = V::splat(ERF[0]);
+        for factor in &ERF[1..] {
+            polynomial = V::splat(*factor).fma(polynomial, t);
         }
-        let size = one.sub(polynomial.mul(exp(zero.sub(x.mul(x)))));
+        let size = one.sub(polynomial.mul(t).mul(exp(zero.sub(x.mul(x)))));
         zero.if_greater(x, zero.sub(size), size)
     }
 }
@@ -51,7 +51,7 @@ pub(crate) unsafe fn sigmoid<V: Vector>(x: V) -> V {
     // SAFETY: as this function's own.
     unsafe {
         let (zero, one) = (V::splat(0.0), V::splat(1.0));
-        let e = exp(zero.sub(x.max(zero.sub(x))));
+        let e = exp(x.min(zero.sub(x)));
         zero.if_greater(x, e, one).div(one.add(e))
     }
 }

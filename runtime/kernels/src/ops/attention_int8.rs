@@ -222,7 +222,7 @@ impl Kernels {
         (out, out_ld): (&mut [f32], usize),
     ) {
         let (rows, tile) = (scales.len(), self.tile_rows_int8());
-        let (wide, depth) = (bytes.len() / rows, 4 * self.depth());
+        let (wide, depth) = (bytes.len() / rows, self.depth_int8());
         for (index, weights) in matrix.bytes.chunks_exact(wide * panel).enumerate() {
             let lanes = index * panel..(index + 1) * panel;
             for (part, weights) in weights.chunks(depth * panel).enumerate() {

@@ -168,8 +168,7 @@ impl Kernels {
         }
         let (wide, tile) = (inputs.next_multiple_of(STEP), self.tile_rows_int8());
         sums.grow(rows * panel);
-        // Bytes are a quarter of floats.
-        let depth = 4 * self.depth();
+        let depth = self.depth_int8();
         for (index, weights) in layer.weights.chunks_exact(wide * panel).enumerate() {
             let column = index * panel;
             let lanes = column..column + panel;

@@ -386,7 +386,7 @@ impl Layer {
             (Kind::LinearInt8 { layer, activation }, [x, added @ ..]) => {
                 let added = added.first().copied();
                 ensure!(added.is_none_or(|added| added.len() == out.len()), "expected a sum of equal shapes");
-                let rows = part_rows(out.len() / layer.outputs(), set.part_rows_int8(), set.row_bytes());
+                let rows = part_rows(out.len() / layer.outputs(), set.part_rows_int8(), set.row_bytes_int8());
                 for_parts(out, rows * layer.outputs(), |index, out, memory: &mut RowsInt8| {
                     let x = &x[index * rows * width..][..out.len() / layer.outputs() * width];
                     let added = added.map(|added| &added[index * rows * layer.outputs()..][..out.len()]);

@@ -4,7 +4,7 @@ mod amx;
 mod avx2;
 mod avx512;
 
-use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 
 use crate::isa::Set;
 use amx::Amx;
@@ -34,5 +34,5 @@ pub(crate) fn sets() -> Vec<Set> {
 #[inline(always)]
 pub(crate) fn prefetch<T>(values: &[T]) {
     // SAFETY: a hint reads nothing, wherever it points.
-    unsafe { _mm_prefetch::<_MM_HINT_T1>(values.as_ptr().cast()) }
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().cast()) }
 }
