@@ -100,7 +100,7 @@ pub mod device {
 pub mod live {
     #[doc(inline)]
     pub use edge_seg_live::session::{
-        Counters, FrameReport, Governed, GovernorOptions, HideSwitches, KeyFrames, LiveOptions, SegmentedFrame,
+        Allowance, Counters, FrameReport, Governed, GovernorOptions, HideSwitches, KeyFrames, LiveOptions, SegmentedFrame,
     };
     #[doc(inline)]
     pub use edge_seg_live::things::{Countable, Follower, Sight, Thing, ThingOptions, Things};

@@ -20,7 +20,7 @@ fn valid() -> Vec<u8> {
 }
 
 fn refusal(bytes: Vec<u8>) -> String {
-    Bundle::from_bytes("test".into(), Cow::Owned(bytes)).expect_err("the bundle is broken").to_string()
+    Bundle::from_bytes("test", Cow::Owned(bytes)).expect_err("the bundle is broken").to_string()
 }
 
 /// The same bundle with its manifest's text changed, lengths kept.
@@ -63,7 +63,7 @@ fn a_file_that_changes_after_it_was_opened_is_an_error_and_one_that_is_replaced_
 #[test]
 fn what_was_written_is_read() {
     let bytes = valid();
-    let read = Bundle::from_bytes("test".into(), bytes.clone()).unwrap();
+    let read = Bundle::from_bytes("test", bytes.clone()).unwrap();
     for (name, content) in BLOBS {
         assert_eq!(*read.blob(name).unwrap(), *content);
     }
@@ -88,7 +88,7 @@ fn every_truncation_is_refused() {
 #[test]
 fn every_changed_byte_but_the_signatures_is_refused_or_harmless() {
     let bytes = valid();
-    let blobs = Bundle::from_bytes("test".into(), bytes.clone()).unwrap().manifest().blobs[0].offset as usize;
+    let blobs = Bundle::from_bytes("test", bytes.clone()).unwrap().manifest().blobs[0].offset as usize;
     for at in (0..16).chain(blobs..bytes.len()) {
         let mut broken = bytes.clone();
         broken[at] ^= 0x10;
@@ -99,7 +99,7 @@ fn every_changed_byte_but_the_signatures_is_refused_or_harmless() {
             let mut broken = bytes.clone();
             broken[at] ^= flip;
             // A digit or a letter of free text may change its meaning; what counts is that nothing panics.
-            let _ = Bundle::from_bytes("test".into(), Cow::Owned(broken));
+            let _ = Bundle::from_bytes("test", Cow::Owned(broken));
         }
     }
 }
@@ -139,7 +139,7 @@ fn rules_are_named_when_broken() {
     assert!(refusal(edited("\"background\":0.5", "\"background\":9.5")).contains("background"));
     assert!(refusal(edited("\"blob\":\"text.onnx\"", "\"blob\":\"t3xt.onnx\"")).contains("text.blob"));
     let mut padding = valid();
-    let first = Bundle::from_bytes("test".into(), padding.clone()).unwrap().manifest().blobs[1].offset as usize;
+    let first = Bundle::from_bytes("test", padding.clone()).unwrap().manifest().blobs[1].offset as usize;
     padding[first - 1] = 1;
     assert!(refusal(padding).contains("zeros before it"));
 }
@@ -147,7 +147,7 @@ fn rules_are_named_when_broken() {
 #[test]
 fn offsets_that_lie_are_refused() {
     let bytes = valid();
-    let end = Bundle::from_bytes("test".into(), bytes.clone()).unwrap().manifest().blobs[0].offset as usize;
+    let end = Bundle::from_bytes("test", bytes.clone()).unwrap().manifest().blobs[0].offset as usize;
     let text = String::from_utf8(bytes[MANIFEST_OFFSET..end].to_vec()).unwrap();
     for (from, to) in [
         ("\"bytes\":16", "\"bytes\":18446744073709551615"),

@@ -122,7 +122,7 @@ fn bundle(bytes: &[u8]) {
         header.signature();
         said(header.manifest("bundle"));
     }
-    said(Bundle::from_bytes("bundle".into(), bytes.to_vec()));
+    said(Bundle::from_bytes("bundle", bytes.to_vec()));
 }
 
 fn keys(bytes: &[u8]) {

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use edge_seg::image::{RgbImage, imageops};
-use edge_seg::live::{FrameReport, KeyFrames, Live, LiveOptions, Propagation, PropagationOptions, SegmentedFrame, Words};
+use edge_seg::live::{FrameReport, GovernorOptions, KeyFrames, Live, LiveOptions, Propagation, PropagationOptions, SegmentedFrame, Words};
 use edge_seg::rules::{EventKind, RuleBook, Watcher};
 use edge_seg::sink::LiveSink;
 use edge_seg::source::{Rate, Source, SourceOptions, open_source};
@@ -129,6 +129,65 @@ fn a_source_that_panics_while_it_is_let_go_is_an_error_of_the_stop() {
     let ended = live.stop();
     assert!(matches!(&ended, Err(Error::Panicked { part: "source", said }) if said == "the lens cap is stuck"), "{ended:?}");
     assert!(seen.is_gone());
+}
+
+/// Panics when it is asked how to stop it, or when it is let go, as its fields say.
+struct Brittle {
+    asked: bool,
+    let_go: bool,
+    camera: Camera<fn(u64, &mut Frame) -> Result<bool>>,
+}
+
+impl Source for Brittle {
+    fn read(&mut self, frame: &mut Frame) -> Result<bool> {
+        self.camera.read(frame)
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        None
+    }
+
+    fn stop_flag(&self) -> Option<Arc<AtomicBool>> {
+        if self.asked { panic!("never") } else { None }
+    }
+}
+
+impl Drop for Brittle {
+    fn drop(&mut self) {
+        if self.let_go {
+            panic!("glued");
+        }
+    }
+}
+
+#[test]
+fn a_source_that_panics_at_the_start_is_an_error_of_the_start() {
+    for let_go in [false, true] {
+        let seen = Seen::default();
+        let brittle = |asked| Brittle { asked, let_go, camera: seen.camera(true, |_, frame| grey(frame)) };
+        let start = |asked, words: &str, options| Live::start(session(), brittle(asked), words, options);
+        let said = start(true, "cat", patient()).unwrap_err();
+        assert!(matches!(&said, Error::Panicked { part: "source", said } if said == "never"), "{said}");
+        let said = start(false, "", patient()).and_then(|live| live.with_rules(RuleBook::parse("rules", "rule = 7")?)).unwrap_err();
+        assert!(!matches!(said, Error::Panicked { .. }), "{said}");
+        let said = start(false, "cat", patient().with_keys(KeyFrames::Every(0))).unwrap_err().to_string();
+        assert!(said.starts_with("keys: "), "{said}");
+        assert_eq!(seen.gone.load(Ordering::SeqCst), 3, "each is let go");
+    }
+}
+
+#[test]
+fn a_source_may_hand_its_decoding_to_rayon_and_wait_for_it() {
+    for threads in [1, 2] {
+        let session = Session::built_in_with(&Options::default().with_size_px(64).with_threads(threads)).unwrap();
+        let camera = Seen::default().camera(false, |n, frame| {
+            let (sender, receiver) = channel();
+            rayon::spawn(move || sender.send(RgbImage::from_pixel(64, 48, edge_seg::image::Rgb([90; 3]))).unwrap());
+            frame.pixels = receiver.recv().unwrap();
+            Ok(n < 3)
+        });
+        assert_eq!(Live::start(session, camera, "cat", patient()).unwrap().map(Result::unwrap).count(), 3, "{threads} threads");
+    }
 }
 
 #[test]
@@ -297,6 +356,11 @@ fn key_frames_that_never_come_are_refused() {
         let refused = Live::start(session(), camera, "cat", patient().with_keys(keys));
         let said = refused.unwrap_err().to_string();
         assert!(said.starts_with("keys: expected "), "{keys:?}: {said}");
+    }
+    for hot_c in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let governor = GovernorOptions::default().with_hot_c(hot_c);
+        let refused = Live::start(session(), Seen::default().camera(false, |_, f| grey(f)), "cat", patient().with_governor(governor));
+        assert!(refused.unwrap_err().to_string().starts_with("hot_c: expected a temperature in °C, found "), "{hot_c}");
     }
     // The smallest share that is one: a first frame is encoded, and nothing overflows after it.
     let camera = Seen::default().camera(false, |n, frame| grey(frame).map(|_| n < 3));

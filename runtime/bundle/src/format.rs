@@ -312,7 +312,7 @@ impl Bundle {
         #[cfg(feature = "mini")]
         {
             static MINI: &[u8] = include_bytes!("../../models/mini.esb");
-            Self::from_bytes("built-in".into(), MINI)
+            Self::from_bytes("built-in", MINI)
         }
         #[cfg(not(feature = "mini"))]
         Err(crate::Error::NoModel)
@@ -322,8 +322,8 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::Bundle`] if any rule of the format is broken.
-    pub fn from_bytes(place: String, bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self> {
-        Self::from_bytes_if(place, bytes, |_, _| Ok(()))
+    pub fn from_bytes(place: impl Into<String>, bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self> {
+        Self::from_bytes_if(place.into(), bytes, |_, _| Ok(()))
     }
 
     /// As [`from_bytes`](Self::from_bytes), if `accept` says so, as [`open_if`](Self::open_if) asks it.

@@ -119,7 +119,7 @@ impl Trust {
     ///
     /// # Errors
     /// [`Error::Refused`] if it may not run here; else as [`Bundle::from_bytes`].
-    pub fn open_bytes(&self, place: &str, bytes: impl Into<std::borrow::Cow<'static, [u8]>>) -> Result<Bundle> {
+    pub fn open_bytes(&self, place: impl Into<String>, bytes: impl Into<std::borrow::Cow<'static, [u8]>>) -> Result<Bundle> {
         Bundle::from_bytes_if(place.into(), bytes, |place, head| self.check(place, head))
     }
 

@@ -138,7 +138,7 @@ pub unsafe extern "C" fn edge_seg_model_open(options_given: *const EdgeSegModelO
                     let bytes = unsafe { slice("options.bundle_data", asked.bundle_data, asked.bundle_bytes) }?.to_vec();
                     match trust {
                         Some(trust) => trust.open_bytes("memory", bytes)?,
-                        None => Bundle::from_bytes("memory".into(), bytes)?,
+                        None => Bundle::from_bytes("memory", bytes)?,
                     }
                 }
                 (None, true, _) => Bundle::built_in()?,

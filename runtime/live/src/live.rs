@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use edge_seg_model::{Session, WordList};
 
 use crate::rules::{RuleBook, Watcher};
-use crate::session::{Counters, FrameReport, LiveOptions, Pipeline, SegmentedFrame, catch};
+use crate::session::{Counters, FrameReport, Held, LiveOptions, Pipeline, SegmentedFrame, catch};
 use crate::sinks::LiveSink;
 use crate::source::{Fault, Source};
 use crate::words::{ProfileFollower, Words};
@@ -74,21 +74,21 @@ impl Live {
     ///
     /// # Errors
     /// [`Error::Option`](edge_seg_model::Error::Option) if an option cannot be followed, as [`Words::new`], and
-    /// [`Error::Io`](edge_seg_model::Error::Io) if threads cannot be started.
+    /// [`Error::Io`](edge_seg_model::Error::Io) if threads cannot be started; [`Error::Panicked`] if the source panics.
     pub fn start(
         session: impl Into<Arc<Session>>,
         source: impl Source + 'static,
         words: impl Into<LiveWords>,
         options: LiveOptions,
     ) -> Result<Self> {
-        let session = session.into();
+        let (session, source) = (session.into(), Held::new(Box::new(source)));
         let words = match words.into().0 {
             Given::List(list) => Arc::new(Words::of(session.clone(), &list)?),
             Given::Line(line) => Arc::new(Words::of(session.clone(), &session.words(&line)?)?),
             Given::Shared(words) => words,
         };
         let (counters, stop) = (Arc::<Counters>::default(), Arc::<AtomicBool>::default());
-        let pipeline = Pipeline::start(&session, Box::new(source), &words, options, &counters, &stop)?;
+        let pipeline = Pipeline::start(&session, source, &words, options, &counters, &stop)?;
         let profiles = ProfileFollower::new(words.clone());
         Ok(Self { pipeline, words, counters, stop, watcher: None, profiles, sinks: Vec::new(), report: None })
     }
@@ -137,8 +137,12 @@ impl Live {
     ///
     /// # Errors
     /// [`Error::Source`] if the source blocks in a read for longer than [`LiveOptions::patience`], [`Error::Panicked`] if it panics while it
-    /// ends, what a sink says otherwise.
+    /// ends, [`Error::Forked`](edge_seg_model::Error::Forked) in a process that was forked from the one that started it, what a sink says
+    /// otherwise.
     pub fn stop(mut self) -> Result<()> {
+        if let Some(forked) = self.pipeline.forked() {
+            return Err(forked);
+        }
         let ended = self.pipeline.stop();
         let finished = self.finish_sinks();
         if !ended {
@@ -202,6 +206,10 @@ impl Iterator for Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
+        if self.pipeline.forked().is_some() {
+            // They are the other process's, which writes their files.
+            std::mem::forget(std::mem::take(&mut self.sinks));
+        }
         if let Err(error) = self.finish_sinks() {
             tracing::warn!("{error}");
         }
@@ -231,7 +239,7 @@ pub fn run<E: From<Error>>(
     stop: &Arc<AtomicBool>,
     mut each: impl FnMut(Arc<SegmentedFrame>) -> Result<bool, E>,
 ) -> Result<(), E> {
-    let mut pipeline = Pipeline::start(session, source, words, options, counters, stop)?;
+    let mut pipeline = Pipeline::start(session, Held::new(source), words, options, counters, stop)?;
     while let Some(shown) = pipeline.next() {
         if !each(shown?)? {
             break;
@@ -284,5 +292,36 @@ mod tests {
         let (flag, live) = start();
         drop(live);
         assert_eq!(Arc::strong_count(&flag), 1, "the source is gone");
+    }
+
+    /// Threads that are waited for or locks that are taken would hang here.
+    #[test]
+    fn in_a_forked_process_it_waits_for_nobody() {
+        struct Other(Arc<AtomicBool>);
+        impl LiveSink for Other {
+            fn take(&mut self, _: &Arc<SegmentedFrame>, _: &Arc<FrameReport>) -> Result<()> {
+                Ok(())
+            }
+
+            fn finish(self: Box<Self>) -> Result<()> {
+                self.0.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+        }
+        let session = Arc::new(Session::built_in_with(&Options::default().with_size_px(64)).unwrap());
+        let finished = Arc::new(AtomicBool::new(false));
+        let start = || {
+            let camera = Away(Arc::default());
+            let options = LiveOptions::default().with_patience(Duration::from_secs(600));
+            let mut live = Live::start(session.clone(), camera, "cat", options).unwrap().with_sink(Other(finished.clone()));
+            live.pipeline.process += 1;
+            live
+        };
+        let is_forked = |error: &Error| matches!(error, Error::Model(edge_seg_model::Error::Forked { .. }));
+        let mut live = start();
+        assert!(live.next().is_some_and(|shown| shown.is_err_and(|error| is_forked(&error))) && live.next().is_none());
+        assert!(is_forked(&live.stop().unwrap_err()));
+        drop(start());
+        assert!(!finished.load(Ordering::Relaxed), "sinks are the other process's");
     }
 }

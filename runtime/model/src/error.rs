@@ -67,6 +67,17 @@ pub enum Error {
         /// What mends it.
         fix: String,
     },
+    /// The process was forked from one that had used the session, whose threads did not come along.
+    #[error(
+        "session: expected the process {first} that used it first, found {here}, which was forked from that one and has none of its \
+         threads; try: make the session after the fork"
+    )]
+    Forked {
+        /// The process that used it first.
+        first: u32,
+        /// This one.
+        here: u32,
+    },
     /// An option is out of its range, or names something that this machine or build lacks.
     #[error("{option}: expected {expected}, found {found}", option = shown(option), expected = shown_lines(expected), found = shown_lines(found))]
     Option {

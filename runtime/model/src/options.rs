@@ -7,7 +7,8 @@ use crate::device::{Device, OnFallback};
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Options {
-    /// Side of the prepared input in pixels; the manifest's if none.
+    /// Shorter side of the prepared input in pixels; the manifest's if none. The longer side grows with the picture's, up to 4096 patches
+    /// in all: a strip of 1×4000 takes the time of those, whatever is given here.
     pub size_px: Option<usize>,
     /// Threads of the encoders and of everything else; as many as the processor has if none.
     pub threads: Option<usize>,

@@ -64,6 +64,7 @@ fn of_model(error: &ModelError) -> PyErr {
         ModelError::Words { .. } => WordsError::new_err(said),
         ModelError::Encoder { .. } => EncoderError::new_err(said),
         ModelError::Device { .. } => DeviceError::new_err(said),
+        ModelError::Forked { .. } => ForkedError::new_err(said),
         // Its name has a unit in Rust and in C.
         ModelError::Option { option, expected, found } if option == "size_px" => self::option("size", expected, found),
         ModelError::Option { .. } => OptionError::new_err(brief(&said).into_owned()),

@@ -94,7 +94,7 @@ fn open(bundle: Option<&Bound<'_, PyAny>>, keys: Option<&Bound<'_, PyAny>>) -> P
         let bytes = bytes.as_bytes().to_vec();
         return outside(py, || match trust {
             Some(trust) => trust.open_bytes("bytes", bytes).or_raise(),
-            None => Bundle::from_bytes("bytes".into(), bytes).or_raise(),
+            None => Bundle::from_bytes("bytes", bytes).or_raise(),
         });
     }
     let Path(path) = bundle.extract()?;

@@ -32,7 +32,7 @@ const FLAGS: [(&str, &str); 22] = [
 ];
 
 /// What errors ask for, in flags.
-const PHRASES: [(&str, &str); 9] = [
+const PHRASES: [(&str, &str); 10] = [
     ("a film, which a source of video reads", "a film; `edge-seg run --source FILE` reads those"),
     ("device cuda", "--device cuda"),
     ("device cpu", "--device cpu"),
@@ -41,6 +41,7 @@ const PHRASES: [(&str, &str); 9] = [
     ("the login beside it", "the login in --mqtt-user and --mqtt-password-file"),
     ("one of your own (ca)", "--mqtt-ca"),
     ("a smaller size_px", "a smaller --size"),
+    ("with the feature cuda (", "with `--features cuda` ("),
     ("is a background word", "is a background word (--background-words)"),
 ];
 

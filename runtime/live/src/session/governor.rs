@@ -6,6 +6,8 @@ use std::time::Duration;
 use edge_seg_board::{Host, sensors};
 use serde::Serialize;
 
+use crate::{Error, Result};
+
 /// How a governor watches.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -13,11 +15,20 @@ pub struct GovernorOptions {
     /// Where `sys/class/thermal` and the Raspberry Pi's flags are looked for: `/` on a board.
     pub root: PathBuf,
     /// From which temperature a zone counts as hot, in °C; without it 5 below the zone's own lowest passive trip point, 75 where it
-    /// has none.
+    /// has none. A number that is none, or infinite, is refused.
     pub hot_c: Option<f32>,
 }
 
 impl GovernorOptions {
+    /// # Errors
+    /// [`Error::Option`](edge_seg_model::Error::Option) if no temperature is hot, or there is none to compare with.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.hot_c {
+            Some(hot_c) if !hot_c.is_finite() => Err(Error::option("hot_c", "a temperature in °C", hot_c)),
+            _ => Ok(()),
+        }
+    }
+
     /// The same with another [`root`](Self::root).
     pub fn with_root(self, root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), ..self }
@@ -104,6 +115,7 @@ const COOL_FOR: Duration = Duration::from_secs(60);
 
 /// What a governor allows.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Allowance {
     /// Share of its time that the encoder may work.
     pub rate: f32,

@@ -43,15 +43,15 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 use parking_lot::Mutex;
 
-use crate::source::{Pace, Rate, Source};
+use crate::source::{Pace, Rate, Source, decoders};
 use crate::words::Words;
 use crate::{Error, Result};
 use edge_seg_model::{Frame, Segmentation, Session};
 use hide::RawFrame;
 use latest::LatestQueue;
 use segment::Segmenter;
-pub(crate) use threads::catch;
 use threads::spawn;
+pub(crate) use threads::{Held, catch};
 
 /// Frames counted since the start.
 #[derive(Debug, Default)]
@@ -124,15 +124,17 @@ pub(crate) struct Pipeline {
     /// What was handed on last, to be filled again once nobody else holds it.
     last: Option<Arc<SegmentedFrame>>,
     patience: Duration,
+    /// The process that has the threads.
+    pub(crate) process: u32,
 }
 
 impl Pipeline {
     /// # Errors
     /// [`Error::Option`](edge_seg_model::Error::Option) if an option cannot be followed, [`Error::Io`](edge_seg_model::Error::Io) if
-    /// threads cannot be started.
+    /// threads cannot be started, [`Error::Panicked`] if the source panics.
     pub fn start(
         session: &Arc<Session>,
-        source: Box<dyn Source>,
+        source: Held,
         words: &Arc<Words>,
         options: LiveOptions,
         counters: &Arc<Counters>,
@@ -154,9 +156,10 @@ impl Pipeline {
             pools: pools.clone(),
             broken: broken.clone(),
             stop: stop.clone(),
-            source_stop: source.stop_flag(),
+            source_stop: source.stop_flag()?,
             last: None,
             patience,
+            process: std::process::id(),
         };
         let segment = {
             let (session, words, queue, counters) = (session.clone(), words.clone(), queue.clone(), counters.clone());
@@ -177,13 +180,9 @@ impl Pipeline {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (counters, stop, threads) = (counters.clone(), stop.clone(), session.threads().min(cores));
         let capture = move || {
-            // What a source decodes with rayon runs on as many threads as the session may have, not on the global ones.
-            let read = || catch("source", || capture(source, pace, &queue, &pools.frames, &counters, &stop)).err();
-            let fault = match rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|_| "edge-seg source".into()).build() {
-                Ok(own) => own.install(read),
-                Err(_) => read(),
-            };
-            *broken.lock() = fault;
+            decoders::decode_on(threads);
+            let read = |source| capture(source, pace, &queue, &pools.frames, &counters, &stop);
+            *broken.lock() = catch("source", || source.take().map_or(Ok(()), read)).err();
             queue.close();
             drop(running);
         };
@@ -202,6 +201,12 @@ impl Pipeline {
 
     /// As [`Self::next`], pending if none has come after `wait`.
     pub fn next_within(&mut self, wait: Duration) -> Poll<Option<Result<Arc<SegmentedFrame>>>> {
+        if let Some(forked) = self.forked() {
+            return Poll::Ready(self.receiver.take().map(|receiver| {
+                std::mem::forget(receiver);
+                Err(forked)
+            }));
+        }
         if let Some(shown) = self.last.take().and_then(Arc::into_inner) {
             self.pools.frames.give(shown.frame.into_inner());
             self.pools.found.give(shown.found);
@@ -232,6 +237,12 @@ impl Pipeline {
         }
     }
 
+    /// That this process was forked from the one that has the threads. What these share may be locked for ever here.
+    pub fn forked(&self) -> Option<Error> {
+        let (first, here) = (self.process, std::process::id());
+        (first != here).then(|| edge_seg_model::Error::Forked { first, here }.into())
+    }
+
     /// The source's panic that nobody was told of: one in its end, or in a read that nobody waited for.
     pub fn panic(&self) -> Option<Error> {
         self.broken.lock().take().filter(|error| matches!(error, Error::Panicked { .. }))
@@ -239,6 +250,10 @@ impl Pipeline {
 
     /// Ends the threads and waits for them. False if the source blocks in a read for longer than the options' patience.
     pub fn stop(&mut self) -> bool {
+        if self.forked().is_some() {
+            std::mem::forget((self.receiver.take(), self.last.take(), self.segmenting.take(), self.capturing.take()));
+            return true;
+        }
         self.stop.store(true, Ordering::Relaxed);
         if let Some(stop) = &self.source_stop {
             stop.store(true, Ordering::Relaxed);

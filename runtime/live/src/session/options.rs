@@ -39,7 +39,7 @@ pub struct LiveOptions {
 
 impl LiveOptions {
     /// # Errors
-    /// [`Error::Option`](edge_seg_model::Error::Option) if key frames are never due, masks would have to be refined that labels are
+    /// [`Error::Option`](edge_seg_model::Error::Option) if key frames are never due, no temperature is hot, masks would have to be refined that labels are
     /// carried to, or what is to be hidden is another model's.
     pub(super) fn check(&self, session: &Session) -> Result<()> {
         match self.keys {
@@ -49,6 +49,7 @@ impl LiveOptions {
             }
             _ => {}
         }
+        self.governor.as_ref().map_or(Ok(()), GovernorOptions::check)?;
         self.things.as_ref().map_or(Ok(()), ThingOptions::check)?;
         self.hide.as_ref().map_or(Ok(()), |hide| hide.check(session))?;
         self.hide_switches.as_ref().map_or(Ok(()), |switches| switches.check(session))?;

@@ -1,9 +1,45 @@
 //! Threads whose panics are errors.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 
+use crate::source::Source;
 use crate::{Error, Result};
+
+/// A source that is not read yet: a panic where it is let go before is told to the log, and does not unwind out of a start that fails.
+pub(crate) struct Held(Option<Box<dyn Source>>);
+
+impl Held {
+    pub fn new(source: Box<dyn Source>) -> Self {
+        Self(Some(source))
+    }
+
+    /// # Errors
+    /// [`Error::Panicked`] if it panics.
+    pub fn stop_flag(&self) -> Result<Option<Arc<AtomicBool>>> {
+        catch("source", || Ok(self.0.as_ref().and_then(|source| source.stop_flag())))
+    }
+
+    /// The source, whose panics are the taker's to catch.
+    pub fn take(mut self) -> Option<Box<dyn Source>> {
+        self.0.take()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let source = self.0.take();
+        let let_go = catch("source", || {
+            drop(source);
+            Ok(())
+        });
+        if let Err(error) = let_go {
+            tracing::warn!("{error}");
+        }
+    }
+}
 
 /// Starts a thread of this name.
 ///

@@ -23,6 +23,7 @@
 mod animation;
 mod camera;
 pub(crate) mod child;
+pub(crate) mod decoders;
 pub(crate) mod ffmpeg;
 mod mjpeg;
 #[cfg(feature = "network")]

@@ -2,6 +2,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use super::Fault;
+use super::decoders::on_decoders;
 
 /// Which red, green and blue a luma is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -268,7 +269,7 @@ impl YuvDecoder {
             // A value beyond its bits is taken as the largest.
             _ => (u16::from_le_bytes([bytes[at], bytes[at + 1]]) >> down).min(255) as u8,
         };
-        picture.par_chunks_mut(3 * layout.width as usize).enumerate().for_each(|(row, out)| {
+        let decode = |(row, out): (usize, &mut [u8])| {
             let luma = &bytes[row * stride + luma_at..];
             if layout.format == PixelFormat::Grey {
                 for (x, pixel) in out.chunks_exact_mut(3).enumerate() {
@@ -281,7 +282,8 @@ impl YuvDecoder {
                 let c = (x >> sx) * c_step;
                 pixel.copy_from_slice(&self.rgb(sample(luma, x * step), sample(u, c), sample(v, c)));
             }
-        });
+        };
+        on_decoders(|| picture.par_chunks_mut(3 * layout.width as usize).enumerate().for_each(decode));
         Ok(())
     }
 }

@@ -63,14 +63,17 @@ pub(super) fn plan(model: &InferenceModel, facts: [TypedFact; 2], symbols: &Symb
 
 /// Gives the engine a bundle's graph, which it may refuse or panic at.
 pub(super) fn guarded<T>(encoder: &'static str, place: &str, work: impl FnOnce() -> TractResult<T>) -> Result<T> {
-    let refused = |found: String| Error::Encoder {
-        encoder,
-        source: format!("{place}: {found}; make the bundle anew with edge-seg-export, or take another copy of it").into(),
-    };
+    let refused = |found: String, advice: &str| Error::Encoder { encoder, source: format!("{place}: {found}; {advice}").into() };
+    const ANEW: &str = "make the bundle anew with edge-seg-export, or take another copy of it";
     match contained(work) {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(error)) => Err(refused(format!("{error:#}"))),
-        Err(panic) => Err(refused(format!("the engine gave up on the graph: {}", panic.lines().next().unwrap_or_default()))),
+        Ok(Err(error)) => Err(refused(format!("{error:#}"), ANEW)),
+        // What the engine keeps for a thread is gone, which says nothing of the graph: the standard library's words.
+        Err(panic) if panic.contains("a Thread Local Storage value during or after destruction") => {
+            let found = "expected a thread that goes on, found one that ends, in a destructor of its thread-local values";
+            Err(refused(found.into(), "call it before, or from another thread"))
+        }
+        Err(panic) => Err(refused(format!("the engine gave up on the graph: {}", panic.lines().next().unwrap_or_default()), ANEW)),
     }
 }
 
@@ -82,5 +85,26 @@ mod tests {
     fn a_panic_of_the_engine_is_an_error_that_names_encoder_and_bundle() {
         let refused = guarded("image", "model.esb", || -> TractResult<()> { panic!("index out of range") }).unwrap_err().to_string();
         assert!(refused.starts_with("image encoder: model.esb: the engine gave up on the graph: index out of range; make"), "{refused}");
+    }
+
+    #[test]
+    fn a_thread_that_ends_is_no_fault_of_the_bundle() {
+        thread_local! {
+            static LATE: Late = const { Late };
+            static GONE: Vec<u8> = vec![7];
+        }
+        struct Late;
+        impl Drop for Late {
+            fn drop(&mut self) {
+                let refused = guarded("image", "model.esb", || Ok(GONE.with(Vec::len))).unwrap_err().to_string();
+                SAID.lock().push_str(&refused);
+            }
+        }
+        static SAID: parking_lot::Mutex<String> = parking_lot::Mutex::new(String::new());
+        // What was used first is destroyed last.
+        let used = || LATE.with(|_| GONE.with(|gone| assert_eq!(gone.len(), 1)));
+        std::thread::spawn(used).join().unwrap();
+        let said = SAID.lock().clone();
+        assert!(said.contains("found one that ends") && !said.contains("make the bundle anew"), "{said}");
     }
 }

@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -21,6 +22,8 @@ pub struct Threads(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     count: usize,
+    /// The process that used them first, 0 before: threads do not come along in a fork.
+    process: AtomicU32,
     taken: Mutex<Taken>,
 }
 
@@ -58,7 +61,7 @@ impl Threads {
 
     /// `count` threads. With one, encoders work on the calling thread, where that is none of rayon's.
     pub fn new(count: usize) -> Self {
-        Self(Arc::new(Shared { count: count.max(1), taken: Mutex::default() }))
+        Self(Arc::new(Shared { count: count.max(1), process: AtomicU32::new(0), taken: Mutex::default() }))
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -68,12 +71,22 @@ impl Threads {
     /// Runs a call of several stages, each of which takes its share anew.
     ///
     /// # Errors
-    /// [`Error::Io`] if a thread is needed and the system starts none.
+    /// [`Error::Io`] if a thread is needed and the system starts none, [`Error::Forked`] as [`Self::check_process`].
     pub(crate) fn call<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R> {
+        self.check_process(std::process::id())?;
         outside_rayon(|| {
             let _caller = Caller::enter(&self.0);
             work()
         })
+    }
+
+    /// # Errors
+    /// [`Error::Forked`] where another process than this one used them first: its pools would be waited for for ever.
+    fn check_process(&self, here: u32) -> Result<()> {
+        match self.0.process.compare_exchange(0, here, Ordering::Relaxed, Ordering::Relaxed) {
+            Err(first) if first != here => Err(Error::Forked { first, here }),
+            _ => Ok(()),
+        }
     }
 
     /// Runs a plan of the engine, whose products use the caller's share.
@@ -93,7 +106,7 @@ impl Threads {
     /// Runs what uses rayon by itself on the caller's share.
     ///
     /// # Errors
-    /// [`Error::Io`] if the system starts no thread, and none is idle.
+    /// [`Error::Io`] if the system starts no thread, and none is idle; [`Error::Forked`] as [`Self::call`].
     pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> Result<R> {
         self.call(|| {
             let share = Share::take(&self.0, 1);
@@ -281,6 +294,21 @@ mod tests {
                 scope.spawn(|| (0..100).for_each(|_| assert_eq!(plan(), expected)));
             }
         });
+    }
+
+    #[test]
+    fn threads_are_those_of_the_process_that_used_them_first() {
+        let threads = Threads::new(2);
+        let forked = threads.clone();
+        forked.check_process(std::process::id()).unwrap();
+        assert_eq!(threads.install(rayon::current_num_threads).unwrap(), 2);
+        let other = std::process::id() + 1;
+        let said = forked.check_process(other).unwrap_err().to_string();
+        assert!(said.contains(&format!("found {other}")) && said.ends_with("make the session after the fork"), "{said}");
+        let before = Threads::new(2);
+        before.0.process.store(other, Ordering::Relaxed);
+        assert!(matches!(before.call(|| 7), Err(Error::Forked { first, .. }) if first == other));
+        assert!(matches!(before.install(|| 7), Err(Error::Forked { .. })) && matches!(before.run_plan(|| 7), Err(Error::Forked { .. })));
     }
 
     #[test]

@@ -26,14 +26,14 @@ pub struct ScoreGrid {
     planes: Vec<f32>, // [1 + classes, rows · cols]
     scores: Vec<f32>, // [classes]
     shifts: Shifts,
-    totals: Vec<f32>,   // [rows · cols] where scores are a softmax, else empty
-    left_out: Vec<f32>, // [rows · cols], the best word to be left out, where there are some and classes with thresholds of their own
+    totals: Vec<f32>, // [rows · cols] where scores are a softmax, else empty
+    bars: Vec<f32>,   // [rows · cols], the best logit that every threshold of a class's own is raised to, where there are any of both
 }
 
 /// How far logits are shifted so that one background fits all classes.
 #[derive(Debug, Clone, PartialEq, Default)]
 struct Shifts {
-    /// The common threshold's level.
+    /// The common threshold's level; [`NEVER`] where words without a threshold stand in its place.
     common: f32,
     /// Each class's own level; none where it has no threshold of its own. `[classes]`, or nothing where no class has one
     own: Vec<Option<f32>>,
@@ -41,10 +41,10 @@ struct Shifts {
 
 impl Shifts {
     /// What is taken from a class's logit at a patch: how much higher the bar of its own is than the common one. A bar is the threshold's
-    /// level, over the softmax's `total`, or the best word to be left out where that is higher.
-    fn at(&self, class: usize, total: f32, left_out: f32) -> f32 {
+    /// level, over the softmax's `total`, or `bar` where that is higher: the best word that a threshold does not save it from.
+    fn at(&self, class: usize, total: f32, bar: f32) -> f32 {
         let own = self.own.get(class).copied().flatten();
-        own.map_or(0.0, |own| (own + total).max(left_out) - (self.common + total).max(left_out))
+        own.map_or(0.0, |own| (own + total).max(bar) - (self.common + total).max(bar))
     }
 }
 
@@ -93,8 +93,8 @@ impl ScoreGrid {
         let area = self.rows * self.cols;
         let patch = (class < self.scores.len() && row < self.rows && col < self.cols).then_some(row * self.cols + col)?;
         let total = self.totals.get(patch).copied().unwrap_or(0.0);
-        let left_out = self.left_out.get(patch).copied().unwrap_or(NEVER);
-        let logit = self.planes[(1 + class) * area + patch] + self.shifts.at(class, total, left_out);
+        let bar = self.bars.get(patch).copied().unwrap_or(NEVER);
+        let logit = self.planes[(1 + class) * area + patch] + self.shifts.at(class, total, bar);
         Some(match self.totals.get(patch) {
             Some(total) if logit > NEVER / 2.0 => (logit - total).exp(),
             Some(_) => 0.0,
@@ -104,12 +104,12 @@ impl ScoreGrid {
 
     /// The planes and scores, and the planes that tell a patch's scores from them where there are some, to be changed in place.
     pub(crate) fn parts_mut(&mut self) -> (&mut [f32], &mut [f32], [&mut [f32]; 2]) {
-        (&mut self.planes, &mut self.scores, [&mut self.totals, &mut self.left_out])
+        (&mut self.planes, &mut self.scores, [&mut self.totals, &mut self.bars])
     }
 
-    /// The totals of the softmax and the best words to be left out. `[rows · cols]` each, or nothing
+    /// The totals of the softmax and what raises thresholds. `[rows · cols]` each, or nothing
     pub(crate) fn beside(&self) -> [&[f32]; 2] {
-        [&self.totals, &self.left_out]
+        [&self.totals, &self.bars]
     }
 
     /// Takes on another grid's shape and values, in the memory that is there.
@@ -119,7 +119,7 @@ impl ScoreGrid {
         self.scores.clone_from(&other.scores);
         self.shifts.clone_from(&other.shifts);
         self.totals.clone_from(&other.totals);
-        self.left_out.clone_from(&other.left_out);
+        self.bars.clone_from(&other.bars);
     }
 }
 
@@ -128,10 +128,14 @@ impl ScoreGrid {
 /// A class with a threshold `t_k` of its own, beside the background's `t`, has its logit shifted to
 /// `z_k − (logit(t_k) − logit(t))`, or `z_k − (ln t_k − ln t)` where scores are a softmax: it is above the background exactly
 /// where its score passes `t_k`, and among the classes that pass, the one that passes by most wins. Thresholds within 1e-6 of 0 and 1
-/// count as that far away. Without a background `t` is 1e-6, and what passes it by nothing is no background unless each class has a
-/// threshold of its own. Words for what is to be left out raise every threshold to their own logit `z_b`: a class is above the
+/// count as that far away. Words for what is to be left out raise every threshold to their own logit `z_b`: a class is above the
 /// background where it passes its threshold and fits better than they do, so the shift is `max(l_k, z_b) − max(l, z_b)` for the levels
 /// `l_k` and `l` of the thresholds. A class that is off takes no part.
+///
+/// Without a background, where each class has a threshold of its own, `t` is 1e-6. Where some have none, the best of these, or of the
+/// words to be left out where one of them fits better, stands in the background's place: with its logit as `z_b`, and `l` below
+/// everything, the shift is `max(l_k, z_b) − z_b`. A class with a threshold `t_k` is then above them all exactly where it fits better
+/// than they do and its score passes `t_k`; where it does not pass, they compete by their own logits as if it were not there.
 ///
 /// # Errors
 /// [`Error::Tensor`] if patches and words differ in width, [`Error::Option`] if the threshold is not in 0..1.
@@ -171,6 +175,7 @@ pub(crate) fn score_logits(
         plane.fill(NEVER);
     }
     let (background, shifts) = shifts(bank.gates(), scoring, background);
+    let has_own = |class: usize| shifts.own.get(class).is_some_and(Option::is_some);
 
     let totals = scoring.bias.is_none().then(|| {
         let mut sums = LogSums::new(count);
@@ -184,11 +189,13 @@ pub(crate) fn score_logits(
             front.iter_mut().zip(totals).for_each(|(front, total)| *front = (t.ln() + total).max(NEVER));
         }
     }
-    let mut left_out = vec![NEVER; count];
-    for plane in outside.chunks_exact(count) {
-        left_out.iter_mut().zip(plane).for_each(|(best, outside)| *best = best.max(*outside));
+    let raise = |to: &mut [f32], plane: &[f32]| to.iter_mut().zip(plane).for_each(|(best, other)| *best = best.max(*other));
+    let mut bars = vec![NEVER; count];
+    outside.chunks_exact(count).for_each(|plane| raise(&mut bars, plane));
+    raise(front, &bars);
+    if shifts.common == NEVER {
+        classes.chunks_exact(count).enumerate().filter(|(class, _)| !has_own(*class)).for_each(|(_, plane)| raise(&mut bars, plane));
     }
-    front.iter_mut().zip(&left_out).for_each(|(front, outside)| *front = front.max(*outside));
     let best = |plane: &[f32]| match &totals {
         None => sigmoid(plane.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b))),
         Some(totals) => plane.iter().zip(totals).fold(f32::NEG_INFINITY, |best, (logit, total)| best.max(logit - total)).exp(),
@@ -197,15 +204,13 @@ pub(crate) fn score_logits(
     let planes_and_gates = classes.chunks_exact(count).zip(bank.gates());
     let scores = planes_and_gates.map(|(plane, gate)| if *gate == Gate::Off { 0.0 } else { best(plane) }).collect();
     let totals = totals.unwrap_or_default();
-    for (class, plane) in
-        classes.chunks_exact_mut(count).enumerate().filter(|(class, _)| shifts.own.get(*class).is_some_and(Option::is_some))
-    {
+    for (class, plane) in classes.chunks_exact_mut(count).enumerate().filter(|(class, _)| has_own(*class)) {
         for (patch, logit) in plane.iter_mut().enumerate() {
-            *logit -= shifts.at(class, totals.get(patch).copied().unwrap_or(0.0), left_out[patch]);
+            *logit -= shifts.at(class, totals.get(patch).copied().unwrap_or(0.0), bars[patch]);
         }
     }
-    let left_out = if shifts.own.is_empty() || outside.is_empty() { Vec::new() } else { left_out };
-    Ok(ScoreGrid { rows, cols, planes, scores, shifts, totals, left_out })
+    let bars = if shifts.own.is_empty() || (outside.is_empty() && shifts.common != NEVER) { Vec::new() } else { bars };
+    Ok(ScoreGrid { rows, cols, planes, scores, shifts, totals, bars })
 }
 
 /// The levels of the classes' thresholds, and the background that they are compared with.
@@ -218,12 +223,12 @@ fn shifts(gates: &[Gate], scoring: Scoring, background: Background) -> (Backgrou
     }
     let all_own = !gates.contains(&Gate::Common);
     let (front, common) = match background {
-        Background::Threshold(t) => (Background::Threshold(clamped(t)), t),
-        Background::None if all_own => (Background::Threshold(EDGE), EDGE),
-        Background::None => (Background::None, EDGE),
+        Background::Threshold(t) => (Background::Threshold(clamped(t)), level(t)),
+        Background::None if all_own => (Background::Threshold(EDGE), level(EDGE)),
+        Background::None => (Background::None, NEVER),
     };
     let own = |gate: &Gate| if let Gate::Own(own) = gate { Some(level(*own)) } else { None };
-    (front, Shifts { common: level(common), own: gates.iter().map(own).collect() })
+    (front, Shifts { common, own: gates.iter().map(own).collect() })
 }
 
 /// Classes that one task scores.
@@ -430,7 +435,49 @@ mod tests {
         assert_eq!(wins([Gate::Own(0.9), Gate::Off], 0), 1);
         assert_eq!(wins([Gate::Own(0.999), Gate::Off], 0), 0, "sigmoid(6) is 0.9975");
         assert_eq!(wins([Gate::Own(0.999), Gate::Common], 0), 2, "a word without a threshold takes what the others leave");
+        assert_eq!(wins([Gate::Own(0.9), Gate::Common], 0), 1, "and no more than that");
+        assert_eq!(wins([Gate::Common, Gate::Own(0.01)], 1), 1, "both fit as well");
         assert_eq!(wins([Gate::Common, Gate::Off], 1), 1);
+    }
+
+    #[test]
+    fn without_a_common_threshold_a_word_with_its_own_wins_where_it_fits_best_and_passes() {
+        const CLASSES: usize = 4;
+        let mut seed = 27u64;
+        let mut random = || {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (seed >> 40) as f32 / (1u64 << 24) as f32
+        };
+        for scoring in [Scoring { scale: 9.0, bias: Some(-4.0) }, Scoring { scale: 9.0, bias: None }] {
+            for left_out in [0, 1] {
+                for round in 0..40 {
+                    let dim = 6;
+                    let mut rows = |count: usize| (0..count * dim).map(|_| random() - 0.3).collect::<Vec<_>>();
+                    let (patches, words) = (rows(64), rows(CLASSES + left_out));
+                    let grid = PatchGrid::new(8, 8, dim, patches, vec![1.0; dim]).unwrap();
+                    let words = UnitRows::normalise("words", dim, words).unwrap();
+                    let names = ["a", "b", "c", "d"].map(Class::word);
+                    let bank = WordBank::new(&names, left_out, words).unwrap();
+                    let plain = score(&grid, &bank, scoring, Background::None).unwrap();
+                    let own = [1.0 / 3.0, 0.02, 0.6][round % 3];
+                    let gates = vec![Gate::Own(own), Gate::Common, Gate::Common, Gate::Off];
+                    let found = score(&grid, &bank.clone().with_gates(gates).unwrap(), scoring, Background::None).unwrap();
+                    let best = |grid: &ScoreGrid, planes: &[usize], patch: usize| {
+                        let at = |plane: usize| grid.planes()[plane * 64 + patch];
+                        planes.iter().copied().reduce(|best, plane| if at(plane) > at(best) { plane } else { best }).unwrap()
+                    };
+                    for patch in 0..64 {
+                        let score = found.class_at(0, patch / 8, patch % 8).unwrap();
+                        let all = best(&plain, &[0, 1, 2, 3], patch);
+                        let expected = if all == 1 && score < own { best(&plain, &[0, 2, 3], patch) } else { all };
+                        assert_eq!(best(&found, &[0, 1, 2, 3, 4], patch), expected, "{scoring:?}, {own}, found {score}");
+                        if scoring.bias.is_some() {
+                            assert!((score - plain.class_at(0, patch / 8, patch % 8).unwrap()).abs() < 1e-5, "scores are told as they are");
+                        }
+                    }
+                }
+            }
+        }
     }
 
     #[test]

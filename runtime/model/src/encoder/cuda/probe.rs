@@ -18,7 +18,7 @@ fn probe() -> Result<()> {
         Ok(Ok(Some(_))) => Ok(()),
         Ok(Ok(None)) => Err(unusable(
             "this program was built without support for it",
-            "build it with `--features cuda` (CUDA 13.0), cuda-12060 or cuda-12020",
+            "build it with the feature cuda (CUDA 13.0), cuda-12060 or cuda-12020",
         )),
         Ok(Err(error)) => {
             let found = format!("{error:#}");
