@@ -10,8 +10,8 @@
 //! // let name = "fb:/dev/fb0";
 //! let picture = image::RgbImage::from_pixel(64, 48, image::Rgb([90, 160, 255]));
 //! let labels = LabelMap { width: 64, height: 48, labels: vec![1; 64 * 48] };
-//! let words = vec![Line { name: "sky".into(), share: 1.0, colour: [255, 128, 0] }];
-//! open_screen(&name)?.show(&View { picture: &picture, labels: &labels, words })?;
+//! let words = vec![Line::new("sky", 1.0, [255, 128, 0])];
+//! open_screen(&name)?.show(&View::new(&picture, &labels, words))?;
 //! # assert_eq!(std::fs::metadata(file).expect("the screen's bytes").len(), 240 * 240 * 2);
 //! # Ok(())
 //! # }
