@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Args, Command, Parser};
+use clap::{Arg, Args, Command, Parser};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
@@ -16,7 +16,8 @@ use clap_mangen::Man;
 /// # Errors
 /// The exit status, after clap has printed what there is to say.
 pub fn parse<C: Parser>() -> std::result::Result<C, ExitCode> {
-    C::try_parse().map_err(|error| {
+    let parsed = with_negative_numbers(C::command()).try_get_matches().and_then(|matches| C::from_arg_matches(&matches));
+    parsed.map_err(|error| {
         let printed = error.print().and_then(|()| io::stdout().flush());
         match printed {
             _ if error.use_stderr() => ExitCode::from(2),
@@ -27,6 +28,13 @@ pub fn parse<C: Parser>() -> std::result::Result<C, ExitCode> {
             _ => ExitCode::SUCCESS,
         }
     })
+}
+
+/// A number below zero behind an option is its value, to be refused as one, and no option that nobody knows.
+fn with_negative_numbers(command: Command) -> Command {
+    let takes = |arg: &Arg| arg.get_action().takes_values() && !arg.is_positional() && !arg.is_allow_hyphen_values_set();
+    let command = command.mut_args(|arg| if takes(&arg) { arg.allow_negative_numbers(true) } else { arg });
+    command.mut_subcommands(with_negative_numbers)
 }
 
 /// Whether whoever reads stdout has seen enough, as `head` has: that is no failure. Libraries' errors name the system's as their source.
