@@ -195,7 +195,7 @@ pub mod rules {
 /// ```
 pub mod search {
     #[doc(inline)]
-    pub use edge_seg_live::search::{Contents, Index, IndexOptions, IndexSink, IndexWriter, Query, Seen, Sighting};
+    pub use edge_seg_live::search::{Contents, Damage, Index, IndexOptions, IndexSink, IndexWriter, Query, Seen, Sighting};
 }
 
 /// Where masks go: into pictures, files and video, to a display, to whoever listens, or to a [`LiveSink`](sink::LiveSink) of one's own.

@@ -214,6 +214,28 @@ fn words_follow_a_profile_and_come_back() {
 }
 
 #[test]
+fn the_zone_that_profiles_go_by_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let night = "[[profile]]\nname = \"night\"\nfrom = \"22:00\"\nto = \"06:00\"\n";
+    let rule = "[[rule]]\nname = \"dark\"\nwhen = { profile = \"night\" }\n";
+    fs::write(folder.path().join("rules.toml"), format!("{night}{rule}")).unwrap();
+    for (zone, said) in [
+        ("UTC", "profiles, and what is usual, go by the local time of UTC"),
+        ("JST-9", "profiles, and what is usual, go by the local time of UTC+09"),
+        ("Nowhere/Nix", "profiles, and what is usual, go by UTC: TZ: expected a time zone that this system has"),
+    ] {
+        let ended = Command::new(binary("edge-seg"))
+            .current_dir(folder.path())
+            .env("TZ", zone)
+            .args(["run", "--source", "test:?size=64x48&frames=1", "--tags", "sky", "--size", "96", "--rules", "rules.toml"])
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success() && stderr.contains(said), "{zone}: {stderr}");
+    }
+}
+
+#[test]
 fn what_departs_from_a_week_is_an_event() {
     let folder = tempfile::tempdir().unwrap();
     let cat = image::open(picture("cat.jpg")).unwrap().thumbnail(96, 96).into_rgb8();

@@ -434,6 +434,44 @@ fn a_switch_hides_for_whoever_asks_after_it() {
     assert_eq!(session.get("/api/hide").json(), json!({ "version": 0, "switches": false, "words": [{ "name": "sky", "locked": true }] }));
 }
 
+#[test]
+fn words_that_are_hidden_already_keep_none_beside_them_from_being_hidden() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = ["--source", "test:?size=64x48", "--tags", "sky", "--http", "127.0.0.1:0", "--hide", "Person: face", "--hide-switches"];
+    let mut session = Session::start(folder.path(), &run);
+    let person = json!({ "name": "Person", "synonyms": ["face"], "locked": true });
+    // What is asked for, what is switched on then beside the person, and what the log says.
+    let screen = json!({ "name": "screen", "locked": false });
+    let wider = json!({ "name": "screen", "synonyms": ["phone"], "locked": false });
+    let door = json!({ "name": "door", "synonyms": ["gate", "screen"], "locked": false });
+    for (asked, switched, said) in [
+        ("person: screen", json!([screen]), r#"hidden by HTTP: "screen"; hidden since the start: "person""#),
+        ("FACE", json!([screen]), r#"hidden by HTTP: nothing more; hidden since the start: "FACE""#),
+        ("screen: face: phone", json!([wider]), r#"hidden by HTTP: "screen", "phone"; hidden since the start: "face""#),
+        ("door: gate: screen", json!([wider, door]), r#"hidden by HTTP: "door", "gate", "screen""#),
+    ] {
+        let answer = session.send("POST", "/api/hide", &json!(asked));
+        assert_eq!(answer.status, 201, "{asked}: {answer:?}");
+        let expected: Vec<Value> = [&person].into_iter().chain(switched.as_array().unwrap()).cloned().collect();
+        assert_eq!(answer.json()["words"], json!(expected), "{asked}");
+        session.until_said(said);
+    }
+    for (name, status, said) in [
+        ("face", 403, "since the start"),
+        ("person", 403, "since the start"),
+        ("gate", 404, "as another word for \"door\""),
+        ("phone", 404, "as another word for \"screen\""),
+    ] {
+        let refused = session.send("DELETE", &format!("/api/hide/{name}"), &json!({}));
+        assert!(refused.status == status && refused.json()["error"].as_str().unwrap().contains(said), "{name}: {refused:?}");
+    }
+    let left = session.send("DELETE", "/api/hide/SCREEN", &json!({})).json();
+    assert_eq!(left["words"], json!([person, door]), "the door's words stay hidden, the screen among them");
+    let said = r#"shown again by HTTP: "phone"; hidden by other words still: "screen""#;
+    session.until_said(said);
+    assert_eq!(session.send("DELETE", "/api/hide/door", &json!({})).json()["words"], json!([person]));
+}
+
 /// Pictures a tenth of a second apart.
 struct Film(Vec<RgbImage>, usize);
 

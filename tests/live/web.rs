@@ -57,7 +57,7 @@ impl Session {
         }
     }
 
-    fn until_said(&mut self, what: &str) {
+    pub(crate) fn until_said(&mut self, what: &str) {
         self.until(what, |session| session.said.lock().unwrap().contains(what));
     }
 

@@ -175,6 +175,11 @@ fn wrong_options_are_refused_with_what_is_accepted() {
         (vec!["--tags", "cat", "--size", "3"], "16 to 8192"),
         (vec!["--tags", "cat", "--threads", "0"], "1 to 1024"),
         (vec!["--tags", "cat", "--model", "nowhere.esb"], "nowhere.esb: No such file or directory (os error 2); try: without --model"),
+        (vec!["--tags", "-wall"], "what is to be left out is a background word (--background-words), found \"-wall\""),
+        (vec!["--tags", "cat", "--hide", "-cup"], "--hide: expected words to look for"),
+        (vec!["--tags", "--out", "masks"], "expected words, separated by commas, found an option"),
+        (vec!["--tags", "cat", "--threads", "-1"], "invalid value '-1' for '--threads <N>'"),
+        (vec!["--tags", "cat", "--hide", "cup", "--hide-margin", "-0.5"], "--hide-margin: expected 0 to 1, found -0.5"),
         (vec!["--tags", "cat, -wall"], "what is to be left out is a background word (--background-words), found \"-wall\""),
         (vec![], "--tags"),
     ] {
@@ -190,6 +195,9 @@ fn wrong_options_are_refused_with_what_is_accepted() {
         let ended = edge_seg(folder.path(), &arguments);
         assert!(ended.code == 2 && ended.stderr.contains(remedy), "{}", ended.stderr);
     }
+    let run = ["run", "--source", "test:?frames=1", "--tags", "sky", "--index", "seen.index", "--index-interval", "-1"];
+    let ended = edge_seg(folder.path(), &run);
+    assert!(ended.code == 2 && ended.stderr.contains("--index-interval: expected seconds, 0 to 3600, found -1"), "{}", ended.stderr);
     let kernels = std::process::Command::new(edge_seg_tests::binary("edge-seg"))
         .args(["segment", text(&cat), "--tags", "cat"])
         .env("EDGE_SEG_KERNELS", "abacus")

@@ -29,6 +29,15 @@ fn a_box_becomes_a_word() {
     let share = |line: usize| lines[line]["classes"][0]["share"].as_f64().unwrap();
     assert_eq!(lines[0]["classes"][0]["name"], "my friend");
     assert!(share(0) > 0.3 && share(1) < 0.1, "the cat is shown, the cup is not: {} and {}", share(0), share(1));
+    assert!(!ended.stderr.contains("is taken"), "a box, and a whole picture of what is not meant: {}", ended.stderr);
+    // One that hardly says what is meant.
+    let (whole, dot) = (format!("{}=it", text(&cat)), format!("{}:50,50,1,1=it", text(&cat)));
+    for (example, said) in
+        [(&whole, "all of the picture is taken for \"it\""), (&dot, "of a box of 1×1 pixels what is around it is taken too")]
+    {
+        let ended = edge_seg(folder.path(), &["segment", text(&cat), "--example", example, "--size", "96"]);
+        assert!(ended.code == 0 && ended.stderr.contains(said), "{example}: {}", ended.stderr);
+    }
     // Beside words, of which one has the example's name.
     let example = format!("{}=cat", cat_box());
     let ended = edge_seg(folder.path(), &["segment", text(&cat), "--tags", "wall, cat", "--example", &example]);
@@ -170,6 +179,34 @@ fn a_run_that_is_killed_leaves_what_it_saw() {
         assert!(frames(&after) >= frames(&found), "{} {}", after.stdout, found.stdout);
         assert_eq!(after.json_lines()[0]["camera"], "hall");
     }
+}
+
+#[test]
+fn a_damaged_index_says_where_and_answers_from_what_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let coffee = picture("coffee.jpg");
+    let run = ["run", "--source", text(&coffee), "--loop", "--tags", "spoon", "--frames", "6", "--size", "224", "--pace", "every"];
+    let index = ["--index", "seen.index", "--index-interval", "0", "--key-interval", "1"];
+    assert_eq!(edge_seg(folder.path(), &[run.as_slice(), &index].concat()).code, 0);
+    let path = folder.path().join("seen.index");
+    let whole = fs::read(&path).unwrap();
+    let search = |json: &[&str]| edge_seg(folder.path(), &[&["search", "seen.index", "coffee", "--threshold", "0.1"], json].concat());
+    let sound = search(&["--json"]);
+    assert!(sound.code == 0 && !sound.stderr.contains("damaged"), "{}", sound.stderr);
+    let frames = |ended: &edge_seg_tests::Ended| ended.json_lines().iter().map(|line| line["frames"].as_u64().unwrap()).sum::<u64>();
+    let mut bent = whole.clone();
+    // In the first frame's embeddings, which the others are like.
+    bent[9000..9040].fill(0x5a);
+    fs::write(&path, &bent).unwrap();
+    let ended = search(&["--json"]);
+    assert!(ended.code < 2 && frames(&ended) < frames(&sound), "{}", ended.stderr);
+    assert!(ended.stderr.contains("seen.index: damaged at byte 4160: "), "{}", ended.stderr);
+    bent = whole;
+    bent[4100] ^= 1;
+    fs::write(&path, &bent).unwrap();
+    let ended = search(&[]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{}", ended.stderr);
+    assert!(ended.stderr.contains("damaged at byte 4096: ") && ended.stderr.contains("found none that can be read"), "{}", ended.stderr);
 }
 
 #[test]

@@ -81,6 +81,24 @@ pub fn parse_utc(text: &str) -> Option<SystemTime> {
     Some(UNIX_EPOCH + Duration::from_secs(days * 86_400) + of_day)
 }
 
+/// Reads what [`parse_utc`] does, and the same with how far its clock is ahead of UTC in place of `Z`: `2026-05-01T10:00:00+02:00`.
+pub fn parse_time(text: &str) -> Option<SystemTime> {
+    let (time, ahead_s) = split_zone(text)?;
+    let shown = parse_utc(&format!("{time}Z"))?.duration_since(UNIX_EPOCH).ok()?;
+    let seconds = u64::try_from(i64::try_from(shown.as_secs()).ok()? - ahead_s).ok()?;
+    Some(UNIX_EPOCH + Duration::new(seconds, shown.subsec_nanos()))
+}
+
+/// The zone at the end of a time, `Z`, `+HH:MM` or `-HH:MM`, as seconds that its clock is ahead of UTC, and what stands before it.
+pub fn split_zone(text: &str) -> Option<(&str, i64)> {
+    if let Some(time) = text.strip_suffix(['Z', 'z']) {
+        return Some((time, 0));
+    }
+    let at = text.rfind(['+', '-']).filter(|at| text[..*at].contains(':') && text.len() - at == "+HH:MM".len())?;
+    let ahead = i64::try_from(parse_clock(&text[at + 1..])?.as_secs()).ok()?;
+    Some((&text[..at], if text[at..].starts_with('-') { -ahead } else { ahead }))
+}
+
 /// Reads a time of the day, `HH:MM` or `HH:MM:SS`, the latter with or without a fraction, as what has passed of the day.
 pub fn parse_clock(text: &str) -> Option<Duration> {
     let (time, fraction) = text.split_once('.').unwrap_or((text, "0"));
@@ -121,6 +139,28 @@ mod tests {
         for text in ["2026-02-30", "2026-13-01", "2026-1-01", "1969-12-31", "2026-01-01-", "", "soon", "+026-01-01"] {
             assert_eq!(Date::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn clocks_are_ahead_of_utc_or_behind_it() {
+        let noon = parse_utc("2026-05-01T12:00:00Z");
+        for text in ["2026-05-01T12:00:00Z", "2026-05-01T14:00:00+02:00", "2026-05-01T06:30:00-05:30", "2026-05-02T01:00:00+13:00"] {
+            assert_eq!(parse_time(text), noon, "{text}");
+        }
+        assert_eq!(parse_time("20260501T120000Z"), noon);
+        assert_eq!(parse_time("1970-01-01T00:30:00.250-01:00"), Some(UNIX_EPOCH + Duration::from_millis(5_400_250)));
+        for text in [
+            "1970-01-01T00:30:00+01:00",
+            "2026-05-01T14:00:00",
+            "2026-05-01T14:00:00+2:00",
+            "2026-05-01T14:00:00+02",
+            "2026-05-01",
+            "+02:00",
+        ] {
+            assert_eq!(parse_time(text), None, "{text}");
+        }
+        assert_eq!(split_zone("12:00-01:00"), Some(("12:00", -3600)));
+        assert_eq!((split_zone("2026-05-01"), split_zone("12:00")), (None, None));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use edge_seg_board::boards::Target;
 use edge_seg_model::Threads;
 use serde::{Deserialize, Serialize};
 
-use super::flags::{needs, or_try, with_flags};
+use super::flags::{needs, or_try, with_flags, words};
 
 /// Which model runs, and how.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -136,7 +136,7 @@ pub struct BackgroundArgs {
     #[serde(rename = "threshold", with = "background_value")]
     pub background: Option<Background>,
     /// Words for what is to be left out, separated by commas: where one of them fits best, there is background.
-    #[arg(long, value_name = "WORDS")]
+    #[arg(long, value_name = "WORDS", value_parser = words, allow_hyphen_values = true)]
     #[serde(rename = "words")]
     pub background_words: Option<String>,
 }

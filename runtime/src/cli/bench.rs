@@ -23,7 +23,7 @@ use serde::Serialize;
 use self::machine::Machine;
 use super::args::{BackgroundArgs, ModelArgs, RefineArg};
 use super::examples::ExampleArg;
-use super::flags::classes_of;
+use super::flags::{classes_of, words};
 use super::hide::HideArgs;
 use super::output::{Outcome, print_json};
 
@@ -33,7 +33,7 @@ pub struct BenchArgs {
     #[arg(value_name = "SOURCE", default_value = "test:?size=1280x720&fps=30")]
     source: String,
     /// Words to look for, separated by commas.
-    #[arg(long, value_name = "WORDS", default_value = "person, car, road, tree, building, sky, dog, grass", conflicts_with = "tags_file")]
+    #[arg(long, value_name = "WORDS", value_parser = words, allow_hyphen_values = true, default_value = "person, car, road, tree, building, sky, dog, grass", conflicts_with = "tags_file")]
     tags: String,
     /// File with one class a line: `name`, or `name: synonym, synonym`.
     #[arg(long, value_name = "FILE")]
@@ -51,7 +51,7 @@ pub struct BenchArgs {
     #[arg(long)]
     assert: bool,
     /// Also count and follow things of these words, as `run --things` does.
-    #[arg(long, value_name = "WORDS", value_parser = super::run::countable)]
+    #[arg(long, value_name = "WORDS", value_parser = super::run::countable, allow_hyphen_values = true)]
     things: Option<Countable>,
     /// Also look for what a box of a picture shows, as `run --example` does. As often as there are boxes.
     #[arg(long, value_name = "PICTURE:x,y,w,h=NAME")]

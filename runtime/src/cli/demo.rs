@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser};
 use edge_seg_bundle::files::replace_file;
 
+use super::flags::words;
 use super::output::Outcome;
 use super::segment::{self, SegmentArgs};
 
@@ -16,7 +17,7 @@ const PICTURES: [(&str, &[u8]); 2] =
 #[derive(Debug, Args)]
 pub struct DemoArgs {
     /// Words to look for, separated by commas.
-    #[arg(long, value_name = "WORDS", default_value = "cat, cup, table, spoon")]
+    #[arg(long, value_name = "WORDS", value_parser = words, allow_hyphen_values = true, default_value = "cat, cup, table, spoon")]
     tags: String,
     /// Folder to write to; it is made if missing. The pictures, cat and coffee, each as .jpg, .mask.png and .overlay.png.
     #[arg(long, value_name = "DIR", default_value = "edge-seg-out")]

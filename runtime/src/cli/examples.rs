@@ -50,7 +50,13 @@ impl PictureRegion {
     pub fn embed(&self, session: &Session) -> edge_seg::Result<Example> {
         let frame = read_picture(&self.picture)?;
         let (width, height) = frame.pixels.dimensions();
-        Ok(session.example(&frame, self.box_px.unwrap_or([0, 0, width, height]))?)
+        let example = session.example(&frame, self.box_px.unwrap_or([0, 0, width, height]))?;
+        let patch_px = f64::from(width.max(height)) * session.bundle().manifest().image.patch_px as f64 / session.size_px() as f64;
+        if let Some([.., w, h]) = self.box_px.filter(|[.., w, h]| f64::from(*w.max(h)) < patch_px / 2.0) {
+            let apart = format!("the model tells {patch_px:.0} pixels apart");
+            eprintln!("edge-seg: {self}: of a box of {w}×{h} pixels what is around it is taken too: {apart}");
+        }
+        Ok(example)
     }
 }
 
@@ -97,6 +103,10 @@ impl ExampleArg {
     /// The word's name, and what is shown.
     pub fn embed(&self, session: &Session) -> edge_seg::Result<(String, Example)> {
         let example = self.shown.embed(session)?;
+        if example.is_whole() && !self.counter {
+            let (picture, name) = (self.shown.picture.display(), &self.name);
+            eprintln!("edge-seg: {self}: all of the picture is taken for {name:?}, what is around it too; try: {picture}:x,y,w,h={name}");
+        }
         Ok((self.name.clone(), if self.counter { example.countering() } else { example }))
     }
 

@@ -124,6 +124,14 @@ fn phrased(text: &str) -> String {
     PHRASES.iter().fold(text.to_owned(), |text, (field, flag)| text.replace(field, flag))
 }
 
+/// A list of words behind an option, which may begin with a minus; not the option that follows where they were left away.
+pub fn words(text: &str) -> Result<String, String> {
+    if text.starts_with("--") {
+        return Err("expected words, separated by commas, found an option".into());
+    }
+    Ok(text.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

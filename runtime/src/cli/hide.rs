@@ -3,11 +3,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use edge_seg::hide::{Hide, HideBy, HideOptions};
-use edge_seg::{Session, parse_classes};
+use edge_seg::{Class, Session, parse_classes};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use serde::{Deserialize, Serialize};
 
-use super::flags::needs;
+use super::flags::{needs, words};
 use super::meanings::tell_meanings;
 
 /// What nobody is to see.
@@ -16,7 +16,7 @@ use super::meanings::tell_meanings;
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct HideArgs {
     /// Words, separated by commas, whose things no picture that leaves the program shows: "person, licence plate". A mask can miss one.
-    #[arg(long, value_name = "WORDS")]
+    #[arg(long, value_name = "WORDS", value_parser = words, allow_hyphen_values = true)]
     #[serde(rename = "words")]
     hide: Option<String>,
     /// What is put in their place [default: fill].
@@ -45,11 +45,14 @@ enum HideByArg {
 }
 
 impl HideArgs {
+    /// Words that are hidden in any case.
+    pub fn classes(&self) -> Result<Vec<Class>> {
+        Ok(self.hide.as_deref().map(|words| parse_classes("--hide", words)).transpose()?.unwrap_or_default())
+    }
+
     /// `may_hide` is whether something is hidden, or may be later.
     pub fn check(&self, may_hide: bool) -> Result<()> {
-        if let Some(words) = &self.hide {
-            parse_classes("--hide", words)?;
-        }
+        self.classes()?;
         needs("--hide-by", self.hide_by.is_some(), "--hide", may_hide)?;
         for (option, share) in [("--hide-margin", self.hide_margin), ("--hide-threshold", self.hide_threshold)] {
             needs(option, share.is_some(), "--hide", may_hide)?;
@@ -77,9 +80,12 @@ impl HideArgs {
 
     /// What is to be hidden, as the model knows it; none if nothing is.
     pub fn hide(&self, session: &Session, max_age: Option<Duration>) -> Result<Option<Hide>> {
-        let Some(words) = &self.hide else { return Ok(None) };
-        tell_meanings(session, &parse_classes("--hide", words)?, &[]);
-        Ok(Some(session.hide(words, self.options(max_age))?))
+        let classes = self.classes()?;
+        if classes.is_empty() {
+            return Ok(None);
+        }
+        tell_meanings(session, &classes, &[]);
+        Ok(Some(session.hide_classes(&classes, self.options(max_age))?))
     }
 }
 

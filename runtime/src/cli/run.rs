@@ -130,7 +130,7 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     let (options, _server) = {
         let how = settings.hide.options(settings.pipeline.hide_max_age());
         let switches = settings.http.hides().then(|| HideSwitches::new(session.clone(), how)).transpose().context("--hide-switches")?;
-        let always = hide.iter().flat_map(|hide| hide.names().to_vec()).collect();
+        let always = settings.hide.classes()?;
         let hidden = (hide.is_some() || switches.is_some()).then(|| http::Hidden { always, switches: switches.clone() });
         let server = settings.http.open(&running, settings.input.name(), settings.index.file(), hidden, &mut sinks)?;
         (options.with_hide_switches(switches), server)

@@ -9,7 +9,7 @@ use clap::Args;
 use edge_seg::search::{Index, IndexOptions, IndexWriter, Query, Seen, Sighting};
 use edge_seg::source::{Pace, SourceOptions, open_source};
 use edge_seg::{Frame, Session, expand_inputs, parse_words, read_picture};
-use edge_seg_bundle::date::{Date, parse_clock};
+use edge_seg_bundle::date::{Date, parse_clock, split_zone};
 use edge_seg_bundle::files::{cache_folder, replace_file};
 use edge_seg_bundle::text::shown;
 use edge_seg_live::rules::LocalClock;
@@ -44,7 +44,7 @@ pub struct SearchArgs {
     /// Frames that lie no further apart, in seconds, make one answer.
     #[arg(long, value_name = "S", default_value_t = 5.0)]
     gap: f64,
-    /// Leave out what was seen before: YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ, in UTC, or `2h`, `30m`, `7d` ago.
+    /// Leave out what was seen before: YYYY-MM-DD or YYYY-MM-DDTHH:MM:SSZ, in UTC, or with a zone as +02:00, or `2h`, `30m`, `7d` ago.
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// Leave out what was seen after.
@@ -81,6 +81,28 @@ struct Place<'a> {
     index: Index,
     files: Option<Files>,
 }
+
+impl Place<'_> {
+    /// # Errors
+    /// What is damaged, where that is all that there is.
+    fn tell_damage(&self) -> Result<()> {
+        let damage = self.index.damage();
+        let path = self.index.path().display().to_string();
+        let path = shown(&path);
+        for one in damage.iter().take(MOST_DAMAGE) {
+            eprintln!("edge-seg: {path}: {one}");
+        }
+        if damage.len() > MOST_DAMAGE {
+            eprintln!("edge-seg: {path}: damaged at {} more places", damage.len() - MOST_DAMAGE);
+        }
+        let hint = if self.files.is_some() { "; remove it, and the next search makes it anew" } else { "" };
+        ensure!(damage.is_empty() || self.index.contents()?.frames > 0, "{path}: expected frames, found none that can be read{hint}");
+        Ok(())
+    }
+}
+
+/// Damaged places of an index that are told one by one.
+const MOST_DAMAGE: usize = 5;
 /// Endings of clips that a folder is searched for.
 const CLIPS: [&str; 10] = ["mp4", "mkv", "mov", "avi", "webm", "m4v", "ts", "mpg", "mjpeg", "y4m"];
 /// What a picture or frame of a folder takes in its index: there are fewer of them than of a camera's.
@@ -133,6 +155,7 @@ pub fn run(args: &SearchArgs) -> Result<Outcome> {
         let (changed, named) = place.files.as_ref().map(|files| (files.changed.clone(), files.named.clone())).unzip();
         let query = query.with_starts(changed).with_corrected(named.unwrap_or_default()).with_most(args.top);
         let Some(answers) = or_told(place.index.find(&session, &words, &query).map_err(Into::into), &mut failed) else { continue };
+        or_told(place.tell_damage(), &mut failed);
         for (all, of_place) in found.iter_mut().zip(answers) {
             all.extend(of_place.into_iter().map(|sighting| (place, sighting)));
         }
@@ -261,8 +284,11 @@ impl SearchArgs {
 
 /// A time as somebody writes it: a day, a day and time, or how long ago.
 fn moment(option: &str, text: &str, now: SystemTime) -> Result<SystemTime> {
-    let wrong =
-        || anyhow::anyhow!("{option}: expected YYYY-MM-DD, YYYY-MM-DDTHH:MM:SSZ, or a number with s, m, h or d behind it, found {text:?}");
+    let wrong = || {
+        let expected =
+            "expected YYYY-MM-DD, YYYY-MM-DDTHH:MM:SSZ, the same with +02:00 in place of Z, or a number with s, m, h or d behind it";
+        anyhow::anyhow!("{option}: {expected}, found {text:?}")
+    };
     let unit = |seconds: u64, end: char| text.strip_suffix(end).and_then(|number| number.parse::<u64>().ok()?.checked_mul(seconds));
     if let Some(seconds) = [(1, 's'), (60, 'm'), (3600, 'h'), (86_400, 'd')].into_iter().find_map(|(seconds, end)| unit(seconds, end)) {
         // An index holds no times before 1970.
@@ -270,9 +296,10 @@ fn moment(option: &str, text: &str, now: SystemTime) -> Result<SystemTime> {
     }
     let (day, clock) = text.split_once(['T', ' ']).unwrap_or((text, ""));
     let days = Date::parse(day).ok_or_else(wrong)?.days();
-    let clock = clock.strip_suffix('Z').unwrap_or(clock);
+    let (clock, ahead_s) = split_zone(clock).unwrap_or((clock, 0));
     let of_day = if clock.is_empty() { Duration::ZERO } else { parse_clock(clock).ok_or_else(wrong)? };
-    Ok(UNIX_EPOCH + Duration::from_secs(days * 86_400 + of_day.as_secs()))
+    let seconds = (days * 86_400 + of_day.as_secs()).checked_add_signed(-ahead_s).ok_or_else(wrong)?;
+    Ok(UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
 /// The pictures and clips of a folder, and when each was changed: by that it is known again.
@@ -305,12 +332,18 @@ impl Files {
                 Err(e) => eprintln!("edge-seg: {}", flags::with_flags(&e)),
             }
         }
-        let (mut changed, mut named, clock) = (HashMap::new(), HashMap::new(), LocalClock::default());
+        let (mut changed, mut named, clock) = (HashMap::new(), HashMap::new(), LocalClock::system());
+        let zone = clock.clone().unwrap_or_else(|_| LocalClock::utc());
         for path in pictures.iter().chain(&clips) {
             let about = std::fs::metadata(path).and_then(|about| about.modified()).with_context(|| path.display().to_string())?;
             let name: Arc<str> = path.display().to_string().into();
-            named.extend(time_in_name(path, &clock).map(|time| (name.clone(), time)));
+            named.extend(time_in_name(path, &zone).map(|time| (name.clone(), time)));
             changed.insert(name, to_the_millisecond(about));
+        }
+        if let Err(e) = clock
+            && !named.is_empty()
+        {
+            eprintln!("edge-seg: times in names are taken as UTC: {e}");
         }
         Ok(Self { folder: folder.into(), pictures, clips, changed, named })
     }
@@ -418,12 +451,23 @@ mod tests {
             ("1970-01-02T01:02", 86_400 + 3720),
             ("1970-01-02 01:02:03", 86_400 + 3723),
             ("1970-01-02T01:02:03.500Z", 86_400 + 3723),
+            ("1970-01-02T01:02:03+02:00", 86_400 + 3723 - 7200),
+            ("1970-01-02 01:02-05:30", 86_400 + 3720 + 19_800),
         ] {
             assert_eq!(moment("--since", text, now).unwrap(), UNIX_EPOCH + Duration::from_secs(seconds), "{text}");
         }
-        for text in
-            ["", "yesterday", "2026-13-01", "1970-01-02T25:00", "1970-01-02T1:00", "1970-01-02T01:02:03:04", "99999999999999999999d", "12d"]
-        {
+        for text in [
+            "",
+            "yesterday",
+            "2026-13-01",
+            "1970-01-02T25:00",
+            "1970-01-02T1:00",
+            "1970-01-02T01:02:03:04",
+            "1970-01-02T01:02+2",
+            "1970-01-01T01:00+02:00",
+            "99999999999999999999d",
+            "12d",
+        ] {
             assert!(moment("--since", text, now).is_err(), "{text}");
         }
     }

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use super::args::{BackgroundArgs, LegendArg, ModelArgs, RefineArg};
 use super::examples::ExampleArg;
-use super::flags::classes_of;
+use super::flags::{classes_of, words};
 use super::hide::{self, HideArgs};
 use super::input::{read_input, tell_unquoted, warn_of_many};
 use super::meanings::tell_meanings;
@@ -33,7 +33,7 @@ pub struct SegmentArgs {
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<String>,
     /// Words to look for, separated by commas, other words for the same thing behind colons: "dog, grass, car: taxi: van".
-    #[arg(long, group = "words", value_name = "WORDS", conflicts_with_all = ["tags_file", "caption"])]
+    #[arg(long, group = "words", value_name = "WORDS", value_parser = words, allow_hyphen_values = true, conflicts_with_all = ["tags_file", "caption"])]
     tags: Option<String>,
     /// File with one class a line: `name`, or `name: synonym, synonym`.
     #[arg(long, group = "words", value_name = "FILE", conflicts_with = "caption")]

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::error::{ContextKind, ContextValue};
-use clap::{Args, Command, Parser};
+use clap::{Arg, Args, Command, Parser};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use tracing::field::{Field, Visit};
@@ -29,7 +29,8 @@ pub fn parse<C: Parser>() -> std::result::Result<C, ExitCode> {
 /// # Errors
 /// As [`parse`].
 pub fn parse_with<C: Parser>(tip: impl FnOnce(&clap::Error) -> Option<String>) -> std::result::Result<C, ExitCode> {
-    C::try_parse().map_err(|mut error| {
+    let parsed = with_negative_numbers(C::command()).try_get_matches().and_then(|matches| C::from_arg_matches(&matches));
+    parsed.map_err(|mut error| {
         if let Some(tip) = tip(&error) {
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
         }
@@ -82,6 +83,13 @@ impl Visit for Message {
             let _ = writeln!(io::stderr(), "{}: {value:?}", self.0);
         }
     }
+}
+
+/// A number below zero behind an option is its value, to be refused as one, and no option that nobody knows.
+fn with_negative_numbers(command: Command) -> Command {
+    let takes = |arg: &Arg| arg.get_action().takes_values() && !arg.is_positional() && !arg.is_allow_hyphen_values_set();
+    let command = command.mut_args(|arg| if takes(&arg) { arg.allow_negative_numbers(true) } else { arg });
+    command.mut_subcommands(with_negative_numbers)
 }
 
 /// Whether whoever reads stdout has seen enough, as `head` has: that is no failure. Libraries' errors name the system's as their source.

@@ -14,7 +14,7 @@ use crate::Result;
 use crate::session::{Counters, EventBus, FrameReport, HideSwitches, SegmentedFrame};
 use crate::sinks::{LiveSink, Recorder};
 use crate::words::{Control, own_meanings};
-use edge_seg_model::{Meaning, Placement, Session};
+use edge_seg_model::{Class, Meaning, Placement, Session};
 
 /// What does not change about a running session.
 #[derive(Debug, Clone)]
@@ -63,7 +63,7 @@ pub struct Hub {
 #[derive(Debug)]
 struct Hiding {
     /// With what is looked for in their places.
-    always: Vec<(String, Option<Meaning>)>,
+    always: Vec<(Class, Option<Meaning>)>,
     switches: Option<Arc<HideSwitches>>,
 }
 
@@ -124,14 +124,15 @@ impl Hub {
 
     /// Tells clients which words are hidden in any case, and lets them hide more where there are switches: those that the session runs with
     /// ([`LiveOptions::hide_switches`](crate::session::LiveOptions::hide_switches)).
-    pub fn hides(&self, always: Vec<String>, switches: Option<Arc<HideSwitches>>) {
-        let names: Vec<&str> = always.iter().map(String::as_str).collect();
-        let always = always.iter().cloned().zip(own_meanings(&self.session, &names)).collect();
+    pub fn hides(&self, always: Vec<Class>, switches: Option<Arc<HideSwitches>>) {
+        let names: Vec<&str> = always.iter().map(|class| class.name.as_str()).collect();
+        let meanings = own_meanings(&self.session, &names);
+        let always = always.into_iter().zip(meanings).collect();
         let _ = self.hiding.set(Hiding { always, switches });
     }
 
     /// Words that are hidden in any case, with what is looked for in their places.
-    pub(super) fn always_hidden(&self) -> &[(String, Option<Meaning>)] {
+    pub(super) fn always_hidden(&self) -> &[(Class, Option<Meaning>)] {
         self.hiding.get().map_or(&[], |hiding| &hiding.always)
     }
 

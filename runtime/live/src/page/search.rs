@@ -62,6 +62,9 @@ pub(super) async fn search(State(context): State<Context>, which: Result<Query<S
         let index = Index::open(&path)?;
         let found = index.find(&session, &list, &Wanted::default().with_most(top).with_threshold(threshold))?;
         let took_ms = 1e3 * start.elapsed().as_secs_f64();
+        for damage in index.damage() {
+            tracing::warn!("{}: {damage}", path.display());
+        }
         let mut answers = Vec::new();
         for (word, sightings) in list.names().iter().zip(&found) {
             for sighting in sightings {

@@ -9,6 +9,8 @@ use jiff::tz::TimeZone;
 /// Seconds of a day that has no change of the clock.
 pub(super) const DAY_S: u32 = 86_400;
 
+const LOCALTIME: &str = "/etc/localtime";
+
 /// The wall's clock in a time zone.
 #[derive(Debug, Clone)]
 pub struct LocalClock(TimeZone);
@@ -23,13 +25,42 @@ pub struct LocalTime {
 }
 
 impl Default for LocalClock {
-    /// The system's: by `TZ` or `/etc/localtime`, and UTC without either.
+    /// The [system's](Self::system), or UTC where that cannot be read.
     fn default() -> Self {
-        Self(TimeZone::system())
+        Self::system().unwrap_or_else(|_| Self::utc())
     }
 }
 
 impl LocalClock {
+    /// The system's: by `TZ` or `/etc/localtime`, and UTC without either.
+    ///
+    /// # Errors
+    /// What was expected and found, if one of them names a time zone that this system does not have.
+    pub fn system() -> Result<Self, String> {
+        const EXPECTED: &str = "expected a time zone that this system has, as Europe/Berlin or CET-1CEST,M3.5.0,M10.5.0/3, found";
+        const TRY: &str = "try: ls /usr/share/zoneinfo, and the package tzdata if that is empty";
+        let why = match TimeZone::try_system() {
+            Ok(zone) => return Ok(Self(zone)),
+            Err(why) => why,
+        };
+        match std::env::var_os("TZ").filter(|zone| !zone.is_empty()) {
+            Some(zone) => Err(format!("TZ: {EXPECTED} {:?}; {TRY}", zone.to_string_lossy())),
+            None if std::fs::symlink_metadata(LOCALTIME).is_ok() => Err(format!("{LOCALTIME}: {EXPECTED} none: {why}; {TRY}")),
+            None => Ok(Self::utc()),
+        }
+    }
+
+    /// What its time zone is called; where it has no name, how far it is from UTC now.
+    pub fn name(&self) -> String {
+        let now = || format!("UTC{}", self.0.to_offset(Timestamp::now()));
+        self.0.iana_name().map_or_else(now, str::to_owned)
+    }
+
+    /// Seconds that it is ahead of UTC at a time.
+    pub(super) fn ahead_s(&self, clock: SystemTime) -> i32 {
+        Timestamp::try_from(clock).map_or(0, |at| self.0.to_offset(at).seconds())
+    }
+
     /// The clock in a time zone that POSIX describes: `CET-1CEST,M3.5.0,M10.5.0/3`; none if it is not one.
     pub fn posix(zone: &str) -> Option<Self> {
         TimeZone::posix(zone).ok().map(Self)

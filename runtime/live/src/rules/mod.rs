@@ -248,6 +248,11 @@ impl RuleBook {
         self.rules.iter().flat_map(Rule::conditions).any(|condition| !condition.unusual().is_empty())
     }
 
+    /// Whether anything goes by the local clock: a profile, or what is usual.
+    pub fn needs_clock(&self) -> bool {
+        self.profiles.iter().any(|profile| profile.from.is_some() || profile.to.is_some()) || self.learns()
+    }
+
     /// Whether rules count things, or zones and lines ask for it.
     pub fn counts(&self) -> bool {
         !self.lines.is_empty() || self.counted().next().is_some()
@@ -498,7 +503,7 @@ impl Watcher {
         let zones = &self.book.zones;
         if !learned.is_empty() {
             let mut taken: Vec<Watched> = Vec::new();
-            self.normal.begin(local, now);
+            self.normal.begin_by(&self.wall, clock, now);
             for unusual in learned {
                 let watched = watched(unusual, zones);
                 // Two rules may ask for the same.

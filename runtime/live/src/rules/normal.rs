@@ -4,11 +4,11 @@
 //! what those of earlier days span: median ± `deviations` · 1.4826 · MAD, on square roots, whose spread does not grow with the mean.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::clock::{DAY_S, LocalTime};
+use super::clock::{DAY_S, LocalClock, LocalTime};
 
 /// Half hours of a day.
 const SLOTS: usize = 48;
@@ -92,7 +92,21 @@ pub struct Normal {
     behind: Option<Duration>,
     /// What the clock showed last; none while it cannot be right.
     local: Option<LocalTime>,
+    /// When something was taken last, and by which clock.
+    zone: Option<Zone>,
+    /// Whether that is this clock.
+    is_here: bool,
     changed: bool,
+}
+
+/// A local clock, as far as one moment tells it: at another time of the year it may be another hour ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Zone {
+    /// Seconds since 1970, in UTC.
+    at_s: u64,
+    /// Seconds that the clock was ahead of UTC then.
+    ahead_s: i32,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -157,15 +171,6 @@ impl Day {
         self.high[slot] = Some(self.high[slot].map_or(mean, |high| high.max(mean)));
     }
 
-    /// The lowest and the highest at about a time, if it was seen then: what came half an hour earlier or later is usual too.
-    fn about(&self, slot: usize) -> Option<(f64, f64)> {
-        self.high[slot]?;
-        let near = slot.saturating_sub(1)..(slot + 2).min(SLOTS);
-        let low = self.low[near.clone()].iter().flatten().fold(f32::INFINITY, |a, b| a.min(*b));
-        let high = self.high[near].iter().flatten().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
-        Some((low.into(), high.into()))
-    }
-
     fn is_sound(&self) -> bool {
         let is_pair = |(low, high): (&Option<f32>, &Option<f32>)| match (low, high) {
             (None, None) => true,
@@ -173,6 +178,46 @@ impl Day {
             _ => false,
         };
         self.low.len() == SLOTS && self.high.len() == SLOTS && self.low.iter().zip(&self.high).all(is_pair)
+    }
+}
+
+impl Series {
+    /// The lowest and the highest of each day before this one at about a time, if it was seen then: what came half an hour earlier or later
+    /// is usual too, on the other side of midnight as well.
+    fn about(&self, local: LocalTime) -> Vec<(f64, f64)> {
+        let earlier = self.days.partition_point(|day| day.day < local.day);
+        let seen = |slot: i64| {
+            let (day, slot) = (slot.div_euclid(SLOTS as i64), slot.rem_euclid(SLOTS as i64) as usize);
+            let at = self.days.binary_search_by_key(&day, |known| known.day.into()).ok().filter(|at| *at < earlier)?;
+            self.days[at].low[slot].zip(self.days[at].high[slot])
+        };
+        let about = |day: &Day| {
+            let at = i64::from(day.day) * SLOTS as i64 + slot(local) as i64;
+            seen(at)?;
+            let near = (at - 1..=at + 1).filter_map(seen);
+            let (low, high) = near.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), (a, b)| (low.min(a), high.max(b)));
+            Some((low.into(), high.into()))
+        };
+        self.days.iter().take(earlier).filter_map(about).collect()
+    }
+
+    /// The same where clocks are so many half hours ahead.
+    fn shift(&mut self, slots: i64) {
+        let mut days: VecDeque<Day> = VecDeque::new();
+        for day in std::mem::take(&mut self.days) {
+            for (slot, (low, high)) in (0i64..).zip(day.low.into_iter().zip(day.high)) {
+                let to = i64::from(day.day) * SLOTS as i64 + slot + slots;
+                let number = i32::try_from(to.div_euclid(SLOTS as i64)).unwrap_or_default();
+                if high.is_some() && days.back().is_none_or(|last| last.day < number) {
+                    days.push_back(Day::new(number));
+                }
+                if let Some(last) = days.back_mut().filter(|last| high.is_some() && last.day == number) {
+                    let slot = to.rem_euclid(SLOTS as i64) as usize;
+                    (last.low[slot], last.high[slot]) = (low, high);
+                }
+            }
+        }
+        self.days = days.split_off(days.len().saturating_sub(MOST_DAYS + 1));
     }
 }
 
@@ -206,6 +251,28 @@ fn bound(reached: impl Iterator<Item = f64>, way: f64, deviations: f64, of: Amou
 }
 
 impl Normal {
+    /// As [`Self::begin`], by a wall's clock. What was learned by a clock of another zone is put to the times that it was at by this one.
+    pub(super) fn begin_by(&mut self, wall: &LocalClock, clock: SystemTime, now: Duration) {
+        if !std::mem::replace(&mut self.is_here, true)
+            && let Some(Zone { at_s, ahead_s }) = self.zone
+        {
+            let ahead = wall.ahead_s(UNIX_EPOCH + Duration::from_secs(at_s)) - ahead_s;
+            let slots = (f64::from(ahead) * SLOTS as f64 / f64::from(DAY_S)).round() as i64;
+            if slots != 0 {
+                let hours = f64::from(ahead.unsigned_abs()) / 3600.0;
+                let way = if ahead > 0 { "behind" } else { "ahead of" };
+                tracing::warn!("what is usual was learned by a clock {hours} h {way} this one; it is taken over at the same moments");
+                self.series.values_mut().for_each(|series| series.shift(slots));
+                self.changed = true;
+            }
+        }
+        self.begin(wall.at(clock), now);
+        if self.local.is_some() {
+            let at_s = clock.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            self.zone = Some(Zone { at_s, ahead_s: wall.ahead_s(clock) });
+        }
+    }
+
     /// Takes a frame's clocks, before its values: the wall's, and the frame's own.
     pub(super) fn begin(&mut self, local: LocalTime, now: Duration) {
         let newest = self.series.values().filter_map(|series| Some(series.days.back()?.day)).max();
@@ -259,8 +326,7 @@ impl Normal {
     /// What is usual of a word now; none before it has been seen at this time on enough days.
     pub(super) fn usual(&self, watched: &Watched, deviations: f64) -> Option<Usual> {
         let (local, series) = (self.local?, self.series.get(watched)?);
-        let earlier = series.days.iter().filter(|day| day.day < local.day);
-        let about: Vec<(f64, f64)> = earlier.filter_map(|day| day.about(slot(local))).collect();
+        let about = series.about(local);
         if about.len() < LEARNING_DAYS {
             return None;
         }
@@ -308,7 +374,16 @@ impl Normal {
 }
 
 /// First words of the file, and its version.
-const MARK: &str = "edge-seg-normal 1";
+const MARK: &str = "edge-seg-normal 2";
+/// Of a file that tells no zone: a list of words alone.
+const OLD_MARK: &str = "edge-seg-normal 1";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct History {
+    zone: Option<Zone>,
+    words: Vec<Written>,
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -323,10 +398,9 @@ impl Normal {
         let round = |values: &[Option<f32>]| values.iter().map(|v| v.map(|v| (v * 1e5).round() / 1e5)).collect();
         let day = |day: &Day| Day { day: day.day, low: round(&day.low), high: round(&day.high) };
         let known = self.series.iter().filter(|(_, series)| !series.days.is_empty());
-        let written: Vec<_> =
-            known.map(|(watched, series)| Written { of: watched.clone(), days: series.days.iter().map(day).collect() }).collect();
+        let words = known.map(|(watched, series)| Written { of: watched.clone(), days: series.days.iter().map(day).collect() }).collect();
         // Numbers and texts alone: that cannot fail.
-        let body = serde_json::to_vec(&written).unwrap_or_default();
+        let body = serde_json::to_vec(&History { zone: self.zone, words }).unwrap_or_default();
         let mut bytes = format!("{MARK} {:08x}\n", crc32fast::hash(&body)).into_bytes();
         bytes.extend_from_slice(&body);
         bytes
@@ -341,7 +415,9 @@ impl Normal {
         let end = bytes.iter().take(64).position(|byte| *byte == b'\n').unwrap_or(bytes.len().min(64));
         let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
         let body = bytes.get(end + 1..).unwrap_or_default();
-        let sum = head.strip_prefix(MARK).and_then(|rest| rest.strip_prefix(' ')).filter(|sum| sum.len() == 8);
+        let is_old = head.starts_with(OLD_MARK);
+        let rest = head.strip_prefix(if is_old { OLD_MARK } else { MARK });
+        let sum = rest.and_then(|rest| rest.strip_prefix(' ')).filter(|sum| sum.len() == 8);
         let Some(sum) = sum.and_then(|sum| u32::from_str_radix(sum, 16).ok()) else {
             return wrong(&format!("a line of {MARK:?} and a checksum"), format!("{head:?}"));
         };
@@ -349,9 +425,16 @@ impl Normal {
         if sum != found {
             return wrong(&format!("the checksum {sum:08x}"), format!("{found:08x} of {} bytes", body.len()));
         }
-        let written: Vec<Written> = serde_json::from_slice(body).map_err(|e| ("words with their days".to_owned(), e.to_string()))?;
+        let read = match is_old {
+            true => serde_json::from_slice(body).map(|words| History { zone: None, words }),
+            false => serde_json::from_slice(body),
+        };
+        let History { zone, words } = read.map_err(|e| ("words with their days".to_owned(), e.to_string()))?;
+        if zone.is_some_and(|zone| zone.at_s > 1 << 40 || zone.ahead_s.unsigned_abs() > 2 * DAY_S) {
+            return wrong("a clock less than two days ahead of UTC", format!("{zone:?}"));
+        }
         let mut series = BTreeMap::new();
-        for Written { of: watched, days } in written {
+        for Written { of: watched, days } in words {
             let ascending = days.windows(2).all(|pair| pair[0].day < pair[1].day);
             if !ascending || days.len() > MOST_DAYS + 1 || !days.iter().all(Day::is_sound) {
                 return wrong(&format!("up to {} days of {SLOTS} half hours", MOST_DAYS + 1), format!("others of {:?}", watched.word));
@@ -361,7 +444,7 @@ impl Normal {
         if series.len() > MOST_SERIES {
             return wrong(&format!("at most {MOST_SERIES} words in places"), series.len().to_string());
         }
-        Ok(Self { series, ..Self::default() })
+        Ok(Self { series, zone, ..Self::default() })
     }
 }
 
@@ -467,6 +550,73 @@ mod tests {
             site.morning(day, |second| if (31_500..31_800).contains(&second) { 0.4 } else { 0.0 });
         }
         assert_eq!(site.departs(10, 70, 0.4, Departure::More), Some(false), "at nine");
+    }
+
+    #[test]
+    fn half_an_hour_goes_over_midnight() {
+        // A delivery late in the evening, or early in the night, that is half an hour late or early on the eleventh day.
+        for (usual, today) in [(23 * 3600 + 2400, 600), (600, 23 * 3600 + 2400)] {
+            let mut site = Site::new(Amount::Share);
+            for day in 0..11 {
+                for second in (0..DAY_S).step_by(5) {
+                    let comes = |at: u32| (at..at + 300).contains(&second);
+                    if day == 10 && comes(today) {
+                        site.frame(LocalTime { day, second }, 0.4);
+                        if second == today + 295 {
+                            // What comes an hour earlier or later is not.
+                            let departs = site.normal.departs(&watched(Amount::Share), Departure::More, DEVIATIONS);
+                            assert_eq!(departs, Some(false), "usual at {usual}, today at {today}");
+                        }
+                    } else {
+                        site.frame(LocalTime { day, second }, if comes(usual) { 0.4 } else { 0.0 });
+                    }
+                    if day == 10 && second == 3600 * 12 {
+                        assert_eq!(site.normal.usual(&watched(Amount::Share), DEVIATIONS).map(|usual| usual.high < 0.1), Some(true));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_another_time_zone_learned_is_at_the_same_moments() {
+        let (berlin, tokyo) = (LocalClock::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap(), LocalClock::posix("JST-9").unwrap());
+        let of = watched(Amount::Share);
+        // A delivery at 22:00 UTC, which is 23:00 in Berlin until the end of March and midnight from then on, and seven in Tokyo.
+        let start = parse_utc("2026-03-15T00:00:00Z").unwrap();
+        let comes = |second: u64| (79_200..79_500).contains(&(second % 86_400));
+        let run = |normal: &mut Normal, wall: &LocalClock, seconds: std::ops::Range<u64>| {
+            for second in seconds.step_by(5) {
+                let now = Duration::from_secs(second);
+                normal.begin_by(wall, start + now, now);
+                normal.take(&of, now, if comes(second) { 0.4 } else { 0.0 });
+            }
+        };
+        let day = 86_400;
+        let mut normal = Normal::default();
+        run(&mut normal, &berlin, 0..10 * day);
+        let bytes = normal.to_bytes();
+        let departs = |bytes: &[u8], wall: &LocalClock, first: u64| {
+            let mut normal = Normal::from_bytes(bytes).unwrap();
+            run(&mut normal, wall, first * day + 79_200 - 600..first * day + 79_500);
+            normal.departs(&of, Departure::More, DEVIATIONS)
+        };
+        assert_eq!(departs(&bytes, &berlin, 10), Some(false));
+        assert_eq!(departs(&bytes, &tokyo, 10), Some(false), "by the clock of Tokyo it is another time of the day, and the same moment");
+        // Summer time is no other zone: it comes at another local time from then on.
+        assert_eq!(departs(&bytes, &berlin, 18), Some(true));
+        // A file that tells no zone is of this one.
+        let body = String::from_utf8(bytes.split(|byte| *byte == b'\n').nth(1).unwrap().to_vec()).unwrap();
+        let words = body.split_once("\"words\":").unwrap().1.strip_suffix('}').unwrap();
+        let old = format!("edge-seg-normal 1 {:08x}\n{words}", crc32fast::hash(words.as_bytes())).into_bytes();
+        assert_eq!(departs(&old, &berlin, 10), Some(false));
+        assert_eq!(departs(&old, &tokyo, 10), Some(true));
+        // There and back again it is what it was.
+        let mut back = Normal::from_bytes(&bytes).unwrap();
+        back.begin_by(&tokyo, start + Duration::from_secs(10 * day), Duration::ZERO);
+        let mut back = Normal::from_bytes(&back.to_bytes()).unwrap();
+        back.begin_by(&berlin, start + Duration::from_secs(10 * day), Duration::ZERO);
+        assert_eq!(back.series[&of].days, Normal::from_bytes(&bytes).unwrap().series[&of].days);
     }
 
     #[test]
@@ -600,7 +750,7 @@ mod tests {
             assert!(Normal::from_bytes(&other).is_err(), "{at}");
         }
         // Right sums of wrong things.
-        let wrapped = |body: &str| [format!("{MARK} {:08x}\n", crc32fast::hash(body.as_bytes())).as_bytes(), body.as_bytes()].concat();
+        let wrapped = |body: &str| [format!("{OLD_MARK} {:08x}\n", crc32fast::hash(body.as_bytes())).as_bytes(), body.as_bytes()].concat();
         let of = |days: &str| wrapped(&format!(r#"[{{"of":{{"word":"a","zone":null,"shape":0,"of":"share"}},"days":{days}}}]"#));
         let day = |day: i32, value: &str| {
             let slots = vec![value; SLOTS].join(",");
@@ -614,7 +764,8 @@ mod tests {
             of(&format!("[{}]", day(1, "1e30"))),
             of(&format!("[{}]", (0..40).map(|d| day(d, "0.5")).collect::<Vec<_>>().join(","))),
             wrapped("{}"),
-            whole.strip_prefix(b"edge-seg-normal 1").map(|rest| [b"edge-seg-normal 2".as_slice(), rest].concat()).unwrap(),
+            whole.strip_prefix(b"edge-seg-normal 2").map(|rest| [b"edge-seg-normal 3".as_slice(), rest].concat()).unwrap(),
+            whole.strip_prefix(b"edge-seg-normal 2").map(|rest| [b"edge-seg-normal 1".as_slice(), rest].concat()).unwrap(),
         ] {
             assert!(Normal::from_bytes(&wrong).is_err(), "{}", String::from_utf8_lossy(&wrong[..60.min(wrong.len())]));
         }

@@ -8,10 +8,11 @@
 //!
 //! Generations rise by one with each block that is begun; the block with the lowest is the oldest, and the next to be written over. A
 //! record's checksum begins with its block's generation: what an older block left behind it is no record. So whatever was cut off while it
-//! was written, all records before it stand.
+//! was written, all records before it stand; and where sound records lie behind one that is none, it is damaged.
 
 use std::fs::File;
 use std::io::{Error as IoError, ErrorKind};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub(super) const BLOCK_HEAD_BYTES: usize = 64;
 pub(super) const BLOCK_BYTES: usize = 1 << 20;
 const RECORD_HEAD_BYTES: usize = 8;
 const FIXED_BYTES: usize = 36;
+/// Where the counts of a record's parts are in these.
+const COUNTS_AT: usize = 24;
 const PART_BYTES: usize = 6;
 /// Sizes that a header may claim.
 const SANE_BLOCKS: std::ops::RangeInclusive<u32> = 2..=1 << 20;
@@ -178,6 +181,8 @@ pub(super) struct Record<'a> {
     pub scales: &'a [u8],
     /// Their values. `[panels, dim / 4, PANEL, 4]`
     pub values: &'a [u8],
+    /// Embeddings of its block before its own.
+    pub first_row: usize,
 }
 
 /// A part of a picture: its embedding, and left, top, right and bottom, in 256ths of the picture, the last two inclusive.
@@ -265,26 +270,125 @@ fn checksum(generation: u64, record: &[u8]) -> u32 {
     sum.finalize()
 }
 
-/// The records of a block, up to the first that is none. `bytes` is the whole block, or as much as the file has of it.
+/// How long a record and its parts are, where they fit together: bytes that are none hardly ever do.
+#[derive(Clone, Copy)]
+struct Layout {
+    length: usize,
+    rows: usize,
+    parts: usize,
+    origin: usize,
+    thumbnail: usize,
+}
+
+impl Layout {
+    fn read(rest: &[u8], dim: usize) -> Option<Self> {
+        let length = u32::from_le_bytes(*rest.first_chunk()?) as usize;
+        if length < RECORD_HEAD_BYTES + FIXED_BYTES || length > rest.len() {
+            return None;
+        }
+        let mut fields = Fields(&rest[RECORD_HEAD_BYTES + COUNTS_AT..]);
+        let [panels, parts, origin, thumbnail] = [fields.u16()?, fields.u16()?, fields.u16()?, fields.u16()?];
+        let rows = panels * StoredRows::PANEL;
+        let inside = origin + thumbnail + parts * PART_BYTES + rows * (4 + dim.next_multiple_of(4));
+        (RECORD_HEAD_BYTES + FIXED_BYTES + inside == length).then_some(Self { length, rows, parts, origin, thumbnail })
+    }
+
+    /// The record that begins with these bytes, if it is sound. `first_row` embeddings are in its block before it.
+    fn record<'a>(&self, rest: &'a [u8], generation: u64, first_row: usize) -> Option<Record<'a>> {
+        let record = &rest[..self.length];
+        if record[4..8] != checksum(generation, record).to_le_bytes() {
+            return None;
+        }
+        let mut fields = Fields(&record[RECORD_HEAD_BYTES..]);
+        let (time_ms, at_ms, frame_px) = (fields.u64()?, fields.u64()?, (fields.u32()?, fields.u32()?));
+        let mut fields = Fields(&record[RECORD_HEAD_BYTES + FIXED_BYTES..]);
+        let origin = std::str::from_utf8(fields.take(self.origin)?).ok()?;
+        let thumbnail = fields.take(self.thumbnail)?;
+        let parts = fields.take(self.parts * PART_BYTES)?;
+        let scales = fields.take(self.rows * 4)?;
+        let record = Record { time_ms, at_ms, frame_px, origin, thumbnail, parts, scales, values: fields.0, first_row };
+        // A checksum keeps out what was torn, not what somebody made up.
+        let known = first_row + self.rows;
+        let fits = |part: StoredPart| usize::from(part.row) < known && part.edges[0] <= part.edges[2] && part.edges[1] <= part.edges[3];
+        (frame_px.0 > 0 && frame_px.1 > 0 && record.parts().all(fits)).then_some(record)
+    }
+
+    /// The origin that a damaged record names, if it can be read.
+    fn origin<'a>(&self, rest: &'a [u8]) -> Option<&'a str> {
+        let text = std::str::from_utf8(&rest[RECORD_HEAD_BYTES + FIXED_BYTES..][..self.origin]).ok()?;
+        (!text.is_empty() && edge_seg_bundle::text::hidden(text).next().is_none()).then_some(text)
+    }
+}
+
+/// A part of a block that cannot be read, before records that can.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Hole {
+    /// Its first and last byte in the block.
+    pub bytes: Range<usize>,
+    /// Embeddings that were there.
+    pub rows: Range<usize>,
+}
+
+/// The records of a block. `bytes` is the whole block, or as much as the file has of it.
+///
+/// After a record that is none there may be nothing, what an older block left, or a record that was cut off while it was written: that is
+/// the end. Sound records beyond it say that it is damaged. They are given too where it still tells how many embeddings it had, to which
+/// theirs are added.
 pub(super) struct Records<'a> {
     bytes: &'a [u8],
     generation: u64,
     dim: usize,
-    /// Where the next record begins in the block.
+    /// Where the last record began in the block.
+    pub began: usize,
+    /// Where the next record begins.
     pub at: usize,
     /// Embeddings in the records so far.
     pub rows: usize,
+    /// Where the last record comes from.
+    pub origin: &'a str,
+    pub damaged: Vec<Hole>,
 }
 
 impl<'a> Records<'a> {
     pub fn new(bytes: &'a [u8], generation: u64, dim: usize) -> Self {
-        Self { bytes, generation, dim, at: BLOCK_HEAD_BYTES, rows: 0 }
+        Self { bytes, generation, dim, began: 0, at: BLOCK_HEAD_BYTES, rows: 0, origin: "", damaged: Vec::new() }
     }
 
     /// The record that begins at a place.
     pub fn one(bytes: &'a [u8], generation: u64, dim: usize, at: usize) -> Option<Record<'a>> {
         // Its parts may point to embeddings before it.
-        Self { bytes, generation, dim, at, rows: usize::from(u16::MAX) }.next()
+        Self::sound(bytes.get(at..)?, generation, dim, usize::from(u16::MAX)).map(|(record, _)| record)
+    }
+
+    fn sound(rest: &'a [u8], generation: u64, dim: usize, first_row: usize) -> Option<(Record<'a>, Layout)> {
+        let layout = Layout::read(rest, dim)?;
+        Some((layout.record(rest, generation, first_row)?, layout))
+    }
+
+    /// Goes to the next sound record, over those that are damaged. False where there is none.
+    fn skip(&mut self) -> bool {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        if rest.iter().all(|byte| *byte == 0) {
+            return false;
+        }
+        let (mut at, mut rows, mut origin) = (self.at, self.rows, self.origin);
+        while let Some(rest) = self.bytes.get(at..)
+            && let Some(layout) = Layout::read(rest, self.dim)
+            && rows <= usize::from(u16::MAX)
+        {
+            if layout.record(rest, self.generation, rows).is_some() {
+                self.damaged.push(Hole { bytes: self.at..at, rows: self.rows..rows });
+                (self.at, self.rows, self.origin) = (at, rows, origin);
+                return true;
+            }
+            (at, rows, origin) = (at + layout.length, rows + layout.rows, layout.origin(rest).unwrap_or(origin));
+        }
+        // Whose embeddings are which nobody knows behind it.
+        let is_sound = |at: &usize| Self::one(self.bytes, self.generation, self.dim, *at).is_some();
+        if (self.at + 1..self.bytes.len()).any(|at| is_sound(&at)) {
+            self.damaged.push(Hole { bytes: self.at..self.bytes.len(), rows: self.rows..self.rows });
+        }
+        false
     }
 }
 
@@ -292,34 +396,17 @@ impl<'a> Iterator for Records<'a> {
     type Item = Record<'a>;
 
     fn next(&mut self) -> Option<Record<'a>> {
-        let rest = self.bytes.get(self.at..)?;
-        let length = u32::from_le_bytes(*rest.first_chunk()?) as usize;
-        if length < RECORD_HEAD_BYTES + FIXED_BYTES {
-            return None;
+        let sound = |all: &Self| Self::sound(all.bytes.get(all.at..)?, all.generation, all.dim, all.rows);
+        let found = match sound(self) {
+            Some(found) => found,
+            None if self.skip() => sound(self)?,
+            None => return None,
+        };
+        let (record, layout) = found;
+        if !record.origin.is_empty() {
+            self.origin = record.origin;
         }
-        let record = rest.get(..length)?;
-        if record[4..8] != checksum(self.generation, record).to_le_bytes() {
-            return None;
-        }
-        let mut fields = Fields(&record[RECORD_HEAD_BYTES..]);
-        let (time_ms, at_ms, frame_px) = (fields.u64()?, fields.u64()?, (fields.u32()?, fields.u32()?));
-        let [panels, parts, origin, thumbnail] = [fields.u16()?, fields.u16()?, fields.u16()?, fields.u16()?];
-        fields.take(4)?;
-        let origin = std::str::from_utf8(fields.take(origin)?).ok()?;
-        let thumbnail = fields.take(thumbnail)?;
-        let parts = fields.take(parts * PART_BYTES)?;
-        let rows = panels * StoredRows::PANEL;
-        let scales = fields.take(rows * 4)?;
-        let values = fields.take(rows * self.dim.next_multiple_of(4))?;
-        let known = self.rows + rows;
-        let record = Record { time_ms, at_ms, frame_px, origin, thumbnail, parts, scales, values };
-        // A checksum keeps out what was torn, not what somebody made up.
-        let fits = |part: StoredPart| usize::from(part.row) < known && part.edges[0] <= part.edges[2] && part.edges[1] <= part.edges[3];
-        if !fields.0.is_empty() || frame_px.0 == 0 || frame_px.1 == 0 || !record.parts().all(fits) {
-            return None;
-        }
-        self.at += length;
-        self.rows = known;
+        (self.began, self.at, self.rows) = (self.at, self.at + layout.length, self.rows + layout.rows);
         Some(record)
     }
 }

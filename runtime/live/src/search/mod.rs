@@ -34,6 +34,6 @@ mod writer;
 
 pub use answer::Answer;
 pub use names::time_in_name;
-pub use reader::{Contents, Index, Query, Sighting};
+pub use reader::{Contents, Damage, Index, Query, Sighting};
 pub use sink::IndexSink;
 pub use writer::{IndexOptions, IndexWriter, Seen};

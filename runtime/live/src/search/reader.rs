@@ -1,13 +1,17 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use rayon::prelude::*;
 
-use super::format::{BLOCK_HEAD_BYTES, Header, Record, Records, StoredPart, check_model, generation, millis, read_up_to, scales_of, wrong};
+use super::format::{
+    BLOCK_HEAD_BYTES, Header, Hole, Record, Records, StoredPart, check_model, generation, millis, read_up_to, scales_of, wrong,
+};
 use crate::{Error, Result};
 use edge_seg_model::{Class, Example, PackedWords, Scoring, Session, StoredRows, WordBank, WordList};
 
@@ -17,6 +21,23 @@ pub struct Index {
     file: File,
     path: PathBuf,
     header: Header,
+    damaged: Mutex<BTreeSet<Damage>>,
+}
+
+/// A part of an index that cannot be read, though it was written: something has damaged the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Damage {
+    /// Where it begins in the file.
+    pub at: u64,
+    /// Bytes that are left out.
+    pub bytes: u64,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "damaged at byte {}: {} bytes are left out", self.at, self.bytes)
+    }
 }
 
 /// What is looked for.
@@ -178,7 +199,7 @@ impl Index {
         }
         let file = File::open(path).map_err(Error::io(path))?;
         let header = Header::read(&file, path)?;
-        Ok(Self { file, path: path.into(), header })
+        Ok(Self { file, path: path.into(), header, damaged: Mutex::default() })
     }
 
     /// Whether a file begins as an index does.
@@ -189,6 +210,11 @@ impl Index {
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What was found damaged in what was read so far; all else was read. A record at the end that was cut off while it was written is none.
+    pub fn damage(&self) -> Vec<Damage> {
+        self.damaged.lock().iter().copied().collect()
     }
 
     /// The digest of the model that made it.
@@ -227,7 +253,7 @@ impl Index {
         let manifest = session.bundle().manifest();
         check_model(&self.path, &self.header, session.bundle().digest(), &manifest.name)?;
         let scorer = Scorer::new(bank, Scoring::from(manifest), thresholds);
-        let found = session.on_threads(|| self.each_block(|bytes, place| self.scan(bytes, place, bank, &scorer, query)))??;
+        let found = session.on_threads(|| self.each_block(|records, place| self.scan(records, place, bank, &scorer, query)))??;
         let mut classes: Vec<Vec<Match>> = (0..bank.names().len()).map(|_| Vec::new()).collect();
         found.into_iter().flatten().for_each(|one| classes[one.class].push(one));
         Ok(classes.into_iter().map(|matches| sightings(matches, query)).collect())
@@ -238,12 +264,11 @@ impl Index {
     /// # Errors
     /// [`Io`](edge_seg_model::Error::Io) if it cannot be read.
     pub fn contents(&self) -> Result<Contents> {
-        let parts = self.each_block(|bytes, place| {
-            let mut records = Records::new(bytes, place.generation, self.header.dim);
+        let parts = self.each_block(|records, _| {
             let (mut frames, mut ends, mut origin) = (Vec::new(), Vec::new(), Arc::<str>::from(""));
-            for record in records.by_ref() {
-                if !record.origin.is_empty() {
-                    origin = record.origin.into();
+            while let Some(record) = records.next() {
+                if *origin != *records.origin {
+                    origin = records.origin.into();
                 }
                 let list = if record.is_end() { &mut ends } else { &mut frames };
                 list.push((origin.clone(), time(record.time_ms)));
@@ -270,9 +295,9 @@ impl Index {
     /// As [`Self::contents`].
     pub fn mean(&self) -> Result<Option<Vec<f32>>> {
         let dim = self.header.dim;
-        let sums = self.each_block(|bytes, place| {
+        let sums = self.each_block(|records, place| {
             let mut sum = vec![0.0f64; dim];
-            for record in Records::new(bytes, place.generation, dim) {
+            for record in records {
                 let stored = self.stored(record.values, record.scales, place.block)?;
                 for row in stored.unpack().chunks_exact(dim) {
                     sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
@@ -307,43 +332,60 @@ impl Index {
     }
 
     /// Reads every block, on the caller's threads, and gives what `see` makes of each, the oldest first.
-    fn each_block<T: Send>(&self, see: impl Fn(&[u8], Place) -> Result<T> + Sync) -> Result<Vec<T>> {
+    fn each_block<T: Send>(&self, see: impl Fn(&mut Records<'_>, Place) -> Result<T> + Sync) -> Result<Vec<T>> {
         let length = self.file.metadata().map_err(Error::io(&self.path))?.len();
         let mut heads = Vec::new();
         for number in 0..self.header.begun(length) {
             let mut head = [0; BLOCK_HEAD_BYTES];
-            read_up_to(&self.file, &mut head, self.header.block_at(number)).map_err(Error::io(&self.path))?;
-            heads.extend(generation(&head).map(|generation| (generation, number)));
+            let at = self.header.block_at(number);
+            let read = read_up_to(&self.file, &mut head, at).map_err(Error::io(&self.path))?;
+            match generation(&head) {
+                Some(generation) => heads.push((generation, number)),
+                // A loss of power may leave zeros, a kill a part.
+                None if read == head.len() && head.iter().any(|byte| *byte != 0) => {
+                    let bytes = (self.header.block_bytes as u64).min(length - at);
+                    self.damaged.lock().insert(Damage { at, bytes });
+                }
+                None => {}
+            }
         }
         heads.sort_unstable();
         let read = |bytes: &mut Vec<u8>, &(wanted, number): &(u64, u32)| -> Result<Option<T>> {
-            bytes.resize(self.header.block_bytes, 0);
-            let read = read_up_to(&self.file, bytes, self.header.block_at(number)).map_err(Error::io(&self.path))?;
-            // It may have been begun anew since.
-            if generation(&bytes[..read]) != Some(wanted) {
-                return Ok(None);
+            let at = self.header.block_at(number);
+            // What is written while it is read may look damaged, once.
+            for again in [false, true] {
+                bytes.resize(self.header.block_bytes, 0);
+                let read = read_up_to(&self.file, bytes, at).map_err(Error::io(&self.path))?;
+                // It may have been begun anew since.
+                if generation(&bytes[..read]) != Some(wanted) {
+                    return Ok(None);
+                }
+                let mut records = Records::new(&bytes[..read], wanted, self.header.dim);
+                let seen = see(&mut records, Place { block: number, generation: wanted, at: 0 })?;
+                if again || records.damaged.is_empty() {
+                    let damage = |hole: &Hole| Damage { at: at + hole.bytes.start as u64, bytes: hole.bytes.len() as u64 };
+                    self.damaged.lock().extend(records.damaged.iter().map(damage));
+                    return Ok(Some(seen));
+                }
             }
-            see(&bytes[..read], Place { block: number, generation: wanted, at: 0 }).map(Some)
+            Ok(None)
         };
         let found: Vec<Option<T>> = heads.par_iter().map_init(Vec::new, read).collect::<Result<_>>()?;
         Ok(found.into_iter().flatten().collect())
     }
 
-    fn scan(&self, bytes: &[u8], place: Place, bank: &WordBank, scorer: &Scorer, query: &Query) -> Result<Vec<Match>> {
+    fn scan(&self, records: &mut Records<'_>, place: Place, bank: &WordBank, scorer: &Scorer, query: &Query) -> Result<Vec<Match>> {
         let (mut stored, mut frames) = (Vec::new(), Vec::new());
         let mut origin: Arc<str> = "".into();
-        let mut records = Records::new(bytes, place.generation, self.header.dim);
-        loop {
-            let at = records.at;
-            let Some(record) = records.next() else { break };
-            if !record.origin.is_empty() {
-                origin = record.origin.into();
+        while let Some(record) = records.next() {
+            if *origin != *records.origin {
+                origin = records.origin.into();
             }
-            stored.push((record.values, record.scales));
+            stored.push((record.values, record.scales, record.first_row));
             if !record.is_end()
                 && let Some(time_ms) = query.time_of(&record, &origin)
             {
-                frames.push((record, origin.clone(), at, time_ms));
+                frames.push((record, origin.clone(), records.began, time_ms));
             }
         }
         let rows = records.rows;
@@ -351,14 +393,15 @@ impl Index {
             return Ok(Vec::new());
         }
         let mut cosines = vec![0.0; bank.words().rows() * rows];
-        let mut before = 0;
-        for (values, scales) in stored {
+        for (values, scales, before) in stored {
             let stored = self.stored(values, scales, place.block)?;
             stored
                 .cosines(&scorer.words, |word, row, found| cosines[word * rows + before + row..][..found.len()].copy_from_slice(found))?;
-            before += stored.rows();
         }
-        let levels = scorer.levels(bank, &cosines, rows);
+        let mut levels = scorer.levels(bank, &cosines, rows);
+        for hole in &records.damaged {
+            levels.chunks_exact_mut(rows).for_each(|levels| levels[hole.rows.clone()].fill(f32::NEG_INFINITY));
+        }
         let classes = levels.chunks_exact(rows).zip(&scorer.thresholds).enumerate();
         // Most blocks show nothing of what is looked for.
         let shown: Vec<_> = classes.filter(|(_, (levels, threshold))| levels.iter().any(|level| *level >= **threshold)).collect();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-use super::due::{Due, came};
+use super::due::{Due, came, key_frame, of_key};
 use super::{IndexOptions, IndexWriter, Seen};
 use crate::session::{FrameReport, SegmentedFrame};
 use crate::sinks::LiveSink;
@@ -52,7 +52,7 @@ impl IndexSink {
         let work = move || {
             let mut synced = Instant::now();
             for IndexJob { shown, time } in jobs {
-                let frame = &shown.frame;
+                let Some(frame) = key_frame(&shown) else { continue };
                 let seen = Seen { encoded: &shown.encoded, picture: &frame.pixels, time, at: frame.timestamp, origin: &origin };
                 let mut done = writer.add(&seen);
                 if synced.elapsed() >= SYNC {
@@ -109,7 +109,8 @@ impl LiveSink for IndexSink {
         if !self.due.is_due(shown, self.interval)? {
             return self.told();
         }
-        let time = self.start.and_then(|start| start.checked_add(shown.frame.timestamp)).unwrap_or_else(|| came(shown));
+        let of_clip = self.start.zip(key_frame(shown)).and_then(|(start, key)| start.checked_add(key.timestamp));
+        let time = of_clip.unwrap_or_else(|| of_key(came(shown), shown));
         let job = IndexJob { shown: shown.clone(), time };
         let sent = self.sender.as_ref().map(|sender| match self.waits {
             true => sender.send(job).map_err(|e| TrySendError::Disconnected(e.0)),

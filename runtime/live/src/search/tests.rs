@@ -146,10 +146,65 @@ fn a_sessions_key_frames_are_taken_once_and_no_more_often_than_asked() {
         // Another camera's frames are counted by themselves.
         assert_eq!(writer.add_shown(&shown, None, "garden").unwrap(), taken.last() == Some(&shown.frame.sequence));
     }
-    assert_eq!(taken, [0, 5, 10, 15], "half a second later, with the embeddings of the key frame before");
+    assert_eq!(taken, [0, 6, 12, 18], "key frames alone, half a second later or more");
     let contents = Index::open(&path).unwrap().contents().unwrap();
     assert_eq!((contents.frames, contents.span.unwrap().0), (8, start));
     assert!(contents.span.unwrap().1 >= before - Duration::from_secs(1), "without a time a frame has the clock's");
+}
+
+/// Frames without end, each a little lighter than the one before.
+struct Lighter(u64);
+
+impl crate::source::Source for Lighter {
+    fn read(&mut self, frame: &mut Frame) -> crate::Result<bool> {
+        frame.pixels = RgbImage::from_pixel(96, 64, image::Rgb([Self::grey(self.0); 3]));
+        (frame.sequence, frame.timestamp) = (self.0, Duration::from_millis(100 * self.0));
+        self.0 += 1;
+        std::thread::sleep(Duration::from_millis(3));
+        Ok(true)
+    }
+
+    fn rate(&self) -> Option<crate::source::Rate> {
+        Some((10, 1))
+    }
+}
+
+impl Lighter {
+    fn grey(sequence: u64) -> u8 {
+        (20 + sequence % 200) as u8
+    }
+}
+
+#[test]
+fn a_key_frames_embeddings_are_kept_with_its_own_picture_and_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seen.index");
+    let mut writer = IndexWriter::open(&path, &SESSION, &IndexOptions::default().with_interval(Duration::ZERO)).unwrap();
+    // The encoder works beside the frames: its key frame is shown before its embeddings are there.
+    let options = LiveOptions::default().with_pace(Pace::Every).with_keys(KeyFrames::Auto { share: 1.0 });
+    let (mut keys, start) = (Vec::new(), UNIX_EPOCH + START);
+    for shown in Live::start(SESSION.clone(), Lighter(0), "sky, stripes", options).unwrap() {
+        let shown = shown.unwrap();
+        if writer.add_shown(&shown, start.checked_add(shown.frame.timestamp), "hall").unwrap() {
+            keys.push((shown.key_sequence, shown.frame.sequence));
+        }
+        if keys.iter().filter(|(key, shown)| key < shown).count() >= 4 {
+            break;
+        }
+    }
+    let index = Index::open(&path).unwrap();
+    let query = Query::default().with_threshold(0.0).with_gap(Duration::ZERO).with_most(usize::MAX);
+    let mut found = index.search(&SESSION, SESSION.words("sky").unwrap().bank(), &query).unwrap().remove(0);
+    found.sort_by_key(|one| one.at);
+    let at = |sequence: u64| Duration::from_millis(100 * sequence);
+    assert_eq!(
+        found.iter().map(|one| (one.at, one.best)).collect::<Vec<_>>(),
+        keys.iter().map(|(key, _)| (at(*key), start + at(*key))).collect::<Vec<_>>()
+    );
+    for (one, (key, _)) in found.iter().zip(&keys) {
+        let small = image::load_from_memory(&index.thumbnail(one).unwrap().unwrap()).unwrap().into_luma8();
+        assert!(small.pixels().all(|pixel| pixel[0].abs_diff(Lighter::grey(*key)) <= 1), "{key}: {:?}", small.get_pixel(0, 0));
+    }
 }
 
 #[test]
@@ -213,11 +268,80 @@ fn what_was_cut_off_costs_the_last_record_alone() {
     ] {
         std::fs::write(&path, &whole[..cut]).unwrap();
         let frames = ends.iter().filter(|end| **end <= cut).count() as u64;
-        assert_eq!(Index::open(&path).unwrap().contents().unwrap().frames, frames, "cut at {cut}");
+        let index = Index::open(&path).unwrap();
+        assert_eq!((index.contents().unwrap().frames, index.damage()), (frames, vec![]), "cut at {cut}");
         // It goes on where it ended, and nothing that was there is lost.
         let mut writer = IndexWriter::open(&path, &SESSION, &IndexOptions::default()).unwrap();
         put_noise(&mut writer, 50);
         assert_eq!(Index::open(&path).unwrap().contents().unwrap().frames, frames + 1, "cut at {cut}");
+    }
+}
+
+#[test]
+fn damage_is_told_and_what_is_sound_beside_it_is_found_and_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seen.index");
+    let mut writer = IndexWriter::open(&path, &SESSION, &IndexOptions::default().with_frame_bytes(50_000)).unwrap();
+    let mut ends = vec![HEADER_BYTES + BLOCK_HEAD_BYTES];
+    for second in 0..6 {
+        put_noise(&mut writer, second);
+        ends.push(std::fs::metadata(&path).unwrap().len() as usize);
+    }
+    drop(writer);
+    let whole = std::fs::read(&path).unwrap();
+    assert!(whole.len() < HEADER_BYTES + BLOCK_BYTES, "one block");
+    // What shows a frame's sixth patch, when.
+    let seen = |index: &Index, second: u64| -> Vec<u64> {
+        let row = noise(second).grid.patches().row(5).to_vec();
+        let row = UnitRows::normalise("it", row.len(), row).unwrap();
+        let bank = edge_seg_model::WordBank::new(&[edge_seg_model::Class::word("it")], 0, row).unwrap();
+        let found = index.search(&SESSION, &bank, &Query::default().with_threshold(0.9)).unwrap().remove(0);
+        found.iter().map(|one| one.at.as_secs()).collect()
+    };
+    let all: Vec<u64> = (0..6).collect();
+    // Where 40 bytes are others, which frames are left, and from where to where the file cannot be read.
+    let block_end = whole.len();
+    let [first, third, fifth] = [0, 2, 4].map(|record: usize| ends[record]);
+    for (bent, left, hole) in [
+        (&[first + 4000][..], vec![1, 2, 3, 4, 5], first..ends[1]),
+        (&[third + 4000], vec![0, 1, 3, 4, 5], third..ends[3]),
+        // Two in a row.
+        (&[third + 4000, ends[3] + 4000], vec![0, 1, 4, 5], third..ends[4]),
+        // How long it is, and what it holds, nobody knows any more.
+        (&[third], vec![0, 1], third..block_end),
+        (&[fifth + 16], vec![0, 1, 2, 3], fifth..block_end),
+        // The block's beginning.
+        (&[HEADER_BYTES], vec![], HEADER_BYTES..block_end),
+    ] {
+        let mut bytes = whole.clone();
+        bent.iter().for_each(|at| bytes[*at..at + 40].iter_mut().for_each(|byte| *byte ^= 0xa5));
+        std::fs::write(&path, &bytes).unwrap();
+        let index = Index::open(&path).unwrap();
+        let told = |index: &Index| -> Vec<_> { index.damage().iter().map(|one| one.at as usize..(one.at + one.bytes) as usize).collect() };
+        assert_eq!((index.contents().unwrap().frames, told(&index)), (left.len() as u64, vec![hole.clone()]), "{bent:?}");
+        for second in &all {
+            let there = left.contains(second).then_some(*second);
+            assert_eq!(seen(&index, *second), Vec::from_iter(there), "{bent:?}, frame {second}");
+        }
+        // It is gone on with in another block: not a byte of what lies behind the damage is written over.
+        put_noise(&mut IndexWriter::open(&path, &SESSION, &IndexOptions::default()).unwrap(), 60);
+        if bent != [HEADER_BYTES] {
+            assert!(std::fs::read(&path).unwrap().starts_with(&bytes), "{bent:?}");
+            let index = Index::open(&path).unwrap();
+            assert_eq!(index.contents().unwrap().frames, left.len() as u64 + 1, "{bent:?}");
+            assert_eq!(told(&index).len(), 1);
+        }
+    }
+    // What an older block left behind a newer one's records is no damage.
+    let options = IndexOptions::default().with_limit_bytes(4 << 20).with_frame_bytes(100_000);
+    let path = folder.path().join("round.index");
+    let mut writer = IndexWriter::open(&path, &SESSION, &options).unwrap();
+    for second in 0..160 {
+        put_noise(&mut writer, second);
+        if second % 20 == 0 {
+            let index = Index::open(&path).unwrap();
+            assert_eq!((index.contents().unwrap().span.is_some(), index.damage()), (true, vec![]), "{second}");
+        }
     }
 }
 

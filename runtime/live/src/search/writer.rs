@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
 
-use super::due::{Due, came};
+use super::due::{Due, came, key_frame, of_key};
 use super::format::{
-    BLOCK_BYTES, BLOCK_HEAD_BYTES, END, HEADER_BYTES, Header, NewRecord, Records, StoredPart, check_model, encode_block_head, generation,
-    millis, read_up_to, scales_of, write_at, wrong,
+    BLOCK_BYTES, BLOCK_HEAD_BYTES, END, HEADER_BYTES, Header, Hole, NewRecord, Records, StoredPart, check_model, encode_block_head,
+    generation, millis, read_up_to, scales_of, write_at, wrong,
 };
 use crate::session::SegmentedFrame;
 use crate::{Error, Result};
@@ -226,15 +226,23 @@ impl IndexWriter {
         let mut bytes = vec![0; self.header.block_bytes];
         let read = read_up_to(&self.file, &mut bytes, self.header.block_at(block)).map_err(Error::io(&self.path))?;
         let mut records = Records::new(&bytes[..read], generation, self.header.dim);
-        for record in records.by_ref() {
+        // Nothing is added behind damage, where it would be written over what is sound.
+        let damaged = |hole: &Hole| {
+            let at = self.header.block_at(block) + hole.bytes.start as u64;
+            tracing::warn!("{}: damaged at byte {at}; what comes goes into another block", self.path.display());
+        };
+        records.by_ref().for_each(drop);
+        if !records.damaged.is_empty() {
+            records.damaged.iter().for_each(damaged);
+            return self.begin_block();
+        }
+        for record in Records::new(&bytes[..read], generation, self.header.dim) {
             let scales = scales_of(record.scales).collect();
             let stored =
                 StoredRows::from_parts(self.header.dim, record.values, scales).map_err(|e| wrong(&self.path, "an index", e.to_string()))?;
             self.known.add(stored.unpack(), self.header.dim, record.parts());
-            if !record.origin.is_empty() {
-                record.origin.clone_into(&mut self.origin);
-            }
         }
+        records.origin.clone_into(&mut self.origin);
         self.end = records.at;
         Ok(())
     }
@@ -321,8 +329,9 @@ impl IndexWriter {
         Ok(())
     }
 
-    /// Puts a frame of a session on video into the index, if its key frame is not in it yet and the last one of this origin came
-    /// [`IndexOptions::interval`] before it or earlier; tells whether it did. `time` is when it was captured, or when it came if none.
+    /// Puts the key frame of a frame of a session on video into the index, with its own picture and time, if it is not in it yet and the
+    /// last one of this origin came [`IndexOptions::interval`] before it or earlier; tells whether it did. `time` is when the frame that is
+    /// given was captured, or when it came if none. Where the key frame is not at hand, frames that are no key frames are passed over.
     ///
     /// # Errors
     /// As [`Self::add`]; [`Option`](edge_seg_model::Error::Option) if something of the frame is hidden.
@@ -331,7 +340,8 @@ impl IndexWriter {
         if !due.is_due(shown, self.interval)? {
             return Ok(false);
         }
-        let (frame, time) = (&shown.frame, time.unwrap_or_else(|| came(shown)));
+        let Some(frame) = key_frame(shown) else { return Ok(false) };
+        let time = of_key(time.unwrap_or_else(|| came(shown)), shown);
         self.add(&Seen { encoded: &shown.encoded, picture: &frame.pixels, time, at: frame.timestamp, origin })?;
         due.took(shown);
         self.due.insert(origin.to_owned(), due);

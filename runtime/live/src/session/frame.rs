@@ -27,6 +27,9 @@ pub struct SegmentedFrame {
     pub key_sequence: u64,
     /// That frame's embeddings.
     pub encoded: Arc<Encoded>,
+    /// That frame itself, where it was encoded beside the others ([`KeyFrames::Auto`](super::KeyFrames::Auto)) in a session that hides
+    /// nothing.
+    pub key_frame: Option<Arc<ShownFrame>>,
     /// How old what the masks are made of was on average when the frame was captured: the lag of key frames and smoothing together.
     pub evidence_age: Duration,
     /// Time spent on finding motion and carrying masks along.

@@ -338,6 +338,7 @@ fn segment(
                 key: stats.key,
                 key_sequence: stats.key_sequence,
                 encoded: stats.encoded,
+                key_frame: stats.key_frame,
                 evidence_age: stats.evidence_age,
                 carrying: stats.carrying,
                 hide_version: stats.hide_version,

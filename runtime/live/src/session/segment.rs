@@ -26,6 +26,7 @@ pub(super) struct FrameStats {
     pub key: bool,
     pub key_sequence: u64,
     pub encoded: Arc<Encoded>,
+    pub key_frame: Option<Arc<ShownFrame>>,
     pub evidence_age: Duration,
     pub carrying: Duration,
     pub hide_version: u64,
@@ -51,6 +52,8 @@ pub(super) struct Segmenter {
 struct Key {
     sequence: u64,
     encoded: Arc<Encoded>,
+    /// The frame, of a session that hides nothing, where others may have been shown since.
+    frame: Option<Arc<ShownFrame>>,
     words_version: u64,
     size: (u32, u32),
 }
@@ -152,6 +155,7 @@ impl Segmenter {
             key: key.sequence == frame.sequence,
             key_sequence: key.sequence,
             encoded: key.encoded.clone(),
+            key_frame: key.frame.clone(),
             evidence_age: propagator.evidence_age(frame.timestamp),
             carrying: followed + carried,
             hide_version: self.hider.as_ref().map_or(0, Hider::version),
@@ -210,10 +214,18 @@ impl Segmenter {
             if let Some(done) = worker.result(wait)? {
                 worker.rest(done.took, rate);
                 let (sequence, size, stale) = (done.frame.sequence, done.frame.pixels.dimensions(), done.stale);
-                worker.spare = Some(done.frame);
                 let encoded = done.encoded?;
+                let mut old = Some(done.frame);
                 if !stale {
+                    let before = self.key.as_mut().and_then(|key| Arc::into_inner(key.frame.take()?));
                     fresh = Some(self.take_scores(sequence, size, encoded, words)?);
+                    if let Some(key) = self.key.as_mut().filter(|_| self.hider.is_none()) {
+                        key.frame = old.take().map(|frame| Arc::new(RawFrame::new(frame).shown(None)));
+                        old = before.map(ShownFrame::into_inner);
+                    }
+                }
+                if let Some(worker) = &mut self.worker {
+                    worker.spare = old;
                 }
                 continue;
             }
@@ -248,7 +260,7 @@ impl Segmenter {
             self.propagator.drop_history();
         }
         self.propagator.set_keyframe(scores, encoded.placement);
-        self.key = Some(Key { sequence, encoded: Arc::new(encoded), words_version: words.version, size });
+        self.key = Some(Key { sequence, encoded: Arc::new(encoded), frame: None, words_version: words.version, size });
         Ok(scored)
     }
 

@@ -70,6 +70,10 @@ pub fn parse_classes(place: &str, list: &str) -> Result<Vec<Class>> {
 /// [`Error::Words`] if there is no word to look for, or a class is there twice.
 pub fn parse_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)> {
     let (classes, left_out) = split_words(place, list)?;
+    if let Some(word) = left_out.first().filter(|_| classes.is_empty()) {
+        let found = format!("{:?} alone, which is to be left out", format!("-{word}"));
+        return Err(Error::Words { place: place.into(), expected: "one word or more to look for".into(), found });
+    }
     Ok((check_classes(place, classes)?, left_out))
 }
 

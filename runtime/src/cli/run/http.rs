@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
+use edge_seg::Class;
 use edge_seg::live::HideSwitches;
 use edge_seg::sink::LiveSink;
 use edge_seg_live::page::{About, Hub, HubSink, ServeOptions, Server, Token};
@@ -140,7 +141,7 @@ fn low_port(error: anyhow::Error, address: SocketAddr) -> anyhow::Error {
 /// What of the hiding clients are told, and may change.
 pub struct Hidden {
     /// Words that are hidden in any case.
-    pub always: Vec<String>,
+    pub always: Vec<Class>,
     pub switches: Option<Arc<HideSwitches>>,
 }
 

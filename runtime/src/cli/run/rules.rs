@@ -6,9 +6,9 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use edge_seg::live::{FrameReport, SegmentedFrame, Words};
-use edge_seg::rules::{EventKind, RuleBook, Watcher};
+use edge_seg::rules::{EventKind, LocalClock, RuleBook, Watcher};
 use edge_seg::sink::LiveSink;
-use edge_seg_bundle::date::{parse_utc, utc};
+use edge_seg_bundle::date::{parse_time, utc};
 use edge_seg_live::metrics::Metrics;
 use edge_seg_live::rules::{LEARNING_DAYS, NormalFile};
 use edge_seg_live::session::EventBus;
@@ -41,8 +41,8 @@ pub struct RulesArgs {
     /// How many of these pictures are kept, the newest ones [default: 500].
     #[arg(long, value_name = "N")]
     snapshots_kept: Option<usize>,
-    /// When the source begins, as 2026-05-01T08:00:00Z or a recording's name has it (20260501T080000Z): what comes of a clip's
-    /// frames, its events and what an index keeps, then has the clip's own times, and not those of this run.
+    /// When the source begins, as 2026-05-01T08:00:00Z (or with +02:00), or a recording's name has it (20260501T080000Z): what comes of a
+    /// clip's frames, its events and what an index keeps, then has the clip's own times, and not those of this run.
     #[arg(long, value_name = "TIME", value_parser = started_at)]
     #[serde(deserialize_with = "read_time", serialize_with = "write_time")]
     start_time: Option<SystemTime>,
@@ -52,7 +52,9 @@ fn started_at(text: &str) -> std::result::Result<SystemTime, String> {
     // The second recording of one second is called `20260501T080000Z-2`.
     let is_number = |number: &str| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit());
     let time = text.rsplit_once('-').filter(|(time, number)| time.ends_with('Z') && is_number(number)).map_or(text, |(time, _)| time);
-    parse_utc(time).ok_or_else(|| format!("expected a time in UTC, as 2026-05-01T08:00:00Z or 20260501T080000Z, found {text:?}"))
+    parse_time(time).ok_or_else(|| {
+        format!("expected a time with its zone, as 2026-05-01T08:00:00Z, 2026-05-01T10:00:00+02:00 or 20260501T080000Z, found {text:?}")
+    })
 }
 
 fn read_time<'de, D: Deserializer<'de>>(reader: D) -> std::result::Result<Option<SystemTime>, D::Error> {
@@ -206,6 +208,12 @@ impl Rules {
             }
             *self.watcher.normal() = normal;
             self.history = Some(History::Open(file));
+        }
+        if book.needs_clock() {
+            match LocalClock::system() {
+                Ok(clock) => tracing::info!("profiles, and what is usual, go by the local time of {}", clock.name()),
+                Err(e) => tracing::warn!("profiles, and what is usual, go by UTC: {e}"),
+            }
         }
         self.watcher.replace(book)?;
         self.names = self.watcher.states().map(|(name, _)| name.to_owned()).collect();

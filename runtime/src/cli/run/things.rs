@@ -5,7 +5,7 @@ use clap::Args;
 use edge_seg::live::{Countable, ThingOptions};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::cli::flags::needs;
+use crate::cli::flags::{needs, words};
 
 /// Things that are counted and followed.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -13,7 +13,7 @@ use crate::cli::flags::needs;
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ThingsArgs {
     /// Words whose things are counted and followed, separated by commas, or `all`: person and car, not sky or road.
-    #[arg(long, value_name = "WORDS", value_parser = parse)]
+    #[arg(long, value_name = "WORDS", value_parser = parse, allow_hyphen_values = true)]
     #[serde(rename = "words", serialize_with = "write", deserialize_with = "read")]
     things: Option<Countable>,
     /// Least share of the picture that a thing covers [default: 0.0005].
@@ -27,7 +27,7 @@ pub struct ThingsArgs {
 }
 
 pub fn parse(text: &str) -> Result<Countable, String> {
-    text.parse().map_err(|found| format!("expected all, or words separated by commas, found {found}"))
+    words(text)?.parse().map_err(|found| format!("expected all, or words separated by commas, found {found}"))
 }
 
 fn write<S: Serializer>(words: &Option<Countable>, serializer: S) -> Result<S::Ok, S::Error> {

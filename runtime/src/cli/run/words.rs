@@ -9,7 +9,7 @@ use edge_seg_model::same_name;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::examples::ExampleArg;
-use crate::cli::flags::no_list;
+use crate::cli::flags::{no_list, words};
 
 /// What is looked for.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -17,7 +17,7 @@ use crate::cli::flags::no_list;
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct WordsArgs {
     /// Words to look for, separated by commas, other words for the same thing behind colons: "dog, grass, car: taxi: van".
-    #[arg(long, value_name = "WORDS")]
+    #[arg(long, value_name = "WORDS", value_parser = words, allow_hyphen_values = true)]
     pub tags: Option<String>,
     /// File with one class a line: `name`, or `name: synonym, synonym`, either with ` | threshold 0.4, colour #ff8800, off` behind it;
     /// or a .json list of words. It is read again whenever it changes.

@@ -547,9 +547,14 @@ $("background").addEventListener("change", () => {
 let hidden = { switches: false, words: [] };
 const hideRows = new Map();
 
+/** All words that are hidden by one switch. */
+function wordsOf({ name, synonyms = [] }) {
+  return [name, ...synonyms].map((word) => word.toLowerCase());
+}
+
 /** What is hidden, and the words that could be. */
 function drawHidden() {
-  const known = new Set(hidden.words.map(({ name }) => name.toLowerCase()));
+  const known = new Set(hidden.words.flatMap(wordsOf));
   const offered = hidden.switches ? [...chips.keys()].filter((name) => !known.has(name.toLowerCase())) : [];
   const rows = [...hidden.words.map((word) => ({ ...word, on: true })), ...offered.map((name) => ({ name, locked: false, on: false, meaning: chips.get(name).word?.meaning }))];
   const names = new Set(rows.map(({ name }) => name));
@@ -591,7 +596,8 @@ function newHideRow(name) {
 }
 
 function showHidden(told) {
-  const news = told.words.filter(({ name }) => !hidden.words.some((word) => word.name === name));
+  const known = new Set(hidden.words.flatMap(wordsOf));
+  const news = told.words.flatMap(wordsOf).filter((word) => !known.has(word));
   // The picture that is on the screen shows it; so does one that is paused.
   if (news.length > 0 && latest) {
     for (const canvas of [$("picture"), $("masks")]) canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
@@ -621,7 +627,8 @@ async function switchHidden(name, on) {
     // What is hidden is what the word means, and of a word that nothing knows it is no more than a guess.
     const means = on ? now.words.filter((word) => word.meaning && (!before.has(word.name) || word.name.toLowerCase() === name.toLowerCase())) : [];
     const unsure = means.some(({ meaning }) => meaning.kind === "unknown");
-    const done = !on ? `${name} is shown again.` : unsure ? `${name} is switched on.` : `${name} is hidden.`;
+    const still = now.words.find((word) => wordsOf(word).includes(name.toLowerCase()));
+    const done = !on ? (still ? `${name} stays hidden, with ${still.name}.` : `${name} is shown again.`) : unsure ? `${name} is switched on.` : `${name} is hidden.`;
     const look = unsure ? ["Look whether the picture hides what is meant."] : [];
     sayHidden([done, ...means.map((word) => `${word.name}: ${told(word.meaning)}.`), ...look].join(" "), unsure);
     return true;
@@ -671,7 +678,7 @@ $("search").addEventListener("submit", (event) => {
   attempt(async () => {
     $("search-said").textContent = "…";
     const { answers, milliseconds } = await (await ask(`api/search?${new URLSearchParams({ words })}`)).json();
-    $("search-said").textContent = answers.length === 0 ? `${words}: not seen.` : `${answers.length} times, found in ${milliseconds.toFixed(0)} ms.`;
+    $("search-said").textContent = answers.length === 0 ? `${words}: not seen.` : `${answers.length === 1 ? "Once" : `${answers.length} times`}, found in ${milliseconds.toFixed(0)} ms.`;
     $("search-found").replaceChildren(...answers.map(sighting));
   }).then((done) => { if (!done) $("search-said").textContent = ""; });
 });
