@@ -223,7 +223,7 @@ fn mistakes_are_told_with_what_to_try() {
         ("edge-seg", &[run, &["--tags-file", "nowhere.txt"]], "> nowhere.txt   # one class a line"),
         ("edge-seg", &[run, &["--tags", "sky", "sea"]], "stand in quotes"),
         ("edge-seg", &[&["run", "--tags", "sky", "film.mp4"]], "--source film.mp4"),
-        ("edge-seg", &[&["run", "--tags", "sky", "--source", "nowhere.mp4"]], "try: the path as ls shows it"),
+        ("edge-seg", &[&["run", "--tags", "sky", "--source", "nowhere.mp4"]], "try: ls, to see which names are there"),
         ("edge-seg", &[&["run", "--tags", "sky", "--source", "libcamera:"]], "did you mean rpicam:?size=1280x720?"),
         ("edge-seg", &[segment_cat, &["--out", "a file"]], "try: another name"),
         ("edge-seg", &[segment_cat, &["--out", "/proc/none"]], "try: "),
@@ -239,8 +239,8 @@ fn mistakes_are_told_with_what_to_try() {
         ("edge-seg", &[&["inspect", "cut.esb"]], "it is cut off; copy or fetch it again"),
         ("edge-seg", &[&["inspect", "nowhere.esb"]], "try: without a file, for the model in the program"),
         ("edge-seg-export", &[&["bundle", ".", "-o", "x.esb"]], "try: edge-seg-export import hf:openai/clip-vit-base-patch16 -o ."),
-        ("edge-seg-fw", &[&["pack", "nowhere.esb", "--serial", "7", "-o", "x.esb"]], "try: the path as ls shows it"),
-        ("edge-seg-fw", &[&["deploy", "--bundle", "nowhere.esb", "camera1"]], "try: the path as ls shows it"),
+        ("edge-seg-fw", &[&["pack", "nowhere.esb", "--serial", "7", "-o", "x.esb"]], "try: ls, to see which names are there"),
+        ("edge-seg-fw", &[&["deploy", "--bundle", "nowhere.esb", "camera1"]], "try: ls, to see which names are there"),
     ];
     for (program, arguments, remedy) in cases {
         let arguments = arguments.concat();

@@ -110,7 +110,7 @@ pub fn with_remedy(error: &anyhow::Error, said: String) -> String {
 /// What helps where the system refuses in this way.
 fn remedy(kind: ErrorKind) -> Option<&'static str> {
     Some(match kind {
-        ErrorKind::NotFound => "the path as ls shows it, from the folder of the call unless it starts with /; a program: to install it",
+        ErrorKind::NotFound => "ls, to see which names are there",
         ErrorKind::PermissionDenied => "a place that this user may read and write, or ls -l to see who may",
         ErrorKind::AlreadyExists | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
             "another name: here is a file in a folder's place, or a folder in a file's"
@@ -281,7 +281,7 @@ mod tests {
         let refused = |kind: ErrorKind| anyhow::Error::from(io::Error::from(kind)).context("place");
         assert!(
             told(&refused(ErrorKind::NotFound))
-                .ends_with("; try: the path as ls shows it, from the folder of the call unless it starts with /; a program: to install it")
+                .ends_with("; try: ls, to see which names are there")
         );
         assert!(told(&refused(ErrorKind::AddrInUse)).contains("; try: another port"));
         assert_eq!(told(&refused(ErrorKind::InvalidData)), "place: invalid data");
