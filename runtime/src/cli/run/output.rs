@@ -8,6 +8,7 @@ use edge_seg_live::sinks::{Tolerant, VideoWriter};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::args::LegendArg;
+use crate::cli::flags::{check_folder, check_folder_of};
 
 /// What is written of each frame.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -67,6 +68,13 @@ impl OutputArgs {
             overlay.display()
         );
         Ok(())
+    }
+
+    /// Whether there can be folders and files where they are asked for.
+    pub fn check_folders(&self) -> Result<()> {
+        self.masks.iter().try_for_each(|folder| check_folder("--masks", folder))?;
+        let file = self.overlay.as_ref().filter(|place| !OverlayStream::takes(place).unwrap_or(true) && *place != Path::new("-"));
+        file.into_iter().try_for_each(|file| check_folder_of("--overlay", file))
     }
 
     pub fn mask_style(&self) -> Option<MaskStyle> {
