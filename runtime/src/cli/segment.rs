@@ -57,7 +57,7 @@ pub struct SegmentArgs {
     /// Take JPEGs whose coded data are damaged as well, and say so: what could not be read is grey or of wrong colours.
     #[arg(long)]
     keep_damaged: bool,
-    /// Words that overlays list with their scores, below the picture where they would cover much of it.
+    /// Classes that overlays list with their scores, below the picture where they would cover much of it.
     #[arg(long, value_enum, default_value_t = LegendArg::Found)]
     legend: LegendArg,
     #[command(flatten)]

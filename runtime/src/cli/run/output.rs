@@ -22,10 +22,10 @@ pub struct OutputArgs {
     /// Write each frame's labels into this folder, as SEQUENCE.mask.png.
     #[arg(long, value_name = "DIR")]
     masks: Option<PathBuf>,
-    /// Put each word's mask into the JSON lines too: COCO's compressed run lengths, or polygons with holes on seams.
+    /// Put each class's mask into the JSON lines too: COCO's compressed run lengths, or polygons with holes on seams.
     #[arg(long, value_enum, value_name = "FORM")]
     json_masks: Option<JsonMasks>,
-    /// Words that --overlay lists with their scores, below the picture where they would cover much of it [default: found].
+    /// Classes that --overlay lists with their scores, below the picture where they would cover much of it [default: found].
     #[arg(long, value_enum)]
     legend: Option<LegendArg>,
     /// What a full disk or another fault of --overlay, --masks or --events does: it is told and counted, the frame is lost there and the
