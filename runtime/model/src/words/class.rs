@@ -127,7 +127,7 @@ fn check_is_line(place: &str, list: &str, entries: &[&str]) -> Result<()> {
     let meant: Vec<&str> =
         parts.map(|part| part.trim_matches(|c: char| c.is_whitespace() || "\"“”".contains(c))).filter(|part| !part.is_empty()).collect();
     let remedy = if meant.is_empty() { String::new() } else { format!("; try: {:?}", meant.join(", ")) };
-    Err(Error::Words { place: place.into(), expected: expected.into(), found: format!("{:?}{remedy}", shown_line(list)) })
+    Err(Error::Words { place: place.into(), expected: expected.into(), found: shown_line(list) + &remedy })
 }
 
 /// The parts of a text between separators, those in quotes left alone: `"cat, domestic", dog` has two. A quote is one where a part, or what
