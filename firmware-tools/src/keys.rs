@@ -14,7 +14,7 @@ use edge_seg_bundle::date::Date;
 use edge_seg_bundle::files::{folder_of, replace_file};
 use edge_seg_bundle::trust::Trust;
 use edge_seg_bundle::{self as bundle, Bundle, Header, MANIFEST_OFFSET, Manifest, SIGNATURE_BYTES, SIGNATURE_OFFSET};
-use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox};
+use minisign::{KeyPair, PublicKey, PublicKeyBox, SecretKey, SecretKeyBox};
 
 const PASSWORD_MAX_BYTES: u64 = 1024;
 
@@ -70,6 +70,8 @@ pub fn generate(path: &Path, password: &Password, expires: Option<Date>) -> Resu
     for file in [path, &public] {
         ensure!(!file.exists(), "{}: exists already, and a key is never overwritten: choose another name", file.display());
     }
+    let folder = folder_of(path);
+    ensure!(folder.is_dir(), "{}: expected a folder, found none; try: mkdir -p {0}", folder.display());
     let given = password.read("password of the new key")?;
     let pair = match password {
         Password::None => KeyPair::generate_unencrypted_keypair(),
@@ -101,6 +103,14 @@ fn public_path(path: &Path) -> PathBuf {
 /// When others can read the file, it is no key, or the password is wrong.
 pub fn read_secret(path: &Path, password: &Password) -> Result<SecretKey> {
     let meta = fs::metadata(path).with_context(|| format!("{}", path.display()))?;
+    // Before its mode, which is right for a public one.
+    let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+    let place = path.display().to_string();
+    ensure!(
+        PublicKeyBox::from_string(&text).and_then(PublicKeyBox::into_public_key).is_err(),
+        "{place}: expected a private key, found a public one; try: --key {}",
+        place.strip_suffix(".pub").unwrap_or("the file that keygen wrote beside it")
+    );
     ensure!(
         meta.permissions().mode() & 0o077 == 0,
         "{}: expected mode 0600, found {:04o}: others can read the private key; mend it with: chmod 600 {}",
@@ -108,7 +118,6 @@ pub fn read_secret(path: &Path, password: &Password) -> Result<SecretKey> {
         meta.permissions().mode() & 0o7777,
         path.display()
     );
-    let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
     let boxed = SecretKeyBox::from_string(&text).with_context(|| format!("{}: expected a minisign secret key", path.display()))?;
     let key = match password {
         Password::None => boxed.into_unencrypted_secret_key(),
@@ -207,6 +216,7 @@ pub(crate) fn alone_in(folder: &Path) -> Result<fs::File> {
 /// When `input` is no bundle, a board is not in the table, or `output` cannot be written.
 pub fn pack(input: &Path, output: &Path, packing: &Packing) -> Result<Manifest> {
     let bundle = Bundle::open(input)?;
+    edge_seg_bundle::files::check_bundle_output(output, Some(input))?;
     let mut manifest = bundle.manifest().clone();
     // Two at once must not find the same number free.
     let _alone = alone_in(folder_of(output))?;

@@ -271,11 +271,41 @@ fn label_writes_the_same_files_again_and_goes_on() {
         assert!(folder.path().join("one").join(file).is_file(), "{file}");
     }
     let other = export(folder.path(), &["label", "images", "-o", "one", "--model", "tiny.esb", "--vocabulary", "words.txt"]);
-    assert!(other.code == 2 && other.stderr.contains("labels.jsonl"), "{}", other.stderr);
+    let told = other.stderr.contains("one/labels.jsonl: line 1: expected the settings of this run, found those of another run: options ");
+    assert!(other.code == 2 && told && other.stderr.contains("rm one/labels.jsonl"), "{}", other.stderr);
     fs::write(folder.path().join("images/c.png"), b"no picture").unwrap();
     let ended = export(folder.path(), &[&["label", "images", "-o", "one"], &options[..]].concat());
     assert!(ended.code == 2 && ended.stderr.contains("c.png"), "{}", ended.stderr);
     assert_eq!(fs::read(folder.path().join("one/coco.json")).unwrap(), first, "the others are done all the same");
+}
+
+#[test]
+fn what_failed_stands_in_nobodys_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    labelled(folder.path());
+    fs::create_dir(path("empty")).unwrap();
+    fs::write(path("notes.txt"), "keep me\n").unwrap();
+    assert_eq!(export(folder.path(), &["bundle", &tiny(), "-o", "tiny.esb"]).code, 0);
+    assert_eq!(export(folder.path(), &["bundle", &tiny(), "-o", "tiny.esb"]).code, 0, "over a bundle");
+    let ended = export(folder.path(), &["bundle", &tiny(), "-o", "notes.txt"]);
+    assert!(ended.code == 2 && ended.stderr.contains("found a text file; try: -o notes-2.esb"), "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(path("notes.txt")).unwrap(), "keep me\n");
+    let label = |pictures: &str, words: &str| {
+        fs::write(path("words.txt"), words).unwrap();
+        export(folder.path(), &["label", pictures, "-o", "labels", "--model", "tiny.esb", "--vocabulary", "words.txt"])
+    };
+    assert_eq!(label("empty", "dog\n").code, 2);
+    assert!(!path("labels/labels.jsonl").exists());
+    let ended = label("images", "grass\n");
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let ended = label("images", "dog\n");
+    assert!(ended.code == 2 && ended.stderr.contains("words \"grass\", not \"dog\""), "{}", ended.stderr);
+    // A checkpoint's own folder has files of the same names.
+    fs::create_dir(path("checkpoint")).unwrap();
+    fs::write(path("checkpoint/config.json"), "{\"model_type\": \"clip\"}").unwrap();
+    let ended = export(folder.path(), &["import", "checkpoint", "-o", "checkpoint"]);
+    assert!(ended.code == 2 && ended.stderr.contains("try: -o checkpoint-imported"), "{}", ended.stderr);
 }
 
 #[test]

@@ -271,3 +271,49 @@ fn a_key_with_a_password_serves_both() {
     ok(folder.path(), &["sign", "r.esb", "--import", "part.minisig"]);
     Trust::read(&at("k.pub")).unwrap().open(&at("r.esb")).unwrap();
 }
+
+/// What is written over is gone, a private key above all.
+#[test]
+fn only_a_bundle_is_written_over() {
+    let folder = signed();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("notes.txt"), "keep me\n").unwrap();
+    fs::write(at("photo.jpg"), b"\xff\xd8\xff\xe0rest").unwrap();
+    fs::create_dir(at("folder")).unwrap();
+    let pack = ["pack", "r.esb", "-o"];
+    for (place, found) in [
+        ("k", "a private key"),
+        ("k.pub", "a public key"),
+        ("notes.txt", "a text file"),
+        ("photo.jpg", "a picture (JPEG)"),
+        ("folder", "a folder"),
+        ("r.esb", "the file that it is made from"),
+        ("./r.esb", "the file that it is made from"),
+    ] {
+        let before = fs::read(at(place)).ok();
+        for arguments in [[&pack[..], &[place]].concat(), vec!["sign", "r.esb", "--export", place]] {
+            let (code, stderr) = fails(folder.path(), &arguments);
+            let expected = format!("expected a new file or another bundle, found {found}; try: -o ");
+            assert!(code == 2 && stderr.contains(&expected), "{arguments:?}: {stderr}");
+            assert_eq!(fs::read(at(place)).ok(), before, "{arguments:?}");
+        }
+    }
+    ok(folder.path(), &["pack", "r.esb", "-o", "r6.esb"]);
+    ok(folder.path(), &["pack", "r.esb", "-o", "r6.esb"]);
+    ok(folder.path(), &["sign", "r.esb", "--export", "part"]);
+    ok(folder.path(), &["sign", "r.esb", "--export", "part"]);
+}
+
+#[test]
+fn a_wrong_key_or_folder_is_told_with_what_to_try() {
+    let folder = signed();
+    let (code, stderr) = fails(folder.path(), &["sign", "r.esb", "--key", "k.pub", "--no-password"]);
+    assert!(code == 2 && stderr.contains("k.pub: expected a private key, found a public one; try: --key k\n"), "{stderr}");
+    let (code, stderr) = fails(folder.path(), &["keygen", "keys/k", "--no-password"]);
+    assert!(code == 2 && stderr.contains("try: mkdir -p keys\n"), "{stderr}");
+    for command in [&["status"][..], &["prune"], &["rollback"], &["mark-good"], &["metrics"], &["doctor"], &["guard"], &["board"]] {
+        let (code, stderr) = fails(folder.path(), &[command, &["--root", "missing"]].concat());
+        assert!(code == 2 && stderr.contains("--root missing: expected "), "{command:?}: {stderr}");
+    }
+    assert!(!folder.path().join("missing").exists());
+}

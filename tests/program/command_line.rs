@@ -215,6 +215,8 @@ fn mistakes_are_told_with_what_to_try() {
     fs::copy(picture("cat.jpg"), path("cat.jpg")).unwrap();
     fs::write(path("page.md"), "# A page\n").unwrap();
     fs::write(path("a file"), "").unwrap();
+    fs::write(path("words.txt"), "cat\ndog\n").unwrap();
+    fs::create_dir(path("empty")).unwrap();
     let whole = fs::read(root().join("runtime/models/mini.esb")).unwrap();
     fs::write(path("cut.esb"), &whole[..whole.len() / 3]).unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -231,7 +233,7 @@ fn mistakes_are_told_with_what_to_try() {
         ("edge-seg", &[run, &["--tags-file", "nowhere.txt"]], "> nowhere.txt   # one class a line"),
         ("edge-seg", &[run, &["--tags", "sky", "sea"]], "stand in quotes"),
         ("edge-seg", &[&["run", "--tags", "sky", "film.mp4"]], "--source film.mp4"),
-        ("edge-seg", &[&["run", "--tags", "sky", "--source", "nowhere.mp4"]], "try: the path as ls shows it"),
+        ("edge-seg", &[&["run", "--tags", "sky", "--source", "nowhere.mp4"]], "try: ls, to see which names are there"),
         ("edge-seg", &[&["run", "--tags", "sky", "--source", "libcamera:"]], "did you mean rpicam:?size=1280x720?"),
         ("edge-seg", &[segment_cat, &["--out", "a file"]], "try: another name"),
         ("edge-seg", &[segment_cat, &["--out", "/proc/none"]], "try: "),
@@ -240,6 +242,27 @@ fn mistakes_are_told_with_what_to_try() {
         ("edge-seg", &[&["tags", "cat.jpg", "--vocabulary", "nowhere.txt"]], "> nowhere.txt   # one class a line"),
         ("edge-seg", &[segment_cat, &["--model", "page.md"]], "found a text file; to make a bundle: edge-seg-export import"),
         ("edge-seg", &[&["segment", "cat.jpg", "--tags", "red", "car,", "dog"]], "try: --tags \"red car, dog\""),
+        ("edge-seg", &[&["segment", "cat.jpg", "--tags", "cup", "table"]], "try: --tags \"cup, table\" (2 words) or \"cup table\" (one)"),
+        ("edge-seg", &[segment, &["--tags", "cup; table"]], "found \"cup; table\"; try: \"cup, table\""),
+        ("edge-seg", &[segment, &["--tags", "[\"cat\",\"dog\"]"]], "try: \"cat, dog\""),
+        ("edge-seg", &[segment, &["--tags", "words.txt"]], "which is a file; try: --tags-file words.txt"),
+        ("edge-seg", &[run, &["--tags", "words.txt"]], "which is a file; try: --tags-file words.txt"),
+        ("edge-seg", &[segment_cat, &["--keep-stop-words"]], "--keep-stop-words needs --caption"),
+        ("edge-seg", &[&["tags", "cat.jpg", "--caption", "a cat", "--top", "0"]], "--top: expected 1 or more"),
+        ("edge-seg", &[&["tags", "cat.jpg", "--vocabulary", "cat, dog"]], "> 'cat, dog'   # one class a line"),
+        ("edge-seg", &[&["tags", "cat.jpg", "--tags", "cat"]], "--vocabulary FILE, one class a line, or --caption"),
+        ("edge-seg", &[&["run", "--source", "test:", "--tags", "sky", "--frames", "0"]], "--frames: expected 1 or more"),
+        (
+            "edge-seg",
+            &[&["run", "--source", "test:", "--tags", "sky", "--frames", "ten"]],
+            "'ten' for '--frames <N>': expected a whole number",
+        ),
+        ("edge-seg", &[segment_cat, &["--size", "640x480"]], "'640x480' for '--size <N>': expected a whole number"),
+        ("edge-seg", &[run_sky, &["--webhook", "http://127.0.0.1:1/"]], "--webhook needs --rules"),
+        ("edge-seg", &[run_sky, &["--http", "0.0.0.0:1"]], ": --http: expected a loopback address"),
+        ("edge-seg", &[segment, &["--classes", "cat"]], "words are given as --tags \"dog, grass\""),
+        ("edge-seg", &[run, &["-o", "x.mp4"]], "--overlay FILE and --masks DIR"),
+        ("edge-seg", &[segment_cat, &["--sharpness", "3"]], "edge-seg segment --help lists all options"),
         ("edge-seg", &[&["cat.jpg"]], "edge-seg segment cat.jpg --tags"),
         ("edge-seg", &[&["film.mp4"]], "edge-seg run --source film.mp4 --tags"),
         ("edge-seg", &[&["inspect", "page.md"]], "found a text file; to make a bundle"),
@@ -247,8 +270,15 @@ fn mistakes_are_told_with_what_to_try() {
         ("edge-seg", &[&["inspect", "cut.esb"]], "it is cut off; copy or fetch it again"),
         ("edge-seg", &[&["inspect", "nowhere.esb"]], "try: without a file, for the model in the program"),
         ("edge-seg-export", &[&["bundle", ".", "-o", "x.esb"]], "try: edge-seg-export import hf:openai/clip-vit-base-patch16 -o ."),
-        ("edge-seg-fw", &[&["pack", "nowhere.esb", "--serial", "7", "-o", "x.esb"]], "try: the path as ls shows it"),
-        ("edge-seg-fw", &[&["deploy", "--bundle", "nowhere.esb", "camera1"]], "try: the path as ls shows it"),
+        (
+            "edge-seg-export",
+            &[&["bundle", ".", "-o", "page.md"]],
+            "expected a new file or another bundle, found a text file; try: -o page-2.esb",
+        ),
+        ("edge-seg-export", &[&["bundle", ".", "--sharpness", "3"]], "edge-seg-export bundle --help lists all options"),
+        ("edge-seg-fw", &[&["pack", "x.esb", "--sharpness", "3"]], "edge-seg-fw pack --help lists all options"),
+        ("edge-seg-fw", &[&["pack", "nowhere.esb", "--serial", "7", "-o", "x.esb"]], "try: ls, to see which names are there"),
+        ("edge-seg-fw", &[&["deploy", "--bundle", "nowhere.esb", "camera1"]], "try: ls, to see which names are there"),
     ];
     for (program, arguments, remedy) in cases {
         let arguments = arguments.concat();
@@ -257,7 +287,51 @@ fn mistakes_are_told_with_what_to_try() {
         assert_eq!(ended.status.code(), Some(2), "{program} {arguments:?}: {said}");
         assert!(said.contains(remedy), "{program} {arguments:?}: expected {remedy:?}, found {said}");
         assert!(said.matches("try: ").count() <= 1, "{program} {arguments:?}: {said}");
+        assert!(!said.contains("as a value, use '--"), "{program} {arguments:?}: {said}");
     }
+}
+
+/// What `run` refuses at its start, `config check` refuses as well, and names the file.
+#[test]
+fn a_configuration_is_checked_as_run_checks_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("a file"), "").unwrap();
+    let things = "[[rule]]\nname = \"a\"\nwhen = { word = \"dog\", count_above = 1 }\n";
+    fs::write(path("things.toml"), things).unwrap();
+    let start = "[input]\nsource = \"test:?size=64x48&frames=1\"\n[words]\ntags = \"sky\"\n";
+    let check = |more: &str| {
+        fs::write(path("c.toml"), format!("{start}{more}\n")).unwrap();
+        edge_seg(folder.path(), &["config", "check", "c.toml"])
+    };
+    for (wrong, complaint) in [
+        ("[model]\nsize = 5", "--size: expected 16 to 8192"),
+        ("[model]\nthreads = 0", "--threads: expected 1 to"),
+        ("[model]\nthreads = 5000", "--threads: expected 1 to"),
+        ("[model]\nfile = \"missing.esb\"", "missing.esb"),
+        ("[pipeline]\nframes = 0", "--frames: expected 1 or more"),
+        ("[http]\naddress = \"0.0.0.0:1\"", "a loopback address"),
+        ("[mqtt]\nurl = \"broker\"", "mqtt://HOST"),
+        ("[rules]\nfile = \"missing.toml\"", "missing.toml"),
+        ("[rules]\nfile = \"things.toml\"", ""),
+        ("[webhook]\nurls = [\"http://127.0.0.1:1/\"]", "--webhook needs --rules"),
+        ("[rules]\nfile = \"one.toml\"\n[webhook]\nurls = [\"x\"]", "--webhook: expected http://HOST"),
+        ("[display]\nuri = \"hdmi\"", "--display"),
+        ("[display]\nuri = \"hdmi:1\"", "expected fb:, st7789:"),
+        ("[output]\nmasks = \"a file\"", "--masks a file: expected a folder, found a file"),
+        ("[output]\noverlay = \"nowhere/x.y4m\"", "try: mkdir -p nowhere"),
+        ("[index]\nfile = \"nowhere/x.index\"", "try: mkdir -p nowhere"),
+    ] {
+        fs::write(path("one.toml"), "[[rule]]\nname = \"a\"\nwhen = { word = \"sky\", share_above = 0.5 }\n").unwrap();
+        let checked = check(wrong);
+        assert_eq!(checked.code, 1, "{wrong}: {}", checked.stderr);
+        assert!(checked.stderr.contains("c.toml: ") && checked.stderr.contains(complaint), "{wrong}: {}", checked.stderr);
+        let run = edge_seg(folder.path(), &["run", "--config", "c.toml"]);
+        assert_eq!(run.code, 2, "{wrong}: {}", run.stderr);
+    }
+    let right = check("[model]\nsize = 64\n[output]\nmasks = \"masks\"\n[rules]\nfile = \"one.toml\"\nevents = \"events\"");
+    assert_eq!(right.code, 0, "{}", right.stderr);
+    assert!(!path("masks").exists() && !path("events").exists(), "a check writes nothing");
 }
 
 #[test]

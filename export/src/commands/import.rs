@@ -2,9 +2,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use edge_seg_bundle::Fit;
-use edge_seg_export::config::{Activation, Head, Similarity};
+use edge_seg_export::config::{Activation, Head, ModelConfig, Similarity};
 use edge_seg_export::import::{KNOWN, Options, import, write};
 
 /// Read published CLIP weights and write them as a model folder, ready for `bundle`.
@@ -168,9 +169,20 @@ impl Import {
             partial: self.partial,
             licence: self.licence,
         };
+        check_free(&out)?;
         let model = import(&source, &options)?;
         write(&out, &model)?;
         eprintln!("{source}:\n{}", model.report);
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Whether a folder has no model but one that was written here: a checkpoint's own files have the same names.
+fn check_free(folder: &Path) -> anyhow::Result<()> {
+    let taken = ["model.safetensors", "config.json", "tokenizer.json"].into_iter().find(|name| folder.join(name).exists());
+    let Some(taken) = taken else { return Ok(()) };
+    let is_ours = ModelConfig::read(&folder.join("config.json")).is_ok();
+    let place = folder.display();
+    ensure!(is_ours, "{place}: expected a new folder, or one that this command wrote, found another {taken}; try: -o {place}-imported");
+    Ok(())
 }

@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use edge_seg_board::Variant;
 use edge_seg_board::boards::Target;
+use edge_seg_bundle::files::check_bundle_output;
 use edge_seg_export::bundle::{self, Release};
 use edge_seg_export::calibrate::{Calibrated, Fidelity, LayerLoss, Sample, calibrate};
 use edge_seg_export::checkpoint::Model;
@@ -139,6 +140,7 @@ impl Pair {
 
 impl Bundle {
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        check_bundle_output(&self.out, None)?;
         let text = self.text_weights.unwrap_or(self.weights);
         let Some(folder) = self.folder else {
             let release = Release { serial: self.serial, boards: self.boards.iter().map(|board| board.name.into()).collect() };
@@ -268,6 +270,8 @@ impl Quantize {
             size_px: self.size,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
         };
+        let path_of = |board: &Target| folder.join(format!("{}-{}.esb", model.config.name, board.name));
+        self.boards.iter().try_for_each(|board| check_bundle_output(&path_of(board), None))?;
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         let mut out = std::io::stdout().lock();
         let mut measured: Vec<Calibrated> = Vec::new();
@@ -283,7 +287,7 @@ impl Quantize {
             }
             let Some(found) = measured.iter().find(|m| m.layers.storage == storage) else { continue };
             enough &= [found.image, found.text].iter().all(|tower| tower.mean_cosine >= self.least_cosine);
-            let path = folder.join(format!("{}-{}.esb", model.config.name, board.name));
+            let path = path_of(board);
             let release = Release { serial: self.serial, boards: vec![board.name.into()] };
             bundle::write_towers(&path, model, &found.layers, &found.words, &release)?;
             let line = BoardLine {

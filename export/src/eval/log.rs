@@ -47,7 +47,8 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Log {
     path: PathBuf,
-    file: Mutex<File>,
+    /// What the file begins with, until it is there: a run that measures nothing leaves none behind.
+    begun: Mutex<Result<File, String>>,
 }
 
 /// Reads a record. A last line that was cut off is left out.
@@ -79,6 +80,23 @@ impl Kept for PictureCounts {
     }
 }
 
+fn begin(path: &Path, text: &str) -> Result<File> {
+    edge_seg_bundle::files::replace_file(path, text.as_bytes())?;
+    OpenOptions::new().append(true).open(path).map_err(Error::io(path))
+}
+
+/// Where settings are not the same, as `words "cat", not "dog"`.
+fn difference<S: Serialize>(found: &S, wanted: &S) -> String {
+    const LONGEST_CHARS: usize = 80;
+    let [found, wanted] = [found, wanted].map(|settings| serde_json::to_value(settings).expect("plain data"));
+    let short = |value: &serde_json::Value| {
+        let text = value.to_string();
+        if text.chars().count() > LONGEST_CHARS { text.chars().take(LONGEST_CHARS).chain("...".chars()).collect() } else { text }
+    };
+    let of = wanted.as_object().into_iter().flatten().filter(|(key, value)| found.get(key) != Some(*value));
+    of.map(|(key, value)| format!("{key} {}, not {}", short(&found[key]), short(value))).collect::<Vec<_>>().join("; ")
+}
+
 impl Log {
     /// Starts a record, or goes on with one of the same settings: then its pictures are given back and need not be measured again.
     ///
@@ -90,21 +108,16 @@ impl Log {
             let (before, pictures) = read::<P>(path)?;
             if before != *settings {
                 let place = path.display().to_string();
-                return Err(Error::file(
-                    place,
-                    "line 1",
-                    "the settings of this run; remove the file or name another",
-                    "a record of other settings",
-                ));
+                let found = format!("those of another run: {}; try: another place, or rm {place}", difference(&before, settings));
+                return Err(Error::file(place, "line 1", "the settings of this run", found));
             }
             done = pictures;
         }
         // Written anew, so that a line that was cut off does not end up between whole ones.
         let mut text = serde_json::to_string(settings).expect("plain data") + "\n";
         done.iter().for_each(|picture| text += &(serde_json::to_string(picture).expect("plain data") + "\n"));
-        edge_seg_bundle::files::replace_file(path, text.as_bytes())?;
-        let file = OpenOptions::new().append(true).open(path).map_err(Error::io(path))?;
-        Ok((Self { path: path.into(), file: Mutex::new(file) }, done))
+        let begun = if done.is_empty() { Err(text) } else { Ok(begin(path, &text)?) };
+        Ok((Self { path: path.into(), begun: Mutex::new(begun) }, done))
     }
 
     /// Adds a picture.
@@ -113,7 +126,12 @@ impl Log {
     /// [`Error::Io`] if the file system refuses.
     pub fn add(&self, picture: &impl Kept) -> Result<()> {
         let line = serde_json::to_string(picture).expect("plain data") + "\n";
-        let mut file = self.file.lock();
+        let mut begun = self.begun.lock();
+        if let Err(text) = &*begun {
+            let file = begin(&self.path, text)?;
+            *begun = Ok(file);
+        }
+        let Ok(file) = &mut *begun else { return Ok(()) };
         file.write_all(line.as_bytes()).map_err(Error::io(&self.path))
     }
 }

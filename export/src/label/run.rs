@@ -177,7 +177,11 @@ impl Job<'_> {
         let now: HashSet<String> = paths.iter().map(|path| path.display().to_string()).collect();
         let mut rest: Vec<PictureLabels> = known.into_values().filter(|old| !now.contains(&old.file)).collect();
         rest.sort_by(|a, b| a.file.cmp(&b.file));
-        write_record(&record, &settings, &[found.as_slice(), &rest].concat())?;
+        let all = [found.as_slice(), &rest].concat();
+        // A record of none would only keep another run out; a part's is joined with others.
+        if self.part.is_some() || !all.is_empty() {
+            write_record(&record, &settings, &all)?;
+        }
         Ok(found)
     }
 }

@@ -46,7 +46,7 @@ impl Compare {
             count: self.count as usize,
             out: self.out,
         };
-        let found = compare::compare(&self.root.paths(), &Board::read(&self.root.host()?), &question)?;
+        let found = compare::compare(&self.root.paths()?, &Board::read(&self.root.host()?), &question)?;
         match self.json {
             true => print(&format!("{}\n", serde_json::to_string_pretty(&found)?))?,
             false => print(&compare::render(&found))?,

@@ -121,6 +121,7 @@ pub struct Sign {
 impl Sign {
     pub fn run(self) -> Result<bool> {
         if let Some(part) = &self.export {
+            edge_seg_bundle::files::check_bundle_output(part, Some(&self.path))?;
             replace_file(part, &keys::signed_part(&self.path)?)?;
             if let Some(minisig) = keys::embedded(&self.path)? {
                 replace_file(&suffixed(part), &minisig)?;

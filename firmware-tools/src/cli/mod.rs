@@ -28,7 +28,7 @@ use root::{RootArg, host};
     arg_required_else_help = true,
     max_term_width = 110,
     after_help = "From the workshop to a board:
-  edge-seg-fw keygen ~/keys/workshop                              a key pair, once
+  mkdir -p ~/keys && edge-seg-fw keygen ~/keys/workshop           a key pair, once
   edge-seg-fw pack mini.esb --serial 7 --boards pi4,pi5 -o r7.esb a release
   edge-seg-fw sign r7.esb --key ~/keys/workshop
   edge-seg-fw deploy pi@camera1 --bundle r7.esb                   over ssh, with a way back
@@ -177,13 +177,13 @@ fn dispatch(command: Command) -> Result<bool> {
         Command::Pull(args) => args.run(),
         Command::Compare(args) => args.run(),
         Command::Metrics { root } => {
-            let paths = root.paths();
+            let paths = root.paths()?;
             paths.check_root()?;
             print(&String::from_utf8_lossy(&edge_seg_fw::page::Page::of(&paths)?.get("/metrics")?))?;
             Ok(true)
         }
         Command::Precheck { root } => {
-            let refused = edge_seg_fw::precheck::answer(&root.paths(), &Board::read(&root.host()?), std::io::stdin().lock())?;
+            let refused = edge_seg_fw::precheck::answer(&root.paths()?, &Board::read(&root.host()?), std::io::stdin().lock())?;
             print(&format!("{}\n", serde_json::json!({ "refused": refused })))?;
             Ok(refused.is_none())
         }
@@ -194,7 +194,7 @@ fn dispatch(command: Command) -> Result<bool> {
 }
 
 fn doctor(root: &RootArg, json: bool, baseline: bool) -> Result<bool> {
-    let paths = root.paths();
+    let paths = root.paths()?;
     if baseline {
         eprintln!("edge-seg-fw: the baseline is {:.0} ms", edge_seg_fw::doctor::record_baseline(&paths)?);
     }

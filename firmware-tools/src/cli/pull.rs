@@ -30,7 +30,7 @@ pub struct Pull {
 
 impl Pull {
     pub fn run(self) -> Result<bool> {
-        let paths = self.root.paths();
+        let paths = self.root.paths_to_change()?;
         let from = match self.from {
             Some(from) => from,
             None => {

@@ -1,6 +1,6 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use edge_seg_fw::board::Host;
 use edge_seg_fw::paths::Paths;
 
@@ -13,8 +13,18 @@ pub struct RootArg {
 }
 
 impl RootArg {
-    pub fn paths(&self) -> Paths {
-        Paths::under(&self.root)
+    /// Paths under the root, which is there.
+    pub fn paths(&self) -> Result<Paths> {
+        check(&self.root)?;
+        Ok(Paths::under(&self.root))
+    }
+
+    /// As [`Self::paths`], for a command that changes what is there: on a running board root alone may.
+    pub fn paths_to_change(&self) -> Result<Paths> {
+        let is_root = rustix::process::geteuid().is_root();
+        let typed: Vec<String> = std::env::args().skip(1).map(|word| if word.contains(' ') { format!("{word:?}") } else { word }).collect();
+        ensure!(is_root || self.root != Path::new("/"), "only root may change what runs here; try: sudo edge-seg-fw {}", typed.join(" "));
+        self.paths()
     }
 
     pub fn host(&self) -> Result<Host> {
@@ -25,6 +35,11 @@ impl RootArg {
 pub fn host(root: Option<PathBuf>) -> Result<Host> {
     match root {
         None => Ok(Host::live()),
-        Some(root) => Host::at(&root).with_context(|| format!("--root {}: expected a folder", root.display())),
+        Some(root) => check(&root).and_then(|()| Host::at(&root).with_context(|| format!("--root {}: expected a folder", root.display()))),
     }
+}
+
+fn check(root: &Path) -> Result<()> {
+    ensure!(root.is_dir(), "--root {}: expected a board's file system, found no folder", root.display());
+    Ok(())
 }

@@ -73,7 +73,7 @@ impl From<TrialArgs> for Trial {
 
 impl Install {
     pub fn run(self) -> Result<bool> {
-        let paths = self.root.paths();
+        let paths = self.root.paths_to_change()?;
         let board = Board::read(&self.root.host()?);
         let request = Request {
             bundle: Some(self.bundle),
@@ -111,7 +111,7 @@ pub struct Reconfigure {
 
 impl Reconfigure {
     pub fn run(self) -> Result<bool> {
-        let paths = self.root.paths();
+        let paths = self.root.paths_to_change()?;
         let state = paths.slots().load()?;
         if state.current.is_none() {
             eprintln!("edge-seg-fw: no release is installed: the packaged one reads {}; edit that", paths.config.display());
@@ -164,7 +164,7 @@ pub struct Change {
 
 impl Change {
     pub fn run(self, event: Event) -> Result<bool> {
-        let done = tell(&install::feed(&self.root.paths(), event, &history::caller())?)?;
+        let done = tell(&install::feed(&self.root.paths_to_change()?, event, &history::caller())?)?;
         if done && self.restart {
             service("restart")?;
         }
@@ -190,7 +190,9 @@ pub struct Rollback {
 impl Rollback {
     pub fn run(self) -> Result<bool> {
         let asked = install::Rollback { of: self.of, on_trial: self.on_trial, dry_run: self.dry_run };
-        match install::rollback(&self.change.root.paths(), &asked, &history::caller())? {
+        let root = &self.change.root;
+        let paths = if self.dry_run { root.paths()? } else { root.paths_to_change()? };
+        match install::rollback(&paths, &asked, &history::caller())? {
             RolledBack::LeftAlone(what) | RolledBack::Would(what) => print(&format!("{what}\n")).map(|()| true),
             RolledBack::Done(outcome) => {
                 let done = tell(&outcome)?;
@@ -221,7 +223,7 @@ const SHOWN: usize = 5;
 
 impl Status {
     pub fn run(self) -> Result<bool> {
-        let paths: Paths = self.root.paths();
+        let paths: Paths = self.root.paths()?;
         let mut slots = paths.slots();
         let end = Instant::now() + Duration::from_secs(self.until_settled);
         let mut state = slots.load()?;
@@ -301,7 +303,7 @@ pub struct Guard {
 
 impl Guard {
     pub fn run(self) -> Result<bool> {
-        match supervisor::run(&self.root.paths(), Duration::from_secs(self.first), Duration::from_secs(self.stall))? {
+        match supervisor::run(&self.root.paths()?, Duration::from_secs(self.first), Duration::from_secs(self.stall))? {
             End::Exited { success, how } => {
                 eprintln!("edge-seg-fw: {how}");
                 Ok(success)

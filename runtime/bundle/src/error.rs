@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::text::{shown, shown_lines};
 
@@ -44,6 +44,14 @@ pub enum Error {
         /// What is there.
         found: String,
     },
+    /// What is to be written would replace something else.
+    #[error("{path}: expected a new file or another bundle, found {found}; try: -o {free}", path = shown(&path.to_string_lossy()), free = shown(&free_name(path)))]
+    Taken {
+        /// The file that was to be written.
+        path: PathBuf,
+        /// What lies there.
+        found: String,
+    },
     /// This build carries no model.
     #[error("no model in this build (the feature `mini` is off): open a bundle file")]
     NoModel,
@@ -51,6 +59,13 @@ pub enum Error {
 
 /// This crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A name beside `path` that nothing has.
+fn free_name(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let mut names = (2..).map(|number| path.with_file_name(format!("{stem}-{number}.esb")));
+    names.find(|name| !name.exists()).unwrap_or_default().display().to_string()
+}
 
 impl Error {
     /// Turns what the file system said of `path` into an error that names it.

@@ -11,12 +11,13 @@
 //! ```
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::{Error, Result};
+use crate::looks::looks_like;
+use crate::{Error, MAGIC, Result};
 
 /// A digest as manifests write it: two lower-case hexadecimal digits a byte.
 pub fn hex(digest: &[u8]) -> String {
@@ -48,6 +49,28 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     // The rename itself lasts only once the folder is on disk; file systems that cannot sync a folder need no such call.
     let _ = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
     Ok(())
+}
+
+/// Whether a bundle, or the part of one that is signed, may be written to `path`: nothing else is lost by it, nor `input`, which it is
+/// made from.
+///
+/// # Errors
+/// [`Error::Taken`] when something else lies there, [`Error::Io`] when it cannot be read.
+pub fn check_bundle_output(path: &Path, input: Option<&Path>) -> Result<()> {
+    let meta = match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        meta => meta.map_err(Error::io(path))?,
+    };
+    let taken = |found: &str| Err(Error::Taken { path: path.into(), found: found.into() });
+    if input.is_some_and(|input| std::fs::metadata(input).is_ok_and(|input| (input.dev(), input.ino()) == (meta.dev(), meta.ino()))) {
+        return taken("the file that it is made from");
+    }
+    if !meta.is_file() {
+        return taken(if meta.is_dir() { "a folder" } else { "a device or a pipe" });
+    }
+    let mut start = Vec::new();
+    File::open(path).and_then(|file| file.take(4096).read_to_end(&mut start)).map_err(Error::io(path))?;
+    if start.starts_with(&MAGIC) { Ok(()) } else { taken(&looks_like(&start)) }
 }
 
 /// The folder that a file is in; `.` for a name alone.

@@ -18,6 +18,18 @@ const KINDS: [(&[u8], &str); 14] = [
     (b"<html", "a web page: what was fetched was not the file"),
 ];
 
+/// What a file of minisign's holds, whose second line is of one length for each.
+fn of_minisign(bytes: &[u8]) -> Option<&'static str> {
+    let mut lines = std::str::from_utf8(bytes).ok()?.lines();
+    lines.next().filter(|line| line.starts_with("untrusted comment:"))?;
+    match lines.next()?.trim().len() {
+        212 => Some("a private key"),
+        56 => Some("a public key"),
+        100 => Some("a signature"),
+        _ => None,
+    }
+}
+
 /// What `bytes` look like, which begin no bundle.
 pub fn looks_like(bytes: &[u8]) -> String {
     if bytes.is_empty() {
@@ -25,6 +37,9 @@ pub fn looks_like(bytes: &[u8]) -> String {
     }
     if let Some((_, kind)) = KINDS.iter().find(|(start, _)| bytes.starts_with(start)) {
         return (*kind).into();
+    }
+    if let Some(kind) = of_minisign(bytes) {
+        return kind.into();
     }
     let start = &bytes[..bytes.len().min(512)];
     match start {

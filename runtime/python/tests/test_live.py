@@ -76,7 +76,7 @@ def test_words_change_while_frames_run(model: edge_seg.Model) -> None:
             if frame.found.names == ["dog", "wall"] and frame.found["wall"].area == 0:
                 break
         assert live.words == ["dog", "wall"]
-        with pytest.raises(edge_seg.WordsError, match="expected one of the current words"):
+        with pytest.raises(edge_seg.WordsError, match="expected one of the current classes"):
             live.adjust("bird", threshold=0.5)
 
 

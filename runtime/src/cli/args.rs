@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use edge_seg::device::{Device, OnFallback};
 use edge_seg::sink::Legend;
 use edge_seg::trust::Trust;
-use edge_seg::{Background, Bundle, Languages, Manifest, ModelError, Options, Refinement, Session, parse_classes};
+use edge_seg::{Background, Bundle, Languages, Manifest, ModelError, Options, Placement, Refinement, Session, parse_classes};
 use edge_seg_board::boards::Target;
 use edge_seg_model::Threads;
 use serde::{Deserialize, Serialize};
@@ -74,7 +74,17 @@ impl ModelArgs {
     pub fn check(&self) -> Result<()> {
         needs("--trusted-keys", self.trusted_keys.is_some(), "--model", self.model.is_some())?;
         needs("--board", self.board.is_some(), "--trusted-keys", self.trusted_keys.is_some())?;
-        needs("--min-serial", self.min_serial.is_some(), "--trusted-keys", self.trusted_keys.is_some())
+        needs("--min-serial", self.min_serial.is_some(), "--trusted-keys", self.trusted_keys.is_some())?;
+        let threads = self.threads.unwrap_or(1);
+        ensure!((1..=Threads::MOST).contains(&threads), "--threads: expected 1 to {}, found {threads}", Threads::MOST);
+        Ok(())
+    }
+
+    /// As [`Self::check`], and whether the bundle can be used with these.
+    pub fn check_bundle(&self) -> Result<()> {
+        let bundle = self.bundle()?;
+        self.size.map(|size| Placement::new((1, 1), &bundle.manifest().image, size)).transpose()?;
+        Ok(())
     }
 
     pub fn bundle(&self) -> Result<Bundle> {
@@ -102,9 +112,7 @@ impl ModelArgs {
 
     /// A session whose GPU, if any, encodes `batch` pictures at once, and makes masks.
     pub fn session_with(&self, batch: Option<usize>, gpu_masks: bool) -> Result<Session> {
-        // Before they are started.
-        let threads = self.threads.unwrap_or(1);
-        ensure!((1..=Threads::MOST).contains(&threads), "--threads: expected 1 to {}, found {threads}", Threads::MOST);
+        self.check()?;
         if let Some(threads) = self.threads {
             rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("thread pool")?;
         }

@@ -11,7 +11,7 @@ use edge_seg::rules::{RuleBook, Watcher, brightness};
 use edge_seg::search::{IndexOptions, IndexWriter, Seen};
 use edge_seg::sink::{LegendEntry, Milliseconds, OverlayOptions};
 use edge_seg::source::{Pace, SourceOptions, open_source};
-use edge_seg::{Frame, Session, WordBank, parse_classes};
+use edge_seg::{Frame, Session, WordBank};
 use edge_seg_board::boards::Macs;
 use edge_seg_board::boards::{BOARDS, Board, Rates};
 use edge_seg_kernels::{Kernels, kernels};
@@ -23,7 +23,7 @@ use serde::Serialize;
 use self::machine::Machine;
 use super::args::{BackgroundArgs, ModelArgs, RefineArg};
 use super::examples::ExampleArg;
-use super::flags::{classes_of, words};
+use super::flags::{classes_of, words, words_of};
 use super::hide::HideArgs;
 use super::output::{Outcome, print_json};
 
@@ -162,7 +162,7 @@ impl BenchArgs {
 pub fn run(args: &BenchArgs) -> Result<Outcome> {
     let mut classes = match &args.tags_file {
         Some(file) => classes_of(file)?,
-        None => parse_classes("--tags", &args.tags)?,
+        None => words_of("--tags", &args.tags)?,
     };
     args.hide.check(args.hide.is_given())?;
     let start = Instant::now();

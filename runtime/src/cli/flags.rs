@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use edge_seg::{Class, Error, ModelError, read_classes_file};
+use edge_seg::{Class, Error, ModelError, parse_classes, read_classes_file};
+use edge_seg_bundle::files::folder_of;
 use edge_seg_bundle::text::shown_lines;
 
 /// Fields as errors name them, and the flags that set them.
@@ -57,10 +58,41 @@ pub fn or_try(error: impl Into<anyhow::Error>, file: &Path, remedy: impl std::fm
     if file.exists() { error } else { anyhow::anyhow!("{}; try: {remedy}", said(&error)) }
 }
 
+/// Whether a folder can be made here, by what lies there.
+pub fn check_folder(option: &str, folder: &Path) -> anyhow::Result<()> {
+    let file = folder.ancestors().find(|path| path.exists() && !path.is_dir());
+    anyhow::ensure!(file.is_none(), "{option} {}: expected a folder, found a file; try: another name", folder.display());
+    Ok(())
+}
+
+/// Whether a file can be written here, by what lies there.
+pub fn check_folder_of(option: &str, file: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(!file.is_dir(), "{option} {}: expected a file, found a folder; try: another name", file.display());
+    let folder = folder_of(file);
+    let try_it = format_args!("mkdir -p {}", quoted(folder)).to_string();
+    anyhow::ensure!(folder.is_dir(), "{option} {}: expected a file in a folder, found no folder; try: {try_it}", file.display());
+    Ok(())
+}
+
+/// A path as a shell takes it.
+pub fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = !path.is_empty() && path.chars().all(|c| c.is_alphanumeric() || "-_./~+@".contains(c));
+    if is_plain { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+/// Words as `--tags` takes them. A file of them is told from a word by its ending, and by being there.
+pub fn words_of(option: &str, list: &str) -> anyhow::Result<Vec<Class>> {
+    let file = Path::new(list.trim());
+    let is_file = file.extension().is_some() && file.is_file();
+    anyhow::ensure!(!is_file, "{option}: expected words, found {list:?}, which is a file; try: --tags-file {}", quoted(file));
+    Ok(parse_classes(option, list)?)
+}
+
 /// An error about a file that is to be written, with how its folder is made where there is none.
 pub fn or_make_folder(error: impl Into<anyhow::Error>, file: &Path) -> anyhow::Error {
     match file.parent() {
-        Some(folder) if folder != Path::new("") => or_try(error, folder, format_args!("mkdir -p {}", folder.display())),
+        Some(folder) if folder != Path::new("") => or_try(error, folder, format_args!("mkdir -p {}", quoted(folder))),
         _ => error.into(),
     }
 }
@@ -72,7 +104,7 @@ pub fn classes_of(file: &Path) -> anyhow::Result<Vec<Class>> {
 
 /// Why a list cannot be read, with how one is made where there is none.
 pub fn no_list(error: impl Into<anyhow::Error>, file: &Path) -> anyhow::Error {
-    or_try(error, file, format_args!("printf 'dog\\ncar: taxi, van\\n' > {}   # one class a line", file.display()))
+    or_try(error, file, format_args!("printf 'dog\\ncar: taxi, van\\n' > {}   # one class a line", quoted(file)))
 }
 
 /// An error with all of its causes, as `{:#}` has it, with flags in place of fields.
@@ -91,7 +123,8 @@ fn said(error: &anyhow::Error) -> String {
             None => phrased(&cause.to_string()),
         }
     });
-    cut(&shown_lines(&edge_seg_terminal::joined(causes)))
+    // The name of a source may end with a colon of its own.
+    cut(&shown_lines(&edge_seg_terminal::joined(causes)).replace(":: ", ": "))
 }
 
 /// Longest message: it may repeat what somebody wrote, as long as that was.

@@ -15,11 +15,18 @@ pub fn warn_of_many(words: usize) {
 
 /// What is to be typed where the rest of a list, or of a sentence, came as inputs because there were no quotes around it.
 pub fn tell_unquoted(option: &str, given: &str, inputs: &[String]) {
-    let is_word = |input: &&String| !input.contains(['/', '.', '*', '?', '[']) && !Path::new(input).exists();
+    let is_word = |input: &&String| !input.trim().is_empty() && !input.contains(['/', '.', '*', '?', '[']) && !Path::new(input).exists();
     let rest: Vec<_> = inputs.iter().filter(is_word).map(String::as_str).collect();
-    if !rest.is_empty() {
-        eprintln!("edge-seg: words with spaces between them stand in quotes; try: {option} \"{given} {}\"", rest.join(" "));
+    if rest.is_empty() {
+        return;
     }
+    let one = format!("{given} {}", rest.join(" "));
+    let several = (option != "--caption" && !one.contains(',')).then(|| format!("{given}, {}", rest.join(", ")));
+    let remedy = match several {
+        Some(several) => format!("{option} \"{several}\" ({} words) or \"{one}\" (one)", rest.len() + 1),
+        None => format!("{option} \"{one}\""),
+    };
+    eprintln!("edge-seg: words with spaces between them stand in quotes; try: {remedy}");
 }
 
 /// Reads a picture; one that is damaged only if that is asked for.

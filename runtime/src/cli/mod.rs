@@ -85,14 +85,14 @@ prints every option.
 /// What somebody meant who named a picture or a film and no command, or words without quotes.
 fn tip(error: &clap::Error) -> Option<String> {
     let given = |kind| match error.get(kind) {
-        Some(ContextValue::String(given)) if !given.starts_with('-') => Some(given.clone()),
+        Some(ContextValue::String(given)) => Some(given.clone()),
         _ => None,
     };
     let is_film = |name: &str| [".mp4", ".mkv", ".avi", ".mov", ".webm"].iter().any(|end| name.to_lowercase().ends_with(end));
     let is_source = |name: &str| is_film(name) || name.contains("://") || name.starts_with("rpicam:") || name.starts_with("/dev/video");
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
-            let name = given(ContextKind::InvalidSubcommand)?;
+            let name = given(ContextKind::InvalidSubcommand).filter(|name| !name.starts_with('-'))?;
             let path = Path::new(&name);
             match name {
                 _ if is_source(&name) => Some(format!("to segment video: edge-seg run --source {name} --tags \"dog, grass\"")),
@@ -104,6 +104,9 @@ fn tip(error: &clap::Error) -> Option<String> {
         }
         ErrorKind::UnknownArgument => {
             let name = given(ContextKind::InvalidArg)?;
+            if name.starts_with('-') {
+                return meant(&std::env::args().nth(1)?, name.trim_start_matches('-')).map(Into::into);
+            }
             if is_source(&name) || Path::new(&name).exists() {
                 return Some(format!("a video is given as --source {name}"));
             }
@@ -111,6 +114,27 @@ fn tip(error: &clap::Error) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// What an option of another program is called here.
+fn meant(command: &str, option: &str) -> Option<&'static str> {
+    Some(match (option, command) {
+        ("words" | "word" | "classes" | "class" | "prompt" | "labels" | "label" | "tag" | "tags" | "t", "tags") => {
+            "words are given as --vocabulary FILE, one class a line, or --caption \"a dog on the grass\""
+        }
+        ("words" | "word" | "classes" | "class" | "prompt" | "labels" | "label" | "tag" | "tags" | "t", "search") => {
+            "words are given behind the index or folder: edge-seg search pictures \"dog\""
+        }
+        ("words" | "word" | "classes" | "class" | "prompt" | "labels" | "label" | "tag" | "t", _) => {
+            "words are given as --tags \"dog, grass\""
+        }
+        ("output" | "out" | "o", "run") => "results are written by --overlay FILE and --masks DIR",
+        ("output" | "o", "segment" | "demo") => "results are written by --out DIR",
+        ("input" | "video" | "file" | "camera" | "i", "run") => "a video or camera is given as --source URI",
+        ("input" | "image" | "picture" | "file" | "i", "segment" | "tags" | "bench") => "pictures are given without an option before them",
+        ("threshold" | "conf" | "confidence", "segment" | "run") => "the least score of a pixel is given as --background T",
+        _ => return None,
+    })
 }
 
 pub fn run() -> ExitCode {

@@ -84,10 +84,7 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     if settings.may_hide() {
         hide::keep_memory()?;
     }
-    let book = settings.rules.book()?;
-    if settings.things.options().is_none() && book.counts() {
-        bail!("--rules: expected --things WORDS, whose things the rules count, found none; try --things person");
-    }
+    let book = settings.book()?;
     let mut rules = settings.rules.open(book, settings.words.state.as_deref())?;
     // Before signals only ask: a pipe in a file's place may keep this waiting.
     let specs = settings.words.specs()?;

@@ -9,7 +9,7 @@ use edge_seg::hide::{Hide, ShownFrame};
 use edge_seg::sink::{ClassReport, Legend, LegendEntry, Milliseconds, OverlayOptions, encode_mask};
 use edge_seg::{
     Background, Class, Encoded, Frame, LabelMap, Meaning, ModelError, Options, Segmentation, Session, WordBank, WordScore, expand_inputs,
-    parse_classes, score_words,
+    score_words,
 };
 use edge_seg_bundle::files::replace_file;
 use edge_seg_model::render::{HiddenReport, JsonVersion, SegmentReport, draw_overlay_on};
@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use super::args::{BackgroundArgs, LegendArg, ModelArgs, RefineArg};
 use super::examples::ExampleArg;
-use super::flags::{classes_of, words};
+use super::flags::{classes_of, needs, words, words_of};
 use super::hide::{self, HideArgs};
 use super::input::{read_input, tell_unquoted, warn_of_many};
 use super::meanings::tell_meanings;
@@ -57,7 +57,7 @@ pub struct SegmentArgs {
     /// Take JPEGs whose coded data are damaged as well, and say so: what could not be read is grey or of wrong colours.
     #[arg(long)]
     keep_damaged: bool,
-    /// Words that overlays list with their scores, below the picture where they would cover much of it.
+    /// Classes that overlays list with their scores, below the picture where they would cover much of it.
     #[arg(long, value_enum, default_value_t = LegendArg::Found)]
     legend: LegendArg,
     #[command(flatten)]
@@ -75,8 +75,10 @@ pub struct SegmentArgs {
 }
 
 pub fn run(args: &SegmentArgs) -> Result<Outcome> {
+    // clap asks for no option that another one excludes.
+    needs("--keep-stop-words", args.keep_stop_words, "--caption", args.caption.is_some())?;
     let mut classes = match (&args.tags, &args.tags_file, &args.caption) {
-        (Some(list), _, _) => parse_classes("--tags", list)?,
+        (Some(list), _, _) => words_of("--tags", list)?,
         (_, Some(file), _) => classes_of(file)?,
         (_, _, Some(caption)) => split_caption(caption, args.keep_stop_words)?,
         // Examples alone.

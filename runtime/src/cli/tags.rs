@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::{ArgGroup, Args, ValueEnum};
 use edge_seg::{Meaning, WordScore, expand_inputs, score_words};
 use edge_seg_kernels::Precision;
@@ -11,7 +11,7 @@ use edge_seg_model::split_caption;
 use serde::Serialize;
 
 use super::args::ModelArgs;
-use super::flags::classes_of;
+use super::flags::{classes_of, needs};
 use super::input::{read_input, tell_unquoted, warn_of_many};
 use super::meanings::tell_meanings;
 use super::output::{Outcome, print_json};
@@ -107,6 +107,10 @@ struct Tag<'a> {
 }
 
 pub fn run(args: &TagsArgs) -> Result<Outcome> {
+    // clap asks for no option that another one excludes.
+    needs("--keep-stop-words", args.keep_stop_words, "--caption", args.caption.is_some())?;
+    needs("--word-cache", args.word_cache.is_some(), "--vocabulary", args.vocabulary.is_some())?;
+    ensure!(args.top != Some(0), "--top: expected 1 or more, found 0");
     if args.caption.is_none() && matches!(args.score, ScoreArg::Text | ScoreArg::ImageText) {
         bail!("--score text and image-text compare words with a --caption, and none was given");
     }

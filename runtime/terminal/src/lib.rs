@@ -31,7 +31,13 @@ pub fn parse<C: Parser>() -> std::result::Result<C, ExitCode> {
 pub fn parse_with<C: Parser>(tip: impl FnOnce(&clap::Error) -> Option<String>) -> std::result::Result<C, ExitCode> {
     let parsed = with_negative_numbers(C::command()).try_get_matches().and_then(|matches| C::from_arg_matches(&matches));
     parsed.map_err(|mut error| {
-        if let Some(tip) = tip(&error) {
+        let said = std::error::Error::source(&error).map(ToString::to_string);
+        if let Some(expected) = said.and_then(|said| number(&said)) {
+            let of = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
+            let (value, option) = (of(ContextKind::InvalidValue), of(ContextKind::InvalidArg));
+            let message = format!("invalid value '{value}' for '{option}': expected {expected}\n");
+            error = clap::Error::raw(clap::error::ErrorKind::ValueValidation, message);
+        } else if let Some(tip) = tip(&error).or_else(|| all_options::<C>(&error)) {
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
         }
         let printed = error.print().and_then(|()| io::stdout().flush());
@@ -44,6 +50,30 @@ pub fn parse_with<C: Parser>(tip: impl FnOnce(&clap::Error) -> Option<String>) -
             _ => ExitCode::SUCCESS,
         }
     })
+}
+
+/// What the standard library's readers of numbers wanted.
+fn number(said: &str) -> Option<&'static str> {
+    match said {
+        "invalid digit found in string" | "cannot parse integer from empty string" => Some("a whole number"),
+        "number too large to fit in target type" | "number too small to fit in target type" => Some("a smaller whole number"),
+        "invalid float literal" | "cannot parse float from empty string" => Some("a number"),
+        _ => None,
+    }
+}
+
+/// In place of clap's own tip, to give an option that there is not as a value: where all options are listed.
+fn all_options<C: Parser>(error: &clap::Error) -> Option<String> {
+    error.get(ContextKind::Suggested).filter(|_| error.kind() == clap::error::ErrorKind::UnknownArgument)?;
+    let program = C::command();
+    let mut typed = program.get_name().to_owned();
+    let mut at = &program;
+    for word in std::env::args().skip(1) {
+        let Some(inner) = at.find_subcommand(&word) else { break };
+        typed = format!("{typed} {word}");
+        at = inner;
+    }
+    Some(format!("{typed} --help lists all options"))
 }
 
 /// Prints what the libraries have to tell, behind the program's name as everything else that it says. For commands without a log of their
@@ -118,7 +148,7 @@ pub fn with_remedy(error: &anyhow::Error, said: String) -> String {
 /// What helps where the system refuses in this way.
 fn remedy(kind: ErrorKind) -> Option<&'static str> {
     Some(match kind {
-        ErrorKind::NotFound => "the path as ls shows it, from the folder of the call unless it starts with /; a program: to install it",
+        ErrorKind::NotFound => "ls, to see which names are there",
         ErrorKind::PermissionDenied => "a place that this user may read and write, or ls -l to see who may",
         ErrorKind::AlreadyExists | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
             "another name: here is a file in a folder's place, or a folder in a file's"
@@ -136,7 +166,12 @@ fn remedy(kind: ErrorKind) -> Option<&'static str> {
 /// As [`told`], of causes in one's own words.
 #[must_use]
 pub fn joined(causes: impl Iterator<Item = String>) -> String {
-    causes.reduce(|said, cause| if said.ends_with(&cause) { said } else { format!("{said}: {cause}") }).unwrap_or_default()
+    let join = |said: String, cause: String| match () {
+        () if said.ends_with(&cause) => said,
+        () if cause.starts_with(&format!("{said}: ")) => cause,
+        () => format!("{said}: {cause}"),
+    };
+    causes.reduce(join).unwrap_or_default()
 }
 
 /// What is wrong with a text of TOML, by the byte and the message of its reader: where, and at which key. The line itself and a value of a
@@ -287,10 +322,7 @@ mod tests {
     #[test]
     fn what_the_system_refuses_is_told_with_what_to_try() {
         let refused = |kind: ErrorKind| anyhow::Error::from(io::Error::from(kind)).context("place");
-        assert!(
-            told(&refused(ErrorKind::NotFound))
-                .ends_with("; try: the path as ls shows it, from the folder of the call unless it starts with /; a program: to install it")
-        );
+        assert!(told(&refused(ErrorKind::NotFound)).ends_with("; try: ls, to see which names are there"));
         assert!(told(&refused(ErrorKind::AddrInUse)).contains("; try: another port"));
         assert_eq!(told(&refused(ErrorKind::InvalidData)), "place: invalid data");
         assert_eq!(told(&refused(ErrorKind::NotFound).context("a; try: b")).matches("try: ").count(), 1);

@@ -67,6 +67,18 @@ pub struct ServeOptions {
 }
 
 impl ServeOptions {
+    /// Whether more than this machine is served by a token alone.
+    ///
+    /// # Errors
+    /// [`Option`](edge_seg_model::Error::Option) if it would be served without one.
+    pub fn check(&self) -> Result<()> {
+        if !is_loopback(self.address.ip()) && self.token.is_none() {
+            let expected = "a loopback address such as 127.0.0.1:8080, or a token beside it";
+            return Err(Error::option("address", expected, self.address.to_string()));
+        }
+        Ok(())
+    }
+
     /// Served at this address to whoever asks, to 32 clients at a time, with 15 pictures a second.
     pub fn at(address: SocketAddr) -> Self {
         Self { address, token: None, hosts: Vec::new(), clients: 32, fps: 15.0 }
@@ -105,13 +117,7 @@ impl Server {
     /// # Errors
     /// [`Option`](edge_seg_model::Error::Option) if it would serve more than this machine without a token, [`Io`](edge_seg_model::Error::Io) if the address cannot be listened on.
     pub fn start(options: &ServeOptions, hub: Arc<Hub>) -> Result<Self> {
-        if !is_loopback(options.address.ip()) && options.token.is_none() {
-            return Err(Error::option(
-                "address",
-                "a loopback address such as 127.0.0.1:8080, or a token beside it",
-                options.address.to_string(),
-            ));
-        }
+        options.check()?;
         let name = || format!("http://{}", options.address);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().max_blocking_threads(4).build();
         let runtime = runtime.map_err(Error::io(name()))?;

@@ -42,6 +42,20 @@ pub struct WebhookOptions {
 }
 
 impl WebhookOptions {
+    /// Whether something can be posted to the address, by its form.
+    ///
+    /// # Errors
+    /// [`Option`](edge_seg_model::Error::Option) if it is no address.
+    pub fn check(&self) -> Result<()> {
+        let host = self.url.strip_prefix("http://").or_else(|| self.url.strip_prefix("https://"));
+        let is_none = |rest: &str| rest.is_empty() || rest.starts_with(['/', '?', '#']);
+        if host.is_none_or(is_none) || self.url.parse::<ureq::http::Uri>().is_err() {
+            let expected = "http://HOST... or https://HOST...";
+            return Err(Error::option("webhook url", expected, redacted(&self.url)));
+        }
+        Ok(())
+    }
+
     /// To this address, unsigned, up to five tries of ten seconds, half a second and more apart.
     pub fn to(url: impl Into<String>) -> Self {
         Self { url: url.into(), secret: None, timeout: Duration::from_secs(10), tries: 5, pause: Duration::from_millis(500) }
@@ -107,12 +121,7 @@ impl Webhook {
     /// # Errors
     /// [`Option`](edge_seg_model::Error::Option) if the address is none, [`Error::Sink`] if no thread can be started.
     pub fn start(options: WebhookOptions, dropped: Arc<AtomicU64>) -> Result<Self> {
-        let host = options.url.strip_prefix("http://").or_else(|| options.url.strip_prefix("https://"));
-        let is_none = |rest: &str| rest.is_empty() || rest.starts_with(['/', '?', '#']);
-        if host.is_none_or(is_none) || options.url.parse::<ureq::http::Uri>().is_err() {
-            let expected = "http://HOST... or https://HOST...";
-            return Err(Error::option("webhook url", expected, redacted(&options.url)));
-        }
+        options.check()?;
         // What follows the host often holds a secret.
         let place: String = redacted(&options.url).split_inclusive('/').take(3).collect::<String>();
         let place = place.split('?').next().unwrap_or_default().to_owned();

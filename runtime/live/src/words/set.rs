@@ -277,13 +277,13 @@ pub fn keep_examples(old: &[LiveClass], mut specs: Vec<WordSpec>) -> Vec<WordSpe
     specs
 }
 
-/// A name that none of the current words has.
+/// A name that none of the current classes has.
 pub(crate) fn unknown(words: &[LiveClass], name: &str) -> Error {
     let names: Vec<_> = words.iter().map(|word| word.name.as_str()).collect();
     let expected = if names.is_empty() {
         "no name, as there are no words".into()
     } else {
-        format!("one of the current words: {}", shown_names(&names))
+        format!("one of the current classes: {}", shown_names(&names))
     };
     Error::words("words", expected, format!("{name:?}"))
 }

@@ -80,6 +80,7 @@ pub fn parse_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)>
 fn split_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)> {
     let (mut classes, mut left_out) = (Vec::new(), Vec::new());
     let entries = split_outside_quotes(list, &[',', '\n']);
+    check_is_line(place, list, &entries)?;
     if let [entry] = entries.as_slice()
         && entry.contains(',')
     {
@@ -109,6 +110,28 @@ fn split_words(place: &str, list: &str) -> Result<(Vec<Class>, Vec<String>)> {
         classes.push(class);
     }
     Ok((classes, left_out))
+}
+
+/// Refuses lists as other programs write them, which would be read as odd words.
+fn check_is_line(place: &str, list: &str, entries: &[&str]) -> Result<()> {
+    let trimmed = list.trim();
+    let outside = |c: char| entries.iter().any(|entry| entry.contains(c) && unquoted_whole(entry.trim()) == entry.trim());
+    let is_json = trimmed.starts_with('[') && trimmed.ends_with(']');
+    let is_open = |entry: &&str| {
+        [('"', '"'), ('“', '”')].iter().any(|(open, close)| entry.strip_prefix(*open).is_some_and(|rest| !rest.contains(*close)))
+    };
+    let has_open = entries.iter().map(|entry| entry.trim()).any(|entry| is_open(&entry));
+    let expected = match () {
+        () if is_json || has_open || outside(';') || trimmed.contains('\t') => "words separated by commas",
+        () if outside('|') => "words alone: what stands behind | is read in a file of words",
+        () => return Ok(()),
+    };
+    let listed = if is_json { &trimmed[1..trimmed.len() - 1] } else { trimmed };
+    let parts = listed.split([',', ';', '\t', '\n']).map(|part| part.split('|').next().unwrap_or_default());
+    let meant: Vec<&str> =
+        parts.map(|part| part.trim_matches(|c: char| c.is_whitespace() || "\"“”".contains(c))).filter(|part| !part.is_empty()).collect();
+    let remedy = if meant.is_empty() { String::new() } else { format!("; try: {:?}", meant.join(", ")) };
+    Err(Error::Words { place: place.into(), expected: expected.into(), found: shown_line(list) + &remedy })
 }
 
 /// The parts of a text between separators, those in quotes left alone: `"cat, domestic", dog` has two. A quote is one where a part, or what
@@ -364,6 +387,25 @@ mod tests {
         let said = parse_words("words", "\"cat, dog\"").unwrap_err().to_string();
         assert!(said.contains("without quotes around them all") && said.ends_with("\"cat, dog\""), "{said}");
         assert_eq!(read("\"cat, dog\",").0, ["cat, dog"]);
+    }
+
+    #[test]
+    fn lists_of_other_programs_are_refused_with_what_was_meant() {
+        for (list, meant) in [
+            ("cup; table", "cup, table"),
+            ("cup;table; red car", "cup, table, red car"),
+            ("cup\ttable", "cup, table"),
+            ("[\"cat\",\"dog\"]", "cat, dog"),
+            ("\"cup, table", "cup, table"),
+            ("“cup, table", "cup, table"),
+            ("cup|threshold 0.4", "cup"),
+        ] {
+            let said = parse_classes("--tags", list).unwrap_err().to_string();
+            assert!(said.contains("--tags: expected words ") && said.ends_with(&format!("; try: {meant:?}")), "{list:?}: {said}");
+        }
+        for word in ["\"cup; table\", dog", "17\" monitor", "'90s car", "rock 'n' roll", "AC/DC", "C#", "cat.", "[cat] in brackets"] {
+            assert!(parse_classes("--tags", word).is_ok(), "{word:?}");
+        }
     }
 
     #[test]

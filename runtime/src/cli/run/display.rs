@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use edge_seg::sink::LiveSink;
 use edge_seg::sink::{Display, open_screen};
+use edge_seg_live::sinks::display::check_screen;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::flags::needs;
@@ -31,6 +32,11 @@ impl DisplayArgs {
         let interval = self.display_interval.unwrap_or(INTERVAL_S);
         ensure!((0.0..=3600.0).contains(&interval), "--display-interval: expected seconds, 0 to 3600, found {interval}");
         Ok(())
+    }
+
+    /// Whether it is named as displays are. It is not looked at: another run may show something there.
+    pub fn check_name(&self) -> Result<()> {
+        Ok(self.display.as_deref().map_or(Ok(()), check_screen)?)
     }
 
     pub fn open(&self) -> Result<Option<Box<dyn LiveSink>>> {

@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow};
 
 use super::describe::options;
 use super::settings::Settings;
-use crate::cli::flags::or_try;
+use crate::cli::flags::{or_try, quoted};
 
 /// Longest file of settings that is read; it may hold words.
 const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -21,7 +21,7 @@ pub fn read_settings(path: &Path) -> Result<Settings> {
 
 /// Why a file of settings cannot be read, with how one is made where there is none.
 pub fn absent(error: impl Into<anyhow::Error>, file: &Path) -> anyhow::Error {
-    or_try(error, file, format_args!("edge-seg config default > {}", file.display()))
+    or_try(error, file, format_args!("edge-seg config default > {}", quoted(file)))
 }
 
 /// What an unknown name was probably meant to be, from serde's message: "unknown field `a`, expected one of `b`, `c`".

@@ -14,7 +14,7 @@ use edge_seg_live::sinks::Recorder;
 use serde::{Deserialize, Serialize};
 
 use super::running::Running;
-use crate::cli::flags::needs;
+use crate::cli::flags::{check_folder, needs};
 
 /// The web page and the interface beneath it.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -96,6 +96,13 @@ impl HttpArgs {
 
     pub fn token(&self) -> Result<Option<Token>> {
         Ok(self.http_token_file.as_deref().map(Token::read).transpose()?)
+    }
+
+    /// Whether the server may be started so, its token's file included.
+    pub fn check_service(&self) -> Result<()> {
+        let Some(address) = self.http else { return Ok(()) };
+        ServeOptions::at(address).with_token(self.token()?).check()?;
+        self.recordings.iter().try_for_each(|folder| check_folder("--recordings", folder))
     }
 
     /// Starts the server; it ends when the one that is returned is dropped.

@@ -10,7 +10,7 @@ use edge_seg_live::metrics::Metrics;
 use serde::{Deserialize, Serialize};
 
 use super::output::OutputArgs;
-use crate::cli::flags::{needs, or_make_folder};
+use crate::cli::flags::{check_folder_of, needs, or_make_folder};
 
 /// What is kept to be searched later.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -56,6 +56,11 @@ impl IndexArgs {
         let shows = !camera.trim().is_empty() && camera.len() <= 200 && edge_seg_bundle::text::hidden(camera).next().is_none();
         ensure!(shows, "--index-camera: expected a name of up to 200 bytes that can be seen, found {camera:?}");
         Ok(())
+    }
+
+    /// Whether there can be a file where it is asked for.
+    pub fn check_folder(&self) -> Result<()> {
+        self.index.iter().try_for_each(|file| check_folder_of("--index", file))
     }
 
     #[cfg(feature = "service")]

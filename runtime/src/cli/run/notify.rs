@@ -70,6 +70,21 @@ impl MqttArgs {
     }
 
     pub fn open(&self, model: &str, control: &Control, metrics: &Metrics) -> Result<Option<Box<dyn LiveSink>>> {
+        let Some(options) = self.options(model)? else { return Ok(None) };
+        let control = control.clone();
+        let obey = move |line: &str| control.execute(line).map(drop).map_err(|e| e.to_string());
+        Ok(Some(Box::new(Mqtt::start(options, metrics.queue("mqtt"), Box::new(obey))?)))
+    }
+
+    /// Whether a connection can be tried, the files of its password and certificates included.
+    pub fn check_service(&self) -> Result<()> {
+        if let Some(options) = self.options("")? {
+            options.check()?;
+        }
+        Ok(())
+    }
+
+    fn options(&self, model: &str) -> Result<Option<MqttOptions>> {
         let Some(url) = &self.mqtt else { return Ok(None) };
         let discovery = self.mqtt_discovery.clone().unwrap_or_else(|| "homeassistant".into());
         let options = MqttOptions::to(url, self.mqtt_name.clone().unwrap_or_else(host_name), model)
@@ -78,9 +93,7 @@ impl MqttArgs {
             .with_discovery((discovery != "none").then_some(discovery))
             .with_interval(Duration::from_secs_f64(self.mqtt_interval.unwrap_or(1.0)))
             .with_stall(super::http::HEALTHY);
-        let control = control.clone();
-        let obey = move |line: &str| control.execute(line).map(drop).map_err(|e| e.to_string());
-        Ok(Some(Box::new(Mqtt::start(options, metrics.queue("mqtt"), Box::new(obey))?)))
+        Ok(Some(options))
     }
 
     fn login(&self) -> Result<Option<(String, String)>> {
@@ -118,17 +131,19 @@ pub struct WebhookArgs {
 }
 
 impl WebhookArgs {
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self, has_rules: bool) -> Result<()> {
+        needs("--webhook", self.webhook.is_some(), "--rules", has_rules)?;
         needs("--webhook-secret-file", self.webhook_secret_file.is_some(), "--webhook", self.webhook.is_some())
     }
 
     pub fn open(&self, metrics: &Metrics) -> Result<Vec<Box<dyn LiveSink>>> {
+        let start = |options| Ok(Box::new(Webhook::start(options, metrics.queue("webhook"))?) as Box<dyn LiveSink>);
+        self.sinks()?.into_iter().map(start).collect()
+    }
+
+    /// Where events are posted, and how.
+    pub fn sinks(&self) -> Result<Vec<WebhookOptions>> {
         let secret = self.webhook_secret_file.as_deref().map(read_secret).transpose().context("--webhook-secret-file")?;
-        let mut sinks: Vec<Box<dyn LiveSink>> = Vec::new();
-        for url in self.webhook.iter().flatten() {
-            let options = WebhookOptions::to(url).with_secret(secret.clone());
-            sinks.push(Box::new(Webhook::start(options, metrics.queue("webhook"))?));
-        }
-        Ok(sinks)
+        Ok(self.webhook.iter().flatten().map(|url| WebhookOptions::to(url).with_secret(secret.clone())).collect())
     }
 }

@@ -8,6 +8,7 @@ use edge_seg_live::sinks::{Tolerant, VideoWriter};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::args::LegendArg;
+use crate::cli::flags::{check_folder, check_folder_of};
 
 /// What is written of each frame.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -21,10 +22,10 @@ pub struct OutputArgs {
     /// Write each frame's labels into this folder, as SEQUENCE.mask.png.
     #[arg(long, value_name = "DIR")]
     masks: Option<PathBuf>,
-    /// Put each word's mask into the JSON lines too: COCO's compressed run lengths, or polygons with holes on seams.
+    /// Put each class's mask into the JSON lines too: COCO's compressed run lengths, or polygons with holes on seams.
     #[arg(long, value_enum, value_name = "FORM")]
     json_masks: Option<JsonMasks>,
-    /// Words that --overlay lists with their scores, below the picture where they would cover much of it [default: found].
+    /// Classes that --overlay lists with their scores, below the picture where they would cover much of it [default: found].
     #[arg(long, value_enum)]
     legend: Option<LegendArg>,
     /// What a full disk or another fault of --overlay, --masks or --events does: it is told and counted, the frame is lost there and the
@@ -67,6 +68,13 @@ impl OutputArgs {
             overlay.display()
         );
         Ok(())
+    }
+
+    /// Whether there can be folders and files where they are asked for.
+    pub fn check_folders(&self) -> Result<()> {
+        self.masks.iter().try_for_each(|folder| check_folder("--masks", folder))?;
+        let file = self.overlay.as_ref().filter(|place| !OverlayStream::takes(place).unwrap_or(true) && *place != Path::new("-"));
+        file.into_iter().try_for_each(|file| check_folder_of("--overlay", file))
     }
 
     pub fn mask_style(&self) -> Option<MaskStyle> {

@@ -124,6 +124,7 @@ const LIVE_SMOOTHING_MS: u64 = 120;
 impl PipelineArgs {
     pub fn check(&self, hides: bool) -> Result<()> {
         needs("--hide-max-age", self.hide_max_age.is_some(), "--hide", hides)?;
+        ensure!(self.frames != Some(0), "--frames: expected 1 or more, found 0");
         let max_age = self.hide_max_age.unwrap_or(1.0);
         ensure!((0.0..=MOST_AGE_S).contains(&max_age), "--hide-max-age: expected seconds, 0 to {MOST_AGE_S}, found {max_age}");
         let smoothing = self.smoothing.unwrap_or(0);

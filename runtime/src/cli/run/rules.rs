@@ -20,7 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
 
 use super::output::OutputArgs;
-use crate::cli::flags::{needs, or_make_folder, or_try};
+use crate::cli::flags::{check_folder, check_folder_of, needs, or_make_folder, or_try, quoted};
 use crate::cli::steer;
 
 /// What becomes of what is seen.
@@ -81,6 +81,12 @@ impl RulesArgs {
         needs("--snapshots-kept", self.snapshots_kept.is_some(), "--snapshots", self.snapshots.is_some())
     }
 
+    /// Whether there can be a folder and a file where they are asked for.
+    pub fn check_folders(&self) -> Result<()> {
+        self.snapshots.iter().try_for_each(|folder| check_folder("--snapshots", folder))?;
+        self.events.iter().try_for_each(|file| check_folder_of("--events", file))
+    }
+
     pub fn file(&self) -> Option<PathBuf> {
         self.rules.clone()
     }
@@ -93,7 +99,7 @@ impl RulesArgs {
     /// The rules of the file, none without one.
     pub fn book(&self) -> Result<RuleBook> {
         let Some(file) = &self.rules else { return Ok(RuleBook::default()) };
-        RuleBook::read(file).map_err(|e| or_try(e, file, format_args!("{RULE} > {}   # docs/events.md has more", file.display())))
+        RuleBook::read(file).map_err(|e| or_try(e, file, format_args!("{RULE} > {}   # docs/events.md has more", quoted(file))))
     }
 
     /// Begins with these rules, and follows their file. What is usual is kept in the folder for what outlasts a run.

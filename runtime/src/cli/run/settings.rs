@@ -1,5 +1,6 @@
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
+use edge_seg::rules::RuleBook;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -87,14 +88,14 @@ impl Settings {
         self.output.check(self.input.source.as_deref())?;
         self.index.check()?;
         // Its embeddings are of whole frames, what is hidden included.
-        anyhow::ensure!(!(self.hide.is_given() && self.index.is_given()), "--index, --hide: expected one of them, found both");
+        ensure!(!(self.hide.is_given() && self.index.is_given()), "--index, --hide: expected one of them, found both");
         self.rules.check(self.index.is_given())?;
         #[cfg(feature = "service")]
         {
             self.http.check()?;
-            anyhow::ensure!(!(self.http.hides() && self.index.is_given()), "--index, --hide-switches: expected one of them, found both");
+            ensure!(!(self.http.hides() && self.index.is_given()), "--index, --hide-switches: expected one of them, found both");
             self.mqtt.check()?;
-            self.webhook.check()?;
+            self.webhook.check(self.rules.file().is_some())?;
         }
         self.display.check()
     }
@@ -112,9 +113,28 @@ impl Settings {
     pub fn check_files(&self) -> Result<()> {
         self.check()?;
         self.words.specs()?;
+        self.model.check_bundle()?;
+        self.book()?;
+        self.output.check_folders()?;
+        self.rules.check_folders()?;
+        self.index.check_folder()?;
         #[cfg(feature = "service")]
-        self.http.token()?;
-        Ok(())
+        {
+            self.http.check_service()?;
+            self.mqtt.check_service()?;
+            self.webhook.sinks()?.iter().try_for_each(|options| options.check())?;
+        }
+        self.display.check_name()
+    }
+
+    /// The rules, with what they need beside them.
+    pub fn book(&self) -> Result<RuleBook> {
+        let book = self.rules.book()?;
+        let counts = self.things.options().is_some() || !book.counts();
+        ensure!(counts, "--rules: expected --things WORDS, whose things the rules count, found none; try --things person");
+        let keeps = self.words.state.is_some() || !book.learns();
+        ensure!(keeps, "--rules: expected --state DIR to keep what is usual in, which rules ask for, found none");
+        Ok(book)
     }
 
     /// Names of the keys whose values are not the same in both, as `section.key`.

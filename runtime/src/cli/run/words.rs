@@ -2,14 +2,14 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Args;
+use edge_seg::Class;
 use edge_seg::live::WordSpec;
-use edge_seg::{Class, parse_classes};
 use edge_seg_live::words::read_words_file;
 use edge_seg_model::same_name;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::examples::ExampleArg;
-use crate::cli::flags::{no_list, words};
+use crate::cli::flags::{no_list, words, words_of};
 
 /// What is looked for.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -51,7 +51,7 @@ impl WordsArgs {
         match (&self.tags_file, &self.tags) {
             (Some(file), _) => read_words_file(file).map_err(|e| no_list(e, file)),
             (None, None) => Ok(Vec::new()),
-            (None, Some(tags)) => Ok(parse_classes("--tags", tags)?.into_iter().map(WordSpec::from).collect()),
+            (None, Some(tags)) => Ok(words_of("--tags", tags)?.into_iter().map(WordSpec::from).collect()),
         }
     }
 

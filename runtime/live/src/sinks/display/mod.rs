@@ -56,16 +56,31 @@ use address::Address;
 /// # Errors
 /// [`Option`](edge_seg_model::Error::Option) if the name is wrong, [`Error::Sink`] if the device does not work, [`Io`](edge_seg_model::Error::Io) if it cannot be opened.
 pub fn open_screen(uri: &str) -> Result<Box<dyn Screen>> {
-    let address = Address::parse(uri)?;
+    let address = named(uri)?;
     match address.kind {
         "fb" => Ok(Box::new(Framebuffer::open(&address)?)),
         #[cfg(feature = "displays")]
         "st7789" | "ili9341" => spi::open(&address),
         #[cfg(feature = "displays")]
-        "ssd1306" => oled::open(&address),
+        _ => oled::open(&address),
         #[cfg(not(feature = "displays"))]
-        "st7789" | "ili9341" | "ssd1306" => Err(address.wrong("a build with the feature displays", "one without")),
-        _ => Err(address.wrong("fb:, st7789:, ili9341: or ssd1306:", address.kind)),
+        _ => Err(address.wrong("a build with the feature displays", "one without")),
+    }
+}
+
+/// Whether a display's name is one, without a look at the display.
+///
+/// # Errors
+/// [`Option`](edge_seg_model::Error::Option) if it is none.
+pub fn check_screen(uri: &str) -> Result<()> {
+    named(uri).map(drop)
+}
+
+fn named(uri: &str) -> Result<Address<'_>> {
+    let address = Address::parse(uri)?;
+    match address.kind {
+        "fb" | "st7789" | "ili9341" | "ssd1306" => Ok(address),
+        kind => Err(address.wrong("fb:, st7789:, ili9341: or ssd1306:", kind)),
     }
 }
 

@@ -81,24 +81,38 @@ const COMMANDS: usize = 8;
 /// How long the end may take.
 const FINISH: Duration = Duration::from_millis(700);
 
+impl MqttOptions {
+    /// Whether a connection can be tried with these.
+    ///
+    /// # Errors
+    /// As [`Mqtt::start`].
+    pub fn check(&self) -> Result<()> {
+        self.broker().map(drop)
+    }
+
+    fn broker(&self) -> Result<Broker> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if self.node.is_empty() || self.node.len() > 64 || !self.node.chars().all(plain) {
+            let expected = "1 to 64 letters, digits, - and _";
+            return Err(Error::option("mqtt node", expected, format!("{:?}", self.node)));
+        }
+        if let Some(prefix) = &self.discovery
+            && (prefix.is_empty() || prefix.len() > 128 || prefix.contains(['+', '#', '\0']))
+        {
+            let expected = "a topic without + and #";
+            return Err(Error::option("mqtt discovery", expected, format!("{prefix:?}")));
+        }
+        Broker::new(self)
+    }
+}
+
 impl Mqtt {
     /// Connects in the background, again and again if need be.
     ///
     /// # Errors
     /// [`Option`](edge_seg_model::Error::Option) if an option is wrong, [`Error::Sink`] if the certificates cannot be read or no thread can be started.
     pub fn start(options: MqttOptions, dropped: Arc<AtomicU64>, obey: Obey) -> Result<Self> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if options.node.is_empty() || options.node.len() > 64 || !options.node.chars().all(plain) {
-            let expected = "1 to 64 letters, digits, - and _";
-            return Err(Error::option("mqtt node", expected, format!("{:?}", options.node)));
-        }
-        if let Some(prefix) = &options.discovery
-            && (prefix.is_empty() || prefix.len() > 128 || prefix.contains(['+', '#', '\0']))
-        {
-            let expected = "a topic without + and #";
-            return Err(Error::option("mqtt discovery", expected, format!("{prefix:?}")));
-        }
-        let broker = Broker::new(&options)?;
+        let broker = options.broker()?;
         let base = format!("edge-seg/{}", options.node);
         let outbox = Arc::new(Outbox::new(dropped));
         outbox.retain(&format!("{base}/availability"), "online");
