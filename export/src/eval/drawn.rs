@@ -219,7 +219,7 @@ const SHARES_BEYOND: f64 = 0.01;
 /// Whether lines of a folder end with a confidence and a track's number, as predictions do that follow things from picture to picture.
 /// Numbers beyond 1 tell. Where there is none, every line tells if it ends with a 1, below no other point that is at the picture's lower edge.
 fn are_tracked<'a>(labels: impl Iterator<Item = &'a PathBuf>) -> bool {
-    let (mut lines, mut alone) = (0, 0);
+    let (mut lines, mut alone, mut scored) = (0, 0, 0);
     for path in labels {
         // What cannot be read is told where its line is.
         let text = edge_seg_model::read_text(path).unwrap_or_default();
@@ -230,11 +230,13 @@ fn are_tracked<'a>(labels: impl Iterator<Item = &'a PathBuf>) -> bool {
             if has_both && *track > 1.0 + SHARES_BEYOND && track.fract() == 0.0 {
                 return true;
             }
-            let is_alone = *track == 1.0 && *score > 0.0 && *score < 1.0 && points.iter().skip(1).step_by(2).all(|y| *y < 1.0);
+            let is_alone = *track == 1.0 && *score > 0.0 && points.iter().skip(1).step_by(2).all(|y| *y < 1.0);
             (lines, alone) = (lines + 1, alone + u32::from(has_both && is_alone));
+            // Two ones may be a corner of the picture.
+            scored += u32::from(*score < 1.0);
         }
     }
-    lines > 1 && alone == lines
+    lines > 1 && alone == lines && scored > 0
 }
 
 /// `CLASS x y x y ...` a line, in shares of width and height, and a confidence behind them where they are predictions; five numbers are a
@@ -533,6 +535,9 @@ mod tests {
         fs::write(&label, format!("0{ring} 0.9 1\n0{ring} 0.8 2\n")).unwrap();
         assert_eq!(rows(folder.path(), "set/labels").0[1], RING[1]);
         fs::write(&label, "0 0 0 1 0 1 0.5 0 0.5 0.9 1\n0 0 0 1 0 1 0.5 0 0.5 0.8 1\n").unwrap();
+        assert_eq!(rows(folder.path(), "set/labels").0, ["111111", "111111", "000000", "000000"]);
+        // Nor does a confidence of 1 make it one beside others.
+        fs::write(&label, "0 0 0 1 0 1 0.5 0 0.5 1 1\n0 0 0 1 0 1 0.5 0 0.5 0.8 1\n").unwrap();
         assert_eq!(rows(folder.path(), "set/labels").0, ["111111", "111111", "000000", "000000"]);
         fs::write(&label, "0 0 0 1 0 1 1 0.5 1\n0 0 0 1 0 1 0.5 0.5 1\n").unwrap();
         assert_eq!(rows(folder.path(), "set/labels").0[3].matches('1').count(), 3);

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use super::raw::time_of;
 use super::{Notice, Rate, Source, SourceOptions};
 use crate::{Error, Result};
-use edge_seg_model::{Frame, expand_inputs, read_picture};
+use edge_seg_model::{Frame, expand_folder, read_picture};
 
 /// Pictures as a film, one a frame. One that cannot be read is told and passed over, if there is one that can.
 pub(super) struct Stills {
@@ -21,7 +21,7 @@ impl Stills {
     /// A picture, or the pictures of a folder in the order of their names; what else lies there and would be missed is told.
     pub fn open(path: &Path, options: &SourceOptions) -> Result<Self> {
         let (mut paths, mut left_out) = (Vec::new(), Vec::new());
-        for found in expand_inputs(&[path.display().to_string()]) {
+        for found in expand_folder(path) {
             match found {
                 Ok(path) => paths.push(path),
                 Err(why) => left_out.push(Error::from(why)),

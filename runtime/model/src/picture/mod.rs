@@ -313,10 +313,15 @@ pub fn is_companion(path: &Path) -> bool {
 /// its subfolders), and what is neither for the files that match it as a glob. Each input gives its own result, so that one
 /// that is missing does not hide the others.
 pub fn expand_inputs(inputs: &[String]) -> Vec<Result<PathBuf>> {
-    inputs.iter().flat_map(|input| expand(input)).collect()
+    inputs.iter().flat_map(|input| expand(input, PicturesBelow::globs)).collect()
 }
 
-fn expand(input: &str) -> Vec<Result<PathBuf>> {
+/// The pictures of a folder, or a picture, as [`expand_inputs`] finds them, for what takes no globs.
+pub fn expand_folder(path: &Path) -> Vec<Result<PathBuf>> {
+    expand(&path.display().to_string(), PicturesBelow::folder)
+}
+
+fn expand(input: &str, to_type: fn(&PicturesBelow, &str) -> String) -> Vec<Result<PathBuf>> {
     let path = Path::new(input);
     let nothing = |found: &str| {
         vec![Err(Error::Option {
@@ -337,12 +342,12 @@ fn expand(input: &str) -> Vec<Result<PathBuf>> {
         let foreign: Vec<_> = others.iter().filter(|p| has_ending(p, &FOREIGN_ENDINGS) || has_ending(p, &RAW_ENDINGS)).collect();
         let below = PicturesBelow::count(path);
         if pictures.is_empty() && foreign.is_empty() {
-            return match below.advice(input) {
+            return match below.advice(input, to_type) {
                 Some(advice) => nothing(&format!("a folder without pictures of its own; {advice}")),
                 None => nothing("a folder without pictures"),
             };
         }
-        if let Some(advice) = below.advice(input) {
+        if let Some(advice) = below.advice(input, to_type) {
             tracing::info!("{}: {advice}", shown(input));
         }
         // They would be missed: told once, whatever their number.
@@ -361,10 +366,12 @@ fn expand(input: &str) -> Vec<Result<PathBuf>> {
     } else if path.exists() {
         vec![Ok(path.into())]
     } else if input.contains(['*', '?', '[']) {
-        match glob::glob(input) {
+        let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
+        match glob::glob_with(input, options) {
             Err(e) => nothing(&format!("a glob that is wrong at {}: {}", e.pos, e.msg)),
             Ok(paths) => {
-                let paths = paths.filter(|p| !p.as_ref().is_ok_and(|p| is_companion(p)));
+                let is_told = |p: &Path| !is_companion(p) && (input.contains(OUT_FOLDER) || !p.iter().any(|part| part == OUT_FOLDER));
+                let paths = paths.filter(|p| !p.as_ref().is_ok_and(|p| !is_told(p)));
                 let found: Vec<_> = paths.map(|p| p.map_err(|e| Error::Io { path: e.path().into(), source: e.into() })).collect();
                 if found.is_empty() { nothing("a glob that matches nothing") } else { found }
             }
@@ -374,11 +381,17 @@ fn expand(input: &str) -> Vec<Result<PathBuf>> {
     }
 }
 
+/// Where the programs write their masks and overlays if they are told no other folder. What lies there is no input unless it is named.
+const OUT_FOLDER: &str = "edge-seg-out";
+
 /// Pictures in the folders below one, which are no input unless they are named.
 #[derive(Default)]
 struct PicturesBelow {
     count: usize,
+    /// Endings of all pictures, also of the folder's own.
     endings: BTreeSet<String>,
+    /// Folders that hold some.
+    folders: BTreeSet<PathBuf>,
 }
 
 impl PicturesBelow {
@@ -395,12 +408,15 @@ impl PicturesBelow {
                     return found;
                 }
                 let (path, kind) = (entry.path(), entry.file_type());
-                let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-                if kind.as_ref().is_ok_and(std::fs::FileType::is_dir) && !is_hidden {
+                if entry.file_name().as_encoded_bytes().starts_with(b".") || entry.file_name() == OUT_FOLDER {
+                    continue;
+                }
+                if kind.as_ref().is_ok_and(std::fs::FileType::is_dir) {
                     open.push((path, true));
-                } else if is_below && is_picture(&path) && kind.is_ok_and(|kind| kind.is_file()) {
-                    found.count += 1;
+                } else if is_picture(&path) && kind.is_ok_and(|kind| kind.is_file()) {
+                    found.count += usize::from(is_below);
                     found.endings.extend(path.extension().map(|ending| ending.to_string_lossy().into_owned()));
+                    found.folders.extend(path.parent().filter(|_| is_below).map(Path::to_path_buf));
                 }
             }
         }
@@ -408,11 +424,20 @@ impl PicturesBelow {
     }
 
     /// How many there are, and what to type for them.
-    fn advice(&self, folder: &str) -> Option<String> {
-        let folder = shown(folder.trim_end_matches('/'));
-        let globs: Vec<String> = self.endings.iter().map(|ending| format!("'{folder}/**/*.{ending}'")).collect();
+    fn advice(&self, folder: &str, to_type: fn(&Self, &str) -> String) -> Option<String> {
         let plural = if self.count == 1 { "picture in its sub-folders is" } else { "pictures in its sub-folders are" };
-        (self.count > 0).then(|| format!("{} {plural} passed over; to take all, give {}", self.count, globs.join(" ")))
+        (self.count > 0).then(|| format!("{} {plural} passed over; {}", self.count, to_type(self, folder)))
+    }
+
+    fn globs(&self, folder: &str) -> String {
+        let folder = glob::Pattern::escape(folder.trim_end_matches('/')).replace('\'', "'\\''");
+        let globs: Vec<String> = self.endings.iter().map(|ending| format!("'{}/**/*.{ending}'", shown(&folder))).collect();
+        format!("to take all, give {}", globs.join(" "))
+    }
+
+    fn folder(&self, _: &str) -> String {
+        let first = self.folders.first().map(|folder| folder.display().to_string()).unwrap_or_default();
+        format!("one folder is taken at a time, such as {}", shown(&first))
     }
 }
 

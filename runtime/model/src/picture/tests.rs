@@ -289,8 +289,36 @@ fn pictures_in_subfolders_are_told_with_what_to_type() {
     // What it says leads to them, and to those of the folder itself.
     std::fs::write(folder.path().join("g.jpg"), small_jpeg()).unwrap();
     let typed: Vec<String> = globs.iter().map(|glob| glob.trim_matches('\'').to_owned()).collect();
-    assert_eq!(expand_inputs(&typed).into_iter().filter(Result::is_ok).count(), 5);
-    assert_eq!(expand_inputs(&[here]).len(), 1);
+    assert_eq!(expand_inputs(&typed).into_iter().filter(Result::is_ok).count(), 4);
+    assert_eq!(expand_inputs(std::slice::from_ref(&here)).len(), 1);
+    // What takes no globs is told a folder.
+    std::fs::remove_file(folder.path().join("g.jpg")).unwrap();
+    let said = expand_folder(folder.path()).remove(0).unwrap_err().to_string();
+    assert!(
+        said.ends_with(&format!("3 pictures in its sub-folders are passed over; one folder is taken at a time, such as {here}/a")),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_to_type_for_subfolders_takes_the_pictures_beside_them_and_no_masks() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("up[1]");
+    for name in ["top.jpg", "a/two.png", "edge-seg-out/two.mask.png", "a/.trash/b.png"] {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, small_jpeg()).unwrap();
+    }
+    let below = PicturesBelow::count(&folder);
+    let told = below.advice(&folder.display().to_string(), PicturesBelow::globs).unwrap();
+    let (said, globs) = told.split_once("; to take all, give ").unwrap();
+    assert_eq!(said, "1 picture in its sub-folders is passed over");
+    let typed: Vec<String> = globs.split(' ').map(|glob| glob.trim_matches('\'').to_owned()).collect();
+    let found = expand_inputs(&typed).into_iter().collect::<Result<Vec<_>>>().unwrap();
+    assert_eq!(found, [folder.join("top.jpg"), folder.join("a/two.png")]);
+    // By its name the folder of masks is read.
+    let masks = format!("{}/edge-seg-out/*.png", glob::Pattern::escape(&folder.display().to_string()));
+    assert_eq!(expand_inputs(&[masks]).into_iter().filter(Result::is_ok).count(), 1);
 }
 
 #[test]

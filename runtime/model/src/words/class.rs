@@ -5,7 +5,9 @@ use std::path::Path;
 use edge_seg_bundle::text::hidden;
 use unicode_normalization_alignments::char::is_combining_mark;
 
-use super::lists::{LANGUAGES, Listed, QUOTES, content, is_labelme_mark, read_listed, read_table, split_row, unquoted, without_bullets};
+use super::lists::{
+    LANGUAGES, Listed, QUOTES, content, is_labelme_mark, is_plain_label_map, read_listed, read_table, split_row, unquoted, without_bullets,
+};
 use crate::text::{read_text_within, shown_line, tidy_word};
 use crate::{Error, Result};
 
@@ -203,8 +205,8 @@ fn parse_class_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Opti
     let text = ended.as_deref().unwrap_or(text);
     if let Some(listed) = read_listed(place, text)? {
         // Label maps number the background too; it is no word to look for.
-        let has_colours = listed.iter().any(|l| l.colour.is_some());
-        let is_word = |l: &Listed| !(has_colours && l.name == "background" || is_labelme_mark(&l.name));
+        let is_map = listed.iter().any(|l| l.colour.is_some()) || is_plain_label_map(text);
+        let is_word = |l: &Listed| !(is_map && l.name == "background" || is_labelme_mark(&l.name));
         let listed = listed.into_iter().filter(is_word);
         return Ok(listed.map(|l| (place.to_string(), class(l), None)).collect());
     }
@@ -285,6 +287,18 @@ fn check_is_list(place: &str, text: &str, lines: &[(usize, &str)]) -> Result<()>
         let number = line.rsplit_once([' ', '\t', ',', ';']).filter(|(_, number)| number.contains('.'));
         number.and_then(|(_, number)| number.trim().parse().ok()).is_some_and(|number: f32| (0.0..=1.0).contains(&number))
     };
+    let is_number = |field: &String| field.parse::<f64>().is_ok();
+    let has_number = |line: &str| {
+        let fields = split_row(line, if line.contains(';') { ';' } else { ',' });
+        fields.len() > 1 && (is_number(&fields[0]) || fields.last().is_some_and(is_number))
+    };
+    if lines.iter().all(|(_, line)| has_number(line)) {
+        return wrong(
+            first,
+            "a word without a number; whole numbers from 0 before the words, or behind them counted from 0 or 1, are ids",
+            header,
+        );
+    }
     // A name or two may end so: `USB 1.0`.
     match lines.len() > 2 && lines.iter().all(|(_, line)| has_score(line)) {
         true => wrong(first, "a word without a number; a threshold is written `cat | threshold 0.5`", header),
@@ -537,6 +551,40 @@ mod tests {
         for text in ["92 banner\n93 blanket\n", "1 banner\n7 blanket\n", "12: banner\n24: blanket\n"] {
             assert_eq!(read(text), Ok(ids.to_vec()), "{text:?}");
         }
+        // Numbers of classes that are called as measures are: all counted, or hardly any before a measure.
+        for (text, names) in [
+            ("0 floor lamp\n1 bed frame\n2 seat belt\n3 key ring\n", &["floor lamp", "bed frame", "seat belt", "key ring"][..]),
+            ("7 door\n12 window\n20 door handle\n", &["door", "window", "door handle"]),
+            ("1 person\n3 car\n112 door-stuff\n118 floor-wood\n", &["person", "car", "door-stuff", "floor-wood"]),
+            ("0 = cat\n1 = dog\n", &["cat", "dog"]),
+            ("1 - cat\n2 - dog\n", &["cat", "dog"]),
+            ("0 -> cat\n1 -> dog\n", &["cat", "dog"]),
+            ("\"0\",\"cat\"\n\"1\",\"dog\"\n", &["cat", "dog"]),
+            ("\"cat\",\"0\"\n\"dog\",\"1\"\n", &["cat", "dog"]),
+            ("0 Class 1\n1 Class 2\n", &["Class 1", "Class 2"]),
+            ("2 door car: 0\n4 door car: 1\n", &["2 door car", "4 door car"]),
+            ("0 screen in 4:3\n1 dog\n", &["screen in 4:3", "dog"]),
+            ("id name\n0 cat\n1 dog\n", &["cat", "dog"]),
+            ("\tname\n0\tcat\n1\tdog\n", &["cat", "dog"]),
+            ("names:\n- \"T\\xFCr\"\n- \"\\u732b\\_\\U0001F415\\ud83d\\udc15\\/\"\n", &["T\u{fc}r", "\u{732b} \u{1f415}\u{1f415}/"]),
+            ("background:::\ncat:::\ndog::head,tail:\n", &["cat", "dog"]),
+            ("item { id: 1 name: 'dog\\'s T\\303\\274r' }\n", &["dog's T\u{fc}r"]),
+            ("3 legged stool\n4 legged table\n", &["3 legged stool", "4 legged table"]),
+            ("2 euro\n5 euro\n10 euro\n", &["2 euro", "5 euro", "10 euro"]),
+        ] {
+            let read = read(text).map(|read| read.into_iter().map(|(name, _)| name).collect::<Vec<_>>());
+            assert_eq!(read, Ok(names.iter().map(|name| (*name).to_string()).collect()), "{text:?}");
+        }
+        // Two words that tables call their columns may be a class and another word for it.
+        for text in
+            ["tag, label\nbox, carton\n", "title, label\nbox, carton\n", "object, thing\nbox, carton\n", "word, term\nbox, carton\n"]
+                .into_iter()
+                .chain(["class, group\nbox, carton\n", "label, color\nbox, carton\n", "label; tag\nbox; carton\n"])
+        {
+            assert_eq!(read(text).map(|read| read.len()), Ok(2), "{text:?}");
+        }
+        let numbered = Ok(vec![("cat".into(), vec!["kitten".into(), "tabby".into()]), ("dog".into(), vec![])]);
+        assert_eq!(read("0 cat: kitten, tabby\n1 dog\n"), numbered);
         let routes = ["route 1", "route 2"].map(|name| (name.to_string(), Vec::new()));
         assert_eq!(read("route 1\nroute 2\n"), Ok(routes.to_vec()), "numbers may belong to names");
     }
@@ -574,6 +622,16 @@ mod tests {
             ("path: x\ntrain: images\nnc: 2\n", "words.txt:3: expected one class a line, or YAML"),
             ("cat 0.5\nwall 0.25\ndog 1.0\n", "words.txt:1: expected a word without a number"),
             ("cat,0.95\nwall,0.25\ndog,0.5\n", "words.txt:1: expected a word without a number"),
+            ("133 bittern\n134 crane\n517 crane\n", "each class once"),
+            ("number, digit\n1, one\n2, two\n", "words.txt:1: expected a header with a column `name`"),
+            ("bus, coach\n7, seven\n8, eight\n", "words.txt:1: expected a header with a column `name`"),
+            ("id_code,diagnosis\n000c14,2\n0016a3,4\n", "words.txt:1: expected a header with a column `name`"),
+            ("filename, cat, dog\na.jpg, 0, 1\n", "words.txt:1: expected a list of classes; this is a table of pictures"),
+            ("0.0,cat\n1.0,dog\n", "words.txt:1: expected a word without a number"),
+            ("-1,void\n0,cat\n", "words.txt:1: expected a word without a number"),
+            ("cat,3\ndog,17\n", "words.txt:1: expected a word without a number"),
+            ("names:\n- \"T\\qr\"\n", "words.txt:2: expected `names:`"),
+            ("0 cat:\n1 dog\n", "words.txt:1: expected a name before the colon"),
             ("[1, 2]", "JSON list of names"),
             ("id,name\n1,a,b\n", "words.txt:2: expected 2 columns"),
         ] {
@@ -587,6 +645,8 @@ mod tests {
         let lines = parse_class_lines("w", "car: auto | threshold 0.4, colour #ff8800, off # seldom\ndog\n").unwrap();
         assert_eq!(lines[0].2.as_deref(), Some("threshold 0.4, colour #ff8800, off"));
         assert_eq!((lines[0].1.words.join(","), lines[1].2.clone()), ("car,auto".into(), None));
+        let lines = parse_class_lines("w", "0 cat | threshold 0.4\n1 dog\n").unwrap();
+        assert_eq!((lines[0].1.name.as_str(), lines[0].2.as_deref()), ("cat", Some("threshold 0.4")));
         let lines = parse_class_lines("w", "name,threshold\ncar,0.4\ndog,\n").unwrap();
         assert_eq!(lines.into_iter().map(|(_, _, settings)| settings).collect::<Vec<_>>(), [Some("threshold 0.4".into()), None]);
     }

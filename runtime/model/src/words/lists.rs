@@ -154,28 +154,64 @@ fn is_of_numbers(rows: &[Vec<String>], at: usize) -> bool {
     rows.iter().all(|row| row.get(at).is_some_and(|cell| cell.parse::<f64>().is_ok()))
 }
 
-/// Which column of a table has its names, if its first line is a header: all its cells name columns, or one of them is a word above numbers
-/// alone. A tab in a line is no part of a word, and so there one cell suffices.
-fn header_names(separator: char, header: &[String], rows: &[Vec<String>]) -> Option<usize> {
+/// Columns that seldom are words to look for.
+const SURE_COLUMNS: &str = "id idx index ids threshold synonym synonyms r g b red green blue name names classname labelname displayname mid \
+    supercategory pixelvalue description descriptions desc definition comment comments note notes remark remarks isthing bezeichnung nom";
+/// Columns of numbers that say so: beside them, one of any name has the names.
+const ID_COLUMNS: &str = "id ids idx index no nr num nummer";
+
+/// Which column of a table has its names, if its first line is a header. One of its cells must be a name of columns that seldom is a word, or
+/// stand above numbers: `tag, label` above `box, carton` are words. A tab in a line is no part of a word, and so there one cell that names a
+/// column suffices.
+///
+/// # Errors
+/// [`Error::Words`] if a word stands above numbers that is as good a class as a header.
+fn header_names(place: &str, first: (usize, &str), separator: char, header: &[String], rows: &[Vec<String>]) -> Result<Option<usize>> {
     let plain: Vec<String> = header.iter().map(|cell| plain_column(cell)).collect();
     let is_even = rows.iter().all(|row| row.len() == header.len());
     // Before a table stands the index of pandas, without a name.
     let is_index = |at: usize| at == 0 && plain[0].is_empty();
     let is_word = |at: usize| is_index(at) || header[at].contains(char::is_alphabetic) && header[at].parse::<f64>().is_err();
-    let above_numbers = |at: usize| is_word(at) && is_of_numbers(rows, at);
-    let is_numbered = is_even && (rows.len() > 1 || rows.len() == 1 && is_index(0)) && (0..header.len()).any(above_numbers);
-    // What seldom is a word to look for, and beside a column of names never.
+    let above_numbers = |at: &usize| is_word(*at) && is_of_numbers(rows, *at);
+    let numbered: Vec<usize> = match is_even && (rows.len() > 1 || rows.len() == 1 && is_index(0)) {
+        true => (0..header.len()).filter(above_numbers).collect(),
+        false => Vec::new(),
+    };
+    let is_colour = |cell: &str| cell.starts_with(['#', '(', '[']) || cell.starts_with(|c: char| c.is_ascii_digit());
+    let has_colours = |at: usize| {
+        is_among("color colour colors colours rgb hex farbe couleur", &plain[at])
+            && is_even
+            && !rows.is_empty()
+            && rows.iter().all(|row| is_colour(&row[at]))
+    };
+    let in_parts = |cell: &str| cell.contains('_');
+    let is_sure =
+        (0..header.len()).any(|at| is_index(at) || is_among(SURE_COLUMNS, &plain[at]) || in_parts(&header[at]) || has_colours(at));
+    let is_clear = is_sure || !numbered.is_empty() || separator == '\t' || first.1.contains('"');
+    // Beside a column that is surely one of names, colours are no words either.
     let sure = "id idx index ids threshold synonyms color colour r g b red green blue labelname mid supercategory pixelvalue";
-    let is_sure = plain.iter().enumerate().any(|(at, cell)| is_index(at) || is_among(sure, cell))
+    let beside_sure = plain.iter().enumerate().any(|(at, cell)| is_index(at) || is_among(sure, cell))
         || header.iter().any(|cell| cell.to_lowercase().ends_with("_id"));
     let surest = plain.iter().any(|cell| matches!(cell.as_str(), "name" | "class" | "displayname" | "classname"));
     let all = plain.iter().enumerate().all(|(at, cell)| is_index(at) || is_column(cell));
     let names = name_column(header, if is_even { rows } else { &[] });
-    if names.is_some() && (all || is_numbered || is_sure && surest || separator == '\t') {
-        return names;
+    if names.is_some() && (all && is_clear || !numbered.is_empty() || beside_sure && surest || separator == '\t') {
+        return Ok(names);
     }
-    let is_other = |at: &usize| !is_index(*at) && !is_of_numbers(rows, *at) && !is_column(&plain[*at]);
-    is_numbered.then(|| (0..header.len()).find(is_other)).flatten()
+    let is_code = |at: usize| header[at].to_lowercase().starts_with("id_");
+    let is_other = |at: &usize| !is_index(*at) && !is_of_numbers(rows, *at) && !is_column(&plain[*at]) && !is_code(*at);
+    if numbered.is_empty() {
+        return Ok(None);
+    }
+    let other = (0..header.len()).find(is_other);
+    let is_told = |other: usize, at: usize| is_index(at) || is_among(ID_COLUMNS, &plain[at]) || in_parts(&header[at]) || at > other;
+    match other {
+        Some(other) if separator == '\t' || numbered.iter().any(|at| is_told(other, *at)) => return Ok(Some(other)),
+        None if !(0..header.len()).any(is_code) => return Ok(None),
+        _ => {}
+    }
+    let expected = "a header with a column `name`, or without it one class a line: above numbers this could be either";
+    Err(wrong(place, first.0, expected, first.1))
 }
 
 /// What opens and closes a quotation.
@@ -218,6 +254,10 @@ pub fn read_listed(place: &str, text: &str) -> Result<Option<Vec<Listed>>> {
         let rows: Option<Vec<_>> = content(text).map(|(_, line)| parse(line)).collect();
         rows.filter(|rows| !rows.is_empty())
     };
+    if is_plain_label_map(text) {
+        let names = content(text).filter_map(|(_, line)| line.split_once("::"));
+        return Ok(Some((0..).zip(names).map(|(id, (name, _))| Listed { id: Some(id), ..bare(name) }).collect()));
+    }
     if let Some(rows) = all(label_map_row).or_else(|| all(colour_row)) {
         let with_colour =
             |(i, (name, colour)): (usize, (String, [u8; 3]))| Listed { id: Some(i as u32), colour: Some(colour), ..bare(&name) };
@@ -233,10 +273,14 @@ pub fn read_listed(place: &str, text: &str) -> Result<Option<Vec<Listed>>> {
 }
 
 /// Names with their numbers behind them: `cat 0`, `cat,0`, `cat: 0`, `cat = 0`. `None` unless the numbers of all lines, of two at least,
-/// are counted from 0 or 1 and their names differ, as those of the words `route 1` and `route 2` do not.
+/// are counted from 0 or 1 and their names differ, as those of the words `route 1` and `route 2` do not, or if numbers that rise begin the
+/// lines: `0 Class 1`.
 fn numbered_behind(text: &str) -> Option<Vec<Listed>> {
     const BETWEEN: [char; 5] = ['=', ':', ',', ';', '\t'];
     let row = |line: &str| {
+        let fields = split_row(line, ',');
+        let bare = if line.contains('"') && fields.len() == 2 { fields.join(",") } else { line.to_owned() };
+        let line = bare.as_str();
         let name = line.trim_end_matches(|c: char| c.is_ascii_digit());
         let id: u32 = line[name.len()..].parse().ok()?;
         let inner = name.trim_end().trim_end_matches(BETWEEN).trim_end();
@@ -244,6 +288,11 @@ fn numbered_behind(text: &str) -> Option<Vec<Listed>> {
         parted.then(|| Listed { id: Some(id), name: tidy_word(unquoted(inner)), colour: None, synonyms: Vec::new() })
     };
     let mut found: Vec<Listed> = content(text).map(|(_, line)| row(line)).collect::<Option<_>>()?;
+    let is_bare = |line: &str| !line.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end().ends_with(BETWEEN);
+    let before: Option<Vec<u32>> = content(text).map(|(_, line)| Some(numbered(line).filter(|_| is_bare(line))?.0)).collect();
+    if before.is_some_and(|ids| ids.windows(2).all(|pair| pair[0] < pair[1])) {
+        return None;
+    }
     found.sort_by_key(|listed| listed.id);
     let first = found.first()?.id.filter(|first| *first < 2)?;
     let counted = (first..).zip(&found).all(|(id, listed)| listed.id == Some(id));
@@ -260,6 +309,15 @@ pub(super) fn without_bullets(lines: &mut [(usize, &str)]) {
             lines.iter_mut().for_each(|(_, line)| *line = line[mark.len()..].trim_start());
         }
     }
+}
+
+/// Whether a text is VOC's `labelmap.txt` without colours, as Datumaro writes it: `name::parts:actions`.
+pub(super) fn is_plain_label_map(text: &str) -> bool {
+    let is_row = |line: &str| {
+        let fields: Vec<&str> = line.split(':').collect();
+        matches!(fields.as_slice(), [name, "", _, _] if !name.trim().is_empty())
+    };
+    content(text).next().is_some() && content(text).all(|(_, line)| is_row(line))
 }
 
 /// `name:r,g,b:parts:actions`.
@@ -364,10 +422,10 @@ fn label_map_items(place: &str, text: &str) -> Result<Option<Vec<Listed>>> {
             let rest = rest.trim_start()[1..].trim_start();
             let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''));
             let text = match quote {
-                Some(quote) => rest[1..].split(quote).next(),
-                None => rest.split(|c: char| c.is_whitespace() || matches!(c, ',' | '}')).next(),
+                Some(quote) => protobuf_text(&rest[1..], quote),
+                None => rest.split(|c: char| c.is_whitespace() || matches!(c, ',' | '}')).next().map(Into::into),
             };
-            text.map(tidy_word).filter(|text| !text.is_empty())
+            text.map(|text| tidy_word(&text)).filter(|text| !text.is_empty())
         };
         let wrong = || Error::Words {
             place: place.into(),
@@ -380,6 +438,37 @@ fn label_map_items(place: &str, text: &str) -> Result<Option<Vec<Listed>>> {
         found.push(Listed { id: Some(id), name, colour: None, synonyms: Vec::new() });
     }
     Ok(Some(found))
+}
+
+/// A string of protobuf's text format up to its quote, without its escapes, of which those in numbers are bytes.
+fn protobuf_text(text: &str, quote: char) -> Option<String> {
+    let (mut out, mut bytes) = (Vec::new(), text.bytes().peekable());
+    while let Some(byte) = bytes.next().filter(|byte| *byte != quote as u8) {
+        if byte != b'\\' {
+            out.push(byte);
+            continue;
+        }
+        let escape = bytes.next()?;
+        let mut number = |first: u32, radix: u32, most: usize| {
+            let digit = |byte: u8| char::from(byte).to_digit(radix);
+            (0..most).fold(first, |number, _| match bytes.next_if(|byte| digit(*byte).is_some()).and_then(digit) {
+                Some(digit) => number * radix + digit,
+                None => number,
+            })
+        };
+        match escape {
+            b'n' => out.push(b'\n'),
+            b't' => out.push(b'\t'),
+            b'r' => out.push(b'\r'),
+            byte @ (b'"' | b'\'' | b'\\' | b'?') => out.push(byte),
+            byte @ b'0'..=b'7' => out.push(u8::try_from(number(u32::from(byte - b'0'), 8, 2)).ok()?),
+            b'x' | b'X' => out.push(u8::try_from(number(0, 16, 2)).ok()?),
+            b'u' => out.extend(char::from_u32(number(0, 16, 4))?.to_string().bytes()),
+            b'U' => out.extend(char::from_u32(number(0, 16, 8))?.to_string().bytes()),
+            _ => return None,
+        }
+    }
+    String::from_utf8(out).ok()
 }
 
 /// LabelMe's lists, whose first names say from where they are counted: `__ignore__` for what is not known, `_background_` for 0.
@@ -506,7 +595,7 @@ fn named_mapping(entry: &str) -> Option<(Option<u32>, String)> {
     let value = |keys: &[&str]| keys.iter().find_map(|wanted| pairs.iter().find(|(key, _)| key.eq_ignore_ascii_case(wanted)));
     let (_, name) = value(&["name", "class_name", "label", "title", "class"])?;
     let id = value(&["id", "index", "class_id", "category_id"]).and_then(|(_, id)| unquoted(id).parse().ok());
-    Some((id, yaml_scalar(name))).filter(|(_, name)| !name.is_empty())
+    Some((id, yaml_scalar(name)?)).filter(|(_, name)| !name.is_empty())
 }
 
 /// Names with their numbers: those that they have, or else those of their places.
@@ -518,8 +607,8 @@ fn numbered_names(place: &str, entries: &[(usize, String)], expected: &str) -> R
                 Some((id, name)) => Some((id.unwrap_or(at as u32), name)),
                 None => return Err(wrong(place, *line, "`name:` in each mapping of the list", entry)),
             },
-            Some(name) => Some((at as u32, yaml_scalar(name))),
-            None => entry.split_once(':').and_then(|(id, name)| Some((unquoted(id.trim()).parse().ok()?, yaml_scalar(name.trim())))),
+            Some(name) => yaml_scalar(name).map(|name| (at as u32, name)),
+            None => entry.split_once(':').and_then(|(id, name)| Some((unquoted(id.trim()).parse().ok()?, yaml_scalar(name.trim())?))),
         };
         let (id, name) = found.ok_or_else(|| wrong(place, *line, expected, entry))?;
         if name.is_empty() || names.iter().any(|(known, _)| *known == id) {
@@ -531,15 +620,61 @@ fn numbered_names(place: &str, entries: &[(usize, String)], expected: &str) -> R
     Ok(names)
 }
 
-fn yaml_scalar(text: &str) -> String {
+/// What a scalar of YAML says; `None` of escapes that it has not.
+fn yaml_scalar(text: &str) -> Option<String> {
     let inner = |quote: char| text.strip_prefix(quote).and_then(|t| t.strip_suffix(quote));
     if let Some(inner) = inner('\'') {
-        return inner.replace("''", "'");
+        return Some(inner.replace("''", "'"));
     }
-    if inner('"').is_some() {
-        return serde_json::from_str(text).unwrap_or_else(|_| unquoted(text).into());
+    inner('"').map_or_else(|| Some(text.into()), yaml_unescaped)
+}
+
+/// A text in double quotes without its escapes, those of YAML 1.2, chapter 5.7.
+fn yaml_unescaped(text: &str) -> Option<String> {
+    let (mut out, mut chars) = (String::new(), text.chars());
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        let escape = chars.next()?;
+        let mut hex = |digits: usize| {
+            let digits: String = chars.by_ref().take(digits).collect::<String>();
+            u32::from_str_radix(&digits, 16).ok().filter(|_| digits.bytes().all(|b| b.is_ascii_hexdigit()))
+        };
+        let code = match escape {
+            '0' => 0,
+            'a' => 7,
+            'b' => 8,
+            't' | '\t' => 9,
+            'n' => 10,
+            'v' => 11,
+            'f' => 12,
+            'r' => 13,
+            'e' => 27,
+            'N' => 0x85,
+            '_' => 0xa0,
+            'L' => 0x2028,
+            'P' => 0x2029,
+            c @ (' ' | '"' | '/' | '\\') => c.into(),
+            'x' => hex(2)?,
+            'u' => hex(4)?,
+            'U' => hex(8)?,
+            _ => return None,
+        };
+        out.push(match (char::from_u32(code), code) {
+            (Some(c), _) => c,
+            // JSON writes characters beyond 16 bits as a pair of surrogates.
+            (None, 0xd800..0xdc00) => {
+                let mark: String = chars.by_ref().take(2).collect();
+                let digits: String = chars.by_ref().take(4).collect();
+                let low = u32::from_str_radix(&digits, 16).ok().filter(|low| mark == "\\u" && (0xdc00..0xe000).contains(low))?;
+                char::from_u32(0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00))?
+            }
+            (None, _) => return None,
+        });
     }
-    text.into()
+    Some(out)
 }
 
 /// The entries of a YAML list in brackets: at its commas, those in quotes left alone.
@@ -571,16 +706,28 @@ fn split_flow(text: &str) -> Vec<String> {
     entries.into_iter().map(|e| e.trim().to_string()).collect()
 }
 
-/// `1 cat`, `1: cat`, `1. cat`, `1) cat`, or the same with a tab, a comma or a semicolon.
+/// What stands between numbers and names.
+fn is_between(c: char) -> bool {
+    matches!(c, '\t' | ',' | ';' | ':' | '.' | ')' | '=' | '-' | '–' | '—' | '→')
+}
+
+/// `1 cat`, `1: cat`, `1. cat`, `1) cat`, `1 = cat`, `1 - cat`, `1 -> cat`, or the same with a tab, a comma or a semicolon; `"1","cat"`.
 pub fn numbered(line: &str) -> Option<(u32, String)> {
-    let digits = line.bytes().take_while(u8::is_ascii_digit).count();
-    let (id, rest) = (line[..digits].parse().ok()?, line[digits..].trim_start_matches(' '));
-    let behind = rest.strip_prefix(['\t', ',', ';', ':', '.', ')']);
+    let in_quotes = line.strip_prefix('"').and_then(|rest| rest.split_once('"')).filter(|(_, rest)| rest.starts_with(is_between));
+    let parted = || line.split_at(line.bytes().take_while(u8::is_ascii_digit).count());
+    let (digits, behind_digits) = in_quotes.unwrap_or_else(parted);
+    let (id, rest) = (digits.parse().ok()?, behind_digits.trim_start_matches(' '));
+    // Before a name that follows at once, a sign is part of it: `7-segment display`.
+    let behind_sign = || {
+        let sign = ["->", "=>", "→", "=", "-", "–", "—"].into_iter().find_map(|sign| rest.strip_prefix(sign));
+        sign.filter(|name| name.starts_with(' '))
+    };
+    let behind = rest.strip_prefix(['\t', ',', ';', ':', '.', ')']).or_else(behind_sign);
     // A number with a fraction is part of a name: `0.5 l bottle`.
     if rest.starts_with('.') && behind.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_digit())) {
         return None;
     }
-    let name = behind.or_else(|| line[digits..].strip_prefix(' '))?;
+    let name = behind.or_else(|| behind_digits.strip_prefix(' '))?;
     let name = unquoted(name.trim());
     (!name.is_empty() && name.contains(char::is_alphabetic)).then(|| (id, name.to_string()))
 }
@@ -597,8 +744,11 @@ pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<Row>>> {
     let lines: Vec<(usize, &str)> = content(text).collect();
     let Some(&(first_number, first)) = lines.first() else { return Ok(None) };
     let listed = |id: Option<u32>, name: &str| Listed { id, name: tidy_word(name), colour: None, synonyms: Vec::new() };
-    if let Some(sep) = separator(first) {
-        let header = split_row(first, sep);
+    // The index of pandas has no name: a tab begins its header.
+    let before_index = text.lines().nth(first_number - 1).filter(|line| line.starts_with('\t')).map(str::trim_end);
+    let first_row = before_index.unwrap_or(first);
+    if let Some(sep) = separator(first_row) {
+        let header = split_row(first_row, sep);
         // Trimming takes the tabs before empty columns along.
         let filled = |(number, mut fields): (usize, Vec<String>)| {
             if sep == '\t' {
@@ -607,8 +757,12 @@ pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<Row>>> {
             (number, fields)
         };
         let (numbers, rows): (Vec<usize>, Vec<Vec<String>>) = split_rows(lines[1..].iter().copied(), sep).into_iter().map(filled).unzip();
-        if let Some(at) = header_names(sep, &header, &rows) {
-            let plain: Vec<String> = header.iter().map(|cell| plain_column(cell)).collect();
+        let plain: Vec<String> = header.iter().map(|cell| plain_column(cell)).collect();
+        let is_of_pictures = is_among("filename file image imagename path", &plain[0]) && !rows.is_empty() && header.len() > 1;
+        if is_of_pictures && (1..header.len()).all(|at| is_of_numbers(&rows, at)) {
+            return Err(wrong(place, first_number, "a list of classes; this is a table of pictures with a class in each column", first));
+        }
+        if let Some(at) = header_names(place, (first_number, first), sep, &header, &rows)? {
             let column = |wanted: &[&str]| plain.iter().position(|cell| wanted.contains(&cell.as_str()));
             let synonyms = plain.iter().position(|cell| ["synonym", "alias"].iter().any(|start| cell.starts_with(start)));
             let threshold = column(&["threshold"]);
@@ -649,12 +803,26 @@ pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<Row>>> {
         };
         return Ok(Some(rows.into_iter().map(row).collect()));
     }
-    let rows: Option<Vec<_>> = lines.iter().map(|(number, line)| Some((*number, *line, numbered(line)?))).collect();
-    let Some(rows) = rows.filter(|rows| !are_amounts(rows)) else { return Ok(None) };
+    let is_header = |line: &str| {
+        let cells: Vec<String> = line.split(' ').filter(|cell| !cell.is_empty()).map(plain_column).collect();
+        matches!(cells.as_slice(), [id, name] if is_among("id idx index classid labelid categoryid", id) && is_among(NAME_COLUMNS, name))
+    };
+    let numbered_lines = if is_header(first) && lines.len() > 1 { &lines[1..] } else { &lines[..] };
+    let row = |(number, line)| {
+        let (written, settings) =
+            str::split_once(line, '|').map_or((line, None), |(line, settings)| (line.trim(), Some(settings.trim().into())));
+        let (id, name) = numbered(written)?;
+        Some(Numbered { number, line, id, name, settings })
+    };
+    let Some(rows) = numbered_lines.iter().copied().map(row).collect::<Option<Vec<Numbered>>>() else { return Ok(None) };
+    if are_amounts(&rows) {
+        tracing::info!("{place}: the numbers before the words are taken for parts of them; ids are written `1: cat`");
+        return Ok(None);
+    }
     tracing::info!("{place}: the numbers before the words are taken for their ids, and left away");
     let mut last = None;
     let mut found = Vec::new();
-    for (number, line, (id, name)) in rows {
+    for Numbered { number, line, id, name, settings } in rows {
         if last.is_some_and(|last| id <= last) {
             return Err(wrong(place, number, "numbers that rise from line to line, for labels follow the lines", line));
         }
@@ -662,38 +830,67 @@ pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<Row>>> {
             return Err(wrong(place, number, "a number and a name", line));
         }
         last = Some(id);
-        let mut words = name.split(',').map(tidy_word).filter(|w| !w.is_empty());
+        let (name, others) = split_synonyms(&name);
+        if name.trim().is_empty() || others.is_some_and(|others| others.trim().is_empty()) {
+            return Err(wrong(place, number, "a name before the colon, and other words for it behind", line));
+        }
+        let mut words = name.split(',').chain(others.into_iter().flat_map(|o| o.split(','))).map(|w| tidy_word(unquoted(w.trim())));
         let mut row = listed(Some(id), &words.next().unwrap_or_default());
-        row.synonyms = words.collect();
-        found.push((number, row, None));
+        row.synonyms = words.filter(|word| !word.is_empty()).collect();
+        found.push((number, row, settings));
     }
     Ok(Some(found))
+}
+
+/// A line that begins with a number.
+struct Numbered<'a> {
+    number: usize,
+    line: &'a str,
+    id: u32,
+    name: String,
+    settings: Option<String>,
+}
+
+/// A name, and other words for it behind a colon, which between two digits is part of the name: `4:3 screen`.
+fn split_synonyms(name: &str) -> (&str, Option<&str>) {
+    let is_digit = |c: char| c.is_ascii_digit();
+    let is_mark = |at: &usize| !(name[..*at].ends_with(is_digit) && name[at + 1..].starts_with(is_digit));
+    match name.match_indices(':').map(|(at, _)| at).find(is_mark) {
+        Some(at) => (&name[..at], Some(&name[at + 1..])),
+        None => (name, None),
+    }
 }
 
 /// What numbers count or measure, in the singular.
 const UNITS: &str = "volt v kv watt w kw kwh amp amps ampere a ah mah ohm inch in foot feet ft yard mile mm cm m metre meter km g gram kg kilo \
     kilogram ton tonne lb lbs pound oz ounce ml cl l litre liter gallon pint bar psi hp cc k mp megapixel gb tb mb hz khz mhz ghz degree percent \
     euro dollar cent pence bit byte pin port core cylinder stroke speed axle wheel wheeled door seat seater person man woman way lane storey \
-    story floor room bed burner piece pack pair part ply fold sided string key drawer shelf year month week day hour minute second";
+    story floor room bed burner legged leaf pointed poster piece pack pair part ply fold sided string key drawer shelf year month week day hour minute second";
 
 /// Whether the numbers before words, blanks alone between, belong to them: `12 volt battery`, `2 door car`. The numbers of classes are all
 /// counted, those of amounts stand before units or come again before one name.
-fn are_amounts(rows: &[(usize, &str, (u32, String))]) -> bool {
-    let is_bare = |line: &str| line.trim_start_matches(|c: char| c.is_ascii_digit()).starts_with(' ');
-    if !rows.iter().all(|(_, line, _)| is_bare(line)) {
+fn are_amounts(rows: &[Numbered]) -> bool {
+    let is_bare = |line: &str| {
+        let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
+        rest.strip_prefix(' ').is_some_and(|name| !name.trim_start().starts_with(is_between))
+    };
+    if !rows.iter().all(|row| is_bare(row.line)) {
         return false;
     }
     let has_unit = |name: &str| {
-        let first = name.split([' ', '-']).next().unwrap_or_default().to_lowercase();
         // A unit alone is a class: `3 person`.
-        name.len() > first.len() && (is_among(UNITS, &first) || first.strip_suffix('s').is_some_and(|one| is_among(UNITS, one)))
+        let Some((first, _)) = name.split_once(' ') else { return false };
+        let first = first.to_lowercase();
+        is_among(UNITS, &first) || first.strip_suffix('s').is_some_and(|one| is_among(UNITS, one))
     };
-    let ids: Vec<u32> = rows.iter().map(|(_, _, (id, _))| *id).collect();
-    let is_counted = ids[0] < 2 && ids.windows(2).all(|pair| pair[1] == pair[0] + 1);
-    let measured = rows.iter().filter(|(_, _, (_, name))| has_unit(name)).count();
-    let mut names: Vec<String> = rows.iter().map(|(_, _, (_, name))| name.to_lowercase()).collect();
+    let mut names: Vec<String> = rows.iter().map(|row| split_synonyms(&row.name).0.to_lowercase()).collect();
     names.sort();
-    let is_same = names.windows(2).any(|pair| pair[0] == pair[1]) && ids.windows(2).all(|pair| pair[0] < pair[1]);
-    let is_alone = rows.len() == 1 && ids[0] > 1;
-    measured > 0 && (!is_counted || measured == rows.len()) || is_same || is_alone
+    names.dedup();
+    let is_counted = rows[0].id < 2 && rows.windows(2).all(|pair| pair[1].id == pair[0].id + 1);
+    if is_counted && names.len() == rows.len() && rows.len() > 1 {
+        return false;
+    }
+    let measured = rows.iter().filter(|row| has_unit(&row.name)).count();
+    let are_same = names.len() * 2 <= rows.len() && rows.windows(2).all(|pair| pair[0].id < pair[1].id);
+    measured * 2 > rows.len() || are_same || rows.len() == 1 && !is_counted
 }
