@@ -480,6 +480,31 @@ fn what_runs_takes_another_configuration_or_the_packages_program() {
 }
 
 #[test]
+fn a_configuration_that_was_edited_in_the_slot_that_runs_is_taken_as_it_is_now() {
+    let root = Root::new();
+    for serial in [1, 2] {
+        root.ok(&install(&root.release(serial, &frames(serial, 5)), &[]));
+        assert_eq!(root.guard().0, serial);
+    }
+    let edited = "var/lib/edge-seg/slots/b/config.toml";
+    fs::write(root.at(edited), format!("{CONFIG}loop = true\n")).unwrap();
+    // Anything else would be written over the only slot that is whole; it is told how to go on.
+    fs::write(root.at("new.toml"), CONFIG).unwrap();
+    let brought = root.release(3, &frames(3, 5));
+    for refused in [install(&brought, &[]), vec!["reconfigure", "new.toml"]] {
+        let (code, stderr) = root.refused(&refused);
+        let cure = format!("edge-seg-fw reconfigure {} --restart", root.at(edited).display());
+        assert!(code == 1 && stderr.contains("slot a alone is whole") && stderr.contains(&cure), "{stderr}");
+    }
+    root.ok(&["reconfigure", edited, "--trial-frames", "3"]);
+    assert_eq!(root.guard().0, 2);
+    assert_eq!(root.status()["a"]["status"], "good");
+    assert_eq!(fs::read(root.at("var/lib/edge-seg/slots/a/config.toml")).unwrap(), fs::read(root.at(edited)).unwrap());
+    root.ok(&install(&brought, &[]));
+    assert_eq!(root.guard().0, 3);
+}
+
+#[test]
 fn keys_that_cannot_be_read_accept_nothing() {
     let root = Root::new();
     let release = root.release(1, &frames(1, 5));

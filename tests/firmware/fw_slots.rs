@@ -362,11 +362,11 @@ fn a_release_is_not_written_over_the_last_one_that_is_whole() {
     let (disk, _) = install(board(), 2);
     let mut disk = good(boot(disk).0);
     // What runs has rotted, and only the next start would find it.
-    disk.rot(&PathBuf::from(ROOT).join("slots/b/config.toml"));
+    disk.rot(&PathBuf::from(ROOT).join("slots/b/edge-seg"));
     let before = disk.changes;
     let (disk, outcome) = install(disk, 3);
     let why = outcome.unwrap().refused.unwrap();
-    assert!(why.starts_with("slot a alone is whole (") && why.contains("slots/b/config.toml") && why.contains("restart"), "{why}");
+    assert!(why.starts_with("slot a alone is whole (") && why.contains("slots/b/edge-seg") && why.contains("systemctl restart"), "{why}");
     let (disk, outcome) = drive(disk, Event::Prune, None);
     assert!(outcome.unwrap().refused.is_some());
     assert_eq!(disk.changes, before);

@@ -437,14 +437,28 @@ impl<D: Disk> Slots<D> {
         let (target, kept) = (state.target(), state.target().other());
         let releases = [target, kept].map(|slot| state.slot(slot).release.clone().filter(|_| state.may_run(slot)));
         let [Some(old), Some(stays)] = releases else { return Ok(()) };
-        match self.read_back(kept, &stays) {
-            Err(why) if self.read_back(target, &old).is_ok() => Err(format!(
-                "slot {} alone is whole ({why}): first let it run, then bring the release once more: \
-                 sudo systemctl restart edge-seg.service",
-                target.name()
-            )),
-            _ => Ok(()),
+        let Err(why) = self.read_back(kept, &stays) else { return Ok(()) };
+        if self.read_back(target, &old).is_err() {
+            return Ok(());
         }
+        // A configuration that was edited where it lies may be taken as it is now.
+        let folder = self.folder(kept);
+        let is_config = |file: &FileMark| file.name == machine::CONFIG;
+        let only_config = stays.files.iter().all(|file| is_config(file) || self.is_whole(&folder.join(&file.name), file));
+        let incoming = state.incoming.as_ref().map_or(&[][..], |release| &release.files);
+        let is_there = |file: &FileMark| match is_config(file) {
+            true => self.is_whole(&folder.join(&file.name), file),
+            false => stays.files.contains(file),
+        };
+        if only_config && incoming.iter().all(is_there) {
+            return Ok(());
+        }
+        let config = folder.join(machine::CONFIG);
+        let cure = match only_config && self.disk.digest(&config).is_ok() {
+            true => format!("first take its configuration as it is now: sudo edge-seg-fw reconfigure {} --restart", config.display()),
+            false => "first let it run, then bring the release once more: sudo systemctl restart edge-seg.service".into(),
+        };
+        Err(format!("slot {} alone is whole ({why}): {cure}", target.name()))
     }
 
     /// Whether there is room for what is brought, and for so many bytes `beside` it, but for what is `there` already and needs a second name
