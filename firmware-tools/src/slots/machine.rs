@@ -903,8 +903,12 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
             current => {
                 // With the pointer lost, the next start goes back to a good slot: it is needed.
                 let wanted = state.wanted();
-                let needed =
-                    |slot: Slot| [current, wanted].contains(&Some(slot)) || state.pending(slot) || (current.is_none() && state.good(slot));
+                // What has not shown since its start that it works may yet need the other one.
+                let unshown = current.filter(|slot| state.packaged.stands_in || state.slot(*slot).failed_starts > 0);
+                let relied_on = unshown.map(Slot::other).filter(|slot| state.may_run(*slot));
+                let needed = |slot: Slot| {
+                    [current, wanted, relied_on].contains(&Some(slot)) || state.pending(slot) || (current.is_none() && state.good(slot))
+                };
                 let unused: Vec<Slot> = [Slot::A, Slot::B].into_iter().filter(|slot| !needed(*slot)).collect();
                 let names: Vec<_> =
                     unused.iter().filter(|slot| state.slot(**slot).status != Status::Empty).map(|slot| slot.name()).collect();
@@ -923,6 +927,10 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 if let Some(wanted) = state.fallen_from() {
                     let name = wanted.name();
                     let why = format!("slot {name} stays: it is tried again; edge-seg-fw rollback gives it up, and prune frees it then");
+                    actions.push(Action::Report(why));
+                } else if let Some(kept) = relied_on {
+                    let (kept, current) = (kept.name(), kept.other().name());
+                    let why = format!("slot {kept} stays: slot {current} has not shown enough frames since it was started");
                     actions.push(Action::Report(why));
                 }
                 (state, actions)
@@ -1430,6 +1438,36 @@ mod tests {
         let (state, _) = step(board.state().clone(), Event::Boot);
         let (state, _) = step(state, Event::Failed { why: "rot".into() });
         assert_eq!(state.given_up.len(), 1);
+    }
+
+    #[test]
+    fn what_fails_keeps_the_other_one_from_being_freed() {
+        for starts in 1..=2 {
+            let mut board = Board::new().proven(1).proven(2);
+            assert_eq!(board.boots(starts), vec![2; starts]);
+            board.drive(Event::Prune, None).unwrap();
+            let told = "slot a stays: slot b has not shown enough frames since it was started";
+            assert_eq!((board.status(1), board.reports.last().unwrap().as_str()), (Status::Good, told));
+            assert_eq!(board.until_healthy(&[1]).last(), Some(&1));
+        }
+        // Nor while the packaged release stands in for both, nor what was set aside.
+        let mut board = Board::new().proven(1).proven(2);
+        board.drive(Event::Rollback, None).unwrap();
+        board.until_packaged();
+        board.drive(Event::PackagedWorks, None).unwrap();
+        board.drive(Event::Prune, None).unwrap();
+        assert!(matches!(board.status(2), Status::Aside { .. }), "{:?}", board.state());
+        // What works needs none, and what can never run is of no use.
+        let mut board = Board::new().proven(1).proven(2);
+        board.boot();
+        board.healthy();
+        board.drive(Event::Prune, None).unwrap();
+        assert_eq!(board.slot_of(1), None);
+        let mut board = Board::new().proven(1);
+        board.install(2);
+        assert_eq!(board.boots(4), [2, 2, 2, 1]);
+        board.drive(Event::Prune, None).unwrap();
+        assert_eq!(board.slot_of(2), None);
     }
 
     #[test]
