@@ -60,12 +60,8 @@ const LONGEST_LINE_BYTES: u64 = 16 << 20;
 /// When the runtime cannot be started. Slots that cannot be read or written are told, and what can run runs.
 pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
     paths.check_root()?;
+    wait(paths);
     let chosen = choose(paths);
-    if !chosen.patience.is_zero() {
-        eprintln!("edge-seg-fw: starts keep failing: {} waits for {} s", chosen.name, chosen.patience.as_secs());
-        notify(&[NotifyState::Status(&format!("waiting {} s: starts keep failing", chosen.patience.as_secs()))]);
-        std::thread::sleep(chosen.patience);
-    }
     let (binary, config) = match &chosen.slot {
         Some(slot) => (slot.folder.join(PROGRAM), slot.folder.join(CONFIG)),
         None => (paths.packaged.clone(), paths.config.clone()),
@@ -98,7 +94,7 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
     let memory = || memory_kib(user.as_ref(), process);
     let (mut watch, mut confirmed, mut told) = (Watch::new(chosen.trial), false, Instant::now());
     let mut next = chosen.trial.frames;
-    let (mut first_frame, mut steady, mut kept) = (None, chosen.steady, Duration::ZERO);
+    let (mut first_frame, mut steady, mut kept, mut worked) = (None, chosen.steady, Duration::ZERO, Duration::ZERO);
     let confirm = |frames: u64, ended: bool| match &chosen.slot {
         Some(slot) => tell(paths, slot.event(frames, ended)),
         // One that has only come to its end cannot stand in: it would be started again and again, faster than what fails.
@@ -115,6 +111,13 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
         Health::Good if chosen.on_trial => asked_hook(paths, user.as_ref(), name).map_or(Health::Good, Health::Poor),
         health => health,
     };
+    // One that keeps ending before its time has worked all the same.
+    let keep_rest = |confirmed: bool, worked: Duration, kept: Duration| {
+        let seconds = worked.saturating_sub(kept).as_secs();
+        if confirmed && chosen.steady.is_some() && chosen.in_place_of.is_some() && seconds > 0 {
+            tell(paths, Event::Worked { seconds });
+        }
+    };
     loop {
         let frames = watch.frames();
         let patience = if frames == 0 { first } else { stall };
@@ -128,6 +131,7 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                 }
                 let frames = watch.frames();
                 let working = first_frame.get_or_insert_with(Instant::now).elapsed();
+                worked = working;
                 if frames == 1 {
                     notify(&[NotifyState::Ready]);
                 }
@@ -175,10 +179,12 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 let _ = child.kill();
                 let _ = child.wait();
+                keep_rest(confirmed, worked, kept);
                 return Ok(End::Stalled { seconds: patience.as_secs() });
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 let status = child.wait()?;
+                keep_rest(confirmed, worked, kept);
                 // A folder of pictures may hold fewer than a trial asks for.
                 if !confirmed && (frames > 0 || chosen.slot.is_none()) && status.success() {
                     match judge(&watch, true) {
@@ -257,7 +263,6 @@ struct Chosen {
     on_trial: bool,
     /// What is counted of the packaged release, where it is that one.
     packaged: Packaged,
-    patience: Duration,
     /// How long it must work until the slots are told, and the slot that is wanted in its place.
     steady: Option<Duration>,
     in_place_of: Option<Slot>,
@@ -276,17 +281,30 @@ struct ChosenSlot {
     digest: String,
 }
 
+/// Waits where starts keep failing and the service manager alone starts once more. Nothing is counted before the wait has ended: a board
+/// that is switched off meanwhile has not failed.
+fn wait(paths: &Paths) {
+    let Ok(state) = paths.slots().load() else { return };
+    let patience = state.patience();
+    if patience.is_zero() || is_asked_for(paths) {
+        return;
+    }
+    let seconds = patience.as_secs();
+    eprintln!("edge-seg-fw: starts keep failing: {} waits for {seconds} s", machine::name_of(state.next_start()));
+    notify(&[NotifyState::Status(&format!("waiting {seconds} s: starts keep failing"))]);
+    std::thread::sleep(patience);
+}
+
 /// Asks the slots; whatever keeps them from answering must not keep the camera from running.
 fn choose(paths: &Paths) -> Chosen {
     let _lock = install::lock(paths).map_err(|error| eprintln!("edge-seg-fw: without a lock: {error:#}")).ok();
     let mut slots = paths.slots();
-    let packaged = |trial, packaged: Packaged, patience, steady, in_place_of| Chosen {
+    let packaged = |trial, packaged: Packaged, steady, in_place_of| Chosen {
         slot: None,
         name: machine::name_of(None),
         trial: Trial { bar: Bar { minutes: if packaged.stands_in { STANDS_IN_MINUTES } else { 0 }, ..Bar::default() }, ..trial },
         on_trial: false,
         packaged,
-        patience,
         steady,
         in_place_of,
     };
@@ -304,7 +322,6 @@ fn choose(paths: &Paths) -> Chosen {
             match outcome.run.flatten() {
                 Some(slot) => {
                     let digest = outcome.state.slot(slot).release.as_ref().map(Release::digest).unwrap_or_default();
-                    let patience = outcome.state.patience();
                     let on_trial = matches!(outcome.state.slot(slot).status, Status::Pending { .. });
                     if !on_trial {
                         trial.bar = Bar::default();
@@ -316,7 +333,6 @@ fn choose(paths: &Paths) -> Chosen {
                         trial,
                         on_trial,
                         packaged: Packaged::default(),
-                        patience,
                         steady: outcome.state.steady_after(),
                         in_place_of: outcome.state.fallen_from(),
                     }
@@ -325,13 +341,13 @@ fn choose(paths: &Paths) -> Chosen {
                     let counted = outcome.state.packaged;
                     let wanted = outcome.state.wanted().filter(|_| counted.stands_in);
                     let steady = outcome.state.steady_after().filter(|_| counted.stands_in);
-                    packaged(trial, counted, outcome.state.patience(), steady, wanted)
+                    packaged(trial, counted, steady, wanted)
                 }
             }
         }
         Err(error) => {
             eprintln!("edge-seg-fw: {error}");
-            packaged(Trial::default(), Packaged::default(), Duration::ZERO, None, None)
+            packaged(Trial::default(), Packaged::default(), None, None)
         }
     }
 }

@@ -424,6 +424,57 @@ fn a_good_release_that_fails_later_gives_way_and_starts_go_on() {
 }
 
 #[test]
+fn a_start_that_somebody_asks_for_waits_for_nothing_and_a_wait_that_is_cut_off_counts_nothing() {
+    let root = Root::new();
+    root.ok(&install(&root.release(1, &format!("[ -e words ] || exit 1\n{}", frames(1, 5))), &[]));
+    fs::write(root.at("words"), "").unwrap();
+    assert_eq!(root.guard().0, 1);
+    // An outage of many starts: each that the service manager makes by itself would wait for minutes.
+    fs::remove_file(root.at("words")).unwrap();
+    let state = root.at("var/lib/edge-seg/state.json");
+    let mut saved: serde_json::Value = serde_json::from_slice(&fs::read(&state).unwrap()).unwrap();
+    saved["a"]["failed_starts"] = 15.into();
+    saved["packaged"] = serde_json::json!({"stands_in": false, "failed_starts": 15});
+    fs::write(&state, saved.to_string()).unwrap();
+    let before = fs::read(&state).unwrap();
+    let mut waits = root.command(&["guard"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = std::io::BufReader::new(waits.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("waits for 240 s") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut told, &mut line).unwrap() > 0, "it ended without a wait");
+    }
+    waits.kill().unwrap();
+    waits.wait().unwrap();
+    assert_eq!(fs::read(&state).unwrap(), before, "it has not started");
+    fs::create_dir_all(root.at("commands")).unwrap();
+    fs::write(root.at("commands/systemctl_show_edge-seg.service_-p_NRestarts_--value"), "0\n").unwrap();
+    fs::write(root.at("words"), "").unwrap();
+    let (serial, output) = root.guard();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(serial == 1 && !told.contains("waits for"), "{told}");
+}
+
+#[test]
+fn what_works_in_place_of_another_and_ends_before_its_time_has_worked_for_as_long() {
+    let root = Root::new();
+    let slow = format!("{}[ -e late ] && sleep 2 && echo '{{\"release\":1}}'\nexit 1\n", frames(1, 5));
+    root.ok(&install(&root.release(1, &slow), &[]));
+    assert_eq!(root.guard().0, 1);
+    fs::write(root.at("words"), "").unwrap();
+    root.ok(&install(&root.release(2, &format!("[ -e words ] || exit 1\n{}", frames(2, 5))), &[]));
+    assert_eq!(root.guard().0, 2);
+    fs::remove_file(root.at("words")).unwrap();
+    fs::write(root.at("late"), "").unwrap();
+    for _ in 0..3 {
+        assert_eq!(root.run(&["guard"]).status.code(), Some(1));
+    }
+    let output = root.run(&["guard", "--first", "60", "--stall", "60"]);
+    let saved: serde_json::Value = serde_json::from_slice(&fs::read(root.at("var/lib/edge-seg/state.json")).unwrap()).unwrap();
+    assert!(saved["fallen"]["worked_s"].as_u64().is_some_and(|seconds| seconds > 0), "{saved} {output:?}");
+}
+
+#[test]
 fn the_first_release_can_be_gone_back_from() {
     let root = Root::new();
     root.ok(&install(&root.release(1, &frames(1, 5)), &[]));

@@ -442,14 +442,15 @@ impl State {
         ))
     }
 
-    /// How long to wait before the start that was chosen: nothing at first and for what has not failed itself, longer the more starts in a
-    /// row have failed.
+    /// How long to wait before the next start, where nobody asks for it: nothing at first and for what has not failed itself, longer the
+    /// more starts in a row have failed.
     pub fn patience(&self) -> std::time::Duration {
-        if self.runs().is_some_and(|slot| self.slot(slot).failed_starts <= 1) {
+        let mut next = self.clone();
+        settle(&mut next, &mut Vec::new());
+        if pick(&next, &choices(&next)).is_some_and(|slot| next.slot(slot).failed_starts == 0) {
             return std::time::Duration::ZERO;
         }
-        let failed = [self.a.failed_starts, self.b.failed_starts, self.packaged.failed_starts];
-        let failed = failed.into_iter().fold(0, u32::saturating_add).saturating_sub(1);
+        let failed = [next.a.failed_starts, next.b.failed_starts, next.packaged.failed_starts].into_iter().fold(0, u32::saturating_add);
         std::time::Duration::from_secs(match failed.checked_sub(self.trial.starts.max(1)) {
             None => 0,
             Some(beyond) => (2u64 << beyond.min(16)).min(LONGEST_WAIT_S),
@@ -1601,7 +1602,10 @@ mod tests {
     fn what_has_not_failed_itself_waits_for_nothing() {
         let mut board = Board::new().proven(1).proven(2);
         let waits = |board: &mut Board, count: usize| {
-            let wait = |board: &mut Board| (board.boot(), board.state().patience().as_secs());
+            let wait = |board: &mut Board| {
+                let wait = board.state().patience().as_secs();
+                (board.boot(), wait)
+            };
             (0..count).map(|_| wait(board)).collect::<Vec<_>>()
         };
         assert_eq!(waits(&mut board, 6), [(2, 0), (2, 0), (2, 0), (1, 0), (2, 4), (2, 8)]);
