@@ -559,6 +559,26 @@ fn a_source_that_ends_well_ends_the_trial() {
 }
 
 #[test]
+fn an_outage_after_both_states_are_lost_makes_no_release_bad() {
+    let (disk, _) = install(board(), 2);
+    let mut disk = good(boot(disk).0);
+    for name in ["state.json", "state.copy.json"] {
+        disk.remove(&PathBuf::from(ROOT).join(name)).unwrap();
+    }
+    for expected in [2, 2, 2, 1, 1, 1] {
+        let serial;
+        (disk, serial) = boot(disk);
+        assert_eq!(serial, Some(expected));
+    }
+    let (disk, serial) = boot(disk);
+    assert_eq!(serial, Some(1), "the last choice comes before the packaged release");
+    let state = Slots::new(disk.clone(), ROOT).load().unwrap();
+    assert!([Slot::A, Slot::B].iter().all(|slot| matches!(state.slot(*slot).status, Status::Aside { .. })), "{state:?}");
+    let state = Slots::new(good(disk), ROOT).load().unwrap();
+    assert_eq!(state.slot(Slot::A).status, Status::Good);
+}
+
+#[test]
 fn a_good_release_that_fails_later_gives_way_to_the_other() {
     let (disk, _) = install(board(), 2);
     let mut disk = good(boot(disk).0);

@@ -317,7 +317,7 @@ impl<D: Disk> Slots<D> {
             Ok(()) => Status::Pending { tries_left: trial.starts },
             Err(why) => Status::Bad { why },
         };
-        SlotState { status, release: Some(release), ..SlotState::empty() }
+        SlotState { status, release: Some(release), rebuilt: true, ..SlotState::empty() }
     }
 
     /// Reads a slot's files back as a start does; tells those that this user may not read.

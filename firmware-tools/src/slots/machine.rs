@@ -126,6 +126,9 @@ pub struct SlotState {
     /// Whether it is bad because its files were found to be no longer what was installed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub changed: bool,
+    /// Whether it is on trial because the state was lost, whatever it had proved before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rebuilt: bool,
 }
 
 fn is_zero(count: &u32) -> bool {
@@ -188,7 +191,7 @@ impl Packaged {
 impl SlotState {
     /// A slot that was never written.
     pub fn empty() -> SlotState {
-        SlotState { status: Status::Empty, release: None, failed_starts: 0, fell_short: None, changed: false }
+        SlotState { status: Status::Empty, release: None, failed_starts: 0, fell_short: None, changed: false, rebuilt: false }
     }
 }
 
@@ -336,7 +339,7 @@ impl State {
 
     fn set(&mut self, slot: Slot, status: Status) {
         let state = self.slot_mut(slot);
-        (state.status, state.failed_starts, state.fell_short, state.changed) = (status, 0, None, false);
+        *state = SlotState { status, release: state.release.take(), ..SlotState::empty() };
     }
 
     fn fill(&mut self, slot: Slot, release: Option<Release>) {
@@ -683,6 +686,8 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
         (Work::Writing(target), Event::Done) => {
             state.set(target, Status::Pending { tries_left: state.trial.starts });
             state.take_up(target);
+            // It stands in for nothing that has not run yet.
+            state.packaged = Packaged::default();
             let other = target.other();
             if state.pending(other) {
                 let by = state.incoming.as_ref().map_or_else(String::new, |by| format!("{} serial {}", by.name, by.serial));
@@ -996,6 +1001,13 @@ fn settle(state: &mut State, actions: &mut Vec<Action>) {
                 Some(why) => format!("it did not do what its trial asks in {starts} starts: {why}"),
                 None => format!("it showed fewer than {} healthy frames in {starts} starts", state.trial.frames),
             };
+            // It may have been good for months, and what it failed for may be over.
+            if state.slot(slot).rebuilt {
+                let why = format!("whole, and not proven since the state was lost: {why}");
+                actions.push(Action::Report(format!("slot {} is set aside: {why}", slot.name())));
+                state.set(slot, Status::Aside { why });
+                continue;
+            }
             actions.push(Action::Report(format!("slot {} is bad: {why}", slot.name())));
             state.give_up(slot, &why);
             state.bad(slot, why);
@@ -1279,6 +1291,36 @@ mod tests {
         assert_eq!(board.boot(), 2);
         board.healthy();
         assert_eq!(board.boots(2), [2, 2]);
+    }
+
+    #[test]
+    fn with_the_state_lost_an_outage_makes_nothing_bad() {
+        for slots in [1, 2] {
+            let mut board = if slots == 1 { Board::new().proven(2) } else { Board::new().proven(1).proven(2) };
+            for slot in [Slot::A, Slot::B].into_iter().take(slots) {
+                let state = board.state.as_mut().unwrap();
+                state.set(slot, Status::Pending { tries_left: STARTS });
+                state.slot_mut(slot).rebuilt = true;
+            }
+            board.until_packaged();
+            board.drive(Event::Prune, None).unwrap();
+            for serial in (1..=2).rev().take(slots) {
+                assert!(matches!(board.status(serial), Status::Aside { why } if why.contains("the state was lost")), "{:?}", board.state());
+            }
+            assert!(board.state().given_up.is_empty());
+            let started = board.until_healthy(&[1, 2]);
+            assert_eq!((board.status(*started.last().unwrap()), board.state().packaged), (Status::Good, Packaged::default()));
+        }
+    }
+
+    #[test]
+    fn what_the_packaged_release_stands_in_for_is_not_what_was_brought_since() {
+        let mut board = Board::new().proven(1);
+        board.until_packaged();
+        assert_eq!(running(board.state()), "the packaged release, in place of slot a, which kept failing");
+        board.install(2);
+        assert_eq!(running(board.state()), "slot b");
+        assert_eq!(board.boots(3), [2, 2, 2]);
     }
 
     #[test]
