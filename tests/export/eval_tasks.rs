@@ -135,7 +135,7 @@ fn a_run_on_captions_goes_on_from_its_record() {
         assert_eq!(changed.code, 0, "{}", changed.stderr);
         assert_ne!(changed.stdout, whole.stdout, "{task}");
         let other = run(task, &["--threshold", "0.123"]);
-        assert!(other.code == 2 && other.stderr.contains("other settings"), "{}", other.stderr);
+        assert!(other.code == 2 && other.stderr.contains("those of another run"), "{}", other.stderr);
     }
     fs::write(folder.path().join("captions.tsv"), "file\tcaption\nd.png\tdog\n").unwrap();
     let none = run("tags", &[]);

@@ -162,7 +162,7 @@ fn a_stopped_measurement_goes_on_and_two_can_be_compared() {
     assert_eq!(resumed.code, 0, "{}", resumed.stderr);
     assert_eq!(resumed.json_lines()[0]["miou"], whole.json_lines()[0]["miou"]);
     let other = run("f32.esb", "f32.jsonl", &["--flip"]);
-    assert!(other.code == 2 && other.stderr.contains("other settings"), "{}", other.stderr);
+    assert!(other.code == 2 && other.stderr.contains("those of another run"), "{}", other.stderr);
 
     assert_eq!(run("int8.esb", "int8.jsonl", &[]).code, 0);
     let compared = export(folder.path(), &["eval", "compare", "f32.jsonl", "int8.jsonl", "--json"]);
