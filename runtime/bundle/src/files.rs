@@ -16,8 +16,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::looks::looks_like;
-use crate::{Error, MAGIC, Result};
+use crate::looks::{MAGIC, looks_like};
+use crate::{Error, Result};
 
 /// A digest as manifests write it: two lower-case hexadecimal digits a byte.
 pub fn hex(digest: &[u8]) -> String {

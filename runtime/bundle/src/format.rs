@@ -17,10 +17,8 @@ pub use crate::content::BUNDLE_MAX_BYTES;
 use crate::content::Content;
 use crate::error::{bundle_error, cut_off};
 use crate::files::{hex, replace_file};
-use crate::looks::looks_like;
+use crate::looks::{MAGIC, looks_like};
 
-/// First bytes of every bundle: a text-mode transfer, a truncation to 7 bits or a NUL stop all break them.
-pub const MAGIC: [u8; 8] = *b"\x89ESB\r\n\x1a\n";
 /// Version of the layout that this crate reads and writes.
 pub const FORMAT: u32 = 1;
 /// Offset of the signature area.

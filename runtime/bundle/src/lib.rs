@@ -29,3 +29,4 @@ pub mod trust;
 pub use blob::{BlobReader, BlobSlice};
 pub use error::{Error, Result};
 pub use format::*;
+pub use looks::MAGIC;

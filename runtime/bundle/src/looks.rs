@@ -1,4 +1,7 @@
-//! What a file is that is no bundle: whoever named the wrong one knows it by that.
+//! What a file is by its first bytes: a bundle, or another, by which whoever named the wrong one knows it.
+
+/// First bytes of every bundle: a text-mode transfer, a truncation to 7 bits or a NUL stop all break them.
+pub const MAGIC: [u8; 8] = *b"\x89ESB\r\n\x1a\n";
 
 /// Files' first bytes, and what they are.
 const KINDS: [(&[u8], &str); 14] = [
