@@ -306,6 +306,7 @@ fn wrong_rules_and_options_are_refused_before_anything_runs() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("bad.toml"), "[[rule]]\nname = \"a\"\nwhen = { word = \"x\", zone = \"nowhere\" }\n").unwrap();
     fs::write(folder.path().join("odd.toml"), "[[rule]]\nname = \"a\"\nwhen = { word = \"x\", unusual = \"more\" }\n").unwrap();
+    fs::write(folder.path().join("plain.toml"), "[[rule]]\nname = \"a\"\nwhen = { word = \"sky\", share_above = 0.5 }\n").unwrap();
     for (arguments, complaint) in [
         (&["--rules", "odd.toml"][..], "--rules: expected --state DIR to keep what is usual in"),
         (&["--rules", "bad.toml"], "bad.toml: rule \"a\": expected the name of a [[zone]], found \"nowhere\""),
@@ -314,7 +315,8 @@ fn wrong_rules_and_options_are_refused_before_anything_runs() {
         (&["--mqtt", "mqtt://me:secret@host"], "--mqtt-password-file"),
         (&["--mqtt", "mqtt://host", "--mqtt-user", "me"], "EDGE_SEG_MQTT_PASSWORD"),
         (&["--mqtt", "mqtt://host", "--mqtt-name", "a b"], "--mqtt-name: expected 1 to 64 letters"),
-        (&["--webhook", "host"], "--webhook: expected http://HOST"),
+        (&["--webhook", "http://host"], "--webhook needs --rules"),
+        (&["--rules", "plain.toml", "--webhook", "host"], "--webhook: expected http://HOST"),
         (&["--display", "fb:/dev/no-such-fb"], "no-such-fb"),
         (&["--display-interval", "1"], "--display-interval needs --display"),
     ] {
