@@ -257,7 +257,11 @@ fn mistakes_are_told_with_what_to_try() {
             &[&["run", "--source", "test:", "--tags", "sky", "--frames", "ten"]],
             "'ten' for '--frames <N>': expected a whole number",
         ),
-        ("edge-seg", &[segment_cat, &["--size", "640x480"]], "'640x480' for '--size <N>': expected a whole number"),
+        (
+            "edge-seg",
+            &[&["segment", "cat.jpg", "--tags", "cat", "--size", "640x480"]],
+            "'640x480' for '--size <N>': expected a whole number",
+        ),
         ("edge-seg", &[run_sky, &["--webhook", "http://127.0.0.1:1/"]], "--webhook needs --rules"),
         ("edge-seg", &[run_sky, &["--http", "0.0.0.0:1"]], ": --http: expected a loopback address"),
         ("edge-seg", &[segment, &["--classes", "cat"]], "words are given as --tags \"dog, grass\""),

@@ -83,7 +83,7 @@ impl VideoWriter {
         }
         match place.parent() {
             Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
-                wrong("a folder to write into".into(), format!("{}, which is none; make it first", folder.display()))
+                wrong("a folder to write into".into(), format!("{}, which is none; try: mkdir -p {}", folder.display(), folder.display()))
             }
             _ => Ok(()),
         }
