@@ -110,7 +110,7 @@ def test_a_run_that_was_stopped_goes_on(model: edge_seg.Model, tmp_path: Path) -
     again = edge_seg.label(pictures, WORDS, tmp_path / "stopped", model=model, formats="coco")
     assert again.pictures == whole.pictures and again.failed == []
     assert (tmp_path / "stopped" / "coco.json").read_bytes() == (tmp_path / "whole" / "coco.json").read_bytes()
-    with pytest.raises(edge_seg.DataError, match="other settings"):
+    with pytest.raises(edge_seg.DataError, match="those of another run"):
         edge_seg.label(pictures, ["dog"], tmp_path / "stopped", model=model)
 
 
@@ -303,7 +303,7 @@ def test_measures_add_up(model: edge_seg.Model, labelled: dict[str, Any], tmp_pa
     (again,) = edge_seg.evaluate(model=model, **labelled, record=record)
     assert (again.confusion == one.confusion).all()
     refined = edge_seg.Model(size=64, refine=True)
-    with pytest.raises(edge_seg.DataError, match="other settings"):
+    with pytest.raises(edge_seg.DataError, match="those of another run"):
         edge_seg.evaluate(model=refined, **labelled, record=record)
 
 
