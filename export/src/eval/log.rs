@@ -47,8 +47,10 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Log {
     path: PathBuf,
-    /// What the file begins with, until it is there: a run that measures nothing leaves none behind.
-    begun: Mutex<Result<File, String>>,
+    /// What a file that is not there yet begins with.
+    head: String,
+    /// None until there is a picture: a run that measures nothing leaves no file behind.
+    file: Mutex<Option<File>>,
 }
 
 /// Reads a record. A last line that was cut off is left out.
@@ -114,10 +116,10 @@ impl Log {
             done = pictures;
         }
         // Written anew, so that a line that was cut off does not end up between whole ones.
-        let mut text = serde_json::to_string(settings).expect("plain data") + "\n";
-        done.iter().for_each(|picture| text += &(serde_json::to_string(picture).expect("plain data") + "\n"));
-        let begun = if done.is_empty() { Err(text) } else { Ok(begin(path, &text)?) };
-        Ok((Self { path: path.into(), begun: Mutex::new(begun) }, done))
+        let mut head = serde_json::to_string(settings).expect("plain data") + "\n";
+        done.iter().for_each(|picture| head += &(serde_json::to_string(picture).expect("plain data") + "\n"));
+        let file = if done.is_empty() { None } else { Some(begin(path, &head)?) };
+        Ok((Self { path: path.into(), head, file: Mutex::new(file) }, done))
     }
 
     /// Adds a picture.
@@ -126,12 +128,11 @@ impl Log {
     /// [`Error::Io`] if the file system refuses.
     pub fn add(&self, picture: &impl Kept) -> Result<()> {
         let line = serde_json::to_string(picture).expect("plain data") + "\n";
-        let mut begun = self.begun.lock();
-        if let Err(text) = &*begun {
-            let file = begin(&self.path, text)?;
-            *begun = Ok(file);
-        }
-        let Ok(file) = &mut *begun else { return Ok(()) };
+        let mut file = self.file.lock();
+        let file = match &mut *file {
+            Some(file) => file,
+            none => none.insert(begin(&self.path, &self.head)?),
+        };
         file.write_all(line.as_bytes()).map_err(Error::io(&self.path))
     }
 }

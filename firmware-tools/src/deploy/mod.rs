@@ -18,7 +18,7 @@ use crate::slots::machine::Trial;
 pub(crate) use release::Brought;
 pub use release::{Payload, Release};
 use release::{beside, is_pending, trial_of_another};
-pub(crate) use release::{starts_without_frames, stopped};
+pub(crate) use release::{slot_that_runs, starts_without_frames, stopped};
 pub use remote::{OwnFolder, Remote, SshTarget};
 pub(crate) use rollout::one_line;
 pub use rollout::{Gate, Interrupt, Job, Pace, Phase, Row, Turn, Verdict, in_order, over, render, table};
@@ -238,7 +238,7 @@ pub fn bring(target: &SshTarget, how: &Bringing, release: &Release, host: &str, 
             };
         }
         // What another release runs in place of is brought once more, which tries it.
-        Some((slot, state)) if state["status"] == "good" && status["packaged_stands_in"] != true => {
+        Some((slot, state)) if state["status"] == "good" && slot_that_runs(&status).is_some() => {
             let what = match how.wait.filter(|_| !how.dry_run) {
                 None => format!("slot {slot} {}", held_already(&status, state).unwrap_or_else(|doubt| doubt)),
                 Some(wait) => {
@@ -482,7 +482,7 @@ fn await_frames(remote: &Remote, release: &Release, wait: Duration) -> Result<St
         let asked = remote.ask(&["status", "--json"]);
         if let Ok(status) = &asked {
             stands = if stopped(status).is_some() { stands + 1 } else { 0 };
-            let Some((slot, state)) = release.current(status).filter(|_| status["packaged_stands_in"] != true) else {
+            let Some((slot, state)) = release.current(status).filter(|(slot, _)| slot_that_runs(status) == Some(*slot)) else {
                 bail!("it showed too few frames, and another runs in its place: {}", current(status));
             };
             match held_already(status, state) {

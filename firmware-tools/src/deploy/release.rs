@@ -262,6 +262,11 @@ pub(crate) fn starts_without_frames(slot: &Value) -> u64 {
     slot["failed_starts"].as_u64().unwrap_or(0)
 }
 
+/// The slot that a board's status says that it runs; none is the packaged release, installed or in place of what keeps failing.
+pub(crate) fn slot_that_runs(status: &Value) -> Option<&str> {
+    status["current"].as_str().filter(|_| status["packaged_stands_in"] != true)
+}
+
 /// What a board's status says of the service where that does not run, nor is started again.
 pub(crate) fn stopped(status: &Value) -> Option<&str> {
     status["service"].as_str().filter(|state| ["failed", "inactive", "deactivating"].contains(state))

@@ -17,7 +17,9 @@ use minisign::SecretKey;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::deploy::{self, Bringing, Gate, Interrupt, OwnFolder, Pace, Payload, Phase, Release, Remote, Row, Turn, Verdict, table};
+use crate::deploy::{
+    self, Bringing, Gate, Interrupt, OwnFolder, Pace, Payload, Phase, Release, Remote, Row, Turn, Verdict, slot_that_runs, table,
+};
 use crate::install::now;
 use crate::keys::{self, Password};
 use crate::slots::machine::{BUNDLE, PROGRAM};
@@ -379,11 +381,6 @@ fn digest(status: &Value) -> Option<String> {
 
 /// How many of its digits are shown.
 const DIGEST_SHOWN: usize = 8;
-
-/// The slot that a board's status says that it runs; none is the packaged release, installed or in place of what keeps failing.
-fn slot_that_runs(status: &Value) -> Option<&str> {
-    status["current"].as_str().filter(|_| status["packaged_stands_in"] != true)
-}
 
 /// What a board's status says that it runs, in a few words.
 fn runs(status: &Value) -> String {

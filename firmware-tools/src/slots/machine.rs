@@ -131,12 +131,8 @@ pub struct SlotState {
     pub rebuilt: bool,
 }
 
-fn is_zero(count: &u32) -> bool {
-    *count == 0
-}
-
-fn is_none_yet(seconds: &u64) -> bool {
-    *seconds == 0
+fn is_zero<T: Default + PartialEq>(count: &T) -> bool {
+    *count == T::default()
 }
 
 /// The packaged release beside what is installed.
@@ -170,7 +166,7 @@ pub struct Fallen {
     #[serde(default)]
     pub due: bool,
     /// Seconds that the other one has worked since, kept over its starts: a camera that is switched off each night works for none at once.
-    #[serde(default, skip_serializing_if = "is_none_yet")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub worked_s: u64,
 }
 
@@ -418,9 +414,15 @@ impl State {
 
     /// What the next start tries first; `None` is the packaged release.
     pub fn next_start(&self) -> Option<Slot> {
+        self.ahead().1
+    }
+
+    /// What the next start finds, and what it tries first.
+    fn ahead(&self) -> (State, Option<Slot>) {
         let mut next = self.clone();
         settle(&mut next, &mut Vec::new());
-        pick(&next, &choices(&next))
+        let tried = pick(&next, &choices(&next));
+        (next, tried)
     }
 
     /// Whether the pointer is gone: it names no slot, and one holds what nobody went back from.
@@ -448,9 +450,8 @@ impl State {
     /// How long to wait before the next start, where nobody asks for it: nothing at first and for what has not failed itself, longer the
     /// more starts in a row have failed.
     pub fn patience(&self) -> std::time::Duration {
-        let mut next = self.clone();
-        settle(&mut next, &mut Vec::new());
-        if pick(&next, &choices(&next)).is_some_and(|slot| next.slot(slot).failed_starts == 0) {
+        let (next, tried) = self.ahead();
+        if tried.is_some_and(|slot| next.slot(slot).failed_starts == 0) {
             return std::time::Duration::ZERO;
         }
         let failed = [next.a.failed_starts, next.b.failed_starts, next.packaged.failed_starts].into_iter().fold(0, u32::saturating_add);

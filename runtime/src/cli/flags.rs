@@ -69,8 +69,8 @@ pub fn check_folder(option: &str, folder: &Path) -> anyhow::Result<()> {
 pub fn check_folder_of(option: &str, file: &Path) -> anyhow::Result<()> {
     anyhow::ensure!(!file.is_dir(), "{option} {}: expected a file, found a folder; try: another name", file.display());
     let folder = folder_of(file);
-    let try_it = format_args!("mkdir -p {}", quoted(folder)).to_string();
-    anyhow::ensure!(folder.is_dir(), "{option} {}: expected a file in a folder, found no folder; try: {try_it}", file.display());
+    let (place, made) = (file.display(), quoted(folder));
+    anyhow::ensure!(folder.is_dir(), "{option} {place}: expected a file in a folder, found no folder; try: mkdir -p {made}");
     Ok(())
 }
 
@@ -91,10 +91,8 @@ pub fn words_of(option: &str, list: &str) -> anyhow::Result<Vec<Class>> {
 
 /// An error about a file that is to be written, with how its folder is made where there is none.
 pub fn or_make_folder(error: impl Into<anyhow::Error>, file: &Path) -> anyhow::Error {
-    match file.parent() {
-        Some(folder) if folder != Path::new("") => or_try(error, folder, format_args!("mkdir -p {}", quoted(folder))),
-        _ => error.into(),
-    }
+    let folder = folder_of(file);
+    or_try(error, folder, format_args!("mkdir -p {}", quoted(folder)))
 }
 
 /// The classes of a file, or how such a file is made.

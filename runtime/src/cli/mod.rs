@@ -118,16 +118,13 @@ fn tip(error: &clap::Error) -> Option<String> {
 
 /// What an option of another program is called here.
 fn meant(command: &str, option: &str) -> Option<&'static str> {
+    let is_words = matches!(option, "words" | "word" | "classes" | "class" | "prompt" | "labels" | "label" | "tag" | "t");
     Some(match (option, command) {
-        ("words" | "word" | "classes" | "class" | "prompt" | "labels" | "label" | "tag" | "tags" | "t", "tags") => {
+        (_, "tags") if is_words || option == "tags" => {
             "words are given as --vocabulary FILE, one class a line, or --caption \"a dog on the grass\""
         }
-        ("words" | "word" | "classes" | "class" | "prompt" | "labels" | "label" | "tag" | "tags" | "t", "search") => {
-            "words are given behind the index or folder: edge-seg search pictures \"dog\""
-        }
-        ("words" | "word" | "classes" | "class" | "prompt" | "labels" | "label" | "tag" | "t", _) => {
-            "words are given as --tags \"dog, grass\""
-        }
+        (_, "search") if is_words || option == "tags" => "words are given behind the index or folder: edge-seg search pictures \"dog\"",
+        _ if is_words => "words are given as --tags \"dog, grass\"",
         ("output" | "out" | "o", "run") => "results are written by --overlay FILE and --masks DIR",
         ("output" | "o", "segment" | "demo") => "results are written by --out DIR",
         ("input" | "video" | "file" | "camera" | "i", "run") => "a video or camera is given as --source URI",

@@ -95,11 +95,11 @@ impl Rule {
 }
 
 fn default_release_s() -> f64 {
-    1.0
+    Timing::default().release.as_secs_f64()
 }
 
 fn default_gap_s() -> f64 {
-    10.0
+    Timing::default().gap.as_secs_f64()
 }
 
 fn default_snapshot() -> bool {

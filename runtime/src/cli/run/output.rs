@@ -8,7 +8,7 @@ use edge_seg_live::sinks::{Tolerant, VideoWriter};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::args::LegendArg;
-use crate::cli::flags::{check_folder, check_folder_of};
+use crate::cli::flags::check_folder;
 
 /// What is written of each frame.
 #[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
@@ -70,11 +70,9 @@ impl OutputArgs {
         Ok(())
     }
 
-    /// Whether there can be folders and files where they are asked for.
+    /// Whether there can be a folder for masks where it is asked for; [`Self::check`] looks at the overlay's.
     pub fn check_folders(&self) -> Result<()> {
-        self.masks.iter().try_for_each(|folder| check_folder("--masks", folder))?;
-        let file = self.overlay.as_ref().filter(|place| !OverlayStream::takes(place).unwrap_or(true) && *place != Path::new("-"));
-        file.into_iter().try_for_each(|file| check_folder_of("--overlay", file))
+        self.masks.iter().try_for_each(|folder| check_folder("--masks", folder))
     }
 
     pub fn mask_style(&self) -> Option<MaskStyle> {
