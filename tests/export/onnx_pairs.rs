@@ -100,7 +100,9 @@ fn files_of_all_exporters_give_the_models_own_embeddings() {
         match outcome {
             // Only the convolutions that make patches are not the kernels' own.
             Ok((found, [image, text], _))
-                if found.iter().all(|d| *d <= 1e-4) && image.all - image.own <= 4 && text.own == text.all && image.own > 10 => {}
+                if found.iter().all(|d| *d <= 1e-4) && image.all - image.own <= 4 && text.own == text.all && image.own > 10
+                    // As many as the model has blocks.
+                    && image.turned == if folder == "pe-core" { 2 } else { 0 } => {}
             Ok(found) => wrong.push(format!("{case}: {found:?}")),
             Err(error) => wrong.push(format!("{case}: {error}")),
         }

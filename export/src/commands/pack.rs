@@ -169,8 +169,12 @@ fn bundle_pair(pair: &pair::Pair, out: &Path, [image, text]: [Storage; 2], relea
     let towers = ["image", "text"].into_iter().zip(pair.products(image, text)?);
     for (tower, products) in towers {
         let share = 100.0 * products.own_multiplications as f64 / products.all_multiplications.max(1) as f64;
+        let turned = match products.turned {
+            0 => String::new(),
+            turned => format!("; {turned} attentions turn rotary positions in them"),
+        };
         eprintln!(
-            "{tower} encoder: {} of {} products run in the runtime's own kernels, {share:.1} % of the multiplications",
+            "{tower} encoder: {} of {} products run in the runtime's own kernels, {share:.1} % of the multiplications{turned}",
             products.own, products.all
         );
     }

@@ -5,6 +5,7 @@ mod attention;
 mod dense;
 mod load;
 mod rewrite;
+mod rotation;
 mod store;
 
 use std::collections::{BTreeSet, HashMap, HashSet};

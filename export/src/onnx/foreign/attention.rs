@@ -3,8 +3,9 @@
 //! Exporters split heads by reshapes, transposes, slices and gathers in many orders. What they do is found by sending the numbers of a
 //! value's places through them: query, key and value are what lies at the places that heads, tokens and channels should have.
 
+use super::rotation::{Part, Rotation, Rows, Turn};
 use super::{Facts, Foreign, attribute, dims_of, floats_of, integer};
-use crate::onnx::proto::{FLOAT, INT64, NodeProto};
+use crate::onnx::proto::{FLOAT, INT64, NodeProto, TensorProto};
 
 /// An attention that was found.
 #[derive(Debug, Clone)]
@@ -18,16 +19,24 @@ pub(crate) struct Attention {
     pub width: usize,
 }
 
-/// Numbers of places, in the shape of a value.
-struct Places {
-    shape: Vec<usize>,
-    of: Vec<u32>,
+/// What is known of each number of a value, in its shape: the place that it comes from, unless said otherwise.
+pub(super) struct Places<T = u32> {
+    pub shape: Vec<usize>,
+    pub of: Vec<T>,
 }
 
 /// Where a value's numbers come from.
 struct Origin {
     source: String,
     places: Places,
+    factor: f32,
+}
+
+/// Queries or keys, and which of a row's columns they are, head by head.
+struct Columns {
+    source: String,
+    /// Of a row of the source.
+    of: Vec<usize>,
     factor: f32,
 }
 
@@ -48,7 +57,7 @@ impl Foreign {
         marks.into_iter().filter_map(|softmax| self.regular(&softmax, facts)).collect()
     }
 
-    fn maker(&self, value: &str) -> Option<&NodeProto> {
+    pub(super) fn maker(&self, value: &str) -> Option<&NodeProto> {
         self.graph.node.iter().find(|node| node.output.iter().any(|output| output == value))
     }
 
@@ -72,7 +81,7 @@ impl Foreign {
     }
 
     /// The factor of a product with a number, and what is multiplied.
-    fn scaled(&self, node: &NodeProto) -> Option<(String, f32)> {
+    pub(super) fn scaled(&self, node: &NodeProto) -> Option<(String, f32)> {
         let [a, b] = node.input.as_slice() else { return None };
         match node.op_type.as_str() {
             "Mul" => self.scalar(b).map(|f| (a.clone(), f)).or_else(|| self.scalar(a).map(|f| (b.clone(), f))),
@@ -148,10 +157,16 @@ impl Foreign {
             joined = next.output[0].clone();
         }
 
-        let scale = factor;
-        let query = self.tokens(query, scale, facts, [heads, queries, head_width], false, &product.input[0])?;
-        let key = self.tokens(key, 1.0, facts, [heads, keys, head_width], true, &product.input[1])?;
-        let value = self.tokens(value, 1.0, facts, [heads, keys, head_width], false, &mixed.input[1])?;
+        let part = |value, tokens, transposed| Part { value, tokens, transposed };
+        let [query_part, key_part] = [part(&product.input[0], queries, false), part(&product.input[1], keys, true)];
+        let (query, key) = match self.rotation([&query_part, &key_part], [heads, head_width], facts) {
+            Some(rotation) => self.rotated(rotation, factor, [heads, head_width], facts)?,
+            None => (
+                self.tokens(query, factor, facts, [heads, head_width], &query_part)?,
+                self.tokens(key, 1.0, facts, [heads, head_width], &key_part)?,
+            ),
+        };
+        let value = self.tokens(value, 1.0, facts, [heads, head_width], &part(&mixed.input[1], keys, false))?;
         let split = [0, 0, heads as i64, head_width as i64];
         let mut per_head = |x: &str, perm: &[i64]| {
             let x = self.reshape(x, &split);
@@ -175,7 +190,7 @@ impl Foreign {
             .for_each(|output| output.push_str(".before"));
         if own == [1, queries as i64, width as i64] {
             self.op_to("Identity", &[&rows], vec![], &joined);
-            self.skip_identity(&joined, &rows);
+            self.skip(&joined, &rows);
             joined = rows;
         } else {
             let own = self.ints(&own);
@@ -185,7 +200,7 @@ impl Foreign {
     }
 
     /// Lets all readers of a copy read the value itself; the copy stays for who asks for its name.
-    fn skip_identity(&mut self, copy: &str, value: &str) {
+    pub(super) fn skip(&mut self, copy: &str, value: &str) {
         for node in self.graph.node.iter_mut().filter(|node| node.op_type != "Identity" || node.output[0] != copy) {
             node.input.iter_mut().filter(|input| *input == copy).for_each(|input| *input = value.into());
         }
@@ -218,11 +233,11 @@ impl Foreign {
     }
 
     /// Whether what steers a move is constant.
-    fn is_move(&self, node: &NodeProto) -> bool {
+    pub(super) fn is_move(&self, node: &NodeProto) -> bool {
         node.input[1..].iter().all(|input| input.is_empty() || self.initializer(input).is_some())
     }
 
-    fn moved(&self, node: &NodeProto, output: &str, places: Places, facts: &Facts) -> Option<Places> {
+    pub(super) fn moved<T: Copy>(&self, node: &NodeProto, output: &str, places: Places<T>, facts: &Facts) -> Option<Places<T>> {
         let shape = facts.get(output)?.shape.clone();
         let ints = |index: usize| self.ints_of(node.input.get(index)?);
         let axis = |axis: i64| {
@@ -284,52 +299,51 @@ impl Foreign {
     }
 
     /// One part of attention as rows `[1, tokens, heads · width]`, multiplied by its own factor and another.
-    fn tokens(
-        &mut self,
-        origin: Origin,
-        factor: f32,
-        facts: &Facts,
-        [heads, tokens, head_width]: [usize; 3],
-        transposed: bool,
-        part: &str,
-    ) -> Option<String> {
+    fn tokens(&mut self, origin: Origin, factor: f32, facts: &Facts, heads: [usize; 2], part: &Part<'_>) -> Option<String> {
         let Origin { source, places, factor: own } = origin;
-        let width = heads * head_width;
+        let width = heads[0] * heads[1];
         let row = *facts.get(&source)?.shape.last()?;
-        let place = |head: usize, token: usize, channel: usize| {
-            let at =
-                if transposed { (head * head_width + channel) * tokens + token } else { (head * tokens + token) * head_width + channel };
-            places.of[at] as usize
-        };
-        let first = place(0, 0, 0);
+        let first = places.of[part.place(heads, 0, 0, 0)] as usize;
         let in_rows = first + width <= row
-            && facts.get(&source)?.shape.iter().product::<usize>() == tokens * row
-            && (0..tokens * width).all(|at| {
-                let (token, head, channel) = (at / width, at % width / head_width, at % head_width);
-                place(head, token, channel) == token * row + first + head * head_width + channel
+            && facts.get(&source)?.shape.iter().product::<usize>() == part.tokens * row
+            && (0..part.tokens * width).all(|at| {
+                let (token, head, channel) = (at / width, at % width / heads[1], at % heads[1]);
+                places.of[part.place(heads, head, token, channel)] as usize == token * row + first + head * heads[1] + channel
             });
-        if !in_rows {
-            // As it is, brought from heads to rows: rotated queries and keys.
-            let own = [1, heads as i64].into_iter().chain(if transposed {
-                [head_width as i64, tokens as i64]
-            } else {
-                [tokens as i64, head_width as i64]
-            });
-            let own: Vec<i64> = own.collect();
-            let per_head = self.reshape(part, &own);
-            let rows = self.transpose(&per_head, if transposed { &[0, 3, 1, 2] } else { &[0, 2, 1, 3] });
-            let rows = self.reshape(&rows, &[1, tokens as i64, width as i64]);
-            return Some(self.times(rows, factor));
+        if in_rows {
+            let columns = Columns { source, of: (first..first + width).collect(), factor: factor * own };
+            return self.columns(columns, part.tokens, facts);
         }
-        let factor = factor * own;
+        // As it is, brought from heads to rows.
+        let [heads, head_width, tokens] = [heads[0], heads[1], part.tokens].map(|n| n as i64);
+        let own = if part.transposed { [1, heads, head_width, tokens] } else { [1, heads, tokens, head_width] };
+        let per_head = self.reshape(part.value, &own);
+        let rows = self.transpose(&per_head, if part.transposed { &[0, 3, 1, 2] } else { &[0, 2, 1, 3] });
+        let rows = self.reshape(&rows, &[1, tokens, width as i64]);
+        Some(self.times(rows, factor))
+    }
+
+    /// Columns of rows, `[1, tokens, columns]`: of a product with constants their columns alone are computed.
+    fn columns(&mut self, columns: Columns, tokens: usize, facts: &Facts) -> Option<String> {
+        let Columns { source, of, factor } = columns;
+        let row = *facts.get(&source)?.shape.last()?;
         let Some(linear) = self.linear(&source).filter(|linear| linear.outputs == row) else {
             let rows = self.reshape(&source, &[1, tokens as i64, row as i64]);
-            let rows = if row == width { rows } else { self.slice(&rows, 2, first as i64, (first + width) as i64) };
+            let in_order = of.windows(2).all(|pair| pair[1] == pair[0] + 1);
+            let rows = match of[..] {
+                [first, .., last] if in_order && of.len() < row => self.slice(&rows, 2, first as i64, last as i64 + 1),
+                _ if in_order => rows,
+                _ => {
+                    let of = self.ints(&of.iter().map(|column| *column as i64).collect::<Vec<_>>());
+                    self.op("Gather", &[&rows, &of], vec![integer("axis", 2)])
+                }
+            };
             return Some(self.times(rows, factor));
         };
         let Linear { x, weight, inputs, outputs, bias } = linear;
-        let columns: Vec<f32> = (0..inputs).flat_map(|i| weight[i * outputs + first..][..width].iter().map(|w| w * factor)).collect();
-        let weight = self.floats(&[inputs, width], &columns);
+        let weight: Vec<f32> =
+            (0..inputs).flat_map(|i| of.iter().map(|column| weight[i * outputs + column] * factor).collect::<Vec<_>>()).collect();
+        let weight = self.floats(&[inputs, of.len()], &weight);
         let x = if facts.get(&x).is_some_and(|fact| fact.shape == [1, tokens, inputs]) {
             x
         } else {
@@ -337,9 +351,42 @@ impl Foreign {
         };
         let product = self.op("MatMul", &[&x, &weight], vec![]);
         let Some(bias) = bias else { return Some(product) };
-        let bias: Vec<f32> = bias[first..first + width].iter().map(|b| b * factor).collect();
-        let bias = self.floats(&[width], &bias);
+        let bias: Vec<f32> = of.iter().map(|column| bias[*column] * factor).collect();
+        let bias = self.floats(&[of.len()], &bias);
         Some(self.op("Add", &[&product, &bias], vec![]))
+    }
+
+    /// Queries and keys as rows whose heads' halves are turned against one another, as [`crate::onnx::rotary`] writes it.
+    fn rotated(&mut self, rotation: Rotation, factor: f32, [heads, head_width]: [usize; 2], facts: &Facts) -> Option<(String, String)> {
+        let Rotation { rows: [query, key], turn: Turn { pairs, cos, sin } } = rotation;
+        let half = pairs.len();
+        let tokens = cos.len() / half;
+        let angles = [cos, sin].map(|numbers| self.shared_floats(&[1, tokens, 1, half], &numbers));
+        let mut turned = |Rows { source, first, scale }: Rows, factor: f32| {
+            // A head's first channels in its first half, the second ones in the other.
+            let order = [0, 1].map(|of| pairs.iter().map(|pair| pair[of]).collect::<Vec<_>>()).concat();
+            let head = |head| order.iter().map(move |channel| first + head * head_width + channel);
+            let columns = Columns { source, of: (0..heads).flat_map(head).collect(), factor: scale * factor };
+            let rows = self.columns(columns, tokens, facts)?;
+            let by_head = self.reshape(&rows, &[0, 0, heads as i64, head_width as i64]);
+            let low = self.slice(&by_head, 3, 0, half as i64);
+            let high = self.slice(&by_head, 3, half as i64, head_width as i64);
+            let [a, b, c, d] =
+                [(&low, 0), (&high, 1), (&high, 0), (&low, 1)].map(|(half, angle)| self.op("Mul", &[half, &angles[angle]], vec![]));
+            let (low, high) = (self.op("Sub", &[&a, &b], vec![]), self.op("Add", &[&c, &d], vec![]));
+            let both = self.op("Concat", &[&low, &high], vec![integer("axis", -1)]);
+            Some(self.reshape(&both, &[0, 0, (heads * head_width) as i64]))
+        };
+        Some((turned(query, factor)?, turned(key, 1.0)?))
+    }
+
+    /// Floats that may be there already.
+    fn shared_floats(&mut self, dims: &[usize], values: &[f32]) -> String {
+        let same = |tensor: &&TensorProto| {
+            tensor.data_type == FLOAT && dims_of(tensor) == dims && floats_of(tensor).is_some_and(|there| there == values)
+        };
+        let there = self.graph.initializer.iter().find(same).map(|tensor| tensor.name.clone());
+        there.unwrap_or_else(|| self.floats(dims, values))
     }
 
     fn times(&mut self, value: String, factor: f32) -> String {
@@ -371,14 +418,16 @@ impl Foreign {
 }
 
 /// Operators that move numbers and change none.
-const MOVES: [&str; 9] = ["Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Transpose", "Gather", "Slice", "Split"];
+pub(super) const MOVES: [&str; 9] = ["Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Transpose", "Gather", "Slice", "Split"];
 
 impl Places {
-    fn all(shape: Vec<usize>) -> Self {
+    pub(super) fn all(shape: Vec<usize>) -> Self {
         let count = shape.iter().product::<usize>() as u32;
         Self { shape, of: (0..count).collect() }
     }
+}
 
+impl<T: Copy> Places<T> {
     fn transposed(&self, perm: &[usize]) -> Self {
         let mut steps = vec![1; self.shape.len()];
         for axis in (0..self.shape.len().saturating_sub(1)).rev() {
@@ -401,7 +450,21 @@ impl Places {
         Self { shape, of }
     }
 
-    fn picked(&self, axis: usize, indices: &[usize]) -> Option<Self> {
+    /// Values side by side along an axis.
+    pub(super) fn joined(parts: &[Self], axis: usize) -> Option<Self> {
+        let first = &parts.first()?.shape;
+        let rest = |shape: &[usize]| [shape.get(..axis), shape.get(axis + 1..)].map(|part| part.map(<[usize]>::to_vec));
+        if axis >= first.len() || parts.iter().any(|part| rest(&part.shape) != rest(first)) {
+            return None;
+        }
+        let blocks = first[..axis].iter().product::<usize>();
+        let block = |at: usize| parts.iter().flat_map(move |part| &part.of[part.of.len() / blocks * at..][..part.of.len() / blocks]);
+        let mut shape = first.clone();
+        shape[axis] = parts.iter().map(|part| part.shape[axis]).sum();
+        Some(Self { shape, of: (0..blocks).flat_map(block).copied().collect() })
+    }
+
+    pub(super) fn picked(&self, axis: usize, indices: &[usize]) -> Option<Self> {
         let (count, inner) = (self.shape[axis], self.shape[axis + 1..].iter().product::<usize>());
         if indices.iter().any(|index| *index >= count) {
             return None;

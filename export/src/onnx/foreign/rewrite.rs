@@ -13,6 +13,7 @@ impl Foreign {
     /// As the runtime computes it best, for inputs of the shapes that `facts` are of.
     pub(crate) fn simplified(mut self, facts: &Facts) -> (Self, Vec<super::attention::Attention>) {
         self.fold(facts);
+        self.skip_casts(facts);
         self.split_gemms();
         let attentions = self.regular_attention(facts);
         self.tidy();
@@ -33,6 +34,19 @@ impl Foreign {
         }
         self.graph.node.retain(|node| node.output.iter().any(|output| !output.is_empty()));
         self.graph.initializer.append(&mut constants);
+        self.tidy();
+    }
+
+    /// Old exporters cast to the type that is there already.
+    fn skip_casts(&mut self, facts: &Facts) {
+        for at in 0..self.graph.node.len() {
+            let node = &self.graph.node[at];
+            let to = attribute(node, "to").filter(|_| node.op_type == "Cast").map(|to| to.i);
+            let ([of], [copy]) = (node.input.as_slice(), node.output.as_slice()) else { continue };
+            if to.is_some() && to == facts.get(of).and_then(|fact| fact.data_type).map(i64::from) {
+                self.skip(&copy.clone(), &of.clone());
+            }
+        }
         self.tidy();
     }
 

@@ -334,6 +334,11 @@ impl Op for Layer {
     op_as_typed_op!();
 }
 
+/// Whether it is attention that turns queries and keys itself.
+pub(super) fn turns(operator: &dyn TypedOp) -> bool {
+    operator.downcast_ref::<Layer>().is_some_and(|layer| matches!(*layer.0, Kind::Attention { turned: true, .. }))
+}
+
 impl EvalOp for Layer {
     op_out_of_plan!();
 

@@ -10,7 +10,7 @@ use tract_onnx::tract_hir::infer::Factoid;
 use tract_onnx::tract_hir::internal::*;
 
 use super::constants;
-use super::layers::LAYERS;
+use super::layers::{LAYERS, turns};
 use super::parse::read_graph;
 use super::tensors::fail;
 use super::text::plan_for_any_length;
@@ -53,6 +53,8 @@ pub struct GraphProducts {
     pub own: usize,
     /// All products, convolutions among them.
     pub all: usize,
+    /// Attentions that turn queries and keys by rotary positions themselves.
+    pub turned: usize,
     /// Macs in such layers.
     pub own_multiplications: u64,
     /// All multiplications.
@@ -147,6 +149,7 @@ pub fn graph_products(onnx: &[u8], inputs: &[GraphTensor]) -> Result<GraphProduc
         let mut found = GraphProducts::default();
         let model = model.into_typed()?;
         for node in model.nodes() {
+            found.turned += usize::from(turns(node.op.as_ref()));
             let costs = node.op.cost(&model.node_input_facts(node.id)?)?;
             let count = costs.into_iter().filter(|(cost, _)| matches!(cost, Cost::FMA(_))).map(|(_, count)| count.to_i64());
             let count: u64 = count.sum::<Result<i64, _>>()?.unsigned_abs();
