@@ -1330,7 +1330,7 @@ pub fn name_of(slot: Option<Slot>) -> String {
 /// What a state says that runs, in words.
 pub fn running(state: &State) -> String {
     let next = to_run(state);
-    match state.runs_still() {
+    match state.runs_still().filter(|_| !state.is_unpointed()) {
         Some(started) if started.digest == state.digest_in(started.slot) => format!("{}, {next} at the next start", name_of(started.slot)),
         Some(started) => format!("what {} held before, {next} at the next start", name_of(started.slot)),
         None => next,
