@@ -9,6 +9,9 @@ use crate::slots::machine::Trial;
 /// How many frames the latency is taken from: the newest.
 const FRAMES_KEPT: usize = 4096;
 
+/// How long frames must come before they prove anything: what ends right after them has shown no more than that it starts.
+const LEAST: Duration = Duration::from_secs(3);
+
 /// What is known of a trial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
@@ -66,7 +69,7 @@ impl Watch {
 
     /// Whether a fraction of the trial is over.
     fn has_had(&self, fraction: u32, now: Instant) -> bool {
-        let asked = Duration::from_secs(60) * self.trial.bar.minutes / fraction;
+        let asked = LEAST.max(Duration::from_secs(60) * self.trial.bar.minutes) / fraction;
         let ran = self.first.map_or(Duration::ZERO, |first| now.saturating_duration_since(first));
         self.frames >= self.trial.frames.div_ceil(fraction.into()) && ran >= asked
     }
@@ -130,7 +133,8 @@ mod tests {
         assert_eq!((watch.frames(), watch.judge(now, false, || None)), (3, Health::NotYet));
         assert_eq!(watch.judge(now, true, || None), Health::Good, "a source that ends");
         watch.line("{}", now, || None);
-        assert_eq!(watch.judge(now, false, || None), Health::Good);
+        assert_eq!(watch.judge(now, false, || None), Health::NotYet, "it may end with the next");
+        assert_eq!(watch.judge(after(3, now), false, || None), Health::Good);
     }
 
     #[test]
@@ -145,7 +149,8 @@ mod tests {
     #[test]
     fn slow_frames_and_growing_memory_are_poor_and_so_is_what_cannot_be_told() {
         let now = Instant::now();
-        let poor = |watch: &Watch, memory: Option<u64>| match watch.judge(now, false, || memory) {
+        let later = after(3, now);
+        let poor = |watch: &Watch, memory: Option<u64>| match watch.judge(later, false, || memory) {
             Health::Poor(why) => why,
             other => panic!("{other:?}"),
         };
@@ -158,14 +163,15 @@ mod tests {
         };
         frames(&mut slow, 100.0, 95);
         frames(&mut slow, 300.0, 5);
-        assert_eq!((slow.p95_ms(), slow.judge(now, false, || None)), (Some(100), Health::Good));
+        assert_eq!((slow.p95_ms(), slow.judge(later, false, || None)), (Some(100), Health::Good));
         frames(&mut slow, 100.2, 5);
         assert!(poor(&slow, None).contains("up to 101 ms"), "{}", poor(&slow, None));
 
         let mut grows = watch(Bar { growth_mib: 10, ..Bar::default() });
-        assert!(grows.line("{}", now, || Some(50 * 1024)));
-        (0..9).for_each(|_| assert!(grows.line("{}", now, || Some(1 << 30))));
-        assert_eq!(grows.judge(now, false, || Some(60 * 1024)), Health::Good);
+        assert!(grows.line("{}", now, || Some(1 << 30)));
+        assert!(grows.line("{}", later, || Some(50 * 1024)));
+        (0..9).for_each(|_| assert!(grows.line("{}", later, || Some(1 << 30))));
+        assert_eq!(grows.judge(later, false, || Some(60 * 1024)), Health::Good);
         assert!(poor(&grows, Some(61 * 1024)).contains("grew by 11 MiB"));
         assert!(poor(&grows, None).contains("cannot be read"));
     }

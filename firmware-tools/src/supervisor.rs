@@ -7,13 +7,17 @@
 //! The supervisor is root, for the slots are root's; the runtime runs as the owner of the service's folder.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::board::Host;
 use crate::health::{Health, Watch};
@@ -21,7 +25,7 @@ use crate::history;
 use crate::install;
 use crate::paths::{Paths, SERVICE};
 use crate::service::{self, User};
-use crate::slots::machine::{self, BUNDLE, CONFIG, PROGRAM, Packaged, Release, Trial};
+use crate::slots::machine::{self, BUNDLE, CONFIG, Ending, PROGRAM, Packaged, Release, Trial};
 use crate::slots::{Bar, Event, Slot, Status};
 
 /// How a run ended.
@@ -49,10 +53,121 @@ pub enum End {
         /// Why.
         why: String,
     },
+    /// Somebody stopped it: the operator, or the system as it goes down.
+    Stopped {
+        /// The signal that asked for it.
+        signal: i32,
+    },
 }
 
 /// No frame's report is longer.
 const LONGEST_LINE_BYTES: u64 = 16 << 20;
+
+/// The signal that asks this process to end, once there is one.
+#[derive(Debug, Clone)]
+struct Stop(Arc<AtomicUsize>);
+
+/// How often it is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Signals for all processes of a service come to this one within that time of the runtime's end by them.
+const SIGNAL_TAKES: Duration = Duration::from_millis(100);
+/// How long the runtime may take to end where the service manager has asked it as well: asked twice, it would not finish its files.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
+
+impl Stop {
+    fn listen() -> Result<Stop> {
+        let stop = Stop(Arc::default());
+        for signal in [SIGINT, SIGTERM] {
+            let number = usize::try_from(signal).unwrap_or_default();
+            signal_hook::flag::register_usize(signal, stop.0.clone(), number).context("signals")?;
+        }
+        Ok(stop)
+    }
+
+    fn asked(&self) -> Option<i32> {
+        i32::try_from(self.0.load(Ordering::Relaxed)).ok().filter(|signal| *signal != 0)
+    }
+
+    /// Whether a runtime ended for it. What a crash or a lack of memory has killed did not.
+    fn ended(&self, status: ExitStatus) -> Option<i32> {
+        if status.signal().is_some_and(|signal| ![SIGINT, SIGTERM].contains(&signal)) {
+            return None;
+        }
+        if !status.success() && self.asked().is_none() {
+            std::thread::sleep(SIGNAL_TAKES);
+        }
+        self.asked()
+    }
+
+    /// What comes of a runtime within `patience`.
+    fn next(&self, lines: &mpsc::Receiver<String>, patience: Duration) -> Next {
+        let end = Instant::now() + patience;
+        loop {
+            if let Some(signal) = self.asked() {
+                return Next::Stop(signal);
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            match lines.recv_timeout(left.min(LOOK_EVERY)) {
+                Ok(line) => return Next::Line(line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Next::End,
+                Err(mpsc::RecvTimeoutError::Timeout) if left.is_zero() => return Next::Silence,
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+}
+
+enum Next {
+    Line(String),
+    Silence,
+    End,
+    Stop(i32),
+}
+
+/// Lets a runtime end that somebody wants stopped; how it did, where it did not end by itself before.
+fn finish(child: &mut Child, lines: &mpsc::Receiver<String>) -> Result<ExitStatus> {
+    let is_managed = std::env::var_os("NOTIFY_SOCKET").is_some();
+    for wait in [if is_managed { ENDS_WITHIN } else { Duration::ZERO }, ENDS_WITHIN / 4] {
+        let end = Instant::now() + wait;
+        loop {
+            lines.try_iter().for_each(|line| _ = writeln!(std::io::stdout(), "{line}"));
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            if Instant::now() >= end {
+                break;
+            }
+            std::thread::sleep(SIGNAL_TAKES);
+        }
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::TERM);
+    }
+    let _ = child.kill();
+    Ok(child.wait()?)
+}
+
+/// How long a release has worked in place of another, as far as the slots have been told: a start of its own begins with what was kept.
+struct Ledger {
+    counts: bool,
+    told: Duration,
+}
+
+impl Ledger {
+    /// Whole seconds that are to be told by now, with its `end` all that are left. A power cut loses a minute at first and never more than
+    /// ten, for no more than eight writes in the first ten minutes and six an hour later.
+    fn due(&mut self, worked: Duration, end: bool) -> u64 {
+        let untold = worked.saturating_sub(self.told);
+        let every = (self.told / 4).clamp(Duration::from_secs(60), Duration::from_secs(600));
+        if !self.counts || !(end || untold >= every) {
+            return 0;
+        }
+        self.told += Duration::from_secs(untold.as_secs());
+        untold.as_secs()
+    }
+}
+
+/// What ends badly before it has worked so long is no better than what fails to start: longer than starts ever wait, so that they do not
+/// come faster by it.
+const SOON: Duration = Duration::from_secs(300);
 
 /// Starts what the slots choose and stays with it until it ends, sends no first frame within `first`, or no other for `stall`.
 ///
@@ -61,6 +176,7 @@ const LONGEST_LINE_BYTES: u64 = 16 << 20;
 pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
     paths.check_root()?;
     wait(paths);
+    let stop = Stop::listen()?;
     let chosen = choose(paths);
     let (binary, config) = match &chosen.slot {
         Some(slot) => (slot.folder.join(PROGRAM), slot.folder.join(CONFIG)),
@@ -94,11 +210,12 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
     let memory = || memory_kib(user.as_ref(), process);
     let (mut watch, mut confirmed, mut told) = (Watch::new(chosen.trial), false, Instant::now());
     let mut next = chosen.trial.frames;
-    let (mut first_frame, mut steady, mut kept, mut worked) = (None, chosen.steady, Duration::ZERO, Duration::ZERO);
+    let (begun, mut first_frame, mut steady, mut worked) = (Instant::now(), None, chosen.steady, Duration::ZERO);
+    let mut ledger = Ledger { counts: chosen.steady.is_some() && chosen.in_place_of.is_some(), told: Duration::ZERO };
     let confirm = |frames: u64, ended: bool| match &chosen.slot {
         Some(slot) => tell(paths, slot.event(frames, ended)),
         // One that has only come to its end cannot stand in: it would be started again and again, faster than what fails.
-        None => chosen.packaged.failed_starts == 0 || chosen.packaged.stands_in && ended || tell(paths, Event::PackagedWorks),
+        None => chosen.packaged.stands_in && ended || tell(paths, Event::PackagedWorks),
     };
     let fell_short = |why: &str| {
         chosen.record(paths, &format!("{name} does not do what its trial asks: {why}"));
@@ -111,18 +228,23 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
         Health::Good if chosen.on_trial => asked_hook(paths, user.as_ref(), name).map_or(Health::Good, Health::Poor),
         health => health,
     };
-    // One that keeps ending before its time has worked all the same.
-    let keep_rest = |confirmed: bool, worked: Duration, kept: Duration| {
-        let seconds = worked.saturating_sub(kept).as_secs();
-        if confirmed && chosen.steady.is_some() && chosen.in_place_of.is_some() && seconds > 0 {
-            tell(paths, Event::Worked { seconds });
+    let ended = |how: Ending, worked_s: u64| {
+        let (slot, digest) = chosen.slot.as_ref().map(|chosen| (chosen.slot, chosen.digest.clone())).unzip();
+        tell(paths, Event::Ended { slot, digest, how, worked_s });
+    };
+    // It has ended badly by itself, or was stopped for no frame came.
+    let badly = |confirmed: bool, frames: u64, worked: Duration, how: &str| match confirmed {
+        true if worked < SOON => Ending::Early,
+        false if chosen.on_trial && frames >= chosen.trial.frames => {
+            Ending::Short { why: format!("{how}, after {frames} frames in {} s", worked.as_secs()) }
         }
+        _ => Ending::Other,
     };
     loop {
         let frames = watch.frames();
         let patience = if frames == 0 { first } else { stall };
-        match lines.recv_timeout(patience) {
-            Ok(line) => {
+        match stop.next(&lines, patience) {
+            Next::Line(line) => {
                 let healthy = watch.line(&line, Instant::now(), memory);
                 // Nobody may be listening to the data; the camera works on.
                 let _ = writeln!(std::io::stdout(), "{line}");
@@ -145,6 +267,9 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                         Health::Good => {
                             confirmed = confirm(frames, false);
                             next = frames.saturating_mul(2);
+                            if confirmed {
+                                keep_digest(paths.clone());
+                            }
                         }
                         Health::Poor(why) => {
                             let _ = child.kill();
@@ -171,20 +296,36 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                         return Ok(End::GivesWay { how });
                     }
                 }
-                if confirmed && steady.is_some() && chosen.in_place_of.is_some() && working >= kept + KEPT_EVERY {
-                    kept += KEPT_EVERY;
-                    tell(paths, Event::Worked { seconds: KEPT_EVERY.as_secs() });
+                let seconds = if confirmed { ledger.due(worked, false) } else { 0 };
+                if seconds > 0 {
+                    tell(paths, Event::Worked { seconds });
                 }
             }
-            Err(mpsc::RecvTimeoutError::Timeout) => {
+            Next::Silence => {
                 let _ = child.kill();
                 let _ = child.wait();
-                keep_rest(confirmed, worked, kept);
-                return Ok(End::Stalled { seconds: patience.as_secs() });
+                let seconds = patience.as_secs();
+                let how = badly(confirmed, frames, worked, &format!("no frame came for {seconds} s"));
+                ended(how, if confirmed { ledger.due(worked, true) } else { 0 });
+                return Ok(End::Stalled { seconds });
             }
-            Err(mpsc::RecvTimeoutError::Disconnected) => {
+            Next::Stop(signal) => {
+                let status = finish(&mut child, &lines)?;
+                let how = match stop.ended(status) {
+                    // What has had its time for a frame and shown none has failed, whoever ends it.
+                    Some(_) if frames > 0 || begun.elapsed() < first => Ending::Stopped,
+                    Some(_) => Ending::Other,
+                    None => badly(confirmed, frames, worked, &format!("it ended with {status}")),
+                };
+                ended(how, if confirmed { ledger.due(worked, true) } else { 0 });
+                return Ok(End::Stopped { signal });
+            }
+            Next::End => {
                 let status = child.wait()?;
-                keep_rest(confirmed, worked, kept);
+                if let Some(signal) = stop.ended(status) {
+                    ended(Ending::Stopped, if confirmed { ledger.due(worked, true) } else { 0 });
+                    return Ok(End::Stopped { signal });
+                }
                 // A folder of pictures may hold fewer than a trial asks for.
                 if !confirmed && (frames > 0 || chosen.slot.is_none()) && status.success() {
                     match judge(&watch, true) {
@@ -195,6 +336,11 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                         _ => _ = confirm(frames, true),
                     }
                 }
+                let ending = match status.success() {
+                    true => Ending::Other,
+                    false => badly(confirmed, frames, worked, &format!("it ended with {status}")),
+                };
+                ended(ending, if confirmed { ledger.due(worked, true) } else { 0 });
                 let how = format!("{name} ended with {status} after {frames} frames");
                 return Ok(match chosen.packaged.stands_in && status.success() {
                     true => End::Exited { success: false, how: format!("{how}; what is installed is tried again") },
@@ -208,9 +354,6 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
 /// How long the packaged release must work in place of another before that one's failures are forgotten: longer than starts ever wait, so
 /// that starts do not come faster by it.
 const STANDS_IN_MINUTES: u32 = 5;
-
-/// How often it is kept how long a release has worked in place of another: a start of its own begins with what was kept.
-const KEPT_EVERY: Duration = Duration::from_secs(600);
 
 /// How long the hook may take; the service manager waits three times as long for a frame.
 const HOOK_LIMIT: Duration = Duration::from_secs(30);
@@ -230,6 +373,14 @@ fn asked_hook(paths: &Paths, user: Option<&User>, name: &str) -> Option<String> 
         }
         Err(error) => Some(format!("{error:#}")),
     }
+}
+
+/// Reads a packaged program that has changed, for those who may ask what it is and not keep the answer.
+fn keep_digest(paths: Paths) {
+    std::thread::spawn(move || {
+        let state = paths.slots().load().ok()?;
+        paths.packages_another_program(state.slot(state.current?).release.as_ref()?)
+    });
 }
 
 /// Tells the slots what has shown itself; true once that need not be told again.

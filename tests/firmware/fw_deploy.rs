@@ -298,3 +298,25 @@ fn who_may_not_change_a_board_is_told_before_anything_is_copied() {
     assert_eq!(verdicts(&fleet.rows(&[&["cam0"][..], &BRING].concat())), ["done"]);
     assert_eq!(deploy(&["--config", "camera.toml", "--dry-run"]).0, "failed");
 }
+
+#[test]
+fn a_way_back_to_the_packaged_release_is_done_once_that_shows_frames() {
+    let Some(fleet) = Fleet::start(1) else { return };
+    fleet.release(1, &[], &frames(1));
+    assert_eq!(verdicts(&fleet.rows(&[&["cam0"][..], &BRING[..]].concat())), ["done"]);
+    let packaged =
+        |body: &str| write(fleet.board(0).join("usr/bin/edge-seg"), &format!("#!/bin/sh\n[ \"$1\" = config ] && exit\n{body}"), 0o755);
+    packaged("exit 1\n");
+    let back = || {
+        let rows = fleet.rows(&["cam0", "--rollback", "--wait", "20"]);
+        (verdicts(&rows)[0].to_owned(), rows[0]["what"].as_str().unwrap().to_owned())
+    };
+    let (verdict, what) = back();
+    assert!(verdict == "failed" && what.contains("did not stay healthy after the way back; it runs slot a"), "{what}");
+    let history = fleet.status(0)["history"].to_string();
+    assert!(history.contains("the packaged release failed in 3 starts in a row: slot a is tried"), "{history}");
+    assert!(history.contains("slot a is good, though it had been set aside: rolled back by the operator"), "{history}");
+    packaged(&frames(0));
+    let (verdict, what) = back();
+    assert!(verdict == "done" && what.ends_with("the packaged release is healthy"), "{what}");
+}

@@ -458,7 +458,8 @@ fn a_start_that_somebody_asks_for_waits_for_nothing_and_a_wait_that_is_cut_off_c
 #[test]
 fn what_works_in_place_of_another_and_ends_before_its_time_has_worked_for_as_long() {
     let root = Root::new();
-    let slow = format!("{}[ -e late ] && sleep 2 && echo '{{\"release\":1}}'\nexit 1\n", frames(1, 5));
+    let late = "[ -e late ] || exit 0; sleep 4; echo '{\"release\":1}'; exit 1\n";
+    let slow = format!("{}{late}", frames(1, 5));
     root.ok(&install(&root.release(1, &slow), &[]));
     assert_eq!(root.guard().0, 1);
     fs::write(root.at("words"), "").unwrap();
@@ -472,6 +473,139 @@ fn what_works_in_place_of_another_and_ends_before_its_time_has_worked_for_as_lon
     let output = root.run(&["guard", "--first", "60", "--stall", "60"]);
     let saved: serde_json::Value = serde_json::from_slice(&fs::read(root.at("var/lib/edge-seg/state.json")).unwrap()).unwrap();
     assert!(saved["fallen"]["worked_s"].as_u64().is_some_and(|seconds| seconds > 0), "{saved} {output:?}");
+}
+
+/// Shows frames and goes on, until its root has a file `end`: then it ends badly.
+fn until_end(serial: u64) -> String {
+    format!("while [ ! -e end ]; do echo '{{\"release\":{serial}}}'; sleep 0.1; done; exit 1\n")
+}
+
+#[test]
+fn what_ends_right_after_its_frames_loses_its_trial_and_a_good_one_gives_way() {
+    let root = Root::new();
+    root.ok(&install(&root.release(1, &frames(1, 5)), &[]));
+    assert_eq!(root.guard().0, 1);
+    root.ok(&install(&root.release(2, &(frames(2, 20) + "exit 1\n")), &[]));
+    assert_eq!([root.guard().0, root.guard().0, root.guard().0, root.guard().0], [2, 2, 2, 1]);
+    let why = root.status()["b"]["status"]["bad"]["why"].as_str().unwrap().to_owned();
+    assert!(why.contains("in 3 starts: it ended with exit status: 1, after 20 frames in 0 s"), "{why}");
+    // One that was good ends so later.
+    let root = Root::new();
+    root.ok(&install(&root.release(1, &frames(1, 5)), &[]));
+    assert_eq!(root.guard().0, 1);
+    root.ok(&install(&root.release(2, &until_end(2)), &[]));
+    let ends = || {
+        let guard = root.command(&["guard"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        settled(&root, |status| status["started"]["shown"] == true);
+        fs::write(root.at("end"), "").unwrap();
+        let output = guard.wait_with_output().unwrap();
+        fs::remove_file(root.at("end")).unwrap();
+        assert!(!output.status.success(), "{output:?}");
+        root.status()
+    };
+    for starts in 1..=3 {
+        let status = ends();
+        assert_eq!((status["b"]["status"].as_str(), status["b"]["failed_starts"].as_u64()), (Some("good"), Some(starts)), "{status}");
+        assert!(root.ok(&["status"]).contains(&format!("good, {starts} start")), "{}", root.ok(&["status"]));
+    }
+    assert_eq!((root.guard().0, &root.status()["fell_back"]["from"]), (1, &"b".into()));
+}
+
+/// Waits until the status is as expected.
+fn settled(root: &Root, is: impl Fn(&serde_json::Value) -> bool) {
+    let end = std::time::Instant::now() + Duration::from_secs(60);
+    while !is(&root.status()) {
+        assert!(std::time::Instant::now() < end, "{}", root.status());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn terminate(guard: &std::process::Child) {
+    assert!(Command::new("kill").arg(guard.id().to_string()).status().unwrap().success());
+}
+
+#[test]
+fn who_stops_a_start_costs_it_nothing_and_what_runs_is_told_until_it_ends() {
+    let root = Root::new();
+    root.ok(&install(&root.release(1, &frames(1, 5)), &[]));
+    assert_eq!(root.guard().0, 1);
+    root.ok(&install(&root.release(2, &until_end(2)), &["--trial-minutes", "5"]));
+    assert!(root.ok(&["status"]).starts_with("runs    slot a, slot b at the next start\n"), "{}", root.ok(&["status"]));
+    let tries = |status: &serde_json::Value| status["b"]["status"]["pending"]["tries_left"].as_u64();
+    for _ in 0..4 {
+        let mut guard = root.command(&["guard"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(guard.stdout.as_mut().unwrap()), &mut line).unwrap();
+        assert_eq!(tries(&root.status()), Some(2), "{line}");
+        terminate(&guard);
+        let ended = guard.wait().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended), Some(15), "who asks how it ended finds the stop");
+        assert_eq!(tries(&root.status()), Some(3));
+    }
+    // Nothing of it is left running.
+    assert!(root.ok(&["status"]).starts_with("runs    slot b\n"));
+    // One that has used up its time for a frame has failed, whoever ends it.
+    let root = Root::new();
+    root.ok(&install(&root.release(1, "while :; do echo '{\"error\":\"dark\"}'; sleep 0.1; done\n"), &[]));
+    let mut guard = root.command(&["guard", "--first", "1"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(2500));
+    terminate(&guard);
+    guard.wait().unwrap();
+    assert_eq!(root.status()["a"]["status"]["pending"]["tries_left"], 2);
+}
+
+#[test]
+fn how_long_another_has_worked_is_kept_when_it_is_stopped() {
+    let root = Root::new();
+    root.ok(&install(&root.release(1, &until_end(1)), &[]));
+    fs::write(root.at("words"), "").unwrap();
+    let mut guard = root.command(&["guard"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    settled(&root, |status| status["a"]["status"] == "good");
+    terminate(&guard);
+    guard.wait().unwrap();
+    root.ok(&install(&root.release(2, &format!("[ -e words ] || exit 1\n{}", frames(2, 5))), &[]));
+    assert_eq!(root.guard().0, 2);
+    fs::remove_file(root.at("words")).unwrap();
+    for _ in 0..3 {
+        assert_eq!(root.run(&["guard"]).status.code(), Some(1));
+    }
+    let mut guard = root.command(&["guard"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    settled(&root, |status| status["started"]["shown"] == true);
+    terminate(&guard);
+    guard.wait().unwrap();
+    let saved: serde_json::Value = serde_json::from_slice(&fs::read(root.at("var/lib/edge-seg/state.json")).unwrap()).unwrap();
+    assert!(saved["fallen"]["worked_s"].as_u64().is_some_and(|seconds| seconds >= 3), "{saved}");
+}
+
+#[test]
+fn the_packaged_program_is_read_once_and_what_is_advised_of_it_is_taken() {
+    let root = Root::new();
+    let digests = || fs::read_to_string(root.at("var/lib/edge-seg/packaged.json")).unwrap();
+    root.ok(&["install", "--trial-frames", "3", &root.release(1, &frames(1, 5))[0], "--packaged"]);
+    assert_eq!(root.status()["other_program_packaged"], false);
+    let kept = digests();
+    let packaged = fs::read_to_string(root.at("usr/bin/edge-seg")).unwrap();
+    // What was kept is gone by, until the file is another.
+    fs::write(root.at("var/lib/edge-seg/packaged.json"), kept.replace("\"sha256\":\"", "\"sha256\":\"0")).unwrap();
+    assert_eq!(root.status()["other_program_packaged"], true);
+    fs::write(root.at("usr/bin/edge-seg"), packaged).unwrap();
+    assert_eq!(root.status()["other_program_packaged"], false);
+    assert_ne!(digests(), kept);
+    // Where another runs in its place, its own program cannot be taken alone.
+    root.guard();
+    fs::write(root.at("words"), "").unwrap();
+    root.ok(&install(&root.release(2, &format!("[ -e words ] || exit 1\n{}", frames(2, 5))), &[]));
+    assert!(root.ok(&["status"]).contains("reconfigure --packaged --restart   # later: slot b is on trial"), "{}", root.ok(&["status"]));
+    assert_eq!(root.guard().0, 2);
+    fs::remove_file(root.at("words")).unwrap();
+    for _ in 0..3 {
+        assert_eq!(root.run(&["guard"]).status.code(), Some(1));
+    }
+    root.guard();
+    root.script("usr/bin/edge-seg", "[ \"$1\" = config ] && exit 0\n# another\n");
+    let told = root.ok(&["status"]);
+    assert!(told.contains("not that of slot a: sudo edge-seg-fw install BUNDLE --packaged --restart"), "{told}");
+    root.ok(&["install", &root.release(4, "exit 1\n")[0], "--packaged"]);
 }
 
 #[test]

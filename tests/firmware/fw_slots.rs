@@ -1,7 +1,7 @@
 //! Slots survive power cuts, full and read-only disks, rot, and releases that never become healthy.
 
 use crate::disk::{FakeDisk, Fault, Rng};
-use edge_seg_fw::slots::machine::{Trial, Work, describe, name_of, running};
+use edge_seg_fw::slots::machine::{Ending, Trial, Work, describe, name_of, running};
 use edge_seg_fw::slots::{Action, Disk, Event, Kind, Outcome, Parts, Release, Slot, Slots, Source, State, Status, release_of, step};
 use std::path::PathBuf;
 
@@ -424,7 +424,10 @@ fn with_both_states_lost_while_fallen_back_what_stands_in_goes_on_and_nothing_is
     assert_eq!(serial, Some(1));
     let mut disk = good(disk);
     let state = Slots::new(disk.clone(), ROOT).load().unwrap();
-    assert_eq!(describe(&state, Slot::B), "mini serial 2, not proven, 3 starts left: runs where slot a fails");
+    assert_eq!(
+        describe(&state, Slot::B),
+        "mini serial 2, not proven since the state was lost, nor known whether it was what is wanted, 3 starts left: runs where slot a fails"
+    );
     // The operator may want it, and where the other one fails it has its trial.
     assert_eq!(drive(disk.clone(), Event::Rollback, None).1.unwrap().reports, ["slot b runs at the next start"]);
     for expected in [1, 1, 1, 2] {
@@ -833,15 +836,40 @@ struct Model {
     /// Releases that were good; those that the state has told so without being lost since.
     proven: Vec<u64>,
     remembered: Vec<u64>,
+    /// Whether [`Model::runs`] is on record: neither power nor the state was lost since it was started.
+    recorded: bool,
+    /// Releases whose starts have ended badly one after the other, with nothing else between, the newest last.
+    failed: Vec<(Option<Slot>, u64)>,
+    /// Starts of each release on trial that nobody stopped.
+    tried: Vec<u64>,
+    /// Releases that end badly right after their frames.
+    fleeting: Vec<u64>,
     log: Vec<String>,
 }
 
 impl Model {
     fn new(seed: u64) -> Model {
         let (proven, remembered, broken, log) = (vec![], vec![], vec![], vec![]);
+        let (recorded, failed, tried, fleeting) = (false, vec![], vec![], vec![]);
         let mut rng = Rng(seed * 7919 + 1);
         (0..4).for_each(|_| _ = rng.below(2));
-        Model { disk: FakeDisk::new(), rng, next: 1, broken, outage: false, runs: None, shown: 0, proven, remembered, log }
+        let disk = FakeDisk::new();
+        Model {
+            disk,
+            rng,
+            next: 1,
+            broken,
+            outage: false,
+            runs: None,
+            shown: 0,
+            proven,
+            remembered,
+            recorded,
+            failed,
+            tried,
+            fleeting,
+            log,
+        }
     }
 
     fn state(&self) -> State {
@@ -887,11 +915,14 @@ impl Model {
         }
         self.log.push("power is cut".into());
         (self.disk, self.runs) = (self.disk.after_power_cut(&mut self.rng), None);
+        self.recorded = false;
+        self.failed.clear();
         None
     }
 
     fn deploy(&mut self) {
         let (before, runs) = (self.to_fall_back_on(), self.runs);
+        self.failed.clear();
         let serial = self.next;
         self.next += 1;
         let outcome = self.drive_and_cut(Event::Install { downgrade: false }, Some(serial));
@@ -905,9 +936,50 @@ impl Model {
         assert!(written.is_none(), "{written:?} was written, and what runs from it works");
     }
 
+    /// Ends what runs: stopped by somebody, or by itself; soon after its frames where it has shown them for no long.
+    fn end(&mut self, how: Ending) {
+        let Some((slot, serial, _)) = self.runs.take() else { return };
+        self.log.push(format!("release {serial} ends: {how:?}"));
+        let is_stopped = how == Ending::Stopped;
+        let digest = slot.map(|_| fake(serial).verify().unwrap().digest());
+        let on_trial = self.on_trial(slot, serial);
+        self.drive(Event::Ended { slot, digest, how, worked_s: 0 }, None);
+        match is_stopped {
+            true => self.recorded = false,
+            false => self.failed.push((slot, serial)),
+        }
+        if let Some(tried) = self.tried.iter().position(|tried| *tried == serial).filter(|_| on_trial && is_stopped) {
+            self.tried.swap_remove(tried);
+        }
+    }
+
+    fn on_trial(&self, slot: Option<Slot>, serial: u64) -> bool {
+        let state = self.state();
+        slot.is_some_and(|slot| {
+            matches!(state.slot(slot).status, Status::Pending { .. })
+                && state.slot(slot).release.as_ref().is_some_and(|release| release.serial == serial)
+        })
+    }
+
     fn boot(&mut self) {
+        match self.rng.below(3) {
+            0 => self.end(Ending::Stopped),
+            // Counted as it began, or as what ends right after its frames.
+            _ if let Some((_, serial, shown)) = self.runs => match shown {
+                true if self.fleeting.contains(&serial) => self.end(Ending::Early),
+                true => self.failed.clear(),
+                false => self.end(Ending::Other),
+            },
+            _ => {}
+        }
         self.runs = None;
-        let Some(outcome) = self.drive_and_cut(Event::Boot, None) else { return };
+        let before = self.state();
+        let Some(outcome) = self.drive_and_cut(Event::Boot, None) else {
+            // It may have been counted before.
+            let serials = [&before.a, &before.b].map(|slot| slot.release.as_ref().map(|release| release.serial));
+            self.tried.extend(serials.into_iter().flatten());
+            return;
+        };
         let run = outcome.run.expect("something always runs");
         let serial = match run {
             Some(slot) => self.held(slot).expect("what is started is whole"),
@@ -918,7 +990,17 @@ impl Model {
         assert_eq!(state.runs(), run, "the state says what runs");
         let told = running(&state);
         assert!(told.split(", in place of").next() == Some(name_of(run).as_str()), "{told}");
-        self.runs = Some((run, serial, false));
+        (self.runs, self.recorded) = (Some((run, serial, false)), true);
+        if self.on_trial(run, serial) {
+            self.tried.push(serial);
+        }
+        // What ends badly each time, after frames or without, leaves the other one its turn.
+        let in_a_row = self.failed.iter().rev().take_while(|failed| **failed == (run, serial)).count();
+        let other = run.is_some_and(|slot| before.slot(slot.other()).status == Status::Good && self.held(slot.other()).is_some());
+        assert!(!other || in_a_row < 3, "{run:?} is started again after {in_a_row} bad ends, and the other one never");
+        let is_good = run.is_some_and(|slot| before.slot(slot).status == Status::Good);
+        let is_slow = !is_good || self.failed.len() < 6 || in_a_row == 0 || !before.patience().is_zero();
+        assert!(is_slow, "starts do not get slower: {before:?}");
         if self.works(serial) && self.rng.below(4) > 0 {
             self.frames();
         }
@@ -930,16 +1012,18 @@ impl Model {
         let long = self.rng.below(2) == 0;
         self.log.push(format!("release {serial} shows its frames{}", if long { " for long" } else { "" }));
         let Some(slot) = run else {
-            if self.state().packaged.failed_starts > 0 {
-                self.drive(Event::PackagedWorks, None);
-                if long && self.drive(Event::PackagedSteady, None).unwrap().refused.is_none() {
-                    self.runs = None;
-                }
+            self.drive(Event::PackagedWorks, None);
+            self.failed.clear();
+            if long && self.drive(Event::PackagedSteady, None).unwrap().refused.is_none() {
+                self.runs = None;
             }
             return;
         };
         let release = fake(serial).verify().unwrap();
         self.runs = Some((run, serial, true));
+        if !self.fleeting.contains(&serial) {
+            self.failed.clear();
+        }
         self.drive_and_cut(Event::Healthy { slot, digest: release.digest(), frames: 50, ended: false }, None);
         let state = self.state();
         if state.slot(slot).release.as_ref() != Some(&release) {
@@ -980,6 +1064,8 @@ impl Model {
         }
         if which == 3 || copies[0] != copies[1] {
             self.remembered.clear();
+            self.recorded = false;
+            self.failed.clear();
         }
     }
 
@@ -996,32 +1082,43 @@ impl Model {
             10..=11 => self.frames_where_it_works(),
             12 => {
                 let serial = self.runs.map_or(self.next, |(_, serial, _)| serial);
-                if serial > 0 {
+                if serial > 0 && self.rng.below(2) == 0 {
                     self.log.push(format!("release {serial} is broken"));
                     self.broken.push(serial);
+                } else if serial > 0 {
+                    self.log.push(format!("release {serial} ends right after its frames"));
+                    self.fleeting.push(serial);
                 }
             }
             13 => {
                 self.log.push("all that was broken is mended".into());
                 self.broken.clear();
+                self.fleeting.clear();
+                self.failed.clear();
             }
             14 => {
                 self.outage = !self.outage;
+                self.failed.clear();
                 self.log.push(format!("the camera is away: {}", self.outage));
             }
             15 => {
+                self.failed.clear();
                 let outcome = self.drive_and_cut(Event::Rollback, None);
                 self.log.push(format!("rollback: {:?}", outcome.map(|outcome| (outcome.refused, outcome.reports))));
                 self.boot();
             }
             16 => {
+                self.failed.clear();
                 let before = self.to_fall_back_on();
                 let outcome = self.drive_and_cut(Event::Prune, None);
                 self.log.push(format!("prune: {:?}", outcome.map(|outcome| (outcome.refused, outcome.reports))));
                 let current = self.state().current;
                 assert!(current.is_none() || before.is_empty() || !self.to_fall_back_on().is_empty(), "all that was good is pruned");
             }
-            17..=18 => self.rot(),
+            17..=18 => {
+                self.failed.clear();
+                self.rot();
+            }
             _ => self.tear(),
         }
     }
@@ -1045,9 +1142,20 @@ impl Model {
                     let named = state.slot(slot).release.as_ref().map(|release| release.serial);
                     let ran = held.is_some_and(|serial| named == Some(serial) && self.remembered.contains(&serial));
                     assert!(!ran, "release {held:?} is whole, was good, and is called bad: {why}");
+                    if why.contains("in 3 starts")
+                        && let Some(serial) = named
+                    {
+                        let tried = self.tried.iter().filter(|tried| **tried == serial).count();
+                        assert!(tried >= 3 || !self.recorded, "release {serial} has had {tried} starts: {why}");
+                    }
                 }
                 _ => {}
             }
+        }
+        // What is told to run is what runs, whatever was installed or gone back to since.
+        if let Some((slot, ..)) = self.runs.filter(|_| self.recorded) {
+            let (told, is) = (running(&state), name_of(slot));
+            assert!(told.starts_with(&is) || told.starts_with(&format!("what {is} held before")), "{is} runs, and it is told: {told}");
         }
     }
 }
@@ -1093,6 +1201,12 @@ fn the_rules_never_touch_what_runs_and_never_trust_without_proof() {
                     Event::Steady { slot, digest: state.slot(slot).release.as_ref().map_or("none".into(), Release::digest) }
                 }
                 (Work::Idle, 7) if rng.below(2) == 0 => Event::Worked { seconds: 600 },
+                (Work::Idle, 7) if rng.below(2) == 0 => {
+                    let slot = [None, Some(Slot::A), Some(Slot::B)][rng.below(3)];
+                    let digest = slot.and_then(|slot| state.slot(slot).release.as_ref()).map(Release::digest);
+                    let how = [Ending::Stopped, Ending::Early, Ending::Short { why: "short".into() }, Ending::Other][rng.below(4)].clone();
+                    Event::Ended { slot, digest, how, worked_s: rng.below(2) as u64 }
+                }
                 (Work::Idle, 7) => Event::MarkGood,
                 (Work::Idle, 8) => Event::Rollback,
                 (Work::Idle, _) => Event::Prune,

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use edge_seg_fw::board::Board;
-use edge_seg_fw::doctor;
 use edge_seg_fw::fleet::MOST_MINUTES;
 use edge_seg_fw::history;
 use edge_seg_fw::install::{self, Request, RolledBack};
@@ -13,6 +12,7 @@ use edge_seg_fw::paths::Paths;
 use edge_seg_fw::slots::machine::{PROGRAM, Trial, describe, running};
 use edge_seg_fw::slots::{Bar, Event, Outcome, Slot, State, Status as SlotStatus};
 use edge_seg_fw::supervisor::{self, End};
+use edge_seg_fw::{deploy, doctor};
 use serde_json::json;
 
 use super::output::print;
@@ -245,6 +245,7 @@ impl Status {
         let versions = [paths.version_of(&paths.packaged), version(Slot::A), version(Slot::B)];
         let other_program = state.current.and_then(|slot| paths.packages_another_program(state.slot(slot).release.as_ref()?));
         let host = self.root.host()?;
+        let service = doctor::service_state(&host);
         if self.json {
             let [packaged, a, b] = &versions;
             let json = json!({
@@ -258,7 +259,8 @@ impl Status {
                 "signatures": signed.as_ref().ok(),
                 "versions": { "packaged": packaged, "a": a, "b": b },
                 "other_program_packaged": other_program,
-                "service": doctor::service_state(&host),
+                "started": state.started,
+                "service": service,
                 "machine": install::machine(&host),
                 "board": install::board_names(&Board::read(&host)),
                 "history": history,
@@ -267,12 +269,11 @@ impl Status {
             return Ok(true);
         }
         let [packaged, a, b] = versions.map(|version| version.map_or(String::new(), |version| format!(", program {version}")));
-        print(&format!("runs    {}\n", running(&state)))?;
+        let stands = service.filter(|state| deploy::is_stopped(state)).map_or(String::new(), |state| format!(" (the service is {state})"));
+        print(&format!("runs    {}{stands}\n", running(&state)))?;
         print(&format!("slot a  {}{a}\nslot b  {}{b}\n", describe(&state, Slot::A), describe(&state, Slot::B)))?;
         let beside = match (other_program, state.current) {
-            (Some(true), Some(slot)) => {
-                format!(", not that of slot {}: sudo edge-seg-fw reconfigure --packaged --restart takes it", slot.name())
-            }
+            (Some(true), Some(slot)) => format!(", not that of slot {}: {}", slot.name(), doctor::take_packaged(&state)),
             _ => String::new(),
         };
         print(&format!("package{packaged}{beside}\n").replace("package, ", "package "))?;
@@ -311,6 +312,11 @@ impl Guard {
             End::Stalled { seconds } => {
                 eprintln!("edge-seg-fw: no frame for {seconds} s: the runtime was stopped");
                 Ok(false)
+            }
+            End::Stopped { signal } => {
+                // Who looks at how this process ended is to find the stop.
+                signal_hook::low_level::emulate_default_handler(signal)?;
+                Ok(true)
             }
             End::GivesWay { how } => {
                 eprintln!("edge-seg-fw: {how}");

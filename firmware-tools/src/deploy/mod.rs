@@ -16,9 +16,10 @@ use sha2::{Digest, Sha256};
 use crate::history;
 use crate::slots::machine::Trial;
 pub(crate) use release::Brought;
+pub use release::is_stopped;
 pub use release::{Payload, Release};
 use release::{beside, is_pending, trial_of_another};
-pub(crate) use release::{slot_that_runs, starts_without_frames, stopped};
+pub(crate) use release::{shows_frames, slot_that_runs, starts_without_frames, stopped};
 pub use remote::{OwnFolder, Remote, SshTarget};
 pub(crate) use rollout::one_line;
 pub use rollout::{Gate, Interrupt, Job, Pace, Phase, Row, Turn, Verdict, in_order, over, render, table};
@@ -169,14 +170,18 @@ fn await_back(remote: &Remote, to: Option<&str>, wait: Duration, mut begun: bool
             let is_back = status["current"].as_str() == to;
             ensure!(is_back || !begun, "it did not stay healthy after the way back; it runs {}", current(status));
             begun |= is_back;
-            match to {
-                None if is_back => return Ok("the packaged release runs".into()),
+            match (to, shows_frames(status, to)) {
+                (None, None) if is_back => {
+                    return Ok("the packaged release runs; whether it shows frames, the tool there is too old to tell".into());
+                }
+                (None, Some(true)) if is_back => return Ok("the packaged release is healthy".into()),
                 // Each start counts as failed until it has shown enough frames.
-                Some(slot)
+                (Some(slot), shown)
                     if is_back
+                        && shown != Some(false)
                         && status["packaged_stands_in"] != true
                         && status[slot]["status"] == "good"
-                        && status[slot]["failed_starts"].as_u64().unwrap_or(0) == 0 =>
+                        && starts_without_frames(&status[slot]) == 0 =>
                 {
                     return Ok(format!("{} is healthy", current(status)));
                 }
@@ -415,7 +420,7 @@ fn given_up(remote: &Remote, release: &Release, late: anyhow::Error) -> Result<S
 fn told_by_guard(status: &Value) -> String {
     let entries = status["history"].as_array().map_or(&[][..], Vec::as_slice).iter().rev();
     let said = entries.take_while(|entry| entry["who"] == "guard").filter_map(|entry| entry["what"].as_str());
-    let mut said = said.filter(|what| what.starts_with("slot ") && !what.contains(" is bad: ") && !what.ends_with(" is good"));
+    let mut said = said.filter(|what| what.starts_with("slot ") && !what.contains(" is bad: ") && !what.contains(" is good"));
     said.next().map_or(String::new(), |what| format!(" ({what})"))
 }
 
@@ -448,7 +453,11 @@ fn await_good(remote: &Remote, release: &Release, wait: Duration, mut begun: boo
         // A board that restarts its network in between is asked again.
         if let Ok(status) = &asked {
             match release.current(status) {
-                Some((slot, state)) if state["status"] == "good" => return Ok(format!("slot {slot} is good with {}", release.title())),
+                Some((slot, state)) if state["status"] == "good" => {
+                    // A source that has come to its end ends the service too.
+                    let ended = stopped(status).map_or(String::new(), |state| format!("; its service is {state} by now"));
+                    return Ok(format!("slot {slot} is good with {}{ended}", release.title()));
+                }
                 Some(_) => begun = true,
                 None if begun => bail!("{}", lost(status, release)),
                 None => {}
@@ -469,8 +478,8 @@ fn held_already(status: &Value, slot: &Value) -> Result<String, String> {
             Err(format!("holds it already, and its service is {service}: there, sudo systemctl restart edge-seg.service"))
         }
         (None, 0) => Ok("runs it already, and it is good".into()),
-        (None, 1) => Err(format!("holds it already, and its newest start has shown too few frames: {LOG}")),
-        (None, starts) => Err(format!("holds it already, and {starts} starts in a row have shown too few frames: {LOG}")),
+        (None, 1) => Err(format!("holds it already, and its newest start has shown too few frames, or ended right after them: {LOG}")),
+        (None, starts) => Err(format!("holds it already, and {starts} starts in a row have failed: {LOG}")),
     }
 }
 
@@ -502,12 +511,14 @@ fn await_frames(remote: &Remote, release: &Release, wait: Duration) -> Result<St
 /// What a board's status says that it runs.
 pub fn current(status: &Value) -> String {
     match status["current"].as_str() {
-        None => "the packaged release".into(),
+        None => slot_that_runs(status).map_or("the packaged release".into(), |slot| told_slot(status, slot)),
         Some(slot) if status["packaged_stands_in"] == true => {
             let wanted = status["fell_back"]["from"].as_str().unwrap_or(slot);
             format!("the packaged release, in place of {}", told_slot(status, wanted))
         }
-        Some(slot) => told_slot(status, slot),
+        // What was installed or gone back to since has not run yet.
+        Some(_) if slot_that_runs(status).is_none() => "the packaged release".into(),
+        Some(slot) => told_slot(status, slot_that_runs(status).unwrap_or(slot)),
     }
 }
 

@@ -257,19 +257,35 @@ pub(crate) fn is_pending(slot: &Value) -> bool {
     slot["status"].get("pending").is_some()
 }
 
-/// Starts in a row of a slot in a board's status that have shown too few frames, with the one that is under way.
+/// Starts in a row of a slot in a board's status that have failed, with the one that is under way until it has shown its frames.
 pub(crate) fn starts_without_frames(slot: &Value) -> u64 {
     slot["failed_starts"].as_u64().unwrap_or(0)
 }
 
 /// The slot that a board's status says that it runs; none is the packaged release, installed or in place of what keeps failing.
 pub(crate) fn slot_that_runs(status: &Value) -> Option<&str> {
-    status["current"].as_str().filter(|_| status["packaged_stands_in"] != true)
+    match status.get("started").filter(|started| started.is_object()) {
+        Some(started) => started["slot"].as_str(),
+        // A tool from before its status told what was started: what the pointer names.
+        None => status["current"].as_str().filter(|_| status["packaged_stands_in"] != true),
+    }
+}
+
+/// Whether what runs from a slot, or the packaged release, has shown its frames since it was started; none where the board's tool is older
+/// than to tell.
+pub(crate) fn shows_frames(status: &Value, slot: Option<&str>) -> Option<bool> {
+    let started = status.get("started").filter(|started| started.is_object())?;
+    Some(started["slot"].as_str() == slot && started["shown"] == true && started["ended"] != true)
 }
 
 /// What a board's status says of the service where that does not run, nor is started again.
 pub(crate) fn stopped(status: &Value) -> Option<&str> {
-    status["service"].as_str().filter(|state| ["failed", "inactive", "deactivating"].contains(state))
+    status["service"].as_str().filter(|state| is_stopped(state))
+}
+
+/// Whether the service manager's word for a service means that it does not run, nor is started again.
+pub fn is_stopped(service: &str) -> bool {
+    ["failed", "inactive", "deactivating"].contains(&service)
 }
 
 /// Why nothing at all can be brought: what is on trial has the other slot to go back to.

@@ -166,7 +166,7 @@ fn releases(paths: &Paths, board: &Board) -> Vec<Finding> {
     found.extend(damage(&mut slots));
     let (runtime, config) = running(paths);
     let change = match state.runs() {
-        Some(_) => format!("cp {} new.toml; editor new.toml; sudo edge-seg-fw reconfigure new.toml --restart", config.display()),
+        Some(_) => format!("cp {} new.toml; editor new.toml; {}", config.display(), reconfigured(&state, "new.toml")),
         None => format!("sudoedit {}", config.display()),
     };
     found.push(match (std::fs::File::open(&config), paths.complaint(&runtime, &config)) {
@@ -196,7 +196,7 @@ fn releases(paths: &Paths, board: &Board) -> Vec<Finding> {
     };
     found.extend(contents(paths, board, &mut slots, &state, slot));
     let folder = slots.folder(slot);
-    found.extend(beside_the_package(paths, &folder.join(machine::CONFIG), &folder.join(machine::PROGRAM)));
+    found.extend(beside_the_package(paths, &state, &folder.join(machine::CONFIG), &folder.join(machine::PROGRAM)));
     if matches!(state.slot(slot).status, machine::Status::Pending { .. }) {
         let what = format!("slot {}: {}", slot.name(), machine::describe(&state, slot));
         found.push(note("trial", what, "sudo edge-seg-fw mark-good   # or wait for healthy frames"));
@@ -211,10 +211,11 @@ fn releases(paths: &Paths, board: &Board) -> Vec<Finding> {
     } else if state.packaged.stands_in {
         let what = format!("{} runs in place of slot {}: {}", machine::name_of(None), slot.name(), machine::describe(&state, slot));
         found.push(bad("starts", what, again(&state)));
-    } else if state.slot(slot).failed_starts > 1 {
+    } else if state.ended_starts(slot) > 0 {
         let what = format!("slot {}: {}", slot.name(), machine::describe(&state, slot));
         found.push(bad("starts", what, "journalctl -u edge-seg.service -n 50"));
     }
+    found.extend(maybe_wanted(&state));
     found.extend(way_back(&mut slots, &state, slot.other()));
     found
 }
@@ -229,6 +230,16 @@ fn damage(slots: &mut Slots<RealDisk>) -> Option<Finding> {
         (false, false) => Some(note("state", format!("{what}: the other copy is used"), ANEW)),
         (false, true) => Some(bad("state", format!("{what}: what is whole in the slots is on trial again"), ANEW)),
     }
+}
+
+/// A slot of which the state that was lost may have said that it is what is wanted.
+fn maybe_wanted(state: &State) -> Option<Finding> {
+    let beside = state.current?.other();
+    let is_unknown = state.slot(beside).rebuilt && matches!(state.slot(beside).status, machine::Status::Pending { .. });
+    let name = beside.name();
+    let what = format!("the state was lost: whether slot {name} ({}) is what is wanted is not known", machine::describe(state, beside));
+    let mend = format!("sudo edge-seg-fw rollback --restart   # runs slot {name}; or deploy what is wanted once more");
+    is_unknown.then(|| note("other slot", what, &mend))
 }
 
 /// Why what is wanted failed, and when it is tried again.
@@ -279,9 +290,7 @@ fn contents(paths: &Paths, board: &Board, slots: &mut Slots<RealDisk>, state: &S
         Ok(unread) => unread,
         Err(why) => {
             let mend = match why.contains(machine::CONFIG) {
-                true => {
-                    format!("sudo edge-seg-fw reconfigure {} --restart   # takes it as it is now", folder.join(machine::CONFIG).display())
-                }
+                true => format!("{}   # takes it as it is now", reconfigured(state, &folder.join(machine::CONFIG).display().to_string())),
                 false => "sudo edge-seg-fw rollback --restart".into(),
             };
             return vec![bad("model", format!("the next start will refuse slot {}: {why}", slot.name()), mend)];
@@ -325,8 +334,28 @@ fn contents(paths: &Paths, board: &Board, slots: &mut Slots<RealDisk>, state: &S
     found
 }
 
+/// How the package's program comes to run.
+pub fn take_packaged(state: &State) -> String {
+    brought(state, "--packaged", "--packaged", |name| name == machine::PROGRAM)
+}
+
+/// How what runs comes to have another configuration.
+fn reconfigured(state: &State, config: &str) -> String {
+    brought(state, config, &format!("--config {config}"), |_| false)
+}
+
+/// The command that brings something to what runs: where that only stands in for another release, the whole is to be brought with it.
+fn brought(state: &State, alone: &str, with_bundle: &str, brings: impl Fn(&str) -> bool) -> String {
+    let alone = format!("sudo edge-seg-fw reconfigure {alone} --restart");
+    match (state.not_to_be_changed(&brings), state.not_to_be_kept(&brings)) {
+        (None, _) => alone,
+        (Some(_), Some(_)) => format!("sudo edge-seg-fw install BUNDLE {with_bundle} --restart   # what runs only stands in for another"),
+        (Some(why), None) => format!("{alone}   # later: {why}"),
+    }
+}
+
 /// What of the package the slots have copies of, where they differ: a change there changes nothing of what runs.
-fn beside_the_package(paths: &Paths, config: &Path, runtime: &Path) -> Vec<Finding> {
+fn beside_the_package(paths: &Paths, state: &State, config: &Path, runtime: &Path) -> Vec<Finding> {
     let mut found = Vec::new();
     let time = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
     let newer = time(&paths.config).zip(time(config)).is_some_and(|(packaged, slot)| packaged > slot);
@@ -334,7 +363,7 @@ fn beside_the_package(paths: &Paths, config: &Path, runtime: &Path) -> Vec<Findi
     let differs = |a: &Path, b: &Path| digest(a).zip(digest(b)).is_some_and(|(a, b)| a != b);
     if newer && differs(&paths.config, config) {
         let what = format!("{} is newer than what runs, and is not read: the release has its own", paths.config.display());
-        found.push(note("packaged configuration", what, "sudo edge-seg-fw reconfigure /etc/edge-seg/edge-seg.toml --restart"));
+        found.push(note("packaged configuration", what, &reconfigured(state, "/etc/edge-seg/edge-seg.toml")));
     }
     // Packages bring files as old as their build: what counts is when this one came here.
     let came = std::fs::metadata(&paths.packaged).ok().map(|meta| (meta.ctime(), meta.ctime_nsec()));
@@ -348,7 +377,7 @@ fn beside_the_package(paths: &Paths, config: &Path, runtime: &Path) -> Vec<Findi
             true => format!("the slot runs {slot}, the package has brought {packaged}{same} since"),
             false => format!("the slot runs {slot}, the package holds {packaged}{same}"),
         };
-        found.push(note("packaged program", what, "sudo edge-seg-fw reconfigure --packaged --restart"));
+        found.push(note("packaged program", what, &take_packaged(state)));
     }
     found
 }

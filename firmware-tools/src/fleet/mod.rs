@@ -406,7 +406,8 @@ pub fn render_status(answers: &[Answer]) -> String {
             Ok(status) => {
                 let slot = slot_that_runs(status);
                 let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-                let stood_for = status["current"].as_str().filter(|_| slot.is_none());
+                let pointed = status["current"].as_str();
+                let stood_for = pointed.filter(|_| status["packaged_stands_in"] == true);
                 let state = match slot.map(|slot| &status[slot]["status"]) {
                     _ if let Some(from) = status["fell_back"]["from"].as_str().or(stood_for) => {
                         format!("fell back from slot {from}, {}", release_in(status, from))
@@ -415,6 +416,10 @@ pub fn render_status(answers: &[Answer]) -> String {
                         format!("slot {changed} changed on disk, {}", release_in(status, changed))
                     }
                     _ if let Some(service) = deploy::stopped(status) => format!("service {service}"),
+                    _ if slot != pointed => {
+                        let next = pointed.map_or("packaged".into(), |next| release_in(status, next));
+                        format!("{next} at the next start")
+                    }
                     None => "-".into(),
                     Some(Value::String(state)) if state == "good" => match deploy::starts_without_frames(&status[slot.unwrap_or_default()])
                     {

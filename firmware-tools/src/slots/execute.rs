@@ -8,7 +8,7 @@
 //! ```
 
 use super::disk::digest_of;
-use super::machine::{Action, Event, Fallen, FileMark, GivenUp, Packaged, Release, Slot, SlotState, State, Status, Trial, step};
+use super::machine::{Action, Event, Fallen, FileMark, GivenUp, Packaged, Release, Slot, SlotState, Started, State, Status, Trial, step};
 use super::{Disk, Kind, machine};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -175,6 +175,8 @@ struct Saved {
     given_up: Vec<GivenUp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fallen: Option<Fallen>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    started: Option<Started>,
 }
 
 /// Version of the state that is read and written.
@@ -248,7 +250,7 @@ impl<D: Disk> Slots<D> {
             Some(saved) => {
                 (state.a, state.b, state.packaged) = (saved.a, saved.b, saved.packaged);
                 (state.floor, state.trial, state.given_up) = (saved.floor, saved.trial, saved.given_up);
-                state.fallen = saved.fallen;
+                (state.fallen, state.started) = (saved.fallen, saved.started);
             }
             None => {
                 state.a = self.rebuild(Slot::A, state.trial);
@@ -502,8 +504,8 @@ impl<D: Disk> Slots<D> {
 
     fn save(&mut self, state: &State) -> io::Result<()> {
         let (a, b, given_up) = (state.a.clone(), state.b.clone(), state.given_up.clone());
-        let (format, fallen) = (FORMAT, state.fallen);
-        let saved = Saved { format, floor: state.floor, trial: state.trial, a, b, packaged: state.packaged, given_up, fallen };
+        let (format, fallen, started) = (FORMAT, state.fallen, state.started.clone());
+        let saved = Saved { format, floor: state.floor, trial: state.trial, a, b, packaged: state.packaged, given_up, fallen, started };
         let mut bytes = serde_json::to_vec_pretty(&saved)?;
         bytes.push(b'\n');
         self.make_root()?;

@@ -117,10 +117,14 @@ pub struct SlotState {
     pub status: Status,
     /// Contents, once something was written.
     pub release: Option<Release>,
-    /// Starts in a row in which a good release showed too few healthy frames, with the one that is under way.
+    /// Starts in a row in which a good release showed too few healthy frames or ended badly soon after them, with the one that is under way
+    /// and has yet to show them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub failed_starts: u32,
-    /// What its trial asks and the newest start that was stopped for it did not do.
+    /// Failed starts in a row up to the one that has shown its frames: forgotten, unless that one ends badly soon after.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spared_starts: u32,
+    /// What its trial asks and the newest start that came so far did not do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fell_short: Option<String>,
     /// Whether it is bad because its files were found to be no longer what was installed.
@@ -129,6 +133,38 @@ pub struct SlotState {
     /// Whether it is on trial because the state was lost, whatever it had proved before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rebuilt: bool,
+    /// Whether the loss of its trial is proven by another release that works where it did not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub doubt: Doubt,
+}
+
+/// What is known of a lost trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Doubt {
+    /// Nothing speaks for the release.
+    #[default]
+    None,
+    /// No other release has worked since.
+    Open,
+    /// What came after it failed too: the cause is likely theirs in common.
+    Shared,
+}
+
+/// What the newest start really runs, whatever was installed or gone back to since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// The slot; none is the packaged release.
+    pub slot: Option<Slot>,
+    /// [`Release::digest`] of what the slot held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Whether it has shown its frames.
+    #[serde(default)]
+    pub shown: bool,
+    /// Whether it was stopped, or ended badly soon after its frames.
+    #[serde(default)]
+    pub ended: bool,
 }
 
 fn is_zero<T: Default + PartialEq>(count: &T) -> bool {
@@ -143,6 +179,9 @@ pub struct Packaged {
     pub stands_in: bool,
     /// Its starts in a row, for as long as another release could be started and this one has not worked.
     pub failed_starts: u32,
+    /// As [`SlotState::spared_starts`].
+    #[serde(skip_serializing_if = "is_zero")]
+    pub spared_starts: u32,
 }
 
 /// A release that did not prove itself here, or that the operator went back from.
@@ -187,7 +226,16 @@ impl Packaged {
 impl SlotState {
     /// A slot that was never written.
     pub fn empty() -> SlotState {
-        SlotState { status: Status::Empty, release: None, failed_starts: 0, fell_short: None, changed: false, rebuilt: false }
+        SlotState {
+            status: Status::Empty,
+            release: None,
+            failed_starts: 0,
+            spared_starts: 0,
+            fell_short: None,
+            changed: false,
+            rebuilt: false,
+            doubt: Doubt::None,
+        }
     }
 }
 
@@ -291,6 +339,8 @@ pub struct State {
     pub given_up: Vec<GivenUp>,
     /// What is wanted, where another runs in its place or it has only begun to work again.
     pub fallen: Option<Fallen>,
+    /// What the newest start runs; none before something was installed.
+    pub started: Option<Started>,
     /// Highest serial that was ever good; lower ones are refused.
     pub floor: u64,
     /// Trial of a new release.
@@ -311,6 +361,7 @@ impl State {
             packaged: Packaged::default(),
             given_up: Vec::new(),
             fallen: None,
+            started: None,
             floor: 0,
             trial,
             work: Work::Idle,
@@ -495,9 +546,75 @@ impl State {
         matches!(self.slot(slot).status, Status::Aside { .. })
     }
 
-    /// Starts in a row in which a slot showed too few frames, without the one that may still show them.
-    fn ended_starts(&self, slot: Slot) -> u32 {
-        self.slot(slot).failed_starts.saturating_sub((self.runs() == Some(slot)).into())
+    /// Starts in a row of a slot that have failed, without the one that may still show its frames.
+    pub fn ended_starts(&self, slot: Slot) -> u32 {
+        let is_under_way = self.runs() == Some(slot) && !self.started.as_ref().is_some_and(|started| started.ended);
+        self.slot(slot).failed_starts.saturating_sub(is_under_way.into())
+    }
+
+    /// What really runs, where that is not what the next start runs: what was installed or gone back to since has not run yet.
+    pub fn runs_still(&self) -> Option<&Started> {
+        self.started.as_ref().filter(|started| started.slot != self.runs() || started.digest != self.digest_in(started.slot))
+    }
+
+    fn digest_in(&self, slot: Option<Slot>) -> Option<String> {
+        self.slot(slot?).release.as_ref().map(Release::digest)
+    }
+
+    /// The newest start, where it runs this.
+    fn start_of(&mut self, slot: Option<Slot>, digest: Option<&str>) -> Option<&mut Started> {
+        self.started.as_mut().filter(|started| started.slot == slot && started.digest.as_deref() == digest)
+    }
+
+    /// Before the pointer is moved: where nobody has noted what was started, it is what the pointer names.
+    fn note_started(&mut self) {
+        if self.started.is_none() {
+            let slot = self.runs();
+            let shown = slot.is_some_and(|slot| self.good(slot) && self.slot(slot).failed_starts == 0);
+            self.started = Some(Started { slot, digest: self.digest_in(slot), shown, ended: false });
+        }
+    }
+
+    /// Notes that what a slot holds, or the packaged release, has shown its frames since it was started; whether that is news.
+    fn has_shown(&mut self, slot: Option<Slot>) -> bool {
+        let digest = self.digest_in(slot);
+        let started = self.start_of(slot, digest.as_deref()).filter(|started| !started.shown);
+        started.map(|started| started.shown = true).is_some()
+    }
+
+    fn has_worked(&mut self, seconds: u64) {
+        let is_stood_for = self.is_stood_for();
+        if let Some(fallen) = self.fallen.as_mut().filter(|_| is_stood_for) {
+            fallen.worked_s = fallen.worked_s.saturating_add(seconds);
+        }
+    }
+
+    /// Another release works where a trial was lost: that proves it, unless another failed there too. Then the cause was theirs in common,
+    /// and the release, which is told, has its trial again.
+    fn judge_lost_trials(&mut self, works: Option<Slot>) -> Option<Slot> {
+        let mut again = None;
+        for slot in [Slot::A, Slot::B].into_iter().filter(|slot| works != Some(*slot)) {
+            if std::mem::take(&mut self.slot_mut(slot).doubt) == Doubt::Shared {
+                self.take_up(slot);
+                self.set(slot, Status::Pending { tries_left: self.trial.starts });
+                again = Some(slot);
+            }
+        }
+        again
+    }
+
+    /// Why neither other words nor another program can be given to what runs, and what can be done in place of that.
+    pub fn not_to_be_changed(&self, brings: impl Fn(&str) -> bool) -> Option<String> {
+        let on_trial = self.current.filter(|slot| self.pending(*slot) && (self.good(slot.other()) || self.pending(slot.other())));
+        on_trial.map(|slot| self.trial_comes_first(slot)).or_else(|| self.not_to_be_kept(brings))
+    }
+
+    fn trial_comes_first(&self, slot: Slot) -> String {
+        format!(
+            "slot {} is on trial, and slot {} is what it would fall back to: mark-good or rollback comes first",
+            slot.name(),
+            slot.other().name()
+        )
     }
 
     /// Whether a slot has failed since it last worked. One that is tried again where the other one works has yet to show that it no longer
@@ -586,7 +703,18 @@ pub enum Event {
         /// Seconds.
         seconds: u64,
     },
-    /// The packaged release, started beside what is installed, works.
+    /// What was started runs no more.
+    Ended {
+        /// The slot that it was started from; none is the packaged release.
+        slot: Option<Slot>,
+        /// [`Release::digest`] of what was started.
+        digest: Option<String>,
+        /// How.
+        how: Ending,
+        /// Seconds that it has worked in place of what is wanted, beside what was told before.
+        worked_s: u64,
+    },
+    /// The packaged release has shown its frames.
     PackagedWorks,
     /// The packaged release has worked in place of what is installed for [`State::steady_after`].
     PackagedSteady,
@@ -596,6 +724,22 @@ pub enum Event {
     Rollback,
     /// The operator wants the space of a slot that is not needed.
     Prune,
+}
+
+/// How a start ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// Somebody stopped it before its time was over: it has neither failed nor proved anything.
+    Stopped,
+    /// Badly, soon after its first frame: a start of it is no better than one that fails.
+    Early,
+    /// It was on trial, had shown its frames, and did not stay for what else is asked.
+    Short {
+        /// In words.
+        why: String,
+    },
+    /// Any other: what there is to count was counted as it began.
+    Other,
 }
 
 /// What the executor does, in order.
@@ -658,11 +802,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
             }
             let falls_back = |slot: Slot| state.good(slot) || state.pending(slot);
             if let Some(slot) = state.current.filter(|slot| state.pending(*slot) && falls_back(slot.other())) {
-                let why = format!(
-                    "slot {} is on trial, and slot {} is what it would fall back to: mark-good or rollback comes first",
-                    slot.name(),
-                    slot.other().name()
-                );
+                let why = state.trial_comes_first(slot);
                 return (state, vec![Action::Refuse(why)]);
             }
             state.incoming = Some(release);
@@ -672,6 +812,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
         (Work::Checking, Event::Done) => {
             let target = state.target();
             let mut actions = vec![Action::Save];
+            state.note_started();
             // What only fails gives way to what works before its slot is written.
             if state.current == Some(target) {
                 state.current = Some(target.other()).filter(|kept| state.may_run(*kept));
@@ -758,6 +899,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 return (state, vec![Action::Refuse(why)]);
             }
             let proven = frames >= state.trial.frames || (ended && frames > 0);
+            let is_news = proven && state.has_shown(Some(slot));
             match state.slot(slot).status {
                 Status::Pending { .. } if proven => confirm(state, slot),
                 // Where it stands in for what is wanted, the operator's order holds.
@@ -772,11 +914,13 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                         state.slot_mut(slot.other()).failed_starts = 0;
                         state.fallen = state.fallen.map(|fallen| Fallen { worked_s: 0, ..fallen });
                     }
-                    state.slot_mut(slot).failed_starts = 0;
+                    let shown = state.slot_mut(slot);
+                    (shown.spared_starts, shown.failed_starts) = (shown.failed_starts, 0);
                     state.packaged = Packaged::default();
-                    state.work = Work::Confirming;
-                    (state, actions)
+                    let again = state.judge_lost_trials(Some(slot));
+                    tried_again(state, again, actions)
                 }
+                _ if is_news => keep(state),
                 _ => (state, Vec::new()),
             }
         }
@@ -785,8 +929,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 return (state, Vec::new());
             }
             state.slot_mut(slot).fell_short = Some(why);
-            state.work = Work::Confirming;
-            (state, vec![Action::Save])
+            keep(state)
         }
         (Work::Idle, Event::Steady { slot, digest }) => {
             if state.current != Some(slot) || state.slot(slot).release.as_ref().map(Release::digest) != Some(digest) {
@@ -795,27 +938,34 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
             let Some(fallen) = state.fallen else { return (state, Vec::new()) };
             state.fallen =
                 state.fallen_from().map(|_| Fallen { retries: fallen.retries.saturating_add(1), due: true, worked_s: 0, ..fallen });
-            state.work = Work::Confirming;
-            (state, vec![Action::Save])
+            keep(state)
         }
         (Work::Idle, Event::Worked { seconds }) => {
-            let is_stood_for = state.is_stood_for();
-            let Some(fallen) = state.fallen.as_mut().filter(|_| is_stood_for) else { return (state, Vec::new()) };
-            fallen.worked_s = fallen.worked_s.saturating_add(seconds);
-            state.work = Work::Confirming;
-            (state, vec![Action::Save])
+            let before = state.fallen;
+            state.has_worked(seconds);
+            if state.fallen == before { (state, Vec::new()) } else { keep(state) }
+        }
+        (Work::Idle, Event::Ended { slot, digest, how, worked_s }) => {
+            let before = state.clone();
+            state.has_worked(worked_s);
+            if state.digest_in(slot) == digest {
+                ended(&mut state, slot, digest.as_deref(), how);
+            }
+            if state == before { (state, Vec::new()) } else { keep(state) }
         }
         (Work::Idle, Event::PackagedWorks) => {
-            if state.packaged.failed_starts == 0 {
+            let is_news = state.has_shown(None);
+            if state.packaged.failed_starts == 0 && !is_news {
                 return (state, Vec::new());
             }
-            // What made the others fail may be over, so the next start tries them as at first. Without a pointer nobody wants them.
             if state.packaged.stands_in {
+                // What made the others fail may be over, so the next start tries them as at first. Without a pointer nobody wants them.
                 (state.a.failed_starts, state.b.failed_starts) = (0, 0);
             }
-            state.packaged.failed_starts = 0;
-            state.work = Work::Confirming;
-            (state, vec![Action::Save])
+            state.packaged.spared_starts = std::mem::take(&mut state.packaged.failed_starts);
+            // What stands in for a good release gives way to that one first.
+            let again = if state.packaged.stands_in { None } else { state.judge_lost_trials(None) };
+            tried_again(state, again, vec![Action::Save])
         }
         (Work::Idle, Event::PackagedSteady) => {
             let Some(wanted) = state.wanted().filter(|_| state.packaged.stands_in) else {
@@ -829,8 +979,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
             state.slot_mut(wanted).failed_starts = starts.saturating_mul(1 + others).saturating_sub(1);
             state.slot_mut(wanted.other()).failed_starts = others;
             state.packaged.failed_starts = 0;
-            state.work = Work::Confirming;
-            (state, vec![Action::Save])
+            keep(state)
         }
         (Work::Idle, Event::MarkGood) => match state.current {
             Some(slot) if state.slot(slot).status == (Status::Pending { tries_left: state.trial.starts }) => {
@@ -880,6 +1029,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
             Some(slot) => {
                 let usable = |other: &Slot| state.good(*other) || state.pending(*other) || state.aside(*other);
                 let to = Some(slot.other()).filter(usable);
+                state.note_started();
                 let why = "rolled back by the operator".to_owned();
                 state.give_up(slot, &why);
                 match state.slot(slot).status {
@@ -956,14 +1106,65 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
     }
 }
 
+/// Keeps what has changed.
+fn keep(mut state: State) -> (State, Vec<Action>) {
+    state.work = Work::Confirming;
+    (state, vec![Action::Save])
+}
+
+/// Keeps what has changed, and points to the slot whose lost trial is to be had again, where there is one.
+fn tried_again(mut state: State, slot: Option<Slot>, mut actions: Vec<Action>) -> (State, Vec<Action>) {
+    state.work = Work::Confirming;
+    if let Some(slot) = slot {
+        actions.push(Action::Point(Some(slot)));
+        actions.push(Action::Report(format!("slot {} was given up while nothing else worked either: it is tried again", slot.name())));
+        state.work = Work::Returning(Some(slot));
+    }
+    (state, actions)
+}
+
+/// Counts how a start ended.
+fn ended(state: &mut State, slot: Option<Slot>, digest: Option<&str>, how: Ending) {
+    let shown = state.start_of(slot, digest).is_some_and(|started| started.shown);
+    let starts = state.trial.starts;
+    if let Some(started) = state.start_of(slot, digest).filter(|_| matches!(how, Ending::Stopped | Ending::Early)) {
+        started.ended = true;
+    }
+    let (failed, spared) = match slot {
+        Some(slot) => {
+            let state = state.slot_mut(slot);
+            if let Status::Pending { tries_left } = &mut state.status {
+                match how {
+                    Ending::Stopped if !shown => *tries_left = tries_left.saturating_add(1).min(starts),
+                    Ending::Short { why } => state.fell_short = Some(why),
+                    _ => {}
+                }
+                return;
+            }
+            (&mut state.failed_starts, &mut state.spared_starts)
+        }
+        None => (&mut state.packaged.failed_starts, &mut state.packaged.spared_starts),
+    };
+    match how {
+        Ending::Stopped if !shown => *failed = failed.saturating_sub(1),
+        Ending::Early => *failed = std::mem::take(spared).max(1),
+        _ => {}
+    }
+}
+
 fn confirm(mut state: State, slot: Slot) -> (State, Vec<Action>) {
+    let was_aside = match &state.slot(slot).status {
+        Status::Aside { why } => format!(", though it had been set aside: {why}"),
+        _ => String::new(),
+    };
     state.set(slot, Status::Good);
+    state.slot_mut(slot).spared_starts = 1;
     state.take_up(slot);
     let serial = state.slot(slot).release.as_ref().map_or(0, |release| release.serial);
     state.floor = state.floor.max(serial);
     (state.packaged, state.fallen) = (Packaged::default(), None);
-    state.work = Work::Confirming;
-    (state, vec![Action::Save, Action::Report(format!("slot {} is good", slot.name()))])
+    let again = state.judge_lost_trials(Some(slot));
+    tried_again(state, again, vec![Action::Save, Action::Report(format!("slot {} is good{was_aside}", slot.name()))])
 }
 
 /// What may be started, the best first; `None` is the packaged release.
@@ -995,6 +1196,12 @@ fn pick(state: &State, choices: &[Option<Slot>]) -> Option<Slot> {
 
 /// Ends trials without starts left, and gives what is wanted its turn.
 fn settle(state: &mut State, actions: &mut Vec<Action>) {
+    if let Some(failed) = state.started.clone().filter(|started| !started.shown && !started.ended) {
+        for slot in [Slot::A, Slot::B].into_iter().filter(|slot| failed.slot != Some(*slot)) {
+            let doubt = &mut state.slot_mut(slot).doubt;
+            *doubt = if *doubt == Doubt::Open { Doubt::Shared } else { *doubt };
+        }
+    }
     for slot in [Slot::A, Slot::B] {
         if state.slot(slot).status == (Status::Pending { tries_left: 0 }) {
             let starts = state.trial.starts;
@@ -1012,6 +1219,7 @@ fn settle(state: &mut State, actions: &mut Vec<Action>) {
             actions.push(Action::Report(format!("slot {} is bad: {why}", slot.name())));
             state.give_up(slot, &why);
             state.bad(slot, why);
+            state.slot_mut(slot).doubt = Doubt::Open;
         }
     }
     if let (Some(fallen), Some(wanted)) = (state.fallen, state.fallen_from())
@@ -1027,6 +1235,7 @@ fn settle(state: &mut State, actions: &mut Vec<Action>) {
 }
 
 fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
+    let before = state.clone();
     settle(&mut state, &mut actions);
     let is_news = !actions.is_empty();
     let choices = choices(&state);
@@ -1043,6 +1252,12 @@ fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
             _ => actions.push(Action::Report(format!("slot {name} failed too: {next} is tried"))),
         }
     }
+    if let (None, Some(slot)) = (state.current, pick)
+        && state.packaged.failed_starts > 0
+    {
+        let (failed, next) = (state.packaged.failed_starts, name_of(Some(slot)));
+        actions.push(Action::Report(format!("{} failed in {failed} starts in a row: {next} is tried", name_of(None))));
+    }
     if let Some(slot) = pick {
         state.work = Work::Probing(slot);
         actions.push(Action::ReadBack(slot));
@@ -1051,18 +1266,21 @@ fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
     // Run comes first among what can fail: a disk that cannot be written must not keep the packaged release from running.
     state.work = Work::Idle;
     actions.push(Action::Run(None));
-    let before = (state.packaged, state.current);
     match choices.len() {
         1 => (state.packaged, state.current) = (Packaged::default(), None),
         _ => {
             let failed_starts = state.packaged.failed_starts.saturating_add(1);
-            state.packaged = Packaged { stands_in: state.current.is_some(), failed_starts };
+            state.packaged = Packaged { stands_in: state.current.is_some(), failed_starts, spared_starts: 0 };
         }
     }
-    if is_news || before != (state.packaged, state.current) {
+    // Where nothing was ever installed there is nothing to tell it from.
+    if state.started.is_some() || [&state.a, &state.b].iter().any(|slot| slot.status != Status::Empty) {
+        state.started = Some(Started { slot: None, digest: None, shown: false, ended: false });
+    }
+    if is_news || before != state {
         actions.push(Action::Save);
     }
-    if before.1 != state.current {
+    if before.current != state.current {
         actions.push(Action::Point(None));
     }
     (state, actions)
@@ -1070,6 +1288,15 @@ fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
 
 fn start(mut state: State, slot: Slot) -> (State, Vec<Action>) {
     let mut actions = Vec::new();
+    if state.slot(slot).rebuilt && state.slot(slot).status == (Status::Pending { tries_left: state.trial.starts }) {
+        let name = slot.name();
+        let told = format!(
+            "the state was lost: slot {name} is on trial again, and whether slot {} is what is wanted is not known",
+            slot.other().name()
+        );
+        let alone = format!("the state was lost: slot {name} is on trial again");
+        actions.push(Action::Report(if state.pending(slot.other()) { told } else { alone }));
+    }
     state.fallen = state.fallen.filter(|fallen| state.good(fallen.slot));
     if state.pending(slot) {
         // Proven, it is what is wanted.
@@ -1077,6 +1304,8 @@ fn start(mut state: State, slot: Slot) -> (State, Vec<Action>) {
     } else if let Some(current) = state.current.filter(|current| *current != slot && state.fallen.is_none() && state.good(*current)) {
         state.fallen = Some(Fallen { slot: current, retries: 0, due: true, worked_s: 0 });
     }
+    state.started = Some(Started { slot: Some(slot), digest: state.digest_in(Some(slot)), shown: false, ended: false });
+    state.slot_mut(slot).spared_starts = 0;
     match &mut state.slot_mut(slot).status {
         Status::Pending { tries_left } => *tries_left = tries_left.saturating_sub(1),
         _ => {
@@ -1100,6 +1329,15 @@ pub fn name_of(slot: Option<Slot>) -> String {
 
 /// What a state says that runs, in words.
 pub fn running(state: &State) -> String {
+    let next = to_run(state);
+    match state.runs_still().filter(|_| !state.is_unpointed()) {
+        Some(started) if started.digest == state.digest_in(started.slot) => format!("{}, {next} at the next start", name_of(started.slot)),
+        Some(started) => format!("what {} held before, {next} at the next start", name_of(started.slot)),
+        None => next,
+    }
+}
+
+fn to_run(state: &State) -> String {
     let (wanted, instead) = match (state.current, state.packaged.stands_in) {
         (Some(slot), true) => (Some(state.fallen_from().unwrap_or(slot)), name_of(None)),
         _ => (state.fallen_from(), name_of(state.current)),
@@ -1123,13 +1361,17 @@ pub fn describe(state: &State, slot: Slot) -> String {
     match &slot.status {
         Status::Empty => "empty".into(),
         Status::Bad { why } if slot.changed => format!("{what}bad, for it has changed on the disk: {why}"),
+        Status::Bad { why } if slot.doubt == Doubt::Shared => {
+            format!("{what}bad: {why}; what came after it fails too, and once that works, it is tried again")
+        }
         Status::Bad { why } => format!("{what}bad: {why}"),
         Status::Pending { tries_left } if let Some(beside) = beside => {
-            format!("{what}not proven, {tries_left} starts left: runs where slot {} fails", beside.name())
+            let lost = if slot.rebuilt { " since the state was lost, nor known whether it was what is wanted" } else { "" };
+            format!("{what}not proven{lost}, {tries_left} starts left: runs where slot {} fails", beside.name())
         }
         Status::Pending { tries_left } => format!("{what}on trial, {tries_left} starts left"),
         Status::Good if failed > 0 => {
-            format!("{what}good, {failed} start{} in a row without enough frames", if failed == 1 { "" } else { "s" })
+            format!("{what}good, {failed} start{} in a row that failed", if failed == 1 { "" } else { "s" })
         }
         Status::Good => format!("{what}good"),
         Status::Aside { why } => format!("{what}set aside: {why}"),
@@ -1320,8 +1562,9 @@ mod tests {
         board.until_packaged();
         assert_eq!(running(board.state()), "the packaged release, in place of slot a, which kept failing");
         board.install(2);
-        assert_eq!(running(board.state()), "slot b");
-        assert_eq!(board.boots(3), [2, 2, 2]);
+        assert_eq!(running(board.state()), "the packaged release, slot b at the next start");
+        assert_eq!((board.boot(), running(board.state()).as_str()), (2, "slot b"));
+        assert_eq!(board.boots(2), [2, 2]);
     }
 
     #[test]
@@ -1567,7 +1810,7 @@ mod tests {
         assert_eq!(board.until_healthy(&[1]), [2, 2, 2, 1]);
         assert_eq!((board.fallen_from(), board.state().steady_after().map(|wait| wait.as_secs())), (Some(2), Some(600)));
         assert_eq!(running(board.state()), "slot a, in place of slot b, which kept failing");
-        assert!(describe(board.state(), Slot::B).ends_with("good, 3 starts in a row without enough frames"));
+        assert!(describe(board.state(), Slot::B).ends_with("good, 3 starts in a row that failed"));
         // The next start tries it, those after it do not.
         assert_eq!(board.until_healthy(&[1]), [2, 1]);
         for _ in 0..5 {
@@ -1771,6 +2014,7 @@ mod tests {
         assert!(running(board.state()).contains("the next start runs slot a"), "{}", running(board.state()));
         assert_eq!(board.boot(), 1);
         board.drive(Event::Rollback, None).unwrap();
-        assert_eq!(running(board.state()), "the packaged release");
+        assert_eq!(running(board.state()), "slot a, the packaged release at the next start");
+        assert_eq!((board.boot(), running(board.state()).as_str()), (0, "the packaged release"));
     }
 }
