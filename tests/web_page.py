@@ -254,12 +254,42 @@ def events_are_on_the_timeline(browser, folder):
     assert browser.run('parseFloat(getComputedStyle(document.querySelector("#counts dd")).fontSize)') >= 40
 
 
-def drag(browser, start, end):
-    """Over the picture, from and to shares of its width and height."""
+def drag(browser, start, end, finger=False, steps=2):
+    """Over the picture, from and to shares of its width and height, in so many moves."""
     box = browser.run('(() => { const b = document.querySelector("#picture").getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; })()')
-    places = [[box[0] + x * box[2], box[1] + y * box[3]] for x, y in [start, [(start[0] + end[0]) / 2, (start[1] + end[1]) / 2], end]]
-    for kind, (x, y) in zip(["mousePressed", "mouseMoved", "mouseMoved", "mouseReleased"], [places[0], places[1], places[2], places[2]]):
+    shares = [[start[axis] + (end[axis] - start[axis]) * step / steps for axis in (0, 1)] for step in range(steps + 1)]
+    places = [[box[0] + x * box[2], box[1] + y * box[3]] for x, y in shares]
+    if finger:
+        for kind, place in [("touchStart", places[0]), *(("touchMove", place) for place in places[1:]), ("touchEnd", None)]:
+            browser.call("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": place[0], "y": place[1]}] if place else [])
+        return
+    for kind, (x, y) in [("mousePressed", places[0]), *(("mouseMoved", place) for place in places[1:]), ("mouseReleased", places[-1])]:
         browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=1)
+
+
+def boxes_reach_the_edges(browser):
+    """Drags that begin at a corner, or end outside: what lies in the picture of them is the box."""
+    browser.run('document.querySelector("#stage").scrollIntoView({block: "center"})')
+    browser.call("Emulation.setTouchEmulationEnabled", enabled=True)
+    for finger in (False, True):
+        if finger:
+            browser.click("#point-out")
+            browser.run('document.querySelector("#stage").scrollIntoView({block: "center"})')
+        for start, end, steps, box in [
+            ((0, 0), (0.5, 0.5), 2, (0, 0, 50, 50)), ((1, 0), (0.5, 0.5), 2, (50, 0, 50, 50)),
+            ((1, 1), (0.5, 0.5), 2, (50, 50, 50, 50)), ((0, 1), (0.5, 0.5), 2, (0, 50, 50, 50)),
+            # The first move is outside already.
+            ((0.5, 0.5), (1.02, 1.05), 1, (50, 50, 50, 50)), ((0.5, 0.5), (-0.01, -0.05), 3, (0, 0, 50, 50)),
+        ]:
+            drag(browser, start, end, finger, steps)
+            told = f"the question for a name after {start} to {end} {'with a finger' if finger else ''}"
+            browser.until('!document.querySelector("#show").hidden', told)
+            found = browser.run('["left", "top", "width", "height"].map((key) => parseFloat(document.querySelector("#box").style[key]))')
+            assert all(abs(a - b) < 1 for a, b in zip(found, box)), (start, end, found)
+            browser.key("Escape", 27)
+            browser.until('document.querySelector("#show").hidden && document.querySelector("#box").hidden', "no box")
+    browser.click("#point-out")
+    browser.call("Emulation.setTouchEmulationEnabled", enabled=False)
 
 
 def boxes_become_words(browser, camera):
@@ -496,6 +526,7 @@ def main():
             points_tell_scores(browser)
             events_are_on_the_timeline(browser, folder)
             boxes_become_words(browser, camera)
+            boxes_reach_the_edges(browser)
             the_past_is_searched(browser)
             controls_have_names(browser)
             recordings_run_and_are_downloaded(browser, folder, folder / "downloads")
@@ -528,7 +559,7 @@ def main():
         finally:
             camera.process.kill()
             browser.stop()
-    print("web page: 13 passed, 0 failed")
+    print("web page: 14 passed, 0 failed")
 
 
 main()

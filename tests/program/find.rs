@@ -199,8 +199,15 @@ fn a_damaged_index_says_where_and_answers_from_what_is_left() {
     bent[9000..9040].fill(0x5a);
     fs::write(&path, &bent).unwrap();
     let ended = search(&["--json"]);
-    assert!(ended.code < 2 && frames(&ended) < frames(&sound), "{}", ended.stderr);
-    assert!(ended.stderr.contains("seen.index: damaged at byte 4160: "), "{}", ended.stderr);
+    assert!(frames(&ended) < frames(&sound), "{}", ended.stderr);
+    assert_eq!(ended.code, if ended.stdout.is_empty() { 2 } else { 0 }, "what was not seen may have been in what is lost");
+    assert!(ended.stderr.contains("seen.index: damaged at byte 4160: a frame is lost ("), "{}", ended.stderr);
+    let all = edge_seg(folder.path(), &["search", "seen.index", "coffee", "--threshold", "0", "--json"]).json_lines();
+    assert!(
+        !all.is_empty() && all.iter().all(|line| (&line["damage"]["places"], &line["damage"]["frames"]) == (&1.into(), &1.into())),
+        "{all:?}"
+    );
+    assert!(sound.json_lines().iter().all(|line| line.get("damage").is_none()), "{}", sound.stdout);
     bent = whole;
     bent[4100] ^= 1;
     fs::write(&path, &bent).unwrap();
@@ -218,6 +225,8 @@ fn a_recorded_clip_keeps_its_own_times_in_an_index() {
     assert_eq!(edge_seg(folder.path(), &run).code, 0);
     let found = edge_seg(folder.path(), &["search", "seen.index", "cat", "--json"]);
     assert_eq!(found.json_lines()[0]["from"], "2026-05-01T08:00:00.000Z", "{}", found.stderr);
+    let unknown = edge_seg(folder.path(), &["search", "seen.index", "torque wrench"]);
+    assert!(unknown.code == 1 && unknown.stderr.contains("saved sets") && unknown.stderr.contains("--like PICTURE"), "{}", unknown.stderr);
     let alone = edge_seg(folder.path(), &["run", "--source", text(&cat), "--tags", "wall", "--start-time", "20260501T080000Z"]);
     assert!(alone.code == 2 && alone.stderr.contains("--start-time needs --rules or --index"), "{}", alone.stderr);
 }

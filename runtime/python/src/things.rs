@@ -121,7 +121,7 @@ impl Thing {
         Ok((x, y))
     }
 
-    /// Where it stands, the middle of its box's lower edge in pixels: x, y.
+    /// Where it stands, the middle of its box's lowest row of pixels: x, y.
     #[getter]
     fn foot(&self) -> PyResult<(f32, f32)> {
         let [x, y] = self.told()?.foot_px();

@@ -93,7 +93,7 @@ def test_each_thing_comes_in_every_form(shown: list[edge_seg.LiveFrame]) -> None
         left, top, width, height = thing.box
         assert (left, top, left + width, top + height) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
         assert thing.centroid == pytest.approx((columns.mean() + 0.5, rows.mean() + 0.5), abs=0.1)
-        assert thing.foot == (left + width / 2, top + height)
+        assert thing.foot == (left + width / 2, top + height - 0.5)
         assert (coco.decode(thing.rle()).astype(bool) == mask).all()
         assert all(outline.dtype == np.int32 and outline.shape[1] == 2 for outline in thing.polygons()) and thing.polygons()
         assert (thing.name, thing.label) == ("cat", 1) and 0 < thing.score <= 1 and f"Thing cat {thing.id}:" in repr(thing)

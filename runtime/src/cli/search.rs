@@ -13,7 +13,7 @@ use edge_seg_bundle::date::{Date, parse_clock, split_zone};
 use edge_seg_bundle::files::{cache_folder, replace_file};
 use edge_seg_bundle::text::shown;
 use edge_seg_live::rules::LocalClock;
-use edge_seg_live::search::{Answer, time_in_name};
+use edge_seg_live::search::{Answer, Lost, time_in_name};
 use edge_seg_model::render::JsonVersion;
 use edge_seg_model::{is_companion, is_picture};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -73,6 +73,8 @@ struct SearchLine<'a> {
     #[serde(flatten)]
     answer: Answer<'a>,
     index: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    damage: Option<Lost>,
 }
 
 /// What is searched: an index, and the files that it is of where it is a folder's.
@@ -177,7 +179,16 @@ pub fn run(args: &SearchArgs) -> Result<Outcome> {
     }
     let plural = if count == 1 { "" } else { "s" };
     eprintln!("edge-seg: {count} answer{plural} in {:.0} ms", 1e3 * took.as_secs_f64());
+    if count == 0 && args.like.is_empty() && searched.iter().any(|place| place.files.is_none()) {
+        eprintln!(
+            "edge-seg: a word that was shown on a page is known there alone, and in its saved sets: load the set on that page and ask under \
+             Seen before, or show it here: --like PICTURE:x,y,w,h"
+        );
+    }
+    let is_damaged = searched.iter().any(|place| !place.index.damage().is_empty());
     Ok(match (failed, count) {
+        // It may have been in what is lost.
+        (0, 0) if is_damaged => Outcome::SomeFailed,
         (1.., _) => Outcome::SomeFailed,
         (0, 0) => Outcome::No,
         (0, _) => Outcome::Done,
@@ -253,7 +264,7 @@ impl SearchArgs {
         };
         let answer = Answer::new(word, sighting, thumbnail.map(|path| path.display().to_string()));
         if self.json {
-            return print_json(&SearchLine { version: JsonVersion, answer, index: place.name });
+            return print_json(&SearchLine { version: JsonVersion, answer, index: place.name, damage: Lost::of(&place.index.damage()) });
         }
         let Answer { box_px: [left, top, w, h], frame_px: [width, height], from, to, .. } = answer;
         let until = if from == to { String::new() } else { format!(" to {}", &to[11..19]) };

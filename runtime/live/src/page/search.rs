@@ -12,7 +12,7 @@ use serde_json::json;
 use super::encode::data_uri;
 use super::http::{Context, Fault, answer};
 use super::words::work;
-use crate::search::{Answer, Index, Query as Wanted};
+use crate::search::{Answer, Index, Lost, Query as Wanted};
 use edge_seg_model::render::JSON_VERSION;
 use edge_seg_model::{parse_words, same_name};
 
@@ -62,7 +62,8 @@ pub(super) async fn search(State(context): State<Context>, which: Result<Query<S
         let index = Index::open(&path)?;
         let found = index.find(&session, &list, &Wanted::default().with_most(top).with_threshold(threshold))?;
         let took_ms = 1e3 * start.elapsed().as_secs_f64();
-        for damage in index.damage() {
+        let damage = index.damage();
+        for damage in &damage {
             tracing::warn!("{}: {damage}", path.display());
         }
         let mut answers = Vec::new();
@@ -72,7 +73,11 @@ pub(super) async fn search(State(context): State<Context>, which: Result<Query<S
                 answers.push(Answer::new(word, sighting, thumbnail));
             }
         }
-        Ok(json!({ "version": JSON_VERSION, "milliseconds": took_ms, "answers": answers }))
+        let mut found = json!({ "version": JSON_VERSION, "milliseconds": took_ms, "answers": answers });
+        if let Some(lost) = Lost::of(&damage) {
+            found["damage"] = json!(lost);
+        }
+        Ok(found)
     });
     Ok(answer(&found.await?))
 }

@@ -21,7 +21,7 @@ const START: Duration = Duration::from_secs(1);
 const BEYOND_SHARE: f64 = 0.005;
 /// Masks of one that stands still tremble by less than this share: what is beyond a line by less may only lean over it.
 const SURE_SHARE: f64 = 0.03;
-/// Where it is no further beyond, it has crossed after this time.
+/// Where it is no further beyond, it has crossed after this time: once. Who stands at a line has not gone back and forth over it.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// A line that things cross.
@@ -174,6 +174,8 @@ struct Member {
     since: Duration,
     /// Where it has been on the other side, if it is there.
     other: Option<Beyond>,
+    /// Whether it came to its side of a line, and was not there from the first.
+    crossed: bool,
     /// Where it was when it was surely on its side.
     from: [f64; 2],
     seen: Duration,
@@ -328,7 +330,7 @@ impl Presence {
     fn see(&mut self, id: u64, at: [f64; 2], inside: bool, now: Duration) {
         let began = self.began;
         let Some(member) = self.members.get_mut(&id) else {
-            self.members.insert(id, Member { inside, since: now, other: None, from: at, seen: now });
+            self.members.insert(id, Member { inside, since: now, other: None, crossed: false, from: at, seen: now });
             if inside && now.saturating_sub(began) > START {
                 self.note(0, id);
             }
@@ -341,15 +343,15 @@ impl Presence {
         }
         let since = member.other.get_or_insert(Beyond { since: now, last: now, met: true }).since;
         if since < now && now - since >= SETTLE {
-            *member = Member { inside, since, other: None, from: at, seen: now };
+            *member = Member { inside, since, other: None, crossed: true, from: at, seen: now };
             self.note(usize::from(!inside), id);
         }
     }
 
     /// A thing is at a place of a picture with a line.
     fn cross(&mut self, id: u64, at: [f64; 2], line: &Line, (width, height): (u32, u32), now: Duration) {
-        let scale = line.unit.scale(width, height);
-        let [a, b] = line.points.map(|point| [point[0] * scale[0], point[1] * scale[1]]);
+        let ends = line.unit.px(&line.points, (width, height));
+        let (a, b) = (ends[0], ends[1]);
         let along = [b[0] - a[0], b[1] - a[1]];
         let cross = |u: [f64; 2], v: [f64; 2]| u[0] * v[1] - u[1] * v[0];
         let minus = |u: [f64; 2], v: [f64; 2]| [u[0] - v[0], u[1] - v[1]];
@@ -357,7 +359,7 @@ impl Presence {
         let beyond = cross(along, minus(at, a)) / along[0].hypot(along[1]);
         let right = beyond > 0.0;
         let Some(member) = self.members.get_mut(&id) else {
-            self.members.insert(id, Member { inside: right, since: now, other: None, from: at, seen: now });
+            self.members.insert(id, Member { inside: right, since: now, other: None, crossed: false, from: at, seen: now });
             return;
         };
         member.seen = now;
@@ -375,8 +377,9 @@ impl Presence {
         let other = member.other.get_or_insert(Beyond { since: now, last: now, met: (0.0..=1.0).contains(&meets) });
         other.last = now;
         let Beyond { since, met, .. } = *other;
-        if since < now && now - since >= if share >= SURE_SHARE { SETTLE } else { LINGER } {
-            *member = Member { inside: right, since, other: None, from: at, seen: now };
+        let settled = now - since >= if share >= SURE_SHARE { SETTLE } else { LINGER };
+        if since < now && settled && (share >= SURE_SHARE || !member.crossed) {
+            *member = Member { inside: right, since, other: None, crossed: true, from: at, seen: now };
             if met {
                 self.note(usize::from(!right), id);
             }
@@ -530,6 +533,99 @@ mod tests {
         assert_eq!(counted_of(&[[360; 10], [385; 10]].concat(), 10), (1, 0), "it was seen there last");
         for (frames, counted) in [(30, (0, 0)), (70, (1, 1))] {
             assert_eq!(counted_of(&[vec![360; 10], vec![385; frames], vec![360; 20]].concat(), 10), counted, "{frames}");
+        }
+    }
+
+    #[test]
+    fn who_overshoots_a_line_and_stands_at_it_has_crossed_it_once() {
+        let walk = |from: u32, to: u32| -> Vec<u32> {
+            let steps = from.abs_diff(to) / 4;
+            (0..=steps).map(|step| if from < to { from + 4 * step } else { from - 4 * step }).collect()
+        };
+        for (over, stands, seconds) in [14, 20, 40]
+            .into_iter()
+            .flat_map(|o| [370, 376, 379, 381, 386].map(|s| (o, s)))
+            .flat_map(|(o, s)| [1, 6, 30].map(|t| (o, s, t)))
+        {
+            let start = [walk(320, 380 + over), vec![380 + over; 4], walk(380 + over, stands), vec![stands; 10 * seconds]].concat();
+            let (on, back) = ([start.clone(), walk(stands, 428)].concat(), [start, walk(stands, 320)].concat());
+            let told = format!("over by {over}, stands at {stands} for {seconds} s");
+            assert_eq!(counted_of(&on, 10), (1, 0), "{told}");
+            assert_eq!(counted_of(&back, 10), (1, 1), "{told}, and back");
+        }
+        // It never was far beyond: it stays close to the line, on both sides of it, and goes back.
+        let sways: Vec<u32> = [[384; 70], [376; 70]].concat().repeat(4);
+        assert_eq!(counted_of(&[walk(320, 380), sways.clone(), walk(380, 320)].concat(), 10), (1, 1));
+        assert_eq!(counted_of(&[walk(320, 380), sways, walk(380, 428)].concat(), 10), (1, 0));
+    }
+
+    /// A thing of this box, all of whose pixels are its own.
+    fn boxed(id: u64, [left, top, width, height]: [u32; 4]) -> Thing {
+        let centroid_px = [left as f32 + width as f32 / 2.0, top as f32 + height as f32 / 2.0];
+        Thing { bounds_px: [left, top, width, height], centroid_px, ..thing(id, [50, 50]) }
+    }
+
+    #[test]
+    fn who_is_cut_off_by_the_pictures_edge_is_in_the_zones_that_reach_it_and_over_no_line_on_it() {
+        let (width, height) = (768u32, 432u32);
+        let share = |[x, y]: [u32; 2]| [f64::from(x) / f64::from(width), f64::from(y) / f64::from(height)];
+        // From the inside to each edge and back; at the edge it is cut off, down to a pixel.
+        let boxes: Vec<[u32; 4]> = (0..60u32)
+            .map(|i| i.min(59 - i))
+            .flat_map(|i| {
+                let (near, far) = (29 - i, 80 + 10 * i);
+                [
+                    [near, near, 80, 80],
+                    [width - 1 - near.min(9), 100, 1 + near.min(9), 80],
+                    [300, (height - far.min(300)), 90, far.min(300)],
+                    [0, 100, 1 + near, 90],
+                ]
+            })
+            .collect();
+        for anchor in [Anchor::Centre, Anchor::Foot] {
+            for [right, low] in [[width, height], [width - 1, height - 1]] {
+                let corners = [[0, 0], [right, 0], [right, low], [0, low]];
+                let pixels = corners.map(|corner| corner.map(f64::from));
+                let zone = |unit, points: [[f64; 2]; 4]| Zone { name: "all".into(), unit, anchor, points: points.into() };
+                let line = |i: usize, unit, points: &[[f64; 2]; 4]| Line {
+                    name: format!("{i}"),
+                    unit,
+                    anchor,
+                    points: [points[i], points[(i + 1) % 4]],
+                };
+                for (unit, points) in [(Unit::Pixels, pixels), (Unit::Relative, corners.map(share))] {
+                    let lines: Vec<Line> = (0..4).map(|i| line(i, unit, &points)).collect();
+                    let mut crowds = Crowds::new(&[zone(unit, points)], &lines);
+                    for (frame, at) in (0u64..).zip(&boxes) {
+                        crowds.take(&[boxed(1, *at)], &["person"], (width, height), Duration::from_millis(100 * frame));
+                        assert_eq!(zone_of(&crowds.tallies()), (1, 0, 0), "{anchor:?} {unit:?} {at:?} of {right}, {low}");
+                    }
+                    let crossed =
+                        |tally: &Tally| !matches!(tally.place, TallyPlace::Line { to_right: 0, to_left: 0, .. } | TallyPlace::Zone { .. });
+                    assert!(!crowds.tallies().iter().any(crossed), "{:?}", crowds.tallies());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn whose_feet_the_lower_edge_cuts_off_crosses_a_line_that_ends_there() {
+        for (unit, points) in [
+            (Unit::Relative, [[0.5, 1.0], [0.5, 0.4]]),
+            (Unit::Pixels, [[384.0, 431.0], [384.0, 180.0]]),
+            (Unit::Relative, [[0.5, 0.999], [0.5, 0.4]]),
+        ] {
+            let line = Line { name: "door".into(), unit, anchor: Anchor::Foot, points };
+            let mut crowds = Crowds::new(&[], &[line]);
+            for frame in 0..60u32 {
+                let at = boxed(1, [200 + 6 * frame, 200, 80, 232]);
+                crowds.take(&[at], &["person"], (768, 432), Duration::from_millis(100 * u64::from(frame)));
+            }
+            assert!(
+                matches!(crowds.tallies()[0].place, TallyPlace::Line { to_right: 1, to_left: 0, .. }),
+                "{points:?}: {:?}",
+                crowds.tallies()
+            );
         }
     }
 

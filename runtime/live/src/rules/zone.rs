@@ -47,7 +47,7 @@ pub enum Anchor {
     /// The mean of its pixels.
     #[default]
     Centre,
-    /// The middle of its box's lower edge: where it stands, seen from the side.
+    /// The middle of its box's lowest row of pixels: where it stands, seen from the side.
     Foot,
 }
 
@@ -62,12 +62,18 @@ impl Anchor {
 }
 
 impl Unit {
-    /// Pixels in one unit, across and down.
-    pub(super) fn scale(self, width: u32, height: u32) -> [f64; 2] {
-        match self {
-            Self::Relative => [f64::from(width), f64::from(height)],
-            Self::Pixels => [1.0, 1.0],
+    /// Where points lie in a picture of this size, in pixels. Those in its last column or row are at its edge, unless all are: whoever points
+    /// at the last pixel means it, too.
+    pub(super) fn px(self, points: &[[f64; 2]], (width, height): (u32, u32)) -> Vec<[f64; 2]> {
+        let lengths = [f64::from(width), f64::from(height)];
+        let scale = if self == Self::Relative { lengths } else { [1.0; 2] };
+        let mut placed: Vec<_> = points.iter().map(|point| [point[0] * scale[0], point[1] * scale[1]]).collect();
+        for (axis, length) in lengths.into_iter().enumerate() {
+            if placed.iter().any(|point| point[axis] < length - 1.0) {
+                placed.iter_mut().filter(|point| point[axis] >= length - 1.0).for_each(|point| point[axis] = point[axis].max(length));
+            }
         }
+        placed
     }
 }
 
@@ -93,18 +99,13 @@ impl Zone {
 
     /// Whether a place, in pixels, lies inside.
     pub(super) fn holds(&self, [x, y]: [f64; 2], (width, height): (u32, u32)) -> bool {
-        let corners = self.corners_px(width, height);
+        let corners = self.unit.px(&self.points, (width, height));
         corners.iter().zip(corners.iter().cycle().skip(1)).filter(|(a, b)| crossing(a, b, y).is_some_and(|at| at <= x)).count() % 2 == 1
-    }
-
-    fn corners_px(&self, width: u32, height: u32) -> Vec<[f64; 2]> {
-        let scale = self.unit.scale(width, height);
-        self.points.iter().map(|p| [p[0] * scale[0], p[1] * scale[1]]).collect()
     }
 
     /// The pixels of a picture whose centres lie inside.
     pub fn mask(&self, width: u32, height: u32) -> ZoneMask {
-        let corners = self.corners_px(width, height);
+        let corners = self.unit.px(&self.points, (width, height));
         let edges: Vec<_> = corners.iter().zip(corners.iter().cycle().skip(1)).collect();
         let (mut spans, mut crossings) = (Vec::new(), Vec::new());
         for row in 0..height {
@@ -218,6 +219,17 @@ mod tests {
             let all = zone(Unit::Relative, &[[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]).mask(width, height);
             assert_eq!(all.pixels(), u64::from(width * height));
         }
+    }
+
+    #[test]
+    fn a_zone_to_the_last_pixel_has_it_and_one_of_the_last_row_alone_has_that() {
+        let to = |right: f64, low: f64| [[0.0, 0.0], [right, 0.0], [right, low], [0.0, low]];
+        for (unit, points) in [(Unit::Pixels, to(6.0, 4.0)), (Unit::Pixels, to(7.0, 5.0)), (Unit::Relative, to(0.9, 0.85))] {
+            assert_eq!(zone(unit, &points).mask(7, 5).pixels(), 35, "{points:?}");
+        }
+        assert_eq!(zone(Unit::Pixels, &to(5.0, 3.0)).mask(7, 5).pixels(), 15);
+        let last = zone(Unit::Pixels, &[[0.0, 4.0], [7.0, 4.0], [7.0, 5.0], [0.0, 5.0]]);
+        assert_eq!(drawn(&last.mask(7, 5)), [".......", ".......", ".......", ".......", "#######"]);
     }
 
     #[test]

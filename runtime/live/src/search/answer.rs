@@ -1,7 +1,7 @@
 use edge_seg_bundle::date::utc;
 use serde::Serialize;
 
-use super::Sighting;
+use super::{Damage, Sighting};
 
 /// A sighting as JSON tells it.
 #[derive(Debug, Serialize)]
@@ -46,5 +46,24 @@ impl<'a> Answer<'a> {
             frame_px: sighting.frame_px.into(),
             thumbnail,
         }
+    }
+}
+
+/// What an index has lost by damage, as JSON tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// Places in its file.
+    pub places: usize,
+    /// Bytes that had been written there.
+    pub bytes: u64,
+    /// Frames, where the index still tells of each place how many.
+    pub frames: Option<u64>,
+}
+
+impl Lost {
+    /// None if nothing is damaged.
+    pub fn of(damage: &[Damage]) -> Option<Self> {
+        let (bytes, frames) = (damage.iter().map(|one| one.bytes).sum(), damage.iter().map(|one| one.frames).sum());
+        (!damage.is_empty()).then_some(Self { places: damage.len(), bytes, frames })
     }
 }

@@ -8,7 +8,9 @@
 //!
 //! Generations rise by one with each block that is begun; the block with the lowest is the oldest, and the next to be written over. A
 //! record's checksum begins with its block's generation: what an older block left behind it is no record. So whatever was cut off while it
-//! was written, all records before it stand; and where sound records lie behind one that is none, it is damaged.
+//! was written, all records before it stand; and where sound records lie behind one that is none, it is damaged. A record tells how many
+//! records and embeddings its block has before it, and where it comes from: it is read whatever has become of those. Older programs wrote
+//! zeros in place of the two numbers, and the origin where it changed; they pass over the numbers.
 
 use std::fs::File;
 use std::io::{Error as IoError, ErrorKind};
@@ -31,6 +33,8 @@ const RECORD_HEAD_BYTES: usize = 8;
 const FIXED_BYTES: usize = 36;
 /// Where the counts of a record's parts are in these.
 const COUNTS_AT: usize = 24;
+/// Where its own number is, from 1, and then that of the embeddings before it (u16 each).
+const PLACE_AT: usize = 32;
 const PART_BYTES: usize = 6;
 /// Sizes that a header may claim.
 const SANE_BLOCKS: std::ops::RangeInclusive<u32> = 2..=1 << 20;
@@ -232,6 +236,29 @@ pub(super) struct NewRecord<'a> {
     pub thumbnail: &'a [u8],
     pub parts: &'a [StoredPart],
     pub rows: Option<&'a StoredRows<'a>>,
+    /// Records and embeddings of its block before it.
+    pub before: Before,
+}
+
+/// What a block has before a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Before {
+    pub records: usize,
+    pub rows: usize,
+}
+
+impl Before {
+    /// Four bytes; zeros where it is too much to be told.
+    fn encode(self) -> [u8; 4] {
+        let [number, rows] = [self.records + 1, self.rows].map(|count| u16::try_from(count).ok());
+        let [[a, b], [c, d]] = number.zip(rows).map_or([[0; 2]; 2], |(number, rows)| [number, rows].map(u16::to_le_bytes));
+        [a, b, c, d]
+    }
+
+    fn read(record: &[u8]) -> Option<Self> {
+        let mut fields = Fields(record.get(RECORD_HEAD_BYTES + PLACE_AT..)?);
+        Some(Self { records: fields.u16()?.checked_sub(1)?, rows: fields.u16()? })
+    }
 }
 
 impl NewRecord<'_> {
@@ -245,7 +272,7 @@ impl NewRecord<'_> {
         let counts = [scales.len() / StoredRows::PANEL, self.parts.len(), self.origin.len(), self.thumbnail.len()];
         debug_assert!(counts.iter().all(|count| *count <= usize::from(u16::MAX)));
         counts.iter().for_each(|count| bytes.extend_from_slice(&(*count as u16).to_le_bytes()));
-        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&self.before.encode());
         bytes.extend_from_slice(self.origin.as_bytes());
         bytes.extend_from_slice(self.thumbnail);
         for part in self.parts {
@@ -320,20 +347,22 @@ impl Layout {
     }
 }
 
-/// A part of a block that cannot be read, before records that can.
+/// A part of a block that cannot be read, though it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hole {
     /// Its first and last byte in the block.
     pub bytes: Range<usize>,
     /// Embeddings that were there.
     pub rows: Range<usize>,
+    /// Records that were there, where that is known.
+    pub records: Option<usize>,
 }
 
 /// The records of a block. `bytes` is the whole block, or as much as the file has of it.
 ///
 /// After a record that is none there may be nothing, what an older block left, or a record that was cut off while it was written: that is
-/// the end. Sound records beyond it say that it is damaged. They are given too where it still tells how many embeddings it had, to which
-/// theirs are added.
+/// the end. Sound records beyond it say that it is damaged. They are given too where they tell how many embeddings are before them, or the
+/// damaged one still tells how many it had.
 pub(super) struct Records<'a> {
     bytes: &'a [u8],
     generation: u64,
@@ -342,8 +371,8 @@ pub(super) struct Records<'a> {
     pub began: usize,
     /// Where the next record begins.
     pub at: usize,
-    /// Embeddings in the records so far.
-    pub rows: usize,
+    /// Records and embeddings so far, those in holes too.
+    pub before: Before,
     /// Where the last record comes from.
     pub origin: &'a str,
     pub damaged: Vec<Hole>,
@@ -351,7 +380,8 @@ pub(super) struct Records<'a> {
 
 impl<'a> Records<'a> {
     pub fn new(bytes: &'a [u8], generation: u64, dim: usize) -> Self {
-        Self { bytes, generation, dim, began: 0, at: BLOCK_HEAD_BYTES, rows: 0, origin: "", damaged: Vec::new() }
+        let before = Before { records: 0, rows: 0 };
+        Self { bytes, generation, dim, began: 0, at: BLOCK_HEAD_BYTES, before, origin: "", damaged: Vec::new() }
     }
 
     /// The record that begins at a place.
@@ -365,30 +395,52 @@ impl<'a> Records<'a> {
         Some((layout.record(rest, generation, first_row)?, layout))
     }
 
-    /// Goes to the next sound record, over those that are damaged. False where there is none.
-    fn skip(&mut self) -> bool {
+    /// The next sound record, over those that are damaged.
+    fn skip(&mut self) -> Option<(Record<'a>, Layout)> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         if rest.iter().all(|byte| *byte == 0) {
-            return false;
+            return None;
         }
-        let (mut at, mut rows, mut origin) = (self.at, self.rows, self.origin);
+        let (mut at, mut before, mut origin) = (self.at, self.before, self.origin);
         while let Some(rest) = self.bytes.get(at..)
             && let Some(layout) = Layout::read(rest, self.dim)
-            && rows <= usize::from(u16::MAX)
+            && before.rows <= usize::from(u16::MAX)
         {
-            if layout.record(rest, self.generation, rows).is_some() {
-                self.damaged.push(Hole { bytes: self.at..at, rows: self.rows..rows });
-                (self.at, self.rows, self.origin) = (at, rows, origin);
-                return true;
+            if let Some(record) = layout.record(rest, self.generation, before.rows)
+                && Before::read(rest).is_none_or(|told| told == before)
+            {
+                self.origin = origin;
+                return Some(self.beyond(at, before, (record, layout)));
             }
-            (at, rows, origin) = (at + layout.length, rows + layout.rows, layout.origin(rest).unwrap_or(origin));
+            origin = layout.origin(rest).unwrap_or(origin);
+            (at, before) = (at + layout.length, Before { records: before.records + 1, rows: before.rows + layout.rows });
         }
-        // Whose embeddings are which nobody knows behind it.
-        let is_sound = |at: &usize| Self::one(self.bytes, self.generation, self.dim, *at).is_some();
-        if (self.at + 1..self.bytes.len()).any(|at| is_sound(&at)) {
-            self.damaged.push(Hole { bytes: self.at..self.bytes.len(), rows: self.rows..self.rows });
+        let (mut at, mut end) = (self.at + 1, None);
+        while let Some(rest) = self.bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let Some((_, layout)) = Self::sound(rest, self.generation, self.dim, usize::from(u16::MAX)) else {
+                at += 1;
+                continue;
+            };
+            if let Some(told) = Before::read(rest).filter(|told| told.records >= self.before.records && told.rows >= self.before.rows)
+                && let Some(record) = layout.record(rest, self.generation, told.rows)
+            {
+                return Some(self.beyond(at, told, (record, layout)));
+            }
+            // One of an older program: whose embeddings are which nobody knows behind the damage.
+            at += layout.length;
+            end = Some(at);
         }
-        false
+        let hole = |end| Hole { bytes: self.at..end, rows: self.before.rows..self.before.rows, records: None };
+        self.damaged.extend(end.map(hole));
+        None
+    }
+
+    /// Notes that all up to a record is a hole.
+    fn beyond(&mut self, at: usize, before: Before, found: (Record<'a>, Layout)) -> (Record<'a>, Layout) {
+        let records = Some(before.records - self.before.records);
+        self.damaged.push(Hole { bytes: self.at..at, rows: self.before.rows..before.rows, records });
+        (self.at, self.before) = (at, before);
+        found
     }
 }
 
@@ -396,17 +448,17 @@ impl<'a> Iterator for Records<'a> {
     type Item = Record<'a>;
 
     fn next(&mut self) -> Option<Record<'a>> {
-        let sound = |all: &Self| Self::sound(all.bytes.get(all.at..)?, all.generation, all.dim, all.rows);
-        let found = match sound(self) {
-            Some(found) => found,
-            None if self.skip() => sound(self)?,
-            None => return None,
+        let sound = |all: &Self| {
+            let rest = all.bytes.get(all.at..)?;
+            let found = Self::sound(rest, all.generation, all.dim, all.before.rows)?;
+            Before::read(rest).is_none_or(|told| told == all.before).then_some(found)
         };
-        let (record, layout) = found;
+        let (record, layout) = sound(self).or_else(|| self.skip())?;
         if !record.origin.is_empty() {
             self.origin = record.origin;
         }
-        (self.began, self.at, self.rows) = (self.at, self.at + layout.length, self.rows + layout.rows);
+        (self.began, self.at) = (self.at, self.at + layout.length);
+        self.before = Before { records: self.before.records + 1, rows: self.before.rows + layout.rows };
         Some(record)
     }
 }

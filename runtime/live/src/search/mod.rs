@@ -32,7 +32,7 @@ mod sink;
 mod tests;
 mod writer;
 
-pub use answer::Answer;
+pub use answer::{Answer, Lost};
 pub use names::time_in_name;
 pub use reader::{Contents, Damage, Index, Query, Sighting};
 pub use sink::IndexSink;

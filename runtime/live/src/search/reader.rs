@@ -30,13 +30,20 @@ pub struct Index {
 pub struct Damage {
     /// Where it begins in the file.
     pub at: u64,
-    /// Bytes that are left out.
+    /// Bytes that are lost: those that had been written.
     pub bytes: u64,
+    /// Frames that are lost, where the index still tells how many.
+    pub frames: Option<u64>,
 }
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "damaged at byte {}: {} bytes are left out", self.at, self.bytes)
+        let Self { at, bytes, frames } = self;
+        match frames {
+            Some(1) => write!(f, "damaged at byte {at}: a frame is lost ({bytes} bytes)"),
+            Some(frames) => write!(f, "damaged at byte {at}: {frames} frames are lost ({bytes} bytes)"),
+            None => write!(f, "damaged at byte {at}: {bytes} bytes are lost, and the frames in them"),
+        }
     }
 }
 
@@ -273,7 +280,7 @@ impl Index {
                 let list = if record.is_end() { &mut ends } else { &mut frames };
                 list.push((origin.clone(), time(record.time_ms)));
             }
-            Ok((frames, ends, records.rows))
+            Ok((frames, ends, records.before.rows))
         })?;
         let mut contents = Contents::default();
         for (frames, ends, rows) in parts {
@@ -343,8 +350,10 @@ impl Index {
                 Some(generation) => heads.push((generation, number)),
                 // A loss of power may leave zeros, a kill a part.
                 None if read == head.len() && head.iter().any(|byte| *byte != 0) => {
-                    let bytes = (self.header.block_bytes as u64).min(length - at);
-                    self.damaged.lock().insert(Damage { at, bytes });
+                    let mut block = vec![0; self.header.block_bytes];
+                    let read = read_up_to(&self.file, &mut block, at).map_err(Error::io(&self.path))?;
+                    let written = block[..read].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+                    self.damaged.lock().insert(Damage { at, bytes: written as u64, frames: None });
                 }
                 None => {}
             }
@@ -363,7 +372,11 @@ impl Index {
                 let mut records = Records::new(&bytes[..read], wanted, self.header.dim);
                 let seen = see(&mut records, Place { block: number, generation: wanted, at: 0 })?;
                 if again || records.damaged.is_empty() {
-                    let damage = |hole: &Hole| Damage { at: at + hole.bytes.start as u64, bytes: hole.bytes.len() as u64 };
+                    let damage = |hole: &Hole| Damage {
+                        at: at + hole.bytes.start as u64,
+                        bytes: hole.bytes.len() as u64,
+                        frames: hole.records.map(|records| records as u64),
+                    };
                     self.damaged.lock().extend(records.damaged.iter().map(damage));
                     return Ok(Some(seen));
                 }
@@ -388,7 +401,7 @@ impl Index {
                 frames.push((record, origin.clone(), records.began, time_ms));
             }
         }
-        let rows = records.rows;
+        let rows = records.before.rows;
         if frames.is_empty() || rows == 0 {
             return Ok(Vec::new());
         }

@@ -9,7 +9,7 @@ use image::codecs::jpeg::JpegEncoder;
 
 use super::due::{Due, came, key_frame, of_key};
 use super::format::{
-    BLOCK_BYTES, BLOCK_HEAD_BYTES, END, HEADER_BYTES, Header, Hole, NewRecord, Records, StoredPart, check_model, encode_block_head,
+    BLOCK_BYTES, BLOCK_HEAD_BYTES, Before, END, HEADER_BYTES, Header, Hole, NewRecord, Records, StoredPart, check_model, encode_block_head,
     generation, millis, read_up_to, scales_of, write_at, wrong,
 };
 use crate::session::SegmentedFrame;
@@ -100,7 +100,6 @@ pub struct IndexWriter {
     generation: u64,
     end: usize,
     known: Known,
-    origin: String,
     /// Bytes that may be used beyond the average, or that are owed.
     credit: f64,
     interval: Duration,
@@ -176,7 +175,6 @@ impl IndexWriter {
             generation: 0,
             end: 0,
             known: Known::default(),
-            origin: String::new(),
             credit: 0.0,
             interval,
             due: HashMap::new(),
@@ -242,7 +240,6 @@ impl IndexWriter {
                 StoredRows::from_parts(self.header.dim, record.values, scales).map_err(|e| wrong(&self.path, "an index", e.to_string()))?;
             self.known.add(stored.unpack(), self.header.dim, record.parts());
         }
-        records.origin.clone_into(&mut self.origin);
         self.end = records.at;
         Ok(())
     }
@@ -270,7 +267,6 @@ impl IndexWriter {
         write_at(&self.file, &self.path, &encode_block_head(next), self.header.block_at(block))?;
         (self.block, self.generation, self.end) = (block, next, BLOCK_HEAD_BYTES);
         self.known = Known::default();
-        self.origin.clear();
         self.credit = self.credit.max(BLOCK_CREDIT * self.frame_bytes);
         Ok(())
     }
@@ -309,10 +305,11 @@ impl IndexWriter {
                 time_ms,
                 at_ms: millis(seen.at),
                 frame_px: seen.encoded.placement.frame_px,
-                origin: if self.origin == origin { "" } else { origin },
+                origin,
                 thumbnail: &thumbnail,
                 parts: &parts,
                 rows: stored.as_ref(),
+                before: self.known.before(),
             };
             let bytes = record.encode(self.generation);
             if self.end + bytes.len() > self.header.block_bytes && !again {
@@ -323,7 +320,6 @@ impl IndexWriter {
             self.end += bytes.len();
             self.credit -= bytes.len() as f64;
             self.known.add(stored.map(|stored| stored.unpack()).unwrap_or_default(), dim, parts.into_iter());
-            origin.clone_into(&mut self.origin);
             return Ok(());
         }
         Ok(())
@@ -356,15 +352,15 @@ impl IndexWriter {
         self.keep_its_name()?;
         let origin = &origin[..origin.floor_char_boundary(MOST_ORIGIN_BYTES)];
         let time_ms = millis(time.duration_since(UNIX_EPOCH).unwrap_or_default());
-        let record = NewRecord { time_ms, at_ms: END, frame_px: (1, 1), origin, thumbnail: &[], parts: &[], rows: None };
-        let mut bytes = record.encode(self.generation);
+        let record = |before| NewRecord { time_ms, at_ms: END, frame_px: (1, 1), origin, thumbnail: &[], parts: &[], rows: None, before };
+        let mut bytes = record(self.known.before()).encode(self.generation);
         if self.end + bytes.len() > self.header.block_bytes {
             self.begin_block()?;
-            bytes = record.encode(self.generation);
+            bytes = record(self.known.before()).encode(self.generation);
         }
         write_at(&self.file, &self.path, &bytes, self.header.block_at(self.block) + self.end as u64)?;
         self.end += bytes.len();
-        origin.clone_into(&mut self.origin);
+        self.known.records += 1;
         Ok(())
     }
 
@@ -378,6 +374,10 @@ impl IndexWriter {
 }
 
 impl Known {
+    fn before(&self) -> Before {
+        Before { records: self.records as usize, rows: self.used.len() }
+    }
+
     /// Takes in a record: its new embeddings, and which ones it shows.
     fn add(&mut self, rows: Vec<f32>, dim: usize, parts: impl Iterator<Item = StoredPart>) {
         self.rows.extend(rows);

@@ -160,10 +160,10 @@ fn text<S: Serializer>(text: &str, serializer: S) -> std::result::Result<S::Ok, 
 }
 
 impl Thing {
-    /// Where it stands: the middle of its box's lower edge, x and y in pixels.
+    /// Where it stands: the middle of its box's lowest row of pixels, x and y in pixels. So it is within the picture, as the centroid is.
     pub fn foot_px(&self) -> [f32; 2] {
         let [left, top, width, height] = self.bounds_px.map(|v| v as f32);
-        [left + width / 2.0, top + height]
+        [left + width / 2.0, top + height - 0.5]
     }
 }
 

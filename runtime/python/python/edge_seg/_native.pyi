@@ -831,7 +831,7 @@ class Thing:
 
     @property
     def foot(self) -> tuple[float, float]:
-        """Where it stands, the middle of its box's lower edge in pixels: x, y."""
+        """Where it stands, the middle of its box's lowest row of pixels: x, y."""
 
     @property
     def age(self) -> float:

@@ -340,15 +340,15 @@ function endDrawing() {
 
 $("stage").addEventListener("pointerdown", (event) => {
   const byFinger = event.pointerType === "touch" && $("point-out").getAttribute("aria-pressed") !== "true";
-  if (event.button === 0 && latest && !byFinger) down = { point: at(event), x: event.clientX, y: event.clientY };
+  if (event.button !== 0 || !latest || byFinger) return;
+  down = { point: at(event), x: event.clientX, y: event.clientY };
+  // From here on, since the first move may end outside already.
+  $("stage").setPointerCapture(event.pointerId);
 });
 $("stage").addEventListener("pointermove", (event) => {
   if (!down) return;
   if (!corner && Math.hypot(event.clientX - down.x, event.clientY - down.y) < 6) return;
-  if (!corner) {
-    begin(down.point);
-    $("stage").setPointerCapture(event.pointerId);
-  }
+  if (!corner) begin(down.point);
   outline(corner, at(event));
 });
 $("stage").addEventListener("pointerup", () => {
