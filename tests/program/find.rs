@@ -131,6 +131,8 @@ fn a_folder_is_searched_and_its_index_kept() {
     let ended = search(&["--like", &like, "--json", "--top", "1"]);
     assert_eq!(ended.json_lines()[0]["camera"], "photos/rocket.jpg", "{}", ended.stderr);
     fs::write(folder.path().join("clip.mp4"), [0; 200]).unwrap();
+    fs::create_dir_all(folder.path().join("albums/summer")).unwrap();
+    fs::copy(picture("cat.jpg"), folder.path().join("albums/summer/cat.jpg")).unwrap();
     for (arguments, said) in [
         (&["search", "nowhere", "cat"] as &[&str], "nowhere"),
         (&["search", "photos"], "WORDS"),
@@ -138,6 +140,7 @@ fn a_folder_is_searched_and_its_index_kept() {
         (&["search", "photos.index", "cat", "--index", "x"], "expected one folder to make an index of"),
         (&["search", "photos/coffee.jpg", "cat"], "expected an index of edge-seg, version 1, found a file that begins with"),
         (&["search", "photos.index", "photos/coffee.jpg"], "WORDS: expected what to look for"),
+        (&["search", "albums", "cat"], "one folder is taken at a time, such as albums/summer"),
         (&["search", "clip.mp4", "cat"], "make an index of it: edge-seg run --source clip.mp4 --tags WORDS --index clip.index"),
         (&["search", "photos", "cat", "--since", "yesterday"], "--since: expected YYYY-MM-DD"),
         (&["search", "photos", "cat", "--threshold", "2"], "--threshold: expected 0 to 1"),

@@ -125,6 +125,14 @@ pub fn pairs(images: &Path, labels: &Path, only: Option<&HashSet<String>>) -> Re
     Ok(pairs)
 }
 
+/// Says how many pictures lie in folders below these, which are not read.
+pub fn tell_passed_over(images: &Path, labels: &Path) {
+    edge_seg_model::tell_passed_over(images);
+    if !is_same(images, labels) {
+        edge_seg_model::tell_passed_over(labels);
+    }
+}
+
 /// Whether two paths lead to the same place.
 pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.into());

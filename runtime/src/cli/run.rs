@@ -108,9 +108,7 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     let source = settings.input.open(&stop, &reconnects)?;
     let Some(running) = load(settings, specs, &stop, reconnects)? else { return Ok(Outcome::Done) };
     rules.change(running.control.words.clone());
-    if commands {
-        steer::obey_stdin(running.control.clone());
-    }
+    let commands = commands.then(|| steer::Commands::obey(running.control.clone()));
     if let Some(file) = &settings.words.tags_file {
         steer::watch_words(file.clone(), running.control.clone());
     }
@@ -152,6 +150,9 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
         anyhow::Ok(settings.pipeline.frames.is_none_or(|frames| shown < frames))
     });
     rules.finish();
+    if let Some(commands) = commands {
+        commands.finish();
+    }
     // Each sink is finished, whatever became of the others; the first fault ends the run, and the log has the rest.
     let mut finished = Ok(());
     for sink in sinks {

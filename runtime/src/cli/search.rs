@@ -8,14 +8,14 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use edge_seg::search::{Index, IndexOptions, IndexWriter, Query, Seen, Sighting};
 use edge_seg::source::{Pace, SourceOptions, open_source};
-use edge_seg::{Frame, Session, expand_inputs, parse_words, read_picture};
+use edge_seg::{Frame, Session, parse_words, read_picture};
 use edge_seg_bundle::date::{Date, parse_clock, split_zone};
 use edge_seg_bundle::files::{cache_folder, replace_file};
 use edge_seg_bundle::text::shown;
 use edge_seg_live::rules::LocalClock;
 use edge_seg_live::search::{Answer, Lost, time_in_name};
 use edge_seg_model::render::JsonVersion;
-use edge_seg_model::{is_companion, is_picture};
+use edge_seg_model::{expand_folder, is_companion, is_picture};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -334,7 +334,7 @@ impl Files {
         }
         clips.sort();
         let mut pictures = Vec::new();
-        for found in expand_inputs(&[folder.display().to_string()]) {
+        for found in expand_folder(folder) {
             match found {
                 Ok(path) => pictures.push(path),
                 // A folder of clips alone is no fault.

@@ -34,11 +34,52 @@ const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:P
 
 /// What other programs call such a source, and its name here.
 const USUAL: [(&[&str], &str); 4] = [
-    (&["libcamera", "libcamerasrc", "picamera", "picamera2", "picam", "raspicam", "rpi"], "rpicam:?size=1280x720"),
-    (&["nvarguscamerasrc", "argus", "nvargus"], "csi:?size=1280x720"),
-    (&["usb", "webcam", "video", "camera", "v4l", "v4l2src"], "v4l2:///dev/video0"),
-    (&["testsrc", "videotestsrc"], "test:"),
+    (&["libcamera", "libcamerasrc", "picamera", "picamera2", "picam", "raspicam", "rpi", "rpicam"], "rpicam:?size=1280x720"),
+    (&["nvarguscamerasrc", "argus", "nvargus", "csi"], "csi:?size=1280x720"),
+    (&["usb", "webcam", "video", "camera", "cam", "v4l", "v4l2", "v4l2src"], FIRST_CAMERA),
+    (&["testsrc", "videotestsrc", "test"], "test:"),
 ];
+const FIRST_CAMERA: &str = "v4l2:///dev/video0";
+
+/// The source that somebody means by a name of which there is no file.
+fn meant_by(name: &str) -> Option<String> {
+    let small = name.to_ascii_lowercase();
+    let number = small.strip_prefix("video").unwrap_or(&small);
+    if !number.is_empty() && number.len() < 4 && number.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(format!("v4l2:///dev/video{number}"));
+    }
+    if name == "-" {
+        return Some("y4m:-, mjpeg:- or raw:-?size=WxH&format=F".into());
+    }
+    let host = name.split(['/', ':']).next().unwrap_or_default();
+    if host.parse::<std::net::Ipv4Addr>().is_ok() {
+        return Some(format!("rtsp://{name} or http://{name}"));
+    }
+    USUAL.iter().find(|(names, _)| names.contains(&&*small)).map(|(_, meant)| (*meant).to_owned())
+}
+
+/// The cameras that the kernel knows, as sources, with their names.
+fn cameras(devices: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(devices).into_iter().flatten().flatten();
+    let camera = |path: PathBuf| {
+        // A camera has several devices; the others give no pictures.
+        let is_first = std::fs::read_to_string(path.join("index")).is_ok_and(|index| index.trim() == "0");
+        let device = path.file_name()?.to_str().filter(|device| is_first && device.starts_with("video"))?.to_owned();
+        let name = std::fs::read_to_string(path.join("name")).unwrap_or_default();
+        Some(format!("v4l2:///dev/{device} ({})", name.trim()))
+    };
+    let mut found: Vec<String> = entries.filter_map(|entry| camera(entry.path())).collect();
+    found.sort();
+    found
+}
+
+/// What a name is told of which there is no file.
+fn no_file(name: &str) -> Option<Fault> {
+    let meant = meant_by(name)?;
+    let cameras = cameras(Path::new("/sys/class/video4linux"));
+    let here = if cameras.is_empty() { String::new() } else { format!("; the cameras of this machine: {}", cameras.join(", ")) };
+    Some(Fault::name(format!("a file or folder that is there, or {meant}"), format!("{:?}{here}", redacted(name))))
+}
 
 /// Opens a source by its name:
 ///
@@ -162,6 +203,9 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             Ok(reconnecting(uri, options, move |options| Ok(camera.start(options)?.into_reader())))
         }
         _ => {
+            if let Some(fault) = no_file(uri) {
+                return Err(fail(fault));
+            }
             let meant = USUAL.iter().find(|(names, _)| names.contains(&scheme)).map(|(_, meant)| format!("; did you mean {meant}?"));
             Err(fail(Fault::name(EXPECTED, format!("{:?}{}", redacted(uri), meant.unwrap_or_default()))))
         }
@@ -185,6 +229,9 @@ fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn 
     let live = options.pace == Pace::Live;
     if uri.starts_with("/dev/video") {
         let fault = Fault::name(format!("v4l2://{uri} for a camera"), format!("{uri:?}"));
+        return Err(Error::Source { uri: redacted(uri), fault });
+    }
+    if let Some(fault) = no_file(uri).filter(|_| !path.exists()) {
         return Err(Error::Source { uri: redacted(uri), fault });
     }
     if path.is_dir() {
@@ -354,8 +401,35 @@ mod tests {
         assert!(said("test:?fps=0").contains("1 to 1000"));
         assert!(said("/dev/video0").contains("expected v4l2:///dev/video0"));
         assert!(said("/no/such/clip.mp4").contains("/no/such/clip.mp4"));
+        for (name, meant) in [
+            ("0", "or v4l2:///dev/video0, found \"0\""),
+            ("video2", "v4l2:///dev/video2"),
+            ("webcam", "v4l2:///dev/video0"),
+            ("Picamera2", "rpicam:?size"),
+            ("csi", "csi:?size"),
+            ("v4l2", "v4l2:///dev/video0"),
+            ("-", "y4m:-, mjpeg:-"),
+            ("192.168.1.64", "rtsp://192.168.1.64 or http://"),
+            ("192.168.1.64:554/stream", "rtsp://192.168.1.64:554/stream or http://"),
+        ] {
+            assert!(said(name).contains(meant), "{name}: {}", said(name));
+        }
         let blank = said("rtsp://me:se cret@10.0.0.7/x");
         assert!(blank.contains("%20") && !blank.contains("cret"), "{blank}");
+    }
+
+    #[test]
+    fn the_cameras_of_a_machine_are_named() {
+        let devices = tempfile::tempdir().unwrap();
+        for (device, index, name) in [("video0", "0\n", "HD Webcam C270\n"), ("video1", "1\n", "HD Webcam C270\n"), ("vbi0", "0\n", "TV\n")]
+        {
+            let folder = devices.path().join(device);
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::write(folder.join("index"), index).unwrap();
+            std::fs::write(folder.join("name"), name).unwrap();
+        }
+        assert_eq!(cameras(devices.path()), ["v4l2:///dev/video0 (HD Webcam C270)"]);
+        assert!(cameras(&devices.path().join("none")).is_empty());
     }
 
     #[test]

@@ -321,6 +321,14 @@ pub fn expand_folder(path: &Path) -> Vec<Result<PathBuf>> {
     expand(&path.display().to_string(), PicturesBelow::folder)
 }
 
+/// Says how many pictures lie in the sub-folders of a folder that is read without them.
+pub fn tell_passed_over(folder: &Path) {
+    let input = folder.display().to_string();
+    if let Some(advice) = PicturesBelow::count(folder).advice(&input, PicturesBelow::folder) {
+        tracing::info!("{}: {advice}", shown(&input));
+    }
+}
+
 fn expand(input: &str, to_type: fn(&PicturesBelow, &str) -> String) -> Vec<Result<PathBuf>> {
     let path = Path::new(input);
     let nothing = |found: &str| {
