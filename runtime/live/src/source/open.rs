@@ -40,6 +40,9 @@ const USUAL: [(&[&str], &str); 4] = [
     (&["testsrc", "videotestsrc"], "test:"),
 ];
 
+/// Sources that are no streams of the network.
+const SCHEMES: [&str; 8] = ["file", "y4m", "mjpeg", "raw", "v4l2", "rpicam", "csi", "test"];
+
 /// Opens a source by its name:
 ///
 /// | name | is |
@@ -162,10 +165,49 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             Ok(reconnecting(uri, options, move |options| Ok(camera.start(options)?.into_reader())))
         }
         _ => {
-            let meant = USUAL.iter().find(|(names, _)| names.contains(&scheme)).map(|(_, meant)| format!("; did you mean {meant}?"));
+            let meant = meant_by(scheme, rest).map(|meant| format!("; did you mean {}?", redacted(&meant)));
             Err(fail(Fault::name(EXPECTED, format!("{:?}{}", redacted(uri), meant.unwrap_or_default()))))
         }
     }
+}
+
+/// The name that was probably meant where no source is called `scheme`: what another program calls it, a slip, or an address without its
+/// scheme.
+fn meant_by(scheme: &str, rest: &str) -> Option<String> {
+    let small = scheme.to_ascii_lowercase();
+    if let Some((_, meant)) = USUAL.iter().find(|(names, _)| names.contains(&small.as_str())) {
+        return Some((*meant).into());
+    }
+    let streams = ["rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt"];
+    let is_known = |name: &str| streams.contains(&name) || SCHEMES.contains(&name);
+    let slips = |name: &&str| strsim::osa_distance(&small, name);
+    let best = if is_known(&small) { small.as_str() } else { streams.iter().chain(&SCHEMES).copied().min_by_key(slips)? };
+    let most = if best.len() > 3 { 2 } else { 1 };
+    if slips(&best) > most.min(small.len().saturating_sub(1)) {
+        let is_address = scheme.contains('.') && rest.starts_with(|c: char| c.is_ascii_digit());
+        return is_address.then(|| format!("rtsp://{scheme}:{rest}"));
+    }
+    let rest = if streams.contains(&best) { format!("//{}", rest.trim_start_matches('/')) } else { rest.to_owned() };
+    Some(format!("{best}:{rest}"))
+}
+
+/// As [`meant_by`], of a name without a colon that is no file: a camera's number, its device, its address, or what other programs call it.
+fn meant_by_name(name: &str) -> Option<String> {
+    if !name.is_empty() && name.len() < 3 && name.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(format!("v4l2:///dev/video{name}"));
+    }
+    let device = name.trim_start_matches('/').trim_start_matches("dev/");
+    if device.strip_prefix("video").is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())) {
+        return Some(format!("v4l2:///dev/{device}"));
+    }
+    let host = name.split('/').next()?;
+    if host.parse::<std::net::Ipv4Addr>().is_ok() {
+        return Some(format!("rtsp://{name}"));
+    }
+    let small = name.to_ascii_lowercase();
+    let usual = USUAL.iter().find(|(names, _)| names.contains(&small.as_str())).map(|(_, meant)| (*meant).to_owned());
+    usual
+        .or_else(|| SCHEMES.contains(&small.as_str()).then(|| format!("{small}:")).filter(|_| ["test", "csi", "rpicam"].contains(&&*small)))
 }
 
 /// A child that is started again whenever it ends, breaks or stalls.
@@ -195,6 +237,12 @@ fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn 
             Some(animation) => Ok(Box::new(animation)),
             None => Ok(Box::new(Stills::open(path, options)?)),
         };
+    }
+    if !path.exists()
+        && let Some(meant) = meant_by_name(uri)
+    {
+        let fault = Fault::name("a file, a folder or a source", format!("no file of that name; did you mean {meant}?"));
+        return Err(Error::Source { uri: redacted(uri), fault });
     }
     // A pipe's writer would find that its reader has gone.
     if !is_fifo(path)? {
@@ -353,6 +401,28 @@ mod tests {
         assert!(said("test:?size=9").contains("WIDTHxHEIGHT"));
         assert!(said("test:?fps=0").contains("1 to 1000"));
         assert!(said("/dev/video0").contains("expected v4l2:///dev/video0"));
+        for (slip, meant) in [
+            ("tset:", "test:"),
+            ("tset:?frames=2", "test:?frames=2"),
+            ("rstp://h/x", "rtsp://h/x"),
+            ("rtsp:/h/x", "rtsp://h/x"),
+            ("htp://h/x", "http://h/x"),
+            ("vl42:///dev/video1", "v4l2:///dev/video1"),
+            ("rpicm:", "rpicam:"),
+            ("cis:", "csi:"),
+            ("flie:x.mp4", "file:x.mp4"),
+            ("Webcam", "v4l2:///dev/video0"),
+            ("0", "v4l2:///dev/video0"),
+            ("dev/video7", "v4l2:///dev/video7"),
+            ("192.0.2.5", "rtsp://192.0.2.5"),
+            ("cam.example:554/x", "rtsp://cam.example:554/x"),
+            ("test", "test:"),
+        ] {
+            assert!(said(slip).contains(&format!("did you mean {meant}?")), "{slip}: {}", said(slip));
+        }
+        for odd in ["ftp://h/x", "gopher:x", "nowhere.mp4", "x:y"] {
+            assert!(!said(odd).contains("did you mean"), "{odd}: {}", said(odd));
+        }
         assert!(said("/no/such/clip.mp4").contains("/no/such/clip.mp4"));
         let blank = said("rtsp://me:se cret@10.0.0.7/x");
         assert!(blank.contains("%20") && !blank.contains("cret"), "{blank}");
