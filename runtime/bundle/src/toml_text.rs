@@ -69,8 +69,8 @@ pub fn wrong_value(message: &str) -> Option<(String, String)> {
         }
         "f32" | "f64" => ("a number", "a number without quotes, as 0.5".into()),
         "a boolean" => ("true or false", "true or false, without quotes".into()),
-        "a string" if kind == "sequence" => ("a text in quotes", "one text, as \"dog, grass\"".into()),
-        "a string" => ("a text in quotes", value.map_or("\"...\"".into(), |value| format!("\"{value}\""))),
+        "a string" | "path string" if kind == "sequence" => ("a text in quotes", "one text, as \"dog, grass\"".into()),
+        "a string" | "path string" => ("a text in quotes", value.map_or("\"...\"".into(), |value| format!("\"{value}\""))),
         "a sequence" if kind == "map" => ("a list", "two brackets around its name, as [[rule]]".into()),
         "a sequence" => ("a list", "brackets around it, as [\"a\", \"b\"]".into()),
         other if other.starts_with("struct ") => ("a table", "its keys in braces, as { word = \"dog\" }, or a [TABLE]".into()),
