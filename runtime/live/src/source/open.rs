@@ -182,7 +182,7 @@ fn meant_by(scheme: &str, rest: &str) -> Option<String> {
     let is_known = |name: &str| streams.contains(&name) || SCHEMES.contains(&name);
     let slips = |name: &&str| strsim::osa_distance(&small, name);
     let best = if is_known(&small) { small.as_str() } else { streams.iter().chain(&SCHEMES).copied().min_by_key(slips)? };
-    let most = if best.len() > 3 { 2 } else { 1 };
+    let most = if best.len() > 5 { 2 } else { 1 };
     if slips(&best) > most.min(small.len().saturating_sub(1)) {
         let is_address = scheme.contains('.') && rest.starts_with(|c: char| c.is_ascii_digit());
         return is_address.then(|| format!("rtsp://{scheme}:{rest}"));
