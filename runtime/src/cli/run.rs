@@ -106,7 +106,10 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     end_before_frames(signalled, begun.clone());
     let reconnects = Arc::default();
     let source = settings.input.open(&stop, &reconnects)?;
-    let Some(running) = load(settings, specs, &stop, reconnects)? else { return Ok(Outcome::Done) };
+    let Some(running) = load(settings, specs, &stop, reconnects).map_err(|e| flags::in_list(e, settings.words.tags_file.as_deref()))?
+    else {
+        return Ok(Outcome::Done);
+    };
     rules.change(running.control.words.clone());
     let commands = commands.then(|| steer::Commands::obey(running.control.clone()));
     if let Some(file) = &settings.words.tags_file {

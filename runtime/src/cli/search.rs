@@ -238,9 +238,20 @@ impl SearchArgs {
                     !before.is_empty() || Path::new(last).exists(),
                     "INDEX: expected an index or a folder before the words, found {last:?} alone; try: edge-seg search PICTURES {last:?}"
                 );
+                let place = before.first().unwrap_or(last);
                 ensure!(
                     !before.is_empty() && !is_file(last),
-                    "WORDS: expected what to look for behind the indexes and folders, found {last:?}"
+                    "WORDS: expected what to look for behind the indexes and folders, found {last:?}; try: edge-seg search {} \"dog\"",
+                    flags::quoted(Path::new(place))
+                );
+                let is_place = |name: &&str| Path::new(name).exists() || name.contains(['.', '/']);
+                let (there, words): (Vec<&str>, Vec<&str>) = all.iter().copied().partition(is_place);
+                ensure!(
+                    there.is_empty() || before.iter().all(is_place),
+                    "INDEX: expected indexes and folders, then the words as one text, found {:?}; try: edge-seg search {} {:?}",
+                    all.join(" "),
+                    there.iter().map(|place| flags::quoted(Path::new(place))).collect::<Vec<_>>().join(" "),
+                    words.join(" ")
                 );
                 (before.to_vec(), Some(*last))
             }
