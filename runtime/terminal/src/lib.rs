@@ -71,13 +71,14 @@ fn typographic(program: &Command, typed: &[String]) -> Option<String> {
         let bare = argument.trim_matches(QUOTES);
         let name = bare.trim_start_matches(|c| c == '-' || DASHES.contains(&c));
         let (name, value) = name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value)));
-        if bare.len() > name.len() && (bare.starts_with(DASHES) || bare.len() < argument.len() || bare[1..].starts_with(DASHES)) {
-            if let Some(option) = option_of(program, name) {
-                let value = value.map(|value| format!("={value}")).unwrap_or_default();
-                return Some(format!(
-                    "expected an option, found {argument:?}, with a typographic dash or quote; did you mean {option}{value}?"
-                ));
-            }
+        if bare.len() > name.len()
+            && (bare.starts_with(DASHES) || bare.len() < argument.len() || bare[1..].starts_with(DASHES))
+            && let Some(option) = option_of(program, name)
+        {
+            let value = value.map(|value| format!("={value}")).unwrap_or_default();
+            return Some(format!(
+                "expected an option, found {argument:?}, with a typographic dash or quote; did you mean {option}{value}?"
+            ));
         }
         let ends = |argument: &String| argument.ends_with(QUOTES);
         if argument.starts_with(QUOTES) && !ends(argument) {

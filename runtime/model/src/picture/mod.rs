@@ -358,7 +358,7 @@ fn expand(input: &str, to_type: fn(&PicturesBelow, &str) -> String) -> Vec<Resul
             if pictures.is_empty() && foreign.is_empty() && below.count == 0 {
                 return nothing(&format!("a folder without pictures; {name}{more} is a film, which a source of video reads"));
             }
-            tracing::info!("{name}{more} is left out: a film; try: edge-seg run --source {name}");
+            tracing::info!("{name}{more} is left out: a film, which a source of video reads");
         }
         if pictures.is_empty() && foreign.is_empty() {
             return match below.advice(input, to_type) {
