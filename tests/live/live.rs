@@ -137,7 +137,7 @@ fn commands_that_were_given_before_the_end_are_obeyed() {
     let mut child = start(folder.path(), &source);
     let mut commands = child.stdin.take().unwrap();
     let words: String = (0..20).map(|n| format!("add thing number {n}\n")).collect();
-    write!(commands, "{words}save all\n").unwrap();
+    writeln!(commands, "{words}save all").unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     assert_eq!(lines.map_while(Result::ok).count(), 2);
     assert!(child.wait().unwrap().success());

@@ -255,9 +255,14 @@ fn a_box_on_the_picture_becomes_a_word_and_the_past_is_searched() {
     assert_eq!(seen("my%20friend")["answers"][0]["word"], "my friend");
     assert_eq!(seen("aeroplane")["answers"], json!([]));
     assert_eq!(session.get("/api/search?words=cat&top=0").status, 422);
-    // Forgotten, it is its name.
+    // Forgotten, it is its name; the search tells which saved set knows it better.
+    assert_eq!(session.send("PUT", "/api/sets/tools", &json!({})).status, 204);
+    let unseen = "my%20friend&threshold=1";
+    assert!(seen(unseen).get("shown_in").is_none(), "{}", seen(unseen));
     let forgotten = session.send("PATCH", "/api/words/my%20friend", &json!({ "examples": [] })).json();
     assert!(forgotten["words"][1].get("examples").is_none() && forgotten["words"][1].get("text").is_none(), "{forgotten}");
+    assert_eq!(seen(unseen)["shown_in"], json!([{ "word": "my friend", "set": "tools" }]));
+    assert!(seen("aeroplane").get("shown_in").is_none());
 }
 
 #[test]

@@ -180,10 +180,7 @@ pub fn run(args: &SearchArgs) -> Result<Outcome> {
     let plural = if count == 1 { "" } else { "s" };
     eprintln!("edge-seg: {count} answer{plural} in {:.0} ms", 1e3 * took.as_secs_f64());
     if count == 0 && args.like.is_empty() && searched.iter().any(|place| place.files.is_none()) {
-        eprintln!(
-            "edge-seg: a word that was shown on a page is known there alone, and in its saved sets: load the set on that page and ask under \
-             Seen before, or show it here: --like PICTURE:x,y,w,h"
-        );
+        eprintln!("edge-seg: words that were shown on a page are known there and in its saved sets alone; here: --like PICTURE:x,y,w,h");
     }
     let is_damaged = searched.iter().any(|place| !place.index.damage().is_empty());
     Ok(match (failed, count) {

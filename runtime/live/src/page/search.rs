@@ -6,13 +6,14 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::encode::data_uri;
 use super::http::{Context, Fault, answer};
 use super::words::work;
 use crate::search::{Answer, Index, Lost, Query as Wanted};
+use crate::words::Control;
 use edge_seg_model::render::JSON_VERSION;
 use edge_seg_model::{parse_words, same_name};
 
@@ -60,15 +61,15 @@ pub(super) async fn search(State(context): State<Context>, which: Result<Query<S
         let list = list.map_err(crate::Error::from)?;
         let start = Instant::now();
         let index = Index::open(&path)?;
-        let found = index.find(&session, &list, &Wanted::default().with_most(top).with_threshold(threshold))?;
+        let sightings = index.find(&session, &list, &Wanted::default().with_most(top).with_threshold(threshold))?;
         let took_ms = 1e3 * start.elapsed().as_secs_f64();
         let damage = index.damage();
         for damage in &damage {
             tracing::warn!("{}: {damage}", path.display());
         }
         let mut answers = Vec::new();
-        for (word, sightings) in list.names().iter().zip(&found) {
-            for sighting in sightings {
+        for (word, seen) in list.names().iter().zip(&sightings) {
+            for sighting in seen {
                 let thumbnail = index.thumbnail(sighting)?.map(|jpeg| data_uri(&jpeg));
                 answers.push(Answer::new(word, sighting, thumbnail));
             }
@@ -77,7 +78,27 @@ pub(super) async fn search(State(context): State<Context>, which: Result<Query<S
         if let Some(lost) = Lost::of(&damage) {
             found["damage"] = json!(lost);
         }
+        let unseen = list.names().iter().zip(&sightings).filter(|(word, seen)| seen.is_empty() && known(word).is_none());
+        let shown: Vec<_> = unseen.flat_map(|(word, _)| sets_that_show(control, word)).collect();
+        if !shown.is_empty() {
+            found["shown_in"] = json!(shown);
+        }
         Ok(found)
     });
     Ok(answer(&found.await?))
+}
+
+/// A saved set in which a word has examples, which this session does not use at present.
+#[derive(Serialize)]
+struct ShownIn {
+    word: String,
+    set: String,
+}
+
+fn sets_that_show(control: &Control, word: &str) -> Vec<ShownIn> {
+    let Ok(sets) = control.sets() else { return Vec::new() };
+    let shows =
+        |set: &String| sets.load(set).is_ok_and(|specs| specs.iter().any(|spec| same_name(&spec.name, word) && !spec.examples.is_empty()));
+    let names = sets.names().unwrap_or_default().into_iter().filter(shows);
+    names.map(|set| ShownIn { word: word.to_owned(), set }).collect()
 }

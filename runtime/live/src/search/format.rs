@@ -6,7 +6,7 @@
 //! | block | magic `ESBK`, CRC-32 of what follows it, generation (u64), zeros up to 64 bytes, then records |
 //! | record | its length and CRC-32 (u32 each), then [`Record`] |
 //!
-//! Generations rise by one with each block that is begun; the block with the lowest is the oldest, and the next to be written over. A
+//! Generations rise with each block that is begun; the block with the lowest is the oldest, and the next to be written over. A
 //! record's checksum begins with its block's generation: what an older block left behind it is no record. So whatever was cut off while it
 //! was written, all records before it stand; and where sound records lie behind one that is none, it is damaged. A record tells how many
 //! records and embeddings its block has before it, and where it comes from: it is read whatever has become of those. Older programs wrote
@@ -148,6 +148,11 @@ pub(super) fn read_up_to(file: &File, bytes: &mut [u8], at: u64) -> std::io::Res
         }
     }
     Ok(read)
+}
+
+/// How many of a block's bytes were ever written: behind them are zeros alone.
+pub(super) fn written(block: &[u8]) -> usize {
+    block.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
 pub(super) fn encode_block_head(generation: u64) -> [u8; BLOCK_HEAD_BYTES] {

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rayon::prelude::*;
 
 use super::format::{
-    BLOCK_HEAD_BYTES, Header, Hole, Record, Records, StoredPart, check_model, generation, millis, read_up_to, scales_of, wrong,
+    BLOCK_HEAD_BYTES, Header, Hole, Record, Records, StoredPart, check_model, generation, millis, read_up_to, scales_of, written, wrong,
 };
 use crate::{Error, Result};
 use edge_seg_model::{Class, Example, PackedWords, Scoring, Session, StoredRows, WordBank, WordList};
@@ -348,12 +348,14 @@ impl Index {
             let read = read_up_to(&self.file, &mut head, at).map_err(Error::io(&self.path))?;
             match generation(&head) {
                 Some(generation) => heads.push((generation, number)),
-                // A loss of power may leave zeros, a kill a part.
-                None if read == head.len() && head.iter().any(|byte| *byte != 0) => {
+                // A loss of power may leave a block of zeros, a kill a part of its beginning: neither held anything.
+                None if read == head.len() => {
                     let mut block = vec![0; self.header.block_bytes];
                     let read = read_up_to(&self.file, &mut block, at).map_err(Error::io(&self.path))?;
-                    let written = block[..read].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-                    self.damaged.lock().insert(Damage { at, bytes: written as u64, frames: None });
+                    let bytes = written(&block[..read]) as u64;
+                    if bytes > 0 {
+                        self.damaged.lock().insert(Damage { at, bytes, frames: None });
+                    }
                 }
                 None => {}
             }
@@ -375,7 +377,7 @@ impl Index {
                     let damage = |hole: &Hole| Damage {
                         at: at + hole.bytes.start as u64,
                         bytes: hole.bytes.len() as u64,
-                        frames: hole.records.map(|records| records as u64),
+                        frames: hole.records.filter(|records| *records > 0).map(|records| records as u64),
                     };
                     self.damaged.lock().extend(records.damaged.iter().map(damage));
                     return Ok(Some(seen));

@@ -399,6 +399,36 @@ fn damage_is_told_and_what_is_sound_beside_it_is_found_and_stays() {
 }
 
 #[test]
+fn what_lies_behind_a_lost_beginning_is_told_and_never_comes_back_as_another_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("seen.index");
+    let options = IndexOptions::default().with_frame_bytes(50_000);
+    (0..6).for_each(|second| put_noise(&mut IndexWriter::open(&path, &SESSION, &options).unwrap(), second));
+    let whole = std::fs::read(&path).unwrap();
+    let lost = (whole.len() - HEADER_BYTES) as u64;
+    for bent in [|byte: &mut u8| *byte ^= 0xa5, |byte: &mut u8| *byte = 0] {
+        let mut bytes = whole.clone();
+        bytes[HEADER_BYTES..HEADER_BYTES + BLOCK_HEAD_BYTES].iter_mut().for_each(bent);
+        std::fs::write(&path, &bytes).unwrap();
+        let index = Index::open(&path).unwrap();
+        assert_eq!(index.contents().unwrap().frames, 0);
+        assert_eq!(
+            index.damage().iter().map(|one| (one.at, one.bytes, one.frames)).collect::<Vec<_>>(),
+            [(HEADER_BYTES as u64, lost, None)]
+        );
+        // What comes takes its place: of it alone there is something to be found.
+        let mut writer = IndexWriter::open(&path, &SESSION, &options).unwrap();
+        for (count, second) in (60..63).enumerate() {
+            put_noise(&mut writer, second);
+            let index = Index::open(&path).unwrap();
+            let contents = index.contents().unwrap();
+            let at = |second| UNIX_EPOCH + START + Duration::from_secs(second);
+            assert_eq!((contents.frames, contents.span, index.damage()), (count as u64 + 1, Some((at(60), at(second))), vec![]));
+        }
+    }
+}
+
+#[test]
 fn no_damage_is_believed_and_none_panics() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("seen.index");

@@ -10,7 +10,7 @@ use image::codecs::jpeg::JpegEncoder;
 use super::due::{Due, came, key_frame, of_key};
 use super::format::{
     BLOCK_BYTES, BLOCK_HEAD_BYTES, Before, END, HEADER_BYTES, Header, Hole, NewRecord, Records, StoredPart, check_model, encode_block_head,
-    generation, millis, read_up_to, scales_of, write_at, wrong,
+    generation, millis, read_up_to, scales_of, write_at, written, wrong,
 };
 use crate::session::SegmentedFrame;
 use crate::{Error, Result};
@@ -259,15 +259,38 @@ impl IndexWriter {
         let bytes = self.file.metadata().map_err(Error::io(&self.path))?.len();
         let begun = self.header.begun(bytes);
         let generations = self.generations(begun)?;
-        // One whose beginning is damaged holds nothing.
+        // One whose beginning is damaged holds nothing that can be read.
         let unused = (0..begun).find(|number| generations[*number as usize].is_none());
         let free = unused.or((begun < self.header.blocks).then_some(begun));
         let block = free.or_else(|| generations.iter().flatten().min().map(|(_, number)| *number)).unwrap_or(0);
-        let next = 1 + generations.iter().flatten().map(|(generation, _)| *generation).max().unwrap_or(0);
+        // The newest may be among those that do not tell theirs.
+        let untold = generations.iter().filter(|told| told.is_none()).count() as u64;
+        let next = 1 + untold + generations.iter().flatten().map(|(generation, _)| *generation).max().unwrap_or(0);
+        if unused.is_some() {
+            self.empty(block, bytes)?;
+        }
         write_at(&self.file, &self.path, &encode_block_head(next), self.header.block_at(block))?;
         (self.block, self.generation, self.end) = (block, next, BLOCK_HEAD_BYTES);
         self.known = Known::default();
         self.credit = self.credit.max(BLOCK_CREDIT * self.frame_bytes);
+        Ok(())
+    }
+
+    /// Overwrites a block whose beginning is lost, of a file of this length: records behind it would be taken for those of a generation
+    /// that happens to be theirs.
+    fn empty(&self, block: u32, length: u64) -> Result<()> {
+        let at = self.header.block_at(block);
+        let mut bytes = vec![0; self.header.block_bytes.min(length.saturating_sub(at) as usize)];
+        let read = read_up_to(&self.file, &mut bytes, at).map_err(Error::io(&self.path))?;
+        let written = written(&bytes[..read]);
+        if written > 0 {
+            tracing::warn!(
+                "{}: damaged at byte {at}: {written} bytes are lost, and the frames in them; what comes is written over them",
+                self.path.display()
+            );
+            write_at(&self.file, &self.path, &vec![0; written], at)?;
+            self.sync()?;
+        }
         Ok(())
     }
 

@@ -57,13 +57,13 @@ function say(text, bad = false) {
   $("said").toggleAttribute("data-bad", bad);
 }
 
-/** Runs what a person asked for, and says what went wrong with it. */
-async function attempt(work) {
+/** Runs what a person asked for, and says what went wrong with it, where they look. */
+async function attempt(work, tell = say) {
   try {
     await work();
     return true;
   } catch (fault) {
-    say(fault instanceof Refused ? fault.message : "The camera does not answer.", true);
+    tell(fault instanceof Refused ? fault.message : "The camera does not answer.", true);
     return false;
   }
 }
@@ -675,12 +675,20 @@ $("set-save").addEventListener("submit", (event) => {
 $("search").addEventListener("submit", (event) => {
   event.preventDefault();
   const words = $("search-words").value.trim();
+  const told = (text, bad = false) => {
+    $("search-said").textContent = text;
+    $("search-said").toggleAttribute("data-bad", bad);
+  };
+  $("search-found").replaceChildren();
+  told("…");
   attempt(async () => {
-    $("search-said").textContent = "…";
-    const { answers, milliseconds } = await (await ask(`api/search?${new URLSearchParams({ words })}`)).json();
-    $("search-said").textContent = answers.length === 0 ? `${words}: not seen.` : `${answers.length === 1 ? "Once" : `${answers.length} times`}, found in ${milliseconds.toFixed(0)} ms.`;
+    const { answers, milliseconds, damage, shown_in: sets = [] } = await (await ask(`api/search?${new URLSearchParams({ words })}`)).json();
+    const said = [answers.length === 0 ? `${words}: not seen.` : `${answers.length === 1 ? "Once" : `${answers.length} times`}, found in ${milliseconds.toFixed(0)} ms.`];
+    said.push(...sets.map(({ word, set }) => `The set ${set} has examples of ${word}: load it, then search again.`));
+    if (damage) said.push(`The index is damaged: ${damage.frames === 1 ? "a frame is" : `${damage.frames ?? `${damage.bytes} bytes, and the`} frames are`} lost.`);
+    told(said.join(" "), Boolean(damage));
     $("search-found").replaceChildren(...answers.map(sighting));
-  }).then((done) => { if (!done) $("search-said").textContent = ""; });
+  }, told);
 });
 
 function sighting({ word, score, camera, from, to, box_px: box, frame_px: frame, thumbnail }) {
