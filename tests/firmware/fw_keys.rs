@@ -293,7 +293,7 @@ fn only_a_bundle_is_written_over() {
         let before = fs::read(at(place)).ok();
         for arguments in [[&pack[..], &[place]].concat(), vec!["sign", "r.esb", "--export", place]] {
             let (code, stderr) = fails(folder.path(), &arguments);
-            let expected = format!("expected a new file or another bundle, found {found}; try: -o ");
+            let expected = format!("expected a new file or another bundle, found {found}; try: another name, such as ");
             assert!(code == 2 && stderr.contains(&expected), "{arguments:?}: {stderr}");
             assert_eq!(fs::read(at(place)).ok(), before, "{arguments:?}");
         }

@@ -45,7 +45,7 @@ pub enum Error {
         found: String,
     },
     /// What is to be written would replace something else.
-    #[error("{path}: expected a new file or another bundle, found {found}; try: -o {free}", path = shown(&path.to_string_lossy()), free = shown(&free_name(path)))]
+    #[error("{path}: expected a new file or another bundle, found {found}; try: another name, such as {free}", path = shown(&path.to_string_lossy()), free = shown(&free_name(path)))]
     Taken {
         /// The file that was to be written.
         path: PathBuf,
