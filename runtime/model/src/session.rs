@@ -89,6 +89,16 @@ impl Encoded {
     }
 }
 
+impl WordBank {
+    /// Whether a session knows the words as they are known here.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if another model made them: its numbers mean nothing to this one. What was made by hand is not refused.
+    pub fn check(&self, session: &Session) -> Result<()> {
+        session.check_model("words", "words of", self.model_digest())
+    }
+}
+
 /// A frame's masks.
 #[derive(Clone)]
 #[non_exhaustive]

@@ -109,7 +109,7 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
     };
     if let Some((_, expected)) = NAMELESS.iter().find(|(known, _)| *known == scheme)
         && rest.split('?').next().is_some_and(|path| path.trim_start_matches('/').is_empty())
-        && !Path::new(rest).exists()
+        && !Path::new(rest).is_file()
     {
         return Err(fail(Fault::name(*expected, "no name behind the colon")));
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use edge_seg_kernels::{PackedBank, Precision};
 
 use super::{Class, MAX_CLASSES};
-use crate::{Error, Result, Session, UnitRows};
+use crate::{Error, Result, UnitRows};
 
 /// What a pixel must reach to be a class's.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -90,14 +90,6 @@ impl WordBank {
     /// The digest of the bundle that made it; none where [`Self::new`] did.
     pub fn model_digest(&self) -> Option<&str> {
         self.model.as_deref()
-    }
-
-    /// Whether a session knows the words as they are known here.
-    ///
-    /// # Errors
-    /// [`Error::Option`] if another model made them: its numbers mean nothing to this one. What was made by hand is not refused.
-    pub fn check(&self, session: &Session) -> Result<()> {
-        session.check_model("words", "words of", self.model_digest())
     }
 
     pub(crate) fn check_count(classes: &[Class]) -> Result<()> {
