@@ -12,8 +12,9 @@ use anyhow::{Context, Result, anyhow, ensure};
 use edge_seg_board::boards::Target;
 use edge_seg_bundle::date::Date;
 use edge_seg_bundle::files::{folder_of, replace_file};
+use edge_seg_bundle::text::text_of;
 use edge_seg_bundle::trust::Trust;
-use edge_seg_bundle::{self as bundle, Bundle, Header, MANIFEST_OFFSET, Manifest, SIGNATURE_BYTES, SIGNATURE_OFFSET};
+use edge_seg_bundle::{self as bundle, Bundle, Header, MANIFEST_OFFSET, Manifest, SIGNATURE_BYTES, SIGNATURE_OFFSET, kind_of};
 use minisign::{KeyPair, PublicKey, PublicKeyBox, SecretKey, SecretKeyBox};
 
 const PASSWORD_MAX_BYTES: u64 = 1024;
@@ -97,6 +98,9 @@ fn public_path(path: &Path) -> PathBuf {
     name.into()
 }
 
+/// What to try where a file is no private key.
+const MAKE_KEY: &str = "try: the file that edge-seg-fw keygen wrote beside its .pub file";
+
 /// Reads a private key that minisign or [`generate`] wrote.
 ///
 /// # Errors
@@ -104,8 +108,8 @@ fn public_path(path: &Path) -> PathBuf {
 pub fn read_secret(path: &Path, password: &Password) -> Result<SecretKey> {
     let meta = fs::metadata(path).with_context(|| format!("{}", path.display()))?;
     // Before its mode, which is right for a public one.
-    let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
     let place = path.display().to_string();
+    let text = text_of(read(path)?).map_err(|said| anyhow!("{place}: {said}; {MAKE_KEY}"))?;
     ensure!(
         PublicKeyBox::from_string(&text).and_then(PublicKeyBox::into_public_key).is_err(),
         "{place}: expected a private key, found a public one; try: --key {}",
@@ -118,7 +122,10 @@ pub fn read_secret(path: &Path, password: &Password) -> Result<SecretKey> {
         meta.permissions().mode() & 0o7777,
         path.display()
     );
-    let boxed = SecretKeyBox::from_string(&text).with_context(|| format!("{}: expected a minisign secret key", path.display()))?;
+    let boxed = SecretKeyBox::from_string(&text).with_context(|| {
+        let found = kind_of(text.as_bytes()).unwrap_or("another text");
+        format!("{place}: expected a private key of minisign, found {found}; {MAKE_KEY}")
+    })?;
     let key = match password {
         Password::None => boxed.into_unencrypted_secret_key(),
         _ => {

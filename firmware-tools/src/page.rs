@@ -38,15 +38,18 @@ pub fn config(paths: &Paths) -> Result<toml::Table> {
             let path = slots.folder(slot).join(CONFIG);
             slots.disk().read(&path).with_context(|| format!("{}", path.display()))?
         }
-        None => std::fs::read(&paths.config).with_context(|| format!("{}", paths.config.display()))?,
+        None => std::fs::read(&paths.config).with_context(|| {
+            let place = paths.config.display();
+            format!("{place}: expected the service's configuration; try: edge-seg config default | sudo tee {place}")
+        })?,
     };
-    let text = String::from_utf8(config).context("the configuration")?;
+    let text = edge_seg_bundle::text::text_of(config).map_err(|said| anyhow!("the configuration: {said}"))?;
     text.parse().map_err(|error| toml_fault(&text, &error)).context("the configuration")
 }
 
 /// What is wrong with a file of TOML, without the line, which may hold a password.
 pub(crate) fn toml_fault(text: &str, error: &toml::de::Error) -> anyhow::Error {
-    anyhow!(edge_seg_terminal::toml_fault(text, error.span().map_or(0, |span| span.start), error.message()))
+    anyhow!(edge_seg_bundle::toml_text::toml_fault(text, error.span().map_or(0, |span| span.start), error.message()))
 }
 
 impl Page {

@@ -34,6 +34,13 @@ fn bundle_extract_and_quantize_agree_on_sizes() {
         let part = folder.path().join("parts").join(blob["name"].as_str().unwrap());
         assert_eq!(fs::metadata(part).unwrap().len(), blob["bytes"].as_u64().unwrap());
     }
+    let again = export(folder.path(), &["extract", "tiny.esb", "-o", "parts"]);
+    assert_eq!(again.code, 0, "what the command wrote itself is replaced: {}", again.stderr);
+    fs::create_dir(folder.path().join("others")).unwrap();
+    fs::write(folder.path().join("others/tokenizer.json"), "another's").unwrap();
+    let refused = export(folder.path(), &["extract", "tiny.esb", "-o", "others"]);
+    assert!(refused.code == 2 && refused.stderr.contains("try: -o others-extracted"), "{}", refused.stderr);
+    assert_eq!(fs::read_dir(folder.path().join("others")).unwrap().count(), 1);
     let ended = export(folder.path(), &["quantize", &tiny(), "--json"]);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     for layer in ended.json_lines() {

@@ -82,6 +82,18 @@ fn texts_are_read_with_marks_line_ends_and_encodings_of_other_programs() {
     fs::write(place.join("classes.tsv"), "id\tname\n1\tdog\n2\tgrass\n").unwrap();
     let data = ["--images", "images", "--labels", "labels"];
     let whole = measures(&eval(place, &[&data[..], &["--classes", "classes.tsv"]].concat()));
+    // What lies in folders below is told of.
+    for folder in ["images", "labels"] {
+        fs::create_dir(place.join(folder).join("more")).unwrap();
+        fs::copy(place.join("labels/a.png"), place.join(folder).join("more/a.png")).unwrap();
+    }
+    let ended = eval(place, &[&data[..], &["--classes", "classes.tsv"]].concat());
+    for folder in ["images", "labels"] {
+        let told = format!("{folder}: 1 picture in its sub-folders is passed over; one folder is taken at a time, such as {folder}/more");
+        assert_eq!(ended.stderr.matches(&told).count(), 1, "{}", ended.stderr);
+        fs::remove_dir_all(place.join(folder).join("more")).unwrap();
+    }
+    assert_eq!(measures(&ended), whole);
     for text in ["id\tname\n1\tdog\n2\tgrass\n", "1\tdog\n2\tgrass\n", "id,name\n1,dog\n2,grass\n", "names:\n  1: dog\n  2: grass\n"] {
         for (way, bytes) in as_others_save_it(text) {
             fs::write(place.join("other.tsv"), bytes).unwrap();

@@ -64,6 +64,7 @@ fn a_signed_bundle_opens_and_every_refusal_has_its_own_reason() {
     let (code, stderr) = fails(folder.path(), &["verify", "r.esb", "--trusted-keys", "k.pub", "--board", "jetson-nano"]);
     assert_eq!(code, 1, "a refusal is a negative answer");
     assert!(stderr.contains("wrong board: the bundle is for pi4, pi5, this board is jetson-nano"), "{stderr}");
+    assert!(stderr.contains("; try: a bundle for it, as edge-seg-fw pack makes one"), "{stderr}");
     assert!(ok(folder.path(), &["verify", "r.esb", "--trusted-keys", "k.pub"]).contains("tiny serial 5"));
 }
 

@@ -129,6 +129,24 @@ fn words_change_while_it_runs_and_bad_ones_change_nothing() {
     assert!(child.wait().unwrap().success());
 }
 
+/// Whoever gives them keeps stdin open: its end is no sign of the last.
+#[test]
+fn commands_that_were_given_before_the_end_are_obeyed() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = ["--source", "test:?size=64x48&fps=20&frames=2", "--pace", "every", "--tags", "sky", "--commands", "--state", "state"];
+    let mut child = start(folder.path(), &source);
+    let mut commands = child.stdin.take().unwrap();
+    let words: String = (0..20).map(|n| format!("add thing number {n}\n")).collect();
+    writeln!(commands, "{words}save all").unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.map_while(Result::ok).count(), 2);
+    assert!(child.wait().unwrap().success());
+    let saved: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join("state/words/all.json")).unwrap()).unwrap();
+    assert_eq!(saved["words"].as_array().unwrap().len(), 21);
+    assert_eq!(files_in(&folder.path().join("state/words")), ["all.json"], "nothing is left beside it");
+    drop(commands);
+}
+
 #[test]
 fn a_signal_ends_it_and_finishes_its_files() {
     let folder = tempfile::tempdir().unwrap();

@@ -169,3 +169,22 @@ fn what_a_place_that_is_away_does_not_take_of_a_film_is_told() {
     let ended = edge_seg(folder.path(), &arguments);
     assert!(ended.stderr.contains("of 150 frames are left out") && !ended.stderr.contains("the-key"), "{}", ended.stderr);
 }
+
+/// SRT's library drops what is on its way when the sender closes: of a film that is faster than its own time, much.
+#[test]
+fn every_picture_of_a_film_arrives_by_rtmp_and_srt() {
+    if !need_program("ffmpeg") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for scheme in ["rtmp", "srt"] {
+        let send = |address: &str| {
+            let arguments =
+                ["run", "--source", "test:?size=64x48&fps=10&frames=150", "--pace", "every", "--tags", "stripes", "--size", "96"];
+            edge_seg(folder.path(), &[&arguments[..], &["--overlay", address]].concat())
+        };
+        let (taken, ended) = received(folder.path(), scheme, send);
+        assert_eq!(ended.code, 0, "{scheme}: {}", ended.stderr);
+        assert_eq!(counted(&taken), (150, "64x48".into()), "{scheme}: {}", ended.stderr);
+    }
+}

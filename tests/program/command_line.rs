@@ -219,6 +219,20 @@ fn mistakes_are_told_with_what_to_try() {
     fs::create_dir(path("empty")).unwrap();
     let whole = fs::read(root().join("runtime/models/mini.esb")).unwrap();
     fs::write(path("cut.esb"), &whole[..whole.len() / 3]).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    fs::write(path("damaged.esb"), damaged).unwrap();
+    fs::write(path("whole.esb"), whole).unwrap();
+    fs::create_dir(path("pictures")).unwrap();
+    fs::copy(picture("cat.jpg"), path("pictures/cat.jpg")).unwrap();
+    fs::create_dir(path("films")).unwrap();
+    fs::write(path("films/a.mp4"), "").unwrap();
+    let jpeg = fs::read(picture("cat.jpg")).unwrap();
+    fs::write(path("cut.jpg"), &jpeg[..jpeg.len() / 2]).unwrap();
+    fs::write(path("twice.txt"), "cat\ndog\ncat\n").unwrap();
+    fs::write(path("unknown.txt"), "cat\n\n猫\n").unwrap();
+    let key = "untrusted comment: the workshop's\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n";
+    fs::write(path("key.pub"), key).unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let run: &[&str] = &["run", "--source", "test:?size=64x48&frames=1", "--size", "64"];
@@ -267,6 +281,69 @@ fn mistakes_are_told_with_what_to_try() {
         ("edge-seg", &[segment, &["--classes", "cat"]], "words are given as --tags \"dog, grass\""),
         ("edge-seg", &[run, &["-o", "x.mp4"]], "--overlay FILE and --masks DIR"),
         ("edge-seg", &[segment_cat, &["--sharpness", "3"]], "edge-seg segment --help lists all options"),
+        ("edge-seg", &[&["segment", "cat.jpg", "\u{2013}tags", "cat"]], "did you mean --tags?"),
+        ("edge-seg", &[&["segment", "cat.jpg", "\u{2014}tags", "cat"]], "did you mean --tags?"),
+        ("edge-seg", &[segment, &["--tags", "\u{201c}cat,", "dog\u{201d}"]], "try: \"cat, dog\""),
+        ("edge-seg-fw", &[&["verify", "whole.esb", "\u{2014}trusted-keys", "key.pub"]], "did you mean --trusted-keys?"),
+        ("edge-seg", &[segment, &["--caption", ""]], "found an empty text; try: --caption \"a dog on the grass\""),
+        ("edge-seg", &[segment, &["--caption", "of the"]], "found \"of the\"; try: --caption \"a dog on the grass\""),
+        ("edge-seg", &[segment, &["--caption", "words.txt"]], "which is a file; try: --tags-file words.txt"),
+        ("edge-seg", &[&["tags", "cat.jpg", "--caption", "words.txt"]], "which is a file; try: --vocabulary words.txt"),
+        ("edge-seg", &[segment, &["--tags-file", "cat.jpg"]], "found a picture (JPEG); try: a text file with one class a line"),
+        ("edge-seg", &[run, &["--tags-file", "cat.jpg"]], "found a picture (JPEG); try: a text file with one class a line"),
+        ("edge-seg", &[run_sky, &["--rules", "cat.jpg"]], "found a picture (JPEG); try: a file of rules as docs/events.md has it"),
+        ("edge-seg", &[&["run", "--config", "cat.jpg"]], "found a picture (JPEG); try: edge-seg config default"),
+        ("edge-seg", &[segment, &["--tags-file", "unknown.txt", "--language", "off"]], "unknown.txt:3: \"猫\": expected a word that"),
+        ("edge-seg", &[run, &["--tags-file", "unknown.txt", "--language", "off"]], "unknown.txt:3: \"猫\": expected a word that"),
+        ("edge-seg", &[run, &["--tags-file", "twice.txt"]], "twice.txt:3: words: expected each class once, found \"cat\" twice"),
+        ("edge-seg", &[&["run", "--tags", "sky", "--source", "tset:"]], "did you mean test:?"),
+        ("edge-seg", &[&["run", "--tags", "sky", "--source", "rstp://h/x"]], "did you mean rtsp://h/x?"),
+        ("edge-seg", &[&["run", "--tags", "sky", "--source", "0"]], "did you mean v4l2:///dev/video0?"),
+        ("edge-seg", &[&["segment", "http://h/cat.jpg", "--tags", "cat"]], "try: curl -O, then its file"),
+        ("edge-seg", &[&["segment", "rtsp://h/x", "--tags", "cat"]], "`edge-seg run --source` reads those"),
+        ("edge-seg", &[&["segment", "films", "--tags", "cat"]], "films/a.mp4 is a film; `edge-seg run --source FILE` reads those"),
+        ("edge-seg", &[&["segment", "nowhere.jpg", "--tags", "cat"]], "try: ls, to see which names are there"),
+        ("edge-seg", &[&["segment", "cut.jpg", "--tags", "cat"]], "it is cut off after"),
+        ("edge-seg", &[&["search", "pictures", "red", "cat"]], "try: edge-seg search pictures \"red cat\""),
+        ("edge-seg", &[&["search", "cat", "pictures"]], "try: edge-seg search pictures \"cat\""),
+        ("edge-seg", &[&["search", "pictures"]], "try: edge-seg search pictures \"dog\""),
+        ("edge-seg", &[run_sky, &["--every", "2"]], "tip: edge-seg run --help lists all options"),
+        ("edge-seg", &[run_sky, &["--quiet"]], "tip: edge-seg run --help lists all options"),
+        ("edge-seg", &[run_sky, &["--frame", "2"]], "a similar argument exists: '--frames'"),
+        ("edge-seg", &[run_sky, &["--half", "yes"]], "tip: --half, --half=true or --half=false"),
+        ("edge-seg-fw", &[&["segment", "cat.jpg"]], "another program: edge-seg segment"),
+        ("edge-seg-export", &[&["inspect", "whole.esb"]], "another program: edge-seg inspect"),
+        ("edge-seg-fw", &[&["update"]], "edge-seg-fw --help lists all commands"),
+        ("edge-seg-export", &[&["extract", "whole.esb", "two.esb", "-o", "x"]], "edge-seg-export extract --help lists all options"),
+        ("edge-seg-export", &[&["label", "cat.jpg", "--tags", "cat"]], "--vocabulary FILE, one class a line"),
+        (
+            "edge-seg-export",
+            &[&["label", "cat.jpg", "--vocabulary", "words.txt", "-o", "labels", "--size", "5"]],
+            "--size: expected 16 to 8192",
+        ),
+        ("edge-seg-fw", &[&["fleet", "status"]], "> fleet.toml   # docs/updates.md has more"),
+        ("edge-seg", &[&["version"]], "tip: edge-seg --version"),
+        ("edge-seg", &[&["-version"]], "tip: edge-seg --version"),
+        ("edge-seg-fw", &[&["version"]], "tip: edge-seg-fw --version"),
+        ("edge-seg", &[&["doctor"]], "edge-seg-fw doctor"),
+        ("edge-seg", &[&["config", "page.md"]], "edge-seg config check page.md"),
+        ("edge-seg", &[&["--tags", "cat", "cat.jpg"]], "edge-seg demo --tags ..."),
+        ("edge-seg-fw", &[&["pack", "whole.esb", "--boards", "pi4,", "pi5", "-o", "x.esb"]], "in quotes: pi4,pi5"),
+        ("edge-seg", &[&["inspect", "damaged.esb"]], "; try: copy or fetch it again, or make it again"),
+        ("edge-seg-export", &[&["extract", "damaged.esb", "-o", "parts"]], "; try: copy or fetch it again, or make it again"),
+        ("edge-seg-export", &[&["extract", "whole.esb", "-o", "pictures"]], "found another's files; try: -o pictures-extracted"),
+        ("edge-seg-export", &[&["train", "nowhere.toml"]], "try: one of export/recipes"),
+        ("edge-seg-export", &[&["train", "words.txt"]], "words.txt: expected a recipe in TOML"),
+        ("edge-seg-export", &[&["import", "https://huggingface.co/owner/model", "-o", "x"]], "did you mean hf:owner/model?"),
+        ("edge-seg-export", &[&["import", "cat.jpg", "-o", "x"]], "found a picture (JPEG)"),
+        ("edge-seg", &[segment_cat, &["--model", "whole.esb", "--trusted-keys", "key.pub"]], "found none; try: edge-seg-fw sign"),
+        ("edge-seg", &[segment_cat, &["--model", "whole.esb", "--trusted-keys", "cat.jpg"]], "found a picture (JPEG); try: the .pub file"),
+        (
+            "edge-seg-fw",
+            &[&["sign", "whole.esb", "--key", "cat.jpg", "--no-password"]],
+            "found a picture (JPEG); try: the file that edge-seg-fw keygen",
+        ),
+        ("edge-seg-fw", &[&["fleet", "--file", "cat.jpg", "status"]], "found a picture (JPEG); try: a file as docs/updates.md has it"),
         ("edge-seg", &[&["cat.jpg"]], "edge-seg segment cat.jpg --tags"),
         ("edge-seg", &[&["film.mp4"]], "edge-seg run --source film.mp4 --tags"),
         ("edge-seg", &[&["inspect", "page.md"]], "found a text file; to make a bundle"),
@@ -309,6 +386,16 @@ fn a_configuration_is_checked_as_run_checks_it() {
         edge_seg(folder.path(), &["config", "check", "c.toml"])
     };
     for (wrong, complaint) in [
+        (
+            "[pipeline]\nframes = \"ten\"",
+            "frames: expected a whole number, 0 or more, found a text in quotes; try: a number without quotes",
+        ),
+        ("[pipeline]\nframes = -1", "frames: expected a whole number, 0 or more, found -1; try: a number"),
+        ("[model]\nsize = 448.0", "size: expected a whole number, 0 or more, found 448.0; try: a number without quotes or a point, as 448"),
+        ("[model]\nhalf = \"yes\"", "half: expected true or false, found a text in quotes; try: true or false"),
+        ("[model]\nhalf = True", "try: true or false, in small letters"),
+        ("[output]\nmasks = 7", "masks: expected a text in quotes, found 7; try: \"7\""),
+        ("[output]\nmasks = here", "try: text in quotes, as KEY = \"text\""),
         ("[model]\nsize = 5", "--size: expected 16 to 8192"),
         ("[model]\nthreads = 0", "--threads: expected 1 to"),
         ("[model]\nthreads = 5000", "--threads: expected 1 to"),

@@ -361,6 +361,7 @@ pub struct Extract {
 impl Extract {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let bundle = edge_seg_bundle::Bundle::open(&self.bundle)?;
+        check_free(&self.out)?;
         std::fs::create_dir_all(&self.out).with_context(|| self.out.display().to_string())?;
         let manifest = serde_json::to_vec_pretty(bundle.manifest())?;
         let mut files = vec![("manifest.json", Cow::Borrowed(manifest.as_slice()))];
@@ -383,6 +384,19 @@ impl Extract {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Whether a folder is new, empty, or of a bundle's files that were extracted before: nothing else is replaced.
+fn check_free(folder: &Path) -> anyhow::Result<()> {
+    let is_used = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    let manifest = || std::fs::read(folder.join("manifest.json")).ok();
+    let is_ours = || manifest().is_some_and(|bytes| serde_json::from_slice::<edge_seg_bundle::Manifest>(&bytes).is_ok());
+    let place = folder.display();
+    ensure!(
+        !is_used || is_ours(),
+        "{place}: expected a new folder, an empty one, or one that this command wrote, found another's files; try: -o {place}-extracted"
+    );
+    Ok(())
 }
 
 fn read(folder: &std::path::Path) -> anyhow::Result<Model> {

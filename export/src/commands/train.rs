@@ -2,8 +2,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use clap::Args;
+use edge_seg_bundle::toml_text::toml_fault;
 
 /// Names the virtual environment of the trainer, before the default place.
 const VENV_VARIABLE: &str = "EDGE_SEG_TRAINER_VENV";
@@ -65,7 +66,14 @@ impl Place {
 
     /// The trainer for a recipe that is there, in so many processes.
     fn trainer(&self, recipe: &Path, processes: u16) -> anyhow::Result<Command> {
-        ensure!(recipe.is_file(), "{}: expected a recipe, found no file", recipe.display());
+        let place = recipe.display();
+        ensure!(
+            recipe.is_file(),
+            "{place}: expected a recipe, found no file of that name; try: one of export/recipes, or docs/training.md"
+        );
+        let text = edge_seg_model::read_text(recipe)?;
+        let table = text.parse::<toml::Table>().map_err(|e| toml_fault(&text, e.span().map_or(0, |span| span.start), e.message()));
+        table.map_err(|said| anyhow!("{place}: expected a recipe in TOML, as docs/training.md has it: {said}"))?;
         let mut command = self.python()?;
         if processes > 1 {
             command.args(["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", &processes.to_string()]);

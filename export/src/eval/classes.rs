@@ -85,8 +85,11 @@ impl ClassTable {
         if let Some(listed) = lists::read_listed(place, text)? {
             return Ok(Self::of_list(place, listed));
         }
-        let lines: Vec<(usize, &str)> =
+        let mut lines: Vec<(usize, &str)> =
             (1..).zip(text.lines()).filter(|(n, line)| !lists::is_filler(*n, line) && !line.trim_start().starts_with('#')).collect();
+        if lines.len() > 1 && lists::is_bare_header(lines[0].1.trim()) {
+            lines.remove(0);
+        }
         let &(number, first) = lines.first().ok_or_else(|| Error::file(place, "file", "a table of classes", "nothing"))?;
         let separator = lists::separator(first);
         let coloured =
@@ -99,8 +102,14 @@ impl ClassTable {
         let wrong = |number: usize, expected: String, found: String| Error::file(place, format!("line {number}"), expected, found);
         if !has_header {
             let numbered = |&(number, line): &(usize, &str)| match lists::numbered(line) {
-                // Behind a comma or semicolon in it comes another word for it, behind a tab another column.
-                Some((id, name)) if !name.contains('\t') => Ok(vec![id.to_string(), name]),
+                // Behind a colon, comma or semicolon in it comes another word for it, behind a tab another column.
+                Some((id, name)) if !name.contains('\t') => Ok(vec![
+                    id.to_string(),
+                    match lists::split_synonyms(&name) {
+                        (name, Some(others)) => format!("{name},{others}"),
+                        (name, None) => name.into(),
+                    },
+                ]),
                 _ => Err(wrong(number, "a number and a name, or a header line before all".into(), shown_line(line))),
             };
             let rows = lines.iter().map(numbered).collect::<Result<Vec<Vec<String>>>>()?;
@@ -118,6 +127,11 @@ impl ClassTable {
                 return Err(wrong(number, format!("{} columns", columns.len()), found));
             }
             rows.push(row);
+        }
+        // The index of pandas has no name.
+        let is_number = |row: &Vec<String>| row[0].parse::<u32>().is_ok();
+        if columns[0].is_empty() && rows.iter().all(is_number) && !columns.iter().any(|column| column.eq_ignore_ascii_case("id")) {
+            columns[0] = "id".into();
         }
         let position = |names: &[&str]| columns.iter().position(|c| names.iter().any(|name| c.eq_ignore_ascii_case(name)));
         let colour = [position(&["r", "red"]), position(&["g", "green"]), position(&["b", "blue"])];
@@ -561,6 +575,11 @@ mod tests {
             "id;name\n1;cat\n2;\"red wall\"\n",
             "# ours\n1\tcat\n2\tred wall\n",
             "1 cat\n2 red wall\n",
+            "id name\n1 cat\n2 red wall\n",
+            ",name\n1,cat\n2,red wall\n",
+            "\tname\n1\tcat\n2\tred wall\n",
+            "1 cat: kitten\n2 red wall\n",
+            "1: cat: kitten, tabby\n2: red wall\n",
             "names:\n  1: cat\n  2: red wall\n",
             "{\"1\": \"cat\", \"2\": \"red wall\"}",
             "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:250,50,83::\nred wall:36,179,83::\n",

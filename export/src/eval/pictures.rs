@@ -76,7 +76,7 @@ pub(super) fn only_one<'a>(named: impl Iterator<Item = &'a PathBuf>, folder: &Pa
     let named: Vec<&PathBuf> = named.collect();
     let wrong = |found: String| Error::file(folder.display().to_string(), stem, format!("one picture for {}", labels.display()), found);
     match named.as_slice() {
-        [] => Err(wrong("none".into())),
+        [] => Err(wrong("none; try: label pictures named as their pictures are, STEM.png for STEM.jpg".into())),
         [one] => Ok((*one).clone()),
         [one, other, ..] => Err(wrong(format!("{} and {}; leave one in the folder", one.display(), other.display()))),
     }
@@ -120,9 +120,18 @@ pub fn pairs(images: &Path, labels: &Path, only: Option<&HashSet<String>>) -> Re
         return Err(Error::file(labels.display().to_string(), lost, "a label picture of that name", "none"));
     }
     if pairs.is_empty() {
-        return Err(Error::file(labels.display().to_string(), "folder", "label pictures, STEM.png", "none"));
+        let found = "none; try: the folder that holds a STEM.png for each picture STEM.jpg, or a labelling tool's file (edge-seg-export eval --help)";
+        return Err(Error::file(labels.display().to_string(), "folder", "label pictures, STEM.png", found));
     }
     Ok(pairs)
+}
+
+/// Says how many pictures lie in folders below these, which are not read.
+pub fn tell_passed_over(images: &Path, labels: &Path) {
+    edge_seg_model::tell_passed_over(images);
+    if !is_same(images, labels) {
+        edge_seg_model::tell_passed_over(labels);
+    }
 }
 
 /// Whether two paths lead to the same place.

@@ -76,6 +76,9 @@ impl Query {
         let only = self.only.as_deref().map(read_stems).transpose()?;
         let (mut table, mut categories, mut left_out, mut unlabelled) = (None, None, Vec::new(), Vec::new());
         let (mut pairs, mut layout, mut column) = (Vec::new(), "--images, --labels".to_string(), self.values.clone());
+        if let (None, Some(images), Some(labels)) = (&self.data, &self.images, &self.labels) {
+            pictures::tell_passed_over(images, labels);
+        }
         match (preset, &self.data, &self.images, &self.labels) {
             (Some(preset), Some(data), ..) => {
                 let (found, all) = preset.pairs(data, self.split.as_deref())?;

@@ -25,6 +25,18 @@ pub(super) struct Source {
     file: PathBuf,
 }
 
+/// The name on the hub that is meant by its address, or by itself where it looks like one.
+fn id_of(name: &str) -> Option<&str> {
+    let of_address =
+        name.strip_prefix("https://").and_then(|rest| rest.strip_prefix("huggingface.co/").or_else(|| rest.strip_prefix("hf.co/")));
+    let id = of_address.unwrap_or(name).trim_end_matches('/');
+    let (owner, model) = id.split_once('/')?;
+    let is_plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    let is_name = is_plain(owner) && is_plain(model) && !owner.starts_with('.') && !Path::new(owner).exists();
+    let is_file = ENDINGS.iter().any(|ending| model.ends_with(ending));
+    (is_name && !is_file).then_some(id)
+}
+
 impl Source {
     /// A file, a folder, or `hf:owner/name[@revision]`.
     pub(super) fn find(name: &str) -> Result<Self> {
@@ -37,6 +49,16 @@ impl Source {
             }
             None => PathBuf::from(name),
         };
+        if !path.exists()
+            && let Some(id) = id_of(name)
+        {
+            return Err(Error::file(
+                name,
+                "source",
+                "a file, a folder or hf:OWNER/NAME",
+                format!("none of that name here; did you mean hf:{id}?"),
+            ));
+        }
         if !path.is_dir() {
             return Ok(Self { place: name.into(), notes: Vec::new(), folder: None, file: path });
         }
@@ -174,6 +196,6 @@ pub(super) fn read_weights(path: &Path) -> Result<Contents> {
         b"version https://" => refuse("the file itself (git lfs pull fetches it)", "a pointer of Git LFS"),
         [] => refuse(expected, "an empty file"),
         _ if path.extension().is_some_and(|e| e == "safetensors") => read_contents(path),
-        _ => refuse(expected, "something else"),
+        _ => refuse(expected, edge_seg_bundle::kind_of(&start).unwrap_or("something else")),
     }
 }

@@ -4,6 +4,7 @@
 mod attention;
 mod dense;
 mod load;
+mod places;
 mod rewrite;
 mod rotation;
 mod store;

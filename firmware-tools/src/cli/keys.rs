@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use edge_seg_bundle::Bundle;
 use edge_seg_bundle::date::Date;
 use edge_seg_bundle::files::replace_file;
+use edge_seg_bundle::text::text_of;
 use edge_seg_bundle::trust::Trust;
 use edge_seg_fw::board::table::Target;
 use edge_seg_fw::keys::{self, Packing, Password};
@@ -129,7 +130,8 @@ impl Sign {
             return Ok(true);
         }
         if let Some(minisig) = &self.import {
-            let text = std::fs::read_to_string(minisig).with_context(|| format!("{}", minisig.display()))?;
+            let place = minisig.display();
+            let text = text_of(std::fs::read(minisig).with_context(|| place.to_string())?).map_err(|said| anyhow!("{place}: {said}"))?;
             keys::embed(&self.path, &text)?;
             return Ok(true);
         }

@@ -35,8 +35,12 @@ impl Pull {
             Some(from) => from,
             None => {
                 let path = &paths.pull_from;
-                let text =
-                    std::fs::read_to_string(path).with_context(|| format!("{}: expected the address to pull from", path.display()))?;
+                let text = std::fs::read_to_string(path).with_context(|| {
+                    let place = path.display();
+                    format!(
+                        "{place}: expected the address to pull from; try: edge-seg-fw pull http://SERVER/FOLDER, or that address in {place}"
+                    )
+                })?;
                 text.lines().next().unwrap_or_default().trim().to_owned()
             }
         };
@@ -58,7 +62,7 @@ impl Pull {
 fn host_name(root: &Path) -> Result<String> {
     let path = root.join("proc/sys/kernel/hostname");
     Ok(std::fs::read_to_string(&path)
-        .with_context(|| format!("{}: expected the host's name; give --name", path.display()))?
+        .with_context(|| format!("{}: expected the host's name; try: --name NAME", path.display()))?
         .trim()
         .to_owned())
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use edge_seg_bundle::files::folder_of;
+use edge_seg_bundle::text::text_of;
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -176,7 +177,8 @@ impl Fleet {
     /// # Errors
     /// What is wrong with it, and where.
     pub fn read(path: &Path) -> Result<Fleet> {
-        let text = read_text(path)?;
+        let make = || format!("try: printf '[[host]]\\nname = \"camera1\"\\n' > {}   # docs/updates.md has more", path.display());
+        let text = read_text(path).map_err(|error| if path.exists() { error } else { anyhow!("{error:#}; {}", make()) })?;
         let folder = folder_of(path);
         Fleet::parse(&text, folder, &path.with_extension("pause")).with_context(|| format!("{}", path.display()))
     }
@@ -283,9 +285,9 @@ const MOST_AT_ONCE: usize = 1000;
 pub const MOST_MINUTES: u32 = 24 * 60;
 
 fn read_text(path: &Path) -> Result<String> {
-    let mut text = String::new();
-    crate::service::open_plain(path, LONGEST_FILE_BYTES)?.read_to_string(&mut text).with_context(|| format!("{}", path.display()))?;
-    Ok(text)
+    let mut bytes = Vec::new();
+    crate::service::open_plain(path, LONGEST_FILE_BYTES)?.read_to_end(&mut bytes).with_context(|| format!("{}", path.display()))?;
+    text_of(bytes).map_err(|said| anyhow!("{}: {said}; try: a file as docs/updates.md has it", path.display()))
 }
 
 fn is_name(name: &str) -> bool {

@@ -15,7 +15,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A bundle breaks its format, or holds contents that do not fit together.
-    #[error("bundle {place}: {part}: expected {expected}, found {found}", place = shown(place), part = shown(part), expected = shown_lines(expected), found = shown_lines(found))]
+    #[error("bundle {place}: {part}: expected {expected}, found {found}{remedy}", place = shown(place), part = shown(part), expected = shown_lines(expected), found = shown_lines(found), remedy = remedy(found))]
     Bundle {
         /// The bundle's path, or `built-in`.
         place: String,
@@ -35,7 +35,7 @@ pub enum Error {
         why: Refusal,
     },
     /// A file of trusted keys cannot be used.
-    #[error("{path}: expected {expected}, found {found}", path = shown(&path.to_string_lossy()), expected = shown_lines(expected), found = shown_lines(found))]
+    #[error("{path}: expected {expected}, found {found}; try: the .pub file that edge-seg-fw keygen or minisign -G has written", path = shown(&path.to_string_lossy()), expected = shown_lines(expected), found = shown_lines(found))]
     Key {
         /// The file or folder.
         path: PathBuf,
@@ -80,28 +80,32 @@ impl Error {
 #[non_exhaustive]
 pub enum Refusal {
     /// The signature area is empty.
-    #[error("unsigned: expected a signature by one of the trusted keys, found none")]
+    #[error("unsigned: expected a signature by one of the trusted keys, found none; try: edge-seg-fw sign")]
     Unsigned,
     /// The signature area holds something that is no signature.
-    #[error("the signature cannot be read: expected the text of a .minisig file, found {found}")]
+    #[error("the signature cannot be read: expected the text of a .minisig file, found {found}; try: edge-seg-fw sign")]
     Malformed {
         /// What is wrong with it.
         found: String,
     },
     /// Signed, but by nobody who is trusted here.
-    #[error("unknown key: expected a signature by one of {trusted}, found one by another key")]
+    #[error(
+        "unknown key: expected a signature by one of {trusted}, found one by another key; try: edge-seg-fw sign with one of these, or the signer's .pub file among them"
+    )]
     UnknownKey {
         /// The trusted keys' files.
         trusted: String,
     },
     /// The signature does not fit the bundle.
-    #[error("tampered: the signature by {key} does not fit the bundle's header and manifest")]
+    #[error("tampered: the signature by {key} does not fit the bundle's header and manifest; try: fetch it again from who signed it")]
     Tampered {
         /// The key's file.
         key: String,
     },
     /// The key was no longer valid.
-    #[error("expired key: {key} was valid until {until}, found {found}")]
+    #[error(
+        "expired key: {key} was valid until {until}, found {found}; try: edge-seg-fw sign with a key that is valid, whose .pub file is trusted"
+    )]
     ExpiredKey {
         /// The key's file.
         key: String,
@@ -111,7 +115,7 @@ pub enum Refusal {
         found: String,
     },
     /// The bundle is for other boards.
-    #[error("wrong board: the bundle is for {boards}, this board is {board}")]
+    #[error("wrong board: the bundle is for {boards}, this board is {board}; try: a bundle for it, as edge-seg-fw pack makes one")]
     WrongBoard {
         /// What the manifest lists.
         boards: String,
@@ -119,7 +123,7 @@ pub enum Refusal {
         board: String,
     },
     /// The bundle is older than what ran here.
-    #[error("downgrade: expected serial {floor} or higher, found {serial}")]
+    #[error("downgrade: expected serial {floor} or higher, found {serial}; try: a newer bundle, or a lower serial to ask for")]
     Downgrade {
         /// The lowest serial that is accepted.
         floor: u64,
@@ -132,7 +136,42 @@ pub(crate) fn bundle_error(place: &str, part: impl Into<String>, expected: impl 
     Error::Bundle { place: place.into(), part: part.into(), expected: expected.into(), found: found.into() }
 }
 
+/// What to try with a bundle that breaks its format, where what was found of it does not say so.
+fn remedy(found: &str) -> &'static str {
+    if found.contains("again") || found.contains("to make a bundle") { "" } else { "; try: copy or fetch it again, or make it again" }
+}
+
 /// What is found of a file that ends too early.
 pub(crate) fn cut_off(left: u64) -> String {
     format!("{left} bytes before the end of the file: it is cut off; copy or fetch it again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_ends_with_what_to_try() {
+        let text = || "x".to_owned();
+        for refusal in [
+            Refusal::Unsigned,
+            Refusal::Malformed { found: text() },
+            Refusal::UnknownKey { trusted: text() },
+            Refusal::Tampered { key: text() },
+            Refusal::ExpiredKey { key: text(), until: text(), found: text() },
+            Refusal::WrongBoard { boards: text(), board: text() },
+            Refusal::Downgrade { floor: 2, serial: 1 },
+        ] {
+            let said = Error::Refused { place: "a.esb".into(), why: refusal }.to_string();
+            assert_eq!(said.matches("; try: ").count(), 1, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_broken_bundle_is_told_what_to_do_with_once() {
+        for found in ["other bytes".to_owned(), cut_off(7)] {
+            let said = bundle_error("a.esb", "manifest", "JSON", found).to_string();
+            assert_eq!(said.matches("fetch it again").count(), 1, "{said}");
+        }
+    }
 }

@@ -24,9 +24,10 @@ pub mod files;
 mod format;
 mod looks;
 pub mod text;
+pub mod toml_text;
 pub mod trust;
 
 pub use blob::{BlobReader, BlobSlice};
 pub use error::{Error, Result};
 pub use format::*;
-pub use looks::MAGIC;
+pub use looks::{MAGIC, kind_of};

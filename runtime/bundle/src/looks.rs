@@ -4,7 +4,8 @@
 pub const MAGIC: [u8; 8] = *b"\x89ESB\r\n\x1a\n";
 
 /// Files' first bytes, and what they are.
-const KINDS: [(&[u8], &str); 14] = [
+const KINDS: [(&[u8], &str); 19] = [
+    (&MAGIC, "a model bundle (.esb)"),
     (b"\x89PNG", "a picture (PNG)"),
     (b"\xff\xd8\xff", "a picture (JPEG)"),
     (b"GIF8", "a picture (GIF)"),
@@ -14,6 +15,10 @@ const KINDS: [(&[u8], &str); 14] = [
     (b"\x28\xb5\x2f\xfd", "a zstd file; unpack it first"),
     (b"\xfd7zXZ", "an xz file; unpack it first"),
     (b"\x7fELF", "a program"),
+    (b"\x1aE\xdf\xa3", "a film (Matroska, WebM)"),
+    (b"II*\0", "a picture (TIFF)"),
+    (b"MM\0*", "a picture (TIFF)"),
+    (b"%PDF", "a PDF"),
     (b"\x89HDF", "an HDF5 file, as Keras writes"),
     (b"GGUF", "a GGUF file"),
     (b"\x80\x02", "a pickle, as PyTorch's old checkpoints are"),
@@ -33,24 +38,29 @@ fn of_minisign(bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// What kind of file `bytes` are of, where their beginning tells it.
+pub fn kind_of(bytes: &[u8]) -> Option<&'static str> {
+    let known = KINDS.iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, kind)| *kind);
+    known.or_else(|| of_minisign(bytes)).or(match bytes {
+        [] => Some("an empty file"),
+        // The length of a header, and the header, which is JSON.
+        [_, _, _, _, _, 0, 0, 0, b'{', ..] => Some("weights (safetensors)"),
+        // Fields of a protobuf message: the version, then who wrote it.
+        [8, 1..=31, 0x12 | 0x1a | 0x22 | 0x2a | 0x32 | 0x3a | 0x42, ..] => Some("an ONNX model"),
+        // The length of a box, and its kind.
+        [0, 0, _, _, b'f', b't', b'y', b'p', ..] => Some("a film or picture (MP4, HEIC)"),
+        _ => None,
+    })
+}
+
 /// What `bytes` look like, which begin no bundle.
 pub fn looks_like(bytes: &[u8]) -> String {
-    if bytes.is_empty() {
-        return "an empty file".into();
-    }
-    if let Some((_, kind)) = KINDS.iter().find(|(start, _)| bytes.starts_with(start)) {
-        return (*kind).into();
-    }
-    if let Some(kind) = of_minisign(bytes) {
+    if let Some(kind) = kind_of(bytes) {
         return kind.into();
     }
     let start = &bytes[..bytes.len().min(512)];
-    match start {
-        // The length of a header, and the header, which is JSON.
-        [_, _, _, _, _, 0, 0, 0, b'{', ..] => "weights (safetensors)".into(),
-        // Fields of a protobuf message: the version, then who wrote it.
-        [8, 1..=31, 0x12 | 0x1a | 0x22 | 0x2a | 0x32 | 0x3a | 0x42, ..] => "an ONNX model".into(),
-        _ if start.iter().all(|&b| b >= b' ' || b"\t\n\r\x0c".contains(&b)) => "a text file".into(),
-        _ => format!("{:02x?}", &start[..start.len().min(8)]),
+    match start.iter().all(|&b| b >= b' ' || b"\t\n\r\x0c".contains(&b)) {
+        true => "a text file".into(),
+        false => format!("{:02x?}", &start[..start.len().min(8)]),
     }
 }

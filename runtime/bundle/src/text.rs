@@ -80,6 +80,17 @@ fn is_pictograph(c: char) -> bool {
         || matches!(c, '\u{3297}' | '\u{3299}' | '\u{1f000}'..='\u{1faff}')
 }
 
+/// A text from a file's bytes.
+///
+/// # Errors
+/// What they are instead.
+pub fn text_of(bytes: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(bytes).map_err(|error| {
+        let other = || format!("other bytes, from byte {} on", error.utf8_error().valid_up_to());
+        format!("expected text in UTF-8, found {}", crate::kind_of(error.as_bytes()).map_or_else(other, Into::into))
+    })
+}
+
 /// A text on one line, with its hidden characters escaped as Rust escapes them.
 pub fn shown(text: &str) -> Cow<'_, str> {
     escaped(text, false)

@@ -25,6 +25,7 @@ use minisign_verify::{PublicKey, Signature};
 
 use crate::date::Date;
 pub use crate::error::Refusal;
+use crate::looks::looks_like;
 use crate::{Bundle, Error, Header, Result};
 
 const KEY_MAX_BYTES: u64 = 4096;
@@ -212,11 +213,14 @@ impl Trust {
     }
 }
 
+const EXPECTED_KEY: &str = "a minisign public key: a comment line and a line of base64";
+
 fn read_key(path: &Path) -> Result<TrustedKey> {
     let file = std::fs::File::open(path).map_err(Error::io(path))?;
-    let mut text = String::new();
-    file.take(KEY_MAX_BYTES).read_to_string(&mut text).map_err(Error::io(path))?;
-    parse_key(path, &text)
+    let mut bytes = Vec::new();
+    file.take(KEY_MAX_BYTES).read_to_end(&mut bytes).map_err(Error::io(path))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| key_error(path, EXPECTED_KEY, &looks_like(&bytes)))?;
+    parse_key(path, text)
 }
 
 fn parse_key(path: &Path, text: &str) -> Result<TrustedKey> {
@@ -224,7 +228,7 @@ fn parse_key(path: &Path, text: &str) -> Result<TrustedKey> {
         return Err(key_error(path, "a public key", "a secret key, which belongs on no board"));
     }
     let key = PublicKey::decode(text.trim_end())
-        .map_err(|error| key_error(path, "a minisign public key: a comment line and a line of base64", &error.to_string()))?;
+        .map_err(|error| key_error(path, EXPECTED_KEY, &format!("{} ({error})", looks_like(text.as_bytes()))))?;
     let comment = key.untrusted_comment().unwrap_or_default();
     let until = match comment.split_whitespace().find_map(|word| word.strip_prefix("expires:")) {
         None => None,

@@ -57,7 +57,7 @@ pub use mask::{Extent, LabelMap, Painter, region};
 pub use options::{Options, Refinement, Timings};
 pub use picture::{
     animation_times, decode_jpeg, decode_picture, describe_picture, expand_folder, expand_inputs, is_companion, is_picture, read_animation,
-    read_damaged_picture, read_orientation, read_picture,
+    read_damaged_picture, read_orientation, read_picture, tell_passed_over,
 };
 pub use score::{Background, ScoreGrid, Scoring, WordScore, score, score_words};
 pub use session::{Encoded, Segmentation, Session};

@@ -91,6 +91,10 @@ pub fn decode_text(mut bytes: Vec<u8>) -> Result<String, String> {
         if bytes.starts_with(b"version https://git-lfs") {
             return Err("a Git LFS pointer in place of the file; run `git lfs pull`".into());
         }
+        let is_text = std::str::from_utf8(&bytes).is_ok_and(|text| !text.contains('\0'));
+        if let Some(kind) = edge_seg_bundle::kind_of(&bytes).filter(|_| !is_text) {
+            return Err(kind.into());
+        }
         let zeros = bytes.iter().filter(|b| **b == 0).count();
         if zeros > 0 && zeros * 3 >= bytes.len() {
             return Err("UTF-16 without its mark, or no text; save it as UTF-8".into());
@@ -192,7 +196,9 @@ mod tests {
 
     #[test]
     fn what_is_no_text_is_named() {
-        let cases: [(&[u8], &str); 8] = [
+        let cases: [(&[u8], &str); 10] = [
+            (b"\xff\xd8\xff\xe0\0\x10JFIF\0", "a picture (JPEG)"),
+            (b"\0\0\0\x20ftypisom\0", "a film"),
             (b"d\0o\0g\0\n\0", "UTF-16 without its mark"),
             (b"dog\ncat\0fish and more\n", "line 2, \"cat\\0fish and more\""),
             (b"dog\ncaf\xe9\n", "line 2, \"caf\u{fffd}\""),

@@ -5,6 +5,7 @@ use std::path::Path;
 use edge_seg::{Class, Error, ModelError, parse_classes, read_classes_file};
 use edge_seg_bundle::files::folder_of;
 use edge_seg_bundle::text::shown_lines;
+use edge_seg_model::split_caption;
 
 /// Fields as errors name them, and the flags that set them.
 const FLAGS: [(&str, &str); 22] = [
@@ -33,7 +34,11 @@ const FLAGS: [(&str, &str); 22] = [
 ];
 
 /// What errors ask for, in flags.
-const PHRASES: [(&str, &str); 10] = [
+const PHRASES: [(&str, &str); 14] = [
+    ("a camera or a stream, which a source of video reads", "a camera or a stream; `edge-seg run --source` reads those"),
+    ("fetch it first", "try: curl -O, then its file; of a camera: edge-seg run --source"),
+    ("nothing of that name here", "nothing of that name here; try: ls, to see which names are there"),
+    ("only unknown characters", "only unknown characters; try: an English word for it, and no --language off"),
     ("a film, which a source of video reads", "a film; `edge-seg run --source FILE` reads those"),
     ("device cuda", "--device cuda"),
     ("device cpu", "--device cpu"),
@@ -58,6 +63,13 @@ pub fn or_try(error: impl Into<anyhow::Error>, file: &Path, remedy: impl std::fm
     if file.exists() { error } else { anyhow::anyhow!("{}; try: {remedy}", said(&error)) }
 }
 
+/// An error about a text file that somebody named: with how one is made where there is none, or what one looks like where it is no text.
+pub fn or_example(error: impl Into<anyhow::Error>, file: &Path, remedy: impl std::fmt::Display, example: &str) -> anyhow::Error {
+    let error = or_try(error, file, remedy);
+    let told = said(&error);
+    if told.contains("expected text in UTF-8") { anyhow::anyhow!("{told}; try: {example}") } else { error }
+}
+
 /// Whether a folder can be made here, by what lies there.
 pub fn check_folder(option: &str, folder: &Path) -> anyhow::Result<()> {
     let file = folder.ancestors().find(|path| path.exists() && !path.is_dir());
@@ -72,6 +84,40 @@ pub fn check_folder_of(option: &str, file: &Path) -> anyhow::Result<()> {
     let (place, made) = (file.display(), quoted(folder));
     anyhow::ensure!(folder.is_dir(), "{option} {place}: expected a file in a folder, found no folder; try: mkdir -p {made}");
     Ok(())
+}
+
+/// Words as a caption holds them. A file of words, told as by [`words_of`], is no sentence, nor is an empty text.
+pub fn caption_of(caption: &str, keep_stop_words: bool, of_files: &str) -> anyhow::Result<Vec<Class>> {
+    let file = Path::new(caption.trim());
+    let is_file = file.extension().is_some() && file.is_file();
+    anyhow::ensure!(!is_file, "--caption: expected a sentence, found {caption:?}, which is a file; try: {of_files} {}", quoted(file));
+    split_caption(caption, keep_stop_words).map_err(|e| {
+        let found = if caption.trim().is_empty() { "an empty text".into() } else { format!("{caption:?}") };
+        match &e {
+            ModelError::Words { found: none, .. } if none == "none" => {
+                anyhow::anyhow!(
+                    "--caption: expected a sentence with words to look for, found {found}; try: --caption \"a dog on the grass\""
+                )
+            }
+            _ => e.into(),
+        }
+    })
+}
+
+/// An error about a word of a list, with the file and the line that it stands in.
+pub fn in_list(error: impl Into<anyhow::Error>, file: Option<&Path>) -> anyhow::Error {
+    let error = error.into();
+    let Some(file) = file else { return error };
+    let place = match error.chain().find_map(model_error) {
+        Some(ModelError::Words { place, found, .. }) if place == "words" => found.split('"').nth(1),
+        Some(ModelError::Words { place, .. }) => place.strip_prefix('"').and_then(|word| word.strip_suffix('"')),
+        _ => return error,
+    };
+    let text = edge_seg_model::read_text(file).unwrap_or_default();
+    let has = |line: &str| place.is_some_and(|word| line.contains(word));
+    // The last of several: where a class stands twice it is the second that is too many.
+    let line = (1..).zip(text.lines()).filter(|(_, line)| has(line)).last().map_or(String::new(), |(number, _)| format!(":{number}"));
+    error.context(format!("{}{line}", file.display()))
 }
 
 /// A path as a shell takes it.
@@ -102,7 +148,8 @@ pub fn classes_of(file: &Path) -> anyhow::Result<Vec<Class>> {
 
 /// Why a list cannot be read, with how one is made where there is none.
 pub fn no_list(error: impl Into<anyhow::Error>, file: &Path) -> anyhow::Error {
-    or_try(error, file, format_args!("printf 'dog\\ncar: taxi, van\\n' > {}   # one class a line", quoted(file)))
+    let example = "a text file with one class a line, as dog or car: taxi, van";
+    or_example(error, file, format_args!("printf 'dog\\ncar: taxi, van\\n' > {}   # one class a line", quoted(file)), example)
 }
 
 /// An error with all of its causes, as `{:#}` has it, with flags in place of fields.
@@ -111,18 +158,19 @@ pub fn told(error: &anyhow::Error) -> String {
 }
 
 fn said(error: &anyhow::Error) -> String {
-    let causes = error.chain().map(|cause| {
-        let model = cause.downcast_ref::<ModelError>().or(match cause.downcast_ref() {
-            Some(Error::Model(error)) => Some(error),
-            _ => None,
-        });
-        match model {
-            Some(error) => with_flags(error),
-            None => phrased(&cause.to_string()),
-        }
+    let causes = error.chain().map(|cause| match model_error(cause) {
+        Some(error) => with_flags(error),
+        None => phrased(&cause.to_string()),
     });
     // The name of a source may end with a colon of its own.
     cut(&shown_lines(&edge_seg_terminal::joined(causes)).replace(":: ", ": "))
+}
+
+fn model_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a ModelError> {
+    cause.downcast_ref::<ModelError>().or(match cause.downcast_ref() {
+        Some(Error::Model(error)) => Some(error),
+        _ => None,
+    })
 }
 
 /// Longest message: it may repeat what somebody wrote, as long as that was.

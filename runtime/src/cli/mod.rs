@@ -94,11 +94,13 @@ fn tip(error: &clap::Error) -> Option<String> {
         ErrorKind::InvalidSubcommand => {
             let name = given(ContextKind::InvalidSubcommand).filter(|name| !name.starts_with('-'))?;
             let path = Path::new(&name);
+            let is_file = path.exists() || path.extension().is_some();
             match name {
                 _ if is_source(&name) => Some(format!("to segment video: edge-seg run --source {name} --tags \"dog, grass\"")),
-                _ if path.exists() || path.extension().is_some() => {
-                    Some(format!("to segment a picture: edge-seg segment {name} --tags \"dog, grass\""))
+                _ if is_file && std::env::args().nth(1).is_some_and(|first| first == "config" && first != name) => {
+                    Some(format!("to check a configuration: edge-seg config check {name}"))
                 }
+                _ if is_file => Some(format!("to segment a picture: edge-seg segment {name} --tags \"dog, grass\"")),
                 _ => None,
             }
         }

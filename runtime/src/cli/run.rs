@@ -106,11 +106,12 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
     end_before_frames(signalled, begun.clone());
     let reconnects = Arc::default();
     let source = settings.input.open(&stop, &reconnects)?;
-    let Some(running) = load(settings, specs, &stop, reconnects)? else { return Ok(Outcome::Done) };
+    let Some(running) = load(settings, specs, &stop, reconnects).map_err(|e| flags::in_list(e, settings.words.tags_file.as_deref()))?
+    else {
+        return Ok(Outcome::Done);
+    };
     rules.change(running.control.words.clone());
-    if commands {
-        steer::obey_stdin(running.control.clone());
-    }
+    let commands = commands.then(|| steer::Commands::obey(running.control.clone()));
     if let Some(file) = &settings.words.tags_file {
         steer::watch_words(file.clone(), running.control.clone());
     }
@@ -152,6 +153,9 @@ fn session(args: &RunArgs, settings: &Settings, log: LogHandle) -> Result<Outcom
         anyhow::Ok(settings.pipeline.frames.is_none_or(|frames| shown < frames))
     });
     rules.finish();
+    if let Some(commands) = commands {
+        commands.finish();
+    }
     // Each sink is finished, whatever became of the others; the first fault ends the run, and the log has the rest.
     let mut finished = Ok(());
     for sink in sinks {

@@ -8,14 +8,14 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use edge_seg::search::{Index, IndexOptions, IndexWriter, Query, Seen, Sighting};
 use edge_seg::source::{Pace, SourceOptions, open_source};
-use edge_seg::{Frame, Session, expand_inputs, parse_words, read_picture};
+use edge_seg::{Frame, Session, parse_words, read_picture};
 use edge_seg_bundle::date::{Date, parse_clock, split_zone};
 use edge_seg_bundle::files::{cache_folder, replace_file};
 use edge_seg_bundle::text::shown;
 use edge_seg_live::rules::LocalClock;
 use edge_seg_live::search::{Answer, Lost, time_in_name};
 use edge_seg_model::render::JsonVersion;
-use edge_seg_model::{is_companion, is_picture};
+use edge_seg_model::{expand_folder, is_companion, is_picture};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -238,9 +238,20 @@ impl SearchArgs {
                     !before.is_empty() || Path::new(last).exists(),
                     "INDEX: expected an index or a folder before the words, found {last:?} alone; try: edge-seg search PICTURES {last:?}"
                 );
+                let place = before.first().unwrap_or(last);
                 ensure!(
                     !before.is_empty() && !is_file(last),
-                    "WORDS: expected what to look for behind the indexes and folders, found {last:?}"
+                    "WORDS: expected what to look for behind the indexes and folders, found {last:?}; try: edge-seg search {} \"dog\"",
+                    flags::quoted(Path::new(place))
+                );
+                let is_place = |name: &&str| Path::new(name).exists() || name.contains(['.', '/']);
+                let (there, words): (Vec<&str>, Vec<&str>) = all.iter().copied().partition(is_place);
+                ensure!(
+                    there.is_empty() || before.iter().all(is_place),
+                    "INDEX: expected indexes and folders, then the words as one text, found {:?}; try: edge-seg search {} {:?}",
+                    all.join(" "),
+                    there.iter().map(|place| flags::quoted(Path::new(place))).collect::<Vec<_>>().join(" "),
+                    words.join(" ")
                 );
                 (before.to_vec(), Some(*last))
             }
@@ -334,7 +345,7 @@ impl Files {
         }
         clips.sort();
         let mut pictures = Vec::new();
-        for found in expand_inputs(&[folder.display().to_string()]) {
+        for found in expand_folder(folder) {
             match found {
                 Ok(path) => pictures.push(path),
                 // A folder of clips alone is no fault.

@@ -13,14 +13,14 @@ use edge_seg::{
 };
 use edge_seg_bundle::files::replace_file;
 use edge_seg_model::render::{HiddenReport, JsonVersion, SegmentReport, draw_overlay_on};
-use edge_seg_model::{check_classes, join_examples, split_caption};
+use edge_seg_model::{check_classes, join_examples};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::args::{BackgroundArgs, LegendArg, ModelArgs, RefineArg};
 use super::examples::ExampleArg;
-use super::flags::{classes_of, needs, words, words_of};
+use super::flags::{caption_of, classes_of, in_list, needs, words, words_of};
 use super::hide::{self, HideArgs};
 use super::input::{read_input, tell_unquoted, warn_of_many};
 use super::meanings::tell_meanings;
@@ -80,7 +80,7 @@ pub fn run(args: &SegmentArgs) -> Result<Outcome> {
     let mut classes = match (&args.tags, &args.tags_file, &args.caption) {
         (Some(list), _, _) => words_of("--tags", list)?,
         (_, Some(file), _) => classes_of(file)?,
-        (_, _, Some(caption)) => split_caption(caption, args.keep_stop_words)?,
+        (_, _, Some(caption)) => caption_of(caption, args.keep_stop_words, "--tags-file")?,
         // Examples alone.
         _ => Vec::new(),
     };
@@ -100,7 +100,7 @@ pub fn run(args: &SegmentArgs) -> Result<Outcome> {
     let meanings = tell_meanings(&session, &classes, &background_words);
     let job = Job {
         background: args.background.threshold(session.bundle().manifest()),
-        bank: session.word_bank_with(&classes, &background_words, &examples)?,
+        bank: session.word_bank_with(&classes, &background_words, &examples).map_err(|e| in_list(e, args.tags_file.as_deref()))?,
         classes,
         background_words,
         meanings,

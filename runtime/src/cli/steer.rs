@@ -1,11 +1,14 @@
-use std::io::{BufRead, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
 
 use edge_seg::live::WordSet;
 use edge_seg_live::words::{Control, Outcome, keep_examples, read_words_file};
+use parking_lot::Mutex;
+use rustix::io::ioctl_fionread;
 
 /// Says what a change of words did.
 pub fn tell(answer: edge_seg::Result<Outcome>) {
@@ -33,17 +36,64 @@ fn tell_words(set: &WordSet) {
     tracing::info!("words, set {}: {}", set.version, set.bank.names().join(", "));
 }
 
-/// Obeys lines of stdin until it ends.
-pub fn obey_stdin(control: Control) {
-    std::thread::spawn(move || {
-        let mut input = std::io::stdin().lock();
-        while let Ok(Some(line)) = next_line(&mut input) {
-            match line {
-                Ok(line) => tell(control.execute(&line)),
-                Err(found) => tracing::warn!("--commands: expected a line of UTF-8 text of up to {MAX_LINE_BYTES} bytes, found {found}"),
+/// Lines of stdin, which a thread obeys.
+pub struct Commands {
+    /// Held while lines that were read are obeyed.
+    obeying: Arc<Mutex<()>>,
+    thread: JoinHandle<()>,
+}
+
+impl Commands {
+    /// How long the end of a run waits for commands that were given before it.
+    const FINISH: Duration = Duration::from_secs(5);
+    /// How long nothing is to come before nothing more was given: what was read is not held at once.
+    const QUIET: Duration = Duration::from_millis(50);
+
+    /// Obeys lines of stdin until it ends, or one of them ends the run.
+    pub fn obey(control: Control) -> Self {
+        let obeying = Arc::<Mutex<()>>::default();
+        let held = obeying.clone();
+        let thread = std::thread::spawn(move || {
+            let mut input = BufReader::new(std::io::stdin());
+            // This is where an idle run waits, without the lock.
+            while input.fill_buf().is_ok_and(|read| !read.is_empty()) {
+                let _held = held.lock();
+                match next_line(&mut input) {
+                    Ok(Some(Ok(line))) => {
+                        let answer = control.execute(&line);
+                        let is_last = matches!(answer, Ok(Outcome::Stopping));
+                        tell(answer);
+                        if is_last {
+                            return;
+                        }
+                    }
+                    Ok(Some(Err(found))) => {
+                        tracing::warn!("--commands: expected a line of UTF-8 text of up to {MAX_LINE_BYTES} bytes, found {found}");
+                    }
+                    Ok(None) | Err(_) => return,
+                }
             }
+        });
+        Self { obeying, thread }
+    }
+
+    /// Waits until the lines are obeyed that were given before, so that none is left half done.
+    pub fn finish(self) {
+        let mut quiet_since = Instant::now();
+        let until = quiet_since + Self::FINISH;
+        while !self.thread.is_finished() && quiet_since.elapsed() < Self::QUIET {
+            let is_quiet = ioctl_fionread(std::io::stdin()).is_ok_and(|bytes| bytes == 0) && self.obeying.try_lock().is_some();
+            let now = Instant::now();
+            if !is_quiet {
+                quiet_since = now;
+            }
+            if now > until {
+                tracing::warn!("--commands: the run ends before its last line is obeyed, for which it waited {} s", Self::FINISH.as_secs());
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
-    });
+    }
 }
 
 /// As much as a long list of words takes.

@@ -7,11 +7,10 @@ use clap::{ArgGroup, Args, ValueEnum};
 use edge_seg::{Meaning, WordScore, expand_inputs, score_words};
 use edge_seg_kernels::Precision;
 use edge_seg_model::render::JsonVersion;
-use edge_seg_model::split_caption;
 use serde::Serialize;
 
 use super::args::ModelArgs;
-use super::flags::{classes_of, needs};
+use super::flags::{caption_of, classes_of, in_list, needs};
 use super::input::{read_input, tell_unquoted, warn_of_many};
 use super::meanings::tell_meanings;
 use super::output::{Outcome, print_json};
@@ -115,7 +114,7 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
         bail!("--score text and image-text compare words with a --caption, and none was given");
     }
     let classes = match (&args.caption, &args.vocabulary) {
-        (Some(caption), _) => split_caption(caption, args.keep_stop_words)?,
+        (Some(caption), _) => caption_of(caption, args.keep_stop_words, "--vocabulary")?,
         (_, Some(file)) => classes_of(file)?,
         _ => unreachable!("clap asks for one of them"),
     };
@@ -125,7 +124,7 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
         session = session.with_word_cache(&folder);
     }
     let meanings = tell_meanings(&session, &classes, &[]);
-    let bank = session.word_bank(&classes, &[])?.with_precision(args.precision.into());
+    let bank = session.word_bank(&classes, &[]).map_err(|e| in_list(e, args.vocabulary.as_deref()))?.with_precision(args.precision.into());
     if let Some(fault) = session.word_cache_fault() {
         eprintln!("edge-seg: the words' embeddings are not kept for the next run: {fault} (--word-cache none asks for that)");
     }
@@ -171,7 +170,7 @@ pub fn run(args: &TagsArgs) -> Result<Outcome> {
                 })?;
             }
             Err(e) => {
-                eprintln!("edge-seg: {}", super::flags::with_flags(&e));
+                eprintln!("edge-seg: {}", super::flags::told(&e.into()));
                 outcome = Outcome::SomeFailed;
             }
         }

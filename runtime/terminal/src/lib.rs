@@ -29,6 +29,12 @@ pub fn parse<C: Parser>() -> std::result::Result<C, ExitCode> {
 /// # Errors
 /// As [`parse`].
 pub fn parse_with<C: Parser>(tip: impl FnOnce(&clap::Error) -> Option<String>) -> std::result::Result<C, ExitCode> {
+    let typed: Vec<String> = std::env::args().collect();
+    // What has such signs is taken for a word or a file, whose error would tell nothing of them.
+    if let Some(said) = typographic(&C::command(), &typed[1.min(typed.len())..]) {
+        let _ = writeln!(io::stderr(), "{}: {said}", C::command().get_name());
+        return Err(ExitCode::from(2));
+    }
     let parsed = with_negative_numbers(C::command()).try_get_matches().and_then(|matches| C::from_arg_matches(&matches));
     parsed.map_err(|mut error| {
         let said = std::error::Error::source(&error).map(ToString::to_string);
@@ -37,7 +43,9 @@ pub fn parse_with<C: Parser>(tip: impl FnOnce(&clap::Error) -> Option<String>) -
             let (value, option) = (of(ContextKind::InvalidValue), of(ContextKind::InvalidArg));
             let message = format!("invalid value '{value}' for '{option}': expected {expected}\n");
             error = clap::Error::raw(clap::error::ErrorKind::ValueValidation, message);
-        } else if let Some(tip) = tip(&error).or_else(|| all_options::<C>(&error)) {
+        } else if let Some(tip) = slip(&C::command(), &typed, &error).or_else(|| tip(&error)).or_else(|| all_options::<C>(&error)) {
+            error.remove(ContextKind::SuggestedArg);
+            error.remove(ContextKind::SuggestedSubcommand);
             error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
         }
         let printed = error.print().and_then(|()| io::stdout().flush());
@@ -52,6 +60,103 @@ pub fn parse_with<C: Parser>(tip: impl FnOnce(&clap::Error) -> Option<String>) -
     })
 }
 
+/// Hyphens and dashes that telephones and web pages put in the place of `-` and `--`.
+const DASHES: [char; 7] = ['\u{2010}', '\u{2011}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2015}', '\u{2212}'];
+/// Quotes that they put in the place of `"` and `'`, of which a shell knows nothing.
+const QUOTES: [char; 8] = ['\u{201c}', '\u{201d}', '\u{201e}', '\u{ab}', '\u{bb}', '\u{2018}', '\u{2019}', '\u{201a}'];
+
+/// What to type where an option begins with a typographic dash, or a text with spaces stands in typographic quotes.
+fn typographic(program: &Command, typed: &[String]) -> Option<String> {
+    for (at, argument) in typed.iter().enumerate() {
+        let bare = argument.trim_matches(QUOTES);
+        let name = bare.trim_start_matches(|c| c == '-' || DASHES.contains(&c));
+        let (name, value) = name.split_once('=').map_or((name, None), |(name, value)| (name, Some(value)));
+        if bare.len() > name.len()
+            && (bare.starts_with(DASHES) || bare.len() < argument.len() || bare[1..].starts_with(DASHES))
+            && let Some(option) = option_of(program, name)
+        {
+            let value = value.map(|value| format!("={value}")).unwrap_or_default();
+            return Some(format!(
+                "expected an option, found {argument:?}, with a typographic dash or quote; did you mean {option}{value}?"
+            ));
+        }
+        let ends = |argument: &String| argument.ends_with(QUOTES);
+        if argument.starts_with(QUOTES) && !ends(argument) {
+            let last = typed[at..].iter().position(ends).map(|more| at + more)?;
+            let text = typed[at..=last].join(" ");
+            let plain = text.trim_matches(QUOTES);
+            return Some(format!("expected quotes that the shell knows, found {text}; try: \"{plain}\""));
+        }
+    }
+    None
+}
+
+/// An option as it is typed, by its name, whichever command has it.
+fn option_of(program: &Command, name: &str) -> Option<String> {
+    let is_long = |arg: &&Arg| arg.get_long() == Some(name);
+    let is_short = |arg: &&Arg| arg.get_short().is_some_and(|short| name == short.to_string());
+    let own = program.get_arguments().find_map(|arg| match arg {
+        arg if is_long(&arg) => Some(format!("--{name}")),
+        arg if is_short(&arg) => Some(format!("-{name}")),
+        _ => None,
+    });
+    let always = matches!(name, "help" | "version").then(|| format!("--{name}"));
+    own.or(always).or_else(|| program.get_subcommands().find_map(|inner| option_of(inner, name)))
+}
+
+/// The programs and their commands, each of which is looked for in the others.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("edge-seg", "demo segment run config tags search inspect bench"),
+    (
+        "edge-seg-fw",
+        "board doctor keygen pack sign verify install reconfigure status mark-good rollback prune deploy fleet pull compare metrics guard",
+    ),
+    ("edge-seg-export", "bundle quantize extract eval import label train ablate bias train-bench trainer-setup"),
+];
+
+/// What was meant by a slip that people make in every program: a space in a list, an option before its command, another word for the version.
+fn slip(program: &Command, typed: &[String], error: &clap::Error) -> Option<String> {
+    let given = |kind| error.get(kind).map(ToString::to_string);
+    match error.kind() {
+        clap::error::ErrorKind::InvalidSubcommand => {
+            let name = given(ContextKind::InvalidSubcommand)?;
+            if matches!(name.trim_start_matches('-'), "version" | "ver" | "v") {
+                return Some(format!("{} --version", program.get_name()));
+            }
+            let is_first = typed.get(1).is_some_and(|first| *first == name);
+            let other = PROGRAMS.iter().find(|(_, commands)| is_first && commands.split(' ').any(|command| command == name));
+            other.map(|(other, _)| format!("that is a command of another program: {other} {name}"))
+        }
+        clap::error::ErrorKind::UnknownArgument => {
+            let argument = given(ContextKind::InvalidArg)?;
+            let typed_name = typed.get(1).map_or("", |first| first.as_str());
+            if matches!(typed_name, "-version" | "-v") && argument == "-v" {
+                return Some(format!("{} --version", program.get_name()));
+            }
+            let at = typed.iter().position(|typed| *typed == argument);
+            let before = at.and_then(|at| typed[..at].last()).filter(|before| before.len() > 1 && before.ends_with(','));
+            // The value of an option that takes none, or takes it behind `=`.
+            let option = at.and_then(|at| typed[..at].last()).and_then(|before| before.strip_prefix("--"));
+            let inner = program.find_subcommand(typed_name).unwrap_or(program);
+            let option = option.and_then(|name| inner.get_arguments().find(|arg| arg.get_long() == Some(name)));
+            if let (false, Some(option)) = (argument.starts_with('-'), option.filter(|arg| arg.is_require_equals_set())) {
+                return Some(format!("--{0}, --{0}=true or --{0}=false", option.get_long().unwrap_or_default()));
+            }
+            if let (false, Some(before)) = (argument.starts_with('-'), before) {
+                return Some(format!("a list has no space behind its comma, or stands in quotes: {before}{argument}"));
+            }
+            let option =
+                argument.strip_prefix("--").filter(|_| typed_name.starts_with('-') || program.find_subcommand(typed_name).is_none())?;
+            let option = option.split('=').next()?;
+            let having = program.get_subcommands().filter(|inner| inner.get_arguments().any(|arg| arg.get_long() == Some(option)));
+            let names: Vec<_> = having.filter(|inner| !inner.is_hide_set()).map(|inner| inner.get_name().to_owned()).collect();
+            let first = names.first()?;
+            Some(format!("--{option} stands behind a command ({}): {} {first} --{option} ...", names.join(", "), program.get_name()))
+        }
+        _ => None,
+    }
+}
+
 /// What the standard library's readers of numbers wanted.
 fn number(said: &str) -> Option<&'static str> {
     match said {
@@ -62,9 +167,17 @@ fn number(said: &str) -> Option<&'static str> {
     }
 }
 
-/// In place of clap's own tip, to give an option that there is not as a value: where all options are listed.
+/// Where all options of the command are listed, for an option that there is not. clap's own tip stands in the way where it names one that is
+/// hardly like it, or says to give the option as a value.
 fn all_options<C: Parser>(error: &clap::Error) -> Option<String> {
-    error.get(ContextKind::Suggested).filter(|_| error.kind() == clap::error::ErrorKind::UnknownArgument)?;
+    let given = error.get(ContextKind::InvalidArg).or(error.get(ContextKind::InvalidSubcommand)).map(ToString::to_string)?;
+    let is_command = error.kind() == clap::error::ErrorKind::InvalidSubcommand;
+    let is_unknown = is_command || error.kind() == clap::error::ErrorKind::UnknownArgument;
+    let near = error.get(ContextKind::SuggestedArg).or(error.get(ContextKind::SuggestedSubcommand)).map(ToString::to_string);
+    let is_near = near.is_some_and(|near| near.split(", ").any(|near| is_like(near, &given)));
+    if !is_unknown || is_near {
+        return None;
+    }
     let program = C::command();
     let mut typed = program.get_name().to_owned();
     let mut at = &program;
@@ -73,7 +186,14 @@ fn all_options<C: Parser>(error: &clap::Error) -> Option<String> {
         typed = format!("{typed} {word}");
         at = inner;
     }
-    Some(format!("{typed} --help lists all options"))
+    let all = if is_command { "commands" } else { "options" };
+    Some(format!("{typed} --help lists all {all}"))
+}
+
+/// Whether a name is so near to another that it was probably meant.
+fn is_like(meant: &str, given: &str) -> bool {
+    let [meant, given] = [meant, given].map(|name| name.trim_start_matches('-').to_lowercase());
+    2 * strsim::osa_distance(&meant, &given) <= meant.len().min(given.len())
 }
 
 /// Prints what the libraries have to tell, behind the program's name as everything else that it says. For commands without a log of their
@@ -172,24 +292,6 @@ pub fn joined(causes: impl Iterator<Item = String>) -> String {
         () => format!("{said}: {cause}"),
     };
     causes.reduce(join).unwrap_or_default()
-}
-
-/// What is wrong with a text of TOML, by the byte and the message of its reader: where, and at which key. The line itself and a value of a
-/// wrong type are not told: either may be a password.
-#[must_use]
-pub fn toml_fault(text: &str, at: usize, message: &str) -> String {
-    let before = text.get(..at).unwrap_or(text);
-    let start = before.rfind('\n').map_or(0, |end| end + 1);
-    let (line, column) = (1 + before.matches('\n').count(), 1 + before[start..].chars().count());
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.\"' ".contains(c);
-    let key = text[start..].lines().next().and_then(|line| line.split_once('=')).map(|(key, _)| key.trim());
-    let key = key.filter(|key| !key.is_empty() && key.chars().all(is_plain)).map_or(String::new(), |key| format!(", {key}"));
-    let odd = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
-    let said = match odd.and_then(|odd| odd.rsplit_once(", expected ")) {
-        Some((found, expected)) => format!("expected {expected}, found {}", found.split(['`', '"']).next().unwrap_or_default().trim()),
-        None => message.lines().collect::<Vec<_>>().join(", "),
-    };
-    format!("line {line}, column {column}{key}: {said}")
 }
 
 /// Completions of a program's commands and options.
@@ -326,6 +428,19 @@ mod tests {
         assert!(told(&refused(ErrorKind::AddrInUse)).contains("; try: another port"));
         assert_eq!(told(&refused(ErrorKind::InvalidData)), "place: invalid data");
         assert_eq!(told(&refused(ErrorKind::NotFound).context("a; try: b")).matches("try: ").count(), 1);
+    }
+
+    #[test]
+    fn typographic_dashes_and_quotes_are_told_where_they_stand_for_an_option() {
+        let said = |typed: &[&str]| typographic(&program(), &typed.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>());
+        for typed in ["\u{2013}tags", "\u{2014}tags", "-\u{2013}tags", "\u{2013}-tags", "\u{2018}--tags\u{2019}"] {
+            assert!(said(&["segment", typed, "cat"]).unwrap().ends_with("did you mean --tags?"), "{typed}");
+        }
+        assert!(said(&["\u{2014}tags=a"]).unwrap().ends_with("did you mean --tags=a?"));
+        assert!(said(&["--tags", "\u{201c}cat,", "red", "dog\u{201d}", "x"]).unwrap().ends_with("; try: \"cat, red dog\""));
+        for right in ["--tags", "\u{2014}rose", "\u{201c}cat\u{201d}", "a\u{2013}b", "-", "--", ""] {
+            assert_eq!(said(&[right]), None, "{right}");
+        }
     }
 
     #[test]

@@ -102,6 +102,7 @@ impl Video {
         };
         let view = ClassTable::read(&self.classes)?.view(&self.view, None, self.names, &[])?;
         let background = if view.background { Background::Threshold(bundle.manifest().background) } else { Background::None };
+        pictures::tell_passed_over(&self.images, &self.labels);
         let mut pairs = pictures::pairs(&self.images, &self.labels, None)?;
         pairs.truncate(self.frames.unwrap_or(usize::MAX));
         let session = Session::new(bundle, &self.device.options_for_frames(self.size)?)?;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use super::attention::{MOVES, Places};
+use super::places::{MOVES, Places};
 use super::{Facts, Foreign, attribute, dims_of, floats_of};
 use crate::onnx::proto::NodeProto;
 

@@ -66,7 +66,9 @@ impl IntoResponse for Fault {
 
 impl From<QueryRejection> for Fault {
     fn from(e: QueryRejection) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, e.body_text())
+        let said = e.body_text();
+        let said = said.strip_prefix("Failed to deserialize query string: ").unwrap_or(&said);
+        Self::new(StatusCode::BAD_REQUEST, format!("query: {said}; /openapi.json lists what it takes"))
     }
 }
 

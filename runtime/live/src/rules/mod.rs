@@ -40,6 +40,7 @@ use serde::Deserialize;
 use crate::things::{Thing, Things};
 use crate::{Error, Result};
 use crowd::Crowds;
+use edge_seg_bundle::toml_text::{wrong_syntax, wrong_value};
 use edge_seg_model::render::{ClassReport, Milliseconds};
 use edge_seg_model::text::read_text_within;
 use edge_seg_model::{LabelMap, Segmentation, same_name};
@@ -150,8 +151,9 @@ impl RuleBook {
             let line = e.span().map_or(1, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
             // What checks a value says both itself.
             let said = e.message().strip_prefix("expected ").and_then(|said| said.split_once(", found "));
-            let (expected, found) = said.unwrap_or(("zones and rules", e.message()));
-            Error::Rules { place: format!("{place}:{line}"), expected: expected.into(), found: found.into() }
+            let said = said.map(|(expected, found)| (expected.to_owned(), found.to_owned())).or_else(|| wrong_value(e.message()));
+            let (expected, found) = said.unwrap_or_else(|| ("zones and rules".into(), wrong_syntax(e.message())));
+            Error::Rules { place: format!("{place}:{line}"), expected, found }
         })?;
         book.check(place)?;
         Ok(book)

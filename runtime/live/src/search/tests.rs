@@ -381,7 +381,7 @@ fn damage_is_told_and_what_is_sound_beside_it_is_found_and_stays() {
     }
     // One of an older program that is sound is gone on with where it ends.
     std::fs::write(&path, &older).unwrap();
-    put_noise(&mut IndexWriter::open(&path, &SESSION, &IndexOptions::default()).unwrap(), 6);
+    put_noise(&mut IndexWriter::open(&path, &SESSION, &IndexOptions::default().with_frame_bytes(50_000)).unwrap(), 6);
     let index = Index::open(&path).unwrap();
     assert!(std::fs::read(&path).unwrap().starts_with(&older) && index.damage().is_empty());
     (0..7).for_each(|second| assert_eq!(seen(&index, second), [second]));

@@ -68,6 +68,10 @@ enum Target {
 const STALL: Duration = Duration::from_secs(10);
 /// How long the child may take at the end: libsrt lets go of a socket after a second.
 const FINISH: Duration = Duration::from_secs(2);
+/// What is on its way by SRT is dropped when the sender closes: how long that stays open beyond the latency which its address asks for.
+const HELD_BACK: Duration = Duration::from_secs(1);
+/// Where no address asks for more.
+const LONGEST_LATENCY: Duration = Duration::from_secs(8);
 /// A child that takes frames for so long has reached its place.
 const REACHED: Duration = Duration::from_secs(2);
 /// A child that lived so long is started again at once.
@@ -92,7 +96,8 @@ impl Target {
         match self {
             Self::Rtsp => &["-f", "rtsp", "-rtsp_transport", "tcp"],
             Self::Rtmp => &["-f", "flv"],
-            Self::Srt => &["-f", "mpegts"],
+            // Open until all is sent, which is no matter of course for live video.
+            Self::Srt => &["-f", "mpegts", "-linger", "1"],
             Self::Hls if waits && again => &["-f", "hls", "-hls_time", "2", "-hls_list_size", "0", "-hls_flags", "append_list+temp_file"],
             Self::Hls if waits => &["-f", "hls", "-hls_time", "2", "-hls_list_size", "0", "-hls_flags", "temp_file"],
             // Parts of two seconds, of which the newest six are kept; a child that is started again goes on with the list.
@@ -284,10 +289,11 @@ impl Sender {
             self.counts.left_out.fetch_add(1 + u64::from(waiting.is_some()), Ordering::Relaxed);
             sleep_unless(stop, pauses.pause());
         }
-        self.child
-            .take()
-            .map_or(Ok(()), |child| child.consumer.finish(if self.waits { STALL } else { FINISH }))
-            .map_err(|fault| self.fault(fault))
+        let Some(child) = self.child.take() else { return Ok(()) };
+        if self.target == Target::Srt {
+            std::thread::sleep(HELD_BACK + srt_latency(&self.place).min(LONGEST_LATENCY));
+        }
+        child.consumer.finish(if self.waits { STALL } else { FINISH }).map_err(|fault| self.fault(fault))
     }
 
     fn fault(&self, fault: Fault) -> Error {
@@ -323,9 +329,24 @@ impl Sender {
     }
 }
 
+/// The latency that an address of SRT asks for, in its options for ffmpeg, which are in microseconds.
+fn srt_latency(address: &str) -> Duration {
+    let (_, query) = address.split_once('?').unwrap_or_default();
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let asked = pairs.filter(|(key, _)| ["latency", "tsbpddelay", "peerlatency"].contains(key));
+    Duration::from_micros(asked.filter_map(|(_, value)| value.parse().ok()).max().unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn srt_is_left_open_for_the_latency_that_its_address_asks_for() {
+        assert_eq!(srt_latency("srt://host:9000"), Duration::ZERO);
+        assert_eq!(srt_latency("srt://host:9000?latency=200000&peerlatency=3000000&passphrase=latency"), Duration::from_secs(3));
+        assert_eq!(srt_latency("srt://host:9000?latency=-1&rcvlatency=5000000"), Duration::ZERO);
+    }
 
     #[test]
     fn what_is_no_file_is_a_stream() {

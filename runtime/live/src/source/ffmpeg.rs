@@ -108,7 +108,8 @@ pub(super) struct Decoder {
 }
 
 /// A camera that is not there, or wants another login or path, is not asked by UDP.
-const NOT_TRANSPORT: [&str; 9] = ["refused", "unreachable", "No route", "timed out", "resolve", "not known", "401", "403 ", "404 "];
+const NOT_TRANSPORT: [&str; 10] =
+    ["refused", "unreachable", "No route", "timed out", "resolve", "not known", "another nonce", "401", "403 ", "404 "];
 
 /// Whether a camera that was asked by TCP and said this may send by UDP.
 pub(super) fn may_send_by_udp(why: &str) -> bool {
@@ -175,6 +176,10 @@ impl Decoder {
                 }
                 Err(Fault::Ended { said, .. }) if said.contains("does not contain any stream") => {
                     return Err(Fault::name("a video, or a camera's address", "a file or stream with no video in it"));
+                }
+                Err(Fault::Ended { said, .. }) if said.contains("Invalid data found") && matches!(self.input, Input::File(_)) => {
+                    let found = format!("a file that {} cannot read ({said})", PROGRAM.name);
+                    return Err(Fault::name("a video, a picture, a folder of pictures, or a camera's address", found));
                 }
                 Ok(true) if matches!(self.input, Input::File(_)) => return self.look_for_film(frame),
                 other => return other,

@@ -43,11 +43,30 @@ const NAMELESS: [(&str, &str); 5] = [
 
 /// What other programs call such a source, and its name here.
 const USUAL: [(&[&str], &str); 4] = [
-    (&["libcamera", "libcamerasrc", "picamera", "picamera2", "picam", "raspicam", "rpi"], "rpicam:?size=1280x720"),
-    (&["nvarguscamerasrc", "argus", "nvargus"], "csi:?size=1280x720"),
-    (&["usb", "webcam", "video", "camera", "v4l", "v4l2src"], "v4l2:///dev/video0"),
-    (&["testsrc", "videotestsrc"], "test:"),
+    (&["libcamera", "libcamerasrc", "picamera", "picamera2", "picam", "raspicam", "rpi", "rpicam"], "rpicam:?size=1280x720"),
+    (&["nvarguscamerasrc", "argus", "nvargus", "csi"], "csi:?size=1280x720"),
+    (&["usb", "webcam", "video", "camera", "cam", "v4l", "v4l2", "v4l2src"], FIRST_CAMERA),
+    (&["testsrc", "videotestsrc", "test"], "test:"),
 ];
+const FIRST_CAMERA: &str = "v4l2:///dev/video0";
+
+/// The cameras that the kernel knows, as sources, with their names.
+fn cameras(devices: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(devices).into_iter().flatten().flatten();
+    let camera = |path: PathBuf| {
+        // A camera has several devices; the others give no pictures.
+        let is_first = std::fs::read_to_string(path.join("index")).is_ok_and(|index| index.trim() == "0");
+        let device = path.file_name()?.to_str().filter(|device| is_first && device.starts_with("video"))?.to_owned();
+        let name = std::fs::read_to_string(path.join("name")).unwrap_or_default();
+        Some(format!("v4l2:///dev/{device} ({})", name.trim()))
+    };
+    let mut found: Vec<String> = entries.filter_map(|entry| camera(entry.path())).collect();
+    found.sort();
+    found
+}
+
+/// Sources that are no streams of the network.
+const SCHEMES: [&str; 8] = ["file", "y4m", "mjpeg", "raw", "v4l2", "rpicam", "csi", "test"];
 
 /// Opens a source by its name:
 ///
@@ -108,6 +127,7 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
         _ => ("file", uri),
     };
     if let Some((_, expected)) = NAMELESS.iter().find(|(known, _)| *known == scheme)
+        && rest.len() < uri.len()
         && rest.split('?').next().is_some_and(|path| path.trim_start_matches('/').is_empty())
         && !Path::new(rest).is_file()
     {
@@ -179,10 +199,48 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
             Ok(reconnecting(uri, options, move |options| Ok(camera.start(options)?.into_reader())))
         }
         _ => {
-            let meant = USUAL.iter().find(|(names, _)| names.contains(&scheme)).map(|(_, meant)| format!("; did you mean {meant}?"));
+            let meant = meant_by(scheme, rest).map(|meant| format!("; did you mean {}?", redacted(&meant)));
             Err(fail(Fault::name(EXPECTED, format!("{:?}{}", redacted(uri), meant.unwrap_or_default()))))
         }
     }
+}
+
+/// The name that was probably meant where no source is called `scheme`: what another program calls it, a slip, or an address without its
+/// scheme.
+fn meant_by(scheme: &str, rest: &str) -> Option<String> {
+    let small = scheme.to_ascii_lowercase();
+    if let Some((_, meant)) = USUAL.iter().find(|(names, _)| names.contains(&small.as_str())) {
+        return Some((*meant).into());
+    }
+    let streams = ["rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt"];
+    let is_known = |name: &str| streams.contains(&name) || SCHEMES.contains(&name);
+    let slips = |name: &&str| strsim::osa_distance(&small, name);
+    let best = if is_known(&small) { small.as_str() } else { streams.iter().chain(&SCHEMES).copied().min_by_key(slips)? };
+    let most = if best.len() > 5 { 2 } else { 1 };
+    if slips(&best) > most.min(small.len().saturating_sub(1)) {
+        let is_address = scheme.contains('.') && rest.starts_with(|c: char| c.is_ascii_digit());
+        return is_address.then(|| format!("rtsp://{scheme}:{rest}"));
+    }
+    let rest = if streams.contains(&best) { format!("//{}", rest.trim_start_matches('/')) } else { rest.to_owned() };
+    Some(format!("{best}:{rest}"))
+}
+
+/// As [`meant_by`], of a name without a colon that is no file: a camera's number, its device, its address, or what other programs call it.
+fn meant_by_name(name: &str) -> Option<String> {
+    let small = name.to_ascii_lowercase();
+    let device = small.trim_start_matches('/').trim_start_matches("dev/");
+    let number = device.strip_prefix("video").unwrap_or(&small);
+    if !number.is_empty() && number.len() < 4 && number.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(format!("v4l2:///dev/video{number}"));
+    }
+    if name == "-" {
+        return Some("y4m:-, mjpeg:- or raw:-?size=WxH&format=F".into());
+    }
+    let host = name.split('/').next().unwrap_or_default();
+    if host.parse::<std::net::Ipv4Addr>().is_ok() {
+        return Some(format!("rtsp://{name} or http://{name}"));
+    }
+    USUAL.iter().find(|(names, _)| names.contains(&&*small)).map(|(_, meant)| (*meant).to_owned())
 }
 
 /// A child that is started again whenever it ends, breaks or stalls.
@@ -212,6 +270,15 @@ fn open_path(uri: &str, path: &Path, options: &SourceOptions) -> Result<Box<dyn 
             Some(animation) => Ok(Box::new(animation)),
             None => Ok(Box::new(Stills::open(path, options)?)),
         };
+    }
+    if !path.exists()
+        && let Some(meant) = meant_by_name(uri)
+    {
+        let cameras = cameras(Path::new("/sys/class/video4linux"));
+        let here = if cameras.is_empty() { String::new() } else { format!(" The cameras of this machine: {}", cameras.join(", ")) };
+        let found = format!("no file {:?}; did you mean {meant}?{here}", redacted(uri));
+        let fault = Fault::name("a file, a folder or a source", found);
+        return Err(Error::Source { uri: redacted(uri), fault });
     }
     // A pipe's writer would find that its reader has gone.
     if !is_fifo(path)? {
@@ -370,6 +437,33 @@ mod tests {
         assert!(said("test:?size=9").contains("WIDTHxHEIGHT"));
         assert!(said("test:?fps=0").contains("1 to 1000"));
         assert!(said("/dev/video0").contains("expected v4l2:///dev/video0"));
+        for (slip, meant) in [
+            ("tset:", "test:"),
+            ("tset:?frames=2", "test:?frames=2"),
+            ("rstp://h/x", "rtsp://h/x"),
+            ("rtsp:/h/x", "rtsp://h/x"),
+            ("htp://h/x", "http://h/x"),
+            ("vl42:///dev/video1", "v4l2:///dev/video1"),
+            ("rpicm:", "rpicam:"),
+            ("cis:", "csi:"),
+            ("flie:x.mp4", "file:x.mp4"),
+            ("Webcam", "v4l2:///dev/video0"),
+            ("0", "v4l2:///dev/video0"),
+            ("dev/video7", "v4l2:///dev/video7"),
+            ("192.0.2.5", "rtsp://192.0.2.5 or http://192.0.2.5"),
+            ("cam.example:554/x", "rtsp://cam.example:554/x"),
+            ("test", "test:"),
+            ("video2", "v4l2:///dev/video2"),
+            ("Picamera2", "rpicam:?size=1280x720"),
+            ("csi", "csi:?size=1280x720"),
+            ("v4l2", "v4l2:///dev/video0"),
+            ("-", "y4m:-, mjpeg:- or raw:-?size=WxH&format=F"),
+        ] {
+            assert!(said(slip).contains(&format!("did you mean {meant}?")), "{slip}: {}", said(slip));
+        }
+        for odd in ["ftp://h/x", "gopher:x", "nowhere.mp4", "x:y"] {
+            assert!(!said(odd).contains("did you mean"), "{odd}: {}", said(odd));
+        }
         assert!(said("/no/such/clip.mp4").contains("/no/such/clip.mp4"));
         let blank = said("rtsp://me:se cret@10.0.0.7/x");
         assert!(blank.contains("%20") && !blank.contains("cret"), "{blank}");
@@ -386,11 +480,29 @@ mod tests {
             }
         }
         for scheme in ["rtsp", "http", "srt"] {
-            assert!(said(&format!("{scheme}:")).contains(&format!("found \"{scheme}:\"")), "{}", said(&format!("{scheme}:")));
+            assert!(
+                said(&format!("{scheme}:")).contains(&format!("{scheme}://HOST")) || said(&format!("{scheme}:")).contains("rtsp://HOST"),
+                "{}",
+                said(&format!("{scheme}:"))
+            );
         }
         let folder = tempfile::tempdir().unwrap();
         let inside = format!("/{}", folder.path().display());
         assert!(inside.starts_with("//") && said(&inside).contains("picture"), "{}", said(&inside));
+    }
+
+    #[test]
+    fn the_cameras_of_a_machine_are_named() {
+        let devices = tempfile::tempdir().unwrap();
+        for (device, index, name) in [("video0", "0\n", "HD Webcam C270\n"), ("video1", "1\n", "HD Webcam C270\n"), ("vbi0", "0\n", "TV\n")]
+        {
+            let folder = devices.path().join(device);
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::write(folder.join("index"), index).unwrap();
+            std::fs::write(folder.join("name"), name).unwrap();
+        }
+        assert_eq!(cameras(devices.path()), ["v4l2:///dev/video0 (HD Webcam C270)"]);
+        assert!(cameras(&devices.path().join("none")).is_empty());
     }
 
     #[test]

@@ -276,7 +276,7 @@ pub fn read_words_file(path: &Path) -> Result<Vec<WordSpec>> {
 /// [`Words`](edge_seg_model::Error::Words) if it is none.
 pub fn parse_words_json(place: &str, text: &[u8]) -> Result<Vec<WordSpec>> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected a list of words, or an object with such a list as `words`")]
+    #[serde(untagged, expecting = "other JSON; try: [\"dog\", \"grass\"]")]
     enum Document {
         List(Vec<WordSpec>),
         Object { words: Vec<WordSpec> },
@@ -284,7 +284,7 @@ pub fn parse_words_json(place: &str, text: &[u8]) -> Result<Vec<WordSpec>> {
     let document = serde_json::from_slice(text).map_err(|e| {
         Error::words(
             place,
-            "a JSON list of words, each a string or an object of name, synonyms, threshold, colour (#rrggbb), on",
+            "a JSON list of words, each a string or an object of name, synonyms, threshold, colour (#rrggbb), on, or an object with such a list as `words`",
             e.to_string(),
         )
     })?;

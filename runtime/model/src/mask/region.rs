@@ -383,7 +383,7 @@ struct Edge {
     side: usize,
 }
 
-/// Douglas and Peucker on a closed line, cut at its first point, the one farthest from it, and those that are `fixed`. Three points stay
+/// Douglas and Peucker on a closed line, cut at its first point, the one farthest from it, and those that are `fixed`. One point more stays
 /// at least, and those that stay are among those that stay at a lower tolerance.
 fn simplify<P: Copy>(points: Vec<P>, fixed: &[usize], tolerance: f64, place: impl Fn(P) -> [f64; 2]) -> Vec<P> {
     if points.len() <= 4 || tolerance <= 0.0 {
@@ -397,20 +397,20 @@ fn simplify<P: Copy>(points: Vec<P>, fixed: &[usize], tolerance: f64, place: imp
     keep[points.len()] = true;
     fixed.iter().for_each(|index| keep[*index] = true);
     let cuts: Vec<usize> = (0..=points.len()).filter(|i| keep[*i]).collect();
-    let mut open: Vec<_> = cuts.windows(2).map(|ends| (ends[0], ends[1])).collect();
+    let worst = |(low, high): (usize, usize)| {
+        let off = |i: usize| (i, off_line(at(i), at(low), at(high)));
+        (low + 1..high).map(off).max_by(|a, b| a.1.total_cmp(&b.1))
+    };
+    let spans = || cuts.windows(2).map(|ends| (ends[0], ends[1]));
+    // What is cut at alone may be no more than a line there and back.
+    if let Some((first, _)) = spans().filter_map(worst).max_by(|a, b| a.1.total_cmp(&b.1)) {
+        keep[first] = true;
+    }
+    let mut open: Vec<_> = spans().collect();
     while let Some((low, high)) = open.pop() {
-        let off = |i: usize| off_line(at(i), at(low), at(high));
-        if let Some(worst) = (low + 1..high).max_by(|i, j| off(*i).total_cmp(&off(*j)))
-            && off(worst) > tolerance
-        {
+        if let Some((worst, _)) = worst((low, high)).filter(|(_, off)| *off > tolerance) {
             keep[worst] = true;
             open.extend([(low, worst), (worst, high)]);
-        }
-    }
-    if keep[..points.len()].iter().filter(|keep| **keep).count() < 3 {
-        let off = |i: usize| off_line(at(i), at(0), at(far));
-        if let Some(worst) = (1..points.len()).filter(|i| *i != far).max_by(|i, j| off(*i).total_cmp(&off(*j))) {
-            keep[worst] = true;
         }
     }
     (0..points.len()).filter(|i| keep[*i]).map(|i| points[i]).collect()

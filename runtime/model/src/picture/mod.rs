@@ -29,6 +29,8 @@ const ENDINGS: [&str; 12] = ["jpg", "jpeg", "jfif", "jpe", "mpo", "png", "apng",
 /// Endings of pictures that cannot be read, of which a folder's reader is told.
 const FOREIGN_ENDINGS: [&str; 13] = ["heic", "heif", "hif", "avif", "jxl", "jxr", "jp2", "j2k", "ppm", "pgm", "pnm", "psd", "tga"];
 /// Cameras' raw pictures: many are TIFF on the outside.
+const FILM_ENDINGS: [&str; 9] = ["mp4", "mkv", "mov", "avi", "webm", "m4v", "mpg", "mjpeg", "y4m"];
+/// Raw pictures of cameras, which are not read.
 const RAW_ENDINGS: [&str; 10] = ["dng", "cr2", "cr3", "nef", "arw", "orf", "rw2", "raf", "pef", "srw"];
 /// What a picture may take in memory, its copies included: 350 megapixels of RGB that need none.
 const MAX_DECODED_BYTES: u64 = 1 << 30;
@@ -236,7 +238,7 @@ fn checked_jpeg(bytes: &[u8], limit: u64) -> Result<(jpeg::Shape, std::borrow::C
         // Some writers leave the end marker out. Of several scans a later one may be what is missing.
         bytes.to_mut().extend([0xff, 0xd9]);
         if shape.several_scans || !shape.has_scan() || scan::judge(&bytes) != Some(Ok(())) {
-            return Err("a JPEG without its end marker; it is cut off".into());
+            return Err(format!("a JPEG without its end marker; it is cut off after {} bytes: copy or fetch it again", bytes.len() - 2));
         }
     }
     Ok((shape, bytes))
@@ -321,6 +323,14 @@ pub fn expand_folder(path: &Path) -> Vec<Result<PathBuf>> {
     expand(&path.display().to_string(), PicturesBelow::folder)
 }
 
+/// Says how many pictures lie in the sub-folders of a folder that is read without them.
+pub fn tell_passed_over(folder: &Path) {
+    let input = folder.display().to_string();
+    if let Some(advice) = PicturesBelow::count(folder).advice(&input, PicturesBelow::folder) {
+        tracing::info!("{}: {advice}", shown(&input));
+    }
+}
+
 fn expand(input: &str, to_type: fn(&PicturesBelow, &str) -> String) -> Vec<Result<PathBuf>> {
     let path = Path::new(input);
     let nothing = |found: &str| {
@@ -341,6 +351,15 @@ fn expand(input: &str, to_type: fn(&PicturesBelow, &str) -> String) -> Vec<Resul
         let (pictures, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|p| is_picture(p));
         let foreign: Vec<_> = others.iter().filter(|p| has_ending(p, &FOREIGN_ENDINGS) || has_ending(p, &RAW_ENDINGS)).collect();
         let below = PicturesBelow::count(path);
+        let films: Vec<_> = others.iter().filter(|p| has_ending(p, &FILM_ENDINGS)).collect();
+        if let Some(first) = films.first() {
+            let more = if films.len() > 1 { format!(" (and {} more films of this folder)", films.len() - 1) } else { String::new() };
+            let name = shown(&first.to_string_lossy()).into_owned();
+            if pictures.is_empty() && foreign.is_empty() && below.count == 0 {
+                return nothing(&format!("a folder without pictures; {name}{more} is a film, which a source of video reads"));
+            }
+            tracing::info!("{name}{more} is left out: a film, which a source of video reads");
+        }
         if pictures.is_empty() && foreign.is_empty() {
             return match below.advice(input, to_type) {
                 Some(advice) => nothing(&format!("a folder without pictures of its own; {advice}")),
@@ -377,7 +396,13 @@ fn expand(input: &str, to_type: fn(&PicturesBelow, &str) -> String) -> Vec<Resul
             }
         }
     } else {
-        nothing("nothing of that name")
+        let is_stream = ["test:", "rpicam:", "csi:", "v4l2:", "rtsp:", "rtsps:", "rtmp:", "srt:", "/dev/video"];
+        match input {
+            _ if is_stream.iter().any(|start| input.starts_with(start)) => nothing("a camera or a stream, which a source of video reads"),
+            _ if input.contains("://") => nothing("an address, and no file; fetch it first"),
+            _ if input.contains(['.', '/']) => nothing("nothing of that name here"),
+            _ => nothing("nothing of that name"),
+        }
     }
 }
 

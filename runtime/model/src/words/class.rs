@@ -216,7 +216,8 @@ fn parse_class_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Opti
     let mut lines: Vec<(usize, &str)> = content(text).collect();
     without_bullets(&mut lines);
     check_is_list(place, text, &lines)?;
-    let mut classes = Vec::with_capacity(lines.len());
+    let (mut classes, mut by_comma) = (Vec::with_capacity(lines.len()), 0);
+    let separator_of = |words: &str| if words.contains(';') { ';' } else { ',' };
     for &(number, line) in &lines {
         let place = format!("{place}:{number}");
         let wrong = |expected: &str| Error::Words { place: place.clone(), expected: expected.into(), found: shown_line(line) };
@@ -236,11 +237,11 @@ fn parse_class_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Opti
             Some((name, words)) => (Some(unquoted(name.trim()).to_string()), words),
             None => (None, written),
         };
-        let separator = match (words.contains(','), words.contains(';')) {
-            (true, true) => return Err(wrong("`name: synonym, synonym`, with commas or semicolons and not both")),
-            (_, true) => ';',
-            (_, false) => ',',
-        };
+        by_comma += usize::from(name.is_none() && words.contains(separator_of(words)));
+        let separator = separator_of(words);
+        if separator == ';' && words.contains(',') {
+            return Err(wrong("`name: synonym, synonym`, with commas or semicolons and not both"));
+        }
         if name.is_none() && lines.len() == 1 && words.contains(separator) {
             let expected = "one class a line, or `name: synonym, synonym`: in a file of one line this could be several classes or one";
             return Err(wrong(expected));
@@ -261,6 +262,14 @@ fn parse_class_lines(place: &str, text: &str) -> Result<Vec<(String, Class, Opti
             return Err(wrong(&format!("one class a line, {} being no word", shown_line(word))));
         }
         classes.push((place, class, settings));
+    }
+    // Each could be a table without a header.
+    if lines.len() > 1 && by_comma == lines.len() {
+        tracing::info!("{place}: what stands behind the commas is taken for other words for the first of each line");
+    }
+    let ends_with_number = |line: &str| line.rsplit_once(' ').is_some_and(|(_, number)| number.bytes().all(|b| b.is_ascii_digit()));
+    if lines.len() > 1 && lines.iter().all(|(_, line)| ends_with_number(line)) {
+        tracing::info!("{place}: the numbers behind the words are taken for parts of them; ids are written `1: cat`");
     }
     Ok(classes)
 }
@@ -565,6 +574,9 @@ mod tests {
             ("2 door car: 0\n4 door car: 1\n", &["2 door car", "4 door car"]),
             ("0 screen in 4:3\n1 dog\n", &["screen in 4:3", "dog"]),
             ("id name\n0 cat\n1 dog\n", &["cat", "dog"]),
+            // A column of names that is called as most are.
+            ("name,visible\ncat,true\ndog,false\n", &["cat", "dog"]),
+            ("name,price\ncat,cheap\ndog,dear\n", &["cat", "dog"]),
             ("\tname\n0\tcat\n1\tdog\n", &["cat", "dog"]),
             ("names:\n- \"T\\xFCr\"\n- \"\\u732b\\_\\U0001F415\\ud83d\\udc15\\/\"\n", &["T\u{fc}r", "\u{732b} \u{1f415}\u{1f415}/"]),
             ("background:::\ncat:::\ndog::head,tail:\n", &["cat", "dog"]),

@@ -160,9 +160,10 @@ const SURE_COLUMNS: &str = "id idx index ids threshold synonym synonyms r g b re
 /// Columns of numbers that say so: beside them, one of any name has the names.
 const ID_COLUMNS: &str = "id ids idx index no nr num nummer";
 
-/// Which column of a table has its names, if its first line is a header. One of its cells must be a name of columns that seldom is a word, or
-/// stand above numbers: `tag, label` above `box, carton` are words. A tab in a line is no part of a word, and so there one cell that names a
-/// column suffices.
+/// Which column of a table has its names, if its first line is a header: `tag, label` above `box, carton` are words. So there must be a sign
+/// of a table beside a column that is called one of names: tabs, which are no part of a word, a column of numbers, or a cell that names a column
+/// and seldom is a word, where the other cells name columns too or the names' own is called as most tables call it. Without a column of names
+/// beside numbers it is the first of none of these, if the numbers say that they are numbers.
 ///
 /// # Errors
 /// [`Error::Words`] if a word stands above numbers that is as good a class as a header.
@@ -185,18 +186,16 @@ fn header_names(place: &str, first: (usize, &str), separator: char, header: &[St
             && rows.iter().all(|row| is_colour(&row[at]))
     };
     let in_parts = |cell: &str| cell.contains('_');
-    let is_sure =
-        (0..header.len()).any(|at| is_index(at) || is_among(SURE_COLUMNS, &plain[at]) || in_parts(&header[at]) || has_colours(at));
-    let is_clear = is_sure || !numbered.is_empty() || separator == '\t' || first.1.contains('"');
-    // Beside a column that is surely one of names, colours are no words either.
-    let sure = "id idx index ids threshold synonyms color colour r g b red green blue labelname mid supercategory pixelvalue";
-    let beside_sure = plain.iter().enumerate().any(|(at, cell)| is_index(at) || is_among(sure, cell))
-        || header.iter().any(|cell| cell.to_lowercase().ends_with("_id"));
-    let surest = plain.iter().any(|cell| matches!(cell.as_str(), "name" | "class" | "displayname" | "classname"));
-    let all = plain.iter().enumerate().all(|(at, cell)| is_index(at) || is_column(cell));
+    let is_sure = |at: usize| is_index(at) || is_among(SURE_COLUMNS, &plain[at]) || in_parts(&header[at]) || has_colours(at);
     let names = name_column(header, if is_even { rows } else { &[] });
-    if names.is_some() && (all && is_clear || !numbered.is_empty() || beside_sure && surest || separator == '\t') {
-        return Ok(names);
+    if let Some(at) = names {
+        let is_usual = matches!(&*plain[at], "name" | "class" | "displayname" | "classname");
+        let are_columns = || plain.iter().enumerate().all(|(at, cell)| is_index(at) || is_column(cell));
+        let has_sign = (0..header.len()).any(is_sure);
+        let has_cell = || has_sign && is_usual || (has_sign || first.1.contains('"')) && are_columns();
+        if separator == '\t' || !numbered.is_empty() || has_cell() {
+            return Ok(names);
+        }
     }
     let is_code = |at: usize| header[at].to_lowercase().starts_with("id_");
     let is_other = |at: &usize| !is_index(*at) && !is_of_numbers(rows, *at) && !is_column(&plain[*at]) && !is_code(*at);
@@ -803,11 +802,7 @@ pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<Row>>> {
         };
         return Ok(Some(rows.into_iter().map(row).collect()));
     }
-    let is_header = |line: &str| {
-        let cells: Vec<String> = line.split(' ').filter(|cell| !cell.is_empty()).map(plain_column).collect();
-        matches!(cells.as_slice(), [id, name] if is_among("id idx index classid labelid categoryid", id) && is_among(NAME_COLUMNS, name))
-    };
-    let numbered_lines = if is_header(first) && lines.len() > 1 { &lines[1..] } else { &lines[..] };
+    let numbered_lines = if is_bare_header(first) && lines.len() > 1 { &lines[1..] } else { &lines[..] };
     let row = |(number, line)| {
         let (written, settings) =
             str::split_once(line, '|').map_or((line, None), |(line, settings)| (line.trim(), Some(settings.trim().into())));
@@ -842,6 +837,12 @@ pub(super) fn read_table(place: &str, text: &str) -> Result<Option<Vec<Row>>> {
     Ok(Some(found))
 }
 
+/// Whether a line is the header of numbers and names with blanks between: `id name`.
+pub fn is_bare_header(line: &str) -> bool {
+    let cells: Vec<String> = line.split(' ').filter(|cell| !cell.is_empty()).map(plain_column).collect();
+    matches!(cells.as_slice(), [id, name] if is_among("id idx index classid labelid categoryid", id) && is_among(NAME_COLUMNS, name))
+}
+
 /// A line that begins with a number.
 struct Numbered<'a> {
     number: usize,
@@ -852,7 +853,7 @@ struct Numbered<'a> {
 }
 
 /// A name, and other words for it behind a colon, which between two digits is part of the name: `4:3 screen`.
-fn split_synonyms(name: &str) -> (&str, Option<&str>) {
+pub fn split_synonyms(name: &str) -> (&str, Option<&str>) {
     let is_digit = |c: char| c.is_ascii_digit();
     let is_mark = |at: &usize| !(name[..*at].ends_with(is_digit) && name[at + 1..].starts_with(is_digit));
     match name.match_indices(':').map(|(at, _)| at).find(is_mark) {

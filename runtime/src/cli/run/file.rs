@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow};
 
 use super::describe::options;
 use super::settings::Settings;
-use crate::cli::flags::{or_try, quoted};
+use crate::cli::flags::{or_example, quoted};
 
 /// Longest file of settings that is read; it may hold words.
 const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -15,13 +15,14 @@ pub fn read_settings(path: &Path) -> Result<Settings> {
     toml::from_str(&text).map_err(|e| {
         let hint = nearest(e.message()).map(|hint| format!("; {hint}")).unwrap_or_default();
         let at = e.span().map_or(0, |span| span.start);
-        anyhow!("{}: {}{hint}", path.display(), edge_seg_terminal::toml_fault(&text, at, e.message()))
+        anyhow!("{}: {}{hint}", path.display(), edge_seg_bundle::toml_text::toml_fault(&text, at, e.message()))
     })
 }
 
 /// Why a file of settings cannot be read, with how one is made where there is none.
 pub fn absent(error: impl Into<anyhow::Error>, file: &Path) -> anyhow::Error {
-    or_try(error, file, format_args!("edge-seg config default > {}", quoted(file)))
+    let example = "edge-seg config default, which prints what a configuration looks like";
+    or_example(error, file, format_args!("edge-seg config default > {}", quoted(file)), example)
 }
 
 /// What an unknown name was probably meant to be, from serde's message: "unknown field `a`, expected one of `b`, `c`".

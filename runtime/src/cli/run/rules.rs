@@ -20,7 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::json;
 
 use super::output::OutputArgs;
-use crate::cli::flags::{check_folder, check_folder_of, needs, or_make_folder, or_try, quoted};
+use crate::cli::flags::{check_folder, check_folder_of, needs, or_example, or_make_folder, quoted};
 use crate::cli::steer;
 
 /// What becomes of what is seen.
@@ -99,7 +99,10 @@ impl RulesArgs {
     /// The rules of the file, none without one.
     pub fn book(&self) -> Result<RuleBook> {
         let Some(file) = &self.rules else { return Ok(RuleBook::default()) };
-        RuleBook::read(file).map_err(|e| or_try(e, file, format_args!("{RULE} > {}   # docs/events.md has more", quoted(file))))
+        RuleBook::read(file).map_err(|e| {
+            let example = "a file of rules as docs/events.md has it";
+            or_example(e, file, format_args!("{RULE} > {}   # docs/events.md has more", quoted(file)), example)
+        })
     }
 
     /// Begins with these rules, and follows their file. What is usual is kept in the folder for what outlasts a run.

@@ -107,6 +107,7 @@ impl NetworkCamera {
                     }
                     self.reading = Reading::Nothing;
                 }
+                Err(fault) if StreamQuirks::is(&self.quirks.by_program) => return Err(not_let_in(fault)),
                 Err(fault) => return Err(fault),
             }
         }
@@ -283,6 +284,21 @@ fn is_final(fault: &Fault) -> bool {
 /// Whether a camera was reached, and what it answers or sends is not understood here: it refuses nothing.
 fn is_unread(fault: &Fault) -> bool {
     matches!(fault, Fault::Camera { status: None | Some(200..400), .. })
+}
+
+/// What the program says of a camera that was left to it, with what there is to try where that asks for a login again and again.
+fn not_let_in(fault: Fault) -> Fault {
+    match fault {
+        Fault::Ended { said, .. } if said.contains("401 Unauthorized") => {
+            let Program { name, .. } = PROGRAM;
+            let said = format!(
+                "{name} is not let in either (401 Unauthorized); a camera that takes each nonce for one request has to say so \
+                 (stale=true): let it ask by Basic, look for newer firmware, or take its stream by http://"
+            );
+            Fault::Camera { status: Some(401), said }
+        }
+        other => other,
+    }
 }
 
 fn unread(encoding: &str) -> Fault {

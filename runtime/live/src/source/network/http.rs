@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::address::Address;
 use super::ask::{is_stale, respond};
-use super::{Reception, receive, run_until_cancelled};
+use super::{Reception, receive, run_until_cancelled, unreached};
 use crate::source::mjpeg::Mjpeg;
 use crate::source::{Fault, SourceOptions};
 use edge_seg_model::Frame;
@@ -154,7 +154,8 @@ async fn get(address: &Address, authorization: Option<String>) -> Result<Respons
     let host = address.url.host_str().unwrap_or_default();
     let port = address.url.port_or_known_default().unwrap_or(80);
     // An IPv6 address stands in brackets in addresses alone.
-    let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
+    let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await;
+    let stream = stream.map_err(|e| std::io::Error::new(e.kind(), unreached(e.to_string(), "HTTP", 80)))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(said)?;
     tokio::spawn(async move {
         let _ = connection.await;

@@ -95,6 +95,14 @@ fn receive<T>(receiver: &Receiver<T>, options: &SourceOptions) -> Result<Option<
     Ok(None)
 }
 
+/// What is said of a connection, with what to look at where nothing listens.
+fn unreached(said: String, protocol: &str, port: u16) -> String {
+    match said.contains("Connection refused") {
+        true => format!("{said} (is this a camera, is it on, and is this its port for {protocol}? {port} is usual)"),
+        false => said,
+    }
+}
+
 /// How long a camera may take to take leave.
 const LEAVE: Duration = Duration::from_millis(500);
 
@@ -102,6 +110,13 @@ const LEAVE: Duration = Duration::from_millis(500);
 mod tests {
     use super::*;
     use std::sync::mpsc::sync_channel;
+
+    #[test]
+    fn where_nothing_listens_the_port_is_to_be_looked_at() {
+        let refused = unreached("Unable to connect to RTSP server: Connection refused (os error 111)".into(), "RTSP", 554);
+        assert!(refused.ends_with("is this its port for RTSP? 554 is usual)"), "{refused}");
+        assert_eq!(unreached("Timeout".into(), "HTTP", 80), "Timeout");
+    }
 
     #[test]
     fn a_library_that_panics_over_an_answer_is_a_fault_and_the_thread_ends() {

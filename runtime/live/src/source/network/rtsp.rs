@@ -9,7 +9,7 @@ use retina::codec::{CodecItem, FrameFormat, ParametersRef};
 
 use super::address::Address;
 use super::ask;
-use super::{LEAVE, Reception, receive, run_until_cancelled, unless_panics};
+use super::{LEAVE, Reception, receive, run_until_cancelled, unless_panics, unreached};
 use crate::source::{Fault, Rate, SourceOptions, redacted};
 
 /// What a camera's video is encoded as.
@@ -239,7 +239,7 @@ fn fault(error: retina::Error) -> Fault {
     let said = redacted(said.lines().next().unwrap_or_default().trim().trim_end_matches("; buffered:"));
     let Some(status) = error.status_code() else {
         return match NETWORK.iter().any(|network| said.starts_with(network)) {
-            true => Fault::Io(std::io::Error::other(unreached(said))),
+            true => Fault::Io(std::io::Error::other(unreached(said, "RTSP", 554))),
             false => Fault::Camera { status: None, said: format!("what the camera sends could not be read: {said}") },
         };
     };
@@ -251,14 +251,6 @@ fn fault(error: retina::Error) -> Fault {
         return renewed_login();
     }
     Fault::Camera { status: Some(status), said: in_words(status, method, why) }
-}
-
-/// What is said of a connection, with what to look at where nothing listens.
-fn unreached(said: String) -> String {
-    match said.contains("Connection refused") {
-        true => said + " (is this a camera, is it on, and is this its port for RTSP? 554 is usual)",
-        false => said,
-    }
 }
 
 fn in_words(status: u16, method: &str, why: &str) -> String {
@@ -312,17 +304,5 @@ async fn explained(error: retina::Error, address: &Address, login_asked: &Atomic
             renewed_login()
         }
         (fault, _) => fault,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::unreached;
-
-    #[test]
-    fn where_nothing_listens_the_port_is_to_be_looked_at() {
-        let refused = unreached("Unable to connect to RTSP server: Connection refused (os error 111)".into());
-        assert!(refused.ends_with("is this its port for RTSP? 554 is usual)"), "{refused}");
-        assert_eq!(unreached("Timeout".into()), "Timeout");
     }
 }
