@@ -144,6 +144,7 @@ pub fn label(session: &Session, path: &Path, words: &WordList, options: &Options
 /// # Errors
 /// [`Error::Runtime`] if the model fails.
 pub fn label_frame(session: &Session, file: &str, frame: &Frame, words: &WordList, options: &Options) -> Result<PictureLabels> {
+    words.bank().check(session)?;
     let encoded = session.encode(frame)?;
     let scores = score(&encoded.grid, words.bank(), Scoring::from(session.bundle().manifest()), Background::None)?;
     let kept: Vec<(&Class, f32)> =

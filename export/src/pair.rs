@@ -64,6 +64,12 @@ pub struct Pair {
     notes: Vec<String>,
 }
 
+impl std::fmt::Debug for Pair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pair {{ {:?} }}", self.manifest)
+    }
+}
+
 /// Products that the runtime's own kernels compute, of all, in one encoder.
 pub use edge_seg_model::GraphProducts;
 

@@ -296,7 +296,7 @@ fn what_failed_stands_in_nobodys_way() {
     assert_eq!(export(folder.path(), &["bundle", &tiny(), "-o", "tiny.esb"]).code, 0);
     assert_eq!(export(folder.path(), &["bundle", &tiny(), "-o", "tiny.esb"]).code, 0, "over a bundle");
     let ended = export(folder.path(), &["bundle", &tiny(), "-o", "notes.txt"]);
-    assert!(ended.code == 2 && ended.stderr.contains("found a text file; try: -o notes-2.esb"), "{}", ended.stderr);
+    assert!(ended.code == 2 && ended.stderr.contains("found a text file; try: another name, such as notes-2.esb"), "{}", ended.stderr);
     assert_eq!(fs::read_to_string(path("notes.txt")).unwrap(), "keep me\n");
     let label = |pictures: &str, words: &str| {
         fs::write(path("words.txt"), words).unwrap();

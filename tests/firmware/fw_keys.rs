@@ -64,7 +64,7 @@ fn a_signed_bundle_opens_and_every_refusal_has_its_own_reason() {
     let (code, stderr) = fails(folder.path(), &["verify", "r.esb", "--trusted-keys", "k.pub", "--board", "jetson-nano"]);
     assert_eq!(code, 1, "a refusal is a negative answer");
     assert!(stderr.contains("wrong board: the bundle is for pi4, pi5, this board is jetson-nano"), "{stderr}");
-    assert!(stderr.contains("; try: a bundle for it, as edge-seg-fw pack --boards makes one"), "{stderr}");
+    assert!(stderr.contains("; try: a bundle for it, as edge-seg-fw pack makes one"), "{stderr}");
     assert!(ok(folder.path(), &["verify", "r.esb", "--trusted-keys", "k.pub"]).contains("tiny serial 5"));
 }
 
@@ -294,7 +294,7 @@ fn only_a_bundle_is_written_over() {
         let before = fs::read(at(place)).ok();
         for arguments in [[&pack[..], &[place]].concat(), vec!["sign", "r.esb", "--export", place]] {
             let (code, stderr) = fails(folder.path(), &arguments);
-            let expected = format!("expected a new file or another bundle, found {found}; try: -o ");
+            let expected = format!("expected a new file or another bundle, found {found}; try: another name, such as ");
             assert!(code == 2 && stderr.contains(&expected), "{arguments:?}: {stderr}");
             assert_eq!(fs::read(at(place)).ok(), before, "{arguments:?}");
         }

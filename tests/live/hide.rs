@@ -430,7 +430,7 @@ fn a_switch_hides_for_whoever_asks_after_it() {
     let session =
         Session::start(folder.path(), &["--source", "test:?size=64x48", "--tags", "sky", "--http", "127.0.0.1:0", "--hide", "sky"]);
     let refused = session.send("POST", "/api/hide", &json!("wall"));
-    assert!(refused.status == 403 && refused.json()["error"].as_str().unwrap().contains("--hide-switches"), "{refused:?}");
+    assert!(refused.status == 403 && refused.json()["error"].as_str().unwrap().contains("hide_switches"), "{refused:?}");
     assert_eq!(session.get("/api/hide").json(), json!({ "version": 0, "switches": false, "words": [{ "name": "sky", "locked": true }] }));
 }
 

@@ -2,18 +2,26 @@
 
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use edge_seg::image::{RgbImage, imageops};
-use edge_seg::live::{FrameReport, GovernorOptions, KeyFrames, Live, LiveOptions, Propagation, PropagationOptions, SegmentedFrame, Words};
+use edge_seg::live::{
+    FrameReport, GovernorOptions, KeyFrames, Live, LiveOptions, LiveWords, Propagation, PropagationOptions, SegmentedFrame, Words,
+};
 use edge_seg::rules::{EventKind, RuleBook, Watcher};
-use edge_seg::sink::LiveSink;
+use edge_seg::search::{self, Index, IndexOptions, IndexWriter, Query};
+use edge_seg::sink::{JsonLines, LiveSink, MaskFolder, Mqtt, MqttOptions, VideoWriter, Webhook, WebhookOptions};
 use edge_seg::source::{Rate, Source, SourceOptions, open_source};
 use edge_seg::trust::{Refusal, Trust};
-use edge_seg::{Error, Frame, Options, Refinement, Result, Session, read_picture};
+use edge_seg::{
+    Background, Bundle, Class, Encoded, Error, Example, Frame, ModelError, Options, Refinement, Result, Session, WordBank, WordScore,
+    read_picture,
+};
 use edge_seg_fw::keys::{Password, embed, generate, read_secret, sign, signed_part};
 use edge_seg_tests::picture;
 
@@ -505,4 +513,122 @@ fn more_classes_than_labels_have_bits_are_refused() {
     let refused = edge_seg::WordBank::new(&classes, 0, rows(65536)).unwrap_err().to_string();
     assert!(refused.contains("at most 65535 classes") && refused.contains("found 65536"), "{refused}");
     assert_eq!(edge_seg::WordBank::new(&classes[1..], 0, rows(65535)).unwrap().names().len(), 65535);
+}
+
+/// The built-in model under another name, with the same weights: words and embeddings of the two have the same width.
+fn another_model() -> Arc<Session> {
+    let bundle = Bundle::built_in().unwrap();
+    let blobs: Vec<_> = bundle.manifest().blobs.iter().map(|blob| (blob.name.as_str(), bundle.blob(&blob.name).unwrap())).collect();
+    let blobs: Vec<(&str, &[u8])> = blobs.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
+    let mut manifest = bundle.manifest().clone();
+    manifest.name = "another".into();
+    let other = edge_seg_bundle::build("another".into(), manifest, &blobs).unwrap();
+    Arc::new(Session::new(other, &Options::default().with_size_px(64)).unwrap())
+}
+
+#[test]
+fn what_another_model_made_is_refused_and_what_the_same_one_made_is_not() {
+    let (one, same, other) = (session(), session(), another_model());
+    let frame = Frame::from(imageops::resize(&read_picture(&picture("cat.jpg")).unwrap().pixels, 96, 64, imageops::FilterType::Triangle));
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().join("one.index");
+    let seen = one.encode(&frame).unwrap();
+    let mut writer = IndexWriter::open(&at, &one, &IndexOptions::default()).unwrap();
+    writer.add(&search::Seen::new(&seen, &frame.pixels, SystemTime::now(), Duration::ZERO, "hall")).unwrap();
+    let index = Index::open(&at).unwrap();
+    let shared = |by: &Arc<Session>| Arc::new(Words::of(by.clone(), &by.words("cat").unwrap()).unwrap());
+    let camera = || open_source("test:?size=64x48&frames=2", &SourceOptions::default()).unwrap();
+    let whole =
+        |live: Result<Live>| live.map(|live| live.map(|shown| shown.map(drop)).collect::<Result<Vec<()>>>().unwrap().len()).map(drop);
+    type Use<'a> = (&'a str, Box<dyn FnMut(&Arc<Session>) -> Result<()> + 'a>);
+    let words = |by: &Session| by.words("cat").unwrap();
+    let uses: Vec<Use> = vec![
+        ("words", Box::new(|by| Ok(one.find(&frame, &words(by)).map(drop)?))),
+        ("words", Box::new(|by| Ok(one.find_encoded(&frame, &seen, &words(by)).map(drop)?))),
+        ("words", Box::new(|by| Ok(one.segment_until(&frame, &words(by), || false).map(drop)?))),
+        ("words", Box::new(|by| Ok(one.class_scores(&seen, &words(by), WordScore::Pixel).map(drop)?))),
+        ("words", Box::new(|by| Ok(one.score(&seen, words(by).bank(), Background::None).map(drop)?))),
+        ("words", Box::new(|by| Ok(one.with_examples(&words(by), &[]).map(drop)?))),
+        ("words", Box::new(|by| index.find(&one, &words(by), &Query::default()).map(drop))),
+        ("words", Box::new(|by| index.search(&one, words(by).bank(), &Query::default()).map(drop))),
+        ("words", Box::new(|by| whole(Live::start(one.clone(), camera(), words(by), patient())))),
+        ("words", Box::new(|by| whole(Live::start(one.clone(), camera(), shared(by), patient())))),
+        ("words", Box::new(|by| shared(&one).set_list(&words(by)).map(drop))),
+        ("words", Box::new(|by| words(by).bank().check(&one).map_err(Error::from))),
+        ("encoded", Box::new(|by| Ok(one.find_encoded(&frame, &by.encode(&frame)?, &words(&one)).map(drop)?))),
+        ("encoded", Box::new(|by| Ok(one.class_scores(&by.encode(&frame)?, &words(&one), WordScore::Image).map(drop)?))),
+        ("encoded", Box::new(|by| Ok(Example::of(&one, &by.encode(&frame)?, [0, 0, 20, 20]).map(drop)?))),
+        (
+            "seen",
+            Box::new(|by| writer.add(&search::Seen::new(&by.encode(&frame)?, &frame.pixels, SystemTime::now(), Duration::ZERO, "hall"))),
+        ),
+    ];
+    let [mine, others] = [&one, &other].map(|session| session.bundle().digest()[..12].to_owned());
+    for (at, (what, mut used)) in uses.into_iter().enumerate() {
+        used(&one).and_then(|()| used(&same)).unwrap_or_else(|error| panic!("use {at}: {error}"));
+        let error = used(&other).expect_err(&format!("use {at}"));
+        assert!(matches!(&error, Error::Model(ModelError::Option { option, .. }) if option == what), "use {at}: {error:?}");
+        let said = error.to_string();
+        assert!(said.contains(&format!("the model {mine}, found")) && said.contains(&format!("the model {others}")), "use {at}: {said}");
+    }
+    // Of two models only the numbers differ in what they are: without names they would be taken for each other's.
+    assert_eq!(other.words("cat").unwrap().bank().words(), one.words("cat").unwrap().bank().words());
+    assert_ne!(other.words("cat").unwrap(), one.words("cat").unwrap());
+    // What is made by hand has no model, and is taken by its width.
+    let by_hand = WordBank::new(&[Class::word("cat")], 0, one.embed_text("cat").unwrap()).unwrap();
+    let encoded = Encoded::new(seen.grid.clone(), seen.placement, seen.timings, "by hand");
+    assert_eq!((by_hand.model_digest(), encoded.model_digest()), (None, None));
+    for session in [&one, &other] {
+        session.score(&encoded, &by_hand, Background::None).unwrap();
+    }
+}
+
+#[test]
+fn what_is_shown_of_sources_and_sinks_is_short_and_holds_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = session().words("cat, wall").unwrap();
+    let shared = Arc::new(Words::of(session(), &words).unwrap());
+    let mqtt = MqttOptions::to("mqtt://me:hidden@127.0.0.1:1", "door", "mini").with_login(("me".to_owned(), "hidden".to_owned()));
+    let mut by_login = mqtt.clone();
+    by_login.url = "mqtt://127.0.0.1:1".into();
+    let webhook = WebhookOptions::to("http://127.0.0.1:1/services/hidden").with_secret(b"hidden".to_vec());
+    let video = VideoWriter::create(&folder.path().join("clip.y4m")).unwrap();
+    let (posts, broker) =
+        (Webhook::start(webhook.clone(), Arc::default()).unwrap(), Mqtt::start(by_login, Arc::default(), Box::new(|_| Ok(()))));
+    let shown: Vec<(&str, String)> = vec![
+        ("SourceOptions { pace: Auto, stall: 10s,", format!("{:?}", SourceOptions::default())),
+        ("LiveWords(\"cat\")", format!("{:?}", LiveWords::from("cat"))),
+        ("LiveWords(WordList { 2 classes,", format!("{:?}", LiveWords::from(words))),
+        ("LiveWords(WordSet { 2 words,", format!("{:?}", LiveWords::from(shared))),
+        ("JsonLines(", format!("{:?}", JsonLines(std::io::sink()))),
+        ("MaskFolder(", format!("{:?}", MaskFolder::create(folder.path().join("masks")).unwrap())),
+        ("VideoWriter { \"", format!("{video:?}")),
+        ("WebhookOptions { url: \"http://127.0.0.1:1/\", secret: Some(\"***\")", format!("{webhook:?}")),
+        ("Webhook { http://127.0.0.1:1/, 0 dropped", format!("{posts:?}")),
+        ("MqttOptions { url: \"mqtt://***@127.0.0.1:1\", login: Some((\"me\", \"***\"))", format!("{mqtt:?}")),
+        ("Mqtt { mqtt://127.0.0.1:1, ", format!("{:?}", broker.unwrap())),
+    ];
+    for (expected, shown) in shown {
+        assert!(shown.starts_with(expected) && shown.len() < 300 && !shown.contains("hidden"), "{expected}: {shown}");
+    }
+}
+
+#[test]
+fn a_program_that_aborts_on_panics_says_why_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = concat!(env!("CARGO_MANIFEST_DIR"), "/../runtime/model/src/contained.rs");
+    let program = format!(
+        "#[path = {module:?}]\nmod contained;\nfn main() {{\n    let _ = contained::contained(|| panic!(\"out of pixels\"));\n}}\n"
+    );
+    std::fs::write(folder.path().join("main.rs"), program).unwrap();
+    for (panics, said_so) in [("abort", true), ("unwind", false)] {
+        let compiler = Path::new(env!("CARGO")).with_file_name("rustc");
+        let mut build = Command::new(compiler);
+        build.current_dir(&folder).args(["--edition=2024", "-Awarnings", "-C", &format!("panic={panics}"), "-o", panics, "main.rs"]);
+        let built = build.output().unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let ended = Command::new(folder.path().join(panics)).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!((said.contains("out of pixels"), ended.status.success()), (said_so, !said_so), "{panics}: {said}");
+    }
 }

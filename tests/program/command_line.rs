@@ -354,7 +354,7 @@ fn mistakes_are_told_with_what_to_try() {
         (
             "edge-seg-export",
             &[&["bundle", ".", "-o", "page.md"]],
-            "expected a new file or another bundle, found a text file; try: -o page-2.esb",
+            "expected a new file or another bundle, found a text file; try: another name, such as page-2.esb",
         ),
         ("edge-seg-export", &[&["bundle", ".", "--sharpness", "3"]], "edge-seg-export bundle --help lists all options"),
         ("edge-seg-fw", &[&["pack", "x.esb", "--sharpness", "3"]], "edge-seg-fw pack --help lists all options"),

@@ -29,6 +29,12 @@ pub struct Drawn {
     pub unlabelled: Vec<String>,
 }
 
+impl std::fmt::Debug for Drawn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Drawn {{ {}, {} pairs, {} classes }}", self.layout, self.pairs.len(), self.listed.len())
+    }
+}
+
 /// One picture's shapes, of classes by their names.
 struct Sheet {
     name: String,

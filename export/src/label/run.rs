@@ -49,6 +49,12 @@ pub struct Job<'a> {
     pub stop: &'a (dyn Fn() -> bool + Sync),
 }
 
+impl std::fmt::Debug for Job<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Job {{ {:?}, {} pictures, {:?} }}", self.session, self.pictures.len(), self.out)
+    }
+}
+
 /// What a run gave.
 #[derive(Debug)]
 pub struct Labelled {

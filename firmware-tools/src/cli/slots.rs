@@ -45,7 +45,7 @@ pub struct Install {
 }
 
 /// How a release proves itself.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub struct TrialArgs {
     /// Healthy frames of one start that make the release good
     #[arg(long, value_name = "N", default_value_t = Trial::default().frames, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]

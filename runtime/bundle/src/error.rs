@@ -45,7 +45,7 @@ pub enum Error {
         found: String,
     },
     /// What is to be written would replace something else.
-    #[error("{path}: expected a new file or another bundle, found {found}; try: -o {free}", path = shown(&path.to_string_lossy()), free = shown(&free_name(path)))]
+    #[error("{path}: expected a new file or another bundle, found {found}; try: another name, such as {free}", path = shown(&path.to_string_lossy()), free = shown(&free_name(path)))]
     Taken {
         /// The file that was to be written.
         path: PathBuf,
@@ -115,7 +115,7 @@ pub enum Refusal {
         found: String,
     },
     /// The bundle is for other boards.
-    #[error("wrong board: the bundle is for {boards}, this board is {board}; try: a bundle for it, as edge-seg-fw pack --boards makes one")]
+    #[error("wrong board: the bundle is for {boards}, this board is {board}; try: a bundle for it, as edge-seg-fw pack makes one")]
     WrongBoard {
         /// What the manifest lists.
         boards: String,
@@ -123,7 +123,7 @@ pub enum Refusal {
         board: String,
     },
     /// The bundle is older than what ran here.
-    #[error("downgrade: expected serial {floor} or higher, found {serial}; try: a newer bundle, or a lower --min-serial")]
+    #[error("downgrade: expected serial {floor} or higher, found {serial}; try: a newer bundle, or a lower serial to ask for")]
     Downgrade {
         /// The lowest serial that is accepted.
         floor: u64,

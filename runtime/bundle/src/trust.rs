@@ -40,8 +40,8 @@ struct TrustedKey {
     until: Option<Date>,
 }
 
-/// Trusted keys and what else is asked of a bundle.
-#[derive(Debug, Clone, Default)]
+/// Trusted keys, one at least, and what else is asked of a bundle.
+#[derive(Debug, Clone)]
 pub struct Trust {
     keys: Vec<TrustedKey>,
     board: Vec<String>,
@@ -71,7 +71,7 @@ impl Trust {
             return Err(key_error(path, "one or more *.pub files", "none"));
         }
         let keys = files.iter().map(|file| read_key(file)).collect::<Result<Vec<_>>>()?;
-        Ok(Trust { keys, ..Trust::default() })
+        Ok(Trust::of(keys))
     }
 
     /// Trust in keys that are in memory: for each a name for messages, and the text of its `.pub` file.
@@ -83,7 +83,11 @@ impl Trust {
         if keys.is_empty() {
             return Err(key_error(Path::new("trusted keys"), "one or more", "none"));
         }
-        Ok(Trust { keys, ..Trust::default() })
+        Ok(Trust::of(keys))
+    }
+
+    fn of(keys: Vec<TrustedKey>) -> Trust {
+        Trust { keys, board: Vec::new(), floor: 0, day: None }
     }
 
     /// Also refuses bundles whose `boards` name none of `names`; bundles that name no board fit every one.

@@ -4,6 +4,8 @@
 #![deny(unsafe_op_in_unsafe_fn, clippy::print_stdout, clippy::print_stderr, clippy::dbg_macro)]
 // The rules for pointers are the same for all functions, and are told once, in the header.
 #![allow(clippy::missing_safety_doc)]
+// What C is given are pointers that nobody looks behind.
+#![allow(missing_debug_implementations)]
 
 mod border;
 mod live;

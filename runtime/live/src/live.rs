@@ -51,6 +51,16 @@ enum Given {
     Shared(Arc<Words>),
 }
 
+impl std::fmt::Debug for LiveWords {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Given::List(list) => write!(f, "LiveWords({list:?})"),
+            Given::Line(line) => write!(f, "LiveWords({line:?})"),
+            Given::Shared(words) => write!(f, "LiveWords({:?})", words.current()),
+        }
+    }
+}
+
 impl From<WordList> for LiveWords {
     fn from(list: WordList) -> Self {
         Self(Given::List(Box::new(list)))
@@ -73,7 +83,7 @@ impl Live {
     /// Starts to read and segment.
     ///
     /// # Errors
-    /// [`Error::Option`](edge_seg_model::Error::Option) if an option cannot be followed, as [`Words::new`], and
+    /// [`Error::Option`](edge_seg_model::Error::Option) if an option cannot be followed or the words are another model's, as [`Words::new`], and
     /// [`Error::Io`](edge_seg_model::Error::Io) if threads cannot be started; [`Error::Panicked`] if the source panics.
     pub fn start(
         session: impl Into<Arc<Session>>,

@@ -42,6 +42,12 @@ pub struct Metrics {
     seen: Mutex<Seen>,
 }
 
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Metrics {{ {:?} }}", self.counters)
+    }
+}
+
 #[derive(Default)]
 struct Seen {
     stages: BTreeMap<&'static str, Histogram>,

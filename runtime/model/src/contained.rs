@@ -8,13 +8,14 @@ thread_local! {
 
 /// Runs somebody else's code, which may panic where it could answer: the panic becomes its message, and is not on stderr as well.
 /// What `work` was changing must not be used after a panic. On a thread that unwinds already the process's hook cannot be exchanged: until
-/// another has done so, the panic is on stderr too.
+/// another has done so, the panic is on stderr too. In a program that is built to abort on panics nothing is contained, and the hook tells
+/// why it ends.
 ///
 /// # Errors
 /// What the panic said.
 pub fn contained<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
-    if !std::thread::panicking() {
+    if !cfg!(panic = "abort") && !std::thread::panicking() {
         HOOK.call_once(|| {
             let usual = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {

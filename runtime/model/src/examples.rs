@@ -10,8 +10,9 @@ impl Example {
     /// one at its centre if there is none; of these, those that are more like each other than like what is beside the box.
     ///
     /// # Errors
-    /// [`Error::Option`] if the box has no pixel of the picture.
+    /// [`Error::Option`] if the box has no pixel of the picture, or another model encoded it.
     pub fn of(session: &Session, encoded: &Encoded, box_px: [u32; 4]) -> Result<Self> {
+        encoded.check(session)?;
         let (grid, placement) = (&encoded.grid, &encoded.placement);
         let (width, height) = placement.frame_px;
         let [left, top, w, h] = box_px;
@@ -146,8 +147,9 @@ impl Session {
     /// that is made already, which may be empty.
     ///
     /// # Errors
-    /// As [`Self::word_bank_with`]; [`Error::Words`] if a name cannot be one.
+    /// As [`Self::word_bank_with`]; [`Error::Words`] if a name cannot be one, [`Error::Option`] if the list is another model's.
     pub fn with_examples(&self, list: &WordList, examples: &[(String, Example)]) -> Result<WordList> {
+        list.bank().check(self)?;
         let mut classes = list.classes().to_vec();
         let mut of = join_examples(&mut classes, examples);
         of.iter_mut().zip(list.examples()).for_each(|(new, old)| drop(new.splice(..0, old.iter().cloned())));

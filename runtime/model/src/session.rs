@@ -24,11 +24,13 @@ use crate::words::{
 };
 use crate::{Error, Frame, LabelMap, PatchGrid, Result, ScoreGrid, UnitRows};
 use edge_seg_bundle::Bundle;
+use edge_seg_bundle::text::shown;
 
 /// A loaded model. Methods take `&self`, so that several threads can share one: plain ones, rayon's, or an async runtime's blocking
 /// ones. A caller alone has all of [`Options::threads`], several have a share each.
 pub struct Session {
     bundle: Bundle,
+    model: Arc<str>, // the bundle's digest
     image: Box<dyn Encoder>,
     threads: Threads,
     device: Choice,
@@ -64,12 +66,36 @@ pub struct Encoded {
     pub timings: Timings,
     /// What ran the encoder.
     pub backend: &'static str,
+    model: Option<Arc<str>>,
 }
 
 impl Encoded {
     /// Embeddings that were made elsewhere, by what `backend` names.
     pub fn new(grid: PatchGrid, placement: Placement, timings: Timings, backend: &'static str) -> Self {
-        Self { grid, placement, timings, backend }
+        Self { grid, placement, timings, backend, model: None }
+    }
+
+    /// The digest of the bundle that made them; none where [`Self::new`] did.
+    pub fn model_digest(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+
+    /// Whether a session's model made them.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if another one did: its numbers mean nothing to this one. What was made by hand is not refused.
+    pub fn check(&self, session: &Session) -> Result<()> {
+        session.check_model("encoded", "embeddings by", self.model_digest())
+    }
+}
+
+impl WordBank {
+    /// Whether a session knows the words as they are known here.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if another model made them: its numbers mean nothing to this one. What was made by hand is not refused.
+    pub fn check(&self, session: &Session) -> Result<()> {
+        session.check_model("words", "words of", self.model_digest())
     }
 }
 
@@ -162,6 +188,7 @@ impl Session {
         Placement::new((1, 1), &bundle.manifest().image, size_px)?;
         let batch = if device.device == Device::Cuda { options.batch.unwrap_or(1) } else { 1 };
         Ok(Self {
+            model: bundle.digest().into(),
             bundle,
             image,
             threads,
@@ -182,6 +209,14 @@ impl Session {
     /// The bundle that is loaded.
     pub fn bundle(&self) -> &Bundle {
         &self.bundle
+    }
+
+    #[doc(hidden)]
+    /// Refuses what the model of another digest made; `what` is that with its preposition.
+    pub fn check_model(&self, option: &str, what: &str, digest: Option<&str>) -> Result<()> {
+        let Some(digest) = digest.filter(|digest| *digest != &*self.model) else { return Ok(()) };
+        let short = |digest: &str| format!("{what} the model {}", shown(&digest.chars().take(12).collect::<String>()));
+        Err(Error::option(option, short(&self.model), format!("{}; make them again with this model", short(digest))))
     }
 
     /// Side of the prepared input in pixels.
@@ -352,6 +387,7 @@ impl Session {
     }
 
     fn find_until(&self, frame: &Frame, words: &WordList, stop: Stop<'_>) -> Result<Option<Segmentation>> {
+        words.bank().check(self)?;
         if stop() {
             return Ok(None);
         }
@@ -397,7 +433,8 @@ impl Session {
         let mut rows = Vec::with_capacity(words.len() * self.bundle.manifest().embedding_dim);
         words.iter().for_each(|word| rows.extend_from_slice(&known[word]));
         let rows = UnitRows::normalise("word bank", self.bundle.manifest().embedding_dim, rows)?;
-        WordBank::new(classes, background_words.len(), rows).map(Some)
+        let bank = WordBank::new(classes, background_words.len(), rows)?;
+        Ok(Some(bank.of_model(self.model.clone())))
     }
 
     /// Every word's embedding: known already, kept on disk, or made by the text encoder; none once `stop` says so.
@@ -510,7 +547,12 @@ impl Session {
     }
 
     fn encoded(&self, input: &Input, grid: PatchGrid, timings: Timings) -> Encoded {
-        Encoded { grid, placement: input.placement, timings, backend: self.backend() }
+        Encoded { grid, placement: input.placement, timings, backend: self.backend(), model: Some(self.model.clone()) }
+    }
+
+    fn check_both(&self, encoded: &Encoded, bank: &WordBank) -> Result<()> {
+        encoded.check(self)?;
+        bank.check(self)
     }
 
     /// Scores an embedded frame against a bank.
@@ -518,14 +560,16 @@ impl Session {
     /// # Errors
     /// As [`Self::masks`].
     pub fn score(&self, encoded: &Encoded, bank: &WordBank, background: Background) -> Result<ScoreGrid> {
+        self.check_both(encoded, bank)?;
         self.threads.install(|| score(&encoded.grid, bank, Scoring::from(self.bundle.manifest()), background))?
     }
 
     /// How well each class fits an embedded frame as a whole, in 0..1; what reaches the manifest's `tag_threshold` counts as seen. `[classes]`
     ///
     /// # Errors
-    /// As [`score_words`].
+    /// As [`score_words`]; [`Error::Option`] if the encoding or the words are another model's.
     pub fn class_scores(&self, encoded: &Encoded, words: &WordList, kind: WordScore) -> Result<Vec<f32>> {
+        self.check_both(encoded, words.bank())?;
         self.threads.install(|| score_words(kind, &encoded.grid, words.bank(), None, self.bundle.manifest().into()))?
     }
 
@@ -541,8 +585,8 @@ impl Session {
     /// Scores an embedded frame against a bank and draws the masks.
     ///
     /// # Errors
-    /// [`Error::Tensor`] if the frame is not the one that was encoded or the bank is another model's, [`Error::Option`] if the background
-    /// is out of range.
+    /// [`Error::Tensor`] if the frame is not the one that was encoded or widths differ, [`Error::Option`] if the encoding or the bank is
+    /// another model's, or the background is out of range.
     pub fn masks(&self, frame: &Frame, encoded: &Encoded, bank: &WordBank, background: Background) -> Result<Segmentation> {
         self.threads.call(|| self.masks_in_call(frame, encoded, bank, background))?
     }
@@ -574,6 +618,7 @@ impl Session {
     }
 
     fn segment_in_call(&self, frame: &Frame, bank: &WordBank, background: Background) -> Result<Segmentation> {
+        bank.check(self)?;
         let start = Instant::now();
         let input = prepare(&frame.pixels, &self.bundle.manifest().image, self.size_px)?;
         let prepare = start.elapsed();

@@ -264,8 +264,6 @@ impl Sighting {
 pub struct IndexWriter {
     writer: Mutex<Option<Writer>>,
     path: PathBuf,
-    /// The model's digest.
-    model: String,
     home: Home,
 }
 
@@ -276,14 +274,6 @@ impl IndexWriter {
         let closed =
             || EdgeSegError::new_err(format!("{}: expected an index that is open, found one that was closed", self.path.display()));
         done.ok_or_else(closed)?.map_err(of_index)
-    }
-
-    fn check_model(&self, digest: &str) -> PyResult<()> {
-        if digest == self.model {
-            return Ok(());
-        }
-        let short = |digest: &str| digest.chars().take(12).collect::<String>();
-        Err(option("seen", &format!("embeddings by the model {}", short(&self.model)), format!("some by the model {}", short(digest))))
     }
 }
 
@@ -296,8 +286,7 @@ impl IndexWriter {
         let options = IndexOptions::default().with_limit_bytes(whole("limit", limit)?).with_frame_bytes(whole("frame_bytes", frame_bytes)?);
         let options = options.with_interval(seconds("interval", interval)?);
         let writer = outside(py, || Writer::open(&path, session, &options)).map_err(of_index)?;
-        let model = session.bundle().digest().to_owned();
-        Ok(Self { writer: Mutex::new(Some(writer)), path, model, home: Home::here() })
+        Ok(Self { writer: Mutex::new(Some(writer)), path, home: Home::here() })
     }
 
     /// Puts a picture's embeddings, or a frame of video, into the index; tells whether it did.
@@ -319,7 +308,6 @@ impl IndexWriter {
                 return Err(option("at", "none beside a frame of video, which has its own", at));
             }
             let frame = frame.get();
-            self.check_model(frame.model())?;
             return self.with(py, |writer| writer.add_shown(frame.shown(), time, camera));
         }
         let Ok(encoded) = seen.cast::<Encoded>() else {
@@ -328,7 +316,6 @@ impl IndexWriter {
             return Err(pyo3::exceptions::PyTypeError::new_err(said));
         };
         let (encoded, at) = (encoded.get(), at.map_or(Ok(Duration::ZERO), |at| seconds("at", at))?);
-        self.check_model(encoded.model())?;
         let (picture, encoded) = encoded.seen();
         let time = time.unwrap_or_else(SystemTime::now);
         self.with(py, |writer| writer.add(&Seen::new(encoded, picture, time, at, camera)))?;

@@ -257,8 +257,8 @@ impl Live {
             match next {
                 Poll::Ready(Some(Ok((found, shown, report)))) => {
                     let found = Py::new(py, Segmentation::new(py, found, Picture::Live(shown.clone()))?)?;
-                    let (drawn, session) = (Arc::new(Drawn::new(shown.clone())), self.session.clone());
-                    return Ok(Some(LiveFrame { found, shown, drawn, session, report }));
+                    let drawn = Arc::new(Drawn::new(shown.clone()));
+                    return Ok(Some(LiveFrame { found, shown, drawn, report }));
                 }
                 Poll::Ready(Some(Err(error))) => {
                     let raised_before = self.raised.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -20,18 +20,12 @@ pub struct LiveFrame {
     pub found: Py<Segmentation>,
     pub shown: Arc<SegmentedFrame>,
     pub drawn: Arc<Drawn>,
-    pub session: Arc<edge_seg::Session>,
     pub report: Option<Arc<FrameReport>>,
 }
 
 impl LiveFrame {
     pub fn shown(&self) -> &SegmentedFrame {
         &self.shown
-    }
-
-    /// The digest of the model that embedded it.
-    pub fn model(&self) -> &str {
-        self.session.bundle().digest()
     }
 
     /// Its masks as the library's own functions take them.

@@ -352,11 +352,6 @@ impl Encoded {
     pub fn seen(&self) -> (&RgbImage, &edge_seg::Encoded) {
         (&self.frame.pixels, &self.encoded)
     }
-
-    /// The digest of the model that embedded it.
-    pub fn model(&self) -> &str {
-        self.session.bundle().digest()
-    }
 }
 
 #[pymethods]

@@ -173,7 +173,10 @@ impl Words {
             Ok(_) if left_out.is_some() => {
                 return Err(WordsError::new_err("left_out: expected words as text beside it, found ready ones"));
             }
-            Ok(ready) => ready.get().list.clone(),
+            Ok(ready) => {
+                ready.get().list.bank().check(session).or_raise()?;
+                ready.get().list.clone()
+            }
             Err(_) => Arc::new(Self::embed(session, words, left_out, !examples.is_empty())?),
         };
         let list = match examples.is_empty() {

@@ -66,7 +66,7 @@ async fn changed(
 ) -> Result<Response, Fault> {
     let hub = context.hub.clone();
     let told = work(context, move |_| {
-        let none = || Fault::new(StatusCode::FORBIDDEN, "hide: expected a session with switches (--hide-switches), found one without");
+        let none = || Fault::new(StatusCode::FORBIDDEN, "hide: expected a session with switches (hide_switches), found one without");
         let done = change(&hub, hub.switches().ok_or_else(none)?)?;
         tracing::info!("{done}");
         hub.clear_timeline();

@@ -220,6 +220,12 @@ pub struct Known<'a> {
     pub profile: Option<&'a str>,
 }
 
+impl std::fmt::Debug for Known<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Known {{ profile: {:?} }}", self.profile)
+    }
+}
+
 /// What was measured of a word in a frame.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]

@@ -232,7 +232,8 @@ impl Index {
     /// Looks for words: each class's sightings, the best first.
     ///
     /// # Errors
-    /// [`Words`](edge_seg_model::Error::Words) if the index is another model's, [`Io`](edge_seg_model::Error::Io) if it cannot be read.
+    /// [`Words`](edge_seg_model::Error::Words) if the index is another model's, [`Option`](edge_seg_model::Error::Option) if the words are,
+    /// [`Io`](edge_seg_model::Error::Io) if it cannot be read.
     pub fn search(&self, session: &Session, bank: &WordBank, query: &Query) -> Result<Vec<Vec<Sighting>>> {
         let threshold = query.threshold.unwrap_or(session.bundle().manifest().tag_threshold);
         self.look(session, bank, &vec![threshold; bank.names().len()], query)
@@ -243,6 +244,7 @@ impl Index {
     /// # Errors
     /// As [`Self::search`].
     pub fn find(&self, session: &Session, words: &WordList, query: &Query) -> Result<Vec<Vec<Sighting>>> {
+        words.bank().check(session)?;
         let manifest = session.bundle().manifest();
         let shown = if manifest.logit_bias.is_some() { manifest.background.min(manifest.tag_threshold) } else { manifest.tag_threshold };
         let own = |class: &Class| if class.words.is_empty() { shown } else { manifest.tag_threshold };
@@ -259,6 +261,7 @@ impl Index {
     fn look(&self, session: &Session, bank: &WordBank, thresholds: &[f32], query: &Query) -> Result<Vec<Vec<Sighting>>> {
         let manifest = session.bundle().manifest();
         check_model(&self.path, &self.header, session.bundle().digest(), &manifest.name)?;
+        bank.check(session)?;
         let scorer = Scorer::new(bank, Scoring::from(manifest), thresholds);
         let found = session.on_threads(|| self.each_block(|records, place| self.scan(records, place, bank, &scorer, query)))??;
         let mut classes: Vec<Vec<Match>> = (0..bank.names().len()).map(|_| Vec::new()).collect();

@@ -294,11 +294,19 @@ impl IndexWriter {
         Ok(())
     }
 
+    fn check(&self, encoded: &Encoded) -> Result<()> {
+        let Some(digest) = encoded.model_digest().filter(|digest| *digest != self.header.digest) else { return Ok(()) };
+        let short = |digest: &str| format!("embeddings by the model {}", digest.chars().take(12).collect::<String>());
+        Err(Error::option("seen", short(&self.header.digest), short(digest)))
+    }
+
     /// Puts a frame into the index.
     ///
     /// # Errors
-    /// [`Io`](edge_seg_model::Error::Io) if the file cannot be written; the index stays as it was.
+    /// [`Io`](edge_seg_model::Error::Io) if the file cannot be written, [`Option`](edge_seg_model::Error::Option) if the embeddings are
+    /// another model's; the index stays as it was.
     pub fn add(&mut self, seen: &Seen<'_>) -> Result<()> {
+        self.check(seen.encoded)?;
         let grid = &seen.encoded.grid;
         let dim = grid.patches().dim();
         if dim != self.header.dim {
@@ -355,6 +363,7 @@ impl IndexWriter {
     /// # Errors
     /// As [`Self::add`]; [`Option`](edge_seg_model::Error::Option) if something of the frame is hidden.
     pub fn add_shown(&mut self, shown: &SegmentedFrame, time: Option<SystemTime>, origin: &str) -> Result<bool> {
+        self.check(&shown.encoded)?;
         let mut due = self.due.get(origin).copied().unwrap_or_default();
         if !due.is_due(shown, self.interval)? {
             return Ok(false);

@@ -130,8 +130,8 @@ pub(crate) struct Pipeline {
 
 impl Pipeline {
     /// # Errors
-    /// [`Error::Option`](edge_seg_model::Error::Option) if an option cannot be followed, [`Error::Io`](edge_seg_model::Error::Io) if
-    /// threads cannot be started, [`Error::Panicked`] if the source panics.
+    /// [`Error::Option`](edge_seg_model::Error::Option) if an option cannot be followed or the words are another model's,
+    /// [`Error::Io`](edge_seg_model::Error::Io) if threads cannot be started, [`Error::Panicked`] if the source panics.
     pub fn start(
         session: &Arc<Session>,
         source: Held,
@@ -141,6 +141,7 @@ impl Pipeline {
         stop: &Arc<AtomicBool>,
     ) -> Result<Self> {
         options.check(session)?;
+        words.current().bank.check(session)?;
         let queue = Arc::new(LatestQueue::<Captured>::default());
         let pools = Pools { frames: Pool::new(), found: Pool::new() };
         let (sender, receiver) = sync_channel(1);

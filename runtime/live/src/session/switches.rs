@@ -161,11 +161,7 @@ impl HideSwitches {
     /// # Errors
     /// As [`Hide::check`], of a session that is not the one that these words are embedded by.
     pub(super) fn check(&self, session: &Session) -> Result<()> {
-        let short = |session: &Session| format!("words of the model {}", session.bundle().digest().chars().take(12).collect::<String>());
-        if self.session.bundle().digest() == session.bundle().digest() {
-            return Ok(());
-        }
-        Err(Error::option("hide switches", short(session), short(&self.session)))
+        Ok(session.check_model("hide switches", "words of", Some(self.session.bundle().digest()))?)
     }
 }
 

@@ -26,6 +26,12 @@ pub struct EventLog {
     torn: bool,
 }
 
+impl std::fmt::Debug for EventLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "EventLog {{ {:?}, {} lines wait }}", self.path, self.waiting.len())
+    }
+}
+
 /// Lines that wait for a disk; beyond, the oldest are lost.
 const MAX_WAITING: usize = 10_000;
 
@@ -120,6 +126,12 @@ pub struct Snapshots {
     queue: SyncSender<(Arc<SegmentedFrame>, Arc<FrameReport>, PathBuf)>,
     dropped: Arc<AtomicU64>,
     done: Receiver<()>,
+}
+
+impl std::fmt::Debug for Snapshots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Snapshots {{ {:?} }}", self.folder)
+    }
 }
 
 /// Pictures that wait. Each holds a whole frame.

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,6 +34,12 @@ pub trait LiveSink: Send {
 /// One line of JSON for each frame.
 pub struct JsonLines<W: Write + Send>(pub W);
 
+impl<W: Write + Send> fmt::Debug for JsonLines<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JsonLines(..)")
+    }
+}
+
 impl<W: Write + Send> LiveSink for JsonLines<W> {
     fn take(&mut self, _: &Arc<SegmentedFrame>, report: &Arc<FrameReport>) -> Result<()> {
         let mut line = serde_json::to_vec(&**report).map_err(|e| Error::io("JSON lines")(e.into()))?;
@@ -42,6 +49,7 @@ impl<W: Write + Send> LiveSink for JsonLines<W> {
 }
 
 /// Each frame's labels as SEQUENCE.mask.png in a folder.
+#[derive(Debug)]
 pub struct MaskFolder(PathBuf);
 
 impl MaskFolder {
@@ -70,6 +78,12 @@ pub struct OverlayVideo {
     legend: Legend,
     /// Where to go on if the encoder ends in the middle.
     next: Option<Next>,
+}
+
+impl fmt::Debug for OverlayVideo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OverlayVideo({:?})", self.video)
+    }
 }
 
 /// Further files of an overlay.
@@ -150,6 +164,12 @@ pub struct Tolerant {
     failed: Arc<AtomicU64>,
     /// Faults since it last worked.
     in_a_row: u64,
+}
+
+impl fmt::Debug for Tolerant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tolerant {{ {}, {} faults in a row }}", self.name, self.in_a_row)
+    }
 }
 
 impl Tolerant {

@@ -34,6 +34,12 @@ pub struct OverlayStream {
     worker: Option<JoinHandle<Result<()>>>,
 }
 
+impl std::fmt::Debug for OverlayStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "OverlayStream {{ {} }}", redacted_address(&self.place))
+    }
+}
+
 #[derive(Default)]
 struct Counts {
     came: AtomicU64,

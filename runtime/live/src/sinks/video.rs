@@ -36,6 +36,12 @@ pub(super) const MAX_REPEATS: u64 = 250;
 /// How long ffmpeg may take to finish its file.
 const FINISH: Duration = Duration::from_secs(5);
 
+impl std::fmt::Debug for VideoWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "VideoWriter {{ {:?}, {} frames }}", self.place, self.written)
+    }
+}
+
 impl VideoWriter {
     /// Video into a file: `.y4m` as it is, anything else encoded by an `ffmpeg` child (H.264 for `.mp4` and `.mkv`). `-` is y4m on
     /// stdout. Files are written beside and get their name when they are finished; what a run that was killed left there is written over.

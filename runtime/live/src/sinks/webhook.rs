@@ -8,6 +8,7 @@
 //! # Ok::<(), edge_seg_live::Error>(())
 //! ```
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -39,6 +40,16 @@ pub struct WebhookOptions {
     pub tries: u32,
     /// Pause after the first try that failed; each next one is twice as long.
     pub pause: Duration,
+}
+
+/// Without what is secret in them.
+impl fmt::Debug for WebhookOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, secret, timeout, tries, pause } = self;
+        let mut shown = f.debug_struct("WebhookOptions");
+        shown.field("url", &host_of(url)).field("secret", &secret.as_ref().map(|_| "***"));
+        shown.field("timeout", timeout).field("tries", tries).field("pause", pause).finish()
+    }
 }
 
 impl WebhookOptions {
@@ -82,6 +93,12 @@ impl WebhookOptions {
     }
 }
 
+/// An address up to its host: the path of many receivers is a secret.
+fn host_of(url: &str) -> String {
+    let host: String = redacted(url).split_inclusive('/').take(3).collect();
+    host.split('?').next().unwrap_or_default().to_owned()
+}
+
 /// Longest file of a secret that is read.
 const MAX_SECRET_BYTES: u64 = 1 << 16;
 
@@ -110,6 +127,12 @@ pub struct Webhook {
     place: String,
 }
 
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Webhook {{ {}, {} dropped }}", self.place, self.dropped.load(Ordering::Relaxed))
+    }
+}
+
 /// Events that wait.
 const QUEUE: usize = 64;
 /// How long the end may take.
@@ -123,8 +146,7 @@ impl Webhook {
     pub fn start(options: WebhookOptions, dropped: Arc<AtomicU64>) -> Result<Self> {
         options.check()?;
         // What follows the host often holds a secret.
-        let place: String = redacted(&options.url).split_inclusive('/').take(3).collect::<String>();
-        let place = place.split('?').next().unwrap_or_default().to_owned();
+        let place = host_of(&options.url);
         let (queue, events) = sync_channel::<String>(QUEUE);
         let (ended, done) = channel();
         let stop = Arc::new(AtomicBool::new(false));
@@ -250,7 +272,7 @@ mod tests {
     #[test]
     fn wrong_addresses_and_secrets_are_told() {
         for url in ["", "ftp://a", "http://", "https:///x", "example.org", "http://[", "https://a b/"] {
-            let error = Webhook::start(WebhookOptions::to(url), Arc::default()).err().expect(url).to_string();
+            let error = Webhook::start(WebhookOptions::to(url), Arc::default()).expect_err(url).to_string();
             assert!(error.starts_with("webhook url: expected"), "{error}");
         }
         let folder = tempfile::tempdir().unwrap();

@@ -32,6 +32,15 @@ const MJPEG_RATE: Rate = (25, 1);
 
 const EXPECTED: &str = "a file, a folder, file:PATH, y4m:PATH, mjpeg:PATH, raw:PATH?size=WxH&format=F (PATH may be - for stdin), rtsp://HOST/... (rtsps, http, https, rtmp, rtmps, srt too), v4l2:///dev/video0?size=WxH&fps=N&format=F, rpicam:?size=WxH&fps=N, csi:?size=WxH&fps=N, or test:?size=WxH&fps=N";
 
+/// How sources that need a name are written.
+const NAMELESS: [(&str, &str); 5] = [
+    ("file", "file:PATH, such as file:clip.mp4"),
+    ("y4m", "y4m:PATH, such as y4m:clip.y4m, or y4m:- for stdin"),
+    ("mjpeg", "mjpeg:PATH, such as mjpeg:clip.mjpeg, or mjpeg:- for stdin"),
+    ("raw", "raw:PATH?size=WxH&format=F, such as raw:clip.yuv?size=640x480&format=yuyv, or raw:- for stdin"),
+    ("v4l2", "v4l2:DEVICE, such as v4l2:///dev/video0"),
+];
+
 /// What other programs call such a source, and its name here.
 const USUAL: [(&[&str], &str); 4] = [
     (&["libcamera", "libcamerasrc", "picamera", "picamera2", "picam", "raspicam", "rpi", "rpicam"], "rpicam:?size=1280x720"),
@@ -112,11 +121,20 @@ pub fn open_source(uri: &str, options: &SourceOptions) -> Result<Box<dyn Source>
     }
     let (scheme, rest) = match uri.split_once(':') {
         // A Windows drive or a file name with a colon is no scheme that is known here, and exists.
-        Some((scheme, rest)) if !Path::new(uri).exists() => (scheme, rest),
+        Some((scheme, rest)) if !Path::new(uri).exists() => {
+            (scheme, if scheme == "file" { rest.strip_prefix("//").unwrap_or(rest) } else { rest })
+        }
         _ => ("file", uri),
     };
+    if let Some((_, expected)) = NAMELESS.iter().find(|(known, _)| *known == scheme)
+        && rest.len() < uri.len()
+        && rest.split('?').next().is_some_and(|path| path.trim_start_matches('/').is_empty())
+        && !Path::new(rest).is_file()
+    {
+        return Err(fail(Fault::name(*expected, "no name behind the colon")));
+    }
     match scheme {
-        "file" => open_path(uri, Path::new(rest.strip_prefix("//").unwrap_or(rest)), options),
+        "file" => open_path(uri, Path::new(rest), options),
         "y4m" => {
             let mut y4m = Y4m::new(bytes(rest)?, options.matrix, options.range);
             pipe(uri, live, options, move |frame| Ok((y4m.read(frame)?, y4m.rate())))
@@ -449,6 +467,28 @@ mod tests {
         assert!(said("/no/such/clip.mp4").contains("/no/such/clip.mp4"));
         let blank = said("rtsp://me:se cret@10.0.0.7/x");
         assert!(blank.contains("%20") && !blank.contains("cret"), "{blank}");
+    }
+
+    #[test]
+    fn a_name_without_anything_behind_the_colon_is_refused_with_how_it_is_written() {
+        let said = |uri: &str| open_source(uri, &SourceOptions::default()).err().map_or_else(String::new, |e| e.to_string());
+        for scheme in ["file", "y4m", "mjpeg", "raw", "v4l2"] {
+            for rest in ["", "//", "?", "?size=64x48&format=grey&fps=30", "//?fps=30"] {
+                let said = said(&format!("{scheme}:{rest}"));
+                let shape = said.contains(&format!("expected {scheme}:")) && said.contains(", such as ") && said.contains("found no name");
+                assert!(shape || scheme == "file" && rest.contains('?') && said.contains(rest), "{scheme}:{rest}: {said}");
+            }
+        }
+        for scheme in ["rtsp", "http", "srt"] {
+            assert!(
+                said(&format!("{scheme}:")).contains(&format!("{scheme}://HOST")) || said(&format!("{scheme}:")).contains("rtsp://HOST"),
+                "{}",
+                said(&format!("{scheme}:"))
+            );
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let inside = format!("/{}", folder.path().display());
+        assert!(inside.starts_with("//") && said(&inside).contains("picture"), "{}", said(&inside));
     }
 
     #[test]

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -205,6 +206,15 @@ impl SourceOptions {
     /// The same with another flag that ends it from another thread.
     pub fn with_stop(self, stop: Arc<AtomicBool>) -> Self {
         Self { stop, ..self }
+    }
+}
+
+impl fmt::Debug for SourceOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pace, stall, matrix, range, decoder, repeat, .. } = self;
+        let mut shown = f.debug_struct("SourceOptions");
+        shown.field("pace", pace).field("stall", stall).field("matrix", matrix).field("range", range);
+        shown.field("decoder", decoder).field("repeat", repeat).finish_non_exhaustive()
     }
 }
 

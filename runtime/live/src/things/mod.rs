@@ -98,6 +98,13 @@ pub struct ThingOptions {
     pub patience: Duration,
 }
 
+impl Default for ThingOptions {
+    /// Things of every word.
+    fn default() -> Self {
+        Self::new(Countable::All)
+    }
+}
+
 impl ThingOptions {
     /// Things of these words, of half a thousandth of the picture or more, whose numbers last two seconds out of sight.
     pub fn new(countable: Countable) -> Self {

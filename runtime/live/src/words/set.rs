@@ -60,8 +60,9 @@ impl Words {
     /// The words of a list, with its thresholds, its background and what it leaves out.
     ///
     /// # Errors
-    /// As [`Self::new`].
+    /// As [`Self::new`]; [`Option`](edge_seg_model::Error::Option) if they are another model's.
     pub fn of(session: Arc<Session>, list: &WordList) -> Result<Self> {
+        list.bank().check(&session)?;
         Self::new(session, specs(list), list.left_out().to_vec(), list.background())
     }
 
@@ -115,8 +116,9 @@ impl Words {
     /// Exchanges the words for those of a list, with its thresholds, its background and what it leaves out, all at once.
     ///
     /// # Errors
-    /// As [`Self::configure`].
+    /// As [`Self::configure`]; [`Option`](edge_seg_model::Error::Option) if they are another model's.
     pub fn set_list(&self, list: &WordList) -> Result<Arc<WordSet>> {
+        list.bank().check(&self.session)?;
         self.exchange(|_| Some(specs(list)), Some(list.background()), Some(list.left_out().to_vec()))
     }
 

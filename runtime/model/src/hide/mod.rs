@@ -96,8 +96,6 @@ impl HideOptions {
 /// Words whose things are hidden, as one model knows them.
 #[derive(Clone, PartialEq)]
 pub struct Hide {
-    /// The digest of the model's bundle.
-    model: String,
     bank: WordBank,
     threshold: f32,
     options: HideOptions,
@@ -134,7 +132,7 @@ impl Session {
     pub fn hide_classes_until(&self, classes: &[Class], options: HideOptions, stop: impl Fn() -> bool + Sync) -> Result<Option<Hide>> {
         let threshold = options.check(self)?;
         let bank = self.word_bank_until(classes, &[], &stop)?;
-        Ok(bank.map(|bank| Hide { model: self.bundle().digest().to_owned(), bank, threshold, options }))
+        Ok(bank.map(|bank| Hide { bank, threshold, options }))
     }
 }
 
@@ -159,11 +157,7 @@ impl Hide {
     /// # Errors
     /// [`Error::Option`] if its model is another one: what is hidden by numbers of another model would be anything.
     pub fn check(&self, session: &Session) -> Result<()> {
-        if self.model == session.bundle().digest() {
-            return Ok(());
-        }
-        let short = |digest: &str| format!("words of the model {}", digest.chars().take(12).collect::<String>());
-        Err(Error::option("hide", short(session.bundle().digest()), short(&self.model)))
+        session.check_model("hide", "words of", self.bank.model_digest())
     }
 
     /// By how much each patch's best word passes the threshold, in logits: what is above 0 is to be hidden. `[rows · cols]`
@@ -311,13 +305,14 @@ mod tests {
     fn words_of_another_model_hide_nothing() {
         let session = Session::built_in_with(&Options::default().with_size_px(64)).unwrap();
         let hide = session.hide("sky", HideOptions::default().with_threshold(0.0)).unwrap();
-        let other = Hide { model: "0123456789abcdef".into(), ..hide.clone() };
+        let other = Hide { bank: hide.bank.clone().of_model("0123456789abcdef".into()), ..hide.clone() };
         let frame = Frame::still(image::RgbImage::from_pixel(64, 48, image::Rgb([90, 160, 255])));
         let encoded = session.encode(&frame).unwrap();
         assert!(hide.check(&session).is_ok() && hide.show(&session, frame.clone(), &encoded).is_ok());
         let said = other.show(&session, frame, &encoded).unwrap_err().to_string();
         assert!(
-            said.starts_with("hide: expected words of the model ") && said.ends_with("found words of the model 0123456789ab"),
+            said.starts_with("hide: expected words of the model ")
+                && said.contains("found words of the model 0123456789ab; make them again"),
             "{said}"
         );
         assert_eq!(other.check(&session).unwrap_err().to_string(), said);

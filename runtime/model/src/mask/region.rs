@@ -383,7 +383,8 @@ struct Edge {
     side: usize,
 }
 
-/// Douglas and Peucker on a closed line, cut at its first point, the one farthest from it, and those that are `fixed`.
+/// Douglas and Peucker on a closed line, cut at its first point, the one farthest from it, and those that are `fixed`. One point more stays
+/// at least, and those that stay are among those that stay at a lower tolerance.
 fn simplify<P: Copy>(points: Vec<P>, fixed: &[usize], tolerance: f64, place: impl Fn(P) -> [f64; 2]) -> Vec<P> {
     if points.len() <= 4 || tolerance <= 0.0 {
         return points;
@@ -396,26 +397,31 @@ fn simplify<P: Copy>(points: Vec<P>, fixed: &[usize], tolerance: f64, place: imp
     keep[points.len()] = true;
     fixed.iter().for_each(|index| keep[*index] = true);
     let cuts: Vec<usize> = (0..=points.len()).filter(|i| keep[*i]).collect();
-    let mut open: Vec<_> = cuts.windows(2).map(|ends| (ends[0], ends[1])).collect();
+    let worst = |(low, high): (usize, usize)| {
+        let off = |i: usize| (i, off_line(at(i), at(low), at(high)));
+        (low + 1..high).map(off).max_by(|a, b| a.1.total_cmp(&b.1))
+    };
+    let spans = || cuts.windows(2).map(|ends| (ends[0], ends[1]));
+    // What is cut at alone may be no more than a line there and back.
+    if let Some((first, _)) = spans().filter_map(worst).max_by(|a, b| a.1.total_cmp(&b.1)) {
+        keep[first] = true;
+    }
+    let mut open: Vec<_> = spans().collect();
     while let Some((low, high)) = open.pop() {
-        let (a, b) = (at(low), at(high));
-        let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
-        let length = dx.hypot(dy);
-        let off = |i: usize| {
-            let p = at(i);
-            // Of the line between the two, not of the endless one: a spike along it is no point to leave out.
-            let along = if length > 0.0 { (((p[0] - a[0]) * dx + (p[1] - a[1]) * dy) / (length * length)).clamp(0.0, 1.0) } else { 0.0 };
-            (p[0] - a[0] - along * dx).hypot(p[1] - a[1] - along * dy)
-        };
-        if let Some(worst) = (low + 1..high).max_by(|i, j| off(*i).total_cmp(&off(*j)))
-            && off(worst) > tolerance
-        {
+        if let Some((worst, _)) = worst((low, high)).filter(|(_, off)| *off > tolerance) {
             keep[worst] = true;
             open.extend([(low, worst), (worst, high)]);
         }
     }
-    let kept: Vec<_> = (0..points.len()).filter(|i| keep[*i]).map(|i| points[i]).collect();
-    if kept.len() >= 3 { kept } else { points }
+    (0..points.len()).filter(|i| keep[*i]).map(|i| points[i]).collect()
+}
+
+/// How far a point is from the line between two others, not from the endless one: a spike along it is no point to leave out.
+fn off_line(p: [f64; 2], a: [f64; 2], b: [f64; 2]) -> f64 {
+    let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
+    let length = dx.hypot(dy);
+    let along = if length > 0.0 { (((p[0] - a[0]) * dx + (p[1] - a[1]) * dy) / (length * length)).clamp(0.0, 1.0) } else { 0.0 };
+    (p[0] - a[0] - along * dx).hypot(p[1] - a[1] - along * dy)
 }
 
 #[cfg(test)]
@@ -424,6 +430,57 @@ mod tests {
 
     fn map(rows: &[&str]) -> (Vec<u16>, usize) {
         (rows.iter().flat_map(|r| r.bytes().map(|b| u16::from(b - b'0'))).collect(), rows[0].len())
+    }
+
+    #[test]
+    fn a_coarser_tolerance_gives_no_more_points() {
+        const SIDE: usize = 48;
+        let mut state = 11u32;
+        let mut next = |n: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) % n
+        };
+        let mut maps: Vec<Vec<u16>> = Vec::new();
+        let mut draw = |inside: &dyn Fn(i64, i64) -> bool| {
+            maps.push((0..SIDE * SIDE).map(|i| u16::from(inside((i % SIDE) as i64, (i / SIDE) as i64))).collect());
+        };
+        for radius in [1, 2, 3, 5, 9, 16, 23] {
+            draw(&|x, y| (x - 24).pow(2) + (y - 24).pow(2) <= radius * radius);
+            draw(&|x, y| ((radius * radius / 4)..=radius * radius).contains(&((x - 24).pow(2) + (y - 24).pow(2))));
+        }
+        for thick in [1, 2, 3, 6] {
+            draw(&|x, y| (0..thick).contains(&(y - x / 3)));
+            draw(&|x, y| (0..thick).contains(&(y - 20)) || (x == 30 && (10..30).contains(&y)));
+        }
+        for blobs in 1..30 {
+            let discs: Vec<[i64; 3]> =
+                (0..blobs).map(|_| [next(SIDE as u32).into(), next(SIDE as u32).into(), (1 + next(7)).into()]).collect();
+            draw(&|x, y| discs.iter().any(|[cx, cy, r]| (x - cx).pow(2) + (y - cy).pow(2) <= r * r));
+        }
+        let area = |points: &[[f64; 2]]| {
+            let pairs = points.iter().zip(points.iter().cycle().skip(1));
+            pairs.map(|(a, b)| a[0] * b[1] - b[0] * a[1]).sum::<f64>().abs() / 2.0
+        };
+        let mut fewest = usize::MAX;
+        for map in &maps {
+            for (_, mask) in regions(map, SIDE, 1) {
+                let of: [&dyn Fn(f64) -> Vec<[f64; 2]>; 2] =
+                    [&|t| mask.outline(t).into_iter().map(|corner| corner.map(f64::from)).collect(), &|t| mask.contour(t)];
+                for line in of {
+                    let mut before: Option<Vec<[f64; 2]>> = None;
+                    for tolerance in [0.0, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 13.0, 30.0, 100.0, 1e9, f64::INFINITY] {
+                        let points = line(tolerance);
+                        assert!(points.len() >= 3 && area(&points) > 0.0, "{tolerance}: {points:?}");
+                        if let Some(before) = before.replace(points.clone()) {
+                            assert!(points.iter().all(|point| before.contains(point)), "{tolerance}: {points:?} of {before:?}");
+                            assert!(points.len() <= before.len(), "{tolerance}: {} points after {}", points.len(), before.len());
+                        }
+                        fewest = fewest.min(points.len());
+                    }
+                }
+            }
+        }
+        assert_eq!(fewest, 3, "a tolerance beyond the mask was among them");
     }
 
     #[test]

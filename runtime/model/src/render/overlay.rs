@@ -249,6 +249,12 @@ pub fn printable(name: &str) -> String {
 /// An RGB picture as an embedded-graphics target.
 pub struct Panel(pub RgbImage);
 
+impl std::fmt::Debug for Panel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Panel {{ {}×{} }}", self.0.width(), self.0.height())
+    }
+}
+
 impl OriginDimensions for Panel {
     fn size(&self) -> Size {
         Size::new(self.0.width(), self.0.height())

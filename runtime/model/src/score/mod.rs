@@ -138,7 +138,7 @@ impl ScoreGrid {
 /// than they do and its score passes `t_k`; where it does not pass, they compete by their own logits as if it were not there.
 ///
 /// # Errors
-/// [`Error::Tensor`] if patches and words differ in width, [`Error::Option`] if the threshold is not in 0..1.
+/// [`Error::Tensor`] if patches and words differ in width, [`Error::Option`] if the threshold is not in 0..1 or the scoring is not finite.
 pub fn score(grid: &PatchGrid, bank: &WordBank, scoring: Scoring, background: Background) -> Result<ScoreGrid> {
     let count = grid.patches().rows();
     let patches = Patches::new(grid, bank)?;
@@ -162,7 +162,7 @@ pub(crate) fn score_logits(
     background: Background,
     mut logits: impl FnMut(&mut [f32], &[Range<usize>]) -> Result<()>,
 ) -> Result<ScoreGrid> {
-    let background = background.checked()?;
+    let (scoring, background) = (scoring.checked()?, background.checked()?);
     let count = rows * cols;
     // What is left out lies behind the classes, as its words do in the bank.
     let left_out = bank.background_rows().map(|row| row..row + 1);
@@ -257,8 +257,9 @@ pub enum WordScore {
 /// `caption` is the caption's unit-norm embedding `[dim]`; `Text` and `ImageText` need it.
 ///
 /// # Errors
-/// [`Error::Option`] if a caption is needed and missing, [`Error::Tensor`] if widths differ.
+/// [`Error::Option`] if a caption is needed and missing or the scoring is not finite, [`Error::Tensor`] if widths differ.
 pub fn score_words(kind: WordScore, grid: &PatchGrid, bank: &WordBank, caption: Option<&[f32]>, scoring: Scoring) -> Result<Vec<f32>> {
+    let scoring = scoring.checked()?;
     if grid.patches().dim() != bank.words().dim() {
         return Err(Error::Tensor {
             what: "word bank".into(),
@@ -503,6 +504,21 @@ mod tests {
         for t in [0.0, 1.0] {
             let found = score(&grid, &bank, Scoring { scale: 1.0, bias: Some(0.0) }, Background::Threshold(t)).unwrap();
             assert!(found.planes().iter().all(|p| p.is_finite()));
+        }
+    }
+
+    #[test]
+    fn scorings_that_are_not_finite_are_refused_by_every_score() {
+        let (grid, bank) = fixture(0);
+        let kinds = [WordScore::Pixel, WordScore::Image, WordScore::Text, WordScore::ImageText];
+        for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for (scoring, what) in [(Scoring::new(wrong, None), "scale"), (Scoring::new(1.0, Some(wrong)), "bias")] {
+                let by_words = kinds.map(|kind| score_words(kind, &grid, &bank, Some(&[1.0, 0.0]), scoring).unwrap_err());
+                let by_pixels = score(&grid, &bank, scoring, Background::None).unwrap_err();
+                for error in by_words.into_iter().chain([by_pixels]) {
+                    assert_eq!(error.to_string(), format!("scoring {what}: expected a finite number, found {wrong}"));
+                }
+            }
         }
     }
 

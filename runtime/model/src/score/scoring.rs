@@ -17,6 +17,19 @@ impl Scoring {
     pub fn new(scale: f32, bias: Option<f32>) -> Self {
         Self { scale, bias }
     }
+
+    /// The scoring itself, if its numbers can be used.
+    ///
+    /// # Errors
+    /// [`Error::Option`] if one is not finite.
+    pub fn checked(self) -> Result<Self> {
+        for (option, number) in [("scoring scale", Some(self.scale)), ("scoring bias", self.bias)] {
+            if let Some(number) = number.filter(|number| !number.is_finite()) {
+                return Err(Error::option(option, "a finite number", number));
+            }
+        }
+        Ok(self)
+    }
 }
 
 impl From<&Manifest> for Scoring {

@@ -31,13 +31,14 @@ pub struct WordBank {
     words: UnitRows, // [words, dim], unit-norm rows, class by class, background words last
     precision: Precision,
     packed: OnceLock<PackedBank<'static>>,
+    model: Option<Arc<str>>,
 }
 
 impl PartialEq for WordBank {
     // Whether a bank has been packed already makes no difference.
     fn eq(&self, other: &Self) -> bool {
-        (&self.names, &self.spans, self.backgrounds, &self.gates, &self.words, self.precision)
-            == (&other.names, &other.spans, other.backgrounds, &other.gates, &other.words, other.precision)
+        (&self.names, &self.spans, self.backgrounds, &self.gates, &self.words, self.precision, &self.model)
+            == (&other.names, &other.spans, other.backgrounds, &other.gates, &other.words, other.precision, &other.model)
     }
 }
 
@@ -77,7 +78,18 @@ impl WordBank {
             words,
             precision: Precision::F32,
             packed: OnceLock::new(),
+            model: None,
         })
+    }
+
+    /// The same bank as one of the model of this digest.
+    pub(crate) fn of_model(self, digest: Arc<str>) -> Self {
+        Self { model: Some(digest), ..self }
+    }
+
+    /// The digest of the bundle that made it; none where [`Self::new`] did.
+    pub fn model_digest(&self) -> Option<&str> {
+        self.model.as_deref()
     }
 
     pub(crate) fn check_count(classes: &[Class]) -> Result<()> {

@@ -89,6 +89,12 @@ pub struct Framebuffer {
     memory: Vec<u8>,
 }
 
+impl std::fmt::Debug for Framebuffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Framebuffer {{ {:?}, {}×{} }}", self.path, self.geometry.width, self.geometry.height)
+    }
+}
+
 impl Framebuffer {
     pub(super) fn open(address: &Address) -> Result<Self> {
         address.only(&["size", "bits", "stride", "rotate"])?;

@@ -118,6 +118,12 @@ pub struct Display {
     done: Receiver<()>,
 }
 
+impl std::fmt::Debug for Display {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Display {{ a picture each {:?} }}", self.interval)
+    }
+}
+
 /// How long the last picture may take.
 const FINISH: Duration = Duration::from_millis(700);
 /// How often a screen that fails is tried.

@@ -14,6 +14,12 @@ pub struct Oled<I, S: DisplaySize> {
     display: Ssd1306<I2CInterface<I>, S, BufferedGraphicsMode<S>>,
 }
 
+impl<I, S: DisplaySize> std::fmt::Debug for Oled<I, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Oled {{ {} }}", self.place)
+    }
+}
+
 impl<I: I2c, S: DisplaySize> Oled<I, S> {
     /// Switches the display on; `place` names it in errors.
     ///

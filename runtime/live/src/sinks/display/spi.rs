@@ -63,6 +63,12 @@ pub struct Panel<S: SpiDevice, D: OutputPin, R: OutputPin, B> {
     _backlight: B,
 }
 
+impl<S: SpiDevice, D: OutputPin, R: OutputPin, B> std::fmt::Debug for Panel<S, D, R, B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Panel {{ {} }}", self.place)
+    }
+}
+
 impl<S: SpiDevice, D: OutputPin, R: OutputPin, B> Panel<S, D, R, B> {
     /// Resets and switches on a display; `place` names it in errors. The backlight's pin is only held.
     ///

@@ -29,6 +29,7 @@ use serde_json::{Map, Value, json};
 use super::LiveSink;
 use crate::rules::{EventKind, PRESENT_SHARE, TallyPlace};
 use crate::session::{FrameReport, SegmentedFrame};
+use crate::source::redacted;
 use crate::{Error, Result};
 use connection::Broker;
 use discovery::{Counted, Device, slug};
@@ -50,6 +51,12 @@ pub struct Mqtt {
     last_state: Option<Instant>,
     frames_since: u32,
     frames: Arc<Mutex<Frames>>,
+}
+
+impl std::fmt::Debug for Mqtt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Mqtt {{ {}, {} }}", redacted(&self.options.url), self.base)
+    }
 }
 
 /// Whether frames come.

@@ -1,8 +1,11 @@
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::source::redacted;
+
 /// How a session talks to a broker.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct MqttOptions {
     /// `mqtt://HOST[:PORT]`, or `mqtts://` for TLS.
@@ -21,6 +24,20 @@ pub struct MqttOptions {
     pub stall: Duration,
     /// The bundle's name.
     pub model: String,
+}
+
+/// Without what is secret in them.
+impl fmt::Debug for MqttOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url, login, ca, node, discovery, interval, stall, model } = self;
+        let mut shown = f.debug_struct("MqttOptions");
+        shown
+            .field("url", &redacted(url))
+            .field("login", &login.as_ref().map(|(user, _)| (user, "***")))
+            .field("ca", ca)
+            .field("node", node);
+        shown.field("discovery", discovery).field("interval", interval).field("stall", stall).field("model", model).finish()
+    }
 }
 
 impl MqttOptions {
