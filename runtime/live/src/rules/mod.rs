@@ -412,9 +412,11 @@ impl Watcher {
         self.brightness = Some(brightness);
     }
 
-    /// Words that rules are about and that are not in the list.
+    /// Words that rules are about and that are neither in the list nor brought by a profile.
     pub fn missing_words<'a>(&'a self, names: &[String]) -> Vec<&'a str> {
-        self.book.words().into_iter().filter(|word| names.iter().all(|name| !same_name(name, word))).collect()
+        let of_profiles = self.book.profiles.iter().filter_map(|profile| profile.classes().ok().flatten()).flatten();
+        let known: Vec<String> = of_profiles.map(|class| class.name).chain(names.iter().cloned()).collect();
+        self.book.words().into_iter().filter(|word| known.iter().all(|name| !same_name(name, word))).collect()
     }
 
     /// Words whose things rules count and nobody does: these are counted.

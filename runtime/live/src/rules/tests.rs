@@ -85,6 +85,9 @@ fn words_that_nobody_looks_for_start_nothing_and_are_named() {
     let labels = map("0000/0000");
     assert_eq!(seen(&mut watcher, &labels, report(&labels, &["cat"], 0.0), SystemTime::UNIX_EPOCH), []);
     assert_eq!(watcher.missing_words(&["cat".into(), "DOG".into()]), ["Person"]);
+    let by_night = format!("{BOOK}\n[[profile]]\nname = \"night\"\nfrom = \"22:00\"\nto = \"06:00\"\nwords = \"torch, person: man\"\n");
+    let with_profile = Watcher::new(RuleBook::parse("book", &by_night).unwrap()).unwrap();
+    assert_eq!(with_profile.missing_words(&["cat".into(), "dog".into()]), [""; 0]);
     // The event that is on ends when its word goes away.
     let labels = map("1111/1111");
     assert_eq!(seen(&mut watcher, &labels, report(&labels, &["cat", "dog"], 0.1), SystemTime::UNIX_EPOCH).len(), 1);
