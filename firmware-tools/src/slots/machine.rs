@@ -207,6 +207,9 @@ pub struct Fallen {
     /// Seconds that the other one has worked since, kept over its starts: a camera that is switched off each night works for none at once.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub worked_s: u64,
+    /// Whether the other one has shown its frames since: what has merely been started in its place has proved nothing.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stood_for: bool,
 }
 
 /// How long the other one works before what is wanted is tried again, longer each time: one that truly fails takes the camera for a start
@@ -626,11 +629,14 @@ impl State {
 
     /// How much would be lost with a slot.
     fn worth(&self, slot: Slot) -> u32 {
-        let fallen_to = self.fallen.is_some_and(|fallen| fallen.slot == slot.other());
+        let stands_in = self.fallen.filter(|fallen| fallen.slot == slot.other());
+        let has_stood_in = stands_in.is_some_and(|fallen| fallen.stood_for);
+        // The start under way of what stands in says nothing for it before it has worked there.
+        let is_unproven = stands_in.is_some() && !has_stood_in && self.slot(slot).failed_starts > 0;
+        let is_stood_for = self.fallen.is_some_and(|fallen| fallen.slot == slot && fallen.stood_for);
         match self.slot(slot).status {
-            Status::Good if !self.is_failing(slot) => 4,
-            // It has worked in place of what is wanted.
-            Status::Aside { .. } if fallen_to && !self.is_failing(slot) => 3,
+            Status::Good if !self.is_failing(slot) && !is_unproven && !is_stood_for => 4,
+            Status::Aside { .. } if has_stood_in && !self.is_failing(slot) => 3,
             Status::Good | Status::Pending { .. } => 2,
             Status::Aside { .. } => 1,
             Status::Bad { .. } | Status::Empty => 0,
@@ -900,6 +906,9 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
             }
             let proven = frames >= state.trial.frames || (ended && frames > 0);
             let is_news = proven && state.has_shown(Some(slot));
+            if let Some(fallen) = state.fallen.as_mut().filter(|fallen| proven && fallen.slot != slot) {
+                fallen.stood_for = true;
+            }
             match state.slot(slot).status {
                 Status::Pending { .. } if proven => confirm(state, slot),
                 // Where it stands in for what is wanted, the operator's order holds.
@@ -912,7 +921,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                     if state.wanted() == Some(slot) {
                         // What both failed for is over.
                         state.slot_mut(slot.other()).failed_starts = 0;
-                        state.fallen = state.fallen.map(|fallen| Fallen { worked_s: 0, ..fallen });
+                        state.fallen = state.fallen.map(|fallen| Fallen { worked_s: 0, stood_for: false, ..fallen });
                     }
                     let shown = state.slot_mut(slot);
                     (shown.spared_starts, shown.failed_starts) = (shown.failed_starts, 0);
@@ -972,7 +981,7 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 return (state, vec![Action::Refuse("the packaged release no longer runs in place of another".into())]);
             };
             let retries = state.fallen.filter(|fallen| fallen.slot == wanted).map_or(0, |fallen| fallen.retries).saturating_add(1);
-            state.fallen = Some(Fallen { slot: wanted, retries, due: false, worked_s: 0 });
+            state.fallen = Some(Fallen { slot: wanted, retries, due: false, worked_s: 0, stood_for: false });
             // One start of each is enough to tell that they still fail: what is packaged comes next then.
             let others = u32::from(choices(&state).contains(&Some(wanted.other())));
             let starts = state.trial.starts.max(1);
@@ -993,13 +1002,17 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
         (Work::Idle, Event::Rollback) if let Some(wanted) = state.fallen_from() => {
             let why = "rolled back by the operator".to_owned();
             let warning = state.warning_of(wanted.other());
+            let stood_for = state.fallen.is_some_and(|fallen| fallen.stood_for);
             state.give_up(wanted, &why);
             state.set(wanted, Status::Aside { why });
             let (wanted, other) = (wanted.name(), wanted.other());
-            let report = match state.packaged.stands_in {
-                true => format!("slot {wanted} is not tried again: slot {} runs at the next start{warning}", other.name()),
-                false => format!("slot {wanted} is not tried again: slot {}, which ran in its place, stays{warning}", other.name()),
+            let is_new = "which was started in its place and has shown too few frames so far";
+            let stays = match (state.packaged.stands_in, stood_for) {
+                (true, _) => format!("{} runs at the next start", other.name()),
+                (false, true) => format!("{}, which ran in its place, stays", other.name()),
+                (false, false) => format!("{}, {is_new}, stays", other.name()),
             };
+            let report = format!("slot {wanted} is not tried again: slot {stays}{warning}");
             if state.packaged.stands_in {
                 state.slot_mut(other).failed_starts = 0;
             }
@@ -1116,6 +1129,8 @@ fn keep(mut state: State) -> (State, Vec<Action>) {
 fn tried_again(mut state: State, slot: Option<Slot>, mut actions: Vec<Action>) -> (State, Vec<Action>) {
     state.work = Work::Confirming;
     if let Some(slot) = slot {
+        // What works stands in for nothing: it gives way to a trial.
+        state.fallen = None;
         actions.push(Action::Point(Some(slot)));
         actions.push(Action::Report(format!("slot {} was given up while nothing else worked either: it is tried again", slot.name())));
         state.work = Work::Returning(Some(slot));
@@ -1302,7 +1317,7 @@ fn start(mut state: State, slot: Slot) -> (State, Vec<Action>) {
         // Proven, it is what is wanted.
         state.fallen = None;
     } else if let Some(current) = state.current.filter(|current| *current != slot && state.fallen.is_none() && state.good(*current)) {
-        state.fallen = Some(Fallen { slot: current, retries: 0, due: true, worked_s: 0 });
+        state.fallen = Some(Fallen { slot: current, retries: 0, due: true, worked_s: 0, stood_for: false });
     }
     state.started = Some(Started { slot: Some(slot), digest: state.digest_in(Some(slot)), shown: false, ended: false });
     state.slot_mut(slot).spared_starts = 0;
@@ -2005,6 +2020,67 @@ mod tests {
         assert_eq!(board.state().target(), Slot::B, "it is only a last choice");
         assert_eq!(board.until_healthy(&[2]), [1, 2]);
         assert_eq!((board.boot(), board.state().target()), (1, Slot::A));
+    }
+
+    #[test]
+    fn what_was_merely_started_in_its_place_is_not_kept_for_what_has_worked() {
+        // Two good ones, and one that the operator left or that never proved itself.
+        let left = || {
+            let mut board = Board::new().proven(1).proven(2);
+            board.drive(Event::Rollback, None).unwrap();
+            board.boot();
+            board.healthy();
+            (board, 1)
+        };
+        let unproven = || {
+            let mut board = Board::new();
+            board.install(1);
+            (board.proven(2), 2)
+        };
+        for start in [|| (Board::new().proven(1).proven(2), 2), left, unproven] {
+            for how in [None, Some(Ending::Other), Some(Ending::Stopped)] {
+                let (mut board, wanted) = start();
+                let stands_in = 3 - wanted;
+                assert_eq!(board.boots(4), [wanted, wanted, wanted, stands_in]);
+                if let Some(how) = how.clone().filter(|how| *how == Ending::Other || !matches!(board.status(stands_in), Status::Good)) {
+                    let (slot, digest) = (board.state().current, Some(release(stands_in).digest()));
+                    board.drive(Event::Ended { slot, digest, how, worked_s: 0 }, None).unwrap();
+                }
+                let mut asked = Board { state: board.state.clone(), ..Board::default() };
+                asked.drive(Event::Rollback, None).unwrap();
+                assert!(!asked.reports.last().unwrap().contains("which ran in its place"), "{:?}", asked.reports);
+                board.install(3);
+                assert_eq!((board.slot_of(stands_in), board.status(wanted)), (None, Status::Good), "{how:?} {:?}", board.state());
+            }
+            // Once it works there, it is what stays, while it starts anew as well.
+            let (mut board, wanted) = start();
+            board.until_healthy(&[3 - wanted]);
+            assert_eq!(board.until_healthy(&[3 - wanted]), [wanted, 3 - wanted]);
+            assert_eq!(board.boot(), 3 - wanted);
+            board.install(3);
+            assert_eq!(board.slot_of(wanted), None, "{:?}", board.state());
+            // And not for a time before what is wanted worked again.
+            let (mut board, wanted) = start();
+            board.until_healthy(&[3 - wanted]);
+            board.until_healthy(&[wanted]);
+            assert_eq!(board.boots(4), [wanted, wanted, wanted, 3 - wanted]);
+            board.install(3);
+            assert_eq!(board.slot_of(3 - wanted), None, "{:?}", board.state());
+        }
+    }
+
+    #[test]
+    fn what_works_and_gives_way_to_a_lost_trial_is_not_what_failed() {
+        let mut board = Board::new().proven(1);
+        board.install(2);
+        // The camera is away: the trial is lost, the good one fails too, and works with what is packaged.
+        board.until_packaged();
+        board.drive(Event::PackagedWorks, None).unwrap();
+        board.drive(Event::PackagedSteady, None).unwrap();
+        assert_eq!(board.until_healthy(&[1]), [1]);
+        assert_eq!((board.state().fallen_from(), running(board.state()).as_str()), (None, "slot a, slot b at the next start"));
+        board.drive(Event::Rollback, None).unwrap();
+        assert_eq!((board.status(1), board.boot()), (Status::Good, 1));
     }
 
     #[test]
