@@ -27,6 +27,7 @@ use crate::paths::{Paths, SERVICE};
 use crate::service::{self, User};
 use crate::slots::machine::{self, BUNDLE, CONFIG, Ending, PROGRAM, Packaged, Release, Trial};
 use crate::slots::{Bar, Event, Slot, Status};
+use crate::source;
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,6 +183,7 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
         Some(slot) => (slot.folder.join(PROGRAM), slot.folder.join(CONFIG)),
         None => (paths.packaged.clone(), paths.config.clone()),
     };
+    let is_endless = source::is_endless(&config);
     let mut command = Command::new(&binary);
     command.args(["run", "--config"]).arg(config);
     // The packaged runtime carries its own model.
@@ -326,8 +328,10 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                     ended(Ending::Stopped, if confirmed { ledger.due(worked, true) } else { 0 });
                     return Ok(End::Stopped { signal });
                 }
+                // A camera has no end: what leaves it has failed, whatever it says.
+                let is_end = status.success() && !is_endless;
                 // A folder of pictures may hold fewer than a trial asks for.
-                if !confirmed && (frames > 0 || chosen.slot.is_none()) && status.success() {
+                if !confirmed && (frames > 0 || chosen.slot.is_none()) && is_end {
                     match judge(&watch, true) {
                         Health::Poor(why) => {
                             fell_short(&why);
@@ -336,15 +340,18 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                         _ => _ = confirm(frames, true),
                     }
                 }
-                let ending = match status.success() {
+                let ending = match is_end {
                     true => Ending::Other,
                     false => badly(confirmed, frames, worked, &format!("it ended with {status}")),
                 };
                 ended(ending, if confirmed { ledger.due(worked, true) } else { 0 });
                 let how = format!("{name} ended with {status} after {frames} frames");
-                return Ok(match chosen.packaged.stands_in && status.success() {
+                return Ok(match chosen.packaged.stands_in && is_end {
                     true => End::Exited { success: false, how: format!("{how}; what is installed is tried again") },
-                    false => End::Exited { success: status.success(), how },
+                    false if status.success() && is_endless => {
+                        End::Exited { success: false, how: format!("{how}, though what its configuration reads has no end") }
+                    }
+                    false => End::Exited { success: is_end, how },
                 });
             }
         }
