@@ -211,7 +211,7 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
     let process = child.id();
     let memory = || memory_kib(user.as_ref(), process);
     let (mut watch, mut confirmed, mut told) = (Watch::new(chosen.trial), false, Instant::now());
-    let mut next = chosen.trial.frames;
+    let (mut next, mut proving) = (chosen.trial.frames, false);
     let (begun, mut first_frame, mut steady, mut worked) = (Instant::now(), None, chosen.steady, Duration::ZERO);
     let mut ledger = Ledger { counts: chosen.steady.is_some() && chosen.in_place_of.is_some(), told: Duration::ZERO };
     let confirm = |frames: u64, ended: bool| match &chosen.slot {
@@ -265,6 +265,9 @@ pub fn run(paths: &Paths, first: Duration, stall: Duration) -> Result<End> {
                 }
                 if !confirmed && frames >= next {
                     match judge(&watch, false) {
+                        Health::NotYet if chosen.on_trial && !proving => {
+                            proving = chosen.slot.as_ref().is_none_or(|slot| tell(paths, slot.proves()))
+                        }
                         Health::NotYet => {}
                         Health::Good => {
                             confirmed = confirm(frames, false);
@@ -518,6 +521,10 @@ fn is_asked_for(paths: &Paths) -> bool {
 }
 
 impl ChosenSlot {
+    fn proves(&self) -> Event {
+        Event::Proving { slot: self.slot, digest: self.digest.clone() }
+    }
+
     fn event(&self, frames: u64, ended: bool) -> Event {
         Event::Healthy { slot: self.slot, digest: self.digest.clone(), frames, ended }
     }

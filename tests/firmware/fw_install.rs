@@ -948,3 +948,21 @@ fn a_camera_has_no_end_so_a_runtime_that_says_that_it_came_to_one_has_failed() {
     assert_eq!(root.guard().0, 4);
     assert_eq!(root.status()["b"]["status"], "good");
 }
+
+#[test]
+fn power_cuts_in_the_minutes_of_a_trial_cost_it_no_start() {
+    let root = Root::new();
+    root.ok(&install(&root.release(1, &frames(1, 5)), &[]));
+    assert_eq!(root.guard().0, 1);
+    root.ok(&install(&root.release(2, &until_end(2)), &["--trial-minutes", "1"]));
+    for cut in 0..4 {
+        let mut guard = root.command(&["guard"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let counted = |status: &serde_json::Value| status["b"]["cut_starts"].as_u64().unwrap_or(0);
+        settled(&root, |status| status["started"]["proving"] == true && counted(status) == cut);
+        guard.kill().unwrap();
+        guard.wait().unwrap();
+        assert_eq!(root.status()["b"]["status"]["pending"]["tries_left"], 2);
+    }
+    let told = root.ok(&["status"]);
+    assert!(told.contains("was cut off, as by a loss of power: that start does not count (3 of 5)"), "{told}");
+}

@@ -127,6 +127,9 @@ pub struct SlotState {
     /// What its trial asks and the newest start that came so far did not do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fell_short: Option<String>,
+    /// Starts of its trial that were cut off after its frames, with no word of how they ended.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cut_starts: u32,
     /// Whether it is bad because its files were found to be no longer what was installed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub changed: bool,
@@ -165,6 +168,9 @@ pub struct Started {
     /// Whether it was stopped, or ended badly soon after its frames.
     #[serde(default)]
     pub ended: bool,
+    /// Whether it is on trial, has shown the frames that are asked for, and runs on for what else is asked: no end of it is on record.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub proving: bool,
 }
 
 fn is_zero<T: Default + PartialEq>(count: &T) -> bool {
@@ -216,6 +222,10 @@ pub struct Fallen {
 /// each. Half a day at most, for boards that are switched off at night.
 const TRIED_AGAIN_S: [u64; 3] = [600, 3600, 43_200];
 
+/// How many starts of a trial are given back that were cut off after its frames: power fails now and then, and what brings the whole board
+/// down must not do so for ever.
+const MOST_CUT_STARTS: u32 = 5;
+
 /// How many of them are remembered, the newest.
 const MOST_GIVEN_UP: usize = 8;
 
@@ -235,6 +245,7 @@ impl SlotState {
             failed_starts: 0,
             spared_starts: 0,
             fell_short: None,
+            cut_starts: 0,
             changed: false,
             rebuilt: false,
             doubt: Doubt::None,
@@ -574,7 +585,7 @@ impl State {
         if self.started.is_none() {
             let slot = self.runs();
             let shown = slot.is_some_and(|slot| self.good(slot) && self.slot(slot).failed_starts == 0);
-            self.started = Some(Started { slot, digest: self.digest_in(slot), shown, ended: false });
+            self.started = Some(Started { slot, digest: self.digest_in(slot), shown, ended: false, proving: false });
         }
     }
 
@@ -687,6 +698,13 @@ pub enum Event {
         frames: u64,
         /// Whether its source came to its end and the runtime ended well: there will be no more.
         ended: bool,
+    },
+    /// A release on trial has shown its frames, and runs on for what else its trial asks.
+    Proving {
+        /// The slot that it was started from.
+        slot: Slot,
+        /// [`Release::digest`] of what was started.
+        digest: String,
     },
     /// A release that runs does not do what its trial asks, and was stopped.
     FellShort {
@@ -933,7 +951,18 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 _ => (state, Vec::new()),
             }
         }
+        (Work::Idle, Event::Proving { slot, digest }) => {
+            let is_on_trial = state.pending(slot) && state.digest_in(Some(slot)).as_deref() == Some(&digest);
+            match state.start_of(Some(slot), Some(&digest)).filter(|started| is_on_trial && !started.proving) {
+                Some(started) => started.proving = true,
+                None => return (state, Vec::new()),
+            }
+            keep(state)
+        }
         (Work::Idle, Event::FellShort { slot, digest, why }) => {
+            if let Some(started) = state.start_of(Some(slot), Some(&digest)) {
+                started.proving = false;
+            }
             if !state.pending(slot) || state.slot(slot).release.as_ref().map(Release::digest) != Some(digest) {
                 return (state, Vec::new());
             }
@@ -1142,6 +1171,9 @@ fn tried_again(mut state: State, slot: Option<Slot>, mut actions: Vec<Action>) -
 fn ended(state: &mut State, slot: Option<Slot>, digest: Option<&str>, how: Ending) {
     let shown = state.start_of(slot, digest).is_some_and(|started| started.shown);
     let starts = state.trial.starts;
+    if let Some(started) = state.start_of(slot, digest) {
+        started.proving = false;
+    }
     if let Some(started) = state.start_of(slot, digest).filter(|_| matches!(how, Ending::Stopped | Ending::Early)) {
         started.ended = true;
     }
@@ -1217,6 +1249,7 @@ fn settle(state: &mut State, actions: &mut Vec<Action>) {
             *doubt = if *doubt == Doubt::Open { Doubt::Shared } else { *doubt };
         }
     }
+    give_back(state, actions);
     for slot in [Slot::A, Slot::B] {
         if state.slot(slot).status == (Status::Pending { tries_left: 0 }) {
             let starts = state.trial.starts;
@@ -1246,6 +1279,28 @@ fn settle(state: &mut State, actions: &mut Vec<Action>) {
         // One start is enough to tell that it still fails.
         state.slot_mut(wanted).failed_starts = state.trial.starts.saturating_sub(1);
         actions.push(Action::Report(format!("slot {} is tried again", wanted.name())));
+    }
+}
+
+/// A start of a trial that had shown its frames and of whose end nothing was told was cut off: it is given back, though not for ever.
+fn give_back(state: &mut State, actions: &mut Vec<Action>) {
+    let Some(started) = state.started.as_mut().filter(|started| started.proving) else { return };
+    started.proving = false;
+    let (slot, digest, starts) = (started.slot, started.digest.clone(), state.trial.starts);
+    let Some(slot) = slot.filter(|slot| state.digest_in(Some(*slot)) == digest) else { return };
+    let held = state.slot_mut(slot);
+    let Status::Pending { tries_left } = &mut held.status else { return };
+    held.cut_starts = held.cut_starts.saturating_add(1);
+    let (name, cut) = (slot.name(), held.cut_starts);
+    match cut <= MOST_CUT_STARTS {
+        true => {
+            *tries_left = tries_left.saturating_add(1).min(starts);
+            let what = "showed its frames and was cut off, as by a loss of power: that start does not count";
+            actions.push(Action::Report(format!("slot {name} {what} ({cut} of {MOST_CUT_STARTS})")));
+        }
+        false => {
+            held.fell_short = Some(format!("it showed its frames, and {cut} starts were cut off before their end, as by a loss of power"))
+        }
     }
 }
 
@@ -1290,7 +1345,7 @@ fn choose(mut state: State, mut actions: Vec<Action>) -> (State, Vec<Action>) {
     }
     // Where nothing was ever installed there is nothing to tell it from.
     if state.started.is_some() || [&state.a, &state.b].iter().any(|slot| slot.status != Status::Empty) {
-        state.started = Some(Started { slot: None, digest: None, shown: false, ended: false });
+        state.started = Some(Started { slot: None, digest: None, shown: false, ended: false, proving: false });
     }
     if is_news || before != state {
         actions.push(Action::Save);
@@ -1319,7 +1374,7 @@ fn start(mut state: State, slot: Slot) -> (State, Vec<Action>) {
     } else if let Some(current) = state.current.filter(|current| *current != slot && state.fallen.is_none() && state.good(*current)) {
         state.fallen = Some(Fallen { slot: current, retries: 0, due: true, worked_s: 0, stood_for: false });
     }
-    state.started = Some(Started { slot: Some(slot), digest: state.digest_in(Some(slot)), shown: false, ended: false });
+    state.started = Some(Started { slot: Some(slot), digest: state.digest_in(Some(slot)), shown: false, ended: false, proving: false });
     state.slot_mut(slot).spared_starts = 0;
     match &mut state.slot_mut(slot).status {
         Status::Pending { tries_left } => *tries_left = tries_left.saturating_sub(1),
@@ -2081,6 +2136,42 @@ mod tests {
         assert_eq!((board.state().fallen_from(), running(board.state()).as_str()), (None, "slot a, slot b at the next start"));
         board.drive(Event::Rollback, None).unwrap();
         assert_eq!((board.status(1), board.boot()), (Status::Good, 1));
+    }
+
+    #[test]
+    fn power_that_fails_while_a_trial_runs_on_costs_it_no_start_though_not_for_ever() {
+        let proving = |board: &mut Board| {
+            assert_eq!(board.boot(), 2);
+            let (slot, digest) = (board.state().current.unwrap(), release(2).digest());
+            board.drive(Event::Proving { slot, digest }, None).unwrap();
+        };
+        let tries = |board: &Board| match board.status(2) {
+            Status::Pending { tries_left } => tries_left,
+            status => panic!("{status:?}"),
+        };
+        let mut board = Board::new().proven(1);
+        board.install(2);
+        for _ in 0..=MOST_CUT_STARTS {
+            proving(&mut board);
+            assert_eq!(tries(&board), STARTS - 1);
+        }
+        assert!(board.reports.iter().any(|report| report.contains("(5 of 5)")), "{:?}", board.reports);
+        (0..STARTS - 1).for_each(|_| proving(&mut board));
+        assert_eq!(board.boot(), 1);
+        let Status::Bad { why } = board.status(2) else { panic!("{:?}", board.state()) };
+        assert!(why.contains("it showed its frames, and 8 starts were cut off"), "{why}");
+        // One whose end is told is no such start, whatever ended it.
+        let mut board = Board::new().proven(1);
+        board.install(2);
+        for how in [Ending::Short { why: "late".into() }, Ending::Other, Ending::Stopped] {
+            proving(&mut board);
+            let (slot, left) = (board.state().current, tries(&board));
+            board.drive(Event::Ended { slot, digest: Some(release(2).digest()), how: how.clone(), worked_s: 0 }, None).unwrap();
+            assert_eq!(tries(&board), left + u32::from(how == Ending::Stopped));
+        }
+        // Nor one before its frames.
+        assert_eq!((board.boot(), board.state().b.cut_starts), (2, 0));
+        assert_eq!(board.boot(), 1);
     }
 
     #[test]
