@@ -308,6 +308,8 @@ pub enum Work {
         /// Whether a lower serial than the floor is accepted.
         downgrade: bool,
     },
+    /// What runs is read back: it may be what is brought.
+    Comparing(Slot),
     /// Whether the new bundle is for this board.
     Checking,
     /// The files in the target slot.
@@ -829,7 +831,25 @@ pub fn step(mut state: State, event: Event) -> (State, Vec<Action>) {
                 let why = state.trial_comes_first(slot);
                 return (state, vec![Action::Refuse(why)]);
             }
+            // Brought once more it would take the place of the way back.
+            let runs = state.current.filter(|slot| state.good(*slot) && same(slot) && !state.is_stood_for());
             state.incoming = Some(release);
+            if let Some(slot) = runs {
+                state.work = Work::Comparing(slot);
+                return (state, vec![Action::ReadBack(slot)]);
+            }
+            state.work = Work::Checking;
+            (state, vec![Action::CheckBoard])
+        }
+        (Work::Comparing(slot), Event::Done) => {
+            state.incoming = None;
+            let report = match state.is_failing(slot) {
+                true => format!("slot {} holds this release already: {}", slot.name(), describe(&state, slot)),
+                false => format!("slot {} runs it already, and it is good", slot.name()),
+            };
+            (state, vec![Action::Report(report)])
+        }
+        (Work::Comparing(_), Event::Failed { .. }) => {
             state.work = Work::Checking;
             (state, vec![Action::CheckBoard])
         }
@@ -2172,6 +2192,28 @@ mod tests {
         // Nor one before its frames.
         assert_eq!((board.boot(), board.state().b.cut_starts), (2, 0));
         assert_eq!(board.boot(), 1);
+    }
+
+    #[test]
+    fn what_runs_and_is_brought_once_more_leaves_the_way_back() {
+        let mut board = Board::new().proven(1).proven(2);
+        let before = board.state().clone();
+        board.install(2);
+        assert_eq!((board.state(), board.reports.last().unwrap().as_str()), (&before, "slot b runs it already, and it is good"));
+        board.boots(2);
+        board.install(2);
+        assert_eq!((board.status(1), board.status(2)), (Status::Good, Status::Good));
+        assert!(board.reports.last().unwrap().ends_with("good, 1 start in a row that failed"), "{:?}", board.reports);
+        // What has changed on the disk is brought anew.
+        let (state, _) = step(before, Event::Install { downgrade: true });
+        let (state, _) = step(state, Event::Verified(release(2)));
+        assert_eq!(step(state, Event::Failed { why: "rot".into() }).1, [Action::CheckBoard]);
+        // And what another runs in place of.
+        let mut board = Board::new().proven(1);
+        board.until_packaged();
+        board.install(1);
+        assert_eq!(board.boot(), 1);
+        assert!(matches!(board.state().slot(Slot::B).status, Status::Pending { .. }));
     }
 
     #[test]
