@@ -1134,6 +1134,11 @@ impl Model {
                 self.outage = !self.outage;
                 self.failed.clear();
                 self.log.push(format!("the camera is away: {}", self.outage));
+                // It stays away for a few starts, and somebody deploys what is to help.
+                if self.outage && self.rng.below(2) == 0 {
+                    (0..self.rng.below(6)).for_each(|_| self.boot());
+                    self.deploy();
+                }
             }
             15 => {
                 self.failed.clear();
